@@ -1,0 +1,70 @@
+/**
+ * Every error this package throws or rejects with carries one of these codes. They are stable: code may branch on them.
+ * `docs/errors.md` lists each with its remedy.
+ */
+export const errorCodes = {
+  ERR_ABORTED: "The operation was stopped by its AbortSignal.",
+  ERR_ARGUMENT: "An argument has the wrong type or value.",
+  ERR_ADAPTER_FORMAT: "An adapter folder or file is malformed or incomplete.",
+  ERR_BASE_MISMATCH: "The adapter was trained on another base model.",
+  ERR_BUSY: "The object is in use by a running job.",
+  ERR_CHECKPOINT: "A checkpoint is missing, incomplete or belongs to another run.",
+  ERR_CONFIG: "A model's config.json is malformed or asks for something unsupported.",
+  ERR_CONTEXT_LENGTH: "The input does not fit into the model's context.",
+  ERR_DATA: "Training or evaluation data cannot be used.",
+  ERR_DEVICE: "The requested device is not available.",
+  ERR_DISPOSED: "The object was disposed of.",
+  ERR_DTYPE: "A tensor has the wrong dtype.",
+  ERR_FILE: "A file cannot be read or written.",
+  ERR_FOREIGN: "An object belongs to another environment, model or tape.",
+  ERR_INTERNAL: "An invariant of this package was broken; please report it.",
+  ERR_JSON: "A JSON document is malformed.",
+  ERR_NATIVE_LOAD: "The native addon could not be loaded.",
+  ERR_NOT_FINITE: "A loss, gradient or weight is not finite.",
+  ERR_OUT_OF_MEMORY: "Memory could not be allocated.",
+  ERR_SAFETENSORS: "A safetensors file is malformed.",
+  ERR_SHAPE: "A tensor has the wrong shape.",
+  ERR_STATE: "The call is not allowed in the object's present state.",
+  ERR_TEMPLATE: "A chat template failed or cannot be used.",
+  ERR_TENSOR_MISSING: "A checkpoint lacks a tensor that the model needs.",
+  ERR_TENSOR_UNEXPECTED: "A checkpoint holds a tensor that the model does not know.",
+  ERR_TOKENIZER: "A tokenizer is missing, malformed or unsupported.",
+} as const;
+
+export type ErrorCode = keyof typeof errorCodes;
+
+/** The one error class of this package. `code` is stable, `message` is for people. */
+export class RubricateError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = "RubricateError";
+    this.code = code;
+  }
+}
+
+function describe(value: unknown): string {
+  if (value === null) return "null";
+  if (value === undefined) return "undefined";
+  if (typeof value === "string") return `${JSON.stringify(value.length > 80 ? `${value.slice(0, 77)}...` : value)} of type string`;
+  if (typeof value === "number" || typeof value === "boolean" || typeof value === "bigint")
+    return `${value} of type ${typeof value}`;
+  if (typeof value === "function") return "a function";
+  if (Array.isArray(value)) return `an array of length ${value.length}`;
+  return `an instance of ${(value as object).constructor?.name ?? "Object"}`;
+}
+
+/**
+ * The one sentence for a bad argument: "Expected WHAT for NAME but received VALUE".
+ * @returns the error, to be thrown by the caller
+ */
+export function invalid(name: string, what: string, received: unknown, code: ErrorCode = "ERR_ARGUMENT"): RubricateError {
+  return new RubricateError(code, `Expected ${what} for ${name} but received ${describe(received)}`);
+}
+
+/** Escapes control characters, so that text from models, files or names cannot drive a terminal. Newlines and tabs stay. */
+export function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
