@@ -1,0 +1,137 @@
+#include "autograd/tape.h"
+
+#include <cstring>
+
+#include "ops/elementwise/elementwise.h"
+
+namespace rubricate {
+namespace {
+
+uint64_t next_tape_id() {
+  static std::atomic<uint64_t> id{0};
+  return ++id;
+}
+
+}  // namespace
+
+Tape::Tape(std::shared_ptr<Arena> arena, Mode mode) : id_(next_tape_id()), arena_(std::move(arena)), mode_(mode) {}
+
+bool Tape::wants_grad(std::initializer_list<const GradSlot*> inputs) const {
+  bool wanted = false;
+  for (const GradSlot* slot : inputs) {
+    if (slot == nullptr) continue;
+    require(slot->tape == 0 || slot->tape == id_, "ERR_FOREIGN",
+            "Expected values of this tape but received one of another");
+    wanted = true;
+  }
+  return wanted && training();
+}
+
+std::shared_ptr<GradSlot> Tape::new_slot(const Tensor& out) const {
+  auto slot = std::make_shared<GradSlot>();
+  slot->dtype = out.dtype();
+  slot->shape = out.shape();
+  slot->tape = id_;
+  return slot;
+}
+
+Var Tape::record(const char* op, Tensor out, Backward backward) {
+  auto slot = new_slot(out);
+  nodes_.push_back({op, slot, nullptr, [backward = std::move(backward)](Tape& tape, const Tensor& grad, const Tensor&) {
+                      backward(tape, grad);
+                    }});
+  return {std::move(out), std::move(slot)};
+}
+
+std::pair<Var, Var> Tape::record2(const char* op, Tensor out0, Tensor out1, Backward2 backward) {
+  auto slot0 = new_slot(out0);
+  auto slot1 = out1.defined() ? new_slot(out1) : nullptr;
+  nodes_.push_back({op, slot0, slot1, std::move(backward)});
+  return {Var(std::move(out0), std::move(slot0)), Var(std::move(out1), std::move(slot1))};
+}
+
+void Tape::accumulate(const std::shared_ptr<GradSlot>& slot, Tensor grad) {
+  if (!slot) return;
+  require(grad.shape() == slot->shape, "ERR_INTERNAL", "Expected a gradient of shape ", shape_text(slot->shape),
+          " but received ", shape_text(grad.shape()));
+  require(grad.dtype() == slot->dtype, "ERR_INTERNAL", "Expected a gradient of ", dtype_name(slot->dtype),
+          " but received ", dtype_name(grad.dtype()));
+  if (!slot->grad.defined()) {
+    slot->grad = std::move(grad);
+    return;
+  }
+  if (!slot->grad.sole_owner()) {  // another holder must not see the sum
+    Tensor copy = empty(slot->shape, slot->dtype);
+    std::memcpy(copy.raw(), slot->grad.raw(), static_cast<size_t>(copy.bytes()));
+    slot->grad = std::move(copy);
+  }
+  add_in_place_cpu(slot->grad, grad);
+}
+
+Tensor& Tape::parameter_grad(const std::shared_ptr<GradSlot>& slot) {
+  if (!slot->grad.defined()) slot->grad = zeros(slot->shape, DType::f32);
+  return slot->grad;
+}
+
+std::pair<Var, Var> Tape::recompute(const std::vector<Var>& inputs, Block block, bool trains) {
+  bool wanted = trains && training();
+  for (const Var& input : inputs) wanted = wants_grad(input) || wanted;
+  if (!wanted) return block(*this, inputs);
+
+  std::vector<Var> plain;
+  for (const Var& input : inputs) plain.emplace_back(input.value());
+  Tape forward(arena_, Mode::inference);
+  forward.cancel_ = cancel_;
+  forward.yield_ = yield_;
+  auto [out0, out1] = block(forward, plain);
+  return record2("recompute", out0.value(), out1.value(),
+                 [inputs, block = std::move(block)](Tape& tape, const Tensor& grad0, const Tensor& grad1) {
+                   Tape inner(tape.arena_, Mode::training);
+                   inner.cancel_ = tape.cancel_;
+                   inner.yield_ = tape.yield_;
+                   std::vector<Var> leaves;
+                   for (const Var& input : inputs)
+                     leaves.emplace_back(input.value(),
+                                         input.requires_grad() ? inner.new_slot(input.value()) : nullptr);
+                   {
+                     auto [again0, again1] = block(inner, leaves);
+                     if (grad0.defined()) inner.accumulate(again0.slot(), grad0);
+                     if (grad1.defined()) inner.accumulate(again1.slot(), grad1);
+                   }
+                   inner.run_backward();
+                   for (size_t i = 0; i < inputs.size(); ++i)
+                     if (leaves[i].grad().defined()) tape.accumulate(inputs[i].slot(), leaves[i].grad());
+                 });
+}
+
+void Tape::backward(const Var& loss, Tensor seed) {
+  require(training(), "ERR_STATE", "Expected a tape in training mode for backward");
+  require(loss.requires_grad() && loss.slot()->tape == id_, "ERR_FOREIGN",
+          "Expected a value that this tape recorded and that depends on a parameter for loss");
+  if (!seed.defined()) {
+    require(loss.value().count() == 1 && loss.value().dtype() == DType::f32, "ERR_SHAPE",
+            "Expected a float32 scalar for loss but received ", shape_text(loss.value().shape()));
+    seed = empty(loss.value().shape(), DType::f32);
+    *seed.data<float>() = 1.0f;
+  }
+  accumulate(loss.slot(), std::move(seed));
+  run_backward();
+}
+
+void Tape::run_backward() {
+  while (!nodes_.empty()) {
+    Node node = std::move(nodes_.back());
+    nodes_.pop_back();
+    const Tensor grad0 = std::move(node.out0->grad);
+    const Tensor grad1 = node.out1 ? std::move(node.out1->grad) : Tensor();
+    node.out0->grad = {};
+    if (node.out1) node.out1->grad = {};
+    if (!grad0.defined() && !grad1.defined()) continue;  // nothing that the loss depends on used it
+    check_cancelled();
+    node.backward(*this, grad0, grad1);
+  }
+}
+
+void Tape::clear() { nodes_.clear(); }
+
+}  // namespace rubricate

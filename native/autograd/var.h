@@ -1,0 +1,46 @@
+// A value that the tape may differentiate. The gradient's place is apart from the value: what an op saves for its
+// backward is its own choice, and holding on to a gradient's place holds on to no value.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "tensor/tensor.h"
+
+namespace rubricate {
+
+struct GradSlot {
+  Tensor grad;               // undefined until the first contribution; same shape as the value
+  DType dtype = DType::f32;  // the value's dtype; fp32 for parameters
+  Shape shape;
+  uint64_t tape = 0;  // the tape that made it; 0 for a parameter (a leaf)
+};
+
+class Var {
+ public:
+  Var() = default;
+  Var(Tensor value) : value_(std::move(value)) {}  // NOLINT: a tensor is a value without gradient
+  Var(Tensor value, std::shared_ptr<GradSlot> slot) : value_(std::move(value)), slot_(std::move(slot)) {}
+
+  // A leaf whose gradient is wanted. The gradient is fp32 and stays until the caller clears it.
+  static Var parameter(Tensor value) {
+    auto slot = std::make_shared<GradSlot>();
+    slot->shape = value.shape();
+    return {std::move(value), std::move(slot)};
+  }
+
+  bool defined() const { return value_.defined(); }
+  const Tensor& value() const { return value_; }
+  bool requires_grad() const { return slot_ != nullptr; }
+  const std::shared_ptr<GradSlot>& slot() const { return slot_; }
+  const Tensor& grad() const {
+    static const Tensor none;
+    return slot_ ? slot_->grad : none;
+  }
+
+ private:
+  Tensor value_;
+  std::shared_ptr<GradSlot> slot_;
+};
+
+}  // namespace rubricate

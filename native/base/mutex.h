@@ -1,0 +1,40 @@
+// A condition variable straight on pthreads: std::condition_variable would raise the libstdc++ that users need to the
+// one of GCC 12, and a Node addon must load wherever Node itself does.
+#pragma once
+
+#include <pthread.h>
+
+#include <mutex>
+
+namespace rubricate {
+
+class Mutex {
+ public:
+  Mutex() = default;
+  ~Mutex() { pthread_mutex_destroy(&handle_); }
+  Mutex(const Mutex&) = delete;
+  Mutex& operator=(const Mutex&) = delete;
+  void lock() { pthread_mutex_lock(&handle_); }
+  bool try_lock() { return pthread_mutex_trylock(&handle_) == 0; }
+  void unlock() { pthread_mutex_unlock(&handle_); }
+
+ private:
+  friend class Condition;
+  pthread_mutex_t handle_ = PTHREAD_MUTEX_INITIALIZER;
+};
+
+class Condition {
+ public:
+  Condition() = default;
+  ~Condition() { pthread_cond_destroy(&handle_); }
+  Condition(const Condition&) = delete;
+  Condition& operator=(const Condition&) = delete;
+  void wait(std::unique_lock<Mutex>& lock) { pthread_cond_wait(&handle_, &lock.mutex()->handle_); }
+  void notify_one() { pthread_cond_signal(&handle_); }
+  void notify_all() { pthread_cond_broadcast(&handle_); }
+
+ private:
+  pthread_cond_t handle_ = PTHREAD_COND_INITIALIZER;
+};
+
+}  // namespace rubricate

@@ -1,0 +1,90 @@
+#include "device/arena.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+
+#include "base/error.h"
+
+namespace rubricate {
+namespace {
+
+std::atomic<int64_t> process_total{0};
+
+// Sizes are rounded up to an eighth of their power of two, so that batches of slightly different lengths share blocks.
+int64_t rounded(int64_t bytes) {
+  if (bytes <= 64) return 64;
+  int64_t step = 64;
+  while (step * 16 <= bytes) step *= 2;
+  return (bytes + step - 1) / step * step;
+}
+
+bool poison() {
+  static const bool set = std::getenv("RUBRICATE_POISON") != nullptr;
+  return set;
+}
+
+}  // namespace
+
+Arena::~Arena() { trim(); }
+
+void* Arena::allocate(int64_t bytes) {
+  require(bytes >= 0 && bytes < int64_t{1} << 46, "ERR_OUT_OF_MEMORY", "Expected a size below 64 TiB but received ",
+          bytes, " bytes");
+  const int64_t size = rounded(bytes);
+  void* address = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto block = free_.lower_bound(size);
+    if (block != free_.end() && block->first == size) {
+      address = block->second;
+      stats_.cached -= size;
+      free_.erase(block);
+    }
+  }
+  if (address == nullptr) {
+    address = std::aligned_alloc(64, static_cast<size_t>(size));
+    if (address == nullptr) {  // what is cached may be what is missing
+      trim();
+      address = std::aligned_alloc(64, static_cast<size_t>(size));
+    }
+    require(address != nullptr, "ERR_OUT_OF_MEMORY", "Could not allocate ", size, " bytes");
+  }
+  if (poison()) std::memset(address, 0xff, static_cast<size_t>(size));
+  const std::lock_guard lock(mutex_);
+  stats_.used += size;
+  if (stats_.used > stats_.peak) stats_.peak = stats_.used;
+  process_total.fetch_add(size, std::memory_order_relaxed);
+  return address;
+}
+
+void Arena::release(void* address, int64_t bytes) noexcept {
+  if (address == nullptr) return;
+  const int64_t size = rounded(bytes);
+  process_total.fetch_sub(size, std::memory_order_relaxed);
+  const std::lock_guard lock(mutex_);
+  stats_.used -= size;
+  try {
+    free_.emplace(size, address);
+    stats_.cached += size;
+  } catch (...) {
+    std::free(address);
+  }
+}
+
+void Arena::trim() noexcept {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [size, address] : free_) std::free(address);
+  free_.clear();
+  stats_.cached = 0;
+}
+
+ArenaStats Arena::stats() const {
+  const std::lock_guard lock(mutex_);
+  return stats_;
+}
+
+int64_t Arena::process_bytes() { return process_total.load(std::memory_order_relaxed); }
+
+}  // namespace rubricate

@@ -1,0 +1,41 @@
+// Memory of one job (or of one JavaScript environment's tensors): blocks that are given back are kept and handed out
+// again, so that a training step allocates nothing after the first of its shape.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+
+#include "base/mutex.h"
+
+namespace rubricate {
+
+struct ArenaStats {
+  int64_t used = 0;    // bytes handed out now
+  int64_t peak = 0;    // most bytes ever handed out at once
+  int64_t cached = 0;  // bytes kept for reuse
+};
+
+// Thread-safe. Addresses are aligned to 64 bytes; the bytes are not initialised (filled with NaN patterns when the
+// environment variable RUBRICATE_POISON is set, so that tests see a read of what was never written).
+class Arena {
+ public:
+  Arena() = default;
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  void* allocate(int64_t bytes);  // throws ERR_OUT_OF_MEMORY
+  void release(void* address, int64_t bytes) noexcept;
+  void trim() noexcept;  // gives the cached blocks back to the system
+  ArenaStats stats() const;
+  // Bytes handed out by all arenas of the process.
+  static int64_t process_bytes();
+
+ private:
+  mutable Mutex mutex_;
+  std::multimap<int64_t, void*> free_;  // by size
+  ArenaStats stats_;
+};
+
+}  // namespace rubricate

@@ -1,0 +1,18 @@
+// Which instruction set the CPU kernels use: the best one of this processor, or the one that the environment variable
+// RUBRICATE_CPU_PATH names (portable, avx2, avx512, avx512_bf16). Fixed for the life of the process, except in tests.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace rubricate {
+
+enum class CpuPath { portable = 0, avx2 = 1, avx512 = 2, avx512_bf16 = 3 };
+
+CpuPath cpu_path();  // throws ERR_DEVICE when RUBRICATE_CPU_PATH names an unknown or unsupported path
+const char* cpu_path_name(CpuPath path);
+std::vector<CpuPath> supported_cpu_paths();
+// For tests of kernels: runs what follows on another supported path. Not safe while other threads compute.
+void force_cpu_path(CpuPath path);
+
+}  // namespace rubricate

@@ -1,0 +1,113 @@
+// Compiles a file of kernels once per instruction set, in one translation unit and without per-file compiler flags (gyp
+// has none). Use, in NAME_cpu.cc:
+//
+//   #define RUBRICATE_KERNELS "ops/swiglu/swiglu_kernels.inl"
+//   #include "device/cpu/simd/for_each_target.h"
+//   void swiglu_forward_cpu(const SwigluArgs& args) { RUBRICATE_DISPATCH(swiglu_forward, args); }
+//
+// The .inl includes nothing and opens no namespace; it sees F32x16 (vec_*.inl) and what NAME_cpu.cc included before.
+// Everything in it has internal linkage: an out-of-line copy of a vector function must never serve another target.
+// A file that must know its target tests RUBRICATE_TARGET_AVX512_BF16, RUBRICATE_TARGET_AVX512 (set for both of the
+// AVX-512 targets) or RUBRICATE_TARGET_AVX2. Define RUBRICATE_KERNELS_USE_BF16 to get the fourth target, otherwise
+// avx512 serves avx512_bf16 too.
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+#include "base/dtype.h"
+#include "device/cpu/cpu_path.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#ifndef RUBRICATE_KERNELS
+#error "define RUBRICATE_KERNELS before including this file"
+#endif
+
+namespace rubricate {
+namespace {
+namespace portable {
+#include "device/cpu/simd/vec_common.inl"
+#include "device/cpu/simd/vec_portable.inl"
+#include RUBRICATE_KERNELS
+}  // namespace portable
+}  // namespace
+}  // namespace rubricate
+
+#if defined(__x86_64__)
+#define RUBRICATE_TARGET_AVX2
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c")
+namespace rubricate {
+namespace {
+namespace avx2 {
+#include "device/cpu/simd/vec_avx2.inl"
+#include "device/cpu/simd/vec_common.inl"
+#include RUBRICATE_KERNELS
+}  // namespace avx2
+}  // namespace
+}  // namespace rubricate
+#pragma GCC pop_options
+#undef RUBRICATE_TARGET_AVX2
+
+#define RUBRICATE_TARGET_AVX512
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
+namespace rubricate {
+namespace {
+namespace avx512 {
+#include "device/cpu/simd/vec_avx512.inl"
+#include "device/cpu/simd/vec_common.inl"
+#include RUBRICATE_KERNELS
+}  // namespace avx512
+}  // namespace
+}  // namespace rubricate
+#pragma GCC pop_options
+
+#ifdef RUBRICATE_KERNELS_USE_BF16
+#define RUBRICATE_TARGET_AVX512_BF16
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")
+namespace rubricate {
+namespace {
+namespace avx512_bf16 {
+#include "device/cpu/simd/vec_avx512.inl"
+#include "device/cpu/simd/vec_common.inl"
+#include RUBRICATE_KERNELS
+}  // namespace avx512_bf16
+}  // namespace
+}  // namespace rubricate
+#pragma GCC pop_options
+#undef RUBRICATE_TARGET_AVX512_BF16
+#else
+namespace rubricate {
+namespace {
+namespace avx512_bf16 = avx512;
+}
+}  // namespace rubricate
+#endif
+#undef RUBRICATE_TARGET_AVX512
+#endif
+
+#ifndef RUBRICATE_DISPATCH
+#if defined(__x86_64__)
+#define RUBRICATE_DISPATCH(function, ...)        \
+  switch (::rubricate::cpu_path()) {             \
+    case ::rubricate::CpuPath::avx512_bf16:      \
+      return avx512_bf16::function(__VA_ARGS__); \
+    case ::rubricate::CpuPath::avx512:           \
+      return avx512::function(__VA_ARGS__);      \
+    case ::rubricate::CpuPath::avx2:             \
+      return avx2::function(__VA_ARGS__);        \
+    default:                                     \
+      return portable::function(__VA_ARGS__);    \
+  }
+#else
+#define RUBRICATE_DISPATCH(function, ...) return portable::function(__VA_ARGS__)
+#endif
+#endif
+#undef RUBRICATE_KERNELS

@@ -1,0 +1,59 @@
+// The process-wide compute threads. The caller takes part, so a pool of size 1 starts no thread at all.
+//
+// Chunks are handed out by a counter: which thread runs a chunk is open, what a chunk computes is not, so results never
+// depend on the number of threads. One region runs at a time; a second caller waits its turn.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <type_traits>
+
+namespace rubricate {
+
+class ThreadPool {
+ public:
+  static ThreadPool& instance();
+
+  // Number of threads that a region runs on, the caller included.
+  int size() const;
+  // Takes effect with the next region. 1 <= threads <= 256.
+  void resize(int threads);
+  // Number of threads by default: RUBRICATE_NUM_THREADS, else what the process may run on (affinity mask, cgroup
+  // quota).
+  static int default_size();
+
+  // Calls body(chunk) once for each chunk in [0, chunks), on any thread, and returns when all are done. An exception
+  // thrown by a chunk is rethrown here after the others have ended. A call from within a chunk runs inline.
+  template <typename Body>
+  void parallel_for(int64_t chunks, Body&& body) {
+    using Function = std::remove_reference_t<Body>;
+    run(
+        chunks, [](void* context, int64_t chunk) { (*static_cast<Function*>(context))(chunk); },
+        const_cast<void*>(static_cast<const void*>(&body)));
+  }
+
+  // Regions that ran on more than one thread since the process began; tests use it to show that an op was split.
+  int64_t split_regions() const;
+
+  // Ends and joins the threads; the next region starts them again.
+  void shutdown();
+
+ private:
+  ThreadPool();
+  ~ThreadPool();
+  void run(int64_t chunks, void (*call)(void*, int64_t), void* context);
+  struct State;
+  State* state_;
+};
+
+// Splits [0, count) into ranges of `grain` (the last may be shorter) and calls body(begin, end) for each.
+template <typename Body>
+void parallel_ranges(int64_t count, int64_t grain, Body&& body) {
+  if (count <= 0) return;
+  ThreadPool::instance().parallel_for((count + grain - 1) / grain, [&](int64_t chunk) {
+    const int64_t begin = chunk * grain;
+    body(begin, begin + grain < count ? begin + grain : count);
+  });
+}
+
+}  // namespace rubricate

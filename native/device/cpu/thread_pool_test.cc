@@ -1,0 +1,84 @@
+#include "device/cpu/thread_pool.h"
+
+#include <atomic>
+#include <numeric>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "doctest/doctest.h"
+
+using rubricate::ThreadPool;
+
+namespace {
+
+struct PoolSize {
+  explicit PoolSize(int threads) : before(ThreadPool::instance().size()) { ThreadPool::instance().resize(threads); }
+  ~PoolSize() { ThreadPool::instance().resize(before); }
+  int before;
+};
+
+}  // namespace
+
+TEST_CASE("every chunk runs once, on pools of any size") {
+  for (const int threads : {1, 2, 3, 7}) {
+    const PoolSize size(threads);
+    for (const int64_t chunks : {1, 2, 5, 64, 1000}) {
+      std::vector<std::atomic<int>> count(static_cast<size_t>(chunks));
+      ThreadPool::instance().parallel_for(chunks, [&](int64_t chunk) { count[static_cast<size_t>(chunk)]++; });
+      for (const auto& n : count) CHECK(n.load() == 1);
+    }
+  }
+}
+
+TEST_CASE("many short regions in a row neither lose a chunk nor hang") {
+  const PoolSize size(4);
+  for (int round = 0; round < 3000; ++round) {
+    std::atomic<int> sum{0};
+    ThreadPool::instance().parallel_for(5, [&](int64_t chunk) { sum += static_cast<int>(chunk) + 1; });
+    REQUIRE(sum.load() == 15);
+  }
+}
+
+TEST_CASE("an exception reaches the caller and the pool stays usable") {
+  const PoolSize size(3);
+  for (int round = 0; round < 20; ++round)
+    CHECK_THROWS_AS(ThreadPool::instance().parallel_for(16,
+                                                        [](int64_t chunk) {
+                                                          if (chunk % 5 == 3) throw std::runtime_error("chunk");
+                                                        }),
+                    std::runtime_error);
+  std::atomic<int> sum{0};
+  ThreadPool::instance().parallel_for(16, [&](int64_t) { ++sum; });
+  CHECK(sum.load() == 16);
+}
+
+TEST_CASE("a region within a region runs inline") {
+  const PoolSize size(2);
+  std::atomic<int> sum{0};
+  ThreadPool::instance().parallel_for(
+      4, [&](int64_t) { ThreadPool::instance().parallel_for(4, [&](int64_t) { ++sum; }); });
+  CHECK(sum.load() == 16);
+}
+
+TEST_CASE("callers from several threads take turns") {
+  const PoolSize size(2);
+  std::atomic<int> sum{0};
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 4; ++i)
+    callers.emplace_back([&] {
+      for (int round = 0; round < 200; ++round) ThreadPool::instance().parallel_for(3, [&](int64_t) { ++sum; });
+    });
+  for (auto& caller : callers) caller.join();
+  CHECK(sum.load() == 4 * 200 * 3);
+}
+
+TEST_CASE("shutdown joins the threads and the next region starts them again") {
+  const PoolSize size(2);
+  for (int round = 0; round < 5; ++round) {
+    std::atomic<int> sum{0};
+    ThreadPool::instance().parallel_for(8, [&](int64_t) { ++sum; });
+    CHECK(sum.load() == 8);
+    ThreadPool::instance().shutdown();
+  }
+}

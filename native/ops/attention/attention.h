@@ -1,0 +1,49 @@
+// Causal attention with grouped key/value heads, over packed sequences, with online softmax: the score matrix is never
+// stored (Dao et al. 2022; Ainslie et al. 2023).
+//
+//   o[t, h] = sum_j p[t, j] v[j, h'],  p[t, .] = softmax_j(scale * q[t, h] . k[j, h'] ),  h' = h / (heads / kv_heads)
+//   over the keys j of t's own sequence with position(j) <= position(t).
+//   backward: D[t] = dO[t] . o[t];  ds = p (dO . v - D);  dq += scale ds k;  dk += scale ds q;  dv += p dO
+//
+// q, o [T, heads * head_dim]; k, v [T, kv_heads * head_dim]; f32 or bf16; fp32 inside (scores, softmax and sums),
+// rounded once. Keys are visited in blocks of 64 at absolute positions of their sequence, in order; so a row's result
+// has the same bits alone or in a batch, cached or not, prefilled whole or in chunks, on any number of threads. The
+// sums of dk and dv over queries, and over the query heads of a group, run in ascending order.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "autograd/tape.h"
+
+namespace rubricate {
+
+constexpr int64_t kKeyBlock = 64;
+
+struct AttentionShape {
+  int64_t heads = 0, kv_heads = 0, head_dim = 0;
+  float scale = 0.0f;  // usually 1 / sqrt(head_dim)
+};
+
+// starts: int32 [sequences + 1] rows of each sequence (the caller keeps them alive until backward has run).
+// Errors: ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
+Var attention(Tape& tape, const Var& q, const Var& k, const Var& v, const AttentionShape& shape, int64_t sequences,
+              const int32_t* starts);
+
+// Keys and values of one layer in pages of kKeyBlock positions: page p holds, for each kv head, kKeyBlock rows of keys
+// and then kKeyBlock rows of values: [2, kv_heads, kKeyBlock, head_dim] in the compute dtype.
+struct PagedKeys {
+  DType dtype = DType::f32;
+  std::vector<void*> pages;             // address of each page of this layer
+  const int32_t* page_table = nullptr;  // [sequences, pages_per_sequence]: index into pages
+  int64_t pages_per_sequence = 0;
+  const int32_t* past = nullptr;  // [sequences]: positions already in the cache before this batch
+};
+// Writes the batch's new keys and values [T, kv_heads * head_dim] into their pages, at positions past[s] + 0, 1, ...
+void store_keys(const Tensor& k, const Tensor& v, const AttentionShape& shape, int64_t sequences, const int32_t* starts,
+                const PagedKeys& cache);
+// The same attention against the cache, which already holds the new keys; inference only.
+Tensor attention_paged(Tape& tape, const Tensor& q, const AttentionShape& shape, int64_t sequences,
+                       const int32_t* starts, const PagedKeys& cache);
+
+}  // namespace rubricate

@@ -1,0 +1,19 @@
+// The few elementwise ops that adapters and people's own losses need besides the fused ones.
+// All: f32 or bf16, fp32 inside, rounded once. Errors: ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
+#pragma once
+
+#include "autograd/tape.h"
+
+namespace rubricate {
+
+Var add(Tape& tape, const Var& a, const Var& b);       // same shape and dtype
+Var multiply(Tape& tape, const Var& a, const Var& b);  // same shape and dtype
+Var scale_by(Tape& tape, const Var& a, float factor);
+Var silu(Tape& tape, const Var& a);
+Var sum(Tape& tape, const Var& a);                                       // fp32 [1]: rows of the last axis in order
+Var mean_squared_error(Tape& tape, const Var& a, const Tensor& target);  // fp32 [1]
+Var cast(Tape& tape, const Var& a, DType dtype);
+// Kernel: destination += source, in fp32, rounded once to destination's dtype.
+void add_in_place_cpu(const Tensor& destination, const Tensor& source);
+
+}  // namespace rubricate

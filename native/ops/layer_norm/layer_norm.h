@@ -1,0 +1,18 @@
+// LayerNorm with a weight and bias per adapter slot: y = (x - mean) / sqrt(var + eps) * weight + bias, over the last
+// axis (Ba et al. 2016; torch.nn.LayerNorm, biased variance). It is the "ln" variant's last part; rows of a slot
+// without weight pass unchanged.
+//
+//   n = (x - mean) r, r = 1 / sqrt(var + eps);  dx = r (w g - mean(w g) - n mean(w g n));  dw += g n, db += g
+//
+// x, y [T, d] f32 or bf16; weight, bias fp32 [d]. Sums over rows as in red_edit.h.
+#pragma once
+
+#include "autograd/tape.h"
+#include "ops/red_edit/red_edit.h"
+
+namespace rubricate {
+
+// `slots`: scale holds the weight, bias the bias. Errors: ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
+Var layer_norm(Tape& tape, const Var& x, const EditSlots& slots, const SequenceRows& rows, float eps);
+
+}  // namespace rubricate

@@ -1,0 +1,48 @@
+// y = x W^T + b: the matmul of a frozen or trainable weight.
+//
+//   forward   y[t, n]  = sum_k x[t, k] W[n, k] + b[n]          ("NT": rows of x against rows of W)
+//   backward  dx[t, k] = sum_n dy[t, n] W[n, k]                ("NN")
+//             dW[n, k] += sum_t dy[t, n] x[t, k]  (fp32)       ("TN"), db[n] += sum_t dy[t, n]
+//
+// x [T, K], y [T, N], W [N, K]. x and y are f32 or bf16; W is f32, bf16 or f16 and is read in place, whatever its
+// alignment; panels of it are packed on the fly. Products of bf16 by bf16 are exact and accumulate in fp32; f32 x is
+// multiplied in fp32 (a bf16 or f16 W widens exactly). y is rounded once, after the bias.
+//
+// An output element is one chain of multiply-adds over k in ascending order (bf16 on AVX-512-BF16: over pairs of k),
+// with breaks fixed by dtype and path alone: the same bits for T = 1 and T = 1,000, for any place of the row, any
+// number of threads and any batch. The reduction is never split over threads.
+#pragma once
+
+#include <cstdint>
+
+#include "autograd/tape.h"
+#include "tensor/weight.h"
+
+namespace rubricate {
+
+// Source: torch.nn.functional.linear. bias: fp32 [N] or undefined. out: dtype of y, f32 or bf16.
+// Errors: ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
+Var linear(Tape& tape, const Var& x, const Weight& weight, const Var& bias, DType out);
+
+// The kernel beneath, for ops that compose it (the head). C = op(A) op(B) with fp32 accumulation.
+//   A: [M, K] row-major if !a_transposed, else stored [K, M]. B: stored [N, K] if b_transposed (a weight's layout),
+//   else [K, N]. C: [M, N]. accumulate: C += (C f32 only). bias: fp32 [N] or null.
+struct MatmulArgs {
+  int64_t m = 0, n = 0, k = 0;
+  const void* a = nullptr;
+  DType a_dtype = DType::f32;
+  int64_t a_stride = 0;  // elements between stored rows
+  bool a_transposed = false;
+  const void* b = nullptr;
+  DType b_dtype = DType::f32;  // f16 too
+  int64_t b_stride = 0;
+  bool b_transposed = false;
+  void* c = nullptr;
+  DType c_dtype = DType::f32;
+  int64_t c_stride = 0;
+  bool accumulate = false;
+  const float* bias = nullptr;
+};
+void matmul_cpu(const MatmulArgs& args);
+
+}  // namespace rubricate

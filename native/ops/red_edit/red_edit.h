@@ -1,0 +1,44 @@
+// The RED edit: y = scale * h + bias, row by row, with each row's own adapter (arXiv 2402.15179v3, eq. 4).
+//
+//   y[t, j]  = fma(scale[s, j], h[t, j], bias[s, j])       s = slot of row t's sequence; slot 0: y = h, bit for bit
+//   dh[t, j] = scale[s, j] g[t, j]
+//   dscale[s, j] += sum_t g[t, j] h[t, j]     dbias[s, j] += sum_t g[t, j]      over the rows t of slot s
+//
+// h, y, g, dh [T, d] f32 or bf16; scale and bias fp32 [d], either may be missing (then 1, or 0). fp32 inside, y rounded
+// once. The sums over rows are formed per sequence (rows ascending, in blocks of 64 counted from the sequence's first
+// row), then added to the adapter's gradient in the order of its sequences: an adapter's gradient has the same bits
+// whether its sequences came alone, among others', or over several micro-batches.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "autograd/tape.h"
+#include "ops/rows.h"
+
+namespace rubricate {
+
+// One site's vectors for each slot of a batch; element 0 stands for "no edit" and holds two undefined values.
+struct EditSlots {
+  struct Vectors {
+    Var scale;  // fp32 [d], or undefined: 1
+    Var bias;   // fp32 [d], or undefined: 0
+  };
+  std::vector<Vectors> slots;
+  bool trains() const;  // whether any vector needs a gradient
+};
+
+// Errors: ERR_SHAPE (a vector is not [d], a slot is out of range), ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
+Var red_edit(Tape& tape, const Var& h, const EditSlots& slots, const SequenceRows& rows);
+
+// For ops that fuse the edit.
+struct EditTable {  // [slots] each; null pointers stand for 1 and 0
+  std::vector<const float*> scale, bias;
+};
+EditTable edit_table(const EditSlots& slots, int64_t width,
+                     const SequenceRows& rows);  // checks, then collects pointers
+// Adds the sums over rows of grad * h and of grad to the slots' gradients, as described above.
+void red_edit_accumulate(Tape& tape, const EditSlots& slots, const SequenceRows& rows, const Tensor& h,
+                         const Tensor& grad);
+
+}  // namespace rubricate

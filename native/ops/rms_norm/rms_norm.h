@@ -1,0 +1,17 @@
+// RMSNorm: y = x / sqrt(mean(x^2) + eps) * weight, over the last axis.
+//
+//   r = 1 / sqrt(sum_j x_j^2 / d + eps),  y_j = x_j r w_j
+//   dx_j = r (w_j g_j - x_j r^2 / d * sum_i x_i w_i g_i),   dw_j += sum_t g_tj x_tj r_t
+//
+// x, y [T, d] f32 or bf16; weight fp32 [d]. fp32 inside, rounded once. Source: Zhang and Sennrich 2019; transformers'
+// LlamaRMSNorm (which rounds to the storage type once more before the weight).
+#pragma once
+
+#include "autograd/tape.h"
+
+namespace rubricate {
+
+// Errors: ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
+Var rms_norm(Tape& tape, const Var& x, const Var& weight, float eps);
+
+}  // namespace rubricate

@@ -1,0 +1,30 @@
+// Rotary position embedding (Su et al. 2021), in transformers' layout: component i of a head pairs with i + head_dim
+// / 2.
+//
+//   y[i] = x[i] c - x[i + h] s,  y[i + h] = x[i + h] c + x[i] s,  h = head_dim / 2, c, s = cos, sin(position *
+//   inv_freq[i])
+//
+// Backward is the rotation by the opposite angle. x, y [T, heads * head_dim] f32 or bf16; fp32 inside, rounded once.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "autograd/tape.h"
+
+namespace rubricate {
+
+// cos and sin of every position below `positions`: fp32 [positions, head_dim / 2] each. The angle is the fp32 product
+// position * inv_freq[i], as in transformers; `factor` multiplies both (attention_scaling).
+struct RopeTable {
+  int64_t half = 0;
+  int64_t positions = 0;
+  std::vector<float> cos, sin;
+  static RopeTable make(const std::vector<float>& inv_freq, float factor, int64_t positions);
+};
+
+// positions: int32 [T] on the host, each below table.positions; the caller keeps them alive until backward has run.
+// Errors: ERR_SHAPE, ERR_DTYPE, ERR_CONTEXT_LENGTH (a position is beyond the table), ERR_FOREIGN, ERR_ABORTED.
+Var rope(Tape& tape, const Var& x, int64_t heads, const int32_t* positions, const RopeTable& table);
+
+}  // namespace rubricate

@@ -1,0 +1,78 @@
+// A dense, row-major array in memory that it shares by reference count.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/dtype.h"
+#include "base/error.h"
+#include "device/arena.h"
+
+namespace rubricate {
+
+using Shape = std::vector<int64_t>;
+int64_t element_count(const Shape& shape);
+std::string shape_text(const Shape& shape);  // "[2, 3]"
+
+// A block of memory: from an arena, to which it returns, or borrowed from an owner that it keeps alive (a mapped file).
+class Storage {
+ public:
+  Storage(std::shared_ptr<Arena> arena, int64_t bytes)
+      : arena_(std::move(arena)), data_(arena_->allocate(bytes)), bytes_(bytes) {}
+  Storage(std::shared_ptr<void> owner, void* data, int64_t bytes)
+      : owner_(std::move(owner)), data_(data), bytes_(bytes) {}
+  ~Storage() {
+    if (arena_) arena_->release(data_, bytes_);
+  }
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+  void* data() const { return data_; }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  std::shared_ptr<Arena> arena_;
+  std::shared_ptr<void> owner_;
+  void* data_;
+  int64_t bytes_;
+};
+
+class Tensor {
+ public:
+  Tensor() = default;  // no tensor at all; defined() is false
+  static Tensor empty(const std::shared_ptr<Arena>& arena, Shape shape, DType dtype);
+  static Tensor zeros(const std::shared_ptr<Arena>& arena, Shape shape, DType dtype);
+  static Tensor borrow(std::shared_ptr<void> owner, void* data, Shape shape, DType dtype);
+
+  bool defined() const { return storage_ != nullptr; }
+  DType dtype() const { return dtype_; }
+  const Shape& shape() const { return shape_; }
+  int64_t dim(size_t axis) const { return shape_.at(axis); }
+  int64_t rank() const { return static_cast<int64_t>(shape_.size()); }
+  int64_t count() const { return count_; }
+  int64_t bytes() const { return count_ * dtype_size(dtype_); }
+  // Rows and columns when everything but the last axis is flattened.
+  int64_t cols() const { return shape_.empty() ? 1 : shape_.back(); }
+  int64_t rows() const { return cols() == 0 ? 0 : count_ / cols(); }
+
+  void* raw() const { return storage_ ? storage_->data() : nullptr; }
+  template <typename T>
+  T* data() const {
+    if (dtype_of<T>::value != dtype_) [[unlikely]]
+      fail("ERR_DTYPE", "Expected a tensor of ", dtype_name(dtype_of<T>::value), " but received one of ",
+           dtype_name(dtype_));
+    return static_cast<T*>(raw());
+  }
+  Tensor reshaped(Shape shape) const;  // the same memory; throws ERR_SHAPE where the counts differ
+  bool sole_owner() const { return storage_.use_count() == 1; }
+
+ private:
+  std::shared_ptr<Storage> storage_;
+  Shape shape_;
+  int64_t count_ = 0;
+  DType dtype_ = DType::f32;
+};
+
+}  // namespace rubricate
