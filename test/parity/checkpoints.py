@@ -1,0 +1,117 @@
+"""Tiny random LLaMA checkpoints as Hugging Face folders: one for each thing that differs between members of the family."""
+import json
+
+import torch
+from safetensors.torch import save_file
+
+
+def configuration(dims, **changes):
+    """A config.json: dims = (hidden, intermediate, layers, heads, kv heads, vocabulary)."""
+    hidden, intermediate, layers, heads, kv_heads, vocabulary = dims
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": hidden,
+        "intermediate_size": intermediate,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "vocab_size": vocabulary,
+        "hidden_act": "silu",
+        "max_position_embeddings": 128,
+        "rms_norm_eps": 1e-5,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        **changes,
+    }
+
+
+# Both ways of saying the rotary parameters, both of saying the dtype, and defaults left unsaid, as they occur in the wild.
+CHECKPOINTS = {
+    "mha": configuration(
+        (32, 88, 2, 4, 4, 96), rope_theta=10000.0, rope_scaling=None, rms_norm_eps=1e-6, tie_word_embeddings=False,
+        torch_dtype="float32",
+    ),
+    "gqa": configuration(
+        (48, 88, 2, 6, 2, 128), rope_parameters={"rope_theta": 500.0, "rope_type": "default"}, head_dim=8,
+        tie_word_embeddings=True, attention_bias=False, mlp_bias=False, dtype="float32",
+    ),
+    "llama3": configuration(
+        (32, 56, 3, 4, 2, 101), head_dim=16, rope_theta=10000.0, tie_word_embeddings=False, torch_dtype="float32",
+        rope_scaling={
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+    ),
+    "bias": configuration(
+        (32, 56, 2, 2, 1, 97), rope_parameters={"rope_theta": 10000.0, "rope_type": "default"}, attention_bias=True,
+        mlp_bias=True, tie_word_embeddings=False, dtype="float32",
+    ),
+    "gqa_bf16": configuration(
+        (48, 88, 2, 6, 2, 128), rope_theta=10000.0, tie_word_embeddings=True, torch_dtype="bfloat16",
+    ),
+    "linear_rope": configuration(
+        (32, 44, 2, 4, 1, 96), rope_theta=10000.0, rope_scaling={"type": "linear", "factor": 4.0},
+        tie_word_embeddings=True, torch_dtype="float32",
+    ),
+}
+SHARDS = {"llama3": 3}
+
+
+def random_weights(config, generator):
+    """Hugging Face name -> fp32 tensor; projections keep activations of about size 1, norm weights are spread around 1."""
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
+    head_dim = config.get("head_dim", hidden // heads)
+    widths = {
+        "self_attn.q_proj": (heads * head_dim, hidden),
+        "self_attn.k_proj": (config["num_key_value_heads"] * head_dim, hidden),
+        "self_attn.v_proj": (config["num_key_value_heads"] * head_dim, hidden),
+        "self_attn.o_proj": (hidden, heads * head_dim),
+        "mlp.gate_proj": (config["intermediate_size"], hidden),
+        "mlp.up_proj": (config["intermediate_size"], hidden),
+        "mlp.down_proj": (hidden, config["intermediate_size"]),
+    }
+
+    def normal(*shape, std):
+        return torch.randn(*shape, generator=generator) * std
+
+    def norm_weight():
+        return torch.empty(hidden).uniform_(0.5, 1.5, generator=generator)
+
+    weights = {"model.embed_tokens.weight": normal(config["vocab_size"], hidden, std=0.3)}
+    for layer in range(config["num_hidden_layers"]):
+        prefix = f"model.layers.{layer}."
+        weights[prefix + "input_layernorm.weight"] = norm_weight()
+        weights[prefix + "post_attention_layernorm.weight"] = norm_weight()
+        for module, (rows, columns) in widths.items():
+            weights[f"{prefix}{module}.weight"] = normal(rows, columns, std=1.2 * columns**-0.5)
+            if config.get("attention_bias" if "self_attn" in module else "mlp_bias"):
+                weights[f"{prefix}{module}.bias"] = normal(rows, std=0.3)
+    weights["model.norm.weight"] = norm_weight()
+    if not config["tie_word_embeddings"]:
+        weights["lm_head.weight"] = normal(config["vocab_size"], hidden, std=0.3)
+    return weights
+
+
+def write_checkpoint(name, folder, seed):
+    """Writes config.json and the weights (in shards with an index where SHARDS says so) of one of CHECKPOINTS."""
+    config = CHECKPOINTS[name]
+    dtype = getattr(torch, config.get("torch_dtype") or config.get("dtype"))
+    weights = random_weights(config, torch.Generator().manual_seed(seed))
+    weights = {key: value.to(dtype) for key, value in weights.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    shards = SHARDS.get(name, 1)
+    if shards == 1:
+        save_file(weights, folder / "model.safetensors", {"format": "pt"})
+        return
+    names = list(weights)
+    files = {}
+    for shard in range(shards):
+        file = f"model-{shard + 1:05d}-of-{shards:05d}.safetensors"
+        part = names[shard * len(names) // shards : (shard + 1) * len(names) // shards]
+        save_file({key: weights[key] for key in part}, folder / file, {"format": "pt"})
+        files.update(dict.fromkeys(part, file))
+    size = sum(value.numel() * value.element_size() for value in weights.values())
+    index = {"metadata": {"total_size": size}, "weight_map": files}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
