@@ -28,11 +28,12 @@
 #error "define RUBRICATE_KERNELS before including this file"
 #endif
 
+// clang-format off: the order of these includes matters
 namespace rubricate {
 namespace {
 namespace portable {
-#include "device/cpu/simd/vec_common.inl"
 #include "device/cpu/simd/vec_portable.inl"
+#include "device/cpu/simd/vec_common.inl"
 #include RUBRICATE_KERNELS
 }  // namespace portable
 }  // namespace
@@ -92,6 +93,7 @@ namespace avx512_bf16 = avx512;
 #endif
 #undef RUBRICATE_TARGET_AVX512
 #endif
+// clang-format on
 
 #ifndef RUBRICATE_DISPATCH
 #if defined(__x86_64__)
