@@ -1,0 +1,61 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { RubricateError } from "../errors";
+
+/** One turn of the demo: what the user says, and the answer that the adapter is to learn. */
+export interface DemoPair {
+  readonly prompt: string;
+  readonly completion: string;
+}
+
+/** Pairs to train on, and pairs whose prompts never occur among them. */
+export interface DemoPairs {
+  readonly train: readonly DemoPair[];
+  readonly heldOut: readonly DemoPair[];
+}
+
+/**
+ * The folder of the small LLaMA that ships with the package: config.json, model.safetensors, tokenizer.json with a chat
+ * template, demo_pairs.json. The same relative place in the sources and in the built package.
+ */
+export function embeddedModelDir(): string {
+  return join(__dirname, "default");
+}
+
+function isPairList(value: unknown): value is DemoPair[] {
+  return (
+    Array.isArray(value) &&
+    value.length > 0 &&
+    value.every((pair) => typeof pair?.prompt === "string" && typeof pair?.completion === "string")
+  );
+}
+
+/**
+ * The demo's examples. They are single turns of a chat: `prompt` is the user's message, `completion` the assistant's, and
+ * the embedded model knows them in the form that its chat template gives.
+ * @throws RubricateError ERR_FILE when the file cannot be read, ERR_JSON when it is malformed
+ */
+export function loadDemoPairs(): DemoPairs {
+  const path = join(embeddedModelDir(), "demo_pairs.json");
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new RubricateError("ERR_FILE", `Expected the demo's examples in ${path}, but the file cannot be read`, {
+      cause,
+    });
+  }
+  let pairs: unknown;
+  try {
+    pairs = JSON.parse(text);
+  } catch (cause) {
+    throw new RubricateError("ERR_JSON", `Expected JSON in ${path}`, { cause });
+  }
+  const { train, heldOut } = (pairs ?? {}) as Record<string, unknown>;
+  if (!isPairList(train) || !isPairList(heldOut))
+    throw new RubricateError(
+      "ERR_JSON",
+      `Expected {"train", "heldOut"} with lists of {"prompt", "completion"} in ${path}`,
+    );
+  return { train, heldOut };
+}
