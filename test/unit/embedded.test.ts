@@ -1,0 +1,74 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Template } from "@huggingface/jinja";
+import { Tokenizer } from "@huggingface/tokenizers";
+import { embeddedModelDir, loadDemoPairs } from "../../lib/embedded";
+
+const readJson = (name: string) => JSON.parse(readFileSync(join(embeddedModelDir(), name), "utf8"));
+const config = readJson("tokenizer_config.json");
+const tokenizer = new Tokenizer(readJson("tokenizer.json"), config);
+const script = (name: string) => join(__dirname, "../../bench/embedded", name);
+
+describe("the embedded model's tokenizer", () => {
+  test.each([
+    "Fellow-Citizens of the Senate and House of Representatives:",
+    " \n\n\t two  spaces   three ",
+    "日本語、漢字。 한국어 العربية हिन्दी",
+    "👩‍👩‍👧‍👦 🇩🇪 👍🏽",
+    "def f(x):\n\treturn x**2  # ok\r\n",
+    "a\u0000b\u00a0c\u200bd e\u0301",
+    "1234567 $3.50 don't we'll",
+  ])("gives %j back", (text) => {
+    const { ids } = tokenizer.encode(text, { add_special_tokens: false });
+    expect(tokenizer.decode(ids, { clean_up_tokenization_spaces: false })).toBe(text);
+  });
+
+  test("every byte has an id of its own after the special tokens", () => {
+    const vocabulary: Record<string, number> = readJson("tokenizer.json").model.vocab;
+    const single = Object.entries(vocabulary).filter(([token]) => [...token].length === 1);
+    expect(single.map(([, id]) => id).sort((a, b) => a - b)).toEqual(Array.from({ length: 256 }, (_, i) => 6 + i));
+    expect(Object.keys(vocabulary)).toHaveLength(2048);
+  });
+
+  test("the chat template supervises the answer and its end alone", () => {
+    const text = new Template(config.chat_template).render({
+      messages: [
+        { role: "user", content: "Question" },
+        { role: "assistant", content: "Answer" },
+      ],
+      bos_token: "<s>",
+      eos_token: "</s>",
+    });
+    expect(text).toBe("<s><|user|>Question</s><|assistant|>Answer</s>");
+    const ids = tokenizer.encode(text, { add_special_tokens: false }).ids;
+    expect([ids[0], ids[1], ids.at(-1)]).toEqual([0, 4, 1]);
+  });
+
+  test("comes out of its script again", () => {
+    const folder = mkdtempSync(join(tmpdir(), "rubricate-tokenizer-"));
+    try {
+      execFileSync(process.execPath, [script("make_corpus.mjs"), folder]);
+      execFileSync(process.execPath, [script("train_tokenizer.mjs"), folder, folder]);
+      const again = readFileSync(join(folder, "tokenizer.json"), "utf8");
+      expect(again).toBe(readFileSync(join(embeddedModelDir(), "tokenizer.json"), "utf8"));
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+});
+
+test("held-out prompts and answers of the demo are in no training pair, and each answer has the form to be learnt", () => {
+  const { train, heldOut } = loadDemoPairs();
+  expect(train.length).toBeGreaterThanOrEqual(48);
+  expect(heldOut.length).toBeGreaterThanOrEqual(12);
+  const prompts = new Set(train.map(({ prompt }) => prompt));
+  const completions = new Set(train.map(({ completion }) => completion));
+  for (const pair of heldOut) {
+    expect(prompts.has(pair.prompt)).toBe(false);
+    expect(completions.has(pair.completion)).toBe(false);
+  }
+  for (const { completion } of [...train, ...heldOut])
+    expect(completion).toMatch(/^Hear ye, hear ye! Let .+\. Thus speaks the Republic!$/);
+});
