@@ -1,0 +1,210 @@
+// What the tests of ops share: random tensors, references in double, the precision rule, settings to loop over.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "autograd/tape.h"
+#include "base/random.h"
+#include "device/cpu/cpu_path.h"
+#include "device/cpu/thread_pool.h"
+#include "doctest/doctest.h"
+#include "tensor/tensor.h"
+
+namespace rubricate::testing {
+
+using Doubles = std::vector<double>;
+
+// Sets the pool's size for a scope.
+class PoolSize {
+ public:
+  explicit PoolSize(int threads) : before_(ThreadPool::instance().size()) { ThreadPool::instance().resize(threads); }
+  ~PoolSize() { ThreadPool::instance().resize(before_); }
+  PoolSize(const PoolSize&) = delete;
+  PoolSize& operator=(const PoolSize&) = delete;
+
+ private:
+  int before_;
+};
+
+// Runs on one instruction set for a scope.
+class PathScope {
+ public:
+  explicit PathScope(CpuPath path) : before_(cpu_path()) { force_cpu_path(path); }
+  ~PathScope() { force_cpu_path(before_); }
+  PathScope(const PathScope&) = delete;
+  PathScope& operator=(const PathScope&) = delete;
+
+ private:
+  CpuPath before_;
+};
+
+// Calls body() on every supported instruction set, with the path's name in the messages.
+template <typename Body>
+void on_every_path(Body&& body) {
+  for (const CpuPath path : supported_cpu_paths()) {
+    const PathScope scope(path);
+    const std::string name = cpu_path_name(path);
+    CAPTURE(name);
+    body();
+  }
+}
+
+// Calls body() on every supported instruction set and with pools of 1, 2 and 3 threads.
+template <typename Body>
+void on_every_setting(Body&& body) {
+  on_every_path([&] {
+    for (const int threads : {1, 2, 3}) {
+      const PoolSize size(threads);
+      CAPTURE(threads);
+      body();
+    }
+  });
+}
+
+inline std::shared_ptr<Arena> test_arena() { return std::make_shared<Arena>(); }
+
+inline double element(const Tensor& tensor, int64_t i) {
+  switch (tensor.dtype()) {
+    case DType::f32:
+      return static_cast<double>(tensor.data<float>()[i]);
+    case DType::bf16:
+      return static_cast<double>(to_float(tensor.data<bf16>()[i]));
+    case DType::f16:
+      return static_cast<double>(to_float(tensor.data<f16>()[i]));
+    default:
+      return tensor.data<int32_t>()[i];
+  }
+}
+
+inline Doubles to_doubles(const Tensor& tensor) {
+  Doubles out(static_cast<size_t>(tensor.count()));
+  for (int64_t i = 0; i < tensor.count(); ++i) out[static_cast<size_t>(i)] = element(tensor, i);
+  return out;
+}
+
+// Rounds each value once to float32, then to `dtype`.
+inline Tensor from_doubles(const std::shared_ptr<Arena>& arena, Shape shape, DType dtype, const Doubles& values) {
+  Tensor tensor = Tensor::empty(arena, std::move(shape), dtype);
+  REQUIRE(tensor.count() == static_cast<int64_t>(values.size()));
+  for (size_t i = 0; i < values.size(); ++i) {
+    const float x = static_cast<float>(values[i]);
+    if (dtype == DType::f32) tensor.data<float>()[i] = x;
+    if (dtype == DType::bf16) tensor.data<bf16>()[i] = from_float<bf16>(x);
+    if (dtype == DType::f16) tensor.data<f16>()[i] = from_float<f16>(x);
+  }
+  return tensor;
+}
+
+// Uniform in [low, high), the same for the same seed on every machine.
+inline Tensor random_tensor(const std::shared_ptr<Arena>& arena, Shape shape, DType dtype, uint64_t seed,
+                            double low = -1.0, double high = 1.0) {
+  Doubles values(static_cast<size_t>(element_count(shape)));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = low + (high - low) * philox_uniform(seed, 0, i);
+  return from_doubles(arena, std::move(shape), dtype, values);
+}
+
+// Rows [begin, end) of a matrix, copied.
+inline Tensor copy_rows(const std::shared_ptr<Arena>& arena, const Tensor& matrix, int64_t begin, int64_t end) {
+  Tensor out = Tensor::empty(arena, {end - begin, matrix.cols()}, matrix.dtype());
+  const int64_t bytes = matrix.cols() * dtype_size(matrix.dtype());
+  if (out.count() > 0)
+    std::memcpy(out.raw(), static_cast<const char*>(matrix.raw()) + begin * bytes, static_cast<size_t>(out.bytes()));
+  return out;
+}
+
+inline bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.defined() && b.defined() && a.dtype() == b.dtype() && a.shape() == b.shape() &&
+         (a.count() == 0 || std::memcmp(a.raw(), b.raw(), static_cast<size_t>(a.bytes())) == 0);
+}
+
+inline double unit_roundoff(DType dtype) {
+  return dtype == DType::bf16 ? 0x1p-8 : dtype == DType::f16 ? 0x1p-11 : 0x1p-24;
+}
+
+inline double max_error(const Doubles& got, const Doubles& expected) {
+  REQUIRE(got.size() == expected.size());
+  double worst = 0.0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double error = std::fabs(got[i] - expected[i]);
+    worst = error > worst || std::isnan(error) ? error : worst;
+  }
+  return worst;
+}
+
+// The precision rule: every element is within twice the largest error of `naive` (the plain computation in the same
+// precision) plus one rounding to `got`'s dtype.
+inline void check_precision(const Tensor& got, const Doubles& expected, const Doubles& naive) {
+  const double allowed = 2.0 * max_error(naive, expected);
+  const Doubles values = to_doubles(got);
+  REQUIRE(values.size() == expected.size());
+  double excess = 0.0;
+  size_t where = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double over =
+        std::fabs(values[i] - expected[i]) - allowed - unit_roundoff(got.dtype()) * std::fabs(expected[i]);
+    if (over > excess || std::isnan(over)) {
+      excess = std::isnan(over) ? INFINITY : over;
+      where = i;
+    }
+  }
+  CAPTURE(where);
+  CAPTURE(allowed);
+  CHECK(excess <= 0x1p-140);  // room for subnormals only
+}
+
+// Every element within absolute + relative * |expected|.
+inline void check_close(const Doubles& got, const Doubles& expected, double relative, double absolute) {
+  REQUIRE(got.size() == expected.size());
+  double worst = 0.0;
+  size_t where = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double ratio = std::fabs(got[i] - expected[i]) / (absolute + relative * std::fabs(expected[i]));
+    if (!(ratio <= worst)) {
+      worst = std::isnan(ratio) ? INFINITY : ratio;
+      where = i;
+    }
+  }
+  CAPTURE(where);
+  CHECK(worst <= 1.0);
+}
+
+// Central differences in double of a scalar function: error about 1e-9 for values and slopes near 1.
+inline Doubles numeric_gradient(const std::function<double(const Doubles&)>& f, Doubles x, double step = 1e-5) {
+  Doubles gradient(x.size());
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double here = x[i];
+    x[i] = here + step;
+    const double above = f(x);
+    x[i] = here - step;
+    gradient[i] = (above - f(x)) / (2.0 * step);
+    x[i] = here;
+  }
+  return gradient;
+}
+
+// A leaf for tests: a value of any dtype whose gradient (of that dtype) the test reads after backward.
+inline Var leaf(Tensor value) {
+  auto slot = std::make_shared<GradSlot>();
+  slot->dtype = value.dtype();
+  slot->shape = value.shape();
+  return {std::move(value), std::move(slot)};
+}
+
+// The code of the rubricate::Error that body() throws, or "" where it throws none.
+template <typename Body>
+std::string error_code(Body&& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return error.code();
+  }
+  return "";
+}
+
+}  // namespace rubricate::testing
