@@ -1,0 +1,96 @@
+// A small strict JSON reader (RFC 8259), for configurations and file headers that come from anywhere: a duplicate key,
+// invalid UTF-8, a lone surrogate, a number that a double cannot hold, nesting beyond 64 levels or anything after the
+// document is an error that says where.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace rubricate {
+
+// What a document may cost: its bytes, and its values (a value takes about 40 bytes of memory, a key about 80).
+struct JsonLimits {
+  int64_t bytes = int64_t{1} << 20;
+  int64_t values = int64_t{1} << 20;
+};
+
+class Json {
+ public:
+  enum class Type { null, boolean, number, string, array, object };
+  struct Number {
+    double value = 0.0;
+    int64_t integer = 0;    // exact where `integral`
+    bool integral = false;  // an int64, however it was written (4096, 4096.0, 4.096e3)
+  };
+  using Member = std::pair<std::string, Json>;
+
+  // name: what messages call the document, such as a path. Errors: ERR_JSON.
+  static Json parse(std::string_view text, const std::string& name, const JsonLimits& limits);
+
+  Type type() const { return static_cast<Type>(value_.index()); }
+  bool is(Type type) const { return this->type() == type; }
+  const char* type_name() const;  // "null", "boolean", "number", "string", "array", "object"
+
+  // Each throws ERR_INTERNAL where the type is another: ask type() before, or use JsonAt, which names the path.
+  bool boolean() const;
+  const Number& number() const;
+  const std::string& string() const;
+  const std::vector<Json>& items() const;
+  const std::vector<Member>& members() const;  // in the document's order
+  // The member of that name of an object; null where there is none.
+  const Json* find(std::string_view key) const;
+
+ private:
+  friend class JsonParser;
+  struct Object {
+    std::vector<Member> members;
+    std::vector<uint32_t> sorted;  // indices of members by key
+  };
+  std::variant<std::monostate, bool, Number, std::string, std::vector<Json>, Object> value_;
+};
+
+// A value and its path within a document, for reading configurations: "Expected a number for attention.heads but
+// received a string". Refers to the Json, which must outlive it.
+class JsonAt {
+ public:
+  // code: what a wrong type or a missing value throws, ERR_CONFIG or ERR_JSON; the document's own name starts the path
+  // where it is not empty ("config.json: attention.heads").
+  JsonAt(const Json& root, std::string name, const char* code) : value_(&root), name_(std::move(name)), code_(code) {}
+
+  const Json& json() const { return *value_; }
+  const std::string& path() const { return path_; }
+  bool has(std::string_view key) const;           // present and not null; throws where this is no object
+  JsonAt operator[](std::string_view key) const;  // throws where it is missing
+  JsonAt at(int64_t index) const;                 // throws where it is out of range
+  int64_t size() const;                           // of an array
+
+  bool boolean() const;
+  double number() const;
+  int64_t integer(int64_t least = std::numeric_limits<int64_t>::min(),
+                  int64_t most = std::numeric_limits<int64_t>::max()) const;
+  const std::string& string() const;
+  // Throws for a member of this object that is not among `keys`.
+  void expect_only(std::initializer_list<std::string_view> keys) const;
+  // Throws "Expected WHAT for PATH but received ..." about this value.
+  [[noreturn]] void reject(const std::string& what) const;
+
+ private:
+  JsonAt child(const Json& value, std::string path) const;
+  void expect(Json::Type type, const char* what) const;
+  std::string place() const;
+
+  const Json* value_;
+  std::string name_, path_;
+  const char* code_;
+};
+
+// Text in double quotes with controls escaped and at most 80 bytes of it, for messages.
+std::string json_quote(std::string_view text);
+
+}  // namespace rubricate
