@@ -34,12 +34,26 @@ inline F32x16 round_to<bf16>(F32x16 a) {
   return round_to_bf16(a);
 }
 
-// Calls body(i, mask, full) over [0, n) in steps of 16; the last step's mask may leave lanes out. The tail runs the
-// same vector code as the rest, so an element's value does not depend on where it stands.
+// All sixteen lanes, known at compile time: the same as first_lanes(16), but a plain load or store.
+struct AllLanes {
+  operator Mask16() const { return first_lanes(16); }
+};
+template <typename T>
+inline F32x16 load_masked(const T* p, AllLanes) {
+  return load(p);
+}
+template <typename T>
+inline void store_masked(T* p, AllLanes, F32x16 a) {
+  store(p, a);
+}
+inline F32x16 select(AllLanes, F32x16 a, F32x16) { return a; }
+
+// Calls body(i, mask) over [0, n) in steps of 16; the last step's mask may leave lanes out. The tail runs the same
+// vector code as the rest, so an element's value does not depend on where it stands. A body that takes `auto mask`
+// gets AllLanes for whole steps.
 template <typename Body>
 inline void for_lanes(int64_t n, Body&& body) {
-  const Mask16 all = first_lanes(16);
   int64_t i = 0;
-  for (; i + 16 <= n; i += 16) body(i, all);
+  for (; i + 16 <= n; i += 16) body(i, AllLanes{});
   if (i < n) body(i, first_lanes(n - i));
 }
