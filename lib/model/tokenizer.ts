@@ -1,0 +1,265 @@
+import { invalid, RubricateError } from "../errors";
+import { type BpeModel, BytePairEncoder } from "./bpe";
+import { type ChatMessage, ChatTemplate, marksGeneration, type RenderedChat } from "./chat_template";
+import { TokenDecoder } from "./token_decoder";
+import { type AddedToken, readTokenizer, type TokenizerDefinition } from "./tokenizer_files";
+
+export type { ChatMessage, RenderedChat } from "./chat_template";
+export { TokenDecoder } from "./token_decoder";
+export type { TokenizerDefinition } from "./tokenizer_files";
+
+/** The parts of @huggingface/tokenizers in use; its own types are ES modules, which CommonJS cannot name. */
+interface HubTokenizer {
+  encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
+  decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
+  readonly model: { vocab: string[]; encode(words: string[]): string[] };
+  readonly decoder: HubDecoder | null;
+}
+interface HubDecoder {
+  readonly config: { type?: string };
+  readonly decoders?: HubDecoder[];
+  decode_chain(tokens: string[]): string[];
+}
+const hub = require("@huggingface/tokenizers") as {
+  Tokenizer: new (tokenizer: object, config: object) => HubTokenizer;
+};
+
+const byteToken = /^<0x([0-9A-Fa-f]{2})>$/;
+
+/** Text to token ids and back, exactly as transformers does it with the same folder. Immutable. */
+export class Tokenizer {
+  /** Id that begins a sequence, if the tokenizer has one. */
+  readonly bosTokenId: number | undefined;
+  /** Ids that end a sequence: the tokenizer's own first, then those of generation_config.json. May be empty. */
+  readonly eosTokenIds: readonly number[];
+  /** Ids that `encode` puts before and after a text (BOS and EOS, if the tokenizer does so). */
+  readonly prefixIds: readonly number[];
+  readonly suffixIds: readonly number[];
+  /** One more than the largest id, added tokens included. */
+  readonly vocabSize: number;
+
+  private readonly inner: HubTokenizer;
+  private readonly specialIds: ReadonlySet<number>;
+  private readonly byteIds: ReadonlySet<number>;
+  /** Parsed when first used, so that a model whose template cannot be read still works on text. */
+  private template: ChatTemplate | undefined;
+
+  /**
+   * Reads the tokenizer of a Hugging Face folder: tokenizer.json and, as present, tokenizer_config.json,
+   * special_tokens_map.json, generation_config.json and chat_template.jinja.
+   * @throws {RubricateError} ERR_TOKENIZER naming the file that is missing, malformed or unsupported; ERR_TEMPLATE
+   */
+  static async fromPretrained(directory: string): Promise<Tokenizer> {
+    if (typeof directory !== "string" || directory === "") throw invalid("directory", "a path", directory);
+    return new Tokenizer(await readTokenizer(directory));
+  }
+
+  /** @param definition what the tokenizer is made of; it may have come from another thread */
+  constructor(readonly definition: TokenizerDefinition) {
+    const { tokenizer, specialTokens } = definition;
+    try {
+      this.inner = build(tokenizer);
+    } catch (error) {
+      const reason = (error as Error).message;
+      throw new RubricateError("ERR_TOKENIZER", `tokenizer.json cannot be used: ${reason}`, { cause: error });
+    }
+    const added = tokenizer.added_tokens as readonly AddedToken[];
+    const { vocab } = this.inner.model;
+    this.vocabSize = vocab.length;
+    this.specialIds = new Set(added.filter((token) => token.special).map((token) => token.id));
+    this.byteIds = new Set(
+      hasByteFallback(this.inner.decoder) ? idsWhere(vocab, (token) => byteToken.test(token)) : [],
+    );
+    const idOf = (name: string) => {
+      const content = specialTokens[name];
+      const id = content === undefined ? -1 : vocab.indexOf(content);
+      return id < 0 ? undefined : id;
+    };
+    this.bosTokenId = idOf("bos_token") ?? definition.generationBosId;
+    const eos = idOf("eos_token");
+    const known = definition.generationEosIds.filter((id) => id < this.vocabSize);
+    this.eosTokenIds = [...new Set([...(eos === undefined ? [] : [eos]), ...known])];
+    [this.prefixIds, this.suffixIds] = this.affixes();
+  }
+
+  /** Source of the chat template, if the tokenizer has one. */
+  get chatTemplate(): string | undefined {
+    return this.definition.chatTemplate;
+  }
+
+  /** SHA-256, in hexadecimal, of tokenizer.json and the chat template. */
+  get hash(): string {
+    return this.definition.hash;
+  }
+
+  /** The token that ends a sequence, if there is one. */
+  get eosTokenId(): number | undefined {
+    return this.eosTokenIds[0];
+  }
+
+  /** @returns token ids, [tokens]; lone surrogates count as U+FFFD */
+  encode(text: string, options: { addSpecialTokens?: boolean } = {}): Int32Array<ArrayBuffer> {
+    if (typeof text !== "string") throw invalid("text", "a string", text);
+    const { ids } = this.inner.encode(wellFormed(text), { add_special_tokens: options.addSpecialTokens ?? true });
+    return Int32Array.from(ids);
+  }
+
+  /** Ids that the vocabulary lacks are left out, as transformers leaves them out. */
+  decode(ids: ArrayLike<number>, options: { skipSpecialTokens?: boolean } = {}): string {
+    const kept: number[] = [];
+    for (let at = 0; at < ids.length; at++) {
+      const id = ids[at];
+      if (!Number.isInteger(id)) throw invalid(`ids[${at}]`, "an integer", id);
+      if (this.inner.model.vocab[id!] === undefined) continue;
+      if (!(options.skipSpecialTokens && this.specialIds.has(id!))) kept.push(id!);
+    }
+    if (kept.length === 0) return "";
+    const clean_up_tokenization_spaces = this.definition.cleanUpSpaces;
+    return this.inner.decode(kept, { skip_special_tokens: false, clean_up_tokenization_spaces });
+  }
+
+  /** A decoder for ids that come one by one; its pieces put together equal `decode` of the whole. */
+  createDecoder(options: { skipSpecialTokens?: boolean } = {}): TokenDecoder {
+    const skip = options.skipSpecialTokens ?? false;
+    return new TokenDecoder({
+      decode: (ids) => this.decode(ids),
+      skips: (id) => this.tokenText(id) === undefined || (skip && this.specialIds.has(id)),
+      isByte: (id) => this.byteIds.has(id),
+      cleansUp: this.definition.cleanUpSpaces,
+    });
+  }
+
+  /** The token as the vocabulary spells it (`▁the`, `Ġthe`, `<0x0A>`), or undefined where the id is not in use. */
+  tokenText(id: number): string | undefined {
+    return this.inner.model.vocab[id];
+  }
+
+  isSpecial(id: number): boolean {
+    return this.specialIds.has(id);
+  }
+
+  /**
+   * The messages as the chat template writes them.
+   * @throws {RubricateError} ERR_TEMPLATE where there is no template, or it fails or does not end
+   */
+  applyChatTemplate(messages: readonly ChatMessage[], options: ChatOptions = {}): string {
+    return this.renderChat(messages, options).text;
+  }
+
+  /** Token ids of the messages, [tokens]; the template alone decides whether they begin with BOS. */
+  encodeChat(messages: readonly ChatMessage[], options: ChatOptions = {}): Int32Array<ArrayBuffer> {
+    return this.encode(this.applyChatTemplate(messages, options), { addSpecialTokens: false });
+  }
+
+  /** As `applyChatTemplate`, with the spans between the template's generation tags. */
+  renderChat(messages: readonly ChatMessage[], options: ChatOptions = {}): RenderedChat {
+    const source = this.chatTemplate;
+    if (source === undefined)
+      throw new RubricateError("ERR_TEMPLATE", "The tokenizer has no chat template; give text instead of messages");
+    this.template ??= new ChatTemplate(source, this.definition.specialTokens);
+    return this.template.render(messages, options);
+  }
+
+  /** Whether the chat template marks what the assistant says with generation tags. */
+  get marksGeneration(): boolean {
+    return marksGeneration(this.chatTemplate ?? "");
+  }
+
+  private affixes(): [number[], number[]] {
+    const probe = "a";
+    const bare = [...this.encode(probe, { addSpecialTokens: false })];
+    const full = [...this.encode(probe)];
+    if (bare.length === 0) return [full, []];
+    for (let start = 0; start + bare.length <= full.length; start++)
+      if (bare.every((id, at) => full[start + at] === id))
+        return [full.slice(0, start), full.slice(start + bare.length)];
+    throw new RubricateError("ERR_TOKENIZER", "tokenizer.json has a post-processor that changes the text's own tokens");
+  }
+}
+
+/** How messages are rendered. */
+export interface ChatOptions {
+  /** Ends the text with what introduces the assistant's answer. Default: false. */
+  readonly addGenerationPrompt?: boolean;
+  /** JSON schemas of the tools on offer, for templates that list them. */
+  readonly tools?: readonly object[];
+}
+
+function wellFormed(text: string): string {
+  return text.replace(/[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/g, "\uFFFD");
+}
+
+function idsWhere(vocab: readonly string[], holds: (token: string) => boolean): number[] {
+  const ids: number[] = [];
+  vocab.forEach((token, id) => {
+    if (holds(token)) ids.push(id);
+  });
+  return ids;
+}
+
+function build(definition: Record<string, unknown>): HubTokenizer {
+  const model = definition.model as Record<string, unknown>;
+  // The library would build its own merge table as well, which doubles loading time and memory.
+  const isBpe = model.type === "BPE" && !model.end_of_word_suffix && !model.continuing_subword_prefix;
+  const inner = new hub.Tokenizer(isBpe ? { ...definition, model: { ...model, merges: [] } } : definition, {});
+  if (isBpe) {
+    const encoder = new BytePairEncoder(model as unknown as BpeModel);
+    inner.model.encode = (words) => encoder.encode(words);
+  }
+  repairDecoder(inner.decoder);
+  return inner;
+}
+
+function hasByteFallback(decoder: HubDecoder | null): boolean {
+  return decoder?.config.type === "ByteFallback" || (decoder?.decoders ?? []).some(hasByteFallback);
+}
+
+/** Replaces the decoders that treat bytes which are not UTF-8 differently from the `tokenizers` library in Rust. */
+function repairDecoder(decoder: HubDecoder | null): void {
+  for (const inner of decoder?.decoders ?? []) repairDecoder(inner);
+  if (decoder?.config.type === "ByteFallback") decoder.decode_chain = decodeByteRuns;
+  if (decoder?.config.type === "ByteLevel") decoder.decode_chain = decodeByteLevel;
+}
+
+/** A run of byte tokens is text if all of it is UTF-8, else one U+FFFD a byte. */
+function decodeByteRuns(tokens: string[]): string[] {
+  const result: string[] = [];
+  let run: number[] = [];
+  const flush = () => {
+    if (run.length === 0) return;
+    const bytes = Buffer.from(run);
+    const text = bytes.toString("utf8");
+    result.push(Buffer.from(text).equals(bytes) ? text : "\uFFFD".repeat(run.length));
+    run = [];
+  };
+  for (const token of tokens) {
+    const byte = byteToken.exec(token);
+    if (byte) run.push(Number.parseInt(byte[1]!, 16));
+    else {
+      flush();
+      result.push(token);
+    }
+  }
+  flush();
+  return result;
+}
+
+/** GPT-2's table of printable characters for the 256 bytes, inverted. */
+const byteOfCharacter: ReadonlyMap<string, number> = (() => {
+  const printable = (byte: number) =>
+    (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || (byte >= 174 && byte <= 255);
+  let beyond = 256;
+  return new Map(
+    Array.from({ length: 256 }, (_, byte) => [String.fromCharCode(printable(byte) ? byte : beyond++), byte]),
+  );
+})();
+
+/** All tokens' bytes, put together and then read as UTF-8; a token with a character outside the table is taken literally. */
+function decodeByteLevel(tokens: string[]): string[] {
+  const bytes: number[] = [];
+  for (const token of tokens) {
+    const own = Array.from(token, (character) => byteOfCharacter.get(character));
+    bytes.push(...(own.includes(undefined) ? Buffer.from(token) : (own as number[])));
+  }
+  return [Buffer.from(bytes).toString("utf8")];
+}

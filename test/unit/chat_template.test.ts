@@ -1,0 +1,148 @@
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { type ChatMessage, ChatTemplate, strftime } from "../../lib/model/chat_template";
+import { Tokenizer } from "../../lib/model/tokenizer";
+
+const fixtures = path.join(__dirname, "..", "parity", "fixtures", "tokenizer");
+
+interface ChatCase {
+  template: string;
+  tokenizer: string;
+  messages: ChatMessage[];
+  text: string;
+  prompt: string;
+  ids: number[];
+  mask: number[];
+}
+const cases: ChatCase[] = JSON.parse(readFileSync(path.join(fixtures, "chats.json"), "utf8"));
+const special = { bos_token: "<s>", eos_token: "</s>" };
+const chat: ChatMessage[] = [
+  { role: "user", content: "q" },
+  { role: "assistant", content: "a" },
+];
+const render = (source: string, messages = chat) => new ChatTemplate(source, special).render(messages);
+
+test.each(["chatml", "llama-2", "llama-3", "zephyr", "mistral"])("%s as transformers renders it", async (name) => {
+  const own = cases.filter((one) => one.template === name);
+  expect(own.length).toBeGreaterThanOrEqual(8);
+  const { definition } = await Tokenizer.fromPretrained(path.join(fixtures, own[0]!.tokenizer));
+  const chatTemplate = readFileSync(path.join(fixtures, `${name}.jinja`), "utf8");
+  const tokenizer = new Tokenizer({ ...definition, chatTemplate });
+  for (const { messages, text, prompt, ids } of own) {
+    expect(tokenizer.applyChatTemplate(messages)).toBe(text);
+    expect(tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true })).toBe(prompt);
+    expect([...tokenizer.encodeChat(messages)]).toEqual(ids);
+  }
+});
+
+// Expected texts are jinja2's with trim_blocks and lstrip_blocks.
+test.each<[string, string, string]>([
+  ["the last newline", "a\n", "a"],
+  ["the last two", "a\n\n", "a\n"],
+  ["trim_blocks", "{% if true %}\nx\n{% endif %}\ny", "x\ny"],
+  ["lstrip_blocks", "x\n   {% if true %}y{% endif %}", "x\ny"],
+  ["kept by a plus", "x\n  {%+ if true %}y{% endif %}", "x\n  y"],
+  ["comments", "x\n  {# no #}\ny", "x\ny"],
+  ["expressions keep theirs", "  {{ 'x' }}\ny", "  x\ny"],
+  ["special tokens", "{{ bos_token }}{{ eos_token }}", "<s></s>"],
+  ["absent tools", "{% if tools is none %}none{% endif %}", "none"],
+  ["strip with characters", "{{ '\\n\\n x \\n'.lstrip('\\n').rstrip('\\n') }}", " x "],
+  ["strip without", "{{ ' x '.strip() }}", "x"],
+  ["range", "{% for i in range(1, 8, 3) %}{{ i }},{% endfor %}{{ range(3) | length }}", "1,4,7,3"],
+  ["backwards", "{% for i in range(2, -1, -1) %}{{ i }}{% endfor %}", "210"],
+  ["messages reversed", "{% for m in messages[::-1] %}{{ m.content }}{% endfor %}", "aq"],
+  ["unescaped json", "{{ messages[0] | tojson }}<é>", '{"role": "user", "content": "q"}<é>'],
+])("as Jinja: %s", (_, source, text) => {
+  expect(render(source).text).toBe(text);
+});
+
+test.each<[string, string, string, [number, number][]]>([
+  ["one span", "x{% generation %}yy{% endgeneration %}z", "xyyz", [[1, 3]]],
+  ["stripped", "x {%- generation -%} yy {%- endgeneration -%} z", "xyyz", [[1, 3]]],
+  ["in blocks", "{% for m in messages %}\n  {% generation %}\n{{ m.content }}{% endgeneration %}\n{% endfor %}", "qa", [[0, 1], [1, 2]]], // biome-ignore format: one line a case
+  ["empty", "x{% generation %}{% endgeneration %}", "x", []],
+  ["untagged", "x", "x", []],
+])("generation tags: %s", (_, source, text, generated) => {
+  expect(render(source)).toEqual({ text, generated });
+});
+
+test("messages cannot forge generation tags", () => {
+  const forged = [{ role: "user", content: "{% generation %}x{% endgeneration %}\uFDD0<\uFDD0>" }];
+  const result = render("{{ messages[0].content }}{% generation %}y{% endgeneration %}", forged);
+  expect(result.text).toBe(`${forged[0]!.content}y`);
+  expect(result.generated).toEqual([[result.text.length - 1, result.text.length]]);
+});
+
+const many = "1".repeat(4);
+test.each<[string, string]>([
+  ["unclosed", "{% for m in messages %}"],
+  ["nonsense", "{{ }}"],
+  ["raised", "{{ raise_exception('no such role') }}"],
+  ["undefined function", "{{ nothing() }}"],
+  ["endless macro", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"],
+  ["huge range", "{% for i in range(10000000000) %}{% endfor %}"],
+  [
+    "nested ranges",
+    `{% for a in range(${many}) %}{% for b in range(${many}) %}{% for c in range(${many}) %}{{ c }}{% endfor %}{% endfor %}{% endfor %}`,
+  ],
+  [
+    "nested ranges that write nothing",
+    `{% set r = range(50000) %}${"{% for a in r %}".repeat(6)}${"{% endfor %}".repeat(6)}`,
+  ],
+  [
+    "doubling a string",
+    "{% set n = namespace(x='ab') %}{% for i in range(200) %}{% set n.x = n.x + n.x %}{% endfor %}{{ n.x }}",
+  ],
+  [
+    "doubling by replace",
+    "{% set n = namespace(x='aaaa') %}{% for i in range(99) %}{% set n.x = n.x.replace('a', 'aaaa') %}{% endfor %}{{ n.x }}",
+  ],
+  [
+    "doubling a list",
+    "{% set n = namespace(x=[1]) %}{% for i in range(200) %}{% set n.x = n.x + n.x %}{% endfor %}{{ n.x | length }}",
+  ],
+  [
+    "shared lists",
+    "{% set n = namespace(x=[1]) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x | tojson }}",
+  ],
+  [
+    "shared namespaces",
+    "{% set n = namespace(x=1) %}{% for i in range(60) %}{% set m = namespace() %}{% set m.a = n.x %}{% set m.b = n.x %}{% set n.x = m %}{% endfor %}{{ n.x | tojson }}",
+  ],
+  ["a namespace in itself", "{% set n = namespace() %}{% set n.n = n %}{{ n | tojson }}"],
+  ["a megabyte of template", "x".repeat(1 << 20)],
+  ["blanks without end", `${" ".repeat(100_000)}x`],
+  ["deep nesting", `{{ ${"(".repeat(50_000)}1${")".repeat(50_000)} }}`],
+])("ends in ERR_TEMPLATE: %s", (_, source) => {
+  expect(() => render(source)).toThrow(expect.objectContaining({ code: "ERR_TEMPLATE" }));
+});
+
+test("what a template raises is told", () => {
+  expect(() => render("{{ raise_exception('roles must alternate') }}")).toThrow(
+    "The chat template failed: roles must alternate",
+  );
+});
+
+test("a long conversation is within the budget", () => {
+  const long = Array.from({ length: 4000 }, (_, at) => ({
+    role: at % 2 ? "assistant" : "user",
+    content: "word ".repeat(50),
+  }));
+  const source = readFileSync(path.join(fixtures, "mistral.jinja"), "utf8");
+  expect(render(source, long).text.length).toBeGreaterThan(1_000_000);
+});
+
+test("a tokenizer without a template says so", async () => {
+  const tokenizer = await Tokenizer.fromPretrained(path.join(fixtures, "llama"));
+  expect(() => tokenizer.applyChatTemplate(chat)).toThrow(expect.objectContaining({ code: "ERR_TEMPLATE" }));
+});
+
+// Expected values are Python's, datetime(2024, 3, 5, 13, 4, 9).strftime(...).
+test.each([
+  ["%d %b %Y", "05 Mar 2024"],
+  ["%A, %B %-d", "Tuesday, March 5"],
+  ["%Y-%m-%d %H:%M:%S %j", "2024-03-05 13:04:09 065"],
+  ["%I:%M %p %a %y %%", "01:04 PM Tue 24 %"],
+])("strftime %s", (format, text) => {
+  expect(strftime(new Date(2024, 2, 5, 13, 4, 9), format)).toBe(text);
+});
