@@ -1,0 +1,30 @@
+// What an optimizer updates: fp32 masters with gradient and moments, in a fixed order.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace rubricate {
+
+struct Parameter {
+  std::string name;           // canonical, such as "layers.0.mlp.down_proj.scale"
+  Tensor master;              // fp32; where the weight is stored in fp32, the weight itself
+  Tensor grad;                // fp32, same shape
+  float decay_target = 0.0f;  // what weight decay pulls towards: 1 for a scale
+  bool decays = true;
+  std::function<void()> publish;  // after an update: rounds the master into a bf16 weight; may be empty
+};
+
+class ParameterSet {
+ public:
+  virtual ~ParameterSet() = default;
+  virtual std::vector<Parameter>& parameters() = 0;
+  void zero_grad();
+  int64_t count();
+};
+
+}  // namespace rubricate

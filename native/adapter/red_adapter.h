@@ -1,0 +1,65 @@
+// A RED adapter: at each of its sites a scale and a bias, or one of the two, or both followed by a LayerNorm
+// (arXiv 2402.15179v3; reference variants all, scaling, bias, ln).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "adapter/parameter.h"
+#include "adapter/site.h"
+#include "model/architecture.h"
+
+namespace rubricate {
+
+enum class RedVariant : int32_t { all = 0, scale, bias, ln };
+
+constexpr float kRedLayerNormEps = 1e-5f;  // torch.nn.LayerNorm's default, as in the reference implementation
+
+class RedAdapter : public ParameterSet {
+ public:
+  struct SiteVectors {
+    int64_t layer = 0;
+    Site site = Site::down_proj;
+    EditSlots::Vectors edit;  // undefined where the variant has none
+    EditSlots::Vectors norm;  // weight in `scale`
+  };
+
+  // layers: ascending, each once, within the model. Vectors begin as the identity: scale 1, bias 0 (LayerNorm: weight
+  // 1, bias 0, which is not the identity). Errors: ERR_ARGUMENT.
+  RedAdapter(const Architecture& architecture, RedVariant variant, std::vector<Site> sites,
+             std::vector<int64_t> layers);
+
+  std::vector<Parameter>& parameters() override { return parameters_; }
+  const std::vector<SiteVectors>& sites() const { return sites_; }
+  const SiteVectors* find(int64_t layer, Site site) const;
+  RedVariant variant() const { return variant_; }
+  bool same_layout(const RedAdapter& other) const;
+  // All vectors end to end in the order of parameters(), and their gradients: fp32 [count()].
+  const Tensor& values() const { return values_; }
+  const Tensor& gradients() const { return gradients_; }
+
+ private:
+  RedVariant variant_;
+  std::vector<SiteVectors> sites_;
+  std::vector<Parameter> parameters_;
+  Tensor values_, gradients_;
+};
+
+// Width of a site's output: what a vector there must have.
+int64_t site_width(const Architecture& architecture, Site site);
+
+// The adapters of one batch: slot i + 1 is adapters[i]; a null one is an empty slot. Adapters must share one layout.
+class RedBatch : public AdapterSet {
+ public:
+  // training: whether gradients of the vectors are wanted.
+  RedBatch(const Architecture& architecture, const std::vector<std::shared_ptr<RedAdapter>>& adapters, bool training);
+  const SiteParts* at(int64_t layer, Site site) const override;
+
+ private:
+  std::vector<std::unique_ptr<SiteParts>> parts_;  // [layers, kSites]
+  std::vector<std::shared_ptr<RedAdapter>> adapters_;
+};
+
+}  // namespace rubricate

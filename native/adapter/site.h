@@ -1,0 +1,52 @@
+// Where an adapter can act, and what it can do there. Adapters declare parts, blocks compose them:
+//
+//   x' = input(x);  y = x' W'^T + b, W' = weight(W);  y += branch(x);  y = scale * y + bias (affine);  y = output(y)
+//
+// With `affine` alone on the two sites that close a sub-layer, the block runs the fused epilogue; anything else runs
+// the same mathematics unfused, on the same tape.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "autograd/tape.h"
+#include "ops/red_edit/red_edit.h"
+#include "ops/rows.h"
+
+namespace rubricate {
+
+enum class Site : int32_t { q_proj = 0, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj };
+constexpr int kSites = 7;
+// "layers.3.mlp.down_proj"
+std::string site_name(int64_t layer, Site site);
+
+struct SiteParts {
+  std::function<Var(Tape&, const Var& x)> input;
+  std::function<Weight(Tape&, const Weight& weight)> weight;
+  std::function<Var(Tape&, const Var& x)> branch;
+  EditSlots affine;  // no slots: none
+  std::function<Var(Tape&, const Var& y, const SequenceRows& rows)> output;
+  bool trains = false;  // whether any of the parts reaches a parameter that needs a gradient
+
+  bool has_affine() const { return !affine.slots.empty(); }
+};
+
+// The adapters of one batch. Every sequence names its slot; slot 0 is the base, unedited.
+class AdapterSet {
+ public:
+  virtual ~AdapterSet() = default;
+  // The parts at a site, or null where nothing acts.
+  virtual const SiteParts* at(int64_t layer, Site site) const = 0;
+  // Whether anything in this layer needs a gradient: a recomputed block must then run backward even if its input does
+  // not.
+  bool trains(int64_t layer) const {
+    for (int i = 0; i < kSites; ++i) {
+      const SiteParts* parts = at(layer, static_cast<Site>(i));
+      if (parts != nullptr && parts->trains) return true;
+    }
+    return false;
+  }
+};
+
+}  // namespace rubricate

@@ -1,0 +1,80 @@
+// Every weight of a model as parameters, for full fine-tuning.
+#include "model/conversion.h"
+#include "model/model.h"
+
+namespace rubricate {
+
+struct Model::FullParameters : ParameterSet {
+  explicit FullParameters(Model& model) {
+    arena = model.arena_;
+    add(model.embedding_, "embed_tokens.weight");
+    for (size_t l = 0; l < model.layers_.size(); ++l) {
+      LayerWeights& layer = model.layers_[l];
+      const std::string prefix = "layers." + std::to_string(l) + ".";
+      add(layer.input_norm, prefix + "input_layernorm.weight", model.compute_);
+      add(layer.post_norm, prefix + "post_attention_layernorm.weight", model.compute_);
+      for (int s = 0; s < kSites; ++s) {
+        const std::string name = site_name(static_cast<int64_t>(l), static_cast<Site>(s));
+        add(layer.projections[s], name + ".weight");
+        if (layer.biases[s].defined()) add(layer.biases[s], name + ".bias", model.compute_);
+      }
+    }
+    add(model.norm_, "norm.weight", model.compute_);
+    if (!model.architecture_.tied_embeddings) add(model.head_, "lm_head.weight");
+  }
+
+  std::vector<Parameter>& parameters() override { return list; }
+
+  void add(Weight& weight, const std::string& name) {
+    const Shape shape = {weight.view.rows, weight.view.cols};
+    Tensor master = Tensor::empty(arena, shape, DType::f32);
+    convert(weight.view.data, weight.view.dtype, master.raw(), DType::f32, master.count());
+    std::function<void()> publish;
+    if (weight.view.dtype == DType::f32) {
+      weight = Weight::of(master);
+    } else {
+      const Tensor stored = Tensor::empty(arena, shape, weight.view.dtype);
+      convert(master.raw(), DType::f32, stored.raw(), stored.dtype(), stored.count());
+      publish = [master, stored] { convert(master.raw(), DType::f32, stored.raw(), stored.dtype(), stored.count()); };
+      weight = Weight::of(stored);
+    }
+    weight.gradient = slot(shape);
+    list.push_back({name, master, weight.gradient->grad, 0.0f, true, std::move(publish)});
+  }
+
+  // Norm weights and biases: fp32 in memory, rounded to bf16 where the model is. transformers' Trainer leaves both out
+  // of weight decay (get_decay_parameter_names).
+  void add(Var& vector, const std::string& name, DType dtype) {
+    const Tensor value = vector.value();
+    Tensor master = value;
+    std::function<void()> publish;
+    if (dtype == DType::bf16) {
+      master = Tensor::empty(arena, value.shape(), DType::f32);
+      convert(value.raw(), DType::f32, master.raw(), DType::f32, value.count());
+      publish = [master, value] {
+        const float* from = master.data<float>();
+        float* to = value.data<float>();
+        for (int64_t i = 0; i < value.count(); ++i) to[i] = to_float(from_float<bf16>(from[i]));
+      };
+    }
+    vector = Var(value, slot(value.shape()));
+    list.push_back({name, master, vector.slot()->grad, 0.0f, false, std::move(publish)});
+  }
+
+  std::shared_ptr<GradSlot> slot(const Shape& shape) {
+    auto slot = std::make_shared<GradSlot>();
+    slot->shape = shape;
+    slot->grad = Tensor::zeros(arena, shape, DType::f32);
+    return slot;
+  }
+
+  std::shared_ptr<Arena> arena;
+  std::vector<Parameter> list;
+};
+
+std::shared_ptr<ParameterSet> Model::make_trainable() {
+  if (!full_) full_ = std::make_shared<FullParameters>(*this);
+  return full_;
+}
+
+}  // namespace rubricate

@@ -1,0 +1,54 @@
+// Keys and values of sequences that are being generated, in pages of kKeyBlock positions that all layers share.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "model/architecture.h"
+#include "model/batch.h"
+#include "ops/attention/attention.h"
+#include "tensor/tensor.h"
+
+namespace rubricate {
+
+class KvCache {
+ public:
+  KvCache(const Architecture& architecture, DType dtype, std::shared_ptr<Arena> arena);
+
+  // A sequence of its own; its id is reused after remove().
+  int32_t add();
+  void remove(int32_t sequence);
+  int32_t length(int32_t sequence) const;
+  // Forgets positions from `length` on.
+  void truncate(int32_t sequence, int32_t length);
+
+  // Makes room for the batch's new tokens; batch.past must equal the lengths of `sequences`. Then, layer by layer,
+  // keys(layer); then commit() once the forward is done, so that a failed forward leaves the lengths as they were.
+  void prepare(const std::vector<int32_t>& sequences, const Batch& batch);
+  PagedKeys keys(int64_t layer) const;
+  void commit(const std::vector<int32_t>& sequences, const Batch& batch);
+  int64_t bytes() const;
+
+ private:
+  struct Sequence {
+    bool used = false;
+    int32_t length = 0;
+    std::vector<int32_t> pages;
+  };
+  int32_t take_page();
+  Sequence& at(int32_t sequence);
+
+  const Architecture& architecture_;
+  DType dtype_;
+  std::shared_ptr<Arena> arena_;
+  int64_t layer_bytes_;  // of one page in one layer
+  std::vector<Sequence> sequences_;
+  std::vector<Tensor> pages_;  // each [layers, layer_bytes]
+  std::vector<int32_t> free_pages_;
+  // The batch under way.
+  std::vector<int32_t> table_, past_;
+  int64_t pages_per_sequence_ = 0;
+};
+
+}  // namespace rubricate

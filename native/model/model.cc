@@ -1,0 +1,178 @@
+#include "model/model.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "model/conversion.h"
+#include "ops/attention/attention.h"
+#include "ops/close/close.h"
+#include "ops/elementwise/elementwise.h"
+#include "ops/embedding/embedding.h"
+#include "ops/linear/linear.h"
+#include "ops/rms_norm/rms_norm.h"
+#include "ops/swiglu/swiglu.h"
+
+namespace rubricate {
+namespace {
+
+const TensorSource& find(const std::map<std::string, TensorSource>& tensors, const std::string& name,
+                         const Shape& shape) {
+  const auto found = tensors.find(name);
+  require(found != tensors.end(), "ERR_TENSOR_MISSING", "Expected a tensor ", name, " of shape ", shape_text(shape),
+          " in the checkpoint but there is none");
+  const TensorSource& source = found->second;
+  require(source.shape == shape, "ERR_SHAPE", "Expected shape ", shape_text(shape), " for ", name,
+          " but the checkpoint has ", shape_text(source.shape));
+  require(source.dtype != DType::i32, "ERR_DTYPE", "Expected float32, bfloat16 or float16 for ", name,
+          " but the checkpoint has int32");
+  return source;
+}
+
+}  // namespace
+
+Weight Model::matrix(const std::map<std::string, TensorSource>& tensors, const std::string& name) {
+  const TensorSource& source = find(tensors, name, shapes_.at(name));
+  const Shape& shape = source.shape;
+  if (compute_ == DType::bf16 && source.dtype != DType::bf16) {
+    Tensor copy = Tensor::empty(arena_, shape, DType::bf16);
+    convert(source.data, source.dtype, copy.raw(), DType::bf16, copy.count());
+    return Weight::of(copy);
+  }
+  return Weight::of(Tensor::borrow(source.owner, const_cast<void*>(source.data), shape, source.dtype));
+}
+
+Var Model::vector(const std::map<std::string, TensorSource>& tensors, const std::string& name) {
+  const auto shape = shapes_.find(name);
+  if (shape == shapes_.end()) return {};  // this architecture has none
+  const TensorSource& source = find(tensors, name, shape->second);
+  Tensor copy = Tensor::empty(arena_, source.shape, DType::f32);
+  convert(source.data, source.dtype, copy.raw(), DType::f32, copy.count());
+  return copy;
+}
+
+Model::Model(Architecture architecture, const std::map<std::string, TensorSource>& tensors, DType compute)
+    : architecture_(std::move(architecture)), compute_(compute) {
+  require(compute == DType::f32 || compute == DType::bf16, "ERR_ARGUMENT",
+          "Expected float32 or bfloat16 for dtype but received ", dtype_name(compute));
+  const auto& stack = architecture_.stack;
+  for (TensorSpec& spec : tensor_specs(architecture_)) shapes_.emplace(std::move(spec.name), std::move(spec.shape));
+  rope_ = RopeTable::make(stack.position.inv_freq, stack.position.factor, architecture_.context);
+  embedding_ = matrix(tensors, "embed_tokens.weight");
+  if (!architecture_.tied_embeddings) head_ = matrix(tensors, "lm_head.weight");
+  norm_ = vector(tensors, "norm.weight");
+  layers_.resize(static_cast<size_t>(stack.layers));
+  for (int64_t l = 0; l < stack.layers; ++l) {
+    LayerWeights& layer = layers_[static_cast<size_t>(l)];
+    const std::string prefix = "layers." + std::to_string(l) + ".";
+    layer.input_norm = vector(tensors, prefix + "input_layernorm.weight");
+    layer.post_norm = vector(tensors, prefix + "post_attention_layernorm.weight");
+    for (int s = 0; s < kSites; ++s) {
+      const std::string name = site_name(l, static_cast<Site>(s));
+      layer.projections[s] = matrix(tensors, name + ".weight");
+      layer.biases[s] = vector(tensors, name + ".bias");
+    }
+  }
+}
+
+const Var& Model::norm_after(int64_t layer) const {
+  return layer + 1 < architecture_.stack.layers ? layers_[static_cast<size_t>(layer + 1)].input_norm : norm_;
+}
+
+namespace {
+
+// A linear layer with everything that an adapter does there but the affine part, which the caller may fuse.
+Var project(Tape& tape, const Var& x, const Weight& weight, const Var& bias, const SiteParts* parts) {
+  const DType out = x.value().dtype();
+  if (parts == nullptr) return linear(tape, x, weight, bias, out);
+  const Var input = parts->input ? parts->input(tape, x) : x;
+  Var y = linear(tape, input, parts->weight ? parts->weight(tape, weight) : weight, bias, out);
+  if (parts->branch) y = add(tape, y, parts->branch(tape, x));
+  return y;
+}
+
+Var edited(Tape& tape, Var y, const SiteParts* parts, const SequenceRows& rows) {
+  if (parts == nullptr) return y;
+  if (parts->has_affine()) y = red_edit(tape, y, parts->affine, rows);
+  if (parts->output) y = parts->output(tape, y, rows);
+  return y;
+}
+
+}  // namespace
+
+Var Model::attend(Tape& tape, int64_t l, const Var& normed, const Batch& batch, const AdapterSet* adapters,
+                  KvCache* cache) const {
+  const LayerWeights& layer = layers_[static_cast<size_t>(l)];
+  const auto& attention_config = architecture_.stack.attention;
+  const AttentionShape shape = {attention_config.heads, attention_config.kv_heads, attention_config.head_dim,
+                                attention_config.scale};
+  const SequenceRows rows = batch.sequence_rows();
+  const auto qkv = [&](Site site) {
+    const SiteParts* parts = adapters != nullptr ? adapters->at(l, site) : nullptr;
+    const int s = static_cast<int>(site);
+    return edited(tape, project(tape, normed, layer.projections[s], layer.biases[s], parts), parts, rows);
+  };
+  const Var q = rope(tape, qkv(Site::q_proj), shape.heads, batch.positions.data(), rope_);
+  const Var k = rope(tape, qkv(Site::k_proj), shape.kv_heads, batch.positions.data(), rope_);
+  const Var v = qkv(Site::v_proj);
+  if (cache != nullptr) {
+    const PagedKeys keys = cache->keys(l);
+    store_keys(k.value(), v.value(), shape, rows.sequences, rows.starts, keys);
+    return attention_paged(tape, q.value(), shape, rows.sequences, rows.starts, keys);
+  }
+  return attention(tape, q, k, v, shape, rows.sequences, rows.starts);
+}
+
+Var Model::feed_forward(Tape& tape, int64_t l, const Var& normed, const AdapterSet* adapters) const {
+  const LayerWeights& layer = layers_[static_cast<size_t>(l)];
+  const auto projected = [&](Site site) {
+    const SiteParts* parts = adapters != nullptr ? adapters->at(l, site) : nullptr;
+    const int s = static_cast<int>(site);
+    return project(tape, normed, layer.projections[s], layer.biases[s], parts);
+  };
+  return swiglu(tape, projected(Site::gate_proj), projected(Site::up_proj));
+}
+
+std::pair<Var, Var> Model::block(Tape& tape, int64_t l, const Var& residual, const Var& normed, const Batch& batch,
+                                 const AdapterSet* adapters, KvCache* cache) const {
+  const LayerWeights& layer = layers_[static_cast<size_t>(l)];
+  const SequenceRows rows = batch.sequence_rows();
+  const float eps = architecture_.stack.norm.eps;
+  // The projection that ends a sub-layer, and the fused close; an `output` part comes between them, unfused.
+  const auto close = [&](Site site, Var inner, const Var& stream, const Var& norm) {
+    const SiteParts* parts = adapters != nullptr ? adapters->at(l, site) : nullptr;
+    const int s = static_cast<int>(site);
+    Var h = project(tape, inner, layer.projections[s], layer.biases[s], parts);
+    inner = {};
+    const bool fused = parts != nullptr && parts->has_affine() && !parts->output;
+    if (!fused) h = edited(tape, std::move(h), parts, rows);
+    return close_sublayer(tape, h, stream, fused ? &parts->affine : nullptr, rows, {norm, eps});
+  };
+  auto [middle, middle_normed] =
+      close(Site::o_proj, attend(tape, l, normed, batch, adapters, cache), residual, layer.post_norm);
+  Var inner = feed_forward(tape, l, middle_normed, adapters);
+  middle_normed = {};
+  return close(Site::down_proj, std::move(inner), middle, norm_after(l));
+}
+
+Var Model::forward(Tape& tape, const Batch& batch, const AdapterSet* adapters, bool recompute, KvCache* cache) const {
+  for (const int32_t position : batch.positions)
+    require(position < architecture_.context, "ERR_CONTEXT_LENGTH", "Expected at most ", architecture_.context,
+            " positions (the model's context) but received a sequence that reaches ", position + 1);
+  require(cache == nullptr || !tape.training(), "ERR_INTERNAL", "A cache serves inference only");
+  Var residual = rubricate::embedding(tape, batch.tokens.data(), batch.rows(), embedding_, compute_);
+  Var normed = rms_norm(tape, residual, layers_.front().input_norm, architecture_.stack.norm.eps);
+  for (int64_t l = 0; l < architecture_.stack.layers; ++l) {
+    tape.yield();
+    const auto run = [this, l, &batch, adapters, cache](Tape& inner, const std::vector<Var>& inputs) {
+      return block(inner, l, inputs[0], inputs[1], batch, adapters, cache);
+    };
+    std::vector<Var> inputs = {std::move(residual), std::move(normed)};
+    const bool trains = trainable() || (adapters != nullptr && adapters->trains(l));
+    auto [sum, next] = recompute ? tape.recompute(inputs, run, trains) : run(tape, inputs);
+    residual = std::move(sum);
+    normed = std::move(next);
+  }
+  return normed;
+}
+
+}  // namespace rubricate

@@ -1,0 +1,84 @@
+// A LLaMA-shaped decoder: weights by canonical name, and the one forward for training, prefill and decoding.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "adapter/parameter.h"
+#include "adapter/site.h"
+#include "autograd/tape.h"
+#include "model/architecture.h"
+#include "model/batch.h"
+#include "model/kv_cache.h"
+#include "ops/rope/rope.h"
+#include "tensor/weight.h"
+
+namespace rubricate {
+
+// A tensor of a checkpoint where it lies; `owner` keeps the memory.
+struct TensorSource {
+  DType dtype = DType::f32;
+  Shape shape;
+  const void* data = nullptr;
+  std::shared_ptr<void> owner;
+};
+
+struct LayerWeights {
+  Var input_norm, post_norm;   // fp32 [hidden]
+  Weight projections[kSites];  // by Site
+  Var biases[kSites];          // fp32, or undefined
+};
+
+class Model {
+ public:
+  // compute: dtype of activations, f32 or bf16. Weights stay where they are in their stored dtype wherever the kernels
+  // can use that: f32 and f16 (computed in f32), bf16 (either). Weights stored wider than bf16 are copied for bf16.
+  // Errors: ERR_TENSOR_MISSING, ERR_SHAPE, ERR_DTYPE, ERR_ARGUMENT.
+  Model(Architecture architecture, const std::map<std::string, TensorSource>& tensors, DType compute);
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+
+  const Architecture& architecture() const { return architecture_; }
+  DType compute() const { return compute_; }
+  const Weight& head() const { return architecture_.tied_embeddings ? embedding_ : head_; }
+  const Weight& embedding() const { return embedding_; }
+
+  // Makes every weight trainable: private copies in the stored dtype, with fp32 masters and gradients. Until now the
+  // weights may have been views of a mapped file that others share. Called again, it returns the same set.
+  std::shared_ptr<ParameterSet> make_trainable();
+  bool trainable() const { return full_ != nullptr; }
+
+  // The final norm's output for every row, [T, hidden] in the compute dtype.
+  //   adapters: what edits the batch; may be null. recompute: keep only each block's inputs and replay it in backward.
+  //   cache: keys and values of earlier positions, prepared for this batch; inference only; may be null.
+  // Errors: ERR_ARGUMENT (token id outside the vocabulary), ERR_CONTEXT_LENGTH, ERR_ABORTED.
+  Var forward(Tape& tape, const Batch& batch, const AdapterSet* adapters, bool recompute, KvCache* cache) const;
+
+  // Bytes of weights that this model holds in memory of its own (not mapped).
+  int64_t owned_bytes() const { return arena_->stats().used; }
+
+ private:
+  struct FullParameters;
+  Weight matrix(const std::map<std::string, TensorSource>& tensors, const std::string& name);
+  Var vector(const std::map<std::string, TensorSource>& tensors, const std::string& name);
+  std::pair<Var, Var> block(Tape& tape, int64_t layer, const Var& residual, const Var& normed, const Batch& batch,
+                            const AdapterSet* adapters, KvCache* cache) const;
+  Var attend(Tape& tape, int64_t layer, const Var& normed, const Batch& batch, const AdapterSet* adapters,
+             KvCache* cache) const;
+  Var feed_forward(Tape& tape, int64_t layer, const Var& normed, const AdapterSet* adapters) const;
+  const Var& norm_after(int64_t layer) const;
+
+  Architecture architecture_;
+  DType compute_;
+  std::map<std::string, Shape> shapes_;                       // of every tensor that the architecture has
+  std::shared_ptr<Arena> arena_ = std::make_shared<Arena>();  // of weights that are not mapped
+  RopeTable rope_;
+  std::vector<LayerWeights> layers_;
+  Weight embedding_, head_;
+  Var norm_;
+  std::shared_ptr<FullParameters> full_;
+};
+
+}  // namespace rubricate

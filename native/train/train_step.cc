@@ -1,0 +1,185 @@
+#include "train/train_step.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "ops/cross_entropy/cross_entropy.h"
+
+namespace rubricate {
+namespace {
+
+// The rows of a micro-batch that carry loss.
+struct Supervised {
+  std::vector<int32_t> rows, targets, slots;
+  std::vector<float> weights;
+  LossRows loss_rows() const {
+    return {static_cast<int64_t>(rows.size()), rows.data(), targets.data(), weights.data()};
+  }
+};
+
+Supervised supervised_rows(const MicroBatch& batch, const std::vector<double>& slot_weight, int64_t vocabulary) {
+  require(batch.targets.size() == batch.tokens.size(), "ERR_ARGUMENT", "Expected one target for each of ",
+          batch.tokens.size(), " tokens but received ", batch.targets.size());
+  require(batch.starts.size() >= 2, "ERR_ARGUMENT", "Expected at least one sequence but received none");
+  Supervised supervised;
+  for (size_t s = 0; s + 1 < batch.starts.size(); ++s) {
+    const int32_t slot = batch.slots.empty() ? 0 : batch.slots.at(s);
+    for (int32_t row = batch.starts[s]; row < batch.starts[s + 1]; ++row) {
+      const int32_t target = batch.targets.at(static_cast<size_t>(row));
+      if (target < 0) continue;
+      require(target < vocabulary, "ERR_ARGUMENT", "Expected targets below ", vocabulary, " but received ", target);
+      supervised.rows.push_back(row);
+      supervised.targets.push_back(target);
+      supervised.slots.push_back(slot);
+      supervised.weights.push_back(static_cast<float>(slot_weight.at(static_cast<size_t>(slot))));
+    }
+  }
+  return supervised;
+}
+
+std::vector<int64_t> count_supervised(const std::vector<MicroBatch>& micro_batches, size_t slots) {
+  std::vector<int64_t> counts(slots, 0);
+  for (const MicroBatch& batch : micro_batches) {
+    require(batch.starts.size() >= 2 && batch.targets.size() == batch.tokens.size() &&
+                batch.starts.back() == static_cast<int64_t>(batch.tokens.size()),
+            "ERR_ARGUMENT", "Expected sequence starts and targets that fit the tokens");
+    for (size_t s = 0; s + 1 < batch.starts.size(); ++s) {
+      const int32_t slot = batch.slots.empty() ? 0 : batch.slots.at(s);
+      require(slot >= 0 && slot < static_cast<int64_t>(slots), "ERR_ARGUMENT", "Expected slots from 0 to ", slots - 1,
+              " but received ", slot);
+      for (int32_t row = batch.starts[s]; row < batch.starts[s + 1]; ++row)
+        counts[static_cast<size_t>(slot)] += batch.targets.at(static_cast<size_t>(row)) >= 0;
+    }
+  }
+  return counts;
+}
+
+void prepare(Tape& tape, const JobControl& control) {
+  tape.set_cancel_flag(control.cancelled);
+  tape.set_yield(control.yield);
+}
+
+void add_rows(EvaluationSums& sums, const Supervised& supervised, const CrossEntropy& result) {
+  for (size_t r = 0; r < supervised.rows.size(); ++r) {
+    const auto slot = static_cast<size_t>(supervised.slots[r]);
+    sums.nats[slot] += static_cast<double>(result.row_loss[r]);
+    sums.supervised[slot] += 1;
+    sums.correct[slot] += result.row_correct[r];
+  }
+}
+
+EvaluationSums empty_sums(size_t slots) {
+  return {std::vector<double>(slots, 0.0), std::vector<int64_t>(slots, 0), std::vector<int64_t>(slots, 0)};
+}
+
+std::vector<std::shared_ptr<RedAdapter>> adapters_of(const std::vector<Tenant>& tenants) {
+  std::vector<std::shared_ptr<RedAdapter>> adapters;
+  for (const Tenant& tenant : tenants) {
+    require(tenant.adapter != nullptr || tenants.size() == 1, "ERR_ARGUMENT",
+            "Expected full fine-tuning to be the only training in its batch");
+    if (tenant.adapter) adapters.push_back(tenant.adapter);
+  }
+  return adapters;
+}
+
+double checked_norm(const Tenant& tenant, double loss) {
+  require(std::isfinite(loss), "ERR_NOT_FINITE", "The loss is ", loss, "; nothing was updated");
+  std::vector<Tensor> gradients;
+  for (const Parameter& parameter : tenant.parameters->parameters()) gradients.push_back(parameter.grad);
+  const double norm = gradient_norm(gradients);
+  if (std::isfinite(norm)) return norm;
+  for (const Parameter& parameter : tenant.parameters->parameters())
+    require(std::isfinite(gradient_norm({parameter.grad})), "ERR_NOT_FINITE", "The gradient of ", parameter.name,
+            " is not finite; nothing was updated");
+  fail("ERR_NOT_FINITE", "The gradient norm is ", norm, "; nothing was updated");
+}
+
+void update_parameters(const Tenant& tenant, double norm) {
+  const float scale = tenant.max_grad_norm > 0.0 ? clip_factor(norm, tenant.max_grad_norm) : 1.0f;
+  OptimizerState& state = *tenant.optimizer;
+  state.step += 1;
+  std::vector<Parameter>& parameters = tenant.parameters->parameters();
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    AdamWOptions options = tenant.options;
+    if (!parameters[i].decays) options.weight_decay = 0.0f;
+    adamw_step(parameters[i].master, parameters[i].grad, state.m[i], state.v[i], state.step, options,
+               parameters[i].decay_target, scale);
+    if (parameters[i].publish) parameters[i].publish();
+  }
+}
+
+}  // namespace
+
+OptimizerState::OptimizerState(ParameterSet& parameters) {
+  for (const Parameter& parameter : parameters.parameters()) {
+    m.push_back(Tensor::zeros(arena, parameter.master.shape(), DType::f32));
+    v.push_back(Tensor::zeros(arena, parameter.master.shape(), DType::f32));
+  }
+}
+
+std::vector<TenantResult> train_step(Model& model, const std::vector<Tenant>& tenants,
+                                     const std::vector<MicroBatch>& micro_batches, bool recompute, bool update,
+                                     const JobControl& control) {
+  require(!tenants.empty() && !micro_batches.empty(), "ERR_ARGUMENT",
+          "Expected at least one adapter and one micro-batch");
+  const std::vector<std::shared_ptr<RedAdapter>> adapters = adapters_of(tenants);
+  const size_t slots = adapters.size() + 1;
+  const std::vector<int64_t> counts = count_supervised(micro_batches, slots);
+  std::vector<double> slot_weight(slots, 0.0);
+  for (size_t s = 0; s < slots; ++s)
+    if (counts[s] > 0) slot_weight[s] = 1.0 / static_cast<double>(counts[s]);
+  const size_t first_slot = adapters.empty() ? 0 : 1;
+  for (size_t i = 0; i < tenants.size(); ++i) {
+    require(counts[first_slot + i] > 0, "ERR_DATA",
+            "Expected at least one supervised token in the step's micro-batches");
+    tenants[i].parameters->zero_grad();
+  }
+
+  const RedBatch edits(model.architecture(), adapters, true);
+  EvaluationSums sums = empty_sums(slots);
+  for (const MicroBatch& micro : micro_batches) {
+    const Supervised supervised = supervised_rows(micro, slot_weight, model.architecture().vocabulary);
+    const Batch batch = Batch::make(micro.tokens, micro.starts, micro.slots, {});
+    Tape tape(control.arena, Tape::Mode::training);
+    prepare(tape, control);
+    const Var hidden = model.forward(tape, batch, adapters.empty() ? nullptr : &edits, recompute, nullptr);
+    if (supervised.rows.empty()) continue;
+    CrossEntropy result = head_cross_entropy(tape, hidden, model.head(), supervised.loss_rows());
+    add_rows(sums, supervised, result);
+    require(std::isfinite(*result.loss.value().data<float>()), "ERR_NOT_FINITE",
+            "The loss is not finite; nothing was updated");
+    tape.backward(result.loss);
+  }
+
+  std::vector<TenantResult> results;
+  for (size_t i = 0; i < tenants.size(); ++i) {
+    const size_t s = first_slot + i;
+    TenantResult result{sums.nats[s] / static_cast<double>(counts[s]), counts[s], sums.correct[s], 0.0};
+    result.grad_norm = checked_norm(tenants[i], result.loss);
+    results.push_back(result);
+  }
+  if (update)
+    for (size_t i = 0; i < tenants.size(); ++i) update_parameters(tenants[i], results[i].grad_norm);
+  return results;
+}
+
+EvaluationSums evaluate(const Model& model, const std::vector<std::shared_ptr<RedAdapter>>& adapters,
+                        const std::vector<MicroBatch>& micro_batches, const JobControl& control) {
+  const size_t slots = adapters.size() + 1;
+  count_supervised(micro_batches, slots);  // checks the slots
+  const RedBatch edits(model.architecture(), adapters, false);
+  EvaluationSums sums = empty_sums(slots);
+  for (const MicroBatch& micro : micro_batches) {
+    const Supervised supervised =
+        supervised_rows(micro, std::vector<double>(slots, 1.0), model.architecture().vocabulary);
+    if (supervised.rows.empty()) continue;
+    const Batch batch = Batch::make(micro.tokens, micro.starts, micro.slots, {});
+    Tape tape(control.arena, Tape::Mode::inference);
+    prepare(tape, control);
+    const Var hidden = model.forward(tape, batch, &edits, false, nullptr);
+    add_rows(sums, supervised, head_cross_entropy(tape, hidden, model.head(), supervised.loss_rows()));
+  }
+  return sums;
+}
+
+}  // namespace rubricate
