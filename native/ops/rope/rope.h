@@ -15,7 +15,8 @@
 namespace rubricate {
 
 // cos and sin of every position below `positions`: fp32 [positions, head_dim / 2] each. The angle is the fp32 product
-// position * inv_freq[i], as in transformers; `factor` multiplies both (attention_scaling).
+// position * inv_freq[i], as in transformers; `factor` multiplies both (attention_scaling). Cosine and sine are taken
+// in double and rounded once. Throws ERR_SHAPE where there is no frequency or no position.
 struct RopeTable {
   int64_t half = 0;
   int64_t positions = 0;
@@ -23,8 +24,9 @@ struct RopeTable {
   static RopeTable make(const std::vector<float>& inv_freq, float factor, int64_t positions);
 };
 
-// positions: int32 [T] on the host, each below table.positions; the caller keeps them alive until backward has run.
-// Errors: ERR_SHAPE, ERR_DTYPE, ERR_CONTEXT_LENGTH (a position is beyond the table), ERR_FOREIGN, ERR_ABORTED.
+// positions: int32 [T] on the host, each below table.positions; the caller keeps them and the table alive until
+// backward has run. head_dim is 2 * table.half. Errors: ERR_SHAPE, ERR_DTYPE, ERR_CONTEXT_LENGTH (a position is beyond
+// the table), ERR_FOREIGN, ERR_ABORTED.
 Var rope(Tape& tape, const Var& x, int64_t heads, const int32_t* positions, const RopeTable& table);
 
 }  // namespace rubricate

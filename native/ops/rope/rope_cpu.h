@@ -1,0 +1,23 @@
+// Arguments of the CPU kernel of rope.h.
+#pragma once
+
+#include <cstdint>
+
+#include "base/dtype.h"
+
+namespace rubricate {
+
+struct RopeArgs {
+  DType dtype = DType::f32;
+  const void* x = nullptr;             // [rows, heads * 2 * half]
+  void* y = nullptr;                   // like x
+  const int32_t* positions = nullptr;  // [rows]
+  const float* cos = nullptr;          // [positions, half]
+  const float* sin = nullptr;          // [positions, half]
+  int64_t rows = 0, heads = 0, half = 0;
+  bool backward = false;  // rotates by the opposite angle
+};
+
+void rope_cpu(const RopeArgs& args);
+
+}  // namespace rubricate
