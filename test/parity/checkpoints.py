@@ -56,6 +56,7 @@ CHECKPOINTS = {
     ),
 }
 SHARDS = {"llama3": 3}
+HEAD_ONLY = ("linear_rope",)  # of the two names of a tied weight, the file has lm_head.weight: transformers reads that, too
 
 
 def random_weights(config, generator):
@@ -99,6 +100,8 @@ def write_checkpoint(name, folder, seed):
     dtype = getattr(torch, config.get("torch_dtype") or config.get("dtype"))
     weights = random_weights(config, torch.Generator().manual_seed(seed))
     weights = {key: value.to(dtype) for key, value in weights.items()}
+    if name in HEAD_ONLY:
+        weights["lm_head.weight"] = weights.pop("model.embed_tokens.weight")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     shards = SHARDS.get(name, 1)
