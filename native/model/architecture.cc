@@ -1,0 +1,109 @@
+#include "model/architecture.h"
+
+#include "adapter/site.h"
+#include "base/json.h"
+
+namespace rubricate {
+namespace {
+
+constexpr int64_t kMost = int64_t{1} << 24;  // of any size in a model; keeps every product far from overflow
+
+std::string choice(const JsonAt& at, std::initializer_list<const char*> allowed) {
+  std::string expected;
+  for (const char* option : allowed) {
+    if (at.string() == option) return option;
+    expected += (expected.empty() ? "" : " or ") + std::string(option);
+  }
+  at.reject(expected);
+}
+
+std::vector<float> inverse_frequencies(const JsonAt& at, int64_t half) {
+  if (at.size() != half) at.reject(concat(half, " numbers (half of head_dim)"));
+  std::vector<float> values;
+  for (int64_t i = 0; i < half; ++i) {
+    const double value = at.at(i).number();
+    if (!(value > 0.0 && value <= 1e6)) at.at(i).reject("a positive number");
+    values.push_back(static_cast<float>(value));
+  }
+  return values;
+}
+
+float positive(const JsonAt& at) {
+  const double value = at.number();
+  if (!(value > 0.0 && value < 1e9)) at.reject("a positive number");
+  return static_cast<float>(value);
+}
+
+Architecture::Stack parse_stack(const JsonAt& at) {
+  at.expect_only({"layers", "norm", "position", "attention", "feed_forward"});
+  Architecture::Stack stack;
+  stack.layers = at["layers"].integer(1, 4096);
+  const JsonAt norm = at["norm"], position = at["position"], attention = at["attention"], ffn = at["feed_forward"];
+  norm.expect_only({"kind", "eps"});
+  stack.norm = {choice(norm["kind"], {"rms"}), positive(norm["eps"])};
+
+  attention.expect_only({"heads", "kv_heads", "head_dim", "scale", "mask", "qkv_bias", "output_bias"});
+  stack.attention = {attention["heads"].integer(1, 4096),   attention["kv_heads"].integer(1, 4096),
+                     attention["head_dim"].integer(2, 256), positive(attention["scale"]),
+                     choice(attention["mask"], {"causal"}), attention["qkv_bias"].boolean(),
+                     attention["output_bias"].boolean()};
+  if (stack.attention.heads % stack.attention.kv_heads != 0)
+    attention["kv_heads"].reject(concat("a divisor of heads (", stack.attention.heads, ")"));
+  if (stack.attention.head_dim % 2 != 0) attention["head_dim"].reject("an even integer");
+
+  position.expect_only({"kind", "inv_freq", "factor"});
+  stack.position = {choice(position["kind"], {"rope"}),
+                    inverse_frequencies(position["inv_freq"], stack.attention.head_dim / 2),
+                    positive(position["factor"])};
+  ffn.expect_only({"kind", "size", "bias"});
+  stack.feed_forward = {choice(ffn["kind"], {"swiglu"}), ffn["size"].integer(1, kMost), ffn["bias"].boolean()};
+  return stack;
+}
+
+}  // namespace
+
+Architecture Architecture::parse(const std::string& json) {
+  const Json document = Json::parse(json, "architecture", {});
+  const JsonAt at(document, "architecture", "ERR_CONFIG");
+  at.expect_only({"version", "family", "vocabulary", "hidden", "context", "tied_embeddings", "stacks"});
+  Architecture architecture;
+  architecture.version = at["version"].integer(1, 1);
+  architecture.family = choice(at["family"], {"llama"});
+  architecture.vocabulary = at["vocabulary"].integer(1, kMost);
+  architecture.hidden = at["hidden"].integer(1, 1 << 20);
+  architecture.context = at["context"].integer(1, kMost);
+  architecture.tied_embeddings = at["tied_embeddings"].boolean();
+  if (at["stacks"].size() != 1) at["stacks"].reject("one stack");
+  architecture.stack = parse_stack(at["stacks"].at(0));
+  architecture.canonical = json;
+  return architecture;
+}
+
+std::vector<TensorSpec> tensor_specs(const Architecture& architecture) {
+  const auto& attention = architecture.stack.attention;
+  const auto& ffn = architecture.stack.feed_forward;
+  const int64_t hidden = architecture.hidden;
+  std::vector<TensorSpec> specs = {{"embed_tokens.weight", {architecture.vocabulary, hidden}},
+                                   {"norm.weight", {hidden}}};
+  if (!architecture.tied_embeddings) specs.push_back({"lm_head.weight", {architecture.vocabulary, hidden}});
+  for (int64_t l = 0; l < architecture.stack.layers; ++l) {
+    const std::string prefix = "layers." + std::to_string(l) + ".";
+    specs.push_back({prefix + "input_layernorm.weight", {hidden}});
+    specs.push_back({prefix + "post_attention_layernorm.weight", {hidden}});
+    const auto project = [&](Site site, int64_t outputs, int64_t inputs, bool bias) {
+      specs.push_back({site_name(l, site) + ".weight", {outputs, inputs}});
+      if (bias) specs.push_back({site_name(l, site) + ".bias", {outputs}});
+    };
+    const int64_t q = attention.heads * attention.head_dim, kv = attention.kv_heads * attention.head_dim;
+    project(Site::q_proj, q, hidden, attention.qkv_bias);
+    project(Site::k_proj, kv, hidden, attention.qkv_bias);
+    project(Site::v_proj, kv, hidden, attention.qkv_bias);
+    project(Site::o_proj, hidden, q, attention.output_bias);
+    project(Site::gate_proj, ffn.size, hidden, ffn.bias);
+    project(Site::up_proj, ffn.size, hidden, ffn.bias);
+    project(Site::down_proj, hidden, ffn.size, ffn.bias);
+  }
+  return specs;
+}
+
+}  // namespace rubricate
