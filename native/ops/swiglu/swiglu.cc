@@ -1,0 +1,53 @@
+#include "ops/swiglu/swiglu.h"
+
+#include "device/cpu/thread_pool.h"
+#include "ops/checks.h"
+#include "ops/swiglu/swiglu_cpu.h"
+
+namespace rubricate {
+namespace {
+
+constexpr int64_t kGrain = kElementGrain / 4;  // the exponential makes an element dearer than its memory
+
+void run(void (*kernel)(const SwigluArgs&), SwigluArgs args, int64_t count) {
+  parallel_ranges(count, kGrain, [kernel, args](int64_t begin, int64_t end) mutable {
+    args.begin = begin;
+    args.end = end;
+    kernel(args);
+  });
+}
+
+}  // namespace
+
+Var swiglu(Tape& tape, const Var& gate, const Var& up) {
+  tape.check_cancelled();
+  require_floating(gate.value(), "gate");
+  require_like(up.value(), gate.value(), "up");
+  const bool wanted = tape.wants_grad(gate, up);
+  const Tensor &x = gate.value(), &u = up.value();
+  Tensor y = tape.empty(x.shape(), x.dtype());
+  SwigluArgs args;
+  args.dtype = x.dtype();
+  args.gate = x.raw();
+  args.up = u.raw();
+  args.y = y.raw();
+  run(swiglu_forward_cpu, args, x.count());
+  if (!wanted) return y;
+  return tape.record("swiglu", std::move(y),
+                     [x, u, gate_slot = gate.slot(), up_slot = up.slot()](Tape& tape, const Tensor& grad) {
+                       const Tensor dgate = gate_slot ? tape.empty(x.shape(), x.dtype()) : Tensor();
+                       const Tensor dup = up_slot ? tape.empty(x.shape(), x.dtype()) : Tensor();
+                       SwigluArgs args;
+                       args.dtype = x.dtype();
+                       args.gate = x.raw();
+                       args.up = u.raw();
+                       args.grad = grad.raw();
+                       args.dgate = dgate.raw();
+                       args.dup = dup.raw();
+                       run(swiglu_backward_cpu, args, x.count());
+                       tape.accumulate(gate_slot, dgate);
+                       tape.accumulate(up_slot, dup);
+                     });
+}
+
+}  // namespace rubricate
