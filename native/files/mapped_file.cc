@@ -1,0 +1,85 @@
+#include "files/mapped_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <string>
+#include <system_error>
+
+#include "base/error.h"
+#include "files/lost_pages.h"
+
+namespace rubricate {
+namespace {
+
+std::string reason() { return std::generic_category().message(errno); }
+
+}  // namespace
+
+bool MappedFile::read_stamp(int descriptor, Stamp& stamp) {
+  struct stat status = {};
+  if (fstat(descriptor, &status) != 0) return false;
+#if defined(__APPLE__)
+  const timespec modified = status.st_mtimespec;
+#else
+  const timespec modified = status.st_mtim;
+#endif
+  stamp = {static_cast<uint64_t>(status.st_dev), static_cast<uint64_t>(status.st_ino),
+           static_cast<int64_t>(status.st_size), static_cast<int64_t>(modified.tv_sec),
+           static_cast<int64_t>(modified.tv_nsec)};
+  return true;
+}
+
+std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
+  std::shared_ptr<MappedFile> file(new MappedFile);
+  file->path_ = path;
+  require(path.find('\0') == std::string::npos, "ERR_FILE", "Expected a path without null characters");
+  file->descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // must not wait at a pipe
+  require(file->descriptor_ >= 0, "ERR_FILE", "Could not open ", path, ": ", reason());
+  struct stat status = {};
+  require(fstat(file->descriptor_, &status) == 0, "ERR_FILE", "Could not read ", path, ": ", reason());
+  require(S_ISREG(status.st_mode), "ERR_FILE", "Expected a file but received ",
+          S_ISDIR(status.st_mode) ? "a folder" : "something else", " at ", path);
+  require(read_stamp(file->descriptor_, file->stamp_), "ERR_FILE", "Could not read ", path, ": ", reason());
+  file->size_ = file->stamp_.size;
+  if (file->size_ == 0) return file;
+
+  const int64_t page = sysconf(_SC_PAGESIZE);
+  file->mapped_bytes_ = (file->size_ + page - 1) / page * page;
+  void* const address = mmap(nullptr, static_cast<size_t>(file->size_), PROT_READ, MAP_PRIVATE, file->descriptor_, 0);
+  require(address != MAP_FAILED, "ERR_FILE", "Could not map ", path, ": ", reason());
+  file->data_ = static_cast<char*>(address);
+  file->slot_ = watch_mapping(address, static_cast<size_t>(file->mapped_bytes_));
+  require(file->slot_ >= 0, "ERR_FILE", "Expected at most 4096 mapped files at once, so ", path,
+          " could not be mapped");
+  return file;
+}
+
+MappedFile::~MappedFile() {
+  if (slot_ >= 0) unwatch_mapping(slot_);
+  if (data_ != nullptr) munmap(data_, static_cast<size_t>(mapped_bytes_));
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void MappedFile::check_unchanged() const {
+  require(slot_ < 0 || !mapping_damaged(slot_), "ERR_FILE", "Expected ", path_,
+          " to stay readable but parts of it were lost while in use");
+  Stamp now;
+  require(read_stamp(descriptor_, now) && now == stamp_, "ERR_FILE", "Expected ", path_,
+          " to stay as it was but it changed while in use");
+}
+
+void MappedFile::advise(int64_t offset, int64_t bytes, Advice advice) const noexcept {
+  if (data_ == nullptr || offset < 0 || offset >= size_ || bytes <= 0) return;
+  const int64_t page = sysconf(_SC_PAGESIZE);
+  const int64_t end = bytes < size_ - offset ? offset + bytes : size_;
+  int64_t begin = offset / page * page;
+  static constexpr int advices[] = {MADV_NORMAL, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED};
+  madvise(data_ + begin, static_cast<size_t>(end - begin), advices[static_cast<int>(advice)]);
+}
+
+}  // namespace rubricate

@@ -1,0 +1,54 @@
+// A whole file mapped read-only. Weights are used where they lie in it.
+//
+// A file may be cut off or its disk may fail while it is mapped; reading a lost page raises SIGBUS, which would end the
+// process. A handler for the process, installed with the first mapping, puts zero pages in place of what was lost and
+// marks the mapping; faults elsewhere go on to the handler that was there before. So a job that reads weights computes
+// nonsense at worst, and the `check_unchanged()` at its end turns that into an error.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace rubricate {
+
+class MappedFile {
+ public:
+  // Errors: ERR_FILE (missing, unreadable, no regular file, more than 4,096 files mapped at once).
+  static std::shared_ptr<const MappedFile> open(const std::string& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  const std::string& path() const { return path_; }
+  int64_t size() const { return size_; }      // bytes
+  const char* data() const { return data_; }  // null for an empty file
+  std::string_view text() const { return {data_, static_cast<size_t>(size_)}; }
+
+  // Throws ERR_FILE when the file was written to, cut off or could not be read since it was opened. Call it at the end
+  // of each job that read the mapping. A file that another replaced by renaming is unchanged: the mapping holds the old
+  // one.
+  void check_unchanged() const;
+
+  // How a range of bytes will be read; hints only. `unneeded` lets the system drop its pages at once.
+  enum class Advice { normal, sequential, needed_soon, unneeded };
+  void advise(int64_t offset, int64_t bytes, Advice advice) const noexcept;
+
+ private:
+  MappedFile() = default;
+  struct Stamp {  // what changes when a file is written to
+    uint64_t device = 0, inode = 0;
+    int64_t size = 0, seconds = 0, nanoseconds = 0;
+    bool operator==(const Stamp&) const = default;
+  };
+  static bool read_stamp(int descriptor, Stamp& stamp);
+
+  std::string path_;
+  char* data_ = nullptr;
+  int64_t size_ = 0, mapped_bytes_ = 0;  // the latter in whole pages
+  int descriptor_ = -1, slot_ = -1;
+  Stamp stamp_;
+};
+
+}  // namespace rubricate

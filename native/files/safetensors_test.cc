@@ -1,0 +1,200 @@
+#include "files/safetensors.h"
+
+#include <unistd.h>
+
+#include <cstring>
+#include <string>
+
+#include "base/error.h"
+#include "doctest/doctest.h"
+#include "files/temporary_folder.h"
+#include "tensor/weight.h"
+
+using rubricate::DType;
+using rubricate::Error;
+using rubricate::SafetensorsFile;
+using rubricate::Shape;
+using rubricate::Tensor;
+using rubricate::testing::TemporaryFolder;
+
+namespace {
+
+std::string with_length(uint64_t length, const std::string& rest) {
+  std::string bytes;
+  for (int i = 0; i < 8; ++i) bytes.push_back(static_cast<char>(length >> (8 * i)));
+  return bytes + rest;
+}
+
+std::string file_bytes(const std::string& header, size_t data_bytes) {
+  return with_length(header.size(), header + std::string(data_bytes, '\0'));
+}
+
+std::string entry(const std::string& dtype, const std::string& shape, const std::string& offsets) {
+  return R"({"dtype":")" + dtype + R"(","shape":)" + shape + R"(,"data_offsets":)" + offsets + "}";
+}
+
+struct Thrown {
+  std::string code, message;
+};
+template <typename Body>
+Thrown thrown(Body&& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return {error.code(), error.what()};
+  }
+  return {};
+}
+
+const std::string kF32 = entry("F32", "[2,2]", "[0,16]");
+
+}  // namespace
+
+TEST_CASE("a safetensors file is read: names, shapes, places, bytes, metadata") {
+  const TemporaryFolder folder;
+  std::string bytes = file_bytes(
+      R"({"__metadata__":{"format":"pt"},"b":)" + entry("BF16", "[3]", "[16,22]") + R"(,"a":)" + kF32 +
+          R"(,"scalar":)" + entry("F16", "[]", "[22,24]") + R"(,"none":)" + entry("F32", "[0,7]", "[16,16]") +
+          R"(,"ids":)" + entry("I64", "[1]", "[24,32]") + R"(,"__proto__":)" + entry("U8", "[1]", "[32,33]") +
+          R"(,"half":)" + entry("F4", "[2]", "[33,34]") + "}   ",
+      34);
+  const float values[] = {1.0f, -2.0f, 3.5f, 4.0f};
+  std::memcpy(bytes.data() + bytes.size() - 34, values, 16);
+  const auto file = SafetensorsFile::open(folder.write("model.safetensors", bytes));
+
+  CHECK(file->tensors().size() == 7);
+  CHECK(file->metadata().at("format") == "pt");
+  CHECK(file->tensors().at("b").shape == Shape{3});
+  CHECK(file->tensors().at("b").dtype == "BF16");
+  CHECK(file->tensors().at("b").bytes == 6);
+  CHECK(file->tensors().at("b").offset == static_cast<int64_t>(bytes.size()) - 34 + 16);
+  const Tensor a = file->tensor("a");
+  CHECK(a.dtype() == DType::f32);
+  CHECK(a.shape() == Shape{2, 2});
+  CHECK(std::memcmp(a.raw(), values, 16) == 0);
+  CHECK(file->tensor("scalar").count() == 1);
+  CHECK(file->tensor("none").count() == 0);
+  CHECK(rubricate::Weight::of(a).view.rows == 2);
+}
+
+TEST_CASE("a tensor keeps the mapping alive") {
+  const TemporaryFolder folder;
+  Tensor tensor;
+  {
+    const auto file = SafetensorsFile::open(folder.write("a", file_bytes(R"({"a":)" + kF32 + "}", 16)));
+    tensor = file->tensor("a");
+  }
+  CHECK(static_cast<const char*>(tensor.raw())[15] == 0);
+}
+
+TEST_CASE("a tensor that is missing or of another dtype is refused by name") {
+  const TemporaryFolder folder;
+  const auto file = SafetensorsFile::open(
+      folder.write("a.safetensors", file_bytes(R"({"ids":)" + entry("I64", "[2]", "[0,16]") + "}", 16)));
+  CHECK(thrown([&] { file->tensor("weight"); }).code == "ERR_TENSOR_MISSING");
+  CHECK(thrown([&] { file->tensor("__proto__"); }).code == "ERR_TENSOR_MISSING");
+  const Thrown dtype = thrown([&] { file->tensor("ids"); });
+  CHECK(dtype.code == "ERR_DTYPE");
+  CHECK(dtype.message.find("tensor \"ids\" in " + file->path()) != std::string::npos);
+}
+
+TEST_CASE("each way to break the format has its own message") {
+  struct Case {
+    const char* what;
+    std::string bytes, part;
+  };
+  const auto one = [](const std::string& value, size_t data) { return file_bytes(R"({"t":)" + value + "}", data); };
+  const auto two = [](const std::string& first, const std::string& second, size_t data) {
+    return file_bytes(R"({"s":)" + first + R"(,"t":)" + second + "}", data);
+  };
+  const std::string first = entry("U8", "[4]", "[0,4]");
+  const Case cases[] = {
+      {"empty", "", "8 bytes of header length but received 0"},
+      {"seven bytes", "1234567", "8 bytes of header length but received 7"},
+      {"header beyond 100 MB", with_length(100'000'001, "{}"), "at most 100000000 bytes but received 100000001"},
+      {"header of 2^64 - 1", with_length(~uint64_t{0}, "{}"), "at most 100000000"},
+      {"header beyond the end", with_length(60, "{}"), "a header of 60 bytes but received 2"},
+      {"no header", with_length(0, ""), "2 bytes or more but received 0"},
+      {"an array", file_bytes("[]", 0), "begins with { but received \"[\""},
+      {"a space first", file_bytes(" {}", 0), "begins with { but received \" \""},
+      {"not UTF-8", file_bytes("{\"\xff\":1}", 0), "UTF-8"},
+      {"not JSON", file_bytes("{\"a\" 1}", 0), "a colon"},
+      {"two documents", file_bytes("{}{}", 0), "the end of the document"},
+      {"zero bytes after the header", with_length(4, std::string("{}\0\0", 4)), "the end of the document"},
+      {"deep", file_bytes("{\"a\":" + std::string(100000, '['), 0), "64 levels"},
+      {"a name twice", two(first, first, 4).replace(8, 5, "{\"t\":"), "each key once but received \"t\" again"},
+      {"a key twice", one(R"({"dtype":"U8","dtype":"F32","shape":[4],"data_offsets":[0,4]})", 4), "\"dtype\" again"},
+      {"an entry that is no object", one("3", 0), "an object for tensor \"t\" but received number"},
+      {"an unknown member", one(R"({"dtype":"U8","shape":[4],"data_offsets":[0,4],"x":1})", 4), "no member \"x\""},
+      {"no dtype", one(R"({"shape":[4],"data_offsets":[0,4]})", 4), "Expected dtype for tensor \"t\""},
+      {"no shape", one(R"({"dtype":"U8","data_offsets":[0,4]})", 4), "Expected shape for tensor \"t\""},
+      {"no offsets", one(R"({"dtype":"U8","shape":[4]})", 4), "Expected data_offsets for tensor \"t\""},
+      {"an unknown dtype", one(entry("F31", "[4]", "[0,4]"), 4), "a dtype of safetensors"},
+      {"a dtype that is a number", one(R"({"dtype":8,"shape":[4],"data_offsets":[0,4]})", 4), "a string for dtype"},
+      {"a shape that is a string", one(R"({"dtype":"U8","shape":"4","data_offsets":[0,4]})", 4), "an array for shape"},
+      {"a negative size", one(entry("U8", "[-4]", "[0,4]"), 4), "integers of 0 or more below 2^63 for shape"},
+      {"a size with a fraction", one(entry("U8", "[4.5]", "[0,4]"), 4), "integers of 0 or more"},
+      {"a size of 2^64", one(entry("U8", "[18446744073709551616]", "[0,4]"), 4), "integers of 0 or more"},
+      {"sizes that overflow", one(entry("U8", "[4294967296,4294967296,4294967296]", "[0,4]"), 4), "overflows"},
+      {"bits that overflow", one(entry("F64", "[576460752303423488]", "[0,4]"), 4), "overflows"},
+      {"overflow hidden by a zero", one(entry("U8", "[4294967296,4294967296,0]", "[0,0]"), 0), "overflows"},
+      {"half a byte", one(entry("F4", "[3]", "[0,1]"), 1), "whole bytes for tensor \"t\" but received 12 bits"},
+      {"three offsets", one(entry("U8", "[4]", "[0,4,4]"), 4), "two data_offsets"},
+      {"a negative offset", one(entry("U8", "[4]", "[-4,0]"), 4), "integers of 0 or more below 2^63 for data_offsets"},
+      {"offsets the wrong way round", one(entry("U8", "[4]", "[4,0]"), 4), "received [4, 0]"},
+      {"offsets beyond the end", one(entry("U8", "[8]", "[0,8]"), 4), "within the file's 4 bytes"},
+      {"offsets near 2^63", one(entry("U8", "[4]", "[9223372036854775803,9223372036854775807]"), 4),
+       "within the file's"},
+      {"too few bytes for the shape", one(entry("F32", "[2]", "[0,4]"), 4), "8 bytes for tensor \"t\" of F32 [2]"},
+      {"too many bytes for the shape", one(entry("U8", "[2]", "[0,4]"), 4), "2 bytes for tensor \"t\""},
+      {"an overlap", two(first, entry("U8", "[4]", "[2,6]"), 6), "tensor \"t\" overlaps"},
+      {"the same bytes twice", two(first, first, 4), "overlaps"},
+      {"a hole", two(first, entry("U8", "[4]", "[6,10]"), 10), "there are 2 before tensor \"t\""},
+      {"a hole at the start", one(entry("U8", "[4]", "[2,6]"), 6), "there are 2 before tensor \"t\""},
+      {"bytes left over", one(entry("U8", "[4]", "[0,4]"), 7), "3 bytes are left over"},
+      {"bytes and no tensor", file_bytes("{}", 5), "5 bytes are left over"},
+      {"metadata that is a list", file_bytes(R"({"__metadata__":[]})", 0), "an object for __metadata__"},
+      {"metadata with a number", file_bytes(R"({"__metadata__":{"a":1}})", 0), "a string for \"a\" of __metadata__"},
+  };
+  const TemporaryFolder folder;
+  for (const Case& c : cases) {
+    CAPTURE(c.what);
+    const std::string path = folder.write("bad.safetensors", c.bytes);
+    const Thrown error = thrown([&] { SafetensorsFile::open(path); });
+    CAPTURE(error.message);
+    CHECK(error.code == "ERR_SAFETENSORS");
+    CHECK(error.message.find("Expected ") == 0);
+    CHECK(error.message.find(c.part) != std::string::npos);
+    CHECK(error.message.find(path) != std::string::npos);
+  }
+  CHECK(SafetensorsFile::open(folder.write("fine", file_bytes("{}", 0)))->tensors().empty());
+}
+
+TEST_CASE("a header of millions of values is refused before it fills the memory") {
+  const TemporaryFolder folder;
+  std::string header = R"({"t":{"shape":[)";
+  for (int i = 0; i < 4'100'000; ++i) header += "1,";
+  const std::string path = folder.write("many", file_bytes(header + "1]}}", 0));
+  CHECK(thrown([&] { SafetensorsFile::open(path); }).message.find("fewer values") != std::string::npos);
+}
+
+TEST_CASE("a shard that is cut off, before or after it is opened, is an error") {
+  const TemporaryFolder folder;
+  const std::string whole = file_bytes(R"({"a":)" + entry("F32", "[16384]", "[0,65536]") + "}", 65536);
+  for (const size_t size : {size_t{4}, size_t{20}, size_t{100}, whole.size() - 1}) {
+    const std::string path = folder.write("cut", whole.substr(0, size));
+    CHECK(thrown([&] { SafetensorsFile::open(path); }).code == "ERR_SAFETENSORS");
+  }
+  const auto file = SafetensorsFile::open(folder.write("later", whole));
+  const Tensor tensor = file->tensor("a");
+  REQUIRE(truncate(file->path().c_str(), 4096) == 0);
+  float sum = 0.0f;
+  for (int64_t i = 0; i < tensor.count(); ++i) {
+    float value;
+    std::memcpy(&value, static_cast<const char*>(tensor.raw()) + 4 * i, 4);
+    sum += value;
+  }
+  CHECK(sum == 0.0f);
+  CHECK(thrown([&] { file->file().check_unchanged(); }).code == "ERR_FILE");
+  CHECK(thrown([&] { SafetensorsFile::open(folder.path("missing")); }).code == "ERR_FILE");
+}
