@@ -47,7 +47,8 @@ export class RubricateError extends Error {
 function describe(value: unknown): string {
   if (value === null) return "null";
   if (value === undefined) return "undefined";
-  if (typeof value === "string") return `${JSON.stringify(value.length > 80 ? `${value.slice(0, 77)}...` : value)} of type string`;
+  if (typeof value === "string")
+    return `${JSON.stringify(value.length > 80 ? `${value.slice(0, 77)}...` : value)} of type string`;
   if (typeof value === "number" || typeof value === "boolean" || typeof value === "bigint")
     return `${value} of type ${typeof value}`;
   if (typeof value === "function") return "a function";
@@ -59,12 +60,20 @@ function describe(value: unknown): string {
  * The one sentence for a bad argument: "Expected WHAT for NAME but received VALUE".
  * @returns the error, to be thrown by the caller
  */
-export function invalid(name: string, what: string, received: unknown, code: ErrorCode = "ERR_ARGUMENT"): RubricateError {
+export function invalid(
+  name: string,
+  what: string,
+  received: unknown,
+  code: ErrorCode = "ERR_ARGUMENT",
+): RubricateError {
   return new RubricateError(code, `Expected ${what} for ${name} but received ${describe(received)}`);
 }
 
 /** Escapes control characters, so that text from models, files or names cannot drive a terminal. Newlines and tabs stay. */
 export function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
-  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return text.replace(
+    /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
