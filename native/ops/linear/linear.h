@@ -9,7 +9,7 @@
 // multiplied in fp32 (a bf16 or f16 W widens exactly). y is rounded once, after the bias.
 //
 // An output element is one chain of multiply-adds over k in ascending order (bf16 on AVX-512-BF16: over pairs of k),
-// with breaks fixed by dtype and path alone: the same bits for T = 1 and T = 1,000, for any place of the row, any
+// without a break: the same bits for T = 1 and T = 1,000, for any place of the row, any
 // number of threads and any batch. The reduction is never split over threads.
 #pragma once
 
@@ -26,7 +26,10 @@ Var linear(Tape& tape, const Var& x, const Weight& weight, const Var& bias, DTyp
 
 // The kernel beneath, for ops that compose it (the head). C = op(A) op(B) with fp32 accumulation.
 //   A: [M, K] row-major if !a_transposed, else stored [K, M]. B: stored [N, K] if b_transposed (a weight's layout),
-//   else [K, N]. C: [M, N]. accumulate: C += (C f32 only). bias: fp32 [N] or null.
+//   else [K, N]. C: [M, N]. Addresses may be unaligned, but for bias. bias: fp32 [N] or null, added after the sums.
+//   accumulate (C f32 only): the chain of an element starts from the value in C instead of from zero, so adding the
+//   parts of a k that was cut in pieces, in order, gives the bits of the whole (bf16 on AVX-512-BF16: cut at even k).
+// Errors: ERR_DTYPE (accumulate into another dtype), ERR_OUT_OF_MEMORY.
 struct MatmulArgs {
   int64_t m = 0, n = 0, k = 0;
   const void* a = nullptr;

@@ -1,0 +1,109 @@
+#include "ops/linear/linear.h"
+
+#include "ops/linear/linear_cpu.h"
+
+namespace rubricate {
+namespace {
+
+void check_floating(DType dtype, const char* name) {
+  require(dtype == DType::f32 || dtype == DType::bf16, "ERR_DTYPE", "Expected float32 or bfloat16 for ", name,
+          " but received ", dtype_name(dtype));
+}
+
+void check(const Tensor& x, const Weight& weight, const Var& bias, DType out) {
+  require(weight.defined(), "ERR_ARGUMENT", "Expected a weight for linear but received none");
+  check_floating(x.dtype(), "x");
+  check_floating(out, "the output of linear");
+  require(weight.view.dtype != DType::i32, "ERR_DTYPE",
+          "Expected float32, bfloat16 or float16 for weight but received int32");
+  require(x.rank() == 2 && x.dim(1) == weight.view.cols, "ERR_SHAPE", "Expected shape [rows, ", weight.view.cols,
+          "] for x but received ", shape_text(x.shape()));
+  if (!bias.defined()) return;
+  require(bias.value().dtype() == DType::f32, "ERR_DTYPE", "Expected float32 for bias but received ",
+          dtype_name(bias.value().dtype()));
+  require(bias.value().shape() == Shape{weight.view.rows}, "ERR_SHAPE", "Expected shape [", weight.view.rows,
+          "] for bias but received ", shape_text(bias.value().shape()));
+}
+
+MatmulArgs left_operand(const Tensor& a) {
+  MatmulArgs args;
+  args.a = a.raw();
+  args.a_dtype = a.dtype();
+  args.a_stride = a.dim(1);
+  return args;
+}
+
+void set_weight(MatmulArgs& args, const WeightView& view) {
+  args.b = view.data;
+  args.b_dtype = view.dtype;
+  args.b_stride = view.row_stride;
+}
+
+void set_result(MatmulArgs& args, const Tensor& c) {
+  args.m = c.dim(0);
+  args.n = c.dim(1);
+  args.c = c.raw();
+  args.c_dtype = c.dtype();
+  args.c_stride = c.dim(1);
+}
+
+void forward(const Tensor& x, const WeightView& view, const Var& bias, const Tensor& y) {
+  MatmulArgs args = left_operand(x);
+  set_weight(args, view);
+  set_result(args, y);
+  args.b_transposed = true;
+  args.k = view.cols;
+  if (bias.defined()) args.bias = bias.value().data<float>();
+  matmul_cpu(args);
+}
+
+void backward_input(const Tensor& dy, const WeightView& view, const Tensor& dx) {
+  MatmulArgs args = left_operand(dy);
+  set_weight(args, view);
+  set_result(args, dx);
+  args.k = view.rows;
+  matmul_cpu(args);
+}
+
+void backward_weight(const Tensor& dy, const Tensor& x, const Tensor& dw) {
+  MatmulArgs args = left_operand(dy);
+  args.a_transposed = true;
+  args.b = x.raw();
+  args.b_dtype = x.dtype();
+  args.b_stride = x.dim(1);
+  set_result(args, dw);
+  args.k = x.dim(0);
+  args.accumulate = true;
+  matmul_cpu(args);
+}
+
+}  // namespace
+
+Var linear(Tape& tape, const Var& x, const Weight& weight, const Var& bias, DType out) {
+  tape.check_cancelled();
+  require(x.defined(), "ERR_ARGUMENT", "Expected a value for x but received none");
+  check(x.value(), weight, bias, out);
+  const bool wants_grad = tape.wants_grad({x.slot().get(), weight.gradient.get(), bias.slot().get()});
+
+  Tensor y = tape.empty({x.value().dim(0), weight.view.rows}, out);
+  forward(x.value(), weight.view, bias, y);
+  if (!wants_grad) return y;
+
+  const auto x_slot = x.slot();
+  const Tensor saved_x = weight.gradient ? x.value() : Tensor();
+  const Weight saved_weight = x_slot ? weight : Weight{{}, {}, weight.gradient};
+  const Shape x_shape = x.value().shape();
+  return tape.record(
+      "linear", y, [x_slot, x_shape, saved_x, saved_weight, bias_slot = bias.slot()](Tape& tape, const Tensor& dy) {
+        if (x_slot) {
+          Tensor dx = tape.empty(x_shape, x_slot->dtype);
+          backward_input(dy, saved_weight.view, dx);
+          tape.accumulate(x_slot, std::move(dx));
+        }
+        if (saved_weight.gradient) backward_weight(dy, saved_x, tape.parameter_grad(saved_weight.gradient));
+        if (bias_slot)
+          column_sum_cpu({dy.raw(), dy.dtype(), dy.dim(0), dy.dim(1), tape.parameter_grad(bias_slot).data<float>()});
+      });
+}
+
+}  // namespace rubricate

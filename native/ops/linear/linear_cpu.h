@@ -1,0 +1,58 @@
+// Kernels of the packed matmul, on raw pointers: what differs between instruction sets. linear_cpu.cc blocks and
+// splits the work over them.
+//
+// Operands are packed into panels of words: for every step of k, the words of `width` rows of op(A) (or columns of
+// op(B)) side by side. A word is one fp32 value of one k, or a pair of bf16 values of two consecutive k.
+#pragma once
+
+#include <cstdint>
+
+#include "ops/linear/linear.h"
+
+namespace rubricate {
+
+struct PanelSource {
+  const void* data = nullptr;  // element (panel index 0, k 0); any alignment
+  DType dtype = DType::f32;
+  int64_t stride = 0;         // elements between stored rows
+  bool k_contiguous = false;  // stored [index, k], else [k, index]
+  int64_t count = 0;          // panel indices from `data` to the end of the matrix; those past it are packed as zeros
+};
+
+// One tile of C: `rows` <= mr by `cols` <= nr. Starts from `from`, or from zero where it is null; leaves the fp32 sums
+// in `partial`, or, where that is null, adds bias and rounds once into `c`.
+struct TileArgs {
+  int64_t words = 0;         // steps of k
+  const float* a = nullptr;  // panel [words][mr]
+  const float* b = nullptr;  // panel [words][nr]
+  int64_t rows = 0, cols = 0;
+  const float* from = nullptr;
+  int64_t from_stride = 0;
+  float* partial = nullptr;
+  int64_t partial_stride = 0;
+  void* c = nullptr;
+  DType c_dtype = DType::f32;
+  int64_t c_stride = 0;
+  const float* bias = nullptr;  // [cols] or null
+};
+
+struct MatmulKernels {
+  int64_t mr = 0, nr = 0;  // rows of A's panels, columns of B's
+  int64_t k_per_word = 1;
+  // Packs `k` values of k of one panel of `width` (mr or nr) into panel [ceil(k / k_per_word)][width], and may write
+  // kPanelOverrun words past it.
+  void (*pack_panel)(const PanelSource& source, int64_t k, int64_t width, float* panel) = nullptr;
+  void (*tile)(const TileArgs& args) = nullptr;
+};
+inline constexpr int64_t kPanelOverrun = 16;
+
+// sum[n] += dy[0, n] + ... + dy[rows - 1, n], one chain in that order from the value that is there.
+struct ColumnSumArgs {
+  const void* dy = nullptr;  // [rows, cols]
+  DType dtype = DType::f32;
+  int64_t rows = 0, cols = 0;
+  float* sum = nullptr;  // [cols]
+};
+void column_sum_cpu(const ColumnSumArgs& args);
+
+}  // namespace rubricate

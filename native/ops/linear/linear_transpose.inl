@@ -1,0 +1,82 @@
+// Lanes: as many fp32 words as a square transpose takes at a time.
+#if defined(RUBRICATE_TARGET_AVX512)
+constexpr int64_t kLanes = 16;
+using Lanes = __m512;
+inline Lanes zero_lanes() { return _mm512_setzero_ps(); }
+template <typename T>
+inline Lanes load_lanes(const T* p) {
+  return load(p).v;
+}
+inline void store_lanes(float* p, Lanes a) { _mm512_storeu_ps(p, a); }
+inline void transpose(Lanes (&r)[16]) {
+  Lanes t[16];
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      const __m512d a = _mm512_castps_pd(t[i + h]), b = _mm512_castps_pd(t[i + 2 + h]);
+      r[i + 2 * h] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+      r[i + 2 * h + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+    }
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const Lanes a = _mm512_shuffle_f32x4(r[j], r[4 + j], 0x88), b = _mm512_shuffle_f32x4(r[j], r[4 + j], 0xdd);
+    const Lanes c = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0x88), d = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0xdd);
+    t[j] = _mm512_shuffle_f32x4(a, c, 0x88);
+    t[8 + j] = _mm512_shuffle_f32x4(a, c, 0xdd);
+    t[4 + j] = _mm512_shuffle_f32x4(b, d, 0x88);
+    t[12 + j] = _mm512_shuffle_f32x4(b, d, 0xdd);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) r[i] = t[i];
+}
+#elif defined(RUBRICATE_TARGET_AVX2)
+constexpr int64_t kLanes = 8;
+using Lanes = __m256;
+inline Lanes zero_lanes() { return _mm256_setzero_ps(); }
+inline Lanes load_lanes(const float* p) { return _mm256_loadu_ps(p); }
+inline Lanes load_lanes(const bf16* p) { return widen_bf16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline Lanes load_lanes(const f16* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline void store_lanes(float* p, Lanes a) { _mm256_storeu_ps(p, a); }
+inline void transpose(Lanes (&r)[8]) {
+  Lanes t[8], u[8];
+#pragma GCC unroll 4
+  for (int i = 0; i < 8; i += 2) {
+    t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+    t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 8; i += 4) {
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      u[i + 2 * h] = _mm256_shuffle_ps(t[i + h], t[i + 2 + h], 0x44);
+      u[i + 2 * h + 1] = _mm256_shuffle_ps(t[i + h], t[i + 2 + h], 0xee);
+    }
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    r[j] = _mm256_permute2f128_ps(u[j], u[4 + j], 0x20);
+    r[4 + j] = _mm256_permute2f128_ps(u[j], u[4 + j], 0x31);
+  }
+}
+#else
+constexpr int64_t kLanes = 2;
+struct Lanes {
+  float v[2];
+};
+inline Lanes zero_lanes() { return {{0.0f, 0.0f}}; }
+template <typename T>
+inline Lanes load_lanes(const T* p) {
+  T x[2];
+  std::memcpy(x, p, sizeof(x));
+  return {{to_float(x[0]), to_float(x[1])}};
+}
+inline void store_lanes(float* p, Lanes a) { std::memcpy(p, a.v, sizeof(a.v)); }
+inline void transpose(Lanes (&r)[2]) { std::swap(r[0].v[1], r[1].v[0]); }
+#endif
