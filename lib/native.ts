@@ -261,9 +261,7 @@ export interface NativeBinding {
   processBytes(): number;
   loadModel(spec: NativeModelSpec): NativeJob<NativeModel>;
   /** The header of a safetensors file, checked: name -> dtype (as in the file), shape, byte offset in the file, bytes. */
-  readSafetensors(
-    path: string,
-  ): NativeJob<{
+  readSafetensors(path: string): NativeJob<{
     metadata: Record<string, string>;
     tensors: Map<string, { dtype: string; shape: number[]; data: Uint8Array }>;
   }>;
