@@ -1,0 +1,124 @@
+#include "ops/red_edit/red_edit.h"
+
+#include "device/cpu/thread_pool.h"
+#include "ops/checks.h"
+#include "ops/red_edit/edit_internal.h"
+#include "ops/red_edit/red_edit_cpu.h"
+
+namespace rubricate {
+namespace {
+
+void check_rows(const SequenceRows& rows, int64_t slots) {
+  require(rows.sequences >= 0 && rows.rows >= 0, "ERR_SHAPE", "Expected counts of 0 or more for rows but received ",
+          rows.rows, " rows in ", rows.sequences, " sequences");
+  require(rows.starts != nullptr && rows.starts[0] == 0 && rows.starts[rows.sequences] == rows.rows, "ERR_SHAPE",
+          "Expected starts from 0 to ", rows.rows, " for rows");
+  for (int64_t s = 0; s < rows.sequences; ++s) {
+    require(rows.starts[s] <= rows.starts[s + 1], "ERR_SHAPE", "Expected ascending starts for rows but received ",
+            rows.starts[s], " before ", rows.starts[s + 1]);
+    require(rows.slots[s] >= 0 && rows.slots[s] < slots, "ERR_SHAPE", "Expected a slot from 0 to ", slots - 1,
+            " for sequence ", s, " but received ", rows.slots[s]);
+  }
+}
+
+const float* vector_data(const Var& vector, int64_t width, const char* name) {
+  if (!vector.defined()) return nullptr;
+  require_vector(vector.value(), width, name);
+  return vector.value().data<float>();
+}
+
+// out = scale * x + bias by each row's slot.
+Tensor edited(Tape& tape, const Tensor& x, const EditTable& table, bool with_bias, const SequenceRows& rows) {
+  Tensor out = tape.empty(x.shape(), x.dtype());
+  parallel_ranges(x.rows(), row_grain(x.cols()), [&](int64_t begin, int64_t end) {
+    for_each_segment(rows, begin, end, [&](int64_t first, int64_t last, int32_t slot) {
+      const auto s = static_cast<size_t>(slot);
+      red_edit_rows_cpu(
+          {x.dtype(), x.cols(), first, last, x.raw(), table.scale[s], with_bias ? table.bias[s] : nullptr, out.raw()});
+    });
+  });
+  return out;
+}
+
+}  // namespace
+
+bool EditSlots::trains() const {
+  return std::any_of(slots.begin(), slots.end(),
+                     [](const Vectors& v) { return v.scale.requires_grad() || v.bias.requires_grad(); });
+}
+
+EditTable edit_table(const EditSlots& slots, int64_t width, const SequenceRows& rows) {
+  check_rows(rows, static_cast<int64_t>(slots.slots.size()));
+  EditTable table;
+  table.scale.reserve(slots.slots.size());
+  table.bias.reserve(slots.slots.size());
+  for (const auto& [scale, bias] : slots.slots) {
+    require(!table.scale.empty() || (!scale.defined() && !bias.defined()), "ERR_ARGUMENT",
+            "Expected no vectors for slot 0, which means no edit");
+    table.scale.push_back(vector_data(scale, width, "scale"));
+    table.bias.push_back(vector_data(bias, width, "bias"));
+  }
+  return table;
+}
+
+bool edit_wants_grad(const Tape& tape, const EditSlots& slots) {
+  bool wanted = false;
+  for (const auto& [scale, bias] : slots.slots) wanted = tape.wants_grad(scale, bias) || wanted;
+  return wanted;
+}
+
+bool any_row_has(const std::vector<const float*>& vectors, const SequenceRows& rows) {
+  for (int64_t s = 0; s < rows.sequences; ++s)
+    if (vectors[static_cast<size_t>(rows.slots[s])] != nullptr && rows.starts[s] < rows.starts[s + 1]) return true;
+  return false;
+}
+
+bool any_scale_trains(const EditSlots& slots) {
+  return std::any_of(slots.slots.begin(), slots.slots.end(),
+                     [](const EditSlots::Vectors& v) { return v.scale.requires_grad(); });
+}
+
+Var red_edit(Tape& tape, const Var& h, const EditSlots& slots, const SequenceRows& rows) {
+  tape.check_cancelled();
+  const Tensor& x = h.value();
+  require_floating(x, "h");
+  require(rows.rows == x.rows(), "ERR_SHAPE", "Expected ", x.rows(), " rows for rows but received ", rows.rows);
+  EditTable table = edit_table(slots, x.cols(), rows);
+  const bool edit_wanted = edit_wants_grad(tape, slots);
+  const bool wanted = tape.wants_grad(h) || edit_wanted;
+  if (!any_row_has(table.scale, rows) && !any_row_has(table.bias, rows)) return h;
+  Tensor y = edited(tape, x, table, true, rows);
+  if (!wanted) return y;
+  const Tensor saved_h = any_scale_trains(slots) ? x : Tensor();
+  return tape.record("red_edit", std::move(y),
+                     [saved_h, slots, table = std::move(table), saved = SavedRows(rows), h_slot = h.slot()](
+                         Tape& tape, const Tensor& grad) {
+                       const SequenceRows rows = saved.view();
+                       red_edit_accumulate(tape, slots, rows, saved_h, grad);
+                       if (!h_slot) return;
+                       const bool scaled = any_row_has(table.scale, rows);
+                       tape.accumulate(h_slot, scaled ? edited(tape, grad, table, false, rows) : grad);
+                     });
+}
+
+void red_edit_accumulate(Tape& tape, const EditSlots& slots, const SequenceRows& rows, const Tensor& h,
+                         const Tensor& grad) {
+  accumulate_row_sums(tape.arena(), edit_sums(tape, slots, rows, h, grad), rows);
+}
+
+RowSums edit_sums(Tape& tape, const EditSlots& slots, const SequenceRows& rows, const Tensor& h, const Tensor& grad) {
+  RowSums sums;
+  sums.x = h;
+  sums.grad = grad;
+  sums.products.resize(slots.slots.size());
+  sums.plain.resize(slots.slots.size());
+  for (int64_t i = 0; i < rows.sequences; ++i) {
+    const auto s = static_cast<size_t>(rows.slots[i]);
+    const EditSlots::Vectors& vectors = slots.slots[s];
+    if (vectors.scale.requires_grad()) sums.products[s] = tape.parameter_grad(vectors.scale.slot()).data<float>();
+    if (vectors.bias.requires_grad()) sums.plain[s] = tape.parameter_grad(vectors.bias.slot()).data<float>();
+  }
+  return sums;
+}
+
+}  // namespace rubricate

@@ -1,0 +1,172 @@
+#include "ops/red_edit/row_sums.h"
+
+#include <algorithm>
+
+#include "device/cpu/thread_pool.h"
+#include "ops/checks.h"
+#include "ops/red_edit/row_sums_cpu.h"
+
+namespace rubricate {
+namespace {
+
+constexpr int64_t kBlockRows = 64;                 // part of the result: see row_sums.h
+constexpr int64_t kRowsAtOnce = 4;                 // rows produced, then summed, while they are in the cache
+constexpr int64_t kRoundBytes = int64_t{4} << 20;  // block sums kept at once
+constexpr int64_t kColumns = 512;                  // columns of a chunk that sums or folds
+
+struct Block {
+  int64_t begin, end;
+  int32_t slot;     // 0: nothing is summed
+  bool last;        // of its sequence
+  int64_t partial;  // index of its sums within its round, or -1
+};
+
+std::vector<Block> blocks_of(const RowSums& sums, const SequenceRows& rows) {
+  std::vector<Block> blocks;
+  for (int64_t s = 0; s < rows.sequences; ++s) {
+    const int32_t slot = rows.slots[s];
+    const auto index = static_cast<size_t>(slot);
+    const bool summed = slot != 0 && (sums.products[index] != nullptr || sums.plain[index] != nullptr);
+    const int64_t end = rows.starts[s + 1];
+    for (int64_t begin = rows.starts[s]; begin < end; begin += kBlockRows)
+      blocks.push_back({begin, std::min(begin + kBlockRows, end), summed ? slot : 0, begin + kBlockRows >= end, -1});
+  }
+  return blocks;
+}
+
+// The blocks [begin, end) whose sums are in memory together. Partials: [2][d] a block, products first.
+class Round {
+ public:
+  Round(const RowSums& sums, std::vector<Block>& blocks, size_t begin, size_t end, float* partials, float* carry)
+      : sums_(sums),
+        blocks_(blocks),
+        begin_(begin),
+        end_(end),
+        partials_(partials),
+        carry_(carry),
+        cols_(sums.grad.cols()) {}
+
+  // Every block as the work of one thread: its rows are produced, a few at a time, and summed.
+  void sum_by_blocks(const ProduceRows& produce) {
+    std::vector<size_t> cuts{begin_};  // chunks of blocks with enough rows to be worth a thread's while
+    for (size_t i = begin_, rows = 0; i < end_; ++i) {
+      rows += static_cast<size_t>(blocks_[i].end - blocks_[i].begin);
+      if (static_cast<int64_t>(rows) < row_grain(cols_) && i + 1 < end_) continue;
+      cuts.push_back(i + 1);
+      rows = 0;
+    }
+    ThreadPool::instance().parallel_for(static_cast<int64_t>(cuts.size()) - 1, [&](int64_t chunk) {
+      const auto c = static_cast<size_t>(chunk);
+      for (size_t i = cuts[c]; i < cuts[c + 1]; ++i) sum_block(blocks_[i], produce);
+    });
+  }
+
+  // The same sums, also split over columns: for rows that are there already.
+  void sum_by_columns() {
+    const int64_t ranges = (cols_ + kColumns - 1) / kColumns;
+    const auto blocks = static_cast<int64_t>(end_ - begin_);
+    const int64_t grain = std::max<int64_t>(1, kElementGrain / (kBlockRows * std::clamp<int64_t>(cols_, 1, kColumns)));
+    parallel_ranges(ranges * blocks, grain, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) {
+        const Block& block = blocks_[begin_ + static_cast<size_t>(i / ranges)];
+        const int64_t col = i % ranges * kColumns;
+        sum_rows(block, block.begin, block.end, col, std::min(col + kColumns, cols_));
+      }
+    });
+  }
+
+  // Adds block sums to the open sequence's sum, and that to its slot's gradient where it ends.
+  void fold() {
+    const int64_t ranges = (cols_ + kColumns - 1) / kColumns;
+    const auto blocks = static_cast<int64_t>(end_ - begin_);
+    const int64_t grain = std::max<int64_t>(1, kElementGrain / (2 * blocks * kColumns));
+    parallel_ranges(ranges, grain, [&](int64_t first, int64_t last) {
+      fold_columns(first * kColumns, std::min(last * kColumns, cols_));
+    });
+  }
+
+ private:
+  void sum_block(const Block& block, const ProduceRows& produce) {
+    for (int64_t t = block.begin; t < block.end; t += kRowsAtOnce) {
+      const int64_t end = std::min(t + kRowsAtOnce, block.end);
+      produce(t, end);
+      sum_rows(block, t, end, 0, cols_);
+    }
+  }
+
+  void sum_rows(const Block& block, int64_t row_begin, int64_t row_end, int64_t col_begin, int64_t col_end) {
+    if (block.partial < 0) return;
+    const auto slot = static_cast<size_t>(block.slot);
+    float* partial = partials_ + 2 * block.partial * cols_;
+    RowSumsArgs args;
+    args.dtype = sums_.grad.dtype();
+    args.x = sums_.x.raw();
+    args.grad = sums_.grad.raw();
+    args.mean = sums_.mean;
+    args.inv = sums_.inv;
+    args.cols = cols_;
+    args.row_begin = row_begin;
+    args.row_end = row_end;
+    args.col_begin = col_begin;
+    args.col_end = col_end;
+    args.first = row_begin == block.begin;
+    args.products = sums_.products[slot] != nullptr ? partial : nullptr;
+    args.plain = sums_.plain[slot] != nullptr ? partial + cols_ : nullptr;
+    row_sums_cpu(args);
+  }
+
+  void fold_columns(int64_t begin, int64_t end) {
+    for (size_t i = begin_; i < end_; ++i) {
+      const Block& block = blocks_[i];
+      if (block.partial < 0) continue;
+      const auto slot = static_cast<size_t>(block.slot);
+      for (const int part : {0, 1}) {
+        float* gradient = part == 0 ? sums_.products[slot] : sums_.plain[slot];
+        if (gradient == nullptr) continue;
+        float* carry = carry_ + part * cols_;
+        add_columns_cpu(carry, partials_ + (2 * block.partial + part) * cols_, begin, end);
+        if (!block.last) continue;
+        add_columns_cpu(gradient, carry, begin, end);
+        std::fill(carry + begin, carry + end, 0.0f);
+      }
+    }
+  }
+
+  const RowSums& sums_;
+  const std::vector<Block>& blocks_;
+  size_t begin_, end_;
+  float *partials_, *carry_;
+  int64_t cols_;
+};
+
+}  // namespace
+
+void accumulate_row_sums(const std::shared_ptr<Arena>& arena, const RowSums& sums, const SequenceRows& rows,
+                         const ProduceRows& produce) {
+  const int64_t cols = sums.grad.cols();
+  std::vector<Block> blocks = blocks_of(sums, rows);
+  const int64_t most = std::clamp<int64_t>(kRoundBytes / std::max<int64_t>(1, 2 * 4 * cols), 16, 4096);
+  const int64_t summed = std::count_if(blocks.begin(), blocks.end(), [](const Block& b) { return b.slot != 0; });
+  // Blocks alone may be too few for the threads; then rows are produced first, and summed by columns too.
+  if (summed == 0) {
+    if (produce) parallel_ranges(rows.rows, row_grain(cols), produce);
+    return;
+  }
+  const bool by_blocks = produce && static_cast<int64_t>(blocks.size()) >= 2 * ThreadPool::instance().size();
+  if (produce && !by_blocks) parallel_ranges(rows.rows, row_grain(cols), produce);
+
+  const Tensor partials = Tensor::empty(arena, {std::min(most, summed), 2, cols}, DType::f32);
+  const Tensor carry = Tensor::zeros(arena, {2, cols}, DType::f32);
+  for (size_t begin = 0, end = 0; begin < blocks.size(); begin = end) {
+    for (int64_t used = 0; end < blocks.size(); ++end) {
+      if (blocks[end].slot == 0) continue;
+      if (used == most) break;
+      blocks[end].partial = used++;
+    }
+    Round round(sums, blocks, begin, end, partials.data<float>(), carry.data<float>());
+    by_blocks ? round.sum_by_blocks(produce) : round.sum_by_columns();
+    round.fold();
+  }
+}
+
+}  // namespace rubricate

@@ -1,0 +1,36 @@
+// Sums over rows into each slot's own gradient: the gradients of every vector that all rows of a sequence share.
+//
+//   products[s, j] += sum_t grad[t, j] v[t, j]     plain[s, j] += sum_t grad[t, j]      over the rows t of slot s
+//   v = x, or (x - mean[t]) * inv[t]
+//
+// The order is fixed. A sequence's rows are taken in blocks of 64, counted from its first row; within a block one chain
+// from zero, ascending; block sums are added to the sequence's sum in order; the sequences' sums are added to the
+// slot's gradient in order. Threads share the work by blocks and columns, which changes no bit.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "ops/rows.h"
+#include "tensor/tensor.h"
+
+namespace rubricate {
+
+struct RowSums {
+  Tensor x;                     // [T, d] f32 or bf16; undefined where no slot wants products
+  Tensor grad;                  // [T, d] f32 or bf16
+  const float* mean = nullptr;  // [T], or null: 0
+  const float* inv = nullptr;   // [T], or null: 1
+  // [slots] each: fp32 [d] to add to, or null where not wanted. Slot 0 is never summed.
+  std::vector<float*> products, plain;
+};
+
+// Calls produce(begin, end), where given, for ranges that cover every row once, from any thread, before those rows of
+// `grad` are read: a kernel that writes `grad` runs while the rows are still in the cache.
+using ProduceRows = std::function<void(int64_t begin, int64_t end)>;
+void accumulate_row_sums(const std::shared_ptr<Arena>& arena, const RowSums& sums, const SequenceRows& rows,
+                         const ProduceRows& produce = {});
+
+}  // namespace rubricate
