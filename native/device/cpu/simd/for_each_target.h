@@ -9,7 +9,7 @@
 // Everything in it has internal linkage: an out-of-line copy of a vector function must never serve another target.
 // A file that must know its target tests RUBRICATE_TARGET_AVX512_BF16, RUBRICATE_TARGET_AVX512 (set for both of the
 // AVX-512 targets) or RUBRICATE_TARGET_AVX2. Define RUBRICATE_KERNELS_USE_BF16 to get the fourth target, otherwise
-// avx512 serves avx512_bf16 too.
+// avx512 serves avx512_bf16 too. RUBRICATE_EMULATE_AVX512: a build for tests that computes AVX-512 with AVX2.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -20,7 +20,9 @@
 #include "base/dtype.h"
 #include "device/cpu/cpu_path.h"
 
-#if defined(__x86_64__)
+#if defined(RUBRICATE_EMULATE_AVX512)
+#include "device/cpu/simd/emulate_avx512.h"
+#elif defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
@@ -57,7 +59,9 @@ namespace avx2 {
 
 #define RUBRICATE_TARGET_AVX512
 #pragma GCC push_options
+#if !defined(RUBRICATE_EMULATE_AVX512)
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
+#endif
 namespace rubricate {
 namespace {
 namespace avx512 {
@@ -72,7 +76,9 @@ namespace avx512 {
 #ifdef RUBRICATE_KERNELS_USE_BF16
 #define RUBRICATE_TARGET_AVX512_BF16
 #pragma GCC push_options
+#if !defined(RUBRICATE_EMULATE_AVX512)
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")
+#endif
 namespace rubricate {
 namespace {
 namespace avx512_bf16 {
