@@ -17,91 +17,107 @@ export interface BpeModel {
 const cachedWordLength = 48;
 const cachedWords = 20_000;
 
-/** Candidates for a merge, ordered by (rank, position): a binary heap in three parallel arrays that grow as needed. */
+const positions = 2 ** 28;
+
+/** Candidates for a merge, ordered by (rank, position): a binary heap of rank * 2^28 + position, exact in a double. */
 class MergeQueue {
-  private ranks = new Int32Array(256);
-  private positions = new Int32Array(256);
+  private keys = new Float64Array(256);
   private size = 0;
+  /** What `pop` removed. */
+  poppedRank = 0;
+  poppedPosition = 0;
 
   get empty(): boolean {
     return this.size === 0;
   }
 
-  private before(a: number, b: number): boolean {
-    const difference = this.ranks[a]! - this.ranks[b]!;
-    return difference < 0 || (difference === 0 && this.positions[a]! < this.positions[b]!);
-  }
-
-  private swap(a: number, b: number): void {
-    const rank = this.ranks[a]!;
-    const position = this.positions[a]!;
-    this.ranks[a] = this.ranks[b]!;
-    this.positions[a] = this.positions[b]!;
-    this.ranks[b] = rank;
-    this.positions[b] = position;
-  }
-
   push(rank: number, position: number): void {
-    if (this.size === this.ranks.length) {
-      this.ranks = grown(this.ranks, this.size * 2);
-      this.positions = grown(this.positions, this.size * 2);
+    if (this.size === this.keys.length) {
+      const larger = new Float64Array(this.size * 2);
+      larger.set(this.keys);
+      this.keys = larger;
     }
+    const { keys } = this;
+    const key = rank * positions + position;
     let at = this.size++;
-    this.ranks[at] = rank;
-    this.positions[at] = position;
     while (at > 0) {
       const parent = (at - 1) >> 1;
-      if (!this.before(at, parent)) break;
-      this.swap(at, parent);
+      if (keys[parent]! < key) break;
+      keys[at] = keys[parent]!;
       at = parent;
     }
+    keys[at] = key;
   }
 
-  /** Removes the first candidate; read it from `poppedRank` and `poppedPosition`. */
+  /** Removes the first candidate. */
   pop(): void {
-    this.poppedRank = this.ranks[0]!;
-    this.poppedPosition = this.positions[0]!;
-    this.size--;
-    if (this.size === 0) return;
-    this.swap(0, this.size);
+    const { keys } = this;
+    this.poppedRank = Math.floor(keys[0]! / positions);
+    this.poppedPosition = keys[0]! - this.poppedRank * positions;
+    const size = --this.size;
+    const last = keys[size]!;
     let at = 0;
-    for (;;) {
-      const left = 2 * at + 1;
-      if (left >= this.size) return;
-      const child = left + 1 < this.size && this.before(left + 1, left) ? left + 1 : left;
-      if (!this.before(child, at)) return;
-      this.swap(at, child);
+    for (let child = 1; child < size; child = 2 * at + 1) {
+      if (child + 1 < size && keys[child + 1]! < keys[child]!) child++;
+      if (last <= keys[child]!) break;
+      keys[at] = keys[child]!;
       at = child;
     }
+    keys[at] = last;
   }
-
-  poppedRank = 0;
-  poppedPosition = 0;
 
   /** Gives back what an unusually long word needed. */
   shrink(): void {
-    if (this.ranks.length > 1 << 16) {
-      this.ranks = new Int32Array(256);
-      this.positions = new Int32Array(256);
-    }
+    if (this.keys.length > 1 << 16) this.keys = new Float64Array(256);
   }
 }
 
-function grown(array: Int32Array, length: number): Int32Array<ArrayBuffer> {
-  const larger = new Int32Array(length);
-  larger.set(array);
-  return larger;
+/** Ranks of pairs of token ids: open addressing in typed arrays, since a Map of so many pairs is the slowest part. */
+class PairTable {
+  private readonly mask: number;
+  private readonly lefts: Int32Array;
+  private readonly rights: Int32Array;
+  private readonly ranks: Int32Array;
+
+  constructor(pairs: number) {
+    const size = 1 << (33 - Math.clz32(Math.max(pairs, 8)));
+    this.mask = size - 1;
+    this.lefts = new Int32Array(size).fill(-1);
+    this.rights = new Int32Array(size);
+    this.ranks = new Int32Array(size);
+  }
+
+  private slot(left: number, right: number): number {
+    let hash = Math.imul(left, 0x9e3779b1) ^ Math.imul(right, 0x85ebca6b);
+    hash ^= hash >>> 15;
+    let at = hash & this.mask;
+    while (this.lefts[at]! >= 0 && (this.lefts[at] !== left || this.rights[at] !== right)) at = (at + 1) & this.mask;
+    return at;
+  }
+
+  set(left: number, right: number, rank: number): void {
+    const at = this.slot(left, right);
+    this.lefts[at] = left;
+    this.rights[at] = right;
+    this.ranks[at] = rank;
+  }
+
+  /** @returns the rank, or -1 where the two do not merge */
+  get(left: number, right: number): number {
+    const at = this.slot(left, right);
+    return this.lefts[at]! < 0 ? -1 : this.ranks[at]!;
+  }
 }
 
 /** Encodes words (pre-tokens) to token strings of a BPE vocabulary. */
 export class BytePairEncoder {
   private readonly tokens: string[] = [];
   private readonly ids: Map<string, number>;
-  /** Rank of the merge of (left, right), keyed by left * tokens + right. */
-  private readonly ranks = new Map<number, number>();
+  private readonly ranks: PairTable;
   /** Token that the merge of each rank makes. */
   private readonly merged: Int32Array;
-  private readonly base: number;
+  /** Ids of the characters up to U+FFFF, -1 for those out of vocabulary. */
+  private readonly characters = new Int32Array(1 << 16).fill(-1);
   private readonly unknown: number | undefined;
   private readonly byteTokens: readonly (number | undefined)[] | undefined;
   private readonly queue = new MergeQueue();
@@ -115,8 +131,11 @@ export class BytePairEncoder {
    */
   constructor(private readonly model: BpeModel) {
     this.ids = new Map(Object.entries(model.vocab));
-    for (const [token, id] of this.ids) this.tokens[id] = token;
-    this.base = this.tokens.length;
+    for (const [token, id] of this.ids) {
+      this.tokens[id] = token;
+      if (token.length === 1) this.characters[token.charCodeAt(0)] = id;
+    }
+    this.ranks = new PairTable(model.merges.length);
     this.merged = new Int32Array(model.merges.length);
     for (const [rank, merge] of model.merges.entries()) this.addMerge(rank, merge);
     this.unknown = model.unk_token == null ? undefined : this.id(model.unk_token, "unk_token");
@@ -135,9 +154,8 @@ export class BytePairEncoder {
   private addMerge(rank: number, merge: string | readonly [string, string]): void {
     const [left, right] = typeof merge === "string" ? splitOnce(merge) : merge;
     const where = `merge ${rank}`;
-    const key = this.id(left, where) * this.base + this.id(right, where);
     this.merged[rank] = this.id(left + right, where);
-    this.ranks.set(key, rank); // a pair given twice keeps its last rank, as in the tokenizers library
+    this.ranks.set(this.id(left, where), this.id(right, where), rank); // a pair given twice keeps its last rank, as in the tokenizers library
   }
 
   /** Token strings of the words, in order. */
@@ -175,7 +193,7 @@ export class BytePairEncoder {
       if (symbols[at]! < 0 || right < 0) continue;
       const rank = this.rank(at, right);
       const token = this.merged[queue.poppedRank]!;
-      if (rank === undefined || this.merged[rank] !== token) continue;
+      if (rank < 0 || this.merged[rank] !== token) continue;
       symbols[at] = token;
       symbols[right] = -1;
       const after = next[right]!;
@@ -192,13 +210,13 @@ export class BytePairEncoder {
     return result;
   }
 
-  private rank(left: number, right: number): number | undefined {
-    return this.ranks.get(this.symbols[left]! * this.base + this.symbols[right]!);
+  private rank(left: number, right: number): number {
+    return this.ranks.get(this.symbols[left]!, this.symbols[right]!);
   }
 
   private offer(left: number, right: number): void {
     const rank = this.rank(left, right);
-    if (rank !== undefined) this.queue.push(rank, left);
+    if (rank >= 0) this.queue.push(rank, left);
   }
 
   /** Writes the symbols of the word's characters; those out of vocabulary become bytes, the unknown token, or nothing. */
@@ -206,13 +224,16 @@ export class BytePairEncoder {
     this.reserve(word.length * (this.byteTokens ? 3 : 1));
     let count = 0;
     let unknownBefore = false;
-    for (const character of word) {
-      const id = this.ids.get(character);
-      if (id !== undefined) {
+    for (let at = 0; at < word.length; at++) {
+      const code = word.codePointAt(at)!;
+      if (code > 0xffff) at++;
+      const id = code > 0xffff ? (this.ids.get(String.fromCodePoint(code)) ?? -1) : this.characters[code]!;
+      if (id >= 0) {
         this.symbols[count++] = id;
         unknownBefore = false;
         continue;
       }
+      const character = String.fromCodePoint(code);
       const bytes = this.bytesOf(character);
       if (bytes) {
         for (const byte of bytes) this.symbols[count++] = byte;
