@@ -60,8 +60,9 @@ inline float lane(F32x16 a, int i) {
   return t[i];
 }
 // The tree of all targets: lanes i and i + 8, then i and i + 4, i + 2, i + 1.
+// (Extracting half 0 rather than casting: GCC 12 warns of the undefined vector within its own cast.)
 inline float reduce_add(F32x16 a) {
-  const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+  const __m256 h = _mm256_add_ps(_mm512_extractf32x8_ps(a.v, 0), _mm512_extractf32x8_ps(a.v, 1));
   const __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
   const __m128 d = _mm_add_ps(q, _mm_movehl_ps(q, q));
   return _mm_cvtss_f32(_mm_add_ss(d, _mm_movehdup_ps(d)));
