@@ -1,0 +1,138 @@
+#include "ops/close/close.h"
+
+#include "device/cpu/thread_pool.h"
+#include "ops/checks.h"
+#include "ops/close/close_cpu.h"
+#include "ops/red_edit/edit_internal.h"
+#include "ops/rms_norm/rms_norm_weight.h"
+
+namespace rubricate {
+namespace {
+
+// What backward needs, and nothing else.
+struct Saved {
+  std::shared_ptr<GradSlot> h_slot, residual_slot, weight_slot;
+  EditSlots slots;  // empty where no row has an edit
+  EditTable table;
+  SavedRows rows;
+  Tensor h;                 // where a scale trains
+  Tensor sum, inv, weight;  // where there is a norm
+
+  bool edit_trains() const { return slots.trains(); }
+  // g: the gradient of the sum; dh: that of h. Either may be an input's own memory.
+  void backward(Tape& tape, const Tensor& grad_sum, const Tensor& grad_normed) const;
+};
+
+void check(const Tape& tape, const Tensor& h, const Tensor& residual, const CloseNorm& norm) {
+  tape.check_cancelled();
+  require_floating(h, "h");
+  require_like(residual, h, "residual");
+  if (norm.weight.defined()) require_vector(norm.weight.value(), h.cols(), "norm.weight");
+}
+
+// One sequence without an edit, for a call without any.
+struct Plain {
+  explicit Plain(int64_t rows) : starts{0, static_cast<int32_t>(rows)} {}
+  SequenceRows view() const { return {starts[1], 1, starts, &slot}; }
+  int32_t starts[2];
+  int32_t slot = 0;
+};
+const EditTable kNoEdit{{nullptr}, {nullptr}};
+
+void Saved::backward(Tape& tape, const Tensor& grad_sum, const Tensor& grad_normed) const {
+  const Tensor& like = grad_sum.defined() ? grad_sum : grad_normed;
+  if (weight_slot && grad_normed.defined()) accumulate_rms_norm_weight(tape, weight_slot, sum, inv, grad_normed);
+  if (!h_slot && !residual_slot && !edit_trains()) return;
+
+  const SequenceRows sequence_rows = rows.view();
+  const Tensor g = grad_normed.defined() ? tape.empty(like.shape(), like.dtype()) : grad_sum;
+  const bool scaled = h_slot && any_row_has(table.scale, sequence_rows);
+  const Tensor dh = scaled ? tape.empty(like.shape(), like.dtype()) : g;
+  CloseBackwardArgs all;
+  all.dtype = like.dtype();
+  all.cols = like.cols();
+  all.grad_sum = grad_sum.raw();
+  all.grad_normed = grad_normed.raw();
+  all.sum = sum.raw();
+  all.weight = static_cast<const float*>(weight.raw());
+  all.inv = static_cast<const float*>(inv.raw());
+  all.g = g.raw();
+  all.dh = scaled ? dh.raw() : nullptr;
+  ProduceRows produce;
+  if (grad_normed.defined() || scaled)
+    produce = [&](int64_t begin, int64_t end) {
+      for_each_segment(sequence_rows, begin, end, [&](int64_t first, int64_t last, int32_t slot) {
+        CloseBackwardArgs args = all;
+        args.begin = first;
+        args.end = last;
+        args.scale = table.scale[static_cast<size_t>(slot)];
+        close_backward_cpu(args);
+      });
+    };
+  accumulate_row_sums(tape.arena(), edit_sums(tape, slots, sequence_rows, h, g), sequence_rows, produce);
+  tape.accumulate(residual_slot, g);
+  tape.accumulate(h_slot, dh);
+}
+
+}  // namespace
+
+std::pair<Var, Var> close_sublayer(Tape& tape, const Var& h, const Var& residual, const EditSlots* edit,
+                                   const SequenceRows& rows, const CloseNorm& norm) {
+  const Tensor& x = h.value();
+  check(tape, x, residual.value(), norm);
+  const Plain plain(x.rows());
+  SequenceRows used = plain.view();
+  EditTable table = kNoEdit;
+  bool wanted = tape.wants_grad({h.slot().get(), residual.slot().get(), norm.weight.slot().get()});
+  if (edit != nullptr) {
+    require(rows.rows == x.rows(), "ERR_SHAPE", "Expected ", x.rows(), " rows for rows but received ", rows.rows);
+    EditTable given = edit_table(*edit, x.cols(), rows);
+    wanted = edit_wants_grad(tape, *edit) || wanted;
+    if (any_row_has(given.scale, rows) || any_row_has(given.bias, rows)) {
+      table = std::move(given);
+      used = rows;
+    } else {
+      edit = nullptr;
+    }
+  }
+
+  const bool normalises = norm.weight.defined();
+  Tensor sum = tape.empty(x.shape(), x.dtype());
+  const Tensor normed = normalises ? tape.empty(x.shape(), x.dtype()) : Tensor();
+  const Tensor inv = wanted && normalises ? tape.empty({x.rows()}, DType::f32) : Tensor();
+  const CloseForwardArgs all{x.dtype(),
+                             x.cols(),
+                             0,
+                             0,
+                             x.raw(),
+                             residual.value().raw(),
+                             nullptr,
+                             nullptr,
+                             static_cast<const float*>(norm.weight.value().raw()),
+                             norm.eps,
+                             sum.raw(),
+                             normed.raw(),
+                             static_cast<float*>(inv.raw())};
+  parallel_ranges(x.rows(), row_grain(x.cols()), [&](int64_t begin, int64_t end) {
+    for_each_segment(used, begin, end, [&](int64_t first, int64_t last, int32_t slot) {
+      CloseForwardArgs args = all;
+      args.begin = first;
+      args.end = last;
+      args.scale = table.scale[static_cast<size_t>(slot)];
+      args.bias = table.bias[static_cast<size_t>(slot)];
+      close_forward_cpu(args);
+    });
+  });
+  if (!wanted) return {sum, normed};
+
+  auto saved = std::make_shared<Saved>(Saved{h.slot(), residual.slot(), norm.weight.slot(),
+                                             edit != nullptr ? *edit : EditSlots{{{}}}, std::move(table),
+                                             SavedRows(used), edit != nullptr && any_scale_trains(*edit) ? x : Tensor(),
+                                             normalises ? sum : Tensor(), inv, norm.weight.value()});
+  return tape.record2("close_sublayer", std::move(sum), normed,
+                      [saved](Tape& tape, const Tensor& grad_sum, const Tensor& grad_normed) {
+                        saved->backward(tape, grad_sum, grad_normed);
+                      });
+}
+
+}  // namespace rubricate

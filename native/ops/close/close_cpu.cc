@@ -1,0 +1,11 @@
+#include "ops/close/close_cpu.h"
+
+#define RUBRICATE_KERNELS "ops/close/close_kernels.inl"
+#include "device/cpu/simd/for_each_target.h"
+
+namespace rubricate {
+
+void close_forward_cpu(const CloseForwardArgs& args) { RUBRICATE_DISPATCH(close_forward, args); }
+void close_backward_cpu(const CloseBackwardArgs& args) { RUBRICATE_DISPATCH(close_backward, args); }
+
+}  // namespace rubricate

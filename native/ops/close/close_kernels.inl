@@ -1,0 +1,59 @@
+#include "ops/red_edit/edit_lanes.inl"
+#include "ops/rms_norm/rms_row.inl"
+
+template <typename T>
+void close_forward_typed(const CloseForwardArgs& args) {
+  for (int64_t t = args.begin; t < args.end; ++t) {
+    const int64_t row = t * args.cols;
+    const T* h = static_cast<const T*>(args.h) + row;
+    const T* residual = static_cast<const T*>(args.residual) + row;
+    T* sum = static_cast<T*>(args.sum) + row;
+    F32x16 squares = zero();
+    for_lanes(args.cols, [&](int64_t j, auto mask) {
+      const F32x16 e = edit_lanes(load_masked(h + j, mask), args.scale, args.bias, j, mask);
+      const F32x16 s = round_to<T>(add(load_masked(residual + j, mask), e));
+      store_masked(sum + j, mask, s);
+      squares = fma(s, s, squares);
+    });
+    if (args.weight == nullptr) continue;
+    const float inv = inverse_rms(squares, args.cols, args.eps);
+    if (args.inv != nullptr) args.inv[t] = inv;
+    rms_norm_row(sum, args.weight, inv, static_cast<T*>(args.normed) + row, args.cols);
+  }
+}
+
+inline void close_forward(const CloseForwardArgs& args) {
+  args.dtype == DType::bf16 ? close_forward_typed<bf16>(args) : close_forward_typed<float>(args);
+}
+
+template <typename T>
+void close_backward_typed(const CloseBackwardArgs& args) {
+  for (int64_t t = args.begin; t < args.end; ++t) {
+    const int64_t row = t * args.cols;
+    const T* grad_sum = args.grad_sum != nullptr ? static_cast<const T*>(args.grad_sum) + row : nullptr;
+    T* dh = args.dh != nullptr ? static_cast<T*>(args.dh) + row : nullptr;
+    if (args.grad_normed == nullptr) {  // g is grad_sum itself
+      for_lanes(args.cols, [&](int64_t j, auto mask) {
+        store_masked(dh + j, mask, edit_lanes(load_masked(grad_sum + j, mask), args.scale, nullptr, j, mask));
+      });
+      continue;
+    }
+    const T* sum = static_cast<const T*>(args.sum) + row;
+    const T* grad_normed = static_cast<const T*>(args.grad_normed) + row;
+    T* g = static_cast<T*>(args.g) + row;
+    const float inv = args.inv[t];
+    const float factor = rms_norm_row_factor(sum, args.weight, inv, grad_normed, args.cols);
+    for_lanes(args.cols, [&](int64_t j, auto mask) {
+      F32x16 v = rms_norm_backward_lanes(load_masked(sum + j, mask), load_masked(args.weight + j, mask),
+                                         load_masked(grad_normed + j, mask), inv, factor);
+      if (grad_sum != nullptr) v = add(load_masked(grad_sum + j, mask), v);
+      v = round_to<T>(v);
+      store_masked(g + j, mask, v);
+      if (dh != nullptr) store_masked(dh + j, mask, edit_lanes(v, args.scale, nullptr, j, mask));
+    });
+  }
+}
+
+inline void close_backward(const CloseBackwardArgs& args) {
+  args.dtype == DType::bf16 ? close_backward_typed<bf16>(args) : close_backward_typed<float>(args);
+}

@@ -1,0 +1,86 @@
+#include "ops/layer_norm/layer_norm.h"
+
+#include "device/cpu/thread_pool.h"
+#include "ops/checks.h"
+#include "ops/layer_norm/layer_norm_cpu.h"
+#include "ops/red_edit/edit_internal.h"
+
+namespace rubricate {
+namespace {
+
+void run(void (*kernel)(const LayerNormArgs&), const LayerNormArgs& all, const EditTable& table,
+         const SequenceRows& rows) {
+  parallel_ranges(rows.rows, row_grain(all.cols), [&](int64_t begin, int64_t end) {
+    for_each_segment(rows, begin, end, [&](int64_t first, int64_t last, int32_t slot) {
+      LayerNormArgs args = all;
+      args.begin = first;
+      args.end = last;
+      args.weight = table.scale[static_cast<size_t>(slot)];
+      args.bias = table.bias[static_cast<size_t>(slot)];
+      kernel(args);
+    });
+  });
+}
+
+struct Saved {
+  Tensor x, mean, inv;
+  EditSlots slots;
+  EditTable table;
+  SavedRows rows;
+  std::shared_ptr<GradSlot> x_slot;
+
+  void backward(Tape& tape, const Tensor& grad) const {
+    const SequenceRows sequence_rows = rows.view();
+    RowSums sums = edit_sums(tape, slots, sequence_rows, x, grad);
+    sums.mean = mean.data<float>();
+    sums.inv = inv.data<float>();
+    accumulate_row_sums(tape.arena(), sums, sequence_rows);
+    if (!x_slot) return;
+    const Tensor dx = tape.empty(grad.shape(), grad.dtype());
+    LayerNormArgs args;
+    args.dtype = grad.dtype();
+    args.cols = grad.cols();
+    args.x = x.raw();
+    args.mean = mean.data<float>();
+    args.inv = inv.data<float>();
+    args.grad = grad.raw();
+    args.dx = dx.raw();
+    run(layer_norm_backward_cpu, args, table, sequence_rows);
+    tape.accumulate(x_slot, dx);
+  }
+};
+
+}  // namespace
+
+Var layer_norm(Tape& tape, const Var& x, const EditSlots& slots, const SequenceRows& rows, float eps) {
+  tape.check_cancelled();
+  const Tensor& value = x.value();
+  require_floating(value, "x");
+  require(rows.rows == value.rows(), "ERR_SHAPE", "Expected ", value.rows(), " rows for rows but received ", rows.rows);
+  EditTable table = edit_table(slots, value.cols(), rows);
+  for (size_t s = 0; s < table.scale.size(); ++s)
+    require(table.scale[s] != nullptr || table.bias[s] == nullptr, "ERR_ARGUMENT",
+            "Expected a weight beside the bias of slot ", s);
+  const bool slots_wanted = edit_wants_grad(tape, slots);
+  const bool wanted = tape.wants_grad(x) || slots_wanted;
+  if (!any_row_has(table.scale, rows)) return x;
+
+  Tensor y = tape.empty(value.shape(), value.dtype());
+  const Tensor mean = wanted ? tape.empty({value.rows()}, DType::f32) : Tensor();
+  const Tensor inv = wanted ? tape.empty({value.rows()}, DType::f32) : Tensor();
+  LayerNormArgs args;
+  args.dtype = value.dtype();
+  args.cols = value.cols();
+  args.x = value.raw();
+  args.eps = eps;
+  args.mean = static_cast<float*>(mean.raw());
+  args.inv = static_cast<float*>(inv.raw());
+  args.y = y.raw();
+  run(layer_norm_forward_cpu, args, table, rows);
+  if (!wanted) return y;
+  auto saved = std::make_shared<Saved>(Saved{value, mean, inv, slots, std::move(table), SavedRows(rows), x.slot()});
+  return tape.record("layer_norm", std::move(y),
+                     [saved](Tape& tape, const Tensor& grad) { saved->backward(tape, grad); });
+}
+
+}  // namespace rubricate
