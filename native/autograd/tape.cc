@@ -50,6 +50,13 @@ std::pair<Var, Var> Tape::record2(const char* op, Tensor out0, Tensor out1, Back
   return {Var(std::move(out0), std::move(slot0)), Var(std::move(out1), std::move(slot1))};
 }
 
+void Tape::own_grad(GradSlot& slot) {
+  if (slot.grad.sole_owner()) return;
+  Tensor copy = empty(slot.shape, slot.dtype);
+  if (copy.count() > 0) std::memcpy(copy.raw(), slot.grad.raw(), static_cast<size_t>(copy.bytes()));
+  slot.grad = std::move(copy);
+}
+
 void Tape::accumulate(const std::shared_ptr<GradSlot>& slot, Tensor grad) {
   if (!slot) return;
   require(grad.shape() == slot->shape, "ERR_INTERNAL", "Expected a gradient of shape ", shape_text(slot->shape),
@@ -60,16 +67,13 @@ void Tape::accumulate(const std::shared_ptr<GradSlot>& slot, Tensor grad) {
     slot->grad = std::move(grad);
     return;
   }
-  if (!slot->grad.sole_owner()) {  // another holder must not see the sum
-    Tensor copy = empty(slot->shape, slot->dtype);
-    std::memcpy(copy.raw(), slot->grad.raw(), static_cast<size_t>(copy.bytes()));
-    slot->grad = std::move(copy);
-  }
+  own_grad(*slot);
   add_in_place_cpu(slot->grad, grad);
 }
 
 Tensor& Tape::parameter_grad(const std::shared_ptr<GradSlot>& slot) {
   if (!slot->grad.defined()) slot->grad = zeros(slot->shape, DType::f32);
+  own_grad(*slot);
   return slot->grad;
 }
 

@@ -93,6 +93,8 @@ class Tape {
     Backward2 backward;
   };
   std::shared_ptr<GradSlot> new_slot(const Tensor& out) const;
+  // Copies a gradient that has another holder, who must not see what is added to it.
+  void own_grad(GradSlot& slot);
   void run_backward();
 
   const uint64_t id_;
