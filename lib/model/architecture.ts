@@ -1,0 +1,42 @@
+/**
+ * A model's shape as data. The native core (native/model/architecture.h) checks it and builds the model from it; a family
+ * (lib/model/llama.ts) makes it from a config.json.
+ */
+export interface Architecture {
+  readonly version: 1;
+  readonly family: "llama";
+  readonly vocabulary: number;
+  readonly hidden: number;
+  /** Most positions of a sequence. */
+  readonly context: number;
+  readonly tied_embeddings: boolean;
+  readonly stacks: readonly [StackArchitecture];
+}
+
+export interface StackArchitecture {
+  readonly layers: number;
+  readonly norm: { readonly kind: "rms"; readonly eps: number };
+  /** `inv_freq`: [head_dim / 2], scaling applied; `factor` multiplies cos and sin. */
+  readonly position: { readonly kind: "rope"; readonly inv_freq: readonly number[]; readonly factor: number };
+  readonly attention: {
+    readonly heads: number;
+    readonly kv_heads: number;
+    readonly head_dim: number;
+    readonly scale: number;
+    readonly mask: "causal";
+    readonly qkv_bias: boolean;
+    readonly output_bias: boolean;
+  };
+  readonly feed_forward: { readonly kind: "swiglu"; readonly size: number; readonly bias: boolean };
+}
+
+/** A family's reading of a config.json. */
+export interface ModelDescription {
+  readonly architecture: Architecture;
+  /** Canonical tensor names that the architecture needs. */
+  readonly tensors: readonly string[];
+  /** Parameters of the model, tied ones counted once. */
+  readonly parameterCount: number;
+  readonly bosTokenId: number | undefined;
+  readonly eosTokenIds: readonly number[];
+}

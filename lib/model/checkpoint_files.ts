@@ -1,0 +1,123 @@
+import { open, readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { RubricateError } from "../errors";
+import type { ModelDescription } from "./architecture";
+
+/** Where a model's tensors lie. */
+export interface CheckpointFiles {
+  /** Paths of the safetensors files. */
+  readonly files: readonly string[];
+  /** The checkpoint's tensor name for each canonical name. */
+  readonly names: Readonly<Record<string, string>>;
+  /** Tensors that may be there and are not needed. */
+  readonly ignored: readonly string[];
+}
+
+const INDEX = "model.safetensors.index.json";
+const SINGLE = "model.safetensors";
+
+/**
+ * Reads a JSON file.
+ * @throws RubricateError ERR_FILE when it cannot be read, ERR_JSON when it is not JSON
+ */
+export async function readJson(path: string): Promise<unknown> {
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (cause) {
+    throw new RubricateError("ERR_FILE", `Cannot read ${path}: ${(cause as Error).message}`, { cause });
+  }
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new RubricateError("ERR_JSON", `Expected JSON in ${path}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+export async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/**
+ * Finds the safetensors files of a Hugging Face folder and maps its tensor names to canonical ones: the names of the
+ * `LlamaForCausalLM` class without their prefix "model.". A tied model may store its one table under either name.
+ * @throws RubricateError ERR_FILE where there is no checkpoint, ERR_SAFETENSORS for a malformed index or header
+ */
+export async function findCheckpoint(dir: string, description: ModelDescription): Promise<CheckpointFiles> {
+  const present = new Set<string>();
+  let files: string[];
+  if (await exists(join(dir, INDEX))) {
+    const index = await readIndex(join(dir, INDEX));
+    files = [...new Set(index.values())].sort().map((file) => join(dir, file));
+    for (const file of files) {
+      if (!(await exists(file)))
+        throw new RubricateError("ERR_FILE", `Expected the shard ${file}, which ${INDEX} names, but there is none`);
+    }
+    for (const name of index.keys()) present.add(name);
+  } else {
+    files = [join(dir, SINGLE)];
+    for (const name of await headerNames(files[0]!)) present.add(name);
+  }
+  const prefix = present.has("embed_tokens.weight") ? "" : "model.";
+  const stored = (canonical: string) => (canonical === "lm_head.weight" ? canonical : prefix + canonical);
+  const names: Record<string, string> = {};
+  for (const canonical of description.tensors) names[canonical] = stored(canonical);
+  const ignored = [...present].filter((name) => name.endsWith(".rotary_emb.inv_freq"));
+  if (description.architecture.tied_embeddings) {
+    if (present.has(stored("embed_tokens.weight"))) ignored.push("lm_head.weight");
+    else if (present.has("lm_head.weight")) names["embed_tokens.weight"] = "lm_head.weight";
+  }
+  return { files, names, ignored };
+}
+
+async function readIndex(path: string): Promise<Map<string, string>> {
+  const document = (await readJson(path)) as { weight_map?: unknown } | null;
+  const map = document?.weight_map;
+  if (typeof map !== "object" || map === null || Array.isArray(map) || Object.keys(map).length === 0) {
+    throw new RubricateError("ERR_SAFETENSORS", `Expected an object weight_map in ${path}`);
+  }
+  const entries = new Map<string, string>();
+  for (const [name, file] of Object.entries(map)) {
+    if (typeof file !== "string" || file === "" || /[/\\\0]/.test(file) || file === "..") {
+      throw new RubricateError(
+        "ERR_SAFETENSORS",
+        `Expected file names without folders in weight_map of ${path} but received ${JSON.stringify(file)}`,
+      );
+    }
+    entries.set(name, file);
+  }
+  return entries;
+}
+
+const HEADER_LIMIT = 100_000_000;
+
+/** The tensor names of a safetensors header. Whatever else may be wrong with the file, the native reader reports. */
+async function headerNames(path: string): Promise<string[]> {
+  let file: Awaited<ReturnType<typeof open>>;
+  try {
+    file = await open(path, "r");
+  } catch (cause) {
+    throw new RubricateError(
+      "ERR_FILE",
+      `Expected ${SINGLE} or ${INDEX} in the model folder but cannot read ${path}: ${(cause as Error).message}`,
+      { cause },
+    );
+  }
+  try {
+    const length = Buffer.alloc(8);
+    const size = (await file.stat()).size;
+    if ((await file.read(length, 0, 8, 0)).bytesRead < 8) return [];
+    const bytes = Number(length.readBigUInt64LE());
+    if (bytes > HEADER_LIMIT || bytes + 8 > size) return [];
+    const header = Buffer.alloc(bytes);
+    await file.read(header, 0, bytes, 8);
+    return Object.keys(JSON.parse(header.toString("utf8")) as object).filter((name) => name !== "__metadata__");
+  } catch {
+    return [];
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,144 @@
+import type { Architecture, ModelDescription } from "./architecture";
+import { ConfigReader } from "./config_reader";
+
+/**
+ * Reads a LLaMA config.json (LLaMA 1, 2 and 3; both spellings of RoPE's settings: `rope_theta` and `rope_scaling`, or
+ * `rope_parameters`). Defaults are transformers' LlamaConfig's.
+ * @param document the parsed config.json
+ * @param path what errors call it
+ * @throws RubricateError ERR_CONFIG for a value that is missing, wrong or not supported
+ */
+export function describeLlama(document: unknown, path: string): ModelDescription {
+  const config = ConfigReader.of(document, path);
+  if (config.string("model_type") !== "llama") throw config.fail("model_type", '"llama"');
+  if (config.string("hidden_act", "silu") !== "silu") throw config.fail("hidden_act", '"silu"');
+  const hidden = config.integer("hidden_size", 1);
+  const heads = config.integer("num_attention_heads", 1);
+  const kvHeads = config.integer("num_key_value_heads", 1, heads);
+  if (heads % kvHeads !== 0) throw config.fail("num_key_value_heads", `a divisor of num_attention_heads (${heads})`);
+  if (!config.has("head_dim") && hidden % heads !== 0) {
+    throw config.fail("num_attention_heads", `a divisor of hidden_size (${hidden})`);
+  }
+  const headDim = config.integer("head_dim", 2, hidden / heads);
+  const attentionBias = config.boolean("attention_bias", false);
+  const architecture: Architecture = {
+    version: 1,
+    family: "llama",
+    vocabulary: config.integer("vocab_size", 1),
+    hidden,
+    context: config.integer("max_position_embeddings", 1, 2048),
+    tied_embeddings: config.boolean("tie_word_embeddings", false),
+    stacks: [
+      {
+        layers: config.integer("num_hidden_layers", 1),
+        norm: { kind: "rms", eps: config.positive("rms_norm_eps", 1e-6) },
+        position: { kind: "rope", inv_freq: inverseFrequencies(config, headDim), factor: 1 },
+        attention: {
+          heads,
+          kv_heads: kvHeads,
+          head_dim: headDim,
+          scale: 1 / Math.sqrt(headDim),
+          mask: "causal",
+          qkv_bias: attentionBias,
+          output_bias: attentionBias,
+        },
+        feed_forward: {
+          kind: "swiglu",
+          size: config.integer("intermediate_size", 1),
+          bias: config.boolean("mlp_bias", false),
+        },
+      },
+    ],
+  };
+  return {
+    architecture,
+    tensors: canonicalTensors(architecture),
+    parameterCount: countParameters(architecture),
+    bosTokenId: config.ids("bos_token_id")[0],
+    eosTokenIds: config.ids("eos_token_id"),
+  };
+}
+
+const f32 = Math.fround;
+
+/** 1 / theta^(2 i / head_dim) in fp32 as transformers computes it, then the scaling that the config asks for. */
+function inverseFrequencies(config: ConfigReader, headDim: number): number[] {
+  const parameters = config.object("rope_parameters");
+  const scaling = parameters ?? config.object("rope_scaling");
+  const theta = parameters?.has("rope_theta")
+    ? parameters.positive("rope_theta")
+    : config.positive("rope_theta", 10000);
+  const plain = Array.from({ length: headDim / 2 }, (_, i) => f32(1 / f32(theta ** f32((2 * i) / headDim))));
+  if (!scaling) return plain;
+  const kind = scaling.string("rope_type", scaling.string("type", "default"));
+  switch (kind) {
+    case "default":
+      return plain;
+    case "linear": {
+      const factor = scaling.positive("factor");
+      return plain.map((frequency) => f32(frequency / factor));
+    }
+    case "llama3":
+      return llama3Frequencies(plain, scaling);
+    default:
+      throw scaling.fail(scaling.has("rope_type") ? "rope_type" : "type", '"default", "linear" or "llama3"');
+  }
+}
+
+/** LLaMA 3.1's scaling: long wavelengths are divided by `factor`, short ones stay, those between are blended. */
+function llama3Frequencies(plain: readonly number[], scaling: ConfigReader): number[] {
+  const factor = scaling.positive("factor");
+  const low = scaling.positive("low_freq_factor");
+  const high = scaling.positive("high_freq_factor");
+  if (high <= low) throw scaling.fail("high_freq_factor", `a number above low_freq_factor (${low})`);
+  const original = scaling.positive("original_max_position_embeddings");
+  return plain.map((frequency) => {
+    const wavelength = f32(f32(2 * Math.PI) / frequency);
+    if (wavelength < original / high) return frequency;
+    if (wavelength > original / low) return f32(frequency / factor);
+    const smooth = f32(f32(f32(original / wavelength) - low) / (high - low));
+    return f32(f32(f32(f32(1 - smooth) * frequency) / factor) + f32(smooth * frequency));
+  });
+}
+
+const PROJECTIONS = [
+  "self_attn.q_proj",
+  "self_attn.k_proj",
+  "self_attn.v_proj",
+  "self_attn.o_proj",
+  "mlp.gate_proj",
+  "mlp.up_proj",
+  "mlp.down_proj",
+];
+
+/** Names of the tensors, as native/model/architecture.cc lists them. */
+function canonicalTensors(architecture: Architecture): string[] {
+  const [{ layers, attention, feed_forward: feedForward }] = architecture.stacks;
+  const names = ["embed_tokens.weight", "norm.weight"];
+  if (!architecture.tied_embeddings) names.push("lm_head.weight");
+  for (let layer = 0; layer < layers; layer++) {
+    const prefix = `layers.${layer}.`;
+    names.push(`${prefix}input_layernorm.weight`, `${prefix}post_attention_layernorm.weight`);
+    for (const projection of PROJECTIONS) {
+      names.push(`${prefix}${projection}.weight`);
+      const biased = projection.startsWith("mlp.") ? feedForward.bias : attention.qkv_bias;
+      if (biased) names.push(`${prefix}${projection}.bias`);
+    }
+  }
+  return names;
+}
+
+function countParameters(architecture: Architecture): number {
+  const { hidden, vocabulary } = architecture;
+  const [{ layers, attention, feed_forward: feedForward }] = architecture.stacks;
+  const q = attention.heads * attention.head_dim;
+  const kv = attention.kv_heads * attention.head_dim;
+  const perLayer =
+    2 * hidden +
+    2 * hidden * q +
+    2 * hidden * kv +
+    3 * hidden * feedForward.size +
+    (attention.qkv_bias ? q + 2 * kv + hidden : 0) +
+    (feedForward.bias ? 2 * feedForward.size + hidden : 0);
+  return layers * perLayer + hidden + vocabulary * hidden * (architecture.tied_embeddings ? 1 : 2);
+}

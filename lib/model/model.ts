@@ -1,0 +1,257 @@
+import { createHash } from "node:crypto";
+import { stat } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import type { RedAdapter } from "../adapter/red_adapter";
+import { invalid, RubricateError } from "../errors";
+import { runJob, throwIfAborted } from "../job";
+import { type NativeModel, native } from "../native";
+import type { Architecture, ModelDescription } from "./architecture";
+import { exists, findCheckpoint, readJson } from "./checkpoint_files";
+import { ConfigReader } from "./config_reader";
+import { type GenerateOptions, type GenerationPiece, type GenerationResult, generate } from "./generation";
+import { describeLlama } from "./llama";
+import { Tokenizer } from "./tokenizer";
+
+export interface LoadOptions {
+  /** "auto" (the default) takes the best device there is; "cuda" throws where there is none. */
+  readonly device?: "auto" | "cpu" | "cuda";
+  /** Dtype of the computation: "auto" (the default) is as stored, with float16 computed in float32. */
+  readonly dtype?: "auto" | "float32" | "bfloat16";
+  /** Bytes of weights taken in so far, and in all. */
+  readonly onProgress?: (progress: { loadedBytes: number; totalBytes: number }) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** A base model's identity: an adapter fits where both parts are equal. SHA-256, hexadecimal. */
+export interface BaseFingerprint {
+  /** Of the architecture document. */
+  readonly architecture: string;
+  /** Of names, shapes and samples of all tensors; independent of how the checkpoint is split into files. */
+  readonly weights: string;
+}
+
+/** What a model holds, in bytes. */
+export interface ModelMemory {
+  /** Weights used in place in their mapped files; shared with other loads of the same files. */
+  readonly mapped: number;
+  /** Weights in memory of this model's own. */
+  readonly owned: number;
+  /** Tensors of running jobs, their peak, and memory kept for the next job. */
+  readonly workspace: number;
+  readonly workspacePeak: number;
+  readonly workspaceCached: number;
+}
+
+/**
+ * A LLaMA (1, 2 or 3) on this machine. It owns one native thread; every asynchronous call is queued to it and runs beside
+ * the event loop. Dispose of it when done; the garbage collector is the safety net.
+ */
+export class LlamaModel {
+  private fingerprintPromise: Promise<BaseFingerprint> | undefined;
+  private disposed = false;
+
+  private constructor(
+    /** Absolute path of the folder that it was loaded from. */
+    readonly dir: string,
+    private readonly description: ModelDescription,
+    private readonly handle: NativeModel,
+    /** undefined where the folder has no tokenizer.json: feed token ids then. */
+    readonly tokenizer: Tokenizer | undefined,
+    /** Where it runs, and with device "auto" why not on a GPU. */
+    readonly device: { readonly kind: "cpu"; readonly reason?: string },
+    readonly eosTokenIds: readonly number[],
+  ) {}
+
+  /**
+   * Loads a Hugging Face folder: config.json, safetensors (one file, or shards with an index), and tokenizer.json where
+   * there is one. The weights are mapped and used in place.
+   * @throws RubricateError ERR_FILE, ERR_CONFIG, ERR_JSON, ERR_SAFETENSORS, ERR_TENSOR_MISSING, ERR_TENSOR_UNEXPECTED,
+   * ERR_SHAPE, ERR_DTYPE, ERR_TOKENIZER, ERR_DEVICE, ERR_ABORTED
+   */
+  static async fromPretrained(dir: string, options: LoadOptions = {}): Promise<LlamaModel> {
+    if (typeof dir !== "string" || dir === "") throw invalid("dir", "a path", dir);
+    const device = chooseDevice(options.device ?? "auto");
+    const dtype = options.dtype ?? "auto";
+    if (!["auto", "float32", "bfloat16"].includes(dtype))
+      throw invalid("dtype", '"auto", "float32" or "bfloat16"', dtype);
+    throwIfAborted(options.signal);
+    const folder = resolve(dir);
+    const info = await stat(folder).catch((cause: Error) => {
+      throw new RubricateError("ERR_FILE", `Expected a model folder at ${folder}: ${cause.message}`, { cause });
+    });
+    if (!info.isDirectory())
+      throw new RubricateError("ERR_FILE", `Expected a model folder at ${folder} but it is a file`);
+    const configPath = join(folder, "config.json");
+    const description = describeLlama(await readJson(configPath), configPath);
+    const checkpoint = await findCheckpoint(folder, description);
+    const hasTokenizer = await exists(join(folder, "tokenizer.json"));
+    const tokenizer = hasTokenizer ? await Tokenizer.fromPretrained(folder) : undefined;
+    const eosTokenIds = await endTokens(folder, description, tokenizer);
+    const onProgress = options.onProgress;
+    const handle = await runJob(
+      () =>
+        native().loadModel({
+          architecture: JSON.stringify(description.architecture),
+          ...checkpoint,
+          compute: dtype === "auto" ? undefined : dtype,
+          onProgress: onProgress && ((loadedBytes, totalBytes) => onProgress({ loadedBytes, totalBytes })),
+        }),
+      options.signal,
+    );
+    return new LlamaModel(folder, description, handle, tokenizer, device, eosTokenIds);
+  }
+
+  get architecture(): Architecture {
+    return this.description.architecture;
+  }
+
+  /** Dtype of the computation. */
+  get dtype(): "float32" | "bfloat16" {
+    return this.native.compute;
+  }
+
+  get contextLength(): number {
+    return this.architecture.context;
+  }
+
+  get vocabularySize(): number {
+    return this.architecture.vocabulary;
+  }
+
+  get layerCount(): number {
+    return this.architecture.stacks[0].layers;
+  }
+
+  /** Parameters of the model, tied ones counted once. */
+  get parameterCount(): number {
+    return this.description.parameterCount;
+  }
+
+  get bosTokenId(): number | undefined {
+    return this.description.bosTokenId;
+  }
+
+  /** @throws RubricateError ERR_TOKENIZER where the folder has none */
+  requireTokenizer(): Tokenizer {
+    if (this.tokenizer) return this.tokenizer;
+    throw new RubricateError(
+      "ERR_TOKENIZER",
+      `Expected tokenizer.json in ${this.dir} but there is none: text needs a tokenizer; token ids can be used without one`,
+    );
+  }
+
+  /** The handle of the native core. @internal */
+  get native(): NativeModel {
+    if (this.disposed) throw new RubricateError("ERR_DISPOSED", "Expected a model in use but it was disposed of");
+    return this.handle;
+  }
+
+  /** Identity of the base, computed once. It changes when full fine-tuning changes the weights (see `forgetFingerprint`). */
+  fingerprint(): Promise<BaseFingerprint> {
+    this.fingerprintPromise ??= runJob(() => this.native.fingerprintBytes()).then((bytes) => ({
+      architecture: sha256(JSON.stringify(this.architecture)),
+      weights: sha256(bytes),
+    }));
+    return this.fingerprintPromise;
+  }
+
+  /** For who changed the weights. @internal */
+  forgetFingerprint(): void {
+    this.fingerprintPromise = undefined;
+  }
+
+  /**
+   * Logits of every position of one sequence.
+   * @param tokenIds 1 to contextLength ids
+   * @returns fp32 [tokens, vocabularySize], row-major
+   * @throws RubricateError ERR_ARGUMENT, ERR_CONTEXT_LENGTH, ERR_ABORTED, ERR_DISPOSED
+   */
+  async logits(
+    tokenIds: ArrayLike<number>,
+    options: { adapter?: RedAdapter | null; signal?: AbortSignal } = {},
+  ): Promise<Float32Array> {
+    const ids = checkedIds(tokenIds, this.vocabularySize);
+    const adapter = options.adapter?.native;
+    const batch = {
+      tokenIds: ids,
+      sequenceStarts: Int32Array.of(0, ids.length),
+      slots: Int32Array.of(adapter ? 1 : 0),
+    };
+    return runJob(() => this.native.logits(batch, adapter ? [adapter] : []), options.signal);
+  }
+
+  /**
+   * Continues a prompt, a conversation or token ids, piece by piece. The generator's return value sums it up.
+   * @throws RubricateError ERR_ARGUMENT, ERR_CONTEXT_LENGTH, ERR_TOKENIZER, ERR_TEMPLATE, ERR_NOT_FINITE, ERR_ABORTED
+   */
+  generate(options: GenerateOptions): AsyncGenerator<GenerationPiece, GenerationResult, void> {
+    return generate(this, options);
+  }
+
+  memory(): ModelMemory {
+    return this.native.memory();
+  }
+
+  /** Stops its jobs (they reject with ERR_ABORTED) and frees its memory. Further calls throw ERR_DISPOSED. */
+  dispose(): void {
+    if (this.disposed) return;
+    this.disposed = true;
+    this.handle.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+function sha256(data: string | Uint8Array): string {
+  return createHash("sha256").update(data).digest("hex");
+}
+
+function chooseDevice(device: string): { kind: "cpu"; reason?: string } {
+  switch (device) {
+    case "cpu":
+      return { kind: "cpu" };
+    case "auto":
+      return { kind: "cpu", reason: "this version of rubricate computes on the CPU alone" };
+    case "cuda":
+      throw new RubricateError(
+        "ERR_DEVICE",
+        'Expected a CUDA device for "cuda" but this version of rubricate computes on the CPU alone',
+      );
+    default:
+      throw invalid("device", '"auto", "cpu" or "cuda"', device);
+  }
+}
+
+/** Ids that end a text: of config.json, generation_config.json and the tokenizer. */
+async function endTokens(
+  folder: string,
+  description: ModelDescription,
+  tokenizer: Tokenizer | undefined,
+): Promise<number[]> {
+  const ids = new Set(description.eosTokenIds);
+  const path = join(folder, "generation_config.json");
+  if (await exists(path)) for (const id of ConfigReader.of(await readJson(path), path).ids("eos_token_id")) ids.add(id);
+  for (const id of tokenizer?.eosTokenIds ?? []) ids.add(id);
+  return [...ids];
+}
+
+/** Token ids as the core takes them. @throws RubricateError ERR_ARGUMENT */
+export function checkedIds(tokenIds: ArrayLike<number>, vocabularySize: number): Int32Array {
+  if (
+    tokenIds === null ||
+    typeof tokenIds !== "object" ||
+    typeof tokenIds.length !== "number" ||
+    tokenIds.length === 0
+  ) {
+    throw invalid("tokenIds", "at least one token id", tokenIds);
+  }
+  for (let i = 0; i < tokenIds.length; i++) {
+    const id = tokenIds[i]!;
+    if (!Number.isInteger(id) || id < 0 || id >= vocabularySize) {
+      throw invalid(`tokenIds[${i}]`, `an integer from 0 to ${vocabularySize - 1}`, id);
+    }
+  }
+  return Int32Array.from(tokenIds);
+}
