@@ -25,13 +25,15 @@ struct AttentionShape {
   float scale = 0.0f;  // usually 1 / sqrt(head_dim)
 };
 
-// starts: int32 [sequences + 1] rows of each sequence (the caller keeps them alive until backward has run).
+// starts: int32 [sequences + 1] rows of each sequence (the caller keeps them alive until backward has run);
+// a sequence may be empty. Every input's gradient is optional, and only what is wanted is computed.
 // Errors: ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
 Var attention(Tape& tape, const Var& q, const Var& k, const Var& v, const AttentionShape& shape, int64_t sequences,
               const int32_t* starts);
 
-// Keys and values of one layer in pages of kKeyBlock positions: page p holds, for each kv head, kKeyBlock rows of keys
-// and then kKeyBlock rows of values: [2, kv_heads, kKeyBlock, head_dim] in the compute dtype.
+// Keys and values of one layer in pages of kKeyBlock positions, 2 * kv_heads * kKeyBlock * head_dim elements of the
+// compute dtype each: first the keys, for each kv head transposed, [kv_heads, head_dim, kKeyBlock], so that decoding
+// reads 16 keys of one component at once; then the values, [kv_heads, kKeyBlock, head_dim].
 struct PagedKeys {
   DType dtype = DType::f32;
   std::vector<void*> pages;             // address of each page of this layer
@@ -40,9 +42,11 @@ struct PagedKeys {
   const int32_t* past = nullptr;  // [sequences]: positions already in the cache before this batch
 };
 // Writes the batch's new keys and values [T, kv_heads * head_dim] into their pages, at positions past[s] + 0, 1, ...
+// Errors: ERR_SHAPE (also pages that are missing or too few), ERR_DTYPE.
 void store_keys(const Tensor& k, const Tensor& v, const AttentionShape& shape, int64_t sequences, const int32_t* starts,
                 const PagedKeys& cache);
-// The same attention against the cache, which already holds the new keys; inference only.
+// The same attention against the cache, which already holds the new keys; inference only. q, result [T, heads *
+// head_dim]. Errors: as store_keys, and ERR_ABORTED.
 Tensor attention_paged(Tape& tape, const Tensor& q, const AttentionShape& shape, int64_t sequences,
                        const int32_t* starts, const PagedKeys& cache);
 

@@ -1,0 +1,160 @@
+#include "ops/attention/attention.h"
+
+#include "device/cpu/thread_pool.h"
+#include "ops/attention/attention_cpu.h"
+
+namespace rubricate {
+namespace {
+
+void check_heads(const AttentionShape& shape) {
+  require(shape.heads > 0 && shape.kv_heads > 0 && shape.head_dim > 0 && shape.heads % shape.kv_heads == 0, "ERR_SHAPE",
+          "Expected positive heads, a divisor of them for kv_heads, and a positive head_dim but received ", shape.heads,
+          ", ", shape.kv_heads, " and ", shape.head_dim);
+}
+
+void check_tensor(const char* name, const Tensor& x, int64_t cols) {
+  require(x.defined() && x.rank() == 2 && x.cols() == cols, "ERR_SHAPE", "Expected [T, ", cols, "] for ", name,
+          " but received ", shape_text(x.shape()));
+  require(x.dtype() == DType::f32 || x.dtype() == DType::bf16, "ERR_DTYPE", "Expected float32 or bfloat16 for ", name,
+          " but received ", dtype_name(x.dtype()));
+}
+
+// Keys and values: like each other, and of the dtype that goes with them.
+void check_keys(const Tensor& k, const Tensor& v, const AttentionShape& shape, DType dtype) {
+  check_tensor("k", k, shape.kv_heads * shape.head_dim);
+  check_tensor("v", v, shape.kv_heads * shape.head_dim);
+  require(k.dim(0) == v.dim(0), "ERR_SHAPE", "Expected as many rows for v as for k but received ",
+          shape_text(v.shape()), " and ", shape_text(k.shape()));
+  require(k.dtype() == dtype && v.dtype() == dtype, "ERR_DTYPE", "Expected ", dtype_name(dtype),
+          " for k and v but received ", dtype_name(k.dtype()), " and ", dtype_name(v.dtype()));
+}
+
+void check_starts(int64_t rows, int64_t sequences, const int32_t* starts) {
+  require(sequences >= 0 && starts != nullptr && starts[0] == 0 && starts[sequences] == rows, "ERR_SHAPE",
+          "Expected starts from 0 to ", rows, " for ", sequences, " sequences");
+  for (int64_t s = 0; s < sequences; ++s)
+    require(starts[s] <= starts[s + 1], "ERR_SHAPE", "Expected ascending starts but received ", starts[s], " before ",
+            starts[s + 1]);
+}
+
+void check_cache(const PagedKeys& cache, DType dtype, int64_t sequences, const int32_t* starts) {
+  require(cache.dtype == dtype, "ERR_DTYPE", "Expected a cache of ", dtype_name(dtype), " but received one of ",
+          dtype_name(cache.dtype));
+  const int64_t pages = static_cast<int64_t>(cache.pages.size());
+  for (int64_t s = 0; s < sequences; ++s) {
+    require(cache.past[s] >= 0, "ERR_SHAPE", "Expected 0 or more past positions but received ", cache.past[s]);
+    const int64_t length = cache.past[s] + starts[s + 1] - starts[s], used = (length + kKeyBlock - 1) / kKeyBlock;
+    require(used <= cache.pages_per_sequence, "ERR_SHAPE", "Expected at most ", cache.pages_per_sequence * kKeyBlock,
+            " positions in the cache but received ", length);
+    for (int64_t b = 0; b < used; ++b) {
+      const int32_t page = cache.page_table[s * cache.pages_per_sequence + b];
+      require(page >= 0 && page < pages && cache.pages[static_cast<size_t>(page)] != nullptr, "ERR_SHAPE",
+              "Expected a page below ", pages, " but received ", page);
+    }
+  }
+}
+
+KeySource paged_source(const PagedKeys& cache) {
+  return {.pages = cache.pages.data(),
+          .page_table = cache.page_table,
+          .pages_per_sequence = cache.pages_per_sequence,
+          .past = cache.past};
+}
+
+// What backward needs; values only, so that it holds on to no gradient but those it gives.
+struct Saved {
+  Tensor q, k, v, o, lse;
+  std::shared_ptr<GradSlot> q_slot, k_slot, v_slot;
+  AttentionShape shape;
+  int64_t sequences;
+  const int32_t* starts;
+};
+
+void attention_backward(Tape& tape, const Saved& saved, const Tensor& grad) {
+  const DType dtype = saved.q.dtype();
+  const auto wanted = [&](const std::shared_ptr<GradSlot>& slot, const Tensor& like) {
+    return slot ? tape.empty(like.shape(), dtype) : Tensor();
+  };
+  Tensor dq = wanted(saved.q_slot, saved.q), dk = wanted(saved.k_slot, saved.k), dv = wanted(saved.v_slot, saved.v);
+  Tensor dots = tape.empty(saved.lse.shape(), DType::f32);
+  const AttentionBackwardArgs args{.dtype = dtype,
+                                   .shape = saved.shape,
+                                   .q = saved.q.raw(),
+                                   .k = saved.k.raw(),
+                                   .v = saved.v.raw(),
+                                   .o = saved.o.raw(),
+                                   .dout = grad.raw(),
+                                   .lse = saved.lse.data<float>(),
+                                   .dots = dots.data<float>(),
+                                   .dq = dq.raw(),
+                                   .dk = dk.raw(),
+                                   .dv = dv.raw(),
+                                   .starts = saved.starts,
+                                   .rows = saved.q.dim(0)};
+  attention_backward_cpu(args, backward_tasks(saved.shape, saved.sequences, saved.starts, dq.defined(),
+                                              dk.defined() || dv.defined(), ThreadPool::instance().size()));
+  tape.accumulate(saved.q_slot, std::move(dq));
+  tape.accumulate(saved.k_slot, std::move(dk));
+  tape.accumulate(saved.v_slot, std::move(dv));
+}
+
+}  // namespace
+
+Var attention(Tape& tape, const Var& q, const Var& k, const Var& v, const AttentionShape& shape, int64_t sequences,
+              const int32_t* starts) {
+  tape.check_cancelled();
+  check_heads(shape);
+  check_tensor("q", q.value(), shape.heads * shape.head_dim);
+  check_keys(k.value(), v.value(), shape, q.value().dtype());
+  const int64_t rows = q.value().dim(0);
+  require(k.value().dim(0) == rows, "ERR_SHAPE", "Expected ", rows, " rows for k but received ", k.value().dim(0));
+  check_starts(rows, sequences, starts);
+  const bool wanted = tape.wants_grad({q.slot().get(), k.slot().get(), v.slot().get()});
+
+  Tensor o = tape.empty(q.value().shape(), q.value().dtype());
+  Tensor lse = wanted ? tape.empty({rows, shape.heads}, DType::f32) : Tensor();
+  const AttentionForwardArgs args{.dtype = q.value().dtype(),
+                                  .shape = shape,
+                                  .q = q.value().raw(),
+                                  .o = o.raw(),
+                                  .lse = wanted ? lse.data<float>() : nullptr,
+                                  .starts = starts,
+                                  .source = {.k = k.value().raw(), .v = v.value().raw()}};
+  attention_forward_cpu(args, forward_tasks(shape, sequences, starts, nullptr));
+  if (!wanted) return o;
+  return tape.record(
+      "attention", o,
+      [saved = Saved{q.value(), k.value(), v.value(), o, std::move(lse), q.slot(), k.slot(), v.slot(), shape, sequences,
+                     starts}](Tape& tape, const Tensor& grad) { attention_backward(tape, saved, grad); });
+}
+
+void store_keys(const Tensor& k, const Tensor& v, const AttentionShape& shape, int64_t sequences, const int32_t* starts,
+                const PagedKeys& cache) {
+  check_heads(shape);
+  check_keys(k, v, shape, k.dtype());
+  check_starts(k.dim(0), sequences, starts);
+  check_cache(cache, k.dtype(), sequences, starts);
+  store_keys_cpu({.dtype = k.dtype(),
+                  .shape = shape,
+                  .k = k.raw(),
+                  .v = v.raw(),
+                  .starts = starts,
+                  .sequences = sequences,
+                  .cache = paged_source(cache)});
+}
+
+Tensor attention_paged(Tape& tape, const Tensor& q, const AttentionShape& shape, int64_t sequences,
+                       const int32_t* starts, const PagedKeys& cache) {
+  tape.check_cancelled();
+  check_heads(shape);
+  check_tensor("q", q, shape.heads * shape.head_dim);
+  check_starts(q.dim(0), sequences, starts);
+  check_cache(cache, q.dtype(), sequences, starts);
+  Tensor o = tape.empty(q.shape(), q.dtype());
+  const AttentionForwardArgs args{
+      .dtype = q.dtype(), .shape = shape, .q = q.raw(), .o = o.raw(), .starts = starts, .source = paged_source(cache)};
+  attention_forward_cpu(args, forward_tasks(shape, sequences, starts, cache.past));
+  return o;
+}
+
+}  // namespace rubricate

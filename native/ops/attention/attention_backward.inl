@@ -1,0 +1,180 @@
+// Backward, with D = dO . o and the scores computed again from q, k and the saved lse:
+//   p = exp(scale q . k - lse);  dp = dO . v;  ds = scale p (dp - D)
+//   dq = ds k;  dk = ds^T q;  dv = p^T dO
+// dq sums over keys ascending; dk and dv over rows ascending (rows as in attention_cpu.h).
+
+constexpr int64_t kBackwardRows = 48;  // rows whose p and ds stand in the scratch at once
+
+struct BackwardScratch {
+  float *q, *dout;                     // [kBackwardRows, padded]
+  float *p, *ds;                       // [kBackwardRows, kKeyBlock]
+  float *keys, *values;                // [kKeyBlock, padded]
+  float *keys_across, *values_across;  // [head_dim, kKeyBlock]
+  float *dk, *dv;                      // [kKeyBlock, padded]
+  float* dq;                           // [rows, padded]
+};
+
+inline BackwardScratch backward_scratch(int64_t rows, int64_t padded) {
+  const int64_t tile = kBackwardRows * padded, weights = kBackwardRows * kKeyBlock, block = kKeyBlock * padded;
+  float* at = scratch(2 * tile + 2 * weights + 6 * block + rows * padded);
+  const auto take = [&](int64_t count) { return std::exchange(at, at + count); };
+  BackwardScratch s;
+  s.q = take(tile);
+  s.dout = take(tile);
+  s.p = take(weights);
+  s.ds = take(weights);
+  s.keys = take(block);
+  s.values = take(block);
+  s.keys_across = take(block);
+  s.values_across = take(block);
+  s.dk = take(block);
+  s.dv = take(block);
+  s.dq = take(rows * padded);
+  return s;
+}
+
+// What a task works with: sizes, and the places of its rows.
+struct BackwardView {
+  const AttentionBackwardArgs& args;
+  const AttentionTask& task;
+  int64_t head_dim, padded, group, start;
+  bool scores_gradient;              // whether ds is needed
+  int64_t flat(int64_t row) const {  // place in [T, heads]
+    return (start + row / group) * args.shape.heads + task.kv_head * group + row % group;
+  }
+};
+
+// p and ds of rows [row, row + count) against one block, at s.p and s.ds; weights of unseen keys are 0.
+inline void weigh_rows(const BackwardView& view, const BackwardScratch& s, int64_t row, int64_t count, int64_t base) {
+  const F32x16 scale = set1(view.args.shape.scale);
+  for (int64_t r = 0; r < count; r += kTileRows) {
+    const int64_t R = std::min<int64_t>(kTileRows, count - r);
+    const int64_t vectors = (std::min(kKeyBlock, (row + r + R - 1) / view.group - base + 1) + 15) / 16;
+    float *p = s.p + r * kKeyBlock, *ds = s.ds + r * kKeyBlock;
+    multiply<false, false>(R, s.q + r * view.padded, view.padded, s.keys_across, kKeyBlock, view.head_dim, p, kKeyBlock,
+                           vectors);
+    if (view.scores_gradient)
+      multiply<false, false>(R, s.dout + r * view.padded, view.padded, s.values_across, kKeyBlock, view.head_dim, ds,
+                             kKeyBlock, vectors);
+    for (int64_t i = 0; i < R; ++i, p += kKeyBlock, ds += kKeyBlock) {
+      const int64_t seen = (row + r + i) / view.group - base + 1;
+      const F32x16 lse = set1(view.args.lse[view.flat(row + r + i)]);
+      const F32x16 dot = set1(view.args.dots[view.flat(row + r + i)]);
+      for (int64_t j = 0; j < kKeyBlock; j += 16) {
+        const Mask16 lanes = first_lanes(std::clamp<int64_t>(seen - j, 0, 16));
+        const bool any = j < 16 * vectors;
+        const F32x16 e = any ? select(lanes, exp(sub(mul(load(p + j), scale), lse)), zero()) : zero();
+        store(p + j, e);
+        if (!view.scores_gradient) continue;
+        store(ds + j, any ? select(lanes, mul(mul(e, sub(load(ds + j), dot)), scale), zero()) : zero());
+      }
+    }
+  }
+}
+
+// dq of the rows that weigh_rows left in s.ds.
+inline void add_query_gradients(const BackwardView& view, const BackwardScratch& s, Rows keys, int64_t row,
+                                int64_t count, int64_t base) {
+  for (int64_t r = 0; r < count; r += kTileRows) {
+    const int64_t R = std::min<int64_t>(kTileRows, count - r);
+    const int64_t seen = std::min(kKeyBlock, (row + r + R - 1) / view.group - base + 1);
+    multiply<false, true>(R, s.ds + r * kKeyBlock, kKeyBlock, keys.data, keys.stride, seen,
+                          s.dq + (row + r - view.task.row_begin) * view.padded, view.padded, view.padded / 16);
+  }
+}
+
+// out[keys, padded] += weights^T rows, leaving out the rows that come before a key.
+inline void add_key_gradients(const BackwardView& view, const float* weights, const float* rows, float* out,
+                              int64_t row, int64_t count, int64_t base, int64_t keys) {
+  for (int64_t j = 0; j < keys; j += kTileRows) {
+    const int64_t skip = std::max<int64_t>(0, (base + j) * view.group - row);
+    if (skip >= count) return;
+    multiply<true, true>(std::min<int64_t>(kTileRows, keys - j), weights + skip * kKeyBlock + j, kKeyBlock,
+                         rows + skip * view.padded, view.padded, count - skip, out + j * view.padded, view.padded,
+                         view.padded / 16);
+  }
+}
+
+template <typename T>
+void backward_block(const BackwardView& view, const BackwardScratch& s, int64_t b) {
+  const AttentionBackwardArgs& args = view.args;
+  const int64_t head_dim = view.head_dim, padded = view.padded, base = b * kKeyBlock;
+  const int64_t stride = args.shape.kv_heads * head_dim;
+  const int64_t length = args.starts[view.task.sequence + 1] - view.start;
+  const int64_t keys = std::min(kKeyBlock, length - base);
+  const int64_t first = (view.start + base) * stride + view.task.kv_head * head_dim;
+  const Rows key_rows = widen_rows(static_cast<const T*>(args.k) + first, stride, keys, head_dim, padded, s.keys);
+  transpose_rows(key_rows, keys, head_dim, s.keys_across);
+  if (view.scores_gradient)
+    transpose_rows(widen_rows(static_cast<const T*>(args.v) + first, stride, keys, head_dim, padded, s.values), keys,
+                   head_dim, s.values_across);
+  const bool wants_dk = view.task.keys && args.dk != nullptr, wants_dv = view.task.keys && args.dv != nullptr;
+  std::fill(s.dk, s.dk + kKeyBlock * padded, 0.0f);
+  std::fill(s.dv, s.dv + kKeyBlock * padded, 0.0f);
+
+  for (int64_t row = std::max(view.task.row_begin, base * view.group); row < view.task.row_end; row += kBackwardRows) {
+    const int64_t count = std::min(kBackwardRows, view.task.row_end - row);
+    for (int64_t r = 0; r < count; ++r) {
+      const int64_t at = view.flat(row + r) * head_dim;
+      widen_row(static_cast<const T*>(args.q) + at, head_dim, s.q + r * padded);
+      widen_row(static_cast<const T*>(args.dout) + at, head_dim, s.dout + r * padded);
+    }
+    weigh_rows(view, s, row, count, base);
+    if (view.task.queries) add_query_gradients(view, s, key_rows, row, count, base);
+    if (wants_dk) add_key_gradients(view, s.ds, s.q, s.dk, row, count, base, keys);
+    if (wants_dv) add_key_gradients(view, s.p, s.dout, s.dv, row, count, base, keys);
+  }
+  for (int64_t j = 0; j < keys; ++j) {
+    if (wants_dk) narrow_row(s.dk + j * padded, 1.0f, head_dim, static_cast<T*>(args.dk) + first + j * stride);
+    if (wants_dv) narrow_row(s.dv + j * padded, 1.0f, head_dim, static_cast<T*>(args.dv) + first + j * stride);
+  }
+}
+
+template <typename T>
+void backward_task(const AttentionBackwardArgs& args, const AttentionTask& task) {
+  const int64_t padded = (args.shape.head_dim + 15) / 16 * 16;
+  const BackwardView view{args,
+                          task,
+                          args.shape.head_dim,
+                          padded,
+                          args.shape.heads / args.shape.kv_heads,
+                          args.starts[task.sequence],
+                          task.queries || args.dk != nullptr};
+  const int64_t rows = task.queries ? task.row_end - task.row_begin : 0;
+  const BackwardScratch s = backward_scratch(rows, padded);
+  std::fill(s.dq, s.dq + rows * padded, 0.0f);
+  for (int64_t b = task.block_begin; b < task.block_end; ++b) backward_block<T>(view, s, b);
+  for (int64_t r = 0; r < rows; ++r)
+    narrow_row(s.dq + r * padded, 1.0f, view.head_dim,
+               static_cast<T*>(args.dq) + view.flat(task.row_begin + r) * view.head_dim);
+}
+
+void attention_backward(const AttentionBackwardArgs& args, const AttentionTask& task) {
+  if (args.dtype == DType::bf16)
+    backward_task<bf16>(args, task);
+  else
+    backward_task<float>(args, task);
+}
+
+// dots[t, h] = dO[t, h] . o[t, h] for flat places [begin, end) of [T, heads].
+template <typename T>
+void output_dots(const AttentionBackwardArgs& args, int64_t begin, int64_t end) {
+  const int64_t n = args.shape.head_dim, whole = n / 16 * 16;
+  for (int64_t at = begin; at < end; ++at) {
+    const T *dout = static_cast<const T*>(args.dout) + at * n, *o = static_cast<const T*>(args.o) + at * n;
+    F32x16 sum = zero();
+    for (int64_t i = 0; i < whole; i += 16) sum = fma(load(dout + i), load(o + i), sum);
+    if (whole < n) {
+      const Mask16 rest = first_lanes(n - whole);
+      sum = fma(load_masked(dout + whole, rest), load_masked(o + whole, rest), sum);
+    }
+    args.dots[at] = reduce_add(sum);
+  }
+}
+
+void attention_output_dots(const AttentionBackwardArgs& args, int64_t begin, int64_t end) {
+  if (args.dtype == DType::bf16)
+    output_dots<bf16>(args, begin, end);
+  else
+    output_dots<float>(args, begin, end);
+}

@@ -1,0 +1,153 @@
+// Online softmax over key blocks in order. For a row with running maximum m, denominator l and sum o, a block with
+// scores s gives
+//   m' = max(m, max s);  a = exp(m - m');  p = exp(s - m');  l' = a l + sum p;  o' = a o + p v
+// where s and p of keys that the row must not see take no part at all.
+
+struct ForwardScratch {
+  float *q, *o;          // [rows, padded]
+  float *max, *sum;      // [rows]
+  float *keys, *values;  // [head_dim, kKeyBlock], [kKeyBlock, padded]
+  float* raw_keys;       // [kKeyBlock, padded]
+  float* p;              // [kTileRows, kKeyBlock]
+};
+
+inline ForwardScratch forward_scratch(int64_t rows, int64_t padded) {
+  const int64_t aligned_rows = (rows + 15) / 16 * 16;
+  float* at = scratch(2 * rows * padded + 2 * aligned_rows + 3 * padded * kKeyBlock + kTileRows * kKeyBlock);
+  const auto take = [&](int64_t count) { return std::exchange(at, at + count); };
+  ForwardScratch s;
+  s.q = take(rows * padded);
+  s.o = take(rows * padded);
+  s.max = take(aligned_rows);
+  s.sum = take(aligned_rows);
+  s.keys = take(padded * kKeyBlock);
+  s.values = take(padded * kKeyBlock);
+  s.raw_keys = take(padded * kKeyBlock);
+  s.p = take(kTileRows * kKeyBlock);
+  return s;
+}
+
+struct KeyBlock {
+  const float* keys;  // [head_dim, kKeyBlock]
+  Rows values;
+};
+
+// The first `count` keys and values of block b of a sequence.
+template <typename T>
+KeyBlock load_block(const AttentionForwardArgs& args, const AttentionTask& task, int64_t b, int64_t count,
+                    int64_t padded, const ForwardScratch& s) {
+  const int64_t head_dim = args.shape.head_dim, kv_heads = args.shape.kv_heads;
+  const KeySource& source = args.source;
+  if (source.pages != nullptr) {
+    const int32_t page = source.page_table[task.sequence * source.pages_per_sequence + b];
+    const T* keys = static_cast<const T*>(source.pages[page]) + task.kv_head * head_dim * kKeyBlock;
+    const Rows values = widen_rows(keys + kv_heads * head_dim * kKeyBlock, head_dim, count, head_dim, padded, s.values);
+    if constexpr (std::is_same_v<T, float>) return {keys, values};
+    widen_row(keys, head_dim * kKeyBlock, s.keys);
+    return {s.keys, values};
+  }
+  const int64_t stride = kv_heads * head_dim;
+  const int64_t first = (args.starts[task.sequence] + b * kKeyBlock) * stride + task.kv_head * head_dim;
+  const Rows keys = widen_rows(static_cast<const T*>(source.k) + first, stride, count, head_dim, padded, s.raw_keys);
+  transpose_rows(keys, count, head_dim, s.keys);
+  return {s.keys, widen_rows(static_cast<const T*>(source.v) + first, stride, count, head_dim, padded, s.values)};
+}
+
+// Scores [kKeyBlock] of one row, of which the first `count` are its own, become exp(scale * score - max); the rest 0.
+// Returns the row's new maximum and adds to nothing; *total is the sum of the block.
+inline float softmax_row(float* p, int64_t count, float scale, float old_max, float* total) {
+  const F32x16 by = set1(scale), nothing = set1(-std::numeric_limits<float>::infinity());
+  const int64_t vectors = (count + 15) / 16;
+  F32x16 most = nothing;
+  for (int64_t j = 0; j < vectors; ++j) {
+    F32x16 s = mul(load(p + 16 * j), by);
+    if (count < 16 * j + 16) s = select(first_lanes(count - 16 * j), s, nothing);
+    store(p + 16 * j, s);
+    most = max(most, s);
+  }
+  const float block_max = reduce_max(most);
+  const float new_max = block_max > old_max ? block_max : old_max;
+  // Where every score so far is -inf the weights are 0, not exp(-inf + inf).
+  const F32x16 shift = set1(new_max == -std::numeric_limits<float>::infinity() ? 0.0f : new_max);
+  F32x16 sum = zero();
+  for (int64_t j = 0; j < vectors; ++j) {
+    const F32x16 e = exp(sub(load(p + 16 * j), shift));
+    store(p + 16 * j, e);
+    sum = add(sum, e);
+  }
+  *total = reduce_add(sum);
+  return new_max;
+}
+
+// Rows r .. r + R of a tile against one block; counts[i]: how many of its keys row r + i sees, at least 1, ascending.
+inline void forward_rows(const AttentionForwardArgs& args, const ForwardScratch& s, const KeyBlock& block, int64_t r,
+                         int64_t R, const int64_t* counts, int64_t padded) {
+  float* o = s.o + r * padded;
+  multiply<false, false>(R, s.q + r * padded, padded, block.keys, kKeyBlock, args.shape.head_dim, s.p, kKeyBlock,
+                         (counts[R - 1] + 15) / 16);
+  alignas(64) float change[16] = {}, totals[kTileRows];
+  for (int64_t i = 0; i < R; ++i) {
+    const float old_max = s.max[r + i];
+    const float new_max = softmax_row(s.p + i * kKeyBlock, counts[i], args.shape.scale, old_max, &totals[i]);
+    change[i] = new_max == old_max ? 0.0f : old_max - new_max;
+    s.max[r + i] = new_max;
+  }
+  store(change, exp(load(change)));
+  for (int64_t i = 0; i < R; ++i) {
+    s.sum[r + i] = s.sum[r + i] * change[i] + totals[i];
+    if (change[i] == 1.0f) continue;
+    const F32x16 by = set1(change[i]);
+    for (int64_t d = 0; d < padded; d += 16) store(o + i * padded + d, mul(load(o + i * padded + d), by));
+  }
+  const int64_t shared = counts[0], vectors = padded / 16;
+  multiply<false, true>(R, s.p, kKeyBlock, block.values.data, block.values.stride, shared, o, padded, vectors);
+  for (int64_t i = 1; i < R; ++i)
+    if (counts[i] > shared)
+      multiply<false, true>(1, s.p + i * kKeyBlock + shared, kKeyBlock,
+                            block.values.data + shared * block.values.stride, block.values.stride, counts[i] - shared,
+                            o + i * padded, padded, vectors);
+}
+
+template <typename T>
+void forward_task(const AttentionForwardArgs& args, const AttentionTask& task) {
+  const int64_t heads = args.shape.heads, head_dim = args.shape.head_dim, group = heads / args.shape.kv_heads;
+  const int64_t padded = (head_dim + 15) / 16 * 16, rows = task.row_end - task.row_begin;
+  const int64_t past = args.source.past != nullptr ? args.source.past[task.sequence] : 0;
+  const int64_t last = past + (task.row_end - 1) / group;
+  const ForwardScratch s = forward_scratch(rows, padded);
+  const auto flat = [&](int64_t r) {  // place in [T, heads]
+    const int64_t row = task.row_begin + r;
+    return (args.starts[task.sequence] + row / group) * heads + task.kv_head * group + row % group;
+  };
+
+  for (int64_t r = 0; r < rows; ++r) {
+    widen_row(static_cast<const T*>(args.q) + flat(r) * head_dim, head_dim, s.q + r * padded);
+    s.max[r] = -std::numeric_limits<float>::infinity();
+    s.sum[r] = 0.0f;
+  }
+  std::fill(s.o, s.o + rows * padded, 0.0f);
+
+  for (int64_t b = 0; b <= last / kKeyBlock; ++b) {
+    const int64_t base = b * kKeyBlock;
+    const KeyBlock block = load_block<T>(args, task, b, std::min(kKeyBlock, last + 1 - base), padded, s);
+    for (int64_t r = std::max<int64_t>(0, (base - past) * group - task.row_begin); r < rows; r += kTileRows) {
+      const int64_t R = std::min<int64_t>(kTileRows, rows - r);
+      int64_t counts[kTileRows];
+      for (int64_t i = 0; i < R; ++i)
+        counts[i] = std::min(kKeyBlock, past + (task.row_begin + r + i) / group - base + 1);
+      forward_rows(args, s, block, r, R, counts, padded);
+    }
+  }
+
+  for (int64_t r = 0; r < rows; ++r) {
+    narrow_row(s.o + r * padded, s.sum[r], head_dim, static_cast<T*>(args.o) + flat(r) * head_dim);
+    if (args.lse != nullptr) args.lse[flat(r)] = s.max[r] + std::log(s.sum[r]);
+  }
+}
+
+void attention_forward(const AttentionForwardArgs& args, const AttentionTask& task) {
+  if (args.dtype == DType::bf16)
+    forward_task<bf16>(args, task);
+  else
+    forward_task<float>(args, task);
+}

@@ -1,0 +1,101 @@
+#include <algorithm>
+
+#include "ops/attention/attention_cpu.h"
+
+namespace rubricate {
+namespace {
+
+// Query rows of a task: enough to make up for packing each key block, few enough to stay in the second-level cache.
+constexpr int64_t kForwardTileRows = 96;
+constexpr int64_t kQueryTileRows = 192;
+// Most numbers of dq that a task may hold in its scratch (4 MiB).
+constexpr int64_t kMaxHeldGradient = int64_t{1} << 20;
+
+// Multiply-adds of one product over the (row, key) pairs of rows [begin, end) and keys [0, limit).
+double pairs(int64_t past, int64_t group, int64_t begin, int64_t end, int64_t limit) {
+  const double first = static_cast<double>(std::min(past + begin / group + 1, limit));
+  const double last = static_cast<double>(std::min(past + (end - 1) / group + 1, limit));
+  return 0.5 * (first + last) * static_cast<double>(end - begin);
+}
+
+void longest_first(std::vector<AttentionTask>& tasks) {
+  std::stable_sort(tasks.begin(), tasks.end(),
+                   [](const AttentionTask& a, const AttentionTask& b) { return a.cost > b.cost; });
+}
+
+}  // namespace
+
+std::vector<AttentionTask> forward_tasks(const AttentionShape& shape, int64_t sequences, const int32_t* starts,
+                                         const int32_t* past) {
+  const int64_t group = shape.heads / shape.kv_heads;
+  std::vector<AttentionTask> tasks;
+  for (int64_t s = 0; s < sequences; ++s) {
+    const int64_t rows = (starts[s + 1] - starts[s]) * group, before = past != nullptr ? past[s] : 0;
+    for (int64_t begin = 0; begin < rows; begin += kForwardTileRows) {
+      AttentionTask task{.sequence = s, .row_begin = begin, .row_end = std::min(rows, begin + kForwardTileRows)};
+      const double keys = static_cast<double>(before + (task.row_end - 1) / group + 1);
+      // Two products, and the reading and packing of every key.
+      task.cost =
+          static_cast<double>(shape.head_dim) * (2 * pairs(before, group, begin, task.row_end, INT32_MAX) + 8 * keys);
+      for (task.kv_head = 0; task.kv_head < shape.kv_heads; ++task.kv_head) tasks.push_back(task);
+    }
+  }
+  longest_first(tasks);
+  return tasks;
+}
+
+std::vector<AttentionTask> backward_tasks(const AttentionShape& shape, int64_t sequences, const int32_t* starts,
+                                          bool queries, bool keys, int threads) {
+  const int64_t group = shape.heads / shape.kv_heads, width = (shape.head_dim + 15) / 16 * 16;
+  const double heads = static_cast<double>(shape.kv_heads), depth = static_cast<double>(shape.head_dim);
+  double total = 0, longest = 0;
+  int64_t most_rows = 0;
+  for (int64_t s = 0; s < sequences; ++s) {
+    const int64_t rows = (starts[s + 1] - starts[s]) * group;
+    if (rows == 0) continue;
+    const double cost = pairs(0, group, 0, rows, INT32_MAX);
+    total += cost * heads;
+    longest = std::max(longest, cost);
+    most_rows = std::max(most_rows, rows);
+  }
+  // Together: five products. Apart: three for dq, four for dk and dv.
+  const bool together = queries && keys && most_rows * width <= kMaxHeldGradient &&
+                        5 * std::max(longest, total / threads) <= 7 * total / threads;
+
+  std::vector<AttentionTask> tasks;
+  const auto push = [&](AttentionTask task) {
+    for (task.kv_head = 0; task.kv_head < shape.kv_heads; ++task.kv_head) tasks.push_back(task);
+  };
+  for (int64_t s = 0; s < sequences; ++s) {
+    const int64_t rows = (starts[s + 1] - starts[s]) * group;
+    if (rows == 0) continue;
+    const int64_t length = rows / group, blocks = (length + kKeyBlock - 1) / kKeyBlock;
+    AttentionTask task{.sequence = s, .row_end = rows, .block_end = blocks, .queries = queries, .keys = keys};
+    if (together) {
+      task.cost = 5 * depth * pairs(0, group, 0, rows, INT32_MAX);
+      push(task);
+      continue;
+    }
+    for (int64_t begin = 0; queries && begin < rows; begin += kQueryTileRows) {
+      AttentionTask tile = task;
+      tile.keys = false;
+      tile.row_begin = begin;
+      tile.row_end = std::min(rows, begin + kQueryTileRows);
+      tile.block_end = (tile.row_end - 1) / group / kKeyBlock + 1;
+      tile.cost = 3 * depth * pairs(0, group, begin, tile.row_end, INT32_MAX);
+      push(tile);
+    }
+    for (int64_t b = 0; keys && b < blocks; ++b) {
+      AttentionTask block = task;
+      block.queries = false;
+      block.block_begin = b;
+      block.block_end = b + 1;
+      block.cost = 4 * depth * static_cast<double>(kKeyBlock * (rows - b * kKeyBlock * group));
+      push(block);
+    }
+  }
+  longest_first(tasks);
+  return tasks;
+}
+
+}  // namespace rubricate

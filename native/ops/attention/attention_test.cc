@@ -1,0 +1,228 @@
+#include "ops/attention/attention.h"
+
+#include "ops/attention/attention_reference.h"
+
+using namespace rubricate;
+using namespace rubricate::testing;
+
+namespace {
+
+struct Case {
+  int64_t heads, kv_heads, head_dim;
+  std::vector<int32_t> starts;
+  int64_t rows() const { return starts.back(); }
+  AttentionShape shape() const { return {heads, kv_heads, head_dim, 1.0f / std::sqrt(static_cast<float>(head_dim))}; }
+};
+
+// Blocks that are full, begun, crossed; tiles of rows that end anywhere; groups; heads of every kind of width.
+const Case kCases[] = {
+    {1, 1, 1, {0, 1}},           {2, 1, 4, {0, 3, 3, 8}},   {4, 2, 8, {0, 65}},   {3, 3, 20, {0, 64, 65, 128}},
+    {2, 2, 16, {0, 130}},        {6, 2, 64, {0, 100, 137}}, {4, 1, 80, {0, 70}},  {1, 1, 256, {0, 33}},
+    {14, 1, 33, {0, 0, 75, 75}}, {7, 7, 12, {0, 20, 110}},  {1, 1, 32, {0, 259}},
+};
+
+struct Inputs {
+  Tensor q, k, v, dout;
+};
+
+Inputs random_inputs(const std::shared_ptr<Arena>& arena, const Case& c, DType dtype, double size = 2.0) {
+  const Shape queries{c.rows(), c.heads * c.head_dim}, keys{c.rows(), c.kv_heads * c.head_dim};
+  return {random_tensor(arena, queries, dtype, 1, -size, size), random_tensor(arena, keys, dtype, 2, -size, size),
+          random_tensor(arena, keys, dtype, 3, -size, size), random_tensor(arena, queries, dtype, 4)};
+}
+
+struct Outputs {
+  Tensor o, dq, dk, dv;
+};
+
+Outputs run(const std::shared_ptr<Arena>& arena, const Case& c, const Inputs& in, bool q_grad = true,
+            bool k_grad = true, bool v_grad = true) {
+  Tape tape(arena, Tape::Mode::training);
+  const Var q = q_grad ? leaf(in.q) : Var(in.q), k = k_grad ? leaf(in.k) : Var(in.k);
+  const Var v = v_grad ? leaf(in.v) : Var(in.v);
+  const Var o = attention(tape, q, k, v, c.shape(), static_cast<int64_t>(c.starts.size()) - 1, c.starts.data());
+  if (o.requires_grad()) tape.backward(o, in.dout);
+  return {o.value(), q.grad(), k.grad(), v.grad()};
+}
+
+bool same_bits(const Outputs& a, const Outputs& b) {
+  return testing::same_bits(a.o, b.o) && testing::same_bits(a.dq, b.dq) && testing::same_bits(a.dk, b.dk) &&
+         testing::same_bits(a.dv, b.dv);
+}
+
+// Rows [begin, end) of every tensor.
+Inputs rows_of(const std::shared_ptr<Arena>& arena, const Inputs& in, int64_t begin, int64_t end) {
+  return {copy_rows(arena, in.q, begin, end), copy_rows(arena, in.k, begin, end), copy_rows(arena, in.v, begin, end),
+          copy_rows(arena, in.dout, begin, end)};
+}
+Outputs rows_of(const std::shared_ptr<Arena>& arena, const Outputs& out, int64_t begin, int64_t end) {
+  return {copy_rows(arena, out.o, begin, end), copy_rows(arena, out.dq, begin, end),
+          copy_rows(arena, out.dk, begin, end), copy_rows(arena, out.dv, begin, end)};
+}
+
+void fill_rows(Tensor& x, int64_t begin, int64_t end, int byte) {
+  const int64_t bytes = x.cols() * dtype_size(x.dtype());
+  std::memset(static_cast<char*>(x.raw()) + begin * bytes, byte, static_cast<size_t>((end - begin) * bytes));
+}
+
+}  // namespace
+
+TEST_CASE("attention's reference gradients are the slopes of its output") {
+  const Case c{4, 2, 3, {0, 2, 7}};
+  const auto arena = test_arena();
+  const Inputs in = random_inputs(arena, c, DType::f32, 1.0);
+  const Doubles q = to_doubles(in.q), k = to_doubles(in.k), v = to_doubles(in.v), dout = to_doubles(in.dout);
+  const auto exact = [](double x) { return x; };
+  const auto loss = [&](const Doubles& q, const Doubles& k, const Doubles& v) {
+    const Doubles o = reference_attention<double>(c.shape(), c.starts, q, k, v, dout, exact).o;
+    double sum = 0;
+    for (size_t i = 0; i < o.size(); ++i) sum += o[i] * dout[i];
+    return sum;
+  };
+  const AttentionValues values = reference_attention<double>(c.shape(), c.starts, q, k, v, dout, exact);
+  check_close(values.dq, numeric_gradient([&](const Doubles& x) { return loss(x, k, v); }, q), 1e-7, 1e-8);
+  check_close(values.dk, numeric_gradient([&](const Doubles& x) { return loss(q, x, v); }, k), 1e-7, 1e-8);
+  check_close(values.dv, numeric_gradient([&](const Doubles& x) { return loss(q, k, x); }, v), 1e-7, 1e-8);
+}
+
+TEST_CASE("attention and its gradients keep the precision rule; a pool of any size gives the same bits") {
+  const auto arena = test_arena();
+  for (const Case& c : kCases) {
+    CAPTURE(c.heads);
+    CAPTURE(c.head_dim);
+    CAPTURE(c.rows());
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      CAPTURE(dtype_name(dtype));
+      const Inputs in = random_inputs(arena, c, dtype);
+      const Doubles q = to_doubles(in.q), k = to_doubles(in.k), v = to_doubles(in.v), dout = to_doubles(in.dout);
+      const AttentionValues expected =
+          reference_attention<double>(c.shape(), c.starts, q, k, v, dout, [](double x) { return x; });
+      const AttentionValues naive = reference_attention<float>(c.shape(), c.starts, q, k, v, dout, [&](float x) {
+        return dtype == DType::bf16 ? to_float(from_float<bf16>(x)) : x;
+      });
+      on_every_path([&] {
+        Outputs first;
+        for (const int threads : {1, 2, 3}) {
+          const PoolSize size(threads);
+          const Outputs got = run(arena, c, in);
+          if (threads == 1) first = got;
+          CAPTURE(threads);
+          CHECK(same_bits(first, got));
+        }
+        check_precision(first.o, expected.o, naive.o);
+        check_precision(first.dq, expected.dq, naive.dq);
+        check_precision(first.dk, expected.dk, naive.dk);
+        check_precision(first.dv, expected.dv, naive.dv);
+      });
+    }
+  }
+}
+
+TEST_CASE("only the wanted gradients are made, with the same bits") {
+  const auto arena = test_arena();
+  const Case c{4, 2, 20, {0, 70, 90}};
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const Inputs in = random_inputs(arena, c, dtype);
+    on_every_setting([&] {
+      const Outputs all = run(arena, c, in);
+      for (int wanted = 0; wanted < 8; ++wanted) {
+        const bool q = (wanted & 1) != 0, k = (wanted & 2) != 0, v = (wanted & 4) != 0;
+        const Outputs some = run(arena, c, in, q, k, v);
+        CAPTURE(wanted);
+        CHECK(testing::same_bits(some.o, all.o));
+        CHECK(some.dq.defined() == q);
+        CHECK(some.dk.defined() == k);
+        CHECK(some.dv.defined() == v);
+        if (q) CHECK(testing::same_bits(some.dq, all.dq));
+        if (k) CHECK(testing::same_bits(some.dk, all.dk));
+        if (v) CHECK(testing::same_bits(some.dv, all.dv));
+      }
+    });
+  }
+}
+
+TEST_CASE("a sequence has the same bits alone and packed, whatever the others hold") {
+  const auto arena = test_arena();
+  const Case packed{6, 3, 24, {0, 67, 68, 68, 201}};
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const Inputs in = random_inputs(arena, packed, dtype);
+    on_every_setting([&] {
+      const Outputs whole = run(arena, packed, in);
+      for (size_t s = 0; s + 1 < packed.starts.size(); ++s) {
+        const int32_t begin = packed.starts[s], end = packed.starts[s + 1];
+        const Case alone{6, 3, 24, {0, end - begin}};
+        CHECK(same_bits(run(arena, alone, rows_of(arena, in, begin, end)), rows_of(arena, whole, begin, end)));
+      }
+      Inputs spoilt = rows_of(arena, in, 0, 201);
+      for (Tensor* x : {&spoilt.q, &spoilt.k, &spoilt.v, &spoilt.dout}) {
+        fill_rows(*x, 0, 67, 0xff);  // NaN
+        fill_rows(*x, 68, 201, 0x41);
+      }
+      CHECK(same_bits(rows_of(arena, run(arena, packed, spoilt), 67, 68), rows_of(arena, whole, 67, 68)));
+    });
+  }
+}
+
+TEST_CASE("a row does not see what comes after it, not even NaN") {
+  const auto arena = test_arena();
+  const Case c{2, 1, 16, {0, 140}};
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const Inputs in = random_inputs(arena, c, dtype);
+    on_every_path([&] {
+      const Tensor o = run(arena, c, in).o;
+      for (const int64_t rows : {1, 2, 5, 63, 64, 65, 139}) {
+        Inputs spoilt = rows_of(arena, in, 0, 140);
+        for (Tensor* x : {&spoilt.q, &spoilt.k, &spoilt.v}) fill_rows(*x, rows, 140, 0xff);
+        CHECK(testing::same_bits(copy_rows(arena, run(arena, c, spoilt).o, 0, rows), copy_rows(arena, o, 0, rows)));
+      }
+    });
+  }
+}
+
+TEST_CASE("scores of any size give finite weights, and one key's weight can be exactly 1") {
+  const auto arena = test_arena();
+  const Case c{2, 2, 4, {0, 150}};
+  Inputs in = random_inputs(arena, c, DType::f32, 3e3);
+  in.v = random_tensor(arena, {150, 8}, DType::f32, 9);
+  on_every_path([&] {
+    const Outputs got = run(arena, c, in);
+    for (const Tensor* x : {&got.o, &got.dq, &got.dk, &got.dv})
+      for (const double value : to_doubles(*x)) REQUIRE(std::isfinite(value));
+    CHECK(testing::same_bits(copy_rows(arena, got.o, 0, 1), copy_rows(arena, in.v, 0, 1)));  // one key
+  });
+}
+
+TEST_CASE("attention refuses wrong heads, shapes, dtypes, starts and values of another tape") {
+  const auto arena = test_arena();
+  Tape tape(arena, Tape::Mode::training), other(arena, Tape::Mode::training);
+  const auto make = [&](int64_t rows, int64_t cols, DType dtype = DType::f32) {
+    return Tensor::zeros(arena, {rows, cols}, dtype);
+  };
+  const int32_t fine[] = {0, 2, 5}, late[] = {1, 2, 5}, brief[] = {0, 2, 4}, falling[] = {0, 6, 5};
+  const auto code = [&](const Var& q, const Var& k, const Var& v, AttentionShape shape, const int32_t* starts) {
+    return error_code([&] { attention(tape, q, k, v, shape, 2, starts); });
+  };
+  const AttentionShape shape{4, 2, 8, 0.5f};
+  const Tensor q = make(5, 32), k = make(5, 16);
+  CHECK(code(q, k, k, shape, fine) == "");
+  CHECK(code(q, k, k, {4, 3, 8, 0.5f}, fine) == "ERR_SHAPE");
+  CHECK(code(q, k, k, {4, 0, 8, 0.5f}, fine) == "ERR_SHAPE");
+  CHECK(code(q, k, k, {4, 2, 0, 0.5f}, fine) == "ERR_SHAPE");
+  CHECK(code(k, k, k, shape, fine) == "ERR_SHAPE");
+  CHECK(code(q, q, k, shape, fine) == "ERR_SHAPE");
+  CHECK(code(q, k, q, shape, fine) == "ERR_SHAPE");
+  CHECK(code(q, k, make(6, 16), shape, fine) == "ERR_SHAPE");
+  CHECK(code(q, make(6, 16), make(6, 16), shape, fine) == "ERR_SHAPE");
+  CHECK(code(q.reshaped({5, 4, 8}), k, k, shape, fine) == "ERR_SHAPE");
+  CHECK(code(q, k, k, shape, late) == "ERR_SHAPE");
+  CHECK(code(q, k, k, shape, brief) == "ERR_SHAPE");
+  CHECK(code(q, k, k, shape, falling) == "ERR_SHAPE");
+  CHECK(code(make(5, 32, DType::i32), k, k, shape, fine) == "ERR_DTYPE");
+  CHECK(code(q, make(5, 16, DType::bf16), k, shape, fine) == "ERR_DTYPE");
+  CHECK(code(q, k, make(5, 16, DType::bf16), shape, fine) == "ERR_DTYPE");
+  const Var foreign = attention(other, leaf(q), k, k, shape, 2, fine);
+  CHECK(code(foreign, k, k, shape, fine) == "ERR_FOREIGN");
+  const std::atomic<bool> cancelled{true};
+  tape.set_cancel_flag(&cancelled);
+  CHECK(code(q, k, k, shape, fine) == "ERR_ABORTED");
+}

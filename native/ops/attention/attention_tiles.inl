@@ -1,0 +1,139 @@
+// Register tiles, and the packing of rows into fp32.
+
+constexpr int kTileRows = 6;  // with 16 columns: 12 of AVX2's 16 registers
+
+// Vectors of 16 columns that a tile of R rows keeps in registers.
+template <int R>
+constexpr int tile_vectors() {
+#ifdef RUBRICATE_TARGET_AVX512
+  return 4;
+#else
+  return R == 1 ? 4 : R == 2 ? 2 : 1;
+#endif
+}
+
+// c[R, 16 V] (+)= a[R, depth] b[depth, 16 V]; with kTransposed a is stored [depth, R].
+template <int R, int V, bool kTransposed, bool kAdd>
+inline void multiply_tile(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t depth, float* c,
+                          int64_t ldc) {
+  F32x16 sum[R][V];
+  for (int i = 0; i < R; ++i)
+    for (int j = 0; j < V; ++j) sum[i][j] = kAdd ? load(c + i * ldc + 16 * j) : zero();
+  for (int64_t k = 0; k < depth; ++k) {
+    F32x16 row[V];
+    for (int j = 0; j < V; ++j) row[j] = load(b + k * ldb + 16 * j);
+    for (int i = 0; i < R; ++i) {
+      const F32x16 x = set1(kTransposed ? a[k * lda + i] : a[i * lda + k]);
+      for (int j = 0; j < V; ++j) sum[i][j] = fma(x, row[j], sum[i][j]);
+    }
+  }
+  for (int i = 0; i < R; ++i)
+    for (int j = 0; j < V; ++j) store(c + i * ldc + 16 * j, sum[i][j]);
+}
+
+template <int R, bool kTransposed, bool kAdd>
+inline void multiply_rows(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t depth, float* c,
+                          int64_t ldc, int64_t vectors) {
+  constexpr int V = tile_vectors<R>();
+  int64_t j = 0;
+  for (; j + V <= vectors; j += V)
+    multiply_tile<R, V, kTransposed, kAdd>(a, lda, b + 16 * j, ldb, depth, c + 16 * j, ldc);
+  for (; j < vectors; ++j) multiply_tile<R, 1, kTransposed, kAdd>(a, lda, b + 16 * j, ldb, depth, c + 16 * j, ldc);
+}
+
+// c[rows, 16 vectors] (+)= a[rows, depth] b[depth, 16 vectors].
+template <bool kTransposed, bool kAdd>
+void multiply(int64_t rows, const float* a, int64_t lda, const float* b, int64_t ldb, int64_t depth, float* c,
+              int64_t ldc, int64_t vectors) {
+  for (; rows > 0; rows -= kTileRows, a += kTransposed ? kTileRows : kTileRows * lda, c += kTileRows * ldc) {
+    switch (rows) {
+      case 1:
+        multiply_rows<1, kTransposed, kAdd>(a, lda, b, ldb, depth, c, ldc, vectors);
+        break;
+      case 2:
+        multiply_rows<2, kTransposed, kAdd>(a, lda, b, ldb, depth, c, ldc, vectors);
+        break;
+      case 3:
+        multiply_rows<3, kTransposed, kAdd>(a, lda, b, ldb, depth, c, ldc, vectors);
+        break;
+      case 4:
+        multiply_rows<4, kTransposed, kAdd>(a, lda, b, ldb, depth, c, ldc, vectors);
+        break;
+      case 5:
+        multiply_rows<5, kTransposed, kAdd>(a, lda, b, ldb, depth, c, ldc, vectors);
+        break;
+      default:
+        multiply_rows<6, kTransposed, kAdd>(a, lda, b, ldb, depth, c, ldc, vectors);
+    }
+  }
+}
+
+// One row of n elements as fp32; out is filled up to a multiple of 16 with zeros.
+template <typename T>
+inline void widen_row(const T* x, int64_t n, float* out) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) store(out + i, load(x + i));
+  if (i < n) store(out + i, load_masked(x + i, first_lanes(n - i)));
+}
+
+// y = x / divisor, rounded once.
+template <typename T>
+inline void narrow_row(const float* x, float divisor, int64_t n, T* y) {
+  const F32x16 by = set1(divisor);
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) store(y + i, div(load(x + i), by));
+  if (i < n) store_masked(y + i, first_lanes(n - i), div(load(x + i), by));
+}
+
+struct Rows {
+  const float* data;
+  int64_t stride;
+};
+
+// `count` rows of head_dim elements as fp32 [count, stride], readable up to a multiple of 16 columns: the rows
+// themselves where they are that already, otherwise a copy in `room`.
+template <typename T>
+inline Rows widen_rows(const T* x, int64_t stride, int64_t count, int64_t head_dim, int64_t padded, float* room) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (head_dim == padded) return {x, stride};
+  }
+  for (int64_t i = 0; i < count; ++i) widen_row(x + i * stride, head_dim, room + i * padded);
+  return {room, padded};
+}
+
+#if defined(RUBRICATE_TARGET_AVX2) || defined(RUBRICATE_TARGET_AVX512)
+inline void transpose_8x8(const float* x, int64_t stride, float* out, int64_t out_stride) {
+  __m256 r[8], t[8];
+  for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(x + i * stride);
+  for (int i = 0; i < 4; ++i) {
+    t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+    t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+  }
+  for (int i = 0; i < 2; ++i) {
+    r[4 * i] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0x44);
+    r[4 * i + 1] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0xee);
+    r[4 * i + 2] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0x44);
+    r[4 * i + 3] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0xee);
+  }
+  for (int i = 0; i < 4; ++i) {
+    _mm256_storeu_ps(out + i * out_stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
+    _mm256_storeu_ps(out + (i + 4) * out_stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+  }
+}
+#else
+inline void transpose_8x8(const float* x, int64_t stride, float* out, int64_t out_stride) {
+  for (int i = 0; i < 8; ++i)
+    for (int j = 0; j < 8; ++j) out[i * out_stride + j] = x[j * stride + i];
+}
+#endif
+
+// out[head_dim, kKeyBlock] = the transpose of `count` rows, with zeros for the missing ones.
+inline void transpose_rows(Rows x, int64_t count, int64_t head_dim, float* out) {
+  const int64_t whole_rows = count / 8 * 8, whole_cols = head_dim / 8 * 8;
+  for (int64_t j = 0; j < whole_rows; j += 8)
+    for (int64_t i = 0; i < whole_cols; i += 8)
+      transpose_8x8(x.data + j * x.stride + i, x.stride, out + i * kKeyBlock + j, kKeyBlock);
+  for (int64_t i = 0; i < head_dim; ++i)
+    for (int64_t j = i < whole_cols ? whole_rows : 0; j < kKeyBlock; ++j)
+      out[i * kKeyBlock + j] = j < count ? x.data[j * x.stride + i] : 0.0f;
+}
