@@ -1,0 +1,281 @@
+#include "ops/cross_entropy/cross_entropy.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "ops/checks.h"
+#include "ops/cross_entropy/cross_entropy_cpu.h"
+#include "ops/linear/linear.h"
+
+namespace rubricate {
+namespace {
+
+// About 8 MiB of logits. Fixed by the vocabulary alone, so that dW's sums over rows break at the same places always.
+int64_t rows_per_chunk(int64_t vocabulary) {
+  constexpr int64_t kElements = int64_t{2} << 20;
+  return std::clamp<int64_t>(kElements / vocabulary / 16 * 16, 16, 1024);
+}
+
+void check_head(const Tensor& x, const Weight& head) {
+  require_floating(x, "x");
+  require(head.defined(), "ERR_ARGUMENT", "Expected a weight for head but received none");
+  require(x.rank() == 2 && x.dim(1) == head.view.cols, "ERR_SHAPE", "Expected shape [rows, ", head.view.cols,
+          "] for x but received ", shape_text(x.shape()));
+  require(head.view.rows >= 1 && head.view.cols >= 1, "ERR_SHAPE",
+          "Expected at least one row and column for head but received [", head.view.rows, ", ", head.view.cols, "]");
+}
+
+void check_range(int64_t value, int64_t limit, const char* name, int64_t index) {
+  require(value >= 0 && value < limit, "ERR_ARGUMENT", "Expected an integer from 0 to ", limit - 1, " for ", name, "[",
+          index, "] but received ", value);
+}
+
+void check_rows(const LossRows& rows, int64_t all, int64_t vocabulary) {
+  require(rows.count >= 0 && rows.count <= all, "ERR_ARGUMENT", "Expected from 0 to ", all,
+          " rows that carry loss but received ", rows.count);
+  for (int64_t i = 0; i < rows.count; ++i) {
+    check_range(rows.rows[i], all, "rows", i);
+    check_range(rows.targets[i], vocabulary, "targets", i);
+    require(i == 0 || rows.rows[i] > rows.rows[i - 1], "ERR_ARGUMENT", "Expected ascending rows but received ",
+            rows.rows[i], " after ", rows.rows[i > 0 ? i - 1 : 0]);
+  }
+}
+
+// Chosen rows of a matrix side by side: the matrix itself where they already lie so.
+class RowBlock {
+ public:
+  RowBlock(const Tensor& matrix, const int32_t* rows, int64_t count)
+      : matrix_(matrix), rows_(rows), count_(count), row_bytes_(matrix.cols() * dtype_size(matrix.dtype())) {}
+
+  bool adjacent() const { return count_ == 0 || rows_[count_ - 1] - rows_[0] == count_ - 1; }
+  void* data(const Tensor& scratch) const { return adjacent() ? row(count_ == 0 ? 0 : rows_[0]) : scratch.raw(); }
+  void gather(const Tensor& scratch) const {
+    if (adjacent()) return;
+    for (int64_t i = 0; i < count_; ++i) std::memcpy(line(scratch, i), row(rows_[i]), static_cast<size_t>(row_bytes_));
+  }
+  void scatter(const Tensor& scratch) const {
+    if (adjacent()) return;
+    for (int64_t i = 0; i < count_; ++i) std::memcpy(row(rows_[i]), line(scratch, i), static_cast<size_t>(row_bytes_));
+  }
+
+ private:
+  char* row(int64_t r) const { return static_cast<char*>(matrix_.raw()) + r * row_bytes_; }
+  char* line(const Tensor& scratch, int64_t i) const { return static_cast<char*>(scratch.raw()) + i * row_bytes_; }
+
+  const Tensor& matrix_;
+  const int32_t* rows_;
+  int64_t count_, row_bytes_;
+};
+
+// z = x W^T
+void logits_of(const void* x, DType dtype, int64_t count, const WeightView& head, float* z) {
+  MatmulArgs args;
+  args.m = count;
+  args.n = head.rows;
+  args.k = head.cols;
+  args.a = x;
+  args.a_dtype = dtype;
+  args.a_stride = head.cols;
+  args.b = head.data;
+  args.b_dtype = head.dtype;
+  args.b_stride = head.row_stride;
+  args.b_transposed = true;
+  args.c = z;
+  args.c_stride = head.rows;
+  matmul_cpu(args);
+}
+
+// One pass over the chunks: losses, and dx and dW where they are defined.
+class HeadPass {
+ public:
+  HeadPass(Tape& tape, const Tensor& x, const WeightView& head, const LossRows& rows)
+      : tape_(tape), x_(x), head_(head), rows_(rows), chunk_(std::min(rows_per_chunk(head.rows), rows.count)) {}
+
+  Tensor dx, dw;
+
+  double run(std::vector<float>& row_loss, std::vector<uint8_t>& row_correct) {
+    row_loss.resize(static_cast<size_t>(rows_.count));
+    row_correct.resize(static_cast<size_t>(rows_.count));
+    z_ = tape_.empty({chunk_, head_.rows}, DType::f32);
+    gathered_ = tape_.empty({chunk_, head_.cols}, x_.dtype());
+    losses_.resize(static_cast<size_t>(chunk_));
+    double total = 0.0;
+    for (int64_t begin = 0; begin < rows_.count; begin += chunk_) {
+      tape_.check_cancelled();
+      const int64_t count = std::min(chunk_, rows_.count - begin);
+      chunk(begin, count, row_correct.data() + begin);
+      for (int64_t i = 0; i < count; ++i) {
+        const double loss = losses_[static_cast<size_t>(i)];
+        row_loss[static_cast<size_t>(begin + i)] = static_cast<float>(loss);
+        total += static_cast<double>(rows_.weights[begin + i]) * loss;
+      }
+    }
+    return total;
+  }
+
+ private:
+  void chunk(int64_t begin, int64_t count, uint8_t* correct) {
+    const RowBlock block(x_, rows_.rows + begin, count);
+    block.gather(gathered_);
+    const void* x = block.data(gathered_);
+    logits_of(x, x_.dtype(), count, head_, z_.data<float>());
+
+    RowLossArgs args;
+    args.rows = count;
+    args.vocabulary = head_.rows;
+    args.logits = z_.data<float>();
+    args.targets = rows_.targets + begin;
+    args.loss = losses_.data();
+    args.correct = correct;
+    args.dz = dx.defined() || dw.defined() ? z_.data<float>() : nullptr;
+    args.dz_dtype = x_.dtype();
+    args.weights = rows_.weights + begin;
+    row_loss_cpu(args);
+    if (dw.defined()) add_weight_gradient(x, count);
+    if (dx.defined()) input_gradient(begin, count);  // last: it may reuse the gathered rows' memory
+  }
+
+  MatmulArgs from_dz() const {
+    MatmulArgs args;
+    args.a = z_.raw();
+    args.a_dtype = x_.dtype();
+    args.a_stride = head_.rows * 4 / dtype_size(x_.dtype());  // a bf16 row fills half of its logits' memory
+    return args;
+  }
+
+  void input_gradient(int64_t begin, int64_t count) {  // dx = dz W
+    const RowBlock block(dx, rows_.rows + begin, count);
+    MatmulArgs args = from_dz();
+    args.m = count;
+    args.n = head_.cols;
+    args.k = head_.rows;
+    args.b = head_.data;
+    args.b_dtype = head_.dtype;
+    args.b_stride = head_.row_stride;
+    args.c = block.data(gathered_);
+    args.c_dtype = dx.dtype();
+    args.c_stride = head_.cols;
+    matmul_cpu(args);
+    block.scatter(gathered_);
+  }
+
+  void add_weight_gradient(const void* x, int64_t count) {  // dW += dz^T x
+    MatmulArgs args = from_dz();
+    args.a_transposed = true;
+    args.m = head_.rows;
+    args.n = head_.cols;
+    args.k = count;
+    args.b = x;
+    args.b_dtype = x_.dtype();
+    args.b_stride = head_.cols;
+    args.c = dw.raw();
+    args.c_stride = head_.cols;
+    args.accumulate = true;
+    matmul_cpu(args);
+  }
+
+  Tape& tape_;
+  const Tensor& x_;
+  const WeightView& head_;
+  const LossRows& rows_;
+  const int64_t chunk_;
+  Tensor z_, gathered_;
+  std::vector<double> losses_;
+};
+
+void scale_and_accumulate(Tape& tape, const std::shared_ptr<GradSlot>& slot, Tensor grad, float factor) {
+  if (!grad.defined()) return;
+  if (factor != 1.0f) scale_in_place_cpu({grad.count(), grad.raw(), grad.dtype(), factor});
+  tape.accumulate(slot, std::move(grad));
+}
+
+}  // namespace
+
+CrossEntropy head_cross_entropy(Tape& tape, const Var& x, const Weight& head, const LossRows& rows) {
+  tape.check_cancelled();
+  check_head(x.value(), head);
+  check_rows(rows, x.value().dim(0), head.view.rows);
+  const bool wants_grad = tape.wants_grad({x.slot().get(), head.gradient.get()});
+
+  HeadPass pass(tape, x.value(), head.view, rows);
+  if (wants_grad && x.requires_grad()) pass.dx = tape.zeros(x.value().shape(), x.value().dtype());
+  if (wants_grad && head.gradient) pass.dw = tape.zeros({head.view.rows, head.view.cols}, DType::f32);
+  CrossEntropy result;
+  Tensor loss = tape.empty({1}, DType::f32);
+  *loss.data<float>() = static_cast<float>(pass.run(result.row_loss, result.row_correct));
+  if (!wants_grad) {
+    result.loss = loss;
+    return result;
+  }
+  result.loss = tape.record(
+      "head_cross_entropy", loss,
+      [dx = pass.dx, dw = pass.dw, x_slot = x.slot(), w_slot = head.gradient](Tape& tape, const Tensor& grad) mutable {
+        const float factor = *grad.data<float>();
+        scale_and_accumulate(tape, x_slot, std::move(dx), factor);
+        scale_and_accumulate(tape, w_slot, std::move(dw), factor);
+      });
+  return result;
+}
+
+Tensor head_logits(Tape& tape, const Tensor& x, const Weight& head, int64_t count, const int32_t* rows) {
+  tape.check_cancelled();
+  check_head(x, head);
+  require(count >= 0, "ERR_ARGUMENT", "Expected 0 or more rows for logits but received ", count);
+  for (int64_t i = 0; i < count; ++i) check_range(rows[i], x.dim(0), "rows", i);
+  Tensor logits = tape.empty({count, head.view.rows}, DType::f32);
+  Tensor gathered = tape.empty({count, head.view.cols}, x.dtype());
+  const int64_t bytes = x.cols() * dtype_size(x.dtype());
+  for (int64_t i = 0; i < count; ++i)
+    std::memcpy(static_cast<char*>(gathered.raw()) + i * bytes, static_cast<const char*>(x.raw()) + rows[i] * bytes,
+                static_cast<size_t>(bytes));
+  if (count > 0) logits_of(gathered.raw(), x.dtype(), count, head.view, logits.data<float>());
+  return logits;
+}
+
+Var cross_entropy(Tape& tape, const Var& logits, const int32_t* targets) {
+  tape.check_cancelled();
+  require(logits.defined(), "ERR_ARGUMENT", "Expected a value for logits but received none");
+  const Tensor& z = logits.value();
+  require(z.dtype() == DType::f32, "ERR_DTYPE", "Expected float32 for logits but received ", dtype_name(z.dtype()));
+  require(z.rank() == 2 && z.dim(0) >= 1 && z.dim(1) >= 1, "ERR_SHAPE",
+          "Expected shape [rows, vocabulary] with at least one of each for logits but received ",
+          shape_text(z.shape()));
+  for (int64_t i = 0; i < z.dim(0); ++i) check_range(targets[i], z.dim(1), "targets", i);
+  const bool wants_grad = tape.wants_grad(logits);
+
+  std::vector<double> losses(static_cast<size_t>(z.dim(0)));
+  RowLossArgs args;
+  args.rows = z.dim(0);
+  args.vocabulary = z.dim(1);
+  args.logits = z.data<float>();
+  args.targets = targets;
+  args.loss = losses.data();
+  row_loss_cpu(args);
+  double total = 0.0;
+  for (const double loss : losses) total += loss;
+  Tensor loss = tape.empty({1}, DType::f32);
+  *loss.data<float>() = static_cast<float>(total / static_cast<double>(z.dim(0)));
+  if (!wants_grad) return loss;
+
+  return tape.record("cross_entropy", loss,
+                     [z, slot = logits.slot(), targets = std::vector<int32_t>(targets, targets + z.dim(0))](
+                         Tape& tape, const Tensor& grad) {
+                       const size_t rows = targets.size();
+                       const std::vector<float> weights(rows, *grad.data<float>() / static_cast<float>(rows));
+                       std::vector<double> losses(rows);
+                       Tensor dz = tape.empty(z.shape(), DType::f32);
+                       RowLossArgs args;
+                       args.rows = z.dim(0);
+                       args.vocabulary = z.dim(1);
+                       args.logits = z.data<float>();
+                       args.targets = targets.data();
+                       args.loss = losses.data();
+                       args.dz = dz.data<float>();
+                       args.weights = weights.data();
+                       row_loss_cpu(args);
+                       tape.accumulate(slot, std::move(dz));
+                     });
+}
+
+}  // namespace rubricate
