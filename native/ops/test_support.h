@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "autograd/tape.h"
@@ -14,6 +15,7 @@
 #include "device/cpu/cpu_path.h"
 #include "device/cpu/thread_pool.h"
 #include "doctest/doctest.h"
+#include "ops/rows.h"
 #include "tensor/tensor.h"
 
 namespace rubricate::testing {
@@ -195,6 +197,18 @@ inline Var leaf(Tensor value) {
   slot->shape = value.shape();
   return {std::move(value), std::move(slot)};
 }
+
+// Sequences of given lengths and adapter slots, one after the other.
+struct TestRows {
+  explicit TestRows(const std::vector<std::pair<int32_t, int32_t>>& length_and_slot) {
+    for (const auto& [length, slot] : length_and_slot) {
+      starts.push_back(starts.back() + length);
+      slots.push_back(slot);
+    }
+  }
+  SequenceRows view() const { return {starts.back(), static_cast<int64_t>(slots.size()), starts.data(), slots.data()}; }
+  std::vector<int32_t> starts{0}, slots;
+};
 
 // The code of the rubricate::Error that body() throws, or "" where it throws none.
 template <typename Body>
