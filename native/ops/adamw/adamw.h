@@ -15,18 +15,24 @@
 
 namespace rubricate {
 
+// In double, as torch keeps them: 1 - beta2 of a float would be off by one part in 80,000.
 struct AdamWOptions {
-  float learning_rate = 1e-3f, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, weight_decay = 0.0f;
+  double learning_rate = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0.0;
 };
 
-// step: 1 for the first update. parameters, grad, m, v: fp32, same count.
+// step: 1 for the first update. parameters, grad, m, v: fp32, same shape; grad is left as it is. An element's update
+// depends on that element alone. Errors: ERR_ARGUMENT (step below 1, options out of range), ERR_SHAPE, ERR_DTYPE.
 void adamw_step(const Tensor& parameters, const Tensor& grad, const Tensor& m, const Tensor& v, int64_t step,
                 const AdamWOptions& options, float decay_target, float grad_scale);
 
-// sqrt of the sum of squares over all tensors: double sums per block of 4,096 elements, blocks in order. NaN and
-// infinity come through.
+// sqrt of the sum of squares over all tensors (fp32): double sums per block of 4,096 elements, blocks in order. NaN and
+// infinity come through. Errors: ERR_DTYPE.
 double gradient_norm(const std::vector<Tensor>& grads);
-// min(1, max_norm / (norm + 1e-6)).
+// min(1, max_norm / (norm + 1e-6)); NaN where norm is. Errors: ERR_ARGUMENT where max_norm is not above 0.
 float clip_factor(double norm, double max_norm);
+
+// Rounds an fp32 master to the weight that computes: f32, bf16 or f16, same shape, to nearest even.
+// Errors: ERR_SHAPE, ERR_DTYPE.
+void round_to_weight(const Tensor& master, const Tensor& weight);
 
 }  // namespace rubricate
