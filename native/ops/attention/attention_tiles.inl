@@ -16,18 +16,25 @@ constexpr int tile_vectors() {
 template <int R, int V, bool kTransposed, bool kAdd>
 inline void multiply_tile(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t depth, float* c,
                           int64_t ldc) {
-  F32x16 sum[R][V];
+  F32x16 sum[R][V];  // the pragmas unroll early enough for GCC to keep the sums in registers throughout
+#pragma GCC unroll 6
   for (int i = 0; i < R; ++i)
+#pragma GCC unroll 4
     for (int j = 0; j < V; ++j) sum[i][j] = kAdd ? load(c + i * ldc + 16 * j) : zero();
   for (int64_t k = 0; k < depth; ++k) {
     F32x16 row[V];
+#pragma GCC unroll 4
     for (int j = 0; j < V; ++j) row[j] = load(b + k * ldb + 16 * j);
+#pragma GCC unroll 6
     for (int i = 0; i < R; ++i) {
       const F32x16 x = set1(kTransposed ? a[k * lda + i] : a[i * lda + k]);
+#pragma GCC unroll 4
       for (int j = 0; j < V; ++j) sum[i][j] = fma(x, row[j], sum[i][j]);
     }
   }
+#pragma GCC unroll 6
   for (int i = 0; i < R; ++i)
+#pragma GCC unroll 4
     for (int j = 0; j < V; ++j) store(c + i * ldc + 16 * j, sum[i][j]);
 }
 
