@@ -10,14 +10,15 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Random } from "./random.mjs";
+import { writeSafetensors } from "./safetensors.mjs";
 
 export const config = {
   architectures: ["LlamaForCausalLM"],
   model_type: "llama",
   vocab_size: 2048,
   hidden_size: 192,
-  intermediate_size: 512,
-  num_hidden_layers: 5,
+  intermediate_size: 640,
+  num_hidden_layers: 4,
   num_attention_heads: 6,
   num_key_value_heads: 2,
   head_dim: 32,
@@ -29,7 +30,7 @@ export const config = {
   attention_bias: false,
   mlp_bias: false,
   attention_dropout: 0.0,
-  tie_word_embeddings: true,
+  tie_word_embeddings: false,
   initializer_range: 0.02,
   bos_token_id: 0,
   eos_token_id: 1,
@@ -57,22 +58,8 @@ function tensorsOf(c) {
     add("mlp.down_proj", [hidden, ffn], residual);
   }
   tensors.push({ name: "model.norm.weight", shape: [hidden], deviation: 0 });
+  tensors.push({ name: "lm_head.weight", shape: [c.vocab_size, hidden], deviation });
   return tensors;
-}
-
-/** @returns {Buffer} a safetensors file of fp32 tensors in the order given */
-function safetensors(tensors) {
-  const header = { __metadata__: { format: "pt" } };
-  let offset = 0;
-  for (const { name, shape, values } of tensors) {
-    header[name] = { dtype: "F32", shape, data_offsets: [offset, offset + values.byteLength] };
-    offset += values.byteLength;
-  }
-  const json = Buffer.from(JSON.stringify(header));
-  const padded = Buffer.concat([json, Buffer.alloc((8 - (json.length % 8)) % 8, " ")]);
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(padded.length));
-  return Buffer.concat([length, padded, ...tensors.map(({ values }) => Buffer.from(values.buffer))]);
 }
 
 if (process.argv[1] === import.meta.filename) {
@@ -85,12 +72,12 @@ if (process.argv[1] === import.meta.filename) {
   const tensors = tensorsOf(config).map(({ name, shape, deviation }) => {
     const values = new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(1);
     if (deviation > 0) for (let i = 0; i < values.length; i++) values[i] = deviation * random.normal();
-    return { name, shape, values };
+    return { name, dtype: "F32", shape, bytes: Buffer.from(values.buffer) };
   });
   mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, "model.safetensors"), safetensors(tensors));
+  writeFileSync(join(folder, "model.safetensors"), writeSafetensors(tensors));
   writeFileSync(join(folder, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
   const generation = { bos_token_id: 0, eos_token_id: 1, pad_token_id: 2 };
   writeFileSync(join(folder, "generation_config.json"), `${JSON.stringify(generation, null, 2)}\n`);
-  console.log(`${tensors.reduce((sum, { values }) => sum + values.length, 0)} parameters`);
+  console.log(`${tensors.reduce((sum, { bytes }) => sum + bytes.length / 4, 0)} parameters`);
 }
