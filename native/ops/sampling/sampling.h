@@ -1,5 +1,12 @@
 // Choosing the next token from logits, in transformers' order of processors: repetition penalty, temperature, top-k,
 // top-p, min-p; then one draw by the counter-based generator, so that a seed gives the same text anywhere.
+//
+//   penalty   z < 0 ? z penalty : z / penalty, for every id in `history`, once each
+//   top-k     keeps z >= the k-th largest (so ties with it stay)
+//   top-p     keeps the likeliest tokens until they hold top_p of the probability, the one that crosses it included;
+//             of equal logits the lower id counts as the likelier (transformers leaves that to its sort)
+//   min-p     keeps probability >= min_p times the largest
+//   draw      the least id whose cumulative probability exceeds u, u uniform in [0, 1) from (seed, position)
 #pragma once
 
 #include <cstdint>
@@ -16,9 +23,14 @@ struct SamplingOptions {
   uint64_t seed = 0;
 };
 
-// logits: [vocabulary] fp32. history: prompt and generated ids. position: counter of the draw. Returns the id.
-// Errors: ERR_ARGUMENT for options out of range, ERR_NOT_FINITE when no logit is a number.
+// logits: [vocabulary] fp32; -inf forbids a token. history: prompt and generated ids. position: counter of the draw.
+// Returns the id. Errors: ERR_ARGUMENT for options out of range, or an id of `history` where the penalty acts;
+// ERR_NOT_FINITE where a logit is NaN or +inf, or all are -inf.
 int32_t sample_token(const float* logits, int64_t vocabulary, const SamplingOptions& options,
                      const std::vector<int32_t>& history, uint64_t position);
+
+// The probabilities that sample_token draws from, [vocabulary]; for a temperature of 0 all on one id. Same errors.
+std::vector<double> sampling_distribution(const float* logits, int64_t vocabulary, const SamplingOptions& options,
+                                          const std::vector<int32_t>& history);
 
 }  // namespace rubricate
