@@ -1,6 +1,8 @@
 #include "device/cpu/thread_pool.h"
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <numeric>
 #include <stdexcept>
 #include <thread>
@@ -71,6 +73,30 @@ TEST_CASE("callers from several threads take turns") {
     });
   for (auto& caller : callers) caller.join();
   CHECK(sum.load() == 4 * 200 * 3);
+}
+
+TEST_CASE("a caller waits for about one region of another, however many that one has to run") {
+  const PoolSize size(2);
+  std::atomic<bool> stop{false};
+  std::atomic<int> regions{0};
+  std::thread busy([&] {
+    while (!stop) {
+      ThreadPool::instance().parallel_for(2,
+                                          [](int64_t) { std::this_thread::sleep_for(std::chrono::microseconds(200)); });
+      ++regions;
+    }
+  });
+  std::vector<int> waited;
+  for (int round = 0; round < 41; ++round) {
+    const int before = regions.load();
+    ThreadPool::instance().parallel_for(2, [&](int64_t chunk) {
+      if (chunk == 0) waited.push_back(regions.load() - before);
+    });
+  }
+  stop = true;
+  busy.join();
+  std::nth_element(waited.begin(), waited.begin() + 20, waited.end());
+  CHECK(waited[20] <= 2);  // the median: the system may take the processor away between the count and the call
 }
 
 TEST_CASE("shutdown joins the threads and the next region starts them again") {
