@@ -1,8 +1,10 @@
 #include "device/arena.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <mutex>
 
 #include "base/error.h"
@@ -41,6 +43,9 @@ void* Arena::allocate(int64_t bytes) {
       address = block->second;
       stats_.cached -= size;
       free_.erase(block);
+    } else {
+      const int64_t most = std::max(usual_peak_, std::max(job_peak_, stats_.used + size));
+      give_back_beyond(most + most / 4 - size);
     }
   }
   if (address == nullptr) {
@@ -55,6 +60,7 @@ void* Arena::allocate(int64_t bytes) {
   const std::lock_guard lock(mutex_);
   stats_.used += size;
   if (stats_.used > stats_.peak) stats_.peak = stats_.used;
+  if (stats_.used > job_peak_) job_peak_ = stats_.used;
   process_total.fetch_add(size, std::memory_order_relaxed);
   return address;
 }
@@ -78,6 +84,22 @@ void Arena::trim() noexcept {
   for (const auto& [size, address] : free_) std::free(address);
   free_.clear();
   stats_.cached = 0;
+}
+
+void Arena::give_back_beyond(int64_t total) noexcept {
+  while (!free_.empty() && stats_.used + stats_.cached > total) {
+    const auto largest = std::prev(free_.end());
+    std::free(largest->second);
+    stats_.cached -= largest->first;
+    free_.erase(largest);
+  }
+}
+
+void Arena::end_job() noexcept {
+  const std::lock_guard lock(mutex_);
+  usual_peak_ = std::max(job_peak_, usual_peak_ - usual_peak_ / 8);
+  job_peak_ = stats_.used;
+  give_back_beyond(usual_peak_ + usual_peak_ / 4);
 }
 
 ArenaStats Arena::stats() const {

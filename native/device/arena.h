@@ -1,5 +1,6 @@
 // Memory of one job (or of one JavaScript environment's tensors): blocks that are given back are kept and handed out
-// again, so that a training step allocates nothing after the first of its shape.
+// again, so that a training step allocates nothing after the first of its shape. Blocks of sizes that recur no more are
+// given up: what is handed out and what is kept come to 1.25 times the most that recent jobs used, or less.
 #pragma once
 
 #include <cstdint>
@@ -28,13 +29,19 @@ class Arena {
   void* allocate(int64_t bytes);  // throws ERR_OUT_OF_MEMORY
   void release(void* address, int64_t bytes) noexcept;
   void trim() noexcept;  // gives the cached blocks back to the system
+  // Call at the end of each job. The bound on what is kept follows the job's own peak: up at once, down by an eighth a
+  // job.
+  void end_job() noexcept;
   ArenaStats stats() const;
   // Bytes handed out by all arenas of the process.
   static int64_t process_bytes();
 
  private:
+  void give_back_beyond(int64_t total) noexcept;  // under the mutex: until used + cached <= total, largest first
+
   mutable Mutex mutex_;
-  std::multimap<int64_t, void*> free_;  // by size
+  std::multimap<int64_t, void*> free_;     // by size
+  int64_t job_peak_ = 0, usual_peak_ = 0;  // of the job under way; of recent jobs
   ArenaStats stats_;
 };
 

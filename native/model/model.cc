@@ -28,11 +28,14 @@ const TensorSource& find(const std::map<std::string, TensorSource>& tensors, con
   return source;
 }
 
+int64_t source_bytes(const TensorSource& source) { return element_count(source.shape) * dtype_size(source.dtype); }
+
 }  // namespace
 
-Weight Model::matrix(const std::map<std::string, TensorSource>& tensors, const std::string& name) {
-  const TensorSource& source = find(tensors, name, shapes_.at(name));
+Weight Model::matrix(const Intake& intake, const std::string& name) {
+  const TensorSource& source = find(intake.tensors, name, shapes_.at(name));
   const Shape& shape = source.shape;
+  if (intake.taken) intake.taken(source_bytes(source));
   if (compute_ == DType::bf16 && source.dtype != DType::bf16) {
     Tensor copy = Tensor::empty(arena_, shape, DType::bf16);
     convert(source.data, source.dtype, copy.raw(), DType::bf16, copy.count());
@@ -41,35 +44,38 @@ Weight Model::matrix(const std::map<std::string, TensorSource>& tensors, const s
   return Weight::of(Tensor::borrow(source.owner, const_cast<void*>(source.data), shape, source.dtype));
 }
 
-Var Model::vector(const std::map<std::string, TensorSource>& tensors, const std::string& name) {
+Var Model::vector(const Intake& intake, const std::string& name) {
   const auto shape = shapes_.find(name);
   if (shape == shapes_.end()) return {};  // this architecture has none
-  const TensorSource& source = find(tensors, name, shape->second);
+  const TensorSource& source = find(intake.tensors, name, shape->second);
+  if (intake.taken) intake.taken(source_bytes(source));
   Tensor copy = Tensor::empty(arena_, source.shape, DType::f32);
   convert(source.data, source.dtype, copy.raw(), DType::f32, copy.count());
   return copy;
 }
 
-Model::Model(Architecture architecture, const std::map<std::string, TensorSource>& tensors, DType compute)
+Model::Model(Architecture architecture, const std::map<std::string, TensorSource>& tensors, DType compute,
+             const Taken& taken)
     : architecture_(std::move(architecture)), compute_(compute) {
   require(compute == DType::f32 || compute == DType::bf16, "ERR_ARGUMENT",
           "Expected float32 or bfloat16 for dtype but received ", dtype_name(compute));
+  const Intake intake{tensors, taken};
   const auto& stack = architecture_.stack;
   for (TensorSpec& spec : tensor_specs(architecture_)) shapes_.emplace(std::move(spec.name), std::move(spec.shape));
   rope_ = RopeTable::make(stack.position.inv_freq, stack.position.factor, architecture_.context);
-  embedding_ = matrix(tensors, "embed_tokens.weight");
-  if (!architecture_.tied_embeddings) head_ = matrix(tensors, "lm_head.weight");
-  norm_ = vector(tensors, "norm.weight");
+  embedding_ = matrix(intake, "embed_tokens.weight");
+  if (!architecture_.tied_embeddings) head_ = matrix(intake, "lm_head.weight");
+  norm_ = vector(intake, "norm.weight");
   layers_.resize(static_cast<size_t>(stack.layers));
   for (int64_t l = 0; l < stack.layers; ++l) {
     LayerWeights& layer = layers_[static_cast<size_t>(l)];
     const std::string prefix = "layers." + std::to_string(l) + ".";
-    layer.input_norm = vector(tensors, prefix + "input_layernorm.weight");
-    layer.post_norm = vector(tensors, prefix + "post_attention_layernorm.weight");
+    layer.input_norm = vector(intake, prefix + "input_layernorm.weight");
+    layer.post_norm = vector(intake, prefix + "post_attention_layernorm.weight");
     for (int s = 0; s < kSites; ++s) {
       const std::string name = site_name(l, static_cast<Site>(s));
-      layer.projections[s] = matrix(tensors, name + ".weight");
-      layer.biases[s] = vector(tensors, name + ".bias");
+      layer.projections[s] = matrix(intake, name + ".weight");
+      layer.biases[s] = vector(intake, name + ".bias");
     }
   }
 }

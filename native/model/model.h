@@ -1,6 +1,7 @@
 // A LLaMA-shaped decoder: weights by canonical name, and the one forward for training, prefill and decoding.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -35,8 +36,11 @@ class Model {
  public:
   // compute: dtype of activations, f32 or bf16. Weights stay where they are in their stored dtype wherever the kernels
   // can use that: f32 and f16 (computed in f32), bf16 (either). Weights stored wider than bf16 are copied for bf16.
+  // taken: called after each tensor with its bytes in the checkpoint; what it throws ends the loading.
   // Errors: ERR_TENSOR_MISSING, ERR_SHAPE, ERR_DTYPE, ERR_ARGUMENT.
-  Model(Architecture architecture, const std::map<std::string, TensorSource>& tensors, DType compute);
+  using Taken = std::function<void(int64_t bytes)>;
+  Model(Architecture architecture, const std::map<std::string, TensorSource>& tensors, DType compute,
+        const Taken& taken = {});
   Model(const Model&) = delete;
   Model& operator=(const Model&) = delete;
 
@@ -61,8 +65,12 @@ class Model {
 
  private:
   struct FullParameters;
-  Weight matrix(const std::map<std::string, TensorSource>& tensors, const std::string& name);
-  Var vector(const std::map<std::string, TensorSource>& tensors, const std::string& name);
+  struct Intake {
+    const std::map<std::string, TensorSource>& tensors;
+    const Taken& taken;
+  };
+  Weight matrix(const Intake& intake, const std::string& name);
+  Var vector(const Intake& intake, const std::string& name);
   std::pair<Var, Var> block(Tape& tape, int64_t layer, const Var& residual, const Var& normed, const Batch& batch,
                             const AdapterSet* adapters, KvCache* cache) const;
   Var attend(Tape& tape, int64_t layer, const Var& normed, const Batch& batch, const AdapterSet* adapters,
