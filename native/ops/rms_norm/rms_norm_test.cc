@@ -1,0 +1,141 @@
+#include "ops/rms_norm/rms_norm.h"
+
+#include "ops/elementwise/elementwise.h"
+#include "ops/test_support.h"
+
+using namespace rubricate;
+using namespace rubricate::testing;
+
+namespace {
+
+constexpr float kEps = 1e-5f;
+const std::vector<std::pair<int64_t, int64_t>> kShapes = {{1, 1},  {3, 15},   {5, 16},    {7, 33}, {2, 768},
+                                                          {65, 7}, {130, 40}, {300, 513}, {0, 8}};
+
+// y = x * r * w and, with g, dx and dw, with every intermediate result rounded to Real and x's rows in `dtype`.
+template <typename Real>
+struct Plain {
+  std::vector<Real> y, dx, dw;
+  Plain(const Tensor& x, const Tensor& w, const Tensor& g) {
+    const auto d = x.cols();
+    dw.resize(static_cast<size_t>(d));
+    for (int64_t t = 0; t < x.rows(); ++t) {
+      const auto at = [&](const Tensor& m, int64_t j) { return static_cast<Real>(element(m, t * d + j)); };
+      const auto weight = [&](int64_t j) { return static_cast<Real>(element(w, j)); };
+      Real squares = 0, dot = 0;
+      for (int64_t j = 0; j < d; ++j) squares += at(x, j) * at(x, j);
+      const Real r = Real(1) / std::sqrt(squares / static_cast<Real>(d) + static_cast<Real>(kEps));
+      for (int64_t j = 0; j < d; ++j) dot += at(x, j) * weight(j) * at(g, j);
+      for (int64_t j = 0; j < d; ++j) {
+        y.push_back(at(x, j) * r * weight(j));
+        dx.push_back(r * (weight(j) * at(g, j) - at(x, j) * r * r / static_cast<Real>(d) * dot));
+        dw[static_cast<size_t>(j)] += at(g, j) * at(x, j) * r;
+      }
+    }
+  }
+};
+
+struct Result {
+  Tensor y, dx, dw;
+};
+Result run(const Tensor& x, const Tensor& w, const Tensor& g) {
+  Tape tape(test_arena(), Tape::Mode::training);
+  const Var input = leaf(x), weight = Var::parameter(w);
+  const Var y = rms_norm(tape, input, weight, kEps);
+  tape.backward(y, g);
+  return {y.value(), input.grad(), weight.grad()};
+}
+
+}  // namespace
+
+TEST_CASE("rms_norm: values and gradients against double, within the precision rule") {
+  const auto arena = test_arena();
+  for (const DType dtype : {DType::f32, DType::bf16})
+    for (const auto& [rows, cols] : kShapes) {
+      CAPTURE(rows);
+      CAPTURE(cols);
+      const Tensor x = random_tensor(arena, {rows, cols}, dtype, 1, -3.0, 2.0);
+      const Tensor w = random_tensor(arena, {cols}, DType::f32, 2, 0.5, 1.5);
+      const Tensor g = random_tensor(arena, {rows, cols}, dtype, 3);
+      const Plain<double> exact(x, w, g);
+      const Plain<float> plain(x, w, g);
+      const auto naive = [&](const std::vector<float>& values, DType to) {
+        const Doubles doubles(values.begin(), values.end());
+        return to_doubles(from_doubles(arena, {static_cast<int64_t>(values.size())}, to, doubles));
+      };
+      on_every_path([&] {
+        const PoolSize one(1);
+        const Result result = run(x, w, g);
+        check_precision(result.y, exact.y, naive(plain.y, dtype));
+        check_precision(result.dx, exact.dx, naive(plain.dx, dtype));
+        check_precision(result.dw, exact.dw, naive(plain.dw, DType::f32));
+        for (const int threads : {2, 3}) {
+          const PoolSize size(threads);
+          const Result again = run(x, w, g);
+          CHECK(same_bits(again.y, result.y));
+          CHECK(same_bits(again.dx, result.dx));
+          CHECK(same_bits(again.dw, result.dw));
+        }
+        if (rows == 0) return;
+        const auto row = [&](const Tensor& m) { return copy_rows(arena, m, rows / 2, rows / 2 + 1); };
+        const Result alone = run(row(x), w, row(g));
+        CHECK(same_bits(alone.y, row(result.y)));
+        CHECK(same_bits(alone.dx, row(result.dx)));
+      });
+    }
+}
+
+TEST_CASE("rms_norm: gradients against central differences in double") {
+  const auto arena = test_arena();
+  const Tensor x = random_tensor(arena, {3, 5}, DType::f32, 4), w = random_tensor(arena, {5}, DType::f32, 5);
+  const Tensor g = random_tensor(arena, {3, 5}, DType::f32, 6);
+  const auto loss = [&](const Doubles& x, const Doubles& w) {
+    double total = 0.0;
+    for (size_t t = 0; t < 3; ++t) {
+      double squares = 0.0;
+      for (size_t j = 0; j < 5; ++j) squares += x[t * 5 + j] * x[t * 5 + j];
+      const double r = 1.0 / std::sqrt(squares / 5.0 + static_cast<double>(kEps));
+      for (size_t j = 0; j < 5; ++j) total += element(g, static_cast<int64_t>(t * 5 + j)) * x[t * 5 + j] * r * w[j];
+    }
+    return total;
+  };
+  const Doubles xs = to_doubles(x), ws = to_doubles(w);
+  const Result result = run(x, w, g);
+  check_close(to_doubles(result.dx), numeric_gradient([&](const Doubles& v) { return loss(v, ws); }, xs), 1e-5, 1e-6);
+  check_close(to_doubles(result.dw), numeric_gradient([&](const Doubles& v) { return loss(xs, v); }, ws), 1e-5, 1e-6);
+}
+
+TEST_CASE("rms_norm: a row of zeros stays finite") {
+  const auto arena = test_arena();
+  const Tensor x = Tensor::zeros(arena, {1, 20}, DType::f32), w = random_tensor(arena, {20}, DType::f32, 7);
+  const Result result = run(x, w, w.reshaped({1, 20}));
+  for (int64_t j = 0; j < 20; ++j) {
+    CHECK(element(result.y, j) == 0.0);
+    CHECK(std::isfinite(element(result.dx, j)));
+  }
+}
+
+TEST_CASE("rms_norm: nothing is recorded or kept where nothing needs a gradient") {
+  const auto arena = test_arena();
+  const Tensor x = random_tensor(test_arena(), {8, 16}, DType::f32, 8),
+               w = random_tensor(test_arena(), {16}, DType::f32, 9);
+  Tape tape(arena, Tape::Mode::training);
+  rms_norm(tape, x, w, kEps);
+  CHECK(tape.recorded() == 0);
+  CHECK(arena->stats().used == 0);
+}
+
+TEST_CASE("rms_norm: wrong arguments") {
+  const auto arena = test_arena();
+  Tape tape(arena, Tape::Mode::training), other(arena, Tape::Mode::training);
+  const Tensor x = random_tensor(arena, {2, 8}, DType::f32, 1), w = random_tensor(arena, {8}, DType::f32, 2);
+  const auto code = [&](const Var& x, const Var& w) { return error_code([&] { rms_norm(tape, x, w, kEps); }); };
+  CHECK(code(x, w) == "");
+  CHECK(code(x, random_tensor(arena, {7}, DType::f32, 1)) == "ERR_SHAPE");
+  CHECK(code(x, random_tensor(arena, {8}, DType::bf16, 1)) == "ERR_DTYPE");
+  CHECK(code(random_tensor(arena, {2, 8}, DType::f16, 1), w) == "ERR_DTYPE");
+  CHECK(code(scale_by(other, leaf(x), 2.0f), w) == "ERR_FOREIGN");
+  const std::atomic<bool> cancelled{true};
+  tape.set_cancel_flag(&cancelled);
+  CHECK(code(x, w) == "ERR_ABORTED");
+}
