@@ -1,0 +1,140 @@
+import { RubricateError } from "../errors";
+import type { NativeSite } from "../native";
+
+/** Which vectors a site has: scale and bias, one of the two, or both followed by a layer norm. */
+export type RedVariant = "all" | "scale" | "bias" | "ln";
+/** Whose output is edited: down_proj, o_proj, q_proj, k_proj, v_proj. */
+export type RedSite = "ffn" | "attention" | "q" | "k" | "v";
+
+export const redVariants: readonly RedVariant[] = ["all", "scale", "bias", "ln"];
+
+export const nativeSites: Readonly<Record<RedSite, NativeSite>> = {
+  ffn: "down_proj",
+  attention: "o_proj",
+  q: "q_proj",
+  k: "k_proj",
+  v: "v_proj",
+};
+
+export const redSites = Object.keys(nativeSites) as readonly RedSite[];
+
+/** What an adapter edits. */
+export interface RedAdapterConfig {
+  readonly variant: RedVariant;
+  readonly sites: readonly RedSite[];
+  /** Ascending, from 0. */
+  readonly layers: readonly number[];
+  /** Width of the model's residual stream. */
+  readonly hidden: number;
+}
+
+/** adapter_config.json, version 1 of the format. */
+export interface AdapterFileConfig extends RedAdapterConfig {
+  readonly format: 1;
+  readonly kind: "red";
+  /** What it was trained on: fingerprints, SHA-256 in hexadecimal, and for people the folder's name. */
+  readonly base: { readonly architecture: string; readonly weights: string; readonly name: string };
+  /** null where the base has no tokenizer. */
+  readonly tokenizer: { readonly hash: string } | null;
+  /** Version of the package that wrote it. */
+  readonly rubricate: string;
+}
+
+type Json = Record<string, unknown>;
+
+/** Reads fields strictly: each named, of its type, and no others. */
+class Fields {
+  constructor(
+    private readonly value: Json,
+    private readonly where: string,
+    names: readonly string[],
+  ) {
+    for (const name of Object.keys(value))
+      if (!names.includes(name)) throw malformed(where, `no field other than ${names.join(", ")}`, name);
+    for (const name of names) if (!Object.hasOwn(value, name)) throw malformed(where, `a field "${name}"`, undefined);
+  }
+
+  get<T>(name: string, what: string, holds: (value: unknown) => boolean): T {
+    const value = this.value[name];
+    if (!holds(value)) throw malformed(`${this.where}: ${name}`, what, value);
+    return value as T;
+  }
+
+  text(name: string): string {
+    return this.get(name, "a string", (value) => typeof value === "string");
+  }
+
+  hash(name: string): string {
+    return this.get(
+      name,
+      "64 hexadecimal digits",
+      (value) => typeof value === "string" && /^[0-9a-f]{64}$/.test(value),
+    );
+  }
+}
+
+function malformed(where: string, what: string, received: unknown): RubricateError {
+  const text = received === undefined ? "nothing" : JSON.stringify(received);
+  return new RubricateError(
+    "ERR_ADAPTER_FORMAT",
+    `Expected ${what} in ${where} but received ${text.length > 120 ? `${text.slice(0, 117)}...` : text}`,
+  );
+}
+
+const isObject = (value: unknown): value is Json =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+
+/**
+ * Reads the text of an adapter_config.json. Everything must be as the format says: what this version does not know, it
+ * cannot run.
+ * @param path for messages
+ * @throws RubricateError ERR_ADAPTER_FORMAT naming the field and what came
+ */
+export function parseAdapterConfig(text: string, path: string): AdapterFileConfig {
+  let document: unknown;
+  try {
+    document = JSON.parse(text);
+  } catch (cause) {
+    throw new RubricateError("ERR_ADAPTER_FORMAT", `Expected JSON in ${path}: ${(cause as Error).message}`, { cause });
+  }
+  if (!isObject(document)) throw malformed(path, "an object", document);
+  if (document.format !== 1) throw malformed(`${path}: format`, "1", document.format);
+  if (document.kind !== "red") throw malformed(`${path}: kind`, '"red"', document.kind);
+  const names = ["format", "kind", "variant", "sites", "layers", "hidden", "base", "tokenizer", "rubricate"];
+  const fields = new Fields(document, path, names);
+  const base = new Fields(fields.get<Json>("base", "an object", isObject), `${path}: base`, [
+    "architecture",
+    "weights",
+    "name",
+  ]);
+  const tokenizer = fields.get<Json | null>("tokenizer", "an object or null", (v) => v === null || isObject(v));
+  return {
+    format: 1,
+    kind: "red",
+    variant: fields.get("variant", `one of ${redVariants.join(", ")}`, (v) => redVariants.includes(v as RedVariant)),
+    sites: fields.get("sites", `some of ${redSites.join(", ")}, each once`, (v) => isSiteList(v)),
+    layers: fields.get("layers", "ascending layer numbers", (v) => isLayerList(v)),
+    hidden: fields.get("hidden", "a positive integer", (v) => isCount(v) && v > 0),
+    base: { architecture: base.hash("architecture"), weights: base.hash("weights"), name: base.text("name") },
+    tokenizer: tokenizer && { hash: new Fields(tokenizer, `${path}: tokenizer`, ["hash"]).text("hash") },
+    rubricate: fields.text("rubricate"),
+  };
+}
+
+/** At least one site, each known and there once. */
+export function isSiteList(value: unknown): value is RedSite[] {
+  return (
+    Array.isArray(value) &&
+    value.length > 0 &&
+    value.every((site, at) => redSites.includes(site) && value.indexOf(site) === at)
+  );
+}
+
+function isLayerList(value: unknown): value is number[] {
+  return (
+    Array.isArray(value) &&
+    value.length > 0 &&
+    value.every((layer, at) => isCount(layer) && (at === 0 || layer > value[at - 1]))
+  );
+}

@@ -1,0 +1,84 @@
+/** An adapter's folder: adapter_config.json and adapter_model.safetensors. docs/adapters.md describes both. */
+import { stat } from "node:fs/promises";
+import { resolve } from "node:path";
+import { RubricateError } from "../errors";
+import { type FileContents, readableFile, readText } from "../files/atomic";
+import {
+  float32Tensor,
+  float32Values,
+  type ReadTensor,
+  readSafetensors,
+  safetensorsPieces,
+} from "../files/safetensors";
+import { type AdapterFileConfig, parseAdapterConfig } from "./config";
+
+export const configFile = "adapter_config.json";
+export const tensorFile = "adapter_model.safetensors";
+
+/** The two files of an adapter, to be written together. `vectors`: by name, fp32 [width]. */
+export function adapterFiles(config: AdapterFileConfig, vectors: ReadonlyMap<string, Float32Array>): FileContents[] {
+  const tensors = [...vectors].map(([name, values]) => float32Tensor(name, [values.length], values));
+  return [
+    { name: configFile, data: `${JSON.stringify(config, null, 2)}\n` },
+    { name: tensorFile, data: safetensorsPieces(tensors, { format: "pt" }) },
+  ];
+}
+
+/**
+ * Reads an adapter's configuration alone.
+ * @throws RubricateError ERR_FILE where there is no such folder or it cannot be read, ERR_ADAPTER_FORMAT
+ */
+export async function readAdapterConfig(dir: string): Promise<AdapterFileConfig> {
+  const folder = resolve(dir);
+  const info = await stat(folder).catch((cause: Error) => {
+    throw new RubricateError("ERR_FILE", `Expected an adapter folder at ${folder}: ${cause.message}`, { cause });
+  });
+  if (!info.isDirectory())
+    throw new RubricateError("ERR_FILE", `Expected an adapter folder at ${folder} but it is a file`);
+  const path = await fileOf(folder, configFile);
+  return parseAdapterConfig(await readText(path), path);
+}
+
+/**
+ * Reads the vectors of an adapter's folder, all of which must be there, of the right width, and finite.
+ * @param widths of each vector that is expected, by name
+ * @throws RubricateError ERR_FILE, ERR_ADAPTER_FORMAT naming the tensor
+ */
+export async function readAdapterVectors(
+  dir: string,
+  widths: ReadonlyMap<string, number>,
+): Promise<Map<string, Float32Array>> {
+  const path = await fileOf(resolve(dir), tensorFile);
+  let tensors: Map<string, ReadTensor>;
+  try {
+    tensors = await readSafetensors(path);
+  } catch (cause) {
+    if (!(cause instanceof RubricateError) || cause.code !== "ERR_SAFETENSORS") throw cause;
+    throw new RubricateError("ERR_ADAPTER_FORMAT", cause.message, { cause });
+  }
+  const wrong = (text: string) => new RubricateError("ERR_ADAPTER_FORMAT", `${text} in ${path}`);
+  for (const name of tensors.keys()) if (!widths.has(name)) throw wrong(`Expected no tensor ${JSON.stringify(name)}`);
+  const vectors = new Map<string, Float32Array>();
+  for (const [name, width] of widths) {
+    const tensor = tensors.get(name);
+    if (!tensor) throw wrong(`Expected a tensor ${name} but found none`);
+    if (tensor.dtype !== "F32") throw wrong(`Expected F32 for ${name} but found ${tensor.dtype}`);
+    if (tensor.shape.length !== 1 || tensor.shape[0] !== width)
+      throw wrong(`Expected shape [${width}] for ${name} but found [${tensor.shape.join(", ")}]`);
+    const values = float32Values(tensor, name);
+    const at = values.findIndex((value) => !Number.isFinite(value));
+    if (at >= 0) throw wrong(`Expected finite numbers but found ${values[at]} at ${at} of ${name}`);
+    vectors.set(name, values);
+  }
+  return vectors;
+}
+
+async function fileOf(folder: string, name: string): Promise<string> {
+  const path = await readableFile(folder, name);
+  await stat(path).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code !== "ENOENT")
+      throw new RubricateError("ERR_FILE", `Cannot read ${path}: ${cause.message}`, { cause });
+    throw new RubricateError("ERR_ADAPTER_FORMAT", `Expected ${name} in the adapter folder ${folder} but found none`);
+  });
+  return path;
+}

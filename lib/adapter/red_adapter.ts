@@ -1,0 +1,247 @@
+import { basename } from "node:path";
+import { invalid, RubricateError } from "../errors";
+import { writeInto } from "../files/atomic";
+import type { LlamaModel } from "../model/model";
+import { type NativeAdapter, native } from "../native";
+import {
+  type AdapterFileConfig,
+  isSiteList,
+  nativeSites,
+  type RedAdapterConfig,
+  type RedSite,
+  type RedVariant,
+  redSites,
+  redVariants,
+} from "./config";
+import { adapterFiles, readAdapterConfig, readAdapterVectors } from "./files";
+
+export interface RedAdapterOptions {
+  /** Default: "all", scale and bias. */
+  readonly variant?: RedVariant;
+  /** Default: ["ffn"]. */
+  readonly sites?: readonly RedSite[];
+  /** Layer numbers from 0. Default: "all". */
+  readonly layers?: readonly number[] | "all";
+}
+
+/** How far a vector is from doing nothing. */
+export interface VectorStats {
+  readonly mean: number;
+  readonly max: number;
+}
+
+/** A site's vectors in figures. */
+export interface SiteStats {
+  /** Canonical name, such as "layers.3.mlp.down_proj". */
+  readonly site: string;
+  /** Of |scale - 1|; missing where the variant has no scale. */
+  readonly scale?: VectorStats;
+  /** Of |bias|. */
+  readonly bias?: VectorStats;
+}
+
+/**
+ * A RED adapter (arXiv 2402.15179v3): at each of its sites y = scale * h + bias. The vectors and their gradients are fp32,
+ * whatever the base's dtype. A new adapter changes nothing (with variant "ln" it normalises from the start).
+ */
+export class RedAdapter {
+  private disposed = false;
+
+  private constructor(
+    private readonly model: LlamaModel,
+    readonly config: RedAdapterConfig,
+    private readonly handle: NativeAdapter,
+  ) {}
+
+  /**
+   * A new adapter for a model: scales 1, biases 0.
+   * @throws RubricateError ERR_ARGUMENT, ERR_DISPOSED
+   */
+  static create(model: LlamaModel, options: RedAdapterOptions = {}): RedAdapter {
+    if (typeof model?.architecture !== "object") throw invalid("model", "a LlamaModel", model);
+    if (typeof options !== "object" || options === null) throw invalid("options", "an object", options);
+    const { variant = "all", sites = ["ffn"], layers = "all" } = options;
+    if (!redVariants.includes(variant)) throw invalid("variant", `one of ${redVariants.join(", ")}`, variant);
+    if (!isSiteList(sites)) throw invalid("sites", `some of ${redSites.join(", ")}, each once`, sites);
+    const count = model.architecture.stacks[0].layers;
+    const config = {
+      variant,
+      sites: [...sites],
+      layers: checkedLayers(layers, count),
+      hidden: model.architecture.hidden,
+    };
+    return RedAdapter.build(model, config);
+  }
+
+  private static build(model: LlamaModel, config: RedAdapterConfig): RedAdapter {
+    const handle = new (native().Adapter)(
+      JSON.stringify(model.architecture),
+      config.variant,
+      config.sites.map((site) => nativeSites[site]),
+      Int32Array.from(config.layers),
+    );
+    return new RedAdapter(model, Object.freeze(config), handle);
+  }
+
+  /**
+   * Loads an adapter that `savePretrained` wrote. Strict: every vector must be there, of the right width and finite.
+   * @param options.allowBaseMismatch take it although it was trained on another base, as long as its vectors fit
+   * @throws RubricateError ERR_FILE, ERR_ADAPTER_FORMAT, ERR_BASE_MISMATCH
+   */
+  static async fromPretrained(
+    dir: string,
+    model: LlamaModel,
+    options: { readonly allowBaseMismatch?: boolean } = {},
+  ): Promise<RedAdapter> {
+    if (typeof dir !== "string" || dir === "") throw invalid("dir", "a path", dir);
+    if (typeof model?.architecture !== "object") throw invalid("model", "a LlamaModel", model);
+    const file = await readAdapterConfig(dir);
+    if (options.allowBaseMismatch !== true) await requireBase(dir, file, model);
+    const { hidden, stacks } = model.architecture;
+    if (file.hidden !== hidden || file.layers.at(-1)! >= stacks[0].layers)
+      throw new RubricateError(
+        "ERR_ADAPTER_FORMAT",
+        `Expected an adapter for ${stacks[0].layers} layers of width ${hidden} in ${dir} but its vectors are for layer ` +
+          `${file.layers.at(-1)} of width ${file.hidden}`,
+      );
+    const { variant, sites, layers } = file;
+    const adapter = RedAdapter.build(model, { variant, sites, layers, hidden });
+    try {
+      const { names, widths } = adapter.handle;
+      adapter.setVectors(await readAdapterVectors(dir, new Map(names.map((name, at) => [name, widths[at]!]))));
+    } catch (error) {
+      adapter.dispose();
+      throw error;
+    }
+    return adapter;
+  }
+
+  /**
+   * Writes the adapter into a folder, which is created where needed; other files there stay. All or nothing: a crash or a
+   * full disk leaves the earlier adapter.
+   * @throws RubricateError ERR_FILE, ERR_DISPOSED
+   */
+  async savePretrained(dir: string): Promise<void> {
+    if (typeof dir !== "string" || dir === "") throw invalid("dir", "a path", dir);
+    const vectors = this.vectors();
+    await writeInto(dir, adapterFiles(await this.fileConfig(), vectors));
+  }
+
+  /** What adapter_config.json says. @internal */
+  async fileConfig(): Promise<AdapterFileConfig> {
+    const { variant, sites, layers, hidden } = this.config;
+    const base = { ...(await this.model.fingerprint()), name: basename(this.model.dir) };
+    const tokenizer = this.model.tokenizer ? { hash: this.model.tokenizer.hash } : null;
+    return { format: 1, kind: "red", variant, sites, layers, hidden, base, tokenizer, rubricate: native().version };
+  }
+
+  /** The handle of the native core. @internal */
+  get native(): NativeAdapter {
+    if (this.disposed) throw new RubricateError("ERR_DISPOSED", "Expected an adapter in use but it was disposed of");
+    return this.handle;
+  }
+
+  /** Trainable numbers. */
+  get parameterCount(): number {
+    return this.native.widths.reduce((sum, width) => sum + width, 0);
+  }
+
+  /** Copies of the vectors by canonical name ("layers.0.mlp.down_proj.scale"), fp32 [width]. */
+  vectors(): Map<string, Float32Array> {
+    return this.byName(this.native.values());
+  }
+
+  /** Gradients of the last backward, before clipping, by the vectors' names, fp32 [width]. */
+  gradients(): Map<string, Float32Array> {
+    return this.byName(this.native.gradients());
+  }
+
+  /**
+   * Overwrites vectors by name; those that are not named stay.
+   * @throws RubricateError ERR_ARGUMENT for a name it has not, ERR_SHAPE, ERR_NOT_FINITE, ERR_BUSY while a job uses it
+   */
+  setVectors(vectors: ReadonlyMap<string, Float32Array>): void {
+    const values = this.native.values();
+    const places = this.byName(values, true);
+    for (const [name, given] of vectors) {
+      const place = places.get(name);
+      if (!place) throw invalid("vectors", `names among ${this.native.names[0]}, ...`, name);
+      if (given.length !== place.length) throw invalid(name, `${place.length} numbers`, given, "ERR_SHAPE");
+      const at = given.findIndex((value) => !Number.isFinite(value));
+      if (at >= 0) throw invalid(`${name}[${at}]`, "a finite number", given[at], "ERR_NOT_FINITE");
+      place.set(given);
+    }
+    this.native.setValues(values);
+  }
+
+  /** How far each site is from doing nothing. */
+  stats(): SiteStats[] {
+    const sites = new Map<string, { site: string; scale?: VectorStats; bias?: VectorStats }>();
+    for (const [name, values] of this.vectors()) {
+      const match = /^(.*_proj)\.(scale|bias)$/.exec(name);
+      if (!match) continue;
+      const [, site, part] = match as unknown as [string, string, "scale" | "bias"];
+      if (!sites.has(site)) sites.set(site, { site });
+      sites.get(site)![part] = distance(values, part === "scale" ? 1 : 0);
+    }
+    return [...sites.values()];
+  }
+
+  /** Frees its memory. Further calls throw ERR_DISPOSED. */
+  dispose(): void {
+    if (this.disposed) return;
+    this.disposed = true;
+    this.handle.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  private byName(flat: Float32Array, shared = false): Map<string, Float32Array> {
+    const { names, widths } = this.native;
+    const vectors = new Map<string, Float32Array>();
+    let start = 0;
+    for (const [at, name] of names.entries()) {
+      const end = start + widths[at]!;
+      vectors.set(name, shared ? flat.subarray(start, end) : flat.slice(start, end));
+      start = end;
+    }
+    return vectors;
+  }
+}
+
+function checkedLayers(layers: readonly number[] | "all", count: number): number[] {
+  if (layers === "all") return Array.from({ length: count }, (_, layer) => layer);
+  if (!Array.isArray(layers) || layers.length === 0) throw invalid("layers", '"all" or at least one layer', layers);
+  const sorted = [...layers].sort((a, b) => a - b);
+  for (const [at, layer] of sorted.entries()) {
+    if (!Number.isInteger(layer) || layer < 0 || layer >= count)
+      throw invalid("layers", `layer numbers from 0 to ${count - 1}`, layer);
+    if (at > 0 && layer === sorted[at - 1]) throw invalid("layers", "each layer once", layer);
+  }
+  return sorted;
+}
+
+async function requireBase(dir: string, file: AdapterFileConfig, model: LlamaModel): Promise<void> {
+  const own = await model.fingerprint();
+  for (const part of ["architecture", "weights"] as const) {
+    if (own[part] === file.base[part]) continue;
+    throw new RubricateError(
+      "ERR_BASE_MISMATCH",
+      `Expected an adapter of ${model.dir} (${part} ${own[part]}) but the one in ${dir} was trained on ` +
+        `${JSON.stringify(file.base.name)} (${part} ${file.base[part]}); allowBaseMismatch takes it all the same`,
+    );
+  }
+}
+
+function distance(values: Float32Array, identity: number): VectorStats {
+  let sum = 0;
+  let max = 0;
+  for (const value of values) {
+    const away = Math.abs(value - identity);
+    sum += away;
+    max = Math.max(max, away);
+  }
+  return { mean: sum / values.length, max };
+}

@@ -1,0 +1,73 @@
+import { constants } from "node:fs";
+import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
+
+/** A file being written. */
+export interface WritableFile {
+  /** Writes some or all of `bytes` at the end of the file. @returns how many were written */
+  write(bytes: Uint8Array): Promise<number>;
+  /** Returns when the file's contents are on the disk. */
+  sync(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The operations of the file system that change it: a seam where tests put failures. */
+export interface FileOperations {
+  /** Creates a folder and the folders above it. @returns the first folder created, or undefined where it was there */
+  makeFolder(path: string): Promise<string | undefined>;
+  /** Creates a file that must not be there yet. */
+  create(path: string): Promise<WritableFile>;
+  /** Returns when the folder's entries are on the disk. */
+  syncFolder(path: string): Promise<void>;
+  rename(from: string, to: string): Promise<void>;
+  /** Removes a file, or a folder with all that is in it; what is not there is no error. */
+  remove(path: string): Promise<void>;
+}
+
+const nodeOperations: FileOperations = {
+  makeFolder: (path) => mkdir(path, { recursive: true }),
+  async create(path) {
+    const file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o666);
+    return {
+      write: async (bytes) => (await file.write(bytes)).bytesWritten,
+      sync: () => file.sync(),
+      close: () => file.close(),
+    };
+  },
+  async syncFolder(path) {
+    if (process.platform === "win32") return; // folders cannot be opened there; NTFS journals its entries
+    const folder = await open(path, "r");
+    try {
+      await folder.sync();
+    } finally {
+      await folder.close();
+    }
+  },
+  rename,
+  remove: (path) => rm(path, { recursive: true, force: true }),
+};
+
+let current = nodeOperations;
+
+/** The operations in force. */
+export function fileOperations(): FileOperations {
+  return current;
+}
+
+/**
+ * Puts other operations in force, for tests.
+ * @param wrap makes them from the real ones; undefined puts these back
+ * @internal
+ */
+export function replaceFileOperations(wrap: ((real: FileOperations) => FileOperations) | undefined): void {
+  current = wrap ? wrap(nodeOperations) : nodeOperations;
+}
+
+/** Names in a folder, sorted; none where there is no folder. */
+export async function entriesOf(path: string): Promise<string[]> {
+  try {
+    return (await readdir(path)).sort();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
+  }
+}

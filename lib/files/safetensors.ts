@@ -1,0 +1,93 @@
+/** Writing safetensors files (https://github.com/huggingface/safetensors, "Format"). Reading is the native core's. */
+import { RubricateError } from "../errors";
+import { runJob } from "../job";
+import { native } from "../native";
+
+/** Bytes of an element of the dtypes that are written here, by the format's names. */
+const elementBytes = { F32: 4, F16: 2, BF16: 2 } as const;
+
+export type StoredDtype = keyof typeof elementBytes;
+
+/** A tensor to be written. */
+export interface StoredTensor {
+  readonly name: string;
+  readonly dtype: StoredDtype;
+  readonly shape: readonly number[];
+  /** Its elements, row-major, little-endian; asked for when their turn has come. */
+  readonly data: () => Uint8Array | Promise<Uint8Array>;
+}
+
+/** An fp32 tensor to be written. */
+export function float32Tensor(name: string, shape: readonly number[], values: Float32Array): StoredTensor {
+  return { name, dtype: "F32", shape, data: () => bytesOf(values) };
+}
+
+/** The bytes of an array, shared with it. */
+export function bytesOf(values: Float32Array): Uint8Array {
+  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+}
+
+/**
+ * A safetensors file, piece by piece: the header's length, the header padded with spaces to a multiple of 8 bytes, and the
+ * tensors, those of larger elements first and else by name, as the format's own writer lays them out.
+ * @throws RubricateError ERR_SHAPE where a tensor's data do not fit its shape
+ */
+export async function* safetensorsPieces(
+  tensors: readonly StoredTensor[],
+  metadata: Readonly<Record<string, string>> = {},
+): AsyncGenerator<Uint8Array, void, void> {
+  const ordered = [...tensors].sort(
+    (a, b) => elementBytes[b.dtype] - elementBytes[a.dtype] || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0),
+  );
+  const header: Record<string, unknown> = Object.create(null);
+  if (Object.keys(metadata).length > 0) header.__metadata__ = metadata;
+  let offset = 0;
+  for (const tensor of ordered) {
+    const end = offset + sizeOf(tensor);
+    header[tensor.name] = { dtype: tensor.dtype, shape: tensor.shape, data_offsets: [offset, end] };
+    offset = end;
+  }
+  const json = Buffer.from(JSON.stringify(header), "utf8");
+  const padded = Buffer.alloc(8 + Math.ceil(json.length / 8) * 8, " ");
+  padded.writeBigUInt64LE(BigInt(padded.length - 8), 0);
+  json.copy(padded, 8);
+  yield padded;
+  for (const tensor of ordered) {
+    const data = await tensor.data();
+    if (data.length !== sizeOf(tensor))
+      throw new RubricateError(
+        "ERR_SHAPE",
+        `Expected ${sizeOf(tensor)} bytes for ${tensor.name} but received ${data.length}`,
+      );
+    yield data;
+  }
+}
+
+function sizeOf(tensor: StoredTensor): number {
+  return tensor.shape.reduce((product, size) => product * size, elementBytes[tensor.dtype]);
+}
+
+/** A tensor that was read. */
+export interface ReadTensor {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly data: Uint8Array;
+}
+
+/**
+ * Reads a safetensors file, every header check made.
+ * @throws RubricateError ERR_FILE, ERR_SAFETENSORS
+ */
+export async function readSafetensors(path: string): Promise<Map<string, ReadTensor>> {
+  const { tensors } = await runJob(() => native().readSafetensors(path));
+  return new Map(tensors);
+}
+
+/** The elements of an F32 tensor. @throws RubricateError ERR_DTYPE */
+export function float32Values(tensor: ReadTensor, name: string): Float32Array {
+  if (tensor.dtype !== "F32")
+    throw new RubricateError("ERR_DTYPE", `Expected F32 for ${name} but received ${tensor.dtype}`);
+  const values = new Float32Array(tensor.data.length / 4);
+  bytesOf(values).set(tensor.data);
+  return values;
+}

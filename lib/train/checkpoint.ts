@@ -1,0 +1,228 @@
+/**
+ * Checkpoints: outputDir/checkpoint-N, N being the optimizer steps made. A folder holds trainer_state.json, written last
+ * and with the SHA-256 of every other file; the parameters; and the optimizer's moments. It appears whole or not at all.
+ */
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { RubricateError } from "../errors";
+import { type FileContents, readText, removeFolder, writeFolder } from "../files/atomic";
+import { entriesOf } from "../files/operations";
+import { float32Tensor, float32Values, readSafetensors, safetensorsPieces } from "../files/safetensors";
+import type { RunIdentity } from "./identity";
+import { storedTensors, type Trainee, valuesOf } from "./trainee";
+
+const stateFile = "trainer_state.json";
+export const optimizerFile = "optimizer.safetensors";
+export const bestFile = "best.safetensors";
+
+/** Where a run stands after an optimizer step. */
+export interface TrainerState {
+  /** Optimizer steps made. */
+  readonly step: number;
+  readonly epoch: number;
+  /** Micro-batches of the epoch that are done. */
+  readonly microBatch: number;
+  /** The step that was evaluated last, 0 for none. */
+  readonly evaluatedStep: number;
+  /** Loss of that evaluation. */
+  readonly evalLoss: number | null;
+  readonly best: { readonly step: number; readonly loss: number } | null;
+  /** Evaluations since the last that gained enough. */
+  readonly evaluationsWithoutGain: number;
+  /** Over all steps. */
+  readonly nats: number;
+  readonly supervisedTokens: number;
+  readonly tokens: number;
+}
+
+/** Where every run begins. */
+export function newState(): { -readonly [K in keyof TrainerState]: TrainerState[K] } {
+  return {
+    step: 0,
+    epoch: 0,
+    microBatch: 0,
+    evaluatedStep: 0,
+    evalLoss: null,
+    best: null,
+    evaluationsWithoutGain: 0,
+    nats: 0,
+    supervisedTokens: 0,
+    tokens: 0,
+  };
+}
+
+/** What a checkpoint holds. */
+export interface Checkpoint {
+  readonly path: string;
+  readonly identity: RunIdentity;
+  /** Dispatch path of the kernels: on another one, sums are rounded elsewhere. */
+  readonly cpuPath: string;
+  readonly state: TrainerState;
+  readonly values: Float32Array[];
+  readonly m: Float32Array;
+  readonly v: Float32Array;
+  /** Values at the lowest evaluation loss, where the run keeps them. */
+  readonly best: Float32Array[] | undefined;
+}
+
+export interface CheckpointContents {
+  readonly identity: RunIdentity;
+  readonly cpuPath: string;
+  readonly version: string;
+  readonly state: TrainerState;
+  readonly trainee: Trainee;
+  /** The parameters' files, and which of them holds the tensors. */
+  readonly parameterFiles: readonly FileContents[];
+  readonly moments: { readonly m: Float32Array; readonly v: Float32Array };
+  readonly best: readonly Float32Array[] | undefined;
+}
+
+export function checkpointPath(outputDir: string, step: number): string {
+  return join(outputDir, `checkpoint-${step}`);
+}
+
+/** Steps of the checkpoints in a folder, newest first. */
+export async function checkpointSteps(outputDir: string): Promise<number[]> {
+  const found: number[] = [];
+  for (const name of await entriesOf(outputDir)) {
+    const match = /^checkpoint-(0|[1-9]\d{0,14})$/.exec(name);
+    if (match) found.push(Number(match[1]));
+  }
+  return found.sort((a, b) => b - a);
+}
+
+/**
+ * Writes a checkpoint, all of it or nothing.
+ * @returns its path
+ * @throws RubricateError ERR_FILE
+ */
+export async function writeCheckpoint(outputDir: string, contents: CheckpointContents): Promise<string> {
+  const path = checkpointPath(outputDir, contents.state.step);
+  const { m, v } = contents.moments;
+  const digests: Record<string, { bytes: number; sha256: string }> = {};
+  const files = [
+    ...contents.parameterFiles,
+    {
+      name: optimizerFile,
+      data: safetensorsPieces([float32Tensor("m", [m.length], m), float32Tensor("v", [v.length], v)]),
+    },
+  ];
+  if (contents.best)
+    files.push({ name: bestFile, data: safetensorsPieces(storedTensors(contents.trainee, contents.best)) });
+  const digested = files.map(({ name, data }) => ({ name, data: withDigest(name, data, digests) }));
+  await writeFolder(path, [...digested, { name: stateFile, data: stateText(contents, digests) }]);
+  return path;
+}
+
+/** The state's text, made once the other files are written. */
+async function* stateText(contents: CheckpointContents, files: object): AsyncGenerator<Uint8Array, void, void> {
+  const { version: rubricate, cpuPath, identity, state } = contents;
+  yield Buffer.from(`${JSON.stringify({ format: 1, rubricate, cpuPath, identity, state, files }, null, 2)}\n`);
+}
+
+async function* withDigest(
+  name: string,
+  data: FileContents["data"],
+  digests: Record<string, { bytes: number; sha256: string }>,
+): AsyncGenerator<Uint8Array, void, void> {
+  const hash = createHash("sha256");
+  const sliceBytes = 1 << 18; // hashing runs on this thread: small portions
+  let bytes = 0;
+  for await (const piece of typeof data === "string" || ArrayBuffer.isView(data) ? [Buffer.from(data)] : data)
+    for (let at = 0; at < piece.length; at += sliceBytes) {
+      const slice = piece.subarray(at, at + sliceBytes);
+      hash.update(slice);
+      bytes += slice.length;
+      yield slice;
+    }
+  digests[name] = { bytes, sha256: hash.digest("hex") };
+}
+
+interface StateDocument {
+  readonly format: 1;
+  readonly cpuPath: string;
+  readonly identity: RunIdentity;
+  readonly state: TrainerState;
+  readonly files: Readonly<Record<string, { bytes: number; sha256: string }>>;
+}
+
+/**
+ * Reads a checkpoint, every file compared with its digest.
+ * @param parameterFile which of its files holds the trainee's tensors
+ * @throws RubricateError ERR_CHECKPOINT with what is damaged or missing
+ */
+export async function readCheckpoint(path: string, trainee: Trainee, parameterFile: string): Promise<Checkpoint> {
+  try {
+    const { identity, cpuPath, state, files } = await readState(path);
+    for (const [name, expected] of Object.entries(files)) await requireDigest(join(path, name), expected);
+    const tensorsOf = (name: string) => {
+      if (!Object.hasOwn(files, name)) throw damaged(path, `it has no ${name}`);
+      return readSafetensors(join(path, name));
+    };
+    const values = valuesOf(trainee, await tensorsOf(parameterFile), join(path, parameterFile));
+    const optimizer = await tensorsOf(optimizerFile);
+    const [m, v] = ["m", "v"].map((name) => {
+      const tensor = optimizer.get(name);
+      const moments = tensor && float32Values(tensor, name);
+      if (moments?.length !== trainee.count) throw damaged(path, `${optimizerFile} has no ${name} of ${trainee.count}`);
+      return moments;
+    }) as [Float32Array, Float32Array];
+    const best = Object.hasOwn(files, bestFile)
+      ? valuesOf(trainee, await tensorsOf(bestFile), join(path, bestFile))
+      : undefined;
+    return { path, identity, cpuPath, state, values, m, v, best };
+  } catch (cause) {
+    if (cause instanceof RubricateError && cause.code === "ERR_CHECKPOINT") throw cause;
+    throw damaged(path, (cause as Error).message, cause);
+  }
+}
+
+/**
+ * What a checkpoint belongs to, before its parameters are read.
+ * @throws RubricateError ERR_CHECKPOINT
+ */
+export async function readState(path: string): Promise<StateDocument> {
+  let document: StateDocument;
+  try {
+    document = JSON.parse(await readText(join(path, stateFile))) as StateDocument;
+  } catch (cause) {
+    throw damaged(path, `${stateFile} cannot be read: ${(cause as Error).message}`, cause);
+  }
+  if (document?.format !== 1) throw damaged(path, `${stateFile} is of format ${document?.format}, not 1`);
+  const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
+  const { identity, state, files } = document;
+  if (!isObject(identity) || !isObject(state) || !isObject(files) || !isState(state))
+    throw damaged(path, `${stateFile} lacks a part`);
+  if (Object.keys(files).some((name) => !/^[\w.-]+$/.test(name) || name.startsWith(".")))
+    throw damaged(path, `${stateFile} names a file outside its folder`);
+  return document;
+}
+
+function isState(state: TrainerState): boolean {
+  const counts = [state.step, state.epoch, state.microBatch, state.evaluatedStep, state.evaluationsWithoutGain];
+  return (
+    counts.every((count) => Number.isSafeInteger(count) && count >= 0) &&
+    [state.nats, state.supervisedTokens, state.tokens].every(Number.isFinite) &&
+    (state.best === null || (Number.isSafeInteger(state.best?.step) && Number.isFinite(state.best?.loss)))
+  );
+}
+
+async function requireDigest(path: string, expected: { bytes: number; sha256: string }): Promise<void> {
+  const { size } = await stat(path);
+  if (size !== expected?.bytes) throw new Error(`${path} has ${size} bytes, not ${expected?.bytes}`);
+  const hash = createHash("sha256");
+  for await (const piece of createReadStream(path)) hash.update(piece as Buffer);
+  if (hash.digest("hex") !== expected.sha256) throw new Error(`the contents of ${path} are not what was written`);
+}
+
+function damaged(path: string, reason: string, cause?: unknown): RubricateError {
+  return new RubricateError("ERR_CHECKPOINT", `The checkpoint ${path} cannot be used: ${reason}`, { cause });
+}
+
+/** Removes all but the newest checkpoints. @throws RubricateError ERR_FILE */
+export async function removeOldCheckpoints(outputDir: string, keep: number): Promise<void> {
+  for (const step of (await checkpointSteps(outputDir)).slice(keep))
+    await removeFolder(checkpointPath(outputDir, step));
+}

@@ -1,0 +1,92 @@
+import type { RedAdapter } from "../adapter/red_adapter";
+import { collate, planEpoch } from "../data/batches";
+import type { Dataset } from "../data/dataset";
+import type { Example } from "../data/types";
+import { invalid, RubricateError } from "../errors";
+import { runJob, throwIfAborted } from "../job";
+import type { LlamaModel } from "../model/model";
+import type { NativeAdapter, NativeMicroBatch, NativeSums } from "../native";
+import { type ExampleSource, exampleSource, requireFit } from "./examples";
+
+export interface EvaluateOptions {
+  /** Default: the model alone. */
+  readonly adapter?: RedAdapter | null;
+  /** Sequences that go through the model at once; of no account for the result. Default: 8. */
+  readonly batchSize?: number;
+  readonly signal?: AbortSignal;
+  /** Examples done so far, and in all. */
+  readonly onProgress?: (progress: { done: number; total: number }) => void;
+}
+
+export interface Evaluation {
+  /** Mean nats per supervised token. */
+  readonly loss: number;
+  /** exp(loss) */
+  readonly perplexity: number;
+  /** Share of the supervised tokens that had the largest logit. */
+  readonly accuracy: number;
+  /** Supervised ones. */
+  readonly tokens: number;
+}
+
+/** Micro-batches of a native call: few, so that others of the same model need not wait for long. */
+const microBatchesOfACall = 4;
+
+/** Examples laid end to end in one micro-batch, all with the same slot. */
+export function microBatchOf(examples: readonly Example[], slot: 0 | 1): NativeMicroBatch {
+  const { tokenIds, sequenceStarts, targets } = collate(examples);
+  return { tokenIds, sequenceStarts, targets, slots: new Int32Array(examples.length).fill(slot) };
+}
+
+/**
+ * The loss of a model, with an adapter or without, on data.
+ * @throws RubricateError ERR_ARGUMENT, ERR_DATA, ERR_CONTEXT_LENGTH, ERR_NOT_FINITE, ERR_ABORTED, ERR_DISPOSED
+ */
+export async function evaluate(
+  model: LlamaModel,
+  data: Dataset | readonly Example[],
+  options: EvaluateOptions = {},
+): Promise<Evaluation> {
+  if (typeof model?.contextLength !== "number") throw invalid("model", "a LlamaModel", model);
+  const { adapter, batchSize = 8, signal, onProgress } = options;
+  const source = exampleSource(data, "data");
+  requireFit(source, model.contextLength, "data");
+  return evaluateSource(model, source, adapter?.native ?? null, { batchSize, signal, onProgress });
+}
+
+/** As `evaluate`, with examples that were checked. */
+export async function evaluateSource(
+  model: LlamaModel,
+  source: ExampleSource,
+  adapter: NativeAdapter | null,
+  options: Pick<EvaluateOptions, "signal" | "onProgress"> & { batchSize: number },
+): Promise<Evaluation> {
+  const { batchSize, signal, onProgress } = options;
+  const { lengths, supervisedCounts } = source;
+  const plan = planEpoch({ lengths, supervisedCounts, batchSize, shuffle: false, seed: 0, epoch: 0 });
+  const slot = adapter ? 1 : 0;
+  const load = (from: number) =>
+    Promise.all(
+      plan
+        .slice(from, from + microBatchesOfACall)
+        .map(async (indices) => microBatchOf(await source.examples(indices), slot)),
+    );
+  const rows = plan.reduce((sum, indices) => sum + indices.length, 0);
+  const total = { nats: 0, supervised: 0, correct: 0, done: 0 };
+  let loading = load(0);
+  for (let at = 0; at < plan.length; at += microBatchesOfACall) {
+    throwIfAborted(signal);
+    const microBatches = await loading;
+    loading = load(at + microBatchesOfACall);
+    loading.catch(() => {}); // told when its turn comes
+    const sums: NativeSums = await runJob(() => model.native.evaluate(microBatches, adapter ? [adapter] : []), signal);
+    total.nats += sums.nats[slot]!;
+    total.supervised += sums.supervisedTokens[slot]!;
+    total.correct += sums.correctTokens[slot]!;
+    for (const { sequenceStarts } of microBatches) total.done += sequenceStarts.length - 1;
+    onProgress?.({ done: total.done, total: rows });
+  }
+  const loss = total.nats / total.supervised;
+  if (!Number.isFinite(loss)) throw new RubricateError("ERR_NOT_FINITE", `The evaluation loss is ${loss}`);
+  return { loss, perplexity: Math.exp(loss), accuracy: total.correct / total.supervised, tokens: total.supervised };
+}

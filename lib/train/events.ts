@@ -1,0 +1,80 @@
+/** What a run tells while it goes on. Losses are mean nats per supervised token. */
+export type TrainEvent = StartEvent | StepEvent | EvalEvent | CheckpointEvent | NoticeEvent | EndEvent;
+
+export interface StartEvent {
+  readonly type: "start";
+  readonly totalSteps: number;
+  /** Usable rows. */
+  readonly trainRows: number;
+  readonly evalRows: number;
+  /** Rows that cannot be used. */
+  readonly skippedRows: number;
+  readonly trainableParameters: number;
+  /** Steps made before, by the run that this one goes on with. */
+  readonly resumedStep: number;
+}
+
+export interface StepEvent {
+  readonly type: "step";
+  /** From 1. */
+  readonly step: number;
+  readonly totalSteps: number;
+  /** Passes over the data, with the part of the present one. */
+  readonly epoch: number;
+  readonly loss: number;
+  readonly learningRate: number;
+  /** Before clipping. */
+  readonly gradNorm: number;
+  /** All tokens, supervised or not, smoothed over the last steps. */
+  readonly tokensPerSecond: number;
+  readonly tokens: number;
+  readonly supervisedTokens: number;
+  /** Share of the supervised tokens that had the largest logit. */
+  readonly accuracy: number;
+  /** Of the process, so far. */
+  readonly peakMemoryMib: number;
+  readonly secondsLeft: number;
+}
+
+export interface EvalEvent {
+  readonly type: "eval";
+  readonly step: number;
+  readonly loss: number;
+  /** exp(loss) */
+  readonly perplexity: number;
+  readonly accuracy: number;
+  /** Supervised ones. */
+  readonly tokens: number;
+  /** Whether it is the lowest loss so far. */
+  readonly best: boolean;
+}
+
+export interface CheckpointEvent {
+  readonly type: "checkpoint";
+  readonly step: number;
+  readonly path: string;
+}
+
+/** Something that people should know, and that does not stop the run. */
+export interface NoticeEvent {
+  readonly type: "notice";
+  readonly message: string;
+}
+
+export interface TrainSummary {
+  /** Optimizer steps made, those before a resumption included. */
+  readonly steps: number;
+  /** Over all supervised tokens of all steps, each with the parameters of its time; null where no step was made. */
+  readonly trainLoss: number | null;
+  /** With the parameters that the run leaves; null without evaluation. */
+  readonly evalLoss: number | null;
+  /** Of this call of `run`. */
+  readonly seconds: number;
+  readonly tokensPerSecond: number;
+  readonly peakMemoryMib: number;
+  readonly reason: "done" | "max-steps" | "early-stopping";
+}
+
+export interface EndEvent extends TrainSummary {
+  readonly type: "end";
+}

@@ -1,0 +1,111 @@
+import { createHash } from "node:crypto";
+import { Random } from "../data/random";
+import type { Example } from "../data/types";
+import { invalid, RubricateError } from "../errors";
+
+/** Where examples come from: a Dataset, or an array. */
+export interface ExampleSource {
+  readonly length: number;
+  /** Tokens of each example, [examples]. */
+  readonly lengths: ArrayLike<number>;
+  /** Supervised tokens of each example, [examples]. */
+  readonly supervisedCounts: ArrayLike<number>;
+  /** The same fingerprint means the same examples in the same order. */
+  readonly fingerprint: string;
+  readonly reportCounts: { readonly skipped: number; readonly truncated: number };
+  examples(indices: ArrayLike<number>): Promise<Example[]>;
+  split(fraction: number, seed: number): { train: ExampleSource; eval: ExampleSource };
+}
+
+const splitStream = 2;
+
+/** Examples that are at hand. Those without supervised tokens are counted as skipped. */
+export class ExampleArray implements ExampleSource {
+  readonly length: number;
+  readonly lengths: Int32Array;
+  readonly supervisedCounts: Int32Array;
+  readonly fingerprint: string;
+  readonly reportCounts: { readonly skipped: number; readonly truncated: number };
+
+  /**
+   * @param name for messages
+   * @throws RubricateError ERR_ARGUMENT, ERR_DATA
+   */
+  constructor(
+    private readonly all: readonly Example[],
+    private readonly name: string,
+  ) {
+    if (!Array.isArray(all)) throw invalid(name, "a Dataset or an array of examples", all);
+    for (const [at, example] of all.entries()) requireExample(example, `${name}[${at}]`);
+    this.length = all.length;
+    this.lengths = Int32Array.from(all, ({ tokenIds }) => tokenIds.length);
+    this.supervisedCounts = Int32Array.from(all, ({ supervised }) => countSupervised(supervised));
+    this.reportCounts = { skipped: this.supervisedCounts.filter((count) => count === 0).length, truncated: 0 };
+    const hash = createHash("sha256");
+    for (const { tokenIds, supervised } of all) {
+      hash.update(Int32Array.of(tokenIds.length));
+      hash.update(tokenIds).update(supervised);
+    }
+    this.fingerprint = hash.digest("hex");
+  }
+
+  async examples(indices: ArrayLike<number>): Promise<Example[]> {
+    return Array.from(indices, (index) => this.all[index]!);
+  }
+
+  /** Parts the examples at random, as Dataset.split does. */
+  split(fraction: number, seed: number): { train: ExampleSource; eval: ExampleSource } {
+    if (this.length < 2)
+      throw new RubricateError("ERR_DATA", "One example cannot be parted into training and evaluation");
+    const order = new Random(seed, [splitStream, 0]).shuffle(Int32Array.from({ length: this.length }, (_, at) => at));
+    const count = Math.min(this.length - 1, Math.max(1, Math.round(this.length * fraction)));
+    const part = (indices: Int32Array, name: string) =>
+      new ExampleArray(
+        Array.from(indices.sort(), (index) => this.all[index]!),
+        name,
+      );
+    return { train: part(order.slice(count), this.name), eval: part(order.slice(0, count), "eval") };
+  }
+}
+
+/** The examples of a Dataset, or of an array. */
+export function exampleSource(data: ExampleSource | readonly Example[], name: string): ExampleSource {
+  const known = data as Partial<ExampleSource> | null | undefined;
+  if (known && typeof known.examples === "function" && ArrayBuffer.isView(known.lengths)) return known as ExampleSource;
+  return new ExampleArray(data as readonly Example[], name);
+}
+
+/**
+ * Checks that a model can take the examples.
+ * @throws RubricateError ERR_DATA where nothing is supervised, ERR_CONTEXT_LENGTH where an example is too long
+ */
+export function requireFit(source: ExampleSource, contextLength: number, name: string): void {
+  let supervised = 0;
+  for (let at = 0; at < source.length; at++) {
+    supervised += source.supervisedCounts[at]!;
+    if (source.lengths[at]! > contextLength)
+      throw new RubricateError(
+        "ERR_CONTEXT_LENGTH",
+        `Expected examples of at most ${contextLength} tokens, the model's context, but example ${at} of ${name} has ` +
+          `${source.lengths[at]}; set maxLength where the data are read`,
+      );
+  }
+  if (supervised === 0)
+    throw new RubricateError("ERR_DATA", `Expected at least one supervised token in ${name} but there is none`);
+}
+
+const tagOf = (value: unknown) => Object.prototype.toString.call(value).slice(8, -1);
+
+function requireExample(example: Example, name: string): void {
+  if (tagOf(example?.tokenIds) !== "Int32Array" || example.tokenIds.length < 2)
+    throw invalid(`${name}.tokenIds`, "an Int32Array of at least 2 ids", example?.tokenIds);
+  if (tagOf(example.supervised) !== "Uint8Array" || example.supervised.length !== example.tokenIds.length)
+    throw invalid(`${name}.supervised`, `a Uint8Array of length ${example.tokenIds.length}`, example.supervised);
+}
+
+/** The first token is nobody's target. */
+function countSupervised(supervised: Uint8Array): number {
+  let count = 0;
+  for (let at = 1; at < supervised.length; at++) count += supervised[at] ? 1 : 0;
+  return count;
+}

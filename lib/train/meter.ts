@@ -1,0 +1,38 @@
+/** Speed of a run, smoothed: recent steps count more. */
+export class Meter {
+  private readonly memory = 0.9;
+  private weight = 0;
+  private tokens = 0;
+  private seconds = 0;
+  private totalTokens = 0;
+  private totalSeconds = 0;
+
+  /** Takes a step into account. */
+  add(tokens: number, seconds: number): void {
+    this.weight = this.weight * this.memory + 1;
+    this.tokens = this.tokens * this.memory + tokens;
+    this.seconds = this.seconds * this.memory + seconds;
+    this.totalTokens += tokens;
+    this.totalSeconds += seconds;
+  }
+
+  /** Of the last steps. */
+  get tokensPerSecond(): number {
+    return this.seconds > 0 ? this.tokens / this.seconds : 0;
+  }
+
+  /** Of all steps. */
+  get overallTokensPerSecond(): number {
+    return this.totalSeconds > 0 ? this.totalTokens / this.totalSeconds : 0;
+  }
+
+  /** Time that so many more steps will take. */
+  secondsFor(steps: number): number {
+    return this.weight > 0 ? (this.seconds / this.weight) * steps : 0;
+  }
+}
+
+/** The process's largest resident memory so far, in MiB. */
+export function peakMemoryMib(): number {
+  return process.resourceUsage().maxRSS / 1024;
+}

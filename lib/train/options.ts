@@ -1,0 +1,267 @@
+import type { RedAdapter } from "../adapter/red_adapter";
+import type { Dataset } from "../data/dataset";
+import type { Example } from "../data/types";
+import { invalid } from "../errors";
+import type { LlamaModel } from "../model/model";
+import { type Schedule, schedules, warmupStepsOf } from "./schedule";
+
+export type LoggerName = "jsonl" | "tensorboard";
+
+/** What a run is made of. */
+export interface TrainerOptions {
+  readonly model: LlamaModel;
+  /** What is trained with method "red". */
+  readonly adapter?: RedAdapter;
+  /** "red" trains the adapter, "full" all weights of the model. Default: "red" where an adapter is given. */
+  readonly method?: "red" | "full";
+  readonly train: Dataset | readonly Example[];
+  /** Examples to evaluate with, or the share of `train` to set aside for it, in (0, 1), parted by the seed. */
+  readonly eval?: Dataset | readonly Example[] | number;
+  /** Folder for checkpoints, logs and the best adapter. */
+  readonly outputDir?: string;
+  /** The highest of the schedule. Default: 1e-3. */
+  readonly learningRate?: number;
+  /** As in transformers. Default: "linear". */
+  readonly schedule?: Schedule;
+  /** Optimizer steps over which the learning rate rises from 0. */
+  readonly warmupSteps?: number;
+  /** The same as a share of all steps, rounded up. Default: 0. */
+  readonly warmupRatio?: number;
+  /** Passes over the data. Default: 3. */
+  readonly epochs?: number;
+  /** Optimizer steps; takes the place of `epochs`, as in transformers. */
+  readonly maxSteps?: number;
+  /** Sequences of a micro-batch; of no account with packing. Default: 8. */
+  readonly batchSize?: number;
+  /** Micro-batches of an optimizer step. The last step of an epoch takes what is left. Default: 1. */
+  readonly gradientAccumulationSteps?: number;
+  /** Micro-batches of as many whole sequences as have `maxTokens` (true: the model's context) tokens together. */
+  readonly packing?: boolean | { readonly maxTokens: number };
+  /** Micro-batches of sequences of about the same length. Default: false. */
+  readonly groupByLength?: boolean;
+  /** A new order each epoch. Default: true. */
+  readonly shuffle?: boolean;
+  /** Decoupled, as AdamW's. Default: 0. */
+  readonly weightDecay?: number;
+  /** What decay pulls scales to: "identity" to 1 (default), "zero" to 0, as the reference implementation does. */
+  readonly weightDecayTarget?: "identity" | "zero";
+  readonly beta1?: number;
+  readonly beta2?: number;
+  readonly epsilon?: number;
+  /** The gradient is scaled down to this norm; 0: never. Default: 1. */
+  readonly maxGradNorm?: number;
+  /** Of orders and splits, integer in [0, 2^53). Default: 42. */
+  readonly seed?: number;
+  /** Examples with more tokens are refused with ERR_CONTEXT_LENGTH. Default: the model's context. */
+  readonly maxLength?: number;
+  readonly evalEverySteps?: number;
+  /** Default: true where `eval` is given. */
+  readonly evalEveryEpoch?: boolean;
+  /** Stops after `patience` evaluations in a row of which none was lower by more than `minDelta` (default 0). */
+  readonly earlyStopping?: { readonly patience: number; readonly minDelta?: number };
+  /** The run leaves the parameters of the lowest evaluation loss. Default: true where `eval` is given. */
+  readonly keepBest?: boolean;
+  readonly checkpointEverySteps?: number;
+  /** Checkpoints that stay; older ones go. Default: 2. */
+  readonly keepCheckpoints?: number;
+  /** Blocks keep their input alone and run again in the backward: less memory, more time. Default: false. */
+  readonly recompute?: boolean | "auto";
+  /** Default: ["jsonl"] where `outputDir` is given. */
+  readonly loggers?: readonly LoggerName[];
+  /** See `Trainer.run`. */
+  readonly resume?: boolean | "auto" | string;
+}
+
+type Defaulted =
+  | "learningRate"
+  | "schedule"
+  | "epochs"
+  | "batchSize"
+  | "gradientAccumulationSteps"
+  | "groupByLength"
+  | "shuffle"
+  | "weightDecay"
+  | "weightDecayTarget"
+  | "beta1"
+  | "beta2"
+  | "epsilon"
+  | "maxGradNorm"
+  | "seed"
+  | "evalEveryEpoch"
+  | "keepBest"
+  | "keepCheckpoints"
+  | "loggers"
+  | "maxLength"
+  | "method";
+
+/** Options with their defaults, checked. */
+export type Settings = Omit<TrainerOptions, Defaulted | "packing" | "recompute" | "resume"> &
+  Required<Pick<TrainerOptions, Defaulted>> & {
+    readonly packing: { readonly maxTokens: number } | undefined;
+    readonly recompute: boolean;
+    readonly resume: boolean | string;
+  };
+
+const names: readonly (keyof TrainerOptions)[] = [
+  "model",
+  "adapter",
+  "method",
+  "train",
+  "eval",
+  "outputDir",
+  "learningRate",
+  "schedule",
+  "warmupSteps",
+  "warmupRatio",
+  "epochs",
+  "maxSteps",
+  "batchSize",
+  "gradientAccumulationSteps",
+  "packing",
+  "groupByLength",
+  "shuffle",
+  "weightDecay",
+  "weightDecayTarget",
+  "beta1",
+  "beta2",
+  "epsilon",
+  "maxGradNorm",
+  "seed",
+  "maxLength",
+  "evalEverySteps",
+  "evalEveryEpoch",
+  "earlyStopping",
+  "keepBest",
+  "checkpointEverySteps",
+  "keepCheckpoints",
+  "recompute",
+  "loggers",
+  "resume",
+];
+
+const isNumber = (value: unknown): value is number => typeof value === "number" && Number.isFinite(value);
+
+function demand(holds: boolean, name: string, what: string, value: unknown): void {
+  if (!holds) throw invalid(name, what, value);
+}
+
+/** @throws RubricateError ERR_ARGUMENT naming the option */
+export function checkedSettings(options: TrainerOptions): Settings {
+  demand(typeof options === "object" && options !== null, "options", "an object", options);
+  for (const name of Object.keys(options))
+    demand(names.includes(name as keyof TrainerOptions), "options", "no option of another name", name);
+  const { model, adapter } = options;
+  demand(typeof model?.contextLength === "number", "model", "a LlamaModel", model);
+  const method = options.method ?? "red";
+  demand(method === "red" || method === "full", "method", '"red" or "full"', method);
+  if (method === "red") demand(typeof adapter?.vectors === "function", "adapter", "a RedAdapter", adapter);
+  else demand(adapter === undefined, "adapter", 'none with method "full"', adapter);
+  const evaluates = options.eval !== undefined;
+  const settings: Settings = {
+    ...options,
+    method,
+    learningRate: options.learningRate ?? 1e-3,
+    schedule: options.schedule ?? "linear",
+    epochs: options.epochs ?? 3,
+    batchSize: options.batchSize ?? 8,
+    gradientAccumulationSteps: options.gradientAccumulationSteps ?? 1,
+    packing: packingOf(options.packing, model.contextLength),
+    groupByLength: options.groupByLength ?? false,
+    shuffle: options.shuffle ?? true,
+    weightDecay: options.weightDecay ?? 0,
+    weightDecayTarget: options.weightDecayTarget ?? "identity",
+    beta1: options.beta1 ?? 0.9,
+    beta2: options.beta2 ?? 0.999,
+    epsilon: options.epsilon ?? 1e-8,
+    maxGradNorm: options.maxGradNorm ?? 1,
+    seed: options.seed ?? 42,
+    maxLength: Math.min(options.maxLength ?? model.contextLength, model.contextLength),
+    evalEveryEpoch: options.evalEveryEpoch ?? evaluates,
+    keepBest: options.keepBest ?? evaluates,
+    keepCheckpoints: options.keepCheckpoints ?? 2,
+    recompute: options.recompute === true,
+    loggers: options.loggers ?? (options.outputDir === undefined ? [] : ["jsonl"]),
+    resume: options.resume ?? false,
+  };
+  checkNumbers(settings);
+  checkChoices(settings, options);
+  return settings;
+}
+
+function packingOf(packing: TrainerOptions["packing"], contextLength: number): { maxTokens: number } | undefined {
+  if (packing === undefined || packing === false) return undefined;
+  if (packing === true) return { maxTokens: contextLength };
+  const maxTokens = packing?.maxTokens;
+  demand(Number.isSafeInteger(maxTokens) && maxTokens > 0, "packing.maxTokens", "a positive integer", maxTokens);
+  return { maxTokens };
+}
+
+function checkNumbers(settings: Settings): void {
+  const counts = ["epochs", "maxSteps", "batchSize", "gradientAccumulationSteps", "evalEverySteps"] as const;
+  for (const name of [...counts, "checkpointEverySteps", "keepCheckpoints", "maxLength"] as const) {
+    const value = settings[name];
+    if (value !== undefined) demand(Number.isSafeInteger(value) && value > 0, name, "a positive integer", value);
+  }
+  for (const name of ["learningRate", "weightDecay", "maxGradNorm"] as const)
+    demand(isNumber(settings[name]) && settings[name] >= 0, name, "a number of at least 0", settings[name]);
+  for (const name of ["beta1", "beta2"] as const)
+    demand(
+      isNumber(settings[name]) && settings[name] >= 0 && settings[name] < 1,
+      name,
+      "a number in [0, 1)",
+      settings[name],
+    );
+  demand(isNumber(settings.epsilon) && settings.epsilon > 0, "epsilon", "a positive number", settings.epsilon);
+  demand(Number.isSafeInteger(settings.seed) && settings.seed >= 0, "seed", "an integer in [0, 2^53)", settings.seed);
+  const { warmupSteps, warmupRatio } = settings;
+  if (warmupSteps !== undefined)
+    demand(Number.isSafeInteger(warmupSteps) && warmupSteps >= 0, "warmupSteps", "an integer from 0", warmupSteps);
+  if (warmupRatio !== undefined)
+    demand(
+      isNumber(warmupRatio) && warmupRatio >= 0 && warmupRatio <= 1,
+      "warmupRatio",
+      "a number in [0, 1]",
+      warmupRatio,
+    );
+  warmupStepsOf(settings, 1);
+}
+
+function checkChoices(settings: Settings, options: TrainerOptions): void {
+  const { schedule, weightDecayTarget, outputDir, earlyStopping, loggers } = settings;
+  demand(schedules.includes(schedule), "schedule", `one of ${schedules.join(", ")}`, schedule);
+  demand(
+    ["identity", "zero"].includes(weightDecayTarget),
+    "weightDecayTarget",
+    '"identity" or "zero"',
+    weightDecayTarget,
+  );
+  for (const name of ["groupByLength", "shuffle", "evalEveryEpoch", "keepBest"] as const)
+    demand(typeof settings[name] === "boolean", name, "true or false", settings[name]);
+  const recompute = options.recompute ?? false;
+  demand(typeof recompute === "boolean" || recompute === "auto", "recompute", 'true, false or "auto"', recompute);
+  demand(
+    outputDir === undefined || (typeof outputDir === "string" && outputDir !== ""),
+    "outputDir",
+    "a path",
+    outputDir,
+  );
+  const known = ["jsonl", "tensorboard"];
+  demand(
+    Array.isArray(loggers) && loggers.every((one) => known.includes(one)),
+    "loggers",
+    `some of ${known.join(", ")}`,
+    loggers,
+  );
+  if (typeof settings.eval === "number")
+    demand(settings.eval > 0 && settings.eval < 1, "eval", "examples, or a number between 0 and 1", settings.eval);
+  for (const name of ["evalEverySteps", "evalEveryEpoch", "earlyStopping", "keepBest"] as const)
+    if (options[name]) demand(options.eval !== undefined, "eval", `examples to go with ${name}`, options.eval);
+  const wanted = { checkpointEverySteps: options.checkpointEverySteps, loggers: options.loggers?.length };
+  for (const [name, value] of Object.entries(wanted))
+    if (value) demand(outputDir !== undefined, "outputDir", `a path to go with ${name}`, outputDir);
+  if (earlyStopping !== undefined) {
+    const { patience, minDelta = 0 } = earlyStopping;
+    demand(Number.isSafeInteger(patience) && patience > 0, "earlyStopping.patience", "a positive integer", patience);
+    demand(isNumber(minDelta) && minDelta >= 0, "earlyStopping.minDelta", "a number of at least 0", minDelta);
+  }
+}

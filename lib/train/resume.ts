@@ -1,0 +1,116 @@
+import { stat } from "node:fs/promises";
+import { resolve } from "node:path";
+import { invalid, RubricateError } from "../errors";
+import { removeLeftovers } from "../files/atomic";
+import { type Checkpoint, checkpointPath, checkpointSteps, readCheckpoint, readState } from "./checkpoint";
+import type { RunIdentity } from "./identity";
+import type { Trainee } from "./trainee";
+
+/** What a run goes on from, if anything, and what people should know about it. */
+export interface Resumption {
+  readonly checkpoint: Checkpoint | undefined;
+  readonly notices: readonly string[];
+}
+
+export interface ResumeRequest {
+  readonly outputDir: string | undefined;
+  /** false: from the start. true: from the newest checkpoint. "auto": the same, or from the start. Else: its path. */
+  readonly resume: boolean | string;
+  readonly identity: RunIdentity;
+  readonly cpuPath: string;
+  readonly trainee: Trainee;
+  readonly parameterFile: string;
+}
+
+/** Fields that may grow where the learning rate does not depend on them. */
+const lengthFields = ["epochs", "maxSteps", "totalSteps"];
+
+/**
+ * Finds the checkpoint to go on from. Damaged ones are passed over with a notice; one of another run is an error.
+ * @throws RubricateError ERR_CHECKPOINT, ERR_ARGUMENT
+ */
+export async function resumption(request: ResumeRequest): Promise<Resumption> {
+  const { outputDir, resume, trainee, parameterFile } = request;
+  if (typeof resume !== "boolean" && (typeof resume !== "string" || resume === ""))
+    throw invalid("resume", 'true, false, "auto" or the path of a checkpoint', resume);
+  if (typeof resume === "string" && resume !== "auto") {
+    await requireFolder(resume);
+    return accepted(request, await readSameRun(resolve(resume), request), []);
+  }
+  if (outputDir === undefined) {
+    if (resume !== false) throw invalid("outputDir", "a path to go with resume", outputDir);
+    return { checkpoint: undefined, notices: [] };
+  }
+  await removeLeftovers(outputDir);
+  const steps = await checkpointSteps(outputDir);
+  if (resume === false) {
+    if (steps.length === 0) return { checkpoint: undefined, notices: [] };
+    throw new RubricateError(
+      "ERR_CHECKPOINT",
+      `Expected no checkpoints of an earlier run in ${outputDir} but found ${checkpointPath(outputDir, steps[0]!)}; ` +
+        "resume that run, remove its checkpoints, or choose another outputDir",
+    );
+  }
+  const notices: string[] = [];
+  for (const step of steps) {
+    const path = checkpointPath(outputDir, step);
+    let checkpoint: Checkpoint;
+    try {
+      const { identity } = await readState(path);
+      const different = difference(identity, request.identity, step);
+      if (different) throw new OtherRun(path, different);
+      checkpoint = await readCheckpoint(path, trainee, parameterFile);
+    } catch (error) {
+      if (error instanceof OtherRun || !(error instanceof RubricateError)) throw error;
+      notices.push(error.message);
+      continue;
+    }
+    return accepted(request, checkpoint, notices);
+  }
+  if (resume === true)
+    throw new RubricateError(
+      "ERR_CHECKPOINT",
+      [`Expected a checkpoint to resume from in ${outputDir} but found none that can be used`, ...notices].join("; "),
+    );
+  return { checkpoint: undefined, notices };
+}
+
+class OtherRun extends RubricateError {
+  constructor(path: string, different: string) {
+    super("ERR_CHECKPOINT", `The checkpoint ${path} belongs to another run: ${different}`);
+  }
+}
+
+async function requireFolder(path: string): Promise<void> {
+  const found = await stat(path).catch(() => undefined);
+  if (!found?.isDirectory())
+    throw new RubricateError("ERR_CHECKPOINT", `Expected a checkpoint's folder at ${path} but there is none`);
+}
+
+async function readSameRun(path: string, request: ResumeRequest): Promise<Checkpoint> {
+  const { identity, state } = await readState(path);
+  const different = difference(identity, request.identity, state.step);
+  if (different) throw new OtherRun(path, different);
+  return readCheckpoint(path, request.trainee, request.parameterFile);
+}
+
+function accepted(request: ResumeRequest, checkpoint: Checkpoint, notices: string[]): Resumption {
+  if (checkpoint.cpuPath !== request.cpuPath)
+    notices.push(
+      `The checkpoint ${checkpoint.path} was written with ${checkpoint.cpuPath} kernels and goes on with ` +
+        `${request.cpuPath} ones: the result is as good, but not the same to the last bit`,
+    );
+  return { checkpoint, notices };
+}
+
+/** The first field in which two runs differ, in words; undefined where the one can go on with the other's checkpoint. */
+function difference(saved: RunIdentity, present: RunIdentity, step: number): string | undefined {
+  const growing = saved.schedule === "constant" || saved.schedule === "constant_with_warmup";
+  for (const name of new Set([...Object.keys(present), ...Object.keys(saved)])) {
+    const [before, now] = [saved[name], present[name]].map((value) => JSON.stringify(value) ?? "nothing");
+    if (before === now) continue;
+    if (growing && lengthFields.includes(name) && Number(present.totalSteps) >= step) continue;
+    return `it has ${name} ${before}, this one ${now}`;
+  }
+  return undefined;
+}

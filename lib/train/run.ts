@@ -1,0 +1,312 @@
+import { join, resolve } from "node:path";
+import { adapterFiles, tensorFile } from "../adapter/files";
+import { RubricateError } from "../errors";
+import type { FileContents } from "../files/atomic";
+import { safetensorsPieces } from "../files/safetensors";
+import { runJob, throwIfAborted } from "../job";
+import { type NativeMicroBatch, type NativeOptimizer, type NativeTenantResult, native } from "../native";
+import { newState, removeOldCheckpoints, writeCheckpoint } from "./checkpoint";
+import { evaluateSource, microBatchOf } from "./evaluate";
+import type { EndEvent, StepEvent, TrainEvent, TrainSummary } from "./events";
+import { type ExampleSource, exampleSource, requireFit } from "./examples";
+import { identityOf, type RunIdentity } from "./identity";
+import type { LogPosition } from "./loggers";
+import { Meter, peakMemoryMib } from "./meter";
+import type { Settings } from "./options";
+import { Plan, type PlannedStep } from "./plan";
+import { type Resumption, resumption } from "./resume";
+import { learningRateAt, warmupStepsOf } from "./schedule";
+import { type Trainee, traineeOf } from "./trainee";
+
+const weightsFile = "parameters.safetensors";
+
+/** A step's examples on their way. */
+interface Loading {
+  readonly step: PlannedStep;
+  readonly microBatches: Promise<NativeMicroBatch[]>;
+}
+
+interface Parts {
+  readonly settings: Settings;
+  readonly signal: AbortSignal | undefined;
+  readonly train: ExampleSource;
+  readonly evaluation: ExampleSource | undefined;
+  readonly plan: Plan;
+  readonly totalSteps: number;
+  readonly warmupSteps: number;
+  readonly trainee: Trainee;
+  readonly identity: RunIdentity;
+  readonly outputDir: string | undefined;
+}
+
+/** One run of a Trainer. */
+export class Run {
+  private readonly state = newState();
+  private readonly optimizer: NativeOptimizer;
+  private readonly meter = new Meter();
+  private readonly startedAt = performance.now();
+  /** Values at the lowest evaluation loss. */
+  private best: Float32Array[] | undefined;
+  private checkpointedStep = 0;
+
+  private constructor(
+    private readonly parts: Parts,
+    private readonly resumed: Resumption,
+  ) {
+    this.optimizer = new (native().Optimizer)(parts.trainee.parameters);
+    const { checkpoint } = resumed;
+    if (!checkpoint) return;
+    Object.assign(this.state, checkpoint.state);
+    this.checkpointedStep = checkpoint.state.step;
+    this.best = checkpoint.best;
+    parts.trainee.restore(checkpoint.values);
+    this.optimizer.setMoments(checkpoint.state.step, checkpoint.m, checkpoint.v);
+  }
+
+  /** Prepares a run: reads what it goes on from, if anything. */
+  static async begin(settings: Settings, resume: boolean | string, signal: AbortSignal | undefined): Promise<Run> {
+    throwIfAborted(signal);
+    const { model, adapter, maxLength } = settings;
+    let train = exampleSource(settings.train, "train");
+    let evaluation: ExampleSource | undefined;
+    if (typeof settings.eval === "number") ({ train, eval: evaluation } = train.split(settings.eval, settings.seed));
+    else if (settings.eval !== undefined) evaluation = exampleSource(settings.eval, "eval");
+    requireFit(train, maxLength, "train");
+    if (evaluation) requireFit(evaluation, maxLength, "eval");
+    const plan = new Plan(train, settings);
+    const totalSteps = plan.totalSteps();
+    const warmupSteps = warmupStepsOf(settings, totalSteps);
+    const { trainee, base } = await traineeOf(model, adapter);
+    const identity = {
+      ...identityOf(settings),
+      totalSteps,
+      warmupSteps,
+      base,
+      train: train.fingerprint,
+      eval: evaluation?.fingerprint ?? null,
+    };
+    const outputDir = settings.outputDir === undefined ? undefined : resolve(settings.outputDir);
+    const cpuPath = native().cpu().path;
+    const parameterFile = adapter ? tensorFile : weightsFile;
+    const resumed = await resumption({ outputDir, resume, identity, cpuPath, trainee, parameterFile });
+    throwIfAborted(signal);
+    return new Run(
+      { settings, signal, train, evaluation, plan, totalSteps, warmupSteps, trainee, identity, outputDir },
+      resumed,
+    );
+  }
+
+  /** Where the logs have to stand, for a run that goes on. */
+  get resumedPosition(): LogPosition | undefined {
+    const { checkpoint } = this.resumed;
+    if (!checkpoint) return undefined;
+    const { step, evaluatedStep } = checkpoint.state;
+    return { step, evaluated: evaluatedStep === step };
+  }
+
+  /** Frees the moments. */
+  end(): void {
+    this.optimizer.dispose();
+    if (this.parts.settings.method === "full") this.parts.settings.model.forgetFingerprint();
+  }
+
+  async *events(): AsyncGenerator<TrainEvent, TrainSummary, void> {
+    const { train, evaluation, totalSteps, trainee, signal } = this.parts;
+    yield {
+      type: "start",
+      totalSteps,
+      trainRows: train.length,
+      evalRows: evaluation?.length ?? 0,
+      skippedRows: train.reportCounts.skipped,
+      trainableParameters: trainee.count,
+      resumedStep: this.state.step,
+    };
+    for (const message of this.resumed.notices) yield { type: "notice", message };
+    try {
+      yield* this.steps();
+    } catch (error) {
+      const stopped = signal?.aborted && error instanceof RubricateError && error.code === "ERR_ABORTED";
+      if (stopped && this.parts.outputDir !== undefined && this.state.step > this.checkpointedStep)
+        yield* this.checkpoint(this.parts.outputDir);
+      throw error;
+    }
+    const end = this.finish();
+    yield end;
+    const { type: _, ...summary } = end;
+    return summary;
+  }
+
+  private async *steps(): AsyncGenerator<TrainEvent, void, void> {
+    const { settings, signal, outputDir } = this.parts;
+    const every = settings.checkpointEverySteps;
+    let loading: Loading | undefined;
+    for (;;) {
+      if (this.evaluationIsDue()) yield* this.evaluate();
+      const due = every !== undefined && (this.state.step % every === 0 || this.isFinished());
+      if (outputDir !== undefined && due && this.state.step > this.checkpointedStep) yield* this.checkpoint(outputDir);
+      if (this.isFinished()) return;
+      throwIfAborted(signal);
+      loading ??= this.load();
+      const { step, microBatches } = loading;
+      const ready = await microBatches;
+      const startedAt = performance.now();
+      const job = this.trainStep(ready);
+      loading = this.state.step + 1 < this.parts.totalSteps ? this.load(step) : undefined; // beside the step
+      const result = await job;
+      yield this.record(step, ready, result, (performance.now() - startedAt) / 1000);
+    }
+  }
+
+  /** Begins to read the examples of the step after another, or after the run's present state. */
+  private load(previous?: PlannedStep): Loading {
+    const { plan, train, trainee } = this.parts;
+    const step = plan.next(previous?.after ?? this.state);
+    const read = async (indices: readonly number[]) => microBatchOf(await train.examples(indices), trainee.slot);
+    const microBatches = Promise.all(step.indices.map(read));
+    microBatches.catch(() => {}); // told when its turn comes
+    return { step, microBatches };
+  }
+
+  private get learningRate(): number {
+    const { settings, warmupSteps, totalSteps } = this.parts;
+    return learningRateAt(settings.schedule, settings.learningRate, this.state.step, warmupSteps, totalSteps);
+  }
+
+  private async trainStep(microBatches: NativeMicroBatch[]): Promise<NativeTenantResult> {
+    const { settings, trainee, signal } = this.parts;
+    const { beta1, beta2, epsilon, weightDecay, weightDecayTarget, maxGradNorm, recompute } = settings;
+    const options = {
+      learningRate: this.learningRate,
+      beta1,
+      beta2,
+      epsilon,
+      weightDecay,
+      decayToZero: weightDecayTarget === "zero",
+      maxGradNorm,
+    };
+    const tenants = [{ parameters: trainee.parameters, optimizer: this.optimizer, options }];
+    const request = { tenants, microBatches, recompute, update: true };
+    const [result] = await runJob(() => settings.model.native.trainStep(request), signal);
+    return result!;
+  }
+
+  /** Takes a finished step into the state. */
+  private record(
+    step: PlannedStep,
+    microBatches: readonly NativeMicroBatch[],
+    result: NativeTenantResult,
+    seconds: number,
+  ): StepEvent {
+    const { state, meter } = this;
+    const { totalSteps } = this.parts;
+    const learningRate = this.learningRate;
+    const tokens = microBatches.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0);
+    const { loss, gradNorm, supervisedTokens, correctTokens } = result;
+    state.step++;
+    state.epoch = step.after.epoch;
+    state.microBatch = step.after.microBatch;
+    state.tokens += tokens;
+    state.supervisedTokens += supervisedTokens;
+    state.nats += loss * supervisedTokens;
+    meter.add(tokens, seconds);
+    return {
+      type: "step",
+      step: state.step,
+      totalSteps,
+      epoch: step.epochs,
+      loss,
+      learningRate,
+      gradNorm,
+      tokensPerSecond: meter.tokensPerSecond,
+      tokens,
+      supervisedTokens,
+      accuracy: correctTokens / supervisedTokens,
+      peakMemoryMib: peakMemoryMib(),
+      secondsLeft: meter.secondsFor(totalSteps - state.step),
+    };
+  }
+
+  private stoppedEarly(): boolean {
+    const patience = this.parts.settings.earlyStopping?.patience;
+    return patience !== undefined && this.state.evaluationsWithoutGain >= patience;
+  }
+
+  private isFinished(): boolean {
+    return this.state.step >= this.parts.totalSteps || this.stoppedEarly();
+  }
+
+  private evaluationIsDue(): boolean {
+    const { settings, evaluation, totalSteps } = this.parts;
+    const { step, microBatch, evaluatedStep } = this.state;
+    if (!evaluation || step === 0 || step === evaluatedStep) return false;
+    const { evalEverySteps, evalEveryEpoch } = settings;
+    return (
+      step >= totalSteps ||
+      (evalEverySteps !== undefined && step % evalEverySteps === 0) ||
+      (evalEveryEpoch && microBatch === 0)
+    );
+  }
+
+  private async *evaluate(): AsyncGenerator<TrainEvent, void, void> {
+    const { settings, evaluation, trainee, signal } = this.parts;
+    const { model, adapter, batchSize, keepBest, earlyStopping, outputDir } = settings;
+    const found = await evaluateSource(model, evaluation!, adapter?.native ?? null, { batchSize, signal });
+    const { state } = this;
+    const before = state.best?.loss ?? Number.POSITIVE_INFINITY;
+    const best = found.loss < before;
+    if (best) {
+      const snapshot = keepBest ? trainee.snapshot() : undefined;
+      if (keepBest && outputDir !== undefined) await adapter?.savePretrained(join(resolve(outputDir), "best"));
+      this.best = snapshot;
+      state.best = { step: state.step, loss: found.loss };
+    }
+    state.evaluationsWithoutGain =
+      found.loss < before - (earlyStopping?.minDelta ?? 0) ? 0 : state.evaluationsWithoutGain + 1;
+    state.evaluatedStep = state.step;
+    state.evalLoss = found.loss;
+    yield { type: "eval", step: state.step, ...found, best };
+  }
+
+  private async *checkpoint(outputDir: string): AsyncGenerator<TrainEvent, void, void> {
+    const { settings, identity, trainee } = this.parts;
+    const path = await writeCheckpoint(outputDir, {
+      identity,
+      cpuPath: native().cpu().path,
+      version: native().version,
+      state: this.state,
+      trainee,
+      parameterFiles: await this.parameterFiles(),
+      moments: this.optimizer.moments(),
+      best: this.best,
+    });
+    this.checkpointedStep = this.state.step;
+    await removeOldCheckpoints(outputDir, settings.keepCheckpoints);
+    yield { type: "checkpoint", step: this.state.step, path };
+  }
+
+  /** An adapter's checkpoint is an adapter's folder, too. */
+  private async parameterFiles(): Promise<FileContents[]> {
+    const { settings, trainee } = this.parts;
+    const { adapter } = settings;
+    if (adapter) return adapterFiles(await adapter.fileConfig(), adapter.vectors());
+    return [{ name: weightsFile, data: safetensorsPieces(trainee.tensors()) }];
+  }
+
+  private finish(): EndEvent {
+    const { state, meter } = this;
+    const { settings, trainee } = this.parts;
+    if (settings.keepBest && this.best && state.best!.step !== state.step) trainee.restore(this.best);
+    const evalLoss = settings.keepBest ? (state.best?.loss ?? null) : state.evalLoss;
+    const reason = this.stoppedEarly() ? "early-stopping" : settings.maxSteps === undefined ? "done" : "max-steps";
+    return {
+      type: "end",
+      steps: state.step,
+      trainLoss: state.supervisedTokens > 0 ? state.nats / state.supervisedTokens : null,
+      evalLoss,
+      seconds: (performance.now() - this.startedAt) / 1000,
+      tokensPerSecond: meter.overallTokensPerSecond,
+      peakMemoryMib: peakMemoryMib(),
+      reason,
+    };
+  }
+}
