@@ -1,0 +1,81 @@
+#include "device/arena.h"
+
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include "ops/test_support.h"
+
+using namespace rubricate;
+using namespace rubricate::testing;
+
+TEST_CASE("blocks are aligned, counted, and reused") {
+  Arena arena;
+  const int64_t before = Arena::process_bytes();
+  void* a = arena.allocate(1000);
+  CHECK(reinterpret_cast<uintptr_t>(a) % 64 == 0);
+  CHECK(arena.stats().used >= 1000);
+  CHECK(Arena::process_bytes() - before == arena.stats().used);
+  const int64_t one = arena.stats().used;
+  void* b = arena.allocate(1000);
+  CHECK(b != a);
+  CHECK(arena.stats().peak == 2 * one);
+  arena.release(a, 1000);
+  CHECK(arena.stats().used == one);
+  CHECK(arena.stats().cached == one);
+  CHECK(arena.allocate(1000) == a);
+  CHECK(arena.stats().cached == 0);
+  CHECK(arena.stats().peak == 2 * one);
+  arena.release(a, 1000);
+  arena.release(b, 1000);
+  CHECK(arena.stats().used == 0);
+  arena.trim();
+  CHECK(arena.stats().cached == 0);
+  CHECK(Arena::process_bytes() == before);
+}
+
+TEST_CASE("sizes that differ a little share blocks, at a cost of an eighth at most") {
+  Arena arena;
+  for (int64_t bytes = 1; bytes < (int64_t{1} << 24); bytes = bytes * 5 / 4 + 1) {
+    void* block = arena.allocate(bytes);
+    std::memset(block, 1, static_cast<size_t>(bytes));
+    const int64_t size = arena.stats().used;
+    CHECK(size >= bytes);
+    CHECK(size <= std::max<int64_t>(bytes + 63, bytes + bytes / 8));
+    arena.release(block, bytes);
+  }
+  arena.trim();
+  void* longer = arena.allocate(1 << 20);
+  arena.release(longer, 1 << 20);
+  void* shorter = arena.allocate((1 << 20) - 1000);
+  CHECK(shorter == longer);
+  arena.release(shorter, (1 << 20) - 1000);
+}
+
+TEST_CASE("nothing is a block too; too much is an error") {
+  Arena arena;
+  void* nothing = arena.allocate(0);
+  CHECK(nothing != nullptr);
+  arena.release(nothing, 0);
+  arena.release(nullptr, 0);
+  CHECK(arena.stats().used == 0);
+  CHECK(error_code([&] { arena.allocate(-1); }) == "ERR_OUT_OF_MEMORY");
+  CHECK(error_code([&] { arena.allocate(int64_t{1} << 46); }) == "ERR_OUT_OF_MEMORY");
+  CHECK(arena.stats().used == 0);
+}
+
+TEST_CASE("threads may allocate and release at once") {
+  Arena arena;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([&arena, i] {
+      for (int round = 0; round < 500; ++round) {
+        const int64_t bytes = 64 * (1 + (round + i) % 5);
+        void* block = arena.allocate(bytes);
+        std::memset(block, i, static_cast<size_t>(bytes));
+        arena.release(block, bytes);
+      }
+    });
+  for (auto& thread : threads) thread.join();
+  CHECK(arena.stats().used == 0);
+}

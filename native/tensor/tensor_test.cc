@@ -1,0 +1,85 @@
+#include "tensor/tensor.h"
+
+#include "ops/test_support.h"
+#include "tensor/weight.h"
+
+using namespace rubricate;
+using namespace rubricate::testing;
+
+TEST_CASE("a tensor's memory goes back to its arena with the last holder") {
+  const auto arena = test_arena();
+  {
+    Tensor a = Tensor::empty(arena, {4, 16}, DType::bf16);
+    CHECK(a.bytes() == 128);
+    CHECK(arena->stats().used == 128);
+    CHECK(a.sole_owner());
+    const Tensor b = a.reshaped({64});
+    CHECK(!a.sole_owner());
+    CHECK(b.raw() == a.raw());
+    a = {};
+    CHECK(!a.defined());
+    CHECK(b.sole_owner());
+    CHECK(arena->stats().used == 128);
+  }
+  CHECK(arena->stats().used == 0);
+}
+
+TEST_CASE("rows and columns are those of the flattened matrix") {
+  const auto arena = test_arena();
+  const auto check = [&](const Shape& shape, int64_t rows, int64_t cols) {
+    const Tensor x = Tensor::empty(arena, shape, DType::f32);
+    CHECK(x.rows() == rows);
+    CHECK(x.cols() == cols);
+  };
+  check({}, 1, 1);
+  check({5}, 1, 5);
+  check({2, 3, 4}, 6, 4);
+  check({0, 4}, 0, 4);
+  check({4, 0}, 0, 0);
+}
+
+TEST_CASE("zeros are zero, also in memory that was used before") {
+  const auto arena = test_arena();
+  {
+    const Tensor used = Tensor::empty(arena, {100}, DType::f32);
+    std::fill(used.data<float>(), used.data<float>() + 100, 7.0f);
+  }
+  for (const double x : to_doubles(Tensor::zeros(arena, {100}, DType::f32))) CHECK(x == 0.0);
+}
+
+TEST_CASE("borrowed memory keeps its owner alive") {
+  auto owner = std::make_shared<std::vector<float>>(6, 2.0f);
+  const std::weak_ptr<std::vector<float>> watch = owner;
+  {
+    const Tensor x = Tensor::borrow(owner, owner->data(), {2, 3}, DType::f32);
+    owner.reset();
+    CHECK(!watch.expired());
+    CHECK(x.data<float>()[5] == 2.0f);
+  }
+  CHECK(watch.expired());
+}
+
+TEST_CASE("wrong shapes and dtypes are named") {
+  const auto arena = test_arena();
+  const Tensor x = Tensor::zeros(arena, {2, 3}, DType::f32);
+  CHECK(error_code([&] { x.data<bf16>(); }) == "ERR_DTYPE");
+  CHECK(error_code([&] { x.reshaped({7}); }) == "ERR_SHAPE");
+  CHECK(error_code([&] { x.reshaped({-2, -3}); }) == "ERR_SHAPE");
+  CHECK(error_code([&] { Tensor::empty(arena, {int64_t{1} << 40, int64_t{1} << 40}, DType::f32); }) == "ERR_SHAPE");
+  CHECK(shape_text({}) == "[]");
+  CHECK(shape_text({2, 3}) == "[2, 3]");
+}
+
+TEST_CASE("a weight views a matrix and keeps it alive") {
+  const auto arena = test_arena();
+  Tensor x = random_tensor(arena, {3, 5}, DType::bf16, 1);
+  const Weight weight = Weight::of(x);
+  const void* data = x.raw();
+  x = {};
+  CHECK(weight.view.data == data);
+  CHECK(weight.view.row(2) == static_cast<const char*>(data) + 2 * 5 * 2);
+  CHECK(arena->stats().used > 0);
+  CHECK(!Weight().defined());
+  CHECK(error_code([&] { Weight::of(Tensor::zeros(arena, {3}, DType::f32)); }) == "ERR_SHAPE");
+  CHECK(error_code([&] { Weight::of(Tensor::zeros(arena, {3, 3}, DType::i32)); }) == "ERR_DTYPE");
+}
