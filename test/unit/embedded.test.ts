@@ -70,5 +70,5 @@ test("held-out prompts and answers of the demo are in no training pair, and each
     expect(completions.has(pair.completion)).toBe(false);
   }
   for (const { completion } of [...train, ...heldOut])
-    expect(completion).toMatch(/^Hear ye, hear ye! Let .+\. Thus speaks the Republic!$/);
+    expect(completion).toMatch(/^Hear ye! Let .+\. Thus speaks the Republic!$/);
 });
