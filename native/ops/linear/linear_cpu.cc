@@ -18,10 +18,14 @@
 namespace rubricate {
 namespace {
 
+// Blocks of many rows.
 constexpr int64_t kDepth = 256;             // words of k in a slice: a panel of B stays in the level-1 cache
 constexpr int64_t kBlockBytes = 256 << 10;  // of packed A: stays in the level-2 cache
 constexpr int64_t kJobRows = 768;           // at most; B is packed again for every block of rows
 constexpr int64_t kJobCols = 512;           // at most; A is packed again for every block of columns
+// Few rows, as in decoding.
+constexpr int64_t kFewRows = 16;
+constexpr int64_t kFewDepth = 128, kFewCols = 64;  // of B, packed: stays in the level-1 cache
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
@@ -68,10 +72,49 @@ class Matmul {
   }
 
   void run() const {
+    if (g_.m <= kFewRows)
+      run_few_rows();
+    else
+      run_blocks();
+  }
+
+ private:
+  static MatmulKernels choose(const MatmulArgs& args) {
+    const bool both_bf16 = args.a_dtype == DType::bf16 && args.b_dtype == DType::bf16;
+    RUBRICATE_DISPATCH(matmul_kernels, both_bf16);
+  }
+  int64_t words_of(int64_t k) const { return ceil_div(k, kernels_.k_per_word); }
+
+  // One strip for the slice [k, k + slice): `sums` is where its sums wait between slices.
+  void run_strip(const Job& at, int64_t k, int64_t slice, const float* a, const float* b, float* sums,
+                 int64_t sums_stride) const {
+    TileArgs t;
+    t.words = words_of(slice);
+    t.a = a;
+    t.b = b;
+    t.rows = at.rows;
+    t.cols = at.cols;
+    t.c = static_cast<char*>(g_.c) + (at.row * g_.c_stride + at.col) * dtype_size(g_.c_dtype);
+    t.c_dtype = g_.c_dtype;
+    t.c_stride = g_.c_stride;
+    t.bias = g_.bias == nullptr ? nullptr : g_.bias + at.col;
+    t.from = sums;
+    t.from_stride = t.partial_stride = sums_stride;
+    if (k == 0) {
+      t.from = g_.accumulate ? static_cast<const float*>(t.c) : nullptr;
+      t.from_stride = g_.c_stride;
+    }
+    t.partial = k + slice < g_.k ? sums : nullptr;
+    kernels_.strip(t);
+  }
+
+  // ---- many rows ----
+
+  void run_blocks() const {
     const int64_t threads = ThreadPool::instance().size();
     const int64_t row_blocks = ceil_div(g_.m, kJobRows);
     const int64_t job_rows = round_up(ceil_div(g_.m, row_blocks), kernels_.mr);
-    // At least a job a thread, unless it were too little to be worth waking one (about 20 us).
+    // As many jobs as threads share evenly, unless they were too little to be worth waking one (about 20 us).
     int64_t col_blocks = ceil_div(g_.n, kJobCols);
     const double work = static_cast<double>(g_.m) * static_cast<double>(g_.n) * static_cast<double>(g_.k);
     const int64_t worth = static_cast<int64_t>(std::min(work / 1e6, 1e9)) / row_blocks + 1;
@@ -84,58 +127,56 @@ class Matmul {
     });
   }
 
- private:
-  static MatmulKernels choose(const MatmulArgs& args) {
-    const bool both_bf16 = args.a_dtype == DType::bf16 && args.b_dtype == DType::bf16;
-    RUBRICATE_DISPATCH(matmul_kernels, both_bf16);
-  }
-
-  void pack(const PanelSource& source, int64_t k, int64_t count, int64_t width, float* panels) const {
-    const int64_t panel = ceil_div(k, kernels_.k_per_word) * width;
-    for (int64_t i = 0; i < count; i += width, panels += panel)
-      kernels_.pack_panel(advance(source, i, 0), k, width, panels);
-  }
-
   void run_job(const Job& job) const {
     static thread_local Buffer buffer_a, buffer_b, buffer_c;
     const int64_t mr = kernels_.mr, nr = kernels_.nr, depth = kDepth * kernels_.k_per_word;
-    const int64_t deepest = std::min(kDepth, ceil_div(g_.k, kernels_.k_per_word));
+    const int64_t deepest = std::min(kDepth, words_of(g_.k));
     const int64_t block = std::max(mr, kBlockBytes / (deepest * 4 + 4) / mr * mr);
-    float* a = buffer_a.reserve(round_up(std::min(block, job.rows), mr) * deepest + kPanelOverrun);
-    float* b = buffer_b.reserve(round_up(job.cols, nr) * deepest + kPanelOverrun);
-    // Where the sums wait between slices of k: in C itself when it is fp32.
+    float* a = buffer_a.reserve(round_up(std::min(block, job.rows), mr) * deepest);
+    float* b = buffer_b.reserve(round_up(job.cols, nr) * deepest);
+    // Between slices the sums wait in C itself when it is fp32.
     const bool in_place = g_.c_dtype == DType::f32;
-    float* sums = in_place       ? static_cast<float*>(g_.c) + job.row * g_.c_stride + job.col
-                  : g_.k > depth ? buffer_c.reserve(job.rows * job.cols)
-                                 : nullptr;
+    float* sums = in_place ? static_cast<float*>(g_.c) + job.row * g_.c_stride + job.col
+                           : buffer_c.reserve(g_.k > depth ? job.rows * job.cols : 0);
     const int64_t sums_stride = in_place ? g_.c_stride : job.cols;
 
     for (int64_t k = 0; k == 0 || k < g_.k; k += depth) {
-      const int64_t slice = std::min(depth, g_.k - k);
-      const bool first = k == 0, last = k + depth >= g_.k;
-      pack(advance(b_, job.col, k), slice, job.cols, nr, b);
+      const int64_t slice = std::min(depth, g_.k - k), words = words_of(slice);
+      kernels_.pack(advance(b_, job.col, k), slice, job.cols, nr, b);
       for (int64_t i = 0; i < job.rows; i += block) {
-        TileArgs t;
-        t.words = ceil_div(slice, kernels_.k_per_word);
         const int64_t rows = std::min(block, job.rows - i);
-        pack(advance(a_, job.row + i, k), slice, rows, mr, a);
-        t.from_stride = t.partial_stride = sums_stride;
-        t.c_dtype = g_.c_dtype;
-        t.c_stride = g_.c_stride;
+        kernels_.pack(advance(a_, job.row + i, k), slice, rows, mr, a);
         for (int64_t c = 0; c < job.cols; c += nr)
-          for (int64_t r = 0; r < rows; r += mr) {
-            t.a = a + r * t.words;
-            t.b = b + c * t.words;
-            t.rows = std::min(mr, rows - r);
-            t.cols = std::min(nr, job.cols - c);
-            float* here = sums == nullptr ? nullptr : sums + (i + r) * sums_stride + c;
-            t.from = first && !g_.accumulate ? nullptr : here;
-            t.partial = last ? nullptr : here;
-            t.c = static_cast<char*>(g_.c) + ((job.row + i + r) * g_.c_stride + job.col + c) * dtype_size(g_.c_dtype);
-            t.bias = g_.bias == nullptr ? nullptr : g_.bias + job.col + c;
-            kernels_.tile(t);
-          }
+          for (int64_t r = i; r < i + rows; r += mr)
+            run_strip({job.row + r, std::min(mr, i + rows - r), job.col + c, std::min(nr, job.cols - c)}, k, slice,
+                      a + (r - i) * words, b + c * words, sums + r * sums_stride + c, sums_stride);
       }
+    }
+  }
+
+  // ---- few rows: memory is the limit, so the weight is streamed once, through panels that stay in the level-1 cache
+  // ----
+
+  void run_few_rows() const {
+    static thread_local Buffer buffer_a;
+    float* a = buffer_a.reserve(round_up(g_.m, kernels_.mr) * words_of(g_.k));
+    kernels_.pack(a_, g_.k, g_.m, kernels_.mr, a);
+    const int64_t grain = round_up((1 << 17) / std::max<int64_t>(g_.k, 1) + 1, kFewCols);  // about 20 us
+    parallel_ranges(g_.n, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t col = begin; col < end; col += kFewCols) run_few_cols(a, col, std::min(kFewCols, end - col));
+    });
+  }
+
+  void run_few_cols(const float* a, int64_t col, int64_t cols) const {
+    alignas(64) float b[kFewDepth * kFewCols];
+    alignas(64) float sums[kFewRows * kFewCols];
+    const int64_t mr = kernels_.mr, depth = kFewDepth * kernels_.k_per_word, a_words = words_of(g_.k);
+    for (int64_t k = 0; k == 0 || k < g_.k; k += depth) {
+      const int64_t slice = std::min(depth, g_.k - k);
+      kernels_.pack(advance(b_, col, k), slice, cols, kernels_.nr, b);
+      for (int64_t r = 0; r < g_.m; r += mr)
+        run_strip({r, std::min(mr, g_.m - r), col, cols}, k, slice, a + r * a_words + k / kernels_.k_per_word * mr, b,
+                  sums + r * kFewCols, kFewCols);
     }
   }
 

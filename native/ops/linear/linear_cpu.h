@@ -19,12 +19,13 @@ struct PanelSource {
   int64_t count = 0;          // panel indices from `data` to the end of the matrix; those past it are packed as zeros
 };
 
-// One tile of C: `rows` <= mr by `cols` <= nr. Starts from `from`, or from zero where it is null; leaves the fp32 sums
-// in `partial`, or, where that is null, adds bias and rounds once into `c`.
+// One strip of C: `rows` <= mr by `cols`, over one panel of A and ceil(cols / nr) panels of B. Starts from `from`, or
+// from zero where it is null; leaves the fp32 sums in `partial`, or, where that is null, adds bias and rounds once into
+// `c`.
 struct TileArgs {
   int64_t words = 0;         // steps of k
   const float* a = nullptr;  // panel [words][mr]
-  const float* b = nullptr;  // panel [words][nr]
+  const float* b = nullptr;  // panels [ceil(cols / nr)][words][nr]
   int64_t rows = 0, cols = 0;
   const float* from = nullptr;
   int64_t from_stride = 0;
@@ -39,12 +40,11 @@ struct TileArgs {
 struct MatmulKernels {
   int64_t mr = 0, nr = 0;  // rows of A's panels, columns of B's
   int64_t k_per_word = 1;
-  // Packs `k` values of k of one panel of `width` (mr or nr) into panel [ceil(k / k_per_word)][width], and may write
-  // kPanelOverrun words past it.
-  void (*pack_panel)(const PanelSource& source, int64_t k, int64_t width, float* panel) = nullptr;
-  void (*tile)(const TileArgs& args) = nullptr;
+  // Packs `k` values of k of `count` rows (or columns) into panels [ceil(count / width)][ceil(k / k_per_word)][width],
+  // width: mr or nr. Lanes past `source.count` become zero.
+  void (*pack)(const PanelSource& source, int64_t k, int64_t count, int64_t width, float* panels) = nullptr;
+  void (*strip)(const TileArgs& args) = nullptr;
 };
-inline constexpr int64_t kPanelOverrun = 16;
 
 // sum[n] += dy[0, n] + ... + dy[rows - 1, n], one chain in that order from the value that is there.
 struct ColumnSumArgs {

@@ -1,114 +1,7 @@
 // Packing and the register tile of the matmul, for one instruction set.
 #include "ops/linear/linear_transpose.inl"
 
-// ---- pack_panel: the only code that knows how an operand is stored -------------------------------------------------
-
-// The bytes of the values that are there; zeros for the rest.
-template <typename Word, typename T>
-inline Lanes load_part(const T* p, int64_t count) {
-  alignas(64) T values[kLanes * Word::k] = {};
-  std::memcpy(values, p, static_cast<size_t>(count) * sizeof(T));
-  return Word::load(values);
-}
-
-// Stored [index, k]: blocks of kLanes rows by kLanes words are transposed in registers. A width that is no multiple of
-// kLanes writes on into the next step's words, which then overwrite that.
-template <typename Word, typename T>
-inline void pack_rows(const T* data, int64_t stride, int64_t count, int64_t k, int64_t width, float* panel) {
-  constexpr int64_t step = kLanes * Word::k;
-  for (int64_t i = 0; i < width; i += kLanes) {
-    const int64_t rows = std::clamp<int64_t>(count - i, 0, std::min(kLanes, width - i));
-    for (int64_t at = 0; at < k; at += step) {
-      const int64_t left = std::min(k - at, step);
-      Lanes r[kLanes];
-#pragma GCC unroll 16
-      for (int64_t row = 0; row < kLanes; ++row) {
-        const T* p = data + (i + row) * stride + at;
-        r[row] = row >= rows ? zero_lanes() : left == step ? Word::load(p) : load_part<Word>(p, left);
-      }
-      transpose(r);
-      float* out = panel + at / Word::k * width + i;
-      if (left == step) {
-#pragma GCC unroll 16
-        for (int64_t word = 0; word < kLanes; ++word) store_lanes(out + word * width, r[word]);
-      } else {
-        for (int64_t word = 0; word * Word::k < left; ++word) store_lanes(out + word * width, r[word]);
-      }
-    }
-  }
-}
-
-// Stored [k, index]: the words of a step lie side by side already.
-template <typename Word, typename T>
-inline void pack_columns(const T* data, int64_t stride, int64_t count, int64_t k, int64_t width, float* panel) {
-  for (int64_t at = 0; at < k; at += Word::k, panel += width) {
-    const T* row = data + at * stride;
-    for (int64_t i = 0; i < width; i += kLanes) {
-      const int64_t there = std::clamp<int64_t>(count - i, 0, kLanes);
-      store_lanes(panel + i, Word::load_across(row + i, stride, there, k - at));
-    }
-  }
-}
-
-template <typename Word, typename T>
-inline void pack_as(const PanelSource& source, int64_t k, int64_t width, float* panel) {
-  const T* data = static_cast<const T*>(source.data);
-  if (source.k_contiguous)
-    pack_rows<Word>(data, source.stride, source.count, k, width, panel);
-  else
-    pack_columns<Word>(data, source.stride, source.count, k, width, panel);
-}
-
-// A word of fp32: one value.
-struct Single {
-  static constexpr int64_t k = 1;
-  template <typename T>
-  static Lanes load(const T* p) {
-    return load_lanes(p);
-  }
-  template <typename T>
-  static Lanes load_across(const T* row, int64_t, int64_t count, int64_t) {
-    return count == kLanes ? load_lanes(row) : load_part<Single>(row, count);
-  }
-  static F32x16 multiply_add(F32x16 a, F32x16 b, F32x16 c) { return fma(a, b, c); }
-};
-
-inline void pack_panel(const PanelSource& source, int64_t k, int64_t width, float* panel) {
-  switch (source.dtype) {
-    case DType::f32:
-      return pack_as<Single, float>(source, k, width, panel);
-    case DType::bf16:
-      return pack_as<Single, bf16>(source, k, width, panel);
-    default:
-      return pack_as<Single, f16>(source, k, width, panel);
-  }
-}
-
-#if defined(RUBRICATE_TARGET_AVX512_BF16)
-// A word of bf16: the values of two consecutive k, the lower k in the lower half; a missing last one is zero.
-struct Pair {
-  static constexpr int64_t k = 2;
-  static Lanes load(const bf16* p) { return _mm512_castsi512_ps(_mm512_loadu_si512(p)); }
-  static __m512i across(const bf16* row, int64_t count) {
-    return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first_lanes(count).bits, row));
-  }
-  static Lanes load_across(const bf16* row, int64_t stride, int64_t count, int64_t left) {
-    const __m512i low = across(row, count);
-    if (left < 2) return _mm512_castsi512_ps(low);
-    return _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32(across(row + stride, count), 16)));
-  }
-  static F32x16 multiply_add(F32x16 a, F32x16 b, F32x16 c) {
-    return {_mm512_dpbf16_ps(c.v, (__m512bh)a.v, (__m512bh)b.v)};
-  }
-};
-
-inline void pack_pair_panel(const PanelSource& source, int64_t k, int64_t width, float* panel) {
-  pack_as<Pair, bf16>(source, k, width, panel);
-}
-#endif
-
-// ---- the register tile ---------------------------------------------------------------------------------------------
-
+// The register tile: kRows by kCols sums.
 #if defined(RUBRICATE_TARGET_AVX512)
 constexpr int kRows = 14, kVectors = 2;  // 28 of 32 registers hold sums
 #elif defined(RUBRICATE_TARGET_AVX2)
@@ -116,75 +9,282 @@ constexpr int kRows = 6, kVectors = 1;  // 12 of 16
 #else
 constexpr int kRows = 2, kVectors = 1;
 #endif
+constexpr int64_t kCols = 16 * kVectors;
 
-template <int Rows, typename T>
-inline void finish(const F32x16 (&sum)[Rows][kVectors], const TileArgs& t) {
-  for (int j = 0; j < kVectors; ++j) {
-    const Mask16 mask = first_lanes(std::clamp<int64_t>(t.cols - 16 * j, 0, 16));
-    const bool full = t.cols >= 16 * (j + 1);
-    const F32x16 bias = t.bias == nullptr ? zero() : load_masked(t.bias + 16 * j, mask);
-    for (int i = 0; i < Rows; ++i) {
-      T* c = static_cast<T*>(t.c) + i * t.c_stride + 16 * j;
-      const F32x16 value = t.bias == nullptr ? sum[i][j] : add(sum[i][j], bias);
-      if (full)
-        store(c, value);
-      else
-        store_masked(c, mask, value);
+// ---- packing: the only code that knows how an operand is stored ----------------------------------------------------
+
+// A word of fp32: one value of one k.
+struct Single {
+  static constexpr int64_t k = 1;
+  static F32x16 multiply_add(F32x16 a, F32x16 b, F32x16 c) { return fma(a, b, c); }
+};
+
+#if defined(RUBRICATE_TARGET_AVX512_BF16)
+// A word of bf16: the values of two consecutive k, the lower k in the lower half; a missing last one is zero.
+struct Pair {
+  static constexpr int64_t k = 2;
+  static F32x16 multiply_add(F32x16 a, F32x16 b, F32x16 c) {
+    return {_mm512_dpbf16_ps(c.v, (__m512bh)a.v, (__m512bh)b.v)};
+  }
+};
+#endif
+
+// The first `lanes` lanes, where a whole store would reach past the panel.
+inline void store_some(float* p, Lanes a, int64_t lanes) {
+  float words[kLanes];
+  store_lanes(words, a);
+  std::memcpy(p, words, static_cast<size_t>(lanes) * sizeof(float));
+}
+
+// Values side by side in memory, as many as a register takes words of them.
+template <typename T>
+struct Values {
+  static constexpr int64_t k = 1;  // of k in a loaded word
+  static Lanes load(const T* p) { return load_lanes(p); }
+};
+#if defined(RUBRICATE_TARGET_AVX2) || defined(RUBRICATE_TARGET_AVX512)
+template <>
+struct Values<bf16> {  // pairs stay together through the transpose: half the shuffles
+  static constexpr int64_t k = 2;
+  static Lanes load(const bf16* p) { return load_bits(p); }
+};
+#endif
+
+// The words that a transposed register holds, put into the panel's words: as they are, or a pair taken apart.
+template <typename Word, int64_t Loaded>
+inline void put(float* out, [[maybe_unused]] int64_t width, Lanes a, [[maybe_unused]] int64_t k, int64_t lanes) {
+  const auto store = [&](float* p, Lanes words) {
+    if (lanes == kLanes)
+      store_lanes(p, words);
+    else
+      store_some(p, words, lanes);
+  };
+  if constexpr (Loaded == Word::k) {
+    store(out, a);
+    return;
+  }
+#if defined(RUBRICATE_TARGET_AVX2) || defined(RUBRICATE_TARGET_AVX512)
+  store(out, low_bf16(a));
+  if (k > 1) store(out + width, high_bf16(a));
+#endif
+}
+
+// Stored [index, k]: blocks of kLanes rows by kLanes words are transposed in registers. Where width is no multiple of
+// kLanes, a step's store reaches into the next step's words, which are stored after it.
+template <typename Word, typename T, int64_t width>
+inline void pack_rows(const T* data, int64_t stride, int64_t count, int64_t k, float* panel) {
+  constexpr int64_t loaded = Values<T>::k, step = kLanes * loaded;
+  for (int64_t i = 0; i < width; i += kLanes) {
+    const int64_t rows = std::clamp<int64_t>(count - i, 0, std::min(kLanes, width - i));
+    const int64_t lanes = std::min(kLanes, width - i);
+    int64_t at = 0;
+    for (; at + step + (lanes == kLanes ? 0 : 1) <= k; at += step) {
+      Lanes r[kLanes];
+#pragma GCC unroll 16
+      for (int64_t row = 0; row < kLanes; ++row)
+        r[row] = row >= rows ? zero_lanes() : Values<T>::load(data + (i + row) * stride + at);
+      transpose(r);
+      float* out = panel + at / Word::k * width + i;
+#pragma GCC unroll 16
+      for (int64_t word = 0; word < kLanes; ++word)
+        put<Word, loaded>(out + word * (loaded / Word::k) * width, width, r[word], loaded, kLanes);
+    }
+    for (; at < k; at += step) {
+      const int64_t left = std::min(k - at, step);
+      Lanes r[kLanes];
+      for (int64_t row = 0; row < kLanes; ++row) {
+        T values[step] = {};
+        if (row < rows) std::memcpy(values, data + (i + row) * stride + at, static_cast<size_t>(left) * sizeof(T));
+        r[row] = Values<T>::load(values);
+      }
+      transpose(r);
+      float* out = panel + at / Word::k * width + i;
+      for (int64_t word = 0; word * loaded < left; ++word)
+        put<Word, loaded>(out + word * (loaded / Word::k) * width, width, r[word], left - word * loaded, lanes);
     }
   }
 }
 
-template <typename Word, int Rows>
+template <typename Word, typename T>
+inline Lanes load_across(const T* row, int64_t, int64_t) {
+  return load_lanes(row);
+}
+#if defined(RUBRICATE_TARGET_AVX512_BF16)
+template <>
+inline Lanes load_across<Pair, bf16>(const bf16* row, int64_t stride, int64_t left) {
+  const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row)));
+  if (left < 2) return _mm512_castsi512_ps(low);
+  const __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + stride)));
+  return _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+}
+#endif
+
+// Stored [k, index]: the words of a step lie side by side already. `row` and the row after it may be read over whole
+// registers. exact: nothing may be written past the width.
+template <typename Word, typename T, int64_t width>
+inline void pack_step(const T* row, int64_t stride, int64_t left, bool exact, float* words) {
+#pragma GCC unroll 4
+  for (int64_t i = 0; i < width; i += kLanes) {
+    const Lanes lanes = load_across<Word>(row + i, stride, left);
+    if (i + kLanes <= width || !exact)
+      store_lanes(words + i, lanes);
+    else
+      store_some(words + i, lanes, width - i);
+  }
+}
+
+// ends: nothing of the panel follows.
+template <typename Word, typename T, int64_t width>
+inline void pack_columns(const T* data, int64_t stride, int64_t count, int64_t k, bool ends, float* panel) {
+  constexpr int64_t reach = (width + kLanes - 1) / kLanes * kLanes;
+  const int64_t last = (k - 1) / Word::k * Word::k;
+  if (count >= reach) {
+    for (int64_t at = 0; at < last; at += Word::k, panel += width)
+      pack_step<Word, T, width>(data + at * stride, stride, k - at, false, panel);
+    pack_step<Word, T, width>(data + last * stride, stride, k - last, ends, panel);
+    return;
+  }
+  for (int64_t at = 0; at < k; at += Word::k, panel += width) {  // the loads would reach past the matrix
+    T rows[2 * reach] = {};
+    for (int64_t i = 0; i < std::min(Word::k, k - at); ++i)
+      std::memcpy(rows + i * reach, data + (at + i) * stride, static_cast<size_t>(count) * sizeof(T));
+    pack_step<Word, T, width>(rows, reach, k - at, ends && at == last, panel);
+  }
+}
+
+template <typename Word, typename T, int64_t width>
+inline void pack_as(const PanelSource& source, int64_t k, int64_t count, float* panels) {
+  const T* data = static_cast<const T*>(source.data);
+  const int64_t words = (k + Word::k - 1) / Word::k;
+  if (source.k_contiguous) {
+    for (int64_t i = 0; i < count; i += width)
+      pack_rows<Word, T, width>(data + i * source.stride, source.stride, source.count - i, k, panels + i * words);
+    return;
+  }
+  constexpr int64_t chunk = 8;  // stored rows at a time over all panels: every line is read once, in order
+  for (int64_t at = 0; at < k; at += chunk)
+    for (int64_t i = 0; i < count; i += width)
+      pack_columns<Word, T, width>(data + at * source.stride + i, source.stride, source.count - i,
+                                   std::min(k - at, chunk), at + chunk >= k, panels + i * words + at / Word::k * width);
+}
+
+template <typename Word, typename T>
+inline void pack_width(const PanelSource& source, int64_t k, int64_t count, int64_t width, float* panels) {
+  if (width == kRows)
+    pack_as<Word, T, kRows>(source, k, count, panels);
+  else
+    pack_as<Word, T, kCols>(source, k, count, panels);
+}
+
+inline void pack_panels(const PanelSource& source, int64_t k, int64_t count, int64_t width, float* panels) {
+  switch (source.dtype) {
+    case DType::f32:
+      return pack_width<Single, float>(source, k, count, width, panels);
+    case DType::bf16:
+      return pack_width<Single, bf16>(source, k, count, width, panels);
+    default:
+      return pack_width<Single, f16>(source, k, count, width, panels);
+  }
+}
+
+#if defined(RUBRICATE_TARGET_AVX512_BF16)
+inline void pack_pair_panels(const PanelSource& source, int64_t k, int64_t count, int64_t width, float* panels) {
+  pack_width<Pair, bf16>(source, k, count, width, panels);
+}
+#endif
+
+// ---- the register tile ---------------------------------------------------------------------------------------------
+
+template <typename T>
+inline void store_result(const F32x16& sum, const TileArgs& t, int64_t row, int64_t col, bool whole, Mask16 mask) {
+  T* c = static_cast<T*>(t.c) + row * t.c_stride + col;
+  const F32x16 value = t.bias == nullptr ? sum : add(sum, load_masked(t.bias + col, mask));
+  if (whole)
+    store(c, value);
+  else
+    store_masked(c, mask, value);
+}
+
+inline void finish(const F32x16& sum, const TileArgs& t, int64_t row, int64_t col) {
+  const bool whole = col + 16 <= t.cols;
+  const Mask16 mask = first_lanes(std::clamp<int64_t>(t.cols - col, 0, 16));
+  if (t.partial == nullptr) {
+    if (t.c_dtype == DType::f32)
+      store_result<float>(sum, t, row, col, whole, mask);
+    else
+      store_result<bf16>(sum, t, row, col, whole, mask);
+  } else if (whole) {
+    store(t.partial + row * t.partial_stride + col, sum);
+  } else {
+    store_masked(t.partial + row * t.partial_stride + col, mask, sum);
+  }
+}
+
+inline F32x16 start(const TileArgs& t, int64_t row, int64_t col) {
+  const float* from = t.from + row * t.from_stride + col;
+  if (col + 16 <= t.cols) return load(from);
+  return load_masked(from, first_lanes(std::clamp<int64_t>(t.cols - col, 0, 16)));
+}
+
+// Rows by Panels * 16 * kVectors sums in registers, over all of the words.
+template <typename Word, int Rows, int Panels>
 void tile_of(const TileArgs& t) {
-  F32x16 sum[Rows][kVectors];
-  const bool full = t.cols == 16 * kVectors;
-  Mask16 mask[kVectors];
-  for (int j = 0; j < kVectors; ++j) mask[j] = first_lanes(std::clamp<int64_t>(t.cols - 16 * j, 0, 16));
+  constexpr int vectors = kVectors * Panels;
+  F32x16 sum[Rows][vectors];
+#pragma GCC unroll 14
   for (int i = 0; i < Rows; ++i)
-    for (int j = 0; j < kVectors; ++j) {
-      const float* from = t.from + i * t.from_stride + 16 * j;
-      sum[i][j] = t.from == nullptr ? zero() : full ? load(from) : load_masked(from, mask[j]);
-    }
-  const float *a = t.a, *b = t.b;
-  for (int64_t word = 0; word < t.words; ++word, a += kRows, b += 16 * kVectors) {
-    F32x16 right[kVectors];
-#pragma GCC unroll 2
-    for (int j = 0; j < kVectors; ++j) right[j] = load(b + 16 * j);
+#pragma GCC unroll 8
+    for (int j = 0; j < vectors; ++j) sum[i][j] = t.from == nullptr ? zero() : start(t, i, 16 * j);
+  const float* a = t.a;
+  const float* b[Panels];
+  for (int p = 0; p < Panels; ++p) b[p] = t.b + p * t.words * kCols;
+  for (int64_t word = 0; word < t.words; ++word, a += kRows) {
+    F32x16 right[vectors];
+#pragma GCC unroll 8
+    for (int j = 0; j < vectors; ++j) right[j] = load(b[j / kVectors] + word * kCols + 16 * (j % kVectors));
 #pragma GCC unroll 14
     for (int i = 0; i < Rows; ++i) {
       const F32x16 left = set1(a[i]);
-#pragma GCC unroll 2
-      for (int j = 0; j < kVectors; ++j) sum[i][j] = Word::multiply_add(left, right[j], sum[i][j]);
+#pragma GCC unroll 8
+      for (int j = 0; j < vectors; ++j) sum[i][j] = Word::multiply_add(left, right[j], sum[i][j]);
     }
   }
-  if (t.partial != nullptr) {
-    for (int i = 0; i < Rows; ++i)
-      for (int j = 0; j < kVectors; ++j) {
-        float* partial = t.partial + i * t.partial_stride + 16 * j;
-        if (full)
-          store(partial, sum[i][j]);
-        else
-          store_masked(partial, mask[j], sum[i][j]);
-      }
-  } else if (t.c_dtype == DType::f32) {
-    finish<Rows, float>(sum, t);
-  } else {
-    finish<Rows, bf16>(sum, t);
-  }
+#pragma GCC unroll 14
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < vectors; ++j) finish(sum[i][j], t, i, 16 * j);
 }
 
+// The part of a strip that begins at column `col`, a multiple of a panel's width.
+inline TileArgs from_column(const TileArgs& strip, int64_t col, int64_t cols) {
+  TileArgs t = strip;
+  t.b += col * t.words;
+  t.cols = std::min(cols, strip.cols - col);
+  if (t.from != nullptr) t.from += col;
+  if (t.partial != nullptr) t.partial += col;
+  t.c = static_cast<char*>(t.c) + col * dtype_size(t.c_dtype);
+  if (t.bias != nullptr) t.bias += col;
+  return t;
+}
+
+// Few rows take several panels at a time, so that enough sums are under way to hide the latency of an addition.
 template <typename Word, int Rows = kRows>
-void tile(const TileArgs& t) {
+void strip(const TileArgs& t) {
   if constexpr (Rows > 1)
-    if (t.rows < Rows) return tile<Word, Rows - 1>(t);
-  tile_of<Word, Rows>(t);
+    if (t.rows < Rows) return strip<Word, Rows - 1>(t);
+  constexpr int panels = Rows == 1 ? 4 : Rows == 2 ? 2 : 1;
+  int64_t col = 0;
+  if constexpr (panels > 1)
+    for (; col + panels * kCols <= t.cols; col += panels * kCols)
+      tile_of<Word, Rows, panels>(from_column(t, col, panels * kCols));
+  for (; col < t.cols; col += kCols) tile_of<Word, Rows, 1>(from_column(t, col, kCols));
 }
 
 inline MatmulKernels matmul_kernels([[maybe_unused]] bool both_bf16) {
 #if defined(RUBRICATE_TARGET_AVX512_BF16)
-  if (both_bf16) return {kRows, 16 * kVectors, Pair::k, pack_pair_panel, tile<Pair>};
+  if (both_bf16) return {kRows, kCols, Pair::k, pack_pair_panels, strip<Pair>};
 #endif
-  return {kRows, 16 * kVectors, Single::k, pack_panel, tile<Single>};
+  return {kRows, kCols, Single::k, pack_panels, strip<Single>};
 }
 
 // ---- the gradient of a bias ----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-// Lanes: as many fp32 words as a square transpose takes at a time.
+// Lanes: as many fp32 words as a square transpose takes at a time; a word may hold a pair of bf16 values meanwhile.
 #if defined(RUBRICATE_TARGET_AVX512)
 constexpr int64_t kLanes = 16;
 using Lanes = __m512;
@@ -7,7 +7,14 @@ template <typename T>
 inline Lanes load_lanes(const T* p) {
   return load(p).v;
 }
+inline Lanes load_bits(const bf16* p) { return _mm512_castsi512_ps(_mm512_loadu_si512(p)); }
+inline Lanes low_bf16(Lanes pairs) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(pairs), 16)); }
+inline Lanes high_bf16(Lanes pairs) {
+  return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(pairs), _mm512_set1_epi32(-0x10000)));
+}
 inline void store_lanes(float* p, Lanes a) { _mm512_storeu_ps(p, a); }
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"  // GCC 12 gives it for the undefined vectors of its own header
 inline void transpose(Lanes (&r)[16]) {
   Lanes t[16];
 #pragma GCC unroll 8
@@ -36,6 +43,7 @@ inline void transpose(Lanes (&r)[16]) {
 #pragma GCC unroll 16
   for (int i = 0; i < 16; ++i) r[i] = t[i];
 }
+#pragma GCC diagnostic pop
 #elif defined(RUBRICATE_TARGET_AVX2)
 constexpr int64_t kLanes = 8;
 using Lanes = __m256;
@@ -43,6 +51,13 @@ inline Lanes zero_lanes() { return _mm256_setzero_ps(); }
 inline Lanes load_lanes(const float* p) { return _mm256_loadu_ps(p); }
 inline Lanes load_lanes(const bf16* p) { return widen_bf16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 inline Lanes load_lanes(const f16* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline Lanes load_bits(const bf16* p) {
+  return _mm256_castsi256_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+inline Lanes low_bf16(Lanes pairs) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(pairs), 16)); }
+inline Lanes high_bf16(Lanes pairs) {
+  return _mm256_and_ps(pairs, _mm256_castsi256_ps(_mm256_set1_epi32(-0x10000)));
+}
 inline void store_lanes(float* p, Lanes a) { _mm256_storeu_ps(p, a); }
 inline void transpose(Lanes (&r)[8]) {
   Lanes t[8], u[8];
