@@ -1,0 +1,149 @@
+/** Failing disks and sudden ends, for tests of what writes files. */
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { type FileOperations, replaceFileOperations, type WritableFile } from "../../lib/files/operations";
+
+/** A new folder, in memory where that is possible: thousands of flushes take long elsewhere. */
+export function temporaryFolder(): string {
+  return mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "rubricate-test-"));
+}
+
+/** What happens at one operation. */
+export type Failure = "ENOSPC" | "EIO" | "short write" | "power cut" | "power cut, unflushed data lost";
+
+interface Rename {
+  readonly from: string;
+  readonly to: string;
+  /** Of the file that it replaced. */
+  readonly replaced: Buffer | undefined;
+}
+
+/** What is not on the disk yet. */
+class Unflushed {
+  private readonly files = new Map<string, number>();
+  private renames: Rename[] = [];
+
+  opened(path: string): void {
+    this.files.set(path, openSync(path, "r+"));
+  }
+
+  synced(path: string): void {
+    closeSync(this.files.get(path)!);
+    this.files.delete(path);
+  }
+
+  renamed(from: string, to: string, replaced: Buffer | undefined): void {
+    this.renames.push({ from: resolve(from), to: resolve(to), replaced });
+  }
+
+  syncedFolder(path: string): void {
+    this.renames = this.renames.filter(({ to }) => dirname(to) !== resolve(path));
+  }
+
+  /** Files that were not synced end in the middle; renames whose folder was not synced have not happened. */
+  lose(): void {
+    for (const file of this.files.values()) ftruncateSync(file, fstatSync(file).size >> 1);
+    for (const { from, to, replaced } of this.renames.reverse()) {
+      renameSync(to, from);
+      if (replaced) writeFileSync(to, replaced);
+    }
+  }
+
+  close(): void {
+    for (const file of this.files.values()) closeSync(file);
+    this.files.clear();
+  }
+}
+
+const contentsOf = (path: string) => (existsSync(path) && statSync(path).isFile() ? readFileSync(path) : undefined);
+
+/**
+ * Lets the k-th operation (from 0) fail while `work` runs. After a power cut nothing works any more, not even cleaning up.
+ * @returns the operations that were begun, by name, and what `work` was rejected with
+ */
+export async function withFailureAt(
+  at: number,
+  failure: Failure,
+  work: () => Promise<unknown>,
+): Promise<{ operations: string[]; error: unknown }> {
+  const operations: string[] = [];
+  const unflushed = new Unflushed();
+  let dark = false;
+
+  /** @returns whether this is a write to be cut short */
+  function begin(name: string): boolean {
+    if (dark) throw Object.assign(new Error("the machine is off"), { code: "ECUT" });
+    operations.push(name);
+    if (operations.length - 1 !== at) return false;
+    if (failure === "ENOSPC" || failure === "EIO")
+      throw Object.assign(new Error(`${failure}: ${name}`), { code: failure });
+    if (failure === "short write") return true;
+    if (failure === "power cut, unflushed data lost") unflushed.lose();
+    dark = true;
+    throw Object.assign(new Error("the machine is off"), { code: "ECUT" });
+  }
+
+  function watched(file: WritableFile, path: string): WritableFile {
+    return {
+      write: (bytes) => file.write(begin("write") ? bytes.subarray(0, Math.max(1, bytes.length >> 1)) : bytes),
+      async sync() {
+        begin("sync");
+        await file.sync();
+        unflushed.synced(path);
+      },
+      close: () => file.close(),
+    };
+  }
+
+  replaceFileOperations(
+    (real): FileOperations => ({
+      async makeFolder(path) {
+        begin("makeFolder");
+        return real.makeFolder(path);
+      },
+      async create(path) {
+        begin("create");
+        const file = await real.create(path);
+        unflushed.opened(path);
+        return watched(file, path);
+      },
+      async syncFolder(path) {
+        begin("syncFolder");
+        await real.syncFolder(path);
+        unflushed.syncedFolder(path);
+      },
+      async rename(from, to) {
+        begin("rename");
+        const replaced = contentsOf(to);
+        await real.rename(from, to);
+        unflushed.renamed(from, to, replaced);
+      },
+      async remove(path) {
+        begin("remove");
+        return real.remove(path);
+      },
+    }),
+  );
+  try {
+    const error = await work().then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    return { operations, error };
+  } finally {
+    replaceFileOperations(undefined);
+    unflushed.close();
+  }
+}

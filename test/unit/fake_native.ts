@@ -1,0 +1,192 @@
+/**
+ * A native core in miniature, so that what lib/adapter and lib/train do around it can be tested without it: an adapter is
+ * a few numbers, and its loss at a token is a parabola. Every step depends on parameters, moments, step count and data.
+ */
+import { readFileSync } from "node:fs";
+import { RubricateError } from "../../lib/errors";
+import type {
+  NativeBinding,
+  NativeJob,
+  NativeMicroBatch,
+  NativeSums,
+  NativeTenantResult,
+  NativeTrainRequest,
+} from "../../lib/native";
+
+export const hooks: {
+  /** Called as a step or an evaluation begins; may throw, or abort something. */
+  onJob?: ((kind: "step" | "evaluate") => void) | undefined;
+  cpuPath: string;
+  steps: number;
+} = { cpuPath: "fake", steps: 0 };
+
+/** A job that runs in the next turn of the event loop, unless it is cancelled first. */
+function job<T>(work: () => T): NativeJob<T> {
+  let cancelled = false;
+  const promise = new Promise<T>((resolve, reject) => {
+    setImmediate(() => {
+      if (cancelled) return reject(new RubricateError("ERR_ABORTED", "stopped"));
+      try {
+        resolve(work());
+      } catch (error) {
+        reject(error);
+      }
+    });
+  });
+  return { promise, cancel: () => (cancelled = true) };
+}
+
+const parts = {
+  all: ["scale", "bias"],
+  scale: ["scale"],
+  bias: ["bias"],
+  ln: ["scale", "bias", "ln.weight", "ln.bias"],
+};
+
+export class FakeAdapter {
+  readonly names: string[] = [];
+  readonly widths: number[] = [];
+  current: Float32Array;
+  grads: Float32Array;
+  disposed = false;
+
+  constructor(_: string, variant: keyof typeof parts, sites: readonly string[], layers: Int32Array) {
+    for (const layer of layers)
+      for (const site of sites)
+        for (const part of parts[variant]) {
+          const block = ["gate_proj", "up_proj", "down_proj"].includes(site) ? "mlp" : "self_attn";
+          this.names.push(`layers.${layer}.${block}.${site}.${part}`);
+          this.widths.push(4);
+        }
+    this.current = Float32Array.from({ length: this.names.length * 4 }, (_, at) =>
+      /(scale|weight)$/.test(this.names[at >> 2]!) ? 1 : 0,
+    );
+    this.grads = new Float32Array(this.current.length);
+  }
+
+  values = () => this.current.slice();
+  gradients = () => this.grads.slice();
+  setValues(values: Float32Array) {
+    this.current = values.slice();
+  }
+  dispose() {
+    this.disposed = true;
+  }
+}
+
+export class FakeOptimizer {
+  step = 0;
+  m: Float32Array;
+  v: Float32Array;
+  constructor(parameters: FakeAdapter) {
+    this.m = new Float32Array(parameters.current.length);
+    this.v = new Float32Array(parameters.current.length);
+  }
+  moments = () => ({ m: this.m.slice(), v: this.v.slice() });
+  setMoments(step: number, m: Float32Array, v: Float32Array) {
+    this.step = step;
+    this.m = m.slice();
+    this.v = v.slice();
+  }
+  dispose() {}
+}
+
+/** The loss at a target: how far a parameter that the target chooses is from a place that the token chooses. */
+function* losses(adapter: FakeAdapter, { tokenIds, targets }: NativeMicroBatch) {
+  for (const [row, target] of targets.entries()) {
+    if (target < 0) continue;
+    const index = (target * 7 + tokenIds[row]!) % adapter.current.length;
+    const away = adapter.current[index]! - (tokenIds[row]! % 5) / 3;
+    yield { index, away, loss: away * away };
+  }
+}
+
+function trainStep({ tenants, microBatches }: NativeTrainRequest): NativeTenantResult[] {
+  hooks.onJob?.("step");
+  const [{ parameters, optimizer: given, options }] = tenants as never as [
+    { parameters: FakeAdapter; optimizer: FakeOptimizer; options: { learningRate: number } },
+  ];
+  const optimizer = given as unknown as FakeOptimizer;
+  const grads = new Float32Array(parameters.current.length);
+  let [nats, count] = [0, 0];
+  for (const batch of microBatches)
+    for (const { index, away, loss } of losses(parameters, batch)) {
+      nats += loss;
+      count++;
+      grads[index] = grads[index]! + 2 * away;
+    }
+  optimizer.step++;
+  for (const [at, sum] of grads.entries()) {
+    const grad = sum / count;
+    optimizer.m[at] = 0.9 * optimizer.m[at]! + 0.1 * grad;
+    optimizer.v[at] = 0.99 * optimizer.v[at]! + 0.01 * grad * grad;
+    const corrected = Math.sqrt(optimizer.v[at]! / (1 - 0.99 ** optimizer.step)) + 1e-8;
+    parameters.current[at] = parameters.current[at]! - (options.learningRate * optimizer.m[at]!) / corrected;
+  }
+  parameters.grads = grads;
+  hooks.steps++;
+  const gradNorm = Math.hypot(...grads);
+  return [{ loss: nats / count, supervisedTokens: count, correctTokens: Math.floor(count / 2), gradNorm }];
+}
+
+function evaluate(microBatches: readonly NativeMicroBatch[], [adapter]: readonly FakeAdapter[]): NativeSums {
+  hooks.onJob?.("evaluate");
+  const sums = [new Float64Array(2), new Float64Array(2), new Float64Array(2)] as const;
+  for (const batch of microBatches)
+    for (const { loss } of losses(adapter!, batch)) {
+      sums[0][1]! += loss;
+      sums[1][1]! += 1;
+    }
+  return { nats: sums[0], supervisedTokens: sums[1], correctTokens: sums[2] };
+}
+
+/** The header's checks are the native core's; this reads what is well formed, and refuses a file that was cut off. */
+function readSafetensors(path: string) {
+  const bytes = readFileSync(path);
+  const fail = (why: string) => new RubricateError("ERR_SAFETENSORS", `${path}: ${why}`);
+  if (bytes.length < 8) throw fail("too short");
+  const length = Number(bytes.readBigUInt64LE());
+  if (length % 8 !== 0 || 8 + length > bytes.length) throw fail("header does not fit");
+  const header = JSON.parse(bytes.subarray(8, 8 + length).toString()) as Record<
+    string,
+    { dtype: string; shape: number[]; data_offsets: [number, number] }
+  >;
+  const tensors = new Map<string, { dtype: string; shape: number[]; data: Uint8Array }>();
+  let end = 0;
+  for (const [name, { dtype, shape, data_offsets }] of Object.entries(header)) {
+    if (name === "__metadata__") continue;
+    if (data_offsets[0] !== end) throw fail("a hole");
+    end = data_offsets[1];
+    if (8 + length + end > bytes.length) throw fail("cut off");
+    tensors.set(name, { dtype, shape, data: bytes.subarray(8 + length + data_offsets[0], 8 + length + end) });
+  }
+  if (8 + length + end !== bytes.length) throw fail("too long");
+  return { metadata: {}, tensors };
+}
+
+export function native(): NativeBinding {
+  return {
+    version: "0.0.0",
+    cpu: () => ({ path: hooks.cpuPath, supported: [hooks.cpuPath], threads: 1, splitRegions: 0 }),
+    readSafetensors: (path: string) => job(() => readSafetensors(path)),
+    Adapter: FakeAdapter,
+    Optimizer: FakeOptimizer,
+  } as never;
+}
+
+/** A LlamaModel as far as adapters and training look at it. */
+export function fakeModel(changes: object = {}) {
+  const architecture = { version: 1, family: "llama", vocabulary: 50, hidden: 4, context: 32, stacks: [{ layers: 3 }] };
+  return {
+    architecture,
+    dir: "/models/fake",
+    contextLength: 32,
+    tokenizer: undefined,
+    fingerprint: async () => ({ architecture: "a".repeat(64), weights: "b".repeat(64) }),
+    native: {
+      trainStep: (request: NativeTrainRequest) => job(() => trainStep(request)),
+      evaluate: (batches: NativeMicroBatch[], adapters: FakeAdapter[]) => job(() => evaluate(batches, adapters)),
+    },
+    ...changes,
+  } as never;
+}
