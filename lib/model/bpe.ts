@@ -154,8 +154,10 @@ export class BytePairEncoder {
   private addMerge(rank: number, merge: string | readonly [string, string]): void {
     const [left, right] = typeof merge === "string" ? splitOnce(merge) : merge;
     const where = `merge ${rank}`;
+    const leftId = this.id(left, where);
+    const rightId = this.id(right, where);
     this.merged[rank] = this.id(left + right, where);
-    this.ranks.set(this.id(left, where), this.id(right, where), rank); // a pair given twice keeps its last rank, as in the tokenizers library
+    this.ranks.set(leftId, rightId, rank); // a pair given twice keeps its last rank, as in the tokenizers library
   }
 
   /** Token strings of the words, in order. */

@@ -2,11 +2,17 @@ import { invalid, RubricateError } from "../errors";
 import { type BpeModel, BytePairEncoder } from "./bpe";
 import { type ChatMessage, ChatTemplate, marksGeneration, type RenderedChat } from "./chat_template";
 import { TokenDecoder } from "./token_decoder";
-import { type AddedToken, readTokenizer, type TokenizerDefinition } from "./tokenizer_files";
+import {
+  type AddedToken,
+  defineTokenizer,
+  readTokenizerFiles,
+  type TokenizerDefinition,
+  type TokenizerFiles,
+} from "./tokenizer_files";
 
 export type { ChatMessage, RenderedChat } from "./chat_template";
 export { TokenDecoder } from "./token_decoder";
-export type { TokenizerDefinition } from "./tokenizer_files";
+export type { TokenizerFiles } from "./tokenizer_files";
 
 /** The parts of @huggingface/tokenizers in use; its own types are ES modules, which CommonJS cannot name. */
 interface HubTokenizer {
@@ -38,6 +44,7 @@ export class Tokenizer {
   /** One more than the largest id, added tokens included. */
   readonly vocabSize: number;
 
+  private readonly definition: Omit<TokenizerDefinition, "tokenizer">;
   private readonly inner: HubTokenizer;
   private readonly specialIds: ReadonlySet<number>;
   private readonly byteIds: ReadonlySet<number>;
@@ -51,12 +58,18 @@ export class Tokenizer {
    */
   static async fromPretrained(directory: string): Promise<Tokenizer> {
     if (typeof directory !== "string" || directory === "") throw invalid("directory", "a path", directory);
-    return new Tokenizer(await readTokenizer(directory));
+    return new Tokenizer(await readTokenizerFiles(directory));
   }
 
-  /** @param definition what the tokenizer is made of; it may have come from another thread */
-  constructor(readonly definition: TokenizerDefinition) {
-    const { tokenizer, specialTokens } = definition;
+  /**
+   * @param files what the tokenizer is made of; it may have come from another thread
+   * @throws {RubricateError} as `fromPretrained`
+   */
+  constructor(readonly files: TokenizerFiles) {
+    const definition = defineTokenizer(files);
+    const { tokenizer, ...rest } = definition;
+    this.definition = rest;
+    const { specialTokens } = definition;
     try {
       this.inner = build(tokenizer);
     } catch (error) {
@@ -153,11 +166,20 @@ export class Tokenizer {
 
   /** As `applyChatTemplate`, with the spans between the template's generation tags. */
   renderChat(messages: readonly ChatMessage[], options: ChatOptions = {}): RenderedChat {
+    return this.parsedTemplate().render(messages, options);
+  }
+
+  /** @throws {RubricateError} ERR_TEMPLATE where there is no chat template, or it cannot be parsed */
+  checkChatTemplate(): void {
+    this.parsedTemplate();
+  }
+
+  private parsedTemplate(): ChatTemplate {
     const source = this.chatTemplate;
     if (source === undefined)
       throw new RubricateError("ERR_TEMPLATE", "The tokenizer has no chat template; give text instead of messages");
     this.template ??= new ChatTemplate(source, this.definition.specialTokens);
-    return this.template.render(messages, options);
+    return this.template;
   }
 
   /** Whether the chat template marks what the assistant says with generation tags. */

@@ -16,10 +16,7 @@ export interface AddedToken {
   readonly single_word: boolean;
 }
 
-/**
- * What a tokenizer is made of, read from a model's folder and brought to the form that transformers would use. It is plain
- * data, so that it can be sent to a worker thread.
- */
+/** What a tokenizer is made of, in the form that transformers would use. */
 export interface TokenizerDefinition {
   /** tokenizer.json, with `added_tokens`, `normalizer`, `pre_tokenizer`, `post_processor` and `decoder` as transformers sets them. */
   readonly tokenizer: Json;
@@ -63,8 +60,10 @@ function parseObject(text: string, file: string): Json {
   return value;
 }
 
-/** Contents of a tokenizer's files, as text; those that a folder lacks are undefined. */
+/** Contents of a tokenizer's files, as text, cheap to send to a worker thread; those that a folder lacks are undefined. */
 export interface TokenizerFiles {
+  /** Where they come from, for error messages. */
+  readonly directory: string;
   readonly tokenizerJson: string;
   readonly tokenizerConfig?: string | undefined;
   readonly specialTokensMap?: string | undefined;
@@ -77,7 +76,7 @@ export interface TokenizerFiles {
  * chat_template.jinja of a folder.
  * @throws {RubricateError} ERR_TOKENIZER naming the file that is missing or malformed
  */
-export async function readTokenizer(directory: string): Promise<TokenizerDefinition> {
+export async function readTokenizerFiles(directory: string): Promise<TokenizerFiles> {
   const at = (name: string) => path.join(directory, name);
   const [tokenizerJson, tokenizerConfig, specialTokensMap, generationConfig, chatTemplate] = await Promise.all(
     [
@@ -90,15 +89,12 @@ export async function readTokenizer(directory: string): Promise<TokenizerDefinit
   );
   if (tokenizerJson === undefined)
     throw new RubricateError("ERR_TOKENIZER", `${at("tokenizer.json")} does not exist; a tokenizer is read from it`);
-  return defineTokenizer(
-    { tokenizerJson, tokenizerConfig, specialTokensMap, generationConfig, chatTemplate },
-    directory,
-  );
+  return { directory, tokenizerJson, tokenizerConfig, specialTokensMap, generationConfig, chatTemplate };
 }
 
-/** @param directory prefix of the file names in error messages */
-export function defineTokenizer(files: TokenizerFiles, directory: string): TokenizerDefinition {
-  const at = (name: string) => path.join(directory, name);
+/** @throws {RubricateError} ERR_TOKENIZER naming the file that is malformed */
+export function defineTokenizer(files: TokenizerFiles): TokenizerDefinition {
+  const at = (name: string) => path.join(files.directory, name);
   const parsed = (text: string | undefined, name: string) => (text === undefined ? {} : parseObject(text, at(name)));
   const tokenizer = parseObject(files.tokenizerJson, at("tokenizer.json"));
   checkTokenizerJson(tokenizer, at("tokenizer.json"));

@@ -25,9 +25,9 @@ const render = (source: string, messages = chat) => new ChatTemplate(source, spe
 test.each(["chatml", "llama-2", "llama-3", "zephyr", "mistral"])("%s as transformers renders it", async (name) => {
   const own = cases.filter((one) => one.template === name);
   expect(own.length).toBeGreaterThanOrEqual(8);
-  const { definition } = await Tokenizer.fromPretrained(path.join(fixtures, own[0]!.tokenizer));
+  const { files } = await Tokenizer.fromPretrained(path.join(fixtures, own[0]!.tokenizer));
   const chatTemplate = readFileSync(path.join(fixtures, `${name}.jinja`), "utf8");
-  const tokenizer = new Tokenizer({ ...definition, chatTemplate });
+  const tokenizer = new Tokenizer({ ...files, chatTemplate });
   for (const { messages, text, prompt, ids } of own) {
     expect(tokenizer.applyChatTemplate(messages)).toBe(text);
     expect(tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true })).toBe(prompt);

@@ -68,9 +68,9 @@ describe.each(names)("%s as transformers has it", (name) => {
     expect(tokenizer.isSpecial(300)).toBe(false);
   });
 
-  test("a definition crosses threads unchanged", () => {
+  test("its files cross threads unchanged", () => {
     const { tokenizer } = loaded.get(name)!;
-    const copy = new Tokenizer(structuredClone(tokenizer.definition));
+    const copy = new Tokenizer(structuredClone(tokenizer.files));
     expect([...copy.encode("The quick 日本")]).toEqual([...tokenizer.encode("The quick 日本")]);
     expect(copy.hash).toBe(tokenizer.hash);
   });

@@ -1,0 +1,250 @@
+import { createHash } from "node:crypto";
+import path from "node:path";
+import { invalid, RubricateError } from "../errors";
+import { Tokenizer } from "../model/tokenizer";
+import { DataWorker } from "./data_worker";
+import type { EncodingOptions } from "./encode_row";
+import { Random } from "./random";
+import type { IndexProgress, IndexSummary } from "./row_index";
+import type { DataFormat } from "./rows";
+import type { Example, RowReport } from "./types";
+
+export type { IndexProgress } from "./row_index";
+export type { DataFormat } from "./rows";
+
+/** How rows become examples, see docs/data-formats.md. */
+export interface DatasetOptions {
+  readonly tokenizer: Tokenizer;
+  /** Shape of the rows. Default: "auto", each row by its own fields. */
+  readonly format?: DataFormat;
+  /** Tokens of an example at most, 2 or more; longer ones lose their end, and `reports` tells. */
+  readonly maxLength: number;
+  /** Which tokens are learned: completions and the assistant's turns (default), or all. */
+  readonly loss?: "completion" | "all";
+  /** Ends indexing with ERR_ABORTED. */
+  readonly signal?: AbortSignal;
+  /** Told some twenty times a second how far indexing has come. */
+  readonly onProgress?: (progress: IndexProgress) => void;
+}
+
+/** A token of an example, for people to look at. */
+export interface InspectedToken {
+  readonly id: number;
+  /** What the token adds to the text; empty where a character is not complete yet. The texts together are the whole. */
+  readonly text: string;
+  /** The token as the vocabulary spells it. */
+  readonly piece: string;
+  readonly supervised: boolean;
+}
+
+const splitStream = 2;
+
+/** What all views of a dataset share. */
+interface Source extends IndexSummary {
+  readonly worker: DataWorker;
+  readonly tokenizer: Tokenizer;
+  readonly fingerprint: string;
+}
+
+/**
+ * Examples to train on or to evaluate with. The rows stay in their file, of which an index is kept; a thread of the
+ * dataset's own reads and tokenises them when they are asked for, so that the event loop stays free and memory bounded.
+ */
+export class Dataset {
+  /** Tokens of each example, [examples]. */
+  readonly lengths: Int32Array;
+  /** Supervised tokens of each example, at least 1, [examples]. */
+  readonly supervisedCounts: Int32Array;
+  /** Sum of `lengths`. */
+  readonly tokenCount: number;
+  /** Sum of `supervisedCounts`. */
+  readonly supervisedTokenCount: number;
+  /**
+   * SHA-256, in hexadecimal, of the data's bytes, the tokenizer, the options and, of a part, its examples: the same
+   * fingerprint means the same examples in the same order.
+   */
+  readonly fingerprint: string;
+
+  private constructor(
+    private readonly source: Source,
+    /** Rows of the source, or undefined for all. */
+    private readonly rows: Int32Array | undefined,
+  ) {
+    const gather = (column: Int32Array) => (rows ? Int32Array.from(rows, (row) => column[row]!) : column);
+    this.lengths = gather(source.lengths);
+    this.supervisedCounts = gather(source.supervisedCounts);
+    this.tokenCount = sum(this.lengths);
+    this.supervisedTokenCount = sum(this.supervisedCounts);
+    this.fingerprint = rows
+      ? createHash("sha256").update(source.fingerprint).update(new Uint8Array(rows.buffer)).digest("hex")
+      : source.fingerprint;
+  }
+
+  /**
+   * Indexes a JSONL file: every row is read and tokenised once, in a thread.
+   * @throws {RubricateError} ERR_FILE; ERR_DATA where no row can be used or the file changes meanwhile; ERR_TEMPLATE where
+   *   no conversation can be encoded with the chat template; ERR_ABORTED; ERR_ARGUMENT
+   */
+  static async fromJsonl(file: string, options: DatasetOptions): Promise<Dataset> {
+    if (typeof file !== "string" || file === "") throw invalid("path", "a path", file);
+    return Dataset.index(path.resolve(file), undefined, options);
+  }
+
+  /**
+   * As `fromJsonl`, with rows from memory. Line numbers are 1-based places in the array.
+   * @param rows objects as the lines of a JSONL file would hold them
+   */
+  static async fromRows(rows: readonly unknown[], options: DatasetOptions): Promise<Dataset> {
+    if (!Array.isArray(rows)) throw invalid("rows", "an array", rows);
+    return Dataset.index(undefined, rows, options);
+  }
+
+  private static async index(
+    file: string | undefined,
+    rows: readonly unknown[] | undefined,
+    options: DatasetOptions,
+  ): Promise<Dataset> {
+    const encoding = checked(options);
+    const { tokenizer, signal, onProgress } = options;
+    const aborted = () => new RubricateError("ERR_ABORTED", "Indexing was stopped", { cause: signal?.reason });
+    if (signal?.aborted) throw aborted();
+    const worker = new DataWorker({ tokenizer: tokenizer.files, options: encoding, path: file });
+    const stop = () => void worker.close(aborted());
+    signal?.addEventListener("abort", stop, { once: true });
+    worker.onProgress = onProgress;
+    try {
+      if (rows) await sendRows(worker, rows);
+      const summary = await worker.call("index", null);
+      const identity = [summary.contentHash, tokenizer.hash, encoding.format, encoding.maxLength, encoding.loss];
+      const fingerprint = createHash("sha256").update(JSON.stringify(identity)).digest("hex");
+      return new Dataset({ ...summary, worker, tokenizer, fingerprint }, undefined);
+    } catch (error) {
+      await worker.close(error as RubricateError);
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", stop);
+      worker.onProgress = undefined;
+    }
+  }
+
+  /** Number of examples. */
+  get length(): number {
+    return this.lengths.length;
+  }
+
+  /** Rows of the whole source that were left out or cut off, with line and reason: the first thousand. */
+  get reports(): readonly RowReport[] {
+    return this.source.reports;
+  }
+
+  /** How many rows of the whole source were left out and cut off, beyond the first thousand too. */
+  get reportCounts(): { readonly skipped: number; readonly truncated: number } {
+    return this.source.reportCounts;
+  }
+
+  /**
+   * Examples by index, read and tokenised when they are asked for.
+   * @returns the examples in the order of `indices`, which may repeat
+   * @throws {RubricateError} ERR_DATA where the file has changed; ERR_DISPOSED; ERR_ARGUMENT
+   */
+  async examples(indices: ArrayLike<number>): Promise<Example[]> {
+    const wanted = new Int32Array(indices.length);
+    for (let at = 0; at < wanted.length; at++) {
+      const index = indices[at]!;
+      if (!Number.isInteger(index) || index < 0 || index >= this.length)
+        throw invalid(`indices[${at}]`, `an integer in [0, ${this.length})`, index);
+      wanted[at] = this.rows ? this.rows[index]! : index;
+    }
+    const { tokenIds, supervised, starts, lines } = await this.source.worker.call("examples", wanted);
+    return Array.from(wanted, (_, at) => ({
+      tokenIds: tokenIds.subarray(starts[at], starts[at + 1]),
+      supervised: supervised.subarray(starts[at], starts[at + 1]),
+      line: lines[at]!,
+    }));
+  }
+
+  /** An example token by token, with which of them are learned. */
+  async inspect(index: number): Promise<InspectedToken[]> {
+    const { tokenizer } = this.source;
+    const [{ tokenIds, supervised } = undefined as never] = await this.examples([index]);
+    const decoder = tokenizer.createDecoder();
+    const tokens = Array.from(tokenIds, (id, at) => ({
+      id,
+      text: decoder.push(id),
+      piece: tokenizer.tokenText(id) ?? "",
+      supervised: supervised[at] === 1,
+    }));
+    const last = tokens.at(-1)!;
+    last.text += decoder.end();
+    return tokens;
+  }
+
+  /**
+   * Parts the examples at random. The parts share this dataset's thread and end with it.
+   * @param fraction share of the examples that `eval` gets, in (0, 1); each part gets at least one
+   * @param seed integer in [0, 2^53); the same seed parts the same data alike on every machine
+   */
+  split(fraction: number, seed: number): { train: Dataset; eval: Dataset } {
+    if (!(typeof fraction === "number" && fraction > 0 && fraction < 1))
+      throw invalid("fraction", "a number between 0 and 1", fraction);
+    if (this.length < 2)
+      throw new RubricateError("ERR_DATA", "One example cannot be parted into training and evaluation");
+    const order = new Random(seed, [splitStream, 0]).shuffle(Int32Array.from({ length: this.length }, (_, at) => at));
+    const count = Math.min(this.length - 1, Math.max(1, Math.round(this.length * fraction)));
+    const part = (indices: Int32Array) =>
+      new Dataset(this.source, this.rows ? indices.sort().map((at) => this.rows![at]!) : indices.sort());
+    return { train: part(order.slice(count)), eval: part(order.slice(0, count)) };
+  }
+
+  /** Ends the thread. Examples of this dataset and of its parts can no longer be read. */
+  async dispose(): Promise<void> {
+    await this.source.worker.close(new RubricateError("ERR_DISPOSED", "The dataset was disposed of"));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+}
+
+function checked(options: DatasetOptions): EncodingOptions {
+  if (typeof options !== "object" || options === null) throw invalid("options", "an object", options);
+  const { tokenizer, format = "auto", maxLength, loss = "completion" } = options;
+  if (!(tokenizer instanceof Tokenizer)) throw invalid("tokenizer", "a Tokenizer", tokenizer);
+  if (!["auto", "chat", "prompt", "text"].includes(format))
+    throw invalid("format", '"auto", "chat", "prompt" or "text"', format);
+  if (!Number.isSafeInteger(maxLength) || maxLength < 2)
+    throw invalid("maxLength", "an integer of at least 2", maxLength);
+  if (loss !== "completion" && loss !== "all") throw invalid("loss", '"completion" or "all"', loss);
+  return { format, maxLength, loss };
+}
+
+/** Sends rows in portions, giving way to the event loop in between. */
+async function sendRows(worker: DataWorker, rows: readonly unknown[]): Promise<void> {
+  let portion: string[] = [];
+  let characters = 0;
+  for (const row of rows) {
+    const document = asJson(row);
+    portion.push(document);
+    characters += document.length;
+    if (portion.length < 512 && characters < 1 << 17) continue;
+    await worker.call("rows", portion);
+    portion = [];
+    characters = 0;
+  }
+  if (portion.length > 0) await worker.call("rows", portion);
+}
+
+/** What JSON cannot say becomes null, and is reported as a row that cannot be used. */
+function asJson(row: unknown): string {
+  try {
+    return JSON.stringify(row) ?? "null";
+  } catch {
+    return "null";
+  }
+}
+
+function sum(column: Int32Array): number {
+  let total = 0;
+  for (const value of column) total += value;
+  return total;
+}

@@ -1,0 +1,67 @@
+/** The thread that reads and tokenises a dataset's rows. It needs no native code. */
+import { parentPort, workerData } from "node:worker_threads";
+import { RubricateError } from "../errors";
+import { Tokenizer } from "../model/tokenizer";
+import { fileSource, memorySource, RowIndex } from "./row_index";
+import type { Example } from "./types";
+import type { FlatExamples, WorkerCalls, WorkerReply, WorkerRequest, WorkerStart } from "./worker_protocol";
+
+const progressInterval = 50;
+
+const start = workerData as WorkerStart;
+const sent: Buffer[] = [];
+let rows: RowIndex | undefined;
+
+function reply(message: WorkerReply, transfer: ArrayBuffer[] = []): void {
+  parentPort!.postMessage(message, transfer);
+}
+
+const calls: {
+  [K in keyof WorkerCalls]: (argument: WorkerCalls[K]["argument"]) => [WorkerCalls[K]["result"], ArrayBuffer[]?];
+} = {
+  rows(documents) {
+    sent.push(Buffer.from(documents.map((document) => `${document}\n`).join("")));
+    return [null];
+  },
+
+  index() {
+    const source = start.path === undefined ? memorySource(Buffer.concat(sent.splice(0))) : fileSource(start.path);
+    const index = new RowIndex(source, new Tokenizer(start.tokenizer), start.options);
+    let last = performance.now();
+    const summary = index.build((progress) => {
+      const now = performance.now();
+      if (now - last < progressInterval) return;
+      last = now;
+      reply({ progress });
+    });
+    rows = index;
+    return [summary, [summary.lengths.buffer, summary.supervisedCounts.buffer]];
+  },
+
+  examples(indices) {
+    const flat = flatten(Array.from(indices, (index) => rows!.example(index)));
+    return [flat, [flat.tokenIds.buffer, flat.supervised.buffer, flat.starts.buffer, flat.lines.buffer]];
+  },
+};
+
+function flatten(examples: readonly Example[]): FlatExamples {
+  const starts = new Int32Array(examples.length + 1);
+  for (const [at, { tokenIds }] of examples.entries()) starts[at + 1] = starts[at]! + tokenIds.length;
+  const tokenIds = new Int32Array(starts[examples.length]!);
+  const supervised = new Uint8Array(tokenIds.length);
+  for (const [at, example] of examples.entries()) {
+    tokenIds.set(example.tokenIds, starts[at]!);
+    supervised.set(example.supervised, starts[at]!);
+  }
+  return { tokenIds, supervised, starts, lines: Int32Array.from(examples, ({ line }) => line) };
+}
+
+parentPort!.on("message", ({ id, call, argument }: WorkerRequest) => {
+  try {
+    const [result, transfer] = calls[call](argument as never);
+    reply({ id, result }, transfer);
+  } catch (error) {
+    const code = error instanceof RubricateError ? error.code : "ERR_INTERNAL";
+    reply({ id, error: { code, message: (error as Error).message } });
+  }
+});

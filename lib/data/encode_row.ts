@@ -1,0 +1,119 @@
+import { RubricateError } from "../errors";
+import { TemplateLimit } from "../model/template_interpreter";
+import type { Tokenizer } from "../model/tokenizer";
+import { assistantSpans, type ChatText, tokensInSpans } from "./chat_spans";
+import { type DataFormat, type Row, readRow, UnusableRow } from "./rows";
+
+/** What decides how rows become examples. */
+export interface EncodingOptions {
+  readonly format: DataFormat;
+  /** Tokens of an example at most; longer ones lose their end. */
+  readonly maxLength: number;
+  /** Which tokens are learned: completions and the assistant's turns, or all. Text is learned whole in both cases. */
+  readonly loss: "completion" | "all";
+}
+
+/** A row as token ids. */
+export interface EncodedRow {
+  /** [tokens], at most `maxLength`. */
+  readonly tokenIds: Int32Array<ArrayBuffer>;
+  /** 1 where the token is a target, [tokens]; element 0 is 0. */
+  readonly supervised: Uint8Array<ArrayBuffer>;
+  /** Number of targets, at least 1. */
+  readonly supervisedCount: number;
+  /** Tokens before the end was cut off. */
+  readonly fullLength: number;
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/**
+ * Reads and encodes a line of a JSONL file.
+ * @param line the line's bytes without its end
+ * @throws {UnusableRow} where the row is to be left out
+ * @throws {RubricateError} ERR_TEMPLATE where no conversation can be encoded with the chat template
+ */
+export function encodeLine(line: Uint8Array, tokenizer: Tokenizer, options: EncodingOptions): EncodedRow {
+  let value: unknown;
+  try {
+    value = JSON.parse(utf8.decode(line));
+  } catch (error) {
+    const reason = error instanceof SyntaxError ? `not valid JSON: ${error.message}` : "not valid UTF-8";
+    throw new UnusableRow(reason);
+  }
+  return encodeRow(readRow(value, options.format), tokenizer, options);
+}
+
+/** As `encodeLine`, of a row that has been read. */
+export function encodeRow(row: Row, tokenizer: Tokenizer, options: EncodingOptions): EncodedRow {
+  const { tokenIds, supervised } = tokens(row, tokenizer, options.loss);
+  const fullLength = tokenIds.length;
+  const length = Math.min(fullLength, options.maxLength);
+  if (options.loss === "all") supervised.fill(1);
+  supervised[0] = 0; // nothing predicts the first token
+  let supervisedCount = 0;
+  for (let at = 1; at < length; at++) supervisedCount += supervised[at]!;
+  if (supervisedCount === 0) {
+    if (fullLength < 2) throw new UnusableRow("it has fewer than two tokens");
+    throw new UnusableRow(
+      length < fullLength
+        ? `none of the first ${length} of its ${fullLength} tokens is supervised`
+        : "none of its tokens is supervised (the assistant says nothing in it)",
+    );
+  }
+  return { tokenIds: tokenIds.slice(0, length), supervised: supervised.slice(0, length), supervisedCount, fullLength };
+}
+
+interface Tokens {
+  tokenIds: Int32Array;
+  supervised: Uint8Array;
+}
+
+function tokens(row: Row, tokenizer: Tokenizer, loss: EncodingOptions["loss"]): Tokens {
+  if (row.kind === "chat") return chatTokens(row, tokenizer, loss);
+  const bare = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
+  const prompt = bare(row.kind === "prompt" ? row.prompt : "");
+  const answer = bare(row.kind === "prompt" ? row.completion : row.text);
+  const first = prompt[0] ?? answer[0];
+  // Text made with a template has its BOS already.
+  const prefix = first !== undefined && first === tokenizer.bosTokenId ? [] : tokenizer.prefixIds;
+  const last = answer.at(-1);
+  const ended = last !== undefined && tokenizer.eosTokenIds.includes(last);
+  const suffix = ended || tokenizer.eosTokenId === undefined ? [] : [tokenizer.eosTokenId];
+  const tokenIds = joined([prefix, prompt, answer, suffix]);
+  return { tokenIds, supervised: new Uint8Array(tokenIds.length).fill(1, prefix.length + prompt.length) };
+}
+
+function joined(parts: readonly ArrayLike<number>[]): Int32Array {
+  const whole = new Int32Array(parts.reduce((length, part) => length + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+function chatTokens(row: Row & { kind: "chat" }, tokenizer: Tokenizer, loss: EncodingOptions["loss"]): Tokens {
+  tokenizer.checkChatTemplate();
+  const chat = renderedChat(row, tokenizer, loss);
+  // The template alone writes BOS and the ends of turns.
+  const tokenIds = tokenizer.encode(chat.text, { addSpecialTokens: false });
+  return { tokenIds, supervised: tokensInSpans(tokenizer, tokenIds, chat) };
+}
+
+/** What a template refuses of one conversation concerns that row; a template that cannot be used at all concerns every row. */
+function renderedChat(row: Row & { kind: "chat" }, tokenizer: Tokenizer, loss: EncodingOptions["loss"]): ChatText {
+  try {
+    if (loss === "all") {
+      const options = row.tools ? { tools: row.tools } : {};
+      return { text: tokenizer.applyChatTemplate(row.messages, options), spans: [] };
+    }
+    return assistantSpans(tokenizer, row.messages, row.given, row.tools);
+  } catch (error) {
+    const { cause } = error as RubricateError;
+    const concernsRow = cause instanceof Error && !(cause instanceof TemplateLimit || cause instanceof RangeError);
+    if (error instanceof RubricateError && concernsRow) throw new UnusableRow(error.message);
+    throw error;
+  }
+}

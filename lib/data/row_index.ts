@@ -1,0 +1,221 @@
+import { createHash } from "node:crypto";
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { crc32 } from "node:zlib";
+import { RubricateError } from "../errors";
+import type { Tokenizer } from "../model/tokenizer";
+import { type EncodedRow, type EncodingOptions, encodeLine } from "./encode_row";
+import { isBlank, scanLines } from "./line_scanner";
+import { UnusableRow } from "./rows";
+import type { Example, RowReport } from "./types";
+
+/** Bytes of a line at most; longer ones are left out. Tokenising takes some 20 times that in memory. */
+const maxLineLength = 16 * 2 ** 20;
+const keptReports = 1000;
+/** What is remembered of tokenised rows: 4 bytes a token and about 64 tokens' worth of bookkeeping a row, 20 MiB. */
+const remembered = 2 ** 22;
+const bookkeeping = 64;
+
+/** Where lines come from. */
+export interface RowSource {
+  readonly name: string;
+  readonly size: number;
+  /** @returns the number of bytes read, 0 at the end */
+  read(into: Buffer, offset: number): number;
+  close(): void;
+}
+
+/** A file, kept open. */
+export function fileSource(path: string): RowSource {
+  const failed = (error: unknown) =>
+    new RubricateError("ERR_FILE", `Cannot read ${path}: ${(error as Error).message}`, { cause: error });
+  let descriptor: number;
+  try {
+    descriptor = openSync(path, "r");
+  } catch (error) {
+    throw failed(error);
+  }
+  const status = fstatSync(descriptor);
+  if (!status.isFile()) {
+    closeSync(descriptor);
+    throw new RubricateError("ERR_FILE", `Cannot read ${path}: it is not a regular file`);
+  }
+  return {
+    name: path,
+    size: status.size,
+    read(into, offset) {
+      try {
+        return readSync(descriptor, into, 0, into.length, offset);
+      } catch (error) {
+        throw failed(error);
+      }
+    },
+    close: () => closeSync(descriptor),
+  };
+}
+
+/** Rows in memory, one JSON document a line. */
+export function memorySource(bytes: Buffer): RowSource {
+  return {
+    name: "the rows",
+    size: bytes.length,
+    read: (into, offset) => bytes.copy(into, 0, offset),
+    close: () => {},
+  };
+}
+
+/** What is known of rows once they are indexed. */
+export interface IndexSummary {
+  /** Tokens of each usable row, [rows]. */
+  readonly lengths: Int32Array<ArrayBuffer>;
+  /** Supervised tokens of each usable row, [rows]. */
+  readonly supervisedCounts: Int32Array<ArrayBuffer>;
+  /** The first thousand. */
+  readonly reports: readonly RowReport[];
+  readonly reportCounts: { readonly skipped: number; readonly truncated: number };
+  /** SHA-256 of all bytes, in hexadecimal. */
+  readonly contentHash: string;
+}
+
+/** How far indexing has come. */
+export interface IndexProgress {
+  readonly bytes: number;
+  readonly totalBytes: number;
+  /** Usable rows so far. */
+  readonly rows: number;
+}
+
+/** A growing table of numbers. */
+class Column<T extends Float64Array | Int32Array | Uint32Array> {
+  length = 0;
+  constructor(private array: T) {}
+  push(value: number): void {
+    if (this.length === this.array.length) {
+      const larger = new (this.array.constructor as new (length: number) => T)(this.length * 2);
+      larger.set(this.array as never);
+      this.array = larger;
+    }
+    this.array[this.length++] = value;
+  }
+  at(index: number): number {
+    return this.array[index]!;
+  }
+  copy(): T {
+    return this.array.slice(0, this.length) as T;
+  }
+}
+
+/**
+ * Rows of a source by number. One pass keeps 28 bytes a row (place, size, checksum, line, counts); a row is read and
+ * tokenised again when it is asked for, unless it is among the first, which are remembered.
+ */
+export class RowIndex {
+  private readonly offsets = new Column(new Float64Array(1024));
+  private readonly sizes = new Column(new Int32Array(1024));
+  private readonly checksums = new Column(new Uint32Array(1024));
+  private readonly lines = new Column(new Uint32Array(1024));
+  private readonly lengths = new Column(new Int32Array(1024));
+  private readonly supervisedCounts = new Column(new Int32Array(1024));
+  private readonly known = new Map<number, EncodedRow>();
+  private knownTokens = 0;
+
+  constructor(
+    private readonly source: RowSource,
+    private readonly tokenizer: Tokenizer,
+    private readonly options: EncodingOptions,
+  ) {}
+
+  /**
+   * Reads and tokenises everything once.
+   * @throws {RubricateError} ERR_DATA where no row can be used or the file changes meanwhile; ERR_FILE; ERR_TEMPLATE
+   */
+  build(onProgress: (progress: IndexProgress) => void): IndexSummary {
+    const { source } = this;
+    const hash = createHash("sha256");
+    const reports: RowReport[] = [];
+    const reportCounts = { skipped: 0, truncated: 0 };
+    let bytes = 0;
+    const report = (line: number, kind: RowReport["kind"], reason: string) => {
+      reportCounts[kind]++;
+      if (reports.length < keptReports) reports.push({ line, kind, reason });
+    };
+    const onChunk = (chunk: Buffer) => {
+      hash.update(chunk);
+      bytes += chunk.length;
+    };
+    for (const line of scanLines((into, offset) => source.read(into, offset), maxLineLength, onChunk)) {
+      if (!line.bytes) report(line.number, "skipped", `the line is longer than ${maxLineLength} bytes`);
+      else if (!isBlank(line.bytes)) this.add(line.offset, line.bytes, line.number, report);
+      onProgress({ bytes, totalBytes: source.size, rows: this.lengths.length });
+    }
+    if (bytes !== source.size) throw changed(source);
+    if (this.lengths.length === 0) throw unusable(source, reports, reportCounts.skipped);
+    return {
+      lengths: this.lengths.copy(),
+      supervisedCounts: this.supervisedCounts.copy(),
+      reports,
+      reportCounts,
+      contentHash: hash.digest("hex"),
+    };
+  }
+
+  private add(
+    offset: number,
+    bytes: Buffer,
+    number: number,
+    report: (line: number, kind: RowReport["kind"], reason: string) => void,
+  ): void {
+    let row: EncodedRow;
+    try {
+      row = encodeLine(bytes, this.tokenizer, this.options);
+    } catch (error) {
+      if (!(error instanceof UnusableRow)) throw error;
+      report(number, "skipped", error.message);
+      return;
+    }
+    const length = row.tokenIds.length;
+    if (length < row.fullLength) report(number, "truncated", `its ${row.fullLength} tokens were cut to ${length}`);
+    this.offsets.push(offset);
+    this.sizes.push(bytes.length);
+    this.checksums.push(crc32(bytes));
+    this.lines.push(number);
+    this.lengths.push(length);
+    this.supervisedCounts.push(row.supervisedCount);
+    this.remember(this.lengths.length - 1, row);
+  }
+
+  /** @throws {RubricateError} ERR_DATA where the row is no longer what was indexed */
+  example(index: number): Example {
+    const row = this.known.get(index) ?? this.readAgain(index);
+    return { tokenIds: row.tokenIds, supervised: row.supervised, line: this.lines.at(index) };
+  }
+
+  private readAgain(index: number): EncodedRow {
+    const bytes = Buffer.allocUnsafe(this.sizes.at(index));
+    let filled = 0;
+    while (filled < bytes.length) {
+      const read = this.source.read(bytes.subarray(filled), this.offsets.at(index) + filled);
+      if (read === 0) throw changed(this.source);
+      filled += read;
+    }
+    if (crc32(bytes) !== this.checksums.at(index)) throw changed(this.source);
+    return encodeLine(bytes, this.tokenizer, this.options);
+  }
+
+  /** Epochs visit every row once, so that keeping the first is better than keeping the latest. */
+  private remember(index: number, row: EncodedRow): void {
+    const cost = row.tokenIds.length + bookkeeping;
+    if (this.knownTokens + cost > remembered) return;
+    this.knownTokens += cost;
+    this.known.set(index, row);
+  }
+}
+
+function changed(source: RowSource): RubricateError {
+  return new RubricateError("ERR_DATA", `${source.name} changed while it was in use; load it again`);
+}
+
+function unusable(source: RowSource, reports: readonly RowReport[], skipped: number): RubricateError {
+  if (skipped === 0) return new RubricateError("ERR_DATA", `${source.name} holds no rows`);
+  const first = reports.slice(0, 3).map(({ line, reason }) => `line ${line}: ${reason}`);
+  return new RubricateError("ERR_DATA", `${source.name}: none of ${skipped} rows can be used; ${first.join("; ")}`);
+}

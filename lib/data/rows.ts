@@ -1,0 +1,97 @@
+import type { ChatMessage } from "../model/chat_template";
+
+/** How a row of a data file is read: by its own fields, or as one shape only. */
+export type DataFormat = "auto" | "chat" | "prompt" | "text";
+
+/** A row's content, of one of the three shapes. */
+export type Row =
+  | {
+      readonly kind: "chat";
+      readonly messages: readonly ChatMessage[];
+      readonly tools?: readonly object[];
+      /** Messages at the beginning whose answers are not to be learned. */
+      readonly given: number;
+    }
+  | { readonly kind: "prompt"; readonly prompt: string; readonly completion: string }
+  | { readonly kind: "text"; readonly text: string };
+
+/** Why a row cannot be used. */
+export class UnusableRow extends Error {}
+
+type Json = Record<string, unknown>;
+
+const maxNesting = 64;
+
+/**
+ * Reads a row: `{messages}`, `{prompt, completion}` (strings, or lists of messages) or `{text}`. Other fields are ignored.
+ * @param value the parsed JSON of a line
+ * @throws {UnusableRow} with the reason
+ */
+export function readRow(value: unknown, format: DataFormat): Row {
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new UnusableRow(
+      `not a JSON object but ${value === null ? "null" : Array.isArray(value) ? "an array" : `a ${typeof value}`}`,
+    );
+  const row = value as Json;
+  const wants = (shape: DataFormat, field: string) =>
+    format === shape || (format === "auto" && row[field] !== undefined && row[field] !== null);
+  if (wants("chat", "messages")) return chat(row);
+  if (wants("prompt", "prompt") || wants("prompt", "completion")) return promptAndCompletion(row);
+  if (wants("text", "text")) return { kind: "text", text: nonEmpty(row, "text") };
+  throw new UnusableRow('it has neither "messages", nor "prompt" and "completion", nor "text"');
+}
+
+function nonEmpty(row: Json, field: string): string {
+  const value = string(row, field);
+  if (value === "") throw new UnusableRow(`"${field}" is empty`);
+  return value;
+}
+
+function string(row: Json, field: string): string {
+  const value = row[field];
+  if (value === undefined) throw new UnusableRow(`it has no "${field}"`);
+  if (typeof value !== "string") throw new UnusableRow(`"${field}" is not a string`);
+  return value;
+}
+
+function promptAndCompletion(row: Json): Row {
+  if (!Array.isArray(row.prompt))
+    return { kind: "prompt", prompt: string(row, "prompt"), completion: nonEmpty(row, "completion") };
+  const prompt = messageList(row.prompt, "prompt");
+  const completion = Array.isArray(row.completion)
+    ? messageList(row.completion, "completion")
+    : [{ role: "assistant", content: nonEmpty(row, "completion") }];
+  return { kind: "chat", messages: [...prompt, ...completion], given: prompt.length, ...toolsOf(row) };
+}
+
+function chat(row: Json): Row {
+  return { kind: "chat", messages: messageList(row.messages, "messages"), given: 0, ...toolsOf(row) };
+}
+
+function toolsOf(row: Json): { tools?: readonly object[] } {
+  if (row.tools === undefined || row.tools === null) return {};
+  const { tools } = row;
+  if (!Array.isArray(tools) || !tools.every((tool) => typeof tool === "object" && tool !== null) || !isShallow(tools))
+    throw new UnusableRow('"tools" is not a list of objects');
+  return { tools };
+}
+
+function messageList(value: unknown, field: string): ChatMessage[] {
+  if (!Array.isArray(value)) throw new UnusableRow(`"${field}" is not a list of messages`);
+  if (value.length === 0) throw new UnusableRow(`"${field}" is empty`);
+  for (const [at, message] of value.entries()) {
+    const where = `${field}[${at}]`;
+    if (typeof message !== "object" || message === null) throw new UnusableRow(`${where} is not an object`);
+    if (typeof message.role !== "string") throw new UnusableRow(`${where}.role is not a string`);
+    // A call of tools may stand in place of words.
+    const silent = (message.content === null || message.content === undefined) && Array.isArray(message.tool_calls);
+    if (typeof message.content !== "string" && !silent) throw new UnusableRow(`${where}.content is not a string`);
+  }
+  if (!isShallow(value)) throw new UnusableRow(`"${field}" is nested more than ${maxNesting} levels deep`);
+  return value;
+}
+
+function isShallow(value: unknown, levels = maxNesting): boolean {
+  if (typeof value !== "object" || value === null) return true;
+  return levels > 0 && Object.values(value).every((part) => isShallow(part, levels - 1));
+}

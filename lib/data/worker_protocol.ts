@@ -1,0 +1,41 @@
+import type { ErrorCode } from "../errors";
+import type { TokenizerFiles } from "../model/tokenizer";
+import type { EncodingOptions } from "./encode_row";
+import type { IndexProgress, IndexSummary } from "./row_index";
+
+/** What a data worker is started with. */
+export interface WorkerStart {
+  readonly tokenizer: TokenizerFiles;
+  readonly options: EncodingOptions;
+  /** The JSONL file; without one, rows are sent. */
+  readonly path: string | undefined;
+}
+
+/** Examples end to end. */
+export interface FlatExamples {
+  /** [tokens] */
+  readonly tokenIds: Int32Array<ArrayBuffer>;
+  /** [tokens] */
+  readonly supervised: Uint8Array<ArrayBuffer>;
+  /** First token of each example, and the number of tokens, [examples + 1]. */
+  readonly starts: Int32Array<ArrayBuffer>;
+  /** [examples] */
+  readonly lines: Int32Array<ArrayBuffer>;
+}
+
+/** What can be asked of a data worker, and its answers. */
+export interface WorkerCalls {
+  /** Adds rows, one JSON document each. */
+  rows: { argument: readonly string[]; result: null };
+  index: { argument: null; result: IndexSummary };
+  examples: { argument: Int32Array; result: FlatExamples };
+}
+
+export type WorkerRequest = {
+  [K in keyof WorkerCalls]: { id: number; call: K; argument: WorkerCalls[K]["argument"] };
+}[keyof WorkerCalls];
+
+export type WorkerReply =
+  | { readonly id: number; readonly result: WorkerCalls[keyof WorkerCalls]["result"] }
+  | { readonly id: number; readonly error: { readonly code: ErrorCode; readonly message: string } }
+  | { readonly progress: IndexProgress };
