@@ -107,6 +107,36 @@ function pack(order: number[], lengths: ArrayLike<number>, maxTokens: number, ra
   return result;
 }
 
+/** A plan in flat arrays, cheap to send between threads. */
+export class EpochPlan {
+  /**
+   * @param indices examples of all micro-batches in order, [examples]
+   * @param starts first place of each micro-batch in `indices`, and the number of examples, [micro-batches + 1]
+   */
+  constructor(
+    readonly indices: Int32Array<ArrayBuffer>,
+    readonly starts: Int32Array<ArrayBuffer>,
+  ) {}
+
+  static from(groups: readonly (readonly number[])[]): EpochPlan {
+    const starts = new Int32Array(groups.length + 1);
+    for (const [at, group] of groups.entries()) starts[at + 1] = starts[at]! + group.length;
+    const indices = new Int32Array(starts[groups.length]!);
+    for (const [at, group] of groups.entries()) indices.set(group, starts[at]!);
+    return new EpochPlan(indices, starts);
+  }
+
+  /** Number of micro-batches. */
+  get length(): number {
+    return this.starts.length - 1;
+  }
+
+  /** Examples of a micro-batch, a view, [sequences]. */
+  batch(at: number): Int32Array {
+    return this.indices.subarray(this.starts[at], this.starts[at + 1]);
+  }
+}
+
 /**
  * Lays examples end to end. The target of a position is the next token of its own sequence where that is supervised.
  * @param examples at least one, each of at least one token

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import path from "node:path";
 import { invalid, RubricateError } from "../errors";
 import { Tokenizer } from "../model/tokenizer";
+import { EpochPlan, type EpochPlanOptions } from "./batches";
 import { DataWorker } from "./data_worker";
 import type { EncodingOptions } from "./encode_row";
 import { Random } from "./random";
@@ -161,6 +162,16 @@ export class Dataset {
       supervised: supervised.subarray(starts[at], starts[at + 1]),
       line: lines[at]!,
     }));
+  }
+
+  /**
+   * Micro-batches of an epoch, as `planEpoch` plans them, made in the dataset's thread: a large plan takes a while.
+   * @throws {RubricateError} as `planEpoch`; ERR_DISPOSED
+   */
+  async plan(options: Omit<EpochPlanOptions, "lengths" | "supervisedCounts">): Promise<EpochPlan> {
+    const { lengths, supervisedCounts } = this;
+    const { indices, starts } = await this.source.worker.call("plan", { ...options, lengths, supervisedCounts });
+    return new EpochPlan(indices, starts);
   }
 
   /** An example token by token, with which of them are learned. */

@@ -1,12 +1,17 @@
 /** The thread that reads and tokenises a dataset's rows. It needs no native code. */
+import os from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
 import { RubricateError } from "../errors";
 import { Tokenizer } from "../model/tokenizer";
+import { EpochPlan, planEpoch } from "./batches";
 import { fileSource, memorySource, RowIndex } from "./row_index";
 import type { Example } from "./types";
 import type { FlatExamples, WorkerCalls, WorkerReply, WorkerRequest, WorkerStart } from "./worker_protocol";
 
 const progressInterval = 50;
+/** On Linux a thread has a priority of its own; elsewhere this would slow down the whole process. */
+const niceness = 5;
+if (process.platform === "linux") os.setPriority(0, niceness);
 
 const start = workerData as WorkerStart;
 const sent: Buffer[] = [];
@@ -36,6 +41,11 @@ const calls: {
     });
     rows = index;
     return [summary, [summary.lengths.buffer, summary.supervisedCounts.buffer]];
+  },
+
+  plan(options) {
+    const { indices, starts } = EpochPlan.from(planEpoch(options));
+    return [{ indices, starts }, [indices.buffer, starts.buffer]];
   },
 
   examples(indices) {

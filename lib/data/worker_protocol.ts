@@ -1,5 +1,6 @@
 import type { ErrorCode } from "../errors";
 import type { TokenizerFiles } from "../model/tokenizer";
+import type { EpochPlan, EpochPlanOptions } from "./batches";
 import type { EncodingOptions } from "./encode_row";
 import type { IndexProgress, IndexSummary } from "./row_index";
 
@@ -28,6 +29,7 @@ export interface WorkerCalls {
   /** Adds rows, one JSON document each. */
   rows: { argument: readonly string[]; result: null };
   index: { argument: null; result: IndexSummary };
+  plan: { argument: EpochPlanOptions; result: Pick<EpochPlan, "indices" | "starts"> };
   examples: { argument: Int32Array; result: FlatExamples };
 }
 

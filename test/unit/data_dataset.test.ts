@@ -1,6 +1,7 @@
 import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { planEpoch } from "../../lib/data/batches";
 import { Dataset, type DatasetOptions, type IndexProgress } from "../../lib/data/dataset";
 import { encodeLine } from "../../lib/data/encode_row";
 import { Tokenizer } from "../../lib/model/tokenizer";
@@ -31,7 +32,7 @@ const rows = [
   { text: "Once upon a time" },
   { prompt: "What is two plus two?", completion: "four" },
   { messages: [{ role: "user", content: "hello" }, { role: "assistant", content: "日本 😀" }] },
-  { text: `${"é".repeat(3 << 18)} long` },
+  { text: `${"é".repeat(1 << 15)} long` },
   { text: "last" },
 ]; // biome-ignore format: one row a line
 
@@ -105,6 +106,17 @@ describe("a file of all shapes, with a byte-order mark, CRLF, blank lines and un
     const [example] = await parts.eval.examples([0]);
     expect(example!.tokenIds.length).toBe(parts.eval.lengths[0]);
     await expect(train.examples([3])).rejects.toMatchObject({ code: "ERR_ARGUMENT" });
+  });
+
+  test("a plan from the thread is the plan", async () => {
+    for (const part of [data, data.split(0.4, 7).train]) {
+      const options = { batchSize: 2, shuffle: true, seed: 3, epoch: 1 };
+      const plan = await part.plan(options);
+      const groups = planEpoch({ ...options, lengths: part.lengths, supervisedCounts: part.supervisedCounts });
+      expect(Array.from({ length: plan.length }, (_, at) => [...plan.batch(at)])).toEqual(groups);
+    }
+    const wrong = data.plan({ batchSize: 0, shuffle: true, seed: 3, epoch: 1 });
+    await expect(wrong).rejects.toMatchObject({ code: "ERR_ARGUMENT" });
   });
 
   test.each([0, 1, -0.1, Number.NaN, 2])("a part of %d is refused", (fraction) => {
