@@ -221,8 +221,11 @@ function damaged(path: string, reason: string, cause?: unknown): RubricateError 
   return new RubricateError("ERR_CHECKPOINT", `The checkpoint ${path} cannot be used: ${reason}`, { cause });
 }
 
-/** Removes all but the newest checkpoints. @throws RubricateError ERR_FILE */
-export async function removeOldCheckpoints(outputDir: string, keep: number): Promise<void> {
-  for (const step of (await checkpointSteps(outputDir)).slice(keep))
-    await removeFolder(checkpointPath(outputDir, step));
+/**
+ * Removes all but the newest checkpoints up to a step. Later ones are damaged leftovers, or the run would not stand there.
+ * @throws RubricateError ERR_FILE
+ */
+export async function removeOldCheckpoints(outputDir: string, step: number, keep: number): Promise<void> {
+  const upToHere = (await checkpointSteps(outputDir)).filter((one) => one <= step);
+  for (const old of upToHere.slice(keep)) await removeFolder(checkpointPath(outputDir, old));
 }

@@ -140,6 +140,7 @@ export class Run {
     const { settings, signal, outputDir } = this.parts;
     const every = settings.checkpointEverySteps;
     let loading: Loading | undefined;
+    if (outputDir !== undefined) await removeOldCheckpoints(outputDir, this.state.step, settings.keepCheckpoints);
     for (;;) {
       if (this.evaluationIsDue()) yield* this.evaluate();
       const due = every !== undefined && (this.state.step % every === 0 || this.isFinished());
@@ -280,7 +281,7 @@ export class Run {
       best: this.best,
     });
     this.checkpointedStep = this.state.step;
-    await removeOldCheckpoints(outputDir, settings.keepCheckpoints);
+    await removeOldCheckpoints(outputDir, this.state.step, settings.keepCheckpoints);
     yield { type: "checkpoint", step: this.state.step, path };
   }
 
