@@ -11,7 +11,7 @@ import type { FlatExamples, WorkerCalls, WorkerReply, WorkerRequest, WorkerStart
 const progressInterval = 50;
 /** On Linux a thread has a priority of its own; elsewhere this would slow down the whole process. */
 const niceness = 5;
-if (process.platform === "linux") os.setPriority(0, niceness);
+if (process.platform === "linux" && os.getPriority(0) < niceness) os.setPriority(0, niceness);
 
 const start = workerData as WorkerStart;
 const sent: Buffer[] = [];
