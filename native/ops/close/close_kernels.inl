@@ -11,8 +11,7 @@ void close_forward_typed(const CloseForwardArgs& args) {
     F32x16 squares = zero();
     for_lanes(args.cols, [&](int64_t j, auto mask) {
       const F32x16 e = edit_lanes(load_masked(h + j, mask), args.scale, args.bias, j, mask);
-      const F32x16 s = round_to<T>(add(load_masked(residual + j, mask), e));
-      store_masked(sum + j, mask, s);
+      const F32x16 s = store_rounded(sum + j, mask, add(load_masked(residual + j, mask), e));
       squares = fma(s, s, squares);
     });
     if (args.weight == nullptr) continue;
@@ -47,8 +46,7 @@ void close_backward_typed(const CloseBackwardArgs& args) {
       F32x16 v = rms_norm_backward_lanes(load_masked(sum + j, mask), load_masked(args.weight + j, mask),
                                          load_masked(grad_normed + j, mask), inv, factor);
       if (grad_sum != nullptr) v = add(load_masked(grad_sum + j, mask), v);
-      v = round_to<T>(v);
-      store_masked(g + j, mask, v);
+      v = store_rounded(g + j, mask, v);
       if (dh != nullptr) store_masked(dh + j, mask, edit_lanes(v, args.scale, nullptr, j, mask));
     });
   }

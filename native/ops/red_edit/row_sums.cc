@@ -10,7 +10,7 @@ namespace rubricate {
 namespace {
 
 constexpr int64_t kBlockRows = 64;                 // part of the result: see row_sums.h
-constexpr int64_t kRowsAtOnce = 4;                 // rows produced, then summed, while they are in the cache
+constexpr int64_t kRowsAtOnce = 8;                 // rows produced, then summed, while they are in the cache
 constexpr int64_t kRoundBytes = int64_t{4} << 20;  // block sums kept at once
 constexpr int64_t kColumns = 512;                  // columns of a chunk that sums or folds
 

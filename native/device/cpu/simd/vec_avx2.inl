@@ -83,6 +83,12 @@ inline F32x16 round_to_bf16(F32x16 a) {
   return {_mm256_castsi256_ps(_mm256_slli_epi32(narrow_bf16_half(a.lo), 16)),
           _mm256_castsi256_ps(_mm256_slli_epi32(narrow_bf16_half(a.hi), 16))};
 }
+// For values that bf16 holds exactly (round_to_bf16's): only the upper halves move.
+inline void store_exact(bf16* p, F32x16 a) {
+  const __m256i lo = _mm256_srli_epi32(_mm256_castps_si256(a.lo), 16);
+  const __m256i hi = _mm256_srli_epi32(_mm256_castps_si256(a.hi), 16);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(_mm256_packus_epi32(lo, hi), 0xd8));
+}
 inline F32x16 round_even(F32x16 a) {
   constexpr int mode = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
   return {_mm256_round_ps(a.lo, mode), _mm256_round_ps(a.hi, mode)};

@@ -48,6 +48,19 @@ inline void store_masked(T* p, AllLanes, F32x16 a) {
 }
 inline F32x16 select(AllLanes, F32x16 a, F32x16) { return a; }
 
+// Rounds to the storage type, stores, and returns what the store left.
+template <typename T, typename Mask>
+inline F32x16 store_rounded(T* p, Mask mask, F32x16 a) {
+  const F32x16 rounded = round_to<T>(a);
+  store_masked(p, mask, rounded);
+  return rounded;
+}
+inline F32x16 store_rounded(bf16* p, AllLanes, F32x16 a) {
+  const F32x16 rounded = round_to_bf16(a);
+  store_exact(p, rounded);
+  return rounded;
+}
+
 // Calls body(i, mask) over [0, n) in steps of 16; the last step's mask may leave lanes out. The tail runs the same
 // vector code as the rest, so an element's value does not depend on where it stands. A body that takes `auto mask`
 // gets AllLanes for whole steps.

@@ -58,6 +58,8 @@ inline F32x16 select(Mask16 m, const F32x16& a, const F32x16& b) {
   RUBRICATE_LANES(m.bits >> i & 1u ? a.v[i] : b.v[i]);
 }
 inline F32x16 round_to_bf16(const F32x16& a) { RUBRICATE_LANES(to_float(from_float<bf16>(a.v[i]))); }
+// For values that bf16 holds exactly (round_to_bf16's): only the upper halves move.
+inline void store_exact(bf16* p, const F32x16& a) { store(p, a); }
 inline F32x16 round_even(const F32x16& a) { RUBRICATE_LANES(__builtin_rintf(a.v[i])); }
 // 2^n for integral n in [-126, 127].
 inline F32x16 exp2i(const F32x16& n) {

@@ -9,6 +9,7 @@ enum class VecTest {
   f32_to_f16,
   f16_to_f32,
   round_to_bf16,
+  store_rounded,
   exp,
   sigmoid,
   reduce_add,
@@ -94,8 +95,11 @@ TEST_CASE("floats narrow as the scalar code does, ties, subnormals, infinities a
     const auto b = map<bf16>(VecTest::f32_to_bf16, cases);
     const auto h = map<f16>(VecTest::f32_to_f16, cases);
     const auto rounded = map<float>(VecTest::round_to_bf16, cases);
+    std::vector<bf16> stored(2 * cases.size());  // what is stored, then what is returned
+    run({VecTest::store_rounded, cases.data(), stored.data(), static_cast<int64_t>(cases.size())});
     int64_t wrong = 0;
     for (size_t i = 0; i < cases.size(); ++i) {
+      wrong += stored[i].bits != b[i].bits || stored[cases.size() + i].bits != b[i].bits;
       wrong += b[i].bits != from_float<bf16>(cases[i]).bits;
       wrong += h[i].bits != from_float<f16>(cases[i]).bits;
       wrong += bits(rounded[i]) != bits(to_float(b[i]));

@@ -26,6 +26,15 @@ inline void vec_test(const VecTestArgs& args) {
       return convert_lanes<f16, float>(args);
     case VecTest::round_to_bf16:
       return map_lanes(args, [](F32x16 x) { return round_to<bf16>(x); });
+    case VecTest::store_rounded: {
+      const float* in = static_cast<const float*>(args.in);
+      bf16* out = static_cast<bf16*>(args.out);
+      for_lanes(args.count, [&](int64_t i, auto mask) {
+        const F32x16 left = store_rounded(out + i, mask, load_masked(in + i, mask));
+        store_masked(out + args.count + i, mask, left);
+      });
+      return;
+    }
     case VecTest::exp:
       return map_lanes(args, [](F32x16 x) { return exp(x); });
     case VecTest::sigmoid:
