@@ -103,7 +103,7 @@ void update_parameters(const Tenant& tenant, double norm) {
     AdamWOptions options = tenant.options;
     if (!parameters[i].decays) options.weight_decay = 0.0f;
     adamw_step(parameters[i].master, parameters[i].grad, state.m[i], state.v[i], state.step, options,
-               parameters[i].decay_target, scale);
+               tenant.decay_to_zero ? 0.0f : parameters[i].decay_target, scale);
     if (parameters[i].publish) parameters[i].publish();
   }
 }

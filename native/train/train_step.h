@@ -30,6 +30,7 @@ struct Tenant {
   std::shared_ptr<OptimizerState> optimizer;
   AdamWOptions options;
   double max_grad_norm = 1.0;  // 0: no clipping
+  bool decay_to_zero = false;  // true: weight decay pulls scales to 0 too, as in the reference implementation
 };
 
 struct MicroBatch {

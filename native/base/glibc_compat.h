@@ -1,0 +1,31 @@
+// Included before everything in what ships (see CMakeLists.txt and binding.gyp): asks the C library for the symbol
+// versions that have been there from the first x86-64 release, so that an addon built on a new system loads on an old
+// one. The functions are the same; glibc 2.34 only moved them into libc, and 2.27 and 2.29 dropped the error reporting
+// of the SVID standard from the mathematical ones. test/pack/symbols.mjs holds the result to its floor.
+#if defined(__linux__) && defined(__x86_64__)
+#include <features.h>
+#if defined(__GLIBC__)
+#define RUBRICATE_SYMBOL(name) __asm__(".symver " #name "," #name "@GLIBC_2.2.5")
+RUBRICATE_SYMBOL(pthread_create);
+RUBRICATE_SYMBOL(pthread_join);
+RUBRICATE_SYMBOL(pthread_detach);
+RUBRICATE_SYMBOL(pthread_once);
+RUBRICATE_SYMBOL(pthread_mutex_trylock);
+RUBRICATE_SYMBOL(dlopen);
+RUBRICATE_SYMBOL(dlsym);
+RUBRICATE_SYMBOL(dlerror);
+RUBRICATE_SYMBOL(dlclose);
+RUBRICATE_SYMBOL(dladdr);
+RUBRICATE_SYMBOL(exp);
+RUBRICATE_SYMBOL(log);
+RUBRICATE_SYMBOL(pow);
+RUBRICATE_SYMBOL(expf);
+RUBRICATE_SYMBOL(logf);
+RUBRICATE_SYMBOL(powf);
+RUBRICATE_SYMBOL(exp2f);
+RUBRICATE_SYMBOL(log2f);
+RUBRICATE_SYMBOL(sinf);
+RUBRICATE_SYMBOL(cosf);
+#undef RUBRICATE_SYMBOL
+#endif
+#endif

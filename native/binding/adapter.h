@@ -1,0 +1,60 @@
+// lib/native.ts's NativeAdapter, NativeParameters and NativeOptimizer.
+#pragma once
+
+#include "binding/handle.h"
+#include "binding/states.h"
+
+namespace rubricate::binding {
+
+class AdapterHandle : public Handle<AdapterHandle, AdapterState> {
+ public:
+  static constexpr const char* kName = "an adapter";
+  static constexpr napi_type_tag kTag = {0x9a0c3b5e61f24d17, 0x8b7e20f1c4d9635a};
+  static constexpr Napi::FunctionReference Environment::*kConstructor = &Environment::adapter;
+  static Napi::Function define(Napi::Env env);
+  explicit AdapterHandle(const Napi::CallbackInfo& info);
+
+  Napi::Value names(const Napi::CallbackInfo& info);
+  Napi::Value widths(const Napi::CallbackInfo& info);
+  Napi::Value values(const Napi::CallbackInfo& info);
+  Napi::Value gradients(const Napi::CallbackInfo& info);
+  Napi::Value set_values(const Napi::CallbackInfo& info);
+  Napi::Value dispose(const Napi::CallbackInfo& info);
+};
+
+class ParametersHandle : public Handle<ParametersHandle, ParametersState> {
+ public:
+  static constexpr const char* kName = "a model's parameters";
+  static constexpr napi_type_tag kTag = {0x37d1f60a9be84c25, 0xa1c85e7733b40f92};
+  static constexpr Napi::FunctionReference Environment::*kConstructor = &Environment::parameters;
+  static Napi::Function define(Napi::Env env);
+  explicit ParametersHandle(const Napi::CallbackInfo& info);
+
+  Napi::Value names(const Napi::CallbackInfo& info);
+  Napi::Value shapes(const Napi::CallbackInfo& info);
+  Napi::Value value(const Napi::CallbackInfo& info);
+  Napi::Value gradient(const Napi::CallbackInfo& info);
+  Napi::Value set_value(const Napi::CallbackInfo& info);
+
+ private:
+  Parameter& parameter(const Napi::Value& index) const;
+};
+
+class OptimizerHandle : public Handle<OptimizerHandle, OptimizerState> {
+ public:
+  static constexpr const char* kName = "an optimizer";
+  static constexpr napi_type_tag kTag = {0x5c42e9d70b16483f, 0x9fd3061ae85b7c24};
+  static constexpr Napi::FunctionReference Environment::*kConstructor = &Environment::optimizer;
+  static Napi::Function define(Napi::Env env);
+  explicit OptimizerHandle(const Napi::CallbackInfo& info);
+
+  Napi::Value step(const Napi::CallbackInfo& info);
+  Napi::Value moments(const Napi::CallbackInfo& info);
+  Napi::Value set_moments(const Napi::CallbackInfo& info);
+  Napi::Value dispose(const Napi::CallbackInfo& info);
+
+ private:
+  const std::shared_ptr<OptimizerState>& idle() const;
+};
+
+}  // namespace rubricate::binding

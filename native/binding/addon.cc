@@ -1,0 +1,83 @@
+// The addon: lib/native.ts's NativeBinding. It may be loaded by many environments of one process.
+#include <napi.h>
+
+#include "binding/adapter.h"
+#include "binding/decoder.h"
+#include "binding/files.h"
+#include "binding/model.h"
+#include "binding/ops.h"
+#include "binding/tensor.h"
+#include "device/cpu/cpu_path.h"
+#include "device/cpu/thread_pool.h"
+
+namespace rubricate::binding {
+namespace {
+
+Napi::Value set_error_class(const Napi::CallbackInfo& info) {
+  Environment::of(info.Env()).error_class = Napi::Persistent(function_argument(info[0], "errorClass"));
+  return info.Env().Undefined();
+}
+
+Napi::Value cpu(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::vector<CpuPath> paths = supported_cpu_paths();
+  Napi::Array supported = Napi::Array::New(env, paths.size());
+  for (uint32_t i = 0; i < paths.size(); ++i) supported.Set(i, cpu_path_name(paths[i]));
+  Napi::Object cpu = Napi::Object::New(env);
+  cpu.Set("path", cpu_path_name(cpu_path()));
+  cpu.Set("supported", supported);
+  cpu.Set("threads", ThreadPool::instance().size());
+  cpu.Set("splitRegions", static_cast<double>(ThreadPool::instance().split_regions()));
+  return cpu;
+}
+
+Napi::Value set_threads(const Napi::CallbackInfo& info) {
+  ThreadPool::instance().resize(static_cast<int>(integer_argument(info[0], "threads", 1, 256)));
+  return info.Env().Undefined();
+}
+
+Napi::Value process_bytes(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(Arena::process_bytes()));
+}
+
+void define_function(Napi::Env env, Napi::Object exports, const char* name,
+                     Napi::Value (*function)(const Napi::CallbackInfo&)) {
+  exports.Set(name, Napi::Function::New(env, function, name));
+}
+
+template <typename HandleClass>
+Napi::Function define_class(Napi::Env env, Environment& environment) {
+  const Napi::Function constructor = HandleClass::define(env);
+  environment.*HandleClass::kConstructor = Napi::Persistent(constructor);
+  return constructor;
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  Environment& environment = Environment::create(env);
+  exports.Set("version", RUBRICATE_VERSION);
+  define_function(env, exports, "setErrorClass", &guarded_function<&set_error_class>);
+  define_function(env, exports, "cpu", &guarded_function<&cpu>);
+  define_function(env, exports, "setThreads", &guarded_function<&set_threads>);
+  define_function(env, exports, "processBytes", &guarded_function<&process_bytes>);
+  define_function(env, exports, "loadModel", &load_model);
+  define_function(env, exports, "readSafetensors", &read_safetensors);
+  define_class<ModelHandle>(env, environment);
+  define_class<DecoderHandle>(env, environment);
+  define_class<ParametersHandle>(env, environment);
+  exports.Set("Adapter", define_class<AdapterHandle>(env, environment));
+  exports.Set("Optimizer", define_class<OptimizerHandle>(env, environment));
+  exports.Set("Tensor", define_class<TensorHandle>(env, environment));
+  exports.Set("Tape", define_class<TapeHandle>(env, environment));
+  exports.Set("ops", make_ops(env));
+  return exports;
+}
+
+Napi::Object guarded_init(Napi::Env env, Napi::Object exports) {
+  return guarded(env, [&] { return init(env, exports); });
+}
+
+}  // namespace
+}  // namespace rubricate::binding
+
+using rubricate::binding::guarded_init;
+NODE_API_MODULE(rubricate, guarded_init)

@@ -1,0 +1,59 @@
+// Checked reading of what JavaScript passed. lib/ checks first and speaks better; here nothing is taken on trust all
+// the same, since every object of the binding can be reached from JavaScript.
+//
+// All throw Error ERR_ARGUMENT, "Expected WHAT for NAME but received VALUE".
+#pragma once
+
+#include <napi.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/dtype.h"
+#include "tensor/tensor.h"
+
+namespace rubricate::binding {
+
+[[noreturn]] void reject_argument(const char* name, const std::string& expected, const Napi::Value& received,
+                                  const char* code = "ERR_ARGUMENT");
+
+double number_argument(const Napi::Value& value, const char* name);
+// Finite; the core checks ranges that depend on meaning.
+double finite_argument(const Napi::Value& value, const char* name);
+float float_argument(const Napi::Value& value, const char* name);
+int64_t integer_argument(const Napi::Value& value, const char* name, int64_t least, int64_t most);
+bool boolean_argument(const Napi::Value& value, const char* name);
+std::string string_argument(const Napi::Value& value, const char* name);
+Napi::Object object_argument(const Napi::Value& value, const char* name);
+Napi::Array array_argument(const Napi::Value& value, const char* name);
+Napi::Function function_argument(const Napi::Value& value, const char* name);
+std::vector<int32_t> int32_argument(const Napi::Value& value, const char* name);  // an Int32Array, copied
+std::vector<float> float32_argument(const Napi::Value& value, const char* name);  // a Float32Array, copied
+std::vector<std::string> strings_argument(const Napi::Value& value, const char* name);
+Shape shape_argument(const Napi::Value& value, const char* name);
+DType dtype_argument(const Napi::Value& value, const char* name);  // "float32", ...
+// The index of one of `options`.
+int option_argument(const Napi::Value& value, const char* name, std::initializer_list<const char*> options);
+// null and undefined alike.
+inline bool is_missing(const Napi::Value& value) { return value.IsEmpty() || value.IsUndefined() || value.IsNull(); }
+
+// New JavaScript values.
+Napi::Array shape_value(Napi::Env env, const Shape& shape);
+Napi::Value float32_value(Napi::Env env, const float* data, int64_t count);  // a copy
+
+// Memory that becomes a typed array without a copy on the JavaScript thread: filled on a job's thread.
+class Buffer {
+ public:
+  explicit Buffer(int64_t bytes);  // throws ERR_OUT_OF_MEMORY
+  void* data() const { return data_.get(); }
+  int64_t bytes() const { return bytes_; }
+  // Hands the memory over; call once.
+  Napi::ArrayBuffer release(Napi::Env env);
+
+ private:
+  std::shared_ptr<void> data_;
+  int64_t bytes_;
+};
+
+}  // namespace rubricate::binding

@@ -1,0 +1,33 @@
+// Reading of batches, adapters and training requests as lib/native.ts describes them.
+#pragma once
+
+#include <vector>
+
+#include "binding/handle.h"
+#include "binding/states.h"
+
+namespace rubricate::binding {
+
+struct Adapters {
+  std::vector<std::shared_ptr<RedAdapter>> core;  // null: an empty slot
+  std::vector<std::shared_ptr<void>> uses;        // hold them while the job is under way
+};
+Adapters adapters_argument(const Napi::Value& value, const std::shared_ptr<ModelState>& model);
+
+// slots: how many adapters there are; a sequence's slot is from 0 to that.
+Batch batch_argument(const Napi::Value& value, const char* name, size_t slots);
+std::vector<MicroBatch> micro_batches_argument(const Napi::Value& value, const char* name, size_t slots);
+
+struct TrainRequest {
+  std::vector<Tenant> tenants;
+  std::vector<MicroBatch> micro_batches;
+  bool recompute = false, update = true;
+  std::vector<std::shared_ptr<void>> uses;
+};
+TrainRequest train_request_argument(const Napi::Value& value, const std::shared_ptr<ModelState>& model);
+
+// AdamW's options, of a NativeOptimizerOptions.
+AdamWOptions adamw_argument(const Napi::Object& options);
+SamplingOptions sampling_argument(const Napi::Value& value, const char* name);
+
+}  // namespace rubricate::binding

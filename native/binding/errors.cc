@@ -1,0 +1,33 @@
+#include "binding/errors.h"
+
+#include <new>
+
+#include "binding/environment.h"
+
+namespace rubricate::binding {
+
+Failure current_failure() {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return {error.code(), error.what()};
+  } catch (const std::bad_alloc&) {
+    return {"ERR_OUT_OF_MEMORY", "Memory could not be allocated"};
+  } catch (const std::exception& error) {
+    return {"ERR_INTERNAL", error.what()};
+  } catch (...) {
+    return {"ERR_INTERNAL", "An unknown exception was thrown"};
+  }
+}
+
+Napi::Error make_error(Napi::Env env, const Failure& failure) {
+  const Napi::FunctionReference& error_class = Environment::of(env).error_class;
+  if (!error_class.IsEmpty())
+    return Napi::Error(
+        env, error_class.New({Napi::String::New(env, failure.code), Napi::String::New(env, failure.message)}));
+  Napi::Error error = Napi::Error::New(env, failure.message);
+  error.Set("code", Napi::String::New(env, failure.code));
+  return error;
+}
+
+}  // namespace rubricate::binding

@@ -1,0 +1,71 @@
+#include "binding/files.h"
+
+#include <cstring>
+
+#include "binding/arguments.h"
+#include "binding/environment.h"
+#include "files/safetensors.h"
+
+namespace rubricate::binding {
+namespace {
+
+struct Contents {
+  struct Entry {
+    std::string name, dtype;
+    Shape shape;
+    Buffer data;
+  };
+  std::map<std::string, std::string> metadata;
+  std::vector<Entry> tensors;
+};
+
+Contents read(const std::string& path, const std::atomic<bool>& cancelled) {
+  const auto file = SafetensorsFile::open(path);
+  Contents contents;
+  contents.metadata = file->metadata();
+  for (const auto& [name, entry] : file->tensors()) {
+    require(!cancelled.load(), "ERR_ABORTED", "The operation was aborted");
+    Buffer data(entry.bytes);
+    if (entry.bytes > 0) std::memcpy(data.data(), file->file().data() + entry.offset, static_cast<size_t>(entry.bytes));
+    contents.tensors.push_back({name, entry.dtype, entry.shape, std::move(data)});
+  }
+  file->file().check_unchanged();
+  return contents;
+}
+
+Napi::Value value_of(Napi::Env env, Contents& contents) {
+  Napi::Object metadata = Napi::Object::New(env);
+  for (const auto& [key, text] : contents.metadata) metadata.Set(key, text);
+  const Napi::Object map = env.Global().Get("Map").As<Napi::Function>().New({});
+  const Napi::Function set = map.Get("set").As<Napi::Function>();
+  for (Contents::Entry& entry : contents.tensors) {
+    const Napi::HandleScope scope(env);
+    Napi::Object tensor = Napi::Object::New(env);
+    tensor.Set("dtype", entry.dtype);
+    tensor.Set("shape", shape_value(env, entry.shape));
+    const auto bytes = static_cast<size_t>(entry.data.bytes());
+    tensor.Set("data", Napi::Uint8Array::New(env, bytes, entry.data.release(env), 0));
+    set.Call(map, {Napi::String::New(env, entry.name), tensor});
+  }
+  Napi::Object value = Napi::Object::New(env);
+  value.Set("metadata", metadata);
+  value.Set("tensors", map);
+  return value;
+}
+
+}  // namespace
+
+Napi::Value read_safetensors(const Napi::CallbackInfo& info) {
+  return job_or_rejection(info.Env(), [&] {
+    Environment& environment = Environment::of(info.Env());
+    JobSpec spec;
+    spec.queue = environment.files_queue();
+    spec.work = [path = string_argument(info[0], "path")](const std::atomic<bool>& cancelled, Progress&) -> Settle {
+      auto contents = std::make_shared<Contents>(read(path, cancelled));
+      return [contents](Napi::Env env) { return value_of(env, *contents); };
+    };
+    return Napi::Value(environment.jobs().start(std::move(spec)));
+  });
+}
+
+}  // namespace rubricate::binding

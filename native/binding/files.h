@@ -1,0 +1,11 @@
+// Files from JavaScript.
+#pragma once
+
+#include <napi.h>
+
+namespace rubricate::binding {
+
+// readSafetensors(path): NativeJob.
+Napi::Value read_safetensors(const Napi::CallbackInfo& info);
+
+}  // namespace rubricate::binding

@@ -1,0 +1,100 @@
+// The JavaScript objects of the binding: each a class whose instances hold one native object by shared pointer. A job
+// shares what it uses, so disposing of a handle, or losing it to the garbage collector, never pulls anything from under
+// it.
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+#include <utility>
+
+#include "binding/arguments.h"
+#include "binding/environment.h"
+#include "binding/errors.h"
+#include "binding/jobs.h"
+
+namespace rubricate::binding {
+
+// Derived gives: `static constexpr const char* kName` (as people read it: "a model"), `static constexpr napi_type_tag
+// kTag` (random, the same in every environment), `static Napi::FunctionReference Environment::*kConstructor`. State has
+// a member `std::shared_ptr<Environment> environment`.
+template <typename Derived, typename State>
+class Handle : public Napi::ObjectWrap<Derived> {
+ public:
+  explicit Handle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Derived>(info) {
+    const auto status = napi_type_tag_object(info.Env(), info.This(), &Derived::kTag);
+    if (status != napi_ok) throw Napi::Error::New(info.Env());
+  }
+
+  // A handle for `state`.
+  static Napi::Object make(Napi::Env env, std::shared_ptr<State> state) {
+    Environment& environment = Environment::of(env);
+    struct Reset {
+      std::shared_ptr<void>& making;
+      ~Reset() { making.reset(); }
+    } reset{environment.making};
+    environment.making = std::move(state);
+    return (environment.*Derived::kConstructor).New({});
+  }
+
+  // Whether a value is a handle of this class.
+  static bool is(const Napi::Value& value) {
+    bool tagged = false;
+    return value.IsObject() && napi_check_object_type_tag(value.Env(), value, &Derived::kTag, &tagged) == napi_ok &&
+           tagged;
+  }
+  // The native object behind an argument. Throws ERR_ARGUMENT, ERR_FOREIGN, ERR_DISPOSED.
+  static std::shared_ptr<State> argument(const Napi::Value& value, const char* name) {
+    if (!is(value)) reject_argument(name, Derived::kName, value);
+    Derived* handle = Derived::Unwrap(value.As<Napi::Object>());
+    const std::shared_ptr<State>& state = handle->use(name);
+    require(state->environment.get() == &Environment::of(value.Env()), "ERR_FOREIGN", "Expected ", Derived::kName,
+            " of this thread for ", name, " but received one of another");
+    return state;
+  }
+  static std::shared_ptr<State> argument_or_null(const Napi::Value& value, const char* name) {
+    return is_missing(value) ? nullptr : argument(value, name);
+  }
+
+ protected:
+  // Throws ERR_DISPOSED.
+  const std::shared_ptr<State>& use(const char* name = "this") const {
+    require(state_ != nullptr, "ERR_DISPOSED", "Expected ", Derived::kName, " for ", name,
+            " but received one that was disposed of");
+    return state_;
+  }
+
+  // In the constructor of a class that only C++ makes.
+  std::shared_ptr<State> take_made(const Napi::CallbackInfo& info) {
+    auto& making = Environment::of(info.Env()).making;
+    require(making != nullptr, "ERR_ARGUMENT", "Expected no call of this constructor: it is not public");
+    return std::static_pointer_cast<State>(std::exchange(making, nullptr));
+  }
+
+  using Method = Napi::Value (Derived::*)(const Napi::CallbackInfo&);
+  template <Method method>
+  Napi::Value sync(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] { return (static_cast<Derived*>(this)->*method)(info); });
+  }
+  template <Method method>
+  Napi::Value async(const Napi::CallbackInfo& info) {
+    return job_or_rejection(info.Env(), [&] { return (static_cast<Derived*>(this)->*method)(info); });
+  }
+  using Descriptor = Napi::ClassPropertyDescriptor<Derived>;
+  template <Method method>
+  static Descriptor method_of(const char* name) {
+    return Derived::InstanceMethod(name, static_cast<Method>(&Derived::template sync<method>));
+  }
+  template <Method method>
+  static Descriptor job_of(const char* name) {
+    return Derived::InstanceMethod(name, static_cast<Method>(&Derived::template async<method>));
+  }
+  template <Method method>
+  static Descriptor getter_of(const char* name) {
+    return Derived::InstanceAccessor(name, static_cast<Method>(&Derived::template sync<method>), nullptr);
+  }
+
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace rubricate::binding

@@ -1,0 +1,66 @@
+#include "binding/adapter.h"
+#include "binding/model.h"
+
+namespace rubricate::binding {
+namespace {
+
+struct LoadSpec {
+  Architecture architecture;
+  std::vector<std::string> files;
+  std::map<std::string, std::string> names;
+  std::vector<std::string> ignored;
+  bool has_compute = false;
+  DType compute = DType::f32;
+};
+
+LoadSpec load_spec_argument(const Napi::Object& spec) {
+  LoadSpec load;
+  load.architecture = Architecture::parse(string_argument(spec.Get("architecture"), "architecture"));
+  load.files = strings_argument(spec.Get("files"), "files");
+  const Napi::Object names = object_argument(spec.Get("names"), "names");
+  const Napi::Array keys = names.GetPropertyNames();
+  for (uint32_t i = 0; i < keys.Length(); ++i) {
+    const std::string key = string_argument(keys.Get(i), "names");
+    load.names[key] = string_argument(names.Get(key), "names");
+  }
+  load.ignored = strings_argument(spec.Get("ignored"), "ignored");
+  const Napi::Value compute = spec.Get("compute");
+  load.has_compute = !is_missing(compute);
+  if (load.has_compute)
+    load.compute = option_argument(compute, "compute", {"float32", "bfloat16"}) == 0 ? DType::f32 : DType::bf16;
+  return load;
+}
+
+void load(ModelState& state, const LoadSpec& spec, const std::atomic<bool>& cancelled, Progress& progress) {
+  const auto check_cancelled = [&] { require(!cancelled.load(), "ERR_ABORTED", "The operation was aborted"); };
+  state.checkpoint = Checkpoint::open(spec.architecture, spec.files, spec.names, spec.ignored);
+  state.checkpoint_bytes = state.checkpoint.bytes();
+  check_cancelled();
+  const DType stored = state.checkpoint.tensors.at("embed_tokens.weight").dtype;
+  const DType compute = spec.has_compute ? spec.compute : stored == DType::bf16 ? DType::bf16 : DType::f32;
+  int64_t taken = 0;
+  state.model = std::make_shared<Model>(spec.architecture, state.checkpoint.tensors, compute, [&](int64_t bytes) {
+    check_cancelled();
+    progress.report(taken += bytes, state.checkpoint_bytes);
+  });
+}
+
+}  // namespace
+
+Napi::Value load_model(const Napi::CallbackInfo& info) {
+  return job_or_rejection(info.Env(), [&] {
+    const Napi::Object object = object_argument(info[0], "spec");
+    auto spec = std::make_shared<const LoadSpec>(load_spec_argument(object));
+    const Napi::Value on_progress = object.Get("onProgress");
+    auto state = std::make_shared<ModelState>(shared_environment(info.Env()));
+    // The state stays with the job, and so with the JavaScript thread: a model must not end on its own thread.
+    auto work = [model = state.get(), spec, state](const JobControl& control, Progress& progress) -> Settle {
+      load(*model, *spec, *control.cancelled, progress);
+      return [state](Napi::Env env) { return ModelHandle::make(env, state); };
+    };
+    return start_model_job(state, JobQueue::Length::extended, std::move(work), {},
+                           is_missing(on_progress) ? Napi::Function() : function_argument(on_progress, "onProgress"));
+  });
+}
+
+}  // namespace rubricate::binding

@@ -1,0 +1,231 @@
+#include "binding/model.h"
+
+#include <cstring>
+
+#include "binding/adapter.h"
+#include "binding/batches.h"
+#include "binding/decoder.h"
+#include "binding/weights.h"
+
+namespace rubricate::binding {
+namespace {
+
+// Counts a job of a model while it lives, and frees what a disposed model left when it was the last.
+class JobCount {
+ public:
+  explicit JobCount(std::shared_ptr<ModelState> model) : model_(std::move(model)) { ++model_->jobs; }
+  ~JobCount() {
+    if (--model_->jobs == 0 && model_->disposed) model_->free();
+  }
+  JobCount(const JobCount&) = delete;
+  JobCount& operator=(const JobCount&) = delete;
+
+ private:
+  std::shared_ptr<ModelState> model_;
+};
+
+}  // namespace
+
+Napi::Value start_model_job(const std::shared_ptr<ModelState>& state, JobQueue::Length length, ModelWork work,
+                            std::vector<std::shared_ptr<void>> holds, Napi::Function on_progress) {
+  require(!state->disposed, "ERR_DISPOSED", "Expected a model but received one that was disposed of");
+  ModelState* const model = state.get();  // the job's queue holds the state, see below
+  JobSpec spec;
+  spec.queue = std::shared_ptr<JobQueue>(state, &state->queue);
+  spec.length = length;
+  spec.work = [model, length, work = std::move(work)](const std::atomic<bool>& cancelled, Progress& progress) {
+    const std::shared_ptr<Arena>& arena = model->arena(length);
+    const JobControl control = {&cancelled, [model] { model->queue.yield(); }, arena};
+    Settle settle;
+    try {
+      settle = work(control, progress);
+    } catch (...) {
+      arena->end_job();
+      model->checkpoint.check_unchanged();  // then that is why
+      throw;
+    }
+    arena->end_job();
+    model->checkpoint.check_unchanged();
+    return settle;
+  };
+  holds.push_back(std::make_shared<JobCount>(state));
+  spec.holds = std::move(holds);
+  spec.on_progress = on_progress;
+  return state->environment->jobs().start(std::move(spec));
+}
+
+Napi::Function ModelHandle::define(Napi::Env env) {
+  return DefineClass(
+      env, "NativeModel",
+      {getter_of<&ModelHandle::compute>("compute"), getter_of<&ModelHandle::pending_jobs>("pendingJobs"),
+       job_of<&ModelHandle::logits>("logits"), job_of<&ModelHandle::train_step>("trainStep"),
+       job_of<&ModelHandle::evaluate>("evaluate"), job_of<&ModelHandle::make_trainable>("makeTrainable"),
+       method_of<&ModelHandle::create_decoder>("createDecoder"), job_of<&ModelHandle::read_tensor>("readTensor"),
+       job_of<&ModelHandle::fingerprint_bytes>("fingerprintBytes"), method_of<&ModelHandle::memory>("memory"),
+       method_of<&ModelHandle::dispose>("dispose")});
+}
+
+ModelHandle::ModelHandle(const Napi::CallbackInfo& info) : Handle(info) {
+  guarded(info.Env(), [&] { state_ = take_made(info); });
+}
+
+Napi::Value ModelHandle::compute(const Napi::CallbackInfo& info) {
+  return Napi::String::New(info.Env(), dtype_name(use()->model->compute()));
+}
+
+Napi::Value ModelHandle::pending_jobs(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(use()->jobs));
+}
+
+Napi::Value ModelHandle::logits(const Napi::CallbackInfo& info) {
+  const auto state = use();
+  const Adapters adapters = adapters_argument(info[1], state);
+  Batch batch = batch_argument(info[0], "batch", adapters.core.size());
+  std::vector<int32_t> rows;
+  if (is_missing(info[2])) {
+    for (int64_t row = 0; row < batch.rows(); ++row) rows.push_back(static_cast<int32_t>(row));
+  } else {
+    rows = int32_argument(info[2], "rows");
+    for (const int32_t row : rows)
+      require(row >= 0 && row < batch.rows(), "ERR_ARGUMENT", "Expected rows from 0 to ", batch.rows() - 1,
+              " but received ", row);
+  }
+  auto work = [model = state->model, batch = std::move(batch), core = adapters.core, rows = std::move(rows)](
+                  const JobControl& control, Progress&) -> Settle {
+    const Tensor logits = forward_logits(*model, batch, core, rows, control);
+    Buffer buffer(logits.bytes());
+    std::memcpy(buffer.data(), logits.raw(), static_cast<size_t>(logits.bytes()));
+    return [buffer, count = logits.count()](Napi::Env env) mutable {
+      return Napi::Float32Array::New(env, static_cast<size_t>(count), buffer.release(env), 0);
+    };
+  };
+  return start_model_job(state, JobQueue::Length::brief, std::move(work), adapters.uses);
+}
+
+Napi::Value ModelHandle::train_step(const Napi::CallbackInfo& info) {
+  const auto state = use();
+  TrainRequest request = train_request_argument(info[0], state);
+  auto work = [model = state->model, tenants = std::move(request.tenants), batches = std::move(request.micro_batches),
+               recompute = request.recompute, update = request.update](const JobControl& control, Progress&) -> Settle {
+    const auto results = rubricate::train_step(*model, tenants, batches, recompute, update, control);
+    return [results](Napi::Env env) {
+      Napi::Array array = Napi::Array::New(env, results.size());
+      for (uint32_t i = 0; i < results.size(); ++i) {
+        Napi::Object object = Napi::Object::New(env);
+        object.Set("loss", results[i].loss);
+        object.Set("supervisedTokens", static_cast<double>(results[i].supervised));
+        object.Set("correctTokens", static_cast<double>(results[i].correct));
+        object.Set("gradNorm", results[i].grad_norm);
+        array.Set(i, object);
+      }
+      return array;
+    };
+  };
+  return start_model_job(state, JobQueue::Length::extended, std::move(work), std::move(request.uses));
+}
+
+Napi::Value ModelHandle::evaluate(const Napi::CallbackInfo& info) {
+  const auto state = use();
+  const Adapters adapters = adapters_argument(info[1], state);
+  auto batches = micro_batches_argument(info[0], "microBatches", adapters.core.size());
+  auto work = [model = state->model, batches = std::move(batches), core = adapters.core](const JobControl& control,
+                                                                                         Progress&) -> Settle {
+    const EvaluationSums sums = rubricate::evaluate(*model, core, batches, control);
+    return [sums](Napi::Env env) {
+      const auto numbers = [env](const auto& values) {
+        Napi::Float64Array array = Napi::Float64Array::New(env, values.size());
+        for (size_t i = 0; i < values.size(); ++i) array[i] = static_cast<double>(values[i]);
+        return array;
+      };
+      Napi::Object object = Napi::Object::New(env);
+      object.Set("nats", numbers(sums.nats));
+      object.Set("supervisedTokens", numbers(sums.supervised));
+      object.Set("correctTokens", numbers(sums.correct));
+      return object;
+    };
+  };
+  return start_model_job(state, JobQueue::Length::extended, std::move(work), adapters.uses);
+}
+
+Napi::Value ModelHandle::make_trainable(const Napi::CallbackInfo&) {
+  const auto state = use();
+  auto work = [model = state.get()](const JobControl&, Progress&) -> Settle {
+    auto set = model->model->make_trainable();
+    model->checkpoint.files.clear();  // nothing is read from them any more
+    return [model, set](Napi::Env env) {
+      model->trainable = true;
+      auto parameters = std::make_shared<ParametersState>();
+      parameters->environment = model->environment;
+      parameters->model = model->shared_from_this();
+      parameters->set = set;
+      return ParametersHandle::make(env, std::move(parameters));
+    };
+  };
+  return start_model_job(state, JobQueue::Length::extended, std::move(work));
+}
+
+Napi::Value ModelHandle::create_decoder(const Napi::CallbackInfo& info) {
+  const auto state = use();
+  auto decoder = std::make_shared<DecoderState>();
+  decoder->environment = state->environment;
+  decoder->model = state;
+  decoder->decoder = std::make_shared<Decoder>(state->model, std::make_shared<Arena>());
+  std::erase_if(state->decoders, [](const auto& weak) { return weak.expired(); });
+  state->decoders.push_back(decoder);
+  return DecoderHandle::make(info.Env(), std::move(decoder));
+}
+
+Napi::Value ModelHandle::read_tensor(const Napi::CallbackInfo& info) {
+  const auto state = use();
+  auto work = [model = state.get(), name = string_argument(info[0], "name")](const JobControl&, Progress&) -> Settle {
+    const TensorSource source = current_weight(*model, name);
+    Buffer buffer(element_count(source.shape) * dtype_size(source.dtype));
+    std::memcpy(buffer.data(), source.data, static_cast<size_t>(buffer.bytes()));
+    return [buffer, dtype = source.dtype, shape = source.shape](Napi::Env env) mutable {
+      Napi::Object object = Napi::Object::New(env);
+      object.Set("dtype", dtype_name(dtype));
+      object.Set("shape", shape_value(env, shape));
+      const auto bytes = static_cast<size_t>(buffer.bytes());
+      object.Set("data", Napi::Uint8Array::New(env, bytes, buffer.release(env), 0));
+      return object;
+    };
+  };
+  return start_model_job(state, JobQueue::Length::brief, std::move(work));
+}
+
+Napi::Value ModelHandle::fingerprint_bytes(const Napi::CallbackInfo&) {
+  const auto state = use();
+  auto work = [model = state.get()](const JobControl& control, Progress&) -> Settle {
+    const std::string bytes = fingerprint(*model, *control.cancelled);
+    return [bytes](Napi::Env env) {
+      Napi::Uint8Array array = Napi::Uint8Array::New(env, bytes.size());
+      std::memcpy(array.Data(), bytes.data(), bytes.size());
+      return array;
+    };
+  };
+  return start_model_job(state, JobQueue::Length::brief, std::move(work));
+}
+
+Napi::Value ModelHandle::memory(const Napi::CallbackInfo& info) {
+  const auto state = use();
+  const ArenaStats extended = state->extended_arena->stats(), brief = state->brief_arena->stats();
+  Napi::Object memory = Napi::Object::New(info.Env());
+  memory.Set("mapped", static_cast<double>(mapped_bytes(*state)));
+  memory.Set("owned", static_cast<double>(state->model->owned_bytes()));
+  memory.Set("workspace", static_cast<double>(extended.used + brief.used));
+  memory.Set("workspacePeak", static_cast<double>(extended.peak + brief.peak));
+  memory.Set("workspaceCached", static_cast<double>(extended.cached + brief.cached));
+  return memory;
+}
+
+Napi::Value ModelHandle::dispose(const Napi::CallbackInfo& info) {
+  if (state_ != nullptr) {
+    state_->disposed = true;
+    state_->environment->jobs().cancel(state_->queue);
+    if (state_->jobs == 0) state_->free();
+    state_.reset();
+  }
+  return info.Env().Undefined();
+}
+
+}  // namespace rubricate::binding

@@ -1,0 +1,99 @@
+// The native objects behind the handles. Their members that are no core objects belong to the JavaScript thread.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "binding/environment.h"
+#include "generate/decoder.h"
+#include "model/checkpoint.h"
+#include "model/model.h"
+#include "runtime/job_queue.h"
+#include "train/train_step.h"
+
+namespace rubricate::binding {
+
+struct DecoderState;
+
+struct ModelState : std::enable_shared_from_this<ModelState> {
+  explicit ModelState(std::shared_ptr<Environment> of) : environment(std::move(of)) {}
+  std::shared_ptr<Environment> environment;
+  std::shared_ptr<Model> model;  // null until loaded and once freed
+  Checkpoint checkpoint;
+  int64_t checkpoint_bytes = 0;
+  std::shared_ptr<Arena> extended_arena = std::make_shared<Arena>(), brief_arena = std::make_shared<Arena>();
+  int64_t jobs = 0;  // that run or wait
+  bool disposed = false;
+  bool trainable = false;
+  std::vector<std::weak_ptr<DecoderState>> decoders;
+  JobQueue queue;  // last: its thread ends before anything that its jobs use
+
+  const std::shared_ptr<Arena>& arena(JobQueue::Length length) const {
+    return length == JobQueue::Length::extended ? extended_arena : brief_arena;
+  }
+  // Lets go of everything but the thread. Only while no job is under way.
+  void free();
+};
+
+// Something that jobs use, so that it is not changed, or trained on two models at once, in the meantime.
+struct Used {
+  std::map<const ModelState*, int64_t> models;  // uses by model
+  int64_t training = 0;                         // of them, those that train it
+  bool in_use() const { return !models.empty(); }
+};
+
+struct AdapterState {
+  std::shared_ptr<Environment> environment;
+  std::shared_ptr<RedAdapter> adapter;
+  Used used;
+  ExternalBytes bytes;
+};
+
+struct ParametersState {
+  std::shared_ptr<Environment> environment;
+  std::shared_ptr<ModelState> model;
+  std::shared_ptr<ParameterSet> set;
+};
+
+struct OptimizerState {
+  std::shared_ptr<Environment> environment;
+  std::shared_ptr<ParameterSet> set;  // what it was made for
+  std::shared_ptr<rubricate::OptimizerState> state;
+  int64_t training = 0;  // jobs that use it
+  ExternalBytes bytes;
+};
+
+struct DecoderState {
+  struct Sequence {
+    bool used = false;
+    int32_t core = -1;      // its id in the core's decoder; -1: not made yet
+    int64_t length = 0;     // tokens fed
+    bool stepping = false;  // a job feeds it
+  };
+  std::shared_ptr<Environment> environment;
+  std::shared_ptr<ModelState> model;
+  std::shared_ptr<Decoder> decoder;  // null once freed
+  std::vector<Sequence> sequences;
+  std::vector<int32_t> removed;  // ids in the core's decoder, to be removed once no job uses it
+  int64_t jobs = 0;
+  std::atomic<int64_t> cache_bytes{0};
+};
+
+// Declares, for as long as it lives, that a job of `model` uses an adapter or the model's own parameters.
+class Use {
+ public:
+  // Throws ERR_BUSY where another model trains it, or where this one would train what another uses.
+  Use(std::shared_ptr<AdapterState> adapter, std::shared_ptr<ModelState> model, bool trains);
+  ~Use();
+  Use(const Use&) = delete;
+  Use& operator=(const Use&) = delete;
+
+ private:
+  std::shared_ptr<AdapterState> adapter_;
+  std::shared_ptr<ModelState> model_;
+  bool trains_;
+};
+
+}  // namespace rubricate::binding

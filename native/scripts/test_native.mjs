@@ -1,0 +1,33 @@
+// Builds the C++ tests in a folder of their own and runs them; arguments go to doctest.
+//   RUBRICATE_SANITIZE=address,undefined | thread   builds and runs them instrumented, in build-tests-<sanitizers>
+//   RUBRICATE_JOBS                                  how many compilers run at once (2 where it is not set)
+import { spawnSync } from "node:child_process";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
+const sanitize = process.env.RUBRICATE_SANITIZE ?? "";
+const folder = join(root, sanitize ? `build-tests-${sanitize.replaceAll(",", "-")}` : "build-tests");
+const works = (command) => spawnSync(command, ["--version"], { stdio: "ignore" }).status === 0;
+
+function run(command, args, environment = {}) {
+  const { status, error } = spawnSync(command, args, {
+    cwd: root,
+    stdio: "inherit",
+    env: { ...process.env, ...environment },
+  });
+  if (error) throw error;
+  if (status !== 0) process.exit(status ?? 1);
+}
+
+if (!works("cmake")) {
+  console.error("The C++ tests need cmake; install it, or run the tests of the package alone with npm run test:js.");
+  process.exit(1);
+}
+const generator = works("ninja") ? ["-G", "Ninja"] : [];
+run("cmake", ["-S", root, "-B", folder, ...generator, "-DRUBRICATE_TESTS=ON", `-DRUBRICATE_SANITIZE=${sanitize}`]);
+run("cmake", ["--build", folder, "--target", "rubricate_tests", "--parallel", process.env.RUBRICATE_JOBS ?? "2"]);
+run(join(folder, "rubricate_tests"), process.argv.slice(2), {
+  UBSAN_OPTIONS: "print_stacktrace=1:halt_on_error=1",
+  TSAN_OPTIONS: "halt_on_error=1",
+});
