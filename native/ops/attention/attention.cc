@@ -120,7 +120,7 @@ Var attention(Tape& tape, const Var& q, const Var& k, const Var& v, const Attent
                                   .lse = wanted ? lse.data<float>() : nullptr,
                                   .starts = starts,
                                   .source = {.k = k.value().raw(), .v = v.value().raw()}};
-  attention_forward_cpu(args, forward_tasks(shape, sequences, starts, nullptr));
+  attention_forward_cpu(args, forward_tasks(shape, sequences, starts, nullptr, ThreadPool::instance().size()));
   if (!wanted) return o;
   return tape.record(
       "attention", o,
@@ -153,7 +153,7 @@ Tensor attention_paged(Tape& tape, const Tensor& q, const AttentionShape& shape,
   Tensor o = tape.empty(q.shape(), q.dtype());
   const AttentionForwardArgs args{
       .dtype = q.dtype(), .shape = shape, .q = q.raw(), .o = o.raw(), .starts = starts, .source = paged_source(cache)};
-  attention_forward_cpu(args, forward_tasks(shape, sequences, starts, cache.past));
+  attention_forward_cpu(args, forward_tasks(shape, sequences, starts, cache.past, ThreadPool::instance().size()));
   return o;
 }
 

@@ -32,8 +32,9 @@ Var attention(Tape& tape, const Var& q, const Var& k, const Var& v, const Attent
               const int32_t* starts);
 
 // Keys and values of one layer in pages of kKeyBlock positions, 2 * kv_heads * kKeyBlock * head_dim elements of the
-// compute dtype each: first the keys, for each kv head transposed, [kv_heads, head_dim, kKeyBlock], so that decoding
-// reads 16 keys of one component at once; then the values, [kv_heads, kKeyBlock, head_dim].
+// compute dtype each: first the keys, for each kv head in panels of 16 keys, transposed: [kv_heads, kKeyBlock / 16,
+// head_dim, 16], so that decoding reads 16 keys of one component at once; then the values, [kv_heads, kKeyBlock,
+// head_dim].
 struct PagedKeys {
   DType dtype = DType::f32;
   std::vector<void*> pages;             // address of each page of this layer

@@ -8,7 +8,7 @@ constexpr int64_t kBackwardRows = 48;  // rows whose p and ds stand in the scrat
 struct BackwardScratch {
   float *q, *dout;                     // [kBackwardRows, padded]
   float *p, *ds;                       // [kBackwardRows, kKeyBlock]
-  float *keys, *values;                // [kKeyBlock, padded]
+  float *wide, *keys;                  // [kKeyBlock, padded]
   float *keys_across, *values_across;  // [head_dim, kKeyBlock]
   float *dk, *dv;                      // [kKeyBlock, padded]
   float* dq;                           // [rows, padded]
@@ -23,8 +23,8 @@ inline BackwardScratch backward_scratch(int64_t rows, int64_t padded) {
   s.dout = take(tile);
   s.p = take(weights);
   s.ds = take(weights);
+  s.wide = take(block);
   s.keys = take(block);
-  s.values = take(block);
   s.keys_across = take(block);
   s.values_across = take(block);
   s.dk = take(block);
@@ -32,6 +32,11 @@ inline BackwardScratch backward_scratch(int64_t rows, int64_t padded) {
   s.dq = take(rows * padded);
   return s;
 }
+
+// One block's keys, and keys and values transposed [head_dim, kKeyBlock].
+struct BlockPanels {
+  Panels<float> keys, keys_across, values_across;
+};
 
 // What a task works with: sizes, and the places of its rows.
 struct BackwardView {
@@ -45,16 +50,17 @@ struct BackwardView {
 };
 
 // p and ds of rows [row, row + count) against one block, at s.p and s.ds; weights of unseen keys are 0.
-inline void weigh_rows(const BackwardView& view, const BackwardScratch& s, int64_t row, int64_t count, int64_t base) {
+inline void weigh_rows(const BackwardView& view, const BackwardScratch& s, const BlockPanels& block, int64_t row,
+                       int64_t count, int64_t base) {
   const F32x16 scale = set1(view.args.shape.scale);
   for (int64_t r = 0; r < count; r += kTileRows) {
     const int64_t R = std::min<int64_t>(kTileRows, count - r);
     const int64_t vectors = (std::min(kKeyBlock, (row + r + R - 1) / view.group - base + 1) + 15) / 16;
     float *p = s.p + r * kKeyBlock, *ds = s.ds + r * kKeyBlock;
-    multiply<false, false>(R, s.q + r * view.padded, view.padded, s.keys_across, kKeyBlock, view.head_dim, p, kKeyBlock,
+    multiply<false, false>(R, s.q + r * view.padded, view.padded, block.keys_across, view.head_dim, p, kKeyBlock,
                            vectors);
     if (view.scores_gradient)
-      multiply<false, false>(R, s.dout + r * view.padded, view.padded, s.values_across, kKeyBlock, view.head_dim, ds,
+      multiply<false, false>(R, s.dout + r * view.padded, view.padded, block.values_across, view.head_dim, ds,
                              kKeyBlock, vectors);
     for (int64_t i = 0; i < R; ++i, p += kKeyBlock, ds += kKeyBlock) {
       const int64_t seen = (row + r + i) / view.group - base + 1;
@@ -73,12 +79,12 @@ inline void weigh_rows(const BackwardView& view, const BackwardScratch& s, int64
 }
 
 // dq of the rows that weigh_rows left in s.ds.
-inline void add_query_gradients(const BackwardView& view, const BackwardScratch& s, Rows keys, int64_t row,
+inline void add_query_gradients(const BackwardView& view, const BackwardScratch& s, Panels<float> keys, int64_t row,
                                 int64_t count, int64_t base) {
   for (int64_t r = 0; r < count; r += kTileRows) {
     const int64_t R = std::min<int64_t>(kTileRows, count - r);
     const int64_t seen = std::min(kKeyBlock, (row + r + R - 1) / view.group - base + 1);
-    multiply<false, true>(R, s.ds + r * kKeyBlock, kKeyBlock, keys.data, keys.stride, seen,
+    multiply<false, true>(R, s.ds + r * kKeyBlock, kKeyBlock, keys, seen,
                           s.dq + (row + r - view.task.row_begin) * view.padded, view.padded, view.padded / 16);
   }
 }
@@ -90,8 +96,8 @@ inline void add_key_gradients(const BackwardView& view, const float* weights, co
     const int64_t skip = std::max<int64_t>(0, (base + j) * view.group - row);
     if (skip >= count) return;
     multiply<true, true>(std::min<int64_t>(kTileRows, keys - j), weights + skip * kKeyBlock + j, kKeyBlock,
-                         rows + skip * view.padded, view.padded, count - skip, out + j * view.padded, view.padded,
-                         view.padded / 16);
+                         Panels<float>{rows + skip * view.padded, view.padded, 16}, count - skip, out + j * view.padded,
+                         view.padded, view.padded / 16);
   }
 }
 
@@ -103,11 +109,14 @@ void backward_block(const BackwardView& view, const BackwardScratch& s, int64_t 
   const int64_t length = args.starts[view.task.sequence + 1] - view.start;
   const int64_t keys = std::min(kKeyBlock, length - base);
   const int64_t first = (view.start + base) * stride + view.task.kv_head * head_dim;
-  const Rows key_rows = widen_rows(static_cast<const T*>(args.k) + first, stride, keys, head_dim, padded, s.keys);
-  transpose_rows(key_rows, keys, head_dim, s.keys_across);
+  const T *k = static_cast<const T*>(args.k) + first, *v = static_cast<const T*>(args.v) + first;
+  BlockPanels block{};
+  block.keys_across =
+      pack_transposed(widen_rows(k, stride, keys, head_dim, padded, s.wide), keys, head_dim, s.keys_across);
+  if (view.task.queries) block.keys = pack_rows(k, stride, keys, head_dim, s.keys);
   if (view.scores_gradient)
-    transpose_rows(widen_rows(static_cast<const T*>(args.v) + first, stride, keys, head_dim, padded, s.values), keys,
-                   head_dim, s.values_across);
+    block.values_across =
+        pack_transposed(widen_rows(v, stride, keys, head_dim, padded, s.wide), keys, head_dim, s.values_across);
   const bool wants_dk = view.task.keys && args.dk != nullptr, wants_dv = view.task.keys && args.dv != nullptr;
   std::fill(s.dk, s.dk + kKeyBlock * padded, 0.0f);
   std::fill(s.dv, s.dv + kKeyBlock * padded, 0.0f);
@@ -119,8 +128,8 @@ void backward_block(const BackwardView& view, const BackwardScratch& s, int64_t 
       widen_row(static_cast<const T*>(args.q) + at, head_dim, s.q + r * padded);
       widen_row(static_cast<const T*>(args.dout) + at, head_dim, s.dout + r * padded);
     }
-    weigh_rows(view, s, row, count, base);
-    if (view.task.queries) add_query_gradients(view, s, key_rows, row, count, base);
+    weigh_rows(view, s, block, row, count, base);
+    if (view.task.queries) add_query_gradients(view, s, block.keys, row, count, base);
     if (wants_dk) add_key_gradients(view, s.ds, s.q, s.dk, row, count, base, keys);
     if (wants_dv) add_key_gradients(view, s.p, s.dout, s.dv, row, count, base, keys);
   }

@@ -71,7 +71,7 @@ void run_tasks(const Args& args, const std::vector<AttentionTask>& tasks,
   });
 }
 
-// Keys go to their page transposed, values as they are. T: an integer of the element's size.
+// Keys go to their page transposed in panels of 16 keys, values as they are. T: an integer of the element's size.
 template <typename T>
 void store_block(const StoreKeysArgs& args, int64_t sequence, int64_t kv_head, int64_t begin, int64_t end) {
   const int64_t head_dim = args.shape.head_dim, kv_heads = args.shape.kv_heads, stride = kv_heads * head_dim;
@@ -83,7 +83,8 @@ void store_block(const StoreKeysArgs& args, int64_t sequence, int64_t kv_head, i
   const T *k = static_cast<const T*>(args.k) + first, *v = static_cast<const T*>(args.v) + first;
   const int64_t slot = begin % kKeyBlock, count = end - begin;
   for (int64_t d = 0; d < head_dim; ++d)
-    for (int64_t j = 0; j < count; ++j) keys[d * kKeyBlock + slot + j] = k[j * stride + d];
+    for (int64_t j = 0; j < count; ++j)
+      keys[((slot + j) / 16 * head_dim + d) * 16 + (slot + j) % 16] = k[j * stride + d];
   for (int64_t j = 0; j < count; ++j) std::copy_n(v + j * stride, head_dim, values + (slot + j) * head_dim);
 }
 

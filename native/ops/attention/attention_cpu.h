@@ -63,7 +63,7 @@ struct StoreKeysArgs {
 
 // Tiles of query rows, the longest first. past: as in KeySource, or null.
 std::vector<AttentionTask> forward_tasks(const AttentionShape& shape, int64_t sequences, const int32_t* starts,
-                                         const int32_t* past);
+                                         const int32_t* past, int threads);
 // A whole (sequence, kv head) at once computes scores once for dq, dk and dv; where that leaves threads idle, tiles of
 // query rows give dq and key blocks give dk and dv, each with scores of its own. Both sum in the same order.
 std::vector<AttentionTask> backward_tasks(const AttentionShape& shape, int64_t sequences, const int32_t* starts,

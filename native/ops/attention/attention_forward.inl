@@ -27,30 +27,42 @@ inline ForwardScratch forward_scratch(int64_t rows, int64_t padded) {
   return s;
 }
 
+template <typename T>
 struct KeyBlock {
-  const float* keys;  // [head_dim, kKeyBlock]
-  Rows values;
+  Panels<T> keys;    // [head_dim, kKeyBlock]
+  Panels<T> values;  // [kKeyBlock, padded]
 };
 
-// The first `count` keys and values of block b of a sequence.
+// Fewer rows than this use a key too rarely to pay for packing it.
+constexpr int64_t kPackRows = 3;
+
+// Block b of a sequence in its page, as it lies there.
 template <typename T>
-KeyBlock load_block(const AttentionForwardArgs& args, const AttentionTask& task, int64_t b, int64_t count,
-                    int64_t padded, const ForwardScratch& s) {
-  const int64_t head_dim = args.shape.head_dim, kv_heads = args.shape.kv_heads;
-  const KeySource& source = args.source;
-  if (source.pages != nullptr) {
-    const int32_t page = source.page_table[task.sequence * source.pages_per_sequence + b];
-    const T* keys = static_cast<const T*>(source.pages[page]) + task.kv_head * head_dim * kKeyBlock;
-    const Rows values = widen_rows(keys + kv_heads * head_dim * kKeyBlock, head_dim, count, head_dim, padded, s.values);
-    if constexpr (std::is_same_v<T, float>) return {keys, values};
-    widen_row(keys, head_dim * kKeyBlock, s.keys);
-    return {s.keys, values};
+KeyBlock<T> page_block(const AttentionForwardArgs& args, const AttentionTask& task, int64_t b) {
+  const int64_t head_dim = args.shape.head_dim;
+  const int32_t page = args.source.page_table[task.sequence * args.source.pages_per_sequence + b];
+  const T* keys = static_cast<const T*>(args.source.pages[page]) + task.kv_head * head_dim * kKeyBlock;
+  return {{keys, 16, 16 * head_dim}, {keys + args.shape.kv_heads * head_dim * kKeyBlock, head_dim, 16}};
+}
+
+// The first `count` keys and values of block b of a sequence, packed as fp32.
+template <typename T>
+KeyBlock<float> load_block(const AttentionForwardArgs& args, const AttentionTask& task, int64_t b, int64_t count,
+                           int64_t padded, const ForwardScratch& s) {
+  const int64_t head_dim = args.shape.head_dim;
+  if (args.source.pages != nullptr) {
+    const KeyBlock<T> block = page_block<T>(args, task, b);
+    const Panels<float> values = pack_rows(block.values.data, head_dim, count, head_dim, s.values);
+    if constexpr (std::is_same_v<T, float>) return {block.keys, values};
+    widen_row(block.keys.data, head_dim * kKeyBlock, s.keys);
+    return {{s.keys, 16, 16 * head_dim}, values};
   }
-  const int64_t stride = kv_heads * head_dim;
+  const int64_t stride = args.shape.kv_heads * head_dim;
   const int64_t first = (args.starts[task.sequence] + b * kKeyBlock) * stride + task.kv_head * head_dim;
-  const Rows keys = widen_rows(static_cast<const T*>(source.k) + first, stride, count, head_dim, padded, s.raw_keys);
-  transpose_rows(keys, count, head_dim, s.keys);
-  return {s.keys, widen_rows(static_cast<const T*>(source.v) + first, stride, count, head_dim, padded, s.values)};
+  const Rows keys =
+      widen_rows(static_cast<const T*>(args.source.k) + first, stride, count, head_dim, padded, s.raw_keys);
+  return {pack_transposed(keys, count, head_dim, s.keys),
+          pack_rows(static_cast<const T*>(args.source.v) + first, stride, count, head_dim, s.values)};
 }
 
 // Scores [kKeyBlock] of one row, of which the first `count` are its own, become exp(scale * score - max); the rest 0.
@@ -80,10 +92,11 @@ inline float softmax_row(float* p, int64_t count, float scale, float old_max, fl
 }
 
 // Rows r .. r + R of a tile against one block; counts[i]: how many of its keys row r + i sees, at least 1, ascending.
-inline void forward_rows(const AttentionForwardArgs& args, const ForwardScratch& s, const KeyBlock& block, int64_t r,
+template <typename T>
+inline void forward_rows(const AttentionForwardArgs& args, const ForwardScratch& s, const KeyBlock<T>& block, int64_t r,
                          int64_t R, const int64_t* counts, int64_t padded) {
   float* o = s.o + r * padded;
-  multiply<false, false>(R, s.q + r * padded, padded, block.keys, kKeyBlock, args.shape.head_dim, s.p, kKeyBlock,
+  multiply<false, false>(R, s.q + r * padded, padded, block.keys, args.shape.head_dim, s.p, kKeyBlock,
                          (counts[R - 1] + 15) / 16);
   alignas(64) float change[16] = {}, totals[kTileRows];
   for (int64_t i = 0; i < R; ++i) {
@@ -100,12 +113,13 @@ inline void forward_rows(const AttentionForwardArgs& args, const ForwardScratch&
     for (int64_t d = 0; d < padded; d += 16) store(o + i * padded + d, mul(load(o + i * padded + d), by));
   }
   const int64_t shared = counts[0], vectors = padded / 16;
-  multiply<false, true>(R, s.p, kKeyBlock, block.values.data, block.values.stride, shared, o, padded, vectors);
+  multiply<false, true>(R, s.p, kKeyBlock, block.values, shared, o, padded, vectors);
+  Panels<T> rest = block.values;  // of the keys that not all rows see
+  rest.data += shared * rest.row;
   for (int64_t i = 1; i < R; ++i)
     if (counts[i] > shared)
-      multiply<false, true>(1, s.p + i * kKeyBlock + shared, kKeyBlock,
-                            block.values.data + shared * block.values.stride, block.values.stride, counts[i] - shared,
-                            o + i * padded, padded, vectors);
+      multiply<false, true>(1, s.p + i * kKeyBlock + shared, kKeyBlock, rest, counts[i] - shared, o + i * padded,
+                            padded, vectors);
 }
 
 template <typename T>
@@ -127,16 +141,22 @@ void forward_task(const AttentionForwardArgs& args, const AttentionTask& task) {
   }
   std::fill(s.o, s.o + rows * padded, 0.0f);
 
+  const bool in_place = args.source.pages != nullptr && rows < kPackRows && head_dim == padded;
   for (int64_t b = 0; b <= last / kKeyBlock; ++b) {
     const int64_t base = b * kKeyBlock;
-    const KeyBlock block = load_block<T>(args, task, b, std::min(kKeyBlock, last + 1 - base), padded, s);
-    for (int64_t r = std::max<int64_t>(0, (base - past) * group - task.row_begin); r < rows; r += kTileRows) {
-      const int64_t R = std::min<int64_t>(kTileRows, rows - r);
-      int64_t counts[kTileRows];
-      for (int64_t i = 0; i < R; ++i)
-        counts[i] = std::min(kKeyBlock, past + (task.row_begin + r + i) / group - base + 1);
-      forward_rows(args, s, block, r, R, counts, padded);
-    }
+    const auto visit = [&](const auto& block) {
+      for (int64_t r = std::max<int64_t>(0, (base - past) * group - task.row_begin); r < rows; r += kTileRows) {
+        const int64_t R = std::min<int64_t>(kTileRows, rows - r);
+        int64_t counts[kTileRows];
+        for (int64_t i = 0; i < R; ++i)
+          counts[i] = std::min(kKeyBlock, past + (task.row_begin + r + i) / group - base + 1);
+        forward_rows(args, s, block, r, R, counts, padded);
+      }
+    };
+    if (in_place)
+      visit(page_block<T>(args, task, b));
+    else
+      visit(load_block<T>(args, task, b, std::min(kKeyBlock, last + 1 - base), padded, s));
   }
 
   for (int64_t r = 0; r < rows; ++r) {

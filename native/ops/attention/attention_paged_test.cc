@@ -113,7 +113,7 @@ TEST_CASE("attention over pages has the bits of attention over rows, whole or in
   }
 }
 
-TEST_CASE("store_keys transposes keys and leaves values as they are, in the page of their position") {
+TEST_CASE("store_keys transposes keys by 16 and leaves values as they are, in the page of their position") {
   const auto arena = test_arena();
   const AttentionShape shape{2, 2, 3, 1.0f};
   Cache cache(shape, DType::f32, {70});
@@ -124,7 +124,7 @@ TEST_CASE("store_keys transposes keys and leaves values as they are, in the page
     const float* page = static_cast<const float*>(cache.keys.pages[static_cast<size_t>(cache.table[t / 64])]);
     for (int64_t h = 0; h < 2; ++h) {
       for (int64_t d = 0; d < 3; ++d) {
-        CHECK(page[(h * 3 + d) * 64 + t % 64] == k.data<float>()[t * 6 + h * 3 + d]);
+        CHECK(page[((h * 4 + t % 64 / 16) * 3 + d) * 16 + t % 16] == k.data<float>()[t * 6 + h * 3 + d]);
         CHECK(page[2 * 3 * 64 + (h * 64 + t % 64) * 3 + d] == v.data<float>()[t * 6 + h * 3 + d]);
       }
     }

@@ -5,8 +5,10 @@
 namespace rubricate {
 namespace {
 
-// Query rows of a task: enough to make up for packing each key block, few enough to stay in the second-level cache.
-constexpr int64_t kForwardTileRows = 96;
+// Query rows of a task: enough to make up for packing each key block, few enough to stay in the second-level cache;
+// fewer in forward, where that gives every thread some tasks.
+constexpr int64_t kMostTileRows = 256, kLeastTileRows = 32;
+constexpr int64_t kTasksPerThread = 4;
 constexpr int64_t kQueryTileRows = 192;
 // Most numbers of dq that a task may hold in its scratch (4 MiB).
 constexpr int64_t kMaxHeldGradient = int64_t{1} << 20;
@@ -26,13 +28,21 @@ void longest_first(std::vector<AttentionTask>& tasks) {
 }  // namespace
 
 std::vector<AttentionTask> forward_tasks(const AttentionShape& shape, int64_t sequences, const int32_t* starts,
-                                         const int32_t* past) {
+                                         const int32_t* past, int threads) {
   const int64_t group = shape.heads / shape.kv_heads;
+  const auto count_tasks = [&](int64_t tile) {
+    int64_t count = 0;
+    for (int64_t s = 0; s < sequences; ++s) count += ((starts[s + 1] - starts[s]) * group + tile - 1) / tile;
+    return count * shape.kv_heads;
+  };
+  int64_t tile = kMostTileRows;
+  while (threads > 1 && tile > kLeastTileRows && count_tasks(tile) < kTasksPerThread * threads) tile /= 2;
+
   std::vector<AttentionTask> tasks;
   for (int64_t s = 0; s < sequences; ++s) {
     const int64_t rows = (starts[s + 1] - starts[s]) * group, before = past != nullptr ? past[s] : 0;
-    for (int64_t begin = 0; begin < rows; begin += kForwardTileRows) {
-      AttentionTask task{.sequence = s, .row_begin = begin, .row_end = std::min(rows, begin + kForwardTileRows)};
+    for (int64_t begin = 0; begin < rows; begin += tile) {
+      AttentionTask task{.sequence = s, .row_begin = begin, .row_end = std::min(rows, begin + tile)};
       const double keys = static_cast<double>(before + (task.row_end - 1) / group + 1);
       // Two products, and the reading and packing of every key.
       task.cost =

@@ -12,10 +12,18 @@ constexpr int tile_vectors() {
 #endif
 }
 
+// A matrix of fp32 or bf16 by panels of 16 columns: element (i, 16 j + l) stands at data[i * row + j * panel + l].
+// Packed panels follow each other (row 16), so that a tile reads memory in one stream; in rows at large strides it
+// would miss the cache.
+template <typename T>
+struct Panels {
+  const T* data;
+  int64_t row, panel;
+};
+
 // c[R, 16 V] (+)= a[R, depth] b[depth, 16 V]; with kTransposed a is stored [depth, R].
-template <int R, int V, bool kTransposed, bool kAdd>
-inline void multiply_tile(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t depth, float* c,
-                          int64_t ldc) {
+template <int R, int V, bool kTransposed, bool kAdd, typename T>
+inline void multiply_tile(const float* a, int64_t lda, Panels<T> b, int64_t depth, float* c, int64_t ldc) {
   F32x16 sum[R][V];  // the pragmas unroll early enough for GCC to keep the sums in registers throughout
 #pragma GCC unroll 6
   for (int i = 0; i < R; ++i)
@@ -24,7 +32,7 @@ inline void multiply_tile(const float* a, int64_t lda, const float* b, int64_t l
   for (int64_t k = 0; k < depth; ++k) {
     F32x16 row[V];
 #pragma GCC unroll 4
-    for (int j = 0; j < V; ++j) row[j] = load(b + k * ldb + 16 * j);
+    for (int j = 0; j < V; ++j) row[j] = load(b.data + k * b.row + j * b.panel);
 #pragma GCC unroll 6
     for (int i = 0; i < R; ++i) {
       const F32x16 x = set1(kTransposed ? a[k * lda + i] : a[i * lda + k]);
@@ -38,39 +46,39 @@ inline void multiply_tile(const float* a, int64_t lda, const float* b, int64_t l
     for (int j = 0; j < V; ++j) store(c + i * ldc + 16 * j, sum[i][j]);
 }
 
-template <int R, bool kTransposed, bool kAdd>
-inline void multiply_rows(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t depth, float* c,
-                          int64_t ldc, int64_t vectors) {
+template <int R, bool kTransposed, bool kAdd, typename T>
+inline void multiply_rows(const float* a, int64_t lda, Panels<T> b, int64_t depth, float* c, int64_t ldc,
+                          int64_t vectors) {
   constexpr int V = tile_vectors<R>();
-  int64_t j = 0;
-  for (; j + V <= vectors; j += V)
-    multiply_tile<R, V, kTransposed, kAdd>(a, lda, b + 16 * j, ldb, depth, c + 16 * j, ldc);
-  for (; j < vectors; ++j) multiply_tile<R, 1, kTransposed, kAdd>(a, lda, b + 16 * j, ldb, depth, c + 16 * j, ldc);
+  for (; vectors >= V; vectors -= V, b.data += V * b.panel, c += 16 * V)
+    multiply_tile<R, V, kTransposed, kAdd>(a, lda, b, depth, c, ldc);
+  for (; vectors > 0; --vectors, b.data += b.panel, c += 16)
+    multiply_tile<R, 1, kTransposed, kAdd>(a, lda, b, depth, c, ldc);
 }
 
 // c[rows, 16 vectors] (+)= a[rows, depth] b[depth, 16 vectors].
-template <bool kTransposed, bool kAdd>
-void multiply(int64_t rows, const float* a, int64_t lda, const float* b, int64_t ldb, int64_t depth, float* c,
-              int64_t ldc, int64_t vectors) {
+template <bool kTransposed, bool kAdd, typename T>
+void multiply(int64_t rows, const float* a, int64_t lda, Panels<T> b, int64_t depth, float* c, int64_t ldc,
+              int64_t vectors) {
   for (; rows > 0; rows -= kTileRows, a += kTransposed ? kTileRows : kTileRows * lda, c += kTileRows * ldc) {
     switch (rows) {
       case 1:
-        multiply_rows<1, kTransposed, kAdd>(a, lda, b, ldb, depth, c, ldc, vectors);
+        multiply_rows<1, kTransposed, kAdd>(a, lda, b, depth, c, ldc, vectors);
         break;
       case 2:
-        multiply_rows<2, kTransposed, kAdd>(a, lda, b, ldb, depth, c, ldc, vectors);
+        multiply_rows<2, kTransposed, kAdd>(a, lda, b, depth, c, ldc, vectors);
         break;
       case 3:
-        multiply_rows<3, kTransposed, kAdd>(a, lda, b, ldb, depth, c, ldc, vectors);
+        multiply_rows<3, kTransposed, kAdd>(a, lda, b, depth, c, ldc, vectors);
         break;
       case 4:
-        multiply_rows<4, kTransposed, kAdd>(a, lda, b, ldb, depth, c, ldc, vectors);
+        multiply_rows<4, kTransposed, kAdd>(a, lda, b, depth, c, ldc, vectors);
         break;
       case 5:
-        multiply_rows<5, kTransposed, kAdd>(a, lda, b, ldb, depth, c, ldc, vectors);
+        multiply_rows<5, kTransposed, kAdd>(a, lda, b, depth, c, ldc, vectors);
         break;
       default:
-        multiply_rows<6, kTransposed, kAdd>(a, lda, b, ldb, depth, c, ldc, vectors);
+        multiply_rows<6, kTransposed, kAdd>(a, lda, b, depth, c, ldc, vectors);
     }
   }
 }
@@ -134,13 +142,27 @@ inline void transpose_8x8(const float* x, int64_t stride, float* out, int64_t ou
 }
 #endif
 
-// out[head_dim, kKeyBlock] = the transpose of `count` rows, with zeros for the missing ones.
-inline void transpose_rows(Rows x, int64_t count, int64_t head_dim, float* out) {
-  const int64_t whole_rows = count / 8 * 8, whole_cols = head_dim / 8 * 8;
+// Panels of `count` rows, columns up to a multiple of 16.
+template <typename T>
+inline Panels<float> pack_rows(const T* x, int64_t stride, int64_t count, int64_t head_dim, float* out) {
+  for (int64_t i = 0; i < count; ++i, x += stride) {
+    float* to = out + 16 * i;
+    int64_t d = 0;
+    for (; d + 16 <= head_dim; d += 16, to += 16 * kKeyBlock) store(to, load(x + d));
+    if (d < head_dim) store(to, load_masked(x + d, first_lanes(head_dim - d)));
+  }
+  return {out, 16, 16 * kKeyBlock};
+}
+
+// Panels of the transpose [head_dim, kKeyBlock] of `count` rows, with zeros for the missing ones: the layout of keys in
+// a page.
+inline Panels<float> pack_transposed(Rows x, int64_t count, int64_t head_dim, float* out) {
+  const int64_t whole_rows = count / 8 * 8, whole_cols = head_dim / 8 * 8, panel = 16 * head_dim;
   for (int64_t j = 0; j < whole_rows; j += 8)
     for (int64_t i = 0; i < whole_cols; i += 8)
-      transpose_8x8(x.data + j * x.stride + i, x.stride, out + i * kKeyBlock + j, kKeyBlock);
+      transpose_8x8(x.data + j * x.stride + i, x.stride, out + j / 16 * panel + 16 * i + j % 16, 16);
   for (int64_t i = 0; i < head_dim; ++i)
     for (int64_t j = i < whole_cols ? whole_rows : 0; j < kKeyBlock; ++j)
-      out[i * kKeyBlock + j] = j < count ? x.data[j * x.stride + i] : 0.0f;
+      out[j / 16 * panel + 16 * i + j % 16] = j < count ? x.data[j * x.stride + i] : 0.0f;
+  return {out, 16, panel};
 }
