@@ -137,16 +137,25 @@ TEST_CASE("head_cross_entropy keeps the precision rule: losses, dx and dW") {
   }
 }
 
-TEST_CASE("head_cross_entropy over several chunks of rows") {
-  const Problem p(70, 6, 40000, 2, DType::f32, DType::f32);  // 48 rows a chunk
-  Problem many(70, 6, 40000, 1, DType::f32, DType::f32);
-  const Reference<double> exact(many);
-  const Reference<float> naive(many);
-  const Result got = run(many);
-  check_precision(got.dx, exact.dx, naive.dx);
-  check_precision(got.dw, exact.dw, naive.dw);
-  check_close(as_doubles(got.out.row_loss), exact.row_loss, 1e-6, 1e-6);
-  CHECK(run(p).out.row_loss.size() == 35);
+TEST_CASE("head_cross_entropy over several chunks of rows, adjacent or not") {
+  for (const int every : {1, 2}) {  // 2,100 and 1,050 rows, at most 1,024 a chunk
+    CAPTURE(every);
+    const Problem p(2100, 6, 3, every, DType::f32, DType::f32);
+    const Reference<double> exact(p);
+    const Reference<float> naive(p);
+    const Result got = run(p);
+    check_precision(got.dx, exact.dx, naive.dx);
+    check_precision(got.dw, exact.dw, naive.dw);
+    check_close(as_doubles(got.out.row_loss), exact.row_loss, 1e-6, 1e-6);
+    check_close(to_doubles(got.out.loss.value()), {exact.loss}, 1e-7, 0.0);
+    Problem tail = p;  // the last row alone: as in its chunk
+    tail.rows = {p.rows.back()};
+    tail.targets = {p.targets.back()};
+    tail.weights = {p.weights.back()};
+    const int64_t last = p.rows.back();
+    CHECK(run(tail).out.row_loss[0] == got.out.row_loss.back());
+    CHECK(same_bits(copy_rows(p.arena, run(tail).dx, last, last + 1), copy_rows(p.arena, got.dx, last, last + 1)));
+  }
 }
 
 TEST_CASE("head_cross_entropy: dx by finite differences of the loss") {
