@@ -19,13 +19,13 @@ namespace rubricate {
 namespace {
 
 // Blocks of many rows.
-constexpr int64_t kDepth = 256;             // words of k in a slice: a panel of B stays in the level-1 cache
-constexpr int64_t kBlockBytes = 256 << 10;  // of packed A: stays in the level-2 cache
+constexpr int64_t kDepth = 384;             // words of k in a slice: a panel of B stays in the level-1 cache
+constexpr int64_t kBlockBytes = 128 << 10;  // of packed A: stays in the level-2 cache
 constexpr int64_t kJobRows = 768;           // at most; B is packed again for every block of rows
-constexpr int64_t kJobCols = 512;           // at most; A is packed again for every block of columns
+constexpr int64_t kJobCols = 1024;          // at most; A is packed again for every block of columns
 // Few rows, as in decoding.
 constexpr int64_t kFewRows = 16;
-constexpr int64_t kFewDepth = 128, kFewCols = 64;  // of B, packed: stays in the level-1 cache
+constexpr int64_t kFewDepth = 128, kFewCols = 32;  // at most, of packed B: half of the level-1 cache
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
@@ -114,11 +114,12 @@ class Matmul {
     const int64_t threads = ThreadPool::instance().size();
     const int64_t row_blocks = ceil_div(g_.m, kJobRows);
     const int64_t job_rows = round_up(ceil_div(g_.m, row_blocks), kernels_.mr);
-    // As many jobs as threads share evenly, unless they were too little to be worth waking one (about 20 us).
-    int64_t col_blocks = ceil_div(g_.n, kJobCols);
+    // Several jobs a thread where they stay wide, so that none waits long at the end; but none too little to be worth
+    // waking a thread for (about 20 us).
+    const int64_t wide = threads == 1 ? 1 : threads * std::clamp<int64_t>(g_.n * row_blocks / (threads * 384), 1, 12);
     const double work = static_cast<double>(g_.m) * static_cast<double>(g_.n) * static_cast<double>(g_.k);
-    const int64_t worth = static_cast<int64_t>(std::min(work / 1e6, 1e9)) / row_blocks + 1;
-    col_blocks = std::max(col_blocks, std::min(worth, round_up(col_blocks * row_blocks, threads) / row_blocks));
+    const int64_t worth = static_cast<int64_t>(std::min(work / 1e6, 1e9)) + 1;
+    const int64_t col_blocks = std::max(ceil_div(g_.n, kJobCols), ceil_div(std::min(worth, wide), row_blocks));
     const int64_t job_cols = round_up(ceil_div(g_.n, col_blocks), kernels_.nr);
     const int64_t across = ceil_div(g_.n, job_cols), down = ceil_div(g_.m, job_rows);
     ThreadPool::instance().parallel_for(across * down, [&](int64_t chunk) {
@@ -161,9 +162,9 @@ class Matmul {
     static thread_local Buffer buffer_a;
     float* a = buffer_a.reserve(round_up(g_.m, kernels_.mr) * words_of(g_.k));
     kernels_.pack(a_, g_.k, g_.m, kernels_.mr, a);
-    const int64_t grain = round_up((1 << 17) / std::max<int64_t>(g_.k, 1) + 1, kFewCols);  // about 20 us
+    const int64_t grain = round_up((1 << 17) / std::max<int64_t>(g_.k, 1) + 1, kernels_.nr);  // about 20 us
     parallel_ranges(g_.n, grain, [&](int64_t begin, int64_t end) {
-      for (int64_t col = begin; col < end; col += kFewCols) run_few_cols(a, col, std::min(kFewCols, end - col));
+      for (int64_t col = begin; col < end; col += kernels_.nr) run_few_cols(a, col, std::min(kernels_.nr, end - col));
     });
   }
 

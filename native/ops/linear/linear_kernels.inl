@@ -69,6 +69,9 @@ inline void put(float* out, [[maybe_unused]] int64_t width, Lanes a, [[maybe_unu
 #endif
 }
 
+// Many rows at once are too many streams for the processor's own prefetching.
+constexpr int64_t kAhead = 256;  // bytes
+
 // Stored [index, k]: blocks of kLanes rows by kLanes words are transposed in registers. Where width is no multiple of
 // kLanes, a step's store reaches into the next step's words, which are stored after it.
 template <typename Word, typename T, int64_t width>
@@ -81,8 +84,11 @@ inline void pack_rows(const T* data, int64_t stride, int64_t count, int64_t k, f
     for (; at + step + (lanes == kLanes ? 0 : 1) <= k; at += step) {
       Lanes r[kLanes];
 #pragma GCC unroll 16
-      for (int64_t row = 0; row < kLanes; ++row)
-        r[row] = row >= rows ? zero_lanes() : Values<T>::load(data + (i + row) * stride + at);
+      for (int64_t row = 0; row < kLanes; ++row) {
+        const T* p = data + (i + row) * stride + at;
+        if (row < rows) __builtin_prefetch(reinterpret_cast<const char*>(p) + kAhead);
+        r[row] = row >= rows ? zero_lanes() : Values<T>::load(p);
+      }
       transpose(r);
       float* out = panel + at / Word::k * width + i;
 #pragma GCC unroll 16
