@@ -63,7 +63,9 @@ Napi::Value TensorHandle::from(const Napi::CallbackInfo& info) {
   const bool requires_grad = boolean_argument(info[3], "requiresGrad");
   require(!requires_grad || dtype == DType::f32, "ERR_DTYPE",
           "Expected float32 for a tensor that requires a gradient but received ", dtype_name(dtype));
-  const size_t length = info[0].IsTypedArray() ? info[0].As<Napi::TypedArray>().ElementLength() : 0;
+  if (!info[0].IsTypedArray())
+    reject_argument("data", dtype == DType::i32 ? "an Int32Array" : "a Float32Array", info[0]);
+  const size_t length = info[0].As<Napi::TypedArray>().ElementLength();
   require(element_count(shape) == static_cast<int64_t>(length), "ERR_SHAPE", "Expected ", element_count(shape),
           " elements for data of shape ", shape_text(shape), " but received ", length);
   Tensor tensor = Tensor::empty(Environment::of(info.Env()).arena(), shape, dtype);

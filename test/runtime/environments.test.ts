@@ -1,0 +1,48 @@
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+
+// Each scenario is a process of its own: what is looked for is a crash or a process that never ends.
+function run(scenario: string, ...flags: string[]) {
+  const child = spawnSync(process.execPath, [...flags, join(__dirname, "environments_child.cjs"), scenario], {
+    encoding: "utf8",
+    timeout: 50_000,
+    killSignal: "SIGKILL",
+  });
+  return { status: child.status, signal: child.signal, stdout: child.stdout.trim(), stderr: child.stderr };
+}
+
+const quiet = { signal: null, stderr: "" };
+
+test("two workers and the main thread load and train at once, to the same bits", () => {
+  expect(run("twoWorkers")).toEqual({ ...quiet, status: 0, stdout: "equal" });
+});
+
+test("worker.terminate() in mid-step neither crashes nor hangs, and leaves the addon usable", () => {
+  expect(run("terminate")).toEqual({ ...quiet, status: 0, stdout: "terminated\nusable" });
+});
+
+test("the main thread outlives workers that alone loaded the addon", () => {
+  expect(run("onlyInWorkers")).toEqual({ ...quiet, status: 0, stdout: "alive" });
+});
+
+test("a worker that throws, or exits, in mid-step", () => {
+  expect(run("endsInWorkers")).toEqual({ ...quiet, status: 0, stdout: "meant to be, exit 3" });
+});
+
+test("process.exit() in mid-step keeps its exit status", () => {
+  for (let round = 0; round < 5; round++) expect(run("exit")).toEqual({ ...quiet, status: 7, stdout: "exiting" });
+});
+
+test("an uncaught exception in mid-step ends the process as any other does", () => {
+  const { status, signal, stderr } = run("throw");
+  expect({ status, signal }).toEqual({ status: 1, signal: null });
+  expect(stderr).toContain("Error: meant to be");
+});
+
+test("a job keeps the process alive until it settles, and no longer", () => {
+  expect(run("natural")).toEqual({ ...quiet, status: 0, stdout: "trained" });
+});
+
+test("a job goes on when every handle that it uses is collected", () => {
+  expect(run("collectedMidway", "--expose-gc")).toEqual({ ...quiet, status: 0, stdout: "settled" });
+});

@@ -1,0 +1,66 @@
+// Rounds of making and disposing: `node --expose-gc growth_child.cjs tensors|adapters|models|dropped ROUNDS WARM_UP`. Prints how
+// many bytes the resident set grew by after the rounds of the warm-up.
+const { native, architecture, load, microBatch, options } = require("./native_support.cjs");
+
+const kinds = {
+  async tensors() {
+    const { Tensor, Tape, ops } = native;
+    const tape = new Tape();
+    const x = Tensor.from(new Float32Array(64 * 256).fill(0.5), [64, 256], "float32", false);
+    const w = Tensor.from(new Float32Array(256 * 256).fill(0.01), [256, 256], "float32", true);
+    const y = ops.linear(tape, x, w);
+    const loss = ops.sum(tape, y);
+    tape.backward(loss);
+    for (const each of [w.grad(), loss, y, w, x, tape]) each.dispose();
+  },
+  /** The garbage collector is the safety net. */
+  async dropped() {
+    const { Tensor, Tape, ops } = native;
+    const tape = new Tape();
+    const x = Tensor.from(new Float32Array(64 * 256).fill(0.5), [64, 256], "float32", true);
+    tape.backward(ops.sum(tape, ops.silu(tape, x)));
+  },
+  async adapters() {
+    const { Adapter, Optimizer } = native;
+    const adapter = new Adapter(architecture, "ln", ["q_proj", "down_proj"], Int32Array.of(0, 1));
+    const optimizer = new Optimizer(adapter);
+    adapter.setValues(adapter.values());
+    optimizer.dispose();
+    adapter.dispose();
+  },
+  async models() {
+    const model = await load();
+    const { Adapter, Optimizer } = native;
+    const adapter = new Adapter(architecture, "all", ["down_proj"], Int32Array.of(0, 1));
+    const optimizer = new Optimizer(adapter);
+    const tenants = [{ parameters: adapter, optimizer, options }];
+    await model.trainStep({ tenants, microBatches: [microBatch], recompute: false, update: true }).promise;
+    const decoder = model.createDecoder();
+    const sequence = decoder.addSequence();
+    const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
+    await decoder.step([{ sequence, tokenIds: Int32Array.of(1, 2, 3), adapter, sampling }], 64).promise;
+    for (const each of [decoder, optimizer, adapter, model]) each.dispose();
+  },
+};
+
+async function main([kind, rounds, warmUp]) {
+  const settle = async () => {
+    for (let i = 0; i < 3; i++) {
+      global.gc();
+      await new Promise(setImmediate);
+    }
+  };
+  let before = 0;
+  for (let round = 0; round < Number(rounds); round++) {
+    if (round === Number(warmUp)) {
+      await settle();
+      before = process.memoryUsage.rss();
+    }
+    await kinds[kind]();
+    if (round % 50 === 49) await settle();
+  }
+  await settle();
+  process.stdout.write(String(process.memoryUsage.rss() - before));
+}
+
+main(process.argv.slice(2));

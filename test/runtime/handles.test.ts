@@ -1,0 +1,349 @@
+import { join } from "node:path";
+import { LlamaModel } from "../../lib/model/model";
+import { type NativeModel, type NativeTensor, native } from "../../lib/native";
+import { expectedOf } from "../parity/fixtures";
+
+const { Adapter, Optimizer, Tensor, Tape, ops } = native();
+const folder = join(__dirname, "../parity/fixtures/gqa");
+const { batch } = expectedOf("gqa");
+
+const extents = { tokenIds: Int32Array.from(batch.tokenIds), sequenceStarts: Int32Array.from(batch.sequenceStarts) };
+const microBatch = {
+  ...extents,
+  targets: Int32Array.from(batch.targets),
+  slots: new Int32Array(batch.sequenceStarts.length - 1).fill(1),
+};
+const options = {
+  learningRate: 0.01,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  weightDecay: 0,
+  decayToZero: false,
+  maxGradNorm: 1,
+};
+const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
+
+let architecture: string;
+const load = async (): Promise<NativeModel> => {
+  const model = await LlamaModel.fromPretrained(folder);
+  architecture = JSON.stringify(model.architecture);
+  return (model as unknown as { native: NativeModel }).native;
+};
+const newAdapter = (layers = [0, 1]) => new Adapter(architecture, "all", ["down_proj"], Int32Array.from(layers));
+const request = (adapter = newAdapter(), optimizer = new Optimizer(adapter), times = 1) => ({
+  tenants: [{ parameters: adapter, optimizer, options }],
+  microBatches: Array(times).fill(microBatch),
+  recompute: false,
+  update: true,
+});
+const vector = (...values: number[]) => Tensor.from(Float32Array.from(values), [values.length], "float32", false);
+const matrix = (rows: number, columns: number, requiresGrad = false) =>
+  Tensor.from(new Float32Array(rows * columns).fill(0.5), [rows, columns], "float32", requiresGrad);
+
+let model: NativeModel;
+beforeAll(async () => {
+  model = await load();
+});
+afterAll(() => model.dispose());
+
+// biome-ignore lint/suspicious/noExplicitAny: what JavaScript may pass
+const wrong = (value: unknown) => value as any;
+
+describe("synchronous calls throw", () => {
+  test.each<[string, string, () => unknown]>([
+    ["no tape", "ERR_ARGUMENT", () => ops.silu(wrong({}), vector(1))],
+    ["a tensor for a tape", "ERR_ARGUMENT", () => ops.silu(wrong(vector(1)), vector(1))],
+    ["a tape for a tensor", "ERR_ARGUMENT", () => ops.silu(new Tape(), wrong(new Tape()))],
+    ["an object with a tensor's prototype", "ERR_ARGUMENT", () => ops.silu(new Tape(), Object.create(vector(1)))],
+    ["no array", "ERR_ARGUMENT", () => Tensor.from(wrong([1, 2]), [2], "float32", false)],
+    ["an Int32Array for floats", "ERR_ARGUMENT", () => Tensor.from(Int32Array.of(1), [1], "float32", false)],
+    ["an unknown dtype", "ERR_ARGUMENT", () => Tensor.from(Float32Array.of(1), [1], wrong("float64"), false)],
+    ["a shape of other size", "ERR_SHAPE", () => Tensor.from(Float32Array.of(1), [2], "float32", false)],
+    [
+      "a shape beyond all memory",
+      "ERR_SHAPE",
+      () => Tensor.from(Float32Array.of(1), [2 ** 40, 2 ** 40], "float32", false),
+    ],
+    ["a fractional size", "ERR_ARGUMENT", () => Tensor.from(Float32Array.of(1), [0.5], "float32", false)],
+    ["a gradient for bfloat16", "ERR_DTYPE", () => Tensor.from(Float32Array.of(1), [1], "bfloat16", true)],
+    ["shapes that differ", "ERR_SHAPE", () => ops.add(new Tape(), vector(1), vector(1, 2))],
+    [
+      "dtypes that differ",
+      "ERR_DTYPE",
+      () => ops.add(new Tape(), vector(1), ops.cast(new Tape(), vector(1), "bfloat16")),
+    ],
+    ["a weight that does not fit", "ERR_SHAPE", () => ops.linear(new Tape(), matrix(2, 3), matrix(4, 5))],
+    [
+      "starts that do not end",
+      "ERR_ARGUMENT",
+      () => ops.attention(new Tape(), matrix(2, 4), matrix(2, 4), matrix(2, 4), 1, 1, 1, Int32Array.of(0, 3)),
+    ],
+    [
+      "heads that do not divide",
+      "ERR_SHAPE",
+      () => ops.attention(new Tape(), matrix(2, 4), matrix(2, 4), matrix(2, 4), 3, 1, 1, Int32Array.of(0, 2)),
+    ],
+    [
+      "a slot beyond the edits",
+      "ERR_ARGUMENT",
+      () => ops.redEdit(new Tape(), matrix(1, 2), [vector(1, 1)], [null], Int32Array.of(0, 1), Int32Array.of(2)),
+    ],
+    ["a negative token id", "ERR_ARGUMENT", () => ops.embedding(new Tape(), Int32Array.of(-1), matrix(4, 2))],
+    ["a target beyond the logits", "ERR_ARGUMENT", () => ops.crossEntropy(new Tape(), matrix(1, 4), Int32Array.of(4))],
+    ["an unknown site", "ERR_ARGUMENT", () => new Adapter(architecture, "all", [wrong("mlp")], Int32Array.of(0))],
+    ["a layer beyond the last", "ERR_ARGUMENT", () => newAdapter([0, 7])],
+    ["an architecture that is no JSON", "ERR_JSON", () => new Adapter("{", "all", ["down_proj"], Int32Array.of(0))],
+    ["an architecture that lacks all", "ERR_CONFIG", () => new Adapter("{}", "all", ["down_proj"], Int32Array.of(0))],
+    ["too few values", "ERR_SHAPE", () => newAdapter().setValues(new Float32Array(3))],
+    ["an optimizer for nothing", "ERR_ARGUMENT", () => new Optimizer(wrong(undefined))],
+    [
+      "moments of another length",
+      "ERR_SHAPE",
+      () => new Optimizer(newAdapter()).setMoments(1, new Float32Array(1), new Float32Array(1)),
+    ],
+    ["no thread at all", "ERR_ARGUMENT", () => native().setThreads(0)],
+    ["a sequence that was never added", "ERR_ARGUMENT", () => model.createDecoder().length(0)],
+    ["a constructor that is not public", "ERR_ARGUMENT", () => new (model.constructor as new () => unknown)()],
+    ["no error class", "ERR_ARGUMENT", () => native().setErrorClass(wrong(null))],
+  ])("%s: %s", (_, code, call) => {
+    expect(call).toThrow(expect.objectContaining({ name: "RubricateError", code }));
+  });
+
+  test("the sentence says what was expected, for what, and what came", () => {
+    expect(() => ops.silu(wrong({}), vector(1))).toThrow("Expected a tape for tape but received an instance of Object");
+    expect(() => native().setThreads(wrong("two"))).toThrow(
+      'Expected an integer from 1 to 256 for threads but received "two" of type string',
+    );
+  });
+
+  test("a method on an object of another class", () => {
+    const { data } = Object.getPrototypeOf(vector(1)) as NativeTensor;
+    expect(() => data.call(wrong(new Tape()))).toThrow("Illegal invocation");
+    expect(() => data.call(wrong({}))).toThrow("Illegal invocation");
+  });
+});
+
+describe("jobs reject, and never throw", () => {
+  test.each<[string, string, () => { promise: Promise<unknown> }]>([
+    ["no batch", "ERR_ARGUMENT", () => model.logits(wrong(null), [])],
+    [
+      "starts that do not end with the tokens",
+      "ERR_ARGUMENT",
+      () => model.logits({ ...extents, sequenceStarts: Int32Array.of(0, 5) }, []),
+    ],
+    [
+      "a token beyond the vocabulary",
+      "ERR_ARGUMENT",
+      () => model.logits({ tokenIds: Int32Array.of(128), sequenceStarts: Int32Array.of(0, 1) }, []),
+    ],
+    [
+      "a sequence beyond the context",
+      "ERR_CONTEXT_LENGTH",
+      () => model.logits({ tokenIds: new Int32Array(129), sequenceStarts: Int32Array.of(0, 129) }, []),
+    ],
+    ["a row beyond the last", "ERR_ARGUMENT", () => model.logits(extents, [], Int32Array.of(73))],
+    ["a slot without an adapter", "ERR_ARGUMENT", () => model.logits(microBatch, [])],
+    ["nobody to train", "ERR_ARGUMENT", () => model.trainStep({ ...request(), tenants: [] })],
+    [
+      "no supervised token",
+      "ERR_DATA",
+      () => model.trainStep({ ...request(), microBatches: [{ ...microBatch, targets: new Int32Array(73).fill(-1) }] }),
+    ],
+    [
+      "an adapter twice",
+      "ERR_ARGUMENT",
+      () => {
+        const { tenants, ...rest } = request();
+        return model.trainStep({ ...rest, tenants: [...tenants, ...tenants] });
+      },
+    ],
+    [
+      "another adapter's optimizer",
+      "ERR_FOREIGN",
+      () => model.trainStep(request(newAdapter(), new Optimizer(newAdapter()))),
+    ],
+    ["a tensor that is not there", "ERR_TENSOR_MISSING", () => model.readTensor("layers.9.norm")],
+    ["no file", "ERR_FILE", () => native().readSafetensors("/no/such/file")],
+    ["a folder for a file", "ERR_FILE", () => native().readSafetensors(folder)],
+    ["a file of another kind", "ERR_SAFETENSORS", () => native().readSafetensors(join(folder, "config.json"))],
+    ["no specification", "ERR_ARGUMENT", () => native().loadModel(wrong(undefined))],
+  ])("%s: %s", async (_, code, call) => {
+    const { promise } = call();
+    await expect(promise).rejects.toMatchObject({ name: "RubricateError", code });
+  });
+
+  test("a checkpoint's missing and unexpected tensors are named", async () => {
+    const files = [join(folder, "model.safetensors")];
+    const spec = { architecture, files, names: { "norm.weight": "model.nrm" }, ignored: [] };
+    await expect(native().loadModel(spec).promise).rejects.toMatchObject({
+      code: "ERR_TENSOR_MISSING",
+      message: expect.stringMatching(/lacks 20 tensors.*"embed_tokens.weight", "model.nrm".* and 15 more/),
+    });
+    const doubled = { ...spec, files: [...files, ...files] };
+    await expect(native().loadModel(doubled).promise).rejects.toMatchObject({
+      code: "ERR_SAFETENSORS",
+      message: expect.stringMatching(/20 are in more than one/),
+    });
+  });
+});
+
+test("what was disposed of says so", async () => {
+  const tensor = vector(1);
+  const tape = new Tape();
+  const adapter = newAdapter();
+  const optimizer = new Optimizer(adapter);
+  const own = await load();
+  const decoder = own.createDecoder();
+  for (const each of [tensor, tape, optimizer, adapter, own]) {
+    each.dispose();
+    each.dispose();
+  }
+  const disposed = expect.objectContaining({ code: "ERR_DISPOSED" });
+  expect(() => tensor.data()).toThrow(disposed);
+  expect(() => ops.silu(new Tape(), tensor)).toThrow(disposed);
+  expect(() => ops.silu(tape, vector(1))).toThrow(disposed);
+  expect(() => adapter.values()).toThrow(disposed);
+  expect(() => new Optimizer(adapter)).toThrow(disposed);
+  expect(() => optimizer.step).toThrow(disposed);
+  expect(() => own.memory()).toThrow(disposed);
+  expect(() => decoder.addSequence()).toThrow(disposed);
+  await expect(own.logits(extents, []).promise).rejects.toMatchObject({ code: "ERR_DISPOSED" });
+  await expect(model.logits(extents, [adapter]).promise).rejects.toMatchObject({ code: "ERR_DISPOSED" });
+});
+
+test("values of one tape are foreign to another", () => {
+  const parameter = Tensor.from(Float32Array.of(1, 2), [2], "float32", true);
+  const value = ops.silu(new Tape(), parameter);
+  expect(() => ops.silu(new Tape(), value)).toThrow(expect.objectContaining({ code: "ERR_FOREIGN" }));
+  expect(() => new Tape().backward(value, vector(1, 1))).toThrow(expect.objectContaining({ code: "ERR_FOREIGN" }));
+  expect(() => value.set(Float32Array.of(3, 4))).toThrow(expect.objectContaining({ code: "ERR_STATE" }));
+});
+
+test("setting a parameter changes no value that a tape holds", () => {
+  const tape = new Tape();
+  const parameter = Tensor.from(Float32Array.of(3), [1], "float32", true);
+  const square = ops.multiply(tape, parameter, parameter);
+  parameter.set(Float32Array.of(100));
+  tape.backward(square, vector(1));
+  expect(parameter.grad()?.data()).toEqual(Float32Array.of(6));
+  expect(parameter.data()).toEqual(Float32Array.of(100));
+});
+
+test("dispose() in mid-step ends the jobs, those that wait too", async () => {
+  const own = await load();
+  const running = own.trainStep(request(newAdapter(), undefined, 100_000));
+  const waiting = own.evaluate([microBatch], [newAdapter()]);
+  expect(own.pendingJobs).toBe(2);
+  own.dispose();
+  await expect(running.promise).rejects.toMatchObject({ code: "ERR_ABORTED" });
+  await expect(waiting.promise).rejects.toMatchObject({ code: "ERR_ABORTED" });
+});
+
+test("cancel() stops a step before it changes anything", async () => {
+  const adapter = newAdapter();
+  const optimizer = new Optimizer(adapter);
+  const before = adapter.values();
+  const job = model.trainStep(request(adapter, optimizer, 100_000));
+  setTimeout(() => job.cancel(), 10);
+  await expect(job.promise).rejects.toMatchObject({ code: "ERR_ABORTED" });
+  job.cancel();
+  expect(adapter.values()).toEqual(before);
+  expect(optimizer.step).toBe(0);
+  expect(model.pendingJobs).toBe(0);
+});
+
+test("what a step uses is busy until it settles", async () => {
+  const other = await load();
+  const adapter = newAdapter();
+  const optimizer = new Optimizer(adapter);
+  const busy = expect.objectContaining({ code: "ERR_BUSY" });
+  const job = model.trainStep(request(adapter, optimizer, 100_000));
+  expect(() => adapter.setValues(adapter.values())).toThrow(busy);
+  expect(() => optimizer.moments()).toThrow(busy);
+  await expect(other.trainStep(request(adapter, optimizer)).promise).rejects.toMatchObject({ code: "ERR_BUSY" });
+  await expect(other.logits(microBatch, [adapter]).promise).rejects.toMatchObject({ code: "ERR_BUSY" });
+  job.cancel();
+  await expect(job.promise).rejects.toMatchObject({ code: "ERR_ABORTED" });
+  expect((await other.trainStep(request(adapter, optimizer)).promise)[0]?.supervisedTokens).toBe(
+    batch.supervisedTokens,
+  );
+  other.dispose();
+});
+
+test("generation comes in between the blocks of a training step on the same model", async () => {
+  const order: string[] = [];
+  const job = model.trainStep(request(newAdapter(), undefined, 2000));
+  const training = job.promise.then(() => order.push("trained"));
+  const decoder = model.createDecoder();
+  const sequence = decoder.addSequence();
+  for (let i = 0; i < 5; i++) {
+    await decoder.step([{ sequence, tokenIds: Int32Array.of(5), adapter: null, sampling }], 64).promise;
+    order.push("token");
+  }
+  await training;
+  expect(order).toEqual(["token", "token", "token", "token", "token", "trained"]);
+  expect(decoder.length(sequence)).toBe(5);
+  decoder.dispose();
+});
+
+test("a decoder's steps are one at a time; sequences come and go meanwhile", async () => {
+  const decoder = model.createDecoder();
+  const first = decoder.addSequence();
+  const feed = (sequence: number) => [{ sequence, tokenIds: Int32Array.of(7, 8, 9), adapter: null, sampling }];
+  const job = decoder.step(feed(first), 1);
+  const second = decoder.addSequence();
+  expect(second).not.toBe(first);
+  expect(() => decoder.removeSequence(first)).toThrow(expect.objectContaining({ code: "ERR_BUSY" }));
+  await expect(decoder.step(feed(second), 1).promise).rejects.toMatchObject({ code: "ERR_BUSY" });
+  const [token] = await job.promise;
+  expect(await decoder.step(feed(second), 64).promise).toEqual(Int32Array.of(token as number));
+  decoder.removeSequence(first);
+  expect(decoder.addSequence()).toBe(first);
+  expect(decoder.length(first)).toBe(0);
+  expect(await decoder.step(feed(first), 2).promise).toEqual(Int32Array.of(token as number));
+  decoder.dispose();
+});
+
+test("a callback that throws ends the loading with its own error", async () => {
+  const thrown = new Error("enough");
+  const files = [join(folder, "model.safetensors")];
+  const spec = { architecture, files, names: {}, ignored: [] };
+  const tensors = [...(await native().readSafetensors(files[0] as string).promise).tensors.keys()];
+  const names = Object.fromEntries(tensors.map((name) => [name.replace("model.", ""), name]));
+  const onProgress = () => {
+    throw thrown;
+  };
+  await expect(native().loadModel({ ...spec, names, onProgress }).promise).rejects.toBe(thrown);
+});
+
+test("a getter that disposes of what is being read harms nothing", async () => {
+  const own = await load();
+  const decoder = own.createDecoder();
+  const sequence = decoder.addSequence();
+  const evil = {
+    sequence,
+    get tokenIds() {
+      decoder.dispose();
+      own.dispose();
+      return Int32Array.of(1);
+    },
+    adapter: null,
+    sampling,
+  };
+  await expect(decoder.step([evil], 4).promise).rejects.toMatchObject({ code: "ERR_DISPOSED" });
+});
+
+test("a file that changes while it is in use ends jobs with ERR_FILE", async () => {
+  const { mkdtempSync, cpSync, utimesSync, rmSync } = await import("node:fs");
+  const { tmpdir } = await import("node:os");
+  const copy = mkdtempSync(join(tmpdir(), "rubricate-"));
+  cpSync(folder, copy, { recursive: true });
+  const changing = await LlamaModel.fromPretrained(copy);
+  const handle = (changing as unknown as { native: NativeModel }).native;
+  await handle.logits(extents, []).promise;
+  utimesSync(join(copy, "model.safetensors"), new Date(0), new Date(0));
+  await expect(handle.logits(extents, []).promise).rejects.toMatchObject({ code: "ERR_FILE" });
+  handle.dispose();
+  rmSync(copy, { recursive: true });
+});

@@ -1,0 +1,83 @@
+// What the children of the runtime tests share: the addon as it is, without TypeScript, and a tiny model from the fixtures.
+const { readFileSync } = require("node:fs");
+const { join } = require("node:path");
+
+const native = require("node-gyp-build")(join(__dirname, "../.."));
+const folder = join(__dirname, "../parity/fixtures/gqa");
+const { batch } = JSON.parse(readFileSync(join(folder, "expected.json"), "utf8"));
+
+const sites = ["q_proj", "k_proj", "v_proj", "o_proj"].map((name) => `self_attn.${name}`);
+sites.push("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj");
+const tensors = ["embed_tokens", "norm"];
+for (const layer of [0, 1])
+  for (const name of ["input_layernorm", "post_attention_layernorm", ...sites]) tensors.push(`layers.${layer}.${name}`);
+
+/** The fixture's config.json as the core reads it. */
+const architecture = JSON.stringify({
+  version: 1,
+  family: "llama",
+  vocabulary: 128,
+  hidden: 48,
+  context: 128,
+  tied_embeddings: true,
+  stacks: [
+    {
+      layers: 2,
+      norm: { kind: "rms", eps: 1e-5 },
+      position: { kind: "rope", inv_freq: [0, 1, 2, 3].map((i) => Math.fround(500 ** (-i / 4))), factor: 1 },
+      attention: {
+        heads: 6,
+        kv_heads: 2,
+        head_dim: 8,
+        scale: 8 ** -0.5,
+        mask: "causal",
+        qkv_bias: false,
+        output_bias: false,
+      },
+      feed_forward: { kind: "swiglu", size: 88, bias: false },
+    },
+  ],
+});
+
+const load = () =>
+  native.loadModel({
+    architecture,
+    files: [join(folder, "model.safetensors")],
+    names: Object.fromEntries(tensors.map((name) => [`${name}.weight`, `model.${name}.weight`])),
+    ignored: [],
+  }).promise;
+
+const options = {
+  learningRate: 0.01,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  weightDecay: 0,
+  decayToZero: false,
+  maxGradNorm: 1,
+};
+
+const microBatch = {
+  tokenIds: Int32Array.from(batch.tokenIds),
+  sequenceStarts: Int32Array.from(batch.sequenceStarts),
+  targets: Int32Array.from(batch.targets),
+  slots: new Int32Array(batch.sequenceStarts.length - 1).fill(1),
+};
+
+/** A loaded model with an adapter and its optimizer. */
+async function trainee() {
+  const model = await load();
+  const adapter = new native.Adapter(architecture, "all", ["down_proj"], Int32Array.of(0, 1));
+  const optimizer = new native.Optimizer(adapter);
+  /** A NativeJob of one optimizer step over `microBatches` times the same micro-batch; 1,000 take about a second. */
+  const step = (microBatches = 1) =>
+    model.trainStep({
+      tenants: [{ parameters: adapter, optimizer, options }],
+      microBatches: Array(microBatches).fill(microBatch),
+      recompute: false,
+      update: true,
+    });
+  return { model, adapter, optimizer, step };
+}
+
+module.exports = { native, architecture, load, microBatch, options, trainee };
