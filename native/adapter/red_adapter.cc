@@ -63,6 +63,7 @@ RedAdapter::RedAdapter(const Architecture& architecture, RedVariant variant, std
     Var var = Var::parameter(slice(values_));
     std::fill_n(var.value().data<float>(), width, initial);
     var.slot()->grad = slice(gradients_);
+    var.slot()->in_place = true;
     parameters_.push_back({name, var.value(), var.slot()->grad, initial, true, {}});
     offset += width;
     return var;

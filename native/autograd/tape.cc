@@ -51,7 +51,7 @@ std::pair<Var, Var> Tape::record2(const char* op, Tensor out0, Tensor out1, Back
 }
 
 void Tape::own_grad(GradSlot& slot) {
-  if (slot.grad.sole_owner()) return;
+  if (slot.in_place || slot.grad.sole_owner()) return;
   Tensor copy = empty(slot.shape, slot.dtype);
   if (copy.count() > 0) std::memcpy(copy.raw(), slot.grad.raw(), static_cast<size_t>(copy.bytes()));
   slot.grad = std::move(copy);

@@ -13,7 +13,8 @@ struct GradSlot {
   Tensor grad;               // undefined until the first contribution; same shape as the value
   DType dtype = DType::f32;  // the value's dtype; fp32 for parameters
   Shape shape;
-  uint64_t tape = 0;  // the tape that made it; 0 for a parameter (a leaf)
+  uint64_t tape = 0;      // the tape that made it; 0 for a parameter (a leaf)
+  bool in_place = false;  // `grad` lies where its owner wants it, shared with others: contributions are added there
 };
 
 class Var {

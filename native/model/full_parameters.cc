@@ -65,6 +65,7 @@ struct Model::FullParameters : ParameterSet {
     auto slot = std::make_shared<GradSlot>();
     slot->shape = shape;
     slot->grad = Tensor::zeros(arena, shape, DType::f32);
+    slot->in_place = true;
     return slot;
   }
 
