@@ -33,7 +33,10 @@
           "OS=='linux'",
           {
             "cflags_cc": ["-include", "<(module_root_dir)/native/base/glibc_compat.h"],
-            "ldflags": ["-Wl,-z,nodelete"]
+            "ldflags": [
+              "-Wl,-z,nodelete",
+              "-Wl,--version-script=<(module_root_dir)/native/binding/exports.map"
+            ]
           }
         ],
         [

@@ -26,6 +26,20 @@ RUBRICATE_SYMBOL(exp2f);
 RUBRICATE_SYMBOL(log2f);
 RUBRICATE_SYMBOL(sinf);
 RUBRICATE_SYMBOL(cosf);
+RUBRICATE_SYMBOL(__xstat);
+RUBRICATE_SYMBOL(__fxstat);
 #undef RUBRICATE_SYMBOL
+
+// stat and fstat are functions of the library since 2.33; before, they were inline calls of these.
+#include <sys/stat.h>
+extern "C" int __xstat(int version, const char* path, struct stat* status) noexcept;
+extern "C" int __fxstat(int version, int descriptor, struct stat* status) noexcept;
+#define stat(path, status) __xstat(1, path, status)
+#define fstat(descriptor, status) __fxstat(1, descriptor, status)
+
+// gettid is in the library since 2.30.
+#include <sys/syscall.h>
+#include <unistd.h>
+#define gettid() static_cast<pid_t>(syscall(SYS_gettid))
 #endif
 #endif
