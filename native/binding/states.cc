@@ -1,15 +1,41 @@
 #include "binding/states.h"
 
+#include <system_error>
+#include <thread>
+
 namespace rubricate::binding {
+
+namespace {
+
+// Giving back gigabytes, mapped or not, takes long enough to hold up the event loop: a thread of its own does it.
+constexpr int64_t kLarge = 64 << 20;
+
+}  // namespace
+
+ModelState::~ModelState() {
+  queue.close();
+  free();
+}
 
 void ModelState::free() {
   for (const auto& weak : decoders)
     if (const auto decoder = weak.lock()) decoder->decoder.reset();
   decoders.clear();
+  struct Rest {
+    std::shared_ptr<Model> model;
+    Checkpoint checkpoint;
+    std::shared_ptr<Arena> extended_arena, brief_arena;
+  };
+  auto rest = std::make_shared<Rest>(Rest{std::move(model), std::move(checkpoint), extended_arena, brief_arena});
   model.reset();
   checkpoint = {};
-  extended_arena->trim();
-  brief_arena->trim();
+  extended_arena = brief_arena = std::make_shared<Arena>();
+  const int64_t cached = rest->extended_arena->stats().cached + rest->brief_arena->stats().cached;
+  if (!rest->model || checkpoint_bytes + cached < kLarge) return;
+  try {
+    std::thread([rest = std::move(rest)]() mutable { rest.reset(); }).detach();
+  } catch (const std::system_error&) {  // no thread to be had: then here
+  }
 }
 
 Use::Use(std::shared_ptr<AdapterState> adapter, std::shared_ptr<ModelState> model, bool trains)

@@ -19,6 +19,7 @@ struct DecoderState;
 
 struct ModelState : std::enable_shared_from_this<ModelState> {
   explicit ModelState(std::shared_ptr<Environment> of) : environment(std::move(of)) {}
+  ~ModelState();
   std::shared_ptr<Environment> environment;
   std::shared_ptr<Model> model;  // null until loaded and once freed
   Checkpoint checkpoint;

@@ -1,0 +1,100 @@
+#include "model/checkpoint.h"
+
+#include "doctest/doctest.h"
+#include "files/shared_safetensors.h"
+#include "files/temporary_folder.h"
+#include "model/test_model.h"
+
+using namespace rubricate;
+using namespace rubricate::testing;
+
+namespace {
+
+// A safetensors file of zeros.
+std::string zeros(const std::vector<TensorSpec>& tensors) {
+  std::string header = "{";
+  int64_t offset = 0;
+  for (const TensorSpec& tensor : tensors) {
+    const int64_t end = offset + 4 * element_count(tensor.shape);
+    header += concat(header.size() > 1 ? "," : "", "\"", tensor.name, R"(":{"dtype":"F32","shape":)",
+                     shape_text(tensor.shape), R"(,"data_offsets":[)", offset, ",", end, "]}");
+    offset = end;
+  }
+  header += "}";
+  std::string bytes;
+  for (int i = 0; i < 8; ++i) bytes.push_back(static_cast<char>(header.size() >> (8 * i)));
+  return bytes + header + std::string(static_cast<size_t>(offset), '\0');
+}
+
+template <typename Body>
+std::pair<std::string, std::string> thrown(Body&& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return {error.code(), error.what()};
+  }
+  return {};
+}
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+}  // namespace
+
+TEST_CASE("a checkpoint in shards opens, under its own names, and what lacks or exceeds is named") {
+  const Architecture architecture = Architecture::parse(tiny_json({}));
+  const TemporaryFolder folder;
+  std::vector<TensorSpec> specs = tensor_specs(architecture);
+  std::map<std::string, std::string> names;
+  for (const TensorSpec& spec : specs) names[spec.name] = "model." + spec.name;
+  std::vector<TensorSpec> first, second;
+  for (TensorSpec spec : specs) {
+    spec.name = "model." + spec.name;
+    (first.size() <= second.size() ? first : second).push_back(spec);
+  }
+  const std::string a = folder.write("a.safetensors", zeros(first)), b = folder.write("b.safetensors", zeros(second));
+
+  const Checkpoint checkpoint = Checkpoint::open(architecture, {a, b}, names, {});
+  CHECK(checkpoint.tensors.size() == specs.size());
+  CHECK(checkpoint.tensors.at("norm.weight").shape == Shape{architecture.hidden});
+  const Model model(architecture, checkpoint.tensors, DType::f32);
+
+  auto [code, message] = thrown([&] { Checkpoint::open(architecture, {a}, names, {}); });
+  CHECK(code == "ERR_TENSOR_MISSING");
+  CHECK(contains(message, concat("lacks ", second.size(), " tensors")));
+  CHECK(contains(message, "\"" + second[4].name + "\" and " + std::to_string(second.size() - 5) + " more"));
+
+  second.push_back({"extra.one", {2, 3}});
+  const std::string c = folder.write("c.safetensors", zeros(second));
+  std::tie(code, message) = thrown([&] { Checkpoint::open(architecture, {a, c}, names, {}); });
+  CHECK(code == "ERR_TENSOR_UNEXPECTED");
+  CHECK(contains(message, "1 tensors"));
+  CHECK(contains(message, "\"extra.one\""));
+  CHECK(Checkpoint::open(architecture, {a, c}, names, {"extra.one"}).tensors.size() == specs.size());
+
+  std::tie(code, message) = thrown([&] { Checkpoint::open(architecture, {a, b, c}, names, {"extra.one"}); });
+  CHECK(code == "ERR_SAFETENSORS");
+  CHECK(contains(message, concat(second.size() - 1, " are in more than one")));
+}
+
+TEST_CASE("loading stops where the caller throws, and tells every byte") {
+  const Architecture architecture = Architecture::parse(tiny_json({}));
+  const TemporaryFolder folder;
+  const std::string path = folder.write("all.safetensors", zeros(tensor_specs(architecture)));
+  const Checkpoint checkpoint = Checkpoint::open(architecture, {path}, {}, {});
+  int64_t bytes = 0;
+  const Model model(architecture, checkpoint.tensors, DType::f32, [&](int64_t more) { bytes += more; });
+  CHECK(bytes == checkpoint.bytes());
+  const auto stop = [](int64_t) { fail("ERR_ABORTED", "stop"); };
+  CHECK(thrown([&] { Model(architecture, checkpoint.tensors, DType::f32, stop); }).first == "ERR_ABORTED");
+}
+
+TEST_CASE("the same file is mapped once, under any name, until it changes") {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("a.safetensors", zeros({{"x", {4}}}));
+  std::filesystem::create_hard_link(path, folder.path("b.safetensors"));
+  const auto one = open_shared_safetensors(path), other = open_shared_safetensors(folder.path("b.safetensors"));
+  CHECK(one == other);
+  folder.write("a.safetensors", zeros({{"x", {4}}}));  // a new file of the same name
+  CHECK(open_shared_safetensors(path) != one);
+  CHECK(open_shared_safetensors(folder.path("b.safetensors")) == one);
+}

