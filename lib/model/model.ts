@@ -10,6 +10,7 @@ import { exists, findCheckpoint, readJson } from "./checkpoint_files";
 import { ConfigReader } from "./config_reader";
 import { type GenerateOptions, type GenerationPiece, type GenerationResult, generate } from "./generation";
 import { describeLlama } from "./llama";
+import { saveModel } from "./save";
 import { Tokenizer } from "./tokenizer";
 
 export interface LoadOptions {
@@ -186,6 +187,16 @@ export class LlamaModel {
    */
   generate(options: GenerateOptions): AsyncGenerator<GenerationPiece, GenerationResult, void> {
     return generate(this, options);
+  }
+
+  /**
+   * Writes the model's folder: configuration, tokenizer files, and the weights in one safetensors file, in the dtype that
+   * the checkpoint has, as full fine-tuning left them. All or nothing.
+   * @throws RubricateError ERR_FILE, ERR_ARGUMENT, ERR_DISPOSED
+   */
+  async savePretrained(dir: string): Promise<void> {
+    if (typeof dir !== "string" || dir === "") throw invalid("dir", "a path", dir);
+    await saveModel(this.native, this.dir, this.description.tensors, resolve(dir));
   }
 
   memory(): ModelMemory {

@@ -1,0 +1,99 @@
+import { parseArgs } from "node:util";
+import { type Command, UsageError } from "./command";
+import { type Flag, type FlagName, flags, type Values } from "./flags";
+
+/** What was given on the command line. */
+export interface Arguments {
+  readonly values: Values;
+  readonly positionals: readonly string[];
+}
+
+/** `maxSteps` is written --max-steps. */
+export function kebab(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+const shown = (value: string | undefined) =>
+  value === undefined ? "nothing" : JSON.stringify(value.length > 80 ? `${value.slice(0, 77)}...` : value);
+
+/** Number of letters to change, add, drop or swap with a neighbour to make one word of another. */
+function distance(a: string, b: string): number {
+  let before: number[] = [];
+  let previous = Array.from({ length: b.length + 1 }, (_, at) => at);
+  for (let i = 1; i <= a.length; i++) {
+    const current = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const change = previous[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+      current[j] = Math.min(change, previous[j]! + 1, current[j - 1]! + 1);
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1])
+        current[j] = Math.min(current[j]!, before[j - 2]! + 1);
+    }
+    before = previous;
+    previous = current;
+  }
+  return previous[b.length]!;
+}
+
+/** The name that was probably meant, as a question; empty where there is none like it. */
+export function suggestion(given: string, known: readonly string[]): string {
+  const [nearest] = known.map((name) => ({ name, away: distance(given, name) })).sort((a, b) => a.away - b.away);
+  return nearest && nearest.away <= Math.max(1, given.length / 4) ? `; did you mean ${nearest.name}?` : "";
+}
+
+/**
+ * Reads the arguments of a command.
+ * @throws UsageError naming the flag, what it takes, and what came
+ */
+export function readArguments(command: Command, argv: readonly string[]): Arguments {
+  const known = new Map<string, FlagName>();
+  for (const name of ["help", "json", ...command.flags] as FlagName[]) known.set(kebab(name), name);
+  const options = Object.fromEntries(
+    [...known].map(([written, name]) => {
+      const flag: Flag<unknown> = flags[name];
+      const type = flag.placeholder === undefined || flag.alone !== undefined ? "boolean" : "string";
+      return [written, { type, ...(flag.short && { short: flag.short }) } as const];
+    }),
+  );
+  const fail = (message: string) => new UsageError(message, command.name);
+  const values: Record<string, unknown> = {};
+  const positionals: string[] = [];
+  for (const token of parseArgs({ args: [...argv], options, strict: false, tokens: true }).tokens) {
+    if (token.kind === "positional") positionals.push(token.value);
+    if (token.kind !== "option") continue;
+    const name = known.get(token.name);
+    if (name === undefined) {
+      const written = [...known.keys()].map((one) => `--${one}`);
+      throw fail(
+        `Expected a flag of rubricate ${command.name} but received ${shown(token.rawName)}${suggestion(token.rawName, written)}`,
+      );
+    }
+    // A flag where a value should stand, unless that is a negative number.
+    const isFlag = !token.inlineValue && /^-(?![\d.])/.test(token.value ?? "");
+    const value = readValue(flags[name], `--${token.name}`, isFlag ? undefined : token.value, fail);
+    if ((flags[name] as Flag<unknown>).multiple) values[name] = [...((values[name] as unknown[]) ?? []), value];
+    else values[name] = value;
+  }
+  if (values.help) return { values: { help: true }, positionals };
+  const most = command.positionals?.length ?? 0;
+  if (positionals.length > most)
+    throw fail(
+      `Expected ${most === 0 ? "flags alone" : `${most} argument${most === 1 ? "" : "s"} at most`} for rubricate ` +
+        `${command.name} but received ${shown(positionals[most])}`,
+    );
+  for (const name of command.required ?? [])
+    if (values[name] === undefined)
+      throw fail(`Expected --${kebab(name)} ${flags[name].placeholder}: ${flags[name].help}`);
+  return { values, positionals };
+}
+
+function readValue(
+  flag: Flag<unknown>,
+  written: string,
+  value: string | undefined,
+  fail: (message: string) => UsageError,
+): unknown {
+  if (value === undefined && flag.alone !== undefined) return flag.alone;
+  const parsed = value === undefined ? undefined : flag.parse(value);
+  if (parsed === undefined) throw fail(`Expected ${flag.expects} for ${written} but received ${shown(value)}`);
+  return parsed;
+}

@@ -1,0 +1,125 @@
+import { createInterface } from "node:readline";
+import type { RedAdapter } from "../adapter/red_adapter";
+import { RubricateError } from "../errors";
+import type { GenerationResult } from "../model/generation";
+import type { LlamaModel } from "../model/model";
+import type { ChatMessage } from "../model/tokenizer";
+import { type Command, type Invocation, status } from "./command";
+import { modelFlags, samplingFlags } from "./flags";
+import { samplingOf } from "./generate";
+import { loadAdapter, loadModel } from "./load";
+
+const hint = "/reset forgets the conversation, /exit or Ctrl-D ends; Ctrl-C stops an answer.";
+
+export const chatCommand: Command = {
+  name: "chat",
+  summary: "Talks with a model that has a chat template.",
+  details: `Each line of stdin is a message. ${hint}`,
+  flags: [...modelFlags, "adapter", "allowBaseMismatch", "system", ...samplingFlags],
+  defaults: { model: "embedded", seed: "0" },
+  run: chat,
+};
+
+async function chat(invocation: Invocation): Promise<number> {
+  const model = await loadModel(invocation);
+  try {
+    model.requireTokenizer().checkChatTemplate();
+    return await converse(invocation, model, await loadAdapter(invocation, model));
+  } finally {
+    model.dispose();
+  }
+}
+
+async function converse(invocation: Invocation, model: LlamaModel, adapter: RedAdapter | undefined): Promise<number> {
+  const { values, terminal, interrupts } = invocation;
+  const { stdin, stdout } = terminal.streams;
+  const isTty = stdin.isTTY === true && stdout.isTTY === true && !terminal.json;
+  const reader = createInterface({ input: stdin, output: isTty ? stdout : undefined, terminal: isTty, prompt: "> " });
+  // On a terminal readline takes Ctrl-C as a key.
+  reader.on("SIGINT", () => interrupts.interrupt());
+  const stop = () => reader.close();
+  interrupts.signal.addEventListener("abort", stop, { once: true });
+  const start: ChatMessage[] = values.system === undefined ? [] : [{ role: "system", content: values.system }];
+  let messages = [...start];
+  if (isTty) terminal.print(hint);
+  try {
+    if (isTty) reader.prompt();
+    for await (const line of reader) {
+      const said = line.trim();
+      if (said === "/exit") break;
+      if (said === "/reset") messages = [...start];
+      else if (said.startsWith("/")) terminal.note(hint);
+      else if (said !== "") messages = await turn(invocation, model, adapter, messages, said, start.length);
+      if (interrupts.signal.aborted) break;
+      if (isTty) reader.prompt();
+    }
+  } finally {
+    interrupts.signal.removeEventListener("abort", stop);
+    reader.close();
+  }
+  return interrupts.signal.aborted ? status.interrupted : status.done;
+}
+
+/** One message and its answer. @returns the conversation with both; the oldest exchanges go where they no longer fit */
+async function turn(
+  invocation: Invocation,
+  model: LlamaModel,
+  adapter: RedAdapter | undefined,
+  before: readonly ChatMessage[],
+  said: string,
+  kept: number,
+): Promise<ChatMessage[]> {
+  const { terminal } = invocation;
+  let messages: ChatMessage[] = [...before, { role: "user", content: said }];
+  for (;;) {
+    try {
+      const content = await answer(invocation, model, adapter, messages);
+      return [...messages, { role: "assistant", content }];
+    } catch (error) {
+      if (!(error instanceof RubricateError) || error.code !== "ERR_CONTEXT_LENGTH") throw error;
+      if (messages.length === kept + 1) {
+        terminal.note(error.message);
+        return [...before];
+      }
+      if (messages.length === before.length + 1) terminal.note("(the beginning of the conversation is forgotten)");
+      messages = [...messages.slice(0, kept), ...messages.slice(kept + 2)];
+    }
+  }
+}
+
+/** Writes the answer as it comes. @returns as much of it as was written before it ended or was stopped */
+async function answer(
+  { values, terminal, interrupts }: Invocation,
+  model: LlamaModel,
+  adapter: RedAdapter | undefined,
+  messages: readonly ChatMessage[],
+): Promise<string> {
+  const controller = new AbortController();
+  const release = interrupts.take(() => controller.abort());
+  const stop = () => controller.abort();
+  interrupts.signal.addEventListener("abort", stop, { once: true });
+  let written = "";
+  let tokens = 0;
+  let result: GenerationResult | undefined;
+  try {
+    const pieces = model.generate({ messages, adapter, ...samplingOf(values), signal: controller.signal });
+    for (let next = await pieces.next(); ; next = await pieces.next()) {
+      if (next.done) {
+        result = next.value;
+        break;
+      }
+      written += next.value.text;
+      tokens++;
+      terminal.write(next.value.text);
+    }
+  } catch (error) {
+    if (!controller.signal.aborted || !(error instanceof RubricateError) || error.code !== "ERR_ABORTED") throw error;
+  } finally {
+    release();
+    interrupts.signal.removeEventListener("abort", stop);
+  }
+  terminal.print();
+  const { tokensPerSecond = null, finishReason = "stopped" } = result ?? {};
+  terminal.event({ text: written, tokens: result?.tokenIds.length ?? tokens, tokensPerSecond, finishReason });
+  return written;
+}

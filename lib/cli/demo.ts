@@ -1,0 +1,221 @@
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { tensorFile } from "../adapter/files";
+import { RedAdapter } from "../adapter/red_adapter";
+import { Dataset } from "../data/dataset";
+import { type DemoPair, loadDemoPairs } from "../embedded";
+import type { LlamaModel } from "../model/model";
+import { evaluate } from "../train/evaluate";
+import { Trainer } from "../train/trainer";
+import type { Command, Invocation } from "./command";
+import { modelFlags } from "./flags";
+import { loadModel } from "./load";
+import type { Terminal } from "./terminal";
+import { bytes, count, duration, lines, padded, plural, shellQuoted } from "./text";
+import { stepWords } from "./train";
+
+const defaults = { out: "rubricate-demo", epochs: 40, learningRate: 1e-2, batchSize: 8, seed: 42, maxNewTokens: 48 };
+/** Held-out prompts that are shown. */
+const shownPrompts = 4;
+/** Lines of the falling loss. */
+const lossLines = 8;
+const narrow = 72;
+
+export const demoCommand: Command = {
+  name: "demo",
+  summary: "Trains a small model on some dozens of examples in about a minute, and shows what it learned.",
+  details:
+    "The model and the examples come with the package: nothing is downloaded. All prompts and losses that are shown are of examples that training never saw.",
+  flags: [...modelFlags, "out", "epochs", "learningRate", "batchSize", "seed", "maxNewTokens"],
+  defaults: {
+    model: "embedded",
+    out: defaults.out,
+    epochs: String(defaults.epochs),
+    learningRate: String(defaults.learningRate),
+    seed: String(defaults.seed),
+    maxNewTokens: String(defaults.maxNewTokens),
+  },
+  async run(invocation) {
+    const model = await loadModel(invocation);
+    try {
+      await demonstrate(invocation, model);
+    } finally {
+      model.dispose();
+    }
+  },
+};
+
+/** A held-out prompt with its answers. */
+interface Sample {
+  readonly prompt: string;
+  readonly before: string;
+  readonly after: string;
+}
+
+/** A pair as a row: a chat where the model has a template for it. */
+function rowOf(model: LlamaModel, { prompt, completion }: DemoPair): object {
+  if (model.requireTokenizer().chatTemplate === undefined) return { prompt: `${prompt}\n`, completion };
+  return {
+    messages: [
+      { role: "user", content: prompt },
+      { role: "assistant", content: completion },
+    ],
+  };
+}
+
+async function demonstrate(invocation: Invocation, model: LlamaModel): Promise<void> {
+  const { values, terminal, interrupts } = invocation;
+  const { signal } = interrupts;
+  const out = values.out ?? defaults.out;
+  const pairs = loadDemoPairs();
+  const dataOf = (some: readonly DemoPair[]) =>
+    Dataset.fromRows(
+      some.map((pair) => rowOf(model, pair)),
+      { tokenizer: model.requireTokenizer(), maxLength: model.contextLength, signal },
+    );
+  await using train = await dataOf(pairs.train);
+  await using heldOut = await dataOf(pairs.heldOut);
+  const adapter = RedAdapter.create(model);
+  terminal.print(
+    `A language model of ${count(model.parameterCount)} parameters, ${plural(train.length, "example")} to learn from,`,
+  );
+  terminal.print(
+    `${plural(heldOut.length, "other")} to test with. Training changes ${count(adapter.parameterCount)} numbers.`,
+  );
+  terminal.print();
+  const prompts = pairs.heldOut.slice(0, shownPrompts).map(({ prompt }) => prompt);
+  const before = await evaluate(model, heldOut, { adapter, signal });
+  const answersBefore = await answers(invocation, model, adapter, prompts);
+  const { losses, seconds, steps } = await learn(invocation, model, adapter, train);
+  const after = await evaluate(model, heldOut, { adapter, signal });
+  const answersAfter = await answers(invocation, model, adapter, prompts);
+  await adapter.savePretrained(out);
+  const samples = prompts.map((prompt, at) => ({ prompt, before: answersBefore[at]!, after: answersAfter[at]! }));
+  const fallPercent = 100 * (1 - after.loss / before.loss);
+  const adapterBytes = (await stat(join(out, tensorFile))).size;
+  const modelBytes = await weightBytes(model.dir);
+  terminal.event({
+    heldOutLoss: { before: before.loss, after: after.loss, fallPercent },
+    trainLosses: losses,
+    samples,
+    adapter: { path: out, parameters: adapter.parameterCount, bytes: adapterBytes },
+    model: { parameters: model.parameterCount, bytes: modelBytes },
+    adapterShare: adapterBytes / modelBytes,
+    steps,
+    seconds,
+  });
+  showSamples(terminal, samples);
+  terminal.print(
+    `Held-out loss  ${before.loss.toFixed(4)} before, ${after.loss.toFixed(4)} after: ${fallPercent.toFixed(1)} % less`,
+  );
+  terminal.print(`Training       ${plural(steps, "step")} in ${duration(seconds)}`);
+  terminal.print(
+    `Adapter        ${count(adapterBytes)} bytes in ${out}, ${((100 * adapterBytes) / modelBytes).toFixed(2)} % of the model's ${bytes(modelBytes)}`,
+  );
+  showNext(invocation, out, prompts[0]!, model.requireTokenizer().chatTemplate !== undefined);
+}
+
+/** Trains, showing the loss fall. @returns the loss of every step */
+async function learn(
+  { values, terminal, interrupts }: Invocation,
+  model: LlamaModel,
+  adapter: RedAdapter,
+  train: Dataset,
+): Promise<{ losses: number[]; seconds: number; steps: number }> {
+  const trainer = new Trainer({
+    model,
+    adapter,
+    train,
+    learningRate: values.learningRate ?? defaults.learningRate,
+    epochs: values.epochs ?? defaults.epochs,
+    batchSize: values.batchSize ?? defaults.batchSize,
+    seed: values.seed ?? defaults.seed,
+  });
+  const losses: number[] = [];
+  let shown = 0;
+  let highest = 0;
+  terminal.progress.restart();
+  const events = trainer.run({ signal: interrupts.signal });
+  for (;;) {
+    const next = await events.next();
+    if (next.done) {
+      terminal.progress.restart();
+      terminal.print();
+      return { losses, seconds: next.value.seconds, steps: next.value.steps };
+    }
+    const event = next.value;
+    if (event.type !== "step") continue;
+    losses.push(event.loss);
+    const due = (event.step * lossLines) / event.totalSteps >= Math.floor((shown * lossLines) / event.totalSteps) + 1;
+    if (due || event.step === event.totalSteps) {
+      const recent = losses.slice(shown);
+      const mean = recent.reduce((sum, loss) => sum + loss, 0) / recent.length;
+      highest = Math.max(highest, mean);
+      const bar = "#".repeat(Math.round((mean / highest) * Math.max(10, Math.min(50, terminal.width - 30))));
+      terminal.print(`step ${String(event.step).padStart(5)}  loss ${mean.toFixed(3)}  ${bar}`);
+      shown = losses.length;
+    }
+    if (terminal.streams.stderr.isTTY) terminal.progress.show(event.step / event.totalSteps, stepWords(event));
+  }
+}
+
+/** Greedy answers to the prompts. */
+async function answers(
+  { values, interrupts }: Invocation,
+  model: LlamaModel,
+  adapter: RedAdapter,
+  prompts: readonly string[],
+): Promise<string[]> {
+  const isChat = model.requireTokenizer().chatTemplate !== undefined;
+  const texts: string[] = [];
+  for (const prompt of prompts) {
+    const pieces = model.generate({
+      ...(isChat ? { messages: [{ role: "user", content: prompt }] } : { prompt: `${prompt}\n` }),
+      adapter,
+      maxNewTokens: values.maxNewTokens ?? defaults.maxNewTokens,
+      signal: interrupts.signal,
+    });
+    let next = await pieces.next();
+    while (!next.done) next = await pieces.next();
+    texts.push(next.value.text.trim());
+  }
+  return texts;
+}
+
+/** Prompts with the answers before and after side by side; one below the other on a narrow terminal. */
+function showSamples(terminal: Terminal, samples: readonly Sample[]): void {
+  const width = Math.min(terminal.width, 140);
+  const column = Math.floor((width - 3) / 2);
+  const sideBySide = width >= narrow;
+  if (sideBySide) terminal.printStyled(terminal.styled(`${padded("before", column)} | after`, "bold"));
+  for (const { prompt, before, after } of samples) {
+    terminal.printStyled(terminal.styled(`> ${prompt}`, "bold"));
+    if (!sideBySide) {
+      for (const line of lines(`before: ${before}`, width)) terminal.print(line);
+      for (const line of lines(`after: ${after}`, width)) terminal.print(line);
+    } else {
+      const left = lines(before, column);
+      const right = lines(after, column);
+      for (let at = 0; at < Math.max(left.length, right.length); at++)
+        terminal.print(`${padded(left[at] ?? "", column)} | ${right[at] ?? ""}`);
+    }
+    terminal.print();
+  }
+}
+
+function showNext({ values, terminal }: Invocation, out: string, prompt: string, isChat: boolean): void {
+  const base = values.model === undefined ? "" : ` --model ${shellQuoted(values.model)}`;
+  const common = `${base} --adapter ${shellQuoted(out)}`;
+  terminal.print();
+  terminal.print("Next:");
+  terminal.print(`  rubricate generate${common}${isChat ? " --chat" : ""} --prompt ${shellQuoted(prompt)}`);
+  if (isChat) terminal.print(`  rubricate chat${common}`);
+  terminal.print(`  rubricate inspect ${shellQuoted(out)}`);
+  terminal.print("  rubricate train --model DIR --data train.jsonl --eval 0.1 --out my-adapter");
+}
+
+async function weightBytes(dir: string): Promise<number> {
+  let total = 0;
+  for (const name of await readdir(dir)) if (name.endsWith(".safetensors")) total += (await stat(join(dir, name))).size;
+  return total;
+}

@@ -1,0 +1,104 @@
+import { existsSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { availableParallelism, freemem, tmpdir, totalmem } from "node:os";
+import { join } from "node:path";
+import { embeddedModelDir } from "../embedded";
+import { native } from "../native";
+import { type Command, status } from "./command";
+import { version } from "./help";
+import { bytes, padded } from "./text";
+
+/** One thing that was looked at. */
+interface Finding {
+  readonly name: string;
+  /** false: rubricate does not work like this. */
+  readonly ok: boolean;
+  readonly text: string;
+}
+
+export const doctorCommand: Command = {
+  name: "doctor",
+  summary: "Tells whether rubricate works here, and what it uses.",
+  details: "",
+  flags: [],
+  async run({ terminal }) {
+    const findings = [
+      nodeVersion(),
+      platform(),
+      ...addon(),
+      memory(),
+      cuda(),
+      embeddedModel(),
+      await temporaryFolder(),
+    ];
+    const ok = findings.every((finding) => finding.ok);
+    terminal.event({ ok, version: version(), findings });
+    terminal.print(`rubricate ${version()}`);
+    for (const finding of findings)
+      terminal.print(`${finding.ok ? "ok  " : "FAIL"}  ${padded(finding.name, 16)}${finding.text}`);
+    return ok ? status.done : status.failed;
+  },
+};
+
+const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
+
+function nodeVersion(): Finding {
+  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+  const ok = major > 20 || (major === 20 && minor >= 17);
+  return { name: "Node", ok, text: `${process.version}${ok ? "" : "; 20.17 or later is needed"}` };
+}
+
+function platform(): Finding {
+  const { header } = process.report.getReport() as { header?: { glibcVersionRuntime?: string } };
+  const libc = header?.glibcVersionRuntime;
+  const text = `${process.platform} ${process.arch}${libc ? `, glibc ${libc}` : ""}`;
+  const known = process.platform === "linux" && process.arch === "x64";
+  return {
+    name: "platform",
+    ok: true,
+    text: known ? text : `${text}: no prebuilt binary; the addon is built from source`,
+  };
+}
+
+function addon(): Finding[] {
+  try {
+    const { path, supported, threads } = native().cpu();
+    const file = (require("node-gyp-build") as { path(root: string): string }).path(join(__dirname, "..", ".."));
+    return [
+      { name: "addon", ok: true, text: `${native().version}, ${file}` },
+      { name: "kernels", ok: true, text: `${path} (this processor supports ${supported.join(", ")})` },
+      { name: "threads", ok: true, text: `${threads} of ${availableParallelism()} processors` },
+    ];
+  } catch (error) {
+    return [{ name: "addon", ok: false, text: messageOf(error) }];
+  }
+}
+
+function memory(): Finding {
+  return { name: "memory", ok: true, text: `${bytes(freemem())} free of ${bytes(totalmem())}` };
+}
+
+function cuda(): Finding {
+  return { name: "CUDA", ok: true, text: "not used: this version of rubricate computes on the CPU alone" };
+}
+
+function embeddedModel(): Finding {
+  const file = join(embeddedModelDir(), "model.safetensors");
+  const ok = existsSync(file);
+  return {
+    name: "embedded model",
+    ok,
+    text: ok ? embeddedModelDir() : `Expected ${file} but there is none; reinstall`,
+  };
+}
+
+async function temporaryFolder(): Promise<Finding> {
+  try {
+    const folder = await mkdtemp(join(tmpdir(), "rubricate-doctor-"));
+    await writeFile(join(folder, "probe"), "probe");
+    await rm(folder, { recursive: true });
+    return { name: "temporary files", ok: true, text: tmpdir() };
+  } catch (error) {
+    return { name: "temporary files", ok: false, text: `Cannot write in ${tmpdir()}: ${messageOf(error)}` };
+  }
+}

@@ -1,0 +1,75 @@
+import { text as readAll } from "node:stream/consumers";
+import type { GenerateOptions } from "../model/generation";
+import type { ChatMessage } from "../model/tokenizer";
+import { type Command, type Invocation, UsageError } from "./command";
+import { modelFlags, samplingFlags, type Values } from "./flags";
+import { loadAdapter, loadModel } from "./load";
+
+export const generateCommand: Command = {
+  name: "generate",
+  summary: "Continues a prompt.",
+  details: "With --chat the prompt is a user's message and the text is the assistant's answer.",
+  flags: [...modelFlags, "adapter", "allowBaseMismatch", "prompt", "chat", "system", "tokenIds", ...samplingFlags],
+  defaults: { model: "embedded", seed: "0" },
+  async run(invocation) {
+    const { values, terminal, interrupts } = invocation;
+    const input = await inputOf(invocation);
+    const model = await loadModel(invocation);
+    try {
+      const adapter = await loadAdapter(invocation, model);
+      const pieces = model.generate({ ...input, ...samplingOf(values), adapter, signal: interrupts.signal });
+      const plain = model.tokenizer === undefined;
+      for (;;) {
+        const next = await pieces.next();
+        if (!next.done) {
+          terminal.write(plain ? `${next.value.tokenId} ` : next.value.text);
+          continue;
+        }
+        const { text, tokenIds, tokensPerSecond, finishReason, promptTokens } = next.value;
+        terminal.print();
+        terminal.event({ text, tokens: tokenIds.length, tokensPerSecond, finishReason, promptTokens, tokenIds });
+        return;
+      }
+    } finally {
+      model.dispose();
+    }
+  },
+};
+
+/** What the sampling flags say. */
+export function samplingOf(values: Values) {
+  const { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, stop, seed } = values;
+  return { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, stop, seed } satisfies GenerateOptions;
+}
+
+async function inputOf({ values, terminal, interrupts }: Invocation): Promise<GenerateOptions> {
+  const { chat, system, tokenIds } = values;
+  const refuse = (what: string) => new UsageError(`Expected ${what}`, "generate");
+  if (tokenIds !== undefined) {
+    if (values.prompt !== undefined || chat) throw refuse("--token-ids without --prompt and --chat");
+    return { tokenIds };
+  }
+  if (system !== undefined && !chat) throw refuse("--chat to go with --system");
+  const { stdin } = terminal.streams;
+  let { prompt } = values;
+  if (prompt === undefined) {
+    if (stdin.isTTY) throw refuse("--prompt TEXT, or a text on stdin");
+    prompt = await readAll(interruptible(stdin, interrupts.signal));
+    if (prompt === "") throw refuse("--prompt TEXT, or a text on stdin, but received nothing");
+  }
+  if (!chat) return { prompt };
+  const messages: ChatMessage[] = [{ role: "user", content: prompt }];
+  if (system !== undefined) messages.unshift({ role: "system", content: system });
+  return { messages };
+}
+
+/** Reading ends with the signal. */
+async function* interruptible(stream: AsyncIterable<Buffer | string>, signal: AbortSignal): AsyncGenerator<Buffer> {
+  const stop = () => (stream as unknown as { destroy(error: Error): void }).destroy(signal.reason as Error);
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    for await (const chunk of stream) yield Buffer.from(chunk as string);
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
+}

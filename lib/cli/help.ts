@@ -1,0 +1,65 @@
+import { kebab } from "./arguments";
+import type { Command } from "./command";
+import { type Flag, type FlagName, flags } from "./flags";
+
+/** The version of the package. */
+export function version(): string {
+  return (require("../../package.json") as { version: string }).version;
+}
+
+/** Words in lines of a width, each begun by `indent` blanks but the first. */
+function wrapped(text: string, width: number, indent: number): string {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line !== "" && line.length + 1 + word.length > width - indent) {
+      lines.push(line);
+      line = word;
+    } else line = line === "" ? word : `${line} ${word}`;
+  }
+  return [...lines, line].join(`\n${" ".repeat(indent)}`);
+}
+
+/** How a flag is written, with what stands for its value. */
+export function usageOf(name: FlagName): string {
+  const flag: Flag<unknown> = flags[name];
+  const written = `${flag.short ? `-${flag.short}, ` : ""}--${kebab(name)}`;
+  if (flag.placeholder === undefined) return written;
+  return flag.alone === undefined ? `${written} ${flag.placeholder}` : `${written}[=${flag.placeholder}]`;
+}
+
+/** @param width of the terminal, in columns */
+export function commandHelp(command: Command, width: number): string {
+  const positionals = (command.positionals ?? []).map((name) => ` [${name}]`).join("");
+  const required = (command.required ?? []).map((name) => ` ${usageOf(name)}`).join("");
+  const lines = [
+    `Usage: rubricate ${command.name}${positionals}${required} [flags]`,
+    "",
+    wrapped(command.summary, width, 0),
+  ];
+  if (command.details !== "") lines.push("", ...command.details.split("\n").map((line) => wrapped(line, width, 0)));
+  lines.push("", "Flags:");
+  const column = 34;
+  for (const name of [...command.flags, "json", "help"] as FlagName[]) {
+    const flag: Flag<unknown> = flags[name];
+    const fallback = command.defaults?.[name] ?? flag.default;
+    const help = wrapped(flag.help + (fallback === undefined ? "" : ` (default: ${fallback})`), width, column);
+    const usage = `  ${usageOf(name)}`;
+    lines.push(usage.length < column ? usage.padEnd(column) + help : `${usage}\n${" ".repeat(column)}${help}`);
+  }
+  lines.push("", "Exit status: 0 done, 1 failed, 2 the command line cannot be used, 130 interrupted.");
+  return lines.join("\n");
+}
+
+export function generalHelp(commands: readonly Command[], width: number): string {
+  const lines = [
+    "Usage: rubricate COMMAND [flags]",
+    "",
+    "Fine-tunes a LLaMA with RED edits, and runs it.",
+    "",
+    "Commands:",
+  ];
+  for (const { name, summary } of commands) lines.push(`  ${name.padEnd(12)}${wrapped(summary, width, 14)}`);
+  lines.push("", "rubricate COMMAND --help tells more; rubricate --version tells the version.");
+  return lines.join("\n");
+}

@@ -1,0 +1,48 @@
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { configFile } from "../adapter/files";
+import { RubricateError } from "../errors";
+import { type Command, type Invocation, UsageError } from "./command";
+import { dataFlags, modelFlags } from "./flags";
+import { inspectAdapter } from "./inspect_adapter";
+import { inspectData } from "./inspect_data";
+import { inspectModel } from "./inspect_model";
+
+export const inspectCommand: Command = {
+  name: "inspect",
+  summary: "Shows what is in a model, in an adapter, or in data as training sees them.",
+  details:
+    "PATH is a model's folder, an adapter's folder, or a JSONL file (the same as --model, --adapter and --data). With --model, an adapter is checked against its base. Data need --model; the tokens that are learned are marked.",
+  positionals: ["PATH"],
+  flags: [...modelFlags, "adapter", "allowBaseMismatch", ...dataFlags, "rows"],
+  async run(invocation) {
+    const given = await withPath(invocation);
+    const { data, adapter, model } = given.values;
+    if (data !== undefined) return inspectData(given, data);
+    if (adapter !== undefined) return inspectAdapter(given, adapter);
+    if (model !== undefined) return inspectModel(given);
+    throw new UsageError("Expected a PATH, --model DIR, --adapter DIR or --data FILE", "inspect");
+  },
+};
+
+/** Puts PATH in the place of the flag that it stands for. */
+async function withPath(invocation: Invocation): Promise<Invocation> {
+  const { positionals, values } = invocation;
+  const path = positionals[0];
+  if (path === undefined) return invocation;
+  const kind = path === "embedded" ? "model" : await kindOf(path);
+  if (values[kind] !== undefined) throw new UsageError(`Expected PATH or --${kind} but received both`, "inspect");
+  return { ...invocation, values: { ...values, [kind]: path } };
+}
+
+async function kindOf(path: string): Promise<"model" | "adapter" | "data"> {
+  const found = await stat(path).catch((cause: Error) => {
+    throw new RubricateError("ERR_FILE", `Expected a folder or a file at ${path}: ${cause.message}`, { cause });
+  });
+  if (!found.isDirectory()) return "data";
+  const isAdapter = await stat(join(path, configFile)).then(
+    () => true,
+    () => false,
+  );
+  return isAdapter ? "adapter" : "model";
+}

@@ -1,0 +1,59 @@
+import { join } from "node:path";
+import type { InspectedToken } from "../data/dataset";
+import type { Invocation } from "./command";
+import { UsageError } from "./command";
+import { loadData, loadModel, reportRows } from "./load";
+import type { Terminal } from "./terminal";
+import { count } from "./text";
+
+const shownByDefault = 3;
+
+/** Rows token by token, with which of them are learned; figures and reports of the whole. */
+export async function inspectData(invocation: Invocation, path: string): Promise<void> {
+  const { values, terminal } = invocation;
+  if (values.model === undefined)
+    throw new UsageError("Expected --model DIR to go with data: its tokenizer makes the tokens", "inspect");
+  const model = await loadModel(invocation);
+  try {
+    await using data = await loadData(invocation, model, path);
+    reportRows(invocation, join(path, ""), data);
+    const shown = Math.min(data.length, values.rows ?? shownByDefault);
+    for (let index = 0; index < shown; index++) {
+      const [{ line } = { line: 0 }] = await data.examples([index]);
+      const tokens = await data.inspect(index);
+      const supervised = tokens.filter((token) => token.supervised).length;
+      terminal.event({ type: "row", line, tokens });
+      terminal.print(`line ${line}: ${count(tokens.length)} tokens, ${count(supervised)} learned`);
+      showTokens(terminal, tokens);
+    }
+    const longest = data.lengths.reduce((most, length) => Math.max(most, length), 0);
+    terminal.print(
+      `${count(data.length)} rows, ${count(data.tokenCount)} tokens, ${count(data.supervisedTokenCount)} of them learned; ` +
+        `the longest row has ${count(longest)}`,
+    );
+  } finally {
+    model.dispose();
+  }
+}
+
+/** The row as text, learned tokens in green or in brackets, and then a line for each token. */
+function showTokens(terminal: Terminal, tokens: readonly InspectedToken[]): void {
+  const coloured = terminal.styled("", "green") !== "";
+  let text = "";
+  for (const [at, token] of tokens.entries()) {
+    if (coloured) text += terminal.styled(token.text, token.supervised ? "green" : "dim");
+    else {
+      const before = tokens[at - 1]?.supervised ?? false;
+      if (token.supervised && !before) text += "[[";
+      if (!token.supervised && before) text += "]]";
+      text += terminal.styled(token.text, "dim");
+    }
+  }
+  if (!coloured && tokens.at(-1)?.supervised) text += "]]";
+  terminal.printStyled(text);
+  for (const { id, piece, supervised } of tokens) {
+    const line = `  ${supervised ? "*" : " "} ${String(id).padStart(7)}  ${JSON.stringify(piece)}`;
+    terminal.printStyled(terminal.styled(line, supervised ? "green" : "dim"));
+  }
+  terminal.print();
+}

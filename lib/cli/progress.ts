@@ -1,0 +1,67 @@
+import { printable } from "../errors";
+import type { Output } from "./terminal";
+import { clipped } from "./text";
+
+const redrawEveryMs = 100;
+const lineEveryMs = 5000;
+/** What is done sooner needs no plain line. */
+const firstLineAfterMs = 1500;
+
+/** How far something has come: one line that rewrites itself on a terminal, a plain line now and then elsewhere. */
+export class ProgressLine {
+  private shown = false;
+  private last: number;
+
+  constructor(
+    private readonly stream: Output,
+    private readonly enabled: boolean,
+    private readonly now: () => number = () => performance.now(),
+  ) {
+    this.last = this.beginning();
+  }
+
+  /**
+   * @param share done, from 0 to 1
+   * @param words figures to go with it
+   * @param always shows it although the last one was shown just now
+   */
+  show(share: number, words: string, always = false): void {
+    if (!this.enabled) return;
+    const isTty = this.stream.isTTY === true;
+    const now = this.now();
+    if (!always && now - this.last < (isTty ? redrawEveryMs : lineEveryMs)) return;
+    this.last = now;
+    const text = printable(words);
+    if (!isTty) {
+      this.stream.write(`${text}\n`);
+      return;
+    }
+    const columns = this.stream.columns ?? 80;
+    this.stream.write(
+      `\r\u001b[K${clipped(`${bar(share, Math.min(24, Math.floor(columns / 4)))} ${text}`, columns - 1)}`,
+    );
+    this.shown = true;
+  }
+
+  /** Takes the line away, for something else to be written. */
+  clear(): void {
+    if (this.shown) this.stream.write("\r\u001b[K");
+    this.shown = false;
+  }
+
+  /** The next thing to be shown is another one. */
+  restart(): void {
+    this.clear();
+    this.last = this.beginning();
+  }
+
+  /** The time of a last line such that the first one comes in time. */
+  private beginning(): number {
+    return this.stream.isTTY ? Number.NEGATIVE_INFINITY : this.now() - lineEveryMs + firstLineAfterMs;
+  }
+}
+
+function bar(share: number, width: number): string {
+  const filled = Math.round(Math.min(1, Math.max(0, share)) * width);
+  return `[${"#".repeat(filled)}${".".repeat(width - filled)}]`;
+}

@@ -1,0 +1,79 @@
+import type { Readable, Writable } from "node:stream";
+import { printable } from "../errors";
+import { ProgressLine } from "./progress";
+
+/** A stream that may be a terminal. */
+export type Output = Writable & { readonly isTTY?: boolean; readonly columns?: number };
+export type Input = Readable & { readonly isTTY?: boolean };
+
+/** Where a command reads and writes. */
+export interface Streams {
+  readonly stdin: Input;
+  readonly stdout: Output;
+  readonly stderr: Output;
+  /** The environment: NO_COLOR. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+const styles = { bold: "1", dim: "2", red: "31", green: "32", inverse: "7" } as const;
+
+/**
+ * What people and programs see. Results go to stdout, everything else to stderr. Texts are escaped on their way (see
+ * `printable`), so that what comes from models, files or names cannot drive the terminal.
+ */
+export class Terminal {
+  readonly progress: ProgressLine;
+
+  constructor(
+    readonly streams: Streams,
+    /** stdout is for programs. */
+    readonly json: boolean,
+  ) {
+    const { stderr, stdout } = streams;
+    // With --json on a terminal the lines of events would run into the progress.
+    this.progress = new ProgressLine(stderr, !json || (stderr.isTTY === true && stdout.isTTY !== true));
+  }
+
+  /** Columns of stdout. */
+  get width(): number {
+    return this.streams.stdout.columns ?? 100;
+  }
+
+  /** Writes a line of the result; nothing with --json. */
+  print(line = ""): void {
+    if (!this.json) this.write(`${line}\n`);
+  }
+
+  /** Writes a part of the result; nothing with --json. */
+  write(text: string): void {
+    if (this.json) return;
+    this.progress.clear();
+    this.streams.stdout.write(printable(text));
+  }
+
+  /** Writes a line of words that were escaped already, with styles. */
+  printStyled(line: string): void {
+    if (this.json) return;
+    this.progress.clear();
+    this.streams.stdout.write(`${line}\n`);
+  }
+
+  /** With --json, writes a value as a line. */
+  event(value: unknown): void {
+    // What JSON.stringify leaves as it is and a terminal obeys becomes an escape of JSON.
+    if (this.json) this.streams.stdout.write(`${printable(JSON.stringify(value))}\n`);
+  }
+
+  /** Tells something beside the result. */
+  note(line: string): void {
+    this.progress.clear();
+    this.streams.stderr.write(`${printable(line)}\n`);
+  }
+
+  /** Escapes a text and, where stdout is a terminal with colours, gives it a style. */
+  styled(text: string, style: keyof typeof styles): string {
+    const { stdout, env } = this.streams;
+    const coloured = stdout.isTTY === true && !env.NO_COLOR && env.TERM !== "dumb";
+    return coloured ? `\u001b[${styles[style]}m${printable(text)}\u001b[0m` : printable(text);
+  }
+}

@@ -1,0 +1,230 @@
+import { RedAdapter } from "../adapter/red_adapter";
+import type { Dataset } from "../data/dataset";
+import { RubricateError } from "../errors";
+import type { LlamaModel } from "../model/model";
+import type { StepEvent, TrainEvent, TrainSummary } from "../train/events";
+import { Trainer } from "../train/trainer";
+import { kebab } from "./arguments";
+import { type Command, type Invocation, status, UsageError } from "./command";
+import { dataFlags, type FlagName, modelFlags, type Values } from "./flags";
+import { loadData, loadModel, reportRows } from "./load";
+import { count, duration, plural, shellQuoted } from "./text";
+
+const redFlags = ["variant", "sites", "layers"] as const satisfies readonly FlagName[];
+const runFlags = [
+  "epochs",
+  "maxSteps",
+  "learningRate",
+  "schedule",
+  "warmupSteps",
+  "warmupRatio",
+  "batchSize",
+  "gradientAccumulationSteps",
+  "packing",
+  "groupByLength",
+  "noShuffle",
+  "weightDecay",
+  "weightDecayTarget",
+  "beta1",
+  "beta2",
+  "epsilon",
+  "maxGradNorm",
+  "seed",
+  "evalEverySteps",
+  "noEvalEveryEpoch",
+  "earlyStopping",
+  "earlyStoppingMinDelta",
+  "noKeepBest",
+  "checkpointEverySteps",
+  "keepCheckpoints",
+  "recompute",
+  "loggers",
+] as const satisfies readonly FlagName[];
+
+export const trainCommand: Command = {
+  name: "train",
+  summary: "Fine-tunes a model on JSONL data.",
+  details:
+    "Writes the adapter (with --method full the model) into --out, with log.jsonl and the checkpoints. Ctrl-C writes a checkpoint and tells how to go on; a second one ends at once.",
+  flags: [...modelFlags, ...dataFlags, "eval", "out", "resume", "method", ...redFlags, ...runFlags],
+  required: ["model", "data", "out"],
+  run: train,
+};
+
+/** The share that --eval sets aside; undefined where it is a path, or nothing. */
+function evalShare(value: string | undefined): number | undefined {
+  if (value === undefined || !/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(value)) return undefined;
+  const share = Number(value);
+  if (share > 0 && share < 1) return share;
+  throw new UsageError(
+    `Expected a file, or a number between 0 and 1, for --eval but received ${JSON.stringify(value)}`,
+    "train",
+  );
+}
+
+function checkTogether(values: Values): void {
+  const refuse = (name: FlagName, why: string) => new UsageError(`Expected no --${kebab(name)} ${why}`, "train");
+  if (values.method === "full")
+    for (const name of redFlags) if (values[name] !== undefined) throw refuse(name, "with --method full");
+  if (values.eval === undefined)
+    for (const name of ["evalEverySteps", "earlyStopping", "noEvalEveryEpoch", "noKeepBest"] as const)
+      if (values[name] !== undefined) throw refuse(name, "without --eval");
+  if (values.earlyStopping === undefined && values.earlyStoppingMinDelta !== undefined)
+    throw refuse("earlyStoppingMinDelta", "without --early-stopping");
+}
+
+async function train(invocation: Invocation): Promise<number> {
+  const { values, terminal, interrupts } = invocation;
+  checkTogether(values);
+  const share = evalShare(values.eval);
+  const model = await loadModel(invocation);
+  const data: Dataset[] = [];
+  const load = async (path: string) => {
+    const read = await loadData(invocation, model, path);
+    data.push(read);
+    reportRows(invocation, path, read);
+    return read;
+  };
+  try {
+    const full = values.method === "full";
+    const adapter = full ? undefined : RedAdapter.create(model, redOptions(values));
+    const training = await load(values.data!);
+    const evaluation = share ?? (values.eval === undefined ? undefined : await load(values.eval));
+    const trainer = new Trainer({ ...trainerOptions(values), model, adapter, train: training, eval: evaluation });
+    const stopping = "stopping after a checkpoint of the last finished step (Ctrl-C again ends at once)";
+    interrupts.onStop(() => terminal.note(stopping));
+    const summary = await followed(trainer, invocation);
+    await (adapter ?? model).savePretrained(values.out!);
+    terminal.event({ type: "saved", path: values.out });
+    terminal.event({ type: "end", ...summary });
+    tellEnd(invocation, model, summary);
+    return status.done;
+  } finally {
+    for (const one of data) await one.dispose();
+    model.dispose();
+  }
+}
+
+function redOptions({ variant, sites, layers }: Values) {
+  return { variant, sites, layers };
+}
+
+function trainerOptions(values: Values) {
+  const { packing, earlyStopping: patience } = values;
+  return {
+    method: values.method,
+    outputDir: values.out,
+    learningRate: values.learningRate,
+    schedule: values.schedule,
+    warmupSteps: values.warmupSteps,
+    warmupRatio: values.warmupRatio,
+    epochs: values.epochs,
+    maxSteps: values.maxSteps,
+    batchSize: values.batchSize,
+    gradientAccumulationSteps: values.gradientAccumulationSteps,
+    packing: typeof packing === "number" ? { maxTokens: packing } : packing,
+    groupByLength: values.groupByLength,
+    shuffle: values.noShuffle ? false : undefined,
+    weightDecay: values.weightDecay,
+    weightDecayTarget: values.weightDecayTarget,
+    beta1: values.beta1,
+    beta2: values.beta2,
+    epsilon: values.epsilon,
+    maxGradNorm: values.maxGradNorm,
+    seed: values.seed,
+    evalEverySteps: values.evalEverySteps,
+    evalEveryEpoch: values.noEvalEveryEpoch ? false : undefined,
+    earlyStopping: patience === undefined ? undefined : { patience, minDelta: values.earlyStoppingMinDelta },
+    keepBest: values.noKeepBest ? false : undefined,
+    checkpointEverySteps: values.checkpointEverySteps,
+    keepCheckpoints: values.keepCheckpoints,
+    recompute: values.recompute,
+    loggers: values.loggers,
+    resume: values.resume,
+  };
+}
+
+/** Runs the trainer, showing how far it has come; when it is stopped, says how to go on. */
+async function followed(trainer: Trainer, invocation: Invocation): Promise<TrainSummary> {
+  const { terminal, interrupts } = invocation;
+  let checkpoint: string | undefined;
+  let resumed = 0;
+  try {
+    const events = trainer.run({ signal: interrupts.signal });
+    for (;;) {
+      const next = await events.next();
+      if (next.done) return next.value;
+      const event = next.value;
+      if (event.type === "checkpoint") checkpoint = event.path;
+      if (event.type === "start") resumed = event.resumedStep;
+      if (event.type !== "end") terminal.event(event); // told when the result is saved
+      tell(event, invocation);
+    }
+  } catch (error) {
+    terminal.progress.clear();
+    if (interrupts.signal.aborted && error instanceof RubricateError && error.code === "ERR_ABORTED")
+      terminal.note(
+        checkpoint !== undefined || resumed > 0
+          ? `stopped; ${checkpoint === undefined ? "" : `the checkpoint is in ${checkpoint}; `}go on with:\n  ${resumeLine(invocation)}`
+          : "stopped before the first step: nothing was written",
+      );
+    throw error;
+  }
+}
+
+/** The command line that goes on from here. */
+function resumeLine({ argv }: Invocation): string {
+  const again = argv.filter((argument) => !/^--resume(=|$)/.test(argument));
+  return ["rubricate", ...again, "--resume"].map(shellQuoted).join(" ");
+}
+
+function tell(event: TrainEvent, { terminal }: Invocation): void {
+  switch (event.type) {
+    case "start": {
+      const rows = `${plural(event.trainRows, "row")} to train on, ${count(event.evalRows)} to evaluate with`;
+      terminal.note(
+        `${rows}, ${count(event.trainableParameters)} trainable parameters, ${plural(event.totalSteps, "step")}`,
+      );
+      if (event.resumedStep > 0) terminal.note(`going on after step ${event.resumedStep}`);
+      break;
+    }
+    case "step":
+      terminal.progress.show(
+        event.step / event.totalSteps,
+        stepWords(event),
+        [1, event.totalSteps].includes(event.step),
+      );
+      break;
+    case "eval":
+      terminal.note(
+        `step ${event.step}: evaluation loss ${event.loss.toFixed(4)}, perplexity ${event.perplexity.toFixed(2)}${event.best ? ", the best so far" : ""}`,
+      );
+      break;
+    case "notice":
+      terminal.note(event.message);
+      break;
+    default:
+  }
+}
+
+/** A step in figures. */
+export function stepWords(event: StepEvent): string {
+  const { step, totalSteps, epoch, loss, tokensPerSecond, secondsLeft } = event;
+  return `step ${step}/${totalSteps}  epoch ${epoch.toFixed(2)}  loss ${loss.toFixed(4)}  ${count(tokensPerSecond)} tokens/s  ${duration(secondsLeft)} left`;
+}
+
+function tellEnd({ values, terminal }: Invocation, model: LlamaModel, summary: TrainSummary): void {
+  const { steps, trainLoss, evalLoss, seconds, tokensPerSecond, peakMemoryMib } = summary;
+  const out = shellQuoted(values.out!);
+  const base = shellQuoted(values.model!);
+  const losses = [
+    ...(trainLoss === null ? [] : [`training loss ${trainLoss.toFixed(4)}`]),
+    ...(evalLoss === null ? [] : [`evaluation loss ${evalLoss.toFixed(4)}`]),
+  ].join(", ");
+  terminal.print(`${plural(steps, "step")} in ${duration(seconds)}${losses && `: ${losses}`}`);
+  terminal.print(`${count(tokensPerSecond)} tokens/s, ${count(peakMemoryMib)} MiB at most`);
+  terminal.print(`${values.method === "full" ? "The model" : "The adapter"} is in ${values.out}. Try it:`);
+  const which = values.method === "full" ? `--model ${out}` : `--model ${base} --adapter ${out}`;
+  const chat = model.tokenizer?.chatTemplate === undefined ? "" : " --chat";
+  terminal.print(`  rubricate generate ${which}${chat} --prompt "..."`);
+}

@@ -1,0 +1,32 @@
+/** The public names. */
+export type { RedAdapterConfig, RedSite, RedVariant } from "./adapter/config";
+export { RedAdapter, type RedAdapterOptions, type SiteStats, type VectorStats } from "./adapter/red_adapter";
+export {
+  type DataFormat,
+  Dataset,
+  type DatasetOptions,
+  type IndexProgress,
+  type InspectedToken,
+} from "./data/dataset";
+export type { Example, RowReport } from "./data/types";
+export { type DemoPair, type DemoPairs, embeddedModelDir, loadDemoPairs } from "./embedded";
+export { type ErrorCode, errorCodes, RubricateError } from "./errors";
+export type { Architecture, StackArchitecture } from "./model/architecture";
+export type { GenerateOptions, GenerationPiece, GenerationResult } from "./model/generation";
+export { type BaseFingerprint, LlamaModel, type LoadOptions, type ModelMemory } from "./model/model";
+export { type ChatMessage, type ChatOptions, type RenderedChat, TokenDecoder, Tokenizer } from "./model/tokenizer";
+export { type AdamWOptions, type Dtype, type FloatDtype, ops, type Rows, Tape, Tensor } from "./tensor";
+export { type EvaluateOptions, type Evaluation, evaluate } from "./train/evaluate";
+export type {
+  CheckpointEvent,
+  EndEvent,
+  EvalEvent,
+  NoticeEvent,
+  StartEvent,
+  StepEvent,
+  TrainEvent,
+  TrainSummary,
+} from "./train/events";
+export type { LoggerName, TrainerOptions } from "./train/options";
+export type { Schedule } from "./train/schedule";
+export { type RunOptions, Trainer } from "./train/trainer";

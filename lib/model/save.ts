@@ -1,0 +1,61 @@
+/** Writing a model's folder, as `LlamaModel.fromPretrained` and transformers read it. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { RubricateError } from "../errors";
+import { type FileContents, writeInto } from "../files/atomic";
+import { type StoredDtype, type StoredTensor, safetensorsPieces } from "../files/safetensors";
+import { runJob } from "../job";
+import type { NativeDtype, NativeModel } from "../native";
+
+/** What stands beside the weights and does not change with them. */
+const companions = [
+  "config.json",
+  "generation_config.json",
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "chat_template.jinja",
+];
+
+const storedDtypes: Partial<Record<NativeDtype, StoredDtype>> = { float32: "F32", float16: "F16", bfloat16: "BF16" };
+
+/**
+ * Writes config, tokenizer files and weights: all or nothing. Weights that were trained are rounded to the dtype that the
+ * checkpoint they came from stores; one tensor at a time is in memory.
+ * @param source folder that the model was loaded from
+ * @param names canonical names of all tensors
+ * @throws RubricateError ERR_FILE
+ */
+export async function saveModel(
+  model: NativeModel,
+  source: string,
+  names: readonly string[],
+  folder: string,
+): Promise<void> {
+  const tensors: StoredTensor[] = [];
+  for (const name of names) {
+    const { dtype, shape } = await runJob(() => model.readTensor(name));
+    tensors.push({
+      name: name === "lm_head.weight" ? name : `model.${name}`,
+      dtype: storedDtypes[dtype]!,
+      shape,
+      data: async () => (await runJob(() => model.readTensor(name))).data,
+    });
+  }
+  const files: FileContents[] = [];
+  for (const name of companions) {
+    const data = await contentsOf(join(source, name));
+    if (data) files.push({ name, data });
+  }
+  files.push({ name: "model.safetensors", data: safetensorsPieces(tensors, { format: "pt" }) });
+  await writeInto(folder, files);
+}
+
+async function contentsOf(path: string): Promise<Uint8Array | undefined> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw new RubricateError("ERR_FILE", `Cannot read ${path}: ${(cause as Error).message}`, { cause });
+  }
+}
