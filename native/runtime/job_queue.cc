@@ -1,10 +1,9 @@
 #include "runtime/job_queue.h"
 
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <mutex>
+
+#include "device/cpu/thread_priority.h"
 
 namespace rubricate {
 
@@ -42,7 +41,7 @@ void JobQueue::run(const Job& job) {
 }
 
 void JobQueue::thread_main() {
-  setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), 5);  // below the event loop, like the pool's threads
+  lower_thread_priority();
   for (;;) {
     Job job;
     {

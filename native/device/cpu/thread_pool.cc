@@ -2,7 +2,6 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -15,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/mutex.h"
+#include "device/cpu/thread_priority.h"
 
 namespace rubricate {
 namespace {
@@ -93,8 +93,7 @@ struct ThreadPool::State {
   }
 
   void thread_main() {
-    // Below the event loop's priority, so that a timer that falls due finds a core at once.
-    setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), 5);
+    lower_thread_priority();
     uint64_t seen = 0;
     for (;;) {
       uint64_t now = generation.load(std::memory_order_acquire);

@@ -1,0 +1,221 @@
+#include "model/model.h"
+
+#include "adapter/red_adapter.h"
+#include "doctest/doctest.h"
+#include "generate/decoder.h"
+#include "model/test_model.h"
+#include "train/train_step.h"
+
+using namespace rubricate;
+using namespace rubricate::testing;
+
+namespace {
+
+const std::vector<Site> kRedSites = {Site::q_proj, Site::k_proj, Site::v_proj, Site::o_proj, Site::down_proj};
+
+std::shared_ptr<RedAdapter> random_adapter(const Model& model, RedVariant variant, uint64_t seed) {
+  auto adapter = std::make_shared<RedAdapter>(model.architecture(), variant, kRedSites, std::vector<int64_t>{0, 2});
+  randomize(*adapter, seed);
+  return adapter;
+}
+
+Tenant tenant_of(const std::shared_ptr<RedAdapter>& adapter) {
+  return {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {}, 0.0};
+}
+
+Tenant full_tenant(Model& model) {
+  auto parameters = model.make_trainable();
+  return {nullptr, parameters, std::make_shared<OptimizerState>(*parameters), {}, 0.0};
+}
+
+JobControl control() { return {nullptr, {}, test_arena()}; }
+
+std::vector<Tensor> copies(ParameterSet& parameters, bool gradients) {
+  std::vector<Tensor> out;
+  for (const Parameter& parameter : parameters.parameters()) {
+    const Tensor& from = gradients ? parameter.grad : parameter.master;
+    Tensor copy = Tensor::empty(test_arena(), from.shape(), DType::f32);
+    std::memcpy(copy.raw(), from.raw(), static_cast<size_t>(from.bytes()));
+    out.push_back(copy);
+  }
+  return out;
+}
+
+void check_same(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
+  REQUIRE(a.size() == b.size());
+  for (size_t i = 0; i < a.size(); ++i) CHECK(same_bits(a[i], b[i]));
+}
+
+std::vector<Tensor> gradients(Model& model, const Tenant& tenant, const std::vector<MicroBatch>& batches,
+                              bool recompute) {
+  train_step(model, {tenant}, batches, recompute, false, control());
+  return copies(*tenant.parameters, true);
+}
+
+}  // namespace
+
+TEST_CASE("a recomputed step has the same bits as a stored one") {
+  for (const DType dtype : {DType::f32, DType::bf16})
+    for (const RedVariant variant : {RedVariant::all, RedVariant::scale, RedVariant::bias, RedVariant::ln}) {
+      auto model = tiny_model({}, dtype, dtype);
+      const Tenant tenant = tenant_of(random_adapter(*model, variant, 5));
+      const std::vector<MicroBatch> batches = {tiny_batch({tiny_tokens(70, 1), tiny_tokens(9, 2)}, {1, 1})};
+      check_same(gradients(*model, tenant, batches, false), gradients(*model, tenant, batches, true));
+    }
+  auto model = tiny_model({});
+  const Tenant tenant = full_tenant(*model);
+  const std::vector<MicroBatch> batches = {tiny_batch({tiny_tokens(70, 1), tiny_tokens(9, 2)}, {0, 0})};
+  check_same(gradients(*model, tenant, batches, false), gradients(*model, tenant, batches, true));
+}
+
+TEST_CASE("an adapter's gradients have the same bits alone, packed, among other tenants and over micro-batches") {
+  on_every_path([] {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      auto model = tiny_model({}, dtype, dtype);
+      const auto a = random_adapter(*model, RedVariant::all, 11), b = random_adapter(*model, RedVariant::all, 12);
+      const auto s1 = tiny_tokens(70, 1), s2 = tiny_tokens(9, 2), s3 = tiny_tokens(33, 3), other = tiny_tokens(21, 4);
+      const auto alone = gradients(*model, tenant_of(a), {tiny_batch({s1, s2, s3}, {1, 1, 1})}, false);
+      check_same(alone, gradients(*model, tenant_of(a), {tiny_batch({s1}, {1}), tiny_batch({s2, s3}, {1, 1})}, false));
+      check_same(alone, gradients(*model, tenant_of(a),
+                                  {tiny_batch({s1}, {1}), tiny_batch({s2}, {1}), tiny_batch({s3}, {1})}, true));
+      train_step(*model, {tenant_of(b), tenant_of(a)},
+                 {tiny_batch({other, s1}, {1, 2}), tiny_batch({other, s2, other, s3, other}, {0, 2, 1, 2, 1})}, false,
+                 false, control());
+      check_same(alone, copies(*a, true));
+    }
+  });
+}
+
+TEST_CASE("a step has the same bits on pools of any size, and was split") {
+  std::vector<Tensor> first;
+  for (const int threads : {1, 2, 3, 7}) {
+    const PoolSize size(threads);
+    auto model =
+        tiny_model({.vocabulary = 512, .hidden = 96, .heads = 4, .kv_heads = 2, .head_dim = 24, .feed_forward = 256});
+    const Tenant tenant = tenant_of(random_adapter(*model, RedVariant::all, 3));
+    const int64_t before = ThreadPool::instance().split_regions();
+    for (int step = 0; step < 3; ++step)
+      train_step(*model, {tenant}, {tiny_batch({tiny_tokens(200, 1, 512), tiny_tokens(90, 2, 512)}, {1, 1})}, false,
+                 true, control());
+    if (threads > 1) CHECK(ThreadPool::instance().split_regions() > before + 100);
+    const auto values = copies(*tenant.parameters, false);
+    if (first.empty()) first = values;
+    check_same(first, values);
+  }
+}
+
+TEST_CASE("logits of a sequence have the same bits alone and in a batch with other adapters") {
+  on_every_path([] {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const auto model = tiny_model({.bias = true}, dtype, dtype);
+      const auto a = random_adapter(*model, RedVariant::ln, 1), b = random_adapter(*model, RedVariant::ln, 2);
+      const auto s = tiny_tokens(66, 9), other = tiny_tokens(40, 8);
+      std::vector<int32_t> rows;
+      for (int32_t i = 0; i < 66; ++i) rows.push_back(i);
+      const Tensor alone = forward_logits(*model, Batch::make(s, {0, 66}, {1}, {}), {a}, rows, control());
+      std::vector<int32_t> tokens = other;
+      tokens.insert(tokens.end(), s.begin(), s.end());
+      tokens.insert(tokens.end(), other.begin(), other.end());
+      for (int32_t& row : rows) row += 40;
+      const Tensor mixed =
+          forward_logits(*model, Batch::make(tokens, {0, 40, 106, 146}, {2, 1, 0}, {}), {a, b}, rows, control());
+      CHECK(same_bits(alone, mixed));
+      CHECK(to_doubles(alone) != to_doubles(forward_logits(
+                                     *model, Batch::make(s, {0, 66}, {1}, {}), {b},
+                                     [] {
+                                       std::vector<int32_t> all;
+                                       for (int32_t i = 0; i < 66; ++i) all.push_back(i);
+                                       return all;
+                                     }(),
+                                     control())));
+    }
+  });
+}
+
+TEST_CASE("decoding gives the same tokens however the prompt is fed and whoever else is in the batch") {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const std::shared_ptr<const Model> model = tiny_model({}, dtype, dtype);
+    const auto adapter = random_adapter(*model, RedVariant::all, 21);
+    const auto prompt = tiny_tokens(130, 5);
+    const auto decode = [&](int32_t chunk, bool company) {
+      Decoder decoder(model, test_arena());
+      SamplingOptions sampling;
+      sampling.temperature = 0.8f;
+      sampling.top_k = 20;
+      sampling.seed = 4;
+      std::vector<DecodeRequest> requests = {{decoder.add_sequence(), prompt, adapter, sampling}};
+      if (company) requests.insert(requests.begin(), {decoder.add_sequence(), tiny_tokens(33, 6), nullptr, {}});
+      std::vector<int32_t> text;
+      for (int i = 0; i < 40; ++i) {
+        const auto next = decoder.step(requests, chunk, control());
+        text.push_back(next.back());
+        for (size_t r = 0; r < requests.size(); ++r) requests[r].tokens = {next[r]};
+      }
+      return text;
+    };
+    const auto whole = decode(256, false);
+    for (const int32_t chunk : {1, 7, 64}) CHECK(decode(chunk, false) == whole);
+    CHECK(decode(256, true) == whole);
+    CHECK(decode(5, true) == whole);
+    // The same without a cache: the whole text again for each token.
+    std::vector<int32_t> tokens = prompt;
+    SamplingOptions sampling;
+    sampling.temperature = 0.8f;
+    sampling.top_k = 20;
+    sampling.seed = 4;
+    for (int i = 0; i < 10; ++i) {
+      const auto n = static_cast<int32_t>(tokens.size());
+      const Tensor logits = forward_logits(*model, Batch::make(tokens, {0, n}, {1}, {}), {adapter}, {n - 1}, control());
+      tokens.push_back(sample_token(logits.data<float>(), logits.cols(), sampling, tokens, tokens.size()));
+      CHECK(tokens.back() == whole[static_cast<size_t>(i)]);
+    }
+  }
+}
+
+TEST_CASE("nothing is recorded below the lowest edit") {
+  auto model = tiny_model({});
+  const auto top = std::make_shared<RedAdapter>(model->architecture(), RedVariant::all,
+                                                std::vector<Site>{Site::down_proj}, std::vector<int64_t>{2});
+  const auto all = std::make_shared<RedAdapter>(model->architecture(), RedVariant::all,
+                                                std::vector<Site>{Site::down_proj}, std::vector<int64_t>{0, 1, 2});
+  const auto recorded = [&](const std::shared_ptr<RedAdapter>& adapter) {
+    const RedBatch edits(model->architecture(), {adapter}, true);
+    Tape tape(test_arena(), Tape::Mode::training);
+    const Batch batch = Batch::make(tiny_tokens(12, 1), {0, 12}, {1}, {});
+    model->forward(tape, batch, &edits, false, nullptr);
+    return tape.recorded();
+  };
+  CHECK(recorded(top) == 1);  // the last close alone
+  CHECK(recorded(all) > 20);
+}
+
+TEST_CASE("a step that is not finite changes nothing") {
+  auto model = tiny_model({});
+  const auto adapter = random_adapter(*model, RedVariant::all, 5);
+  const Tenant tenant = tenant_of(adapter);
+  adapter->parameters()[0].master.data<float>()[0] = std::numeric_limits<float>::infinity();
+  const auto before = copies(*adapter, false);
+  CHECK(error_code([&] {
+          train_step(*model, {tenant}, {tiny_batch({tiny_tokens(20, 1)}, {1})}, false, true, control());
+        }) == "ERR_NOT_FINITE");
+  check_same(before, copies(*adapter, false));
+  CHECK(tenant.optimizer->step == 0);
+}
+
+TEST_CASE("an aborted step changes nothing and the model stays usable") {
+  auto model = tiny_model({});
+  const auto adapter = random_adapter(*model, RedVariant::all, 5);
+  const Tenant tenant = tenant_of(adapter);
+  const auto before = copies(*adapter, false);
+  std::atomic<bool> cancelled{false};
+  JobControl stopping = control();
+  stopping.cancelled = &cancelled;
+  int yields = 0;
+  stopping.yield = [&] { cancelled = ++yields == 2; };
+  const std::vector<MicroBatch> batches = {tiny_batch({tiny_tokens(20, 1)}, {1})};
+  CHECK(error_code([&] { train_step(*model, {tenant}, batches, false, true, stopping); }) == "ERR_ABORTED");
+  check_same(before, copies(*adapter, false));
+  CHECK(stopping.arena->stats().used == 0);
+  train_step(*model, {tenant}, batches, false, true, control());
+  CHECK(tenant.optimizer->step == 1);
+}

@@ -1,0 +1,87 @@
+// A tiny LLaMA with random weights, for native tests.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "model/conversion.h"
+#include "model/model.h"
+#include "ops/test_support.h"
+#include "train/train_step.h"
+
+namespace rubricate::testing {
+
+struct TinyConfig {
+  int64_t vocabulary = 61, hidden = 24, layers = 3, heads = 4, kv_heads = 2, head_dim = 6, feed_forward = 40,
+          context = 300;
+  bool tied = true, bias = false;
+};
+
+inline std::string tiny_json(const TinyConfig& c) {
+  std::string frequencies;
+  for (int64_t i = 0; i < c.head_dim / 2; ++i)
+    frequencies += (i == 0 ? "" : ",") +
+                   std::to_string(std::pow(100.0, -2.0 * static_cast<double>(i) / static_cast<double>(c.head_dim)));
+  const auto flag = [](bool value) { return value ? "true" : "false"; };
+  return concat(R"({"version":1,"family":"llama","vocabulary":)", c.vocabulary, R"(,"hidden":)", c.hidden,
+                R"(,"context":)", c.context, R"(,"tied_embeddings":)", flag(c.tied), R"(,"stacks":[{"layers":)",
+                c.layers, R"(,"norm":{"kind":"rms","eps":1e-5},"position":{"kind":"rope","inv_freq":[)", frequencies,
+                R"(],"factor":1},"attention":{"heads":)", c.heads, R"(,"kv_heads":)", c.kv_heads, R"(,"head_dim":)",
+                c.head_dim, R"(,"scale":0.4,"mask":"causal","qkv_bias":)", flag(c.bias), R"(,"output_bias":)",
+                flag(c.bias), R"(},"feed_forward":{"kind":"swiglu","size":)", c.feed_forward, R"(,"bias":)",
+                flag(c.bias), "}}]}");
+}
+
+// Matrices uniform in +-1.5 / sqrt(inputs), stored as `stored`; vectors around 1 (norms) or 0 (biases).
+inline std::unique_ptr<Model> tiny_model(const TinyConfig& config, DType stored = DType::f32,
+                                         DType compute = DType::f32) {
+  const Architecture architecture = Architecture::parse(tiny_json(config));
+  const auto arena = std::make_shared<Arena>();
+  std::map<std::string, TensorSource> tensors;
+  uint64_t seed = 1;
+  for (const TensorSpec& spec : tensor_specs(architecture)) {
+    const bool norm = spec.name.find("norm") != std::string::npos;
+    const double width = spec.shape.size() == 2 ? 1.5 / std::sqrt(static_cast<double>(spec.shape[1])) : 0.3;
+    const Tensor tensor =
+        random_tensor(arena, spec.shape, stored, ++seed, (norm ? 1.0 : 0.0) - width, (norm ? 1.0 : 0.0) + width);
+    tensors[spec.name] = {stored, spec.shape, tensor.raw(), std::make_shared<Tensor>(tensor)};
+  }
+  return std::make_unique<Model>(architecture, tensors, compute);
+}
+
+inline std::vector<int32_t> tiny_tokens(int64_t count, uint64_t seed, int64_t vocabulary = 61) {
+  std::vector<int32_t> tokens;
+  for (int64_t i = 0; i < count; ++i)
+    tokens.push_back(
+        static_cast<int32_t>(philox_uniform(seed, 7, static_cast<uint64_t>(i)) * static_cast<double>(vocabulary)));
+  return tokens;
+}
+
+// Sequences end to end; every token is followed by the next one as its target.
+inline MicroBatch tiny_batch(const std::vector<std::vector<int32_t>>& sequences, std::vector<int32_t> slots) {
+  MicroBatch batch;
+  batch.starts.push_back(0);
+  for (const auto& sequence : sequences) {
+    for (size_t i = 0; i < sequence.size(); ++i) {
+      batch.tokens.push_back(sequence[i]);
+      batch.targets.push_back(i + 1 < sequence.size() ? sequence[i + 1] : -1);
+    }
+    batch.starts.push_back(static_cast<int32_t>(batch.tokens.size()));
+  }
+  batch.slots = std::move(slots);
+  return batch;
+}
+
+// Random vectors: scales around 1, biases around 0.
+inline void randomize(RedAdapter& adapter, uint64_t seed) {
+  for (Parameter& parameter : adapter.parameters()) {
+    ++seed;
+    float* values = parameter.master.data<float>();
+    for (int64_t i = 0; i < parameter.master.count(); ++i)
+      values[i] =
+          parameter.decay_target + static_cast<float>(1.2 * (philox_uniform(seed, 3, static_cast<uint64_t>(i)) - 0.5));
+  }
+}
+
+}  // namespace rubricate::testing
