@@ -1,0 +1,111 @@
+/** Gradients of every vector of every RED case, and of every weight, against PyTorch's. */
+import { runJob } from "../../lib/job";
+import { LlamaModel } from "../../lib/model/model";
+import { type NativeAdapter, type NativeParameters, native } from "../../lib/native";
+import { adapterOf, expectedOf, folderOf, microBatch, relativeError, tensorsOf, under } from "./fixtures";
+
+const options = {
+  learningRate: 0,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  weightDecay: 0,
+  decayToZero: false,
+  maxGradNorm: 1,
+};
+
+/** Forms gradients of a fixture's batch and changes nothing. @returns the loss */
+async function backward(
+  model: LlamaModel,
+  parameters: NativeAdapter | NativeParameters,
+  batch: Parameters<typeof microBatch>[0],
+  recompute = false,
+): Promise<number> {
+  const slot = "widths" in parameters ? 1 : 0;
+  const optimizer = new (native().Optimizer)(parameters);
+  const tenants = [{ parameters, optimizer, options }];
+  const request = { tenants, microBatches: [microBatch(batch, slot)], recompute, update: false };
+  const [result] = await runJob(() => model.native.trainStep(request));
+  optimizer.dispose();
+  expect(result!.supervisedTokens).toBe(batch.supervisedTokens);
+  return result!.loss;
+}
+
+const fixtures = ["mha", "gqa", "llama3", "bias", "gqa_bf16", "linear_rope"];
+
+describe.each(fixtures)("%s in fp32", (fixture) => {
+  const expected = expectedOf(fixture);
+  let model: LlamaModel;
+  let tensors: Map<string, Float32Array>;
+  beforeAll(async () => {
+    model = await LlamaModel.fromPretrained(folderOf(fixture), { dtype: "float32" });
+    tensors = await tensorsOf(fixture);
+  });
+  afterAll(() => model?.dispose());
+
+  test.each(expected.red)("$name: the loss and each vector's gradient, stored and recomputed", async (one) => {
+    using adapter = adapterOf(model, tensors, one);
+    const loss = await backward(model, adapter.native, expected.batch);
+    expect(Math.abs(loss / one.float64Loss - 1)).toBeLessThan(2e-6);
+    const gradients = adapter.gradients();
+    const wanted = under(tensors, `${one.name}.grad.`);
+    expect([...gradients.keys()].sort()).toEqual([...wanted.keys()].sort());
+    for (const [name, values] of wanted)
+      expect([name, relativeError(gradients.get(name)!, values) < 1e-4]).toEqual([name, true]);
+    expect(await backward(model, adapter.native, expected.batch, true)).toBe(loss);
+    expect(adapter.gradients()).toEqual(gradients);
+  });
+
+  if (fixture === "linear_rope") return; // gradients of its weights are not stored
+  test("each weight's gradient with all of them trainable", async () => {
+    using own = await LlamaModel.fromPretrained(folderOf(fixture), { dtype: "float32" });
+    const parameters = await runJob(() => own.native.makeTrainable());
+    const loss = await backward(own, parameters, expected.batch);
+    expect(Math.abs(loss / expected.full.float64Loss - 1)).toBeLessThan(2e-6);
+    const wanted = under(tensors, "full.grad.");
+    expect([...parameters.names].sort()).toEqual([...wanted.keys()].sort());
+    for (const [index, name] of parameters.names.entries())
+      expect([name, relativeError(parameters.gradient(index), wanted.get(name)!) < 1e-4]).toEqual([name, true]);
+    const gradients = parameters.names.map((_, index) => parameters.gradient(index));
+    await backward(own, parameters, expected.batch, true);
+    expect(parameters.names.map((_, index) => parameters.gradient(index))).toEqual(gradients);
+  });
+});
+
+describe("gqa_bf16 in bf16: as near to fp32 as PyTorch's bf16, to half as far again", () => {
+  const expected = expectedOf("gqa_bf16");
+  let model: LlamaModel;
+  let tensors: Map<string, Float32Array>;
+  beforeAll(async () => {
+    model = await LlamaModel.fromPretrained(folderOf("gqa_bf16"));
+    tensors = await tensorsOf("gqa_bf16");
+  });
+  afterAll(() => model?.dispose());
+
+  function near(name: string, found: Float32Array, fp32: Float32Array, bf16: Float32Array): void {
+    const [ours, theirs] = [relativeError(found, fp32), relativeError(bf16, fp32)];
+    expect([name, ours <= 1.5 * theirs, ours, theirs]).toEqual([name, true, ours, theirs]);
+  }
+
+  test("the model computes in bf16", () => expect(model.dtype).toBe("bfloat16"));
+
+  test.each(expected.red)("$name", async (one) => {
+    using adapter = adapterOf(model, tensors, one);
+    await backward(model, adapter.native, expected.batch);
+    const gradients = adapter.gradients();
+    for (const [name, fp32] of under(tensors, `${one.name}.grad.`))
+      near(name, gradients.get(name)!, fp32, tensors.get(`bf16.${one.name}.grad.${name}`)!);
+    await backward(model, adapter.native, expected.batch, true);
+    expect(adapter.gradients()).toEqual(gradients);
+  });
+
+  test("all weights", async () => {
+    using own = await LlamaModel.fromPretrained(folderOf("gqa_bf16"));
+    const parameters = await runJob(() => own.native.makeTrainable());
+    await backward(own, parameters, expected.batch);
+    const wanted = under(tensors, "full.grad.");
+    expect([...parameters.names].sort()).toEqual([...wanted.keys()].sort());
+    for (const [index, name] of parameters.names.entries())
+      near(name, parameters.gradient(index), wanted.get(name)!, tensors.get(`bf16.full.grad.${name}`)!);
+  });
+});

@@ -1,0 +1,133 @@
+/** Runs of the real core, stopped in the middle of steps and resumed, with other numbers of threads: the same bits. */
+import { readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { RedAdapter } from "../../lib/adapter/red_adapter";
+import type { Example } from "../../lib/data/types";
+import type { RubricateError } from "../../lib/errors";
+import { LlamaModel } from "../../lib/model/model";
+import { native } from "../../lib/native";
+import type { TrainerOptions } from "../../lib/train/options";
+import { Trainer } from "../../lib/train/trainer";
+import { temporaryFolder } from "../unit/failing_files";
+import { folderOf } from "./fixtures";
+
+let model: LlamaModel;
+let root: string;
+beforeAll(async () => {
+  model = await LlamaModel.fromPretrained(folderOf("gqa"));
+});
+afterAll(() => model?.dispose());
+beforeEach(() => {
+  root = temporaryFolder();
+});
+afterEach(() => {
+  rmSync(root, { recursive: true, force: true });
+  native().setThreads(1);
+});
+
+const examples: Example[] = Array.from({ length: 40 }, (_, at) => {
+  const length = 3 + ((at * 7) % 23);
+  return {
+    tokenIds: Int32Array.from({ length }, (_, i) => (at * 31 + i * i * 17) % 128),
+    supervised: Uint8Array.from({ length }, (_, i) => (i > length / 3 ? 1 : 0)),
+    line: at + 1,
+  };
+});
+
+const kinds: [string, Partial<TrainerOptions>][] = [
+  ["shuffled, accumulated and evaluated", { batchSize: 3, gradientAccumulationSteps: 2, eval: 0.2, warmupRatio: 0.1 }],
+  ["packed", { packing: { maxTokens: 48 }, gradientAccumulationSteps: 3, schedule: "cosine", weightDecay: 0.01 }],
+];
+
+const optionsOf = (changes: Partial<TrainerOptions>) => ({
+  model,
+  train: examples,
+  learningRate: 0.02,
+  epochs: 4,
+  ...changes,
+});
+
+async function uninterrupted(changes: Partial<TrainerOptions>): Promise<Map<string, Float32Array>> {
+  using adapter = RedAdapter.create(model);
+  for await (const _ of new Trainer({ ...optionsOf(changes), adapter }).run());
+  return adapter.vectors();
+}
+
+/** Runs until it is stopped `delay` ms after a step. @returns steps made in all, or undefined where it reached its end */
+async function stoppedAfter(trainer: Trainer, step: number, delay: number): Promise<number | undefined> {
+  const controller = new AbortController();
+  let made = 0;
+  try {
+    for await (const event of trainer.run({ resume: "auto", signal: controller.signal })) {
+      if (event.type !== "step") continue;
+      made = event.step;
+      if (event.step >= step) setTimeout(() => controller.abort(), delay);
+    }
+    return undefined;
+  } catch (error) {
+    expect((error as RubricateError).code).toBe("ERR_ABORTED");
+    return made;
+  }
+}
+
+describe.each(kinds)("a run that is %s", (_, changes) => {
+  test("has the same bits with 1, 2, 3 and 7 threads", async () => {
+    native().setThreads(1);
+    const expected = await uninterrupted(changes);
+    for (const threads of [2, 3, 7]) {
+      native().setThreads(threads);
+      expect(await uninterrupted(changes)).toEqual(expected);
+    }
+  });
+
+  test("stopped again and again, in steps and between, is the uninterrupted one", async () => {
+    const expected = await uninterrupted(changes);
+    for (const delay of [0, 1, 2, 3]) {
+      const outputDir = join(root, `${delay}`);
+      const stops: number[] = [];
+      for (let done = false; !done; ) {
+        using adapter = RedAdapter.create(model);
+        const trainer = new Trainer({ ...optionsOf(changes), adapter, outputDir });
+        const made = await stoppedAfter(trainer, (stops.at(-1) ?? 0) + 3, delay);
+        if (made === undefined) {
+          expect(adapter.vectors()).toEqual(expected);
+          done = true;
+        } else {
+          stops.push(made);
+          expect(readdirSync(outputDir)).toContain(`checkpoint-${made}`);
+        }
+      }
+      expect(stops.length).toBeGreaterThan(1);
+    }
+  });
+});
+
+test("all weights, stopped and resumed by another model of the same folder, end with the same bits", async () => {
+  const changes = { method: "full", adapter: undefined, batchSize: 8, learningRate: 1e-3, epochs: 2 } as const;
+  async function weightsOf(own: LlamaModel): Promise<Float32Array[]> {
+    const { promise } = own.native.makeTrainable();
+    const parameters = await promise;
+    return parameters.names.map((_, index) => parameters.value(index));
+  }
+  using straight = await LlamaModel.fromPretrained(folderOf("gqa"));
+  for await (const _ of new Trainer({ ...optionsOf(changes), model: straight }).run());
+  using first = await LlamaModel.fromPretrained(folderOf("gqa"));
+  const stop = await stoppedAfter(new Trainer({ ...optionsOf(changes), model: first, outputDir: root }), 4, 0);
+  expect(stop).toBeGreaterThanOrEqual(4);
+  using second = await LlamaModel.fromPretrained(folderOf("gqa"));
+  const resumed = new Trainer({ ...optionsOf(changes), model: second, outputDir: root });
+  for await (const event of resumed.run({ resume: true }))
+    if (event.type === "start") expect(event.resumedStep).toBe(stop);
+  expect(await weightsOf(second)).toEqual(await weightsOf(straight));
+});
+
+test("a loss that is not finite stops the run and changes nothing", async () => {
+  using adapter = RedAdapter.create(model);
+  const vectors = new Map([...adapter.vectors()].map(([name, values]) => [name, values.map(() => 3e38)]));
+  adapter.setVectors(vectors);
+  const run = async () => {
+    for await (const _ of new Trainer({ ...optionsOf({}), adapter }).run());
+  };
+  await expect(run()).rejects.toMatchObject({ code: "ERR_NOT_FINITE" });
+  expect(adapter.vectors()).toEqual(vectors);
+});
