@@ -41,7 +41,11 @@ void Environment::on_exit(void* self) {
         &environment.optimizer, &environment.decoder, &environment.tensor, &environment.tape})
     reference->Reset();
   environment.arena_->trim();
-  if (live_environments.fetch_sub(1) == 1) ThreadPool::instance().shutdown();
+  if (live_environments.fetch_sub(1) > 1) return;
+  try {
+    ThreadPool::instance().shutdown();
+  } catch (const Error&) {  // RUBRICATE_NUM_THREADS is no number, so there never was a pool
+  }
 }
 
 ExternalBytes::ExternalBytes(std::shared_ptr<Environment> environment, int64_t bytes)

@@ -21,10 +21,12 @@ Failure current_failure() {
 }
 
 Napi::Error make_error(Napi::Env env, const Failure& failure) {
-  const Napi::FunctionReference& error_class = Environment::of(env).error_class;
-  if (!error_class.IsEmpty())
+  const auto* environment = env.GetInstanceData<std::shared_ptr<Environment>>();  // null: it could not be made
+  if (environment != nullptr && !(*environment)->error_class.IsEmpty()) {
+    const Napi::FunctionReference& error_class = (*environment)->error_class;
     return Napi::Error(
         env, error_class.New({Napi::String::New(env, failure.code), Napi::String::New(env, failure.message)}));
+  }
   Napi::Error error = Napi::Error::New(env, failure.message);
   error.Set("code", Napi::String::New(env, failure.code));
   return error;

@@ -2,8 +2,9 @@ import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 
 // Each scenario is a process of its own: what is looked for is a crash or a process that never ends.
-function run(scenario: string, ...flags: string[]) {
+function run(scenario: string, flags: string[] = [], variables: NodeJS.ProcessEnv = {}) {
   const child = spawnSync(process.execPath, [...flags, join(__dirname, "environments_child.cjs"), scenario], {
+    env: { ...process.env, ...variables },
     encoding: "utf8",
     timeout: 50_000,
     killSignal: "SIGKILL",
@@ -44,5 +45,12 @@ test("a job keeps the process alive until it settles, and no longer", () => {
 });
 
 test("a job goes on when every handle that it uses is collected", () => {
-  expect(run("collectedMidway", "--expose-gc")).toEqual({ ...quiet, status: 0, stdout: "settled" });
+  expect(run("collectedMidway", ["--expose-gc"])).toEqual({ ...quiet, status: 0, stdout: "settled" });
+});
+
+test("environment variables that make no sense end calls with a code, not the process", () => {
+  const threads = run("variables", [], { RUBRICATE_NUM_THREADS: "many" });
+  expect(threads).toEqual({ ...quiet, status: 0, stdout: "ERR_ARGUMENT,ERR_ARGUMENT,ERR_ARGUMENT" });
+  const path = run("variables", [], { RUBRICATE_CPU_PATH: "mmx" });
+  expect(path).toEqual({ ...quiet, status: 0, stdout: "ERR_DEVICE,ERR_DEVICE" });
 });

@@ -83,6 +83,20 @@ const inMain = {
       throw new Error("meant to be");
     }, 15);
   },
+  async variables() {
+    const { native, trainee } = support();
+    const codes = [];
+    for (const call of [() => native.cpu(), () => native.setThreads(1)]) {
+      try {
+        call();
+      } catch (error) {
+        codes.push(error.code);
+      }
+    }
+    const { step } = await trainee().catch((error) => ({ step: () => ({ promise: Promise.reject(error) }) }));
+    await step().promise.catch((error) => codes.push(error.code));
+    print(codes.join());
+  },
   async natural() {
     const { step, adapter } = await support().trainee();
     const before = adapter.values();
