@@ -5,7 +5,6 @@
 // TypeScript program with `node16` and `bundler` resolution, and starts the command line. Needs the registry.
 import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -13,7 +12,6 @@ import { fileURLToPath } from "node:url";
 const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, "..", "..");
 const work = mkdtempSync(join(tmpdir(), "rubricate-pack-"));
-const require = createRequire(join(root, "package.json"));
 const model = join(root, "test", "parity", "fixtures", "gqa");
 const versions = process.argv.slice(2);
 let failures = 0;
@@ -57,7 +55,7 @@ function pack() {
     for (const needed of ["dist/index.js", "dist/index.mjs", "dist/index.d.ts", "dist/index.d.mts"])
       if (!paths.includes(needed)) return `it lacks ${needed}: run npm run build`;
     if (!paths.some((path) => /^prebuilds\/.*\.node$/.test(path))) return "it has no prebuild: run npm run prebuild";
-    const stray = paths.filter((path) => /_test\.cc$|doctest|^(test|bench|build)\b|\.(map|log)$/.test(path));
+    const stray = paths.filter((path) => /_test\.cc$|doctest|^(test|bench|build)\b|\.(js.map|log)$/.test(path));
     return stray.length > 0 ? `it holds ${stray.join(", ")}` : undefined;
   });
   return tarball;
@@ -113,7 +111,7 @@ for (const [version, node] of nodes) {
   });
 }
 
-const tsc = require.resolve("typescript/bin/tsc");
+const tsc = join(root, "node_modules", "typescript", "bin", "tsc");
 for (const [module, resolution] of [
   ["node16", "node16"],
   ["esnext", "bundler"],
@@ -133,6 +131,18 @@ for (const [module, resolution] of [
     execFileSync(process.execPath, [tsc, "-p", project], { cwd: project, encoding: "utf8", stdio: "pipe" });
   });
 }
+
+report("the command by its name, and the demo", () => {
+  const command = join(project, "node_modules", ".bin", "rubricate");
+  const events = execFileSync(command, ["demo", "--json"], {
+    cwd: project,
+    env: environment,
+    encoding: "utf8",
+    stdio: "pipe",
+  });
+  const last = JSON.parse(events.trim().split("\n").at(-1));
+  return last.type === "end" ? undefined : `it ended with ${JSON.stringify(last)}`;
+});
 
 rmSync(work, { recursive: true, force: true });
 process.exit(failures === 0 ? 0 : 1);
