@@ -1,5 +1,5 @@
 import type { RedAdapter } from "../adapter/red_adapter";
-import { collate, planEpoch } from "../data/batches";
+import { collate } from "../data/batches";
 import type { Dataset } from "../data/dataset";
 import type { Example } from "../data/types";
 import { invalid, RubricateError } from "../errors";
@@ -62,29 +62,28 @@ export async function evaluateSource(
   options: Pick<EvaluateOptions, "signal" | "onProgress"> & { batchSize: number },
 ): Promise<Evaluation> {
   const { batchSize, signal, onProgress } = options;
-  const { lengths, supervisedCounts } = source;
-  const plan = planEpoch({ lengths, supervisedCounts, batchSize, shuffle: false, seed: 0, epoch: 0 });
+  const plan = await source.plan({ batchSize, shuffle: false, seed: 0, epoch: 0 });
   const slot = adapter ? 1 : 0;
-  const load = (from: number) =>
-    Promise.all(
-      plan
-        .slice(from, from + microBatchesOfACall)
-        .map(async (indices) => microBatchOf(await source.examples(indices), slot)),
+  const load = (from: number) => {
+    const count = Math.max(0, Math.min(microBatchesOfACall, plan.length - from));
+    const loading = Promise.all(
+      Array.from({ length: count }, async (_, at) => microBatchOf(await source.examples(plan.batch(from + at)), slot)),
     );
-  const rows = plan.reduce((sum, indices) => sum + indices.length, 0);
+    loading.catch(() => {}); // told when its turn comes
+    return loading;
+  };
   const total = { nats: 0, supervised: 0, correct: 0, done: 0 };
   let loading = load(0);
   for (let at = 0; at < plan.length; at += microBatchesOfACall) {
     throwIfAborted(signal);
     const microBatches = await loading;
     loading = load(at + microBatchesOfACall);
-    loading.catch(() => {}); // told when its turn comes
     const sums: NativeSums = await runJob(() => model.native.evaluate(microBatches, adapter ? [adapter] : []), signal);
     total.nats += sums.nats[slot]!;
     total.supervised += sums.supervisedTokens[slot]!;
     total.correct += sums.correctTokens[slot]!;
     for (const { sequenceStarts } of microBatches) total.done += sequenceStarts.length - 1;
-    onProgress?.({ done: total.done, total: rows });
+    onProgress?.({ done: total.done, total: plan.indices.length });
   }
   const loss = total.nats / total.supervised;
   if (!Number.isFinite(loss)) throw new RubricateError("ERR_NOT_FINITE", `The evaluation loss is ${loss}`);

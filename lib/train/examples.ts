@@ -1,7 +1,10 @@
 import { createHash } from "node:crypto";
+import { EpochPlan, type EpochPlanOptions, planEpoch } from "../data/batches";
 import { Random } from "../data/random";
 import type { Example } from "../data/types";
 import { invalid, RubricateError } from "../errors";
+
+export type PlanOptions = Omit<EpochPlanOptions, "lengths" | "supervisedCounts">;
 
 /** Where examples come from: a Dataset, or an array. */
 export interface ExampleSource {
@@ -14,6 +17,8 @@ export interface ExampleSource {
   readonly fingerprint: string;
   readonly reportCounts: { readonly skipped: number; readonly truncated: number };
   examples(indices: ArrayLike<number>): Promise<Example[]>;
+  /** Micro-batches of an epoch, as `planEpoch` plans them. */
+  plan(options: PlanOptions): Promise<EpochPlan>;
   split(fraction: number, seed: number): { train: ExampleSource; eval: ExampleSource };
 }
 
@@ -51,6 +56,10 @@ export class ExampleArray implements ExampleSource {
 
   async examples(indices: ArrayLike<number>): Promise<Example[]> {
     return Array.from(indices, (index) => this.all[index]!);
+  }
+
+  async plan(options: PlanOptions): Promise<EpochPlan> {
+    return EpochPlan.from(planEpoch({ ...options, lengths: this.lengths, supervisedCounts: this.supervisedCounts }));
   }
 
   /** Parts the examples at random, as Dataset.split does. */

@@ -13,17 +13,17 @@ import { identityOf, type RunIdentity } from "./identity";
 import type { LogPosition } from "./loggers";
 import { Meter, peakMemoryMib } from "./meter";
 import type { Settings } from "./options";
-import { Plan, type PlannedStep } from "./plan";
+import { type Cursor, Plan, type PlannedStep } from "./plan";
 import { type Resumption, resumption } from "./resume";
 import { learningRateAt, warmupStepsOf } from "./schedule";
 import { type Trainee, traineeOf } from "./trainee";
 
 const weightsFile = "parameters.safetensors";
 
-/** A step's examples on their way. */
-interface Loading {
+/** A step's examples. */
+interface Loaded {
   readonly step: PlannedStep;
-  readonly microBatches: Promise<NativeMicroBatch[]>;
+  readonly microBatches: NativeMicroBatch[];
 }
 
 interface Parts {
@@ -74,7 +74,7 @@ export class Run {
     requireFit(train, maxLength, "train");
     if (evaluation) requireFit(evaluation, maxLength, "eval");
     const plan = new Plan(train, settings);
-    const totalSteps = plan.totalSteps();
+    const totalSteps = await plan.totalSteps();
     const warmupSteps = warmupStepsOf(settings, totalSteps);
     const { trainee, base } = await traineeOf(model, adapter);
     const identity = {
@@ -139,7 +139,7 @@ export class Run {
   private async *steps(): AsyncGenerator<TrainEvent, void, void> {
     const { settings, signal, outputDir } = this.parts;
     const every = settings.checkpointEverySteps;
-    let loading: Loading | undefined;
+    let loading: Promise<Loaded> | undefined;
     if (outputDir !== undefined) await removeOldCheckpoints(outputDir, this.state.step, settings.keepCheckpoints);
     for (;;) {
       if (this.evaluationIsDue()) yield* this.evaluate();
@@ -148,24 +148,27 @@ export class Run {
       if (this.isFinished()) return;
       throwIfAborted(signal);
       loading ??= this.load();
-      const { step, microBatches } = loading;
-      const ready = await microBatches;
+      const { step, microBatches } = await loading;
       const startedAt = performance.now();
-      const job = this.trainStep(ready);
+      const job = this.trainStep(microBatches);
       loading = this.state.step + 1 < this.parts.totalSteps ? this.load(step) : undefined; // beside the step
       const result = await job;
-      yield this.record(step, ready, result, (performance.now() - startedAt) / 1000);
+      yield this.record(step, microBatches, result, (performance.now() - startedAt) / 1000);
     }
   }
 
-  /** Begins to read the examples of the step after another, or after the run's present state. */
-  private load(previous?: PlannedStep): Loading {
+  /** Reads the examples of the step after another, or after the run's present state. */
+  private load(previous?: PlannedStep): Promise<Loaded> {
+    const loading = this.read(previous?.after ?? this.state);
+    loading.catch(() => {}); // told when its turn comes
+    return loading;
+  }
+
+  private async read(from: Cursor): Promise<Loaded> {
     const { plan, train, trainee } = this.parts;
-    const step = plan.next(previous?.after ?? this.state);
-    const read = async (indices: readonly number[]) => microBatchOf(await train.examples(indices), trainee.slot);
-    const microBatches = Promise.all(step.indices.map(read));
-    microBatches.catch(() => {}); // told when its turn comes
-    return { step, microBatches };
+    const step = await plan.next(from);
+    const read = async (indices: Int32Array) => microBatchOf(await train.examples(indices), trainee.slot);
+    return { step, microBatches: await Promise.all(step.indices.map(read)) };
   }
 
   private get learningRate(): number {
