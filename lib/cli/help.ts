@@ -47,7 +47,10 @@ export function commandHelp(command: Command, width: number): string {
     const usage = `  ${usageOf(name)}`;
     lines.push(usage.length < column ? usage.padEnd(column) + help : `${usage}\n${" ".repeat(column)}${help}`);
   }
-  lines.push("", "Exit status: 0 done, 1 failed, 2 the command line cannot be used, 130 interrupted.");
+  lines.push(
+    "",
+    wrapped("Exit status: 0 done, 1 failed, 2 the command line cannot be used, 130 interrupted.", width, 0),
+  );
   return lines.join("\n");
 }
 
@@ -60,6 +63,6 @@ export function generalHelp(commands: readonly Command[], width: number): string
     "Commands:",
   ];
   for (const { name, summary } of commands) lines.push(`  ${name.padEnd(12)}${wrapped(summary, width, 14)}`);
-  lines.push("", "rubricate COMMAND --help tells more; rubricate --version tells the version.");
+  lines.push("", wrapped("rubricate COMMAND --help tells more; rubricate --version tells the version.", width, 0));
   return lines.join("\n");
 }

@@ -39,17 +39,14 @@ export async function inspectData(invocation: Invocation, path: string): Promise
 /** The row as text, learned tokens in green or in brackets, and then a line for each token. */
 function showTokens(terminal: Terminal, tokens: readonly InspectedToken[]): void {
   const coloured = terminal.styled("", "green") !== "";
+  const [open, close] = coloured ? ["", ""] : ["[[", "]]"];
   let text = "";
-  for (const [at, token] of tokens.entries()) {
-    if (coloured) text += terminal.styled(token.text, token.supervised ? "green" : "dim");
-    else {
-      const before = tokens[at - 1]?.supervised ?? false;
-      if (token.supervised && !before) text += "[[";
-      if (!token.supervised && before) text += "]]";
-      text += terminal.styled(token.text, "dim");
-    }
+  for (let at = 0; at < tokens.length; ) {
+    const { supervised } = tokens[at]!;
+    let run = "";
+    for (; at < tokens.length && tokens[at]!.supervised === supervised; at++) run += tokens[at]!.text;
+    text += supervised ? open + terminal.styled(run, "green") + close : terminal.styled(run, "dim");
   }
-  if (!coloured && tokens.at(-1)?.supervised) text += "]]";
   terminal.printStyled(text);
   for (const { id, piece, supervised } of tokens) {
     const line = `  ${supervised ? "*" : " "} ${String(id).padStart(7)}  ${JSON.stringify(piece)}`;

@@ -38,6 +38,7 @@ export function padded(text: string, columns: number): string {
 export function lines(text: string, columns: number): string[] {
   const result: string[] = [];
   for (const paragraph of text.split("\n")) {
+    const first = result.length;
     let line = "";
     for (let word of paragraph.split(" ")) {
       if (line !== "" && textWidth(line) + 1 + textWidth(word) > columns) {
@@ -51,7 +52,7 @@ export function lines(text: string, columns: number): string[] {
       }
       line = line === "" ? word : `${line} ${word}`;
     }
-    result.push(line);
+    if (line !== "" || result.length === first) result.push(line);
   }
   return result;
 }

@@ -1,0 +1,330 @@
+import { spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Writable } from "node:stream";
+import { Interrupts } from "../../lib/cli/interrupts";
+import { ProgressLine } from "../../lib/cli/progress";
+import { errorCodes } from "../../lib/errors";
+import { LlamaModel } from "../../lib/model/model";
+import { nodeArguments, rowsOf, runCli, spawnCli, writeModel } from "./cli_support";
+
+let home: string;
+const at = (...names: string[]) => join(home, ...names);
+const jsonLines = (text: string) =>
+  text
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+
+beforeAll(async () => {
+  home = mkdtempSync(join(tmpdir(), "rubricate-cli-"));
+  await writeModel(at("model"));
+  const long = JSON.stringify({ prompt: "long ", completion: "liberty ".repeat(100) });
+  writeFileSync(at("data.jsonl"), `${rowsOf(12)}not json\n${long}\n`);
+});
+afterAll(() => rmSync(home, { recursive: true }));
+
+const training = (...more: string[]) => [
+  ...["train", "--model", at("model"), "--data", at("data.jsonl"), "--learning-rate", "0.05", "--batch-size", "4"],
+  ...more,
+];
+
+test("version and help", async () => {
+  const { version } = require("../../package.json");
+  expect(await runCli(["--version"])).toEqual({ status: 0, stdout: `${version}\n`, stderr: "" });
+  const help = await runCli(["help"]);
+  expect(help).toEqual({ status: 0, stdout: expect.stringContaining("Usage: rubricate COMMAND"), stderr: "" });
+  expect(await runCli([])).toEqual({ status: 2, stdout: "", stderr: help.stdout });
+  const train = await runCli(["train", "--help"]);
+  expect(train.stdout).toContain("--learning-rate X");
+  expect(await runCli(["help", "train"])).toEqual(train);
+});
+
+test("train tells one event a line, and ends with the figures of the run", async () => {
+  const out = at("adapter");
+  const { status, stdout, stderr } = await runCli(training("--out", out, "--eval", "0.25", "--epochs", "3", "--json"));
+  expect(status).toBe(0);
+  const events = jsonLines(stdout);
+  expect(events.map(({ type }) => type).filter((type, i, types) => type !== types[i - 1])).toEqual([
+    ...["data", "start", "step", "eval", "step", "eval", "step", "eval", "saved", "end"],
+  ]);
+  expect(events[0]).toMatchObject({ rows: 13, skipped: 1, truncated: 1 });
+  expect(events[0].reports.map(({ line }: { line: number }) => line)).toEqual([13, 14]);
+  const end = events.at(-1);
+  expect(Object.keys(end)).toEqual([
+    ...["type", "steps", "trainLoss", "evalLoss", "seconds", "tokensPerSecond", "peakMemoryMib", "reason"],
+  ]);
+  const steps = events.filter(({ type }) => type === "step");
+  expect(steps.at(-1).loss).toBeLessThan(steps[0].loss);
+  expect(stderr).toContain("1 row left out, 1 cut off");
+  expect(stderr).toContain("line 13 left out: not valid JSON");
+  expect(readdirSync(out).sort()).toEqual(["adapter_config.json", "adapter_model.safetensors", "best", "log.jsonl"]);
+});
+
+test("eval tells a lower loss with the adapter", async () => {
+  const argv = ["eval", "--model", at("model"), "--data", at("data.jsonl"), "--json"];
+  const [before] = jsonLines((await runCli(argv)).stdout);
+  const [after] = jsonLines((await runCli([...argv, "--adapter", at("adapter")])).stdout);
+  expect(Object.keys(before)).toEqual(["loss", "perplexity", "tokens", "accuracy", "skipped", "truncated"]);
+  expect(before.perplexity).toBeCloseTo(Math.exp(before.loss), 6);
+  expect(after.loss).toBeLessThan(before.loss);
+  const { stdout } = await runCli(argv.slice(0, -1));
+  expect(stdout).toContain(`loss        ${before.loss.toFixed(6)}`);
+});
+
+test("generate writes what model.generate gives, from a flag and from stdin", async () => {
+  const argv = ["generate", "--model", at("model"), "--max-new-tokens", "5", "--temperature", "1", "--seed", "3"];
+  const prompt = "Fellow citizens ";
+  const { stdout } = await runCli([...argv, "--prompt", prompt, "--json"]);
+  const [result] = jsonLines(stdout);
+  expect(Object.keys(result)).toEqual([
+    ...["text", "tokens", "tokensPerSecond", "finishReason", "promptTokens", "tokenIds"],
+  ]);
+  const model = await LlamaModel.fromPretrained(at("model"));
+  let text = "";
+  for await (const piece of model.generate({ prompt, maxNewTokens: 5, temperature: 1, seed: 3 })) text += piece.text;
+  model.dispose();
+  expect(result.text).toBe(text);
+  expect(result.tokens).toBe(result.tokenIds.length);
+  expect(jsonLines((await runCli([...argv, "--json"], { stdin: prompt })).stdout)[0].text).toBe(text);
+  const { status, stderr } = await runCli(argv);
+  expect({ status, stderr }).toEqual({
+    status: 2,
+    stderr: expect.stringContaining("--prompt TEXT, or a text on stdin"),
+  });
+});
+
+test("chat answers line by line, and keeps the conversation", async () => {
+  const argv = ["chat", "--model", at("model"), "--max-new-tokens", "3", "--system", "Be brief.", "--json"];
+  const talk = async (stdin: string) => jsonLines((await runCli(argv, { stdin })).stdout).map(({ text }) => text);
+  const three = await talk("hello\nhello\n/reset\nhello\n/exit\nhello\n");
+  expect(three).toHaveLength(3);
+  expect(three[2]).toBe(three[0]);
+  const many = await runCli(argv, { stdin: "what of the Navy, and of the Army?\n".repeat(12) });
+  expect(many.status).toBe(0);
+  expect(jsonLines(many.stdout)).toHaveLength(12);
+  expect(many.stderr).toContain("the beginning of the conversation is forgotten");
+});
+
+test("an interrupt stops an answer, and the conversation goes on", async () => {
+  const interrupts = new Interrupts();
+  let pieces = 0;
+  const argv = ["chat", "--model", at("model"), "--max-new-tokens", "60", "--temperature", "2"];
+  const onOutput = (text: string) => {
+    if (text !== "\n" && ++pieces === 3) interrupts.interrupt();
+  };
+  const { status, stdout } = await runCli(argv, { stdin: "hello\nhello\n", interrupts, onOutput });
+  expect(status).toBe(0);
+  expect(interrupts.signal.aborted).toBe(false);
+  expect(stdout.length).toBeGreaterThan(0);
+});
+
+test("inspect: a model, an adapter with figures, and data with its loss mask", async () => {
+  const [model] = jsonLines((await runCli(["inspect", at("model"), "--json"])).stdout);
+  expect(model).toMatchObject({ layers: 2, hidden: 16, vocabulary: 2048, chatTemplate: true, eosTokenIds: [1] });
+  const [adapter] = jsonLines((await runCli(["inspect", at("adapter"), "--model", at("model"), "--json"])).stdout);
+  expect(adapter).toMatchObject({ kind: "red", variant: "all", layers: [0, 1], parameters: 64 });
+  expect(adapter.stats.map(({ site }: { site: string }) => site)).toEqual([
+    "layers.0.mlp.down_proj",
+    "layers.1.mlp.down_proj",
+  ]);
+  expect(adapter.stats[0].scale.max).toBeGreaterThan(adapter.stats[0].scale.mean);
+  const data = ["inspect", at("data.jsonl"), "--model", at("model"), "--rows", "1"];
+  const [, row] = jsonLines((await runCli([...data, "--json"])).stdout);
+  const learned = (tokens: { text: string; supervised: boolean }[], supervised: boolean) =>
+    tokens
+      .filter((token) => token.supervised === supervised)
+      .map(({ text }) => text)
+      .join("");
+  expect(learned(row.tokens, true)).toBe("Let number 0 be praised.</s>");
+  expect(learned(row.tokens, false)).toBe("<s>What of number 0? ");
+  expect((await runCli(data)).stdout).toContain("<s>What of number 0? [[Let number 0 be praised.</s>]]");
+  expect((await runCli(data, { columns: 80 })).stdout).toContain("\u001b[32mLet number 0 be praised.</s>\u001b[0m");
+});
+
+test("bench names the machine and times every case", async () => {
+  const { stdout, status } = await runCli(["bench", "--model", at("model"), "--json"]);
+  expect(status).toBe(0);
+  const [{ machine, results }] = jsonLines(stdout);
+  expect(machine).toMatchObject({ node: process.version });
+  expect(results).toHaveLength(10);
+  for (const { bestMs, medianMs } of results) expect(medianMs).toBeGreaterThanOrEqual(bestMs);
+});
+
+test("demo lowers the held-out loss, and says what to type next", async () => {
+  const argv = ["demo", "--model", at("model"), "--epochs", "3", "--learning-rate", "0.05", "--out", at("demo")];
+  const [result] = jsonLines((await runCli([...argv, "--json"])).stdout);
+  const { before, after, fallPercent } = result.heldOutLoss;
+  expect(after).toBeLessThan(before);
+  expect(fallPercent).toBeCloseTo(100 * (1 - after / before), 9);
+  expect(result.trainLosses).toHaveLength(result.steps);
+  expect(result.adapter.bytes).toBe(readFileSync(at("demo", "adapter_model.safetensors")).length);
+  expect(result.samples).toHaveLength(4);
+  for (const columns of [50, 90]) {
+    const { stdout } = await runCli([...argv, "--max-new-tokens", "8"], { columns });
+    expect(stdout).toContain(`Held-out loss  ${before.toFixed(4)} before, ${after.toFixed(4)} after`);
+    expect(stdout).toContain(`rubricate generate --model ${at("model")} --adapter ${at("demo")} --chat --prompt`);
+    const samples = stdout.slice(stdout.indexOf("> "), stdout.indexOf("Held-out"));
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: styles of the terminal
+    const plain = samples.replace(/\u001b\[\d*m/g, "").split("\n");
+    expect(plain.filter((line) => !line.startsWith(">") && line.length > columns)).toEqual([]);
+  }
+});
+
+test("full fine-tuning leaves a model that loads and has a lower loss", async () => {
+  const out = at("full");
+  const { status } = await runCli(training("--method", "full", "--out", out, "--learning-rate", "0.01"));
+  expect(status).toBe(0);
+  const lossOf = async (model: string) => {
+    const { stdout } = await runCli(["eval", "--model", model, "--data", at("data.jsonl"), "--json"]);
+    return jsonLines(stdout)[0].loss;
+  };
+  expect(await lossOf(out)).toBeLessThan(await lossOf(at("model")));
+});
+
+test("an interrupt leaves a checkpoint and the words to go on; the resumed run equals an uninterrupted one", async () => {
+  const interrupts = new Interrupts();
+  const onOutput = (text: string) => {
+    if (text.includes('"step":5')) interrupts.interrupt();
+  };
+  const stopped = await runCli(training("--out", at("stopped"), "--json"), { interrupts, onOutput });
+  expect(stopped.status).toBe(130);
+  expect(stopped.stderr).toContain("stopping after a checkpoint");
+  expect(stopped.stderr).toContain(
+    `go on with:\n  rubricate ${training("--out", at("stopped"), "--json").join(" ")} --resume`,
+  );
+  expect(jsonLines(stopped.stdout).at(-1)).toMatchObject({ type: "checkpoint" });
+  expect(existsSync(at("stopped", "adapter_config.json"))).toBe(false);
+  expect((await runCli(training("--out", at("stopped"), "--resume"))).status).toBe(0);
+  expect((await runCli(training("--out", at("whole")))).status).toBe(0);
+  const file = "adapter_model.safetensors";
+  expect(readFileSync(at("stopped", file)).equals(readFileSync(at("whole", file)))).toBe(true);
+});
+
+/** A command line in a process of its own, to which something happens once it has told of a finished step. */
+async function disturbed(argv: string[], disturb: (child: ReturnType<typeof spawn>) => void) {
+  const child = spawn(process.execPath, [...nodeArguments, ...argv], { stdio: ["ignore", "pipe", "pipe"] });
+  let [stdout, stderr] = ["", ""];
+  child.stderr.on("data", (chunk) => {
+    stderr += chunk;
+  });
+  const read = (chunk: Buffer) => {
+    stdout += chunk;
+    if (!stdout.includes('"type":"step"')) return;
+    child.stdout.off("data", read).resume();
+    disturb(child);
+  };
+  child.stdout.on("data", read);
+  const status = await new Promise<number | null>((resolve) => child.on("close", resolve));
+  return { status, stderr };
+}
+const hasCheckpoint = (folder: string) => readdirSync(folder).some((name) => /^checkpoint-\d+$/.test(name));
+
+test.each(["SIGINT", "SIGTERM"] as const)("%s: exit status 130 and a checkpoint", async (signal) => {
+  const argv = training("--out", at(signal), "--json", "--epochs", "20000");
+  const { status, stderr } = await disturbed(argv, (child) => child.kill(signal));
+  expect(status).toBe(130);
+  expect(stderr).toContain("go on with:");
+  expect(stderr).not.toMatch(/^\s+at /m);
+  expect(hasCheckpoint(at(signal))).toBe(true);
+});
+
+test("a second interrupt ends the process at once", () => {
+  const interrupts = new Interrupts();
+  expect([interrupts.interrupt(), interrupts.interrupt()]).toEqual([false, true]);
+});
+
+test("a reader that goes away ends the command quietly, after its checkpoint", async () => {
+  const argv = training("--out", at("pipe"), "--json", "--epochs", "20000");
+  const { status, stderr } = await disturbed(argv, (child) => child.stdout!.destroy());
+  expect(status).toBe(0);
+  expect(stderr).not.toContain("EPIPE");
+  expect(hasCheckpoint(at("pipe"))).toBe(true);
+});
+
+test("doctor tells what it found", () => {
+  const { stdout } = spawnCli(["doctor", "--json"], { RUBRICATE_NUM_THREADS: "1" });
+  const { findings } = JSON.parse(stdout);
+  const found = (name: string) => findings.find((one: { name: string }) => one.name === name);
+  expect(found("Node")).toMatchObject({ ok: true, text: process.version });
+  expect(found("addon")).toMatchObject({ ok: true });
+  expect(found("threads").text).toMatch(/^1 of/);
+  expect(found("CUDA").text).toContain("CPU alone");
+});
+
+describe("progress", () => {
+  function shown(columns: number | undefined) {
+    let written = "";
+    let now = 0;
+    const stream = new Writable({
+      write(chunk, _, done) {
+        written += chunk;
+        done();
+      },
+    });
+    const output = columns === undefined ? stream : Object.assign(stream, { isTTY: true, columns });
+    const line = new ProgressLine(output, true, () => now);
+    return {
+      line,
+      wait: (ms: number) => {
+        now += ms;
+      },
+      written: () => written,
+    };
+  }
+
+  test("rewrites one line on a terminal, and no wider than that", () => {
+    const { line, wait, written } = shown(20);
+    line.show(0.5, "half of\u001b[2J it");
+    line.show(0.6, "too soon");
+    wait(200);
+    line.show(1, "all");
+    line.clear();
+    line.clear();
+    expect(written()).toBe("\r\u001b[K[###..] half of\\u00\r\u001b[K[#####] all\r\u001b[K");
+  });
+
+  test("writes plain lines now and then elsewhere", () => {
+    const { line, wait, written } = shown(undefined);
+    line.show(0, "at once");
+    wait(2000);
+    for (let step = 0; step < 100; step++) {
+      line.show(step / 100, `step ${step}`);
+      wait(100);
+    }
+    line.show(1, "end", true);
+    expect(written()).toBe("step 0\nstep 50\nend\n");
+  });
+});
+
+describe("documents", () => {
+  const read = (name: string) => readFileSync(join(__dirname, "../../docs", name), "utf8");
+
+  test("docs/errors.md has every code and no other", () => {
+    const headings = [...read("errors.md").matchAll(/^## (ERR_\w+)$/gm)].map(([, code]) => code);
+    expect(headings).toEqual(Object.keys(errorCodes).sort());
+  });
+
+  test("docs/environment.md has every variable that the sources read, and no other", () => {
+    const root = join(__dirname, "../..");
+    const used = new Set<string>();
+    for (const folder of ["lib", "native"])
+      for (const name of readdirSync(join(root, folder), { recursive: true, encoding: "utf8" }))
+        if (/\.(ts|mjs|cc|h)$/.test(name) && !/_test\.cc$|third_party/.test(name))
+          for (const [, variable] of readFileSync(join(root, folder, name), "utf8").matchAll(
+            /(?:process\.env\.|getenv\(")(RUBRICATE_\w+)/g,
+          ))
+            used.add(variable!);
+    const documented = [...read("environment.md").matchAll(/^## (RUBRICATE_\w+)$/gm)].map(([, name]) => name);
+    expect(documented.sort()).toEqual([...used].sort());
+  });
+
+  test("docs/cli.md has the help of every command", async () => {
+    const text = read("cli.md");
+    for (const command of ["demo", "train", "eval", "generate", "chat", "inspect", "bench", "doctor"]) {
+      const { stdout } = await runCli([command, "--help"]);
+      expect(text).toContain(stdout.trim());
+    }
+  });
+});

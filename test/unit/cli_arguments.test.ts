@@ -1,0 +1,129 @@
+import { kebab, readArguments, suggestion } from "../../lib/cli/arguments";
+import { type Command, UsageError } from "../../lib/cli/command";
+import { type FlagName, flags } from "../../lib/cli/flags";
+import { commandHelp, generalHelp, usageOf } from "../../lib/cli/help";
+import { commands } from "../../lib/cli/main";
+import { bytes, clipped, count, duration, lines, padded, shellQuoted, table, textWidth } from "../../lib/cli/text";
+
+const all: Command = {
+  name: "all",
+  summary: "",
+  details: "",
+  positionals: ["PATH"],
+  flags: (Object.keys(flags) as FlagName[]).filter((name) => name !== "help" && name !== "json"),
+  run: async () => {},
+};
+const valuesOf = (...argv: string[]) => readArguments(all, argv).values;
+const failureOf = (...argv: string[]): string => {
+  try {
+    readArguments(all, argv);
+  } catch (error) {
+    if (error instanceof UsageError) return error.message;
+  }
+  return "no UsageError";
+};
+
+test.each<[string[], object]>([
+  [["--learning-rate", "1e-3"], { learningRate: 1e-3 }],
+  [["--learning-rate=.5"], { learningRate: 0.5 }],
+  [["--layers", "0-3,7"], { layers: [0, 1, 2, 3, 7] }],
+  [["--layers", "5,1"], { layers: [1, 5] }],
+  [["--layers", "all"], { layers: "all" }],
+  [["--sites", "ffn,q"], { sites: ["ffn", "q"] }],
+  [["--token-ids", "1, 2 3"], { tokenIds: [1, 2, 3] }],
+  [["--resume"], { resume: true }],
+  [["--resume=auto"], { resume: "auto" }],
+  [["--packing"], { packing: true }],
+  [["--packing=512"], { packing: 512 }],
+  [["--stop", "a", "--stop", "b"], { stop: ["a", "b"] }],
+  [["--seed", "1", "--seed", "2"], { seed: 2 }],
+  [["--prompt", "-1 is a number"], { prompt: "-1 is a number" }],
+  [["--prompt=--help"], { prompt: "--help" }],
+  [["--top-k", "5", "--top-p", "0.5", "--min-p", "0.1"], { topK: 5, topP: 0.5, minP: 0.1 }],
+  [["--beta1", "0.8"], { beta1: 0.8 }],
+  [["-h", "--learning-rate", "1"], { help: true }],
+])("%j", (argv, values) => {
+  expect(valuesOf(...argv)).toEqual(values);
+});
+
+test.each<[string[], string]>([
+  [["--nonsense"], 'Expected a flag of rubricate all but received "--nonsense"'],
+  [["-x"], 'Expected a flag of rubricate all but received "-x"'],
+  [["--epoch", "1"], 'received "--epoch"; did you mean --epochs?'],
+  [["--epochs"], "Expected an integer of at least 1 for --epochs but received nothing"],
+  [["--epochs", "--json"], "Expected an integer of at least 1 for --epochs but received nothing"],
+  [["--epochs", "1.5"], 'for --epochs but received "1.5"'],
+  [["--epochs", "1e3"], 'for --epochs but received "1e3"'],
+  [["--epochs", "99999999999999999999"], "for --epochs"],
+  [["--epochs="], 'for --epochs but received ""'],
+  [["--learning-rate", "-1"], 'Expected a number of at least 0 for --learning-rate but received "-1"'],
+  [["--learning-rate", "Infinity"], "for --learning-rate"],
+  [["--learning-rate", "0x10"], "for --learning-rate"],
+  [["--warmup-ratio", "1.1"], "Expected a number from 0 to 1 for --warmup-ratio"],
+  [["--layers", "3-1"], "Expected layers from 0 such as 0-3,7"],
+  [["--layers", "0-3,2"], "Expected layers"],
+  [["--layers", "0-99999"], "Expected layers"],
+  [["--sites", "ffn,ffn"], "Expected some of ffn, attention, q, k, v, each once"],
+  [["--device", "gpu"], 'Expected one of auto, cpu, cuda for --device but received "gpu"'],
+  [["--json=yes"], 'Expected no value for --json but received "yes"'],
+  [["--packing=0"], "Expected a positive integer for --packing"],
+  [["a", "b"], 'Expected 1 argument at most for rubricate all but received "b"'],
+])("%j is refused", (argv, message) => {
+  expect(failureOf(...argv)).toContain(message);
+});
+
+test("a flag that a command needs is asked for", () => {
+  const command: Command = { ...all, required: ["model"] };
+  expect(() => readArguments(command, [])).toThrow("Expected --model DIR: a Hugging Face folder");
+});
+
+test("names on the command line", () => {
+  expect(["maxSteps", "topK", "beta1", "json"].map(kebab)).toEqual(["max-steps", "top-k", "beta1", "json"]);
+  expect(suggestion("--modle", ["--model", "--data"])).toBe("; did you mean --model?");
+  expect(suggestion("--xyz", ["--model", "--data"])).toBe("");
+});
+
+test.each([60, 100])("help fits into %i columns and names every flag of its command", (width) => {
+  expect(
+    generalHelp(commands, width)
+      .split("\n")
+      .every((line) => line.length <= width),
+  ).toBe(true);
+  for (const command of commands) {
+    const help = commandHelp(command, width);
+    for (const name of command.flags) expect(help).toContain(`--${kebab(name)}`);
+    const prose = help.split("\n").filter((line) => !/^ {2}-|^Usage/.test(line));
+    expect(prose.filter((line) => line.length > width)).toEqual([]);
+  }
+});
+
+test("flags as usage writes them", () => {
+  expect((["json", "help", "model", "resume"] as const).map(usageOf)).toEqual([
+    "--json",
+    "-h, --help",
+    "--model DIR",
+    "--resume[=auto|DIR]",
+  ]);
+});
+
+test("texts by the columns that they take", () => {
+  expect(["ab", "日本", "e\u0301", "😀"].map(textWidth)).toEqual([2, 4, 1, 2]);
+  expect(clipped("日本語", 5)).toBe("日本");
+  expect(padded("日", 4)).toBe("日  ");
+  expect(lines("one two three\nfour", 7)).toEqual(["one two", "three", "four"]);
+  expect(lines("abcdefgh i", 3)).toEqual(["abc", "def", "gh", "i"]);
+  expect(lines("日", 1)).toEqual(["日"]);
+  expect(
+    table([
+      ["a", "bb"],
+      ["ccc", "d"],
+    ]),
+  ).toEqual(["a    bb", "ccc   d"]);
+});
+
+test("figures as people read them", () => {
+  expect([0, 59.6, 3600, 36_610].map(duration)).toEqual(["0:00", "1:00", "1:00:00", "10:10:10"]);
+  expect([12, 1536, 5 * 2 ** 30].map(bytes)).toEqual(["12 bytes", "1.5 KiB", "5.0 GiB"]);
+  expect(count(1234567)).toBe("1,234,567");
+  expect(["a-b/c", "two words", "it's"].map(shellQuoted)).toEqual(["a-b/c", "'two words'", "'it'\\''s'"]);
+});
