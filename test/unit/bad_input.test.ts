@@ -76,7 +76,7 @@ test.each([
     says: /\[ERR_DEVICE\]/,
   },
   {
-    argv: () => ["inspect", good()],
+    argv: () => ["generate", "--model", good(), "--prompt", "x"],
     env: { RUBRICATE_CPU_PATH: "abacus" },
     status: 1,
     says: /received abacus \[ERR_DEVICE\]/,
