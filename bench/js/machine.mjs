@@ -1,0 +1,46 @@
+import { execFileSync } from "node:child_process";
+import os from "node:os";
+import { native, root } from "./package.mjs";
+
+function git(...args) {
+  try {
+    return execFileSync("git", args, { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+  } catch {
+    return undefined; // no git, or no checkout
+  }
+}
+
+/** What a figure depends on besides the code: told with every result. */
+export function describeMachine() {
+  const cpus = os.cpus();
+  const { path, threads } = native.cpu();
+  return {
+    cpu: cpus[0]?.model.trim() ?? "unknown",
+    cores: cpus.length,
+    memoryGiB: Math.round(os.totalmem() / 2 ** 30),
+    path,
+    threads,
+    node: process.version,
+    platform: `${process.platform}-${process.arch}`,
+  };
+}
+
+/** Heads a result: the machine, the code and the hour, and how busy the machine was when the work began. */
+export function describeRun() {
+  const dirty = git("status", "--porcelain", "--untracked-files=no");
+  return {
+    date: new Date().toISOString(),
+    commit: git("rev-parse", "HEAD") ?? null,
+    changedSinceCommit: dirty === undefined ? null : dirty !== "",
+    rubricate: native.version,
+    machine: describeMachine(),
+    loadAverage: os.loadavg()[0],
+  };
+}
+
+/** A line for people. */
+export function machineLine({ machine, commit, loadAverage }) {
+  const { cpu, cores, path, threads, node } = machine;
+  const at = commit ? `, commit ${commit.slice(0, 12)}` : "";
+  return `${cpu}, ${cores} cores, ${threads} threads, ${path} kernels, Node ${node}${at}, load ${loadAverage.toFixed(2)}`;
+}

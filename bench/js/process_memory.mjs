@@ -1,0 +1,28 @@
+import { readFileSync } from "node:fs";
+
+/** A field of /proc/self/status in bytes, or undefined where there is no such file. */
+function statusBytes(field) {
+  try {
+    const line = new RegExp(`^${field}:\\s+(\\d+) kB$`, "m").exec(readFileSync("/proc/self/status", "utf8"));
+    return line ? Number(line[1]) * 1024 : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Watches this process's anonymous memory, `periodMs` between looks; `stop` tells the peaks in bytes. */
+export function watchMemory(periodMs = 10) {
+  let anonymous = 0;
+  const look = () => {
+    anonymous = Math.max(anonymous, statusBytes("RssAnon") ?? Number.NaN);
+  };
+  look();
+  const timer = setInterval(look, periodMs);
+  return {
+    stop() {
+      clearInterval(timer);
+      look();
+      return { anonymousPeak: anonymous, residentPeak: statusBytes("VmHWM") };
+    },
+  };
+}
