@@ -1,9 +1,11 @@
 import { printable } from "../errors";
 import type { Output } from "./terminal";
-import { clipped } from "./text";
+import { clipped, textWidth } from "./text";
 
 const redrawEveryMs = 100;
 const lineEveryMs = 5000;
+const widestBar = 24;
+const narrowestBar = 5;
 /** What is done sooner needs no plain line. */
 const firstLineAfterMs = 1500;
 
@@ -36,10 +38,10 @@ export class ProgressLine {
       this.stream.write(`${text}\n`);
       return;
     }
-    const columns = this.stream.columns ?? 80;
-    this.stream.write(
-      `\r\u001b[K${clipped(`${bar(share, Math.min(24, Math.floor(columns / 4)))} ${text}`, columns - 1)}`,
-    );
+    const columns = (this.stream.columns ?? 80) - 1;
+    const room = columns - textWidth(text) - "[] ".length;
+    const width = Math.min(widestBar, Math.max(narrowestBar, room));
+    this.stream.write(`\r\u001b[K${clipped(`${bar(share, width)} ${text}`, columns)}`);
     this.shown = true;
   }
 

@@ -282,7 +282,7 @@ describe("progress", () => {
     line.show(1, "all");
     line.clear();
     line.clear();
-    expect(written()).toBe("\r\u001b[K[###..] half of\\u00\r\u001b[K[#####] all\r\u001b[K");
+    expect(written()).toBe("\r\u001b[K[###..] half of\\u00\r\u001b[K[#############] all\r\u001b[K");
   });
 
   test("writes plain lines now and then elsewhere", () => {
