@@ -19,6 +19,7 @@ void __throw_bad_array_new_length() { throw bad_array_new_length(); }
 // GLIBCXX_3.4.26 and 3.4.29: compiled here instead.
 template basic_ostringstream<char>::basic_ostringstream();
 template basic_string<char> basic_stringbuf<char>::str() const&;
+template basic_string<char> basic_ostringstream<char>::str() const&;
 
 // CXXABI_1.3.13 split this from the destructor, which is CXXABI_1.3.3 and does the same.
 namespace __exception_ptr {
