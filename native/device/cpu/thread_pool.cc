@@ -74,8 +74,8 @@ struct ThreadPool::State {
   std::atomic<int64_t> next{0};
   std::atomic<int> active{0};  // threads inside the region, the caller left out
   int64_t chunks = 0;
-  void (*call)(void*, int64_t) = nullptr;
-  void* context = nullptr;
+  void (*call)(const void*, int64_t) = nullptr;
+  const void* context = nullptr;
   std::exception_ptr error;
   std::atomic<int64_t> split_regions{0};
 
@@ -184,7 +184,7 @@ void ThreadPool::shutdown() {
 
 int64_t ThreadPool::split_regions() const { return state_->split_regions.load(); }
 
-void ThreadPool::run(int64_t chunks, void (*call)(void*, int64_t), void* context) {
+void ThreadPool::run(int64_t chunks, void (*call)(const void*, int64_t), const void* context) {
   if (chunks <= 0) return;
   State& s = *state_;
   if (inside_region || chunks == 1) {

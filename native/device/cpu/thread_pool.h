@@ -23,13 +23,12 @@ class ThreadPool {
   static int default_size();
 
   // Calls body(chunk) once for each chunk in [0, chunks), on any thread, and returns when all are done. An exception
-  // thrown by a chunk is rethrown here after the others have ended. A call from within a chunk runs inline.
+  // thrown by a chunk is rethrown here after the others have ended. A call from within a chunk runs inline. The body is
+  // one object that all threads call at once, hence const: a mutable lambda does not compile.
   template <typename Body>
-  void parallel_for(int64_t chunks, Body&& body) {
-    using Function = std::remove_reference_t<Body>;
+  void parallel_for(int64_t chunks, const Body& body) {
     run(
-        chunks, [](void* context, int64_t chunk) { (*static_cast<Function*>(context))(chunk); },
-        const_cast<void*>(static_cast<const void*>(&body)));
+        chunks, [](const void* context, int64_t chunk) { (*static_cast<const Body*>(context))(chunk); }, &body);
   }
 
   // Regions that ran on more than one thread since the process began; tests use it to show that an op was split.
@@ -41,14 +40,14 @@ class ThreadPool {
  private:
   ThreadPool();
   ~ThreadPool();
-  void run(int64_t chunks, void (*call)(void*, int64_t), void* context);
+  void run(int64_t chunks, void (*call)(const void*, int64_t), const void* context);
   struct State;
   State* state_;
 };
 
 // Splits [0, count) into ranges of `grain` (the last may be shorter) and calls body(begin, end) for each.
 template <typename Body>
-void parallel_ranges(int64_t count, int64_t grain, Body&& body) {
+void parallel_ranges(int64_t count, int64_t grain, const Body& body) {
   if (count <= 0) return;
   ThreadPool::instance().parallel_for((count + grain - 1) / grain, [&](int64_t chunk) {
     const int64_t begin = chunk * grain;

@@ -9,11 +9,12 @@
 namespace rubricate {
 namespace {
 
-void run(ElementwiseArgs args, int64_t count) {
-  parallel_ranges(count, kElementGrain, [args](int64_t begin, int64_t end) mutable {
-    args.begin = begin;
-    args.end = end;
-    elementwise_cpu(args);
+void run(const ElementwiseArgs& args, int64_t count) {
+  parallel_ranges(count, kElementGrain, [&args](int64_t begin, int64_t end) {
+    ElementwiseArgs range = args;  // one for each range: ranges run at the same time
+    range.begin = begin;
+    range.end = end;
+    elementwise_cpu(range);
   });
 }
 

@@ -9,11 +9,12 @@ namespace {
 
 constexpr int64_t kGrain = kElementGrain / 4;  // the exponential makes an element dearer than its memory
 
-void run(void (*kernel)(const SwigluArgs&), SwigluArgs args, int64_t count) {
-  parallel_ranges(count, kGrain, [kernel, args](int64_t begin, int64_t end) mutable {
-    args.begin = begin;
-    args.end = end;
-    kernel(args);
+void run(void (*kernel)(const SwigluArgs&), const SwigluArgs& args, int64_t count) {
+  parallel_ranges(count, kGrain, [kernel, &args](int64_t begin, int64_t end) {
+    SwigluArgs range = args;  // one for each range: ranges run at the same time
+    range.begin = begin;
+    range.end = end;
+    kernel(range);
   });
 }
 
