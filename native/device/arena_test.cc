@@ -79,3 +79,25 @@ TEST_CASE("threads may allocate and release at once") {
   for (auto& thread : threads) thread.join();
   CHECK(arena.stats().used == 0);
 }
+
+TEST_CASE("blocks of ever new sizes are not kept without bound") {
+  Arena arena;
+  for (int64_t size = 1000; size < 2'000'000; size += size / 7) arena.release(arena.allocate(size), size);
+  const rubricate::ArenaStats stats = arena.stats();
+  CHECK(stats.used == 0);
+  CHECK(stats.cached <= stats.peak + stats.peak / 4);
+}
+
+TEST_CASE("after a large job, small ones give its memory back little by little") {
+  Arena arena;
+  const auto job = [&](int64_t size) {
+    arena.release(arena.allocate(size), size);
+    arena.end_job();
+  };
+  job(1 << 24);
+  CHECK(arena.stats().cached == 1 << 24);
+  job(1 << 24);
+  CHECK(arena.stats().cached == 1 << 24);  // the same again: nothing was given back
+  for (int i = 0; i < 8; ++i) job(1 << 16);
+  CHECK(arena.stats().cached < 1 << 20);
+}
