@@ -117,7 +117,7 @@ export interface NativeAdapter {
   /** Canonical names such as "layers.0.mlp.down_proj.scale", and the width of each. */
   readonly names: readonly string[];
   readonly widths: readonly number[];
-  /** Copies of all vectors end to end, fp32 [sum of widths]. */
+  /** Copies of all vectors end to end, fp32 [sum of widths]. ERR_BUSY while a job trains the adapter; gradients() too. */
   values(): Float32Array;
   /** Gradients of the last backward, before clipping; same layout. */
   gradients(): Float32Array;
@@ -130,7 +130,7 @@ export interface NativeAdapter {
 export interface NativeParameters {
   readonly names: readonly string[];
   readonly shapes: readonly (readonly number[])[];
-  /** The fp32 master of parameter i, copied. */
+  /** The fp32 master of parameter i, copied. ERR_BUSY while a job uses the model; gradient() too. */
   value(index: number): Float32Array;
   gradient(index: number): Float32Array;
   /** ERR_BUSY while a job uses the model. */
@@ -139,7 +139,7 @@ export interface NativeParameters {
 
 export interface NativeOptimizer {
   readonly step: number;
-  /** First and second moments of all parameters end to end, fp32. */
+  /** First and second moments of all parameters end to end, fp32. ERR_BUSY while a job uses the optimizer. */
   moments(): { m: Float32Array; v: Float32Array };
   setMoments(step: number, m: Float32Array, v: Float32Array): void;
   dispose(): void;
@@ -161,12 +161,16 @@ export interface NativeDecodeRequest {
   readonly sampling: NativeSamplingOptions;
 }
 
-/** Sequences under generation, with their keys and values. */
+/** Sequences under generation, with their keys and values. One step at a time; sequences may come and go meanwhile. */
 export interface NativeDecoder {
   addSequence(): number;
+  /** ERR_BUSY while a step feeds the sequence. */
   removeSequence(sequence: number): void;
   length(sequence: number): number;
-  /** Feeds every sequence its tokens and samples its next one; `chunk` rows at most go through the model at once. */
+  /**
+   * Feeds every sequence its tokens and samples its next one; `chunk` rows at most go through the model at once. ERR_BUSY
+   * while another step of this decoder is under way.
+   */
   step(requests: readonly NativeDecodeRequest[], chunk: number): NativeJob<Int32Array>;
   readonly cacheBytes: number;
   dispose(): void;
@@ -287,7 +291,7 @@ export interface NativeBinding {
 /** The package's root folder, from lib/ as well as from dist/. */
 function packageRoot(): string {
   let folder = __dirname;
-  while (!existsSync(join(folder, "package.json"))) folder = dirname(folder);
+  while (!existsSync(join(folder, "package.json")) && folder !== dirname(folder)) folder = dirname(folder);
   return folder;
 }
 
