@@ -1,0 +1,218 @@
+// Writes docs/api/ from the declarations and doc comments of what lib/index.ts exports; with --check, tells whether it is
+// up to date (status 1 where it is not). typedoc needs the compiler's JavaScript interface, which TypeScript 7 has not.
+import { spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
+const target = join(root, "docs", "api");
+
+/** Pages by the folder or file of lib/ that a name comes from, in the order of the index. */
+const pages = {
+  model: "Models: loading, logits, generation, tokenizers",
+  adapter: "RED adapters",
+  data: "Data sets",
+  train: "Training and evaluation",
+  tensor: "Tensors, the tape and the ops",
+  embedded: "The embedded model",
+  errors: "Errors",
+};
+
+function emitDeclarations(folder) {
+  const tsc = join(root, "node_modules", "typescript", "bin", "tsc");
+  const emit = ["-p", join(root, "tsconfig.build.json"), "--emitDeclarationOnly", "--outDir", folder];
+  const { status, stdout } = spawnSync(process.execPath, [tsc, ...emit], { encoding: "utf8" });
+  if (status !== 0) throw new Error(`The TypeScript compiler failed:\n${stdout}`);
+}
+
+/** End of a string literal or comment that begins at `at`, or `at` where none does. */
+function skipped(text, at) {
+  const comment = /\/\*[\s\S]*?\*\/|\/\/[^\n]*/y;
+  const literal = /"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`(?:\\.|[^`\\])*`/y;
+  for (const pattern of [comment, literal]) {
+    pattern.lastIndex = at;
+    if (pattern.test(text)) return pattern.lastIndex;
+  }
+  return at;
+}
+
+/** Declarations, or members, of a text as the compiler writes it: each with the doc comment before it. */
+function* statements(text) {
+  let at = 0;
+  let doc = "";
+  while (at < text.length) {
+    const blank = /\s*/y;
+    blank.lastIndex = at;
+    blank.test(text);
+    at = blank.lastIndex;
+    if (at >= text.length) return;
+    if (text.startsWith("/*", at) || text.startsWith("//", at)) {
+      const end = skipped(text, at);
+      doc = text.startsWith("/**", at) ? text.slice(at + 3, end - 2) : doc;
+      at = end;
+      continue;
+    }
+    const begin = at;
+    for (let depth = 0; at < text.length; ) {
+      const after = skipped(text, at);
+      if (after > at) {
+        at = after;
+        continue;
+      }
+      const character = text[at++];
+      if ("{([".includes(character)) depth++;
+      if ("})]".includes(character)) depth--;
+      const block = character === "}" && /^export (declare (abstract )?class|interface)\b/.test(text.slice(begin, at));
+      if (depth === 0 && (character === ";" || block)) break;
+    }
+    yield { doc, code: text.slice(begin, at).replace(/;$/, "") };
+    doc = "";
+  }
+}
+
+/** Parts of a doc comment: what stands first, and the tags. */
+function docParts(comment) {
+  const text = comment.replace(/^[ \t]*\*? ?/gm, "").trim();
+  const [prose, ...tagged] = text.split(/(?:^|\s)@(?=(?:param|returns|throws|internal)\b)/);
+  const tags = tagged.map((part) => {
+    const [, kind, rest] = /^(\w+)\s*([\s\S]*)$/.exec(part);
+    return { kind, text: rest.trim() };
+  });
+  return { prose: prose.trim(), tags };
+}
+
+/** Prose for Markdown: what looks like HTML is shown as it is. */
+const escaped = (text) =>
+  text
+    .split(/(`[^`]*`)/)
+    .map((part, at) => (at % 2 === 1 ? part : part.replace(/</g, "&lt;")))
+    .join("");
+
+const oneLine = (text) => text.replace(/\s+/g, " ");
+
+function describeTags(tags, indent) {
+  return tags.map(({ kind, text }) => {
+    const bare = oneLine(text).replace(/^\{?RubricateError\}?\s*/, "");
+    if (kind === "param") return `${indent}- \`${bare.split(" ")[0]}\`: ${escaped(bare.split(" ").slice(1).join(" "))}`;
+    return `${indent}- ${kind === "returns" ? "Returns" : "Throws"}: ${escaped(bare)}`;
+  });
+}
+
+/** A member as a list entry. */
+function describeMember({ doc, code }) {
+  const signature = oneLine(code.replace(/\/\*[\s\S]*?\*\//g, "")).replace(/\{ (.*?); \}/g, "{ $1 }");
+  const { prose, tags } = docParts(doc);
+  const lines = [`- \`${signature}\`${prose ? `  ` : ""}`];
+  if (prose)
+    lines.push(
+      ...escaped(prose)
+        .split("\n")
+        .map((line) => `  ${line}`),
+    );
+  return [...lines, ...describeTags(tags, "  ")].join("\n");
+}
+
+/** The text between the outermost braces. */
+const bodyOf = (code) => code.slice(code.indexOf("{") + 1, code.lastIndexOf("}"));
+
+const isHidden = ({ doc, code }) => /^(private|protected)\b/.test(code) || /@internal/.test(doc);
+
+/** `export declare class X {` and the like, without what every declaration has. */
+const headOf = (code) => code.replace(/^export (declare )?/, "");
+
+function describeDeclaration(name, { doc, code }) {
+  const { prose, tags } = docParts(doc);
+  const lines = [`## ${name}`, ""];
+  const hasMembers = /^export (declare class|interface|declare const \w+: \{)/.test(code);
+  const signature = hasMembers ? headOf(code.slice(0, code.indexOf("{"))).replace(/:?\s*$/, "") : headOf(code);
+  lines.push("```ts", signature, "```", "");
+  if (prose) lines.push(escaped(prose), "");
+  const details = describeTags(tags, "");
+  if (details.length > 0) lines.push(...details, "");
+  if (hasMembers) {
+    const members = [...statements(bodyOf(code))].filter((member) => !isHidden(member));
+    lines.push(...members.map(describeMember), "");
+  }
+  return lines.join("\n");
+}
+
+/** What index.d.ts exports: [name, module] in order. */
+function exportsOf(index) {
+  const found = [];
+  for (const [, names, module] of index.matchAll(/export (?:type )?\{([^}]*)\} from "\.\/([^"]+)"/g))
+    for (const name of names.split(",")) {
+      const bare = name.trim().replace(/^type /, "");
+      if (bare !== "") found.push([bare, module]);
+    }
+  return found;
+}
+
+const nameOf = (code) =>
+  /^export (?:declare )?(?:abstract )?(?:class|interface|type|const|function) (\w+)/.exec(code)?.[1];
+
+/** The declaration of a name, looked for in the modules that a module takes it from, too. */
+function findDeclaration(folder, module, name) {
+  const tried = [join(folder, `${module}.d.ts`), join(folder, module, "index.d.ts")];
+  for (const path of tried) {
+    let text;
+    try {
+      text = readFileSync(path, "utf8");
+    } catch {
+      continue;
+    }
+    for (const statement of statements(text)) if (nameOf(statement.code) === name) return statement;
+    for (const [from, origin] of exportsOf(text))
+      if (from === name) return findDeclaration(dirname(path), origin, name);
+  }
+  throw new Error(`No declaration of ${name} in ${module}`);
+}
+
+/** Every page of docs/api by file name. */
+function makePages(folder) {
+  const notice = "<!-- Made by `npm run docs` from the doc comments in lib/: change those. -->\n";
+  const sections = new Map(Object.keys(pages).map((page) => [page, []]));
+  for (const [name, module] of exportsOf(readFileSync(join(folder, "index.d.ts"), "utf8"))) {
+    const page = sections.get(module.split("/")[0]);
+    if (!page) throw new Error(`No page for ${name} of ${module}: add one to native/scripts/make_api_docs.mjs`);
+    page.push({ name, text: describeDeclaration(name, findDeclaration(folder, module, name)) });
+  }
+  const files = new Map();
+  const index = [notice, "# API", "", 'Everything that `import ... from "rubricate"` gives.', ""];
+  for (const [page, title] of Object.entries(pages)) {
+    const entries = sections.get(page);
+    files.set(`${page}.md`, `${notice}\n# ${title}\n\n${entries.map(({ text }) => text).join("\n")}`.trimEnd());
+    const links = entries.map(({ name }) => `[${name}](${page}.md#${name.toLowerCase()})`).join(", ");
+    index.push(`- [${title}](${page}.md): ${links}`);
+  }
+  files.set("README.md", index.join("\n"));
+  return files;
+}
+
+function isCurrent(files) {
+  let names = [];
+  try {
+    names = readdirSync(target);
+  } catch {}
+  const differs = (name) =>
+    !names.includes(name) || readFileSync(join(target, name), "utf8") !== `${files.get(name)}\n`;
+  const wrong = [...[...files.keys()].filter(differs), ...names.filter((name) => !files.has(name))];
+  for (const name of wrong) console.error(`docs/api/${name} is not up to date: run npm run docs`);
+  return wrong.length === 0;
+}
+
+const folder = mkdtempSync(join(tmpdir(), "rubricate-api-"));
+try {
+  emitDeclarations(folder);
+  const files = makePages(folder);
+  if (process.argv.includes("--check")) {
+    if (!isCurrent(files)) process.exitCode = 1;
+  } else {
+    rmSync(target, { recursive: true, force: true });
+    mkdirSync(target, { recursive: true });
+    for (const [name, text] of files) writeFileSync(join(target, name), `${text}\n`);
+  }
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}

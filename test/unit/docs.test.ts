@@ -1,0 +1,172 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { errorCodes } from "../../lib/errors";
+
+const { runnableBlocks, asCommonJs } = require("./docs_blocks.cjs") as {
+  runnableBlocks(markdown: string): { language: string; text: string }[];
+  asCommonJs(program: string): string;
+};
+
+const root = join(__dirname, "..", "..");
+const read = (path: string) => readFileSync(join(root, path), "utf8");
+
+function markdownUnder(folder: string): string[] {
+  return readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
+    .filter((path) => path.endsWith(".md"))
+    .map((path) => join(folder, path));
+}
+
+const pages = [
+  ...readdirSync(root).filter((name) => name.endsWith(".md")),
+  ...markdownUnder("docs"),
+  "lib/embedded/MODEL_CARD.md",
+];
+
+/** Text without its blocks of code. */
+const withoutBlocks = (markdown: string) => markdown.replace(/^```[\s\S]*?^```$/gm, "");
+
+/** The names that GitHub gives to headings. */
+function anchorsOf(markdown: string): string[] {
+  const headings = [...withoutBlocks(markdown).matchAll(/^#+ (.*)$/gm)].map(([, text]) => text!);
+  return headings.map((text) =>
+    text
+      .toLowerCase()
+      .replace(/[^\p{Letter}\p{Number} _-]/gu, "")
+      .replaceAll(" ", "-"),
+  );
+}
+
+describe("the words", () => {
+  test.each(pages)("the links of %s lead somewhere", (page) => {
+    const links = [...withoutBlocks(read(page)).matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => link!);
+    const broken = links.filter((link) => {
+      if (/^https?:/.test(link)) return false;
+      const [path, anchor] = link.split("#") as [string, string | undefined];
+      const target = path === "" ? page : join(dirname(page), path);
+      if (!existsSync(join(root, target))) return true;
+      return anchor !== undefined && !anchorsOf(read(target)).includes(anchor);
+    });
+    expect(broken).toEqual([]);
+  });
+
+  test.each(["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"])("the files that %s names exist", (page) => {
+    const named = [...withoutBlocks(read(page)).matchAll(/`([\w.@-]+(?:\/[\w.@-]+)+\/?)`/g)].map(([, path]) => path!);
+    const ours = named.filter((path) => /^(lib|native|test|bench|docs|\.ci)\//.test(path) && !path.includes("NAME"));
+    expect(ours.filter((path) => !existsSync(join(root, path)))).toEqual([]);
+  });
+
+  test("docs/README.md has every page", () => {
+    const index = read("docs/README.md");
+    const own = readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md") && name !== "README.md");
+    expect(own.filter((name) => !index.includes(`(${name})`))).toEqual([]);
+  });
+
+  test("docs/errors.md has every code, and no other", () => {
+    const described = anchorsOf(read("docs/errors.md")).filter((name) => name.startsWith("err_"));
+    const codes = Object.keys(errorCodes).map((code) => code.toLowerCase());
+    expect(described.sort()).toEqual(codes.sort());
+  });
+
+  test("docs/environment.md has every variable that the sources read", () => {
+    const listed = execFileSync("git", ["ls-files", "native", "lib"], { cwd: root, encoding: "utf8" }).split("\n");
+    const sources = listed.filter((path) => /\.(cc|h|ts|mjs)$/.test(path) && existsSync(join(root, path)));
+    const reads = /(?:getenv\("|process\.env\.)(RUBRICATE_\w+)/g;
+    const variables = new Set(sources.flatMap((path) => [...read(path).matchAll(reads)].map(([, name]) => name!)));
+    expect(variables.size).toBeGreaterThan(2);
+    const described = read("docs/environment.md");
+    expect([...variables].filter((name) => !described.includes(`## ${name}`))).toEqual([]);
+  });
+
+  test("docs/api is what the doc comments give", () => {
+    const { status, stderr } = spawnSync(process.execPath, ["native/scripts/make_api_docs.mjs", "--check"], {
+      cwd: root,
+      encoding: "utf8",
+    });
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+  });
+});
+
+describe("what the words show runs", () => {
+  let folder: string;
+
+  beforeAll(() => {
+    if (!existsSync(join(root, "dist", "index.mjs"))) throw new Error("dist/ is not there: run npm run build:ts");
+    folder = mkdtempSync(join(tmpdir(), "rubricate-docs-"));
+    mkdirSync(join(folder, "node_modules", ".bin"), { recursive: true });
+    symlinkSync(root, join(folder, "node_modules", "rubricate"));
+    symlinkSync(join(root, "dist", "cli", "main.js"), join(folder, "node_modules", ".bin", "rubricate"));
+    symlinkSync(join(root, "node_modules", "@types"), join(folder, "node_modules", "@types"));
+    writeFileSync(join(folder, "package.json"), JSON.stringify({ name: "project", private: true }));
+  });
+
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  const run = (command: string, ...args: string[]) =>
+    execFileSync(command, args, { cwd: folder, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+
+  function write(name: string, text: string): string {
+    writeFileSync(join(folder, name), text);
+    return name;
+  }
+
+  /** Runs a block. @returns what it wrote */
+  function execute({ language, text }: { language: string; text: string }): string {
+    if (language === "js") return run(process.execPath, write("program.mjs", text));
+    if (language === "sh") return run("sh", "-e", "-c", text);
+    throw new Error(`Expected js or sh for a runnable block but found ${language}`);
+  }
+
+  const withBlocks = pages.filter((page) => runnableBlocks(read(page)).length > 0);
+  const programs = runnableBlocks(read("README.md")).filter(({ language }) => language === "js");
+
+  test.each(withBlocks)("the runnable blocks of %s, one after the other", (page) => {
+    for (const block of runnableBlocks(read(page))) expect(execute(block).trim()).not.toBe("");
+  });
+
+  test("the README's program learns, saves and answers", () => {
+    expect(programs).toHaveLength(1);
+    const output = execute(programs[0]!);
+    const losses = [...output.matchAll(/^step \d+ of \d+: loss (\d+\.\d+)$/gm)].map(([, loss]) => Number(loss));
+    expect(losses.length).toBeGreaterThan(10);
+    expect(losses.at(-1)!).toBeLessThan(0.6 * losses[0]!);
+    expect(output.trim().split("\n").at(-1)).not.toMatch(/^step/);
+    expect(readdirSync(join(folder, "my-adapter")).sort()).toEqual([
+      "adapter_config.json",
+      "adapter_model.safetensors",
+    ]);
+  });
+
+  test("the README's program is strict TypeScript, too", () => {
+    const compilerOptions = {
+      strict: true,
+      noEmit: true,
+      target: "es2022",
+      module: "node16",
+      types: ["node"],
+      exactOptionalPropertyTypes: true,
+      noUncheckedIndexedAccess: true,
+    };
+    write("program.mts", programs[0]!.text);
+    write("tsconfig.json", JSON.stringify({ compilerOptions, files: ["program.mts"] }));
+    const tsc = join(root, "node_modules", "typescript", "bin", "tsc");
+    const { status, stdout } = spawnSync(process.execPath, [tsc, "-p", folder], { encoding: "utf8" });
+    expect({ status, stdout }).toEqual({ status: 0, stdout: "" });
+  });
+
+  test("the README's program is a CommonJS program with two changes", () => {
+    const converted = asCommonJs(programs[0]!.text);
+    expect(converted).not.toContain("import ");
+    expect(run(process.execPath, write("program.cjs", converted))).toMatch(/^step 1 of /);
+  });
+});
