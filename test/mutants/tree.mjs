@@ -1,0 +1,130 @@
+import { spawnSync } from "node:child_process";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
+const partMs = 15 * 60_000;
+
+/** A copy of the last commit in which patches are tried. Its build folders stay, so that each build does only what changed. */
+export class Tree {
+  #folder = mkdtempSync(join(tmpdir(), "rubricate-mutants-"));
+  /** Parts that were seen to pass without a patch. */
+  #good = new Set();
+  /** Whether build/ holds the addon of the unpatched sources. */
+  #addonIsClean = false;
+
+  constructor() {
+    const archive = join(this.#folder, "..", `${this.#folder.split("/").at(-1)}.tar`);
+    this.#must("git", ["archive", "--format=tar", `--output=${archive}`, "HEAD"], root);
+    this.#must("tar", ["-xf", archive, "-C", this.#folder], root);
+    rmSync(archive);
+    symlinkSync(join(root, "node_modules"), join(this.#folder, "node_modules"));
+    this.#must("git", ["init", "--quiet"], this.#folder); // so that git apply works on this folder alone
+  }
+
+  remove() {
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  /** @returns {boolean} whether the patch fits; one line of context is enough, at any place */
+  apply(patch) {
+    return this.#run("git", ["apply", "-C1", "--recount", patch]).status === 0;
+  }
+
+  restore(patch) {
+    this.#run("git", ["apply", "-C1", "--recount", "--reverse", patch]);
+  }
+
+  /** @throws where the tests fail without any patch, and so would prove nothing */
+  requireGood(part) {
+    const name = JSON.stringify(part);
+    if (this.#good.has(name)) return;
+    const { failed } = this.test(part, false);
+    if (failed) throw new Error(`Without any patch the tests fail already: ${failed}`);
+    this.#good.add(name);
+  }
+
+  /**
+   * Builds what the tests need, and runs them.
+   * @param {{kind: "native" | "jest", select: string[]}} part select: test files, none for all
+   * @param {boolean} native whether C++ sources are patched
+   * @returns {{built: boolean, failed?: string}} failed: the name of the first test that does
+   */
+  test({ kind, select }, native) {
+    return kind === "native" ? this.#nativeTests(select) : this.#jestTests(select, native);
+  }
+
+  #nativeTests(files) {
+    const build = this.#run("node", ["native/scripts/test_native.mjs", "--count"]);
+    if (build.status !== 0) return { built: false, failed: lastLine(build) };
+    const only = files.length > 0 ? [`--source-file=${files.map((file) => `*${file}*`).join(",")}`] : [];
+    const run = this.#run("build-tests/rubricate_tests", ["--abort-after=1", "--no-colors=true", ...only]);
+    if (run.status === 0) return { built: true };
+    const cases = [...run.stdout.matchAll(/^TEST CASE: {2}(.*)$/gm)];
+    return { built: true, failed: cases.at(-1)?.[1] ?? ended(run) };
+  }
+
+  #jestTests(files, native) {
+    const built = this.#buildPackage(native);
+    if (built) return { built: false, failed: built };
+    const report = join(this.#folder, "jest.json");
+    rmSync(report, { force: true });
+    const jest = join(root, "node_modules", "jest", "bin", "jest.js");
+    const run = this.#run("node", [jest, "--bail", "--json", `--outputFile=${report}`, ...files]);
+    if (run.status === 0) return { built: true };
+    if (!existsSync(report)) return { built: true, failed: ended(run) };
+    const suites = JSON.parse(readFileSync(report, "utf8")).testResults;
+    const tests = suites.flatMap(({ assertionResults }) => assertionResults);
+    const failed = tests.find(({ status }) => status === "failed")?.fullName;
+    const broken = suites.find(({ status }) => status === "failed")?.message;
+    return { built: true, failed: failed ?? broken?.split("\n")[0] ?? ended(run) };
+  }
+
+  /** The addon, anew only where sources changed or did before, and dist/. @returns what failed, or undefined */
+  #buildPackage(native) {
+    if (native || !this.#addonIsClean) {
+      const addon = this.#addon(native);
+      if (addon) return addon;
+      this.#addonIsClean = !native;
+    }
+    const typescript = this.#run("npm", ["run", "--silent", "build:ts"]);
+    return typescript.status === 0 ? undefined : lastLine(typescript);
+  }
+
+  #addon(native) {
+    const release = join("build", "Release", "rubricate.node");
+    if (!native && !existsSync(join(this.#folder, "build")) && existsSync(join(root, release))) {
+      mkdirSync(join(this.#folder, "build", "Release"), { recursive: true });
+      cpSync(join(root, release), join(this.#folder, release));
+      return undefined;
+    }
+    const build = this.#run("node", ["native/scripts/build_native.mjs"]);
+    return build.status === 0 ? undefined : lastLine(build);
+  }
+
+  #run(command, args, cwd = this.#folder) {
+    return spawnSync(command, args, {
+      cwd,
+      encoding: "utf8",
+      timeout: partMs,
+      maxBuffer: 1 << 28,
+      killSignal: "SIGKILL",
+    });
+  }
+
+  #must(command, args, cwd) {
+    const run = this.#run(command, args, cwd);
+    if (run.status !== 0) throw new Error(`${command} ${args.join(" ")}: ${run.error?.message ?? run.stderr}`);
+  }
+}
+
+function ended({ status, signal }) {
+  return signal ? `ended by ${signal}` : `exit status ${status}`;
+}
+
+function lastLine({ stdout, stderr, ...end }) {
+  const lines = `${stdout}\n${stderr}`.split("\n").filter((line) => /error|Error/.test(line));
+  return lines[0]?.trim() ?? ended(end);
+}
