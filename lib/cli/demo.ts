@@ -4,6 +4,7 @@ import { tensorFile } from "../adapter/files";
 import { RedAdapter } from "../adapter/red_adapter";
 import { Dataset } from "../data/dataset";
 import { type DemoPair, loadDemoPairs } from "../embedded";
+import { printable } from "../errors";
 import type { LlamaModel } from "../model/model";
 import { evaluate } from "../train/evaluate";
 import { Trainer } from "../train/trainer";
@@ -188,7 +189,11 @@ function showSamples(terminal: Terminal, samples: readonly Sample[]): void {
   const column = Math.floor((width - 3) / 2);
   const sideBySide = width >= narrow;
   if (sideBySide) terminal.printStyled(terminal.styled(`${padded("before", column)} | after`, "bold"));
-  for (const { prompt, before, after } of samples) {
+  for (const sample of samples) {
+    // Escaped before they are laid out, since that makes them longer; a tab has no width of its own.
+    const [prompt, before, after] = [sample.prompt, sample.before, sample.after].map((text) =>
+      printable(text).replaceAll("\t", " "),
+    ) as [string, string, string];
     terminal.printStyled(terminal.styled(`> ${prompt}`, "bold"));
     if (!sideBySide) {
       for (const line of lines(`before: ${before}`, width)) terminal.print(line);

@@ -1,5 +1,5 @@
 import { text as readAll } from "node:stream/consumers";
-import type { GenerateOptions } from "../model/generation";
+import type { GenerateOptions, GenerationPiece, GenerationResult } from "../model/generation";
 import type { ChatMessage } from "../model/tokenizer";
 import { type Command, type Invocation, UsageError } from "./command";
 import { modelFlags, samplingFlags, type Values } from "./flags";
@@ -19,22 +19,35 @@ export const generateCommand: Command = {
       const adapter = await loadAdapter(invocation, model);
       const pieces = model.generate({ ...input, ...samplingOf(values), adapter, signal: interrupts.signal });
       const plain = model.tokenizer === undefined;
-      for (;;) {
-        const next = await pieces.next();
-        if (!next.done) {
-          terminal.write(plain ? `${next.value.tokenId} ` : next.value.text);
-          continue;
-        }
-        const { text, tokenIds, tokensPerSecond, finishReason, promptTokens } = next.value;
-        terminal.print();
-        terminal.event({ text, tokens: tokenIds.length, tokensPerSecond, finishReason, promptTokens, tokenIds });
-        return;
-      }
+      const write = ({ text, tokenId }: GenerationPiece) => terminal.write(plain ? `${tokenId} ` : text);
+      const { text, tokenIds, tokensPerSecond, finishReason, promptTokens } = await written(pieces, write, () =>
+        terminal.print(),
+      );
+      terminal.event({ text, tokens: tokenIds.length, tokensPerSecond, finishReason, promptTokens, tokenIds });
     } finally {
       model.dispose();
     }
   },
 };
+
+/** Writes the pieces as they come; the line that they make is ended also when they are stopped. */
+async function written(
+  pieces: AsyncGenerator<GenerationPiece, GenerationResult, void>,
+  write: (piece: GenerationPiece) => void,
+  end: () => void,
+): Promise<GenerationResult> {
+  let begun = false;
+  try {
+    for (;;) {
+      const next = await pieces.next();
+      begun = true;
+      if (next.done) return next.value;
+      write(next.value);
+    }
+  } finally {
+    if (begun) end();
+  }
+}
 
 /** What the sampling flags say. */
 export function samplingOf(values: Values) {

@@ -95,6 +95,19 @@ test("generate writes what model.generate gives, from a flag and from stdin", as
   });
 });
 
+test("an interrupt ends generation with status 130, and its line", async () => {
+  const interrupts = new Interrupts();
+  const argv = ["generate", "--model", at("model"), "--max-new-tokens", "60", "--temperature", "2", "--prompt", "x"];
+  let pieces = 0;
+  const onOutput = () => {
+    if (++pieces === 3) interrupts.interrupt();
+  };
+  const { status, stdout, stderr } = await runCli(argv, { interrupts, onOutput });
+  expect({ status, stderr }).toEqual({ status: 130, stderr: "" });
+  expect(stdout.trim()).not.toBe("");
+  expect(stdout.endsWith("\n")).toBe(true);
+});
+
 test("chat answers line by line, and keeps the conversation", async () => {
   const argv = ["chat", "--model", at("model"), "--max-new-tokens", "3", "--system", "Be brief.", "--json"];
   const talk = async (stdin: string) => jsonLines((await runCli(argv, { stdin })).stdout).map(({ text }) => text);
