@@ -15,7 +15,7 @@ import type { Terminal } from "./terminal";
 import { bytes, count, duration, lines, padded, plural, shellQuoted } from "./text";
 import { stepWords } from "./train";
 
-const defaults = { out: "rubricate-demo", epochs: 60, learningRate: 3e-2, batchSize: 8, seed: 42, maxNewTokens: 48 };
+const defaults = { out: "rubricate-demo", epochs: 60, learningRate: 5e-2, batchSize: 8, seed: 42, maxNewTokens: 48 };
 /** Held-out prompts that are shown. */
 const shownPrompts = 4;
 /** Lines of the falling loss. */
