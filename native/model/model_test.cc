@@ -132,6 +132,39 @@ TEST_CASE("logits of a sequence have the same bits alone and in a batch with oth
   });
 }
 
+TEST_CASE("a sequence's gradients and logits have the same bits at any place among 2 to 37 tenants") {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    auto model = tiny_model({}, dtype, dtype);
+    std::vector<std::shared_ptr<RedAdapter>> adapters;
+    for (uint64_t i = 0; i < 37; ++i) adapters.push_back(random_adapter(*model, RedVariant::all, 100 + i));
+    const auto own = tiny_tokens(45, 9);
+    const auto alone = gradients(*model, tenant_of(adapters[0]), {tiny_batch({own}, {1})}, false);
+    const Tensor logits = forward_logits(*model, Batch::make(own, {0, 45}, {1}, {}), {adapters[0]}, {44}, control());
+    for (const int32_t count : {2, 5, 37})
+      for (const int32_t place : {0, count / 2, count - 1}) {
+        CAPTURE(count);
+        CAPTURE(place);
+        std::vector<std::vector<int32_t>> sequences;
+        std::vector<int32_t> slots;
+        std::vector<Tenant> tenants;
+        for (int32_t i = 0; i < count; ++i) {
+          const bool mine = i == place;
+          sequences.push_back(mine ? own : tiny_tokens(2 + (i * 7) % 30, static_cast<uint64_t>(i) + 50));
+          slots.push_back(i + 1);
+          tenants.push_back(tenant_of(adapters[static_cast<size_t>(mine ? 0 : i == 0 ? place : i)]));
+        }
+        const MicroBatch batch = tiny_batch(sequences, slots);
+        train_step(*model, tenants, {batch}, false, false, control());
+        check_same(alone, copies(*adapters[0], true));
+        std::vector<std::shared_ptr<RedAdapter>> order;
+        for (const Tenant& tenant : tenants) order.push_back(tenant.adapter);
+        const int32_t last = batch.starts[static_cast<size_t>(place) + 1] - 1;
+        CHECK(same_bits(logits, forward_logits(*model, Batch::make(batch.tokens, batch.starts, slots, {}), order,
+                                               {last}, control())));
+      }
+  }
+}
+
 TEST_CASE("decoding gives the same tokens however the prompt is fed and whoever else is in the batch") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const std::shared_ptr<const Model> model = tiny_model({}, dtype, dtype);
