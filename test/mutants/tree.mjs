@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -69,17 +69,10 @@ export class Tree {
   #jestTests(files, native) {
     const built = this.#buildPackage(native);
     if (built) return { built: false, failed: built };
-    const report = join(this.#folder, "jest.json");
-    rmSync(report, { force: true });
     const jest = join(root, "node_modules", "jest", "bin", "jest.js");
-    const run = this.#run("node", [jest, "--bail", "--json", `--outputFile=${report}`, ...files]);
+    const run = this.#run("node", [jest, "--bail", ...files]);
     if (run.status === 0) return { built: true };
-    if (!existsSync(report)) return { built: true, failed: ended(run) };
-    const suites = JSON.parse(readFileSync(report, "utf8")).testResults;
-    const tests = suites.flatMap(({ assertionResults }) => assertionResults);
-    const failed = tests.find(({ status }) => status === "failed")?.fullName;
-    const broken = suites.find(({ status }) => status === "failed")?.message;
-    return { built: true, failed: failed ?? broken?.split("\n")[0] ?? ended(run) };
+    return { built: true, failed: /^ *● (.+)$/m.exec(run.stderr)?.[1] ?? ended(run) };
   }
 
   /** The addon, anew only where sources changed or did before, and dist/. @returns what failed, or undefined */
