@@ -26,21 +26,20 @@ function partsFor(mutant, { nearest, tests }) {
   return [mutant.nearest, { kind: "native", select: [] }, { kind: "jest", select: [] }];
 }
 
-async function verdictOf(tree, mutant, options) {
-  const parts = partsFor(mutant, options);
-  for (const part of parts) tree.requireGood(part);
-  if (!tree.apply(mutant.path)) return { verdict: "does not apply" };
-  try {
-    for (const part of parts) {
-      if (part.kind === "native" && !mutant.isNative) continue;
+function verdictOf(tree, mutant, options) {
+  for (const part of partsFor(mutant, options)) {
+    if (part.kind === "native" && !mutant.isNative) continue;
+    tree.requireGood(part);
+    if (!tree.apply(mutant.path)) return { verdict: "does not apply" };
+    try {
       const { built, failed } = tree.test(part, mutant.isNative);
       if (!built) return { verdict: "does not build", by: failed };
       if (failed) return { verdict: "killed", by: failed };
+    } finally {
+      tree.restore(mutant.path);
     }
-    return { verdict: "survived" };
-  } finally {
-    tree.restore(mutant.path);
   }
+  return { verdict: "survived" };
 }
 
 const { values: options } = parseArgs({
@@ -68,7 +67,7 @@ const results = [];
 try {
   for (const mutant of chosen) {
     const start = performance.now();
-    const { verdict, by = "" } = await verdictOf(tree, mutant, options);
+    const { verdict, by = "" } = verdictOf(tree, mutant, options);
     results.push(verdict);
     const seconds = ((performance.now() - start) / 1e3).toFixed(0);
     console.log(`${mutant.name.padEnd(32)} ${verdict.padEnd(15)} ${seconds.padStart(4)} s  ${by}`);
