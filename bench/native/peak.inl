@@ -1,5 +1,5 @@
-// What the machine can do at most, on this instruction set: a loop of multiply-adds that never leaves the registers, and
-// a plain read of memory.
+// What the machine can do at most, on this instruction set: a loop of multiply-adds that never leaves the registers,
+// and a plain read of memory.
 
 // 24 independent sums: enough for two units of latency 4 and more, and what the 32 (or 2 x 16) registers hold.
 #if defined(RUBRICATE_TARGET_AVX512)

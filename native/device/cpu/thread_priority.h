@@ -1,5 +1,5 @@
-// Native threads run a little below the process's own priority, so that a timer of the event loop that falls due finds a
-// core at once.
+// Native threads run a little below the process's own priority, so that a timer of the event loop that falls due finds
+// a core at once.
 #pragma once
 
 #include <sys/resource.h>

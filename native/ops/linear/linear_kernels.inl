@@ -300,8 +300,7 @@ inline void column_sum_of(const ColumnSumArgs& args, int64_t begin, int64_t end)
   const T* dy = static_cast<const T*>(args.dy);
   for_lanes(end - begin, [&](int64_t i, Mask16 mask) {
     F32x16 sum = load_masked(args.sum + begin + i, mask);
-    for (int64_t row = 0; row < args.rows; ++row)
-      sum = add(sum, load_masked(dy + row * args.cols + begin + i, mask));
+    for (int64_t row = 0; row < args.rows; ++row) sum = add(sum, load_masked(dy + row * args.cols + begin + i, mask));
     store_masked(args.sum + begin + i, mask, sum);
   });
 }

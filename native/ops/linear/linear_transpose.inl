@@ -34,7 +34,8 @@ inline void transpose(Lanes (&r)[16]) {
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
     const Lanes a = _mm512_shuffle_f32x4(r[j], r[4 + j], 0x88), b = _mm512_shuffle_f32x4(r[j], r[4 + j], 0xdd);
-    const Lanes c = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0x88), d = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0xdd);
+    const Lanes c = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0x88),
+                d = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0xdd);
     t[j] = _mm512_shuffle_f32x4(a, c, 0x88);
     t[8 + j] = _mm512_shuffle_f32x4(a, c, 0xdd);
     t[4 + j] = _mm512_shuffle_f32x4(b, d, 0x88);
@@ -55,9 +56,7 @@ inline Lanes load_bits(const bf16* p) {
   return _mm256_castsi256_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
 inline Lanes low_bf16(Lanes pairs) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(pairs), 16)); }
-inline Lanes high_bf16(Lanes pairs) {
-  return _mm256_and_ps(pairs, _mm256_castsi256_ps(_mm256_set1_epi32(-0x10000)));
-}
+inline Lanes high_bf16(Lanes pairs) { return _mm256_and_ps(pairs, _mm256_castsi256_ps(_mm256_set1_epi32(-0x10000))); }
 inline void store_lanes(float* p, Lanes a) { _mm256_storeu_ps(p, a); }
 inline void transpose(Lanes (&r)[8]) {
   Lanes t[8], u[8];

@@ -34,8 +34,8 @@
 namespace rubricate {
 namespace {
 namespace portable {
-#include "device/cpu/simd/vec_portable.inl"
 #include "device/cpu/simd/vec_common.inl"
+#include "device/cpu/simd/vec_portable.inl"
 #include RUBRICATE_KERNELS
 }  // namespace portable
 }  // namespace
