@@ -30,12 +30,13 @@
 #error "define RUBRICATE_KERNELS before including this file"
 #endif
 
-// clang-format off: the order of these includes matters
+// The order of these includes matters.
+// clang-format off
 namespace rubricate {
 namespace {
 namespace portable {
-#include "device/cpu/simd/vec_common.inl"
 #include "device/cpu/simd/vec_portable.inl"
+#include "device/cpu/simd/vec_common.inl"
 #include RUBRICATE_KERNELS
 }  // namespace portable
 }  // namespace
