@@ -1,13 +1,17 @@
-// Builds the C++ tests in a folder of their own and runs them; arguments go to doctest.
+// Builds the C++ tests and runs them; arguments go to doctest. Where the addon was built with cmake, they are built beside
+// it, from the same objects; else, and with sanitizers, in a folder of their own.
 //   RUBRICATE_SANITIZE=address,undefined | thread   builds and runs them instrumented, in build-tests-<sanitizers>
 //   RUBRICATE_JOBS                                  how many compilers run at once (2 where it is not set)
 import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 const sanitize = process.env.RUBRICATE_SANITIZE ?? "";
-const folder = join(root, sanitize ? `build-tests-${sanitize.replaceAll(",", "-")}` : "build-tests");
+const withAddon = !sanitize && existsSync(join(root, "build", "CMakeCache.txt"));
+const own = sanitize ? `build-tests-${sanitize.replaceAll(",", "-")}` : "build-tests";
+const folder = join(root, withAddon ? "build" : own);
 const works = (command) => spawnSync(command, ["--version"], { stdio: "ignore" }).status === 0;
 
 function run(command, args, environment = {}) {
@@ -24,7 +28,7 @@ if (!works("cmake")) {
   console.error("The C++ tests need cmake; install it, or run the tests of the package alone with npm run test:js.");
   process.exit(1);
 }
-const generator = works("ninja") ? ["-G", "Ninja"] : [];
+const generator = works("ninja") && !withAddon ? ["-G", "Ninja"] : [];
 run("cmake", ["-S", root, "-B", folder, ...generator, "-DRUBRICATE_TESTS=ON", `-DRUBRICATE_SANITIZE=${sanitize}`]);
 run("cmake", ["--build", folder, "--target", "rubricate_tests", "--parallel", process.env.RUBRICATE_JOBS ?? "2"]);
 run(join(folder, "rubricate_tests"), process.argv.slice(2), {
