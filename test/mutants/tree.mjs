@@ -57,10 +57,11 @@ export class Tree {
   }
 
   #nativeTests(files) {
-    const build = this.#run("node", ["native/scripts/test_native.mjs", "--count"]);
+    const script = "native/scripts/test_native.mjs";
+    const build = this.#run("node", [script, "--count"]);
     if (build.status !== 0) return { built: false, failed: lastLine(build) };
     const only = files.length > 0 ? [`--source-file=${files.map((file) => `*${file}*`).join(",")}`] : [];
-    const run = this.#run("build-tests/rubricate_tests", ["--abort-after=1", "--no-colors=true", ...only]);
+    const run = this.#run("node", [script, "--abort-after=1", "--no-colors=true", ...only]);
     if (run.status === 0) return { built: true };
     const cases = [...run.stdout.matchAll(/^TEST CASE: {2}(.*)$/gm)];
     return { built: true, failed: cases.at(-1)?.[1] ?? ended(run) };
