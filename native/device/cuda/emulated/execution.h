@@ -1,0 +1,53 @@
+// What a thread of a kernel can ask of the block that it runs in.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <source_location>
+
+#include "device/cuda/emulated/host_api.h"
+#include "device/cuda/emulated/types.h"
+
+namespace rubricate::emulation {
+
+using Location = std::source_location;
+
+// Waits for all threads of the block that have not ended. It is an error to wait at different lines.
+void barrier(const Location& where);
+
+// The one primitive of a warp: waits until every lane of `mask` has come to the same line with the same mask. The last
+// one runs `combine(payloads)`, payloads[lane] being null for lanes outside of the mask; then all go on.
+using Combine = void (*)(void* const* payloads);
+void collective(uint32_t mask, void* payload, Combine combine, const Location& where);
+
+unsigned lane();  // of the thread that runs now
+
+// Shared memory: of the launch's size; and one object for each key, which all threads of the block get.
+void* dynamic_shared();
+void* static_shared(const void* key, size_t bytes, const char* name);
+
+// Copies (from null: zeros) that happen when the thread waits until at most `pending` of its groups are open.
+void copy_async(void* to, const void* from, size_t bytes);
+void copy_async_commit();
+void copy_async_wait(int pending);
+
+// Ends the process with a report of where the block's threads are.
+[[noreturn]] void die(const char* what);
+void check_aligned(const void* address, size_t bytes);
+
+// mma.h and its fragments.
+void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const Location& where = Location::current());
+void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const Location& where = Location::current());
+void load_matrices(uint32_t (&words)[4], const void* row, bool transposed, const Location& where = Location::current());
+
+// Runs body(argument) once for each thread of the grid.
+cudaError_t launch_grid(const char* name, dim3 grid, dim3 block, int64_t shared_bytes, void (*body)(void*),
+                        void* argument);
+
+template <typename Body>
+cudaError_t launch(const char* name, dim3 grid, dim3 block, int64_t shared_bytes, cudaStream_t, Body body) {
+  return launch_grid(
+      name, grid, block, shared_bytes, [](void* argument) { (*static_cast<Body*>(argument))(); }, &body);
+}
+
+}  // namespace rubricate::emulation
