@@ -3,6 +3,8 @@
 #include <system_error>
 #include <thread>
 
+#include "device/cpu/thread_priority.h"
+
 namespace rubricate::binding {
 
 namespace {
@@ -33,7 +35,10 @@ void ModelState::free() {
   const int64_t cached = rest->extended_arena->stats().cached + rest->brief_arena->stats().cached;
   if (!rest->model || checkpoint_bytes + cached < kLarge) return;
   try {
-    std::thread([rest = std::move(rest)]() mutable { rest.reset(); }).detach();
+    std::thread([rest = std::move(rest)]() mutable {
+      lower_thread_priority();
+      rest.reset();
+    }).detach();
   } catch (const std::system_error&) {  // no thread to be had: then here
   }
 }
