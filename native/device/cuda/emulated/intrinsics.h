@@ -15,7 +15,7 @@ inline void __syncthreads(const std::source_location& where = std::source_locati
 }
 inline void __syncwarp(uint32_t mask = 0xffffffffu,
                        const std::source_location& where = std::source_location::current()) {
-  rubricate::emulation::collective(mask, &mask, [](void* const*) {}, where);
+  rubricate::emulation::collective(mask, &mask, [](void* const*) {}, where, rubricate::emulation::Ordering::memory);
 }
 
 namespace rubricate::emulation {

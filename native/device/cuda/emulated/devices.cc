@@ -1,0 +1,234 @@
+// Devices and their memory. Environment variables say what the devices are like:
+//
+//   RUBRICATE_EMULATION_DEVICES     how many (1)
+//   RUBRICATE_EMULATION_CAPABILITY  75, 80, 86, 89, 90, 100, 120 (80)
+//   RUBRICATE_EMULATION_MEMORY      bytes of each device (4 GiB)
+//   RUBRICATE_EMULATION_DRIVER      the driver's CUDA version, 0 for no driver (13000)
+//   RUBRICATE_EMULATION_LOSE        n: the n-th launch of the process loses its device
+#include "device/cuda/emulated/devices.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+
+#include "device/cuda/emulated/sanitizers.h"
+
+namespace rubricate::emulation {
+namespace {
+
+constexpr int kMostDevices = 8;
+
+int64_t setting(const char* name, int64_t usual) {
+  const char* const text = std::getenv(name);
+  return text != nullptr ? std::strtoll(text, nullptr, 10) : usual;
+}
+int device_count() { return static_cast<int>(setting("RUBRICATE_EMULATION_DEVICES", 1)); }
+int capability() { return static_cast<int>(setting("RUBRICATE_EMULATION_CAPABILITY", 80)); }
+int64_t memory_bytes() { return setting("RUBRICATE_EMULATION_MEMORY", int64_t{4} << 30); }
+
+struct Allocation {
+  int device;
+  int64_t bytes;
+};
+std::mutex memory_lock;
+std::map<void*, Allocation> allocations;
+int64_t used[kMostDevices];
+std::atomic<cudaError_t> lost[kMostDevices];
+
+thread_local int current_device = 0;
+thread_local cudaError_t last_error = cudaSuccess;
+
+cudaError_t report(cudaError_t error) {
+  if (error != cudaSuccess) last_error = error;
+  return error;
+}
+cudaError_t state() { return report(lost[current_device].load()); }
+
+}  // namespace
+
+int64_t block_shared_bytes() {
+  switch (capability()) {
+    case 75:
+      return 64 << 10;
+    case 80:
+      return 163 << 10;
+    case 86:
+    case 89:
+    case 120:
+      return 99 << 10;
+    default:
+      return 227 << 10;
+  }
+}
+
+cudaError_t count_launch() {
+  static std::atomic<int64_t> launches{0};
+  if (++launches == setting("RUBRICATE_EMULATION_LOSE", 0)) lost[current_device] = cudaErrorIllegalAddress;
+  return state();
+}
+
+}  // namespace rubricate::emulation
+
+using namespace rubricate::emulation;
+
+struct EmulatedStream {
+  int device;
+};
+struct EmulatedEvent {
+  std::chrono::steady_clock::time_point time;
+};
+
+const char* cudaGetErrorString(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess:
+      return "no error";
+    case cudaErrorMemoryAllocation:
+      return "out of memory";
+    case cudaErrorInvalidConfiguration:
+      return "invalid configuration argument";
+    case cudaErrorInsufficientDriver:
+      return "CUDA driver version is insufficient for CUDA runtime version";
+    case cudaErrorNoDevice:
+      return "no CUDA-capable device is detected";
+    case cudaErrorInvalidDevice:
+      return "invalid device ordinal";
+    case cudaErrorIllegalAddress:
+      return "an illegal memory access was encountered";
+    default:
+      return "invalid argument";
+  }
+}
+
+cudaError_t cudaGetLastError() {
+  const cudaError_t error = last_error;
+  last_error = cudaSuccess;
+  return error;
+}
+
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = static_cast<int>(setting("RUBRICATE_EMULATION_DRIVER", 13000));
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = std::clamp(device_count(), 0, kMostDevices);
+  return *count > 0 ? cudaSuccess : report(cudaErrorNoDevice);
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  if (device < 0 || device >= device_count()) return report(cudaErrorInvalidDevice);
+  std::snprintf(properties->name, sizeof properties->name, "Emulated device %d", device);
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+  if (device < 0 || device >= device_count()) return report(cudaErrorInvalidDevice);
+  switch (attribute) {
+    case cudaDevAttrMultiProcessorCount:
+      *value = 4;
+      return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMajor:
+      *value = capability() / 10;
+      return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMinor:
+      *value = capability() % 10;
+      return cudaSuccess;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      *value = static_cast<int>(block_shared_bytes());
+      return cudaSuccess;
+  }
+  return report(cudaErrorInvalidValue);
+}
+cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= device_count() || device >= kMostDevices) return report(cudaErrorInvalidDevice);
+  current_device = device;
+  return cudaSuccess;
+}
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  const std::lock_guard lock(memory_lock);
+  *total = static_cast<size_t>(memory_bytes());
+  *free = static_cast<size_t>(std::max<int64_t>(0, memory_bytes() - used[current_device]));
+  return state();
+}
+
+cudaError_t cudaMalloc(void** address, size_t bytes) {
+  if (state() != cudaSuccess) return state();
+  const std::lock_guard lock(memory_lock);
+  const auto size = static_cast<int64_t>(bytes);
+  if (size > memory_bytes() - used[current_device]) return report(cudaErrorMemoryAllocation);
+  void* memory = nullptr;
+  if (posix_memalign(&memory, 256, std::max<size_t>(bytes, 1)) != 0) return report(cudaErrorMemoryAllocation);
+  {
+    const NotTheKernels scope;
+    std::memset(memory, 0xff, bytes);
+    allocations[memory] = {current_device, size};
+  }
+  used[current_device] += size;
+  *address = memory;
+  return cudaSuccess;
+}
+cudaError_t cudaFree(void* address) {
+  if (address == nullptr) return cudaSuccess;
+  const std::lock_guard lock(memory_lock);
+  const auto found = allocations.find(address);
+  if (found == allocations.end()) return report(cudaErrorInvalidValue);
+  used[found->second.device] -= found->second.bytes;
+  allocations.erase(found);
+  std::free(address);
+  return state();
+}
+cudaError_t cudaHostAlloc(void** address, size_t bytes, unsigned) {
+  *address = nullptr;
+  return posix_memalign(address, 256, std::max<size_t>(bytes, 1)) == 0 ? state() : report(cudaErrorMemoryAllocation);
+}
+cudaError_t cudaFreeHost(void* address) {
+  std::free(address);
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
+  if (state() != cudaSuccess) return state();
+  std::memmove(to, from, bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t) {
+  if (state() != cudaSuccess) return state();
+  std::memset(to, byte, bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  if (state() != cudaSuccess) return state();
+  *stream = new EmulatedStream{current_device};
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  delete stream;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return report(lost[stream->device].load()); }
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t, unsigned) {
+  return report(lost[stream->device].load());
+}
+cudaError_t cudaEventCreate(cudaEvent_t* event) {
+  *event = new EmulatedEvent{};
+  return state();
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  event->time = std::chrono::steady_clock::now();
+  return report(lost[stream->device].load());
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return state(); }
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
+  *milliseconds = std::chrono::duration<float, std::milli>(to->time - from->time).count();
+  return cudaSuccess;
+}

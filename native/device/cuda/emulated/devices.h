@@ -1,0 +1,15 @@
+// The emulated devices, for the emulation's own files.
+#pragma once
+
+#include <cstdint>
+
+#include "device/cuda/emulated/host_api.h"
+
+namespace rubricate::emulation {
+
+int64_t block_shared_bytes();  // the most shared memory of a block, by the emulated capability
+
+// To be called at each launch: the error of a device that is lost, which this launch may be the one to lose.
+cudaError_t count_launch();
+
+}  // namespace rubricate::emulation
