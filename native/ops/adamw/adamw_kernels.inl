@@ -2,7 +2,7 @@ static void adamw_range(const AdamWArgs& args, int64_t begin, int64_t end) {
   const F32x16 grad_scale = set1(args.grad_scale), decay = set1(-args.decay), target = set1(args.decay_target);
   const F32x16 mix = set1(args.one_minus_beta1), beta2 = set1(args.beta2), fresh = set1(args.one_minus_beta2);
   const F32x16 step = set1(-args.step_size), root = set1(args.root_correction), eps = set1(args.eps);
-  for_lanes(end - begin, [&](int64_t offset, Mask16 mask) {
+  for_lanes(end - begin, [&](int64_t offset, auto mask) {
     const int64_t i = begin + offset;
     F32x16 p = load_masked(args.parameters + i, mask);
     const F32x16 g = mul(load_masked(args.grad + i, mask), grad_scale);
@@ -46,7 +46,7 @@ static void square_sum_blocks(const SquareSumArgs& args, int64_t begin, int64_t 
 template <typename T>
 static void round_values(const RoundArgs& args, int64_t begin, int64_t end) {
   T* const weight = static_cast<T*>(args.weight) + begin;
-  for_lanes(end - begin, [&](int64_t i, Mask16 mask) {
+  for_lanes(end - begin, [&](int64_t i, auto mask) {
     store_masked(weight + i, mask, load_masked(args.master + begin + i, mask));
   });
 }

@@ -3,7 +3,7 @@
 static float row_max(const float* z, int64_t n) {
   const F32x16 lowest = set1(-std::numeric_limits<float>::infinity());
   F32x16 most = lowest;
-  for_lanes(n, [&](int64_t i, Mask16 mask) { most = max(most, select(mask, load_masked(z + i, mask), lowest)); });
+  for_lanes(n, [&](int64_t i, auto mask) { most = max(most, select(mask, load_masked(z + i, mask), lowest)); });
   return reduce_max(most);
 }
 
@@ -13,7 +13,7 @@ static double sum_of_exps(const float* z, int64_t n, float most, float* exps) {
   double total = 0.0;
   for (int64_t begin = 0; begin < n; begin += kBlock) {
     F32x16 sum = zero();
-    for_lanes(std::min(kBlock, n - begin), [&](int64_t i, Mask16 mask) {
+    for_lanes(std::min(kBlock, n - begin), [&](int64_t i, auto mask) {
       const F32x16 e = select(mask, exp(sub(load_masked(z + begin + i, mask), set1(most))), zero());
       sum = add(sum, e);
       if (exps != nullptr) store_masked(exps + begin + i, mask, e);
@@ -29,7 +29,7 @@ template <typename T>
 static void scale_exps(float* exps, int64_t n, float factor) {
   T* const out = reinterpret_cast<T*>(exps);
   for_lanes(
-      n, [&](int64_t i, Mask16 mask) { store_masked(out + i, mask, mul(load_masked(exps + i, mask), set1(factor))); });
+      n, [&](int64_t i, auto mask) { store_masked(out + i, mask, mul(load_masked(exps + i, mask), set1(factor))); });
 }
 
 static void one_row(const RowLossArgs& args, int64_t row) {
@@ -65,7 +65,7 @@ template <typename T>
 static void scale_values(void* values, float factor, int64_t begin, int64_t end) {
   T* const p = static_cast<T*>(values) + begin;
   for_lanes(end - begin,
-            [&](int64_t i, Mask16 mask) { store_masked(p + i, mask, mul(load_masked(p + i, mask), set1(factor))); });
+            [&](int64_t i, auto mask) { store_masked(p + i, mask, mul(load_masked(p + i, mask), set1(factor))); });
 }
 
 static void scale_range(const ScaleArgs& args, int64_t begin, int64_t end) {

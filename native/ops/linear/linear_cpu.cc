@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <numeric>
 
 #include "device/cpu/thread_pool.h"
 
@@ -19,7 +20,7 @@ namespace rubricate {
 namespace {
 
 // Blocks of many rows.
-constexpr int64_t kDepth = 384;             // words of k in a slice: a panel of B stays in the level-1 cache
+constexpr int64_t kDepth = 320;             // words of k in a slice: a panel of B stays in the level-1 cache
 constexpr int64_t kBlockBytes = 128 << 10;  // of packed A: stays in the level-2 cache
 constexpr int64_t kJobRows = 768;           // at most; B is packed again for every block of rows
 constexpr int64_t kJobCols = 1024;          // at most; A is packed again for every block of columns
@@ -83,14 +84,19 @@ class Matmul {
     const bool both_bf16 = args.a_dtype == DType::bf16 && args.b_dtype == DType::bf16;
     RUBRICATE_DISPATCH(matmul_kernels, both_bf16);
   }
+  // Rows of fp32 need no packing: a tile reads a word of each row, and the rows' lines stay in the level-1 cache.
+  bool unpacked_a() const {
+    return !g_.a_transposed && g_.a_dtype == DType::f32 && reinterpret_cast<uintptr_t>(g_.a) % sizeof(float) == 0;
+  }
   int64_t words_of(int64_t k) const { return ceil_div(k, kernels_.k_per_word); }
 
   // One strip for the slice [k, k + slice): `sums` is where its sums wait between slices.
-  void run_strip(const Job& at, int64_t k, int64_t slice, const float* a, const float* b, float* sums,
+  void run_strip(const Job& at, int64_t k, int64_t slice, const float* a, int64_t a_stride, const float* b, float* sums,
                  int64_t sums_stride) const {
     TileArgs t;
     t.words = words_of(slice);
     t.a = a;
+    t.a_stride = a_stride;
     t.b = b;
     t.rows = at.rows;
     t.cols = at.cols;
@@ -110,16 +116,31 @@ class Matmul {
 
   // ---- many rows ----
 
+  // A few jobs that are no multiple of the threads leave some of these idle at the end: more blocks of columns, or,
+  // where those would grow narrow, of rows.
+  void even_out(int64_t& row_blocks, int64_t& col_blocks, int64_t threads) const {
+    const int64_t jobs = row_blocks * col_blocks;
+    if (jobs % threads == 0 || jobs >= 8 * threads) return;
+    constexpr int64_t kLeastCols = 192, kLeastRows = 96;
+    const int64_t cols = round_up(col_blocks, threads / std::gcd(threads, row_blocks));
+    const int64_t rows = round_up(row_blocks, threads / std::gcd(threads, col_blocks));
+    if (g_.n / cols >= kLeastCols)
+      col_blocks = cols;
+    else if (g_.m / rows >= kLeastRows)
+      row_blocks = rows;
+  }
+
   void run_blocks() const {
     const int64_t threads = ThreadPool::instance().size();
-    const int64_t row_blocks = ceil_div(g_.m, kJobRows);
-    const int64_t job_rows = round_up(ceil_div(g_.m, row_blocks), kernels_.mr);
+    int64_t row_blocks = ceil_div(g_.m, kJobRows);
     // Several jobs a thread where they stay wide, so that none waits long at the end; but none too little to be worth
     // waking a thread for (about 20 us).
     const int64_t wide = threads == 1 ? 1 : threads * std::clamp<int64_t>(g_.n * row_blocks / (threads * 384), 1, 12);
     const double work = static_cast<double>(g_.m) * static_cast<double>(g_.n) * static_cast<double>(g_.k);
     const int64_t worth = static_cast<int64_t>(std::min(work / 1e6, 1e9)) + 1;
-    const int64_t col_blocks = std::max(ceil_div(g_.n, kJobCols), ceil_div(std::min(worth, wide), row_blocks));
+    int64_t col_blocks = std::max(ceil_div(g_.n, kJobCols), ceil_div(std::min(worth, wide), row_blocks));
+    if (worth > threads) even_out(row_blocks, col_blocks, threads);
+    const int64_t job_rows = round_up(ceil_div(g_.m, row_blocks), kernels_.mr);
     const int64_t job_cols = round_up(ceil_div(g_.n, col_blocks), kernels_.nr);
     const int64_t across = ceil_div(g_.n, job_cols), down = ceil_div(g_.m, job_rows);
     ThreadPool::instance().parallel_for(across * down, [&](int64_t chunk) {
@@ -130,10 +151,11 @@ class Matmul {
 
   void run_job(const Job& job) const {
     static thread_local Buffer buffer_a, buffer_b, buffer_c;
-    const int64_t mr = kernels_.mr, nr = kernels_.nr, depth = kDepth * kernels_.k_per_word;
-    const int64_t deepest = std::min(kDepth, words_of(g_.k));
+    const int64_t mr = kernels_.mr, nr = kernels_.nr;
+    const int64_t slices = std::max<int64_t>(1, ceil_div(words_of(g_.k), kDepth));
+    const int64_t deepest = ceil_div(words_of(g_.k), slices), depth = deepest * kernels_.k_per_word;
     const int64_t block = std::max(mr, kBlockBytes / (deepest * 4 + 4) / mr * mr);
-    float* a = buffer_a.reserve(round_up(std::min(block, job.rows), mr) * deepest);
+    float* packed = unpacked_a() ? nullptr : buffer_a.reserve(round_up(std::min(block, job.rows), mr) * deepest);
     float* b = buffer_b.reserve(round_up(job.cols, nr) * deepest);
     // Between slices the sums wait in C itself when it is fp32.
     const bool in_place = g_.c_dtype == DType::f32;
@@ -146,11 +168,12 @@ class Matmul {
       kernels_.pack(advance(b_, job.col, k), slice, job.cols, nr, b);
       for (int64_t i = 0; i < job.rows; i += block) {
         const int64_t rows = std::min(block, job.rows - i);
-        kernels_.pack(advance(a_, job.row + i, k), slice, rows, mr, a);
+        const PanelSource source = advance(a_, job.row + i, k);
+        if (packed != nullptr) kernels_.pack(source, slice, rows, mr, packed);
+        const float* a = packed != nullptr ? packed : static_cast<const float*>(source.data);
         for (int64_t c = 0; c < job.cols; c += nr)
-          for (int64_t r = i; r < i + rows; r += mr)
-            run_strip({job.row + r, std::min(mr, i + rows - r), job.col + c, std::min(nr, job.cols - c)}, k, slice,
-                      a + (r - i) * words, b + c * words, sums + r * sums_stride + c, sums_stride);
+          run_strip({job.row + i, rows, job.col + c, std::min(nr, job.cols - c)}, k, slice, a,
+                    packed != nullptr ? 0 : g_.a_stride, b + c * words, sums + i * sums_stride + c, sums_stride);
       }
     }
   }
@@ -176,8 +199,8 @@ class Matmul {
       const int64_t slice = std::min(depth, g_.k - k);
       kernels_.pack(advance(b_, col, k), slice, cols, kernels_.nr, b);
       for (int64_t r = 0; r < g_.m; r += mr)
-        run_strip({r, std::min(mr, g_.m - r), col, cols}, k, slice, a + r * a_words + k / kernels_.k_per_word * mr, b,
-                  sums + r * kFewCols, kFewCols);
+        run_strip({r, std::min(mr, g_.m - r), col, cols}, k, slice, a + r * a_words + k / kernels_.k_per_word * mr, 0,
+                  b, sums + r * kFewCols, kFewCols);
     }
   }
 

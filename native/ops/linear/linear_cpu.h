@@ -19,12 +19,13 @@ struct PanelSource {
   int64_t count = 0;          // panel indices from `data` to the end of the matrix; those past it are packed as zeros
 };
 
-// One strip of C: `rows` <= mr by `cols`, over one panel of A and ceil(cols / nr) panels of B. Starts from `from`, or
-// from zero where it is null; leaves the fp32 sums in `partial`, or, where that is null, adds bias and rounds once into
-// `c`.
+// One strip of C: `rows` by `cols`, over ceil(rows / mr) panels of A and ceil(cols / nr) panels of B. Starts from
+// `from`, or from zero where it is null; leaves the fp32 sums in `partial`, or, where that is null, adds bias and
+// rounds once into `c`.
 struct TileArgs {
   int64_t words = 0;         // steps of k
-  const float* a = nullptr;  // panel [words][mr]
+  const float* a = nullptr;  // panels [ceil(rows / mr)][words][mr]; fp32 words may lie in rows, as they are stored:
+  int64_t a_stride = 0;      // words from one row to the next, or 0 for panels
   const float* b = nullptr;  // panels [ceil(cols / nr)][words][nr]
   int64_t rows = 0, cols = 0;
   const float* from = nullptr;

@@ -201,64 +201,84 @@ inline void pack_pair_panels(const PanelSource& source, int64_t k, int64_t count
 
 // ---- the register tile ---------------------------------------------------------------------------------------------
 
-template <typename T>
-inline void store_result(const F32x16& sum, const TileArgs& t, int64_t row, int64_t col, bool whole, Mask16 mask) {
-  T* c = static_cast<T*>(t.c) + row * t.c_stride + col;
-  const F32x16 value = t.bias == nullptr ? sum : add(sum, load_masked(t.bias + col, mask));
-  if (whole)
-    store(c, value);
+// Whole: all 16 lanes belong to the matrix.
+template <bool Whole>
+inline auto lanes_of([[maybe_unused]] int64_t left) {
+  if constexpr (Whole)
+    return AllLanes{};
   else
-    store_masked(c, mask, value);
+    return first_lanes(std::clamp<int64_t>(left, 0, 16));
 }
 
+template <typename T, bool Whole>
 inline void finish(const F32x16& sum, const TileArgs& t, int64_t row, int64_t col) {
-  const bool whole = col + 16 <= t.cols;
-  const Mask16 mask = first_lanes(std::clamp<int64_t>(t.cols - col, 0, 16));
-  if (t.partial == nullptr) {
-    if (t.c_dtype == DType::f32)
-      store_result<float>(sum, t, row, col, whole, mask);
-    else
-      store_result<bf16>(sum, t, row, col, whole, mask);
-  } else if (whole) {
-    store(t.partial + row * t.partial_stride + col, sum);
-  } else {
-    store_masked(t.partial + row * t.partial_stride + col, mask, sum);
-  }
+  const auto lanes = lanes_of<Whole>(t.cols - col);
+  T* c = static_cast<T*>(t.c) + row * t.c_stride + col;
+  store_masked(c, lanes, t.bias == nullptr ? sum : add(sum, load_masked(t.bias + col, lanes)));
 }
 
-inline F32x16 start(const TileArgs& t, int64_t row, int64_t col) {
-  const float* from = t.from + row * t.from_stride + col;
-  if (col + 16 <= t.cols) return load(from);
-  return load_masked(from, first_lanes(std::clamp<int64_t>(t.cols - col, 0, 16)));
-}
-
-// Rows by Panels * 16 * kVectors sums in registers, over all of the words.
-template <typename Word, int Rows, int Panels>
-void tile_of(const TileArgs& t) {
-  constexpr int vectors = kVectors * Panels;
-  F32x16 sum[Rows][vectors];
+template <bool Whole, int Rows, int Vectors>
+inline void begin_tile(F32x16 (&sum)[Rows][Vectors], const TileArgs& t) {
 #pragma GCC unroll 14
   for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 8
-    for (int j = 0; j < vectors; ++j) sum[i][j] = t.from == nullptr ? zero() : start(t, i, 16 * j);
+    for (int j = 0; j < Vectors; ++j)
+      sum[i][j] = t.from == nullptr
+                      ? zero()
+                      : load_masked(t.from + i * t.from_stride + 16 * j, lanes_of<Whole>(t.cols - 16 * j));
+}
+
+// The lines that the tile will write are on their way while it computes.
+template <int Rows, int Vectors>
+inline void prefetch_result(const TileArgs& t) {
+  const char* at = t.partial != nullptr ? reinterpret_cast<const char*>(t.partial) : static_cast<const char*>(t.c);
+  const int64_t size = t.partial != nullptr ? 4 : dtype_size(t.c_dtype);
+  const int64_t stride = (t.partial != nullptr ? t.partial_stride : t.c_stride) * size;
+#pragma GCC unroll 14
+  for (int i = 0; i < Rows; ++i) {
+    __builtin_prefetch(at + i * stride, 1);
+    __builtin_prefetch(at + i * stride + 16 * Vectors * size - 1, 1);
+  }
+}
+
+template <bool Whole, int Rows, int Vectors>
+inline void end_tile(const F32x16 (&sum)[Rows][Vectors], const TileArgs& t) {
+#pragma GCC unroll 14
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < Vectors; ++j) {
+      if (t.partial != nullptr)
+        store_masked(t.partial + i * t.partial_stride + 16 * j, lanes_of<Whole>(t.cols - 16 * j), sum[i][j]);
+      else if (t.c_dtype == DType::f32)
+        finish<float, Whole>(sum[i][j], t, i, 16 * j);
+      else
+        finish<bf16, Whole>(sum[i][j], t, i, 16 * j);
+    }
+}
+
+// Rows by Panels * 16 * kVectors sums in registers, over all of the words. Packed: A lies in a panel; else in rows.
+template <typename Word, int Rows, int Panels, bool Packed, bool Whole>
+inline void tile_of(const TileArgs& t) {
+  constexpr int vectors = kVectors * Panels;
+  F32x16 sum[Rows][vectors];
+  begin_tile<Whole>(sum, t);
+  prefetch_result<Rows, vectors>(t);
   const float* a = t.a;
   const float* b[Panels];
   for (int p = 0; p < Panels; ++p) b[p] = t.b + p * t.words * kCols;
-  for (int64_t word = 0; word < t.words; ++word, a += kRows) {
+  const int64_t row_stride = Packed ? 1 : t.a_stride;
+  for (int64_t word = 0; word < t.words; ++word, a += Packed ? kRows : 1) {
     F32x16 right[vectors];
 #pragma GCC unroll 8
     for (int j = 0; j < vectors; ++j) right[j] = load(b[j / kVectors] + word * kCols + 16 * (j % kVectors));
 #pragma GCC unroll 14
     for (int i = 0; i < Rows; ++i) {
-      const F32x16 left = set1(a[i]);
+      const F32x16 left = set1(a[i * row_stride]);
 #pragma GCC unroll 8
       for (int j = 0; j < vectors; ++j) sum[i][j] = Word::multiply_add(left, right[j], sum[i][j]);
     }
   }
-#pragma GCC unroll 14
-  for (int i = 0; i < Rows; ++i)
-#pragma GCC unroll 8
-    for (int j = 0; j < vectors; ++j) finish(sum[i][j], t, i, 16 * j);
+  end_tile<Whole>(sum, t);
 }
 
 // The part of a strip that begins at column `col`, a multiple of a panel's width.
@@ -273,17 +293,39 @@ inline TileArgs from_column(const TileArgs& strip, int64_t col, int64_t cols) {
   return t;
 }
 
-// Few rows take several panels at a time, so that enough sums are under way to hide the latency of an addition.
-template <typename Word, int Rows = kRows>
-void strip(const TileArgs& t) {
+// A row of tiles, at most kRows high. Few rows take several panels at a time, so that enough sums are under way to hide
+// the latency of an addition.
+template <typename Word, bool Packed, int Rows = kRows>
+inline void tile_row(const TileArgs& t) {
   if constexpr (Rows > 1)
-    if (t.rows < Rows) return strip<Word, Rows - 1>(t);
+    if (t.rows < Rows) return tile_row<Word, Packed, Rows - 1>(t);
   constexpr int panels = Rows == 1 ? 4 : Rows == 2 ? 2 : 1;
   int64_t col = 0;
   if constexpr (panels > 1)
     for (; col + panels * kCols <= t.cols; col += panels * kCols)
-      tile_of<Word, Rows, panels>(from_column(t, col, panels * kCols));
-  for (; col < t.cols; col += kCols) tile_of<Word, Rows, 1>(from_column(t, col, kCols));
+      tile_of<Word, Rows, panels, Packed, true>(from_column(t, col, panels * kCols));
+  for (; col + kCols <= t.cols; col += kCols)
+    tile_of<Word, Rows, 1, Packed, true>(panels > 1 || col > 0 || t.cols > kCols ? from_column(t, col, kCols) : t);
+  if (col < t.cols) tile_of<Word, Rows, 1, Packed, false>(from_column(t, col, kCols));
+}
+
+template <typename Word, bool Packed>
+inline void tile_rows(const TileArgs& strip) {
+  TileArgs t = strip;
+  for (int64_t row = 0; row < strip.rows; row += kRows) {
+    t.rows = std::min<int64_t>(kRows, strip.rows - row);
+    tile_row<Word, Packed>(t);
+    t.a += Packed ? t.words * kRows : kRows * t.a_stride;
+    if (t.from != nullptr) t.from += kRows * t.from_stride;
+    if (t.partial != nullptr) t.partial += kRows * t.partial_stride;
+    t.c = static_cast<char*>(t.c) + kRows * t.c_stride * dtype_size(t.c_dtype);
+  }
+}
+
+template <typename Word>
+void strip(const TileArgs& t) {
+  if (t.a_stride == 0) return tile_rows<Word, true>(t);
+  if constexpr (Word::k == 1) tile_rows<Word, false>(t);
 }
 
 inline MatmulKernels matmul_kernels([[maybe_unused]] bool both_bf16) {
@@ -298,7 +340,7 @@ inline MatmulKernels matmul_kernels([[maybe_unused]] bool both_bf16) {
 template <typename T>
 inline void column_sum_of(const ColumnSumArgs& args, int64_t begin, int64_t end) {
   const T* dy = static_cast<const T*>(args.dy);
-  for_lanes(end - begin, [&](int64_t i, Mask16 mask) {
+  for_lanes(end - begin, [&](int64_t i, auto mask) {
     F32x16 sum = load_masked(args.sum + begin + i, mask);
     for (int64_t row = 0; row < args.rows; ++row) sum = add(sum, load_masked(dy + row * args.cols + begin + i, mask));
     store_masked(args.sum + begin + i, mask, sum);
