@@ -85,7 +85,8 @@ Napi::Value rope_op(const Napi::CallbackInfo& info) {
   const auto table =
       std::make_shared<const RopeTable>(RopeTable::make(float32_argument(info[4], "invFreq"), 1.0f, last + 1));
   tape->kept.push_back(table);
-  return TensorHandle::wrap(info.Env(), rope(*tape->tape, x, heads, tape->keep(std::move(positions)), *table));
+  const int32_t* kept = tape->keep(std::move(positions));
+  return TensorHandle::wrap(info.Env(), rope(*tape->tape, x, heads, kept, *table, x.value().dtype()));
 }
 
 Napi::Value attention_op(const Napi::CallbackInfo& info) {

@@ -86,13 +86,13 @@ const Var& Model::norm_after(int64_t layer) const {
 
 namespace {
 
-// A linear layer with everything that an adapter does there but the affine part, which the caller may fuse.
-Var project(Tape& tape, const Var& x, const Weight& weight, const Var& bias, const SiteParts* parts) {
-  const DType out = x.value().dtype();
+// A linear layer with everything that an adapter does there but the affine part, which the caller may fuse. out: the
+// result's dtype.
+Var project(Tape& tape, const Var& x, const Weight& weight, const Var& bias, const SiteParts* parts, DType out) {
   if (parts == nullptr) return linear(tape, x, weight, bias, out);
   const Var input = parts->input ? parts->input(tape, x) : x;
   Var y = linear(tape, input, parts->weight ? parts->weight(tape, weight) : weight, bias, out);
-  if (parts->branch) y = add(tape, y, parts->branch(tape, x));
+  if (parts->branch) y = add(tape, y, cast(tape, parts->branch(tape, x), out));
   return y;
 }
 
@@ -112,14 +112,17 @@ Var Model::attend(Tape& tape, int64_t l, const Var& normed, const Batch& batch, 
   const AttentionShape shape = {attention_config.heads, attention_config.kv_heads, attention_config.head_dim,
                                 attention_config.scale};
   const SequenceRows rows = batch.sequence_rows();
+  // Whatever the compute dtype, q, k and v are fp32 until edited and turned, and rounded once after that: gradients of
+  // edits before the softmax are small differences of large terms, in which each further rounding would show.
   const auto qkv = [&](Site site) {
     const SiteParts* parts = adapters != nullptr ? adapters->at(l, site) : nullptr;
     const int s = static_cast<int>(site);
-    return edited(tape, project(tape, normed, layer.projections[s], layer.biases[s], parts), parts, rows);
+    const DType out = site == Site::v_proj && parts == nullptr ? compute_ : DType::f32;  // v is not turned
+    return edited(tape, project(tape, normed, layer.projections[s], layer.biases[s], parts, out), parts, rows);
   };
-  const Var q = rope(tape, qkv(Site::q_proj), shape.heads, batch.positions.data(), rope_);
-  const Var k = rope(tape, qkv(Site::k_proj), shape.kv_heads, batch.positions.data(), rope_);
-  const Var v = qkv(Site::v_proj);
+  const Var q = rope(tape, qkv(Site::q_proj), shape.heads, batch.positions.data(), rope_, compute_);
+  const Var k = rope(tape, qkv(Site::k_proj), shape.kv_heads, batch.positions.data(), rope_, compute_);
+  const Var v = cast(tape, qkv(Site::v_proj), compute_);
   if (cache != nullptr) {
     const PagedKeys keys = cache->keys(l);
     store_keys(k.value(), v.value(), shape, rows.sequences, rows.starts, keys);
@@ -133,7 +136,7 @@ Var Model::feed_forward(Tape& tape, int64_t l, const Var& normed, const AdapterS
   const auto projected = [&](Site site) {
     const SiteParts* parts = adapters != nullptr ? adapters->at(l, site) : nullptr;
     const int s = static_cast<int>(site);
-    return project(tape, normed, layer.projections[s], layer.biases[s], parts);
+    return project(tape, normed, layer.projections[s], layer.biases[s], parts, compute_);
   };
   return swiglu(tape, projected(Site::gate_proj), projected(Site::up_proj));
 }
@@ -147,7 +150,7 @@ std::pair<Var, Var> Model::block(Tape& tape, int64_t l, const Var& residual, con
   const auto close = [&](Site site, Var inner, const Var& stream, const Var& norm) {
     const SiteParts* parts = adapters != nullptr ? adapters->at(l, site) : nullptr;
     const int s = static_cast<int>(site);
-    Var h = project(tape, inner, layer.projections[s], layer.biases[s], parts);
+    Var h = project(tape, inner, layer.projections[s], layer.biases[s], parts, compute_);
     inner = {};
     const bool fused = parts != nullptr && parts->has_affine() && !parts->output;
     if (!fused) h = edited(tape, std::move(h), parts, rows);

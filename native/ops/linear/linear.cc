@@ -1,5 +1,6 @@
 #include "ops/linear/linear.h"
 
+#include "ops/elementwise/elementwise.h"
 #include "ops/linear/linear_cpu.h"
 
 namespace rubricate {
@@ -94,13 +95,16 @@ Var linear(Tape& tape, const Var& x, const Weight& weight, const Var& bias, DTyp
   const Weight saved_weight = x_slot ? weight : Weight{{}, {}, weight.gradient};
   const Shape x_shape = x.value().shape();
   return tape.record(
-      "linear", y, [x_slot, x_shape, saved_x, saved_weight, bias_slot = bias.slot()](Tape& tape, const Tensor& dy) {
+      "linear", y,
+      [x_slot, x_shape, x_dtype = x.value().dtype(), saved_x, saved_weight, bias_slot = bias.slot()](Tape& tape,
+                                                                                                     const Tensor& dy) {
+        const Tensor factor = x_dtype == DType::bf16 ? cast(tape, dy, x_dtype).value() : dy;
         if (x_slot) {
           Tensor dx = tape.empty(x_shape, x_slot->dtype);
-          backward_input(dy, saved_weight.view, dx);
+          backward_input(factor, saved_weight.view, dx);
           tape.accumulate(x_slot, std::move(dx));
         }
-        if (saved_weight.gradient) backward_weight(dy, saved_x, tape.parameter_grad(saved_weight.gradient));
+        if (saved_weight.gradient) backward_weight(factor, saved_x, tape.parameter_grad(saved_weight.gradient));
         if (bias_slot)
           column_sum_cpu({dy.raw(), dy.dtype(), dy.dim(0), dy.dim(1), tape.parameter_grad(bias_slot).data<float>()});
       });

@@ -6,7 +6,8 @@
 //
 // x [T, K], y [T, N], W [N, K]. x and y are f32 or bf16; W is f32, bf16 or f16 and is read in place, whatever its
 // alignment; panels of it are packed on the fly. Products of bf16 by bf16 are exact and accumulate in fp32; f32 x is
-// multiplied in fp32 (a bf16 or f16 W widens exactly). y is rounded once, after the bias.
+// multiplied in fp32 (a bf16 or f16 W widens exactly). y is rounded once, after the bias. Where y is
+// f32 and x bf16, dy is rounded to bf16 for dx and dW, so that they take the matmul that y took; db sums dy itself.
 //
 // An output element is one chain of multiply-adds over k in ascending order (bf16 on AVX-512-BF16: over pairs of k),
 // without a break: the same bits for T = 1 and T = 1,000, for any place of the row, any

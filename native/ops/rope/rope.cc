@@ -7,10 +7,11 @@
 namespace rubricate {
 namespace {
 
-Tensor rotate(Tape& tape, const Tensor& x, int64_t heads, const int32_t* positions, const RopeTable& table,
+Tensor rotate(Tape& tape, const Tensor& x, int64_t heads, const int32_t* positions, const RopeTable& table, DType out,
               bool backward) {
-  Tensor y = tape.empty(x.shape(), x.dtype());
-  rope_cpu({.dtype = x.dtype(),
+  Tensor y = tape.empty(x.shape(), out);
+  rope_cpu({.x_dtype = x.dtype(),
+            .y_dtype = out,
             .x = x.raw(),
             .y = y.raw(),
             .positions = positions,
@@ -23,9 +24,10 @@ Tensor rotate(Tape& tape, const Tensor& x, int64_t heads, const int32_t* positio
   return y;
 }
 
-void check(const Tensor& x, int64_t heads, const int32_t* positions, const RopeTable& table) {
-  require(x.dtype() == DType::f32 || x.dtype() == DType::bf16, "ERR_DTYPE",
-          "Expected float32 or bfloat16 for x but received ", dtype_name(x.dtype()));
+void check(const Tensor& x, int64_t heads, const int32_t* positions, const RopeTable& table, DType out) {
+  for (const DType dtype : {x.dtype(), out})
+    require(dtype == DType::f32 || dtype == DType::bf16, "ERR_DTYPE",
+            "Expected float32 or bfloat16 for x and the output of rope but received ", dtype_name(dtype));
   require(heads > 0 && table.half > 0 && x.rank() == 2 && x.cols() == heads * 2 * table.half, "ERR_SHAPE",
           "Expected [T, ", heads, " * ", 2 * table.half, "] for x but received ", shape_text(x.shape()));
   for (int64_t row = 0; row < x.rows(); ++row)
@@ -53,15 +55,15 @@ RopeTable RopeTable::make(const std::vector<float>& inv_freq, float factor, int6
   return table;
 }
 
-Var rope(Tape& tape, const Var& x, int64_t heads, const int32_t* positions, const RopeTable& table) {
+Var rope(Tape& tape, const Var& x, int64_t heads, const int32_t* positions, const RopeTable& table, DType out) {
   tape.check_cancelled();
-  check(x.value(), heads, positions, table);
+  check(x.value(), heads, positions, table, out);
   const bool wanted = tape.wants_grad(x);
-  Tensor y = rotate(tape, x.value(), heads, positions, table, false);
+  Tensor y = rotate(tape, x.value(), heads, positions, table, out, false);
   if (!wanted) return y;
   return tape.record("rope", std::move(y),
                      [slot = x.slot(), heads, positions, table = &table](Tape& tape, const Tensor& grad) {
-                       tape.accumulate(slot, rotate(tape, grad, heads, positions, *table, true));
+                       tape.accumulate(slot, rotate(tape, grad, heads, positions, *table, slot->dtype, true));
                      });
 }
 

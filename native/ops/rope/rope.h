@@ -4,7 +4,8 @@
 //   y[i] = x[i] c - x[i + h] s,  y[i + h] = x[i + h] c + x[i] s,  h = head_dim / 2, c, s = cos, sin(position *
 //   inv_freq[i])
 //
-// Backward is the rotation by the opposite angle. x, y [T, heads * head_dim] f32 or bf16; fp32 inside, rounded once.
+// Backward is the rotation by the opposite angle. x, y [T, heads * head_dim], f32 or bf16 each; fp32 inside, y rounded
+// once, and so is the gradient of x, to x's dtype.
 #pragma once
 
 #include <cstdint>
@@ -24,9 +25,9 @@ struct RopeTable {
   static RopeTable make(const std::vector<float>& inv_freq, float factor, int64_t positions);
 };
 
-// positions: int32 [T] on the host, each below table.positions; the caller keeps them and the table alive until
-// backward has run. head_dim is 2 * table.half. Errors: ERR_SHAPE, ERR_DTYPE, ERR_CONTEXT_LENGTH (a position is beyond
-// the table), ERR_FOREIGN, ERR_ABORTED.
-Var rope(Tape& tape, const Var& x, int64_t heads, const int32_t* positions, const RopeTable& table);
+// out: dtype of y, f32 or bf16. positions: int32 [T] on the host, each below table.positions; the caller keeps them and
+// the table alive until backward has run. head_dim is 2 * table.half. Errors: ERR_SHAPE, ERR_DTYPE, ERR_CONTEXT_LENGTH
+// (a position is beyond the table), ERR_FOREIGN, ERR_ABORTED.
+Var rope(Tape& tape, const Var& x, int64_t heads, const int32_t* positions, const RopeTable& table, DType out);
 
 }  // namespace rubricate

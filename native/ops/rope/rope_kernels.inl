@@ -1,15 +1,15 @@
 // y1 = x1 c - x2 s,  y2 = x2 c + x1 s  for the two halves of every head of a row; see rope.h.
 
 // 16 components of one head, or fewer where `lanes` leaves some out. sign: 1, or -1 for the opposite angle.
-template <bool kWhole, typename T>
-inline void rotate(const T* x, T* y, const float* cos, const float* sin, int64_t half, F32x16 sign, Mask16 lanes) {
+template <bool kWhole, typename X, typename Y>
+inline void rotate(const X* x, Y* y, const float* cos, const float* sin, int64_t half, F32x16 sign, Mask16 lanes) {
   const auto get = [&](const auto* p) {
     if constexpr (kWhole)
       return load(p);
     else
       return load_masked(p, lanes);
   };
-  const auto put = [&](T* p, F32x16 value) {
+  const auto put = [&](Y* p, F32x16 value) {
     if constexpr (kWhole)
       store(p, value);
     else
@@ -21,7 +21,7 @@ inline void rotate(const T* x, T* y, const float* cos, const float* sin, int64_t
   put(y + half, fma(x2, c, mul(x1, s)));
 }
 
-template <typename T>
+template <typename X, typename Y>
 void rotate_rows(const RopeArgs& args, int64_t begin, int64_t end) {
   const int64_t half = args.half, whole = half / 16 * 16;
   const F32x16 sign = set1(args.backward ? -1.0f : 1.0f);
@@ -31,17 +31,19 @@ void rotate_rows(const RopeArgs& args, int64_t begin, int64_t end) {
     const float* sin = args.sin + args.positions[row] * half;
     for (int64_t head = 0; head < args.heads; ++head) {
       const int64_t first = (row * args.heads + head) * 2 * half;
-      const T* x = static_cast<const T*>(args.x) + first;
-      T* y = static_cast<T*>(args.y) + first;
+      const X* x = static_cast<const X*>(args.x) + first;
+      Y* y = static_cast<Y*>(args.y) + first;
       for (int64_t i = 0; i < whole; i += 16) rotate<true>(x + i, y + i, cos + i, sin + i, half, sign, rest);
       if (whole < half) rotate<false>(x + whole, y + whole, cos + whole, sin + whole, half, sign, rest);
     }
   }
 }
 
+template <typename X>
+void rotate_from(const RopeArgs& args, int64_t begin, int64_t end) {
+  args.y_dtype == DType::bf16 ? rotate_rows<X, bf16>(args, begin, end) : rotate_rows<X, float>(args, begin, end);
+}
+
 void rope_rows(const RopeArgs& args, int64_t begin, int64_t end) {
-  if (args.dtype == DType::bf16)
-    rotate_rows<bf16>(args, begin, end);
-  else
-    rotate_rows<float>(args, begin, end);
+  args.x_dtype == DType::bf16 ? rotate_from<bf16>(args, begin, end) : rotate_from<float>(args, begin, end);
 }

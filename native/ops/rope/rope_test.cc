@@ -70,9 +70,10 @@ TEST_CASE("rope and its gradient against double, on every path, dtype and pool s
     const RopeTable table = RopeTable::make(frequencies(c.half), 1.0f, 2048);
     std::vector<int32_t> positions;
     for (int64_t t = 0; t < c.rows; ++t) positions.push_back(static_cast<int32_t>((t * 37 + 5) % 2048));
-    for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const auto& [dtype, out] : {std::pair(DType::f32, DType::f32), std::pair(DType::bf16, DType::bf16),
+                                     std::pair(DType::f32, DType::bf16), std::pair(DType::bf16, DType::f32)}) {
       const Tensor x = random_tensor(arena, {c.rows, c.heads * 2 * c.half}, dtype, 1, -2, 2);
-      const Tensor g = random_tensor(arena, x.shape(), dtype, 2, -2, 2);
+      const Tensor g = random_tensor(arena, x.shape(), out, 2, -2, 2);
       CAPTURE(c.rows);
       CAPTURE(c.half);
       on_every_path([&] {
@@ -80,12 +81,14 @@ TEST_CASE("rope and its gradient against double, on every path, dtype and pool s
         for (const int threads : {1, 2, 3}) {
           const PoolSize size(threads);
           Tape tape(arena, Tape::Mode::training);
-          const Var in = leaf(x), y = rope(tape, in, c.heads, positions.data(), table);
+          const Var in = leaf(x), y = rope(tape, in, c.heads, positions.data(), table, out);
           tape.backward(y, g);
           if (threads == 1) {
             first_y = y.value();
             first_dx = in.grad();
           }
+          CHECK(y.value().dtype() == out);
+          CHECK(in.grad().dtype() == in.slot()->dtype);
           CHECK(same_bits(y.value(), first_y));
           CHECK(same_bits(in.grad(), first_dx));
         }
@@ -93,7 +96,7 @@ TEST_CASE("rope and its gradient against double, on every path, dtype and pool s
         CHECK(worst_error(first_dx, g, c, positions, table, -1.0) <= 1.0);
         const int64_t row = c.rows - 1;
         Tape tape(arena, Tape::Mode::inference);
-        const Var alone = rope(tape, copy_rows(arena, x, row, c.rows), c.heads, &positions.back(), table);
+        const Var alone = rope(tape, copy_rows(arena, x, row, c.rows), c.heads, &positions.back(), table, out);
         CHECK(same_bits(alone.value(), copy_rows(arena, first_y, row, c.rows)));
       });
     }
@@ -106,17 +109,18 @@ TEST_CASE("rope refuses wrong shapes, dtypes, positions and values of another ta
   const RopeTable table = RopeTable::make(frequencies(4), 1.0f, 10);
   const int32_t fine[] = {0, 9}, beyond[] = {0, 10}, negative[] = {-1, 0};
   const Tensor x = Tensor::zeros(arena, {2, 16}, DType::f32);
-  const auto code = [&](const Var& value, int64_t heads, const int32_t* positions) {
-    return error_code([&] { rope(tape, value, heads, positions, table); });
+  const auto code = [&](const Var& value, int64_t heads, const int32_t* positions, DType out = DType::f32) {
+    return error_code([&] { rope(tape, value, heads, positions, table, out); });
   };
   CHECK(code(x, 2, fine) == "");
   CHECK(code(x, 3, fine) == "ERR_SHAPE");
   CHECK(code(x, 0, fine) == "ERR_SHAPE");
   CHECK(code(x.reshaped({2, 2, 8}), 2, fine) == "ERR_SHAPE");
   CHECK(code(Tensor::zeros(arena, {2, 16}, DType::i32), 2, fine) == "ERR_DTYPE");
+  CHECK(code(x, 2, fine, DType::f16) == "ERR_DTYPE");
   CHECK(code(x, 2, beyond) == "ERR_CONTEXT_LENGTH");
   CHECK(code(x, 2, negative) == "ERR_CONTEXT_LENGTH");
-  CHECK(code(rope(other, leaf(x), 2, fine, table), 2, fine) == "ERR_FOREIGN");
+  CHECK(code(rope(other, leaf(x), 2, fine, table, DType::f32), 2, fine) == "ERR_FOREIGN");
   const std::atomic<bool> cancelled{true};
   tape.set_cancel_flag(&cancelled);
   CHECK(code(x, 2, fine) == "ERR_ABORTED");
