@@ -1,7 +1,5 @@
 #include "autograd/tape.h"
 
-#include <cstring>
-
 #include "ops/elementwise/elementwise.h"
 
 namespace rubricate {
@@ -52,9 +50,7 @@ std::pair<Var, Var> Tape::record2(const char* op, Tensor out0, Tensor out1, Back
 
 void Tape::own_grad(GradSlot& slot) {
   if (slot.in_place || slot.grad.sole_owner()) return;
-  Tensor copy = empty(slot.shape, slot.dtype);
-  if (copy.count() > 0) std::memcpy(copy.raw(), slot.grad.raw(), static_cast<size_t>(copy.bytes()));
-  slot.grad = std::move(copy);
+  slot.grad = slot.grad.copied_to(arena_);
 }
 
 void Tape::accumulate(const std::shared_ptr<GradSlot>& slot, Tensor grad) {
@@ -115,8 +111,8 @@ void Tape::backward(const Var& loss, Tensor seed) {
   if (!seed.defined()) {
     require(loss.value().count() == 1 && loss.value().dtype() == DType::f32, "ERR_SHAPE",
             "Expected a float32 scalar for loss but received ", shape_text(loss.value().shape()));
-    seed = empty(loss.value().shape(), DType::f32);
-    *seed.data<float>() = 1.0f;
+    const float one = 1.0f;
+    seed = Tensor::from_host(arena_, loss.value().shape(), DType::f32, &one);
   }
   accumulate(loss.slot(), std::move(seed));
   run_backward();

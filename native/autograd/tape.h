@@ -41,6 +41,8 @@ class Tape {
   uint64_t id() const { return id_; }
   bool training() const { return mode_ == Mode::training; }
   const std::shared_ptr<Arena>& arena() const { return arena_; }
+  // Where the ops recorded here compute: null on the CPU. Their inputs lie there too.
+  Stream* stream() const { return arena_->stream(); }
   Tensor empty(Shape shape, DType dtype) { return Tensor::empty(arena_, std::move(shape), dtype); }
   Tensor zeros(Shape shape, DType dtype) { return Tensor::zeros(arena_, std::move(shape), dtype); }
 

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "device/stream.h"
 
 namespace rubricate {
 namespace {
@@ -29,12 +30,34 @@ bool poison() {
 
 }  // namespace
 
-Arena::~Arena() { trim(); }
+Arena::Arena(std::shared_ptr<Stream> stream)
+    : stream_(std::move(stream)), exact_(stream_ != nullptr && stream_->device().emulated()) {
+  if (stream_) stream_->device().attach(this);
+}
+
+Arena::~Arena() {
+  if (stream_) stream_->device().detach(this);
+  trim();
+}
+
+int64_t Arena::size_of(int64_t bytes) const { return exact_ ? std::max<int64_t>(bytes, 1) : rounded(bytes); }
+
+void* Arena::from_system(int64_t size) {
+  if (stream_) return stream_->device().allocate(size);
+  return std::aligned_alloc(64, static_cast<size_t>(size));
+}
+
+void Arena::to_system(void* address, int64_t size) noexcept {
+  if (stream_)
+    stream_->device().release(address, size);
+  else
+    std::free(address);
+}
 
 void* Arena::allocate(int64_t bytes) {
   require(bytes >= 0 && bytes < int64_t{1} << 46, "ERR_OUT_OF_MEMORY", "Expected a size below 64 TiB but received ",
           bytes, " bytes");
-  const int64_t size = rounded(bytes);
+  const int64_t size = size_of(bytes);
   void* address = nullptr;
   {
     const std::lock_guard lock(mutex_);
@@ -49,39 +72,45 @@ void* Arena::allocate(int64_t bytes) {
     }
   }
   if (address == nullptr) {
-    address = std::aligned_alloc(64, static_cast<size_t>(size));
+    address = from_system(size);
     if (address == nullptr) {  // what is cached may be what is missing
       trim();
-      address = std::aligned_alloc(64, static_cast<size_t>(size));
+      address = from_system(size);
     }
     require(address != nullptr, "ERR_OUT_OF_MEMORY", "Could not allocate ", size, " bytes");
   }
-  if (poison()) std::memset(address, 0xff, static_cast<size_t>(size));
+  if (poison()) {
+    if (stream_)
+      stream_->fill(address, 0xff, size);
+    else
+      std::memset(address, 0xff, static_cast<size_t>(size));
+  }
   const std::lock_guard lock(mutex_);
   stats_.used += size;
   if (stats_.used > stats_.peak) stats_.peak = stats_.used;
   if (stats_.used > job_peak_) job_peak_ = stats_.used;
-  process_total.fetch_add(size, std::memory_order_relaxed);
+  if (!stream_) process_total.fetch_add(size, std::memory_order_relaxed);
   return address;
 }
 
 void Arena::release(void* address, int64_t bytes) noexcept {
   if (address == nullptr) return;
-  const int64_t size = rounded(bytes);
-  process_total.fetch_sub(size, std::memory_order_relaxed);
+  const int64_t size = size_of(bytes);
+  if (!stream_) process_total.fetch_sub(size, std::memory_order_relaxed);
   const std::lock_guard lock(mutex_);
   stats_.used -= size;
+  if (exact_) return to_system(address, size);
   try {
     free_.emplace(size, address);
     stats_.cached += size;
   } catch (...) {
-    std::free(address);
+    to_system(address, size);
   }
 }
 
 void Arena::trim() noexcept {
   const std::lock_guard lock(mutex_);
-  for (const auto& [size, address] : free_) std::free(address);
+  for (const auto& [size, address] : free_) to_system(address, size);
   free_.clear();
   stats_.cached = 0;
 }
@@ -89,7 +118,7 @@ void Arena::trim() noexcept {
 void Arena::give_back_beyond(int64_t total) noexcept {
   while (!free_.empty() && stats_.used + stats_.cached > total) {
     const auto largest = std::prev(free_.end());
-    std::free(largest->second);
+    to_system(largest->second, largest->first);
     stats_.cached -= largest->first;
     free_.erase(largest);
   }

@@ -1,6 +1,7 @@
-// Memory of one job (or of one JavaScript environment's tensors): blocks that are given back are kept and handed out
-// again, so that a training step allocates nothing after the first of its shape. Blocks of sizes that recur no more are
-// given up: what is handed out and what is kept come to 1.25 times the most that recent jobs used, or less.
+// Memory of one job, on the CPU or on a device (or of one JavaScript environment's tensors): blocks that are given back
+// are kept and handed out again, so that a training step allocates nothing after the first of its shape. Blocks of
+// sizes that recur no more are given up: what is handed out and what is kept come to 1.25 times the most that recent
+// jobs used, or less.
 #pragma once
 
 #include <cstdint>
@@ -11,17 +12,22 @@
 
 namespace rubricate {
 
+class Stream;
+
 struct ArenaStats {
   int64_t used = 0;    // bytes handed out now
   int64_t peak = 0;    // most bytes ever handed out at once
   int64_t cached = 0;  // bytes kept for reuse
 };
 
-// Thread-safe. Addresses are aligned to 64 bytes; the bytes are not initialised (filled with NaN patterns when the
-// environment variable RUBRICATE_POISON is set, so that tests see a read of what was never written).
+// Thread-safe. Addresses are aligned to 64 bytes (256 on a device); the bytes are not initialised (filled with NaN
+// patterns when the environment variable RUBRICATE_POISON is set, so that tests see a read of what was never written).
 class Arena {
  public:
-  Arena() = default;
+  Arena() = default;  // of the CPU's memory
+  // Of the memory of the stream's device, for work of that stream alone. null: of the CPU's. An emulated device's arena
+  // hands out the very bytes asked for and keeps nothing, so that accesses beyond a tensor, or after its end, are seen.
+  explicit Arena(std::shared_ptr<Stream> stream);
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -33,12 +39,19 @@ class Arena {
   // job.
   void end_job() noexcept;
   ArenaStats stats() const;
-  // Bytes handed out by all arenas of the process.
+  Stream* stream() const { return stream_.get(); }  // null: the CPU
+  const std::shared_ptr<Stream>& shared_stream() const { return stream_; }
+  // Bytes of the CPU's memory handed out by all arenas of the process.
   static int64_t process_bytes();
 
  private:
+  int64_t size_of(int64_t bytes) const;
+  void* from_system(int64_t size);  // null on the CPU, ERR_OUT_OF_MEMORY from a device, where there is no more
+  void to_system(void* address, int64_t size) noexcept;
   void give_back_beyond(int64_t total) noexcept;  // under the mutex: until used + cached <= total, largest first
 
+  const std::shared_ptr<Stream> stream_;
+  const bool exact_ = false;
   mutable Mutex mutex_;
   std::multimap<int64_t, void*> free_;     // by size
   int64_t job_peak_ = 0, usual_peak_ = 0;  // of the job under way; of recent jobs

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "autograd/var.h"
+#include "autograd/tape.h"
 #include "base/error.h"
 #include "tensor/tensor.h"
 
@@ -24,6 +24,12 @@ inline void require_like(const Tensor& tensor, const Tensor& model, const char* 
           " but received ", shape_text(tensor.shape()));
   require(tensor.dtype() == model.dtype(), "ERR_DTYPE", "Expected ", dtype_name(model.dtype()), " for ", name,
           " but received ", dtype_name(tensor.dtype()));
+}
+
+// That the tape computes where the tensor's memory is; an undefined tensor passes. Throws ERR_FOREIGN.
+inline void require_place(const Tape& tape, const Tensor& tensor, const char* name) {
+  require(!tensor.defined() || tensor.stream() == tape.stream(), "ERR_FOREIGN",
+          "Expected a tensor in the memory that the tape computes in for ", name, " but received one of another place");
 }
 
 // An fp32 vector [width]. Throws ERR_ARGUMENT, ERR_SHAPE or ERR_DTYPE.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -14,6 +15,7 @@
 #include "base/random.h"
 #include "device/cpu/cpu_path.h"
 #include "device/cpu/thread_pool.h"
+#include "device/stream.h"
 #include "doctest/doctest.h"
 #include "ops/rows.h"
 #include "tensor/tensor.h"
@@ -71,6 +73,58 @@ void on_every_setting(Body&& body) {
 
 inline std::shared_ptr<Arena> test_arena() { return std::make_shared<Arena>(); }
 
+// The stream of the device that tests are to run on beside the CPU: cuda:0 where RUBRICATE_CUDA_LIBRARY names a
+// plug-in, else null.
+inline const std::shared_ptr<Stream>& test_stream() {
+  static const std::shared_ptr<Stream> stream =
+      std::getenv("RUBRICATE_CUDA_LIBRARY") != nullptr ? std::make_shared<Stream>(Device::cuda(0)) : nullptr;
+  return stream;
+}
+
+// The places that an op's tests run on: null for the CPU, and the test stream where there is one.
+inline std::vector<std::shared_ptr<Stream>> devices() {
+  std::vector<std::shared_ptr<Stream>> all{nullptr};
+  if (test_stream()) all.push_back(test_stream());
+  return all;
+}
+
+// Where the ops of a test compute now: see on_every_device.
+inline std::shared_ptr<Stream>& present_device() {
+  static std::shared_ptr<Stream> stream;
+  return stream;
+}
+
+// An arena of the device that the test runs on now, for the tape.
+inline std::shared_ptr<Arena> device_arena() { return std::make_shared<Arena>(present_device()); }
+
+// The tensor itself where the test runs on the CPU now, else a copy on the device: for what goes into an op.
+inline Tensor placed(const Tensor& tensor) {
+  return tensor.defined() && present_device() ? tensor.copied_to(device_arena()) : tensor;
+}
+
+// The tensor itself where it is the CPU's, else a copy of it there: for what came out.
+inline Tensor fetched(const Tensor& tensor) {
+  return tensor.stream() != nullptr ? tensor.copied_to(test_arena()) : tensor;
+}
+
+// Calls body() with every setting of the CPU, then on each further device. The body makes its tapes with device_arena()
+// and its inputs with placed(); to_doubles, same_bits and copy_rows take tensors of any place.
+template <typename Body>
+void on_every_device(Body&& body) {
+  on_every_setting(body);
+  for (const std::shared_ptr<Stream>& stream : devices()) {
+    if (!stream) continue;
+    const std::string device = stream->device().name();
+    CAPTURE(device);
+    struct Scope {
+      explicit Scope(const std::shared_ptr<Stream>& stream) { present_device() = stream; }
+      ~Scope() { present_device() = nullptr; }
+    } const scope(stream);
+    body();
+  }
+}
+
+// Of a tensor in the CPU's memory.
 inline double element(const Tensor& tensor, int64_t i) {
   switch (tensor.dtype()) {
     case DType::f32:
@@ -85,8 +139,9 @@ inline double element(const Tensor& tensor, int64_t i) {
 }
 
 inline Doubles to_doubles(const Tensor& tensor) {
-  Doubles out(static_cast<size_t>(tensor.count()));
-  for (int64_t i = 0; i < tensor.count(); ++i) out[static_cast<size_t>(i)] = element(tensor, i);
+  const Tensor here = fetched(tensor);
+  Doubles out(static_cast<size_t>(here.count()));
+  for (int64_t i = 0; i < here.count(); ++i) out[static_cast<size_t>(i)] = element(here, i);
   return out;
 }
 
@@ -113,15 +168,16 @@ inline Tensor random_tensor(const std::shared_ptr<Arena>& arena, Shape shape, DT
 
 // Rows [begin, end) of a matrix, copied.
 inline Tensor copy_rows(const std::shared_ptr<Arena>& arena, const Tensor& matrix, int64_t begin, int64_t end) {
-  Tensor out = Tensor::empty(arena, {end - begin, matrix.cols()}, matrix.dtype());
-  const int64_t bytes = matrix.cols() * dtype_size(matrix.dtype());
-  if (out.count() > 0)
-    std::memcpy(out.raw(), static_cast<const char*>(matrix.raw()) + begin * bytes, static_cast<size_t>(out.bytes()));
-  return out;
+  const Tensor here = fetched(matrix);
+  const int64_t bytes = here.cols() * dtype_size(here.dtype());
+  return Tensor::from_host(arena, {end - begin, here.cols()}, here.dtype(),
+                           static_cast<const char*>(here.raw()) + begin * bytes);
 }
 
-inline bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.defined() && b.defined() && a.dtype() == b.dtype() && a.shape() == b.shape() &&
+inline bool same_bits(const Tensor& first, const Tensor& second) {
+  if (!first.defined() || !second.defined()) return false;
+  const Tensor a = fetched(first), b = fetched(second);
+  return a.dtype() == b.dtype() && a.shape() == b.shape() &&
          (a.count() == 0 || std::memcmp(a.raw(), b.raw(), static_cast<size_t>(a.bytes())) == 0);
 }
 

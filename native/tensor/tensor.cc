@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "device/stream.h"
+
 namespace rubricate {
 
 int64_t element_count(const Shape& shape) {
@@ -31,8 +33,47 @@ Tensor Tensor::empty(const std::shared_ptr<Arena>& arena, Shape shape, DType dty
 
 Tensor Tensor::zeros(const std::shared_ptr<Arena>& arena, Shape shape, DType dtype) {
   Tensor tensor = empty(arena, std::move(shape), dtype);
-  std::memset(tensor.raw(), 0, static_cast<size_t>(tensor.bytes()));
+  if (Stream* stream = arena->stream())
+    stream->fill(tensor.raw(), 0, tensor.bytes());
+  else
+    std::memset(tensor.raw(), 0, static_cast<size_t>(tensor.bytes()));
   return tensor;
+}
+
+Tensor Tensor::from_host(const std::shared_ptr<Arena>& arena, Shape shape, DType dtype, const void* data) {
+  Tensor tensor = empty(arena, std::move(shape), dtype);
+  if (Stream* stream = arena->stream())
+    stream->upload(tensor.raw(), data, tensor.bytes());
+  else if (tensor.count() > 0)
+    std::memcpy(tensor.raw(), data, static_cast<size_t>(tensor.bytes()));
+  return tensor;
+}
+
+Tensor Tensor::copied_to(const std::shared_ptr<Arena>& arena) const {
+  Tensor tensor = empty(arena, shape_, dtype_);
+  copy_elements(tensor, *this);
+  return tensor;
+}
+
+void copy_elements(const Tensor& to, const Tensor& from) {
+  require(to.count() == from.count() && to.dtype() == from.dtype(), "ERR_INTERNAL", "Expected ",
+          shape_text(from.shape()), " of ", dtype_name(from.dtype()), " to copy to but received ",
+          shape_text(to.shape()), " of ", dtype_name(to.dtype()));
+  if (to.count() == 0) return;
+  Stream *target = to.stream(), *source = from.stream();
+  if (target == nullptr && source == nullptr) {
+    std::memcpy(to.raw(), from.raw(), static_cast<size_t>(to.bytes()));
+  } else if (source == nullptr) {
+    target->upload(to.raw(), from.raw(), to.bytes());
+  } else if (target == nullptr) {
+    source->download(to.raw(), from.raw(), to.bytes());
+  } else if (target == source) {
+    target->copy(to.raw(), from.raw(), to.bytes());
+  } else {  // two streams, maybe of two devices: through the CPU's memory
+    std::vector<char> bytes(static_cast<size_t>(to.bytes()));
+    source->download(bytes.data(), from.raw(), from.bytes());
+    target->upload(to.raw(), bytes.data(), to.bytes());
+  }
 }
 
 Tensor Tensor::borrow(std::shared_ptr<void> owner, void* data, Shape shape, DType dtype) {

@@ -1,4 +1,4 @@
-// A dense, row-major array in memory that it shares by reference count.
+// A dense, row-major array in memory that it shares by reference count: the CPU's, or a device's where its arena's is.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +31,7 @@ class Storage {
   Storage& operator=(const Storage&) = delete;
   void* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
+  Stream* stream() const { return arena_ ? arena_->stream() : nullptr; }
 
  private:
   std::shared_ptr<Arena> arena_;
@@ -44,6 +45,8 @@ class Tensor {
   Tensor() = default;  // no tensor at all; defined() is false
   static Tensor empty(const std::shared_ptr<Arena>& arena, Shape shape, DType dtype);
   static Tensor zeros(const std::shared_ptr<Arena>& arena, Shape shape, DType dtype);
+  // A copy of `data`, which is the CPU's, wherever the arena's memory is.
+  static Tensor from_host(const std::shared_ptr<Arena>& arena, Shape shape, DType dtype, const void* data);
   static Tensor borrow(std::shared_ptr<void> owner, void* data, Shape shape, DType dtype);
 
   bool defined() const { return storage_ != nullptr; }
@@ -57,6 +60,10 @@ class Tensor {
   int64_t cols() const { return shape_.empty() ? 1 : shape_.back(); }
   int64_t rows() const { return cols() == 0 ? 0 : count_ / cols(); }
 
+  // The stream that computes on it; null where its memory is the CPU's. A device's memory is read and written by
+  // kernels and copies alone: raw() and data() are then addresses for them.
+  Stream* stream() const { return storage_ ? storage_->stream() : nullptr; }
+
   void* raw() const { return storage_ ? storage_->data() : nullptr; }
   template <typename T>
   T* data() const {
@@ -66,6 +73,8 @@ class Tensor {
     return static_cast<T*>(raw());
   }
   Tensor reshaped(Shape shape) const;  // the same memory; throws ERR_SHAPE where the counts differ
+  // A copy in that arena's memory, wherever the two are.
+  Tensor copied_to(const std::shared_ptr<Arena>& arena) const;
   bool sole_owner() const { return storage_.use_count() == 1; }
 
  private:
@@ -74,5 +83,9 @@ class Tensor {
   int64_t count_ = 0;
   DType dtype_ = DType::f32;
 };
+
+// Copies elements to a tensor of the same count and dtype (else ERR_INTERNAL), wherever the two are. From a device to
+// the CPU it waits for what the device has to do before.
+void copy_elements(const Tensor& to, const Tensor& from);
 
 }  // namespace rubricate

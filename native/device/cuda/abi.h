@@ -30,23 +30,24 @@ typedef struct RubricateEvent RubricateEvent;    // a place in a stream
 
 struct RubricateDeviceInfo {
   char name[256];
-  int32_t capability;       // 10 * major + minor: 80, 90, 120
+  int32_t capability;  // 10 * major + minor: 80, 90, 120
   int32_t multiprocessors;
-  int64_t memory_bytes;      // all of the device's memory
-  int64_t free_bytes;        // of it, free now
+  int64_t memory_bytes;        // all of the device's memory
+  int64_t free_bytes;          // of it, free now
   int64_t block_shared_bytes;  // the most shared memory that a block can ask for
-  int32_t driver_version;    // CUDA that the driver supports: 1000 * major + 10 * minor
-  int32_t runtime_version;   // CUDA that the plug-in was built with
-  int32_t emulated;          // 1: a processor runs the kernels
+  int32_t driver_version;      // CUDA that the driver supports: 1000 * major + 10 * minor
+  int32_t runtime_version;     // CUDA that the plug-in was built with
+  int32_t emulated;            // 1: a processor runs the kernels
   int32_t reserved;
 };
 
 struct RubricateDeviceTable {
-  int32_t abi;          // RUBRICATE_DEVICE_ABI
+  int32_t abi;  // RUBRICATE_DEVICE_ABI
   int32_t reserved;
   const char* version;  // of the package that the plug-in belongs to
 
-  // The sentence for the last call of this thread that did not return RUBRICATE_OK. Valid until this thread's next call.
+  // The sentence for the last call of this thread that did not return RUBRICATE_OK. Valid until this thread's next
+  // call.
   const char* (*message)(void);
 
   int32_t (*count)(int32_t* devices);  // RUBRICATE_NO_DRIVER, RUBRICATE_DRIVER_TOO_OLD, RUBRICATE_NO_DEVICE

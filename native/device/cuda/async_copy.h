@@ -36,7 +36,8 @@ __device__ __forceinline__ void copy_async_commit() {
 #endif
 }
 
-// Waits until at most `pending` of this thread's latest groups are under way. Other threads see the data after a barrier.
+// Waits until at most `pending` of this thread's latest groups are under way. Other threads see the data after a
+// barrier.
 template <int pending>
 __device__ __forceinline__ void copy_async_wait() {
 #if defined(RUBRICATE_EMULATED)

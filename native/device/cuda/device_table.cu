@@ -16,9 +16,9 @@ struct RubricateEvent {
 namespace rubricate::cuda {
 namespace {
 
-#define RUBRICATE_RETURN_FAILURE(call)                                         \
-  do {                                                                         \
-    const cudaError_t error_ = (call);                                         \
+#define RUBRICATE_RETURN_FAILURE(call)                                          \
+  do {                                                                          \
+    const cudaError_t error_ = (call);                                          \
     if (error_ != cudaSuccess) return ::rubricate::cuda::failed(error_, #call); \
   } while (false)
 
@@ -178,10 +178,29 @@ int32_t elapsed(RubricateEvent* from, RubricateEvent* to, double* milliseconds) 
 }
 
 const RubricateDeviceTable table = {
-    RUBRICATE_DEVICE_ABI, 0,           RUBRICATE_VERSION, message,         count,          info,
-    allocate,             release,     allocate_pinned,   release_pinned,  create_stream,  destroy_stream,
-    synchronize,          copy_to_device, copy_to_host,   copy_on_device,  fill,           create_event,
-    destroy_event,        record,      wait,              synchronize_event, elapsed,
+    RUBRICATE_DEVICE_ABI,
+    0,
+    RUBRICATE_VERSION,
+    message,
+    count,
+    info,
+    allocate,
+    release,
+    allocate_pinned,
+    release_pinned,
+    create_stream,
+    destroy_stream,
+    synchronize,
+    copy_to_device,
+    copy_to_host,
+    copy_on_device,
+    fill,
+    create_event,
+    destroy_event,
+    record,
+    wait,
+    synchronize_event,
+    elapsed,
 };
 
 const Registration* registrations = nullptr;  // set before any constructor runs

@@ -14,7 +14,7 @@
 struct RubricateStream {
   cudaStream_t handle;
   int32_t device;
-  int32_t capability;          // 75, 80, 90 ...
+  int32_t capability;  // 75, 80, 90 ...
   int32_t multiprocessors;
   int64_t block_shared_bytes;  // the most dynamic shared memory of a block
 };
@@ -52,11 +52,9 @@ int32_t launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 
 template <typename... Parameters, typename... Arguments>
 int32_t launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, int64_t shared_bytes,
                RubricateStream* stream, Arguments&&... arguments) {
-  const cudaError_t launched =
-      emulation::launch(name, grid, block, shared_bytes, stream->handle,
-                        [kernel, ... values = static_cast<Parameters>(std::forward<Arguments>(arguments))] {
-                          kernel(values...);
-                        });
+  const cudaError_t launched = emulation::launch(
+      name, grid, block, shared_bytes, stream->handle,
+      [kernel, ... values = static_cast<Parameters>(std::forward<Arguments>(arguments))] { kernel(values...); });
   return launched == cudaSuccess ? RUBRICATE_OK : failed(launched, name);
 }
 #endif
@@ -92,10 +90,10 @@ int32_t run_launcher(const void* args, RubricateStream* stream) {
 #define RUBRICATE_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
   ::rubricate::cuda::launch(#kernel, (kernel), (grid), (block), (shared_bytes), (stream), __VA_ARGS__)
 
-// Static shared memory, aligned to 16 bytes: RUBRICATE_SHARED(float[32], partial); RUBRICATE_SHARED(bf16[64][72], tile);
-// Its size is the template's or a constant. No comma in the type; give such a type a name first.
-// Dynamic shared memory, aligned to 16 bytes, of the launch's shared_bytes: RUBRICATE_DYNAMIC_SHARED(float, rows); then
-// `rows` is a float*.
+// Static shared memory, aligned to 16 bytes: RUBRICATE_SHARED(float[32], partial); RUBRICATE_SHARED(bf16[64][72],
+// tile); Its size is the template's or a constant. No comma in the type; give such a type a name first. Dynamic shared
+// memory, aligned to 16 bytes, of the launch's shared_bytes: RUBRICATE_DYNAMIC_SHARED(float, rows); then `rows` is a
+// float*.
 #if !defined(RUBRICATE_EMULATED)
 namespace rubricate::cuda {
 template <typename T>
@@ -104,13 +102,13 @@ struct SharedType {
 };
 }  // namespace rubricate::cuda
 #define RUBRICATE_SHARED(type_, name) __shared__ __align__(16) typename ::rubricate::cuda::SharedType<type_>::type name
-#define RUBRICATE_DYNAMIC_SHARED(type_, name)                          \
+#define RUBRICATE_DYNAMIC_SHARED(type_, name)                         \
   extern __shared__ __align__(16) unsigned char rubricate_dynamic_[]; \
   type_* const name = reinterpret_cast<type_*>(rubricate_dynamic_)
 #else
-#define RUBRICATE_SHARED(type_, name)                                                           \
-  static const char rubricate_key_##name = 0;                                                   \
-  auto& name = *static_cast<typename ::std::add_pointer<type_>::type>(                          \
+#define RUBRICATE_SHARED(type_, name)                                  \
+  static const char rubricate_key_##name = 0;                          \
+  auto& name = *static_cast<typename ::std::add_pointer<type_>::type>( \
       ::rubricate::emulation::static_shared(&rubricate_key_##name, sizeof(type_), #name))
 #define RUBRICATE_DYNAMIC_SHARED(type_, name) \
   type_* const name = static_cast<type_*>(::rubricate::emulation::dynamic_shared())

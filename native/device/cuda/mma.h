@@ -94,8 +94,8 @@ __device__ __forceinline__ void mma_tf32(float (&d)[4], const uint32_t (&a)[4], 
 }
 
 // ldmatrix .x4: four 8x8 matrices of 2-byte elements from shared memory. Lane l gives the address of row l % 8 of
-// matrix l / 8 (16 bytes, aligned to 16); words[i] of lane l becomes row l / 4, elements 2 (l % 4) and the next of matrix
-// i. Transposed: column l / 4, rows 2 (l % 4) and the next.
+// matrix l / 8 (16 bytes, aligned to 16); words[i] of lane l becomes row l / 4, elements 2 (l % 4) and the next of
+// matrix i. Transposed: column l / 4, rows 2 (l % 4) and the next.
 __device__ __forceinline__ void load_matrices(uint32_t (&words)[4], const void* row) {
 #if defined(RUBRICATE_EMULATED)
   emulation::load_matrices(words, row, false);

@@ -160,9 +160,8 @@ __device__ __forceinline__ void store_vector_once(T* to, const float (&values)[k
   store_16_once(to, pack_16<T>(values));
 }
 
-
-// The same at the end of an array, where `left` elements, maybe fewer than kLanes<T>, remain: lanes beyond them are read
-// as zeros and not written.
+// The same at the end of an array, where `left` elements, maybe fewer than kLanes<T>, remain: lanes beyond them are
+// read as zeros and not written.
 template <typename T>
 __device__ __forceinline__ void load_vector_upto(const T* from, int64_t left, float (&values)[kLanes<T>]) {
   if (left >= kLanes<T>) return load_vector(from, values);

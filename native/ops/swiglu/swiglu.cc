@@ -1,6 +1,7 @@
 #include "ops/swiglu/swiglu.h"
 
 #include "device/cpu/thread_pool.h"
+#include "device/stream.h"
 #include "ops/checks.h"
 #include "ops/swiglu/swiglu_cpu.h"
 
@@ -9,12 +10,16 @@ namespace {
 
 constexpr int64_t kGrain = kElementGrain / 4;  // the exponential makes an element dearer than its memory
 
-void run(void (*kernel)(const SwigluArgs&), const SwigluArgs& args, int64_t count) {
-  parallel_ranges(count, kGrain, [kernel, &args](int64_t begin, int64_t end) {
+using Kernel = void (*)(const SwigluArgs&);
+
+// args.end: how many elements there are.
+void run(const Tape& tape, const char* cuda_kernel, Kernel cpu_kernel, const SwigluArgs& args) {
+  if (Stream* stream = tape.stream()) return stream->run(cuda_kernel, args);
+  parallel_ranges(args.end, kGrain, [cpu_kernel, &args](int64_t begin, int64_t end) {
     SwigluArgs range = args;  // one for each range: ranges run at the same time
     range.begin = begin;
     range.end = end;
-    kernel(range);
+    cpu_kernel(range);
   });
 }
 
@@ -24,6 +29,8 @@ Var swiglu(Tape& tape, const Var& gate, const Var& up) {
   tape.check_cancelled();
   require_floating(gate.value(), "gate");
   require_like(up.value(), gate.value(), "up");
+  require_place(tape, gate.value(), "gate");
+  require_place(tape, up.value(), "up");
   const bool wanted = tape.wants_grad(gate, up);
   const Tensor &x = gate.value(), &u = up.value();
   Tensor y = tape.empty(x.shape(), x.dtype());
@@ -32,7 +39,8 @@ Var swiglu(Tape& tape, const Var& gate, const Var& up) {
   args.gate = x.raw();
   args.up = u.raw();
   args.y = y.raw();
-  run(swiglu_forward_cpu, args, x.count());
+  args.end = x.count();
+  run(tape, "swiglu_forward/1", swiglu_forward_cpu, args);
   if (!wanted) return y;
   return tape.record("swiglu", std::move(y),
                      [x, u, gate_slot = gate.slot(), up_slot = up.slot()](Tape& tape, const Tensor& grad) {
@@ -45,7 +53,8 @@ Var swiglu(Tape& tape, const Var& gate, const Var& up) {
                        args.grad = grad.raw();
                        args.dgate = dgate.raw();
                        args.dup = dup.raw();
-                       run(swiglu_backward_cpu, args, x.count());
+                       args.end = x.count();
+                       run(tape, "swiglu_backward/1", swiglu_backward_cpu, args);
                        tape.accumulate(gate_slot, dgate);
                        tape.accumulate(up_slot, dup);
                      });

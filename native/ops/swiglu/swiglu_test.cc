@@ -12,10 +12,10 @@ struct Result {
   Tensor y, dgate, dup;
 };
 Result run(const Tensor& gate, const Tensor& up, const Tensor& grad) {
-  Tape tape(test_arena(), Tape::Mode::training);
-  const Var a = leaf(gate), b = leaf(up);
+  Tape tape(device_arena(), Tape::Mode::training);
+  const Var a = leaf(placed(gate)), b = leaf(placed(up));
   const Var y = swiglu(tape, a, b);
-  tape.backward(y, grad);
+  tape.backward(y, placed(grad));
   return {y.value(), a.grad(), b.grad()};
 }
 
@@ -47,7 +47,7 @@ TEST_CASE("swiglu: values and gradients against double, within the precision rul
       const auto naive = [&](const std::vector<float>& values) {
         return to_doubles(from_doubles(arena, shape, dtype, Doubles(values.begin(), values.end())));
       };
-      on_every_setting([&] {
+      on_every_device([&] {
         const Result result = run(gate, up, grad);
         check_precision(result.y, exact.y, naive(plain.y));
         check_precision(result.dgate, exact.dgate, naive(plain.dgate));
@@ -74,18 +74,20 @@ TEST_CASE("swiglu: gradients against central differences in double") {
     return total;
   };
   const Doubles gates = to_doubles(gate), ups = to_doubles(up);
-  const Result result = run(gate, up, grad);
-  check_close(to_doubles(result.dgate), numeric_gradient([&](const Doubles& v) { return loss(v, ups); }, gates), 1e-5,
-              1e-6);
-  check_close(to_doubles(result.dup), numeric_gradient([&](const Doubles& v) { return loss(gates, v); }, ups), 1e-5,
-              1e-6);
+  const Doubles dgate = numeric_gradient([&](const Doubles&v) { return loss(v, ups); }, gates),
+                dup = numeric_gradient([&](const Doubles&v) { return loss(gates, v); }, ups);
+  on_every_device([&] {
+    const Result result = run(gate, up, grad);
+    check_close(to_doubles(result.dgate), dgate, 1e-5, 1e-6);
+    check_close(to_doubles(result.dup), dup, 1e-5, 1e-6);
+  });
 }
 
 TEST_CASE("swiglu: large gates neither overflow nor turn into NaN") {
   const auto arena = test_arena();
   const Tensor gate = from_doubles(arena, {1, 4}, DType::f32, {-1000.0, 1000.0, -90.0, 0.0});
   const Tensor one = from_doubles(arena, {1, 4}, DType::f32, {1.0, 1.0, 1.0, 1.0});
-  on_every_path([&] {
+  on_every_device([&] {
     const Result result = run(gate, one, one);
     CHECK(to_doubles(result.y)[0] == 0.0);
     CHECK(to_doubles(result.y)[1] == 1000.0);

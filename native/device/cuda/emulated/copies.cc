@@ -5,9 +5,7 @@
 
 namespace rubricate::emulation {
 
-void copy_async(void* to, const void* from, size_t bytes) {
-  block.current->open_copies.push_back({to, from, bytes});
-}
+void copy_async(void* to, const void* from, size_t bytes) { block.current->open_copies.push_back({to, from, bytes}); }
 
 void copy_async_commit() {
   Thread& thread = *block.current;

@@ -31,8 +31,8 @@ struct Scheduler {
 
 #if defined(__x86_64__)
 
-// Puts the registers that a called function must keep on the stack, stores the stack pointer in *from, and goes on where
-// the stack `to` was left.
+// Puts the registers that a called function must keep on the stack, stores the stack pointer in *from, and goes on
+// where the stack `to` was left.
 extern "C" void rubricate_switch_stack(void** from, void* to);
 asm(R"(
 .text
@@ -73,8 +73,8 @@ Fiber::Fiber(void (*body)()) {
   }
   stack_ = static_cast<char*>(memory);
 #if defined(__x86_64__)
-  // What rubricate_switch_stack takes off: six registers and the address to go on at. The stack pointer must be 8 past a
-  // multiple of 16 at a function's first instruction.
+  // What rubricate_switch_stack takes off: six registers and the address to go on at. The stack pointer must be 8 past
+  // a multiple of 16 at a function's first instruction.
   void** const top = reinterpret_cast<void**>(stack_ + kStackBytes) - 2;
   *top = reinterpret_cast<void*>(body);
   place_ = top - 6;

@@ -1,5 +1,5 @@
-// A stack with a place to go on. A scheduler enters fibers one at a time; a fiber leaves, and goes on when it is entered
-// again.
+// A stack with a place to go on. A scheduler enters fibers one at a time; a fiber leaves, and goes on when it is
+// entered again.
 #pragma once
 
 #include <cstddef>

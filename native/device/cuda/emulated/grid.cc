@@ -96,8 +96,7 @@ void* new_dynamic_shared(size_t bytes) {
 bool possible(dim3 grid, dim3 threads, int64_t shared_bytes) {
   const uint64_t count = uint64_t{threads.x} * threads.y * threads.z;
   return grid.x >= 1 && grid.x <= 0x7fffffffu && grid.y >= 1 && grid.y <= 65535 && grid.z >= 1 && grid.z <= 65535 &&
-         count >= 1 && count <= 1024 && threads.z <= 64 && shared_bytes >= 0 &&
-         shared_bytes <= block_shared_bytes();
+         count >= 1 && count <= 1024 && threads.z <= 64 && shared_bytes >= 0 && shared_bytes <= block_shared_bytes();
 }
 
 }  // namespace

@@ -15,7 +15,8 @@ inline void __syncthreads(const std::source_location& where = std::source_locati
 }
 inline void __syncwarp(uint32_t mask = 0xffffffffu,
                        const std::source_location& where = std::source_location::current()) {
-  rubricate::emulation::collective(mask, &mask, [](void* const*) {}, where, rubricate::emulation::Ordering::memory);
+  rubricate::emulation::collective(
+      mask, &mask, [](void* const*) {}, where, rubricate::emulation::Ordering::memory);
 }
 
 namespace rubricate::emulation {
@@ -92,12 +93,10 @@ inline uint32_t __ballot_sync(uint32_t mask, bool vote,
       where);
   return payload.all;
 }
-inline int __any_sync(uint32_t mask, bool vote,
-                      const std::source_location& where = std::source_location::current()) {
+inline int __any_sync(uint32_t mask, bool vote, const std::source_location& where = std::source_location::current()) {
   return __ballot_sync(mask, vote, where) != 0;
 }
-inline int __all_sync(uint32_t mask, bool vote,
-                      const std::source_location& where = std::source_location::current()) {
+inline int __all_sync(uint32_t mask, bool vote, const std::source_location& where = std::source_location::current()) {
   return __ballot_sync(mask, !vote, where) == 0;
 }
 

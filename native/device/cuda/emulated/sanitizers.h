@@ -7,8 +7,8 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-// RUBRICATE_EMULATION_RACES: kernels are instrumented by ThreadSanitizer. The emulation's own files are not, so that its
-// bookkeeping is no access of a kernel.
+// RUBRICATE_EMULATION_RACES: kernels are instrumented by ThreadSanitizer. The emulation's own files are not, so that
+// its bookkeeping is no access of a kernel.
 #if defined(RUBRICATE_EMULATION_RACES)
 extern "C" {
 void* __tsan_get_current_fiber();

@@ -63,7 +63,8 @@ void multiply(void* const* payloads, const float (&a)[16][16], const float (&b)[
   const auto each_element = [payloads, &sums](auto&& visit) {
     for (int lane = 0; lane < 32; ++lane)
       for (int i = 0; i < 4; ++i)
-        visit(static_cast<const Fragments*>(payloads[lane])->d[i], sums[lane / 4 + 8 * (i / 2)][2 * (lane % 4) + i % 2]);
+        visit(static_cast<const Fragments*>(payloads[lane])->d[i],
+              sums[lane / 4 + 8 * (i / 2)][2 * (lane % 4) + i % 2]);
   };
   each_element([](float& d, float& sum) { sum = d; });
   for (int row = 0; row < 16; ++row)

@@ -1,0 +1,60 @@
+// Work on a device, in the order in which it is put in. A model has one stream, which its own thread feeds; what an
+// arena of that stream hands out again is used by later work of the same stream only, so that nothing has to wait for a
+// block to become free.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+
+#include "base/mutex.h"
+#include "device/cuda/abi.h"
+#include "device/device.h"
+
+namespace rubricate {
+
+// Calls throw ERR_DEVICE_LOST, ERR_OUT_OF_MEMORY, ERR_INTERNAL. Safe from any thread; order is that of the calls.
+class Stream {
+ public:
+  explicit Stream(Device& device);
+  ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  Device& device() const { return device_; }
+
+  // Puts a kernel in: stream.run("swiglu_forward/1", args). Its pointers are the device's.
+  template <typename Args>
+  void run(const char* kernel, const Args& args) {
+    static_assert(std::is_trivially_copyable_v<Args>);
+    run_kernel(kernel, &args);
+  }
+
+  // Host memory may change or go as soon as upload returns. Large ones go through pinned memory in pieces.
+  void upload(void* to, const void* from, int64_t bytes);
+  // Returns when the bytes are there, after all that was put in before.
+  void download(void* to, const void* from, int64_t bytes);
+  void copy(void* to, const void* from, int64_t bytes);  // on the device
+  void fill(void* to, int32_t byte, int64_t bytes);
+  void synchronize();
+
+ private:
+  // Half of the pinned memory: filled from the front; used again once the stream has passed `passed`.
+  struct Half {
+    char* memory = nullptr;
+    RubricateEvent* passed = nullptr;
+  };
+  void run_kernel(const char* kernel, const void* args);
+  void make_staging();
+  char* stage(int64_t bytes);  // under the lock: pinned memory that the stream reads no more
+
+  Device& device_;
+  const RubricateDeviceTable& table_;
+  RubricateStream* stream_ = nullptr;
+  Mutex lock_;
+  Half halves_[2];
+  int half_ = 0;
+  int64_t filled_ = 0;
+};
+
+}  // namespace rubricate
