@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import path from "node:path";
 import { Worker } from "node:worker_threads";
 import { RubricateError } from "../errors";
@@ -24,8 +23,7 @@ export class DataWorker {
   private ended: RubricateError | undefined;
 
   constructor(start: WorkerStart) {
-    const compiled = path.join(__dirname, "dataset_worker.js");
-    const entry = existsSync(compiled) ? compiled : path.join(__dirname, "source_worker.cjs");
+    const entry = path.join(__dirname, path.extname(__filename) === ".js" ? "dataset_worker.js" : "source_worker.cjs");
     // Options of the process, such as --input-type or a debugger's, are not meant for this thread.
     this.worker = new Worker(entry, { workerData: start, execArgv: [], name: "rubricate data" });
     this.worker.unref();

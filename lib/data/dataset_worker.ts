@@ -31,7 +31,7 @@ const calls: {
 
   index() {
     const source = start.path === undefined ? memorySource(Buffer.concat(sent.splice(0))) : fileSource(start.path);
-    const index = new RowIndex(source, new Tokenizer(start.tokenizer), start.options);
+    const index = new RowIndex(source, Tokenizer.ofShared(start.tokenizer), start.options);
     let last = performance.now();
     const summary = index.build((progress) => {
       const now = performance.now();

@@ -69,6 +69,9 @@ export interface IndexSummary {
   readonly lengths: Int32Array<ArrayBuffer>;
   /** Supervised tokens of each usable row, [rows]. */
   readonly supervisedCounts: Int32Array<ArrayBuffer>;
+  /** Sums of both. */
+  readonly tokenCount: number;
+  readonly supervisedTokenCount: number;
   /** The first thousand. */
   readonly reports: readonly RowReport[];
   readonly reportCounts: { readonly skipped: number; readonly truncated: number };
@@ -117,6 +120,8 @@ export class RowIndex {
   private readonly supervisedCounts = new Column(new Int32Array(1024));
   private readonly known = new Map<number, EncodedRow>();
   private knownTokens = 0;
+  private tokenCount = 0;
+  private supervisedTokenCount = 0;
 
   constructor(
     private readonly source: RowSource,
@@ -152,6 +157,8 @@ export class RowIndex {
     return {
       lengths: this.lengths.copy(),
       supervisedCounts: this.supervisedCounts.copy(),
+      tokenCount: this.tokenCount,
+      supervisedTokenCount: this.supervisedTokenCount,
       reports,
       reportCounts,
       contentHash: hash.digest("hex"),
@@ -180,6 +187,8 @@ export class RowIndex {
     this.lines.push(number);
     this.lengths.push(length);
     this.supervisedCounts.push(row.supervisedCount);
+    this.tokenCount += length;
+    this.supervisedTokenCount += row.supervisedCount;
     this.remember(this.lengths.length - 1, row);
   }
 

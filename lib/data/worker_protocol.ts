@@ -1,12 +1,12 @@
 import type { ErrorCode } from "../errors";
-import type { TokenizerFiles } from "../model/tokenizer";
+import type { SharedTokenizerFiles } from "../model/tokenizer_files";
 import type { EpochPlan, EpochPlanOptions } from "./batches";
 import type { EncodingOptions } from "./encode_row";
 import type { IndexProgress, IndexSummary } from "./row_index";
 
 /** What a data worker is started with. */
 export interface WorkerStart {
-  readonly tokenizer: TokenizerFiles;
+  readonly tokenizer: SharedTokenizerFiles;
   readonly options: EncodingOptions;
   /** The JSONL file; without one, rows are sent. */
   readonly path: string | undefined;

@@ -4,10 +4,10 @@
  * 40 n bytes, so that whole documents without pre-tokenisation (LLaMA 1 and 2) can be encoded.
  */
 
-/** The `model` object of tokenizer.json where its `type` is "BPE". */
-export interface BpeModel {
-  readonly vocab: Record<string, number>;
-  readonly merges: readonly (string | readonly [string, string])[];
+import type { TokenTable } from "./token_table";
+
+/** The `model` object of tokenizer.json where its `type` is "BPE", but for its vocabulary and merges. */
+export interface BpeOptions {
   readonly unk_token?: string | null;
   readonly fuse_unk?: boolean | null;
   readonly byte_fallback?: boolean | null;
@@ -72,52 +72,70 @@ class MergeQueue {
   }
 }
 
-/** Ranks of pairs of token ids: open addressing in typed arrays, since a Map of so many pairs is the slowest part. */
-class PairTable {
+/** Merges by pair of token ids: open addressing in typed arrays, since a Map of so many pairs is the slowest part. */
+export class MergeTable {
   private readonly mask: number;
+  /** 0 where a slot is free, else one more than the id. */
   private readonly lefts: Int32Array;
   private readonly rights: Int32Array;
   private readonly ranks: Int32Array;
+  /** Token that the merge of each rank makes. */
+  readonly merged: Int32Array;
+  private count = 0;
 
-  constructor(pairs: number) {
-    const size = 1 << (33 - Math.clz32(Math.max(pairs, 8)));
+  /** @param merges how many will be added at most */
+  constructor(merges: number) {
+    const size = 1 << (33 - Math.clz32(Math.max(merges, 8)));
     this.mask = size - 1;
-    this.lefts = new Int32Array(size).fill(-1);
+    this.lefts = new Int32Array(size);
     this.rights = new Int32Array(size);
     this.ranks = new Int32Array(size);
+    this.merged = new Int32Array(merges);
+  }
+
+  /**
+   * Adds the merge of the next rank. A pair that is given twice keeps its last rank, as in the tokenizers library.
+   * @param merge the two tokens, or both with a space between them
+   * @throws {Error} where the vocabulary lacks one of them, or what they make
+   */
+  add(merge: string | readonly [string, string], vocabulary: TokenTable): void {
+    const rank = this.count++;
+    const [left, right] = typeof merge === "string" ? splitOnce(merge) : merge;
+    const id = (token: string, rest = "") => {
+      const found = vocabulary.id(token, rest);
+      if (found < 0) throw unknown(token + rest, `merge ${rank}`);
+      return found;
+    };
+    const leftId = id(left);
+    const rightId = id(right);
+    this.merged[rank] = id(left, right);
+    const at = this.slot(leftId, rightId);
+    this.lefts[at] = leftId + 1;
+    this.rights[at] = rightId;
+    this.ranks[at] = rank;
   }
 
   private slot(left: number, right: number): number {
     let hash = Math.imul(left, 0x9e3779b1) ^ Math.imul(right, 0x85ebca6b);
     hash ^= hash >>> 15;
     let at = hash & this.mask;
-    while (this.lefts[at]! >= 0 && (this.lefts[at] !== left || this.rights[at] !== right)) at = (at + 1) & this.mask;
+    while (this.lefts[at] !== 0 && (this.lefts[at] !== left + 1 || this.rights[at] !== right))
+      at = (at + 1) & this.mask;
     return at;
   }
 
-  set(left: number, right: number, rank: number): void {
-    const at = this.slot(left, right);
-    this.lefts[at] = left;
-    this.rights[at] = right;
-    this.ranks[at] = rank;
-  }
-
   /** @returns the rank, or -1 where the two do not merge */
-  get(left: number, right: number): number {
+  rank(left: number, right: number): number {
     const at = this.slot(left, right);
-    return this.lefts[at]! < 0 ? -1 : this.ranks[at]!;
+    return this.lefts[at] === 0 ? -1 : this.ranks[at]!;
   }
 }
 
 /** Encodes words (pre-tokens) to token strings of a BPE vocabulary. */
 export class BytePairEncoder {
-  private readonly tokens: string[] = [];
-  private readonly ids: Map<string, number>;
-  private readonly ranks: PairTable;
-  /** Token that the merge of each rank makes. */
-  private readonly merged: Int32Array;
-  /** Ids of the characters up to U+FFFF, -1 for those out of vocabulary. */
-  private readonly characters = new Int32Array(1 << 16).fill(-1);
+  private readonly tokens: (string | undefined)[];
+  /** Ids of the characters up to U+FFFF, -1 for those out of vocabulary, -2 for those not met yet. */
+  private readonly characters = new Int32Array(1 << 16).fill(-2);
   private readonly unknown: number | undefined;
   private readonly byteTokens: readonly (number | undefined)[] | undefined;
   private readonly queue = new MergeQueue();
@@ -126,38 +144,28 @@ export class BytePairEncoder {
   private previous = new Int32Array(256);
   private next = new Int32Array(256);
 
-  /**
-   * @throws {Error} where a merge or `unk_token` names a token that the vocabulary lacks
-   */
-  constructor(private readonly model: BpeModel) {
-    this.ids = new Map(Object.entries(model.vocab));
-    for (const [token, id] of this.ids) {
-      this.tokens[id] = token;
-      if (token.length === 1) this.characters[token.charCodeAt(0)] = id;
+  /** @throws {Error} where `unk_token` names a token that the vocabulary lacks */
+  constructor(
+    private readonly model: BpeOptions,
+    private readonly vocabulary: TokenTable,
+    private readonly merges: MergeTable,
+  ) {
+    this.tokens = new Array(vocabulary.idCount);
+    if (model.unk_token != null) {
+      this.unknown = vocabulary.id(model.unk_token);
+      if (this.unknown < 0) throw unknown(model.unk_token, "unk_token");
     }
-    this.ranks = new PairTable(model.merges.length);
-    this.merged = new Int32Array(model.merges.length);
-    for (const [rank, merge] of model.merges.entries()) this.addMerge(rank, merge);
-    this.unknown = model.unk_token == null ? undefined : this.id(model.unk_token, "unk_token");
     if (model.byte_fallback)
-      this.byteTokens = Array.from({ length: 256 }, (_, byte) =>
-        this.ids.get(`<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`),
-      );
+      this.byteTokens = Array.from({ length: 256 }, (_, byte) => {
+        const id = vocabulary.id(`<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`);
+        return id < 0 ? undefined : id;
+      });
   }
 
-  private id(token: string, where: string): number {
-    const id = this.ids.get(token);
-    if (id === undefined) throw new Error(`${where} names ${JSON.stringify(token)}, which the vocabulary lacks`);
-    return id;
-  }
-
-  private addMerge(rank: number, merge: string | readonly [string, string]): void {
-    const [left, right] = typeof merge === "string" ? splitOnce(merge) : merge;
-    const where = `merge ${rank}`;
-    const leftId = this.id(left, where);
-    const rightId = this.id(right, where);
-    this.merged[rank] = this.id(left + right, where);
-    this.ranks.set(leftId, rightId, rank); // a pair given twice keeps its last rank, as in the tokenizers library
+  private token(id: number): string {
+    const token = this.tokens[id] ?? this.vocabulary.text(id)!;
+    this.tokens[id] = token;
+    return token;
   }
 
   /** Token strings of the words, in order. */
@@ -168,7 +176,7 @@ export class BytePairEncoder {
   }
 
   private encodeWord(word: string): readonly string[] {
-    if (this.model.ignore_merges && this.ids.has(word)) return [word];
+    if (this.model.ignore_merges && this.vocabulary.id(word) >= 0) return [word];
     const cached = this.cache.get(word);
     if (cached) return cached;
     const result = this.mergeWord(word);
@@ -194,8 +202,8 @@ export class BytePairEncoder {
       // Candidates go stale when a neighbour was merged away; the pair now at the position tells.
       if (symbols[at]! < 0 || right < 0) continue;
       const rank = this.rank(at, right);
-      const token = this.merged[queue.poppedRank]!;
-      if (rank < 0 || this.merged[rank] !== token) continue;
+      const token = this.merges.merged[queue.poppedRank]!;
+      if (rank < 0 || this.merges.merged[rank] !== token) continue;
       symbols[at] = token;
       symbols[right] = -1;
       const after = next[right]!;
@@ -207,13 +215,13 @@ export class BytePairEncoder {
       if (previous[at]! >= 0) this.offer(previous[at]!, at);
     }
     const result: string[] = [];
-    if (count > 0) for (let at = 0; at >= 0; at = next[at]!) result.push(this.tokens[symbols[at]!]!);
+    if (count > 0) for (let at = 0; at >= 0; at = next[at]!) result.push(this.token(symbols[at]!));
     this.release();
     return result;
   }
 
   private rank(left: number, right: number): number {
-    return this.ranks.get(this.symbols[left]!, this.symbols[right]!);
+    return this.merges.rank(this.symbols[left]!, this.symbols[right]!);
   }
 
   private offer(left: number, right: number): void {
@@ -229,7 +237,7 @@ export class BytePairEncoder {
     for (let at = 0; at < word.length; at++) {
       const code = word.codePointAt(at)!;
       if (code > 0xffff) at++;
-      const id = code > 0xffff ? (this.ids.get(String.fromCodePoint(code)) ?? -1) : this.characters[code]!;
+      const id = this.character(code);
       if (id >= 0) {
         this.symbols[count++] = id;
         unknownBefore = false;
@@ -246,6 +254,15 @@ export class BytePairEncoder {
       }
     }
     return count;
+  }
+
+  private character(code: number): number {
+    if (code > 0xffff) return this.vocabulary.id(String.fromCodePoint(code));
+    const known = this.characters[code]!;
+    if (known > -2) return known;
+    const id = this.vocabulary.id(String.fromCharCode(code));
+    this.characters[code] = id;
+    return id;
   }
 
   private bytesOf(character: string): number[] | undefined {
@@ -271,6 +288,10 @@ export class BytePairEncoder {
     this.queue.shrink();
     if (this.symbols.length > 1 << 16) this.symbols = this.previous = this.next = new Int32Array(0);
   }
+}
+
+function unknown(token: string, where: string): Error {
+  return new Error(`${where} names ${JSON.stringify(token)}, which the vocabulary lacks`);
 }
 
 function splitOnce(merge: string): [string, string] {

@@ -1,14 +1,18 @@
 import { invalid, RubricateError } from "../errors";
-import { type BpeModel, BytePairEncoder } from "./bpe";
+import { atOnce, inSlices, type Steps } from "../steps";
+import { type BpeOptions, BytePairEncoder } from "./bpe";
 import { type ChatMessage, ChatTemplate, marksGeneration, type RenderedChat } from "./chat_template";
 import { TokenDecoder } from "./token_decoder";
 import {
   type AddedToken,
   defineTokenizer,
   readTokenizerFiles,
+  type SharedTokenizerFiles,
+  sharedTokenizerFiles,
   type TokenizerDefinition,
   type TokenizerFiles,
 } from "./tokenizer_files";
+import { Vocabulary } from "./vocabulary";
 
 export type { ChatMessage, RenderedChat } from "./chat_template";
 export { TokenDecoder } from "./token_decoder";
@@ -18,7 +22,12 @@ export type { TokenizerFiles } from "./tokenizer_files";
 interface HubTokenizer {
   encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
   decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
-  readonly model: { vocab: string[]; encode(words: string[]): string[] };
+  readonly model: {
+    vocab: (string | undefined)[];
+    tokens_to_ids: { get(token: string): number | undefined };
+    unk_token_id: number | undefined;
+    encode(words: string[]): string[];
+  };
   readonly decoder: HubDecoder | null;
 }
 interface HubDecoder {
@@ -29,6 +38,15 @@ interface HubDecoder {
 const hub = require("@huggingface/tokenizers") as {
   Tokenizer: new (tokenizer: object, config: object) => HubTokenizer;
 };
+
+/** What a tokenizer is built to. */
+interface Built {
+  readonly definition: TokenizerDefinition;
+  readonly inner: HubTokenizer;
+  readonly vocabulary: Vocabulary;
+}
+/** What was built in steps for these files, until the constructor takes it. */
+const built = new WeakMap<TokenizerFiles, Built>();
 
 const byteToken = /^<0x([0-9A-Fa-f]{2})>$/;
 
@@ -44,8 +62,9 @@ export class Tokenizer {
   /** One more than the largest id, added tokens included. */
   readonly vocabSize: number;
 
-  private readonly definition: Omit<TokenizerDefinition, "tokenizer">;
+  private readonly definition: Omit<TokenizerDefinition, "tokenizer" | "bpe">;
   private readonly inner: HubTokenizer;
+  private readonly vocabulary: Vocabulary;
   private readonly specialIds: ReadonlySet<number>;
   private readonly byteIds: ReadonlySet<number>;
   /** Parsed when first used, so that a model whose template cannot be read still works on text. */
@@ -58,35 +77,37 @@ export class Tokenizer {
    */
   static async fromPretrained(directory: string): Promise<Tokenizer> {
     if (typeof directory !== "string" || directory === "") throw invalid("directory", "a path", directory);
-    return new Tokenizer(await readTokenizerFiles(directory));
+    const files = await readTokenizerFiles(directory);
+    built.set(files, await inSlices(buildSteps(files)));
+    return new Tokenizer(files);
+  }
+
+  /** A tokenizer of another thread's files. @internal */
+  static ofShared(files: SharedTokenizerFiles): Tokenizer {
+    return new Tokenizer(sharedTokenizerFiles(files));
   }
 
   /**
+   * Builds it at once: with the 9 MB of LLaMA 3's tokenizer.json that keeps the thread for half a second. `fromPretrained`
+   * gives way to the event loop meanwhile.
    * @param files what the tokenizer is made of; it may have come from another thread
    * @throws {RubricateError} as `fromPretrained`
    */
   constructor(readonly files: TokenizerFiles) {
-    const definition = defineTokenizer(files);
-    const { tokenizer, ...rest } = definition;
+    const { definition, inner, vocabulary } = built.get(files) ?? atOnce(buildSteps(files));
+    built.delete(files);
+    const { tokenizer, bpe: _, ...rest } = definition;
     this.definition = rest;
+    this.inner = inner;
+    this.vocabulary = vocabulary;
     const { specialTokens } = definition;
-    try {
-      this.inner = build(tokenizer);
-    } catch (error) {
-      const reason = (error as Error).message;
-      throw new RubricateError("ERR_TOKENIZER", `tokenizer.json cannot be used: ${reason}`, { cause: error });
-    }
     const added = tokenizer.added_tokens as readonly AddedToken[];
-    const { vocab } = this.inner.model;
-    this.vocabSize = vocab.length;
+    this.vocabSize = vocabulary.size;
     this.specialIds = new Set(added.filter((token) => token.special).map((token) => token.id));
-    this.byteIds = new Set(
-      hasByteFallback(this.inner.decoder) ? idsWhere(vocab, (token) => byteToken.test(token)) : [],
-    );
+    this.byteIds = new Set(hasByteFallback(inner.decoder) ? byteIds(vocabulary, added) : []);
     const idOf = (name: string) => {
       const content = specialTokens[name];
-      const id = content === undefined ? -1 : vocab.indexOf(content);
-      return id < 0 ? undefined : id;
+      return content === undefined ? undefined : vocabulary.id(content);
     };
     this.bosTokenId = idOf("bos_token") ?? definition.generationBosId;
     const eos = idOf("eos_token");
@@ -123,7 +144,7 @@ export class Tokenizer {
     for (let at = 0; at < ids.length; at++) {
       const id = ids[at];
       if (!Number.isInteger(id)) throw invalid(`ids[${at}]`, "an integer", id);
-      if (this.inner.model.vocab[id!] === undefined) continue;
+      if (this.vocabulary.text(id!) === undefined) continue;
       if (!(options.skipSpecialTokens && this.specialIds.has(id!))) kept.push(id!);
     }
     if (kept.length === 0) return "";
@@ -144,7 +165,7 @@ export class Tokenizer {
 
   /** The token as the vocabulary spells it (`▁the`, `Ġthe`, `<0x0A>`), or undefined where the id is not in use. */
   tokenText(id: number): string | undefined {
-    return this.inner.model.vocab[id];
+    return this.vocabulary.text(id);
   }
 
   isSpecial(id: number): boolean {
@@ -211,23 +232,54 @@ function wellFormed(text: string): string {
   return text.replace(/[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/g, "\uFFFD");
 }
 
-function idsWhere(vocab: readonly string[], holds: (token: string) => boolean): number[] {
-  const ids: number[] = [];
-  vocab.forEach((token, id) => {
-    if (holds(token)) ids.push(id);
-  });
+const hexadecimal = [..."0123456789ABCDEFabcdef"];
+
+function byteIds(vocabulary: Vocabulary, added: readonly AddedToken[]): number[] {
+  const ids = added.filter((token) => byteToken.test(token.content)).map((token) => token.id);
+  for (const high of hexadecimal)
+    for (const low of hexadecimal) {
+      const id = vocabulary.id(`<0x${high}${low}>`);
+      if (id !== undefined) ids.push(id);
+    }
   return ids;
 }
 
-function build(definition: Record<string, unknown>): HubTokenizer {
-  const model = definition.model as Record<string, unknown>;
-  // The library would build its own merge table as well, which doubles loading time and memory.
-  const isBpe = model.type === "BPE" && !model.end_of_word_suffix && !model.continuing_subword_prefix;
-  const inner = new hub.Tokenizer(isBpe ? { ...definition, model: { ...model, merges: [] } } : definition, {});
-  if (isBpe) {
-    const encoder = new BytePairEncoder(model as unknown as BpeModel);
-    inner.model.encode = (words) => encoder.encode(words);
+/** @throws {RubricateError} ERR_TOKENIZER */
+function* buildSteps(files: TokenizerFiles): Steps<Built> {
+  try {
+    const definition = yield* defineTokenizer(files);
+    const inner = build(definition);
+    const { vocab } = inner.model;
+    return { definition, inner, vocabulary: new Vocabulary(vocab, definition.bpe?.vocabulary) };
+  } catch (error) {
+    if (error instanceof RubricateError) throw error;
+    const reason = (error as Error).message;
+    throw new RubricateError("ERR_TOKENIZER", `tokenizer.json cannot be used: ${reason}`, { cause: error });
   }
+}
+
+function build({ tokenizer, bpe }: TokenizerDefinition): HubTokenizer {
+  if (!bpe) return repaired(new hub.Tokenizer(tokenizer, {}));
+  // The library would build tables of its own from these, at once: of a large vocabulary that takes half a second.
+  const { vocabulary, merges } = bpe;
+  const options = tokenizer.model as BpeOptions;
+  const encoder = new BytePairEncoder(options, vocabulary, merges);
+  const inner = new hub.Tokenizer({ ...tokenizer, model: { ...options, vocab: {}, merges: [] } }, {});
+  const { model } = inner;
+  const added = tokenizer.added_tokens as readonly AddedToken[];
+  const idOf = (token: string) => {
+    const id = vocabulary.id(token);
+    return id < 0 ? undefined : id;
+  };
+  model.vocab = new Array(Math.max(vocabulary.idCount, vocabulary.size, ...added.map(({ id }) => id + 1)));
+  for (const { id, content } of added) model.vocab[id] = content;
+  model.tokens_to_ids = { get: idOf };
+  model.unk_token_id = options.unk_token == null ? undefined : idOf(options.unk_token);
+  model.encode = (words) => encoder.encode(words);
+  return repaired(inner);
+}
+
+function repaired(inner: HubTokenizer): HubTokenizer {
   repairDecoder(inner.decoder);
   return inner;
 }

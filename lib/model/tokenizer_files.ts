@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import { open, readFile } from "node:fs/promises";
 import path from "node:path";
 import { RubricateError } from "../errors";
-
-type Json = Record<string, unknown>;
+import type { Steps } from "../steps";
+import { isObject, type Json, parseTokenizerJson, type TokenizerDocument } from "./tokenizer_json";
 
 /** One entry of tokenizer.json's `added_tokens`. */
 export interface AddedToken {
@@ -20,6 +20,8 @@ export interface AddedToken {
 export interface TokenizerDefinition {
   /** tokenizer.json, with `added_tokens`, `normalizer`, `pre_tokenizer`, `post_processor` and `decoder` as transformers sets them. */
   readonly tokenizer: Json;
+  /** Vocabulary and merges where the model is a byte-pair encoding; else these are in `tokenizer`. */
+  readonly bpe: TokenizerDocument["bpe"];
   /** Contents of the special tokens by name: `bos_token`, `eos_token`, `unk_token`, ... */
   readonly specialTokens: Readonly<Record<string, string>>;
   /** `eos_token_id` of generation_config.json, as a list. */
@@ -34,13 +36,9 @@ export interface TokenizerDefinition {
 
 const specialNames = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-function isObject(value: unknown): value is Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-async function readOptional(file: string): Promise<string | undefined> {
+async function readOptional<T>(file: string, read: (file: string) => Promise<T>): Promise<T | undefined> {
   try {
-    return await readFile(file, "utf8");
+    return await read(file);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw new RubricateError("ERR_TOKENIZER", `Cannot read ${file}: ${(error as Error).message}`, { cause: error });
@@ -60,7 +58,7 @@ function parseObject(text: string, file: string): Json {
   return value;
 }
 
-/** Contents of a tokenizer's files, as text, cheap to send to a worker thread; those that a folder lacks are undefined. */
+/** Contents of a tokenizer's files, as text; those that a folder lacks are undefined. */
 export interface TokenizerFiles {
   /** Where they come from, for error messages. */
   readonly directory: string;
@@ -71,6 +69,60 @@ export interface TokenizerFiles {
   readonly chatTemplate?: string | undefined;
 }
 
+/** The same for another thread: tokenizer.json, which may have many megabytes, as bytes in shared memory if it was read so. */
+export type SharedTokenizerFiles = Omit<TokenizerFiles, "tokenizerJson"> & {
+  readonly tokenizerJson: string | Uint8Array;
+};
+
+/** Bytes of the tokenizer.json of files that were read, in shared memory. */
+const sharedBytes = new WeakMap<TokenizerFiles, Buffer>();
+
+/** Contents of a file, in shared memory. */
+async function readShared(file: string): Promise<Buffer> {
+  const handle = await open(file, "r");
+  try {
+    const bytes = Buffer.from(new SharedArrayBuffer((await handle.stat()).size));
+    let filled = 0;
+    while (filled < bytes.length) {
+      const { bytesRead } = await handle.read(bytes, filled, bytes.length - filled, filled);
+      if (bytesRead === 0) break;
+      filled += bytesRead;
+    }
+    return bytes.subarray(0, filled);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Files whose tokenizer.json becomes text when somebody asks for that. */
+function filesWith(bytes: Buffer, others: Omit<TokenizerFiles, "tokenizerJson">): TokenizerFiles {
+  let text: string | undefined;
+  const files = {
+    ...others,
+    get tokenizerJson() {
+      text ??= bytes.toString("utf8");
+      return text;
+    },
+  };
+  sharedBytes.set(files, bytes);
+  return files;
+}
+
+/** What another thread makes the same tokenizer of, and gets without a copy. */
+export function shareTokenizerFiles(files: TokenizerFiles): SharedTokenizerFiles {
+  const { directory, tokenizerConfig, specialTokensMap, generationConfig, chatTemplate } = files;
+  const tokenizerJson = sharedBytes.get(files) ?? files.tokenizerJson;
+  return { directory, tokenizerConfig, specialTokensMap, generationConfig, chatTemplate, tokenizerJson };
+}
+
+/** The other end of `shareTokenizerFiles`. */
+export function sharedTokenizerFiles(files: SharedTokenizerFiles): TokenizerFiles {
+  const { tokenizerJson, ...others } = files;
+  if (typeof tokenizerJson === "string") return { ...others, tokenizerJson };
+  const { buffer, byteOffset, byteLength } = tokenizerJson;
+  return filesWith(Buffer.from(buffer, byteOffset, byteLength), others);
+}
+
 /**
  * Reads tokenizer.json and, as present, tokenizer_config.json, special_tokens_map.json, generation_config.json and
  * chat_template.jinja of a folder.
@@ -78,55 +130,67 @@ export interface TokenizerFiles {
  */
 export async function readTokenizerFiles(directory: string): Promise<TokenizerFiles> {
   const at = (name: string) => path.join(directory, name);
-  const [tokenizerJson, tokenizerConfig, specialTokensMap, generationConfig, chatTemplate] = await Promise.all(
-    [
-      "tokenizer.json",
-      "tokenizer_config.json",
-      "special_tokens_map.json",
-      "generation_config.json",
-      "chat_template.jinja",
-    ].map((name) => readOptional(at(name))),
-  );
-  if (tokenizerJson === undefined)
+  const asText = (name: string) => readOptional(at(name), (file) => readFile(file, "utf8"));
+  const [bytes, tokenizerConfig, specialTokensMap, generationConfig, chatTemplate] = await Promise.all([
+    readOptional(at("tokenizer.json"), readShared),
+    asText("tokenizer_config.json"),
+    asText("special_tokens_map.json"),
+    asText("generation_config.json"),
+    asText("chat_template.jinja"),
+  ]);
+  if (bytes === undefined)
     throw new RubricateError("ERR_TOKENIZER", `${at("tokenizer.json")} does not exist; a tokenizer is read from it`);
-  return { directory, tokenizerJson, tokenizerConfig, specialTokensMap, generationConfig, chatTemplate };
+  return filesWith(bytes, { directory, tokenizerConfig, specialTokensMap, generationConfig, chatTemplate });
 }
 
 /** @throws {RubricateError} ERR_TOKENIZER naming the file that is malformed */
-export function defineTokenizer(files: TokenizerFiles): TokenizerDefinition {
+export function* defineTokenizer(files: TokenizerFiles): Steps<TokenizerDefinition> {
   const at = (name: string) => path.join(files.directory, name);
   const parsed = (text: string | undefined, name: string) => (text === undefined ? {} : parseObject(text, at(name)));
-  const tokenizer = parseObject(files.tokenizerJson, at("tokenizer.json"));
-  checkTokenizerJson(tokenizer, at("tokenizer.json"));
+  const bytes = sharedBytes.get(files) ?? Buffer.from(files.tokenizerJson);
+  const { document: tokenizer, bpe } = yield* parseTokenizerJson(bytes, at("tokenizer.json"));
+  checkAddedTokens(tokenizer, at("tokenizer.json"));
   const config = parsed(files.tokenizerConfig, "tokenizer_config.json");
   const generation = parsed(files.generationConfig, "generation_config.json");
   const specialTokens = namedSpecialTokens(parsed(files.specialTokensMap, "special_tokens_map.json"), config);
   const chatTemplate = files.chatTemplate ?? templateOf(config, at("tokenizer_config.json"));
-  const hash = createHash("sha256").update(files.tokenizerJson);
-  if (chatTemplate !== undefined) hash.update("\0").update(chatTemplate);
   return {
-    tokenizer: asTransformersBuildsIt(tokenizer, config, specialTokens),
+    tokenizer: asTransformersBuildsIt(tokenizer, config, specialTokens, (token) => knownId(tokenizer, bpe, token)),
+    bpe,
     specialTokens,
     generationEosIds: idList(generation.eos_token_id),
     generationBosId: idList(generation.bos_token_id)[0],
     cleanUpSpaces: config.clean_up_tokenization_spaces === true && (tokenizer.model as Json).type !== "BPE",
     chatTemplate,
-    hash: hash.digest("hex"),
+    hash: yield* hashOf(bytes, chatTemplate),
   };
 }
 
-function checkTokenizerJson(tokenizer: Json, file: string): void {
-  const fail = (what: string) => new RubricateError("ERR_TOKENIZER", `${file} ${what}`);
-  const model = tokenizer.model;
-  if (!isObject(model)) throw fail("has no `model` object");
-  if (!isObject(model.vocab) && !Array.isArray(model.vocab)) throw fail("has no `model.vocab`");
-  if (model.type === "BPE") {
-    if (!Array.isArray(model.merges)) throw fail("has no `model.merges`");
-    const ids = Object.values(model.vocab);
-    // An absurd id would make tables of that length.
-    if (!ids.every((id) => Number.isInteger(id) && (id as number) >= 0 && (id as number) < 1 << 24))
-      throw fail("has a token whose id is not an integer in [0, 2^24)");
+/** Bytes that are hashed in one step. */
+const hashedBytes = 1 << 17;
+
+function* hashOf(bytes: Buffer, chatTemplate: string | undefined): Steps<string> {
+  const hash = createHash("sha256");
+  for (let start = 0; start < bytes.length; start += hashedBytes) {
+    hash.update(bytes.subarray(start, start + hashedBytes));
+    yield;
   }
+  if (chatTemplate !== undefined) hash.update("\0").update(chatTemplate);
+  return hash.digest("hex");
+}
+
+/** Id of a token of the vocabulary. */
+function knownId(tokenizer: Json, bpe: TokenizerDocument["bpe"], token: string): number | undefined {
+  if (bpe) {
+    const id = bpe.vocabulary.id(token);
+    return id < 0 ? undefined : id;
+  }
+  const { vocab } = tokenizer.model as Json;
+  return isObject(vocab) && Object.hasOwn(vocab, token) ? (vocab[token] as number) : undefined;
+}
+
+function checkAddedTokens(tokenizer: Json, file: string): void {
+  const fail = (what: string) => new RubricateError("ERR_TOKENIZER", `${file} ${what}`);
   if (tokenizer.added_tokens != null && !Array.isArray(tokenizer.added_tokens))
     throw fail("has `added_tokens` that are no list");
   for (const token of (tokenizer.added_tokens ?? []) as unknown[])
@@ -173,9 +237,14 @@ function templateOf(config: Json, file: string): string | undefined {
  * tokenizer_config.json, and SentencePiece-like LLaMA tokenizers rebuilt with a Metaspace pre-tokenizer. BOS and EOS are what
  * the post-processor of tokenizer.json says; `add_bos_token` and `add_eos_token` are not read beside it.
  */
-function asTransformersBuildsIt(tokenizer: Json, config: Json, specialTokens: Record<string, string>): Json {
+function asTransformersBuildsIt(
+  tokenizer: Json,
+  config: Json,
+  specialTokens: Record<string, string>,
+  idOf: (token: string) => number | undefined,
+): Json {
   const result: Json = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, ...tokenizer };
-  result.added_tokens = addedTokens(tokenizer, config, specialTokens);
+  result.added_tokens = addedTokens(tokenizer, config, specialTokens, idOf);
   const className = typeof config.tokenizer_class === "string" ? config.tokenizer_class.replace(/Fast$/, "") : "";
   const model = tokenizer.model as Json;
   const byteLevel = JSON.stringify([tokenizer.pre_tokenizer, tokenizer.decoder]).includes('"ByteLevel"');
@@ -184,7 +253,12 @@ function asTransformersBuildsIt(tokenizer: Json, config: Json, specialTokens: Re
   return result;
 }
 
-function addedTokens(tokenizer: Json, config: Json, specialTokens: Record<string, string>): AddedToken[] {
+function addedTokens(
+  tokenizer: Json,
+  config: Json,
+  specialTokens: Record<string, string>,
+  idOf: (token: string) => number | undefined,
+): AddedToken[] {
   const byId = new Map<number, AddedToken>();
   const add = (id: number, token: Json) =>
     byId.set(id, {
@@ -200,12 +274,11 @@ function addedTokens(tokenizer: Json, config: Json, specialTokens: Record<string
   const declared = isObject(config.added_tokens_decoder) ? config.added_tokens_decoder : {};
   for (const [id, token] of Object.entries(declared))
     if (/^\d{1,8}$/.test(id) && isObject(token) && contentOf(token)) add(Number(id), token);
-  const vocabulary = (tokenizer.model as Json).vocab;
   for (const content of Object.values(specialTokens)) {
     const known = [...byId.values()].find((token) => token.content === content);
+    const id = idOf(content);
     if (known) byId.set(known.id, { ...known, special: true });
-    else if (isObject(vocabulary) && Object.hasOwn(vocabulary, content))
-      add(vocabulary[content] as number, { content, special: true });
+    else if (id !== undefined) add(id, { content, special: true });
   }
   return [...byId.values()].sort((a, b) => a.id - b.id);
 }

@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
 import { EpochPlan, type EpochPlanOptions, planEpoch } from "../data/batches";
-import { Random } from "../data/random";
+import { splitSteps } from "../data/split";
 import type { Example } from "../data/types";
 import { invalid, RubricateError } from "../errors";
+import { inSlices } from "../steps";
 
 export type PlanOptions = Omit<EpochPlanOptions, "lengths" | "supervisedCounts">;
 
@@ -19,10 +20,9 @@ export interface ExampleSource {
   examples(indices: ArrayLike<number>): Promise<Example[]>;
   /** Micro-batches of an epoch, as `planEpoch` plans them. */
   plan(options: PlanOptions): Promise<EpochPlan>;
-  split(fraction: number, seed: number): { train: ExampleSource; eval: ExampleSource };
+  /** Parts the examples at random, giving way to the event loop meanwhile. */
+  splitInSlices(fraction: number, seed: number): Promise<{ train: ExampleSource; eval: ExampleSource }>;
 }
-
-const splitStream = 2;
 
 /** Examples that are at hand. Those without supervised tokens are counted as skipped. */
 export class ExampleArray implements ExampleSource {
@@ -62,18 +62,16 @@ export class ExampleArray implements ExampleSource {
     return EpochPlan.from(planEpoch({ ...options, lengths: this.lengths, supervisedCounts: this.supervisedCounts }));
   }
 
-  /** Parts the examples at random, as Dataset.split does. */
-  split(fraction: number, seed: number): { train: ExampleSource; eval: ExampleSource } {
+  async splitInSlices(fraction: number, seed: number): Promise<{ train: ExampleSource; eval: ExampleSource }> {
     if (this.length < 2)
       throw new RubricateError("ERR_DATA", "One example cannot be parted into training and evaluation");
-    const order = new Random(seed, [splitStream, 0]).shuffle(Int32Array.from({ length: this.length }, (_, at) => at));
-    const count = Math.min(this.length - 1, Math.max(1, Math.round(this.length * fraction)));
+    const parts = await inSlices(splitSteps(this.length, fraction, seed));
     const part = (indices: Int32Array, name: string) =>
       new ExampleArray(
-        Array.from(indices.sort(), (index) => this.all[index]!),
+        Array.from(indices, (index) => this.all[index]!),
         name,
       );
-    return { train: part(order.slice(count), this.name), eval: part(order.slice(0, count), "eval") };
+    return { train: part(parts.train, this.name), eval: part(parts.eval, "eval") };
   }
 }
 

@@ -69,7 +69,8 @@ export class Run {
     const { model, adapter, maxLength } = settings;
     let train = exampleSource(settings.train, "train");
     let evaluation: ExampleSource | undefined;
-    if (typeof settings.eval === "number") ({ train, eval: evaluation } = train.split(settings.eval, settings.seed));
+    if (typeof settings.eval === "number")
+      ({ train, eval: evaluation } = await train.splitInSlices(settings.eval, settings.seed));
     else if (settings.eval !== undefined) evaluation = exampleSource(settings.eval, "eval");
     requireFit(train, maxLength, "train");
     if (evaluation) requireFit(evaluation, maxLength, "eval");

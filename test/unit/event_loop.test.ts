@@ -1,0 +1,194 @@
+/** What keeps the event loop free: work in small steps, shared memory instead of copies, no file read at once. */
+import fs, { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { splitSteps } from "../../lib/data/split";
+import { Dataset, LlamaModel, RedAdapter, Tokenizer, Trainer } from "../../lib/index";
+import { memberOf, membersOf, namedIn, valuesIn } from "../../lib/model/json_pieces";
+import { TokenTable } from "../../lib/model/token_table";
+import { defineTokenizer, readTokenizerFiles, shareTokenizerFiles } from "../../lib/model/tokenizer_files";
+import { atOnce, inSlices, type Steps } from "../../lib/steps";
+
+const tiny = path.join(__dirname, "..", "parity", "fixtures", "gqa");
+/** A byte-pair encoding of `count` tokens, each made of the one before it. */
+function largeTokenizer(count: number): string {
+  const letters = [..."abcdefghij"];
+  const tokens = [...letters];
+  const merges: [string, string][] = [];
+  for (let at = 0; tokens.length < count; at++)
+    for (const letter of letters) {
+      merges.push([tokens[at]!, letter]);
+      tokens.push(tokens[at]! + letter);
+    }
+  const model = { type: "BPE", vocab: Object.fromEntries(tokens.map((token, id) => [token, id])), merges };
+  return JSON.stringify({ added_tokens: [], model }, null, 2);
+}
+
+const large = largeTokenizer(20_000);
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(path.join(tmpdir(), "rubricate-event-loop-"));
+  writeFileSync(path.join(folder, "tokenizer.json"), large);
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function* counting(until: number): Steps<number> {
+  for (let at = 0; at < until; at++) yield;
+  return until;
+}
+
+test("steps give the same at once and in slices", async () => {
+  expect(atOnce(counting(5))).toBe(5);
+  await expect(inSlices(counting(5))).resolves.toBe(5);
+});
+
+test("slices let others have their turn, and end with what a step throws", async () => {
+  let turns = 0;
+  const turn = () => {
+    turns++;
+    other = setImmediate(turn);
+  };
+  let other = setImmediate(turn);
+  function* waiting(): Steps<never> {
+    while (turns < 3) yield; // for ever, were there no other turn
+    throw new Error("ended");
+  }
+  await expect(inSlices(waiting())).rejects.toThrow("ended");
+  clearImmediate(other);
+});
+
+/** Parses a text by its members. */
+function inPieces(text: string, least: number): unknown {
+  const bytes = Buffer.from(text);
+  const whole = { start: 0, end: bytes.length };
+  const { runs, count } = atOnce(membersOf(bytes, whole, least));
+  const members = text.startsWith("{")
+    ? runs.flatMap((run) => namedIn(bytes, run))
+    : runs.flatMap((run) => valuesIn(bytes, run));
+  if (text.startsWith("{") && least === 1) for (const run of runs) memberOf(bytes, run);
+  expect(count).toBeGreaterThanOrEqual(members.length);
+  return text.startsWith("{") ? Object.fromEntries(members as [string, unknown][]) : members;
+}
+
+/** undefined where it is refused */
+function attempted(parse: () => unknown): unknown {
+  try {
+    return parse();
+  } catch (error) {
+    expect((error as Error).name).toBe("SyntaxError");
+    return undefined;
+  }
+}
+
+const texts = [
+  "{}",
+  " [ ] ".trim(),
+  '{"a": 1, "b\\"]": [1, {"c": "}"}], "é\\u00e9": "\\ud83d\\ude00,", "__proto__": {"x": []}}',
+  '[1, "a,b", [], {}, "\\\\", [[2, 3], "]"], null]',
+  '{"a": 1, "a": 2}',
+];
+
+test.each([1, 4, 1000])(
+  "members, %i bytes at least together, are what JSON.parse finds, however the text is damaged",
+  (least) => {
+    let refused = 0;
+    for (const text of texts) {
+      expect(inPieces(text, least)).toEqual(JSON.parse(text));
+      for (let at = 1; at <= text.length; at++)
+        for (const put of ["", "{", "}", "[", "]", ",", ":", '"', "\\", "1", " "])
+          for (const length of [0, 1]) {
+            const damaged = text.slice(0, at) + put + text.slice(at + length);
+            const expected = attempted(() => JSON.parse(damaged));
+            expect([damaged, attempted(() => inPieces(damaged, least))]).toEqual([damaged, expected]);
+            if (expected === undefined) refused++;
+          }
+    }
+    expect(refused).toBeGreaterThan(1000);
+  },
+);
+
+test("a table of tokens holds what a Map would", () => {
+  const texts = Array.from(
+    { length: 500 },
+    (_, at) => `${"ab\ud800é".slice(at % 4)}${at * at}${at % 7 ? "" : "\u0000"}`,
+  );
+  const table = new TokenTable(texts.length + 1);
+  for (const [at, text] of texts.entries()) table.add(text, 3 * at);
+  for (const [at, text] of texts.entries()) {
+    expect(table.id(text)).toBe(3 * at);
+    expect(table.id(text.slice(0, 2), text.slice(2))).toBe(3 * at);
+    expect(table.text(3 * at)).toBe(text);
+    expect(table.text(3 * at + 1)).toBeUndefined();
+    expect(table.id(`${text}!`)).toBe(-1);
+  }
+  table.add(texts[0]!, 1);
+  expect([table.id(texts[0]!), table.text(1), table.text(0)]).toEqual([1, texts[0], undefined]);
+  expect([table.size, table.idCount, table.id(""), table.text(-1)]).toEqual([500, 1498, -1, undefined]);
+});
+
+test("a large tokenizer is read in small pieces, and by another thread without a copy", async () => {
+  let longest = 0;
+  const plain = JSON.parse;
+  JSON.parse = (piece: string) => {
+    longest = Math.max(longest, piece.length);
+    return plain(piece);
+  };
+  try {
+    const tokenizer = await Tokenizer.fromPretrained(folder);
+    expect([...tokenizer.encode("abcabc")].map((id) => tokenizer.tokenText(id)).join("")).toBe("abcabc");
+    expect(tokenizer.vocabSize).toBeGreaterThanOrEqual(20_000);
+    const { tokenizerJson } = shareTokenizerFiles(tokenizer.files);
+    expect(String((tokenizerJson as Uint8Array).buffer)).toBe("[object SharedArrayBuffer]");
+    expect(tokenizer.files.tokenizerJson).toBe(large);
+  } finally {
+    JSON.parse = plain;
+  }
+  expect(longest).toBeGreaterThan(1000);
+  expect(longest).toBeLessThan(1 << 15);
+  let steps = 0;
+  for (const building = defineTokenizer(await readTokenizerFiles(folder)); !building.next().done; ) steps++;
+  expect(steps).toBeGreaterThan(large.length / (1 << 14));
+});
+
+test("a split of many examples takes many steps", () => {
+  let steps = 0;
+  for (const splitting = splitSteps(1 << 17, 0.25, 3); !splitting.next().done; ) steps++;
+  expect(steps).toBeGreaterThan(50);
+});
+
+test("loading, indexing, training, checkpoints and generating read and write no file at once", async () => {
+  const rows = path.join(folder, "rows.jsonl");
+  writeFileSync(rows, `${JSON.stringify({ text: "jihgfedcba".repeat(3) })}\n`.repeat(8));
+  const work = async (name: string) => {
+    const tokenizer = await Tokenizer.fromPretrained(folder);
+    const data = await Dataset.fromJsonl(rows, { tokenizer, maxLength: 16 });
+    const [example] = await data.examples([0]);
+    await data.dispose();
+    const model = await LlamaModel.fromPretrained(tiny);
+    const adapter = RedAdapter.create(model);
+    const train = [{ tokenIds: Int32Array.of(1, 2, 3), supervised: Uint8Array.of(0, 1, 1), line: 1 }];
+    const outputDir = path.join(folder, name);
+    for await (const _ of new Trainer({
+      model,
+      adapter,
+      train,
+      maxSteps: 1,
+      outputDir,
+      checkpointEverySteps: 1,
+    }).run());
+    for await (const _ of model.generate({ tokenIds: [1, 2], adapter, maxNewTokens: 2 }));
+    model.dispose();
+    return example!.tokenIds.length;
+  };
+  await work("first"); // modules are loaded at once, when they are first used
+  const isSync = (name: string) => name.endsWith("Sync") && typeof Reflect.get(fs, name) === "function";
+  const names = Object.keys(fs).filter(isSync) as "readFileSync"[];
+  const spies = names.map((name) => jest.spyOn(fs, name));
+  try {
+    expect(await work("second")).toBeGreaterThan(0);
+    expect(names.filter((_, at) => spies[at]!.mock.calls.length > 0)).toEqual([]);
+    expect(names).toContain("existsSync");
+  } finally {
+    for (const spy of spies) spy.mockRestore();
+  }
+});
