@@ -13,6 +13,8 @@ if (!existsSync(join(dist, "index.js"))) {
 }
 const require = createRequire(import.meta.url);
 
-export const rubricate = require(join(dist, "index.js"));
-const { native: loadNative } = require(join(dist, "native.js"));
-export const native = loadNative();
+/** A module of the built package, by its path in dist/. */
+export const built = (path) => require(join(dist, path));
+
+export const rubricate = built("index.js");
+export const native = built("native.js").native();

@@ -1,6 +1,9 @@
 import { cpus } from "node:os";
+import type { LlamaModel } from "../model/model";
 import { native } from "../native";
-import { type BenchCase, modelCases, opCases } from "./bench_cases";
+import type { BenchCase } from "./bench_cases";
+import { decoding, prefill, trainingStep } from "./bench_model";
+import { attention, callOverheads, matmul, redEdit } from "./bench_ops";
 import type { Command, Invocation } from "./command";
 import { modelFlags } from "./flags";
 import { version } from "./help";
@@ -18,8 +21,22 @@ interface BenchResult {
   readonly bestMs: number;
   readonly medianMs: number;
   /** Work of the fastest run in `unit`. */
-  readonly rate: number | null;
-  readonly unit: string | null;
+  readonly rate: number;
+  readonly unit: string;
+}
+
+/** Kernels at shapes of a model with 110 million parameters, in fp32, and the model at work. */
+function casesOf(model: LlamaModel): BenchCase[] {
+  const tokens = Math.min(256, model.contextLength - 40);
+  const works = [trainingStep(4, tokens), prefill(tokens), ...([0, 1, 2] as const).map((one) => decoding(8, 32, one))];
+  return [
+    redEdit(512, 768, "float32", false),
+    redEdit(512, 768, "float32", true),
+    matmul(512, 768, 2048, "float32"),
+    attention(512, 12, 12, 64, "float32", false),
+    ...callOverheads(),
+    ...works.map((one) => ({ ...one, start: () => one.start(model) })),
+  ];
 }
 
 export const benchCommand: Command = {
@@ -33,13 +50,12 @@ export const benchCommand: Command = {
     const { terminal, interrupts } = invocation;
     const model = await loadModel(invocation);
     try {
-      const cases = [...opCases(), ...(await modelCases(model))];
+      const cases = casesOf(model);
       const results: BenchResult[] = [];
       for (const [at, one] of cases.entries()) {
         if (interrupts.signal.aborted) break;
         terminal.progress.show(at / cases.length, one.name, true);
         results.push(await timed(one, interrupts.signal));
-        one.end?.();
       }
       terminal.progress.restart();
       interrupts.signal.throwIfAborted();
@@ -50,26 +66,31 @@ export const benchCommand: Command = {
   },
 };
 
-async function timed({ name, run, work, unit }: BenchCase, signal: AbortSignal): Promise<BenchResult> {
-  await run(); // warms caches and memory up
+async function timed({ group, name, start, work, unit }: BenchCase, signal: AbortSignal): Promise<BenchResult> {
+  const { run, end } = start();
   const times: number[] = [];
-  for (let total = 0; (times.length < leastRuns || total < leastSeconds * 1e3) && !signal.aborted; ) {
-    const start = process.hrtime.bigint();
-    await run();
-    const ms = Number(process.hrtime.bigint() - start) / 1e6;
-    times.push(ms);
-    total += ms;
+  try {
+    await run(); // warms caches and memory up
+    for (let total = 0; (times.length < leastRuns || total < leastSeconds * 1e3) && !signal.aborted; ) {
+      const before = process.hrtime.bigint();
+      await run();
+      const ms = Number(process.hrtime.bigint() - before) / 1e6;
+      times.push(ms);
+      total += ms;
+    }
+  } finally {
+    end();
   }
   times.sort((a, b) => a - b);
   const bestMs = times[0] ?? Number.NaN;
   const medianMs = times[times.length >> 1] ?? Number.NaN;
   return {
-    name,
+    name: `${group}: ${name}`,
     runs: times.length,
     bestMs,
     medianMs,
-    rate: work === undefined ? null : work / (bestMs / 1e3),
-    unit: unit ?? null,
+    rate: work / (bestMs / 1e3),
+    unit,
   };
 }
 
@@ -93,7 +114,7 @@ function show({ terminal }: Invocation, model: string, results: readonly BenchRe
     name,
     ms(bestMs),
     ms(medianMs),
-    rate === null ? "" : `${rate >= 100 ? rate.toFixed(0) : rate.toPrecision(3)} ${unit}`,
+    `${rate >= 100 ? rate.toFixed(0) : rate.toPrecision(3)} ${unit}`,
     String(runs),
   ]);
   for (const line of table([["case", "best", "median", "rate", "runs"], ...rows])) terminal.print(line);

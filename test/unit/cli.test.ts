@@ -161,7 +161,7 @@ test("bench names the machine and times every case", async () => {
   expect(status).toBe(0);
   const [{ machine, results }] = jsonLines(stdout);
   expect(machine).toMatchObject({ node: process.version });
-  expect(results).toHaveLength(10);
+  expect(results).toHaveLength(12);
   for (const { bestMs, medianMs } of results) expect(medianMs).toBeGreaterThanOrEqual(bestMs);
 });
 
