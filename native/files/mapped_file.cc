@@ -20,20 +20,6 @@ std::string reason() { return std::generic_category().message(errno); }
 
 }  // namespace
 
-bool MappedFile::read_stamp(int descriptor, Stamp& stamp) {
-  struct stat status = {};
-  if (fstat(descriptor, &status) != 0) return false;
-#if defined(__APPLE__)
-  const timespec modified = status.st_mtimespec;
-#else
-  const timespec modified = status.st_mtim;
-#endif
-  stamp = {static_cast<uint64_t>(status.st_dev), static_cast<uint64_t>(status.st_ino),
-           static_cast<int64_t>(status.st_size), static_cast<int64_t>(modified.tv_sec),
-           static_cast<int64_t>(modified.tv_nsec)};
-  return true;
-}
-
 std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
   std::shared_ptr<MappedFile> file(new MappedFile);
   file->path_ = path;
@@ -44,8 +30,10 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
   require(fstat(file->descriptor_, &status) == 0, "ERR_FILE", "Could not read ", path, ": ", reason());
   require(S_ISREG(status.st_mode), "ERR_FILE", "Expected a file but received ",
           S_ISDIR(status.st_mode) ? "a folder" : "something else", " at ", path);
-  require(read_stamp(file->descriptor_, file->stamp_), "ERR_FILE", "Could not read ", path, ": ", reason());
-  file->size_ = file->stamp_.size;
+  const std::optional<FileStamp> stamp = stamp_of(file->descriptor_);
+  require(stamp.has_value(), "ERR_FILE", "Could not read ", path, ": ", reason());
+  file->stamp_ = *stamp;
+  file->size_ = stamp->size;
   if (file->size_ == 0) return file;
 
   const int64_t page = sysconf(_SC_PAGESIZE);
@@ -68,8 +56,7 @@ MappedFile::~MappedFile() {
 void MappedFile::check_unchanged() const {
   require(slot_ < 0 || !mapping_damaged(slot_), "ERR_FILE", "Expected ", path_,
           " to stay readable but parts of it were lost while in use");
-  Stamp now;
-  require(read_stamp(descriptor_, now) && now == stamp_, "ERR_FILE", "Expected ", path_,
+  require(stamp_of(descriptor_) == stamp_, "ERR_FILE", "Expected ", path_,
           " to stay as it was but it changed while in use");
 }
 

@@ -11,6 +11,8 @@
 #include <string>
 #include <string_view>
 
+#include "files/file_stamp.h"
+
 namespace rubricate {
 
 class MappedFile {
@@ -37,18 +39,12 @@ class MappedFile {
 
  private:
   MappedFile() = default;
-  struct Stamp {  // what changes when a file is written to
-    uint64_t device = 0, inode = 0;
-    int64_t size = 0, seconds = 0, nanoseconds = 0;
-    bool operator==(const Stamp&) const = default;
-  };
-  static bool read_stamp(int descriptor, Stamp& stamp);
 
   std::string path_;
   char* data_ = nullptr;
   int64_t size_ = 0, mapped_bytes_ = 0;  // the latter in whole pages
   int descriptor_ = -1, slot_ = -1;
-  Stamp stamp_;
+  FileStamp stamp_;
 };
 
 }  // namespace rubricate
