@@ -17,7 +17,7 @@ export interface TrainerOptions {
   readonly train: Dataset | readonly Example[];
   /** Examples to evaluate with, or the share of `train` to set aside for it, in (0, 1), parted by the seed. */
   readonly eval?: Dataset | readonly Example[] | number;
-  /** Folder for checkpoints, logs and the best adapter. */
+  /** Folder for checkpoints, logs and `best`: the adapter, or with method "full" the model, of the lowest evaluation loss. */
   readonly outputDir?: string;
   /** The highest of the schedule. Default: 1e-3. */
   readonly learningRate?: number;
@@ -59,7 +59,11 @@ export interface TrainerOptions {
   readonly evalEveryEpoch?: boolean;
   /** Stops after `patience` evaluations in a row of which none was lower by more than `minDelta` (default 0). */
   readonly earlyStopping?: { readonly patience: number; readonly minDelta?: number };
-  /** The run leaves the parameters of the lowest evaluation loss. Default: true where `eval` is given. */
+  /**
+   * The run leaves the parameters of the lowest evaluation loss, as load_best_model_at_end does in transformers; until then a
+   * copy of them stays in memory, in fp32. With an `outputDir` they are written into its `best` each time they are found, too.
+   * Default: true where `eval` is given.
+   */
   readonly keepBest?: boolean;
   readonly checkpointEverySteps?: number;
   /** Checkpoints that stay; older ones go. Default: 2. */

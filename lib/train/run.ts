@@ -261,7 +261,8 @@ export class Run {
     const best = found.loss < before;
     if (best) {
       const snapshot = keepBest ? trainee.snapshot() : undefined;
-      if (keepBest && outputDir !== undefined) await adapter?.savePretrained(join(resolve(outputDir), "best"));
+      if (keepBest && outputDir !== undefined)
+        await (adapter ?? model).savePretrained(join(resolve(outputDir), "best"));
       this.best = snapshot;
       state.best = { step: state.step, loss: found.loss };
     }

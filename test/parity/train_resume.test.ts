@@ -1,11 +1,12 @@
 /** Runs of the real core, stopped in the middle of steps and resumed, with other numbers of threads: the same bits. */
-import { readdirSync, rmSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
 import type { Example } from "../../lib/data/types";
 import type { RubricateError } from "../../lib/errors";
 import { LlamaModel } from "../../lib/model/model";
 import { native } from "../../lib/native";
+import type { EvalEvent } from "../../lib/train/events";
 import type { TrainerOptions } from "../../lib/train/options";
 import { Trainer } from "../../lib/train/trainer";
 import { temporaryFolder } from "../unit/failing_files";
@@ -120,6 +121,36 @@ test("all weights, stopped and resumed by another model of the same folder, end 
     if (event.type === "start") expect(event.resumedStep).toBe(stop);
   expect(await weightsOf(second)).toEqual(await weightsOf(straight));
 });
+
+test.each(["gqa", "gqa_bf16"])(
+  "all weights of %s, ever worse at last, end as the best, in the folder too",
+  async (name) => {
+    const worsening = { method: "full", learningRate: 0.02, schedule: "constant", batchSize: 8 } as const;
+    const filesOf = (folder: string) =>
+      new Map(readdirSync(folder).map((file) => [file, readFileSync(join(folder, file)).toString("base64")]));
+    /** Trains a model of its own and saves it. */
+    async function trained(folder: string, changes: Partial<TrainerOptions>) {
+      using own = await LlamaModel.fromPretrained(folderOf(name));
+      const evaluations: EvalEvent[] = [];
+      for await (const event of new Trainer({
+        ...optionsOf({ ...worsening, ...changes }),
+        model: own,
+        eval: 0.2,
+      }).run())
+        if (event.type === "eval") evaluations.push(event);
+      await own.savePretrained(join(root, folder));
+      return evaluations;
+    }
+    const evaluations = await trained("model", { outputDir: join(root, "run") });
+    const best = evaluations.reduce((a, b) => (b.loss < a.loss ? b : a));
+    expect(best).not.toBe(evaluations.at(-1));
+    await trained("short", { maxSteps: best.step, keepBest: false });
+    expect(filesOf(join(root, "model"))).toEqual(filesOf(join(root, "short")));
+    expect(filesOf(join(root, "run", "best"))).toEqual(filesOf(join(root, "model")));
+    await trained("last", { keepBest: false });
+    expect(filesOf(join(root, "last"))).not.toEqual(filesOf(join(root, "model")));
+  },
+);
 
 test("a loss that is not finite stops the run and changes nothing", async () => {
   using adapter = RedAdapter.create(model);
