@@ -83,12 +83,14 @@ std::pair<Var, Var> Tape::recompute(const std::vector<Var>& inputs, Block block,
   Tape forward(arena_, Mode::inference);
   forward.cancel_ = cancel_;
   forward.yield_ = yield_;
+  forward.observer_ = observer_;
   auto [out0, out1] = block(forward, plain);
   return record2("recompute", out0.value(), out1.value(),
                  [inputs, block = std::move(block)](Tape& tape, const Tensor& grad0, const Tensor& grad1) {
                    Tape inner(tape.arena_, Mode::training);
                    inner.cancel_ = tape.cancel_;
                    inner.yield_ = tape.yield_;
+                   inner.observer_ = tape.observer_;
                    std::vector<Var> leaves;
                    for (const Var& input : inputs)
                      leaves.emplace_back(input.value(),
@@ -128,6 +130,7 @@ void Tape::run_backward() {
     if (node.out1) node.out1->grad = {};
     if (!grad0.defined() && !grad1.defined()) continue;  // nothing that the loss depends on used it
     check_cancelled();
+    if (observer_) observer_(node.op, true);
     node.backward(*this, grad0, grad1);
   }
 }

@@ -46,12 +46,17 @@ class Tape {
   Tensor empty(Shape shape, DType dtype) { return Tensor::empty(arena_, std::move(shape), dtype); }
   Tensor zeros(Shape shape, DType dtype) { return Tensor::zeros(arena_, std::move(shape), dtype); }
 
-  // Stops the job between ops: ops call this first. Throws ERR_ABORTED once the flag is set.
+  // Ops call this first: stops an aborted job between two of them (throws ERR_ABORTED), and tells the observer what
+  // begins.
   void set_cancel_flag(const std::atomic<bool>* flag) { cancel_ = flag; }
-  void check_cancelled() const {
+  void check_cancelled(const char* op = nullptr) const {
     if (cancel_ != nullptr && cancel_->load(std::memory_order_relaxed))
       fail("ERR_ABORTED", "The operation was aborted");
+    if (observer_ && op != nullptr) observer_(op, false);
   }
+  // Called when an op's forward or backward begins, for profiles (bench/native/step.cc).
+  using Observer = std::function<void(const char* op, bool backward)>;
+  void set_observer(Observer observer) { observer_ = std::move(observer); }
   // Called between blocks, so that a long job lets shorter ones in.
   void set_yield(std::function<void()> yield) { yield_ = std::move(yield); }
   void yield() {
@@ -104,6 +109,7 @@ class Tape {
   Mode mode_;
   const std::atomic<bool>* cancel_ = nullptr;
   std::function<void()> yield_;
+  Observer observer_;
   std::vector<Node> nodes_;
 };
 

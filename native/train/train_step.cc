@@ -57,6 +57,7 @@ std::vector<int64_t> count_supervised(const std::vector<MicroBatch>& micro_batch
 void prepare(Tape& tape, const JobControl& control) {
   tape.set_cancel_flag(control.cancelled);
   tape.set_yield(control.yield);
+  tape.set_observer(control.observer);
 }
 
 void add_rows(EvaluationSums& sums, const Supervised& supervised, const CrossEntropy& result) {
@@ -151,6 +152,7 @@ std::vector<TenantResult> train_step(Model& model, const std::vector<Tenant>& te
     tape.backward(result.loss);
   }
 
+  if (control.observer) control.observer("update", false);
   std::vector<TenantResult> results;
   for (size_t i = 0; i < tenants.size(); ++i) {
     const size_t s = first_slot + i;

@@ -42,6 +42,7 @@ struct JobControl {
   const std::atomic<bool>* cancelled = nullptr;
   std::function<void()> yield;
   std::shared_ptr<Arena> arena;
+  Tape::Observer observer = {};  // also told of "update": norm, clipping, AdamW
 };
 
 struct TenantResult {

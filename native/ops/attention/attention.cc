@@ -102,7 +102,7 @@ void attention_backward(Tape& tape, const Saved& saved, const Tensor& grad) {
 
 Var attention(Tape& tape, const Var& q, const Var& k, const Var& v, const AttentionShape& shape, int64_t sequences,
               const int32_t* starts) {
-  tape.check_cancelled();
+  tape.check_cancelled("attention");
   check_heads(shape);
   check_tensor("q", q.value(), shape.heads * shape.head_dim);
   check_keys(k.value(), v.value(), shape, q.value().dtype());
@@ -145,7 +145,7 @@ void store_keys(const Tensor& k, const Tensor& v, const AttentionShape& shape, i
 
 Tensor attention_paged(Tape& tape, const Tensor& q, const AttentionShape& shape, int64_t sequences,
                        const int32_t* starts, const PagedKeys& cache) {
-  tape.check_cancelled();
+  tape.check_cancelled("attention");
   check_heads(shape);
   check_tensor("q", q, shape.heads * shape.head_dim);
   check_starts(q.dim(0), sequences, starts);

@@ -24,7 +24,7 @@ struct Saved {
 };
 
 void check(const Tape& tape, const Tensor& h, const Tensor& residual, const CloseNorm& norm) {
-  tape.check_cancelled();
+  tape.check_cancelled("close_sublayer");
   require_floating(h, "h");
   require_like(residual, h, "residual");
   if (norm.weight.defined()) require_vector(norm.weight.value(), h.cols(), "norm.weight");

@@ -194,7 +194,7 @@ void scale_and_accumulate(Tape& tape, const std::shared_ptr<GradSlot>& slot, Ten
 }  // namespace
 
 CrossEntropy head_cross_entropy(Tape& tape, const Var& x, const Weight& head, const LossRows& rows) {
-  tape.check_cancelled();
+  tape.check_cancelled("head_cross_entropy");
   check_head(x.value(), head);
   check_rows(rows, x.value().dim(0), head.view.rows);
   const bool wants_grad = tape.wants_grad({x.slot().get(), head.gradient.get()});
@@ -220,7 +220,7 @@ CrossEntropy head_cross_entropy(Tape& tape, const Var& x, const Weight& head, co
 }
 
 Tensor head_logits(Tape& tape, const Tensor& x, const Weight& head, int64_t count, const int32_t* rows) {
-  tape.check_cancelled();
+  tape.check_cancelled("head_logits");
   check_head(x, head);
   require(count >= 0, "ERR_ARGUMENT", "Expected 0 or more rows for logits but received ", count);
   for (int64_t i = 0; i < count; ++i) check_range(rows[i], x.dim(0), "rows", i);
@@ -235,7 +235,7 @@ Tensor head_logits(Tape& tape, const Tensor& x, const Weight& head, int64_t coun
 }
 
 Var cross_entropy(Tape& tape, const Var& logits, const int32_t* targets) {
-  tape.check_cancelled();
+  tape.check_cancelled("cross_entropy");
   require(logits.defined(), "ERR_ARGUMENT", "Expected a value for logits but received none");
   const Tensor& z = logits.value();
   require(z.dtype() == DType::f32, "ERR_DTYPE", "Expected float32 for logits but received ", dtype_name(z.dtype()));

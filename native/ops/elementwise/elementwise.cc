@@ -26,13 +26,13 @@ Tensor apply(Tape& tape, Elementwise op, const Tensor& a, const Tensor& b, float
 }
 
 void check_pair(const Tape& tape, const Tensor& a, const Tensor& b, const char* name) {
-  tape.check_cancelled();
+  tape.check_cancelled("elementwise");
   require_floating(a, "a");
   require_like(b, a, name);
 }
 
 void check_one(const Tape& tape, const Tensor& a) {
-  tape.check_cancelled();
+  tape.check_cancelled("elementwise");
   require_floating(a, "a");
 }
 

@@ -10,7 +10,7 @@ namespace rubricate {
 namespace {
 
 void check(const Tape& tape, const int32_t* tokens, int64_t count, const Weight& weight, DType out) {
-  tape.check_cancelled();
+  tape.check_cancelled("embedding");
   require(weight.defined(), "ERR_ARGUMENT", "Expected a matrix for weight but received none");
   require(weight.view.dtype != DType::i32, "ERR_DTYPE",
           "Expected a floating-point matrix for weight but received int32");

@@ -53,7 +53,7 @@ struct Saved {
 }  // namespace
 
 Var layer_norm(Tape& tape, const Var& x, const EditSlots& slots, const SequenceRows& rows, float eps) {
-  tape.check_cancelled();
+  tape.check_cancelled("layer_norm");
   const Tensor& value = x.value();
   require_floating(value, "x");
   require(rows.rows == value.rows(), "ERR_SHAPE", "Expected ", value.rows(), " rows for rows but received ", rows.rows);

@@ -81,7 +81,7 @@ void backward_weight(const Tensor& dy, const Tensor& x, const Tensor& dw) {
 }  // namespace
 
 Var linear(Tape& tape, const Var& x, const Weight& weight, const Var& bias, DType out) {
-  tape.check_cancelled();
+  tape.check_cancelled("linear");
   require(x.defined(), "ERR_ARGUMENT", "Expected a value for x but received none");
   check(x.value(), weight, bias, out);
   const bool wants_grad = tape.wants_grad({x.slot().get(), weight.gradient.get(), bias.slot().get()});

@@ -79,7 +79,7 @@ bool any_scale_trains(const EditSlots& slots) {
 }
 
 Var red_edit(Tape& tape, const Var& h, const EditSlots& slots, const SequenceRows& rows) {
-  tape.check_cancelled();
+  tape.check_cancelled("red_edit");
   const Tensor& x = h.value();
   require_floating(x, "h");
   require(rows.rows == x.rows(), "ERR_SHAPE", "Expected ", x.rows(), " rows for rows but received ", rows.rows);

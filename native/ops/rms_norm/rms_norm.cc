@@ -21,7 +21,7 @@ void run(void (*kernel)(const RmsNormArgs&), const RmsNormArgs& all, int64_t row
 }  // namespace
 
 Var rms_norm(Tape& tape, const Var& x, const Var& weight, float eps) {
-  tape.check_cancelled();
+  tape.check_cancelled("rms_norm");
   const Tensor& value = x.value();
   require_floating(value, "x");
   require_vector(weight.value(), value.cols(), "weight");

@@ -56,7 +56,7 @@ RopeTable RopeTable::make(const std::vector<float>& inv_freq, float factor, int6
 }
 
 Var rope(Tape& tape, const Var& x, int64_t heads, const int32_t* positions, const RopeTable& table, DType out) {
-  tape.check_cancelled();
+  tape.check_cancelled("rope");
   check(x.value(), heads, positions, table, out);
   const bool wanted = tape.wants_grad(x);
   Tensor y = rotate(tape, x.value(), heads, positions, table, out, false);

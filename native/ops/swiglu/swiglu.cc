@@ -26,7 +26,7 @@ void run(const Tape& tape, const char* cuda_kernel, Kernel cpu_kernel, const Swi
 }  // namespace
 
 Var swiglu(Tape& tape, const Var& gate, const Var& up) {
-  tape.check_cancelled();
+  tape.check_cancelled("swiglu");
   require_floating(gate.value(), "gate");
   require_like(up.value(), gate.value(), "up");
   require_place(tape, gate.value(), "gate");

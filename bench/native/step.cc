@@ -1,0 +1,234 @@
+// Where the time of a training step goes: each op's forward and backward in a real step of a LLaMA with random weights,
+// beside what its operations and bytes would take at least.
+//
+//   bench_step SHAPE DTYPE SEQUENCES LENGTH [repetitions]     SHAPE: 15m or 110m; DTYPE: f32 or bf16
+//
+// Time: the median over repetitions. GFLOP/s and GB/s: useful work over that time; operations count the forward and the
+// input gradients that RED needs, and of attention only the pairs that the causal mask lets through. Floor: the greater
+// of operations / peak and bytes / bandwidth, measured on the same threads in the same run: peak a loop of
+// multiply-adds in registers, bandwidth a plain read. Bytes count each operand once, as if nothing were in a cache: of
+// small shapes the floor can be beaten.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/random.h"
+#include "device/cpu/thread_pool.h"
+#include "model/conversion.h"
+#include "train/train_step.h"
+
+#define RUBRICATE_KERNELS_USE_BF16
+#define RUBRICATE_KERNELS "../bench/native/peak.inl"
+#include "device/cpu/simd/for_each_target.h"
+
+namespace rubricate {
+namespace {
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+struct Shape2 {
+  int64_t vocabulary, hidden, layers, heads, feed_forward;
+};
+
+std::string json_of(const Shape2& s) {
+  const int64_t head_dim = s.hidden / s.heads;
+  std::string frequencies;
+  for (int64_t i = 0; i < head_dim / 2; ++i)
+    frequencies += (i == 0 ? "" : ",") +
+                   std::to_string(std::pow(1e4, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim)));
+  return concat(R"({"version":1,"family":"llama","vocabulary":)", s.vocabulary, R"(,"hidden":)", s.hidden,
+                R"(,"context":8192,"tied_embeddings":false,"stacks":[{"layers":)", s.layers,
+                R"(,"norm":{"kind":"rms","eps":1e-5},"position":{"kind":"rope","inv_freq":[)", frequencies,
+                R"(],"factor":1},"attention":{"heads":)", s.heads, R"(,"kv_heads":)", s.heads, R"(,"head_dim":)",
+                head_dim, R"(,"scale":)", 1.0 / std::sqrt(static_cast<double>(head_dim)),
+                R"(,"mask":"causal","qkv_bias":false,"output_bias":false},"feed_forward":{"kind":"swiglu","size":)",
+                s.feed_forward, R"(,"bias":false}}]})");
+}
+
+std::unique_ptr<Model> random_model(const Shape2& shape, DType dtype) {
+  const Architecture architecture = Architecture::parse(json_of(shape));
+  const auto arena = std::make_shared<Arena>();
+  std::map<std::string, TensorSource> tensors;
+  for (const TensorSpec& spec : tensor_specs(architecture)) {
+    const bool norm = spec.name.find("norm") != std::string::npos;
+    Tensor wide = Tensor::empty(arena, spec.shape, DType::f32), stored = Tensor::empty(arena, spec.shape, dtype);
+    uint32_t state = 1;
+    for (int64_t i = 0; i < wide.count(); ++i) {
+      state = state * 1664525u + 1013904223u;
+      wide.data<float>()[i] = norm ? 1.0f : (static_cast<float>(state >> 8) * 0x1p-24f - 0.5f) * 0.07f;
+    }
+    convert(wide.raw(), DType::f32, stored.raw(), dtype, wide.count());
+    tensors[spec.name] = {dtype, spec.shape, stored.raw(), std::make_shared<Tensor>(stored)};
+  }
+  return std::make_unique<Model>(architecture, tensors, dtype);
+}
+
+MicroBatch random_batch(int64_t sequences, int64_t length, int64_t vocabulary) {
+  MicroBatch batch;
+  for (int64_t s = 0; s < sequences; ++s) {
+    batch.starts.push_back(static_cast<int32_t>(s * length));
+    for (int64_t i = 0; i < length; ++i) {
+      const auto id = [&](int64_t at) {
+        return static_cast<int32_t>(philox_uniform(3, static_cast<uint64_t>(s), static_cast<uint64_t>(at)) *
+                                    static_cast<double>(vocabulary));
+      };
+      batch.tokens.push_back(id(i));
+      batch.targets.push_back(i + 1 < length ? id(i + 1) : -1);
+    }
+  }
+  batch.starts.push_back(static_cast<int32_t>(sequences * length));
+  batch.slots.assign(static_cast<size_t>(sequences), 1);
+  return batch;
+}
+
+// Useful operations and least bytes of all calls of an op in a step.
+struct Work {
+  double operations = 0.0, bytes = 0.0;
+};
+using Key = std::pair<std::string, bool>;  // op, backward
+
+std::map<Key, Work> work_of(const Shape2& s, int64_t sequences, int64_t length, DType dtype) {
+  const auto size = static_cast<double>(dtype_size(dtype));
+  const auto d = static_cast<double>(s.hidden), f = static_cast<double>(s.feed_forward);
+  const auto layers = static_cast<double>(s.layers), v = static_cast<double>(s.vocabulary);
+  const auto rows = static_cast<double>(sequences * length), supervised = static_cast<double>(sequences * (length - 1));
+  const double pairs =
+      static_cast<double>(sequences) * static_cast<double>(length) * static_cast<double>(length + 1) / 2;
+  const double block = 4 * d * d + 3 * d * f;                  // weights of a layer
+  const double moved = rows * (8 * d + 3 * d + 3 * f) * size;  // operands of its matmuls but for the weights
+  const double trained = layers - 1;                           // nothing runs backward below the first edit
+  std::map<Key, Work> work;
+  work[{"linear", false}] = {2 * rows * block * layers, (block * size + moved) * layers};
+  work[{"linear", true}] = {2 * rows * block * trained, (block * size + moved) * trained};
+  work[{"attention", false}] = {4 * pairs * d * layers, rows * 4 * d * size * layers};
+  work[{"attention", true}] = {10 * pairs * d * trained, rows * 8 * d * size * trained};
+  work[{"rope", false}] = {0, rows * 4 * d * size * layers};
+  work[{"rope", true}] = {0, rows * 4 * d * size * trained};
+  work[{"swiglu", false}] = {0, rows * 3 * f * size * layers};
+  work[{"swiglu", true}] = {0, rows * 5 * f * size * trained};
+  work[{"close_sublayer", false}] = {0, rows * 2 * 4 * d * size * layers};
+  work[{"close_sublayer", true}] = {0, rows * d * size * (6 * layers + 5 * trained)};
+  work[{"rms_norm", false}] = {0, rows * 2 * d * size};
+  work[{"embedding", false}] = {0, rows * 2 * d * size};
+  // forward forms the gradient too; the logits stay in the cache, ideally
+  work[{"head_cross_entropy", false}] = {2 * 2 * supervised * d * v, v * d * size + supervised * 2 * d * size};
+  return work;
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+double peak_loop(int64_t steps, bool pairs, float* out) { RUBRICATE_DISPATCH(register_peak, steps, pairs, out); }
+float read_loop(const float* p, int64_t count) { RUBRICATE_DISPATCH(read_memory, p, count); }
+
+double peak_of(bool pairs) {
+  const int64_t chunks = 16 * ThreadPool::instance().size();  // many, so that waking a thread counts for little
+  std::vector<double> operations(static_cast<size_t>(chunks));
+  const double start = now();
+  ThreadPool::instance().parallel_for(chunks, [&](int64_t chunk) {
+    float out[32] = {};
+    operations[static_cast<size_t>(chunk)] = peak_loop(250000, pairs, out);
+  });
+  double sum = 0.0;
+  for (const double x : operations) sum += x;
+  return sum / (now() - start);
+}
+
+double bandwidth_of(const std::vector<float>& memory) {
+  std::vector<float> sums(64);
+  const int64_t part = static_cast<int64_t>(memory.size()) / 64;
+  const double start = now();
+  ThreadPool::instance().parallel_for(
+      64, [&](int64_t i) { sums[static_cast<size_t>(i)] = read_loop(memory.data() + i * part, part); });
+  return static_cast<double>(memory.size()) * 4.0 / (now() - start);
+}
+
+struct Profile {
+  std::map<Key, std::vector<double>> seconds;  // of a step, by op
+  std::vector<double> whole, peaks, bandwidths;
+};
+
+Profile profile(Model& model, const MicroBatch& batch, int repetitions, bool pairs) {
+  const auto adapter = [&] {
+    std::vector<int64_t> layers;
+    for (int64_t l = 0; l < model.architecture().stack.layers; ++l) layers.push_back(l);
+    return std::make_shared<RedAdapter>(model.architecture(), RedVariant::all, std::vector<Site>{Site::down_proj},
+                                        layers);
+  }();
+  const Tenant tenant = {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {}, 1.0, false};
+  const std::vector<float> memory(64 << 20);
+  Profile result;
+  JobControl control;
+  control.arena = std::make_shared<Arena>();
+  for (int repetition = -1; repetition < repetitions; ++repetition) {
+    std::map<Key, double> spent;
+    Key under_way = {"before", false};
+    const double began = now();
+    double since = began;
+    const auto next = [&](const Key& key) {
+      const double at = now();
+      spent[under_way] += at - since;
+      under_way = key;
+      since = at;
+    };
+    control.observer = [&](const char* op, bool backward) { next({op, backward}); };
+    train_step(model, {tenant}, {batch}, false, true, control);
+    next({"after", false});
+    if (repetition < 0) continue;  // the first allocates
+    result.whole.push_back(since - began);
+    for (const auto& [key, seconds] : spent) result.seconds[key].push_back(seconds);
+    result.peaks.push_back(peak_of(pairs));
+    result.bandwidths.push_back(bandwidth_of(memory));
+  }
+  return result;
+}
+
+void print(const Profile& profile, const std::map<Key, Work>& work) {
+  const double peak = median(profile.peaks), bandwidth = median(profile.bandwidths), whole = median(profile.whole);
+  std::printf("peak %.1f GFLOP/s, read %.1f GB/s, step %.1f ms\n", peak / 1e9, bandwidth / 1e9, 1e3 * whole);
+  std::printf("%-20s %-8s %9s %6s %9s %8s %9s\n", "op", "", "ms", "share", "GFLOP/s", "GB/s", "of floor");
+  std::vector<std::pair<double, Key>> order;
+  for (const auto& [key, seconds] : profile.seconds) order.push_back({median(seconds), key});
+  std::sort(order.rbegin(), order.rend());
+  double operations = 0.0;
+  for (const auto& [seconds, key] : order) {
+    const auto found = work.find(key);
+    const Work w = found == work.end() ? Work{} : found->second;
+    operations += w.operations;
+    const double floor = std::max(w.operations / peak, w.bytes / bandwidth);
+    std::printf("%-20s %-8s %9.2f %5.1f%% %9.1f %8.1f %8.0f%%\n", key.first.c_str(),
+                key.second ? "backward" : "forward", 1e3 * seconds, 100.0 * seconds / whole,
+                w.operations / seconds / 1e9, w.bytes / seconds / 1e9, 100.0 * floor / seconds);
+  }
+  std::printf("%-20s %-8s %9.2f %5.1f%% %9.1f %17.0f%% of peak\n", "whole step", "", 1e3 * whole, 100.0,
+              operations / whole / 1e9, 100.0 * operations / whole / peak);
+}
+
+}  // namespace
+}  // namespace rubricate
+
+int main(int argc, char** argv) {
+  using namespace rubricate;
+  const std::map<std::string, Shape2> shapes = {{"15m", {32000, 288, 6, 6, 768}}, {"110m", {32000, 768, 12, 12, 2048}}};
+  if (argc < 5 || shapes.find(argv[1]) == shapes.end()) {
+    std::fprintf(stderr, "usage: bench_step 15m|110m f32|bf16 SEQUENCES LENGTH [repetitions]\n");
+    return 2;
+  }
+  const Shape2 shape = shapes.at(argv[1]);
+  const DType dtype = std::strcmp(argv[2], "bf16") == 0 ? DType::bf16 : DType::f32;
+  const int64_t sequences = std::atoll(argv[3]), length = std::atoll(argv[4]);
+  const int repetitions = argc > 5 ? std::atoi(argv[5]) : 7;
+  std::printf("%s %s %s, %d x %d tokens, %d threads\n", cpu_path_name(cpu_path()), argv[1], argv[2],
+              static_cast<int>(sequences), static_cast<int>(length), ThreadPool::instance().size());
+  const auto model = random_model(shape, dtype);
+  print(profile(*model, random_batch(sequences, length, shape.vocabulary), repetitions, dtype == DType::bf16),
+        work_of(shape, sequences, length, dtype));
+}
