@@ -133,15 +133,23 @@ export interface NativeParameters {
   /** The fp32 master of parameter i, copied. ERR_BUSY while a job uses the model; gradient() too. */
   value(index: number): Float32Array;
   gradient(index: number): Float32Array;
-  /** ERR_BUSY while a job uses the model. */
-  setValue(index: number, value: Float32Array): void;
+  /** The fp32 master of parameter i, copied on the model's thread after the jobs that wait there. */
+  readValue(index: number): NativeJob<Float32Array>;
+  /** The next numbers of a new value of parameter i, copied; they come into force all together, with commitValue. */
+  stageValue(index: number, piece: Float32Array): void;
+  /** Replaces parameter i by what was staged, on the model's thread. ERR_SHAPE where that is not the whole of it. */
+  commitValue(index: number): NativeJob<undefined>;
 }
 
 export interface NativeOptimizer {
   readonly step: number;
-  /** First and second moments of all parameters end to end, fp32. ERR_BUSY while a job uses the optimizer. */
-  moments(): { m: Float32Array; v: Float32Array };
-  setMoments(step: number, m: Float32Array, v: Float32Array): void;
+  /**
+   * First and second moments of all parameters end to end, fp32, copied: `count` of them from `start` on, else all. ERR_BUSY
+   * while a job uses the optimizer.
+   */
+  moments(start?: number, count?: number): { m: Float32Array; v: Float32Array };
+  /** Sets those from `start` on, else all. */
+  setMoments(step: number, m: Float32Array, v: Float32Array, start?: number): void;
   dispose(): void;
 }
 

@@ -13,8 +13,8 @@ export interface StoredTensor {
   readonly name: string;
   readonly dtype: StoredDtype;
   readonly shape: readonly number[];
-  /** Its elements, row-major, little-endian; asked for when their turn has come. */
-  readonly data: () => Uint8Array | Promise<Uint8Array>;
+  /** Its elements, row-major, little-endian, whole or in pieces; asked for when their turn has come. */
+  readonly data: () => Uint8Array | Promise<Uint8Array> | Iterable<Uint8Array>;
 }
 
 /** An fp32 tensor to be written. */
@@ -54,12 +54,16 @@ export async function* safetensorsPieces(
   yield padded;
   for (const tensor of ordered) {
     const data = await tensor.data();
-    if (data.length !== sizeOf(tensor))
+    let bytes = 0;
+    for (const piece of ArrayBuffer.isView(data) ? [data as Uint8Array] : data) {
+      bytes += piece.length;
+      if (bytes <= sizeOf(tensor)) yield piece;
+    }
+    if (bytes !== sizeOf(tensor))
       throw new RubricateError(
         "ERR_SHAPE",
-        `Expected ${sizeOf(tensor)} bytes for ${tensor.name} but received ${data.length}`,
+        `Expected ${sizeOf(tensor)} bytes for ${tensor.name} but received ${bytes}`,
       );
-    yield data;
   }
 }
 
@@ -83,11 +87,13 @@ export async function readSafetensors(path: string): Promise<Map<string, ReadTen
   return new Map(tensors);
 }
 
-/** The elements of an F32 tensor. @throws RubricateError ERR_DTYPE */
+/** The elements of an F32 tensor, where they lie if that can be. @throws RubricateError ERR_DTYPE */
 export function float32Values(tensor: ReadTensor, name: string): Float32Array {
   if (tensor.dtype !== "F32")
     throw new RubricateError("ERR_DTYPE", `Expected F32 for ${name} but received ${tensor.dtype}`);
-  const values = new Float32Array(tensor.data.length / 4);
+  const { buffer, byteOffset, byteLength } = tensor.data;
+  if (byteOffset % 4 === 0) return new Float32Array(buffer, byteOffset, byteLength / 4);
+  const values = new Float32Array(byteLength / 4);
   bytesOf(values).set(tensor.data);
   return values;
 }

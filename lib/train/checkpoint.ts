@@ -9,9 +9,10 @@ import { join } from "node:path";
 import { RubricateError } from "../errors";
 import { type FileContents, readText, removeFolder, writeFolder } from "../files/atomic";
 import { entriesOf } from "../files/operations";
-import { float32Tensor, float32Values, readSafetensors, safetensorsPieces } from "../files/safetensors";
+import { float32Values, readSafetensors, safetensorsPieces } from "../files/safetensors";
+import type { NativeOptimizer } from "../native";
 import type { RunIdentity } from "./identity";
-import { storedTensors, type Trainee, valuesOf } from "./trainee";
+import { storedMoments, storedTensors, type Trainee, valuesOf } from "./trainee";
 
 const stateFile = "trainer_state.json";
 export const optimizerFile = "optimizer.safetensors";
@@ -75,7 +76,7 @@ export interface CheckpointContents {
   readonly trainee: Trainee;
   /** The parameters' files, and which of them holds the tensors. */
   readonly parameterFiles: readonly FileContents[];
-  readonly moments: { readonly m: Float32Array; readonly v: Float32Array };
+  readonly optimizer: NativeOptimizer;
   readonly best: readonly Float32Array[] | undefined;
 }
 
@@ -100,13 +101,12 @@ export async function checkpointSteps(outputDir: string): Promise<number[]> {
  */
 export async function writeCheckpoint(outputDir: string, contents: CheckpointContents): Promise<string> {
   const path = checkpointPath(outputDir, contents.state.step);
-  const { m, v } = contents.moments;
   const digests: Record<string, { bytes: number; sha256: string }> = {};
   const files = [
     ...contents.parameterFiles,
     {
       name: optimizerFile,
-      data: safetensorsPieces([float32Tensor("m", [m.length], m), float32Tensor("v", [v.length], v)]),
+      data: safetensorsPieces(storedMoments(contents.optimizer, contents.trainee.count)),
     },
   ];
   if (contents.best)

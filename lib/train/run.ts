@@ -14,9 +14,10 @@ import type { LogPosition } from "./loggers";
 import { Meter, peakMemoryMib } from "./meter";
 import type { Settings } from "./options";
 import { type Cursor, Plan, type PlannedStep } from "./plan";
+import { recomputeRule } from "./recompute";
 import { type Resumption, resumption } from "./resume";
 import { learningRateAt, warmupStepsOf } from "./schedule";
-import { type Trainee, traineeOf } from "./trainee";
+import { restoreMoments, type Trainee, traineeOf } from "./trainee";
 
 const weightsFile = "parameters.safetensors";
 
@@ -48,19 +49,28 @@ export class Run {
   /** Values at the lowest evaluation loss. */
   private best: Float32Array[] | undefined;
   private checkpointedStep = 0;
+  private readonly recomputes: (microBatches: readonly NativeMicroBatch[]) => boolean;
 
   private constructor(
     private readonly parts: Parts,
     private readonly resumed: Resumption,
   ) {
     this.optimizer = new (native().Optimizer)(parts.trainee.parameters);
+    const { recompute, model, adapter } = parts.settings;
+    this.recomputes = recomputeRule(recompute, model, adapter);
     const { checkpoint } = resumed;
     if (!checkpoint) return;
     Object.assign(this.state, checkpoint.state);
     this.checkpointedStep = checkpoint.state.step;
     this.best = checkpoint.best;
-    parts.trainee.restore(checkpoint.values);
-    this.optimizer.setMoments(checkpoint.state.step, checkpoint.m, checkpoint.v);
+  }
+
+  /** Puts back the parameters and moments of the checkpoint that it goes on from. */
+  private async restore(): Promise<void> {
+    const { checkpoint } = this.resumed;
+    if (!checkpoint) return;
+    await this.parts.trainee.restore(checkpoint.values);
+    await restoreMoments(this.optimizer, checkpoint.state.step, checkpoint.m, checkpoint.v);
   }
 
   /** Prepares a run: reads what it goes on from, if anything. */
@@ -91,10 +101,12 @@ export class Run {
     const parameterFile = adapter ? tensorFile : weightsFile;
     const resumed = await resumption({ outputDir, resume, identity, cpuPath, trainee, parameterFile });
     throwIfAborted(signal);
-    return new Run(
+    const run = new Run(
       { settings, signal, train, evaluation, plan, totalSteps, warmupSteps, trainee, identity, outputDir },
       resumed,
     );
+    await run.restore();
+    return run;
   }
 
   /** Where the logs have to stand, for a run that goes on. */
@@ -131,7 +143,7 @@ export class Run {
         yield* this.checkpoint(this.parts.outputDir);
       throw error;
     }
-    const end = this.finish();
+    const end = await this.finish();
     yield end;
     const { type: _, ...summary } = end;
     return summary;
@@ -179,7 +191,7 @@ export class Run {
 
   private async trainStep(microBatches: NativeMicroBatch[]): Promise<NativeTenantResult> {
     const { settings, trainee, signal } = this.parts;
-    const { beta1, beta2, epsilon, weightDecay, weightDecayTarget, maxGradNorm, recompute } = settings;
+    const { beta1, beta2, epsilon, weightDecay, weightDecayTarget, maxGradNorm } = settings;
     const options = {
       learningRate: this.learningRate,
       beta1,
@@ -190,7 +202,7 @@ export class Run {
       maxGradNorm,
     };
     const tenants = [{ parameters: trainee.parameters, optimizer: this.optimizer, options }];
-    const request = { tenants, microBatches, recompute, update: true };
+    const request = { tenants, microBatches, recompute: this.recomputes(microBatches), update: true };
     const [result] = await runJob(() => settings.model.native.trainStep(request), signal);
     return result!;
   }
@@ -260,7 +272,7 @@ export class Run {
     const before = state.best?.loss ?? Number.POSITIVE_INFINITY;
     const best = found.loss < before;
     if (best) {
-      const snapshot = keepBest ? trainee.snapshot() : undefined;
+      const snapshot = keepBest ? await trainee.snapshot() : undefined;
       if (keepBest && outputDir !== undefined)
         await (adapter ?? model).savePretrained(join(resolve(outputDir), "best"));
       this.best = snapshot;
@@ -282,7 +294,7 @@ export class Run {
       state: this.state,
       trainee,
       parameterFiles: await this.parameterFiles(),
-      moments: this.optimizer.moments(),
+      optimizer: this.optimizer,
       best: this.best,
     });
     this.checkpointedStep = this.state.step;
@@ -298,10 +310,10 @@ export class Run {
     return [{ name: weightsFile, data: safetensorsPieces(trainee.tensors()) }];
   }
 
-  private finish(): EndEvent {
+  private async finish(): Promise<EndEvent> {
     const { state, meter } = this;
     const { settings, trainee } = this.parts;
-    if (settings.keepBest && this.best && state.best!.step !== state.step) trainee.restore(this.best);
+    if (settings.keepBest && this.best && state.best!.step !== state.step) await trainee.restore(this.best);
     const evalLoss = settings.keepBest ? (state.best?.loss ?? null) : state.evalLoss;
     const reason = this.stoppedEarly() ? "early-stopping" : settings.maxSteps === undefined ? "done" : "max-steps";
     return {

@@ -3,7 +3,8 @@ import { RubricateError } from "../errors";
 import { bytesOf, float32Values, type ReadTensor, type StoredTensor } from "../files/safetensors";
 import { runJob } from "../job";
 import type { BaseFingerprint, LlamaModel } from "../model/model";
-import type { NativeAdapter, NativeParameters } from "../native";
+import type { NativeAdapter, NativeOptimizer, NativeParameters } from "../native";
+import { inSlices, type Steps } from "../steps";
 
 /** What a run trains: an adapter's vectors, or a model's weights. */
 export interface Trainee {
@@ -17,12 +18,48 @@ export interface Trainee {
   /** Its values, to be written as they are when their turn comes. */
   tensors(): StoredTensor[];
   /** Copies of its values, in the order of `names`. */
-  snapshot(): Float32Array[];
-  /** @throws RubricateError ERR_BUSY while a job uses it */
-  restore(values: readonly Float32Array[]): void;
+  snapshot(): Promise<Float32Array[]>;
+  /** @throws RubricateError ERR_BUSY while a job uses an adapter */
+  restore(values: readonly Float32Array[]): Promise<void>;
 }
 
 const sizeOf = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);
+
+/** Numbers that are copied at a time: some 50 microseconds. */
+const portion = 1 << 16;
+
+/** Begin and end of portions of so many numbers. */
+function* portions(count: number): Generator<[number, number], void, void> {
+  for (let start = 0; start < count; start += portion) yield [start, Math.min(count, start + portion)];
+}
+
+/** The optimizer's moments, to be written: what they are when their turn comes, copied in portions. */
+export function storedMoments(optimizer: NativeOptimizer, count: number): StoredTensor[] {
+  return (["m", "v"] as const).map((name) => ({
+    name,
+    dtype: "F32",
+    shape: [count],
+    *data() {
+      for (const [start, end] of portions(count)) yield bytesOf(optimizer.moments(start, end - start)[name]);
+    },
+  }));
+}
+
+/** Gives an optimizer moments that were stored. */
+export async function restoreMoments(
+  optimizer: NativeOptimizer,
+  step: number,
+  m: Float32Array,
+  v: Float32Array,
+): Promise<void> {
+  function* setting(): Steps<void> {
+    for (const [start, end] of portions(m.length)) {
+      optimizer.setMoments(step, m.subarray(start, end), v.subarray(start, end), start);
+      yield;
+    }
+  }
+  await inSlices(setting());
+}
 
 class AdapterTrainee implements Trainee {
   readonly slot = 1;
@@ -37,10 +74,14 @@ class AdapterTrainee implements Trainee {
   }
 
   tensors(): StoredTensor[] {
-    return storedTensors(this, this.snapshot());
+    return storedTensors(this, this.values());
   }
 
-  snapshot(): Float32Array[] {
+  async snapshot(): Promise<Float32Array[]> {
+    return this.values();
+  }
+
+  private values(): Float32Array[] {
     const flat = this.parameters.values();
     let start = 0;
     return this.shapes.map(([width]) => {
@@ -49,7 +90,7 @@ class AdapterTrainee implements Trainee {
     });
   }
 
-  restore(values: readonly Float32Array[]): void {
+  async restore(values: readonly Float32Array[]): Promise<void> {
     const flat = new Float32Array(this.count);
     let start = 0;
     for (const value of values) {
@@ -77,16 +118,32 @@ class WeightsTrainee implements Trainee {
       name,
       dtype: "F32",
       shape: this.shapes[index]!,
-      data: () => bytesOf(this.parameters.value(index)),
+      data: async () => bytesOf(await this.value(index)),
     }));
   }
 
-  snapshot(): Float32Array[] {
-    return this.names.map((_, index) => this.parameters.value(index));
+  private value(index: number): Promise<Float32Array> {
+    return runJob(() => this.parameters.readValue(index));
   }
 
-  restore(values: readonly Float32Array[]): void {
-    for (const [index, value] of values.entries()) this.parameters.setValue(index, value);
+  async snapshot(): Promise<Float32Array[]> {
+    const values: Float32Array[] = [];
+    for (let index = 0; index < this.names.length; index++) values.push(await this.value(index));
+    return values;
+  }
+
+  async restore(values: readonly Float32Array[]): Promise<void> {
+    for (const [index, value] of values.entries()) {
+      await inSlices(this.staging(index, value));
+      await runJob(() => this.parameters.commitValue(index));
+    }
+  }
+
+  private *staging(index: number, value: Float32Array): Steps<void> {
+    for (const [start, end] of portions(value.length)) {
+      this.parameters.stageValue(index, value.subarray(start, end));
+      yield;
+    }
   }
 }
 

@@ -34,9 +34,12 @@ class ParametersHandle : public Handle<ParametersHandle, ParametersState> {
   Napi::Value shapes(const Napi::CallbackInfo& info);
   Napi::Value value(const Napi::CallbackInfo& info);
   Napi::Value gradient(const Napi::CallbackInfo& info);
-  Napi::Value set_value(const Napi::CallbackInfo& info);
+  Napi::Value read_value(const Napi::CallbackInfo& info);
+  Napi::Value stage_value(const Napi::CallbackInfo& info);
+  Napi::Value commit_value(const Napi::CallbackInfo& info);
 
  private:
+  size_t index_argument(const Napi::Value& index) const;
   Parameter& parameter(const Napi::Value& index) const;
 };
 

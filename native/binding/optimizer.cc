@@ -1,4 +1,4 @@
-#include <cstring>
+#include <algorithm>
 
 #include "binding/adapter.h"
 
@@ -37,32 +37,34 @@ Napi::Value OptimizerHandle::step(const Napi::CallbackInfo& info) {
 
 namespace {
 
-Napi::Value joined(Napi::Env env, const std::vector<Tensor>& tensors, int64_t count) {
-  Napi::Float32Array all = Napi::Float32Array::New(env, static_cast<size_t>(count));
-  float* to = all.Data();
+// Calls copy(tensor's floats, place in the range, count) for what lies in [start, start + count) of tensors end to end.
+template <typename Copy>
+void for_range(const std::vector<Tensor>& tensors, int64_t start, int64_t count, const Copy& copy) {
+  int64_t first = 0;
   for (const Tensor& tensor : tensors) {
-    std::memcpy(to, tensor.raw(), static_cast<size_t>(tensor.bytes()));
-    to += tensor.count();
+    const int64_t from = std::max(start, first), to = std::min(start + count, first + tensor.count());
+    if (from < to) copy(tensor.data<float>() + (from - first), from - start, to - from);
+    first += tensor.count();
   }
-  return all;
 }
 
-void split(const std::vector<float>& all, const std::vector<Tensor>& tensors) {
-  const float* from = all.data();
-  for (const Tensor& tensor : tensors) {
-    std::memcpy(tensor.raw(), from, static_cast<size_t>(tensor.bytes()));
-    from += tensor.count();
-  }
+Napi::Value range_of(Napi::Env env, const std::vector<Tensor>& tensors, int64_t start, int64_t count) {
+  Napi::Float32Array range = Napi::Float32Array::New(env, static_cast<size_t>(count));
+  for_range(tensors, start, count,
+            [to = range.Data()](const float* data, int64_t at, int64_t n) { std::copy_n(data, n, to + at); });
+  return range;
 }
 
 }  // namespace
 
 Napi::Value OptimizerHandle::moments(const Napi::CallbackInfo& info) {
   const auto state = idle();
-  const int64_t count = state->set->count();
+  const int64_t all = state->set->count();
+  const int64_t start = is_missing(info[0]) ? 0 : integer_argument(info[0], "start", 0, all);
+  const int64_t count = is_missing(info[1]) ? all - start : integer_argument(info[1], "count", 0, all - start);
   Napi::Object moments = Napi::Object::New(info.Env());
-  moments.Set("m", joined(info.Env(), state->state->m, count));
-  moments.Set("v", joined(info.Env(), state->state->v, count));
+  moments.Set("m", range_of(info.Env(), state->state->m, start, count));
+  moments.Set("v", range_of(info.Env(), state->state->v, start, count));
   return moments;
 }
 
@@ -70,11 +72,16 @@ Napi::Value OptimizerHandle::set_moments(const Napi::CallbackInfo& info) {
   const auto state = idle();
   const int64_t step = integer_argument(info[0], "step", 0, int64_t{1} << 52);
   const std::vector<float> m = float32_argument(info[1], "m"), v = float32_argument(info[2], "v");
-  const int64_t count = state->set->count();
-  require(static_cast<int64_t>(m.size()) == count && static_cast<int64_t>(v.size()) == count, "ERR_SHAPE", "Expected ",
-          count, " numbers for m and v but received ", m.size(), " and ", v.size());
-  split(m, state->state->m);
-  split(v, state->state->v);
+  const int64_t all = state->set->count();
+  const int64_t start = is_missing(info[3]) ? 0 : integer_argument(info[3], "start", 0, all);
+  const auto count = static_cast<int64_t>(m.size());
+  require(v.size() == m.size() && (is_missing(info[3]) ? count == all : count <= all - start), "ERR_SHAPE", "Expected ",
+          all - start, " numbers for m and v but received ", m.size(), " and ", v.size());
+  const auto set = [&](const std::vector<float>& values) {
+    return [&values](float* data, int64_t at, int64_t n) { std::copy_n(values.data() + at, n, data); };
+  };
+  for_range(state->state->m, start, count, set(m));
+  for_range(state->state->v, start, count, set(v));
   state->state->step = step;
   return info.Env().Undefined();
 }

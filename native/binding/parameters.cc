@@ -1,14 +1,18 @@
+#include <algorithm>
 #include <cstring>
 
 #include "binding/adapter.h"
+#include "binding/model.h"
 
 namespace rubricate::binding {
 
 Napi::Function ParametersHandle::define(Napi::Env env) {
-  return DefineClass(env, "NativeParameters",
-                     {getter_of<&ParametersHandle::names>("names"), getter_of<&ParametersHandle::shapes>("shapes"),
-                      method_of<&ParametersHandle::value>("value"), method_of<&ParametersHandle::gradient>("gradient"),
-                      method_of<&ParametersHandle::set_value>("setValue")});
+  return DefineClass(
+      env, "NativeParameters",
+      {getter_of<&ParametersHandle::names>("names"), getter_of<&ParametersHandle::shapes>("shapes"),
+       method_of<&ParametersHandle::value>("value"), method_of<&ParametersHandle::gradient>("gradient"),
+       job_of<&ParametersHandle::read_value>("readValue"), method_of<&ParametersHandle::stage_value>("stageValue"),
+       job_of<&ParametersHandle::commit_value>("commitValue")});
 }
 
 ParametersHandle::ParametersHandle(const Napi::CallbackInfo& info) : Handle(info) {
@@ -29,11 +33,15 @@ Napi::Value ParametersHandle::shapes(const Napi::CallbackInfo& info) {
   return shapes;
 }
 
+size_t ParametersHandle::index_argument(const Napi::Value& index) const {
+  const auto count = static_cast<int64_t>(use()->set->parameters().size());
+  return static_cast<size_t>(integer_argument(index, "index", 0, count - 1));
+}
+
 Parameter& ParametersHandle::parameter(const Napi::Value& index) const {
-  auto& parameters = use()->set->parameters();
+  const size_t at = index_argument(index);
   require(state_->model->jobs == 0, "ERR_BUSY", "Expected a model that no job runs on");
-  return parameters[static_cast<size_t>(
-      integer_argument(index, "index", 0, static_cast<int64_t>(parameters.size()) - 1))];
+  return state_->set->parameters()[at];
 }
 
 Napi::Value ParametersHandle::value(const Napi::CallbackInfo& info) {
@@ -46,14 +54,51 @@ Napi::Value ParametersHandle::gradient(const Napi::CallbackInfo& info) {
   return float32_value(info.Env(), own.grad.data<float>(), own.grad.count());
 }
 
-Napi::Value ParametersHandle::set_value(const Napi::CallbackInfo& info) {
-  const std::vector<float> value = float32_argument(info[1], "value");
-  Parameter& own = parameter(info[0]);
-  require(static_cast<int64_t>(value.size()) == own.master.count(), "ERR_SHAPE", "Expected ", own.master.count(),
-          " numbers for ", own.name, " but received ", value.size());
-  std::memcpy(own.master.raw(), value.data(), static_cast<size_t>(own.master.bytes()));
-  if (own.publish) own.publish();
+// A large table takes tens of milliseconds to copy, and as long to round, so both are the model's thread's work.
+
+Napi::Value ParametersHandle::read_value(const Napi::CallbackInfo& info) {
+  const auto state = use();
+  auto work = [set = state->set, index = index_argument(info[0])](const JobControl&, Progress&) -> Settle {
+    const Tensor& master = set->parameters()[index].master;
+    Buffer buffer(master.bytes());
+    std::memcpy(buffer.data(), master.raw(), static_cast<size_t>(master.bytes()));
+    return [buffer, count = static_cast<size_t>(master.count())](Napi::Env env) mutable {
+      return Napi::Float32Array::New(env, count, buffer.release(env), 0);
+    };
+  };
+  return start_model_job(state->model, JobQueue::Length::extended, std::move(work));
+}
+
+Napi::Value ParametersHandle::stage_value(const Napi::CallbackInfo& info) {
+  const auto state = use();
+  const size_t index = index_argument(info[0]);
+  const std::vector<float> piece = float32_argument(info[1], "piece");
+  const Parameter& own = state->set->parameters()[index];
+  auto& staged = state->staged.try_emplace(index, ParametersState::Staged{Buffer(own.master.bytes())}).first->second;
+  require(static_cast<int64_t>(piece.size()) <= own.master.count() - staged.count, "ERR_SHAPE", "Expected at most ",
+          own.master.count() - staged.count, " further numbers for ", own.name, " but received ", piece.size());
+  std::copy(piece.begin(), piece.end(), static_cast<float*>(staged.data.data()) + staged.count);
+  staged.count += static_cast<int64_t>(piece.size());
   return info.Env().Undefined();
+}
+
+Napi::Value ParametersHandle::commit_value(const Napi::CallbackInfo& info) {
+  const auto state = use();
+  const size_t index = index_argument(info[0]);
+  const Parameter& own = state->set->parameters()[index];
+  const auto found = state->staged.find(index);
+  const int64_t count = found == state->staged.end() ? 0 : found->second.count;
+  require(count == own.master.count(), "ERR_SHAPE", "Expected ", own.master.count(), " staged numbers for ", own.name,
+          " but found ", count);
+  const Buffer data = found->second.data;
+  state->staged.erase(found);
+  auto work = [set = state->set, index, data](const JobControl&, Progress&) -> Settle {
+    const Parameter& parameter = set->parameters()[index];
+    std::memcpy(parameter.master.raw(), data.data(), static_cast<size_t>(data.bytes()));
+    if (parameter.publish) parameter.publish();
+    return [](Napi::Env env) { return env.Undefined(); };
+  };
+  return start_model_job(state->model, JobQueue::Length::extended, std::move(work));
 }
 
 }  // namespace rubricate::binding

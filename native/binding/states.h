@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "binding/arguments.h"
 #include "binding/environment.h"
 #include "generate/decoder.h"
 #include "model/checkpoint.h"
@@ -54,8 +55,14 @@ struct AdapterState {
 
 struct ParametersState {
   std::shared_ptr<Environment> environment;
+  // A new value on its way in, piece by piece.
+  struct Staged {
+    Buffer data;
+    int64_t count = 0;  // numbers that came so far
+  };
   std::shared_ptr<ModelState> model;
   std::shared_ptr<ParameterSet> set;
+  std::map<size_t, Staged> staged;  // by parameter
 };
 
 struct OptimizerState {

@@ -102,6 +102,18 @@ describe("synchronous calls throw", () => {
       "ERR_SHAPE",
       () => new Optimizer(newAdapter()).setMoments(1, new Float32Array(1), new Float32Array(1)),
     ],
+    ["moments of a range beyond the last", "ERR_ARGUMENT", () => new Optimizer(newAdapter()).moments(0, 1 << 20)],
+    [
+      "moments that reach beyond the last",
+      "ERR_SHAPE",
+      () =>
+        new Optimizer(newAdapter()).setMoments(
+          1,
+          new Float32Array(2),
+          new Float32Array(2),
+          newAdapter().values().length - 1,
+        ),
+    ],
     ["no thread at all", "ERR_ARGUMENT", () => native().setThreads(0)],
     ["a sequence that was never added", "ERR_ARGUMENT", () => model.createDecoder().length(0)],
     ["a constructor that is not public", "ERR_ARGUMENT", () => new (model.constructor as new () => unknown)()],
@@ -269,6 +281,36 @@ test("what a step uses is busy until it settles", async () => {
     batch.supervisedTokens,
   );
   other.dispose();
+});
+
+test("moments are read and set in portions as they are at once", () => {
+  const count = newAdapter().values().length;
+  const optimizer = new Optimizer(newAdapter());
+  const m = Float32Array.from({ length: count }, (_, at) => at);
+  const v = m.map((value) => value / 2);
+  for (let start = 0; start < count; start += 7)
+    optimizer.setMoments(3, m.subarray(start, start + 7), v.subarray(start, start + 7), start);
+  expect(optimizer.moments()).toEqual({ m, v });
+  expect(optimizer.moments(5, 9)).toEqual({ m: m.slice(5, 14), v: v.slice(5, 14) });
+  expect(optimizer.step).toBe(3);
+});
+
+test("a weight is staged in pieces, replaced as a whole, and read back", async () => {
+  const own = await load();
+  const parameters = await own.makeTrainable().promise;
+  const before = await parameters.readValue(0).promise;
+  expect(before).toEqual(parameters.value(0));
+  const after = before.map((value) => value + 1);
+  parameters.stageValue(0, after.subarray(0, 5));
+  await expect(parameters.commitValue(0).promise).rejects.toMatchObject({ code: "ERR_SHAPE" });
+  expect(() => parameters.stageValue(0, after)).toThrow(expect.objectContaining({ code: "ERR_SHAPE" }));
+  parameters.stageValue(0, after.subarray(5));
+  expect(parameters.value(0)).toEqual(before);
+  await parameters.commitValue(0).promise;
+  expect(await parameters.readValue(0).promise).toEqual(after);
+  await expect(parameters.commitValue(0).promise).rejects.toMatchObject({ code: "ERR_SHAPE" });
+  await expect(parameters.readValue(-1).promise).rejects.toMatchObject({ code: "ERR_ARGUMENT" });
+  own.dispose();
 });
 
 test("generation comes in between the blocks of a training step on the same model", async () => {

@@ -82,11 +82,14 @@ export class FakeOptimizer {
     this.m = new Float32Array(parameters.current.length);
     this.v = new Float32Array(parameters.current.length);
   }
-  moments = () => ({ m: this.m.slice(), v: this.v.slice() });
-  setMoments(step: number, m: Float32Array, v: Float32Array) {
+  moments = (start = 0, count = this.m.length - start) => ({
+    m: this.m.slice(start, start + count),
+    v: this.v.slice(start, start + count),
+  });
+  setMoments(step: number, m: Float32Array, v: Float32Array, start = 0) {
     this.step = step;
-    this.m = m.slice();
-    this.v = v.slice();
+    this.m.set(m, start);
+    this.v.set(v, start);
   }
   dispose() {}
 }

@@ -268,8 +268,11 @@ test("all weights are trained in slot 0, with checkpoints of their own", async (
   const weights = () => {
     const inner = new FakeAdapter("", "all", ["down_proj"], Int32Array.of(0));
     inner.shapes = inner.widths.map((width: number) => [2, width / 2]);
-    inner.value = (at: number) => inner.current.slice(at * 4, at * 4 + 4);
-    inner.setValue = (at: number, value: Float32Array) => inner.current.set(value, at * 4);
+    const job = <T>(value: T) => ({ promise: Promise.resolve(value), cancel: () => {} });
+    const staged = new Map<number, number[]>();
+    inner.readValue = (at: number) => job(inner.current.slice(at * 4, at * 4 + 4));
+    inner.stageValue = (at: number, piece: Float32Array) => staged.set(at, [...(staged.get(at) ?? []), ...piece]);
+    inner.commitValue = (at: number) => job(inner.current.set(staged.get(at)!, at * 4));
     return inner;
   };
   const slots = new Set<number>();
