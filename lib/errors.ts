@@ -13,6 +13,7 @@ export const errorCodes = {
   ERR_CONTEXT_LENGTH: "The input does not fit into the model's context.",
   ERR_DATA: "Training or evaluation data cannot be used.",
   ERR_DEVICE: "The requested device is not available.",
+  ERR_DEVICE_LOST: "A GPU failed and cannot be used again in this process.",
   ERR_DISPOSED: "The object was disposed of.",
   ERR_DTYPE: "A tensor has the wrong dtype.",
   ERR_FILE: "A file cannot be read or written.",

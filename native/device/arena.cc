@@ -30,8 +30,15 @@ bool poison() {
 
 }  // namespace
 
-Arena::Arena(std::shared_ptr<Stream> stream)
-    : stream_(std::move(stream)), exact_(stream_ != nullptr && stream_->device().emulated()) {
+namespace {
+
+bool usually_keeps(const std::shared_ptr<Stream>& stream) { return !stream || !stream->device().emulated(); }
+
+}  // namespace
+
+Arena::Arena(std::shared_ptr<Stream> stream) : Arena(stream, usually_keeps(stream)) {}
+
+Arena::Arena(std::shared_ptr<Stream> stream, bool keeps) : stream_(std::move(stream)), exact_(!keeps) {
   if (stream_) stream_->device().attach(this);
 }
 

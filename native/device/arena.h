@@ -25,9 +25,11 @@ struct ArenaStats {
 class Arena {
  public:
   Arena() = default;  // of the CPU's memory
-  // Of the memory of the stream's device, for work of that stream alone. null: of the CPU's. An emulated device's arena
-  // hands out the very bytes asked for and keeps nothing, so that accesses beyond a tensor, or after its end, are seen.
+  // Of the memory of the stream's device, for work of that stream alone. null: of the CPU's.
   explicit Arena(std::shared_ptr<Stream> stream);
+  // keeps: false hands out the very bytes asked for and keeps nothing, so that accesses beyond a tensor, or after its
+  // end, are seen; an emulated device's arenas are so unless told otherwise.
+  Arena(std::shared_ptr<Stream> stream, bool keeps);
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;

@@ -4,7 +4,7 @@
 //   RUBRICATE_EMULATION_CAPABILITY  75, 80, 86, 89, 90, 100, 120 (80)
 //   RUBRICATE_EMULATION_MEMORY      bytes of each device (4 GiB)
 //   RUBRICATE_EMULATION_DRIVER      the driver's CUDA version, 0 for no driver (13000)
-//   RUBRICATE_EMULATION_LOSE        n: the n-th launch of the process loses its device
+//   RUBRICATE_EMULATION_LOSE        d: the next launch on device d loses it, for the rest of the process
 #include "device/cuda/emulated/devices.h"
 
 #include <algorithm>
@@ -66,9 +66,8 @@ int64_t block_shared_bytes() {
   }
 }
 
-cudaError_t count_launch() {
-  static std::atomic<int64_t> launches{0};
-  if (++launches == setting("RUBRICATE_EMULATION_LOSE", 0)) lost[current_device] = cudaErrorIllegalAddress;
+cudaError_t begin_launch() {
+  if (setting("RUBRICATE_EMULATION_LOSE", -1) == current_device) lost[current_device] = cudaErrorIllegalAddress;
   return state();
 }
 

@@ -9,7 +9,7 @@ namespace rubricate::emulation {
 
 int64_t block_shared_bytes();  // the most shared memory of a block, by the emulated capability
 
-// To be called at each launch: the error of a device that is lost, which this launch may be the one to lose.
-cudaError_t count_launch();
+// To be called at each launch: the error of a device that is lost, maybe by this launch.
+cudaError_t begin_launch();
 
 }  // namespace rubricate::emulation

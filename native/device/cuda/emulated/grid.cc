@@ -103,7 +103,7 @@ bool possible(dim3 grid, dim3 threads, int64_t shared_bytes) {
 
 cudaError_t launch_grid(const char* name, dim3 grid, dim3 threads, int64_t shared_bytes, void (*body)(void*),
                         void* argument) {
-  if (const cudaError_t lost = count_launch(); lost != cudaSuccess) return lost;
+  if (const cudaError_t lost = begin_launch(); lost != cudaSuccess) return lost;
   if (!possible(grid, threads, shared_bytes)) return cudaErrorInvalidConfiguration;
   const std::lock_guard lock(launch_lock);
   const char* const text = std::getenv("RUBRICATE_EMULATION_SEED");

@@ -1,0 +1,178 @@
+// Memory and streams of a device. The device is the one of RUBRICATE_CUDA_LIBRARY; what only the emulation can be told
+// to do (to be small, to be lost) is tested there alone.
+#include "device/device.h"
+
+#include "base/random.h"
+#include "device/cuda/loader.h"
+#include "ops/swiglu/swiglu.h"
+#include "ops/test_support.h"
+
+using namespace rubricate;
+using namespace rubricate::testing;
+
+namespace {
+
+// Whether there is a device; says so where not.
+bool have_device() {
+  if (!test_stream()) MESSAGE("not tested: RUBRICATE_CUDA_LIBRARY names no plug-in");
+  return test_stream() != nullptr;
+}
+bool have_emulation() {
+  if (!have_device()) return false;
+  if (!test_stream()->device().emulated()) MESSAGE("not tested: the device is not an emulated one");
+  return test_stream()->device().emulated();
+}
+
+// Sets an environment variable for a scope.
+class Setting {
+ public:
+  Setting(const char* name, const char* value) : name_(name) { setenv(name, value, 1); }
+  ~Setting() { unsetenv(name_); }
+  Setting(const Setting&) = delete;
+  Setting& operator=(const Setting&) = delete;
+
+ private:
+  const char* name_;
+};
+
+std::shared_ptr<Arena> arena_on(int32_t device) {
+  return std::make_shared<Arena>(std::make_shared<Stream>(Device::cuda(device)));
+}
+
+}  // namespace
+
+TEST_CASE("a device says what it is") {
+  if (!have_device()) return;
+  const Device& device = test_stream()->device();
+  CHECK(device.info().capability >= 75);
+  CHECK(device.info().multiprocessors > 0);
+  CHECK(device.info().memory_bytes > 0);
+  CHECK(device.info().runtime_version >= 12000);
+  CHECK(device.name().find("cuda:0 (") == 0);
+  CHECK(&device == &Device::cuda(0));
+  CHECK(error_code([] { Device::cuda(-1); }) == "ERR_DEVICE");
+  CHECK(error_code([] { Device::cuda(Device::count()); }) == "ERR_DEVICE");
+}
+
+TEST_CASE("tensors go to a device and come back with the same bits, whatever their size") {
+  if (!have_device()) return;
+  const auto here = test_arena(), there = std::make_shared<Arena>(test_stream()), elsewhere = arena_on(0);
+  const int64_t used = test_stream()->device().memory().used;
+  for (const int64_t count :
+       {0, 1, 7, 100000, (9 << 20) / 4 + 3}) {  // the last through several pieces of pinned memory
+    CAPTURE(count);
+    const Tensor x = random_tensor(here, {count}, DType::f32, 1);
+    const Tensor copy = x.copied_to(there);
+    CHECK(copy.stream() == test_stream().get());
+    CHECK(x.stream() == nullptr);
+    CHECK(same_bits(copy, x));
+    CHECK(same_bits(copy.copied_to(there), x));
+    CHECK(same_bits(copy.copied_to(elsewhere), x));  // of another stream
+    CHECK(same_bits(Tensor::zeros(there, {count}, DType::f32), Tensor::zeros(here, {count}, DType::f32)));
+  }
+  CHECK(there->stats().used == 0);
+  CHECK(test_stream()->device().memory().used <= used + elsewhere->stats().used);
+}
+
+TEST_CASE("what an upload was given may change at once") {
+  if (!have_device()) return;
+  const auto arena = std::make_shared<Arena>(test_stream());
+  std::vector<float> numbers(1000);
+  std::vector<Tensor> copies;
+  for (int turn = 0; turn < 50; ++turn) {
+    std::fill(numbers.begin(), numbers.end(), static_cast<float>(turn));
+    copies.push_back(Tensor::from_host(arena, {1000}, DType::f32, numbers.data()));
+  }
+  for (int turn = 0; turn < 50; ++turn)
+    CHECK(to_doubles(copies[static_cast<size_t>(turn)]) == Doubles(1000, static_cast<double>(turn)));
+}
+
+TEST_CASE("an arena of a device keeps blocks and hands them out again") {
+  if (!have_device()) return;
+  const auto arena = std::make_shared<Arena>(test_stream(), true);
+  void* const first = arena->allocate(1000);
+  arena->release(first, 1000);
+  CHECK(arena->stats().cached >= 1000);
+  CHECK(arena->allocate(1000) == first);
+  CHECK(arena->stats().cached == 0);
+  arena->release(first, 1000);
+  arena->trim();
+  CHECK(arena->stats().cached == 0);
+}
+
+TEST_CASE("no more memory is an error that leaves everything as it was") {
+  if (!have_device()) return;
+  Device& device = test_stream()->device();
+  const auto arena = std::make_shared<Arena>(test_stream()), keeper = std::make_shared<Arena>(test_stream(), true);
+  const Tensor x = random_tensor(arena, {1000}, DType::f32, 1);
+  keeper->release(keeper->allocate(1 << 20), 1 << 20);
+  const DeviceMemory before = device.memory();
+  CHECK(before.cached >= 1 << 20);
+  device.set_limit(before.used + before.cached + (1 << 18));
+  CHECK(error_code([&] { Tensor::empty(arena, {2 << 20}, DType::f32); }) == "ERR_OUT_OF_MEMORY");
+  CHECK(device.memory().used == before.used);
+  CHECK(device.memory().cached == 0);  // given up before the error
+  CHECK(same_bits(x, random_tensor(test_arena(), {1000}, DType::f32, 1)));
+  CHECK(same_bits(Tensor::zeros(arena, {300000}, DType::f32), Tensor::zeros(test_arena(), {300000}, DType::f32)));
+  device.set_limit(0);
+  CHECK(error_code([&] { Tensor::empty(arena, {2 << 20}, DType::f32); }) == "");
+  CHECK(device.memory().limit == 0);
+  CHECK(error_code([&] { device.set_limit(-1); }) == "ERR_ARGUMENT");
+}
+
+TEST_CASE("a device that is full says how full") {
+  if (!have_emulation()) return;
+  const auto arena = std::make_shared<Arena>(test_stream());
+  const Setting memory("RUBRICATE_EMULATION_MEMORY", "1000000");
+  try {
+    Tensor::empty(arena, {1000000}, DType::f32);
+    FAIL("expected an error");
+  } catch (const Error& error) {
+    CHECK(std::string(error.code()) == "ERR_OUT_OF_MEMORY");
+    CHECK(std::string(error.what()).find("Could not allocate 4000000 bytes on cuda:0") == 0);
+    CHECK(std::string(error.what()).find("1000000 free") != std::string::npos);
+  }
+}
+
+TEST_CASE("a lost device fails for good, and no other does") {
+  if (!have_emulation()) return;
+  const Setting devices("RUBRICATE_EMULATION_DEVICES", "2");
+  const auto lost = arena_on(1), fine = arena_on(0);
+  const Tensor x = random_tensor(test_arena(), {4, 4}, DType::f32, 1), there = x.copied_to(lost);
+  const auto compute = [](const std::shared_ptr<Arena>& arena, const Tensor& input) {
+    Tape tape(arena, Tape::Mode::inference);
+    return swiglu(tape, input, input).value();
+  };
+  const Tensor right = compute(test_arena(), x);
+  CHECK(error_code([&] { compute(lost, there); }) == "");
+  {
+    const Setting lose("RUBRICATE_EMULATION_LOSE", "1");
+    CHECK(error_code([&] { compute(lost, there); }) == "ERR_DEVICE_LOST");
+  }
+  CHECK(Device::cuda(1).lost());
+  CHECK(error_code([&] { compute(lost, there); }) == "ERR_DEVICE_LOST");
+  CHECK(error_code([&] { there.copied_to(test_arena()); }) == "ERR_DEVICE_LOST");
+  CHECK(error_code([&] { Tensor::empty(lost, {8}, DType::f32); }) == "ERR_DEVICE_LOST");
+  CHECK(error_code([&] { arena_on(1); }) == "ERR_DEVICE_LOST");
+  CHECK(!Device::cuda(0).lost());
+  CHECK(max_error(to_doubles(compute(fine, x.copied_to(fine))), to_doubles(right)) < 1e-6);
+  CHECK(same_bits(compute(test_arena(), x), right));
+}
+
+TEST_CASE("a kernel that the plug-in does not have is named") {
+  if (!have_device()) return;
+  CHECK(error_code([] { cuda_kernel("no_such_kernel/1"); }) == "ERR_INTERNAL");
+  CHECK((cuda_kernel("swiglu_forward/1") != nullptr));
+}
+
+TEST_CASE("an op refuses values of another place than its tape's") {
+  if (!have_device()) return;
+  const Tensor here = random_tensor(test_arena(), {2, 8}, DType::f32, 1);
+  const auto arena = std::make_shared<Arena>(test_stream());
+  const Tensor there = here.copied_to(arena);
+  Tape on_cpu(test_arena(), Tape::Mode::inference), on_device(arena, Tape::Mode::inference);
+  CHECK(error_code([&] { swiglu(on_device, there, here); }) == "ERR_FOREIGN");
+  CHECK(error_code([&] { swiglu(on_device, here, there); }) == "ERR_FOREIGN");
+  CHECK(error_code([&] { swiglu(on_cpu, here, there); }) == "ERR_FOREIGN");
+  CHECK(error_code([&] { swiglu(on_device, there, there); }) == "");
+}
