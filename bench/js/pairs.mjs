@@ -37,10 +37,15 @@ export class Side {
     return this.#answer();
   }
 
-  /** @returns {Promise<object>} the answer to one piece of work */
-  step() {
+  /** @param {number} [limit] seconds, after which the side is killed @returns {Promise<object>} the answer to one piece of work */
+  async step(limit) {
     this.#child.stdin.write("step\n");
-    return this.#answer();
+    const timer = limit === undefined ? undefined : setTimeout(() => this.kill(), limit * 1e3);
+    try {
+      return await this.#answer();
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /** @returns {Promise<object>} the last answer, such as the peak of memory */

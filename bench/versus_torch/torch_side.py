@@ -3,7 +3,7 @@
 
   python torch_side.py --model FOLDER --ids IDS.json --method red|full --batch N --length N --rate R [--compile]
 
-transformers' LLaMA in the checkpoint's dtype with its default attention (sdpa); RED as a module around each down projection
+transformers' LLaMA in the checkpoint's dtype, or in fp32 (--upcast), with its default attention (sdpa); RED as a module around each down projection
 with fp32 vectors; torch's AdamW without weight decay; gradients clipped to norm 1. Every position but the first is a target.
 Answers in lines of JSON.
 """
@@ -50,9 +50,10 @@ def main():
     parser.add_argument("--length", type=int, required=True)
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--upcast", action="store_true", help="compute a bf16 checkpoint in fp32")
     args = parser.parse_args()
 
-    model = AutoModelForCausalLM.from_pretrained(args.model, dtype="auto")
+    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32 if args.upcast else "auto")
     model.config.use_cache = False
     model.train()
     trainable = trainable_parameters(model, args.method)
@@ -78,9 +79,10 @@ def main():
     def say(answer):
         print(json.dumps(answer), flush=True)
 
-    name = f"torch {torch.__version__}, transformers {transformers.__version__}, {'compiled' if args.compile else 'eager'}"
+    mode = f"{'compiled' if args.compile else 'eager'}{' in fp32' if args.upcast else ''}"
     state = {str(p.dtype).removeprefix("torch.") for p in trainable}
-    say({"ready": True, "name": name, "threads": torch.get_num_threads(), "trains": sorted(state)})
+    versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
+    say({"ready": True, "name": versions, "mode": mode, "threads": torch.get_num_threads(), "trains": sorted(state)})
     for line in sys.stdin:
         if line.strip() == "end":
             break
