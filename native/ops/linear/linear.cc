@@ -1,5 +1,7 @@
 #include "ops/linear/linear.h"
 
+#include "device/stream.h"
+#include "ops/checks.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/linear/linear_cpu.h"
 
@@ -48,25 +50,25 @@ void set_result(MatmulArgs& args, const Tensor& c) {
   args.c_stride = c.dim(1);
 }
 
-void forward(const Tensor& x, const WeightView& view, const Var& bias, const Tensor& y) {
+void forward(const Tape& tape, const Tensor& x, const WeightView& view, const Var& bias, const Tensor& y) {
   MatmulArgs args = left_operand(x);
   set_weight(args, view);
   set_result(args, y);
   args.b_transposed = true;
   args.k = view.cols;
   if (bias.defined()) args.bias = bias.value().data<float>();
-  matmul_cpu(args);
+  matmul(tape, args);
 }
 
-void backward_input(const Tensor& dy, const WeightView& view, const Tensor& dx) {
+void backward_input(const Tape& tape, const Tensor& dy, const WeightView& view, const Tensor& dx) {
   MatmulArgs args = left_operand(dy);
   set_weight(args, view);
   set_result(args, dx);
   args.k = view.rows;
-  matmul_cpu(args);
+  matmul(tape, args);
 }
 
-void backward_weight(const Tensor& dy, const Tensor& x, const Tensor& dw) {
+void backward_weight(const Tape& tape, const Tensor& dy, const Tensor& x, const Tensor& dw) {
   MatmulArgs args = left_operand(dy);
   args.a_transposed = true;
   args.b = x.raw();
@@ -75,19 +77,32 @@ void backward_weight(const Tensor& dy, const Tensor& x, const Tensor& dw) {
   set_result(args, dw);
   args.k = x.dim(0);
   args.accumulate = true;
-  matmul_cpu(args);
+  matmul(tape, args);
+}
+
+void column_sum(const Tape& tape, const ColumnSumArgs& args) {
+  if (Stream* stream = tape.stream()) return stream->run("column_sum/1", args);
+  column_sum_cpu(args);
 }
 
 }  // namespace
+
+void matmul(const Tape& tape, const MatmulArgs& args) {
+  if (Stream* stream = tape.stream()) return stream->run("matmul/1", args);
+  matmul_cpu(args);
+}
 
 Var linear(Tape& tape, const Var& x, const Weight& weight, const Var& bias, DType out) {
   tape.check_cancelled("linear");
   require(x.defined(), "ERR_ARGUMENT", "Expected a value for x but received none");
   check(x.value(), weight, bias, out);
+  require_place(tape, x.value(), "x");
+  require_place(tape, weight.storage, "weight");
+  if (bias.defined()) require_place(tape, bias.value(), "bias");
   const bool wants_grad = tape.wants_grad({x.slot().get(), weight.gradient.get(), bias.slot().get()});
 
   Tensor y = tape.empty({x.value().dim(0), weight.view.rows}, out);
-  forward(x.value(), weight.view, bias, y);
+  forward(tape, x.value(), weight.view, bias, y);
   if (!wants_grad) return y;
 
   const auto x_slot = x.slot();
@@ -101,12 +116,12 @@ Var linear(Tape& tape, const Var& x, const Weight& weight, const Var& bias, DTyp
         const Tensor factor = x_dtype == DType::bf16 ? cast(tape, dy, x_dtype).value() : dy;
         if (x_slot) {
           Tensor dx = tape.empty(x_shape, x_slot->dtype);
-          backward_input(factor, saved_weight.view, dx);
+          backward_input(tape, factor, saved_weight.view, dx);
           tape.accumulate(x_slot, std::move(dx));
         }
-        if (saved_weight.gradient) backward_weight(factor, saved_x, tape.parameter_grad(saved_weight.gradient));
+        if (saved_weight.gradient) backward_weight(tape, factor, saved_x, tape.parameter_grad(saved_weight.gradient));
         if (bias_slot)
-          column_sum_cpu({dy.raw(), dy.dtype(), dy.dim(0), dy.dim(1), tape.parameter_grad(bias_slot).data<float>()});
+          column_sum(tape, {dy.raw(), dy.dtype(), dy.dim(0), dy.dim(1), tape.parameter_grad(bias_slot).data<float>()});
       });
 }
 

@@ -11,12 +11,14 @@
 //
 // An output element is one chain of multiply-adds over k in ascending order (bf16 on AVX-512-BF16: over pairs of k),
 // without a break: the same bits for T = 1 and T = 1,000, for any place of the row, any
-// number of threads and any batch. The reduction is never split over threads.
+// number of threads and any batch. The reduction is never split over threads. On a device's tensor cores the chain is
+// one of groups of 16 k, each group's sum formed as the hardware does.
 #pragma once
 
 #include <cstdint>
 
 #include "autograd/tape.h"
+#include "ops/linear/linear_kernels.h"
 #include "tensor/weight.h"
 
 namespace rubricate {
@@ -25,28 +27,13 @@ namespace rubricate {
 // Errors: ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
 Var linear(Tape& tape, const Var& x, const Weight& weight, const Var& bias, DType out);
 
-// The kernel beneath, for ops that compose it (the head). C = op(A) op(B) with fp32 accumulation.
-//   A: [M, K] row-major if !a_transposed, else stored [K, M]. B: stored [N, K] if b_transposed (a weight's layout),
-//   else [K, N]. C: [M, N]. Addresses may be unaligned, but for bias. bias: fp32 [N] or null, added after the sums.
-//   accumulate (C f32 only): the chain of an element starts from the value in C instead of from zero, so adding the
-//   parts of a k that was cut in pieces, in order, gives the bits of the whole (bf16 on AVX-512-BF16: cut at even k).
-// Errors: ERR_DTYPE (accumulate into another dtype), ERR_OUT_OF_MEMORY.
-struct MatmulArgs {
-  int64_t m = 0, n = 0, k = 0;
-  const void* a = nullptr;
-  DType a_dtype = DType::f32;
-  int64_t a_stride = 0;  // elements between stored rows
-  bool a_transposed = false;
-  const void* b = nullptr;
-  DType b_dtype = DType::f32;  // f16 too
-  int64_t b_stride = 0;
-  bool b_transposed = false;
-  void* c = nullptr;
-  DType c_dtype = DType::f32;
-  int64_t c_stride = 0;
-  bool accumulate = false;
-  const float* bias = nullptr;
-};
+// The kernel beneath, for ops that compose it (the head), on the processor. Addresses may be unaligned, but for bias.
+// The chain of an element starts from the value in C where args.accumulate says so, so adding the parts of a k that was
+// cut in pieces, in order, gives the bits of the whole (bf16 on AVX-512-BF16: cut at even k).
+// Errors: ERR_DTYPE
+// (accumulate into another dtype), ERR_OUT_OF_MEMORY.
 void matmul_cpu(const MatmulArgs& args);
+// The same where the tape computes. On a device addresses are aligned to their elements.
+void matmul(const Tape& tape, const MatmulArgs& args);
 
 }  // namespace rubricate

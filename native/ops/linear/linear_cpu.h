@@ -47,13 +47,6 @@ struct MatmulKernels {
   void (*strip)(const TileArgs& args) = nullptr;
 };
 
-// sum[n] += dy[0, n] + ... + dy[rows - 1, n], one chain in that order from the value that is there.
-struct ColumnSumArgs {
-  const void* dy = nullptr;  // [rows, cols]
-  DType dtype = DType::f32;
-  int64_t rows = 0, cols = 0;
-  float* sum = nullptr;  // [cols]
-};
 void column_sum_cpu(const ColumnSumArgs& args);
 
 }  // namespace rubricate

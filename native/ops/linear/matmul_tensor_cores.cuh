@@ -1,0 +1,238 @@
+// C = op(A) op(B) of 2-byte operands on tensor cores: bf16 by bf16, and bf16 by f16 (a weight stored so).
+//
+// A block computes a tile of kM x kN elements of C. Stages of kStep values of k of A and B go to shared memory by
+// cp.async, several ahead; warps read fragments with ldmatrix, transposing where k is not the contiguous direction.
+// Chunks of 16 bytes are swizzled, so that the eight rows that an ldmatrix reads lie in different banks.
+//
+// An element's sum is one chain of mma over k in steps of 16, from zero (or C), whatever the tile: the same bits for
+// every tile, so that the tile may follow from M. Nothing is split over k.
+//
+// Operations: 2 M N K; a block reads (kM + kN) * K * 2 bytes for kM kN K multiply-adds, 32 a byte with tiles of 128.
+#pragma once
+
+#include <type_traits>
+
+#include "device/cuda/kernel.h"
+#include "ops/linear/linear_kernels.h"
+
+namespace rubricate::cuda {
+
+constexpr int kStep = 32;        // values of k in a stage
+constexpr int kChunk = 8;        // elements of a 16-byte chunk
+constexpr int kRasterGroup = 8;  // tiles of rows whose tiles of columns are visited together, for the L2 cache
+
+// A matrix as stored: `lines` of `length` contiguous elements.
+template <typename T>
+struct StoredMatrix {
+  const T* data;
+  int64_t stride, lines, length;
+  bool chunks;  // data and stride allow 16-byte accesses
+};
+
+template <typename T>
+StoredMatrix<T> stored_matrix(const void* data, int64_t stride, int64_t lines, int64_t length) {
+  return {static_cast<const T*>(data), stride, lines, length,
+          aligned_16(data) && stride % (16 / static_cast<int64_t>(sizeof(T))) == 0};
+}
+
+// The place of a chunk in a tile of `chunks` chunks a line (a power of two).
+template <int chunks>
+__device__ __forceinline__ int swizzled(int line, int chunk) {
+  if constexpr (chunks >= 8) return line * chunks + (chunk ^ (line & 7));
+  if constexpr (chunks == 4) return line * chunks + (chunk ^ (line >> 1 & 3));
+  return line * chunks + (chunk ^ (line >> 2 & 1));
+}
+
+// Up to 8 elements that are not a whole aligned chunk; zeros follow them.
+template <typename T>
+__device__ __noinline__ uint4 part_of_chunk(const T* from, int64_t left) {
+  uint32_t words[4] = {};
+  for (int i = 0; i < kChunk; ++i)
+    if (i < left) words[i / 2] |= static_cast<uint32_t>(from[i].bits) << 16 * (i % 2);
+  return make_uint4(words[0], words[1], words[2], words[3]);
+}
+
+// Copies lines [line, line + kLines) and elements [at, at + kLength) to shared memory; zeros beyond the matrix.
+template <int kLines, int kLength, int kThreads, typename T>
+__device__ __forceinline__ void copy_tile(T* tile, const StoredMatrix<T>& from, int64_t line, int64_t at) {
+  constexpr int chunks = kLength / kChunk, all = kLines * chunks;
+#pragma unroll
+  for (int first = 0; first < all; first += kThreads) {
+    const int i = first + static_cast<int>(threadIdx.x);
+    if (all % kThreads != 0 && i >= all) break;
+    const int64_t row = line + i / chunks, element = at + i % chunks * kChunk;
+    T* const to = tile + swizzled<chunks>(i / chunks, i % chunks) * kChunk;
+    const int64_t left = row < from.lines ? from.length - element : 0;
+    const T* const source = left > 0 ? from.data + row * from.stride + element : from.data;
+    if (left <= 0 || (from.chunks && left >= kChunk))
+      copy_async_16(to, source, left > 0);
+    else
+      store_16(to, part_of_chunk(source, left));
+  }
+}
+
+// Four 8x8 matrices that make 16 rows (or columns) of an operand from `index` on, k to k + 15. order: which of the two
+// halves varies first, the one of the index (A's fragment) or the one of k (two fragments of B).
+template <int kSize, bool kAlongK, bool kIndexFirst, typename T>
+__device__ __forceinline__ void load_fragment(uint32_t (&words)[4], const T* tile, int index, int k) {
+  const int lane = lane_index(), row = lane % 8, first = lane / 8 % 2 * 8, second = lane / 16 * 8;
+  const int to_index = index + (kIndexFirst ? first : second), to_k = k + (kIndexFirst ? second : first);
+  if constexpr (kAlongK)
+    load_matrices(words, tile + swizzled<kStep / kChunk>(to_index + row, to_k / kChunk) * kChunk);
+  else
+    load_matrices_transposed(words, tile + swizzled<kSize / kChunk>(to_k + row, to_index / kChunk) * kChunk);
+}
+
+// A pair of f16 as the exact sum of two pairs of bf16: 8 of the 11 significant bits, and the rest.
+__device__ __forceinline__ void split_f16(uint32_t pair, uint32_t& high, uint32_t& rest) {
+  const float x = widen(f16{static_cast<uint16_t>(pair & 0xffffu)}), y = widen(f16{static_cast<uint16_t>(pair >> 16)});
+  const uint32_t x_high = __float_as_uint(x) & 0xffff0000u, y_high = __float_as_uint(y) & 0xffff0000u;
+  const float x_rest = x - __uint_as_float(x_high), y_rest = y - __uint_as_float(y_high);
+  high = x_high >> 16 | y_high;
+  rest = __float_as_uint(x_rest) >> 16 | (__float_as_uint(y_rest) & 0xffff0000u);
+}
+
+// Two neighbours of a row of C, of which `left` exist; `whole`: both at once where both exist.
+template <typename T>
+__device__ __forceinline__ void store_two(T* to, float x, float y, int64_t left, bool whole) {
+  if (whole && left >= 2) {
+#if defined(RUBRICATE_EMULATED)
+    emulation::check_aligned(to, 2 * sizeof(T));
+#else
+    if constexpr (sizeof(T) == 4)
+      *reinterpret_cast<float2*>(to) = make_float2(x, y);
+    else
+      *reinterpret_cast<uint32_t*>(to) = narrow_pair<T>(x, y);
+    return;
+#endif
+  }
+  if (left >= 1) to[0] = narrow<T>(x);
+  if (left >= 2) to[1] = narrow<T>(y);
+}
+
+struct MatmulResult {
+  int64_t m, n, k;
+  void* c;
+  int64_t stride;
+  bool bf16_result, accumulate, pairs;  // pairs: two neighbours from an even column on may be stored at once
+  const float* bias;
+};
+
+// The tile of block `block`: groups of kRasterGroup tiles of rows, column by column.
+__device__ __forceinline__ void tile_of_block(int64_t block, int64_t across, int64_t down, int64_t& row, int64_t& col) {
+  const int64_t group = block / (kRasterGroup * across), first = group * kRasterGroup;
+  const int64_t height = down - first < kRasterGroup ? down - first : kRasterGroup;
+  const int64_t within = block - group * kRasterGroup * across;
+  row = first + within % height;
+  col = within / height;
+}
+
+template <typename TB, bool kATransposed, bool kBTransposed, int kM, int kN, int kWarpsM, int kWarpsN, int kStages>
+__global__ void __launch_bounds__(kWarpsM* kWarpsN* kWarpSize, std::is_same_v<TB, f16> ? 1 : 2)
+    matmul_tensor_cores(StoredMatrix<bf16> a, StoredMatrix<TB> b, MatmulResult result) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  // Devices without bf16 tensor cores run matmul_plain.
+#else
+  constexpr int kThreads = kWarpsM * kWarpsN * kWarpSize;
+  constexpr int kRows = kM / kWarpsM, kCols = kN / kWarpsN;  // of a warp
+  constexpr int kFragmentsM = kRows / 16, kFragmentsN = kCols / 8;
+  constexpr int kStageA = kM * kStep, kStage = (kM + kN) * kStep;
+  static_assert(kFragmentsN % 2 == 0 && sizeof(TB) == 2);
+  RUBRICATE_DYNAMIC_SHARED(bf16, stages);
+
+  int64_t tile_row, tile_col;
+  tile_of_block(blockIdx.x, (result.n + kN - 1) / kN, (result.m + kM - 1) / kM, tile_row, tile_col);
+  const int64_t row0 = tile_row * kM, col0 = tile_col * kN;
+  const int steps = static_cast<int>((result.k + kStep - 1) / kStep);
+  const auto stage_a = [&](int step) { return stages + step % kStages * kStage; };
+  const auto stage_b = [&](int step) { return reinterpret_cast<TB*>(stage_a(step) + kStageA); };
+  const auto fetch = [&](int step) {
+    const int64_t k = int64_t{step} * kStep;
+    if (step < steps) {
+      if constexpr (kATransposed)
+        copy_tile<kStep, kM, kThreads>(stage_a(step), a, k, row0);
+      else
+        copy_tile<kM, kStep, kThreads>(stage_a(step), a, row0, k);
+      if constexpr (kBTransposed)
+        copy_tile<kN, kStep, kThreads>(stage_b(step), b, col0, k);
+      else
+        copy_tile<kStep, kN, kThreads>(stage_b(step), b, k, col0);
+    }
+    copy_async_commit();
+  };
+
+  const int group = lane_index() / 4, quad = lane_index() % 4;
+  const int warp_row = warp_index() / kWarpsN * kRows, warp_col = warp_index() % kWarpsN * kCols;
+  const auto each_pair = [&](auto&& visit) {  // visit(fragment's sums, first of the two, row, column)
+#pragma unroll
+    for (int i = 0; i < kFragmentsM; ++i)
+#pragma unroll
+      for (int j = 0; j < kFragmentsN; ++j)
+#pragma unroll
+        for (int half = 0; half < 2; ++half)
+          visit(i, j, 2 * half, row0 + warp_row + 16 * i + 8 * half + group, col0 + warp_col + 8 * j + 2 * quad);
+  };
+
+  float sums[kFragmentsM][kFragmentsN][4] = {};
+#pragma unroll
+  for (int step = 0; step < kStages - 1; ++step) fetch(step);
+  if (result.accumulate) {
+    each_pair([&](int i, int j, int first, int64_t row, int64_t col) {
+      const float* const from = static_cast<const float*>(result.c) + row * result.stride + col;
+      if (row < result.m && col < result.n) sums[i][j][first] = from[0];
+      if (row < result.m && col + 1 < result.n) sums[i][j][first + 1] = from[1];
+    });
+  }
+
+  for (int step = 0; step < steps; ++step) {
+    copy_async_wait<kStages - 2>();
+    __syncthreads();  // all have the data of this step, and none reads the stage that is filled next
+    fetch(step + kStages - 1);
+    const bf16* const tile_a = stage_a(step);
+    const TB* const tile_b = stage_b(step);
+#pragma unroll
+    for (int k = 0; k < kStep; k += 16) {
+      uint32_t left[kFragmentsM][4], right[kFragmentsN / 2][4];
+#pragma unroll
+      for (int i = 0; i < kFragmentsM; ++i)
+        load_fragment<kM, !kATransposed, true>(left[i], tile_a, warp_row + 16 * i, k);
+#pragma unroll
+      for (int j = 0; j < kFragmentsN / 2; ++j)
+        load_fragment<kN, kBTransposed, false>(right[j], tile_b, warp_col + 16 * j, k);
+#pragma unroll
+      for (int j = 0; j < kFragmentsN; ++j) {
+        const uint32_t words[2] = {right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]};
+        if constexpr (std::is_same_v<TB, f16>) {
+          uint32_t high[2], rest[2];
+          split_f16(words[0], high[0], rest[0]);
+          split_f16(words[1], high[1], rest[1]);
+#pragma unroll
+          for (int i = 0; i < kFragmentsM; ++i) {
+            mma_bf16(sums[i][j], left[i], high);
+            mma_bf16(sums[i][j], left[i], rest);
+          }
+        } else {
+#pragma unroll
+          for (int i = 0; i < kFragmentsM; ++i) mma_bf16(sums[i][j], left[i], words);
+        }
+      }
+    }
+  }
+
+  each_pair([&](int i, int j, int first, int64_t row, int64_t col) {
+    if (row >= result.m || col >= result.n) return;
+    const int64_t left = result.n - col, at = row * result.stride + col;
+    float x = sums[i][j][first], y = sums[i][j][first + 1];
+    if (result.bias != nullptr) {
+      x += result.bias[col];
+      if (left >= 2) y += result.bias[col + 1];
+    }
+    if (result.bf16_result)
+      store_two(static_cast<bf16*>(result.c) + at, x, y, left, result.pairs);
+    else
+      store_two(static_cast<float*>(result.c) + at, x, y, left, result.pairs);
+  });
+#endif
+}
+
+}  // namespace rubricate::cuda
