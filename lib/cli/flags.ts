@@ -188,7 +188,13 @@ export const flags = {
   noKeepBest: option("keeps the last parameters, not those of the lowest evaluation loss"),
   checkpointEverySteps: integer(1, "writes a checkpoint every so many steps"),
   keepCheckpoints: integer(1, "checkpoints that stay", "2"),
-  recompute: option("runs blocks again in the backward: less memory, more time"),
+  recompute: {
+    placeholder: "auto",
+    expects: '"auto", or nothing',
+    parse: (value) => (value === "auto" ? value : undefined),
+    help: "runs blocks again in the backward: less memory, more time; auto: where memory is short",
+    alone: true,
+  } as Flag<boolean | "auto">,
   loggers: choices(["jsonl", "tensorboard"] as const, "LIST", "logs in --out: some of jsonl,tensorboard", "jsonl"),
 
   prompt: text("TEXT", "what to continue; without it, stdin is read"),

@@ -68,7 +68,11 @@ export interface TrainerOptions {
   readonly checkpointEverySteps?: number;
   /** Checkpoints that stay; older ones go. Default: 2. */
   readonly keepCheckpoints?: number;
-  /** Blocks keep their input alone and run again in the backward: less memory, more time. Default: false. */
+  /**
+   * Blocks keep their input alone and run again in the backward: less memory, a third to a half more time, the same bits. "auto":
+   * in steps of which a micro-batch would store more than half of the free memory, that is of what the process may still take
+   * as the run begins, less the model's mapped weights. Default: false.
+   */
   readonly recompute?: boolean | "auto";
   /** Default: ["jsonl"] where `outputDir` is given. */
   readonly loggers?: readonly LoggerName[];
@@ -102,7 +106,7 @@ type Defaulted =
 export type Settings = Omit<TrainerOptions, Defaulted | "packing" | "recompute" | "resume"> &
   Required<Pick<TrainerOptions, Defaulted>> & {
     readonly packing: { readonly maxTokens: number } | undefined;
-    readonly recompute: boolean;
+    readonly recompute: boolean | "auto";
     readonly resume: boolean | string;
   };
 
@@ -183,7 +187,7 @@ export function checkedSettings(options: TrainerOptions): Settings {
     evalEveryEpoch: options.evalEveryEpoch ?? evaluates,
     keepBest: options.keepBest ?? evaluates,
     keepCheckpoints: options.keepCheckpoints ?? 2,
-    recompute: options.recompute === true,
+    recompute: options.recompute ?? false,
     loggers: options.loggers ?? (options.outputDir === undefined ? [] : ["jsonl"]),
     resume: options.resume ?? false,
   };

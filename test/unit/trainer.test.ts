@@ -4,6 +4,7 @@ import { RedAdapter } from "../../lib/adapter/red_adapter";
 import type { NativeTrainRequest } from "../../lib/native";
 import type { StepEvent, TrainEvent } from "../../lib/train/events";
 import type { TrainerOptions } from "../../lib/train/options";
+import { storedBytesPerToken, storedShare } from "../../lib/train/recompute";
 import { Trainer } from "../../lib/train/trainer";
 import { temporaryFolder } from "./failing_files";
 import { fakeModel, hooks } from "./fake_native";
@@ -67,6 +68,28 @@ describe("a run", () => {
     expect(sorted(two)).toEqual(sorted(firsts));
     expect(one).not.toEqual(two);
     expect(one).not.toEqual(firsts);
+  });
+
+  test("runs blocks again where a step's micro-batches would store too much", async () => {
+    const stacks = [{ layers: 3, attention: { heads: 1, kv_heads: 1, head_dim: 4 }, feed_forward: { size: 8 } }];
+    const architecture = { version: 1, family: "llama", vocabulary: 50, hidden: 4, context: 32, stacks };
+    const spied = fakeModel({ architecture, dtype: "float32", memory: () => ({ mapped: 1000 }) });
+    const { native } = spied as { native: { trainStep: (request: NativeTrainRequest) => unknown } };
+    const { trainStep } = native;
+    const seen: { tokens: number; recompute: boolean }[] = [];
+    native.trainStep = (request: NativeTrainRequest) => {
+      const tokens = Math.max(...request.microBatches.map(({ tokenIds }) => tokenIds.length));
+      seen.push({ tokens, recompute: request.recompute });
+      return trainStep(request);
+    };
+    const limit = 7;
+    const { trainer, adapter } = newTrainer(spied, { recompute: "auto", batchSize: 1, gradientAccumulationSteps: 2 });
+    const free = 1000 + (limit * storedBytesPerToken(spied, adapter)) / storedShare;
+    const available = jest.spyOn(process, "availableMemory").mockReturnValue(free);
+    await outcomeOf(trainer);
+    available.mockRestore();
+    expect(seen.map(({ recompute }) => recompute)).toEqual(seen.map(({ tokens }) => tokens > limit));
+    expect(new Set(seen.map(({ recompute }) => recompute)).size).toBe(2);
   });
 
   test("gives the same bits again with the same seed, others with another", async () => {
@@ -270,7 +293,8 @@ test("all weights are trained in slot 0, with checkpoints of their own", async (
     inner.shapes = inner.widths.map((width: number) => [2, width / 2]);
     const job = <T>(value: T) => ({ promise: Promise.resolve(value), cancel: () => {} });
     const staged = new Map<number, number[]>();
-    inner.readValue = (at: number) => job(inner.current.slice(at * 4, at * 4 + 4));
+    inner.readValue = (at: number, start: number, count: number) =>
+      job(inner.current.slice(at * 4 + start, at * 4 + start + count));
     inner.stageValue = (at: number, piece: Float32Array) => staged.set(at, [...(staged.get(at) ?? []), ...piece]);
     inner.commitValue = (at: number) => job(inner.current.set(staged.get(at)!, at * 4));
     return inner;

@@ -1,0 +1,51 @@
+import type { RedAdapter } from "../adapter/red_adapter";
+import type { LlamaModel } from "../model/model";
+import type { NativeMicroBatch } from "../native";
+
+/** Share of the free memory that stored activations may take with recompute "auto". */
+export const storedShare = 0.5;
+
+/**
+ * Bytes that a training step stores of each token for its backward where blocks do not run again: of the layers from the
+ * lowest that is trained, what their ops save. With c bytes an element, for each layer
+ *
+ *     c (2 H + 2 K)       q, k, v and the output of attention; H, K: heads and kv heads times head_dim
+ *     4 heads             the softmax's denominators
+ *     2 (c hidden + 4)    the residual stream after each sub-layer, and the norm's factor
+ *     2 c size            gate and up of the feed-forward
+ *
+ * and besides, for RED the edited projections' outputs (in fp32 for q, k and v; twice with a layer norm), for full fine-tuning
+ * the inputs of q, of gate and of down: c (2 hidden + size).
+ */
+export function storedBytesPerToken(model: Pick<LlamaModel, "architecture" | "dtype">, adapter?: RedAdapter): number {
+  const { hidden, stacks } = model.architecture;
+  const [{ layers, attention, feed_forward }] = stacks;
+  const { heads, kv_heads, head_dim } = attention;
+  const element = model.dtype === "bfloat16" ? 2 : 4;
+  const [queries, keys] = [heads * head_dim, kv_heads * head_dim];
+  const common =
+    element * (2 * queries + 2 * keys) + 4 * heads + 2 * (element * hidden + 4) + 2 * element * feed_forward.size;
+  if (!adapter) return layers * (common + element * (2 * hidden + feed_forward.size));
+  const { variant, sites, layers: edited } = adapter.config;
+  const bytes = { q: 4 * queries, k: 4 * keys, v: 4 * keys, attention: element * hidden, ffn: element * hidden };
+  const copies = { all: 1, scale: 1, bias: 0, ln: 2 }[variant];
+  const outputs = sites.reduce((sum, site) => sum + copies * bytes[site], 0);
+  return (layers - Math.min(...edited)) * common + edited.length * outputs;
+}
+
+/**
+ * Whether a step's blocks are to run again in the backward. "auto": where what its largest micro-batch would store is more than
+ * `storedShare` of the free memory. That is what the process may still take (of the machine, or of its container) as the run
+ * begins, less the mapped weights, which have to stay in memory beside it. Either way gives the same bits.
+ */
+export function recomputeRule(
+  choice: boolean | "auto",
+  model: LlamaModel,
+  adapter: RedAdapter | undefined,
+): (microBatches: readonly NativeMicroBatch[]) => boolean {
+  if (choice !== "auto") return () => choice;
+  const budget = storedShare * (process.availableMemory() - model.memory().mapped);
+  const bytesPerToken = storedBytesPerToken(model, adapter);
+  return (microBatches) =>
+    microBatches.reduce((most, { tokenIds }) => Math.max(most, tokenIds.length), 0) * bytesPerToken > budget;
+}

@@ -1,0 +1,78 @@
+/** When blocks run again in the backward, with the real core. */
+import { join } from "node:path";
+import { RedAdapter, type RedAdapterOptions } from "../../lib/adapter/red_adapter";
+import { LlamaModel } from "../../lib/model/model";
+import { type NativeMicroBatch, native } from "../../lib/native";
+import { recomputeRule, storedBytesPerToken, storedShare } from "../../lib/train/recompute";
+
+const embedded = join(__dirname, "../../lib/embedded/default");
+const still = { learningRate: 0, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, decayToZero: false };
+
+/** Sequences of 64 tokens, of which four each carry loss: the head's part is small. */
+function microBatch(sequences: number, slot: 0 | 1): NativeMicroBatch {
+  const length = 64;
+  return {
+    tokenIds: Int32Array.from({ length: sequences * length }, (_, at) => (at * 7 + 3) % 500),
+    sequenceStarts: Int32Array.from({ length: sequences + 1 }, (_, at) => at * length),
+    targets: Int32Array.from({ length: sequences * length }, (_, at) => (at % length < length - 4 ? -1 : at % 500)),
+    slots: new Int32Array(sequences).fill(slot),
+  };
+}
+
+/** Peak of the memory of jobs, in bytes, over one step of a fresh model. */
+async function peakOf(dtype: "float32" | "bfloat16", spec: RedAdapterOptions | undefined, sequences: number) {
+  using model = await LlamaModel.fromPretrained(embedded, { dtype });
+  const adapter = spec && RedAdapter.create(model, spec);
+  const parameters = adapter?.native ?? (await model.native.makeTrainable().promise);
+  const optimizer = new (native().Optimizer)(parameters);
+  const tenants = [{ parameters, optimizer, options: { ...still, maxGradNorm: 0 } }];
+  const microBatches = [microBatch(sequences, adapter ? 1 : 0)];
+  await model.native.trainStep({ tenants, microBatches, recompute: false, update: false }).promise;
+  const found = { peak: model.memory().workspacePeak, perToken: storedBytesPerToken(model, adapter) };
+  optimizer.dispose();
+  adapter?.dispose();
+  return found;
+}
+
+test.each<["float32" | "bfloat16", RedAdapterOptions | undefined]>([
+  ["float32", {}],
+  ["bfloat16", {}],
+  ["bfloat16", { sites: ["q", "k", "v"] }],
+  ["bfloat16", { variant: "ln", sites: ["ffn", "attention"] }],
+  ["bfloat16", { variant: "bias" }],
+  ["float32", { layers: [2, 3] }],
+  ["bfloat16", undefined],
+])("what a token stores in %s with %j is what memory grows by", async (dtype, spec) => {
+  const [small, large] = [await peakOf(dtype, spec, 2), await peakOf(dtype, spec, 8)];
+  const measured = (large.peak - small.peak) / (6 * 64);
+  expect(measured / small.perToken).toBeGreaterThan(0.85);
+  expect(measured / small.perToken).toBeLessThan(1.15);
+});
+
+describe("recompute", () => {
+  let model: LlamaModel;
+  beforeAll(async () => {
+    model = await LlamaModel.fromPretrained(embedded);
+  });
+  afterAll(() => model?.dispose());
+  afterEach(() => jest.restoreAllMocks());
+
+  /** Free memory in which just so many tokens may be stored. */
+  const enoughFor = (tokens: number, adapter: RedAdapter) =>
+    model.memory().mapped + (tokens * storedBytesPerToken(model, adapter)) / storedShare;
+
+  test("auto compares the largest micro-batch with half of what is free beside the weights", () => {
+    using adapter = RedAdapter.create(model);
+    const batches = [microBatch(1, 1), microBatch(3, 1), microBatch(2, 1)];
+    const available = jest.spyOn(process, "availableMemory");
+    for (const [free, expected] of [
+      [enoughFor(192, adapter), false],
+      [enoughFor(192, adapter) - 1e3, true],
+      [model.memory().mapped / 2, true],
+    ] as const) {
+      available.mockReturnValue(free);
+      expect(recomputeRule("auto", model, adapter)(batches)).toBe(expected);
+    }
+    for (const choice of [true, false]) expect(recomputeRule(choice, model, adapter)(batches)).toBe(choice);
+  });
+});
