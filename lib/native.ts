@@ -133,8 +133,8 @@ export interface NativeParameters {
   /** The fp32 master of parameter i, copied. ERR_BUSY while a job uses the model; gradient() too. */
   value(index: number): Float32Array;
   gradient(index: number): Float32Array;
-  /** The fp32 master of parameter i, copied on the model's thread after the jobs that wait there. */
-  readValue(index: number): NativeJob<Float32Array>;
+  /** `count` numbers from `start` on of the fp32 master of parameter i, copied on the model's thread. */
+  readValue(index: number, start: number, count: number): NativeJob<Float32Array>;
   /** The next numbers of a new value of parameter i, copied; they come into force all together, with commitValue. */
   stageValue(index: number, piece: Float32Array): void;
   /** Replaces parameter i by what was staged, on the model's thread. ERR_SHAPE where that is not the whole of it. */
@@ -143,6 +143,8 @@ export interface NativeParameters {
 
 export interface NativeOptimizer {
   readonly step: number;
+  /** Makes the moments, all zero, on a thread. Without it they are made at once when they are first needed. */
+  prepare(): NativeJob<undefined>;
   /**
    * First and second moments of all parameters end to end, fp32, copied: `count` of them from `start` on, else all. ERR_BUSY
    * while a job uses the optimizer.

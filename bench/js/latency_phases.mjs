@@ -1,12 +1,13 @@
 /** What latency.mjs measures beside: the package at work, phase by phase. */
 import { createWriteStream } from "node:fs";
-import { rm } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { writeLargeTokenizer } from "./large_tokenizer.mjs";
 import { rubricate } from "./package.mjs";
 
-const { Dataset, evaluate, LlamaModel, RedAdapter, Trainer } = rubricate;
+const { Dataset, evaluate, LlamaModel, RedAdapter, Tokenizer, Trainer } = rubricate;
 
 const words =
   "the of and to in a that is for it was on with as be by at this from have an they which one had not but what all were when we there can more if no man out other so what up time go about than into could state only new year some take come these know see use get like then first any work now may such give over think most even find day also after way many must look before great back through long where much should well people down own just because good each those feel seem how high too place little world very still nation hand old life tell write become here show house both between need mean call develop under last right move thing general school never same another begin while number part turn real leave might want point form off child few small since against ask late home interest large person end open public follow during present without again hold govern around possible head consider word program problem however lead system set order eye plan run keep face fact group play stand increase early course change help line".split(
@@ -70,6 +71,9 @@ export async function makePhases({ models, rows, folder }, idleMs) {
   const prompt = held[0].tokenIds;
   await first.logits(prompt); // starts the pool's threads
   const outputDir = join(folder, "checkpoints");
+  const vocabulary = join(folder, "vocabulary");
+  await mkdir(vocabulary);
+  writeLargeTokenizer(join(vocabulary, "tokenizer.json"), 128_256);
   const phases = [
     { name: "idle threads", work: () => new Promise((resolve) => setTimeout(resolve, idleMs)) },
     {
@@ -80,6 +84,7 @@ export async function makePhases({ models, rows, folder }, idleMs) {
         model.dispose();
       },
     },
+    { name: "loading a vocabulary as large as LLaMA 3's", work: () => Tokenizer.fromPretrained(vocabulary) },
     {
       name: "indexing and tokenising",
       async work() {
@@ -100,6 +105,13 @@ export async function makePhases({ models, rows, folder }, idleMs) {
     {
       name: "training two models at once",
       work: () => Promise.all([trainOn(first, adapter), trainOn(second, other)]),
+    },
+    {
+      name: "training all weights with a checkpoint",
+      async work() {
+        await trainOn(second, undefined, { method: "full", outputDir, maxSteps: 1, checkpointEverySteps: 1 });
+        await rm(outputDir, { recursive: true });
+      },
     },
   ];
   const end = async () => {

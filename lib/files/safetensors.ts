@@ -14,7 +14,7 @@ export interface StoredTensor {
   readonly dtype: StoredDtype;
   readonly shape: readonly number[];
   /** Its elements, row-major, little-endian, whole or in pieces; asked for when their turn has come. */
-  readonly data: () => Uint8Array | Promise<Uint8Array> | Iterable<Uint8Array>;
+  readonly data: () => Uint8Array | Promise<Uint8Array> | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 }
 
 /** An fp32 tensor to be written. */
@@ -55,7 +55,7 @@ export async function* safetensorsPieces(
   for (const tensor of ordered) {
     const data = await tensor.data();
     let bytes = 0;
-    for (const piece of ArrayBuffer.isView(data) ? [data as Uint8Array] : data) {
+    for await (const piece of ArrayBuffer.isView(data) ? [data as Uint8Array] : data) {
       bytes += piece.length;
       if (bytes <= sizeOf(tensor)) yield piece;
     }

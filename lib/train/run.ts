@@ -65,8 +65,9 @@ export class Run {
     this.best = checkpoint.best;
   }
 
-  /** Puts back the parameters and moments of the checkpoint that it goes on from. */
+  /** Makes the moments, and puts back those and the parameters of the checkpoint that it goes on from. */
   private async restore(): Promise<void> {
+    await runJob(() => this.optimizer.prepare());
     const { checkpoint } = this.resumed;
     if (!checkpoint) return;
     await this.parts.trainee.restore(checkpoint.values);

@@ -118,17 +118,31 @@ class WeightsTrainee implements Trainee {
       name,
       dtype: "F32",
       shape: this.shapes[index]!,
-      data: async () => bytesOf(await this.value(index)),
+      data: () => this.pieces(index),
     }));
   }
 
-  private value(index: number): Promise<Float32Array> {
-    return runJob(() => this.parameters.readValue(index));
+  /** A weight's numbers in pieces: the system takes as long to take back a large one as to copy it. */
+  private async *pieces(index: number): AsyncGenerator<Uint8Array, void, void> {
+    const piece = 4 * portion;
+    const count = sizeOf(this.shapes[index]!);
+    for (let start = 0; start < count; start += piece) {
+      const read = () => this.parameters.readValue(index, start, Math.min(piece, count - start));
+      yield bytesOf(await runJob(read));
+    }
   }
 
   async snapshot(): Promise<Float32Array[]> {
     const values: Float32Array[] = [];
-    for (let index = 0; index < this.names.length; index++) values.push(await this.value(index));
+    for (const [index, shape] of this.shapes.entries()) {
+      const value = new Float32Array(sizeOf(shape));
+      let at = 0;
+      for await (const piece of this.pieces(index)) {
+        bytesOf(value).set(piece, at);
+        at += piece.length;
+      }
+      values.push(value);
+    }
     return values;
   }
 

@@ -52,6 +52,7 @@ class OptimizerHandle : public Handle<OptimizerHandle, OptimizerState> {
   explicit OptimizerHandle(const Napi::CallbackInfo& info);
 
   Napi::Value step(const Napi::CallbackInfo& info);
+  Napi::Value prepare(const Napi::CallbackInfo& info);
   Napi::Value moments(const Napi::CallbackInfo& info);
   Napi::Value set_moments(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);

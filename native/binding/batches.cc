@@ -65,7 +65,7 @@ Tenant tenant_argument(const Napi::Value& value, const std::shared_ptr<ModelStat
   require(optimizer->set == tenant.parameters, "ERR_FOREIGN",
           "Expected the optimizer that was made for these parameters but received another");
   uses.push_back(std::make_shared<OptimizerUse>(optimizer));
-  tenant.optimizer = optimizer->state;
+  tenant.optimizer = optimizer->moments();
   const Napi::Object options = object_argument(object.Get("options"), "options");
   tenant.options = adamw_argument(options);
   tenant.max_grad_norm = finite_argument(options.Get("maxGradNorm"), "maxGradNorm");

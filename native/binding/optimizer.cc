@@ -7,8 +7,9 @@ namespace rubricate::binding {
 Napi::Function OptimizerHandle::define(Napi::Env env) {
   return DefineClass(
       env, "NativeOptimizer",
-      {getter_of<&OptimizerHandle::step>("step"), method_of<&OptimizerHandle::moments>("moments"),
-       method_of<&OptimizerHandle::set_moments>("setMoments"), method_of<&OptimizerHandle::dispose>("dispose")});
+      {getter_of<&OptimizerHandle::step>("step"), job_of<&OptimizerHandle::prepare>("prepare"),
+       method_of<&OptimizerHandle::moments>("moments"), method_of<&OptimizerHandle::set_moments>("setMoments"),
+       method_of<&OptimizerHandle::dispose>("dispose")});
 }
 
 OptimizerHandle::OptimizerHandle(const Napi::CallbackInfo& info) : Handle(info) {
@@ -19,7 +20,6 @@ OptimizerHandle::OptimizerHandle(const Napi::CallbackInfo& info) : Handle(info) 
       state->set = ParametersHandle::argument(info[0], "parameters")->set;
     else
       state->set = AdapterHandle::argument(info[0], "parameters")->adapter;
-    state->state = std::make_shared<rubricate::OptimizerState>(*state->set);
     state->bytes = ExternalBytes(state->environment, 8 * state->set->count());
     state_ = std::move(state);
   });
@@ -32,7 +32,8 @@ const std::shared_ptr<OptimizerState>& OptimizerHandle::idle() const {
 }
 
 Napi::Value OptimizerHandle::step(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), static_cast<double>(idle()->state->step));
+  const auto& made = idle()->made;
+  return Napi::Number::New(info.Env(), static_cast<double>(made ? made->step : 0));
 }
 
 namespace {
@@ -57,14 +58,29 @@ Napi::Value range_of(Napi::Env env, const std::vector<Tensor>& tensors, int64_t 
 
 }  // namespace
 
+Napi::Value OptimizerHandle::prepare(const Napi::CallbackInfo&) {
+  const auto state = use();
+  JobSpec spec;
+  spec.queue = state->environment->files_queue();
+  // The state stays with the job, and so with the JavaScript thread.
+  spec.work = [state](const std::atomic<bool>&, Progress&) -> Settle {
+    auto made = std::make_shared<rubricate::OptimizerState>(*state->set);
+    return [state, made](Napi::Env env) {
+      if (!state->made) state->made = made;
+      return env.Undefined();
+    };
+  };
+  return state->environment->jobs().start(std::move(spec));
+}
+
 Napi::Value OptimizerHandle::moments(const Napi::CallbackInfo& info) {
   const auto state = idle();
   const int64_t all = state->set->count();
   const int64_t start = is_missing(info[0]) ? 0 : integer_argument(info[0], "start", 0, all);
   const int64_t count = is_missing(info[1]) ? all - start : integer_argument(info[1], "count", 0, all - start);
   Napi::Object moments = Napi::Object::New(info.Env());
-  moments.Set("m", range_of(info.Env(), state->state->m, start, count));
-  moments.Set("v", range_of(info.Env(), state->state->v, start, count));
+  moments.Set("m", range_of(info.Env(), state->moments()->m, start, count));
+  moments.Set("v", range_of(info.Env(), state->moments()->v, start, count));
   return moments;
 }
 
@@ -80,9 +96,9 @@ Napi::Value OptimizerHandle::set_moments(const Napi::CallbackInfo& info) {
   const auto set = [&](const std::vector<float>& values) {
     return [&values](float* data, int64_t at, int64_t n) { std::copy_n(values.data() + at, n, data); };
   };
-  for_range(state->state->m, start, count, set(m));
-  for_range(state->state->v, start, count, set(v));
-  state->state->step = step;
+  for_range(state->moments()->m, start, count, set(m));
+  for_range(state->moments()->v, start, count, set(v));
+  state->moments()->step = step;
   return info.Env().Undefined();
 }
 

@@ -58,12 +58,15 @@ Napi::Value ParametersHandle::gradient(const Napi::CallbackInfo& info) {
 
 Napi::Value ParametersHandle::read_value(const Napi::CallbackInfo& info) {
   const auto state = use();
-  auto work = [set = state->set, index = index_argument(info[0])](const JobControl&, Progress&) -> Settle {
-    const Tensor& master = set->parameters()[index].master;
-    Buffer buffer(master.bytes());
-    std::memcpy(buffer.data(), master.raw(), static_cast<size_t>(master.bytes()));
-    return [buffer, count = static_cast<size_t>(master.count())](Napi::Env env) mutable {
-      return Napi::Float32Array::New(env, count, buffer.release(env), 0);
+  const size_t index = index_argument(info[0]);
+  const int64_t all = state->set->parameters()[index].master.count();
+  const int64_t start = integer_argument(info[1], "start", 0, all);
+  const int64_t count = integer_argument(info[2], "count", 0, all - start);
+  auto work = [set = state->set, index, start, count](const JobControl&, Progress&) -> Settle {
+    Buffer buffer(count * static_cast<int64_t>(sizeof(float)));
+    std::copy_n(set->parameters()[index].master.data<float>() + start, count, static_cast<float*>(buffer.data()));
+    return [buffer, count](Napi::Env env) mutable {
+      return Napi::Float32Array::New(env, static_cast<size_t>(count), buffer.release(env), 0);
     };
   };
   return start_model_job(state->model, JobQueue::Length::extended, std::move(work));

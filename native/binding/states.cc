@@ -7,12 +7,21 @@
 
 namespace rubricate::binding {
 
-namespace {
+void release(std::shared_ptr<void> rest, int64_t bytes) {
+  constexpr int64_t kLarge = 64 << 20;
+  if (bytes < kLarge) return;
+  try {
+    std::thread([rest = std::move(rest)]() mutable {
+      lower_thread_priority();
+      rest.reset();
+    }).detach();
+  } catch (const std::system_error&) {  // no thread to be had: then here
+  }
+}
 
-// Giving back gigabytes, mapped or not, takes long enough to hold up the event loop: a thread of its own does it.
-constexpr int64_t kLarge = 64 << 20;
-
-}  // namespace
+OptimizerState::~OptimizerState() {
+  if (made) release(std::move(made), 8 * set->count());
+}
 
 ModelState::~ModelState() {
   queue.close();
@@ -33,14 +42,8 @@ void ModelState::free() {
   checkpoint = {};
   extended_arena = brief_arena = std::make_shared<Arena>();
   const int64_t cached = rest->extended_arena->stats().cached + rest->brief_arena->stats().cached;
-  if (!rest->model || checkpoint_bytes + cached < kLarge) return;
-  try {
-    std::thread([rest = std::move(rest)]() mutable {
-      lower_thread_priority();
-      rest.reset();
-    }).detach();
-  } catch (const std::system_error&) {  // no thread to be had: then here
-  }
+  const bool loaded = rest->model != nullptr;
+  release(std::move(rest), loaded ? checkpoint_bytes + cached : 0);
 }
 
 Use::Use(std::shared_ptr<AdapterState> adapter, std::shared_ptr<ModelState> model, bool trains)

@@ -39,6 +39,10 @@ struct ModelState : std::enable_shared_from_this<ModelState> {
   void free();
 };
 
+// Lets go of something that holds so many bytes. Giving back gigabytes, mapped or not, takes long enough to hold up the
+// event loop: a thread of its own does it.
+void release(std::shared_ptr<void> rest, int64_t bytes);
+
 // Something that jobs use, so that it is not changed, or trained on two models at once, in the meantime.
 struct Used {
   std::map<const ModelState*, int64_t> models;  // uses by model
@@ -68,9 +72,19 @@ struct ParametersState {
 struct OptimizerState {
   std::shared_ptr<Environment> environment;
   std::shared_ptr<ParameterSet> set;  // what it was made for
-  std::shared_ptr<rubricate::OptimizerState> state;
-  int64_t training = 0;  // jobs that use it
+  int64_t training = 0;               // jobs that use it
   ExternalBytes bytes;
+  OptimizerState() = default;
+  ~OptimizerState();
+  OptimizerState(const OptimizerState&) = delete;
+  OptimizerState& operator=(const OptimizerState&) = delete;
+  // The moments, all zero at first. Of a model's weights they are large, so a job makes them (`prepare`); where nobody
+  // asked for that they are made here.
+  const std::shared_ptr<rubricate::OptimizerState>& moments() {
+    if (!made) made = std::make_shared<rubricate::OptimizerState>(*set);
+    return made;
+  }
+  std::shared_ptr<rubricate::OptimizerState> made;  // null until then
 };
 
 struct DecoderState {

@@ -283,9 +283,12 @@ test("what a step uses is busy until it settles", async () => {
   other.dispose();
 });
 
-test("moments are read and set in portions as they are at once", () => {
+test.each([true, false])("moments are read and set in portions as they are at once; prepared: %s", async (prepared) => {
   const count = newAdapter().values().length;
   const optimizer = new Optimizer(newAdapter());
+  expect(optimizer.step).toBe(0);
+  if (prepared) await optimizer.prepare().promise;
+  expect(optimizer.moments()).toEqual({ m: new Float32Array(count), v: new Float32Array(count) });
   const m = Float32Array.from({ length: count }, (_, at) => at);
   const v = m.map((value) => value / 2);
   for (let start = 0; start < count; start += 7)
@@ -298,8 +301,10 @@ test("moments are read and set in portions as they are at once", () => {
 test("a weight is staged in pieces, replaced as a whole, and read back", async () => {
   const own = await load();
   const parameters = await own.makeTrainable().promise;
-  const before = await parameters.readValue(0).promise;
-  expect(before).toEqual(parameters.value(0));
+  const before = parameters.value(0);
+  const { length } = before;
+  expect(await parameters.readValue(0, 0, length).promise).toEqual(before);
+  expect(await parameters.readValue(0, 3, 5).promise).toEqual(before.slice(3, 8));
   const after = before.map((value) => value + 1);
   parameters.stageValue(0, after.subarray(0, 5));
   await expect(parameters.commitValue(0).promise).rejects.toMatchObject({ code: "ERR_SHAPE" });
@@ -307,9 +312,9 @@ test("a weight is staged in pieces, replaced as a whole, and read back", async (
   parameters.stageValue(0, after.subarray(5));
   expect(parameters.value(0)).toEqual(before);
   await parameters.commitValue(0).promise;
-  expect(await parameters.readValue(0).promise).toEqual(after);
+  expect(await parameters.readValue(0, 0, length).promise).toEqual(after);
   await expect(parameters.commitValue(0).promise).rejects.toMatchObject({ code: "ERR_SHAPE" });
-  await expect(parameters.readValue(-1).promise).rejects.toMatchObject({ code: "ERR_ARGUMENT" });
+  await expect(parameters.readValue(0, 1, length).promise).rejects.toMatchObject({ code: "ERR_ARGUMENT" });
   own.dispose();
 });
 

@@ -82,6 +82,7 @@ export class FakeOptimizer {
     this.m = new Float32Array(parameters.current.length);
     this.v = new Float32Array(parameters.current.length);
   }
+  prepare = () => ({ promise: Promise.resolve(undefined), cancel: () => {} });
   moments = (start = 0, count = this.m.length - start) => ({
     m: this.m.slice(start, start + count),
     v: this.v.slice(start, start + count),
