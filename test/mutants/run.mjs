@@ -62,7 +62,7 @@ if (options.list) {
   process.exit(0);
 }
 
-const tree = new Tree();
+const tree = new Tree(chosen.every(({ isNative }) => !isNative));
 const results = [];
 try {
   for (const mutant of chosen) {

@@ -5,17 +5,34 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
-const partMs = 15 * 60_000;
+const testMs = 15 * 60_000;
+const buildMs = 60 * 60_000;
+const addonPath = join("build", "Release", "rubricate.node");
 
-/** A copy of the last commit in which patches are tried. Its build folders stay, so that each build does only what changed. */
+/** What builds run with: ccache where it is installed, told to take this folder's files for those of the last one's. */
+function buildEnvironment(folder) {
+  const { status } = spawnSync("ccache", ["--version"], { stdio: "ignore" });
+  if (status !== 0) return {};
+  return { CMAKE_CXX_COMPILER_LAUNCHER: "ccache", CCACHE_BASEDIR: folder, CCACHE_NOHASHDIR: "1" };
+}
+
+/**
+ * A copy of the last commit in which patches are tried. The addon and the C++ tests are built in one folder, from the same
+ * objects; it stays, so that each build does only what changed.
+ */
 export class Tree {
   #folder = mkdtempSync(join(tmpdir(), "rubricate-mutants-"));
   /** Parts that were seen to pass without a patch. */
   #good = new Set();
   /** Whether build/ holds the addon of the unpatched sources. */
   #addonIsClean = false;
+  /** Whether the checkout's addon will do where no C++ is patched. */
+  #borrowsAddon;
+  #environment = buildEnvironment(this.#folder);
 
-  constructor() {
+  /** @param {boolean} borrowsAddon whether no patch of the run touches C++, so that nothing need be built */
+  constructor(borrowsAddon) {
+    this.#borrowsAddon = borrowsAddon && existsSync(join(root, addonPath));
     const archive = join(this.#folder, "..", `${this.#folder.split("/").at(-1)}.tar`);
     this.#must("git", ["archive", "--format=tar", `--output=${archive}`, "HEAD"], root);
     this.#must("tar", ["-xf", archive, "-C", this.#folder], root);
@@ -58,7 +75,10 @@ export class Tree {
 
   #nativeTests(files) {
     const script = "native/scripts/test_native.mjs";
-    const build = this.#run("node", [script, "--count"]);
+    // The script builds in the addon's folder where there is one.
+    const failed = existsSync(join(this.#folder, "build", "CMakeCache.txt")) ? undefined : this.#addon(true);
+    if (failed) return { built: false, failed };
+    const build = this.#build(script, "--count");
     if (build.status !== 0) return { built: false, failed: lastLine(build) };
     const only = files.length > 0 ? [`--source-file=${files.map((file) => `*${file}*`).join(",")}`] : [];
     const run = this.#run("node", [script, "--abort-after=1", "--no-colors=true", ...only]);
@@ -88,28 +108,32 @@ export class Tree {
   }
 
   #addon(native) {
-    const release = join("build", "Release", "rubricate.node");
-    if (!native && !existsSync(join(this.#folder, "build")) && existsSync(join(root, release))) {
+    if (!native && this.#borrowsAddon) {
       mkdirSync(join(this.#folder, "build", "Release"), { recursive: true });
-      cpSync(join(root, release), join(this.#folder, release));
+      cpSync(join(root, addonPath), join(this.#folder, addonPath));
       return undefined;
     }
-    const build = this.#run("node", ["native/scripts/build_native.mjs"]);
+    const build = this.#build("native/scripts/build_native.mjs");
     return build.status === 0 ? undefined : lastLine(build);
   }
 
-  #run(command, args, cwd = this.#folder) {
+  #build(script, ...args) {
+    return this.#run("node", [script, ...args], { environment: this.#environment, timeout: buildMs });
+  }
+
+  #run(command, args, { cwd = this.#folder, environment = {}, timeout = testMs } = {}) {
     return spawnSync(command, args, {
       cwd,
+      env: { ...process.env, ...environment },
       encoding: "utf8",
-      timeout: partMs,
+      timeout,
       maxBuffer: 1 << 28,
       killSignal: "SIGKILL",
     });
   }
 
   #must(command, args, cwd) {
-    const run = this.#run(command, args, cwd);
+    const run = this.#run(command, args, { cwd });
     if (run.status !== 0) throw new Error(`${command} ${args.join(" ")}: ${run.error?.message ?? run.stderr}`);
   }
 }
