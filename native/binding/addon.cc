@@ -3,6 +3,7 @@
 
 #include "binding/adapter.h"
 #include "binding/decoder.h"
+#include "binding/devices.h"
 #include "binding/files.h"
 #include "binding/model.h"
 #include "binding/ops.h"
@@ -60,6 +61,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   define_function(env, exports, "setThreads", &guarded_function<&set_threads>);
   define_function(env, exports, "processBytes", &guarded_function<&process_bytes>);
   define_function(env, exports, "loadModel", &load_model);
+  define_function(env, exports, "readCudaDevices", &read_cuda_devices);
   define_function(env, exports, "readSafetensors", &read_safetensors);
   define_class<ModelHandle>(env, environment);
   define_class<DecoderHandle>(env, environment);

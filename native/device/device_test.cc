@@ -134,6 +134,25 @@ TEST_CASE("a device that is full says how full") {
   }
 }
 
+TEST_CASE("no driver, a driver too old and no device have a sentence each") {
+  if (!have_emulation()) return;
+  const auto sentence = [](const char* setting, const char* value) -> std::string {
+    const Setting scope(setting, value);
+    try {
+      Device::count();
+    } catch (const Error& error) {
+      CHECK(std::string(error.code()) == "ERR_DEVICE");
+      return error.what();
+    }
+    return "";
+  };
+  CHECK(sentence("RUBRICATE_EMULATION_DRIVER", "0") == "No NVIDIA driver was found (libcuda.so.1 cannot be opened)");
+  CHECK(sentence("RUBRICATE_EMULATION_DRIVER", "12040") ==
+        "The NVIDIA driver supports CUDA 12.4, but CUDA 13.0 is needed: install a newer driver");
+  CHECK(sentence("RUBRICATE_EMULATION_DEVICES", "0").find("no CUDA-capable device is detected") == 0);
+  CHECK(sentence("RUBRICATE_EMULATION_DEVICES", "1") == "");
+}
+
 TEST_CASE("a lost device fails for good, and no other does") {
   if (!have_emulation()) return;
   const Setting devices("RUBRICATE_EMULATION_DEVICES", "2");

@@ -1,0 +1,69 @@
+#include "binding/devices.h"
+
+#include <vector>
+
+#include "binding/environment.h"
+#include "binding/jobs.h"
+#include "device/cuda/loader.h"
+#include "device/device.h"
+
+namespace rubricate::binding {
+namespace {
+
+struct Devices {
+  std::string library;
+  std::vector<RubricateDeviceInfo> devices;
+  std::vector<DeviceMemory> memory;
+};
+
+Devices read() {
+  Devices found;
+  const int32_t count = Device::count();
+  found.library = cuda_plugin().path;
+  for (int32_t i = 0; i < count; ++i) {
+    Device& device = Device::cuda(i);
+    found.devices.push_back(device.info());
+    found.memory.push_back(device.memory());
+  }
+  return found;
+}
+
+std::string version_text(int32_t version) { return concat(version / 1000, ".", version % 1000 / 10); }
+
+Napi::Value value_of(Napi::Env env, const Devices& found) {
+  Napi::Array devices = Napi::Array::New(env, found.devices.size());
+  for (uint32_t i = 0; i < found.devices.size(); ++i) {
+    const RubricateDeviceInfo& info = found.devices[i];
+    Napi::Object device = Napi::Object::New(env);
+    device.Set("name", static_cast<const char*>(info.name));
+    device.Set("capability", concat(info.capability / 10, ".", info.capability % 10));
+    device.Set("multiprocessors", info.multiprocessors);
+    device.Set("memoryBytes", static_cast<double>(found.memory[i].total));
+    device.Set("freeBytes", static_cast<double>(found.memory[i].free));
+    device.Set("emulated", info.emulated != 0);
+    devices.Set(i, device);
+  }
+  Napi::Object value = Napi::Object::New(env);
+  value.Set("library", found.library);
+  value.Set("driver", version_text(found.devices.front().driver_version));
+  value.Set("runtime", version_text(found.devices.front().runtime_version));
+  value.Set("devices", devices);
+  return value;
+}
+
+}  // namespace
+
+Napi::Value read_cuda_devices(const Napi::CallbackInfo& info) {
+  return job_or_rejection(info.Env(), [&] {
+    Environment& environment = Environment::of(info.Env());
+    JobSpec spec;
+    spec.queue = environment.files_queue();
+    spec.work = [](const std::atomic<bool>&, Progress&) -> Settle {
+      auto found = std::make_shared<const Devices>(read());
+      return [found](Napi::Env env) { return value_of(env, *found); };
+    };
+    return Napi::Value(environment.jobs().start(std::move(spec)));
+  });
+}
+
+}  // namespace rubricate::binding
