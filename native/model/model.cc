@@ -125,7 +125,7 @@ Var Model::attend(Tape& tape, int64_t l, const Var& normed, const Batch& batch, 
   const Var v = cast(tape, qkv(Site::v_proj), compute_);
   if (cache != nullptr) {
     const PagedKeys keys = cache->keys(l);
-    store_keys(k.value(), v.value(), shape, rows.sequences, rows.starts, keys);
+    store_keys(tape, k.value(), v.value(), shape, rows.sequences, rows.starts, keys);
     return attention_paged(tape, q.value(), shape, rows.sequences, rows.starts, keys);
   }
   return attention(tape, q, k, v, shape, rows.sequences, rows.starts);

@@ -1,7 +1,11 @@
 #include "ops/attention/attention.h"
 
+#include <algorithm>
+
 #include "device/cpu/thread_pool.h"
+#include "device/stream.h"
 #include "ops/attention/attention_cpu.h"
+#include "ops/checks.h"
 
 namespace rubricate {
 namespace {
@@ -61,6 +65,49 @@ KeySource paged_source(const PagedKeys& cache) {
           .past = cache.past};
 }
 
+// The tiles of a device's kernels, in the device's memory.
+struct DeviceTiles {
+  Tensor memory;
+  int64_t count = 0;
+  const AttentionTile* data() const { return static_cast<const AttentionTile*>(memory.raw()); }
+};
+
+// Every sequence's rows, `per_position` for each position, cut in tiles; those that take longest come first, which are
+// the ones that see most keys (queries), or the first ones (keys, which later queries see). past: as in PagedKeys, or
+// null.
+DeviceTiles device_tiles(Tape& tape, int64_t sequences, const int32_t* starts, const int32_t* past,
+                         int64_t per_position, bool keys) {
+  std::vector<AttentionTile> tiles;
+  for (int64_t s = 0; s < sequences; ++s) {
+    const int32_t count = starts[s + 1] - starts[s];
+    for (int64_t first = 0; first < count * per_position; first += kAttentionTile)
+      tiles.push_back(
+          {static_cast<int32_t>(s), starts[s], count, past != nullptr ? past[s] : 0, static_cast<int32_t>(first)});
+  }
+  const auto work = [per_position, keys](const AttentionTile& tile) {
+    return keys ? tile.count - tile.first : tile.past + tile.first / per_position;
+  };
+  std::stable_sort(tiles.begin(), tiles.end(),
+                   [&](const AttentionTile& a, const AttentionTile& b) { return work(a) > work(b); });
+  const int64_t count = static_cast<int64_t>(tiles.size());
+  return {tape.uploaded(tiles.data(), count * static_cast<int64_t>(sizeof(AttentionTile))), count};
+}
+DeviceTiles query_tiles(Tape& tape, const AttentionShape& shape, int64_t sequences, const int32_t* starts,
+                        const int32_t* past) {
+  return device_tiles(tape, sequences, starts, past, shape.heads / shape.kv_heads, false);
+}
+
+// The address of each sequence's pages, in the device's memory; null where there is no page.
+Tensor device_pages(Tape& tape, const PagedKeys& cache, int64_t sequences) {
+  std::vector<void*> pages(static_cast<size_t>(sequences * cache.pages_per_sequence));
+  for (size_t i = 0; i < pages.size(); ++i) {
+    const int32_t page = cache.page_table[i];
+    pages[i] =
+        page >= 0 && page < static_cast<int64_t>(cache.pages.size()) ? cache.pages[static_cast<size_t>(page)] : nullptr;
+  }
+  return tape.uploaded(pages.data(), static_cast<int64_t>(pages.size() * sizeof(void*)));
+}
+
 // What backward needs; values only, so that it holds on to no gradient but those it gives.
 struct Saved {
   Tensor q, k, v, o, lse;
@@ -77,6 +124,33 @@ void attention_backward(Tape& tape, const Saved& saved, const Tensor& grad) {
   };
   Tensor dq = wanted(saved.q_slot, saved.q), dk = wanted(saved.k_slot, saved.k), dv = wanted(saved.v_slot, saved.v);
   Tensor dots = tape.empty(saved.lse.shape(), DType::f32);
+  const auto accumulate = [&] {
+    tape.accumulate(saved.q_slot, std::move(dq));
+    tape.accumulate(saved.k_slot, std::move(dk));
+    tape.accumulate(saved.v_slot, std::move(dv));
+  };
+  if (Stream* stream = tape.stream()) {
+    const DeviceTiles queries = query_tiles(tape, saved.shape, saved.sequences, saved.starts, nullptr);
+    const DeviceTiles keys = device_tiles(tape, saved.sequences, saved.starts, nullptr, 1, true);
+    stream->run("attention_backward/1", AttentionBackwardDeviceArgs{.dtype = dtype,
+                                                                    .shape = saved.shape,
+                                                                    .q = saved.q.raw(),
+                                                                    .k = saved.k.raw(),
+                                                                    .v = saved.v.raw(),
+                                                                    .o = saved.o.raw(),
+                                                                    .dout = grad.raw(),
+                                                                    .lse = saved.lse.data<float>(),
+                                                                    .dots = dots.data<float>(),
+                                                                    .dq = dq.raw(),
+                                                                    .dk = dk.raw(),
+                                                                    .dv = dv.raw(),
+                                                                    .rows = saved.q.dim(0),
+                                                                    .query_tiles = queries.data(),
+                                                                    .key_tiles = keys.data(),
+                                                                    .query_tile_count = queries.count,
+                                                                    .key_tile_count = keys.count});
+    return accumulate();
+  }
   const AttentionBackwardArgs args{.dtype = dtype,
                                    .shape = saved.shape,
                                    .q = saved.q.raw(),
@@ -93,9 +167,27 @@ void attention_backward(Tape& tape, const Saved& saved, const Tensor& grad) {
                                    .rows = saved.q.dim(0)};
   attention_backward_cpu(args, backward_tasks(saved.shape, saved.sequences, saved.starts, dq.defined(),
                                               dk.defined() || dv.defined(), ThreadPool::instance().size()));
-  tape.accumulate(saved.q_slot, std::move(dq));
-  tape.accumulate(saved.k_slot, std::move(dk));
-  tape.accumulate(saved.v_slot, std::move(dv));
+  accumulate();
+}
+
+// Forward on a device: against keys and values of the batch, or (k null) against the cache.
+void forward_on_device(Tape& tape, Stream& stream, const Tensor& q, const void* k, const void* v,
+                       const AttentionShape& shape, int64_t sequences, const int32_t* starts, const PagedKeys* cache,
+                       const Tensor& o, float* lse) {
+  const DeviceTiles tiles = query_tiles(tape, shape, sequences, starts, cache != nullptr ? cache->past : nullptr);
+  const Tensor pages = cache != nullptr ? device_pages(tape, *cache, sequences) : Tensor();
+  stream.run("attention_forward/1",
+             AttentionForwardDeviceArgs{.dtype = q.dtype(),
+                                        .shape = shape,
+                                        .q = q.raw(),
+                                        .k = k,
+                                        .v = v,
+                                        .o = o.raw(),
+                                        .lse = lse,
+                                        .tiles = tiles.data(),
+                                        .tile_count = tiles.count,
+                                        .pages = static_cast<const void* const*>(pages.raw()),
+                                        .pages_per_sequence = cache != nullptr ? cache->pages_per_sequence : 0});
 }
 
 }  // namespace
@@ -109,18 +201,27 @@ Var attention(Tape& tape, const Var& q, const Var& k, const Var& v, const Attent
   const int64_t rows = q.value().dim(0);
   require(k.value().dim(0) == rows, "ERR_SHAPE", "Expected ", rows, " rows for k but received ", k.value().dim(0));
   check_starts(rows, sequences, starts);
+  require_place(tape, q.value(), "q");
+  require_place(tape, k.value(), "k");
+  require_place(tape, v.value(), "v");
   const bool wanted = tape.wants_grad({q.slot().get(), k.slot().get(), v.slot().get()});
 
   Tensor o = tape.empty(q.value().shape(), q.value().dtype());
   Tensor lse = wanted ? tape.empty({rows, shape.heads}, DType::f32) : Tensor();
-  const AttentionForwardArgs args{.dtype = q.value().dtype(),
-                                  .shape = shape,
-                                  .q = q.value().raw(),
-                                  .o = o.raw(),
-                                  .lse = wanted ? lse.data<float>() : nullptr,
-                                  .starts = starts,
-                                  .source = {.k = k.value().raw(), .v = v.value().raw()}};
-  attention_forward_cpu(args, forward_tasks(shape, sequences, starts, nullptr, ThreadPool::instance().size()));
+  float* const saved_lse = wanted ? lse.data<float>() : nullptr;
+  if (Stream* stream = tape.stream()) {
+    forward_on_device(tape, *stream, q.value(), k.value().raw(), v.value().raw(), shape, sequences, starts, nullptr, o,
+                      saved_lse);
+  } else {
+    const AttentionForwardArgs args{.dtype = q.value().dtype(),
+                                    .shape = shape,
+                                    .q = q.value().raw(),
+                                    .o = o.raw(),
+                                    .lse = saved_lse,
+                                    .starts = starts,
+                                    .source = {.k = k.value().raw(), .v = v.value().raw()}};
+    attention_forward_cpu(args, forward_tasks(shape, sequences, starts, nullptr, ThreadPool::instance().size()));
+  }
   if (!wanted) return o;
   return tape.record(
       "attention", o,
@@ -128,12 +229,28 @@ Var attention(Tape& tape, const Var& q, const Var& k, const Var& v, const Attent
                      starts}](Tape& tape, const Tensor& grad) { attention_backward(tape, saved, grad); });
 }
 
-void store_keys(const Tensor& k, const Tensor& v, const AttentionShape& shape, int64_t sequences, const int32_t* starts,
-                const PagedKeys& cache) {
+void store_keys(Tape& tape, const Tensor& k, const Tensor& v, const AttentionShape& shape, int64_t sequences,
+                const int32_t* starts, const PagedKeys& cache) {
   check_heads(shape);
   check_keys(k, v, shape, k.dtype());
   check_starts(k.dim(0), sequences, starts);
   check_cache(cache, k.dtype(), sequences, starts);
+  require_place(tape, k, "k");
+  require_place(tape, v, "v");
+  if (Stream* stream = tape.stream()) {
+    const Tensor device_starts = tape.uploaded(starts, (sequences + 1) * 4);
+    const Tensor past = tape.uploaded(cache.past, sequences * 4), pages = device_pages(tape, cache, sequences);
+    return stream->run("store_keys/1", StoreKeysDeviceArgs{.dtype = k.dtype(),
+                                                           .shape = shape,
+                                                           .k = k.raw(),
+                                                           .v = v.raw(),
+                                                           .starts = static_cast<const int32_t*>(device_starts.raw()),
+                                                           .past = static_cast<const int32_t*>(past.raw()),
+                                                           .sequences = sequences,
+                                                           .rows = k.dim(0),
+                                                           .pages = static_cast<void* const*>(pages.raw()),
+                                                           .pages_per_sequence = cache.pages_per_sequence});
+  }
   store_keys_cpu({.dtype = k.dtype(),
                   .shape = shape,
                   .k = k.raw(),
@@ -150,7 +267,12 @@ Tensor attention_paged(Tape& tape, const Tensor& q, const AttentionShape& shape,
   check_tensor("q", q, shape.heads * shape.head_dim);
   check_starts(q.dim(0), sequences, starts);
   check_cache(cache, q.dtype(), sequences, starts);
+  require_place(tape, q, "q");
   Tensor o = tape.empty(q.shape(), q.dtype());
+  if (Stream* stream = tape.stream()) {
+    forward_on_device(tape, *stream, q, nullptr, nullptr, shape, sequences, starts, &cache, o, nullptr);
+    return o;
+  }
   const AttentionForwardArgs args{
       .dtype = q.dtype(), .shape = shape, .q = q.raw(), .o = o.raw(), .starts = starts, .source = paged_source(cache)};
   attention_forward_cpu(args, forward_tasks(shape, sequences, starts, cache.past, ThreadPool::instance().size()));

@@ -15,15 +15,9 @@
 #include <vector>
 
 #include "autograd/tape.h"
+#include "ops/attention/attention_kernels.h"
 
 namespace rubricate {
-
-constexpr int64_t kKeyBlock = 64;
-
-struct AttentionShape {
-  int64_t heads = 0, kv_heads = 0, head_dim = 0;
-  float scale = 0.0f;  // usually 1 / sqrt(head_dim)
-};
 
 // starts: int32 [sequences + 1] rows of each sequence (the caller keeps them alive until backward has run);
 // a sequence may be empty. Every input's gradient is optional, and only what is wanted is computed.
@@ -34,18 +28,18 @@ Var attention(Tape& tape, const Var& q, const Var& k, const Var& v, const Attent
 // Keys and values of one layer in pages of kKeyBlock positions, 2 * kv_heads * kKeyBlock * head_dim elements of the
 // compute dtype each: first the keys, for each kv head in panels of 16 keys, transposed: [kv_heads, kKeyBlock / 16,
 // head_dim, 16], so that decoding reads 16 keys of one component at once; then the values, [kv_heads, kKeyBlock,
-// head_dim].
+// head_dim]. On a device the keys lie as the values do, in rows.
 struct PagedKeys {
   DType dtype = DType::f32;
-  std::vector<void*> pages;             // address of each page of this layer
+  std::vector<void*> pages;             // address of each page of this layer, where the tape computes
   const int32_t* page_table = nullptr;  // [sequences, pages_per_sequence]: index into pages
   int64_t pages_per_sequence = 0;
   const int32_t* past = nullptr;  // [sequences]: positions already in the cache before this batch
 };
 // Writes the batch's new keys and values [T, kv_heads * head_dim] into their pages, at positions past[s] + 0, 1, ...
 // Errors: ERR_SHAPE (also pages that are missing or too few), ERR_DTYPE.
-void store_keys(const Tensor& k, const Tensor& v, const AttentionShape& shape, int64_t sequences, const int32_t* starts,
-                const PagedKeys& cache);
+void store_keys(Tape& tape, const Tensor& k, const Tensor& v, const AttentionShape& shape, int64_t sequences,
+                const int32_t* starts, const PagedKeys& cache);
 // The same attention against the cache, which already holds the new keys; inference only. q, result [T, heads *
 // head_dim]. Errors: as store_keys, and ERR_ABORTED.
 Tensor attention_paged(Tape& tape, const Tensor& q, const AttentionShape& shape, int64_t sequences,

@@ -35,13 +35,12 @@ struct Outputs {
   Tensor o, dq, dk, dv;
 };
 
-Outputs run(const std::shared_ptr<Arena>& arena, const Case& c, const Inputs& in, bool q_grad = true,
-            bool k_grad = true, bool v_grad = true) {
-  Tape tape(arena, Tape::Mode::training);
-  const Var q = q_grad ? leaf(in.q) : Var(in.q), k = k_grad ? leaf(in.k) : Var(in.k);
-  const Var v = v_grad ? leaf(in.v) : Var(in.v);
+Outputs run(const Case& c, const Inputs& in, bool q_grad = true, bool k_grad = true, bool v_grad = true) {
+  Tape tape(device_arena(), Tape::Mode::training);
+  const auto var = [](const Tensor& x, bool grad) { return grad ? leaf(placed(x)) : Var(placed(x)); };
+  const Var q = var(in.q, q_grad), k = var(in.k, k_grad), v = var(in.v, v_grad);
   const Var o = attention(tape, q, k, v, c.shape(), static_cast<int64_t>(c.starts.size()) - 1, c.starts.data());
-  if (o.requires_grad()) tape.backward(o, in.dout);
+  if (o.requires_grad()) tape.backward(o, placed(in.dout));
   return {o.value(), q.grad(), k.grad(), v.grad()};
 }
 
@@ -100,19 +99,15 @@ TEST_CASE("attention and its gradients keep the precision rule; a pool of any si
       const AttentionValues naive = reference_attention<float>(c.shape(), c.starts, q, k, v, dout, [&](float x) {
         return dtype == DType::bf16 ? to_float(from_float<bf16>(x)) : x;
       });
-      on_every_path([&] {
-        Outputs first;
-        for (const int threads : {1, 2, 3}) {
-          const PoolSize size(threads);
-          const Outputs got = run(arena, c, in);
-          if (threads == 1) first = got;
-          CAPTURE(threads);
-          CHECK(same_bits(first, got));
-        }
-        check_precision(first.o, expected.o, naive.o);
-        check_precision(first.dq, expected.dq, naive.dq);
-        check_precision(first.dk, expected.dk, naive.dk);
-        check_precision(first.dv, expected.dv, naive.dv);
+      Outputs first;
+      on_every_device([&] {
+        const Outputs got = run(c, in);
+        if (ThreadPool::instance().size() == 1) first = got;
+        if (!present_device()) CHECK(same_bits(first, got));
+        check_precision(got.o, expected.o, naive.o);
+        check_precision(got.dq, expected.dq, naive.dq);
+        check_precision(got.dk, expected.dk, naive.dk);
+        check_precision(got.dv, expected.dv, naive.dv);
       });
     }
   }
@@ -123,11 +118,11 @@ TEST_CASE("only the wanted gradients are made, with the same bits") {
   const Case c{4, 2, 20, {0, 70, 90}};
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const Inputs in = random_inputs(arena, c, dtype);
-    on_every_setting([&] {
-      const Outputs all = run(arena, c, in);
+    on_every_device([&] {
+      const Outputs all = run(c, in);
       for (int wanted = 0; wanted < 8; ++wanted) {
         const bool q = (wanted & 1) != 0, k = (wanted & 2) != 0, v = (wanted & 4) != 0;
-        const Outputs some = run(arena, c, in, q, k, v);
+        const Outputs some = run(c, in, q, k, v);
         CAPTURE(wanted);
         CHECK(testing::same_bits(some.o, all.o));
         CHECK(some.dq.defined() == q);
@@ -146,19 +141,19 @@ TEST_CASE("a sequence has the same bits alone and packed, whatever the others ho
   const Case packed{6, 3, 24, {0, 67, 68, 68, 201}};
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const Inputs in = random_inputs(arena, packed, dtype);
-    on_every_setting([&] {
-      const Outputs whole = run(arena, packed, in);
+    on_every_device([&] {
+      const Outputs whole = run(packed, in);
       for (size_t s = 0; s + 1 < packed.starts.size(); ++s) {
         const int32_t begin = packed.starts[s], end = packed.starts[s + 1];
         const Case alone{6, 3, 24, {0, end - begin}};
-        CHECK(same_bits(run(arena, alone, rows_of(arena, in, begin, end)), rows_of(arena, whole, begin, end)));
+        CHECK(same_bits(run(alone, rows_of(arena, in, begin, end)), rows_of(arena, whole, begin, end)));
       }
       Inputs spoilt = rows_of(arena, in, 0, 201);
       for (Tensor* x : {&spoilt.q, &spoilt.k, &spoilt.v, &spoilt.dout}) {
         fill_rows(*x, 0, 67, 0xff);  // NaN
         fill_rows(*x, 68, 201, 0x41);
       }
-      CHECK(same_bits(rows_of(arena, run(arena, packed, spoilt), 67, 68), rows_of(arena, whole, 67, 68)));
+      CHECK(same_bits(rows_of(arena, run(packed, spoilt), 67, 68), rows_of(arena, whole, 67, 68)));
     });
   }
 }
@@ -168,12 +163,12 @@ TEST_CASE("a row does not see what comes after it, not even NaN") {
   const Case c{2, 1, 16, {0, 140}};
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const Inputs in = random_inputs(arena, c, dtype);
-    on_every_path([&] {
-      const Tensor o = run(arena, c, in).o;
+    on_every_device([&] {
+      const Tensor o = run(c, in).o;
       for (const int64_t rows : {1, 2, 5, 63, 64, 65, 139}) {
         Inputs spoilt = rows_of(arena, in, 0, 140);
         for (Tensor* x : {&spoilt.q, &spoilt.k, &spoilt.v}) fill_rows(*x, rows, 140, 0xff);
-        CHECK(testing::same_bits(copy_rows(arena, run(arena, c, spoilt).o, 0, rows), copy_rows(arena, o, 0, rows)));
+        CHECK(testing::same_bits(copy_rows(arena, run(c, spoilt).o, 0, rows), copy_rows(arena, o, 0, rows)));
       }
     });
   }
@@ -184,8 +179,8 @@ TEST_CASE("scores of any size give finite weights, and one key's weight can be e
   const Case c{2, 2, 4, {0, 150}};
   Inputs in = random_inputs(arena, c, DType::f32, 3e3);
   in.v = random_tensor(arena, {150, 8}, DType::f32, 9);
-  on_every_path([&] {
-    const Outputs got = run(arena, c, in);
+  on_every_device([&] {
+    const Outputs got = run(c, in);
     for (const Tensor* x : {&got.o, &got.dq, &got.dk, &got.dv})
       for (const double value : to_doubles(*x)) REQUIRE(std::isfinite(value));
     CHECK(testing::same_bits(copy_rows(arena, got.o, 0, 1), copy_rows(arena, in.v, 0, 1)));  // one key

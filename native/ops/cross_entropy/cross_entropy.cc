@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "device/stream.h"
 #include "ops/checks.h"
 #include "ops/cross_entropy/cross_entropy_cpu.h"
 #include "ops/linear/linear.h"
@@ -46,31 +47,88 @@ void check_rows(const LossRows& rows, int64_t all, int64_t vocabulary) {
 // Chosen rows of a matrix side by side: the matrix itself where they already lie so.
 class RowBlock {
  public:
-  RowBlock(const Tensor& matrix, const int32_t* rows, int64_t count)
-      : matrix_(matrix), rows_(rows), count_(count), row_bytes_(matrix.cols() * dtype_size(matrix.dtype())) {}
+  // rows: on the CPU; device_rows: the same on the matrix's device, where it has one.
+  RowBlock(const Tensor& matrix, const int32_t* rows, const int32_t* device_rows, int64_t count)
+      : matrix_(matrix),
+        rows_(rows),
+        device_rows_(device_rows),
+        count_(count),
+        row_bytes_(matrix.cols() * dtype_size(matrix.dtype())) {}
 
   bool adjacent() const { return count_ == 0 || rows_[count_ - 1] - rows_[0] == count_ - 1; }
   void* data(const Tensor& scratch) const { return adjacent() ? row(count_ == 0 ? 0 : rows_[0]) : scratch.raw(); }
   void gather(const Tensor& scratch) const {
-    if (adjacent()) return;
-    for (int64_t i = 0; i < count_; ++i) std::memcpy(line(scratch, i), row(rows_[i]), static_cast<size_t>(row_bytes_));
+    if (!adjacent()) copy(scratch, false);
   }
   void scatter(const Tensor& scratch) const {
-    if (adjacent()) return;
-    for (int64_t i = 0; i < count_; ++i) std::memcpy(row(rows_[i]), line(scratch, i), static_cast<size_t>(row_bytes_));
+    if (!adjacent()) copy(scratch, true);
+  }
+  // Also where the rows are in no order, or some are there twice.
+  void copy(const Tensor& scratch, bool scatter) const {
+    if (Stream* stream = matrix_.stream()) {
+      const void* const from = scatter ? scratch.raw() : matrix_.raw();
+      void* const to = scatter ? matrix_.raw() : scratch.raw();
+      return stream->run("copy_rows/1", CopyRowsArgs{from, to, device_rows_, count_, row_bytes_, scatter});
+    }
+    for (int64_t i = 0; i < count_; ++i) {
+      char *const line = static_cast<char*>(scratch.raw()) + i * row_bytes_, *const other = row(rows_[i]);
+      std::memcpy(scatter ? other : line, scatter ? line : other, static_cast<size_t>(row_bytes_));
+    }
   }
 
  private:
   char* row(int64_t r) const { return static_cast<char*>(matrix_.raw()) + r * row_bytes_; }
-  char* line(const Tensor& scratch, int64_t i) const { return static_cast<char*>(scratch.raw()) + i * row_bytes_; }
 
   const Tensor& matrix_;
-  const int32_t* rows_;
+  const int32_t *rows_, *device_rows_;
   int64_t count_, row_bytes_;
 };
 
+// Values of the CPU where the tape computes: themselves, or a copy that lives as long as the tape.
+template <typename T>
+const T* placed(Tape& tape, const T* values, int64_t count) {
+  if (tape.stream() == nullptr || count == 0) return values;
+  return static_cast<const T*>(tape.uploaded(values, count * static_cast<int64_t>(sizeof(T))).raw());
+}
+
+void row_loss(const Tape& tape, const RowLossArgs& args) {
+  if (Stream* stream = tape.stream()) return stream->run("row_loss/1", args);
+  row_loss_cpu(args);
+}
+
+// What row_loss writes for each of `rows` rows, where the tape computes.
+class RowLosses {
+ public:
+  RowLosses(Tape& tape, int64_t rows)
+      : rows_(rows),
+        losses_(tape.empty({rows, int64_t{sizeof(double) / 4}}, DType::i32)),
+        correct_(tape.empty({(rows + 3) / 4}, DType::i32)) {}
+
+  void set(RowLossArgs& args, int64_t begin) const {
+    args.loss = static_cast<double*>(losses_.raw()) + begin;
+    args.correct = static_cast<uint8_t*>(correct_.raw()) + begin;
+  }
+  // Waits for a device.
+  std::vector<double> losses() const { return fetched<double>(losses_); }
+  std::vector<uint8_t> correct() const { return fetched<uint8_t>(correct_); }
+
+ private:
+  template <typename T>
+  std::vector<T> fetched(const Tensor& from) const {
+    std::vector<T> values(static_cast<size_t>(rows_));
+    const size_t bytes = values.size() * sizeof(T);
+    if (Stream* stream = from.stream())
+      stream->download(values.data(), from.raw(), static_cast<int64_t>(bytes));
+    else if (bytes > 0)
+      std::memcpy(values.data(), from.raw(), bytes);
+    return values;
+  }
+  int64_t rows_;
+  Tensor losses_, correct_;
+};
+
 // z = x W^T
-void logits_of(const void* x, DType dtype, int64_t count, const WeightView& head, float* z) {
+void logits_of(const Tape& tape, const void* x, DType dtype, int64_t count, const WeightView& head, float* z) {
   MatmulArgs args;
   args.m = count;
   args.n = head.rows;
@@ -84,55 +142,62 @@ void logits_of(const void* x, DType dtype, int64_t count, const WeightView& head
   args.b_transposed = true;
   args.c = z;
   args.c_stride = head.rows;
-  matmul_cpu(args);
+  matmul(tape, args);
 }
 
 // One pass over the chunks: losses, and dx and dW where they are defined.
 class HeadPass {
  public:
   HeadPass(Tape& tape, const Tensor& x, const WeightView& head, const LossRows& rows)
-      : tape_(tape), x_(x), head_(head), rows_(rows), chunk_(std::min(rows_per_chunk(head.rows), rows.count)) {}
+      : tape_(tape),
+        x_(x),
+        head_(head),
+        rows_(rows),
+        chunk_(std::min(rows_per_chunk(head.rows), rows.count)),
+        losses_(tape, rows.count) {}
 
   Tensor dx, dw;
 
-  double run(std::vector<float>& row_loss, std::vector<uint8_t>& row_correct) {
-    row_loss.resize(static_cast<size_t>(rows_.count));
-    row_correct.resize(static_cast<size_t>(rows_.count));
+  // Sets everything of the result but its Var, and returns the loss.
+  double run(CrossEntropy& result) {
     z_ = tape_.empty({chunk_, head_.rows}, DType::f32);
     gathered_ = tape_.empty({chunk_, head_.cols}, x_.dtype());
-    losses_.resize(static_cast<size_t>(chunk_));
-    double total = 0.0;
+    places_ = placed(tape_, rows_.rows, rows_.count);
+    targets_ = placed(tape_, rows_.targets, rows_.count);
+    weights_ = placed(tape_, rows_.weights, rows_.count);
     for (int64_t begin = 0; begin < rows_.count; begin += chunk_) {
       tape_.check_cancelled();
-      const int64_t count = std::min(chunk_, rows_.count - begin);
-      chunk(begin, count, row_correct.data() + begin);
-      for (int64_t i = 0; i < count; ++i) {
-        const double loss = losses_[static_cast<size_t>(i)];
-        row_loss[static_cast<size_t>(begin + i)] = static_cast<float>(loss);
-        total += static_cast<double>(rows_.weights[begin + i]) * loss;
-      }
+      chunk(begin, std::min(chunk_, rows_.count - begin));
     }
+    const std::vector<double> losses = losses_.losses();
+    result.row_loss.assign(losses.begin(), losses.end());
+    result.row_correct = losses_.correct();
+    double total = 0.0;
+    for (size_t i = 0; i < losses.size(); ++i) total += static_cast<double>(rows_.weights[i]) * losses[i];
     return total;
   }
 
  private:
-  void chunk(int64_t begin, int64_t count, uint8_t* correct) {
-    const RowBlock block(x_, rows_.rows + begin, count);
+  RowBlock block_of(const Tensor& matrix, int64_t begin, int64_t count) const {
+    return {matrix, rows_.rows + begin, places_ + begin, count};
+  }
+
+  void chunk(int64_t begin, int64_t count) {
+    const RowBlock block = block_of(x_, begin, count);
     block.gather(gathered_);
     const void* x = block.data(gathered_);
-    logits_of(x, x_.dtype(), count, head_, z_.data<float>());
+    logits_of(tape_, x, x_.dtype(), count, head_, z_.data<float>());
 
     RowLossArgs args;
     args.rows = count;
     args.vocabulary = head_.rows;
     args.logits = z_.data<float>();
-    args.targets = rows_.targets + begin;
-    args.loss = losses_.data();
-    args.correct = correct;
+    args.targets = targets_ + begin;
+    losses_.set(args, begin);
     args.dz = dx.defined() || dw.defined() ? z_.data<float>() : nullptr;
     args.dz_dtype = x_.dtype();
-    args.weights = rows_.weights + begin;
-    row_loss_cpu(args);
+    args.weights = weights_ + begin;
+    row_loss(tape_, args);
     if (dw.defined()) add_weight_gradient(x, count);
     if (dx.defined()) input_gradient(begin, count);  // last: it may reuse the gathered rows' memory
   }
@@ -146,7 +211,7 @@ class HeadPass {
   }
 
   void input_gradient(int64_t begin, int64_t count) {  // dx = dz W
-    const RowBlock block(dx, rows_.rows + begin, count);
+    const RowBlock block = block_of(dx, begin, count);
     MatmulArgs args = from_dz();
     args.m = count;
     args.n = head_.cols;
@@ -157,7 +222,7 @@ class HeadPass {
     args.c = block.data(gathered_);
     args.c_dtype = dx.dtype();
     args.c_stride = head_.cols;
-    matmul_cpu(args);
+    matmul(tape_, args);
     block.scatter(gathered_);
   }
 
@@ -173,7 +238,7 @@ class HeadPass {
     args.c = dw.raw();
     args.c_stride = head_.cols;
     args.accumulate = true;
-    matmul_cpu(args);
+    matmul(tape_, args);
   }
 
   Tape& tape_;
@@ -181,14 +246,33 @@ class HeadPass {
   const WeightView& head_;
   const LossRows& rows_;
   const int64_t chunk_;
+  RowLosses losses_;
   Tensor z_, gathered_;
-  std::vector<double> losses_;
+  const int32_t *places_ = nullptr, *targets_ = nullptr;  // of rows_, where the tape computes
+  const float* weights_ = nullptr;
 };
 
-void scale_and_accumulate(Tape& tape, const std::shared_ptr<GradSlot>& slot, Tensor grad, float factor) {
+// factor: a scalar where the tape computes.
+void scale_and_accumulate(Tape& tape, const std::shared_ptr<GradSlot>& slot, Tensor grad, const Tensor& factor) {
   if (!grad.defined()) return;
-  if (factor != 1.0f) scale_in_place_cpu({grad.count(), grad.raw(), grad.dtype(), factor});
+  ScaleArgs args{grad.count(), grad.raw(), grad.dtype(), 1.0f, nullptr};
+  if (Stream* stream = tape.stream()) {
+    args.factor_at = factor.data<float>();
+    stream->run("scale_in_place/1", args);
+  } else {
+    args.factor = *factor.data<float>();
+    if (args.factor != 1.0f) scale_in_place_cpu(args);
+  }
   tape.accumulate(slot, std::move(grad));
+}
+
+float scalar_of(const Tensor& scalar) {
+  float value = 0.0f;
+  if (Stream* stream = scalar.stream())
+    stream->download(&value, scalar.raw(), sizeof value);
+  else
+    value = *scalar.data<float>();
+  return value;
 }
 
 }  // namespace
@@ -196,6 +280,8 @@ void scale_and_accumulate(Tape& tape, const std::shared_ptr<GradSlot>& slot, Ten
 CrossEntropy head_cross_entropy(Tape& tape, const Var& x, const Weight& head, const LossRows& rows) {
   tape.check_cancelled("head_cross_entropy");
   check_head(x.value(), head);
+  require_place(tape, x.value(), "x");
+  require_place(tape, head.storage, "head");
   check_rows(rows, x.value().dim(0), head.view.rows);
   const bool wants_grad = tape.wants_grad({x.slot().get(), head.gradient.get()});
 
@@ -203,8 +289,8 @@ CrossEntropy head_cross_entropy(Tape& tape, const Var& x, const Weight& head, co
   if (wants_grad && x.requires_grad()) pass.dx = tape.zeros(x.value().shape(), x.value().dtype());
   if (wants_grad && head.gradient) pass.dw = tape.zeros({head.view.rows, head.view.cols}, DType::f32);
   CrossEntropy result;
-  Tensor loss = tape.empty({1}, DType::f32);
-  *loss.data<float>() = static_cast<float>(pass.run(result.row_loss, result.row_correct));
+  const float total = static_cast<float>(pass.run(result));
+  const Tensor loss = Tensor::from_host(tape.arena(), {1}, DType::f32, &total);
   if (!wants_grad) {
     result.loss = loss;
     return result;
@@ -212,9 +298,8 @@ CrossEntropy head_cross_entropy(Tape& tape, const Var& x, const Weight& head, co
   result.loss = tape.record(
       "head_cross_entropy", loss,
       [dx = pass.dx, dw = pass.dw, x_slot = x.slot(), w_slot = head.gradient](Tape& tape, const Tensor& grad) mutable {
-        const float factor = *grad.data<float>();
-        scale_and_accumulate(tape, x_slot, std::move(dx), factor);
-        scale_and_accumulate(tape, w_slot, std::move(dw), factor);
+        scale_and_accumulate(tape, x_slot, std::move(dx), grad);
+        scale_and_accumulate(tape, w_slot, std::move(dw), grad);
       });
   return result;
 }
@@ -222,15 +307,14 @@ CrossEntropy head_cross_entropy(Tape& tape, const Var& x, const Weight& head, co
 Tensor head_logits(Tape& tape, const Tensor& x, const Weight& head, int64_t count, const int32_t* rows) {
   tape.check_cancelled("head_logits");
   check_head(x, head);
+  require_place(tape, x, "x");
+  require_place(tape, head.storage, "head");
   require(count >= 0, "ERR_ARGUMENT", "Expected 0 or more rows for logits but received ", count);
   for (int64_t i = 0; i < count; ++i) check_range(rows[i], x.dim(0), "rows", i);
   Tensor logits = tape.empty({count, head.view.rows}, DType::f32);
   Tensor gathered = tape.empty({count, head.view.cols}, x.dtype());
-  const int64_t bytes = x.cols() * dtype_size(x.dtype());
-  for (int64_t i = 0; i < count; ++i)
-    std::memcpy(static_cast<char*>(gathered.raw()) + i * bytes, static_cast<const char*>(x.raw()) + rows[i] * bytes,
-                static_cast<size_t>(bytes));
-  if (count > 0) logits_of(gathered.raw(), x.dtype(), count, head.view, logits.data<float>());
+  RowBlock(x, rows, placed(tape, rows, count), count).copy(gathered, false);
+  if (count > 0) logits_of(tape, gathered.raw(), x.dtype(), count, head.view, logits.data<float>());
   return logits;
 }
 
@@ -238,6 +322,7 @@ Var cross_entropy(Tape& tape, const Var& logits, const int32_t* targets) {
   tape.check_cancelled("cross_entropy");
   require(logits.defined(), "ERR_ARGUMENT", "Expected a value for logits but received none");
   const Tensor& z = logits.value();
+  require_place(tape, z, "logits");
   require(z.dtype() == DType::f32, "ERR_DTYPE", "Expected float32 for logits but received ", dtype_name(z.dtype()));
   require(z.rank() == 2 && z.dim(0) >= 1 && z.dim(1) >= 1, "ERR_SHAPE",
           "Expected shape [rows, vocabulary] with at least one of each for logits but received ",
@@ -245,36 +330,36 @@ Var cross_entropy(Tape& tape, const Var& logits, const int32_t* targets) {
   for (int64_t i = 0; i < z.dim(0); ++i) check_range(targets[i], z.dim(1), "targets", i);
   const bool wants_grad = tape.wants_grad(logits);
 
-  std::vector<double> losses(static_cast<size_t>(z.dim(0)));
+  const RowLosses rows(tape, z.dim(0));
   RowLossArgs args;
   args.rows = z.dim(0);
   args.vocabulary = z.dim(1);
   args.logits = z.data<float>();
-  args.targets = targets;
-  args.loss = losses.data();
-  row_loss_cpu(args);
+  args.targets = placed(tape, targets, z.dim(0));
+  rows.set(args, 0);
+  row_loss(tape, args);
   double total = 0.0;
-  for (const double loss : losses) total += loss;
-  Tensor loss = tape.empty({1}, DType::f32);
-  *loss.data<float>() = static_cast<float>(total / static_cast<double>(z.dim(0)));
+  for (const double loss : rows.losses()) total += loss;
+  const float mean = static_cast<float>(total / static_cast<double>(z.dim(0)));
+  const Tensor loss = Tensor::from_host(tape.arena(), {1}, DType::f32, &mean);
   if (!wants_grad) return loss;
 
   return tape.record("cross_entropy", loss,
                      [z, slot = logits.slot(), targets = std::vector<int32_t>(targets, targets + z.dim(0))](
                          Tape& tape, const Tensor& grad) {
-                       const size_t rows = targets.size();
-                       const std::vector<float> weights(rows, *grad.data<float>() / static_cast<float>(rows));
-                       std::vector<double> losses(rows);
+                       const size_t count = targets.size();
+                       const std::vector<float> weights(count, scalar_of(grad) / static_cast<float>(count));
+                       const RowLosses rows(tape, z.dim(0));
                        Tensor dz = tape.empty(z.shape(), DType::f32);
                        RowLossArgs args;
                        args.rows = z.dim(0);
                        args.vocabulary = z.dim(1);
                        args.logits = z.data<float>();
-                       args.targets = targets.data();
-                       args.loss = losses.data();
+                       args.targets = placed(tape, targets.data(), z.dim(0));
+                       rows.set(args, 0);
                        args.dz = dz.data<float>();
-                       args.weights = weights.data();
-                       row_loss_cpu(args);
+                       args.weights = placed(tape, weights.data(), z.dim(0));
+                       row_loss(tape, args);
                        tape.accumulate(slot, std::move(dz));
                      });
 }

@@ -41,9 +41,9 @@ struct Result {
 };
 
 Result run(const Problem& p, bool train_x = true, bool train_w = true, float seed = 1.0f) {
-  Tape tape(p.arena, Tape::Mode::training);
-  const Var x = train_x ? leaf(p.x) : Var(p.x);
-  Weight head = Weight::of(p.matrix);
+  Tape tape(device_arena(), Tape::Mode::training);
+  const Var x = train_x ? leaf(placed(p.x)) : Var(placed(p.x));
+  Weight head = Weight::of(placed(p.matrix));
   const Var w = Var::parameter(p.matrix);
   if (train_w) head.gradient = w.slot();
   Result result;
@@ -52,7 +52,7 @@ Result run(const Problem& p, bool train_x = true, bool train_w = true, float see
     CHECK(tape.recorded() == 0);
     return result;
   }
-  tape.backward(result.out.loss, from_doubles(p.arena, {1}, DType::f32, {static_cast<double>(seed)}));
+  tape.backward(result.out.loss, placed(from_doubles(p.arena, {1}, DType::f32, {static_cast<double>(seed)})));
   if (train_x) result.dx = x.grad();
   if (train_w) result.dw = w.grad();
   return result;
@@ -125,7 +125,7 @@ TEST_CASE("head_cross_entropy keeps the precision rule: losses, dx and dW") {
     const Problem p(c.all, c.d, c.vocabulary, c.every, c.x, c.w, c.size);
     const Reference<double> exact(p);
     const Reference<float> naive(p);
-    on_every_setting([&] {
+    on_every_device([&] {
       const Result got = run(p);
       const Doubles losses = as_doubles(got.out.row_loss);
       check_precision(from_doubles(p.arena, {static_cast<int64_t>(losses.size())}, DType::f32, losses), exact.row_loss,
@@ -143,18 +143,20 @@ TEST_CASE("head_cross_entropy over several chunks of rows, adjacent or not") {
     const Problem p(2100, 6, 3, every, DType::f32, DType::f32);
     const Reference<double> exact(p);
     const Reference<float> naive(p);
-    const Result got = run(p);
-    check_precision(got.dx, exact.dx, naive.dx);
-    check_precision(got.dw, exact.dw, naive.dw);
-    check_close(as_doubles(got.out.row_loss), exact.row_loss, 1e-6, 1e-6);
-    check_close(to_doubles(got.out.loss.value()), {exact.loss}, 1e-7, 0.0);
-    Problem tail = p;  // the last row alone: as in its chunk
-    tail.rows = {p.rows.back()};
-    tail.targets = {p.targets.back()};
-    tail.weights = {p.weights.back()};
-    const int64_t last = p.rows.back();
-    CHECK(run(tail).out.row_loss[0] == got.out.row_loss.back());
-    CHECK(same_bits(copy_rows(p.arena, run(tail).dx, last, last + 1), copy_rows(p.arena, got.dx, last, last + 1)));
+    on_every_device([&] {
+      const Result got = run(p);
+      check_precision(got.dx, exact.dx, naive.dx);
+      check_precision(got.dw, exact.dw, naive.dw);
+      check_close(as_doubles(got.out.row_loss), exact.row_loss, 1e-6, 1e-6);
+      check_close(to_doubles(got.out.loss.value()), {exact.loss}, 1e-7, 0.0);
+      Problem tail = p;  // the last row alone: as in its chunk
+      tail.rows = {p.rows.back()};
+      tail.targets = {p.targets.back()};
+      tail.weights = {p.weights.back()};
+      const int64_t last = p.rows.back();
+      CHECK(run(tail).out.row_loss[0] == got.out.row_loss.back());
+      CHECK(same_bits(copy_rows(p.arena, run(tail).dx, last, last + 1), copy_rows(p.arena, got.dx, last, last + 1)));
+    });
   }
 }
 
@@ -178,7 +180,7 @@ TEST_CASE("head_cross_entropy: dx by finite differences of the loss") {
 TEST_CASE("a row has the same bits alone, in any company, in any part of the batch") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const Problem all(37, 24, 1031, 1, dtype, DType::bf16);
-    on_every_path([&] {
+    on_every_device([&] {
       Result reference;
       {
         const PoolSize one(1);
@@ -217,21 +219,24 @@ TEST_CASE("a row has the same bits alone, in any company, in any part of the bat
 TEST_CASE("backward multiplies by the loss's gradient, and adds to a weight's gradient that is there") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const Problem p(6, 11, 19, 1, dtype, DType::f32);
-    const Result one = run(p), four = run(p, true, true, 4.0f);
-    Doubles dx = to_doubles(one.dx), dw = to_doubles(one.dw);
-    for (double& value : dx) value *= 4.0;
-    for (double& value : dw) value *= 4.0;
-    CHECK(to_doubles(four.dx) == dx);
-    CHECK(to_doubles(four.dw) == dw);
+    on_every_device([&] {
+      const Result one = run(p), four = run(p, true, true, 4.0f);
+      Doubles dx = to_doubles(one.dx), dw = to_doubles(one.dw);
+      for (double& value : dx) value *= 4.0;
+      for (double& value : dw) value *= 4.0;
+      CHECK(to_doubles(four.dx) == dx);
+      CHECK(to_doubles(four.dw) == dw);
 
-    Tape tape(p.arena, Tape::Mode::training);
-    Weight head = Weight::of(p.matrix);
-    const Var w = Var::parameter(p.matrix);
-    head.gradient = w.slot();
-    for (int round = 0; round < 2; ++round) tape.backward(head_cross_entropy(tape, p.x, head, p.loss_rows()).loss);
-    dw = to_doubles(one.dw);
-    for (double& value : dw) value *= 2.0;
-    CHECK(to_doubles(w.grad()) == dw);
+      Tape tape(device_arena(), Tape::Mode::training);
+      Weight head = Weight::of(placed(p.matrix));
+      const Var w = Var::parameter(p.matrix);
+      head.gradient = w.slot();
+      for (int round = 0; round < 2; ++round)
+        tape.backward(head_cross_entropy(tape, placed(p.x), head, p.loss_rows()).loss);
+      dw = to_doubles(one.dw);
+      for (double& value : dw) value *= 2.0;
+      CHECK(to_doubles(w.grad()) == dw);
+    });
   }
 }
 
@@ -243,7 +248,7 @@ TEST_CASE("row_correct: the lowest of equal logits counts") {
   w[4] = w[17] = 2.0;
   p.matrix = from_doubles(arena, {20, 1}, DType::f32, w);
   p.targets = {4, 17, 5};
-  on_every_path([&] { CHECK(run(p).out.row_correct == std::vector<uint8_t>{1, 0, 0}); });
+  on_every_device([&] { CHECK(run(p).out.row_correct == std::vector<uint8_t>{1, 0, 0}); });
 }
 
 TEST_CASE("a logit that is not finite gives a loss that is not finite") {
@@ -252,26 +257,29 @@ TEST_CASE("a logit that is not finite gives a loss that is not finite") {
       const Problem p(2, 1, 19, 1, DType::f32, DType::f32);
       p.x.data<float>()[0] = 1.0f;
       p.matrix.data<float>()[place] = bad;
-      on_every_path([&] { CHECK_FALSE(std::isfinite(run(p).out.row_loss[0])); });
+      on_every_device([&] { CHECK_FALSE(std::isfinite(run(p).out.row_loss[0])); });
     }
 }
 
 TEST_CASE("no rows with loss: a loss of zero and gradients of zero") {
   Problem p(3, 4, 5, 1, DType::f32, DType::f32);
   p.rows.clear();
-  const Result got = run(p);
-  CHECK(*got.out.loss.value().data<float>() == 0.0f);
-  CHECK(to_doubles(got.dx) == Doubles(12, 0.0));
-  CHECK(to_doubles(got.dw) == Doubles(20, 0.0));
+  on_every_device([&] {
+    const Result got = run(p);
+    CHECK(to_doubles(got.out.loss.value()) == Doubles{0.0});
+    CHECK(to_doubles(got.dx) == Doubles(12, 0.0));
+    CHECK(to_doubles(got.dw) == Doubles(20, 0.0));
+  });
 }
 
 TEST_CASE("head_logits gives chosen rows in any order") {
   const Problem p(7, 20, 133, 1, DType::bf16, DType::bf16);
-  Tape tape(p.arena, Tape::Mode::inference);
-  const Weight head = Weight::of(p.matrix);
   const int32_t rows[] = {5, 0, 5};
-  on_every_setting([&] {
-    const Tensor logits = head_logits(tape, p.x, head, 3, rows);
+  on_every_device([&] {
+    Tape tape(device_arena(), Tape::Mode::inference);
+    const Weight head = Weight::of(placed(p.matrix));
+    const Tensor x = placed(p.x), logits = head_logits(tape, x, head, 3, rows);
+    CHECK(head_logits(tape, x, head, 0, nullptr).count() == 0);
     CHECK(logits.shape() == Shape{3, 133});
     CHECK(same_bits(copy_rows(p.arena, logits, 0, 1), copy_rows(p.arena, logits, 2, 3)));
     Doubles expected;
@@ -283,7 +291,6 @@ TEST_CASE("head_logits gives chosen rows in any order") {
       }
     check_close(to_doubles(logits), expected, 1e-6, 1e-6);
   });
-  CHECK(head_logits(tape, p.x, head, 0, nullptr).count() == 0);
 }
 
 TEST_CASE("cross_entropy of given logits: mean loss, gradient by finite differences, logits untouched") {
@@ -302,14 +309,14 @@ TEST_CASE("cross_entropy of given logits: mean loss, gradient by finite differen
   };
   Doubles gradient = numeric_gradient(loss, before);
   for (double& value : gradient) value *= 0.5;
-  on_every_setting([&] {
-    Tape tape(arena, Tape::Mode::training);
-    const Var logits = leaf(z);
+  on_every_device([&] {
+    Tape tape(device_arena(), Tape::Mode::training);
+    const Var logits = leaf(placed(z));
     const Var mean = cross_entropy(tape, logits, targets.data());
     check_close(to_doubles(mean.value()), {loss(before)}, 1e-6, 0.0);
-    tape.backward(mean, from_doubles(arena, {1}, DType::f32, {0.5}));
+    tape.backward(mean, placed(from_doubles(arena, {1}, DType::f32, {0.5})));
     check_close(to_doubles(logits.grad()), gradient, 1e-5, 1e-7);
-    CHECK(to_doubles(z) == before);
+    CHECK(to_doubles(logits.value()) == before);
   });
 }
 

@@ -13,12 +13,12 @@
 #include <type_traits>
 
 #include "device/cuda/kernel.h"
+#include "ops/chunks.cuh"
 #include "ops/linear/linear_kernels.h"
 
 namespace rubricate::cuda {
 
 constexpr int kStep = 32;        // values of k in a stage
-constexpr int kChunk = 8;        // elements of a 16-byte chunk
 constexpr int kRasterGroup = 8;  // tiles of rows whose tiles of columns are visited together, for the L2 cache
 
 // A matrix as stored: `lines` of `length` contiguous elements.
@@ -43,15 +43,6 @@ __device__ __forceinline__ int swizzled(int line, int chunk) {
   return line * chunks + (chunk ^ (line >> 2 & 1));
 }
 
-// Up to 8 elements that are not a whole aligned chunk; zeros follow them.
-template <typename T>
-__device__ __noinline__ uint4 part_of_chunk(const T* from, int64_t left) {
-  uint32_t words[4] = {};
-  for (int i = 0; i < kChunk; ++i)
-    if (i < left) words[i / 2] |= static_cast<uint32_t>(from[i].bits) << 16 * (i % 2);
-  return make_uint4(words[0], words[1], words[2], words[3]);
-}
-
 // Copies lines [line, line + kLines) and elements [at, at + kLength) to shared memory; zeros beyond the matrix.
 template <int kLines, int kLength, int kThreads, typename T>
 __device__ __forceinline__ void copy_tile(T* tile, const StoredMatrix<T>& from, int64_t line, int64_t at) {
@@ -64,10 +55,7 @@ __device__ __forceinline__ void copy_tile(T* tile, const StoredMatrix<T>& from, 
     T* const to = tile + swizzled<chunks>(i / chunks, i % chunks) * kChunk;
     const int64_t left = row < from.lines ? from.length - element : 0;
     const T* const source = left > 0 ? from.data + row * from.stride + element : from.data;
-    if (left <= 0 || (from.chunks && left >= kChunk))
-      copy_async_16(to, source, left > 0);
-    else
-      store_16(to, part_of_chunk(source, left));
+    copy_chunk(to, source, left, from.chunks);
   }
 }
 
@@ -90,24 +78,6 @@ __device__ __forceinline__ void split_f16(uint32_t pair, uint32_t& high, uint32_
   const float x_rest = x - __uint_as_float(x_high), y_rest = y - __uint_as_float(y_high);
   high = x_high >> 16 | y_high;
   rest = __float_as_uint(x_rest) >> 16 | (__float_as_uint(y_rest) & 0xffff0000u);
-}
-
-// Two neighbours of a row of C, of which `left` exist; `whole`: both at once where both exist.
-template <typename T>
-__device__ __forceinline__ void store_two(T* to, float x, float y, int64_t left, bool whole) {
-  if (whole && left >= 2) {
-#if defined(RUBRICATE_EMULATED)
-    emulation::check_aligned(to, 2 * sizeof(T));
-#else
-    if constexpr (sizeof(T) == 4)
-      *reinterpret_cast<float2*>(to) = make_float2(x, y);
-    else
-      *reinterpret_cast<uint32_t*>(to) = narrow_pair<T>(x, y);
-    return;
-#endif
-  }
-  if (left >= 1) to[0] = narrow<T>(x);
-  if (left >= 2) to[1] = narrow<T>(y);
 }
 
 struct MatmulResult {

@@ -1,0 +1,183 @@
+// Attention backward in bf16 on tensor cores. With x, lse and p = 2^(x - lse) as in attention_tensor_cores.cuh, and
+// D = dO . o of a row (attention_dots):
+//
+//   dP = dO v^T;  dS = p (dP - D);  dq = scale dS k;  dk = scale dS^T q;  dv = p^T dO
+//
+// One kernel gives dq: a block has 64 query rows and visits key blocks in ascending order. Another one gives dk and dv:
+// a block has 64 keys and visits query rows in ascending order, 32 at a time, which are those of all heads of the
+// group; so every sum has one order, without atomics, and scores are computed twice. p and dS are rounded to bf16 for
+// their products.
+//
+// Operations: 6 head_dim for each query row and key in the first, 8 head_dim in the second.
+#pragma once
+
+#include "ops/attention/attention_fragments.cuh"
+
+namespace rubricate::cuda {
+
+struct AttentionBackwardPointers {
+  const bf16 *q, *k, *v, *dout;
+  const float *lse, *dots;
+  bf16 *dq, *dk, *dv;
+  const AttentionTile* tiles;
+  HeadSizes sizes;
+  float scale;
+
+  // Key (or value) `row` of a tile's sequence.
+  __device__ __forceinline__ int64_t key_place(const AttentionTile& tile, int kv_head, int row) const {
+    return (static_cast<int64_t>(tile.start + row) * sizes.kv_heads + kv_head) * sizes.head_dim;
+  }
+};
+
+constexpr int kBackwardQueries = 32;  // rows at a time, for dk and dv
+
+template <int kDim>
+constexpr int64_t kQueryGradientBytes = 4 * kAttentionTile* kPitch<kDim>* int64_t{sizeof(bf16)};
+template <int kDim>
+constexpr int64_t kKeyGradientBytes = (2 * kKeyBlock + 4 * kBackwardQueries) * kPitch<kDim>* int64_t{sizeof(bf16)} +
+                                      4 * kBackwardQueries * 4;
+
+template <int kDim>
+__global__ void __launch_bounds__(kAttentionThreads) attention_query_gradient(AttentionBackwardPointers at) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  // Devices without bf16 tensor cores run attention_query_gradient_plain.
+#else
+  constexpr int kRows = static_cast<int>(kAttentionTile), kKeys = static_cast<int>(kKeyBlock);
+  RUBRICATE_DYNAMIC_SHARED(bf16, queries);
+  bf16* const douts = queries + kRows * kPitch<kDim>;
+  bf16* const keys = douts + kRows * kPitch<kDim>;
+  bf16* const values = keys + kKeys * kPitch<kDim>;
+  const AttentionTile tile = at.tiles[blockIdx.x];
+  const HeadSizes sizes = at.sizes;
+  const int kv_head = static_cast<int>(blockIdx.y), rows = query_rows(tile, sizes) - tile.first;
+  const int quad = lane_index() % 4, first_row = warp_index() * 16 + lane_index() / 4;
+  const int last = (tile.first + min(rows, kRows) - 1) / sizes.group, earliest = tile.first / sizes.group;
+  const auto place = [&](int row) { return query_place(tile, sizes, kv_head, tile.first + row); };
+
+  float lse[2] = {}, dots[2] = {};
+  int position[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int row = first_row + 8 * half;
+    position[half] = (tile.first + row) / sizes.group;
+    if (row >= rows) continue;
+    lse[half] = at.lse[place(row)];
+    dots[half] = at.dots[place(row)];
+  }
+  const float scale = at.scale * kLog2E;
+  float dq[kDim / 8][4] = {};
+  copy_rows<kRows, kDim>(queries, rows, sizes.head_dim, [&](int r) { return at.q + place(r) * sizes.head_dim; });
+  copy_rows<kRows, kDim>(douts, rows, sizes.head_dim, [&](int r) { return at.dout + place(r) * sizes.head_dim; });
+  for (int base = 0; base <= last; base += kKeys) {
+    const int count = last + 1 - base;
+    copy_rows<kKeys, kDim>(keys, count, sizes.head_dim,
+                           [&](int j) { return at.k + at.key_place(tile, kv_head, base + j); });
+    copy_rows<kKeys, kDim>(values, count, sizes.head_dim,
+                           [&](int j) { return at.v + at.key_place(tile, kv_head, base + j); });
+    copy_async_commit();
+    copy_async_wait<0>();
+    __syncthreads();
+    const bool whole = base + kKeys <= earliest + 1;
+    float scores[kKeys / 8][4] = {}, slopes[kKeys / 8][4] = {};
+    multiply_rows<kDim>(scores, queries, warp_index() * 16, keys);
+    multiply_rows<kDim>(slopes, douts, warp_index() * 16, values);
+#pragma unroll
+    for (int j = 0; j < kKeys / 8; ++j) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const bool visible = whole || base + 8 * j + 2 * quad + i % 2 <= position[i / 2];
+        const float p = exp2f(scores[j][i] * scale - lse[i / 2]);
+        scores[j][i] = visible ? p * (slopes[j][i] - dots[i / 2]) : 0.0f;
+      }
+    }
+    multiply_weights<kDim>(dq, scores, keys);
+    __syncthreads();  // keys and values are read
+  }
+  const float by[2] = {at.scale, at.scale};
+  store_sums<kDim>(dq, by, sizes.head_dim, [&](int r) -> bf16* {
+    const int row = warp_index() * 16 + r;
+    return row < rows ? at.dq + place(row) * sizes.head_dim : nullptr;
+  });
+#endif
+}
+
+template <int kDim>
+__global__ void __launch_bounds__(kAttentionThreads) attention_key_gradient(AttentionBackwardPointers at) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  // Devices without bf16 tensor cores run attention_key_gradient_plain.
+#else
+  constexpr int kKeys = static_cast<int>(kKeyBlock), kQueries = kBackwardQueries;
+  constexpr int kStage = kQueries * kPitch<kDim>;
+  RUBRICATE_DYNAMIC_SHARED(bf16, keys);
+  bf16* const values = keys + kKeys * kPitch<kDim>;
+  bf16* const queries = values + kKeys * kPitch<kDim>;  // two stages, and two of dO
+  bf16* const douts = queries + 2 * kStage;
+  float* const row_lse = reinterpret_cast<float*>(douts + 2 * kStage);  // two stages, and two of D
+  float* const row_dots = row_lse + 2 * kQueries;
+  const AttentionTile tile = at.tiles[blockIdx.x];
+  const HeadSizes sizes = at.sizes;
+  const int kv_head = static_cast<int>(blockIdx.y), rows = query_rows(tile, sizes), count = tile.count - tile.first;
+  const int quad = lane_index() % 4, key = tile.first + warp_index() * 16 + lane_index() / 4;
+  const int begin = tile.first * sizes.group;  // the first row that sees a key of the tile
+  const auto copy_queries = [&](int first, int stage) {
+    const int left = rows - first;
+    const auto place = [&](int r) { return query_place(tile, sizes, kv_head, first + r); };
+    copy_rows<kQueries, kDim>(queries + stage * kStage, left, sizes.head_dim,
+                              [&](int r) { return at.q + place(r) * sizes.head_dim; });
+    copy_rows<kQueries, kDim>(douts + stage * kStage, left, sizes.head_dim,
+                              [&](int r) { return at.dout + place(r) * sizes.head_dim; });
+    copy_async_commit();
+    const int r = static_cast<int>(threadIdx.x);
+    if (r >= kQueries) return;
+    row_lse[stage * kQueries + r] = r < left ? at.lse[place(r)] : 0.0f;
+    row_dots[stage * kQueries + r] = r < left ? at.dots[place(r)] : 0.0f;
+  };
+
+  const float scale = at.scale * kLog2E;
+  float dk[kDim / 8][4] = {}, dv[kDim / 8][4] = {};
+  copy_rows<kKeys, kDim>(keys, count, sizes.head_dim,
+                         [&](int j) { return at.k + at.key_place(tile, kv_head, tile.first + j); });
+  copy_rows<kKeys, kDim>(values, count, sizes.head_dim,
+                         [&](int j) { return at.v + at.key_place(tile, kv_head, tile.first + j); });
+  copy_queries(begin, 0);
+  int stage = 0;
+  for (int first = begin; first < rows; first += kQueries, stage ^= 1) {
+    if (first + kQueries < rows)
+      copy_queries(first + kQueries, stage ^ 1);
+    else
+      copy_async_commit();
+    copy_async_wait<1>();
+    __syncthreads();
+    const bf16 *const q = queries + stage * kStage, *const dout = douts + stage * kStage;
+    const float *const lse = row_lse + stage * kQueries, *const dots = row_dots + stage * kQueries;
+    float weights[kQueries / 8][4] = {}, slopes[kQueries / 8][4] = {};
+    multiply_rows<kDim>(weights, keys, warp_index() * 16, q);
+    multiply_rows<kDim>(slopes, values, warp_index() * 16, dout);
+#pragma unroll
+    for (int j = 0; j < kQueries / 8; ++j) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int r = 8 * j + 2 * quad + i % 2;
+        const bool visible = first + r < rows && key + 8 * (i / 2) <= (first + r) / sizes.group;
+        const float p = visible ? exp2f(weights[j][i] * scale - lse[r]) : 0.0f;
+        weights[j][i] = p;
+        slopes[j][i] = visible ? p * (slopes[j][i] - dots[r]) : 0.0f;
+      }
+    }
+    multiply_weights<kDim>(dv, weights, dout);
+    multiply_weights<kDim>(dk, slopes, q);
+    __syncthreads();  // this stage is read
+  }
+  const auto row = [&](bf16* to) {
+    return [&, to](int r) -> bf16* {
+      const int j = warp_index() * 16 + r;
+      return to != nullptr && j < count ? to + at.key_place(tile, kv_head, tile.first + j) : nullptr;
+    };
+  };
+  const float by[2] = {at.scale, at.scale}, one[2] = {1.0f, 1.0f};
+  store_sums<kDim>(dk, by, sizes.head_dim, row(at.dk));
+  store_sums<kDim>(dv, one, sizes.head_dim, row(at.dv));
+#endif
+}
+
+}  // namespace rubricate::cuda

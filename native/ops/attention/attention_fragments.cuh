@@ -1,0 +1,107 @@
+// What attention's kernels on tensor cores share: tiles of rows in shared memory, and fragments of them. A tile's rows
+// are 16 bytes longer than they need to be, so that the eight rows that an ldmatrix reads lie in different banks.
+#pragma once
+
+#include "ops/attention/attention_rows.cuh"
+#include "ops/chunks.cuh"
+
+namespace rubricate::cuda {
+
+constexpr int kAttentionThreads = 128;
+constexpr float kLog2E = 1.44269504f;
+
+template <int kDim>  // head_dim, rounded up to what kernels are built for
+constexpr int kPitch = kDim + kChunk;
+
+// Rows 0 .. kRows of a tile: `count` of them from row(r), zeros below and right of them. Wait and barrier: the
+// caller's.
+template <int kRows, int kDim, typename Row>
+__device__ __forceinline__ void copy_rows(bf16* tile, int count, int head_dim, Row&& row) {
+  constexpr int chunks = kDim / kChunk;
+  const bool aligned = head_dim % kChunk == 0;  // rows begin at multiples of head_dim
+  for (int i = static_cast<int>(threadIdx.x); i < kRows * chunks; i += kAttentionThreads) {
+    const int r = i / chunks, at = i % chunks * kChunk, left = r < count ? head_dim - at : 0;
+    copy_chunk<bf16>(tile + r * kPitch<kDim> + at, left > 0 ? row(r) + at : nullptr, left, aligned);
+  }
+}
+
+// A's fragment: rows `row` to `row` + 15, columns `col` to `col` + 15 of a tile.
+template <int kDim>
+__device__ __forceinline__ void load_left(uint32_t (&words)[4], const bf16* tile, int row, int col) {
+  const int lane = lane_index();
+  load_matrices(words, tile + (row + lane % 16) * kPitch<kDim> + col + lane / 16 * 8);
+}
+// Two fragments of B, words 0 and 1, 2 and 3. Rows of the tile are B's columns, its columns are k.
+template <int kDim>
+__device__ __forceinline__ void load_right(uint32_t (&words)[4], const bf16* tile, int row, int col) {
+  const int lane = lane_index();
+  load_matrices(words, tile + (row + lane % 8 + lane / 16 * 8) * kPitch<kDim> + col + lane / 8 % 2 * 8);
+}
+// The same where rows of the tile are k, its columns B's columns.
+template <int kDim>
+__device__ __forceinline__ void load_right_transposed(uint32_t (&words)[4], const bf16* tile, int row, int col) {
+  const int lane = lane_index();
+  load_matrices_transposed(words, tile + (row + lane % 16) * kPitch<kDim> + col + lane / 16 * 8);
+}
+
+__device__ __forceinline__ void mma_pair(float (&first)[4], float (&second)[4], const uint32_t (&left)[4],
+                                         const uint32_t (&right)[4]) {
+  const uint32_t low[2] = {right[0], right[1]}, high[2] = {right[2], right[3]};
+  mma_bf16(first, left, low);
+  mma_bf16(second, left, high);
+}
+
+// sums[16, 8 * kTiles] += rows `row` of `left` times rows 0 .. 8 * kTiles of `right`, over kDim.
+template <int kDim, int kTiles>
+__device__ __forceinline__ void multiply_rows(float (&sums)[kTiles][4], const bf16* left, int row, const bf16* right) {
+#pragma unroll
+  for (int d = 0; d < kDim; d += 16) {
+    uint32_t a[4];
+    load_left<kDim>(a, left, row, d);
+#pragma unroll
+    for (int j = 0; j < kTiles; j += 2) {
+      uint32_t b[4];
+      load_right<kDim>(b, right, 8 * j, d);
+      mma_pair(sums[j], sums[j + 1], a, b);
+    }
+  }
+}
+
+// sums[16, kDim] += weights[16, 8 * kTiles], rounded to bf16, times rows 0 .. 8 * kTiles of `right`.
+template <int kDim, int kTiles>
+__device__ __forceinline__ void multiply_weights(float (&sums)[kDim / 8][4], const float (&weights)[kTiles][4],
+                                                 const bf16* right) {
+#pragma unroll
+  for (int j = 0; j < kTiles; j += 2) {
+    const uint32_t a[4] = {narrow_pair<bf16>(weights[j][0], weights[j][1]),
+                           narrow_pair<bf16>(weights[j][2], weights[j][3]),
+                           narrow_pair<bf16>(weights[j + 1][0], weights[j + 1][1]),
+                           narrow_pair<bf16>(weights[j + 1][2], weights[j + 1][3])};
+#pragma unroll
+    for (int d = 0; d < kDim; d += 16) {
+      uint32_t b[4];
+      load_right_transposed<kDim>(b, right, 8 * j, d);
+      mma_pair(sums[d / 8], sums[d / 8 + 1], a, b);
+    }
+  }
+}
+
+// Writes a warp's 16 rows of sums times factor[half] to `row`(index of the row) of up to head_dim elements.
+template <int kDim, typename Row>
+__device__ __forceinline__ void store_sums(const float (&sums)[kDim / 8][4], const float (&factor)[2], int head_dim,
+                                           Row&& row) {
+  const int group = lane_index() / 4, quad = lane_index() % 4;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    bf16* const to = row(group + 8 * half);
+    if (to == nullptr) continue;
+#pragma unroll
+    for (int j = 0; j < kDim / 8; ++j) {
+      const int d = 8 * j + 2 * quad;
+      store_two(to + d, sums[j][2 * half] * factor[half], sums[j][2 * half + 1] * factor[half], head_dim - d,
+                head_dim % 2 == 0);
+    }
+  }
+}
+
+}  // namespace rubricate::cuda

@@ -1,0 +1,71 @@
+// Arguments of the kernels of attention.h on a device. All pointers are the device's.
+#pragma once
+
+#include <cstdint>
+
+#include "base/dtype.h"
+
+namespace rubricate {
+
+constexpr int64_t kKeyBlock = 64;
+
+struct AttentionShape {
+  int64_t heads = 0, kv_heads = 0, head_dim = 0;
+  float scale = 0.0f;  // usually 1 / sqrt(head_dim)
+};
+
+// The work of a block of threads, for each kv head: kAttentionTile query rows, or keys, of one sequence. Query rows are
+// numbered position by position, and within a position by the heads of the group: row = (position - past) * group +
+// head, group = heads / kv_heads; so the heads that share keys share a tile, and positions ascend.
+constexpr int64_t kAttentionTile = 64;
+struct AttentionTile {
+  int32_t sequence = 0;
+  int32_t start = 0;  // the sequence's first row in q
+  int32_t count = 0;  // its positions in this batch
+  int32_t past = 0;   // and those before it, in the cache
+  int32_t first = 0;  // the tile's first query row; or its first key (backward of keys)
+};
+
+// "attention_forward/1"
+struct AttentionForwardDeviceArgs {
+  DType dtype = DType::f32;
+  AttentionShape shape;
+  const void* q = nullptr;  // [T, heads * head_dim]
+  const void* k = nullptr;  // [T, kv_heads * head_dim], or null with pages
+  const void* v = nullptr;
+  void* o = nullptr;     // like q
+  float* lse = nullptr;  // [T, heads]: log of the softmax's denominator, to the base that "attention_backward/1" takes
+                         // it in; null where nothing is saved
+  const AttentionTile* tiles = nullptr;  // [tile_count] of query rows
+  int64_t tile_count = 0;
+  const void* const* pages = nullptr;  // [sequences, pages_per_sequence]: addresses; PagedKeys has the layout
+  int64_t pages_per_sequence = 0;
+};
+
+// "attention_backward/1"
+struct AttentionBackwardDeviceArgs {
+  DType dtype = DType::f32;
+  AttentionShape shape;
+  const void *q = nullptr, *k = nullptr, *v = nullptr, *o = nullptr, *dout = nullptr;
+  const float* lse = nullptr;                        // [T, heads], from forward
+  float* dots = nullptr;                             // [T, heads], workspace: dO . o
+  void *dq = nullptr, *dk = nullptr, *dv = nullptr;  // null where no gradient is wanted
+  int64_t rows = 0;                                  // T
+  const AttentionTile* query_tiles = nullptr;        // for dq
+  const AttentionTile* key_tiles = nullptr;          // for dk and dv
+  int64_t query_tile_count = 0, key_tile_count = 0;
+};
+
+// "store_keys/1"
+struct StoreKeysDeviceArgs {
+  DType dtype = DType::f32;
+  AttentionShape shape;
+  const void *k = nullptr, *v = nullptr;  // [T, kv_heads * head_dim]
+  const int32_t* starts = nullptr;        // [sequences + 1]
+  const int32_t* past = nullptr;          // [sequences]
+  int64_t sequences = 0, rows = 0;        // rows: T
+  void* const* pages = nullptr;           // [sequences, pages_per_sequence]
+  int64_t pages_per_sequence = 0;
+};
+
+}  // namespace rubricate

@@ -1,0 +1,54 @@
+// Where the rows of attention's operands lie, for its kernels on a device.
+#pragma once
+
+#include "device/cuda/kernel.h"
+#include "ops/attention/attention_kernels.h"
+
+namespace rubricate::cuda {
+
+// Sizes that index arithmetic needs, in the widths that are cheap.
+struct HeadSizes {
+  int32_t heads, kv_heads, head_dim, group;
+};
+inline HeadSizes head_sizes(const AttentionShape& shape) {
+  return {static_cast<int32_t>(shape.heads), static_cast<int32_t>(shape.kv_heads), static_cast<int32_t>(shape.head_dim),
+          static_cast<int32_t>(shape.heads / shape.kv_heads)};
+}
+
+// Query row `row` of a tile's sequence: its place in [T, heads].
+__device__ __forceinline__ int64_t query_place(const AttentionTile& tile, const HeadSizes& sizes, int kv_head,
+                                               int row) {
+  return static_cast<int64_t>(tile.start + row / sizes.group) * sizes.heads + kv_head * sizes.group + row % sizes.group;
+}
+__device__ __forceinline__ int query_rows(const AttentionTile& tile, const HeadSizes& sizes) {
+  return tile.count * sizes.group;
+}
+
+// Rows of keys (or values) side by side.
+template <typename T>
+struct KeyRows {
+  const T *k, *v;
+  int64_t stride;  // elements from one key to the next
+};
+
+// The source of keys: the batch's own rows, or pages.
+template <typename T>
+struct KeySource {
+  const T *k, *v;
+  const void* const* pages;
+  int64_t pages_per_sequence;
+
+  // From key `base` of the sequence on: a multiple of kKeyBlock, and no further than its block where there are pages.
+  __device__ __forceinline__ KeyRows<T> rows(const AttentionTile& tile, const HeadSizes& sizes, int kv_head,
+                                             int base) const {
+    if (pages == nullptr) {
+      const int64_t at = (static_cast<int64_t>(tile.start + base) * sizes.kv_heads + kv_head) * sizes.head_dim;
+      return {k + at, v + at, static_cast<int64_t>(sizes.kv_heads) * sizes.head_dim};
+    }
+    const T* const page = static_cast<const T*>(pages[tile.sequence * pages_per_sequence + base / kKeyBlock]) +
+                          static_cast<int64_t>(kv_head) * kKeyBlock * sizes.head_dim;
+    return {page, page + static_cast<int64_t>(sizes.kv_heads) * kKeyBlock * sizes.head_dim, sizes.head_dim};
+  }
+};
+
+}  // namespace rubricate::cuda

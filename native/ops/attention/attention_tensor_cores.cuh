@@ -1,0 +1,181 @@
+// Attention forward in bf16 on tensor cores (Dao et al. 2022, 2023).
+//
+// A block has four warps and 64 query rows of one sequence and kv head; a warp has 16 rows. For key blocks 0, 1, ... at
+// absolute positions, in order:
+//   x = scale log2(e) q k;  m' = max(m, max x);  a = 2^(m - m');  p = 2^(x - m');  l' = a l + sum p;  o' = a o + p v
+// then o / l, and m + log2(l) for backward. p is rounded to bf16 for its product with v, not for its sum.
+//
+// Keys that a row must not see have p = 0, and change none of its bits: what a row gives does not depend on the tile
+// that it shares. A NaN among the values of such keys would (0 * NaN); so blocks that not every row sees whole are
+// searched for values that are not finite, which are then added to those rows alone that see them.
+//
+// Operations: 4 head_dim for each query row and key seen, with half a tile of waste at the diagonal. Bytes: q and o
+// once, k and v once for every tile of rows.
+#pragma once
+
+#include "ops/attention/attention_fragments.cuh"
+
+namespace rubricate::cuda {
+
+struct AttentionForwardPointers {
+  const bf16* q;
+  KeySource<bf16> source;
+  bf16* o;
+  float* lse;
+  const AttentionTile* tiles;
+  HeadSizes sizes;
+  float scale;
+};
+
+template <int kDim>
+constexpr int64_t kForwardBytes = 3 * kAttentionTile* kPitch<kDim>* int64_t{sizeof(bf16)};
+
+__device__ __forceinline__ bool finite(bf16 x) { return (x.bits & 0x7f80u) != 0x7f80u; }
+
+// Adds to o what values of seen keys are not finite, and makes those values zero. All threads of the block call it,
+// after a barrier; the tile may be read after it returns. `found`: shared.
+template <int kDim>
+__device__ __forceinline__ void take_out_nonfinite(bf16* values, float (&o)[kDim / 8][4], const int (&seen)[2],
+                                                   int* found) {
+  if (threadIdx.x == 0) *found = 0;
+  __syncthreads();
+  for (int i = static_cast<int>(threadIdx.x); i < kKeyBlock * kDim; i += kAttentionThreads)
+    if (!finite(values[i / kDim * kPitch<kDim> + i % kDim])) atomicExch(found, 1);
+  __syncthreads();
+  const bool some = *found != 0;
+  __syncthreads();
+  if (!some) return;
+  const int quad = lane_index() % 4;
+  for (int key = 0; key < kKeyBlock; ++key) {
+#pragma unroll
+    for (int j = 0; j < kDim / 8; ++j) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const bf16 value = values[key * kPitch<kDim> + 8 * j + 2 * quad + i % 2];
+        if (!finite(value) && key < seen[i / 2]) o[j][i] += widen(value);
+      }
+    }
+  }
+  __syncthreads();
+  for (int i = static_cast<int>(threadIdx.x); i < kKeyBlock * kDim; i += kAttentionThreads) {
+    bf16& value = values[i / kDim * kPitch<kDim> + i % kDim];
+    if (!finite(value)) value = bf16{0};
+  }
+  __syncthreads();
+}
+
+// Scores to weights, in place; a: the factor of what was summed before. x, most and sum are in units of log2.
+template <int kTiles>
+__device__ __forceinline__ void softmax_step(float (&scores)[kTiles][4], float scale, const int (&seen)[2], bool whole,
+                                             float (&most)[2], float (&sum)[2], float (&a)[2]) {
+  const int quad = lane_index() % 4;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float block = -INFINITY;
+#pragma unroll
+    for (int j = 0; j < kTiles; ++j) {
+#pragma unroll
+      for (int i = 2 * half; i < 2 * half + 2; ++i) {
+        const bool visible = whole || 8 * j + 2 * quad + i % 2 < seen[half];
+        scores[j][i] = visible ? scores[j][i] * scale : -INFINITY;
+        block = fmaxf(block, scores[j][i]);
+      }
+    }
+    block = fmaxf(block, __shfl_xor_sync(kAllLanes, block, 1));
+    block = fmaxf(block, __shfl_xor_sync(kAllLanes, block, 2));
+    const float now = fmaxf(most[half], block), shift = now == -INFINITY ? 0.0f : now;
+    a[half] = exp2f(most[half] - shift);
+    most[half] = now;
+    float total = 0.0f;
+#pragma unroll
+    for (int j = 0; j < kTiles; ++j) {
+#pragma unroll
+      for (int i = 2 * half; i < 2 * half + 2; ++i) total += scores[j][i] = exp2f(scores[j][i] - shift);
+    }
+    sum[half] = sum[half] * a[half] + total;  // this lane's share; its columns are the same in every block
+  }
+}
+
+template <int kDim>
+__global__ void __launch_bounds__(kAttentionThreads) attention_forward_tensor_cores(AttentionForwardPointers at) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  // Devices without bf16 tensor cores run attention_forward_plain.
+#else
+  constexpr int kRows = static_cast<int>(kAttentionTile), kKeys = static_cast<int>(kKeyBlock);
+  RUBRICATE_DYNAMIC_SHARED(bf16, queries);
+  RUBRICATE_SHARED(int, found);
+  bf16* const keys = queries + kRows * kPitch<kDim>;
+  bf16* const values = keys + kKeys * kPitch<kDim>;
+  const AttentionTile tile = at.tiles[blockIdx.x];
+  const HeadSizes sizes = at.sizes;
+  const int kv_head = static_cast<int>(blockIdx.y), rows = query_rows(tile, sizes) - tile.first;
+  const int first_row = tile.first + warp_index() * 16 + lane_index() / 4;
+  const int position[2] = {tile.past + first_row / sizes.group, tile.past + (first_row + 8) / sizes.group};
+  const int earliest = tile.past + tile.first / sizes.group;
+  const int last = tile.past + (tile.first + min(rows, kRows) - 1) / sizes.group;
+  const auto query = [&](int row) {
+    return at.q + query_place(tile, sizes, kv_head, tile.first + row) * sizes.head_dim;
+  };
+  const auto copy_keys = [&](int base) {
+    const KeyRows<bf16> from = at.source.rows(tile, sizes, kv_head, base);
+    copy_rows<kKeys, kDim>(keys, last + 1 - base, sizes.head_dim, [&](int j) { return from.k + j * from.stride; });
+    copy_async_commit();
+  };
+  const auto copy_values = [&](int base) {
+    const KeyRows<bf16> from = at.source.rows(tile, sizes, kv_head, base);
+    copy_rows<kKeys, kDim>(values, last + 1 - base, sizes.head_dim, [&](int j) { return from.v + j * from.stride; });
+    copy_async_commit();
+  };
+
+  const float scale = at.scale * kLog2E;
+  float o[kDim / 8][4] = {}, most[2] = {-INFINITY, -INFINITY}, sum[2] = {};
+  copy_rows<kRows, kDim>(queries, rows, sizes.head_dim, query);
+  copy_keys(0);
+  copy_values(0);
+  for (int base = 0; base <= last; base += kKeys) {
+    const int seen[2] = {position[0] + 1 - base, position[1] + 1 - base};  // of this block's keys
+    const bool whole = base + kKeys <= earliest + 1;
+    float scores[kKeys / 8][4] = {}, a[2];
+    copy_async_wait<1>();  // keys
+    __syncthreads();
+    multiply_rows<kDim>(scores, queries, warp_index() * 16, keys);
+    __syncthreads();  // keys are read
+    if (base + kKeys <= last)
+      copy_keys(base + kKeys);
+    else
+      copy_async_commit();
+    softmax_step(scores, scale, seen, whole, most, sum, a);
+#pragma unroll
+    for (int j = 0; j < kDim / 8; ++j) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) o[j][i] *= a[i / 2];
+    }
+    copy_async_wait<1>();  // values
+    __syncthreads();
+    if (!whole) take_out_nonfinite<kDim>(values, o, seen, &found);
+    multiply_weights<kDim>(o, scores, values);
+    __syncthreads();  // values are read
+    if (base + kKeys <= last)
+      copy_values(base + kKeys);
+    else
+      copy_async_commit();
+  }
+
+  float by[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    sum[half] += __shfl_xor_sync(kAllLanes, sum[half], 1);
+    sum[half] += __shfl_xor_sync(kAllLanes, sum[half], 2);
+    by[half] = 1.0f / sum[half];
+    const int row = warp_index() * 16 + lane_index() / 4 + 8 * half;
+    if (at.lse != nullptr && lane_index() % 4 == 0 && row < rows)
+      at.lse[query_place(tile, sizes, kv_head, tile.first + row)] = most[half] + log2f(sum[half]);
+  }
+  store_sums<kDim>(o, by, sizes.head_dim, [&](int r) -> bf16* {
+    const int row = warp_index() * 16 + r;
+    return row < rows ? at.o + query_place(tile, sizes, kv_head, tile.first + row) * sizes.head_dim : nullptr;
+  });
+#endif
+}
+
+}  // namespace rubricate::cuda
