@@ -49,7 +49,7 @@ export async function evaluate(
 ): Promise<Evaluation> {
   if (typeof model?.contextLength !== "number") throw invalid("model", "a LlamaModel", model);
   const { adapter, batchSize = 8, signal, onProgress } = options;
-  const source = exampleSource(data, "data");
+  const source = await exampleSource(data, "data");
   requireFit(source, model.contextLength, "data");
   return evaluateSource(model, source, adapter?.native ?? null, { batchSize, signal, onProgress });
 }

@@ -3,7 +3,7 @@ import { EpochPlan, type EpochPlanOptions, planEpoch } from "../data/batches";
 import { splitSteps } from "../data/split";
 import type { Example } from "../data/types";
 import { invalid, RubricateError } from "../errors";
-import { inSlices } from "../steps";
+import { inSlices, type Steps } from "../steps";
 
 export type PlanOptions = Omit<EpochPlanOptions, "lengths" | "supervisedCounts">;
 
@@ -24,34 +24,52 @@ export interface ExampleSource {
   splitInSlices(fraction: number, seed: number): Promise<{ train: ExampleSource; eval: ExampleSource }>;
 }
 
+/** Tokens that are counted and hashed in one step. */
+const tokensOfAStep = 1 << 14;
+
 /** Examples that are at hand. Those without supervised tokens are counted as skipped. */
 export class ExampleArray implements ExampleSource {
   readonly length: number;
   readonly lengths: Int32Array;
   readonly supervisedCounts: Int32Array;
-  readonly fingerprint: string;
   readonly reportCounts: { readonly skipped: number; readonly truncated: number };
 
+  private constructor(
+    private readonly all: readonly Example[],
+    private readonly name: string,
+    columns: { lengths: Int32Array; supervisedCounts: Int32Array; skipped: number },
+    readonly fingerprint: string,
+  ) {
+    this.length = all.length;
+    this.lengths = columns.lengths;
+    this.supervisedCounts = columns.supervisedCounts;
+    this.reportCounts = { skipped: columns.skipped, truncated: 0 };
+  }
+
   /**
+   * Checks, counts and hashes them.
    * @param name for messages
    * @throws RubricateError ERR_ARGUMENT, ERR_DATA
    */
-  constructor(
-    private readonly all: readonly Example[],
-    private readonly name: string,
-  ) {
+  static *steps(all: readonly Example[], name: string): Steps<ExampleArray> {
     if (!Array.isArray(all)) throw invalid(name, "a Dataset or an array of examples", all);
-    for (const [at, example] of all.entries()) requireExample(example, `${name}[${at}]`);
-    this.length = all.length;
-    this.lengths = Int32Array.from(all, ({ tokenIds }) => tokenIds.length);
-    this.supervisedCounts = Int32Array.from(all, ({ supervised }) => countSupervised(supervised));
-    this.reportCounts = { skipped: this.supervisedCounts.filter((count) => count === 0).length, truncated: 0 };
+    const columns = { lengths: new Int32Array(all.length), supervisedCounts: new Int32Array(all.length), skipped: 0 };
     const hash = createHash("sha256");
-    for (const { tokenIds, supervised } of all) {
+    let tokens = 0;
+    for (const [at, example] of all.entries()) {
+      requireExample(example, `${name}[${at}]`);
+      const { tokenIds, supervised } = example;
+      columns.lengths[at] = tokenIds.length;
+      columns.supervisedCounts[at] = countSupervised(supervised);
+      if (columns.supervisedCounts[at] === 0) columns.skipped++;
       hash.update(Int32Array.of(tokenIds.length));
       hash.update(tokenIds).update(supervised);
+      tokens += tokenIds.length;
+      if (tokens < tokensOfAStep) continue;
+      tokens = 0;
+      yield;
     }
-    this.fingerprint = hash.digest("hex");
+    return new ExampleArray(all, name, columns, hash.digest("hex"));
   }
 
   async examples(indices: ArrayLike<number>): Promise<Example[]> {
@@ -62,24 +80,25 @@ export class ExampleArray implements ExampleSource {
     return EpochPlan.from(planEpoch({ ...options, lengths: this.lengths, supervisedCounts: this.supervisedCounts }));
   }
 
-  async splitInSlices(fraction: number, seed: number): Promise<{ train: ExampleSource; eval: ExampleSource }> {
+  splitInSlices(fraction: number, seed: number): Promise<{ train: ExampleSource; eval: ExampleSource }> {
+    return inSlices(this.splitSteps(fraction, seed));
+  }
+
+  private *splitSteps(fraction: number, seed: number): Steps<{ train: ExampleSource; eval: ExampleSource }> {
     if (this.length < 2)
       throw new RubricateError("ERR_DATA", "One example cannot be parted into training and evaluation");
-    const parts = await inSlices(splitSteps(this.length, fraction, seed));
-    const part = (indices: Int32Array, name: string) =>
-      new ExampleArray(
-        Array.from(indices, (index) => this.all[index]!),
-        name,
-      );
-    return { train: part(parts.train, this.name), eval: part(parts.eval, "eval") };
+    const parts = yield* splitSteps(this.length, fraction, seed);
+    const those = (indices: Int32Array) => Array.from(indices, (index) => this.all[index]!);
+    const train = yield* ExampleArray.steps(those(parts.train), this.name);
+    return { train, eval: yield* ExampleArray.steps(those(parts.eval), "eval") };
   }
 }
 
 /** The examples of a Dataset, or of an array. */
-export function exampleSource(data: ExampleSource | readonly Example[], name: string): ExampleSource {
+export async function exampleSource(data: ExampleSource | readonly Example[], name: string): Promise<ExampleSource> {
   const known = data as Partial<ExampleSource> | null | undefined;
   if (known && typeof known.examples === "function" && ArrayBuffer.isView(known.lengths)) return known as ExampleSource;
-  return new ExampleArray(data as readonly Example[], name);
+  return inSlices(ExampleArray.steps(data as readonly Example[], name));
 }
 
 /**

@@ -78,11 +78,11 @@ export class Run {
   static async begin(settings: Settings, resume: boolean | string, signal: AbortSignal | undefined): Promise<Run> {
     throwIfAborted(signal);
     const { model, adapter, maxLength } = settings;
-    let train = exampleSource(settings.train, "train");
+    let train = await exampleSource(settings.train, "train");
     let evaluation: ExampleSource | undefined;
     if (typeof settings.eval === "number")
       ({ train, eval: evaluation } = await train.splitInSlices(settings.eval, settings.seed));
-    else if (settings.eval !== undefined) evaluation = exampleSource(settings.eval, "eval");
+    else if (settings.eval !== undefined) evaluation = await exampleSource(settings.eval, "eval");
     requireFit(train, maxLength, "train");
     if (evaluation) requireFit(evaluation, maxLength, "eval");
     const plan = new Plan(train, settings);

@@ -8,6 +8,7 @@ import { memberOf, membersOf, namedIn, valuesIn } from "../../lib/model/json_pie
 import { TokenTable } from "../../lib/model/token_table";
 import { defineTokenizer, readTokenizerFiles, shareTokenizerFiles } from "../../lib/model/tokenizer_files";
 import { atOnce, inSlices, type Steps } from "../../lib/steps";
+import { ExampleArray } from "../../lib/train/examples";
 
 const tiny = path.join(__dirname, "..", "parity", "fixtures", "gqa");
 /** A byte-pair encoding of `count` tokens, each made of the one before it. */
@@ -154,6 +155,13 @@ test("a split of many examples takes many steps", () => {
   let steps = 0;
   for (const splitting = splitSteps(1 << 17, 0.25, 3); !splitting.next().done; ) steps++;
   expect(steps).toBeGreaterThan(50);
+});
+
+test("many examples of an array are checked and hashed in many steps", () => {
+  const example = { tokenIds: new Int32Array(1 << 12), supervised: new Uint8Array(1 << 12).fill(1), line: 1 };
+  let steps = 0;
+  for (const making = ExampleArray.steps(new Array(256).fill(example), "train"); !making.next().done; ) steps++;
+  expect(steps).toBe(64);
 });
 
 test("loading, indexing, training, checkpoints and generating read and write no file at once", async () => {
