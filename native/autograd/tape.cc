@@ -1,5 +1,8 @@
 #include "autograd/tape.h"
 
+#include <algorithm>
+
+#include "device/stream.h"
 #include "ops/elementwise/elementwise.h"
 
 namespace rubricate {
@@ -13,6 +16,17 @@ uint64_t next_tape_id() {
 }  // namespace
 
 Tape::Tape(std::shared_ptr<Arena> arena, Mode mode) : id_(next_tape_id()), arena_(std::move(arena)), mode_(mode) {}
+
+Tensor Tape::uploaded(const void* data, int64_t bytes) {
+  const auto* const begin = static_cast<const char*>(data);
+  for (const Upload& upload : *uploads_)
+    if (static_cast<int64_t>(upload.bytes.size()) == bytes && std::equal(begin, begin + bytes, upload.bytes.begin()))
+      return upload.copy;
+  const Tensor copy = Tensor::empty(arena_, {(bytes + 3) / 4}, DType::i32);
+  stream()->upload(copy.raw(), data, bytes);
+  uploads_->push_back({std::vector<char>(begin, begin + bytes), copy});
+  return copy;
+}
 
 bool Tape::wants_grad(std::initializer_list<const GradSlot*> inputs) const {
   bool wanted = false;
@@ -64,7 +78,7 @@ void Tape::accumulate(const std::shared_ptr<GradSlot>& slot, Tensor grad) {
     return;
   }
   own_grad(*slot);
-  add_in_place_cpu(slot->grad, grad);
+  add_in_place(slot->grad, grad);
 }
 
 Tensor& Tape::parameter_grad(const std::shared_ptr<GradSlot>& slot) {
@@ -84,6 +98,7 @@ std::pair<Var, Var> Tape::recompute(const std::vector<Var>& inputs, Block block,
   forward.cancel_ = cancel_;
   forward.yield_ = yield_;
   forward.observer_ = observer_;
+  forward.uploads_ = uploads_;
   auto [out0, out1] = block(forward, plain);
   return record2("recompute", out0.value(), out1.value(),
                  [inputs, block = std::move(block)](Tape& tape, const Tensor& grad0, const Tensor& grad1) {
@@ -91,6 +106,7 @@ std::pair<Var, Var> Tape::recompute(const std::vector<Var>& inputs, Block block,
                    inner.cancel_ = tape.cancel_;
                    inner.yield_ = tape.yield_;
                    inner.observer_ = tape.observer_;
+                   inner.uploads_ = tape.uploads_;
                    std::vector<Var> leaves;
                    for (const Var& input : inputs)
                      leaves.emplace_back(input.value(),

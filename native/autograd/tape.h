@@ -45,6 +45,9 @@ class Tape {
   Stream* stream() const { return arena_->stream(); }
   Tensor empty(Shape shape, DType dtype) { return Tensor::empty(arena_, std::move(shape), dtype); }
   Tensor zeros(Shape shape, DType dtype) { return Tensor::zeros(arena_, std::move(shape), dtype); }
+  // For a tape on a device: a copy there of the CPU's `bytes` (positions, starts, tables of pointers), aligned to 256.
+  // Ops that ask for the same bytes share one copy, which lives as long as the tape; it must not be written.
+  Tensor uploaded(const void* data, int64_t bytes);
 
   // Ops call this first: stops an aborted job between two of them (throws ERR_ABORTED), and tells the observer what
   // begins.
@@ -111,6 +114,11 @@ class Tape {
   std::function<void()> yield_;
   Observer observer_;
   std::vector<Node> nodes_;
+  struct Upload {
+    std::vector<char> bytes;
+    Tensor copy;
+  };
+  std::shared_ptr<std::vector<Upload>> uploads_ = std::make_shared<std::vector<Upload>>();
 };
 
 }  // namespace rubricate

@@ -124,6 +124,11 @@ void on_every_device(Body&& body) {
   }
 }
 
+// Calls body() on the test's device with threads and blocks in 20 orders, where the device is emulated (once on a real
+// one, not at all without a device). The bits of what it returns, a vector of tensors, must be the same each time.
+template <typename Body>
+void on_every_order(Body&& body);
+
 // Of a tensor in the CPU's memory.
 inline double element(const Tensor& tensor, int64_t i) {
   switch (tensor.dtype()) {
@@ -179,6 +184,23 @@ inline bool same_bits(const Tensor& first, const Tensor& second) {
   const Tensor a = fetched(first), b = fetched(second);
   return a.dtype() == b.dtype() && a.shape() == b.shape() &&
          (a.count() == 0 || std::memcmp(a.raw(), b.raw(), static_cast<size_t>(a.bytes())) == 0);
+}
+
+template <typename Body>
+void on_every_order(Body&& body) {
+  if (!test_stream()) return;
+  present_device() = test_stream();
+  const std::vector<Tensor> expected = body();
+  for (int seed = 1; seed <= 20 && test_stream()->device().emulated(); ++seed) {
+    CAPTURE(seed);
+    setenv("RUBRICATE_EMULATION_SEED", std::to_string(seed).c_str(), 1);
+    const std::vector<Tensor> again = body();
+    unsetenv("RUBRICATE_EMULATION_SEED");
+    REQUIRE(again.size() == expected.size());
+    for (size_t i = 0; i < again.size(); ++i)
+      CHECK((same_bits(again[i], expected[i]) || (!again[i].defined() && !expected[i].defined())));
+  }
+  present_device() = nullptr;
 }
 
 inline double unit_roundoff(DType dtype) {

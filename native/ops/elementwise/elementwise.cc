@@ -3,14 +3,17 @@
 #include <vector>
 
 #include "device/cpu/thread_pool.h"
+#include "device/stream.h"
 #include "ops/checks.h"
 #include "ops/elementwise/elementwise_cpu.h"
 
 namespace rubricate {
 namespace {
 
-void run(const ElementwiseArgs& args, int64_t count) {
-  parallel_ranges(count, kElementGrain, [&args](int64_t begin, int64_t end) {
+// args.end: how many elements there are.
+void run(Stream* stream, const ElementwiseArgs& args) {
+  if (stream != nullptr) return stream->run("elementwise/1", args);
+  parallel_ranges(args.end, kElementGrain, [&args](int64_t begin, int64_t end) {
     ElementwiseArgs range = args;  // one for each range: ranges run at the same time
     range.begin = begin;
     range.end = end;
@@ -21,7 +24,36 @@ void run(const ElementwiseArgs& args, int64_t count) {
 // out = op(a, b), like `a`; `b` may be undefined.
 Tensor apply(Tape& tape, Elementwise op, const Tensor& a, const Tensor& b, float factor = 0.0f) {
   Tensor out = tape.empty(a.shape(), a.dtype());
-  run({op, a.dtype(), a.raw(), b.raw(), out.raw(), factor, 0, 0}, a.count());
+  ElementwiseArgs args;
+  args.op = op;
+  args.dtype = a.dtype();
+  args.a = a.raw();
+  args.b = b.raw();
+  args.out = out.raw();
+  args.factor = factor;
+  args.end = a.count();
+  run(tape.stream(), args);
+  return out;
+}
+
+// The same with the factor scalar * multiplier, `scalar` being an fp32 tensor of the tape's device.
+Tensor apply_scalar(Tape& tape, Elementwise op, const Shape& shape, DType dtype, const Tensor& a, const Tensor& b,
+                    const Tensor& scalar, double multiplier) {
+  Tensor out = tape.empty(shape, dtype);
+  ElementwiseArgs args;
+  args.op = op;
+  args.dtype = dtype;
+  args.a = a.raw();
+  args.b = b.raw();
+  args.out = out.raw();
+  args.end = out.count();
+  if (tape.stream() != nullptr) {
+    args.multiplicand = scalar.data<float>();
+    args.multiplier = multiplier;
+  } else {
+    args.factor = static_cast<float>(static_cast<double>(*scalar.data<float>()) * multiplier);
+  }
+  run(tape.stream(), args);
   return out;
 }
 
@@ -29,6 +61,8 @@ void check_pair(const Tape& tape, const Tensor& a, const Tensor& b, const char* 
   tape.check_cancelled("elementwise");
   require_floating(a, "a");
   require_like(b, a, name);
+  require_place(tape, a, "a");
+  require_place(tape, b, name);
 }
 
 void check_one(const Tape& tape, const Tensor& a) {
@@ -36,10 +70,16 @@ void check_one(const Tape& tape, const Tensor& a) {
   require_floating(a, "a");
 }
 
-// Sums of the rows of the last axis, folded in order; the fold is in double, since there may be many rows.
-double folded_rows(const Tensor& a, const void* b) {
-  std::vector<float> sums(static_cast<size_t>(a.rows()));
-  const RowSumArgs all{a.dtype(), a.raw(), b, sums.data(), a.cols(), 0, 0};
+// The sum of a, or of (a - b)^2 where b is defined, over `divisor`: fp32 [1]. Sums of the rows of the last axis, folded
+// in order; the fold is in double, since there may be many rows.
+Tensor folded_rows(Tape& tape, const Tensor& a, const Tensor& b, double divisor) {
+  const Tensor sums = tape.empty({a.rows()}, DType::f32), out = tape.empty({1}, DType::f32);
+  const RowSumArgs all{a.dtype(), a.raw(), b.raw(), sums.data<float>(), a.cols(), 0, a.rows()};
+  if (Stream* stream = tape.stream()) {
+    stream->run("row_sum/1", all);
+    stream->run("fold/1", FoldArgs{sums.data<float>(), a.rows(), divisor, out.data<float>()});
+    return out;
+  }
   parallel_ranges(a.rows(), row_grain(a.cols()), [&](int64_t begin, int64_t end) {
     RowSumArgs args = all;
     args.begin = begin;
@@ -47,19 +87,18 @@ double folded_rows(const Tensor& a, const void* b) {
     row_sum_cpu(args);
   });
   double total = 0.0;
-  for (const float x : sums) total += static_cast<double>(x);
-  return total;
-}
-
-Tensor scalar(Tape& tape, double value) {
-  Tensor out = tape.empty({1}, DType::f32);
-  *out.data<float>() = static_cast<float>(value);
+  for (int64_t row = 0; row < a.rows(); ++row) total += static_cast<double>(sums.data<float>()[row]);
+  *out.data<float>() = static_cast<float>(total / divisor);
   return out;
 }
 
 Tensor converted(Tape& tape, const Tensor& a, DType dtype) {
   Tensor out = tape.empty(a.shape(), dtype);
-  const CastArgs all{a.raw(), a.dtype(), out.raw(), dtype, 0, 0};
+  const CastArgs all{a.raw(), a.dtype(), out.raw(), dtype, 0, a.count()};
+  if (Stream* stream = tape.stream()) {
+    stream->run("cast/1", all);
+    return out;
+  }
   parallel_ranges(a.count(), kElementGrain, [&](int64_t begin, int64_t end) {
     CastArgs args = all;
     args.begin = begin;
@@ -119,14 +158,12 @@ Var silu(Tape& tape, const Var& a) {
 Var sum(Tape& tape, const Var& a) {
   check_one(tape, a.value());
   const bool wanted = tape.wants_grad(a);
-  Tensor out = scalar(tape, folded_rows(a.value(), nullptr));
+  Tensor out = folded_rows(tape, a.value(), {}, 1.0);
   if (!wanted) return out;
   return tape.record(
       "sum", std::move(out),
       [shape = a.value().shape(), dtype = a.value().dtype(), slot = a.slot()](Tape& tape, const Tensor& grad) {
-        Tensor da = tape.empty(shape, dtype);
-        run({Elementwise::fill, dtype, nullptr, nullptr, da.raw(), *grad.data<float>(), 0, 0}, da.count());
-        tape.accumulate(slot, std::move(da));
+        tape.accumulate(slot, apply_scalar(tape, Elementwise::fill, shape, dtype, {}, {}, grad, 1.0));
       });
 }
 
@@ -137,13 +174,12 @@ Var mean_squared_error(Tape& tape, const Var& a, const Tensor& target) {
           shape_text(a.value().shape()));
   const bool wanted = tape.wants_grad(a);
   const double count = static_cast<double>(a.value().count());
-  Tensor out = scalar(tape, folded_rows(a.value(), target.raw()) / count);
+  Tensor out = folded_rows(tape, a.value(), target, count);
   if (!wanted) return out;
   return tape.record("mean_squared_error", std::move(out),
                      [saved = a.value(), target, count, slot = a.slot()](Tape& tape, const Tensor& grad) {
-                       const double factor = 2.0 * static_cast<double>(*grad.data<float>()) / count;
-                       tape.accumulate(slot,
-                                       apply(tape, Elementwise::difference, saved, target, static_cast<float>(factor)));
+                       tape.accumulate(slot, apply_scalar(tape, Elementwise::difference, saved.shape(), saved.dtype(),
+                                                          saved, target, grad, 2.0 / count));
                      });
 }
 
@@ -161,11 +197,19 @@ Var cast(Tape& tape, const Var& a, DType dtype) {
                      });
 }
 
-void add_in_place_cpu(const Tensor& destination, const Tensor& source) {
+void add_in_place(const Tensor& destination, const Tensor& source) {
   require_floating(destination, "destination");
   require_like(source, destination, "source");
-  run({Elementwise::add, destination.dtype(), destination.raw(), source.raw(), destination.raw(), 0.0f, 0, 0},
-      destination.count());
+  require(source.stream() == destination.stream(), "ERR_FOREIGN",
+          "Expected source and destination in the memory of one place");
+  ElementwiseArgs args;
+  args.op = Elementwise::add;
+  args.dtype = destination.dtype();
+  args.a = destination.raw();
+  args.b = source.raw();
+  args.out = destination.raw();
+  args.end = destination.count();
+  run(destination.stream(), args);
 }
 
 }  // namespace rubricate

@@ -60,11 +60,11 @@ TEST_CASE("elementwise ops: values and gradients within a few roundings of doubl
           if (op.binary) db.push_back(grad * op.slope_b(a, b));
         }
         const double rounding = unit_roundoff(dtype), few = rounding + 0x1p-20;
-        on_every_setting([&] {
-          Tape tape(test_arena(), Tape::Mode::training);
-          const Var a = leaf(x), b = leaf(y);
+        on_every_device([&] {
+          Tape tape(device_arena(), Tape::Mode::training);
+          const Var a = leaf(placed(x)), b = leaf(placed(y));
           const Var out = op.run(tape, a, b);
-          tape.backward(out, g);
+          tape.backward(out, placed(g));
           check_close(to_doubles(out.value()), value, few, 1e-7);
           check_close(to_doubles(a.grad()), da, few, 1e-6);
           if (op.binary) check_close(to_doubles(b.grad()), db, few, 1e-6);
@@ -76,11 +76,11 @@ TEST_CASE("elementwise: an element's bits do not depend on its place") {
   const auto arena = test_arena();
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const Tensor x = random_tensor(arena, {5, 37}, dtype, 4, -20.0, 20.0);
-    on_every_path([&] {
-      Tape tape(arena, Tape::Mode::inference);
-      const Tensor all = silu(tape, x).value();
+    on_every_device([&] {
+      Tape tape(device_arena(), Tape::Mode::inference);
+      const Tensor all = silu(tape, placed(x)).value();
       for (int64_t t = 0; t < 5; ++t)
-        CHECK(same_bits(silu(tape, copy_rows(arena, x, t, t + 1)).value(), copy_rows(arena, all, t, t + 1)));
+        CHECK(same_bits(silu(tape, placed(copy_rows(arena, x, t, t + 1))).value(), copy_rows(arena, all, t, t + 1)));
     });
   }
 }
@@ -100,18 +100,18 @@ TEST_CASE("sum and mean_squared_error: value and gradient") {
         squares += difference * difference;
         slopes.push_back(3.0 * 2.0 * difference / count);
       }
-      on_every_setting([&] {
-        Tape tape(test_arena(), Tape::Mode::training);
-        const Var a = leaf(x);
+      on_every_device([&] {
+        Tape tape(device_arena(), Tape::Mode::training);
+        const Var a = leaf(placed(x));
         const Var summed = sum(tape, a);
         CHECK(summed.value().shape() == Shape{1});
-        CHECK(std::fabs(element(summed.value(), 0) - total) <= 1e-6 * magnitude);
+        CHECK(std::fabs(to_doubles(summed.value())[0] - total) <= 1e-6 * magnitude);
         tape.backward(scale_by(tape, summed, 2.5f));
         for (const double slope : to_doubles(a.grad())) CHECK(slope == 2.5);
         if (x.count() == 0) return;
-        const Var b = leaf(x);
-        const Var error = mean_squared_error(tape, b, target);
-        CHECK(std::fabs(element(error.value(), 0) - squares / count) <= 1e-6 * squares / count);
+        const Var b = leaf(placed(x));
+        const Var error = mean_squared_error(tape, b, placed(target));
+        CHECK(std::fabs(to_doubles(error.value())[0] - squares / count) <= 1e-6 * squares / count);
         tape.backward(scale_by(tape, error, 3.0f));
         check_close(to_doubles(b.grad()), slopes, unit_roundoff(dtype) + 1e-6, 1e-12);
       });
@@ -135,21 +135,40 @@ TEST_CASE("sum: the same bits on pools of any size, and the order of rows is kep
   });
 }
 
+TEST_CASE("elementwise and sum: on a device, the same bits in every order of threads and blocks") {
+  const auto arena = test_arena();
+  const Tensor x = random_tensor(arena, {9, 301}, DType::bf16, 7), y = random_tensor(arena, {9, 301}, DType::bf16, 8);
+  on_every_order([&] {
+    Tape tape(device_arena(), Tape::Mode::inference);
+    const Tensor a = placed(x), b = placed(y);
+    return std::vector<Tensor>{multiply(tape, a, b).value(), silu(tape, a).value(), sum(tape, a).value(),
+                               mean_squared_error(tape, a, b).value(), cast(tape, a, DType::f32).value()};
+  });
+  for (const auto& stream : devices()) {
+    if (!stream) continue;
+    Tape tape(test_arena(), Tape::Mode::inference);
+    const Tensor there = x.copied_to(std::make_shared<Arena>(stream));
+    CHECK(error_code([&] { add(tape, there, there); }) == "ERR_FOREIGN");
+    CHECK(error_code([&] { add(tape, x, there); }) == "ERR_FOREIGN");
+    CHECK(error_code([&] { add_in_place(x, there); }) == "ERR_FOREIGN");
+  }
+}
+
 TEST_CASE("cast: exact one way, rounded to nearest even the other, with its gradient") {
   const auto arena = test_arena();
   const Tensor wide = random_tensor(arena, {7, 33}, DType::f32, 8);
   const Tensor narrow = from_doubles(arena, {7, 33}, DType::bf16, to_doubles(wide));
-  on_every_setting([&] {
-    Tape tape(test_arena(), Tape::Mode::training);
-    const Var x = leaf(wide);
+  on_every_device([&] {
+    Tape tape(device_arena(), Tape::Mode::training);
+    const Var x = leaf(placed(wide));
     const Var y = cast(tape, x, DType::bf16);
     CHECK(same_bits(y.value(), narrow));
-    tape.backward(y, narrow);
+    tape.backward(y, placed(narrow));
     CHECK(to_doubles(x.grad()) == to_doubles(narrow));
-    const Var b = leaf(narrow);
+    const Var b = leaf(placed(narrow));
     const Var c = cast(tape, b, DType::f32);
     CHECK(to_doubles(c.value()) == to_doubles(narrow));
-    tape.backward(c, wide);
+    tape.backward(c, placed(wide));
     CHECK(same_bits(b.grad(), narrow));
     CHECK(cast(tape, x, DType::f32).slot() == x.slot());
   });
@@ -162,14 +181,14 @@ TEST_CASE("add_in_place: the sum is formed in fp32 and rounded once") {
       const Tensor a = random_tensor(arena, shape, dtype, 9), b = random_tensor(arena, shape, dtype, 10);
       Doubles total = to_doubles(a);
       for (int64_t i = 0; i < a.count(); ++i) total[static_cast<size_t>(i)] += element(b, i);
-      on_every_setting([&] {
-        const Tensor out = from_doubles(arena, shape, dtype, to_doubles(a));
-        add_in_place_cpu(out, b);
+      on_every_device([&] {
+        const Tensor out = placed(from_doubles(arena, shape, dtype, to_doubles(a)));
+        add_in_place(out, placed(b));
         CHECK(same_bits(out, from_doubles(arena, shape, dtype, total)));
       });
     }
   CHECK(error_code([&] {
-          add_in_place_cpu(random_tensor(arena, {3}, DType::f32, 1), random_tensor(arena, {4}, DType::f32, 1));
+          add_in_place(random_tensor(arena, {3}, DType::f32, 1), random_tensor(arena, {4}, DType::f32, 1));
         }) == "ERR_SHAPE");
 }
 
