@@ -1,9 +1,11 @@
 #include "ops/close/close.h"
 
 #include "device/cpu/thread_pool.h"
+#include "device/stream.h"
 #include "ops/checks.h"
 #include "ops/close/close_cpu.h"
 #include "ops/red_edit/edit_internal.h"
+#include "ops/red_edit/slots_on_device.h"
 #include "ops/rms_norm/rms_norm_weight.h"
 
 namespace rubricate {
@@ -27,6 +29,9 @@ void check(const Tape& tape, const Tensor& h, const Tensor& residual, const Clos
   tape.check_cancelled("close_sublayer");
   require_floating(h, "h");
   require_like(residual, h, "residual");
+  require_place(tape, h, "h");
+  require_place(tape, residual, "residual");
+  require_place(tape, norm.weight.value(), "norm.weight");
   if (norm.weight.defined()) require_vector(norm.weight.value(), h.cols(), "norm.weight");
 }
 
@@ -58,6 +63,19 @@ void Saved::backward(Tape& tape, const Tensor& grad_sum, const Tensor& grad_norm
   all.inv = static_cast<const float*>(inv.raw());
   all.g = g.raw();
   all.dh = scaled ? dh.raw() : nullptr;
+  if (Stream* stream = tape.stream()) {
+    if (grad_normed.defined() || scaled || edit_trains())  // else g and dh are grad_sum itself
+      sum_rounds_on_device(tape, edit_sums(tape, slots, sequence_rows, h, g), sequence_rows, scaled ? dh : Tensor(),
+                           table.scale, [&](const SlotSumsArgs& sums, int64_t begin, int64_t end) {
+                             if (!grad_normed.defined()) return stream->run("row_sums/1", sums);
+                             all.begin = begin;
+                             all.end = end;
+                             stream->run("close_backward/1", CloseBackwardSlotsArgs{all, sums});
+                           });
+    tape.accumulate(residual_slot, g);
+    tape.accumulate(h_slot, dh);
+    return;
+  }
   ProduceRows produce;
   if (grad_normed.defined() || scaled)
     produce = [&](int64_t begin, int64_t end) {
@@ -69,9 +87,27 @@ void Saved::backward(Tape& tape, const Tensor& grad_sum, const Tensor& grad_norm
         close_backward_cpu(args);
       });
     };
-  accumulate_row_sums(tape.arena(), edit_sums(tape, slots, sequence_rows, h, g), sequence_rows, produce);
+  accumulate_row_sums(tape, edit_sums(tape, slots, sequence_rows, h, g), sequence_rows, produce);
   tape.accumulate(residual_slot, g);
   tape.accumulate(h_slot, dh);
+}
+
+void run_forward(Tape& tape, const CloseForwardArgs& all, const EditTable& table, const SequenceRows& rows) {
+  if (Stream* stream = tape.stream()) {
+    const SlotRowsOnDevice placed = slot_rows_on_device(tape, rows, 1);
+    const auto scale = slot_table_on_device(tape, table.scale), bias = slot_table_on_device(tape, table.bias);
+    return stream->run("close_forward/1", CloseForwardSlotsArgs{all, placed.rows, scale.table, bias.table});
+  }
+  parallel_ranges(all.end, row_grain(all.cols), [&](int64_t begin, int64_t end) {
+    for_each_segment(rows, begin, end, [&](int64_t first, int64_t last, int32_t slot) {
+      CloseForwardArgs args = all;
+      args.begin = first;
+      args.end = last;
+      args.scale = table.scale[static_cast<size_t>(slot)];
+      args.bias = table.bias[static_cast<size_t>(slot)];
+      close_forward_cpu(args);
+    });
+  });
 }
 
 }  // namespace
@@ -103,7 +139,7 @@ std::pair<Var, Var> close_sublayer(Tape& tape, const Var& h, const Var& residual
   const CloseForwardArgs all{x.dtype(),
                              x.cols(),
                              0,
-                             0,
+                             x.rows(),
                              x.raw(),
                              residual.value().raw(),
                              nullptr,
@@ -113,16 +149,7 @@ std::pair<Var, Var> close_sublayer(Tape& tape, const Var& h, const Var& residual
                              sum.raw(),
                              normed.raw(),
                              static_cast<float*>(inv.raw())};
-  parallel_ranges(x.rows(), row_grain(x.cols()), [&](int64_t begin, int64_t end) {
-    for_each_segment(used, begin, end, [&](int64_t first, int64_t last, int32_t slot) {
-      CloseForwardArgs args = all;
-      args.begin = first;
-      args.end = last;
-      args.scale = table.scale[static_cast<size_t>(slot)];
-      args.bias = table.bias[static_cast<size_t>(slot)];
-      close_forward_cpu(args);
-    });
-  });
+  run_forward(tape, all, table, used);
   if (!wanted) return {sum, normed};
 
   auto saved = std::make_shared<Saved>(Saved{h.slot(), residual.slot(), norm.weight.slot(),

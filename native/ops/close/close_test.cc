@@ -37,6 +37,10 @@ const std::vector<Case> kCases = {
     {{{12, 1}, {70, 2}}, 40, true, true, true, true, true, true, true, false},
     {{{12, 1}, {70, 2}}, 40, true, true, true, true, true, true, false, true},
     {{{0, 1}}, 5},
+    {{{130, 1}, {64, 2}, {65, 1}, {10, 0}}, 104},  // whole chunks of 8 columns, and tiles enough to fuse the sums
+    {{{70, 1}, {130, 2}, {3, 0}}, 2056},           // two chunks a thread, on a device
+    {{{2, 1}, {1, 2}}, 8200},                      // four
+    {{{2, 1}}, 16392},                             // more than a block's registers hold
 };
 
 struct Inputs {
@@ -64,15 +68,16 @@ struct Result {
 // Runs close_sublayer, or the same mathematics by single ops with the sum formed in fp32.
 Result run(const Case& c, const Inputs& in, const TestRows& rows, bool fused) {
   const auto train = [](const Tensor& x, bool trains) {
-    return !x.defined() ? Var() : trains ? Var::parameter(x) : Var(x);
+    return !x.defined() ? Var() : trains ? Var::parameter(placed(x)) : Var(placed(x));
   };
-  const Var h = c.h_grad ? leaf(in.h) : Var(in.h), residual = c.residual_grad ? leaf(in.residual) : Var(in.residual);
+  const auto row_input = [](const Tensor& x, bool wanted) { return wanted ? leaf(placed(x)) : Var(placed(x)); };
+  const Var h = row_input(in.h, c.h_grad), residual = row_input(in.residual, c.residual_grad);
   const CloseNorm norm{c.norm ? train(in.weight, c.weight_trains) : Var(), kEps};
   EditSlots edit{{{}}};
   for (const auto& [scale, bias] : in.vectors)
     edit.slots.push_back({train(scale, c.vectors_train), train(bias, c.vectors_train)});
 
-  Tape tape(test_arena(), Tape::Mode::training);
+  Tape tape(device_arena(), Tape::Mode::training);
   Var sum, normed;
   if (fused) {
     std::tie(sum, normed) = close_sublayer(tape, h, residual, c.edit ? &edit : nullptr, rows.view(), norm);
@@ -86,11 +91,11 @@ Result run(const Case& c, const Inputs& in, const TestRows& rows, bool fused) {
     if (c.norm) normed = cast(tape, rms_norm(tape, wide, norm.weight, kEps), dtype);
   }
   Result result{sum.value(), normed.value(), {}, {}, {}, {}, tape.recorded()};
-  if (c.grad_normed && normed.requires_grad()) tape.accumulate(normed.slot(), in.grad_normed);
-  if (c.grad_sum && sum.requires_grad()) tape.accumulate(sum.slot(), in.grad_sum);
+  if (c.grad_normed && normed.requires_grad()) tape.accumulate(normed.slot(), placed(in.grad_normed));
+  if (c.grad_sum && sum.requires_grad()) tape.accumulate(sum.slot(), placed(in.grad_sum));
   // Backward from a value that depends on none of this: what was accumulated above flows.
   if (sum.requires_grad() || normed.requires_grad()) {
-    const Var start = cast(tape, leaf(random_tensor(test_arena(), {1}, DType::bf16, 1)), DType::f32);
+    const Var start = cast(tape, leaf(placed(random_tensor(test_arena(), {1}, DType::bf16, 1))), DType::f32);
     tape.backward(start);
   }
   result.dh = h.grad();
@@ -161,7 +166,7 @@ TEST_CASE("close_sublayer has the bits of red_edit, add and rms_norm, forward an
       CAPTURE(i);
       const TestRows rows(kCases[i].sequences);
       const Inputs in = make_inputs(kCases[i], rows, dtype);
-      on_every_setting([&] { check_same(run(kCases[i], in, rows, true), run(kCases[i], in, rows, false)); });
+      on_every_device([&] { check_same(run(kCases[i], in, rows, true), run(kCases[i], in, rows, false)); });
     }
 }
 
@@ -216,7 +221,7 @@ TEST_CASE("close_sublayer: values against double, within the precision rule") {
       const TestRows plain({{rows.starts.back(), 0}});
       Reference{in, plain, c.cols}.forward(zeros, naive_sum, to_doubles(in.weight), vectors, unused, naive_normed);
       naive_normed = rounded(naive_normed);
-      on_every_path([&] {
+      on_every_device([&] {
         const Result result = run(c, in, rows, true);
         check_precision(result.sum, exact_sum, naive_sum);
         check_precision(result.normed, exact_normed, naive_normed);
@@ -247,7 +252,7 @@ TEST_CASE("close_sublayer: gradients against central differences in double") {
       numeric_gradient([&](const Doubles& x) { return reference.loss(h, x, weight, vectors); }, residual);
   const Doubles dweight =
       numeric_gradient([&](const Doubles& x) { return reference.loss(h, residual, x, vectors); }, weight);
-  on_every_setting([&] {
+  on_every_device([&] {
     const Result result = run(c, in, rows, true);
     check_close(to_doubles(result.dh), dh, 1e-5, 1e-6);
     check_close(to_doubles(result.dresidual), dresidual, 1e-5, 1e-6);
@@ -259,25 +264,46 @@ TEST_CASE("close_sublayer: gradients against central differences in double") {
 }
 
 TEST_CASE("close_sublayer: a row alone has the bits that it has in a batch") {
-  const Case batch{{{3, 1}, {70, 2}, {20, 0}}, 83};
-  const TestRows rows(batch.sequences);
   const auto arena = test_arena();
-  for (const DType dtype : {DType::f32, DType::bf16}) {
-    const Inputs in = make_inputs(batch, rows, dtype);
-    on_every_path([&] {
-      const Result all = run(batch, in, rows, true);
-      for (const int64_t t : {0, 2, 3, 40, 72, 73, 92}) {
-        const Case alone{{{1, t < 3 ? 1 : t < 73 ? 2 : 0}}, 83};
-        const auto row = [&](const Tensor& x) { return copy_rows(arena, x, t, t + 1); };
-        const Inputs one{row(in.h), row(in.residual), in.weight, row(in.grad_sum), row(in.grad_normed), in.vectors};
-        const Result result = run(alone, one, TestRows(alone.sequences), true);
-        CHECK(same_bits(result.sum, row(all.sum)));
-        CHECK(same_bits(result.normed, row(all.normed)));
-        CHECK(same_bits(result.dh, row(all.dh)));
-        CHECK(same_bits(result.dresidual, row(all.dresidual)));
-      }
-    });
-  }
+  for (const int64_t cols : {83, 88})
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const Case batch{{{3, 1}, {70, 2}, {20, 0}, {200, 2}}, cols};
+      const TestRows rows(batch.sequences);
+      const Inputs in = make_inputs(batch, rows, dtype);
+      on_every_device([&] {
+        const Result all = run(batch, in, rows, true);
+        for (const int64_t t : {0, 2, 3, 40, 72, 73, 92, 280}) {
+          const Case alone{{{1, t < 3 ? 1 : t < 73 || t >= 93 ? 2 : 0}}, cols};
+          const auto row = [&](const Tensor& x) { return copy_rows(arena, x, t, t + 1); };
+          const Inputs one{row(in.h), row(in.residual), in.weight, row(in.grad_sum), row(in.grad_normed), in.vectors};
+          const Result result = run(alone, one, TestRows(alone.sequences), true);
+          CHECK(same_bits(result.sum, row(all.sum)));
+          CHECK(same_bits(result.normed, row(all.normed)));
+          CHECK(same_bits(result.dh, row(all.dh)));
+          CHECK(same_bits(result.dresidual, row(all.dresidual)));
+        }
+      });
+    }
+}
+
+TEST_CASE("close_sublayer: on a device, the same bits in every order of threads and blocks") {
+  for (const int64_t cols : {36, 40})
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const Case c{{{130, 1}, {64, 2}, {65, 1}, {10, 0}, {1, 2}}, cols};
+      const TestRows rows(c.sequences);
+      const Inputs in = make_inputs(c, rows, dtype);
+      on_every_order([&] {
+        const Result r = run(c, in, rows, true);
+        return std::vector<Tensor>{r.sum,
+                                   r.normed,
+                                   r.dh,
+                                   r.dresidual,
+                                   r.dweight,
+                                   r.dvectors[0].first,
+                                   r.dvectors[0].second,
+                                   r.dvectors[1].first};
+      });
+    }
 }
 
 TEST_CASE("close_sublayer saves only what its backward needs") {

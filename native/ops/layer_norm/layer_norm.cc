@@ -1,15 +1,23 @@
 #include "ops/layer_norm/layer_norm.h"
 
 #include "device/cpu/thread_pool.h"
+#include "device/stream.h"
 #include "ops/checks.h"
 #include "ops/layer_norm/layer_norm_cpu.h"
 #include "ops/red_edit/edit_internal.h"
+#include "ops/red_edit/slots_on_device.h"
 
 namespace rubricate {
 namespace {
 
-void run(void (*kernel)(const LayerNormArgs&), const LayerNormArgs& all, const EditTable& table,
-         const SequenceRows& rows) {
+void run(Tape& tape, const char* cuda_kernel, void (*kernel)(const LayerNormArgs&), LayerNormArgs all,
+         const EditTable& table, const SequenceRows& rows) {
+  if (Stream* stream = tape.stream()) {
+    const SlotRowsOnDevice placed = slot_rows_on_device(tape, rows, 1);
+    const auto weight = slot_table_on_device(tape, table.scale), bias = slot_table_on_device(tape, table.bias);
+    all.end = rows.rows;
+    return stream->run(cuda_kernel, LayerNormSlotsArgs{all, placed.rows, weight.table, bias.table});
+  }
   parallel_ranges(rows.rows, row_grain(all.cols), [&](int64_t begin, int64_t end) {
     for_each_segment(rows, begin, end, [&](int64_t first, int64_t last, int32_t slot) {
       LayerNormArgs args = all;
@@ -34,7 +42,7 @@ struct Saved {
     RowSums sums = edit_sums(tape, slots, sequence_rows, x, grad);
     sums.mean = mean.data<float>();
     sums.inv = inv.data<float>();
-    accumulate_row_sums(tape.arena(), sums, sequence_rows);
+    accumulate_row_sums(tape, sums, sequence_rows);
     if (!x_slot) return;
     const Tensor dx = tape.empty(grad.shape(), grad.dtype());
     LayerNormArgs args;
@@ -45,7 +53,7 @@ struct Saved {
     args.inv = inv.data<float>();
     args.grad = grad.raw();
     args.dx = dx.raw();
-    run(layer_norm_backward_cpu, args, table, sequence_rows);
+    run(tape, "layer_norm_backward/1", layer_norm_backward_cpu, args, table, sequence_rows);
     tape.accumulate(x_slot, dx);
   }
 };
@@ -56,6 +64,7 @@ Var layer_norm(Tape& tape, const Var& x, const EditSlots& slots, const SequenceR
   tape.check_cancelled("layer_norm");
   const Tensor& value = x.value();
   require_floating(value, "x");
+  require_place(tape, value, "x");
   require(rows.rows == value.rows(), "ERR_SHAPE", "Expected ", value.rows(), " rows for rows but received ", rows.rows);
   EditTable table = edit_table(slots, value.cols(), rows);
   for (size_t s = 0; s < table.scale.size(); ++s)
@@ -76,7 +85,7 @@ Var layer_norm(Tape& tape, const Var& x, const EditSlots& slots, const SequenceR
   args.mean = static_cast<float*>(mean.raw());
   args.inv = static_cast<float*>(inv.raw());
   args.y = y.raw();
-  run(layer_norm_forward_cpu, args, table, rows);
+  run(tape, "layer_norm_forward/1", layer_norm_forward_cpu, args, table, rows);
   if (!wanted) return y;
   auto saved = std::make_shared<Saved>(Saved{value, mean, inv, slots, std::move(table), SavedRows(rows), x.slot()});
   return tape.record("layer_norm", std::move(y),

@@ -18,7 +18,10 @@ const std::vector<Case> kCases = {{{{1, 1}}, 1},
                                   {{{3, 0}, {7, 2}, {1, 1}, {9, 2}}, 33},
                                   {{{130, 1}, {64, 2}, {65, 1}, {10, 0}}, 100},
                                   {{{70, 1}, {3, 2}}, 513},
-                                  {{{0, 1}}, 5}};
+                                  {{{0, 1}}, 5},
+                                  {{{2, 1}, {2, 0}, {1, 2}}, 2056},
+                                  {{{1, 1}, {1, 0}}, 8200},
+                                  {{{1, 2}, {1, 0}}, 16392}};
 
 struct Inputs {
   Tensor x, grad, weight1, bias1, weight2;
@@ -35,12 +38,12 @@ struct Result {
   Tensor y, dx, dweight1, dbias1, dweight2;
 };
 Result run(const Inputs& in, const TestRows& rows) {
-  Tape tape(test_arena(), Tape::Mode::training);
-  const EditSlots slots{
-      {{}, {Var::parameter(in.weight1), Var::parameter(in.bias1)}, {Var::parameter(in.weight2), Var()}}};
-  const Var x = leaf(in.x);
+  Tape tape(device_arena(), Tape::Mode::training);
+  const auto parameter = [](const Tensor& vector) { return Var::parameter(placed(vector)); };
+  const EditSlots slots{{{}, {parameter(in.weight1), parameter(in.bias1)}, {parameter(in.weight2), Var()}}};
+  const Var x = leaf(placed(in.x));
   const Var y = layer_norm(tape, x, slots, rows.view(), kEps);
-  if (y.slot() != x.slot()) tape.backward(y, in.grad);
+  if (y.slot() != x.slot()) tape.backward(y, placed(in.grad));
   return {y.value(), x.grad(), slots.slots[1].scale.grad(), slots.slots[1].bias.grad(), slots.slots[2].scale.grad()};
 }
 
@@ -94,8 +97,8 @@ TEST_CASE("layer_norm: values and gradients against double, within the precision
         const Doubles doubles(values.begin(), values.end());
         return to_doubles(from_doubles(arena, {static_cast<int64_t>(values.size())}, to, doubles));
       };
-      on_every_path([&] {
-        const PoolSize one(1);
+      Result one;  // of a pool of one thread, then of the present path
+      on_every_device([&] {
         const Result result = run(in, rows);
         check_precision(result.y, exact.y, naive(plain.y, dtype));
         if (rows.view().rows == 0) return;
@@ -106,14 +109,11 @@ TEST_CASE("layer_norm: values and gradients against double, within the precision
         }
         if (result.dweight2.defined())
           check_precision(result.dweight2, exact.dweight2, naive(plain.dweight2, DType::f32));
-        for (const int threads : {2, 3}) {
-          const PoolSize size(threads);
-          const Result again = run(in, rows);
-          CHECK(same_bits(again.y, result.y));
-          CHECK(same_bits(again.dx, result.dx));
-          if (result.dweight1.defined()) CHECK(same_bits(again.dweight1, result.dweight1));
-          if (result.dweight2.defined()) CHECK(same_bits(again.dweight2, result.dweight2));
-        }
+        if (present_device() || ThreadPool::instance().size() == 1) one = result;
+        CHECK(same_bits(result.y, one.y));
+        CHECK(same_bits(result.dx, one.dx));
+        if (result.dweight1.defined()) CHECK(same_bits(result.dweight1, one.dweight1));
+        if (result.dweight2.defined()) CHECK(same_bits(result.dweight2, one.dweight2));
         const auto first = [&](const Tensor& m) { return copy_rows(arena, m, 0, 1); };
         const Result alone =
             run({first(in.x), first(in.grad), in.weight1, in.bias1, in.weight2}, TestRows({{1, rows.slots[0]}}));
@@ -142,11 +142,24 @@ TEST_CASE("layer_norm: gradients against central differences in double") {
     return total;
   };
   const Doubles x = to_doubles(in.x), weight1 = to_doubles(in.weight1);
-  const Result result = run(in, rows);
-  check_close(to_doubles(result.dx), numeric_gradient([&](const Doubles& v) { return loss(v, weight1); }, x), 1e-5,
-              1e-6);
-  check_close(to_doubles(result.dweight1), numeric_gradient([&](const Doubles& v) { return loss(x, v); }, weight1),
-              1e-5, 1e-6);
+  const Doubles dx = numeric_gradient([&](const Doubles&v) { return loss(v, weight1); }, x),
+                dweight1 = numeric_gradient([&](const Doubles&v) { return loss(x, v); }, weight1);
+  on_every_device([&] {
+    const Result result = run(in, rows);
+    check_close(to_doubles(result.dx), dx, 1e-5, 1e-6);
+    check_close(to_doubles(result.dweight1), dweight1, 1e-5, 1e-6);
+  });
+}
+
+TEST_CASE("layer_norm: on a device, the same bits in every order of threads and blocks") {
+  for (const int64_t cols : {300, 304}) {
+    const TestRows rows({{70, 1}, {3, 0}, {9, 2}});
+    const Inputs in = make_inputs({{}, cols}, rows, DType::bf16);
+    on_every_order([&] {
+      const Result r = run(in, rows);
+      return std::vector<Tensor>{r.y, r.dx, r.dweight1, r.dbias1, r.dweight2};
+    });
+  }
 }
 
 TEST_CASE("layer_norm: rows of a slot without weight keep their bits; nothing is kept in inference") {

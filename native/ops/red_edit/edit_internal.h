@@ -9,7 +9,8 @@
 
 namespace rubricate {
 
-// Whether any vector needs a gradient on this tape. Throws ERR_FOREIGN.
+// Whether any vector needs a gradient on this tape. Throws ERR_FOREIGN, also for a vector in another
+// place than the tape's.
 bool edit_wants_grad(const Tape& tape, const EditSlots& slots);
 // Whether the slot of any row has a vector.
 bool any_row_has(const std::vector<const float*>& vectors, const SequenceRows& rows);

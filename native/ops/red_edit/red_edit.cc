@@ -1,9 +1,11 @@
 #include "ops/red_edit/red_edit.h"
 
 #include "device/cpu/thread_pool.h"
+#include "device/stream.h"
 #include "ops/checks.h"
 #include "ops/red_edit/edit_internal.h"
 #include "ops/red_edit/red_edit_cpu.h"
+#include "ops/red_edit/slots_on_device.h"
 
 namespace rubricate {
 namespace {
@@ -21,6 +23,8 @@ void check_rows(const SequenceRows& rows, int64_t slots) {
   }
 }
 
+constexpr int32_t kTileRows = 16;  // of a device's thread: see red_edit_cuda.cu
+
 const float* vector_data(const Var& vector, int64_t width, const char* name) {
   if (!vector.defined()) return nullptr;
   require_vector(vector.value(), width, name);
@@ -30,6 +34,14 @@ const float* vector_data(const Var& vector, int64_t width, const char* name) {
 // out = scale * x + bias by each row's slot.
 Tensor edited(Tape& tape, const Tensor& x, const EditTable& table, bool with_bias, const SequenceRows& rows) {
   Tensor out = tape.empty(x.shape(), x.dtype());
+  if (Stream* stream = tape.stream()) {
+    const SlotRowsOnDevice placed = slot_rows_on_device(tape, rows, kTileRows);
+    const auto scale = slot_table_on_device(tape, table.scale);
+    const auto bias =
+        slot_table_on_device(tape, with_bias ? table.bias : std::vector<const float*>(table.bias.size(), nullptr));
+    stream->run("red_edit/1", EditArgs{x.dtype(), x.cols(), x.raw(), out.raw(), placed.rows, scale.table, bias.table});
+    return out;
+  }
   parallel_ranges(x.rows(), row_grain(x.cols()), [&](int64_t begin, int64_t end) {
     for_each_segment(rows, begin, end, [&](int64_t first, int64_t last, int32_t slot) {
       const auto s = static_cast<size_t>(slot);
@@ -38,6 +50,15 @@ Tensor edited(Tape& tape, const Tensor& x, const EditTable& table, bool with_bia
     });
   });
   return out;
+}
+
+// Gradients of the slots' vectors and dh in one pass; returns dh.
+Tensor backward_on_device(Tape& tape, const EditSlots& slots, const EditTable& table, const SequenceRows& rows,
+                          const Tensor& h, const Tensor& grad) {
+  Tensor dh = tape.empty(grad.shape(), grad.dtype());
+  sum_rounds_on_device(tape, edit_sums(tape, slots, rows, h, grad), rows, dh, table.scale,
+                       [&](const SlotSumsArgs& args, int64_t, int64_t) { tape.stream()->run("row_sums/1", args); });
+  return dh;
 }
 
 }  // namespace
@@ -63,7 +84,11 @@ EditTable edit_table(const EditSlots& slots, int64_t width, const SequenceRows& 
 
 bool edit_wants_grad(const Tape& tape, const EditSlots& slots) {
   bool wanted = false;
-  for (const auto& [scale, bias] : slots.slots) wanted = tape.wants_grad(scale, bias) || wanted;
+  for (const auto& [scale, bias] : slots.slots) {
+    require_place(tape, scale.value(), "scale");
+    require_place(tape, bias.value(), "bias");
+    wanted = tape.wants_grad(scale, bias) || wanted;
+  }
   return wanted;
 }
 
@@ -82,6 +107,7 @@ Var red_edit(Tape& tape, const Var& h, const EditSlots& slots, const SequenceRow
   tape.check_cancelled("red_edit");
   const Tensor& x = h.value();
   require_floating(x, "h");
+  require_place(tape, x, "h");
   require(rows.rows == x.rows(), "ERR_SHAPE", "Expected ", x.rows(), " rows for rows but received ", rows.rows);
   EditTable table = edit_table(slots, x.cols(), rows);
   const bool edit_wanted = edit_wants_grad(tape, slots);
@@ -94,16 +120,18 @@ Var red_edit(Tape& tape, const Var& h, const EditSlots& slots, const SequenceRow
                      [saved_h, slots, table = std::move(table), saved = SavedRows(rows), h_slot = h.slot()](
                          Tape& tape, const Tensor& grad) {
                        const SequenceRows rows = saved.view();
+                       const bool scaled = any_row_has(table.scale, rows);
+                       if (tape.stream() != nullptr && h_slot && scaled)
+                         return tape.accumulate(h_slot, backward_on_device(tape, slots, table, rows, saved_h, grad));
                        red_edit_accumulate(tape, slots, rows, saved_h, grad);
                        if (!h_slot) return;
-                       const bool scaled = any_row_has(table.scale, rows);
                        tape.accumulate(h_slot, scaled ? edited(tape, grad, table, false, rows) : grad);
                      });
 }
 
 void red_edit_accumulate(Tape& tape, const EditSlots& slots, const SequenceRows& rows, const Tensor& h,
                          const Tensor& grad) {
-  accumulate_row_sums(tape.arena(), edit_sums(tape, slots, rows, h, grad), rows);
+  accumulate_row_sums(tape, edit_sums(tape, slots, rows, h, grad), rows);
 }
 
 RowSums edit_sums(Tape& tape, const EditSlots& slots, const SequenceRows& rows, const Tensor& h, const Tensor& grad) {

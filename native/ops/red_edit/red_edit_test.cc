@@ -23,6 +23,7 @@ const std::vector<Case> kCases = {
     {{{700, 1}}, 1030},
     {{{300, 1}, {200, 0}, {17, 2}}, 257},
     {{{0, 1}}, 5},
+    {{{70, 1}, {3, 0}, {20, 2}}, 1032},  // whole chunks of 8 columns, more than a block has
 };
 
 EditSlots random_slots(const std::shared_ptr<Arena>& arena, int64_t slots, int64_t cols, bool scale, bool bias) {
@@ -38,7 +39,9 @@ EditSlots random_slots(const std::shared_ptr<Arena>& arena, int64_t slots, int64
 }
 
 // The contract's order, in plain scalar code.
-float chain_step(float a, float b, float c) { return cpu_path() == CpuPath::portable ? a * b + c : std::fma(a, b, c); }
+float chain_step(float a, float b, float c) {
+  return cpu_path() == CpuPath::portable && !present_device() ? a * b + c : std::fma(a, b, c);
+}
 
 struct Sums {
   std::vector<float> products, plain;
@@ -66,8 +69,10 @@ Sums ordered_sums(const Tensor& h, const Tensor& grad, const TestRows& rows, int
   return total;
 }
 
-bool equals(const Tensor& tensor, const std::vector<float>& values) {
-  return tensor.defined() && tensor.count() == static_cast<int64_t>(values.size()) &&
+bool equals(const Tensor& result, const std::vector<float>& values) {
+  if (!result.defined()) return false;
+  const Tensor tensor = fetched(result);
+  return tensor.count() == static_cast<int64_t>(values.size()) &&
          std::memcmp(tensor.raw(), values.data(), values.size() * sizeof(float)) == 0;
 }
 
@@ -77,13 +82,13 @@ struct Result {
 };
 Result run(const Tensor& h, const Tensor& grad, const TestRows& rows, EditSlots edit) {
   for (auto& [scale, bias] : edit.slots) {  // fresh gradients
-    if (scale.defined()) scale = Var::parameter(scale.value());
-    if (bias.defined()) bias = Var::parameter(bias.value());
+    if (scale.defined()) scale = Var::parameter(placed(scale.value()));
+    if (bias.defined()) bias = Var::parameter(placed(bias.value()));
   }
-  Tape tape(test_arena(), Tape::Mode::training);
-  const Var x = leaf(h);
+  Tape tape(device_arena(), Tape::Mode::training);
+  const Var x = leaf(placed(h));
   const Var y = red_edit(tape, x, edit, rows.view());
-  if (y.slot() != x.slot()) tape.backward(y, grad);
+  if (y.slot() != x.slot()) tape.backward(y, placed(grad));
   Result result{y.value(), x.grad(), {}};
   for (const auto& [scale, bias] : edit.slots) result.grads.emplace_back(scale.grad(), bias.grad());
   return result;
@@ -115,7 +120,7 @@ TEST_CASE("red_edit: values, dh and the documented order of the gradients' sums"
         }
       naive_y = to_doubles(from_doubles(arena, {t, d}, dtype, naive_y));
       naive_dh = to_doubles(from_doubles(arena, {t, d}, dtype, naive_dh));
-      on_every_setting([&] {
+      on_every_device([&] {
         const Result result = run(h, grad, rows, edit);
         check_precision(result.y, y, naive_y);
         if (t == 0) return;
@@ -146,13 +151,15 @@ TEST_CASE("red_edit: gradients against central differences in double") {
     for (size_t i = 0; i < h.size(); ++i) sum += gs[i] * (scale[i % 5] * h[i] + bias[i % 5]);
     return sum;
   };
-  const Result result = run(h, grad, rows, edit);
-  check_close(to_doubles(result.dh), numeric_gradient([&](const Doubles& x) { return loss(x, scale, bias); }, hs), 1e-6,
-              1e-7);
-  check_close(to_doubles(result.grads[1].first),
-              numeric_gradient([&](const Doubles& x) { return loss(hs, x, bias); }, scale), 1e-6, 1e-6);
-  check_close(to_doubles(result.grads[1].second),
-              numeric_gradient([&](const Doubles& x) { return loss(hs, scale, x); }, bias), 1e-6, 1e-6);
+  on_every_device([&] {
+    const Result result = run(h, grad, rows, edit);
+    check_close(to_doubles(result.dh), numeric_gradient([&](const Doubles& x) { return loss(x, scale, bias); }, hs),
+                1e-6, 1e-7);
+    check_close(to_doubles(result.grads[1].first),
+                numeric_gradient([&](const Doubles& x) { return loss(hs, x, bias); }, scale), 1e-6, 1e-6);
+    check_close(to_doubles(result.grads[1].second),
+                numeric_gradient([&](const Doubles& x) { return loss(hs, scale, x); }, bias), 1e-6, 1e-6);
+  });
 }
 
 TEST_CASE("red_edit: an adapter's gradient has the same bits alone, among others and over micro-batches") {
@@ -161,16 +168,18 @@ TEST_CASE("red_edit: an adapter's gradient has the same bits alone, among others
   const TestRows together({{100, 2}, {70, 1}, {3, 0}, {5, 3}, {129, 1}, {1, 1}});
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const Tensor h = random_tensor(arena, {308, d}, dtype, 5), grad = random_tensor(arena, {308, d}, dtype, 6);
-    on_every_setting([&] {
+    on_every_device([&] {
       const EditSlots edit = random_slots(arena, 4, d, true, true);
       const Result all = run(h, grad, together, edit);
-      EditSlots alone{{{}, {Var::parameter(edit.slots[1].scale.value()), Var::parameter(edit.slots[1].bias.value())}}};
+      EditSlots alone{
+          {{},
+           {Var::parameter(placed(edit.slots[1].scale.value())), Var::parameter(placed(edit.slots[1].bias.value()))}}};
       for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{100, 170}, {178, 307}, {307, 308}}) {
-        Tape tape(arena, Tape::Mode::training);
+        Tape tape(device_arena(), Tape::Mode::training);
         const TestRows rows({{static_cast<int32_t>(end - begin), 1}});
-        const Var y = red_edit(tape, copy_rows(arena, h, begin, end), alone, rows.view());
+        const Var y = red_edit(tape, placed(copy_rows(arena, h, begin, end)), alone, rows.view());
         CHECK(same_bits(y.value(), copy_rows(arena, all.y, begin, end)));
-        tape.backward(y, copy_rows(arena, grad, begin, end));
+        tape.backward(y, placed(copy_rows(arena, grad, begin, end)));
       }
       CHECK(same_bits(alone.slots[1].scale.grad(), all.grads[1].first));
       CHECK(same_bits(alone.slots[1].bias.grad(), all.grads[1].second));
@@ -188,13 +197,55 @@ TEST_CASE("red_edit: thousands of slots, one row each") {
   const Tensor h = random_tensor(arena, {slots - 1, d}, DType::f32, 7);
   const Tensor grad = random_tensor(arena, {slots - 1, d}, DType::f32, 8);
   const EditSlots edit = random_slots(arena, slots, d, true, true);
-  const PoolSize size(2);
-  const Result result = run(h, grad, rows, edit);
-  for (int64_t s = 1; s < slots; ++s) {
-    const auto& [dscale, dbias] = result.grads[static_cast<size_t>(s)];
-    CHECK(same_bits(dbias, copy_rows(arena, grad, s - 1, s).reshaped({d})));
-    CHECK(element(dscale, d - 1) ==
-          static_cast<float>(element(grad, s * d - 1)) * static_cast<float>(element(h, s * d - 1)));
+  const auto check = [&] {
+    const Result result = run(h, grad, rows, edit);
+    for (int64_t s = 1; s < slots; ++s) {
+      const auto& [dscale, dbias] = result.grads[static_cast<size_t>(s)];
+      CHECK(same_bits(dbias, copy_rows(arena, grad, s - 1, s).reshaped({d})));
+      CHECK(to_doubles(dscale).back() ==
+            static_cast<float>(element(grad, s * d - 1)) * static_cast<float>(element(h, s * d - 1)));
+    }
+  };
+  {
+    const PoolSize size(2);
+    check();
+  }
+  if (!test_stream()) return;
+  present_device() = test_stream();
+  check();
+  present_device() = nullptr;
+}
+
+TEST_CASE("red_edit: on a device, the same bits in every order of threads and blocks") {
+  const auto arena = test_arena();
+  const TestRows rows({{100, 2}, {70, 1}, {3, 0}, {0, 3}, {5, 3}, {129, 1}, {1, 1}});
+  for (const int64_t d : {19, 40})
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const Tensor h = random_tensor(arena, {308, d}, dtype, 5), grad = random_tensor(arena, {308, d}, dtype, 6);
+      const EditSlots edit = random_slots(arena, 10, d, true, true);  // more slots than arguments hold
+      on_every_order([&] {
+        const Result result = run(h, grad, rows, edit);
+        std::vector<Tensor> all{result.y, result.dh};
+        for (const auto& [dscale, dbias] : result.grads) all.insert(all.end(), {dscale, dbias});
+        return all;
+      });
+    }
+}
+
+TEST_CASE("red_edit: on a device, rows of slot 0 keep their bits, whatever they mean") {
+  const auto arena = test_arena();
+  for (const int64_t d : {19, 24}) {
+    Tensor h = random_tensor(arena, {6, d}, DType::bf16, 12);
+    h.data<bf16>()[2] = {0x7f81};  // a signalling NaN
+    h.data<bf16>()[3] = {0x8000};
+    const EditSlots edit = random_slots(arena, 2, d, true, true);
+    const TestRows rows({{4, 0}, {2, 1}});
+    on_every_order([&] {
+      const Result result = run(h, h, rows, edit);
+      CHECK(same_bits(copy_rows(arena, result.y, 0, 4), copy_rows(arena, h, 0, 4)));
+      CHECK(same_bits(copy_rows(arena, result.dh, 0, 4), copy_rows(arena, h, 0, 4)));
+      return std::vector<Tensor>{result.y, result.dh};
+    });
   }
 }
 

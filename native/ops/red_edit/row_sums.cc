@@ -3,13 +3,14 @@
 #include <algorithm>
 
 #include "device/cpu/thread_pool.h"
+#include "device/stream.h"
 #include "ops/checks.h"
 #include "ops/red_edit/row_sums_cpu.h"
 
 namespace rubricate {
 namespace {
 
-constexpr int64_t kBlockRows = 64;                 // part of the result: see row_sums.h
+constexpr int64_t kBlockRows = kSumRows;
 constexpr int64_t kRowsAtOnce = 8;                 // rows produced, then summed, while they are in the cache
 constexpr int64_t kRoundBytes = int64_t{4} << 20;  // block sums kept at once
 constexpr int64_t kColumns = 512;                  // columns of a chunk that sums or folds
@@ -141,8 +142,11 @@ class Round {
 
 }  // namespace
 
-void accumulate_row_sums(const std::shared_ptr<Arena>& arena, const RowSums& sums, const SequenceRows& rows,
-                         const ProduceRows& produce) {
+void accumulate_row_sums(Tape& tape, const RowSums& sums, const SequenceRows& rows, const ProduceRows& produce) {
+  if (Stream* stream = tape.stream())
+    return sum_rounds_on_device(tape, sums, rows, {}, {}, [&](const SlotSumsArgs& args, int64_t, int64_t) {
+      if (args.partials != nullptr) stream->run("row_sums/1", args);
+    });
   const int64_t cols = sums.grad.cols();
   std::vector<Block> blocks = blocks_of(sums, rows);
   const int64_t most = std::clamp<int64_t>(kRoundBytes / std::max<int64_t>(1, 2 * 4 * cols), 16, 4096);
@@ -155,8 +159,8 @@ void accumulate_row_sums(const std::shared_ptr<Arena>& arena, const RowSums& sum
   const bool by_blocks = produce && static_cast<int64_t>(blocks.size()) >= 2 * ThreadPool::instance().size();
   if (produce && !by_blocks) parallel_ranges(rows.rows, row_grain(cols), produce);
 
-  const Tensor partials = Tensor::empty(arena, {std::min(most, summed), 2, cols}, DType::f32);
-  const Tensor carry = Tensor::zeros(arena, {2, cols}, DType::f32);
+  const Tensor partials = tape.empty({std::min(most, summed), 2, cols}, DType::f32);
+  const Tensor carry = tape.zeros({2, cols}, DType::f32);
   for (size_t begin = 0, end = 0; begin < blocks.size(); begin = end) {
     for (int64_t used = 0; end < blocks.size(); ++end) {
       if (blocks[end].slot == 0) continue;

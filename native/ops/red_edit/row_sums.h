@@ -13,8 +13,9 @@
 #include <memory>
 #include <vector>
 
+#include "autograd/tape.h"
+#include "ops/red_edit/row_sums_kernels.h"
 #include "ops/rows.h"
-#include "tensor/tensor.h"
 
 namespace rubricate {
 
@@ -29,8 +30,16 @@ struct RowSums {
 
 // Calls produce(begin, end), where given, for ranges that cover every row once, from any thread, before those rows of
 // `grad` are read: a kernel that writes `grad` runs while the rows are still in the cache.
+// (On the CPU alone.)
 using ProduceRows = std::function<void(int64_t begin, int64_t end)>;
-void accumulate_row_sums(const std::shared_ptr<Arena>& arena, const RowSums& sums, const SequenceRows& rows,
-                         const ProduceRows& produce = {});
+void accumulate_row_sums(Tape& tape, const RowSums& sums, const SequenceRows& rows, const ProduceRows& produce = {});
+
+// The same on a device, in rounds of whole sequences, so that their blocks' sums need little memory. run(args, begin,
+// end) puts a kernel into the stream that sums args' sequences, whose rows are [begin, end): "row_sums/1", or one that
+// fuses it. With `dh` it also writes scale * grad, `scale` being of each slot, or null. Where nothing is to be summed
+// there is one round, and args.partials is null.
+void sum_rounds_on_device(Tape& tape, const RowSums& sums, const SequenceRows& rows, const Tensor& dh,
+                          const std::vector<const float*>& scale,
+                          const std::function<void(const SlotSumsArgs& args, int64_t begin, int64_t end)>& run);
 
 }  // namespace rubricate

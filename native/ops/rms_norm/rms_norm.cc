@@ -1,6 +1,7 @@
 #include "ops/rms_norm/rms_norm.h"
 
 #include "device/cpu/thread_pool.h"
+#include "device/stream.h"
 #include "ops/checks.h"
 #include "ops/red_edit/row_sums.h"
 #include "ops/rms_norm/rms_norm_cpu.h"
@@ -9,8 +10,10 @@
 namespace rubricate {
 namespace {
 
-void run(void (*kernel)(const RmsNormArgs&), const RmsNormArgs& all, int64_t rows) {
-  parallel_ranges(rows, row_grain(all.cols), [&](int64_t begin, int64_t end) {
+// all.end: how many rows there are.
+void run(const Tape& tape, const char* cuda_kernel, void (*kernel)(const RmsNormArgs&), const RmsNormArgs& all) {
+  if (Stream* stream = tape.stream()) return stream->run(cuda_kernel, all);
+  parallel_ranges(all.end, row_grain(all.cols), [&](int64_t begin, int64_t end) {
     RmsNormArgs args = all;
     args.begin = begin;
     args.end = end;
@@ -25,6 +28,8 @@ Var rms_norm(Tape& tape, const Var& x, const Var& weight, float eps) {
   const Tensor& value = x.value();
   require_floating(value, "x");
   require_vector(weight.value(), value.cols(), "weight");
+  require_place(tape, value, "x");
+  require_place(tape, weight.value(), "weight");
   const bool wanted = tape.wants_grad(x, weight);
   Tensor y = tape.empty(value.shape(), value.dtype());
   const Tensor inv = wanted ? tape.empty({value.rows()}, DType::f32) : Tensor();
@@ -36,7 +41,8 @@ Var rms_norm(Tape& tape, const Var& x, const Var& weight, float eps) {
   args.eps = eps;
   args.inv = static_cast<float*>(inv.raw());
   args.y = y.raw();
-  run(rms_norm_forward_cpu, args, value.rows());
+  args.end = value.rows();
+  run(tape, "rms_norm_forward/1", rms_norm_forward_cpu, args);
   if (!wanted) return y;
   return tape.record(
       "rms_norm", std::move(y),
@@ -52,7 +58,8 @@ Var rms_norm(Tape& tape, const Var& x, const Var& weight, float eps) {
         args.inv = inv.data<float>();
         args.grad = grad.raw();
         args.dx = dx.raw();
-        run(rms_norm_backward_cpu, args, value.rows());
+        args.end = value.rows();
+        run(tape, "rms_norm_backward/1", rms_norm_backward_cpu, args);
         tape.accumulate(x_slot, dx);
       });
 }
@@ -66,7 +73,7 @@ void accumulate_rms_norm_weight(Tape& tape, const std::shared_ptr<GradSlot>& wei
   sums.products = {nullptr, tape.parameter_grad(weight).data<float>()};
   sums.plain = {nullptr, nullptr};
   const int32_t starts[2] = {0, static_cast<int32_t>(x.rows())}, slot = 1;
-  accumulate_row_sums(tape.arena(), sums, {x.rows(), 1, starts, &slot});
+  accumulate_row_sums(tape, sums, {x.rows(), 1, starts, &slot});
 }
 
 }  // namespace rubricate

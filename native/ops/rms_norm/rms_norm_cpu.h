@@ -1,24 +1,10 @@
-// Kernels of RMSNorm over rows [begin, end).
+// Kernels of RMSNorm on the CPU.
 #pragma once
 
-#include <cstdint>
-
-#include "base/dtype.h"
+#include "ops/rms_norm/rms_norm_kernels.h"
 
 namespace rubricate {
 
-struct RmsNormArgs {
-  DType dtype = DType::f32;  // of x, y, grad and dx: f32 or bf16
-  int64_t cols = 0;
-  int64_t begin = 0, end = 0;
-  const void* x = nullptr;
-  const float* weight = nullptr;
-  float eps = 0.0f;
-  float* inv = nullptr;        // [T] 1 / rms: written by forward where given, read by backward
-  void* y = nullptr;           // forward
-  const void* grad = nullptr;  // backward
-  void* dx = nullptr;          // backward
-};
 void rms_norm_forward_cpu(const RmsNormArgs& args);
 void rms_norm_backward_cpu(const RmsNormArgs& args);
 

@@ -9,8 +9,9 @@ using namespace rubricate::testing;
 namespace {
 
 constexpr float kEps = 1e-5f;
-const std::vector<std::pair<int64_t, int64_t>> kShapes = {{1, 1},  {3, 15},   {5, 16},    {7, 33}, {2, 768},
-                                                          {65, 7}, {130, 40}, {300, 513}, {0, 8}};
+const std::vector<std::pair<int64_t, int64_t>> kShapes = {{1, 1},   {3, 15},   {5, 16},   {7, 33},
+                                                          {2, 768}, {65, 7},   {130, 40}, {300, 513},
+                                                          {0, 8},   {3, 2056}, {2, 8200}, {1, 16392}};
 
 // y = x * r * w and, with g, dx and dw, with every intermediate result rounded to Real and x's rows in `dtype`.
 template <typename Real>
@@ -39,10 +40,10 @@ struct Result {
   Tensor y, dx, dw;
 };
 Result run(const Tensor& x, const Tensor& w, const Tensor& g) {
-  Tape tape(test_arena(), Tape::Mode::training);
-  const Var input = leaf(x), weight = Var::parameter(w);
+  Tape tape(device_arena(), Tape::Mode::training);
+  const Var input = leaf(placed(x)), weight = Var::parameter(placed(w));
   const Var y = rms_norm(tape, input, weight, kEps);
-  tape.backward(y, g);
+  tape.backward(y, placed(g));
   return {y.value(), input.grad(), weight.grad()};
 }
 
@@ -63,24 +64,26 @@ TEST_CASE("rms_norm: values and gradients against double, within the precision r
         const Doubles doubles(values.begin(), values.end());
         return to_doubles(from_doubles(arena, {static_cast<int64_t>(values.size())}, to, doubles));
       };
-      on_every_path([&] {
-        const PoolSize one(1);
+      const auto check = [&] {
         const Result result = run(x, w, g);
         check_precision(result.y, exact.y, naive(plain.y, dtype));
         check_precision(result.dx, exact.dx, naive(plain.dx, dtype));
         check_precision(result.dw, exact.dw, naive(plain.dw, DType::f32));
-        for (const int threads : {2, 3}) {
-          const PoolSize size(threads);
-          const Result again = run(x, w, g);
-          CHECK(same_bits(again.y, result.y));
-          CHECK(same_bits(again.dx, result.dx));
-          CHECK(same_bits(again.dw, result.dw));
-        }
-        if (rows == 0) return;
+        if (rows == 0) return result;
         const auto row = [&](const Tensor& m) { return copy_rows(arena, m, rows / 2, rows / 2 + 1); };
         const Result alone = run(row(x), w, row(g));
         CHECK(same_bits(alone.y, row(result.y)));
         CHECK(same_bits(alone.dx, row(result.dx)));
+        return result;
+      };
+      Result first;  // of a pool of one thread, then of the present path
+      on_every_device([&] {
+        const Result result = check();
+        const bool alone = present_device() || ThreadPool::instance().size() == 1;
+        if (alone) first = result;
+        CHECK(same_bits(result.y, first.y));
+        CHECK(same_bits(result.dx, first.dx));
+        CHECK(same_bits(result.dw, first.dw));
       });
     }
 }
@@ -100,19 +103,36 @@ TEST_CASE("rms_norm: gradients against central differences in double") {
     return total;
   };
   const Doubles xs = to_doubles(x), ws = to_doubles(w);
-  const Result result = run(x, w, g);
-  check_close(to_doubles(result.dx), numeric_gradient([&](const Doubles& v) { return loss(v, ws); }, xs), 1e-5, 1e-6);
-  check_close(to_doubles(result.dw), numeric_gradient([&](const Doubles& v) { return loss(xs, v); }, ws), 1e-5, 1e-6);
+  const Doubles dx = numeric_gradient([&](const Doubles&v) { return loss(v, ws); }, xs),
+                dw = numeric_gradient([&](const Doubles&v) { return loss(xs, v); }, ws);
+  on_every_device([&] {
+    const Result result = run(x, w, g);
+    check_close(to_doubles(result.dx), dx, 1e-5, 1e-6);
+    check_close(to_doubles(result.dw), dw, 1e-5, 1e-6);
+  });
+}
+
+TEST_CASE("rms_norm: on a device, the same bits in every order of threads and blocks") {
+  const auto arena = test_arena();
+  for (const int64_t cols : {300, 304}) {
+    const Tensor x = random_tensor(arena, {70, cols}, DType::bf16, 1),
+                 g = random_tensor(arena, x.shape(), DType::bf16, 2);
+    const Tensor w = random_tensor(arena, {cols}, DType::f32, 3);
+    on_every_order([&] {
+      const Result result = run(x, w, g);
+      return std::vector<Tensor>{result.y, result.dx, result.dw};
+    });
+  }
 }
 
 TEST_CASE("rms_norm: a row of zeros stays finite") {
   const auto arena = test_arena();
   const Tensor x = Tensor::zeros(arena, {1, 20}, DType::f32), w = random_tensor(arena, {20}, DType::f32, 7);
-  const Result result = run(x, w, w.reshaped({1, 20}));
-  for (int64_t j = 0; j < 20; ++j) {
-    CHECK(element(result.y, j) == 0.0);
-    CHECK(std::isfinite(element(result.dx, j)));
-  }
+  on_every_device([&] {
+    const Result result = run(x, w, w.reshaped({1, 20}));
+    for (const double y : to_doubles(result.y)) CHECK(y == 0.0);
+    for (const double dx : to_doubles(result.dx)) CHECK(std::isfinite(dx));
+  });
 }
 
 TEST_CASE("rms_norm: nothing is recorded or kept where nothing needs a gradient") {

@@ -1,0 +1,33 @@
+// Arguments of LayerNorm's kernels.
+#pragma once
+
+#include <cstdint>
+
+#include "base/dtype.h"
+#include "ops/red_edit/slots_kernels.h"
+
+namespace rubricate {
+
+struct LayerNormArgs {
+  DType dtype = DType::f32;  // of x, y, grad and dx: f32 or bf16
+  int64_t cols = 0;
+  int64_t begin = 0, end = 0;  // rows; on the CPU they share one slot
+  const void* x = nullptr;
+  const float* weight = nullptr;  // null: the rows pass unchanged; unused on a device, as bias is
+  const float* bias = nullptr;    // null: 0
+  float eps = 0.0f;
+  float* mean = nullptr;       // [T]: written by forward where given, read by backward
+  float* inv = nullptr;        // [T] 1 / sqrt(var + eps): likewise
+  void* y = nullptr;           // forward
+  const void* grad = nullptr;  // backward
+  void* dx = nullptr;          // backward
+};
+
+// "layer_norm_forward/1", "layer_norm_backward/1": all rows, each by its slot.
+struct LayerNormSlotsArgs {
+  LayerNormArgs all;
+  SlotRows rows;
+  SlotTable<const float*> weight, bias;
+};
+
+}  // namespace rubricate

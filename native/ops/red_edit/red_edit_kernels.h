@@ -1,0 +1,32 @@
+// Arguments of the RED edit's kernels.
+#pragma once
+
+#include <cstdint>
+
+#include "base/dtype.h"
+#include "ops/red_edit/slots_kernels.h"
+
+namespace rubricate {
+
+// On the CPU: y[t, j] = fma(scale[j], h[t, j], bias[j]) for rows [begin, end), which share one slot.
+struct EditRowsArgs {
+  DType dtype = DType::f32;  // of h and y: f32 or bf16
+  int64_t cols = 0;
+  int64_t begin = 0, end = 0;
+  const void* h = nullptr;
+  const float* scale = nullptr;  // null: 1
+  const float* bias = nullptr;   // null: 0
+  void* y = nullptr;
+};
+
+// "red_edit/1": the same for all rows, each by its slot. y may be h.
+struct EditArgs {
+  DType dtype = DType::f32;  // of h and y: f32 or bf16
+  int64_t cols = 0;
+  const void* h = nullptr;
+  void* y = nullptr;
+  SlotRows rows;
+  SlotTable<const float*> scale, bias;
+};
+
+}  // namespace rubricate

@@ -1,0 +1,31 @@
+// How kernels on a device find a row's adapter slot and that slot's vectors. Plain data; the pointers are the device's.
+#pragma once
+
+#include <cstdint>
+
+namespace rubricate {
+
+constexpr int64_t kFewSlots = 8;
+
+// A pointer for each slot, null where it has none: in the arguments themselves where there are few.
+template <typename Pointer>
+struct SlotTable {
+  Pointer few[kFewSlots] = {};
+  const Pointer* many = nullptr;  // of every slot, where they are more than kFewSlots
+  bool aligned = true;            // all pointers to 16 bytes
+};
+
+// Which sequence, slot and tile a row belongs to. Tiles are runs of `tile_rows` rows, counted from a sequence's first
+// row. Without arrays: one sequence, of slot `slot`.
+struct SlotRows {
+  int64_t rows = 0;
+  int64_t sequences = 1;
+  int64_t tile_count = 0;  // of all sequences
+  int32_t tile_rows = 1;
+  int32_t slot = 0;
+  const int32_t* starts = nullptr;  // [sequences + 1]
+  const int32_t* slots = nullptr;   // [sequences]
+  const int32_t* tiles = nullptr;   // [sequences + 1]: first tile of each sequence, then tile_count
+};
+
+}  // namespace rubricate

@@ -1,0 +1,24 @@
+// Arguments of RMSNorm's kernels, on every device: over rows [begin, end).
+#pragma once
+
+#include <cstdint>
+
+#include "base/dtype.h"
+
+namespace rubricate {
+
+// "rms_norm_forward/1", "rms_norm_backward/1". On CUDA begin is 0.
+struct RmsNormArgs {
+  DType dtype = DType::f32;  // of x, y, grad and dx: f32 or bf16
+  int64_t cols = 0;
+  int64_t begin = 0, end = 0;
+  const void* x = nullptr;
+  const float* weight = nullptr;
+  float eps = 0.0f;
+  float* inv = nullptr;        // [T] 1 / rms: written by forward where given, read by backward
+  void* y = nullptr;           // forward
+  const void* grad = nullptr;  // backward
+  void* dx = nullptr;          // backward
+};
+
+}  // namespace rubricate
