@@ -2,8 +2,10 @@
 
 #include <cmath>
 
+#include "device/stream.h"
 #include "ops/adamw/adamw_cpu.h"
 #include "ops/checks.h"
+#include "ops/elementwise/elementwise_kernels.h"
 
 namespace rubricate {
 namespace {
@@ -27,6 +29,59 @@ void check_options(const AdamWOptions& options) {
             beta);
 }
 
+// The tensors lie in the memory of one place, which computes the update.
+void require_together(const Tensor& tensor, const Tensor& other, const char* name) {
+  require(tensor.stream() == other.stream(), "ERR_FOREIGN", "Expected ", name,
+          " in the memory of the same place as the parameters");
+}
+
+// Memory of a device for the time of one call that waits for it.
+class DeviceBytes {
+ public:
+  DeviceBytes(Device& device, int64_t bytes) : device_(device), bytes_(bytes), address_(device.allocate(bytes)) {}
+  ~DeviceBytes() { device_.release(address_, bytes_); }
+  DeviceBytes(const DeviceBytes&) = delete;
+  DeviceBytes& operator=(const DeviceBytes&) = delete;
+  char* address() const { return static_cast<char*>(address_); }
+
+ private:
+  Device& device_;
+  int64_t bytes_;
+  void* address_;
+};
+
+int64_t norm_blocks(const Tensor& grad) { return (grad.count() + kNormBlock - 1) / kNormBlock; }
+
+// Sums of squares of every block of every tensor, in order: of a device in one launch and one copy.
+std::vector<double> square_sums_on_device(Stream& stream, const std::vector<Tensor>& grads) {
+  const size_t count = grads.size();
+  std::vector<int64_t> table(3 * count);  // addresses, counts, first blocks
+  int64_t blocks = 0;
+  for (size_t i = 0; i < count; ++i) {
+    require(grads[i].stream() == &stream, "ERR_FOREIGN", "Expected all gradients in the memory of one place");
+    table[i] = reinterpret_cast<intptr_t>(grads[i].raw());
+    table[count + i] = grads[i].count();
+    table[2 * count + i] = blocks;
+    blocks += norm_blocks(grads[i]);
+  }
+  std::vector<double> sums(static_cast<size_t>(blocks));
+  if (blocks == 0) return sums;
+  const auto table_bytes = static_cast<int64_t>(table.size() * sizeof(int64_t)), sum_bytes = blocks * 8;
+  const DeviceBytes memory(stream.device(), table_bytes + sum_bytes);
+  auto* const there = reinterpret_cast<int64_t*>(memory.address());
+  stream.upload(there, table.data(), table_bytes);
+  SquareSumsArgs args;
+  args.values = reinterpret_cast<const float* const*>(there);
+  args.counts = there + count;
+  args.first_blocks = there + 2 * count;
+  args.arrays = static_cast<int64_t>(count);
+  args.blocks = blocks;
+  args.sums = reinterpret_cast<double*>(memory.address() + table_bytes);
+  stream.run("square_sums/1", args);
+  stream.download(sums.data(), args.sums, sum_bytes);
+  return sums;
+}
+
 }  // namespace
 
 void adamw_step(const Tensor& parameters, const Tensor& grad, const Tensor& m, const Tensor& v, int64_t step,
@@ -35,6 +90,9 @@ void adamw_step(const Tensor& parameters, const Tensor& grad, const Tensor& m, c
   require_like(grad, parameters, "grad");
   require_like(m, parameters, "m");
   require_like(v, parameters, "v");
+  require_together(grad, parameters, "grad");
+  require_together(m, parameters, "m");
+  require_together(v, parameters, "v");
   require(step >= 1, "ERR_ARGUMENT", "Expected a step of 1 or more but received ", step);
   check_options(options);
   const auto steps = static_cast<double>(step);
@@ -53,15 +111,21 @@ void adamw_step(const Tensor& parameters, const Tensor& grad, const Tensor& m, c
   args.step_size = static_cast<float>(options.learning_rate / (1.0 - std::pow(options.beta1, steps)));
   args.root_correction = static_cast<float>(std::sqrt(1.0 - std::pow(options.beta2, steps)));
   args.eps = static_cast<float>(options.eps);
+  if (Stream* stream = parameters.stream()) return stream->run("adamw/1", args);
   adamw_cpu(args);
 }
 
 double gradient_norm(const std::vector<Tensor>& grads) {
+  for (const Tensor& grad : grads) require_f32(grad, "grads");
   double total = 0.0;
+  if (Stream* stream = grads.empty() ? nullptr : grads.front().stream()) {
+    for (const double sum : square_sums_on_device(*stream, grads)) total += sum;
+    return std::sqrt(total);
+  }
   std::vector<double> sums;
   for (const Tensor& grad : grads) {
-    require_f32(grad, "grads");
-    sums.assign(static_cast<size_t>((grad.count() + kNormBlock - 1) / kNormBlock), 0.0);
+    require(grad.stream() == nullptr, "ERR_FOREIGN", "Expected all gradients in the memory of one place");
+    sums.assign(static_cast<size_t>(norm_blocks(grad)), 0.0);
     square_sums_cpu({grad.count(), grad.data<float>(), sums.data()});
     for (const double sum : sums) total += sum;
   }
@@ -80,6 +144,9 @@ void round_to_weight(const Tensor& master, const Tensor& weight) {
           "Expected float32, bfloat16 or float16 for weight");
   require(weight.shape() == master.shape(), "ERR_SHAPE", "Expected shape ", shape_text(master.shape()),
           " for weight but received ", shape_text(weight.shape()));
+  require(master.stream() == weight.stream(), "ERR_FOREIGN", "Expected master and weight in the memory of one place");
+  if (Stream* stream = master.stream())
+    return stream->run("cast/1", CastArgs{master.raw(), DType::f32, weight.raw(), weight.dtype(), 0, master.count()});
   round_cpu({master.count(), master.data<float>(), weight.raw(), weight.dtype()});
 }
 

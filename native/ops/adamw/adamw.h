@@ -21,7 +21,8 @@ struct AdamWOptions {
 };
 
 // step: 1 for the first update. parameters, grad, m, v: fp32, same shape; grad is left as it is. An element's update
-// depends on that element alone. Errors: ERR_ARGUMENT (step below 1, options out of range), ERR_SHAPE, ERR_DTYPE.
+// depends on that element alone. All lie in the memory of one place, which computes the update. Errors: ERR_ARGUMENT
+// (step below 1, options out of range), ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN (not of one place), and so below.
 void adamw_step(const Tensor& parameters, const Tensor& grad, const Tensor& m, const Tensor& v, int64_t step,
                 const AdamWOptions& options, float decay_target, float grad_scale);
 

@@ -16,15 +16,13 @@ struct State {
 };
 
 State zero_state(const std::shared_ptr<Arena>& arena, const Tensor& parameters) {
-  State state{copy_rows(arena, parameters.reshaped({1, parameters.count()}), 0, 1).reshaped(parameters.shape()),
-              Tensor::zeros(arena, parameters.shape(), DType::f32),
-              Tensor::zeros(arena, parameters.shape(), DType::f32)};
-  return state;
+  const Tensor zeros = Tensor::zeros(arena, parameters.shape(), DType::f32);
+  return {parameters.copied_to(device_arena()), zeros.copied_to(device_arena()), zeros.copied_to(device_arena())};
 }
 
 void step(const State& state, const Tensor& grad, int64_t t, const AdamWOptions& options, float target = 0.0f,
           float scale = 1.0f) {
-  adamw_step(state.p, grad, state.m, state.v, t, options, target, scale);
+  adamw_step(state.p, placed(grad), state.m, state.v, t, options, target, scale);
 }
 
 // The formula of adamw.h in T, `steps` times with the same gradient.
@@ -59,7 +57,7 @@ TEST_CASE("ten steps of AdamW come out as torch.optim.AdamW's") {
   AdamWOptions options;
   options.learning_rate = 0.01;
   options.weight_decay = 0.1;
-  on_every_setting([&] {
+  on_every_device([&] {
     const State state = zero_state(arena, from_doubles(arena, {5}, DType::f32, {1.0, -0.5, 2.0, 0.0, 0.25}));
     for (int t = 0; t < 10; ++t) {
       Doubles grad;
@@ -89,7 +87,7 @@ TEST_CASE("AdamW keeps the precision rule, with decay towards 0 or 1 and a scale
     const Tensor grad = random_tensor(arena, {c.count}, DType::f32, 2, c.low, c.high);
     const Doubles exact = reference<double>(p, grad, 4, options, c.target, c.scale);
     const Doubles naive = reference<float>(p, grad, 4, options, c.target, c.scale);
-    on_every_setting([&] {
+    on_every_device([&] {
       const State state = zero_state(arena, p);
       for (int t = 1; t <= 4; ++t)
         step(state, grad, t, options, static_cast<float>(c.target), static_cast<float>(c.scale));
@@ -122,6 +120,33 @@ TEST_CASE("an element's update has the same bits anywhere in a tensor and with a
   });
 }
 
+TEST_CASE("on a device, AdamW, the norm and rounding have the CPU's bits in every order of threads and blocks") {
+  const auto arena = test_arena();
+  const Tensor p = random_tensor(arena, {4999}, DType::f32, 1), grad = random_tensor(arena, {4999}, DType::f32, 2);
+  AdamWOptions options;
+  options.weight_decay = 0.1;
+  const auto update = [&] {
+    const State state = zero_state(arena, p);
+    for (int t = 1; t <= 3; ++t) step(state, grad, t, options, 1.0f, 0.5f);
+    return std::vector<Tensor>{state.p, state.m, state.v};
+  };
+  const auto expected = update();
+  const double norm = gradient_norm({grad, p});
+  on_every_order([&] {
+    const auto result = update();
+    if (cpu_path() != CpuPath::portable)  // which does not fuse
+      for (size_t i = 0; i < 3; ++i) CHECK(same_bits(result[i], expected[i]));
+    CHECK(gradient_norm({placed(grad), placed(p)}) == norm);
+    return result;
+  });
+  if (!test_stream()) return;
+  const Tensor there = p.copied_to(std::make_shared<Arena>(test_stream()));
+  CHECK(error_code([&] { adamw_step(p, there, p, p, 1, {}, 0.0f, 1.0f); }) == "ERR_FOREIGN");
+  CHECK(error_code([&] { gradient_norm({there, p}); }) == "ERR_FOREIGN");
+  CHECK(error_code([&] { gradient_norm({p, there}); }) == "ERR_FOREIGN");
+  CHECK(error_code([&] { round_to_weight(there, p); }) == "ERR_FOREIGN");
+}
+
 TEST_CASE("the gradient norm: exact sums, the same bits on every setting, NaN and infinity come through") {
   const auto arena = test_arena();
   std::vector<Tensor> grads;
@@ -132,12 +157,17 @@ TEST_CASE("the gradient norm: exact sums, the same bits on every setting, NaN an
     for (const double value : to_doubles(grad)) exact += value * value;
   const double first = gradient_norm(grads);
   CHECK(std::fabs(first - std::sqrt(exact)) <= 1e-12 * first);
-  on_every_setting([&] { CHECK(gradient_norm(grads) == first); });
+  const auto norm = [&] {
+    std::vector<Tensor> there;
+    for (const Tensor& grad : grads) there.push_back(placed(grad));
+    return gradient_norm(there);
+  };
+  on_every_device([&] { CHECK(norm() == first); });
   CHECK(gradient_norm({}) == 0.0);
   CHECK(gradient_norm({from_doubles(arena, {2}, DType::f32, {3e30, 4e30})}) == doctest::Approx(5e30));
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     grads[3].data<float>()[4095] = bad;
-    CHECK_FALSE(std::isfinite(gradient_norm(grads)));
+    on_every_device([&] { CHECK_FALSE(std::isfinite(norm())); });
   }
 }
 
@@ -160,10 +190,10 @@ TEST_CASE("masters are rounded to nearest even in every storage type") {
                                1e-7f, 5.9e-8f, -6e-5f,      1e38f,       -1e-40f};
       std::copy(std::begin(special), std::end(special), master.data<float>());
     }
-    on_every_setting([&] {
+    on_every_device([&] {
       for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
-        const Tensor weight = Tensor::empty(arena, {count}, dtype);
-        round_to_weight(master, weight);
+        const Tensor weight = Tensor::empty(device_arena(), {count}, dtype);
+        round_to_weight(placed(master), weight);
         CHECK(same_bits(weight, from_doubles(arena, {count}, dtype, to_doubles(master))));
       }
     });

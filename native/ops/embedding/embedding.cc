@@ -1,10 +1,14 @@
 #include "ops/embedding/embedding.h"
 
 #include <algorithm>
+#include <numeric>
+#include <vector>
 
 #include "device/cpu/thread_pool.h"
+#include "device/stream.h"
 #include "ops/checks.h"
 #include "ops/embedding/embedding_cpu.h"
+#include "ops/embedding/embedding_kernels.h"
 
 namespace rubricate {
 namespace {
@@ -32,22 +36,69 @@ void scatter_add(const int32_t* tokens, const Tensor& grad, float* dweight) {
   });
 }
 
-}  // namespace
+// The rows of each different token, in order, as one array: tokens, starts, order.
+struct TokenRows {
+  TokenRows(const int32_t* tokens, int64_t count) {
+    std::vector<int32_t> order(static_cast<size_t>(count));
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [tokens](int32_t a, int32_t b) { return tokens[a] < tokens[b]; });
+    std::vector<int32_t> different, starts;
+    for (size_t i = 0; i < order.size(); ++i) {
+      if (i > 0 && tokens[order[i]] == tokens[order[i - 1]]) continue;
+      different.push_back(tokens[order[i]]);
+      starts.push_back(static_cast<int32_t>(i));
+    }
+    starts.push_back(static_cast<int32_t>(count));
+    groups = static_cast<int64_t>(different.size());
+    for (const auto* part : {&different, &starts, &order}) array.insert(array.end(), part->begin(), part->end());
+  }
+  int64_t groups = 0;
+  std::vector<int32_t> array;
+};
 
-Var embedding(Tape& tape, const int32_t* tokens, int64_t count, const Weight& weight, DType out) {
-  check(tape, tokens, count, weight, out);
-  const bool wanted = tape.wants_grad({weight.gradient.get()});
-  Tensor y = tape.empty({count, weight.view.cols}, out);
-  const EmbeddingArgs all{tokens, weight.view, out, y.raw(), 0, 0};
-  parallel_ranges(count, row_grain(weight.view.cols), [&](int64_t begin, int64_t end) {
+void backward_on_device(Tape& tape, const int32_t* tokens, const Tensor& grad, float* dweight) {
+  const TokenRows rows(tokens, grad.rows());
+  const Tensor placed = tape.uploaded(rows.array.data(), static_cast<int64_t>(rows.array.size() * sizeof(int32_t)));
+  EmbeddingSumsArgs args;
+  args.tokens = placed.data<int32_t>();
+  args.starts = args.tokens + rows.groups;
+  args.order = args.starts + rows.groups + 1;
+  args.dtype = grad.dtype();
+  args.grad = grad.raw();
+  args.dweight = dweight;
+  args.groups = rows.groups;
+  args.cols = grad.cols();
+  tape.stream()->run("embedding_backward/1", args);
+}
+
+void forward(Tape& tape, const int32_t* tokens, int64_t count, const WeightView& weight, const Tensor& y) {
+  if (Stream* stream = tape.stream()) {
+    const Tensor placed = tape.uploaded(tokens, count * static_cast<int64_t>(sizeof(int32_t)));
+    return stream->run("embedding_forward/1",
+                       EmbeddingRowsArgs{placed.data<int32_t>(), weight.data, weight.dtype, y.dtype(), y.raw(), count,
+                                         weight.cols, weight.row_stride});
+  }
+  const EmbeddingArgs all{tokens, weight, y.dtype(), y.raw(), 0, 0};
+  parallel_ranges(count, row_grain(weight.cols), [&](int64_t begin, int64_t end) {
     EmbeddingArgs args = all;
     args.begin = begin;
     args.end = end;
     embedding_forward_cpu(args);
   });
+}
+
+}  // namespace
+
+Var embedding(Tape& tape, const int32_t* tokens, int64_t count, const Weight& weight, DType out) {
+  check(tape, tokens, count, weight, out);
+  require_place(tape, weight.storage, "weight");
+  const bool wanted = tape.wants_grad({weight.gradient.get()});
+  Tensor y = tape.empty({count, weight.view.cols}, out);
+  forward(tape, tokens, count, weight.view, y);
   if (!wanted) return y;
   return tape.record("embedding", std::move(y), [tokens, slot = weight.gradient](Tape& tape, const Tensor& grad) {
-    scatter_add(tokens, grad, tape.parameter_grad(slot).data<float>());
+    float* const dweight = tape.parameter_grad(slot).data<float>();
+    tape.stream() != nullptr ? backward_on_device(tape, tokens, grad, dweight) : scatter_add(tokens, grad, dweight);
   });
 }
 

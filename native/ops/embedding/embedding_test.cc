@@ -42,6 +42,29 @@ TEST_CASE("embedding: rows of the weight, whatever its dtype and alignment") {
       }
 }
 
+TEST_CASE("embedding: rows of the weight on a device, from any element on and with any stride") {
+  const auto arena = test_arena();
+  for (const DType stored : {DType::f32, DType::bf16, DType::f16})
+    for (const DType out : {DType::f32, DType::bf16})
+      for (const auto& [count, cols] : kShapes)
+        for (const int64_t more : {0, 3, 8}) {
+          const int64_t vocabulary = 11, stride = cols + more, offset = more == 8 ? 0 : more;
+          const Tensor matrix = random_tensor(arena, {vocabulary, stride}, stored, 1);
+          const auto tokens = random_tokens(count, vocabulary, 2);
+          Doubles expected;
+          for (const int32_t token : tokens)
+            for (int64_t j = 0; j < cols; ++j) expected.push_back(element(matrix, token * stride + offset + j));
+          const Tensor rounded = from_doubles(arena, {count, cols}, out, expected);
+          on_every_device([&] {
+            const Tensor there = placed(matrix);
+            const char* const first = static_cast<const char*>(there.raw()) + offset * dtype_size(stored);
+            Tape tape(device_arena(), Tape::Mode::training);
+            const Weight weight{{first, stored, vocabulary, cols, stride}, there, nullptr};
+            CHECK(same_bits(embedding(tape, tokens.data(), count, weight, out).value(), rounded));
+          });
+        }
+}
+
 TEST_CASE("embedding: the gradient adds the rows of a token in order") {
   const auto arena = test_arena();
   for (const DType dtype : {DType::f32, DType::bf16})
@@ -54,14 +77,16 @@ TEST_CASE("embedding: the gradient adds the rows of a token in order") {
         for (int64_t j = 0; j < cols; ++j)
           expected.data<float>()[tokens[static_cast<size_t>(t)] * cols + j] +=
               static_cast<float>(element(grad, t * cols + j));
-      on_every_setting([&] {
-        const Tensor matrix = random_tensor(arena, {vocabulary, cols}, DType::f32, 5);
+      const auto gradient = [&] {
+        const Tensor matrix = placed(random_tensor(arena, {vocabulary, cols}, DType::f32, 5));
         Weight weight = Weight::of(matrix);
         weight.gradient = Var::parameter(matrix).slot();
-        Tape tape(arena, Tape::Mode::training);
-        tape.backward(embedding(tape, tokens.data(), count, weight, dtype), grad);
-        CHECK(same_bits(weight.gradient->grad, expected));
-      });
+        Tape tape(device_arena(), Tape::Mode::training);
+        tape.backward(embedding(tape, tokens.data(), count, weight, dtype), placed(grad));
+        return weight.gradient->grad;
+      };
+      on_every_device([&] { CHECK(same_bits(gradient(), expected)); });
+      if (count < 100) on_every_order([&] { return std::vector<Tensor>{gradient()}; });
     }
 }
 

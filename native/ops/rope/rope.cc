@@ -1,7 +1,10 @@
 #include "ops/rope/rope.h"
 
 #include <cmath>
+#include <mutex>
 
+#include "device/stream.h"
+#include "ops/checks.h"
 #include "ops/rope/rope_cpu.h"
 
 namespace rubricate {
@@ -10,17 +13,27 @@ namespace {
 Tensor rotate(Tape& tape, const Tensor& x, int64_t heads, const int32_t* positions, const RopeTable& table, DType out,
               bool backward) {
   Tensor y = tape.empty(x.shape(), out);
-  rope_cpu({.x_dtype = x.dtype(),
-            .y_dtype = out,
-            .x = x.raw(),
-            .y = y.raw(),
-            .positions = positions,
-            .cos = table.cos.data(),
-            .sin = table.sin.data(),
-            .rows = x.rows(),
-            .heads = heads,
-            .half = table.half,
-            .backward = backward});
+  RopeArgs args{.x_dtype = x.dtype(),
+                .y_dtype = out,
+                .x = x.raw(),
+                .y = y.raw(),
+                .positions = positions,
+                .cos = table.cos.data(),
+                .sin = table.sin.data(),
+                .rows = x.rows(),
+                .heads = heads,
+                .half = table.half,
+                .backward = backward};
+  if (Stream* stream = tape.stream()) {
+    const Tensor there = table.on_device(tape);
+    const Tensor placed = tape.uploaded(positions, x.rows() * static_cast<int64_t>(sizeof(int32_t)));
+    args.positions = placed.data<int32_t>();
+    args.cos = there.data<float>();
+    args.sin = args.cos + table.positions * table.half;
+    stream->run("rope/1", args);
+  } else {
+    rope_cpu(args);
+  }
   return y;
 }
 
@@ -55,9 +68,24 @@ RopeTable RopeTable::make(const std::vector<float>& inv_freq, float factor, int6
   return table;
 }
 
+Tensor RopeTable::on_device(const Tape& tape) const {
+  const std::lock_guard guard(copies_->lock);
+  for (const Tensor& copy : copies_->tensors)
+    if (copy.stream() == tape.stream()) return copy;
+  // Memory of its own arena: the tape's may be a job's.
+  const auto arena = std::make_shared<Arena>(tape.arena()->shared_stream());
+  const Tensor copy = Tensor::empty(arena, {2, positions, half}, DType::f32);
+  const int64_t bytes = copy.bytes() / 2;
+  tape.stream()->upload(copy.raw(), cos.data(), bytes);
+  tape.stream()->upload(copy.data<float>() + positions * half, sin.data(), bytes);
+  copies_->tensors.push_back(copy);
+  return copy;
+}
+
 Var rope(Tape& tape, const Var& x, int64_t heads, const int32_t* positions, const RopeTable& table, DType out) {
   tape.check_cancelled("rope");
   check(x.value(), heads, positions, table, out);
+  require_place(tape, x.value(), "x");
   const bool wanted = tape.wants_grad(x);
   Tensor y = rotate(tape, x.value(), heads, positions, table, out, false);
   if (!wanted) return y;

@@ -9,9 +9,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "autograd/tape.h"
+#include "base/mutex.h"
 
 namespace rubricate {
 
@@ -23,6 +25,17 @@ struct RopeTable {
   int64_t positions = 0;
   std::vector<float> cos, sin;
   static RopeTable make(const std::vector<float>& inv_freq, float factor, int64_t positions);
+
+  // The table, cos then sin, in the memory of the tape's device: fp32 [2, positions, half]. Copied there on first use;
+  // the copy stays as long as the table does. Thread-safe.
+  Tensor on_device(const Tape& tape) const;
+
+ private:
+  struct Copies {
+    Mutex lock;
+    std::vector<Tensor> tensors;  // one for each stream
+  };
+  std::shared_ptr<Copies> copies_ = std::make_shared<Copies>();
 };
 
 // out: dtype of y, f32 or bf16. positions: int32 [T] on the host, each below table.positions; the caller keeps them and

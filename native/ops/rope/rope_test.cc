@@ -21,9 +21,10 @@ const Case kCases[] = {{1, 1, 1}, {3, 2, 5}, {7, 3, 16}, {5, 4, 32}, {2, 1, 40},
 
 // The largest error of `got` over what two rounded products, a rounded sum and the store allow. turn: 1, or -1 for the
 // opposite angle.
-double worst_error(const Tensor& got, const Tensor& x, const Case& c, const std::vector<int32_t>& positions,
+double worst_error(const Tensor& result, const Tensor& x, const Case& c, const std::vector<int32_t>& positions,
                    const RopeTable& table, double turn) {
   double worst = 0;
+  const Tensor got = fetched(result);
   for (int64_t t = 0; t < c.rows; ++t) {
     for (int64_t head = 0; head < c.heads; ++head) {
       for (int64_t i = 0; i < c.half; ++i) {
@@ -76,31 +77,38 @@ TEST_CASE("rope and its gradient against double, on every path, dtype and pool s
       const Tensor g = random_tensor(arena, x.shape(), out, 2, -2, 2);
       CAPTURE(c.rows);
       CAPTURE(c.half);
-      on_every_path([&] {
-        Tensor first_y, first_dx;
-        for (const int threads : {1, 2, 3}) {
-          const PoolSize size(threads);
-          Tape tape(arena, Tape::Mode::training);
-          const Var in = leaf(x), y = rope(tape, in, c.heads, positions.data(), table, out);
-          tape.backward(y, g);
-          if (threads == 1) {
-            first_y = y.value();
-            first_dx = in.grad();
-          }
-          CHECK(y.value().dtype() == out);
-          CHECK(in.grad().dtype() == in.slot()->dtype);
-          CHECK(same_bits(y.value(), first_y));
-          CHECK(same_bits(in.grad(), first_dx));
+      Tensor first_y, first_dx;  // of a pool of one thread, then of the present path
+      on_every_device([&] {
+        Tape tape(device_arena(), Tape::Mode::training);
+        const Var in = leaf(placed(x)), y = rope(tape, in, c.heads, positions.data(), table, out);
+        tape.backward(y, placed(g));
+        if (present_device() || ThreadPool::instance().size() == 1) {
+          first_y = y.value();
+          first_dx = in.grad();
+          CHECK(worst_error(first_y, x, c, positions, table, 1.0) <= 1.0);
+          CHECK(worst_error(first_dx, g, c, positions, table, -1.0) <= 1.0);
         }
-        CHECK(worst_error(first_y, x, c, positions, table, 1.0) <= 1.0);
-        CHECK(worst_error(first_dx, g, c, positions, table, -1.0) <= 1.0);
+        CHECK(y.value().dtype() == out);
+        CHECK(in.grad().dtype() == in.slot()->dtype);
+        CHECK(same_bits(y.value(), first_y));
+        CHECK(same_bits(in.grad(), first_dx));
         const int64_t row = c.rows - 1;
-        Tape tape(arena, Tape::Mode::inference);
-        const Var alone = rope(tape, copy_rows(arena, x, row, c.rows), c.heads, &positions.back(), table, out);
+        Tape other(device_arena(), Tape::Mode::inference);
+        const Var alone = rope(other, placed(copy_rows(arena, x, row, c.rows)), c.heads, &positions.back(), table, out);
         CHECK(same_bits(alone.value(), copy_rows(arena, first_y, row, c.rows)));
       });
     }
   }
+}
+
+TEST_CASE("rope: on a device, the same bits in every order of threads and blocks") {
+  const RopeTable table = RopeTable::make(frequencies(24), 1.0f, 64);
+  const Tensor x = random_tensor(test_arena(), {9, 3 * 48}, DType::bf16, 1);
+  const int32_t positions[] = {0, 1, 2, 3, 0, 1, 63, 62, 61};
+  on_every_order([&] {
+    Tape tape(device_arena(), Tape::Mode::inference);
+    return std::vector<Tensor>{rope(tape, placed(x), 3, positions, table, DType::f32).value()};
+  });
 }
 
 TEST_CASE("rope refuses wrong shapes, dtypes, positions and values of another tape") {

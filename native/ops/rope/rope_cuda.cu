@@ -1,0 +1,63 @@
+// Rotary embedding (rope.h): a block a row, a thread for 8 pairs of a head at a time.
+//
+// Memory bounds it: 2 elements of memory for each (4 bytes in bf16) and 3 operations; cosine and sine, 8 bytes a pair,
+// are read from memory once a row and then from the cache for every head.
+#include "ops/rope/rope_kernels.h"
+#include "ops/rows_cuda.h"
+
+namespace rubricate::cuda {
+namespace {
+
+constexpr int kMostThreads = 256;
+
+template <typename X, typename Y, bool kWhole>
+__global__ void __launch_bounds__(kMostThreads) rope(RopeArgs args, int chunks) {
+  const int64_t row = blockIdx.x, half = args.half;
+  const float* const cos = args.cos + args.positions[row] * half;
+  const float* const sin = args.sin + args.positions[row] * half;
+  const float sign = args.backward ? -1.0f : 1.0f;
+  const int items = static_cast<int>(args.heads) * chunks;
+  for (int item = static_cast<int>(threadIdx.x); item < items; item += static_cast<int>(blockDim.x)) {
+    const int64_t i = static_cast<int64_t>(item % chunks) * kChunk, left = half - i;
+    const int64_t first = (row * args.heads + item / chunks) * 2 * half + i;
+    const X* const x = static_cast<const X*>(args.x) + first;
+    Y* const y = static_cast<Y*>(args.y) + first;
+    float c[kChunk], s[kChunk], x1[kChunk], x2[kChunk], y1[kChunk], y2[kChunk];
+    load_chunk<kWhole>(x, left, x1);
+    load_chunk<kWhole>(x + half, left, x2);
+    load_chunk<kWhole>(cos + i, left, c);
+    load_chunk<kWhole>(sin + i, left, s);
+#pragma unroll
+    for (int j = 0; j < kChunk; ++j) {
+      s[j] = sign * s[j];
+      y1[j] = fmaf(x1[j], c[j], x2[j] * (0.0f - s[j]));
+      y2[j] = fmaf(x2[j], c[j], x1[j] * s[j]);
+    }
+    store_chunk<kWhole>(y, left, y1);
+    store_chunk<kWhole>(y + half, left, y2);
+  }
+}
+
+template <typename X, typename Y>
+int32_t run(const RopeArgs& args, RubricateStream* stream) {
+  const int chunks = static_cast<int>((args.half + kChunk - 1) / kChunk);
+  const int64_t items = args.heads * chunks;
+  const int threads =
+      static_cast<int>(std::min<int64_t>(kMostThreads, (items + kWarpSize - 1) / kWarpSize * kWarpSize));
+  const bool whole = args.half % kChunk == 0 && aligned_16(args.x) && aligned_16(args.y) && aligned_16(args.cos) &&
+                     aligned_16(args.sin);
+  if (whole) return RUBRICATE_LAUNCH((rope<X, Y, true>), blocks_for(args.rows, 1), threads, 0, stream, args, chunks);
+  return RUBRICATE_LAUNCH((rope<X, Y, false>), blocks_for(args.rows, 1), threads, 0, stream, args, chunks);
+}
+
+int32_t rope_cuda(const RopeArgs& args, RubricateStream* stream) {
+  if (args.rows == 0) return RUBRICATE_OK;
+  if (args.x_dtype == DType::bf16)
+    return args.y_dtype == DType::bf16 ? run<bf16, bf16>(args, stream) : run<bf16, float>(args, stream);
+  return args.y_dtype == DType::bf16 ? run<float, bf16>(args, stream) : run<float, float>(args, stream);
+}
+
+RUBRICATE_KERNEL("rope/1", rope_cuda);
+
+}  // namespace
+}  // namespace rubricate::cuda

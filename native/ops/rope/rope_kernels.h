@@ -1,0 +1,22 @@
+// Arguments of rope.h's kernels, on every device.
+#pragma once
+
+#include <cstdint>
+
+#include "base/dtype.h"
+
+namespace rubricate {
+
+// "rope/1"
+struct RopeArgs {
+  DType x_dtype = DType::f32, y_dtype = DType::f32;  // f32 or bf16 each
+  const void* x = nullptr;                           // [rows, heads * 2 * half]
+  void* y = nullptr;                                 // as many
+  const int32_t* positions = nullptr;                // [rows]
+  const float* cos = nullptr;                        // [positions, half]
+  const float* sin = nullptr;                        // [positions, half]
+  int64_t rows = 0, heads = 0, half = 0;
+  bool backward = false;  // rotates by the opposite angle
+};
+
+}  // namespace rubricate
