@@ -4,7 +4,8 @@
  *     node bench/embedded/train.mjs SEQUENCES_FOLDER MASTER_FOLDER LOG_FILE [--only STEPS]
  *
  * SEQUENCES_FOLDER as make_sequences.mjs leaves it; MASTER_FOLDER as init_model.mjs leaves it: its model.safetensors (fp32)
- * is replaced every 500 steps and at the end. LOG_FILE gets one JSON line a step and one for each held-out evaluation.
+ * is replaced every 500 steps and at the end. LOG_FILE gets one JSON line for each of the first hundred steps, then for every
+ * twentieth, and one for each held-out evaluation.
  * --only STEPS stops early and writes no model: it shows that the log's first losses come out again.
  */
 import { appendFileSync, readFileSync, renameSync, writeFileSync } from "node:fs";
@@ -120,7 +121,8 @@ for (let step = 1; step <= (only || totalSteps); step++) {
     update: true,
   };
   const [result] = await model.native.trainStep(request).promise;
-  log({ type: "step", step, loss: result.loss, learningRate: options.learningRate, gradNorm: result.gradNorm });
+  if (step <= 100 || step % 20 === 0)
+    log({ type: "step", step, loss: result.loss, learningRate: options.learningRate, gradNorm: result.gradNorm });
   if (!only && (step % 500 === 0 || step === totalSteps)) {
     save(parameters);
     if (step % 2000 === 0 || step === totalSteps) log({ type: "eval", step, bitsPerByte: await bitsPerByte(model) });
