@@ -11,6 +11,7 @@
 #include <numeric>
 
 #include "device/cpu/thread_pool.h"
+#include "ops/linear/few_rows_cpu.h"
 
 #define RUBRICATE_KERNELS_USE_BF16
 #define RUBRICATE_KERNELS "ops/linear/linear_kernels.inl"
@@ -218,6 +219,7 @@ void column_sum_range(const ColumnSumArgs& args, int64_t begin, int64_t end) {
 void matmul_cpu(const MatmulArgs& args) {
   require(!args.accumulate || args.c_dtype == DType::f32, "ERR_DTYPE",
           "Expected a float32 C for a matmul that accumulates but received ", dtype_name(args.c_dtype));
+  if (few_rows_take(args)) return few_rows_cpu(&args, 1);
   if (args.m > 0 && args.n > 0) Matmul(args).run();
 }
 
