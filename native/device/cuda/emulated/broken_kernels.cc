@@ -148,6 +148,17 @@ __global__ void misaligned(const float* x, float* y) {
   y[threadIdx.x] = values[0];
 }
 
+// Host code that reads device memory, which nothing but kernels and copies can.
+bool read_by_host(bool broken) {
+  void* x = nullptr;
+  float value = 1.0f;
+  cudaMalloc(&x, sizeof value);
+  cudaMemcpyAsync(x, &value, sizeof value, cudaMemcpyHostToDevice, nullptr);
+  if (broken) return *static_cast<volatile float*>(x) == 1.0f;
+  cudaMemcpyAsync(&value, x, sizeof value, cudaMemcpyDeviceToHost, nullptr);
+  return value == 1.0f;
+}
+
 using Kernel = void (*)(const float*, float*);
 struct Case {
   const char* name;
@@ -178,14 +189,14 @@ int run(const Case& which, bool broken) {
   for (int i = 0; i < kThreads; ++i) values[i] = static_cast<float>(i);
   void *x = nullptr, *y = nullptr;
   if (cudaMalloc(&x, bytes) != cudaSuccess || cudaMalloc(&y, bytes) != cudaSuccess) return 1;
-  std::memcpy(x, values, sizeof values);
-  if (std::strcmp(which.name, "race_between_blocks") == 0) std::memset(y, 0, sizeof values);
+  cudaMemcpyAsync(x, values, sizeof values, cudaMemcpyHostToDevice, nullptr);
+  if (std::strcmp(which.name, "race_between_blocks") == 0) cudaMemsetAsync(y, 0, sizeof values, nullptr);
   RubricateStream stream{nullptr, 0, 80, 4, 163 << 10};
   const int32_t status =
       RUBRICATE_LAUNCH((broken ? which.broken : which.right), static_cast<unsigned>(which.blocks), kThreads,
                        which.shared_bytes, &stream, static_cast<const float*>(x), static_cast<float*>(y));
   if (status != RUBRICATE_OK) return 1;
-  std::memcpy(values, y, sizeof values);
+  cudaMemcpyAsync(values, y, sizeof values, cudaMemcpyDeviceToHost, nullptr);
   for (const float value : values) std::printf("%g ", static_cast<double>(value));
   std::printf("\n");
   cudaFree(x);
@@ -197,6 +208,8 @@ int run(const Case& which, bool broken) {
 }  // namespace rubricate::cuda
 
 int main(int count, char** arguments) {
+  if (count == 3 && std::strcmp(arguments[1], "read_by_host") == 0)
+    return rubricate::cuda::read_by_host(std::strcmp(arguments[2], "broken") == 0) ? 0 : 1;
   for (const auto& which : rubricate::cuda::cases)
     if (count == 3 && std::strcmp(which.name, arguments[1]) == 0)
       return rubricate::cuda::run(which, std::strcmp(arguments[2], "broken") == 0);

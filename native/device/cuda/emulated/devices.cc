@@ -16,7 +16,7 @@
 #include <map>
 #include <mutex>
 
-#include "device/cuda/emulated/sanitizers.h"
+#include "device/cuda/emulated/memory.h"
 
 namespace rubricate::emulation {
 namespace {
@@ -161,13 +161,9 @@ cudaError_t cudaMalloc(void** address, size_t bytes) {
   const std::lock_guard lock(memory_lock);
   const auto size = static_cast<int64_t>(bytes);
   if (size > memory_bytes() - used[current_device]) return report(cudaErrorMemoryAllocation);
-  void* memory = nullptr;
-  if (posix_memalign(&memory, 256, std::max<size_t>(bytes, 1)) != 0) return report(cudaErrorMemoryAllocation);
-  {
-    const NotTheKernels scope;
-    std::memset(memory, 0xff, bytes);
-    allocations[memory] = {current_device, size};
-  }
+  void* const memory = allocate_device_memory(bytes);
+  if (memory == nullptr) return report(cudaErrorMemoryAllocation);
+  allocations[memory] = {current_device, size};
   used[current_device] += size;
   *address = memory;
   return cudaSuccess;
@@ -179,7 +175,7 @@ cudaError_t cudaFree(void* address) {
   if (found == allocations.end()) return report(cudaErrorInvalidValue);
   used[found->second.device] -= found->second.bytes;
   allocations.erase(found);
-  std::free(address);
+  release_device_memory(address);
   return state();
 }
 cudaError_t cudaHostAlloc(void** address, size_t bytes, unsigned) {
@@ -192,11 +188,13 @@ cudaError_t cudaFreeHost(void* address) {
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
   if (state() != cudaSuccess) return state();
+  const DeviceAccess access;
   std::memmove(to, from, bytes);
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t) {
   if (state() != cudaSuccess) return state();
+  const DeviceAccess access;
   std::memset(to, byte, bytes);
   return cudaSuccess;
 }

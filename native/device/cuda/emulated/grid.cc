@@ -6,6 +6,7 @@
 
 #include "device/cuda/emulated/block.h"
 #include "device/cuda/emulated/devices.h"
+#include "device/cuda/emulated/memory.h"
 
 namespace rubricate::emulation {
 
@@ -106,6 +107,7 @@ cudaError_t launch_grid(const char* name, dim3 grid, dim3 threads, int64_t share
   if (const cudaError_t lost = begin_launch(); lost != cudaSuccess) return lost;
   if (!possible(grid, threads, shared_bytes)) return cudaErrorInvalidConfiguration;
   const std::lock_guard lock(launch_lock);
+  const DeviceAccess access;
   const char* const text = std::getenv("RUBRICATE_EMULATION_SEED");
   const uint64_t seed = text != nullptr ? std::strtoull(text, nullptr, 10) : 0;
   ::gridDim = grid;

@@ -72,6 +72,13 @@ TEST_CASE("what nothing has written is not a number, or no number that could com
   CHECK(run("plain", "unwritten_local", "broken").output.find("inf") != std::string::npos);
 }
 
+TEST_CASE("host code cannot read device memory") {
+  CHECK(run("plain", "read_by_host", "right").status == 0);
+  const Outcome broken = run("plain", "read_by_host", "broken");
+  CHECK(broken.status != 0);
+  CHECK(broken.status != 1);  // it did not come as far as to compare
+}
+
 TEST_CASE("a missing barrier shows in the results of a shuffled order too") {
   const Outcome right = run("plain", "missing_barrier", "right");
   CHECK(run("plain", "missing_barrier", "broken", "RUBRICATE_EMULATION_SEED=3").output != right.output);
