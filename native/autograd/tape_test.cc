@@ -214,3 +214,29 @@ TEST_CASE("yield calls the job's hook") {
   tape.yield();
   CHECK(calls == 1);
 }
+
+TEST_CASE("a tape copies the same host array to its device once, also for what it recomputes") {
+  for (const auto& stream : devices()) {
+    if (!stream) continue;
+    const int32_t values[] = {3, 1, 4}, same[] = {3, 1, 4}, others[] = {3, 1, 5};
+    Tape tape(std::make_shared<Arena>(stream), Tape::Mode::training);
+    const Tensor first = tape.uploaded(values, sizeof values);
+    CHECK(to_doubles(first) == Doubles{3, 1, 4});
+    CHECK(tape.uploaded(same, sizeof same).raw() == first.raw());
+    CHECK(to_doubles(tape.uploaded(others, sizeof others)) == Doubles{3, 1, 5});
+    CHECK(to_doubles(tape.uploaded(values, 8)) == Doubles{3, 1});
+    int runs = 0;
+    const Tensor x = random_tensor(test_arena(), {2, 3}, DType::f32, 1).copied_to(tape.arena());
+    const Var input = leaf(x);
+    const auto [y, none] = tape.recompute(
+        {input},
+        [&](Tape& inner, const std::vector<Var>& inputs) {
+          ++runs;
+          CHECK(inner.uploaded(values, sizeof values).raw() == first.raw());
+          return std::pair<Var, Var>{scale_by(inner, inputs[0], 2.0f), Var()};
+        },
+        true);
+    tape.backward(y, x);
+    CHECK(runs == 2);
+  }
+}
