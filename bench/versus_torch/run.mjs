@@ -46,7 +46,7 @@ function writeIds(path, vocabulary) {
 async function warm(side, limit) {
   const about = await side.ready();
   const losses = [];
-  for (let i = 0; i < warmup; i++) losses.push((await side.step(limit && limit + (i === 0 ? 120 : 0))).loss); // the first may compile
+  for (let i = 0; i < warmup; i++) losses.push((await side.step(limit && limit * (i === 0 ? 4 : 1))).loss); // the first may compile
   return { side, about, losses };
 }
 
@@ -61,7 +61,7 @@ async function bestTorch(python, args, dtype) {
   for (const mode of modesOf(dtype)) {
     const name = mode.map((flag) => flag.slice(2)).join(" ") || "eager";
     const side = new Side(python, [join(here, "torch_side.py"), ...args, ...mode]);
-    const limit = best && Math.max(10, 5 * best.seconds); // of a step: hopeless beyond
+    const limit = best && Math.max(15, 4 * best.seconds); // of a step: hopeless beyond
     try {
       const warmed = await warm(side, limit);
       const more = [await side.step(limit), await side.step(limit)];
