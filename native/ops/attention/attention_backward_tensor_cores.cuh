@@ -38,9 +38,10 @@ constexpr int64_t kKeyGradientBytes = (2 * kKeyBlock + 4 * kBackwardQueries) * k
                                       4 * kBackwardQueries * 4;
 
 template <int kDim>
-__global__ void __launch_bounds__(kAttentionThreads) attention_query_gradient(AttentionBackwardPointers at) {
+__global__ void __launch_bounds__(kAttentionThreads, 2) attention_query_gradient(AttentionBackwardPointers at) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
   // Devices without bf16 tensor cores run attention_query_gradient_plain.
+  __trap();
 #else
   constexpr int kRows = static_cast<int>(kAttentionTile), kKeys = static_cast<int>(kKeyBlock);
   RUBRICATE_DYNAMIC_SHARED(bf16, queries);
@@ -102,9 +103,10 @@ __global__ void __launch_bounds__(kAttentionThreads) attention_query_gradient(At
 }
 
 template <int kDim>
-__global__ void __launch_bounds__(kAttentionThreads) attention_key_gradient(AttentionBackwardPointers at) {
+__global__ void __launch_bounds__(kAttentionThreads, 2) attention_key_gradient(AttentionBackwardPointers at) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
   // Devices without bf16 tensor cores run attention_key_gradient_plain.
+  __trap();
 #else
   constexpr int kKeys = static_cast<int>(kKeyBlock), kQueries = kBackwardQueries;
   constexpr int kStage = kQueries * kPitch<kDim>;

@@ -119,7 +119,7 @@ __device__ __forceinline__ void plain_store(const float (&sums)[4][kDim / 16], c
 }
 
 template <typename T, int kDim>
-__global__ void __launch_bounds__(kPlainThreads) attention_forward_plain(AttentionPlainPointers<T> at) {
+__global__ void __launch_bounds__(kPlainThreads, 2) attention_forward_plain(AttentionPlainPointers<T> at) {
   RUBRICATE_SHARED(RowSlice, row_slice);
   RUBRICATE_SHARED(OtherSlice, other_slice);
   RUBRICATE_SHARED(Weights, weights);
@@ -180,7 +180,7 @@ __global__ void __launch_bounds__(kPlainThreads) attention_forward_plain(Attenti
 }
 
 template <typename T, int kDim>
-__global__ void __launch_bounds__(kPlainThreads) attention_query_gradient_plain(AttentionPlainPointers<T> at) {
+__global__ void __launch_bounds__(kPlainThreads, 2) attention_query_gradient_plain(AttentionPlainPointers<T> at) {
   RUBRICATE_SHARED(RowSlice, row_slice);
   RUBRICATE_SHARED(OtherSlice, other_slice);
   RUBRICATE_SHARED(Weights, weights);
@@ -229,7 +229,7 @@ __global__ void __launch_bounds__(kPlainThreads) attention_query_gradient_plain(
 
 // Rows are keys, others are query rows.
 template <typename T, int kDim>
-__global__ void __launch_bounds__(kPlainThreads) attention_key_gradient_plain(AttentionPlainPointers<T> at) {
+__global__ void __launch_bounds__(kPlainThreads, 2) attention_key_gradient_plain(AttentionPlainPointers<T> at) {
   RUBRICATE_SHARED(RowSlice, row_slice);
   RUBRICATE_SHARED(OtherSlice, other_slice);
   RUBRICATE_SHARED(Weights, weights);

@@ -97,9 +97,10 @@ __device__ __forceinline__ void softmax_step(float (&scores)[kTiles][4], float s
 }
 
 template <int kDim>
-__global__ void __launch_bounds__(kAttentionThreads) attention_forward_tensor_cores(AttentionForwardPointers at) {
+__global__ void __launch_bounds__(kAttentionThreads, 2) attention_forward_tensor_cores(AttentionForwardPointers at) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
   // Devices without bf16 tensor cores run attention_forward_plain.
+  __trap();
 #else
   constexpr int kRows = static_cast<int>(kAttentionTile), kKeys = static_cast<int>(kKeyBlock);
   RUBRICATE_DYNAMIC_SHARED(bf16, queries);
