@@ -24,7 +24,7 @@ OptimizerState::~OptimizerState() {
 }
 
 ModelState::~ModelState() {
-  queue.close();
+  queue.retire();  // each job holds the state until it is settled, so none is left
   free();
 }
 

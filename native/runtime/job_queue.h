@@ -4,12 +4,8 @@
 
 #include <atomic>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
-#include <thread>
-
-#include "base/mutex.h"
 
 namespace rubricate {
 
@@ -23,7 +19,7 @@ class JobQueue {
     std::shared_ptr<std::atomic<bool>> cancelled = std::make_shared<std::atomic<bool>>(false);
   };
 
-  JobQueue() = default;
+  JobQueue();
   ~JobQueue();  // close()
   JobQueue(const JobQueue&) = delete;
   JobQueue& operator=(const JobQueue&) = delete;
@@ -34,21 +30,15 @@ class JobQueue {
   void yield();
   // Cancels what runs and what waits (each job's `run` is still called, to report it) and joins the thread.
   void close();
+  // As close(), once every job has reported what came of it, but lets the thread end in its own time. It has a low
+  // priority: who waits for it may wait for all other threads of the machine.
+  void retire();
   // Jobs that run or wait.
-  int64_t pending() const { return pending_.load(std::memory_order_relaxed); }
+  int64_t pending() const;
 
  private:
-  void thread_main();
-  void run(const Job& job);
-
-  Mutex mutex_;
-  Condition wake_;
-  std::deque<Job> jobs_;
-  std::shared_ptr<std::atomic<bool>> running_[2];  // cancel flags of the extended and the brief job under way
-  std::thread thread_;
-  bool closed_ = false;
-  int depth_ = 0;  // jobs inside each other; touched by the thread alone
-  std::atomic<int64_t> pending_{0}, brief_waiting_{0};
+  struct State;
+  std::shared_ptr<State> state_;  // shared with the thread
 };
 
 }  // namespace rubricate

@@ -1,6 +1,8 @@
 #include "runtime/job_queue.h"
 
 #include <chrono>
+#include <memory>
+#include <thread>
 #include <vector>
 
 #include "doctest/doctest.h"
@@ -67,4 +69,29 @@ TEST_CASE("close cancels what runs, reports what waits, and later jobs are cance
   queue->enqueue({Length::brief, [&](const std::atomic<bool>& flag) { cancelled += flag.load(); }});
   CHECK(cancelled == 5);
   CHECK(queue->pending() == 0);
+}
+
+TEST_CASE("retire waits for no thread whose jobs have reported") {
+  std::atomic<bool> reported{false}, retired{false}, ended{false};
+  {
+    JobQueue queue;
+    queue.enqueue({Length::brief, [&](const std::atomic<bool>&) {
+                     reported = true;
+                     wait_for(retired);  // what is left to do after the report
+                     ended = true;
+                   }});
+    wait_for(reported);
+    queue.retire();
+  }
+  CHECK(!ended);
+  retired = true;
+  wait_for(ended);
+}
+
+TEST_CASE("retire before the first job, and a job after it") {
+  JobQueue queue;
+  queue.retire();
+  bool cancelled = false;
+  queue.enqueue({Length::brief, [&](const std::atomic<bool>& flag) { cancelled = flag; }});
+  CHECK(cancelled);
 }
