@@ -83,6 +83,9 @@ int32_t plain(const MatmulArgs& args, RubricateStream* stream) {
 int32_t matmul_cuda(const MatmulArgs& args, RubricateStream* stream) {
   if (args.provider != MatmulProvider::own || (args.accumulate && args.c_dtype != DType::f32))
     return failed(RUBRICATE_INVALID, "matmul: a provider that this plug-in has not, or a sum into bf16");
+  constexpr int64_t most = int64_t{1} << 30;  // of each size; offsets into the matrices are of 64 bits
+  if (args.m > most || args.n > most || args.k > most)
+    return failed(RUBRICATE_INVALID, "matmul: a matrix of more than 2^30 rows or columns");
   if (args.m == 0 || args.n == 0) return RUBRICATE_OK;
   const bool halves = args.a_dtype == DType::bf16 && args.b_dtype != DType::f32 && stream->capability >= 80;
   if (halves && !args.a_transposed) {

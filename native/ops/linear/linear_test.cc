@@ -10,6 +10,7 @@
 #include "device/cpu/cpu_path.h"
 #include "device/cpu/thread_pool.h"
 #include "doctest/doctest.h"
+#include "ops/test_support.h"
 
 using namespace rubricate;
 
@@ -92,10 +93,10 @@ struct Problem {
   std::vector<float> c0;
   int64_t c_stride;
 
-  explicit Problem(const Case& p)
+  explicit Problem(const Case& p, int64_t a_gap = 3, int64_t b_gap = 5)
       : given(p),
-        a(1, p.a_transposed ? p.k : p.m, p.a_transposed ? p.m : p.k, p.a, 3),
-        b(2, p.b_transposed ? p.n : p.k, p.b_transposed ? p.k : p.n, p.b, 5),
+        a(1, p.a_transposed ? p.k : p.m, p.a_transposed ? p.m : p.k, p.a, a_gap),
+        b(2, p.b_transposed ? p.n : p.k, p.b_transposed ? p.k : p.n, p.b, b_gap),
         c_stride(p.n + 2) {
     for (int64_t j = 0; j < p.n; ++j)
       bias.push_back(static_cast<float>(philox_uniform(3, 7, static_cast<uint64_t>(j))));
@@ -105,7 +106,17 @@ struct Problem {
   double left(int64_t i, int64_t k) const { return given.a_transposed ? a.at(k, i) : a.at(i, k); }
   double right(int64_t j, int64_t k) const { return given.b_transposed ? b.at(j, k) : b.at(k, j); }
 
-  std::vector<unsigned char> run(int64_t first = 0, int64_t rows = -1) const {
+  // On a device where `stream` is one, else on the CPU, from odd addresses.
+  std::vector<unsigned char> run(int64_t first = 0, int64_t rows = -1,
+                                 const std::shared_ptr<Stream>& stream = nullptr) const {
+    const auto arena = std::make_shared<Arena>(stream);
+    std::vector<Tensor> copies;
+    const auto there = [&](const void* data, size_t bytes) {
+      if (!stream) return data;
+      copies.push_back(Tensor::empty(arena, {static_cast<int64_t>(bytes / 4 + 1)}, DType::i32));
+      stream->upload(copies.back().raw(), data, static_cast<int64_t>(bytes));
+      return static_cast<const void*>(copies.back().raw());
+    };
     MatmulArgs args;
     args.m = rows < 0 ? given.m : rows;
     args.n = given.n;
@@ -113,27 +124,30 @@ struct Problem {
     args.a_dtype = given.a;
     args.a_stride = a.stride;
     args.a_transposed = given.a_transposed;
-    args.a = static_cast<const char*>(a.data()) + first * (given.a_transposed ? 1 : a.stride) * dtype_size(given.a);
-    args.b = b.data();
+    args.a = static_cast<const char*>(there(a.data(), a.bytes.size() - 1)) +
+             first * (given.a_transposed ? 1 : a.stride) * dtype_size(given.a);
+    args.b = there(b.data(), b.bytes.size() - 1);
     args.b_dtype = given.b;
     args.b_stride = b.stride;
     args.b_transposed = given.b_transposed;
     std::vector<unsigned char> c(static_cast<size_t>(args.m * c_stride * dtype_size(given.c)), 0xa5);
     if (given.accumulate) std::memcpy(c.data(), c0.data() + first * c_stride, c.size());
-    args.c = c.data();
+    args.c = const_cast<void*>(there(c.data(), c.size()));
     args.c_dtype = given.c;
     args.c_stride = c_stride;
     args.accumulate = given.accumulate;
-    args.bias = given.bias ? bias.data() : nullptr;
-    matmul_cpu(args);
+    args.bias = given.bias ? static_cast<const float*>(there(bias.data(), bias.size() * 4)) : nullptr;
+    const Tape tape(arena, Tape::Mode::inference);
+    matmul(tape, args);
+    if (stream) stream->download(c.data(), args.c, static_cast<int64_t>(c.size()));
     return c;
   }
 };
 
 // The rule for lower precision: at most twice the error of the plain fp32 loop, and the one rounding of the result.
-void check_values(const Problem& problem) {
+void check_values(const Problem& problem, const std::shared_ptr<Stream>& stream = nullptr) {
   const Case& p = problem.given;
-  const auto c = problem.run();
+  const auto c = problem.run(0, -1, stream);
   double worst = 0.0, naive_worst = 0.0, slack = 0.0;
   for (int64_t i = 0; i < p.m; ++i)
     for (int64_t j = 0; j < p.n; ++j) {
@@ -258,6 +272,67 @@ TEST_CASE("matmul: accumulating over two parts of k gives the bits of the whole"
   }
 }
 
+TEST_CASE("matmul on a device: values in every layout and dtype, aligned or not") {
+  const std::vector<std::array<int64_t, 3>> sizes = {{1, 1, 1},     {5, 7, 0},     {3, 17, 33},
+                                                     {16, 64, 32},  {17, 33, 100}, {64, 16, 64},
+                                                     {130, 70, 40}, {7, 100, 123}, {65, 129, 57}};
+  for (const auto& stream : testing::devices())
+    for (const Kind& kind : kKinds)
+      for (const auto& [m, n, k] : sizes)
+        for (int layout = 0; stream && layout < 4; ++layout) {
+          Case p{m, n, k, layout / 2 == 1, layout % 2 == 0};
+          p.a = kind.a, p.b = kind.b, p.c = kind.c;
+          p.bias = (m + layout) % 2 == 1;
+          p.accumulate = kind.c == DType::f32 && (m + k) % 3 == 0;
+          CAPTURE(name_of(p));
+          const int64_t gap = (m + layout) % 3 == 0 ? 1 : 0;
+          check_values(Problem(p, gap, 8 * gap), stream);
+        }
+}
+
+TEST_CASE("matmul on a device: a row has the same bits whatever the tile, parts of k those of the whole") {
+  for (const auto& stream : testing::devices()) {
+    if (!stream) continue;
+    for (const Kind& kind : kKinds)
+      for (const bool b_transposed : {true, false}) {
+        const Problem problem({300, 330, 70, false, b_transposed, false, true, kind.a, kind.b, kind.c}, 2, 0);
+        CAPTURE(name_of(problem.given));
+        const auto all = problem.run(0, -1, stream);
+        const size_t row = static_cast<size_t>(problem.c_stride * dtype_size(kind.c));
+        for (const int64_t rows : {1, 5, 17, 40})
+          for (const int64_t first : {0, 131}) {
+            const auto some = problem.run(first, rows, stream);
+            bool same = true;  // but for what lies between the rows
+            for (size_t i = 0; i < static_cast<size_t>(rows); ++i)
+              same = same && std::memcmp(some.data() + i * row, all.data() + (static_cast<size_t>(first) + i) * row,
+                                         static_cast<size_t>(330 * dtype_size(kind.c))) == 0;
+            CHECK_MESSAGE(same, rows << " rows from " << first);
+          }
+      }
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const auto arena = std::make_shared<Arena>(stream), here = std::make_shared<Arena>();
+      const Tensor a = testing::random_tensor(here, {600, 31}, dtype, 1).copied_to(arena);
+      const Tensor b = testing::random_tensor(here, {600, 45}, dtype, 2).copied_to(arena);
+      const auto add = [&](const Tensor& c, int64_t from, int64_t to) {
+        MatmulArgs args;
+        args.m = 31, args.n = 45, args.k = to - from, args.a_dtype = args.b_dtype = dtype;
+        args.a = static_cast<const char*>(a.raw()) + from * 31 * dtype_size(dtype);
+        args.b = static_cast<const char*>(b.raw()) + from * 45 * dtype_size(dtype);
+        args.a_stride = 31, args.b_stride = 45, args.a_transposed = true;
+        args.c = c.raw(), args.c_stride = 45, args.accumulate = true;
+        matmul(Tape(arena, Tape::Mode::inference), args);
+      };
+      const Tensor whole = Tensor::zeros(arena, {31, 45}, DType::f32),
+                   parts = Tensor::zeros(arena, {31, 45}, DType::f32);
+      const int64_t cut = dtype == DType::f32 ? 129 : 128;
+      add(whole, 0, 600);
+      add(parts, 0, cut);
+      add(parts, cut, 600);
+      CHECK(testing::same_bits(whole, parts));
+    }
+  }
+}
+
 TEST_CASE("matmul: a large one runs on several threads") {
   const PoolSize size(2);
   for (const int64_t m : {1, 8, 512}) {
@@ -318,42 +393,40 @@ std::string code_of(const std::function<void()>& act) {
 
 TEST_CASE("linear: gradients of x, the weight and the bias") {
   const auto arena = std::make_shared<Arena>();
-  for (const CpuPath path : supported_cpu_paths()) {
-    const Path on(path);
+  testing::on_every_device([&] {
     for (const Kind& kind : kKinds)
       for (const auto& [t, n, k] :
            std::vector<std::array<int64_t, 3>>{{1, 1, 1}, {3, 17, 33}, {64, 7, 100}, {13, 257, 5}}) {
-        CAPTURE(cpu_path_name(path));
         CAPTURE(name_of({t, n, k, false, true, false, true, kind.a, kind.b, kind.c}));
         const Tensor xt = tensor_of(arena, {t, k}, kind.a, 1), wt = tensor_of(arena, {n, k}, kind.b, 2);
         const Tensor dy = tensor_of(arena, {t, n}, kind.c, 3);
         // As the two matmuls of backward see it.
         const Tensor factor = kind.a == DType::bf16 ? tensor_of(arena, {t, n}, DType::bf16, 3) : dy;
-        const Var x = Var::parameter(xt), bias = Var::parameter(tensor_of(arena, {n}, DType::f32, 4));
-        Weight weight = Weight::of(wt);
-        weight.gradient = Var::parameter(wt).slot();
-        Tape tape(arena, Tape::Mode::training);
+        const Var x = Var::parameter(testing::placed(xt));
+        const Var bias = Var::parameter(testing::placed(tensor_of(arena, {n}, DType::f32, 4)));
+        Weight weight = Weight::of(testing::placed(wt));
+        weight.gradient = Var::parameter(weight.storage).slot();
+        Tape tape(testing::device_arena(), Tape::Mode::training);
         const Var y = linear(tape, x, weight, bias, kind.c);
-        tape.backward(y, dy);
-        check_gradient(x.grad(), n, [&](int64_t i, int64_t j) {
+        tape.backward(y, testing::placed(dy));
+        check_gradient(testing::fetched(x.grad()), n, [&](int64_t i, int64_t j) {
           return std::pair(at(factor, i / k * n + j), at(wt, j * k + i % k));
         });
-        check_gradient(weight.gradient->grad, t, [&](int64_t i, int64_t row) {
+        check_gradient(testing::fetched(weight.gradient->grad), t, [&](int64_t i, int64_t row) {
           return std::pair(at(factor, row * n + i / k), at(xt, row * k + i % k));
         });
-        check_gradient(bias.grad(), t, [&](int64_t i, int64_t row) { return std::pair(at(dy, row * n + i), 1.0); });
+        check_gradient(testing::fetched(bias.grad()), t,
+                       [&](int64_t i, int64_t row) { return std::pair(at(dy, row * n + i), 1.0); });
         CHECK(weight.gradient->grad.dtype() == DType::f32);
 
         // A second time adds on top.
-        const std::vector<float> once(weight.gradient->grad.data<float>(),
-                                      weight.gradient->grad.data<float>() + wt.count());
-        Tape again(arena, Tape::Mode::training);
-        again.backward(linear(again, x, weight, bias, kind.c), dy);
-        for (int64_t i = 0; i < wt.count(); ++i)
-          CHECK(at(weight.gradient->grad, i) ==
-                doctest::Approx(2.0 * static_cast<double>(once[static_cast<size_t>(i)])).epsilon(1e-4));
+        const testing::Doubles once = testing::to_doubles(weight.gradient->grad);
+        Tape again(testing::device_arena(), Tape::Mode::training);
+        again.backward(linear(again, x, weight, bias, kind.c), testing::placed(dy));
+        const testing::Doubles twice = testing::to_doubles(weight.gradient->grad);
+        for (size_t i = 0; i < once.size(); ++i) CHECK(twice[i] == doctest::Approx(2.0 * once[i]).epsilon(1e-4));
       }
-  }
+  });
 }
 
 TEST_CASE("linear: records only what is wanted") {

@@ -45,16 +45,16 @@ __device__ __forceinline__ int swizzled(int line, int chunk) {
 
 // Copies lines [line, line + kLines) and elements [at, at + kLength) to shared memory; zeros beyond the matrix.
 template <int kLines, int kLength, int kThreads, typename T>
-__device__ __forceinline__ void copy_tile(T* tile, const StoredMatrix<T>& from, int64_t line, int64_t at) {
+__device__ __forceinline__ void copy_tile(T* tile, const StoredMatrix<T>& from, int line, int at) {
   constexpr int chunks = kLength / kChunk, all = kLines * chunks;
 #pragma unroll
   for (int first = 0; first < all; first += kThreads) {
     const int i = first + static_cast<int>(threadIdx.x);
     if (all % kThreads != 0 && i >= all) break;
-    const int64_t row = line + i / chunks, element = at + i % chunks * kChunk;
+    const int row = line + i / chunks, element = at + i % chunks * kChunk;
     T* const to = tile + swizzled<chunks>(i / chunks, i % chunks) * kChunk;
     const int64_t left = row < from.lines ? from.length - element : 0;
-    const T* const source = left > 0 ? from.data + row * from.stride + element : from.data;
+    const T* const source = left > 0 ? from.data + (row * from.stride + element) : from.data;
     copy_chunk(to, source, left, from.chunks);
   }
 }
@@ -102,6 +102,7 @@ __global__ void __launch_bounds__(kWarpsM* kWarpsN* kWarpSize, std::is_same_v<TB
     matmul_tensor_cores(StoredMatrix<bf16> a, StoredMatrix<TB> b, MatmulResult result) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
   // Devices without bf16 tensor cores run matmul_plain.
+  __trap();
 #else
   constexpr int kThreads = kWarpsM * kWarpsN * kWarpSize;
   constexpr int kRows = kM / kWarpsM, kCols = kN / kWarpsN;  // of a warp
@@ -112,12 +113,12 @@ __global__ void __launch_bounds__(kWarpsM* kWarpsN* kWarpSize, std::is_same_v<TB
 
   int64_t tile_row, tile_col;
   tile_of_block(blockIdx.x, (result.n + kN - 1) / kN, (result.m + kM - 1) / kM, tile_row, tile_col);
-  const int64_t row0 = tile_row * kM, col0 = tile_col * kN;
+  const int row0 = static_cast<int>(tile_row) * kM, col0 = static_cast<int>(tile_col) * kN;
   const int steps = static_cast<int>((result.k + kStep - 1) / kStep);
   const auto stage_a = [&](int step) { return stages + step % kStages * kStage; };
   const auto stage_b = [&](int step) { return reinterpret_cast<TB*>(stage_a(step) + kStageA); };
   const auto fetch = [&](int step) {
-    const int64_t k = int64_t{step} * kStep;
+    const int k = step * kStep;
     if (step < steps) {
       if constexpr (kATransposed)
         copy_tile<kStep, kM, kThreads>(stage_a(step), a, k, row0);
@@ -147,7 +148,7 @@ __global__ void __launch_bounds__(kWarpsM* kWarpsN* kWarpSize, std::is_same_v<TB
 #pragma unroll
   for (int step = 0; step < kStages - 1; ++step) fetch(step);
   if (result.accumulate) {
-    each_pair([&](int i, int j, int first, int64_t row, int64_t col) {
+    each_pair([&](int i, int j, int first, int row, int col) {
       const float* const from = static_cast<const float*>(result.c) + row * result.stride + col;
       if (row < result.m && col < result.n) sums[i][j][first] = from[0];
       if (row < result.m && col + 1 < result.n) sums[i][j][first + 1] = from[1];
@@ -189,9 +190,10 @@ __global__ void __launch_bounds__(kWarpsM* kWarpsN* kWarpSize, std::is_same_v<TB
     }
   }
 
-  each_pair([&](int i, int j, int first, int64_t row, int64_t col) {
+  each_pair([&](int i, int j, int first, int row, int col) {
     if (row >= result.m || col >= result.n) return;
-    const int64_t left = result.n - col, at = row * result.stride + col;
+    const int64_t at = row * result.stride + col;
+    const int left = static_cast<int>(result.n) - col;
     float x = sums[i][j][first], y = sums[i][j][first + 1];
     if (result.bias != nullptr) {
       x += result.bias[col];
