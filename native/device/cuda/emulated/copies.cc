@@ -1,13 +1,18 @@
-// cp.async. This file is instrumented like the kernels: the copies are their accesses.
+// cp.async. This file is instrumented like the kernels: the copies are their accesses, the lists of them are not.
 #include <cstring>
+#include <utility>
 
 #include "device/cuda/emulated/block.h"
 
 namespace rubricate::emulation {
 
-void copy_async(void* to, const void* from, size_t bytes) { block.current->open_copies.push_back({to, from, bytes}); }
+void copy_async(void* to, const void* from, size_t bytes) {
+  const NotTheKernels scope;
+  block.current->open_copies.push_back({to, from, bytes});
+}
 
 void copy_async_commit() {
+  const NotTheKernels scope;
   Thread& thread = *block.current;
   thread.groups.push_back(std::move(thread.open_copies));
   thread.open_copies.clear();
@@ -15,14 +20,20 @@ void copy_async_commit() {
 
 void copy_async_wait(int pending) {
   Thread& thread = *block.current;
-  while (thread.groups.size() > static_cast<size_t>(pending)) {
-    for (const AsyncCopy& copy : thread.groups.front()) {
+  for (;;) {
+    std::vector<AsyncCopy> group;
+    {
+      const NotTheKernels scope;
+      if (thread.groups.size() <= static_cast<size_t>(pending)) return;
+      group = std::move(thread.groups.front());
+      thread.groups.pop_front();
+    }
+    for (const AsyncCopy& copy : group) {
       if (copy.from != nullptr)
         std::memcpy(copy.to, copy.from, copy.bytes);
       else
         std::memset(copy.to, 0, copy.bytes);
     }
-    thread.groups.pop_front();
   }
 }
 
