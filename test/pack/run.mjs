@@ -65,7 +65,8 @@ function pack() {
     if (mebibytes > 20) return "it is above 20 MB";
     for (const needed of ["dist/index.js", "dist/index.mjs", "dist/index.d.ts", "dist/index.d.mts"])
       if (!paths.includes(needed)) return `it lacks ${needed}: run npm run build`;
-    if (!paths.some((path) => /^prebuilds\/.*\.node$/.test(path))) return "it has no prebuild: run npm run make:prebuilds";
+    if (!paths.some((path) => /^prebuilds\/.*\.node$/.test(path)))
+      return "it has no prebuild: run npm run make:prebuilds";
     const stray = paths.filter((path) => /_test\.cc$|doctest|^(test|bench|build)\b|\.(js.map|log)$/.test(path));
     return stray.length > 0 ? `it holds ${stray.join(", ")}` : undefined;
   });
