@@ -1,12 +1,15 @@
 // Few rows of x by the rows of a weight, for one instruction set. A word: as in linear_kernels.inl.
 //
-// Pieces of the weight, kLanes rows by four words, are transposed in registers, so that lanes are rows of the weight; a
-// word of x is broadcast to them.
+// Up to kMostAcross rows of x, lanes go across rows of the weight: pieces of it, kLanes rows by four words, are
+// transposed in registers, and words of x are broadcast to them. With more, lanes go along the rows of x, and words of
+// the weight are broadcast as they lie in memory. Either way the rows of the weight that are read side by side lie as
+// far apart as a block allows, so that each is a long stream, which the processor fetches ahead by itself (fetching by
+// instructions was slower at every distance).
 #if defined(RUBRICATE_TARGET_AVX2) || defined(RUBRICATE_TARGET_AVX512)
 #include "ops/linear/linear_transpose.inl"
 
-constexpr int64_t kMostRows = 16;     // of x
-constexpr int64_t kMostTogether = 8;  // of x, whose sums are in registers at a time
+constexpr int64_t kMostRows = 16;   // of x
+constexpr int64_t kMostAcross = 4;  // of x, with lanes across the weight's rows
 constexpr int64_t kBlockCols = 256;
 
 #if defined(RUBRICATE_TARGET_AVX512)
@@ -84,48 +87,73 @@ inline void transposed_quads(Lanes (&quads)[4], const Load& load) {
 
 // ---- x -------------------------------------------------------------------------------------------------------------
 
-// Rows are taken in as few groups as possible, of sizes as equal as possible.
-inline int64_t groups_of(int64_t rows) { return (rows + kMostTogether - 1) / kMostTogether; }
-inline int64_t group_begin(int64_t rows, int64_t group) { return rows * group / groups_of(rows); }
+// f16 has no cheap way from a broadcast word to fp32, so it always goes across, kMostAcross rows of x at a time.
+inline bool lanes_across(const MatmulArgs& g) { return g.m <= kMostAcross || g.b_dtype == DType::f16; }
 
-// Group after group, [word][row of the group].
+// Rows of x are packed in groups; a group's words lie together, [word][place].
+struct RowGroups {
+  int64_t rows;    // of x in a group; the last may have fewer
+  int64_t places;  // at least as many; 0: as many as the group has rows
+};
+inline RowGroups row_groups(const MatmulArgs& g) {
+  if (lanes_across(g)) return {kMostAcross, 0};
+  return {kMostRows, (g.m + kLanes - 1) / kLanes * kLanes};
+}
+
+// Words of kLanes * Word::k values from p, of which `left` exist; the rest are zero.
 template <typename Word, typename T>
-inline void pack_x(const MatmulArgs& g, float* x) {
+inline Lanes load_words(const T* p, int64_t left) {
+  constexpr int64_t step = kLanes * Word::k;
+  if (left >= step) return Word::load(p);
+  T values[step] = {};
+  std::memcpy(values, p, static_cast<size_t>(left) * sizeof(T));
+  return Word::load(values);
+}
+
+template <typename Word, typename T>
+RUBRICATE_FLAT void pack_x(const MatmulArgs& g, float* x) {
   constexpr int64_t step = kLanes * Word::k;
   const int64_t words = (g.k + Word::k - 1) / Word::k;
+  const RowGroups groups = row_groups(g);
   const T* data = static_cast<const T*>(g.a);
-  for (int64_t group = 0; group < groups_of(g.m); ++group) {
-    const int64_t first = group_begin(g.m, group), rows = group_begin(g.m, group + 1) - first;
-    float* out = x + first * words;
-    for (int64_t at = 0; at < g.k; at += step)
-      for (int64_t i = 0; i < rows; ++i) {
-        float row[kLanes];
-        const T* p = data + (first + i) * g.a_stride + at;
-        if (at + step <= g.k) {
-          store_lanes(row, Word::load(p));
-        } else {
-          T values[step] = {};
-          std::memcpy(values, p, static_cast<size_t>(g.k - at) * sizeof(T));
-          store_lanes(row, Word::load(values));
+  for (int64_t first = 0; first < g.m; first += groups.rows) {
+    const int64_t rows = std::min(groups.rows, g.m - first), places = std::max(groups.places, rows);
+    for (int64_t i = 0; i < rows; i += kLanes)
+      for (int64_t at = 0; at < g.k; at += step) {
+        Lanes lanes[kLanes];
+#pragma GCC unroll 16
+        for (int64_t j = 0; j < kLanes; ++j)
+          lanes[j] = i + j < rows ? load_words<Word>(data + (first + i + j) * g.a_stride + at, g.k - at) : zero_lanes();
+        float* out = x + first * words + at / Word::k * places + i;
+        const int64_t count = std::min(kLanes, words - at / Word::k);
+        if (places == 1 && count == kLanes) {
+          store_lanes(out, lanes[0]);
+          continue;
         }
-        const int64_t word = at / Word::k;
-        for (int64_t j = 0; j < std::min(kLanes, words - word); ++j) out[(word + j) * rows + i] = row[j];
+        transpose(lanes);
+        const size_t bytes = static_cast<size_t>(std::min(kLanes, places - i)) * sizeof(float);
+        for (int64_t j = 0; j < count; ++j) {
+          if (bytes == kLanes * sizeof(float))
+            store_lanes(out + j * places, lanes[j]);
+          else
+            std::memcpy(out + j * places, &lanes[j], bytes);
+        }
       }
   }
 }
 
-// ---- one group of rows of x by a block of the weight's rows --------------------------------------------------------
+// ---- lanes across the weight's rows --------------------------------------------------------------------------------
 
 template <typename Word, typename T, int R>
 inline void add_words(const float* x, Lanes w, Lanes (&sum)[R]) {
   if constexpr (Quad<T>::k == Word::k) {
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int r = 0; r < R; ++r) sum[r] = Word::multiply_add(broadcast_word(x + r), w, sum[r]);
   } else {
     const Lanes low = low_bf16(w), high = high_bf16(w);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int r = 0; r < R; ++r) sum[r] = Word::multiply_add(broadcast_word(x + r), low, sum[r]);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int r = 0; r < R; ++r) sum[r] = Word::multiply_add(broadcast_word(x + R + r), high, sum[r]);
   }
 }
@@ -136,12 +164,12 @@ template <typename Word, typename T, int R, int Groups>
 RUBRICATE_FLAT void across(const T* w, int64_t stride, int64_t k, const float* x, float* sums) {
   constexpr int64_t step = 4 * Quad<T>::k, line = 64 / static_cast<int64_t>(sizeof(T));
   Lanes sum[Groups][R];
-#pragma GCC unroll 4
+#pragma GCC unroll 2
   for (int g = 0; g < Groups; ++g)
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int r = 0; r < R; ++r) sum[g][r] = zero_lanes();
   for (const T* end = w + k; w < end; w += line, x += line / Word::k * R) {
-#pragma GCC unroll 4
+#pragma GCC unroll 2
     for (int g = 0; g < Groups; ++g)
       for (int64_t quad = 0; quad < line; quad += step) {
         Lanes t[4];
@@ -150,9 +178,9 @@ RUBRICATE_FLAT void across(const T* w, int64_t stride, int64_t k, const float* x
         for (int64_t i = 0; i < 4; ++i) add_words<Word, T>(x + (quad + i * Quad<T>::k) / Word::k * R, t[i], sum[g]);
       }
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 2
   for (int g = 0; g < Groups; ++g)
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int r = 0; r < R; ++r) store_lanes(sums + (g * R + r) * kLanes, sum[g][r]);
 }
 
@@ -169,35 +197,101 @@ void across_rest(const T* w, int64_t stride, int64_t k, const float* x, int64_t 
   }
 }
 
+// R rows of x by `cols` rows of the weight, a multiple of kLanes; sums: [R][kBlockCols].
 template <typename Word, typename T, int R>
 void across_block(const MatmulArgs& g, const float* x, int64_t col, int64_t cols, float* sums) {
-  constexpr int groups = R <= 4 ? 2 : 1;  // enough sums under way to hide the latency of an addition
-  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T)), width = groups * kLanes;
-  const int64_t whole = g.k / line * line;
+  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T)), width = 2 * kLanes;  // two groups of lanes at a time
+  const int64_t whole = g.k / line * line, each = cols / width;
   const T* w = static_cast<const T*>(g.b) + col * g.b_stride;
-  const int64_t each = cols / width;
   alignas(64) float some[R * width];
-  const auto run = [&](int64_t n, int64_t apart, auto take) {
-    constexpr int G = decltype(take)::value;
+  const auto run = [&](int64_t n, int64_t apart, auto groups) {
+    constexpr int G = decltype(groups)::value;
     across<Word, T, R, G>(w + n * g.b_stride, apart * g.b_stride, whole, x, some);
-    if (whole < g.k)
-      for (int i = 0; i < G; ++i)
-        across_rest<Word>(w + (n + i * kLanes * apart) * g.b_stride + whole, apart * g.b_stride, g.k - whole,
-                          x + whole / Word::k * R, R, some + i * kLanes * R);
+    for (int i = 0; i < G && whole < g.k; ++i)
+      across_rest<Word>(w + (n + i * kLanes * apart) * g.b_stride + whole, apart * g.b_stride, g.k - whole,
+                        x + whole / Word::k * R, R, some + i * kLanes * R);
     for (int64_t i = 0; i < G * kLanes; ++i)
       for (int r = 0; r < R; ++r)
         sums[r * kBlockCols + n + i * apart] = some[(i / kLanes * R + r) * kLanes + i % kLanes];
   };
-  for (int64_t j = 0; j < each; ++j) run(j, each, std::integral_constant<int, groups>());
+  for (int64_t j = 0; j < each; ++j) run(j, each, std::integral_constant<int, 2>());
   for (int64_t n = each * width; n < cols; n += kLanes) run(n, 1, std::integral_constant<int, 1>());
 }
 
-// R: the rows of the group, counted down to.
-template <typename Word, typename T, int R = kMostTogether>
-void few_rows_group(const MatmulArgs& g, int64_t rows, const float* x, int64_t col, int64_t cols, float* sums) {
-  if constexpr (R > 1)
-    if (rows < R) return few_rows_group<Word, T, R - 1>(g, rows, x, col, cols, sums);
-  across_block<Word, T, R>(g, x, col, cols, sums);
+template <typename Word, typename T>
+void across_rows(const MatmulArgs& g, int64_t rows, const float* x, int64_t col, int64_t cols, float* sums) {
+  switch (rows) {
+    case 1:
+      return across_block<Word, T, 1>(g, x, col, cols, sums);
+    case 2:
+      return across_block<Word, T, 2>(g, x, col, cols, sums);
+    case 3:
+      return across_block<Word, T, 3>(g, x, col, cols, sums);
+    default:
+      return across_block<Word, T, 4>(g, x, col, cols, sums);
+  }
+}
+
+// ---- lanes along the rows of x -------------------------------------------------------------------------------------
+
+// Rows of the weight by Vectors * kLanes rows of x: as many sums as hide the latency of an addition. A word of the
+// weight that bf16 does not share with the instruction's words holds two k.
+template <typename Word, typename T, int Rows, int Vectors>
+RUBRICATE_FLAT void along(const T* w, int64_t stride, int64_t k, const float* x, float* sums) {
+  constexpr int64_t width = Vectors * kLanes, loaded = 4 / static_cast<int64_t>(sizeof(T));
+  Lanes sum[Rows][Vectors];
+#pragma GCC unroll 8
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v) sum[i][v] = zero_lanes();
+  int64_t at = 0;
+  for (; at + loaded <= k; at += loaded, x += loaded / Word::k * width) {
+    Lanes first[Vectors], second[Vectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v) {
+      first[v] = load_lanes(x + v * kLanes);
+      if constexpr (loaded != Word::k) second[v] = load_lanes(x + width + v * kLanes);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < Rows; ++i) {
+      const Lanes word = broadcast_word(w + i * stride + at);
+#pragma GCC unroll 2
+      for (int v = 0; v < Vectors; ++v) {
+        if constexpr (loaded == Word::k) {
+          sum[i][v] = Word::multiply_add(first[v], word, sum[i][v]);
+        } else {
+          sum[i][v] = Word::multiply_add(first[v], low_bf16(word), sum[i][v]);
+          sum[i][v] = Word::multiply_add(second[v], high_bf16(word), sum[i][v]);
+        }
+      }
+    }
+  }
+  if (at < k)  // one bf16 without its neighbour
+    for (int i = 0; i < Rows; ++i) {
+      T values[loaded] = {w[i * stride + at]};
+      const Lanes word = broadcast_word(values);
+      for (int v = 0; v < Vectors; ++v)
+        sum[i][v] =
+            Word::multiply_add(load_lanes(x + v * kLanes), loaded == Word::k ? word : low_bf16(word), sum[i][v]);
+    }
+#pragma GCC unroll 8
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v) store_lanes(sums + i * width + v * kLanes, sum[i][v]);
+}
+
+template <typename Word, typename T, int Vectors>
+void along_block(const MatmulArgs& g, const float* x, int64_t col, int64_t cols, float* sums) {
+  constexpr int rows = Vectors == 1 ? 8 : 4;
+  constexpr int64_t width = Vectors * kLanes;
+  const T* w = static_cast<const T*>(g.b) + col * g.b_stride;
+  const int64_t each = cols / rows;
+  alignas(64) float some[rows * width];
+  for (int64_t j = 0; j < each; ++j) {
+    along<Word, T, rows, Vectors>(w + j * g.b_stride, each * g.b_stride, g.k, x, some);
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t r = 0; r < g.m; ++r) sums[r * kBlockCols + j + i * each] = some[i * width + r];
+  }
 }
 
 // ---- a range of the weight's rows ----------------------------------------------------------------------------------
@@ -223,9 +317,14 @@ void few_rows_range(const MatmulArgs& g, const float* x, int64_t begin, int64_t 
     const int64_t wanted = std::min(kBlockCols, end - col);
     const int64_t cols = wanted < kLanes ? kLanes : wanted / kLanes * kLanes;
     const int64_t first_col = std::min(col, g.n - cols), used = std::min(wanted, cols);
-    for (int64_t group = 0; group < groups_of(g.m); ++group) {
-      const int64_t first = group_begin(g.m, group), rows = group_begin(g.m, group + 1) - first;
-      few_rows_group<Word, T>(g, rows, x + first * words, first_col, cols, sums + first * kBlockCols);
+    if (lanes_across(g)) {
+      for (int64_t i = 0; i < g.m; i += kMostAcross)
+        across_rows<Word, T>(g, std::min(kMostAcross, g.m - i), x + i * words, first_col, cols, sums + i * kBlockCols);
+    } else if constexpr (!std::is_same_v<T, f16>) {
+      if (g.m <= kLanes)
+        along_block<Word, T, 1>(g, x, first_col, cols, sums);
+      else if constexpr (kLanes < kMostRows)
+        along_block<Word, T, 2>(g, x, first_col, cols, sums);
     }
     if (g.c_dtype == DType::f32)
       finish_few_rows<float>(g, col, used, sums + (col - first_col));
@@ -248,7 +347,9 @@ inline bool pairs([[maybe_unused]] const MatmulArgs& g) {
 inline bool few_rows_fit(int64_t m, int64_t n) { return m <= kMostRows && n >= kLanes; }
 
 // Words of x, packed.
-inline int64_t few_rows_words(const MatmulArgs& g) { return g.m * (pairs(g) ? (g.k + 1) / 2 : g.k); }
+inline int64_t few_rows_words(const MatmulArgs& g) {
+  return std::max(g.m, row_groups(g).places) * (pairs(g) ? (g.k + 1) / 2 : g.k);
+}
 
 inline void few_rows_pack(const MatmulArgs& g, float* x) {
 #if defined(RUBRICATE_TARGET_AVX512_BF16)
