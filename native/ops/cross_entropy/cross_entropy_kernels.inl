@@ -28,8 +28,8 @@ static double sum_of_exps(const float* z, int64_t n, float most, float* exps) {
 template <typename T>
 static void scale_exps(float* exps, int64_t n, float factor) {
   T* const out = reinterpret_cast<T*>(exps);
-  for_lanes(
-      n, [&](int64_t i, auto mask) { store_masked(out + i, mask, mul(load_masked(exps + i, mask), set1(factor))); });
+  for_lanes(n,
+            [&](int64_t i, auto mask) { store_masked(out + i, mask, mul(load_masked(exps + i, mask), set1(factor))); });
 }
 
 static void one_row(const RowLossArgs& args, int64_t row) {
