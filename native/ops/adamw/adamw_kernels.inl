@@ -46,9 +46,8 @@ static void square_sum_blocks(const SquareSumArgs& args, int64_t begin, int64_t 
 template <typename T>
 static void round_values(const RoundArgs& args, int64_t begin, int64_t end) {
   T* const weight = static_cast<T*>(args.weight) + begin;
-  for_lanes(end - begin, [&](int64_t i, auto mask) {
-    store_masked(weight + i, mask, load_masked(args.master + begin + i, mask));
-  });
+  for_lanes(end - begin,
+            [&](int64_t i, auto mask) { store_masked(weight + i, mask, load_masked(args.master + begin + i, mask)); });
 }
 
 static void round_range(const RoundArgs& args, int64_t begin, int64_t end) {
