@@ -29,6 +29,25 @@ export interface NativeModelSpec {
   readonly onProgress?: (loadedBytes: number, totalBytes: number) => void;
 }
 
+/** The CUDA plug-in, once it is open, and the machine's devices: one or more. */
+export interface NativeCudaDevices {
+  /** The plug-in's file. */
+  readonly library: string;
+  /** CUDA that the driver supports, and that the plug-in was built with: "13.0". */
+  readonly driver: string;
+  readonly runtime: string;
+  readonly devices: readonly {
+    readonly name: string;
+    /** Compute capability: "9.0". */
+    readonly capability: string;
+    readonly multiprocessors: number;
+    readonly memoryBytes: number;
+    readonly freeBytes: number;
+    /** true: this processor plays the device, for tests. */
+    readonly emulated: boolean;
+  }[];
+}
+
 /** Sequences end to end; see lib/data/types.ts. Typed arrays are copied before the call returns. */
 export interface NativeBatch {
   readonly tokenIds: Int32Array;
@@ -274,6 +293,8 @@ export interface NativeBinding {
   /** Bytes in use by all arenas of the process. */
   processBytes(): number;
   loadModel(spec: NativeModelSpec): NativeJob<NativeModel>;
+  /** ERR_DEVICE with a sentence where there is no plug-in that can be used, no driver, one too old, or no device. */
+  readCudaDevices(): NativeJob<NativeCudaDevices>;
   /** The header of a safetensors file, checked: name -> dtype (as in the file), shape, byte offset in the file, bytes. */
   readSafetensors(path: string): NativeJob<{
     metadata: Record<string, string>;

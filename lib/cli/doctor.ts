@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { availableParallelism, freemem, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import { embeddedModelDir } from "../embedded";
+import { cudaDevices } from "../model/device";
 import { native } from "../native";
 import { type Command, status } from "./command";
 import { version } from "./help";
@@ -27,7 +28,7 @@ export const doctorCommand: Command = {
       platform(),
       ...addon(),
       memory(),
-      cuda(),
+      ...(await cuda()),
       embeddedModel(),
       await temporaryFolder(),
     ];
@@ -78,8 +79,21 @@ function memory(): Finding {
   return { name: "memory", ok: true, text: `${bytes(freemem())} free of ${bytes(totalmem())}` };
 }
 
-function cuda(): Finding {
-  return { name: "CUDA", ok: true, text: "not used: this version of rubricate computes on the CPU alone" };
+/** Without a GPU rubricate works all the same; a plug-in that is there but cannot be used is worth a look. */
+async function cuda(): Promise<Finding[]> {
+  try {
+    const { devices, library, driver, runtime } = await cudaDevices();
+    return [
+      { name: "CUDA", ok: true, text: `${library}, built with CUDA ${runtime}; the driver supports ${driver}` },
+      ...devices.map(({ name, capability, freeBytes, memoryBytes }, i) => ({
+        name: `cuda:${i}`,
+        ok: true,
+        text: `${name}, compute capability ${capability}, ${bytes(freeBytes)} free of ${bytes(memoryBytes)}`,
+      })),
+    ];
+  } catch (error) {
+    return [{ name: "CUDA", ok: true, text: `not used: ${messageOf(error)}` }];
+  }
 }
 
 function embeddedModel(): Finding {

@@ -8,6 +8,7 @@ import { type NativeModel, native } from "../native";
 import type { Architecture, ModelDescription } from "./architecture";
 import { exists, findCheckpoint, readJson } from "./checkpoint_files";
 import { ConfigReader } from "./config_reader";
+import { chooseDevice, type ModelDevice } from "./device";
 import { type GenerateOptions, type GenerationPiece, type GenerationResult, generate } from "./generation";
 import { describeLlama } from "./llama";
 import { saveModel } from "./save";
@@ -59,7 +60,7 @@ export class LlamaModel {
     /** undefined where the folder has no tokenizer.json: feed token ids then. */
     readonly tokenizer: Tokenizer | undefined,
     /** Where it runs, and with device "auto" why not on a GPU. */
-    readonly device: { readonly kind: "cpu"; readonly reason?: string },
+    readonly device: ModelDevice,
     readonly eosTokenIds: readonly number[],
   ) {}
 
@@ -71,7 +72,7 @@ export class LlamaModel {
    */
   static async fromPretrained(dir: string, options: LoadOptions = {}): Promise<LlamaModel> {
     if (typeof dir !== "string" || dir === "") throw invalid("dir", "a path", dir);
-    const device = chooseDevice(options.device ?? "auto");
+    const device = await chooseDevice(options.device ?? "auto");
     const dtype = options.dtype ?? "auto";
     if (!["auto", "float32", "bfloat16"].includes(dtype))
       throw invalid("dtype", '"auto", "float32" or "bfloat16"', dtype);
@@ -217,22 +218,6 @@ export class LlamaModel {
 
 function sha256(data: string | Uint8Array): string {
   return createHash("sha256").update(data).digest("hex");
-}
-
-function chooseDevice(device: string): { kind: "cpu"; reason?: string } {
-  switch (device) {
-    case "cpu":
-      return { kind: "cpu" };
-    case "auto":
-      return { kind: "cpu", reason: "this version of rubricate computes on the CPU alone" };
-    case "cuda":
-      throw new RubricateError(
-        "ERR_DEVICE",
-        'Expected a CUDA device for "cuda" but this version of rubricate computes on the CPU alone',
-      );
-    default:
-      throw invalid("device", '"auto", "cpu" or "cuda"', device);
-  }
 }
 
 /** Ids that end a text: of config.json, generation_config.json and the tokenizer. */
