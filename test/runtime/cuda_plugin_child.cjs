@@ -1,0 +1,20 @@
+// Loads a model with device "auto", computes with it, and asks for "cuda": what came of it, as JSON.
+const { join } = require("node:path");
+const { LlamaModel } = require("../../lib/model/model.ts");
+
+const fixture = join(__dirname, "../parity/fixtures/gqa");
+
+async function main() {
+  const model = await LlamaModel.fromPretrained(fixture);
+  const logits = await model.logits([1, 2, 3]);
+  const { device } = model;
+  model.dispose();
+  const error = await LlamaModel.fromPretrained(fixture, { device: "cuda" }).then(
+    () => ({ code: "", message: "it was loaded" }),
+    ({ code, message }) => ({ code, message }),
+  );
+  const finite = logits.length > 0 && logits.every(Number.isFinite);
+  process.stdout.write(JSON.stringify({ device, finite, error }));
+}
+
+main();
