@@ -42,15 +42,26 @@ std::vector<float> penalised(const float* logits, int64_t vocabulary, float pena
   return scores;
 }
 
-// The largest score's lowest id.
-int32_t most_likely(const std::vector<float>& scores) {
+// The largest score's lowest id. Sixteen at a time side by side, which compilers turn into vectors.
+int32_t most_likely(const float* scores, int64_t vocabulary) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  bool finite = true;
-  for (const float score : scores) finite = finite && score < kInfinity;  // false for NaN too
-  const auto most = std::max_element(scores.begin(), scores.end());
-  require(finite && *most > -kInfinity, "ERR_NOT_FINITE",
+  constexpr int64_t kLanes = 16;
+  float most[kLanes];
+  int32_t unfit[kLanes] = {};
+  std::fill(most, most + kLanes, -kInfinity);
+  const auto visit = [&](int64_t lane, float score) {
+    most[lane] = score > most[lane] ? score : most[lane];
+    unfit[lane] |= score < kInfinity ? 0 : 1;  // NaN too
+  };
+  int64_t i = 0;
+  for (; i + kLanes <= vocabulary; i += kLanes)
+    for (int64_t lane = 0; lane < kLanes; ++lane) visit(lane, scores[i + lane]);
+  for (; i < vocabulary; ++i) visit(i % kLanes, scores[i]);
+  const float top = *std::max_element(most, most + kLanes);
+  const bool finite = std::all_of(unfit, unfit + kLanes, [](int32_t count) { return count == 0; });
+  require(finite && top > -kInfinity, "ERR_NOT_FINITE",
           "Expected logits that are numbers, at least one of them finite, but received NaN, infinity or -inf alone");
-  return static_cast<int32_t>(most - scores.begin());
+  return static_cast<int32_t>(std::find(scores, scores + vocabulary, top) - scores);
 }
 
 // Tokens that may be drawn, ids ascending, and their weights: probability up to a common factor, 1 for the largest.
@@ -120,8 +131,10 @@ void keep_top_p(Candidates& candidates, const std::vector<float>& scores, double
 Candidates candidates_for(const float* logits, int64_t vocabulary, const SamplingOptions& options,
                           const std::vector<int32_t>& history) {
   check(vocabulary, options);
+  if (options.temperature == 0.0f && options.repetition_penalty == 1.0f)  // as a rule: no copy
+    return {{most_likely(logits, vocabulary)}, {1.0}};
   const std::vector<float> scores = penalised(logits, vocabulary, options.repetition_penalty, history);
-  const int32_t best = most_likely(scores);
+  const int32_t best = most_likely(scores.data(), vocabulary);
   if (options.temperature == 0.0f) return {{best}, {1.0}};
   Candidates candidates = above_top_k(scores, scores[static_cast<size_t>(best)], options);
   if (options.top_p < 1.0f) keep_top_p(candidates, scores, static_cast<double>(options.top_p));
