@@ -98,7 +98,7 @@ __device__ __forceinline__ void tile_of_block(int64_t block, int64_t across, int
 }
 
 template <typename TB, bool kATransposed, bool kBTransposed, int kM, int kN, int kWarpsM, int kWarpsN, int kStages>
-__global__ void __launch_bounds__(kWarpsM* kWarpsN* kWarpSize, std::is_same_v<TB, f16> ? 1 : 2)
+__global__ void __launch_bounds__(kWarpsM* kWarpsN* kWarpSize, std::is_same_v<TB, f16> || kATransposed ? 1 : 2)
     matmul_tensor_cores(StoredMatrix<bf16> a, StoredMatrix<TB> b, MatmulResult result) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
   // Devices without bf16 tensor cores run matmul_plain.
