@@ -75,8 +75,10 @@ async function bestTorch(python, args, dtype) {
       }
     } catch (error) {
       side.kill();
-      secondsOf[name] =
-        `failed, or took more than ${limit?.toFixed(0)} s: ${String(error.message).trim().split("\n").at(-1)}`;
+      secondsOf[name] = `failed, or took more than ${limit?.toFixed(0)} s: ${String(error.message)
+        .trim()
+        .split(/[\r\n]+/)
+        .at(-1)}`;
     }
   }
   if (!best) throw new Error(`PyTorch ran in none of its modes: ${JSON.stringify(secondsOf)}`);
