@@ -104,7 +104,7 @@ TEST_CASE("no more memory is an error that leaves everything as it was") {
   if (!have_device()) return;
   Device& device = test_stream()->device();
   const auto arena = std::make_shared<Arena>(test_stream()), keeper = std::make_shared<Arena>(test_stream(), true);
-  const Tensor x = random_tensor(arena, {1000}, DType::f32, 1);
+  const Tensor x = random_tensor(test_arena(), {1000}, DType::f32, 1).copied_to(arena);
   keeper->release(keeper->allocate(1 << 20), 1 << 20);
   const DeviceMemory before = device.memory();
   CHECK(before.cached >= 1 << 20);
