@@ -14,8 +14,9 @@ export const storedShare = 0.5;
  *     2 (c hidden + 4)    the residual stream after each sub-layer, and the norm's factor
  *     2 c size            gate and up of the feed-forward
  *
- * and besides, for RED the edited projections' outputs (in fp32 for q, k and v; twice with a layer norm), for full fine-tuning
- * the inputs of q, of gate and of down: c (2 hidden + size).
+ * and besides, for RED the edited projections' outputs (in fp32 for q, k and v; with a layer norm twice, and mean and
+ * deviation), for full fine-tuning the inputs of q, of gate and of down: c (2 hidden + size). What the block at work needs for
+ * the moment is not counted.
  */
 export function storedBytesPerToken(model: Pick<LlamaModel, "architecture" | "dtype">, adapter?: RedAdapter): number {
   const { hidden, stacks } = model.architecture;
@@ -29,7 +30,8 @@ export function storedBytesPerToken(model: Pick<LlamaModel, "architecture" | "dt
   const { variant, sites, layers: edited } = adapter.config;
   const bytes = { q: 4 * queries, k: 4 * keys, v: 4 * keys, attention: element * hidden, ffn: element * hidden };
   const copies = { all: 1, scale: 1, bias: 0, ln: 2 }[variant];
-  const outputs = sites.reduce((sum, site) => sum + copies * bytes[site], 0);
+  const moments = variant === "ln" ? 8 : 0;
+  const outputs = sites.reduce((sum, site) => sum + copies * bytes[site] + moments, 0);
   return (layers - Math.min(...edited)) * common + edited.length * outputs;
 }
 
