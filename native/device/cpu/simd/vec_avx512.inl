@@ -11,16 +11,23 @@ inline F32x16 zero() { return {_mm512_setzero_ps()}; }
 inline Mask16 first_lanes(int64_t n) { return {static_cast<__mmask16>(n >= 16 ? 0xffffu : (1u << n) - 1u)}; }
 
 inline __m512 widen_bf16(__m256i x) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16)); }
-// Rounds to nearest even; NaN is made quiet, subnormals are kept (vcvtneps2bf16 flushes them). Masked forms with all
-// lanes: GCC 12 warns of undefined operands within its own unmasked ones (PR 105593); the instructions are the same.
+// GCC 12 warns of undefined operands within its own unmasked forms of these two (PR 105593); masked with all lanes the
+// instructions are the same. SIMDe lacks the masked forms.
+#if defined(RUBRICATE_EMULATE_AVX512)
+inline __m512i upper_halves(__m512i x) { return _mm512_srli_epi32(x, 16); }
+inline __m256i lower_halves(__m512i x) { return _mm512_cvtepi32_epi16(x); }
+#else
+inline __m512i upper_halves(__m512i x) { return _mm512_maskz_srli_epi32(0xffff, x, 16); }
+inline __m256i lower_halves(__m512i x) { return _mm512_maskz_cvtepi32_epi16(0xffff, x); }
+#endif
+// Rounds to nearest even; NaN is made quiet, subnormals are kept (vcvtneps2bf16 flushes them).
 inline __m256i narrow_bf16(__m512 a) {
-  constexpr __mmask16 all = 0xffff;
   const __m512i u = _mm512_castps_si512(a);
-  const __m512i odd = _mm512_and_si512(_mm512_maskz_srli_epi32(all, u, 16), _mm512_set1_epi32(1));
+  const __m512i odd = _mm512_and_si512(upper_halves(u), _mm512_set1_epi32(1));
   __m512i r = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
   const __mmask16 nan = _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
   r = _mm512_mask_or_epi32(r, nan, u, _mm512_set1_epi32(0x400000));
-  return _mm512_maskz_cvtepi32_epi16(all, _mm512_maskz_srli_epi32(all, r, 16));
+  return lower_halves(upper_halves(r));
 }
 
 inline F32x16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
