@@ -268,7 +268,8 @@ RUBRICATE_FLAT void along(const T* w, int64_t stride, int64_t k, const float* x,
   }
   if (at < k)  // one bf16 without its neighbour
     for (int i = 0; i < Rows; ++i) {
-      T values[loaded] = {w[i * stride + at]};
+      T values[loaded] = {};
+      std::memcpy(values, w + i * stride + at, sizeof(T));  // it may lie at any address
       const Lanes word = broadcast_word(values);
       for (int v = 0; v < Vectors; ++v)
         sum[i][v] =
