@@ -17,6 +17,13 @@ uint64_t next_tape_id() {
 
 Tape::Tape(std::shared_ptr<Arena> arena, Mode mode) : id_(next_tape_id()), arena_(std::move(arena)), mode_(mode) {}
 
+Tape::Tape(const Tape& outer, Mode mode) : Tape(outer.arena_, mode) {
+  cancel_ = outer.cancel_;
+  yield_ = outer.yield_;
+  observer_ = outer.observer_;
+  uploads_ = outer.uploads_;
+}
+
 Tensor Tape::uploaded(const void* data, int64_t bytes) {
   const auto* const begin = static_cast<const char*>(data);
   for (const Upload& upload : *uploads_)
@@ -94,19 +101,11 @@ std::pair<Var, Var> Tape::recompute(const std::vector<Var>& inputs, Block block,
 
   std::vector<Var> plain;
   for (const Var& input : inputs) plain.emplace_back(input.value());
-  Tape forward(arena_, Mode::inference);
-  forward.cancel_ = cancel_;
-  forward.yield_ = yield_;
-  forward.observer_ = observer_;
-  forward.uploads_ = uploads_;
+  Tape forward(*this, Mode::inference);
   auto [out0, out1] = block(forward, plain);
   return record2("recompute", out0.value(), out1.value(),
                  [inputs, block = std::move(block)](Tape& tape, const Tensor& grad0, const Tensor& grad1) {
-                   Tape inner(tape.arena_, Mode::training);
-                   inner.cancel_ = tape.cancel_;
-                   inner.yield_ = tape.yield_;
-                   inner.observer_ = tape.observer_;
-                   inner.uploads_ = tape.uploads_;
+                   Tape inner(tape, Mode::training);
                    std::vector<Var> leaves;
                    for (const Var& input : inputs)
                      leaves.emplace_back(input.value(),
@@ -137,6 +136,7 @@ void Tape::backward(const Var& loss, Tensor seed) {
 }
 
 void Tape::run_backward() {
+  running_backward_ = true;
   while (!nodes_.empty()) {
     Node node = std::move(nodes_.back());
     nodes_.pop_back();
@@ -149,6 +149,7 @@ void Tape::run_backward() {
     if (observer_) observer_(node.op, true);
     node.backward(*this, grad0, grad1);
   }
+  running_backward_ = false;
 }
 
 void Tape::clear() { nodes_.clear(); }

@@ -55,9 +55,10 @@ class Tape {
   void check_cancelled(const char* op = nullptr) const {
     if (cancel_ != nullptr && cancel_->load(std::memory_order_relaxed))
       fail("ERR_ABORTED", "The operation was aborted");
-    if (observer_ && op != nullptr) observer_(op, false);
+    if (observer_ && op != nullptr && !running_backward_) observer_(op, false);
   }
-  // Called when an op's forward or backward begins, for profiles (bench/native/step.cc).
+  // Called when an op's forward or backward begins, for profiles (bench/native/step.cc); ops that a backward is made of
+  // belong to it and are not told.
   using Observer = std::function<void(const char* op, bool backward)>;
   void set_observer(Observer observer) { observer_ = std::move(observer); }
   // Called between blocks, so that a long job lets shorter ones in.
@@ -102,6 +103,8 @@ class Tape {
     std::shared_ptr<GradSlot> out0, out1;
     Backward2 backward;
   };
+  // A tape within a job's: for a block that runs apart, with everything of the job's but what is recorded.
+  Tape(const Tape& outer, Mode mode);
   std::shared_ptr<GradSlot> new_slot(const Tensor& out) const;
   // Copies a gradient that has another holder, who must not see what is added to it.
   void own_grad(GradSlot& slot);
@@ -113,6 +116,7 @@ class Tape {
   const std::atomic<bool>* cancel_ = nullptr;
   std::function<void()> yield_;
   Observer observer_;
+  bool running_backward_ = false;
   std::vector<Node> nodes_;
   struct Upload {
     std::vector<char> bytes;

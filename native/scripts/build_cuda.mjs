@@ -3,31 +3,21 @@
 //   node native/scripts/build_cuda.mjs [ARCHITECTURES]
 // ARCHITECTURES: such as 80, or "80-real;90-real"; all that nvcc knows of the package's list where it is not given.
 // RUBRICATE_JOBS: how many compilers run at once (2 where it is not set).
-import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
+import { generator, jobs, root, run, works } from "./commands.mjs";
 
-const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 const folder = join(root, "build-cuda");
 const file = "librubricate_cuda.so";
-const works = (command) => spawnSync(command, ["--version"], { stdio: "ignore" }).status === 0;
-
-function run(command, args) {
-  const { status, error } = spawnSync(command, args, { cwd: root, stdio: "inherit" });
-  if (error) throw error;
-  if (status !== 0) process.exit(status ?? 1);
-}
 
 for (const tool of ["cmake", process.env.CUDACXX ?? "nvcc"]) {
   if (works(tool)) continue;
   console.error(`The CUDA plug-in needs cmake and nvcc (CUDA 12 or 13), but ${tool} cannot be run.`);
   process.exit(1);
 }
-const generator = works("ninja") ? ["-G", "Ninja"] : [];
 const architectures = `-DRUBRICATE_CUDA_ARCHITECTURES=${process.argv[2] ?? ""}`;
-run("cmake", ["-S", root, "-B", folder, ...generator, "-DRUBRICATE_CUDA=ON", architectures]);
-run("cmake", ["--build", folder, "--target", "rubricate_cuda", "--parallel", process.env.RUBRICATE_JOBS ?? "2"]);
+run("cmake", ["-S", root, "-B", folder, ...generator(), "-DRUBRICATE_CUDA=ON", architectures]);
+run("cmake", ["--build", folder, "--target", "rubricate_cuda", "--parallel", jobs]);
 
 const built = join(folder, "native", "device", "cuda", file);
 mkdirSync(join(root, "build", "Release"), { recursive: true });

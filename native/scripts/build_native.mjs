@@ -1,27 +1,13 @@
 // Builds the addon into build/Release/rubricate.node: with cmake-js where cmake is installed, else with node-gyp.
 //   node native/scripts/build_native.mjs [cmake|gyp]
 // RUBRICATE_JOBS: how many compilers run at once (2 where it is not set).
-import { spawnSync } from "node:child_process";
 import { existsSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { jobs, root, run, works } from "./commands.mjs";
 
-const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 const require = createRequire(join(root, "package.json"));
-const jobs = process.env.RUBRICATE_JOBS ?? "2";
-
-const works = (command) => spawnSync(command, ["--version"], { stdio: "ignore" }).status === 0;
-
-function run(script, args, environment = {}) {
-  const { status, error } = spawnSync(process.execPath, [script, ...args], {
-    cwd: root,
-    stdio: "inherit",
-    env: { ...process.env, ...environment },
-  });
-  if (error) throw error;
-  if (status !== 0) process.exit(status ?? 1);
-}
 
 /** Where Node's own headers are installed beside it, so that node-gyp need not download them. */
 function headers() {
@@ -32,11 +18,11 @@ function headers() {
 export function buildWithCmake() {
   // node-gyp builds in the same folder; what it left would confuse CMake.
   if (existsSync(join(root, "build", "config.gypi"))) rmSync(join(root, "build"), { recursive: true, force: true });
-  run(require.resolve("cmake-js/bin/cmake-js"), ["build", "--parallel", jobs]);
+  run(process.execPath, [require.resolve("cmake-js/bin/cmake-js"), "build", "--parallel", jobs]);
 }
 
 export function buildWithGyp() {
-  run(require.resolve("node-gyp/bin/node-gyp.js"), ["rebuild", `--jobs=${jobs}`, ...headers()]);
+  run(process.execPath, [require.resolve("node-gyp/bin/node-gyp.js"), "rebuild", `--jobs=${jobs}`, ...headers()]);
 }
 
 export function build(how) {

@@ -11,7 +11,7 @@ const listed = spawnSync("git", ["ls-files", "-z", "native", "bench", "test"], {
 if (listed.status !== 0) throw new Error(`git ls-files failed: ${listed.stderr}`);
 const files = listed.stdout
   .split("\0")
-  .filter((file) => /\.(cc|h|inl|cu)$/.test(file) && !file.startsWith("native/third_party/"));
+  .filter((file) => /\.(cc|h|inl|cuh?)$/.test(file) && !file.startsWith("native/third_party/"));
 
 if (spawnSync("clang-format", ["--version"], { stdio: "ignore" }).status !== 0) {
   console.log("clang-format is not installed: the layout of the C++ files was not checked.");

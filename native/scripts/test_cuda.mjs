@@ -2,33 +2,19 @@
 //   RUBRICATE_SANITIZE=address,undefined | thread   instruments kernels, core and tests
 //   RUBRICATE_EMULATION_SEED=n                      shuffles threads and blocks; results must not change
 //   RUBRICATE_JOBS                                  how many compilers run at once (2 where it is not set)
-import { spawnSync } from "node:child_process";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { generator, jobs, root, run } from "./commands.mjs";
 
-const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 const sanitize = process.env.RUBRICATE_SANITIZE ?? "";
 const folder = join(root, `build-cuda-emulated${sanitize ? `-${sanitize.replaceAll(",", "-")}` : ""}`);
 const plugin = join(folder, "native", "device", "cuda", "emulated", "librubricate_cuda_emulated.so");
-const works = (command) => spawnSync(command, ["--version"], { stdio: "ignore" }).status === 0;
-
-function run(command, args, environment = {}) {
-  const { status, error } = spawnSync(command, args, {
-    cwd: root,
-    stdio: "inherit",
-    env: { ...process.env, ...environment },
-  });
-  if (error) throw error;
-  if (status !== 0) process.exit(status ?? 1);
-}
 
 // What shows that the emulation itself can be trusted; it has instrumented builds of its own.
 const ofTheEmulation = sanitize ? [] : ["rubricate_emulation_tests"];
-const generator = works("ninja") ? ["-G", "Ninja"] : [];
 const options = ["-DRUBRICATE_TESTS=ON", "-DRUBRICATE_CUDA_EMULATED=ON", `-DRUBRICATE_SANITIZE=${sanitize}`];
-run("cmake", ["-S", root, "-B", folder, ...generator, ...options]);
+run("cmake", ["-S", root, "-B", folder, ...generator(), ...options]);
 const targets = ["rubricate_tests", "rubricate_cuda_emulated", ...ofTheEmulation];
-run("cmake", ["--build", folder, "--parallel", process.env.RUBRICATE_JOBS ?? "2", "--target", ...targets]);
+run("cmake", ["--build", folder, "--parallel", jobs, "--target", ...targets]);
 for (const tests of ofTheEmulation) run(join(dirname(plugin), tests), []);
 run(join(folder, "rubricate_tests"), process.argv.slice(2), {
   RUBRICATE_CUDA_LIBRARY: plugin,

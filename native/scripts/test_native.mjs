@@ -2,35 +2,29 @@
 // it, from the same objects; else, and with sanitizers, in a folder of their own.
 //   RUBRICATE_SANITIZE=address,undefined | thread   builds and runs them instrumented, in build-tests-<sanitizers>
 //   RUBRICATE_JOBS                                  how many compilers run at once (2 where it is not set)
-import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
+import { generator, jobs, root, run, works } from "./commands.mjs";
 
-const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 const sanitize = process.env.RUBRICATE_SANITIZE ?? "";
 const withAddon = !sanitize && existsSync(join(root, "build", "CMakeCache.txt"));
 const own = sanitize ? `build-tests-${sanitize.replaceAll(",", "-")}` : "build-tests";
 const folder = join(root, withAddon ? "build" : own);
-const works = (command) => spawnSync(command, ["--version"], { stdio: "ignore" }).status === 0;
-
-function run(command, args, environment = {}) {
-  const { status, error } = spawnSync(command, args, {
-    cwd: root,
-    stdio: "inherit",
-    env: { ...process.env, ...environment },
-  });
-  if (error) throw error;
-  if (status !== 0) process.exit(status ?? 1);
-}
 
 if (!works("cmake")) {
   console.error("The C++ tests need cmake; install it, or run the tests of the package alone with npm run test:js.");
   process.exit(1);
 }
-const generator = works("ninja") && !withAddon ? ["-G", "Ninja"] : [];
-run("cmake", ["-S", root, "-B", folder, ...generator, "-DRUBRICATE_TESTS=ON", `-DRUBRICATE_SANITIZE=${sanitize}`]);
-run("cmake", ["--build", folder, "--target", "rubricate_tests", "--parallel", process.env.RUBRICATE_JOBS ?? "2"]);
+run("cmake", [
+  "-S",
+  root,
+  "-B",
+  folder,
+  ...(withAddon ? [] : generator()),
+  "-DRUBRICATE_TESTS=ON",
+  `-DRUBRICATE_SANITIZE=${sanitize}`,
+]);
+run("cmake", ["--build", folder, "--target", "rubricate_tests", "--parallel", jobs]);
 run(join(folder, "rubricate_tests"), process.argv.slice(2), {
   UBSAN_OPTIONS: "print_stacktrace=1:halt_on_error=1",
   TSAN_OPTIONS: "halt_on_error=1",

@@ -6,13 +6,13 @@
 //
 // x [T, K], y [T, N], W [N, K]. x and y are f32 or bf16; W is f32, bf16 or f16 and is read in place, whatever its
 // alignment; panels of it are packed on the fly. Products of bf16 by bf16 are exact and accumulate in fp32; f32 x is
-// multiplied in fp32 (a bf16 or f16 W widens exactly). y is rounded once, after the bias. Where y is
-// f32 and x bf16, dy is rounded to bf16 for dx and dW, so that they take the matmul that y took; db sums dy itself.
+// multiplied in fp32 (a bf16 or f16 W widens exactly). y is rounded once, after the bias. Where y is f32 and x bf16, dy
+// is rounded to bf16 for dx and dW, so that they take the matmul that y took; db sums dy itself.
 //
 // An output element is one chain of multiply-adds over k in ascending order (bf16 on AVX-512-BF16: over pairs of k),
-// without a break: the same bits for T = 1 and T = 1,000, for any place of the row, any
-// number of threads and any batch. The reduction is never split over threads. On a device's tensor cores the chain is
-// one of groups of 16 k, each group's sum formed as the hardware does.
+// without a break: the same bits for T = 1 and T = 1,000, for any place of the row, any number of threads and any
+// batch. The reduction is never split over threads. On a device's tensor cores the chain is one of groups of 16 k, each
+// group's sum formed as the hardware does.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +30,7 @@ Var linear(Tape& tape, const Var& x, const Weight& weight, const Var& bias, DTyp
 // The kernel beneath, for ops that compose it (the head), on the processor. Addresses may be unaligned, but for bias.
 // The chain of an element starts from the value in C where args.accumulate says so, so adding the parts of a k that was
 // cut in pieces, in order, gives the bits of the whole (bf16 on AVX-512-BF16: cut at even k).
-// Errors: ERR_DTYPE
-// (accumulate into another dtype), ERR_OUT_OF_MEMORY.
+// Errors: ERR_DTYPE (accumulate into another dtype), ERR_OUT_OF_MEMORY.
 void matmul_cpu(const MatmulArgs& args);
 // The same where the tape computes. On a device addresses are aligned to their elements.
 void matmul(const Tape& tape, const MatmulArgs& args);

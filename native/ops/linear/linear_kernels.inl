@@ -304,8 +304,7 @@ inline void tile_row(const TileArgs& t) {
   if constexpr (panels > 1)
     for (; col + panels * kCols <= t.cols; col += panels * kCols)
       tile_of<Word, Rows, panels, Packed, true>(from_column(t, col, panels * kCols));
-  for (; col + kCols <= t.cols; col += kCols)
-    tile_of<Word, Rows, 1, Packed, true>(panels > 1 || col > 0 || t.cols > kCols ? from_column(t, col, kCols) : t);
+  for (; col + kCols <= t.cols; col += kCols) tile_of<Word, Rows, 1, Packed, true>(from_column(t, col, kCols));
   if (col < t.cols) tile_of<Word, Rows, 1, Packed, false>(from_column(t, col, kCols));
 }
 
