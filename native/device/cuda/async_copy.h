@@ -23,7 +23,7 @@ __device__ __forceinline__ void copy_async_16(void* shared, const void* from, bo
                "r"(bytes)
                : "memory");
 #else
-  store_16(shared, valid ? load_16(from) : make_uint4(0, 0, 0, 0));
+  store_16_shared(shared, valid ? load_16(from) : make_uint4(0, 0, 0, 0));
 #endif
 }
 

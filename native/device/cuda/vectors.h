@@ -87,8 +87,9 @@ inline constexpr int kLanes = 16 / static_cast<int>(sizeof(T));
 // Whether 16-byte accesses at `address` are allowed. A launcher asks it of every pointer and of cols % kLanes<T>.
 inline bool aligned_16(const void* address) { return reinterpret_cast<uintptr_t>(address) % 16 == 0; }
 
-// 16 bytes at once, at an aligned address of global or shared memory. The _once kinds say that nothing will read or
-// write these lines again soon, and spare the caches.
+// 16 bytes at once, at an aligned address: load_16 of global or shared memory, store_16 of global memory (as PTX, since
+// nvcc sometimes makes four stores of an assignment), store_16_shared of shared memory. The _once kinds say that
+// nothing will read or write these lines again soon, and spare the caches.
 #if defined(RUBRICATE_EMULATED)
 inline uint4 load_16(const void* from) {
   emulation::check_aligned(from, 16);
@@ -100,11 +101,13 @@ inline void store_16(void* to, const uint4& words) {
   emulation::check_aligned(to, 16);
   std::memcpy(to, &words, sizeof words);
 }
+inline void store_16_shared(void* to, const uint4& words) { store_16(to, words); }
 inline uint4 load_16_once(const void* from) { return load_16(from); }
 inline void store_16_once(void* to, const uint4& words) { store_16(to, words); }
 #else
 __device__ __forceinline__ uint4 load_16(const void* from) { return *static_cast<const uint4*>(from); }
-__device__ __forceinline__ void store_16(void* to, const uint4& words) { *static_cast<uint4*>(to) = words; }
+__device__ __forceinline__ void store_16(void* to, const uint4& words) { __stwb(static_cast<uint4*>(to), words); }
+__device__ __forceinline__ void store_16_shared(void* to, const uint4& words) { *static_cast<uint4*>(to) = words; }
 __device__ __forceinline__ uint4 load_16_once(const void* from) { return __ldcs(static_cast<const uint4*>(from)); }
 __device__ __forceinline__ void store_16_once(void* to, const uint4& words) { __stcs(static_cast<uint4*>(to), words); }
 #endif

@@ -86,8 +86,17 @@ __device__ __forceinline__ void finish_chunk(const CloseBackwardArgs& all, int64
   store_chunk<kWhole>(static_cast<T*>(all.dh) + at_row + column, left, e);
 }
 
+// Blocks of rows of one fp32 chunk that a multiprocessor has room for (sm_75 has not the threads): told nothing, ptxas
+// squeezes them into 40 registers on sm_100, and spills.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+constexpr int kBlocksOfOneChunk = 0;
+#else
+constexpr int kBlocksOfOneChunk = 5;
+#endif
+
 template <typename T, int kChunks>
-__global__ void __launch_bounds__(kRowThreads<kChunks>) close_backward(CloseBackwardSlotsArgs args) {
+__global__ void __launch_bounds__(kRowThreads<kChunks>, kChunks == 1 && sizeof(T) == 4 ? kBlocksOfOneChunk : 0)
+    close_backward(CloseBackwardSlotsArgs args) {
   constexpr bool kWhole = kChunks > 0;
   RUBRICATE_SHARED(float[kRowPartials], partial);
   const CloseBackwardArgs& all = args.all;

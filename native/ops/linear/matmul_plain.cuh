@@ -78,7 +78,7 @@ struct Carried {
 #pragma unroll
         for (int j = 0; j < kPiece; ++j) panel[k + j][index] = values[i][j];
       } else {
-        store_vector(&panel[k][index], values[i]);
+        store_16_shared(&panel[k][index], pack_16<float>(values[i]));
       }
     }
   }

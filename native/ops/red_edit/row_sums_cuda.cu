@@ -32,8 +32,9 @@ __device__ __forceinline__ void add_row(const SlotSumsArgs& args, int64_t t, boo
   }
 }
 
+// At least 1 block of odd shapes: told nothing, ptxas spills on sm_90 to make room for more.
 template <typename T, bool kWhole>
-__global__ void __launch_bounds__(kThreads) tile_sums(SlotSumsArgs args, int64_t strips) {
+__global__ void __launch_bounds__(kThreads, kWhole ? 0 : 1) tile_sums(SlotSumsArgs args, int64_t strips) {
   const int64_t column = (blockIdx.x % strips * kThreads + threadIdx.x) * kChunk, left = args.cols - column;
   if (left <= 0) return;
   const int64_t index = blockIdx.x / strips;

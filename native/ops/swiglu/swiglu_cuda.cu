@@ -29,9 +29,10 @@ __global__ void __launch_bounds__(kThreads)
   store_vector_upto(y + i, count - i, x);
 }
 
-// s = sigmoid(gate);  dup = g gate s;  dgate = g up s (1 + gate (1 - s))
+// s = sigmoid(gate);  dup = g gate s;  dgate = g up s (1 + gate (1 - s)). At least 4 blocks a multiprocessor: told
+// nothing, ptxas spills to make room for one more.
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)
     swiglu_backward(const T* __restrict__ gate, const T* __restrict__ up, const T* __restrict__ grad,
                     T* __restrict__ dgate, T* __restrict__ dup, int64_t count) {
   const int64_t i = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * kLanes<T>;

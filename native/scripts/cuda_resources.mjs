@@ -1,0 +1,116 @@
+// The table of what the plug-in's kernels use, native/device/cuda/RESOURCES.md, from the reports of `npm run build:cuda`.
+//   node native/scripts/cuda_resources.mjs [--check] [REPORTS [TABLE]]
+// --check: ends with 1 where the table differs from the build. Always: where a kernel spills registers, does not fit or lacks an
+// architecture.
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { root } from "./commands.mjs";
+import { architectures, occupancy, readReports, reportFolder, shortNames } from "./cuda_report.mjs";
+
+/** Bytes of dynamic shared memory of the kernels that have some, from their template arguments; as their launchers ask for. */
+const dynamicShared = {
+  attention_forward_tensor_cores: (dim) => 3 * 64 * (dim + 8) * 2,
+  attention_query_gradient: (dim) => 4 * 64 * (dim + 8) * 2,
+  attention_key_gradient: (dim) => (2 * 64 + 4 * 32) * (dim + 8) * 2 + 4 * 32 * 4,
+  matmul_tensor_cores: (_type, _a, _b, m, n, _down, _across, stages) => stages * (m + n) * 32 * 2,
+};
+
+function dynamicBytes(kernel, body) {
+  if (!body.includes("rubricate_dynamic_")) return 0;
+  const [, name, parameters] = kernel.match(/^(\w+)(?:<(.*)>)?$/);
+  if (!dynamicShared[name])
+    throw new Error(`cuda_resources.mjs does not know how much dynamic shared memory ${kernel} has`);
+  return dynamicShared[name](...parameters.split(", ").map((value) => (/^\d+$/.test(value) ? Number(value) : value)));
+}
+
+/** Rows { source, kernel, threads, shared, cells }, cells by architecture. */
+function rowsOf({ source, ptxas, ptx }) {
+  const inPtx = ptx.flatMap(({ kernels }) => kernels);
+  const names = ptxas.length > 0 ? shortNames(ptxas.map(({ symbol }) => symbol)) : [];
+  const rows = new Map();
+  ptxas.forEach(({ symbol, architecture, registers, shared, spilled }, i) => {
+    const kernel = names[i];
+    const older = architecture === "sm_75";
+    const { threads, body } = inPtx.find((one) => one.symbol === symbol && (one.target === "sm_75") === older);
+    const row = rows.get(symbol) ?? { source, kernel, threads, shared: 0, cells: {} };
+    const bytes = shared + dynamicBytes(kernel, body);
+    const share = Math.round(100 * occupancy(architecture, threads, registers, bytes));
+    row.shared = Math.max(row.shared, bytes);
+    row.cells[architecture] = { registers, spilled, share, runs: !body.includes("trap;") };
+    rows.set(symbol, row);
+  });
+  return [...rows.values()].sort((a, b) => (a.kernel < b.kernel ? -1 : 1));
+}
+
+function cellText(cell) {
+  if (cell === undefined) return "missing";
+  if (!cell.runs) return "-";
+  return `${cell.registers} / ${cell.share} %${cell.spilled > 0 ? ` / **${cell.spilled} spilled**` : ""}`;
+}
+
+function tableOf(rows, version) {
+  const columns = Object.keys(architectures);
+  const lines = [
+    "# What the kernels use",
+    "",
+    `Made by \`node native/scripts/cuda_resources.mjs\` after \`npm run build:cuda\`, from the report of nvcc ${version}. For each`,
+    "kernel: threads of a block; bytes of shared memory of a block, static and dynamic; then for each architecture registers of",
+    "a thread / expected occupancy, the share of a multiprocessor's warps that registers, shared memory and the block's size let",
+    "be resident at once. Bytes of registers spilled to memory stand beside them where there are any. `-`: not run there.",
+  ];
+  let source;
+  for (const row of rows) {
+    if (row.source !== source) {
+      source = row.source;
+      lines.push("", `## ${source}`, "", `| kernel | threads | shared | ${columns.join(" | ")} |`);
+      lines.push(`|---|---${"|---".repeat(columns.length + 1)}|`);
+    }
+    const cells = columns.map((architecture) => cellText(row.cells[architecture]));
+    lines.push(`| \`${row.kernel}\` | ${row.threads} | ${row.shared} | ${cells.join(" | ")} |`);
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+function problemsOf(rows) {
+  const problems = [];
+  for (const { source, kernel, threads, cells } of rows) {
+    if (threads === 1) problems.push(`${kernel} (${source}) has no __launch_bounds__`);
+    for (const architecture of Object.keys(architectures)) {
+      const cell = cells[architecture];
+      if (!cell) problems.push(`${kernel} (${source}) was not compiled for ${architecture}: npm run build:cuda`);
+      else if (cell.runs && cell.share === 0) problems.push(`${kernel} (${source}) does not fit on ${architecture}`);
+      else if (cell.spilled > 0)
+        problems.push(`${kernel} (${source}) spills ${cell.spilled} bytes of registers on ${architecture}`);
+    }
+  }
+  return problems;
+}
+
+/** The first lines in which the committed table and the build's differ. */
+function differences(committed, made) {
+  const [was, is] = [committed.split("\n"), made.split("\n")];
+  const lost = was.filter((line) => !is.includes(line)).map((line) => `- ${line}`);
+  const added = is.filter((line) => !was.includes(line)).map((line) => `+ ${line}`);
+  return [...lost.slice(0, 20), ...added.slice(0, 20)];
+}
+
+const check = process.argv.includes("--check");
+const [folder = reportFolder, file = join(root, "native", "device", "cuda", "RESOURCES.md")] = process.argv
+  .slice(2)
+  .filter((argument) => argument !== "--check");
+const reports = readReports(folder);
+const rows = reports.flatMap(rowsOf);
+const table = tableOf(rows, reports.flatMap(({ ptx }) => ptx)[0].version);
+const problems = problemsOf(rows);
+if (!check) {
+  writeFileSync(file, table);
+} else {
+  const committed = readFileSync(file, "utf8");
+  if (committed !== table) {
+    problems.push(`${file} differs from the build; node native/scripts/cuda_resources.mjs makes it again:`);
+    problems.push(...differences(committed, table));
+  }
+}
+for (const problem of problems) console.error(problem);
+console.log(`${rows.length} kernels, ${Object.keys(architectures).length} architectures, ${problems.length} problems`);
+process.exit(problems.length === 0 ? 0 : 1);

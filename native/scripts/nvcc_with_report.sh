@@ -1,0 +1,17 @@
+#!/bin/sh
+# Compiles a .cu file: `nvcc_with_report.sh nvcc ARGUMENTS -o OBJECT ...`. Keeps in the folder OBJECT.report what ptxas says of
+# the kernels (ptxas.txt) and the PTX of each virtual architecture, for native/scripts/cuda_report.mjs. Shows the rest.
+previous=
+object=
+for argument; do
+  [ "$previous" = -o ] && object=$argument
+  previous=$argument
+done
+[ -n "$object" ] || exec "$@"
+folder=$object.report
+rm -rf "$folder" && mkdir -p "$folder" || exit 1
+"$@" -Xptxas -v --keep --keep-dir "$folder" 2> "$folder/ptxas.txt"
+status=$?
+grep -Ev '^ptxas info|bytes stack frame|^$' "$folder/ptxas.txt" >&2
+find "$folder" -type f ! -name '*.ptx' ! -name ptxas.txt -delete
+exit $status
