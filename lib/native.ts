@@ -25,6 +25,8 @@ export interface NativeModelSpec {
   readonly ignored: readonly string[];
   /** Dtype of the computation; undefined: bfloat16 where the first matrix is stored so, else float32. */
   readonly compute?: "float32" | "bfloat16";
+  /** Number of the CUDA device to compute on; undefined: the CPU. */
+  readonly device?: number;
   /** Called on this thread with the bytes of tensors taken in so far and in all; coalesced. */
   readonly onProgress?: (loadedBytes: number, totalBytes: number) => void;
 }
@@ -46,6 +48,15 @@ export interface NativeCudaDevices {
     /** true: this processor plays the device, for tests. */
     readonly emulated: boolean;
   }[];
+}
+
+/** A CUDA device's memory, in bytes: what this process uses and keeps for reuse, and the most of both; all, and free. */
+export interface NativeDeviceMemory {
+  readonly used: number;
+  readonly cached: number;
+  readonly peak: number;
+  readonly total: number;
+  readonly free: number;
 }
 
 /** Sequences end to end; see lib/data/types.ts. Typed arrays are copied before the call returns. */
@@ -125,8 +136,18 @@ export interface NativeModel {
    * elements at fixed places as fp32, in a byte form that does not depend on sharding.
    */
   fingerprintBytes(): NativeJob<Uint8Array>;
-  /** Bytes: weights mapped from files, weights in own memory, memory of jobs in use and at its peak, kept for reuse. */
-  memory(): { mapped: number; owned: number; workspace: number; workspacePeak: number; workspaceCached: number };
+  /**
+   * Bytes: weights mapped from files, weights in own memory, memory of jobs in use and at its peak, kept for reuse. On a
+   * CUDA device the memory is the device's, and `device` tells of all that this process has there.
+   */
+  memory(): {
+    mapped: number;
+    owned: number;
+    workspace: number;
+    workspacePeak: number;
+    workspaceCached: number;
+    device?: NativeDeviceMemory;
+  };
   /** Ends all jobs (they reject with ERR_ABORTED) and frees the memory. Further calls are ERR_DISPOSED. */
   dispose(): void;
 }

@@ -1,5 +1,6 @@
 /** Every flag of the command line, once: how its value is read, and what --help says about it. */
 import { type RedSite, type RedVariant, redSites, redVariants } from "../adapter/config";
+import { cudaIndex, type DeviceChoice } from "../model/device";
 import { schedules } from "../train/schedule";
 
 /** How a flag is written and read. */
@@ -122,7 +123,14 @@ export const flags = {
   model: text("DIR", 'a Hugging Face folder of a LLaMA, or "embedded" for the small model of the package'),
   adapter: text("DIR", "an adapter's folder"),
   allowBaseMismatch: option("takes an adapter of another base as long as its vectors fit"),
-  device: choice(["auto", "cpu", "cuda"], "where to compute", "auto"),
+  device: {
+    placeholder: "auto|cpu|cuda|cuda:N",
+    expects: "one of auto, cpu, cuda, cuda:N",
+    parse: (value) =>
+      value === "auto" || value === "cpu" || cudaIndex(value) !== undefined ? (value as DeviceChoice) : undefined,
+    help: "where to compute",
+    default: "auto",
+  } as Flag<DeviceChoice>,
   dtype: choice(["auto", "float32", "bfloat16"], "dtype of the computation", "auto, as stored"),
   threads: integer(1, "threads that compute", "one a core", 256),
 

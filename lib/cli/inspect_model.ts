@@ -1,3 +1,4 @@
+import { deviceName, deviceText } from "../model/device";
 import type { Invocation } from "./command";
 import { loadModel } from "./load";
 import { bytes, count, padded } from "./text";
@@ -30,7 +31,7 @@ export async function inspectModel(invocation: Invocation): Promise<void> {
       normEps: norm.eps,
       ropeFactor: position.factor,
       compute: model.dtype,
-      device: model.device.kind,
+      device: deviceName(model.device),
       mappedBytes: mapped,
       ownedBytes: owned,
       tokenizer: tokenizer !== undefined,
@@ -53,7 +54,7 @@ export async function inspectModel(invocation: Invocation): Promise<void> {
       ["biases", biases.join(", ") || "none"],
       ["vocabulary", `${count(description.vocabulary)} ids, head ${description.tiedEmbeddings ? "" : "not "}tied`],
       ["context", `${count(description.context)} tokens`],
-      ["computes in", `${description.compute} on the ${description.device}`],
+      ["computes in", `${description.compute} on ${deviceText(model.device)}`],
       ["weights", `${bytes(mapped)} mapped, ${bytes(owned)} in memory of their own`],
       ["tokenizer", tokenizer ? (tokenizer.chatTemplate ? "with a chat template" : "without a chat template") : "none"],
       ["begins with", description.bosTokenId === null ? "nothing" : `token ${description.bosTokenId}`],

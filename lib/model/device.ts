@@ -2,9 +2,15 @@ import { invalid, RubricateError } from "../errors";
 import { runJob } from "../job";
 import { type NativeCudaDevices, native } from "../native";
 
+/** Where a model is to compute: "auto" is the first CUDA device where there is one, "cuda" is "cuda:0". */
+export type DeviceChoice = "auto" | "cpu" | "cuda" | `cuda:${number}`;
+
 /** Where a model computes. */
 export interface ModelDevice {
-  readonly kind: "cpu";
+  readonly kind: "cpu" | "cuda";
+  /** Of a CUDA device: its number, and what it is called, such as "NVIDIA H200". */
+  readonly index?: number;
+  readonly name?: string;
   /** With device "auto": why not on a GPU. */
   readonly reason?: string;
 }
@@ -14,22 +20,53 @@ export function cudaDevices(): Promise<NativeCudaDevices> {
   return runJob(() => native().readCudaDevices());
 }
 
-/** @throws RubricateError ERR_ARGUMENT, and ERR_DEVICE where "cuda" cannot be had */
-export async function chooseDevice(device: unknown): Promise<ModelDevice> {
-  if (device === "cpu") return { kind: "cpu" };
-  if (device !== "auto" && device !== "cuda") throw invalid("device", '"auto", "cpu" or "cuda"', device);
-  const reason = await whyNotCuda();
-  if (device === "auto") return { kind: "cpu", reason };
-  throw new RubricateError("ERR_DEVICE", `Expected a CUDA device for device "cuda" but cannot use one: ${reason}`);
+/** The number of a CUDA device, as `DeviceChoice` has it; undefined for any other text. */
+export function cudaIndex(device: unknown): number | undefined {
+  if (device === "cuda") return 0;
+  const digits = typeof device === "string" ? /^cuda:(\d{1,4})$/.exec(device)?.[1] : undefined;
+  return digits === undefined ? undefined : Number(digits);
 }
 
-async function whyNotCuda(): Promise<string> {
+/** "cpu", or "cuda:0". */
+export function deviceName({ kind, index }: ModelDevice): string {
+  return kind === "cpu" ? kind : `cuda:${index}`;
+}
+
+/** "the CPU", or "cuda:0 (NVIDIA H200)". */
+export function deviceText(device: ModelDevice): string {
+  return device.kind === "cpu" ? "the CPU" : `${deviceName(device)} (${device.name})`;
+}
+
+/**
+ * Calls `load` with the device that was asked for. With "auto" it is called again with the CPU where the CUDA device
+ * cannot be had, has too little memory, or was lost.
+ * @throws RubricateError ERR_ARGUMENT, ERR_DEVICE where "cuda" cannot be had, and what `load` throws
+ */
+export async function onDevice<T>(device: unknown, load: (device: ModelDevice) => Promise<T>): Promise<T> {
+  if (device === "cpu") return load({ kind: "cpu" });
+  const index = cudaIndex(device === "auto" ? "cuda" : device);
+  if (index === undefined) throw invalid("device", '"auto", "cpu", "cuda" or "cuda:N"', device);
   try {
-    const { devices } = await cudaDevices();
-    const names = devices.map(({ name }) => name).join(", ");
-    return `models of this version compute on the CPU alone, though there is a CUDA device (${names})`;
+    return await load(await cudaDevice(index, device));
   } catch (error) {
-    if (error instanceof RubricateError && error.code === "ERR_DEVICE") return error.message;
-    throw error;
+    if (device !== "auto" || !(error instanceof RubricateError) || !reasonsForTheCpu.has(error.code)) throw error;
+    return load({ kind: "cpu", reason: error.message });
   }
+}
+
+const reasonsForTheCpu: ReadonlySet<string> = new Set(["ERR_DEVICE", "ERR_DEVICE_LOST", "ERR_OUT_OF_MEMORY"]);
+
+async function cudaDevice(index: number, asked: unknown): Promise<ModelDevice> {
+  const { devices } = await cudaDevices().catch((error: unknown) => {
+    if (asked === "auto" || !(error instanceof RubricateError) || error.code !== "ERR_DEVICE") throw error;
+    throw new RubricateError(
+      "ERR_DEVICE",
+      `Expected a CUDA device for device "${asked}" but cannot use one: ${error.message}`,
+      { cause: error },
+    );
+  });
+  const found = devices[index];
+  if (found) return { kind: "cuda", index, name: found.name };
+  const there = devices.map(({ name }, at) => `cuda:${at} (${name})`).join(", ");
+  throw new RubricateError("ERR_DEVICE", `Expected a CUDA device for device "${asked}" but there is only ${there}`);
 }

@@ -8,15 +8,18 @@ import { type NativeModel, native } from "../native";
 import type { Architecture, ModelDescription } from "./architecture";
 import { exists, findCheckpoint, readJson } from "./checkpoint_files";
 import { ConfigReader } from "./config_reader";
-import { chooseDevice, type ModelDevice } from "./device";
+import { type DeviceChoice, type ModelDevice, onDevice } from "./device";
 import { type GenerateOptions, type GenerationPiece, type GenerationResult, generate } from "./generation";
 import { describeLlama } from "./llama";
 import { saveModel } from "./save";
 import { Tokenizer } from "./tokenizer";
 
 export interface LoadOptions {
-  /** "auto" (the default) takes the best device there is; "cuda" throws where there is none. */
-  readonly device?: "auto" | "cpu" | "cuda";
+  /**
+   * "auto" (the default) takes the first CUDA device, and the CPU where there is none or its memory does not do; "cuda",
+   * which is "cuda:0", and "cuda:1" throw then.
+   */
+  readonly device?: DeviceChoice;
   /** Dtype of the computation: "auto" (the default) is as stored, with float16 computed in float32. */
   readonly dtype?: "auto" | "float32" | "bfloat16";
   /** Bytes of weights taken in so far, and in all. */
@@ -32,9 +35,9 @@ export interface BaseFingerprint {
   readonly weights: string;
 }
 
-/** What a model holds, in bytes. */
+/** What a model holds, in bytes; a model on a CUDA device holds it there. */
 export interface ModelMemory {
-  /** Weights used in place in their mapped files; shared with other loads of the same files. */
+  /** Weights used in place in their mapped files; shared with other loads of the same files. None on a CUDA device. */
   readonly mapped: number;
   /** Weights in memory of this model's own. */
   readonly owned: number;
@@ -42,6 +45,17 @@ export interface ModelMemory {
   readonly workspace: number;
   readonly workspacePeak: number;
   readonly workspaceCached: number;
+  /**
+   * Of the model's CUDA device: what this process uses there and keeps for reuse, the most that the two came to, all of its
+   * memory, and what is free of it. undefined on the CPU.
+   */
+  readonly device?: {
+    readonly used: number;
+    readonly cached: number;
+    readonly peak: number;
+    readonly total: number;
+    readonly free: number;
+  };
 }
 
 /**
@@ -66,13 +80,13 @@ export class LlamaModel {
 
   /**
    * Loads a Hugging Face folder: config.json, safetensors (one file, or shards with an index), and tokenizer.json where
-   * there is one. The weights are mapped and used in place.
+   * there is one. The weights are mapped and used in place; for a CUDA device they are copied there, in the dtype that they
+   * are stored in.
    * @throws RubricateError ERR_FILE, ERR_CONFIG, ERR_JSON, ERR_SAFETENSORS, ERR_TENSOR_MISSING, ERR_TENSOR_UNEXPECTED,
-   * ERR_SHAPE, ERR_DTYPE, ERR_TOKENIZER, ERR_DEVICE, ERR_ABORTED
+   * ERR_SHAPE, ERR_DTYPE, ERR_TOKENIZER, ERR_DEVICE, ERR_DEVICE_LOST, ERR_OUT_OF_MEMORY, ERR_ABORTED
    */
   static async fromPretrained(dir: string, options: LoadOptions = {}): Promise<LlamaModel> {
     if (typeof dir !== "string" || dir === "") throw invalid("dir", "a path", dir);
-    const device = await chooseDevice(options.device ?? "auto");
     const dtype = options.dtype ?? "auto";
     if (!["auto", "float32", "bfloat16"].includes(dtype))
       throw invalid("dtype", '"auto", "float32" or "bfloat16"', dtype);
@@ -90,17 +104,16 @@ export class LlamaModel {
     const tokenizer = hasTokenizer ? await Tokenizer.fromPretrained(folder) : undefined;
     const eosTokenIds = await endTokens(folder, description, tokenizer);
     const onProgress = options.onProgress;
-    const handle = await runJob(
-      () =>
-        native().loadModel({
-          architecture: JSON.stringify(description.architecture),
-          ...checkpoint,
-          compute: dtype === "auto" ? undefined : dtype,
-          onProgress: onProgress && ((loadedBytes, totalBytes) => onProgress({ loadedBytes, totalBytes })),
-        }),
-      options.signal,
-    );
-    return new LlamaModel(folder, description, handle, tokenizer, device, eosTokenIds);
+    const spec = {
+      architecture: JSON.stringify(description.architecture),
+      ...checkpoint,
+      compute: dtype === "auto" ? undefined : dtype,
+      onProgress: onProgress && ((loadedBytes: number, totalBytes: number) => onProgress({ loadedBytes, totalBytes })),
+    };
+    return onDevice(options.device ?? "auto", async (device) => {
+      const handle = await runJob(() => native().loadModel({ ...spec, device: device.index }), options.signal);
+      return new LlamaModel(folder, description, handle, tokenizer, device, eosTokenIds);
+    });
   }
 
   get architecture(): Architecture {

@@ -38,7 +38,8 @@ export function storedBytesPerToken(model: Pick<LlamaModel, "architecture" | "dt
 /**
  * Whether a step's blocks are to run again in the backward. "auto": where what its largest micro-batch would store is more than
  * `storedShare` of the free memory. That is what the process may still take (of the machine, or of its container) as the run
- * begins, less the mapped weights, which have to stay in memory beside it. Either way gives the same bits.
+ * begins, less the mapped weights, which have to stay in memory beside it; on a CUDA device what is free there, or kept for
+ * reuse. Either way gives the same bits.
  */
 export function recomputeRule(
   choice: boolean | "auto",
@@ -46,7 +47,8 @@ export function recomputeRule(
   adapter: RedAdapter | undefined,
 ): (microBatches: readonly NativeMicroBatch[]) => boolean {
   if (choice !== "auto") return () => choice;
-  const budget = storedShare * (process.availableMemory() - model.memory().mapped);
+  const { mapped, device } = model.memory();
+  const budget = storedShare * (device ? device.free + device.cached : process.availableMemory() - mapped);
   const bytesPerToken = storedBytesPerToken(model, adapter);
   return (microBatches) =>
     microBatches.reduce((most, { tokenIds }) => Math.max(most, tokenIds.length), 0) * bytesPerToken > budget;

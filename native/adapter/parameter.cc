@@ -1,12 +1,9 @@
 #include "adapter/parameter.h"
 
-#include <cstring>
-
 namespace rubricate {
 
 void ParameterSet::zero_grad() {
-  for (Parameter& parameter : parameters())
-    std::memset(parameter.grad.raw(), 0, static_cast<size_t>(parameter.grad.bytes()));
+  for (const Parameter& parameter : parameters()) set_zero(parameter.grad);
 }
 
 int64_t ParameterSet::count() {

@@ -1,7 +1,6 @@
 #include "adapter/red_adapter.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "ops/layer_norm/layer_norm.h"
 
@@ -55,19 +54,6 @@ RedAdapter::RedAdapter(const Architecture& architecture, RedVariant variant, std
   const auto arena = std::make_shared<Arena>();
   values_ = Tensor::zeros(arena, {total}, DType::f32);
   gradients_ = Tensor::zeros(arena, {total}, DType::f32);
-  int64_t offset = 0;
-  const auto take = [&](const std::string& name, int64_t width, float initial) {
-    const auto slice = [&](const Tensor& whole) {
-      return Tensor::borrow(std::make_shared<Tensor>(whole), whole.data<float>() + offset, {width}, DType::f32);
-    };
-    Var var = Var::parameter(slice(values_));
-    std::fill_n(var.value().data<float>(), width, initial);
-    var.slot()->grad = slice(gradients_);
-    var.slot()->in_place = true;
-    parameters_.push_back({name, var.value(), var.slot()->grad, initial, true, {}});
-    offset += width;
-    return var;
-  };
   for (const int64_t layer : layers)
     for (const Site site : sites) {
       SiteVectors vectors{layer, site, {}, {}};
@@ -81,6 +67,34 @@ RedAdapter::RedAdapter(const Architecture& architecture, RedVariant variant, std
       }
       sites_.push_back(std::move(vectors));
     }
+  for (const Parameter& parameter : parameters_)
+    std::fill_n(parameter.master.data<float>(), parameter.master.count(), parameter.decay_target);
+}
+
+RedAdapter::RedAdapter(const RedAdapter& other, const std::shared_ptr<Arena>& arena, bool gradients)
+    : variant_(other.variant_), values_(other.values_.copied_to(arena)) {
+  if (gradients) gradients_ = Tensor::zeros(arena, values_.shape(), DType::f32);
+  const auto like = [&](const Var& own) {
+    if (!own.defined()) return Var();
+    const Parameter& parameter = other.parameters_[parameters_.size()];  // in the same order
+    return take(parameter.name, own.value().count(), parameter.decay_target);
+  };
+  for (const SiteVectors& own : other.sites_)
+    sites_.push_back({own.layer,
+                      own.site,
+                      {like(own.edit.scale), like(own.edit.bias)},
+                      {like(own.norm.scale), like(own.norm.bias)}});
+}
+
+Var RedAdapter::take(const std::string& name, int64_t width, float initial) {
+  Var var = Var::parameter(values_.part(taken_, {width}));
+  if (gradients_.defined()) {
+    var.slot()->grad = gradients_.part(taken_, {width});
+    var.slot()->in_place = true;
+  }
+  parameters_.push_back({name, var.value(), var.slot()->grad, initial, true, {}});
+  taken_ += width;
+  return var;
 }
 
 const RedAdapter::SiteVectors* RedAdapter::find(int64_t layer, Site site) const {
@@ -105,8 +119,8 @@ EditSlots::Vectors frozen(const EditSlots::Vectors& vectors) { return {frozen(ve
 }  // namespace
 
 RedBatch::RedBatch(const Architecture& architecture, const std::vector<std::shared_ptr<RedAdapter>>& adapters,
-                   bool training)
-    : adapters_(adapters) {
+                   bool training, const std::shared_ptr<Arena>& arena)
+    : adapters_(adapters), placed_(adapters) {
   parts_.resize(static_cast<size_t>(architecture.stack.layers * kSites));
   const RedAdapter* first = nullptr;
   for (size_t i = 0; i < adapters.size(); ++i) {
@@ -114,7 +128,11 @@ RedBatch::RedBatch(const Architecture& architecture, const std::vector<std::shar
     if (first == nullptr) first = adapters[i].get();
     require(first->same_layout(*adapters[i]), "ERR_ARGUMENT",
             "Expected adapters of one variant, the same sites and layers in one batch");
-    for (const RedAdapter::SiteVectors& vectors : adapters[i]->sites()) {
+    if (arena->stream() != nullptr) placed_[i] = std::make_shared<RedAdapter>(*adapters[i], arena, training);
+  }
+  for (size_t i = 0; i < placed_.size(); ++i) {
+    if (!placed_[i]) continue;
+    for (const RedAdapter::SiteVectors& vectors : placed_[i]->sites()) {
       require(vectors.layer < architecture.stack.layers, "ERR_ARGUMENT", "The adapter edits layer ", vectors.layer,
               " but the model has ", architecture.stack.layers);
       auto& parts = parts_[static_cast<size_t>(vectors.layer * kSites + static_cast<int>(vectors.site))];
@@ -125,9 +143,9 @@ RedBatch::RedBatch(const Architecture& architecture, const std::vector<std::shar
         if (vectors.norm.scale.defined()) {
           auto norm = std::make_shared<EditSlots>();
           norm->slots.resize(adapters.size() + 1);
-          for (size_t j = 0; j < adapters.size(); ++j) {
-            if (!adapters[j]) continue;
-            const auto* own = adapters[j]->find(vectors.layer, vectors.site);
+          for (size_t j = 0; j < placed_.size(); ++j) {
+            if (!placed_[j]) continue;
+            const auto* own = placed_[j]->find(vectors.layer, vectors.site);
             if (own != nullptr) norm->slots[j + 1] = training ? own->norm : frozen(own->norm);
           }
           parts->output = [norm](Tape& tape, const Var& y, const SequenceRows& rows) {
@@ -138,6 +156,11 @@ RedBatch::RedBatch(const Architecture& architecture, const std::vector<std::shar
       parts->affine.slots[i + 1] = training ? vectors.edit : frozen(vectors.edit);
     }
   }
+}
+
+void RedBatch::fetch_gradients() const {
+  for (size_t i = 0; i < adapters_.size(); ++i)
+    if (placed_[i] != adapters_[i]) copy_elements(adapters_[i]->gradients(), placed_[i]->gradients());
 }
 
 const SiteParts* RedBatch::at(int64_t layer, Site site) const {

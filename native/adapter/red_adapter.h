@@ -1,5 +1,6 @@
 // A RED adapter: at each of its sites a scale and a bias, or one of the two, or both followed by a LayerNorm
-// (arXiv 2402.15179v3; reference variants all, scaling, bias, ln).
+// (arXiv 2402.15179v3; reference variants all, scaling, bias, ln). An adapter's own memory is the CPU's, whatever
+// device its model is on; a batch has a copy on the device.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +31,8 @@ class RedAdapter : public ParameterSet {
   // 1, bias 0, which is not the identity). Errors: ERR_ARGUMENT.
   RedAdapter(const Architecture& architecture, RedVariant variant, std::vector<Site> sites,
              std::vector<int64_t> layers);
+  // A copy of its vectors in that arena's memory; gradients, of 0, where they are wanted.
+  RedAdapter(const RedAdapter& other, const std::shared_ptr<Arena>& arena, bool gradients);
 
   std::vector<Parameter>& parameters() override { return parameters_; }
   const std::vector<SiteVectors>& sites() const { return sites_; }
@@ -41,7 +44,11 @@ class RedAdapter : public ParameterSet {
   const Tensor& gradients() const { return gradients_; }
 
  private:
+  // The next vector of values_, as a parameter.
+  Var take(const std::string& name, int64_t width, float initial);
+
   RedVariant variant_;
+  int64_t taken_ = 0;  // numbers of values_
   std::vector<SiteVectors> sites_;
   std::vector<Parameter> parameters_;
   Tensor values_, gradients_;
@@ -53,13 +60,18 @@ int64_t site_width(const Architecture& architecture, Site site);
 // The adapters of one batch: slot i + 1 is adapters[i]; a null one is an empty slot. Adapters must share one layout.
 class RedBatch : public AdapterSet {
  public:
-  // training: whether gradients of the vectors are wanted.
-  RedBatch(const Architecture& architecture, const std::vector<std::shared_ptr<RedAdapter>>& adapters, bool training);
+  // training: whether gradients of the vectors are wanted. arena: of the job; where it is on a device, the vectors are
+  // copied there, as they are now.
+  RedBatch(const Architecture& architecture, const std::vector<std::shared_ptr<RedAdapter>>& adapters, bool training,
+           const std::shared_ptr<Arena>& arena);
   const SiteParts* at(int64_t layer, Site site) const override;
+  // Once all backwards have run: brings gradients that were formed on a device to the adapters. Waits for the device.
+  void fetch_gradients() const;
 
  private:
   std::vector<std::unique_ptr<SiteParts>> parts_;  // [layers, kSites]
   std::vector<std::shared_ptr<RedAdapter>> adapters_;
+  std::vector<std::shared_ptr<RedAdapter>> placed_;  // the same, or their copies on the device
 };
 
 }  // namespace rubricate

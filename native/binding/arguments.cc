@@ -160,6 +160,13 @@ Buffer::Buffer(int64_t bytes)
   require(data_ != nullptr, "ERR_OUT_OF_MEMORY", "Could not allocate ", bytes, " bytes");
 }
 
+Tensor Buffer::tensor(Shape shape, DType dtype) const {
+  Tensor tensor = Tensor::borrow(data_, data_.get(), std::move(shape), dtype);
+  require(tensor.bytes() <= bytes_, "ERR_INTERNAL", "Expected a buffer of ", tensor.bytes(), " bytes but it has ",
+          bytes_);
+  return tensor;
+}
+
 Napi::ArrayBuffer Buffer::release(Napi::Env env) {
   constexpr int64_t kCopied = 4096;  // below, a copy costs less than a finalizer
   const auto size = static_cast<size_t>(bytes_);

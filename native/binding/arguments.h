@@ -48,6 +48,8 @@ class Buffer {
   explicit Buffer(int64_t bytes);  // throws ERR_OUT_OF_MEMORY
   void* data() const { return data_.get(); }
   int64_t bytes() const { return bytes_; }
+  // The memory as a tensor's. Throws ERR_INTERNAL where it is shorter.
+  Tensor tensor(Shape shape, DType dtype) const;
   // Hands the memory over; call once.
   Napi::ArrayBuffer release(Napi::Env env);
 

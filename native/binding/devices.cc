@@ -30,7 +30,7 @@ Devices read() {
 
 std::string version_text(int32_t version) { return concat(version / 1000, ".", version % 1000 / 10); }
 
-Napi::Value value_of(Napi::Env env, const Devices& found) {
+Napi::Value devices_value(Napi::Env env, const Devices& found) {
   Napi::Array devices = Napi::Array::New(env, found.devices.size());
   for (uint32_t i = 0; i < found.devices.size(); ++i) {
     const RubricateDeviceInfo& info = found.devices[i];
@@ -53,6 +53,16 @@ Napi::Value value_of(Napi::Env env, const Devices& found) {
 
 }  // namespace
 
+Napi::Object memory_value(Napi::Env env, const DeviceMemory& memory) {
+  Napi::Object value = Napi::Object::New(env);
+  value.Set("used", static_cast<double>(memory.used));
+  value.Set("cached", static_cast<double>(memory.cached));
+  value.Set("peak", static_cast<double>(memory.peak));
+  value.Set("total", static_cast<double>(memory.total));
+  value.Set("free", static_cast<double>(memory.free));
+  return value;
+}
+
 Napi::Value read_cuda_devices(const Napi::CallbackInfo& info) {
   return job_or_rejection(info.Env(), [&] {
     Environment& environment = Environment::of(info.Env());
@@ -60,7 +70,7 @@ Napi::Value read_cuda_devices(const Napi::CallbackInfo& info) {
     spec.queue = environment.files_queue();
     spec.work = [](const std::atomic<bool>&, Progress&) -> Settle {
       auto found = std::make_shared<const Devices>(read());
-      return [found](Napi::Env env) { return value_of(env, *found); };
+      return [found](Napi::Env env) { return devices_value(env, *found); };
     };
     return Napi::Value(environment.jobs().start(std::move(spec)));
   });

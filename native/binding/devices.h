@@ -3,9 +3,14 @@
 
 #include <napi.h>
 
+#include "device/device.h"
+
 namespace rubricate::binding {
 
 // readCudaDevices(): NativeJob of lib/native.ts's NativeCudaDevices. On a thread: opening a driver takes a while.
 Napi::Value read_cuda_devices(const Napi::CallbackInfo& info);
+
+// lib/native.ts's NativeDeviceMemory.
+Napi::Object memory_value(Napi::Env env, const DeviceMemory& memory);
 
 }  // namespace rubricate::binding

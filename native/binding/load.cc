@@ -11,6 +11,7 @@ struct LoadSpec {
   std::vector<std::string> ignored;
   bool has_compute = false;
   DType compute = DType::f32;
+  int32_t device = -1;  // of CUDA; -1: the CPU
 };
 
 LoadSpec load_spec_argument(const Napi::Object& spec) {
@@ -28,6 +29,8 @@ LoadSpec load_spec_argument(const Napi::Object& spec) {
   load.has_compute = !is_missing(compute);
   if (load.has_compute)
     load.compute = option_argument(compute, "compute", {"float32", "bfloat16"}) == 0 ? DType::f32 : DType::bf16;
+  const Napi::Value device = spec.Get("device");
+  if (!is_missing(device)) load.device = static_cast<int32_t>(integer_argument(device, "device", 0, INT32_MAX));
   return load;
 }
 
@@ -38,11 +41,14 @@ void load(ModelState& state, const LoadSpec& spec, const std::atomic<bool>& canc
   check_cancelled();
   const DType stored = state.checkpoint.tensors.at("embed_tokens.weight").dtype;
   const DType compute = spec.has_compute ? spec.compute : stored == DType::bf16 ? DType::bf16 : DType::f32;
+  if (spec.device >= 0) state.place_on(Device::cuda(spec.device));
   int64_t taken = 0;
-  state.model = std::make_shared<Model>(spec.architecture, state.checkpoint.tensors, compute, [&](int64_t bytes) {
+  const auto tell = [&](int64_t bytes) {
     check_cancelled();
     progress.report(taken += bytes, state.checkpoint_bytes);
-  });
+  };
+  state.model = std::make_shared<Model>(spec.architecture, state.checkpoint.tensors, compute, tell,
+                                        std::make_shared<Arena>(state.stream));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "binding/adapter.h"
 #include "binding/batches.h"
 #include "binding/decoder.h"
+#include "binding/devices.h"
 #include "binding/weights.h"
 
 namespace rubricate::binding {
@@ -34,7 +35,7 @@ Napi::Value start_model_job(const std::shared_ptr<ModelState>& state, JobQueue::
   spec.queue = std::shared_ptr<JobQueue>(state, &state->queue);
   spec.length = length;
   spec.work = [model, length, work = std::move(work)](const std::atomic<bool>& cancelled, Progress& progress) {
-    const std::shared_ptr<Arena>& arena = model->arena(length);
+    const std::shared_ptr<Arena>& arena = model->arena(length);  // that which it has at the job's end, too
     const JobControl control = {&cancelled, [model] { model->queue.yield(); }, arena};
     Settle settle;
     try {
@@ -169,7 +170,7 @@ Napi::Value ModelHandle::create_decoder(const Napi::CallbackInfo& info) {
   auto decoder = std::make_shared<DecoderState>();
   decoder->environment = state->environment;
   decoder->model = state;
-  decoder->decoder = std::make_shared<Decoder>(state->model, std::make_shared<Arena>());
+  decoder->decoder = std::make_shared<Decoder>(state->model, std::make_shared<Arena>(state->stream));
   std::erase_if(state->decoders, [](const auto& weak) { return weak.expired(); });
   state->decoders.push_back(decoder);
   return DecoderHandle::make(info.Env(), std::move(decoder));
@@ -215,6 +216,7 @@ Napi::Value ModelHandle::memory(const Napi::CallbackInfo& info) {
   memory.Set("workspace", static_cast<double>(extended.used + brief.used));
   memory.Set("workspacePeak", static_cast<double>(extended.peak + brief.peak));
   memory.Set("workspaceCached", static_cast<double>(extended.cached + brief.cached));
+  if (state->stream) memory.Set("device", memory_value(info.Env(), state->stream->device().memory()));
   return memory;
 }
 

@@ -38,21 +38,23 @@ Napi::Value OptimizerHandle::step(const Napi::CallbackInfo& info) {
 
 namespace {
 
-// Calls copy(tensor's floats, place in the range, count) for what lies in [start, start + count) of tensors end to end.
+// Calls copy(a tensor's part, floats of `range`) for what lies in [start, start + count) of tensors end to end.
 template <typename Copy>
-void for_range(const std::vector<Tensor>& tensors, int64_t start, int64_t count, const Copy& copy) {
+void for_range(const std::vector<Tensor>& tensors, int64_t start, int64_t count, float* range, const Copy& copy) {
   int64_t first = 0;
   for (const Tensor& tensor : tensors) {
     const int64_t from = std::max(start, first), to = std::min(start + count, first + tensor.count());
-    if (from < to) copy(tensor.data<float>() + (from - first), from - start, to - from);
+    if (from < to)
+      copy(tensor.part(from - first, {to - from}),
+           Tensor::borrow(nullptr, range + (from - start), {to - from}, DType::f32));
     first += tensor.count();
   }
 }
 
 Napi::Value range_of(Napi::Env env, const std::vector<Tensor>& tensors, int64_t start, int64_t count) {
   Napi::Float32Array range = Napi::Float32Array::New(env, static_cast<size_t>(count));
-  for_range(tensors, start, count,
-            [to = range.Data()](const float* data, int64_t at, int64_t n) { std::copy_n(data, n, to + at); });
+  for_range(tensors, start, count, range.Data(),
+            [](const Tensor& tensor, const Tensor& here) { copy_elements(here, tensor); });
   return range;
 }
 
@@ -87,17 +89,14 @@ Napi::Value OptimizerHandle::moments(const Napi::CallbackInfo& info) {
 Napi::Value OptimizerHandle::set_moments(const Napi::CallbackInfo& info) {
   const auto state = idle();
   const int64_t step = integer_argument(info[0], "step", 0, int64_t{1} << 52);
-  const std::vector<float> m = float32_argument(info[1], "m"), v = float32_argument(info[2], "v");
+  std::vector<float> m = float32_argument(info[1], "m"), v = float32_argument(info[2], "v");
   const int64_t all = state->set->count();
   const int64_t start = is_missing(info[3]) ? 0 : integer_argument(info[3], "start", 0, all);
   const auto count = static_cast<int64_t>(m.size());
   require(v.size() == m.size() && (is_missing(info[3]) ? count == all : count <= all - start), "ERR_SHAPE", "Expected ",
           all - start, " numbers for m and v but received ", m.size(), " and ", v.size());
-  const auto set = [&](const std::vector<float>& values) {
-    return [&values](float* data, int64_t at, int64_t n) { std::copy_n(values.data() + at, n, data); };
-  };
-  for_range(state->moments()->m, start, count, set(m));
-  for_range(state->moments()->v, start, count, set(v));
+  for_range(state->moments()->m, start, count, m.data(), copy_elements);
+  for_range(state->moments()->v, start, count, v.data(), copy_elements);
   state->moments()->step = step;
   return info.Env().Undefined();
 }

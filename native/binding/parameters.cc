@@ -44,14 +44,21 @@ Parameter& ParametersHandle::parameter(const Napi::Value& index) const {
   return state_->set->parameters()[at];
 }
 
+namespace {
+
+Napi::Value tensor_value(Napi::Env env, const Tensor& tensor) {
+  const Tensor here = tensor.on_cpu();
+  return float32_value(env, here.data<float>(), here.count());
+}
+
+}  // namespace
+
 Napi::Value ParametersHandle::value(const Napi::CallbackInfo& info) {
-  const Parameter& own = parameter(info[0]);
-  return float32_value(info.Env(), own.master.data<float>(), own.master.count());
+  return tensor_value(info.Env(), parameter(info[0]).master);
 }
 
 Napi::Value ParametersHandle::gradient(const Napi::CallbackInfo& info) {
-  const Parameter& own = parameter(info[0]);
-  return float32_value(info.Env(), own.grad.data<float>(), own.grad.count());
+  return tensor_value(info.Env(), parameter(info[0]).grad);
 }
 
 // A large table takes tens of milliseconds to copy, and as long to round, so both are the model's thread's work.
@@ -64,7 +71,7 @@ Napi::Value ParametersHandle::read_value(const Napi::CallbackInfo& info) {
   const int64_t count = integer_argument(info[2], "count", 0, all - start);
   auto work = [set = state->set, index, start, count](const JobControl&, Progress&) -> Settle {
     Buffer buffer(count * static_cast<int64_t>(sizeof(float)));
-    std::copy_n(set->parameters()[index].master.data<float>() + start, count, static_cast<float*>(buffer.data()));
+    copy_elements(buffer.tensor({count}, DType::f32), set->parameters()[index].master.part(start, {count}));
     return [buffer, count](Napi::Env env) mutable {
       return Napi::Float32Array::New(env, static_cast<size_t>(count), buffer.release(env), 0);
     };
@@ -97,7 +104,7 @@ Napi::Value ParametersHandle::commit_value(const Napi::CallbackInfo& info) {
   state->staged.erase(found);
   auto work = [set = state->set, index, data](const JobControl&, Progress&) -> Settle {
     const Parameter& parameter = set->parameters()[index];
-    std::memcpy(parameter.master.raw(), data.data(), static_cast<size_t>(data.bytes()));
+    copy_elements(parameter.master, data.tensor(parameter.master.shape(), DType::f32));
     if (parameter.publish) parameter.publish();
     return [](Napi::Env env) { return env.Undefined(); };
   };

@@ -28,6 +28,12 @@ ModelState::~ModelState() {
   free();
 }
 
+void ModelState::place_on(Device& device) {
+  stream = std::make_shared<Stream>(device);
+  extended_arena = std::make_shared<Arena>(stream);
+  brief_arena = std::make_shared<Arena>(stream);
+}
+
 void ModelState::free() {
   for (const auto& weak : decoders)
     if (const auto decoder = weak.lock()) decoder->decoder.reset();
@@ -41,6 +47,7 @@ void ModelState::free() {
   model.reset();
   checkpoint = {};
   extended_arena = brief_arena = std::make_shared<Arena>();
+  stream.reset();
   const int64_t cached = rest->extended_arena->stats().cached + rest->brief_arena->stats().cached;
   const bool loaded = rest->model != nullptr;
   release(std::move(rest), loaded ? checkpoint_bytes + cached : 0);

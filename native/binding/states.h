@@ -8,6 +8,7 @@
 
 #include "binding/arguments.h"
 #include "binding/environment.h"
+#include "device/stream.h"
 #include "generate/decoder.h"
 #include "model/checkpoint.h"
 #include "model/model.h"
@@ -22,7 +23,8 @@ struct ModelState : std::enable_shared_from_this<ModelState> {
   explicit ModelState(std::shared_ptr<Environment> of) : environment(std::move(of)) {}
   ~ModelState();
   std::shared_ptr<Environment> environment;
-  std::shared_ptr<Model> model;  // null until loaded and once freed
+  std::shared_ptr<Stream> stream;  // of its device; null on the CPU
+  std::shared_ptr<Model> model;    // null until loaded and once freed
   Checkpoint checkpoint;
   int64_t checkpoint_bytes = 0;
   std::shared_ptr<Arena> extended_arena = std::make_shared<Arena>(), brief_arena = std::make_shared<Arena>();
@@ -35,6 +37,8 @@ struct ModelState : std::enable_shared_from_this<ModelState> {
   const std::shared_ptr<Arena>& arena(JobQueue::Length length) const {
     return length == JobQueue::Length::extended ? extended_arena : brief_arena;
   }
+  // Before it is loaded: the device that it computes on.
+  void place_on(Device& device);
   // Lets go of everything but the thread. Only while no job is under way.
   void free();
 };

@@ -33,7 +33,7 @@ TensorSource current_weight(ModelState& state, const std::string& name) {
   TensorSource source = stored(state, name);
   if (const Parameter* parameter = master(state, name)) {
     const Tensor copy = Tensor::empty(std::make_shared<Arena>(), source.shape, source.dtype);
-    convert(parameter->master.raw(), DType::f32, copy.raw(), source.dtype, copy.count());
+    convert_elements(copy, parameter->master);
     source.data = copy.raw();
     source.owner = std::make_shared<Tensor>(copy);
   }
@@ -62,7 +62,7 @@ std::string fingerprint(ModelState& state, const std::atomic<bool>& cancelled) {
 }
 
 int64_t mapped_bytes(const ModelState& state) {
-  if (state.trainable) return 0;
+  if (state.trainable || state.stream) return 0;
   int64_t bytes = 0;
   for (const auto& [name, source] : state.checkpoint.tensors) {
     const bool in_place = state.model->compute() == DType::f32 || source.dtype == DType::bf16;

@@ -33,7 +33,7 @@ void Decoder::feed(const std::vector<int32_t>& sequences, const Batch& batch, co
   }
   if (!rows.empty()) {
     const Tensor logits =
-        head_logits(tape, hidden.value(), model_->head(), static_cast<int64_t>(rows.size()), rows.data());
+        head_logits(tape, hidden.value(), model_->head(), static_cast<int64_t>(rows.size()), rows.data()).on_cpu();
     const int64_t vocabulary = logits.cols();
     for (size_t r = 0; r < finished.size(); ++r) {
       const DecodeRequest& request = requests[finished[r]];
@@ -59,7 +59,7 @@ std::vector<int32_t> Decoder::step(const std::vector<DecodeRequest>& requests, i
             model_->architecture().context, " tokens (the model's context) but received ", length);
     adapters.push_back(request.adapter);
   }
-  const RedBatch edits(model_->architecture(), adapters, false);
+  const RedBatch edits(model_->architecture(), adapters, false, control.arena);
   try {
     std::vector<size_t> fed(requests.size(), 0);
     for (;;) {
@@ -96,12 +96,12 @@ std::vector<int32_t> Decoder::step(const std::vector<DecodeRequest>& requests, i
 
 Tensor forward_logits(const Model& model, const Batch& batch, const std::vector<std::shared_ptr<RedAdapter>>& adapters,
                       const std::vector<int32_t>& rows, const JobControl& control) {
-  const RedBatch edits(model.architecture(), adapters, false);
+  const RedBatch edits(model.architecture(), adapters, false, control.arena);
   Tape tape(control.arena, Tape::Mode::inference);
   tape.set_cancel_flag(control.cancelled);
   tape.set_yield(control.yield);
   const Var hidden = model.forward(tape, batch, &edits, false, nullptr);
-  return head_logits(tape, hidden.value(), model.head(), static_cast<int64_t>(rows.size()), rows.data());
+  return head_logits(tape, hidden.value(), model.head(), static_cast<int64_t>(rows.size()), rows.data()).on_cpu();
 }
 
 }  // namespace rubricate

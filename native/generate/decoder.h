@@ -22,6 +22,7 @@ struct DecodeRequest {
 
 class Decoder {
  public:
+  // arena: of keys and values, where the model computes.
   Decoder(std::shared_ptr<const Model> model, std::shared_ptr<Arena> arena);
 
   int32_t add_sequence();
@@ -43,7 +44,7 @@ class Decoder {
   std::vector<std::vector<int32_t>> history_;  // by sequence: every token fed so far
 };
 
-// Logits of every row of a batch (or of the given rows), fp32 [rows, vocabulary].
+// Logits of every row of a batch (or of the given rows), fp32 [rows, vocabulary], in the CPU's memory.
 Tensor forward_logits(const Model& model, const Batch& batch, const std::vector<std::shared_ptr<RedAdapter>>& adapters,
                       const std::vector<int32_t>& rows, const JobControl& control);
 

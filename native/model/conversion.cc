@@ -1,9 +1,13 @@
 #include "model/conversion.h"
 
+#include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "base/error.h"
 #include "device/cpu/thread_pool.h"
+#include "device/stream.h"
+#include "ops/elementwise/elementwise_kernels.h"
 
 namespace rubricate {
 namespace {
@@ -53,6 +57,42 @@ void convert(const void* source, DType source_dtype, void* destination, DType de
       break;
   }
   fail("ERR_DTYPE", "Expected a floating-point dtype but received ", dtype_name(source_dtype));
+}
+
+namespace {
+
+constexpr int64_t kPieceBytes = int64_t{16} << 20;  // of the destination: between two looks at whether to go on
+
+void upload_converted(const Tensor& to, const Tensor& from, const std::function<void(int64_t bytes)>& moved) {
+  const int64_t size = dtype_size(to.dtype()), from_size = dtype_size(from.dtype());
+  std::vector<char> converted;
+  for (int64_t begin = 0; begin < to.count();) {
+    const int64_t count = std::min(kPieceBytes / size, to.count() - begin);
+    const char* piece = static_cast<const char*>(from.raw()) + begin * from_size;
+    if (to.dtype() != from.dtype()) {
+      converted.resize(static_cast<size_t>(count * size));
+      convert(piece, from.dtype(), converted.data(), to.dtype(), count);
+      piece = converted.data();
+    }
+    to.stream()->upload(static_cast<char*>(to.raw()) + begin * size, piece, count * size);
+    begin += count;
+    if (moved) moved(count * from_size);
+  }
+}
+
+}  // namespace
+
+void convert_elements(const Tensor& to, const Tensor& from, const std::function<void(int64_t bytes)>& moved) {
+  require(to.count() == from.count(), "ERR_INTERNAL", "Expected ", to.count(), " elements to convert but received ",
+          from.count());
+  if (to.stream() != nullptr && from.stream() == nullptr) return upload_converted(to, from, moved);
+  if (to.stream() == nullptr)
+    convert(from.on_cpu().raw(), from.dtype(), to.raw(), to.dtype(), to.count());
+  else if (to.dtype() == from.dtype())
+    copy_elements(to, from);
+  else
+    to.stream()->run("cast/1", CastArgs{from.raw(), from.dtype(), to.raw(), to.dtype(), 0, to.count()});
+  if (moved) moved(from.bytes());
 }
 
 }  // namespace rubricate

@@ -1,6 +1,7 @@
 // Every weight of a model as parameters, for full fine-tuning.
 #include "model/conversion.h"
 #include "model/model.h"
+#include "ops/adamw/adamw.h"
 
 namespace rubricate {
 
@@ -28,14 +29,14 @@ struct Model::FullParameters : ParameterSet {
   void add(Weight& weight, const std::string& name) {
     const Shape shape = {weight.view.rows, weight.view.cols};
     Tensor master = Tensor::empty(arena, shape, DType::f32);
-    convert(weight.view.data, weight.view.dtype, master.raw(), DType::f32, master.count());
+    convert_elements(master, weight.storage);
     std::function<void()> publish;
     if (weight.view.dtype == DType::f32) {
       weight = Weight::of(master);
     } else {
       const Tensor stored = Tensor::empty(arena, shape, weight.view.dtype);
-      convert(master.raw(), DType::f32, stored.raw(), stored.dtype(), stored.count());
-      publish = [master, stored] { convert(master.raw(), DType::f32, stored.raw(), stored.dtype(), stored.count()); };
+      publish = [master, stored] { round_to_weight(master, stored); };
+      publish();
       weight = Weight::of(stored);
     }
     weight.gradient = slot(shape);
@@ -49,12 +50,10 @@ struct Model::FullParameters : ParameterSet {
     Tensor master = value;
     std::function<void()> publish;
     if (dtype == DType::bf16) {
-      master = Tensor::empty(arena, value.shape(), DType::f32);
-      convert(value.raw(), DType::f32, master.raw(), DType::f32, value.count());
-      publish = [master, value] {
-        const float* from = master.data<float>();
-        float* to = value.data<float>();
-        for (int64_t i = 0; i < value.count(); ++i) to[i] = to_float(from_float<bf16>(from[i]));
+      master = value.copied_to(arena);
+      publish = [master, value, rounded = Tensor::empty(arena, value.shape(), DType::bf16)] {
+        round_to_weight(master, rounded);
+        convert_elements(value, rounded);
       };
     }
     vector = Var(value, slot(value.shape()));

@@ -28,35 +28,37 @@ const TensorSource& find(const std::map<std::string, TensorSource>& tensors, con
   return source;
 }
 
-int64_t source_bytes(const TensorSource& source) { return element_count(source.shape) * dtype_size(source.dtype); }
+// The tensor where it lies, which is not written.
+Tensor in_place(const TensorSource& source) {
+  return Tensor::borrow(source.owner, const_cast<void*>(source.data), source.shape, source.dtype);
+}
 
 }  // namespace
 
+Tensor Model::copied(const Intake& intake, const TensorSource& source, DType dtype) {
+  Tensor copy = Tensor::empty(arena_, source.shape, dtype);
+  convert_elements(copy, in_place(source), intake.taken);
+  return copy;
+}
+
 Weight Model::matrix(const Intake& intake, const std::string& name) {
   const TensorSource& source = find(intake.tensors, name, shapes_.at(name));
-  const Shape& shape = source.shape;
-  if (intake.taken) intake.taken(source_bytes(source));
-  if (compute_ == DType::bf16 && source.dtype != DType::bf16) {
-    Tensor copy = Tensor::empty(arena_, shape, DType::bf16);
-    convert(source.data, source.dtype, copy.raw(), DType::bf16, copy.count());
-    return Weight::of(copy);
-  }
-  return Weight::of(Tensor::borrow(source.owner, const_cast<void*>(source.data), shape, source.dtype));
+  const DType dtype = compute_ == DType::bf16 ? DType::bf16 : source.dtype;
+  if (dtype != source.dtype || arena_->stream() != nullptr) return Weight::of(copied(intake, source, dtype));
+  const Tensor mapped = in_place(source);
+  if (intake.taken) intake.taken(mapped.bytes());
+  return Weight::of(mapped);
 }
 
 Var Model::vector(const Intake& intake, const std::string& name) {
   const auto shape = shapes_.find(name);
   if (shape == shapes_.end()) return {};  // this architecture has none
-  const TensorSource& source = find(intake.tensors, name, shape->second);
-  if (intake.taken) intake.taken(source_bytes(source));
-  Tensor copy = Tensor::empty(arena_, source.shape, DType::f32);
-  convert(source.data, source.dtype, copy.raw(), DType::f32, copy.count());
-  return copy;
+  return copied(intake, find(intake.tensors, name, shape->second), DType::f32);
 }
 
 Model::Model(Architecture architecture, const std::map<std::string, TensorSource>& tensors, DType compute,
-             const Taken& taken)
-    : architecture_(std::move(architecture)), compute_(compute) {
+             const Taken& taken, std::shared_ptr<Arena> arena)
+    : architecture_(std::move(architecture)), compute_(compute), arena_(std::move(arena)) {
   require(compute == DType::f32 || compute == DType::bf16, "ERR_ARGUMENT",
           "Expected float32 or bfloat16 for dtype but received ", dtype_name(compute));
   const Intake intake{tensors, taken};

@@ -36,11 +36,12 @@ class Model {
  public:
   // compute: dtype of activations, f32 or bf16. Weights stay where they are in their stored dtype wherever the kernels
   // can use that: f32 and f16 (computed in f32), bf16 (either). Weights stored wider than bf16 are copied for bf16.
-  // taken: called after each tensor with its bytes in the checkpoint; what it throws ends the loading.
-  // Errors: ERR_TENSOR_MISSING, ERR_SHAPE, ERR_DTYPE, ERR_ARGUMENT.
+  // taken: called as tensors are taken in, with the further bytes of the checkpoint; what it throws ends the loading.
+  // arena: of weights that are copied; on a device all are, and tapes that run the model are of its stream.
+  // Errors: ERR_TENSOR_MISSING, ERR_SHAPE, ERR_DTYPE, ERR_ARGUMENT, ERR_OUT_OF_MEMORY, ERR_DEVICE_LOST.
   using Taken = std::function<void(int64_t bytes)>;
   Model(Architecture architecture, const std::map<std::string, TensorSource>& tensors, DType compute,
-        const Taken& taken = {});
+        const Taken& taken = {}, std::shared_ptr<Arena> arena = std::make_shared<Arena>());
   Model(const Model&) = delete;
   Model& operator=(const Model&) = delete;
 
@@ -60,7 +61,7 @@ class Model {
   // Errors: ERR_ARGUMENT (token id outside the vocabulary), ERR_CONTEXT_LENGTH, ERR_ABORTED.
   Var forward(Tape& tape, const Batch& batch, const AdapterSet* adapters, bool recompute, KvCache* cache) const;
 
-  // Bytes of weights that this model holds in memory of its own (not mapped).
+  // Bytes of weights that this model holds in memory of its own (not mapped), on its device.
   int64_t owned_bytes() const { return arena_->stats().used; }
 
  private:
@@ -69,6 +70,7 @@ class Model {
     const std::map<std::string, TensorSource>& tensors;
     const Taken& taken;
   };
+  Tensor copied(const Intake& intake, const TensorSource& source, DType dtype);
   Weight matrix(const Intake& intake, const std::string& name);
   Var vector(const Intake& intake, const std::string& name);
   std::pair<Var, Var> block(Tape& tape, int64_t layer, const Var& residual, const Var& normed, const Batch& batch,
@@ -80,8 +82,8 @@ class Model {
 
   Architecture architecture_;
   DType compute_;
-  std::map<std::string, Shape> shapes_;                       // of every tensor that the architecture has
-  std::shared_ptr<Arena> arena_ = std::make_shared<Arena>();  // of weights that are not mapped
+  std::map<std::string, Shape> shapes_;  // of every tensor that the architecture has
+  std::shared_ptr<Arena> arena_;         // of weights that are not mapped
   RopeTable rope_;
   std::vector<LayerWeights> layers_;
   Weight embedding_, head_;

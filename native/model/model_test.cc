@@ -212,8 +212,9 @@ TEST_CASE("nothing is recorded below the lowest edit") {
   const auto all = std::make_shared<RedAdapter>(model->architecture(), RedVariant::all,
                                                 std::vector<Site>{Site::down_proj}, std::vector<int64_t>{0, 1, 2});
   const auto recorded = [&](const std::shared_ptr<RedAdapter>& adapter) {
-    const RedBatch edits(model->architecture(), {adapter}, true);
-    Tape tape(test_arena(), Tape::Mode::training);
+    const auto arena = test_arena();
+    const RedBatch edits(model->architecture(), {adapter}, true, arena);
+    Tape tape(arena, Tape::Mode::training);
     const Batch batch = Batch::make(tiny_tokens(12, 1), {0, 12}, {1}, {});
     model->forward(tape, batch, &edits, false, nullptr);
     return tape.recorded();

@@ -33,7 +33,8 @@ inline std::string tiny_json(const TinyConfig& c) {
                 flag(c.bias), "}}]}");
 }
 
-// Matrices uniform in +-1.5 / sqrt(inputs), stored as `stored`; vectors around 1 (norms) or 0 (biases).
+// Where the test runs now (see on_every_device). Matrices uniform in +-1.5 / sqrt(inputs), stored as `stored`; vectors
+// around 1 (norms) or 0 (biases).
 inline std::unique_ptr<Model> tiny_model(const TinyConfig& config, DType stored = DType::f32,
                                          DType compute = DType::f32) {
   const Architecture architecture = Architecture::parse(tiny_json(config));
@@ -47,7 +48,7 @@ inline std::unique_ptr<Model> tiny_model(const TinyConfig& config, DType stored 
         random_tensor(arena, spec.shape, stored, ++seed, (norm ? 1.0 : 0.0) - width, (norm ? 1.0 : 0.0) + width);
     tensors[spec.name] = {stored, spec.shape, tensor.raw(), std::make_shared<Tensor>(tensor)};
   }
-  return std::make_unique<Model>(architecture, tensors, compute);
+  return std::make_unique<Model>(architecture, tensors, compute, Model::Taken(), device_arena());
 }
 
 inline std::vector<int32_t> tiny_tokens(int64_t count, uint64_t seed, int64_t vocabulary = 61) {

@@ -33,11 +33,15 @@ Tensor Tensor::empty(const std::shared_ptr<Arena>& arena, Shape shape, DType dty
 
 Tensor Tensor::zeros(const std::shared_ptr<Arena>& arena, Shape shape, DType dtype) {
   Tensor tensor = empty(arena, std::move(shape), dtype);
-  if (Stream* stream = arena->stream())
+  set_zero(tensor);
+  return tensor;
+}
+
+void set_zero(const Tensor& tensor) {
+  if (Stream* stream = tensor.stream())
     stream->fill(tensor.raw(), 0, tensor.bytes());
   else
     std::memset(tensor.raw(), 0, static_cast<size_t>(tensor.bytes()));
-  return tensor;
 }
 
 Tensor Tensor::from_host(const std::shared_ptr<Arena>& arena, Shape shape, DType dtype, const void* data) {
@@ -54,6 +58,8 @@ Tensor Tensor::copied_to(const std::shared_ptr<Arena>& arena) const {
   copy_elements(tensor, *this);
   return tensor;
 }
+
+Tensor Tensor::on_cpu() const { return stream() == nullptr ? *this : copied_to(std::make_shared<Arena>()); }
 
 void copy_elements(const Tensor& to, const Tensor& from) {
   require(to.count() == from.count() && to.dtype() == from.dtype(), "ERR_INTERNAL", "Expected ",
@@ -82,6 +88,17 @@ Tensor Tensor::borrow(std::shared_ptr<void> owner, void* data, Shape shape, DTyp
   tensor.shape_ = std::move(shape);
   tensor.dtype_ = dtype;
   tensor.storage_ = std::make_shared<Storage>(std::move(owner), data, tensor.bytes());
+  return tensor;
+}
+
+Tensor Tensor::part(int64_t begin, Shape shape) const {
+  const int64_t count = element_count(shape);
+  require(begin >= 0 && begin <= count_ && count <= count_ - begin, "ERR_INTERNAL", "Expected a part of ", count_,
+          " elements but received ", count, " from ", begin);
+  Tensor tensor = *this;
+  tensor.count_ = count;
+  tensor.shape_ = std::move(shape);
+  tensor.storage_ = std::make_shared<Storage>(storage_, begin * dtype_size(dtype_), tensor.bytes());
   return tensor;
 }
 

@@ -17,24 +17,28 @@ using Shape = std::vector<int64_t>;
 int64_t element_count(const Shape& shape);
 std::string shape_text(const Shape& shape);  // "[2, 3]"
 
-// A block of memory: from an arena, to which it returns, or borrowed from an owner that it keeps alive (a mapped file).
+// A block of memory: from an arena, to which it returns, or borrowed from an owner that it keeps alive (a mapped file,
+// or a larger block that it is a part of).
 class Storage {
  public:
   Storage(std::shared_ptr<Arena> arena, int64_t bytes)
       : arena_(std::move(arena)), data_(arena_->allocate(bytes)), bytes_(bytes) {}
   Storage(std::shared_ptr<void> owner, void* data, int64_t bytes)
       : owner_(std::move(owner)), data_(data), bytes_(bytes) {}
+  Storage(const std::shared_ptr<Storage>& whole, int64_t offset, int64_t bytes)
+      : arena_(whole->arena_), owner_(whole), data_(static_cast<char*>(whole->data_) + offset), bytes_(bytes) {}
   ~Storage() {
-    if (arena_) arena_->release(data_, bytes_);
+    if (arena_ && !owner_) arena_->release(data_, bytes_);
   }
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
   void* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
   Stream* stream() const { return arena_ ? arena_->stream() : nullptr; }
+  std::shared_ptr<Stream> shared_stream() const { return arena_ ? arena_->shared_stream() : nullptr; }
 
  private:
-  std::shared_ptr<Arena> arena_;
+  std::shared_ptr<Arena> arena_;  // where the memory is from; null: borrowed from outside
   std::shared_ptr<void> owner_;
   void* data_;
   int64_t bytes_;
@@ -63,6 +67,7 @@ class Tensor {
   // The stream that computes on it; null where its memory is the CPU's. A device's memory is read and written by
   // kernels and copies alone: raw() and data() are then addresses for them.
   Stream* stream() const { return storage_ ? storage_->stream() : nullptr; }
+  std::shared_ptr<Stream> shared_stream() const { return storage_ ? storage_->shared_stream() : nullptr; }
 
   void* raw() const { return storage_ ? storage_->data() : nullptr; }
   template <typename T>
@@ -73,8 +78,12 @@ class Tensor {
     return static_cast<T*>(raw());
   }
   Tensor reshaped(Shape shape) const;  // the same memory; throws ERR_SHAPE where the counts differ
+  // The elements from `begin` on, end to end, as many as that shape has: the same memory.
+  Tensor part(int64_t begin, Shape shape) const;
   // A copy in that arena's memory, wherever the two are.
   Tensor copied_to(const std::shared_ptr<Arena>& arena) const;
+  // The tensor itself where its memory is the CPU's, else a copy there, which waits for the device.
+  Tensor on_cpu() const;
   bool sole_owner() const { return storage_.use_count() == 1; }
 
  private:
@@ -87,5 +96,6 @@ class Tensor {
 // Copies elements to a tensor of the same count and dtype (else ERR_INTERNAL), wherever the two are. From a device to
 // the CPU it waits for what the device has to do before.
 void copy_elements(const Tensor& to, const Tensor& from);
+void set_zero(const Tensor& tensor);
 
 }  // namespace rubricate

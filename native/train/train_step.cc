@@ -83,14 +83,14 @@ std::vector<std::shared_ptr<RedAdapter>> adapters_of(const std::vector<Tenant>& 
   return adapters;
 }
 
-double checked_norm(const Tenant& tenant, double loss) {
+double checked_norm(const Tenant& tenant, double loss, const std::shared_ptr<Arena>& arena) {
   require(std::isfinite(loss), "ERR_NOT_FINITE", "The loss is ", loss, "; nothing was updated");
   std::vector<Tensor> gradients;
   for (const Parameter& parameter : tenant.parameters->parameters()) gradients.push_back(parameter.grad);
-  const double norm = gradient_norm(gradients);
+  const double norm = gradient_norm(gradients, arena);
   if (std::isfinite(norm)) return norm;
   for (const Parameter& parameter : tenant.parameters->parameters())
-    require(std::isfinite(gradient_norm({parameter.grad})), "ERR_NOT_FINITE", "The gradient of ", parameter.name,
+    require(std::isfinite(gradient_norm({parameter.grad}, arena)), "ERR_NOT_FINITE", "The gradient of ", parameter.name,
             " is not finite; nothing was updated");
   fail("ERR_NOT_FINITE", "The gradient norm is ", norm, "; nothing was updated");
 }
@@ -111,7 +111,8 @@ void update_parameters(const Tenant& tenant, double norm) {
 
 }  // namespace
 
-OptimizerState::OptimizerState(ParameterSet& parameters) {
+OptimizerState::OptimizerState(ParameterSet& parameters)
+    : arena(std::make_shared<Arena>(parameters.parameters().front().master.shared_stream())) {
   for (const Parameter& parameter : parameters.parameters()) {
     m.push_back(Tensor::zeros(arena, parameter.master.shape(), DType::f32));
     v.push_back(Tensor::zeros(arena, parameter.master.shape(), DType::f32));
@@ -136,7 +137,7 @@ std::vector<TenantResult> train_step(Model& model, const std::vector<Tenant>& te
     tenants[i].parameters->zero_grad();
   }
 
-  const RedBatch edits(model.architecture(), adapters, true);
+  const RedBatch edits(model.architecture(), adapters, true, control.arena);
   EvaluationSums sums = empty_sums(slots);
   for (const MicroBatch& micro : micro_batches) {
     const Supervised supervised = supervised_rows(micro, slot_weight, model.architecture().vocabulary);
@@ -147,17 +148,18 @@ std::vector<TenantResult> train_step(Model& model, const std::vector<Tenant>& te
     if (supervised.rows.empty()) continue;
     CrossEntropy result = head_cross_entropy(tape, hidden, model.head(), supervised.loss_rows());
     add_rows(sums, supervised, result);
-    require(std::isfinite(*result.loss.value().data<float>()), "ERR_NOT_FINITE",
+    require(std::isfinite(*result.loss.value().on_cpu().data<float>()), "ERR_NOT_FINITE",
             "The loss is not finite; nothing was updated");
     tape.backward(result.loss);
   }
 
+  edits.fetch_gradients();
   if (control.observer) control.observer("update", false);
   std::vector<TenantResult> results;
   for (size_t i = 0; i < tenants.size(); ++i) {
     const size_t s = first_slot + i;
     TenantResult result{sums.nats[s] / static_cast<double>(counts[s]), counts[s], sums.correct[s], 0.0};
-    result.grad_norm = checked_norm(tenants[i], result.loss);
+    result.grad_norm = checked_norm(tenants[i], result.loss, control.arena);
     results.push_back(result);
   }
   if (update)
@@ -169,7 +171,7 @@ EvaluationSums evaluate(const Model& model, const std::vector<std::shared_ptr<Re
                         const std::vector<MicroBatch>& micro_batches, const JobControl& control) {
   const size_t slots = adapters.size() + 1;
   count_supervised(micro_batches, slots);  // checks the slots
-  const RedBatch edits(model.architecture(), adapters, false);
+  const RedBatch edits(model.architecture(), adapters, false, control.arena);
   EvaluationSums sums = empty_sums(slots);
   for (const MicroBatch& micro : micro_batches) {
     const Supervised supervised =

@@ -14,12 +14,12 @@
 
 namespace rubricate {
 
-// Moments of a parameter set, in its order, fp32; `step` counts the updates made.
+// Moments of a parameter set, in its order, fp32, where its masters are; `step` counts the updates made.
 struct OptimizerState {
   explicit OptimizerState(ParameterSet& parameters);
   std::vector<Tensor> m, v;
   int64_t step = 0;
-  std::shared_ptr<Arena> arena = std::make_shared<Arena>();
+  std::shared_ptr<Arena> arena;
 };
 
 // Somebody whose parameters are trained: an adapter, or the model itself. In one batch sequences of slot i belong to
@@ -41,7 +41,7 @@ struct MicroBatch {
 struct JobControl {
   const std::atomic<bool>* cancelled = nullptr;
   std::function<void()> yield;
-  std::shared_ptr<Arena> arena;
+  std::shared_ptr<Arena> arena;  // where the model computes
   Tape::Observer observer = {};  // also told of "update": norm, clipping, AdamW
 };
 

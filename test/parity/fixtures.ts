@@ -4,7 +4,8 @@ import type { RedSite, RedVariant } from "../../lib/adapter/config";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
 import type { Example } from "../../lib/data/types";
 import { float32Values, readSafetensors } from "../../lib/files/safetensors";
-import type { LlamaModel } from "../../lib/model/model";
+import type { DeviceChoice } from "../../lib/model/device";
+import { LlamaModel, type LoadOptions } from "../../lib/model/model";
 import type { NativeMicroBatch } from "../../lib/native";
 
 interface StoredBatch {
@@ -35,12 +36,21 @@ export interface Expected {
   readonly batch: StoredBatch;
   readonly full: { readonly loss: number; readonly float64Loss: number; readonly bf16Loss?: number };
   readonly red: RedCase[];
+  /** `adapter` is null or a case's name. */
+  readonly greedy: { readonly adapter: string | null; readonly prompt: number[]; readonly ids: number[] }[];
   readonly training: Record<"red" | "full" | "float64Red" | "float64Full" | "bf16Red" | "bf16Full", Curve> &
     Record<"initialDecay" | "zeroDecay", Omit<Curve, "learningRates"> & { weightDecay: number }> & {
       readonly settings: { lr: number; warmup: number; steps: number; clip: number };
       readonly batches: StoredBatch[][];
     };
 }
+
+/** Where the models compute: what RUBRICATE_TEST_DEVICE says, else the CPU. The same tolerances hold everywhere. */
+export const device = (process.env.RUBRICATE_TEST_DEVICE ?? "cpu") as DeviceChoice;
+
+/** A fixture's model. */
+export const loadFixture = (fixture: string, options: LoadOptions = {}) =>
+  LlamaModel.fromPretrained(folderOf(fixture), { device, ...options });
 
 export const folderOf = (fixture: string) => join(__dirname, "fixtures", fixture);
 

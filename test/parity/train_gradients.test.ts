@@ -1,8 +1,8 @@
 /** Gradients of every vector of every RED case, and of every weight, against PyTorch's. */
 import { runJob } from "../../lib/job";
-import { LlamaModel } from "../../lib/model/model";
+import type { LlamaModel } from "../../lib/model/model";
 import { type NativeAdapter, type NativeParameters, native } from "../../lib/native";
-import { adapterOf, expectedOf, folderOf, microBatch, relativeError, tensorsOf, under } from "./fixtures";
+import { adapterOf, expectedOf, loadFixture, microBatch, relativeError, tensorsOf, under } from "./fixtures";
 
 const options = {
   learningRate: 0,
@@ -38,7 +38,7 @@ describe.each(fixtures)("%s in fp32", (fixture) => {
   let model: LlamaModel;
   let tensors: Map<string, Float32Array>;
   beforeAll(async () => {
-    model = await LlamaModel.fromPretrained(folderOf(fixture), { dtype: "float32" });
+    model = await loadFixture(fixture, { dtype: "float32" });
     tensors = await tensorsOf(fixture);
   });
   afterAll(() => model?.dispose());
@@ -58,7 +58,7 @@ describe.each(fixtures)("%s in fp32", (fixture) => {
 
   if (fixture === "linear_rope") return; // gradients of its weights are not stored
   test("each weight's gradient with all of them trainable", async () => {
-    using own = await LlamaModel.fromPretrained(folderOf(fixture), { dtype: "float32" });
+    using own = await loadFixture(fixture, { dtype: "float32" });
     const parameters = await runJob(() => own.native.makeTrainable());
     const loss = await backward(own, parameters, expected.batch);
     expect(Math.abs(loss / expected.full.float64Loss - 1)).toBeLessThan(2e-6);
@@ -85,7 +85,7 @@ describe("gqa_bf16 in bf16", () => {
   let model: LlamaModel;
   let tensors: Map<string, Float32Array>;
   beforeAll(async () => {
-    model = await LlamaModel.fromPretrained(folderOf("gqa_bf16"));
+    model = await loadFixture("gqa_bf16");
     tensors = await tensorsOf("gqa_bf16");
   });
   afterAll(() => model?.dispose());
@@ -105,7 +105,7 @@ describe("gqa_bf16 in bf16", () => {
   });
 
   test("all weights, one by one", async () => {
-    using own = await LlamaModel.fromPretrained(folderOf("gqa_bf16"));
+    using own = await loadFixture("gqa_bf16");
     const parameters = await runJob(() => own.native.makeTrainable());
     await backward(own, parameters, expected.batch);
     const wanted = under(tensors, "full.grad.");

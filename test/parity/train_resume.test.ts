@@ -4,18 +4,18 @@ import { join } from "node:path";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
 import type { Example } from "../../lib/data/types";
 import type { RubricateError } from "../../lib/errors";
-import { LlamaModel } from "../../lib/model/model";
+import type { LlamaModel } from "../../lib/model/model";
 import { native } from "../../lib/native";
 import type { EvalEvent } from "../../lib/train/events";
 import type { TrainerOptions } from "../../lib/train/options";
 import { Trainer } from "../../lib/train/trainer";
 import { temporaryFolder } from "../unit/failing_files";
-import { folderOf } from "./fixtures";
+import { loadFixture } from "./fixtures";
 
 let model: LlamaModel;
 let root: string;
 beforeAll(async () => {
-  model = await LlamaModel.fromPretrained(folderOf("gqa"));
+  model = await loadFixture("gqa");
 });
 afterAll(() => model?.dispose());
 beforeEach(() => {
@@ -110,12 +110,12 @@ test("all weights, stopped and resumed by another model of the same folder, end 
     const parameters = await promise;
     return parameters.names.map((_, index) => parameters.value(index));
   }
-  using straight = await LlamaModel.fromPretrained(folderOf("gqa"));
+  using straight = await loadFixture("gqa");
   for await (const _ of new Trainer({ ...optionsOf(changes), model: straight }).run());
-  using first = await LlamaModel.fromPretrained(folderOf("gqa"));
+  using first = await loadFixture("gqa");
   const stop = await stoppedAfter(new Trainer({ ...optionsOf(changes), model: first, outputDir: root }), 4, 0);
   expect(stop).toBeGreaterThanOrEqual(4);
-  using second = await LlamaModel.fromPretrained(folderOf("gqa"));
+  using second = await loadFixture("gqa");
   const resumed = new Trainer({ ...optionsOf(changes), model: second, outputDir: root });
   for await (const event of resumed.run({ resume: true }))
     if (event.type === "start") expect(event.resumedStep).toBe(stop);
@@ -130,7 +130,7 @@ test.each(["gqa", "gqa_bf16"])(
       new Map(readdirSync(folder).map((file) => [file, readFileSync(join(folder, file)).toString("base64")]));
     /** Trains a model of its own and saves it. */
     async function trained(folder: string, changes: Partial<TrainerOptions>) {
-      using own = await LlamaModel.fromPretrained(folderOf(name));
+      using own = await loadFixture(name);
       const evaluations: EvalEvent[] = [];
       for await (const event of new Trainer({
         ...optionsOf({ ...worsening, ...changes }),

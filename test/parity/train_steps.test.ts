@@ -1,7 +1,7 @@
 /** Ten optimizer steps against PyTorch's: losses, gradient norms, learning rates, and where the parameters end. */
 import { RedAdapter } from "../../lib/adapter/red_adapter";
 import { runJob } from "../../lib/job";
-import { LlamaModel } from "../../lib/model/model";
+import type { LlamaModel } from "../../lib/model/model";
 import { type NativeAdapter, type NativeParameters, native } from "../../lib/native";
 import { evaluate } from "../../lib/train/evaluate";
 import type { StepEvent } from "../../lib/train/events";
@@ -13,7 +13,7 @@ import {
   type Curve,
   examplesOf,
   expectedOf,
-  folderOf,
+  loadFixture,
   microBatch,
   relativeError,
   tensorsOf,
@@ -28,7 +28,7 @@ describe.each(fixtures)("%s", (fixture) => {
   let model: LlamaModel;
   let tensors: Map<string, Float32Array>;
   beforeAll(async () => {
-    model = await LlamaModel.fromPretrained(folderOf(fixture), { dtype: "float32" });
+    model = await loadFixture(fixture, { dtype: "float32" });
     tensors = await tensorsOf(fixture);
   });
   afterAll(() => model?.dispose());
@@ -104,7 +104,7 @@ describe.each(fixtures)("%s", (fixture) => {
   });
 
   test("all weights, as PyTorch's", async () => {
-    using own = await LlamaModel.fromPretrained(folderOf(fixture), { dtype: "float32" });
+    using own = await loadFixture(fixture, { dtype: "float32" });
     compare(await stepsOf({ model: own, adapter: undefined, method: "full" }), expected.training.float64Full, 1e-5);
     const parameters = await runJob(() => own.native.makeTrainable());
     near(new Map(parameters.names.map((name, index) => [name, parameters.value(index)])), "train.full");
@@ -151,7 +151,7 @@ describe("gqa_bf16, computed in bf16: as near to fp32 as PyTorch's bf16, to half
   });
 
   test("RED", async () => {
-    using model = await LlamaModel.fromPretrained(folderOf("gqa_bf16"));
+    using model = await loadFixture("gqa_bf16");
     using adapter = RedAdapter.create(model);
     const { ours, theirs } = distance(await lossesOf(model, adapter.native), "Red");
     expect(ours).toBeLessThanOrEqual(1.5 * theirs);
@@ -165,7 +165,7 @@ describe("gqa_bf16, computed in bf16: as near to fp32 as PyTorch's bf16, to half
   });
 
   test("all weights, through fp32 masters", async () => {
-    using model = await LlamaModel.fromPretrained(folderOf("gqa_bf16"));
+    using model = await loadFixture("gqa_bf16");
     const parameters = await runJob(() => model.native.makeTrainable());
     const { ours, theirs } = distance(await lossesOf(model, parameters), "Full");
     expect(ours).toBeLessThanOrEqual(1.5 * theirs);

@@ -64,7 +64,7 @@ test.each<[string[], string]>([
   [["--layers", "0-3,2"], "Expected layers"],
   [["--layers", "0-99999"], "Expected layers"],
   [["--sites", "ffn,ffn"], "Expected some of ffn, attention, q, k, v, each once"],
-  [["--device", "gpu"], 'Expected one of auto, cpu, cuda for --device but received "gpu"'],
+  [["--device", "gpu"], 'Expected one of auto, cpu, cuda, cuda:N for --device but received "gpu"'],
   [["--json=yes"], 'Expected no value for --json but received "yes"'],
   [["--packing=0"], "Expected a positive integer for --packing"],
   [["a", "b"], 'Expected 1 argument at most for rubricate all but received "b"'],

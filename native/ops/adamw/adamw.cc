@@ -35,25 +35,11 @@ void require_together(const Tensor& tensor, const Tensor& other, const char* nam
           " in the memory of the same place as the parameters");
 }
 
-// Memory of a device for the time of one call that waits for it.
-class DeviceBytes {
- public:
-  DeviceBytes(Device& device, int64_t bytes) : device_(device), bytes_(bytes), address_(device.allocate(bytes)) {}
-  ~DeviceBytes() { device_.release(address_, bytes_); }
-  DeviceBytes(const DeviceBytes&) = delete;
-  DeviceBytes& operator=(const DeviceBytes&) = delete;
-  char* address() const { return static_cast<char*>(address_); }
-
- private:
-  Device& device_;
-  int64_t bytes_;
-  void* address_;
-};
-
 int64_t norm_blocks(const Tensor& grad) { return (grad.count() + kNormBlock - 1) / kNormBlock; }
 
 // Sums of squares of every block of every tensor, in order: of a device in one launch and one copy.
-std::vector<double> square_sums_on_device(Stream& stream, const std::vector<Tensor>& grads) {
+std::vector<double> square_sums_on_device(Stream& stream, const std::vector<Tensor>& grads,
+                                          const std::shared_ptr<Arena>& arena) {
   const size_t count = grads.size();
   std::vector<int64_t> table(3 * count);  // addresses, counts, first blocks
   int64_t blocks = 0;
@@ -67,8 +53,8 @@ std::vector<double> square_sums_on_device(Stream& stream, const std::vector<Tens
   std::vector<double> sums(static_cast<size_t>(blocks));
   if (blocks == 0) return sums;
   const auto table_bytes = static_cast<int64_t>(table.size() * sizeof(int64_t)), sum_bytes = blocks * 8;
-  const DeviceBytes memory(stream.device(), table_bytes + sum_bytes);
-  auto* const there = reinterpret_cast<int64_t*>(memory.address());
+  const Tensor memory = Tensor::empty(arena, {(table_bytes + sum_bytes) / 4}, DType::i32);
+  auto* const there = static_cast<int64_t*>(memory.raw());
   stream.upload(there, table.data(), table_bytes);
   SquareSumsArgs args;
   args.values = reinterpret_cast<const float* const*>(there);
@@ -76,7 +62,7 @@ std::vector<double> square_sums_on_device(Stream& stream, const std::vector<Tens
   args.first_blocks = there + 2 * count;
   args.arrays = static_cast<int64_t>(count);
   args.blocks = blocks;
-  args.sums = reinterpret_cast<double*>(memory.address() + table_bytes);
+  args.sums = reinterpret_cast<double*>(there + table.size());
   stream.run("square_sums/1", args);
   stream.download(sums.data(), args.sums, sum_bytes);
   return sums;
@@ -115,11 +101,12 @@ void adamw_step(const Tensor& parameters, const Tensor& grad, const Tensor& m, c
   adamw_cpu(args);
 }
 
-double gradient_norm(const std::vector<Tensor>& grads) {
+double gradient_norm(const std::vector<Tensor>& grads, const std::shared_ptr<Arena>& workspace) {
   for (const Tensor& grad : grads) require_f32(grad, "grads");
   double total = 0.0;
   if (Stream* stream = grads.empty() ? nullptr : grads.front().stream()) {
-    for (const double sum : square_sums_on_device(*stream, grads)) total += sum;
+    const auto arena = workspace ? workspace : std::make_shared<Arena>(grads.front().shared_stream());
+    for (const double sum : square_sums_on_device(*stream, grads, arena)) total += sum;
     return std::sqrt(total);
   }
   std::vector<double> sums;

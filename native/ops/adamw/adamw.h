@@ -27,8 +27,9 @@ void adamw_step(const Tensor& parameters, const Tensor& grad, const Tensor& m, c
                 const AdamWOptions& options, float decay_target, float grad_scale);
 
 // sqrt of the sum of squares over all tensors (fp32): double sums per block of 4,096 elements, blocks in order. NaN and
-// infinity come through. Errors: ERR_DTYPE.
-double gradient_norm(const std::vector<Tensor>& grads);
+// infinity come through. workspace: of the device that the tensors are on, where they are on one; null: its own.
+// Errors: ERR_DTYPE, ERR_FOREIGN.
+double gradient_norm(const std::vector<Tensor>& grads, const std::shared_ptr<Arena>& workspace = nullptr);
 // min(1, max_norm / (norm + 1e-6)); NaN where norm is. Errors: ERR_ARGUMENT where max_norm is not above 0.
 float clip_factor(double norm, double max_norm);
 

@@ -1,0 +1,220 @@
+// A model on a device against the same on the CPU, and against itself: the same bits in any order of threads, alone and
+// among others. Only where RUBRICATE_CUDA_LIBRARY names a plug-in.
+#include "doctest/doctest.h"
+#include "generate/decoder.h"
+#include "model/test_model.h"
+
+using namespace rubricate;
+using namespace rubricate::testing;
+
+namespace {
+
+const std::vector<Site> kRedSites = {Site::q_proj, Site::k_proj, Site::v_proj, Site::o_proj, Site::down_proj};
+
+std::shared_ptr<RedAdapter> random_adapter(const Model& model, RedVariant variant, uint64_t seed) {
+  auto adapter = std::make_shared<RedAdapter>(model.architecture(), variant, kRedSites, std::vector<int64_t>{0, 2});
+  randomize(*adapter, seed);
+  return adapter;
+}
+
+JobControl control() { return {nullptr, {}, device_arena()}; }
+
+// Calls body() on the CPU, then on the device; what it returns must agree to within `tolerance`, relative to the norm.
+template <typename Body>
+void same_on_both(double tolerance, Body&& body) {
+  if (!test_stream()) {
+    MESSAGE("not tested: RUBRICATE_CUDA_LIBRARY names no plug-in");
+    return;
+  }
+  const std::vector<Tensor> here = body();
+  present_device() = test_stream();
+  const std::vector<Tensor> there = body();
+  present_device() = nullptr;
+  REQUIRE(here.size() == there.size());
+  for (size_t i = 0; i < here.size(); ++i) {
+    CAPTURE(i);
+    const Doubles a = to_doubles(there[i]), b = to_doubles(here[i]);
+    REQUIRE(a.size() == b.size());
+    double away = 0.0, size = 0.0;
+    for (size_t j = 0; j < a.size(); ++j) {
+      away += (a[j] - b[j]) * (a[j] - b[j]);
+      size += b[j] * b[j];
+    }
+    CHECK(std::sqrt(away) <= tolerance * std::sqrt(size));
+  }
+}
+
+std::vector<Tensor> fetched_all(ParameterSet& parameters, bool gradients) {
+  std::vector<Tensor> out;
+  for (const Parameter& parameter : parameters.parameters())
+    out.push_back((gradients ? parameter.grad : parameter.master).copied_to(test_arena()));
+  return out;
+}
+
+void append(std::vector<Tensor>& to, const std::vector<Tensor>& more) { to.insert(to.end(), more.begin(), more.end()); }
+
+// Gradients and updated parameters of some steps, and their losses.
+std::vector<Tensor> trained(Model& model, const Tenant& tenant, const std::vector<MicroBatch>& batches, int steps,
+                            bool recompute) {
+  std::vector<Tensor> out;
+  std::vector<float> figures;
+  for (int step = 0; step < steps; ++step) {
+    const TenantResult result = train_step(model, {tenant}, batches, recompute, true, control()).front();
+    figures.push_back(static_cast<float>(result.loss));
+    figures.push_back(static_cast<float>(result.grad_norm));
+    if (step == 0) append(out, fetched_all(*tenant.parameters, true));
+  }
+  out.push_back(Tensor::from_host(test_arena(), {2 * steps}, DType::f32, figures.data()));
+  append(out, fetched_all(*tenant.parameters, false));
+  return out;
+}
+
+AdamWOptions some_options() {
+  AdamWOptions options;
+  options.weight_decay = 0.1;
+  return options;
+}
+
+std::vector<Tensor> red_training(DType stored, DType compute, RedVariant variant, bool recompute) {
+  auto model = tiny_model({.bias = true}, stored, compute);
+  const auto adapter = random_adapter(*model, variant, 5);
+  const Tenant tenant = {adapter, adapter, std::make_shared<OptimizerState>(*adapter), some_options(), 1.0};
+  return trained(*model, tenant,
+                 {tiny_batch({tiny_tokens(70, 1), tiny_tokens(9, 2)}, {1, 1}), tiny_batch({tiny_tokens(33, 3)}, {1})},
+                 2, recompute);
+}
+
+std::vector<Tensor> full_training(DType stored, DType compute) {
+  auto model = tiny_model({.tied = false, .bias = true}, stored, compute);
+  const auto parameters = model->make_trainable();
+  const Tenant tenant = {nullptr, parameters, std::make_shared<OptimizerState>(*parameters), some_options(), 1.0};
+  return trained(*model, tenant, {tiny_batch({tiny_tokens(70, 1), tiny_tokens(9, 2)}, {0, 0})}, 2, false);
+}
+
+std::vector<int32_t> decoded(const std::shared_ptr<const Model>& model, const std::shared_ptr<RedAdapter>& adapter,
+                             int32_t chunk, bool company) {
+  Decoder decoder(model, device_arena());
+  SamplingOptions sampling;
+  sampling.temperature = 0.8f;
+  sampling.top_k = 20;
+  sampling.seed = 4;
+  std::vector<DecodeRequest> requests = {{decoder.add_sequence(), tiny_tokens(70, 5), adapter, sampling}};
+  if (company) requests.insert(requests.begin(), {decoder.add_sequence(), tiny_tokens(33, 6), nullptr, {}});
+  std::vector<int32_t> text;
+  for (int i = 0; i < 12; ++i) {
+    const auto next = decoder.step(requests, chunk, control());
+    text.push_back(next.back());
+    for (size_t r = 0; r < requests.size(); ++r) requests[r].tokens = {next[r]};
+  }
+  return text;
+}
+
+}  // namespace
+
+TEST_CASE("logits on a device are the CPU's") {
+  for (const auto& [stored, compute, tolerance] :
+       {std::tuple{DType::f32, DType::f32, 2e-6}, std::tuple{DType::f16, DType::f32, 2e-6},
+        std::tuple{DType::bf16, DType::f32, 2e-6}, std::tuple{DType::bf16, DType::bf16, 1e-2},
+        std::tuple{DType::f32, DType::bf16, 1e-2}}) {
+    CAPTURE(dtype_name(stored));
+    CAPTURE(dtype_name(compute));
+    same_on_both(tolerance, [stored = stored, compute = compute] {
+      const auto model = tiny_model({.bias = true}, stored, compute);
+      const auto adapter = random_adapter(*model, RedVariant::ln, 1);
+      const auto batch = Batch::make(tiny_tokens(80, 1), {0, 66, 80}, {1, 0}, {});
+      return std::vector<Tensor>{forward_logits(*model, batch, {adapter}, {0, 40, 65, 79}, control())};
+    });
+  }
+}
+
+TEST_CASE("RED steps on a device are the CPU's") {
+  for (const RedVariant variant : {RedVariant::all, RedVariant::scale, RedVariant::bias, RedVariant::ln}) {
+    CAPTURE(static_cast<int>(variant));
+    same_on_both(1e-4, [&] { return red_training(DType::f32, DType::f32, variant, false); });
+  }
+  same_on_both(5e-2, [] { return red_training(DType::bf16, DType::bf16, RedVariant::all, false); });
+}
+
+TEST_CASE("full fine-tuning on a device is the CPU's") {
+  same_on_both(1e-4, [] { return full_training(DType::f32, DType::f32); });
+  same_on_both(1e-4, [] { return full_training(DType::f16, DType::f32); });
+  same_on_both(5e-2, [] { return full_training(DType::bf16, DType::bf16); });
+}
+
+TEST_CASE("evaluation on a device is the CPU's") {
+  same_on_both(2e-6, [] {
+    const auto model = tiny_model({});
+    const auto adapter = random_adapter(*model, RedVariant::all, 1);
+    const auto sums =
+        evaluate(*model, {adapter}, {tiny_batch({tiny_tokens(66, 1), tiny_tokens(14, 2)}, {1, 0})}, control());
+    CHECK(sums.supervised == std::vector<int64_t>{13, 65});
+    return std::vector<Tensor>{from_doubles(test_arena(), {2}, DType::f32, sums.nats)};
+  });
+}
+
+TEST_CASE("a training step has the same bits in every order of threads and blocks, stored and recomputed") {
+  for (const DType dtype : {DType::f32, DType::bf16})
+    on_every_order([dtype, run = 0]() mutable { return red_training(dtype, dtype, RedVariant::all, ++run % 2 == 0); });
+  on_every_order([] { return full_training(DType::bf16, DType::bf16); });
+}
+
+TEST_CASE("decoding on a device gives the same tokens however the prompt is fed, and the CPU's in fp32") {
+  if (!test_stream()) return;
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const auto text = [dtype](int32_t chunk, bool company) {
+      const std::shared_ptr<const Model> model = tiny_model({}, dtype, dtype);
+      return decoded(model, random_adapter(*model, RedVariant::all, 21), chunk, company);
+    };
+    const auto here = text(256, false);
+    present_device() = test_stream();
+    const auto there = text(256, false);
+    for (const int32_t chunk : {1, 7}) CHECK(text(chunk, false) == there);
+    CHECK(text(256, true) == there);
+    present_device() = nullptr;
+    if (dtype == DType::f32) CHECK(there == here);
+  }
+}
+
+TEST_CASE("a model's memory on a device is given back, and none is kept of a step") {
+  if (!test_stream()) return;
+  Device& device = test_stream()->device();
+  const int64_t before = device.memory().used;
+  present_device() = test_stream();
+  {
+    auto model = tiny_model({});
+    CHECK(model->owned_bytes() > 0);
+    const auto adapter = random_adapter(*model, RedVariant::all, 5);
+    const Tenant tenant = {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {}, 0.0};
+    const JobControl job = control();
+    train_step(*model, {tenant}, {tiny_batch({tiny_tokens(70, 1)}, {1})}, false, true, job);
+    CHECK(job.arena->stats().used == 0);
+    CHECK(device.memory().used > before);
+  }
+  present_device() = nullptr;
+  CHECK(device.memory().used == before);
+}
+
+TEST_CASE("a step that finds no memory on the device changes nothing, and the model stays usable") {
+  if (!test_stream()) return;
+  Device& device = test_stream()->device();
+  present_device() = test_stream();
+  auto model = tiny_model({});
+  const auto adapter = random_adapter(*model, RedVariant::all, 5);
+  const Tenant tenant = {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {}, 0.0};
+  const std::vector<MicroBatch> batches = {tiny_batch({tiny_tokens(70, 1)}, {1})};
+  const auto logits = [&] {
+    return forward_logits(*model, Batch::make(tiny_tokens(9, 1), {0, 9}, {1}, {}), {adapter}, {8}, control());
+  };
+  const Tensor expected = logits();
+  const auto before = fetched_all(*adapter, false);
+  device.set_limit(device.memory().used + (64 << 10));
+  CHECK(error_code([&] { train_step(*model, {tenant}, batches, false, true, control()); }) == "ERR_OUT_OF_MEMORY");
+  CHECK(tenant.optimizer->step == 0);
+  const auto after = fetched_all(*adapter, false);
+  for (size_t i = 0; i < before.size(); ++i) CHECK(same_bits(before[i], after[i]));
+  CHECK(same_bits(logits(), expected));
+  device.set_limit(0);
+  train_step(*model, {tenant}, batches, false, true, control());
+  CHECK(tenant.optimizer->step == 1);
+  present_device() = nullptr;
+}

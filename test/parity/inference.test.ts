@@ -1,0 +1,58 @@
+/** Logits, and the ids of greedy decoding, against transformers'. */
+import { runJob } from "../../lib/job";
+import type { LlamaModel } from "../../lib/model/model";
+import type { NativeAdapter } from "../../lib/native";
+import { adapterOf, expectedOf, loadFixture, microBatch, relativeError, tensorsOf } from "./fixtures";
+
+const greedy = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
+
+describe.each(["mha", "gqa", "llama3", "bias", "gqa_bf16", "linear_rope"])("%s", (fixture) => {
+  const expected = expectedOf(fixture);
+  let model: LlamaModel;
+  let tensors: Map<string, Float32Array>;
+  beforeAll(async () => {
+    model = await loadFixture(fixture, { dtype: "float32" });
+    tensors = await tensorsOf(fixture);
+  });
+  afterAll(() => model?.dispose());
+
+  const logitsOf = (of: LlamaModel, adapter?: NativeAdapter) =>
+    runJob(() => of.native.logits(microBatch(expected.batch, adapter ? 1 : 0), adapter ? [adapter] : []));
+
+  test("logits of the whole batch, unedited and edited", async () => {
+    expect(relativeError(await logitsOf(model), tensors.get("logits")!)).toBeLessThan(2e-6);
+    const edited = expected.red.filter(({ name }) => tensors.has(`${name}.logits`));
+    expect(edited.length).toBeGreaterThan(0);
+    for (const one of edited) {
+      using adapter = adapterOf(model, tensors, one);
+      expect(relativeError(await logitsOf(model, adapter.native), tensors.get(`${one.name}.logits`)!)).toBeLessThan(
+        5e-6,
+      );
+    }
+  });
+
+  test.each([256, 3])("greedy ids, the prompt fed %i tokens at a time", async (chunk) => {
+    const decoder = model.native.createDecoder();
+    for (const { adapter: name, prompt, ids } of expected.greedy) {
+      using adapter =
+        name === null ? undefined : adapterOf(model, tensors, expected.red.find((one) => one.name === name)!);
+      const sequence = decoder.addSequence();
+      const found: number[] = [];
+      for (let tokenIds: Int32Array = Int32Array.from(prompt); found.length < ids.length; ) {
+        const request = { sequence, tokenIds, adapter: adapter?.native ?? null, sampling: greedy };
+        tokenIds = await runJob(() => decoder.step([request], chunk));
+        found.push(tokenIds[0]!);
+      }
+      expect(found).toEqual(ids);
+      decoder.removeSequence(sequence);
+    }
+    decoder.dispose();
+  });
+
+  if (fixture !== "gqa_bf16") return;
+  test("logits in bf16 are as near to fp32 as PyTorch's, to half as far again", async () => {
+    using own = await loadFixture(fixture);
+    const [wanted, theirs] = [tensors.get("logits")!, tensors.get("bf16.logits")!];
+    expect(relativeError(await logitsOf(own), wanted)).toBeLessThan(1.5 * relativeError(theirs, wanted));
+  });
+});

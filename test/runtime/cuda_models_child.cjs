@@ -1,0 +1,64 @@
+// Models on emulated devices that are small, or get lost: what came of it, as JSON. Which, the first argument says.
+const { join } = require("node:path");
+const { RedAdapter } = require("../../lib/adapter/red_adapter.ts");
+const { LlamaModel } = require("../../lib/model/model.ts");
+const { Trainer } = require("../../lib/train/trainer.ts");
+
+const load = (device) => LlamaModel.fromPretrained(join(__dirname, "../parity/fixtures/gqa"), { device });
+const failed = (promise) =>
+  promise.then(
+    () => ({ code: "", message: "it succeeded" }),
+    ({ code, message }) => ({ code, message }),
+  );
+const same = (a, b) => a.length === b.length && a.every((value, at) => value === b[at]);
+
+async function train(model) {
+  const adapter = RedAdapter.create(model);
+  const example = { tokenIds: Int32Array.of(1, 2, 3, 4), supervised: Uint8Array.of(0, 1, 1, 1), line: 1 };
+  try {
+    for await (const _ of new Trainer({ model, adapter, train: [example], epochs: 1 }).run());
+  } finally {
+    adapter.dispose();
+  }
+}
+
+async function generate(model) {
+  for await (const _ of model.generate({ tokenIds: [1, 2, 3], maxNewTokens: 4 }));
+}
+
+const scenarios = {
+  // A device that has room for one model and for short sequences.
+  async memory() {
+    const model = await load("cuda");
+    const before = await model.logits([1, 2, 3]);
+    const { used, cached } = model.memory().device;
+    process.env.RUBRICATE_EMULATION_MEMORY = `${used + cached + (64 << 10)}`;
+    const tokenIds = Int32Array.from({ length: model.contextLength }, (_, at) => at % 100);
+    const long = await failed(model.logits(tokenIds));
+    const after = await model.logits([1, 2, 3]);
+    const second = await failed(load("cuda"));
+    const { device } = await load("auto");
+    return { long, same: same(before, after), second, fallback: device };
+  },
+
+  // Two devices, of which cuda:1 is lost while jobs of it wait.
+  async lost() {
+    const models = [await load("cpu"), await load("cuda:0"), await load("cuda:1")];
+    const logits = await Promise.all(models.map((model) => model.logits([1, 2, 3])));
+    process.env.RUBRICATE_EMULATION_LOSE = "1";
+    const last = models[2];
+    const pending = await Promise.all(
+      [last.logits([1, 2, 3]), last.logits([4]), train(last), generate(last)].map((promise) => failed(promise)),
+    );
+    const later = [await failed(last.logits([1])), await failed(train(last)), await failed(load("cuda:1"))];
+    const again = [await models[0].logits([1, 2, 3]), await models[1].logits([1, 2, 3])];
+    last.dispose();
+    await train(models[0]);
+    await train(models[1]);
+    const { device } = await load("auto");
+    const ids = same(await models[1].logits([1, 2, 3]), logits[1]);
+    return { pending, later, same: [same(again[0], logits[0]), same(again[1], logits[1]), ids], fallback: device };
+  },
+};
+
+scenarios[process.argv[2]]().then((found) => process.stdout.write(JSON.stringify(found)));
