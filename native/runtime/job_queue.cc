@@ -1,14 +1,50 @@
 #include "runtime/job_queue.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cstdlib>
 #include <deque>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "base/mutex.h"
 #include "device/cpu/thread_priority.h"
 
 namespace rubricate {
+
+// The queues that have a thread. exit() does not end an environment of the main thread, so that no cleanup hook runs; a
+// thread that went on computing would read what the handlers of exit() destroy.
+class JobQueue::Registry {
+ public:
+  static Registry& instance() {
+    static Registry* registry = new Registry;  // never destroyed: it is used while the process ends
+    return *registry;
+  }
+
+  void add(std::shared_ptr<State> state) {
+    const std::lock_guard lock(mutex_);
+    if (process_ == 0) std::atexit(&JobQueue::end_all);
+    if (process_ != getpid()) states_.clear();  // after a fork the threads are gone
+    process_ = getpid();
+    states_.push_back(std::move(state));
+  }
+
+  void remove(const State* state) {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(states_, [&](const auto& other) { return other.get() == state; });
+    if (states_.empty()) empty_.notify_all();
+  }
+
+  void end_all();
+
+ private:
+  Mutex mutex_;
+  Condition empty_;
+  pid_t process_ = 0;
+  std::vector<std::shared_ptr<State>> states_;
+};
 
 struct JobQueue::State {
   Mutex mutex;
@@ -34,8 +70,23 @@ struct JobQueue::State {
     pending.fetch_sub(1, std::memory_order_relaxed);
   }
 
+  void start(const std::shared_ptr<State>& self) {
+    Registry::instance().add(self);
+    try {
+      thread = std::thread([self] { self->thread_main(); });
+    } catch (...) {
+      Registry::instance().remove(this);
+      throw;
+    }
+  }
+
   void thread_main() {
     lower_thread_priority();
+    run_jobs();
+    Registry::instance().remove(this);
+  }
+
+  void run_jobs() {
     for (;;) {
       Job job;
       {
@@ -62,6 +113,18 @@ struct JobQueue::State {
   }
 };
 
+void JobQueue::Registry::end_all() {
+  std::unique_lock lock(mutex_);
+  if (process_ != getpid()) return;
+  const auto states = states_;
+  lock.unlock();
+  for (const auto& state : states) state->end();
+  lock.lock();
+  while (!states_.empty()) empty_.wait(lock);
+}
+
+void JobQueue::end_all() { Registry::instance().end_all(); }
+
 JobQueue::JobQueue() : state_(std::make_shared<State>()) {}
 JobQueue::~JobQueue() { close(); }
 
@@ -73,7 +136,7 @@ void JobQueue::enqueue(Job job) {
     if (!s.closed) {
       if (job.length == Length::brief) s.brief_waiting.fetch_add(1, std::memory_order_relaxed);
       s.jobs.push_back(std::move(job));
-      if (!s.thread.joinable()) s.thread = std::thread([state = state_] { state->thread_main(); });
+      if (!s.thread.joinable()) s.start(state_);
       s.wake.notify_one();
       return;
     }

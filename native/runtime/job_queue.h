@@ -33,10 +33,13 @@ class JobQueue {
   // As close(), once every job has reported what came of it, but lets the thread end in its own time. It has a low
   // priority: who waits for it may wait for all other threads of the machine.
   void retire();
+  // Closes every queue of the process and waits for their threads. The process does so when it exits.
+  static void end_all();
   // Jobs that run or wait.
   int64_t pending() const;
 
  private:
+  class Registry;
   struct State;
   std::shared_ptr<State> state_;  // shared with the thread
 };

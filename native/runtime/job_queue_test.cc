@@ -88,6 +88,22 @@ TEST_CASE("retire waits for no thread whose jobs have reported") {
   wait_for(ended);
 }
 
+TEST_CASE("when the process exits, every queue's jobs are cancelled and no thread goes on") {
+  JobQueue one, other;
+  std::atomic<int> started{0}, cancelled{0};
+  for (JobQueue* queue : {&one, &other})
+    queue->enqueue({Length::extended, [&](const std::atomic<bool>& flag) {
+                      ++started;
+                      wait_for(flag);
+                      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+                      ++cancelled;
+                    }});
+  while (started < 2) std::this_thread::yield();
+  JobQueue::end_all();
+  CHECK(cancelled == 2);
+  JobQueue::end_all();
+}
+
 TEST_CASE("retire before the first job, and a job after it") {
   JobQueue queue;
   queue.retire();
