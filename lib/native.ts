@@ -311,6 +311,8 @@ export interface NativeBinding {
   setErrorClass(errorClass: typeof RubricateError): void;
   cpu(): { path: string; supported: string[]; threads: number; splitRegions: number };
   setThreads(threads: number): void;
+  /** Lets the event loop's thread go before the calling worker: native/device/cpu/thread_priority.h. */
+  lowerThreadPriority(): void;
   /** Bytes in use by all arenas of the process. */
   processBytes(): number;
   loadModel(spec: NativeModelSpec): NativeJob<NativeModel>;

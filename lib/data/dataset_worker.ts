@@ -1,5 +1,5 @@
-/** The thread that reads and tokenises a dataset's rows. It needs no native code. */
-import os from "node:os";
+/** The thread that reads and tokenises a dataset's rows. */
+import "./background_thread";
 import { parentPort, workerData } from "node:worker_threads";
 import { RubricateError } from "../errors";
 import { Tokenizer } from "../model/tokenizer";
@@ -9,9 +9,6 @@ import type { Example } from "./types";
 import type { FlatExamples, WorkerCalls, WorkerReply, WorkerRequest, WorkerStart } from "./worker_protocol";
 
 const progressInterval = 50;
-/** On Linux a thread has a priority of its own; elsewhere this would slow down the whole process. */
-const niceness = 5;
-if (process.platform === "linux" && os.getPriority(0) < niceness) os.setPriority(0, niceness);
 
 const start = workerData as WorkerStart;
 const sent: Buffer[] = [];

@@ -10,6 +10,7 @@
 #include "binding/tensor.h"
 #include "device/cpu/cpu_path.h"
 #include "device/cpu/thread_pool.h"
+#include "device/cpu/thread_priority.h"
 
 namespace rubricate::binding {
 namespace {
@@ -37,6 +38,11 @@ Napi::Value set_threads(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value lower_priority(const Napi::CallbackInfo& info) {
+  lower_thread_priority();
+  return info.Env().Undefined();
+}
+
 Napi::Value process_bytes(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(Arena::process_bytes()));
 }
@@ -59,6 +65,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   define_function(env, exports, "setErrorClass", &guarded_function<&set_error_class>);
   define_function(env, exports, "cpu", &guarded_function<&cpu>);
   define_function(env, exports, "setThreads", &guarded_function<&set_threads>);
+  define_function(env, exports, "lowerThreadPriority", &guarded_function<&lower_priority>);
   define_function(env, exports, "processBytes", &guarded_function<&process_bytes>);
   define_function(env, exports, "loadModel", &load_model);
   define_function(env, exports, "readCudaDevices", &read_cuda_devices);
