@@ -83,3 +83,23 @@ TEST_CASE("a weight views a matrix and keeps it alive") {
   CHECK(error_code([&] { Weight::of(Tensor::zeros(arena, {3}, DType::f32)); }) == "ERR_SHAPE");
   CHECK(error_code([&] { Weight::of(Tensor::zeros(arena, {3, 3}, DType::i32)); }) == "ERR_DTYPE");
 }
+
+TEST_CASE("a part shares the whole's memory and keeps it alive") {
+  const auto arena = std::make_shared<Arena>();
+  Tensor part;
+  {
+    const Tensor whole = Tensor::zeros(arena, {10}, DType::f32);
+    part = whole.part(4, {2, 3});
+    CHECK(part.data<float>() == whole.data<float>() + 4);
+    CHECK(part.shape() == Shape{2, 3});
+    part.part(5, {1}).data<float>()[0] = 7.0f;
+    CHECK(whole.data<float>()[9] == 7.0f);
+    CHECK(error_code([&] { whole.part(8, {3}); }) == "ERR_INTERNAL");
+    CHECK(error_code([&] { whole.part(-1, {3}); }) == "ERR_INTERNAL");
+  }
+  CHECK(arena->stats().used > 0);
+  CHECK(part.data<float>()[5] == 7.0f);
+  CHECK(part.on_cpu().raw() == part.raw());
+  part = {};
+  CHECK(arena->stats().used == 0);
+}

@@ -71,12 +71,12 @@ test.each([
   { argv: () => ["generate", "--promt", "x"], status: 2, says: /received "--promt"; did you mean --prompt\?/ },
   { argv: () => ["inspect", "no\u001b[31mwhere"], status: 1, says: /no\\u001b\[31mwhere.* \[ERR_FILE\]/ },
   {
-    argv: () => ["generate", "--model", good(), "--device", "cuda", "--prompt", "x"],
+    argv: () => ["generate", "--model", good(), "--device", "cuda:9999", "--prompt", "x"],
     status: 1,
     says: /\[ERR_DEVICE\]/,
   },
   {
-    argv: () => ["generate", "--model", good(), "--prompt", "x"],
+    argv: () => ["generate", "--model", good(), "--device", "cpu", "--prompt", "x"],
     env: { RUBRICATE_CPU_PATH: "abacus" },
     status: 1,
     says: /received abacus \[ERR_DEVICE\]/,

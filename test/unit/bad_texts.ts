@@ -27,8 +27,8 @@ const longPrompt = "liberty ".repeat(context);
 export const badTexts: readonly Case[] = [
   {
     what: "a device that is not there",
-    argv: () => ["generate", "--model", good(), "--device", "cuda", "--prompt", "x"],
-    api: () => loads(good(), { device: "cuda" }),
+    argv: () => ["generate", "--model", good(), "--device", "cuda:9999", "--prompt", "x"],
+    api: () => loads(good(), { device: "cuda:9999" }),
     code: "ERR_DEVICE",
     says: /Expected a CUDA device/,
   },

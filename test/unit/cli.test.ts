@@ -263,7 +263,7 @@ test("doctor tells what it found", () => {
   expect(found("Node")).toMatchObject({ ok: true, text: process.version });
   expect(found("addon")).toMatchObject({ ok: true });
   expect(found("threads").text).toMatch(/^1 of/);
-  expect(found("CUDA")).toMatchObject({ ok: true, text: expect.stringMatching(/librubricate_cuda\.so|NVIDIA driver/) });
+  expect(found("CUDA")).toMatchObject({ ok: true, text: expect.stringMatching(/librubricate_cuda|NVIDIA driver/) });
 });
 
 describe("progress", () => {
