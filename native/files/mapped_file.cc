@@ -60,13 +60,11 @@ void MappedFile::check_unchanged() const {
           " to stay as it was but it changed while in use");
 }
 
-void MappedFile::advise(int64_t offset, int64_t bytes, Advice advice) const noexcept {
+void MappedFile::drop(const void* begin, int64_t bytes) const noexcept {
+  const int64_t offset = static_cast<const char*>(begin) - data_, page = sysconf(_SC_PAGESIZE);
   if (data_ == nullptr || offset < 0 || offset >= size_ || bytes <= 0) return;
-  const int64_t page = sysconf(_SC_PAGESIZE);
-  const int64_t end = bytes < size_ - offset ? offset + bytes : size_;
-  int64_t begin = offset / page * page;
-  static constexpr int advices[] = {MADV_NORMAL, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED};
-  madvise(data_ + begin, static_cast<size_t>(end - begin), advices[static_cast<int>(advice)]);
+  const int64_t first = offset / page * page, end = bytes < size_ - offset ? offset + bytes : size_;
+  madvise(data_ + first, static_cast<size_t>(end - first), MADV_DONTNEED);
 }
 
 }  // namespace rubricate

@@ -33,9 +33,8 @@ class MappedFile {
   // one.
   void check_unchanged() const;
 
-  // How a range of bytes will be read; hints only. `unneeded` lets the system drop its pages at once.
-  enum class Advice { normal, sequential, needed_soon, unneeded };
-  void advise(int64_t offset, int64_t bytes, Advice advice) const noexcept;
+  // Takes the pages of a range of the mapping out of the process's memory, until they are read again.
+  void drop(const void* begin, int64_t bytes) const noexcept;
 
  private:
   MappedFile() = default;

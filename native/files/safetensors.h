@@ -30,7 +30,7 @@ class SafetensorsFile : public std::enable_shared_from_this<SafetensorsFile> {
   // that is no count or overflows, bytes that do not fit dtype and shape, overlap, or bytes that belong to no tensor.
   static std::shared_ptr<const SafetensorsFile> open(const std::string& path);
 
-  const MappedFile& file() const { return *file_; }
+  const std::shared_ptr<const MappedFile>& file() const { return file_; }
   const std::string& path() const { return file_->path(); }
   const std::map<std::string, SafetensorsEntry>& tensors() const { return tensors_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }

@@ -195,6 +195,6 @@ TEST_CASE("a shard that is cut off, before or after it is opened, is an error") 
     sum += value;
   }
   CHECK(sum == 0.0f);
-  CHECK(thrown([&] { file->file().check_unchanged(); }).code == "ERR_FILE");
+  CHECK(thrown([&] { file->file()->check_unchanged(); }).code == "ERR_FILE");
   CHECK(thrown([&] { SafetensorsFile::open(folder.path("missing")); }).code == "ERR_FILE");
 }

@@ -51,7 +51,8 @@ Checkpoint Checkpoint::open(const Architecture& architecture, const std::vector<
       continue;
     }
     const Tensor tensor = place->second->tensor(name);
-    checkpoint.tensors[spec.name] = {tensor.dtype(), tensor.shape(), tensor.raw(), std::make_shared<Tensor>(tensor)};
+    checkpoint.tensors[spec.name] = {tensor.dtype(), tensor.shape(), tensor.raw(), std::make_shared<Tensor>(tensor),
+                                     place->second->file()};
   }
   require(missing.empty(), "ERR_TENSOR_MISSING", "The checkpoint lacks ", missing.size(),
           " tensors that the model needs: ", listed(missing));
@@ -69,7 +70,7 @@ int64_t Checkpoint::bytes() const {
 }
 
 void Checkpoint::check_unchanged() const {
-  for (const auto& file : files) file->file().check_unchanged();
+  for (const auto& file : files) file->file()->check_unchanged();
 }
 
 }  // namespace rubricate

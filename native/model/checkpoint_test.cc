@@ -1,5 +1,9 @@
 #include "model/checkpoint.h"
 
+#include <unistd.h>
+
+#include <cstdio>
+
 #include "doctest/doctest.h"
 #include "files/shared_safetensors.h"
 #include "files/temporary_folder.h"
@@ -38,7 +42,39 @@ std::pair<std::string, std::string> thrown(Body&& body) {
 
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
+// Pages of mapped files that are in this process's memory, in bytes.
+int64_t mapped_in_memory() {
+  long long pages[3] = {};
+  std::FILE* file = std::fopen("/proc/self/statm", "r");
+  REQUIRE(file != nullptr);
+  const int read = std::fscanf(file, "%lld %lld %lld", &pages[0], &pages[1], &pages[2]);
+  std::fclose(file);
+  REQUIRE(read == 3);
+  return pages[2] * sysconf(_SC_PAGESIZE);
+}
+
 }  // namespace
+
+TEST_CASE("a training step does not keep a mapped embedding table in memory") {
+  TinyConfig config;
+  config.vocabulary = 200'000;  // 19 MB
+  config.tied = false;
+  const Architecture architecture = Architecture::parse(tiny_json(config));
+  const TemporaryFolder folder;
+  const Checkpoint checkpoint =
+      Checkpoint::open(architecture, {folder.write("model.safetensors", zeros(tensor_specs(architecture)))}, {}, {});
+  const Model model(architecture, checkpoint.tensors, DType::f32);
+  MicroBatch all = tiny_batch({tiny_tokens(250, 1, config.vocabulary)}, {0});
+  const Batch batch = Batch::make(std::move(all.tokens), std::move(all.starts), std::move(all.slots), {});
+  const auto grown = [&](Tape::Mode mode) {
+    const int64_t before = mapped_in_memory();
+    Tape tape(std::make_shared<Arena>(), mode);
+    model.forward(tape, batch, nullptr, false, nullptr);
+    return mapped_in_memory() - before;
+  };
+  CHECK(grown(Tape::Mode::training) < 2 << 20);
+  CHECK(grown(Tape::Mode::inference) > 4 << 20);  // as it would be
+}
 
 TEST_CASE("a checkpoint in shards opens, under its own names, and what lacks or exceeds is named") {
   const Architecture architecture = Architecture::parse(tiny_json({}));

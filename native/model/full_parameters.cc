@@ -74,6 +74,7 @@ struct Model::FullParameters : ParameterSet {
 
 std::shared_ptr<ParameterSet> Model::make_trainable() {
   if (!full_) full_ = std::make_shared<FullParameters>(*this);
+  table_file_.reset();  // the embedding is in memory now
   return full_;
 }
 

@@ -66,7 +66,11 @@ Model::Model(Architecture architecture, const std::map<std::string, TensorSource
   for (TensorSpec& spec : tensor_specs(architecture_)) shapes_.emplace(std::move(spec.name), std::move(spec.shape));
   rope_ = RopeTable::make(stack.position.inv_freq, stack.position.factor, architecture_.context);
   embedding_ = matrix(intake, "embed_tokens.weight");
-  if (!architecture_.tied_embeddings) head_ = matrix(intake, "lm_head.weight");
+  if (!architecture_.tied_embeddings) {
+    head_ = matrix(intake, "lm_head.weight");
+    const TensorSource& table = tensors.at("embed_tokens.weight");
+    if (embedding_.view.data == table.data) table_file_ = table.file;
+  }
   norm_ = vector(intake, "norm.weight");
   layers_.resize(static_cast<size_t>(stack.layers));
   for (int64_t l = 0; l < stack.layers; ++l) {
@@ -171,6 +175,8 @@ Var Model::forward(Tape& tape, const Batch& batch, const AdapterSet* adapters, b
             " positions (the model's context) but received a sequence that reaches ", position + 1);
   require(cache == nullptr || !tape.training(), "ERR_INTERNAL", "A cache serves inference only");
   Var residual = rubricate::embedding(tape, batch.tokens.data(), batch.rows(), embedding_, compute_);
+  // The system maps the pages around each row that was read: of a large batch, most of the table.
+  if (table_file_ && tape.training()) table_file_->drop(embedding_.view.data, embedding_.storage.bytes());
   Var normed = rms_norm(tape, residual, layers_.front().input_norm, architecture_.stack.norm.eps);
   for (int64_t l = 0; l < architecture_.stack.layers; ++l) {
     tape.yield();

@@ -10,6 +10,7 @@
 #include "adapter/parameter.h"
 #include "adapter/site.h"
 #include "autograd/tape.h"
+#include "files/mapped_file.h"
 #include "model/architecture.h"
 #include "model/batch.h"
 #include "model/kv_cache.h"
@@ -24,6 +25,7 @@ struct TensorSource {
   Shape shape;
   const void* data = nullptr;
   std::shared_ptr<void> owner;
+  std::shared_ptr<const MappedFile> file{};  // that it is mapped from; null where it is in memory
 };
 
 struct LayerWeights {
@@ -87,6 +89,7 @@ class Model {
   RopeTable rope_;
   std::vector<LayerWeights> layers_;
   Weight embedding_, head_;
+  std::shared_ptr<const MappedFile> table_file_;  // of an embedding that is used in place, and as nothing else
   Var norm_;
   std::shared_ptr<FullParameters> full_;
 };
