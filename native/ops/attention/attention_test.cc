@@ -158,6 +158,18 @@ TEST_CASE("a sequence has the same bits alone and packed, whatever the others ho
   }
 }
 
+TEST_CASE("attention: on a device, the same bits in every order of threads and blocks") {
+  const auto arena = test_arena();
+  const Case c{2, 1, 16, {0, 66, 70}};
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const Inputs in = random_inputs(arena, c, dtype);
+    on_every_order([&] {
+      const Outputs got = run(c, in);
+      return std::vector<Tensor>{got.o, got.dq, got.dk, got.dv};
+    });
+  }
+}
+
 TEST_CASE("a row does not see what comes after it, not even NaN") {
   const auto arena = test_arena();
   const Case c{2, 1, 16, {0, 140}};

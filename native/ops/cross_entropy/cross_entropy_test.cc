@@ -160,6 +160,16 @@ TEST_CASE("head_cross_entropy over several chunks of rows, adjacent or not") {
   }
 }
 
+TEST_CASE("head_cross_entropy: on a device, the same bits in every order of threads and blocks") {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const Problem p(12, 20, 300, 2, dtype, dtype);
+    on_every_order([&] {
+      const Result result = run(p);
+      return std::vector<Tensor>{result.out.loss.value(), result.dx, result.dw};
+    });
+  }
+}
+
 TEST_CASE("head_cross_entropy: dx by finite differences of the loss") {
   const Problem p(4, 5, 9, 1, DType::f32, DType::f32);
   const auto loss = [&](const Doubles& x) {

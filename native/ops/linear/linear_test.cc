@@ -429,6 +429,23 @@ TEST_CASE("linear: gradients of x, the weight and the bias") {
   });
 }
 
+TEST_CASE("linear: on a device, the same bits in every order of threads and blocks") {
+  const auto arena = std::make_shared<Arena>();
+  for (const Kind& kind : kKinds) {
+    const Tensor xt = tensor_of(arena, {67, 40}, kind.a, 1), wt = tensor_of(arena, {70, 40}, kind.b, 2);
+    const Tensor dy = tensor_of(arena, {67, 70}, kind.c, 3), bt = tensor_of(arena, {70}, DType::f32, 4);
+    testing::on_every_order([&] {
+      const Var x = Var::parameter(testing::placed(xt)), bias = Var::parameter(testing::placed(bt));
+      Weight weight = Weight::of(testing::placed(wt));
+      weight.gradient = Var::parameter(weight.storage).slot();
+      Tape tape(testing::device_arena(), Tape::Mode::training);
+      const Var y = linear(tape, x, weight, bias, kind.c);
+      tape.backward(y, testing::placed(dy));
+      return std::vector<Tensor>{y.value(), x.grad(), weight.gradient->grad, bias.grad()};
+    });
+  }
+}
+
 TEST_CASE("linear: records only what is wanted") {
   const auto arena = std::make_shared<Arena>();
   const Tensor x = tensor_of(arena, {3, 8}, DType::f32, 1);

@@ -83,6 +83,17 @@ TEST_CASE("swiglu: gradients against central differences in double") {
   });
 }
 
+TEST_CASE("swiglu: on a device, the same bits in every order of threads and blocks") {
+  const auto arena = test_arena();
+  const Shape shape{5, 333};
+  const Tensor gate = random_tensor(arena, shape, DType::bf16, 1), up = random_tensor(arena, shape, DType::bf16, 2);
+  const Tensor grad = random_tensor(arena, shape, DType::bf16, 3);
+  on_every_order([&] {
+    const Result result = run(gate, up, grad);
+    return std::vector<Tensor>{result.y, result.dgate, result.dup};
+  });
+}
+
 TEST_CASE("swiglu: large gates neither overflow nor turn into NaN") {
   const auto arena = test_arena();
   const Tensor gate = from_doubles(arena, {1, 4}, DType::f32, {-1000.0, 1000.0, -90.0, 0.0});
