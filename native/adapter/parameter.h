@@ -23,6 +23,7 @@ class ParameterSet {
  public:
   virtual ~ParameterSet() = default;
   virtual std::vector<Parameter>& parameters() = 0;
+  virtual void changed() {}  // call after writing to masters
   void zero_grad();
   int64_t count();
 };

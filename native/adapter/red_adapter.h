@@ -41,6 +41,8 @@ class RedAdapter : public ParameterSet {
   bool same_layout(const RedAdapter& other) const;
   // All vectors end to end in the order of parameters(), and their gradients: fp32 [count()].
   const Tensor& values() const { return values_; }
+  void changed() override { ++version_; }
+  int64_t version() const { return version_; }  // another one means other values
   const Tensor& gradients() const { return gradients_; }
 
  private:
@@ -49,6 +51,7 @@ class RedAdapter : public ParameterSet {
 
   RedVariant variant_;
   int64_t taken_ = 0;  // numbers of values_
+  int64_t version_ = 0;
   std::vector<SiteVectors> sites_;
   std::vector<Parameter> parameters_;
   Tensor values_, gradients_;
@@ -57,13 +60,29 @@ class RedAdapter : public ParameterSet {
 // Width of a site's output: what a vector there must have.
 int64_t site_width(const Architecture& architecture, Site site);
 
+// Copies of adapters on a device for batch after batch of inference, each made again once its adapter changed.
+class RedCopies {
+ public:
+  explicit RedCopies(std::shared_ptr<Arena> arena) : arena_(std::move(arena)) {}
+  std::shared_ptr<RedAdapter> of(const std::shared_ptr<RedAdapter>& adapter);
+
+ private:
+  struct Copy {
+    std::weak_ptr<RedAdapter> adapter;
+    int64_t version = 0;
+    std::shared_ptr<RedAdapter> copy;
+  };
+  std::shared_ptr<Arena> arena_;
+  std::vector<Copy> copies_;
+};
+
 // The adapters of one batch: slot i + 1 is adapters[i]; a null one is an empty slot. Adapters must share one layout.
 class RedBatch : public AdapterSet {
  public:
   // training: whether gradients of the vectors are wanted. arena: of the job; where it is on a device, the vectors are
-  // copied there, as they are now.
+  // copied there, as they are now; without training, `copies` may have them already.
   RedBatch(const Architecture& architecture, const std::vector<std::shared_ptr<RedAdapter>>& adapters, bool training,
-           const std::shared_ptr<Arena>& arena);
+           const std::shared_ptr<Arena>& arena, RedCopies* copies = nullptr);
   const SiteParts* at(int64_t layer, Site site) const override;
   // Once all backwards have run: brings gradients that were formed on a device to the adapters. Waits for the device.
   void fetch_gradients() const;

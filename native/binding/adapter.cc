@@ -74,6 +74,7 @@ Napi::Value AdapterHandle::set_values(const Napi::CallbackInfo& info) {
           " numbers for values but received ", values.size());
   require(!state->used.in_use(), "ERR_BUSY", "Expected an adapter that no running job uses");
   std::memcpy(own.raw(), values.data(), static_cast<size_t>(own.bytes()));
+  state->adapter->changed();
   return info.Env().Undefined();
 }
 

@@ -7,7 +7,7 @@
 namespace rubricate {
 
 Decoder::Decoder(std::shared_ptr<const Model> model, std::shared_ptr<Arena> arena)
-    : model_(std::move(model)), cache_(model_->architecture(), model_->compute(), std::move(arena)) {}
+    : model_(std::move(model)), cache_(model_->architecture(), model_->compute(), arena), copies_(std::move(arena)) {}
 
 int32_t Decoder::add_sequence() {
   const int32_t sequence = cache_.add();
@@ -59,7 +59,7 @@ std::vector<int32_t> Decoder::step(const std::vector<DecodeRequest>& requests, i
             model_->architecture().context, " tokens (the model's context) but received ", length);
     adapters.push_back(request.adapter);
   }
-  const RedBatch edits(model_->architecture(), adapters, false, control.arena);
+  const RedBatch edits(model_->architecture(), adapters, false, control.arena, &copies_);
   try {
     std::vector<size_t> fed(requests.size(), 0);
     for (;;) {

@@ -41,6 +41,7 @@ class Decoder {
             std::vector<int32_t>& next);
   std::shared_ptr<const Model> model_;
   KvCache cache_;
+  RedCopies copies_;
   std::vector<std::vector<int32_t>> history_;  // by sequence: every token fed so far
 };
 

@@ -153,10 +153,9 @@ TEST_CASE("evaluation on a device is the CPU's") {
 }
 
 TEST_CASE("a training step has the same bits in every order of threads and blocks, stored and recomputed") {
-  for (const DType dtype : {DType::f32, DType::bf16})
-    on_every_order(
-        [dtype, run = 0]() mutable { return red_training(dtype, dtype, RedVariant::all, 1, ++run % 2 == 0); });
-  on_every_order([] { return full_training(DType::bf16, DType::bf16, 1); });
+  on_every_order(
+      [run = 0]() mutable { return red_training(DType::bf16, DType::bf16, RedVariant::all, 1, ++run % 2 == 0); });
+  on_every_order([] { return full_training(DType::f32, DType::f32, 1); });
 }
 
 TEST_CASE("decoding on a device gives the same tokens however the prompt is fed, and the CPU's in fp32") {
@@ -174,6 +173,35 @@ TEST_CASE("decoding on a device gives the same tokens however the prompt is fed,
     present_device() = nullptr;
     if (dtype == DType::f32) CHECK(there == here);
   }
+}
+
+TEST_CASE("a decoder on a device sees an adapter that was trained in the meantime") {
+  if (!test_stream()) return;
+  present_device() = test_stream();
+  const std::shared_ptr<Model> model = tiny_model({});
+  const auto adapter = random_adapter(*model, RedVariant::all, 5);
+  const Tenant tenant = {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {.learning_rate = 0.3}, 0.0};
+  // The next token of one prompt after another, in one decoder or each in a new one; a training step after the second.
+  const auto texts = [&](bool one_decoder) {
+    randomize(*adapter, 5);
+    adapter->changed();
+    *tenant.optimizer = OptimizerState(*adapter);
+    std::vector<int32_t> next;
+    Decoder first(model, device_arena());
+    for (uint64_t i = 0; i < 6; ++i) {
+      if (i == 2) train_step(*model, {tenant}, {tiny_batch({tiny_tokens(20, 1)}, {1})}, false, true, control());
+      Decoder own(model, device_arena());
+      Decoder& decoder = one_decoder ? first : own;
+      next.push_back(
+          decoder.step({{decoder.add_sequence(), tiny_tokens(4, 50 + i % 2), adapter, {}}}, 256, control()).front());
+    }
+    return next;
+  };
+  const auto separately = texts(false);
+  CHECK(texts(true) == separately);
+  CHECK(std::vector<int32_t>(separately.begin(), separately.begin() + 2) !=
+        std::vector<int32_t>(separately.begin() + 2, separately.begin() + 4));
+  present_device() = nullptr;
 }
 
 TEST_CASE("a model's memory on a device is given back, and none is kept of a step") {

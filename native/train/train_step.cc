@@ -107,6 +107,7 @@ void update_parameters(const Tenant& tenant, double norm) {
                tenant.decay_to_zero ? 0.0f : parameters[i].decay_target, scale);
     if (parameters[i].publish) parameters[i].publish();
   }
+  tenant.parameters->changed();
 }
 
 }  // namespace
