@@ -26,7 +26,8 @@ Contents read(const std::string& path, const std::atomic<bool>& cancelled) {
   for (const auto& [name, entry] : file->tensors()) {
     require(!cancelled.load(), "ERR_ABORTED", "The operation was aborted");
     Buffer data(entry.bytes);
-    if (entry.bytes > 0) std::memcpy(data.data(), file->file()->data() + entry.offset, static_cast<size_t>(entry.bytes));
+    if (entry.bytes > 0)
+      std::memcpy(data.data(), file->file()->data() + entry.offset, static_cast<size_t>(entry.bytes));
     contents.tensors.push_back({name, entry.dtype, entry.shape, std::move(data)});
   }
   file->file()->check_unchanged();
