@@ -1,9 +1,11 @@
 // Workbench of the packed matmul: GFLOP/s and the share of a register-only loop of multiply-adds that ran on the same
 // threads between the measurements, for the three layouts; then decoding, in GB/s of weight bytes beside a plain read.
-// Packing is inside the timing. Every result is compared with a few elements in double first.
+// Packing is inside the timing. Every result is compared with a few elements in double first. OpenBLAS and oneDNN
+// compute the same beside ours, a repetition each in turn, where CMake found them.
 //
-//   bench_matmul [repetitions] [large]     RUBRICATE_CPU_PATH picks the instruction set
-//   Prints best and median of the repetitions; `large` adds the biggest shape.
+//   bench_matmul [repetitions] [large]     RUBRICATE_CPU_PATH picks the instruction set of ours
+//   Prints best and median of the repetitions; `large` adds the biggest shape. OMP_WAIT_POLICY=passive keeps oneDNN's
+//   threads from spinning while others compute.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -14,6 +16,7 @@
 
 #include "base/error.h"
 #include "device/cpu/thread_pool.h"
+#include "native/peers.h"
 #include "ops/linear/linear.h"
 
 #define RUBRICATE_KERNELS_USE_BF16
@@ -117,22 +120,33 @@ struct Prepared {
 
 void training(const Problem& p, int threads, int repetitions) {
   const Prepared run(p);
-  matmul_cpu(run.args);
-  run.check();
-  std::vector<double> rates, peaks;
+  std::vector<Peer> sides = peers_of(run.args, threads);
+  sides.insert(sides.begin(), {"ours", [&] { matmul_cpu(run.args); }});
+  for (const Peer& side : sides) {
+    side.run();
+    run.check();
+  }
+  std::vector<double> peaks;
+  std::vector<std::vector<double>> rates(sides.size());
   const double operations = 2.0 * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
   const int most = std::max(3, std::min(repetitions, static_cast<int>(2e11 / operations)));
   for (int r = 0; r < most; ++r) {
     peaks.push_back(peak_gflops(threads, p.dtype == DType::bf16));
-    const double start = now();
-    matmul_cpu(run.args);
-    rates.push_back(operations / (now() - start) / 1e9);
+    for (size_t i = 0; i < sides.size(); ++i) {
+      const double start = now();
+      sides[i].run();
+      rates[i].push_back(operations / (now() - start) / 1e9);
+    }
   }
-  const Stats rate = stats_of(rates), peak = stats_of(peaks);
-  std::printf("%-4s %s %d thread%s %4ld x %5ld x %4ld  best %6.1f GFLOP/s %3.0f %%  median %6.1f GFLOP/s %3.0f %%\n",
-              p.dtype == DType::f32 ? "f32" : "bf16", kLayouts[p.layout], threads, threads == 1 ? " " : "s",
-              static_cast<long>(p.m), static_cast<long>(p.n), static_cast<long>(p.k), rate.best,
-              100.0 * rate.best / peak.best, rate.median, 100.0 * rate.median / peak.median);
+  const Stats peak = stats_of(peaks);
+  for (size_t i = 0; i < sides.size(); ++i) {
+    const Stats rate = stats_of(rates[i]);
+    std::printf(
+        "%-4s %s %d thread%s %4ld x %5ld x %4ld  %-8s best %6.1f GFLOP/s %3.0f %%  median %6.1f GFLOP/s %3.0f %%\n",
+        p.dtype == DType::f32 ? "f32" : "bf16", kLayouts[p.layout], threads, threads == 1 ? " " : "s",
+        static_cast<long>(p.m), static_cast<long>(p.n), static_cast<long>(p.k), sides[i].name.c_str(), rate.best,
+        100.0 * rate.best / peak.best, rate.median, 100.0 * rate.median / peak.median);
+  }
   std::fflush(stdout);
 }
 
