@@ -18,9 +18,9 @@
 #include <string>
 #include <vector>
 
-#include "base/random.h"
 #include "device/cpu/thread_pool.h"
 #include "model/conversion.h"
+#include "native/random_model.h"
 #include "train/train_step.h"
 
 #define RUBRICATE_KERNELS_USE_BF16
@@ -32,26 +32,7 @@ namespace {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-struct Shape2 {
-  int64_t vocabulary, hidden, layers, heads, feed_forward;
-};
-
-std::string json_of(const Shape2& s) {
-  const int64_t head_dim = s.hidden / s.heads;
-  std::string frequencies;
-  for (int64_t i = 0; i < head_dim / 2; ++i)
-    frequencies += (i == 0 ? "" : ",") +
-                   std::to_string(std::pow(1e4, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim)));
-  return concat(R"({"version":1,"family":"llama","vocabulary":)", s.vocabulary, R"(,"hidden":)", s.hidden,
-                R"(,"context":8192,"tied_embeddings":false,"stacks":[{"layers":)", s.layers,
-                R"(,"norm":{"kind":"rms","eps":1e-5},"position":{"kind":"rope","inv_freq":[)", frequencies,
-                R"(],"factor":1},"attention":{"heads":)", s.heads, R"(,"kv_heads":)", s.heads, R"(,"head_dim":)",
-                head_dim, R"(,"scale":)", 1.0 / std::sqrt(static_cast<double>(head_dim)),
-                R"(,"mask":"causal","qkv_bias":false,"output_bias":false},"feed_forward":{"kind":"swiglu","size":)",
-                s.feed_forward, R"(,"bias":false}}]})");
-}
-
-std::unique_ptr<Model> random_model(const Shape2& shape, DType dtype) {
+std::unique_ptr<Model> random_model(const LlamaShape& shape, DType dtype) {
   const Architecture architecture = Architecture::parse(json_of(shape));
   const auto arena = std::make_shared<Arena>();
   std::map<std::string, TensorSource> tensors;
@@ -69,31 +50,13 @@ std::unique_ptr<Model> random_model(const Shape2& shape, DType dtype) {
   return std::make_unique<Model>(architecture, tensors, dtype);
 }
 
-MicroBatch random_batch(int64_t sequences, int64_t length, int64_t vocabulary) {
-  MicroBatch batch;
-  for (int64_t s = 0; s < sequences; ++s) {
-    batch.starts.push_back(static_cast<int32_t>(s * length));
-    for (int64_t i = 0; i < length; ++i) {
-      const auto id = [&](int64_t at) {
-        return static_cast<int32_t>(philox_uniform(3, static_cast<uint64_t>(s), static_cast<uint64_t>(at)) *
-                                    static_cast<double>(vocabulary));
-      };
-      batch.tokens.push_back(id(i));
-      batch.targets.push_back(i + 1 < length ? id(i + 1) : -1);
-    }
-  }
-  batch.starts.push_back(static_cast<int32_t>(sequences * length));
-  batch.slots.assign(static_cast<size_t>(sequences), 1);
-  return batch;
-}
-
 // Useful operations and least bytes of all calls of an op in a step.
 struct Work {
   double operations = 0.0, bytes = 0.0;
 };
 using Key = std::pair<std::string, bool>;  // op, backward
 
-std::map<Key, Work> work_of(const Shape2& s, int64_t sequences, int64_t length, DType dtype) {
+std::map<Key, Work> work_of(const LlamaShape& s, int64_t sequences, int64_t length, DType dtype) {
   const auto size = static_cast<double>(dtype_size(dtype));
   const auto d = static_cast<double>(s.hidden), f = static_cast<double>(s.feed_forward);
   const auto layers = static_cast<double>(s.layers), v = static_cast<double>(s.vocabulary);
@@ -157,12 +120,7 @@ struct Profile {
 };
 
 Profile profile(Model& model, const MicroBatch& batch, int repetitions, bool pairs) {
-  const auto adapter = [&] {
-    std::vector<int64_t> layers;
-    for (int64_t l = 0; l < model.architecture().stack.layers; ++l) layers.push_back(l);
-    return std::make_shared<RedAdapter>(model.architecture(), RedVariant::all, std::vector<Site>{Site::down_proj},
-                                        layers);
-  }();
+  const auto adapter = feed_forward_edits(model.architecture());
   const Tenant tenant = {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {}, 1.0, false};
   const std::vector<float> memory(64 << 20);
   Profile result;
@@ -217,12 +175,13 @@ void print(const Profile& profile, const std::map<Key, Work>& work) {
 
 int main(int argc, char** argv) {
   using namespace rubricate;
-  const std::map<std::string, Shape2> shapes = {{"15m", {32000, 288, 6, 6, 768}}, {"110m", {32000, 768, 12, 12, 2048}}};
+  const std::map<std::string, LlamaShape> shapes = {{"15m", {32000, 288, 6, 6, 768}},
+                                                    {"110m", {32000, 768, 12, 12, 2048}}};
   if (argc < 5 || shapes.find(argv[1]) == shapes.end()) {
     std::fprintf(stderr, "usage: bench_step 15m|110m f32|bf16 SEQUENCES LENGTH [repetitions]\n");
     return 2;
   }
-  const Shape2 shape = shapes.at(argv[1]);
+  const LlamaShape shape = shapes.at(argv[1]);
   const DType dtype = std::strcmp(argv[2], "bf16") == 0 ? DType::bf16 : DType::f32;
   const int64_t sequences = std::atoll(argv[3]), length = std::atoll(argv[4]);
   const int repetitions = argc > 5 ? std::atoi(argv[5]) : 7;

@@ -1,0 +1,265 @@
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <map>
+
+#include "base/error.h"
+#include "generate/decoder.h"
+#include "gpu/results.h"
+#include "gpu/sections.h"
+#include "model/conversion.h"
+#include "native/random_model.h"
+
+namespace rubricate::bench {
+namespace {
+
+constexpr int kSteps = 5;  // of training, after two that are not counted: a step has some seconds of work
+const char* const kOutOfMemory = "ERR_OUT_OF_MEMORY";
+
+LlamaShape shape_of(const Run& run) {
+  return run.rehearse ? LlamaShape{97, 32, 2, 2, 48} : LlamaShape{32000, 4096, 32, 32, 11008};
+}
+int64_t length_of(const Run& run) { return run.rehearse ? 33 : 1024; }
+std::vector<int64_t> training_batches(const Run& run) {
+  return run.rehearse ? std::vector<int64_t>{1, 2} : std::vector<int64_t>{1, 2, 4, 8, 16};
+}
+std::vector<int64_t> decoding_batches(const Run& run) {
+  return run.rehearse ? std::vector<int64_t>{1, 3} : std::vector<int64_t>{1, 8, 16};
+}
+constexpr int64_t kPrompt = 32;  // tokens
+
+// Weights that another program can have too: all tensors are parts of one array of random bf16, tensor i beginning at
+// its element 4096 i, but for the norms' weights, which are 1. So a model of 7B needs 0.3 GB of the host.
+struct RandomWeights {
+  explicit RandomWeights(const LlamaShape& shape) : architecture(Architecture::parse(json_of(shape))) {
+    const std::vector<TensorSpec> specs = tensor_specs(architecture);
+    int64_t longest = 0;
+    for (const TensorSpec& spec : specs) longest = std::max(longest, element_count(spec.shape));
+    const int64_t count = longest + 4096 * static_cast<int64_t>(specs.size());
+    std::vector<float> wide(static_cast<size_t>(count));
+    uint32_t state = 1;
+    for (float& x : wide) {
+      state = state * 1664525u + 1013904223u;
+      x = (static_cast<float>(state >> 8) * 0x1p-24f - 0.5f) * 0.07f;  // of variance 0.02^2, as LLaMA's begin
+    }
+    const auto arena = std::make_shared<Arena>();
+    numbers = Tensor::empty(arena, {count}, DType::bf16);
+    convert(wide.data(), DType::f32, numbers.raw(), DType::bf16, count);
+    const std::vector<float> one(static_cast<size_t>(shape.hidden), 1.0f);
+    ones = Tensor::empty(arena, {shape.hidden}, DType::bf16);
+    convert(one.data(), DType::f32, ones.raw(), DType::bf16, shape.hidden);
+    for (size_t i = 0; i < specs.size(); ++i) {
+      const bool norm = specs[i].shape.size() == 1;
+      if (!norm) offsets[specs[i].name] = 4096 * static_cast<int64_t>(i);
+      const Tensor& from = norm ? ones : numbers;
+      const void* const at = norm ? ones.raw() : numbers.data<bf16>() + 4096 * i;
+      tensors[specs[i].name] = {DType::bf16, specs[i].shape, at, std::make_shared<Tensor>(from)};
+    }
+  }
+  std::shared_ptr<Model> on_device(const Run& run) const {
+    const double start = now();
+    auto model = std::make_shared<Model>(architecture, tensors, DType::bf16, Model::Taken(), run.arena());
+    run.stream->synchronize();
+    std::fprintf(stderr, "%.2f GiB of weights put on %s in %.1f s\n",
+                 static_cast<double>(model->owned_bytes()) / (1 << 30), run.device.name().c_str(), now() - start);
+    return model;
+  }
+
+  Architecture architecture;
+  Tensor numbers, ones;
+  std::map<std::string, TensorSource> tensors;
+  std::map<std::string, int64_t> offsets;  // of the matrices, in elements
+};
+
+// Training of one batch over and over, from fresh edits.
+class Training {
+ public:
+  Training(const Run& run, Model& model, int64_t batch, bool recompute)
+      : run_(run),
+        model_(model),
+        recompute_(recompute),
+        batch_(random_batch(batch, length_of(run), shape_of(run).vocabulary)),
+        control_{nullptr, {}, run.arena()} {
+    const auto adapter = feed_forward_edits(model.architecture());
+    tenant_ = {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {}, 1.0, false};
+  }
+  // Seconds of a step, and its loss.
+  std::pair<double, double> step() {
+    run_.stream->synchronize();
+    const double start = now();
+    const TenantResult result = train_step(model_, {tenant_}, {batch_}, recompute_, true, control_).front();
+    run_.stream->synchronize();
+    return {now() - start, result.loss};
+  }
+
+ private:
+  const Run& run_;
+  Model& model_;
+  const bool recompute_;
+  const MicroBatch batch_;
+  JobControl control_;
+  Tenant tenant_;
+};
+
+// Sequences that go on token by token, each from a prompt of its own.
+class Decoding {
+ public:
+  Decoding(const Run& run, const std::shared_ptr<const Model>& model, int64_t batch)
+      : run_(run), decoder_(model, run.arena()), control_{nullptr, {}, run.arena()} {
+    const auto adapter = feed_forward_edits(model->architecture());
+    for (int64_t s = 0; s < batch; ++s) {
+      DecodeRequest request;
+      request.sequence = decoder_.add_sequence();
+      for (int64_t i = 0; i < kPrompt; ++i) request.tokens.push_back(random_token(s, i, shape_of(run).vocabulary));
+      request.adapter = adapter;
+      requests_.push_back(std::move(request));
+    }
+  }
+  // Seconds until every sequence has its next token.
+  double step() {
+    const double start = now();
+    const std::vector<int32_t> next = decoder_.step(requests_, 512, control_);
+    for (size_t i = 0; i < requests_.size(); ++i) requests_[i].tokens = {next[i]};
+    return now() - start;
+  }
+
+ private:
+  const Run& run_;
+  Decoder decoder_;
+  JobControl control_;
+  std::vector<DecodeRequest> requests_;
+};
+
+double gibibytes(int64_t bytes) { return static_cast<double>(bytes) / static_cast<double>(1 << 30); }
+
+// One row of the table; false where memory ended.
+bool time_batch(const Run& run, Results& results, Model& model, int64_t batch, bool recompute) {
+  const int64_t tokens = batch * length_of(run);
+  Row row = {
+      {"batch", batch}, {"length", length_of(run)}, {"dtype", std::string("bfloat16")}, {"recompute", recompute}};
+  try {
+    Training training(run, model, batch, recompute);
+    std::vector<double> seconds, losses;
+    for (int i = -2; i < kSteps; ++i) {
+      const auto [took, loss] = training.step();
+      losses.push_back(loss);
+      if (i >= 0) seconds.push_back(took);
+    }
+    const double rate = static_cast<double>(tokens) / median(seconds);
+    const double peak = gibibytes(run.device.memory().peak);
+    std::printf("%5ld %9s %10.1f %10.1f %9.5f %9.5f %9.2f\n", static_cast<long>(batch), recompute ? "yes" : "no", rate,
+                1e3 * median(seconds), losses.front(), losses.back(), peak);
+    row.insert(row.end(), {{"tokensPerSecond", rate},
+                           {"milliseconds", 1e3 * median(seconds)},
+                           {"firstLoss", losses.front()},
+                           {"lastLoss", losses.back()},
+                           {"peakGiB", peak}});
+  } catch (const Error& error) {
+    if (std::string(error.code()) != kOutOfMemory) throw;
+    std::printf("%5ld %9s %s\n", static_cast<long>(batch), recompute ? "yes" : "no", error.what());
+    row.push_back({"error", std::string(error.what())});
+  }
+  std::fflush(stdout);
+  results.add(row);
+  return row.back().first != std::string("error");
+}
+
+}  // namespace
+
+void time_training(const Run& run) {
+  Results results(run.out);
+  const auto model = RandomWeights(shape_of(run)).on_device(run);
+  std::printf("%5s %9s %10s %10s %9s %9s %9s   training, %ld tokens a sequence\n", "batch", "recompute", "tokens/s",
+              "ms", "loss", "last", "peak GiB", static_cast<long>(length_of(run)));
+  for (const int64_t batch : training_batches(run))
+    if (!time_batch(run, results, *model, batch, false) && !time_batch(run, results, *model, batch, true)) break;
+}
+
+void time_decoding(const Run& run) {
+  Results results(run.out);
+  const std::shared_ptr<const Model> model = RandomWeights(shape_of(run)).on_device(run);
+  std::printf("%5s %10s %10s   decoding\n", "batch", "tokens/s", "ms");
+  for (const int64_t batch : decoding_batches(run)) {
+    Decoding decoding(run, model, batch);
+    std::vector<double> seconds;
+    for (int i = -3; i < run.repetitions; ++i) {
+      const double took = decoding.step();
+      if (i >= 0) seconds.push_back(took);
+    }
+    const double rate = static_cast<double>(batch) / median(seconds);
+    std::printf("%5ld %10.1f %10.2f\n", static_cast<long>(batch), rate, 1e3 * median(seconds));
+    std::fflush(stdout);
+    results.add({{"batch", batch}, {"tokensPerSecond", rate}, {"milliseconds", 1e3 * median(seconds)}});
+  }
+}
+
+namespace {
+
+// weights.bin, and work.json: the shape, where each matrix begins, and the tokens.
+void hand_over(const Run& run, const RandomWeights& weights) {
+  std::ofstream binary(run.handover + "/weights.bin", std::ios::binary);
+  binary.write(static_cast<const char*>(weights.numbers.raw()), weights.numbers.bytes());
+  const LlamaShape shape = shape_of(run);
+  std::ofstream work(run.handover + "/work.json");
+  work << concat("{\"vocabulary\": ", shape.vocabulary, ", \"hidden\": ", shape.hidden, ", \"layers\": ", shape.layers,
+                 ", \"heads\": ", shape.heads, ", \"feed_forward\": ", shape.feed_forward, ", \"prompt\": ", kPrompt,
+                 ",\n");
+  const auto list = [&](const char* name, const std::vector<int64_t>& values) {
+    work << "\"" << name << "\": [";
+    for (size_t i = 0; i < values.size(); ++i) work << (i == 0 ? "" : ", ") << values[i];
+    work << "],\n";
+  };
+  list("training", training_batches(run));
+  list("decoding", decoding_batches(run));
+  work << "\"offsets\": {";
+  for (const auto& [name, offset] : weights.offsets)
+    work << (name == weights.offsets.begin()->first ? "" : ", ") << json_text(name) << ": " << offset;
+  work << "},\n\"tokens\": [";
+  for (int64_t s = 0; s < training_batches(run).back() || s < decoding_batches(run).back(); ++s) {
+    work << (s == 0 ? "[" : ",\n[");
+    for (int64_t i = 0; i < length_of(run); ++i) work << (i == 0 ? "" : ",") << random_token(s, i, shape.vocabulary);
+    work << "]";
+  }
+  work << "]}\n" << std::flush;
+  binary.flush();
+  require(work.good() && binary.good(), "ERR_FILE", "Could not write to ", run.handover);
+}
+
+}  // namespace
+
+void take_turns(const Run& run) {
+  const RandomWeights weights(shape_of(run));
+  hand_over(run, weights);
+  const auto model = weights.on_device(run);
+  const auto say = [](const Row& row) { std::cout << json_of_row(row) << std::endl; };
+  say({{"ready", true}});
+  std::unique_ptr<Training> training;
+  std::unique_ptr<Decoding> decoding;
+  std::string before;
+  for (std::string line; std::getline(std::cin, line) && line != "end";) {
+    const bool trains = line.rfind("train ", 0) == 0;
+    require(trains || line.rfind("decode ", 0) == 0, "ERR_ARGUMENT", "Expected train or decode but received ", line);
+    const int64_t batch = std::stoll(line.substr(line.find(' ')));
+    try {
+      if (line != before) {
+        training.reset();
+        decoding.reset();
+        if (trains) training = std::make_unique<Training>(run, *model, batch, false);
+        if (!trains) decoding = std::make_unique<Decoding>(run, model, batch);
+      }
+      before = line;
+      if (trains) {
+        const auto [seconds, loss] = training->step();
+        say({{"seconds", seconds}, {"loss", loss}});
+      } else {
+        say({{"seconds", decoding->step()}});
+      }
+    } catch (const Error& error) {
+      if (std::string(error.code()) != kOutOfMemory) throw;
+      before.clear();
+      say({{"error", std::string(error.what())}});
+    }
+  }
+}
+
+}  // namespace rubricate::bench

@@ -1,0 +1,62 @@
+// LLaMA shapes and batches of random tokens, for workbenches.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <string>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "train/train_step.h"
+
+namespace rubricate {
+
+struct LlamaShape {
+  int64_t vocabulary, hidden, layers, heads, feed_forward;
+};
+
+// The architecture as Architecture::parse reads it: RoPE to the base of 10,000, untied embeddings, no biases.
+inline std::string json_of(const LlamaShape& s) {
+  const int64_t head_dim = s.hidden / s.heads;
+  std::string frequencies;
+  for (int64_t i = 0; i < head_dim / 2; ++i)
+    frequencies +=
+        concat(i == 0 ? "" : ",", std::pow(1e4, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim)));
+  return concat(R"({"version":1,"family":"llama","vocabulary":)", s.vocabulary, R"(,"hidden":)", s.hidden,
+                R"(,"context":8192,"tied_embeddings":false,"stacks":[{"layers":)", s.layers,
+                R"(,"norm":{"kind":"rms","eps":1e-5},"position":{"kind":"rope","inv_freq":[)", frequencies,
+                R"(],"factor":1},"attention":{"heads":)", s.heads, R"(,"kv_heads":)", s.heads, R"(,"head_dim":)",
+                head_dim, R"(,"scale":)", 1.0 / std::sqrt(static_cast<double>(head_dim)),
+                R"(,"mask":"causal","qkv_bias":false,"output_bias":false},"feed_forward":{"kind":"swiglu","size":)",
+                s.feed_forward, R"(,"bias":false}}]})");
+}
+
+// Token i of sequence s: the same in every batch.
+inline int32_t random_token(int64_t sequence, int64_t i, int64_t vocabulary) {
+  return static_cast<int32_t>(philox_uniform(3, static_cast<uint64_t>(sequence), static_cast<uint64_t>(i)) *
+                              static_cast<double>(vocabulary));
+}
+
+// Sequences of slot 1, every token but the first a target.
+inline MicroBatch random_batch(int64_t sequences, int64_t length, int64_t vocabulary) {
+  MicroBatch batch;
+  for (int64_t s = 0; s < sequences; ++s) {
+    batch.starts.push_back(static_cast<int32_t>(s * length));
+    for (int64_t i = 0; i < length; ++i) {
+      batch.tokens.push_back(random_token(s, i, vocabulary));
+      batch.targets.push_back(i + 1 < length ? random_token(s, i + 1, vocabulary) : -1);
+    }
+  }
+  batch.starts.push_back(static_cast<int32_t>(sequences * length));
+  batch.slots.assign(static_cast<size_t>(sequences), 1);
+  return batch;
+}
+
+// A RED edit behind every layer's down projection.
+inline std::shared_ptr<RedAdapter> feed_forward_edits(const Architecture& architecture) {
+  std::vector<int64_t> layers;
+  for (int64_t l = 0; l < architecture.stack.layers; ++l) layers.push_back(l);
+  return std::make_shared<RedAdapter>(architecture, RedVariant::all, std::vector<Site>{Site::down_proj}, layers);
+}
+
+}  // namespace rubricate
