@@ -2,15 +2,17 @@
 # Builds, tests and times everything on this machine's CUDA device, and writes one JSON result. README.md has the rest.
 #
 #   bench/gpu/run.sh [options]
-#     --out FILE       the result (gpu-result.json); --build FOLDER: where things are built (build-gpu)
+#     --build FOLDER   where things are built (build-gpu)
+#     --out FILE       the result (result.json in that folder)
 #     --python PYTHON  an interpreter with torch and transformers, to run the same training and decoding there
-#     --sections LIST  of: tests sanitizer rows products training decoding torch (all of them, in this order)
+#     --sections LIST  of: tests rows products training decoding sanitizer torch (all of them, in this order)
 #     --only TEXT      times what has TEXT in its name, over more shapes: --sections rows --only close_forward
 #     --rehearse       the whole program at tiny sizes on an emulated device; needs neither a GPU nor nvcc
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
-out=gpu-result.json build=build-gpu python= only= rehearse= sections="tests sanitizer rows products training decoding torch"
+out= build=build-gpu python= only= rehearse=
+sections="tests rows products training decoding sanitizer torch"
 while [ $# -gt 0 ]; do
   case $1 in
     --rehearse) rehearse=--rehearse; shift; continue ;;
@@ -27,20 +29,39 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 
-parts=$(mktemp -d) || exit 1
+for section in $sections; do
+  case $section in
+    tests | rows | products | training | decoding | sanitizer | torch) ;;
+    *) echo "Expected a section but received $section" >&2; exit 2 ;;
+  esac
+done
+if [ -z "$rehearse" ]; then
+  architecture=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | head -n 1 | tr -d ' .')
+  case $architecture in
+    '' | *[!0-9]*) echo "No CUDA device can be used here: nvidia-smi, which comes with the driver, names none." >&2; exit 1 ;;
+  esac
+fi
+mkdir -p "$build" && parts=$(mktemp -d) || exit 1
+out=${out:-$build/result.json}
 status=0
 
 text() { # a JSON string of standard input
   printf '"%s"' "$(tr '\n\t"\\' "  ''" | sed 's/ *$//')"
 }
 
+# The checkout's, marked where files have changed since; RUBRICATE_COMMIT names it where there is no git.
+commit() {
+  git rev-parse HEAD 2> /dev/null || { echo "${RUBRICATE_COMMIT:-unknown}"; return; }
+  [ -z "$(git status --porcelain --untracked-files=no)" ] || echo changed
+}
+
 # Everything that is there so far, as one document: also where this run is cut off.
 assemble() {
   {
     printf '{\n  "date": "%s",\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-    printf '  "commit": %s,\n' "$(git rev-parse HEAD 2> /dev/null | text)"
+    printf '  "commit": %s,\n' "$(commit | text)"
     printf '  "rehearsal": %s' "$([ -n "$rehearse" ] && echo true || echo false)"
-    for part in machine nvidia_smi tests sanitizer rows products training decoding torch; do
+    for part in machine nvidia_smi tests rows products training decoding sanitizer torch; do
       [ -s "$parts/$part.json" ] && { printf ',\n  "%s": ' "$part"; sed -e '$ s/[[:space:]]*$//' "$parts/$part.json"; }
     done
     printf '\n}\n'
@@ -62,10 +83,6 @@ if [ -n "$rehearse" ]; then
   set -- -DRUBRICATE_CUDA_EMULATED=ON
 else
   target=rubricate_cuda plugin=$build/native/device/cuda/librubricate_cuda.so
-  architecture=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | head -n 1 | tr -d ' .')
-  case $architecture in
-    '' | *[!0-9]*) echo "No CUDA device can be used here: nvidia-smi, which comes with the driver, names none." >&2; exit 1 ;;
-  esac
   set -- -DRUBRICATE_CUDA=ON "-DRUBRICATE_CUDA_ARCHITECTURES=$architecture"
 fi
 targets="bench_gpu $target"
@@ -92,7 +109,7 @@ checked() { # part, command...
   "$@" > "$parts/log" 2>&1
   code=$?
   tail -n 12 "$parts/log"
-  [ $code -eq 0 ] || status=1
+  [ $code -eq 0 ] || [ $code -eq 124 ] || status=1
   { printf '{"passed": %s, "cutOff": %s, "last": ' "$(truth $code 0)" "$(truth $code 124)"
     tail -n 3 "$parts/log" | text
     printf '}\n'; } > "$parts/$part.json"
@@ -122,7 +139,7 @@ for section in $sections; do
       : > "$parts/both"
       for kind in memcheck racecheck; do
         echo "$kind:"
-        checked "$kind" timeout 150 "$tool" --tool "$kind" --error-exitcode 9 "$build/rubricate_tests" '-sf=*/ops/*'
+        checked "$kind" timeout 90 "$tool" --tool "$kind" --error-exitcode 9 "$build/rubricate_tests" '-sf=*/ops/*' -d
         printf '%s"%s": %s' "$([ "$kind" = memcheck ] || echo ', ')" "$kind" "$(cat "$parts/$kind.json")" >> "$parts/both"
       done
       printf '{%s}\n' "$(cat "$parts/both")" > "$parts/sanitizer.json"
@@ -134,7 +151,6 @@ for section in $sections; do
       "$python" bench/gpu/torch_side.py --program "$build/bench_gpu" --handover "$parts/handover" \
         --out "$parts/torch.json" $rehearse || status=1
       ;;
-    *) echo "Expected a section but received $section" >&2; status=2 ;;
   esac
   assemble
 done
