@@ -1,6 +1,7 @@
 // The program of bench/gpu/run.sh, which says what it measures; RUBRICATE_CUDA_LIBRARY names the plug-in.
 //
-//   bench_gpu machine|rows|products|training|decoding|turns [--rehearse] [--only TEXT] [--out FILE] [--handover FOLDER]
+//   bench_gpu machine|rows|products|training|decoding|profile|turns [--rehearse] [--only TEXT] [--out FILE] [--handover
+//   FOLDER]
 #include <cstdio>
 
 #include "base/error.h"
@@ -27,12 +28,14 @@ void tell_machine(const Run& run) {
 
 const std::vector<std::pair<std::string, void (*)(const Run&)>> kSections = {
     {"machine", tell_machine},   {"rows", time_row_kernels},  {"products", time_products},
-    {"training", time_training}, {"decoding", time_decoding}, {"turns", take_turns}};
+    {"training", time_training}, {"decoding", time_decoding}, {"profile", profile_training},
+    {"turns", take_turns}};
 
 int usage() {
-  std::fprintf(stderr,
-               "usage: bench_gpu machine|rows|products|training|decoding|turns [--rehearse] [--only TEXT] [--out FILE] "
-               "[--handover FOLDER]\n");
+  std::fprintf(
+      stderr,
+      "usage: bench_gpu machine|rows|products|training|decoding|profile|turns [--rehearse] [--only TEXT] [--out FILE] "
+      "[--handover FOLDER]\n");
   return 2;
 }
 

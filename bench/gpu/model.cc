@@ -91,6 +91,24 @@ class Training {
     run_.stream->synchronize();
     return {now() - start, result.loss};
   }
+  // Seconds of a step by op and direction, the device waited for between ops; so their sum is more than a step's.
+  std::map<std::pair<std::string, bool>, double> profiled_step() {
+    std::map<std::pair<std::string, bool>, double> spent;
+    std::pair<std::string, bool> under_way = {"before", false};
+    double since = now();
+    const auto next = [&](const char* op, bool backward) {
+      run_.stream->synchronize();
+      const double at = now();
+      spent[under_way] += at - since;
+      under_way = {op, backward};
+      since = at;
+    };
+    control_.observer = next;
+    step();
+    control_.observer = {};
+    next("after", false);
+    return spent;
+  }
 
  private:
   const Run& run_;
@@ -173,6 +191,24 @@ void time_training(const Run& run) {
               "ms", "loss", "last", "peak GiB", static_cast<long>(length_of(run)));
   for (const int64_t batch : training_batches(run))
     if (!time_batch(run, results, *model, batch, false) && !time_batch(run, results, *model, batch, true)) break;
+}
+
+void profile_training(const Run& run) {
+  Results results(run.out);
+  const auto model = RandomWeights(shape_of(run)).on_device(run);
+  const int64_t batch = run.rehearse ? 1 : 4;
+  Training training(run, *model, batch, false);
+  for (int i = 0; i < 2; ++i) training.step();
+  std::vector<std::pair<double, std::pair<std::string, bool>>> order;
+  for (const auto& [key, seconds] : training.profiled_step()) order.push_back({seconds, key});
+  std::sort(order.rbegin(), order.rend());
+  std::printf("%-20s %-8s %9s   one step of %ld x %ld tokens, op by op\n", "op", "", "ms", static_cast<long>(batch),
+              static_cast<long>(length_of(run)));
+  for (const auto& [seconds, key] : order) {
+    const char* const direction = key.second ? "backward" : "forward";
+    std::printf("%-20s %-8s %9.2f\n", key.first.c_str(), direction, 1e3 * seconds);
+    results.add({{"op", key.first}, {"direction", std::string(direction)}, {"milliseconds", 1e3 * seconds}});
+  }
 }
 
 void time_decoding(const Run& run) {

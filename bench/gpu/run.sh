@@ -5,14 +5,14 @@
 #     --build FOLDER   where things are built (build-gpu)
 #     --out FILE       the result (result.json in that folder)
 #     --python PYTHON  an interpreter with torch and transformers, to run the same training and decoding there
-#     --sections LIST  of: tests rows products training decoding sanitizer torch (all of them, in this order)
+#     --sections LIST  of: tests rows products training profile decoding sanitizer torch (all of them, in this order)
 #     --only TEXT      times what has TEXT in its name, over more shapes: --sections rows --only close_forward
 #     --rehearse       the whole program at tiny sizes on an emulated device; needs neither a GPU nor nvcc
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
 out= build=build-gpu python= only= rehearse=
-sections="tests rows products training decoding sanitizer torch"
+sections="tests rows products training profile decoding sanitizer torch"
 while [ $# -gt 0 ]; do
   case $1 in
     --rehearse) rehearse=--rehearse; shift; continue ;;
@@ -31,7 +31,7 @@ done
 
 for section in $sections; do
   case $section in
-    tests | rows | products | training | decoding | sanitizer | torch) ;;
+    tests | rows | products | training | profile | decoding | sanitizer | torch) ;;
     *) echo "Expected a section but received $section" >&2; exit 2 ;;
   esac
 done
@@ -61,7 +61,7 @@ assemble() {
     printf '{\n  "date": "%s",\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
     printf '  "commit": %s,\n' "$(commit | text)"
     printf '  "rehearsal": %s' "$([ -n "$rehearse" ] && echo true || echo false)"
-    for part in machine nvidia_smi tests rows products training decoding sanitizer torch; do
+    for part in machine nvidia_smi tests rows products training profile decoding sanitizer torch; do
       [ -s "$parts/$part.json" ] && { printf ',\n  "%s": ' "$part"; sed -e '$ s/[[:space:]]*$//' "$parts/$part.json"; }
     done
     printf '\n}\n'
@@ -144,7 +144,7 @@ for section in $sections; do
       done
       printf '{%s}\n' "$(cat "$parts/both")" > "$parts/sanitizer.json"
       ;;
-    rows | products | training | decoding) bench "$section" || status=1 ;;
+    rows | products | training | profile | decoding) bench "$section" || status=1 ;;
     torch)
       [ -n "$python" ] || { echo "not asked for: --python names an interpreter with torch and transformers"; continue; }
       mkdir -p "$parts/handover"
