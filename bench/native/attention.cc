@@ -131,7 +131,7 @@ void decoding(const Problem& p, int threads, int repetitions) {
   Tape tape(arena, Tape::Mode::inference);
   for (int i = 0; i < repetitions * 10; ++i) {
     const double start = now();
-    store_keys(k, k, shape, p.sequences, starts.data(), cache);
+    store_keys(tape, k, k, shape, p.sequences, starts.data(), cache);
     attention_paged(tape, q, shape, p.sequences, starts.data(), cache);
     rates.push_back(1.0 / (now() - start));
   }
