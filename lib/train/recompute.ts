@@ -11,14 +11,18 @@ export const storedShare = 0.5;
  *
  *     c (2 H + 2 K)       q, k, v and the output of attention; H, K: heads and kv heads times head_dim
  *     4 heads             the softmax's denominators
- *     2 (c hidden + 4)    the residual stream after each sub-layer, and the norm's factor
+ *     2 (c hidden + 4)    the residual stream after each sub-layer, and the norm's factor; on the CPU only after one of them,
+ *                         where just one has its scale trained: the core forms the sum after that again, from what else is there
  *     2 c size            gate and up of the feed-forward
  *
  * and besides, for RED the edited projections' outputs (in fp32 for q, k and v; with a layer norm twice, and mean and
  * deviation), for full fine-tuning the inputs of q, of gate and of down: c (2 hidden + size). What the block at work needs for
  * the moment is not counted.
  */
-export function storedBytesPerToken(model: Pick<LlamaModel, "architecture" | "dtype">, adapter?: RedAdapter): number {
+export function storedBytesPerToken(
+  model: Pick<LlamaModel, "architecture" | "dtype" | "device">,
+  adapter?: RedAdapter,
+): number {
   const { hidden, stacks } = model.architecture;
   const [{ layers, attention, feed_forward }] = stacks;
   const { heads, kv_heads, head_dim } = attention;
@@ -32,7 +36,12 @@ export function storedBytesPerToken(model: Pick<LlamaModel, "architecture" | "dt
   const copies = { all: 1, scale: 1, bias: 0, ln: 2 }[variant];
   const moments = variant === "ln" ? 8 : 0;
   const outputs = sites.reduce((sum, site) => sum + copies * bytes[site] + moments, 0);
-  return (layers - Math.min(...edited)) * common + edited.length * outputs;
+  const scaled = variant === "all" || variant === "scale";
+  const formedAgain =
+    model.device.kind === "cpu" && scaled && sites.includes("ffn") !== sites.includes("attention")
+      ? element * hidden
+      : 0;
+  return (layers - Math.min(...edited)) * common + edited.length * (outputs - formedAgain);
 }
 
 /**

@@ -43,6 +43,8 @@ async function growthOf(dtype: "float32" | "bfloat16", spec: RedAdapterOptions |
 test.each<["float32" | "bfloat16", RedAdapterOptions]>([
   ["float32", {}],
   ["bfloat16", {}],
+  ["float32", { sites: ["attention"] }],
+  ["bfloat16", { variant: "scale", sites: ["ffn", "attention"] }],
   ["bfloat16", { sites: ["q", "k", "v"] }],
   ["bfloat16", { variant: "ln", sites: ["ffn", "attention"] }],
   ["bfloat16", { variant: "bias" }],

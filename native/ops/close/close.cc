@@ -19,6 +19,7 @@ struct Saved {
   SavedRows rows;
   Tensor h;                 // where a scale trains
   Tensor sum, inv, weight;  // where there is a norm
+  Tensor residual;          // instead of the sum, where that can be formed anew
 
   bool edit_trains() const { return slots.trains(); }
   // g: the gradient of the sum; dh: that of h. Either may be an input's own memory.
@@ -84,7 +85,13 @@ void Saved::backward(Tape& tape, const Tensor& grad_sum, const Tensor& grad_norm
         args.begin = first;
         args.end = last;
         args.scale = table.scale[static_cast<size_t>(slot)];
-        close_backward_cpu(args);
+        CloseForwardArgs anew;
+        anew.cols = all.cols;
+        anew.h = h.raw();
+        anew.residual = residual.raw();
+        anew.scale = args.scale;
+        anew.bias = table.bias[static_cast<size_t>(slot)];
+        close_backward_cpu(args, residual.defined() ? &anew : nullptr);
       });
     };
   accumulate_row_sums(tape, edit_sums(tape, slots, sequence_rows, h, g), sequence_rows, produce);
@@ -152,10 +159,14 @@ std::pair<Var, Var> close_sublayer(Tape& tape, const Var& h, const Var& residual
   run_forward(tape, all, table, used);
   if (!wanted) return {sum, normed};
 
-  auto saved = std::make_shared<Saved>(Saved{h.slot(), residual.slot(), norm.weight.slot(),
-                                             edit != nullptr ? *edit : EditSlots{{{}}}, std::move(table),
-                                             SavedRows(used), edit != nullptr && any_scale_trains(*edit) ? x : Tensor(),
-                                             normalises ? sum : Tensor(), inv, norm.weight.value()});
+  // h is kept for the scale, and the residual by whoever made it: the sum need not be. (A device would need registers
+  // for it that its kernels have not.)
+  const bool keeps_h = edit != nullptr && any_scale_trains(*edit);
+  const bool anew = keeps_h && normalises && !norm.weight.slot() && tape.stream() == nullptr;
+  auto saved = std::make_shared<Saved>(
+      Saved{h.slot(), residual.slot(), norm.weight.slot(), edit != nullptr ? *edit : EditSlots{{{}}}, std::move(table),
+            SavedRows(used), keeps_h ? x : Tensor(), normalises && !anew ? sum : Tensor(), inv, norm.weight.value(),
+            anew ? residual.value() : Tensor()});
   return tape.record2("close_sublayer", std::move(sum), normed,
                       [saved](Tape& tape, const Tensor& grad_sum, const Tensor& grad_normed) {
                         saved->backward(tape, grad_sum, grad_normed);

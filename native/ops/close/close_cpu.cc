@@ -6,6 +6,8 @@
 namespace rubricate {
 
 void close_forward_cpu(const CloseForwardArgs& args) { RUBRICATE_DISPATCH(close_forward, args); }
-void close_backward_cpu(const CloseBackwardArgs& args) { RUBRICATE_DISPATCH(close_backward, args); }
+void close_backward_cpu(const CloseBackwardArgs& args, const CloseForwardArgs* anew) {
+  RUBRICATE_DISPATCH(close_backward, args, anew);
+}
 
 }  // namespace rubricate

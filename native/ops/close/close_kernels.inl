@@ -1,19 +1,24 @@
 #include "ops/red_edit/edit_lanes.inl"
 #include "ops/rms_norm/rms_row.inl"
 
+// residual + edit of the row that begins at element `row`, rounded into `sum`, whose lanes `use` gets.
+template <typename T, typename Use>
+inline void edited_sum_row(const CloseForwardArgs& args, int64_t row, T* sum, const Use& use) {
+  const T* h = static_cast<const T*>(args.h) + row;
+  const T* residual = static_cast<const T*>(args.residual) + row;
+  for_lanes(args.cols, [&](int64_t j, auto mask) {
+    const F32x16 e = edit_lanes(load_masked(h + j, mask), args.scale, args.bias, j, mask);
+    use(store_rounded(sum + j, mask, add(load_masked(residual + j, mask), e)));
+  });
+}
+
 template <typename T>
 void close_forward_typed(const CloseForwardArgs& args) {
   for (int64_t t = args.begin; t < args.end; ++t) {
     const int64_t row = t * args.cols;
-    const T* h = static_cast<const T*>(args.h) + row;
-    const T* residual = static_cast<const T*>(args.residual) + row;
     T* sum = static_cast<T*>(args.sum) + row;
     F32x16 squares = zero();
-    for_lanes(args.cols, [&](int64_t j, auto mask) {
-      const F32x16 e = edit_lanes(load_masked(h + j, mask), args.scale, args.bias, j, mask);
-      const F32x16 s = store_rounded(sum + j, mask, add(load_masked(residual + j, mask), e));
-      squares = fma(s, s, squares);
-    });
+    edited_sum_row(args, row, sum, [&](const F32x16& s) { squares = fma(s, s, squares); });
     if (args.weight == nullptr) continue;
     const float inv = inverse_rms(squares, args.cols, args.eps);
     if (args.inv != nullptr) args.inv[t] = inv;
@@ -26,7 +31,7 @@ inline void close_forward(const CloseForwardArgs& args) {
 }
 
 template <typename T>
-void close_backward_typed(const CloseBackwardArgs& args) {
+void close_backward_typed(const CloseBackwardArgs& args, const CloseForwardArgs* anew) {
   for (int64_t t = args.begin; t < args.end; ++t) {
     const int64_t row = t * args.cols;
     const T* grad_sum = args.grad_sum != nullptr ? static_cast<const T*>(args.grad_sum) + row : nullptr;
@@ -37,9 +42,10 @@ void close_backward_typed(const CloseBackwardArgs& args) {
       });
       continue;
     }
-    const T* sum = static_cast<const T*>(args.sum) + row;
-    const T* grad_normed = static_cast<const T*>(args.grad_normed) + row;
     T* g = static_cast<T*>(args.g) + row;
+    if (anew != nullptr) edited_sum_row(*anew, row, g, [](const F32x16&) {});  // each lane is read before g is there
+    const T* sum = anew != nullptr ? g : static_cast<const T*>(args.sum) + row;
+    const T* grad_normed = static_cast<const T*>(args.grad_normed) + row;
     const float inv = args.inv[t];
     const float factor = rms_norm_row_factor(sum, args.weight, inv, grad_normed, args.cols);
     for_lanes(args.cols, [&](int64_t j, auto mask) {
@@ -52,6 +58,6 @@ void close_backward_typed(const CloseBackwardArgs& args) {
   }
 }
 
-inline void close_backward(const CloseBackwardArgs& args) {
-  args.dtype == DType::bf16 ? close_backward_typed<bf16>(args) : close_backward_typed<float>(args);
+inline void close_backward(const CloseBackwardArgs& args, const CloseForwardArgs* anew) {
+  args.dtype == DType::bf16 ? close_backward_typed<bf16>(args, anew) : close_backward_typed<float>(args, anew);
 }

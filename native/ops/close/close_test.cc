@@ -34,6 +34,8 @@ const std::vector<Case> kCases = {
     {{{12, 1}, {70, 2}}, 40, true, true, false, false, true, false},  // the lowest edit of a model
     {{{12, 1}, {70, 2}}, 40, true, true, false, false, false, true},  // only the norm's weight
     {{{12, 1}, {70, 2}}, 40, true, true, true, true, false, false},   // above a frozen edit
+    {{{12, 1}, {70, 2}}, 40, true, true, true, true, true, false},    // under a frozen norm, as RED trains it
+    {{{3, 0}, {70, 2}, {1, 1}, {9, 2}}, 33, true, true, true, true, true, false},
     {{{12, 1}, {70, 2}}, 40, true, true, true, true, true, true, true, false},
     {{{12, 1}, {70, 2}}, 40, true, true, true, true, true, true, false, true},
     {{{0, 1}}, 5},
@@ -326,8 +328,8 @@ TEST_CASE("close_sublayer saves only what its backward needs") {
   frozen.vectors_train = false;
   Case pruned = frozen;
   pruned.h_grad = false;
-  const int64_t sum_and_inv = 64 * 64 * 4 + 64 * 4;
-  CHECK(kept(trains, Tape::Mode::training) == std::pair<int64_t, bool>{sum_and_inv, true});
+  const int64_t inv = 64 * 4, sum_and_inv = 64 * 64 * 4 + inv;
+  CHECK(kept(trains, Tape::Mode::training) == std::pair<int64_t, bool>{inv, true});  // of h, the sum is formed anew
   CHECK(kept(frozen, Tape::Mode::training) == std::pair<int64_t, bool>{sum_and_inv, false});
   CHECK(kept(pruned, Tape::Mode::training) == std::pair<int64_t, bool>{0, false});
   CHECK(kept(trains, Tape::Mode::inference) == std::pair<int64_t, bool>{0, false});
