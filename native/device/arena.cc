@@ -28,15 +28,16 @@ bool poison() {
   return set;
 }
 
+bool usually_keeps(const Stream* stream) {
+#if defined(__SANITIZE_ADDRESS__)
+  if (stream == nullptr) return false;
+#endif
+  return stream == nullptr || !stream->device().emulated();
+}
+
 }  // namespace
 
-namespace {
-
-bool usually_keeps(const std::shared_ptr<Stream>& stream) { return !stream || !stream->device().emulated(); }
-
-}  // namespace
-
-Arena::Arena(std::shared_ptr<Stream> stream) : Arena(stream, usually_keeps(stream)) {}
+Arena::Arena(std::shared_ptr<Stream> stream) : Arena(stream, usually_keeps(stream.get())) {}
 
 Arena::Arena(std::shared_ptr<Stream> stream, bool keeps) : stream_(std::move(stream)), exact_(!keeps) {
   if (stream_) stream_->device().attach(this);
@@ -51,7 +52,8 @@ int64_t Arena::size_of(int64_t bytes) const { return exact_ ? std::max<int64_t>(
 
 void* Arena::from_system(int64_t size) {
   if (stream_) return stream_->device().allocate(size);
-  return std::aligned_alloc(64, static_cast<size_t>(size));
+  void* address = nullptr;  // aligned_alloc takes no sizes but multiples of the alignment
+  return posix_memalign(&address, 64, static_cast<size_t>(size)) == 0 ? address : nullptr;
 }
 
 void Arena::to_system(void* address, int64_t size) noexcept {
@@ -78,7 +80,8 @@ void* Arena::allocate(int64_t bytes) {
       give_back_beyond(most + most / 4 - size);
     }
   }
-  if (address == nullptr) {
+  const bool fresh = address == nullptr;
+  if (fresh) {
     address = from_system(size);
     if (address == nullptr) {  // what is cached may be what is missing
       trim();
@@ -93,6 +96,7 @@ void* Arena::allocate(int64_t bytes) {
       std::memset(address, 0xff, static_cast<size_t>(size));
   }
   const std::lock_guard lock(mutex_);
+  if (fresh) ++stats_.blocks;
   stats_.used += size;
   if (stats_.used > stats_.peak) stats_.peak = stats_.used;
   if (stats_.used > job_peak_) job_peak_ = stats_.used;

@@ -18,17 +18,17 @@ struct ArenaStats {
   int64_t used = 0;    // bytes handed out now
   int64_t peak = 0;    // most bytes ever handed out at once
   int64_t cached = 0;  // bytes kept for reuse
+  int64_t blocks = 0;  // taken from the system so far
 };
 
 // Thread-safe. Addresses are aligned to 64 bytes (256 on a device); the bytes are not initialised (filled with NaN
 // patterns when the environment variable RUBRICATE_POISON is set, so that tests see a read of what was never written).
 class Arena {
  public:
-  Arena() = default;  // of the CPU's memory
   // Of the memory of the stream's device, for work of that stream alone. null: of the CPU's.
-  explicit Arena(std::shared_ptr<Stream> stream);
+  explicit Arena(std::shared_ptr<Stream> stream = nullptr);
   // keeps: false hands out the very bytes asked for and keeps nothing, so that accesses beyond a tensor, or after its
-  // end, are seen; an emulated device's arenas are so unless told otherwise.
+  // end, are seen; an emulated device's arenas are so unless told otherwise, and the CPU's under AddressSanitizer.
   Arena(std::shared_ptr<Stream> stream, bool keeps);
   ~Arena();
   Arena(const Arena&) = delete;

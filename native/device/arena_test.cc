@@ -10,7 +10,7 @@ using namespace rubricate;
 using namespace rubricate::testing;
 
 TEST_CASE("blocks are aligned, counted, and reused") {
-  Arena arena;
+  Arena arena(nullptr, true);
   const int64_t before = Arena::process_bytes();
   void* a = arena.allocate(1000);
   CHECK(reinterpret_cast<uintptr_t>(a) % 64 == 0);
@@ -35,7 +35,7 @@ TEST_CASE("blocks are aligned, counted, and reused") {
 }
 
 TEST_CASE("sizes that differ a little share blocks, at a cost of an eighth at most") {
-  Arena arena;
+  Arena arena(nullptr, true);
   for (int64_t bytes = 1; bytes < (int64_t{1} << 24); bytes = bytes * 5 / 4 + 1) {
     void* block = arena.allocate(bytes);
     std::memset(block, 1, static_cast<size_t>(bytes));
@@ -53,7 +53,7 @@ TEST_CASE("sizes that differ a little share blocks, at a cost of an eighth at mo
 }
 
 TEST_CASE("nothing is a block too; too much is an error") {
-  Arena arena;
+  Arena arena(nullptr, true);
   void* nothing = arena.allocate(0);
   CHECK(nothing != nullptr);
   arena.release(nothing, 0);
@@ -64,8 +64,17 @@ TEST_CASE("nothing is a block too; too much is an error") {
   CHECK(arena.stats().used == 0);
 }
 
+TEST_CASE("without keeping, each tensor has the bytes that it asked for, which go back at once") {
+  Arena arena(nullptr, false);
+  void* const a = arena.allocate(1000);
+  CHECK(arena.stats().used == 1000);
+  arena.release(a, 1000);
+  CHECK(arena.stats().used == 0);
+  CHECK(arena.stats().cached == 0);
+}
+
 TEST_CASE("threads may allocate and release at once") {
-  Arena arena;
+  Arena arena(nullptr, true);
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i)
     threads.emplace_back([&arena, i] {
@@ -81,7 +90,7 @@ TEST_CASE("threads may allocate and release at once") {
 }
 
 TEST_CASE("blocks of ever new sizes are not kept without bound") {
-  Arena arena;
+  Arena arena(nullptr, true);
   for (int64_t size = 1000; size < 2'000'000; size += size / 7) arena.release(arena.allocate(size), size);
   const rubricate::ArenaStats stats = arena.stats();
   CHECK(stats.used == 0);
@@ -89,7 +98,7 @@ TEST_CASE("blocks of ever new sizes are not kept without bound") {
 }
 
 TEST_CASE("after a large job, small ones give its memory back little by little") {
-  Arena arena;
+  Arena arena(nullptr, true);
   const auto job = [&](int64_t size) {
     arena.release(arena.allocate(size), size);
     arena.end_job();

@@ -104,6 +104,22 @@ TEST_CASE("a step has the same bits on pools of any size, and was split") {
   }
 }
 
+TEST_CASE("a step takes nothing from the system after the first of its shape") {
+  for (const bool full : {false, true}) {
+    auto model = tiny_model({});
+    const Tenant tenant = full ? full_tenant(*model) : tenant_of(random_adapter(*model, RedVariant::all, 3));
+    const MicroBatch batch = tiny_batch({tiny_tokens(150, 1), tiny_tokens(90, 2)}, {!full, !full});
+    const auto arena = std::make_shared<Arena>(nullptr, true);
+    int64_t blocks = 0;
+    for (int step = 0; step < 3; ++step) {
+      train_step(*model, {tenant}, {batch}, false, true, {nullptr, {}, arena});
+      arena->end_job();
+      if (step > 0) CHECK(arena->stats().blocks == blocks);
+      blocks = arena->stats().blocks;
+    }
+  }
+}
+
 TEST_CASE("logits of a sequence have the same bits alone and in a batch with other adapters") {
   on_every_path([] {
     for (const DType dtype : {DType::f32, DType::bf16}) {
