@@ -50,11 +50,15 @@ export interface NativeCudaDevices {
   }[];
 }
 
-/** A CUDA device's memory, in bytes: what this process uses and keeps for reuse, and the most of both; all, and free. */
+/**
+ * A CUDA device's memory, in bytes: what this process uses and keeps for reuse, the most of both, and what they are limited
+ * to (0: not at all); all, and free.
+ */
 export interface NativeDeviceMemory {
   readonly used: number;
   readonly cached: number;
   readonly peak: number;
+  readonly limit: number;
   readonly total: number;
   readonly free: number;
 }
@@ -318,6 +322,8 @@ export interface NativeBinding {
   loadModel(spec: NativeModelSpec): NativeJob<NativeModel>;
   /** ERR_DEVICE with a sentence where there is no plug-in that can be used, no driver, one too old, or no device. */
   readCudaDevices(): NativeJob<NativeCudaDevices>;
+  /** Of this process's use of a CUDA device; 0: none. */
+  setDeviceMemoryLimit(device: number, bytes: number): NativeJob<undefined>;
   /** The header of a safetensors file, checked: name -> dtype (as in the file), shape, byte offset in the file, bytes. */
   readSafetensors(path: string): NativeJob<{
     metadata: Record<string, string>;

@@ -20,6 +20,23 @@ export function cudaDevices(): Promise<NativeCudaDevices> {
   return runJob(() => native().readCudaDevices());
 }
 
+/**
+ * Limits what this process takes of a CUDA device's memory, for all its models together, from now on. What loading,
+ * training or generating would take beyond it is ERR_OUT_OF_MEMORY; what is held already stays, so that a model can still
+ * be used or disposed of, and works on once the limit is raised. Memory that is only kept for reuse is given back first.
+ * `model.memory().device` has the figures. CUDA's own few hundred MB of a device are not counted.
+ * @param device "cuda", which is "cuda:0", or "cuda:1"
+ * @param bytes 0: no limit but the device's own
+ * @throws RubricateError ERR_ARGUMENT, ERR_DEVICE, ERR_DEVICE_LOST
+ */
+export async function setDeviceMemoryLimit(device: "cuda" | `cuda:${number}`, bytes: number): Promise<void> {
+  const index = cudaIndex(device);
+  if (index === undefined) throw invalid("device", '"cuda" or "cuda:N"', device);
+  if (!Number.isSafeInteger(bytes) || bytes < 0) throw invalid("bytes", "a whole number of 0 or more", bytes);
+  await cudaDevice(index, device);
+  await runJob(() => native().setDeviceMemoryLimit(index, bytes));
+}
+
 /** The number of a CUDA device, as `DeviceChoice` has it; undefined for any other text. */
 export function cudaIndex(device: unknown): number | undefined {
   if (device === "cuda") return 0;

@@ -46,13 +46,15 @@ export interface ModelMemory {
   readonly workspacePeak: number;
   readonly workspaceCached: number;
   /**
-   * Of the model's CUDA device: what this process uses there and keeps for reuse, the most that the two came to, all of its
-   * memory, and what is free of it. undefined on the CPU.
+   * Of the model's CUDA device: what this process uses there and keeps for reuse, the most that the two came to, what they
+   * are limited to (0: not at all; see `setDeviceMemoryLimit`), all of its memory, and what is free of it. undefined on the
+   * CPU.
    */
   readonly device?: {
     readonly used: number;
     readonly cached: number;
     readonly peak: number;
+    readonly limit: number;
     readonly total: number;
     readonly free: number;
   };

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "binding/arguments.h"
 #include "binding/environment.h"
 #include "binding/jobs.h"
 #include "device/cuda/loader.h"
@@ -58,6 +59,7 @@ Napi::Object memory_value(Napi::Env env, const DeviceMemory& memory) {
   value.Set("used", static_cast<double>(memory.used));
   value.Set("cached", static_cast<double>(memory.cached));
   value.Set("peak", static_cast<double>(memory.peak));
+  value.Set("limit", static_cast<double>(memory.limit));
   value.Set("total", static_cast<double>(memory.total));
   value.Set("free", static_cast<double>(memory.free));
   return value;
@@ -71,6 +73,21 @@ Napi::Value read_cuda_devices(const Napi::CallbackInfo& info) {
     spec.work = [](const std::atomic<bool>&, Progress&) -> Settle {
       auto found = std::make_shared<const Devices>(read());
       return [found](Napi::Env env) { return devices_value(env, *found); };
+    };
+    return Napi::Value(environment.jobs().start(std::move(spec)));
+  });
+}
+
+Napi::Value set_device_memory_limit(const Napi::CallbackInfo& info) {
+  return job_or_rejection(info.Env(), [&] {
+    const auto index = static_cast<int32_t>(integer_argument(info[0], "device", 0, INT32_MAX));
+    const int64_t bytes = integer_argument(info[1], "bytes", 0, int64_t{1} << 53);
+    Environment& environment = Environment::of(info.Env());
+    JobSpec spec;
+    spec.queue = environment.files_queue();
+    spec.work = [index, bytes](const std::atomic<bool>&, Progress&) -> Settle {
+      Device::cuda(index).set_limit(bytes);
+      return [](Napi::Env env) { return env.Undefined(); };
     };
     return Napi::Value(environment.jobs().start(std::move(spec)));
   });

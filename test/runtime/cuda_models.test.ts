@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
 import type { Example } from "../../lib/data/types";
 import { runJob } from "../../lib/job";
-import type { DeviceChoice } from "../../lib/model/device";
+import { type DeviceChoice, setDeviceMemoryLimit } from "../../lib/model/device";
 import { LlamaModel } from "../../lib/model/model";
 import type { TrainerOptions } from "../../lib/train/options";
 import { Trainer } from "../../lib/train/trainer";
@@ -221,6 +221,52 @@ describeOnCuda(`with the plug-in ${plugin ?? "that RUBRICATE_CUDA_LIBRARY names"
     expect(found.same).toBe(true);
     expect(found.second).toEqual({ code: "ERR_OUT_OF_MEMORY", message: expect.stringMatching(says) });
     expect(found.fallback).toEqual({ kind: "cpu", reason: expect.stringMatching(says) });
+  });
+
+  test("a limit of the device's memory: what goes beyond it rejects and says so, the rest goes on", () => {
+    const found = inProcess<{
+      limit: number;
+      loading: Failed;
+      failures: Failed[];
+      figures: { used: number; cached: number; peak: number; limit: number };
+      usable: boolean;
+      text: boolean;
+      lifted: number;
+    }>("limit");
+    const says = (limit: number) => ({
+      code: "ERR_OUT_OF_MEMORY",
+      message: expect.stringMatching(
+        new RegExp(
+          String.raw`^Could not allocate \d+ bytes on cuda:0 \(.+\): \d+ bytes in use, .+, limited to ${limit}$`,
+        ),
+      ),
+    });
+    expect(found.loading).toEqual(says(100_000));
+    expect(found.failures).toEqual([says(found.limit), says(found.limit), says(found.limit)]);
+    const { used, cached, peak, limit } = found.figures;
+    expect(limit).toBe(found.limit);
+    expect(used + cached).toBeLessThanOrEqual(limit);
+    expect(peak).toBeGreaterThan(used + cached);
+    expect(peak).toBeLessThanOrEqual(limit);
+    expect(found).toMatchObject({ usable: true, text: true, lifted: 0 });
+  });
+
+  test("a limit for what is no CUDA device, or is no number of bytes", async () => {
+    for (const device of ["cpu", "auto", "cuda:", 0])
+      await expect(setDeviceMemoryLimit(device as "cuda", 1)).rejects.toMatchObject({
+        code: "ERR_ARGUMENT",
+        message: expect.stringMatching(/^Expected "cuda" or "cuda:N" for device but received /),
+      });
+    for (const bytes of [-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, "1"])
+      await expect(setDeviceMemoryLimit("cuda", bytes as number)).rejects.toMatchObject({
+        code: "ERR_ARGUMENT",
+        message: expect.stringMatching(/^Expected a whole number of 0 or more for bytes but received /),
+      });
+    await expect(setDeviceMemoryLimit("cuda:7", 1)).rejects.toMatchObject({
+      code: "ERR_DEVICE",
+      message: expect.stringMatching(/^Expected a CUDA device for device "cuda:7" but there is only cuda:0 \(.+\)$/),
+    });
+    expect(cuda.memory().device!.limit).toBe(0);
   });
 
   test("a lost device: what runs there rejects, and models elsewhere go on", () => {

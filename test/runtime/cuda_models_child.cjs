@@ -1,6 +1,7 @@
 // Models on emulated devices that are small, or get lost: what came of it, as JSON. Which, the first argument says.
 const { join } = require("node:path");
 const { RedAdapter } = require("../../lib/adapter/red_adapter.ts");
+const { setDeviceMemoryLimit } = require("../../lib/model/device.ts");
 const { LlamaModel } = require("../../lib/model/model.ts");
 const { Trainer } = require("../../lib/train/trainer.ts");
 
@@ -10,11 +11,12 @@ const failed = (promise) =>
     () => ({ code: "", message: "it succeeded" }),
     ({ code, message }) => ({ code, message }),
   );
+const ids = (count) => Int32Array.from({ length: count }, (_, at) => (at + 1) % 100);
 const same = (a, b) => a.length === b.length && a.every((value, at) => value === b[at]);
 
-async function train(model) {
+async function train(model, tokens = 4) {
   const adapter = RedAdapter.create(model);
-  const example = { tokenIds: Int32Array.of(1, 2, 3, 4), supervised: Uint8Array.of(0, 1, 1, 1), line: 1 };
+  const example = { tokenIds: ids(tokens), supervised: new Uint8Array(tokens).fill(1, 1), line: 1 };
   try {
     for await (const _ of new Trainer({ model, adapter, train: [example], epochs: 1 }).run());
   } finally {
@@ -22,8 +24,10 @@ async function train(model) {
   }
 }
 
-async function generate(model) {
-  for await (const _ of model.generate({ tokenIds: [1, 2, 3], maxNewTokens: 4 }));
+async function generate(model, tokens = 3) {
+  const text = [];
+  for await (const { tokenId } of model.generate({ tokenIds: ids(tokens), maxNewTokens: 4 })) text.push(tokenId);
+  return text;
 }
 
 const scenarios = {
@@ -33,12 +37,35 @@ const scenarios = {
     const before = await model.logits([1, 2, 3]);
     const { used, cached } = model.memory().device;
     process.env.RUBRICATE_EMULATION_MEMORY = `${used + cached + (64 << 10)}`;
-    const tokenIds = Int32Array.from({ length: model.contextLength }, (_, at) => at % 100);
-    const long = await failed(model.logits(tokenIds));
+    const long = await failed(model.logits(ids(model.contextLength)));
     const after = await model.logits([1, 2, 3]);
     const second = await failed(load("cuda"));
     const { device } = await load("auto");
     return { long, same: same(before, after), second, fallback: device };
+  },
+
+  // A limit that is too small for a model, then for long sequences, then none.
+  async limit() {
+    await setDeviceMemoryLimit("cuda", 100_000);
+    const loading = await failed(load("cuda"));
+    await setDeviceMemoryLimit("cuda:0", 1 << 30);
+    const model = await load("cuda");
+    const before = await model.logits([1, 2, 3]);
+    const { used, cached } = model.memory().device;
+    const limit = used + cached + (64 << 10);
+    await setDeviceMemoryLimit("cuda", limit);
+    const long = model.contextLength - 8;
+    const training = await failed(train(model, long));
+    const generating = await failed(generate(model, long));
+    const loaded = await failed(load("cuda"));
+    const figures = model.memory().device;
+    const usable = same(before, await model.logits([1, 2, 3]));
+    await setDeviceMemoryLimit("cuda", 0);
+    await train(model, long);
+    const cpu = await load("cpu");
+    const text = same(await generate(model, long), await generate(cpu, long));
+    const lifted = model.memory().device.limit;
+    return { limit, loading, failures: [training, generating, loaded], figures, usable, text, lifted };
   },
 
   // Two devices, of which cuda:1 is lost while jobs of it wait.

@@ -14,6 +14,7 @@ interface Report {
   readonly device: { kind: string; reason?: string };
   readonly finite: boolean;
   readonly error: { code: string; message: string };
+  readonly limit: string;
 }
 
 /** What a process with that plug-in finds: cuda_plugin_child.cjs. */
@@ -100,12 +101,13 @@ const cases: { what: string; library: () => string; says: RegExp }[] = [
 
 test.each(cases)("a plug-in that is $what: the CPU works, and the reason is told", ({ library, says }) => {
   const file = library();
-  const { device, finite, error } = withPlugin(file);
+  const { device, finite, error, limit } = withPlugin(file);
   expect(device).toEqual({ kind: "cpu", reason: expect.stringMatching(says) });
   expect(finite).toBe(true);
   expect(error.code).toBe("ERR_DEVICE");
   expect(error.message).toMatch(/^Expected a CUDA device for device "cuda" but cannot use one: /);
   expect(error.message).toMatch(says);
+  expect(limit).toBe(error.message);
 
   const doctor = spawnCli(["doctor"], { RUBRICATE_CUDA_LIBRARY: file });
   expect(doctor.status).toBe(0);

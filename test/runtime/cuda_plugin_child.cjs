@@ -1,5 +1,6 @@
 // Loads a model with device "auto", computes with it, and asks for "cuda": what came of it, as JSON.
 const { join } = require("node:path");
+const { setDeviceMemoryLimit } = require("../../lib/model/device.ts");
 const { LlamaModel } = require("../../lib/model/model.ts");
 
 const fixture = join(__dirname, "../parity/fixtures/gqa");
@@ -14,7 +15,11 @@ async function main() {
     ({ code, message }) => ({ code, message }),
   );
   const finite = logits.length > 0 && logits.every(Number.isFinite);
-  process.stdout.write(JSON.stringify({ device, finite, error }));
+  const limit = await setDeviceMemoryLimit("cuda", 1).then(
+    () => "it was limited",
+    ({ message }) => message,
+  );
+  process.stdout.write(JSON.stringify({ device, finite, error, limit }));
 }
 
 main();
