@@ -79,6 +79,7 @@ void Stream::download(void* to, const void* from, int64_t bytes) {
     device_.check(table_.synchronize(stream_), "Waiting for the device");
     std::memcpy(static_cast<char*>(to) + done, staged, static_cast<size_t>(piece));
     done += piece;
+    downloaded_ += piece;
   }
 }
 

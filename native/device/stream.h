@@ -3,6 +3,7 @@
 // block to become free.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <type_traits>
@@ -34,7 +35,8 @@ class Stream {
   void upload(void* to, const void* from, int64_t bytes);
   // Returns when the bytes are there, after all that was put in before.
   void download(void* to, const void* from, int64_t bytes);
-  void copy(void* to, const void* from, int64_t bytes);  // on the device
+  int64_t downloaded() const { return downloaded_.load(std::memory_order_relaxed); }  // bytes so far
+  void copy(void* to, const void* from, int64_t bytes);                               // on the device
   void fill(void* to, int32_t byte, int64_t bytes);
   void synchronize();
 
@@ -55,6 +57,7 @@ class Stream {
   Half halves_[2];
   int half_ = 0;
   int64_t filled_ = 0;
+  std::atomic<int64_t> downloaded_{0};
 };
 
 }  // namespace rubricate

@@ -33,15 +33,18 @@ void Decoder::feed(const std::vector<int32_t>& sequences, const Batch& batch, co
   }
   if (!rows.empty()) {
     const Tensor logits =
-        head_logits(tape, hidden.value(), model_->head(), static_cast<int64_t>(rows.size()), rows.data()).on_cpu();
-    const int64_t vocabulary = logits.cols();
-    for (size_t r = 0; r < finished.size(); ++r) {
-      const DecodeRequest& request = requests[finished[r]];
-      std::vector<int32_t> history = history_[static_cast<size_t>(request.sequence)];
-      history.insert(history.end(), request.tokens.begin(), request.tokens.end());
-      next[finished[r]] = sample_token(logits.data<float>() + static_cast<int64_t>(r) * vocabulary, vocabulary,
-                                       request.sampling, history, history.size());
+        head_logits(tape, hidden.value(), model_->head(), static_cast<int64_t>(rows.size()), rows.data());
+    std::vector<SampleRequest> samples;
+    for (const size_t i : finished) {
+      const DecodeRequest& request = requests[i];
+      const auto& fed = history_[static_cast<size_t>(request.sequence)];
+      samples.push_back({request.sampling, {}, fed.size() + request.tokens.size()});
+      if (request.sampling.repetition_penalty == 1.0f) continue;
+      samples.back().history = fed;
+      samples.back().history.insert(samples.back().history.end(), request.tokens.begin(), request.tokens.end());
     }
+    const std::vector<int32_t> ids = sample_tokens(tape, logits, samples);
+    for (size_t r = 0; r < finished.size(); ++r) next[finished[r]] = ids[r];
   }
   cache_.commit(sequences, batch);
 }

@@ -175,6 +175,20 @@ TEST_CASE("decoding on a device gives the same tokens however the prompt is fed,
   }
 }
 
+TEST_CASE("a step of decoding on a device brings home an id for each sequence and no more") {
+  if (!test_stream()) return;
+  present_device() = test_stream();
+  const std::shared_ptr<const Model> model = tiny_model({});
+  Decoder decoder(model, device_arena());
+  std::vector<DecodeRequest> requests;
+  for (const float temperature : {0.0f, 1.0f, 0.7f})
+    requests.push_back({decoder.add_sequence(), tiny_tokens(5, 1), nullptr, {temperature, 20, 0.9f, 0.01f, 1.1f, 3}});
+  const int64_t before = test_stream()->downloaded();
+  decoder.step(requests, 256, control());
+  CHECK(test_stream()->downloaded() - before == 3 * 4);
+  present_device() = nullptr;
+}
+
 TEST_CASE("a decoder on a device sees an adapter that was trained in the meantime") {
   if (!test_stream()) return;
   present_device() = test_stream();

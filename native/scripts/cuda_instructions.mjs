@@ -51,6 +51,7 @@ const expected = [
   { kernels: /^copy_rows<true>/, needs: [loads, stores] },
   { kernels: /^adamw<true>/, needs: [loads, stores] },
   { kernels: /^row_loss<true>/, needs: [loads] },
+  { kernels: /^(largest|sum_parts|narrow_down)<true/, needs: [loads] },
 ];
 
 const reports = readReports(process.argv[2] ?? reportFolder);

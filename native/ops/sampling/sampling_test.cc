@@ -1,10 +1,13 @@
 #include "ops/sampling/sampling.h"
 
+#include <algorithm>
+
 #include <cmath>
 #include <limits>
 #include <string>
 #include <vector>
 
+#include "ops/sampling/sampling_kernels.h"
 #include "ops/test_support.h"
 
 using namespace rubricate;
@@ -32,7 +35,177 @@ int32_t sample(const std::vector<float>& logits, const SamplingOptions& o, uint6
   return sample_token(logits.data(), static_cast<int64_t>(logits.size()), o, history, position);
 }
 
+// Logits on a grid, so that many are equal, some of them -0 and 0, and every eleventh forbidden.
+std::vector<float> gridded(size_t vocabulary, uint64_t seed, double step) {
+  std::vector<float> logits(vocabulary);
+  for (size_t i = 0; i < vocabulary; ++i) {
+    logits[i] = static_cast<float>(std::round((philox_uniform(seed, 1, i) * 12.0 - 8.0) / step) * step);
+    if (i % 11 == 7) logits[i] = -kInfinity;
+  }
+  return logits;
+}
+
+// Every option alone, together, and at its ends.
+std::vector<SampleRequest> every_kind(int32_t vocabulary) {
+  const SamplingOptions kinds[] = {options(0.0f),
+                                   options(0.0f, 0, 1.0f, 0.0f, 1.3f),
+                                   options(1.0f),
+                                   options(0.7f, 5),
+                                   options(1.3f, vocabulary - 1),
+                                   options(1.0f, vocabulary),
+                                   options(1.0f, 0, 0.9f),
+                                   options(2.0f, 0, 0.3f),
+                                   options(1.0f, 0, 1e-6f),
+                                   options(1.0f, 0, 1.0f, 0.05f),
+                                   options(1.0f, 0, 1.0f, 1.0f),
+                                   options(0.9f, 40, 0.95f, 0.02f, 0.8f),
+                                   options(1e-38f),
+                                   options(1e38f, 0, 0.5f)};
+  std::vector<SampleRequest> requests;
+  for (const SamplingOptions& kind : kinds) {
+    requests.push_back({kind, {}, requests.size()});
+    requests.back().options.seed = 77;
+    for (int32_t i = 0; i < 9; ++i) requests.back().history.push_back(i * i * 7 % vocabulary);
+  }
+  return requests;
+}
+
+Tensor sampled(const Tensor& logits, const std::vector<SampleRequest>& requests) {
+  Tape tape(device_arena(), Tape::Mode::inference);
+  const std::vector<int32_t> ids = sample_tokens(tape, placed(logits), requests);
+  return Tensor::from_host(test_arena(), {static_cast<int64_t>(ids.size())}, DType::i32, ids.data());
+}
+
+// A row of `logits` for each request.
+Tensor rows_of(const std::vector<float>& logits, size_t rows) {
+  std::vector<float> all;
+  for (size_t row = 0; row < rows; ++row) all.insert(all.end(), logits.begin(), logits.end());
+  return Tensor::from_host(test_arena(), {static_cast<int64_t>(rows), static_cast<int64_t>(logits.size())}, DType::f32,
+                           all.data());
+}
+
 }  // namespace
+
+TEST_CASE("weights: 2^bits for the largest, the exponential below it, and no overflow of a whole vocabulary") {
+  for (const int64_t vocabulary : {1, 2, 255, 256, 32000, 128256, 2147483647}) {
+    const int32_t bits = weight_bits(vocabulary);
+    CHECK(sampling_weight(3.5f, 3.5f, 0.7f, bits) == Mass{1} << bits);
+    CHECK((Mass{1} << 62) / static_cast<Mass>(vocabulary) >= Mass{1} << bits);
+    CHECK(sampling_weight(-kInfinity, 3.5f, 0.7f, bits) == 0);
+    CHECK(sampling_weight(-3e38f, 3e38f, 1.0f, bits) == 0);  // their difference is infinite
+    CHECK(sampling_weight(-44.5f, 0.0f, 1.0f, bits) == 0);
+  }
+  double worst = 0.0;
+  for (int i = 0; i <= 20000; ++i) {
+    const float x = -static_cast<float>(i) / 1000.0f;
+    const double exact = std::ldexp(std::exp(static_cast<double>(x)), 60);
+    worst = std::max(worst, std::fabs(static_cast<double>(sampling_weight(x, 0.0f, 1.0f, 60)) / exact - 1.0));
+  }
+  CHECK(worst < 0x1p-22);
+}
+
+TEST_CASE("keys order floats, and give them back") {
+  const float ordered[] = {-kInfinity, -3e38f, -1.0f, -1e-40f, 0.0f, 1e-40f, 0.5f, 3e38f, kInfinity};
+  for (size_t i = 0; i < std::size(ordered); ++i) {
+    CHECK(score_of_key(ordered_key(ordered[i])) == ordered[i]);
+    if (i > 0) CHECK(ordered_key(ordered[i - 1]) < ordered_key(ordered[i]));
+  }
+  CHECK(ordered_key(-0.0f) == ordered_key(0.0f));
+  CHECK(ordered_key(-kInfinity) > 0);
+}
+
+TEST_CASE("rows are sampled as sample_token does, the same tokens on every device") {
+  struct Case {
+    size_t vocabulary;
+    double step;
+  };
+  for (const Case& c : {Case{1, 1.0}, Case{10, 0.5}, Case{61, 1.0}, Case{1028, 0.125}, Case{9001, 0.01}}) {
+    CAPTURE(c.vocabulary);
+    const std::vector<SampleRequest> requests = every_kind(static_cast<int32_t>(c.vocabulary));
+    const std::vector<float> logits = gridded(c.vocabulary, 3, c.step);
+    std::vector<int32_t> expected;
+    for (const SampleRequest& request : requests)
+      expected.push_back(sample(logits, request.options, request.position, request.history));
+    const Tensor all =
+        Tensor::from_host(test_arena(), {static_cast<int64_t>(expected.size())}, DType::i32, expected.data());
+    const Tensor rows = rows_of(logits, requests.size());
+    for (const auto& stream : devices()) {
+      present_device() = stream;
+      CHECK(same_bits(sampled(rows, requests), all));
+    }
+    present_device() = nullptr;
+  }
+}
+
+TEST_CASE("draws of one row after another are the CPU's on a device, over parts of a row and ties among them") {
+  if (!test_stream()) return;
+  for (const SamplingOptions& kind : {options(1.0f), options(1.0f, 3000), options(1.5f, 0, 0.7f)}) {
+    CAPTURE(kind.top_k);
+    const std::vector<float> logits = gridded(8195, 5, 4.0);  // four values: top-p cuts through thousands of ties
+    std::vector<SampleRequest> requests;
+    for (uint64_t position = 0; position < 24; ++position) requests.push_back({kind, {}, position});
+    present_device() = nullptr;
+    const Tensor rows = rows_of(logits, requests.size()), here = sampled(rows, requests);
+    present_device() = test_stream();
+    CHECK(same_bits(sampled(rows, requests), here));
+    present_device() = nullptr;
+    std::vector<int32_t> ids(here.data<int32_t>(), here.data<int32_t>() + here.count());
+    CHECK(*std::max_element(ids.begin(), ids.end()) > 4096);
+    CHECK(*std::min_element(ids.begin(), ids.end()) < 4096);
+  }
+}
+
+TEST_CASE("on a device the order of threads and blocks decides no token") {
+  const std::vector<SampleRequest> all = every_kind(5000);
+  const std::vector<SampleRequest> requests = {all[0], all[3], all[6], all[11]};
+  const Tensor rows = rows_of(gridded(5000, 9, 0.25), requests.size());
+  on_every_order([&] { return std::vector<Tensor>{sampled(rows, requests)}; });
+}
+
+TEST_CASE("a device brings home an id a row and no more") {
+  if (!test_stream()) return;
+  present_device() = test_stream();
+  const std::vector<SampleRequest> requests = every_kind(1028);
+  const Tensor rows = placed(rows_of(gridded(1028, 3, 0.125), requests.size()));
+  Tape tape(device_arena(), Tape::Mode::inference);
+  const int64_t before = test_stream()->downloaded();
+  sample_tokens(tape, rows, requests);
+  CHECK(test_stream()->downloaded() - before == static_cast<int64_t>(4 * requests.size()));
+  present_device() = nullptr;
+}
+
+TEST_CASE("rows that cannot be sampled give codes, on every device") {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const auto code = [](const std::vector<float>& logits, const SamplingOptions& o,
+                       const std::vector<int32_t>& history = {}) {
+    const std::vector<float> good(logits.size(), 1.0f);
+    std::vector<float> both = good;
+    both.insert(both.end(), logits.begin(), logits.end());
+    const Tensor rows =
+        Tensor::from_host(test_arena(), {2, static_cast<int64_t>(logits.size())}, DType::f32, both.data());
+    return error_code([&] { sampled(rows, {{{}, {}, 0}, {o, history, 1}}); });
+  };
+  for (const auto& stream : devices()) {
+    present_device() = stream;
+    for (const SamplingOptions& o : {options(0.0f), options(1.0f), options(1.0f, 1, 0.5f, 0.1f)}) {
+      CHECK(code({1.0f, nan, 2.0f}, o) == "ERR_NOT_FINITE");
+      CHECK(code({1.0f, kInfinity, 2.0f}, o) == "ERR_NOT_FINITE");
+      CHECK(code({-kInfinity, -kInfinity, -kInfinity}, o) == "ERR_NOT_FINITE");
+      CHECK(code({-kInfinity, 1.0f, -kInfinity}, o) == "");
+    }
+    CHECK(code({1.0f, 3e38f}, options(1.0f, 0, 1.0f, 0.0f, 1e-3f), {1}) == "ERR_NOT_FINITE");  // beyond the largest
+    CHECK(code({1.0f, 2.0f}, options(-1.0f)) == "ERR_ARGUMENT");
+    CHECK(code({1.0f, 2.0f}, options(1.0f, 0, 1.0f, 0.0f, 1.5f), {2}) == "ERR_ARGUMENT");
+    Tape tape(device_arena(), Tape::Mode::inference);
+    const Tensor one = placed(rows_of({1.0f, 2.0f}, 1));
+    CHECK(error_code([&] { sample_tokens(tape, one, {}); }) == "ERR_SHAPE");
+    CHECK(error_code([&] {
+            sample_tokens(tape, Tensor::zeros(device_arena(), {1, 2}, DType::bf16), {{}});
+          }) == "ERR_DTYPE");
+    if (stream) CHECK(error_code([&] { sample_tokens(tape, rows_of({1.0f}, 1), {{}}); }) == "ERR_FOREIGN");
+  }
+  present_device() = nullptr;
+}
 
 TEST_CASE("probabilities as transformers' logits processors give them") {
   struct Case {

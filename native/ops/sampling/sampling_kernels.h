@@ -1,0 +1,135 @@
+// Sampling's arithmetic, which processor and devices share, and the arguments of its kernels.
+//
+// A token's weight is its probability up to a common factor, as an integer: 2^bits for the likeliest. So sums of
+// weights are exact, whatever their order, and every device draws the very same token. The exponential is of fp32
+// operations that IEEE 754 rounds alike everywhere, none of them fused.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__CUDACC__)
+#define RUBRICATE_EVERYWHERE __host__ __device__
+#else
+#define RUBRICATE_EVERYWHERE
+#endif
+
+namespace rubricate {
+
+using Mass = unsigned long long;  // a weight, or a sum of them: what 64-bit atomics take
+
+// So many bits that a whole vocabulary of the largest weight stays below 2^62.
+inline int32_t weight_bits(int64_t vocabulary) {
+  int32_t width = 0;
+  while (vocabulary >> width > 0) ++width;
+  return 62 - width;
+}
+
+// e^((score - most) / temperature) 2^bits, to within 2^-22 of itself and cut off below 1. score <= most; -inf gives 0.
+// Cephes' expf (Moshier 1992): x = n ln 2 + r, and a polynomial of degree 5 for e^r.
+RUBRICATE_EVERYWHERE inline Mass sampling_weight(float score, float most, float temperature, int32_t bits) {
+  const float x = (score - most) / temperature;
+  if (!(x > -44.0f)) return 0;                                    // e^-44 < 2^-63
+  const float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;  // 1.5 2^23: rounds to an integer
+  const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;   // ln 2 in two parts, the first of 9 bits
+  float y = 1.9875691500e-4f;
+  y = y * r + 1.3981999507e-3f;
+  y = y * r + 8.3334519073e-3f;
+  y = y * r + 4.1665795894e-2f;
+  y = y * r + 1.6666665459e-1f;
+  y = y * r + 5.0000001201e-1f;
+  y = y * (r * r) + r + 1.0f;  // 0.7 to 1.42: 24 bits behind the point
+  const auto mantissa = static_cast<Mass>(y * 16777216.0f);
+  const int32_t shift = bits - 24 + static_cast<int32_t>(n);
+  return shift >= 0 ? mantissa << shift : mantissa >> -shift;
+}
+
+// The mass that top-p's tokens must reach, at least 1; and the draw: the least id whose cumulative mass exceeds it
+// wins.
+RUBRICATE_EVERYWHERE inline Mass mass_enough(double top_p, Mass total) {
+  const double share = top_p * static_cast<double>(total);
+  const auto whole = static_cast<Mass>(share);
+  return static_cast<double>(whole) < share ? whole + 1 : whole;
+}
+RUBRICATE_EVERYWHERE inline Mass mass_drawn(double uniform, Mass total) {
+  const auto drawn = static_cast<Mass>(uniform * static_cast<double>(total));
+  return drawn < total ? drawn : total - 1;
+}
+
+// Orders floats as unsigned integers, -0 as 0; NaN anywhere.
+RUBRICATE_EVERYWHERE inline uint32_t ordered_key(float score) {
+  const float canonical = score + 0.0f;
+  uint32_t bits;
+  memcpy(&bits, &canonical, sizeof bits);
+  return bits >> 31 != 0 ? ~bits : bits | 0x80000000u;
+}
+RUBRICATE_EVERYWHERE inline float score_of_key(uint32_t key) {
+  const uint32_t bits = key >> 31 != 0 ? key & 0x7fffffffu : ~key;
+  float score;
+  memcpy(&score, &bits, sizeof score);
+  return score;
+}
+
+// A row's options, with what the host works out.
+struct SamplingRow {
+  float temperature = 0.0f;
+  int32_t top_k = 0;      // 0: off; else below the vocabulary
+  double top_p = 1.0;     // 1: off
+  Mass least_weight = 0;  // of min-p; 0: off
+  double uniform = 0.0;   // of the draw
+};
+// An id of a row's history, once each.
+struct SamplingPenalty {
+  int32_t row = 0, id = 0;
+  float penalty = 1.0f;
+};
+
+constexpr int64_t kSampleChunk = 4096;  // logits that a block takes in at once
+constexpr int64_t kSampleBins = 256;    // of the 8 bits of a key that a pass looks at; also the most parts of a row
+constexpr int64_t kSamplePasses = 4;
+constexpr int64_t kSampleHistograms = 2 * kSamplePasses * kSampleBins;  // of a row: for top-k, then for top-p
+
+// Logits of a part of a row, which one block has: whole chunks.
+inline int64_t sample_part(int64_t vocabulary) {
+  return (vocabulary + kSampleBins * kSampleChunk - 1) / (kSampleBins * kSampleChunk) * kSampleChunk;
+}
+inline int64_t sample_parts(int64_t vocabulary) {
+  return (vocabulary + sample_part(vocabulary) - 1) / sample_part(vocabulary);
+}
+
+struct SamplingBest {
+  Mass key_and_id = 0;  // the largest key, above ~id: so that of equal ones the lowest id is the largest
+  Mass unfit = 0;       // not 0: a logit is NaN or +inf
+};
+struct SamplingPart {
+  Mass above = 0, ties = 0;  // mass of what lies above the threshold; tokens right at it
+};
+
+// "sample/1". Writes penalised scores into the logits.
+struct SampleArgs {
+  int64_t rows = 0, vocabulary = 0, part = 0, parts = 0;
+  float* logits = nullptr;                     // [rows, vocabulary]
+  const SamplingRow* options = nullptr;        // [rows]
+  const SamplingPenalty* penalties = nullptr;  // [penalised]
+  int64_t penalised = 0;
+  int32_t bits = 0;   // weight_bits(vocabulary)
+  int32_t draws = 0;  // whether any row has a temperature above 0, and of those, any top-k or top-p
+  int32_t top_k = 0, top_p = 0;
+  SamplingBest* bests = nullptr;  // [rows], zeros
+  Mass* histograms = nullptr;     // [rows, kSampleHistograms], zeros; null where nothing is drawn with top-k or top-p
+  SamplingPart* in_parts = nullptr;  // [rows, parts]; null where nothing is drawn
+  int32_t* ids = nullptr;            // [rows]; -1: a logit is NaN or +inf, or all are -inf
+};
+
+// The workspace of such a call: offsets of its arrays, and how much of it, from its beginning, is to be zeros.
+struct SamplePlan {
+  SamplePlan(int64_t rows, int64_t vocabulary, bool draws, bool narrows)
+      : histograms(rows * static_cast<int64_t>(sizeof(SamplingBest))),
+        in_parts(histograms + (narrows ? rows * kSampleHistograms * static_cast<int64_t>(sizeof(Mass)) : 0)),
+        ids(in_parts + (draws ? rows * sample_parts(vocabulary) * static_cast<int64_t>(sizeof(SamplingPart)) : 0)),
+        bytes(ids + rows * static_cast<int64_t>(sizeof(int32_t))) {}
+  int64_t histograms, in_parts, ids, bytes;
+  int64_t zeros() const { return in_parts; }
+};
+
+}  // namespace rubricate
