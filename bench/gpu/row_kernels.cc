@@ -158,7 +158,7 @@ class Rows {
     adamw.m = floats(out_[1]), adamw.v = floats(moments_);
     adamw.one_minus_beta1 = 0.1f, adamw.beta2 = 0.999f, adamw.one_minus_beta2 = 0.001f;
     adamw.step_size = 1e-3f, adamw.eps = 1e-8f;
-    all.push_back({"adamw", 7, [this, adamw] { clock_.run("adamw/1", adamw); }, {out_[0], out_[1], moments_}});
+    all.push_back({"adamw", 7, [this, adamw] { clock_.run("adamw/2", adamw); }, {out_[0], out_[1], moments_}});
   }
 
   const Run& run_;

@@ -24,6 +24,9 @@ class ParameterSet {
   virtual ~ParameterSet() = default;
   virtual std::vector<Parameter>& parameters() = 0;
   virtual void changed() {}  // call after writing to masters
+  // All parameters end to end as one, where they lie so, all of them decay and none is published; else without a
+  // master.
+  virtual Parameter whole() { return {}; }
   void zero_grad();
   int64_t count();
 };

@@ -175,6 +175,11 @@ void RedBatch::fetch_gradients() const {
     if (placed_[i] != adapters_[i]) copy_elements(adapters_[i]->gradients(), placed_[i]->gradients());
 }
 
+void RedBatch::fetch_values() const {
+  for (size_t i = 0; i < adapters_.size(); ++i)
+    if (placed_[i] != adapters_[i]) copy_elements(adapters_[i]->values(), placed_[i]->values());
+}
+
 const SiteParts* RedBatch::at(int64_t layer, Site site) const {
   return parts_[static_cast<size_t>(layer * kSites + static_cast<int>(site))].get();
 }

@@ -98,6 +98,7 @@ Napi::Value OptimizerHandle::set_moments(const Napi::CallbackInfo& info) {
   for_range(state->moments()->m, start, count, m.data(), copy_elements);
   for_range(state->moments()->v, start, count, v.data(), copy_elements);
   state->moments()->step = step;
+  state->moments()->changed();
   return info.Env().Undefined();
 }
 

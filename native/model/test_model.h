@@ -1,6 +1,7 @@
 // A tiny LLaMA with random weights, for native tests.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -34,9 +35,10 @@ inline std::string tiny_json(const TinyConfig& c) {
 }
 
 // Where the test runs now (see on_every_device). Matrices uniform in +-1.5 / sqrt(inputs), stored as `stored`; vectors
-// around 1 (norms) or 0 (biases).
+// around 1 (norms) or 0 (biases). change(name, tensor) may write to each before the model has it.
 inline std::unique_ptr<Model> tiny_model(const TinyConfig& config, DType stored = DType::f32,
-                                         DType compute = DType::f32) {
+                                         DType compute = DType::f32,
+                                         const std::function<void(const std::string&, const Tensor&)>& change = {}) {
   const Architecture architecture = Architecture::parse(tiny_json(config));
   const auto arena = std::make_shared<Arena>();
   std::map<std::string, TensorSource> tensors;
@@ -46,6 +48,7 @@ inline std::unique_ptr<Model> tiny_model(const TinyConfig& config, DType stored 
     const double width = spec.shape.size() == 2 ? 1.5 / std::sqrt(static_cast<double>(spec.shape[1])) : 0.3;
     const Tensor tensor =
         random_tensor(arena, spec.shape, stored, ++seed, (norm ? 1.0 : 0.0) - width, (norm ? 1.0 : 0.0) + width);
+    if (change) change(spec.name, tensor);
     tensors[spec.name] = {stored, spec.shape, tensor.raw(), std::make_shared<Tensor>(tensor)};
   }
   return std::make_unique<Model>(architecture, tensors, compute, Model::Taken(), device_arena());

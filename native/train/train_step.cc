@@ -83,41 +83,106 @@ std::vector<std::shared_ptr<RedAdapter>> adapters_of(const std::vector<Tenant>& 
   return adapters;
 }
 
-double checked_norm(const Tenant& tenant, double loss, const std::shared_ptr<Arena>& arena) {
-  require(std::isfinite(loss), "ERR_NOT_FINITE", "The loss is ", loss, "; nothing was updated");
+// Tenant i's parameters where the step computes.
+ParameterSet& trained_by(const Tenant& tenant, const RedBatch& edits, size_t i) {
+  if (tenant.adapter) return edits.placed(i);
+  return *tenant.parameters;
+}
+
+std::vector<Tensor> gradients_of(ParameterSet& parameters) {
   std::vector<Tensor> gradients;
-  for (const Parameter& parameter : tenant.parameters->parameters()) gradients.push_back(parameter.grad);
-  const double norm = gradient_norm(gradients, arena);
-  if (std::isfinite(norm)) return norm;
-  for (const Parameter& parameter : tenant.parameters->parameters())
+  for (const Parameter& parameter : parameters.parameters()) gradients.push_back(parameter.grad);
+  return gradients;
+}
+
+void check_finite(ParameterSet& trained, double loss, double norm, const std::shared_ptr<Arena>& arena) {
+  require(std::isfinite(loss), "ERR_NOT_FINITE", "The loss is ", loss, "; nothing was updated");
+  if (std::isfinite(norm)) return;
+  for (const Parameter& parameter : trained.parameters())
     require(std::isfinite(gradient_norm({parameter.grad}, arena)), "ERR_NOT_FINITE", "The gradient of ", parameter.name,
             " is not finite; nothing was updated");
   fail("ERR_NOT_FINITE", "The gradient norm is ", norm, "; nothing was updated");
 }
 
-void update_parameters(const Tenant& tenant, double norm) {
+// trained: the tenant's parameters where the step computes; an adapter's are a whole, which one launch updates.
+void update_parameters(const Tenant& tenant, ParameterSet& trained, double norm,
+                       const std::shared_ptr<Stream>& stream) {
   const float scale = tenant.max_grad_norm > 0.0 ? clip_factor(norm, tenant.max_grad_norm) : 1.0f;
   OptimizerState& state = *tenant.optimizer;
-  state.step += 1;
-  std::vector<Parameter>& parameters = tenant.parameters->parameters();
+  const int64_t step = state.step + 1;
+  if (const Parameter all = trained.whole(); all.master.defined()) {
+    const OptimizerState::Whole& moments = state.placed(stream);
+    const bool own_targets = tenant.options.weight_decay > 0.0 && !tenant.decay_to_zero;
+    state.updating();
+    return adamw_step(all.master, all.grad, moments.m, moments.v, step, tenant.options, 0.0f, scale,
+                      own_targets ? moments.decay_targets : Tensor());
+  }
+  std::vector<Parameter>& parameters = trained.parameters();
   for (size_t i = 0; i < parameters.size(); ++i) {
     AdamWOptions options = tenant.options;
     if (!parameters[i].decays) options.weight_decay = 0.0f;
-    adamw_step(parameters[i].master, parameters[i].grad, state.m[i], state.v[i], state.step, options,
+    adamw_step(parameters[i].master, parameters[i].grad, state.m[i], state.v[i], step, options,
                tenant.decay_to_zero ? 0.0f : parameters[i].decay_target, scale);
     if (parameters[i].publish) parameters[i].publish();
   }
-  tenant.parameters->changed();
+}
+
+// Updates where the step computes; then all of it comes home.
+void update_all(const std::vector<Tenant>& tenants, const RedBatch& edits, const std::vector<double>& norms,
+                const std::shared_ptr<Stream>& stream) {
+  for (const Tenant& tenant : tenants) tenant.optimizer->placed(stream);  // what may find no memory, before anything
+  for (size_t i = 0; i < tenants.size(); ++i)
+    update_parameters(tenants[i], trained_by(tenants[i], edits, i), norms[i], stream);
+  edits.fetch_values();
+  for (const Tenant& tenant : tenants) {
+    tenant.optimizer->fetch();
+    tenant.optimizer->step += 1;
+    tenant.parameters->changed();
+  }
 }
 
 }  // namespace
 
 OptimizerState::OptimizerState(ParameterSet& parameters)
     : arena(std::make_shared<Arena>(parameters.parameters().front().master.shared_stream())) {
-  for (const Parameter& parameter : parameters.parameters()) {
-    m.push_back(Tensor::zeros(arena, parameter.master.shape(), DType::f32));
-    v.push_back(Tensor::zeros(arena, parameter.master.shape(), DType::f32));
+  if (const Parameter all = parameters.whole(); all.master.defined()) {
+    const Shape& shape = all.master.shape();
+    std::vector<float> targets;
+    for (const Parameter& parameter : parameters.parameters())
+      targets.insert(targets.end(), static_cast<size_t>(parameter.master.count()), parameter.decay_target);
+    whole = {Tensor::zeros(arena, shape, DType::f32), Tensor::zeros(arena, shape, DType::f32),
+             Tensor::from_host(arena, shape, DType::f32, targets.data())};
   }
+  int64_t begin = 0;
+  for (const Parameter& parameter : parameters.parameters()) {
+    const Shape& shape = parameter.master.shape();
+    m.push_back(whole.defined() ? whole.m.part(begin, shape) : Tensor::zeros(arena, shape, DType::f32));
+    v.push_back(whole.defined() ? whole.v.part(begin, shape) : Tensor::zeros(arena, shape, DType::f32));
+    begin += parameter.master.count();
+  }
+}
+
+OptimizerState::Whole OptimizerState::Whole::copied_to(const std::shared_ptr<Arena>& there) const {
+  return {m.copied_to(there), v.copied_to(there), decay_targets.copied_to(there)};
+}
+
+const OptimizerState::Whole& OptimizerState::placed(const std::shared_ptr<Stream>& stream) {
+  if (!whole.defined() || whole.m.stream() == stream.get()) {
+    placed_ = {};
+    return whole;
+  }
+  if (!placed_is_whole_ || placed_.m.stream() != stream.get())
+    placed_ = whole.copied_to(std::make_shared<Arena>(stream));
+  placed_is_whole_ = true;
+  return placed_;
+}
+
+void OptimizerState::fetch() {
+  if (placed_.defined()) {
+    copy_elements(whole.m, placed_.m);
+    copy_elements(whole.v, placed_.v);
+  }
+  placed_is_whole_ = placed_.defined();
 }
 
 std::vector<TenantResult> train_step(Model& model, const std::vector<Tenant>& tenants,
@@ -156,15 +221,16 @@ std::vector<TenantResult> train_step(Model& model, const std::vector<Tenant>& te
 
   edits.fetch_gradients();
   if (control.observer) control.observer("update", false);
+  std::vector<std::vector<Tensor>> gradients;
+  for (size_t i = 0; i < tenants.size(); ++i) gradients.push_back(gradients_of(trained_by(tenants[i], edits, i)));
+  const std::vector<double> norms = gradient_norms(gradients, control.arena);
   std::vector<TenantResult> results;
   for (size_t i = 0; i < tenants.size(); ++i) {
     const size_t s = first_slot + i;
-    TenantResult result{sums.nats[s] / static_cast<double>(counts[s]), counts[s], sums.correct[s], 0.0};
-    result.grad_norm = checked_norm(tenants[i], result.loss, control.arena);
-    results.push_back(result);
+    results.push_back({sums.nats[s] / static_cast<double>(counts[s]), counts[s], sums.correct[s], norms[i]});
+    check_finite(trained_by(tenants[i], edits, i), results[i].loss, norms[i], control.arena);
   }
-  if (update)
-    for (size_t i = 0; i < tenants.size(); ++i) update_parameters(tenants[i], results[i].grad_norm);
+  if (update) update_all(tenants, edits, norms, control.arena->shared_stream());
   return results;
 }
 

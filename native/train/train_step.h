@@ -15,11 +15,32 @@
 namespace rubricate {
 
 // Moments of a parameter set, in its order, fp32, where its masters are; `step` counts the updates made.
+//
+// An adapter's are the CPU's, like all of it, and what it is trained on has a copy, which stays there from step to step
+// and is brought home after each: 2 MiB for a 7B model's adapter. So a checkpoint waits for no device, and an adapter
+// goes on anywhere.
 struct OptimizerState {
   explicit OptimizerState(ParameterSet& parameters);
   std::vector<Tensor> m, v;
   int64_t step = 0;
   std::shared_ptr<Arena> arena;
+
+  // Of a set that is one whole (ParameterSet::whole): its moments end to end, and what decay pulls each number to.
+  struct Whole {
+    Tensor m, v, decay_targets;
+    bool defined() const { return m.defined(); }
+    Whole copied_to(const std::shared_ptr<Arena>& there) const;
+  };
+  Whole whole;
+  // `whole` for a step that computes with that stream: itself on the CPU. May throw ERR_OUT_OF_MEMORY.
+  const Whole& placed(const std::shared_ptr<Stream>& stream);
+  void updating() { placed_is_whole_ = false; }  // call before the step writes to it,
+  void fetch();                                  // after that; waits for the device,
+  void changed() { placed_is_whole_ = false; }   // and after writing to m and v
+
+ private:
+  Whole placed_;  // the copy on a device
+  bool placed_is_whole_ = false;
 };
 
 // Somebody whose parameters are trained: an adapter, or the model itself. In one batch sequences of slot i belong to

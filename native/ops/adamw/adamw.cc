@@ -37,7 +37,21 @@ void require_together(const Tensor& tensor, const Tensor& other, const char* nam
 
 int64_t norm_blocks(const Tensor& grad) { return (grad.count() + kNormBlock - 1) / kNormBlock; }
 
-// Sums of squares of every block of every tensor, in order: of a device in one launch and one copy.
+// Sums of squares of every block of every tensor, in order.
+std::vector<double> square_sums_here(const std::vector<Tensor>& grads) {
+  int64_t blocks = 0;
+  for (const Tensor& grad : grads) blocks += norm_blocks(grad);
+  std::vector<double> sums(static_cast<size_t>(blocks));
+  double* next = sums.data();
+  for (const Tensor& grad : grads) {
+    require(grad.stream() == nullptr, "ERR_FOREIGN", "Expected all gradients in the memory of one place");
+    square_sums_cpu({grad.count(), grad.data<float>(), next});
+    next += norm_blocks(grad);
+  }
+  return sums;
+}
+
+// The same of a device, in one launch and one copy.
 std::vector<double> square_sums_on_device(Stream& stream, const std::vector<Tensor>& grads,
                                           const std::shared_ptr<Arena>& arena) {
   const size_t count = grads.size();
@@ -71,7 +85,7 @@ std::vector<double> square_sums_on_device(Stream& stream, const std::vector<Tens
 }  // namespace
 
 void adamw_step(const Tensor& parameters, const Tensor& grad, const Tensor& m, const Tensor& v, int64_t step,
-                const AdamWOptions& options, float decay_target, float grad_scale) {
+                const AdamWOptions& options, float decay_target, float grad_scale, const Tensor& decay_targets) {
   require_f32(parameters, "parameters");
   require_like(grad, parameters, "grad");
   require_like(m, parameters, "m");
@@ -79,6 +93,10 @@ void adamw_step(const Tensor& parameters, const Tensor& grad, const Tensor& m, c
   require_together(grad, parameters, "grad");
   require_together(m, parameters, "m");
   require_together(v, parameters, "v");
+  if (decay_targets.defined()) {
+    require_like(decay_targets, parameters, "decayTargets");
+    require_together(decay_targets, parameters, "decayTargets");
+  }
   require(step >= 1, "ERR_ARGUMENT", "Expected a step of 1 or more but received ", step);
   check_options(options);
   const auto steps = static_cast<double>(step);
@@ -91,32 +109,41 @@ void adamw_step(const Tensor& parameters, const Tensor& grad, const Tensor& m, c
   args.grad_scale = grad_scale;
   args.decay = static_cast<float>(options.learning_rate * options.weight_decay);
   args.decay_target = decay_target;
+  args.decay_targets = decay_targets.defined() ? decay_targets.data<float>() : nullptr;
   args.one_minus_beta1 = static_cast<float>(1.0 - options.beta1);
   args.beta2 = static_cast<float>(options.beta2);
   args.one_minus_beta2 = static_cast<float>(1.0 - options.beta2);
   args.step_size = static_cast<float>(options.learning_rate / (1.0 - std::pow(options.beta1, steps)));
   args.root_correction = static_cast<float>(std::sqrt(1.0 - std::pow(options.beta2, steps)));
   args.eps = static_cast<float>(options.eps);
-  if (Stream* stream = parameters.stream()) return stream->run("adamw/1", args);
+  if (Stream* stream = parameters.stream()) return stream->run("adamw/2", args);
   adamw_cpu(args);
 }
 
 double gradient_norm(const std::vector<Tensor>& grads, const std::shared_ptr<Arena>& workspace) {
-  for (const Tensor& grad : grads) require_f32(grad, "grads");
-  double total = 0.0;
-  if (Stream* stream = grads.empty() ? nullptr : grads.front().stream()) {
-    const auto arena = workspace ? workspace : std::make_shared<Arena>(grads.front().shared_stream());
-    for (const double sum : square_sums_on_device(*stream, grads, arena)) total += sum;
-    return std::sqrt(total);
-  }
+  return gradient_norms({grads}, workspace).front();
+}
+
+std::vector<double> gradient_norms(const std::vector<std::vector<Tensor>>& sets,
+                                   const std::shared_ptr<Arena>& workspace) {
+  std::vector<Tensor> all;
+  for (const std::vector<Tensor>& grads : sets) all.insert(all.end(), grads.begin(), grads.end());
+  for (const Tensor& grad : all) require_f32(grad, "grads");
   std::vector<double> sums;
-  for (const Tensor& grad : grads) {
-    require(grad.stream() == nullptr, "ERR_FOREIGN", "Expected all gradients in the memory of one place");
-    sums.assign(static_cast<size_t>(norm_blocks(grad)), 0.0);
-    square_sums_cpu({grad.count(), grad.data<float>(), sums.data()});
-    for (const double sum : sums) total += sum;
+  if (Stream* stream = all.empty() ? nullptr : all.front().stream())
+    sums = square_sums_on_device(*stream, all,
+                                 workspace ? workspace : std::make_shared<Arena>(all.front().shared_stream()));
+  else
+    sums = square_sums_here(all);
+  std::vector<double> norms;
+  auto sum = sums.begin();
+  for (const std::vector<Tensor>& grads : sets) {
+    double total = 0.0;
+    for (const Tensor& grad : grads)
+      for (int64_t block = 0; block < norm_blocks(grad); ++block) total += *sum++;
+    norms.push_back(std::sqrt(total));
   }
-  return std::sqrt(total);
+  return norms;
 }
 
 float clip_factor(double norm, double max_norm) {

@@ -20,16 +20,20 @@ struct AdamWOptions {
   double learning_rate = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0.0;
 };
 
-// step: 1 for the first update. parameters, grad, m, v: fp32, same shape; grad is left as it is. An element's update
-// depends on that element alone. All lie in the memory of one place, which computes the update. Errors: ERR_ARGUMENT
-// (step below 1, options out of range), ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN (not of one place), and so below.
+// step: 1 for the first update. parameters, grad, m, v: fp32, same shape; grad is left as it is. decay_targets, where
+// it is defined: like them, each element's own target. An element's update depends on that element alone. All lie in
+// the memory of one place, which computes the update. Errors: ERR_ARGUMENT (step below 1, options out of range),
+// ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN (not of one place), and so below.
 void adamw_step(const Tensor& parameters, const Tensor& grad, const Tensor& m, const Tensor& v, int64_t step,
-                const AdamWOptions& options, float decay_target, float grad_scale);
+                const AdamWOptions& options, float decay_target, float grad_scale, const Tensor& decay_targets = {});
 
 // sqrt of the sum of squares over all tensors (fp32): double sums per block of 4,096 elements, blocks in order. NaN and
 // infinity come through. workspace: of the device that the tensors are on, where they are on one; null: its own.
 // Errors: ERR_DTYPE, ERR_FOREIGN.
 double gradient_norm(const std::vector<Tensor>& grads, const std::shared_ptr<Arena>& workspace = nullptr);
+// The norm of each set of gradients, all in one place: on a device in one launch and one copy of the blocks' sums.
+std::vector<double> gradient_norms(const std::vector<std::vector<Tensor>>& sets,
+                                   const std::shared_ptr<Arena>& workspace = nullptr);
 // min(1, max_norm / (norm + 1e-6)); NaN where norm is. Errors: ERR_ARGUMENT where max_norm is not above 0.
 float clip_factor(double norm, double max_norm);
 

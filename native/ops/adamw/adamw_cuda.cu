@@ -1,6 +1,7 @@
 // AdamW's update and the sums of squares for the gradient norm (adamw.h).
 //
-// Memory bounds the update: 4 fp32 read and 3 written, 28 bytes for 15 operations. The sums read 4 bytes for 2
+// Memory bounds the update: 4 fp32 read and 3 written, 28 bytes for 15 operations; where elements have decay targets of
+// their own, 32. The sums read 4 bytes for 2
 // operations in double; 4 threads have the 16 chains of a block of 4,096 values, each 4 of them, and add in the order
 // of the CPU's kernel: squares are exact in double, so both give the same bits.
 #include "ops/adamw/adamw_kernels.h"
@@ -12,19 +13,20 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kValues = 4;  // of fp32 in 16 bytes
 
-template <bool kAligned>
+template <bool kAligned, bool kTargets>
 __global__ void __launch_bounds__(kThreads) adamw(AdamWArgs args) {
   const int64_t at = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * kValues, left = args.count - at;
   if (left <= 0) return;
-  float p[kValues], g[kValues], m[kValues], v[kValues];
+  float p[kValues], g[kValues], m[kValues], v[kValues], target[kValues];
   load_lanes<kAligned>(args.parameters + at, left, p);
   load_lanes<kAligned>(args.grad + at, left, g);
   load_lanes<kAligned>(args.m + at, left, m);
   load_lanes<kAligned>(args.v + at, left, v);
+  if constexpr (kTargets) load_lanes<kAligned>(args.decay_targets + at, left, target);
 #pragma unroll
   for (int i = 0; i < kValues; ++i) {
     const float scaled = g[i] * args.grad_scale;
-    p[i] = fmaf(-args.decay, p[i] - args.decay_target, p[i]);
+    p[i] = fmaf(-args.decay, p[i] - (kTargets ? target[i] : args.decay_target), p[i]);
     m[i] = fmaf(args.one_minus_beta1, scaled - m[i], m[i]);
     v[i] = fmaf(args.one_minus_beta2 * scaled, scaled, args.beta2 * v[i]);
     const float denominator = sqrtf(v[i]) / args.root_correction + args.eps;
@@ -86,12 +88,19 @@ __global__ void __launch_bounds__(kSumThreads) square_sums(SquareSumsArgs args) 
   if (quarter == 0 && block < args.blocks) args.sums[block] = sums[0] + sums[1];
 }
 
+template <bool kAligned>
+int32_t update(const AdamWArgs& args, RubricateStream* stream) {
+  const unsigned blocks = blocks_for(args.count, kThreads * kValues);
+  if (args.decay_targets != nullptr)
+    return RUBRICATE_LAUNCH((adamw<kAligned, true>), blocks, kThreads, 0, stream, args);
+  return RUBRICATE_LAUNCH((adamw<kAligned, false>), blocks, kThreads, 0, stream, args);
+}
+
 int32_t adamw_cuda(const AdamWArgs& args, RubricateStream* stream) {
   if (args.count == 0) return RUBRICATE_OK;
-  const unsigned blocks = blocks_for(args.count, kThreads * kValues);
-  if (aligned_16(args.parameters) && aligned_16(args.grad) && aligned_16(args.m) && aligned_16(args.v))
-    return RUBRICATE_LAUNCH(adamw<true>, blocks, kThreads, 0, stream, args);
-  return RUBRICATE_LAUNCH(adamw<false>, blocks, kThreads, 0, stream, args);
+  const bool aligned = aligned_16(args.parameters) && aligned_16(args.grad) && aligned_16(args.m) &&
+                       aligned_16(args.v) && aligned_16(args.decay_targets);
+  return aligned ? update<true>(args, stream) : update<false>(args, stream);
 }
 
 int32_t square_sums_cuda(const SquareSumsArgs& args, RubricateStream* stream) {
@@ -100,7 +109,7 @@ int32_t square_sums_cuda(const SquareSumsArgs& args, RubricateStream* stream) {
                           args);
 }
 
-RUBRICATE_KERNEL("adamw/1", adamw_cuda);
+RUBRICATE_KERNEL("adamw/2", adamw_cuda);
 RUBRICATE_KERNEL("square_sums/1", square_sums_cuda);
 
 }  // namespace

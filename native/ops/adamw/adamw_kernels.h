@@ -7,7 +7,7 @@
 
 namespace rubricate {
 
-// "adamw/1": the formula of adamw.h with its scalars worked out in double and rounded once.
+// "adamw/2": the formula of adamw.h with its scalars worked out in double and rounded once.
 struct AdamWArgs {
   int64_t count = 0;
   float* parameters = nullptr;
@@ -17,6 +17,7 @@ struct AdamWArgs {
   float grad_scale = 1.0f;
   float decay = 0.0f;  // lr wd
   float decay_target = 0.0f;
+  const float* decay_targets = nullptr;  // [count]: of each element; null: decay_target of all
   float one_minus_beta1 = 0.0f, beta2 = 0.0f, one_minus_beta2 = 0.0f;
   float step_size = 0.0f;        // lr / (1 - b1^t)
   float root_correction = 1.0f;  // sqrt(1 - b2^t)

@@ -5,10 +5,11 @@ static void adamw_range(const AdamWArgs& args, int64_t begin, int64_t end) {
   for_lanes(end - begin, [&](int64_t offset, auto mask) {
     const int64_t i = begin + offset;
     F32x16 p = load_masked(args.parameters + i, mask);
+    const F32x16 pull = args.decay_targets != nullptr ? load_masked(args.decay_targets + i, mask) : target;
     const F32x16 g = mul(load_masked(args.grad + i, mask), grad_scale);
     F32x16 m = load_masked(args.m + i, mask);
     F32x16 v = load_masked(args.v + i, mask);
-    p = fma(decay, sub(p, target), p);
+    p = fma(decay, sub(p, pull), p);
     m = fma(mix, sub(g, m), m);
     v = fma(mul(fresh, g), g, mul(beta2, v));
     const F32x16 denominator = add(div(sqrt(v), root), eps);

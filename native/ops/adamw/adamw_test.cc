@@ -120,6 +120,54 @@ TEST_CASE("an element's update has the same bits anywhere in a tensor and with a
   });
 }
 
+TEST_CASE("targets of elements' own give the bits of a target for each part") {
+  const auto arena = test_arena();
+  AdamWOptions options;
+  options.weight_decay = 0.3;
+  for (const int64_t count : {5, 16, 1033}) {
+    const Tensor p = random_tensor(arena, {2 * count}, DType::f32, 1),
+                 grad = random_tensor(arena, {2 * count}, DType::f32, 2);
+    std::vector<float> targets(static_cast<size_t>(2 * count), 0.0f);
+    std::fill_n(targets.begin(), count, 1.0f);
+    const Tensor own = Tensor::from_host(arena, {2 * count}, DType::f32, targets.data());
+    on_every_device([&] {
+      const State whole = zero_state(arena, p);
+      adamw_step(whole.p, placed(grad), whole.m, whole.v, 2, options, 7.0f, 0.5f, placed(own));
+      for (const int64_t half : {0, 1}) {
+        const auto part = [&](const Tensor& tensor) {
+          return tensor.part(half * count, {count}).copied_to(test_arena());
+        };
+        const State alone = zero_state(arena, part(p));
+        step(alone, part(grad), 2, options, half == 0 ? 1.0f : 0.0f, 0.5f);
+        CHECK(same_bits(part(whole.p), alone.p));
+        CHECK(same_bits(part(whole.m), alone.m));
+        CHECK(same_bits(part(whole.v), alone.v));
+      }
+    });
+  }
+  const Tensor p = Tensor::zeros(arena, {4}, DType::f32), other = Tensor::zeros(arena, {5}, DType::f32);
+  CHECK(error_code([&] { adamw_step(p, p, p, p, 1, {}, 0.0f, 1.0f, other); }) == "ERR_SHAPE");
+  if (!test_stream()) return;
+  const Tensor there = p.copied_to(std::make_shared<Arena>(test_stream()));
+  CHECK(error_code([&] { adamw_step(p, p, p, p, 1, {}, 0.0f, 1.0f, there); }) == "ERR_FOREIGN");
+}
+
+TEST_CASE("norms of many sets are those of each alone, and one launch's on a device") {
+  const auto arena = test_arena();
+  const std::vector<Tensor> grads = {random_tensor(arena, {17}, DType::f32, 1),
+                                     random_tensor(arena, {4099}, DType::f32, 2),
+                                     random_tensor(arena, {1}, DType::f32, 3)};
+  const std::vector<double> alone = {gradient_norm({grads[0], grads[1]}), 0.0, gradient_norm({grads[2]})};
+  on_every_device([&] {
+    CHECK(gradient_norms({{placed(grads[0]), placed(grads[1])}, {}, {placed(grads[2])}}) == alone);
+    if (!present_device()) return;
+    const std::vector<std::vector<Tensor>> sets = {{placed(grads[0])}, {placed(grads[1])}};
+    const int64_t before = present_device()->downloaded();
+    gradient_norms(sets);
+    CHECK(present_device()->downloaded() - before == 8 * 3);  // a double for each block of 4,096
+  });
+}
+
 TEST_CASE("on a device, AdamW, the norm and rounding have the CPU's bits in every order of threads and blocks") {
   const auto arena = test_arena();
   const Tensor p = random_tensor(arena, {4999}, DType::f32, 1), grad = random_tensor(arena, {4999}, DType::f32, 2);

@@ -1,0 +1,165 @@
+// The optimizer's part of a RED step on a device: computed there, home after each step, and nothing touched where a
+// gradient is not finite. Only where RUBRICATE_CUDA_LIBRARY names a plug-in.
+#include <limits>
+
+#include "doctest/doctest.h"
+#include "model/test_model.h"
+
+using namespace rubricate;
+using namespace rubricate::testing;
+
+namespace {
+
+const AdamWOptions kOptions = {.weight_decay = 0.1};
+
+std::shared_ptr<RedAdapter> random_adapter(const Model& model) {
+  const std::vector<Site> sites = {Site::q_proj, Site::k_proj, Site::v_proj, Site::o_proj, Site::down_proj};
+  auto adapter = std::make_shared<RedAdapter>(model.architecture(), RedVariant::ln, sites, std::vector<int64_t>{0, 2});
+  randomize(*adapter, 5);
+  return adapter;
+}
+
+JobControl control() { return {nullptr, {}, device_arena()}; }
+
+// A RED step of the variant with most vectors: two micro-batches, weight decay, clipping.
+struct RedRun {
+  std::shared_ptr<Model> model = tiny_model({});
+  std::shared_ptr<RedAdapter> adapter = random_adapter(*model);
+  std::shared_ptr<OptimizerState> optimizer = std::make_shared<OptimizerState>(*adapter);
+  std::vector<MicroBatch> batches = {tiny_batch({tiny_tokens(9, 1)}, {1}), tiny_batch({tiny_tokens(5, 2)}, {1})};
+  double max_grad_norm = 0.01;
+  Tenant tenant() const { return {adapter, adapter, optimizer, kOptions, max_grad_norm}; }
+  void step(Model& on) const { train_step(on, {tenant()}, batches, false, true, control()); }
+  std::vector<Tensor> state() const {
+    return {adapter->values(), adapter->gradients(), optimizer->whole.m, optimizer->whole.v};
+  }
+  std::vector<Tensor> copied_state() const {
+    std::vector<Tensor> copies;
+    for (const Tensor& tensor : state()) copies.push_back(tensor.copied_to(test_arena()));
+    return copies;
+  }
+};
+
+double relative_error(const Tensor& got, const Tensor& expected) {
+  const Doubles a = to_doubles(got), b = to_doubles(expected);
+  double away = 0.0, size = 0.0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    away += (a[i] - b[i]) * (a[i] - b[i]);
+    size += b[i] * b[i];
+  }
+  return std::sqrt(away / size);
+}
+
+}  // namespace
+
+TEST_CASE("a RED step's moments stay on the device, and no more than the adapter and they come home") {
+  if (!test_stream()) return;
+  present_device() = test_stream();
+  const RedRun run;
+  Device& device = test_stream()->device();
+  const int64_t bytes = run.adapter->values().bytes();
+  run.step(*run.model);
+  const int64_t held = device.memory().used, downloaded = test_stream()->downloaded();
+  run.step(*run.model);
+  CHECK(device.memory().used == held);
+  CHECK(test_stream()->downloaded() - downloaded >= 4 * bytes);
+  CHECK(test_stream()->downloaded() - downloaded < 5 * bytes);
+  present_device() = nullptr;
+  run.step(*std::shared_ptr<Model>(tiny_model({})));
+  CHECK(held - device.memory().used == 3 * bytes);  // both moments and what decay pulls to, until trained elsewhere
+}
+
+TEST_CASE("what a RED step on a device did is the CPU's AdamW of its gradients, and all of it came home") {
+  if (!test_stream()) return;
+  present_device() = test_stream();
+  const RedRun run;
+  std::vector<Tensor> gradients;
+  for (const Parameter& parameter : run.adapter->parameters()) gradients.push_back(parameter.grad);
+  for (int step = 1; step <= 3; ++step) {
+    const auto expected = run.copied_state();
+    run.step(*run.model);
+    for (const Tensor& tensor : run.state()) CHECK(tensor.stream() == nullptr);
+    CHECK(run.optimizer->step == step);
+    const double norm = gradient_norm(gradients);
+    CHECK(norm > run.max_grad_norm);
+    adamw_step(expected[0], run.adapter->gradients(), expected[2], expected[3], step, kOptions, 0.0f,
+               clip_factor(norm, run.max_grad_norm), run.optimizer->whole.decay_targets);
+    const auto got = run.state();
+    if (cpu_path() != CpuPath::portable)  // which does not fuse
+      for (const size_t i : {0, 2, 3}) CHECK(same_bits(got[i], expected[i]));
+  }
+  present_device() = nullptr;
+}
+
+TEST_CASE("an adapter and its moments go from a device to the CPU, to another stream and back, step by step") {
+  if (!test_stream()) return;
+  const RedRun here;
+  for (int step = 0; step < 4; ++step) here.step(*here.model);
+  RedRun moving;
+  const auto step_on = [&](const std::shared_ptr<Stream>& stream) {
+    present_device() = stream;
+    moving.step(*std::shared_ptr<Model>(tiny_model({})));
+    present_device() = nullptr;
+  };
+  const auto other = std::make_shared<Stream>(test_stream()->device());
+  for (const auto& stream : {test_stream(), std::shared_ptr<Stream>(), other, test_stream()}) step_on(stream);
+  CHECK(moving.optimizer->step == 4);
+  const auto a = here.state(), b = moving.state();
+  for (size_t i = 0; i < a.size(); ++i) {
+    CAPTURE(i);
+    CHECK(relative_error(b[i], a[i]) < 1e-4);
+  }
+}
+
+TEST_CASE("moments that were set between two steps on a device are what the next one begins with") {
+  if (!test_stream()) return;
+  present_device() = test_stream();
+  const RedRun run, resumed;
+  run.step(*run.model);
+  resumed.step(*resumed.model);
+  resumed.step(*resumed.model);  // then back to where the other is, as a checkpoint does
+  copy_elements(resumed.adapter->values(), run.adapter->values());
+  resumed.adapter->changed();
+  copy_elements(resumed.optimizer->whole.m, run.optimizer->whole.m);
+  copy_elements(resumed.optimizer->whole.v, run.optimizer->whole.v);
+  resumed.optimizer->step = 1;
+  resumed.optimizer->changed();
+  run.step(*run.model);
+  resumed.step(*resumed.model);
+  for (size_t i = 0; i < run.state().size(); ++i) CHECK(same_bits(resumed.state()[i], run.state()[i]));
+  present_device() = nullptr;
+}
+
+TEST_CASE("a step whose loss is finite but not its gradient touches nothing, on every device") {
+  for (const auto& stream : devices()) {
+    present_device() = stream;
+    RedRun run;
+    run.step(*run.model);
+    const auto before = run.copied_state();
+    // Token 60 is infinite. Where it comes last it changes no row that carries loss, but 0 times infinity is no number.
+    const auto infinite = [](const std::string& name, const Tensor& tensor) {
+      if (name == "embed_tokens.weight")
+        tensor.data<float>()[60 * tensor.cols()] = std::numeric_limits<float>::infinity();
+    };
+    const auto model = tiny_model({.tied = false}, DType::f32, DType::f32, infinite);
+    run.batches = {tiny_batch({{1, 2, 3, 60}}, {1})};
+    run.batches[0].targets[2] = -1;
+    const auto loss_alone = evaluate(*model, {run.adapter}, run.batches, control());
+    CHECK(std::isfinite(loss_alone.nats[1]));
+    std::string says;
+    try {
+      run.step(*model);
+    } catch (const Error& error) {
+      CHECK(error.code() == std::string("ERR_NOT_FINITE"));
+      says = error.what();
+    }
+    CHECK(says.find("The gradient of layers.") == 0);
+    const auto after = run.copied_state();
+    for (const size_t i : {0, 2, 3}) CHECK(same_bits(after[i], before[i]));
+    CHECK(run.optimizer->step == 1);
+    run.batches = {tiny_batch({tiny_tokens(5, 2)}, {1})};
+    run.step(*run.model);  // and goes on
+    CHECK(run.optimizer->step == 2);
+  }
+  present_device() = nullptr;
+}
