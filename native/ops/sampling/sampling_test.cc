@@ -59,6 +59,10 @@ std::vector<SampleRequest> every_kind(int32_t vocabulary) {
                                    options(1.0f, 0, 1.0f, 0.05f),
                                    options(1.0f, 0, 1.0f, 1.0f),
                                    options(0.9f, 40, 0.95f, 0.02f, 0.8f),
+                                   options(1.0f, 9, 1.0f, 0.9f),
+                                   options(1.0f, 9, 1.0f, 0.9f),
+                                   options(1.0f, 9, 1.0f, 0.9f),
+                                   options(1.0f, 9, 1.0f, 0.9f),
                                    options(1e-38f),
                                    options(1e38f, 0, 0.5f)};
   std::vector<SampleRequest> requests;
@@ -135,6 +139,21 @@ TEST_CASE("rows are sampled as sample_token does, the same tokens on every devic
     }
     present_device() = nullptr;
   }
+}
+
+TEST_CASE("the penalty acts once on each id, on either side of 0, on every device") {
+  const SamplingOptions half = options(0.0f, 0, 1.0f, 0.0f, 2.0f);
+  for (const auto& stream : devices()) {
+    present_device() = stream;
+    const auto id = [&](const std::vector<float>& logits, const std::vector<int32_t>& history) {
+      return to_doubles(sampled(rows_of(logits, 1), {{half, history, 0}}))[0];
+    };
+    CHECK(id({2.0f, 3.0f}, {1, 1}) == 0);
+    CHECK(id({2.0f, 4.5f}, {1, 1}) == 1);
+    CHECK(id({-2.0f, -1.5f}, {1}) == 0);
+    CHECK(id({-3.5f, -1.5f}, {1, 1}) == 1);
+  }
+  present_device() = nullptr;
 }
 
 TEST_CASE("draws of one row after another are the CPU's on a device, over parts of a row and ties among them") {
