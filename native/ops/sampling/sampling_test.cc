@@ -162,7 +162,7 @@ TEST_CASE("draws of one row after another are the CPU's on a device, over parts 
     CAPTURE(kind.top_k);
     const std::vector<float> logits = gridded(8195, 5, 4.0);  // four values: top-p cuts through thousands of ties
     std::vector<SampleRequest> requests;
-    for (uint64_t position = 0; position < 24; ++position) requests.push_back({kind, {}, position});
+    for (uint64_t position = 0; position < 10; ++position) requests.push_back({kind, {}, position});
     present_device() = nullptr;
     const Tensor rows = rows_of(logits, requests.size()), here = sampled(rows, requests);
     present_device() = test_stream();
@@ -174,7 +174,7 @@ TEST_CASE("draws of one row after another are the CPU's on a device, over parts 
   }
 }
 
-TEST_CASE("on a device the order of threads and blocks decides no token") {
+TEST_CASE("on a device tokens are the same in every order of threads and blocks") {
   const std::vector<SampleRequest> all = every_kind(5000);
   const std::vector<SampleRequest> requests = {all[0], all[3], all[6], all[11]};
   const Tensor rows = rows_of(gridded(5000, 9, 0.25), requests.size());
