@@ -17,11 +17,13 @@
 namespace rubricate {
 namespace {
 
-// Of the weight, in a chunk: a few us of streaming, so that neither thread waits long for the other at the end.
-constexpr int64_t kChunkBytes = 150 << 10;
-constexpr int64_t kChunkStep = 32;  // a multiple of a kernel's block of columns on every instruction set
+// Of the weight, in a chunk: a few us of streaming, so that neither thread waits long for the other at the end, yet
+// streams of some pages. A chunk of fewer than the least is not worth waking a thread for.
+constexpr int64_t kChunkBytes = 200 << 10, kLeastBytes = 64 << 10;
 
 bool fits(int64_t m, int64_t n) { RUBRICATE_DISPATCH(few_rows_fit, m, n); }
+int64_t streams(const MatmulArgs& args) { RUBRICATE_DISPATCH(few_rows_streams, args); }
+int64_t block_columns() { RUBRICATE_DISPATCH(few_rows_block); }
 int64_t packed_words(const MatmulArgs& args) { RUBRICATE_DISPATCH(few_rows_words, args); }
 void pack(const MatmulArgs& args, float* x) { RUBRICATE_DISPATCH(few_rows_pack, args, x); }
 void columns(const MatmulArgs& args, const float* x, int64_t begin, int64_t end) {
@@ -47,10 +49,29 @@ float* reserve(int64_t words) {
   return memory.get();
 }
 
-int64_t chunk_columns(const MatmulArgs& args) {
-  const int64_t row = std::max<int64_t>(args.k * dtype_size(args.b_dtype), 1);
-  return std::clamp<int64_t>(kChunkBytes / row / kChunkStep, 1, 256 / kChunkStep) * kChunkStep;
-}
+// How the columns of a product are split: into blocks of rows of the weight, as many for every thread.
+class Split {
+ public:
+  Split(const MatmulArgs& args, int64_t threads)
+      : columns_(args.n), streams_(streams(args)), length_(args.n / streams_) {
+    const int64_t bytes = args.n * args.k * dtype_size(args.b_dtype), longest = block_columns() / streams_ - 2;
+    const int64_t least = std::max((bytes + kChunkBytes / 2) / kChunkBytes, (length_ + longest - 1) / longest);
+    const int64_t most = std::min(length_, bytes / kLeastBytes);
+    chunks_ = std::clamp<int64_t>((least + threads - 1) / threads * threads, 1, std::max<int64_t>(most, 1));
+  }
+  int64_t chunks() const { return chunks_; }
+  int64_t begin(int64_t chunk) const { return chunk < chunks_ ? at(chunk) * streams_ : columns_; }
+
+ private:
+  // A stream has an odd number of rows: an even number of rows of a common size, such as 768 values of bf16, is a
+  // multiple of 4 KiB, and streams so far apart push each other's lines out of the level-1 cache.
+  int64_t at(int64_t chunk) const {
+    const int64_t even = chunk * length_ / chunks_;
+    return even - (even + chunk) % 2;
+  }
+
+  int64_t columns_, streams_, length_, chunks_;
+};
 
 }  // namespace
 
@@ -62,17 +83,14 @@ void few_rows_cpu(const MatmulArgs* products, int64_t count) {
   if (count == 0) return;
   float* x = reserve(packed_words(products[0]));
   pack(products[0], x);
+  const int64_t threads = ThreadPool::instance().size();
   int64_t chunks = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t step = chunk_columns(products[i]);
-    chunks += (products[i].n + step - 1) / step;
-  }
+  for (int64_t i = 0; i < count; ++i) chunks += Split(products[i], threads).chunks();
   ThreadPool::instance().parallel_for(chunks, [&](int64_t chunk) {
     for (int64_t i = 0; i < count; ++i) {
-      const MatmulArgs& args = products[i];
-      const int64_t step = chunk_columns(args), own = (args.n + step - 1) / step;
-      if (chunk < own) return columns(args, x, chunk * step, std::min(args.n, (chunk + 1) * step));
-      chunk -= own;
+      const Split split(products[i], threads);
+      if (chunk < split.chunks()) return columns(products[i], x, split.begin(chunk), split.begin(chunk + 1));
+      chunk -= split.chunks();
     }
   });
 }

@@ -3,8 +3,13 @@
 // Up to kMostAcross rows of x, lanes go across rows of the weight: pieces of it, kLanes rows by four words, are
 // transposed in registers, and words of x are broadcast to them. With more, lanes go along the rows of x, and words of
 // the weight are broadcast as they lie in memory. Either way the rows of the weight that are read side by side lie as
-// far apart as a block allows, so that each is a long stream, which the processor fetches ahead by itself (fetching by
-// instructions was slower at every distance).
+// far apart as a block allows, so that each is a long stream, which the processor fetches ahead by itself.
+//
+// Slower, of a plain read's bandwidth on one core of Zen 4 where across() has 95 % (90 % with rows 4 KiB apart):
+// fetching by instructions, each stream ahead or block by block in a line, at any distance (75 %: they share the few
+// buffers of the level-1 cache's misses); 16 rows that lie side by side (50 %); streams of one row each; lines copied
+// to a buffer first (70 %); three and four groups in turns (65 %, 30 %: too many streams); one group (60 %: its chain
+// of additions).
 #if defined(RUBRICATE_TARGET_AVX2) || defined(RUBRICATE_TARGET_AVX512)
 #include "ops/linear/linear_transpose.inl"
 
@@ -158,30 +163,70 @@ inline void add_words(const float* x, Lanes w, Lanes (&sum)[R]) {
   }
 }
 
-// R rows of x by Groups * kLanes rows of the weight, over whole cache lines of k. A line of each row is used up before
-// the next rows' lines are read: rows a power of two apart would push each other out of the level-1 cache.
-template <typename Word, typename T, int R, int Groups>
-RUBRICATE_FLAT void across(const T* w, int64_t stride, int64_t k, const float* x, float* sums) {
-  constexpr int64_t step = 4 * Quad<T>::k, line = 64 / static_cast<int64_t>(sizeof(T));
-  Lanes sum[Groups][R];
-#pragma GCC unroll 2
-  for (int g = 0; g < Groups; ++g)
+// Adds a quad of each of kLanes rows of the weight.
+template <typename Word, typename T, int R>
+inline void add_quad(const T* w, int64_t stride, const float* x, Lanes (&sum)[R]) {
+  Lanes t[4];
+  transposed_quads(t, [&](int64_t i) { return Quad<T>::load(w + i * stride); });
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) sum[g][r] = zero_lanes();
-  for (const T* end = w + k; w < end; w += line, x += line / Word::k * R) {
-#pragma GCC unroll 2
-    for (int g = 0; g < Groups; ++g)
-      for (int64_t quad = 0; quad < line; quad += step) {
-        Lanes t[4];
-        transposed_quads(t, [&](int64_t i) { return Quad<T>::load(w + (g * kLanes + i) * stride + quad); });
+  for (int64_t i = 0; i < 4; ++i) add_words<Word, T>(x + i * Quad<T>::k / Word::k * R, t[i], sum);
+}
+
+template <int R>
+inline void put_sums(Lanes (&sum)[R], float* sums) {
 #pragma GCC unroll 4
-        for (int64_t i = 0; i < 4; ++i) add_words<Word, T>(x + (quad + i * Quad<T>::k) / Word::k * R, t[i], sum[g]);
-      }
+  for (int r = 0; r < R; ++r) {
+    store_lanes(sums + r * kLanes, sum[r]);
+    sum[r] = zero_lanes();
   }
-#pragma GCC unroll 2
-  for (int g = 0; g < Groups; ++g)
+}
+
+// How far, in values, the second group of across() is behind the first. Half a cache line: then they do not wait for
+// new lines at the same time. Rows a multiple of 4 KiB apart share the sets of the level-1 cache, which hold the lines
+// of one group alone, with those that are fetched ahead: the other group keeps clear of these.
+template <typename T>
+inline int64_t lag_of(int64_t stride, int64_t k) {
+  constexpr int64_t size = sizeof(T);
+  return std::min(k, (stride * size % 4096 == 0 ? 672 : 32) / size);
+}
+
+// R rows of x by `count` times 2 * kLanes rows of the weight, k values of each, a multiple of a cache line. Two groups
+// of kLanes rows, `stride` values apart, take turns quad by quad, since the chain of additions of one group alone takes
+// longer than memory does. `next`: from a row to that of the next turn. sums: [count][2][R][kLanes].
+template <typename Word, typename T, int R>
+RUBRICATE_FLAT void across(const T* w, int64_t stride, int64_t next, int64_t count, int64_t k, const float* x,
+                           float* sums) {
+  constexpr int64_t step = 4 * Quad<T>::k, group = R * kLanes;
+  const int64_t lag = lag_of<T>(stride, k);
+  Lanes first[R], second[R];
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) store_lanes(sums + (g * R + r) * kLanes, sum[g][r]);
+  for (int r = 0; r < R; ++r) first[r] = second[r] = zero_lanes();
+  const T* behind = w + kLanes * stride - next;  // rows of the second group before this turn's
+  for (int64_t i = 0; i < count; ++i, w += next, sums += 2 * group) {
+    for (int64_t at = 0; at < lag; at += step) {
+      add_quad<Word>(w + at, stride, x + at / Word::k * R, first);
+      if (i > 0) add_quad<Word>(behind + k - lag + at, stride, x + (k - lag + at) / Word::k * R, second);
+    }
+    if (i > 0) put_sums(second, sums - group);
+    behind += next;
+    for (int64_t at = lag; at < k; at += step) {
+      add_quad<Word>(w + at, stride, x + at / Word::k * R, first);
+      add_quad<Word>(behind + at - lag, stride, x + (at - lag) / Word::k * R, second);
+    }
+    put_sums(first, sums);
+  }
+  for (int64_t at = k - lag; at < k; at += step) add_quad<Word>(behind + at, stride, x + at / Word::k * R, second);
+  put_sums(second, sums - group);
+}
+
+// The same by kLanes rows that lie one after the other; sums: [R][kLanes].
+template <typename Word, typename T, int R>
+RUBRICATE_FLAT void across_last(const T* w, int64_t stride, int64_t k, const float* x, float* sums) {
+  Lanes sum[R];
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) sum[r] = zero_lanes();
+  for (int64_t at = 0; at < k; at += 4 * Quad<T>::k) add_quad<Word>(w + at, stride, x + at / Word::k * R, sum);
+  put_sums(sum, sums);
 }
 
 // Goes on with the sums of kLanes rows of the weight over the `k` that are left.
@@ -200,22 +245,22 @@ void across_rest(const T* w, int64_t stride, int64_t k, const float* x, int64_t 
 // R rows of x by `cols` rows of the weight, a multiple of kLanes; sums: [R][kBlockCols].
 template <typename Word, typename T, int R>
 void across_block(const MatmulArgs& g, const float* x, int64_t col, int64_t cols, float* sums) {
-  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T)), width = 2 * kLanes;  // two groups of lanes at a time
-  const int64_t whole = g.k / line * line, each = cols / width;
+  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T)), width = 2 * kLanes, group = R * kLanes;
+  const int64_t whole = g.k / line * line, apart = cols / width, paired = apart * width;
   const T* w = static_cast<const T*>(g.b) + col * g.b_stride;
-  alignas(64) float some[R * width];
-  const auto run = [&](int64_t n, int64_t apart, auto groups) {
-    constexpr int G = decltype(groups)::value;
-    across<Word, T, R, G>(w + n * g.b_stride, apart * g.b_stride, whole, x, some);
-    for (int i = 0; i < G && whole < g.k; ++i)
-      across_rest<Word>(w + (n + i * kLanes * apart) * g.b_stride + whole, apart * g.b_stride, g.k - whole,
-                        x + whole / Word::k * R, R, some + i * kLanes * R);
-    for (int64_t i = 0; i < G * kLanes; ++i)
-      for (int r = 0; r < R; ++r)
-        sums[r * kBlockCols + n + i * apart] = some[(i / kLanes * R + r) * kLanes + i % kLanes];
-  };
-  for (int64_t j = 0; j < each; ++j) run(j, each, std::integral_constant<int, 2>());
-  for (int64_t n = each * width; n < cols; n += kLanes) run(n, 1, std::integral_constant<int, 1>());
+  alignas(64) float some[R * kBlockCols];
+  if (apart > 0) across<Word, T, R>(w, apart * g.b_stride, g.b_stride, apart, whole, x, some);
+  if (paired < cols) across_last<Word, T, R>(w + paired * g.b_stride, g.b_stride, whole, x, some + paired * R);
+  for (int64_t i = 0; i < cols / kLanes; ++i) {
+    const int64_t first = i < 2 * apart ? i / 2 + i % 2 * kLanes * apart : paired;
+    const int64_t next = i < 2 * apart ? apart : 1;
+    if (whole < g.k)
+      across_rest<Word>(w + first * g.b_stride + whole, next * g.b_stride, g.k - whole, x + whole / Word::k * R, R,
+                        some + i * group);
+    for (int r = 0; r < R; ++r)
+      for (int64_t lane = 0; lane < kLanes; ++lane)
+        sums[r * kBlockCols + first + lane * next] = some[i * group + r * kLanes + lane];
+  }
 }
 
 template <typename Word, typename T>
@@ -347,6 +392,10 @@ inline bool pairs([[maybe_unused]] const MatmulArgs& g) {
 
 inline bool few_rows_fit(int64_t m, int64_t n) { return m <= kMostRows && n >= kLanes; }
 
+// Rows of the weight that are read side by side, and columns that a block may have.
+inline int64_t few_rows_streams(const MatmulArgs& g) { return lanes_across(g) ? 2 * kLanes : g.m <= kLanes ? 8 : 4; }
+inline int64_t few_rows_block() { return kBlockCols; }
+
 // Words of x, packed.
 inline int64_t few_rows_words(const MatmulArgs& g) {
   return std::max(g.m, row_groups(g).places) * (pairs(g) ? (g.k + 1) / 2 : g.k);
@@ -378,6 +427,8 @@ inline void few_rows_columns(const MatmulArgs& g, const float* x, int64_t begin,
 }
 #else
 inline bool few_rows_fit(int64_t, int64_t) { return false; }  // two lanes: the packed matmul is as good
+inline int64_t few_rows_streams(const MatmulArgs&) { return 1; }
+inline int64_t few_rows_block() { return 1; }
 inline int64_t few_rows_words(const MatmulArgs&) { return 0; }
 inline void few_rows_pack(const MatmulArgs&, float*) {}
 inline void few_rows_columns(const MatmulArgs&, const float*, int64_t, int64_t) {}

@@ -251,6 +251,30 @@ TEST_CASE("matmul: a row has the same bits alone, anywhere among others, and on 
   }
 }
 
+// Such rows' lines share sets of the level-1 cache, so few rows are multiplied by them in another order in time.
+TEST_CASE("matmul: few rows have the same bits by a weight whose rows are a multiple of 4 KiB apart") {
+  for (const CpuPath path : supported_cpu_paths()) {
+    const Path on(path);
+    for (const Kind& kind : kKinds)
+      for (const int64_t k : {20, 100, 333, 1000}) {
+        const Problem problem({17, 333, k, false, true, false, false, kind.a, kind.b, kind.c}, 0,
+                              4096 / dtype_size(kind.b) - k);
+        CAPTURE(cpu_path_name(path));
+        CAPTURE(name_of(problem.given));
+        const auto many = problem.run();
+        for (const int64_t rows : {1, 3, 6, 11}) {
+          const auto few = problem.run(0, rows);
+          bool same = true;
+          for (int64_t i = 0; i < rows; ++i)
+            for (int64_t j = 0; j < 333; ++j)
+              same = same && value_at(few.data(), kind.c, i * problem.c_stride + j) ==
+                                 value_at(many.data(), kind.c, i * problem.c_stride + j);
+          CHECK_MESSAGE(same, rows << " rows");
+        }
+      }
+  }
+}
+
 TEST_CASE("matmul: accumulating over two parts of k gives the bits of the whole") {
   for (const CpuPath path : supported_cpu_paths()) {
     const Path on(path);
