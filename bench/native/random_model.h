@@ -3,10 +3,13 @@
 
 #include <cmath>
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <string>
 
 #include "base/error.h"
 #include "base/random.h"
+#include "model/conversion.h"
 #include "train/train_step.h"
 
 namespace rubricate {
@@ -14,6 +17,12 @@ namespace rubricate {
 struct LlamaShape {
   int64_t vocabulary, hidden, layers, heads, feed_forward;
 };
+
+inline const std::map<std::string, LlamaShape>& llama_shapes() {
+  static const std::map<std::string, LlamaShape> shapes = {{"15m", {32000, 288, 6, 6, 768}},
+                                                           {"110m", {32000, 768, 12, 12, 2048}}};
+  return shapes;
+}
 
 // The architecture as Architecture::parse reads it: RoPE to the base of 10,000, untied embeddings, no biases.
 inline std::string json_of(const LlamaShape& s) {
@@ -29,6 +38,24 @@ inline std::string json_of(const LlamaShape& s) {
                 head_dim, R"(,"scale":)", 1.0 / std::sqrt(static_cast<double>(head_dim)),
                 R"(,"mask":"causal","qkv_bias":false,"output_bias":false},"feed_forward":{"kind":"swiglu","size":)",
                 s.feed_forward, R"(,"bias":false}}]})");
+}
+
+inline std::unique_ptr<Model> random_model(const LlamaShape& shape, DType dtype) {
+  const Architecture architecture = Architecture::parse(json_of(shape));
+  const auto arena = std::make_shared<Arena>();
+  std::map<std::string, TensorSource> tensors;
+  for (const TensorSpec& spec : tensor_specs(architecture)) {
+    const bool norm = spec.name.find("norm") != std::string::npos;
+    Tensor wide = Tensor::empty(arena, spec.shape, DType::f32), stored = Tensor::empty(arena, spec.shape, dtype);
+    uint32_t state = 1;
+    for (int64_t i = 0; i < wide.count(); ++i) {
+      state = state * 1664525u + 1013904223u;
+      wide.data<float>()[i] = norm ? 1.0f : (static_cast<float>(state >> 8) * 0x1p-24f - 0.5f) * 0.07f;
+    }
+    convert(wide.raw(), DType::f32, stored.raw(), dtype, wide.count());
+    tensors[spec.name] = {dtype, spec.shape, stored.raw(), std::make_shared<Tensor>(stored)};
+  }
+  return std::make_unique<Model>(architecture, tensors, dtype);
 }
 
 // Token i of sequence s: the same in every batch.

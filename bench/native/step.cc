@@ -19,7 +19,6 @@
 #include <vector>
 
 #include "device/cpu/thread_pool.h"
-#include "model/conversion.h"
 #include "native/random_model.h"
 #include "train/train_step.h"
 
@@ -31,24 +30,6 @@ namespace rubricate {
 namespace {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-std::unique_ptr<Model> random_model(const LlamaShape& shape, DType dtype) {
-  const Architecture architecture = Architecture::parse(json_of(shape));
-  const auto arena = std::make_shared<Arena>();
-  std::map<std::string, TensorSource> tensors;
-  for (const TensorSpec& spec : tensor_specs(architecture)) {
-    const bool norm = spec.name.find("norm") != std::string::npos;
-    Tensor wide = Tensor::empty(arena, spec.shape, DType::f32), stored = Tensor::empty(arena, spec.shape, dtype);
-    uint32_t state = 1;
-    for (int64_t i = 0; i < wide.count(); ++i) {
-      state = state * 1664525u + 1013904223u;
-      wide.data<float>()[i] = norm ? 1.0f : (static_cast<float>(state >> 8) * 0x1p-24f - 0.5f) * 0.07f;
-    }
-    convert(wide.raw(), DType::f32, stored.raw(), dtype, wide.count());
-    tensors[spec.name] = {dtype, spec.shape, stored.raw(), std::make_shared<Tensor>(stored)};
-  }
-  return std::make_unique<Model>(architecture, tensors, dtype);
-}
 
 // Useful operations and least bytes of all calls of an op in a step.
 struct Work {
@@ -175,8 +156,7 @@ void print(const Profile& profile, const std::map<Key, Work>& work) {
 
 int main(int argc, char** argv) {
   using namespace rubricate;
-  const std::map<std::string, LlamaShape> shapes = {{"15m", {32000, 288, 6, 6, 768}},
-                                                    {"110m", {32000, 768, 12, 12, 2048}}};
+  const auto& shapes = llama_shapes();
   if (argc < 5 || shapes.find(argv[1]) == shapes.end()) {
     std::fprintf(stderr, "usage: bench_step 15m|110m f32|bf16 SEQUENCES LENGTH [repetitions]\n");
     return 2;

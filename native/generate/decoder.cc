@@ -25,6 +25,7 @@ void Decoder::feed(const std::vector<int32_t>& sequences, const Batch& batch, co
   Tape tape(control.arena, Tape::Mode::inference);
   tape.set_cancel_flag(control.cancelled);
   tape.set_yield(control.yield);
+  tape.set_observer(control.observer);
   const Var hidden = model_->forward(tape, batch, &edits, false, &cache_);
   std::vector<int32_t> rows;
   for (const size_t i : finished) {

@@ -244,7 +244,7 @@ std::vector<int32_t> sample_on_device(Tape& tape, const Tensor& logits, const De
 }  // namespace
 
 std::vector<int32_t> sample_tokens(Tape& tape, const Tensor& logits, const std::vector<SampleRequest>& requests) {
-  tape.check_cancelled("sample");
+  tape.check_cancelled("sample_tokens");
   require(logits.defined() && logits.dtype() == DType::f32, "ERR_DTYPE", "Expected a tensor of float32 for logits");
   require(logits.rank() == 2 && logits.dim(0) == static_cast<int64_t>(requests.size()), "ERR_SHAPE", "Expected shape [",
           requests.size(), ", vocabulary] for logits but received ", shape_text(logits.shape()));
