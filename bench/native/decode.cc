@@ -5,7 +5,8 @@
 //   prompts
 //
 // Steps and reads take turns. Weights: all but the embedding, of which a step takes single rows. Share: the read's time
-// over the step's; medians, and the best of each.
+// over the step's. Quiet: the sum over the step's calls of ops of each call's best time, and of the read in parts of 2
+// MiB likewise: what a machine gives that others use, were it left alone for as long as a call takes.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -32,14 +33,18 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 
 float read_loop(const float* p, int64_t count) { RUBRICATE_DISPATCH(read_memory, p, count); }
 
-double seconds_to_read(const std::vector<float>& memory) {
-  constexpr int64_t chunks = 64;
+// The seconds of each part.
+std::vector<double> read(const std::vector<float>& memory) {
+  constexpr int64_t chunks = 16, floats = (2 << 20) / 4, part = floats / chunks;
   std::vector<float> sums(chunks);
-  const int64_t part = static_cast<int64_t>(memory.size()) / chunks;
-  const double start = now();
-  ThreadPool::instance().parallel_for(
-      chunks, [&](int64_t i) { sums[static_cast<size_t>(i)] = read_loop(memory.data() + i * part, part); });
-  return now() - start;
+  std::vector<double> seconds;
+  for (size_t at = 0; at + floats <= memory.size(); at += floats) {
+    const double start = now();
+    ThreadPool::instance().parallel_for(
+        chunks, [&](int64_t i) { sums[static_cast<size_t>(i)] = read_loop(memory.data() + at + i * part, part); });
+    seconds.push_back(now() - start);
+  }
+  return seconds;
 }
 
 double quantile(std::vector<double> values, double q) {
@@ -55,9 +60,13 @@ int64_t weight_bytes(const Model& model, DType dtype) {
   return count * dtype_size(dtype);
 }
 
+// Of each step or read its calls, in order.
+using Calls = std::vector<std::vector<double>>;
+
 struct Profile {
-  std::map<std::string, std::vector<double>> seconds;  // of a step, by op
-  std::vector<double> steps, reads;
+  std::vector<std::string> ops;  // what the calls of a step are
+  Calls steps, reads;
+  double read_bytes;
 };
 
 Profile profile(const std::shared_ptr<const Model>& model, int64_t sequences, int steps, int64_t length,
@@ -66,51 +75,70 @@ Profile profile(const std::shared_ptr<const Model>& model, int64_t sequences, in
   std::vector<DecodeRequest> requests;
   for (int64_t s = 0; s < sequences; ++s) {
     requests.push_back({decoder.add_sequence(), {}, nullptr, {}});
-    requests.back().sampling.temperature = 0.0f;
     for (int64_t i = 0; i < length; ++i)
       requests.back().tokens.push_back(random_token(s, i, model->architecture().vocabulary));
   }
-  const std::vector<float> memory(static_cast<size_t>(bytes / 4), 1.0f);
+  const std::vector<float> memory(static_cast<size_t>(bytes / (2 << 20) * (2 << 20) / 4), 1.0f);
   Profile result;
+  result.read_bytes = static_cast<double>(memory.size()) * 4.0;
   JobControl control;
   control.arena = std::make_shared<Arena>();
   for (int step = -3; step < steps; ++step) {  // the first feeds the prompts, and allocates
-    std::map<std::string, double> spent;
-    std::string under_way = "before";
-    const double began = now();
-    double since = began;
-    const auto next = [&](const char* op) {
-      const double at = now();
-      spent[under_way] += at - since;
-      under_way = op;
-      since = at;
+    std::vector<std::string> ops = {"before"};
+    std::vector<double> times = {now()};
+    control.observer = [&](const char* op, bool) {
+      times.push_back(now());
+      ops.push_back(op);
     };
-    control.observer = [&](const char* op, bool) { next(op); };
     const std::vector<int32_t> tokens = decoder.step(requests, 256, control);
-    next("after");
+    times.push_back(now());
     for (size_t i = 0; i < requests.size(); ++i) requests[i].tokens = {tokens[i]};
-    const double read = seconds_to_read(memory);
+    const std::vector<double> reads = read(memory);
     if (step < 0) continue;
-    result.steps.push_back(since - began);
-    result.reads.push_back(read);
-    for (const auto& [op, seconds] : spent) result.seconds[op].push_back(seconds);
+    for (size_t i = 0; i < ops.size(); ++i) times[i] = times[i + 1] - times[i];
+    times.pop_back();
+    result.ops = ops;
+    result.steps.push_back(times);
+    result.reads.push_back(reads);
   }
   return result;
 }
 
+std::vector<double> sums(const Calls& calls) {
+  std::vector<double> sums;
+  for (const auto& each : calls) sums.push_back(std::accumulate(each.begin(), each.end(), 0.0));
+  return sums;
+}
+
+std::vector<double> best_calls(const Calls& calls) {
+  std::vector<double> best = calls.front();
+  for (const auto& each : calls)
+    for (size_t i = 0; i < best.size(); ++i) best[i] = std::min(best[i], each[i]);
+  return best;
+}
+
 void print(const Profile& profile, int64_t bytes) {
-  const double size = static_cast<double>(bytes) / 1e9;
-  for (const auto& [name, q] : {std::pair<const char*, double>{"median", 0.5}, {"best", 0.0}}) {
-    const double step = quantile(profile.steps, q), read = quantile(profile.reads, q);
-    std::printf("%-8s step %7.3f ms, %5.1f GB/s; read %5.1f GB/s; share %5.1f %%\n", name, 1e3 * step, size / step,
-                size / read, 100.0 * read / step);
+  const std::vector<double> best = best_calls(profile.steps);
+  const auto line = [&](const char* name, double step, double read) {
+    const double rate = static_cast<double>(bytes) / step / 1e9, plain = profile.read_bytes / read / 1e9;
+    std::printf("%-8s step %7.3f ms, %5.1f GB/s; read %5.1f GB/s; share %5.1f %%\n", name, 1e3 * step, rate, plain,
+                100.0 * rate / plain);
+  };
+  line("median", quantile(sums(profile.steps), 0.5), quantile(sums(profile.reads), 0.5));
+  line("best", quantile(sums(profile.steps), 0.0), quantile(sums(profile.reads), 0.0));
+  line("quiet", sums({best})[0], sums({best_calls(profile.reads)})[0]);
+  std::map<std::string, std::pair<int, double>> by_op;  // calls, seconds
+  for (size_t i = 0; i < best.size(); ++i) {
+    auto& [calls, seconds] = by_op[profile.ops[i]];
+    ++calls;
+    seconds += best[i];
   }
-  std::printf("%-18s %12s %12s\n", "op", "median us", "best us");
   std::vector<std::pair<double, std::string>> order;
-  for (const auto& [op, seconds] : profile.seconds) order.push_back({quantile(seconds, 0.5), op});
+  for (const auto& [op, work] : by_op) order.push_back({work.second, op});
   std::sort(order.rbegin(), order.rend());
   for (const auto& [seconds, op] : order)
-    std::printf("%-18s %12.1f %12.1f\n", op.c_str(), 1e6 * seconds, 1e6 * quantile(profile.seconds.at(op), 0.0));
+    std::printf("%-18s %3d calls %9.1f us %5.1f %%\n", op.c_str(), by_op[op].first, 1e6 * seconds,
+                100.0 * seconds / sums({best})[0]);
 }
 
 }  // namespace

@@ -92,14 +92,37 @@ const Var& Model::norm_after(int64_t layer) const {
 
 namespace {
 
-// A linear layer with everything that an adapter does there but the affine part, which the caller may fuse. out: the
-// result's dtype.
-Var project(Tape& tape, const Var& x, const Weight& weight, const Var& bias, const SiteParts* parts, DType out) {
-  if (parts == nullptr) return linear(tape, x, weight, bias, out);
-  const Var input = parts->input ? parts->input(tape, x) : x;
-  Var y = linear(tape, input, parts->weight ? parts->weight(tape, weight) : weight, bias, out);
-  if (parts->branch) y = add(tape, y, cast(tape, parts->branch(tape, x), out));
-  return y;
+// One of the linear layers that take the same x, and what an adapter does there.
+struct Projection {
+  const Weight& weight;
+  const Var& bias;
+  const SiteParts* parts;
+  DType out;  // the result's dtype
+};
+
+// The layers with everything that an adapter does there but the affine part, which the caller may fuse.
+std::vector<Var> project(Tape& tape, const Var& x, const std::vector<Projection>& projections) {
+  const auto given = [](const Projection& p, auto part) { return p.parts != nullptr && p.parts->*part; };
+  std::vector<Weight> weights;  // those that an adapter made
+  weights.reserve(projections.size());
+  std::vector<Linear> layers;
+  for (const Projection& p : projections) {
+    if (given(p, &SiteParts::weight)) weights.push_back(p.parts->weight(tape, p.weight));
+    layers.push_back({given(p, &SiteParts::weight) ? weights.back() : p.weight, p.bias, p.out});
+  }
+  const bool one_x = std::none_of(projections.begin(), projections.end(),
+                                  [&](const Projection& p) { return given(p, &SiteParts::input); });
+  std::vector<Var> results;
+  if (one_x) results = linears(tape, x, layers);
+  for (size_t i = 0; i < projections.size(); ++i) {
+    const Projection& p = projections[i];
+    if (!one_x) {
+      const Var input = given(p, &SiteParts::input) ? p.parts->input(tape, x) : x;
+      results.push_back(linear(tape, input, layers[i].weight, p.bias, p.out));
+    }
+    if (given(p, &SiteParts::branch)) results[i] = add(tape, results[i], cast(tape, p.parts->branch(tape, x), p.out));
+  }
+  return results;
 }
 
 Var edited(Tape& tape, Var y, const SiteParts* parts, const SequenceRows& rows) {
@@ -120,15 +143,23 @@ Var Model::attend(Tape& tape, int64_t l, const Var& normed, const Batch& batch, 
   const SequenceRows rows = batch.sequence_rows();
   // Whatever the compute dtype, q, k and v are fp32 until edited and turned, and rounded once after that: gradients of
   // edits before the softmax are small differences of large terms, in which each further rounding would show.
-  const auto qkv = [&](Site site) {
+  const auto projection = [&](Site site) {
     const SiteParts* parts = adapters != nullptr ? adapters->at(l, site) : nullptr;
     const int s = static_cast<int>(site);
     const DType out = site == Site::v_proj && parts == nullptr ? compute_ : DType::f32;  // v is not turned
-    return edited(tape, project(tape, normed, layer.projections[s], layer.biases[s], parts, out), parts, rows);
+    return Projection{layer.projections[s], layer.biases[s], parts, out};
   };
-  const Var q = rope(tape, qkv(Site::q_proj), shape.heads, batch.positions.data(), rope_, compute_);
-  const Var k = rope(tape, qkv(Site::k_proj), shape.kv_heads, batch.positions.data(), rope_, compute_);
-  const Var v = cast(tape, qkv(Site::v_proj), compute_);
+  const Projection each[] = {projection(Site::q_proj), projection(Site::k_proj), projection(Site::v_proj)};
+  // Together where rows are few; else one after the other, so that q in fp32 is gone before there is k.
+  std::vector<Var> together;
+  if (cache != nullptr) together = project(tape, normed, {each[0], each[1], each[2]});
+  const auto qkv = [&](size_t i) {
+    Var y = cache != nullptr ? std::move(together[i]) : project(tape, normed, {each[i]})[0];
+    return edited(tape, std::move(y), each[i].parts, rows);
+  };
+  const Var q = rope(tape, qkv(0), shape.heads, batch.positions.data(), rope_, compute_);
+  const Var k = rope(tape, qkv(1), shape.kv_heads, batch.positions.data(), rope_, compute_);
+  const Var v = cast(tape, qkv(2), compute_);
   if (cache != nullptr) {
     const PagedKeys keys = cache->keys(l);
     store_keys(tape, k.value(), v.value(), shape, rows.sequences, rows.starts, keys);
@@ -139,12 +170,13 @@ Var Model::attend(Tape& tape, int64_t l, const Var& normed, const Batch& batch, 
 
 Var Model::feed_forward(Tape& tape, int64_t l, const Var& normed, const AdapterSet* adapters) const {
   const LayerWeights& layer = layers_[static_cast<size_t>(l)];
-  const auto projected = [&](Site site) {
-    const SiteParts* parts = adapters != nullptr ? adapters->at(l, site) : nullptr;
+  const auto projection = [&](Site site) {
     const int s = static_cast<int>(site);
-    return project(tape, normed, layer.projections[s], layer.biases[s], parts, compute_);
+    return Projection{layer.projections[s], layer.biases[s], adapters != nullptr ? adapters->at(l, site) : nullptr,
+                      compute_};
   };
-  return swiglu(tape, projected(Site::gate_proj), projected(Site::up_proj));
+  const std::vector<Var> both = project(tape, normed, {projection(Site::gate_proj), projection(Site::up_proj)});
+  return swiglu(tape, both[0], both[1]);
 }
 
 std::pair<Var, Var> Model::block(Tape& tape, int64_t l, const Var& residual, const Var& normed, const Batch& batch,
@@ -156,7 +188,7 @@ std::pair<Var, Var> Model::block(Tape& tape, int64_t l, const Var& residual, con
   const auto close = [&](Site site, Var inner, const Var& stream, const Var& norm) {
     const SiteParts* parts = adapters != nullptr ? adapters->at(l, site) : nullptr;
     const int s = static_cast<int>(site);
-    Var h = project(tape, inner, layer.projections[s], layer.biases[s], parts, compute_);
+    Var h = project(tape, inner, {{layer.projections[s], layer.biases[s], parts, compute_}})[0];
     inner = {};
     const bool fused = parts != nullptr && parts->has_affine() && !parts->output;
     if (!fused) h = edited(tape, std::move(h), parts, rows);

@@ -221,6 +221,23 @@ TEST_CASE("decoding gives the same tokens however the prompt is fed and whoever 
   }
 }
 
+TEST_CASE("a decoding step's threads meet once for q, k and v, and once for gate and up") {
+  const PoolSize size(2);
+  for (const CpuPath path : supported_cpu_paths()) {
+    if (path == CpuPath::portable) continue;  // without vectors few rows take the packed matmul
+    const PathScope on(path);
+    CAPTURE(cpu_path_name(path));
+    const std::shared_ptr<const Model> model = tiny_model(
+        {.hidden = 256, .layers = 2, .heads = 4, .kv_heads = 4, .head_dim = 64, .feed_forward = 512, .tied = false});
+    Decoder decoder(model, std::make_shared<Arena>());
+    const int32_t sequence = decoder.add_sequence();
+    decoder.step({{sequence, tiny_tokens(5, 1), nullptr, {}}}, 256, control());
+    const int64_t regions = ThreadPool::instance().split_regions();
+    decoder.step({{sequence, {1}, nullptr, {}}}, 256, control());
+    CHECK(ThreadPool::instance().split_regions() - regions == 2 * 4);  // of each layer; the rest is small
+  }
+}
+
 TEST_CASE("nothing is recorded below the lowest edit") {
   auto model = tiny_model({});
   const auto top = std::make_shared<RedAdapter>(model->architecture(), RedVariant::all,

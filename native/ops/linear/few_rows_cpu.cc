@@ -79,17 +79,17 @@ bool few_rows_take(const MatmulArgs& args) {
   return args.m >= 1 && args.b_transposed && !args.a_transposed && !args.accumulate && fits(args.m, args.n);
 }
 
-void few_rows_cpu(const MatmulArgs* products, int64_t count) {
-  if (count == 0) return;
+void few_rows_cpu(std::span<const MatmulArgs> products) {
+  if (products.empty()) return;
   float* x = reserve(packed_words(products[0]));
   pack(products[0], x);
   const int64_t threads = ThreadPool::instance().size();
   int64_t chunks = 0;
-  for (int64_t i = 0; i < count; ++i) chunks += Split(products[i], threads).chunks();
+  for (const MatmulArgs& args : products) chunks += Split(args, threads).chunks();
   ThreadPool::instance().parallel_for(chunks, [&](int64_t chunk) {
-    for (int64_t i = 0; i < count; ++i) {
-      const Split split(products[i], threads);
-      if (chunk < split.chunks()) return columns(products[i], x, split.begin(chunk), split.begin(chunk + 1));
+    for (const MatmulArgs& args : products) {
+      const Split split(args, threads);
+      if (chunk < split.chunks()) return columns(args, x, split.begin(chunk), split.begin(chunk + 1));
       chunk -= split.chunks();
     }
   });

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "ops/linear/linear.h"
 
@@ -12,8 +13,8 @@ namespace rubricate {
 // instruction set with vectors.
 bool few_rows_take(const MatmulArgs& args);
 
-// Computes `count` products that all have the same A, in one parallel region. Each was taken by few_rows_take().
-// Errors: ERR_OUT_OF_MEMORY.
-void few_rows_cpu(const MatmulArgs* products, int64_t count);
+// Computes products that have A, its sizes and dtype, and the dtype of B in common, in one parallel region. Each was
+// taken by few_rows_take(). Errors: ERR_OUT_OF_MEMORY.
+void few_rows_cpu(std::span<const MatmulArgs> products);
 
 }  // namespace rubricate

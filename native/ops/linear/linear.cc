@@ -50,14 +50,14 @@ void set_result(MatmulArgs& args, const Tensor& c) {
   args.c_stride = c.dim(1);
 }
 
-void forward(const Tape& tape, const Tensor& x, const WeightView& view, const Var& bias, const Tensor& y) {
+MatmulArgs forward(const Tensor& x, const WeightView& view, const Var& bias, const Tensor& y) {
   MatmulArgs args = left_operand(x);
   set_weight(args, view);
   set_result(args, y);
   args.b_transposed = true;
   args.k = view.cols;
   if (bias.defined()) args.bias = bias.value().data<float>();
-  matmul(tape, args);
+  return args;
 }
 
 void backward_input(const Tape& tape, const Tensor& dy, const WeightView& view, const Tensor& dx) {
@@ -85,32 +85,14 @@ void column_sum(const Tape& tape, const ColumnSumArgs& args) {
   column_sum_cpu(args);
 }
 
-}  // namespace
-
-void matmul(const Tape& tape, const MatmulArgs& args) {
-  if (Stream* stream = tape.stream()) return stream->run("matmul/1", args);
-  matmul_cpu(args);
-}
-
-Var linear(Tape& tape, const Var& x, const Weight& weight, const Var& bias, DType out) {
-  tape.check_cancelled("linear");
-  require(x.defined(), "ERR_ARGUMENT", "Expected a value for x but received none");
-  check(x.value(), weight, bias, out);
-  require_place(tape, x.value(), "x");
-  require_place(tape, weight.storage, "weight");
-  if (bias.defined()) require_place(tape, bias.value(), "bias");
-  const bool wants_grad = tape.wants_grad({x.slot().get(), weight.gradient.get(), bias.slot().get()});
-
-  Tensor y = tape.empty({x.value().dim(0), weight.view.rows}, out);
-  forward(tape, x.value(), weight.view, bias, y);
-  if (!wants_grad) return y;
-
+Var recorded(Tape& tape, const Var& x, const Weight& weight, const Var& bias, Tensor y) {
+  if (!tape.wants_grad({x.slot().get(), weight.gradient.get(), bias.slot().get()})) return y;
   const auto x_slot = x.slot();
   const Tensor saved_x = weight.gradient ? x.value() : Tensor();
   const Weight saved_weight = x_slot ? weight : Weight{{}, {}, weight.gradient};
   const Shape x_shape = x.value().shape();
   return tape.record(
-      "linear", y,
+      "linear", std::move(y),
       [x_slot, x_shape, x_dtype = x.value().dtype(), saved_x, saved_weight, bias_slot = bias.slot()](Tape& tape,
                                                                                                      const Tensor& dy) {
         const Tensor factor = x_dtype == DType::bf16 ? cast(tape, dy, x_dtype).value() : dy;
@@ -123,6 +105,41 @@ Var linear(Tape& tape, const Var& x, const Weight& weight, const Var& bias, DTyp
         if (bias_slot)
           column_sum(tape, {dy.raw(), dy.dtype(), dy.dim(0), dy.dim(1), tape.parameter_grad(bias_slot).data<float>()});
       });
+}
+
+}  // namespace
+
+void matmul(const Tape& tape, const MatmulArgs& args) {
+  if (Stream* stream = tape.stream()) return stream->run("matmul/1", args);
+  matmul_cpu(args);
+}
+
+std::vector<Var> linears(Tape& tape, const Var& x, const std::vector<Linear>& layers) {
+  tape.check_cancelled("linear");
+  require(x.defined(), "ERR_ARGUMENT", "Expected a value for x but received none");
+  require_place(tape, x.value(), "x");
+  std::vector<Tensor> results;
+  std::vector<MatmulArgs> products;
+  for (const Linear& layer : layers) {
+    check(x.value(), layer.weight, layer.bias, layer.out);
+    require_place(tape, layer.weight.storage, "weight");
+    if (layer.bias.defined()) require_place(tape, layer.bias.value(), "bias");
+    tape.wants_grad({x.slot().get(), layer.weight.gradient.get(), layer.bias.slot().get()});  // throws if foreign
+    results.push_back(tape.empty({x.value().dim(0), layer.weight.view.rows}, layer.out));
+    products.push_back(forward(x.value(), layer.weight.view, layer.bias, results.back()));
+  }
+  if (tape.stream() == nullptr)
+    matmuls_cpu(products);
+  else
+    for (const MatmulArgs& product : products) matmul(tape, product);
+  std::vector<Var> vars;
+  for (size_t i = 0; i < layers.size(); ++i)
+    vars.push_back(recorded(tape, x, layers[i].weight, layers[i].bias, std::move(results[i])));
+  return vars;
+}
+
+Var linear(Tape& tape, const Var& x, const Weight& weight, const Var& bias, DType out) {
+  return std::move(linears(tape, x, {{weight, bias, out}}).front());
 }
 
 }  // namespace rubricate

@@ -16,6 +16,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "autograd/tape.h"
 #include "ops/linear/linear_kernels.h"
@@ -27,6 +28,16 @@ namespace rubricate {
 // Errors: ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
 Var linear(Tape& tape, const Var& x, const Weight& weight, const Var& bias, DType out);
 
+// One of several layers of the same x.
+struct Linear {
+  const Weight& weight;
+  const Var& bias;
+  DType out;
+};
+// What linear() gives for each, with the same bits; few rows of x on the processor take them in one parallel region,
+// so that threads do not meet after each. Errors: as linear().
+std::vector<Var> linears(Tape& tape, const Var& x, const std::vector<Linear>& layers);
+
 // The kernel beneath, for ops that compose it (the head), on the processor. Addresses may be unaligned, but for bias.
 // The chain of an element starts from the value in C where args.accumulate says so, so adding the parts of a k that was
 // cut in pieces, in order, gives the bits of the whole (bf16 on AVX-512-BF16: cut at even k).
@@ -34,5 +45,7 @@ Var linear(Tape& tape, const Var& x, const Weight& weight, const Var& bias, DTyp
 void matmul_cpu(const MatmulArgs& args);
 // The same where the tape computes. On a device addresses are aligned to their elements.
 void matmul(const Tape& tape, const MatmulArgs& args);
+// Several that have A, its sizes and its layout in common.
+void matmuls_cpu(const std::vector<MatmulArgs>& products);
 
 }  // namespace rubricate

@@ -219,8 +219,16 @@ void column_sum_range(const ColumnSumArgs& args, int64_t begin, int64_t end) {
 void matmul_cpu(const MatmulArgs& args) {
   require(!args.accumulate || args.c_dtype == DType::f32, "ERR_DTYPE",
           "Expected a float32 C for a matmul that accumulates but received ", dtype_name(args.c_dtype));
-  if (few_rows_take(args)) return few_rows_cpu(&args, 1);
+  if (few_rows_take(args)) return few_rows_cpu({&args, 1});
   if (args.m > 0 && args.n > 0) Matmul(args).run();
+}
+
+void matmuls_cpu(const std::vector<MatmulArgs>& products) {
+  const bool together = std::all_of(products.begin(), products.end(), [&](const MatmulArgs& args) {
+    return few_rows_take(args) && args.b_dtype == products.front().b_dtype;
+  });
+  if (together) return few_rows_cpu(products);
+  for (const MatmulArgs& args : products) matmul_cpu(args);
 }
 
 void column_sum_cpu(const ColumnSumArgs& args) {

@@ -470,6 +470,59 @@ TEST_CASE("linear: on a device, the same bits in every order of threads and bloc
   }
 }
 
+TEST_CASE("linears: the bits of each layer alone, few rows of x in one parallel region") {
+  const auto arena = std::make_shared<Arena>();
+  const Weight wide = Weight::of(tensor_of(arena, {1000, 512}, DType::bf16, 1));
+  const Weight narrow = Weight::of(tensor_of(arena, {5, 512}, DType::bf16, 2));
+  const Weight other = Weight::of(tensor_of(arena, {700, 512}, DType::f16, 3));
+  const Var bias = tensor_of(arena, {1000}, DType::f32, 4);
+  const PoolSize size(2);
+  for (const CpuPath path : supported_cpu_paths()) {
+    const Path on(path);
+    CAPTURE(cpu_path_name(path));
+    for (const int64_t rows : {1, 3, 8, 16, 17}) {
+      CAPTURE(rows);
+      const Var x = tensor_of(arena, {rows, 512}, DType::bf16, 5);
+      Tape tape(arena, Tape::Mode::inference);
+      const auto check = [&](const std::vector<Linear>& layers) {
+        const std::vector<Var> results = linears(tape, x, layers);
+        REQUIRE(results.size() == layers.size());
+        for (size_t i = 0; i < layers.size(); ++i) {
+          const Tensor alone = linear(tape, x, layers[i].weight, layers[i].bias, layers[i].out).value();
+          REQUIRE(results[i].value().bytes() == alone.bytes());
+          CHECK(std::memcmp(results[i].value().raw(), alone.raw(), static_cast<size_t>(alone.bytes())) == 0);
+        }
+      };
+      check({});
+      check({{wide, bias, DType::f32}, {narrow, {}, DType::bf16}, {other, {}, DType::bf16}});
+      const int64_t before = ThreadPool::instance().split_regions();
+      linears(tape, x, {{wide, bias, DType::f32}, {wide, {}, DType::bf16}});
+      const int64_t regions = ThreadPool::instance().split_regions() - before;
+      const bool together = rows < 17 && path != CpuPath::portable;
+      CHECK(regions == (together ? 1 : 2));
+    }
+  }
+}
+
+TEST_CASE("linears: gradients of each layer") {
+  const auto arena = std::make_shared<Arena>();
+  const Weight first = Weight::of(tensor_of(arena, {9, 8}, DType::f32, 1));
+  const Weight second = Weight::of(tensor_of(arena, {7, 8}, DType::f32, 2));
+  const auto gradient = [&](bool together) {
+    const Var x = Var::parameter(tensor_of(arena, {3, 8}, DType::f32, 3));
+    Tape tape(arena, Tape::Mode::training);
+    const Var a = together ? Var() : linear(tape, x, first, {}, DType::f32);
+    const Var b = together ? Var() : linear(tape, x, second, {}, DType::f32);
+    const std::vector<Var> both =
+        together ? linears(tape, x, {{first, {}, DType::f32}, {second, {}, DType::f32}}) : std::vector<Var>{a, b};
+    tape.accumulate(both[0].slot(), tensor_of(arena, {3, 9}, DType::f32, 4));
+    tape.backward(both[1], tensor_of(arena, {3, 7}, DType::f32, 5));
+    const Tensor grad = x.grad();
+    return std::vector<float>(grad.data<float>(), grad.data<float>() + grad.count());
+  };
+  CHECK(gradient(true) == gradient(false));
+}
+
 TEST_CASE("linear: records only what is wanted") {
   const auto arena = std::make_shared<Arena>();
   const Tensor x = tensor_of(arena, {3, 8}, DType::f32, 1);
