@@ -5,11 +5,11 @@
 // the weight are broadcast as they lie in memory. Either way the rows of the weight that are read side by side lie as
 // far apart as a block allows, so that each is a long stream, which the processor fetches ahead by itself.
 //
-// Slower, of a plain read's bandwidth on one core of Zen 4 where across() has 95 % (90 % with rows 4 KiB apart):
-// fetching by instructions, each stream ahead or block by block in a line, at any distance (75 %: they share the few
-// buffers of the level-1 cache's misses); 16 rows that lie side by side (50 %); streams of one row each; lines copied
-// to a buffer first (70 %); three and four groups in turns (65 %, 30 %: too many streams); one group (60 %: its chain
-// of additions).
+// Of a plain read's bandwidth, on one core of Zen 4, across() has 95 % (90 % with rows 4 KiB apart). Slower were: the
+// two groups a line each in turns (80 %); fetching by instructions, along each stream or block by block, at any
+// distance (75 %: they share the few buffers of the level-1 cache's misses); 16 rows that lie side by side (50 %);
+// lines copied to a buffer first (70 %); three and four groups in turns (65 %, 30 %: too many streams); one group (60 %:
+// its chain of additions).
 #if defined(RUBRICATE_TARGET_AVX2) || defined(RUBRICATE_TARGET_AVX512)
 #include "ops/linear/linear_transpose.inl"
 
