@@ -75,7 +75,7 @@ void time_matmuls(const Run& run, EventClock& clock, const Told& tell, DType dty
       args.b = b.raw(), args.b_dtype = dtype, args.b_transposed = layout.b_transposed;
       args.b_stride = layout.b_transposed ? k : n;
       args.c = c.raw(), args.c_dtype = result, args.c_stride = n;
-      const double seconds = clock.seconds(run.repetitions, [&] { clock.run("matmul/1", args); });
+      const double seconds = clock.seconds(run.repetitions, [&] { clock.run("matmul/2", args); });
       require_written(run, layout.name, {c});
       tell(layout.name, concat(m, " x ", n, " x ", k), dtype,
            2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k), seconds);

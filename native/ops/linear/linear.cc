@@ -110,7 +110,7 @@ Var recorded(Tape& tape, const Var& x, const Weight& weight, const Var& bias, Te
 }  // namespace
 
 void matmul(const Tape& tape, const MatmulArgs& args) {
-  if (Stream* stream = tape.stream()) return stream->run("matmul/1", args);
+  if (Stream* stream = tape.stream()) return stream->run("matmul/2", args);
   matmul_cpu(args);
 }
 

@@ -129,7 +129,7 @@ int32_t column_sum_cuda(const ColumnSumArgs& args, RubricateStream* stream) {
                           args.rows, args.cols, args.sum);
 }
 
-RUBRICATE_KERNEL("matmul/1", matmul_cuda);
+RUBRICATE_KERNEL("matmul/2", matmul_cuda);
 RUBRICATE_KERNEL("column_sum/1", column_sum_cuda);
 
 }  // namespace
