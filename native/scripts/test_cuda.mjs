@@ -15,4 +15,5 @@ for (const tests of ofTheEmulation) run(join(emulated, tests), []);
 run(join(folder, "rubricate_tests"), process.argv.slice(2), {
   ...sanitizerOptions,
   RUBRICATE_CUDA_LIBRARY: join(emulated, "librubricate_cuda_emulated.so"),
+  RUBRICATE_CUBLASLT_LIBRARY: join(emulated, "libfake_cublaslt.so"),
 });

@@ -324,7 +324,7 @@ describe("documents", () => {
     const used = new Set<string>();
     for (const folder of ["lib", "native"])
       for (const name of readdirSync(join(root, folder), { recursive: true, encoding: "utf8" }))
-        if (/\.(ts|mjs|cc|h)$/.test(name) && !/_test\.cc$|third_party/.test(name))
+        if (/\.(ts|mjs|cc|cu|h)$/.test(name) && !/_test\.cc$|third_party/.test(name))
           for (const [, variable] of readFileSync(join(root, folder, name), "utf8").matchAll(
             /(?:process\.env\.|getenv\(")(RUBRICATE_\w+)/g,
           ))

@@ -79,7 +79,7 @@ describe("the words", () => {
   });
 
   test("docs/environment.md has every variable that the sources read", () => {
-    const sources = ["native", "lib"].flatMap((folder) => filesUnder(folder, /\.(cc|h|ts|mjs)$/));
+    const sources = ["native", "lib"].flatMap((folder) => filesUnder(folder, /\.(cc|cu|h|ts|mjs)$/));
     const reads = /(?:getenv\("|process\.env\.)(RUBRICATE_\w+)/g;
     const variables = new Set(sources.flatMap((path) => [...read(path).matchAll(reads)].map(([, name]) => name!)));
     expect(variables.size).toBeGreaterThan(2);

@@ -77,8 +77,8 @@ struct RubricateDeviceTable {
   int32_t (*elapsed)(RubricateEvent* from, RubricateEvent* to, double* milliseconds);
 };
 
-// `args`: the kernel's argument struct, read before the call returns; its pointers are the device's. Puts work into the
-// stream and does not wait for it.
+// `args`: the kernel's argument struct, read before the call returns; its pointers are the device's, unless the struct
+// says otherwise. Puts work into the stream and does not wait for it.
 typedef int32_t (*RubricateKernel)(const void* args, RubricateStream* stream);
 
 typedef const struct RubricateDeviceTable* (*RubricateDeviceFunction)(int32_t abi);

@@ -4,6 +4,7 @@
 #include "ops/checks.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/linear/linear_cpu.h"
+#include "ops/linear/matmul_plan.h"
 
 namespace rubricate {
 namespace {
@@ -110,8 +111,15 @@ Var recorded(Tape& tape, const Var& x, const Weight& weight, const Var& bias, Te
 }  // namespace
 
 void matmul(const Tape& tape, const MatmulArgs& args) {
-  if (Stream* stream = tape.stream()) return stream->run("matmul/2", args);
-  matmul_cpu(args);
+  Stream* const stream = tape.stream();
+  if (stream == nullptr) return matmul_cpu(args);
+  MatmulArgs planned = MatmulPlans::of(stream->device()).planned(*stream, args);
+  Tensor workspace;  // may go as soon as the product is in the stream: what uses its memory next comes after
+  if (planned.algorithm.workspace_bytes > 0) {
+    workspace = Tensor::empty(tape.arena(), {(planned.algorithm.workspace_bytes + 3) / 4}, DType::i32);
+    planned.workspace = workspace.raw();
+  }
+  stream->run("matmul/2", planned);
 }
 
 std::vector<Var> linears(Tape& tape, const Var& x, const std::vector<Linear>& layers) {

@@ -12,7 +12,8 @@
 // An output element is one chain of multiply-adds over k in ascending order (bf16 on AVX-512-BF16: over pairs of k),
 // without a break: the same bits for T = 1 and T = 1,000, for any place of the row, any number of threads and any
 // batch. The reduction is never split over threads. On a device's tensor cores the chain is one of groups of 16 k, each
-// group's sum formed as the hardware does.
+// group's sum formed as the hardware does. All this holds for our own kernels; matmul_plan.h says when cuBLASLt
+// multiplies, whose order of sums is its own and depends on T.
 #pragma once
 
 #include <cstdint>

@@ -2,10 +2,11 @@
 //
 // Own kernels, which always work: matmul_tensor_cores.cuh for bf16 by bf16 and bf16 by f16, matmul_plain.cuh for the
 // rest. Which one multiplies follows from the dtypes and the device alone; the tile follows from the sizes, and shows
-// in no bit.
+// in no bit. matmul_cublaslt.h does what its caller asks to be done by cuBLASLt.
 #include "device/cuda/kernel.h"
 #include "device/cuda/status.h"
 #include "ops/linear/linear_kernels.h"
+#include "ops/linear/matmul_cublaslt.h"
 #include "ops/linear/matmul_plain.cuh"
 #include "ops/linear/matmul_tensor_cores.cuh"
 
@@ -81,8 +82,8 @@ int32_t plain(const MatmulArgs& args, RubricateStream* stream) {
 }
 
 int32_t matmul_cuda(const MatmulArgs& args, RubricateStream* stream) {
-  if (args.provider != MatmulProvider::own || (args.accumulate && args.c_dtype != DType::f32))
-    return failed(RUBRICATE_INVALID, "matmul: a provider that this plug-in has not, or a sum into bf16");
+  if (args.accumulate && args.c_dtype != DType::f32) return failed(RUBRICATE_INVALID, "matmul: a sum into bf16");
+  if (args.provider == MatmulProvider::cublaslt) return matmul_cublaslt(args, stream);
   constexpr int64_t most = int64_t{1} << 30;  // of each size; offsets into the matrices are of 64 bits
   if (args.m > most || args.n > most || args.k > most)
     return failed(RUBRICATE_INVALID, "matmul: a matrix of more than 2^30 rows or columns");
