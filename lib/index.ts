@@ -12,7 +12,7 @@ export type { Example, RowReport } from "./data/types";
 export { type DemoPair, type DemoPairs, embeddedModelDir, loadDemoPairs } from "./embedded";
 export { type ErrorCode, errorCodes, RubricateError } from "./errors";
 export type { Architecture, StackArchitecture } from "./model/architecture";
-export { type DeviceChoice, type ModelDevice, setDeviceMemoryLimit } from "./model/device";
+export { type DeviceChoice, type MatrixProduct, type ModelDevice, setDeviceMemoryLimit } from "./model/device";
 export type { GenerateOptions, GenerationPiece, GenerationResult } from "./model/generation";
 export { type BaseFingerprint, LlamaModel, type LoadOptions, type ModelMemory } from "./model/model";
 export { type ChatMessage, type ChatOptions, type RenderedChat, TokenDecoder, Tokenizer } from "./model/tokenizer";

@@ -47,7 +47,26 @@ export interface NativeCudaDevices {
     readonly freeBytes: number;
     /** true: this processor plays the device, for tests. */
     readonly emulated: boolean;
+    /** Who multiplies matrices there: "own kernels", or such as "cuBLASLt 13.1.1, auto"; see RUBRICATE_MATMUL. */
+    readonly matmul: string;
+    /** Why not cuBLASLt, where it is not used. */
+    readonly noCublaslt?: string;
   }[];
+}
+
+/** Products of a kind that a CUDA device has done: lib/model/device.ts's MatrixProduct. */
+export interface NativeProduct {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly layout: "NT" | "NN" | "TN" | "TT";
+  readonly a: "float32" | "bfloat16";
+  readonly b: "float32" | "bfloat16" | "float16";
+  readonly c: "float32" | "bfloat16";
+  readonly accumulates: boolean;
+  readonly provider: "own" | "cublaslt";
+  readonly count: number;
+  readonly refused?: string;
 }
 
 /**
@@ -152,6 +171,8 @@ export interface NativeModel {
     workspaceCached: number;
     device?: NativeDeviceMemory;
   };
+  /** What its CUDA device has multiplied in this process, by all models there; empty on the CPU. */
+  products(): NativeProduct[];
   /** Ends all jobs (they reject with ERR_ABORTED) and frees the memory. Further calls are ERR_DISPOSED. */
   dispose(): void;
 }

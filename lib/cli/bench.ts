@@ -1,4 +1,5 @@
 import { cpus } from "node:os";
+import { deviceText } from "../model/device";
 import type { LlamaModel } from "../model/model";
 import { native } from "../native";
 import type { BenchCase } from "./bench_cases";
@@ -59,7 +60,7 @@ export const benchCommand: Command = {
       }
       terminal.progress.restart();
       interrupts.signal.throwIfAborted();
-      show(invocation, model.dir, results);
+      show(invocation, model, results);
     } finally {
       model.dispose();
     }
@@ -94,7 +95,7 @@ async function timed({ group, name, start, work, unit }: BenchCase, signal: Abor
   };
 }
 
-function show({ terminal }: Invocation, model: string, results: readonly BenchResult[]): void {
+function show({ terminal }: Invocation, model: LlamaModel, results: readonly BenchResult[]): void {
   const { path, threads } = native().cpu();
   const machine = {
     cpu: cpus()[0]?.model ?? "unknown",
@@ -103,11 +104,14 @@ function show({ terminal }: Invocation, model: string, results: readonly BenchRe
     node: process.version,
     platform: `${process.platform}-${process.arch}`,
     rubricate: version(),
+    device: deviceText(model.device),
+    matmul: model.device.matmul ?? null,
   };
-  terminal.event({ machine, model, results });
+  terminal.event({ machine, model: model.dir, products: model.native.products(), results });
   terminal.print(
     `${machine.cpu}, ${plural(threads, "thread")}, ${path} kernels, Node ${process.version}, rubricate ${version()}`,
   );
+  if (machine.matmul !== null) terminal.print(`the model on ${machine.device}, products by ${machine.matmul}`);
   terminal.print();
   const ms = (value: number) => (value < 0.01 ? `${(value * 1e3).toFixed(2)} us` : `${value.toFixed(3)} ms`);
   const rows = results.map(({ name, runs, bestMs, medianMs, rate, unit }) => [

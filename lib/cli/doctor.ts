@@ -85,11 +85,18 @@ async function cuda(): Promise<Finding[]> {
     const { devices, library, driver, runtime } = await cudaDevices();
     return [
       { name: "CUDA", ok: true, text: `${library}, built with CUDA ${runtime}; the driver supports ${driver}` },
-      ...devices.map(({ name, capability, freeBytes, memoryBytes }, i) => ({
-        name: `cuda:${i}`,
-        ok: true,
-        text: `${name}, compute capability ${capability}, ${bytes(freeBytes)} free of ${bytes(memoryBytes)}`,
-      })),
+      ...devices.flatMap(({ name, capability, freeBytes, memoryBytes, matmul, noCublaslt }, i) => [
+        {
+          name: `cuda:${i}`,
+          ok: true,
+          text: `${name}, compute capability ${capability}, ${bytes(freeBytes)} free of ${bytes(memoryBytes)}`,
+        },
+        {
+          name: `cuda:${i} matmul`,
+          ok: noCublaslt === undefined || matmul === "own kernels",
+          text: noCublaslt === undefined ? matmul : `${matmul}: ${noCublaslt}`,
+        },
+      ]),
     ];
   } catch (error) {
     return [{ name: "CUDA", ok: true, text: `not used: ${messageOf(error)}` }];

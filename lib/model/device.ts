@@ -11,8 +11,30 @@ export interface ModelDevice {
   /** Of a CUDA device: its number, and what it is called, such as "NVIDIA H200". */
   readonly index?: number;
   readonly name?: string;
+  /** Of a CUDA device: who multiplies matrices there: "own kernels", or such as "cuBLASLt 13.1.1, auto". */
+  readonly matmul?: string;
   /** With device "auto": why not on a GPU. */
   readonly reason?: string;
+}
+
+/** Products C = op(A) op(B) of one kind that a CUDA device has done in this process. */
+export interface MatrixProduct {
+  /** C [m, n] sums over k; the number of rows (k where that is summed over) is rounded up to a power of 2. */
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  /** Whether A and B are transposed as they are stored: forward NT, gradient of the input NN, gradient of the weight TN. */
+  readonly layout: "NT" | "NN" | "TN" | "TT";
+  readonly a: "float32" | "bfloat16";
+  readonly b: "float32" | "bfloat16" | "float16";
+  readonly c: "float32" | "bfloat16";
+  /** true: added to what was in C. */
+  readonly accumulates: boolean;
+  /** Our own kernels, or cuBLASLt. */
+  readonly provider: "own" | "cublaslt";
+  readonly count: number;
+  /** What cuBLASLt answered, where it was asked and had no algorithm. */
+  readonly refused?: string;
 }
 
 /** The CUDA devices of this machine. @throws RubricateError ERR_DEVICE with a sentence that says what is missing */
@@ -83,7 +105,7 @@ async function cudaDevice(index: number, asked: unknown): Promise<ModelDevice> {
     );
   });
   const found = devices[index];
-  if (found) return { kind: "cuda", index, name: found.name };
+  if (found) return { kind: "cuda", index, name: found.name, matmul: found.matmul };
   const there = devices.map(({ name }, at) => `cuda:${at} (${name})`).join(", ");
   throw new RubricateError("ERR_DEVICE", `Expected a CUDA device for device "${asked}" but there is only ${there}`);
 }

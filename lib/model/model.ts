@@ -8,7 +8,7 @@ import { type NativeModel, native } from "../native";
 import type { Architecture, ModelDescription } from "./architecture";
 import { exists, findCheckpoint, readJson } from "./checkpoint_files";
 import { ConfigReader } from "./config_reader";
-import { type DeviceChoice, type ModelDevice, onDevice } from "./device";
+import { type DeviceChoice, type MatrixProduct, type ModelDevice, onDevice } from "./device";
 import { type GenerateOptions, type GenerationPiece, type GenerationResult, generate } from "./generation";
 import { describeLlama } from "./llama";
 import { saveModel } from "./save";
@@ -217,6 +217,11 @@ export class LlamaModel {
 
   memory(): ModelMemory {
     return this.native.memory();
+  }
+
+  /** What its CUDA device has multiplied in this process, all models there taken together, and who did it; empty on the CPU. */
+  products(): MatrixProduct[] {
+    return this.native.products();
   }
 
   /** Stops its jobs (they reject with ERR_ABORTED) and frees its memory. Further calls throw ERR_DISPOSED. */

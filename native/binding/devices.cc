@@ -1,12 +1,14 @@
 #include "binding/devices.h"
 
+#include <cstdio>
 #include <vector>
 
 #include "binding/arguments.h"
 #include "binding/environment.h"
 #include "binding/jobs.h"
 #include "device/cuda/loader.h"
-#include "device/device.h"
+#include "device/stream.h"
+#include "ops/linear/matmul_plan.h"
 
 namespace rubricate::binding {
 namespace {
@@ -15,16 +17,31 @@ struct Devices {
   std::string library;
   std::vector<RubricateDeviceInfo> devices;
   std::vector<DeviceMemory> memory;
+  std::vector<CublasltArgs::Found> cublaslt;
 };
+
+// A device that was lost says so.
+CublasltArgs::Found cublaslt_of(Device& device) {
+  try {
+    Stream stream(device);
+    return MatmulPlans::of(device).cublaslt(stream);
+  } catch (const Error& error) {
+    CublasltArgs::Found none;
+    std::snprintf(none.why, sizeof none.why, "%s", error.what());
+    return none;
+  }
+}
 
 Devices read() {
   Devices found;
+  matmul_setting();  // throws where it is none
   const int32_t count = Device::count();
   found.library = cuda_plugin().path;
   for (int32_t i = 0; i < count; ++i) {
     Device& device = Device::cuda(i);
     found.devices.push_back(device.info());
     found.memory.push_back(device.memory());
+    found.cublaslt.push_back(cublaslt_of(device));
   }
   return found;
 }
@@ -42,6 +59,9 @@ Napi::Value devices_value(Napi::Env env, const Devices& found) {
     device.Set("memoryBytes", static_cast<double>(found.memory[i].total));
     device.Set("freeBytes", static_cast<double>(found.memory[i].free));
     device.Set("emulated", info.emulated != 0);
+    const CublasltArgs::Found& cublaslt = found.cublaslt[i];
+    device.Set("matmul", matmul_text(matmul_setting(), cublaslt.version));
+    if (cublaslt.version == 0) device.Set("noCublaslt", static_cast<const char*>(cublaslt.why));
     devices.Set(i, device);
   }
   Napi::Object value = Napi::Object::New(env);
@@ -52,7 +72,34 @@ Napi::Value devices_value(Napi::Env env, const Devices& found) {
   return value;
 }
 
+// "NT": how op(A) and op(B) are stored, as linear.h names it.
+std::string layout_text(const ProductClass& product) {
+  return concat(product.a_transposed ? "T" : "N", product.b_transposed ? "T" : "N");
+}
+
 }  // namespace
+
+Napi::Array products_value(Napi::Env env, const Device& device) {
+  const std::vector<ProductRecord> records = MatmulPlans::of(device).records();
+  Napi::Array products = Napi::Array::New(env, records.size());
+  for (uint32_t i = 0; i < records.size(); ++i) {
+    const auto& [product, count, why] = records[i];
+    Napi::Object value = Napi::Object::New(env);
+    value.Set("m", static_cast<double>(product.m));
+    value.Set("n", static_cast<double>(product.n));
+    value.Set("k", static_cast<double>(product.k));
+    value.Set("layout", layout_text(product));
+    value.Set("a", dtype_name(product.a));
+    value.Set("b", dtype_name(product.b));
+    value.Set("c", dtype_name(product.c));
+    value.Set("accumulates", product.accumulate);
+    value.Set("provider", product.provider == MatmulProvider::cublaslt ? "cublaslt" : "own");
+    value.Set("count", static_cast<double>(count));
+    if (product.refused) value.Set("refused", why);
+    products.Set(i, value);
+  }
+  return products;
+}
 
 Napi::Object memory_value(Napi::Env env, const DeviceMemory& memory) {
   Napi::Object value = Napi::Object::New(env);

@@ -3,7 +3,7 @@
 
 #include <napi.h>
 
-#include "device/device.h"
+#include "device/stream.h"
 
 namespace rubricate::binding {
 
@@ -12,6 +12,9 @@ Napi::Value read_cuda_devices(const Napi::CallbackInfo& info);
 
 // setDeviceMemoryLimit(device, bytes): NativeJob of undefined.
 Napi::Value set_device_memory_limit(const Napi::CallbackInfo& info);
+
+// lib/native.ts's NativeProduct[]: what the device has multiplied, and by whom.
+Napi::Array products_value(Napi::Env env, const Device& device);
 
 // lib/native.ts's NativeDeviceMemory.
 Napi::Object memory_value(Napi::Env env, const DeviceMemory& memory);

@@ -63,7 +63,7 @@ Napi::Function ModelHandle::define(Napi::Env env) {
        job_of<&ModelHandle::evaluate>("evaluate"), job_of<&ModelHandle::make_trainable>("makeTrainable"),
        method_of<&ModelHandle::create_decoder>("createDecoder"), job_of<&ModelHandle::read_tensor>("readTensor"),
        job_of<&ModelHandle::fingerprint_bytes>("fingerprintBytes"), method_of<&ModelHandle::memory>("memory"),
-       method_of<&ModelHandle::dispose>("dispose")});
+       method_of<&ModelHandle::products>("products"), method_of<&ModelHandle::dispose>("dispose")});
 }
 
 ModelHandle::ModelHandle(const Napi::CallbackInfo& info) : Handle(info) {
@@ -218,6 +218,11 @@ Napi::Value ModelHandle::memory(const Napi::CallbackInfo& info) {
   memory.Set("workspaceCached", static_cast<double>(extended.cached + brief.cached));
   if (state->stream) memory.Set("device", memory_value(info.Env(), state->stream->device().memory()));
   return memory;
+}
+
+Napi::Value ModelHandle::products(const Napi::CallbackInfo& info) {
+  const auto state = use();
+  return state->stream ? products_value(info.Env(), state->stream->device()) : Napi::Array::New(info.Env());
 }
 
 Napi::Value ModelHandle::dispose(const Napi::CallbackInfo& info) {

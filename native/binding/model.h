@@ -24,6 +24,7 @@ class ModelHandle : public Handle<ModelHandle, ModelState> {
   Napi::Value read_tensor(const Napi::CallbackInfo& info);
   Napi::Value fingerprint_bytes(const Napi::CallbackInfo& info);
   Napi::Value memory(const Napi::CallbackInfo& info);
+  Napi::Value products(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
 };
 

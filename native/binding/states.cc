@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "device/cpu/thread_priority.h"
+#include "ops/linear/matmul_plan.h"
 
 namespace rubricate::binding {
 
@@ -30,6 +31,7 @@ ModelState::~ModelState() {
 
 void ModelState::place_on(Device& device) {
   stream = std::make_shared<Stream>(device);
+  MatmulPlans::of(device).require_setting(*stream);
   extended_arena = std::make_shared<Arena>(stream);
   brief_arena = std::make_shared<Arena>(stream);
 }

@@ -37,7 +37,8 @@ struct ModelState : std::enable_shared_from_this<ModelState> {
   const std::shared_ptr<Arena>& arena(JobQueue::Length length) const {
     return length == JobQueue::Length::extended ? extended_arena : brief_arena;
   }
-  // Before it is loaded: the device that it computes on.
+  // Before it is loaded: the device that it computes on. Throws ERR_ARGUMENT where RUBRICATE_MATMUL cannot be had
+  // there.
   void place_on(Device& device);
   // Lets go of everything but the thread. Only while no job is under way.
   void free();

@@ -71,7 +71,8 @@ describeOnCuda(`with the plug-in ${plugin ?? "that RUBRICATE_CUDA_LIBRARY names"
   test("says where it computes, and what it holds there", async () => {
     expect(cpu.device).toEqual({ kind: "cpu" });
     expect(cpu.memory().device).toBeUndefined();
-    expect(cuda.device).toEqual({ kind: "cuda", index: 0, name: expect.stringMatching(/./) });
+    const matmul = expect.stringMatching(/^own kernels$|^cuBLASLt \d+\.\d+\.\d+, /);
+    expect(cuda.device).toEqual({ kind: "cuda", index: 0, name: expect.stringMatching(/./), matmul });
     await cuda.logits(prompt);
     const { mapped, owned, workspacePeak, device } = cuda.memory();
     expect(mapped).toBe(0);
@@ -284,6 +285,11 @@ describeOnCuda(`with the plug-in ${plugin ?? "that RUBRICATE_CUDA_LIBRARY names"
         message: expect.stringMatching(/^cuda:1 \(.+\) was lost: /),
       });
     expect(found.same).toEqual([true, true, true]);
-    expect(found.fallback).toEqual({ kind: "cuda", index: 0, name: expect.any(String) });
+    expect(found.fallback).toEqual({
+      kind: "cuda",
+      index: 0,
+      name: expect.any(String),
+      matmul: expect.any(String),
+    });
   });
 });

@@ -1,0 +1,128 @@
+/**
+ * Who multiplies matrices on a CUDA device, from JavaScript: with a library in cuBLASLt's place
+ * (native/device/cuda/emulated/fake_cublaslt.cc), without one, and with some that cannot be used. Processes of their own: a
+ * library is opened once.
+ */
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import type { MatrixProduct, ModelDevice } from "../../lib/model/device";
+import { LlamaModel } from "../../lib/model/model";
+import { folderOf, relativeError } from "../parity/fixtures";
+import { nodeArguments, spawnCli } from "../unit/cli_support";
+
+const plugin = process.env.RUBRICATE_CUDA_LIBRARY ?? "";
+const beside = (name: string) => join(dirname(plugin), name);
+const fake = beside("libfake_cublaslt.so");
+const describeOnEmulation = plugin && existsSync(fake) ? describe : describe.skip;
+
+interface Found {
+  readonly device: ModelDevice;
+  readonly logits: number[];
+  readonly products: MatrixProduct[];
+  readonly notices: string[];
+  readonly error?: { code: string; message: string };
+}
+
+/** What a process with these settings finds. */
+function withSettings(settings: Record<string, string>, device = "cuda", ...folder: string[]): Found {
+  const child = spawnSync(
+    process.execPath,
+    [...nodeArguments.slice(0, 2), join(__dirname, "cuda_matmul_child.cjs"), device, ...folder],
+    { encoding: "utf8", env: { ...process.env, ...settings }, timeout: 50_000 },
+  );
+  expect({ status: child.status, stderr: child.stderr }).toEqual({ status: 0, stderr: "" });
+  return JSON.parse(child.stdout);
+}
+
+const doctorsLine = (settings: Record<string, string>) =>
+  spawnCli(["doctor"], settings)
+    .stdout.split("\n")
+    .find((line) => / matmul /.test(line));
+
+describeOnEmulation("with a library in cuBLASLt's place", () => {
+  test("products go to cuBLASLt where RUBRICATE_MATMUL says so, with the CPU's logits", async () => {
+    const { device, logits, products } = withSettings({
+      RUBRICATE_CUBLASLT_LIBRARY: fake,
+      RUBRICATE_MATMUL: "cublaslt",
+    });
+    expect(device).toMatchObject({ kind: "cuda", matmul: "cuBLASLt 13.1.1, cublaslt" });
+    const theirs = products.filter(({ provider }) => provider === "cublaslt");
+    expect(theirs.length).toBeGreaterThan(0);
+    for (const product of theirs)
+      expect(product).toMatchObject({ m: 4, layout: "NT", a: "float32", c: "float32", accumulates: false });
+    using cpu = await LlamaModel.fromPretrained(folderOf("gqa"), { device: "cpu" });
+    expect(cpu.products()).toEqual([]);
+    expect(relativeError(Float32Array.from(logits), await cpu.logits([1, 17, 44, 9]))).toBeLessThan(5e-6);
+  });
+
+  test("left to itself, a small model gets our own kernels, and has the bits of a machine without cuBLASLt", () => {
+    const there = withSettings({ RUBRICATE_CUBLASLT_LIBRARY: fake, RUBRICATE_MATMUL: "auto" });
+    expect(there.device.matmul).toBe("cuBLASLt 13.1.1, auto");
+    expect(there.products.length).toBeGreaterThan(0);
+    for (const { provider, count } of there.products) {
+      expect(provider).toBe("own");
+      expect(count).toBeGreaterThan(0);
+    }
+    const absent = withSettings({ RUBRICATE_CUBLASLT_LIBRARY: "none" });
+    expect(absent.device.matmul).toBe("own kernels");
+    expect(absent.logits).toEqual(there.logits);
+    expect(withSettings({ RUBRICATE_CUBLASLT_LIBRARY: fake, RUBRICATE_MATMUL: "own" }).device.matmul).toBe(
+      "own kernels",
+    );
+  });
+
+  test("where cuBLASLt has no algorithm our own kernels multiply, and the record says so", () => {
+    const { products } = withSettings({
+      RUBRICATE_CUBLASLT_LIBRARY: fake,
+      RUBRICATE_MATMUL: "cublaslt",
+      RUBRICATE_EMULATION_CUBLASLT: "no algorithm",
+    });
+    const refused = products.filter((product) => product.refused !== undefined);
+    expect(refused.length).toBeGreaterThan(0);
+    expect(products.map(({ provider }) => provider)).not.toContain("cublaslt");
+    expect(refused[0]!.refused).toBe("cublasLtMatmulAlgoGetHeuristic gave CUBLAS_STATUS_NOT_SUPPORTED");
+  });
+
+  test.each([
+    ["none", {}, /own kernels: RUBRICATE_CUBLASLT_LIBRARY is none$/],
+    [fake, {}, /cuBLASLt 13\.1\.1, auto$/],
+    [fake, { RUBRICATE_MATMUL: "own" }, /own kernels: RUBRICATE_MATMUL is own$/],
+    [
+      fake,
+      { RUBRICATE_EMULATION_CUBLASLT_VERSION: "110502" },
+      /own kernels: .* of version 11\.5\.2, but 12 or 13 is needed$/,
+    ],
+    [
+      fake,
+      { RUBRICATE_EMULATION_CUBLASLT: "no handle" },
+      /own kernels: cublasLtCreate gave CUBLAS_STATUS_NOT_INITIALIZED$/,
+    ],
+    [beside("libfake_cublaslt_without_matmul.so"), {}, /own kernels: .* cannot be used: it has no cublasLtMatmul$/],
+    [
+      "none",
+      { RUBRICATE_MATMUL: "cublaslt" },
+      /^FAIL .* cuBLASLt, which cannot be used: RUBRICATE_CUBLASLT_LIBRARY is none$/,
+    ],
+    [beside("missing.so"), {}, /own kernels: cuBLASLt cannot be opened: .*missing\.so/],
+  ])("doctor says what there is: %s %j", (library, settings, says) => {
+    expect(doctorsLine({ RUBRICATE_CUBLASLT_LIBRARY: library, ...settings })).toMatch(says);
+  });
+
+  test.each(["cuda", "auto"])("device %s: cuBLASLt that was asked for and cannot be had is an error", (device) => {
+    const { error } = withSettings({ RUBRICATE_CUBLASLT_LIBRARY: "none", RUBRICATE_MATMUL: "cublaslt" }, device);
+    expect(error).toEqual({
+      code: "ERR_ARGUMENT",
+      message: expect.stringMatching(
+        /^Expected RUBRICATE_MATMUL=cublaslt only where cuBLASLt can be used on cuda:0 \(.+\) but it cannot: .* is none$/,
+      ),
+    });
+  });
+
+  test("another value of RUBRICATE_MATMUL is an error", () => {
+    expect(withSettings({ RUBRICATE_MATMUL: "fast" }).error).toEqual({
+      code: "ERR_ARGUMENT",
+      message: "Expected auto, own or cublaslt for RUBRICATE_MATMUL but received fast",
+    });
+  });
+});
