@@ -10,6 +10,7 @@ import { RubricateError } from "../errors";
 import { type FileContents, readText, removeFolder, writeFolder } from "../files/atomic";
 import { entriesOf } from "../files/operations";
 import { float32Values, readSafetensors, safetensorsPieces } from "../files/safetensors";
+import type { MatrixProduct } from "../model/device";
 import type { NativeOptimizer } from "../native";
 import type { RunIdentity } from "./identity";
 import { storedMoments, storedTensors, type Trainee, valuesOf } from "./trainee";
@@ -60,6 +61,8 @@ export interface Checkpoint {
   readonly identity: RunIdentity;
   /** Dispatch path of the kernels: on another one, sums are rounded elsewhere. */
   readonly cpuPath: string;
+  /** Who multiplied on the model's CUDA device (`ModelDevice.matmul`); null: the CPU. */
+  readonly matmul: string | null;
   readonly state: TrainerState;
   readonly values: Float32Array[];
   readonly m: Float32Array;
@@ -71,6 +74,9 @@ export interface Checkpoint {
 export interface CheckpointContents {
   readonly identity: RunIdentity;
   readonly cpuPath: string;
+  readonly matmul: string | null;
+  /** What the device has multiplied so far, and by whom: for people, not for resuming. */
+  readonly products: readonly MatrixProduct[];
   readonly version: string;
   readonly state: TrainerState;
   readonly trainee: Trainee;
@@ -118,8 +124,9 @@ export async function writeCheckpoint(outputDir: string, contents: CheckpointCon
 
 /** The state's text, made once the other files are written. */
 async function* stateText(contents: CheckpointContents, files: object): AsyncGenerator<Uint8Array, void, void> {
-  const { version: rubricate, cpuPath, identity, state } = contents;
-  yield Buffer.from(`${JSON.stringify({ format: 1, rubricate, cpuPath, identity, state, files }, null, 2)}\n`);
+  const { version: rubricate, cpuPath, matmul, products, identity, state } = contents;
+  const document = { format: 1, rubricate, cpuPath, matmul, products, identity, state, files };
+  yield Buffer.from(`${JSON.stringify(document, null, 2)}\n`);
 }
 
 async function* withDigest(
@@ -143,6 +150,7 @@ async function* withDigest(
 interface StateDocument {
   readonly format: 1;
   readonly cpuPath: string;
+  readonly matmul?: string | null;
   readonly identity: RunIdentity;
   readonly state: TrainerState;
   readonly files: Readonly<Record<string, { bytes: number; sha256: string }>>;
@@ -155,7 +163,7 @@ interface StateDocument {
  */
 export async function readCheckpoint(path: string, trainee: Trainee, parameterFile: string): Promise<Checkpoint> {
   try {
-    const { identity, cpuPath, state, files } = await readState(path);
+    const { identity, cpuPath, matmul = null, state, files } = await readState(path);
     for (const [name, expected] of Object.entries(files)) await requireDigest(join(path, name), expected);
     const tensorsOf = (name: string) => {
       if (!Object.hasOwn(files, name)) throw damaged(path, `it has no ${name}`);
@@ -172,7 +180,7 @@ export async function readCheckpoint(path: string, trainee: Trainee, parameterFi
     const best = Object.hasOwn(files, bestFile)
       ? valuesOf(trainee, await tensorsOf(bestFile), join(path, bestFile))
       : undefined;
-    return { path, identity, cpuPath, state, values, m, v, best };
+    return { path, identity, cpuPath, matmul, state, values, m, v, best };
   } catch (cause) {
     if (cause instanceof RubricateError && cause.code === "ERR_CHECKPOINT") throw cause;
     throw damaged(path, (cause as Error).message, cause);

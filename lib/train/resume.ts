@@ -18,6 +18,7 @@ export interface ResumeRequest {
   readonly resume: boolean | string;
   readonly identity: RunIdentity;
   readonly cpuPath: string;
+  readonly matmul: string | null;
   readonly trainee: Trainee;
   readonly parameterFile: string;
 }
@@ -95,12 +96,18 @@ async function readSameRun(path: string, request: ResumeRequest): Promise<Checkp
 }
 
 function accepted(request: ResumeRequest, checkpoint: Checkpoint, notices: string[]): Resumption {
-  if (checkpoint.cpuPath !== request.cpuPath)
+  const tell = (before: string, now: string) =>
     notices.push(
-      `The checkpoint ${checkpoint.path} was written with ${checkpoint.cpuPath} kernels and goes on with ` +
-        `${request.cpuPath} ones: the result is as good, but not the same to the last bit`,
+      `The checkpoint ${checkpoint.path} was written with ${before} and goes on with ${now}: ` +
+        "the result is as good, but not the same to the last bit",
     );
+  if (checkpoint.cpuPath !== request.cpuPath) tell(`${checkpoint.cpuPath} kernels`, `${request.cpuPath} ones`);
+  if (checkpoint.matmul !== request.matmul) tell(matmulText(checkpoint.matmul), matmulText(request.matmul));
   return { checkpoint, notices };
+}
+
+function matmulText(matmul: string | null): string {
+  return matmul === null ? "products by the CPU" : `products by a GPU (${matmul})`;
 }
 
 /** The first field in which two runs differ, in words; undefined where the one can go on with the other's checkpoint. */

@@ -99,8 +99,9 @@ export class Run {
     };
     const outputDir = settings.outputDir === undefined ? undefined : resolve(settings.outputDir);
     const cpuPath = native().cpu().path;
+    const matmul = model.device.matmul ?? null;
     const parameterFile = adapter ? tensorFile : weightsFile;
-    const resumed = await resumption({ outputDir, resume, identity, cpuPath, trainee, parameterFile });
+    const resumed = await resumption({ outputDir, resume, identity, cpuPath, matmul, trainee, parameterFile });
     throwIfAborted(signal);
     const run = new Run(
       { settings, signal, train, evaluation, plan, totalSteps, warmupSteps, trainee, identity, outputDir },
@@ -288,9 +289,12 @@ export class Run {
 
   private async *checkpoint(outputDir: string): AsyncGenerator<TrainEvent, void, void> {
     const { settings, identity, trainee } = this.parts;
+    const { model } = settings;
     const path = await writeCheckpoint(outputDir, {
       identity,
       cpuPath: native().cpu().path,
+      matmul: model.device.matmul ?? null,
+      products: model.native.products(),
       version: native().version,
       state: this.state,
       trainee,

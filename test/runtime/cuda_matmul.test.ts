@@ -4,12 +4,13 @@
  * library is opened once.
  */
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { MatrixProduct, ModelDevice } from "../../lib/model/device";
 import { LlamaModel } from "../../lib/model/model";
 import { folderOf, relativeError } from "../parity/fixtures";
 import { nodeArguments, spawnCli } from "../unit/cli_support";
+import { temporaryFolder } from "../unit/failing_files";
 
 const plugin = process.env.RUBRICATE_CUDA_LIBRARY ?? "";
 const beside = (name: string) => join(dirname(plugin), name);
@@ -82,6 +83,28 @@ describeOnEmulation("with a library in cuBLASLt's place", () => {
     expect(refused.length).toBeGreaterThan(0);
     expect(products.map(({ provider }) => provider)).not.toContain("cublaslt");
     expect(refused[0]!.refused).toBe("cublasLtMatmulAlgoGetHeuristic gave CUBLAS_STATUS_NOT_SUPPORTED");
+  });
+
+  test("a checkpoint says who multiplied, and going on with another is told", () => {
+    const root = temporaryFolder();
+    try {
+      const own = { RUBRICATE_CUBLASLT_LIBRARY: "none" };
+      const theirs = { RUBRICATE_CUBLASLT_LIBRARY: fake, RUBRICATE_MATMUL: "cublaslt" };
+      expect(withSettings(own, "cuda", root).notices).toEqual([]);
+      const state = (step: number) =>
+        JSON.parse(readFileSync(join(root, `checkpoint-${step}`, "trainer_state.json"), "utf8"));
+      expect(state(1).matmul).toBe("own kernels");
+      expect(withSettings(own, "cuda", root).notices).toEqual([]);
+      expect(withSettings(theirs, "cuda", root).notices).toEqual([
+        expect.stringMatching(/checkpoint-2 .* a GPU \(own kernels\) .* a GPU \(cuBLASLt 13\.1\.1, cublaslt\): /),
+      ]);
+      expect(state(3).matmul).toBe("cuBLASLt 13.1.1, cublaslt");
+      expect(state(3).products).toContainEqual(
+        expect.objectContaining({ layout: "NN", provider: "cublaslt", count: expect.any(Number) }),
+      );
+    } finally {
+      rmSync(root, { recursive: true, force: true });
+    }
   });
 
   test.each([

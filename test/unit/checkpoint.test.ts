@@ -136,6 +136,35 @@ test("another instruction set is told", async () => {
   ]);
 });
 
+test("another provider of matrix products is told, and the checkpoint names its own", async () => {
+  const on = (matmul: string) =>
+    fakeModel({
+      device: { kind: "cuda", index: 0, name: "Fake", matmul },
+    });
+  const product = { m: 64, n: 4, k: 4, layout: "NT", provider: "own", count: 3 };
+  const writing = on("own kernels") as { native: { products: () => object[] } };
+  writing.native.products = () => [product];
+  const { trainer } = newTrainer(writing as never, { outputDir: root, checkpointEverySteps: 3 });
+  await outcomeOf(trainer, { signal: abortInJob(7, "step") });
+  hooks.onJob = undefined;
+  const path = join(root, "checkpoint-7");
+  const written = JSON.parse(readFileSync(join(path, "trainer_state.json"), "utf8"));
+  expect(written).toMatchObject({ matmul: "own kernels", products: [product] });
+
+  const noticesOn = async (model: never, outputDir: string) => {
+    const { trainer } = newTrainer(model, { outputDir, checkpointEverySteps: 3 });
+    return notices((await outcomeOf(trainer, { resume: path })).events);
+  };
+  expect(await noticesOn(on("own kernels"), join(root, "same"))).toEqual([]);
+  expect(await noticesOn(on("cuBLASLt 13.1.1, auto"), join(root, "other"))).toEqual([
+    `The checkpoint ${path} was written with products by a GPU (own kernels) and goes on with products by a GPU ` +
+      "(cuBLASLt 13.1.1, auto): the result is as good, but not the same to the last bit",
+  ]);
+  expect(await noticesOn(fakeModel(), join(root, "cpu"))).toEqual([
+    expect.stringMatching(/a GPU \(own kernels\) and goes on with products by the CPU: /),
+  ]);
+});
+
 test("an earlier run's checkpoints are not written over", async () => {
   await stopped();
   const before = readdirSync(root);

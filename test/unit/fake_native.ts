@@ -187,7 +187,9 @@ export function fakeModel(changes: object = {}) {
     contextLength: 32,
     tokenizer: undefined,
     fingerprint: async () => ({ architecture: "a".repeat(64), weights: "b".repeat(64) }),
+    device: { kind: "cpu" },
     native: {
+      products: () => [],
       trainStep: (request: NativeTrainRequest) => job(() => trainStep(request)),
       evaluate: (batches: NativeMicroBatch[], adapters: FakeAdapter[]) => job(() => evaluate(batches, adapters)),
     },
