@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "gpu/results.h"
 #include "gpu/sections.h"
+#include "ops/linear/matmul_plan.h"
 
 namespace rubricate::bench {
 namespace {
@@ -17,13 +18,18 @@ void tell_machine(const Run& run) {
               run.device.name().c_str(), info.capability / 10, info.capability % 10, info.multiprocessors,
               static_cast<double>(info.memory_bytes) / (1 << 30), info.driver_version / 1000,
               info.driver_version % 1000 / 10, info.runtime_version / 1000, info.runtime_version % 1000 / 10);
+  const CublasltArgs::Found cublaslt = MatmulPlans::of(run.device).cublaslt(*run.stream);
+  const std::string matmul = matmul_text(matmul_setting(), cublaslt.version);
+  std::printf("matmul: %s%s%s\n", matmul.c_str(), cublaslt.version > 0 ? "" : ": ", cublaslt.why);
   Results(run.out).add({{"gpu", std::string(info.name)},
                         {"capability", static_cast<int64_t>(info.capability)},
                         {"multiprocessors", static_cast<int64_t>(info.multiprocessors)},
                         {"memoryBytes", info.memory_bytes},
                         {"driverCuda", static_cast<int64_t>(info.driver_version)},
                         {"runtimeCuda", static_cast<int64_t>(info.runtime_version)},
-                        {"emulated", run.device.emulated()}});
+                        {"emulated", run.device.emulated()},
+                        {"matmul", matmul},
+                        {"noCublaslt", std::string(cublaslt.why)}});
 }
 
 const std::vector<std::pair<std::string, void (*)(const Run&)>> kSections = {

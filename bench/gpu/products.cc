@@ -5,7 +5,7 @@
 #include "gpu/results.h"
 #include "gpu/sections.h"
 #include "ops/attention/attention.h"
-#include "ops/linear/linear_kernels.h"
+#include "ops/linear/matmul_plan.h"
 
 namespace rubricate::bench {
 namespace {
@@ -29,15 +29,16 @@ struct Told {
   Results& results;
   double peak;
 
-  void operator()(const std::string& name, const std::string& what, DType dtype, double operations,
-                  double seconds) const {
+  void operator()(const std::string& name, const std::string& what, DType dtype, double operations, double seconds,
+                  const std::string& provider = "own") const {
     const double rate = operations / seconds;
-    std::printf("%-26s %-28s %-8s %10.3f %9.2f %7.1f%%\n", name.c_str(), what.c_str(), dtype_name(dtype), 1e3 * seconds,
-                1e-12 * rate, 100.0 * rate / peak);
+    std::printf("%-26s %-28s %-8s %-15s %10.3f %9.2f %7.1f%%\n", name.c_str(), what.c_str(), dtype_name(dtype),
+                provider.c_str(), 1e3 * seconds, 1e-12 * rate, 100.0 * rate / peak);
     std::fflush(stdout);
     results.add({{"name", name},
                  {"shape", what},
                  {"dtype", std::string(dtype_name(dtype))},
+                 {"provider", provider},
                  {"milliseconds", 1e3 * seconds},
                  {"teraflops", 1e-12 * rate},
                  {"peakTeraflops", 1e-12 * peak},
@@ -49,6 +50,30 @@ struct Layout {
   const char* name;
   bool a_transposed, b_transposed;
 };
+
+// One product by our own kernels, and by cuBLASLt where that is there and can do it.
+void time_providers(const Run& run, EventClock& clock, const Told& tell, const char* name, MatmulArgs args) {
+  MatmulPlans& plans = MatmulPlans::of(run.device);
+  const MatmulSetting before = matmul_setting();
+  for (const MatmulSetting setting : {MatmulSetting::own, MatmulSetting::cublaslt}) {
+    force_matmul_setting(MatmulSetting::automatic);
+    const int32_t version = plans.cublaslt(*run.stream).version;
+    if (setting == MatmulSetting::cublaslt && version == 0) break;
+    force_matmul_setting(setting);
+    const Tensor c = Tensor::empty(run.arena(), {args.m, args.n}, args.c_dtype);
+    args.c = c.raw();
+    MatmulArgs planned = plans.planned(*run.stream, args);
+    if (setting == MatmulSetting::cublaslt && planned.provider == MatmulProvider::own) break;
+    const Tensor workspace = Tensor::empty(run.arena(), {(planned.algorithm.workspace_bytes + 3) / 4}, DType::i32);
+    planned.workspace = workspace.raw();
+    const double seconds = clock.seconds(run.repetitions, [&] { clock.run("matmul/2", planned); });
+    require_written(run, name, {c});
+    tell(name, concat(args.m, " x ", args.n, " x ", args.k), args.a_dtype,
+         2.0 * static_cast<double>(args.m) * static_cast<double>(args.n) * static_cast<double>(args.k), seconds,
+         setting == MatmulSetting::own ? "own" : concat("cuBLASLt ", cublaslt_version_text(version)));
+  }
+  force_matmul_setting(before);
+}
 
 // m rows of activations, k inputs and n outputs of a weight, by layout the forward, the gradient of the input (whose
 // sizes k and n change places) and the gradient of the weight (m is then the sum's length).
@@ -67,18 +92,14 @@ void time_matmuls(const Run& run, EventClock& clock, const Told& tell, DType dty
       if (!run.wants(layout.name)) continue;
       const Tensor a = random_on_device(run, {m, k}, dtype, 1), b = random_on_device(run, {n, k}, dtype, 2);
       const DType result = layout.a_transposed ? DType::f32 : dtype;
-      const Tensor c = Tensor::empty(run.arena(), {m, n}, result);
       MatmulArgs args;
       args.m = m, args.n = n, args.k = k;
       args.a = a.raw(), args.a_dtype = dtype, args.a_transposed = layout.a_transposed;
       args.a_stride = layout.a_transposed ? m : k;
       args.b = b.raw(), args.b_dtype = dtype, args.b_transposed = layout.b_transposed;
       args.b_stride = layout.b_transposed ? k : n;
-      args.c = c.raw(), args.c_dtype = result, args.c_stride = n;
-      const double seconds = clock.seconds(run.repetitions, [&] { clock.run("matmul/2", args); });
-      require_written(run, layout.name, {c});
-      tell(layout.name, concat(m, " x ", n, " x ", k), dtype,
-           2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k), seconds);
+      args.c_dtype = result, args.c_stride = n;
+      time_providers(run, clock, tell, layout.name, args);
     }
 }
 
@@ -130,7 +151,7 @@ void time_attention(const Run& run, const Told& tell, int64_t length) {
 void time_products(const Run& run) {
   Results results(run.out);
   EventClock clock(run.device);
-  std::printf("%-26s %-28s %-8s %10s %9s %8s\n", "product", "", "", "ms", "TFLOP/s", "of peak");
+  std::printf("%-26s %-28s %-8s %-15s %10s %9s %8s\n", "product", "", "", "", "ms", "TFLOP/s", "of peak");
   for (const DType dtype : {DType::bf16, DType::f32}) {
     const double peak = peak_rate(run, clock, dtype);
     const Told tell{results, peak};

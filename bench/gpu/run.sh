@@ -94,6 +94,10 @@ cmake -S . -B "$build" -DRUBRICATE_TESTS=ON -DRUBRICATE_GPU_BENCH=ON "$@" > "$pa
 RUBRICATE_CUDA_LIBRARY=$PWD/$plugin
 case $plugin in /*) RUBRICATE_CUDA_LIBRARY=$plugin ;; esac
 export RUBRICATE_CUDA_LIBRARY
+if [ -n "$rehearse" ]; then # what tests have in cuBLASLt's place
+  RUBRICATE_CUBLASLT_LIBRARY=${RUBRICATE_CUDA_LIBRARY%/*}/libfake_cublaslt.so
+  export RUBRICATE_CUBLASLT_LIBRARY
+fi
 
 bench() { # section, further options; the program says what is wrong where there is no device
   section=$1
