@@ -7,9 +7,9 @@
 //
 // Of a plain read's bandwidth, on one core of Zen 4, across() has 95 % (90 % with rows 4 KiB apart). Slower were: the
 // two groups a line each in turns (80 %); fetching by instructions, along each stream or block by block, at any
-// distance (75 %: they share the few buffers of the level-1 cache's misses); 16 rows that lie side by side (50 %);
-// lines copied to a buffer first (70 %); three and four groups in turns (65 %, 30 %: too many streams); one group (60 %:
-// its chain of additions).
+// distance (75 %: they share the few buffers of the level-1 cache's misses); lines copied to a buffer first (70 %); one
+// group (60 %: its chain of additions); three and four groups in turns (65 %, 30 %: too many streams); 16 rows that lie
+// side by side (50 %).
 #if defined(RUBRICATE_TARGET_AVX2) || defined(RUBRICATE_TARGET_AVX512)
 #include "ops/linear/linear_transpose.inl"
 
