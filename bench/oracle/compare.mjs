@@ -28,7 +28,7 @@ if (!values.model || !values.ids) {
 }
 const { LlamaModel, RedAdapter } = rubricate;
 const model = await LlamaModel.fromPretrained(values.model, { device: "cpu", dtype: values.dtype ?? "float32" });
-const adapter = values.adapter && (await RedAdapter.fromPretrained(model, values.adapter));
+const adapter = values.adapter && (await RedAdapter.fromPretrained(values.adapter, model));
 const sequences = JSON.parse(readFileSync(values.ids, "utf8"));
 const result = {};
 
