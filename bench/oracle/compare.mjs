@@ -28,9 +28,18 @@ if (!values.model || !values.ids) {
 }
 const { LlamaModel, RedAdapter } = rubricate;
 const model = await LlamaModel.fromPretrained(values.model, { device: "cpu", dtype: values.dtype ?? "float32" });
-const adapter = values.adapter && (await RedAdapter.fromPretrained(values.adapter, model));
+const adapter = values.adapter && (await randomAdapter(values.adapter));
 const sequences = JSON.parse(readFileSync(values.ids, "utf8"));
 const result = {};
+
+/** What make_adapter.py wrote: it knows no fingerprint of the base, so it is no folder that loads. */
+async function randomAdapter(folder) {
+  const { variant, sites, layers } = JSON.parse(readFileSync(`${folder}/adapter_config.json`, "utf8"));
+  const made = RedAdapter.create(model, { variant, sites, layers });
+  const tensors = await readSafetensors(`${folder}/adapter_model.safetensors`);
+  made.setVectors(new Map([...tensors].map(([name, tensor]) => [name, float32Values(tensor, name)])));
+  return made;
+}
 
 const largest = (numbers) => numbers.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
 

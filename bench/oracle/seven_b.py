@@ -4,7 +4,8 @@
   python seven_b.py --model FOLDER [--ids ids.json] [--out loss.json]
 
 Weights stay mapped in the dtype of the file. --upcast computes in float32, one layer's weights at a time: the more exact loss of the same bf16
-weights. Without --ids the sequence is (7 i + 3) mod vocabulary for i = 0 .. 128, whose 128 next ids are the targets.
+weights. --wide-products keeps bf16 between operations but multiplies in float32 and rounds once, as bf16 products with fp32 sums do:
+where the processor has no bf16 arithmetic, PyTorch's own take minutes. Without --ids the sequence is (7 i + 3) mod vocabulary for i = 0 .. 128, whose 128 next ids are the targets.
 """
 import argparse
 import json
@@ -33,6 +34,14 @@ class Checkpoint:
 
     def under(self, prefix):
         return {name.removeprefix(prefix): self[name] for name in self.place if name.startswith(prefix)}
+
+
+def widen_products():
+    """From now on F.linear multiplies in float32 and rounds its result once."""
+    narrow = F.linear
+    F.linear = lambda x, weight, bias=None: narrow(
+        x.float(), weight.float(), None if bias is None else bias.float()
+    ).to(x.dtype)
 
 
 @torch.no_grad()
@@ -68,6 +77,7 @@ def main():
     parser.add_argument("--model", required=True)
     parser.add_argument("--ids", help="JSON file [[id, ...]]; its first sequence is used")
     parser.add_argument("--upcast", action="store_true")
+    parser.add_argument("--wide-products", action="store_true")
     parser.add_argument("--out")
     parser.add_argument("--threads", type=int)
     options = parser.parse_args()
@@ -78,11 +88,14 @@ def main():
     else:
         vocabulary = AutoConfig.from_pretrained(options.model).vocab_size
         ids = [(7 * i + 3) % vocabulary for i in range(129)]
+    if options.wide_products:
+        widen_products()
     start = time.perf_counter()
     result = {
         "loss": loss_of(options.model, ids, options.upcast),
         "supervisedTokens": len(ids) - 1,
         "upcast": options.upcast,
+        "wideProducts": options.wide_products,
         "seconds": time.perf_counter() - start,
         "peakGiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "ids": ids,
