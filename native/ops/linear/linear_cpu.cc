@@ -1,5 +1,6 @@
 // Blocking of the packed matmul and its split over threads. A job is a block of rows by a block of columns, over all of
-// k: it packs a slice of B (kDepth of k), then row block after row block of A, and runs the register tile over them.
+// k: it packs a slice of B (some hundred words of k), and runs the register tile over it and row block after row block
+// of A. A is packed once for all jobs where that takes little memory, else by each job for itself.
 // A tile starts from the sums that the slice of k before it left, so the chain of an element never breaks and no choice
 // made here shows in the result.
 #include "ops/linear/linear_cpu.h"
@@ -21,10 +22,11 @@ namespace rubricate {
 namespace {
 
 // Blocks of many rows.
-constexpr int64_t kDepth = 320;             // words of k in a slice: a panel of B stays in the level-1 cache
-constexpr int64_t kBlockBytes = 128 << 10;  // of packed A: stays in the level-2 cache
-constexpr int64_t kJobRows = 768;           // at most; B is packed again for every block of rows
-constexpr int64_t kJobCols = 1024;          // at most; A is packed again for every block of columns
+constexpr int64_t kBlockBytes = 192 << 10;  // of packed A: stays in the level-2 cache
+constexpr int64_t kSharedBytes = 8 << 20;   // of packed A, at most, that all jobs use
+constexpr int64_t kJobRows = 1024;          // at most; B is packed again for every block of rows
+constexpr int64_t kJobCols = 1024;  // at most; what is not shared of A is packed again for every block of columns
+constexpr int64_t kSharedJobCols = 128, kOwnJobCols = 384;  // about, with a shared A and without
 // Few rows, as in decoding.
 constexpr int64_t kFewRows = 16;
 constexpr int64_t kFewDepth = 128, kFewCols = 32;  // at most, of packed B: half of the level-1 cache
@@ -71,6 +73,8 @@ class Matmul {
   explicit Matmul(const MatmulArgs& args) : g_(args), kernels_(choose(args)) {
     a_ = {args.a, args.a_dtype, args.a_stride, !args.a_transposed, args.m};
     b_ = {args.b, args.b_dtype, args.b_stride, args.b_transposed, args.n};
+    const int64_t words = std::max<int64_t>(1, words_of(args.k));
+    depth_ = ceil_div(words, ceil_div(words, most_depth()));
   }
 
   void run() const {
@@ -85,19 +89,16 @@ class Matmul {
     const bool both_bf16 = args.a_dtype == DType::bf16 && args.b_dtype == DType::bf16;
     RUBRICATE_DISPATCH(matmul_kernels, both_bf16);
   }
-  // Rows of fp32 need no packing: a tile reads a word of each row, and the rows' lines stay in the level-1 cache.
-  bool unpacked_a() const {
-    return !g_.a_transposed && g_.a_dtype == DType::f32 && reinterpret_cast<uintptr_t>(g_.a) % sizeof(float) == 0;
-  }
+  // Words of k in a slice: a panel of 16 columns of B and one of A stay in the level-1 cache.
+  int64_t most_depth() const { return kernels_.nr > 16 ? 320 : 384; }
   int64_t words_of(int64_t k) const { return ceil_div(k, kernels_.k_per_word); }
 
   // One strip for the slice [k, k + slice): `sums` is where its sums wait between slices.
-  void run_strip(const Job& at, int64_t k, int64_t slice, const float* a, int64_t a_stride, const float* b, float* sums,
+  void run_strip(const Job& at, int64_t k, int64_t slice, const float* a, const float* b, float* sums,
                  int64_t sums_stride) const {
     TileArgs t;
     t.words = words_of(slice);
     t.a = a;
-    t.a_stride = a_stride;
     t.b = b;
     t.rows = at.rows;
     t.cols = at.cols;
@@ -134,9 +135,11 @@ class Matmul {
   void run_blocks() const {
     const int64_t threads = ThreadPool::instance().size();
     int64_t row_blocks = ceil_div(g_.m, kJobRows);
-    // Several jobs a thread where they stay wide, so that none waits long at the end; but none too little to be worth
-    // waking a thread for (about 20 us).
-    const int64_t wide = threads == 1 ? 1 : threads * std::clamp<int64_t>(g_.n * row_blocks / (threads * 384), 1, 12);
+    // Several jobs a thread, so that none waits long at the end, where they stay wide enough for what each packs; but
+    // none too little to be worth waking a thread for (about 20 us).
+    const bool shares = g_.k > 0 && shared_words() * int64_t{sizeof(float)} <= kSharedBytes;
+    const int64_t cols = shares ? kSharedJobCols : kOwnJobCols;
+    const int64_t wide = threads == 1 ? 1 : threads * std::clamp<int64_t>(g_.n * row_blocks / (threads * cols), 1, 12);
     const double work = static_cast<double>(g_.m) * static_cast<double>(g_.n) * static_cast<double>(g_.k);
     const int64_t worth = static_cast<int64_t>(std::min(work / 1e6, 1e9)) + 1;
     int64_t col_blocks = std::max(ceil_div(g_.n, kJobCols), ceil_div(std::min(worth, wide), row_blocks));
@@ -144,20 +147,42 @@ class Matmul {
     const int64_t job_rows = round_up(ceil_div(g_.m, row_blocks), kernels_.mr);
     const int64_t job_cols = round_up(ceil_div(g_.n, col_blocks), kernels_.nr);
     const int64_t across = ceil_div(g_.n, job_cols), down = ceil_div(g_.m, job_rows);
+    const float* a = shares && across > 1 ? pack_shared_a() : nullptr;
     ThreadPool::instance().parallel_for(across * down, [&](int64_t chunk) {
       const int64_t row = chunk % down * job_rows, col = chunk / down * job_cols;
-      run_job({row, std::min(job_rows, g_.m - row), col, std::min(job_cols, g_.n - col)});
+      run_job({row, std::min(job_rows, g_.m - row), col, std::min(job_cols, g_.n - col)}, a);
     });
   }
 
-  void run_job(const Job& job) const {
+  int64_t shared_words() const { return round_up(g_.m, kernels_.mr) * words_of(g_.k); }
+
+  // Where the panels of the slice that begins at `k` begin among those of all of A, from `row` on.
+  int64_t shared_offset(int64_t k, int64_t row) const {
+    const int64_t slice = std::min(depth_ * kernels_.k_per_word, g_.k - k);
+    return round_up(g_.m, kernels_.mr) * (k / kernels_.k_per_word) + row * words_of(slice);
+  }
+
+  // All of A in panels, slice after slice, in memory of the calling thread.
+  const float* pack_shared_a() const {
+    static thread_local Buffer buffer;
+    float* panels = buffer.reserve(shared_words());
+    const int64_t grain = round_up(std::max<int64_t>(64, (1 << 16) / g_.k), kernels_.mr);  // 20 us and more
+    parallel_ranges(g_.m, grain, [&](int64_t begin, int64_t end) {
+      const int64_t depth = depth_ * kernels_.k_per_word;
+      for (int64_t k = 0; k < g_.k; k += depth)
+        kernels_.pack(advance(a_, begin, k), std::min(depth, g_.k - k), end - begin, kernels_.mr,
+                      panels + shared_offset(k, begin));
+    });
+    return panels;
+  }
+
+  // shared_a: from pack_shared_a, or null: then the job packs its rows of A for itself.
+  void run_job(const Job& job, const float* shared_a) const {
     static thread_local Buffer buffer_a, buffer_b, buffer_c;
-    const int64_t mr = kernels_.mr, nr = kernels_.nr;
-    const int64_t slices = std::max<int64_t>(1, ceil_div(words_of(g_.k), kDepth));
-    const int64_t deepest = ceil_div(words_of(g_.k), slices), depth = deepest * kernels_.k_per_word;
-    const int64_t block = std::max(mr, kBlockBytes / (deepest * 4 + 4) / mr * mr);
-    float* packed = unpacked_a() ? nullptr : buffer_a.reserve(round_up(std::min(block, job.rows), mr) * deepest);
-    float* b = buffer_b.reserve(round_up(job.cols, nr) * deepest);
+    const int64_t mr = kernels_.mr, nr = kernels_.nr, depth = depth_ * kernels_.k_per_word;
+    const int64_t block = std::max(mr, kBlockBytes / (depth_ * 4 + 4) / mr * mr);
+    float* packed = shared_a != nullptr ? nullptr : buffer_a.reserve(round_up(std::min(block, job.rows), mr) * depth_);
+    float* b = buffer_b.reserve(round_up(job.cols, nr) * depth_);
     // Between slices the sums wait in C itself when it is fp32.
     const bool in_place = g_.c_dtype == DType::f32;
     float* sums = in_place ? static_cast<float*>(g_.c) + job.row * g_.c_stride + job.col
@@ -169,12 +194,11 @@ class Matmul {
       kernels_.pack(advance(b_, job.col, k), slice, job.cols, nr, b);
       for (int64_t i = 0; i < job.rows; i += block) {
         const int64_t rows = std::min(block, job.rows - i);
-        const PanelSource source = advance(a_, job.row + i, k);
-        if (packed != nullptr) kernels_.pack(source, slice, rows, mr, packed);
-        const float* a = packed != nullptr ? packed : static_cast<const float*>(source.data);
+        if (packed != nullptr) kernels_.pack(advance(a_, job.row + i, k), slice, rows, mr, packed);
+        const float* a = packed != nullptr ? packed : shared_a + shared_offset(k, job.row + i);
         for (int64_t c = 0; c < job.cols; c += nr)
-          run_strip({job.row + i, rows, job.col + c, std::min(nr, job.cols - c)}, k, slice, a,
-                    packed != nullptr ? 0 : g_.a_stride, b + c * words, sums + i * sums_stride + c, sums_stride);
+          run_strip({job.row + i, rows, job.col + c, std::min(nr, job.cols - c)}, k, slice, a, b + c * words,
+                    sums + i * sums_stride + c, sums_stride);
       }
     }
   }
@@ -200,14 +224,15 @@ class Matmul {
       const int64_t slice = std::min(depth, g_.k - k);
       kernels_.pack(advance(b_, col, k), slice, cols, kernels_.nr, b);
       for (int64_t r = 0; r < g_.m; r += mr)
-        run_strip({r, std::min(mr, g_.m - r), col, cols}, k, slice, a + r * a_words + k / kernels_.k_per_word * mr, 0,
-                  b, sums + r * kFewCols, kFewCols);
+        run_strip({r, std::min(mr, g_.m - r), col, cols}, k, slice, a + r * a_words + k / kernels_.k_per_word * mr, b,
+                  sums + r * kFewCols, kFewCols);
     }
   }
 
   const MatmulArgs& g_;
   MatmulKernels kernels_;
   PanelSource a_, b_;
+  int64_t depth_ = 0;  // words of k in a slice, the last may have fewer
 };
 
 void column_sum_range(const ColumnSumArgs& args, int64_t begin, int64_t end) {

@@ -24,8 +24,7 @@ struct PanelSource {
 // rounds once into `c`.
 struct TileArgs {
   int64_t words = 0;         // steps of k
-  const float* a = nullptr;  // panels [ceil(rows / mr)][words][mr]; fp32 words may lie in rows, as they are stored:
-  int64_t a_stride = 0;      // words from one row to the next, or 0 for panels
+  const float* a = nullptr;  // panels [ceil(rows / mr)][words][mr]
   const float* b = nullptr;  // panels [ceil(cols / nr)][words][nr]
   int64_t rows = 0, cols = 0;
   const float* from = nullptr;

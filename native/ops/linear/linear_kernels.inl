@@ -256,8 +256,8 @@ inline void end_tile(const F32x16 (&sum)[Rows][Vectors], const TileArgs& t) {
     }
 }
 
-// Rows by Panels * 16 * kVectors sums in registers, over all of the words. Packed: A lies in a panel; else in rows.
-template <typename Word, int Rows, int Panels, bool Packed, bool Whole>
+// Rows by Panels * 16 * kVectors sums in registers, over all of the words.
+template <typename Word, int Rows, int Panels, bool Whole>
 inline void tile_of(const TileArgs& t) {
   constexpr int vectors = kVectors * Panels;
   F32x16 sum[Rows][vectors];
@@ -266,14 +266,13 @@ inline void tile_of(const TileArgs& t) {
   const float* a = t.a;
   const float* b[Panels];
   for (int p = 0; p < Panels; ++p) b[p] = t.b + p * t.words * kCols;
-  const int64_t row_stride = Packed ? 1 : t.a_stride;
-  for (int64_t word = 0; word < t.words; ++word, a += Packed ? kRows : 1) {
+  for (int64_t word = 0; word < t.words; ++word, a += kRows) {
     F32x16 right[vectors];
 #pragma GCC unroll 8
     for (int j = 0; j < vectors; ++j) right[j] = load(b[j / kVectors] + word * kCols + 16 * (j % kVectors));
 #pragma GCC unroll 14
     for (int i = 0; i < Rows; ++i) {
-      const F32x16 left = set1(a[i * row_stride]);
+      const F32x16 left = set1(a[i]);
 #pragma GCC unroll 8
       for (int j = 0; j < vectors; ++j) sum[i][j] = Word::multiply_add(left, right[j], sum[i][j]);
     }
@@ -295,36 +294,30 @@ inline TileArgs from_column(const TileArgs& strip, int64_t col, int64_t cols) {
 
 // A row of tiles, at most kRows high. Few rows take several panels at a time, so that enough sums are under way to hide
 // the latency of an addition.
-template <typename Word, bool Packed, int Rows = kRows>
+template <typename Word, int Rows = kRows>
 inline void tile_row(const TileArgs& t) {
   if constexpr (Rows > 1)
-    if (t.rows < Rows) return tile_row<Word, Packed, Rows - 1>(t);
+    if (t.rows < Rows) return tile_row<Word, Rows - 1>(t);
   constexpr int panels = Rows == 1 ? 4 : Rows == 2 ? 2 : 1;
   int64_t col = 0;
   if constexpr (panels > 1)
     for (; col + panels * kCols <= t.cols; col += panels * kCols)
-      tile_of<Word, Rows, panels, Packed, true>(from_column(t, col, panels * kCols));
-  for (; col + kCols <= t.cols; col += kCols) tile_of<Word, Rows, 1, Packed, true>(from_column(t, col, kCols));
-  if (col < t.cols) tile_of<Word, Rows, 1, Packed, false>(from_column(t, col, kCols));
+      tile_of<Word, Rows, panels, true>(from_column(t, col, panels * kCols));
+  for (; col + kCols <= t.cols; col += kCols) tile_of<Word, Rows, 1, true>(from_column(t, col, kCols));
+  if (col < t.cols) tile_of<Word, Rows, 1, false>(from_column(t, col, kCols));
 }
 
-template <typename Word, bool Packed>
-inline void tile_rows(const TileArgs& strip) {
-  TileArgs t = strip;
-  for (int64_t row = 0; row < strip.rows; row += kRows) {
-    t.rows = std::min<int64_t>(kRows, strip.rows - row);
-    tile_row<Word, Packed>(t);
-    t.a += Packed ? t.words * kRows : kRows * t.a_stride;
+template <typename Word>
+void strip(const TileArgs& whole) {
+  TileArgs t = whole;
+  for (int64_t row = 0; row < whole.rows; row += kRows) {
+    t.rows = std::min<int64_t>(kRows, whole.rows - row);
+    tile_row<Word>(t);
+    t.a += t.words * kRows;
     if (t.from != nullptr) t.from += kRows * t.from_stride;
     if (t.partial != nullptr) t.partial += kRows * t.partial_stride;
     t.c = static_cast<char*>(t.c) + kRows * t.c_stride * dtype_size(t.c_dtype);
   }
-}
-
-template <typename Word>
-void strip(const TileArgs& t) {
-  if (t.a_stride == 0) return tile_rows<Word, true>(t);
-  if constexpr (Word::k == 1) tile_rows<Word, false>(t);
 }
 
 inline MatmulKernels matmul_kernels([[maybe_unused]] bool both_bf16) {
