@@ -166,7 +166,7 @@ class Matmul {
   const float* pack_shared_a() const {
     static thread_local Buffer buffer;
     float* panels = buffer.reserve(shared_words());
-    const int64_t grain = round_up(std::max<int64_t>(64, (1 << 16) / g_.k), kernels_.mr);  // 20 us and more
+    const int64_t grain = round_up(24, kernels_.mr);
     parallel_ranges(g_.m, grain, [&](int64_t begin, int64_t end) {
       const int64_t depth = depth_ * kernels_.k_per_word;
       for (int64_t k = 0; k < g_.k; k += depth)
