@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import os from "node:os";
 import { native, root } from "./package.mjs";
 
@@ -10,13 +11,26 @@ function git(...args) {
   }
 }
 
+/** The processor's name, and what tells its generation where a hypervisor hides the rest of the name. */
+function processor() {
+  const name = os.cpus()[0]?.model.trim() ?? "unknown";
+  try {
+    const info = readFileSync("/proc/cpuinfo", "utf8");
+    const [family, model] = ["cpu family", "model"].map(
+      (key) => new RegExp(`^${key}\\s*:\\s*(\\d+)`, "m").exec(info)[1],
+    );
+    return `${name} (family ${family}, model ${model})`;
+  } catch {
+    return name; // not Linux, or not x64
+  }
+}
+
 /** What a figure depends on besides the code: told with every result. */
 export function describeMachine() {
-  const cpus = os.cpus();
   const { path, threads } = native.cpu();
   return {
-    cpu: cpus[0]?.model.trim() ?? "unknown",
-    cores: cpus.length,
+    cpu: processor(),
+    cores: os.cpus().length,
     memoryGiB: Math.round(os.totalmem() / 2 ** 30),
     path,
     threads,

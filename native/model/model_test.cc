@@ -11,14 +11,6 @@ using namespace rubricate::testing;
 
 namespace {
 
-const std::vector<Site> kRedSites = {Site::q_proj, Site::k_proj, Site::v_proj, Site::o_proj, Site::down_proj};
-
-std::shared_ptr<RedAdapter> random_adapter(const Model& model, RedVariant variant, uint64_t seed) {
-  auto adapter = std::make_shared<RedAdapter>(model.architecture(), variant, kRedSites, std::vector<int64_t>{0, 2});
-  randomize(*adapter, seed);
-  return adapter;
-}
-
 Tenant tenant_of(const std::shared_ptr<RedAdapter>& adapter) {
   return {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {}, 0.0};
 }
@@ -29,17 +21,6 @@ Tenant full_tenant(Model& model) {
 }
 
 JobControl control() { return {nullptr, {}, test_arena()}; }
-
-std::vector<Tensor> copies(ParameterSet& parameters, bool gradients) {
-  std::vector<Tensor> out;
-  for (const Parameter& parameter : parameters.parameters()) {
-    const Tensor& from = gradients ? parameter.grad : parameter.master;
-    Tensor copy = Tensor::empty(test_arena(), from.shape(), DType::f32);
-    std::memcpy(copy.raw(), from.raw(), static_cast<size_t>(from.bytes()));
-    out.push_back(copy);
-  }
-  return out;
-}
 
 void check_same(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
   REQUIRE(a.size() == b.size());

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "adapter/red_adapter.h"
 #include "model/conversion.h"
 #include "model/model.h"
 #include "ops/test_support.h"
@@ -86,6 +87,22 @@ inline void randomize(RedAdapter& adapter, uint64_t seed) {
       values[i] =
           parameter.decay_target + static_cast<float>(1.2 * (philox_uniform(seed, 3, static_cast<uint64_t>(i)) - 0.5));
   }
+}
+
+// RED edits at every site of the first layer and the third, with random vectors.
+inline std::shared_ptr<RedAdapter> random_adapter(const Model& model, RedVariant variant, uint64_t seed) {
+  const std::vector<Site> sites = {Site::q_proj, Site::k_proj, Site::v_proj, Site::o_proj, Site::down_proj};
+  auto adapter = std::make_shared<RedAdapter>(model.architecture(), variant, sites, std::vector<int64_t>{0, 2});
+  randomize(*adapter, seed);
+  return adapter;
+}
+
+// Copies of the gradients, or of the fp32 parameters, on the host.
+inline std::vector<Tensor> copies(ParameterSet& parameters, bool gradients) {
+  std::vector<Tensor> out;
+  for (const Parameter& parameter : parameters.parameters())
+    out.push_back((gradients ? parameter.grad : parameter.master).copied_to(test_arena()));
+  return out;
 }
 
 }  // namespace rubricate::testing

@@ -12,19 +12,12 @@ namespace {
 
 const AdamWOptions kOptions = {.weight_decay = 0.1};
 
-std::shared_ptr<RedAdapter> random_adapter(const Model& model) {
-  const std::vector<Site> sites = {Site::q_proj, Site::k_proj, Site::v_proj, Site::o_proj, Site::down_proj};
-  auto adapter = std::make_shared<RedAdapter>(model.architecture(), RedVariant::ln, sites, std::vector<int64_t>{0, 2});
-  randomize(*adapter, 5);
-  return adapter;
-}
-
 JobControl control() { return {nullptr, {}, device_arena()}; }
 
 // A RED step of the variant with most vectors: two micro-batches, weight decay, clipping.
 struct RedRun {
   std::shared_ptr<Model> model = tiny_model({});
-  std::shared_ptr<RedAdapter> adapter = random_adapter(*model);
+  std::shared_ptr<RedAdapter> adapter = random_adapter(*model, RedVariant::ln, 5);
   std::shared_ptr<OptimizerState> optimizer = std::make_shared<OptimizerState>(*adapter);
   std::vector<MicroBatch> batches = {tiny_batch({tiny_tokens(9, 1)}, {1}), tiny_batch({tiny_tokens(5, 2)}, {1})};
   double max_grad_norm = 0.01;

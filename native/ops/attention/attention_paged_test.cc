@@ -108,11 +108,12 @@ TEST_CASE("attention over pages has the bits of attention over rows, whole or in
         CAPTURE(c.head_dim);
         const Whole whole(arena, c, shape, dtype);
         for (const int64_t chunk : {1, 7, 64, 100000}) {
-          if (chunk == 1 && present_device() && whole.starts.back() > 200) continue;  // hundreds of launches
+          // On a device hundreds of launches.
+          if (present_device() && whole.starts.back() > (chunk == 1 ? 130 : chunk == 7 ? 200 : 100000)) continue;
           CAPTURE(chunk);
           check_chunks(arena, c, shape, whole, {chunk});
         }
-        if (c.lengths.size() > 1) check_chunks(arena, c, shape, whole, {7, 64, 1});
+        if (c.lengths.size() > 1) check_chunks(arena, c, shape, whole, {1, 64, 7});
       });
     }
   }

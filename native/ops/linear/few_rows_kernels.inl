@@ -5,7 +5,7 @@
 // the weight are broadcast as they lie in memory. Either way the rows of the weight that are read side by side lie as
 // far apart as a block allows, so that each is a long stream, which the processor fetches ahead by itself.
 //
-// Of a plain read's bandwidth, on one core of Zen 4, across() has 95 % (90 % with rows 4 KiB apart). Slower were: the
+// Of a plain read's bandwidth, on one core of Zen 3, across() has 95 % (90 % with rows 4 KiB apart). Slower were: the
 // two groups a line each in turns (80 %); fetching by instructions, along each stream or block by block, at any
 // distance (75 %: they share the few buffers of the level-1 cache's misses); lines copied to a buffer first (70 %); one
 // group (60 %: its chain of additions); three and four groups in turns (65 %, 30 %: too many streams); 16 rows that lie
