@@ -12,7 +12,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <thread>
 #include <vector>
 
 #include "base/error.h"
@@ -131,13 +130,9 @@ void training(const Problem& p, int threads, int repetitions) {
   std::vector<std::vector<double>> rates(sides.size());
   const double operations = 2.0 * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
   const int most = std::max(3, std::min(repetitions, static_cast<int>(2e11 / operations)));
-  // Threads of OpenBLAS look for work for some 20 ms before they sleep, and would take a core from who comes next.
-  const auto let_threads_sleep = [] { std::this_thread::sleep_for(std::chrono::milliseconds(40)); };
   for (int r = 0; r < most; ++r) {
-    let_threads_sleep();
     peaks.push_back(peak_gflops(threads, p.dtype == DType::bf16));
     for (size_t i = 0; i < sides.size(); ++i) {
-      let_threads_sleep();
       const double start = now();
       sides[i].run();
       rates[i].push_back(operations / (now() - start) / 1e9);
