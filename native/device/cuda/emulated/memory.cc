@@ -33,7 +33,7 @@ namespace {
 
 // One range of addresses, of which pages take memory once they are touched.
 constexpr size_t kRegionBytes = size_t{64} << 30;
-// The protection changes with every copy and launch: of huge pages, where the system has them, in a 500th of the time.
+// The protection of all pages changes with every copy and launch: huge ones, where the system has them, are fewer.
 constexpr size_t kPage = size_t{2} << 20;
 
 std::mutex lock;
