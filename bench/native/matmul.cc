@@ -1,11 +1,15 @@
-// Workbench of the packed matmul: GFLOP/s and the share of a register-only loop of multiply-adds that ran on the same
-// threads between the measurements, for the three layouts; then decoding, in GB/s of weight bytes beside a plain read.
-// Packing is inside the timing. Every result is compared with a few elements in double first. OpenBLAS and oneDNN
-// compute the same beside ours, a repetition each in turn, where CMake found them.
+// Workbench of the packed matmul: GFLOP/s and the share of peak, for the three layouts; then decoding, in GB/s of weight
+// bytes beside a plain read. Packing is inside the timing. Every result is compared with a few elements in double first.
+// OpenBLAS and oneDNN compute the same beside ours, a repetition each in turn, where CMake found them.
 //
 //   bench_matmul [repetitions] [large]     RUBRICATE_CPU_PATH picks the instruction set of ours
-//   Prints best and median of the repetitions; `large` adds the biggest shape. OMP_WAIT_POLICY=passive keeps oneDNN's
-//   threads from spinning while others compute.
+//   Prints best and median of the repetitions; `large` adds the biggest shape.
+//
+// Peak is a register-only loop of multiply-adds as long as a product, on the same threads, before and after each one: a
+// share is that of one repetition, of the two loops around it, so that a core that slows down or is taken away for a
+// while slows both. Printed are the best and the median rate, and the median share.
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -31,16 +35,23 @@ float read_loop(const float* p, int64_t count) { RUBRICATE_DISPATCH(read_memory,
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-double peak_gflops(int threads, bool pairs) {
-  std::vector<double> operations(static_cast<size_t>(threads));
+// Seconds that `operations` take at peak, measured by a loop of about as many.
+double peak_seconds(int threads, bool pairs, double operations) {
+  const auto loop = [&](int64_t steps) {
+    std::vector<double> done(static_cast<size_t>(threads));
+    ThreadPool::instance().parallel_for(threads, [&](int64_t t) {
+      float out[32] = {};
+      done[static_cast<size_t>(t)] = peak_loop(steps, pairs, out);
+    });
+    double sum = 0.0;
+    for (const double x : done) sum += x;
+    return sum;
+  };
+  static const double of_a_step = loop(1000) / 1000.0 / threads;
+  const auto steps = static_cast<int64_t>(operations / of_a_step / threads);
   const double start = now();
-  ThreadPool::instance().parallel_for(threads, [&](int64_t t) {
-    float out[32] = {};
-    operations[static_cast<size_t>(t)] = peak_loop(500000, pairs, out);
-  });
-  double sum = 0.0;
-  for (const double x : operations) sum += x;
-  return sum / (now() - start) / 1e9;
+  const double done = loop(steps);
+  return (now() - start) * operations / done;
 }
 
 struct Stats {
@@ -126,26 +137,28 @@ void training(const Problem& p, int threads, int repetitions) {
     side.run();
     run.check();
   }
-  std::vector<double> peaks;
-  std::vector<std::vector<double>> rates(sides.size());
+  std::vector<std::vector<double>> rates(sides.size()), shares(sides.size());
   const double operations = 2.0 * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
   const int most = std::max(3, std::min(repetitions, static_cast<int>(2e11 / operations)));
   for (int r = 0; r < most; ++r) {
-    peaks.push_back(peak_gflops(threads, p.dtype == DType::bf16));
+    double before = peak_seconds(threads, p.dtype == DType::bf16, operations);
     for (size_t i = 0; i < sides.size(); ++i) {
       const double start = now();
       sides[i].run();
-      rates[i].push_back(operations / (now() - start) / 1e9);
+      const double seconds = now() - start;
+      const double after = peak_seconds(threads, p.dtype == DType::bf16, operations);
+      rates[i].push_back(operations / seconds / 1e9);
+      shares[i].push_back(0.5 * (before + after) / seconds);
+      before = after;
     }
   }
-  const Stats peak = stats_of(peaks);
   for (size_t i = 0; i < sides.size(); ++i) {
     const Stats rate = stats_of(rates[i]);
     std::printf(
-        "%-4s %s %d thread%s %4ld x %5ld x %4ld  %-8s best %6.1f GFLOP/s %3.0f %%  median %6.1f GFLOP/s %3.0f %%\n",
+        "%-4s %s %d thread%s %4ld x %5ld x %4ld  %-8s best %6.1f GFLOP/s  median %6.1f GFLOP/s, %3.0f %% of peak\n",
         p.dtype == DType::f32 ? "f32" : "bf16", kLayouts[p.layout], threads, threads == 1 ? " " : "s",
         static_cast<long>(p.m), static_cast<long>(p.n), static_cast<long>(p.k), sides[i].name.c_str(), rate.best,
-        100.0 * rate.best / peak.best, rate.median, 100.0 * rate.median / peak.median);
+        rate.median, 100.0 * stats_of(shares[i]).median);
   }
   std::fflush(stdout);
 }
@@ -185,6 +198,13 @@ void decoding(DType dtype, int threads, int repetitions) {
 
 int main(int argc, char** argv) {
   using namespace rubricate;
+  // Peers' idle threads spin for tens of milliseconds, on cores that the next side needs. Their libraries read what
+  // forbids it when they are loaded: so once more from the start.
+  if (std::getenv("OPENBLAS_THREAD_TIMEOUT") == nullptr) {
+    setenv("OPENBLAS_THREAD_TIMEOUT", "4", 1);  // 2^4 cycles
+    setenv("OMP_WAIT_POLICY", "passive", 1);
+    execv("/proc/self/exe", argv);
+  }
   const int repetitions = argc > 1 ? std::max(3, std::atoi(argv[1])) : 30;
   const bool large = argc > 2 && std::strcmp(argv[2], "large") == 0;
   std::printf("%s\n", cpu_path_name(cpu_path()));
