@@ -1,6 +1,6 @@
-// Workbench of the packed matmul: GFLOP/s and the share of peak, for the three layouts; then decoding, in GB/s of weight
-// bytes beside a plain read. Packing is inside the timing. Every result is compared with a few elements in double first.
-// OpenBLAS and oneDNN compute the same beside ours, a repetition each in turn, where CMake found them.
+// Workbench of the packed matmul: GFLOP/s and the share of peak, for the three layouts; then decoding, in GB/s of
+// weight bytes beside a plain read. Packing is inside the timing. Every result is compared with a few elements in
+// double first. OpenBLAS and oneDNN compute the same beside ours, a repetition each in turn, where CMake found them.
 //
 //   bench_matmul [repetitions] [large]     RUBRICATE_CPU_PATH picks the instruction set of ours
 //   Prints best and median of the repetitions; `large` adds the biggest shape.

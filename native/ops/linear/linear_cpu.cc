@@ -1,6 +1,7 @@
 // Blocking of the packed matmul and its split over threads. A job is a block of rows by a block of columns, over all of
-// k: it packs a slice of B (some hundred words of k), and runs the register tile over it and row block after row block
-// of A. A is packed once for all jobs where that takes little memory, else by each job for itself.
+// k: it packs a slice of B (some hundred words of k), and runs the register tile over strips of it, which stay in the
+// level-2 cache, and panel after panel of A, each of which stays in the level-1 cache meanwhile. A is packed once for
+// all jobs where that takes little memory, else by each job for itself.
 // A tile starts from the sums that the slice of k before it left, so the chain of an element never breaks and no choice
 // made here shows in the result.
 #include "ops/linear/linear_cpu.h"
@@ -22,11 +23,12 @@ namespace rubricate {
 namespace {
 
 // Blocks of many rows.
-constexpr int64_t kBlockBytes = 192 << 10;  // of packed A: stays in the level-2 cache
+constexpr int64_t kBlockBytes = 192 << 10;  // of A that a job packs for itself at a time: stays in the level-2 cache
+constexpr int64_t kStripBytes = 288 << 10;  // of packed B, at most: stays in the level-2 cache
 constexpr int64_t kSharedBytes = 8 << 20;   // of packed A, at most, that all jobs use
 constexpr int64_t kJobRows = 1024;          // at most; B is packed again for every block of rows
 constexpr int64_t kJobCols = 1024;  // at most; what is not shared of A is packed again for every block of columns
-constexpr int64_t kSharedJobCols = 128, kOwnJobCols = 384;  // about, with a shared A and without
+constexpr int64_t kSharedJobCols = 144, kOwnJobCols = 384;  // about, with a shared A and without
 // Few rows, as in decoding.
 constexpr int64_t kFewRows = 16;
 constexpr int64_t kFewDepth = 128, kFewCols = 32;  // at most, of packed B: half of the level-1 cache
@@ -68,6 +70,13 @@ struct Job {
   int64_t row = 0, rows = 0, col = 0, cols = 0;
 };
 
+// Where part `index` of `parts` begins and how long it is, when panels of `width` are shared out evenly.
+std::pair<int64_t, int64_t> part_of(int64_t count, int64_t width, int64_t index, int64_t parts) {
+  const int64_t panels = ceil_div(count, width);
+  const int64_t begin = index * panels / parts * width, end = (index + 1) * panels / parts * width;
+  return {begin, std::min(end, count) - begin};
+}
+
 class Matmul {
  public:
   explicit Matmul(const MatmulArgs& args) : g_(args), kernels_(choose(args)) {
@@ -89,8 +98,8 @@ class Matmul {
     const bool both_bf16 = args.a_dtype == DType::bf16 && args.b_dtype == DType::bf16;
     RUBRICATE_DISPATCH(matmul_kernels, both_bf16);
   }
-  // Words of k in a slice: a panel of 16 columns of B, 24 KiB, stays in the level-1 cache.
-  int64_t most_depth() const { return kernels_.nr > 16 ? 320 : 384; }
+  // Words of k in a slice: a panel of A, 6 KiB (14 rows: 18), leaves room in the level-1 cache for what passes of B.
+  int64_t most_depth() const { return kernels_.mr > 8 ? 320 : 384; }
   int64_t words_of(int64_t k) const { return ceil_div(k, kernels_.k_per_word); }
 
   // One strip for the slice [k, k + slice): `sums` is where its sums wait between slices.
@@ -144,13 +153,13 @@ class Matmul {
     const int64_t worth = static_cast<int64_t>(std::min(work / 1e6, 1e9)) + 1;
     int64_t col_blocks = std::max(ceil_div(g_.n, kJobCols), ceil_div(std::min(worth, wide), row_blocks));
     if (worth > threads) even_out(row_blocks, col_blocks, threads);
-    const int64_t job_rows = round_up(ceil_div(g_.m, row_blocks), kernels_.mr);
-    const int64_t job_cols = round_up(ceil_div(g_.n, col_blocks), kernels_.nr);
-    const int64_t across = ceil_div(g_.n, job_cols), down = ceil_div(g_.m, job_rows);
-    const float* a = shares && across > 1 ? pack_shared_a() : nullptr;
-    ThreadPool::instance().parallel_for(across * down, [&](int64_t chunk) {
-      const int64_t row = chunk % down * job_rows, col = chunk / down * job_cols;
-      run_job({row, std::min(job_rows, g_.m - row), col, std::min(job_cols, g_.n - col)}, a);
+    row_blocks = std::min(row_blocks, ceil_div(g_.m, kernels_.mr));
+    col_blocks = std::min(col_blocks, ceil_div(g_.n, kernels_.nr));
+    const float* a = shares && col_blocks > 1 ? pack_shared_a() : nullptr;
+    ThreadPool::instance().parallel_for(row_blocks * col_blocks, [&](int64_t chunk) {
+      const auto [row, rows] = part_of(g_.m, kernels_.mr, chunk % row_blocks, row_blocks);
+      const auto [col, cols] = part_of(g_.n, kernels_.nr, chunk / row_blocks, col_blocks);
+      run_job({row, rows, col, cols}, a);
     });
   }
 
@@ -180,7 +189,8 @@ class Matmul {
   void run_job(const Job& job, const float* shared_a) const {
     static thread_local Buffer buffer_a, buffer_b, buffer_c;
     const int64_t mr = kernels_.mr, nr = kernels_.nr, depth = depth_ * kernels_.k_per_word;
-    const int64_t block = std::max(mr, kBlockBytes / (depth_ * 4 + 4) / mr * mr);
+    const int64_t strip = std::max(nr, kStripBytes / (depth_ * 4) / nr * nr);
+    const int64_t block = shared_a != nullptr ? job.rows : std::max(mr, kBlockBytes / (depth_ * 4) / mr * mr);
     float* packed = shared_a != nullptr ? nullptr : buffer_a.reserve(round_up(std::min(block, job.rows), mr) * depth_);
     float* b = buffer_b.reserve(round_up(job.cols, nr) * depth_);
     // Between slices the sums wait in C itself when it is fp32.
@@ -196,8 +206,8 @@ class Matmul {
         const int64_t rows = std::min(block, job.rows - i);
         if (packed != nullptr) kernels_.pack(advance(a_, job.row + i, k), slice, rows, mr, packed);
         const float* a = packed != nullptr ? packed : shared_a + shared_offset(k, job.row + i);
-        for (int64_t c = 0; c < job.cols; c += nr)
-          run_strip({job.row + i, rows, job.col + c, std::min(nr, job.cols - c)}, k, slice, a, b + c * words,
+        for (int64_t c = 0; c < job.cols; c += strip)
+          run_strip({job.row + i, rows, job.col + c, std::min(strip, job.cols - c)}, k, slice, a, b + c * words,
                     sums + i * sums_stride + c, sums_stride);
       }
     }

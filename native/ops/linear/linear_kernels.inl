@@ -1,22 +1,43 @@
 // Packing and the register tile of the matmul, for one instruction set.
 #include "ops/linear/linear_transpose.inl"
 
-// The register tile: kRows by kCols sums.
+// A register of the tile.
+#if defined(RUBRICATE_TARGET_AVX2)
+struct Register {
+  __m256 v;
+};
+constexpr int64_t kRegister = 8;
+inline Register zero_register() { return {_mm256_setzero_ps()}; }
+inline Register broadcast(float x) { return {_mm256_set1_ps(x)}; }
+inline Register load_register(const float* p) { return {_mm256_loadu_ps(p)}; }
+inline void store_register(float* p, Register a) { _mm256_storeu_ps(p, a.v); }
+inline Register fma(Register a, Register b, Register c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+#else
+using Register = F32x16;
+constexpr int64_t kRegister = 16;
+inline Register zero_register() { return zero(); }
+inline Register broadcast(float x) { return set1(x); }
+inline Register load_register(const float* p) { return load(p); }
+inline void store_register(float* p, const Register& a) { store(p, a); }
+#endif
+
+// The register tile: kRows by kCols sums. The fewer instructions beside the multiply-adds, the better it keeps up
+// beside another program on the same core (simultaneous multithreading), which takes half of what a core can issue.
 #if defined(RUBRICATE_TARGET_AVX512)
 constexpr int kRows = 14, kVectors = 2;  // 28 of 32 registers hold sums
 #elif defined(RUBRICATE_TARGET_AVX2)
-constexpr int kRows = 6, kVectors = 1;  // 12 of 16
+constexpr int kRows = 4, kVectors = 3;  // 12 of 16; 6 by 2 would load 8 registers for 12 multiply-adds instead of 7
 #else
 constexpr int kRows = 2, kVectors = 1;
 #endif
-constexpr int64_t kCols = 16 * kVectors;
+constexpr int64_t kCols = kRegister * kVectors;
 
 // ---- packing: the only code that knows how an operand is stored ----------------------------------------------------
 
 // A word of fp32: one value of one k.
 struct Single {
   static constexpr int64_t k = 1;
-  static F32x16 multiply_add(F32x16 a, F32x16 b, F32x16 c) { return fma(a, b, c); }
+  static Register multiply_add(Register a, Register b, Register c) { return fma(a, b, c); }
 };
 
 #if defined(RUBRICATE_TARGET_AVX512_BF16)
@@ -201,31 +222,21 @@ inline void pack_pair_panels(const PanelSource& source, int64_t k, int64_t count
 
 // ---- the register tile ---------------------------------------------------------------------------------------------
 
-// Whole: all 16 lanes belong to the matrix.
-template <bool Whole>
-inline auto lanes_of([[maybe_unused]] int64_t left) {
-  if constexpr (Whole)
-    return AllLanes{};
-  else
-    return first_lanes(std::clamp<int64_t>(left, 0, 16));
-}
-
-template <typename T, bool Whole>
-inline void finish(const F32x16& sum, const TileArgs& t, int64_t row, int64_t col) {
-  const auto lanes = lanes_of<Whole>(t.cols - col);
-  T* c = static_cast<T*>(t.c) + row * t.c_stride + col;
-  store_masked(c, lanes, t.bias == nullptr ? sum : add(sum, load_masked(t.bias + col, lanes)));
-}
-
+// Whole: all columns belong to the matrix.
 template <bool Whole, int Rows, int Vectors>
-inline void begin_tile(F32x16 (&sum)[Rows][Vectors], const TileArgs& t) {
+inline void begin_tile(Register (&sum)[Rows][Vectors], const TileArgs& t) {
 #pragma GCC unroll 14
-  for (int i = 0; i < Rows; ++i)
+  for (int i = 0; i < Rows; ++i) {
+    const float* from = t.from == nullptr ? nullptr : t.from + i * t.from_stride;
+    float row[kRegister * Vectors] = {};
+    if (!Whole && from != nullptr) {
+      std::memcpy(row, from, static_cast<size_t>(t.cols) * sizeof(float));
+      from = row;
+    }
 #pragma GCC unroll 8
     for (int j = 0; j < Vectors; ++j)
-      sum[i][j] = t.from == nullptr
-                      ? zero()
-                      : load_masked(t.from + i * t.from_stride + 16 * j, lanes_of<Whole>(t.cols - 16 * j));
+      sum[i][j] = from == nullptr ? zero_register() : load_register(from + kRegister * j);
+  }
 }
 
 // The lines that the tile will write are on their way while it computes.
@@ -237,43 +248,58 @@ inline void prefetch_result(const TileArgs& t) {
 #pragma GCC unroll 14
   for (int i = 0; i < Rows; ++i) {
     __builtin_prefetch(at + i * stride, 1);
-    __builtin_prefetch(at + i * stride + 16 * Vectors * size - 1, 1);
+    __builtin_prefetch(at + i * stride + kRegister * Vectors * size - 1, 1);
   }
 }
 
-template <bool Whole, int Rows, int Vectors>
-inline void end_tile(const F32x16 (&sum)[Rows][Vectors], const TileArgs& t) {
-#pragma GCC unroll 14
-  for (int i = 0; i < Rows; ++i)
-#pragma GCC unroll 8
-    for (int j = 0; j < Vectors; ++j) {
-      if (t.partial != nullptr)
-        store_masked(t.partial + i * t.partial_stride + 16 * j, lanes_of<Whole>(t.cols - 16 * j), sum[i][j]);
-      else if (t.c_dtype == DType::f32)
-        finish<float, Whole>(sum[i][j], t, i, 16 * j);
-      else
-        finish<bf16, Whole>(sum[i][j], t, i, 16 * j);
-    }
+// Adds the bias and rounds, once.
+template <typename T>
+inline void finish_row(const float* sums, const TileArgs& t, int64_t row) {
+  T* c = static_cast<T*>(t.c) + row * t.c_stride;
+  for_lanes(t.cols, [&](int64_t i, auto mask) {
+    const F32x16 sum = load(sums + i);
+    store_masked(c + i, mask, t.bias == nullptr ? sum : add(sum, load_masked(t.bias + i, mask)));
+  });
 }
 
-// Rows by Panels * 16 * kVectors sums in registers, over all of the words.
+template <bool Whole, int Rows, int Vectors>
+inline void end_tile(const Register (&sum)[Rows][Vectors], const TileArgs& t) {
+#pragma GCC unroll 14
+  for (int i = 0; i < Rows; ++i) {
+    float row[(kRegister * Vectors + 15) / 16 * 16];
+    float* out = Whole && t.partial != nullptr ? t.partial + i * t.partial_stride : row;
+#pragma GCC unroll 8
+    for (int j = 0; j < Vectors; ++j) store_register(out + kRegister * j, sum[i][j]);
+    if (out != row) continue;
+    if (t.partial != nullptr)
+      std::memcpy(t.partial + i * t.partial_stride, row, static_cast<size_t>(t.cols) * sizeof(float));
+    else if (t.c_dtype == DType::f32)
+      finish_row<float>(row, t, i);
+    else
+      finish_row<bf16>(row, t, i);
+  }
+}
+
+// Rows by Panels * kCols sums in registers, over all of the words.
 template <typename Word, int Rows, int Panels, bool Whole>
 inline void tile_of(const TileArgs& t) {
   constexpr int vectors = kVectors * Panels;
-  F32x16 sum[Rows][vectors];
+  Register sum[Rows][vectors];
   begin_tile<Whole>(sum, t);
   prefetch_result<Rows, vectors>(t);
   const float* a = t.a;
   const float* b[Panels];
   for (int p = 0; p < Panels; ++p) b[p] = t.b + p * t.words * kCols;
-  for (int64_t word = 0; word < t.words; ++word, a += kRows) {
-    F32x16 right[vectors];
-#pragma GCC unroll 8
-    for (int j = 0; j < vectors; ++j) right[j] = load(b[j / kVectors] + word * kCols + 16 * (j % kVectors));
+#pragma GCC unroll 4
+  for (int64_t word = 0; word < t.words; ++word) {
+    Register right[vectors];
+#pragma GCC unroll 12
+    for (int j = 0; j < vectors; ++j)
+      right[j] = load_register(b[j / kVectors] + word * kCols + kRegister * (j % kVectors));
 #pragma GCC unroll 14
     for (int i = 0; i < Rows; ++i) {
-      const F32x16 left = set1(a[i]);
-#pragma GCC unroll 8
+      const Register left = broadcast(a[word * kRows + i]);
+#pragma GCC unroll 12
       for (int j = 0; j < vectors; ++j) sum[i][j] = Word::multiply_add(left, right[j], sum[i][j]);
     }
   }
