@@ -36,6 +36,7 @@ TensorSource current_weight(ModelState& state, const std::string& name) {
     convert_elements(copy, parameter->master);
     source.data = copy.raw();
     source.owner = std::make_shared<Tensor>(copy);
+    source.file.reset();
   }
   return source;
 }
@@ -53,8 +54,13 @@ std::string fingerprint(ModelState& state, const std::atomic<bool>& cancelled) {
     for (int64_t i = 0; i < kSamples && count > 0; ++i) {
       float value = 0.0f;
       const int64_t element = i * (count / kSamples) + i * (count % kSamples) / kSamples;
-      convert(static_cast<const char*>(source.data) + element * dtype_size(source.dtype), source.dtype, &value,
-              DType::f32, 1);
+      const char* at = static_cast<const char*>(source.data) + element * dtype_size(source.dtype);
+      char stored[sizeof(float)];
+      if (source.file) {  // read, not touched: the mapping would bring a MiB around each
+        source.file->read(at, dtype_size(source.dtype), stored);
+        at = stored;
+      }
+      convert(at, source.dtype, &value, DType::f32, 1);
       append<float>(bytes, value);
     }
   }

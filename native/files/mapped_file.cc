@@ -60,11 +60,15 @@ void MappedFile::check_unchanged() const {
           " to stay as it was but it changed while in use");
 }
 
-void MappedFile::drop(const void* begin, int64_t bytes) const noexcept {
-  const int64_t offset = static_cast<const char*>(begin) - data_, page = sysconf(_SC_PAGESIZE);
-  if (data_ == nullptr || offset < 0 || offset >= size_ || bytes <= 0) return;
-  const int64_t first = offset / page * page, end = bytes < size_ - offset ? offset + bytes : size_;
-  madvise(data_ + first, static_cast<size_t>(end - first), MADV_DONTNEED);
+void MappedFile::read(const void* begin, int64_t bytes, void* to) const {
+  int64_t offset = static_cast<const char*>(begin) - data_;
+  for (char* at = static_cast<char*>(to); bytes > 0;) {
+    const ssize_t got = pread(descriptor_, at, static_cast<size_t>(bytes), offset);
+    if (got < 0 && errno == EINTR) continue;
+    require(got >= 0, "ERR_FILE", "Could not read ", path_, ": ", reason());
+    require(got > 0, "ERR_FILE", "Expected ", path_, " to stay as it was but it ends at ", offset, " bytes");
+    at += got, offset += got, bytes -= got;
+  }
 }
 
 }  // namespace rubricate

@@ -33,8 +33,10 @@ class MappedFile {
   // one.
   void check_unchanged() const;
 
-  // Takes the pages of a range of the mapping out of the process's memory, until they are read again.
-  void drop(const void* begin, int64_t bytes) const noexcept;
+  // Copies a part of the mapping by a read of the file, which brings none of its pages into the process's memory.
+  // Touched in the mapping, a page brings all that the system holds together with it, up to 1 MiB and more. Errors:
+  // ERR_FILE (cannot be read, ends before `bytes`).
+  void read(const void* begin, int64_t bytes, void* to) const;
 
  private:
   MappedFile() = default;

@@ -48,9 +48,27 @@ TEST_CASE("a file is mapped whole, whatever its size") {
     const auto file = MappedFile::open(path);
     CHECK(file->size() == static_cast<int64_t>(size));
     CHECK(file->text() == std::string(size, '\1'));
-    file->drop(file->data() + (size > 2 ? 1 : 0), int64_t{1} << 40);
     CHECK(sum(*file) == static_cast<int64_t>(size));
     CHECK(code_of_check(*file) == "");
+  }
+}
+
+TEST_CASE("a part of the mapping is read from the file, or says what the file lacks") {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("file", std::string(10000, '\1') + "abc");
+  const auto file = MappedFile::open(path);
+  std::string part(3, ' ');
+  file->read(file->data() + 10000, 3, part.data());
+  CHECK(part == "abc");
+  file->read(file->data(), 0, part.data());
+  CHECK(part == "abc");
+  REQUIRE(truncate(path.c_str(), 10001) == 0);
+  try {
+    file->read(file->data() + 10000, 3, part.data());
+    CHECK(false);
+  } catch (const Error& error) {
+    CHECK(std::string(error.code()) == "ERR_FILE");
+    CHECK(std::string(error.what()) == "Expected " + path + " to stay as it was but it ends at 10001 bytes");
   }
 }
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
+#include "device/cpu/thread_pool.h"
 #include "model/conversion.h"
 #include "ops/attention/attention.h"
 #include "ops/close/close.h"
@@ -201,14 +203,33 @@ std::pair<Var, Var> Model::block(Tape& tape, int64_t l, const Var& residual, con
   return close(Site::down_proj, std::move(inner), middle, norm_after(l));
 }
 
+// In training the rows of a table that lies in a file are read from the file: of the mapping, a large batch would bring
+// most of the table into memory, beside all that a step keeps.
+Var Model::embed(Tape& tape, const Batch& batch) const {
+  const WeightView& table = embedding_.view;
+  if (!table_file_ || !tape.training())
+    return rubricate::embedding(tape, batch.tokens.data(), batch.rows(), embedding_, compute_);
+  check_tokens(batch.tokens.data(), batch.rows(), table.rows);
+  const Tensor rows = tape.empty({batch.rows(), table.cols}, table.dtype);
+  const int64_t bytes = table.cols * dtype_size(table.dtype);
+  constexpr int64_t kReads = 16;  // a task, about 20 us
+  parallel_ranges(batch.rows(), kReads, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t)
+      table_file_->read(table.row(batch.tokens[static_cast<size_t>(t)]), bytes,
+                        static_cast<char*>(rows.raw()) + t * bytes);
+  });
+  if (table.dtype == compute_) return rows;
+  std::vector<int32_t> order(static_cast<size_t>(batch.rows()));
+  std::iota(order.begin(), order.end(), 0);
+  return rubricate::embedding(tape, order.data(), batch.rows(), Weight::of(rows), compute_);
+}
+
 Var Model::forward(Tape& tape, const Batch& batch, const AdapterSet* adapters, bool recompute, KvCache* cache) const {
   for (const int32_t position : batch.positions)
     require(position < architecture_.context, "ERR_CONTEXT_LENGTH", "Expected at most ", architecture_.context,
             " positions (the model's context) but received a sequence that reaches ", position + 1);
   require(cache == nullptr || !tape.training(), "ERR_INTERNAL", "A cache serves inference only");
-  Var residual = rubricate::embedding(tape, batch.tokens.data(), batch.rows(), embedding_, compute_);
-  // The system maps the pages around each row that was read: of a large batch, most of the table.
-  if (table_file_ && tape.training()) table_file_->drop(embedding_.view.data, embedding_.storage.bytes());
+  Var residual = embed(tape, batch);
   Var normed = rms_norm(tape, residual, layers_.front().input_norm, architecture_.stack.norm.eps);
   for (int64_t l = 0; l < architecture_.stack.layers; ++l) {
     tape.yield();

@@ -75,6 +75,7 @@ class Model {
   Tensor copied(const Intake& intake, const TensorSource& source, DType dtype);
   Weight matrix(const Intake& intake, const std::string& name);
   Var vector(const Intake& intake, const std::string& name);
+  Var embed(Tape& tape, const Batch& batch) const;
   std::pair<Var, Var> block(Tape& tape, int64_t layer, const Var& residual, const Var& normed, const Batch& batch,
                             const AdapterSet* adapters, KvCache* cache) const;
   Var attend(Tape& tape, int64_t layer, const Var& normed, const Batch& batch, const AdapterSet* adapters,

@@ -21,9 +21,7 @@ void check(const Tape& tape, const int32_t* tokens, int64_t count, const Weight&
   require(out == DType::f32 || out == DType::bf16, "ERR_DTYPE", "Expected float32 or bfloat16 for out but received ",
           dtype_name(out));
   require(count >= 0, "ERR_ARGUMENT", "Expected a count of 0 or more for tokens but received ", count);
-  for (int64_t t = 0; t < count; ++t)
-    require(tokens[t] >= 0 && tokens[t] < weight.view.rows, "ERR_ARGUMENT", "Expected token ids from 0 to ",
-            weight.view.rows - 1, " but received ", tokens[t], " at position ", t);
+  check_tokens(tokens, count, weight.view.rows);
 }
 
 // Each part of the vocabulary is one thread's at a time, so that every row of dW sees its tokens in order.
@@ -88,6 +86,12 @@ void forward(Tape& tape, const int32_t* tokens, int64_t count, const WeightView&
 }
 
 }  // namespace
+
+void check_tokens(const int32_t* tokens, int64_t count, int64_t vocabulary) {
+  for (int64_t t = 0; t < count; ++t)
+    require(tokens[t] >= 0 && tokens[t] < vocabulary, "ERR_ARGUMENT", "Expected token ids from 0 to ", vocabulary - 1,
+            " but received ", tokens[t], " at position ", t);
+}
 
 Var embedding(Tape& tape, const int32_t* tokens, int64_t count, const Weight& weight, DType out) {
   check(tape, tokens, count, weight, out);

@@ -8,6 +8,9 @@
 
 namespace rubricate {
 
+// Errors: ERR_ARGUMENT (an id outside the vocabulary).
+void check_tokens(const int32_t* tokens, int64_t count, int64_t vocabulary);
+
 // tokens: int32 [T] on the host, 0 <= token < W.rows; the caller keeps them alive until backward has run. y [T, d].
 // Errors: ERR_ARGUMENT (an id outside the vocabulary), ERR_DTYPE, ERR_ABORTED.
 Var embedding(Tape& tape, const int32_t* tokens, int64_t count, const Weight& weight, DType out);
