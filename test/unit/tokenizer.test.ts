@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { Tokenizer } from "../../lib/model/tokenizer";
@@ -114,8 +114,11 @@ test("decoding refuses what is no id", () => {
   expect(() => loaded.get("llama")!.tokenizer.decode([1.5])).toThrow("Expected an integer for ids[0]");
 });
 
+const home = mkdtempSync(path.join(tmpdir(), "rubricate-tokenizer-"));
+afterAll(() => rmSync(home, { recursive: true }));
+
 function folderWith(files: Record<string, string>): string {
-  const folder = mkdtempSync(path.join(tmpdir(), "rubricate-tokenizer-"));
+  const folder = mkdtempSync(path.join(home, "case-"));
   for (const [name, text] of Object.entries(files)) writeFileSync(path.join(folder, name), text);
   return folder;
 }
