@@ -1,453 +1,76 @@
 #include "ops/linear/linear.h"
 
-#include <algorithm>
-#include <cmath>
-#include <cstring>
+#include <array>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "base/random.h"
 #include "device/cpu/cpu_path.h"
 #include "device/cpu/thread_pool.h"
 #include "doctest/doctest.h"
+#include "ops/linear/test_kinds.h"
 #include "ops/test_support.h"
 
 using namespace rubricate;
+using namespace rubricate::testing;
 
 namespace {
 
-struct PoolSize {
-  explicit PoolSize(int threads) : before(ThreadPool::instance().size()) { ThreadPool::instance().resize(threads); }
-  ~PoolSize() { ThreadPool::instance().resize(before); }
-  int before;
-};
-
-struct Path {
-  explicit Path(CpuPath path) : before(cpu_path()) { force_cpu_path(path); }
-  ~Path() { force_cpu_path(before); }
-  CpuPath before;
-};
-
-// A stored matrix of random values at an odd address, with `gap` NaN elements after each row, and the values that it
-// holds after rounding.
-struct Matrix {
-  int64_t rows, cols, stride;
-  DType dtype;
-  std::vector<unsigned char> bytes;
-  std::vector<double> values;
-
-  Matrix(uint64_t seed, int64_t rows, int64_t cols, DType dtype, int64_t gap = 0)
-      : rows(rows), cols(cols), stride(cols + gap), dtype(dtype) {
-    bytes.assign(static_cast<size_t>(rows * stride * dtype_size(dtype)) + 64, 0xff);
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t c = 0; c < cols; ++c) {
-        const auto index = static_cast<uint64_t>(r * cols + c);
-        put(r, c, static_cast<float>(2.0 * philox_uniform(seed, 7, index) - 1.0));
-      }
-  }
-  void* data() { return bytes.data() + 1; }
-  const void* data() const { return bytes.data() + 1; }
-  double at(int64_t r, int64_t c) const { return values[static_cast<size_t>(r * cols + c)]; }
-
- private:
-  template <typename T>
-  void put_as(int64_t r, int64_t c, float x) {
-    const T stored = from_float<T>(x);
-    std::memcpy(bytes.data() + 1 + (r * stride + c) * static_cast<int64_t>(sizeof(T)), &stored, sizeof(T));
-    values.push_back(static_cast<double>(to_float(stored)));
-  }
-  void put(int64_t r, int64_t c, float x) {
-    if (dtype == DType::f32) put_as<float>(r, c, x);
-    if (dtype == DType::bf16) put_as<bf16>(r, c, x);
-    if (dtype == DType::f16) put_as<f16>(r, c, x);
-  }
-};
-
-double value_at(const void* data, DType dtype, int64_t index) {
-  if (dtype == DType::f32) {
-    float x;
-    std::memcpy(&x, static_cast<const char*>(data) + 4 * index, 4);
-    return static_cast<double>(x);
-  }
-  bf16 x;
-  std::memcpy(&x, static_cast<const char*>(data) + 2 * index, 2);
-  return static_cast<double>(to_float(x));
-}
-
-double rounded(double x, DType dtype) {
-  const float y = static_cast<float>(x);
-  return static_cast<double>(dtype == DType::bf16 ? to_float(from_float<bf16>(y)) : y);
-}
-
-struct Case {
-  int64_t m, n, k;
-  bool a_transposed = false, b_transposed = true, accumulate = false, bias = false;
-  DType a = DType::f32, b = DType::f32, c = DType::f32;
-};
-
-// op(A) and op(B), a C with a gap whose rest must stay as it was, and the expected values in double.
-struct Problem {
-  Case given;
-  Matrix a, b;
-  std::vector<float> bias;
-  std::vector<float> c0;
-  int64_t c_stride;
-
-  explicit Problem(const Case& p, int64_t a_gap = 3, int64_t b_gap = 5)
-      : given(p),
-        a(1, p.a_transposed ? p.k : p.m, p.a_transposed ? p.m : p.k, p.a, a_gap),
-        b(2, p.b_transposed ? p.n : p.k, p.b_transposed ? p.k : p.n, p.b, b_gap),
-        c_stride(p.n + 2) {
-    for (int64_t j = 0; j < p.n; ++j)
-      bias.push_back(static_cast<float>(philox_uniform(3, 7, static_cast<uint64_t>(j))));
-    for (int64_t i = 0; i < p.m * c_stride; ++i)
-      c0.push_back(static_cast<float>(philox_uniform(4, 7, static_cast<uint64_t>(i))));
-  }
-  double left(int64_t i, int64_t k) const { return given.a_transposed ? a.at(k, i) : a.at(i, k); }
-  double right(int64_t j, int64_t k) const { return given.b_transposed ? b.at(j, k) : b.at(k, j); }
-
-  // On a device where `stream` is one, else on the CPU, from odd addresses.
-  std::vector<unsigned char> run(int64_t first = 0, int64_t rows = -1,
-                                 const std::shared_ptr<Stream>& stream = nullptr) const {
-    const auto arena = std::make_shared<Arena>(stream);
-    std::vector<Tensor> copies;
-    const auto there = [&](const void* data, size_t bytes) {
-      if (!stream) return data;
-      copies.push_back(Tensor::empty(arena, {static_cast<int64_t>(bytes / 4 + 1)}, DType::i32));
-      stream->upload(copies.back().raw(), data, static_cast<int64_t>(bytes));
-      return static_cast<const void*>(copies.back().raw());
-    };
-    MatmulArgs args;
-    args.m = rows < 0 ? given.m : rows;
-    args.n = given.n;
-    args.k = given.k;
-    args.a_dtype = given.a;
-    args.a_stride = a.stride;
-    args.a_transposed = given.a_transposed;
-    args.a = static_cast<const char*>(there(a.data(), a.bytes.size() - 1)) +
-             first * (given.a_transposed ? 1 : a.stride) * dtype_size(given.a);
-    args.b = there(b.data(), b.bytes.size() - 1);
-    args.b_dtype = given.b;
-    args.b_stride = b.stride;
-    args.b_transposed = given.b_transposed;
-    std::vector<unsigned char> c(static_cast<size_t>(args.m * c_stride * dtype_size(given.c)), 0xa5);
-    if (given.accumulate) std::memcpy(c.data(), c0.data() + first * c_stride, c.size());
-    args.c = const_cast<void*>(there(c.data(), c.size()));
-    args.c_dtype = given.c;
-    args.c_stride = c_stride;
-    args.accumulate = given.accumulate;
-    args.bias = given.bias ? static_cast<const float*>(there(bias.data(), bias.size() * 4)) : nullptr;
-    const Tape tape(arena, Tape::Mode::inference);
-    matmul(tape, args);
-    if (stream) stream->download(c.data(), args.c, static_cast<int64_t>(c.size()));
-    return c;
-  }
-};
-
-// The rule for lower precision: at most twice the error of the plain fp32 loop, and the one rounding of the result.
-void check_values(const Problem& problem, const std::shared_ptr<Stream>& stream = nullptr) {
-  const Case& p = problem.given;
-  const auto c = problem.run(0, -1, stream);
-  double worst = 0.0, naive_worst = 0.0, slack = 0.0;
-  for (int64_t i = 0; i < p.m; ++i)
-    for (int64_t j = 0; j < p.n; ++j) {
-      const float start = p.accumulate ? problem.c0[static_cast<size_t>(i * problem.c_stride + j)] : 0.0f;
-      const float bias = p.bias ? problem.bias[static_cast<size_t>(j)] : 0.0f;
-      double exact = static_cast<double>(start);
-      float naive = start;
-      for (int64_t k = 0; k < p.k; ++k) {
-        exact += problem.left(i, k) * problem.right(j, k);
-        naive += static_cast<float>(problem.left(i, k)) * static_cast<float>(problem.right(j, k));
-      }
-      exact += static_cast<double>(bias);
-      const double got = value_at(c.data(), p.c, i * problem.c_stride + j);
-      REQUIRE(std::isfinite(got));
-      worst = std::max(worst, std::abs(got - exact));
-      naive_worst = std::max(naive_worst, std::abs(rounded(static_cast<double>(naive + bias), p.c) - exact));
-      slack = std::max(slack, std::abs(exact) * (p.c == DType::bf16 ? 0x1p-9 : 0x1p-24));
-    }
-  CHECK(worst <= 2.0 * naive_worst + slack);
-  const size_t bytes = static_cast<size_t>(dtype_size(p.c));
-  for (int64_t i = 0; i < p.m && !p.accumulate; ++i)  // what lies between the rows of C is not written
-    for (size_t at = 0; at < 2 * bytes; ++at)
-      REQUIRE(c[static_cast<size_t>(i * problem.c_stride + p.n) * bytes + at] == 0xa5);
-}
-
-const std::vector<int64_t> kSizes = {1, 2, 3, 5, 7, 13, 16, 17, 33, 64, 100, 123, 257};
-
-// Each odd size meets every place, and some depths reach over several slices of k.
-std::vector<Case> shapes() {
-  std::vector<Case> cases;
-  const size_t count = kSizes.size();
-  for (size_t i = 0; i < count; ++i) {
-    cases.push_back({kSizes[i], kSizes[(i * 5 + 3) % count], kSizes[(i * 7 + 1) % count]});
-    cases.push_back({kSizes[(i * 6 + 2) % count], kSizes[i], kSizes[(i * 4 + 5) % count]});
-  }
-  for (const int64_t k : {511, 513, 1031}) cases.push_back({37, 19, k});
-  cases.push_back({5, 7, 0});
-  return cases;
-}
-
-std::string name_of(const Case& p) {
-  return std::to_string(p.m) + "x" + std::to_string(p.n) + "x" + std::to_string(p.k) + " " + dtype_name(p.a) + " " +
-         dtype_name(p.b) + " " + dtype_name(p.c) + (p.a_transposed ? " T" : " N") + (p.b_transposed ? "T" : "N") +
-         (p.accumulate ? " +=" : "") + (p.bias ? " bias" : "");
-}
-
-struct Kind {
-  DType a, b, c;
-};
-const Kind kKinds[] = {{DType::f32, DType::f32, DType::f32},   {DType::bf16, DType::bf16, DType::bf16},
-                       {DType::f32, DType::bf16, DType::f32},  {DType::bf16, DType::f32, DType::bf16},
-                       {DType::bf16, DType::bf16, DType::f32}, {DType::f32, DType::f16, DType::f32},
-                       {DType::bf16, DType::f16, DType::bf16}};
-
-}  // namespace
-
-TEST_CASE("matmul: values in every layout, dtype and path") {
-  for (const CpuPath path : supported_cpu_paths()) {
-    const Path on(path);
-    for (const Kind& kind : kKinds)
-      for (Case p : shapes())
-        for (int layout = 0; layout < 4; ++layout) {
-          p.a = kind.a, p.b = kind.b, p.c = kind.c;
-          p.a_transposed = layout / 2 == 1, p.b_transposed = layout % 2 == 0;
-          p.bias = (p.m + p.n + layout) % 2 == 1;
-          p.accumulate = kind.c == DType::f32 && (p.m + p.k) % 3 == 0;
-          CAPTURE(cpu_path_name(path));
-          CAPTURE(name_of(p));
-          check_values(Problem(p));
-        }
-  }
-}
-
-TEST_CASE("matmul: a row has the same bits alone, anywhere among others, and on any number of threads") {
-  for (const CpuPath path : supported_cpu_paths()) {
-    const Path on(path);
-    for (const Kind& kind : kKinds)
-      for (const bool b_transposed : {true, false}) {
-        const Problem problem({37, 300, 1100, false, b_transposed, false, true, kind.a, kind.b, kind.c});
-        CAPTURE(cpu_path_name(path));
-        CAPTURE(name_of(problem.given));
-        const auto all = [&] {
-          const PoolSize one(1);
-          return problem.run();
-        }();
-        for (const int threads : {1, 2, 3, 7}) {
-          const PoolSize size(threads);
-          CHECK(problem.run() == all);
-          for (const int64_t rows : {1, 2, 5, 9, 16, 17})
-            for (int64_t first = 0; first + rows <= 37; first += 9) {
-              const auto some = problem.run(first, rows);
-              const size_t row = static_cast<size_t>(problem.c_stride * dtype_size(kind.c));
-              bool same = true;  // but for what lies between the rows
-              for (size_t i = 0; i < static_cast<size_t>(rows); ++i)
-                same = same && std::memcmp(some.data() + i * row, all.data() + (static_cast<size_t>(first) + i) * row,
-                                           static_cast<size_t>(300 * dtype_size(kind.c))) == 0;
-              CHECK_MESSAGE(same, rows << " rows from " << first << " on " << threads << " threads");
-            }
-        }
-      }
-  }
-}
-
-// Such rows' lines share sets of the level-1 cache, so few rows are multiplied by them in another order in time.
-TEST_CASE("matmul: few rows have the same bits by a weight whose rows are a multiple of 4 KiB apart") {
-  for (const CpuPath path : supported_cpu_paths()) {
-    const Path on(path);
-    for (const Kind& kind : kKinds)
-      for (const int64_t k : {20, 100, 333, 1000}) {
-        const Problem problem({17, 333, k, false, true, false, false, kind.a, kind.b, kind.c}, 0,
-                              4096 / dtype_size(kind.b) - k);
-        CAPTURE(cpu_path_name(path));
-        CAPTURE(name_of(problem.given));
-        const auto many = problem.run();
-        for (const int64_t rows : {1, 3, 6, 11}) {
-          const auto few = problem.run(0, rows);
-          bool same = true;
-          for (int64_t i = 0; i < rows; ++i)
-            for (int64_t j = 0; j < 333; ++j)
-              same = same && value_at(few.data(), kind.c, i * problem.c_stride + j) ==
-                                 value_at(many.data(), kind.c, i * problem.c_stride + j);
-          CHECK_MESSAGE(same, rows << " rows");
-        }
-      }
-  }
-}
-
-TEST_CASE("matmul: accumulating over two parts of k gives the bits of the whole") {
-  for (const CpuPath path : supported_cpu_paths()) {
-    const Path on(path);
-    const Matrix a(1, 600, 31, DType::f32), b(2, 600, 45, DType::f32);
-    const auto add = [&](std::vector<float>& c, int64_t from, int64_t to) {
-      MatmulArgs args;
-      args.m = 31, args.n = 45, args.k = to - from;
-      args.a = static_cast<const char*>(a.data()) + from * a.stride * 4;
-      args.b = static_cast<const char*>(b.data()) + from * b.stride * 4;
-      args.a_stride = a.stride, args.b_stride = b.stride, args.a_transposed = true;
-      args.c = c.data(), args.c_stride = 45, args.accumulate = true;
-      matmul_cpu(args);
-    };
-    std::vector<float> whole(31 * 45, 0.5f), parts = whole;
-    add(whole, 0, 600);
-    add(parts, 0, 129);
-    add(parts, 129, 600);
-    CHECK(whole == parts);
-  }
-}
-
-TEST_CASE("matmul on a device: values in every layout and dtype, aligned or not") {
-  const std::vector<std::array<int64_t, 3>> sizes = {{1, 1, 1},     {5, 7, 0},     {3, 17, 33},
-                                                     {16, 64, 32},  {17, 33, 100}, {64, 16, 64},
-                                                     {130, 70, 40}, {7, 100, 123}, {65, 129, 57}};
-  for (const auto& stream : testing::devices())
-    for (const Kind& kind : kKinds)
-      for (const auto& [m, n, k] : sizes)
-        for (int layout = 0; stream && layout < 4; ++layout) {
-          Case p{m, n, k, layout / 2 == 1, layout % 2 == 0};
-          p.a = kind.a, p.b = kind.b, p.c = kind.c;
-          p.bias = (m + layout) % 2 == 1;
-          p.accumulate = kind.c == DType::f32 && (m + k) % 3 == 0;
-          CAPTURE(name_of(p));
-          const int64_t gap = (m + layout) % 3 == 0 ? 1 : 0;
-          check_values(Problem(p, gap, 8 * gap), stream);
-        }
-}
-
-TEST_CASE("matmul on a device: a row has the same bits whatever the tile, parts of k those of the whole") {
-  for (const auto& stream : testing::devices()) {
-    if (!stream) continue;
-    for (const Kind& kind : kKinds)
-      for (const bool b_transposed : {true, false}) {
-        const Problem problem({300, 330, 70, false, b_transposed, false, true, kind.a, kind.b, kind.c}, 2, 0);
-        CAPTURE(name_of(problem.given));
-        const auto all = problem.run(0, -1, stream);
-        const size_t row = static_cast<size_t>(problem.c_stride * dtype_size(kind.c));
-        for (const int64_t rows : {1, 5, 17, 40})
-          for (const int64_t first : {0, 131}) {
-            const auto some = problem.run(first, rows, stream);
-            bool same = true;  // but for what lies between the rows
-            for (size_t i = 0; i < static_cast<size_t>(rows); ++i)
-              same = same && std::memcmp(some.data() + i * row, all.data() + (static_cast<size_t>(first) + i) * row,
-                                         static_cast<size_t>(330 * dtype_size(kind.c))) == 0;
-            CHECK_MESSAGE(same, rows << " rows from " << first);
-          }
-      }
-    for (const DType dtype : {DType::f32, DType::bf16}) {
-      const auto arena = std::make_shared<Arena>(stream), here = std::make_shared<Arena>();
-      const Tensor a = testing::random_tensor(here, {600, 31}, dtype, 1).copied_to(arena);
-      const Tensor b = testing::random_tensor(here, {600, 45}, dtype, 2).copied_to(arena);
-      const auto add = [&](const Tensor& c, int64_t from, int64_t to) {
-        MatmulArgs args;
-        args.m = 31, args.n = 45, args.k = to - from, args.a_dtype = args.b_dtype = dtype;
-        args.a = static_cast<const char*>(a.raw()) + from * 31 * dtype_size(dtype);
-        args.b = static_cast<const char*>(b.raw()) + from * 45 * dtype_size(dtype);
-        args.a_stride = 31, args.b_stride = 45, args.a_transposed = true;
-        args.c = c.raw(), args.c_stride = 45, args.accumulate = true;
-        matmul(Tape(arena, Tape::Mode::inference), args);
-      };
-      const Tensor whole = Tensor::zeros(arena, {31, 45}, DType::f32),
-                   parts = Tensor::zeros(arena, {31, 45}, DType::f32);
-      const int64_t cut = dtype == DType::f32 ? 129 : 128;
-      add(whole, 0, 600);
-      add(parts, 0, cut);
-      add(parts, cut, 600);
-      CHECK(testing::same_bits(whole, parts));
-    }
-  }
-}
-
-TEST_CASE("matmul: a large one runs on several threads") {
-  const PoolSize size(2);
-  for (const int64_t m : {1, 8, 512}) {
-    const Problem problem({m, 1024, 1024});
-    const int64_t before = ThreadPool::instance().split_regions();
-    problem.run();
-    CHECK(ThreadPool::instance().split_regions() > before);
-  }
-}
-
-namespace {
-
-Tensor tensor_of(const std::shared_ptr<Arena>& arena, Shape shape, DType dtype, uint64_t seed) {
-  Tensor t = Tensor::empty(arena, std::move(shape), dtype);
-  for (int64_t i = 0; i < t.count(); ++i) {
-    const float x = static_cast<float>(2.0 * philox_uniform(seed, 9, static_cast<uint64_t>(i)) - 1.0);
-    if (dtype == DType::f32) t.data<float>()[i] = x;
-    if (dtype == DType::bf16) t.data<bf16>()[i] = from_float<bf16>(x);
-    if (dtype == DType::f16) t.data<f16>()[i] = from_float<f16>(x);
-  }
-  return t;
-}
-
-double at(const Tensor& t, int64_t i) {
-  if (t.dtype() == DType::f16) return static_cast<double>(to_float(t.data<f16>()[i]));
-  return value_at(t.raw(), t.dtype(), i);
-}
-
-// |got - sum| against twice the plain fp32 loop's error and one rounding, over `count` elements.
-template <typename Terms>
-void check_gradient(const Tensor& grad, int64_t terms, Terms&& product) {
-  double worst = 0.0, naive_worst = 0.0, slack = 0.0;
+// A gradient whose element i is the sum of product(i, k), a pair of factors, over k < terms.
+template <typename Product>
+void check_gradient(const Tensor& grad, int64_t terms, Product&& product) {
+  Doubles expected, naive;
   for (int64_t i = 0; i < grad.count(); ++i) {
     double exact = 0.0;
-    float naive = 0.0f;
+    float plain = 0.0f;
     for (int64_t k = 0; k < terms; ++k) {
       const auto [a, b] = product(i, k);
       exact += a * b;
-      naive += static_cast<float>(a) * static_cast<float>(b);
+      plain += static_cast<float>(a) * static_cast<float>(b);
     }
-    worst = std::max(worst, std::abs(at(grad, i) - exact));
-    naive_worst = std::max(naive_worst, std::abs(rounded(static_cast<double>(naive), grad.dtype()) - exact));
-    slack = std::max(slack, std::abs(exact) * (grad.dtype() == DType::bf16 ? 0x1p-9 : 0x1p-24));
+    expected.push_back(exact);
+    naive.push_back(static_cast<double>(plain));
   }
-  CHECK(worst <= 2.0 * naive_worst + slack);
-}
-
-std::string code_of(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  return "none";
+  check_precision(grad, expected, naive);
 }
 
 }  // namespace
 
 TEST_CASE("linear: gradients of x, the weight and the bias") {
   const auto arena = std::make_shared<Arena>();
-  testing::on_every_device([&] {
+  on_every_device([&] {
     for (const Kind& kind : kKinds)
       for (const auto& [t, n, k] :
            std::vector<std::array<int64_t, 3>>{{1, 1, 1}, {3, 17, 33}, {64, 7, 100}, {13, 257, 5}}) {
-        CAPTURE(name_of({t, n, k, false, true, false, true, kind.a, kind.b, kind.c}));
-        const Tensor xt = tensor_of(arena, {t, k}, kind.a, 1), wt = tensor_of(arena, {n, k}, kind.b, 2);
-        const Tensor dy = tensor_of(arena, {t, n}, kind.c, 3);
+        CAPTURE(t);
+        CAPTURE(n);
+        CAPTURE(k);
+        const Tensor xt = random_tensor(arena, {t, k}, kind.a, 1), wt = random_tensor(arena, {n, k}, kind.b, 2);
+        const Tensor dy = random_tensor(arena, {t, n}, kind.c, 3);
         // As the two matmuls of backward see it.
-        const Tensor factor = kind.a == DType::bf16 ? tensor_of(arena, {t, n}, DType::bf16, 3) : dy;
-        const Var x = Var::parameter(testing::placed(xt));
-        const Var bias = Var::parameter(testing::placed(tensor_of(arena, {n}, DType::f32, 4)));
-        Weight weight = Weight::of(testing::placed(wt));
+        const Tensor factor = kind.a == DType::bf16 ? random_tensor(arena, {t, n}, DType::bf16, 3) : dy;
+        const Var x = Var::parameter(placed(xt));
+        const Var bias = Var::parameter(placed(random_tensor(arena, {n}, DType::f32, 4)));
+        Weight weight = Weight::of(placed(wt));
         weight.gradient = Var::parameter(weight.storage).slot();
-        Tape tape(testing::device_arena(), Tape::Mode::training);
+        Tape tape(device_arena(), Tape::Mode::training);
         const Var y = linear(tape, x, weight, bias, kind.c);
-        tape.backward(y, testing::placed(dy));
-        check_gradient(testing::fetched(x.grad()), n, [&](int64_t i, int64_t j) {
-          return std::pair(at(factor, i / k * n + j), at(wt, j * k + i % k));
+        tape.backward(y, placed(dy));
+        check_gradient(fetched(x.grad()), n, [&](int64_t i, int64_t j) {
+          return std::pair(element(factor, i / k * n + j), element(wt, j * k + i % k));
         });
-        check_gradient(testing::fetched(weight.gradient->grad), t, [&](int64_t i, int64_t row) {
-          return std::pair(at(factor, row * n + i / k), at(xt, row * k + i % k));
+        check_gradient(fetched(weight.gradient->grad), t, [&](int64_t i, int64_t row) {
+          return std::pair(element(factor, row * n + i / k), element(xt, row * k + i % k));
         });
-        check_gradient(testing::fetched(bias.grad()), t,
-                       [&](int64_t i, int64_t row) { return std::pair(at(dy, row * n + i), 1.0); });
+        check_gradient(fetched(bias.grad()), t,
+                       [&](int64_t i, int64_t row) { return std::pair(element(dy, row * n + i), 1.0); });
         CHECK(weight.gradient->grad.dtype() == DType::f32);
 
         // A second time adds on top.
-        const testing::Doubles once = testing::to_doubles(weight.gradient->grad);
-        Tape again(testing::device_arena(), Tape::Mode::training);
-        again.backward(linear(again, x, weight, bias, kind.c), testing::placed(dy));
-        const testing::Doubles twice = testing::to_doubles(weight.gradient->grad);
+        const Doubles once = to_doubles(weight.gradient->grad);
+        Tape again(device_arena(), Tape::Mode::training);
+        again.backward(linear(again, x, weight, bias, kind.c), placed(dy));
+        const Doubles twice = to_doubles(weight.gradient->grad);
         for (size_t i = 0; i < once.size(); ++i) CHECK(twice[i] == doctest::Approx(2.0 * once[i]).epsilon(1e-4));
       }
   });
@@ -456,15 +79,15 @@ TEST_CASE("linear: gradients of x, the weight and the bias") {
 TEST_CASE("linear: on a device, the same bits in every order of threads and blocks") {
   const auto arena = std::make_shared<Arena>();
   for (const Kind& kind : kKinds) {
-    const Tensor xt = tensor_of(arena, {67, 40}, kind.a, 1), wt = tensor_of(arena, {70, 40}, kind.b, 2);
-    const Tensor dy = tensor_of(arena, {67, 70}, kind.c, 3), bt = tensor_of(arena, {70}, DType::f32, 4);
-    testing::on_every_order([&] {
-      const Var x = Var::parameter(testing::placed(xt)), bias = Var::parameter(testing::placed(bt));
-      Weight weight = Weight::of(testing::placed(wt));
+    const Tensor xt = random_tensor(arena, {67, 40}, kind.a, 1), wt = random_tensor(arena, {70, 40}, kind.b, 2);
+    const Tensor dy = random_tensor(arena, {67, 70}, kind.c, 3), bt = random_tensor(arena, {70}, DType::f32, 4);
+    on_every_order([&] {
+      const Var x = Var::parameter(placed(xt)), bias = Var::parameter(placed(bt));
+      Weight weight = Weight::of(placed(wt));
       weight.gradient = Var::parameter(weight.storage).slot();
-      Tape tape(testing::device_arena(), Tape::Mode::training);
+      Tape tape(device_arena(), Tape::Mode::training);
       const Var y = linear(tape, x, weight, bias, kind.c);
-      tape.backward(y, testing::placed(dy));
+      tape.backward(y, placed(dy));
       return std::vector<Tensor>{y.value(), x.grad(), weight.gradient->grad, bias.grad()};
     });
   }
@@ -472,17 +95,17 @@ TEST_CASE("linear: on a device, the same bits in every order of threads and bloc
 
 TEST_CASE("linears: the bits of each layer alone, few rows of x in one parallel region") {
   const auto arena = std::make_shared<Arena>();
-  const Weight wide = Weight::of(tensor_of(arena, {1000, 512}, DType::bf16, 1));
-  const Weight narrow = Weight::of(tensor_of(arena, {5, 512}, DType::bf16, 2));
-  const Weight other = Weight::of(tensor_of(arena, {700, 512}, DType::f16, 3));
-  const Var bias = tensor_of(arena, {1000}, DType::f32, 4);
+  const Weight wide = Weight::of(random_tensor(arena, {1000, 512}, DType::bf16, 1));
+  const Weight narrow = Weight::of(random_tensor(arena, {5, 512}, DType::bf16, 2));
+  const Weight other = Weight::of(random_tensor(arena, {700, 512}, DType::f16, 3));
+  const Var bias = random_tensor(arena, {1000}, DType::f32, 4);
   const PoolSize size(2);
   for (const CpuPath path : supported_cpu_paths()) {
-    const Path on(path);
+    const PathScope on(path);
     CAPTURE(cpu_path_name(path));
     for (const int64_t rows : {1, 3, 8, 16, 17}) {
       CAPTURE(rows);
-      const Var x = tensor_of(arena, {rows, 512}, DType::bf16, 5);
+      const Var x = random_tensor(arena, {rows, 512}, DType::bf16, 5);
       Tape tape(arena, Tape::Mode::inference);
       const auto check = [&](const std::vector<Linear>& layers) {
         const std::vector<Var> results = linears(tape, x, layers);
@@ -506,17 +129,17 @@ TEST_CASE("linears: the bits of each layer alone, few rows of x in one parallel 
 
 TEST_CASE("linears: gradients of each layer") {
   const auto arena = std::make_shared<Arena>();
-  const Weight first = Weight::of(tensor_of(arena, {9, 8}, DType::f32, 1));
-  const Weight second = Weight::of(tensor_of(arena, {7, 8}, DType::f32, 2));
+  const Weight first = Weight::of(random_tensor(arena, {9, 8}, DType::f32, 1));
+  const Weight second = Weight::of(random_tensor(arena, {7, 8}, DType::f32, 2));
   const auto gradient = [&](bool together) {
-    const Var x = Var::parameter(tensor_of(arena, {3, 8}, DType::f32, 3));
+    const Var x = Var::parameter(random_tensor(arena, {3, 8}, DType::f32, 3));
     Tape tape(arena, Tape::Mode::training);
     const Var a = together ? Var() : linear(tape, x, first, {}, DType::f32);
     const Var b = together ? Var() : linear(tape, x, second, {}, DType::f32);
     const std::vector<Var> both =
         together ? linears(tape, x, {{first, {}, DType::f32}, {second, {}, DType::f32}}) : std::vector<Var>{a, b};
-    tape.accumulate(both[0].slot(), tensor_of(arena, {3, 9}, DType::f32, 4));
-    tape.backward(both[1], tensor_of(arena, {3, 7}, DType::f32, 5));
+    tape.accumulate(both[0].slot(), random_tensor(arena, {3, 9}, DType::f32, 4));
+    tape.backward(both[1], random_tensor(arena, {3, 7}, DType::f32, 5));
     const Tensor grad = x.grad();
     return std::vector<float>(grad.data<float>(), grad.data<float>() + grad.count());
   };
@@ -525,8 +148,8 @@ TEST_CASE("linears: gradients of each layer") {
 
 TEST_CASE("linear: records only what is wanted") {
   const auto arena = std::make_shared<Arena>();
-  const Tensor x = tensor_of(arena, {3, 8}, DType::f32, 1);
-  const Weight frozen = Weight::of(tensor_of(arena, {5, 8}, DType::f16, 2));
+  const Tensor x = random_tensor(arena, {3, 8}, DType::f32, 1);
+  const Weight frozen = Weight::of(random_tensor(arena, {5, 8}, DType::f16, 2));
   Tape tape(arena, Tape::Mode::training);
   CHECK_FALSE(linear(tape, x, frozen, {}, DType::f32).requires_grad());
   CHECK(tape.recorded() == 0);
@@ -539,27 +162,27 @@ TEST_CASE("linear: records only what is wanted") {
 TEST_CASE("linear: refuses what does not fit") {
   const auto arena = std::make_shared<Arena>();
   Tape tape(arena, Tape::Mode::training), other(arena, Tape::Mode::training);
-  const Tensor x = tensor_of(arena, {3, 8}, DType::f32, 1);
-  const Weight weight = Weight::of(tensor_of(arena, {5, 8}, DType::f32, 2));
+  const Tensor x = random_tensor(arena, {3, 8}, DType::f32, 1);
+  const Weight weight = Weight::of(random_tensor(arena, {5, 8}, DType::f32, 2));
   const auto code = [&](const Var& x, const Weight& weight, const Var& bias, DType out) {
-    return code_of([&] { linear(tape, x, weight, bias, out); });
+    return error_code([&] { linear(tape, x, weight, bias, out); });
   };
-  CHECK(code(x, weight, {}, DType::f32) == "none");
-  CHECK(code(tensor_of(arena, {3, 7}, DType::f32, 1), weight, {}, DType::f32) == "ERR_SHAPE");
-  CHECK(code(tensor_of(arena, {8}, DType::f32, 1), weight, {}, DType::f32) == "ERR_SHAPE");
-  CHECK(code(tensor_of(arena, {3, 8}, DType::f16, 1), weight, {}, DType::f32) == "ERR_DTYPE");
+  CHECK(code(x, weight, {}, DType::f32).empty());
+  CHECK(code(random_tensor(arena, {3, 7}, DType::f32, 1), weight, {}, DType::f32) == "ERR_SHAPE");
+  CHECK(code(random_tensor(arena, {8}, DType::f32, 1), weight, {}, DType::f32) == "ERR_SHAPE");
+  CHECK(code(random_tensor(arena, {3, 8}, DType::f16, 1), weight, {}, DType::f32) == "ERR_DTYPE");
   CHECK(code(x, weight, {}, DType::f16) == "ERR_DTYPE");
-  CHECK(code(x, weight, tensor_of(arena, {4}, DType::f32, 1), DType::f32) == "ERR_SHAPE");
-  CHECK(code(x, weight, tensor_of(arena, {5}, DType::bf16, 1), DType::f32) == "ERR_DTYPE");
+  CHECK(code(x, weight, random_tensor(arena, {4}, DType::f32, 1), DType::f32) == "ERR_SHAPE");
+  CHECK(code(x, weight, random_tensor(arena, {5}, DType::bf16, 1), DType::f32) == "ERR_DTYPE");
   CHECK(code({}, weight, {}, DType::f32) == "ERR_ARGUMENT");
   CHECK(code(x, {}, {}, DType::f32) == "ERR_ARGUMENT");
   const Var foreign = linear(other, Var::parameter(x), weight, {}, DType::f32);
-  CHECK(code(foreign, Weight::of(tensor_of(arena, {2, 5}, DType::f32, 2)), {}, DType::f32) == "ERR_FOREIGN");
+  CHECK(code(foreign, Weight::of(random_tensor(arena, {2, 5}, DType::f32, 2)), {}, DType::f32) == "ERR_FOREIGN");
   const std::atomic<bool> cancelled{true};
   tape.set_cancel_flag(&cancelled);
   CHECK(code(x, weight, {}, DType::f32) == "ERR_ABORTED");
   float c = 0.0f;
   MatmulArgs args;
   args.m = args.n = args.k = 1, args.accumulate = true, args.c = &c, args.c_dtype = DType::bf16;
-  CHECK(code_of([&] { matmul_cpu(args); }) == "ERR_DTYPE");
+  CHECK(error_code([&] { matmul_cpu(args); }) == "ERR_DTYPE");
 }

@@ -1,0 +1,350 @@
+#include "ops/linear/linear.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "base/random.h"
+#include "device/cpu/cpu_path.h"
+#include "device/cpu/thread_pool.h"
+#include "doctest/doctest.h"
+#include "ops/linear/test_kinds.h"
+#include "ops/test_support.h"
+
+using namespace rubricate;
+using namespace rubricate::testing;
+
+namespace {
+
+// A stored matrix of random values at an odd address, with `gap` NaN elements after each row, and the values that it
+// holds after rounding.
+struct Matrix {
+  int64_t rows, cols, stride;
+  DType dtype;
+  std::vector<unsigned char> bytes;
+  std::vector<double> values;
+
+  Matrix(uint64_t seed, int64_t rows, int64_t cols, DType dtype, int64_t gap = 0)
+      : rows(rows), cols(cols), stride(cols + gap), dtype(dtype) {
+    bytes.assign(static_cast<size_t>(rows * stride * dtype_size(dtype)) + 64, 0xff);
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t c = 0; c < cols; ++c) {
+        const auto index = static_cast<uint64_t>(r * cols + c);
+        put(r, c, static_cast<float>(2.0 * philox_uniform(seed, 7, index) - 1.0));
+      }
+  }
+  void* data() { return bytes.data() + 1; }
+  const void* data() const { return bytes.data() + 1; }
+  double at(int64_t r, int64_t c) const { return values[static_cast<size_t>(r * cols + c)]; }
+
+ private:
+  template <typename T>
+  void put_as(int64_t r, int64_t c, float x) {
+    const T stored = from_float<T>(x);
+    std::memcpy(bytes.data() + 1 + (r * stride + c) * static_cast<int64_t>(sizeof(T)), &stored, sizeof(T));
+    values.push_back(static_cast<double>(to_float(stored)));
+  }
+  void put(int64_t r, int64_t c, float x) {
+    if (dtype == DType::f32) put_as<float>(r, c, x);
+    if (dtype == DType::bf16) put_as<bf16>(r, c, x);
+    if (dtype == DType::f16) put_as<f16>(r, c, x);
+  }
+};
+
+double value_at(const void* data, DType dtype, int64_t index) {
+  if (dtype == DType::f32) {
+    float x;
+    std::memcpy(&x, static_cast<const char*>(data) + 4 * index, 4);
+    return static_cast<double>(x);
+  }
+  bf16 x;
+  std::memcpy(&x, static_cast<const char*>(data) + 2 * index, 2);
+  return static_cast<double>(to_float(x));
+}
+
+double rounded(double x, DType dtype) {
+  const float y = static_cast<float>(x);
+  return static_cast<double>(dtype == DType::bf16 ? to_float(from_float<bf16>(y)) : y);
+}
+
+struct Case {
+  int64_t m, n, k;
+  bool a_transposed = false, b_transposed = true, accumulate = false, bias = false;
+  DType a = DType::f32, b = DType::f32, c = DType::f32;
+};
+
+// op(A) and op(B), a C with a gap whose rest must stay as it was, and the expected values in double.
+struct Problem {
+  Case given;
+  Matrix a, b;
+  std::vector<float> bias;
+  std::vector<float> c0;
+  int64_t c_stride;
+
+  explicit Problem(const Case& p, int64_t a_gap = 3, int64_t b_gap = 5)
+      : given(p),
+        a(1, p.a_transposed ? p.k : p.m, p.a_transposed ? p.m : p.k, p.a, a_gap),
+        b(2, p.b_transposed ? p.n : p.k, p.b_transposed ? p.k : p.n, p.b, b_gap),
+        c_stride(p.n + 2) {
+    for (int64_t j = 0; j < p.n; ++j)
+      bias.push_back(static_cast<float>(philox_uniform(3, 7, static_cast<uint64_t>(j))));
+    for (int64_t i = 0; i < p.m * c_stride; ++i)
+      c0.push_back(static_cast<float>(philox_uniform(4, 7, static_cast<uint64_t>(i))));
+  }
+  double left(int64_t i, int64_t k) const { return given.a_transposed ? a.at(k, i) : a.at(i, k); }
+  double right(int64_t j, int64_t k) const { return given.b_transposed ? b.at(j, k) : b.at(k, j); }
+
+  // On a device where `stream` is one, else on the CPU, from odd addresses.
+  std::vector<unsigned char> run(int64_t first = 0, int64_t rows = -1,
+                                 const std::shared_ptr<Stream>& stream = nullptr) const {
+    const auto arena = std::make_shared<Arena>(stream);
+    std::vector<Tensor> copies;
+    const auto there = [&](const void* data, size_t bytes) {
+      if (!stream) return data;
+      copies.push_back(Tensor::empty(arena, {static_cast<int64_t>(bytes / 4 + 1)}, DType::i32));
+      stream->upload(copies.back().raw(), data, static_cast<int64_t>(bytes));
+      return static_cast<const void*>(copies.back().raw());
+    };
+    MatmulArgs args;
+    args.m = rows < 0 ? given.m : rows;
+    args.n = given.n;
+    args.k = given.k;
+    args.a_dtype = given.a;
+    args.a_stride = a.stride;
+    args.a_transposed = given.a_transposed;
+    args.a = static_cast<const char*>(there(a.data(), a.bytes.size() - 1)) +
+             first * (given.a_transposed ? 1 : a.stride) * dtype_size(given.a);
+    args.b = there(b.data(), b.bytes.size() - 1);
+    args.b_dtype = given.b;
+    args.b_stride = b.stride;
+    args.b_transposed = given.b_transposed;
+    std::vector<unsigned char> c(static_cast<size_t>(args.m * c_stride * dtype_size(given.c)), 0xa5);
+    if (given.accumulate) std::memcpy(c.data(), c0.data() + first * c_stride, c.size());
+    args.c = const_cast<void*>(there(c.data(), c.size()));
+    args.c_dtype = given.c;
+    args.c_stride = c_stride;
+    args.accumulate = given.accumulate;
+    args.bias = given.bias ? static_cast<const float*>(there(bias.data(), bias.size() * 4)) : nullptr;
+    const Tape tape(arena, Tape::Mode::inference);
+    matmul(tape, args);
+    if (stream) stream->download(c.data(), args.c, static_cast<int64_t>(c.size()));
+    return c;
+  }
+};
+
+// The rule for lower precision: at most twice the error of the plain fp32 loop, and the one rounding of the result.
+void check_values(const Problem& problem, const std::shared_ptr<Stream>& stream = nullptr) {
+  const Case& p = problem.given;
+  const auto c = problem.run(0, -1, stream);
+  double worst = 0.0, naive_worst = 0.0, slack = 0.0;
+  for (int64_t i = 0; i < p.m; ++i)
+    for (int64_t j = 0; j < p.n; ++j) {
+      const float start = p.accumulate ? problem.c0[static_cast<size_t>(i * problem.c_stride + j)] : 0.0f;
+      const float bias = p.bias ? problem.bias[static_cast<size_t>(j)] : 0.0f;
+      double exact = static_cast<double>(start);
+      float naive = start;
+      for (int64_t k = 0; k < p.k; ++k) {
+        exact += problem.left(i, k) * problem.right(j, k);
+        naive += static_cast<float>(problem.left(i, k)) * static_cast<float>(problem.right(j, k));
+      }
+      exact += static_cast<double>(bias);
+      const double got = value_at(c.data(), p.c, i * problem.c_stride + j);
+      REQUIRE(std::isfinite(got));
+      worst = std::max(worst, std::abs(got - exact));
+      naive_worst = std::max(naive_worst, std::abs(rounded(static_cast<double>(naive + bias), p.c) - exact));
+      slack = std::max(slack, std::abs(exact) * (p.c == DType::bf16 ? 0x1p-9 : 0x1p-24));
+    }
+  CHECK(worst <= 2.0 * naive_worst + slack);
+  const size_t bytes = static_cast<size_t>(dtype_size(p.c));
+  for (int64_t i = 0; i < p.m && !p.accumulate; ++i)  // what lies between the rows of C is not written
+    for (size_t at = 0; at < 2 * bytes; ++at)
+      REQUIRE(c[static_cast<size_t>(i * problem.c_stride + p.n) * bytes + at] == 0xa5);
+}
+
+const std::vector<int64_t> kSizes = {1, 2, 3, 5, 7, 13, 16, 17, 33, 64, 100, 123, 257};
+
+// Each odd size meets every place, and some depths reach over several slices of k.
+std::vector<Case> shapes() {
+  std::vector<Case> cases;
+  const size_t count = kSizes.size();
+  for (size_t i = 0; i < count; ++i) {
+    cases.push_back({kSizes[i], kSizes[(i * 5 + 3) % count], kSizes[(i * 7 + 1) % count]});
+    cases.push_back({kSizes[(i * 6 + 2) % count], kSizes[i], kSizes[(i * 4 + 5) % count]});
+  }
+  for (const int64_t k : {511, 513, 1031}) cases.push_back({37, 19, k});
+  cases.push_back({5, 7, 0});
+  return cases;
+}
+
+std::string name_of(const Case& p) {
+  return std::to_string(p.m) + "x" + std::to_string(p.n) + "x" + std::to_string(p.k) + " " + dtype_name(p.a) + " " +
+         dtype_name(p.b) + " " + dtype_name(p.c) + (p.a_transposed ? " T" : " N") + (p.b_transposed ? "T" : "N") +
+         (p.accumulate ? " +=" : "") + (p.bias ? " bias" : "");
+}
+
+}  // namespace
+
+TEST_CASE("matmul: values in every layout, dtype and path") {
+  for (const CpuPath path : supported_cpu_paths()) {
+    const PathScope on(path);
+    for (const Kind& kind : kKinds)
+      for (Case p : shapes())
+        for (int layout = 0; layout < 4; ++layout) {
+          p.a = kind.a, p.b = kind.b, p.c = kind.c;
+          p.a_transposed = layout / 2 == 1, p.b_transposed = layout % 2 == 0;
+          p.bias = (p.m + p.n + layout) % 2 == 1;
+          p.accumulate = kind.c == DType::f32 && (p.m + p.k) % 3 == 0;
+          CAPTURE(cpu_path_name(path));
+          CAPTURE(name_of(p));
+          check_values(Problem(p));
+        }
+  }
+}
+
+TEST_CASE("matmul: a row has the same bits alone, anywhere among others, and on any number of threads") {
+  for (const CpuPath path : supported_cpu_paths()) {
+    const PathScope on(path);
+    for (const Kind& kind : kKinds)
+      for (const bool b_transposed : {true, false}) {
+        const Problem problem({37, 300, 1100, false, b_transposed, false, true, kind.a, kind.b, kind.c});
+        CAPTURE(cpu_path_name(path));
+        CAPTURE(name_of(problem.given));
+        const auto all = [&] {
+          const PoolSize one(1);
+          return problem.run();
+        }();
+        for (const int threads : {1, 2, 3, 7}) {
+          const PoolSize size(threads);
+          CHECK(problem.run() == all);
+          for (const int64_t rows : {1, 2, 5, 9, 16, 17})
+            for (int64_t first = 0; first + rows <= 37; first += 9) {
+              const auto some = problem.run(first, rows);
+              const size_t row = static_cast<size_t>(problem.c_stride * dtype_size(kind.c));
+              bool same = true;  // but for what lies between the rows
+              for (size_t i = 0; i < static_cast<size_t>(rows); ++i)
+                same = same && std::memcmp(some.data() + i * row, all.data() + (static_cast<size_t>(first) + i) * row,
+                                           static_cast<size_t>(300 * dtype_size(kind.c))) == 0;
+              CHECK_MESSAGE(same, rows << " rows from " << first << " on " << threads << " threads");
+            }
+        }
+      }
+  }
+}
+
+// Such rows' lines share sets of the level-1 cache, so few rows are multiplied by them in another order in time.
+TEST_CASE("matmul: few rows have the same bits by a weight whose rows are a multiple of 4 KiB apart") {
+  for (const CpuPath path : supported_cpu_paths()) {
+    const PathScope on(path);
+    for (const Kind& kind : kKinds)
+      for (const int64_t k : {20, 100, 333, 1000}) {
+        const Problem problem({17, 333, k, false, true, false, false, kind.a, kind.b, kind.c}, 0,
+                              4096 / dtype_size(kind.b) - k);
+        CAPTURE(cpu_path_name(path));
+        CAPTURE(name_of(problem.given));
+        const auto many = problem.run();
+        for (const int64_t rows : {1, 3, 6, 11}) {
+          const auto few = problem.run(0, rows);
+          bool same = true;
+          for (int64_t i = 0; i < rows; ++i)
+            for (int64_t j = 0; j < 333; ++j)
+              same = same && value_at(few.data(), kind.c, i * problem.c_stride + j) ==
+                                 value_at(many.data(), kind.c, i * problem.c_stride + j);
+          CHECK_MESSAGE(same, rows << " rows");
+        }
+      }
+  }
+}
+
+TEST_CASE("matmul: accumulating over two parts of k gives the bits of the whole") {
+  for (const CpuPath path : supported_cpu_paths()) {
+    const PathScope on(path);
+    const Matrix a(1, 600, 31, DType::f32), b(2, 600, 45, DType::f32);
+    const auto add = [&](std::vector<float>& c, int64_t from, int64_t to) {
+      MatmulArgs args;
+      args.m = 31, args.n = 45, args.k = to - from;
+      args.a = static_cast<const char*>(a.data()) + from * a.stride * 4;
+      args.b = static_cast<const char*>(b.data()) + from * b.stride * 4;
+      args.a_stride = a.stride, args.b_stride = b.stride, args.a_transposed = true;
+      args.c = c.data(), args.c_stride = 45, args.accumulate = true;
+      matmul_cpu(args);
+    };
+    std::vector<float> whole(31 * 45, 0.5f), parts = whole;
+    add(whole, 0, 600);
+    add(parts, 0, 129);
+    add(parts, 129, 600);
+    CHECK(whole == parts);
+  }
+}
+
+TEST_CASE("matmul on a device: values in every layout and dtype, aligned or not") {
+  const std::vector<std::array<int64_t, 3>> sizes = {{1, 1, 1},     {5, 7, 0},     {3, 17, 33},
+                                                     {16, 64, 32},  {17, 33, 100}, {64, 16, 64},
+                                                     {130, 70, 40}, {7, 100, 123}, {65, 129, 57}};
+  for (const auto& stream : devices())
+    for (const Kind& kind : kKinds)
+      for (const auto& [m, n, k] : sizes)
+        for (int layout = 0; stream && layout < 4; ++layout) {
+          Case p{m, n, k, layout / 2 == 1, layout % 2 == 0};
+          p.a = kind.a, p.b = kind.b, p.c = kind.c;
+          p.bias = (m + layout) % 2 == 1;
+          p.accumulate = kind.c == DType::f32 && (m + k) % 3 == 0;
+          CAPTURE(name_of(p));
+          const int64_t gap = (m + layout) % 3 == 0 ? 1 : 0;
+          check_values(Problem(p, gap, 8 * gap), stream);
+        }
+}
+
+TEST_CASE("matmul on a device: a row has the same bits whatever the tile, parts of k those of the whole") {
+  for (const auto& stream : devices()) {
+    if (!stream) continue;
+    for (const Kind& kind : kKinds)
+      for (const bool b_transposed : {true, false}) {
+        const Problem problem({300, 330, 70, false, b_transposed, false, true, kind.a, kind.b, kind.c}, 2, 0);
+        CAPTURE(name_of(problem.given));
+        const auto all = problem.run(0, -1, stream);
+        const size_t row = static_cast<size_t>(problem.c_stride * dtype_size(kind.c));
+        for (const int64_t rows : {1, 5, 17, 40})
+          for (const int64_t first : {0, 131}) {
+            const auto some = problem.run(first, rows, stream);
+            bool same = true;  // but for what lies between the rows
+            for (size_t i = 0; i < static_cast<size_t>(rows); ++i)
+              same = same && std::memcmp(some.data() + i * row, all.data() + (static_cast<size_t>(first) + i) * row,
+                                         static_cast<size_t>(330 * dtype_size(kind.c))) == 0;
+            CHECK_MESSAGE(same, rows << " rows from " << first);
+          }
+      }
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const auto arena = std::make_shared<Arena>(stream), here = std::make_shared<Arena>();
+      const Tensor a = random_tensor(here, {600, 31}, dtype, 1).copied_to(arena);
+      const Tensor b = random_tensor(here, {600, 45}, dtype, 2).copied_to(arena);
+      const auto add = [&](const Tensor& c, int64_t from, int64_t to) {
+        MatmulArgs args;
+        args.m = 31, args.n = 45, args.k = to - from, args.a_dtype = args.b_dtype = dtype;
+        args.a = static_cast<const char*>(a.raw()) + from * 31 * dtype_size(dtype);
+        args.b = static_cast<const char*>(b.raw()) + from * 45 * dtype_size(dtype);
+        args.a_stride = 31, args.b_stride = 45, args.a_transposed = true;
+        args.c = c.raw(), args.c_stride = 45, args.accumulate = true;
+        matmul(Tape(arena, Tape::Mode::inference), args);
+      };
+      const Tensor whole = Tensor::zeros(arena, {31, 45}, DType::f32),
+                   parts = Tensor::zeros(arena, {31, 45}, DType::f32);
+      const int64_t cut = dtype == DType::f32 ? 129 : 128;
+      add(whole, 0, 600);
+      add(parts, 0, cut);
+      add(parts, cut, 600);
+      CHECK(same_bits(whole, parts));
+    }
+  }
+}
+
+TEST_CASE("matmul: a large one runs on several threads") {
+  const PoolSize size(2);
+  for (const int64_t m : {1, 8, 512}) {
+    const Problem problem({m, 1024, 1024});
+    const int64_t before = ThreadPool::instance().split_regions();
+    problem.run();
+    CHECK(ThreadPool::instance().split_regions() > before);
+  }
+}
