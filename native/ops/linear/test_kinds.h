@@ -9,8 +9,8 @@ struct Kind {
   DType a, b, c;
 };
 inline constexpr Kind kKinds[] = {{DType::f32, DType::f32, DType::f32},   {DType::bf16, DType::bf16, DType::bf16},
-                       {DType::f32, DType::bf16, DType::f32},  {DType::bf16, DType::f32, DType::bf16},
-                       {DType::bf16, DType::bf16, DType::f32}, {DType::f32, DType::f16, DType::f32},
-                       {DType::bf16, DType::f16, DType::bf16}};
+                                  {DType::f32, DType::bf16, DType::f32},  {DType::bf16, DType::f32, DType::bf16},
+                                  {DType::bf16, DType::bf16, DType::f32}, {DType::f32, DType::f16, DType::f32},
+                                  {DType::bf16, DType::f16, DType::bf16}};
 
 }  // namespace rubricate::testing
