@@ -47,7 +47,7 @@ double peak_seconds(int threads, bool pairs, double operations) {
     for (const double x : done) sum += x;
     return sum;
   };
-  static const double of_a_step = loop(1000) / 1000.0 / threads;
+  const double of_a_step = loop(1000) / 1000.0 / threads;
   const auto steps = static_cast<int64_t>(operations / of_a_step / threads);
   const double start = now();
   const double done = loop(steps);

@@ -56,7 +56,7 @@ std::string fingerprint(ModelState& state, const std::atomic<bool>& cancelled) {
       const int64_t element = i * (count / kSamples) + i * (count % kSamples) / kSamples;
       const char* at = static_cast<const char*>(source.data) + element * dtype_size(source.dtype);
       char stored[sizeof(float)];
-      if (source.file) {  // read, not touched: the mapping would bring a MiB around each
+      if (source.file) {  // in the mapping each would bring more of the file with it
         source.file->read(at, dtype_size(source.dtype), stored);
         at = stored;
       }

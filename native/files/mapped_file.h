@@ -34,7 +34,7 @@ class MappedFile {
   void check_unchanged() const;
 
   // Copies a part of the mapping by a read of the file, which brings none of its pages into the process's memory.
-  // Touched in the mapping, a page brings all that the system holds together with it, up to 1 MiB and more. Errors:
+  // Touched in the mapping, a page brings what the system holds together with it: 64 KiB to 2 MiB were seen. Errors:
   // ERR_FILE (cannot be read, ends before `bytes`).
   void read(const void* begin, int64_t bytes, void* to) const;
 

@@ -76,6 +76,23 @@ TEST_CASE("a training step brings no mapped embedding table into memory") {
   CHECK(grown(Tape::Mode::inference) > 4 << 20);  // as it would be
 }
 
+TEST_CASE("a mapped embedding table refuses in training what is no token") {
+  TinyConfig config;
+  config.tied = false;
+  const Architecture architecture = Architecture::parse(tiny_json(config));
+  const TemporaryFolder folder;
+  const Checkpoint checkpoint =
+      Checkpoint::open(architecture, {folder.write("model.safetensors", zeros(tensor_specs(architecture)))}, {}, {});
+  const Model model(architecture, checkpoint.tensors, DType::f32);
+  for (const int32_t token : {-1, static_cast<int32_t>(config.vocabulary)}) {
+    const Batch batch = Batch::make({1, token}, {0, 2}, {0}, {});
+    Tape tape(std::make_shared<Arena>(), Tape::Mode::training);
+    const auto [code, message] = thrown([&] { model.forward(tape, batch, nullptr, false, nullptr); });
+    CHECK(code == "ERR_ARGUMENT");
+    CHECK(contains(message, concat("received ", token, " at position 1")));
+  }
+}
+
 TEST_CASE("a mapped embedding table's rows have the same bits in training as in inference, in every dtype") {
   TinyConfig config;
   config.tied = false;

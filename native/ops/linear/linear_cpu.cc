@@ -11,6 +11,7 @@
 #include <memory>
 #include <new>
 #include <numeric>
+#include <utility>
 
 #include "device/cpu/thread_pool.h"
 #include "ops/linear/few_rows_cpu.h"
