@@ -6,10 +6,13 @@
 #include <cstdlib>
 #include <deque>
 #include <mutex>
+#include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/mutex.h"
+#include "base/thread.h"
 #include "device/cpu/thread_priority.h"
 
 namespace rubricate {
@@ -50,30 +53,43 @@ struct JobQueue::State {
   Mutex mutex;
   Condition wake;
   std::deque<Job> jobs;
-  std::shared_ptr<std::atomic<bool>> running[2];  // cancel flags of the extended and the brief job under way
+  std::shared_ptr<std::atomic<bool>> running[2];  // cancel flags of the jobs under way: an extended one, a brief one
   std::thread thread;
   bool closed = false;
-  int depth = 0;  // jobs inside each other; touched by the thread alone
+  bool may_yield = false;  // the innermost job is an extended one; touched by the thread alone
   std::atomic<int64_t> pending{0}, brief_waiting{0};
 
   void run(const Job& job) {
+    std::shared_ptr<std::atomic<bool>>& flag = running[job.length == Length::brief];
     {
       const std::lock_guard lock(mutex);
-      running[depth] = job.cancelled;
+      flag = job.cancelled;
       if (closed) job.cancelled->store(true);
     }
-    ++depth;
+    const bool outer = std::exchange(may_yield, job.length == Length::extended);
     job.run(*job.cancelled);
-    --depth;
+    may_yield = outer;
     const std::lock_guard lock(mutex);
-    running[depth] = nullptr;
+    flag = nullptr;
     pending.fetch_sub(1, std::memory_order_relaxed);
+  }
+
+  // The brief job that has waited longest; nothing where none waits.
+  std::optional<Job> take_brief() {
+    const std::lock_guard lock(mutex);
+    const auto found =
+        std::find_if(jobs.begin(), jobs.end(), [](const Job& waiting) { return waiting.length == Length::brief; });
+    if (found == jobs.end()) return std::nullopt;
+    Job job = std::move(*found);
+    jobs.erase(found);
+    brief_waiting.fetch_sub(1, std::memory_order_relaxed);
+    return job;
   }
 
   void start(const std::shared_ptr<State>& self) {
     Registry::instance().add(self);
     try {
-      thread = std::thread([self] { self->thread_main(); });
+      thread = start_thread([self] { self->thread_main(); });
     } catch (...) {
       Registry::instance().remove(this);
       throw;
@@ -130,37 +146,31 @@ JobQueue::~JobQueue() { close(); }
 
 void JobQueue::enqueue(Job job) {
   State& s = *state_;
-  s.pending.fetch_add(1, std::memory_order_relaxed);
   {
     const std::lock_guard lock(s.mutex);
     if (!s.closed) {
-      if (job.length == Length::brief) s.brief_waiting.fetch_add(1, std::memory_order_relaxed);
+      if (!s.thread.joinable()) s.start(state_);  // first: where it throws, nothing was queued
+      const bool brief = job.length == Length::brief;
       s.jobs.push_back(std::move(job));
-      if (!s.thread.joinable()) s.start(state_);
+      s.brief_waiting.fetch_add(brief, std::memory_order_relaxed);
+      s.pending.fetch_add(1, std::memory_order_relaxed);
       s.wake.notify_one();
       return;
     }
   }
   job.cancelled->store(true);
   job.run(*job.cancelled);
-  s.pending.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void JobQueue::yield() {
   State& s = *state_;
-  if (s.depth != 1) return;
-  while (s.brief_waiting.load(std::memory_order_relaxed) > 0) {
-    Job job;
-    {
-      const std::lock_guard lock(s.mutex);
-      const auto found = std::find_if(s.jobs.begin(), s.jobs.end(),
-                                      [](const Job& waiting) { return waiting.length == Length::brief; });
-      if (found == s.jobs.end()) return;
-      job = std::move(*found);
-      s.jobs.erase(found);
-      s.brief_waiting.fetch_sub(1, std::memory_order_relaxed);
-    }
-    s.run(job);
+  if (!s.may_yield) return;
+  // Only the jobs that wait now: clients that enqueue again at once would otherwise keep the extended job from its next
+  // block.
+  for (int64_t left = s.brief_waiting.load(std::memory_order_relaxed); left > 0; --left) {
+    const std::optional<Job> job = s.take_brief();
+    if (!job) return;
+    s.run(*job);
   }
 }
 

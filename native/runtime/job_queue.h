@@ -24,9 +24,13 @@ class JobQueue {
   JobQueue(const JobQueue&) = delete;
   JobQueue& operator=(const JobQueue&) = delete;
 
-  // Starts the thread on first use. After close() the job runs at once on the caller's thread, cancelled.
+  // Starts the thread on first use. After close() the job runs at once on the caller's thread, cancelled. Throws
+  // ERR_OUT_OF_MEMORY where no thread can be started; then the job was not queued.
   void enqueue(Job job);
-  // From within an extended job: runs the brief jobs that wait. A brief job's own yields do nothing.
+  // From within an extended job: runs the brief jobs that wait, in the order they came, but none that comes meanwhile.
+  // So a brief job waits for one block of the extended job and for the brief jobs before it; and the extended job goes
+  // on however many brief ones come. In a brief job it does nothing: a job that came later would overtake those that
+  // wait.
   void yield();
   // Cancels what runs and what waits (each job's `run` is still called, to report it) and joins the thread.
   void close();

@@ -1,5 +1,7 @@
 #include "runtime/job_queue.h"
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <thread>
@@ -50,6 +52,74 @@ TEST_CASE("a brief job overtakes an extended one at its yield, an extended one d
   queued = true;
   wait_for(done);
   CHECK(order == std::vector<int>{3, 1, 2});
+}
+
+namespace {
+
+// Clients that each enqueue a brief job again when theirs ends, as concurrent generations do. A job yields once, as a
+// model does between its blocks.
+class Clients {
+ public:
+  Clients(JobQueue& queue, int count, int rounds) : queue_(queue), rounds_(rounds), last_(count, 0), left_(count) {
+    for (int client = 0; client < count; ++client) enqueue(client, 0);
+  }
+  // Jobs of others between two of the same client, at most.
+  int longest_wait() const { return longest_wait_; }
+  int jobs() const { return jobs_; }
+  void wait_for_end() const {
+    while (left_ > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+
+ private:
+  void enqueue(int client, int round) {
+    queue_.enqueue({Length::brief, [this, client, round](const auto&) {
+                      const int now = ++jobs_;
+                      longest_wait_ = std::max(longest_wait_, now - last_[static_cast<size_t>(client)] - 1);
+                      last_[static_cast<size_t>(client)] = now;
+                      if (round + 1 < rounds_) enqueue(client, round + 1);
+                      queue_.yield();
+                      if (round + 1 == rounds_) --left_;
+                    }});
+  }
+
+  JobQueue& queue_;
+  const int rounds_;
+  std::vector<int> last_;  // number of a client's last job
+  int jobs_ = 0, longest_wait_ = 0;
+  std::atomic<int> left_;
+};
+
+}  // namespace
+
+TEST_CASE("clients that enqueue again when their job ends take turns") {
+  JobQueue queue;
+  std::atomic<bool> ready{false};
+  queue.enqueue({Length::extended, [&](const auto&) { wait_for(ready); }});
+  const Clients clients(queue, 5, 40);
+  ready = true;
+  clients.wait_for_end();
+  CHECK(clients.longest_wait() <= 4);
+}
+
+TEST_CASE("clients that enqueue again take turns at the yields of an extended job, which goes on meanwhile") {
+  JobQueue queue;
+  std::atomic<const Clients*> ready{nullptr};
+  std::atomic<int> most{0};  // jobs at one yield
+  queue.enqueue({Length::extended, [&](const auto&) {
+                   while (ready == nullptr) std::this_thread::yield();
+                   for (int block = 0; block < 100; ++block) {
+                     const int before = ready.load()->jobs();
+                     queue.yield();
+                     most = std::max(most.load(), ready.load()->jobs() - before);
+                   }
+                 }});
+  const Clients clients(queue, 5, 40);
+  std::atomic<bool> done{false};
+  queue.enqueue({Length::extended, [&](const auto&) { done = true; }});
+  ready = &clients;
+  wait_for(done);
+  CHECK(clients.longest_wait() <= 4);
+  CHECK(most == 5);
 }
 
 TEST_CASE("close cancels what runs, reports what waits, and later jobs are cancelled at once") {

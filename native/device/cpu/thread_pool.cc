@@ -13,7 +13,9 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/fair_lock.h"
 #include "base/mutex.h"
+#include "base/thread.h"
 #include "device/cpu/thread_priority.h"
 
 namespace rubricate {
@@ -37,31 +39,10 @@ int cgroup_quota() {  // whole CPUs that a container may use; 0 where there is n
   return static_cast<int>((quota + period - 1) / period);
 }
 
-// A lock whose holders come in the order they asked: of two models that train at once neither waits for more than one
-// region of the other. (A plain mutex goes to whoever is awake, which is the one that just let go.)
-class FairLock {
- public:
-  void lock() {
-    std::unique_lock guard(mutex_);
-    const uint64_t ticket = next_++;
-    while (ticket != serving_) turn_.wait(guard);
-  }
-  void unlock() {
-    const std::lock_guard guard(mutex_);
-    ++serving_;
-    if (serving_ != next_) turn_.notify_all();
-  }
-
- private:
-  Mutex mutex_;
-  Condition turn_;
-  uint64_t next_ = 0, serving_ = 0;
-};
-
 }  // namespace
 
 struct ThreadPool::State {
-  FairLock region;  // held by the thread whose region runs
+  FairLock region;  // held by the thread whose region runs: no model waits for more than one region of each other
   Mutex mutex;      // guards what follows but for the atomics
   Condition wake, done;
   std::vector<std::thread> threads;
@@ -123,7 +104,7 @@ struct ThreadPool::State {
       threads.clear();
       process = getpid();
     }
-    while (static_cast<int>(threads.size()) < size - 1) threads.emplace_back([this] { thread_main(); });
+    while (static_cast<int>(threads.size()) < size - 1) threads.push_back(start_thread([this] { thread_main(); }));
   }
 
   void stop() {

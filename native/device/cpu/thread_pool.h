@@ -23,7 +23,8 @@ class ThreadPool {
   static int default_size();
 
   // Calls body(chunk) once for each chunk in [0, chunks), on any thread, and returns when all are done. An exception
-  // thrown by a chunk is rethrown here after the others have ended. A call from within a chunk runs inline. The body is
+  // thrown by a chunk is rethrown here after the others have ended. Throws ERR_OUT_OF_MEMORY where a thread of the pool
+  // cannot be started; then no chunk ran. A call from within a chunk runs inline. The body is
   // one object that all threads call at once, hence const: a mutable lambda does not compile.
   template <typename Body>
   void parallel_for(int64_t chunks, const Body& body) {
