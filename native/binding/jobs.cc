@@ -55,7 +55,13 @@ Napi::Object Jobs::start(JobSpec spec) {
   jobs_.emplace(&job, std::move(owned));
   if (jobs_.size() == 1) napi_ref_threadsafe_function(env_, wake_);
   // The queue gets a bare pointer: the job must end on this thread, whichever thread is done with it last.
-  job.spec.queue->enqueue({job.spec.length, [this, &job](const std::atomic<bool>&) { run(job); }, job.cancelled});
+  try {
+    job.spec.queue->enqueue({job.spec.length, [this, &job](const std::atomic<bool>&) { run(job); }, job.cancelled});
+  } catch (...) {  // no thread could be started: nobody else will settle it
+    job.failed = true;
+    job.failure = current_failure();
+    settle(job);
+  }
   return handle;
 }
 
