@@ -26,10 +26,14 @@ std::string describe(const Napi::Value& value) {
   if (value.IsFunction()) return "a function";
   if (value.IsArray()) return "an array of length " + std::to_string(value.As<Napi::Array>().Length());
   if (!value.IsObject()) return value.IsSymbol() ? "a symbol" : "a bigint";
-  const Napi::Value constructor = value.As<Napi::Object>().Get("constructor");
-  if (!constructor.IsFunction()) return "an instance of Object";
-  const Napi::Value name = constructor.As<Napi::Object>().Get("name");
-  return "an instance of " + (name.IsString() ? name.As<Napi::String>().Utf8Value() : std::string("Object"));
+  try {
+    const Napi::Value constructor = value.As<Napi::Object>().Get("constructor");
+    if (!constructor.IsFunction()) return "an instance of Object";
+    const Napi::Value name = constructor.As<Napi::Object>().Get("name");
+    return "an instance of " + (name.IsString() ? name.As<Napi::String>().Utf8Value() : std::string("Object"));
+  } catch (const Napi::Error&) {  // a getter or a proxy threw; the message is about the argument
+    return "an object";
+  }
 }
 
 template <typename T>

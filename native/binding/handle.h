@@ -57,6 +57,22 @@ class Handle : public Napi::ObjectWrap<Derived> {
   }
 
  protected:
+  // V8 checks the receiver of a method (it throws a TypeError, "Illegal invocation"), but not that of a getter.
+  // ObjectWrap's accessors would take any wrapped object for a Derived.
+  template <Napi::Value (Derived::*method)(const Napi::CallbackInfo&)>
+  static napi_value get(napi_env env, napi_callback_info raw) {
+    try {
+      const Napi::CallbackInfo info(env, raw);
+      return guarded(env, [&] {
+        if (!is(info.This())) reject_argument("this", Derived::kName, info.This());
+        return (Derived::Unwrap(info.This().template As<Napi::Object>())->*method)(info);
+      });
+    } catch (const Napi::Error& error) {
+      error.ThrowAsJavaScriptException();
+      return nullptr;
+    }
+  }
+
   // Throws ERR_DISPOSED.
   const std::shared_ptr<State>& use(const char* name = "this") const {
     require(state_ != nullptr, "ERR_DISPOSED", "Expected ", Derived::kName, " for ", name,
@@ -91,7 +107,10 @@ class Handle : public Napi::ObjectWrap<Derived> {
   }
   template <Method method>
   static Descriptor getter_of(const char* name) {
-    return Derived::InstanceAccessor(name, static_cast<Method>(&Derived::template sync<method>), nullptr);
+    napi_property_descriptor getter = {};
+    getter.utf8name = name;
+    getter.getter = &Handle::template get<method>;
+    return Descriptor(getter);
   }
 
   std::shared_ptr<State> state_;
