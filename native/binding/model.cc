@@ -152,7 +152,8 @@ Napi::Value ModelHandle::make_trainable(const Napi::CallbackInfo&) {
   const auto state = use();
   auto work = [model = state.get()](const JobControl&, Progress&) -> Settle {
     auto set = model->model->make_trainable();
-    model->checkpoint.files.clear();  // nothing is read from them any more
+    model->checkpoint.check_unchanged();  // else what was copied are no weights, and every later job says so
+    model->checkpoint.files.clear();      // nothing is read from them any more
     return [model, set](Napi::Env env) {
       model->trainable = true;
       auto parameters = std::make_shared<ParametersState>();

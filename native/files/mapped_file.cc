@@ -53,9 +53,10 @@ MappedFile::~MappedFile() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
+bool MappedFile::damaged() const { return slot_ >= 0 && mapping_damaged(slot_); }
+
 void MappedFile::check_unchanged() const {
-  require(slot_ < 0 || !mapping_damaged(slot_), "ERR_FILE", "Expected ", path_,
-          " to stay readable but parts of it were lost while in use");
+  require(!damaged(), "ERR_FILE", "Expected ", path_, " to stay readable but parts of it were lost while in use");
   require(stamp_of(descriptor_) == stamp_, "ERR_FILE", "Expected ", path_,
           " to stay as it was but it changed while in use");
 }

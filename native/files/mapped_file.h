@@ -32,6 +32,8 @@ class MappedFile {
   // of each job that read the mapping. A file that another replaced by renaming is unchanged: the mapping holds the old
   // one.
   void check_unchanged() const;
+  // Whether parts of the mapping were lost. They stay so, even where the file was restored.
+  bool damaged() const;
 
   // Copies a part of the mapping by a read of the file, which brings none of its pages into the process's memory.
   // Touched in the mapping, a page brings what the system holds together with it: 64 KiB to 2 MiB were seen. Errors:

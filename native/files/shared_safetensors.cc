@@ -28,7 +28,8 @@ std::shared_ptr<const SafetensorsFile> open_shared_safetensors(const std::string
     const std::lock_guard lock(all.mutex);
     const auto found = all.files.find(*before);
     if (found != all.files.end())
-      if (auto file = found->second.lock()) return file;
+      // A damaged mapping has the stamp of its file again once that was restored with its time.
+      if (auto file = found->second.lock(); file && !file->file()->damaged()) return file;
   }
   auto file = SafetensorsFile::open(path);
   if (before && stamp_of(path) == before) {  // what was opened is what was looked at
