@@ -136,7 +136,10 @@ void Tape::backward(const Var& loss, Tensor seed) {
 }
 
 void Tape::run_backward() {
-  running_backward_ = true;
+  struct Reset {  // also where a backward throws: the tape can be used again
+    bool& running;
+    ~Reset() { running = false; }
+  } reset{running_backward_ = true};
   while (!nodes_.empty()) {
     Node node = std::move(nodes_.back());
     nodes_.pop_back();
@@ -149,7 +152,6 @@ void Tape::run_backward() {
     if (observer_) observer_(node.op, true);
     node.backward(*this, grad0, grad1);
   }
-  running_backward_ = false;
 }
 
 void Tape::clear() { nodes_.clear(); }
