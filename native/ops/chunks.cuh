@@ -6,13 +6,13 @@
 
 namespace rubricate::cuda {
 
-constexpr int kChunk = 8;  // elements of 2 bytes
+constexpr int kCopyChunk = 8;  // elements of 2 bytes
 
 // The first `left` elements, fewer than a chunk or not aligned; zeros follow them.
 template <typename T>
 __device__ __noinline__ uint4 part_of_chunk(const T* from, int64_t left) {
   uint32_t words[4] = {};
-  for (int i = 0; i < kChunk; ++i)
+  for (int i = 0; i < kCopyChunk; ++i)
     if (i < left) words[i / 2] |= static_cast<uint32_t>(from[i].bits) << 16 * (i % 2);
   return make_uint4(words[0], words[1], words[2], words[3]);
 }
@@ -22,7 +22,7 @@ __device__ __noinline__ uint4 part_of_chunk(const T* from, int64_t left) {
 template <typename T>
 __device__ __forceinline__ void copy_chunk(T* to, const T* from, int64_t left, bool aligned) {
   static_assert(sizeof(T) == 2);
-  if (left <= 0 || (aligned && left >= kChunk))
+  if (left <= 0 || (aligned && left >= kCopyChunk))
     copy_async_16(to, from, left > 0);
   else
     store_16_shared(to, part_of_chunk(from, left));

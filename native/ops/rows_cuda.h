@@ -13,17 +13,17 @@
 
 namespace rubricate::cuda {
 
-constexpr int kChunk = 8;  // elements: 16 bytes of bf16, twice 16 of fp32
+constexpr int kRowChunk = 8;  // elements: 16 bytes of bf16, twice 16 of fp32
 
 // 8 elements as memory has them, so that a row in registers costs no more than in memory.
 template <typename T>
 struct Packed {
-  static constexpr int kWords = kChunk * static_cast<int>(sizeof(T)) / 16;
+  static constexpr int kWords = kRowChunk * static_cast<int>(sizeof(T)) / 16;
   uint4 words[kWords];
 };
 
 template <typename T>
-__device__ __forceinline__ void unpack(const Packed<T>& packed, float (&values)[kChunk]) {
+__device__ __forceinline__ void unpack(const Packed<T>& packed, float (&values)[kRowChunk]) {
 #pragma unroll
   for (int w = 0; w < Packed<T>::kWords; ++w) {
     float part[kLanes<T>];
@@ -33,7 +33,7 @@ __device__ __forceinline__ void unpack(const Packed<T>& packed, float (&values)[
   }
 }
 template <typename T>
-__device__ __forceinline__ Packed<T> pack(const float (&values)[kChunk]) {
+__device__ __forceinline__ Packed<T> pack(const float (&values)[kRowChunk]) {
   Packed<T> packed;
 #pragma unroll
   for (int w = 0; w < Packed<T>::kWords; ++w) {
@@ -83,27 +83,27 @@ __device__ __forceinline__ void store_packed_once(T* to, const Packed<T>& packed
 
 // `left` elements, of any alignment: one by one; what is not there reads as 0.
 template <typename T>
-__device__ __forceinline__ void load_some(const T* from, int64_t left, float (&values)[kChunk]) {
+__device__ __forceinline__ void load_some(const T* from, int64_t left, float (&values)[kRowChunk]) {
 #pragma unroll
-  for (int i = 0; i < kChunk; ++i) values[i] = i < left ? widen(from[i]) : 0.0f;
+  for (int i = 0; i < kRowChunk; ++i) values[i] = i < left ? widen(from[i]) : 0.0f;
 }
 template <typename T>
-__device__ __forceinline__ void store_some(T* to, int64_t left, const float (&values)[kChunk]) {
+__device__ __forceinline__ void store_some(T* to, int64_t left, const float (&values)[kRowChunk]) {
 #pragma unroll
-  for (int i = 0; i < kChunk; ++i)
+  for (int i = 0; i < kRowChunk; ++i)
     if (i < left) to[i] = narrow<T>(values[i]);
 }
 
 // A chunk with kWhole (aligned and complete) or without.
 template <bool kWhole, typename T>
-__device__ __forceinline__ void load_chunk(const T* from, int64_t left, float (&values)[kChunk]) {
+__device__ __forceinline__ void load_chunk(const T* from, int64_t left, float (&values)[kRowChunk]) {
   if constexpr (kWhole)
     unpack(load_packed(from), values);
   else
     load_some(from, left, values);
 }
 template <bool kWhole, typename T>
-__device__ __forceinline__ void store_chunk(T* to, int64_t left, const float (&values)[kChunk]) {
+__device__ __forceinline__ void store_chunk(T* to, int64_t left, const float (&values)[kRowChunk]) {
   if constexpr (kWhole)
     store_packed(to, pack<T>(values));
   else
@@ -131,9 +131,9 @@ __device__ __forceinline__ void store_lanes(T* to, int64_t left, const float (&v
 }
 // The value that a T in memory would have.
 template <typename T>
-__device__ __forceinline__ void round_to(float (&values)[kChunk]) {
+__device__ __forceinline__ void round_to(float (&values)[kRowChunk]) {
 #pragma unroll
-  for (int i = 0; i < kChunk; ++i) values[i] = widen(narrow<T>(values[i]));
+  for (int i = 0; i < kRowChunk; ++i) values[i] = widen(narrow<T>(values[i]));
 }
 
 // Chunks of a row that each thread keeps in registers, and threads. Rows of more than 2,048 chunks, and rows whose
@@ -145,13 +145,13 @@ struct RowShape {
 };
 constexpr int kMostRowThreads = 512;
 inline RowShape row_shape(int64_t cols) {
-  const int64_t all = (cols + kChunk - 1) / kChunk;
+  const int64_t all = (cols + kRowChunk - 1) / kRowChunk;
   const int chunks = all <= 256 ? 1 : all <= 1024 ? 2 : 4;
   const int64_t threads = (all + chunks - 1) / chunks;
   return {chunks, static_cast<int>(std::clamp<int64_t>((threads + kWarpSize - 1) / kWarpSize * kWarpSize, kWarpSize,
                                                        kMostRowThreads))};
 }
-inline bool fits_registers(int64_t cols) { return cols <= int64_t{4} * kMostRowThreads * kChunk; }
+inline bool fits_registers(int64_t cols) { return cols <= int64_t{4} * kMostRowThreads * kRowChunk; }
 // The bound for a kernel that keeps so many chunks.
 template <int kChunks>
 inline constexpr int kRowThreads = kChunks == 1 ? 256 : kMostRowThreads;
@@ -174,12 +174,12 @@ __device__ __forceinline__ void for_chunks(int64_t cols, Body&& body) {
   if constexpr (kChunks > 0) {
 #pragma unroll
     for (int k = 0; k < kChunks; ++k) {
-      const int64_t column = (static_cast<int64_t>(threadIdx.x) + k * static_cast<int64_t>(blockDim.x)) * kChunk;
+      const int64_t column = (static_cast<int64_t>(threadIdx.x) + k * static_cast<int64_t>(blockDim.x)) * kRowChunk;
       if (column < cols) body(k, column, cols - column);
     }
   } else {
-    const int64_t step = static_cast<int64_t>(blockDim.x) * kChunk;
-    for (int64_t column = static_cast<int64_t>(threadIdx.x) * kChunk; column < cols; column += step)
+    const int64_t step = static_cast<int64_t>(blockDim.x) * kRowChunk;
+    for (int64_t column = static_cast<int64_t>(threadIdx.x) * kRowChunk; column < cols; column += step)
       body(0, column, cols - column);
   }
 }
@@ -197,7 +197,7 @@ struct Row {
 #pragma unroll
     for (int k = 0; k < kChunks; ++k) chunks[k] = {};
   }
-  __device__ __forceinline__ void get(int k, int64_t, int64_t, float (&values)[kChunk]) const {
+  __device__ __forceinline__ void get(int k, int64_t, int64_t, float (&values)[kRowChunk]) const {
     unpack(chunks[k], values);
   }
 };
@@ -206,7 +206,7 @@ struct Row<T, 0> {
   const T* from;
   __device__ __forceinline__ void fetch(const T* row, int64_t) { from = row; }
   __device__ __forceinline__ void clear() { from = nullptr; }
-  __device__ __forceinline__ void get(int, int64_t column, int64_t left, float (&values)[kChunk]) const {
+  __device__ __forceinline__ void get(int, int64_t column, int64_t left, float (&values)[kRowChunk]) const {
     load_some(from + column, left, values);
   }
 };
@@ -215,7 +215,7 @@ struct Row<T, 0> {
 // may be accessed by 16 bytes.
 template <typename Body>
 int32_t for_row_shape(int64_t cols, bool aligned, Body&& body) {
-  if (!aligned || cols % kChunk != 0 || !fits_registers(cols)) return body(std::integral_constant<int, 0>());
+  if (!aligned || cols % kRowChunk != 0 || !fits_registers(cols)) return body(std::integral_constant<int, 0>());
   switch (row_shape(cols).chunks) {
     case 1:
       return body(std::integral_constant<int, 1>());

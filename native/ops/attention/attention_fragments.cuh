@@ -11,16 +11,16 @@ constexpr int kAttentionThreads = 128;
 constexpr float kLog2E = 1.44269504f;
 
 template <int kDim>  // head_dim, rounded up to what kernels are built for
-constexpr int kPitch = kDim + kChunk;
+constexpr int kPitch = kDim + kCopyChunk;
 
 // Rows 0 .. kRows of a tile: `count` of them from row(r), zeros below and right of them. Wait and barrier: the
 // caller's.
 template <int kRows, int kDim, typename Row>
 __device__ __forceinline__ void copy_rows(bf16* tile, int count, int head_dim, Row&& row) {
-  constexpr int chunks = kDim / kChunk;
-  const bool aligned = head_dim % kChunk == 0;  // rows begin at multiples of head_dim
+  constexpr int chunks = kDim / kCopyChunk;
+  const bool aligned = head_dim % kCopyChunk == 0;  // rows begin at multiples of head_dim
   for (int i = static_cast<int>(threadIdx.x); i < kRows * chunks; i += kAttentionThreads) {
-    const int r = i / chunks, at = i % chunks * kChunk, left = r < count ? head_dim - at : 0;
+    const int r = i / chunks, at = i % chunks * kCopyChunk, left = r < count ? head_dim - at : 0;
     copy_chunk<bf16>(tile + r * kPitch<kDim> + at, left > 0 ? row(r) + at : nullptr, left, aligned);
   }
 }

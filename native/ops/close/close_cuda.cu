@@ -32,12 +32,12 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) close_forward(CloseForwa
   T* const sum = static_cast<T*>(all.sum) + row * cols;
   float squares = 0.0f;
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
-    float x[kChunk], r[kChunk];
+    float x[kRowChunk], r[kRowChunk];
     h.get(k, column, left, x);
     residual.get(k, column, left, r);
     edit_chunk<kWhole>(x, scale, bias, column, left);
 #pragma unroll
-    for (int i = 0; i < kChunk; ++i) x[i] = r[i] + x[i];
+    for (int i = 0; i < kRowChunk; ++i) x[i] = r[i] + x[i];
     if constexpr (kWhole) {
       sums.chunks[k] = pack<T>(x);
       store_packed(sum + column, sums.chunks[k]);
@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) close_forward(CloseForwa
       store_some(sum + column, left, x);
       round_to<T>(x);
 #pragma unroll
-      for (int i = 0; i < kChunk; ++i)
+      for (int i = 0; i < kRowChunk; ++i)
         if (i >= left) x[i] = 0.0f;
     }
     add_squares(x, squares);
@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) close_forward(CloseForwa
   sums.from = sum;
   T* const normed = static_cast<T*>(all.normed) + row * cols;
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
-    float x[kChunk];
+    float x[kRowChunk];
     sums.get(k, column, left, x);
     norm_chunk<kWhole>(x, all.weight, inv, column, left);
     store_chunk<kWhole>(normed + column, left, x);
@@ -68,20 +68,20 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) close_forward(CloseForwa
 // grad.
 template <typename T, bool kWhole>
 __device__ __forceinline__ void finish_chunk(const CloseBackwardArgs& all, int64_t at_row, const float* scale,
-                                             const float (&x)[kChunk], float (&grad)[kChunk],
-                                             const float (&grad_sum)[kChunk], float inv, float factor, int64_t column,
-                                             int64_t left) {
+                                             const float (&x)[kRowChunk], float (&grad)[kRowChunk],
+                                             const float (&grad_sum)[kRowChunk], float inv, float factor,
+                                             int64_t column, int64_t left) {
   norm_backward_chunk<kWhole>(x, grad, all.weight, inv, factor, column, left);
   if (all.grad_sum != nullptr) {
 #pragma unroll
-    for (int i = 0; i < kChunk; ++i) grad[i] = grad_sum[i] + grad[i];
+    for (int i = 0; i < kRowChunk; ++i) grad[i] = grad_sum[i] + grad[i];
   }
   round_to<T>(grad);
   store_chunk<kWhole>(static_cast<T*>(all.g) + at_row + column, left, grad);
   if (all.dh == nullptr) return;
-  float e[kChunk];
+  float e[kRowChunk];
 #pragma unroll
-  for (int i = 0; i < kChunk; ++i) e[i] = grad[i];
+  for (int i = 0; i < kRowChunk; ++i) e[i] = grad[i];
   edit_chunk<kWhole>(e, scale, nullptr, column, left);
   store_chunk<kWhole>(static_cast<T*>(all.dh) + at_row + column, left, e);
 }
@@ -110,14 +110,14 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>, kChunks == 1 && sizeof(T
   const float inv = all.inv[row];
   float dot = 0.0f;
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
-    float v[kChunk], g[kChunk];
+    float v[kRowChunk], g[kRowChunk];
     x.get(k, column, left, v);
     grad.get(k, column, left, g);
     add_dot<kWhole>(v, g, all.weight, column, left, dot);
   });
   const float factor = norm_factor(row_sum(dot, partial), inv, cols);
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
-    float v[kChunk], g[kChunk], s[kChunk] = {};
+    float v[kRowChunk], g[kRowChunk], s[kRowChunk] = {};
     x.get(k, column, left, v);
     grad.get(k, column, left, g);
     if (all.grad_sum != nullptr) grad_sum.get(k, column, left, s);
@@ -135,11 +135,11 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) close_backward_sums(Clos
   const Tile tile = tile_at(args.sums.rows, args.sums.first_tile + blockIdx.x);
   const bool wants_products = of_slot(args.sums.products, tile.slot) != nullptr;
   const float* const scale = all.dh != nullptr ? of_slot(args.sums.scale, tile.slot) : nullptr;
-  float products[kChunks][kChunk], plain[kChunks][kChunk];
+  float products[kChunks][kRowChunk], plain[kChunks][kRowChunk];
 #pragma unroll
   for (int k = 0; k < kChunks; ++k)
 #pragma unroll
-    for (int i = 0; i < kChunk; ++i) products[k][i] = plain[k][i] = 0.0f;
+    for (int i = 0; i < kRowChunk; ++i) products[k][i] = plain[k][i] = 0.0f;
 
   Row<T, kChunks> x, grad;
   x.fetch(static_cast<const T*>(all.sum) + tile.begin * cols, cols);
@@ -160,7 +160,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) close_backward_sums(Clos
     const float inv = all.inv[row];
     float dot = 0.0f;
     for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
-      float v[kChunk], g[kChunk];
+      float v[kRowChunk], g[kRowChunk];
       x.get(k, column, left, v);
       grad.get(k, column, left, g);
       add_dot<true>(v, g, all.weight, column, left, dot);
@@ -168,14 +168,14 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) close_backward_sums(Clos
     // Two places by turns: a warp that is ahead by a row writes where nobody reads.
     const float factor = norm_factor(row_sum(dot, partial[row % 2]), inv, cols);
     for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
-      float v[kChunk], g[kChunk], s[kChunk] = {};
+      float v[kRowChunk], g[kRowChunk], s[kRowChunk] = {};
       x.get(k, column, left, v);
       grad.get(k, column, left, g);
       if (all.grad_sum != nullptr) grad_sum.get(k, column, left, s);
       finish_chunk<T, true>(all, at_row, scale, v, g, s, inv, factor, column, left);
       if (wants_products) h.get(k, column, left, v);
 #pragma unroll
-      for (int i = 0; i < kChunk; ++i) {
+      for (int i = 0; i < kRowChunk; ++i) {
         plain[k][i] += g[i];
         if (wants_products) products[k][i] = fmaf(g[i], v[i], products[k][i]);
       }

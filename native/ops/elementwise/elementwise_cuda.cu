@@ -51,12 +51,12 @@ __global__ void __launch_bounds__(kThreads) elementwise(ElementwiseArgs args) {
 
 template <typename From, typename To, bool kAligned>
 __global__ void __launch_bounds__(kThreads) cast(CastArgs args) {
-  const int64_t at = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * kChunk, left = args.end - at;
+  const int64_t at = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * kRowChunk, left = args.end - at;
   if (left <= 0) return;
   const From* const from = static_cast<const From*>(args.a) + at;
   To* const to = static_cast<To*>(args.out) + at;
-  float values[kChunk];
-  if (kAligned && left >= kChunk) {
+  float values[kRowChunk];
+  if (kAligned && left >= kRowChunk) {
     load_chunk<kAligned>(from, left, values);
     store_chunk<kAligned>(to, left, values);
   } else {
@@ -72,11 +72,11 @@ __global__ void __launch_bounds__(kMostRowThreads) row_sums(RowSumArgs args) {
   const T* const b = at<T>(args.b, blockIdx.x * args.cols);
   float sum = 0.0f;
   for_chunks<0>(args.cols, [&](int, int64_t column, int64_t left) {
-    float x[kChunk], y[kChunk];
+    float x[kRowChunk], y[kRowChunk];
     load_some(a + column, left, x);
     if (b != nullptr) load_some(b + column, left, y);
 #pragma unroll
-    for (int i = 0; i < kChunk; ++i) {
+    for (int i = 0; i < kRowChunk; ++i) {
       const float difference = b != nullptr ? x[i] - y[i] : 0.0f;
       sum += b != nullptr ? difference * difference : x[i];
     }
@@ -134,7 +134,7 @@ int32_t elementwise_cuda(const ElementwiseArgs& args, RubricateStream* stream) {
 
 template <typename From, typename To>
 int32_t convert(const CastArgs& args, RubricateStream* stream) {
-  const unsigned blocks = blocks_for(args.end, kThreads * kChunk);
+  const unsigned blocks = blocks_for(args.end, kThreads * kRowChunk);
   if (aligned_16(args.a) && aligned_16(args.out))
     return RUBRICATE_LAUNCH((cast<From, To, true>), blocks, kThreads, 0, stream, args);
   return RUBRICATE_LAUNCH((cast<From, To, false>), blocks, kThreads, 0, stream, args);

@@ -18,7 +18,7 @@ __global__ void __launch_bounds__(kMostThreads) embedding_forward(EmbeddingRowsA
   const W* const from = static_cast<const W*>(args.weight) + args.tokens[t] * args.stride;
   T* const to = static_cast<T*>(args.y) + t * args.cols;
   for_chunks<0>(args.cols, [&](int, int64_t column, int64_t left) {
-    float values[kChunk];
+    float values[kRowChunk];
     load_chunk<kWhole>(from + column, left, values);
     store_chunk<kWhole>(to + column, left, values);
   });
@@ -29,16 +29,16 @@ constexpr int kAtOnce = 4;
 
 template <typename T, bool kWhole>
 __global__ void __launch_bounds__(kSumThreads) embedding_backward(EmbeddingSumsArgs args, int64_t strips) {
-  const int64_t column = (blockIdx.x % strips * kSumThreads + threadIdx.x) * kChunk, left = args.cols - column;
+  const int64_t column = (blockIdx.x % strips * kSumThreads + threadIdx.x) * kRowChunk, left = args.cols - column;
   if (left <= 0) return;
   const int64_t group = blockIdx.x / strips;
   float* const sum = args.dweight + args.tokens[group] * args.cols + column;
   const T* const grad = static_cast<const T*>(args.grad) + column;
-  float total[kChunk];
+  float total[kRowChunk];
   load_chunk<kWhole>(sum, left, total);
   const int64_t end = args.starts[group + 1];
   for (int64_t first = args.starts[group]; first < end; first += kAtOnce) {
-    float rows[kAtOnce][kChunk];
+    float rows[kAtOnce][kRowChunk];
 #pragma unroll
     for (int r = 0; r < kAtOnce; ++r)
       if (first + r < end) load_chunk<kWhole>(grad + args.order[first + r] * args.cols, left, rows[r]);
@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kSumThreads) embedding_backward(EmbeddingSumsA
     for (int r = 0; r < kAtOnce; ++r) {
       if (first + r >= end) break;
 #pragma unroll
-      for (int i = 0; i < kChunk; ++i) total[i] += rows[r][i];
+      for (int i = 0; i < kRowChunk; ++i) total[i] += rows[r][i];
     }
   }
   store_chunk<kWhole>(sum, left, total);
@@ -56,7 +56,7 @@ template <typename W, typename T>
 int32_t forward(const EmbeddingRowsArgs& args, RubricateStream* stream) {
   const int threads = std::min(kMostThreads, row_shape(args.cols).threads);
   const bool whole =
-      args.cols % kChunk == 0 && args.stride % kLanes<W> == 0 && aligned_16(args.weight) && aligned_16(args.y);
+      args.cols % kRowChunk == 0 && args.stride % kLanes<W> == 0 && aligned_16(args.weight) && aligned_16(args.y);
   if (whole)
     return RUBRICATE_LAUNCH((embedding_forward<W, T, true>), blocks_for(args.count, 1), threads, 0, stream, args);
   return RUBRICATE_LAUNCH((embedding_forward<W, T, false>), blocks_for(args.count, 1), threads, 0, stream, args);
@@ -79,9 +79,9 @@ int32_t embedding_forward_cuda(const EmbeddingRowsArgs& args, RubricateStream* s
 
 template <typename T>
 int32_t backward(const EmbeddingSumsArgs& args, RubricateStream* stream) {
-  const int64_t strips = (args.cols + kSumThreads * kChunk - 1) / (kSumThreads * kChunk);
+  const int64_t strips = (args.cols + kSumThreads * kRowChunk - 1) / (kSumThreads * kRowChunk);
   const unsigned blocks = blocks_for(args.groups * strips, 1);
-  if (args.cols % kChunk == 0 && aligned_16(args.grad) && aligned_16(args.dweight))
+  if (args.cols % kRowChunk == 0 && aligned_16(args.grad) && aligned_16(args.dweight))
     return RUBRICATE_LAUNCH((embedding_backward<T, true>), blocks, kSumThreads, 0, stream, args, strips);
   return RUBRICATE_LAUNCH((embedding_backward<T, false>), blocks, kSumThreads, 0, stream, args, strips);
 }

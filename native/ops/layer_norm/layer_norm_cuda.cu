@@ -16,7 +16,7 @@ __device__ __forceinline__ void copy_row(const Row<T, kChunks>& from, T* to, int
     if constexpr (kWhole) {
       store_packed(to + column, from.chunks[k]);
     } else {
-      for (int i = 0; i < kChunk && i < left; ++i) to[column + i] = from.from[column + i];
+      for (int i = 0; i < kRowChunk && i < left; ++i) to[column + i] = from.from[column + i];
     }
   });
 }
@@ -36,18 +36,18 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) layer_norm_forward(Layer
   if (weight == nullptr) return copy_row<kWhole>(x, y, cols);
   float total = 0.0f;
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
-    float v[kChunk];
+    float v[kRowChunk];
     x.get(k, column, left, v);
 #pragma unroll
-    for (int i = 0; i < kChunk; ++i) total += v[i];
+    for (int i = 0; i < kRowChunk; ++i) total += v[i];
   });
   const float mean = row_sum(total, partial[0]) / static_cast<float>(cols);
   float squares = 0.0f;
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
-    float v[kChunk];
+    float v[kRowChunk];
     x.get(k, column, left, v);
 #pragma unroll
-    for (int i = 0; i < kChunk; ++i) {
+    for (int i = 0; i < kRowChunk; ++i) {
       const float centred = kWhole || i < left ? v[i] - mean : 0.0f;
       squares = fmaf(centred, centred, squares);
     }
@@ -58,10 +58,10 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) layer_norm_forward(Layer
     if (all.inv != nullptr) all.inv[row] = inv;
   }
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
-    float v[kChunk];
+    float v[kRowChunk];
     x.get(k, column, left, v);
 #pragma unroll
-    for (int i = 0; i < kChunk; ++i) v[i] = (v[i] - mean) * inv;
+    for (int i = 0; i < kRowChunk; ++i) v[i] = (v[i] - mean) * inv;
     edit_chunk<kWhole>(v, weight, bias, column, left);
     store_chunk<kWhole>(y + column, left, v);
   });
@@ -82,23 +82,23 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) layer_norm_backward(Laye
   x.fetch(static_cast<const T*>(all.x) + row * cols, cols);
   const float mean = all.mean[row], inv = all.inv[row];
   // n and w g of a chunk; w g is 0 beyond the row.
-  const auto get = [&](int k, int64_t column, int64_t left, float(&n)[kChunk], float(&wg)[kChunk]) {
-    float w[kChunk];
+  const auto get = [&](int k, int64_t column, int64_t left, float(&n)[kRowChunk], float(&wg)[kRowChunk]) {
+    float w[kRowChunk];
     x.get(k, column, left, n);
     grad.get(k, column, left, wg);
     load_chunk<kWhole>(weight + column, left, w);
 #pragma unroll
-    for (int i = 0; i < kChunk; ++i) {
+    for (int i = 0; i < kRowChunk; ++i) {
       n[i] = (n[i] - mean) * inv;
       wg[i] = w[i] * wg[i];
     }
   };
   float plain = 0.0f, products = 0.0f;
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
-    float n[kChunk], wg[kChunk];
+    float n[kRowChunk], wg[kRowChunk];
     get(k, column, left, n, wg);
 #pragma unroll
-    for (int i = 0; i < kChunk; ++i) {
+    for (int i = 0; i < kRowChunk; ++i) {
       plain += wg[i];
       products = fmaf(wg[i], n[i], products);
     }
@@ -106,10 +106,10 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) layer_norm_backward(Laye
   const float a = row_sum(plain, partial[0]) / static_cast<float>(cols);
   const float b = -row_sum(products, partial[1]) / static_cast<float>(cols);
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
-    float n[kChunk], wg[kChunk];
+    float n[kRowChunk], wg[kRowChunk];
     get(k, column, left, n, wg);
 #pragma unroll
-    for (int i = 0; i < kChunk; ++i) wg[i] = inv * fmaf(n[i], b, wg[i] - a);
+    for (int i = 0; i < kRowChunk; ++i) wg[i] = inv * fmaf(n[i], b, wg[i] - a);
     store_chunk<kWhole>(dx + column, left, wg);
   });
 }

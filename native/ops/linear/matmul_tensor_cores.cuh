@@ -46,13 +46,13 @@ __device__ __forceinline__ int swizzled(int line, int chunk) {
 // Copies lines [line, line + kLines) and elements [at, at + kLength) to shared memory; zeros beyond the matrix.
 template <int kLines, int kLength, int kThreads, typename T>
 __device__ __forceinline__ void copy_tile(T* tile, const StoredMatrix<T>& from, int line, int at) {
-  constexpr int chunks = kLength / kChunk, all = kLines * chunks;
+  constexpr int chunks = kLength / kCopyChunk, all = kLines * chunks;
 #pragma unroll
   for (int first = 0; first < all; first += kThreads) {
     const int i = first + static_cast<int>(threadIdx.x);
     if (all % kThreads != 0 && i >= all) break;
-    const int row = line + i / chunks, element = at + i % chunks * kChunk;
-    T* const to = tile + swizzled<chunks>(i / chunks, i % chunks) * kChunk;
+    const int row = line + i / chunks, element = at + i % chunks * kCopyChunk;
+    T* const to = tile + swizzled<chunks>(i / chunks, i % chunks) * kCopyChunk;
     const int64_t left = row < from.lines ? from.length - element : 0;
     const T* const source = left > 0 ? from.data + (row * from.stride + element) : from.data;
     copy_chunk(to, source, left, from.chunks);
@@ -66,9 +66,10 @@ __device__ __forceinline__ void load_fragment(uint32_t (&words)[4], const T* til
   const int lane = lane_index(), row = lane % 8, first = lane / 8 % 2 * 8, second = lane / 16 * 8;
   const int to_index = index + (kIndexFirst ? first : second), to_k = k + (kIndexFirst ? second : first);
   if constexpr (kAlongK)
-    load_matrices(words, tile + swizzled<kStep / kChunk>(to_index + row, to_k / kChunk) * kChunk);
+    load_matrices(words, tile + swizzled<kStep / kCopyChunk>(to_index + row, to_k / kCopyChunk) * kCopyChunk);
   else
-    load_matrices_transposed(words, tile + swizzled<kSize / kChunk>(to_k + row, to_index / kChunk) * kChunk);
+    load_matrices_transposed(words,
+                             tile + swizzled<kSize / kCopyChunk>(to_k + row, to_index / kCopyChunk) * kCopyChunk);
 }
 
 // A pair of f16 as the exact sum of two pairs of bf16: 8 of the 11 significant bits, and the rest.

@@ -14,7 +14,7 @@ constexpr int kAtOnce = 4;  // rows under way
 
 template <typename T, bool kWhole>
 __global__ void __launch_bounds__(kThreads) red_edit(EditArgs args, int64_t strips) {
-  const int64_t column = (blockIdx.x % strips * kThreads + threadIdx.x) * kChunk, left = args.cols - column;
+  const int64_t column = (blockIdx.x % strips * kThreads + threadIdx.x) * kRowChunk, left = args.cols - column;
   if (left <= 0) return;
   const Tile tile = tile_at(args.rows, blockIdx.x / strips);
   const float* const scale = of_slot(args.scale, tile.slot);
@@ -23,9 +23,9 @@ __global__ void __launch_bounds__(kThreads) red_edit(EditArgs args, int64_t stri
   T* y = static_cast<T*>(args.y) + tile.begin * args.cols + column;
   const int64_t rows = tile.end - tile.begin;
   if constexpr (kWhole) {
-    float s[kChunk], b[kChunk];
+    float s[kRowChunk], b[kRowChunk];
 #pragma unroll
-    for (int i = 0; i < kChunk; ++i) s[i] = 1.0f, b[i] = 0.0f;
+    for (int i = 0; i < kRowChunk; ++i) s[i] = 1.0f, b[i] = 0.0f;
     if (scale != nullptr) load_chunk<true>(scale + column, left, s);
     if (bias != nullptr) load_chunk<true>(bias + column, left, b);
     for (int64_t t = 0; t < rows; t += kAtOnce) {
@@ -37,10 +37,11 @@ __global__ void __launch_bounds__(kThreads) red_edit(EditArgs args, int64_t stri
       for (int r = 0; r < kAtOnce; ++r) {
         if (t + r >= rows) break;
         if (scale != nullptr || bias != nullptr) {  // else the very bits, whatever they mean
-          float values[kChunk];
+          float values[kRowChunk];
           unpack(packed[r], values);
 #pragma unroll
-          for (int i = 0; i < kChunk; ++i) values[i] = bias == nullptr ? s[i] * values[i] : fmaf(s[i], values[i], b[i]);
+          for (int i = 0; i < kRowChunk; ++i)
+            values[i] = bias == nullptr ? s[i] * values[i] : fmaf(s[i], values[i], b[i]);
           packed[r] = pack<T>(values);
         }
         store_packed(y + (t + r) * args.cols, packed[r]);
@@ -48,7 +49,7 @@ __global__ void __launch_bounds__(kThreads) red_edit(EditArgs args, int64_t stri
     }
   } else {
     for (int64_t t = 0; t < rows; ++t, h += args.cols, y += args.cols) {
-      for (int i = 0; i < kChunk && i < left; ++i) {
+      for (int i = 0; i < kRowChunk && i < left; ++i) {
         if (scale == nullptr && bias == nullptr) {
           y[i] = h[i];
           continue;
@@ -62,9 +63,9 @@ __global__ void __launch_bounds__(kThreads) red_edit(EditArgs args, int64_t stri
 
 template <typename T>
 int32_t edit(const EditArgs& args, RubricateStream* stream) {
-  const int64_t strips = (args.cols + kThreads * kChunk - 1) / (kThreads * kChunk);
+  const int64_t strips = (args.cols + kThreads * kRowChunk - 1) / (kThreads * kRowChunk);
   const unsigned blocks = blocks_for(strips * args.rows.tile_count, 1);
-  if (args.cols % kChunk == 0 && aligned_16(args.h) && aligned_16(args.y) && args.scale.aligned && args.bias.aligned)
+  if (args.cols % kRowChunk == 0 && aligned_16(args.h) && aligned_16(args.y) && args.scale.aligned && args.bias.aligned)
     return RUBRICATE_LAUNCH((red_edit<T, true>), blocks, kThreads, 0, stream, args, strips);
   return RUBRICATE_LAUNCH((red_edit<T, false>), blocks, kThreads, 0, stream, args, strips);
 }

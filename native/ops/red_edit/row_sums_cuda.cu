@@ -19,11 +19,11 @@ constexpr int kAtOnce = 4;  // rows under way
 
 template <typename T>
 __device__ __forceinline__ void add_row(const SlotSumsArgs& args, int64_t t, bool wants_products,
-                                        const float (&grad)[kChunk], float (&v)[kChunk], float (&products)[kChunk],
-                                        float (&plain)[kChunk]) {
+                                        const float (&grad)[kRowChunk], float (&v)[kRowChunk],
+                                        float (&products)[kRowChunk], float (&plain)[kRowChunk]) {
   const float mean = args.mean != nullptr ? args.mean[t] : 0.0f, inv = args.inv != nullptr ? args.inv[t] : 1.0f;
 #pragma unroll
-  for (int i = 0; i < kChunk; ++i) {
+  for (int i = 0; i < kRowChunk; ++i) {
     plain[i] += grad[i];
     if (!wants_products) continue;
     if (args.mean != nullptr) v[i] -= mean;
@@ -35,7 +35,7 @@ __device__ __forceinline__ void add_row(const SlotSumsArgs& args, int64_t t, boo
 // At least 1 block of odd shapes: told nothing, ptxas spills on sm_90 to make room for more.
 template <typename T, bool kWhole>
 __global__ void __launch_bounds__(kThreads, kWhole ? 0 : 1) tile_sums(SlotSumsArgs args, int64_t strips) {
-  const int64_t column = (blockIdx.x % strips * kThreads + threadIdx.x) * kChunk, left = args.cols - column;
+  const int64_t column = (blockIdx.x % strips * kThreads + threadIdx.x) * kRowChunk, left = args.cols - column;
   if (left <= 0) return;
   const int64_t index = blockIdx.x / strips;
   const Tile tile = tile_at(args.rows, args.first_tile + index);
@@ -43,9 +43,9 @@ __global__ void __launch_bounds__(kThreads, kWhole ? 0 : 1) tile_sums(SlotSumsAr
   const bool wants_plain = of_slot(args.plain, tile.slot) != nullptr;
   const float* const scale = args.dh != nullptr ? of_slot(args.scale, tile.slot) : nullptr;
   if (!wants_products && !wants_plain && args.dh == nullptr) return;
-  float s[kChunk], products[kChunk], plain[kChunk];
+  float s[kRowChunk], products[kRowChunk], plain[kRowChunk];
 #pragma unroll
-  for (int i = 0; i < kChunk; ++i) products[i] = plain[i] = 0.0f;
+  for (int i = 0; i < kRowChunk; ++i) products[i] = plain[i] = 0.0f;
   if (scale != nullptr) load_chunk<kWhole>(scale + column, left, s);
 
   const T* const x = at<T>(args.x, column);
@@ -63,14 +63,14 @@ __global__ void __launch_bounds__(kThreads, kWhole ? 0 : 1) tile_sums(SlotSumsAr
 #pragma unroll
       for (int r = 0; r < kAtOnce; ++r) {
         if (first + r >= tile.end) break;
-        float gradient[kChunk], values[kChunk] = {};
+        float gradient[kRowChunk], values[kRowChunk] = {};
         unpack(g[r], gradient);
         if (wants_products) unpack(v[r], values);
         add_row<T>(args, first + r, wants_products, gradient, values, products, plain);
         if (args.dh == nullptr) continue;
         if (scale != nullptr) {
 #pragma unroll
-          for (int i = 0; i < kChunk; ++i) gradient[i] *= s[i];
+          for (int i = 0; i < kRowChunk; ++i) gradient[i] *= s[i];
           g[r] = pack<T>(gradient);
         }
         store_packed(dh + (first + r) * args.cols, g[r]);
@@ -78,12 +78,12 @@ __global__ void __launch_bounds__(kThreads, kWhole ? 0 : 1) tile_sums(SlotSumsAr
     }
   } else {
     for (int64_t t = tile.begin; t < tile.end; ++t) {
-      float gradient[kChunk], values[kChunk] = {};
+      float gradient[kRowChunk], values[kRowChunk] = {};
       load_some(grad + t * args.cols, left, gradient);
       if (wants_products) load_some(x + t * args.cols, left, values);
       add_row<T>(args, t, wants_products, gradient, values, products, plain);
       if (args.dh == nullptr) continue;
-      for (int i = 0; i < kChunk && i < left; ++i) {
+      for (int i = 0; i < kRowChunk && i < left; ++i) {
         const int64_t place = t * args.cols + i;
         dh[place] = scale != nullptr ? narrow<T>(gradient[i] * s[i]) : grad[place];
       }
@@ -153,7 +153,7 @@ __global__ void __launch_bounds__(kFoldWarps* kWarpSize) fold(SlotSumsArgs args)
 
 template <typename T>
 int32_t tiles(const SlotSumsArgs& args, RubricateStream* stream) {
-  const int64_t strips = (args.cols + kThreads * kChunk - 1) / (kThreads * kChunk);
+  const int64_t strips = (args.cols + kThreads * kRowChunk - 1) / (kThreads * kRowChunk);
   const unsigned blocks = blocks_for(strips * (args.last_tile - args.first_tile), 1);
   if (sums_aligned(args)) return RUBRICATE_LAUNCH((tile_sums<T, true>), blocks, kThreads, 0, stream, args, strips);
   return RUBRICATE_LAUNCH((tile_sums<T, false>), blocks, kThreads, 0, stream, args, strips);
@@ -170,7 +170,7 @@ RUBRICATE_KERNEL("row_sums/1", row_sums_cuda);
 }  // namespace
 
 bool sums_aligned(const SlotSumsArgs& args) {
-  return args.cols % kChunk == 0 && aligned_16(args.x) && aligned_16(args.grad) && aligned_16(args.dh) &&
+  return args.cols % kRowChunk == 0 && aligned_16(args.x) && aligned_16(args.grad) && aligned_16(args.dh) &&
          aligned_16(args.partials) && args.scale.aligned;
 }
 

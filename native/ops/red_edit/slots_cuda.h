@@ -44,13 +44,13 @@ __device__ __forceinline__ Pointer of_slot(const SlotTable<Pointer>& table, int3
 
 // fma(scale, h, bias) in place, at columns [column, column + left); null stands for 1 and 0.
 template <bool kWhole>
-__device__ __forceinline__ void edit_chunk(float (&h)[kChunk], const float* scale, const float* bias, int64_t column,
+__device__ __forceinline__ void edit_chunk(float (&h)[kRowChunk], const float* scale, const float* bias, int64_t column,
                                            int64_t left) {
-  float s[kChunk], b[kChunk];
+  float s[kRowChunk], b[kRowChunk];
   if (scale != nullptr) load_chunk<kWhole>(scale + column, left, s);
   if (bias != nullptr) load_chunk<kWhole>(bias + column, left, b);
 #pragma unroll
-  for (int i = 0; i < kChunk; ++i) {
+  for (int i = 0; i < kRowChunk; ++i) {
     if (scale == nullptr)
       h[i] = bias == nullptr ? h[i] : h[i] + b[i];
     else

@@ -16,7 +16,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) rms_norm_forward(RmsNorm
   x.fetch(static_cast<const T*>(args.x) + row * cols, cols);
   float squares = 0.0f;
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
-    float v[kChunk];
+    float v[kRowChunk];
     x.get(k, column, left, v);
     add_squares(v, squares);
   });
@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) rms_norm_forward(RmsNorm
   if (args.inv != nullptr && threadIdx.x == 0) args.inv[row] = inv;
   T* const y = static_cast<T*>(args.y) + row * cols;
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
-    float v[kChunk];
+    float v[kRowChunk];
     x.get(k, column, left, v);
     norm_chunk<(kChunks > 0)>(v, args.weight, inv, column, left);
     store_chunk<(kChunks > 0)>(y + column, left, v);
@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) rms_norm_backward(RmsNor
   const float inv = args.inv[row];
   float dot = 0.0f;
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
-    float v[kChunk], g[kChunk];
+    float v[kRowChunk], g[kRowChunk];
     x.get(k, column, left, v);
     grad.get(k, column, left, g);
     add_dot<(kChunks > 0)>(v, g, args.weight, column, left, dot);
@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) rms_norm_backward(RmsNor
   const float factor = norm_factor(row_sum(dot, partial), inv, cols);
   T* const dx = static_cast<T*>(args.dx) + row * cols;
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
-    float v[kChunk], g[kChunk];
+    float v[kRowChunk], g[kRowChunk];
     x.get(k, column, left, v);
     grad.get(k, column, left, g);
     norm_backward_chunk<(kChunks > 0)>(v, g, args.weight, inv, factor, column, left);

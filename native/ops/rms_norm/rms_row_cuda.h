@@ -5,9 +5,9 @@
 
 namespace rubricate::cuda {
 
-__device__ __forceinline__ void add_squares(const float (&x)[kChunk], float& squares) {
+__device__ __forceinline__ void add_squares(const float (&x)[kRowChunk], float& squares) {
 #pragma unroll
-  for (int i = 0; i < kChunk; ++i) squares = fmaf(x[i], x[i], squares);
+  for (int i = 0; i < kRowChunk; ++i) squares = fmaf(x[i], x[i], squares);
 }
 
 __device__ __forceinline__ float inverse_rms(float squares, int64_t cols, float eps) {
@@ -16,22 +16,22 @@ __device__ __forceinline__ float inverse_rms(float squares, int64_t cols, float 
 
 // x becomes x r w.
 template <bool kWhole>
-__device__ __forceinline__ void norm_chunk(float (&x)[kChunk], const float* weight, float inv, int64_t column,
+__device__ __forceinline__ void norm_chunk(float (&x)[kRowChunk], const float* weight, float inv, int64_t column,
                                            int64_t left) {
-  float w[kChunk];
+  float w[kRowChunk];
   load_chunk<kWhole>(weight + column, left, w);
 #pragma unroll
-  for (int i = 0; i < kChunk; ++i) x[i] = x[i] * inv * w[i];
+  for (int i = 0; i < kRowChunk; ++i) x[i] = x[i] * inv * w[i];
 }
 
 // dot += sum_i x_i w_i g_i
 template <bool kWhole>
-__device__ __forceinline__ void add_dot(const float (&x)[kChunk], const float (&grad)[kChunk], const float* weight,
-                                        int64_t column, int64_t left, float& dot) {
-  float w[kChunk];
+__device__ __forceinline__ void add_dot(const float (&x)[kRowChunk], const float (&grad)[kRowChunk],
+                                        const float* weight, int64_t column, int64_t left, float& dot) {
+  float w[kRowChunk];
   load_chunk<kWhole>(weight + column, left, w);
 #pragma unroll
-  for (int i = 0; i < kChunk; ++i) dot = fmaf(x[i], w[i] * grad[i], dot);
+  for (int i = 0; i < kRowChunk; ++i) dot = fmaf(x[i], w[i] * grad[i], dot);
 }
 
 // The factor k of dx_j = r (w_j g_j - k x_j).
@@ -41,13 +41,13 @@ __device__ __forceinline__ float norm_factor(float dot, float inv, int64_t cols)
 
 // grad becomes dx.
 template <bool kWhole>
-__device__ __forceinline__ void norm_backward_chunk(const float (&x)[kChunk], float (&grad)[kChunk],
+__device__ __forceinline__ void norm_backward_chunk(const float (&x)[kRowChunk], float (&grad)[kRowChunk],
                                                     const float* weight, float inv, float factor, int64_t column,
                                                     int64_t left) {
-  float w[kChunk];
+  float w[kRowChunk];
   load_chunk<kWhole>(weight + column, left, w);
 #pragma unroll
-  for (int i = 0; i < kChunk; ++i) grad[i] = inv * fmaf(x[i], -factor, w[i] * grad[i]);
+  for (int i = 0; i < kRowChunk; ++i) grad[i] = inv * fmaf(x[i], -factor, w[i] * grad[i]);
 }
 
 }  // namespace rubricate::cuda

@@ -18,17 +18,17 @@ __global__ void __launch_bounds__(kMostThreads) rope(RopeArgs args, int chunks) 
   const float sign = args.backward ? -1.0f : 1.0f;
   const int items = static_cast<int>(args.heads) * chunks;
   for (int item = static_cast<int>(threadIdx.x); item < items; item += static_cast<int>(blockDim.x)) {
-    const int64_t i = static_cast<int64_t>(item % chunks) * kChunk, left = half - i;
+    const int64_t i = static_cast<int64_t>(item % chunks) * kRowChunk, left = half - i;
     const int64_t first = (row * args.heads + item / chunks) * 2 * half + i;
     const X* const x = static_cast<const X*>(args.x) + first;
     Y* const y = static_cast<Y*>(args.y) + first;
-    float c[kChunk], s[kChunk], x1[kChunk], x2[kChunk], y1[kChunk], y2[kChunk];
+    float c[kRowChunk], s[kRowChunk], x1[kRowChunk], x2[kRowChunk], y1[kRowChunk], y2[kRowChunk];
     load_chunk<kWhole>(x, left, x1);
     load_chunk<kWhole>(x + half, left, x2);
     load_chunk<kWhole>(cos + i, left, c);
     load_chunk<kWhole>(sin + i, left, s);
 #pragma unroll
-    for (int j = 0; j < kChunk; ++j) {
+    for (int j = 0; j < kRowChunk; ++j) {
       s[j] = sign * s[j];
       y1[j] = fmaf(x1[j], c[j], x2[j] * (0.0f - s[j]));
       y2[j] = fmaf(x2[j], c[j], x1[j] * s[j]);
@@ -40,11 +40,11 @@ __global__ void __launch_bounds__(kMostThreads) rope(RopeArgs args, int chunks) 
 
 template <typename X, typename Y>
 int32_t run(const RopeArgs& args, RubricateStream* stream) {
-  const int chunks = static_cast<int>((args.half + kChunk - 1) / kChunk);
+  const int chunks = static_cast<int>((args.half + kRowChunk - 1) / kRowChunk);
   const int64_t items = args.heads * chunks;
   const int threads =
       static_cast<int>(std::min<int64_t>(kMostThreads, (items + kWarpSize - 1) / kWarpSize * kWarpSize));
-  const bool whole = args.half % kChunk == 0 && aligned_16(args.x) && aligned_16(args.y) && aligned_16(args.cos) &&
+  const bool whole = args.half % kRowChunk == 0 && aligned_16(args.x) && aligned_16(args.y) && aligned_16(args.cos) &&
                      aligned_16(args.sin);
   if (whole) return RUBRICATE_LAUNCH((rope<X, Y, true>), blocks_for(args.rows, 1), threads, 0, stream, args, chunks);
   return RUBRICATE_LAUNCH((rope<X, Y, false>), blocks_for(args.rows, 1), threads, 0, stream, args, chunks);
