@@ -28,9 +28,8 @@ class JobQueue {
   // ERR_OUT_OF_MEMORY where no thread can be started; then the job was not queued.
   void enqueue(Job job);
   // From within an extended job: runs the brief jobs that wait, in the order they came, but none that comes meanwhile.
-  // So a brief job waits for one block of the extended job and for the brief jobs before it; and the extended job goes
-  // on however many brief ones come. In a brief job it does nothing: a job that came later would overtake those that
-  // wait.
+  // So a brief job waits until the next yield, and there for the brief jobs before it; and the extended job goes on
+  // however many brief ones come. In a brief job it does nothing: a job that came later would overtake those that wait.
   void yield();
   // Cancels what runs and what waits (each job's `run` is still called, to report it) and joins the thread.
   void close();

@@ -1,0 +1,73 @@
+import { RedAdapter } from "../../lib/adapter/red_adapter";
+import { embeddedModelDir } from "../../lib/embedded";
+import { LlamaModel } from "../../lib/model/model";
+import { Trainer } from "../../lib/train/trainer";
+
+// Waits are counted in tokens of others, not in time: the same on a busy machine.
+
+const CLIENTS = 8;
+const TOKENS = 40;
+const prompts = Array.from({ length: CLIENTS }, (_, client) =>
+  "Once upon a time there was a girl. ".repeat(1 + client),
+);
+
+let model: LlamaModel;
+beforeAll(async () => {
+  model = await LlamaModel.fromPretrained(embeddedModelDir(), { device: "cpu" });
+});
+afterAll(() => model.dispose());
+
+/** The ids that follow a prompt; calls back as each comes. */
+async function idsAfter(prompt: string, onToken: () => void = () => {}): Promise<number[]> {
+  const ids = [];
+  for await (const { tokenId } of model.generate({ prompt, maxNewTokens: TOKENS })) {
+    ids.push(tokenId);
+    onToken();
+  }
+  return ids;
+}
+
+/** All clients at once: their ids, and in which order the tokens came, by client. */
+async function generateAtOnce() {
+  const order: number[] = [];
+  const ids = await Promise.all(prompts.map((prompt, client) => idsAfter(prompt, () => order.push(client))));
+  return { order, ids };
+}
+
+/** The most tokens of others that came between two of one client, or before its first. */
+function longestWait(order: number[]): number {
+  const last = new Array(CLIENTS).fill(-1);
+  let longest = 0;
+  order.forEach((client, at) => {
+    longest = Math.max(longest, at - last[client] - 1);
+    last[client] = at;
+  });
+  return longest;
+}
+
+test("concurrent generations take turns, and give the ids that each gives alone", async () => {
+  const alone = [];
+  for (const prompt of prompts) alone.push(await idsAfter(prompt));
+  const { order, ids } = await generateAtOnce();
+  expect(ids).toEqual(alone);
+  expect(order.length).toBeGreaterThan(CLIENTS * 10);
+  expect(longestWait(order)).toBeLessThanOrEqual(2 * CLIENTS);
+});
+
+test("concurrent generations take turns beside training, which goes on meanwhile", async () => {
+  const tokenIds = Int32Array.from(model.requireTokenizer().encode("The little girl went home and slept."));
+  const supervised = new Uint8Array(tokenIds.length).fill(1);
+  const train = [{ tokenIds, supervised, line: 1 }];
+  const stop = new AbortController();
+  let steps = 0;
+  const training = (async () => {
+    const trainer = new Trainer({ model, adapter: RedAdapter.create(model), train, maxSteps: 100_000 });
+    for await (const event of trainer.run({ signal: stop.signal })) if (event.type === "step") steps++;
+  })();
+  const { order } = await generateAtOnce();
+  const stepsMeanwhile = steps;
+  stop.abort();
+  await expect(training).rejects.toMatchObject({ code: "ERR_ABORTED" });
+  expect(longestWait(order)).toBeLessThanOrEqual(2 * CLIENTS);
+  expect(stepsMeanwhile).toBeGreaterThan(0);
+});
