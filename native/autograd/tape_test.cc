@@ -206,6 +206,20 @@ TEST_CASE("the cancellation flag stops a forward, a backward and a recomputation
   CHECK(tape.recorded() == 0);
 }
 
+TEST_CASE("a tape goes on telling its observer of ops after a backward that threw") {
+  const auto arena = test_arena();
+  Tape tape(arena, Tape::Mode::training);
+  int forwards = 0;
+  tape.set_observer([&](const char*, bool backward) { forwards += !backward; });
+  const Var x = Var::parameter(random_tensor(arena, {4}, DType::f32, 12));
+  const Var failing =
+      tape.record("fail", sum(tape, x).value(), [](Tape&, const Tensor&) { fail("ERR_OUT_OF_MEMORY", "no memory"); });
+  CHECK(error_code([&] { tape.backward(failing); }) == "ERR_OUT_OF_MEMORY");
+  const int before = forwards;
+  silu(tape, x);
+  CHECK(forwards == before + 1);
+}
+
 TEST_CASE("yield calls the job's hook") {
   Tape tape(test_arena(), Tape::Mode::inference);
   int calls = 0;

@@ -1,5 +1,5 @@
-// A lock whose holders come in the order they asked. An ordinary mutex goes to whoever is awake, which is most often the
-// one that just let go.
+// A lock whose holders come in the order they asked. An ordinary mutex goes to whoever is awake, which is most often
+// the one that just let go.
 //
 // It is handed over: who lets go wakes the one thread whose turn it is. Waking all of n waiters would make each turn
 // cost n switches of threads, and n turns n * n.

@@ -36,7 +36,8 @@ Napi::Value start_model_job(const std::shared_ptr<ModelState>& state, JobQueue::
   spec.length = length;
   spec.work = [model, length, work = std::move(work)](const std::atomic<bool>& cancelled, Progress& progress) {
     const std::shared_ptr<Arena>& arena = model->arena(length);  // that which it has at the job's end, too
-    const JobControl control = {&cancelled, [model] { model->queue.yield(); }, arena};
+    JobControl control = {&cancelled, [model] { model->queue.yield(); }, arena};
+    control.check_weights = [model] { model->checkpoint.check_unchanged(); };
     Settle settle;
     try {
       settle = work(control, progress);

@@ -1,5 +1,7 @@
 #include "model/checkpoint.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -176,4 +178,22 @@ TEST_CASE("the same file is mapped once, under any name, until it changes") {
   folder.write("a.safetensors", zeros({{"x", {4}}}));  // a new file of the same name
   CHECK(open_shared_safetensors(path) != one);
   CHECK(open_shared_safetensors(folder.path("b.safetensors")) == one);
+}
+
+TEST_CASE("a mapping that lost pages is not shared with a later load of the restored file") {
+  const TemporaryFolder folder;
+  const std::string bytes = zeros({{"x", {1 << 16}}});
+  const std::string path = folder.write("a.safetensors", bytes);
+  struct stat before = {};
+  REQUIRE(stat(path.c_str(), &before) == 0);
+  const auto damaged = open_shared_safetensors(path);
+  REQUIRE(truncate(path.c_str(), 0) == 0);
+  CHECK(damaged->file()->data()[0] == 0);
+  folder.write_in_place("a.safetensors", bytes);
+  const timespec times[] = {before.st_atim, before.st_mtim};
+  REQUIRE(utimensat(AT_FDCWD, path.c_str(), times, 0) == 0);
+  const auto later = open_shared_safetensors(path);
+  CHECK(later != damaged);
+  later->file()->check_unchanged();
+  CHECK(open_shared_safetensors(path) == later);
 }

@@ -230,6 +230,7 @@ std::vector<TenantResult> train_step(Model& model, const std::vector<Tenant>& te
     results.push_back({sums.nats[s] / static_cast<double>(counts[s]), counts[s], sums.correct[s], norms[i]});
     check_finite(trained_by(tenants[i], edits, i), results[i].loss, norms[i], control.arena);
   }
+  if (control.check_weights) control.check_weights();
   if (update) update_all(tenants, edits, norms, control.arena->shared_stream());
   return results;
 }

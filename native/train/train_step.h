@@ -64,6 +64,8 @@ struct JobControl {
   std::function<void()> yield;
   std::shared_ptr<Arena> arena;  // where the model computes
   Tape::Observer observer = {};  // also told of "update": norm, clipping, AdamW
+  // Throws ERR_FILE where the weights that the job reads changed under it: called before an update makes use of them.
+  std::function<void()> check_weights = {};
 };
 
 struct TenantResult {
@@ -75,7 +77,7 @@ struct TenantResult {
 
 // The loss of a tenant's step is the sum over its supervised tokens in all micro-batches divided by their number. With
 // update false, gradients are formed and left for reading, and nothing changes. A loss or gradient that is not finite
-// throws ERR_NOT_FINITE before any optimizer touches anything; so does ERR_ABORTED.
+// throws ERR_NOT_FINITE before any optimizer touches anything; so do ERR_ABORTED and ERR_FILE.
 std::vector<TenantResult> train_step(Model& model, const std::vector<Tenant>& tenants,
                                      const std::vector<MicroBatch>& micro_batches, bool recompute, bool update,
                                      const JobControl& control);
