@@ -22,7 +22,7 @@ export const errorCodes = {
   ERR_JSON: "A JSON document is malformed.",
   ERR_NATIVE_LOAD: "The native addon could not be loaded.",
   ERR_NOT_FINITE: "A loss, gradient or weight is not finite.",
-  ERR_OUT_OF_MEMORY: "Memory could not be allocated.",
+  ERR_OUT_OF_MEMORY: "Memory could not be allocated, or a thread could not be started.",
   ERR_SAFETENSORS: "A safetensors file is malformed.",
   ERR_SHAPE: "A tensor has the wrong shape.",
   ERR_STATE: "The call is not allowed in the object's present state.",
