@@ -56,8 +56,8 @@ TEST_CASE("a brief job overtakes an extended one at its yield, an extended one d
 
 namespace {
 
-// Clients that each enqueue a brief job again when theirs ends, as concurrent generations do. A job yields once, as a
-// model does between its blocks.
+// Clients that each enqueue a brief job again when theirs ends, as concurrent generations do. A job yields, as a
+// model does between its blocks, and counts as done at its end.
 class Clients {
  public:
   Clients(JobQueue& queue, int count, int rounds) : queue_(queue), rounds_(rounds), last_(count, 0), left_(count) {
@@ -73,12 +73,14 @@ class Clients {
  private:
   void enqueue(int client, int round) {
     queue_.enqueue({Length::brief, [this, client, round](const auto&) {
+                      queue_.yield();
                       const int now = ++jobs_;
                       longest_wait_ = std::max(longest_wait_, now - last_[static_cast<size_t>(client)] - 1);
                       last_[static_cast<size_t>(client)] = now;
-                      if (round + 1 < rounds_) enqueue(client, round + 1);
-                      queue_.yield();
-                      if (round + 1 == rounds_) --left_;
+                      if (round + 1 < rounds_)
+                        enqueue(client, round + 1);
+                      else
+                        --left_;
                     }});
   }
 
