@@ -10,5 +10,7 @@ namespace rubricate::limits {
 // Model configuration and weights
 
 // Calls
+constexpr int kThreads = 256;       // of the pool
+constexpr int kMappedFiles = 4096;  // at once; the handler of lost pages has a place for each
 
 }  // namespace rubricate::limits

@@ -1,6 +1,7 @@
 // The addon: lib/native.ts's NativeBinding. It may be loaded by many environments of one process.
 #include <napi.h>
 
+#include "base/limits.h"
 #include "binding/adapter.h"
 #include "binding/decoder.h"
 #include "binding/devices.h"
@@ -34,7 +35,7 @@ Napi::Value cpu(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value set_threads(const Napi::CallbackInfo& info) {
-  ThreadPool::instance().resize(static_cast<int>(integer_argument(info[0], "threads", 1, 256)));
+  ThreadPool::instance().resize(static_cast<int>(integer_argument(info[0], "threads", 1, limits::kThreads)));
   return info.Env().Undefined();
 }
 

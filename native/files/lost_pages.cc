@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <mutex>
 
+#include "base/limits.h"
 #include "base/mutex.h"
 
 namespace rubricate {
@@ -20,8 +21,7 @@ struct Watched {
   std::atomic<bool> damaged{false};
 };
 
-constexpr int kSlots = 4096;
-Watched watched[kSlots];
+Watched watched[limits::kMappedFiles];
 std::atomic<int> used_slots{0};  // slots at and beyond this one were never used
 struct sigaction previous;
 
@@ -84,7 +84,7 @@ int watch_mapping(void* begin, size_t bytes) {
   const int used = used_slots.load(std::memory_order_relaxed);
   int slot = 0;
   while (slot < used && watched[slot].begin.load(std::memory_order_relaxed) != 0) ++slot;
-  if (slot == kSlots) return -1;
+  if (slot == limits::kMappedFiles) return -1;
   const auto address = reinterpret_cast<uintptr_t>(begin);
   watched[slot].damaged.store(false, std::memory_order_relaxed);
   watched[slot].end.store(address + bytes, std::memory_order_relaxed);

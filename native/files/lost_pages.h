@@ -5,7 +5,8 @@
 
 namespace rubricate {
 
-// Watches the mapping [begin, begin + bytes), whole pages. Returns its slot; -1 where all 4,096 are taken.
+// Watches the mapping [begin, begin + bytes), whole pages. Returns its slot; -1 where all limits::kMappedFiles are
+// taken.
 int watch_mapping(void* begin, size_t bytes);
 // Whether pages of it were lost.
 bool mapping_damaged(int slot);

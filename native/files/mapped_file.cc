@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "base/error.h"
+#include "base/limits.h"
 #include "files/lost_pages.h"
 
 namespace rubricate {
@@ -42,7 +43,7 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
   require(address != MAP_FAILED, "ERR_FILE", "Could not map ", path, ": ", reason());
   file->data_ = static_cast<char*>(address);
   file->slot_ = watch_mapping(address, static_cast<size_t>(file->mapped_bytes_));
-  require(file->slot_ >= 0, "ERR_FILE", "Expected at most 4096 mapped files at once, so ", path,
+  require(file->slot_ >= 0, "ERR_FILE", "Expected at most ", limits::kMappedFiles, " mapped files at once, so ", path,
           " could not be mapped");
   return file;
 }

@@ -17,7 +17,7 @@ namespace rubricate {
 
 class MappedFile {
  public:
-  // Errors: ERR_FILE (missing, unreadable, no regular file, more than 4,096 files mapped at once).
+  // Errors: ERR_FILE (missing, unreadable, no regular file, more than limits::kMappedFiles mapped at once).
   static std::shared_ptr<const MappedFile> open(const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

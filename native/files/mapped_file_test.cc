@@ -12,7 +12,9 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/limits.h"
 #include "doctest/doctest.h"
+#include "files/lost_pages.h"
 #include "files/temporary_folder.h"
 
 using rubricate::Error;
@@ -135,6 +137,20 @@ TEST_CASE("a file that is written to is noticed, one that is renamed over is not
   REQUIRE(std::rename(folder.write("new", "12345678").c_str(), path.c_str()) == 0);
   CHECK(file->text() == "abcdXfgh");
   CHECK(code_of_check(*file) == "");
+}
+
+TEST_CASE("as many files can be mapped at once as the limit says, and no further one") {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("file", "abcdefgh");
+  char page = 0;
+  std::vector<int> slots;
+  for (int slot; (slot = rubricate::watch_mapping(&page, 1)) >= 0;) slots.push_back(slot);
+  CHECK(slots.size() == rubricate::limits::kMappedFiles);
+  CHECK_THROWS_AS(MappedFile::open(path), Error);
+  rubricate::unwatch_mapping(slots.back());
+  slots.pop_back();
+  CHECK(MappedFile::open(path)->text() == "abcdefgh");
+  for (const int slot : slots) rubricate::unwatch_mapping(slot);
 }
 
 TEST_CASE("a bus error elsewhere still ends the process") {

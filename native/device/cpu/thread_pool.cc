@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/fair_lock.h"
+#include "base/limits.h"
 #include "base/mutex.h"
 #include "base/thread.h"
 #include "device/cpu/thread_priority.h"
@@ -21,7 +22,8 @@
 namespace rubricate {
 namespace {
 
-constexpr int kMaxThreads = 256;
+using limits::kThreads;
+
 constexpr int kSpins = 2000;  // about 10 us of pauses before a thread sleeps; ops of a step follow each other closely
 
 thread_local bool inside_region = false;
@@ -132,8 +134,8 @@ int ThreadPool::default_size() {
   if (const char* text = std::getenv("RUBRICATE_NUM_THREADS"); text != nullptr && *text != '\0') {
     char* end = nullptr;
     const long n = std::strtol(text, &end, 10);
-    require(*end == '\0' && n >= 1 && n <= kMaxThreads, "ERR_ARGUMENT",
-            "Expected an integer from 1 to 256 for RUBRICATE_NUM_THREADS but received ", text);
+    require(*end == '\0' && n >= 1 && n <= kThreads, "ERR_ARGUMENT", "Expected an integer from 1 to ", kThreads,
+            " for RUBRICATE_NUM_THREADS but received ", text);
     return static_cast<int>(n);
   }
   cpu_set_t set;
@@ -141,7 +143,7 @@ int ThreadPool::default_size() {
       sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
   const int quota = cgroup_quota();
   if (quota > 0 && quota < n) n = quota;
-  return n < 1 ? 1 : n > kMaxThreads ? kMaxThreads : n;
+  return n < 1 ? 1 : n > kThreads ? kThreads : n;
 }
 
 int ThreadPool::size() const {
@@ -150,8 +152,8 @@ int ThreadPool::size() const {
 }
 
 void ThreadPool::resize(int threads) {
-  require(threads >= 1 && threads <= kMaxThreads, "ERR_ARGUMENT",
-          "Expected an integer from 1 to 256 for threads but received ", threads);
+  require(threads >= 1 && threads <= kThreads, "ERR_ARGUMENT", "Expected an integer from 1 to ", kThreads,
+          " for threads but received ", threads);
   const std::lock_guard region(state_->region);
   if (state_->process == getpid() && threads < state_->size) state_->stop();
   const std::lock_guard lock(state_->mutex);

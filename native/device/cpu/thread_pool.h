@@ -16,7 +16,7 @@ class ThreadPool {
 
   // Number of threads that a region runs on, the caller included.
   int size() const;
-  // Takes effect with the next region. 1 <= threads <= 256.
+  // Takes effect with the next region. 1 <= threads <= limits::kThreads.
   void resize(int threads);
   // Number of threads by default: RUBRICATE_NUM_THREADS, else what the process may run on (affinity mask, cgroup
   // quota).

@@ -8,6 +8,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/error.h"
+#include "base/limits.h"
 #include "doctest/doctest.h"
 
 using rubricate::ThreadPool;
@@ -106,5 +108,15 @@ TEST_CASE("shutdown joins the threads and the next region starts them again") {
     ThreadPool::instance().parallel_for(8, [&](int64_t) { ++sum; });
     CHECK(sum.load() == 8);
     ThreadPool::instance().shutdown();
+  }
+}
+
+TEST_CASE("a pool has at least one thread and at most the limit") {
+  ThreadPool& pool = ThreadPool::instance();
+  const PoolSize size(rubricate::limits::kThreads);
+  CHECK(pool.size() == rubricate::limits::kThreads);
+  for (const int threads : {0, rubricate::limits::kThreads + 1}) {
+    CHECK_THROWS_AS(pool.resize(threads), rubricate::Error);
+    CHECK(pool.size() == rubricate::limits::kThreads);
   }
 }
