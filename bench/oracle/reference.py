@@ -31,6 +31,8 @@ MODULES = {
     "q": "self_attn.q_proj",
     "k": "self_attn.k_proj",
     "v": "self_attn.v_proj",
+    "gate": "mlp.gate_proj",
+    "up": "mlp.up_proj",
 }
 VECTORS = {
     "all": ("scale", "bias"),

@@ -3,8 +3,8 @@ import type { NativeSite } from "../native";
 
 /** Which vectors a site has: scale and bias, one of the two, or both followed by a layer norm. */
 export type RedVariant = "all" | "scale" | "bias" | "ln";
-/** Whose output is edited: down_proj, o_proj, q_proj, k_proj, v_proj. */
-export type RedSite = "ffn" | "attention" | "q" | "k" | "v";
+/** Whose output is edited: down_proj, o_proj, q_proj, k_proj, v_proj, gate_proj, up_proj. */
+export type RedSite = "ffn" | "attention" | "q" | "k" | "v" | "gate" | "up";
 
 export const redVariants: readonly RedVariant[] = ["all", "scale", "bias", "ln"];
 
@@ -14,7 +14,14 @@ export const nativeSites: Readonly<Record<RedSite, NativeSite>> = {
   q: "q_proj",
   k: "k_proj",
   v: "v_proj",
+  gate: "gate_proj",
+  up: "up_proj",
 };
+
+/** A site's place in a layer, such as "mlp.down_proj". */
+export function sitePath(site: RedSite): string {
+  return `${["ffn", "gate", "up"].includes(site) ? "mlp" : "self_attn"}.${nativeSites[site]}`;
+}
 
 export const redSites = Object.keys(nativeSites) as readonly RedSite[];
 

@@ -156,7 +156,7 @@ export const flags = {
     "vectors of a site: scale and bias, one of them, or with a layer norm",
     "all",
   ),
-  sites: choices<RedSite>(redSites, "LIST", `whose output is edited: some of ${redSites.join(",")}`, "ffn"),
+  sites: choices<RedSite>(redSites, "LIST", `whose output is edited: some of ${redSites.join(", ")}`, "ffn"),
   layers: {
     placeholder: "LIST",
     expects: 'layers from 0 such as 0-3,7, each once, or "all"',

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { AdapterFileConfig } from "../adapter/config";
-import { nativeSites } from "../adapter/config";
+import { sitePath } from "../adapter/config";
 import { readAdapterConfig, readAdapterVectors, tensorFile } from "../adapter/files";
 import { readableFile } from "../files/atomic";
 import { readSafetensors } from "../files/safetensors";
@@ -18,10 +18,7 @@ const parts = {
 /** Names of the vectors that an adapter has to have. */
 function vectorNames({ variant, sites, layers }: AdapterFileConfig): string[] {
   return layers.flatMap((layer) =>
-    sites.flatMap((site) => {
-      const block = site === "ffn" ? "mlp" : "self_attn";
-      return parts[variant].map((part) => `layers.${layer}.${block}.${nativeSites[site]}.${part}`);
-    }),
+    sites.flatMap((site) => parts[variant].map((part) => `layers.${layer}.${sitePath(site)}.${part}`)),
   );
 }
 

@@ -32,7 +32,8 @@ export function storedBytesPerToken(
     element * (2 * queries + 2 * keys) + 4 * heads + 2 * (element * hidden + 4) + 2 * element * feed_forward.size;
   if (!adapter) return layers * (common + element * (2 * hidden + feed_forward.size));
   const { variant, sites, layers: edited } = adapter.config;
-  const bytes = { q: 4 * queries, k: 4 * keys, v: 4 * keys, attention: element * hidden, ffn: element * hidden };
+  const [closing, inner] = [element * hidden, element * feed_forward.size];
+  const bytes = { q: 4 * queries, k: 4 * keys, v: 4 * keys, attention: closing, ffn: closing, gate: inner, up: inner };
   const copies = { all: 1, scale: 1, bias: 0, ln: 2 }[variant];
   const moments = variant === "ln" ? 8 : 0;
   const outputs = sites.reduce((sum, site) => sum + copies * bytes[site] + moments, 0);

@@ -1,13 +1,16 @@
-// Two adapters that this package does not ship, declared through the interface alone: LoRA as a `branch` (Hu et al.
-// 2021) and ETHER as an `input` (Bini et al. 2024). Their gradients against central differences of the whole model's
-// loss.
+// What an adapter declares at a site, the block applies: each of the five parts at each of the seven sites. Two are of
+// adapters that this package does not ship: LoRA as a `branch` (Hu et al. 2021) and ETHER as an `input` (Bini et al.
+// 2024). Gradients against central differences of the whole model's loss; RED edits against a model with the edit
+// folded into its weights.
 #include <cmath>
 
 #include "adapter/site.h"
 #include "doctest/doctest.h"
+#include "generate/decoder.h"
 #include "model/test_model.h"
 #include "ops/cross_entropy/cross_entropy.h"
 #include "ops/elementwise/elementwise.h"
+#include "ops/layer_norm/layer_norm.h"
 #include "ops/linear/linear.h"
 
 using namespace rubricate;
@@ -15,15 +18,17 @@ using namespace rubricate::testing;
 
 namespace {
 
-// The same parts at one site of every layer.
-class EveryLayer : public AdapterSet {
+// The same parts in every layer.
+class Adapters : public AdapterSet {
  public:
-  EveryLayer(Site site, SiteParts parts) : site_(site), parts_(std::move(parts)) {}
-  const SiteParts* at(int64_t, Site site) const override { return site == site_ ? &parts_ : nullptr; }
+  explicit Adapters(std::map<Site, SiteParts> parts) : parts_(std::move(parts)) {}
+  const SiteParts* at(int64_t, Site site) const override {
+    const auto found = parts_.find(site);
+    return found == parts_.end() ? nullptr : &found->second;
+  }
 
  private:
-  Site site_;
-  SiteParts parts_;
+  std::map<Site, SiteParts> parts_;
 };
 
 Weight trainable(const Tensor& matrix) {
@@ -82,7 +87,7 @@ Var reflect(Tape& tape, const Var& x, const Var& u) {
 
 double loss_of(const Model& model, const AdapterSet& adapters, bool recompute, bool backward) {
   const auto tokens = tiny_tokens(37, 3);
-  const Batch batch = Batch::make(tokens, {0, 20, 37}, {}, {});
+  const Batch batch = Batch::make(tokens, {0, 20, 37}, {1, 1}, {});
   std::vector<int32_t> rows, targets;
   for (int32_t i = 0; i < 36; ++i)
     if (i != 19) {
@@ -124,29 +129,139 @@ void check_gradient(const Model& model, const AdapterSet& adapters, const Tensor
   CHECK(numeric == doctest::Approx(norm).epsilon(3e-3));
 }
 
-}  // namespace
+// What a part of SiteParts trains: a tensor and where its gradient comes.
+struct Trained {
+  Tensor value;
+  std::shared_ptr<GradSlot> slot;
+};
 
-TEST_CASE("a LoRA branch composes with the block and gets the right gradients") {
-  const auto model = tiny_model({});
-  const auto arena = test_arena();
-  const Weight a = trainable(random_tensor(arena, {3, 24}, DType::f32, 31)),
-               b = trainable(random_tensor(arena, {24, 3}, DType::f32, 32));
-  const EveryLayer adapters(Site::q_proj, lora(a, b));
-  check_gradient(*model, adapters, a.storage, *a.gradient);
-  check_gradient(*model, adapters, b.storage, *b.gradient);
-  const Weight c = trainable(random_tensor(arena, {3, 40}, DType::f32, 33));
-  const EveryLayer closing(Site::down_proj, lora(c, b));
-  check_gradient(*model, closing, c.storage, *c.gradient);
+Trained trained(const Weight& weight) { return {weight.storage, weight.gradient}; }
+Trained trained(const Var& var) { return {var.value(), var.slot()}; }
+
+Var random_vector(int64_t width, uint64_t seed, double least, double most) {
+  return Var::parameter(random_tensor(test_arena(), {width}, DType::f32, seed, least, most));
 }
 
-TEST_CASE("an ETHER input composes with the block and gets the right gradients") {
+EditSlots one_slot(const Var& scale, const Var& bias) {
+  EditSlots edit;
+  edit.slots = {{}, {scale, bias}};
+  return edit;
+}
+
+// One of the five parts for a layer of that shape, and what it trains.
+using Part = std::function<std::vector<Trained>(SiteParts& parts, int64_t outputs, int64_t inputs)>;
+
+const std::pair<const char*, Part> kParts[] = {
+    {"input",
+     [](SiteParts& parts, int64_t, int64_t inputs) {
+       const Var u = random_vector(inputs, 34, -1.0, 1.0);
+       parts.input = [u](Tape& tape, const Var& x) { return reflect(tape, x, u); };
+       return std::vector<Trained>{trained(u)};
+     }},
+    {"weight",
+     [](SiteParts& parts, int64_t outputs, int64_t inputs) {
+       const double width = 1.5 / std::sqrt(static_cast<double>(inputs));
+       const Weight other = trainable(random_tensor(test_arena(), {outputs, inputs}, DType::f32, 35, -width, width));
+       parts.weight = [other](Tape&, const Weight&) { return other; };
+       return std::vector<Trained>{trained(other)};
+     }},
+    {"branch",
+     [](SiteParts& parts, int64_t outputs, int64_t inputs) {
+       const Weight a = trainable(random_tensor(test_arena(), {3, inputs}, DType::f32, 31)),
+                    b = trainable(random_tensor(test_arena(), {outputs, 3}, DType::f32, 32));
+       parts = lora(a, b);
+       return std::vector<Trained>{trained(a), trained(b)};
+     }},
+    {"affine",
+     [](SiteParts& parts, int64_t outputs, int64_t) {
+       const Var scale = random_vector(outputs, 36, 0.5, 1.5), bias = random_vector(outputs, 37, -0.5, 0.5);
+       parts.affine = one_slot(scale, bias);
+       return std::vector<Trained>{trained(scale), trained(bias)};
+     }},
+    {"output",
+     [](SiteParts& parts, int64_t outputs, int64_t) {
+       const Var scale = random_vector(outputs, 38, 0.5, 1.5), bias = random_vector(outputs, 39, -0.5, 0.5);
+       parts.output = [norm = one_slot(scale, bias)](Tape& tape, const Var& y, const SequenceRows& rows) {
+         return layer_norm(tape, y, norm, rows, kRedLayerNormEps);
+       };
+       return std::vector<Trained>{trained(scale), trained(bias)};
+     }},
+};
+
+// Outputs and inputs of a site's layer.
+std::pair<int64_t, int64_t> shape_at(const Architecture& architecture, Site site) {
+  for (const TensorSpec& spec : tensor_specs(architecture))
+    if (spec.name == site_name(0, site) + ".weight") return {spec.shape[0], spec.shape[1]};
+  return {};
+}
+
+// Scale and bias of each site of each layer, folded into the weights: s (W x + b) + c = (diag(s) W) x + (s b + c).
+std::unique_ptr<Model> folded_model(const TinyConfig& config, RedAdapter& adapter) {
+  std::map<std::string, Tensor> vectors;
+  for (const Parameter& parameter : adapter.parameters()) vectors[parameter.name] = parameter.master;
+  return tiny_model(config, DType::f32, DType::f32, [&](const std::string& name, const Tensor& tensor) {
+    const size_t dot = name.rfind('.');
+    const auto scale = vectors.find(name.substr(0, dot) + ".scale"), bias = vectors.find(name.substr(0, dot) + ".bias");
+    if (scale == vectors.end()) return;
+    const bool is_bias = name.substr(dot) == ".bias";
+    const int64_t width = is_bias ? 1 : tensor.cols();
+    float* values = tensor.data<float>();
+    for (int64_t i = 0; i < tensor.count(); ++i) {
+      values[i] *= scale->second.data<float>()[i / width];
+      if (is_bias) values[i] += bias->second.data<float>()[i];
+    }
+  });
+}
+
+}  // namespace
+
+TEST_CASE("each part of an adapter composes with the block at each site and gets the right gradients") {
   const auto model = tiny_model({});
-  for (const auto& [site, width] : {std::pair{Site::v_proj, int64_t{24}}, std::pair{Site::down_proj, int64_t{40}}}) {
-    const Var u = Var::parameter(random_tensor(test_arena(), {width}, DType::f32, 34));
+  for (const Site site : all_sites())
+    for (const auto& [name, part] : kParts) {
+      CAPTURE(site_name(0, site));
+      CAPTURE(name);
+      const auto [outputs, inputs] = shape_at(model->architecture(), site);
+      SiteParts parts;
+      const std::vector<Trained> all = part(parts, outputs, inputs);
+      parts.trains = true;
+      const Adapters adapters({{site, parts}});
+      for (const Trained& one : all) check_gradient(*model, adapters, one.value, *one.slot);
+    }
+}
+
+TEST_CASE("all parts at all sites together get the right gradients") {
+  const auto model = tiny_model({});
+  std::map<Site, SiteParts> everywhere;
+  std::vector<Trained> all;
+  for (const Site site : all_sites()) {
+    const auto [outputs, inputs] = shape_at(model->architecture(), site);
     SiteParts parts;
-    parts.trains = true;
-    parts.input = [u](Tape& tape, const Var& x) { return reflect(tape, x, u); };
-    const EveryLayer adapters(site, parts);
-    check_gradient(*model, adapters, u.value(), *u.slot());
+    kParts[2].second(parts, outputs, inputs);  // first: a branch replaces the parts
+    for (const int i : {0, 1, 3, 4}) {
+      const auto trained = kParts[i].second(parts, outputs, inputs);
+      all.insert(all.end(), trained.begin(), trained.end());
+    }
+    everywhere.emplace(site, std::move(parts));
+  }
+  const Adapters adapters(std::move(everywhere));
+  for (const Trained& one : all) check_gradient(*model, adapters, one.value, *one.slot);
+}
+
+TEST_CASE("a RED edit at any site is the layer with its rows scaled and its bias shifted") {
+  std::vector<std::vector<Site>> cases = {all_sites()};
+  for (const Site site : all_sites()) cases.push_back({site});
+  const TinyConfig config{.bias = true};
+  const auto logits = [](const Model& model, const std::shared_ptr<RedAdapter>& adapter) {
+    return to_doubles(forward_logits(model, Batch::make(tiny_tokens(9, 3), {0, 9}, {1}, {}), {adapter}, {0, 4, 8},
+                                     {nullptr, {}, test_arena()}));
+  };
+  for (const auto& sites : cases) {
+    CAPTURE(site_name(0, sites.front()));
+    const auto model = tiny_model(config);
+    const auto adapter = random_adapter(*model, RedVariant::all, 7, sites);
+    const Doubles edited = logits(*model, adapter), folded = logits(*folded_model(config, *adapter), nullptr);
+    for (size_t i = 0; i < edited.size(); ++i) CHECK(edited[i] == doctest::Approx(folded[i]).epsilon(1e-4).scale(1.0));
+    CHECK(edited != logits(*model, nullptr));
   }
 }

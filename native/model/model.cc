@@ -102,7 +102,8 @@ struct Projection {
   DType out;  // the result's dtype
 };
 
-// The layers with everything that an adapter does there but the affine part, which the caller may fuse.
+// The layers with everything that an adapter does there but `affine` and `output`: the caller runs edited() on each
+// result, or fuses `affine` into the op that follows.
 std::vector<Var> project(Tape& tape, const Var& x, const std::vector<Projection>& projections) {
   const auto given = [](const Projection& p, auto part) { return p.parts != nullptr && p.parts->*part; };
   std::vector<Weight> weights;  // those that an adapter made
@@ -170,14 +171,18 @@ Var Model::attend(Tape& tape, int64_t l, const Var& normed, const Batch& batch, 
   return attention(tape, q, k, v, shape, rows.sequences, rows.starts);
 }
 
-Var Model::feed_forward(Tape& tape, int64_t l, const Var& normed, const AdapterSet* adapters) const {
+Var Model::feed_forward(Tape& tape, int64_t l, const Var& normed, const Batch& batch,
+                        const AdapterSet* adapters) const {
   const LayerWeights& layer = layers_[static_cast<size_t>(l)];
+  const SequenceRows rows = batch.sequence_rows();
   const auto projection = [&](Site site) {
     const int s = static_cast<int>(site);
     return Projection{layer.projections[s], layer.biases[s], adapters != nullptr ? adapters->at(l, site) : nullptr,
                       compute_};
   };
-  const std::vector<Var> both = project(tape, normed, {projection(Site::gate_proj), projection(Site::up_proj)});
+  const std::vector<Projection> each = {projection(Site::gate_proj), projection(Site::up_proj)};
+  std::vector<Var> both = project(tape, normed, each);
+  for (size_t i = 0; i < both.size(); ++i) both[i] = edited(tape, std::move(both[i]), each[i].parts, rows);
   return swiglu(tape, both[0], both[1]);
 }
 
@@ -198,7 +203,7 @@ std::pair<Var, Var> Model::block(Tape& tape, int64_t l, const Var& residual, con
   };
   auto [middle, middle_normed] =
       close(Site::o_proj, attend(tape, l, normed, batch, adapters, cache), residual, layer.post_norm);
-  Var inner = feed_forward(tape, l, middle_normed, adapters);
+  Var inner = feed_forward(tape, l, middle_normed, batch, adapters);
   middle_normed = {};
   return close(Site::down_proj, std::move(inner), middle, norm_after(l));
 }

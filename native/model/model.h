@@ -80,7 +80,7 @@ class Model {
                             const AdapterSet* adapters, KvCache* cache) const;
   Var attend(Tape& tape, int64_t layer, const Var& normed, const Batch& batch, const AdapterSet* adapters,
              KvCache* cache) const;
-  Var feed_forward(Tape& tape, int64_t layer, const Var& normed, const AdapterSet* adapters) const;
+  Var feed_forward(Tape& tape, int64_t layer, const Var& normed, const Batch& batch, const AdapterSet* adapters) const;
   const Var& norm_after(int64_t layer) const;
 
   Architecture architecture_;

@@ -89,9 +89,15 @@ inline void randomize(RedAdapter& adapter, uint64_t seed) {
   }
 }
 
+inline std::vector<Site> all_sites() {
+  std::vector<Site> sites;
+  for (int i = 0; i < kSites; ++i) sites.push_back(static_cast<Site>(i));
+  return sites;
+}
+
 // RED edits at every site of the first layer and the third, with random vectors.
-inline std::shared_ptr<RedAdapter> random_adapter(const Model& model, RedVariant variant, uint64_t seed) {
-  const std::vector<Site> sites = {Site::q_proj, Site::k_proj, Site::v_proj, Site::o_proj, Site::down_proj};
+inline std::shared_ptr<RedAdapter> random_adapter(const Model& model, RedVariant variant, uint64_t seed,
+                                                  const std::vector<Site>& sites = all_sites()) {
   auto adapter = std::make_shared<RedAdapter>(model.architecture(), variant, sites, std::vector<int64_t>{0, 2});
   randomize(*adapter, seed);
   return adapter;

@@ -129,10 +129,10 @@ export const badTraining: readonly Case[] = [
   ),
   option(
     "an unknown site",
-    ["--sites", "ffn,gate"],
-    { sites: ["ffn", "gate"] },
+    ["--sites", "ffn,mlp"],
+    { sites: ["ffn", "mlp"] },
     /Expected some of ffn, attention.* for sites/,
-    /Expected some of ffn, attention.* for --sites but received "ffn,gate"/,
+    /Expected some of ffn, attention.* for --sites but received "ffn,mlp"/,
   ),
   option(
     "an unknown variant",

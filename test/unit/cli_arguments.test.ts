@@ -63,7 +63,7 @@ test.each<[string[], string]>([
   [["--layers", "3-1"], "Expected layers from 0 such as 0-3,7"],
   [["--layers", "0-3,2"], "Expected layers"],
   [["--layers", "0-99999"], "Expected layers"],
-  [["--sites", "ffn,ffn"], "Expected some of ffn, attention, q, k, v, each once"],
+  [["--sites", "ffn,ffn"], "Expected some of ffn, attention, q, k, v, gate, up, each once"],
   [["--device", "gpu"], 'Expected one of auto, cpu, cuda, cuda:N for --device but received "gpu"'],
   [["--json=yes"], 'Expected no value for --json but received "yes"'],
   [["--packing=0"], "Expected a positive integer for --packing"],

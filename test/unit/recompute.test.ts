@@ -48,6 +48,8 @@ test.each<["float32" | "bfloat16", RedAdapterOptions]>([
   ["bfloat16", { sites: ["q", "k", "v"] }],
   ["bfloat16", { variant: "ln", sites: ["ffn", "attention"] }],
   ["bfloat16", { variant: "bias" }],
+  ["float32", { sites: ["gate", "up"] }],
+  ["bfloat16", { variant: "ln", sites: ["gate"] }],
 ])("in %s with %j, a layer more that stores costs what is counted for it", async (dtype, spec) => {
   const [all, fewer] = [
     await growthOf(dtype, { ...spec, layers: [0, 1, 2, 3] }),
