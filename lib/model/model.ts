@@ -39,7 +39,7 @@ export interface BaseFingerprint {
 export interface ModelMemory {
   /** Weights used in place in their mapped files; shared with other loads of the same files. None on a CUDA device. */
   readonly mapped: number;
-  /** Weights in memory of this model's own. */
+  /** In memory of this model's own: weights, and the table of the rotary embedding, which grows with the longest sequence. */
   readonly owned: number;
   /** Tensors of running jobs, their peak, and memory kept for the next job. */
   readonly workspace: number;

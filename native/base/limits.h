@@ -7,7 +7,17 @@
 
 namespace rubricate::limits {
 
-// Model configuration and weights
+// Model configuration and weights; sizes are compared before anything is multiplied, so no product overflows
+constexpr int64_t kMaxLayers = 4096;
+constexpr int64_t kMaxHeads = 4096;
+constexpr int64_t kMaxHeadDim = 256;
+constexpr int64_t kMaxHidden = 1048576;
+constexpr int64_t kMaxIntermediate = 16777216;
+constexpr int64_t kMaxVocabulary = 16777216;
+constexpr int64_t kMaxContext = 16777216;
+constexpr double kMinPositive = 1e-37;  // of a positive number; a float32 still holds it with all its digits
+constexpr double kMaxPositive = 1e9;
+constexpr double kMaxFrequency = 1e6;  // of the rotary embedding, radians a position
 
 // Calls
 constexpr int kThreads = 256;       // of the pool

@@ -68,7 +68,6 @@ Napi::Value close_op(const Napi::CallbackInfo& info) {
   return pair;
 }
 
-// The table stays with the tape until backward has run.
 Napi::Value rope_op(const Napi::CallbackInfo& info) {
   const auto tape = tape_argument(info[0]);
   const Var x = tensor_argument(info[1], "x");
@@ -82,11 +81,9 @@ Napi::Value rope_op(const Napi::CallbackInfo& info) {
             " but received ", position);
     last = std::max(last, position);
   }
-  const auto table =
-      std::make_shared<const RopeTable>(RopeTable::make(float32_argument(info[4], "invFreq"), 1.0f, last + 1));
-  tape->kept.push_back(table);
+  const RopeTable table = RopeTable::make(float32_argument(info[4], "invFreq"), 1.0f, last + 1);
   const int32_t* kept = tape->keep(std::move(positions));
-  return TensorHandle::wrap(info.Env(), rope(*tape->tape, x, heads, kept, *table, x.value().dtype()));
+  return TensorHandle::wrap(info.Env(), rope(*tape->tape, x, heads, kept, table, x.value().dtype()));
 }
 
 Napi::Value attention_op(const Napi::CallbackInfo& info) {

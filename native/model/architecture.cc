@@ -2,11 +2,10 @@
 
 #include "adapter/site.h"
 #include "base/json.h"
+#include "base/limits.h"
 
 namespace rubricate {
 namespace {
-
-constexpr int64_t kMost = int64_t{1} << 24;  // of any size in a model; keeps every product far from overflow
 
 std::string choice(const JsonAt& at, std::initializer_list<const char*> allowed) {
   std::string expected;
@@ -17,35 +16,37 @@ std::string choice(const JsonAt& at, std::initializer_list<const char*> allowed)
   at.reject(expected);
 }
 
+float positive(const JsonAt& at, double most = limits::kMaxPositive) {
+  const double value = at.number();
+  if (!(value >= limits::kMinPositive && value <= most))
+    at.reject(concat("a number from ", limits::kMinPositive, " to ", most));
+  return static_cast<float>(value);
+}
+
 std::vector<float> inverse_frequencies(const JsonAt& at, int64_t half) {
   if (at.size() != half) at.reject(concat(half, " numbers (half of head_dim)"));
   std::vector<float> values;
   for (int64_t i = 0; i < half; ++i) {
-    const double value = at.at(i).number();
-    if (!(value > 0.0 && value <= 1e6)) at.at(i).reject("a positive number");
-    values.push_back(static_cast<float>(value));
+    values.push_back(positive(at.at(i), limits::kMaxFrequency));
   }
   return values;
-}
-
-float positive(const JsonAt& at) {
-  const double value = at.number();
-  if (!(value > 0.0 && value < 1e9)) at.reject("a positive number");
-  return static_cast<float>(value);
 }
 
 Architecture::Stack parse_stack(const JsonAt& at) {
   at.expect_only({"layers", "norm", "position", "attention", "feed_forward"});
   Architecture::Stack stack;
-  stack.layers = at["layers"].integer(1, 4096);
+  stack.layers = at["layers"].integer(1, limits::kMaxLayers);
   const JsonAt norm = at["norm"], position = at["position"], attention = at["attention"], ffn = at["feed_forward"];
   norm.expect_only({"kind", "eps"});
   stack.norm = {choice(norm["kind"], {"rms"}), positive(norm["eps"])};
 
   attention.expect_only({"heads", "kv_heads", "head_dim", "scale", "mask", "qkv_bias", "output_bias"});
-  stack.attention = {attention["heads"].integer(1, 4096),   attention["kv_heads"].integer(1, 4096),
-                     attention["head_dim"].integer(2, 256), positive(attention["scale"]),
-                     choice(attention["mask"], {"causal"}), attention["qkv_bias"].boolean(),
+  stack.attention = {attention["heads"].integer(1, limits::kMaxHeads),
+                     attention["kv_heads"].integer(1, limits::kMaxHeads),
+                     attention["head_dim"].integer(2, limits::kMaxHeadDim),
+                     positive(attention["scale"]),
+                     choice(attention["mask"], {"causal"}),
+                     attention["qkv_bias"].boolean(),
                      attention["output_bias"].boolean()};
   if (stack.attention.heads % stack.attention.kv_heads != 0)
     attention["kv_heads"].reject(concat("a divisor of heads (", stack.attention.heads, ")"));
@@ -56,7 +57,7 @@ Architecture::Stack parse_stack(const JsonAt& at) {
                     inverse_frequencies(position["inv_freq"], stack.attention.head_dim / 2),
                     positive(position["factor"])};
   ffn.expect_only({"kind", "size", "bias"});
-  stack.feed_forward = {choice(ffn["kind"], {"swiglu"}), ffn["size"].integer(1, kMost), ffn["bias"].boolean()};
+  stack.feed_forward = {choice(ffn["kind"], {"swiglu"}), ffn["size"].integer(1, limits::kMaxIntermediate), ffn["bias"].boolean()};
   return stack;
 }
 
@@ -69,9 +70,9 @@ Architecture Architecture::parse(const std::string& json) {
   Architecture architecture;
   architecture.version = at["version"].integer(1, 1);
   architecture.family = choice(at["family"], {"llama"});
-  architecture.vocabulary = at["vocabulary"].integer(1, kMost);
-  architecture.hidden = at["hidden"].integer(1, 1 << 20);
-  architecture.context = at["context"].integer(1, kMost);
+  architecture.vocabulary = at["vocabulary"].integer(1, limits::kMaxVocabulary);
+  architecture.hidden = at["hidden"].integer(1, limits::kMaxHidden);
+  architecture.context = at["context"].integer(1, limits::kMaxContext);
   architecture.tied_embeddings = at["tied_embeddings"].boolean();
   if (at["stacks"].size() != 1) at["stacks"].reject("one stack");
   architecture.stack = parse_stack(at["stacks"].at(0));

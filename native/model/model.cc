@@ -67,6 +67,7 @@ Model::Model(Architecture architecture, const std::map<std::string, TensorSource
   const auto& stack = architecture_.stack;
   for (TensorSpec& spec : tensor_specs(architecture_)) shapes_.emplace(std::move(spec.name), std::move(spec.shape));
   rope_ = RopeTable::make(stack.position.inv_freq, stack.position.factor, architecture_.context);
+  rope_.covering(1);  // so that the first step does not wait for it
   embedding_ = matrix(intake, "embed_tokens.weight");
   if (!architecture_.tied_embeddings) {
     head_ = matrix(intake, "lm_head.weight");
@@ -86,6 +87,11 @@ Model::Model(Architecture architecture, const std::map<std::string, TensorSource
       layer.biases[s] = vector(intake, name + ".bias");
     }
   }
+}
+
+int64_t Model::owned_bytes() const {
+  const auto table = rope_.current();  // made when the model was
+  return arena_->stats().used + (arena_->stream() != nullptr ? table->device_bytes() : table->host_bytes());
 }
 
 const Var& Model::norm_after(int64_t layer) const {

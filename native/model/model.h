@@ -63,8 +63,9 @@ class Model {
   // Errors: ERR_ARGUMENT (token id outside the vocabulary), ERR_CONTEXT_LENGTH, ERR_ABORTED.
   Var forward(Tape& tape, const Batch& batch, const AdapterSet* adapters, bool recompute, KvCache* cache) const;
 
-  // Bytes of weights that this model holds in memory of its own (not mapped), on its device.
-  int64_t owned_bytes() const { return arena_->stats().used; }
+  // Bytes that this model holds in memory of its own (not mapped), on its device: weights, and the table of the rotary
+  // embedding, which grows with the longest sequence so far. From any thread.
+  int64_t owned_bytes() const;
 
  private:
   struct FullParameters;

@@ -222,6 +222,36 @@ TEST_CASE("a model's memory on a device is given back, and none is kept of a ste
   CHECK(device.memory().used == before);
 }
 
+TEST_CASE("a model on a device grows its rotary table with its sequences, and a step under way keeps the old one") {
+  if (!test_stream()) return;
+  present_device() = test_stream();
+  const auto far_logits = [](const Model& model) {
+    const Batch batch = Batch::make(tiny_tokens(3, 1), {0, 3}, {}, {2067});
+    return forward_logits(model, batch, {}, {2}, control());
+  };
+  const auto grown = tiny_model({.context = 1 << 24}), whole = tiny_model({.context = 2070});
+  const auto adapter = random_adapter(*grown, RedVariant::all, 5);
+  const Tenant tenant = {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {}, 0.0};
+  const auto gradients = [&](const std::function<void()>& yield) {
+    JobControl job = control();
+    job.yield = yield;
+    train_step(*grown, {tenant}, {tiny_batch({tiny_tokens(20, 1)}, {1})}, true, false, job);
+    return copies(*adapter, true);
+  };
+  const auto expected = gradients({});
+  const int64_t before = grown->owned_bytes();
+  int yields = 0;
+  Tensor logits;
+  const auto disturbed = gradients([&] {
+    if (++yields == 2) logits = far_logits(*grown);
+  });
+  REQUIRE(yields >= 2);
+  for (size_t i = 0; i < expected.size(); ++i) CHECK(same_bits(expected[i], disturbed[i]));
+  CHECK(grown->owned_bytes() - before == 2048 * 6 * 4);
+  CHECK(same_bits(logits, far_logits(*whole)));
+  present_device() = nullptr;
+}
+
 TEST_CASE("a step that finds no memory on the device changes nothing, and the model stays usable") {
   if (!test_stream()) return;
   Device& device = test_stream()->device();

@@ -219,6 +219,21 @@ TEST_CASE("a decoding step's threads meet once for q, k and v, and once for gate
   }
 }
 
+TEST_CASE("a model holds of its rotary table what its sequences need, whatever its context, with the same bits") {
+  const auto logits = [](const Model& model, int32_t length, int32_t row) {
+    return forward_logits(model, Batch::make(tiny_tokens(length, 1), {0, length}, {}, {}), {}, {row}, control());
+  };
+  const auto vast = tiny_model({.context = 1 << 24}), small = tiny_model({.context = 2048});
+  const int64_t before = vast->owned_bytes();
+  CHECK(before == small->owned_bytes());
+  CHECK(same_bits(logits(*vast, 3, 2), logits(*small, 3, 2)));
+  CHECK(vast->owned_bytes() == before);
+  const auto medium = tiny_model({.context = 2100});
+  CHECK(same_bits(logits(*vast, 2100, 2099), logits(*medium, 2100, 2099)));
+  CHECK(medium->owned_bytes() - before == (2100 - 2048) * 6 * 4);  // head_dim / 2 cosines and sines a position
+  CHECK(vast->owned_bytes() - before == 2048 * 6 * 4);
+}
+
 TEST_CASE("nothing is recorded below the lowest edit") {
   auto model = tiny_model({});
   const auto top = std::make_shared<RedAdapter>(model->architecture(), RedVariant::all,

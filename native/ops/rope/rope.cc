@@ -1,8 +1,10 @@
 #include "ops/rope/rope.h"
 
+#include <algorithm>
 #include <cmath>
 #include <mutex>
 
+#include "device/cpu/thread_pool.h"
 #include "device/stream.h"
 #include "ops/checks.h"
 #include "ops/rope/rope_cpu.h"
@@ -10,8 +12,8 @@
 namespace rubricate {
 namespace {
 
-Tensor rotate(Tape& tape, const Tensor& x, int64_t heads, const int32_t* positions, const RopeTable& table, DType out,
-              bool backward) {
+Tensor rotate(Tape& tape, const Tensor& x, int64_t heads, const int32_t* positions, const RopeValues& table,
+              DType out, bool backward) {
   Tensor y = tape.empty(x.shape(), out);
   RopeArgs args{.x_dtype = x.dtype(),
                 .y_dtype = out,
@@ -37,40 +39,84 @@ Tensor rotate(Tape& tape, const Tensor& x, int64_t heads, const int32_t* positio
   return y;
 }
 
-void check(const Tensor& x, int64_t heads, const int32_t* positions, const RopeTable& table, DType out) {
+// Checks the arguments and returns how many positions they need.
+int64_t checked_reach(const Tensor& x, int64_t heads, const int32_t* positions, const RopeTable& table, DType out) {
   for (const DType dtype : {x.dtype(), out})
     require(dtype == DType::f32 || dtype == DType::bf16, "ERR_DTYPE",
             "Expected float32 or bfloat16 for x and the output of rope but received ", dtype_name(dtype));
-  require(heads > 0 && table.half > 0 && x.rank() == 2 && x.cols() == heads * 2 * table.half, "ERR_SHAPE",
-          "Expected [T, ", heads, " * ", 2 * table.half, "] for x but received ", shape_text(x.shape()));
-  for (int64_t row = 0; row < x.rows(); ++row)
-    require(positions[row] >= 0 && positions[row] < table.positions, "ERR_CONTEXT_LENGTH", "Expected positions below ",
-            table.positions, " but received ", positions[row]);
+  const int64_t half = table.half();
+  require(heads > 0 && x.rank() == 2 && x.cols() == heads * 2 * half, "ERR_SHAPE", "Expected [T, ", heads, " * ",
+          2 * half, "] for x but received ", shape_text(x.shape()));
+  int32_t last = 0;
+  for (int64_t row = 0; row < x.rows(); ++row) {
+    require(positions[row] >= 0 && positions[row] < table.positions(), "ERR_CONTEXT_LENGTH",
+            "Expected positions below ", table.positions(), " but received ", positions[row]);
+    last = std::max(last, positions[row]);
+  }
+  return int64_t{last} + 1;
+}
+
+// The values of `positions` positions; the first of them are `earlier`, which may be null.
+std::shared_ptr<const RopeValues> extended(const RopeValues* earlier, const std::vector<float>& inv_freq, float factor,
+                                           int64_t positions) {
+  auto values = std::make_shared<RopeValues>();
+  const auto half = static_cast<int64_t>(inv_freq.size());
+  values->half = half;
+  values->positions = positions;
+  for (auto part : {&RopeValues::cos, &RopeValues::sin}) {
+    std::vector<float>& all = (*values).*part;
+    all.reserve(static_cast<size_t>(positions * half));
+    if (earlier != nullptr) all = earlier->*part;  // within what is reserved
+    all.resize(static_cast<size_t>(positions * half));
+  }
+  const int64_t from = earlier != nullptr ? earlier->positions : 0;
+  constexpr int64_t kGrainAngles = 2048;  // about 60 us
+  parallel_ranges(positions - from, std::max<int64_t>(1, kGrainAngles / half), [&](int64_t begin, int64_t end) {
+    for (int64_t position = from + begin; position < from + end; ++position)
+      for (int64_t i = 0; i < half; ++i) {
+        const auto at = static_cast<size_t>(position * half + i);
+        const float angle = static_cast<float>(position) * inv_freq[static_cast<size_t>(i)];
+        values->cos[at] = static_cast<float>(std::cos(static_cast<double>(angle)) * factor);
+        values->sin[at] = static_cast<float>(std::sin(static_cast<double>(angle)) * factor);
+      }
+  });
+  return values;
 }
 
 }  // namespace
 
-RopeTable RopeTable::make(const std::vector<float>& inv_freq, float factor, int64_t positions) {
+RopeTable RopeTable::make(std::vector<float> inv_freq, float factor, int64_t positions) {
   require(!inv_freq.empty() && positions > 0, "ERR_SHAPE",
           "Expected at least one frequency and one position but received ", inv_freq.size(), " and ", positions);
   RopeTable table;
-  table.half = static_cast<int64_t>(inv_freq.size());
-  table.positions = positions;
-  table.cos.reserve(inv_freq.size() * static_cast<size_t>(positions));
-  table.sin.reserve(inv_freq.size() * static_cast<size_t>(positions));
-  for (int64_t position = 0; position < positions; ++position) {
-    for (const float frequency : inv_freq) {
-      const float angle = static_cast<float>(position) * frequency;
-      table.cos.push_back(static_cast<float>(std::cos(static_cast<double>(angle)) * factor));
-      table.sin.push_back(static_cast<float>(std::sin(static_cast<double>(angle)) * factor));
-    }
-  }
+  table.state_ = std::make_shared<State>();
+  table.state_->inv_freq = std::move(inv_freq);
+  table.state_->factor = factor;
+  table.state_->positions = positions;
   return table;
 }
 
-Tensor RopeTable::on_device(const Tape& tape) const {
-  const std::lock_guard guard(copies_->lock);
-  for (const Tensor& copy : copies_->tensors)
+std::shared_ptr<const RopeValues> RopeTable::current() const {
+  const std::lock_guard guard(state_->lock);
+  return state_->values;
+}
+
+std::shared_ptr<const RopeValues> RopeTable::covering(int64_t needed) const {
+  require(needed <= state_->positions, "ERR_INTERNAL", "Expected at most ", state_->positions,
+          " positions but received ", needed);
+  const std::shared_ptr<const RopeValues> earlier = current();
+  if (earlier && earlier->positions >= needed) return earlier;
+  const int64_t step = std::min(earlier ? 2 * earlier->positions : kFirstPositions, state_->positions);
+  // Not under the lock: whoever asks for the memory in use must not wait for this.
+  auto values = extended(earlier.get(), state_->inv_freq, state_->factor, std::max(needed, step));
+  const std::lock_guard guard(state_->lock);
+  if (!state_->values || state_->values->positions < values->positions) state_->values = values;
+  return values;
+}
+
+Tensor RopeValues::on_device(const Tape& tape) const {
+  const std::lock_guard guard(lock_);
+  for (const Tensor& copy : copies_)
     if (copy.stream() == tape.stream()) return copy;
   // Memory of its own arena: the tape's may be a job's.
   const auto arena = std::make_shared<Arena>(tape.arena()->shared_stream());
@@ -78,21 +124,22 @@ Tensor RopeTable::on_device(const Tape& tape) const {
   const int64_t bytes = copy.bytes() / 2;
   tape.stream()->upload(copy.raw(), cos.data(), bytes);
   tape.stream()->upload(copy.data<float>() + positions * half, sin.data(), bytes);
-  copies_->tensors.push_back(copy);
+  copies_.push_back(copy);
+  device_bytes_ += copy.bytes();
   return copy;
 }
 
 Var rope(Tape& tape, const Var& x, int64_t heads, const int32_t* positions, const RopeTable& table, DType out) {
   tape.check_cancelled("rope");
-  check(x.value(), heads, positions, table, out);
+  const int64_t reach = checked_reach(x.value(), heads, positions, table, out);
   require_place(tape, x.value(), "x");
   const bool wanted = tape.wants_grad(x);
-  Tensor y = rotate(tape, x.value(), heads, positions, table, out, false);
+  const std::shared_ptr<const RopeValues> values = table.covering(reach);
+  Tensor y = rotate(tape, x.value(), heads, positions, *values, out, false);
   if (!wanted) return y;
-  return tape.record("rope", std::move(y),
-                     [slot = x.slot(), heads, positions, table = &table](Tape& tape, const Tensor& grad) {
-                       tape.accumulate(slot, rotate(tape, grad, heads, positions, *table, slot->dtype, true));
-                     });
+  return tape.record("rope", std::move(y), [slot = x.slot(), heads, positions, values](Tape& tape, const Tensor& grad) {
+    tape.accumulate(slot, rotate(tape, grad, heads, positions, *values, slot->dtype, true));
+  });
 }
 
 }  // namespace rubricate

@@ -8,6 +8,7 @@
 // once, and so is the gradient of x, to x's dtype.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -17,30 +18,56 @@
 
 namespace rubricate {
 
-// cos and sin of every position below `positions`: fp32 [positions, head_dim / 2] each. The angle is the fp32 product
-// position * inv_freq[i], as in transformers; `factor` multiplies both (attention_scaling). Cosine and sine are taken
-// in double and rounded once. Throws ERR_SHAPE where there is no frequency or no position.
-struct RopeTable {
-  int64_t half = 0;
-  int64_t positions = 0;
+// cos and sin of the positions below `positions`: fp32 [positions, half] each, half = head_dim / 2. Immutable.
+struct RopeValues {
+  int64_t half = 0, positions = 0;
   std::vector<float> cos, sin;
-  static RopeTable make(const std::vector<float>& inv_freq, float factor, int64_t positions);
 
-  // The table, cos then sin, in the memory of the tape's device: fp32 [2, positions, half]. Copied there on first use;
-  // the copy stays as long as the table does. Thread-safe.
+  // The values, cos then sin, in the memory of the tape's device: fp32 [2, positions, half]. Copied there on first use;
+  // the copy stays as long as the values do. Thread-safe.
   Tensor on_device(const Tape& tape) const;
+  int64_t host_bytes() const { return 2 * positions * half * static_cast<int64_t>(sizeof(float)); }
+  int64_t device_bytes() const { return device_bytes_.load(); }
 
  private:
-  struct Copies {
-    Mutex lock;
-    std::vector<Tensor> tensors;  // one for each stream
-  };
-  std::shared_ptr<Copies> copies_ = std::make_shared<Copies>();
+  mutable Mutex lock_;
+  mutable std::vector<Tensor> copies_;  // one for each stream
+  mutable std::atomic<int64_t> device_bytes_{0};
 };
 
-// out: dtype of y, f32 or bf16. positions: int32 [T] on the host, each below table.positions; the caller keeps them and
-// the table alive until backward has run. head_dim is 2 * table.half. Errors: ERR_SHAPE, ERR_DTYPE, ERR_CONTEXT_LENGTH
-// (a position is beyond the table), ERR_FOREIGN, ERR_ABORTED.
+// A context may be far longer than any sequence that is fed, so the table holds what was asked for so far, and grows in
+// steps: at least to twice its positions, so that the work of growing stays in proportion to the positions. The angle
+// is the fp32 product position * inv_freq[i], as in transformers; `factor` multiplies cos and sin (attention_scaling).
+// Cosine and sine are taken in double and rounded once. Copies share one table. Thread-safe.
+class RopeTable {
+ public:
+  static constexpr int64_t kFirstPositions = 2048;  // of the first step, where it may grow as far
+
+  // An empty table. positions: how far it may grow. Throws ERR_SHAPE where there is no frequency or no position.
+  static RopeTable make(std::vector<float> inv_freq, float factor, int64_t positions);
+
+  int64_t half() const { return static_cast<int64_t>(state_->inv_freq.size()); }
+  int64_t positions() const { return state_->positions; }
+  // Values of `needed` positions or more, which stay valid when the table grows on. Throws std::bad_alloc, and then the
+  // table is as before.
+  std::shared_ptr<const RopeValues> covering(int64_t needed) const;
+  // The longest so far, or null; without waiting for a table that is growing.
+  std::shared_ptr<const RopeValues> current() const;
+
+ private:
+  struct State {
+    std::vector<float> inv_freq;
+    float factor = 1.0f;
+    int64_t positions = 0;
+    Mutex lock;
+    std::shared_ptr<const RopeValues> values;
+  };
+  std::shared_ptr<State> state_;
+};
+
+// out: dtype of y, f32 or bf16. positions: int32 [T] on the host, each below table.positions(); the caller keeps them
+// alive until backward has run. head_dim is 2 * table.half(). Errors: ERR_SHAPE, ERR_DTYPE, ERR_CONTEXT_LENGTH (a
+// position is beyond the table), ERR_FOREIGN, ERR_ABORTED.
 Var rope(Tape& tape, const Var& x, int64_t heads, const int32_t* positions, const RopeTable& table, DType out);
 
 }  // namespace rubricate

@@ -22,7 +22,7 @@ const Case kCases[] = {{1, 1, 1}, {3, 2, 5}, {7, 3, 16}, {5, 4, 32}, {2, 1, 40},
 // The largest error of `got` over what two rounded products, a rounded sum and the store allow. turn: 1, or -1 for the
 // opposite angle.
 double worst_error(const Tensor& result, const Tensor& x, const Case& c, const std::vector<int32_t>& positions,
-                   const RopeTable& table, double turn) {
+                   const RopeValues& table, double turn) {
   double worst = 0;
   const Tensor got = fetched(result);
   for (int64_t t = 0; t < c.rows; ++t) {
@@ -46,23 +46,54 @@ double worst_error(const Tensor& result, const Tensor& x, const Case& c, const s
 
 }  // namespace
 
-TEST_CASE("rope's table holds cosine and sine of the fp32 angle, times the factor") {
+TEST_CASE("rope's table holds cosine and sine of the fp32 angle, times the factor, however it grew") {
   const std::vector<float> inv_freq = frequencies(6);
-  const RopeTable table = RopeTable::make(inv_freq, 1.25f, 1000);
-  CHECK(table.half == 6);
-  CHECK(table.positions == 1000);
-  REQUIRE(table.cos.size() == 6000);
-  REQUIRE(table.sin.size() == 6000);
-  for (const int64_t position : {0, 1, 17, 999}) {
-    for (size_t i = 0; i < 6; ++i) {
-      const float angle = static_cast<float>(position) * inv_freq[i];
-      const size_t at = static_cast<size_t>(position) * 6 + i;
-      CHECK(table.cos[at] == static_cast<float>(1.25 * std::cos(static_cast<double>(angle))));
-      CHECK(table.sin[at] == static_cast<float>(1.25 * std::sin(static_cast<double>(angle))));
-    }
+  const RopeTable table = RopeTable::make(inv_freq, 1.25f, int64_t{1} << 24);
+  CHECK(table.half() == 6);
+  CHECK(table.positions() == int64_t{1} << 24);
+  CHECK(table.current() == nullptr);
+  const auto first = table.covering(1);
+  CHECK(first->positions == RopeTable::kFirstPositions);
+  CHECK(table.covering(2) == first);
+  CHECK(table.covering(first->positions) == first);
+  const auto second = table.covering(first->positions + 1);  // the first one stays as it is
+  CHECK(second->positions == 2 * first->positions);
+  CHECK(table.covering(20000)->positions == 20000);
+  CHECK(table.current()->host_bytes() == int64_t{20000} * 6 * 8);
+  for (const auto& values : {first, second, table.current()}) {
+    REQUIRE(values->cos.size() == static_cast<size_t>(values->positions * 6));
+    REQUIRE(values->sin.size() == values->cos.size());
+    bool right = true;
+    for (int64_t position = 0; position < values->positions; ++position)
+      for (size_t i = 0; i < 6; ++i) {
+        const auto angle = static_cast<double>(static_cast<float>(position) * inv_freq[i]);
+        const size_t at = static_cast<size_t>(position) * 6 + i;
+        right = right && values->cos[at] == static_cast<float>(1.25 * std::cos(angle)) &&
+                values->sin[at] == static_cast<float>(1.25 * std::sin(angle));
+      }
+    CHECK(right);
   }
+  const RopeTable shorter = RopeTable::make(inv_freq, 1.0f, 3000);
+  shorter.covering(1);
+  CHECK(shorter.covering(2049)->positions == 3000);
+  CHECK(RopeTable::make(inv_freq, 1.0f, 10).covering(1)->positions == 10);
+  CHECK(error_code([&] { RopeTable::make(inv_freq, 1.0f, 10).covering(11); }) == "ERR_INTERNAL");
   CHECK(error_code([] { RopeTable::make({}, 1.0f, 4); }) == "ERR_SHAPE");
   CHECK(error_code([] { RopeTable::make({1.0f}, 1.0f, 0); }) == "ERR_SHAPE");
+}
+
+TEST_CASE("rope's backward keeps the values of its forward when the table grows in between") {
+  const int32_t near[] = {0, 7}, far[] = {0, 9000};
+  const Tensor x = random_tensor(test_arena(), {2, 12}, DType::f32, 3);
+  const auto gradient = [&](bool grows) {
+    const RopeTable table = RopeTable::make(frequencies(6), 1.0f, 10000);
+    Tape tape(device_arena(), Tape::Mode::training), other(device_arena(), Tape::Mode::inference);
+    const Var in = leaf(placed(x)), y = rope(tape, in, 1, near, table, DType::f32);
+    if (grows) rope(other, placed(x), 1, far, table, DType::f32);
+    tape.backward(y, placed(x));
+    return fetched(in.grad());
+  };
+  on_every_device([&] { CHECK(same_bits(gradient(true), gradient(false))); });
 }
 
 TEST_CASE("rope and its gradient against double, on every path, dtype and pool size; a row alone has the same bits") {
@@ -85,8 +116,8 @@ TEST_CASE("rope and its gradient against double, on every path, dtype and pool s
         if (present_device() || ThreadPool::instance().size() == 1) {
           first_y = y.value();
           first_dx = in.grad();
-          CHECK(worst_error(first_y, x, c, positions, table, 1.0) <= 1.0);
-          CHECK(worst_error(first_dx, g, c, positions, table, -1.0) <= 1.0);
+          CHECK(worst_error(first_y, x, c, positions, *table.current(), 1.0) <= 1.0);
+          CHECK(worst_error(first_dx, g, c, positions, *table.current(), -1.0) <= 1.0);
         }
         CHECK(y.value().dtype() == out);
         CHECK(in.grad().dtype() == in.slot()->dtype);
