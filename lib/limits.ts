@@ -9,6 +9,29 @@ const MiB = 1024 * KiB;
 const GiB = 1024 * MiB;
 
 export const limits = {
+  // Model configuration and weights: equal to those of native/base/limits.h
+  maxLayers: 4096,
+  maxHeads: 4096,
+  maxHeadDim: 256,
+  maxHidden: 1048576,
+  maxIntermediate: 16777216,
+  maxVocabulary: 16777216,
+  maxContext: 16777216,
+  minPositive: 1e-37,
+  maxPositive: 1e9,
+  maxFrequency: 1e6,
+  maxHeaderBytes: 100000000,
+  maxTensors: 98304,
+  maxTensorRank: 64,
+  maxMetadata: 16384,
+  maxJsonBytes: 1048576,
+  maxJsonValues: 4096,
+  maxJsonDepth: 64,
+  // The same, checked here alone
+  /** Ids in a list of token ids. */
+  maxTokenIds: 1024,
+  maxRopeTheta: 1e30,
+
   // Files
 
   // Tokenizers and chat templates

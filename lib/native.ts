@@ -19,8 +19,10 @@ export interface NativeModelSpec {
   readonly architecture: string;
   /** Absolute paths of the safetensors files. */
   readonly files: readonly string[];
-  /** The checkpoint's tensor name for each canonical name. */
+  /** The checkpoint's tensor names by canonical name, where they are not `prefix` and that. */
   readonly names: Readonly<Record<string, string>>;
+  /** "" where it is left out. */
+  readonly prefix?: string;
   /** Checkpoint tensor names that may be there and are not needed; any other extra tensor is ERR_TENSOR_UNEXPECTED. */
   readonly ignored: readonly string[];
   /** Dtype of the computation; undefined: bfloat16 where the first matrix is stored so, else float32. */
@@ -350,6 +352,8 @@ export interface NativeBinding {
     metadata: Record<string, string>;
     tensors: Map<string, { dtype: string; shape: number[]; data: Uint8Array }>;
   }>;
+  /** The names of its tensors, every check made. */
+  readSafetensorsNames(path: string): NativeJob<string[]>;
   Adapter: new (
     architecture: string,
     variant: NativeVariant,

@@ -1,14 +1,17 @@
-import { open, readFile, stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { RubricateError } from "../errors";
+import { runJob } from "../job";
+import { native } from "../native";
 import type { ModelDescription } from "./architecture";
 
 /** Where a model's tensors lie. */
 export interface CheckpointFiles {
   /** Paths of the safetensors files. */
   readonly files: readonly string[];
-  /** The checkpoint's tensor name for each canonical name. */
+  /** The checkpoint's tensor names by canonical name, where they are not `prefix` and that. */
   readonly names: Readonly<Record<string, string>>;
+  readonly prefix: string;
   /** Tensors that may be there and are not needed. */
   readonly ignored: readonly string[];
 }
@@ -46,7 +49,11 @@ export async function exists(path: string): Promise<boolean> {
  * `LlamaForCausalLM` class without their prefix "model.". A tied model may store its one table under either name.
  * @throws RubricateError ERR_FILE where there is no checkpoint, ERR_SAFETENSORS for a malformed index or header
  */
-export async function findCheckpoint(dir: string, description: ModelDescription): Promise<CheckpointFiles> {
+export async function findCheckpoint(
+  dir: string,
+  description: ModelDescription,
+  signal?: AbortSignal,
+): Promise<CheckpointFiles> {
   const present = new Set<string>();
   let files: string[];
   if (await exists(join(dir, INDEX))) {
@@ -59,18 +66,16 @@ export async function findCheckpoint(dir: string, description: ModelDescription)
     for (const name of index.keys()) present.add(name);
   } else {
     files = [join(dir, SINGLE)];
-    for (const name of await headerNames(files[0]!)) present.add(name);
+    for (const name of await headerNames(files[0]!, signal)) present.add(name);
   }
   const prefix = present.has("embed_tokens.weight") ? "" : "model.";
-  const stored = (canonical: string) => (canonical === "lm_head.weight" ? canonical : prefix + canonical);
-  const names: Record<string, string> = {};
-  for (const canonical of description.tensors) names[canonical] = stored(canonical);
+  const names: Record<string, string> = { "lm_head.weight": "lm_head.weight" };
   const ignored = [...present].filter((name) => name.endsWith(".rotary_emb.inv_freq"));
   if (description.architecture.tied_embeddings) {
-    if (present.has(stored("embed_tokens.weight"))) ignored.push("lm_head.weight");
+    if (present.has(`${prefix}embed_tokens.weight`)) ignored.push("lm_head.weight");
     else if (present.has("lm_head.weight")) names["embed_tokens.weight"] = "lm_head.weight";
   }
-  return { files, names, ignored };
+  return { files, names, prefix, ignored };
 }
 
 async function readIndex(path: string): Promise<Map<string, string>> {
@@ -92,32 +97,14 @@ async function readIndex(path: string): Promise<Map<string, string>> {
   return entries;
 }
 
-const HEADER_LIMIT = 100_000_000;
-
-/** The tensor names of a safetensors header. Whatever else may be wrong with the file, the native reader reports. */
-async function headerNames(path: string): Promise<string[]> {
-  let file: Awaited<ReturnType<typeof open>>;
-  try {
-    file = await open(path, "r");
-  } catch (cause) {
+/** The tensor names of the one safetensors file of a folder. */
+async function headerNames(path: string, signal: AbortSignal | undefined): Promise<string[]> {
+  await stat(path).catch((cause: Error) => {
     throw new RubricateError(
       "ERR_FILE",
-      `Expected ${SINGLE} or ${INDEX} in the model folder but cannot read ${path}: ${(cause as Error).message}`,
+      `Expected ${SINGLE} or ${INDEX} in the model folder but cannot read ${path}: ${cause.message}`,
       { cause },
     );
-  }
-  try {
-    const length = Buffer.alloc(8);
-    const size = (await file.stat()).size;
-    if ((await file.read(length, 0, 8, 0)).bytesRead < 8) return [];
-    const bytes = Number(length.readBigUInt64LE());
-    if (bytes > HEADER_LIMIT || bytes + 8 > size) return [];
-    const header = Buffer.alloc(bytes);
-    await file.read(header, 0, bytes, 8);
-    return Object.keys(JSON.parse(header.toString("utf8")) as object).filter((name) => name !== "__metadata__");
-  } catch {
-    return [];
-  } finally {
-    await file.close();
-  }
+  });
+  return runJob(() => native().readSafetensorsNames(path), signal);
 }

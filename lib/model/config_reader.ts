@@ -1,4 +1,5 @@
 import { RubricateError } from "../errors";
+import { limits } from "../limits";
 
 /** Reads values of a parsed JSON document and names the path in every error. */
 export class ConfigReader {
@@ -19,23 +20,24 @@ export class ConfigReader {
   }
 
   fail(key: string, expected: string): RubricateError {
-    const received = this.has(key) ? JSON.stringify(this.value[key]).slice(0, 80) : "nothing";
+    const received = shown(this.value[key]);
     return new RubricateError("ERR_CONFIG", `Expected ${expected} for ${key} in ${this.path} but received ${received}`);
   }
 
-  integer(key: string, least: number, fallback?: number): number {
-    if (!this.has(key) && fallback !== undefined) return fallback;
-    const value = this.value[key];
-    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < least) {
-      throw this.fail(key, `an integer of at least ${least}`);
+  integer(key: string, least: number, most: number, fallback?: number): number {
+    const value = this.has(key) ? this.value[key] : fallback;
+    if (!Number.isSafeInteger(value) || (value as number) < least || (value as number) > most) {
+      throw this.fail(key, `an integer from ${least} to ${most}`);
     }
-    return value;
+    return value as number;
   }
 
-  positive(key: string, fallback?: number): number {
+  positive(key: string, fallback?: number, most: number = limits.maxPositive): number {
     if (!this.has(key) && fallback !== undefined) return fallback;
     const value = this.value[key];
-    if (typeof value !== "number" || !Number.isFinite(value) || value <= 0) throw this.fail(key, "a positive number");
+    if (typeof value !== "number" || !(value >= limits.minPositive && value <= most)) {
+      throw this.fail(key, `a number from ${limits.minPositive} to ${most}`);
+    }
     return value;
   }
 
@@ -65,10 +67,20 @@ export class ConfigReader {
     if (!this.has(key)) return [];
     const value = this.value[key];
     const list = Array.isArray(value) ? value : [value];
+    const { maxTokenIds, maxVocabulary } = limits;
+    if (list.length > maxTokenIds) throw this.fail(key, `at most ${maxTokenIds} token ids`);
     for (const id of list) {
-      if (typeof id !== "number" || !Number.isSafeInteger(id) || id < 0)
-        throw this.fail(key, "a token id or a list of them");
+      if (!Number.isSafeInteger(id) || id < 0 || id >= maxVocabulary)
+        throw this.fail(key, `a token id from 0 to ${maxVocabulary - 1} or a list of them`);
     }
-    return list as number[];
+    return list.map((id) => id + 0); // a negative zero becomes 0
   }
+}
+
+/** A value of a parsed document for messages. What is nested is not written out: it may be large, or deep. */
+function shown(value: unknown): string {
+  if (value === undefined || value === null) return "nothing";
+  if (Array.isArray(value)) return `an array of length ${value.length}`;
+  if (typeof value === "object") return "an object";
+  return typeof value === "string" ? JSON.stringify(value.slice(0, 80)) : String(value);
 }

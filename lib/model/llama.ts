@@ -1,3 +1,4 @@
+import { limits } from "../limits";
 import type { Architecture, ModelDescription } from "./architecture";
 import { ConfigReader } from "./config_reader";
 
@@ -12,25 +13,22 @@ export function describeLlama(document: unknown, path: string): ModelDescription
   const config = ConfigReader.of(document, path);
   if (config.string("model_type") !== "llama") throw config.fail("model_type", '"llama"');
   if (config.string("hidden_act", "silu") !== "silu") throw config.fail("hidden_act", '"silu"');
-  const hidden = config.integer("hidden_size", 1);
-  const heads = config.integer("num_attention_heads", 1);
-  const kvHeads = config.integer("num_key_value_heads", 1, heads);
+  const hidden = config.integer("hidden_size", 1, limits.maxHidden);
+  const heads = config.integer("num_attention_heads", 1, limits.maxHeads);
+  const kvHeads = config.integer("num_key_value_heads", 1, limits.maxHeads, heads);
   if (heads % kvHeads !== 0) throw config.fail("num_key_value_heads", `a divisor of num_attention_heads (${heads})`);
-  if (!config.has("head_dim") && hidden % heads !== 0) {
-    throw config.fail("num_attention_heads", `a divisor of hidden_size (${hidden})`);
-  }
-  const headDim = config.integer("head_dim", 2, hidden / heads);
+  const headDim = headDimension(config, hidden, heads);
   const attentionBias = config.boolean("attention_bias", false);
   const architecture: Architecture = {
     version: 1,
     family: "llama",
-    vocabulary: config.integer("vocab_size", 1),
+    vocabulary: config.integer("vocab_size", 1, limits.maxVocabulary),
     hidden,
-    context: config.integer("max_position_embeddings", 1, 2048),
+    context: config.integer("max_position_embeddings", 1, limits.maxContext, 2048),
     tied_embeddings: config.boolean("tie_word_embeddings", false),
     stacks: [
       {
-        layers: config.integer("num_hidden_layers", 1),
+        layers: config.integer("num_hidden_layers", 1, limits.maxLayers),
         norm: { kind: "rms", eps: config.positive("rms_norm_eps", 1e-6) },
         position: { kind: "rope", inv_freq: inverseFrequencies(config, headDim), factor: 1 },
         attention: {
@@ -44,7 +42,7 @@ export function describeLlama(document: unknown, path: string): ModelDescription
         },
         feed_forward: {
           kind: "swiglu",
-          size: config.integer("intermediate_size", 1),
+          size: config.integer("intermediate_size", 1, limits.maxIntermediate),
           bias: config.boolean("mlp_bias", false),
         },
       },
@@ -59,17 +57,39 @@ export function describeLlama(document: unknown, path: string): ModelDescription
   };
 }
 
+/** Elements of a head. */
+function headDimension(config: ConfigReader, hidden: number, heads: number): number {
+  if (config.has("head_dim")) {
+    const value = config.integer("head_dim", 2, limits.maxHeadDim);
+    if (value % 2 !== 0) throw config.fail("head_dim", "an even integer");
+    return value;
+  }
+  if (hidden % heads !== 0) throw config.fail("num_attention_heads", `a divisor of hidden_size (${hidden})`);
+  const value = hidden / heads;
+  if (value % 2 !== 0 || value > limits.maxHeadDim)
+    throw config.fail("num_attention_heads", `heads of an even size up to ${limits.maxHeadDim} (hidden_size / heads)`);
+  return value;
+}
+
 const f32 = Math.fround;
 
 /** 1 / theta^(2 i / head_dim) in fp32 as transformers computes it, then the scaling that the config asks for. */
-function inverseFrequencies(config: ConfigReader, headDim: number): number[] {
+function inverseFrequencies(config: ConfigReader, headDim: number): readonly number[] {
   const parameters = config.object("rope_parameters");
   const scaling = parameters ?? config.object("rope_scaling");
-  const theta = parameters?.has("rope_theta")
-    ? parameters.positive("rope_theta")
-    : config.positive("rope_theta", 10000);
+  const source = parameters?.has("rope_theta") ? parameters : config;
+  const theta = source.positive("rope_theta", 10000, limits.maxRopeTheta);
   const plain = Array.from({ length: headDim / 2 }, (_, i) => f32(1 / f32(theta ** f32((2 * i) / headDim))));
-  if (!scaling) return plain;
+  const { minPositive, maxFrequency } = limits;
+  const fits = (frequency: number) => frequency >= minPositive && frequency <= maxFrequency;
+  const expected = `a number that gives frequencies from ${minPositive} to ${maxFrequency}`;
+  if (!plain.every(fits)) throw source.fail("rope_theta", expected);
+  const frequencies = scaling ? scaledFrequencies(plain, scaling) : plain;
+  if (!frequencies.every(fits)) throw scaling!.fail("factor", expected);
+  return frequencies;
+}
+
+function scaledFrequencies(plain: readonly number[], scaling: ConfigReader): readonly number[] {
   const kind = scaling.string("rope_type", scaling.string("type", "default"));
   switch (kind) {
     case "default":
@@ -86,7 +106,7 @@ function inverseFrequencies(config: ConfigReader, headDim: number): number[] {
 }
 
 /** LLaMA 3.1's scaling: long wavelengths are divided by `factor`, short ones stay, those between are blended. */
-function llama3Frequencies(plain: readonly number[], scaling: ConfigReader): number[] {
+function llama3Frequencies(plain: readonly number[], scaling: ConfigReader): readonly number[] {
   const factor = scaling.positive("factor");
   const low = scaling.positive("low_freq_factor");
   const high = scaling.positive("high_freq_factor");

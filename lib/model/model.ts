@@ -101,7 +101,7 @@ export class LlamaModel {
       throw new RubricateError("ERR_FILE", `Expected a model folder at ${folder} but it is a file`);
     const configPath = join(folder, "config.json");
     const description = describeLlama(await readJson(configPath), configPath);
-    const checkpoint = await findCheckpoint(folder, description);
+    const checkpoint = await findCheckpoint(folder, description, options.signal);
     const hasTokenizer = await exists(join(folder, "tokenizer.json"));
     const tokenizer = hasTokenizer ? await Tokenizer.fromPretrained(folder) : undefined;
     const eosTokenIds = await endTokens(folder, description, tokenizer);

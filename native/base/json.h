@@ -1,6 +1,5 @@
-// A small strict JSON reader (RFC 8259), for configurations and file headers that come from anywhere: a duplicate key,
-// invalid UTF-8, a lone surrogate, a number that a double cannot hold, nesting beyond 64 levels or anything after the
-// document is an error that says where.
+// A JSON document as a tree, for small configurations that come from anywhere: strict as base/json_reader.h says, and a
+// duplicate key or anything after the document is an error that says where.
 #pragma once
 
 #include <cstdint>
@@ -12,22 +11,20 @@
 #include <variant>
 #include <vector>
 
+#include "base/json_reader.h"
+
 namespace rubricate {
 
-// What a document may cost: its bytes, and its values (a value takes about 40 bytes of memory, a key about 80).
+// What a document may cost: its bytes, and its values (a value takes up to 170 bytes of memory, a key 40 more).
 struct JsonLimits {
-  int64_t bytes = int64_t{1} << 20;
-  int64_t values = int64_t{1} << 20;
+  int64_t bytes = limits::kMaxJsonBytes;
+  int64_t values = limits::kMaxJsonValues;
 };
 
 class Json {
  public:
-  enum class Type { null, boolean, number, string, array, object };
-  struct Number {
-    double value = 0.0;
-    int64_t integer = 0;    // exact where `integral`
-    bool integral = false;  // an int64, however it was written (4096, 4096.0, 4.096e3)
-  };
+  using Type = JsonType;
+  using Number = JsonNumber;
   using Member = std::pair<std::string, Json>;
 
   // name: what messages call the document, such as a path. Errors: ERR_JSON.
@@ -35,7 +32,7 @@ class Json {
 
   Type type() const { return static_cast<Type>(value_.index()); }
   bool is(Type type) const { return this->type() == type; }
-  const char* type_name() const;  // "null", "boolean", "number", "string", "array", "object"
+  const char* type_name() const;
 
   // Each throws ERR_INTERNAL where the type is another: ask type() before, or use JsonAt, which names the path.
   bool boolean() const;

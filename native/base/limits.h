@@ -17,7 +17,14 @@ constexpr int64_t kMaxVocabulary = 16777216;
 constexpr int64_t kMaxContext = 16777216;
 constexpr double kMinPositive = 1e-37;  // of a positive number; a float32 still holds it with all its digits
 constexpr double kMaxPositive = 1e9;
-constexpr double kMaxFrequency = 1e6;  // of the rotary embedding, radians a position
+constexpr double kMaxFrequency = 1e6;           // of the rotary embedding, radians a position
+constexpr int64_t kMaxHeaderBytes = 100000000;  // of a safetensors file, as in its reference implementation
+constexpr int64_t kMaxTensors = 98304;          // of one safetensors file
+constexpr int64_t kMaxTensorRank = 64;
+constexpr int64_t kMaxMetadata = 16384;     // entries of __metadata__
+constexpr int64_t kMaxJsonBytes = 1048576;  // of an architecture document
+constexpr int64_t kMaxJsonValues = 4096;
+constexpr int kMaxJsonDepth = 64;
 
 // Calls
 constexpr int kThreads = 256;       // of the pool

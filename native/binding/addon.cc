@@ -72,6 +72,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   define_function(env, exports, "readCudaDevices", &read_cuda_devices);
   define_function(env, exports, "setDeviceMemoryLimit", &set_device_memory_limit);
   define_function(env, exports, "readSafetensors", &read_safetensors);
+  define_function(env, exports, "readSafetensorsNames", &read_safetensors_names);
   define_class<ModelHandle>(env, environment);
   define_class<DecoderHandle>(env, environment);
   define_class<ParametersHandle>(env, environment);

@@ -56,16 +56,43 @@ Napi::Value value_of(Napi::Env env, Contents& contents) {
 
 }  // namespace
 
-Napi::Value read_safetensors(const Napi::CallbackInfo& info) {
+namespace {
+
+// A job on the thread for files.
+template <typename Work>
+Napi::Value file_job(const Napi::CallbackInfo& info, Work work) {
   return job_or_rejection(info.Env(), [&] {
     Environment& environment = Environment::of(info.Env());
     JobSpec spec;
     spec.queue = environment.files_queue();
-    spec.work = [path = string_argument(info[0], "path")](const std::atomic<bool>& cancelled, Progress&) -> Settle {
-      auto contents = std::make_shared<Contents>(read(path, cancelled));
-      return [contents](Napi::Env env) { return value_of(env, *contents); };
-    };
+    spec.work = [path = string_argument(info[0], "path"), work](const std::atomic<bool>& cancelled,
+                                                                Progress&) -> Settle { return work(path, cancelled); };
     return Napi::Value(environment.jobs().start(std::move(spec)));
+  });
+}
+
+}  // namespace
+
+Napi::Value read_safetensors(const Napi::CallbackInfo& info) {
+  return file_job(info, [](const std::string& path, const std::atomic<bool>& cancelled) -> Settle {
+    auto contents = std::make_shared<Contents>(read(path, cancelled));
+    return [contents](Napi::Env env) { return value_of(env, *contents); };
+  });
+}
+
+Napi::Value read_safetensors_names(const Napi::CallbackInfo& info) {
+  return file_job(info, [](const std::string& path, const std::atomic<bool>&) -> Settle {
+    const auto file = SafetensorsFile::open(path);
+    auto names = std::make_shared<std::vector<std::string>>();
+    for (const auto& [name, entry] : file->tensors()) names->push_back(name);
+    return [names](Napi::Env env) {
+      Napi::Array array = Napi::Array::New(env, names->size());
+      for (uint32_t i = 0; i < names->size(); ++i) {
+        const Napi::HandleScope scope(env);
+        array.Set(i, (*names)[i]);
+      }
+      return array;
+    };
   });
 }
 

@@ -5,7 +5,8 @@
 
 namespace rubricate::binding {
 
-// readSafetensors(path): NativeJob.
+// readSafetensors(path), readSafetensorsNames(path): NativeJob.
 Napi::Value read_safetensors(const Napi::CallbackInfo& info);
+Napi::Value read_safetensors_names(const Napi::CallbackInfo& info);
 
 }  // namespace rubricate::binding

@@ -8,6 +8,7 @@ struct LoadSpec {
   Architecture architecture;
   std::vector<std::string> files;
   std::map<std::string, std::string> names;
+  std::string prefix;  // of the checkpoint's name for a tensor that is not in `names`
   std::vector<std::string> ignored;
   bool has_compute = false;
   DType compute = DType::f32;
@@ -24,6 +25,8 @@ LoadSpec load_spec_argument(const Napi::Object& spec) {
     const std::string key = string_argument(keys.Get(i), "names");
     load.names[key] = string_argument(names.Get(key), "names");
   }
+  const Napi::Value prefix = spec.Get("prefix");
+  if (!is_missing(prefix)) load.prefix = string_argument(prefix, "prefix");
   load.ignored = strings_argument(spec.Get("ignored"), "ignored");
   const Napi::Value compute = spec.Get("compute");
   load.has_compute = !is_missing(compute);
@@ -34,9 +37,17 @@ LoadSpec load_spec_argument(const Napi::Object& spec) {
   return load;
 }
 
+// The checkpoint's name for each canonical name.
+std::map<std::string, std::string> stored_names(const LoadSpec& spec) {
+  std::map<std::string, std::string> names = spec.names;
+  for (const TensorSpec& tensor : tensor_specs(spec.architecture))
+    names.emplace(tensor.name, spec.prefix + tensor.name);
+  return names;
+}
+
 void load(ModelState& state, const LoadSpec& spec, const std::atomic<bool>& cancelled, Progress& progress) {
   const auto check_cancelled = [&] { require(!cancelled.load(), "ERR_ABORTED", "The operation was aborted"); };
-  state.checkpoint = Checkpoint::open(spec.architecture, spec.files, spec.names, spec.ignored);
+  state.checkpoint = Checkpoint::open(spec.architecture, spec.files, stored_names(spec), spec.ignored);
   state.checkpoint_bytes = state.checkpoint.bytes();
   check_cancelled();
   const DType stored = state.checkpoint.tensors.at("embed_tokens.weight").dtype;

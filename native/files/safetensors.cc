@@ -1,18 +1,18 @@
 #include "files/safetensors.h"
 
 #include <algorithm>
+#include <array>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/json_reader.h"
+#include "base/limits.h"
 
 namespace rubricate {
 namespace {
-
-constexpr int64_t kMaxHeaderBytes = 100'000'000;
-constexpr int64_t kMaxHeaderValues = 4'000'000;  // a tensor takes about eight
 
 struct DTypeBits {
   std::string_view name;
@@ -30,81 +30,130 @@ void check(bool condition, const std::string& path, const Parts&... parts) {
     fail("ERR_SAFETENSORS", parts..., " in ", path);
 }
 
-// One tensor's entry in the header. `data` is where the tensors' bytes begin, `data_bytes` how many there are.
+// A tensor's entry in the header, checked member by member: whatever else a header holds is refused where it begins.
 class EntryReader {
  public:
-  EntryReader(const std::string& path, const std::string& name, const Json& json)
-      : path_(path), label_("tensor " + json_quote(name)), json_(json) {
-    check(json.is(Json::Type::object), path_, "Expected an object for ", label_, " but received ", json.type_name());
-    for (const auto& [key, value] : json.members())
-      check(key == "dtype" || key == "shape" || key == "data_offsets", path_, "Expected no member ", json_quote(key),
-            " for ", label_);
-  }
+  EntryReader(const std::string& path, const std::string& name, JsonReader& reader)
+      : path_(path), name_(name), reader_(reader) {}
 
-  SafetensorsEntry read(int64_t data, int64_t data_bytes) const {
-    SafetensorsEntry entry;
-    const int64_t bits = read_dtype(entry.dtype);
-    const int64_t bytes = read_shape(entry.shape, bits);
-    const Json& offsets = member("data_offsets", Json::Type::array);
-    check(offsets.items().size() == 2, path_, "Expected two data_offsets for ", label_, " but received ",
-          offsets.items().size());
-    const int64_t begin = count(offsets.items()[0], "data_offsets"), end = count(offsets.items()[1], "data_offsets");
-    check(begin <= end && end <= data_bytes, path_, "Expected data_offsets within the file's ", data_bytes,
-          " bytes of data for ", label_, " but received [", begin, ", ", end, "]");
-    check(end - begin == bytes, path_, "Expected ", bytes, " bytes for ", label_, " of ", entry.dtype, " ",
-          shape_text(entry.shape), " but received ", end - begin);
-    entry.offset = data + begin;
-    entry.bytes = bytes;
-    return entry;
+  // `data` is where the tensors' bytes begin, `data_bytes` how many there are.
+  SafetensorsEntry read(int64_t data, int64_t data_bytes) {
+    if (reader_.next() != JsonType::object)
+      reject("Expected an object for ", label(), " but received ", json_type_name(reader_.next()));
+    reader_.enter_object();
+    for (std::string key; reader_.next_member(key);) {
+      if (key == "dtype")
+        read_dtype(key);
+      else if (key == "shape")
+        read_shape(key);
+      else if (key == "data_offsets")
+        read_offsets(key);
+      else
+        reject("Expected no member ", json_quote(key), " for ", label());
+    }
+    const int64_t bytes = size_in_bytes();
+    require_seen(has_offsets_, "data_offsets");
+    const auto [begin, end] = offsets_;
+    if (begin > end || end > data_bytes)
+      reject("Expected data_offsets within the file's ", data_bytes, " bytes of data for ", label(), " but received [",
+             begin, ", ", end, "]");
+    if (end - begin != bytes)
+      reject("Expected ", bytes, " bytes for ", label(), " of ", entry_.dtype, " ", shape_text(entry_.shape),
+             " but received ", end - begin);
+    entry_.offset = data + begin;
+    entry_.bytes = bytes;
+    return std::move(entry_);
   }
 
  private:
-  const Json& member(const char* key, Json::Type type) const {
-    const Json* value = json_.find(key);
-    check(value != nullptr, path_, "Expected ", key, " for ", label_, " but there is none");
-    check(value->is(type), path_, "Expected ", type == Json::Type::array ? "an array" : "a string", " for ", key,
-          " of ", label_, " but received ", value->type_name());
-    return *value;
+  template <typename... Parts>
+  [[noreturn]] void reject(const Parts&... parts) const {
+    fail("ERR_SAFETENSORS", parts..., " in ", path_);
+  }
+  std::string label() const { return "tensor " + json_quote(name_); }
+
+  // A member that comes, and must not have come before.
+  void once(bool& seen, const std::string& key, JsonType type) const {
+    if (seen) reject("Expected each key once but received ", json_quote(key), " again for ", label());
+    seen = true;
+    if (reader_.next() != type)
+      reject("Expected ", type == JsonType::array ? "an array" : "a string", " for ", key, " of ", label(),
+             " but received ", json_type_name(reader_.next()));
+  }
+  void require_seen(bool seen, const char* key) const {
+    if (!seen) reject("Expected ", key, " for ", label(), " but there is none");
   }
 
-  int64_t count(const Json& value, const char* what) const {
-    const bool whole = value.is(Json::Type::number) && value.number().integral && value.number().integer >= 0;
-    check(whole, path_, "Expected integers of 0 or more below 2^63 for ", what, " of ", label_);
-    return value.number().integer;
+  int64_t count(const std::string& what) {
+    JsonNumber number;
+    if (reader_.next() == JsonType::number) number = reader_.number();
+    if (!number.integral || number.integer < 0)
+      reject("Expected integers of 0 or more below 2^63 for ", what, " of ", label());
+    return number.integer;
   }
 
-  int64_t read_dtype(std::string& dtype) const {
-    dtype = member("dtype", Json::Type::string).string();
+  void read_dtype(const std::string& key) {
+    once(has_dtype_, key, JsonType::string);
+    entry_.dtype = reader_.string();
     const auto known = std::find_if(std::begin(kDTypes), std::end(kDTypes),
-                                    [&](const DTypeBits& candidate) { return candidate.name == dtype; });
-    check(known != std::end(kDTypes), path_, "Expected a dtype of safetensors for ", label_, " but received ",
-          json_quote(dtype));
-    return known->bits;
+                                    [&](const DTypeBits& candidate) { return candidate.name == entry_.dtype; });
+    if (known == std::end(kDTypes))
+      reject("Expected a dtype of safetensors for ", label(), " but received ", json_quote(entry_.dtype));
+    bits_ = known->bits;
   }
 
-  int64_t read_shape(Shape& shape, int64_t bits) const {
-    int64_t total = bits;
-    bool overflow = false;
-    for (const Json& size : member("shape", Json::Type::array).items()) {
-      shape.push_back(count(size, "shape"));
-      overflow = __builtin_mul_overflow(total, shape.back(), &total) || overflow;
+  void read_shape(const std::string& key) {
+    once(has_shape_, key, JsonType::array);
+    reader_.enter_array();
+    while (reader_.next_item()) {
+      if (static_cast<int64_t>(entry_.shape.size()) == limits::kMaxTensorRank)
+        reject("Expected at most ", limits::kMaxTensorRank, " dimensions for ", label(), " but received more");
+      entry_.shape.push_back(count(key));
     }
-    check(!overflow, path_, "Expected a size below 2^63 bits for ", label_, " but its shape overflows it");
-    check(total % 8 == 0, path_, "Expected whole bytes for ", label_, " but received ", total, " bits");
+  }
+
+  void read_offsets(const std::string& key) {
+    once(has_offsets_, key, JsonType::array);
+    reader_.enter_array();
+    size_t found = 0;
+    for (; reader_.next_item(); ++found) {
+      if (found == offsets_.size()) reject("Expected two data_offsets for ", label(), " but received more");
+      offsets_[found] = count(key);
+    }
+    if (found < offsets_.size()) reject("Expected two data_offsets for ", label(), " but received ", found);
+  }
+
+  int64_t size_in_bytes() const {
+    require_seen(has_dtype_, "dtype");
+    require_seen(has_shape_, "shape");
+    int64_t total = bits_;
+    bool overflow = false;
+    for (const int64_t size : entry_.shape) overflow = __builtin_mul_overflow(total, size, &total) || overflow;
+    if (overflow) reject("Expected a size below 2^63 bits for ", label(), " but its shape overflows it");
+    if (total % 8 != 0) reject("Expected whole bytes for ", label(), " but received ", total, " bits");
     return total / 8;
   }
 
   const std::string& path_;
-  std::string label_;
-  const Json& json_;
+  const std::string& name_;
+  JsonReader& reader_;
+  SafetensorsEntry entry_;
+  std::array<int64_t, 2> offsets_{};
+  int64_t bits_ = 0;
+  bool has_dtype_ = false, has_shape_ = false, has_offsets_ = false;
 };
 
-void read_metadata(const std::string& path, const Json& json, std::map<std::string, std::string>& metadata) {
-  check(json.is(Json::Type::object), path, "Expected an object for __metadata__ but received ", json.type_name());
-  for (const auto& [key, value] : json.members()) {
-    check(value.is(Json::Type::string), path, "Expected a string for ", json_quote(key),
-          " of __metadata__ but received ", value.type_name());
-    metadata.emplace(key, value.string());
+void read_metadata(const std::string& path, JsonReader& reader, std::map<std::string, std::string>& metadata) {
+  check(reader.next() == JsonType::object, path, "Expected an object for __metadata__ but received ",
+        json_type_name(reader.next()));
+  reader.enter_object();
+  for (std::string key; reader.next_member(key);) {
+    check(reader.next() == JsonType::string, path, "Expected a string for ", json_quote(key),
+          " of __metadata__ but received ", json_type_name(reader.next()));
+    check(static_cast<int64_t>(metadata.size()) < limits::kMaxMetadata, path, "Expected at most ", limits::kMaxMetadata,
+          " entries for __metadata__ but received more");
+    const auto [entry, fresh] = metadata.emplace(std::move(key), reader.string());
+    check(fresh, path, "Expected each key once but received ", json_quote(entry->first), " again for __metadata__");
   }
 }
 
@@ -112,6 +161,7 @@ void read_metadata(const std::string& path, const Json& json, std::map<std::stri
 void check_cover(const std::string& path, const std::map<std::string, SafetensorsEntry>& tensors, int64_t data,
                  int64_t data_bytes) {
   std::vector<std::pair<const std::string*, const SafetensorsEntry*>> order;
+  order.reserve(tensors.size());
   for (const auto& [name, entry] : tensors) order.emplace_back(&name, &entry);
   std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
     return std::pair(a.second->offset, a.second->bytes) < std::pair(b.second->offset, b.second->bytes);
@@ -130,33 +180,47 @@ void check_cover(const std::string& path, const std::map<std::string, Safetensor
 
 }  // namespace
 
+void SafetensorsFile::read_entries(const std::string& header, int64_t data, int64_t data_bytes) {
+  const std::string& path = file_->path();
+  JsonReader reader(header, "the header of " + path, limits::kMaxHeaderBytes);
+  bool has_metadata = false;
+  reader.enter_object();
+  for (std::string name; reader.next_member(name);) {
+    if (name == "__metadata__") {
+      check(!has_metadata, path, "Expected each key once but received \"__metadata__\" again");
+      has_metadata = true;
+      read_metadata(path, reader, metadata_);
+      continue;
+    }
+    check(static_cast<int64_t>(tensors_.size()) < limits::kMaxTensors, path, "Expected at most ", limits::kMaxTensors,
+          " tensors but received more");
+    SafetensorsEntry entry = EntryReader(path, name, reader).read(data, data_bytes);
+    const auto [place, fresh] = tensors_.emplace(std::move(name), std::move(entry));
+    check(fresh, path, "Expected each key once but received ", json_quote(place->first), " again");
+  }
+  reader.finish();
+}
+
 void SafetensorsFile::read_header() {
   const std::string& path = file_->path();
   const std::string_view all = file_->text();
   check(all.size() >= 8, path, "Expected 8 bytes of header length but received ", all.size(), " bytes");
   uint64_t length = 0;
   for (size_t i = 0; i < 8; ++i) length |= static_cast<uint64_t>(static_cast<unsigned char>(all[i])) << (8 * i);
-  check(length <= kMaxHeaderBytes, path, "Expected a header of at most ", kMaxHeaderBytes, " bytes but received ",
-        length);
+  check(length <= limits::kMaxHeaderBytes, path, "Expected a header of at most ", limits::kMaxHeaderBytes,
+        " bytes but received ", length);
   check(length <= all.size() - 8, path, "Expected a header of ", length, " bytes but received ", all.size() - 8);
   check(length >= 2, path, "Expected a header of 2 bytes or more but received ", length);
   const std::string header(all.substr(8, length));  // a copy: the file may change while it is read
   check(header.front() == '{', path, "Expected a header that begins with { but received ",
         json_quote(header.substr(0, 1)));
 
-  Json json;
-  try {
-    json = Json::parse(header, "the header of " + path, {kMaxHeaderBytes, kMaxHeaderValues});
-  } catch (const Error& error) {
-    throw Error("ERR_SAFETENSORS", error.what());
-  }
   const auto data = static_cast<int64_t>(8 + length);
   const int64_t data_bytes = file_->size() - data;
-  for (const auto& [name, value] : json.members()) {
-    if (name == "__metadata__")
-      read_metadata(path, value, metadata_);
-    else
-      tensors_.emplace(name, EntryReader(path, name, value).read(data, data_bytes));
+  try {
+    read_entries(header, data, data_bytes);
+  } catch (const Error& error) {
+    throw Error("ERR_SAFETENSORS", error.what());  // the JSON reader's code is another
   }
   check_cover(path, tensors_, data, data_bytes);
 }

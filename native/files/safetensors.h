@@ -2,7 +2,8 @@
 //
 //   {"name": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [0, 12]}, ..., "__metadata__": {"key": "text"}}
 //
-// Everything that the format demands is checked when a file is opened; what a header says is never trusted. Source:
+// Everything that the format demands is checked when a file is opened; what a header says is never trusted. It is
+// checked as it is read, so that one of another shape costs no more memory than its bytes. Source:
 // https://huggingface.co/docs/safetensors and the checks of its reference implementation.
 #pragma once
 
@@ -26,8 +27,9 @@ struct SafetensorsEntry {
 class SafetensorsFile : public std::enable_shared_from_this<SafetensorsFile> {
  public:
   // Errors: ERR_FILE where the file cannot be opened; ERR_SAFETENSORS, naming the file and the tensor, where it breaks
-  // the format: cut off, a header above 100 MB or beyond the end, no JSON object, a key twice, an unknown dtype, a size
-  // that is no count or overflows, bytes that do not fit dtype and shape, overlap, or bytes that belong to no tensor.
+  // the format: truncated, a header above 100 MB or beyond the end, no JSON object, a key twice, an unknown dtype, a
+  // size that is no count or overflows, bytes that do not fit dtype and shape, overlap, or bytes that belong to no
+  // tensor; or where it exceeds base/limits.h.
   static std::shared_ptr<const SafetensorsFile> open(const std::string& path);
 
   const std::shared_ptr<const MappedFile>& file() const { return file_; }
@@ -42,6 +44,7 @@ class SafetensorsFile : public std::enable_shared_from_this<SafetensorsFile> {
  private:
   SafetensorsFile() = default;
   void read_header();
+  void read_entries(const std::string& header, int64_t data, int64_t data_bytes);
 
   std::shared_ptr<const MappedFile> file_;
   std::map<std::string, SafetensorsEntry> tensors_;

@@ -1,11 +1,13 @@
 #include "files/safetensors.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstring>
 #include <string>
 
 #include "base/error.h"
+#include "base/limits.h"
 #include "doctest/doctest.h"
 #include "files/temporary_folder.h"
 #include "tensor/weight.h"
@@ -121,7 +123,10 @@ TEST_CASE("each way to break the format has its own message") {
       {"not JSON", file_bytes("{\"a\" 1}", 0), "a colon"},
       {"two documents", file_bytes("{}{}", 0), "the end of the document"},
       {"zero bytes after the header", with_length(4, std::string("{}\0\0", 4)), "the end of the document"},
-      {"deep", file_bytes("{\"a\":" + std::string(100000, '['), 0), "64 levels"},
+      {"deep", file_bytes("{\"a\":" + std::string(100000, '['), 0), "an object for tensor \"a\" but received array"},
+      {"a deep shape", file_bytes("{\"a\":{\"shape\":" + std::string(100000, '['), 0), "integers of 0 or more"},
+      {"metadata twice", file_bytes(R"({"__metadata__":{},"__metadata__":{}})", 0), "\"__metadata__\" again"},
+      {"a key of metadata twice", file_bytes(R"({"__metadata__":{"a":"","a":""}})", 0), "\"a\" again"},
       {"a name twice", two(first, first, 4).replace(8, 5, "{\"t\":"), "each key once but received \"t\" again"},
       {"a key twice", one(R"({"dtype":"U8","dtype":"F32","shape":[4],"data_offsets":[0,4]})", 4), "\"dtype\" again"},
       {"an entry that is no object", one("3", 0), "an object for tensor \"t\" but received number"},
@@ -140,6 +145,9 @@ TEST_CASE("each way to break the format has its own message") {
       {"overflow hidden by a zero", one(entry("U8", "[4294967296,4294967296,0]", "[0,0]"), 0), "overflows"},
       {"half a byte", one(entry("F4", "[3]", "[0,1]"), 1), "whole bytes for tensor \"t\" but received 12 bits"},
       {"three offsets", one(entry("U8", "[4]", "[0,4,4]"), 4), "two data_offsets"},
+      {"one offset", one(entry("U8", "[4]", "[0]"), 4), "two data_offsets for tensor \"t\" but received 1"},
+      {"an offset of 2^63", one(entry("U8", "[4]", "[0,9223372036854775808]"), 4), "below 2^63 for data_offsets"},
+      {"an offset beyond any double", one(entry("U8", "[4]", "[0,1e999]"), 4), "within the range of a double"},
       {"a negative offset", one(entry("U8", "[4]", "[-4,0]"), 4), "integers of 0 or more below 2^63 for data_offsets"},
       {"offsets the wrong way round", one(entry("U8", "[4]", "[4,0]"), 4), "received [4, 0]"},
       {"offsets beyond the end", one(entry("U8", "[8]", "[0,8]"), 4), "within the file's 4 bytes"},
@@ -170,12 +178,55 @@ TEST_CASE("each way to break the format has its own message") {
   CHECK(SafetensorsFile::open(folder.write("fine", file_bytes("{}", 0)))->tensors().empty());
 }
 
-TEST_CASE("a header of millions of values is refused before it fills the memory") {
+// A header of so many tensors of so many dimensions, all empty, and so many entries of metadata.
+std::string wide_header(int64_t tensors, int64_t rank, int64_t metadata) {
+  std::string shape = "0", header = "{\"__metadata__\":{";
+  for (int64_t i = 1; i < rank; ++i) shape += ",1";
+  for (int64_t i = 0; i < metadata; ++i) header += (i == 0 ? "\"" : ",\"") + std::to_string(i) + "\":\"\"";
+  header += "}";
+  for (int64_t i = 0; i < tensors; ++i)
+    header += ",\"" + std::to_string(i) + "\":" + entry("U8", "[" + shape + "]", "[0,0]");
+  return header + "}";
+}
+
+TEST_CASE("a header's counts have bounds") {
+  using namespace rubricate::limits;
   const TemporaryFolder folder;
-  std::string header = R"({"t":{"shape":[)";
-  for (int i = 0; i < 4'100'000; ++i) header += "1,";
-  const std::string path = folder.write("many", file_bytes(header + "1]}}", 0));
-  CHECK(thrown([&] { SafetensorsFile::open(path); }).message.find("fewer values") != std::string::npos);
+  const auto open = [&](int64_t tensors, int64_t rank, int64_t metadata) {
+    const std::string path = folder.write("wide", file_bytes(wide_header(tensors, rank, metadata), 0));
+    return thrown([&] { SafetensorsFile::open(path); }).message;
+  };
+  CHECK(open(kMaxTensors, 1, 0) == "");
+  CHECK(open(kMaxTensors + 1, 1, 0).find("at most 98304 tensors") != std::string::npos);
+  CHECK(open(1, kMaxTensorRank, 0) == "");
+  CHECK(open(1, kMaxTensorRank + 1, 0).find("at most 64 dimensions for tensor \"0\"") != std::string::npos);
+  CHECK(open(0, 1, kMaxMetadata) == "");
+  CHECK(open(0, 1, kMaxMetadata + 1).find("at most 16384 entries for __metadata__") != std::string::npos);
+  const std::string padding(static_cast<size_t>(kMaxHeaderBytes) - 2, ' ');
+  CHECK(thrown([&] { SafetensorsFile::open(folder.write("long", file_bytes("{}" + padding, 0))); }).code.empty());
+}
+
+TEST_CASE("a header of another shape is refused where it departs, whatever follows") {
+  const TemporaryFolder folder;
+  const std::string tail(8 << 20, '{');
+  for (const char* start :
+       {R"({"a":[)", R"({"a":{"shape":[{)", R"({"a":{"shape":{)", R"({"a":0,"b":)", R"({"a":{"x":)"}) {
+    CAPTURE(start);
+    const std::string path = folder.write("many", file_bytes(start + tail, 0));
+    const std::string message = thrown([&] { SafetensorsFile::open(path); }).message;
+    CHECK(message.find("tensor \"a\"") != std::string::npos);
+  }
+}
+
+TEST_CASE("what is no regular file is refused at once") {
+  const TemporaryFolder folder;
+  REQUIRE(mkfifo(folder.path("pipe").c_str(), 0600) == 0);
+  for (const auto& [path, kind] : {std::pair{folder.path("pipe"), "a pipe"}, std::pair{folder.path(""), "a folder"},
+                                   std::pair{std::string("/dev/zero"), "a device"}}) {
+    const Thrown error = thrown([&, at = path] { SafetensorsFile::open(at); });
+    CHECK(error.code == "ERR_FILE");
+    CHECK(error.message == "Expected a regular file at " + path + " but received " + kind);
+  }
 }
 
 TEST_CASE("a shard that is cut off, before or after it is opened, is an error") {

@@ -57,7 +57,8 @@ Architecture::Stack parse_stack(const JsonAt& at) {
                     inverse_frequencies(position["inv_freq"], stack.attention.head_dim / 2),
                     positive(position["factor"])};
   ffn.expect_only({"kind", "size", "bias"});
-  stack.feed_forward = {choice(ffn["kind"], {"swiglu"}), ffn["size"].integer(1, limits::kMaxIntermediate), ffn["bias"].boolean()};
+  stack.feed_forward = {choice(ffn["kind"], {"swiglu"}), ffn["size"].integer(1, limits::kMaxIntermediate),
+                        ffn["bias"].boolean()};
   return stack;
 }
 

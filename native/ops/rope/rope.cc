@@ -12,8 +12,8 @@
 namespace rubricate {
 namespace {
 
-Tensor rotate(Tape& tape, const Tensor& x, int64_t heads, const int32_t* positions, const RopeValues& table,
-              DType out, bool backward) {
+Tensor rotate(Tape& tape, const Tensor& x, int64_t heads, const int32_t* positions, const RopeValues& table, DType out,
+              bool backward) {
   Tensor y = tape.empty(x.shape(), out);
   RopeArgs args{.x_dtype = x.dtype(),
                 .y_dtype = out,

@@ -1,0 +1,107 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { limits } from "../../lib/limits";
+import { describeLlama } from "../../lib/model/llama";
+
+const root = join(__dirname, "../..");
+
+const config = {
+  model_type: "llama",
+  hidden_size: 16,
+  num_attention_heads: 2,
+  intermediate_size: 24,
+  num_hidden_layers: 2,
+  vocab_size: 100,
+};
+
+/** What a config.json with these values gives: "" or the code and the message. */
+function outcome(changes: object): string {
+  try {
+    describeLlama(JSON.parse(JSON.stringify({ ...config, ...changes })), "config.json");
+    return "";
+  } catch (error) {
+    return `${(error as { code: string }).code}: ${(error as Error).message}`;
+  }
+}
+
+describe("one table of limits", () => {
+  const header = readFileSync(join(root, "native/base/limits.h"), "utf8");
+  const constants = (text: string) =>
+    new Map(
+      [...text.matchAll(/^constexpr \w+ k(\w)(\w+) = ([\d.e+-]+);/gm)].map(([, first, rest, value]) => [
+        first!.toLowerCase() + rest,
+        Number(value),
+      ]),
+    );
+  const native = constants(header.split("// Model configuration and weights")[1]!.split("\n// ")[0]!);
+
+  test("TypeScript and the core have the same numbers", () => {
+    expect(native.size).toBeGreaterThan(15);
+    const here = new Map(Object.entries(limits));
+    for (const [name, value] of native) expect([name, here.get(name)]).toEqual([name, value]);
+    for (const [name, value] of constants(header)) expect([name, here.get(name) ?? value]).toEqual([name, value]);
+  });
+
+  test("docs/limits.md lists those of models", () => {
+    const docs = readFileSync(join(root, "docs/limits.md"), "utf8");
+    const section = docs.split("## Model configuration and weights")[1]!.split("\n## ")[0]!;
+    const listed = [...section.matchAll(/\| ([\d,.e+-]+) \|/g)].map(([, value]) => Number(value!.replaceAll(",", "")));
+    const own = [...native.keys(), "maxTokenIds", "maxRopeTheta"] as (keyof typeof limits)[];
+    expect(own.map((name) => limits[name] as number).filter((value) => !listed.includes(value))).toEqual([]);
+    expect(listed.filter((value) => !own.some((name) => limits[name] === value))).toEqual([]);
+  });
+});
+
+test.each([
+  { key: "num_hidden_layers", most: limits.maxLayers },
+  { key: "num_attention_heads", most: limits.maxHeads, head_dim: 8, num_key_value_heads: 1 },
+  { key: "num_key_value_heads", most: limits.maxHeads, num_attention_heads: limits.maxHeads, head_dim: 8 },
+  { key: "head_dim", most: limits.maxHeadDim },
+  { key: "hidden_size", most: limits.maxHidden, num_attention_heads: limits.maxHeads },
+  { key: "intermediate_size", most: limits.maxIntermediate },
+  { key: "vocab_size", most: limits.maxVocabulary },
+  { key: "max_position_embeddings", most: limits.maxContext },
+  { key: "rms_norm_eps", most: limits.maxPositive },
+  { key: "rope_theta", most: limits.maxRopeTheta },
+])("$key may be $most and no more", ({ key, most, ...others }) => {
+  expect(outcome({ ...others, [key]: most })).toBe("");
+  for (const beyond of [most * 2, 2 ** 33, 2 ** 53, 1e30, Number.MAX_VALUE].filter((value) => value > most)) {
+    const found = outcome({ ...others, [key]: beyond });
+    expect(found).toMatch(/^ERR_CONFIG: Expected an? /);
+    expect(found).toContain(` to ${most} for ${key} in config.json but received ${beyond}`);
+  }
+});
+
+test.each([
+  ["a head that is too large by default", { hidden_size: 1024 }, /up to 256 .* for num_attention_heads/],
+  ["a head of an odd size by default", { hidden_size: 6 }, /an even size/],
+  ["a head of an odd size", { head_dim: 3 }, /an even integer for head_dim/],
+  ["a number that float32 cannot hold", { rms_norm_eps: 1e-46 }, /from 1e-37 .* for rms_norm_eps/],
+  ["frequencies that are too large", { rope_theta: 1e-9 }, /frequencies .* for rope_theta/],
+  ["a factor that makes them so", { rope_scaling: { type: "linear", factor: 1e-7 } }, /frequencies .* for factor/],
+  ["a negative zero", { num_hidden_layers: -0 }, /num_hidden_layers/],
+  ["a fraction", { vocab_size: 1.5 }, /vocab_size .* received 1.5/],
+  ["a string", { vocab_size: "x".repeat(1000) }, /vocab_size .* received "x{80}"$/],
+  ["a list", { vocab_size: [[[]]] }, /vocab_size .* received an array of length 1/],
+  ["an id that is none", { eos_token_id: [1, -1] }, /a token id from 0 to 16777215 .* for eos_token_id/],
+  ["an id that is a string", { bos_token_id: "1" }, /bos_token_id/],
+  ["an id that is too large", { bos_token_id: limits.maxVocabulary }, /bos_token_id/],
+  ["ids without end", { eos_token_id: Array(limits.maxTokenIds + 1).fill(1) }, /at most 1024 token ids/],
+])("refuses %s", (_, changes, message) => {
+  const found = outcome(changes);
+  expect(found).toMatch(/^ERR_CONFIG: /);
+  expect(found).toMatch(message);
+});
+
+test("takes a number beyond any double for what it is, and what is nested without following it", () => {
+  const parsed = JSON.parse('{"model_type":"llama","hidden_size":1e999}');
+  expect(() => describeLlama(parsed, "config.json")).toThrow("for hidden_size in config.json but received Infinity");
+  const deep = JSON.parse(`${"[".repeat(20000)}${"]".repeat(20000)}`);
+  expect(() => describeLlama({ ...config, hidden_size: deep }, "config.json")).toThrow("an array of length 1");
+});
+
+test("takes as many ids as are allowed, and a negative zero for 0", () => {
+  const ids = Array(limits.maxTokenIds).fill(limits.maxVocabulary - 1);
+  expect(describeLlama({ ...config, eos_token_id: ids }, "config.json").eosTokenIds).toHaveLength(limits.maxTokenIds);
+  expect(Object.is(describeLlama({ ...config, bos_token_id: -0 }, "config.json").bosTokenId, 0)).toBe(true);
+});
