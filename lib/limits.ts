@@ -33,10 +33,7 @@ export const limits = {
   maxRopeTheta: 1e30,
 
   // Files
-
   // Tokenizers and chat templates
-
   // Calls
-
   // Training
 } as const;

@@ -1,6 +1,7 @@
 import { basename } from "node:path";
 import { invalid, RubricateError } from "../errors";
 import { writeInto } from "../files/atomic";
+import { isClaimed } from "../in_use";
 import type { LlamaModel } from "../model/model";
 import { type NativeAdapter, native } from "../native";
 import {
@@ -158,9 +159,12 @@ export class RedAdapter {
 
   /**
    * Overwrites vectors by name; those that are not named stay.
-   * @throws RubricateError ERR_ARGUMENT for a name it has not, ERR_SHAPE, ERR_NOT_FINITE, ERR_BUSY while a job uses it
+   * @throws RubricateError ERR_ARGUMENT for a name it has not, ERR_SHAPE, ERR_NOT_FINITE, ERR_BUSY while a job uses it,
+   * and from the beginning of a training run to its end
    */
   setVectors(vectors: ReadonlyMap<string, Float32Array>): void {
+    if (isClaimed(this.native))
+      throw new RubricateError("ERR_BUSY", "Expected an adapter that is not being trained by a run that has not ended");
     const values = this.native.values();
     const places = this.byName(values, true);
     for (const [name, given] of vectors) {

@@ -73,7 +73,7 @@ function staysAt({ step, evaluated }: LogPosition, line: string): boolean {
 }
 
 /**
- * Opens the logs of a run.
+ * Opens the logs of a run, all of them or none.
  * @param position where to go on; undefined: a new run
  * @throws RubricateError ERR_FILE
  */
@@ -83,9 +83,20 @@ export async function openLoggers(
   position: LogPosition | undefined,
 ): Promise<RunLogger[]> {
   const loggers: RunLogger[] = [];
-  for (const name of new Set(names))
-    loggers.push(
-      name === "jsonl" ? await JsonLinesLogger.open(outputDir, position) : await TensorBoardLogger.open(outputDir),
-    );
+  try {
+    for (const name of new Set(names))
+      loggers.push(
+        name === "jsonl" ? await JsonLinesLogger.open(outputDir, position) : await TensorBoardLogger.open(outputDir),
+      );
+  } catch (error) {
+    await closeLoggers(loggers).catch(() => {}); // the first error is the one to report
+    throw error;
+  }
   return loggers;
+}
+
+/** Closes all of them, also where one fails. @throws RubricateError ERR_FILE, the first */
+export async function closeLoggers(loggers: readonly RunLogger[]): Promise<void> {
+  const closed = await Promise.allSettled(loggers.map((logger) => logger.close()));
+  for (const result of closed) if (result.status === "rejected") throw result.reason;
 }

@@ -100,7 +100,12 @@ export class TensorBoardLogger {
     const path = join(outputDir, name);
     return reported(path, async () => {
       const file = await open(path, "a");
-      await file.appendFile(record(versionEvent(now / 1000)));
+      try {
+        await file.appendFile(record(versionEvent(now / 1000)));
+      } catch (error) {
+        await file.close();
+        throw error;
+      }
       return new TensorBoardLogger(path, file);
     });
   }

@@ -1,11 +1,12 @@
-import { mkdir } from "node:fs/promises";
 import { resolve } from "node:path";
 import { invalid, RubricateError } from "../errors";
-import { reported } from "../files/atomic";
+import { isClaimed } from "../in_use";
+import { throwIfAborted } from "../job";
 import type { TrainEvent, TrainSummary } from "./events";
-import { openLoggers, type RunLogger } from "./loggers";
+import { closeLoggers, openLoggers, type RunLogger } from "./loggers";
 import { checkedSettings, type Settings, type TrainerOptions } from "./options";
 import { Run } from "./run";
+import { RunLock } from "./run_lock";
 
 export interface RunOptions {
   /** Stops the run between two ops; with an `outputDir` a checkpoint of the last finished step is written first. */
@@ -24,7 +25,6 @@ export interface RunOptions {
  */
 export class Trainer {
   private readonly settings: Settings;
-  private running = false;
 
   /** @throws RubricateError ERR_ARGUMENT naming the option */
   constructor(options: TrainerOptions) {
@@ -32,20 +32,31 @@ export class Trainer {
   }
 
   /**
-   * Runs, telling what happens event by event; each waits to be taken. Leaving the loop ends the run where it stands. At
+   * Runs and reports what happens event by event; each waits to be taken. Leaving the loop ends the run where it stands. From
+   * its first event to its end the run has its adapter, with method "full" its model, and its outputDir for itself. At
    * the end the adapter (the model) holds the parameters of the last step, or with `keepBest` of the best evaluation.
    * @throws RubricateError ERR_DATA, ERR_CONTEXT_LENGTH, ERR_CHECKPOINT, ERR_NOT_FINITE (nothing was updated then),
-   * ERR_ABORTED, ERR_FILE, ERR_OUT_OF_MEMORY, ERR_DISPOSED, ERR_STATE where it runs already
+   * ERR_ABORTED, ERR_FILE, ERR_OUT_OF_MEMORY, ERR_DISPOSED, ERR_STATE where it runs already, ERR_BUSY where another run has
+   * its adapter, its model or its outputDir
    */
-  async *run(options: RunOptions = {}): AsyncGenerator<TrainEvent, TrainSummary, void> {
+  run(options: RunOptions = {}): AsyncGenerator<TrainEvent, TrainSummary, void> {
+    const lock = new RunLock();
+    const events = this.events(options, lock);
+    lock.releaseWith(events);
+    return events;
+  }
+
+  private async *events(options: RunOptions, lock: RunLock): AsyncGenerator<TrainEvent, TrainSummary, void> {
     if (typeof options !== "object" || options === null) throw invalid("options", "an object", options);
-    if (this.running) throw new RubricateError("ERR_STATE", "Expected a Trainer at rest but it runs already");
-    this.running = true;
+    if (isClaimed(this)) throw new RubricateError("ERR_STATE", "The Trainer is in use by a run that has not ended");
     let loggers: RunLogger[] = [];
-    let run: Run | undefined;
     try {
-      run = await Run.begin(this.settings, options.resume ?? this.settings.resume, options.signal);
+      throwIfAborted(options.signal);
+      await lock.take(this, this.settings);
+      const run = await Run.begin(this.settings, options.resume ?? this.settings.resume, options.signal);
+      lock.onRelease(() => run.end());
       loggers = await this.openLogs(run);
+      lock.onRelease(() => closeLoggers(loggers).catch(() => {})); // for a generator that is never finished
       const events = run.events();
       for (;;) {
         const next = await events.next();
@@ -54,16 +65,13 @@ export class Trainer {
         yield next.value;
       }
     } finally {
-      this.running = false;
-      run?.end();
-      for (const logger of loggers) await logger.close();
+      await closeLoggers(loggers).finally(() => lock.release());
     }
   }
 
   private async openLogs(run: Run): Promise<RunLogger[]> {
     const { outputDir, loggers } = this.settings;
     if (outputDir === undefined) return [];
-    await reported(outputDir, () => mkdir(resolve(outputDir), { recursive: true }));
     return openLoggers(loggers, resolve(outputDir), run.resumedPosition);
   }
 }

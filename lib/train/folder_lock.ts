@@ -1,0 +1,212 @@
+/**
+ * One training run at a time in a folder, across processes: a file that says which process has it. Node has no flock, so the
+ * file may outlive its process. It holds what identifies a process for good (its number, its start, the boot), and whoever
+ * finds it with a process that has ended takes it over.
+ */
+import { readFileSync, readlinkSync, rmdirSync, unlinkSync } from "node:fs";
+import { mkdir, open, readFile, realpath, stat, unlink, utimes } from "node:fs/promises";
+import { hostname } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { RubricateError } from "../errors";
+import { reported } from "../files/atomic";
+
+const lockFile = ".rubricate-lock";
+/** There while a lock of a process that has ended is replaced: only one may do that at a time. */
+const takeoverFile = ".rubricate-lock-takeover";
+/** How often a holder touches its file. */
+const touchMs = 30_000;
+/** A holder that cannot be asked (another machine or container) has ended when its file was not touched for so long. */
+const silentMs = 120_000;
+/** A file without readable contents is being written, unless it is older than this. */
+const writingMs = 10_000;
+
+interface Holder {
+  readonly pid: number;
+  /** Start of the process in clock ticks since the boot; null where the system does not say. */
+  readonly started: string | null;
+  /** Where the number means this process: boot and process namespace, or the host's name where the system has neither. */
+  readonly place: string;
+  readonly host: string;
+  readonly time: string;
+}
+
+/** A folder that this process has for itself. */
+export class FolderLock {
+  private held = true;
+  private readonly touching: NodeJS.Timeout;
+
+  private constructor(
+    private readonly path: string,
+    private readonly text: string,
+    private readonly created: string[],
+  ) {
+    this.touching = setInterval(() => {
+      const now = new Date();
+      utimes(path, now, now).catch(() => {}); // the worst is that another machine takes it for abandoned
+    }, touchMs);
+    this.touching.unref();
+  }
+
+  /**
+   * Takes a folder, which is created where needed.
+   * @throws RubricateError ERR_BUSY naming the process that has it, ERR_FILE
+   */
+  static take(folder: string): Promise<FolderLock> {
+    return reported(folder, async () => {
+      const first = await mkdir(resolve(folder), { recursive: true });
+      const created: string[] = [];
+      for (let made = resolve(folder); first !== undefined && made.length >= first.length; made = dirname(made))
+        created.push(made);
+      try {
+        const real = await realpath(folder); // other spellings of the folder are the same folder
+        const text = `${JSON.stringify(thisProcess())}\n`;
+        const path = join(real, lockFile);
+        if (!(await createdWith(path, text))) await takeOver(real, path, text);
+        return new FolderLock(path, text, created);
+      } catch (error) {
+        removeEmpty(created);
+        throw error;
+      }
+    });
+  }
+
+  /** Gives the folder back. It is removed where `take` created it and nothing was written. */
+  release(): void {
+    if (!this.held) return;
+    this.held = false;
+    clearInterval(this.touching);
+    try {
+      if (readFileSync(this.path, "utf8") === this.text) unlinkSync(this.path);
+    } catch {
+      // Somebody removed it, or the folder.
+    }
+    removeEmpty(this.created);
+  }
+}
+
+/** @param folders innermost first */
+function removeEmpty(folders: readonly string[]): void {
+  try {
+    for (const folder of folders) rmdirSync(folder);
+  } catch {
+    // It is not empty, or already gone.
+  }
+}
+
+/** Creates a file that is not there yet. @returns false where it is */
+async function createdWith(path: string, text: string): Promise<boolean> {
+  let file: Awaited<ReturnType<typeof open>>;
+  try {
+    file = await open(path, "wx");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    throw error;
+  }
+  try {
+    await file.writeFile(text);
+  } catch (error) {
+    await unlink(path).catch(() => {});
+    throw error;
+  } finally {
+    await file.close();
+  }
+  return true;
+}
+
+/** Replaces a lock whose process has ended. */
+async function takeOver(folder: string, path: string, text: string): Promise<void> {
+  await requireEnded(folder, path);
+  const takeover = join(folder, takeoverFile);
+  if (!(await createdWith(takeover, text))) {
+    await requireEnded(folder, takeover);
+    await unlink(takeover).catch(() => {});
+    if (!(await createdWith(takeover, text))) throw busy(folder, "another process");
+  }
+  try {
+    await requireEnded(folder, path); // another process may have taken it over meanwhile
+    await unlink(path).catch(() => {});
+    if (!(await createdWith(path, text))) throw busy(folder, "another process");
+  } finally {
+    await unlink(takeover).catch(() => {});
+  }
+}
+
+/** @throws RubricateError ERR_BUSY where the process that wrote a lock still runs, or may */
+async function requireEnded(folder: string, path: string): Promise<void> {
+  let text: string;
+  let silent: number;
+  try {
+    silent = Date.now() - (await stat(path)).mtimeMs;
+    text = await readFile(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return; // given back meanwhile
+    throw error;
+  }
+  const holder = holderIn(text);
+  if (!holder) {
+    if (silent < writingMs) throw busy(folder, "another process");
+    return;
+  }
+  const who = `process ${holder.pid} on ${holder.host}, since ${holder.time}`;
+  if (holder.place === thisProcess().place) {
+    if (startOf(holder.pid) === holder.started) throw busy(folder, who);
+  } else if (silent < silentMs)
+    throw busy(
+      folder,
+      who,
+      `. That process cannot be checked from here; if it has ended, wait two minutes or remove ${path}`,
+    );
+}
+
+function busy(folder: string, who: string, remedy = ""): RubricateError {
+  return new RubricateError("ERR_BUSY", `The folder ${folder} is in use by another training run (${who})${remedy}`);
+}
+
+function holderIn(text: string): Holder | undefined {
+  try {
+    const { pid, started, place, host, time } = JSON.parse(text);
+    const texts = [place, host, time].every((one) => typeof one === "string");
+    if (!Number.isSafeInteger(pid) || !texts) return undefined;
+    return { pid, started, place, host, time };
+  } catch {
+    return undefined;
+  }
+}
+
+let own: Holder | undefined;
+
+function thisProcess(): Holder {
+  own ??= {
+    pid: process.pid,
+    started: startOf(process.pid) ?? null,
+    place: placeOfProcesses(),
+    host: hostname(),
+    time: new Date(Date.now() - 1000 * process.uptime()).toISOString(),
+  };
+  return own;
+}
+
+function placeOfProcesses(): string {
+  try {
+    return `${readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim()} ${readlinkSync("/proc/self/ns/pid")}`;
+  } catch {
+    return hostname();
+  }
+}
+
+/** Start of a process that runs, as /proc has it (null without /proc); undefined where there is none of that number. */
+function startOf(pid: number): string | null | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const [state, ...fields] = stat.slice(stat.lastIndexOf(")") + 2).split(" "); // the name before it may hold spaces
+    return state === "Z" || state === "X" ? undefined : fields[18];
+  } catch {
+    if (process.platform === "linux") return undefined;
+  }
+  try {
+    process.kill(pid, 0);
+    return null;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM" ? null : undefined;
+  }
+}

@@ -1,0 +1,50 @@
+import { claim } from "../in_use";
+import { FolderLock } from "./folder_lock";
+import type { Settings } from "./options";
+
+const remedy = "wait until it ends, or end it with return()";
+
+/**
+ * What a run has for itself: its adapter, with method "full" its model, and its outputDir. Two runs on one of them would each
+ * take steps from the other's parameters, and leave a result that neither would have alone.
+ */
+export class RunLock {
+  private readonly releases: (() => void)[] = [];
+
+  /** @throws RubricateError ERR_BUSY naming what is in use, ERR_FILE */
+  async take(trainer: object, { model, adapter, outputDir }: Settings): Promise<void> {
+    this.releases.push(claim(trainer, false, () => `The Trainer is in use by another run; ${remedy}`));
+    this.releases.push(
+      claim(model.native, adapter !== undefined, (byShared) =>
+        byShared
+          ? `The model is in use by another training run, which trains an adapter on it; ${remedy}`
+          : `The model is in use by another training run, which trains all of its weights; ${remedy}`,
+      ),
+    );
+    if (adapter)
+      this.releases.push(
+        claim(adapter.native, false, () => `The adapter is in use by another training run; ${remedy}`),
+      );
+    if (outputDir === undefined) return;
+    const folder = await FolderLock.take(outputDir);
+    this.releases.push(() => folder.release());
+  }
+
+  /** What is to happen as the run gives everything back. */
+  onRelease(work: () => void): void {
+    this.releases.push(work);
+  }
+
+  /** Gives everything back, the last first. */
+  release(): void {
+    for (const release of this.releases.splice(0).reverse()) release();
+  }
+
+  /** Releases also when a generator that was never finished is collected. */
+  releaseWith(generator: object): void {
+    abandoned.register(generator, this);
+  }
+}
+
+/** Locks of generators, which they must not keep alive. */
+const abandoned = new FinalizationRegistry<RunLock>((lock) => lock.release());

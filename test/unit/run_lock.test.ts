@@ -1,0 +1,254 @@
+/** One training run at a time for an adapter, a model that is trained, and a folder. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { join, relative } from "node:path";
+import { RedAdapter } from "../../lib/adapter/red_adapter";
+import { FolderLock } from "../../lib/train/folder_lock";
+import type { TrainerOptions } from "../../lib/train/options";
+import { Trainer } from "../../lib/train/trainer";
+import { temporaryFolder } from "./failing_files";
+import { fakeModel, hooks } from "./fake_native";
+import { newTrainer, outcomeOf, someExamples } from "./training_support";
+
+jest.mock("../../lib/native", () => require("./fake_native"));
+
+let root: string;
+beforeEach(() => {
+  root = temporaryFolder();
+  hooks.onJob = undefined;
+});
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+const busy = (says: RegExp) => ({ code: "ERR_BUSY", message: expect.stringMatching(says) });
+const locks = (folder = root) => readdirSync(folder).filter((name) => name.startsWith(".rubricate-lock"));
+
+/** A trainer that has made its first steps. */
+async function running(model: never, options: Partial<TrainerOptions> = {}) {
+  const { trainer, adapter } = newTrainer(model, options);
+  const run = trainer.run();
+  for (let at = 0; at < 3; at++) await run.next();
+  return { run, adapter, end: () => run.return(undefined as never) };
+}
+
+describe("an adapter", () => {
+  const model = fakeModel();
+  const ends: [string, () => Promise<RedAdapter>][] = [
+    [
+      "is left",
+      async () => {
+        const { adapter, end } = await running(model);
+        expect((await outcomeOf(newTrainer(model, { adapter }).trainer)).error).toMatchObject(busy(/^The adapter/));
+        await end();
+        return adapter;
+      },
+    ],
+    [
+      "is finished",
+      async () => {
+        const { trainer, adapter } = newTrainer(model);
+        await outcomeOf(trainer);
+        return adapter;
+      },
+    ],
+    [
+      "fails",
+      async () => {
+        const { trainer, adapter } = newTrainer(model, { train: [] });
+        expect((await outcomeOf(trainer)).error).toMatchObject({ code: "ERR_DATA" });
+        return adapter;
+      },
+    ],
+    [
+      "is aborted",
+      async () => {
+        const { trainer, adapter } = newTrainer(model);
+        const controller = new AbortController();
+        await expect(async () => {
+          for await (const event of trainer.run({ signal: controller.signal }))
+            if (event.type === "step") controller.abort();
+        }).rejects.toMatchObject({ code: "ERR_ABORTED" });
+        return adapter;
+      },
+    ],
+  ];
+  test.each(ends)("is free for another run once the first %s", async (_, end) => {
+    const adapter = await end();
+    expect((await outcomeOf(newTrainer(model, { adapter }).trainer)).error).toBeUndefined();
+  });
+
+  test("is not overwritten between two steps", async () => {
+    const { adapter, end } = await running(model);
+    const vectors = adapter.vectors();
+    expect(() => adapter.setVectors(vectors)).toThrow(expect.objectContaining({ code: "ERR_BUSY" }));
+    await end();
+    adapter.setVectors(vectors);
+  });
+
+  test("of two that begin at once, one trains", async () => {
+    const adapter = RedAdapter.create(model);
+    const options = { model, adapter, train: someExamples(4), maxSteps: 2 };
+    const outcomes = await Promise.all([1, 2].map(() => outcomeOf(new Trainer(options))));
+    expect(outcomes.map(({ error }) => error?.code)).toEqual([undefined, "ERR_BUSY"]);
+  });
+});
+
+describe("a model", () => {
+  /** A model whose weights are an adapter's numbers. */
+  const trainable = () => {
+    const { FakeAdapter } = jest.requireActual("./fake_native");
+    const weights = new FakeAdapter("", "all", ["down_proj"], Int32Array.of(0));
+    weights.shapes = weights.widths.map((width: number) => [width]);
+    const job = <T>(value: T) => ({ promise: Promise.resolve(value), cancel: () => {} });
+    weights.readValue = (at: number, start: number, count: number) =>
+      job(weights.current.slice(at * 4 + start, at * 4 + start + count));
+    const model = fakeModel({ forgetFingerprint: () => {} }) as never as { native: Record<string, unknown> };
+    model.native.makeTrainable = () => job(weights);
+    return model as never;
+  };
+  const full: Partial<TrainerOptions> = { method: "full", adapter: undefined };
+
+  test.each<[string, object, object, RegExp]>([
+    ["two of all weights", full, full, /^The model .* trains all of its weights/],
+    ["all weights beside an adapter", {}, full, /^The model .* trains an adapter on it/],
+    ["an adapter beside all weights", full, {}, /^The model .* trains all of its weights/],
+  ])("takes one run of %s", async (_, first, second, says) => {
+    const model = trainable();
+    const { end } = await running(model, first);
+    expect((await outcomeOf(newTrainer(model, second).trainer)).error).toMatchObject(busy(says));
+    await end();
+    expect((await outcomeOf(newTrainer(model, second).trainer)).error).toBeUndefined();
+  });
+
+  test("takes many adapters at once", async () => {
+    const model = trainable();
+    const { end } = await running(model);
+    expect((await outcomeOf(newTrainer(model).trainer)).error).toBeUndefined();
+    await end();
+  });
+});
+
+describe("a folder", () => {
+  const model = fakeModel();
+
+  test("however it is spelled, takes one run, and keeps nothing of the lock", async () => {
+    const folder = join(root, "out");
+    const { end } = await running(model, { outputDir: folder });
+    symlinkSync(folder, join(root, "link"));
+    for (const outputDir of [folder, `${folder}/../out/`, join(root, "link"), relative(process.cwd(), folder)])
+      expect((await outcomeOf(newTrainer(model, { outputDir }).trainer)).error).toMatchObject(
+        busy(new RegExp(`^The folder .* \\(process ${process.pid} on`)),
+      );
+    expect(locks(folder)).toHaveLength(1);
+    await end();
+    expect((await outcomeOf(newTrainer(model, { outputDir: join(root, "link") }).trainer)).error).toBeUndefined();
+    expect(readdirSync(folder)).toEqual(["log.jsonl"]);
+  });
+
+  test("that was created for a run that cannot begin is removed", async () => {
+    const { trainer } = newTrainer(model, { outputDir: join(root, "a", "b"), train: [] });
+    expect((await outcomeOf(trainer)).error).toMatchObject({ code: "ERR_DATA" });
+    expect(existsSync(join(root, "a"))).toBe(false);
+  });
+
+  const script = `
+    require(${JSON.stringify(join(__dirname, "../runtime/typescript.cjs"))});
+    const { FolderLock } = require(${JSON.stringify(join(__dirname, "../../lib/train/folder_lock.ts"))});
+    FolderLock.take(${"process.argv[1]"}).then(() => console.log("held"), (error) => console.log(error.code));
+    setInterval(() => {}, 1000);`;
+  /** A process that takes the folder, and what came of it. */
+  async function otherProcess(): Promise<{ child: ChildProcess; says: string }> {
+    const child = spawn(process.execPath, ["-e", script, root], { stdio: ["ignore", "pipe", "inherit"] });
+    const [data] = await once(child.stdout!, "data");
+    return { child, says: String(data).trim() };
+  }
+  const kill = async (child: ChildProcess) => {
+    child.kill("SIGKILL");
+    await once(child, "exit");
+  };
+
+  test("of another process is refused, and taken over when that was killed", async () => {
+    const both = await Promise.all([otherProcess(), otherProcess()]);
+    expect(both.map(({ says }) => says).sort()).toEqual(["ERR_BUSY", "held"]);
+    const [holder, other] = both[0].says === "held" ? both : [both[1], both[0]];
+    await expect(FolderLock.take(root)).rejects.toMatchObject(busy(new RegExp(`process ${holder!.child.pid} on`)));
+    await Promise.all([kill(holder!.child), kill(other!.child)]);
+    const { error } = await outcomeOf(newTrainer(model, { outputDir: root, loggers: [] }).trainer);
+    expect(error).toBeUndefined();
+    expect(locks()).toEqual([]);
+  });
+
+  /** A lock as this process writes it, changed. */
+  async function lockWith(change: object): Promise<string> {
+    const lock = await FolderLock.take(root);
+    const path = join(root, locks()[0]!);
+    const text = JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), ...change });
+    lock.release();
+    writeFileSync(path, text);
+    return path;
+  }
+  const age = (path: string, seconds: number) => utimesSync(path, Date.now() / 1000, Date.now() / 1000 - seconds);
+  const taken = async () => {
+    const lock = await FolderLock.take(root);
+    expect(locks()).toHaveLength(1);
+    lock.release();
+    expect(locks()).toEqual([]);
+  };
+
+  test("whose holder's number belongs to another process by now is taken over", async () => {
+    await lockWith({ started: "1" });
+    await taken();
+  });
+
+  test("of a machine that cannot be asked is refused until it is silent for two minutes", async () => {
+    const path = await lockWith({ place: "elsewhere", pid: 1 });
+    age(path, 100);
+    await expect(FolderLock.take(root)).rejects.toMatchObject(busy(/wait two minutes or remove .*\.rubricate-lock/));
+    age(path, 130);
+    await taken();
+  });
+
+  test("whose lock is being written is refused, and taken over where that was never finished", async () => {
+    const path = await lockWith({});
+    for (const text of ["", "{}", '{"pid":1'])
+      for (const [seconds, free] of [
+        [0, false],
+        [11, true],
+      ] as const) {
+        writeFileSync(path, text);
+        age(path, seconds);
+        if (free) await taken();
+        else await expect(FolderLock.take(root)).rejects.toMatchObject({ code: "ERR_BUSY" });
+      }
+  });
+
+  test("whose takeover was cut short is taken over again", async () => {
+    const path = await lockWith({ started: "1" });
+    writeFileSync(`${path}-takeover`, readFileSync(path));
+    await taken();
+  });
+
+  test("gives back no lock but its own", async () => {
+    const lock = await FolderLock.take(root);
+    const path = join(root, locks()[0]!);
+    writeFileSync(path, "another's");
+    lock.release();
+    expect(readFileSync(path, "utf8")).toBe("another's");
+  });
+
+  test("that cannot be created is ERR_FILE", async () => {
+    writeFileSync(join(root, "file"), "");
+    mkdirSync(join(root, "dir"));
+    await expect(FolderLock.take(join(root, "file"))).rejects.toMatchObject({ code: "ERR_FILE" });
+    await expect(FolderLock.take(join(root, "file", "out"))).rejects.toMatchObject({ code: "ERR_FILE" });
+  });
+});
