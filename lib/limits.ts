@@ -33,7 +33,16 @@ export const limits = {
   maxRopeTheta: 1e30,
 
   // Files
+
   // Tokenizers and chat templates
+
   // Calls
+
   // Training
+  /** Numbers of the optimizer, which computes in float32. */
+  largestFloat32: 3.4028234663852886e38,
+  /** The smallest that is not denormal. */
+  smallestFloat32: 2 ** -126,
+  /** The largest float32 below 1. */
+  largestBeta: 1 - 2 ** -24,
 } as const;

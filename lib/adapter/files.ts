@@ -4,6 +4,7 @@ import { resolve } from "node:path";
 import { RubricateError } from "../errors";
 import { type FileContents, readableFile, readText } from "../files/atomic";
 import {
+  finiteTensors,
   float32Tensor,
   float32Values,
   type ReadTensor,
@@ -20,7 +21,7 @@ export function adapterFiles(config: AdapterFileConfig, vectors: ReadonlyMap<str
   const tensors = [...vectors].map(([name, values]) => float32Tensor(name, [values.length], values));
   return [
     { name: configFile, data: `${JSON.stringify(config, null, 2)}\n` },
-    { name: tensorFile, data: safetensorsPieces(tensors, { format: "pt" }) },
+    { name: tensorFile, data: safetensorsPieces(finiteTensors(tensors), { format: "pt" }) },
   ];
 }
 

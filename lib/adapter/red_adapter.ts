@@ -120,7 +120,7 @@ export class RedAdapter {
   /**
    * Writes the adapter into a folder, which is created where needed; other files there stay. All or nothing: a crash or a
    * full disk leaves the earlier adapter.
-   * @throws RubricateError ERR_FILE, ERR_DISPOSED
+   * @throws RubricateError ERR_FILE, ERR_NOT_FINITE, ERR_DISPOSED
    */
   async savePretrained(dir: string): Promise<void> {
     if (typeof dir !== "string" || dir === "") throw invalid("dir", "a path", dir);

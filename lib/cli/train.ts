@@ -3,6 +3,7 @@ import type { Dataset } from "../data/dataset";
 import { RubricateError } from "../errors";
 import type { LlamaModel } from "../model/model";
 import type { StepEvent, TrainEvent, TrainSummary } from "../train/events";
+import { checkRunOptions } from "../train/option_checks";
 import { Trainer } from "../train/trainer";
 import { kebab } from "./arguments";
 import { type Command, type Invocation, status, UsageError } from "./command";
@@ -62,21 +63,38 @@ function evalShare(value: string | undefined): number | undefined {
   );
 }
 
-function checkTogether(values: Values): void {
-  const refuse = (name: FlagName, why: string) => new UsageError(`Expected no --${kebab(name)} ${why}`, "train");
+/** Flags that are named otherwise than the option that they set. */
+const flagOf: Partial<Record<string, FlagName>> = {
+  outputDir: "out",
+  shuffle: "noShuffle",
+  evalEveryEpoch: "noEvalEveryEpoch",
+  keepBest: "noKeepBest",
+};
+
+/** Checks all options before anything is loaded. @throws UsageError naming the flags */
+function checkOptions(values: Values, share: number | undefined): void {
+  const flag = (name: string) => `--${kebab(flagOf[name] ?? name)}`;
+  const fail = (message: string) => new UsageError(message, "train");
   if (values.method === "full")
-    for (const name of redFlags) if (values[name] !== undefined) throw refuse(name, "with --method full");
+    for (const name of redFlags)
+      if (values[name] !== undefined) throw fail(`Expected no ${flag(name)} with --method full`);
   if (values.eval === undefined)
-    for (const name of ["evalEverySteps", "earlyStopping", "noEvalEveryEpoch", "noKeepBest"] as const)
-      if (values[name] !== undefined) throw refuse(name, "without --eval");
+    for (const name of ["noEvalEveryEpoch", "noKeepBest"] as const)
+      if (values[name] !== undefined) throw fail(`${flag(name)} needs --eval`);
   if (values.earlyStopping === undefined && values.earlyStoppingMinDelta !== undefined)
-    throw refuse("earlyStoppingMinDelta", "without --early-stopping");
+    throw fail(`${flag("earlyStoppingMinDelta")} needs --early-stopping`);
+  const { method: _, ...options } = trainerOptions(values);
+  try {
+    checkRunOptions({ ...options, eval: share ?? values.eval }, flag);
+  } catch (error) {
+    throw error instanceof RubricateError ? fail(error.message) : error;
+  }
 }
 
 async function train(invocation: Invocation): Promise<number> {
   const { values, terminal, interrupts } = invocation;
-  checkTogether(values);
   const share = evalShare(values.eval);
+  checkOptions(values, share);
   const model = await loadModel(invocation);
   const data: Dataset[] = [];
   const load = async (path: string) => {

@@ -1,5 +1,6 @@
 /** Writing safetensors files (https://github.com/huggingface/safetensors, "Format"). Reading is the native core's. */
 import { RubricateError } from "../errors";
+import { areFinite } from "../finite";
 import { runJob } from "../job";
 import { native } from "../native";
 
@@ -65,6 +66,28 @@ export async function* safetensorsPieces(
         `Expected ${sizeOf(tensor)} bytes for ${tensor.name} but received ${bytes}`,
       );
   }
+}
+
+/** Bytes that are looked at in one go, on this thread: a whole number of elements of every dtype. */
+const sliceBytes = 1 << 18;
+
+/**
+ * Tensors as they are, of which no number that is not finite is written: who reads them refuses it.
+ * Their pieces throw ERR_NOT_FINITE.
+ */
+export function finiteTensors(tensors: readonly StoredTensor[]): StoredTensor[] {
+  return tensors.map((tensor) => ({ ...tensor, data: () => finitePieces(tensor) }));
+}
+
+async function* finitePieces({ name, dtype, data }: StoredTensor): AsyncGenerator<Uint8Array, void, void> {
+  const whole = await data();
+  for await (const piece of ArrayBuffer.isView(whole) ? [whole as Uint8Array] : whole)
+    for (let at = 0; at < piece.length; at += sliceBytes) {
+      const slice = piece.subarray(at, at + sliceBytes);
+      if (!areFinite(slice, dtype))
+        throw new RubricateError("ERR_NOT_FINITE", `${name} holds numbers that are not finite; nothing was written`);
+      yield slice;
+    }
 }
 
 function sizeOf(tensor: StoredTensor): number {

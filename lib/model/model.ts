@@ -208,7 +208,7 @@ export class LlamaModel {
   /**
    * Writes the model's folder: configuration, tokenizer files, and the weights in one safetensors file, in the dtype that
    * the checkpoint has, as full fine-tuning left them. All or nothing.
-   * @throws RubricateError ERR_FILE, ERR_ARGUMENT, ERR_DISPOSED
+   * @throws RubricateError ERR_FILE, ERR_ARGUMENT, ERR_NOT_FINITE, ERR_DISPOSED
    */
   async savePretrained(dir: string): Promise<void> {
     if (typeof dir !== "string" || dir === "") throw invalid("dir", "a path", dir);

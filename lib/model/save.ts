@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { RubricateError } from "../errors";
 import { type FileContents, writeInto } from "../files/atomic";
-import { type StoredDtype, type StoredTensor, safetensorsPieces } from "../files/safetensors";
+import { finiteTensors, type StoredDtype, type StoredTensor, safetensorsPieces } from "../files/safetensors";
 import { runJob } from "../job";
 import type { NativeDtype, NativeModel } from "../native";
 
@@ -24,7 +24,7 @@ const storedDtypes: Partial<Record<NativeDtype, StoredDtype>> = { float32: "F32"
  * checkpoint they came from stores; one tensor at a time is in memory.
  * @param source folder that the model was loaded from
  * @param names canonical names of all tensors
- * @throws RubricateError ERR_FILE
+ * @throws RubricateError ERR_FILE, ERR_NOT_FINITE where a weight is not finite
  */
 export async function saveModel(
   model: NativeModel,
@@ -47,7 +47,7 @@ export async function saveModel(
     const data = await contentsOf(join(source, name));
     if (data) files.push({ name, data });
   }
-  files.push({ name: "model.safetensors", data: safetensorsPieces(tensors, { format: "pt" }) });
+  files.push({ name: "model.safetensors", data: safetensorsPieces(finiteTensors(tensors), { format: "pt" }) });
   await writeInto(folder, files);
 }
 

@@ -9,9 +9,11 @@ import { join } from "node:path";
 import { RubricateError } from "../errors";
 import { type FileContents, readText, removeFolder, writeFolder } from "../files/atomic";
 import { entriesOf } from "../files/operations";
-import { float32Values, readSafetensors, safetensorsPieces } from "../files/safetensors";
+import { finiteTensors, float32Values, readSafetensors, safetensorsPieces } from "../files/safetensors";
+import { firstNotFiniteSteps } from "../finite";
 import type { MatrixProduct } from "../model/device";
 import type { NativeOptimizer } from "../native";
+import { inSlices } from "../steps";
 import type { RunIdentity } from "./identity";
 import { storedMoments, storedTensors, type Trainee, valuesOf } from "./trainee";
 
@@ -112,11 +114,14 @@ export async function writeCheckpoint(outputDir: string, contents: CheckpointCon
     ...contents.parameterFiles,
     {
       name: optimizerFile,
-      data: safetensorsPieces(storedMoments(contents.optimizer, contents.trainee.count)),
+      data: safetensorsPieces(finiteTensors(storedMoments(contents.optimizer, contents.trainee.count))),
     },
   ];
   if (contents.best)
-    files.push({ name: bestFile, data: safetensorsPieces(storedTensors(contents.trainee, contents.best)) });
+    files.push({
+      name: bestFile,
+      data: safetensorsPieces(finiteTensors(storedTensors(contents.trainee, contents.best))),
+    });
   const digested = files.map(({ name, data }) => ({ name, data: withDigest(name, data, digests) }));
   await writeFolder(path, [...digested, { name: stateFile, data: stateText(contents, digests) }]);
   return path;
@@ -180,6 +185,9 @@ export async function readCheckpoint(path: string, trainee: Trainee, parameterFi
     const best = Object.hasOwn(files, bestFile)
       ? valuesOf(trainee, await tensorsOf(bestFile), join(path, bestFile))
       : undefined;
+    for (const numbers of [...values, m, v, ...(best ?? [])])
+      if ((await inSlices(firstNotFiniteSteps(numbers))) >= 0)
+        throw damaged(path, "it holds numbers that are not finite");
     return { path, identity, cpuPath, matmul, state, values, m, v, best };
   } catch (cause) {
     if (cause instanceof RubricateError && cause.code === "ERR_CHECKPOINT") throw cause;

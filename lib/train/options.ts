@@ -3,7 +3,8 @@ import type { Dataset } from "../data/dataset";
 import type { Example } from "../data/types";
 import { invalid } from "../errors";
 import type { LlamaModel } from "../model/model";
-import { type Schedule, schedules, warmupStepsOf } from "./schedule";
+import { checkRunOptions } from "./option_checks";
+import type { Schedule } from "./schedule";
 
 export type LoggerName = "jsonl" | "tensorboard";
 
@@ -147,25 +148,20 @@ const names: readonly (keyof TrainerOptions)[] = [
   "resume",
 ];
 
-const isNumber = (value: unknown): value is number => typeof value === "number" && Number.isFinite(value);
-
-function demand(holds: boolean, name: string, what: string, value: unknown): void {
-  if (!holds) throw invalid(name, what, value);
-}
-
 /** @throws RubricateError ERR_ARGUMENT naming the option */
 export function checkedSettings(options: TrainerOptions): Settings {
-  demand(typeof options === "object" && options !== null, "options", "an object", options);
+  if (typeof options !== "object" || options === null) throw invalid("options", "an object", options);
   for (const name of Object.keys(options))
-    demand(names.includes(name as keyof TrainerOptions), "options", "no option of another name", name);
+    if (!names.includes(name as keyof TrainerOptions)) throw invalid("options", "no option of another name", name);
   const { model, adapter } = options;
-  demand(typeof model?.contextLength === "number", "model", "a LlamaModel", model);
+  if (typeof model?.contextLength !== "number") throw invalid("model", "a LlamaModel", model);
   const method = options.method ?? "red";
-  demand(method === "red" || method === "full", "method", '"red" or "full"', method);
-  if (method === "red") demand(typeof adapter?.vectors === "function", "adapter", "a RedAdapter", adapter);
-  else demand(adapter === undefined, "adapter", 'none with method "full"', adapter);
+  if (method !== "red" && method !== "full") throw invalid("method", '"red" or "full"', method);
+  if (method === "red" && typeof adapter?.vectors !== "function") throw invalid("adapter", "a RedAdapter", adapter);
+  if (method === "full" && adapter !== undefined) throw invalid("adapter", 'none with method "full"', adapter);
+  checkRunOptions(options);
   const evaluates = options.eval !== undefined;
-  const settings: Settings = {
+  return {
     ...options,
     method,
     learningRate: options.learningRate ?? 1e-3,
@@ -191,85 +187,9 @@ export function checkedSettings(options: TrainerOptions): Settings {
     loggers: options.loggers ?? (options.outputDir === undefined ? [] : ["jsonl"]),
     resume: options.resume ?? false,
   };
-  checkNumbers(settings);
-  checkChoices(settings, options);
-  return settings;
 }
 
 function packingOf(packing: TrainerOptions["packing"], contextLength: number): { maxTokens: number } | undefined {
   if (packing === undefined || packing === false) return undefined;
-  if (packing === true) return { maxTokens: contextLength };
-  const maxTokens = packing?.maxTokens;
-  demand(Number.isSafeInteger(maxTokens) && maxTokens > 0, "packing.maxTokens", "a positive integer", maxTokens);
-  return { maxTokens };
-}
-
-function checkNumbers(settings: Settings): void {
-  const counts = ["epochs", "maxSteps", "batchSize", "gradientAccumulationSteps", "evalEverySteps"] as const;
-  for (const name of [...counts, "checkpointEverySteps", "keepCheckpoints", "maxLength"] as const) {
-    const value = settings[name];
-    if (value !== undefined) demand(Number.isSafeInteger(value) && value > 0, name, "a positive integer", value);
-  }
-  for (const name of ["learningRate", "weightDecay", "maxGradNorm"] as const)
-    demand(isNumber(settings[name]) && settings[name] >= 0, name, "a number of at least 0", settings[name]);
-  for (const name of ["beta1", "beta2"] as const)
-    demand(
-      isNumber(settings[name]) && settings[name] >= 0 && settings[name] < 1,
-      name,
-      "a number in [0, 1)",
-      settings[name],
-    );
-  demand(isNumber(settings.epsilon) && settings.epsilon > 0, "epsilon", "a positive number", settings.epsilon);
-  demand(Number.isSafeInteger(settings.seed) && settings.seed >= 0, "seed", "an integer in [0, 2^53)", settings.seed);
-  const { warmupSteps, warmupRatio } = settings;
-  if (warmupSteps !== undefined)
-    demand(Number.isSafeInteger(warmupSteps) && warmupSteps >= 0, "warmupSteps", "an integer from 0", warmupSteps);
-  if (warmupRatio !== undefined)
-    demand(
-      isNumber(warmupRatio) && warmupRatio >= 0 && warmupRatio <= 1,
-      "warmupRatio",
-      "a number in [0, 1]",
-      warmupRatio,
-    );
-  warmupStepsOf(settings, 1);
-}
-
-function checkChoices(settings: Settings, options: TrainerOptions): void {
-  const { schedule, weightDecayTarget, outputDir, earlyStopping, loggers } = settings;
-  demand(schedules.includes(schedule), "schedule", `one of ${schedules.join(", ")}`, schedule);
-  demand(
-    ["identity", "zero"].includes(weightDecayTarget),
-    "weightDecayTarget",
-    '"identity" or "zero"',
-    weightDecayTarget,
-  );
-  for (const name of ["groupByLength", "shuffle", "evalEveryEpoch", "keepBest"] as const)
-    demand(typeof settings[name] === "boolean", name, "true or false", settings[name]);
-  const recompute = options.recompute ?? false;
-  demand(typeof recompute === "boolean" || recompute === "auto", "recompute", 'true, false or "auto"', recompute);
-  demand(
-    outputDir === undefined || (typeof outputDir === "string" && outputDir !== ""),
-    "outputDir",
-    "a path",
-    outputDir,
-  );
-  const known = ["jsonl", "tensorboard"];
-  demand(
-    Array.isArray(loggers) && loggers.every((one) => known.includes(one)),
-    "loggers",
-    `some of ${known.join(", ")}`,
-    loggers,
-  );
-  if (typeof settings.eval === "number")
-    demand(settings.eval > 0 && settings.eval < 1, "eval", "examples, or a number between 0 and 1", settings.eval);
-  for (const name of ["evalEverySteps", "evalEveryEpoch", "earlyStopping", "keepBest"] as const)
-    if (options[name]) demand(options.eval !== undefined, "eval", `examples to go with ${name}`, options.eval);
-  const wanted = { checkpointEverySteps: options.checkpointEverySteps, loggers: options.loggers?.length };
-  for (const [name, value] of Object.entries(wanted))
-    if (value) demand(outputDir !== undefined, "outputDir", `a path to go with ${name}`, outputDir);
-  if (earlyStopping !== undefined) {
-    const { patience, minDelta = 0 } = earlyStopping;
-    demand(Number.isSafeInteger(patience) && patience > 0, "earlyStopping.patience", "a positive integer", patience);
-    demand(isNumber(minDelta) && minDelta >= 0, "earlyStopping.minDelta", "a number of at least 0", minDelta);
-  }
+  return { maxTokens: packing === true ? contextLength : packing.maxTokens };
 }

@@ -39,7 +39,7 @@ export async function resumption(request: ResumeRequest): Promise<Resumption> {
     return accepted(request, await readSameRun(resolve(resume), request), []);
   }
   if (outputDir === undefined) {
-    if (resume !== false) throw invalid("outputDir", "a path to go with resume", outputDir);
+    if (resume !== false) throw new RubricateError("ERR_ARGUMENT", "resume needs outputDir");
     return { checkpoint: undefined, notices: [] };
   }
   await removeLeftovers(outputDir);

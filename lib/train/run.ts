@@ -2,7 +2,7 @@ import { join, resolve } from "node:path";
 import { adapterFiles, tensorFile } from "../adapter/files";
 import { RubricateError } from "../errors";
 import type { FileContents } from "../files/atomic";
-import { safetensorsPieces } from "../files/safetensors";
+import { finiteTensors, safetensorsPieces } from "../files/safetensors";
 import { runJob, throwIfAborted } from "../job";
 import { type NativeMicroBatch, type NativeOptimizer, type NativeTenantResult, native } from "../native";
 import { newState, removeOldCheckpoints, writeCheckpoint } from "./checkpoint";
@@ -205,7 +205,9 @@ export class Run {
     };
     const tenants = [{ parameters: trainee.parameters, optimizer: this.optimizer, options }];
     const request = { tenants, microBatches, recompute: this.recomputes(microBatches), update: true };
+    trainee.beforeStep();
     const [result] = await runJob(() => settings.model.native.trainStep(request), signal);
+    trainee.afterStep();
     return result!;
   }
 
@@ -312,13 +314,14 @@ export class Run {
     const { settings, trainee } = this.parts;
     const { adapter } = settings;
     if (adapter) return adapterFiles(await adapter.fileConfig(), adapter.vectors());
-    return [{ name: weightsFile, data: safetensorsPieces(trainee.tensors()) }];
+    return [{ name: weightsFile, data: safetensorsPieces(finiteTensors(trainee.tensors())) }];
   }
 
   private async finish(): Promise<EndEvent> {
     const { state, meter } = this;
     const { settings, trainee } = this.parts;
     if (settings.keepBest && this.best && state.best!.step !== state.step) await trainee.restore(this.best);
+    if (this.checkpointedStep !== state.step) await trainee.requireFinite(); // writing a checkpoint looks, too
     const evalLoss = settings.keepBest ? (state.best?.loss ?? null) : state.evalLoss;
     const reason = this.stoppedEarly() ? "early-stopping" : settings.maxSteps === undefined ? "done" : "max-steps";
     return {

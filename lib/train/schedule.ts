@@ -1,4 +1,4 @@
-import { invalid } from "../errors";
+import { RubricateError } from "../errors";
 
 /** How the learning rate moves over a run. */
 export type Schedule = "linear" | "cosine" | "constant" | "constant_with_warmup";
@@ -31,12 +31,22 @@ function factor(schedule: Schedule, step: number, warmup: number, total: number)
   return Math.max(0, 0.5 * (1 + Math.cos(Math.PI * progress)));
 }
 
+interface Warmup {
+  readonly warmupSteps?: number;
+  readonly warmupRatio?: number;
+}
+
+/** @throws RubricateError ERR_ARGUMENT where both are given; `say` writes their names */
+export function requireOneWarmup(options: Warmup, say: (name: keyof Warmup) => string = (name) => name): void {
+  if (options.warmupSteps !== undefined && options.warmupRatio !== undefined)
+    throw new RubricateError("ERR_ARGUMENT", `Give ${say("warmupSteps")} or ${say("warmupRatio")}, not both`);
+}
+
 /**
  * Steps of the warm-up. A ratio is rounded up, as `TrainingArguments.get_warmup_steps` does.
  * @throws RubricateError ERR_ARGUMENT where both are given
  */
-export function warmupStepsOf(options: { warmupSteps?: number; warmupRatio?: number }, totalSteps: number): number {
-  if (options.warmupSteps !== undefined && options.warmupRatio !== undefined)
-    throw invalid("warmupSteps and warmupRatio", "one of the two", options);
+export function warmupStepsOf(options: Warmup, totalSteps: number): number {
+  requireOneWarmup(options);
   return options.warmupSteps ?? Math.ceil(totalSteps * (options.warmupRatio ?? 0));
 }

@@ -165,3 +165,32 @@ test("a loss that is not finite stops the run and changes nothing", async () => 
   await expect(run()).rejects.toMatchObject({ code: "ERR_NOT_FINITE" });
   expect(adapter.vectors()).toEqual(vectors);
 });
+
+test.each([{ learningRate: 3e38 }, { learningRate: 1e20, weightDecay: 3e18, weightDecayTarget: "zero" as const }])(
+  "steps of %j leave the adapter as it was before",
+  async (options) => {
+    using adapter = RedAdapter.create(model);
+    const run = async () => {
+      const settings = { ...optionsOf({}), schedule: "constant" as const, ...options };
+      for await (const _ of new Trainer({ ...settings, adapter }).run());
+    };
+    await expect(run()).rejects.toMatchObject({
+      code: "ERR_NOT_FINITE",
+      message: expect.stringMatching(/nothing was updated/),
+    });
+    for (const values of adapter.vectors().values()) expect(values.every(Number.isFinite)).toBe(true);
+    await adapter.savePretrained(root);
+    (await RedAdapter.fromPretrained(root, model)).dispose();
+  },
+);
+
+test("all weights trained out of range end the run, and are not saved", async () => {
+  using own = await loadFixture("gqa");
+  const run = async () => {
+    const settings = { ...optionsOf({}), schedule: "constant" as const, learningRate: 3e38, maxSteps: 1 };
+    for await (const _ of new Trainer({ ...settings, model: own, adapter: undefined, method: "full" }).run());
+  };
+  await expect(run()).rejects.toMatchObject({ code: "ERR_NOT_FINITE", message: expect.stringContaining("weights") });
+  await expect(own.savePretrained(join(root, "model"))).rejects.toMatchObject({ code: "ERR_NOT_FINITE" });
+  expect(readdirSync(join(root, "model"))).toEqual([]);
+});

@@ -41,6 +41,27 @@ test("version and help", async () => {
   expect(await runCli(["help", "train"])).toEqual(train);
 });
 
+test.each<[string[], string]>([
+  [["--warmup-steps", "3", "--warmup-ratio", "0.1"], "Give --warmup-steps or --warmup-ratio, not both"],
+  [["--eval-every-steps", "3"], "--eval-every-steps needs --eval"],
+  [["--early-stopping", "3"], "--early-stopping needs --eval"],
+  [["--early-stopping-min-delta", "3"], "--early-stopping-min-delta needs --early-stopping"],
+  [["--no-keep-best"], "--no-keep-best needs --eval"],
+  [["--no-eval-every-epoch"], "--no-eval-every-epoch needs --eval"],
+  [["--beta2", "1"], "Expected a number in [0, 1) for --beta2 but received 1 of type number"],
+  [["--epsilon", "0"], "Expected a positive number for --epsilon but received 0 of type number"],
+  [["--learning-rate", "1e39"], "(the range of float32) for --learning-rate but received 1e+39"],
+  [["--weight-decay", "1e30", "--learning-rate", "1e30"], "for --learning-rate times --weight-decay"],
+  [["--eval", "2"], "for --eval"],
+  [["--method", "full", "--sites", "ffn"], "Expected no --sites with --method full"],
+])("train refuses %j before it loads anything", async (flags, says) => {
+  const argv = ["train", "--model", at("nowhere"), "--data", at("nowhere.jsonl"), "--out", at("out"), ...flags];
+  const { status, stdout, stderr } = await runCli(argv);
+  expect(stderr.split("\n")[0]).toContain(says);
+  expect(stderr).not.toContain(at("nowhere"));
+  expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
+});
+
 test("train tells one event a line, and ends with the figures of the run", async () => {
   const out = at("adapter");
   const { status, stdout, stderr } = await runCli(training("--out", out, "--eval", "0.25", "--epochs", "3", "--json"));
