@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { RubricateError } from "../errors";
 import { type FileContents, readText, removeFolder, writeFolder } from "../files/atomic";
 import { entriesOf } from "../files/operations";
@@ -15,47 +15,12 @@ import type { MatrixProduct } from "../model/device";
 import type { NativeOptimizer } from "../native";
 import { inSlices } from "../steps";
 import type { RunIdentity } from "./identity";
+import { fault, stateFault, type TrainerState } from "./state";
 import { storedMoments, storedTensors, type Trainee, valuesOf } from "./trainee";
 
 const stateFile = "trainer_state.json";
 export const optimizerFile = "optimizer.safetensors";
 export const bestFile = "best.safetensors";
-
-/** Where a run stands after an optimizer step. */
-export interface TrainerState {
-  /** Optimizer steps made. */
-  readonly step: number;
-  readonly epoch: number;
-  /** Micro-batches of the epoch that are done. */
-  readonly microBatch: number;
-  /** The step that was evaluated last, 0 for none. */
-  readonly evaluatedStep: number;
-  /** Loss of that evaluation. */
-  readonly evalLoss: number | null;
-  readonly best: { readonly step: number; readonly loss: number } | null;
-  /** Evaluations since the last that gained enough. */
-  readonly evaluationsWithoutGain: number;
-  /** Over all steps. */
-  readonly nats: number;
-  readonly supervisedTokens: number;
-  readonly tokens: number;
-}
-
-/** Where every run begins. */
-export function newState(): { -readonly [K in keyof TrainerState]: TrainerState[K] } {
-  return {
-    step: 0,
-    epoch: 0,
-    microBatch: 0,
-    evaluatedStep: 0,
-    evalLoss: null,
-    best: null,
-    evaluationsWithoutGain: 0,
-    nats: 0,
-    supervisedTokens: 0,
-    tokens: 0,
-  };
-}
 
 /** What a checkpoint holds. */
 export interface Checkpoint {
@@ -88,6 +53,8 @@ export interface CheckpointContents {
   readonly best: readonly Float32Array[] | undefined;
 }
 
+const checkpointName = /^checkpoint-(0|[1-9]\d{0,14})$/;
+
 export function checkpointPath(outputDir: string, step: number): string {
   return join(outputDir, `checkpoint-${step}`);
 }
@@ -96,7 +63,7 @@ export function checkpointPath(outputDir: string, step: number): string {
 export async function checkpointSteps(outputDir: string): Promise<number[]> {
   const found: number[] = [];
   for (const name of await entriesOf(outputDir)) {
-    const match = /^checkpoint-(0|[1-9]\d{0,14})$/.exec(name);
+    const match = checkpointName.exec(name);
     if (match) found.push(Number(match[1]));
   }
   return found.sort((a, b) => b - a);
@@ -208,21 +175,19 @@ export async function readState(path: string): Promise<StateDocument> {
   }
   if (document?.format !== 1) throw damaged(path, `${stateFile} is of format ${document?.format}, not 1`);
   const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
-  const { identity, state, files } = document;
-  if (!isObject(identity) || !isObject(state) || !isObject(files) || !isState(state))
-    throw damaged(path, `${stateFile} lacks a part`);
+  const { identity, cpuPath, matmul = null, state, files } = document;
+  for (const [name, part] of Object.entries({ identity, state, files }))
+    if (!isObject(part)) throw damaged(path, `${stateFile} lacks a part: ${name}`);
+  if (typeof cpuPath !== "string" || (matmul !== null && typeof matmul !== "string"))
+    throw damaged(path, `${stateFile} lacks a part: cpuPath and matmul`);
+  const wrong = stateFault(state, identity);
+  if (wrong) throw damaged(path, `${stateFile} lacks a part that can be used: ${wrong}`);
+  const named = checkpointName.exec(basename(path));
+  if (named && Number(named[1]) !== state.step)
+    throw damaged(path, `${stateFile} is of another step: ${fault("step", named[1]!, state.step)}`);
   if (Object.keys(files).some((name) => !/^[\w.-]+$/.test(name) || name.startsWith(".")))
     throw damaged(path, `${stateFile} names a file outside its folder`);
   return document;
-}
-
-function isState(state: TrainerState): boolean {
-  const counts = [state.step, state.epoch, state.microBatch, state.evaluatedStep, state.evaluationsWithoutGain];
-  return (
-    counts.every((count) => Number.isSafeInteger(count) && count >= 0) &&
-    [state.nats, state.supervisedTokens, state.tokens].every(Number.isFinite) &&
-    (state.best === null || (Number.isSafeInteger(state.best?.step) && Number.isFinite(state.best?.loss)))
-  );
 }
 
 async function requireDigest(path: string, expected: { bytes: number; sha256: string }): Promise<void> {
@@ -233,15 +198,27 @@ async function requireDigest(path: string, expected: { bytes: number; sha256: st
   if (hash.digest("hex") !== expected.sha256) throw new Error(`the contents of ${path} are not what was written`);
 }
 
-function damaged(path: string, reason: string, cause?: unknown): RubricateError {
+export function damaged(path: string, reason: string, cause?: unknown): RubricateError {
   return new RubricateError("ERR_CHECKPOINT", `The checkpoint ${path} cannot be used: ${reason}`, { cause });
 }
 
 /**
- * Removes all but the newest checkpoints up to a step. Later ones are damaged leftovers, or the run would not stand there.
+ * Removes all but the newest of a run's checkpoints up to a step. Later ones are damaged leftovers, or the run would not stand
+ * there. Those of other runs stay, and so does what cannot be read.
+ * @param isOwn whether a checkpoint of that identity and step belongs to the run
  * @throws RubricateError ERR_FILE
  */
-export async function removeOldCheckpoints(outputDir: string, step: number, keep: number): Promise<void> {
-  const upToHere = (await checkpointSteps(outputDir)).filter((one) => one <= step);
-  for (const old of upToHere.slice(keep)) await removeFolder(checkpointPath(outputDir, old));
+export async function removeOldCheckpoints(
+  outputDir: string,
+  step: number,
+  keep: number,
+  isOwn: (identity: RunIdentity, step: number) => boolean,
+): Promise<void> {
+  let own = 0;
+  for (const one of await checkpointSteps(outputDir)) {
+    if (one > step) continue;
+    const path = checkpointPath(outputDir, one);
+    const read = await readState(path).catch(() => undefined);
+    if (read && isOwn(read.identity, one) && ++own > keep) await removeFolder(path);
+  }
 }

@@ -48,6 +48,19 @@ export class Plan {
     };
   }
 
+  /**
+   * Whether a run stands there after so many steps. With packing the micro-batches of all epochs before would have to be
+   * planned for that; there it is whether a run can stand there at all.
+   */
+  async standsAt(step: number, { epoch, microBatch }: Cursor): Promise<boolean> {
+    const { gradientAccumulationSteps, packing } = this.settings;
+    if (microBatch % gradientAccumulationSteps !== 0) return false;
+    if (packing) return epoch <= step && microBatch < (await this.batchesOf(epoch)).length;
+    const steps = await this.stepsOf(0);
+    const made = microBatch / gradientAccumulationSteps;
+    return made < steps && epoch * steps + made === step;
+  }
+
   private async stepsOf(epoch: number): Promise<number> {
     return Math.ceil((await this.batchesOf(epoch)).length / this.settings.gradientAccumulationSteps);
   }

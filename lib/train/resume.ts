@@ -2,8 +2,10 @@ import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { invalid, RubricateError } from "../errors";
 import { removeLeftovers } from "../files/atomic";
-import { type Checkpoint, checkpointPath, checkpointSteps, readCheckpoint, readState } from "./checkpoint";
+import { type Checkpoint, checkpointPath, checkpointSteps, damaged, readCheckpoint, readState } from "./checkpoint";
 import type { RunIdentity } from "./identity";
+import type { Plan } from "./plan";
+import { fault } from "./state";
 import type { Trainee } from "./trainee";
 
 /** What a run goes on from, if anything, and what people should know about it. */
@@ -17,6 +19,7 @@ export interface ResumeRequest {
   /** false: from the start. true: from the newest checkpoint. "auto": the same, or from the start. Else: its path. */
   readonly resume: boolean | string;
   readonly identity: RunIdentity;
+  readonly plan: Plan;
   readonly cpuPath: string;
   readonly matmul: string | null;
   readonly trainee: Trainee;
@@ -31,12 +34,14 @@ const lengthFields = ["epochs", "maxSteps", "totalSteps"];
  * @throws RubricateError ERR_CHECKPOINT, ERR_ARGUMENT
  */
 export async function resumption(request: ResumeRequest): Promise<Resumption> {
-  const { outputDir, resume, trainee, parameterFile } = request;
+  const { outputDir, resume } = request;
   if (typeof resume !== "boolean" && (typeof resume !== "string" || resume === ""))
     throw invalid("resume", 'true, false, "auto" or the path of a checkpoint', resume);
   if (typeof resume === "string" && resume !== "auto") {
     await requireFolder(resume);
-    return accepted(request, await readSameRun(resolve(resume), request), []);
+    const checkpoint = await readSameRun(resolve(resume), request);
+    if (outputDir !== undefined) await requireNoOtherRun(outputDir, request.identity);
+    return accepted(request, checkpoint, []);
   }
   if (outputDir === undefined) {
     if (resume !== false) throw new RubricateError("ERR_ARGUMENT", "resume needs outputDir");
@@ -57,10 +62,7 @@ export async function resumption(request: ResumeRequest): Promise<Resumption> {
     const path = checkpointPath(outputDir, step);
     let checkpoint: Checkpoint;
     try {
-      const { identity } = await readState(path);
-      const different = difference(identity, request.identity, step);
-      if (different) throw new OtherRun(path, different);
-      checkpoint = await readCheckpoint(path, trainee, parameterFile);
+      checkpoint = await readSameRun(path, request);
     } catch (error) {
       if (error instanceof OtherRun || !(error instanceof RubricateError)) throw error;
       notices.push(error.message);
@@ -92,7 +94,33 @@ async function readSameRun(path: string, request: ResumeRequest): Promise<Checkp
   const { identity, state } = await readState(path);
   const different = difference(identity, request.identity, state.step);
   if (different) throw new OtherRun(path, different);
+  const totalSteps = Number(request.identity.totalSteps);
+  if (state.step > totalSteps) throw damaged(path, fault("step", `at most the run's ${totalSteps}`, state.step));
+  if (!(await request.plan.standsAt(state.step, state)))
+    throw damaged(
+      path,
+      fault("microBatch", `the place after step ${state.step} of epoch ${state.epoch}`, state.microBatch),
+    );
   return readCheckpoint(path, request.trainee, request.parameterFile);
+}
+
+/** A run that goes on from elsewhere would write over the checkpoints, the log and the best result of the run that is there. */
+async function requireNoOtherRun(outputDir: string, own: RunIdentity): Promise<void> {
+  for (const step of await checkpointSteps(outputDir)) {
+    const path = checkpointPath(outputDir, step);
+    const { identity } = (await readState(path).catch(() => undefined)) ?? {};
+    const different = identity && difference(identity, own, step);
+    if (different)
+      throw new RubricateError(
+        "ERR_CHECKPOINT",
+        `Expected no checkpoints of another run in ${outputDir} but found ${path}: ${different}; choose another outputDir`,
+      );
+  }
+}
+
+/** Whether a run can go on with the checkpoint of another at that step. */
+export function isSameRun(saved: RunIdentity, present: RunIdentity, step: number): boolean {
+  return difference(saved, present, step) === undefined;
 }
 
 function accepted(request: ResumeRequest, checkpoint: Checkpoint, notices: string[]): Resumption {

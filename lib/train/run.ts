@@ -5,7 +5,7 @@ import type { FileContents } from "../files/atomic";
 import { finiteTensors, safetensorsPieces } from "../files/safetensors";
 import { runJob, throwIfAborted } from "../job";
 import { type NativeMicroBatch, type NativeOptimizer, type NativeTenantResult, native } from "../native";
-import { newState, removeOldCheckpoints, writeCheckpoint } from "./checkpoint";
+import { removeOldCheckpoints, writeCheckpoint } from "./checkpoint";
 import { evaluateSource, microBatchOf } from "./evaluate";
 import type { EndEvent, StepEvent, TrainEvent, TrainSummary } from "./events";
 import { type ExampleSource, exampleSource, requireFit } from "./examples";
@@ -15,8 +15,9 @@ import { Meter, peakMemoryMib } from "./meter";
 import type { Settings } from "./options";
 import { type Cursor, Plan, type PlannedStep } from "./plan";
 import { recomputeRule } from "./recompute";
-import { type Resumption, resumption } from "./resume";
+import { isSameRun, type Resumption, resumption } from "./resume";
 import { learningRateAt, warmupStepsOf } from "./schedule";
+import { newState } from "./state";
 import { restoreMoments, type Trainee, traineeOf } from "./trainee";
 
 const weightsFile = "parameters.safetensors";
@@ -101,7 +102,7 @@ export class Run {
     const cpuPath = native().cpu().path;
     const matmul = model.device.matmul ?? null;
     const parameterFile = adapter ? tensorFile : weightsFile;
-    const resumed = await resumption({ outputDir, resume, identity, cpuPath, matmul, trainee, parameterFile });
+    const resumed = await resumption({ outputDir, resume, identity, plan, cpuPath, matmul, trainee, parameterFile });
     throwIfAborted(signal);
     const run = new Run(
       { settings, signal, train, evaluation, plan, totalSteps, warmupSteps, trainee, identity, outputDir },
@@ -155,7 +156,7 @@ export class Run {
     const { settings, signal, outputDir } = this.parts;
     const every = settings.checkpointEverySteps;
     let loading: Promise<Loaded> | undefined;
-    if (outputDir !== undefined) await removeOldCheckpoints(outputDir, this.state.step, settings.keepCheckpoints);
+    if (outputDir !== undefined) await this.prune(outputDir);
     for (;;) {
       if (this.evaluationIsDue()) yield* this.evaluate();
       const due = every !== undefined && (this.state.step % every === 0 || this.isFinished());
@@ -305,8 +306,15 @@ export class Run {
       best: this.best,
     });
     this.checkpointedStep = this.state.step;
-    await removeOldCheckpoints(outputDir, this.state.step, settings.keepCheckpoints);
+    await this.prune(outputDir);
     yield { type: "checkpoint", step: this.state.step, path };
+  }
+
+  /** Removes the older of its checkpoints. */
+  private prune(outputDir: string): Promise<void> {
+    const { settings, identity } = this.parts;
+    const isOwn = (saved: RunIdentity, step: number) => isSameRun(saved, identity, step);
+    return removeOldCheckpoints(outputDir, this.state.step, settings.keepCheckpoints, isOwn);
   }
 
   /** An adapter's checkpoint is an adapter's folder, too. */
