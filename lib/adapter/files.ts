@@ -11,6 +11,7 @@ import {
   readSafetensors,
   safetensorsPieces,
 } from "../files/safetensors";
+import { firstNotFinite } from "../finite";
 import { type AdapterFileConfig, parseAdapterConfig } from "./config";
 
 export const configFile = "adapter_config.json";
@@ -42,12 +43,12 @@ export async function readAdapterConfig(dir: string): Promise<AdapterFileConfig>
 
 /**
  * Reads the vectors of an adapter's folder, all of which must be there, of the right width, and finite.
- * @param widths of each vector that is expected, by name
+ * @param widthsOf gives the width of each vector that is expected, by name; it may look at what the file has
  * @throws RubricateError ERR_FILE, ERR_ADAPTER_FORMAT naming the tensor
  */
 export async function readAdapterVectors(
   dir: string,
-  widths: ReadonlyMap<string, number>,
+  widthsOf: (tensors: ReadonlyMap<string, ReadTensor>) => ReadonlyMap<string, number>,
 ): Promise<Map<string, Float32Array>> {
   const path = await fileOf(resolve(dir), tensorFile);
   let tensors: Map<string, ReadTensor>;
@@ -57,6 +58,7 @@ export async function readAdapterVectors(
     if (!(cause instanceof RubricateError) || cause.code !== "ERR_SAFETENSORS") throw cause;
     throw new RubricateError("ERR_ADAPTER_FORMAT", cause.message, { cause });
   }
+  const widths = widthsOf(tensors);
   const wrong = (text: string) => new RubricateError("ERR_ADAPTER_FORMAT", `${text} in ${path}`);
   for (const name of tensors.keys()) if (!widths.has(name)) throw wrong(`Expected no tensor ${JSON.stringify(name)}`);
   const vectors = new Map<string, Float32Array>();
@@ -67,7 +69,7 @@ export async function readAdapterVectors(
     if (tensor.shape.length !== 1 || tensor.shape[0] !== width)
       throw wrong(`Expected shape [${width}] for ${name} but found [${tensor.shape.join(", ")}]`);
     const values = float32Values(tensor, name);
-    const at = values.findIndex((value) => !Number.isFinite(value));
+    const at = firstNotFinite(values);
     if (at >= 0) throw wrong(`Expected finite numbers but found ${values[at]} at ${at} of ${name}`);
     vectors.set(name, values);
   }

@@ -109,7 +109,8 @@ export class RedAdapter {
     const adapter = RedAdapter.build(model, { variant, sites, layers, hidden });
     try {
       const { names, widths } = adapter.handle;
-      adapter.setVectors(await readAdapterVectors(dir, new Map(names.map((name, at) => [name, widths[at]!]))));
+      const expected = new Map(names.map((name, at) => [name, widths[at]!]));
+      adapter.setVectors(await readAdapterVectors(dir, () => expected));
     } catch (error) {
       adapter.dispose();
       throw error;

@@ -1,9 +1,6 @@
 import { join } from "node:path";
-import type { AdapterFileConfig } from "../adapter/config";
-import { sitePath } from "../adapter/config";
-import { readAdapterConfig, readAdapterVectors, tensorFile } from "../adapter/files";
-import { readableFile } from "../files/atomic";
-import { readSafetensors } from "../files/safetensors";
+import { type AdapterFileConfig, type RedSite, sitePath } from "../adapter/config";
+import { readAdapterConfig, readAdapterVectors } from "../adapter/files";
 import type { Invocation } from "./command";
 import { loadAdapter, loadModel } from "./load";
 import { bytes, count, table } from "./text";
@@ -15,18 +12,35 @@ const parts = {
   ln: ["scale", "bias", "ln.weight", "ln.bias"],
 } as const;
 
-/** Names of the vectors that an adapter has to have. */
-function vectorNames({ variant, sites, layers }: AdapterFileConfig): string[] {
+/** A vector that an adapter has to have. */
+interface Expected {
+  readonly name: string;
+  readonly site: RedSite;
+}
+
+function expectedVectors({ variant, sites, layers }: AdapterFileConfig): Expected[] {
   return layers.flatMap((layer) =>
-    sites.flatMap((site) => parts[variant].map((part) => `layers.${layer}.${sitePath(site)}.${part}`)),
+    sites.flatMap((site) => parts[variant].map((part) => ({ name: `layers.${layer}.${sitePath(site)}.${part}`, site }))),
   );
 }
 
-/** All vectors of an adapter's folder; their widths are not known without the base, and taken as the file has them. */
-async function readVectors(dir: string, config: AdapterFileConfig): Promise<Map<string, Float32Array>> {
-  const tensors = await readSafetensors(await readableFile(dir, tensorFile)).catch(() => new Map());
-  const width = (name: string): number => tensors.get(name)?.shape[0] ?? config.hidden;
-  return readAdapterVectors(dir, new Map(vectorNames(config).map((name) => [name, width(name)])));
+/**
+ * All vectors of an adapter's folder. Those after the feed-forward and the attention have the width of the residual stream. How
+ * wide q is, k and v together, and gate and up together, only the base says (--model): here the first of them does, and the others
+ * have to agree.
+ */
+function readVectors(dir: string, config: AdapterFileConfig): Promise<Map<string, Float32Array>> {
+  return readAdapterVectors(dir, (tensors) => {
+    const expected = expectedVectors(config);
+    const firstOf = (...sites: RedSite[]) => {
+      const first = expected.find(({ site }) => sites.includes(site));
+      return (first && tensors.get(first.name)?.shape[0]) ?? config.hidden;
+    };
+    const [keys, inner] = [firstOf("k", "v"), firstOf("gate", "up")];
+    const closing = { ffn: config.hidden, attention: config.hidden };
+    const widths = { ...closing, q: firstOf("q"), k: keys, v: keys, gate: inner, up: inner };
+    return new Map(expected.map(({ name, site }) => [name, widths[site]]));
+  });
 }
 
 /** How far a vector is from doing nothing: mean and largest distance. */
