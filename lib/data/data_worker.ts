@@ -11,7 +11,8 @@ interface Pending {
 
 /**
  * The main thread's side of a data worker. The worker keeps the process alive only while a call is under way, and ends with
- * `close` at the latest.
+ * `close` at the latest, or after `abandon`. A thread holds its listeners, and these hold this object: whoever is to be
+ * collected must not be reachable from it.
  */
 export class DataWorker {
   /** Told how far indexing has come, some twenty times a second. */
@@ -19,6 +20,7 @@ export class DataWorker {
   private readonly worker: Worker;
   private readonly pending = new Map<number, Pending>();
   private calls = 0;
+  private abandoned = false;
   /** Why no more calls are taken. */
   private ended: RubricateError | undefined;
 
@@ -51,6 +53,13 @@ export class DataWorker {
     });
   }
 
+  /** Ends the thread once no call is under way. For when nobody is left who could call. */
+  abandon(): void {
+    this.abandoned = true;
+    if (this.pending.size === 0)
+      void this.close(new RubricateError("ERR_DISPOSED", "The dataset was left to the garbage collector"));
+  }
+
   /** Ends the thread at once, in the midst of a call too; calls under way reject with `reason`. */
   async close(reason: RubricateError): Promise<void> {
     this.end(reason);
@@ -68,6 +77,7 @@ export class DataWorker {
     if (this.pending.size === 0) this.worker.unref();
     if ("error" in reply) pending.reject(new RubricateError(reply.error.code, reply.error.message));
     else pending.resolve(reply.result as never);
+    if (this.abandoned) this.abandon();
   }
 
   private end(reason: RubricateError): void {

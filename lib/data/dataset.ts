@@ -47,9 +47,13 @@ interface Source extends IndexSummary {
   readonly fingerprint: string;
 }
 
+/** Ends the threads of sources of which no dataset is left. */
+const collected = new FinalizationRegistry<DataWorker>((worker) => worker.abandon());
+
 /**
  * Examples to train on or to evaluate with. The rows stay in their file, of which an index is kept; a thread of the
- * dataset's own reads and tokenises them when they are asked for, so that the event loop stays free and memory bounded.
+ * dataset's own reads and tokenises them when they are asked for, so that the event loop stays free and memory bounded. Dispose
+ * of it when done; the garbage collector is the safety net.
  */
 export class Dataset {
   /** Tokens of each example, [examples]. */
@@ -117,7 +121,9 @@ export class Dataset {
       const summary = await worker.call("index", null);
       const identity = [summary.contentHash, tokenizer.hash, encoding.format, encoding.maxLength, encoding.loss];
       const fingerprint = createHash("sha256").update(JSON.stringify(identity)).digest("hex");
-      return new Dataset({ ...summary, worker, tokenizer, fingerprint }, undefined);
+      const source = { ...summary, worker, tokenizer, fingerprint };
+      collected.register(source, worker);
+      return new Dataset(source, undefined);
     } catch (error) {
       await worker.close(error as RubricateError);
       throw error;

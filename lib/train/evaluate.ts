@@ -6,7 +6,7 @@ import { invalid, RubricateError } from "../errors";
 import { runJob, throwIfAborted } from "../job";
 import type { LlamaModel } from "../model/model";
 import type { NativeAdapter, NativeMicroBatch, NativeSums } from "../native";
-import { type ExampleSource, exampleSource, requireFit } from "./examples";
+import { type ExampleSource, exampleSource, requireFit, requireVocabulary } from "./examples";
 
 export interface EvaluateOptions {
   /** Default: the model alone. */
@@ -32,8 +32,12 @@ export interface Evaluation {
 /** Micro-batches of a native call: few, so that others of the same model need not wait for long. */
 const microBatchesOfACall = 4;
 
-/** Examples laid end to end in one micro-batch, all with the same slot. */
-export function microBatchOf(examples: readonly Example[], slot: 0 | 1): NativeMicroBatch {
+/**
+ * Examples laid end to end in one micro-batch, all with the same slot.
+ * @throws RubricateError ERR_DATA where an id is not in the model's vocabulary
+ */
+export function microBatchOf(examples: readonly Example[], slot: 0 | 1, model: LlamaModel): NativeMicroBatch {
+  requireVocabulary(examples, model.architecture.vocabulary);
   const { tokenIds, sequenceStarts, targets } = collate(examples);
   return { tokenIds, sequenceStarts, targets, slots: new Int32Array(examples.length).fill(slot) };
 }
@@ -49,7 +53,7 @@ export async function evaluate(
 ): Promise<Evaluation> {
   if (typeof model?.contextLength !== "number") throw invalid("model", "a LlamaModel", model);
   const { adapter, batchSize = 8, signal, onProgress } = options;
-  const source = await exampleSource(data, "data");
+  const source = await exampleSource(data, "data", model.architecture.vocabulary);
   requireFit(source, model.contextLength, "data");
   return evaluateSource(model, source, adapter?.native ?? null, { batchSize, signal, onProgress });
 }
@@ -67,7 +71,9 @@ export async function evaluateSource(
   const load = (from: number) => {
     const count = Math.max(0, Math.min(microBatchesOfACall, plan.length - from));
     const loading = Promise.all(
-      Array.from({ length: count }, async (_, at) => microBatchOf(await source.examples(plan.batch(from + at)), slot)),
+      Array.from({ length: count }, async (_, at) =>
+        microBatchOf(await source.examples(plan.batch(from + at)), slot, model),
+      ),
     );
     loading.catch(() => {}); // told when its turn comes
     return loading;

@@ -47,18 +47,34 @@ export class ExampleArray implements ExampleSource {
   }
 
   /**
-   * Checks, counts and hashes them.
+   * Checks, copies, counts and hashes them. A run reads its examples for hours, and goes on with those that it was given whatever
+   * becomes of the caller's arrays.
    * @param name for messages
+   * @param vocabulary ids are below it
    * @throws RubricateError ERR_ARGUMENT, ERR_DATA
    */
-  static *steps(all: readonly Example[], name: string): Steps<ExampleArray> {
+  static *steps(all: readonly Example[], name: string, vocabulary = Number.POSITIVE_INFINITY): Steps<ExampleArray> {
     if (!Array.isArray(all)) throw invalid(name, "a Dataset or an array of examples", all);
-    const columns = { lengths: new Int32Array(all.length), supervisedCounts: new Int32Array(all.length), skipped: 0 };
+    return yield* ExampleArray.taken(all.slice(), name, (example, at) => {
+      const copy = copied(example, `${name}[${at}]`);
+      requireKnown(copy.tokenIds, vocabulary, `${name}[${at}].tokenIds`);
+      return copy;
+    });
+  }
+
+  private static *taken(
+    given: readonly Example[],
+    name: string,
+    take: (example: Example, at: number) => Example,
+  ): Steps<ExampleArray> {
+    const { length } = given;
+    const columns = { lengths: new Int32Array(length), supervisedCounts: new Int32Array(length), skipped: 0 };
+    const all: Example[] = [];
     const hash = createHash("sha256");
     let tokens = 0;
-    for (const [at, example] of all.entries()) {
-      requireExample(example, `${name}[${at}]`);
-      const { tokenIds, supervised } = example;
+    for (const [at, example] of given.entries()) {
+      const { tokenIds, supervised, line } = take(example, at);
+      all.push({ tokenIds, supervised, line });
       columns.lengths[at] = tokenIds.length;
       columns.supervisedCounts[at] = countSupervised(supervised);
       if (columns.supervisedCounts[at] === 0) columns.skipped++;
@@ -89,16 +105,21 @@ export class ExampleArray implements ExampleSource {
       throw new RubricateError("ERR_DATA", "One example cannot be parted into training and evaluation");
     const parts = yield* splitSteps(this.length, fraction, seed);
     const those = (indices: Int32Array) => Array.from(indices, (index) => this.all[index]!);
-    const train = yield* ExampleArray.steps(those(parts.train), this.name);
-    return { train, eval: yield* ExampleArray.steps(those(parts.eval), "eval") };
+    const own = (example: Example) => example;
+    const train = yield* ExampleArray.taken(those(parts.train), this.name, own);
+    return { train, eval: yield* ExampleArray.taken(those(parts.eval), "eval", own) };
   }
 }
 
 /** The examples of a Dataset, or of an array. */
-export async function exampleSource(data: ExampleSource | readonly Example[], name: string): Promise<ExampleSource> {
+export async function exampleSource(
+  data: ExampleSource | readonly Example[],
+  name: string,
+  vocabulary: number,
+): Promise<ExampleSource> {
   const known = data as Partial<ExampleSource> | null | undefined;
   if (known && typeof known.examples === "function" && ArrayBuffer.isView(known.lengths)) return known as ExampleSource;
-  return inSlices(ExampleArray.steps(data as readonly Example[], name));
+  return inSlices(ExampleArray.steps(data as readonly Example[], name, vocabulary));
 }
 
 /**
@@ -122,11 +143,41 @@ export function requireFit(source: ExampleSource, contextLength: number, name: s
 
 const tagOf = (value: unknown) => Object.prototype.toString.call(value).slice(8, -1);
 
-function requireExample(example: Example, name: string): void {
-  if (tagOf(example?.tokenIds) !== "Int32Array" || example.tokenIds.length < 2)
-    throw invalid(`${name}.tokenIds`, "an Int32Array of at least 2 ids", example?.tokenIds);
-  if (tagOf(example.supervised) !== "Uint8Array" || example.supervised.length !== example.tokenIds.length)
-    throw invalid(`${name}.supervised`, `a Uint8Array of length ${example.tokenIds.length}`, example.supervised);
+/** @throws RubricateError ERR_ARGUMENT where it is no example */
+function copied(example: Example, name: string): Example {
+  const { tokenIds, supervised, line } = example ?? {};
+  if (tagOf(tokenIds) !== "Int32Array" || tokenIds.length < 2)
+    throw invalid(`${name}.tokenIds`, "an Int32Array of at least 2 ids", tokenIds);
+  if (tagOf(supervised) !== "Uint8Array" || supervised.length !== tokenIds.length)
+    throw invalid(`${name}.supervised`, `a Uint8Array of length ${tokenIds.length}`, supervised);
+  return { tokenIds: tokenIds.slice(), supervised: supervised.slice(), line };
+}
+
+/** Index of the first id that a vocabulary does not have, or -1. */
+function firstUnknown(tokenIds: Int32Array, vocabulary: number): number {
+  for (let at = 0; at < tokenIds.length; at++) if (tokenIds[at]! < 0 || tokenIds[at]! >= vocabulary) return at;
+  return -1;
+}
+
+function requireKnown(tokenIds: Int32Array, vocabulary: number, name: string): void {
+  const at = firstUnknown(tokenIds, vocabulary);
+  if (at >= 0) throw invalid(`${name}[${at}]`, `a token id from 0 to ${vocabulary - 1}`, tokenIds[at]);
+}
+
+/**
+ * Checks that examples, as they were read, are a model's.
+ * @throws RubricateError ERR_DATA naming the line
+ */
+export function requireVocabulary(examples: readonly Example[], vocabulary: number): void {
+  for (const { tokenIds, line } of examples) {
+    const at = firstUnknown(tokenIds, vocabulary);
+    if (at >= 0)
+      throw new RubricateError(
+        "ERR_DATA",
+        `Expected token ids from 0 to ${vocabulary - 1}, the model's vocabulary, but line ${line} of the data has ` +
+          `${tokenIds[at]}; read the data with this model's tokenizer`,
+      );
+  }
 }
 
 /** The first token is nobody's target. */

@@ -3,8 +3,7 @@
  * file may outlive its process. It holds what identifies a process for good (its number, its start, the boot), and whoever
  * finds it with a process that has ended takes it over.
  */
-import { readFileSync, readlinkSync, rmdirSync, unlinkSync } from "node:fs";
-import { mkdir, open, readFile, realpath, stat, unlink, utimes } from "node:fs/promises";
+import { mkdir, open, readFile, readlink, realpath, rmdir, stat, unlink, utimes } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { RubricateError } from "../errors";
@@ -59,35 +58,35 @@ export class FolderLock {
         created.push(made);
       try {
         const real = await realpath(folder); // other spellings of the folder are the same folder
-        const text = `${JSON.stringify(thisProcess())}\n`;
+        const text = `${JSON.stringify(await thisProcess())}\n`;
         const path = join(real, lockFile);
         if (!(await createdWith(path, text))) await takeOver(real, path, text);
         return new FolderLock(path, text, created);
       } catch (error) {
-        removeEmpty(created);
+        await removeEmpty(created);
         throw error;
       }
     });
   }
 
   /** Gives the folder back. It is removed where `take` created it and nothing was written. */
-  release(): void {
+  async release(): Promise<void> {
     if (!this.held) return;
     this.held = false;
     clearInterval(this.touching);
     try {
-      if (readFileSync(this.path, "utf8") === this.text) unlinkSync(this.path);
+      if ((await readFile(this.path, "utf8")) === this.text) await unlink(this.path);
     } catch {
       // Somebody removed it, or the folder.
     }
-    removeEmpty(this.created);
+    await removeEmpty(this.created);
   }
 }
 
 /** @param folders innermost first */
-function removeEmpty(folders: readonly string[]): void {
+async function removeEmpty(folders: readonly string[]): Promise<void> {
   try {
-    for (const folder of folders) rmdirSync(folder);
+    for (const folder of folders) await rmdir(folder);
   } catch {
     // It is not empty, or already gone.
   }
@@ -148,8 +147,8 @@ async function requireEnded(folder: string, path: string): Promise<void> {
     return;
   }
   const who = `process ${holder.pid} on ${holder.host}, since ${holder.time}`;
-  if (holder.place === thisProcess().place) {
-    if (startOf(holder.pid) === holder.started) throw busy(folder, who);
+  if (holder.place === (await thisProcess()).place) {
+    if (await isRunning(holder)) throw busy(folder, who);
   } else if (silent < silentMs)
     throw busy(
       folder,
@@ -173,40 +172,50 @@ function holderIn(text: string): Holder | undefined {
   }
 }
 
-let own: Holder | undefined;
+let own: Promise<Holder> | undefined;
 
-function thisProcess(): Holder {
-  own ??= {
-    pid: process.pid,
-    started: startOf(process.pid) ?? null,
-    place: placeOfProcesses(),
-    host: hostname(),
-    time: new Date(Date.now() - 1000 * process.uptime()).toISOString(),
-  };
+function thisProcess(): Promise<Holder> {
+  own ??= describeProcess();
   return own;
 }
 
-function placeOfProcesses(): string {
+async function describeProcess(): Promise<Holder> {
+  return {
+    pid: process.pid,
+    started: (await processOf(process.pid))?.started ?? null,
+    place: await placeOfProcesses(),
+    host: hostname(),
+    time: new Date(Date.now() - 1000 * process.uptime()).toISOString(),
+  };
+}
+
+async function placeOfProcesses(): Promise<string> {
   try {
-    return `${readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim()} ${readlinkSync("/proc/self/ns/pid")}`;
+    const boot = await readFile("/proc/sys/kernel/random/boot_id", "utf8");
+    return `${boot.trim()} ${await readlink("/proc/self/ns/pid")}`;
   } catch {
     return hostname();
   }
 }
 
-/** Start of a process that runs, as /proc has it (null without /proc); undefined where there is none of that number. */
-function startOf(pid: number): string | null | undefined {
+async function isRunning({ pid, started }: Holder): Promise<boolean> {
+  const found = await processOf(pid);
+  if (found) return !found.ended && found.started === started;
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    const [state, ...fields] = stat.slice(stat.lastIndexOf(")") + 2).split(" "); // the name before it may hold spaces
-    return state === "Z" || state === "X" ? undefined : fields[18];
-  } catch {
-    if (process.platform === "linux") return undefined;
-  }
-  try {
-    process.kill(pid, 0);
-    return null;
+    process.kill(pid, 0); // sends nothing
+    return true;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM" ? null : undefined;
+    return (error as NodeJS.ErrnoException).code !== "ESRCH";
+  }
+}
+
+/** What /proc has of a process; undefined where there is none of that number, no /proc, or one that hides it. */
+async function processOf(pid: number): Promise<{ ended: boolean; started: string } | undefined> {
+  try {
+    const text = await readFile(`/proc/${pid}/stat`, "utf8");
+    const [state, ...fields] = text.slice(text.lastIndexOf(")") + 2).split(" "); // the name before it may hold spaces
+    return { ended: state === "Z" || state === "X", started: fields[18]! };
+  } catch {
+    return undefined;
   }
 }

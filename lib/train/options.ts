@@ -15,6 +15,7 @@ export interface TrainerOptions {
   readonly adapter?: RedAdapter;
   /** "red" trains the adapter, "full" all weights of the model. Default: "red" where an adapter is given. */
   readonly method?: "red" | "full";
+  /** Of an array a run takes a copy as it begins. */
   readonly train: Dataset | readonly Example[];
   /** Examples to evaluate with, or the share of `train` to set aside for it, in (0, 1), parted by the seed. */
   readonly eval?: Dataset | readonly Example[] | number;

@@ -79,11 +79,12 @@ export class Run {
   static async begin(settings: Settings, resume: boolean | string, signal: AbortSignal | undefined): Promise<Run> {
     throwIfAborted(signal);
     const { model, adapter, maxLength } = settings;
-    let train = await exampleSource(settings.train, "train");
+    let train = await exampleSource(settings.train, "train", model.architecture.vocabulary);
     let evaluation: ExampleSource | undefined;
     if (typeof settings.eval === "number")
       ({ train, eval: evaluation } = await train.splitInSlices(settings.eval, settings.seed));
-    else if (settings.eval !== undefined) evaluation = await exampleSource(settings.eval, "eval");
+    else if (settings.eval !== undefined)
+      evaluation = await exampleSource(settings.eval, "eval", model.architecture.vocabulary);
     requireFit(train, maxLength, "train");
     if (evaluation) requireFit(evaluation, maxLength, "eval");
     const plan = new Plan(train, settings);
@@ -181,9 +182,10 @@ export class Run {
   }
 
   private async read(from: Cursor): Promise<Loaded> {
-    const { plan, train, trainee } = this.parts;
+    const { plan, train, trainee, settings } = this.parts;
     const step = await plan.next(from);
-    const read = async (indices: Int32Array) => microBatchOf(await train.examples(indices), trainee.slot);
+    const read = async (indices: Int32Array) =>
+      microBatchOf(await train.examples(indices), trainee.slot, settings.model);
     return { step, microBatches: await Promise.all(step.indices.map(read)) };
   }
 

@@ -9,7 +9,7 @@ const remedy = "wait until it ends, or end it with return()";
  * take steps from the other's parameters, and leave a result that neither would have alone.
  */
 export class RunLock {
-  private readonly releases: (() => void)[] = [];
+  private readonly releases: (() => unknown)[] = [];
 
   /** @throws RubricateError ERR_BUSY naming what is in use, ERR_FILE */
   async take(trainer: object, { model, adapter, outputDir }: Settings): Promise<void> {
@@ -31,13 +31,20 @@ export class RunLock {
   }
 
   /** What is to happen as the run gives everything back. */
-  onRelease(work: () => void): void {
+  onRelease(work: () => unknown): void {
     this.releases.push(work);
   }
 
-  /** Gives everything back, the last first. */
-  release(): void {
-    for (const release of this.releases.splice(0).reverse()) release();
+  /** Gives everything back, the last first, also where a part of that fails. @throws what failed first */
+  async release(): Promise<void> {
+    const errors: unknown[] = [];
+    for (const release of this.releases.splice(0).reverse())
+      try {
+        await release();
+      } catch (error) {
+        errors.push(error);
+      }
+    if (errors.length > 0) throw errors[0];
   }
 
   /** Releases also when a generator that was never finished is collected. */
@@ -47,4 +54,4 @@ export class RunLock {
 }
 
 /** Locks of generators, which they must not keep alive. */
-const abandoned = new FinalizationRegistry<RunLock>((lock) => lock.release());
+const abandoned = new FinalizationRegistry<RunLock>((lock) => lock.release().catch(() => {}));

@@ -1,6 +1,16 @@
-import { appendFileSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
-import { crc32c, record, scalarEvent, versionEvent } from "../../lib/train/tensorboard";
+import { RubricateError } from "../../lib/errors";
+import { crc32c, record, scalarEvent, TensorBoardLogger, versionEvent } from "../../lib/train/tensorboard";
 import { temporaryFolder } from "./failing_files";
 import { fakeModel, hooks } from "./fake_native";
 import { abortInJob, newTrainer, outcomeOf, timeless } from "./training_support";
@@ -63,6 +73,37 @@ describe("log.jsonl", () => {
     expect((await outcomeOf(trainer)).error).toMatchObject({ code: "ERR_FILE" });
   });
 });
+
+test("where one log cannot be opened, the others are closed", async () => {
+  const open = () => readdirSync("/proc/self/fd").filter((fd) => linkOf(`/proc/self/fd/${fd}`).startsWith(root)).length;
+  const failing = jest.spyOn(TensorBoardLogger, "open").mockRejectedValue(new RubricateError("ERR_FILE", "full"));
+  const options = { outputDir: root, loggers: ["jsonl", "tensorboard"] as const };
+  const { error } = await outcomeOf(newTrainer(model, options).trainer);
+  failing.mockRestore();
+  expect([error?.message, open()]).toEqual(["full", 0]);
+});
+
+test("where one log cannot be closed, the others are", async () => {
+  const { close } = TensorBoardLogger.prototype;
+  const failing = jest.spyOn(TensorBoardLogger.prototype, "close").mockImplementation(async function (
+    this: TensorBoardLogger,
+  ) {
+    await close.call(this);
+    throw new RubricateError("ERR_FILE", "full");
+  });
+  const { error } = await outcomeOf(newTrainer(model, { outputDir: root, loggers: ["tensorboard", "jsonl"] }).trainer);
+  failing.mockRestore();
+  expect(error).toMatchObject({ code: "ERR_FILE", message: "full" });
+  expect((await outcomeOf(newTrainer(model, { outputDir: root }).trainer)).error).toBeUndefined();
+});
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return ""; // of the listing itself
+  }
+}
 
 describe("TensorBoard's files", () => {
   test("crc32c gives the values of RFC 3720, B.4", () => {

@@ -192,7 +192,7 @@ describe("a folder", () => {
     const lock = await FolderLock.take(root);
     const path = join(root, locks()[0]!);
     const text = JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), ...change });
-    lock.release();
+    await lock.release();
     writeFileSync(path, text);
     return path;
   }
@@ -200,7 +200,7 @@ describe("a folder", () => {
   const taken = async () => {
     const lock = await FolderLock.take(root);
     expect(locks()).toHaveLength(1);
-    lock.release();
+    await lock.release();
     expect(locks()).toEqual([]);
   };
 
@@ -241,7 +241,7 @@ describe("a folder", () => {
     const lock = await FolderLock.take(root);
     const path = join(root, locks()[0]!);
     writeFileSync(path, "another's");
-    lock.release();
+    await lock.release();
     expect(readFileSync(path, "utf8")).toBe("another's");
   });
 
