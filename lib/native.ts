@@ -1,6 +1,9 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { RubricateError } from "./errors";
+import { parseJson } from "./files/json";
+import { readTextSync } from "./files/read";
+import { limits } from "./limits";
 
 /** An operation that runs on a native thread. `promise` settles on this thread; it rejects with a RubricateError. */
 export interface NativeJob<T> {
@@ -389,7 +392,8 @@ let loaded: NativeBinding | undefined;
 export function native(): NativeBinding {
   if (loaded) return loaded;
   const root = packageRoot();
-  const version = (JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string }).version;
+  const manifest = join(root, "package.json");
+  const { version } = parseJson(readTextSync(manifest, limits.documentBytes), manifest) as { version: string };
   let binding: NativeBinding;
   try {
     binding = require("node-gyp-build")(root) as NativeBinding;

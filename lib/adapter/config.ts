@@ -1,4 +1,5 @@
 import { RubricateError } from "../errors";
+import { parseJson } from "../files/json";
 import type { NativeSite } from "../native";
 
 /** Which vectors a site has: scale and bias, one of the two, or both followed by a layer norm. */
@@ -99,12 +100,7 @@ const isCount = (value: unknown): value is number => Number.isSafeInteger(value)
  * @throws RubricateError ERR_ADAPTER_FORMAT naming the field and what came
  */
 export function parseAdapterConfig(text: string, path: string): AdapterFileConfig {
-  let document: unknown;
-  try {
-    document = JSON.parse(text);
-  } catch (cause) {
-    throw new RubricateError("ERR_ADAPTER_FORMAT", `Expected JSON in ${path}: ${(cause as Error).message}`, { cause });
-  }
+  const document = parseJson(text, path, "ERR_ADAPTER_FORMAT");
   if (!isObject(document)) throw malformed(path, "an object", document);
   if (document.format !== 1) throw malformed(`${path}: format`, "1", document.format);
   if (document.kind !== "red") throw malformed(`${path}: kind`, '"red"', document.kind);

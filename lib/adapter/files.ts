@@ -2,7 +2,8 @@
 import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { RubricateError } from "../errors";
-import { type FileContents, readableFile, readText } from "../files/atomic";
+import { type FileContents, readableFile } from "../files/atomic";
+import { present, readText } from "../files/read";
 import {
   finiteTensors,
   float32Tensor,
@@ -12,6 +13,7 @@ import {
   safetensorsPieces,
 } from "../files/safetensors";
 import { firstNotFinite } from "../finite";
+import { limits } from "../limits";
 import { type AdapterFileConfig, parseAdapterConfig } from "./config";
 
 export const configFile = "adapter_config.json";
@@ -38,7 +40,7 @@ export async function readAdapterConfig(dir: string): Promise<AdapterFileConfig>
   if (!info.isDirectory())
     throw new RubricateError("ERR_FILE", `Expected an adapter folder at ${folder} but it is a file`);
   const path = await fileOf(folder, configFile);
-  return parseAdapterConfig(await readText(path), path);
+  return parseAdapterConfig(await readText(path, limits.documentBytes), path);
 }
 
 /**
@@ -78,10 +80,7 @@ export async function readAdapterVectors(
 
 async function fileOf(folder: string, name: string): Promise<string> {
   const path = await readableFile(folder, name);
-  await stat(path).catch((cause: NodeJS.ErrnoException) => {
-    if (cause.code !== "ENOENT")
-      throw new RubricateError("ERR_FILE", `Cannot read ${path}: ${cause.message}`, { cause });
+  if (!(await present(path)))
     throw new RubricateError("ERR_ADAPTER_FORMAT", `Expected ${name} in the adapter folder ${folder} but found none`);
-  });
   return path;
 }

@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { configFile } from "../adapter/files";
 import { RubricateError } from "../errors";
+import { present } from "../files/read";
 import { type Command, type Invocation, UsageError } from "./command";
 import { dataFlags, modelFlags } from "./flags";
 import { inspectAdapter } from "./inspect_adapter";
@@ -40,9 +41,5 @@ async function kindOf(path: string): Promise<"model" | "adapter" | "data"> {
     throw new RubricateError("ERR_FILE", `Expected a folder or a file at ${path}: ${cause.message}`, { cause });
   });
   if (!found.isDirectory()) return "data";
-  const isAdapter = await stat(join(path, configFile)).then(
-    () => true,
-    () => false,
-  );
-  return isAdapter ? "adapter" : "model";
+  return (await present(join(path, configFile))) ? "adapter" : "model";
 }

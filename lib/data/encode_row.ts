@@ -1,6 +1,9 @@
 import { RubricateError } from "../errors";
+import { checkShape, JsonLimit } from "../files/json";
+import { limits } from "../limits";
 import { TemplateLimit } from "../model/template_interpreter";
 import type { Tokenizer } from "../model/tokenizer";
+import { atOnce } from "../steps";
 import { assistantSpans, type ChatText, tokensInSpans } from "./chat_spans";
 import { type DataFormat, type Row, readRow, UnusableRow } from "./rows";
 
@@ -25,6 +28,8 @@ export interface EncodedRow {
   readonly fullLength: number;
 }
 
+/** A shorter line cannot take much memory, whatever is in it. */
+const plainBytes = 1 << 16;
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
@@ -36,8 +41,10 @@ const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 export function encodeLine(line: Uint8Array, tokenizer: Tokenizer, options: EncodingOptions): EncodedRow {
   let value: unknown;
   try {
+    if (line.length > plainBytes) atOnce(checkShape(line, limits.lineValues));
     value = JSON.parse(utf8.decode(line));
   } catch (error) {
+    if (error instanceof JsonLimit) throw new UnusableRow(error.message);
     const reason = error instanceof SyntaxError ? `not valid JSON: ${error.message}` : "not valid UTF-8";
     throw new UnusableRow(reason);
   }

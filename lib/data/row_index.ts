@@ -1,15 +1,15 @@
 import { createHash } from "node:crypto";
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, readSync } from "node:fs";
 import { crc32 } from "node:zlib";
 import { RubricateError } from "../errors";
+import { cannotRead, openRegularSync } from "../files/read";
+import { limits } from "../limits";
 import type { Tokenizer } from "../model/tokenizer";
 import { type EncodedRow, type EncodingOptions, encodeLine } from "./encode_row";
 import { isBlank, scanLines } from "./line_scanner";
 import { UnusableRow } from "./rows";
 import type { Example, RowReport } from "./types";
 
-/** Bytes of a line at most; longer ones are left out. Tokenising takes some 20 times that in memory. */
-const maxLineLength = 16 * 2 ** 20;
 const keptReports = 1000;
 /** What is remembered of tokenised rows: 4 bytes a token and about 64 tokens' worth of bookkeeping a row, 20 MiB. */
 const remembered = 2 ** 22;
@@ -26,27 +26,19 @@ export interface RowSource {
 
 /** A file, kept open. */
 export function fileSource(path: string): RowSource {
-  const failed = (error: unknown) =>
-    new RubricateError("ERR_FILE", `Cannot read ${path}: ${(error as Error).message}`, { cause: error });
-  let descriptor: number;
-  try {
-    descriptor = openSync(path, "r");
-  } catch (error) {
-    throw failed(error);
-  }
-  const status = fstatSync(descriptor);
-  if (!status.isFile()) {
-    closeSync(descriptor);
-    throw new RubricateError("ERR_FILE", `Cannot read ${path}: it is not a regular file`);
+  const { descriptor, size } = openRegularSync(path);
+  if (size === 0 && readSync(descriptor, Buffer.alloc(1), 0, 1, 0) > 0) {
+    closeSync(descriptor); // such as in /proc
+    throw new RubricateError("ERR_FILE", `Expected a file of known size at ${path}: save its contents as a file`);
   }
   return {
     name: path,
-    size: status.size,
+    size,
     read(into, offset) {
       try {
         return readSync(descriptor, into, 0, into.length, offset);
       } catch (error) {
-        throw failed(error);
+        throw cannotRead(path, error);
       }
     },
     close: () => closeSync(descriptor),
@@ -147,8 +139,8 @@ export class RowIndex {
       hash.update(chunk);
       bytes += chunk.length;
     };
-    for (const line of scanLines((into, offset) => source.read(into, offset), maxLineLength, onChunk)) {
-      if (!line.bytes) report(line.number, "skipped", `the line is longer than ${maxLineLength} bytes`);
+    for (const line of scanLines((into, offset) => source.read(into, offset), limits.lineBytes, onChunk)) {
+      if (!line.bytes) report(line.number, "skipped", `the line is longer than ${limits.lineBytes} bytes`);
       else if (!isBlank(line.bytes)) this.add(line.offset, line.bytes, line.number, report);
       onProgress({ bytes, totalBytes: source.size, rows: this.lengths.length });
     }

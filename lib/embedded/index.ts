@@ -1,6 +1,8 @@
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { RubricateError } from "../errors";
+import { parseJson } from "../files/json";
+import { readTextSync } from "../files/read";
+import { limits } from "../limits";
 
 /** One turn of the demo: what the user says, and the answer that the adapter is to learn. */
 export interface DemoPair {
@@ -37,20 +39,7 @@ function isPairList(value: unknown): value is DemoPair[] {
  */
 export function loadDemoPairs(): DemoPairs {
   const path = join(embeddedModelDir(), "demo_pairs.json");
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (cause) {
-    throw new RubricateError("ERR_FILE", `Expected the demo's examples in ${path}, but the file cannot be read`, {
-      cause,
-    });
-  }
-  let pairs: unknown;
-  try {
-    pairs = JSON.parse(text);
-  } catch (cause) {
-    throw new RubricateError("ERR_JSON", `Expected JSON in ${path}`, { cause });
-  }
+  const pairs = parseJson(readTextSync(path, limits.documentBytes), path);
   const { train, heldOut } = (pairs ?? {}) as Record<string, unknown>;
   if (!isPairList(train) || !isPairList(heldOut))
     throw new RubricateError(

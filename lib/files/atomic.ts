@@ -3,7 +3,7 @@
  * new. Everything is written beside its place, flushed, and renamed; a rename is the one step that cannot be half done.
  */
 import { randomBytes } from "node:crypto";
-import { readFile, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { RubricateError } from "../errors";
 import { entriesOf, fileOperations, type WritableFile } from "./operations";
@@ -95,14 +95,6 @@ export async function removeLeftovers(parent: string): Promise<void> {
 export async function readableFile(folder: string, name: string): Promise<string> {
   const waiting = join(folder, committed, name);
   return (await present(waiting)) ? waiting : join(folder, name);
-}
-
-/**
- * Reads a whole text file.
- * @throws RubricateError ERR_FILE naming path and cause
- */
-export function readText(path: string): Promise<string> {
-  return reported(path, () => readFile(path, "utf8"), "Cannot read");
 }
 
 /** The folder's entry, and those of folders that had to be created above it, are on the disk when this returns. */

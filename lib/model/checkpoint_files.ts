@@ -1,6 +1,7 @@
-import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { RubricateError } from "../errors";
+import { readJson } from "../files/json";
+import { present as exists } from "../files/read";
 import { runJob } from "../job";
 import { native } from "../native";
 import type { ModelDescription } from "./architecture";
@@ -18,31 +19,6 @@ export interface CheckpointFiles {
 
 const INDEX = "model.safetensors.index.json";
 const SINGLE = "model.safetensors";
-
-/**
- * Reads a JSON file.
- * @throws RubricateError ERR_FILE when it cannot be read, ERR_JSON when it is not JSON
- */
-export async function readJson(path: string): Promise<unknown> {
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (cause) {
-    throw new RubricateError("ERR_FILE", `Cannot read ${path}: ${(cause as Error).message}`, { cause });
-  }
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new RubricateError("ERR_JSON", `Expected JSON in ${path}: ${(cause as Error).message}`, { cause });
-  }
-}
-
-export async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
-}
 
 /**
  * Finds the safetensors files of a Hugging Face folder and maps its tensor names to canonical ones: the names of the
@@ -86,10 +62,10 @@ async function readIndex(path: string): Promise<Map<string, string>> {
   }
   const entries = new Map<string, string>();
   for (const [name, file] of Object.entries(map)) {
-    if (typeof file !== "string" || file === "" || /[/\\\0]/.test(file) || file === "..") {
+    if (typeof file !== "string" || file === "" || /[/\\\0]/.test(file) || file === "." || file === "..") {
       throw new RubricateError(
         "ERR_SAFETENSORS",
-        `Expected file names without folders in weight_map of ${path} but received ${JSON.stringify(file)}`,
+        `Expected file names without folders in weight_map of ${path} but received ${JSON.stringify(file).slice(0, 80)}`,
       );
     }
     entries.set(name, file);
@@ -99,12 +75,10 @@ async function readIndex(path: string): Promise<Map<string, string>> {
 
 /** The tensor names of the one safetensors file of a folder. */
 async function headerNames(path: string, signal: AbortSignal | undefined): Promise<string[]> {
-  await stat(path).catch((cause: Error) => {
+  if (!(await exists(path)))
     throw new RubricateError(
       "ERR_FILE",
-      `Expected ${SINGLE} or ${INDEX} in the model folder but cannot read ${path}: ${cause.message}`,
-      { cause },
+      `Expected ${SINGLE} or ${INDEX} in the model folder but cannot read ${path}: ENOENT: there is no such file`,
     );
-  });
   return runJob(() => native().readSafetensorsNames(path), signal);
 }

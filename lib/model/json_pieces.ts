@@ -2,6 +2,8 @@
  * JSON texts too long to parse at one go: found out where the members of an object or array lie, and parsed some at a time
  * by `JSON.parse`, which alone decides what is valid. Texts are UTF-8.
  */
+import { checkShape, JsonLimit } from "../files/json";
+import { limits } from "../limits";
 import type { Steps } from "../steps";
 
 /** A value, or members of one, within a text. */
@@ -49,9 +51,15 @@ export function kindOf(bytes: Uint8Array, { start }: Extent): "object" | "array"
  * Where the members of an object or array are.
  * @param value begins with its bracket, and ends with it but for white space
  * @param least bytes of a run, the last one aside; with 1, each member is a run
- * @throws SyntaxError where brackets or commas are wrong; what the members are is not looked at
+ * @param most runs that there may be
+ * @throws SyntaxError where brackets or commas are wrong, or runs too many; what the members are is not looked at
  */
-export function* membersOf(bytes: Uint8Array, value: Extent, least: number): Steps<Members> {
+export function* membersOf(
+  bytes: Uint8Array,
+  value: Extent,
+  least: number,
+  most: number = limits.tokenizerValues,
+): Steps<Members> {
   const close = bytes[value.start] === openObject ? closeObject : closeArray;
   const runs: Extent[] = [];
   let count = 0;
@@ -61,6 +69,7 @@ export function* membersOf(bytes: Uint8Array, value: Extent, least: number): Ste
   const add = (end: number) => {
     if (afterBlanks(bytes, start) >= end && (count > 0 || bytes[end] === comma))
       throw new SyntaxError("a comma too many");
+    if (runs.length === most) throw new JsonLimit(`it has an object of more than ${most} members`);
     runs.push({ start, end });
     start = end + 1;
   };
@@ -110,4 +119,63 @@ export function namedIn(bytes: Buffer, { start, end }: Extent): [string, unknown
 /** Values of a run of an array's members. @throws SyntaxError */
 export function valuesIn(bytes: Buffer, { start, end }: Extent): unknown[] {
   return JSON.parse(`[${bytes.toString("utf8", start, end)}]`) as unknown[];
+}
+
+/** A run of short members ends soon after `runBytes`; a longer one holds a long member, and is not parsed at one go. */
+const longRun = limits.tokenizerMemberBytes;
+
+/** @throws JsonLimit where a run holds a long member: in a table of tokens there is none */
+export function requireShort({ start, end }: Extent): void {
+  if (end - start > longRun) throw new JsonLimit(`it has an entry of more than ${longRun} bytes`);
+}
+
+/** Levels down to which long values are taken apart: each level is one more look at all of them. */
+const longLevels = 8;
+
+/**
+ * Parses a value of any length in steps: what `JSON.parse` makes of it.
+ * @param values how many it may hold
+ * @throws SyntaxError, and JsonLimit where it has too many values or levels
+ */
+export function* parseInPieces(
+  bytes: Buffer,
+  extent: Extent = { start: 0, end: bytes.length },
+  values: number = limits.tokenizerValues,
+): Steps<unknown> {
+  const value = { start: afterBlanks(bytes, extent.start), end: extent.end };
+  yield* checkShape(bytes, values, value.start, value.end);
+  return yield* partsOf(bytes, value, 1);
+}
+
+function* partsOf(bytes: Buffer, value: Extent, level: number): Steps<unknown> {
+  const kind = kindOf(bytes, value);
+  const length = value.end - value.start;
+  if (length <= longRun || (kind === "other" && length <= limits.documentBytes)) return valueAt(bytes, value);
+  if (kind === "other") throw new JsonLimit(`it has a string of more than ${limits.documentBytes} bytes`);
+  if (level > longLevels) throw new JsonLimit(`it has ${longRun} bytes more than ${longLevels} levels deep`);
+  let { runs } = yield* membersOf(bytes, value, runBytes);
+  const apart = runs.some(({ start, end }) => end - start > longRun);
+  if (apart) runs = (yield* membersOf(bytes, value, 1)).runs;
+  if (kind === "array") {
+    const list: unknown[] = [];
+    for (const run of runs) {
+      const part = { start: afterBlanks(bytes, run.start), end: run.end };
+      if (apart) list.push(yield* partsOf(bytes, part, level + 1));
+      else list.push(...valuesIn(bytes, run));
+      yield;
+    }
+    return list;
+  }
+  const object = {};
+  for (const run of runs) {
+    for (const [name, part] of apart ? [yield* memberIn(bytes, run, level)] : namedIn(bytes, run))
+      Object.defineProperty(object, name, { value: part, writable: true, enumerable: true, configurable: true });
+    yield;
+  }
+  return object;
+}
+
+function* memberIn(bytes: Buffer, run: Extent, level: number): Steps<[string, unknown]> {
+  const { name, value } = memberOf(bytes, run);
+  return [name, yield* partsOf(bytes, value, level + 1)];
 }

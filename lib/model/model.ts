@@ -3,10 +3,12 @@ import { stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { RedAdapter } from "../adapter/red_adapter";
 import { invalid, RubricateError } from "../errors";
+import { readJson } from "../files/json";
+import { present } from "../files/read";
 import { runJob, throwIfAborted } from "../job";
 import { type NativeModel, native } from "../native";
 import type { Architecture, ModelDescription } from "./architecture";
-import { exists, findCheckpoint, readJson } from "./checkpoint_files";
+import { findCheckpoint } from "./checkpoint_files";
 import { ConfigReader } from "./config_reader";
 import { type DeviceChoice, type MatrixProduct, type ModelDevice, onDevice } from "./device";
 import { type GenerateOptions, type GenerationPiece, type GenerationResult, generate } from "./generation";
@@ -102,7 +104,7 @@ export class LlamaModel {
     const configPath = join(folder, "config.json");
     const description = describeLlama(await readJson(configPath), configPath);
     const checkpoint = await findCheckpoint(folder, description, options.signal);
-    const hasTokenizer = await exists(join(folder, "tokenizer.json"));
+    const hasTokenizer = await present(join(folder, "tokenizer.json"));
     const tokenizer = hasTokenizer ? await Tokenizer.fromPretrained(folder) : undefined;
     const eosTokenIds = await endTokens(folder, description, tokenizer);
     const onProgress = options.onProgress;
@@ -248,7 +250,8 @@ async function endTokens(
 ): Promise<number[]> {
   const ids = new Set(description.eosTokenIds);
   const path = join(folder, "generation_config.json");
-  if (await exists(path)) for (const id of ConfigReader.of(await readJson(path), path).ids("eos_token_id")) ids.add(id);
+  if (await present(path))
+    for (const id of ConfigReader.of(await readJson(path), path).ids("eos_token_id")) ids.add(id);
   for (const id of tokenizer?.eosTokenIds ?? []) ids.add(id);
   return [...ids];
 }

@@ -1,21 +1,9 @@
 /** Writing a model's folder, as `LlamaModel.fromPretrained` and transformers read it. */
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
-import { RubricateError } from "../errors";
-import { type FileContents, writeInto } from "../files/atomic";
+import { writeInto } from "../files/atomic";
 import { finiteTensors, type StoredDtype, type StoredTensor, safetensorsPieces } from "../files/safetensors";
 import { runJob } from "../job";
 import type { NativeDtype, NativeModel } from "../native";
-
-/** What stands beside the weights and does not change with them. */
-const companions = [
-  "config.json",
-  "generation_config.json",
-  "tokenizer.json",
-  "tokenizer_config.json",
-  "special_tokens_map.json",
-  "chat_template.jinja",
-];
+import { readCompanions } from "./companions";
 
 const storedDtypes: Partial<Record<NativeDtype, StoredDtype>> = { float32: "F32", float16: "F16", bfloat16: "BF16" };
 
@@ -32,6 +20,7 @@ export async function saveModel(
   names: readonly string[],
   folder: string,
 ): Promise<void> {
+  const files = await readCompanions(source);
   const tensors: StoredTensor[] = [];
   for (const name of names) {
     const { dtype, shape } = await runJob(() => model.readTensor(name));
@@ -42,20 +31,6 @@ export async function saveModel(
       data: async () => (await runJob(() => model.readTensor(name))).data,
     });
   }
-  const files: FileContents[] = [];
-  for (const name of companions) {
-    const data = await contentsOf(join(source, name));
-    if (data) files.push({ name, data });
-  }
   files.push({ name: "model.safetensors", data: safetensorsPieces(finiteTensors(tensors), { format: "pt" }) });
   await writeInto(folder, files);
-}
-
-async function contentsOf(path: string): Promise<Uint8Array | undefined> {
-  try {
-    return await readFile(path);
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw new RubricateError("ERR_FILE", `Cannot read ${path}: ${(cause as Error).message}`, { cause });
-  }
 }

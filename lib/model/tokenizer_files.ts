@@ -1,8 +1,10 @@
 import { createHash } from "node:crypto";
-import { open, readFile } from "node:fs/promises";
 import path from "node:path";
 import { RubricateError } from "../errors";
+import { present, readBytes, readText } from "../files/read";
+import { limits } from "../limits";
 import type { Steps } from "../steps";
+import { parseInPieces } from "./json_pieces";
 import { isObject, type Json, parseTokenizerJson, type TokenizerDocument } from "./tokenizer_json";
 
 /** One entry of tokenizer.json's `added_tokens`. */
@@ -36,19 +38,11 @@ export interface TokenizerDefinition {
 
 const specialNames = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-async function readOptional<T>(file: string, read: (file: string) => Promise<T>): Promise<T | undefined> {
-  try {
-    return await read(file);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw new RubricateError("ERR_TOKENIZER", `Cannot read ${file}: ${(error as Error).message}`, { cause: error });
-  }
-}
-
-function parseObject(text: string, file: string): Json {
+/** A document of the tokenizer's folder, in steps: tokenizer_config.json may have thousands of added tokens. */
+function* parseObject(text: string, file: string): Steps<Json> {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = yield* parseInPieces(Buffer.from(text));
   } catch (error) {
     throw new RubricateError("ERR_TOKENIZER", `${file} is not valid JSON: ${(error as Error).message}`, {
       cause: error,
@@ -76,23 +70,6 @@ export type SharedTokenizerFiles = Omit<TokenizerFiles, "tokenizerJson"> & {
 
 /** Bytes of the tokenizer.json of files that were read, in shared memory. */
 const sharedBytes = new WeakMap<TokenizerFiles, Buffer>();
-
-/** Contents of a file, in shared memory. */
-async function readShared(file: string): Promise<Buffer> {
-  const handle = await open(file, "r");
-  try {
-    const bytes = Buffer.from(new SharedArrayBuffer((await handle.stat()).size));
-    let filled = 0;
-    while (filled < bytes.length) {
-      const { bytesRead } = await handle.read(bytes, filled, bytes.length - filled, filled);
-      if (bytesRead === 0) break;
-      filled += bytesRead;
-    }
-    return bytes.subarray(0, filled);
-  } finally {
-    await handle.close();
-  }
-}
 
 /** Files whose tokenizer.json becomes text when somebody asks for that. */
 function filesWith(bytes: Buffer, others: Omit<TokenizerFiles, "tokenizerJson">): TokenizerFiles {
@@ -126,33 +103,37 @@ export function sharedTokenizerFiles(files: SharedTokenizerFiles): TokenizerFile
 /**
  * Reads tokenizer.json and, as present, tokenizer_config.json, special_tokens_map.json, generation_config.json and
  * chat_template.jinja of a folder.
- * @throws {RubricateError} ERR_TOKENIZER naming the file that is missing or malformed
+ * @throws {RubricateError} ERR_FILE where one cannot be read, ERR_TOKENIZER where tokenizer.json is missing
  */
 export async function readTokenizerFiles(directory: string): Promise<TokenizerFiles> {
   const at = (name: string) => path.join(directory, name);
-  const asText = (name: string) => readOptional(at(name), (file) => readFile(file, "utf8"));
+  const asText = async (name: string) =>
+    (await present(at(name))) ? readText(at(name), limits.documentBytes) : undefined;
+  if (!(await present(at("tokenizer.json"))))
+    throw new RubricateError("ERR_TOKENIZER", `${at("tokenizer.json")} does not exist; a tokenizer is read from it`);
   const [bytes, tokenizerConfig, specialTokensMap, generationConfig, chatTemplate] = await Promise.all([
-    readOptional(at("tokenizer.json"), readShared),
+    readBytes(at("tokenizer.json"), limits.tokenizerBytes, (size) => Buffer.from(new SharedArrayBuffer(size))),
     asText("tokenizer_config.json"),
     asText("special_tokens_map.json"),
     asText("generation_config.json"),
     asText("chat_template.jinja"),
   ]);
-  if (bytes === undefined)
-    throw new RubricateError("ERR_TOKENIZER", `${at("tokenizer.json")} does not exist; a tokenizer is read from it`);
   return filesWith(bytes, { directory, tokenizerConfig, specialTokensMap, generationConfig, chatTemplate });
 }
 
 /** @throws {RubricateError} ERR_TOKENIZER naming the file that is malformed */
 export function* defineTokenizer(files: TokenizerFiles): Steps<TokenizerDefinition> {
   const at = (name: string) => path.join(files.directory, name);
-  const parsed = (text: string | undefined, name: string) => (text === undefined ? {} : parseObject(text, at(name)));
+  function* parsed(text: string | undefined, name: string): Steps<Json> {
+    return text === undefined ? {} : yield* parseObject(text, at(name));
+  }
   const bytes = sharedBytes.get(files) ?? Buffer.from(files.tokenizerJson);
   const { document: tokenizer, bpe } = yield* parseTokenizerJson(bytes, at("tokenizer.json"));
   checkAddedTokens(tokenizer, at("tokenizer.json"));
-  const config = parsed(files.tokenizerConfig, "tokenizer_config.json");
-  const generation = parsed(files.generationConfig, "generation_config.json");
-  const specialTokens = namedSpecialTokens(parsed(files.specialTokensMap, "special_tokens_map.json"), config);
+  const config = yield* parsed(files.tokenizerConfig, "tokenizer_config.json");
+  const generation = yield* parsed(files.generationConfig, "generation_config.json");
+  const specialTokensMap = yield* parsed(files.specialTokensMap, "special_tokens_map.json");
+  const specialTokens = namedSpecialTokens(specialTokensMap, config);
   const chatTemplate = files.chatTemplate ?? templateOf(config, at("tokenizer_config.json"));
   return {
     tokenizer: asTransformersBuildsIt(tokenizer, config, specialTokens, (token) => knownId(tokenizer, bpe, token)),

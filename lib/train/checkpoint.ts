@@ -3,12 +3,13 @@
  * and with the SHA-256 of every other file; the parameters; and the optimizer's moments. It appears whole or not at all.
  */
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { RubricateError } from "../errors";
-import { type FileContents, readText, removeFolder, writeFolder } from "../files/atomic";
+import { type FileContents, removeFolder, writeFolder } from "../files/atomic";
+import { readJson } from "../files/json";
 import { entriesOf } from "../files/operations";
+import { readPieces } from "../files/read";
 import { finiteTensors, float32Values, readSafetensors, safetensorsPieces } from "../files/safetensors";
 import { firstNotFiniteSteps } from "../finite";
 import type { MatrixProduct } from "../model/device";
@@ -169,7 +170,7 @@ export async function readCheckpoint(path: string, trainee: Trainee, parameterFi
 export async function readState(path: string): Promise<StateDocument> {
   let document: StateDocument;
   try {
-    document = JSON.parse(await readText(join(path, stateFile))) as StateDocument;
+    document = (await readJson(join(path, stateFile))) as StateDocument;
   } catch (cause) {
     throw damaged(path, `${stateFile} cannot be read: ${(cause as Error).message}`, cause);
   }
@@ -194,7 +195,7 @@ async function requireDigest(path: string, expected: { bytes: number; sha256: st
   const { size } = await stat(path);
   if (size !== expected?.bytes) throw new Error(`${path} has ${size} bytes, not ${expected?.bytes}`);
   const hash = createHash("sha256");
-  for await (const piece of createReadStream(path)) hash.update(piece as Buffer);
+  for await (const piece of readPieces(path)) hash.update(piece);
   if (hash.digest("hex") !== expected.sha256) throw new Error(`the contents of ${path} are not what was written`);
 }
 

@@ -1,8 +1,8 @@
-import { createReadStream } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { reported, writeInto } from "../files/atomic";
+import { openRegular, present } from "../files/read";
 import type { TrainEvent } from "./events";
 import type { LoggerName } from "./options";
 import { TensorBoardLogger } from "./tensorboard";
@@ -49,14 +49,14 @@ class JsonLinesLogger implements RunLogger {
 /** Leaves the lines up to the position. */
 async function rewind(outputDir: string, position: LogPosition): Promise<void> {
   const path = join(outputDir, logFile);
+  if (!(await present(path))) return;
   const kept: string[] = [];
-  try {
-    for await (const line of createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY }))
-      if (staysAt(position, line)) kept.push(`${line}\n`);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
-    await reported(path, () => Promise.reject(error), "Cannot read");
-  }
+  const { file } = await openRegular(path);
+  const read = async () => {
+    const lines = createInterface({ input: file.createReadStream(), crlfDelay: Number.POSITIVE_INFINITY });
+    for await (const line of lines) if (staysAt(position, line)) kept.push(`${line}\n`);
+  };
+  await reported(path, read, "Cannot read");
   await writeInto(outputDir, [{ name: logFile, data: kept.map((line) => Buffer.from(line)) }]);
 }
 

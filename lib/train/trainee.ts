@@ -3,6 +3,7 @@ import { RubricateError } from "../errors";
 import { bytesOf, float32Values, type ReadTensor, type StoredTensor } from "../files/safetensors";
 import { areFinite, firstNotFinite } from "../finite";
 import { runJob } from "../job";
+import { requireCompanions } from "../model/companions";
 import type { BaseFingerprint, LlamaModel } from "../model/model";
 import type { NativeAdapter, NativeOptimizer, NativeParameters } from "../native";
 import { inSlices, type Steps } from "../steps";
@@ -240,6 +241,7 @@ export async function traineeOf(
   adapter: RedAdapter | undefined,
 ): Promise<{ trainee: Trainee; base: BaseFingerprint }> {
   if (adapter) return { trainee: new AdapterTrainee(adapter.native), base: await model.fingerprint() };
+  await requireCompanions(model.dir); // or training would end with a model that cannot be saved
   const handle = model.native;
   let making = trainable.get(handle);
   if (!making) {

@@ -47,7 +47,7 @@ export const badTraining: readonly Case[] = [
     argv: (f) => ["eval", "--model", good(), "--data", f],
     api: reads,
     code: "ERR_FILE",
-    says: /not a regular file/,
+    says: /Expected a regular file at .* but it is a folder/,
   },
   {
     what: "one row, to be parted in two",

@@ -179,8 +179,8 @@ test.each<[string, () => string, string, RegExp]>([
   ],
   ["binary", () => written(Buffer.from([0, 255, 10, 254, 0])), "ERR_DATA", /line 1: not valid UTF-8/],
   ["no such file", () => path.join(folder, "none"), "ERR_FILE", /Cannot read .*ENOENT/],
-  ["a folder", () => folder, "ERR_FILE", /not a regular file/],
-  ["a device", () => "/dev/zero", "ERR_FILE", /not a regular file/],
+  ["a folder", () => folder, "ERR_FILE", /but it is a folder/],
+  ["a device", () => "/dev/zero", "ERR_FILE", /but it is a device/],
 ])("refused: %s", async (_, file, code, message) => {
   await expect(Dataset.fromJsonl(file(), options)).rejects.toMatchObject({
     code,
