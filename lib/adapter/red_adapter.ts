@@ -1,6 +1,6 @@
-import { basename } from "node:path";
+import { basename, resolve } from "node:path";
 import { invalid, RubricateError } from "../errors";
-import { writeInto } from "../files/atomic";
+import { readTogether, writeInto } from "../files/atomic";
 import { isClaimed } from "../in_use";
 import type { LlamaModel } from "../model/model";
 import { type NativeAdapter, native } from "../native";
@@ -14,7 +14,7 @@ import {
   redSites,
   redVariants,
 } from "./config";
-import { adapterFiles, readAdapterConfig, readAdapterVectors } from "./files";
+import { adapterFiles, configFile, readAdapterConfig, readAdapterVectors, tensorFile } from "./files";
 
 export interface RedAdapterOptions {
   /** Default: "all", scale and bias. */
@@ -96,6 +96,19 @@ export class RedAdapter {
   ): Promise<RedAdapter> {
     if (typeof dir !== "string" || dir === "") throw invalid("dir", "a path", dir);
     if (typeof model?.architecture !== "object") throw invalid("model", "a LlamaModel", model);
+    return readTogether(
+      resolve(dir),
+      [configFile, tensorFile],
+      () => RedAdapter.load(dir, model, options),
+      (adapter) => adapter.dispose(),
+    );
+  }
+
+  private static async load(
+    dir: string,
+    model: LlamaModel,
+    options: { readonly allowBaseMismatch?: boolean },
+  ): Promise<RedAdapter> {
     const file = await readAdapterConfig(dir);
     if (options.allowBaseMismatch !== true) await requireBase(dir, file, model);
     const { hidden, stacks } = model.architecture;

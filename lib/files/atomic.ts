@@ -3,9 +3,11 @@
  * new. Everything is written beside its place, flushed, and renamed; a rename is the one step that cannot be half done.
  */
 import { randomBytes } from "node:crypto";
-import { stat } from "node:fs/promises";
+import { lstat, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { RubricateError } from "../errors";
+import { commitFolder, commitList, finishCommit, pendingCommit } from "./commit";
 import { entriesOf, fileOperations, type WritableFile } from "./operations";
 
 /** A file to be written: its name within the folder, and its contents, whole or piece by piece. */
@@ -14,36 +16,87 @@ export interface FileContents {
   readonly data: string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 }
 
-/** Files of a finished write that may still have to be moved to their places. */
-const committed = ".rubricate-commit";
 const staging = ".rubricate-new-";
 const abandonedAfterMs = 3600_000;
 /** Bytes handed to the system at a time: large enough to be fast, small enough to leave the event loop free. */
 const sliceBytes = 1 << 18;
 
+/** Attempts while other processes write into the same folder. */
+const attempts = 500;
+/** A pause between them, not the same for all. */
+const pause = () => setTimeout(Math.random() * 5);
+
+/** The last write into each folder that this process has begun. */
+const writing = new Map<string, Promise<void>>();
+
 /**
  * Writes files into a folder, all of them or none; others in the folder stay. They are staged in a hidden folder inside
- * it, one rename declares them valid, and then each is moved to its place. When that is cut short, `readableFile` still
- * finds the new ones and the next write finishes the moves.
+ * it, one rename commits them, and then each is moved to its place. If that is interrupted, `readableFile` still finds the
+ * new ones and the next write finishes the moves. Of several writes at once, each is whole and the last one stays. A
+ * symbolic link in the place of a file is replaced, and what it leads to is not touched.
  * @throws RubricateError ERR_FILE naming path and cause; the earlier files are then as they were, or all are replaced
  */
 export async function writeInto(folder: string, files: readonly FileContents[]): Promise<void> {
   const target = resolve(folder);
+  const turn = (writing.get(target) ?? Promise.resolve()).catch(() => {}).then(() => writeNow(target, files));
+  writing.set(target, turn);
+  try {
+    await turn;
+  } finally {
+    if (writing.get(target) === turn) writing.delete(target);
+  }
+}
+
+async function writeNow(target: string, files: readonly FileContents[]): Promise<void> {
   await reported(target, async () => {
     await makeFolder(target);
-    await finishMoves(target);
+    await finishCommit(target);
     await removeAbandoned(target);
+    for (const { name } of files) await requireReplaceable(join(target, name));
+    const list = await commitList(
+      target,
+      files.map(({ name }) => name),
+    );
     const stage = join(target, staging + randomBytes(6).toString("hex"));
     try {
-      await writeFiles(stage, files);
-      await fileOperations().rename(stage, join(target, committed));
+      await writeFiles(stage, [list, ...files]);
+      await commit(stage, target);
       await fileOperations().syncFolder(target);
     } catch (error) {
       await removeQuietly(stage);
       throw error;
     }
-    await finishMoves(target);
+    await finishCommit(target);
   });
+}
+
+/** A commit that is not finished is in the way: it is another process's, which may have ended. */
+async function commit(stage: string, target: string): Promise<void> {
+  await whileOccupied(target, async () => {
+    await finishCommit(target);
+    await fileOperations().rename(stage, commitFolder(target));
+  });
+}
+
+/** Tries again while the place of a folder is taken by that of another process. */
+async function whileOccupied(target: string, attempt: () => Promise<void>): Promise<void> {
+  for (let tried = 1; ; tried++) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (!["ENOTEMPTY", "EEXIST"].includes((error as NodeJS.ErrnoException).code!)) throw error;
+      if (tried === attempts)
+        throw new RubricateError("ERR_FILE", `Cannot write ${target}: other processes keep writing there`);
+      await pause();
+    }
+  }
+}
+
+/** A folder in the place of a file would stop the write in its midst. */
+async function requireReplaceable(path: string): Promise<void> {
+  const status = await lstat(path).catch(() => undefined);
+  if (status?.isDirectory())
+    throw new RubricateError("ERR_FILE", `Expected a file or nothing to replace at ${path} but it is a folder`);
 }
 
 /**
@@ -59,8 +112,10 @@ export async function writeFolder(folder: string, files: readonly FileContents[]
     const stage = temporaryName(target);
     try {
       await writeFiles(stage, files);
-      if (await present(target)) await removeFolder(target);
-      await fileOperations().rename(stage, target);
+      await whileOccupied(target, async () => {
+        if (await lstat(target).catch(() => undefined)) await removeFolder(target);
+        await fileOperations().rename(stage, target);
+      });
       await fileOperations().syncFolder(parent);
     } catch (error) {
       await removeQuietly(stage);
@@ -91,10 +146,65 @@ export async function removeLeftovers(parent: string): Promise<void> {
   });
 }
 
-/** Where the newest version of a file that `writeInto` wrote is to be read. */
+/**
+ * Finishes a write into a folder that was interrupted, if there is one: for who reads many files of it.
+ * @throws RubricateError ERR_FILE
+ */
+export async function finishInto(folder: string): Promise<void> {
+  await reported(folder, () => finishCommit(folder));
+}
+
+/**
+ * Where the newest version of a file that `writeInto` wrote is to be read.
+ * @throws RubricateError ERR_FILE where what looks like an interrupted write is none
+ */
 export async function readableFile(folder: string, name: string): Promise<string> {
-  const waiting = join(folder, committed, name);
-  return (await present(waiting)) ? waiting : join(folder, name);
+  const pending = await pendingCommit(folder);
+  return join(pending?.waiting.includes(name) ? commitFolder(folder) : folder, name);
+}
+
+/**
+ * Reads several files of a folder as one write left them: again where they were replaced meanwhile.
+ * @param discard gives back what was read in vain
+ * @throws RubricateError ERR_FILE where they are replaced again and again
+ */
+export async function readTogether<T>(
+  folder: string,
+  names: readonly string[],
+  read: () => Promise<T>,
+  discard: (result: T) => void,
+): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    const before = await versionsOf(folder, names);
+    let result: T | undefined;
+    let failure: unknown;
+    try {
+      result = await read();
+    } catch (error) {
+      failure = error;
+    }
+    const after = await versionsOf(folder, names);
+    if (!failure && before.files === after.files) return result as T;
+    // A file that was moved to its place between looking and opening was not found.
+    if (failure && before.files === after.files && before.paths === after.paths) throw failure;
+    if (!failure) discard(result as T);
+    if (attempt === attempts)
+      throw new RubricateError("ERR_FILE", `Cannot read ${folder}: other processes keep writing there`);
+    await pause();
+  }
+}
+
+/** Which files these are, and where: moving one to its place, as the end of a write does, leaves it the same file. */
+async function versionsOf(folder: string, names: readonly string[]): Promise<{ files: string; paths: string }> {
+  const files: string[] = [];
+  const paths: string[] = [];
+  for (const name of names) {
+    const path = await readableFile(folder, name);
+    const status = await stat(path, { bigint: true }).catch(() => undefined);
+    files.push(status ? `${status.dev} ${status.ino} ${status.size} ${status.mtimeNs}` : "none");
+    paths.push(path);
+  }
+  return { files: files.join(), paths: paths.join() };
 }
 
 /** The folder's entry, and those of folders that had to be created above it, are on the disk when this returns. */
@@ -105,20 +215,12 @@ async function makeFolder(path: string): Promise<void> {
     await fileOperations().syncFolder(dirname(made));
 }
 
-async function finishMoves(folder: string): Promise<void> {
-  const source = join(folder, committed);
-  if (!(await present(source))) return;
-  for (const name of await entriesOf(source)) await fileOperations().rename(join(source, name), join(folder, name));
-  await fileOperations().syncFolder(folder);
-  await fileOperations().remove(source);
-}
-
 /** Another process may be writing here; what is an hour old, nobody is. */
 async function removeAbandoned(folder: string): Promise<void> {
   for (const name of await entriesOf(folder)) {
     if (!name.startsWith(staging)) continue;
     const path = join(folder, name);
-    const written = await stat(path).catch(() => undefined);
+    const written = await lstat(path).catch(() => undefined);
     if (written && Date.now() - written.mtimeMs > abandonedAfterMs) await fileOperations().remove(path);
   }
 }
@@ -161,13 +263,6 @@ async function removeQuietly(path: string): Promise<void> {
   await fileOperations()
     .remove(path)
     .catch(() => {});
-}
-
-async function present(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }
 
 /** Runs work on a file; what fails becomes ERR_FILE naming path and cause. */

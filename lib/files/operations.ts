@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { mkdir, open, readdir, rename, rm, rmdir } from "node:fs/promises";
 
 /** A file being written. */
 export interface WritableFile {
@@ -21,6 +21,8 @@ export interface FileOperations {
   rename(from: string, to: string): Promise<void>;
   /** Removes a file, or a folder with all that is in it; what is not there is no error. */
   remove(path: string): Promise<void>;
+  /** Removes a folder if it is empty; what is not empty, or not there, stays so. */
+  removeEmpty(path: string): Promise<void>;
 }
 
 const nodeOperations: FileOperations = {
@@ -44,6 +46,11 @@ const nodeOperations: FileOperations = {
   },
   rename,
   remove: (path) => rm(path, { recursive: true, force: true }),
+  async removeEmpty(path) {
+    await rmdir(path).catch((error: NodeJS.ErrnoException) => {
+      if (!["ENOENT", "ENOTEMPTY", "EEXIST"].includes(error.code!)) throw error;
+    });
+  },
 };
 
 let current = nodeOperations;

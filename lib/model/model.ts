@@ -3,6 +3,7 @@ import { stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { RedAdapter } from "../adapter/red_adapter";
 import { invalid, RubricateError } from "../errors";
+import { finishInto } from "../files/atomic";
 import { readJson } from "../files/json";
 import { present } from "../files/read";
 import { runJob, throwIfAborted } from "../job";
@@ -101,6 +102,7 @@ export class LlamaModel {
     });
     if (!info.isDirectory())
       throw new RubricateError("ERR_FILE", `Expected a model folder at ${folder} but it is a file`);
+    await finishInto(folder);
     const configPath = join(folder, "config.json");
     const description = describeLlama(await readJson(configPath), configPath);
     const checkpoint = await findCheckpoint(folder, description, options.signal);

@@ -257,6 +257,7 @@ describe("files", () => {
     const adapter = numbered(1);
     const { operations } = await withFailureAt(-1, "EIO", () => adapter.savePretrained(join(root, "template")));
     let refused = 0;
+    let carried = 0;
     for (let at = 0; at < operations.length; at++) {
       const dir = join(root, `${at}`);
       mkdirSync(dir);
@@ -265,10 +266,14 @@ describe("files", () => {
       const loaded = await RedAdapter.fromPretrained(`${dir}.copy`, model).catch((error) => error);
       if (loaded instanceof RedAdapter) expect(loaded.vectors()).toEqual(adapter.vectors());
       else {
-        expect(loaded).toMatchObject({ code: "ERR_ADAPTER_FORMAT" });
+        if (/interrupted write .* made in another folder/.test(loaded.message)) {
+          expect((await RedAdapter.fromPretrained(dir, model)).vectors()).toEqual(adapter.vectors());
+          carried++;
+        } else expect(loaded).toMatchObject({ code: "ERR_ADAPTER_FORMAT" });
         refused++;
       }
     }
-    expect(refused).toBeGreaterThan(0);
+    expect(refused).toBeGreaterThan(carried);
+    expect(carried).toBeGreaterThan(0);
   });
 });

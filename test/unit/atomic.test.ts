@@ -45,8 +45,9 @@ describe("writeInto", () => {
   test("syncs each file before the rename that declares it valid, and the folder after it", async () => {
     mkdirSync(join(root, "x"));
     const operations = await operationsOf(() => writeInto(join(root, "x"), files("1")));
-    const staged = ["create", "write", "sync", "create", "write", "write", "sync", "syncFolder"];
-    const moved = ["rename", "syncFolder", "rename", "rename", "syncFolder", "remove"];
+    const file = (writes: number) => ["create", ...Array(writes).fill("write"), "sync"];
+    const staged = [...file(1), ...file(1), ...file(2), "syncFolder"]; // the list of the files comes first
+    const moved = ["rename", "syncFolder", "rename", "rename", "syncFolder", "remove", "removeEmpty"];
     expect(operations).toEqual(["makeFolder", "makeFolder", ...staged, ...moved]);
   });
 

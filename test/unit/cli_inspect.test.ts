@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type AdapterFileConfig, nativeSites, type RedSite, redSites } from "../../lib/adapter/config";
+import { type AdapterFileConfig, sitePath, type RedSite, redSites } from "../../lib/adapter/config";
 import { adapterFiles } from "../../lib/adapter/files";
 import { writeInto } from "../../lib/files/atomic";
 import { runCli } from "./cli_support";
@@ -23,9 +23,9 @@ const config: AdapterFileConfig = {
   rubricate: "0.1.0",
 };
 /** Of a model with grouped heads whose q is wider than the residual stream. */
-const widths: Record<RedSite, number> = { ffn: hidden, attention: hidden, q: 24, k: 8, v: 8 };
+const widths: Record<RedSite, number> = { ffn: hidden, attention: hidden, q: 24, k: 8, v: 8, gate: 40, up: 40 };
 const nameOf = (layer: number, site: RedSite, part: string) =>
-  `layers.${layer}.${site === "ffn" ? "mlp" : "self_attn"}.${nativeSites[site]}.${part}`;
+  `layers.${layer}.${sitePath(site)}.${part}`;
 
 let folders = 0;
 /** Inspects an adapter one of whose vectors has another width. */
@@ -45,7 +45,7 @@ async function inspected(changed: Record<string, number> = {}) {
 test("an adapter as it should be is shown, with its parameters", async () => {
   const { status, stdout } = await inspected();
   expect(status).toBe(0);
-  expect(JSON.parse(stdout)).toMatchObject({ parameters: 2 * 2 * (16 + 16 + 24 + 8 + 8) });
+  expect(JSON.parse(stdout)).toMatchObject({ parameters: 2 * 2 * (16 + 16 + 24 + 8 + 8 + 40 + 40) });
 });
 
 test.each<[string, number, number]>([
@@ -56,6 +56,8 @@ test.each<[string, number, number]>([
   [nameOf(3, "q", "scale"), 8, 24],
   [nameOf(3, "k", "scale"), 4, 8],
   [nameOf(0, "v", "scale"), 16, 8],
+  [nameOf(3, "gate", "scale"), 16, 40],
+  [nameOf(0, "up", "bias"), 8, 40],
 ])("%s of width %i is refused", async (name, width, expected) => {
   const { status, stdout, stderr } = await inspected({ [name]: width });
   expect({ status, stdout: JSON.parse(stdout) }).toMatchObject({

@@ -134,6 +134,10 @@ export async function withFailureAt(
         begin("remove");
         return real.remove(path);
       },
+      async removeEmpty(path) {
+        begin("removeEmpty");
+        return real.removeEmpty(path);
+      },
     }),
   );
   try {

@@ -1,0 +1,124 @@
+/**
+ * The commit of a write into a folder: the staged files in a hidden folder, with a list of them. Its appearance, by one
+ * rename, declares them valid; then each is moved to its place. Whoever finds one, finishes it.
+ *
+ * A folder may come from anywhere, and with it what looks like a commit. So the list names the inode of the folder that it
+ * was made in, which nobody can foresee: what was copied, unpacked or linked is refused, and nothing of it is read or moved.
+ */
+import { randomBytes } from "node:crypto";
+import type { Stats } from "node:fs";
+import { lstat, readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { RubricateError } from "../errors";
+import { readJson } from "./json";
+import { fileOperations } from "./operations";
+import { cannotRead } from "./read";
+
+const committed = ".rubricate-commit";
+const listName = /^list-[0-9a-f]{12}\.json$/;
+/** Attempts to look at what other processes are moving. */
+const attempts = 500;
+
+export const commitFolder = (folder: string) => join(folder, committed);
+
+/** What a commit has yet to do. */
+interface PendingCommit {
+  /** Files that are not at their places. */
+  readonly waiting: readonly string[];
+  /** Name of the list; undefined in a commit that has nothing left. */
+  readonly list: string | undefined;
+}
+
+/** The list of a commit of these files. Its own name is new each time, so that nobody removes another commit's. */
+export async function commitList(folder: string, names: readonly string[]): Promise<{ name: string; data: string }> {
+  const name = `list-${randomBytes(6).toString("hex")}.json`;
+  return { name, data: JSON.stringify({ format: 1, folder: await identityOf(folder), names }) };
+}
+
+async function identityOf(folder: string): Promise<string> {
+  return String((await stat(folder, { bigint: true })).ino);
+}
+
+/**
+ * The commit in a folder, if there is one, every name in it checked.
+ * @throws RubricateError ERR_FILE where it was not made by a write into this very folder
+ */
+export async function pendingCommit(folder: string): Promise<PendingCommit | undefined> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await examined(folder);
+    } catch (error) {
+      // Another process finished it meanwhile.
+      if (attempt < attempts && isMissing(error)) continue;
+      throw error instanceof RubricateError ? error : cannotRead(commitFolder(folder), error);
+    }
+  }
+}
+
+const codeOf = (error: unknown) => (error as NodeJS.ErrnoException)?.code;
+
+function isMissing(error: unknown): boolean {
+  return codeOf(error instanceof RubricateError ? error.cause : error) === "ENOENT";
+}
+
+async function examined(folder: string): Promise<PendingCommit | undefined> {
+  const path = commitFolder(folder);
+  let status: Stats;
+  try {
+    status = await lstat(path);
+  } catch (error) {
+    if (codeOf(error) === "ENOENT" || codeOf(error) === "ENOTDIR") return undefined;
+    throw error;
+  }
+  if (!status.isDirectory()) throw foreign(path, "it is not a folder");
+  if (process.getuid && status.uid !== process.getuid() && status.uid !== (await stat(folder)).uid)
+    throw foreign(path, "it belongs to another user");
+  const entries = await readdir(path);
+  if (entries.length === 0) return { waiting: [], list: undefined };
+  const lists = entries.filter((name) => listName.test(name));
+  const [list] = lists;
+  if (list === undefined || lists.length > 1) throw foreign(path, "it has no list of its files");
+  for (const name of entries)
+    if (!(await lstat(join(path, name))).isFile()) throw foreign(path, `${name} in it is not a regular file`);
+  const waiting = entries.filter((name) => name !== list);
+  if (waiting.length === 0) return { waiting, list };
+  const { folder: madeIn, names } = await readList(path, list);
+  if (madeIn !== (await identityOf(folder))) throw foreign(path, "it was made in another folder");
+  for (const name of waiting) if (!names.includes(name)) throw foreign(path, `its list does not name ${name}`);
+  return { waiting, list };
+}
+
+async function readList(path: string, name: string): Promise<{ folder: unknown; names: readonly unknown[] }> {
+  const document = (await readJson(join(path, name), "ERR_FILE")) as Record<string, unknown> | null;
+  if (document?.format !== 1 || !Array.isArray(document.names)) throw foreign(path, "its list is malformed");
+  return { folder: document.folder, names: document.names };
+}
+
+function foreign(path: string, reason: string): RubricateError {
+  return new RubricateError(
+    "ERR_FILE",
+    `Expected the rest of an interrupted write at ${path} but ${reason}. If you trust the folder and know that it was ` +
+      "copied during a write, move the files in it one level up; else remove it",
+  );
+}
+
+/**
+ * Finishes a write that was interrupted, if there is one. Several processes may do so at once.
+ * @throws RubricateError ERR_FILE as `pendingCommit`
+ */
+export async function finishCommit(folder: string): Promise<void> {
+  const pending = await pendingCommit(folder);
+  if (!pending) return;
+  const path = commitFolder(folder);
+  const operations = fileOperations();
+  for (const name of pending.waiting)
+    try {
+      await operations.rename(join(path, name), join(folder, name));
+    } catch (error) {
+      if (codeOf(error) !== "ENOENT") throw error; // moved by another process
+    }
+  await operations.syncFolder(folder);
+  if (pending.list) await operations.remove(join(path, pending.list));
+  // Not with its contents: by now it may be the next commit.
+  await operations.removeEmpty(path);
+}
