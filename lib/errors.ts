@@ -77,3 +77,8 @@ const unprintable = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\u202a-
 export function printable(text: string): string {
   return text.replace(unprintable, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
+
+/** As `printable`, newlines too: a message or a file name must not look like two lines, the second of them forged. */
+export function oneLine(text: string): string {
+  return printable(text).replaceAll("\n", "\\n");
+}

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { printable, RubricateError } from "../errors";
+import { oneLine, RubricateError } from "../errors";
 import { readArguments, suggestion } from "./arguments";
 import { benchCommand } from "./bench";
 import { chatCommand } from "./chat";
@@ -122,7 +122,7 @@ function main(): void {
       lostOutput ??= error;
       return end(status.failed);
     }
-    stderr.write(`rubricate: ${printable(String(error?.message ?? error))} [ERR_INTERNAL]\n`);
+    stderr.write(`rubricate: ${oneLine(String(error?.message ?? error))} [ERR_INTERNAL]\n`);
     process.exit(status.failed);
   });
   run(process.argv.slice(2), { stdin, stdout, stderr, env }, interrupts).then((code) =>

@@ -1,4 +1,4 @@
-import { printable } from "../errors";
+import { oneLine } from "../errors";
 import type { Output } from "./terminal";
 import { clipped, textWidth } from "./text";
 
@@ -33,7 +33,7 @@ export class ProgressLine {
     const now = this.now();
     if (!always && now - this.last < (isTty ? redrawEveryMs : lineEveryMs)) return;
     this.last = now;
-    const text = printable(words);
+    const text = oneLine(words);
     if (!isTty) {
       this.stream.write(`${text}\n`);
       return;

@@ -1,5 +1,5 @@
 import type { Readable, Writable } from "node:stream";
-import { printable } from "../errors";
+import { oneLine, printable } from "../errors";
 import { ProgressLine } from "./progress";
 
 /** A stream that may be a terminal. */
@@ -41,7 +41,7 @@ export class Terminal {
 
   /** Writes a line of the result; nothing with --json. */
   print(line = ""): void {
-    if (!this.json) this.write(`${line}\n`);
+    if (!this.json) this.write(`${oneLine(line)}\n`);
   }
 
   /** Writes a part of the result; nothing with --json. */
@@ -64,10 +64,10 @@ export class Terminal {
     if (this.json) this.streams.stdout.write(`${printable(JSON.stringify(value))}\n`);
   }
 
-  /** Tells something beside the result. */
+  /** Writes a line beside the result. */
   note(line: string): void {
     this.progress.clear();
-    this.streams.stderr.write(`${printable(line)}\n`);
+    this.streams.stderr.write(`${oneLine(line)}\n`);
   }
 
   /** Escapes a text and, where stdout is a terminal with colours, gives it a style. */

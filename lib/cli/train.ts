@@ -180,12 +180,12 @@ async function followed(trainer: Trainer, invocation: Invocation): Promise<Train
     }
   } catch (error) {
     terminal.progress.clear();
-    if (interrupts.signal.aborted && error instanceof RubricateError && error.code === "ERR_ABORTED")
-      terminal.note(
-        checkpoint !== undefined || resumed > 0
-          ? `stopped; ${checkpoint === undefined ? "" : `the checkpoint is in ${checkpoint}; `}go on with:\n  ${resumeLine(invocation)}`
-          : "stopped before the first step: nothing was written",
-      );
+    if (interrupts.signal.aborted && error instanceof RubricateError && error.code === "ERR_ABORTED") {
+      const resumable = checkpoint !== undefined || resumed > 0;
+      const where = checkpoint === undefined ? "" : `the checkpoint is in ${checkpoint}; `;
+      terminal.note(resumable ? `stopped; ${where}go on with:` : "stopped before the first step: nothing was written");
+      if (resumable) terminal.note(`  ${resumeLine(invocation)}`);
+    }
     throw error;
   }
 }

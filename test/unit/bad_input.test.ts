@@ -71,6 +71,12 @@ test.each([
   { argv: () => ["generate", "--promt", "x"], status: 2, says: /received "--promt"; did you mean --prompt\?/ },
   { argv: () => ["inspect", "no\u001b[31mwhere"], status: 1, says: /no\\u001b\[31mwhere.* \[ERR_FILE\]/ },
   {
+    argv: () => ["inspect", "a\nrubricate: saved"],
+    status: 1,
+    says: /^rubricate inspect: .*a\\nrubricate: saved.*\]\n$/,
+  },
+  { argv: () => ["generate", "--prompt", "x", "--mo\ndel"], status: 2, says: /^rubricate generate: .*\nSee [^\n]*\n$/ },
+  {
     argv: () => ["generate", "--model", good(), "--device", "cuda:9999", "--prompt", "x"],
     status: 1,
     says: /\[ERR_DEVICE\]/,
