@@ -20,7 +20,9 @@ interface Expected {
 
 function expectedVectors({ variant, sites, layers }: AdapterFileConfig): Expected[] {
   return layers.flatMap((layer) =>
-    sites.flatMap((site) => parts[variant].map((part) => ({ name: `layers.${layer}.${sitePath(site)}.${part}`, site }))),
+    sites.flatMap((site) =>
+      parts[variant].map((part) => ({ name: `layers.${layer}.${sitePath(site)}.${part}`, site })),
+    ),
   );
 }
 

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type AdapterFileConfig, sitePath, type RedSite, redSites } from "../../lib/adapter/config";
+import { type AdapterFileConfig, type RedSite, redSites, sitePath } from "../../lib/adapter/config";
 import { adapterFiles } from "../../lib/adapter/files";
 import { writeInto } from "../../lib/files/atomic";
 import { runCli } from "./cli_support";
@@ -24,8 +24,7 @@ const config: AdapterFileConfig = {
 };
 /** Of a model with grouped heads whose q is wider than the residual stream. */
 const widths: Record<RedSite, number> = { ffn: hidden, attention: hidden, q: 24, k: 8, v: 8, gate: 40, up: 40 };
-const nameOf = (layer: number, site: RedSite, part: string) =>
-  `layers.${layer}.${sitePath(site)}.${part}`;
+const nameOf = (layer: number, site: RedSite, part: string) => `layers.${layer}.${sitePath(site)}.${part}`;
 
 let folders = 0;
 /** Inspects an adapter one of whose vectors has another width. */
