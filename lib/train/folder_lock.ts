@@ -1,8 +1,9 @@
 /**
- * One training run at a time in a folder, across processes: a file that says which process has it. Node has no flock, so the
- * file may outlive its process. It holds what identifies a process for good (its number, its start, the boot), and whoever
- * finds it with a process that has ended takes it over.
+ * One training run at a time in a folder, across processes: a file that says which process has it, and which of its threads,
+ * since a worker may be terminated. Node has no flock, so the file may outlive them. It holds what identifies a thread for good
+ * (its number, its start, the boot), and whoever finds it with a thread that has ended takes it over.
  */
+import { readlinkSync } from "node:fs";
 import { mkdir, open, readFile, readlink, realpath, rmdir, stat, unlink, utimes } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -21,9 +22,11 @@ const writingMs = 10_000;
 
 interface Holder {
   readonly pid: number;
-  /** Start of the process in clock ticks since the boot; null where the system does not say. */
+  /** Number of the thread, which is the process's for its main one. */
+  readonly thread: number;
+  /** Start of the thread in clock ticks since the boot; null where the system does not say. */
   readonly started: string | null;
-  /** Where the number means this process: boot and process namespace, or the host's name where the system has neither. */
+  /** Where the numbers mean this process: boot and process namespace, or the host's name where the system has neither. */
   readonly place: string;
   readonly host: string;
   readonly time: string;
@@ -58,7 +61,7 @@ export class FolderLock {
         created.push(made);
       try {
         const real = await realpath(folder); // other spellings of the folder are the same folder
-        const text = `${JSON.stringify(await thisProcess())}\n`;
+        const text = `${JSON.stringify(await thisThread())}\n`;
         const path = join(real, lockFile);
         if (!(await createdWith(path, text))) await takeOver(real, path, text);
         return new FolderLock(path, text, created);
@@ -147,7 +150,7 @@ async function requireEnded(folder: string, path: string): Promise<void> {
     return;
   }
   const who = `process ${holder.pid} on ${holder.host}, since ${holder.time}`;
-  if (holder.place === (await thisProcess()).place) {
+  if (holder.place === (await thisThread()).place) {
     if (await isRunning(holder)) throw busy(folder, who);
   } else if (silent < silentMs)
     throw busy(
@@ -163,10 +166,10 @@ function busy(folder: string, who: string, remedy = ""): RubricateError {
 
 function holderIn(text: string): Holder | undefined {
   try {
-    const { pid, started, place, host, time } = JSON.parse(text);
+    const { pid, thread, started, place, host, time } = JSON.parse(text);
     const texts = [place, host, time].every((one) => typeof one === "string");
-    if (!Number.isSafeInteger(pid) || !texts) return undefined;
-    return { pid, started, place, host, time };
+    if (![pid, thread].every((one) => Number.isSafeInteger(one) && one > 0) || !texts) return undefined;
+    return { pid, thread, started, place, host, time };
   } catch {
     return undefined;
   }
@@ -174,19 +177,29 @@ function holderIn(text: string): Holder | undefined {
 
 let own: Promise<Holder> | undefined;
 
-function thisProcess(): Promise<Holder> {
-  own ??= describeProcess();
+function thisThread(): Promise<Holder> {
+  own ??= describeThread(numberOfThread());
   return own;
 }
 
-async function describeProcess(): Promise<Holder> {
+async function describeThread(thread: number): Promise<Holder> {
   return {
     pid: process.pid,
-    started: (await processOf(process.pid))?.started ?? null,
+    thread,
+    started: (await threadOf(process.pid, thread))?.started ?? null,
     place: await placeOfProcesses(),
     host: hostname(),
     time: new Date(Date.now() - 1000 * process.uptime()).toISOString(),
   };
+}
+
+/** Asked on the thread itself: asynchronous calls are made on others. */
+function numberOfThread(): number {
+  try {
+    return Number(/task\/(\d+)$/.exec(readlinkSync("/proc/thread-self"))![1]);
+  } catch {
+    return process.pid;
+  }
 }
 
 async function placeOfProcesses(): Promise<string> {
@@ -198,9 +211,10 @@ async function placeOfProcesses(): Promise<string> {
   }
 }
 
-async function isRunning({ pid, started }: Holder): Promise<boolean> {
-  const found = await processOf(pid);
+async function isRunning({ pid, thread, started }: Holder): Promise<boolean> {
+  const found = await threadOf(pid, thread);
   if (found) return !found.ended && found.started === started;
+  if (await threadOf(pid, pid)) return false; // the process runs without that thread
   try {
     process.kill(pid, 0); // sends nothing
     return true;
@@ -209,10 +223,10 @@ async function isRunning({ pid, started }: Holder): Promise<boolean> {
   }
 }
 
-/** What /proc has of a process; undefined where there is none of that number, no /proc, or one that hides it. */
-async function processOf(pid: number): Promise<{ ended: boolean; started: string } | undefined> {
+/** What /proc has of a thread; undefined where there is none of these numbers, no /proc, or one that hides it. */
+async function threadOf(pid: number, thread: number): Promise<{ ended: boolean; started: string } | undefined> {
   try {
-    const text = await readFile(`/proc/${pid}/stat`, "utf8");
+    const text = await readFile(`/proc/${pid}/task/${thread}/stat`, "utf8");
     const [state, ...fields] = text.slice(text.lastIndexOf(")") + 2).split(" "); // the name before it may hold spaces
     return { ended: state === "Z" || state === "X", started: fields[18]! };
   } catch {

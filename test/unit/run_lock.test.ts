@@ -12,6 +12,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join, relative } from "node:path";
+import { Worker } from "node:worker_threads";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
 import { FolderLock } from "../../lib/train/folder_lock";
 import type { TrainerOptions } from "../../lib/train/options";
@@ -163,7 +164,7 @@ describe("a folder", () => {
   const script = `
     require(${JSON.stringify(join(__dirname, "../runtime/typescript.cjs"))});
     const { FolderLock } = require(${JSON.stringify(join(__dirname, "../../lib/train/folder_lock.ts"))});
-    FolderLock.take(${"process.argv[1]"}).then(() => console.log("held"), (error) => console.log(error.code));
+    FolderLock.take(process.argv.at(-1)).then(() => console.log("held"), (error) => console.log(error.code));
     setInterval(() => {}, 1000);`;
   /** A process that takes the folder, and what came of it. */
   async function otherProcess(): Promise<{ child: ChildProcess; says: string }> {
@@ -187,6 +188,15 @@ describe("a folder", () => {
     expect(locks()).toEqual([]);
   });
 
+  test("of another thread is refused, and taken over when that was terminated", async () => {
+    const worker = new Worker(script, { eval: true, argv: [root], execArgv: [], stdout: true });
+    const [data] = await once(worker.stdout, "data");
+    expect(String(data).trim()).toBe("held");
+    await expect(FolderLock.take(root)).rejects.toMatchObject({ code: "ERR_BUSY" });
+    await worker.terminate();
+    await taken();
+  });
+
   /** A lock as this process writes it, changed. */
   async function lockWith(change: object): Promise<string> {
     const lock = await FolderLock.take(root);
@@ -205,8 +215,10 @@ describe("a folder", () => {
   };
 
   test("whose holder's number belongs to another process by now is taken over", async () => {
-    await lockWith({ started: "1" });
-    await taken();
+    for (const change of [{ started: "1" }, { pid: 4194303, thread: 4194303 }, { thread: 4194303 }]) {
+      await lockWith(change);
+      await taken();
+    }
   });
 
   test("of a machine that cannot be asked is refused until it is silent for two minutes", async () => {
@@ -219,7 +231,7 @@ describe("a folder", () => {
 
   test("whose lock is being written is refused, and taken over where that was never finished", async () => {
     const path = await lockWith({});
-    for (const text of ["", "{}", '{"pid":1'])
+    for (const text of ["", "{}", '{"pid":1', '{"pid":1,"place":"","host":"","time":""}'])
       for (const [seconds, free] of [
         [0, false],
         [11, true],
