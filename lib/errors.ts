@@ -45,16 +45,42 @@ export class RubricateError extends Error {
   }
 }
 
+/** Characters of a caller's value that a message shows. */
+const shownLength = 80;
+
+function shortened(text: string): string {
+  return text.length > shownLength ? `${text.slice(0, shownLength - 3)}...` : text;
+}
+
+/** The class of an object; its constructor and its name can be anything. */
+function classOf(value: object): string {
+  const name: unknown = value.constructor?.name;
+  return typeof name === "string" && name !== "" ? shortened(name) : "Object";
+}
+
+/** Says what a value is, in a few words. */
 function describe(value: unknown): string {
-  if (value === null) return "null";
-  if (value === undefined) return "undefined";
-  if (typeof value === "string")
-    return `${JSON.stringify(value.length > 80 ? `${value.slice(0, 77)}...` : value)} of type string`;
-  if (typeof value === "number" || typeof value === "boolean" || typeof value === "bigint")
-    return `${value} of type ${typeof value}`;
+  if (value === null || value === undefined) return `${value}`;
+  if (typeof value === "string") return `${JSON.stringify(shortened(value))} of type string`;
+  if (typeof value === "bigint" && BigInt.asIntN(64, value) !== value) return "a number of type bigint beyond 64 bits";
+  if (typeof value === "symbol") return `${shortened(String(value))} of type symbol`;
   if (typeof value === "function") return "a function";
-  if (Array.isArray(value)) return `an array of length ${value.length}`;
-  return `an instance of ${(value as object).constructor?.name ?? "Object"}`;
+  if (typeof value !== "object") return `${value} of type ${typeof value}`;
+  try {
+    return Array.isArray(value) ? `an array of length ${value.length}` : `an instance of ${classOf(value)}`;
+  } catch {
+    return "an object that cannot be read"; // a revoked proxy, or a getter that throws
+  }
+}
+
+/** Why something failed, of whatever was thrown. */
+export function reasonOf(thrown: unknown): string {
+  try {
+    if (thrown instanceof Error) return String(thrown.message);
+  } catch {
+    // a message that cannot be read
+  }
+  return `${describe(thrown)} was thrown`;
 }
 
 /**

@@ -1,6 +1,13 @@
 /** The public names. */
 export type { RedAdapterConfig, RedSite, RedVariant } from "./adapter/config";
-export { RedAdapter, type RedAdapterOptions, type SiteStats, type VectorStats } from "./adapter/red_adapter";
+export {
+  type LoadAdapterOptions,
+  RedAdapter,
+  type RedAdapterOptions,
+  type SiteStats,
+  type VectorStats,
+} from "./adapter/red_adapter";
+export type { PlanOptions } from "./data/batches";
 export {
   type DataFormat,
   Dataset,
@@ -14,9 +21,36 @@ export { type ErrorCode, errorCodes, RubricateError } from "./errors";
 export type { Architecture, StackArchitecture } from "./model/architecture";
 export { type DeviceChoice, type MatrixProduct, type ModelDevice, setDeviceMemoryLimit } from "./model/device";
 export type { GenerateOptions, GenerationPiece, GenerationResult } from "./model/generation";
-export { type BaseFingerprint, LlamaModel, type LoadOptions, type ModelMemory } from "./model/model";
-export { type ChatMessage, type ChatOptions, type RenderedChat, TokenDecoder, Tokenizer } from "./model/tokenizer";
-export { type AdamWOptions, type Dtype, type FloatDtype, ops, type Rows, Tape, Tensor } from "./tensor";
+export {
+  type BaseFingerprint,
+  LlamaModel,
+  type LoadOptions,
+  type LogitsOptions,
+  type ModelMemory,
+} from "./model/model";
+export {
+  type ChatMessage,
+  type ChatOptions,
+  type DecodeOptions,
+  type EncodeOptions,
+  type RenderedChat,
+  TokenDecoder,
+  Tokenizer,
+} from "./model/tokenizer";
+export {
+  type AdamWOptions,
+  type AttentionOptions,
+  type Dtype,
+  type FloatDtype,
+  type HeadLoss,
+  ops,
+  type Rows,
+  type SublayerEdit,
+  type SublayerNorm,
+  Tape,
+  Tensor,
+  type TensorOptions,
+} from "./tensor";
 export { type EvaluateOptions, type Evaluation, evaluate } from "./train/evaluate";
 export type {
   CheckpointEvent,

@@ -1,5 +1,6 @@
 import { RubricateError } from "./errors";
 import type { NativeJob } from "./native";
+import { readArgument } from "./options";
 
 function aborted(signal: AbortSignal): RubricateError {
   return new RubricateError("ERR_ABORTED", "The operation was aborted", { cause: signal.reason });
@@ -10,22 +11,115 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw aborted(signal);
 }
 
+interface Stops {
+  readonly each: Set<() => void>;
+  readonly all: () => void;
+}
+
+const stopsOf = new WeakMap<AbortSignal, Stops>();
+
+/**
+ * Calls `stop` when the signal fires. All work under way shares one listener of a signal: of more than ten Node warns.
+ * @returns what ends it
+ */
+export function onAbort(signal: AbortSignal, stop: () => void): () => void {
+  let stops = stopsOf.get(signal);
+  if (!stops) {
+    const each = new Set<() => void>();
+    const all = () => {
+      for (const one of [...each]) one();
+    };
+    stops = { each, all };
+    readArgument("signal", "an AbortSignal", () => signal.addEventListener("abort", all, { once: true }));
+    stopsOf.set(signal, stops);
+  }
+  const { each, all } = stops;
+  const one = () => stop(); // its own function, so that the same `stop` can be given twice
+  each.add(one);
+  return () => {
+    if (!each.delete(one) || each.size > 0 || typeof signal.removeEventListener !== "function") return;
+    stopsOf.delete(signal);
+    signal.removeEventListener("abort", all);
+  };
+}
+
+/**
+ * A caller's function that is called while work goes on. What it throws, or a promise of its rejects with, stops the work,
+ * and the caller's own call rejects with it, as it is.
+ */
+export class Callback<T> {
+  /** Stops the work at hand. */
+  stop: () => void = () => {};
+  private failure: { readonly reason: unknown } | undefined;
+  private readonly promises = new Set<Promise<void>>();
+
+  constructor(private readonly call: ((value: T) => unknown) | undefined) {}
+
+  tell(value: T): void {
+    const { call } = this;
+    if (!call || this.failure) return;
+    try {
+      const answer = call(value) as PromiseLike<unknown> | null | undefined;
+      if (typeof answer?.then === "function") this.watch(answer);
+    } catch (reason) {
+      this.fail(reason);
+    }
+  }
+
+  /** Does the work, waits for the function's promises, and throws what the function threw. */
+  async during<R>(work: () => Promise<R>): Promise<R> {
+    try {
+      const result = await work();
+      await Promise.all(this.promises);
+      this.throwIfFailed();
+      return result;
+    } catch (error) {
+      this.throwIfFailed();
+      throw error;
+    }
+  }
+
+  throwIfFailed(): void {
+    if (this.failure) throw this.failure.reason;
+  }
+
+  private watch(answer: PromiseLike<unknown>): void {
+    const watched: Promise<void> = Promise.resolve(answer).then(
+      () => void this.promises.delete(watched),
+      (reason) => this.fail(reason),
+    );
+    this.promises.add(watched);
+  }
+
+  private fail(reason: unknown): void {
+    this.failure ??= { reason };
+    this.stop();
+  }
+}
+
 /**
  * Starts a native job and waits for it; when the signal fires, the job is cancelled and the promise rejects with
  * ERR_ABORTED once it has really stopped.
+ * @param callback what the job calls; when it fails, the job is cancelled
  */
-export async function runJob<T>(start: () => NativeJob<T>, signal?: AbortSignal): Promise<T> {
+export async function runJob<T>(
+  start: () => NativeJob<T>,
+  signal?: AbortSignal,
+  callback?: { stop: () => void },
+): Promise<T> {
   throwIfAborted(signal);
-  const job = start();
-  if (!signal) return job.promise;
-  const cancel = () => job.cancel();
-  signal.addEventListener("abort", cancel, { once: true });
+  let job: NativeJob<T> | undefined;
+  const cancel = () => job?.cancel();
+  if (callback) callback.stop = cancel;
+  // First the listener, since a signal that takes none must not leave a job behind.
+  const release = signal && onAbort(signal, cancel);
   try {
+    job = start();
     return await job.promise;
   } catch (error) {
-    if (signal.aborted && error instanceof RubricateError && error.code === "ERR_ABORTED") throw aborted(signal);
+    if (signal?.aborted && error instanceof RubricateError && error.code === "ERR_ABORTED") throw aborted(signal);
     throw error;
   } finally {
-    signal.removeEventListener("abort", cancel);
+    release?.();
   }
 }

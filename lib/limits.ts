@@ -55,6 +55,31 @@ export const limits = {
   // Tokenizers and chat templates
 
   // Calls
+  /** Of one call of `generate`. */
+  maxNewTokens: 2 ** 31 - 1,
+  topK: 2 ** 31 - 1,
+  seed: Number.MAX_SAFE_INTEGER,
+  mostTemperature: 100,
+  /** The smallest normal float32: what is below would be computed with as 0. */
+  leastTemperature: 2 ** -126,
+  leastRepetitionPenalty: 1e-3,
+  mostRepetitionPenalty: 1e3,
+  stopStrings: 256,
+  /** UTF-16 units of one. */
+  stopStringLength: 4096,
+  chatMessages: 16_384,
+  /** UTF-16 units of the roles and contents of a conversation's messages together. */
+  chatCharacters: 16 * MiB,
+  /** Token ids of one call of `decode`. */
+  decodeIds: MiB,
+  /** Of one call of `dataset.examples`. */
+  exampleIndices: MiB,
+  epoch: 2 ** 32 - 1,
+  /** Product of a shape's sizes, each 0 counted as 1. */
+  tensorElements: 2 ** 44 - 1,
+  tensorDimensions: 8,
+  /** N of "cuda:N". */
+  deviceNumber: 9999,
 
   // Training
   /** Numbers of the optimizer, which computes in float32. */

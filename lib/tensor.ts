@@ -1,5 +1,34 @@
+import { isInstance } from "./brands";
 import { invalid, RubricateError } from "./errors";
-import { type NativeTape, type NativeTensor, native } from "./native";
+import { limits } from "./limits";
+import { type NativeOps, type NativeTape, type NativeTensor, native } from "./native";
+import { booleanOf, checkOptions, listOf, readArgument } from "./options";
+import {
+  type AdamWOptions,
+  type AttentionOptions,
+  adamWNames,
+  attentionNames,
+  editNames,
+  type HeadLoss,
+  lossNames,
+  normNames,
+  type Rows,
+  rowsNames,
+  type SublayerEdit,
+  type SublayerNorm,
+  type TensorOptions,
+  tensorNames,
+} from "./tensor_options";
+
+export type {
+  AdamWOptions,
+  AttentionOptions,
+  HeadLoss,
+  Rows,
+  SublayerEdit,
+  SublayerNorm,
+  TensorOptions,
+} from "./tensor_options";
 
 export type FloatDtype = "float32" | "bfloat16" | "float16";
 export type Dtype = FloatDtype | "int32";
@@ -7,7 +36,7 @@ export type Dtype = FloatDtype | "int32";
 const handles = new WeakMap<Tensor, NativeTensor>();
 
 function handleOf(tensor: Tensor, name: string): NativeTensor {
-  if (!(tensor instanceof Tensor)) throw invalid(name, "a Tensor", tensor);
+  if (!isInstance(tensor, Tensor)) throw invalid(name, "a Tensor", tensor);
   const handle = handles.get(tensor);
   if (!handle) throw new RubricateError("ERR_DISPOSED", `Expected a tensor in use for ${name} but it was disposed of`);
   return handle;
@@ -32,19 +61,19 @@ export class Tensor {
   /**
    * A tensor with a copy of `data`, rounded to `dtype` (to nearest even).
    * @param data as many elements as the shape has; an array of numbers, a Float32Array, or an Int32Array for int32
-   * @param options requiresGrad: a parameter, whose fp32 gradient a tape's backward adds to
    * @throws RubricateError ERR_ARGUMENT, ERR_SHAPE, ERR_DTYPE, ERR_OUT_OF_MEMORY
    */
   static from(
     data: Float32Array | Int32Array | readonly number[],
     shape: readonly number[],
     dtype: Dtype = "float32",
-    options: { requiresGrad?: boolean } = {},
+    options: TensorOptions = {},
   ): Tensor {
-    if (!Array.isArray(shape) || !shape.every((size) => Number.isSafeInteger(size) && size >= 0)) {
-      throw invalid("shape", "an array of integers of 0 or more", shape);
-    }
-    return wrap(native().Tensor.from(elements(data, dtype), shape, dtype, options.requiresGrad ?? false));
+    const { requiresGrad } = checkOptions(options, tensorNames, "Tensor.from");
+    const isParameter = booleanOf("requiresGrad", requiresGrad, false);
+    const sizes = checkedShape(shape);
+    const values = elements(data, dtype);
+    return wrap(readArgument("dtype", "a dtype", () => native().Tensor.from(values, sizes, dtype, isParameter)));
   }
 
   get shape(): readonly number[] {
@@ -91,18 +120,38 @@ export class Tensor {
   }
 }
 
-function elements(data: Float32Array | Int32Array | readonly number[], dtype: Dtype): Float32Array | Int32Array {
-  if (data instanceof Float32Array || data instanceof Int32Array) return data;
-  if (!Array.isArray(data) || !data.every((x) => typeof x === "number")) {
-    throw invalid("data", "a Float32Array, an Int32Array or an array of numbers", data);
-  }
-  return dtype === "int32" ? Int32Array.from(data) : Float32Array.from(data);
+function checkedShape(shape: readonly number[]): number[] {
+  const what = "an array of integers of 0 or more";
+  const sizes = listOf("shape", what, shape);
+  if (!sizes.every((size) => Number.isSafeInteger(size) && size >= 0)) throw invalid("shape", what, shape);
+  // Zeros count as 1, so that the order of the sizes is of no account.
+  const elementCount = sizes.reduce((product, size) => product * Math.max(size, 1), 1);
+  if (sizes.length > limits.tensorDimensions || elementCount > limits.tensorElements)
+    throw new RubricateError(
+      "ERR_SHAPE",
+      `Expected at most ${limits.tensorDimensions} dimensions and fewer than 2^44 elements for shape but received ` +
+        `${sizes.length} dimensions and ${elementCount} elements`,
+    );
+  return sizes;
 }
+
+function elements(data: Float32Array | Int32Array | readonly number[], dtype: Dtype): Float32Array | Int32Array {
+  if (isInstance(data, Float32Array) || isInstance(data, Int32Array)) return data;
+  const what = "a Float32Array, an Int32Array or an array of numbers";
+  const list = listOf("data", what, data as readonly number[]);
+  const isElement = dtype === "int32" ? isInt32 : isNumber;
+  const at = list.findIndex((value) => !isElement(value));
+  if (at >= 0) throw invalid(`data[${at}]`, dtype === "int32" ? "a 32-bit integer" : "a number", list[at]);
+  return dtype === "int32" ? Int32Array.from(list) : Float32Array.from(list);
+}
+
+const isNumber = (value: unknown): value is number => typeof value === "number";
+const isInt32 = (value: unknown): value is number => isNumber(value) && (value | 0) === value;
 
 const tapes = new WeakMap<Tape, NativeTape>();
 
 function tapeOf(tape: Tape): NativeTape {
-  if (!(tape instanceof Tape)) throw invalid("tape", "a Tape", tape);
+  if (!isInstance(tape, Tape)) throw invalid("tape", "a Tape", tape);
   const handle = tapes.get(tape);
   if (!handle) throw new RubricateError("ERR_DISPOSED", "Expected a tape in use but it was disposed of");
   return handle;
@@ -143,30 +192,23 @@ export class Tape {
   }
 }
 
-/** AdamW's settings for `ops.adamwStep`; torch.optim.AdamW's defaults, without weight decay. */
-export interface AdamWOptions {
-  readonly learningRate: number;
-  readonly beta1?: number;
-  readonly beta2?: number;
-  readonly epsilon?: number;
-  readonly weightDecay?: number;
-  /** What weight decay pulls towards: 0 (the default), or 1 for a scale. */
-  readonly decayTarget?: number;
-  /** Multiplies the gradient: a clip factor. Default 1. */
-  readonly gradScale?: number;
-}
-
 function optionalHandles(tensors: readonly (Tensor | null)[], name: string): (NativeTensor | null)[] {
-  if (!Array.isArray(tensors)) throw invalid(name, "an array of tensors or null", tensors);
-  return tensors.map((tensor, i) => (tensor === null ? null : handleOf(tensor, `${name}[${i}]`)));
+  return listOf(name, "an array of tensors or null", tensors).map((tensor, i) =>
+    tensor === null ? null : handleOf(tensor, `${name}[${i}]`),
+  );
 }
 
-/** Rows of each sequence and its adapter slot; one sequence without a choice means that all rows use slot 1. */
-export interface Rows {
-  /** First row of each sequence, then the number of rows, [sequences + 1]. */
-  readonly starts: Int32Array;
-  /** Slot of each sequence, [sequences]: 0 is no edit, i + 1 uses element i of the vectors. */
-  readonly slots: Int32Array;
+let guardedOps: NativeOps | undefined;
+
+/** The native ops. What an argument's getters throw, as the core describes it, is a RubricateError here too. */
+function coreOps(): NativeOps {
+  guardedOps ??= Object.fromEntries(
+    Object.entries(native().ops as unknown as Record<string, (...args: unknown[]) => unknown>).map(([name, op]) => [
+      name,
+      (...args: unknown[]) => readArgument(`ops.${name}`, "arguments that can be read", () => op(...args)),
+    ]),
+  ) as unknown as NativeOps;
+  return guardedOps;
 }
 
 /**
@@ -178,13 +220,13 @@ export const ops = {
   /** x [T, k] times weight [n, k] transposed, plus bias [n]: [T, n]. */
   linear(tape: Tape, x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
     return wrap(
-      native().ops.linear(tapeOf(tape), handleOf(x, "x"), handleOf(weight, "weight"), bias && handleOf(bias, "bias")),
+      coreOps().linear(tapeOf(tape), handleOf(x, "x"), handleOf(weight, "weight"), bias && handleOf(bias, "bias")),
     );
   },
 
   /** x [T, d] / sqrt(mean(x^2) + epsilon) * weight [d]. */
   rmsNorm(tape: Tape, x: Tensor, weight: Tensor, epsilon = 1e-5): Tensor {
-    return wrap(native().ops.rmsNorm(tapeOf(tape), handleOf(x, "x"), handleOf(weight, "weight"), epsilon));
+    return wrap(coreOps().rmsNorm(tapeOf(tape), handleOf(x, "x"), handleOf(weight, "weight"), epsilon));
   },
 
   /** RED: scale * h + bias, h [T, d], with each sequence's own vectors [d]; null stands for 1 and 0. */
@@ -195,30 +237,17 @@ export const ops = {
     biases: readonly (Tensor | null)[],
     rows?: Rows,
   ): Tensor {
-    const { starts, slots } = rows ?? oneSequence(h);
+    const { starts, slots } = rowsOf(rows, h, "redEdit");
     const scaleHandles = optionalHandles(scales, "scales");
     return wrap(
-      native().ops.redEdit(
-        tapeOf(tape),
-        handleOf(h, "h"),
-        scaleHandles,
-        optionalHandles(biases, "biases"),
-        starts,
-        slots,
-      ),
+      coreOps().redEdit(tapeOf(tape), handleOf(h, "h"), scaleHandles, optionalHandles(biases, "biases"), starts, slots),
     );
   },
 
   /** (x - mean) / sqrt(var + epsilon) * weight [d] + bias [d]. */
   layerNorm(tape: Tape, x: Tensor, weight: Tensor, bias: Tensor, epsilon = 1e-5): Tensor {
     return wrap(
-      native().ops.layerNorm(
-        tapeOf(tape),
-        handleOf(x, "x"),
-        handleOf(weight, "weight"),
-        handleOf(bias, "bias"),
-        epsilon,
-      ),
+      coreOps().layerNorm(tapeOf(tape), handleOf(x, "x"), handleOf(weight, "weight"), handleOf(bias, "bias"), epsilon),
     );
   },
 
@@ -227,144 +256,128 @@ export const ops = {
     tape: Tape,
     h: Tensor,
     residual: Tensor,
-    edit: { scales: readonly (Tensor | null)[]; biases: readonly (Tensor | null)[]; rows?: Rows },
-    norm?: { weight: Tensor; epsilon?: number },
+    edit: SublayerEdit,
+    norm?: SublayerNorm,
   ): { sum: Tensor; normed: Tensor | null } {
-    const { starts, slots } = edit.rows ?? oneSequence(h);
-    const [sum, normed] = native().ops.closeSublayer(
+    const { scales, biases, rows } = checkOptions(edit, editNames, "closeSublayer");
+    const { weight, epsilon = 1e-5 } = norm ? checkOptions(norm, normNames, "closeSublayer") : {};
+    const { starts, slots } = rowsOf(rows, h, "closeSublayer");
+    const [sum, normed] = coreOps().closeSublayer(
       tapeOf(tape),
       handleOf(h, "h"),
       handleOf(residual, "residual"),
-      optionalHandles(edit.scales, "scales"),
-      optionalHandles(edit.biases, "biases"),
+      optionalHandles(scales, "scales"),
+      optionalHandles(biases, "biases"),
       starts,
       slots,
-      norm ? handleOf(norm.weight, "norm.weight") : null,
-      norm?.epsilon ?? 1e-5,
+      norm ? handleOf(weight as Tensor, "norm.weight") : null,
+      epsilon,
     );
     return { sum: wrap(sum), normed: normed && wrap(normed) };
   },
 
   /** silu(gate) * up, [T, f] each. */
   swiglu(tape: Tape, gate: Tensor, up: Tensor): Tensor {
-    return wrap(native().ops.swiglu(tapeOf(tape), handleOf(gate, "gate"), handleOf(up, "up")));
+    return wrap(coreOps().swiglu(tapeOf(tape), handleOf(gate, "gate"), handleOf(up, "up")));
   },
 
   /** Rotary position embedding of x [T, heads * head_dim], as transformers lays it out; positions [T], invFreq [head_dim / 2]. */
   rope(tape: Tape, x: Tensor, heads: number, positions: Int32Array, invFreq: Float32Array): Tensor {
-    return wrap(native().ops.rope(tapeOf(tape), handleOf(x, "x"), heads, positions, invFreq));
+    return wrap(coreOps().rope(tapeOf(tape), handleOf(x, "x"), heads, positions, invFreq));
   },
 
   /** Causal attention: q [T, heads * head_dim], k and v [T, kvHeads * head_dim]; starts [sequences + 1]; scale defaults to 1 / sqrt(head_dim). */
-  attention(
-    tape: Tape,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    options: { heads: number; kvHeads?: number; scale?: number; starts?: Int32Array },
-  ): Tensor {
-    const { heads, kvHeads = heads } = options;
-    const scale = options.scale ?? 1 / Math.sqrt((q.shape[1] ?? 0) / heads);
-    const starts = options.starts ?? oneSequence(q).starts;
+  attention(tape: Tape, q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
+    const { heads, ...rest } = checkOptions(options, attentionNames, "attention");
+    if (!Number.isSafeInteger(heads) || heads <= 0) throw invalid("heads", "a positive integer", heads);
+    const queries = handleOf(q, "q");
+    const { kvHeads = heads, scale = 1 / Math.sqrt((queries.shape[1] ?? 0) / heads) } = rest;
+    const starts = rest.starts ?? oneSequence(q).starts;
     return wrap(
-      native().ops.attention(
-        tapeOf(tape),
-        handleOf(q, "q"),
-        handleOf(k, "k"),
-        handleOf(v, "v"),
-        heads,
-        kvHeads,
-        scale,
-        starts,
-      ),
+      coreOps().attention(tapeOf(tape), queries, handleOf(k, "k"), handleOf(v, "v"), heads, kvHeads, scale, starts),
     );
   },
 
   /** Rows of weight [vocabulary, d] by id: [tokens, d]. */
   embedding(tape: Tape, tokenIds: Int32Array, weight: Tensor): Tensor {
-    return wrap(native().ops.embedding(tapeOf(tape), tokenIds, handleOf(weight, "weight")));
+    return wrap(coreOps().embedding(tapeOf(tape), tokenIds, handleOf(weight, "weight")));
   },
 
   /**
    * Sum over the given rows of weight * cross-entropy of x [T, d] times head [vocabulary, d] transposed, in chunks: the
    * logits never exist whole. rows ascending; weights such as 1 / rows. float32 [1].
    */
-  headCrossEntropy(
-    tape: Tape,
-    x: Tensor,
-    head: Tensor,
-    loss: { rows: Int32Array; targets: Int32Array; weights: Float32Array },
-  ): Tensor {
+  headCrossEntropy(tape: Tape, x: Tensor, head: Tensor, loss: HeadLoss): Tensor {
+    const { rows, targets, weights } = checkOptions(loss, lossNames, "headCrossEntropy");
     return wrap(
-      native().ops.headCrossEntropy(
-        tapeOf(tape),
-        handleOf(x, "x"),
-        handleOf(head, "head"),
-        loss.rows,
-        loss.targets,
-        loss.weights,
-      ),
+      coreOps().headCrossEntropy(tapeOf(tape), handleOf(x, "x"), handleOf(head, "head"), rows, targets, weights),
     );
   },
 
   /** Mean cross-entropy of logits [R, classes] (float32) and targets [R]: float32 [1]. */
   crossEntropy(tape: Tape, logits: Tensor, targets: Int32Array): Tensor {
-    return wrap(native().ops.crossEntropy(tapeOf(tape), handleOf(logits, "logits"), targets));
+    return wrap(coreOps().crossEntropy(tapeOf(tape), handleOf(logits, "logits"), targets));
   },
 
   add(tape: Tape, a: Tensor, b: Tensor): Tensor {
-    return wrap(native().ops.add(tapeOf(tape), handleOf(a, "a"), handleOf(b, "b")));
+    return wrap(coreOps().add(tapeOf(tape), handleOf(a, "a"), handleOf(b, "b")));
   },
 
   multiply(tape: Tape, a: Tensor, b: Tensor): Tensor {
-    return wrap(native().ops.multiply(tapeOf(tape), handleOf(a, "a"), handleOf(b, "b")));
+    return wrap(coreOps().multiply(tapeOf(tape), handleOf(a, "a"), handleOf(b, "b")));
   },
 
   scaleBy(tape: Tape, a: Tensor, factor: number): Tensor {
-    return wrap(native().ops.scaleBy(tapeOf(tape), handleOf(a, "a"), factor));
+    return wrap(coreOps().scaleBy(tapeOf(tape), handleOf(a, "a"), factor));
   },
 
   silu(tape: Tape, a: Tensor): Tensor {
-    return wrap(native().ops.silu(tapeOf(tape), handleOf(a, "a")));
+    return wrap(coreOps().silu(tapeOf(tape), handleOf(a, "a")));
   },
 
   /** Sum of all elements: float32 [1]. */
   sum(tape: Tape, a: Tensor): Tensor {
-    return wrap(native().ops.sum(tapeOf(tape), handleOf(a, "a")));
+    return wrap(coreOps().sum(tapeOf(tape), handleOf(a, "a")));
   },
 
   /** Mean of (a - target)^2: float32 [1]. */
   meanSquaredError(tape: Tape, a: Tensor, target: Tensor): Tensor {
-    return wrap(native().ops.meanSquaredError(tapeOf(tape), handleOf(a, "a"), handleOf(target, "target")));
+    return wrap(coreOps().meanSquaredError(tapeOf(tape), handleOf(a, "a"), handleOf(target, "target")));
   },
 
   cast(tape: Tape, a: Tensor, dtype: FloatDtype): Tensor {
-    return wrap(native().ops.cast(tapeOf(tape), handleOf(a, "a"), dtype));
+    return wrap(coreOps().cast(tapeOf(tape), handleOf(a, "a"), dtype));
   },
 
   /** One AdamW update of a float32 parameter, in place, with its moments m and v; step counts from 1. */
   adamwStep(parameter: Tensor, grad: Tensor, m: Tensor, v: Tensor, step: number, options: AdamWOptions): void {
-    const { learningRate, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0 } = options;
+    const given = checkOptions(options, adamWNames, "adamwStep");
+    const { learningRate, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0 } = given;
     const settings = { learningRate, beta1, beta2, epsilon, weightDecay, decayToZero: false, maxGradNorm: 0 };
-    native().ops.adamwStep(
+    coreOps().adamwStep(
       handleOf(parameter, "parameter"),
       handleOf(grad, "grad"),
       handleOf(m, "m"),
       handleOf(v, "v"),
       step,
       settings,
-      options.decayTarget ?? 0,
-      options.gradScale ?? 1,
+      given.decayTarget ?? 0,
+      given.gradScale ?? 1,
     );
   },
 
   /** Euclidean norm of all elements of all tensors (float32). */
   gradientNorm(grads: readonly Tensor[]): number {
-    return native().ops.gradientNorm(grads.map((grad, i) => handleOf(grad, `grads[${i}]`)));
+    const list = listOf("grads", "an array of tensors", grads);
+    return coreOps().gradientNorm(list.map((grad, i) => handleOf(grad, `grads[${i}]`)));
   },
 } as const;
 
+function rowsOf(rows: Rows | undefined, x: Tensor, what: string): Rows {
+  return rows ? checkOptions(rows, rowsNames, what) : oneSequence(x);
+}
+
 function oneSequence(x: Tensor): Rows {
-  const rows = x instanceof Tensor ? (x.shape[0] ?? 0) : 0;
+  const rows = isInstance(x, Tensor) ? (x.shape[0] ?? 0) : 0;
   return { starts: Int32Array.of(0, rows), slots: Int32Array.of(1) };
 }

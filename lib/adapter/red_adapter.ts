@@ -1,9 +1,11 @@
 import { basename, resolve } from "node:path";
+import { adapterBrand, requireAdapter, requireModel } from "../brands";
 import { invalid, RubricateError } from "../errors";
 import { readTogether, writeInto } from "../files/atomic";
 import { isClaimed } from "../in_use";
 import type { LlamaModel } from "../model/model";
 import { type NativeAdapter, native } from "../native";
+import { booleanOf, checkOptions, lengthOf, listOf, type OptionNames, pathOf, readArgument } from "../options";
 import {
   type AdapterFileConfig,
   isSiteList,
@@ -24,6 +26,15 @@ export interface RedAdapterOptions {
   /** Layer numbers from 0. Default: "all". */
   readonly layers?: readonly number[] | "all";
 }
+
+const optionNames: OptionNames<RedAdapterOptions> = { variant: true, sites: true, layers: true };
+
+export interface LoadAdapterOptions {
+  /** Take it although it was trained on another base, as long as its vectors fit. Default: false. */
+  readonly allowBaseMismatch?: boolean;
+}
+
+const loadOptionNames: OptionNames<LoadAdapterOptions> = { allowBaseMismatch: true };
 
 /** How far a vector is from doing nothing. */
 export interface VectorStats {
@@ -46,6 +57,8 @@ export interface SiteStats {
  * whatever the base's dtype. A new adapter changes nothing (with variant "ln" it normalises from the start).
  */
 export class RedAdapter {
+  /** @internal */
+  readonly [adapterBrand] = true;
   private disposed = false;
 
   private constructor(
@@ -59,15 +72,21 @@ export class RedAdapter {
    * @throws RubricateError ERR_ARGUMENT, ERR_DISPOSED
    */
   static create(model: LlamaModel, options: RedAdapterOptions = {}): RedAdapter {
-    if (typeof model?.architecture !== "object") throw invalid("model", "a LlamaModel", model);
-    if (typeof options !== "object" || options === null) throw invalid("options", "an object", options);
-    const { variant = "all", sites = ["ffn"], layers = "all" } = options;
+    requireModel(model);
+    const {
+      variant = "all",
+      sites: given = ["ffn"],
+      layers = "all",
+    } = checkOptions(options, optionNames, "RedAdapter.create");
+    requireInUse(model);
+    const siteList = `some of ${redSites.join(", ")}, each once`;
+    const sites = listOf("sites", siteList, given);
     if (!redVariants.includes(variant)) throw invalid("variant", `one of ${redVariants.join(", ")}`, variant);
-    if (!isSiteList(sites)) throw invalid("sites", `some of ${redSites.join(", ")}, each once`, sites);
+    if (!isSiteList(sites)) throw invalid("sites", siteList, given);
     const count = model.architecture.stacks[0].layers;
     const config = {
       variant,
-      sites: [...sites],
+      sites,
       layers: checkedLayers(layers, count),
       hidden: model.architecture.hidden,
     };
@@ -86,36 +105,30 @@ export class RedAdapter {
 
   /**
    * Loads an adapter that `savePretrained` wrote. Strict: every vector must be there, of the right width and finite.
-   * @param options.allowBaseMismatch take it although it was trained on another base, as long as its vectors fit
-   * @throws RubricateError ERR_FILE, ERR_ADAPTER_FORMAT, ERR_BASE_MISMATCH
+   * @throws RubricateError ERR_ARGUMENT, ERR_FILE, ERR_ADAPTER_FORMAT, ERR_BASE_MISMATCH, ERR_DISPOSED
    */
-  static async fromPretrained(
-    dir: string,
-    model: LlamaModel,
-    options: { readonly allowBaseMismatch?: boolean } = {},
-  ): Promise<RedAdapter> {
-    if (typeof dir !== "string" || dir === "") throw invalid("dir", "a path", dir);
-    if (typeof model?.architecture !== "object") throw invalid("model", "a LlamaModel", model);
+  static async fromPretrained(dir: string, model: LlamaModel, options: LoadAdapterOptions = {}): Promise<RedAdapter> {
+    const folder = resolve(pathOf("dir", dir)); // now: the working directory may change meanwhile
+    requireModel(model);
+    const { allowBaseMismatch } = checkOptions(options, loadOptionNames, "RedAdapter.fromPretrained");
+    const takesAny = booleanOf("allowBaseMismatch", allowBaseMismatch, false);
+    requireInUse(model);
     return readTogether(
-      resolve(dir),
+      folder,
       [configFile, tensorFile],
-      () => RedAdapter.load(dir, model, options),
+      () => RedAdapter.load(folder, model, takesAny),
       (adapter) => adapter.dispose(),
     );
   }
 
-  private static async load(
-    dir: string,
-    model: LlamaModel,
-    options: { readonly allowBaseMismatch?: boolean },
-  ): Promise<RedAdapter> {
-    const file = await readAdapterConfig(dir);
-    if (options.allowBaseMismatch !== true) await requireBase(dir, file, model);
+  private static async load(folder: string, model: LlamaModel, takesAny: boolean): Promise<RedAdapter> {
+    const file = await readAdapterConfig(folder);
+    if (!takesAny) await requireBase(folder, file, model);
     const { hidden, stacks } = model.architecture;
     if (file.hidden !== hidden || file.layers.at(-1)! >= stacks[0].layers)
       throw new RubricateError(
         "ERR_ADAPTER_FORMAT",
-        `Expected an adapter for ${stacks[0].layers} layers of width ${hidden} in ${dir} but its vectors are for layer ` +
+        `Expected an adapter for ${stacks[0].layers} layers of width ${hidden} in ${folder} but its vectors are for layer ` +
           `${file.layers.at(-1)} of width ${file.hidden}`,
       );
     const { variant, sites, layers } = file;
@@ -123,7 +136,7 @@ export class RedAdapter {
     try {
       const { names, widths } = adapter.handle;
       const expected = new Map(names.map((name, at) => [name, widths[at]!]));
-      adapter.setVectors(await readAdapterVectors(dir, () => expected));
+      adapter.setVectors(await readAdapterVectors(folder, () => expected));
     } catch (error) {
       adapter.dispose();
       throw error;
@@ -137,9 +150,9 @@ export class RedAdapter {
    * @throws RubricateError ERR_FILE, ERR_NOT_FINITE, ERR_DISPOSED
    */
   async savePretrained(dir: string): Promise<void> {
-    if (typeof dir !== "string" || dir === "") throw invalid("dir", "a path", dir);
+    const folder = resolve(pathOf("dir", dir));
     const vectors = this.vectors();
-    await writeInto(dir, adapterFiles(await this.fileConfig(), vectors));
+    await writeInto(folder, adapterFiles(await this.fileConfig(), vectors));
   }
 
   /** What adapter_config.json says. @internal */
@@ -154,6 +167,21 @@ export class RedAdapter {
   get native(): NativeAdapter {
     if (this.disposed) throw new RubricateError("ERR_DISPOSED", "Expected an adapter in use but it was disposed of");
     return this.handle;
+  }
+
+  /**
+   * The handle, for a call of `model`. Vectors that were trained on one model mean nothing to another of the same shape.
+   * @throws RubricateError ERR_FOREIGN, ERR_DISPOSED
+   * @internal
+   */
+  nativeFor(model: LlamaModel): NativeAdapter {
+    if (this.model !== model)
+      throw new RubricateError(
+        "ERR_FOREIGN",
+        `Expected an adapter of this model (${model.dir}) but received one that was created or loaded for another model ` +
+          `object (${this.model.dir}); load it for this model: RedAdapter.fromPretrained(dir, model)`,
+      );
+    return this.native;
   }
 
   /** Trainable numbers. */
@@ -172,7 +200,7 @@ export class RedAdapter {
   }
 
   /**
-   * Overwrites vectors by name; those that are not named stay.
+   * Overwrites vectors by name; those that are not named stay. Where one is refused, none is written.
    * @throws RubricateError ERR_ARGUMENT for a name it has not, ERR_SHAPE, ERR_NOT_FINITE, ERR_BUSY while a job uses it,
    * and from the beginning of a training run to its end
    */
@@ -181,14 +209,15 @@ export class RedAdapter {
       throw new RubricateError("ERR_BUSY", "Expected an adapter that is not being trained by a run that has not ended");
     const values = this.native.values();
     const places = this.byName(values, true);
-    for (const [name, given] of vectors) {
-      const place = places.get(name);
-      if (!place) throw invalid("vectors", `names among ${this.native.names[0]}, ...`, name);
-      if (given.length !== place.length) throw invalid(name, `${place.length} numbers`, given, "ERR_SHAPE");
-      const at = given.findIndex((value) => !Number.isFinite(value));
-      if (at >= 0) throw invalid(`${name}[${at}]`, "a finite number", given[at], "ERR_NOT_FINITE");
-      place.set(given);
-    }
+    readArgument("vectors", "a Map of names and numbers", () => {
+      if (Object.prototype.toString.call(vectors) !== "[object Map]")
+        throw invalid("vectors", "a Map of names and numbers", vectors);
+      for (const [name, given] of vectors) {
+        const place = places.get(name);
+        if (!place) throw invalid("vectors", `names among ${this.native.names[0]}, ...`, name);
+        setVector(name, place, given);
+      }
+    });
     this.native.setValues(values);
   }
 
@@ -229,15 +258,44 @@ export class RedAdapter {
   }
 }
 
+/**
+ * The handle of a call's adapter; null where there is none.
+ * @throws RubricateError ERR_ARGUMENT for whatever else it is, ERR_FOREIGN, ERR_DISPOSED
+ */
+export function adapterHandle(adapter: RedAdapter | null | undefined, model: LlamaModel): NativeAdapter | null {
+  if (adapter === null || adapter === undefined) return null;
+  requireAdapter(adapter);
+  return adapter.nativeFor(model);
+}
+
+/** @throws RubricateError ERR_DISPOSED */
+function requireInUse(model: LlamaModel): void {
+  void model.native;
+}
+
+/** Copies numbers to their place as float32. */
+function setVector(name: string, place: Float32Array, given: ArrayLike<number>): void {
+  const length = lengthOf(name, `${place.length} numbers`, given);
+  if (length !== place.length) throw invalid(name, `${place.length} numbers`, given, "ERR_SHAPE");
+  for (let at = 0; at < length; at++) {
+    const value = given[at]!;
+    if (typeof value !== "number") throw invalid(`${name}[${at}]`, "a number", value);
+    place[at] = value;
+    if (!Number.isFinite(place[at]))
+      throw invalid(`${name}[${at}]`, "a finite float32 number", value, "ERR_NOT_FINITE");
+  }
+}
+
 function checkedLayers(layers: readonly number[] | "all", count: number): number[] {
   if (layers === "all") return Array.from({ length: count }, (_, layer) => layer);
-  if (!Array.isArray(layers) || layers.length === 0) throw invalid("layers", '"all" or at least one layer', layers);
-  const sorted = [...layers].sort((a, b) => a - b);
-  for (const [at, layer] of sorted.entries()) {
+  const list = listOf("layers", '"all" or at least one layer', layers, count);
+  if (list.length === 0) throw invalid("layers", '"all" or at least one layer', layers);
+  for (const layer of list)
     if (!Number.isInteger(layer) || layer < 0 || layer >= count)
       throw invalid("layers", `layer numbers from 0 to ${count - 1}`, layer);
+  const sorted = list.sort((a, b) => a - b);
+  for (const [at, layer] of sorted.entries())
     if (at > 0 && layer === sorted[at - 1]) throw invalid("layers", "each layer once", layer);
-  }
   return sorted;
 }
 

@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { suggestion } from "../options";
 import { type Command, UsageError } from "./command";
 import { type Flag, type FlagName, flags, type Values } from "./flags";
 
@@ -15,30 +16,6 @@ export function kebab(name: string): string {
 
 const shown = (value: string | undefined) =>
   value === undefined ? "nothing" : JSON.stringify(value.length > 80 ? `${value.slice(0, 77)}...` : value);
-
-/** Number of letters to change, add, drop or swap with a neighbour to make one word of another. */
-function distance(a: string, b: string): number {
-  let before: number[] = [];
-  let previous = Array.from({ length: b.length + 1 }, (_, at) => at);
-  for (let i = 1; i <= a.length; i++) {
-    const current = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const change = previous[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
-      current[j] = Math.min(change, previous[j]! + 1, current[j - 1]! + 1);
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1])
-        current[j] = Math.min(current[j]!, before[j - 2]! + 1);
-    }
-    before = previous;
-    previous = current;
-  }
-  return previous[b.length]!;
-}
-
-/** The name that was probably meant, as a question; empty where there is none like it. */
-export function suggestion(given: string, known: readonly string[]): string {
-  const [nearest] = known.map((name) => ({ name, away: distance(given, name) })).sort((a, b) => a.away - b.away);
-  return nearest && nearest.away <= Math.max(1, given.length / 4) ? `; did you mean ${nearest.name}?` : "";
-}
 
 /**
  * Reads the arguments of a command.

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { oneLine, RubricateError } from "../errors";
-import { readArguments, suggestion } from "./arguments";
+import { suggestion } from "../options";
+import { readArguments } from "./arguments";
 import { benchCommand } from "./bench";
 import { chatCommand } from "./chat";
 import { type Command, status, UsageError } from "./command";

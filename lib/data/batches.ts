@@ -1,4 +1,6 @@
 import { invalid, RubricateError } from "../errors";
+import { limits } from "../limits";
+import { checkOptions, type OptionNames } from "../options";
 import { Random } from "./random";
 import type { Example, MicroBatch } from "./types";
 
@@ -45,14 +47,59 @@ export function planEpoch(options: EpochPlanOptions): number[][] {
   return chunks(order, batchSize);
 }
 
-function checkPlan({ lengths, supervisedCounts, batchSize, epoch, packing }: EpochPlanOptions): void {
-  const positive = (value: number) => Number.isSafeInteger(value) && value > 0;
-  if (supervisedCounts.length !== lengths.length)
-    throw invalid("supervisedCounts.length", `${lengths.length}`, supervisedCounts.length);
+const positive = (value: number) => Number.isSafeInteger(value) && value > 0;
+
+/** @throws RubricateError ERR_ARGUMENT */
+export function checkBatchSize(batchSize: number): void {
   if (!positive(batchSize)) throw invalid("batchSize", "a positive integer", batchSize);
-  if (!Number.isInteger(epoch) || epoch < 0 || epoch >= 2 ** 32) throw invalid("epoch", "an integer from 0", epoch);
+}
+
+/** What `dataset.plan` is asked for. */
+export type PlanOptions = Omit<EpochPlanOptions, "lengths" | "supervisedCounts">;
+
+const planOptionNames: OptionNames<PlanOptions> = {
+  batchSize: true,
+  shuffle: true,
+  seed: true,
+  epoch: true,
+  packing: true,
+  groupByLength: true,
+};
+const packingNames: OptionNames<{ maxTokens: number }> = { maxTokens: true };
+
+/**
+ * The options of a plan as its thread takes them, where a wrong one could not be told from a broken thread.
+ * @throws RubricateError ERR_ARGUMENT
+ */
+export function checkedPlanOptions(given: PlanOptions): PlanOptions {
+  const options = checkOptions(given, planOptionNames, "plan");
+  const { batchSize, seed, epoch, shuffle, groupByLength } = options;
+  checkBatchSize(batchSize);
+  if (!Number.isSafeInteger(seed) || seed < 0) throw invalid("seed", "an integer in [0, 2^53)", seed);
+  checkEpoch(epoch);
+  for (const [name, value] of Object.entries({ shuffle, groupByLength: groupByLength ?? false }))
+    if (typeof value !== "boolean") throw invalid(name, "true or false", value);
+  const packing = options.packing && checkOptions(options.packing, packingNames, "packing");
+  checkPacking(packing);
+  return { batchSize, seed, epoch, shuffle, groupByLength, packing: packing && { maxTokens: packing.maxTokens } };
+}
+
+function checkEpoch(epoch: number): void {
+  if (!Number.isInteger(epoch) || epoch < 0 || epoch > limits.epoch)
+    throw invalid("epoch", `an integer from 0 to ${limits.epoch}`, epoch);
+}
+
+function checkPacking(packing: { readonly maxTokens: number } | undefined): void {
   if (packing && !positive(packing.maxTokens))
     throw invalid("packing.maxTokens", "a positive integer", packing.maxTokens);
+}
+
+function checkPlan({ lengths, supervisedCounts, batchSize, epoch, packing }: EpochPlanOptions): void {
+  if (supervisedCounts.length !== lengths.length)
+    throw invalid("supervisedCounts.length", `${lengths.length}`, supervisedCounts.length);
+  checkBatchSize(batchSize);
+  checkEpoch(epoch);
+  checkPacking(packing);
 }
 
 function chunks(order: number[], size: number): number[][] {

@@ -1,10 +1,23 @@
 import { createHash } from "node:crypto";
 import path from "node:path";
+import { isInstance, sourceBrand } from "../brands";
 import { invalid, RubricateError } from "../errors";
+import { Callback, onAbort } from "../job";
+import { limits } from "../limits";
 import { Tokenizer } from "../model/tokenizer";
 import { shareTokenizerFiles } from "../model/tokenizer_files";
+import {
+  checkOptions,
+  functionOf,
+  integersOf,
+  lengthOf,
+  type OptionNames,
+  pathOf,
+  readArgument,
+  signalOf,
+} from "../options";
 import { atOnce, inSlices, type Steps } from "../steps";
-import { EpochPlan, type EpochPlanOptions } from "./batches";
+import { checkedPlanOptions, EpochPlan, type PlanOptions } from "./batches";
 import { DataWorker } from "./data_worker";
 import type { EncodingOptions } from "./encode_row";
 import type { IndexProgress, IndexSummary } from "./row_index";
@@ -26,9 +39,18 @@ export interface DatasetOptions {
   readonly loss?: "completion" | "all";
   /** Ends indexing with ERR_ABORTED. */
   readonly signal?: AbortSignal;
-  /** Told some twenty times a second how far indexing has come. */
+  /** Told some twenty times a second how far indexing has come. What it throws ends indexing, which rejects with it. */
   readonly onProgress?: (progress: IndexProgress) => void;
 }
+
+const optionNames: OptionNames<DatasetOptions> = {
+  tokenizer: true,
+  format: true,
+  maxLength: true,
+  loss: true,
+  signal: true,
+  onProgress: true,
+};
 
 /** A token of an example, for people to look at. */
 export interface InspectedToken {
@@ -56,6 +78,8 @@ const collected = new FinalizationRegistry<DataWorker>((worker) => worker.abando
  * of it when done; the garbage collector is the safety net.
  */
 export class Dataset {
+  /** @internal */
+  readonly [sourceBrand] = true;
   /** Tokens of each example, [examples]. */
   readonly lengths: Int32Array;
   /** Supervised tokens of each example, at least 1, [examples]. */
@@ -90,8 +114,8 @@ export class Dataset {
    *   no conversation can be encoded with the chat template; ERR_ABORTED; ERR_ARGUMENT
    */
   static async fromJsonl(file: string, options: DatasetOptions): Promise<Dataset> {
-    if (typeof file !== "string" || file === "") throw invalid("path", "a path", file);
-    return Dataset.index(path.resolve(file), undefined, options);
+    pathOf("path", file);
+    return Dataset.index(path.resolve(file), undefined, checked(options, "Dataset.fromJsonl"));
   }
 
   /**
@@ -99,26 +123,29 @@ export class Dataset {
    * @param rows objects as the lines of a JSONL file would hold them
    */
   static async fromRows(rows: readonly unknown[], options: DatasetOptions): Promise<Dataset> {
-    if (!Array.isArray(rows)) throw invalid("rows", "an array", rows);
-    return Dataset.index(undefined, rows, options);
+    const isArray = readArgument("rows", "an array", () => Array.isArray(rows) && rows.length >= 0);
+    if (!isArray) throw invalid("rows", "an array", rows);
+    return Dataset.index(undefined, rows, checked(options, "Dataset.fromRows"));
   }
 
   private static async index(
     file: string | undefined,
     rows: readonly unknown[] | undefined,
-    options: DatasetOptions,
+    { tokenizer, signal, onProgress, encoding }: CheckedOptions,
   ): Promise<Dataset> {
-    const encoding = checked(options);
-    const { tokenizer, signal, onProgress } = options;
     const aborted = () => new RubricateError("ERR_ABORTED", "Indexing was stopped", { cause: signal?.reason });
     if (signal?.aborted) throw aborted();
     const worker = new DataWorker({ tokenizer: shareTokenizerFiles(tokenizer.files), options: encoding, path: file });
-    const stop = () => void worker.close(aborted());
-    signal?.addEventListener("abort", stop, { once: true });
-    worker.onProgress = onProgress;
+    const progress = new Callback(onProgress);
+    progress.stop = () => void worker.close(new RubricateError("ERR_ABORTED", "onProgress failed"));
+    worker.onProgress = onProgress && ((done) => progress.tell(done));
+    let release: (() => void) | undefined;
     try {
-      if (rows) await sendRows(worker, rows);
-      const summary = await worker.call("index", null);
+      release = signal && onAbort(signal, () => void worker.close(aborted()));
+      const summary = await progress.during(async () => {
+        if (rows) await sendRows(worker, rows);
+        return worker.call("index", null);
+      });
       const identity = [summary.contentHash, tokenizer.hash, encoding.format, encoding.maxLength, encoding.loss];
       const fingerprint = createHash("sha256").update(JSON.stringify(identity)).digest("hex");
       const source = { ...summary, worker, tokenizer, fingerprint };
@@ -128,7 +155,7 @@ export class Dataset {
       await worker.close(error as RubricateError);
       throw error;
     } finally {
-      signal?.removeEventListener("abort", stop);
+      release?.();
       worker.onProgress = undefined;
     }
   }
@@ -154,13 +181,11 @@ export class Dataset {
    * @throws {RubricateError} ERR_DATA where the file has changed; ERR_DISPOSED; ERR_ARGUMENT
    */
   async examples(indices: ArrayLike<number>): Promise<Example[]> {
-    const wanted = new Int32Array(indices.length);
-    for (let at = 0; at < wanted.length; at++) {
-      const index = indices[at]!;
-      if (!Number.isInteger(index) || index < 0 || index >= this.length)
-        throw invalid(`indices[${at}]`, `an integer in [0, ${this.length})`, index);
-      wanted[at] = this.rows ? this.rows[index]! : index;
-    }
+    const length = lengthOf("indices", "an array of indices", indices);
+    if (length > limits.exampleIndices) throw invalid("indices", `at most ${limits.exampleIndices} indices`, indices);
+    const wanted = integersOf("indices", indices, length, 0, this.length - 1);
+    const { rows } = this;
+    if (rows) for (let at = 0; at < length; at++) wanted[at] = rows[wanted[at]!]!;
     const { tokenIds, supervised, starts, lines } = await this.source.worker.call("examples", wanted);
     return Array.from(wanted, (_, at) => ({
       tokenIds: tokenIds.subarray(starts[at], starts[at + 1]),
@@ -173,9 +198,10 @@ export class Dataset {
    * Micro-batches of an epoch, as `planEpoch` plans them, made in the dataset's thread: a large plan takes a while.
    * @throws {RubricateError} as `planEpoch`; ERR_DISPOSED
    */
-  async plan(options: Omit<EpochPlanOptions, "lengths" | "supervisedCounts">): Promise<EpochPlan> {
+  async plan(options: PlanOptions): Promise<EpochPlan> {
     const { lengths, supervisedCounts } = this;
-    const { indices, starts } = await this.source.worker.call("plan", { ...options, lengths, supervisedCounts });
+    const checkedOptions = checkedPlanOptions(options);
+    const { indices, starts } = await this.source.worker.call("plan", { ...checkedOptions, lengths, supervisedCounts });
     return new EpochPlan(indices, starts);
   }
 
@@ -230,24 +256,34 @@ export class Dataset {
   }
 }
 
-function checked(options: DatasetOptions): EncodingOptions {
-  if (typeof options !== "object" || options === null) throw invalid("options", "an object", options);
-  const { tokenizer, format = "auto", maxLength, loss = "completion" } = options;
-  if (!(tokenizer instanceof Tokenizer)) throw invalid("tokenizer", "a Tokenizer", tokenizer);
+/** A call's options, checked before a thread is started for it. */
+interface CheckedOptions {
+  readonly tokenizer: Tokenizer;
+  readonly signal: AbortSignal | undefined;
+  readonly onProgress: DatasetOptions["onProgress"];
+  readonly encoding: EncodingOptions;
+}
+
+function checked(options: DatasetOptions, what: string): CheckedOptions {
+  const given = checkOptions(options, optionNames, what);
+  const { tokenizer, format = "auto", maxLength, loss = "completion" } = given;
+  if (!isInstance(tokenizer, Tokenizer)) throw invalid("tokenizer", "a Tokenizer", tokenizer);
   if (!["auto", "chat", "prompt", "text"].includes(format))
     throw invalid("format", '"auto", "chat", "prompt" or "text"', format);
   if (!Number.isSafeInteger(maxLength) || maxLength < 2)
     throw invalid("maxLength", "an integer of at least 2", maxLength);
   if (loss !== "completion" && loss !== "all") throw invalid("loss", '"completion" or "all"', loss);
-  return { format, maxLength, loss };
+  const signal = signalOf(given.signal);
+  const onProgress = functionOf("onProgress", given.onProgress);
+  return { tokenizer, signal, onProgress, encoding: { format, maxLength, loss } };
 }
 
 /** Sends rows in portions, giving way to the event loop in between. */
 async function sendRows(worker: DataWorker, rows: readonly unknown[]): Promise<void> {
   let portion: string[] = [];
   let characters = 0;
-  for (const row of rows) {
-    const document = asJson(row);
+  for (let at = 0; at < rows.length; at++) {
+    const document = asJson(rows, at);
     portion.push(document);
     characters += document.length;
     if (portion.length < 512 && characters < 1 << 17) continue;
@@ -259,9 +295,9 @@ async function sendRows(worker: DataWorker, rows: readonly unknown[]): Promise<v
 }
 
 /** What JSON cannot say becomes null, and is reported as a row that cannot be used. */
-function asJson(row: unknown): string {
+function asJson(rows: readonly unknown[], at: number): string {
   try {
-    return JSON.stringify(row) ?? "null";
+    return JSON.stringify(rows[at]) ?? "null";
   } catch {
     return "null";
   }

@@ -1,8 +1,11 @@
-import type { RedAdapter } from "../adapter/red_adapter";
+import { adapterHandle, type RedAdapter } from "../adapter/red_adapter";
 import { invalid, RubricateError } from "../errors";
 import { runJob } from "../job";
+import { limits } from "../limits";
 import type { NativeSamplingOptions } from "../native";
+import { checkOptions, type OptionNames, signalOf } from "../options";
 import { checkedIds, type LlamaModel } from "./model";
+import { StopFilter, stopStrings } from "./stop_strings";
 import type { ChatMessage } from "./tokenizer";
 
 /** How to continue, and what: exactly one of `prompt`, `messages` and `tokenIds`. Defaults are those of greedy decoding. */
@@ -12,20 +15,21 @@ export interface GenerateOptions {
   /** A conversation, rendered by the model's chat template with the prompt for an answer. */
   readonly messages?: readonly ChatMessage[];
   readonly tokenIds?: ArrayLike<number>;
+  /** One that was created or loaded for this model object. Default: the model alone. */
   readonly adapter?: RedAdapter | null;
   /** Default 256. */
   readonly maxNewTokens?: number;
-  /** 0 (the default): always the likeliest token. */
+  /** 0 (the default): always the likeliest token. Else from 2^-126, the smallest normal float32, to 100. */
   readonly temperature?: number;
   /** Sample among the k likeliest tokens; 0 (the default): among all. */
   readonly topK?: number;
-  /** Sample among the fewest tokens that together have this probability; default 1. */
+  /** Sample among the fewest tokens that together have this probability, in (0, 1]; default 1. */
   readonly topP?: number;
   /** Sample among tokens of at least this share of the likeliest one's probability; default 0. */
   readonly minP?: number;
   /** Above 1: tokens that occurred become less likely (Keskar et al. 2019); default 1. */
   readonly repetitionPenalty?: number;
-  /** Ends the text before the first of these that it would contain. */
+  /** Ends the text before the first of these that it would contain. Up to 256, of 4,096 UTF-16 units each. */
   readonly stop?: string | readonly string[];
   /** The same seed gives the same text; default 0. An integer from 0 to 2^53 - 1. */
   readonly seed?: number;
@@ -48,6 +52,22 @@ export interface GenerationResult {
   /** Generated tokens a second, the prompt's time included. */
   readonly tokensPerSecond: number;
 }
+
+const optionNames: OptionNames<GenerateOptions> = {
+  prompt: true,
+  messages: true,
+  tokenIds: true,
+  adapter: true,
+  maxNewTokens: true,
+  temperature: true,
+  topK: true,
+  topP: true,
+  minP: true,
+  repetitionPenalty: true,
+  stop: true,
+  seed: true,
+  signal: true,
+};
 
 /** Rows that go through the model at once while a prompt is read in; bounds the memory, changes no result. */
 const PREFILL_CHUNK = 256;
@@ -74,14 +94,36 @@ function integerInRange(
   return chosen;
 }
 
+function temperatureOf(options: GenerateOptions): number {
+  const { leastTemperature, mostTemperature } = limits;
+  const temperature = inRange("temperature", options.temperature, 0, 0, mostTemperature);
+  if (temperature > 0 && temperature < leastTemperature)
+    throw invalid("temperature", `0, or a number from ${leastTemperature} to ${mostTemperature}`, temperature);
+  return temperature;
+}
+
+function topPOf(options: GenerateOptions): number {
+  const topP = options.topP ?? 1;
+  if (typeof topP !== "number" || !(Math.fround(topP) > 0 && topP <= 1))
+    throw invalid("topP", "a number above 0 and up to 1", topP);
+  return topP;
+}
+
 function samplingOptions(options: GenerateOptions): NativeSamplingOptions {
+  const { leastRepetitionPenalty, mostRepetitionPenalty } = limits;
   return {
-    temperature: inRange("temperature", options.temperature, 0, 0, 100),
-    topK: integerInRange("topK", options.topK, 0, 0, 2 ** 31 - 1),
-    topP: inRange("topP", options.topP, 1, 0, 1),
+    temperature: temperatureOf(options),
+    topK: integerInRange("topK", options.topK, 0, 0, limits.topK),
+    topP: topPOf(options),
     minP: inRange("minP", options.minP, 0, 0, 1),
-    repetitionPenalty: inRange("repetitionPenalty", options.repetitionPenalty, 1, 1e-3, 1e3),
-    seed: integerInRange("seed", options.seed, 0, 0, Number.MAX_SAFE_INTEGER),
+    repetitionPenalty: inRange(
+      "repetitionPenalty",
+      options.repetitionPenalty,
+      1,
+      leastRepetitionPenalty,
+      mostRepetitionPenalty,
+    ),
+    seed: integerInRange("seed", options.seed, 0, 0, limits.seed),
   };
 }
 
@@ -93,10 +135,11 @@ function promptIds(model: LlamaModel, options: GenerateOptions): Int32Array {
       `Expected exactly one of prompt, messages and tokenIds but received ${given.length}`,
     );
   }
-  if (options.tokenIds !== undefined) return checkedIds(options.tokenIds, model.vocabularySize);
+  const prompt = { prompt: true };
+  if (options.tokenIds !== undefined) return checkedIds(options.tokenIds, model, prompt);
   const tokenizer = model.requireTokenizer();
   if (options.messages !== undefined) {
-    return checkedIds(tokenizer.encodeChat(options.messages, { addGenerationPrompt: true }), model.vocabularySize);
+    return checkedIds(tokenizer.encodeChat(options.messages, { addGenerationPrompt: true }), model, prompt);
   }
   if (typeof options.prompt !== "string") throw invalid("prompt", "a string", options.prompt);
   const text = tokenizer.encode(options.prompt, { addSpecialTokens: false });
@@ -107,71 +150,21 @@ function promptIds(model: LlamaModel, options: GenerateOptions): Int32Array {
       "Expected a prompt of at least one token: this tokenizer adds none to an empty text",
     );
   }
-  return checkedIds(ids, model.vocabularySize);
-}
-
-/** Holds text back while it could still become a stop string. */
-class StopFilter {
-  private held = "";
-  stopped = false;
-
-  constructor(private readonly stops: readonly string[]) {}
-
-  push(text: string, last: boolean): string {
-    this.held += text;
-    let cut = -1;
-    for (const stop of this.stops) {
-      const at = this.held.indexOf(stop);
-      if (at >= 0 && (cut < 0 || at < cut)) cut = at;
-    }
-    if (cut >= 0) {
-      this.stopped = true;
-      return this.take(cut);
-    }
-    return this.take(last ? this.held.length : this.held.length - this.possibleStart());
-  }
-
-  private take(length: number): string {
-    const text = this.held.slice(0, length);
-    this.held = this.stopped ? "" : this.held.slice(length);
-    return text;
-  }
-
-  /** Length of the longest end of the held text that begins some stop string. */
-  private possibleStart(): number {
-    let longest = 0;
-    for (const stop of this.stops) {
-      for (let length = Math.min(stop.length - 1, this.held.length); length > longest; length--) {
-        if (this.held.endsWith(stop.slice(0, length))) longest = length;
-      }
-    }
-    return longest;
-  }
-}
-
-function stopStrings(stop: GenerateOptions["stop"]): readonly string[] {
-  const list = stop === undefined ? [] : typeof stop === "string" ? [stop] : stop;
-  if (!Array.isArray(list) || !list.every((text) => typeof text === "string" && text !== "")) {
-    throw invalid("stop", "a string or a list of strings, none of them empty", stop);
-  }
-  return list;
+  return checkedIds(ids, model, prompt);
 }
 
 /** See LlamaModel.generate. */
 export async function* generate(
   model: LlamaModel,
-  options: GenerateOptions,
+  given: GenerateOptions,
 ): AsyncGenerator<GenerationPiece, GenerationResult, void> {
+  const options = checkOptions(given, optionNames, "generate");
   const sampling = samplingOptions(options);
-  const maxNewTokens = integerInRange("maxNewTokens", options.maxNewTokens, 256, 1, 2 ** 31 - 1);
+  const maxNewTokens = integerInRange("maxNewTokens", options.maxNewTokens, 256, 1, limits.maxNewTokens);
   const stops = new StopFilter(stopStrings(options.stop));
+  const signal = signalOf(options.signal);
+  adapterHandle(options.adapter, model);
   const prompt = promptIds(model, options);
-  if (prompt.length >= model.contextLength) {
-    throw new RubricateError(
-      "ERR_CONTEXT_LENGTH",
-      `Expected a prompt of fewer than ${model.contextLength} tokens (the model's context) but received ${prompt.length}`,
-    );
-  }
   const text = model.tokenizer?.createDecoder();
   const decoder = model.native.createDecoder();
   const started = performance.now();
@@ -186,8 +179,8 @@ export async function* generate(
         finishReason = "context";
         break;
       }
-      const request = { sequence, tokenIds: input, adapter: options.adapter?.native ?? null, sampling };
-      const next = (await runJob(() => decoder.step([request], PREFILL_CHUNK), options.signal))[0]!;
+      const request = { sequence, tokenIds: input, adapter: adapterHandle(options.adapter, model), sampling };
+      const next = (await runJob(() => decoder.step([request], PREFILL_CHUNK), signal))[0]!;
       if (model.eosTokenIds.includes(next)) {
         finishReason = "stop";
         break;

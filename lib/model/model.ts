@@ -1,13 +1,15 @@
 import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import type { RedAdapter } from "../adapter/red_adapter";
+import { adapterHandle, type RedAdapter } from "../adapter/red_adapter";
+import { modelBrand } from "../brands";
 import { invalid, RubricateError } from "../errors";
 import { finishInto } from "../files/atomic";
 import { readJson } from "../files/json";
 import { present } from "../files/read";
-import { runJob, throwIfAborted } from "../job";
+import { Callback, runJob, throwIfAborted } from "../job";
 import { type NativeModel, native } from "../native";
+import { checkOptions, functionOf, integersOf, lengthOf, type OptionNames, pathOf, signalOf } from "../options";
 import type { Architecture, ModelDescription } from "./architecture";
 import { findCheckpoint } from "./checkpoint_files";
 import { ConfigReader } from "./config_reader";
@@ -25,10 +27,20 @@ export interface LoadOptions {
   readonly device?: DeviceChoice;
   /** Dtype of the computation: "auto" (the default) is as stored, with float16 computed in float32. */
   readonly dtype?: "auto" | "float32" | "bfloat16";
-  /** Bytes of weights taken in so far, and in all. */
+  /** Bytes of weights taken in so far, and in all. What it throws ends the loading, which rejects with it. */
   readonly onProgress?: (progress: { loadedBytes: number; totalBytes: number }) => void;
   readonly signal?: AbortSignal;
 }
+
+const loadOptionNames: OptionNames<LoadOptions> = { device: true, dtype: true, onProgress: true, signal: true };
+
+export interface LogitsOptions {
+  /** One that was created or loaded for this model object. Default: the model alone. */
+  readonly adapter?: RedAdapter | null;
+  readonly signal?: AbortSignal;
+}
+
+const logitsOptionNames: OptionNames<LogitsOptions> = { adapter: true, signal: true };
 
 /** A base model's identity: an adapter fits where both parts are equal. SHA-256, hexadecimal. */
 export interface BaseFingerprint {
@@ -68,6 +80,8 @@ export interface ModelMemory {
  * the event loop. Dispose of it when done; the garbage collector is the safety net.
  */
 export class LlamaModel {
+  /** @internal */
+  readonly [modelBrand] = true;
   private fingerprintPromise: Promise<BaseFingerprint> | undefined;
   private disposed = false;
 
@@ -90,12 +104,15 @@ export class LlamaModel {
    * @throws RubricateError ERR_FILE, ERR_CONFIG, ERR_JSON, ERR_SAFETENSORS, ERR_TENSOR_MISSING, ERR_TENSOR_UNEXPECTED,
    * ERR_SHAPE, ERR_DTYPE, ERR_TOKENIZER, ERR_DEVICE, ERR_DEVICE_LOST, ERR_OUT_OF_MEMORY, ERR_ABORTED
    */
-  static async fromPretrained(dir: string, options: LoadOptions = {}): Promise<LlamaModel> {
-    if (typeof dir !== "string" || dir === "") throw invalid("dir", "a path", dir);
+  static async fromPretrained(dir: string, given: LoadOptions = {}): Promise<LlamaModel> {
+    pathOf("dir", dir);
+    const options = checkOptions(given, loadOptionNames, "LlamaModel.fromPretrained");
+    const signal = signalOf(options.signal);
+    const progress = new Callback(functionOf("onProgress", options.onProgress));
     const dtype = options.dtype ?? "auto";
     if (!["auto", "float32", "bfloat16"].includes(dtype))
       throw invalid("dtype", '"auto", "float32" or "bfloat16"', dtype);
-    throwIfAborted(options.signal);
+    throwIfAborted(signal);
     const folder = resolve(dir);
     const info = await stat(folder).catch((cause: Error) => {
       throw new RubricateError("ERR_FILE", `Expected a model folder at ${folder}: ${cause.message}`, { cause });
@@ -109,16 +126,24 @@ export class LlamaModel {
     const hasTokenizer = await present(join(folder, "tokenizer.json"));
     const tokenizer = hasTokenizer ? await Tokenizer.fromPretrained(folder) : undefined;
     const eosTokenIds = await endTokens(folder, description, tokenizer);
-    const onProgress = options.onProgress;
     const spec = {
       architecture: JSON.stringify(description.architecture),
       ...checkpoint,
       compute: dtype === "auto" ? undefined : dtype,
-      onProgress: onProgress && ((loadedBytes: number, totalBytes: number) => onProgress({ loadedBytes, totalBytes })),
+      onProgress:
+        options.onProgress && ((loadedBytes: number, totalBytes: number) => progress.tell({ loadedBytes, totalBytes })),
     };
     return onDevice(options.device ?? "auto", async (device) => {
-      const handle = await runJob(() => native().loadModel({ ...spec, device: device.index }), options.signal);
-      return new LlamaModel(folder, description, handle, tokenizer, device, eosTokenIds);
+      let handle: NativeModel | undefined;
+      try {
+        await progress.during(async () => {
+          handle = await runJob(() => native().loadModel({ ...spec, device: device.index }), signal, progress);
+        });
+      } catch (error) {
+        handle?.dispose();
+        throw error;
+      }
+      return new LlamaModel(folder, description, handle!, tokenizer, device, eosTokenIds);
     });
   }
 
@@ -169,11 +194,17 @@ export class LlamaModel {
 
   /** Identity of the base, computed once. It changes when full fine-tuning changes the weights (see `forgetFingerprint`). */
   fingerprint(): Promise<BaseFingerprint> {
-    this.fingerprintPromise ??= runJob(() => this.native.fingerprintBytes()).then((bytes) => ({
+    if (this.fingerprintPromise) return this.fingerprintPromise;
+    const computing = runJob(() => this.native.fingerprintBytes()).then((bytes) => ({
       architecture: sha256(JSON.stringify(this.architecture)),
       weights: sha256(bytes),
     }));
-    return this.fingerprintPromise;
+    this.fingerprintPromise = computing;
+    // A failure is not remembered: the next call tries again.
+    computing.catch(() => {
+      if (this.fingerprintPromise === computing) this.fingerprintPromise = undefined;
+    });
+    return computing;
   }
 
   /** For who changed the weights. @internal */
@@ -187,18 +218,17 @@ export class LlamaModel {
    * @returns fp32 [tokens, vocabularySize], row-major
    * @throws RubricateError ERR_ARGUMENT, ERR_CONTEXT_LENGTH, ERR_ABORTED, ERR_DISPOSED
    */
-  async logits(
-    tokenIds: ArrayLike<number>,
-    options: { adapter?: RedAdapter | null; signal?: AbortSignal } = {},
-  ): Promise<Float32Array> {
-    const ids = checkedIds(tokenIds, this.vocabularySize);
-    const adapter = options.adapter?.native;
+  async logits(tokenIds: ArrayLike<number>, given: LogitsOptions = {}): Promise<Float32Array> {
+    const options = checkOptions(given, logitsOptionNames, "logits");
+    const signal = signalOf(options.signal);
+    const adapter = adapterHandle(options.adapter, this);
+    const ids = checkedIds(tokenIds, this, { prompt: false });
     const batch = {
       tokenIds: ids,
       sequenceStarts: Int32Array.of(0, ids.length),
       slots: Int32Array.of(adapter ? 1 : 0),
     };
-    return runJob(() => this.native.logits(batch, adapter ? [adapter] : []), options.signal);
+    return runJob(() => this.native.logits(batch, adapter ? [adapter] : []), signal);
   }
 
   /**
@@ -215,7 +245,7 @@ export class LlamaModel {
    * @throws RubricateError ERR_FILE, ERR_ARGUMENT, ERR_NOT_FINITE, ERR_DISPOSED
    */
   async savePretrained(dir: string): Promise<void> {
-    if (typeof dir !== "string" || dir === "") throw invalid("dir", "a path", dir);
+    pathOf("dir", dir);
     await saveModel(this.native, this.dir, this.description.tensors, resolve(dir));
   }
 
@@ -258,21 +288,24 @@ async function endTokens(
   return [...ids];
 }
 
-/** Token ids as the core takes them. @throws RubricateError ERR_ARGUMENT */
-export function checkedIds(tokenIds: ArrayLike<number>, vocabularySize: number): Int32Array {
-  if (
-    tokenIds === null ||
-    typeof tokenIds !== "object" ||
-    typeof tokenIds.length !== "number" ||
-    tokenIds.length === 0
-  ) {
-    throw invalid("tokenIds", "at least one token id", tokenIds);
-  }
-  for (let i = 0; i < tokenIds.length; i++) {
-    const id = tokenIds[i]!;
-    if (!Number.isInteger(id) || id < 0 || id >= vocabularySize) {
-      throw invalid(`tokenIds[${i}]`, `an integer from 0 to ${vocabularySize - 1}`, id);
-    }
-  }
-  return Int32Array.from(tokenIds);
+/**
+ * Token ids as the core takes them.
+ * @param prompt leaves room in the context for one token more
+ * @throws RubricateError ERR_ARGUMENT, ERR_CONTEXT_LENGTH
+ */
+export function checkedIds(
+  tokenIds: ArrayLike<number>,
+  model: LlamaModel,
+  { prompt }: { readonly prompt: boolean },
+): Int32Array {
+  const { contextLength, vocabularySize } = model;
+  const length = lengthOf("tokenIds", "at least one token id", tokenIds);
+  if (length === 0) throw invalid("tokenIds", "at least one token id", tokenIds);
+  if (length > contextLength || (prompt && length === contextLength))
+    throw new RubricateError(
+      "ERR_CONTEXT_LENGTH",
+      `Expected ${prompt ? "a prompt of fewer than" : "at most"} ${contextLength} tokens (the model's context) but ` +
+        `received ${length}`,
+    );
+  return integersOf("tokenIds", tokenIds, length, 0, vocabularySize - 1);
 }

@@ -1,3 +1,6 @@
+import { invalid } from "../errors";
+import { readArgument } from "../options";
+
 /** What a streaming decoder needs to know of its tokenizer. */
 export interface DecodingRules {
   /** Text of a whole sequence, without the tokens to be skipped. */
@@ -27,11 +30,18 @@ export class TokenDecoder {
   private contextLength = 0;
   private pending: number[] = [];
 
-  constructor(private readonly rules: DecodingRules) {}
+  constructor(private readonly rules: DecodingRules) {
+    readArgument("rules", "decoding rules", () => {
+      if (typeof rules !== "object" || rules === null) throw invalid("rules", "decoding rules", rules);
+      for (const name of ["decode", "skips", "isByte"] as const)
+        if (typeof rules[name] !== "function") throw invalid(`rules.${name}`, "a function", rules[name]);
+    });
+  }
 
   /** @returns the text that is certain now, often empty */
   push(id: number): string {
     const { rules } = this;
+    if (!Number.isInteger(id)) throw invalid("id", "an integer", id);
     if (rules.skips(id)) return "";
     this.pending.push(id);
     if (rules.isByte(id)) return "";

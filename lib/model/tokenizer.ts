@@ -1,6 +1,9 @@
 import { invalid, RubricateError } from "../errors";
+import { limits } from "../limits";
+import { booleanOf, checkOptions, lengthOf, type OptionNames, pathOf, readArgument } from "../options";
 import { atOnce, inSlices, type Steps } from "../steps";
 import { type BpeOptions, BytePairEncoder } from "./bpe";
+import { checkMessages } from "./chat_messages";
 import { type ChatMessage, ChatTemplate, marksGeneration, type RenderedChat } from "./chat_template";
 import { TokenDecoder } from "./token_decoder";
 import {
@@ -76,7 +79,7 @@ export class Tokenizer {
    * @throws {RubricateError} ERR_TOKENIZER naming the file that is missing, malformed or unsupported; ERR_TEMPLATE
    */
   static async fromPretrained(directory: string): Promise<Tokenizer> {
-    if (typeof directory !== "string" || directory === "") throw invalid("directory", "a path", directory);
+    pathOf("directory", directory);
     const files = await readTokenizerFiles(directory);
     built.set(files, await inSlices(buildSteps(files)));
     return new Tokenizer(files);
@@ -132,20 +135,28 @@ export class Tokenizer {
   }
 
   /** @returns token ids, [tokens]; lone surrogates count as U+FFFD */
-  encode(text: string, options: { addSpecialTokens?: boolean } = {}): Int32Array<ArrayBuffer> {
+  encode(text: string, options: EncodeOptions = {}): Int32Array<ArrayBuffer> {
     if (typeof text !== "string") throw invalid("text", "a string", text);
-    const { ids } = this.inner.encode(wellFormed(text), { add_special_tokens: options.addSpecialTokens ?? true });
+    const { addSpecialTokens } = checkOptions(options, encodeNames, "encode");
+    const add_special_tokens = booleanOf("addSpecialTokens", addSpecialTokens, true);
+    const { ids } = this.inner.encode(wellFormed(text), { add_special_tokens });
     return Int32Array.from(ids);
   }
 
   /** Ids that the vocabulary lacks are left out, as transformers leaves them out. */
-  decode(ids: ArrayLike<number>, options: { skipSpecialTokens?: boolean } = {}): string {
+  decode(ids: ArrayLike<number>, options: DecodeOptions = {}): string {
+    const { skipSpecialTokens } = checkOptions(options, decodeNames, "decode");
+    const skip = booleanOf("skipSpecialTokens", skipSpecialTokens, false);
+    const length = lengthOf("ids", "an array of token ids", ids);
+    if (length > limits.decodeIds) throw invalid("ids", `at most ${limits.decodeIds} token ids`, ids);
+    return this.decodeIds(checkedDecodeIds(ids, length), skip);
+  }
+
+  private decodeIds(ids: readonly number[], skip: boolean): string {
     const kept: number[] = [];
-    for (let at = 0; at < ids.length; at++) {
-      const id = ids[at];
-      if (!Number.isInteger(id)) throw invalid(`ids[${at}]`, "an integer", id);
-      if (this.vocabulary.text(id!) === undefined) continue;
-      if (!(options.skipSpecialTokens && this.specialIds.has(id!))) kept.push(id!);
+    for (const id of ids) {
+      if (this.vocabulary.text(id) === undefined) continue;
+      if (!(skip && this.specialIds.has(id))) kept.push(id);
     }
     if (kept.length === 0) return "";
     const clean_up_tokenization_spaces = this.definition.cleanUpSpaces;
@@ -153,11 +164,12 @@ export class Tokenizer {
   }
 
   /** A decoder for ids that come one by one; its pieces put together equal `decode` of the whole. */
-  createDecoder(options: { skipSpecialTokens?: boolean } = {}): TokenDecoder {
-    const skip = options.skipSpecialTokens ?? false;
+  createDecoder(options: DecodeOptions = {}): TokenDecoder {
+    const { skipSpecialTokens } = checkOptions(options, decodeNames, "createDecoder");
+    const skip = booleanOf("skipSpecialTokens", skipSpecialTokens, false);
     return new TokenDecoder({
-      decode: (ids) => this.decode(ids),
-      skips: (id) => this.tokenText(id) === undefined || (skip && this.specialIds.has(id)),
+      decode: (ids) => this.decodeIds(ids, false),
+      skips: (id) => this.vocabulary.text(id) === undefined || (skip && this.specialIds.has(id)),
       isByte: (id) => this.byteIds.has(id),
       cleansUp: this.definition.cleanUpSpaces,
     });
@@ -165,10 +177,12 @@ export class Tokenizer {
 
   /** The token as the vocabulary spells it (`▁the`, `Ġthe`, `<0x0A>`), or undefined where the id is not in use. */
   tokenText(id: number): string | undefined {
+    if (!Number.isInteger(id)) throw invalid("id", "an integer", id);
     return this.vocabulary.text(id);
   }
 
   isSpecial(id: number): boolean {
+    if (!Number.isInteger(id)) throw invalid("id", "an integer", id);
     return this.specialIds.has(id);
   }
 
@@ -187,7 +201,10 @@ export class Tokenizer {
 
   /** As `applyChatTemplate`, with the spans between the template's generation tags. */
   renderChat(messages: readonly ChatMessage[], options: ChatOptions = {}): RenderedChat {
-    return this.parsedTemplate().render(messages, options);
+    const given = checkOptions(options, chatNames, "applyChatTemplate");
+    const addGenerationPrompt = booleanOf("addGenerationPrompt", given.addGenerationPrompt, false);
+    checkMessages(messages, given.tools);
+    return this.parsedTemplate().render(messages, { addGenerationPrompt, tools: given.tools });
   }
 
   /** @throws {RubricateError} ERR_TEMPLATE where there is no chat template, or it cannot be parsed */
@@ -227,6 +244,32 @@ export interface ChatOptions {
   /** JSON schemas of the tools on offer, for templates that list them. */
   readonly tools?: readonly object[];
 }
+
+function checkedDecodeIds(ids: ArrayLike<number>, length: number): number[] {
+  return readArgument("ids", "an array of token ids", () =>
+    Array.from({ length }, (_, at) => {
+      const id = ids[at]!;
+      if (!Number.isInteger(id)) throw invalid(`ids[${at}]`, "an integer", id);
+      return id;
+    }),
+  );
+}
+
+const chatNames: OptionNames<ChatOptions> = { addGenerationPrompt: true, tools: true };
+
+export interface EncodeOptions {
+  /** Puts `prefixIds` before the text and `suffixIds` after it. Default: true. */
+  readonly addSpecialTokens?: boolean;
+}
+
+const encodeNames: OptionNames<EncodeOptions> = { addSpecialTokens: true };
+
+export interface DecodeOptions {
+  /** Leaves special tokens out of the text. Default: false. */
+  readonly skipSpecialTokens?: boolean;
+}
+
+const decodeNames: OptionNames<DecodeOptions> = { skipSpecialTokens: true };
 
 function wellFormed(text: string): string {
   return text.replace(/[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/g, "\uFFFD");

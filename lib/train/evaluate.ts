@@ -1,22 +1,26 @@
-import type { RedAdapter } from "../adapter/red_adapter";
-import { collate } from "../data/batches";
+import { adapterHandle, type RedAdapter } from "../adapter/red_adapter";
+import { requireModel } from "../brands";
+import { checkBatchSize, collate } from "../data/batches";
 import type { Dataset } from "../data/dataset";
 import type { Example } from "../data/types";
-import { invalid, RubricateError } from "../errors";
-import { runJob, throwIfAborted } from "../job";
+import { RubricateError } from "../errors";
+import { Callback, runJob, throwIfAborted } from "../job";
 import type { LlamaModel } from "../model/model";
 import type { NativeAdapter, NativeMicroBatch, NativeSums } from "../native";
+import { checkOptions, functionOf, type OptionNames, signalOf } from "../options";
 import { type ExampleSource, exampleSource, requireFit, requireVocabulary } from "./examples";
 
 export interface EvaluateOptions {
-  /** Default: the model alone. */
+  /** One that was created or loaded for this model object. Default: the model alone. */
   readonly adapter?: RedAdapter | null;
   /** Sequences that go through the model at once; of no account for the result. Default: 8. */
   readonly batchSize?: number;
   readonly signal?: AbortSignal;
-  /** Examples done so far, and in all. */
+  /** Examples done so far, and in all. What it throws ends the evaluation, which rejects with it. */
   readonly onProgress?: (progress: { done: number; total: number }) => void;
 }
+
+const optionNames: OptionNames<EvaluateOptions> = { adapter: true, batchSize: true, signal: true, onProgress: true };
 
 export interface Evaluation {
   /** Mean nats per supervised token. */
@@ -51,11 +55,16 @@ export async function evaluate(
   data: Dataset | readonly Example[],
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
-  if (typeof model?.contextLength !== "number") throw invalid("model", "a LlamaModel", model);
-  const { adapter, batchSize = 8, signal, onProgress } = options;
+  requireModel(model);
+  const given = checkOptions(options, optionNames, "evaluate");
+  const batchSize = given.batchSize ?? 8;
+  checkBatchSize(batchSize);
+  const signal = signalOf(given.signal);
+  const onProgress = functionOf("onProgress", given.onProgress);
+  adapterHandle(given.adapter, model);
   const source = await exampleSource(data, "data", model.architecture.vocabulary);
   requireFit(source, model.contextLength, "data");
-  return evaluateSource(model, source, adapter?.native ?? null, { batchSize, signal, onProgress });
+  return evaluateSource(model, source, adapterHandle(given.adapter, model), { batchSize, signal, onProgress });
 }
 
 /** As `evaluate`, with examples that were checked. */
@@ -65,7 +74,8 @@ export async function evaluateSource(
   adapter: NativeAdapter | null,
   options: Pick<EvaluateOptions, "signal" | "onProgress"> & { batchSize: number },
 ): Promise<Evaluation> {
-  const { batchSize, signal, onProgress } = options;
+  const { batchSize, signal } = options;
+  const progress = new Callback(options.onProgress);
   const plan = await source.plan({ batchSize, shuffle: false, seed: 0, epoch: 0 });
   const slot = adapter ? 1 : 0;
   const load = (from: number) => {
@@ -79,18 +89,25 @@ export async function evaluateSource(
     return loading;
   };
   const total = { nats: 0, supervised: 0, correct: 0, done: 0 };
-  let loading = load(0);
-  for (let at = 0; at < plan.length; at += microBatchesOfACall) {
-    throwIfAborted(signal);
-    const microBatches = await loading;
-    loading = load(at + microBatchesOfACall);
-    const sums: NativeSums = await runJob(() => model.native.evaluate(microBatches, adapter ? [adapter] : []), signal);
-    total.nats += sums.nats[slot]!;
-    total.supervised += sums.supervisedTokens[slot]!;
-    total.correct += sums.correctTokens[slot]!;
-    for (const { sequenceStarts } of microBatches) total.done += sequenceStarts.length - 1;
-    onProgress?.({ done: total.done, total: plan.indices.length });
-  }
+  await progress.during(async () => {
+    let loading = load(0);
+    for (let at = 0; at < plan.length; at += microBatchesOfACall) {
+      throwIfAborted(signal);
+      const microBatches = await loading;
+      loading = load(at + microBatchesOfACall);
+      const sums: NativeSums = await runJob(
+        () => model.native.evaluate(microBatches, adapter ? [adapter] : []),
+        signal,
+        progress,
+      );
+      total.nats += sums.nats[slot]!;
+      total.supervised += sums.supervisedTokens[slot]!;
+      total.correct += sums.correctTokens[slot]!;
+      for (const { sequenceStarts } of microBatches) total.done += sequenceStarts.length - 1;
+      progress.tell({ done: total.done, total: plan.indices.length });
+      progress.throwIfFailed();
+    }
+  });
   const loss = total.nats / total.supervised;
   if (!Number.isFinite(loss)) throw new RubricateError("ERR_NOT_FINITE", `The evaluation loss is ${loss}`);
   return { loss, perplexity: Math.exp(loss), accuracy: total.correct / total.supervised, tokens: total.supervised };

@@ -1,11 +1,11 @@
 import { createHash } from "node:crypto";
-import { EpochPlan, type EpochPlanOptions, planEpoch } from "../data/batches";
+import { hasBrand, sourceBrand } from "../brands";
+import { EpochPlan, type PlanOptions, planEpoch } from "../data/batches";
 import { splitSteps } from "../data/split";
 import type { Example } from "../data/types";
 import { invalid, RubricateError } from "../errors";
+import { readArgument } from "../options";
 import { inSlices, type Steps } from "../steps";
-
-export type PlanOptions = Omit<EpochPlanOptions, "lengths" | "supervisedCounts">;
 
 /** Where examples come from: a Dataset, or an array. */
 export interface ExampleSource {
@@ -29,6 +29,7 @@ const tokensOfAStep = 1 << 14;
 
 /** Examples that are at hand. Those without supervised tokens are counted as skipped. */
 export class ExampleArray implements ExampleSource {
+  readonly [sourceBrand] = true;
   readonly length: number;
   readonly lengths: Int32Array;
   readonly supervisedCounts: Int32Array;
@@ -54,7 +55,6 @@ export class ExampleArray implements ExampleSource {
    * @throws RubricateError ERR_ARGUMENT, ERR_DATA
    */
   static *steps(all: readonly Example[], name: string, vocabulary = Number.POSITIVE_INFINITY): Steps<ExampleArray> {
-    if (!Array.isArray(all)) throw invalid(name, "a Dataset or an array of examples", all);
     return yield* ExampleArray.taken(all.slice(), name, (example, at) => {
       const copy = copied(example, `${name}[${at}]`);
       requireKnown(copy.tokenIds, vocabulary, `${name}[${at}].tokenIds`);
@@ -117,9 +117,13 @@ export async function exampleSource(
   name: string,
   vocabulary: number,
 ): Promise<ExampleSource> {
-  const known = data as Partial<ExampleSource> | null | undefined;
-  if (known && typeof known.examples === "function" && ArrayBuffer.isView(known.lengths)) return known as ExampleSource;
-  return inSlices(ExampleArray.steps(data as readonly Example[], name, vocabulary));
+  if (hasBrand(data, sourceBrand)) return data as ExampleSource;
+  const what = "a Dataset or an array of examples";
+  const all = readArgument(name, what, () => {
+    if (!Array.isArray(data)) throw invalid(name, what, data);
+    return data as readonly Example[];
+  });
+  return inSlices(ExampleArray.steps(all, name, vocabulary));
 }
 
 /**
@@ -145,6 +149,10 @@ const tagOf = (value: unknown) => Object.prototype.toString.call(value).slice(8,
 
 /** @throws RubricateError ERR_ARGUMENT where it is no example */
 function copied(example: Example, name: string): Example {
+  return readArgument(name, "an example", () => copiedFields(example, name));
+}
+
+function copiedFields(example: Example, name: string): Example {
   const { tokenIds, supervised, line } = example ?? {};
   if (tagOf(tokenIds) !== "Int32Array" || tokenIds.length < 2)
     throw invalid(`${name}.tokenIds`, "an Int32Array of at least 2 ids", tokenIds);

@@ -1,6 +1,7 @@
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
-import type { TrainerOptions } from "./options";
+import { checkOptions, listOf, type OptionNames } from "../options";
+import type { LoggerName, TrainerOptions } from "./options";
 import { requireOneWarmup, schedules } from "./schedule";
 
 /** What can be checked before anything is loaded. Of `eval` it counts what kind it is. */
@@ -12,6 +13,13 @@ type Name = keyof RunOptionValues;
 
 /** How messages write an option's name. */
 export type OptionNaming = (name: Name) => string;
+
+const packingNames: OptionNames<{ maxTokens: number }> = { maxTokens: true };
+const earlyStoppingNames: OptionNames<NonNullable<TrainerOptions["earlyStopping"]>> = {
+  patience: true,
+  minDelta: true,
+};
+const knownLoggers: readonly LoggerName[] = ["jsonl", "tensorboard"];
 
 const isNumber = (value: unknown): value is number => typeof value === "number" && Number.isFinite(value);
 const isCount = (value: unknown, least: number) => Number.isSafeInteger(value) && (value as number) >= least;
@@ -34,8 +42,10 @@ function checkCounts(options: RunOptionValues, say: OptionNaming): void {
     if (options[name] !== undefined && !isCount(options[name], 1))
       throw invalid(say(name), "a positive integer", options[name]);
   const { packing, seed, warmupSteps, warmupRatio } = options;
-  if (packing !== undefined && typeof packing !== "boolean" && !isCount(packing?.maxTokens, 1))
-    throw invalid(`${say("packing")}.maxTokens`, "a positive integer", packing?.maxTokens);
+  if (packing !== undefined && typeof packing !== "boolean") {
+    const { maxTokens } = checkOptions(packing, packingNames, say("packing"));
+    if (!isCount(maxTokens, 1)) throw invalid(`${say("packing")}.maxTokens`, "a positive integer", maxTokens);
+  }
   if (seed !== undefined && !isCount(seed, 0)) throw invalid(say("seed"), "an integer in [0, 2^53)", seed);
   if (warmupSteps !== undefined && !isCount(warmupSteps, 0))
     throw invalid(say("warmupSteps"), "an integer from 0", warmupSteps);
@@ -82,19 +92,21 @@ function checkChoices(options: RunOptionValues, say: OptionNaming): void {
     throw invalid(say("recompute"), 'true, false or "auto"', recompute);
   if (outputDir !== undefined && (typeof outputDir !== "string" || outputDir === ""))
     throw invalid(say("outputDir"), "a path", outputDir);
-  const known = ["jsonl", "tensorboard"];
-  const { loggers = [] } = options;
-  if (!Array.isArray(loggers) || !loggers.every((one) => known.includes(one)))
-    throw invalid(say("loggers"), `some of ${known.join(", ")}`, loggers);
+  checkLoggers(options.loggers ?? [], say("loggers"));
   if (typeof options.eval === "number" && !(options.eval > 0 && options.eval < 1))
     throw invalid(say("eval"), "examples, or a number between 0 and 1", options.eval);
   if (earlyStopping === undefined) return;
-  if (typeof earlyStopping !== "object" || earlyStopping === null)
-    throw invalid(say("earlyStopping"), "an object with patience", earlyStopping);
-  const { patience, minDelta = 0 } = earlyStopping;
+  const { patience, minDelta = 0 } = checkOptions(earlyStopping, earlyStoppingNames, say("earlyStopping"));
   if (!isCount(patience, 1)) throw invalid(`${say("earlyStopping")}.patience`, "a positive integer", patience);
   if (!(isNumber(minDelta) && minDelta >= 0))
     throw invalid(`${say("earlyStopping")}.minDelta`, "a number of at least 0", minDelta);
+}
+
+function checkLoggers(loggers: readonly LoggerName[], name: string): void {
+  const what = `some of ${knownLoggers.join(", ")}, each once`;
+  const list = listOf(name, what, loggers);
+  const isKnown = (one: LoggerName, at: number) => knownLoggers.includes(one) && list.indexOf(one) === at;
+  if (!list.every(isKnown)) throw invalid(name, what, loggers);
 }
 
 function checkTogether(options: RunOptionValues, say: OptionNaming): void {

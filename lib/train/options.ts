@@ -1,8 +1,10 @@
-import type { RedAdapter } from "../adapter/red_adapter";
+import { adapterHandle, type RedAdapter } from "../adapter/red_adapter";
+import { requireAdapter, requireModel } from "../brands";
 import type { Dataset } from "../data/dataset";
 import type { Example } from "../data/types";
 import { invalid } from "../errors";
 import type { LlamaModel } from "../model/model";
+import { checkOptions, type OptionNames } from "../options";
 import { checkRunOptions } from "./option_checks";
 import type { Schedule } from "./schedule";
 
@@ -112,54 +114,54 @@ export type Settings = Omit<TrainerOptions, Defaulted | "packing" | "recompute" 
     readonly resume: boolean | string;
   };
 
-const names: readonly (keyof TrainerOptions)[] = [
-  "model",
-  "adapter",
-  "method",
-  "train",
-  "eval",
-  "outputDir",
-  "learningRate",
-  "schedule",
-  "warmupSteps",
-  "warmupRatio",
-  "epochs",
-  "maxSteps",
-  "batchSize",
-  "gradientAccumulationSteps",
-  "packing",
-  "groupByLength",
-  "shuffle",
-  "weightDecay",
-  "weightDecayTarget",
-  "beta1",
-  "beta2",
-  "epsilon",
-  "maxGradNorm",
-  "seed",
-  "maxLength",
-  "evalEverySteps",
-  "evalEveryEpoch",
-  "earlyStopping",
-  "keepBest",
-  "checkpointEverySteps",
-  "keepCheckpoints",
-  "recompute",
-  "loggers",
-  "resume",
-];
+const optionNames: OptionNames<TrainerOptions> = {
+  model: true,
+  adapter: true,
+  method: true,
+  train: true,
+  eval: true,
+  outputDir: true,
+  learningRate: true,
+  schedule: true,
+  warmupSteps: true,
+  warmupRatio: true,
+  epochs: true,
+  maxSteps: true,
+  batchSize: true,
+  gradientAccumulationSteps: true,
+  packing: true,
+  groupByLength: true,
+  shuffle: true,
+  weightDecay: true,
+  weightDecayTarget: true,
+  beta1: true,
+  beta2: true,
+  epsilon: true,
+  maxGradNorm: true,
+  seed: true,
+  maxLength: true,
+  evalEverySteps: true,
+  evalEveryEpoch: true,
+  earlyStopping: true,
+  keepBest: true,
+  checkpointEverySteps: true,
+  keepCheckpoints: true,
+  recompute: true,
+  loggers: true,
+  resume: true,
+};
 
-/** @throws RubricateError ERR_ARGUMENT naming the option */
-export function checkedSettings(options: TrainerOptions): Settings {
-  if (typeof options !== "object" || options === null) throw invalid("options", "an object", options);
-  for (const name of Object.keys(options))
-    if (!names.includes(name as keyof TrainerOptions)) throw invalid("options", "no option of another name", name);
+/** @throws RubricateError ERR_ARGUMENT naming the option; ERR_FOREIGN, ERR_DISPOSED for the adapter */
+export function checkedSettings(given: TrainerOptions): Settings {
+  const options = checkOptions(given, optionNames, "Trainer");
   const { model, adapter } = options;
-  if (typeof model?.contextLength !== "number") throw invalid("model", "a LlamaModel", model);
+  requireModel(model);
   const method = options.method ?? "red";
   if (method !== "red" && method !== "full") throw invalid("method", '"red" or "full"', method);
-  if (method === "red" && typeof adapter?.vectors !== "function") throw invalid("adapter", "a RedAdapter", adapter);
-  if (method === "full" && adapter !== undefined) throw invalid("adapter", 'none with method "full"', adapter);
+  if (method === "red") {
+    requireAdapter(adapter as RedAdapter);
+    adapterHandle(adapter, model);
+  } else if (adapter !== undefined) throw invalid("adapter", 'none with method "full"', adapter);
   checkRunOptions(options);
   const evaluates = options.eval !== undefined;
   return {

@@ -1,4 +1,4 @@
-import type { RedAdapter } from "../adapter/red_adapter";
+import { adapterHandle, type RedAdapter } from "../adapter/red_adapter";
 import { RubricateError } from "../errors";
 import { bytesOf, float32Values, type ReadTensor, type StoredTensor } from "../files/safetensors";
 import { areFinite, firstNotFinite } from "../finite";
@@ -240,7 +240,8 @@ export async function traineeOf(
   model: LlamaModel,
   adapter: RedAdapter | undefined,
 ): Promise<{ trainee: Trainee; base: BaseFingerprint }> {
-  if (adapter) return { trainee: new AdapterTrainee(adapter.native), base: await model.fingerprint() };
+  const vectors = adapterHandle(adapter, model);
+  if (vectors) return { trainee: new AdapterTrainee(vectors), base: await model.fingerprint() };
   await requireCompanions(model.dir); // or training would end with a model that cannot be saved
   const handle = model.native;
   let making = trainable.get(handle);

@@ -1,7 +1,8 @@
 import { resolve } from "node:path";
-import { invalid, RubricateError } from "../errors";
+import { RubricateError } from "../errors";
 import { isClaimed } from "../in_use";
 import { throwIfAborted } from "../job";
+import { checkOptions, type OptionNames, signalOf } from "../options";
 import type { TrainEvent, TrainSummary } from "./events";
 import { closeLoggers, openLoggers, type RunLogger } from "./loggers";
 import { checkedSettings, type Settings, type TrainerOptions } from "./options";
@@ -17,6 +18,8 @@ export interface RunOptions {
    */
   readonly resume?: boolean | "auto" | string;
 }
+
+const runOptionNames: OptionNames<RunOptions> = { signal: true, resume: true };
 
 /**
  * Trains a RED adapter, or all weights of a model. The loss of an optimizer step is the sum over the supervised tokens of
@@ -46,14 +49,15 @@ export class Trainer {
     return events;
   }
 
-  private async *events(options: RunOptions, lock: RunLock): AsyncGenerator<TrainEvent, TrainSummary, void> {
-    if (typeof options !== "object" || options === null) throw invalid("options", "an object", options);
+  private async *events(given: RunOptions, lock: RunLock): AsyncGenerator<TrainEvent, TrainSummary, void> {
+    const options = checkOptions(given, runOptionNames, "Trainer.run");
+    const signal = signalOf(options.signal);
     if (isClaimed(this)) throw new RubricateError("ERR_STATE", "The Trainer is in use by a run that has not ended");
     let loggers: RunLogger[] = [];
     try {
-      throwIfAborted(options.signal);
+      throwIfAborted(signal);
       await lock.take(this, this.settings);
-      const run = await Run.begin(this.settings, options.resume ?? this.settings.resume, options.signal);
+      const run = await Run.begin(this.settings, options.resume ?? this.settings.resume, signal);
       lock.onRelease(() => run.end());
       loggers = await this.openLogs(run);
       lock.onRelease(() => closeLoggers(loggers).catch(() => {})); // for a generator that is never finished

@@ -145,7 +145,7 @@ export const badTraining: readonly Case[] = [
     "an unknown flag",
     ["--learning-rat", "1"],
     { learningRat: 1 },
-    /no option of another name.*"learningRat"/,
+    /Unknown option "learningRat" for Trainer; did you mean learningRate\?/,
     /Expected a flag of rubricate train but received "--learning-rat"; did you mean --learning-rate\?/,
   ),
   option(

@@ -1,9 +1,10 @@
-import { kebab, readArguments, suggestion } from "../../lib/cli/arguments";
+import { kebab, readArguments } from "../../lib/cli/arguments";
 import { type Command, UsageError } from "../../lib/cli/command";
 import { type FlagName, flags } from "../../lib/cli/flags";
 import { commandHelp, generalHelp, usageOf } from "../../lib/cli/help";
 import { commands } from "../../lib/cli/main";
 import { bytes, clipped, count, duration, lines, padded, shellQuoted, table, textWidth } from "../../lib/cli/text";
+import { suggestion } from "../../lib/options";
 
 const all: Command = {
   name: "all",

@@ -3,6 +3,7 @@
  * a few numbers, and its loss at a token is a parabola. Every step depends on parameters, moments, step count and data.
  */
 import { readFileSync } from "node:fs";
+import { modelBrand } from "../../lib/brands";
 import { RubricateError } from "../../lib/errors";
 import type {
   NativeBinding,
@@ -182,6 +183,7 @@ export function native(): NativeBinding {
 export function fakeModel(changes: object = {}) {
   const architecture = { version: 1, family: "llama", vocabulary: 50, hidden: 4, context: 32, stacks: [{ layers: 3 }] };
   return {
+    [modelBrand]: true,
     architecture,
     dir: "/models/fake",
     contextLength: 32,

@@ -1,0 +1,40 @@
+/**
+ * Marks on the objects of public classes, by which calls tell them from whatever else they are given. A mark is not a name:
+ * nothing that looks alike has it by chance, while a test's fake can take it.
+ */
+import type { RedAdapter } from "./adapter/red_adapter";
+import { invalid } from "./errors";
+import type { LlamaModel } from "./model/model";
+
+export const modelBrand = Symbol("rubricate.LlamaModel");
+export const adapterBrand = Symbol("rubricate.RedAdapter");
+export const tokenizerBrand = Symbol("rubricate.Tokenizer");
+export const sourceBrand = Symbol("rubricate.ExampleSource");
+
+/** Whether a value has a mark; false for what cannot be read. */
+export function hasBrand(value: unknown, brand: symbol): boolean {
+  try {
+    return typeof value === "object" && value !== null && (value as Record<symbol, unknown>)[brand] === true;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether a value is of a class; false for what cannot be read. */
+export function isInstance<T>(value: unknown, Class: { readonly prototype: T }): value is T {
+  try {
+    return value instanceof (Class as unknown as new () => T);
+  } catch {
+    return false;
+  }
+}
+
+/** @throws RubricateError ERR_ARGUMENT */
+export function requireModel(model: LlamaModel): void {
+  if (!hasBrand(model, modelBrand)) throw invalid("model", "a LlamaModel", model);
+}
+
+/** @throws RubricateError ERR_ARGUMENT */
+export function requireAdapter(adapter: RedAdapter): void {
+  if (!hasBrand(adapter, adapterBrand)) throw invalid("adapter", "a RedAdapter", adapter);
+}
