@@ -8,7 +8,6 @@ import type { LlamaModel } from "./model/model";
 
 export const modelBrand = Symbol("rubricate.LlamaModel");
 export const adapterBrand = Symbol("rubricate.RedAdapter");
-export const tokenizerBrand = Symbol("rubricate.Tokenizer");
 export const sourceBrand = Symbol("rubricate.ExampleSource");
 
 /** Whether a value has a mark; false for what cannot be read. */

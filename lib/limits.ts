@@ -80,6 +80,8 @@ export const limits = {
   tensorDimensions: 8,
   /** N of "cuda:N". */
   deviceNumber: 9999,
+  /** Of `setDeviceMemoryLimit`. */
+  deviceMemoryBytes: Number.MAX_SAFE_INTEGER,
 
   // Training
   /** Numbers of the optimizer, which computes in float32. */

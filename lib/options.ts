@@ -107,9 +107,14 @@ function unknownOption(name: string, known: readonly string[], what: string): Ru
   return new RubricateError("ERR_ARGUMENT", `Unknown option ${shown} for ${what}${meant}`);
 }
 
+/** Whether an optional argument is not given. */
+export function isMissing(value: unknown): value is undefined | null {
+  return value === undefined || value === null;
+}
+
 /** A callback, or undefined where there is none. @throws RubricateError ERR_ARGUMENT */
 export function functionOf<T>(name: string, value: T | null | undefined): T | undefined {
-  if (value === undefined || value === null) return undefined;
+  if (isMissing(value)) return undefined;
   if (typeof value !== "function") throw invalid(name, "a function", value);
   return value;
 }
@@ -120,7 +125,7 @@ export function functionOf<T>(name: string, value: T | null | undefined): T | un
  * @throws RubricateError ERR_ARGUMENT
  */
 export function signalOf(signal: AbortSignal | null | undefined): AbortSignal | undefined {
-  if (signal === undefined || signal === null) return undefined;
+  if (isMissing(signal)) return undefined;
   const isSignal = readArgument(
     "signal",
     "an AbortSignal",

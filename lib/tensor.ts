@@ -2,7 +2,7 @@ import { isInstance } from "./brands";
 import { invalid, RubricateError } from "./errors";
 import { limits } from "./limits";
 import { type NativeOps, type NativeTape, type NativeTensor, native } from "./native";
-import { booleanOf, checkOptions, listOf, readArgument } from "./options";
+import { booleanOf, checkOptions, isMissing, listOf, readArgument } from "./options";
 import {
   type AdamWOptions,
   type AttentionOptions,
@@ -169,7 +169,7 @@ export class Tape {
    * @throws RubricateError ERR_FOREIGN where this tape did not record `loss`, ERR_SHAPE where it is no scalar and has no seed
    */
   backward(loss: Tensor, seed?: Tensor): void {
-    tapeOf(this).backward(handleOf(loss, "loss"), seed && handleOf(seed, "seed"));
+    tapeOf(this).backward(handleOf(loss, "loss"), isMissing(seed) ? undefined : handleOf(seed, "seed"));
   }
 
   /** Forgets what was recorded. */
@@ -220,13 +220,18 @@ export const ops = {
   /** x [T, k] times weight [n, k] transposed, plus bias [n]: [T, n]. */
   linear(tape: Tape, x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
     return wrap(
-      coreOps().linear(tapeOf(tape), handleOf(x, "x"), handleOf(weight, "weight"), bias && handleOf(bias, "bias")),
+      coreOps().linear(
+        tapeOf(tape),
+        handleOf(x, "x"),
+        handleOf(weight, "weight"),
+        isMissing(bias) ? undefined : handleOf(bias, "bias"),
+      ),
     );
   },
 
   /** x [T, d] / sqrt(mean(x^2) + epsilon) * weight [d]. */
   rmsNorm(tape: Tape, x: Tensor, weight: Tensor, epsilon = 1e-5): Tensor {
-    return wrap(coreOps().rmsNorm(tapeOf(tape), handleOf(x, "x"), handleOf(weight, "weight"), epsilon));
+    return wrap(coreOps().rmsNorm(tapeOf(tape), handleOf(x, "x"), handleOf(weight, "weight"), epsilonOf(epsilon)));
   },
 
   /** RED: scale * h + bias, h [T, d], with each sequence's own vectors [d]; null stands for 1 and 0. */
@@ -247,7 +252,13 @@ export const ops = {
   /** (x - mean) / sqrt(var + epsilon) * weight [d] + bias [d]. */
   layerNorm(tape: Tape, x: Tensor, weight: Tensor, bias: Tensor, epsilon = 1e-5): Tensor {
     return wrap(
-      coreOps().layerNorm(tapeOf(tape), handleOf(x, "x"), handleOf(weight, "weight"), handleOf(bias, "bias"), epsilon),
+      coreOps().layerNorm(
+        tapeOf(tape),
+        handleOf(x, "x"),
+        handleOf(weight, "weight"),
+        handleOf(bias, "bias"),
+        epsilonOf(epsilon),
+      ),
     );
   },
 
@@ -260,7 +271,7 @@ export const ops = {
     norm?: SublayerNorm,
   ): { sum: Tensor; normed: Tensor | null } {
     const { scales, biases, rows } = checkOptions(edit, editNames, "closeSublayer");
-    const { weight, epsilon = 1e-5 } = norm ? checkOptions(norm, normNames, "closeSublayer") : {};
+    const { weight, epsilon = 1e-5 } = isMissing(norm) ? {} : checkOptions(norm, normNames, "closeSublayer");
     const { starts, slots } = rowsOf(rows, h, "closeSublayer");
     const [sum, normed] = coreOps().closeSublayer(
       tapeOf(tape),
@@ -270,8 +281,8 @@ export const ops = {
       optionalHandles(biases, "biases"),
       starts,
       slots,
-      norm ? handleOf(weight as Tensor, "norm.weight") : null,
-      epsilon,
+      isMissing(norm) ? null : handleOf(weight as Tensor, "norm.weight"),
+      epsilonOf(epsilon),
     );
     return { sum: wrap(sum), normed: normed && wrap(normed) };
   },
@@ -353,6 +364,10 @@ export const ops = {
   adamwStep(parameter: Tensor, grad: Tensor, m: Tensor, v: Tensor, step: number, options: AdamWOptions): void {
     const given = checkOptions(options, adamWNames, "adamwStep");
     const { learningRate, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0 } = given;
+    const { decayTarget, gradScale } = given;
+    for (const [name, value] of Object.entries({ learningRate, epsilon, weightDecay, decayTarget, gradScale }))
+      if (typeof value === "number" && !Number.isFinite(Math.fround(value)))
+        throw invalid(name, "a finite float32 number", value);
     const settings = { learningRate, beta1, beta2, epsilon, weightDecay, decayToZero: false, maxGradNorm: 0 };
     coreOps().adamwStep(
       handleOf(parameter, "parameter"),
@@ -361,8 +376,8 @@ export const ops = {
       handleOf(v, "v"),
       step,
       settings,
-      given.decayTarget ?? 0,
-      given.gradScale ?? 1,
+      decayTarget ?? 0,
+      gradScale ?? 1,
     );
   },
 
@@ -373,8 +388,15 @@ export const ops = {
   },
 } as const;
 
+/** A norm's: below 0 it would give the square root of a negative number. */
+function epsilonOf(epsilon: number): number {
+  if (typeof epsilon !== "number" || !(epsilon >= 0 && Number.isFinite(Math.fround(epsilon))))
+    throw invalid("epsilon", "a finite number of at least 0", epsilon);
+  return epsilon;
+}
+
 function rowsOf(rows: Rows | undefined, x: Tensor, what: string): Rows {
-  return rows ? checkOptions(rows, rowsNames, what) : oneSequence(x);
+  return isMissing(rows) ? oneSequence(x) : checkOptions(rows, rowsNames, what);
 }
 
 function oneSequence(x: Tensor): Rows {

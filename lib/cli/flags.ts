@@ -1,5 +1,6 @@
 /** Every flag of the command line, once: how its value is read, and what --help says about it. */
 import { type RedSite, type RedVariant, redSites, redVariants } from "../adapter/config";
+import { limits } from "../limits";
 import { cudaIndex, type DeviceChoice } from "../model/device";
 import { schedules } from "../train/schedule";
 
@@ -63,6 +64,15 @@ function choice<const T extends string>(choices: readonly T[], help: string, fal
     help,
     default: fallback,
   };
+}
+
+/** A flag that takes some of the values of another. */
+function narrowed<T>(flag: Flag<T>, expects: string, holds: (value: T) => boolean): Flag<T> {
+  const parse = (text: string) => {
+    const value = flag.parse(text);
+    return value !== undefined && holds(value) ? value : undefined;
+  };
+  return { ...flag, expects, parse };
 }
 
 /** A flag without a value. */
@@ -214,13 +224,33 @@ export const flags = {
     parse: parseTokenIds,
     help: "token ids to continue, in place of a text",
   } as Flag<number[]>,
-  maxNewTokens: integer(1, "tokens to write at most", "256", 2 ** 31 - 1),
-  temperature: number(0, 100, "0: always the likeliest token", "0"),
-  topK: integer(0, "samples among so many tokens; 0: all", "0", 2 ** 31 - 1),
-  topP: number(0, 1, "samples among the fewest tokens of together this probability", "1"),
+  maxNewTokens: integer(1, "tokens to write at most", "256", limits.maxNewTokens),
+  temperature: narrowed(
+    number(0, limits.mostTemperature, "0: always the likeliest token", "0"),
+    `0, or a number from ${limits.leastTemperature} to ${limits.mostTemperature}`,
+    (value) => value === 0 || value >= limits.leastTemperature,
+  ),
+  topK: integer(0, "samples among so many tokens; 0: all", "0", limits.topK),
+  topP: narrowed(
+    number(0, 1, "samples among the fewest tokens of together this probability, above 0", "1"),
+    "a number above 0 and up to 1",
+    (value) => Math.fround(value) > 0,
+  ),
   minP: number(0, 1, "samples among tokens of this share of the likeliest one's probability", "0"),
-  repetitionPenalty: number(1e-3, 1e3, "above 1: tokens that occurred become less likely", "1"),
-  stop: { ...text("TEXT", "ends the text before this; may be given several times"), multiple: true } as Flag<string>,
+  repetitionPenalty: number(
+    limits.leastRepetitionPenalty,
+    limits.mostRepetitionPenalty,
+    "above 1: tokens that occurred become less likely",
+    "1",
+  ),
+  stop: {
+    ...narrowed(
+      text("TEXT", "ends the text before this; may be given several times"),
+      `a text of 1 to ${limits.stopStringLength} characters`,
+      (value) => value.length <= limits.stopStringLength,
+    ),
+    multiple: true,
+  } as Flag<string>,
 } satisfies Record<string, Flag<unknown>>;
 
 export type FlagName = keyof typeof flags;

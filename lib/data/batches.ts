@@ -1,6 +1,6 @@
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
-import { checkOptions, type OptionNames } from "../options";
+import { checkOptions, isMissing, type OptionNames } from "../options";
 import { Random } from "./random";
 import type { Example, MicroBatch } from "./types";
 
@@ -79,7 +79,7 @@ export function checkedPlanOptions(given: PlanOptions): PlanOptions {
   checkEpoch(epoch);
   for (const [name, value] of Object.entries({ shuffle, groupByLength: groupByLength ?? false }))
     if (typeof value !== "boolean") throw invalid(name, "true or false", value);
-  const packing = options.packing && checkOptions(options.packing, packingNames, "packing");
+  const packing = isMissing(options.packing) ? undefined : checkOptions(options.packing, packingNames, "packing");
   checkPacking(packing);
   return { batchSize, seed, epoch, shuffle, groupByLength, packing: packing && { maxTokens: packing.maxTokens } };
 }

@@ -1,5 +1,6 @@
 import { invalid, RubricateError } from "../errors";
 import { runJob } from "../job";
+import { limits } from "../limits";
 import { type NativeCudaDevices, native } from "../native";
 
 /** Where a model is to compute: "auto" is the first CUDA device where there is one, "cuda" is "cuda:0". */
@@ -54,7 +55,8 @@ export function cudaDevices(): Promise<NativeCudaDevices> {
 export async function setDeviceMemoryLimit(device: "cuda" | `cuda:${number}`, bytes: number): Promise<void> {
   const index = cudaIndex(device);
   if (index === undefined) throw invalid("device", '"cuda" or "cuda:N"', device);
-  if (!Number.isSafeInteger(bytes) || bytes < 0) throw invalid("bytes", "a whole number of 0 or more", bytes);
+  if (!Number.isInteger(bytes) || bytes < 0 || bytes > limits.deviceMemoryBytes)
+    throw invalid("bytes", `an integer from 0 to ${limits.deviceMemoryBytes}`, bytes);
   await cudaDevice(index, device);
   await runJob(() => native().setDeviceMemoryLimit(index, bytes));
 }
@@ -62,8 +64,8 @@ export async function setDeviceMemoryLimit(device: "cuda" | `cuda:${number}`, by
 /** The number of a CUDA device, as `DeviceChoice` has it; undefined for any other text. */
 export function cudaIndex(device: unknown): number | undefined {
   if (device === "cuda") return 0;
-  const digits = typeof device === "string" ? /^cuda:(\d{1,4})$/.exec(device)?.[1] : undefined;
-  return digits === undefined ? undefined : Number(digits);
+  const digits = typeof device === "string" ? /^cuda:(\d{1,9})$/.exec(device)?.[1] : undefined;
+  return digits === undefined || Number(digits) > limits.deviceNumber ? undefined : Number(digits);
 }
 
 /** "cpu", or "cuda:0". */

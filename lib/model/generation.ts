@@ -94,12 +94,13 @@ function integerInRange(
   return chosen;
 }
 
-function temperatureOf(options: GenerateOptions): number {
+function temperatureOf({ temperature }: GenerateOptions): number {
   const { leastTemperature, mostTemperature } = limits;
-  const temperature = inRange("temperature", options.temperature, 0, 0, mostTemperature);
-  if (temperature > 0 && temperature < leastTemperature)
+  const chosen = temperature ?? 0;
+  const isNumber = typeof chosen === "number";
+  if (!isNumber || !(chosen === 0 || (chosen >= leastTemperature && chosen <= mostTemperature)))
     throw invalid("temperature", `0, or a number from ${leastTemperature} to ${mostTemperature}`, temperature);
-  return temperature;
+  return chosen;
 }
 
 function topPOf(options: GenerateOptions): number {

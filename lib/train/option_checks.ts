@@ -81,7 +81,8 @@ function checkOptimizer(options: RunOptionValues, say: OptionNaming): void {
 }
 
 function checkChoices(options: RunOptionValues, say: OptionNaming): void {
-  const { schedule = "linear", weightDecayTarget = "identity", recompute = false, outputDir, earlyStopping } = options;
+  const { schedule = "linear", weightDecayTarget = "identity", recompute = false, resume = false } = options;
+  const { outputDir, earlyStopping } = options;
   if (!schedules.includes(schedule)) throw invalid(say("schedule"), `one of ${schedules.join(", ")}`, schedule);
   if (!["identity", "zero"].includes(weightDecayTarget))
     throw invalid(say("weightDecayTarget"), '"identity" or "zero"', weightDecayTarget);
@@ -90,6 +91,8 @@ function checkChoices(options: RunOptionValues, say: OptionNaming): void {
       throw invalid(say(name), "true or false", options[name]);
   if (typeof recompute !== "boolean" && recompute !== "auto")
     throw invalid(say("recompute"), 'true, false or "auto"', recompute);
+  if (typeof resume !== "boolean" && (typeof resume !== "string" || resume === ""))
+    throw invalid(say("resume"), 'true, false, "auto" or the path of a checkpoint', resume);
   if (outputDir !== undefined && (typeof outputDir !== "string" || outputDir === ""))
     throw invalid(say("outputDir"), "a path", outputDir);
   checkLoggers(options.loggers ?? [], say("loggers"));

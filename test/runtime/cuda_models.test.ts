@@ -261,7 +261,7 @@ describeOnCuda(`with the plug-in ${plugin ?? "that RUBRICATE_CUDA_LIBRARY names"
     for (const bytes of [-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, "1"])
       await expect(setDeviceMemoryLimit("cuda", bytes as number)).rejects.toMatchObject({
         code: "ERR_ARGUMENT",
-        message: expect.stringMatching(/^Expected a whole number of 0 or more for bytes but received /),
+        message: expect.stringMatching(/^Expected an integer from 0 to \d+ for bytes but received /),
       });
     await expect(setDeviceMemoryLimit("cuda:7", 1)).rejects.toMatchObject({
       code: "ERR_DEVICE",

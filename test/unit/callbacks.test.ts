@@ -1,0 +1,86 @@
+/** Callbacks that throw, signals that are none, and one signal for many calls, with the addon and the dataset's threads. */
+import { getEventListeners } from "node:events";
+import { readdirSync } from "node:fs";
+import { Dataset, embeddedModelDir, evaluate, LlamaModel, type RubricateError, type Tokenizer } from "../../lib/index";
+
+const dir = embeddedModelDir();
+let model: LlamaModel;
+let tokenizer: Tokenizer;
+
+beforeAll(async () => {
+  model = await LlamaModel.fromPretrained(dir, { device: "cpu" });
+  tokenizer = model.requireTokenizer();
+});
+afterAll(() => model.dispose());
+
+const threads = () => (process.platform === "linux" ? readdirSync("/proc/self/task").length : 0);
+const soon = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+/** Enough rows that indexing tells its progress some times. */
+const manyRows = Array.from({ length: 3000 }, () => ({ text: "once upon a time there was a little girl ".repeat(20) }));
+const example = { tokenIds: Int32Array.of(1, 2, 3), supervised: new Uint8Array(3).fill(1), line: 1 };
+
+type OnProgress = () => void;
+const calls: [string, (onProgress: OnProgress) => Promise<unknown>][] = [
+  ["LlamaModel.fromPretrained", (onProgress) => LlamaModel.fromPretrained(dir, { device: "cpu", onProgress })],
+  ["evaluate", (onProgress) => evaluate(model, new Array(20).fill(example), { onProgress, batchSize: 1 })],
+  ["Dataset.fromRows", (onProgress) => Dataset.fromRows(manyRows, { tokenizer, maxLength: 64, onProgress })],
+];
+
+const reason = new Error("of the caller's own");
+const throwers: [string, OnProgress][] = [
+  [
+    "throws",
+    () => {
+      throw reason;
+    },
+  ],
+  ["returns a promise that rejects", () => Promise.reject(reason)],
+  [
+    "returns a promise that rejects later",
+    async () => {
+      await soon(10);
+      throw reason;
+    },
+  ],
+];
+
+describe.each(calls)("%s with an onProgress", (_, call) => {
+  test.each(throwers)("that %s rejects with just that", async (_kind, onProgress) => {
+    const before = threads();
+    await expect(call(onProgress)).rejects.toBe(reason);
+    await soon(50);
+    expect(threads()).toBeLessThanOrEqual(before + 1);
+  });
+
+  test("that is no function begins no work", async () => {
+    await expect(call("x" as never)).rejects.toMatchObject({ code: "ERR_ARGUMENT", name: "RubricateError" });
+  });
+});
+
+test("a signal that is none starts no thread", async () => {
+  const before = threads();
+  const options = { tokenizer, maxLength: 8, signal: {} as AbortSignal };
+  for (let i = 0; i < 20; i++)
+    await expect(Dataset.fromRows([{ text: "hello there" }], options)).rejects.toMatchObject({ code: "ERR_ARGUMENT" });
+  expect(threads()).toBeLessThanOrEqual(before);
+});
+
+test("one signal stops twenty calls by one listener", async () => {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const runs = Array.from({ length: 20 }, async () => {
+    for await (const _ of model.generate({ prompt: "hello", maxNewTokens: 500, signal })) {
+      expect(getEventListeners(signal, "abort").length).toBeLessThanOrEqual(1);
+    }
+  });
+  const ends = Promise.allSettled(runs);
+  await soon(20);
+  expect(getEventListeners(signal, "abort")).toHaveLength(1);
+  controller.abort("enough");
+  for (const end of await ends)
+    expect((end as PromiseRejectedResult).reason as RubricateError).toMatchObject({
+      code: "ERR_ABORTED",
+      cause: "enough",
+    });
+  expect(getEventListeners(signal, "abort")).toHaveLength(0);
+});

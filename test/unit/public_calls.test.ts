@@ -1,0 +1,227 @@
+/** Every public function and every option of it, with wrong values. What is public must be in the tables. */
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import * as api from "../../lib/index";
+import { adapters, models } from "./public_calls/models";
+import { oddValues, type PublicCall, type Subjects, settled } from "./public_calls/support";
+import { operations, tensors } from "./public_calls/tensors";
+import { tokenizers } from "./public_calls/text";
+import { data, training } from "./public_calls/training";
+
+const calls: Readonly<Record<string, PublicCall>> = {
+  ...models,
+  ...adapters,
+  ...data,
+  ...training,
+  ...tokenizers,
+  ...tensors,
+  ...operations,
+};
+
+const home = mkdtempSync(join(tmpdir(), "rubricate-calls-"));
+let subjects: Subjects;
+
+beforeAll(async () => {
+  const dir = api.embeddedModelDir();
+  const model = await api.LlamaModel.fromPretrained(dir, { device: "cpu" });
+  const tokenizer = model.requireTokenizer();
+  const adapter = api.RedAdapter.create(model);
+  const adapterDir = join(home, "saved");
+  await adapter.savePretrained(adapterDir);
+  const rows = [{ text: "once upon a time" }, { text: "there was a girl" }, { text: "who had a dog" }];
+  const all = await api.Dataset.fromRows(rows, { tokenizer, maxLength: 16 });
+  const out = join(home, "out");
+  mkdirSync(out);
+  const tensor = (...shape: number[]) => {
+    const count = shape.reduce((product, size) => product * size, 1);
+    return api.Tensor.from(new Float32Array(count).fill(1), shape, "float32", { requiresGrad: true });
+  };
+  const examples = await all.examples([0, 1]);
+  subjects = { dir, adapterDir, out, model, tokenizer, adapter, data: all, examples, tensor, tape: new api.Tape() };
+});
+
+afterAll(async () => {
+  await subjects.data.dispose();
+  subjects.model.dispose();
+  rmSync(home, { recursive: true, force: true });
+});
+
+/** The code of what a call throws, "taken" where it throws nothing, or what it throws that it must not. */
+async function outcome({ call }: PublicCall, args: unknown[]): Promise<string> {
+  try {
+    await settled(call(subjects, args as never[]));
+    return "taken";
+  } catch (error) {
+    if (error instanceof api.RubricateError) return error.code;
+    return `not a RubricateError: ${String((error as Error)?.message)}`;
+  }
+}
+
+/** Tries odd values in a place; those that are neither refused nor taken as the table says. */
+async function surprises(entry: PublicCall, place: string, argsWith: (value: unknown) => unknown[]): Promise<string[]> {
+  const named = (list: string | undefined) => new Set(list?.split(" ") ?? []);
+  const taken = named(entry.takes?.[place]);
+  const skipped = named(entry.skips?.[place]);
+  const codes: readonly string[] = ["ERR_ARGUMENT", ...(entry.codes ?? [])];
+  const found: string[] = [];
+  for (const [name, make] of Object.entries(oddValues)) {
+    if (skipped.has(name)) continue;
+    const result = await outcome(entry, argsWith(make()));
+    const fits = taken.has(name) ? result === "taken" : codes.includes(result);
+    if (!fits) found.push(`${place} = ${name}: ${result}`);
+  }
+  return found;
+}
+
+const entries = Object.entries(calls);
+
+test.each(entries.filter(([, { runs }]) => runs !== false))("%s takes good arguments", async (_, entry) => {
+  expect(await outcome(entry, entry.args(subjects))).toBe("taken");
+  if (!entry.options) return;
+  const args = entry.args(subjects);
+  expect(await outcome(entry, [...args.slice(0, -1), entry.options(subjects)])).toBe("taken");
+});
+
+test.each(entries.filter(([, { args }]) => args.length > 0))("%s refuses wrong arguments", async (_, entry) => {
+  const found: string[] = [];
+  const count = entry.args(subjects).length;
+  for (let at = 0; at < count; at++)
+    found.push(...(await surprises(entry, `${at}`, (value) => entry.args(subjects).with(at, value))));
+  expect(found).toEqual([]);
+});
+
+const withOptions = entries.filter(([, { options }]) => options);
+
+test.each(withOptions)("%s refuses wrong options", async (name, entry) => {
+  const found: string[] = [];
+  const withOption = (option: string, value: unknown) => {
+    const args = entry.args(subjects);
+    return args.with(-1, { ...(args.at(-1) as object), [option]: value });
+  };
+  for (const option of Object.keys(entry.options!(subjects)))
+    found.push(...(await surprises(entry, option, (value) => withOption(option, value))));
+  expect(found).toEqual([]);
+  const unknown = settled((async () => entry.call(subjects, withOption("noSuchOption", 1) as never[]))());
+  await expect(unknown).rejects.toMatchObject({
+    code: "ERR_ARGUMENT",
+    message: expect.stringMatching(/^Unknown option "noSuchOption" for \w/),
+  });
+  expect(name).toBeTruthy();
+});
+
+describe("an adapter that cannot be used", () => {
+  const takers = ["LlamaModel#logits", "LlamaModel#generate", "evaluate", "new Trainer"];
+
+  test.each(takers)("by %s", async (name) => {
+    const entry = calls[name]!;
+    const other = await api.LlamaModel.fromPretrained(subjects.dir, { device: "cpu" });
+    const foreign = api.RedAdapter.create(other);
+    const gone = api.RedAdapter.create(subjects.model);
+    gone.dispose();
+    const given = (adapter: unknown) => {
+      const args = entry.args(subjects);
+      return outcome(entry, args.with(-1, { ...(args.at(-1) as object), adapter }));
+    };
+    expect(await given(foreign)).toBe("ERR_FOREIGN");
+    expect(await given(await api.RedAdapter.fromPretrained(subjects.adapterDir, other))).toBe("ERR_FOREIGN");
+    expect(await given(gone)).toBe("ERR_DISPOSED");
+    expect(await given(subjects.adapterDir)).toBe("ERR_ARGUMENT");
+    expect(await given(api.RedAdapter.fromPretrained(subjects.adapterDir, subjects.model))).toBe("ERR_ARGUMENT");
+    expect(await given([subjects.adapter])).toBe("ERR_ARGUMENT");
+    expect(await given(subjects.adapter)).toBe("taken");
+    other.dispose();
+  });
+
+  test("of all calls that take one", () => {
+    const named = entries.filter(([, { options }]) => options && Object.hasOwn(options(subjects), "adapter"));
+    expect(named.map(([name]) => name)).toEqual(takers);
+  });
+});
+
+describe("after dispose()", () => {
+  const gone = (subject: "model" | "adapter" | "data" | "tape") => async (name: string) => {
+    const model = await api.LlamaModel.fromPretrained(subjects.dir, { device: "cpu" });
+    const adapter = api.RedAdapter.create(model);
+    const rows = [{ text: "hello there" }, { text: "and you" }];
+    const all = await api.Dataset.fromRows(rows, { tokenizer: model.requireTokenizer(), maxLength: 8 });
+    const own = { ...subjects, model, adapter, data: all, tape: new api.Tape() };
+    const args = calls[name]!.args(own);
+    await own[subject].dispose();
+    const call = (async () => settled(calls[name]!.call(own, args as never[])))();
+    await expect(call).rejects.toMatchObject({ code: "ERR_DISPOSED" });
+    await all.dispose();
+    model.dispose();
+  };
+  const callsOf = (pattern: RegExp, without: readonly string[] = []) =>
+    Object.keys(calls).filter((name) => pattern.test(name) && !without.includes(name));
+
+  test.each(callsOf(/^LlamaModel#|^RedAdapter\.|^evaluate/, ["LlamaModel#requireTokenizer"]))(
+    "of the model, %s",
+    gone("model"),
+  );
+  test.each(callsOf(/^RedAdapter#/))("of the adapter, %s", async (name) => {
+    const { adapter } = subjects;
+    const own = api.RedAdapter.create(subjects.model);
+    const args = calls[name]!.args(subjects);
+    own.dispose();
+    const call = (async () => calls[name]!.call({ ...subjects, adapter: own }, args as never[]))();
+    await expect(call).rejects.toMatchObject({ code: "ERR_DISPOSED" });
+    expect(adapter.parameterCount).toBeGreaterThan(0);
+  });
+  test.each(["Dataset#examples", "Dataset#plan", "Dataset#inspect"])("of the dataset, %s", gone("data"));
+  test.each(callsOf(/^Tape#|^ops\.(?!adamwStep|gradientNorm)/))("of the tape, %s", async (name) => {
+    const tape = new api.Tape();
+    const args = calls[name]!.args({ ...subjects, tape });
+    tape.dispose();
+    const call = (async () => calls[name]!.call({ ...subjects, tape }, args as never[]))();
+    await expect(call).rejects.toMatchObject({ code: "ERR_DISPOSED" });
+  });
+});
+
+/** Methods that JavaScript can see and that are no part of the public interface: private or @internal in the source. */
+const notPublic = new Set([
+  "LlamaModel#forgetFingerprint",
+  "RedAdapter.build",
+  "RedAdapter#byName",
+  "RedAdapter#fileConfig",
+  "RedAdapter#nativeFor",
+  "Dataset.index",
+  "Dataset#splitInSlices",
+  "Dataset#splitSteps",
+  "Tokenizer.ofShared",
+  "Tokenizer#affixes",
+  "Tokenizer#decodeIds",
+  "Tokenizer#parsedTemplate",
+  "TokenDecoder#takeUpTo",
+  "Trainer#openLogs",
+  // Constructors that are private in TypeScript, and an error's, which takes anything.
+  "new LlamaModel",
+  "new RedAdapter",
+  "new Dataset",
+  "new Tensor",
+  "new RubricateError",
+]);
+
+const isMethod = (owner: object, name: string) =>
+  typeof Object.getOwnPropertyDescriptor(owner, name)?.value === "function";
+
+function methodsOf(name: string, Class: { readonly prototype: object }): string[] {
+  const statics = Object.getOwnPropertyNames(Class).filter((one) => one !== "prototype" && isMethod(Class, one));
+  const methods = Object.getOwnPropertyNames(Class.prototype).filter(
+    (one) => one !== "constructor" && one !== "dispose" && isMethod(Class.prototype, one),
+  );
+  return [`new ${name}`, ...statics.map((one) => `${name}.${one}`), ...methods.map((one) => `${name}#${one}`)];
+}
+
+test("the tables hold everything that is public", () => {
+  const found = Object.entries(api).flatMap(([name, value]) => {
+    if (typeof value === "function") return /^class\b/.test(String(value)) ? methodsOf(name, value as never) : [name];
+    return Object.keys(value)
+      .filter((key) => typeof (value as Record<string, unknown>)[key] === "function")
+      .map((key) => `${name}.${key}`);
+  });
+  const tabled = new Set(Object.keys(calls).map((name) => name.replace(/ (of|by) .*$/, "")));
+  expect(found.filter((name) => !tabled.has(name) && !notPublic.has(name))).toEqual([]);
+  expect([...tabled, ...notPublic].filter((name) => !found.includes(name))).toEqual([]);
+});

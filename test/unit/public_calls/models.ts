@@ -1,0 +1,132 @@
+/** Models and adapters. */
+import { join } from "node:path";
+import * as api from "../../../lib/index";
+import { fileCodes, missing, none, noOptions, on, type PublicCall, withoutNull } from "./support";
+
+export const models: Record<string, PublicCall> = {
+  embeddedModelDir: { args: none, call: () => api.embeddedModelDir() },
+  loadDemoPairs: { args: none, call: () => api.loadDemoPairs() },
+  setDeviceMemoryLimit: {
+    args: () => ["cuda", 2 ** 40],
+    call: (_, args: never[]) => api.setDeviceMemoryLimit(...(args as never as ["cuda", number])),
+    skips: { 1: "zero one" },
+    runs: false,
+  },
+  "LlamaModel.fromPretrained": {
+    args: (s) => [s.dir, {}],
+    call: (_, args) => api.LlamaModel.fromPretrained(...(args as never as [string])).then((model) => model.dispose()),
+    options: () => ({ device: "cpu", dtype: "float32", onProgress: () => {}, signal: new AbortController().signal }),
+    takes: { 1: noOptions, device: missing, dtype: missing, onProgress: `${missing} function`, signal: missing },
+    codes: fileCodes,
+  },
+  "LlamaModel#fingerprint": { args: none, call: on("model", "fingerprint") },
+  "LlamaModel#requireTokenizer": { args: none, call: on("model", "requireTokenizer") },
+  "LlamaModel#logits": {
+    args: () => [[1, 2], {}],
+    call: on("model", "logits"),
+    options: (s) => ({ adapter: s.adapter, signal: new AbortController().signal }),
+    takes: { 1: noOptions, adapter: missing, signal: missing },
+    codes: ["ERR_CONTEXT_LENGTH"],
+  },
+  "LlamaModel#generate": {
+    args: () => [{ prompt: "a", maxNewTokens: 1 }],
+    call: on("model", "generate"),
+    options: (s) => ({
+      prompt: "hello",
+      adapter: s.adapter,
+      maxNewTokens: 1,
+      temperature: 0.5,
+      topK: 3,
+      topP: 0.5,
+      minP: 0.1,
+      repetitionPenalty: 1.1,
+      stop: ["end", "stop"],
+      seed: 7,
+      signal: new AbortController().signal,
+    }),
+    takes: {
+      prompt: "text",
+      adapter: missing,
+      maxNewTokens: `${missing} one`,
+      temperature: `${missing} zero one half`,
+      topK: `${missing} zero one`,
+      topP: `${missing} one half`,
+      minP: `${missing} zero one half`,
+      repetitionPenalty: `${missing} one half`,
+      stop: `${withoutNull} text array`,
+      seed: `${missing} zero one`,
+      signal: missing,
+    },
+  },
+  "LlamaModel#generate of messages": {
+    args: () => [{ messages: [{ role: "user", content: "a" }], maxNewTokens: 1 }],
+    call: on("model", "generate"),
+    options: () => ({ messages: [{ role: "user", content: "a" }] }),
+    takes: { messages: "array" },
+  },
+  "LlamaModel#generate of ids": {
+    args: () => [{ tokenIds: [1, 2], maxNewTokens: 1 }],
+    call: on("model", "generate"),
+    options: () => ({ tokenIds: [1, 2] }),
+    codes: ["ERR_CONTEXT_LENGTH"],
+  },
+  "LlamaModel#savePretrained": {
+    args: (s) => [join(s.out, "model")],
+    call: on("model", "savePretrained"),
+    skips: { 0: "text" },
+  },
+  "LlamaModel#memory": { args: none, call: on("model", "memory") },
+  "LlamaModel#products": { args: none, call: on("model", "products") },
+  evaluate: {
+    args: (s) => [s.model, s.examples, {}],
+    call: (_, args) => api.evaluate(...(args as never as [api.LlamaModel, api.Example[]])),
+    options: (s) => ({
+      adapter: s.adapter,
+      batchSize: 1,
+      signal: new AbortController().signal,
+      onProgress: () => {},
+    }),
+    takes: {
+      2: noOptions,
+      adapter: missing,
+      batchSize: `${missing} one`,
+      signal: missing,
+      onProgress: `${missing} function`,
+    },
+    codes: ["ERR_DATA"],
+  },
+};
+
+export const adapters: Record<string, PublicCall> = {
+  "RedAdapter.create": {
+    args: (s) => [s.model, {}],
+    call: (_, args) => api.RedAdapter.create(...(args as never as [api.LlamaModel])),
+    options: () => ({ variant: "ln", sites: ["q", "ffn"], layers: [0] }),
+    takes: { 1: noOptions, variant: withoutNull, sites: withoutNull, layers: withoutNull },
+  },
+  "RedAdapter.fromPretrained": {
+    args: (s) => [s.adapterDir, s.model, {}],
+    call: (_, args) => api.RedAdapter.fromPretrained(...(args as never as [string, api.LlamaModel])),
+    options: () => ({ allowBaseMismatch: true }),
+    takes: { 2: noOptions, allowBaseMismatch: `${missing} true false` },
+    codes: fileCodes,
+  },
+  "RedAdapter#savePretrained": {
+    args: (s) => [join(s.out, "adapter")],
+    call: on("adapter", "savePretrained"),
+    skips: { 0: "text" },
+  },
+  "RedAdapter#vectors": { args: none, call: on("adapter", "vectors") },
+  "RedAdapter#gradients": { args: none, call: on("adapter", "gradients") },
+  "RedAdapter#setVectors": {
+    args: (s) => [s.adapter.vectors()],
+    call: on("adapter", "setVectors"),
+    takes: { 0: "map" },
+  },
+  "RedAdapter#setVectors of a name": {
+    args: (s) => [[...s.adapter.vectors()][0]![1]],
+    call: (s, [values]) => s.adapter.setVectors(new Map([[[...s.adapter.vectors().keys()][0]!, values!]])),
+    codes: ["ERR_SHAPE", "ERR_NOT_FINITE"],
+  },
+  "RedAdapter#stats": { args: none, call: on("adapter", "stats") },
+};

@@ -1,0 +1,170 @@
+/** Data and training. */
+import { join } from "node:path";
+import * as api from "../../../lib/index";
+import {
+  choice,
+  drained,
+  fileCodes,
+  missing,
+  noOptions,
+  on,
+  type PublicCall,
+  type Subjects,
+  withoutNull,
+} from "./support";
+
+const datasetOptions = (s: Subjects) => ({ tokenizer: s.tokenizer, maxLength: 16 });
+const datasetTakes = {
+  format: withoutNull,
+  loss: withoutNull,
+  signal: missing,
+  onProgress: `${missing} function`,
+};
+const allDatasetOptions = (s: Subjects) => ({
+  ...datasetOptions(s),
+  format: "text",
+  loss: "all",
+  signal: new AbortController().signal,
+  onProgress: () => {},
+});
+const closed = async (data: Promise<api.Dataset>) => (await data).dispose();
+
+export const data: Record<string, PublicCall> = {
+  "Dataset.fromJsonl": {
+    args: (s) => [join(s.dir, "..", "rows.jsonl"), datasetOptions(s)],
+    call: (_, args) => closed(api.Dataset.fromJsonl(...(args as never as [string, api.DatasetOptions]))),
+    codes: fileCodes,
+    runs: false,
+  },
+  "Dataset.fromRows": {
+    args: (s) => [[{ text: "hello there" }], datasetOptions(s)],
+    call: (_, args) => closed(api.Dataset.fromRows(...(args as never as [unknown[], api.DatasetOptions]))),
+    options: allDatasetOptions,
+    takes: datasetTakes,
+    codes: ["ERR_DATA"],
+  },
+  "Dataset#examples": { args: () => [[0, 1]], call: on("data", "examples"), takes: { 0: "array" } },
+  "Dataset#plan": {
+    args: () => [{ batchSize: 2, shuffle: true, seed: 0, epoch: 0 }],
+    call: on("data", "plan"),
+    options: () => ({
+      batchSize: 2,
+      shuffle: true,
+      seed: 0,
+      epoch: 0,
+      packing: { maxTokens: 100 },
+      groupByLength: true,
+    }),
+    takes: {
+      batchSize: "one",
+      shuffle: "true false",
+      seed: "zero one",
+      epoch: "zero one",
+      packing: missing,
+      groupByLength: `${missing} true false`,
+    },
+  },
+  "Dataset#inspect": { args: () => [0], call: on("data", "inspect"), takes: { 0: "zero one" } },
+  "Dataset#split": { args: () => [0.5, 1], call: on("data", "split"), takes: { 0: "half", 1: "zero one" } },
+};
+
+const trainer = (s: Subjects) => ({
+  model: s.model,
+  adapter: api.RedAdapter.create(s.model),
+  train: s.examples,
+  maxSteps: 1,
+  batchSize: 2,
+});
+const counted = `${missing} one`;
+const atLeastZero = `${missing} zero one half`;
+const belowOne = `${missing} zero half`;
+
+const trainerTakes = {
+  method: missing,
+  learningRate: atLeastZero,
+  schedule: missing,
+  warmupSteps: `${withoutNull} zero one`,
+  warmupRatio: `${withoutNull} zero one half`,
+  epochs: counted,
+  maxSteps: `${withoutNull} one`,
+  batchSize: counted,
+  gradientAccumulationSteps: counted,
+  packing: "undefined true false",
+  groupByLength: choice,
+  shuffle: choice,
+  weightDecay: atLeastZero,
+  weightDecayTarget: missing,
+  beta1: belowOne,
+  beta2: belowOne,
+  epsilon: `${missing} one half`,
+  maxGradNorm: atLeastZero,
+  seed: `${missing} zero one`,
+  eval: `${withoutNull} half`,
+  outputDir: withoutNull,
+  maxLength: missing,
+  evalEverySteps: withoutNull,
+  evalEveryEpoch: `${missing} false`,
+  keepBest: `${missing} false`,
+  checkpointEverySteps: withoutNull,
+  loggers: `${missing} array`,
+  resume: `${missing} false`,
+  earlyStopping: withoutNull,
+  keepCheckpoints: counted,
+  recompute: choice,
+};
+
+export const training: Record<string, PublicCall> = {
+  "new Trainer": {
+    args: (s) => [trainer(s)],
+    call: (_, args) => drained(new api.Trainer(...(args as never as [api.TrainerOptions])).run()),
+    takes: trainerTakes,
+    // How large a number may be is a matter of its own.
+    skips: {
+      outputDir: "text",
+      resume: "text",
+      learningRate: "huge",
+      weightDecay: "huge",
+      epsilon: "huge one half",
+      maxGradNorm: "huge",
+    },
+    codes: ["ERR_DATA", "ERR_CONTEXT_LENGTH"],
+    options: (s) => ({
+      ...trainer(s),
+      method: "red",
+      eval: s.examples,
+      outputDir: join(s.out, "run"),
+      learningRate: 1e-3,
+      schedule: "cosine",
+      warmupSteps: 1,
+      epochs: 1,
+      gradientAccumulationSteps: 2,
+      packing: { maxTokens: 64 },
+      groupByLength: true,
+      shuffle: false,
+      weightDecay: 0.1,
+      weightDecayTarget: "zero",
+      beta1: 0.8,
+      beta2: 0.9,
+      epsilon: 1e-6,
+      maxGradNorm: 2,
+      seed: 1,
+      maxLength: 64,
+      evalEverySteps: 1,
+      evalEveryEpoch: false,
+      earlyStopping: { patience: 1 },
+      keepBest: false,
+      checkpointEverySteps: 1,
+      keepCheckpoints: 1,
+      recompute: "auto",
+      loggers: ["jsonl", "tensorboard"],
+      resume: "auto",
+    }),
+  },
+  "Trainer#run": {
+    args: () => [{}],
+    call: (s, args) => drained(new api.Trainer(trainer(s)).run(...(args as never as [api.RunOptions]))),
+    options: () => ({ signal: new AbortController().signal, resume: false }),
+    takes: { 0: noOptions, signal: missing, resume: `${missing} false` },
+    codes: ["ERR_CHECKPOINT"],
+  },
+};
