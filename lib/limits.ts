@@ -66,7 +66,7 @@ export const limits = {
   mostRepetitionPenalty: 1e3,
   stopStrings: 256,
   /** UTF-16 units of one. */
-  stopStringLength: 4096,
+  stopStringLength: 1024,
   chatMessages: 16_384,
   /** UTF-16 units of the roles and contents of a conversation's messages together. */
   chatCharacters: 16 * MiB,

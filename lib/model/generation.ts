@@ -29,7 +29,7 @@ export interface GenerateOptions {
   readonly minP?: number;
   /** Above 1: tokens that occurred become less likely (Keskar et al. 2019); default 1. */
   readonly repetitionPenalty?: number;
-  /** Ends the text before the first of these that it would contain. Up to 256, of 4,096 UTF-16 units each. */
+  /** Ends the text before the first of these that it would contain. Up to 256, of 1,024 UTF-16 units each. */
   readonly stop?: string | readonly string[];
   /** The same seed gives the same text; default 0. An integer from 0 to 2^53 - 1. */
   readonly seed?: number;

@@ -33,20 +33,23 @@ class Matcher {
   private readonly borders: Int32Array;
 
   constructor(private readonly wanted: string) {
-    this.borders = new Int32Array(wanted.length);
+    const borders = new Int32Array(wanted.length);
     for (let at = 1, border = 0; at < wanted.length; at++) {
-      while (border > 0 && wanted[at] !== wanted[border]) border = this.borders[border - 1]!;
-      if (wanted[at] === wanted[border]) border++;
-      this.borders[at] = border;
+      const unit = wanted.charCodeAt(at);
+      while (border > 0 && unit !== wanted.charCodeAt(border)) border = borders[border - 1]!;
+      if (unit === wanted.charCodeAt(border)) border++;
+      borders[at] = border;
     }
+    this.borders = borders;
   }
 
   /** @returns the place in `text` that is behind the string's first occurrence, or -1; the text before it has none */
   push(text: string): number {
     const { wanted, borders } = this;
     for (let at = 0; at < text.length; at++) {
-      while (this.length > 0 && text[at] !== wanted[this.length]) this.length = borders[this.length - 1]!;
-      if (text[at] === wanted[this.length]) this.length++;
+      const unit = text.charCodeAt(at);
+      while (this.length > 0 && unit !== wanted.charCodeAt(this.length)) this.length = borders[this.length - 1]!;
+      if (unit === wanted.charCodeAt(this.length)) this.length++;
       if (this.length === wanted.length) return at + 1;
     }
     return -1;

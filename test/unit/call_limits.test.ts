@@ -1,0 +1,115 @@
+/** The section "Calls" of docs/limits.md: what is at a limit is taken, what is one past it is refused. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Dataset, embeddedModelDir, LlamaModel, setDeviceMemoryLimit, Tensor } from "../../lib/index";
+import { limits } from "../../lib/limits";
+import { checkMessages } from "../../lib/model/chat_messages";
+import type { GenerateOptions } from "../../lib/model/generation";
+import { stopStrings } from "../../lib/model/stop_strings";
+
+let model: LlamaModel;
+let data: Dataset;
+
+beforeAll(async () => {
+  model = await LlamaModel.fromPretrained(embeddedModelDir(), { device: "cpu" });
+  const tokenizer = model.requireTokenizer();
+  data = await Dataset.fromRows([{ text: "hello there" }], { tokenizer, maxLength: 8 });
+});
+afterAll(async () => {
+  await data.dispose();
+  model.dispose();
+});
+
+const first = (options: GenerateOptions) => model.generate({ prompt: "a", ...options }).next();
+const message = (characters: number) => ({ role: "", content: "x".repeat(characters) });
+/** So many ids, the last of which is wrong: its error tells that their number was taken. */
+const lastWrong = (length: number) => Object.assign(new Array<number>(length).fill(0), { [length - 1]: 0.5 });
+
+/** Limit, what is called with it, the least step past it, and the error there; for a lower bound the step is negative. */
+const numbers: [keyof typeof limits, (value: number) => unknown, number, string][] = [
+  ["maxNewTokens", (maxNewTokens) => first({ maxNewTokens }), 1, "ERR_ARGUMENT"],
+  ["topK", (topK) => first({ topK }), 1, "ERR_ARGUMENT"],
+  ["seed", (seed) => first({ seed }), 1, "ERR_ARGUMENT"],
+  ["mostTemperature", (temperature) => first({ temperature }), 1e-9, "ERR_ARGUMENT"],
+  ["leastTemperature", (temperature) => first({ temperature }), -1e-45, "ERR_ARGUMENT"],
+  ["mostRepetitionPenalty", (repetitionPenalty) => first({ repetitionPenalty }), 1e-9, "ERR_ARGUMENT"],
+  ["leastRepetitionPenalty", (repetitionPenalty) => first({ repetitionPenalty }), -1e-9, "ERR_ARGUMENT"],
+  ["stopStrings", (length) => stopStrings(new Array(length).fill("x")), 1, "ERR_ARGUMENT"],
+  ["stopStringLength", (length) => stopStrings("x".repeat(length)), 1, "ERR_ARGUMENT"],
+  ["chatMessages", (length) => checkMessages(new Array(length).fill(message(1)), undefined), 1, "ERR_ARGUMENT"],
+  ["chatCharacters", (length) => checkMessages([message(length - 1), message(1)], undefined), 1, "ERR_ARGUMENT"],
+  ["epoch", (epoch) => data.plan({ batchSize: 1, shuffle: true, seed: 0, epoch }), 1, "ERR_ARGUMENT"],
+  ["tensorDimensions", (length) => Tensor.from([1], new Array(length).fill(1)), 1, "ERR_SHAPE"],
+];
+
+test.each(numbers)("%s", async (name, call, step, code) => {
+  const limit = limits[name] as number;
+  const beyond = limit + step;
+  expect(beyond).not.toBe(limit);
+  await expect((async () => call(limit))()).resolves.not.toBeInstanceOf(Error);
+  await expect((async () => call(beyond))()).rejects.toMatchObject({ name: "RubricateError", code });
+});
+
+test.each<["decodeIds" | "exampleIndices", string, (ids: number[]) => unknown]>([
+  ["decodeIds", "ids", (ids) => model.requireTokenizer().decode(ids)],
+  ["exampleIndices", "indices", (indices) => data.examples(indices)],
+])("%s", async (name, what, call) => {
+  const limit = limits[name];
+  const at = (length: number) => (async () => call(lastWrong(length)))();
+  await expect(at(limit)).rejects.toThrow(`for ${what}[${limit - 1}] but received 0.5`);
+  await expect(at(limit + 1)).rejects.toThrow(`Expected at most ${limit} `);
+});
+
+test("tensorElements", () => {
+  const limit = limits.tensorElements;
+  // At the limit the core compares with the data, of which there are none.
+  expect(() => Tensor.from([], [limit])).toThrow(expect.objectContaining({ code: "ERR_SHAPE" }));
+  expect(() => Tensor.from([], [limit])).not.toThrow(/fewer than 2\^44/);
+  expect(Tensor.from([], [0, limit]).shape).toEqual([0, limit]);
+  for (const shape of [[limit + 1], [0, limit + 1], [2 ** 22, 2 ** 22, 0], [2 ** 43, 0, 2 ** 43]])
+    expect(() => Tensor.from([], shape)).toThrow(/Expected at most 8 dimensions and fewer than 2\^44 elements/);
+});
+
+test("deviceNumber and deviceMemoryBytes", async () => {
+  const { deviceNumber, deviceMemoryBytes } = limits;
+  // There is no such device, which is looked for only where the arguments are right.
+  const call = (device: number, bytes: number) => setDeviceMemoryLimit(`cuda:${device}`, bytes);
+  await expect(call(deviceNumber, deviceMemoryBytes)).rejects.toMatchObject({ code: "ERR_DEVICE" });
+  await expect(call(deviceNumber + 1, 1)).rejects.toMatchObject({ code: "ERR_ARGUMENT" });
+  await expect(call(0, deviceMemoryBytes + 1)).rejects.toMatchObject({ code: "ERR_ARGUMENT" });
+});
+
+test("the model's context bounds token ids, before they are looked at", async () => {
+  const { contextLength } = model;
+  const ids = (length: number) => new Int32Array(length).fill(7);
+  expect(await model.logits(ids(contextLength))).toHaveLength(contextLength * model.vocabularySize);
+  await expect(model.logits(ids(contextLength + 1))).rejects.toMatchObject({ code: "ERR_CONTEXT_LENGTH" });
+  await expect(model.logits({ length: 2 ** 50 } as never)).rejects.toMatchObject({ code: "ERR_CONTEXT_LENGTH" });
+  const generate = (tokenIds: ArrayLike<number>) => model.generate({ tokenIds, maxNewTokens: 1 }).next();
+  expect((await generate(ids(contextLength - 1))).value).toBeDefined();
+  await expect(generate(ids(contextLength))).rejects.toMatchObject({ code: "ERR_CONTEXT_LENGTH" });
+});
+
+test("topP is above 0 as the core computes with it", async () => {
+  await expect(first({ topP: 1e-300 })).rejects.toMatchObject({ code: "ERR_ARGUMENT" });
+  await expect(first({ topP: 0 })).rejects.toThrow("Expected a number above 0 and up to 1 for topP but received 0");
+  expect((await first({ topP: 2 ** -149, temperature: 1 })).value).toBeDefined();
+});
+
+test("docs/limits.md has these numbers", () => {
+  const text = readFileSync(join(__dirname, "..", "..", "docs", "limits.md"), "utf8");
+  const section = text.slice(text.indexOf("\n## Calls\n"), text.indexOf("\n## Training\n"));
+  const spelled = (value: number) => [
+    value.toLocaleString("en-US"),
+    `2^${Math.log2(value)}`,
+    `2^${Math.log2(value + 1)} - 1`,
+  ];
+  const names = [...section.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name as keyof typeof limits);
+  const wrong = names.filter((name) => {
+    const row = section.split("\n").find((line) => line.startsWith(`| \`${name}\` |`))!;
+    return !spelled(limits[name] as number).some((number) => row.includes(`| ${number} |`));
+  });
+  expect(wrong).toEqual([]);
+  const tested = ["decodeIds", "exampleIndices", "tensorElements", "deviceNumber", "deviceMemoryBytes"];
+  expect([...names].sort()).toEqual([...numbers.map(([name]) => name), ...tested].sort());
+});
