@@ -79,10 +79,39 @@ describe("vectors", () => {
     ["ERR_ARGUMENT", "layers.7.mlp.down_proj.bias", new Float32Array(4)],
     ["ERR_SHAPE", "layers.0.mlp.down_proj.bias", new Float32Array(5)],
     ["ERR_NOT_FINITE", "layers.0.mlp.down_proj.bias", Float32Array.of(0, Number.NaN, 0, 0)],
-  ])("are refused with %s", (code, name, values) => {
-    expect(() => RedAdapter.create(model).setVectors(new Map([[name, values]]))).toThrow(
-      expect.objectContaining({ code }),
+    ["ERR_NOT_FINITE", "layers.0.mlp.down_proj.bias", Float64Array.of(0, 1e300, 0, 0)],
+    ["ERR_NOT_FINITE", "layers.0.mlp.down_proj.bias", [0, 2 ** 128, 0, 0]],
+    ["ERR_ARGUMENT", "layers.0.mlp.down_proj.bias", ["1", "2", "3", "4"]],
+    ["ERR_ARGUMENT", "layers.0.mlp.down_proj.bias", BigInt64Array.of(1n, 2n, 3n, 4n)],
+    ["ERR_ARGUMENT", "layers.0.mlp.down_proj.bias", [, 1, 2, 3].fill(0, 2)],
+  ])("are refused with %s: %s = %p", (code, name, values) => {
+    const adapter = RedAdapter.create(model);
+    const before = adapter.vectors();
+    const scale = [...before.keys()][0]!;
+    const given = new Map<string, unknown>([
+      [scale, Float32Array.of(5, 5, 5, 5)],
+      [name, values],
+    ]);
+    expect(() => adapter.setVectors(given as never)).toThrow(expect.objectContaining({ code }));
+    expect(adapter.vectors()).toEqual(before);
+  });
+
+  test("may be of another type as long as float32 can hold them", () => {
+    const adapter = RedAdapter.create(model);
+    const [name] = adapter.vectors().keys();
+    adapter.setVectors(new Map([[name!, Float64Array.of(0.1, -3, 3e38, 0)]]) as never);
+    expect(adapter.vectors().get(name!)).toEqual(Float32Array.of(0.1, -3, 3e38, 0));
+  });
+
+  test("belong to the model that the adapter was made for", () => {
+    const adapter = RedAdapter.create(model);
+    expect(() => adapter.nativeFor(fakeModel())).toThrow(
+      expect.objectContaining({
+        code: "ERR_FOREIGN",
+        message: expect.stringMatching(/load it for this model: RedAdapter/),
+      }),
     );
+    expect(adapter.nativeFor(model)).toBe(adapter.native);
   });
 
   test("are gone after dispose", () => {
