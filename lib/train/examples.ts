@@ -48,8 +48,7 @@ export class ExampleArray implements ExampleSource {
   }
 
   /**
-   * Checks, copies, counts and hashes them. A run reads its examples for hours, and goes on with those that it was given whatever
-   * becomes of the caller's arrays.
+   * Checks, copies, counts and hashes them. A run reads its examples for hours; the caller may change the arrays meanwhile.
    * @param name for messages
    * @param vocabulary ids are below it
    * @throws RubricateError ERR_ARGUMENT, ERR_DATA

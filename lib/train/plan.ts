@@ -49,10 +49,10 @@ export class Plan {
   }
 
   /**
-   * Whether a run stands there after so many steps. With packing the micro-batches of all epochs before would have to be
-   * planned for that; there it is whether a run can stand there at all.
+   * Whether that is the place of a run after so many steps. With packing only the range is checked: the exact place would need
+   * the plans of all epochs before.
    */
-  async standsAt(step: number, { epoch, microBatch }: Cursor): Promise<boolean> {
+  async isAfter(step: number, { epoch, microBatch }: Cursor): Promise<boolean> {
     const { gradientAccumulationSteps, packing } = this.settings;
     if (microBatch % gradientAccumulationSteps !== 0) return false;
     if (packing) return epoch <= step && microBatch < (await this.batchesOf(epoch)).length;

@@ -96,7 +96,7 @@ async function readSameRun(path: string, request: ResumeRequest): Promise<Checkp
   if (different) throw new OtherRun(path, different);
   const totalSteps = Number(request.identity.totalSteps);
   if (state.step > totalSteps) throw damaged(path, fault("step", `at most the run's ${totalSteps}`, state.step));
-  if (!(await request.plan.standsAt(state.step, state)))
+  if (!(await request.plan.isAfter(state.step, state)))
     throw damaged(
       path,
       fault("microBatch", `the place after step ${state.step} of epoch ${state.epoch}`, state.microBatch),
@@ -104,7 +104,7 @@ async function readSameRun(path: string, request: ResumeRequest): Promise<Checkp
   return readCheckpoint(path, request.trainee, request.parameterFile);
 }
 
-/** A run that goes on from elsewhere would write over the checkpoints, the log and the best result of the run that is there. */
+/** A run resumed from elsewhere would overwrite the checkpoints, the log and the best result of the run in this folder. */
 async function requireNoOtherRun(outputDir: string, own: RunIdentity): Promise<void> {
   for (const step of await checkpointSteps(outputDir)) {
     const path = checkpointPath(outputDir, step);
@@ -118,7 +118,7 @@ async function requireNoOtherRun(outputDir: string, own: RunIdentity): Promise<v
   }
 }
 
-/** Whether a run can go on with the checkpoint of another at that step. */
+/** Whether a run can resume from a checkpoint of the saved run at that step. */
 export function isSameRun(saved: RunIdentity, present: RunIdentity, step: number): boolean {
   return difference(saved, present, step) === undefined;
 }

@@ -28,7 +28,7 @@ describe("an array", () => {
     ["that grows", (train) => train.unshift(...someExamples(5, 3))],
     ["whose examples are replaced", (train) => train.fill({} as Example)],
   ];
-  test.each(changes)("%s while a run goes on trains as it was", async (_, change) => {
+  test.each(changes)("%s during a run trains as it was", async (_, change) => {
     const expected = newTrainer(model, { train: someExamples(13) });
     await outcomeOf(expected.trainer);
     const train = someExamples(13);

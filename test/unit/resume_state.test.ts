@@ -67,7 +67,7 @@ const edits: [object, RegExp][] = [
   [{ evaluationsWithoutGain: 2 ** 53 - 1 }, /an integer from 0 to 5 for state\.evaluationsWithoutGain/],
 ];
 
-test("a state with values that no run writes is refused by path, and passed over with a notice", async () => {
+test("a state with values that no run writes is refused by path, and skipped with a notice", async () => {
   expect((await run()).summary!.steps).toBe(10);
   for (const step of [8, 9, 10]) rmSync(join(root, "run", `checkpoint-${step}`), { recursive: true });
   const dir = join(root, "run", "checkpoint-7");
@@ -133,7 +133,7 @@ test.each([[{ packing: { maxTokens: 14 } }], [{ gradientAccumulationSteps: 2 }],
 );
 
 describe("a folder with another run's checkpoints", () => {
-  test("is not for a run that goes on from a path elsewhere", async () => {
+  test("is not for a run that is resumed by path from elsewhere", async () => {
     await run();
     const other = join(root, "other");
     await run({ outputDir: other, seed: 7, maxSteps: 3 });
