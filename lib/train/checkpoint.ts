@@ -150,6 +150,8 @@ export async function readCheckpoint(path: string, trainee: Trainee, parameterFi
       if (moments?.length !== trainee.count) throw damaged(path, `${optimizerFile} has no ${name} of ${trainee.count}`);
       return moments;
     }) as [Float32Array, Float32Array];
+    if (identity.keepBest === true && state.best !== null && !Object.hasOwn(files, bestFile))
+      throw damaged(path, `it has no ${bestFile}`);
     const best = Object.hasOwn(files, bestFile)
       ? valuesOf(trainee, await tensorsOf(bestFile), join(path, bestFile))
       : undefined;
@@ -206,20 +208,19 @@ export function damaged(path: string, reason: string, cause?: unknown): Rubricat
 /**
  * Removes all but the newest of a run's checkpoints up to a step. Later ones are damaged leftovers, or the run would not stand
  * there. Those of other runs stay, and so does what cannot be read.
- * @param isOwn whether a checkpoint of that identity and step belongs to the run
+ * @param isOwn whether the checkpoint of a step, at its path, belongs to the run
  * @throws RubricateError ERR_FILE
  */
 export async function removeOldCheckpoints(
   outputDir: string,
   step: number,
   keep: number,
-  isOwn: (identity: RunIdentity, step: number) => boolean,
+  isOwn: (step: number, path: string) => Promise<boolean>,
 ): Promise<void> {
   let own = 0;
   for (const one of await checkpointSteps(outputDir)) {
     if (one > step) continue;
     const path = checkpointPath(outputDir, one);
-    const read = await readState(path).catch(() => undefined);
-    if (read && isOwn(read.identity, one) && ++own > keep) await removeFolder(path);
+    if ((await isOwn(one, path)) && ++own > keep) await removeFolder(path);
   }
 }

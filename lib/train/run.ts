@@ -5,7 +5,7 @@ import type { FileContents } from "../files/atomic";
 import { finiteTensors, safetensorsPieces } from "../files/safetensors";
 import { runJob, throwIfAborted } from "../job";
 import { type NativeMicroBatch, type NativeOptimizer, type NativeTenantResult, native } from "../native";
-import { removeOldCheckpoints, writeCheckpoint } from "./checkpoint";
+import { readState, removeOldCheckpoints, writeCheckpoint } from "./checkpoint";
 import { evaluateSource, microBatchOf } from "./evaluate";
 import type { EndEvent, StepEvent, TrainEvent, TrainSummary } from "./events";
 import { type ExampleSource, exampleSource, requireFit } from "./examples";
@@ -50,6 +50,8 @@ export class Run {
   /** Values at the lowest evaluation loss. */
   private best: Float32Array[] | undefined;
   private checkpointedStep = 0;
+  /** Steps of checkpoints in the outputDir, and whether they are this run's: each is read once. */
+  private readonly ownCheckpoints = new Map<number, boolean>();
   private readonly recomputes: (microBatches: readonly NativeMicroBatch[]) => boolean;
 
   private constructor(
@@ -308,6 +310,7 @@ export class Run {
       best: this.best,
     });
     this.checkpointedStep = this.state.step;
+    this.ownCheckpoints.set(this.state.step, true);
     await this.prune(outputDir);
     yield { type: "checkpoint", step: this.state.step, path };
   }
@@ -315,7 +318,14 @@ export class Run {
   /** Removes the older of its checkpoints. */
   private prune(outputDir: string): Promise<void> {
     const { settings, identity } = this.parts;
-    const isOwn = (saved: RunIdentity, step: number) => isSameRun(saved, identity, step);
+    const isOwn = async (step: number, path: string) => {
+      const known = this.ownCheckpoints.get(step);
+      if (known !== undefined) return known;
+      const read = await readState(path).catch(() => undefined);
+      const own = read !== undefined && isSameRun(read.identity, identity, step);
+      this.ownCheckpoints.set(step, own);
+      return own;
+    };
     return removeOldCheckpoints(outputDir, this.state.step, settings.keepCheckpoints, isOwn);
   }
 

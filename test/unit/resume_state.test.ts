@@ -94,6 +94,19 @@ test("a state with values that no run writes is refused by path, and skipped wit
   expect((await run({}, dir)).summary!.steps).toBe(10);
 });
 
+test("a checkpoint without the best parameters that its run keeps is refused", async () => {
+  await run();
+  const dir = join(root, "run", "checkpoint-7");
+  edit(dir, ({ files, ...document }) => {
+    const { "best.safetensors": _, ...others } = files as Record<string, unknown>;
+    return { ...document, files: others };
+  });
+  expect((await run({}, dir)).error).toMatchObject({
+    code: "ERR_CHECKPOINT",
+    message: expect.stringContaining("it has no best.safetensors"),
+  });
+});
+
 test("a run without evaluation has none in its state", async () => {
   await run({ eval: undefined, evalEverySteps: undefined });
   const dir = join(root, "run", "checkpoint-5");
