@@ -1,5 +1,7 @@
 #include "base/fair_lock.h"
 
+#include <atomic>
+#include <chrono>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -12,6 +14,21 @@ namespace {
 
 void wait_for_waiters(FairLock& lock, int64_t count) {
   while (lock.waiting() != count) std::this_thread::yield();
+}
+
+void excludes(std::chrono::microseconds turn) {
+  FairLock lock(turn);
+  int64_t count = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i)
+    threads.emplace_back([&] {
+      for (int round = 0; round < 500; ++round) {
+        const std::lock_guard guard(lock);
+        ++count;
+      }
+    });
+  for (auto& thread : threads) thread.join();
+  CHECK(count == 8 * 500);
 }
 
 }  // namespace
@@ -54,17 +71,48 @@ TEST_CASE("who lets a fair lock go and asks again comes after those who wait") {
   other.join();
 }
 
-TEST_CASE("a fair lock excludes") {
-  FairLock lock;
-  int64_t count = 0;
-  std::vector<std::thread> threads;
-  for (int i = 0; i < 8; ++i)
-    threads.emplace_back([&] {
-      for (int round = 0; round < 500; ++round) {
-        const std::lock_guard guard(lock);
-        ++count;
-      }
+TEST_CASE("a turn has as many holds as begin within its time, and can be ended before") {
+  FairLock lock(std::chrono::hours(1));
+  std::atomic<int> turns{0};
+  std::vector<std::thread> others;
+  lock.lock();
+  for (int i = 0; i < 3; ++i) {
+    others.emplace_back([&] {
+      lock.lock();
+      lock.unlock();
+      lock.lock();
+      ++turns;
+      lock.unlock();
+      lock.end_turn();
     });
-  for (auto& thread : threads) thread.join();
-  CHECK(count == 8 * 500);
+    wait_for_waiters(lock, i + 1);
+  }
+  for (int hold = 0; hold < 100; ++hold) {
+    lock.unlock();
+    lock.lock();
+  }
+  CHECK(turns == 0);
+  CHECK(lock.waiting() == 3);
+  CHECK(lock.wakeups() < 3);  // the first of them may wake to look at the clock
+  lock.unlock();
+  lock.end_turn();
+  for (auto& other : others) other.join();
+  CHECK(turns == 3);
+}
+
+TEST_CASE("a turn ends by itself where its owner does not come back") {
+  FairLock lock(std::chrono::milliseconds(5));
+  std::vector<std::thread> others;
+  lock.lock();
+  for (int i = 0; i < 3; ++i) {
+    others.emplace_back([&] { const std::lock_guard guard(lock); });
+    wait_for_waiters(lock, i + 1);
+  }
+  lock.unlock();
+  for (auto& other : others) other.join();
+  CHECK(lock.waiting() == 0);
+}
+
+TEST_CASE("a fair lock excludes") {
+  for (const auto turn : {std::chrono::microseconds(0), std::chrono::microseconds(20)}) excludes(turn);
 }

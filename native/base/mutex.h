@@ -3,7 +3,9 @@
 #pragma once
 
 #include <pthread.h>
+#include <time.h>
 
+#include <chrono>
 #include <mutex>
 
 namespace rubricate {
@@ -25,16 +27,31 @@ class Mutex {
 
 class Condition {
  public:
-  Condition() = default;
+  using Clock = std::chrono::steady_clock;
+
+  Condition() {
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);  // Clock's
+    pthread_cond_init(&handle_, &attributes);
+    pthread_condattr_destroy(&attributes);
+  }
   ~Condition() { pthread_cond_destroy(&handle_); }
   Condition(const Condition&) = delete;
   Condition& operator=(const Condition&) = delete;
   void wait(std::unique_lock<Mutex>& lock) { pthread_cond_wait(&handle_, &lock.mutex()->handle_); }
+  void wait_until(std::unique_lock<Mutex>& lock, Clock::time_point end) {
+    const auto since = end.time_since_epoch();
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(since);
+    const std::chrono::nanoseconds rest = since - seconds;
+    const timespec time = {static_cast<time_t>(seconds.count()), static_cast<long>(rest.count())};
+    pthread_cond_timedwait(&handle_, &lock.mutex()->handle_, &time);
+  }
   void notify_one() { pthread_cond_signal(&handle_); }
   void notify_all() { pthread_cond_broadcast(&handle_); }
 
  private:
-  pthread_cond_t handle_ = PTHREAD_COND_INITIALIZER;
+  pthread_cond_t handle_;
 };
 
 }  // namespace rubricate

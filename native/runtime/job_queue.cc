@@ -13,6 +13,7 @@
 
 #include "base/mutex.h"
 #include "base/thread.h"
+#include "device/cpu/thread_pool.h"
 #include "device/cpu/thread_priority.h"
 
 namespace rubricate {
@@ -114,6 +115,7 @@ struct JobQueue::State {
         if (job.length == Length::brief) brief_waiting.fetch_sub(1, std::memory_order_relaxed);
       }
       run(job);
+      ThreadPool::end_turn();
     }
   }
 

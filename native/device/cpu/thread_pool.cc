@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -26,7 +27,12 @@ using limits::kThreads;
 
 constexpr int kSpins = 2000;  // about 10 us of pauses before a thread sleeps; ops of a step follow each other closely
 
+// Of two models neither waits longer for the other than one region takes, or as many as begin in this time. A region of
+// a small model takes some 10 us, and so does a switch of threads.
+constexpr std::chrono::microseconds kTurn(100);
+
 thread_local bool inside_region = false;
+thread_local bool had_turn = false;
 
 void pause() {
 #if defined(__x86_64__)
@@ -44,8 +50,8 @@ int cgroup_quota() {  // whole CPUs that a container may use; 0 where there is n
 }  // namespace
 
 struct ThreadPool::State {
-  FairLock region;  // held by the thread whose region runs: no model waits for more than one region of each other
-  Mutex mutex;      // guards what follows but for the atomics
+  FairLock region{kTurn};  // held by the thread whose region runs: no model waits for more than a turn of each other
+  Mutex mutex;             // guards what follows but for the atomics
   Condition wake, done;
   std::vector<std::thread> threads;
   int size = 1;
@@ -165,6 +171,10 @@ void ThreadPool::shutdown() {
   if (state_->process == getpid()) state_->stop();
 }
 
+void ThreadPool::end_turn() {
+  if (std::exchange(had_turn, false)) instance().state_->region.end_turn();
+}
+
 int64_t ThreadPool::split_regions() const { return state_->split_regions.load(); }
 
 void ThreadPool::run(int64_t chunks, void (*call)(const void*, int64_t), const void* context) {
@@ -175,6 +185,7 @@ void ThreadPool::run(int64_t chunks, void (*call)(const void*, int64_t), const v
     return;
   }
   const std::lock_guard region(s.region);
+  had_turn = true;
   if (s.size == 1) {
     inside_region = true;
     try {

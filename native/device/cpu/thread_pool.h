@@ -32,6 +32,9 @@ class ThreadPool {
         chunks, [](const void* context, int64_t chunk) { (*static_cast<const Body*>(context))(chunk); }, &body);
   }
 
+  // A thread that has no further region for now calls this, so that others need not wait for one. Never throws.
+  static void end_turn();
+
   // Regions that ran on more than one thread since the process began; tests use it to show that an op was split.
   int64_t split_regions() const;
 
