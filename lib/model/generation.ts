@@ -69,7 +69,10 @@ const optionNames: OptionNames<GenerateOptions> = {
   signal: true,
 };
 
-/** Rows that go through the model at once while a prompt is read in; bounds the memory, changes no result. */
+/**
+ * Tokens that a job feeds at most while a prompt is read in. It bounds the memory, and how long other generations on the
+ * model wait; it changes no result.
+ */
 const PREFILL_CHUNK = 256;
 
 function inRange(name: string, value: number | undefined, fallback: number, least: number, most: number): number {
@@ -174,14 +177,20 @@ export async function* generate(
   let finishReason: GenerationResult["finishReason"] = "length";
   try {
     const sequence = decoder.addSequence();
+    const step = async (tokenIds: Int32Array) => {
+      const request = { sequence, tokenIds, adapter: adapterHandle(options.adapter, model), sampling };
+      return (await runJob(() => decoder.step([request], PREFILL_CHUNK), signal))[0]!;
+    };
     let input: Int32Array = prompt;
+    for (; input.length > PREFILL_CHUNK; input = input.subarray(PREFILL_CHUNK)) {
+      await step(input.subarray(0, PREFILL_CHUNK)); // what it would continue with is of no use yet
+    }
     while (tokenIds.length < maxNewTokens) {
       if (prompt.length + tokenIds.length >= model.contextLength) {
         finishReason = "context";
         break;
       }
-      const request = { sequence, tokenIds: input, adapter: adapterHandle(options.adapter, model), sampling };
-      const next = (await runJob(() => decoder.step([request], PREFILL_CHUNK), signal))[0]!;
+      const next = await step(input);
       if (model.eosTokenIds.includes(next)) {
         finishReason = "stop";
         break;

@@ -1,6 +1,7 @@
 import { RedAdapter } from "../../lib/adapter/red_adapter";
 import { embeddedModelDir } from "../../lib/embedded";
 import { LlamaModel } from "../../lib/model/model";
+import type { NativeDecoder, NativeModel } from "../../lib/native";
 import { Trainer } from "../../lib/train/trainer";
 
 // Waits are counted in tokens of others, not in time: the same on a busy machine.
@@ -70,4 +71,32 @@ test("concurrent generations take turns beside training, which goes on meanwhile
   await expect(training).rejects.toMatchObject({ code: "ERR_ABORTED" });
   expect(longestWait(order)).toBeLessThanOrEqual(2 * CLIENTS);
   expect(stepsMeanwhile).toBeGreaterThan(0);
+});
+
+test("a long prompt is read in by several jobs, between which others have their turn, with the same result", async () => {
+  const { native } = model as unknown as { native: NativeModel };
+  const prompt = Int32Array.from({ length: 500 }, (_, i) => 5 + ((7 * i) % 400));
+  const sampling = { temperature: 1, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1.2, seed: 3 };
+  const whole = native.createDecoder();
+  const request = { sequence: whole.addSequence(), tokenIds: prompt, adapter: null, sampling };
+  const [expected] = await whole.step([request], 512).promise;
+  whole.dispose();
+
+  const fed: number[] = [];
+  const createDecoder = () => {
+    const decoder = Object.getPrototypeOf(native).createDecoder.call(native) as NativeDecoder;
+    const step: NativeDecoder["step"] = (requests, chunk) => {
+      fed.push(...requests.map(({ tokenIds }) => tokenIds.length));
+      return Object.getPrototypeOf(decoder).step.call(decoder, requests, chunk);
+    };
+    return Object.defineProperty(decoder, "step", { value: step });
+  };
+  Object.defineProperty(native, "createDecoder", { value: createDecoder, configurable: true });
+  try {
+    const { value } = await model.generate({ ...sampling, tokenIds: prompt, maxNewTokens: 2 }).next();
+    expect(value).toMatchObject({ tokenId: expected });
+    expect(fed).toEqual([256, 244]);
+  } finally {
+    delete (native as Partial<NativeModel>).createDecoder;
+  }
 });
