@@ -83,7 +83,7 @@ describe("vectors", () => {
     ["ERR_NOT_FINITE", "layers.0.mlp.down_proj.bias", [0, 2 ** 128, 0, 0]],
     ["ERR_ARGUMENT", "layers.0.mlp.down_proj.bias", ["1", "2", "3", "4"]],
     ["ERR_ARGUMENT", "layers.0.mlp.down_proj.bias", BigInt64Array.of(1n, 2n, 3n, 4n)],
-    ["ERR_ARGUMENT", "layers.0.mlp.down_proj.bias", [, 1, 2, 3].fill(0, 2)],
+    ["ERR_ARGUMENT", "layers.0.mlp.down_proj.bias", new Array(4)],
   ])("are refused with %s: %s = %p", (code, name, values) => {
     const adapter = RedAdapter.create(model);
     const before = adapter.vectors();

@@ -131,7 +131,7 @@ describe("a message", () => {
 });
 
 test("holes of an array are undefined", () => {
-  expect(listOf("list", "a list", [, 1] as number[])).toEqual([undefined, 1]);
+  expect(listOf("list", "a list", Object.assign(new Array<number>(2), { 1: 1 }))).toEqual([undefined, 1]);
   expect(() => listOf("list", "a list", [1, 2, 3], 2)).toThrow(/at most 2 elements for list/);
 });
 
