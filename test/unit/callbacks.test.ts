@@ -1,6 +1,7 @@
 /** Callbacks that throw, signals that are none, and one signal for many calls, with the addon and the dataset's threads. */
 import { getEventListeners } from "node:events";
 import { readdirSync } from "node:fs";
+import workers from "node:worker_threads";
 import { Dataset, embeddedModelDir, evaluate, LlamaModel, type RubricateError, type Tokenizer } from "../../lib/index";
 
 const dir = embeddedModelDir();
@@ -57,12 +58,20 @@ describe.each(calls)("%s with an onProgress", (_, call) => {
   });
 });
 
-test("a signal that is none starts no thread", async () => {
+test("a signal that is none starts no thread and no job", async () => {
+  const started = jest.spyOn(workers, "Worker");
   const before = threads();
-  const options = { tokenizer, maxLength: 8, signal: {} as AbortSignal };
-  for (let i = 0; i < 20; i++)
-    await expect(Dataset.fromRows([{ text: "hello there" }], options)).rejects.toMatchObject({ code: "ERR_ARGUMENT" });
+  const signal = { aborted: false } as AbortSignal;
+  const wrong = { code: "ERR_ARGUMENT", message: expect.stringMatching(/^Expected an AbortSignal for signal/) };
+  const rows = [{ text: "hello there" }];
+  await expect(Dataset.fromRows(rows, { tokenizer, maxLength: 8, signal })).rejects.toMatchObject(wrong);
+  await expect(LlamaModel.fromPretrained(dir, { device: "cpu", signal })).rejects.toMatchObject(wrong);
+  await expect(model.generate({ prompt: "a", signal }).next()).rejects.toMatchObject(wrong);
+  await expect(model.logits([1], { signal })).rejects.toMatchObject(wrong);
+  await expect(evaluate(model, [example], { signal })).rejects.toMatchObject(wrong);
+  expect(started).not.toHaveBeenCalled();
   expect(threads()).toBeLessThanOrEqual(before);
+  started.mockRestore();
 });
 
 test("one signal stops twenty calls by one listener", async () => {
