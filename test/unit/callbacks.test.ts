@@ -59,7 +59,9 @@ describe.each(calls)("%s with an onProgress", (_, call) => {
 });
 
 test("a signal that is none starts no thread and no job", async () => {
+  const { Worker } = workers;
   const started = jest.spyOn(workers, "Worker");
+  started.mockImplementation(((...options: ConstructorParameters<typeof Worker>) => new Worker(...options)) as never);
   const before = threads();
   const signal = { aborted: false } as AbortSignal;
   const wrong = { code: "ERR_ARGUMENT", message: expect.stringMatching(/^Expected an AbortSignal for signal/) };
@@ -71,6 +73,8 @@ test("a signal that is none starts no thread and no job", async () => {
   await expect(evaluate(model, [example], { signal })).rejects.toMatchObject(wrong);
   expect(started).not.toHaveBeenCalled();
   expect(threads()).toBeLessThanOrEqual(before);
+  await (await Dataset.fromRows(rows, { tokenizer, maxLength: 8 })).dispose();
+  expect(started).toHaveBeenCalledTimes(1);
   started.mockRestore();
 });
 
