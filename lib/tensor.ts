@@ -124,7 +124,7 @@ function checkedShape(shape: readonly number[]): number[] {
   const what = "an array of integers of 0 or more";
   const sizes = listOf("shape", what, shape);
   if (!sizes.every((size) => Number.isSafeInteger(size) && size >= 0)) throw invalid("shape", what, shape);
-  // Zeros count as 1, so that the order of the sizes is of no account.
+  // Zeros count as 1, so that the order of the sizes does not matter.
   const elementCount = sizes.reduce((product, size) => product * Math.max(size, 1), 1);
   if (sizes.length > limits.tensorDimensions || elementCount > limits.tensorElements)
     throw new RubricateError(

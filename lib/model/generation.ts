@@ -1,4 +1,5 @@
 import { adapterHandle, type RedAdapter } from "../adapter/red_adapter";
+import { requireModel } from "../brands";
 import { invalid, RubricateError } from "../errors";
 import { runJob } from "../job";
 import { limits } from "../limits";
@@ -162,6 +163,7 @@ export async function* generate(
   model: LlamaModel,
   given: GenerateOptions,
 ): AsyncGenerator<GenerationPiece, GenerationResult, void> {
+  requireModel(model);
   const options = checkOptions(given, optionNames, "generate");
   const sampling = samplingOptions(options);
   const maxNewTokens = integerInRange("maxNewTokens", options.maxNewTokens, 256, 1, limits.maxNewTokens);

@@ -1,6 +1,6 @@
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
-import { booleanOf, checkOptions, lengthOf, type OptionNames, pathOf, readArgument } from "../options";
+import { booleanOf, checkOptions, isMissing, lengthOf, type OptionNames, pathOf, readArgument } from "../options";
 import { atOnce, inSlices, type Steps } from "../steps";
 import { type BpeOptions, BytePairEncoder } from "./bpe";
 import { checkMessages } from "./chat_messages";
@@ -97,6 +97,7 @@ export class Tokenizer {
    * @throws {RubricateError} as `fromPretrained`
    */
   constructor(readonly files: TokenizerFiles) {
+    readArgument("files", "a tokenizer's files", () => requireTexts(files));
     const { definition, inner, vocabulary } = built.get(files) ?? atOnce(buildSteps(files));
     built.delete(files);
     const { tokenizer, bpe: _, ...rest } = definition;
@@ -243,6 +244,17 @@ export interface ChatOptions {
   readonly addGenerationPrompt?: boolean;
   /** JSON schemas of the tools on offer, for templates that list them. */
   readonly tools?: readonly object[];
+}
+
+/** @throws RubricateError ERR_ARGUMENT */
+function requireTexts(files: TokenizerFiles): void {
+  if (typeof files !== "object" || files === null) throw invalid("files", "a tokenizer's files", files);
+  const { directory, tokenizerJson, tokenizerConfig, specialTokensMap, generationConfig, chatTemplate } = files;
+  for (const [name, text] of Object.entries({ directory, tokenizerJson }))
+    if (typeof text !== "string") throw invalid(`files.${name}`, "a string", text);
+  const others = { tokenizerConfig, specialTokensMap, generationConfig, chatTemplate };
+  for (const [name, text] of Object.entries(others))
+    if (typeof text !== "string" && !isMissing(text)) throw invalid(`files.${name}`, "a string", text);
 }
 
 function checkedDecodeIds(ids: ArrayLike<number>, length: number): number[] {

@@ -157,6 +157,7 @@ function copiedFields(example: Example, name: string): Example {
     throw invalid(`${name}.tokenIds`, "an Int32Array of at least 2 ids", tokenIds);
   if (tagOf(supervised) !== "Uint8Array" || supervised.length !== tokenIds.length)
     throw invalid(`${name}.supervised`, `a Uint8Array of length ${tokenIds.length}`, supervised);
+  if (line !== undefined && !Number.isSafeInteger(line)) throw invalid(`${name}.line`, "an integer", line);
   return { tokenIds: tokenIds.slice(), supervised: supervised.slice(), line };
 }
 

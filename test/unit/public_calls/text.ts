@@ -17,6 +17,11 @@ export const tokenizers: Record<string, PublicCall> = {
     call: (_, args) => new api.Tokenizer(...(args as never as [api.Tokenizer["files"]])),
     codes: ["ERR_TOKENIZER"],
   },
+  "new Tokenizer by its template": {
+    args: (s) => [s.tokenizer.files.chatTemplate],
+    call: (s, [chatTemplate]) => new api.Tokenizer({ ...s.tokenizer.files, chatTemplate }),
+    takes: { 0: `${missing} text` },
+  },
   "Tokenizer.fromPretrained": {
     args: (s) => [s.dir],
     call: (_, args) => api.Tokenizer.fromPretrained(...(args as never as [string])),

@@ -160,6 +160,15 @@ export const training: Record<string, PublicCall> = {
       resume: "auto",
     }),
   },
+  "new Trainer of an example": {
+    args: (s) => [s.examples[0]],
+    call: (s, [example]) => drained(new api.Trainer({ ...trainer(s), train: [example!] }).run()),
+  },
+  "new Trainer of an example's line": {
+    args: () => [1],
+    call: (s, [line]) => drained(new api.Trainer({ ...trainer(s), train: [{ ...s.examples[0]!, line: line! }] }).run()),
+    takes: { 0: "undefined zero one minus" },
+  },
   "Trainer#run": {
     args: () => [{}],
     call: (s, args) => drained(new api.Trainer(trainer(s)).run(...(args as never as [api.RunOptions]))),
