@@ -1,11 +1,19 @@
 import { invalid, RubricateError } from "../errors";
-import { limits } from "../limits";
-import { booleanOf, checkOptions, isMissing, lengthOf, type OptionNames, pathOf, readArgument } from "../options";
+import { booleanOf, checkOptions, pathOf, readArgument } from "../options";
 import { atOnce, inSlices, type Steps } from "../steps";
 import { type BpeOptions, BytePairEncoder } from "./bpe";
 import { checkMessages } from "./chat_messages";
 import { type ChatMessage, ChatTemplate, marksGeneration, type RenderedChat } from "./chat_template";
 import { TokenDecoder } from "./token_decoder";
+import {
+  chatNames,
+  checkedDecodeIds,
+  type DecodeOptions,
+  decodeNames,
+  type EncodeOptions,
+  encodeNames,
+  requireTexts,
+} from "./tokenizer_arguments";
 import {
   type AddedToken,
   defineTokenizer,
@@ -19,6 +27,7 @@ import { Vocabulary } from "./vocabulary";
 
 export type { ChatMessage, RenderedChat } from "./chat_template";
 export { TokenDecoder } from "./token_decoder";
+export type { DecodeOptions, EncodeOptions } from "./tokenizer_arguments";
 export type { TokenizerFiles } from "./tokenizer_files";
 
 /** The parts of @huggingface/tokenizers in use; its own types are ES modules, which CommonJS cannot name. */
@@ -148,9 +157,7 @@ export class Tokenizer {
   decode(ids: ArrayLike<number>, options: DecodeOptions = {}): string {
     const { skipSpecialTokens } = checkOptions(options, decodeNames, "decode");
     const skip = booleanOf("skipSpecialTokens", skipSpecialTokens, false);
-    const length = lengthOf("ids", "an array of token ids", ids);
-    if (length > limits.decodeIds) throw invalid("ids", `at most ${limits.decodeIds} token ids`, ids);
-    return this.decodeIds(checkedDecodeIds(ids, length), skip);
+    return this.decodeIds(checkedDecodeIds(ids), skip);
   }
 
   private decodeIds(ids: readonly number[], skip: boolean): string {
@@ -245,43 +252,6 @@ export interface ChatOptions {
   /** JSON schemas of the tools on offer, for templates that list them. */
   readonly tools?: readonly object[];
 }
-
-/** @throws RubricateError ERR_ARGUMENT */
-function requireTexts(files: TokenizerFiles): void {
-  if (typeof files !== "object" || files === null) throw invalid("files", "a tokenizer's files", files);
-  const { directory, tokenizerJson, tokenizerConfig, specialTokensMap, generationConfig, chatTemplate } = files;
-  for (const [name, text] of Object.entries({ directory, tokenizerJson }))
-    if (typeof text !== "string") throw invalid(`files.${name}`, "a string", text);
-  const others = { tokenizerConfig, specialTokensMap, generationConfig, chatTemplate };
-  for (const [name, text] of Object.entries(others))
-    if (typeof text !== "string" && !isMissing(text)) throw invalid(`files.${name}`, "a string", text);
-}
-
-function checkedDecodeIds(ids: ArrayLike<number>, length: number): number[] {
-  return readArgument("ids", "an array of token ids", () =>
-    Array.from({ length }, (_, at) => {
-      const id = ids[at]!;
-      if (!Number.isInteger(id)) throw invalid(`ids[${at}]`, "an integer", id);
-      return id;
-    }),
-  );
-}
-
-const chatNames: OptionNames<ChatOptions> = { addGenerationPrompt: true, tools: true };
-
-export interface EncodeOptions {
-  /** Puts `prefixIds` before the text and `suffixIds` after it. Default: true. */
-  readonly addSpecialTokens?: boolean;
-}
-
-const encodeNames: OptionNames<EncodeOptions> = { addSpecialTokens: true };
-
-export interface DecodeOptions {
-  /** Leaves special tokens out of the text. Default: false. */
-  readonly skipSpecialTokens?: boolean;
-}
-
-const decodeNames: OptionNames<DecodeOptions> = { skipSpecialTokens: true };
 
 function wellFormed(text: string): string {
   return text.replace(/[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/g, "\uFFFD");
