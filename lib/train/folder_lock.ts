@@ -4,11 +4,14 @@
  * (its number, its start, the boot), and whoever finds it with a thread that has ended takes it over.
  */
 import { readlinkSync } from "node:fs";
-import { mkdir, open, readFile, readlink, realpath, rmdir, stat, unlink, utimes } from "node:fs/promises";
+import { mkdir, open, readlink, realpath, rmdir, stat, unlink, utimes } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { RubricateError } from "../errors";
 import { reported } from "../files/atomic";
+import { parseJson } from "../files/json";
+import { present, readText } from "../files/read";
+import { limits } from "../limits";
 
 const lockFile = ".rubricate-lock";
 /** There while a lock of a process that has ended is replaced: only one may do that at a time. */
@@ -78,7 +81,7 @@ export class FolderLock {
     this.held = false;
     clearInterval(this.touching);
     try {
-      if ((await readFile(this.path, "utf8")) === this.text) await unlink(this.path);
+      if ((await readText(this.path, limits.documentBytes)) === this.text) await unlink(this.path);
     } catch {
       // Somebody removed it, or the folder.
     }
@@ -139,12 +142,12 @@ async function requireEnded(folder: string, path: string): Promise<void> {
   let silent: number;
   try {
     silent = Date.now() - (await stat(path)).mtimeMs;
-    text = await readFile(path, "utf8");
+    text = await readText(path, limits.documentBytes);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return; // given back meanwhile
+    if (!(await present(path))) return; // given back meanwhile
     throw error;
   }
-  const holder = holderIn(text);
+  const holder = holderIn(text, path);
   if (!holder) {
     if (silent < writingMs) throw busy(folder, "another process");
     return;
@@ -164,9 +167,9 @@ function busy(folder: string, who: string, remedy = ""): RubricateError {
   return new RubricateError("ERR_BUSY", `The folder ${folder} is in use by another training run (${who})${remedy}`);
 }
 
-function holderIn(text: string): Holder | undefined {
+function holderIn(text: string, path: string): Holder | undefined {
   try {
-    const { pid, thread, started, place, host, time } = JSON.parse(text);
+    const { pid, thread, started, place, host, time } = parseJson(text, path) as Holder;
     const texts = [place, host, time].every((one) => typeof one === "string");
     if (![pid, thread].every((one) => Number.isSafeInteger(one) && one > 0) || !texts) return undefined;
     return { pid, thread, started, place, host, time };
@@ -204,7 +207,7 @@ function numberOfThread(): number {
 
 async function placeOfProcesses(): Promise<string> {
   try {
-    const boot = await readFile("/proc/sys/kernel/random/boot_id", "utf8");
+    const boot = await readText("/proc/sys/kernel/random/boot_id", limits.documentBytes);
     return `${boot.trim()} ${await readlink("/proc/self/ns/pid")}`;
   } catch {
     return hostname();
@@ -226,7 +229,7 @@ async function isRunning({ pid, thread, started }: Holder): Promise<boolean> {
 /** What /proc has of a thread; undefined where there is none of these numbers, no /proc, or one that hides it. */
 async function threadOf(pid: number, thread: number): Promise<{ ended: boolean; started: string } | undefined> {
   try {
-    const text = await readFile(`/proc/${pid}/task/${thread}/stat`, "utf8");
+    const text = await readText(`/proc/${pid}/task/${thread}/stat`, limits.documentBytes);
     const [state, ...fields] = text.slice(text.lastIndexOf(")") + 2).split(" "); // the name before it may hold spaces
     return { ended: state === "Z" || state === "X", started: fields[18]! };
   } catch {

@@ -43,6 +43,7 @@ function checkCounts(options: RunOptionValues, say: OptionNaming): void {
       throw invalid(say(name), "a positive integer", options[name]);
   const { packing, seed, warmupSteps, warmupRatio } = options;
   if (packing !== undefined && typeof packing !== "boolean") {
+    if (typeof packing !== "object") throw invalid(say("packing"), "true, false or { maxTokens }", packing);
     const { maxTokens } = checkOptions(packing, packingNames, say("packing"));
     if (!isCount(maxTokens, 1)) throw invalid(`${say("packing")}.maxTokens`, "a positive integer", maxTokens);
   }
@@ -95,7 +96,7 @@ function checkChoices(options: RunOptionValues, say: OptionNaming): void {
     throw invalid(say("resume"), 'true, false, "auto" or the path of a checkpoint', resume);
   if (outputDir !== undefined && (typeof outputDir !== "string" || outputDir === ""))
     throw invalid(say("outputDir"), "a path", outputDir);
-  checkLoggers(options.loggers ?? [], say("loggers"));
+  if (options.loggers !== undefined) checkLoggers(options.loggers, say("loggers"));
   if (typeof options.eval === "number" && !(options.eval > 0 && options.eval < 1))
     throw invalid(say("eval"), "examples, or a number between 0 and 1", options.eval);
   if (earlyStopping === undefined) return;

@@ -156,7 +156,7 @@ export function checkedSettings(given: TrainerOptions): Settings {
   const options = checkOptions(given, optionNames, "Trainer");
   const { model, adapter } = options;
   requireModel(model);
-  const method = options.method ?? "red";
+  const { method = "red" } = options;
   if (method !== "red" && method !== "full") throw invalid("method", '"red" or "full"', method);
   if (method === "red") {
     requireAdapter(adapter as RedAdapter);

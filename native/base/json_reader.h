@@ -69,7 +69,7 @@ class JsonReader {
   std::string name_;
   int64_t values_left_;
   size_t at_ = 0;
-  int depth_ = 0;                                       // containers that are open
+  int depth_ = 0;                                      // containers that are open
   std::bitset<limits::kMaxJsonDepth + 2> has_member_;  // by depth: whether the container had a member or an item
 };
 

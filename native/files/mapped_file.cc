@@ -21,7 +21,7 @@ std::string reason() { return std::generic_category().message(errno); }
 
 const char* kind_of(mode_t mode) {
   if (S_ISDIR(mode)) return "a folder";
-  if (S_ISFIFO(mode)) return "a pipe";
+  if (S_ISFIFO(mode)) return "a pipe (FIFO): save its contents as a file";
   if (S_ISSOCK(mode)) return "a socket";
   if (S_ISCHR(mode) || S_ISBLK(mode)) return "a device";
   return "something else";
@@ -37,7 +37,7 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
   require(file->descriptor_ >= 0, "ERR_FILE", "Could not open ", path, ": ", reason());
   struct stat status = {};
   require(fstat(file->descriptor_, &status) == 0, "ERR_FILE", "Could not read ", path, ": ", reason());
-  require(S_ISREG(status.st_mode), "ERR_FILE", "Expected a regular file at ", path, " but received ",
+  require(S_ISREG(status.st_mode), "ERR_FILE", "Expected a regular file at ", path, " but it is ",
           kind_of(status.st_mode));
   const std::optional<FileStamp> stamp = stamp_of(file->descriptor_);
   require(stamp.has_value(), "ERR_FILE", "Could not read ", path, ": ", reason());

@@ -221,11 +221,12 @@ TEST_CASE("a header of another shape is refused where it departs, whatever follo
 TEST_CASE("what is no regular file is refused at once") {
   const TemporaryFolder folder;
   REQUIRE(mkfifo(folder.path("pipe").c_str(), 0600) == 0);
-  for (const auto& [path, kind] : {std::pair{folder.path("pipe"), "a pipe"}, std::pair{folder.path(""), "a folder"},
-                                   std::pair{std::string("/dev/zero"), "a device"}}) {
+  for (const auto& [path, kind] :
+       {std::pair{folder.path("pipe"), "a pipe (FIFO): save its contents as a file"},
+        std::pair{folder.path(""), "a folder"}, std::pair{std::string("/dev/zero"), "a device"}}) {
     const Thrown error = thrown([&, at = path] { SafetensorsFile::open(at); });
     CHECK(error.code == "ERR_FILE");
-    CHECK(error.message == "Expected a regular file at " + path + " but received " + kind);
+    CHECK(error.message == "Expected a regular file at " + path + " but it is " + kind);
   }
 }
 

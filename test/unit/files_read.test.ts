@@ -277,7 +277,7 @@ test("no file is read, and no JSON parsed, past the bounded readers", () => {
     "train/tensorboard.ts": /open\(path, "a"\)|static async open\(/,
     "data/encode_row.ts": /JSON\.parse\(utf8\.decode\(line\)\)/,
     "model/tokenizer_json.ts": /JSON\.parse\(bytes\.toString\("utf8"\)\)/,
-    "model/checkpoint_files.ts": /JSON\.parse\(header\.toString/,
+    "train/folder_lock.ts": /open\(path, "wx"\)/,
     "model/json_pieces.ts": /JSON\.parse\(/,
   };
   const found: string[] = [];

@@ -183,6 +183,7 @@ describe("after dispose()", () => {
 const notPublic = new Set([
   "LlamaModel#forgetFingerprint",
   "RedAdapter.build",
+  "RedAdapter.load",
   "RedAdapter#byName",
   "RedAdapter#fileConfig",
   "RedAdapter#nativeFor",
@@ -194,6 +195,7 @@ const notPublic = new Set([
   "Tokenizer#decodeIds",
   "Tokenizer#parsedTemplate",
   "TokenDecoder#takeUpTo",
+  "Trainer#events",
   "Trainer#openLogs",
   // Constructors that are private in TypeScript, and an error's, which takes anything.
   "new LlamaModel",

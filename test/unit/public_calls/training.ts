@@ -75,14 +75,14 @@ const trainer = (s: Subjects) => ({
   maxSteps: 1,
   batchSize: 2,
 });
-const counted = `${missing} one`;
-const atLeastZero = `${missing} zero one half`;
-const belowOne = `${missing} zero half`;
+const counted = `${withoutNull} one`;
+const atLeastZero = `${withoutNull} zero one half`;
+const belowOne = `${withoutNull} zero half`;
 
 const trainerTakes = {
-  method: missing,
+  method: withoutNull,
   learningRate: atLeastZero,
-  schedule: missing,
+  schedule: withoutNull,
   warmupSteps: `${withoutNull} zero one`,
   warmupRatio: `${withoutNull} zero one half`,
   epochs: counted,
@@ -90,27 +90,27 @@ const trainerTakes = {
   batchSize: counted,
   gradientAccumulationSteps: counted,
   packing: "undefined true false",
-  groupByLength: choice,
-  shuffle: choice,
+  groupByLength: `${withoutNull} true false`,
+  shuffle: `${withoutNull} true false`,
   weightDecay: atLeastZero,
-  weightDecayTarget: missing,
+  weightDecayTarget: withoutNull,
   beta1: belowOne,
   beta2: belowOne,
-  epsilon: `${missing} one half`,
+  epsilon: `${withoutNull} one half`,
   maxGradNorm: atLeastZero,
-  seed: `${missing} zero one`,
+  seed: `${withoutNull} zero one`,
   eval: `${withoutNull} half`,
   outputDir: withoutNull,
-  maxLength: missing,
+  maxLength: withoutNull,
   evalEverySteps: withoutNull,
-  evalEveryEpoch: `${missing} false`,
-  keepBest: `${missing} false`,
+  evalEveryEpoch: `${withoutNull} false`,
+  keepBest: `${withoutNull} false`,
   checkpointEverySteps: withoutNull,
-  loggers: `${missing} array`,
-  resume: `${missing} false`,
+  loggers: `${withoutNull} array`,
+  resume: `${withoutNull} false`,
   earlyStopping: withoutNull,
   keepCheckpoints: counted,
-  recompute: choice,
+  recompute: `${withoutNull} true false`,
 };
 
 export const training: Record<string, PublicCall> = {
