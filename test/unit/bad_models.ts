@@ -1,4 +1,5 @@
 /** Model folders that cannot be loaded. */
+import { execFileSync } from "node:child_process";
 import { readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ErrorCode } from "../../lib/errors";
@@ -32,6 +33,8 @@ export const badModels: readonly Case[] = [
   ),
   model("another model_type", inConfig({ model_type: "gpt2" }), "ERR_CONFIG", /Expected "llama" for model_type.*gpt2/),
   model("a size that is no number", inConfig({ hidden_size: "16" }), "ERR_CONFIG", /hidden_size/),
+  model("layers without end", inConfig({ num_hidden_layers: 1e9 }), "ERR_CONFIG", /1 to 4096 for num_hidden_layers/),
+  model("a head without end", inConfig({ head_dim: 2 ** 33 }), "ERR_CONFIG", /2 to 256 for head_dim/),
   model("heads that do not divide", inConfig({ num_key_value_heads: 3 }), "ERR_CONFIG", /num_key_value_heads/),
   model("an unsupported rope", inConfig({ rope_scaling: { rope_type: "yarn", factor: 2 } }), "ERR_CONFIG", /rope/),
   model(
@@ -39,6 +42,15 @@ export const badModels: readonly Case[] = [
     broken((f) => rmSync(weightsOf(f))),
     "ERR_FILE",
     /Expected model\.safetensors or/,
+  ),
+  model(
+    "a pipe in place of the weights",
+    broken((f) => {
+      rmSync(weightsOf(f));
+      execFileSync("mkfifo", [weightsOf(f)]);
+    }),
+    "ERR_FILE",
+    /Expected a regular file at .*model\.safetensors but received a pipe/,
   ),
   model(
     "an empty weights file",

@@ -1,7 +1,10 @@
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { limits } from "../../lib/limits";
+import { findCheckpoint } from "../../lib/model/checkpoint_files";
 import { describeLlama } from "../../lib/model/llama";
+import { LlamaModel } from "../../lib/model/model";
 
 const root = join(__dirname, "../..");
 
@@ -104,4 +107,45 @@ test("takes as many ids as are allowed, and a negative zero for 0", () => {
   const ids = Array(limits.maxTokenIds).fill(limits.maxVocabulary - 1);
   expect(describeLlama({ ...config, eos_token_id: ids }, "config.json").eosTokenIds).toHaveLength(limits.maxTokenIds);
   expect(Object.is(describeLlama({ ...config, bos_token_id: -0 }, "config.json").bosTokenId, 0)).toBe(true);
+});
+
+describe("a model in a folder of its own", () => {
+  let folder: string;
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), "rubricate-limits-"));
+  });
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  const fixture = join(root, "test/parity/fixtures/gqa");
+  const fixtureConfig = JSON.parse(readFileSync(join(fixture, "config.json"), "utf8"));
+
+  /** A model with other values in its config.json. */
+  function load(changes: object): Promise<LlamaModel> {
+    const dir = mkdtempSync(join(folder, "model-"));
+    symlinkSync(join(fixture, "model.safetensors"), join(dir, "model.safetensors"));
+    writeFileSync(join(dir, "config.json"), JSON.stringify({ ...fixtureConfig, ...changes }));
+    return LlamaModel.fromPretrained(dir, { device: "cpu" });
+  }
+
+  test("takes memory for its positions as sequences reach them", async () => {
+    using vast = await load({ max_position_embeddings: limits.maxContext });
+    using small = await load({ max_position_embeddings: 2048 });
+    const { owned } = vast.memory();
+    expect(owned).toBe(small.memory().owned);
+    expect(await vast.logits([1, 2, 3])).toEqual(await small.logits([1, 2, 3]));
+    expect(vast.memory().owned).toBe(owned);
+    await vast.logits(Array(2049).fill(1));
+    expect(vast.memory().owned).toBeGreaterThan(owned);
+  });
+
+  test("hands no list of names to the core, which would hold up the event loop", async () => {
+    const many = describeLlama({ ...fixtureConfig, num_hidden_layers: limits.maxLayers }, "config.json");
+    const { names, prefix, ignored } = await findCheckpoint(fixture, many);
+    expect(Object.keys(names).length + ignored.length).toBeLessThan(4);
+    expect(prefix).toBe("model.");
+    await expect(load({ num_hidden_layers: limits.maxLayers })).rejects.toMatchObject({
+      code: "ERR_TENSOR_MISSING",
+      message: expect.stringContaining('"model.layers.'),
+    });
+  });
 });
