@@ -22,6 +22,7 @@ export const limits = {
   maxFrequency: 1e6,
   maxHeaderBytes: 100000000,
   maxTensors: 98304,
+  maxTensorsRead: 8192,
   maxTensorRank: 64,
   maxMetadata: 16384,
   maxJsonBytes: 1048576,

@@ -20,6 +20,7 @@ constexpr double kMaxPositive = 1e9;
 constexpr double kMaxFrequency = 1e6;           // of the rotary embedding, radians a position
 constexpr int64_t kMaxHeaderBytes = 100000000;  // of a safetensors file, as in its reference implementation
 constexpr int64_t kMaxTensors = 98304;          // of one safetensors file
+constexpr int64_t kMaxTensorsRead = 8192;       // of one that is read whole: an adapter, a checkpoint of a run
 constexpr int64_t kMaxTensorRank = 64;
 constexpr int64_t kMaxMetadata = 16384;     // entries of __metadata__
 constexpr int64_t kMaxJsonBytes = 1048576;  // of an architecture document

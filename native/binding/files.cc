@@ -1,7 +1,9 @@
 #include "binding/files.h"
 
 #include <cstring>
+#include <optional>
 
+#include "base/limits.h"
 #include "binding/arguments.h"
 #include "binding/environment.h"
 #include "files/safetensors.h"
@@ -13,22 +15,35 @@ struct Contents {
   struct Entry {
     std::string name, dtype;
     Shape shape;
-    Buffer data;
+    int64_t offset = 0, bytes = 0;  // in `data`
   };
   std::map<std::string, std::string> metadata;
   std::vector<Entry> tensors;
+  // Of all tensors: an array buffer for each would hold up the event loop, ten microseconds apiece.
+  std::optional<Buffer> data;
 };
+
+constexpr int64_t kAlignment = 8;  // of a tensor in the buffer, whatever it is in the file
 
 Contents read(const std::string& path, const std::atomic<bool>& cancelled) {
   const auto file = SafetensorsFile::open(path);
+  const auto count = static_cast<int64_t>(file->tensors().size());
+  require(count <= limits::kMaxTensorsRead, "ERR_SAFETENSORS", "Expected at most ", limits::kMaxTensorsRead,
+          " tensors but received ", count, " in ", path);
   Contents contents;
   contents.metadata = file->metadata();
+  int64_t total = 0;
   for (const auto& [name, entry] : file->tensors()) {
+    contents.tensors.push_back({name, entry.dtype, entry.shape, total, entry.bytes});
+    total += (entry.bytes + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  contents.data.emplace(total);
+  auto* const data = static_cast<char*>(contents.data->data());
+  for (const Contents::Entry& to : contents.tensors) {
     require(!cancelled.load(), "ERR_ABORTED", "The operation was aborted");
-    Buffer data(entry.bytes);
-    if (entry.bytes > 0)
-      std::memcpy(data.data(), file->file()->data() + entry.offset, static_cast<size_t>(entry.bytes));
-    contents.tensors.push_back({name, entry.dtype, entry.shape, std::move(data)});
+    if (to.bytes == 0) continue;
+    const char* from = file->file()->data() + file->tensors().at(to.name).offset;
+    std::memcpy(data + to.offset, from, static_cast<size_t>(to.bytes));
   }
   file->file()->check_unchanged();
   return contents;
@@ -39,13 +54,14 @@ Napi::Value value_of(Napi::Env env, Contents& contents) {
   for (const auto& [key, text] : contents.metadata) metadata.Set(key, text);
   const Napi::Object map = env.Global().Get("Map").As<Napi::Function>().New({});
   const Napi::Function set = map.Get("set").As<Napi::Function>();
-  for (Contents::Entry& entry : contents.tensors) {
+  const Napi::ArrayBuffer data = contents.data->release(env);
+  for (const Contents::Entry& entry : contents.tensors) {
     const Napi::HandleScope scope(env);
     Napi::Object tensor = Napi::Object::New(env);
     tensor.Set("dtype", entry.dtype);
     tensor.Set("shape", shape_value(env, entry.shape));
-    const auto bytes = static_cast<size_t>(entry.data.bytes());
-    tensor.Set("data", Napi::Uint8Array::New(env, bytes, entry.data.release(env), 0));
+    tensor.Set("data",
+               Napi::Uint8Array::New(env, static_cast<size_t>(entry.bytes), data, static_cast<size_t>(entry.offset)));
     set.Call(map, {Napi::String::New(env, entry.name), tensor});
   }
   Napi::Object value = Napi::Object::New(env);

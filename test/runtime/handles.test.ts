@@ -1,4 +1,7 @@
-import { join } from "node:path";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { limits } from "../../lib/limits";
 import { LlamaModel } from "../../lib/model/model";
 import { type NativeModel, type NativeTensor, native } from "../../lib/native";
 import { expectedOf } from "../parity/fixtures";
@@ -348,6 +351,37 @@ test("a decoder's steps are one at a time; sequences come and go meanwhile", asy
   expect(decoder.length(first)).toBe(0);
   expect(await decoder.step(feed(first), 2).promise).toEqual(Int32Array.of(token as number));
   decoder.dispose();
+});
+
+/** A safetensors file of so many bytes in each of so many tensors; each byte is its place. */
+function tensorFile(count: number, bytes: number): string {
+  const header: Record<string, unknown> = {};
+  for (let i = 0; i < count; i++)
+    header[`t${i}`] = { dtype: "U8", shape: [bytes], data_offsets: [i * bytes, (i + 1) * bytes] };
+  const json = Buffer.from(JSON.stringify(header));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(json.length));
+  const path = join(mkdtempSync(join(tmpdir(), "rubricate-tensors-")), "tensors");
+  writeFileSync(path, Buffer.concat([length, json, Uint8Array.from({ length: count * bytes }, (_, at) => at % 251)]));
+  return path;
+}
+
+test("tensors are read with their own bytes, up to the most that a file may have", async () => {
+  const most = tensorFile(limits.maxTensorsRead, 3);
+  const { tensors } = await native().readSafetensors(most).promise;
+  expect(tensors.size).toBe(limits.maxTensorsRead);
+  for (const i of [0, 1, 100, limits.maxTensorsRead - 1]) {
+    const { data, shape } = tensors.get(`t${i}`)!;
+    expect([[...data], shape]).toEqual([[0, 1, 2].map((j) => (3 * i + j) % 251), [3]]);
+    expect(data.byteOffset % 8).toBe(0);
+  }
+  const more = tensorFile(limits.maxTensorsRead + 1, 0);
+  await expect(native().readSafetensors(more).promise).rejects.toMatchObject({
+    code: "ERR_SAFETENSORS",
+    message: `Expected at most 8192 tensors but received 8193 in ${more}`,
+  });
+  expect((await native().readSafetensorsNames(more).promise).length).toBe(limits.maxTensorsRead + 1);
+  for (const path of [most, more]) rmSync(dirname(path), { recursive: true });
 });
 
 test("a callback that throws ends the loading with its own error", async () => {
