@@ -137,8 +137,8 @@ class Rows {
     std::vector<int32_t> at(static_cast<size_t>(rows_));
     for (size_t i = 0; i < at.size(); ++i) at[i] = static_cast<int32_t>(i) % static_cast<int32_t>(length);
     positions_ = Tensor::from_host(run_.arena(), {rows_}, DType::i32, at.data());
-    cos_ = Tensor::from_host(run_.arena(), {length, head_dim / 2}, DType::f32, table.current()->cos.data());
-    sin_ = Tensor::from_host(run_.arena(), {length, head_dim / 2}, DType::f32, table.current()->sin.data());
+    cos_ = Tensor::from_host(run_.arena(), {length, head_dim / 2}, DType::f32, table.covering(length)->cos.data());
+    sin_ = Tensor::from_host(run_.arena(), {length, head_dim / 2}, DType::f32, table.covering(length)->sin.data());
     RopeArgs rope;
     rope.x_dtype = rope.y_dtype = dtype_, rope.x = in_[0].raw(), rope.y = out_[0].raw();
     rope.positions = static_cast<const int32_t*>(positions_.raw()), rope.cos = floats(cos_), rope.sin = floats(sin_);
