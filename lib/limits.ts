@@ -34,16 +34,18 @@ export const limits = {
   maxRopeTheta: 1e30,
 
   // Files
-  /** Bytes of a small document: config.json, an index, tokenizer_config.json, a chat template, trainer_state.json, ... */
-  documentBytes: 4 * MiB,
+  /** Bytes of a small document: config.json, an index, a chat template, adapter_config.json, trainer_state.json, ... */
+  documentBytes: MiB,
   /** Values in a small document: what `JSON.parse` handles in half of 50 ms. */
-  documentValues: 1 << 15,
+  documentValues: 1 << 14,
+  /** Bytes of tokenizer_config.json, which may list thousands of added tokens and is parsed in pieces. */
+  tokenizerConfigBytes: 4 * MiB,
   /** Levels of arrays and objects in any JSON text. */
   jsonNesting: 512,
   /** Bytes of tokenizer.json, which is parsed in pieces; the largest known ones have 34 MB. */
   tokenizerBytes: 64 * MiB,
   /** Values in each of tokenizer.json's members but the vocabulary and the merges, and in tokenizer_config.json. */
-  tokenizerValues: 1 << 17,
+  tokenizerValues: 1 << 16,
   /** Values in the vocabulary and the merges of other models than a byte-pair encoding. */
   vocabularyValues: 1 << 20,
   /** Bytes of an entry of the vocabulary or the merges in tokenizer.json, with less than 8 KiB of shorter ones before it. */

@@ -6,14 +6,16 @@ import type { FileContents } from "../files/atomic";
 import { cannotRead, present, readBytes } from "../files/read";
 import { limits } from "../limits";
 
-const companions = [
-  "config.json",
-  "generation_config.json",
-  "tokenizer.json",
-  "tokenizer_config.json",
-  "special_tokens_map.json",
-  "chat_template.jinja",
-];
+/** How many bytes each may have. */
+const companions = {
+  "config.json": limits.documentBytes,
+  "generation_config.json": limits.documentBytes,
+  "tokenizer.json": limits.tokenizerBytes,
+  "tokenizer_config.json": limits.tokenizerConfigBytes,
+  "special_tokens_map.json": limits.documentBytes,
+  "chat_template.jinja": limits.documentBytes,
+} as const;
+type Companion = keyof typeof companions;
 
 /** A file of a Hugging Face cache, whose model folders consist of links to such files. */
 const cachedFile = /[\\/]models--[^\\/]+[\\/]blobs[\\/](?:[0-9a-f]{40}|[0-9a-f]{64})$/;
@@ -25,8 +27,7 @@ const cachedFile = /[\\/]models--[^\\/]+[\\/]blobs[\\/](?:[0-9a-f]{40}|[0-9a-f]{
 export async function readCompanions(source: string): Promise<FileContents[]> {
   const files: FileContents[] = [];
   for (const name of await requireCompanions(source)) {
-    const limit = name === "tokenizer.json" ? limits.tokenizerBytes : limits.documentBytes;
-    files.push({ name, data: await readBytes(join(source, name), limit) });
+    files.push({ name, data: await readBytes(join(source, name), companions[name]) });
   }
   return files;
 }
@@ -36,10 +37,10 @@ export async function readCompanions(source: string): Promise<FileContents[]> {
  * into a folder that is meant to be published; only links into a Hugging Face cache are followed.
  * @throws RubricateError ERR_FILE naming the link and where it leads
  */
-export async function requireCompanions(source: string): Promise<string[]> {
-  const found: string[] = [];
+export async function requireCompanions(source: string): Promise<Companion[]> {
+  const found: Companion[] = [];
   const real = (path: string) => realpath(path).catch((cause) => Promise.reject(cannotRead(path, cause)));
-  for (const name of companions) {
+  for (const name of Object.keys(companions) as Companion[]) {
     const path = join(source, name);
     if (!(await present(path))) continue;
     const target = await real(path);

@@ -27,18 +27,26 @@ const [openArray, closeArray, openObject, closeObject] = [0x5b, 0x5d, 0x7b, 0x7d
 /** Bytes that are looked at in one step, and bytes of a run: each some tens of microseconds. */
 const stepBytes = 1 << 15;
 export const runBytes = 1 << 13;
+/** A run of short members ends soon after `runBytes`; a longer one holds a long member, and is not parsed at one go. */
+const longRun = limits.tokenizerMemberBytes;
 
 const isBlank = (byte: number | undefined) => byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
 
-/** First place from `at` on that is no white space. */
-export function afterBlanks(bytes: Uint8Array, at: number): number {
-  while (isBlank(bytes[at])) at++;
+/** First place from `start` on that is no whitespace. @throws JsonLimit where that is far away: it is looked for at one go */
+export function afterBlanks(bytes: Uint8Array, start: number): number {
+  let at = start;
+  while (isBlank(bytes[at]))
+    if (++at - start > longRun) throw new JsonLimit(`it has more than ${longRun} characters of whitespace in a row`);
   return at;
 }
 
-/** Place of the quotation mark that ends the string beginning at `at`. */
-function stringEnd(bytes: Uint8Array, at: number): number {
-  for (at++; at < bytes.length && bytes[at] !== quote; at++) if (bytes[at] === backslash) at++;
+/** Place of the quotation mark that ends the string beginning at `start`, a name. @throws JsonLimit where it is long */
+function stringEnd(bytes: Uint8Array, start: number): number {
+  let at = start + 1;
+  for (; at < bytes.length && bytes[at] !== quote; at++) {
+    if (bytes[at] === backslash) at++;
+    if (at - start > longRun) throw new JsonLimit(`it has a name of more than ${longRun} bytes`);
+  }
   return at;
 }
 
@@ -66,6 +74,7 @@ export function* membersOf(
   let start = value.start + 1;
   let depth = 0;
   let pause = start + stepBytes;
+  let inString = false;
   const add = (end: number) => {
     if (afterBlanks(bytes, start) >= end && (count > 0 || bytes[end] === comma))
       throw new SyntaxError("a comma too many");
@@ -79,8 +88,10 @@ export function* membersOf(
       pause = at + stepBytes;
     }
     const byte = bytes[at];
-    if (byte === quote) at = stringEnd(bytes, at);
-    else if (byte === openObject || byte === openArray) depth++;
+    if (byte === quote) inString = !inString;
+    else if (inString) {
+      if (byte === backslash) at++;
+    } else if (byte === openObject || byte === openArray) depth++;
     else if (byte === comma && depth === 0) {
       if (at - start >= least) add(at);
       count++;
@@ -120,9 +131,6 @@ export function namedIn(bytes: Buffer, { start, end }: Extent): [string, unknown
 export function valuesIn(bytes: Buffer, { start, end }: Extent): unknown[] {
   return JSON.parse(`[${bytes.toString("utf8", start, end)}]`) as unknown[];
 }
-
-/** A run of short members ends soon after `runBytes`; a longer one holds a long member, and is not parsed at one go. */
-const longRun = limits.tokenizerMemberBytes;
 
 /** @throws JsonLimit where a run holds a long member: in a table of tokens there is none */
 export function requireShort({ start, end }: Extent): void {

@@ -107,13 +107,13 @@ export function sharedTokenizerFiles(files: SharedTokenizerFiles): TokenizerFile
  */
 export async function readTokenizerFiles(directory: string): Promise<TokenizerFiles> {
   const at = (name: string) => path.join(directory, name);
-  const asText = async (name: string) =>
-    (await present(at(name))) ? readText(at(name), limits.documentBytes) : undefined;
+  const asText = async (name: string, limit: number = limits.documentBytes) =>
+    (await present(at(name))) ? readText(at(name), limit) : undefined;
   if (!(await present(at("tokenizer.json"))))
     throw new RubricateError("ERR_TOKENIZER", `${at("tokenizer.json")} does not exist; a tokenizer is read from it`);
   const [bytes, tokenizerConfig, specialTokensMap, generationConfig, chatTemplate] = await Promise.all([
     readBytes(at("tokenizer.json"), limits.tokenizerBytes, (size) => Buffer.from(new SharedArrayBuffer(size))),
-    asText("tokenizer_config.json"),
+    asText("tokenizer_config.json", limits.tokenizerConfigBytes),
     asText("special_tokens_map.json"),
     asText("generation_config.json"),
     asText("chat_template.jinja"),

@@ -174,13 +174,23 @@ describe("limits: accepted at the limit, refused one past it", () => {
     await sparse("document", limit + 1);
     await expect(readJson(file)).rejects.toMatchObject(tooLarge);
     for (const [name, from, read] of members) {
-      if (/^(tokenizer\.json|model\.safetensors)$/.test(name)) continue;
+      if (/^(tokenizer\.json|tokenizer_config\.json|model\.safetensors)$/.test(name)) continue;
       const folder = at(`${name}-large`);
       cpSync(at(from), folder, { recursive: true });
       rmSync(path.join(folder, name), { force: true });
       symlinkSync(file, path.join(folder, name));
       await expect(read(folder)).rejects.toMatchObject(tooLarge);
     }
+  });
+
+  test("tokenizerConfigBytes", async () => {
+    const name = "tokenizer_config.json";
+    const folder = at("config-large");
+    cpSync(at("good"), folder, { recursive: true });
+    await sparse(`config-large/${name}`, limits.tokenizerConfigBytes);
+    expect((await readTokenizerFiles(folder)).tokenizerConfig).toHaveLength(limits.tokenizerConfigBytes);
+    await sparse(`config-large/${name}`, limits.tokenizerConfigBytes + 1);
+    await expect(Tokenizer.fromPretrained(folder)).rejects.toMatchObject(tooLarge);
   });
 
   test("tokenizerBytes", async () => {
@@ -208,6 +218,12 @@ describe("limits: accepted at the limit, refused one past it", () => {
     expect(parse(zeros(limits.tokenizerValues))()).toHaveLength(limits.tokenizerValues - 1);
     expect(parse(zeros(limits.tokenizerValues + 1))).toThrow(/it has more than \d+ values/);
     expect(parse(nested(limits.jsonNesting + 1))).toThrow(/nested more than \d+ levels deep/);
+    const wide = " ".repeat(limits.tokenizerMemberBytes);
+    expect(parse(`${wide}[]`)()).toEqual([]);
+    expect(parse(`${wide} []`)).toThrow(/whitespace in a row/);
+    const named = (length: number) => parse(`{"${"a".repeat(length)}":[],"b":[]}`);
+    expect(named(limits.tokenizerMemberBytes)()).toHaveProperty("b");
+    expect(named(limits.tokenizerMemberBytes + 1)).toThrow(/a name of more than \d+ bytes/);
     const table = (bytes: number) => () => {
       const entry = `"${"a".repeat(bytes - 4)}":0`; // with its quotation marks and id;
       const json = `{"model":{"type":"BPE","vocab":{${entry},"b":1},"merges":[]}}`;
