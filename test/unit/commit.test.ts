@@ -152,8 +152,13 @@ test("a folder in the place of a file is refused before anything is written", as
 });
 
 test("of many writes by one process each is whole, and the last one stays", async () => {
+  async function* slowly(text: string) {
+    yield Buffer.from(text);
+    await setTimeout(200); // the others would be done by then
+  }
+  const slow = ["a.json", "b.bin"].map((name) => ({ name, data: slowly("slow") }));
   const versions = Array.from({ length: 20 }, (_, at) => `${at}`);
-  await Promise.all(versions.map((version) => writeInto(folder, files(version))));
+  await Promise.all([writeInto(folder, slow), ...versions.map((version) => writeInto(folder, files(version)))]);
   expect(tree(folder)).toEqual([
     ["a.json", "19"],
     ["b.bin", "19"],

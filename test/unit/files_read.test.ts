@@ -279,7 +279,12 @@ test("a value in pieces is what JSON.parse makes of it", () => {
   const words = Array.from({ length: 4000 }, (_, id) => ({ id, content: `w${id}`, special: id % 2 === 0 }));
   const value = { a: words, b: { deep: { er: words }, s: "x".repeat(1 << 18) }, __proto__: 1, é: [[words], "}"] };
   const text = JSON.stringify(value, null, 1).replace('"a"', '"__proto__": 7, "a"');
-  expect(JSON.stringify(atOnce(parseInPieces(Buffer.from(text))))).toBe(JSON.stringify(JSON.parse(text)));
+  const plain = jest.spyOn(JSON, "parse");
+  const parsed = atOnce(parseInPieces(Buffer.from(text)));
+  const longest = plain.mock.calls.reduce((most, [piece]) => Math.max(most, piece.length), 0);
+  plain.mockRestore();
+  expect(JSON.stringify(parsed)).toBe(JSON.stringify(JSON.parse(text)));
+  expect(longest).toBe((1 << 18) + 3); // the string, with its quotation marks and a line's end
   for (const bad of [text.slice(0, -1), text.replace(":", ""), `${text}}`, text.replace("}", "]")])
     expect(() => atOnce(parseInPieces(Buffer.from(bad)))).toThrow(SyntaxError);
 });
