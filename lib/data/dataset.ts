@@ -24,6 +24,7 @@ import type { IndexProgress, IndexSummary } from "./row_index";
 import type { DataFormat } from "./rows";
 import { splitSteps } from "./split";
 import type { Example, RowReport } from "./types";
+import type { WorkerCalls } from "./worker_protocol";
 
 export type { IndexProgress } from "./row_index";
 export type { DataFormat } from "./rows";
@@ -280,12 +281,12 @@ function checked(options: DatasetOptions, what: string): CheckedOptions {
 
 /** Sends rows in portions, giving way to the event loop in between. */
 async function sendRows(worker: DataWorker, rows: readonly unknown[]): Promise<void> {
-  let portion: string[] = [];
+  let portion: WorkerCalls["rows"]["argument"][number][] = [];
   let characters = 0;
   for (let at = 0; at < rows.length; at++) {
     const document = asJson(rows, at);
     portion.push(document);
-    characters += document.length;
+    characters += typeof document === "string" ? document.length : 0;
     if (portion.length < 512 && characters < 1 << 17) continue;
     await worker.call("rows", portion);
     portion = [];
@@ -294,12 +295,14 @@ async function sendRows(worker: DataWorker, rows: readonly unknown[]): Promise<v
   if (portion.length > 0) await worker.call("rows", portion);
 }
 
-/** What JSON cannot say becomes null, and is reported as a row that cannot be used. */
-function asJson(rows: readonly unknown[], at: number): string {
+/** What JSON cannot hold is reported as a row that cannot be used. */
+function asJson(rows: readonly unknown[], at: number): string | { unusable: string } {
   try {
-    return JSON.stringify(rows[at]) ?? "null";
-  } catch {
-    return "null";
+    const row = rows[at];
+    return JSON.stringify(row) ?? { unusable: `JSON cannot hold it: it is of type ${typeof row}` };
+  } catch (error) {
+    const [reason] = error instanceof Error ? error.message.split("\n") : ["it throws"];
+    return { unusable: `JSON cannot hold it: ${/call stack/.test(reason!) ? "it is nested too deeply" : reason}` };
   }
 }
 

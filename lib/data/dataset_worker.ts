@@ -4,7 +4,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { RubricateError } from "../errors";
 import { Tokenizer } from "../model/tokenizer";
 import { EpochPlan, planEpoch } from "./batches";
-import { fileSource, memorySource, RowIndex } from "./row_index";
+import { fileSource, keptReports, memorySource, RowIndex } from "./row_index";
 import type { Example } from "./types";
 import type { FlatExamples, WorkerCalls, WorkerReply, WorkerRequest, WorkerStart } from "./worker_protocol";
 
@@ -12,6 +12,9 @@ const progressInterval = 50;
 
 const start = workerData as WorkerStart;
 const sent: Buffer[] = [];
+let sentRows = 0;
+/** Why rows that were sent as null cannot be used, by number. */
+const reasons = new Map<number, string>();
 let rows: RowIndex | undefined;
 
 function reply(message: WorkerReply, transfer: ArrayBuffer[] = []): void {
@@ -22,12 +25,19 @@ const calls: {
   [K in keyof WorkerCalls]: (argument: WorkerCalls[K]["argument"]) => [WorkerCalls[K]["result"], ArrayBuffer[]?];
 } = {
   rows(documents) {
-    sent.push(Buffer.from(documents.map((document) => `${document}\n`).join("")));
+    let text = "";
+    for (const document of documents) {
+      sentRows++;
+      if (typeof document !== "string" && reasons.size < keptReports) reasons.set(sentRows, document.unusable);
+      text += typeof document === "string" ? `${document}\n` : "null\n";
+    }
+    sent.push(Buffer.from(text));
     return [null];
   },
 
   index() {
-    const source = start.path === undefined ? memorySource(Buffer.concat(sent.splice(0))) : fileSource(start.path);
+    const source =
+      start.path === undefined ? memorySource(Buffer.concat(sent.splice(0)), reasons) : fileSource(start.path);
     const index = new RowIndex(source, Tokenizer.ofShared(start.tokenizer), start.options);
     let last = performance.now();
     const summary = index.build((progress) => {

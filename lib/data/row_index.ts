@@ -10,7 +10,7 @@ import { isBlank, scanLines } from "./line_scanner";
 import { UnusableRow } from "./rows";
 import type { Example, RowReport } from "./types";
 
-const keptReports = 1000;
+export const keptReports = 1000;
 /** What is remembered of tokenised rows: 4 bytes a token and about 64 tokens' worth of bookkeeping a row, 20 MiB. */
 const remembered = 2 ** 22;
 const bookkeeping = 64;
@@ -22,6 +22,8 @@ export interface RowSource {
   /** @returns the number of bytes read, 0 at the end */
   read(into: Buffer, offset: number): number;
   close(): void;
+  /** Better reasons than the text gives, by line. */
+  readonly reasons?: ReadonlyMap<number, string>;
 }
 
 /** A file, kept open. */
@@ -46,8 +48,9 @@ export function fileSource(path: string): RowSource {
 }
 
 /** Rows in memory, one JSON document a line. */
-export function memorySource(bytes: Buffer): RowSource {
+export function memorySource(bytes: Buffer, reasons: ReadonlyMap<number, string> = new Map()): RowSource {
   return {
+    reasons,
     name: "the rows",
     size: bytes.length,
     read: (into, offset) => bytes.copy(into, 0, offset),
@@ -168,7 +171,7 @@ export class RowIndex {
       row = encodeLine(bytes, this.tokenizer, this.options);
     } catch (error) {
       if (!(error instanceof UnusableRow)) throw error;
-      report(number, "skipped", error.message);
+      report(number, "skipped", this.source.reasons?.get(number) ?? error.message);
       return;
     }
     const length = row.tokenIds.length;

@@ -1,3 +1,4 @@
+import { limits } from "../limits";
 import type { ChatMessage } from "../model/chat_template";
 
 /** How a row of a data file is read: by its own fields, or as one shape only. */
@@ -19,8 +20,6 @@ export type Row =
 export class UnusableRow extends Error {}
 
 type Json = Record<string, unknown>;
-
-const maxNesting = 64;
 
 /**
  * Reads a row: `{messages}`, `{prompt, completion}` (strings, or lists of messages) or `{text}`. Other fields are ignored.
@@ -87,11 +86,11 @@ function messageList(value: unknown, field: string): ChatMessage[] {
     const silent = (message.content === null || message.content === undefined) && Array.isArray(message.tool_calls);
     if (typeof message.content !== "string" && !silent) throw new UnusableRow(`${where}.content is not a string`);
   }
-  if (!isShallow(value)) throw new UnusableRow(`"${field}" is nested more than ${maxNesting} levels deep`);
+  if (!isShallow(value)) throw new UnusableRow(`"${field}" is nested more than ${limits.rowNesting} levels deep`);
   return value;
 }
 
-function isShallow(value: unknown, levels = maxNesting): boolean {
+function isShallow(value: unknown, levels: number = limits.rowNesting): boolean {
   if (typeof value !== "object" || value === null) return true;
   return levels > 0 && Object.values(value).every((part) => isShallow(part, levels - 1));
 }

@@ -26,8 +26,8 @@ export interface FlatExamples {
 
 /** What can be asked of a data worker, and its answers. */
 export interface WorkerCalls {
-  /** Adds rows, one JSON document each. */
-  rows: { argument: readonly string[]; result: null };
+  /** Adds rows: one JSON document each, or why there is none. */
+  rows: { argument: readonly (string | { readonly unusable: string })[]; result: null };
   index: { argument: null; result: IndexSummary };
   plan: { argument: EpochPlanOptions; result: Pick<EpochPlan, "indices" | "starts"> };
   examples: { argument: Int32Array; result: FlatExamples };

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { invalid, RubricateError } from "../errors";
+import { limits } from "../limits";
 import { parseProgram, runProgram, type TemplateNode } from "./template_interpreter";
 
 /** One turn of a conversation. Fields besides these two are passed on to the template. */
@@ -91,6 +92,7 @@ const generationEnd = "__generation_end";
 class RaisedException extends Error {}
 
 function failure(what: string, error: unknown): RubricateError {
+  if (error instanceof RubricateError) return error;
   const message = error instanceof Error ? error.message : String(error);
   const reason = error instanceof RangeError ? `it grows without bound (${message})` : message;
   return new RubricateError("ERR_TEMPLATE", `The chat template ${what}: ${reason}`, { cause: error });
@@ -132,15 +134,23 @@ function unmarked(marked: string, marker: string): RenderedChat {
   return { text, generated };
 }
 
-/** Elements and characters of a JSON value, all levels counted. */
+/**
+ * Elements and characters of messages and tools, all levels counted.
+ * @throws RubricateError ERR_ARGUMENT where there are too many, as of values that hold themselves
+ */
 function sizeOf(value: unknown): { elements: number; characters: number } {
   const size = { elements: 0, characters: 0 };
-  const count = (part: unknown): void => {
-    size.elements++;
+  const tooMuch = (limit: string) =>
+    new RubricateError("ERR_ARGUMENT", `Expected at most ${limit} in messages and tools but received more`);
+  const count = (part: unknown, levels: number): void => {
+    if (++size.elements > limits.lineValues) throw tooMuch(`${limits.lineValues} values`);
     if (typeof part === "string") size.characters += part.length;
-    else if (typeof part === "object" && part !== null) for (const inner of Object.values(part)) count(inner);
+    else if (typeof part === "object" && part !== null) {
+      if (levels === 0) throw tooMuch(`${limits.rowNesting} levels of arrays and objects`);
+      for (const inner of Object.values(part)) count(inner, levels - 1);
+    }
   };
-  count(value);
+  count(value, limits.rowNesting + 1); // the array of both is none of the caller's levels
   return size;
 }
 

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
+import { limits } from "../../lib/limits";
 import { type ChatMessage, ChatTemplate, strftime } from "../../lib/model/chat_template";
 import { Tokenizer } from "../../lib/model/tokenizer";
 
@@ -145,4 +146,27 @@ test.each([
   ["%I:%M %p %a %y %%", "01:04 PM Tue 24 %"],
 ])("strftime %s", (format, text) => {
   expect(strftime(new Date(2024, 2, 5, 13, 4, 9), format)).toBe(text);
+});
+
+test("messages and tools that are deep, many or hold themselves are refused, at the limits", () => {
+  const nested = (levels: number) => {
+    let value: unknown = "x";
+    for (let level = 0; level < levels; level++) value = [value];
+    return value;
+  };
+  const within = (extra: unknown) => () => render("{{ messages[0].content }}", [{ role: "user", content: "a", extra }]);
+  // The array of messages and the message are two levels.
+  expect(within(nested(limits.rowNesting - 2))()).toMatchObject({ text: "a" });
+  const refused = (says: RegExp) =>
+    expect.objectContaining({ code: "ERR_ARGUMENT", message: expect.stringMatching(says) });
+  const cyclic: unknown[] = [];
+  cyclic.push(cyclic);
+  let shared: unknown = "x";
+  for (let level = 0; level < 50; level++) shared = [shared, shared];
+  for (const deep of [nested(limits.rowNesting - 1), nested(100_000), cyclic])
+    expect(within(deep)).toThrow(refused(/at most 64 levels/));
+  const other = 6; // the pair, the messages, the message, its role, its content, the tools that are none
+  expect(within(new Array(limits.lineValues - other - 1).fill(1))()).toMatchObject({ text: "a" });
+  for (const many of [shared, new Array(limits.lineValues - other).fill(1)])
+    expect(within(many)).toThrow(refused(/at most 1048576 values/));
 });

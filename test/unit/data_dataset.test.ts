@@ -138,6 +138,14 @@ test("rows that JSON cannot say are reported by place", async () => {
   await using data = await Dataset.fromRows(odd, options);
   expect(data.length).toBe(2001);
   expect(data.reports.map(({ line }) => line)).toEqual([1, 2, 3, 4]);
+  for (const [at, says] of [/circular/, /of type undefined/, /of type function/, /BigInt/].entries())
+    expect(data.reports[at]!.reason).toMatch(new RegExp(`^JSON cannot hold it: .*${says.source}`));
+  let deep: unknown = "a";
+  for (let level = 0; level < 100_000; level++) deep = [deep];
+  await expect(Dataset.fromRows([{ text: "a", deep }, cyclic], options)).rejects.toMatchObject({
+    code: "ERR_DATA",
+    message: expect.stringMatching(/none of 2 rows .*line 1: JSON cannot hold it: it is nested too deeply/),
+  });
   expect((await data.examples([0, 2000])).map(({ line }) => line)).toEqual([5, 2005]);
 });
 
