@@ -54,6 +54,8 @@ export const limits = {
   lineBytes: 16 * MiB,
   /** Values in a line of a JSONL file. Rows with more are skipped. */
   lineValues: 1 << 20,
+  /** Bytes of a prompt on stdin, and of a line of a conversation there. */
+  stdinBytes: 16 * MiB,
   /** Levels of arrays and objects in messages and tools, of a row or of a call. */
   rowNesting: 64,
 

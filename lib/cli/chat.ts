@@ -1,4 +1,5 @@
 import { createInterface } from "node:readline";
+import { Readable } from "node:stream";
 import type { RedAdapter } from "../adapter/red_adapter";
 import { RubricateError } from "../errors";
 import type { GenerationResult } from "../model/generation";
@@ -8,6 +9,7 @@ import { type Command, type Invocation, status } from "./command";
 import { modelFlags, samplingFlags } from "./flags";
 import { samplingOf } from "./generate";
 import { loadAdapter, loadModel } from "./load";
+import { boundedLines } from "./stdin";
 
 const hint = "/reset forgets the conversation, /exit or Ctrl-D ends; Ctrl-C stops an answer.";
 
@@ -34,10 +36,16 @@ async function converse(invocation: Invocation, model: LlamaModel, adapter: RedA
   const { values, terminal, interrupts } = invocation;
   const { stdin, stdout } = terminal.streams;
   const isTty = stdin.isTTY === true && stdout.isTTY === true && !terminal.json;
-  const reader = createInterface({ input: stdin, output: isTty ? stdout : undefined, terminal: isTty, prompt: "> " });
+  const input = isTty ? stdin : Readable.from(boundedLines(stdin));
+  const reader = createInterface({ input, output: isTty ? stdout : undefined, terminal: isTty, prompt: "> " });
   // On a terminal readline takes Ctrl-C as a key.
   reader.on("SIGINT", () => interrupts.interrupt());
   const stop = () => reader.close();
+  let failure: unknown;
+  input.on("error", (error) => {
+    failure = error;
+    stop();
+  });
   interrupts.signal.addEventListener("abort", stop, { once: true });
   const start: ChatMessage[] = values.system === undefined ? [] : [{ role: "system", content: values.system }];
   let messages = [...start];
@@ -57,6 +65,7 @@ async function converse(invocation: Invocation, model: LlamaModel, adapter: RedA
     interrupts.signal.removeEventListener("abort", stop);
     reader.close();
   }
+  if (failure) throw failure;
   return interrupts.signal.aborted ? status.interrupted : status.done;
 }
 

@@ -1,9 +1,9 @@
-import { text as readAll } from "node:stream/consumers";
 import type { GenerateOptions, GenerationPiece, GenerationResult } from "../model/generation";
 import type { ChatMessage } from "../model/tokenizer";
 import { type Command, type Invocation, UsageError } from "./command";
 import { modelFlags, samplingFlags, type Values } from "./flags";
 import { loadAdapter, loadModel } from "./load";
+import { readStdin } from "./stdin";
 
 export const generateCommand: Command = {
   name: "generate",
@@ -67,22 +67,11 @@ async function inputOf({ values, terminal, interrupts }: Invocation): Promise<Ge
   let { prompt } = values;
   if (prompt === undefined) {
     if (stdin.isTTY) throw refuse("--prompt TEXT, or a text on stdin");
-    prompt = await readAll(interruptible(stdin, interrupts.signal));
+    prompt = await readStdin(stdin, interrupts.signal);
     if (prompt === "") throw refuse("--prompt TEXT, or a text on stdin, but received nothing");
   }
   if (!chat) return { prompt };
   const messages: ChatMessage[] = [{ role: "user", content: prompt }];
   if (system !== undefined) messages.unshift({ role: "system", content: system });
   return { messages };
-}
-
-/** Reading ends with the signal. */
-async function* interruptible(stream: AsyncIterable<Buffer | string>, signal: AbortSignal): AsyncGenerator<Buffer> {
-  const stop = () => (stream as unknown as { destroy(error: Error): void }).destroy(signal.reason as Error);
-  signal.addEventListener("abort", stop, { once: true });
-  try {
-    for await (const chunk of stream) yield Buffer.from(chunk as string);
-  } finally {
-    signal.removeEventListener("abort", stop);
-  }
 }

@@ -16,7 +16,9 @@ import { setTimeout } from "node:timers/promises";
 import * as atomic from "../../lib/files/atomic";
 import { commitFolder, commitList, finishCommit, pendingCommit } from "../../lib/files/commit";
 import { replaceFileOperations } from "../../lib/files/operations";
-import { temporaryFolder } from "./failing_files";
+import { LlamaModel } from "../../lib/index";
+import { writeModel } from "./cli_support";
+import { temporaryFolder, withFailureAt } from "./failing_files";
 
 const { finishInto, readableFile, readTogether, writeInto } = atomic;
 
@@ -125,6 +127,20 @@ test("a commit of the folder's owner is read by others, that of a third user is 
   } finally {
     own.mockRestore();
   }
+});
+
+test("a model whose save was interrupted is whole when it is loaded", async () => {
+  await writeModel(join(root, "model"));
+  const model = await LlamaModel.fromPretrained(join(root, "model"));
+  await model.savePretrained(join(root, "whole"));
+  const { operations } = await withFailureAt(-1, "EIO", () => model.savePretrained(join(root, "whole")));
+  const moving = operations.indexOf("rename", operations.indexOf("rename") + 1);
+  rmSync(join(folder, "a.json"));
+  await withFailureAt(moving, "power cut", () => model.savePretrained(folder));
+  model.dispose();
+  expect(readdirSync(folder)).not.toContain("model.safetensors");
+  (await LlamaModel.fromPretrained(folder)).dispose();
+  expect(tree(folder)).toEqual(tree(join(root, "whole")));
 });
 
 test("a link in the place of a file is replaced, and what it leads to stays", async () => {
