@@ -41,11 +41,6 @@ async function converse(invocation: Invocation, model: LlamaModel, adapter: RedA
   // On a terminal readline takes Ctrl-C as a key.
   reader.on("SIGINT", () => interrupts.interrupt());
   const stop = () => reader.close();
-  let failure: unknown;
-  input.on("error", (error) => {
-    failure = error;
-    stop();
-  });
   interrupts.signal.addEventListener("abort", stop, { once: true });
   const start: ChatMessage[] = values.system === undefined ? [] : [{ role: "system", content: values.system }];
   let messages = [...start];
@@ -65,7 +60,6 @@ async function converse(invocation: Invocation, model: LlamaModel, adapter: RedA
     interrupts.signal.removeEventListener("abort", stop);
     reader.close();
   }
-  if (failure) throw failure;
   return interrupts.signal.aborted ? status.interrupted : status.done;
 }
 
