@@ -1,7 +1,8 @@
-import { type FileHandle, open } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { reported, writeInto } from "../files/atomic";
+import { openLog } from "../files/log";
 import { openRegular, present } from "../files/read";
 import type { TrainEvent } from "./events";
 import type { LoggerName } from "./options";
@@ -33,7 +34,7 @@ class JsonLinesLogger implements RunLogger {
   static async open(outputDir: string, position: LogPosition | undefined): Promise<JsonLinesLogger> {
     const path = join(outputDir, logFile);
     if (position) await rewind(outputDir, position);
-    return new JsonLinesLogger(path, await reported(path, () => open(path, position ? "a" : "w")));
+    return new JsonLinesLogger(path, await reported(path, () => openLog(path, position !== undefined)));
   }
 
   async write(event: TrainEvent): Promise<void> {

@@ -3,10 +3,11 @@
  * (tensorflow/core/lib/io/record_writer.h); the data are `Event` messages (tensorflow/core/util/event.proto) of protocol
  * buffers, here with one scalar each.
  */
-import { type FileHandle, open } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { reported } from "../files/atomic";
+import { openLog } from "../files/log";
 import type { TrainEvent } from "./events";
 
 /** Of the Castagnoli polynomial, reflected. */
@@ -99,7 +100,7 @@ export class TensorBoardLogger {
     const name = `events.out.tfevents.${Math.floor(now / 1000)}.${hostname()}.${process.pid}.${now % 1000}`;
     const path = join(outputDir, name);
     return reported(path, async () => {
-      const file = await open(path, "a");
+      const file = await openLog(path, true);
       try {
         await file.appendFile(record(versionEvent(now / 1000)));
       } catch (error) {

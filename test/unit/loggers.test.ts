@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import {
   appendFileSync,
   mkdirSync,
@@ -5,6 +6,7 @@ import {
   readFileSync,
   readlinkSync,
   rmSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
@@ -33,6 +35,23 @@ const logged = () =>
 const withoutTime = (events: { time?: string }[]) => events.map(({ time: _, ...event }) => event);
 
 describe("log.jsonl", () => {
+  test.each([
+    ["a symbolic link", (path: string) => symlinkSync("victim", path)],
+    ["a pipe", (path: string) => execFileSync("mkfifo", [path])],
+    ["a folder", (path: string) => mkdirSync(path)],
+  ])("is not written through %s", async (what, make) => {
+    writeFileSync(join(root, "victim"), "theirs");
+    make(join(root, "log.jsonl"));
+    const { error } = await outcomeOf(newTrainer(model, { outputDir: root }).trainer);
+    expect(error).toMatchObject({
+      code: "ERR_FILE",
+      message: expect.stringMatching(
+        `^Expected a regular file or nothing to write to at .*log.jsonl but it is ${what}`,
+      ),
+    });
+    expect(readFileSync(join(root, "victim"), "utf8")).toBe("theirs");
+  });
+
   test("has every event on a line, with its time", async () => {
     const { events } = await outcomeOf(newTrainer(model, { outputDir: root, eval: 0.3 }).trainer);
     expect(withoutTime(logged())).toEqual(events);
