@@ -85,7 +85,8 @@ export class Tokenizer {
   /**
    * Reads the tokenizer of a Hugging Face folder: tokenizer.json and, as present, tokenizer_config.json,
    * special_tokens_map.json, generation_config.json and chat_template.jinja.
-   * @throws {RubricateError} ERR_TOKENIZER naming the file that is missing, malformed or unsupported; ERR_TEMPLATE
+   * @throws {RubricateError} ERR_FILE where a file cannot be read; ERR_TOKENIZER naming the file that is missing, malformed
+   * or unsupported; ERR_TEMPLATE
    */
   static async fromPretrained(directory: string): Promise<Tokenizer> {
     pathOf("directory", directory);
