@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * SHA-256 of RED's vectors after ten optimizer steps, one for each CPU path, dtype and variant, over all sites:
+ * SHA-256 of RED's vectors after ten optimizer steps, one for each CPU path, dtype, variant and set of sites:
  *
  *   node test/parity/red_bits.mjs              # the hashes of the path that is in force, as JSON
  *   node test/parity/red_bits.mjs --write      # replaces this machine's paths in red_bits.json
@@ -19,7 +19,7 @@ const script = fileURLToPath(import.meta.url);
 const here = dirname(script);
 const require = createRequire(script);
 require("../runtime/typescript.cjs");
-const { redSites, redVariants } = require("../../lib/adapter/config.ts");
+const { redVariants } = require("../../lib/adapter/config.ts");
 const { RedAdapter } = require("../../lib/adapter/red_adapter.ts");
 const { native } = require("../../lib/native.ts");
 const { Trainer } = require("../../lib/train/trainer.ts");
@@ -29,11 +29,18 @@ const stored = join(here, "red_bits.json");
 /** Folder of the fixture for each dtype. */
 const fixtures = { float32: "gqa", bfloat16: "gqa_bf16" };
 const steps = 10;
+const outer = ["ffn", "attention", "q", "k", "v"];
+const inner = ["gate", "up"];
+/** Sites of each run; the names are those in the stored file. Sites that come later get a name of their own. */
+const siteSets = {
+  outer: [...outer.map((site) => [site]), outer],
+  inner: [...inner.map((site) => [site]), [...outer, ...inner]],
+};
 
-/** The vectors' hash after ten steps at one site after the other, and at all of them together. */
-async function bitsOf(model, train, variant) {
+/** The vectors' hash after ten steps at each of these sets of sites. */
+async function bitsOf(model, train, variant, sets) {
   const hash = createHash("sha256");
-  for (const sites of [...redSites.map((site) => [site]), [...redSites]]) {
+  for (const sites of sets) {
     const adapter = RedAdapter.create(model, { variant, sites });
     const options = {
       maxSteps: steps,
@@ -49,13 +56,15 @@ async function bitsOf(model, train, variant) {
   return hash.digest("hex");
 }
 
-/** "dtype variant" -> hash, by the path in force. */
+/** "dtype variant sites" -> hash, by the path in force. */
 async function hashes() {
   const found = {};
   for (const [dtype, fixture] of Object.entries(fixtures)) {
     const model = await loadFixture(fixture, { dtype, device: "cpu" });
     const train = expectedOf(fixture).training.batches.flatMap((step) => step.flatMap(examplesOf));
-    for (const variant of redVariants) found[`${dtype} ${variant}`] = await bitsOf(model, train, variant);
+    for (const [name, sets] of Object.entries(siteSets))
+      for (const variant of redVariants)
+        found[`${dtype} ${variant} ${name}`] = await bitsOf(model, train, variant, sets);
     model.dispose();
   }
   return found;

@@ -24,10 +24,12 @@ test("with one thread and with three, too", () => {
   expect(one.hashes).toEqual(stored[one.path]);
 });
 
-test("every path, dtype and variant has its hash", () => {
+test("every path, dtype, variant and set of sites has its hash", () => {
   expect(Object.keys(stored).sort()).toEqual(["avx2", "avx512", "avx512_bf16", "portable"]);
   const cases = ["float32", "bfloat16"].flatMap((dtype) =>
-    ["all", "scale", "bias", "ln"].map((variant) => `${dtype} ${variant}`),
+    ["all", "scale", "bias", "ln"].flatMap((variant) =>
+      ["outer", "inner"].map((sites) => `${dtype} ${variant} ${sites}`),
+    ),
   );
   for (const hashes of Object.values(stored)) expect(Object.keys(hashes as object).sort()).toEqual(cases.sort());
 });
