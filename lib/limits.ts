@@ -12,6 +12,25 @@ export const limits = {
   // Files
 
   // Tokenizers and chat templates
+  /** Largest token id. */
+  tokenId: 2 ** 24 - 1,
+  /** Ids that may be unused, beside seven for each token: tables are as long as the largest id. */
+  unusedTokenIds: 2 ** 16,
+  /** UTF-16 units of a token of the vocabulary. */
+  tokenCharacters: 2 ** 10,
+  addedTokenCharacters: 2 ** 8,
+  /** Components of a normalizer, pre-tokenizer, post-processor or decoder, and levels of their sequences. */
+  components: 32,
+  componentDepth: 4,
+  /** UTF-16 units of a pattern, and of what replaces its matches. */
+  patternCharacters: 2 ** 12,
+  replacementCharacters: 2 ** 6,
+  /** UTF-16 units of a text that is encoded in one call. */
+  textCharacters: 2 ** 24,
+  /** Longest time for patterns that are not known to be fast, for each 2^20 characters of a text. */
+  patternMs: 1000,
+  /** UTF-16 units of a chat template. */
+  templateCharacters: 2 ** 17,
 
   // Calls
 

@@ -4,7 +4,10 @@
  * machine, without a thread or a clock.
  */
 
-/** The parts of @huggingface/jinja in use; its own types are ES modules, which CommonJS cannot name. */
+/**
+ * The parts of @huggingface/jinja in use; its own types are ES modules, which CommonJS cannot name. Its interpreter is
+ * overridden below, so package.json names its exact version; look through this file before changing that.
+ */
 export interface TemplateNode {
   readonly type: string;
 }

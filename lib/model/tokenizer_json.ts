@@ -1,11 +1,11 @@
-import { RubricateError } from "../errors";
+import { invalid, RubricateError } from "../errors";
+import { limits } from "../limits";
 import type { Steps } from "../steps";
 import { MergeTable } from "./bpe";
 import {
   afterBlanks,
   type Extent,
   kindOf,
-  type Members,
   memberOf,
   membersOf,
   namedIn,
@@ -14,19 +14,14 @@ import {
   valuesIn,
 } from "./json_pieces";
 import { TokenTable } from "./token_table";
-
-export type Json = Record<string, unknown>;
+import type { Json } from "./tokenizer_schema";
 
 /** What tokenizer.json says. */
 export interface TokenizerDocument {
-  /** Without `model.vocab` and `model.merges` where these are in the tables. */
+  /** Without `model.vocab` and `model.merges`. */
   readonly document: Json;
-  /** The tables of a plain byte-pair encoding, which @huggingface/tokenizers is not asked to build. */
-  readonly bpe: { readonly vocabulary: TokenTable; readonly merges: MergeTable } | undefined;
-}
-
-export function isObject(value: unknown): value is Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  /** The tables of the byte-pair encoding, which @huggingface/tokenizers is not asked to build. */
+  readonly bpe: { readonly vocabulary: TokenTable; readonly merges: MergeTable };
 }
 
 /** An object whose long members are still text. */
@@ -57,10 +52,9 @@ function* opened(bytes: Buffer, value: Extent, left: readonly string[]): Steps<O
 }
 
 /**
- * Parses tokenizer.json in steps, the vocabulary and the merges of a byte-pair encoding into tables. That of another kind
- * of model is parsed in one step, which takes some 10 ms for each megabyte.
+ * Parses tokenizer.json in steps, the vocabulary and the merges into tables.
  * @param file what errors call it
- * @throws {RubricateError} ERR_TOKENIZER where it is malformed
+ * @throws {RubricateError} ERR_TOKENIZER where it is malformed or its model is not a byte-pair encoding
  * @throws {Error} where a merge names a token that the vocabulary lacks
  */
 export function* parseTokenizerJson(bytes: Buffer, file: string): Steps<TokenizerDocument> {
@@ -78,32 +72,36 @@ export function* parseTokenizerJson(bytes: Buffer, file: string): Steps<Tokenize
     const document: Json = { ...root.known, model: known };
     const vocab = long.get("vocab");
     const merges = long.get("merges");
+    // Files of 2019 have no type; only a byte-pair encoding has merges.
+    if (known.type !== "BPE" && !(known.type === undefined && merges))
+      throw invalid(`model.type in ${file}`, '"BPE"', known.type, "ERR_TOKENIZER");
     if (!vocab) throw fail("has no `model.vocab`");
-    if (known.type !== "BPE") {
-      for (const [name, extent] of long) known[name] = valueAt(bytes, extent);
-      return { document, bpe: undefined };
-    }
     if (kindOf(bytes, vocab) !== "object") throw fail("has no object `model.vocab`");
     if (!merges || kindOf(bytes, merges) !== "array") throw fail("has no `model.merges`");
-    if (known.end_of_word_suffix || known.continuing_subword_prefix) {
-      known.vocab = valueAt(bytes, vocab);
-      known.merges = valueAt(bytes, merges);
-      if (!Object.values(known.vocab as Json).every(isTokenId)) throw fail(badId);
-      return { document, bpe: undefined };
-    }
-    const vocabulary = yield* tableOf(bytes, yield* membersOf(bytes, vocab, runBytes), fail);
-    return { document, bpe: { vocabulary, merges: yield* mergesOf(bytes, merges, vocabulary) } };
+    const vocabulary = yield* tableOf(bytes, vocab, file);
+    return { document, bpe: { vocabulary, merges: yield* mergesOf(bytes, merges, vocabulary, file) } };
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw cause;
     throw fail(`is not valid JSON: ${reasonOf(bytes) ?? cause.message}`);
   }
 }
 
-const badId = "has a token whose id is not an integer in [0, 2^24)";
+/** Bytes of the shortest entry of a vocabulary, and of the shortest merge, with their commas. */
+const leastEntry = 5;
+const leastMerge = 6;
 
-/** An absurd id would make tables of that length. */
-function isTokenId(id: unknown): id is number {
-  return Number.isInteger(id) && (id as number) >= 0 && (id as number) < 1 << 24;
+/** Tables are made for as many entries as there are commas, so that these must be possible. */
+function requireRoom(count: number, { start, end }: Extent, least: number, where: string): void {
+  if (count * least > end - start + least)
+    throw new RubricateError("ERR_TOKENIZER", `Expected entries of at least ${least} bytes for ${where}`);
+}
+
+/**
+ * One more than the largest id that is accepted: tables are as long as the largest id.
+ * @param tokens how many there are
+ */
+export function idLimit(tokens: number): number {
+  return Math.min(limits.tokenId + 1, limits.unusedTokenIds + 8 * tokens);
 }
 
 /** What `JSON.parse` finds wrong with the whole: it knows better where. */
@@ -116,24 +114,50 @@ function reasonOf(bytes: Buffer): string | undefined {
   }
 }
 
-function* tableOf(bytes: Buffer, members: Members, fail: (what: string) => Error): Steps<TokenTable> {
+function* tableOf(bytes: Buffer, extent: Extent, file: string): Steps<TokenTable> {
+  const members = yield* membersOf(bytes, extent, runBytes);
+  requireRoom(members.count, extent, leastEntry, `model.vocab in ${file}`);
   const table = new TokenTable(members.count);
+  const largest = idLimit(members.count);
   for (const run of members.runs) {
     for (const [token, id] of namedIn(bytes, run)) {
-      if (!isTokenId(id)) throw fail(badId);
-      table.add(token, id);
+      if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= largest)
+        throw invalid(`an id of model.vocab in ${file}`, `an integer in [0, ${largest})`, id, "ERR_TOKENIZER");
+      if (token.length > limits.tokenCharacters)
+        throw invalid(
+          `the length of a token in ${file}`,
+          `at most ${limits.tokenCharacters}`,
+          token.length,
+          "ERR_TOKENIZER",
+        );
+      table.add(token, id as number);
     }
     yield;
   }
   return table;
 }
 
-function* mergesOf(bytes: Buffer, extent: Extent, vocabulary: TokenTable): Steps<MergeTable> {
+function* mergesOf(bytes: Buffer, extent: Extent, vocabulary: TokenTable, file: string): Steps<MergeTable> {
   const members = yield* membersOf(bytes, extent, runBytes);
+  requireRoom(members.count, extent, leastMerge, `model.merges in ${file}`);
   const table = new MergeTable(members.count);
   for (const run of members.runs) {
-    for (const merge of valuesIn(bytes, run)) table.add(merge as string | [string, string], vocabulary);
+    for (const merge of valuesIn(bytes, run)) {
+      if (!isMerge(merge))
+        throw invalid(
+          `an entry of model.merges in ${file}`,
+          '"left right" or ["left", "right"]',
+          merge,
+          "ERR_TOKENIZER",
+        );
+      table.add(merge, vocabulary);
+    }
     yield;
   }
   return table;
+}
+
+function isMerge(merge: unknown): merge is string | [string, string] {
+  if (typeof merge === "string") return merge.indexOf(" ") > 0;
+  return Array.isArray(merge) && merge.length === 2 && merge.every((token) => typeof token === "string");
 }
