@@ -27,8 +27,6 @@ export const limits = {
   replacementCharacters: 2 ** 6,
   /** UTF-16 units of a text that is encoded in one call. */
   textCharacters: 2 ** 24,
-  /** Longest time for patterns that are not known to be fast, for each 2^20 characters of a text. */
-  patternMs: 1000,
   /** UTF-16 units of a chat template. */
   templateCharacters: 2 ** 17,
 

@@ -5,6 +5,7 @@
  */
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
+import { isLinear } from "./pattern_safety";
 
 export type Json = Record<string, unknown>;
 
@@ -200,6 +201,14 @@ function checkComponent(part: string, component: unknown, where: string, file: s
   if (kind === undefined || !isObject(component))
     throw invalid(`${where}.type in ${file}`, `one of ${Object.keys(kinds).join(", ")}`, type, "ERR_TOKENIZER");
   checkFields(component, kind, where, file);
+  const regex = isObject(component.pattern) ? component.pattern.Regex : undefined;
+  if (typeof regex === "string" && !isLinear(regex))
+    throw invalid(
+      `${where}.pattern in ${file}`,
+      "a small pattern that is known to take time in proportion to the text",
+      regex,
+      "ERR_TOKENIZER",
+    );
   if (!kind.children) return;
   const children = (component[kind.children] ?? []) as unknown[];
   if (depth === limits.componentDepth || children.length > limits.components)
