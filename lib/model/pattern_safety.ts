@@ -132,9 +132,9 @@ class Parser {
       return { ways: most, nullable, single: atom.single };
     }
     if (most > 64) throw new Unproven();
-    let ways = 1;
-    for (let count = 1; count <= most; count++) ways = Math.min(ways * (atom.single ? 1 : atom.ways + 1), 1e9);
-    return { ways: ways * (most - least + 1), nullable, single: atom.single };
+    let ways = 0;
+    for (let count = least; count <= most; count++) ways += atom.single ? 1 : Math.min(atom.ways ** count, 1e9);
+    return { ways, nullable, single: atom.single };
   }
 
   private quantifier(): [least: number, most: number] {
