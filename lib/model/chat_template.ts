@@ -64,9 +64,12 @@ export class ChatTemplate {
       documents: null,
       add_generation_prompt: options.addGenerationPrompt ?? false,
       raise_exception: (message: unknown) => {
-        throw new RaisedException(String(message));
+        throw new RaisedException(typeof message === "string" ? message : "it raised an exception");
       },
-      strftime_now: (format: string) => strftime(new Date(), format),
+      strftime_now: (format: unknown) => {
+        if (typeof format !== "string" || format.length > 256) throw new Error("strftime_now() takes a short string");
+        return strftime(new Date(), format);
+      },
       [generationStart]: `${marker}<`,
       [generationEnd]: `${marker}>`,
     };
