@@ -27,8 +27,16 @@ export const limits = {
   replacementCharacters: 2 ** 6,
   /** UTF-16 units of a text that is encoded in one call. */
   textCharacters: 2 ** 24,
+  /** UTF-16 units of a prompt that is encoded on the event loop's thread; another thread encodes longer ones. */
+  quickCharacters: 2 ** 16,
   /** UTF-16 units of a chat template. */
   templateCharacters: 2 ** 17,
+  /** UTF-16 units of a string that a template makes: 2^20, and eight for each of the conversation's, up to this. */
+  renderedCharacters: 2 ** 24,
+  /** Steps of a template (about a microsecond each), beside 50 for each part and 1 for 8 characters of the conversation. */
+  templateSteps: 200_000,
+  /** Steps on the event loop's thread; another thread renders what needs more. */
+  quickTemplateSteps: 20_000,
 
   // Calls
 

@@ -1,7 +1,8 @@
-/** The thread that reads and tokenises a dataset's rows. */
+/** The thread that reads and tokenises a dataset's rows, or a long prompt. */
 import "./background_thread";
 import { parentPort, workerData } from "node:worker_threads";
 import { RubricateError } from "../errors";
+import { encodeAtOnce } from "../model/prompt";
 import { Tokenizer } from "../model/tokenizer";
 import { EpochPlan, planEpoch } from "./batches";
 import { fileSource, memorySource, RowIndex } from "./row_index";
@@ -28,7 +29,7 @@ const calls: {
 
   index() {
     const source = start.path === undefined ? memorySource(Buffer.concat(sent.splice(0))) : fileSource(start.path);
-    const index = new RowIndex(source, Tokenizer.ofShared(start.tokenizer), start.options);
+    const index = new RowIndex(source, Tokenizer.ofShared(start.tokenizer), start.options!);
     let last = performance.now();
     const summary = index.build((progress) => {
       const now = performance.now();
@@ -43,6 +44,11 @@ const calls: {
   plan(options) {
     const { indices, starts } = EpochPlan.from(planEpoch(options));
     return [{ indices, starts }, [indices.buffer, starts.buffer]];
+  },
+
+  encode(prompt) {
+    const ids = encodeAtOnce(Tokenizer.ofShared(start.tokenizer), prompt);
+    return [ids, [ids.buffer]];
   },
 
   examples(indices) {

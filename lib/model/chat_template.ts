@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { invalid, RubricateError } from "../errors";
+import { limits } from "../limits";
 import { parseProgram, runProgram, type TemplateNode } from "./template_interpreter";
 
 /** One turn of a conversation. Fields besides these two are passed on to the template. */
@@ -16,7 +17,6 @@ export interface RenderedChat {
   readonly generated: readonly (readonly [number, number])[];
 }
 
-const maxTemplateLength = 1 << 19;
 const generationTag = /\{%(-?|\+?)\s*(end)?generation\s*(-?)%\}/g;
 
 /**
@@ -36,8 +36,15 @@ export class ChatTemplate {
     source: string,
     private readonly specialTokens: Readonly<Record<string, string>>,
   ) {
-    if (source.length > maxTemplateLength || /\s{1000}/.test(source))
-      throw new RubricateError("ERR_TEMPLATE", "The chat template is unreasonably long, or has 1,000 blanks in a row");
+    if (source.length > limits.templateCharacters)
+      throw invalid(
+        "the length of the chat template",
+        `at most ${limits.templateCharacters} characters`,
+        source.length,
+        "ERR_TEMPLATE",
+      );
+    if (/\s{1000}/.test(source))
+      throw new RubricateError("ERR_TEMPLATE", "The chat template has 1,000 characters of whitespace in a row");
     this.marksGeneration = marksGeneration(source);
     try {
       this.program = parseProgram(preprocessed(source));
@@ -52,7 +59,11 @@ export class ChatTemplate {
    */
   render(
     messages: readonly ChatMessage[],
-    options: { readonly addGenerationPrompt?: boolean; readonly tools?: readonly object[] } = {},
+    options: {
+      readonly addGenerationPrompt?: boolean;
+      readonly tools?: readonly object[];
+      readonly maxSteps?: number;
+    } = {},
   ): RenderedChat {
     if (!Array.isArray(messages)) throw invalid("messages", "an array of {role, content}", messages);
     // Markers of a run are secret, so that no message can hold one.
@@ -77,9 +88,9 @@ export class ChatTemplate {
     try {
       const { elements, characters } = sizeOf([messages, options.tools]);
       marked = runProgram(this.program, variables, {
-        steps: 200_000 + 50 * elements + characters / 8,
+        steps: options.maxSteps ?? limits.templateSteps + 50 * elements + characters / 8,
         elements: 100_000 + 8 * elements,
-        characters: Math.min((1 << 20) + 8 * characters, 1 << 26),
+        characters: Math.min((1 << 20) + 8 * characters, limits.renderedCharacters),
       });
     } catch (error) {
       throw failure("failed", error);

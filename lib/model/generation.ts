@@ -3,6 +3,7 @@ import { invalid, RubricateError } from "../errors";
 import { runJob } from "../job";
 import type { NativeSamplingOptions } from "../native";
 import { checkedIds, type LlamaModel } from "./model";
+import { encodePrompt, type Prompt } from "./prompt";
 import type { ChatMessage } from "./tokenizer";
 
 /** How to continue, and what: exactly one of `prompt`, `messages` and `tokenIds`. Defaults are those of greedy decoding. */
@@ -85,7 +86,7 @@ function samplingOptions(options: GenerateOptions): NativeSamplingOptions {
   };
 }
 
-function promptIds(model: LlamaModel, options: GenerateOptions): Int32Array {
+async function promptIds(model: LlamaModel, options: GenerateOptions): Promise<Int32Array> {
   const given = [options.prompt, options.messages, options.tokenIds].filter((value) => value !== undefined);
   if (given.length !== 1) {
     throw new RubricateError(
@@ -95,11 +96,12 @@ function promptIds(model: LlamaModel, options: GenerateOptions): Int32Array {
   }
   if (options.tokenIds !== undefined) return checkedIds(options.tokenIds, model.vocabularySize);
   const tokenizer = model.requireTokenizer();
+  const encode = (prompt: Prompt) => encodePrompt(tokenizer, prompt, model.contextLength, options.signal);
   if (options.messages !== undefined) {
-    return checkedIds(tokenizer.encodeChat(options.messages, { addGenerationPrompt: true }), model.vocabularySize);
+    return checkedIds(await encode({ messages: options.messages }), model.vocabularySize);
   }
   if (typeof options.prompt !== "string") throw invalid("prompt", "a string", options.prompt);
-  const text = tokenizer.encode(options.prompt, { addSpecialTokens: false });
+  const text = await encode({ text: options.prompt });
   const ids = [...tokenizer.prefixIds, ...text];
   if (ids.length === 0) {
     throw new RubricateError(
@@ -165,7 +167,7 @@ export async function* generate(
   const sampling = samplingOptions(options);
   const maxNewTokens = integerInRange("maxNewTokens", options.maxNewTokens, 256, 1, 2 ** 31 - 1);
   const stops = new StopFilter(stopStrings(options.stop));
-  const prompt = promptIds(model, options);
+  const prompt = await promptIds(model, options);
   if (prompt.length >= model.contextLength) {
     throw new RubricateError(
       "ERR_CONTEXT_LENGTH",

@@ -1,4 +1,5 @@
 import { invalid, RubricateError } from "../errors";
+import { limits } from "../limits";
 import { atOnce, inSlices, type Steps } from "../steps";
 import { type ChatMessage, ChatTemplate, marksGeneration, type RenderedChat } from "./chat_template";
 import { byteToken } from "./hub_decoders";
@@ -112,6 +113,8 @@ export class Tokenizer {
   /** @returns token ids, [tokens]; lone surrogates count as U+FFFD */
   encode(text: string, options: { addSpecialTokens?: boolean } = {}): Int32Array<ArrayBuffer> {
     if (typeof text !== "string") throw invalid("text", "a string", text);
+    if (text.length > limits.textCharacters)
+      throw invalid("the length of text", `at most ${limits.textCharacters} characters`, text.length);
     const { ids } = this.inner.encode(wellFormed(text), { add_special_tokens: options.addSpecialTokens ?? true });
     return Int32Array.from(ids);
   }
@@ -204,6 +207,8 @@ export interface ChatOptions {
   readonly addGenerationPrompt?: boolean;
   /** JSON schemas of the tools on offer, for templates that list them. */
   readonly tools?: readonly object[];
+  /** Ends the template sooner with ERR_TEMPLATE. @internal */
+  readonly maxSteps?: number;
 }
 
 function wellFormed(text: string): string {

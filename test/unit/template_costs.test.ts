@@ -31,7 +31,7 @@ const hostile: [string, string][] = [
   ["replace that searches", `${texts}{%- set p = 'ab' ~ p -%}${always("{{ t.replace(p, 'b') | length }}")}`],
   ["replace as a filter", `${texts}${always("{{ t | replace('a', 'b') | length }}")}`],
   ["replace by a variable", `${texts}{% set r = t.replace %}${always("{{ r('a', 'b') | length }}")}`],
-  ["replace by a call", `${texts}${always("{% call t.replace('a', 'b') %}{% endcall %}")}`],
+  ["replace by a call", `${texts}{% set r = t.replace %}${always("{% call r('a', 'b') %}{% endcall %}")}`],
   ["replace by index", `${texts}${always("{{ t['replace']('a', 'bb') | length }}")}`],
   ["replace by spread", `${texts}${always("{{ t.replace(*['a', 'bb']) | length }}")}`],
   ["split", `${texts}${always("{{ t.split('a') | length }}")}`],
