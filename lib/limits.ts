@@ -28,7 +28,7 @@ export const limits = {
   /** UTF-16 units of a text that is encoded in one call. */
   textCharacters: 2 ** 24,
   /** UTF-16 units of a prompt that is encoded on the event loop's thread; another thread encodes longer ones. */
-  quickCharacters: 2 ** 16,
+  quickCharacters: 2 ** 14,
   /** UTF-16 units of a chat template. */
   templateCharacters: 2 ** 17,
   /** UTF-16 units of a string that a template makes: 2^20, and eight for each of the conversation's, up to this. */

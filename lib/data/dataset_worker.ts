@@ -14,6 +14,7 @@ const progressInterval = 50;
 const start = workerData as WorkerStart;
 const sent: Buffer[] = [];
 let rows: RowIndex | undefined;
+let promptTokenizer: Tokenizer | undefined;
 
 function reply(message: WorkerReply, transfer: ArrayBuffer[] = []): void {
   parentPort!.postMessage(message, transfer);
@@ -47,7 +48,8 @@ const calls: {
   },
 
   encode(prompt) {
-    const ids = encodeAtOnce(Tokenizer.ofShared(start.tokenizer), prompt);
+    promptTokenizer ??= Tokenizer.ofShared(start.tokenizer);
+    const ids = encodeAtOnce(promptTokenizer, prompt);
     return [ids, [ids.buffer]];
   },
 

@@ -70,26 +70,50 @@ function isSmall(value: unknown): boolean {
   return left > 0;
 }
 
+/** Threads that have built a tokenizer and wait for another prompt. */
+const idle = new WeakMap<Tokenizer, { readonly worker: DataWorker; readonly end: NodeJS.Timeout }>();
+const idleMs = 10_000;
+const ended = () => new RubricateError("ERR_DISPOSED", "The prompt was encoded");
+
+function takeWorker(tokenizer: Tokenizer): DataWorker {
+  const waiting = idle.get(tokenizer);
+  if (!waiting)
+    return new DataWorker({ tokenizer: shareTokenizerFiles(tokenizer.files), options: undefined, path: undefined });
+  idle.delete(tokenizer);
+  clearTimeout(waiting.end);
+  return waiting.worker;
+}
+
+function keepWorker(tokenizer: Tokenizer, worker: DataWorker): void {
+  if (idle.has(tokenizer)) {
+    void worker.close(ended());
+    return;
+  }
+  const end = setTimeout(() => {
+    idle.delete(tokenizer);
+    void worker.close(ended());
+  }, idleMs);
+  idle.set(tokenizer, { worker, end: end.unref() });
+}
+
 async function inThread(
   tokenizer: Tokenizer,
   prompt: Prompt,
   signal: AbortSignal | undefined,
 ): Promise<Int32Array<ArrayBuffer>> {
-  const worker = new DataWorker({
-    tokenizer: shareTokenizerFiles(tokenizer.files),
-    options: undefined,
-    path: undefined,
-  });
+  const worker = takeWorker(tokenizer);
   const aborted = () => new RubricateError("ERR_ABORTED", "The operation was aborted", { cause: signal?.reason });
   const stop = () => void worker.close(aborted());
   signal?.addEventListener("abort", stop, { once: true });
   try {
-    return await worker.call("encode", prompt);
+    const ids = await worker.call("encode", prompt);
+    keepWorker(tokenizer, worker);
+    return ids;
   } catch (error) {
+    await worker.close(ended());
     if ((error as Error).name !== "DataCloneError") throw error;
     throw invalid("messages", "an array of plain data", "messages" in prompt ? prompt.messages : prompt);
   } finally {
     signal?.removeEventListener("abort", stop);
-    await worker.close(new RubricateError("ERR_DISPOSED", "The prompt was encoded"));
   }
 }
