@@ -40,7 +40,7 @@ const numberOf = (value: RuntimeValue | undefined, otherwise: number) =>
 
 /** Finding a string in another: V8 compares every character with every other at worst. */
 export function searchSteps(text: number, sought: number): number {
-  return text / 512 + (sought > text ? 0 : (Math.max(0, text - sought) * Math.min(sought, text)) / 2048);
+  return text / 256 + (sought > text ? 0 : (Math.max(0, text - sought) * Math.min(sought, text)) / 1024);
 }
 
 const linear =
@@ -49,6 +49,12 @@ const linear =
     steps: operand.elements / 8 + operand.characters / perStep,
     characters: operand.characters,
   });
+
+/** Lists of new values. */
+const listed = ({ operand }: Operation): Cost => ({
+  steps: operand.elements + operand.characters / 256,
+  characters: operand.characters,
+});
 
 function sortCost({ operand, argumentSize }: Operation): Cost {
   const { elements, characters } = operand;
@@ -86,7 +92,7 @@ function replaceCost({ text = "", arguments: args }: Operation): Cost {
 function splitCost({ text = "", arguments: args }: Operation): Cost {
   const sought = charactersOf(args[0]);
   const pieces = sought === 0 ? text.length / 2 : countedMatches(text, args[0]!.value as string, text.length / sought);
-  return { steps: searchSteps(text.length, sought) + pieces / 4 + text.length / 256, characters: text.length };
+  return { steps: searchSteps(text.length, sought) + pieces / 2 + text.length / 256, characters: text.length };
 }
 
 /** Matches in a text that is short enough to look through, else as many as there can be. */
@@ -138,19 +144,19 @@ const operations: Readonly<Record<string, (operation: Operation) => Cost>> = {
   map: pathCost,
   selectattr: pathCost,
   rejectattr: pathCost,
-  title: linear(16),
+  title: linear(8),
   capitalize: linear(64),
   upper: linear(64),
   lower: linear(64),
   trim: linear(64),
-  strip: linear(64),
-  lstrip: linear(64),
-  rstrip: linear(64),
+  strip: linear(16),
+  lstrip: linear(16),
+  rstrip: linear(16),
   unique: linear(256),
   reverse: linear(256),
-  items: linear(256),
-  keys: linear(256),
-  values: linear(256),
+  items: listed,
+  keys: listed,
+  values: listed,
   list: linear(256),
   int: linear(256),
   float: linear(256),

