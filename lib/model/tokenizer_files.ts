@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { open, readFile } from "node:fs/promises";
 import path from "node:path";
 import { invalid, RubricateError } from "../errors";
+import { limits } from "../limits";
 import type { Steps } from "../steps";
 import { idLimit, parseTokenizerJson, type TokenizerDocument } from "./tokenizer_json";
 import {
@@ -203,6 +204,13 @@ function checkIds(
   vocabulary: TokenizerDocument["bpe"]["vocabulary"],
   file: string,
 ): void {
+  if (added.length > limits.addedTokens)
+    throw invalid(
+      `the number of added tokens in ${file}`,
+      `at most ${limits.addedTokens}`,
+      added.length,
+      "ERR_TOKENIZER",
+    );
   const limit = idLimit(vocabulary.size + added.length);
   const idOf = new Map<string, number>();
   for (const { content, id } of added) {

@@ -31,20 +31,30 @@ interface Opened {
 }
 
 /** Reads an object's members but for some, of which only the place is found. */
-function* opened(bytes: Buffer, value: Extent, left: readonly string[]): Steps<Opened> {
+function* opened(bytes: Buffer, value: Extent, left: readonly string[], file: string): Steps<Opened> {
+  let parsed = 0;
   const known: Json = {};
   const long = new Map<string, Extent>();
   for (const run of (yield* membersOf(bytes, value, 1)).runs) {
     const member = memberOf(bytes, run);
     long.delete(member.name); // the last of several counts
     if (left.includes(member.name) && kindOf(bytes, member.value) !== "other") long.set(member.name, member.value);
-    else
+    else {
+      parsed += member.value.end - member.value.start;
+      if (parsed > limits.tokenizerPartsBytes)
+        throw invalid(
+          `the size of ${file} without its vocabulary and merges`,
+          `at most ${limits.tokenizerPartsBytes} bytes`,
+          parsed,
+          "ERR_TOKENIZER",
+        );
       Object.defineProperty(known, member.name, {
         value: valueAt(bytes, member.value),
         writable: true,
         enumerable: true,
         configurable: true,
       });
+    }
     if (long.has(member.name)) delete known[member.name];
     yield;
   }
@@ -65,10 +75,10 @@ export function* parseTokenizerJson(bytes: Buffer, file: string): Steps<Tokenize
       valueAt(bytes, whole);
       throw fail("does not hold a JSON object");
     }
-    const root = yield* opened(bytes, whole, ["model"]);
+    const root = yield* opened(bytes, whole, ["model"], file);
     const model = root.long.get("model");
     if (!model || kindOf(bytes, model) !== "object") throw fail("has no `model` object");
-    const { known, long } = yield* opened(bytes, model, ["vocab", "merges"]);
+    const { known, long } = yield* opened(bytes, model, ["vocab", "merges"], file);
     const document: Json = { ...root.known, model: known };
     const vocab = long.get("vocab");
     const merges = long.get("merges");

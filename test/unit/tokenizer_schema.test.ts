@@ -244,6 +244,18 @@ test.each<[string, object, boolean]>([
   ["a longer one", { model: { ...model, vocab: { ...vocab, ["a".repeat(limits.tokenCharacters + 1)]: 50 } } }, false],
   ["a long added token", added({ id: 40, content: "x".repeat(limits.addedTokenCharacters) }), true],
   ["a longer added token", added({ id: 40, content: "x".repeat(limits.addedTokenCharacters + 1) }), false],
+  [
+    "many added tokens",
+    added(...Array.from({ length: limits.addedTokens }, (_, at) => ({ id: 40 + at, content: `<${at}>` }))),
+    true,
+  ],
+  [
+    "one added token more",
+    added(...Array.from({ length: limits.addedTokens + 1 }, (_, at) => ({ id: 40 + at, content: `<${at}>` }))),
+    false,
+  ],
+  ["long parts", { padding: { x: "x".repeat(limits.tokenizerPartsBytes - 50) } }, true],
+  ["longer parts", { padding: { x: "x".repeat(limits.tokenizerPartsBytes) } }, false],
   ["many components", { normalizer: sequence(limits.components, { type: "NFC" }) }, true],
   ["one more component", { normalizer: sequence(limits.components + 1, { type: "NFC" }) }, false],
   [
