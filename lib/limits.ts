@@ -33,7 +33,9 @@ export const limits = {
   /** UTF-16 units of a prompt that is encoded on the event loop's thread; another thread encodes longer ones. */
   quickCharacters: 2 ** 14,
   /** UTF-16 units of a chat template. */
-  templateCharacters: 2 ** 17,
+  templateCharacters: 2 ** 16,
+  /** Characters of whitespace in a row in one: the parser looks at each several times. */
+  templateWhitespace: 2 ** 8,
   /** UTF-16 units of a string that a template makes: 2^20, and eight for each of the conversation's, up to this. */
   renderedCharacters: 2 ** 24,
   /** Steps of a template (about a microsecond each), beside 50 for each part and 1 for 8 characters of the conversation. */

@@ -43,8 +43,11 @@ export class ChatTemplate {
         source.length,
         "ERR_TEMPLATE",
       );
-    if (/\s{1000}/.test(source))
-      throw new RubricateError("ERR_TEMPLATE", "The chat template has 1,000 characters of whitespace in a row");
+    if (new RegExp(`\\s{${limits.templateWhitespace + 1}}`).test(source))
+      throw new RubricateError(
+        "ERR_TEMPLATE",
+        `Expected at most ${limits.templateWhitespace} characters of whitespace in a row in the chat template but received more`,
+      );
     this.marksGeneration = marksGeneration(source);
     try {
       this.program = parseProgram(preprocessed(source));

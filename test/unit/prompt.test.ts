@@ -114,6 +114,14 @@ test("a text has a limit, and one more character is refused", () => {
   );
 });
 
+test("whitespace of a chat template has a limit, and one more character is refused", () => {
+  const source = `x${" ".repeat(limits.templateWhitespace)}y`;
+  expect(withTemplate(source).applyChatTemplate(turns(1, "a"))).toBe(source);
+  expect(() => withTemplate(`${source} ${source} `.replace("y x", "  ")).applyChatTemplate(turns(1, "a"))).toThrow(
+    expect.objectContaining({ code: "ERR_TEMPLATE", message: expect.stringMatching("whitespace in a row") }),
+  );
+});
+
 test("a chat template has a limit, and one more character is refused", () => {
   const source = "x".repeat(limits.templateCharacters);
   expect(withTemplate(source).applyChatTemplate(turns(1, "a"))).toBe(source);
