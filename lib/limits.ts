@@ -16,9 +16,11 @@ export const limits = {
   tokenId: 2 ** 24 - 1,
   /** Ids that may be unused, beside seven for each token: tables are as long as the largest id. */
   unusedTokenIds: 2 ** 16,
-  addedTokens: 2 ** 16,
-  /** Bytes of tokenizer.json beside its vocabulary and merges: these are parsed at once, into objects. */
-  tokenizerPartsBytes: 4 * MiB,
+  addedTokens: 2 ** 17,
+  /** Bytes of tokenizer.json beside its tokens and merges: these are parsed at once. */
+  tokenizerPartsBytes: 256 * KiB,
+  /** Bytes of a token or a merge in it. */
+  tokenizerEntryBytes: 16 * KiB,
   /** UTF-16 units of a token of the vocabulary. */
   tokenCharacters: 2 ** 10,
   addedTokenCharacters: 2 ** 8,

@@ -6,6 +6,7 @@ import {
   afterBlanks,
   type Extent,
   kindOf,
+  type Members,
   memberOf,
   membersOf,
   namedIn,
@@ -14,7 +15,7 @@ import {
   valuesIn,
 } from "./json_pieces";
 import { TokenTable } from "./token_table";
-import type { Json } from "./tokenizer_schema";
+import { checkAddedToken, type Json } from "./tokenizer_schema";
 
 /** What tokenizer.json says. */
 export interface TokenizerDocument {
@@ -43,7 +44,7 @@ function* opened(bytes: Buffer, value: Extent, left: readonly string[], file: st
       parsed += member.value.end - member.value.start;
       if (parsed > limits.tokenizerPartsBytes)
         throw invalid(
-          `the size of ${file} without its vocabulary and merges`,
+          `the size of ${file} without its tokens and merges`,
           `at most ${limits.tokenizerPartsBytes} bytes`,
           parsed,
           "ERR_TOKENIZER",
@@ -75,11 +76,13 @@ export function* parseTokenizerJson(bytes: Buffer, file: string): Steps<Tokenize
       valueAt(bytes, whole);
       throw fail("does not hold a JSON object");
     }
-    const root = yield* opened(bytes, whole, ["model"], file);
+    const root = yield* opened(bytes, whole, ["model", "added_tokens"], file);
     const model = root.long.get("model");
     if (!model || kindOf(bytes, model) !== "object") throw fail("has no `model` object");
     const { known, long } = yield* opened(bytes, model, ["vocab", "merges"], file);
     const document: Json = { ...root.known, model: known };
+    const added = root.long.get("added_tokens");
+    if (added) document.added_tokens = yield* addedTokensOf(bytes, added, file);
     const vocab = long.get("vocab");
     const merges = long.get("merges");
     // Files of 2019 have no type; only a byte-pair encoding has merges.
@@ -124,8 +127,36 @@ function reasonOf(bytes: Buffer): string | undefined {
   }
 }
 
-function* tableOf(bytes: Buffer, extent: Extent, file: string): Steps<TokenTable> {
+/** Runs of members, none of which is too long to be parsed at once. */
+function* shortRuns(bytes: Buffer, extent: Extent, where: string): Steps<Members> {
   const members = yield* membersOf(bytes, extent, runBytes);
+  for (const { start, end } of members.runs)
+    if (end - start > runBytes + limits.tokenizerEntryBytes)
+      throw new RubricateError(
+        "ERR_TOKENIZER",
+        `Expected entries of at most ${limits.tokenizerEntryBytes} bytes for ${where} but received a longer one`,
+      );
+  return members;
+}
+
+function* addedTokensOf(bytes: Buffer, extent: Extent, file: string): Steps<Json[]> {
+  if (kindOf(bytes, extent) !== "array") throw invalid(`added_tokens in ${file}`, "a list", {}, "ERR_TOKENIZER");
+  const { count, runs } = yield* shortRuns(bytes, extent, `added_tokens in ${file}`);
+  if (count > limits.addedTokens)
+    throw invalid(`the number of added tokens in ${file}`, `at most ${limits.addedTokens}`, count, "ERR_TOKENIZER");
+  const tokens: Json[] = [];
+  for (const run of runs) {
+    for (const token of valuesIn(bytes, run)) {
+      checkAddedToken(token, `added_tokens[${tokens.length}]`, file);
+      tokens.push(token);
+    }
+    yield;
+  }
+  return tokens;
+}
+
+function* tableOf(bytes: Buffer, extent: Extent, file: string): Steps<TokenTable> {
+  const members = yield* shortRuns(bytes, extent, `model.vocab in ${file}`);
   requireRoom(members.count, extent, leastEntry, `model.vocab in ${file}`);
   const table = new TokenTable(members.count);
   const largest = idLimit(members.count);
@@ -148,7 +179,7 @@ function* tableOf(bytes: Buffer, extent: Extent, file: string): Steps<TokenTable
 }
 
 function* mergesOf(bytes: Buffer, extent: Extent, vocabulary: TokenTable, file: string): Steps<MergeTable> {
-  const members = yield* membersOf(bytes, extent, runBytes);
+  const members = yield* shortRuns(bytes, extent, `model.merges in ${file}`);
   requireRoom(members.count, extent, leastMerge, `model.merges in ${file}`);
   const table = new MergeTable(members.count);
   for (const run of members.runs) {

@@ -258,14 +258,12 @@ export function checkComponents(tokenizer: Json, file: string): void {
 }
 
 /**
- * Checks everything of tokenizer.json but its vocabulary, its merges and the components.
+ * Checks everything of tokenizer.json but its tokens, its merges and the components.
  * @throws {RubricateError} ERR_TOKENIZER naming the first field that is not supported
  */
 export function checkDocument(tokenizer: Json, file: string): void {
   checkFields(tokenizer, root, "", file);
   checkFields(tokenizer.model as Json, model, "model", file);
-  const added = (tokenizer.added_tokens ?? []) as unknown[];
-  for (const [at, token] of added.entries()) checkAddedToken(token, `added_tokens[${at}]`, file);
 }
 
 /** @throws {RubricateError} ERR_TOKENIZER */

@@ -246,16 +246,21 @@ test.each<[string, object, boolean]>([
   ["a longer added token", added({ id: 40, content: "x".repeat(limits.addedTokenCharacters + 1) }), false],
   [
     "many added tokens",
-    added(...Array.from({ length: limits.addedTokens }, (_, at) => ({ id: 40 + at, content: `<${at}>` }))),
+    { added_tokens: Array.from({ length: limits.addedTokens }, (_, at) => ({ id: 40 + at, content: `<${at}>` })) },
     true,
   ],
   [
     "one added token more",
-    added(...Array.from({ length: limits.addedTokens + 1 }, (_, at) => ({ id: 40 + at, content: `<${at}>` }))),
+    { added_tokens: Array.from({ length: limits.addedTokens + 1 }, (_, at) => ({ id: 40 + at, content: `<${at}>` })) },
     false,
   ],
   ["long parts", { padding: { x: "x".repeat(limits.tokenizerPartsBytes - 50) } }, true],
   ["longer parts", { padding: { x: "x".repeat(limits.tokenizerPartsBytes) } }, false],
+  [
+    "a long entry",
+    { added_tokens: [{ id: 40, content: "<x>", lstrip: "x".repeat(limits.tokenizerEntryBytes) }] },
+    false,
+  ],
   ["many components", { normalizer: sequence(limits.components, { type: "NFC" }) }, true],
   ["one more component", { normalizer: sequence(limits.components + 1, { type: "NFC" }) }, false],
   [
