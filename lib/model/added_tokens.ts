@@ -52,9 +52,14 @@ export class AddedTokenSplitter {
         at++;
         continue;
       }
+      const end = at + found.text.length;
+      if (found.token.single_word && !standsAlone(text, at, end)) {
+        at = end; // it stays text, all of it
+        continue;
+      }
       between(at, found.token);
       pieces.push(found);
-      at += found.text.length;
+      at = end;
       start = at;
       skips = found.token.rstrip;
     }
@@ -86,6 +91,14 @@ export class AddedTokenSplitter {
     }
     return low;
   }
+}
+
+const wordBefore = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}]$/u;
+const wordAfter = /^[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}]/u;
+
+/** Whether no character of a word is beside [start, end). */
+function standsAlone(text: string, start: number, end: number): boolean {
+  return !wordBefore.test(text.slice(Math.max(0, start - 2), start)) && !wordAfter.test(text.slice(end, end + 2));
 }
 
 /** Looks from the end: a regular expression would try every run of spaces from its start. */

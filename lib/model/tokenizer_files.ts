@@ -22,6 +22,7 @@ export interface AddedToken {
   readonly lstrip: boolean;
   readonly rstrip: boolean;
   readonly normalized: boolean;
+  readonly single_word: boolean;
 }
 
 /** What a tokenizer is made of, in the form that transformers would use. */
@@ -285,6 +286,7 @@ function addedTokens(
       special: token.special === true,
       lstrip: token.lstrip === true,
       rstrip: token.rstrip === true,
+      single_word: token.single_word === true,
       normalized: typeof token.normalized === "boolean" ? token.normalized : token.special !== true,
     });
   for (const [at, token] of ((tokenizer.added_tokens ?? []) as Json[]).entries()) {

@@ -161,8 +161,7 @@ const addedToken: Kind = {
       expected: `a string of 1 to ${limits.addedTokenCharacters} characters`,
       accepts: (text) => typeof text === "string" && text !== "" && text.length <= limits.addedTokenCharacters,
     },
-    // @huggingface/tokenizers would find such a token within a word, too.
-    single_word: only(false),
+    single_word: flag,
     lstrip: flag,
     rstrip: flag,
     normalized: flag,

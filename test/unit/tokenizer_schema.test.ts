@@ -95,11 +95,6 @@ test.each<[string, object, RegExp]>([
     { decoder: { type: "Strip", content: "ab", start: 1, stop: 0 } },
     /one character/,
   ],
-  [
-    "a token that is a whole word",
-    added({ id: 40, content: "<x>", single_word: true }),
-    /false for added_tokens\[0\]\.single_word/,
-  ],
   ["an unknown flag of a token", added({ id: 40, content: "<x>", fresh: true }), /added_tokens\[0\]\.fresh/],
   ["a token with another id than the vocabulary's", added({ id: 40, content: "a" }), /one id, 0, for the id of "a"/],
   ["a token with two ids", added({ id: 40, content: "<x>" }, { id: 41, content: "<x>" }), /one id, 40,/],
@@ -194,6 +189,12 @@ test.each<[string, object, string, string]>([
     added({ id: 40, content: "<x>", lstrip: true, rstrip: true }),
     "a\u0085 <x>  b",
     "a|<x>|b",
+  ],
+  [
+    "a token that is a whole word",
+    added({ id: 40, content: "<x>", single_word: true }),
+    "<x>a <x> a<x> <x>",
+    "x|a| |<x>| |a|x| |<x>",
   ],
   ["the longest of two tokens", added({ id: 40, content: "<x" }, { id: 41, content: "<x>y" }), "<x>y<xa", "<x>y|<x|a"],
   [
