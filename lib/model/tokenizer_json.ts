@@ -85,10 +85,10 @@ export function* parseTokenizerJson(bytes: Buffer, file: string): Steps<Tokenize
     if (added) document.added_tokens = yield* addedTokensOf(bytes, added, file);
     const vocab = long.get("vocab");
     const merges = long.get("merges");
+    if (!vocab) throw fail("has no `model.vocab`");
     // Files of 2019 have no type; only a byte-pair encoding has merges.
     if (known.type !== "BPE" && !(known.type === undefined && merges))
       throw invalid(`model.type in ${file}`, '"BPE"', known.type, "ERR_TOKENIZER");
-    if (!vocab) throw fail("has no `model.vocab`");
     if (kindOf(bytes, vocab) !== "object") throw fail("has no object `model.vocab`");
     if (!merges || kindOf(bytes, merges) !== "array") throw fail("has no `model.merges`");
     const vocabulary = yield* tableOf(bytes, vocab, file);

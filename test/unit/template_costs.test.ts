@@ -16,7 +16,7 @@ const wide = `{%- set d = {${Array.from({ length: 500 }, (_, at) => `'k${at}':${
 const macros = `{% macro f(x) %}{% macro g() %}${"{{ 1 }}".repeat(4000)}{% endmacro %}{% endmacro %}`;
 
 const hostile: [string, string][] = [
-  ["in, for texts", `${texts}{%- set p = 'ab' ~ p -%}${always("{{ p in t }}")}`],
+  ["in, for texts", `${long("t", "a", 17)}${long("p", "a", 10)}{%- set p = 'ab' ~ p -%}${always("{{ p in t }}")}`],
   ["not in, for short texts", `${texts}${always("{{ 'aab' not in t }}")}`],
   ["in, for lists", `${lists}${always("{{ 2 in l }}")}`],
   ["in, for lists of texts", `${texts}{%- set q = t ~ 'b' -%}{%- set l = [q ~ 'c', q ~ 'd', q ~ 'e'] -%}${always("{{ (q ~ 'f') in l }}")}`],
