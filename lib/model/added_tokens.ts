@@ -77,6 +77,11 @@ export class AddedTokenSplitter {
       if (this.sorted[low]!.text.length === length) found = this.sorted[low++];
       if (low === high || at + length === text.length) break;
       const next = text.charCodeAt(at + length);
+      // Most often all of them have the same character there, or none has that one.
+      const first = this.sorted[low]!.text.charCodeAt(length);
+      const last = this.sorted[high - 1]!.text.charCodeAt(length);
+      if (next < first || next > last) break;
+      if (first === last) continue;
       [low, high] = [this.bound(low, high, length, next), this.bound(low, high, length, next + 1)];
     }
     return found;

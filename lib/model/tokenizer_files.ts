@@ -219,7 +219,7 @@ function checkIds(
     if (id >= limit) throw invalid(`the id of ${name} in ${file}`, `an integer in [0, ${limit})`, id, "ERR_TOKENIZER");
     const listed = vocabulary.id(content);
     const other = idOf.get(content) ?? (listed < 0 ? id : listed);
-    if (other !== id) throw invalid(`the id of ${name} in ${file}`, `one id, ${other},`, id, "ERR_TOKENIZER");
+    if (other !== id) throw invalid(`the id of ${name} in ${file}`, `${other}, as elsewhere,`, id, "ERR_TOKENIZER");
     idOf.set(content, id);
   }
 }
