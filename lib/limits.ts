@@ -6,7 +6,6 @@
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
-const GiB = 1024 * MiB;
 
 export const limits = {
   // Model configuration and weights: equal to those of native/base/limits.h
@@ -38,17 +37,15 @@ export const limits = {
   documentBytes: MiB,
   /** Values in a small document: what `JSON.parse` handles in half of 50 ms. */
   documentValues: 1 << 14,
-  /** Bytes of tokenizer_config.json, which may list thousands of added tokens and is parsed in pieces. */
-  tokenizerConfigBytes: 4 * MiB,
+  /** Bytes of tokenizer_config.json, which may list tens of thousands of added tokens (speech models do) and is parsed in pieces. */
+  tokenizerConfigBytes: 16 * MiB,
   /** Levels of arrays and objects in any JSON text. */
   jsonNesting: 512,
   /** Bytes of tokenizer.json, which is parsed in pieces; the largest known ones have 34 MB. */
   tokenizerBytes: 64 * MiB,
   /** Values in each of tokenizer.json's members but the vocabulary and the merges, and in tokenizer_config.json. */
-  tokenizerValues: 1 << 16,
-  /** Values in the vocabulary and the merges of other models than a byte-pair encoding. */
-  vocabularyValues: 1 << 20,
-  /** Bytes of an entry of the vocabulary or the merges in tokenizer.json, with less than 8 KiB of shorter ones before it. */
+  tokenizerValues: 1 << 19,
+  /** Bytes of a name, or of whitespace in a row, in a file that is parsed in pieces. */
   tokenizerMemberBytes: 1 << 16,
   /** Bytes of a line of a JSONL file. Longer ones are skipped. */
   lineBytes: 16 * MiB,
@@ -60,6 +57,38 @@ export const limits = {
   rowNesting: 64,
 
   // Tokenizers and chat templates
+  /** Largest token id. */
+  tokenId: 2 ** 24 - 1,
+  /** Ids that may be unused, beside seven for each token: tables are as long as the largest id. */
+  unusedTokenIds: 2 ** 16,
+  addedTokens: 2 ** 17,
+  /** Bytes of tokenizer.json beside its tokens and merges: these are parsed at once. */
+  tokenizerPartsBytes: 256 * KiB,
+  /** Bytes of a token or a merge in it. */
+  tokenizerEntryBytes: 16 * KiB,
+  /** UTF-16 units of a token of the vocabulary. */
+  tokenCharacters: 2 ** 10,
+  addedTokenCharacters: 2 ** 8,
+  /** Components of a normalizer, pre-tokenizer, post-processor or decoder, and levels of their sequences. */
+  components: 32,
+  componentDepth: 4,
+  /** UTF-16 units of a pattern, and of what replaces its matches. */
+  patternCharacters: 2 ** 12,
+  replacementCharacters: 2 ** 6,
+  /** UTF-16 units of a text that is encoded in one call. */
+  textCharacters: 2 ** 24,
+  /** UTF-16 units of a prompt that is encoded on the event loop's thread; another thread encodes longer ones. */
+  quickCharacters: 2 ** 14,
+  /** UTF-16 units of a chat template. */
+  templateCharacters: 2 ** 16,
+  /** Characters of whitespace in a row in one: the parser looks at each several times. */
+  templateWhitespace: 2 ** 8,
+  /** UTF-16 units of a string that a template makes: 2^20, and eight for each of the conversation's, up to this. */
+  renderedCharacters: 2 ** 24,
+  /** Steps of a template (about a microsecond each), beside 50 for each part and 1 for 8 characters of the conversation. */
+  templateSteps: 200_000,
+  /** Steps on the event loop's thread; another thread renders what needs more. */
+  quickTemplateSteps: 20_000,
 
   // Calls
   /** Of one call of `generate`. */

@@ -1,7 +1,8 @@
-/** The thread that reads and tokenises a dataset's rows. */
+/** The thread that reads and tokenises a dataset's rows, or a long prompt. */
 import "./background_thread";
 import { parentPort, workerData } from "node:worker_threads";
 import { RubricateError } from "../errors";
+import { encodeAtOnce } from "../model/prompt";
 import { Tokenizer } from "../model/tokenizer";
 import { EpochPlan, planEpoch } from "./batches";
 import { fileSource, keptReports, memorySource, RowIndex } from "./row_index";
@@ -16,6 +17,7 @@ let sentRows = 0;
 /** Why rows that were sent as null cannot be used, by number. */
 const reasons = new Map<number, string>();
 let rows: RowIndex | undefined;
+let promptTokenizer: Tokenizer | undefined;
 
 function reply(message: WorkerReply, transfer: ArrayBuffer[] = []): void {
   parentPort!.postMessage(message, transfer);
@@ -38,7 +40,7 @@ const calls: {
   index() {
     const source =
       start.path === undefined ? memorySource(Buffer.concat(sent.splice(0)), reasons) : fileSource(start.path);
-    const index = new RowIndex(source, Tokenizer.ofShared(start.tokenizer), start.options);
+    const index = new RowIndex(source, Tokenizer.ofShared(start.tokenizer), start.options!);
     let last = performance.now();
     const summary = index.build((progress) => {
       const now = performance.now();
@@ -53,6 +55,12 @@ const calls: {
   plan(options) {
     const { indices, starts } = EpochPlan.from(planEpoch(options));
     return [{ indices, starts }, [indices.buffer, starts.buffer]];
+  },
+
+  encode(prompt) {
+    promptTokenizer ??= Tokenizer.ofShared(start.tokenizer);
+    const ids = encodeAtOnce(promptTokenizer, prompt);
+    return [ids, [ids.buffer]];
   },
 
   examples(indices) {

@@ -1,4 +1,5 @@
 import type { ErrorCode } from "../errors";
+import type { Prompt } from "../model/prompt";
 import type { SharedTokenizerFiles } from "../model/tokenizer_files";
 import type { EpochPlan, EpochPlanOptions } from "./batches";
 import type { EncodingOptions } from "./encode_row";
@@ -7,7 +8,8 @@ import type { IndexProgress, IndexSummary } from "./row_index";
 /** What a data worker is started with. */
 export interface WorkerStart {
   readonly tokenizer: SharedTokenizerFiles;
-  readonly options: EncodingOptions;
+  /** How rows become examples, if there will be any. */
+  readonly options: EncodingOptions | undefined;
   /** The JSONL file; without one, rows are sent. */
   readonly path: string | undefined;
 }
@@ -30,6 +32,8 @@ export interface WorkerCalls {
   rows: { argument: readonly (string | { readonly unusable: string })[]; result: null };
   index: { argument: null; result: IndexSummary };
   plan: { argument: EpochPlanOptions; result: Pick<EpochPlan, "indices" | "starts"> };
+  /** Ids of a prompt. */
+  encode: { argument: Prompt; result: Int32Array<ArrayBuffer> };
   examples: { argument: Int32Array; result: FlatExamples };
 }
 

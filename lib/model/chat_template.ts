@@ -17,7 +17,6 @@ export interface RenderedChat {
   readonly generated: readonly (readonly [number, number])[];
 }
 
-const maxTemplateLength = 1 << 19;
 const generationTag = /\{%(-?|\+?)\s*(end)?generation\s*(-?)%\}/g;
 
 /**
@@ -37,8 +36,18 @@ export class ChatTemplate {
     source: string,
     private readonly specialTokens: Readonly<Record<string, string>>,
   ) {
-    if (source.length > maxTemplateLength || /\s{1000}/.test(source))
-      throw new RubricateError("ERR_TEMPLATE", "The chat template is unreasonably long, or has 1,000 blanks in a row");
+    if (source.length > limits.templateCharacters)
+      throw invalid(
+        "the length of the chat template",
+        `at most ${limits.templateCharacters} characters`,
+        source.length,
+        "ERR_TEMPLATE",
+      );
+    if (new RegExp(`\\s{${limits.templateWhitespace + 1}}`).test(source))
+      throw new RubricateError(
+        "ERR_TEMPLATE",
+        `Expected at most ${limits.templateWhitespace} characters of whitespace in a row in the chat template but received more`,
+      );
     this.marksGeneration = marksGeneration(source);
     try {
       this.program = parseProgram(preprocessed(source));
@@ -53,7 +62,11 @@ export class ChatTemplate {
    */
   render(
     messages: readonly ChatMessage[],
-    options: { readonly addGenerationPrompt?: boolean; readonly tools?: readonly object[] } = {},
+    options: {
+      readonly addGenerationPrompt?: boolean;
+      readonly tools?: readonly object[];
+      readonly maxSteps?: number;
+    } = {},
   ): RenderedChat {
     if (!Array.isArray(messages)) throw invalid("messages", "an array of {role, content}", messages);
     // Markers of a run are secret, so that no message can hold one.
@@ -65,9 +78,12 @@ export class ChatTemplate {
       documents: null,
       add_generation_prompt: options.addGenerationPrompt ?? false,
       raise_exception: (message: unknown) => {
-        throw new RaisedException(String(message));
+        throw new RaisedException(typeof message === "string" ? message : "it raised an exception");
       },
-      strftime_now: (format: string) => strftime(new Date(), format),
+      strftime_now: (format: unknown) => {
+        if (typeof format !== "string" || format.length > 256) throw new Error("strftime_now() takes a short string");
+        return strftime(new Date(), format);
+      },
       [generationStart]: `${marker}<`,
       [generationEnd]: `${marker}>`,
     };
@@ -75,9 +91,9 @@ export class ChatTemplate {
     try {
       const { elements, characters } = sizeOf([messages, options.tools]);
       marked = runProgram(this.program, variables, {
-        steps: 200_000 + 50 * elements + characters / 8,
+        steps: options.maxSteps ?? limits.templateSteps + 50 * elements + characters / 8,
         elements: 100_000 + 8 * elements,
-        characters: Math.min((1 << 20) + 8 * characters, 1 << 26),
+        characters: Math.min((1 << 20) + 8 * characters, limits.renderedCharacters),
       });
     } catch (error) {
       throw failure("failed", error);

@@ -6,6 +6,7 @@ import { limits } from "../limits";
 import type { NativeSamplingOptions } from "../native";
 import { checkOptions, type OptionNames, signalOf } from "../options";
 import { checkedIds, type LlamaModel } from "./model";
+import { encodePrompt, type Prompt } from "./prompt";
 import { StopFilter, stopStrings } from "./stop_strings";
 import type { ChatMessage } from "./tokenizer";
 
@@ -132,7 +133,7 @@ function samplingOptions(options: GenerateOptions): NativeSamplingOptions {
   };
 }
 
-function promptIds(model: LlamaModel, options: GenerateOptions): Int32Array {
+async function promptIds(model: LlamaModel, options: GenerateOptions): Promise<Int32Array> {
   const given = [options.prompt, options.messages, options.tokenIds].filter((value) => value !== undefined);
   if (given.length !== 1) {
     throw new RubricateError(
@@ -143,11 +144,12 @@ function promptIds(model: LlamaModel, options: GenerateOptions): Int32Array {
   const prompt = { prompt: true };
   if (options.tokenIds !== undefined) return checkedIds(options.tokenIds, model, prompt);
   const tokenizer = model.requireTokenizer();
+  const encode = (prompt: Prompt) => encodePrompt(tokenizer, prompt, model.contextLength, options.signal);
   if (options.messages !== undefined) {
-    return checkedIds(tokenizer.encodeChat(options.messages, { addGenerationPrompt: true }), model, prompt);
+    return checkedIds(await encode({ messages: options.messages }), model, prompt);
   }
   if (typeof options.prompt !== "string") throw invalid("prompt", "a string", options.prompt);
-  const text = tokenizer.encode(options.prompt, { addSpecialTokens: false });
+  const text = await encode({ text: options.prompt });
   const ids = [...tokenizer.prefixIds, ...text];
   if (ids.length === 0) {
     throw new RubricateError(
@@ -170,7 +172,7 @@ export async function* generate(
   const stops = new StopFilter(stopStrings(options.stop));
   const signal = signalOf(options.signal);
   adapterHandle(options.adapter, model);
-  const prompt = promptIds(model, options);
+  const prompt = await promptIds(model, options);
   const text = model.tokenizer?.createDecoder();
   const decoder = model.native.createDecoder();
   const started = performance.now();

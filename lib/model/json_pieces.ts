@@ -132,11 +132,6 @@ export function valuesIn(bytes: Buffer, { start, end }: Extent): unknown[] {
   return JSON.parse(`[${bytes.toString("utf8", start, end)}]`) as unknown[];
 }
 
-/** @throws JsonLimit where a run holds a long member: in a table of tokens there is none */
-export function requireShort({ start, end }: Extent): void {
-  if (end - start > longRun) throw new JsonLimit(`it has an entry of more than ${longRun} bytes`);
-}
-
 /** Levels down to which long values are taken apart: each level is one more look at all of them. */
 const longLevels = 8;
 

@@ -12,12 +12,7 @@ export interface DecodingRules {
    * the whole run is UTF-8, so nothing of it can be given out before it ends.
    */
   isByte(id: number): boolean;
-  /** Whether spaces before punctuation are removed, which looks back over token borders. */
-  readonly cleansUp: boolean;
 }
-
-/** Characters that the removal of spaces can still change when text follows: the longest pattern, twice. */
-const cleanUpReach = 8;
 
 /**
  * Turns tokens to text as they come. The pieces, put together, are what decoding the whole sequence gives, and no piece
@@ -46,7 +41,6 @@ export class TokenDecoder {
     this.pending.push(id);
     if (rules.isByte(id)) return "";
     const text = rules.decode([...this.context, ...this.pending]);
-    if (rules.cleansUp) return this.takeUpTo(text, text.length - cleanUpReach);
     if (text.length <= this.contextLength || text.endsWith("\uFFFD")) return "";
     const piece = text.slice(this.contextLength);
     this.context = this.pending;
@@ -62,14 +56,6 @@ export class TokenDecoder {
     this.context = [];
     this.pending = [];
     this.contextLength = 0;
-    return piece;
-  }
-
-  /** Where spaces are cleaned up, every token stays in the window and the end of the text is withheld. */
-  private takeUpTo(text: string, end: number): string {
-    if (end <= this.contextLength || text.slice(0, end).endsWith("\uFFFD")) return "";
-    const piece = text.slice(this.contextLength, end);
-    this.contextLength = end;
     return piece;
   }
 }

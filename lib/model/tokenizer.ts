@@ -1,9 +1,11 @@
 import { invalid, RubricateError } from "../errors";
+import { limits } from "../limits";
 import { booleanOf, checkOptions, pathOf, readArgument } from "../options";
 import { atOnce, inSlices, type Steps } from "../steps";
-import { type BpeOptions, BytePairEncoder } from "./bpe";
 import { checkMessages } from "./chat_messages";
 import { type ChatMessage, ChatTemplate, marksGeneration, type RenderedChat } from "./chat_template";
+import { byteToken } from "./hub_decoders";
+import { affixesOf, buildHubTokenizer, type HubTokenizer, hasByteFallback } from "./hub_tokenizer";
 import { TokenDecoder } from "./token_decoder";
 import {
   chatNames,
@@ -30,27 +32,6 @@ export { TokenDecoder } from "./token_decoder";
 export type { DecodeOptions, EncodeOptions } from "./tokenizer_arguments";
 export type { TokenizerFiles } from "./tokenizer_files";
 
-/** The parts of @huggingface/tokenizers in use; its own types are ES modules, which CommonJS cannot name. */
-interface HubTokenizer {
-  encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
-  decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
-  readonly model: {
-    vocab: (string | undefined)[];
-    tokens_to_ids: { get(token: string): number | undefined };
-    unk_token_id: number | undefined;
-    encode(words: string[]): string[];
-  };
-  readonly decoder: HubDecoder | null;
-}
-interface HubDecoder {
-  readonly config: { type?: string };
-  readonly decoders?: HubDecoder[];
-  decode_chain(tokens: string[]): string[];
-}
-const hub = require("@huggingface/tokenizers") as {
-  Tokenizer: new (tokenizer: object, config: object) => HubTokenizer;
-};
-
 /** What a tokenizer is built to. */
 interface Built {
   readonly definition: TokenizerDefinition;
@@ -59,8 +40,6 @@ interface Built {
 }
 /** What was built in steps for these files, until the constructor takes it. */
 const built = new WeakMap<TokenizerFiles, Built>();
-
-const byteToken = /^<0x([0-9A-Fa-f]{2})>$/;
 
 /** Text to token ids and back, exactly as transformers does it with the same folder. Immutable. */
 export class Tokenizer {
@@ -148,6 +127,8 @@ export class Tokenizer {
   /** @returns token ids, [tokens]; lone surrogates count as U+FFFD */
   encode(text: string, options: EncodeOptions = {}): Int32Array<ArrayBuffer> {
     if (typeof text !== "string") throw invalid("text", "a string", text);
+    if (text.length > limits.textCharacters)
+      throw invalid("the length of text", `at most ${limits.textCharacters} characters`, text.length);
     const { addSpecialTokens } = checkOptions(options, encodeNames, "encode");
     const add_special_tokens = booleanOf("addSpecialTokens", addSpecialTokens, true);
     const { ids } = this.inner.encode(wellFormed(text), { add_special_tokens });
@@ -168,8 +149,8 @@ export class Tokenizer {
       if (!(skip && this.specialIds.has(id))) kept.push(id);
     }
     if (kept.length === 0) return "";
-    const clean_up_tokenization_spaces = this.definition.cleanUpSpaces;
-    return this.inner.decode(kept, { skip_special_tokens: false, clean_up_tokenization_spaces });
+    // transformers does not clean up spaces after a byte-pair encoding, whatever tokenizer_config.json says.
+    return this.inner.decode(kept, { skip_special_tokens: false, clean_up_tokenization_spaces: false });
   }
 
   /** A decoder for ids that come one by one; its pieces put together equal `decode` of the whole. */
@@ -180,7 +161,6 @@ export class Tokenizer {
       decode: (ids) => this.decodeIds(ids, false),
       skips: (id) => this.vocabulary.text(id) === undefined || (skip && this.specialIds.has(id)),
       isByte: (id) => this.byteIds.has(id),
-      cleansUp: this.definition.cleanUpSpaces,
     });
   }
 
@@ -234,15 +214,16 @@ export class Tokenizer {
     return marksGeneration(this.chatTemplate ?? "");
   }
 
+  /** Ids of what the post-processor adds. */
   private affixes(): [number[], number[]] {
-    const probe = "a";
-    const bare = [...this.encode(probe, { addSpecialTokens: false })];
-    const full = [...this.encode(probe)];
-    if (bare.length === 0) return [full, []];
-    for (let start = 0; start + bare.length <= full.length; start++)
-      if (bare.every((id, at) => full[start + at] === id))
-        return [full.slice(0, start), full.slice(start + bare.length)];
-    throw new RubricateError("ERR_TOKENIZER", "tokenizer.json has a post-processor that changes the text's own tokens");
+    const affixes = affixesOf(this.inner);
+    if (affixes === undefined)
+      throw new RubricateError(
+        "ERR_TOKENIZER",
+        "tokenizer.json has a post-processor that changes the text's own tokens",
+      );
+    const [before, after] = affixes.map((tokens) => tokens.map((token) => this.vocabulary.id(token)!));
+    return [before!, after!];
   }
 }
 
@@ -252,6 +233,8 @@ export interface ChatOptions {
   readonly addGenerationPrompt?: boolean;
   /** JSON schemas of the tools on offer, for templates that list them. */
   readonly tools?: readonly object[];
+  /** Ends the template sooner with ERR_TEMPLATE. @internal */
+  readonly maxSteps?: number;
 }
 
 function wellFormed(text: string): string {
@@ -274,92 +257,13 @@ function byteIds(vocabulary: Vocabulary, added: readonly AddedToken[]): number[]
 function* buildSteps(files: TokenizerFiles): Steps<Built> {
   try {
     const definition = yield* defineTokenizer(files);
-    const inner = build(definition);
-    const { vocab } = inner.model;
-    return { definition, inner, vocabulary: new Vocabulary(vocab, definition.bpe?.vocabulary) };
+    const inner = buildHubTokenizer(definition);
+    const added = definition.tokenizer.added_tokens as readonly AddedToken[];
+    const ids = new Map(added.map(({ content, id }) => [content, id]));
+    return { definition, inner, vocabulary: new Vocabulary(inner.model.vocab, definition.bpe.vocabulary, ids) };
   } catch (error) {
     if (error instanceof RubricateError) throw error;
     const reason = (error as Error).message;
     throw new RubricateError("ERR_TOKENIZER", `tokenizer.json cannot be used: ${reason}`, { cause: error });
   }
-}
-
-function build({ tokenizer, bpe }: TokenizerDefinition): HubTokenizer {
-  if (!bpe) return repaired(new hub.Tokenizer(tokenizer, {}));
-  // The library would build tables of its own from these, at once: of a large vocabulary that takes half a second.
-  const { vocabulary, merges } = bpe;
-  const options = tokenizer.model as BpeOptions;
-  const encoder = new BytePairEncoder(options, vocabulary, merges);
-  const inner = new hub.Tokenizer({ ...tokenizer, model: { ...options, vocab: {}, merges: [] } }, {});
-  const { model } = inner;
-  const added = tokenizer.added_tokens as readonly AddedToken[];
-  const idOf = (token: string) => {
-    const id = vocabulary.id(token);
-    return id < 0 ? undefined : id;
-  };
-  model.vocab = new Array(Math.max(vocabulary.idCount, vocabulary.size, ...added.map(({ id }) => id + 1)));
-  for (const { id, content } of added) model.vocab[id] = content;
-  model.tokens_to_ids = { get: idOf };
-  model.unk_token_id = options.unk_token == null ? undefined : idOf(options.unk_token);
-  model.encode = (words) => encoder.encode(words);
-  return repaired(inner);
-}
-
-function repaired(inner: HubTokenizer): HubTokenizer {
-  repairDecoder(inner.decoder);
-  return inner;
-}
-
-function hasByteFallback(decoder: HubDecoder | null): boolean {
-  return decoder?.config.type === "ByteFallback" || (decoder?.decoders ?? []).some(hasByteFallback);
-}
-
-/** Replaces the decoders that treat bytes which are not UTF-8 differently from the `tokenizers` library in Rust. */
-function repairDecoder(decoder: HubDecoder | null): void {
-  for (const inner of decoder?.decoders ?? []) repairDecoder(inner);
-  if (decoder?.config.type === "ByteFallback") decoder.decode_chain = decodeByteRuns;
-  if (decoder?.config.type === "ByteLevel") decoder.decode_chain = decodeByteLevel;
-}
-
-/** A run of byte tokens is text if all of it is UTF-8, else one U+FFFD a byte. */
-function decodeByteRuns(tokens: string[]): string[] {
-  const result: string[] = [];
-  let run: number[] = [];
-  const flush = () => {
-    if (run.length === 0) return;
-    const bytes = Buffer.from(run);
-    const text = bytes.toString("utf8");
-    result.push(Buffer.from(text).equals(bytes) ? text : "\uFFFD".repeat(run.length));
-    run = [];
-  };
-  for (const token of tokens) {
-    const byte = byteToken.exec(token);
-    if (byte) run.push(Number.parseInt(byte[1]!, 16));
-    else {
-      flush();
-      result.push(token);
-    }
-  }
-  flush();
-  return result;
-}
-
-/** GPT-2's table of printable characters for the 256 bytes, inverted. */
-const byteOfCharacter: ReadonlyMap<string, number> = (() => {
-  const printable = (byte: number) =>
-    (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || (byte >= 174 && byte <= 255);
-  let beyond = 256;
-  return new Map(
-    Array.from({ length: 256 }, (_, byte) => [String.fromCharCode(printable(byte) ? byte : beyond++), byte]),
-  );
-})();
-
-/** All tokens' bytes, put together and then read as UTF-8; a token with a character outside the table is taken literally. */
-function decodeByteLevel(tokens: string[]): string[] {
-  const bytes: number[] = [];
-  for (const token of tokens) {
-    const own = Array.from(token, (character) => byteOfCharacter.get(character));
-    bytes.push(...(own.includes(undefined) ? Buffer.from(token) : (own as number[])));
-  }
-  return [Buffer.from(bytes).toString("utf8")];
 }

@@ -29,7 +29,7 @@ export function checkedDecodeIds(ids: ArrayLike<number>): number[] {
   );
 }
 
-export const chatNames: OptionNames<ChatOptions> = { addGenerationPrompt: true, tools: true };
+export const chatNames: OptionNames<ChatOptions> = { addGenerationPrompt: true, tools: true, maxSteps: true };
 
 export interface EncodeOptions {
   /** Puts `prefixIds` before the text and `suffixIds` after it. Default: true. */

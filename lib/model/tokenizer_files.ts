@@ -1,11 +1,19 @@
 import { createHash } from "node:crypto";
 import path from "node:path";
-import { RubricateError } from "../errors";
+import { invalid, RubricateError } from "../errors";
 import { present, readBytes, readText } from "../files/read";
 import { limits } from "../limits";
 import type { Steps } from "../steps";
 import { parseInPieces } from "./json_pieces";
-import { isObject, type Json, parseTokenizerJson, type TokenizerDocument } from "./tokenizer_json";
+import { idLimit, parseTokenizerJson, type TokenizerDocument } from "./tokenizer_json";
+import {
+  checkAddedToken,
+  checkComponents,
+  checkDocument,
+  checkProcessor,
+  isObject,
+  type Json,
+} from "./tokenizer_schema";
 
 /** One entry of tokenizer.json's `added_tokens`. */
 export interface AddedToken {
@@ -22,7 +30,7 @@ export interface AddedToken {
 export interface TokenizerDefinition {
   /** tokenizer.json, with `added_tokens`, `normalizer`, `pre_tokenizer`, `post_processor` and `decoder` as transformers sets them. */
   readonly tokenizer: Json;
-  /** Vocabulary and merges where the model is a byte-pair encoding; else these are in `tokenizer`. */
+  /** Vocabulary and merges. */
   readonly bpe: TokenizerDocument["bpe"];
   /** Contents of the special tokens by name: `bos_token`, `eos_token`, `unk_token`, ... */
   readonly specialTokens: Readonly<Record<string, string>>;
@@ -30,7 +38,6 @@ export interface TokenizerDefinition {
   readonly generationEosIds: readonly number[];
   /** `bos_token_id` of generation_config.json. */
   readonly generationBosId: number | undefined;
-  readonly cleanUpSpaces: boolean;
   readonly chatTemplate: string | undefined;
   /** SHA-256, in hexadecimal, of tokenizer.json and the chat template. */
   readonly hash: string;
@@ -129,19 +136,28 @@ export function* defineTokenizer(files: TokenizerFiles): Steps<TokenizerDefiniti
   }
   const bytes = sharedBytes.get(files) ?? Buffer.from(files.tokenizerJson);
   const { document: tokenizer, bpe } = yield* parseTokenizerJson(bytes, at("tokenizer.json"));
-  checkAddedTokens(tokenizer, at("tokenizer.json"));
+  checkDocument(tokenizer, at("tokenizer.json"));
   const config = yield* parsed(files.tokenizerConfig, "tokenizer_config.json");
   const generation = yield* parsed(files.generationConfig, "generation_config.json");
   const specialTokensMap = yield* parsed(files.specialTokensMap, "special_tokens_map.json");
   const specialTokens = namedSpecialTokens(specialTokensMap, config);
   const chatTemplate = files.chatTemplate ?? templateOf(config, at("tokenizer_config.json"));
+  const idOf = (token: string) => {
+    const id = bpe.vocabulary.id(token);
+    return id < 0 ? undefined : id;
+  };
+  const added = addedTokens(tokenizer, config, specialTokens, idOf, files.directory);
+  checkIds(added, bpe.vocabulary, at("tokenizer.json"));
+  const built = asTransformersBuildsIt(tokenizer, config);
+  checkComponents(built, at("tokenizer.json"));
+  const idOfAny = new Map(added.map(({ content, id }) => [content, id]));
+  checkProcessor(built.post_processor, (token) => idOfAny.get(token) ?? idOf(token), at("tokenizer.json"));
   return {
-    tokenizer: asTransformersBuildsIt(tokenizer, config, specialTokens, (token) => knownId(tokenizer, bpe, token)),
+    tokenizer: { ...built, added_tokens: added },
     bpe,
     specialTokens,
     generationEosIds: idList(generation.eos_token_id),
     generationBosId: idList(generation.bos_token_id)[0],
-    cleanUpSpaces: config.clean_up_tokenization_spaces === true && (tokenizer.model as Json).type !== "BPE",
     chatTemplate,
     hash: yield* hashOf(bytes, chatTemplate),
   };
@@ -160,23 +176,32 @@ function* hashOf(bytes: Buffer, chatTemplate: string | undefined): Steps<string>
   return hash.digest("hex");
 }
 
-/** Id of a token of the vocabulary. */
-function knownId(tokenizer: Json, bpe: TokenizerDocument["bpe"], token: string): number | undefined {
-  if (bpe) {
-    const id = bpe.vocabulary.id(token);
-    return id < 0 ? undefined : id;
+/**
+ * Checks that every added token has one id, and every id one text. Where the vocabulary has the text too, the Rust library
+ * takes the vocabulary's id.
+ */
+function checkIds(
+  added: readonly AddedToken[],
+  vocabulary: TokenizerDocument["bpe"]["vocabulary"],
+  file: string,
+): void {
+  if (added.length > limits.addedTokens)
+    throw invalid(
+      `the number of added tokens in ${file}`,
+      `at most ${limits.addedTokens}`,
+      added.length,
+      "ERR_TOKENIZER",
+    );
+  const limit = idLimit(vocabulary.size + added.length);
+  const idOf = new Map<string, number>();
+  for (const { content, id } of added) {
+    const name = JSON.stringify(content);
+    if (id >= limit) throw invalid(`the id of ${name} in ${file}`, `an integer in [0, ${limit})`, id, "ERR_TOKENIZER");
+    const listed = vocabulary.id(content);
+    const other = idOf.get(content) ?? (listed < 0 ? id : listed);
+    if (other !== id) throw invalid(`the id of ${name} in ${file}`, `${other}, as elsewhere,`, id, "ERR_TOKENIZER");
+    idOf.set(content, id);
   }
-  const { vocab } = tokenizer.model as Json;
-  return isObject(vocab) && Object.hasOwn(vocab, token) ? (vocab[token] as number) : undefined;
-}
-
-function checkAddedTokens(tokenizer: Json, file: string): void {
-  const fail = (what: string) => new RubricateError("ERR_TOKENIZER", `${file} ${what}`);
-  if (tokenizer.added_tokens != null && !Array.isArray(tokenizer.added_tokens))
-    throw fail("has `added_tokens` that are no list");
-  for (const token of (tokenizer.added_tokens ?? []) as unknown[])
-    if (!isObject(token) || typeof token.content !== "string" || !Number.isInteger(token.id) || token.content === "")
-      throw fail("has an entry of `added_tokens` without `id` or `content`");
 }
 
 function contentOf(token: unknown): string | undefined {
@@ -218,19 +243,11 @@ function templateOf(config: Json, file: string): string | undefined {
  * tokenizer_config.json, and SentencePiece-like LLaMA tokenizers rebuilt with a Metaspace pre-tokenizer. BOS and EOS are what
  * the post-processor of tokenizer.json says; `add_bos_token` and `add_eos_token` are not read beside it.
  */
-function asTransformersBuildsIt(
-  tokenizer: Json,
-  config: Json,
-  specialTokens: Record<string, string>,
-  idOf: (token: string) => number | undefined,
-): Json {
+function asTransformersBuildsIt(tokenizer: Json, config: Json): Json {
   const result: Json = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, ...tokenizer };
-  result.added_tokens = addedTokens(tokenizer, config, specialTokens, idOf);
   const className = typeof config.tokenizer_class === "string" ? config.tokenizer_class.replace(/Fast$/, "") : "";
-  const model = tokenizer.model as Json;
   const byteLevel = JSON.stringify([tokenizer.pre_tokenizer, tokenizer.decoder]).includes('"ByteLevel"');
-  if (className === "LlamaTokenizer" && model.type === "BPE" && !byteLevel) rebuildAsLlama(result, config);
-  splitAtMetaspace(result);
+  if (className === "LlamaTokenizer" && !byteLevel) rebuildAsLlama(result, config);
   return result;
 }
 
@@ -239,6 +256,7 @@ function addedTokens(
   config: Json,
   specialTokens: Record<string, string>,
   idOf: (token: string) => number | undefined,
+  directory: string,
 ): AddedToken[] {
   const byId = new Map<number, AddedToken>();
   const add = (id: number, token: Json) =>
@@ -251,10 +269,19 @@ function addedTokens(
       single_word: token.single_word === true,
       normalized: typeof token.normalized === "boolean" ? token.normalized : token.special !== true,
     });
-  for (const token of (tokenizer.added_tokens ?? []) as Json[]) add(token.id as number, token);
+  for (const [at, token] of ((tokenizer.added_tokens ?? []) as Json[]).entries()) {
+    const before = byId.get(token.id as number);
+    if (before && before.content !== token.content)
+      throw invalid(`added_tokens[${at}].id in ${directory}`, "an id of its own", token.id, "ERR_TOKENIZER");
+    add(token.id as number, token);
+  }
   const declared = isObject(config.added_tokens_decoder) ? config.added_tokens_decoder : {};
-  for (const [id, token] of Object.entries(declared))
-    if (/^\d{1,8}$/.test(id) && isObject(token) && contentOf(token)) add(Number(id), token);
+  for (const [key, token] of Object.entries(declared)) {
+    const id = /^\d{1,15}$/.test(key) ? Number(key) : Number.NaN;
+    if (!isObject(token)) throw invalid(`added_tokens_decoder[${key}]`, "an object", token, "ERR_TOKENIZER");
+    checkAddedToken({ ...token, id }, `added_tokens_decoder[${key}]`, path.join(directory, "tokenizer_config.json"));
+    add(id, token);
+  }
   for (const content of Object.values(specialTokens)) {
     const known = [...byId.values()].find((token) => token.content === content);
     const id = idOf(content);
@@ -288,12 +315,4 @@ function rebuildAsLlama(tokenizer: Json, config: Json): void {
     continuing_subword_prefix: null,
     end_of_word_suffix: null,
   };
-}
-
-/** @huggingface/tokenizers leaves out Metaspace's splitting into words, which the original does unless `split` is false. */
-function splitAtMetaspace(tokenizer: Json): void {
-  const metaspace = tokenizer.pre_tokenizer;
-  if (!isObject(metaspace) || metaspace.type !== "Metaspace" || metaspace.split === false) return;
-  const words = { type: "Split", pattern: { Regex: "▁[^▁]*|[^▁]+" }, behavior: "Isolated", invert: true };
-  tokenizer.pre_tokenizer = { type: "Sequence", pretokenizers: [metaspace, words] };
 }

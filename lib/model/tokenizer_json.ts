@@ -1,4 +1,4 @@
-import { RubricateError } from "../errors";
+import { invalid, RubricateError } from "../errors";
 import { JsonLimit } from "../files/json";
 import { limits } from "../limits";
 import type { Steps } from "../steps";
@@ -12,25 +12,19 @@ import {
   membersOf,
   namedIn,
   parseInPieces,
-  requireShort,
   runBytes,
   valueAt,
   valuesIn,
 } from "./json_pieces";
 import { TokenTable } from "./token_table";
-
-export type Json = Record<string, unknown>;
+import { checkAddedToken, type Json } from "./tokenizer_schema";
 
 /** What tokenizer.json says. */
 export interface TokenizerDocument {
-  /** Without `model.vocab` and `model.merges` where these are in the tables. */
+  /** Without `model.vocab` and `model.merges`. */
   readonly document: Json;
-  /** The tables of a plain byte-pair encoding, which @huggingface/tokenizers is not asked to build. */
-  readonly bpe: { readonly vocabulary: TokenTable; readonly merges: MergeTable } | undefined;
-}
-
-export function isObject(value: unknown): value is Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  /** The tables of the byte-pair encoding, which @huggingface/tokenizers is not asked to build. */
+  readonly bpe: { readonly vocabulary: TokenTable; readonly merges: MergeTable };
 }
 
 /** An object whose long members are still text. */
@@ -43,20 +37,30 @@ interface Opened {
 const maxMembers = 1024;
 
 /** Reads an object's members but for some, of which only the place is found. */
-function* opened(bytes: Buffer, value: Extent, left: readonly string[]): Steps<Opened> {
+function* opened(bytes: Buffer, value: Extent, left: readonly string[], file: string): Steps<Opened> {
+  let parsed = 0;
   const known: Json = {};
   const long = new Map<string, Extent>();
   for (const run of (yield* membersOf(bytes, value, 1, maxMembers)).runs) {
     const member = memberOf(bytes, run);
     long.delete(member.name); // the last of several counts
     if (left.includes(member.name) && kindOf(bytes, member.value) !== "other") long.set(member.name, member.value);
-    else
+    else {
+      parsed += member.value.end - member.value.start;
+      if (parsed > limits.tokenizerPartsBytes)
+        throw invalid(
+          `the size of ${file} without its tokens and merges`,
+          `at most ${limits.tokenizerPartsBytes} bytes`,
+          parsed,
+          "ERR_TOKENIZER",
+        );
       Object.defineProperty(known, member.name, {
         value: yield* parseInPieces(bytes, member.value),
         writable: true,
         enumerable: true,
         configurable: true,
       });
+    }
     if (long.has(member.name)) delete known[member.name];
     yield;
   }
@@ -64,9 +68,9 @@ function* opened(bytes: Buffer, value: Extent, left: readonly string[]): Steps<O
 }
 
 /**
- * Parses tokenizer.json in steps, the vocabulary and the merges of a byte-pair encoding into tables.
+ * Parses tokenizer.json in steps, the vocabulary and the merges into tables.
  * @param file what errors call it
- * @throws {RubricateError} ERR_TOKENIZER where it is malformed
+ * @throws {RubricateError} ERR_TOKENIZER where it is malformed or its model is not a byte-pair encoding
  * @throws {Error} where a merge names a token that the vocabulary lacks
  */
 export function* parseTokenizerJson(bytes: Buffer, file: string): Steps<TokenizerDocument> {
@@ -77,28 +81,23 @@ export function* parseTokenizerJson(bytes: Buffer, file: string): Steps<Tokenize
       if (bytes.length <= reportedBytes) valueAt(bytes, whole);
       throw fail("does not hold a JSON object");
     }
-    const root = yield* opened(bytes, whole, ["model"]);
+    const root = yield* opened(bytes, whole, ["model", "added_tokens"], file);
     const model = root.long.get("model");
     if (!model || kindOf(bytes, model) !== "object") throw fail("has no `model` object");
-    const { known, long } = yield* opened(bytes, model, ["vocab", "merges"]);
+    const { known, long } = yield* opened(bytes, model, ["vocab", "merges"], file);
     const document: Json = { ...root.known, model: known };
+    const added = root.long.get("added_tokens");
+    if (added) document.added_tokens = yield* addedTokensOf(bytes, added, file);
     const vocab = long.get("vocab");
     const merges = long.get("merges");
     if (!vocab) throw fail("has no `model.vocab`");
-    if (known.type !== "BPE") {
-      for (const [name, extent] of long) known[name] = yield* parseInPieces(bytes, extent, limits.vocabularyValues);
-      return { document, bpe: undefined };
-    }
+    // Files of 2019 have no type; only a byte-pair encoding has merges.
+    if (known.type !== "BPE" && !(known.type === undefined && merges))
+      throw invalid(`model.type in ${file}`, '"BPE"', known.type, "ERR_TOKENIZER");
     if (kindOf(bytes, vocab) !== "object") throw fail("has no object `model.vocab`");
     if (!merges || kindOf(bytes, merges) !== "array") throw fail("has no `model.merges`");
-    if (known.end_of_word_suffix || known.continuing_subword_prefix) {
-      known.vocab = yield* parseInPieces(bytes, vocab, limits.vocabularyValues);
-      known.merges = yield* parseInPieces(bytes, merges, limits.vocabularyValues);
-      if (!Object.values(known.vocab as Json).every(isTokenId)) throw fail(badId);
-      return { document, bpe: undefined };
-    }
-    const vocabulary = yield* tableOf(bytes, yield* membersOf(bytes, vocab, runBytes), fail);
-    return { document, bpe: { vocabulary, merges: yield* mergesOf(bytes, merges, vocabulary) } };
+    const vocabulary = yield* tableOf(bytes, vocab, file);
+    return { document, bpe: { vocabulary, merges: yield* mergesOf(bytes, merges, vocabulary, file) } };
   } catch (cause) {
     if (cause instanceof JsonLimit) throw fail(`cannot be used: ${cause.message}`);
     if (!(cause instanceof SyntaxError)) throw cause;
@@ -106,11 +105,22 @@ export function* parseTokenizerJson(bytes: Buffer, file: string): Steps<Tokenize
   }
 }
 
-const badId = "has a token whose id is not an integer in [0, 2^24)";
+/** Bytes of the shortest entry of a vocabulary, and of the shortest merge, with their commas. */
+const leastEntry = 5;
+const leastMerge = 6;
 
-/** An absurd id would make tables of that length. */
-function isTokenId(id: unknown): id is number {
-  return Number.isInteger(id) && (id as number) >= 0 && (id as number) < 1 << 24;
+/** Tables are made for as many entries as there are commas, so that these must be possible. */
+function requireRoom(count: number, { start, end }: Extent, least: number, where: string): void {
+  if (count * least > end - start + least)
+    throw new RubricateError("ERR_TOKENIZER", `Expected entries of at least ${least} bytes for ${where}`);
+}
+
+/**
+ * One more than the largest id that is accepted: tables are as long as the largest id.
+ * @param tokens how many there are
+ */
+export function idLimit(tokens: number): number {
+  return Math.min(limits.tokenId + 1, limits.unusedTokenIds + 8 * tokens);
 }
 
 /** A file that is parsed once more to say where it is wrong. */
@@ -127,26 +137,78 @@ function reasonOf(bytes: Buffer): string | undefined {
   }
 }
 
-function* tableOf(bytes: Buffer, members: Members, fail: (what: string) => Error): Steps<TokenTable> {
+/** Runs of members, none of which is too long to be parsed at once. */
+function* shortRuns(bytes: Buffer, extent: Extent, where: string): Steps<Members> {
+  const members = yield* membersOf(bytes, extent, runBytes);
+  for (const { start, end } of members.runs)
+    if (end - start > runBytes + limits.tokenizerEntryBytes)
+      throw new RubricateError(
+        "ERR_TOKENIZER",
+        `Expected entries of at most ${limits.tokenizerEntryBytes} bytes for ${where} but received a longer one`,
+      );
+  return members;
+}
+
+function* addedTokensOf(bytes: Buffer, extent: Extent, file: string): Steps<Json[]> {
+  if (kindOf(bytes, extent) !== "array") throw invalid(`added_tokens in ${file}`, "a list", {}, "ERR_TOKENIZER");
+  const { count, runs } = yield* shortRuns(bytes, extent, `added_tokens in ${file}`);
+  if (count > limits.addedTokens)
+    throw invalid(`the number of added tokens in ${file}`, `at most ${limits.addedTokens}`, count, "ERR_TOKENIZER");
+  const tokens: Json[] = [];
+  for (const run of runs) {
+    for (const token of valuesIn(bytes, run)) {
+      checkAddedToken(token, `added_tokens[${tokens.length}]`, file);
+      tokens.push(token);
+    }
+    yield;
+  }
+  return tokens;
+}
+
+function* tableOf(bytes: Buffer, extent: Extent, file: string): Steps<TokenTable> {
+  const members = yield* shortRuns(bytes, extent, `model.vocab in ${file}`);
+  requireRoom(members.count, extent, leastEntry, `model.vocab in ${file}`);
   const table = new TokenTable(members.count);
+  const largest = idLimit(members.count);
   for (const run of members.runs) {
-    requireShort(run);
     for (const [token, id] of namedIn(bytes, run)) {
-      if (!isTokenId(id)) throw fail(badId);
-      table.add(token, id);
+      if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= largest)
+        throw invalid(`an id of model.vocab in ${file}`, `an integer in [0, ${largest})`, id, "ERR_TOKENIZER");
+      if (token.length > limits.tokenCharacters)
+        throw invalid(
+          `the length of a token in ${file}`,
+          `at most ${limits.tokenCharacters}`,
+          token.length,
+          "ERR_TOKENIZER",
+        );
+      table.add(token, id as number);
     }
     yield;
   }
   return table;
 }
 
-function* mergesOf(bytes: Buffer, extent: Extent, vocabulary: TokenTable): Steps<MergeTable> {
-  const members = yield* membersOf(bytes, extent, runBytes);
+function* mergesOf(bytes: Buffer, extent: Extent, vocabulary: TokenTable, file: string): Steps<MergeTable> {
+  const members = yield* shortRuns(bytes, extent, `model.merges in ${file}`);
+  requireRoom(members.count, extent, leastMerge, `model.merges in ${file}`);
   const table = new MergeTable(members.count);
   for (const run of members.runs) {
-    requireShort(run);
-    for (const merge of valuesIn(bytes, run)) table.add(merge as string | [string, string], vocabulary);
+    for (const merge of valuesIn(bytes, run)) {
+      if (!isMerge(merge))
+        throw invalid(
+          `an entry of model.merges in ${file}`,
+          '"left right" or ["left", "right"]',
+          merge,
+          "ERR_TOKENIZER",
+        );
+      table.add(merge, vocabulary);
+    }
     yield;
   }
   return table;
+}
+
+function isMerge(merge: unknown): merge is string | [string, string] {
+  if (typeof merge === "string") return merge.indexOf(" ") > 0;
+  return Array.isArray(merge) && merge.length === 2 && merge.every((token) => typeof token === "string");
 }

@@ -25,7 +25,6 @@ import { Dataset, LlamaModel, RedAdapter, RubricateError, Tokenizer, Trainer } f
 import { limits } from "../../lib/limits";
 import { parseInPieces } from "../../lib/model/json_pieces";
 import { readTokenizerFiles } from "../../lib/model/tokenizer_files";
-import { parseTokenizerJson } from "../../lib/model/tokenizer_json";
 import { atOnce } from "../../lib/steps";
 import { readState } from "../../lib/train/checkpoint";
 import { writeModel } from "./cli_support";
@@ -224,22 +223,6 @@ describe("limits: accepted at the limit, refused one past it", () => {
     const named = (length: number) => parse(`{"${"a".repeat(length)}":[],"b":[]}`);
     expect(named(limits.tokenizerMemberBytes)()).toHaveProperty("b");
     expect(named(limits.tokenizerMemberBytes + 1)).toThrow(/a name of more than \d+ bytes/);
-    const table = (bytes: number) => () => {
-      const entry = `"${"a".repeat(bytes - 4)}":0`; // with its quotation marks and id;
-      const json = `{"model":{"type":"BPE","vocab":{${entry},"b":1},"merges":[]}}`;
-      return atOnce(parseTokenizerJson(Buffer.from(json), "tokenizer.json"));
-    };
-    expect(table(limits.tokenizerMemberBytes)().bpe!.vocabulary.size).toBe(2);
-    expect(table(limits.tokenizerMemberBytes + 1)).toThrow(/cannot be used: it has an entry of more than/);
-  });
-
-  test("vocabularyValues", () => {
-    const parse = (values: number) => () => {
-      const json = `{"model":{"type":"Unigram","vocab":${zeros(values)}}}`;
-      return atOnce(parseTokenizerJson(Buffer.from(json), "tokenizer.json"));
-    };
-    expect(parse(limits.vocabularyValues)().bpe).toBeUndefined();
-    expect(parse(limits.vocabularyValues + 1)).toThrow(/tokenizer.json cannot be used: it has more than \d+ values/);
   });
 
   test("lineBytes", () => {

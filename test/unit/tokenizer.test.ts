@@ -136,15 +136,15 @@ test.each<[string, Record<string, string>, RegExp]>([
   [
     "an absurd id",
     { "tokenizer.json": tiny({ model: { ...tinyModel, vocab: { a: 2 ** 40 } } }) },
-    /id is not an integer/,
+    /Expected an integer in \[0, \d+\) for an id of model\.vocab/,
   ],
   ["an unknown merge", { "tokenizer.json": tiny({ model: { ...tinyModel, merges: ["a c"] } }) }, /merge 0 names "c"/],
   [
     "an unknown model",
     { "tokenizer.json": tiny({ model: { type: "Odd", vocab: [] } }) },
-    /tokenizer\.json cannot be used/,
+    /Expected "BPE" for model\.type in .*tokenizer\.json but received "Odd"/,
   ],
-  ["a bad added token", { "tokenizer.json": tiny({ added_tokens: [{ id: 1 }] }) }, /`added_tokens` without/],
+  ["a bad added token", { "tokenizer.json": tiny({ added_tokens: [{ id: 1 }] }) }, /added_tokens\[0\]\.content/],
   [
     "a bad configuration",
     { "tokenizer.json": good(), "tokenizer_config.json": "nope" },

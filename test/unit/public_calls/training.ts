@@ -1,17 +1,7 @@
 /** Data and training. */
 import { join } from "node:path";
 import * as api from "../../../lib/index";
-import {
-  choice,
-  drained,
-  fileCodes,
-  missing,
-  noOptions,
-  on,
-  type PublicCall,
-  type Subjects,
-  withoutNull,
-} from "./support";
+import { drained, fileCodes, missing, noOptions, on, type PublicCall, type Subjects, withoutNull } from "./support";
 
 const datasetOptions = (s: Subjects) => ({ tokenizer: s.tokenizer, maxLength: 16 });
 const datasetTakes = {

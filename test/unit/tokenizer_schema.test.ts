@@ -1,0 +1,332 @@
+/** Which tokenizer.json is accepted, and that what is accepted gives the ids of the Rust library (tokenizers 0.23). */
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { limits } from "../../lib/limits";
+import { Tokenizer } from "../../lib/model/tokenizer";
+
+const letters = [..."abcxyz019 .,!-▁Ġé²Σσς\u0085\ufeff"];
+const vocab = Object.fromEntries([...letters, "ab"].map((token, id) => [token, id]));
+const model = { type: "BPE", vocab, merges: ["a b"] };
+const built = (change: object) =>
+  new Tokenizer({ directory: "/folder", tokenizerJson: JSON.stringify({ added_tokens: [], model, ...change }) });
+const pieces = (change: object, text: string) => {
+  const tokenizer = built(change);
+  return [...tokenizer.encode(text)].map((id) => tokenizer.tokenText(id)).join("|");
+};
+const sequence = (count: number, inner: object): object => ({
+  type: "Sequence",
+  normalizers: Array(count).fill(inner),
+});
+const split = (change: object) => ({
+  pre_tokenizer: { type: "Split", pattern: { String: "," }, behavior: "Isolated", invert: false, ...change },
+});
+const added = (...tokens: object[]) => ({ added_tokens: tokens });
+const template = (...single: object[]) => ({ post_processor: { type: "TemplateProcessing", single } });
+const textItem = { Sequence: { id: "A", type_id: 0 } };
+
+test.each<[string, object, RegExp]>([
+  [
+    "a prefix of continuing subwords",
+    { model: { ...model, continuing_subword_prefix: "##" } },
+    /null or "" for model\.continuing_subword_prefix .* "##"/,
+  ],
+  ["a suffix of words", { model: { ...model, end_of_word_suffix: "</w>" } }, /model\.end_of_word_suffix/],
+  [
+    "a suffix of continuing subwords",
+    { model: { ...model, continuing_subword_suffix: "@@" } },
+    /continuing_subword_suffix/,
+  ],
+  ["dropout", { model: { ...model, dropout: 0.1 } }, /null or 0 for model\.dropout/],
+  ["an unknown field of the model", { model: { ...model, fresh: 1 } }, /Unsupported field "model\.fresh"/],
+  [
+    "a flag that is none",
+    { model: { ...model, byte_fallback: "yes" } },
+    /true, false or null for model\.byte_fallback/,
+  ],
+  [
+    "a Unigram model",
+    { model: { type: "Unigram", vocab: [["a", 0]], unk_id: 0 } },
+    /"BPE" for model\.type .* "Unigram"/,
+  ],
+  ["a WordPiece model", { model: { type: "WordPiece", vocab } }, /"BPE" for model\.type/],
+  ["a model without type or merges", { model: { vocab } }, /"BPE" for model\.type/],
+  ["another version", { version: "2.0" }, /"1\.0" for version/],
+  ["an unknown field", { fresh: null }, /Unsupported field "fresh"/],
+  [
+    "a precompiled normalizer",
+    { normalizer: { type: "Precompiled", precompiled_charsmap: "AAAA" } },
+    /normalizer\.type .* "Precompiled"/,
+  ],
+  ["an unknown normalizer", { normalizer: { type: "toString" } }, /normalizer\.type/],
+  ["one within a sequence", { normalizer: sequence(1, { type: "Nmt" }) }, /normalizer\.normalizers\[0\]\.type/],
+  ["a Replace without content", { normalizer: { type: "Replace", pattern: { String: "a" } } }, /normalizer\.content/],
+  [
+    "a Replace of nothing",
+    { normalizer: { type: "Replace", pattern: { String: "" }, content: "a" } },
+    /normalizer\.pattern/,
+  ],
+  ["a merging Split", split({ behavior: "MergedWithPrevious" }), /"Isolated" or "Removed" for pre_tokenizer\.behavior/],
+  ["a Split without invert", split({ invert: undefined }), /pre_tokenizer\.invert/],
+  ["a Split with another field", split({ max_splits: 1 }), /Unsupported field "pre_tokenizer\.max_splits"/],
+  ["an unknown pre-tokenizer", { pre_tokenizer: { type: "UnicodeScripts" } }, /pre_tokenizer\.type/],
+  [
+    "another replacement",
+    { pre_tokenizer: { type: "Metaspace", replacement: "_" } },
+    /"▁" for pre_tokenizer\.replacement/,
+  ],
+  [
+    "two kinds of prefix",
+    { pre_tokenizer: { type: "Metaspace", add_prefix_space: false, prepend_scheme: "first" } },
+    /"never" beside add_prefix_space false/,
+  ],
+  [
+    "ByteLevel twice",
+    { pre_tokenizer: { type: "Sequence", pretokenizers: [{ type: "ByteLevel" }, { type: "ByteLevel" }] } },
+    /one ByteLevel at most/,
+  ],
+  [
+    "Metaspace after another",
+    { pre_tokenizer: { type: "Sequence", pretokenizers: [{ type: "Digits" }, { type: "Metaspace" }] } },
+    /one Metaspace at most, in its usual place/,
+  ],
+  ["a decoder for WordPiece", { decoder: { type: "WordPiece", prefix: "##" } }, /decoder\.type/],
+  [
+    "a decoder that strips two characters",
+    { decoder: { type: "Strip", content: "ab", start: 1, stop: 0 } },
+    /one character/,
+  ],
+  ["an unknown flag of a token", added({ id: 40, content: "<x>", fresh: true }), /added_tokens\[0\]\.fresh/],
+  [
+    "a token with another id than the vocabulary's",
+    added({ id: 40, content: "a" }),
+    /0, as elsewhere, for the id of "a"/,
+  ],
+  ["a token with two ids", added({ id: 40, content: "<x>" }, { id: 41, content: "<x>" }), /40, as elsewhere,/],
+  [
+    "an id for two tokens",
+    added({ id: 40, content: "<x>" }, { id: 40, content: "<y>" }),
+    /an id of its own for added_tokens\[1\]\.id/,
+  ],
+  [
+    "a post-processor with a token of no vocabulary",
+    template({ SpecialToken: { id: "<s>" } }, textItem),
+    /a token of the vocabulary .* "<s>"/,
+  ],
+  ["a post-processor that leaves the text out", template({ SpecialToken: { id: "a" } }), /Sequence A once/],
+  ["a post-processor for pairs", template(textItem, { Sequence: { id: "B" } }), /SpecialToken or Sequence A/],
+  [
+    "a special token of several ids",
+    {
+      post_processor: {
+        type: "TemplateProcessing",
+        single: [{ SpecialToken: { id: "a" } }, textItem],
+        special_tokens: { a: { id: "a", ids: [0, 1], tokens: ["a", "b"] } },
+      },
+    },
+    /a list of one id/,
+  ],
+  [
+    "a special token of another id",
+    { post_processor: { type: "RobertaProcessing", cls: ["a", 5], sep: ["b", 1] } },
+    /the id of "a" in post_processor/,
+  ],
+])("refused: %s", (_, change, message) => {
+  // biome-ignore format: one line a case
+  expect(() => built(change)).toThrow(
+    expect.objectContaining({ code: "ERR_TOKENIZER", message: expect.stringMatching(message) }),
+  );
+});
+
+// Expected pieces are those of the Rust library.
+test.each<[string, object, string, string]>([
+  ["digits beyond ASCII", { pre_tokenizer: { type: "Digits", individual_digits: true } }, "ab²ab", "ab|²|ab"],
+  ["punctuation one by one", { pre_tokenizer: { type: "Punctuation", behavior: "Removed" } }, "a!!b", "a|b"],
+  ["removed text", split({ behavior: "Removed" }), "a,b", "a|b"],
+  ["removed groups", split({ pattern: { Regex: "(,)(!)?" }, behavior: "Removed" }), "a,b", "a|b"],
+  ["matches alone", split({ pattern: { Regex: "[ab]+" }, behavior: "Removed", invert: true }), "ab,ab", "ab|ab"],
+  ["words beyond ASCII", { pre_tokenizer: { type: "Whitespace" } }, "é ab", "é|ab"],
+  ["white space", { pre_tokenizer: { type: "WhitespaceSplit" } }, "a\u0085b\ufeffa", "a|b|\ufeff|a"],
+  [
+    "Metaspace within a sequence",
+    { pre_tokenizer: { type: "Sequence", pretokenizers: [{ type: "Metaspace" }] } },
+    "ab ab",
+    "▁|ab|▁|ab",
+  ],
+  [
+    "a dollar sign in what replaces",
+    { normalizer: { type: "Replace", pattern: { String: "x" }, content: "$&" } },
+    "xa",
+    "a",
+  ],
+  [
+    "nothing to prepend to",
+    {
+      normalizer: {
+        type: "Sequence",
+        normalizers: [
+          { type: "Strip", strip_left: true, strip_right: true },
+          { type: "Prepend", prepend: "▁" },
+        ],
+      },
+    },
+    " \u0085",
+    "",
+  ],
+  ["lower case letter by letter", { normalizer: { type: "Lowercase" } }, "ΣΣ", "σ|σ"],
+  [
+    "accents",
+    {
+      normalizer: {
+        type: "Sequence",
+        normalizers: [
+          { type: "NFD" },
+          { type: "StripAccents" },
+          { type: "Replace", pattern: { String: "e" }, content: "a" },
+        ],
+      },
+    },
+    "éb",
+    "ab",
+  ],
+  [
+    "a token with its spaces",
+    added({ id: 40, content: "<x>", lstrip: true, rstrip: true }),
+    "a\u0085 <x>  b",
+    "a|<x>|b",
+  ],
+  [
+    "a token that is a whole word",
+    added({ id: 40, content: "<x>", single_word: true }),
+    "<x>a <x> a<x> <x>",
+    "x|a| |<x>| |a|x| |<x>",
+  ],
+  ["the longest of two tokens", added({ id: 40, content: "<x" }, { id: 41, content: "<x>y" }), "<x>y<xa", "<x>y|<x|a"],
+  [
+    "a token that is normalized",
+    { ...added({ id: 40, content: "AB", normalized: true }), normalizer: { type: "Lowercase" } },
+    "xab",
+    "x|AB",
+  ],
+  [
+    "one that is not",
+    { ...added({ id: 40, content: "AB", normalized: false }), normalizer: { type: "Lowercase" } },
+    "ABab",
+    "AB|ab",
+  ],
+  [
+    "the first piece alone has a prefix",
+    {
+      ...added({ id: 40, content: "<x>", normalized: true }),
+      pre_tokenizer: { type: "Metaspace", prepend_scheme: "first", split: false },
+    },
+    "x<x>y",
+    "▁|x|<x>|y",
+  ],
+  ["a model of no type", { model: { ...model, type: undefined } }, "ab", "ab"],
+  [
+    "truncation and padding, which transformers overrides",
+    { truncation: { max_length: 1 }, padding: {} },
+    "aab",
+    "a|ab",
+  ],
+])("as the Rust library has it: %s", (_, change, text, expected) => {
+  // biome-ignore format: one line a case
+  expect(pieces(change, text)).toBe(expected);
+});
+
+test.each<[string, object, boolean]>([
+  ["the largest added id", added({ id: limits.unusedTokenIds + 8 * (letters.length + 2) - 1, content: "<x>" }), true],
+  ["one more", added({ id: limits.unusedTokenIds + 8 * (letters.length + 2), content: "<x>" }), false],
+  ["a billion", added({ id: 1e9, content: "<x>" }), false],
+  ["2^31", added({ id: 2 ** 31, content: "<x>" }), false],
+  [
+    "the largest id of the vocabulary",
+    { model: { ...model, vocab: { a: 0, b: 1, ab: limits.unusedTokenIds + 23 } } },
+    true,
+  ],
+  ["one past that", { model: { ...model, vocab: { a: 0, b: 1, ab: limits.unusedTokenIds + 24 } } }, false],
+  ["a long token", { model: { ...model, vocab: { ...vocab, ["a".repeat(limits.tokenCharacters)]: 50 } } }, true],
+  ["a longer one", { model: { ...model, vocab: { ...vocab, ["a".repeat(limits.tokenCharacters + 1)]: 50 } } }, false],
+  ["a long added token", added({ id: 40, content: "x".repeat(limits.addedTokenCharacters) }), true],
+  ["a longer added token", added({ id: 40, content: "x".repeat(limits.addedTokenCharacters + 1) }), false],
+  [
+    "many added tokens",
+    { added_tokens: Array.from({ length: limits.addedTokens }, (_, at) => ({ id: 40 + at, content: `<${at}>` })) },
+    true,
+  ],
+  [
+    "one added token more",
+    { added_tokens: Array.from({ length: limits.addedTokens + 1 }, (_, at) => ({ id: 40 + at, content: `<${at}>` })) },
+    false,
+  ],
+  ["long parts", { padding: { x: "x".repeat(limits.tokenizerPartsBytes - 50) } }, true],
+  ["longer parts", { padding: { x: "x".repeat(limits.tokenizerPartsBytes) } }, false],
+  [
+    "a long entry",
+    { added_tokens: [{ id: 40, content: "<x>", lstrip: "x".repeat(limits.tokenizerEntryBytes) }] },
+    false,
+  ],
+  ["many components", { normalizer: sequence(limits.components, { type: "NFC" }) }, true],
+  ["one more component", { normalizer: sequence(limits.components + 1, { type: "NFC" }) }, false],
+  [
+    "many components in two sequences",
+    { normalizer: sequence(2, sequence(limits.components, { type: "NFC" })) },
+    false,
+  ],
+  ["sequences in sequences", { normalizer: sequence(1, sequence(1, sequence(1, sequence(1, { type: "NFC" })))) }, true],
+  [
+    "one level more",
+    { normalizer: sequence(1, sequence(1, sequence(1, sequence(1, sequence(1, { type: "NFC" }))))) },
+    false,
+  ],
+  ["a long pattern", split({ pattern: { String: ",".repeat(limits.patternCharacters) } }), true],
+  ["a longer pattern", split({ pattern: { String: ",".repeat(limits.patternCharacters + 1) } }), false],
+  ["a long replacement", { normalizer: { type: "Prepend", prepend: "x".repeat(limits.replacementCharacters) } }, true],
+  [
+    "a longer replacement",
+    { normalizer: { type: "Prepend", prepend: "x".repeat(limits.replacementCharacters + 1) } },
+    false,
+  ],
+])("limits: %s", (_, change, accepted) => {
+  // biome-ignore format: one line a case
+  if (accepted) expect([...built(change).encode("b")].at(-1)).toBe(1);
+  else expect(() => built(change)).toThrow(expect.objectContaining({ code: "ERR_TOKENIZER" }));
+});
+
+test("many added tokens with long beginnings in common are looked for quickly", () => {
+  const long = "a".repeat(limits.addedTokenCharacters - 2);
+  const tokens = Array.from("bcxyz019".repeat(8), (one, at) => ({ id: 40 + at, content: `${long}${one}${at % 10}` }));
+  const tokenizer = built(added(...new Map(tokens.map((token) => [token.content, token])).values()));
+  const started = process.cpuUsage();
+  const ids = tokenizer.encode(`${"a".repeat(1 << 16)}b0`);
+  expect(tokenizer.tokenText(ids.at(-1)!)).toBe(`${long}b0`);
+  const { user, system } = process.cpuUsage(started);
+  expect((user + system) / 1000).toBeLessThan(2000);
+});
+
+test.each(["[1,1,1,1,1,1,1,1]", `["a"${",".repeat(1)}"b c d"]`, "[[1,2]]", '["a"]', '[["a"]]'])(
+  "merges %s are refused",
+  (merges) => {
+    const text = JSON.stringify({ added_tokens: [], model: { ...model, merges: "HERE" } }).replace('"HERE"', merges);
+    expect(() => new Tokenizer({ directory: "/folder", tokenizerJson: text })).toThrow(
+      expect.objectContaining({ code: "ERR_TOKENIZER" }),
+    );
+  },
+);
+
+test("the libraries whose insides are replaced have the versions that this was written for", () => {
+  const root = path.join(__dirname, "..", "..");
+  const { dependencies } = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8"));
+  for (const [name, version] of [
+    ["@huggingface/tokenizers", "0.2.0"],
+    ["@huggingface/jinja", "0.5.11"],
+  ] as const) {
+    // biome-ignore format: one line
+    const installed = path.join(root, "node_modules", name, "package.json");
+    expect([name, dependencies[name], JSON.parse(readFileSync(installed, "utf8")).version]).toEqual([
+      name,
+      version,
+      version,
+    ]);
+  }
+});
