@@ -27,6 +27,10 @@ const char* kind_of(mode_t mode) {
   return "something else";
 }
 
+void require_regular(const std::string& path, mode_t mode) {
+  require(S_ISREG(mode), "ERR_FILE", "Expected a regular file at ", path, " but it is ", kind_of(mode));
+}
+
 }  // namespace
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
@@ -34,11 +38,12 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
   file->path_ = path;
   require(path.find('\0') == std::string::npos, "ERR_FILE", "Expected a path without null characters");
   file->descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // must not wait at a pipe
-  require(file->descriptor_ >= 0, "ERR_FILE", "Could not open ", path, ": ", reason());
   struct stat status = {};
+  if (file->descriptor_ < 0 && errno == ENXIO && stat(path.c_str(), &status) == 0)
+    require_regular(path, status.st_mode);  // a socket cannot be opened
+  require(file->descriptor_ >= 0, "ERR_FILE", "Could not open ", path, ": ", reason());
   require(fstat(file->descriptor_, &status) == 0, "ERR_FILE", "Could not read ", path, ": ", reason());
-  require(S_ISREG(status.st_mode), "ERR_FILE", "Expected a regular file at ", path, " but it is ",
-          kind_of(status.st_mode));
+  require_regular(path, status.st_mode);
   const std::optional<FileStamp> stamp = stamp_of(file->descriptor_);
   require(stamp.has_value(), "ERR_FILE", "Could not read ", path, ": ", reason());
   file->stamp_ = *stamp;

@@ -50,7 +50,7 @@ export const badModels: readonly Case[] = [
       execFileSync("mkfifo", [weightsOf(f)]);
     }),
     "ERR_FILE",
-    /Expected a regular file at .*model\.safetensors but received a pipe/,
+    /Expected a regular file at .*model\.safetensors but it is a pipe/,
   ),
   model(
     "an empty weights file",

@@ -194,7 +194,6 @@ const notPublic = new Set([
   "Tokenizer#affixes",
   "Tokenizer#decodeIds",
   "Tokenizer#parsedTemplate",
-  "TokenDecoder#takeUpTo",
   "Trainer#events",
   "Trainer#openLogs",
   // Constructors that are private in TypeScript, and an error's, which takes anything.
