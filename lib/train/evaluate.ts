@@ -1,10 +1,11 @@
-import { adapterHandle, type RedAdapter } from "../adapter/red_adapter";
+import type { RedAdapter } from "../adapter/red_adapter";
 import { requireModel } from "../brands";
 import { checkBatchSize, collate } from "../data/batches";
 import type { Dataset } from "../data/dataset";
 import type { Example } from "../data/types";
 import { RubricateError } from "../errors";
 import { Callback, runJob, throwIfAborted } from "../job";
+import { adapterHandle } from "../model/checks";
 import type { LlamaModel } from "../model/model";
 import type { NativeAdapter, NativeMicroBatch, NativeSums } from "../native";
 import { checkOptions, functionOf, type OptionNames, signalOf } from "../options";

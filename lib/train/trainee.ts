@@ -1,8 +1,9 @@
-import { adapterHandle, type RedAdapter } from "../adapter/red_adapter";
+import type { RedAdapter } from "../adapter/red_adapter";
 import { RubricateError } from "../errors";
 import { bytesOf, float32Values, type ReadTensor, type StoredTensor } from "../files/safetensors";
 import { areFinite, firstNotFinite } from "../finite";
 import { runJob } from "../job";
+import { adapterHandle } from "../model/checks";
 import { requireCompanions } from "../model/companions";
 import type { BaseFingerprint, LlamaModel } from "../model/model";
 import type { NativeAdapter, NativeOptimizer, NativeParameters } from "../native";
