@@ -1,6 +1,8 @@
 import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import type { MatrixProduct } from "../binding/devices";
+import type { ModelMemory } from "../binding/model";
 import { modelBrand } from "../brands";
 import { invalid, RubricateError } from "../errors";
 import { finishInto } from "../files/atomic";
@@ -13,11 +15,13 @@ import type { Architecture, ModelDescription } from "./architecture";
 import { findCheckpoint } from "./checkpoint_files";
 import { adapterHandle, checkedIds, type ModelAdapter } from "./checks";
 import { ConfigReader } from "./config_reader";
-import { type DeviceChoice, type MatrixProduct, type ModelDevice, onDevice } from "./device";
+import { type DeviceChoice, type ModelDevice, onDevice } from "./device";
 import { type GenerateOptions, type GenerationPiece, type GenerationResult, generate } from "./generation";
 import { describeLlama } from "./llama";
 import { saveModel } from "./save";
 import { Tokenizer } from "./tokenizer";
+
+export type { ModelMemory } from "../binding/model";
 
 export interface LoadOptions {
   /**
@@ -48,31 +52,6 @@ export interface BaseFingerprint {
   readonly architecture: string;
   /** Of names, shapes and samples of all tensors; independent of how the checkpoint is split into files. */
   readonly weights: string;
-}
-
-/** What a model holds, in bytes; a model on a CUDA device holds it there. */
-export interface ModelMemory {
-  /** Weights used in place in their mapped files; shared with other loads of the same files. None on a CUDA device. */
-  readonly mapped: number;
-  /** In memory of this model's own: weights, and the table of the rotary embedding, which grows with the longest sequence. */
-  readonly owned: number;
-  /** Tensors of running jobs, their peak, and memory kept for the next job. */
-  readonly workspace: number;
-  readonly workspacePeak: number;
-  readonly workspaceCached: number;
-  /**
-   * Of the model's CUDA device: what this process uses there and keeps for reuse, the most that the two came to, what they
-   * are limited to (0: not at all; see `setDeviceMemoryLimit`), all of its memory, and what is free of it. undefined on the
-   * CPU.
-   */
-  readonly device?: {
-    readonly used: number;
-    readonly cached: number;
-    readonly peak: number;
-    readonly limit: number;
-    readonly total: number;
-    readonly free: number;
-  };
 }
 
 /**

@@ -141,7 +141,7 @@ function describeDeclaration(name, { doc, code }) {
 /** What index.d.ts exports: [name, module] in order. */
 function exportsOf(index) {
   const found = [];
-  for (const [, names, module] of index.matchAll(/export (?:type )?\{([^}]*)\} from "\.\/([^"]+)"/g))
+  for (const [, names, module] of index.matchAll(/export (?:type )?\{([^}]*)\} from "(?:\.\/)?([^"]+)"/g))
     for (const name of names.split(",")) {
       const bare = name.trim().replace(/^type /, "");
       if (bare !== "") found.push([bare, module]);

@@ -1,0 +1,47 @@
+/** What a training step or an evaluation takes, and what it gives. */
+import type { NativeOptimizer, NativeOptimizerOptions } from "./optimizer";
+import type { NativeAdapter, NativeParameters } from "./parameters";
+
+/** Sequences end to end; see lib/data/types.ts. Typed arrays are copied before the call returns. */
+export interface NativeBatch {
+  readonly tokenIds: Int32Array;
+  readonly sequenceStarts: Int32Array;
+  /** Slot of each sequence: 0 is the base, i + 1 the i-th adapter of the call. Missing: all 0. */
+  readonly slots?: Int32Array;
+}
+
+export interface NativeMicroBatch extends NativeBatch {
+  readonly targets: Int32Array;
+}
+
+/** Somebody trained in a step: an adapter with its optimizer, or the model's own weights (then alone). */
+export interface NativeTenant {
+  readonly parameters: NativeAdapter | NativeParameters;
+  readonly optimizer: NativeOptimizer;
+  readonly options: NativeOptimizerOptions;
+}
+
+export interface NativeTrainRequest {
+  readonly tenants: readonly NativeTenant[];
+  /** Sequences of slot i + 1 belong to tenant i; when the model's own weights train, all slots are 0. */
+  readonly microBatches: readonly NativeMicroBatch[];
+  readonly recompute: boolean;
+  /** false: form gradients and change nothing. */
+  readonly update: boolean;
+}
+
+export interface NativeTenantResult {
+  /** Mean nats per supervised token of the step. */
+  readonly loss: number;
+  readonly supervisedTokens: number;
+  readonly correctTokens: number;
+  /** Before clipping. */
+  readonly gradNorm: number;
+}
+
+export interface NativeSums {
+  /** By slot: summed nats, supervised tokens, and tokens whose largest logit was the target. */
+  readonly nats: Float64Array;
+  readonly supervisedTokens: Float64Array;
+  readonly correctTokens: Float64Array;
+}
