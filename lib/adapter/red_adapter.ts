@@ -302,7 +302,8 @@ async function requireBase(dir: string, file: AdapterFileConfig, model: LlamaMod
   }
 }
 
-function distance(values: Float32Array, identity: number): VectorStats {
+/** How far a vector is from its identity: the mean and the largest distance. */
+export function distance(values: Float32Array, identity: number): VectorStats {
   let sum = 0;
   let max = 0;
   for (const value of values) {

@@ -15,7 +15,7 @@ export interface NativeMicroBatch extends NativeBatch {
 }
 
 /** Somebody trained in a step: an adapter with its optimizer, or the model's own weights (then alone). */
-export interface NativeTenant {
+interface NativeTenant {
   readonly parameters: NativeAdapter | NativeParameters;
   readonly optimizer: NativeOptimizer;
   readonly options: NativeOptimizerOptions;

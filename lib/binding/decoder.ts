@@ -11,7 +11,7 @@ export interface NativeSamplingOptions {
   readonly seed: number;
 }
 
-export interface NativeDecodeRequest {
+interface NativeDecodeRequest {
   readonly sequence: number;
   readonly tokenIds: Int32Array;
   readonly adapter: NativeAdapter | null;

@@ -1,6 +1,5 @@
 import type { Writable } from "node:stream";
-import { oneLine } from "../errors";
-import { clipped, textWidth } from "./text";
+import { clipped, oneLine, textWidth } from "./text";
 
 /** A stream that may be a terminal. */
 export type Output = Writable & { readonly isTTY?: boolean; readonly columns?: number };

@@ -56,7 +56,7 @@ export interface GenerationResult {
 }
 
 /** What a generation needs of a LlamaModel. */
-export interface GenerationModel {
+interface GenerationModel {
   readonly dir: string;
   readonly native: NativeModel;
   readonly tokenizer: Tokenizer | undefined;

@@ -64,7 +64,8 @@ function* statements(text) {
       const character = text[at++];
       if ("{([".includes(character)) depth++;
       if ("})]".includes(character)) depth--;
-      const block = character === "}" && /^export (declare (abstract )?class|interface)\b/.test(text.slice(begin, at));
+      const block =
+        character === "}" && /^(export )?(declare )?((abstract )?class|interface)\b/.test(text.slice(begin, at));
       if (depth === 0 && (character === ";" || block)) break;
     }
     yield { doc, code: text.slice(begin, at).replace(/;$/, "") };
