@@ -2,15 +2,21 @@
 import type { NativeOptimizer, NativeOptimizerOptions } from "./optimizer";
 import type { NativeAdapter, NativeParameters } from "./parameters";
 
-/** Sequences end to end; see lib/data/types.ts. Typed arrays are copied before the call returns. */
+/**
+ * Sequences laid end to end: padding never enters a kernel. "Packing" is nothing but several sequences in one micro-batch;
+ * each attends to itself alone. Typed arrays are copied before the call returns.
+ */
 export interface NativeBatch {
+  /** Token ids of all sequences, [tokens]. */
   readonly tokenIds: Int32Array;
+  /** First token of each sequence, and the number of tokens at the end, [sequences + 1]. */
   readonly sequenceStarts: Int32Array;
   /** Slot of each sequence: 0 is the base, i + 1 the i-th adapter of the call. Missing: all 0. */
   readonly slots?: Int32Array;
 }
 
 export interface NativeMicroBatch extends NativeBatch {
+  /** Target of each position (the id of the next token of its sequence), or -1 where no loss counts, [tokens]. */
   readonly targets: Int32Array;
 }
 
