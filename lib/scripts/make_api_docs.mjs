@@ -176,7 +176,7 @@ function makePages(folder) {
   const sections = new Map(Object.keys(pages).map((page) => [page, []]));
   for (const [name, module] of exportsOf(readFileSync(join(folder, "index.d.ts"), "utf8"))) {
     const page = sections.get(module.split("/")[0]);
-    if (!page) throw new Error(`No page for ${name} of ${module}: add one to native/scripts/make_api_docs.mjs`);
+    if (!page) throw new Error(`No page for ${name} of ${module}: add one to lib/scripts/make_api_docs.mjs`);
     page.push({ name, text: describeDeclaration(name, findDeclaration(folder, module, name)) });
   }
   const files = new Map();
