@@ -2,9 +2,7 @@
  * Marks on the objects of public classes, by which calls tell them from whatever else they are given. A mark is not a name:
  * nothing that looks alike has it by chance, while a test's fake can take it.
  */
-import type { RedAdapter } from "./adapter/red_adapter";
 import { invalid } from "./errors";
-import type { LlamaModel } from "./model/model";
 
 export const modelBrand = Symbol("rubricate.LlamaModel");
 export const adapterBrand = Symbol("rubricate.RedAdapter");
@@ -29,11 +27,11 @@ export function isInstance<T>(value: unknown, Class: { readonly prototype: T }):
 }
 
 /** @throws RubricateError ERR_ARGUMENT */
-export function requireModel(model: LlamaModel): void {
+export function requireModel(model: unknown): void {
   if (!hasBrand(model, modelBrand)) throw invalid("model", "a LlamaModel", model);
 }
 
 /** @throws RubricateError ERR_ARGUMENT */
-export function requireAdapter(adapter: RedAdapter): void {
+export function requireAdapter(adapter: unknown): void {
   if (!hasBrand(adapter, adapterBrand)) throw invalid("adapter", "a RedAdapter", adapter);
 }

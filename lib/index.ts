@@ -19,6 +19,7 @@ export type { Example, RowReport } from "./data/types";
 export { type DemoPair, type DemoPairs, embeddedModelDir, loadDemoPairs } from "./embedded";
 export { type ErrorCode, errorCodes, RubricateError } from "./errors";
 export type { Architecture, StackArchitecture } from "./model/architecture";
+export type { ModelAdapter } from "./model/checks";
 export { type DeviceChoice, type MatrixProduct, type ModelDevice, setDeviceMemoryLimit } from "./model/device";
 export type { GenerateOptions, GenerationPiece, GenerationResult } from "./model/generation";
 export {
@@ -40,17 +41,13 @@ export {
 export {
   type AdamWOptions,
   type AttentionOptions,
-  type Dtype,
-  type FloatDtype,
   type HeadLoss,
   ops,
   type Rows,
   type SublayerEdit,
   type SublayerNorm,
-  Tape,
-  Tensor,
-  type TensorOptions,
-} from "./tensor";
+} from "./tensor/ops";
+export { type Dtype, type FloatDtype, Tape, Tensor, type TensorOptions } from "./tensor/tensor";
 export { type EvaluateOptions, type Evaluation, evaluate } from "./train/evaluate";
 export type {
   CheckpointEvent,

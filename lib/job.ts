@@ -1,6 +1,12 @@
 import { RubricateError } from "./errors";
-import type { NativeJob } from "./native";
 import { readArgument } from "./options";
+
+/** An operation that runs on a native thread. `promise` settles on this thread; it rejects with a RubricateError. */
+export interface NativeJob<T> {
+  readonly promise: Promise<T>;
+  /** Asks the job to stop at the next op; `promise` then rejects with ERR_ABORTED. Harmless once it has settled. */
+  cancel(): void;
+}
 
 function aborted(signal: AbortSignal): RubricateError {
   return new RubricateError("ERR_ABORTED", "The operation was aborted", { cause: signal.reason });

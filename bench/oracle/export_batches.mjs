@@ -36,7 +36,8 @@ const plan = await data.plan({
 });
 const out = createWriteStream(values.out);
 for (let at = 0; at < plan.length; at++) {
-  const { tokenIds, sequenceStarts, targets, supervisedTokens } = collate(await data.examples(plan.batch(at)));
+  const { tokenIds, sequenceStarts, targets } = collate(await data.examples(plan.batch(at)));
+  const supervisedTokens = targets.filter((target) => target >= 0).length;
   const lists = [tokenIds, sequenceStarts, targets].map((values) => Array.from(values));
   const micro = [{ tokenIds: lists[0], sequenceStarts: lists[1], targets: lists[2], supervisedTokens }];
   if (!out.write(`${JSON.stringify({ micro })}\n`)) await once(out, "drain");

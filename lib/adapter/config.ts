@@ -1,5 +1,5 @@
 import { RubricateError } from "../errors";
-import { parseJson } from "../files/json";
+import { isObject, type JsonObject, parseJson } from "../files/json";
 import type { NativeSite } from "../native";
 
 /** Which vectors a site has: scale and bias, one of the two, or both followed by a layer norm. */
@@ -48,12 +48,10 @@ export interface AdapterFileConfig extends RedAdapterConfig {
   readonly rubricate: string;
 }
 
-type Json = Record<string, unknown>;
-
 /** Reads fields strictly: each named, of its type, and no others. */
 class Fields {
   constructor(
-    private readonly value: Json,
+    private readonly value: JsonObject,
     private readonly where: string,
     names: readonly string[],
   ) {
@@ -89,8 +87,6 @@ function malformed(where: string, what: string, received: unknown): RubricateErr
   );
 }
 
-const isObject = (value: unknown): value is Json =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 
 /**
@@ -106,12 +102,12 @@ export function parseAdapterConfig(text: string, path: string): AdapterFileConfi
   if (document.kind !== "red") throw malformed(`${path}: kind`, '"red"', document.kind);
   const names = ["format", "kind", "variant", "sites", "layers", "hidden", "base", "tokenizer", "rubricate"];
   const fields = new Fields(document, path, names);
-  const base = new Fields(fields.get<Json>("base", "an object", isObject), `${path}: base`, [
+  const base = new Fields(fields.get<JsonObject>("base", "an object", isObject), `${path}: base`, [
     "architecture",
     "weights",
     "name",
   ]);
-  const tokenizer = fields.get<Json | null>("tokenizer", "an object or null", (v) => v === null || isObject(v));
+  const tokenizer = fields.get<JsonObject | null>("tokenizer", "an object or null", (v) => v === null || isObject(v));
   return {
     format: 1,
     kind: "red",

@@ -1,8 +1,9 @@
 import { basename, resolve } from "node:path";
-import { adapterBrand, requireAdapter, requireModel } from "../brands";
+import { adapterBrand, requireModel } from "../brands";
 import { invalid, RubricateError } from "../errors";
 import { readTogether, writeInto } from "../files/atomic";
 import { isClaimed } from "../in_use";
+import type { ModelAdapter } from "../model/checks";
 import type { LlamaModel } from "../model/model";
 import { type NativeAdapter, native } from "../native";
 import { booleanOf, checkOptions, lengthOf, listOf, type OptionNames, pathOf, readArgument } from "../options";
@@ -56,7 +57,7 @@ export interface SiteStats {
  * A RED adapter (arXiv 2402.15179v3): at each of its sites y = scale * h + bias. The vectors and their gradients are fp32,
  * whatever the base's dtype. A new adapter changes nothing (with variant "ln" it normalises from the start).
  */
-export class RedAdapter {
+export class RedAdapter implements ModelAdapter {
   /** @internal */
   readonly [adapterBrand] = true;
   private disposed = false;
@@ -174,7 +175,7 @@ export class RedAdapter {
    * @throws RubricateError ERR_FOREIGN, ERR_DISPOSED
    * @internal
    */
-  nativeFor(model: LlamaModel): NativeAdapter {
+  nativeFor(model: { readonly dir: string }): NativeAdapter {
     if (this.model !== model)
       throw new RubricateError(
         "ERR_FOREIGN",
@@ -258,16 +259,6 @@ export class RedAdapter {
   }
 }
 
-/**
- * The handle of a call's adapter; null where there is none.
- * @throws RubricateError ERR_ARGUMENT for whatever else it is, ERR_FOREIGN, ERR_DISPOSED
- */
-export function adapterHandle(adapter: RedAdapter | null | undefined, model: LlamaModel): NativeAdapter | null {
-  if (adapter === null || adapter === undefined) return null;
-  requireAdapter(adapter);
-  return adapter.nativeFor(model);
-}
-
 /** @throws RubricateError ERR_DISPOSED */
 function requireInUse(model: LlamaModel): void {
   void model.native;
@@ -311,7 +302,8 @@ async function requireBase(dir: string, file: AdapterFileConfig, model: LlamaMod
   }
 }
 
-function distance(values: Float32Array, identity: number): VectorStats {
+/** How far a vector is from its identity: the mean and the largest distance. */
+export function distance(values: Float32Array, identity: number): VectorStats {
   let sum = 0;
   let max = 0;
   for (const value of values) {

@@ -4,7 +4,7 @@ import { type Command, UsageError } from "./command";
 import { type Flag, type FlagName, flags, type Values } from "./flags";
 
 /** What was given on the command line. */
-export interface Arguments {
+interface Arguments {
   readonly values: Values;
   readonly positionals: readonly string[];
 }
@@ -31,7 +31,7 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
       return [written, { type, ...(flag.short && { short: flag.short }) } as const];
     }),
   );
-  const fail = (message: string) => new UsageError(message, command.name);
+  const fail = (message: string) => new UsageError(message);
   const values: Record<string, unknown> = {};
   const positionals: string[] = [];
   for (const token of parseArgs({ args: [...argv], options, strict: false, tokens: true }).tokens) {

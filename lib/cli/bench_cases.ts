@@ -1,5 +1,5 @@
 /** What benchmarks time: `rubricate bench` at one size of each, a checkout's bench/ at many. */
-import { Tape, Tensor } from "../tensor";
+import { Tape, Tensor } from "../tensor/tensor";
 
 /** A case that makes what it needs when it is its turn. */
 export interface BenchCase<Needs extends unknown[] = []> {

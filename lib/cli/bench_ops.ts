@@ -1,5 +1,6 @@
 /** Ops by themselves, as the public `ops` run them: with their checks, their allocations, and the tape's bookkeeping. */
-import { ops, Tape, Tensor } from "../tensor";
+import { ops } from "../tensor/ops";
+import { Tape, Tensor } from "../tensor/tensor";
 import { type BenchCase, type BenchDtype, disposeAll, onTape, type Started, tensor } from "./bench_cases";
 
 const bytesOf = { float32: 4, bfloat16: 2 };

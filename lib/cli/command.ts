@@ -34,15 +34,7 @@ export interface Command {
 }
 
 /** The command line cannot be used: exit status 2. */
-export class UsageError extends Error {
-  constructor(
-    message: string,
-    /** Whose --help helps. */
-    readonly command?: string,
-  ) {
-    super(message);
-  }
-}
+export class UsageError extends Error {}
 
 /** Exit statuses. */
 export const status = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const;

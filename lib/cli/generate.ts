@@ -57,7 +57,7 @@ export function samplingOf(values: Values) {
 
 async function inputOf({ values, terminal, interrupts }: Invocation): Promise<GenerateOptions> {
   const { chat, system, tokenIds } = values;
-  const refuse = (what: string) => new UsageError(`Expected ${what}`, "generate");
+  const refuse = (what: string) => new UsageError(`Expected ${what}`);
   if (tokenIds !== undefined) {
     if (values.prompt !== undefined || chat) throw refuse("--token-ids without --prompt and --chat");
     return { tokenIds };

@@ -22,7 +22,7 @@ export const inspectCommand: Command = {
     if (data !== undefined) return inspectData(given, data);
     if (adapter !== undefined) return inspectAdapter(given, adapter);
     if (model !== undefined) return inspectModel(given);
-    throw new UsageError("Expected a PATH, --model DIR, --adapter DIR or --data FILE", "inspect");
+    throw new UsageError("Expected a PATH, --model DIR, --adapter DIR or --data FILE");
   },
 };
 
@@ -32,7 +32,7 @@ async function withPath(invocation: Invocation): Promise<Invocation> {
   const path = positionals[0];
   if (path === undefined) return invocation;
   const kind = path === "embedded" ? "model" : await kindOf(path);
-  if (values[kind] !== undefined) throw new UsageError(`Expected PATH or --${kind} but received both`, "inspect");
+  if (values[kind] !== undefined) throw new UsageError(`Expected PATH or --${kind} but received both`);
   return { ...invocation, values: { ...values, [kind]: path } };
 }
 

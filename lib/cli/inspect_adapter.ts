@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { type AdapterFileConfig, type RedSite, sitePath } from "../adapter/config";
 import { readAdapterConfig, readAdapterVectors } from "../adapter/files";
+import { distance } from "../adapter/red_adapter";
 import type { Invocation } from "./command";
 import { loadAdapter, loadModel } from "./load";
 import { bytes, count, table } from "./text";
@@ -45,18 +46,6 @@ function readVectors(dir: string, config: AdapterFileConfig): Promise<Map<string
   });
 }
 
-/** How far a vector is from doing nothing: mean and largest distance. */
-function distance(values: Float32Array | undefined, identity: number): { mean: number; max: number } | null {
-  if (!values) return null;
-  let sum = 0;
-  let max = 0;
-  for (const value of values) {
-    sum += Math.abs(value - identity);
-    max = Math.max(max, Math.abs(value - identity));
-  }
-  return { mean: sum / values.length, max };
-}
-
 /** What an adapter edits, and how much; with --model, checked against its base. */
 export async function inspectAdapter(invocation: Invocation, dir: string): Promise<void> {
   const { values, terminal } = invocation;
@@ -72,10 +61,14 @@ export async function inspectAdapter(invocation: Invocation, dir: string): Promi
   }
   const parameters = [...vectors.values()].reduce((sum, { length }) => sum + length, 0);
   const names = new Set([...vectors.keys()].map((name) => name.replace(/\.(scale|bias|ln\.weight|ln\.bias)$/, "")));
+  const statsOf = (name: string, identity: number) => {
+    const vector = vectors.get(name);
+    return vector ? distance(vector, identity) : null;
+  };
   const sites = [...names].map((site) => ({
     site,
-    scale: distance(vectors.get(`${site}.scale`), 1),
-    bias: distance(vectors.get(`${site}.bias`), 0),
+    scale: statsOf(`${site}.scale`, 1),
+    bias: statsOf(`${site}.bias`, 0),
   }));
   const { variant, layers, base, tokenizer, rubricate } = config;
   terminal.event({

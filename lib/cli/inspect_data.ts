@@ -12,7 +12,7 @@ const shownByDefault = 3;
 export async function inspectData(invocation: Invocation, path: string): Promise<void> {
   const { values, terminal } = invocation;
   if (values.model === undefined)
-    throw new UsageError("Expected --model DIR to go with data: its tokenizer makes the tokens", "inspect");
+    throw new UsageError("Expected --model DIR to go with data: its tokenizer makes the tokens");
   const model = await loadModel(invocation);
   try {
     await using data = await loadData(invocation, model, path);

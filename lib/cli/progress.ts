@@ -1,6 +1,8 @@
-import { oneLine } from "../errors";
-import type { Output } from "./terminal";
-import { clipped, textWidth } from "./text";
+import type { Writable } from "node:stream";
+import { clipped, oneLine, textWidth } from "./text";
+
+/** A stream that may be a terminal. */
+export type Output = Writable & { readonly isTTY?: boolean; readonly columns?: number };
 
 const redrawEveryMs = 100;
 const lineEveryMs = 5000;

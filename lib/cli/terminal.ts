@@ -1,10 +1,9 @@
-import type { Readable, Writable } from "node:stream";
-import { oneLine, printable } from "../errors";
-import { ProgressLine } from "./progress";
+import type { Readable } from "node:stream";
+import { type Output, ProgressLine } from "./progress";
+import { oneLine, printable } from "./text";
 
 /** A stream that may be a terminal. */
-export type Output = Writable & { readonly isTTY?: boolean; readonly columns?: number };
-export type Input = Readable & { readonly isTTY?: boolean };
+type Input = Readable & { readonly isTTY?: boolean };
 
 /** Where a command reads and writes. */
 export interface Streams {

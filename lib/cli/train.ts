@@ -59,7 +59,6 @@ function evalShare(value: string | undefined): number | undefined {
   if (share > 0 && share < 1) return share;
   throw new UsageError(
     `Expected a file, or a number between 0 and 1, for --eval but received ${JSON.stringify(value)}`,
-    "train",
   );
 }
 
@@ -74,7 +73,7 @@ const flagOf: Partial<Record<string, FlagName>> = {
 /** Checks all options before anything is loaded. @throws UsageError naming the flags */
 function checkOptions(values: Values, share: number | undefined): void {
   const flag = (name: string) => `--${kebab(flagOf[name] ?? name)}`;
-  const fail = (message: string) => new UsageError(message, "train");
+  const fail = (message: string) => new UsageError(message);
   if (values.method === "full")
     for (const name of redFlags)
       if (values[name] !== undefined) throw fail(`Expected no ${flag(name)} with --method full`);

@@ -1,8 +1,9 @@
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
+import type { NativeMicroBatch } from "../native";
 import { checkOptions, isMissing, type OptionNames } from "../options";
 import { Random } from "./random";
-import type { Example, MicroBatch } from "./types";
+import type { Example } from "./types";
 
 /** What an epoch's plan depends on; nothing else does, so that a resumed run finds the same plan. */
 export interface EpochPlanOptions {
@@ -187,23 +188,52 @@ export class EpochPlan {
 /**
  * Lays examples end to end. The target of a position is the next token of its own sequence where that is supervised.
  * @param examples at least one, each of at least one token
+ * @param slot of each: 1 with an adapter
  */
-export function collate(examples: readonly Example[]): MicroBatch {
+export function collate(examples: readonly Example[], slot: 0 | 1 = 0): Required<NativeMicroBatch> {
   if (examples.length === 0) throw invalid("examples", "at least one example", examples);
   const sequenceStarts = new Int32Array(examples.length + 1);
   for (const [at, { tokenIds }] of examples.entries()) sequenceStarts[at + 1] = sequenceStarts[at]! + tokenIds.length;
   const tokens = sequenceStarts[examples.length]!;
   const tokenIds = new Int32Array(tokens);
   const targets = new Int32Array(tokens).fill(-1);
-  let supervisedTokens = 0;
   for (const [at, example] of examples.entries()) {
     const start = sequenceStarts[at]!;
     tokenIds.set(example.tokenIds, start);
     for (let next = 1; next < example.tokenIds.length; next++)
-      if (example.supervised[next]) {
-        targets[start + next - 1] = example.tokenIds[next]!;
-        supervisedTokens++;
-      }
+      if (example.supervised[next]) targets[start + next - 1] = example.tokenIds[next]!;
   }
-  return { tokenIds, sequenceStarts, targets, supervisedTokens };
+  return { tokenIds, sequenceStarts, targets, slots: new Int32Array(examples.length).fill(slot) };
+}
+
+/** Index of the first id that a vocabulary does not have, or -1. */
+export function firstUnknown(tokenIds: Int32Array, vocabulary: number): number {
+  for (let at = 0; at < tokenIds.length; at++) if (tokenIds[at]! < 0 || tokenIds[at]! >= vocabulary) return at;
+  return -1;
+}
+
+/**
+ * Checks that examples, as they were read, are a model's.
+ * @throws RubricateError ERR_DATA naming the line
+ */
+function requireVocabulary(examples: readonly Example[], vocabulary: number): void {
+  for (const { tokenIds, line } of examples) {
+    const at = firstUnknown(tokenIds, vocabulary);
+    if (at >= 0)
+      throw new RubricateError(
+        "ERR_DATA",
+        `Expected token ids from 0 to ${vocabulary - 1}, the model's vocabulary, but line ${line} of the data has ` +
+          `${tokenIds[at]}; read the data with this model's tokenizer`,
+      );
+  }
+}
+
+/**
+ * As `collate`.
+ * @param vocabulary of the model
+ * @throws RubricateError ERR_DATA where an id is not in the vocabulary
+ */
+export function microBatchOf(examples: readonly Example[], slot: 0 | 1, vocabulary: number): NativeMicroBatch {
+  requireVocabulary(examples, vocabulary);
+  return collate(examples, slot);
 }

@@ -2,7 +2,7 @@ import { RubricateError } from "../errors";
 import type { ChatMessage, ChatOptions, Tokenizer } from "../model/tokenizer";
 
 /** A half-open range. */
-export type Span = readonly [number, number];
+type Span = readonly [number, number];
 
 /** A rendered conversation and what the assistant says in it. */
 export interface ChatText {

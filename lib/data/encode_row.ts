@@ -52,7 +52,7 @@ export function encodeLine(line: Uint8Array, tokenizer: Tokenizer, options: Enco
 }
 
 /** As `encodeLine`, of a row that has been read. */
-export function encodeRow(row: Row, tokenizer: Tokenizer, options: EncodingOptions): EncodedRow {
+function encodeRow(row: Row, tokenizer: Tokenizer, options: EncodingOptions): EncodedRow {
   const { tokenIds, supervised } = tokens(row, tokenizer, options.loss);
   const fullLength = tokenIds.length;
   const length = Math.min(fullLength, options.maxLength);

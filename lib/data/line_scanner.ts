@@ -1,5 +1,5 @@
 /** A line of a file. */
-export interface Line {
+interface Line {
   /** Place of its first byte in the file. */
   readonly offset: number;
   /** Its bytes without the end of line; undefined where it is longer than allowed. Valid until the next line is read. */

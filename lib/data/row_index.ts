@@ -16,7 +16,7 @@ const remembered = 2 ** 22;
 const bookkeeping = 64;
 
 /** Where lines come from. */
-export interface RowSource {
+interface RowSource {
   readonly name: string;
   readonly size: number;
   /** @returns the number of bytes read, 0 at the end */

@@ -1,3 +1,4 @@
+import { isObject, type JsonObject } from "../files/json";
 import { limits } from "../limits";
 import type { ChatMessage } from "../model/chat_template";
 
@@ -19,41 +20,38 @@ export type Row =
 /** Why a row cannot be used. */
 export class UnusableRow extends Error {}
 
-type Json = Record<string, unknown>;
-
 /**
  * Reads a row: `{messages}`, `{prompt, completion}` (strings, or lists of messages) or `{text}`. Other fields are ignored.
  * @param value the parsed JSON of a line
  * @throws {UnusableRow} with the reason
  */
 export function readRow(value: unknown, format: DataFormat): Row {
-  if (typeof value !== "object" || value === null || Array.isArray(value))
+  if (!isObject(value))
     throw new UnusableRow(
       `not a JSON object but ${value === null ? "null" : Array.isArray(value) ? "an array" : `a ${typeof value}`}`,
     );
-  const row = value as Json;
   const wants = (shape: DataFormat, field: string) =>
-    format === shape || (format === "auto" && row[field] !== undefined && row[field] !== null);
-  if (wants("chat", "messages")) return chat(row);
-  if (wants("prompt", "prompt") || wants("prompt", "completion")) return promptAndCompletion(row);
-  if (wants("text", "text")) return { kind: "text", text: nonEmpty(row, "text") };
+    format === shape || (format === "auto" && value[field] !== undefined && value[field] !== null);
+  if (wants("chat", "messages")) return chat(value);
+  if (wants("prompt", "prompt") || wants("prompt", "completion")) return promptAndCompletion(value);
+  if (wants("text", "text")) return { kind: "text", text: nonEmpty(value, "text") };
   throw new UnusableRow('it has neither "messages", nor "prompt" and "completion", nor "text"');
 }
 
-function nonEmpty(row: Json, field: string): string {
+function nonEmpty(row: JsonObject, field: string): string {
   const value = string(row, field);
   if (value === "") throw new UnusableRow(`"${field}" is empty`);
   return value;
 }
 
-function string(row: Json, field: string): string {
+function string(row: JsonObject, field: string): string {
   const value = row[field];
   if (value === undefined) throw new UnusableRow(`it has no "${field}"`);
   if (typeof value !== "string") throw new UnusableRow(`"${field}" is not a string`);
   return value;
 }
 
-function promptAndCompletion(row: Json): Row {
+function promptAndCompletion(row: JsonObject): Row {
   if (!Array.isArray(row.prompt))
     return { kind: "prompt", prompt: string(row, "prompt"), completion: nonEmpty(row, "completion") };
   const prompt = messageList(row.prompt, "prompt");
@@ -63,11 +61,11 @@ function promptAndCompletion(row: Json): Row {
   return { kind: "chat", messages: [...prompt, ...completion], given: prompt.length, ...toolsOf(row) };
 }
 
-function chat(row: Json): Row {
+function chat(row: JsonObject): Row {
   return { kind: "chat", messages: messageList(row.messages, "messages"), given: 0, ...toolsOf(row) };
 }
 
-function toolsOf(row: Json): { tools?: readonly object[] } {
+function toolsOf(row: JsonObject): { tools?: readonly object[] } {
   if (row.tools === undefined || row.tools === null) return {};
   const { tools } = row;
   if (!Array.isArray(tools) || !tools.every((tool) => typeof tool === "object" && tool !== null) || !isShallow(tools))

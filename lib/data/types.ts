@@ -14,18 +14,3 @@ export interface RowReport {
   readonly kind: "skipped" | "truncated";
   readonly reason: string;
 }
-
-/**
- * Sequences laid end to end, as the native core takes them: padding never enters a kernel. "Packing" is nothing but
- * several sequences in one micro-batch; each attends to itself alone.
- */
-export interface MicroBatch {
-  /** Token ids of all sequences, [tokens]. */
-  readonly tokenIds: Int32Array;
-  /** First token of each sequence, and the number of tokens at the end, [sequences + 1]. */
-  readonly sequenceStarts: Int32Array;
-  /** Target of each position (the id of the next token of its sequence), or -1 where no loss counts, [tokens]. */
-  readonly targets: Int32Array;
-  /** Number of targets that are not -1. */
-  readonly supervisedTokens: number;
-}

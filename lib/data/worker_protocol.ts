@@ -1,5 +1,5 @@
 import type { ErrorCode } from "../errors";
-import type { Prompt } from "../model/prompt";
+import type { ChatMessage } from "../model/chat_template";
 import type { SharedTokenizerFiles } from "../model/tokenizer_files";
 import type { EpochPlan, EpochPlanOptions } from "./batches";
 import type { EncodingOptions } from "./encode_row";
@@ -13,6 +13,9 @@ export interface WorkerStart {
   /** The JSONL file; without one, rows are sent. */
   readonly path: string | undefined;
 }
+
+/** A text, or a conversation with the prompt for an answer. */
+export type Prompt = { readonly text: string } | { readonly messages: readonly ChatMessage[] };
 
 /** Examples end to end. */
 export interface FlatExamples {

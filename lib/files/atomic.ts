@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { lstat, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { RubricateError } from "../errors";
+import { RubricateError, systemCode } from "../errors";
 import { commitFolder, commitList, finishCommit, pendingCommit } from "./commit";
 import { entriesOf, fileOperations, type WritableFile } from "./operations";
 
@@ -84,7 +84,7 @@ async function whileOccupied(target: string, attempt: () => Promise<void>): Prom
     try {
       return await attempt();
     } catch (error) {
-      if (!["ENOTEMPTY", "EEXIST"].includes((error as NodeJS.ErrnoException).code!)) throw error;
+      if (!["ENOTEMPTY", "EEXIST"].includes(systemCode(error)!)) throw error;
       if (tried === attempts)
         throw new RubricateError("ERR_FILE", `Cannot write ${target}: other processes keep writing there`);
       await pause();

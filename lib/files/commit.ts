@@ -9,7 +9,7 @@ import { randomBytes } from "node:crypto";
 import type { Stats } from "node:fs";
 import { lstat, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { RubricateError } from "../errors";
+import { RubricateError, systemCode } from "../errors";
 import { readJson } from "./json";
 import { fileOperations } from "./operations";
 import { cannotRead } from "./read";
@@ -55,10 +55,8 @@ export async function pendingCommit(folder: string): Promise<PendingCommit | und
   }
 }
 
-const codeOf = (error: unknown) => (error as NodeJS.ErrnoException)?.code;
-
 function isMissing(error: unknown): boolean {
-  return codeOf(error instanceof RubricateError ? error.cause : error) === "ENOENT";
+  return systemCode(error instanceof RubricateError ? error.cause : error) === "ENOENT";
 }
 
 async function examined(folder: string): Promise<PendingCommit | undefined> {
@@ -67,7 +65,7 @@ async function examined(folder: string): Promise<PendingCommit | undefined> {
   try {
     status = await lstat(path);
   } catch (error) {
-    if (codeOf(error) === "ENOENT" || codeOf(error) === "ENOTDIR") return undefined;
+    if (systemCode(error) === "ENOENT" || systemCode(error) === "ENOTDIR") return undefined;
     throw error;
   }
   if (!status.isDirectory()) throw foreign(path, "it is not a folder");
@@ -115,7 +113,7 @@ export async function finishCommit(folder: string): Promise<void> {
     try {
       await operations.rename(join(path, name), join(folder, name));
     } catch (error) {
-      if (codeOf(error) !== "ENOENT") throw error; // moved by another process
+      if (systemCode(error) !== "ENOENT") throw error; // moved by another process
     }
   await operations.syncFolder(folder);
   if (pending.list) await operations.remove(join(path, pending.list));

@@ -7,6 +7,13 @@ import { limits } from "../limits";
 import { atOnce, type Steps } from "../steps";
 import { readBytes } from "./read";
 
+/** What a JSON document calls an object. */
+export type JsonObject = Record<string, unknown>;
+
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
 /** A document that is larger than documents of its kind may be. */
 export class JsonLimit extends SyntaxError {}
 

@@ -5,7 +5,7 @@
  */
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats, statSync } from "node:fs";
 import { type FileHandle, lstat, open, stat } from "node:fs/promises";
-import { RubricateError } from "../errors";
+import { RubricateError, systemCode } from "../errors";
 
 /** Opening a pipe would wait for its writer, and opening a terminal would make it this process's own. */
 const openFlags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOCTTY ?? 0);
@@ -44,7 +44,7 @@ export async function present(path: string): Promise<boolean> {
     await stat(path);
     return true;
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== "ENOENT") throw cannotRead(path, cause);
+    if (systemCode(cause) !== "ENOENT") throw cannotRead(path, cause);
     const link = await lstat(path).catch(() => undefined);
     if (!link?.isSymbolicLink()) return false;
     throw new RubricateError("ERR_FILE", `Cannot read ${path}: it is a symbolic link to a file that does not exist`);
@@ -60,7 +60,7 @@ export async function openRegular(path: string): Promise<{ file: FileHandle; siz
   try {
     file = await open(path, openFlags);
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "ENXIO") requireRegular(path, await stat(path)); // a socket
+    if (systemCode(cause) === "ENXIO") requireRegular(path, await stat(path)); // a socket
     throw cannotRead(path, cause);
   }
   try {
@@ -79,7 +79,7 @@ export function openRegularSync(path: string): { descriptor: number; size: numbe
   try {
     descriptor = openSync(path, openFlags);
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "ENXIO") requireRegular(path, statSync(path)); // a socket
+    if (systemCode(cause) === "ENXIO") requireRegular(path, statSync(path)); // a socket
     throw cannotRead(path, cause);
   }
   try {

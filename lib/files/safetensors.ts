@@ -44,7 +44,7 @@ export async function* safetensorsPieces(
   if (Object.keys(metadata).length > 0) header.__metadata__ = metadata;
   let offset = 0;
   for (const tensor of ordered) {
-    const end = offset + sizeOf(tensor);
+    const end = offset + byteCount(tensor);
     header[tensor.name] = { dtype: tensor.dtype, shape: tensor.shape, data_offsets: [offset, end] };
     offset = end;
   }
@@ -58,12 +58,12 @@ export async function* safetensorsPieces(
     let bytes = 0;
     for await (const piece of ArrayBuffer.isView(data) ? [data as Uint8Array] : data) {
       bytes += piece.length;
-      if (bytes <= sizeOf(tensor)) yield piece;
+      if (bytes <= byteCount(tensor)) yield piece;
     }
-    if (bytes !== sizeOf(tensor))
+    if (bytes !== byteCount(tensor))
       throw new RubricateError(
         "ERR_SHAPE",
-        `Expected ${sizeOf(tensor)} bytes for ${tensor.name} but received ${bytes}`,
+        `Expected ${byteCount(tensor)} bytes for ${tensor.name} but received ${bytes}`,
       );
   }
 }
@@ -90,7 +90,7 @@ async function* finitePieces({ name, dtype, data }: StoredTensor): AsyncGenerato
     }
 }
 
-function sizeOf(tensor: StoredTensor): number {
+function byteCount(tensor: StoredTensor): number {
   return tensor.shape.reduce((product, size) => product * size, elementBytes[tensor.dtype]);
 }
 

@@ -2,13 +2,13 @@
 import type { AddedToken } from "./tokenizer_files";
 
 /** A stretch of text: an added token, or what is between two of them. */
-export interface Piece {
+interface Piece {
   readonly text: string;
   readonly token?: AddedToken;
 }
 
 /** An added token as it is looked for. */
-export interface SoughtToken {
+interface SoughtToken {
   /** What stands in the text: the content, or what the normalizer makes of it. */
   readonly text: string;
   readonly token: AddedToken;

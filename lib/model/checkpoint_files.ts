@@ -7,7 +7,7 @@ import { native } from "../native";
 import type { ModelDescription } from "./architecture";
 
 /** Where a model's tensors lie. */
-export interface CheckpointFiles {
+interface CheckpointFiles {
   /** Paths of the safetensors files. */
   readonly files: readonly string[];
   /** The checkpoint's tensor names by canonical name, where they are not `prefix` and that. */

@@ -3,6 +3,8 @@ import { runJob } from "../job";
 import { limits } from "../limits";
 import { type NativeCudaDevices, native } from "../native";
 
+export type { MatrixProduct } from "../binding/devices";
+
 /** Where a model is to compute: "auto" is the first CUDA device where there is one, "cuda" is "cuda:0". */
 export type DeviceChoice = "auto" | "cpu" | "cuda" | `cuda:${number}`;
 
@@ -16,26 +18,6 @@ export interface ModelDevice {
   readonly matmul?: string;
   /** With device "auto": why not on a GPU. */
   readonly reason?: string;
-}
-
-/** Products C = op(A) op(B) of one kind that a CUDA device has done in this process. */
-export interface MatrixProduct {
-  /** C [m, n] sums over k; the number of rows (k where that is summed over) is rounded up to a power of 2. */
-  readonly m: number;
-  readonly n: number;
-  readonly k: number;
-  /** Whether A and B are transposed as they are stored: forward NT, gradient of the input NN, gradient of the weight TN. */
-  readonly layout: "NT" | "NN" | "TN" | "TT";
-  readonly a: "float32" | "bfloat16";
-  readonly b: "float32" | "bfloat16" | "float16";
-  readonly c: "float32" | "bfloat16";
-  /** true: added to what was in C. */
-  readonly accumulates: boolean;
-  /** Our own kernels, or cuBLASLt. */
-  readonly provider: "own" | "cublaslt";
-  readonly count: number;
-  /** What cuBLASLt answered, where it was asked and had no algorithm. */
-  readonly refused?: string;
 }
 
 /** The CUDA devices of this machine. @throws RubricateError ERR_DEVICE with a sentence that says what is missing */

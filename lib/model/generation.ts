@@ -1,14 +1,14 @@
-import { adapterHandle, type RedAdapter } from "../adapter/red_adapter";
 import { requireModel } from "../brands";
+import type { Prompt } from "../data/worker_protocol";
 import { invalid, RubricateError } from "../errors";
 import { runJob } from "../job";
 import { limits } from "../limits";
-import type { NativeSamplingOptions } from "../native";
+import type { NativeModel, NativeSamplingOptions } from "../native";
 import { checkOptions, type OptionNames, signalOf } from "../options";
-import { checkedIds, type LlamaModel } from "./model";
-import { encodePrompt, type Prompt } from "./prompt";
+import { adapterHandle, checkedIds, type ModelAdapter } from "./checks";
+import { encodePrompt } from "./prompt";
 import { StopFilter, stopStrings } from "./stop_strings";
-import type { ChatMessage } from "./tokenizer";
+import type { ChatMessage, Tokenizer } from "./tokenizer";
 
 /** How to continue, and what: exactly one of `prompt`, `messages` and `tokenIds`. Defaults are those of greedy decoding. */
 export interface GenerateOptions {
@@ -17,8 +17,8 @@ export interface GenerateOptions {
   /** A conversation, rendered by the model's chat template with the prompt for an answer. */
   readonly messages?: readonly ChatMessage[];
   readonly tokenIds?: ArrayLike<number>;
-  /** One that was created or loaded for this model object. Default: the model alone. */
-  readonly adapter?: RedAdapter | null;
+  /** A RedAdapter that was created or loaded for this model object. Default: the model alone. */
+  readonly adapter?: ModelAdapter | null;
   /** Default 256. */
   readonly maxNewTokens?: number;
   /** 0 (the default): always the likeliest token. Else from 2^-126, the smallest normal float32, to 100. */
@@ -53,6 +53,17 @@ export interface GenerationResult {
   readonly promptTokens: number;
   /** Generated tokens a second, the prompt's time included. */
   readonly tokensPerSecond: number;
+}
+
+/** What a generation needs of a LlamaModel. */
+interface GenerationModel {
+  readonly dir: string;
+  readonly native: NativeModel;
+  readonly tokenizer: Tokenizer | undefined;
+  readonly contextLength: number;
+  readonly vocabularySize: number;
+  readonly eosTokenIds: readonly number[];
+  requireTokenizer(): Tokenizer;
 }
 
 const optionNames: OptionNames<GenerateOptions> = {
@@ -133,7 +144,7 @@ function samplingOptions(options: GenerateOptions): NativeSamplingOptions {
   };
 }
 
-async function promptIds(model: LlamaModel, options: GenerateOptions): Promise<Int32Array> {
+async function promptIds(model: GenerationModel, options: GenerateOptions): Promise<Int32Array> {
   const given = [options.prompt, options.messages, options.tokenIds].filter((value) => value !== undefined);
   if (given.length !== 1) {
     throw new RubricateError(
@@ -162,7 +173,7 @@ async function promptIds(model: LlamaModel, options: GenerateOptions): Promise<I
 
 /** See LlamaModel.generate. */
 export async function* generate(
-  model: LlamaModel,
+  model: GenerationModel,
   given: GenerateOptions,
 ): AsyncGenerator<GenerationPiece, GenerationResult, void> {
   requireModel(model);

@@ -1,13 +1,13 @@
 /** Normalizers and pre-tokenizers, done as the Rust library does where @huggingface/tokenizers differs. */
 import { RubricateError } from "../errors";
+import { isObject, type JsonObject } from "../files/json";
 import { limits } from "../limits";
-import { isObject, type Json } from "./tokenizer_schema";
 
 const hub = require("@huggingface/tokenizers") as {
   ReplaceNormalizer: new (config: object) => { readonly pattern: RegExp };
 };
 
-const split = (Regex: string, behavior: "Isolated" | "Removed", invert = false): Json => ({
+const split = (Regex: string, behavior: "Isolated" | "Removed", invert = false): JsonObject => ({
   type: "Split",
   pattern: { Regex },
   behavior,
@@ -20,9 +20,9 @@ const words = split("\\S+", "Removed", true);
  * A pre-tokenizer with what the library's own classes do differently made a Split, whose pattern the library translates
  * from the Rust library's syntax: digits, punctuation and space beyond ASCII, and the words of a Metaspace.
  */
-export function splitsOf(part: unknown): Json | null {
+export function splitsOf(part: unknown): JsonObject | null {
   if (!isObject(part)) return null;
-  const sequence = (...pretokenizers: Json[]): Json => ({ type: "Sequence", pretokenizers });
+  const sequence = (...pretokenizers: JsonObject[]): JsonObject => ({ type: "Sequence", pretokenizers });
   switch (part.type) {
     case "Sequence":
       return sequence(...((part.pretokenizers ?? []) as unknown[]).map((one) => splitsOf(one)!));
@@ -61,14 +61,14 @@ export function piecesBetween(text: string, pattern: RegExp): string[] {
 type Normalizer = (text: string) => string;
 
 /** @throws {SyntaxError} where a pattern is no regular expression */
-export function normalizerOf(part: Json | null): Normalizer | null {
+export function normalizerOf(part: JsonObject | null): Normalizer | null {
   if (part === null) return null;
   if (part.type !== "Sequence") return bounded(singleNormalizer(part));
-  const normalizers = ((part.normalizers ?? []) as Json[]).map((one) => normalizerOf(one)!);
+  const normalizers = ((part.normalizers ?? []) as JsonObject[]).map((one) => normalizerOf(one)!);
   return (text) => normalizers.reduce((result, normalize) => normalize(result), text);
 }
 
-function singleNormalizer(part: Json): Normalizer {
+function singleNormalizer(part: JsonObject): Normalizer {
   switch (part.type) {
     case "Prepend":
       return (text) => (text === "" ? "" : `${part.prepend}${text}`);

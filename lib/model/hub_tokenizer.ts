@@ -3,12 +3,13 @@
  * need too much time or memory. This writes into the library's instances, so package.json names its exact version; look
  * through this file and tokenizer_schema.ts before changing that.
  */
+
+import type { JsonObject } from "../files/json";
 import { AddedTokenSplitter } from "./added_tokens";
 import { type BpeOptions, BytePairEncoder } from "./bpe";
 import { decodeByteLevel, decodeByteRuns, decodeMetaspace } from "./hub_decoders";
 import { normalizerOf, piecesBetween, splitsOf } from "./hub_splits";
 import type { AddedToken, TokenizerDefinition } from "./tokenizer_files";
-import type { Json } from "./tokenizer_schema";
 
 /** The parts of @huggingface/tokenizers in use; its own types are ES modules, which CommonJS cannot name. */
 export interface HubTokenizer {
@@ -79,9 +80,13 @@ export function buildHubTokenizer({ tokenizer, bpe }: TokenizerDefinition): HubT
  * Encodes text to tokens in the Rust library's order: added tokens that are not normalized, the normalizer, those that
  * are, the pre-tokenizer, the model.
  */
-function textEncoder(inner: HubTokenizer, encoder: BytePairEncoder, tokenizer: Json): HubTokenizer["encode_text"] {
+function textEncoder(
+  inner: HubTokenizer,
+  encoder: BytePairEncoder,
+  tokenizer: JsonObject,
+): HubTokenizer["encode_text"] {
   const added = tokenizer.added_tokens as readonly AddedToken[];
-  const normalize = normalizerOf(tokenizer.normalizer as Json | null) ?? ((text: string) => text);
+  const normalize = normalizerOf(tokenizer.normalizer as JsonObject | null) ?? ((text: string) => text);
   const raw = new AddedTokenSplitter(
     added.flatMap((token) => (token.normalized ? [] : [{ token, text: token.content }])),
   );

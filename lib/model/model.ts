@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { adapterHandle, type RedAdapter } from "../adapter/red_adapter";
+import type { MatrixProduct } from "../binding/devices";
+import type { ModelMemory } from "../binding/model";
 import { modelBrand } from "../brands";
 import { invalid, RubricateError } from "../errors";
 import { finishInto } from "../files/atomic";
@@ -9,15 +10,18 @@ import { readJson } from "../files/json";
 import { present } from "../files/read";
 import { Callback, runJob, throwIfAborted } from "../job";
 import { type NativeModel, native } from "../native";
-import { checkOptions, functionOf, integersOf, lengthOf, type OptionNames, pathOf, signalOf } from "../options";
+import { checkOptions, functionOf, type OptionNames, pathOf, signalOf } from "../options";
 import type { Architecture, ModelDescription } from "./architecture";
 import { findCheckpoint } from "./checkpoint_files";
+import { adapterHandle, checkedIds, type ModelAdapter } from "./checks";
 import { ConfigReader } from "./config_reader";
-import { type DeviceChoice, type MatrixProduct, type ModelDevice, onDevice } from "./device";
+import { type DeviceChoice, type ModelDevice, onDevice } from "./device";
 import { type GenerateOptions, type GenerationPiece, type GenerationResult, generate } from "./generation";
 import { describeLlama } from "./llama";
 import { saveModel } from "./save";
 import { Tokenizer } from "./tokenizer";
+
+export type { ModelMemory } from "../binding/model";
 
 export interface LoadOptions {
   /**
@@ -35,8 +39,8 @@ export interface LoadOptions {
 const loadOptionNames: OptionNames<LoadOptions> = { device: true, dtype: true, onProgress: true, signal: true };
 
 export interface LogitsOptions {
-  /** One that was created or loaded for this model object. Default: the model alone. */
-  readonly adapter?: RedAdapter | null;
+  /** A RedAdapter that was created or loaded for this model object. Default: the model alone. */
+  readonly adapter?: ModelAdapter | null;
   readonly signal?: AbortSignal;
 }
 
@@ -48,31 +52,6 @@ export interface BaseFingerprint {
   readonly architecture: string;
   /** Of names, shapes and samples of all tensors; independent of how the checkpoint is split into files. */
   readonly weights: string;
-}
-
-/** What a model holds, in bytes; a model on a CUDA device holds it there. */
-export interface ModelMemory {
-  /** Weights used in place in their mapped files; shared with other loads of the same files. None on a CUDA device. */
-  readonly mapped: number;
-  /** In memory of this model's own: weights, and the table of the rotary embedding, which grows with the longest sequence. */
-  readonly owned: number;
-  /** Tensors of running jobs, their peak, and memory kept for the next job. */
-  readonly workspace: number;
-  readonly workspacePeak: number;
-  readonly workspaceCached: number;
-  /**
-   * Of the model's CUDA device: what this process uses there and keeps for reuse, the most that the two came to, what they
-   * are limited to (0: not at all; see `setDeviceMemoryLimit`), all of its memory, and what is free of it. undefined on the
-   * CPU.
-   */
-  readonly device?: {
-    readonly used: number;
-    readonly cached: number;
-    readonly peak: number;
-    readonly limit: number;
-    readonly total: number;
-    readonly free: number;
-  };
 }
 
 /**
@@ -286,26 +265,4 @@ async function endTokens(
     for (const id of ConfigReader.of(await readJson(path), path).ids("eos_token_id")) ids.add(id);
   for (const id of tokenizer?.eosTokenIds ?? []) ids.add(id);
   return [...ids];
-}
-
-/**
- * Token ids as the core takes them.
- * @param prompt leaves room in the context for one token more
- * @throws RubricateError ERR_ARGUMENT, ERR_CONTEXT_LENGTH
- */
-export function checkedIds(
-  tokenIds: ArrayLike<number>,
-  model: LlamaModel,
-  { prompt }: { readonly prompt: boolean },
-): Int32Array {
-  const { contextLength, vocabularySize } = model;
-  const length = lengthOf("tokenIds", "at least one token id", tokenIds);
-  if (length === 0) throw invalid("tokenIds", "at least one token id", tokenIds);
-  if (length > contextLength || (prompt && length === contextLength))
-    throw new RubricateError(
-      "ERR_CONTEXT_LENGTH",
-      `Expected ${prompt ? "a prompt of fewer than" : "at most"} ${contextLength} tokens (the model's context) but ` +
-        `received ${length}`,
-    );
-  return integersOf("tokenIds", tokenIds, length, 0, vocabularySize - 1);
 }

@@ -3,15 +3,13 @@
  * which a signal ends at once.
  */
 import { DataWorker } from "../data/data_worker";
+import type { Prompt } from "../data/worker_protocol";
 import { invalid, RubricateError } from "../errors";
 import { throwIfAborted } from "../job";
 import { limits } from "../limits";
 import { TemplateLimit } from "./template_interpreter";
 import type { ChatMessage, Tokenizer } from "./tokenizer";
 import { shareTokenizerFiles } from "./tokenizer_files";
-
-/** A text, or a conversation with the prompt for an answer. */
-export type Prompt = { readonly text: string } | { readonly messages: readonly ChatMessage[] };
 
 /** @returns ids of the prompt without BOS and EOS; those of a conversation are the template's */
 export function encodeAtOnce(tokenizer: Tokenizer, prompt: Prompt): Int32Array<ArrayBuffer> {

@@ -33,7 +33,7 @@ const jinja = require("@huggingface/jinja") as {
 };
 
 /** What a template may use up; each charge is about 0.1 to 1 microsecond of work. */
-export interface TemplateBudget {
+interface TemplateBudget {
   /** Charges in all: one a node evaluated, and what template_costs.ts says of each operation. */
   readonly steps: number;
   /** Most elements of one value, all levels counted. */

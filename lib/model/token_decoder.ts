@@ -2,7 +2,7 @@ import { invalid } from "../errors";
 import { readArgument } from "../options";
 
 /** What a streaming decoder needs to know of its tokenizer. */
-export interface DecodingRules {
+interface DecodingRules {
   /** Text of a whole sequence, without the tokens to be skipped. */
   decode(ids: readonly number[]): string;
   /** Whether the token is left out of the text. */

@@ -8,6 +8,7 @@ import { byteToken } from "./hub_decoders";
 import { affixesOf, buildHubTokenizer, type HubTokenizer, hasByteFallback } from "./hub_tokenizer";
 import { TokenDecoder } from "./token_decoder";
 import {
+  type ChatOptions,
   chatNames,
   checkedDecodeIds,
   type DecodeOptions,
@@ -29,7 +30,7 @@ import { Vocabulary } from "./vocabulary";
 
 export type { ChatMessage, RenderedChat } from "./chat_template";
 export { TokenDecoder } from "./token_decoder";
-export type { DecodeOptions, EncodeOptions } from "./tokenizer_arguments";
+export type { ChatOptions, DecodeOptions, EncodeOptions } from "./tokenizer_arguments";
 export type { TokenizerFiles } from "./tokenizer_files";
 
 /** What a tokenizer is built to. */
@@ -225,16 +226,6 @@ export class Tokenizer {
     const [before, after] = affixes.map((tokens) => tokens.map((token) => this.vocabulary.id(token)!));
     return [before!, after!];
   }
-}
-
-/** How messages are rendered. */
-export interface ChatOptions {
-  /** Ends the text with what introduces the assistant's answer. Default: false. */
-  readonly addGenerationPrompt?: boolean;
-  /** JSON schemas of the tools on offer, for templates that list them. */
-  readonly tools?: readonly object[];
-  /** Ends the template sooner with ERR_TEMPLATE. @internal */
-  readonly maxSteps?: number;
 }
 
 function wellFormed(text: string): string {

@@ -2,7 +2,6 @@
 import { invalid } from "../errors";
 import { limits } from "../limits";
 import { isMissing, lengthOf, type OptionNames, readArgument } from "../options";
-import type { ChatOptions } from "./tokenizer";
 import type { TokenizerFiles } from "./tokenizer_files";
 
 /** @throws RubricateError ERR_ARGUMENT where a file's content is no text */
@@ -27,6 +26,16 @@ export function checkedDecodeIds(ids: ArrayLike<number>): number[] {
       return id;
     }),
   );
+}
+
+/** How messages are rendered. */
+export interface ChatOptions {
+  /** Ends the text with what introduces the assistant's answer. Default: false. */
+  readonly addGenerationPrompt?: boolean;
+  /** JSON schemas of the tools on offer, for templates that list them. */
+  readonly tools?: readonly object[];
+  /** Ends the template sooner with ERR_TEMPLATE. @internal */
+  readonly maxSteps?: number;
 }
 
 export const chatNames: OptionNames<ChatOptions> = { addGenerationPrompt: true, tools: true, maxSteps: true };

@@ -1,19 +1,13 @@
 import { createHash } from "node:crypto";
 import path from "node:path";
 import { invalid, RubricateError } from "../errors";
+import { isObject, type JsonObject } from "../files/json";
 import { present, readBytes, readText } from "../files/read";
 import { limits } from "../limits";
 import type { Steps } from "../steps";
 import { parseInPieces } from "./json_pieces";
 import { idLimit, parseTokenizerJson, type TokenizerDocument } from "./tokenizer_json";
-import {
-  checkAddedToken,
-  checkComponents,
-  checkDocument,
-  checkProcessor,
-  isObject,
-  type Json,
-} from "./tokenizer_schema";
+import { checkAddedToken, checkComponents, checkDocument, checkProcessor } from "./tokenizer_schema";
 
 /** One entry of tokenizer.json's `added_tokens`. */
 export interface AddedToken {
@@ -29,7 +23,7 @@ export interface AddedToken {
 /** What a tokenizer is made of, in the form that transformers would use. */
 export interface TokenizerDefinition {
   /** tokenizer.json, with `added_tokens`, `normalizer`, `pre_tokenizer`, `post_processor` and `decoder` as transformers sets them. */
-  readonly tokenizer: Json;
+  readonly tokenizer: JsonObject;
   /** Vocabulary and merges. */
   readonly bpe: TokenizerDocument["bpe"];
   /** Contents of the special tokens by name: `bos_token`, `eos_token`, `unk_token`, ... */
@@ -46,7 +40,7 @@ export interface TokenizerDefinition {
 const specialNames = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 /** A document of the tokenizer's folder, in steps: tokenizer_config.json may have thousands of added tokens. */
-function* parseObject(text: string, file: string): Steps<Json> {
+function* parseObject(text: string, file: string): Steps<JsonObject> {
   let value: unknown;
   try {
     value = yield* parseInPieces(Buffer.from(text));
@@ -131,7 +125,7 @@ export async function readTokenizerFiles(directory: string): Promise<TokenizerFi
 /** @throws {RubricateError} ERR_TOKENIZER naming the file that is malformed */
 export function* defineTokenizer(files: TokenizerFiles): Steps<TokenizerDefinition> {
   const at = (name: string) => path.join(files.directory, name);
-  function* parsed(text: string | undefined, name: string): Steps<Json> {
+  function* parsed(text: string | undefined, name: string): Steps<JsonObject> {
     return text === undefined ? {} : yield* parseObject(text, at(name));
   }
   const bytes = sharedBytes.get(files) ?? Buffer.from(files.tokenizerJson);
@@ -209,7 +203,7 @@ function contentOf(token: unknown): string | undefined {
   return isObject(token) && typeof token.content === "string" ? token.content : undefined;
 }
 
-function namedSpecialTokens(map: Json, config: Json): Record<string, string> {
+function namedSpecialTokens(map: JsonObject, config: JsonObject): Record<string, string> {
   const named: Record<string, string> = {};
   for (const source of [map, config])
     for (const name of specialNames) {
@@ -223,7 +217,7 @@ function idList(value: unknown): number[] {
   return (Array.isArray(value) ? value : [value]).filter((id): id is number => Number.isInteger(id) && id >= 0);
 }
 
-function templateOf(config: Json, file: string): string | undefined {
+function templateOf(config: JsonObject, file: string): string | undefined {
   const template = config.chat_template;
   if (template == null) return undefined;
   if (typeof template === "string") return template;
@@ -243,8 +237,14 @@ function templateOf(config: Json, file: string): string | undefined {
  * tokenizer_config.json, and SentencePiece-like LLaMA tokenizers rebuilt with a Metaspace pre-tokenizer. BOS and EOS are what
  * the post-processor of tokenizer.json says; `add_bos_token` and `add_eos_token` are not read beside it.
  */
-function asTransformersBuildsIt(tokenizer: Json, config: Json): Json {
-  const result: Json = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, ...tokenizer };
+function asTransformersBuildsIt(tokenizer: JsonObject, config: JsonObject): JsonObject {
+  const result: JsonObject = {
+    normalizer: null,
+    pre_tokenizer: null,
+    post_processor: null,
+    decoder: null,
+    ...tokenizer,
+  };
   const className = typeof config.tokenizer_class === "string" ? config.tokenizer_class.replace(/Fast$/, "") : "";
   const byteLevel = JSON.stringify([tokenizer.pre_tokenizer, tokenizer.decoder]).includes('"ByteLevel"');
   if (className === "LlamaTokenizer" && !byteLevel) rebuildAsLlama(result, config);
@@ -252,14 +252,14 @@ function asTransformersBuildsIt(tokenizer: Json, config: Json): Json {
 }
 
 function addedTokens(
-  tokenizer: Json,
-  config: Json,
+  tokenizer: JsonObject,
+  config: JsonObject,
   specialTokens: Record<string, string>,
   idOf: (token: string) => number | undefined,
   directory: string,
 ): AddedToken[] {
   const byId = new Map<number, AddedToken>();
-  const add = (id: number, token: Json) =>
+  const add = (id: number, token: JsonObject) =>
     byId.set(id, {
       id,
       content: token.content as string,
@@ -269,7 +269,7 @@ function addedTokens(
       single_word: token.single_word === true,
       normalized: typeof token.normalized === "boolean" ? token.normalized : token.special !== true,
     });
-  for (const [at, token] of ((tokenizer.added_tokens ?? []) as Json[]).entries()) {
+  for (const [at, token] of ((tokenizer.added_tokens ?? []) as JsonObject[]).entries()) {
     const before = byId.get(token.id as number);
     if (before && before.content !== token.content)
       throw invalid(`added_tokens[${at}].id in ${directory}`, "an id of its own", token.id, "ERR_TOKENIZER");
@@ -291,7 +291,7 @@ function addedTokens(
   return [...byId.values()].sort((a, b) => a.id - b.id);
 }
 
-function rebuildAsLlama(tokenizer: Json, config: Json): void {
+function rebuildAsLlama(tokenizer: JsonObject, config: JsonObject): void {
   const prefixed = config.add_prefix_space !== false && config.add_prefix_space !== 0;
   const scheme = !prefixed ? "never" : config.legacy === true ? "always" : "first";
   const strip = prefixed ? [{ type: "Strip", content: " ", start: 1, stop: 0 }] : [];
@@ -307,7 +307,7 @@ function rebuildAsLlama(tokenizer: Json, config: Json): void {
     ],
   };
   tokenizer.model = {
-    ...(tokenizer.model as Json),
+    ...(tokenizer.model as JsonObject),
     unk_token: null,
     fuse_unk: true,
     byte_fallback: true,

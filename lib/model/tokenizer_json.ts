@@ -1,5 +1,5 @@
 import { invalid, RubricateError } from "../errors";
-import { JsonLimit } from "../files/json";
+import { JsonLimit, type JsonObject } from "../files/json";
 import { limits } from "../limits";
 import type { Steps } from "../steps";
 import { MergeTable } from "./bpe";
@@ -17,19 +17,19 @@ import {
   valuesIn,
 } from "./json_pieces";
 import { TokenTable } from "./token_table";
-import { checkAddedToken, type Json } from "./tokenizer_schema";
+import { checkAddedToken } from "./tokenizer_schema";
 
 /** What tokenizer.json says. */
 export interface TokenizerDocument {
   /** Without `model.vocab` and `model.merges`. */
-  readonly document: Json;
+  readonly document: JsonObject;
   /** The tables of the byte-pair encoding, which @huggingface/tokenizers is not asked to build. */
   readonly bpe: { readonly vocabulary: TokenTable; readonly merges: MergeTable };
 }
 
 /** An object whose long members are still text. */
 interface Opened {
-  readonly known: Json;
+  readonly known: JsonObject;
   readonly long: ReadonlyMap<string, Extent>;
 }
 
@@ -39,7 +39,7 @@ const maxMembers = 1024;
 /** Reads an object's members but for some, of which only the place is found. */
 function* opened(bytes: Buffer, value: Extent, left: readonly string[], file: string): Steps<Opened> {
   let parsed = 0;
-  const known: Json = {};
+  const known: JsonObject = {};
   const long = new Map<string, Extent>();
   for (const run of (yield* membersOf(bytes, value, 1, maxMembers)).runs) {
     const member = memberOf(bytes, run);
@@ -85,7 +85,7 @@ export function* parseTokenizerJson(bytes: Buffer, file: string): Steps<Tokenize
     const model = root.long.get("model");
     if (!model || kindOf(bytes, model) !== "object") throw fail("has no `model` object");
     const { known, long } = yield* opened(bytes, model, ["vocab", "merges"], file);
-    const document: Json = { ...root.known, model: known };
+    const document: JsonObject = { ...root.known, model: known };
     const added = root.long.get("added_tokens");
     if (added) document.added_tokens = yield* addedTokensOf(bytes, added, file);
     const vocab = long.get("vocab");
@@ -149,12 +149,12 @@ function* shortRuns(bytes: Buffer, extent: Extent, where: string): Steps<Members
   return members;
 }
 
-function* addedTokensOf(bytes: Buffer, extent: Extent, file: string): Steps<Json[]> {
+function* addedTokensOf(bytes: Buffer, extent: Extent, file: string): Steps<JsonObject[]> {
   if (kindOf(bytes, extent) !== "array") throw invalid(`added_tokens in ${file}`, "a list", {}, "ERR_TOKENIZER");
   const { count, runs } = yield* shortRuns(bytes, extent, `added_tokens in ${file}`);
   if (count > limits.addedTokens)
     throw invalid(`the number of added tokens in ${file}`, `at most ${limits.addedTokens}`, count, "ERR_TOKENIZER");
-  const tokens: Json[] = [];
+  const tokens: JsonObject[] = [];
   for (const run of runs) {
     for (const token of valuesIn(bytes, run)) {
       checkAddedToken(token, `added_tokens[${tokens.length}]`, file);

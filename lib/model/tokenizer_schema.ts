@@ -4,14 +4,9 @@
  * (tokenizers 0.23) without an error.
  */
 import { invalid, RubricateError } from "../errors";
+import { isObject, type JsonObject } from "../files/json";
 import { limits } from "../limits";
 import { isLinear } from "./pattern_safety";
-
-export type Json = Record<string, unknown>;
-
-export function isObject(value: unknown): value is Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
 
 /** What a field may hold. A field may also be absent, unless it is required. */
 interface Rule {
@@ -171,7 +166,7 @@ const addedToken: Kind = {
   required: ["id", "content"],
 };
 
-function checkFields(value: Json, kind: Kind, where: string, file: string): void {
+function checkFields(value: JsonObject, kind: Kind, where: string, file: string): void {
   for (const [name, field] of Object.entries(value)) {
     if (name === "type" && kind.fields.type === undefined) continue;
     const rule = Object.hasOwn(kind.fields, name) ? kind.fields[name] : undefined;
@@ -186,7 +181,7 @@ function checkFields(value: Json, kind: Kind, where: string, file: string): void
 }
 
 /** The components of a normalizer, pre-tokenizer, post-processor or decoder, without its sequences. */
-export function componentsOf(part: string, component: unknown): Json[] {
+function componentsOf(part: string, component: unknown): JsonObject[] {
   if (!isObject(component)) return [];
   const children = parts[part]?.[component.type as string]?.children;
   if (!children) return [component];
@@ -220,7 +215,7 @@ function checkComponent(part: string, component: unknown, where: string, file: s
 }
 
 /** @throws {RubricateError} ERR_TOKENIZER naming the first field that is not supported */
-export function checkComponents(tokenizer: Json, file: string): void {
+export function checkComponents(tokenizer: JsonObject, file: string): void {
   for (const part of Object.keys(parts)) {
     const component = tokenizer[part] ?? null;
     if (component === null) continue;
@@ -260,26 +255,26 @@ export function checkComponents(tokenizer: Json, file: string): void {
  * Checks everything of tokenizer.json but its tokens, its merges and the components.
  * @throws {RubricateError} ERR_TOKENIZER naming the first field that is not supported
  */
-export function checkDocument(tokenizer: Json, file: string): void {
+export function checkDocument(tokenizer: JsonObject, file: string): void {
   checkFields(tokenizer, root, "", file);
-  checkFields(tokenizer.model as Json, model, "model", file);
+  checkFields(tokenizer.model as JsonObject, model, "model", file);
 }
 
 /** @throws {RubricateError} ERR_TOKENIZER */
-export function checkAddedToken(token: unknown, where: string, file: string): asserts token is Json {
+export function checkAddedToken(token: unknown, where: string, file: string): asserts token is JsonObject {
   if (!isObject(token)) throw invalid(`${where} in ${file}`, "an object", token, "ERR_TOKENIZER");
   checkFields(token, addedToken, where, file);
 }
 
 /** Tokens that a post-processor puts beside the text, with the ids that it gives them. */
-function* processorTokens(component: Json, file: string): Generator<[token: string, id: unknown]> {
+function* processorTokens(component: JsonObject, file: string): Generator<[token: string, id: unknown]> {
   if (component.type === "ByteLevel") return;
   if (component.type !== "TemplateProcessing") {
     yield component.cls as [string, number];
     yield component.sep as [string, number];
     return;
   }
-  const special = (component.special_tokens ?? {}) as Json;
+  const special = (component.special_tokens ?? {}) as JsonObject;
   let texts = 0;
   for (const item of component.single as unknown[]) {
     const entry = isObject(item) ? Object.entries(item) : [];

@@ -7,7 +7,7 @@ import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { RubricateError } from "../errors";
 import { type FileContents, removeFolder, writeFolder } from "../files/atomic";
-import { readJson } from "../files/json";
+import { isObject, readJson } from "../files/json";
 import { entriesOf } from "../files/operations";
 import { readPieces } from "../files/read";
 import { finiteTensors, float32Values, readSafetensors, safetensorsPieces } from "../files/safetensors";
@@ -20,8 +20,8 @@ import { fault, stateFault, type TrainerState } from "./state";
 import { storedMoments, storedTensors, type Trainee, valuesOf } from "./trainee";
 
 const stateFile = "trainer_state.json";
-export const optimizerFile = "optimizer.safetensors";
-export const bestFile = "best.safetensors";
+const optimizerFile = "optimizer.safetensors";
+const bestFile = "best.safetensors";
 
 /** What a checkpoint holds. */
 export interface Checkpoint {
@@ -39,7 +39,7 @@ export interface Checkpoint {
   readonly best: Float32Array[] | undefined;
 }
 
-export interface CheckpointContents {
+interface CheckpointContents {
   readonly identity: RunIdentity;
   readonly cpuPath: string;
   readonly matmul: string | null;
@@ -177,7 +177,6 @@ export async function readState(path: string): Promise<StateDocument> {
     throw damaged(path, `${stateFile} cannot be read: ${(cause as Error).message}`, cause);
   }
   if (document?.format !== 1) throw damaged(path, `${stateFile} is of format ${document?.format}, not 1`);
-  const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
   const { identity, cpuPath, matmul = null, state, files } = document;
   for (const [name, part] of Object.entries({ identity, state, files }))
     if (!isObject(part)) throw damaged(path, `${stateFile} lacks a part: ${name}`);

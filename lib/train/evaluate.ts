@@ -1,14 +1,15 @@
-import { adapterHandle, type RedAdapter } from "../adapter/red_adapter";
+import type { RedAdapter } from "../adapter/red_adapter";
 import { requireModel } from "../brands";
-import { checkBatchSize, collate } from "../data/batches";
+import { checkBatchSize, microBatchOf } from "../data/batches";
 import type { Dataset } from "../data/dataset";
 import type { Example } from "../data/types";
 import { RubricateError } from "../errors";
 import { Callback, runJob, throwIfAborted } from "../job";
+import { adapterHandle } from "../model/checks";
 import type { LlamaModel } from "../model/model";
-import type { NativeAdapter, NativeMicroBatch, NativeSums } from "../native";
+import type { NativeAdapter, NativeSums } from "../native";
 import { checkOptions, functionOf, type OptionNames, signalOf } from "../options";
-import { type ExampleSource, exampleSource, requireFit, requireVocabulary } from "./examples";
+import { type ExampleSource, exampleSource, requireFit } from "./examples";
 
 export interface EvaluateOptions {
   /** One that was created or loaded for this model object. Default: the model alone. */
@@ -35,16 +36,6 @@ export interface Evaluation {
 
 /** Micro-batches of a native call: few, so that others of the same model need not wait for long. */
 const microBatchesOfACall = 4;
-
-/**
- * Examples laid end to end in one micro-batch, all with the same slot.
- * @throws RubricateError ERR_DATA where an id is not in the model's vocabulary
- */
-export function microBatchOf(examples: readonly Example[], slot: 0 | 1, model: LlamaModel): NativeMicroBatch {
-  requireVocabulary(examples, model.architecture.vocabulary);
-  const { tokenIds, sequenceStarts, targets } = collate(examples);
-  return { tokenIds, sequenceStarts, targets, slots: new Int32Array(examples.length).fill(slot) };
-}
 
 /**
  * The loss of a model, with an adapter or without, on data.
@@ -82,7 +73,7 @@ export async function evaluateSource(
     const count = Math.max(0, Math.min(microBatchesOfACall, plan.length - from));
     const loading = Promise.all(
       Array.from({ length: count }, async (_, at) =>
-        microBatchOf(await source.examples(plan.batch(from + at)), slot, model),
+        microBatchOf(await source.examples(plan.batch(from + at)), slot, model.architecture.vocabulary),
       ),
     );
     loading.catch(() => {}); // told when its turn comes

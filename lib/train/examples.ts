@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { hasBrand, sourceBrand } from "../brands";
-import { EpochPlan, type PlanOptions, planEpoch } from "../data/batches";
+import { EpochPlan, firstUnknown, type PlanOptions, planEpoch } from "../data/batches";
 import { splitSteps } from "../data/split";
 import type { Example } from "../data/types";
 import { invalid, RubricateError } from "../errors";
@@ -161,31 +161,9 @@ function copiedFields(example: Example, name: string): Example {
   return { tokenIds: tokenIds.slice(), supervised: supervised.slice(), line };
 }
 
-/** Index of the first id that a vocabulary does not have, or -1. */
-function firstUnknown(tokenIds: Int32Array, vocabulary: number): number {
-  for (let at = 0; at < tokenIds.length; at++) if (tokenIds[at]! < 0 || tokenIds[at]! >= vocabulary) return at;
-  return -1;
-}
-
 function requireKnown(tokenIds: Int32Array, vocabulary: number, name: string): void {
   const at = firstUnknown(tokenIds, vocabulary);
   if (at >= 0) throw invalid(`${name}[${at}]`, `a token id from 0 to ${vocabulary - 1}`, tokenIds[at]);
-}
-
-/**
- * Checks that examples, as they were read, are a model's.
- * @throws RubricateError ERR_DATA naming the line
- */
-export function requireVocabulary(examples: readonly Example[], vocabulary: number): void {
-  for (const { tokenIds, line } of examples) {
-    const at = firstUnknown(tokenIds, vocabulary);
-    if (at >= 0)
-      throw new RubricateError(
-        "ERR_DATA",
-        `Expected token ids from 0 to ${vocabulary - 1}, the model's vocabulary, but line ${line} of the data has ` +
-          `${tokenIds[at]}; read the data with this model's tokenizer`,
-      );
-  }
 }
 
 /** The first token is nobody's target. */

@@ -7,7 +7,7 @@ import { readlinkSync } from "node:fs";
 import { mkdir, open, readlink, realpath, rmdir, stat, unlink, utimes } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { RubricateError } from "../errors";
+import { RubricateError, systemCode } from "../errors";
 import { reported } from "../files/atomic";
 import { parseJson } from "../files/json";
 import { present, readText } from "../files/read";
@@ -104,7 +104,7 @@ async function createdWith(path: string, text: string): Promise<boolean> {
   try {
     file = await open(path, "wx");
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    if (systemCode(error) === "EEXIST") return false;
     throw error;
   }
   try {
@@ -222,7 +222,7 @@ async function isRunning({ pid, thread, started }: Holder): Promise<boolean> {
     process.kill(pid, 0); // sends nothing
     return true;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== "ESRCH";
+    return systemCode(error) !== "ESRCH";
   }
 }
 

@@ -5,14 +5,14 @@ import type { LoggerName, TrainerOptions } from "./options";
 import { requireOneWarmup, schedules } from "./schedule";
 
 /** What can be checked before anything is loaded. Of `eval` it counts what kind it is. */
-export type RunOptionValues = Omit<TrainerOptions, "model" | "adapter" | "method" | "train" | "eval"> & {
+type RunOptionValues = Omit<TrainerOptions, "model" | "adapter" | "method" | "train" | "eval"> & {
   readonly eval?: unknown;
 };
 
 type Name = keyof RunOptionValues;
 
 /** How messages write an option's name. */
-export type OptionNaming = (name: Name) => string;
+type OptionNaming = (name: Name) => string;
 
 const packingNames: OptionNames<{ maxTokens: number }> = { maxTokens: true };
 const earlyStoppingNames: OptionNames<NonNullable<TrainerOptions["earlyStopping"]>> = {

@@ -14,7 +14,7 @@ export interface Resumption {
   readonly notices: readonly string[];
 }
 
-export interface ResumeRequest {
+interface ResumeRequest {
   readonly outputDir: string | undefined;
   /** false: from the start. true: from the newest checkpoint. "auto": the same, or from the start. Else: its path. */
   readonly resume: boolean | string;

@@ -1,12 +1,13 @@
 import { join, resolve } from "node:path";
 import { adapterFiles, tensorFile } from "../adapter/files";
+import { microBatchOf } from "../data/batches";
 import { RubricateError } from "../errors";
 import type { FileContents } from "../files/atomic";
 import { finiteTensors, safetensorsPieces } from "../files/safetensors";
 import { runJob, throwIfAborted } from "../job";
 import { type NativeMicroBatch, type NativeOptimizer, type NativeTenantResult, native } from "../native";
 import { readState, removeOldCheckpoints, writeCheckpoint } from "./checkpoint";
-import { evaluateSource, microBatchOf } from "./evaluate";
+import { evaluateSource } from "./evaluate";
 import type { EndEvent, StepEvent, TrainEvent, TrainSummary } from "./events";
 import { type ExampleSource, exampleSource, requireFit } from "./examples";
 import { identityOf, type RunIdentity } from "./identity";
@@ -187,7 +188,7 @@ export class Run {
     const { plan, train, trainee, settings } = this.parts;
     const step = await plan.next(from);
     const read = async (indices: Int32Array) =>
-      microBatchOf(await train.examples(indices), trainee.slot, settings.model);
+      microBatchOf(await train.examples(indices), trainee.slot, settings.model.architecture.vocabulary);
     return { step, microBatches: await Promise.all(step.indices.map(read)) };
   }
 

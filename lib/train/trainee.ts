@@ -1,8 +1,9 @@
-import { adapterHandle, type RedAdapter } from "../adapter/red_adapter";
+import type { RedAdapter } from "../adapter/red_adapter";
 import { RubricateError } from "../errors";
 import { bytesOf, float32Values, type ReadTensor, type StoredTensor } from "../files/safetensors";
 import { areFinite, firstNotFinite } from "../finite";
 import { runJob } from "../job";
+import { adapterHandle } from "../model/checks";
 import { requireCompanions } from "../model/companions";
 import type { BaseFingerprint, LlamaModel } from "../model/model";
 import type { NativeAdapter, NativeOptimizer, NativeParameters } from "../native";
@@ -34,7 +35,7 @@ export interface Trainee {
   requireFinite(): Promise<void>;
 }
 
-const sizeOf = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);
+const elementCount = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);
 
 /** Numbers that are copied at a time: some 50 microseconds. */
 const portion = 1 << 16;
@@ -155,7 +156,7 @@ class WeightsTrainee implements Trainee {
   constructor(readonly parameters: NativeParameters) {
     this.names = [...parameters.names];
     this.shapes = parameters.shapes.map((shape) => [...shape]);
-    this.count = this.shapes.reduce((sum, shape) => sum + sizeOf(shape), 0);
+    this.count = this.shapes.reduce((sum, shape) => sum + elementCount(shape), 0);
   }
 
   tensors(): StoredTensor[] {
@@ -170,7 +171,7 @@ class WeightsTrainee implements Trainee {
   /** A weight's numbers in pieces: the system takes as long to take back a large one as to copy it. */
   private async *pieces(index: number): AsyncGenerator<Uint8Array, void, void> {
     const piece = 4 * portion;
-    const count = sizeOf(this.shapes[index]!);
+    const count = elementCount(this.shapes[index]!);
     for (let start = 0; start < count; start += piece) {
       const read = () => this.parameters.readValue(index, start, Math.min(piece, count - start));
       yield bytesOf(await runJob(read));
@@ -180,7 +181,7 @@ class WeightsTrainee implements Trainee {
   async snapshot(): Promise<Float32Array[]> {
     const values: Float32Array[] = [];
     for (const [index, shape] of this.shapes.entries()) {
-      const value = new Float32Array(sizeOf(shape));
+      const value = new Float32Array(elementCount(shape));
       let at = 0;
       for await (const piece of this.pieces(index)) {
         bytesOf(value).set(piece, at);

@@ -5,9 +5,10 @@ import { throwIfAborted } from "../job";
 import { checkOptions, type OptionNames, signalOf } from "../options";
 import type { TrainEvent, TrainSummary } from "./events";
 import { closeLoggers, openLoggers, type RunLogger } from "./loggers";
-import { checkedSettings, type Settings, type TrainerOptions } from "./options";
+import type { Settings, TrainerOptions } from "./options";
 import { Run } from "./run";
 import { RunLock } from "./run_lock";
+import { checkedSettings } from "./settings";
 
 export interface RunOptions {
   /** Stops the run between two ops; with an `outputDir` a checkpoint of the last finished step is written first. */

@@ -1,4 +1,4 @@
-// lib/native.ts's NativeAdapter, NativeParameters and NativeOptimizer.
+// NativeAdapter, NativeParameters and NativeOptimizer of lib/binding/.
 #pragma once
 
 #include "binding/handle.h"

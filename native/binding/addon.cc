@@ -1,4 +1,4 @@
-// The addon: lib/native.ts's NativeBinding. It may be loaded by many environments of one process.
+// The addon: lib/binding/addon.ts's NativeBinding. It may be loaded by many environments of one process.
 #include <napi.h>
 
 #include "base/limits.h"

@@ -1,4 +1,4 @@
-// Reading of batches, adapters and training requests as lib/native.ts describes them.
+// Reading of batches, adapters and training requests as lib/binding/batches.ts describes them.
 #pragma once
 
 #include <vector>

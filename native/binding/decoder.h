@@ -1,4 +1,4 @@
-// lib/native.ts's NativeDecoder.
+// lib/binding/decoder.ts's NativeDecoder.
 //
 // Adding and removing sequences is synchronous, while a step may be under way on the model's thread. So ids are given
 // out here; the core's decoder is touched by steps, or here while no step is under way.

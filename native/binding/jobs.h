@@ -55,7 +55,7 @@ class Jobs {
   Jobs(const Jobs&) = delete;
   Jobs& operator=(const Jobs&) = delete;
 
-  // Returns lib/native.ts's NativeJob: { promise, cancel }.
+  // Returns lib/job.ts's NativeJob: { promise, cancel }.
   Napi::Object start(JobSpec spec);
   // A NativeJob that rejects.
   static Napi::Object rejected(Napi::Env env, const Napi::Value& reason);

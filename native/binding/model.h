@@ -1,4 +1,4 @@
-// lib/native.ts's NativeModel, and loadModel.
+// lib/binding/model.ts's NativeModel, and loadModel.
 #pragma once
 
 #include "binding/handle.h"

@@ -1,4 +1,4 @@
-// lib/native.ts's NativeOps: the ops on the calling thread, for benchmarks, tests and people who compose their own.
+// lib/binding/ops.ts's NativeOps: the ops on the calling thread, for benchmarks, tests and programs with own models.
 #pragma once
 
 #include <napi.h>

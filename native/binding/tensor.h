@@ -1,4 +1,4 @@
-// lib/native.ts's NativeTensor and NativeTape.
+// lib/binding/tensor.ts's NativeTensor and NativeTape.
 #pragma once
 
 #include <vector>

@@ -163,7 +163,7 @@ test("collating shifts targets within each sequence", () => {
   expect([...batch.sequenceStarts]).toEqual([0, 4, 6, 9]);
   // The first token of a sequence is never a target, nor does a sequence's last position have one.
   expect([...batch.targets]).toEqual([-1, 7, 8, -1, 4, -1, 2, -1, -1]);
-  expect(batch.supervisedTokens).toBe(4);
+  expect([...batch.slots]).toEqual([0, 0, 0]);
 });
 
 test("collating nothing is refused", () => {

@@ -1,8 +1,9 @@
 /** Prompts that take long to encode: another thread does that, and a signal ends it. */
 import { readFileSync } from "node:fs";
 import path from "node:path";
+import type { Prompt } from "../../lib/data/worker_protocol";
 import { limits } from "../../lib/limits";
-import { encodeAtOnce, encodePrompt, type Prompt } from "../../lib/model/prompt";
+import { encodeAtOnce, encodePrompt } from "../../lib/model/prompt";
 import { Tokenizer } from "../../lib/model/tokenizer";
 
 const fixtures = path.join(__dirname, "..", "parity", "fixtures", "tokenizer");

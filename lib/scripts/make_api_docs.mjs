@@ -64,7 +64,8 @@ function* statements(text) {
       const character = text[at++];
       if ("{([".includes(character)) depth++;
       if ("})]".includes(character)) depth--;
-      const block = character === "}" && /^export (declare (abstract )?class|interface)\b/.test(text.slice(begin, at));
+      const block =
+        character === "}" && /^(export )?(declare )?((abstract )?class|interface)\b/.test(text.slice(begin, at));
       if (depth === 0 && (character === ";" || block)) break;
     }
     yield { doc, code: text.slice(begin, at).replace(/;$/, "") };
@@ -141,7 +142,7 @@ function describeDeclaration(name, { doc, code }) {
 /** What index.d.ts exports: [name, module] in order. */
 function exportsOf(index) {
   const found = [];
-  for (const [, names, module] of index.matchAll(/export (?:type )?\{([^}]*)\} from "\.\/([^"]+)"/g))
+  for (const [, names, module] of index.matchAll(/export (?:type )?\{([^}]*)\} from "(?:\.\/)?([^"]+)"/g))
     for (const name of names.split(",")) {
       const bare = name.trim().replace(/^type /, "");
       if (bare !== "") found.push([bare, module]);
@@ -175,7 +176,7 @@ function makePages(folder) {
   const sections = new Map(Object.keys(pages).map((page) => [page, []]));
   for (const [name, module] of exportsOf(readFileSync(join(folder, "index.d.ts"), "utf8"))) {
     const page = sections.get(module.split("/")[0]);
-    if (!page) throw new Error(`No page for ${name} of ${module}: add one to native/scripts/make_api_docs.mjs`);
+    if (!page) throw new Error(`No page for ${name} of ${module}: add one to lib/scripts/make_api_docs.mjs`);
     page.push({ name, text: describeDeclaration(name, findDeclaration(folder, module, name)) });
   }
   const files = new Map();

@@ -1,13 +1,6 @@
-/** What tensors and ops are asked for by name. */
-import type { OptionNames } from "./options";
+/** What ops are asked for by name. */
+import type { OptionNames } from "../options";
 import type { Tensor } from "./tensor";
-
-export interface TensorOptions {
-  /** A parameter, whose fp32 gradient a tape's backward adds to. Default: false. */
-  readonly requiresGrad?: boolean;
-}
-
-export const tensorNames: OptionNames<TensorOptions> = { requiresGrad: true };
 
 /** AdamW's settings for `ops.adamwStep`; torch.optim.AdamW's defaults, without weight decay. */
 export interface AdamWOptions {

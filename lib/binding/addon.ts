@@ -1,0 +1,51 @@
+/** What the addon exports: native/binding/addon.cc. */
+import type { RubricateError } from "../errors";
+import type { NativeJob } from "../job";
+import type { NativeCudaDevices } from "./devices";
+import type { NativeModel, NativeModelSpec } from "./model";
+import type { NativeOps } from "./ops";
+import type { NativeOptimizer } from "./optimizer";
+import type { NativeAdapter, NativeParameters, NativeSite, NativeVariant } from "./parameters";
+import type { NativeDtype, NativeTape, NativeTensor } from "./tensor";
+
+export interface NativeBinding {
+  /** Version of the package that the addon was built from. */
+  readonly version: string;
+  /** Errors thrown or rejected from now on are `new errorClass(code, message)`. Per environment. */
+  setErrorClass(errorClass: typeof RubricateError): void;
+  cpu(): { path: string; supported: string[]; threads: number; splitRegions: number };
+  setThreads(threads: number): void;
+  /** Lets the event loop's thread go before the calling worker: native/device/cpu/thread_priority.h. */
+  lowerThreadPriority(): void;
+  /** Bytes in use by all arenas of the process. */
+  processBytes(): number;
+  loadModel(spec: NativeModelSpec): NativeJob<NativeModel>;
+  /** ERR_DEVICE with a sentence where there is no plug-in that can be used, no driver, one too old, or no device. */
+  readCudaDevices(): NativeJob<NativeCudaDevices>;
+  /** Of this process's use of a CUDA device; 0: none. */
+  setDeviceMemoryLimit(device: number, bytes: number): NativeJob<undefined>;
+  /** The header of a safetensors file, checked: name -> dtype (as in the file), shape, byte offset in the file, bytes. */
+  readSafetensors(path: string): NativeJob<{
+    metadata: Record<string, string>;
+    tensors: Map<string, { dtype: string; shape: number[]; data: Uint8Array }>;
+  }>;
+  /** The names of its tensors, every check made. */
+  readSafetensorsNames(path: string): NativeJob<string[]>;
+  Adapter: new (
+    architecture: string,
+    variant: NativeVariant,
+    sites: readonly NativeSite[],
+    layers: Int32Array,
+  ) => NativeAdapter;
+  Optimizer: new (parameters: NativeAdapter | NativeParameters) => NativeOptimizer;
+  Tensor: {
+    from(
+      data: Float32Array | Int32Array,
+      shape: readonly number[],
+      dtype: NativeDtype,
+      requiresGrad: boolean,
+    ): NativeTensor;
+  };
+  Tape: new () => NativeTape;
+  ops: NativeOps;
+}

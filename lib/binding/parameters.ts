@@ -1,0 +1,34 @@
+/** What can be trained: the vectors of an adapter, or the weights of a model. */
+import type { NativeJob } from "../job";
+
+export type NativeVariant = "all" | "scale" | "bias" | "ln";
+export type NativeSite = "q_proj" | "k_proj" | "v_proj" | "o_proj" | "gate_proj" | "up_proj" | "down_proj";
+
+/** Vectors of an adapter in a fixed order: by layer, site, and then scale, bias, ln.weight, ln.bias. */
+export interface NativeAdapter {
+  /** Canonical names such as "layers.0.mlp.down_proj.scale", and the width of each. */
+  readonly names: readonly string[];
+  readonly widths: readonly number[];
+  /** Copies of all vectors end to end, fp32 [sum of widths]. ERR_BUSY while a job trains the adapter; gradients() too. */
+  values(): Float32Array;
+  /** Gradients of the last backward, before clipping; same layout. */
+  gradients(): Float32Array;
+  /** ERR_BUSY while a job uses the adapter. */
+  setValues(values: Float32Array): void;
+  dispose(): void;
+}
+
+/** The weights of a model as parameters. */
+export interface NativeParameters {
+  readonly names: readonly string[];
+  readonly shapes: readonly (readonly number[])[];
+  /** The fp32 master of parameter i, copied. ERR_BUSY while a job uses the model; gradient() too. */
+  value(index: number): Float32Array;
+  gradient(index: number): Float32Array;
+  /** `count` numbers from `start` on of the fp32 master of parameter i, copied on the model's thread. */
+  readValue(index: number, start: number, count: number): NativeJob<Float32Array>;
+  /** The next numbers of a new value of parameter i, copied; they come into force all together, with commitValue. */
+  stageValue(index: number, piece: Float32Array): void;
+  /** Replaces parameter i by what was staged, on the model's thread. ERR_SHAPE where that is not the whole of it. */
+  commitValue(index: number): NativeJob<undefined>;
+}
