@@ -8,6 +8,7 @@
 #include "ops/rms_norm/rms_norm.h"
 #include "ops/sampling/sampling.h"
 #include "ops/swiglu/swiglu.h"
+#include "optimizer/gradient_norm.h"
 
 namespace rubricate::binding {
 namespace {
