@@ -18,7 +18,7 @@ export type NativeSite = "q_proj" | "k_proj" | "v_proj" | "o_proj" | "gate_proj"
 
 /** What a model is loaded from. */
 export interface NativeModelSpec {
-  /** Canonical JSON of the architecture, as native/model/architecture.h reads it. */
+  /** Canonical JSON of the architecture, as native/architecture/architecture.h reads it. */
   readonly architecture: string;
   /** Absolute paths of the safetensors files. */
   readonly files: readonly string[];
@@ -331,7 +331,6 @@ export interface NativeOps {
     gradScale: number,
   ): void;
   gradientNorm(grads: readonly T[]): number;
-  sampleToken(logits: Float32Array, options: NativeSamplingOptions, history: Int32Array, position: number): number;
 }
 
 export interface NativeBinding {
@@ -343,8 +342,6 @@ export interface NativeBinding {
   setThreads(threads: number): void;
   /** Lets the event loop's thread go before the calling worker: native/device/cpu/thread_priority.h. */
   lowerThreadPriority(): void;
-  /** Bytes in use by all arenas of the process. */
-  processBytes(): number;
   loadModel(spec: NativeModelSpec): NativeJob<NativeModel>;
   /** ERR_DEVICE with a sentence where there is no plug-in that can be used, no driver, one too old, or no device. */
   readCudaDevices(): NativeJob<NativeCudaDevices>;
