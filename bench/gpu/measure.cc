@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "base/dtype.h"
-#include "model/conversion.h"
+#include "tensor/conversion.h"
 
 namespace rubricate::bench {
 

@@ -7,8 +7,8 @@
 #include "generate/decoder.h"
 #include "gpu/results.h"
 #include "gpu/sections.h"
-#include "model/conversion.h"
 #include "native/random_model.h"
+#include "tensor/conversion.h"
 
 namespace rubricate::bench {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
-#include "model/conversion.h"
+#include "tensor/conversion.h"
 #include "train/train_step.h"
 
 namespace rubricate {

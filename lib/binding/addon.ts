@@ -17,8 +17,6 @@ export interface NativeBinding {
   setThreads(threads: number): void;
   /** Lets the event loop's thread go before the calling worker: native/device/cpu/thread_priority.h. */
   lowerThreadPriority(): void;
-  /** Bytes in use by all arenas of the process. */
-  processBytes(): number;
   loadModel(spec: NativeModelSpec): NativeJob<NativeModel>;
   /** ERR_DEVICE with a sentence where there is no plug-in that can be used, no driver, one too old, or no device. */
   readCudaDevices(): NativeJob<NativeCudaDevices>;

@@ -8,7 +8,7 @@ import type { NativeDtype } from "./tensor";
 
 /** What a model is loaded from. */
 export interface NativeModelSpec {
-  /** Canonical JSON of the architecture, as native/model/architecture.h reads it. */
+  /** Canonical JSON of the architecture, as native/architecture/architecture.h reads it. */
   readonly architecture: string;
   /** Absolute paths of the safetensors files. */
   readonly files: readonly string[];

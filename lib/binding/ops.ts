@@ -55,5 +55,4 @@ export interface NativeOps {
     gradScale: number,
   ): void;
   gradientNorm(grads: readonly T[]): number;
-  sampleToken(logits: Float32Array, options: NativeSamplingOptions, history: Int32Array, position: number): number;
 }

@@ -1,5 +1,5 @@
 /**
- * A model's shape as data. The native core (native/model/architecture.h) checks it and builds the model from it; a family
+ * A model's shape as data. The native core (native/architecture/architecture.h) checks it and builds the model from it; a family
  * (lib/model/llama.ts) makes it from a config.json.
  */
 export interface Architecture {

@@ -131,7 +131,7 @@ const PROJECTIONS = [
   "mlp.down_proj",
 ];
 
-/** Names of the tensors, as native/model/architecture.cc lists them. */
+/** Names of the tensors, as native/architecture/architecture.cc lists them. */
 function canonicalTensors(architecture: Architecture): string[] {
   const [{ layers, attention, feed_forward: feedForward }] = architecture.stacks;
   const names = ["embed_tokens.weight", "norm.weight"];

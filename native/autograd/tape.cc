@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "device/stream.h"
-#include "ops/elementwise/elementwise.h"
+#include "tensor/add_in_place.h"
 
 namespace rubricate {
 namespace {
@@ -16,6 +16,12 @@ uint64_t next_tape_id() {
 }  // namespace
 
 Tape::Tape(std::shared_ptr<Arena> arena, Mode mode) : id_(next_tape_id()), arena_(std::move(arena)), mode_(mode) {}
+
+Tape::Tape(const JobControl& control, Mode mode) : Tape(control.arena, mode) {
+  cancel_ = control.cancelled;
+  yield_ = control.yield;
+  observer_ = control.observer;
+}
 
 Tape::Tape(const Tape& outer, Mode mode) : Tape(outer.arena_, mode) {
   cancel_ = outer.cancel_;

@@ -6,13 +6,17 @@
 // An op looks like this (ops/swiglu/swiglu.cc):
 //
 //   Var swiglu(Tape& tape, const Var& gate, const Var& up) {
-//     ... check shapes and dtypes ...
+//     tape.check_cancelled("swiglu");
+//     ... check shapes, dtypes and places ...
+//     const bool wanted = tape.wants_grad(gate, up);
 //     Tensor out = tape.empty(gate.value().shape(), gate.value().dtype());
-//     swiglu_forward_cpu(...);
-//     return tape.record("swiglu", {gate, up}, out, [saved = ...](Tape& tape, const Tensor& grad) {
-//       Tensor dgate = tape.empty(...), dup = ...;
-//       swiglu_backward_cpu(...);
-//       tape.accumulate(gate_slot, dgate); tape.accumulate(up_slot, dup);
+//     ... fill out: tape.stream()->run("swiglu_forward/1", args) on a device, else parallel_ranges(...) ...
+//     if (!wanted) return out;
+//     return tape.record("swiglu", std::move(out), [saved = ..., slots = ...](Tape& tape, const Tensor& grad) {
+//       Tensor dgate = tape.empty(...), dup = tape.empty(...);
+//       ... fill both ...
+//       tape.accumulate(gate_slot, std::move(dgate));
+//       tape.accumulate(up_slot, std::move(dup));
 //     });
 //   }
 #pragma once
@@ -24,8 +28,8 @@
 #include <vector>
 
 #include "autograd/var.h"
+#include "runtime/job_control.h"
 #include "tensor/tensor.h"
-#include "tensor/weight.h"
 
 namespace rubricate {
 
@@ -35,6 +39,8 @@ class Tape {
 
   // arena: where every tensor of the ops recorded here is allocated.
   Tape(std::shared_ptr<Arena> arena, Mode mode);
+  // Of a job: in its arena, with its cancellation flag, its yield and its observer.
+  Tape(const JobControl& control, Mode mode);
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
 
@@ -59,7 +65,7 @@ class Tape {
   }
   // Called when an op's forward or backward begins, for profiles (bench/native/step.cc); ops that a backward is made of
   // belong to it and are not told.
-  using Observer = std::function<void(const char* op, bool backward)>;
+  using Observer = JobControl::Observer;
   void set_observer(Observer observer) { observer_ = std::move(observer); }
   // Called between blocks, so that a long job lets shorter ones in.
   void set_yield(std::function<void()> yield) { yield_ = std::move(yield); }

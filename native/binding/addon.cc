@@ -44,10 +44,6 @@ Napi::Value lower_priority(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-Napi::Value process_bytes(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), static_cast<double>(Arena::process_bytes()));
-}
-
 void define_function(Napi::Env env, Napi::Object exports, const char* name,
                      Napi::Value (*function)(const Napi::CallbackInfo&)) {
   exports.Set(name, Napi::Function::New(env, function, name));
@@ -67,7 +63,6 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   define_function(env, exports, "cpu", &guarded_function<&cpu>);
   define_function(env, exports, "setThreads", &guarded_function<&set_threads>);
   define_function(env, exports, "lowerThreadPriority", &guarded_function<&lower_priority>);
-  define_function(env, exports, "processBytes", &guarded_function<&process_bytes>);
   define_function(env, exports, "loadModel", &load_model);
   define_function(env, exports, "readCudaDevices", &read_cuda_devices);
   define_function(env, exports, "setDeviceMemoryLimit", &set_device_memory_limit);

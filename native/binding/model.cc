@@ -7,6 +7,7 @@
 #include "binding/decoder.h"
 #include "binding/devices.h"
 #include "binding/weights.h"
+#include "train/evaluate.h"
 
 namespace rubricate::binding {
 namespace {
@@ -132,7 +133,7 @@ Napi::Value ModelHandle::evaluate(const Napi::CallbackInfo& info) {
   auto batches = micro_batches_argument(info[0], "microBatches", adapters.core.size());
   auto work = [model = state->model, batches = std::move(batches), core = adapters.core](const JobControl& control,
                                                                                          Progress&) -> Settle {
-    const EvaluationSums sums = rubricate::evaluate(*model, core, batches, control);
+    const SlotSums sums = rubricate::evaluate(*model, core, batches, control);
     return [sums](Napi::Env env) {
       const auto numbers = [env](const auto& values) {
         Napi::Float64Array array = Napi::Float64Array::New(env, values.size());

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "autograd/weight.h"
 #include "binding/tensor.h"
 #include "ops/red_edit/red_edit.h"
 

@@ -6,8 +6,8 @@
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/linear/linear.h"
 #include "ops/rms_norm/rms_norm.h"
-#include "ops/sampling/sampling.h"
 #include "ops/swiglu/swiglu.h"
+#include "optimizer/gradient_norm.h"
 
 namespace rubricate::binding {
 namespace {
@@ -113,16 +113,6 @@ Napi::Value gradient_norm_op(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), gradient_norm(grads));
 }
 
-Napi::Value sample_token_op(const Napi::CallbackInfo& info) {
-  const std::vector<float> logits = float32_argument(info[0], "logits");
-  const SamplingOptions options = sampling_argument(info[1], "options");
-  const std::vector<int32_t> history = int32_argument(info[2], "history");
-  const int64_t position = integer_argument(info[3], "position", 0, (int64_t{1} << 53) - 1);
-  require(!logits.empty(), "ERR_ARGUMENT", "Expected at least one logit but received none");
-  return Napi::Number::New(info.Env(), sample_token(logits.data(), static_cast<int64_t>(logits.size()), options,
-                                                    history, static_cast<uint64_t>(position)));
-}
-
 }  // namespace
 
 void define_dense_ops(Napi::Env env, Napi::Object ops) {
@@ -139,7 +129,6 @@ void define_dense_ops(Napi::Env env, Napi::Object ops) {
   set_op(env, ops, "cast", &guarded_function<&cast_op>);
   set_op(env, ops, "adamwStep", &guarded_function<&adamw_step_op>);
   set_op(env, ops, "gradientNorm", &guarded_function<&gradient_norm_op>);
-  set_op(env, ops, "sampleToken", &guarded_function<&sample_token_op>);
 }
 
 Napi::Object make_ops(Napi::Env env) {

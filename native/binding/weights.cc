@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "model/conversion.h"
+#include "tensor/conversion.h"
 
 namespace rubricate::binding {
 namespace {

@@ -4,7 +4,7 @@
 #include <thread>
 #include <vector>
 
-#include "ops/test_support.h"
+#include "tests/test_support.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;

@@ -15,7 +15,7 @@
 #include "base/limits.h"
 #include "doctest/doctest.h"
 #include "files/lost_pages.h"
-#include "files/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 using rubricate::Error;
 using rubricate::MappedFile;

@@ -22,10 +22,7 @@ void Decoder::feed(const std::vector<int32_t>& sequences, const Batch& batch, co
                    const JobControl& control, const std::vector<size_t>& finished,
                    const std::vector<DecodeRequest>& requests, std::vector<int32_t>& next) {
   cache_.prepare(sequences, batch);
-  Tape tape(control.arena, Tape::Mode::inference);
-  tape.set_cancel_flag(control.cancelled);
-  tape.set_yield(control.yield);
-  tape.set_observer(control.observer);
+  Tape tape(control, Tape::Mode::inference);
   const Var hidden = model_->forward(tape, batch, &edits, false, &cache_);
   std::vector<int32_t> rows;
   for (const size_t i : finished) {
@@ -101,9 +98,7 @@ std::vector<int32_t> Decoder::step(const std::vector<DecodeRequest>& requests, i
 Tensor forward_logits(const Model& model, const Batch& batch, const std::vector<std::shared_ptr<RedAdapter>>& adapters,
                       const std::vector<int32_t>& rows, const JobControl& control) {
   const RedBatch edits(model.architecture(), adapters, false, control.arena);
-  Tape tape(control.arena, Tape::Mode::inference);
-  tape.set_cancel_flag(control.cancelled);
-  tape.set_yield(control.yield);
+  Tape tape(control, Tape::Mode::inference);
   const Var hidden = model.forward(tape, batch, &edits, false, nullptr);
   return head_logits(tape, hidden.value(), model.head(), static_cast<int64_t>(rows.size()), rows.data()).on_cpu();
 }

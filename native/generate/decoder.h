@@ -5,11 +5,11 @@
 #include <memory>
 #include <vector>
 
-#include "adapter/red_adapter.h"
+#include "adapter/red_batch.h"
 #include "model/kv_cache.h"
 #include "model/model.h"
 #include "ops/sampling/sampling.h"
-#include "train/train_step.h"
+#include "runtime/job_control.h"
 
 namespace rubricate {
 

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "architecture/architecture.h"
 #include "files/safetensors.h"
-#include "model/architecture.h"
-#include "model/model.h"
+#include "files/tensor_source.h"
 
 namespace rubricate {
 

@@ -8,8 +8,8 @@
 
 #include "doctest/doctest.h"
 #include "files/shared_safetensors.h"
-#include "files/temporary_folder.h"
-#include "model/test_model.h"
+#include "tests/temporary_folder.h"
+#include "tests/test_model.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;

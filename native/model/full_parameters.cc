@@ -1,7 +1,7 @@
 // Every weight of a model as parameters, for full fine-tuning.
-#include "model/conversion.h"
 #include "model/model.h"
 #include "ops/adamw/adamw.h"
+#include "tensor/conversion.h"
 
 namespace rubricate {
 
@@ -9,15 +9,17 @@ struct Model::FullParameters : ParameterSet {
   explicit FullParameters(Model& model) {
     arena = model.arena_;
     add(model.embedding_, "embed_tokens.weight");
-    for (size_t l = 0; l < model.layers_.size(); ++l) {
-      LayerWeights& layer = model.layers_[l];
+    for (size_t l = 0; l < model.blocks_.size(); ++l) {
+      Block& block = model.blocks_[l];
       const std::string prefix = "layers." + std::to_string(l) + ".";
-      add(layer.input_norm, prefix + "input_layernorm.weight", model.compute_);
-      add(layer.post_norm, prefix + "post_attention_layernorm.weight", model.compute_);
+      add(block.input_norm, prefix + "input_layernorm.weight", model.compute_);
+      add(block.post_norm, prefix + "post_attention_layernorm.weight", model.compute_);
       for (int s = 0; s < kSites; ++s) {
-        const std::string name = site_name(static_cast<int64_t>(l), static_cast<Site>(s));
-        add(layer.projections[s], name + ".weight");
-        if (layer.biases[s].defined()) add(layer.biases[s], name + ".bias", model.compute_);
+        const auto site = static_cast<Site>(s);
+        const std::string name = site_name(static_cast<int64_t>(l), site);
+        LinearLayer& layer = block.linear(site);
+        add(layer.weight, name + ".weight");
+        if (layer.bias.defined()) add(layer.bias, name + ".bias", model.compute_);
       }
     }
     add(model.norm_, "norm.weight", model.compute_);

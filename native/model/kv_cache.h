@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "model/architecture.h"
+#include "architecture/architecture.h"
 #include "model/batch.h"
 #include "ops/attention/attention.h"
 #include "tensor/tensor.h"

@@ -1,38 +1,25 @@
 // A LLaMA-shaped decoder: weights by canonical name, and the one forward for training, prefill and decoding.
 #pragma once
 
-#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "adapter/parameter.h"
-#include "adapter/site.h"
+#include "adapter/parts.h"
+#include "architecture/architecture.h"
 #include "autograd/tape.h"
+#include "autograd/weight.h"
 #include "files/mapped_file.h"
-#include "model/architecture.h"
+#include "files/tensor_source.h"
 #include "model/batch.h"
+#include "model/block.h"
 #include "model/kv_cache.h"
+#include "model/weight_loader.h"
 #include "ops/rope/rope.h"
-#include "tensor/weight.h"
+#include "optimizer/parameter.h"
 
 namespace rubricate {
-
-// A tensor of a checkpoint where it lies; `owner` keeps the memory.
-struct TensorSource {
-  DType dtype = DType::f32;
-  Shape shape;
-  const void* data = nullptr;
-  std::shared_ptr<void> owner;
-  std::shared_ptr<const MappedFile> file{};  // that it is mapped from; null where it is in memory
-};
-
-struct LayerWeights {
-  Var input_norm, post_norm;   // fp32 [hidden]
-  Weight projections[kSites];  // by Site
-  Var biases[kSites];          // fp32, or undefined
-};
 
 class Model {
  public:
@@ -41,7 +28,7 @@ class Model {
   // taken: called as tensors are taken in, with the further bytes of the checkpoint; what it throws ends the loading.
   // arena: of weights that are copied; on a device all are, and tapes that run the model are of its stream.
   // Errors: ERR_TENSOR_MISSING, ERR_SHAPE, ERR_DTYPE, ERR_ARGUMENT, ERR_OUT_OF_MEMORY, ERR_DEVICE_LOST.
-  using Taken = std::function<void(int64_t bytes)>;
+  using Taken = WeightLoader::Taken;
   Model(Architecture architecture, const std::map<std::string, TensorSource>& tensors, DType compute,
         const Taken& taken = {}, std::shared_ptr<Arena> arena = std::make_shared<Arena>());
   Model(const Model&) = delete;
@@ -50,7 +37,6 @@ class Model {
   const Architecture& architecture() const { return architecture_; }
   DType compute() const { return compute_; }
   const Weight& head() const { return architecture_.tied_embeddings ? embedding_ : head_; }
-  const Weight& embedding() const { return embedding_; }
 
   // Makes every weight trainable: private copies in the stored dtype, with fp32 masters and gradients. Until now the
   // weights may have been views of a mapped file that others share. Called again, it returns the same set.
@@ -69,27 +55,14 @@ class Model {
 
  private:
   struct FullParameters;
-  struct Intake {
-    const std::map<std::string, TensorSource>& tensors;
-    const Taken& taken;
-  };
-  Tensor copied(const Intake& intake, const TensorSource& source, DType dtype);
-  Weight matrix(const Intake& intake, const std::string& name);
-  Var vector(const Intake& intake, const std::string& name);
   Var embed(Tape& tape, const Batch& batch) const;
-  std::pair<Var, Var> block(Tape& tape, int64_t layer, const Var& residual, const Var& normed, const Batch& batch,
-                            const AdapterSet* adapters, KvCache* cache) const;
-  Var attend(Tape& tape, int64_t layer, const Var& normed, const Batch& batch, const AdapterSet* adapters,
-             KvCache* cache) const;
-  Var feed_forward(Tape& tape, int64_t layer, const Var& normed, const Batch& batch, const AdapterSet* adapters) const;
   const Var& norm_after(int64_t layer) const;
 
   Architecture architecture_;
   DType compute_;
-  std::map<std::string, Shape> shapes_;  // of every tensor that the architecture has
-  std::shared_ptr<Arena> arena_;         // of weights that are not mapped
+  std::shared_ptr<Arena> arena_;  // of weights that are not mapped
   RopeTable rope_;
-  std::vector<LayerWeights> layers_;
+  std::vector<Block> blocks_;
   Weight embedding_, head_;
   std::shared_ptr<const MappedFile> table_file_;  // of an embedding that is used in place, and as nothing else
   Var norm_;

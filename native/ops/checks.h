@@ -1,4 +1,4 @@
-// Checks of arguments that ops share.
+// What ops share: checks of arguments, and how large a chunk of a kernel's work is.
 #pragma once
 
 #include <algorithm>
@@ -6,25 +6,11 @@
 
 #include "autograd/tape.h"
 #include "base/error.h"
+#include "device/cpu/thread_pool.h"
+#include "tensor/checks.h"
 #include "tensor/tensor.h"
 
 namespace rubricate {
-
-// A tensor of f32 or bf16. Throws ERR_ARGUMENT where there is none, ERR_DTYPE where it has another type.
-inline void require_floating(const Tensor& tensor, const char* name) {
-  require(tensor.defined(), "ERR_ARGUMENT", "Expected a tensor for ", name, " but received none");
-  require(tensor.dtype() == DType::f32 || tensor.dtype() == DType::bf16, "ERR_DTYPE",
-          "Expected float32 or bfloat16 for ", name, " but received ", dtype_name(tensor.dtype()));
-}
-
-// Throws ERR_ARGUMENT, ERR_SHAPE or ERR_DTYPE where `tensor` is not like `model`.
-inline void require_like(const Tensor& tensor, const Tensor& model, const char* name) {
-  require(tensor.defined(), "ERR_ARGUMENT", "Expected a tensor for ", name, " but received none");
-  require(tensor.shape() == model.shape(), "ERR_SHAPE", "Expected shape ", shape_text(model.shape()), " for ", name,
-          " but received ", shape_text(tensor.shape()));
-  require(tensor.dtype() == model.dtype(), "ERR_DTYPE", "Expected ", dtype_name(model.dtype()), " for ", name,
-          " but received ", dtype_name(tensor.dtype()));
-}
 
 // That the tape computes where the tensor's memory is; an undefined tensor passes. Throws ERR_FOREIGN.
 inline void require_place(const Tape& tape, const Tensor& tensor, const char* name) {
@@ -32,17 +18,7 @@ inline void require_place(const Tape& tape, const Tensor& tensor, const char* na
           "Expected a tensor in the memory that the tape computes in for ", name, " but received one of another place");
 }
 
-// An fp32 vector [width]. Throws ERR_ARGUMENT, ERR_SHAPE or ERR_DTYPE.
-inline void require_vector(const Tensor& tensor, int64_t width, const char* name) {
-  require(tensor.defined(), "ERR_ARGUMENT", "Expected a tensor for ", name, " but received none");
-  require(tensor.rank() == 1 && tensor.dim(0) == width, "ERR_SHAPE", "Expected shape [", width, "] for ", name,
-          " but received ", shape_text(tensor.shape()));
-  require(tensor.dtype() == DType::f32, "ERR_DTYPE", "Expected float32 for ", name, " but received ",
-          dtype_name(tensor.dtype()));
-}
-
-// Elements that make a chunk of about 20 to 50 us when a kernel is bound by memory, and rows of as many elements.
-constexpr int64_t kElementGrain = 32768;
+// Rows that have kElementGrain elements together.
 inline int64_t row_grain(int64_t cols) { return std::max<int64_t>(1, kElementGrain / std::max<int64_t>(1, cols)); }
 
 }  // namespace rubricate

@@ -75,11 +75,6 @@ __device__ __forceinline__ void store_packed(T* to, const Packed<T>& packed) {
 #pragma unroll
   for (int w = 0; w < Packed<T>::kWords; ++w) store_16(to + w * kLanes<T>, packed.words[w]);
 }
-template <typename T>
-__device__ __forceinline__ void store_packed_once(T* to, const Packed<T>& packed) {
-#pragma unroll
-  for (int w = 0; w < Packed<T>::kWords; ++w) store_16_once(to + w * kLanes<T>, packed.words[w]);
-}
 
 // `left` elements, of any alignment: one by one; what is not there reads as 0.
 template <typename T>

@@ -1,7 +1,6 @@
 #include "tensor/tensor.h"
 
-#include "ops/test_support.h"
-#include "tensor/weight.h"
+#include "tests/test_support.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;
@@ -68,20 +67,6 @@ TEST_CASE("wrong shapes and dtypes are named") {
   CHECK(error_code([&] { Tensor::empty(arena, {int64_t{1} << 40, int64_t{1} << 40}, DType::f32); }) == "ERR_SHAPE");
   CHECK(shape_text({}) == "[]");
   CHECK(shape_text({2, 3}) == "[2, 3]");
-}
-
-TEST_CASE("a weight views a matrix and keeps it alive") {
-  const auto arena = test_arena();
-  Tensor x = random_tensor(arena, {3, 5}, DType::bf16, 1);
-  const Weight weight = Weight::of(x);
-  const void* data = x.raw();
-  x = {};
-  CHECK(weight.view.data == data);
-  CHECK(weight.view.row(2) == static_cast<const char*>(data) + 2 * 5 * 2);
-  CHECK(arena->stats().used > 0);
-  CHECK(!Weight().defined());
-  CHECK(error_code([&] { Weight::of(Tensor::zeros(arena, {3}, DType::f32)); }) == "ERR_SHAPE");
-  CHECK(error_code([&] { Weight::of(Tensor::zeros(arena, {3, 3}, DType::i32)); }) == "ERR_DTYPE");
 }
 
 TEST_CASE("a part shares the whole's memory and keeps it alive") {

@@ -3,7 +3,9 @@
 #include <limits>
 
 #include "doctest/doctest.h"
-#include "model/test_model.h"
+#include "optimizer/gradient_norm.h"
+#include "tests/test_model.h"
+#include "train/evaluate.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;

@@ -18,14 +18,14 @@ class ThreadPool {
   int size() const;
   // Takes effect with the next region. 1 <= threads <= limits::kThreads.
   void resize(int threads);
-  // Number of threads by default: RUBRICATE_NUM_THREADS, else what the process may run on (affinity mask, cgroup
-  // quota).
+  // Number of threads by default: RUBRICATE_NUM_THREADS, else what the process may run on
+  // (affinity mask, cgroup quota).
   static int default_size();
 
   // Calls body(chunk) once for each chunk in [0, chunks), on any thread, and returns when all are done. An exception
   // thrown by a chunk is rethrown here after the others have ended. Throws ERR_OUT_OF_MEMORY where a thread of the pool
-  // cannot be started; then no chunk ran. A call from within a chunk runs inline. The body is
-  // one object that all threads call at once, hence const: a mutable lambda does not compile.
+  // cannot be started; then no chunk ran. A call from within a chunk runs inline. The body is one object that all
+  // threads call at once, hence const: a mutable lambda does not compile.
   template <typename Body>
   void parallel_for(int64_t chunks, const Body& body) {
     run(
@@ -48,6 +48,9 @@ class ThreadPool {
   struct State;
   State* state_;
 };
+
+// Elements that make a chunk of about 20 to 50 us when a kernel is bound by memory.
+constexpr int64_t kElementGrain = 32768;
 
 // Splits [0, count) into ranges of `grain` (the last may be shorter) and calls body(begin, end) for each.
 template <typename Body>

@@ -5,7 +5,7 @@
 //   launch.h      RUBRICATE_LAUNCH, RUBRICATE_SHARED, RUBRICATE_DYNAMIC_SHARED, RUBRICATE_KERNEL
 //   vectors.h     bf16 and f16 to float and back, 16-byte loads and stores
 //   warp.h        reductions of a warp and of a block in a fixed order
-//   mma.h         mma.sync for bf16 and tf32, ldmatrix
+//   mma.h         mma.sync for bf16, ldmatrix
 //   async_copy.h  cp.async
 //
 // README.md in this folder shows how to add a kernel.

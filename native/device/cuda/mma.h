@@ -1,15 +1,13 @@
 // Tensor cores: mma.sync with fp32 accumulation, and ldmatrix. All 32 lanes of a warp call these together.
 //
-// Fragments as the PTX manual lays them out ("Matrix Fragments for mma.m16n8k16 / .m16n8k8"), with
+// Fragments as the PTX manual lays them out ("Matrix Fragments for mma.m16n8k16"), with
 // group = lane / 4 and quad = lane % 4:
 //
 //   D, C [16, 8] fp32     d[i]: row group + 8 (i / 2), column 2 quad + i % 2
 //   bf16, A [16, 16]      a[i], a pair: row group + 8 (i % 2), columns 2 quad + 8 (i / 2) and the next
 //         B [16, 8]       b[i], a pair: rows 2 quad + 8 i and the next, column group
-//   tf32, A [16, 8]       a[i]: row group + 8 (i % 2), column quad + 4 (i / 2)
-//         B [8, 8]        b[i]: row quad + 4 i, column group
 //
-// bf16 and tf32 mma need sm_80. On sm_75 the same product comes out of shuffles and fp32 multiply-adds.
+// bf16 mma needs sm_80. On sm_75 the same product comes out of shuffles and fp32 multiply-adds.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -32,7 +30,7 @@ namespace rubricate::cuda {
 __device__ __forceinline__ float low_bf16(uint32_t pair) { return __uint_as_float(pair << 16); }
 __device__ __forceinline__ float high_bf16(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
 
-// d += A B through shuffles: for each k (or pair of k) the two rows of A and the two columns of B that this lane's four
+// d += A B through shuffles: for each pair of k the two rows of A and the two columns of B that this lane's four
 // elements need. k ascends, one fused chain an element.
 __device__ __forceinline__ void mma_bf16_by_shuffles(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   const int lane = static_cast<int>(threadIdx.x) & 31, group = lane >> 2, quad = lane & 3;
@@ -49,21 +47,6 @@ __device__ __forceinline__ void mma_bf16_by_shuffles(float (&d)[4], const uint32
     d[3] = fmaf(high_bf16(lower), high_bf16(right), fmaf(low_bf16(lower), low_bf16(right), d[3]));
   }
 }
-__device__ __forceinline__ void mma_tf32_by_shuffles(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-  const int lane = static_cast<int>(threadIdx.x) & 31, group = lane >> 2, quad = lane & 3;
-#pragma unroll
-  for (int k = 0; k < 8; ++k) {
-    const int half = k / 4, owner = k % 4;
-    const float upper = __uint_as_float(__shfl_sync(0xffffffffu, a[2 * half], group * 4 + owner) & 0xffffe000u);
-    const float lower = __uint_as_float(__shfl_sync(0xffffffffu, a[2 * half + 1], group * 4 + owner) & 0xffffe000u);
-    const float left = __uint_as_float(__shfl_sync(0xffffffffu, b[half], quad * 8 + owner) & 0xffffe000u);
-    const float right = __uint_as_float(__shfl_sync(0xffffffffu, b[half], quad * 8 + 4 + owner) & 0xffffe000u);
-    d[0] = fmaf(upper, left, d[0]);
-    d[1] = fmaf(upper, right, d[1]);
-    d[2] = fmaf(lower, left, d[2]);
-    d[3] = fmaf(lower, right, d[3]);
-  }
-}
 
 // d[16, 8] += A[16, 16] B[16, 8] in bf16.
 __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
@@ -74,20 +57,6 @@ __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4], 
 #else
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-#endif
-}
-
-// d[16, 8] += A[16, 8] B[8, 8] in tf32: the lower 13 bits of a word are not looked at; to_tf32 rounds.
-__device__ __forceinline__ void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-#if !RUBRICATE_TENSOR_CORES
-  mma_tf32_by_shuffles(d, a, b);
-#elif defined(RUBRICATE_EMULATED)
-  emulation::mma_tf32(d, a, b);
-#else
-  asm volatile(
-      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #endif

@@ -67,19 +67,6 @@ __device__ __forceinline__ uint32_t narrow_pair<bf16>(float low, float high) {
 }
 #endif
 
-// Rounded to tf32 (10 bits of fraction), halves away from zero, as a word for mma_tf32.
-__device__ __forceinline__ uint32_t to_tf32(float x) {
-#if !defined(RUBRICATE_EMULATED) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-  uint32_t y;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(y) : "f"(x));
-  return y;
-#else
-  const uint32_t u = __float_as_uint(x);
-  if ((u & 0x7f800000u) == 0x7f800000u) return u;  // infinities and NaNs
-  return (u + 0x1000u) & 0xffffe000u;
-#endif
-}
-
 // Elements in 16 bytes.
 template <typename T>
 inline constexpr int kLanes = 16 / static_cast<int>(sizeof(T));
@@ -88,8 +75,8 @@ inline constexpr int kLanes = 16 / static_cast<int>(sizeof(T));
 inline bool aligned_16(const void* address) { return reinterpret_cast<uintptr_t>(address) % 16 == 0; }
 
 // 16 bytes at once, at an aligned address: load_16 of global or shared memory, store_16 of global memory (as PTX, since
-// nvcc sometimes makes four stores of an assignment), store_16_shared of shared memory. The _once kinds say that
-// nothing will read or write these lines again soon, and spare the caches.
+// nvcc sometimes makes four stores of an assignment), store_16_shared of shared memory. load_16_once says that nothing
+// will read these lines again soon, and spares the caches.
 #if defined(RUBRICATE_EMULATED)
 inline uint4 load_16(const void* from) {
   emulation::check_aligned(from, 16);
@@ -103,13 +90,11 @@ inline void store_16(void* to, const uint4& words) {
 }
 inline void store_16_shared(void* to, const uint4& words) { store_16(to, words); }
 inline uint4 load_16_once(const void* from) { return load_16(from); }
-inline void store_16_once(void* to, const uint4& words) { store_16(to, words); }
 #else
 __device__ __forceinline__ uint4 load_16(const void* from) { return *static_cast<const uint4*>(from); }
 __device__ __forceinline__ void store_16(void* to, const uint4& words) { __stwb(static_cast<uint4*>(to), words); }
 __device__ __forceinline__ void store_16_shared(void* to, const uint4& words) { *static_cast<uint4*>(to) = words; }
 __device__ __forceinline__ uint4 load_16_once(const void* from) { return __ldcs(static_cast<const uint4*>(from)); }
-__device__ __forceinline__ void store_16_once(void* to, const uint4& words) { __stcs(static_cast<uint4*>(to), words); }
 #endif
 
 // 16 bytes of T as floats, and back.
@@ -151,16 +136,8 @@ __device__ __forceinline__ void load_vector(const T* from, float (&values)[kLane
   unpack_16<T>(load_16(from), values);
 }
 template <typename T>
-__device__ __forceinline__ void load_vector_once(const T* from, float (&values)[kLanes<T>]) {
-  unpack_16<T>(load_16_once(from), values);
-}
-template <typename T>
 __device__ __forceinline__ void store_vector(T* to, const float (&values)[kLanes<T>]) {
   store_16(to, pack_16<T>(values));
-}
-template <typename T>
-__device__ __forceinline__ void store_vector_once(T* to, const float (&values)[kLanes<T>]) {
-  store_16_once(to, pack_16<T>(values));
 }
 
 // The same at the end of an array, where `left` elements, maybe fewer than kLanes<T>, remain: lanes beyond them are

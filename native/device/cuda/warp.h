@@ -11,8 +11,9 @@ namespace rubricate::cuda {
 
 constexpr uint32_t kAllLanes = 0xffffffffu;
 
-__device__ __forceinline__ int lane_index() { return static_cast<int>(threadIdx.x) % kWarpSize; }  // blocks of one
-__device__ __forceinline__ int warp_index() { return static_cast<int>(threadIdx.x) / kWarpSize; }  // dimension
+// In blocks of one dimension.
+__device__ __forceinline__ int lane_index() { return static_cast<int>(threadIdx.x) % kWarpSize; }
+__device__ __forceinline__ int warp_index() { return static_cast<int>(threadIdx.x) / kWarpSize; }
 
 // All lanes must call these; every lane gets the result. `width` (a power of two): groups of so many lanes.
 template <int width = kWarpSize>
@@ -28,19 +29,8 @@ __device__ __forceinline__ float warp_max(float x) {
   return x;
 }
 
-// The sum (the maximum) over a block of `threads` threads, a multiple of 32; every thread gets it. `partial`: shared,
+// The maximum over a block of `threads` threads, a multiple of 32; every thread gets it. `partial`: shared,
 // threads / 32 floats. The first barrier lets a caller use `partial` again and again.
-template <int threads>
-__device__ __forceinline__ float block_sum(float x, float* partial) {
-  x = warp_sum(x);
-  __syncthreads();
-  if (lane_index() == 0) partial[warp_index()] = x;
-  __syncthreads();
-  float total = partial[0];
-#pragma unroll
-  for (int warp = 1; warp < threads / kWarpSize; ++warp) total += partial[warp];
-  return total;
-}
 template <int threads>
 __device__ __forceinline__ float block_max(float x, float* partial) {
   x = warp_max(x);

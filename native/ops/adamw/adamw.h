@@ -1,5 +1,4 @@
-// AdamW as torch.optim.AdamW (Loshchilov and Hutter 2019), and the global gradient norm with clipping as
-// torch.nn.utils.clip_grad_norm_.
+// AdamW as torch.optim.AdamW (Loshchilov and Hutter 2019).
 //
 //   p -= lr wd (p - target);  m += (1 - b1)(g - m);  v = b2 v + (1 - b2) g^2
 //   p -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps)
@@ -9,7 +8,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "tensor/tensor.h"
 
@@ -26,16 +24,6 @@ struct AdamWOptions {
 // ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN (not of one place), and so below.
 void adamw_step(const Tensor& parameters, const Tensor& grad, const Tensor& m, const Tensor& v, int64_t step,
                 const AdamWOptions& options, float decay_target, float grad_scale, const Tensor& decay_targets = {});
-
-// sqrt of the sum of squares over all tensors (fp32): double sums per block of 4,096 elements, blocks in order. NaN and
-// infinity come through. workspace: of the device that the tensors are on, where they are on one; null: its own.
-// Errors: ERR_DTYPE, ERR_FOREIGN.
-double gradient_norm(const std::vector<Tensor>& grads, const std::shared_ptr<Arena>& workspace = nullptr);
-// The norm of each set of gradients, all in one place: on a device in one launch and one copy of the blocks' sums.
-std::vector<double> gradient_norms(const std::vector<std::vector<Tensor>>& sets,
-                                   const std::shared_ptr<Arena>& workspace = nullptr);
-// min(1, max_norm / (norm + 1e-6)); NaN where norm is. Errors: ERR_ARGUMENT where max_norm is not above 0.
-float clip_factor(double norm, double max_norm);
 
 // Rounds an fp32 master to the weight that computes: f32, bf16 or f16, same shape, to nearest even.
 // Errors: ERR_SHAPE, ERR_DTYPE.

@@ -1,9 +1,9 @@
-// AdamW's update and the sums of squares for the gradient norm (adamw.h).
+// AdamW's update and the sums of squares for the gradient norm (optimizer/gradient_norm.h).
 //
 // Memory bounds the update: 4 fp32 read and 3 written, 28 bytes for 15 operations; where elements have decay targets of
-// their own, 32. The sums read 4 bytes for 2
-// operations in double; 4 threads have the 16 chains of a block of 4,096 values, each 4 of them, and add in the order
-// of the CPU's kernel: squares are exact in double, so both give the same bits.
+// their own, 32. The sums read 4 bytes for 2 operations in double; 4 threads have the 16 chains of a block of 4,096
+// values, each 4 of them, and add in the order of the CPU's kernel: squares are exact in double, so both give the same
+// bits.
 #include "ops/adamw/adamw_kernels.h"
 #include "ops/rows_cuda.h"
 

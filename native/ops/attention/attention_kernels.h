@@ -1,4 +1,5 @@
-// Arguments of the kernels of attention.h on a device. All pointers are the device's.
+// What the kernels of attention.h share on every device: the size of a block of keys, the shape, and the arguments of
+// the CUDA kernels, whose pointers are the device's.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 #include "ops/attention/attention_cpu.h"
-#include "ops/test_support.h"
+#include "tests/test_support.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;

@@ -1,6 +1,6 @@
 #include "ops/attention/attention.h"
 
-#include "ops/attention/attention_reference.h"
+#include "tests/attention_reference.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;

@@ -2,7 +2,7 @@
 
 #include "ops/elementwise/elementwise.h"
 #include "ops/rms_norm/rms_norm.h"
-#include "ops/test_support.h"
+#include "tests/test_support.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;

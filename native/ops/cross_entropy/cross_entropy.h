@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "autograd/tape.h"
-#include "tensor/weight.h"
+#include "autograd/weight.h"
 
 namespace rubricate {
 

@@ -6,7 +6,7 @@
 #include <limits>
 #include <vector>
 
-#include "ops/test_support.h"
+#include "tests/test_support.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;

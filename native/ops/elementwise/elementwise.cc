@@ -197,19 +197,4 @@ Var cast(Tape& tape, const Var& a, DType dtype) {
                      });
 }
 
-void add_in_place(const Tensor& destination, const Tensor& source) {
-  require_floating(destination, "destination");
-  require_like(source, destination, "source");
-  require(source.stream() == destination.stream(), "ERR_FOREIGN",
-          "Expected source and destination in the memory of one place");
-  ElementwiseArgs args;
-  args.op = Elementwise::add;
-  args.dtype = destination.dtype();
-  args.a = destination.raw();
-  args.b = source.raw();
-  args.out = destination.raw();
-  args.end = destination.count();
-  run(destination.stream(), args);
-}
-
 }  // namespace rubricate

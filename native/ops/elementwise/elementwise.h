@@ -13,8 +13,5 @@ Var silu(Tape& tape, const Var& a);
 Var sum(Tape& tape, const Var& a);                                       // fp32 [1]: rows of the last axis in order
 Var mean_squared_error(Tape& tape, const Var& a, const Tensor& target);  // fp32 [1]
 Var cast(Tape& tape, const Var& a, DType dtype);
-// destination += source, in fp32, rounded once to destination's dtype; both in the memory of one place, which computes
-// it.
-void add_in_place(const Tensor& destination, const Tensor& source);
 
 }  // namespace rubricate

@@ -1,6 +1,6 @@
 #include "ops/elementwise/elementwise.h"
 
-#include "ops/test_support.h"
+#include "tests/test_support.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;
@@ -150,7 +150,6 @@ TEST_CASE("elementwise and sum: on a device, the same bits in every order of thr
     const Tensor there = x.copied_to(std::make_shared<Arena>(stream));
     CHECK(error_code([&] { add(tape, there, there); }) == "ERR_FOREIGN");
     CHECK(error_code([&] { add(tape, x, there); }) == "ERR_FOREIGN");
-    CHECK(error_code([&] { add_in_place(x, there); }) == "ERR_FOREIGN");
   }
 }
 
@@ -172,24 +171,6 @@ TEST_CASE("cast: exact one way, rounded to nearest even the other, with its grad
     CHECK(same_bits(b.grad(), narrow));
     CHECK(cast(tape, x, DType::f32).slot() == x.slot());
   });
-}
-
-TEST_CASE("add_in_place: the sum is formed in fp32 and rounded once") {
-  const auto arena = test_arena();
-  for (const DType dtype : {DType::f32, DType::bf16})
-    for (const Shape& shape : kShapes) {
-      const Tensor a = random_tensor(arena, shape, dtype, 9), b = random_tensor(arena, shape, dtype, 10);
-      Doubles total = to_doubles(a);
-      for (int64_t i = 0; i < a.count(); ++i) total[static_cast<size_t>(i)] += element(b, i);
-      on_every_device([&] {
-        const Tensor out = placed(from_doubles(arena, shape, dtype, to_doubles(a)));
-        add_in_place(out, placed(b));
-        CHECK(same_bits(out, from_doubles(arena, shape, dtype, total)));
-      });
-    }
-  CHECK(error_code([&] {
-          add_in_place(random_tensor(arena, {3}, DType::f32, 1), random_tensor(arena, {4}, DType::f32, 1));
-        }) == "ERR_SHAPE");
 }
 
 TEST_CASE("elementwise ops: nothing is recorded or kept where nothing needs a gradient") {

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "autograd/tape.h"
-#include "tensor/weight.h"
+#include "autograd/weight.h"
 
 namespace rubricate {
 

@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
+#include "autograd/weight.h"
 #include "base/dtype.h"
-#include "tensor/weight.h"
 
 namespace rubricate {
 

@@ -1,6 +1,6 @@
 #include "ops/embedding/embedding.h"
 
-#include "ops/test_support.h"
+#include "tests/test_support.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;

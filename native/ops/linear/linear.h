@@ -20,8 +20,8 @@
 #include <vector>
 
 #include "autograd/tape.h"
+#include "autograd/weight.h"
 #include "ops/linear/linear_kernels.h"
-#include "tensor/weight.h"
 
 namespace rubricate {
 

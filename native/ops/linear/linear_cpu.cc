@@ -214,8 +214,8 @@ class Matmul {
     }
   }
 
-  // ---- few rows: memory is the limit, so the weight is streamed once, through panels that stay in the level-1 cache
-  // ----
+  // ---- few rows ----
+  // Memory is the limit, so the weight is streamed once, through panels that stay in the level-1 cache.
 
   void run_few_rows() const {
     static thread_local Buffer buffer_a;

@@ -4,7 +4,7 @@
 
 #include "ops/linear/linear.h"
 #include "ops/linear/matmul_plan.h"
-#include "ops/test_support.h"
+#include "tests/test_support.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;

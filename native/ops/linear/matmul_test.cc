@@ -11,7 +11,7 @@
 #include "device/cpu/thread_pool.h"
 #include "doctest/doctest.h"
 #include "ops/linear/test_kinds.h"
-#include "ops/test_support.h"
+#include "tests/test_support.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;

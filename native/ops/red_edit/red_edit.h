@@ -35,8 +35,8 @@ Var red_edit(Tape& tape, const Var& h, const EditSlots& slots, const SequenceRow
 struct EditTable {  // [slots] each; null pointers stand for 1 and 0
   std::vector<const float*> scale, bias;
 };
-EditTable edit_table(const EditSlots& slots, int64_t width,
-                     const SequenceRows& rows);  // checks, then collects pointers
+// Checks, then collects pointers.
+EditTable edit_table(const EditSlots& slots, int64_t width, const SequenceRows& rows);
 // Adds the sums over rows of grad * h and of grad to the slots' gradients, as described above.
 void red_edit_accumulate(Tape& tape, const EditSlots& slots, const SequenceRows& rows, const Tensor& h,
                          const Tensor& grad);

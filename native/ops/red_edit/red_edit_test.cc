@@ -1,6 +1,6 @@
 #include "ops/red_edit/red_edit.h"
 
-#include "ops/test_support.h"
+#include "tests/test_support.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;

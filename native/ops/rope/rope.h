@@ -1,8 +1,8 @@
-// Rotary position embedding (Su et al. 2021), in transformers' layout: component i of a head pairs with i + head_dim
-// / 2.
+// Rotary position embedding (Su et al. 2021), in transformers' layout: component i of a head pairs with
+// i + head_dim / 2.
 //
-//   y[i] = x[i] c - x[i + h] s,  y[i + h] = x[i + h] c + x[i] s,  h = head_dim / 2, c, s = cos, sin(position *
-//   inv_freq[i])
+//   y[i] = x[i] c - x[i + h] s,  y[i + h] = x[i + h] c + x[i] s
+//   h = head_dim / 2;  c, s = cos, sin(position * inv_freq[i])
 //
 // Backward is the rotation by the opposite angle. x, y [T, heads * head_dim], f32 or bf16 each; fp32 inside, y rounded
 // once, and so is the gradient of x, to x's dtype.

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "ops/sampling/sampling_kernels.h"
-#include "ops/test_support.h"
+#include "tests/test_support.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;

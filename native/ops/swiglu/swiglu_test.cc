@@ -1,7 +1,7 @@
 #include "ops/swiglu/swiglu.h"
 
 #include "ops/elementwise/elementwise.h"
-#include "ops/test_support.h"
+#include "tests/test_support.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;

@@ -1,5 +1,5 @@
 // Any text as an architecture: what is accepted has sizes whose products stay far from overflow.
-#include "model/architecture.h"
+#include "architecture/architecture.h"
 
 #include <string>
 

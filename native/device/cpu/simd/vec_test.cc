@@ -1,4 +1,4 @@
-#include "ops/test_support.h"
+#include "tests/test_support.h"
 
 namespace rubricate {
 namespace {

@@ -47,6 +47,17 @@ __global__ void warp_functions(WarpResults* results) {
   results[threadIdx.x] = mine;
 }
 
+template <int threads>
+__device__ __forceinline__ float block_sum(float x, float* partial) {
+  x = warp_sum(x);
+  __syncthreads();
+  if (lane_index() == 0) partial[warp_index()] = x;
+  __syncthreads();
+  float total = partial[0];
+#pragma unroll
+  for (int warp = 1; warp < threads / kWarpSize; ++warp) total += partial[warp];
+  return total;
+}
 __global__ void sum_of_block(const float* x, float* y) {
   RUBRICATE_SHARED(float[4], partial);
   const float sum = block_sum<128>(x[threadIdx.x], partial);
@@ -71,17 +82,6 @@ __global__ void multiply_bf16(const uint16_t* a, const uint16_t* b, float* d) {
   shuffles ? mma_bf16_by_shuffles(fd, fa, fb) : mma_bf16(fd, fa, fb);
   for (int i = 0; i < 4; ++i) d[(group + 8 * (i / 2)) * 8 + 2 * quad + i % 2] = fd[i];
 }
-template <bool shuffles>
-__global__ void multiply_tf32(const float* a, const float* b, float* d) {
-  const int group = lane_index() / 4, quad = lane_index() % 4;
-  uint32_t fa[4], fb[2];
-  for (int i = 0; i < 4; ++i) fa[i] = to_tf32(a[(group + 8 * (i % 2)) * 8 + quad + 4 * (i / 2)]);
-  for (int i = 0; i < 2; ++i) fb[i] = to_tf32(b[(quad + 4 * i) * 8 + group]);
-  float fd[4] = {};
-  shuffles ? mma_tf32_by_shuffles(fd, fa, fb) : mma_tf32(fd, fa, fb);
-  for (int i = 0; i < 4; ++i) d[(group + 8 * (i / 2)) * 8 + 2 * quad + i % 2] = fd[i];
-}
-
 __global__ void matrices(const uint16_t* x, uint32_t* plain, uint32_t* transposed) {
   RUBRICATE_SHARED(uint16_t[32][8], tile);
   const int lane = lane_index();
@@ -147,36 +147,24 @@ TEST_CASE("a block's sum has the same bits for 20 seeds, and in every thread") {
 
 TEST_CASE("mma multiplies matrices, on tensor cores and through shuffles") {
   std::vector<uint16_t> a(256), b(128);
-  std::vector<float> a32(128), b32(64);
   const auto draw = [](uint64_t stream, size_t i) {
     return static_cast<float>(2.0 * philox_uniform(5, stream, i) - 1.0);
   };
   for (size_t i = 0; i < a.size(); ++i) a[i] = from_float<bf16>(draw(0, i)).bits;
   for (size_t i = 0; i < b.size(); ++i) b[i] = from_float<bf16>(draw(1, i)).bits;
-  // Multiples of 1/64 are exact in tf32.
-  for (size_t i = 0; i < a32.size(); ++i) a32[i] = std::round(64.0f * draw(2, i)) / 64.0f;
-  for (size_t i = 0; i < b32.size(); ++i) b32[i] = std::round(64.0f * draw(3, i)) / 64.0f;
-  std::vector<float> d(128, 0.5f), by_shuffles(128, 0.5f), d32(128), by_shuffles32(128);
+  std::vector<float> d(128, 0.5f), by_shuffles(128, 0.5f);
   CHECK(RUBRICATE_LAUNCH(multiply_bf16<false>, 1, 32, 0, &test_stream, a.data(), b.data(), d.data()) == RUBRICATE_OK);
   CHECK(RUBRICATE_LAUNCH(multiply_bf16<true>, 1, 32, 0, &test_stream, a.data(), b.data(), by_shuffles.data()) ==
         RUBRICATE_OK);
-  CHECK(RUBRICATE_LAUNCH(multiply_tf32<false>, 1, 32, 0, &test_stream, a32.data(), b32.data(), d32.data()) ==
-        RUBRICATE_OK);
-  CHECK(RUBRICATE_LAUNCH(multiply_tf32<true>, 1, 32, 0, &test_stream, a32.data(), b32.data(), by_shuffles32.data()) ==
-        RUBRICATE_OK);
   for (size_t row = 0; row < 16; ++row)
     for (size_t column = 0; column < 8; ++column) {
-      double exact = 0.5, exact32 = 0.0;
+      double exact = 0.5;
       for (size_t k = 0; k < 16; ++k)
         exact += static_cast<double>(to_float(bf16{a[row * 16 + k]})) *
                  static_cast<double>(to_float(bf16{b[k * 8 + column]}));
-      for (size_t k = 0; k < 8; ++k)
-        exact32 += static_cast<double>(a32[row * 8 + k]) * static_cast<double>(b32[k * 8 + column]);
       CHECK(static_cast<double>(d[row * 8 + column]) == doctest::Approx(exact).epsilon(1e-5));
-      CHECK(static_cast<double>(d32[row * 8 + column]) == exact32);
     }
   CHECK(d == by_shuffles);
-  CHECK(d32 == by_shuffles32);
 }
 
 TEST_CASE("ldmatrix distributes rows, or columns, of four matrices") {

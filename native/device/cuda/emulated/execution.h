@@ -17,9 +17,8 @@ using Location = std::source_location;
 void barrier(const Location& where);
 
 // The one primitive of a warp: waits until every lane of `mask` has come to the same line with the same mask. The last
-// one runs `combine(payloads)`, payloads[lane] being null for lanes outside of the mask; then all go on. As CUDA has
-// it,
-// __syncwarp alone orders memory: what one lane wrote before a shuffle, another must not read after it.
+// one runs `combine(payloads)`, payloads[lane] being null for lanes outside of the mask; then all continue. As in
+// CUDA, __syncwarp alone orders memory: what one lane wrote before a shuffle, another must not read after it.
 enum class Ordering { none, memory };
 using Combine = void (*)(void* const* payloads);
 void collective(uint32_t mask, void* payload, Combine combine, const Location& where,
@@ -42,8 +41,6 @@ void check_aligned(const void* address, size_t bytes);
 
 // mma.h and its fragments.
 void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
-              const Location& where = Location::current());
-void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
               const Location& where = Location::current());
 void distribute_matrices(uint32_t (&words)[4], const uint16_t (&row)[8], bool transposed, const Location& where);
 inline void load_matrices(uint32_t (&words)[4], const void* row, bool transposed,

@@ -56,9 +56,9 @@ struct Fragments {
   const uint32_t* b;
 };
 
-// d += A B, A [16, depth], B [depth, 8], k ascending. Products of bf16 and of tf32 are exact in fp32, so that this is
-// one chain of fused multiply-adds an element.
-void multiply(void* const* payloads, const float (&a)[16][16], const float (&b)[16][8], int depth) {
+// d += A B, k ascending. Products of bf16 are exact in fp32, so that this is one chain of fused multiply-adds an
+// element.
+void multiply(void* const* payloads, const float (&a)[16][16], const float (&b)[16][8]) {
   float sums[16][8];
   const auto each_element = [payloads, &sums](auto&& visit) {
     for (int lane = 0; lane < 32; ++lane)
@@ -68,14 +68,13 @@ void multiply(void* const* payloads, const float (&a)[16][16], const float (&b)[
   };
   each_element([](float& d, float& sum) { sum = d; });
   for (int row = 0; row < 16; ++row)
-    for (int k = 0; k < depth; ++k)
+    for (int k = 0; k < 16; ++k)
       for (int column = 0; column < 8; ++column) sums[row][column] += a[row][k] * b[k][column];
   each_element([](float& d, float& sum) { d = sum; });
 }
 
 float low(uint32_t pair) { return std::bit_cast<float>(pair << 16); }
 float high(uint32_t pair) { return std::bit_cast<float>(pair & 0xffff0000u); }
-float tf32(uint32_t word) { return std::bit_cast<float>(word & 0xffffe000u); }
 
 void combine_bf16(void* const* payloads) {
   float a[16][16], b[16][8];
@@ -93,19 +92,7 @@ void combine_bf16(void* const* payloads) {
       b[2 * quad + 8 * i + 1][group] = high(fragments.b[i]);
     }
   }
-  multiply(payloads, a, b, 16);
-}
-
-void combine_tf32(void* const* payloads) {
-  float a[16][16], b[16][8];
-  for (int lane = 0; lane < 32; ++lane) {
-    if (payloads[lane] == nullptr) die("mma needs all 32 lanes");
-    const Fragments& fragments = *static_cast<const Fragments*>(payloads[lane]);
-    const int group = lane / 4, quad = lane % 4;
-    for (int i = 0; i < 4; ++i) a[group + 8 * (i % 2)][quad + 4 * (i / 2)] = tf32(fragments.a[i]);
-    for (int i = 0; i < 2; ++i) b[quad + 4 * i][group] = tf32(fragments.b[i]);
-  }
-  multiply(payloads, a, b, 8);
+  multiply(payloads, a, b);
 }
 
 struct MatrixRow {
@@ -134,11 +121,6 @@ void combine_matrices(void* const* payloads) {
 void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const Location& where) {
   Fragments fragments{d, a, b};
   collective(0xffffffffu, &fragments, combine_bf16, where);
-}
-
-void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const Location& where) {
-  Fragments fragments{d, a, b};
-  collective(0xffffffffu, &fragments, combine_tf32, where);
 }
 
 void distribute_matrices(uint32_t (&words)[4], const uint16_t (&row)[8], bool transposed, const Location& where) {

@@ -1,4 +1,4 @@
-#include "adapter/parameter.h"
+#include "optimizer/parameter.h"
 
 namespace rubricate {
 

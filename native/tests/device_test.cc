@@ -5,7 +5,7 @@
 #include "base/random.h"
 #include "device/cuda/loader.h"
 #include "ops/swiglu/swiglu.h"
-#include "ops/test_support.h"
+#include "tests/test_support.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;

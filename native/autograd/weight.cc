@@ -1,4 +1,4 @@
-#include "tensor/weight.h"
+#include "autograd/weight.h"
 
 namespace rubricate {
 

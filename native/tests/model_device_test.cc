@@ -2,7 +2,8 @@
 // among others. Only where RUBRICATE_CUDA_LIBRARY names a plug-in.
 #include "doctest/doctest.h"
 #include "generate/decoder.h"
-#include "model/test_model.h"
+#include "tests/test_model.h"
+#include "train/evaluate.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;

@@ -1,6 +1,7 @@
-#include "model/architecture.h"
+#include "architecture/architecture.h"
 
-#include "adapter/site.h"
+#include "architecture/site.h"
+#include "base/error.h"
 #include "base/json.h"
 #include "base/limits.h"
 
@@ -77,7 +78,6 @@ Architecture Architecture::parse(const std::string& json) {
   architecture.tied_embeddings = at["tied_embeddings"].boolean();
   if (at["stacks"].size() != 1) at["stacks"].reject("one stack");
   architecture.stack = parse_stack(at["stacks"].at(0));
-  architecture.canonical = json;
   return architecture;
 }
 

@@ -41,7 +41,6 @@ struct Architecture {
   int64_t vocabulary = 0, hidden = 0, context = 0;
   bool tied_embeddings = false;
   Stack stack;
-  std::string canonical;  // canonical JSON: the architecture half of a base's fingerprint
 
   // Errors: ERR_JSON for malformed text; ERR_CONFIG for a missing, unknown or impossible value, named by its path.
   static Architecture parse(const std::string& json);

@@ -4,14 +4,15 @@
 // folded into its weights.
 #include <cmath>
 
-#include "adapter/site.h"
+#include "adapter/parts.h"
+#include "adapter/red_batch.h"
 #include "doctest/doctest.h"
 #include "generate/decoder.h"
-#include "model/test_model.h"
 #include "ops/cross_entropy/cross_entropy.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/linear/linear.h"
+#include "tests/test_model.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;

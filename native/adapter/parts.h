@@ -1,25 +1,22 @@
-// Where an adapter can act, and what it can do there. Adapters declare parts, blocks compose them:
+// What an adapter can do at a site (architecture/site.h). Adapters declare parts; edited_linear (model/edited_linear.h)
+// composes them, at each of the seven sites:
 //
 //   x' = input(x);  y = x' W'^T + b, W' = weight(W);  y += branch(x);  y = scale * y + bias (affine);  y = output(y)
 //
-// With `affine` alone on the two sites that close a sub-layer, the block runs the fused epilogue; anything else runs
-// the same mathematics unfused, on the same tape.
+// With `affine` alone at the two sites that close a sub-layer the block runs the fused close; anything else runs the
+// same mathematics op by op, on the same tape.
 #pragma once
 
 #include <cstdint>
 #include <functional>
-#include <string>
 
+#include "architecture/site.h"
 #include "autograd/tape.h"
+#include "autograd/weight.h"
 #include "ops/red_edit/red_edit.h"
 #include "ops/rows.h"
 
 namespace rubricate {
-
-enum class Site : int32_t { q_proj = 0, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj };
-constexpr int kSites = 7;
-// "layers.3.mlp.down_proj"
-std::string site_name(int64_t layer, Site site);
 
 struct SiteParts {
   std::function<Var(Tape&, const Var& x)> input;

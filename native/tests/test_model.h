@@ -7,9 +7,9 @@
 #include <string>
 
 #include "adapter/red_adapter.h"
-#include "model/conversion.h"
 #include "model/model.h"
-#include "ops/test_support.h"
+#include "tensor/conversion.h"
+#include "tests/test_support.h"
 #include "train/train_step.h"
 
 namespace rubricate::testing {

@@ -1,4 +1,4 @@
-// What an optimizer updates: fp32 masters with gradient and moments, in a fixed order.
+// What an optimizer updates: fp32 masters with their gradients, in a fixed order. Moments are in OptimizerState.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,8 @@ class ParameterSet {
   virtual ~ParameterSet() = default;
   virtual std::vector<Parameter>& parameters() = 0;
   virtual void changed() {}  // call after writing to masters
-  // All parameters end to end as one, where they lie so, all of them decay and none is published; else without a
-  // master.
+  // All parameters as one contiguous tensor, where they are contiguous, all decay, and none is published; otherwise
+  // `master` is undefined.
   virtual Parameter whole() { return {}; }
   void zero_grad();
   int64_t count();

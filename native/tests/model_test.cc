@@ -3,7 +3,7 @@
 #include "adapter/red_adapter.h"
 #include "doctest/doctest.h"
 #include "generate/decoder.h"
-#include "model/test_model.h"
+#include "tests/test_model.h"
 #include "train/train_step.h"
 
 using namespace rubricate;

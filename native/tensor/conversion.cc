@@ -1,4 +1,4 @@
-#include "model/conversion.h"
+#include "tensor/conversion.h"
 
 #include <algorithm>
 #include <cstring>
@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "device/cpu/thread_pool.h"
 #include "device/stream.h"
-#include "ops/elementwise/elementwise_kernels.h"
+#include "tensor/elementwise_args.h"
 
 namespace rubricate {
 namespace {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "ops/attention/attention.h"
-#include "ops/test_support.h"
+#include "tests/test_support.h"
 
 namespace rubricate::testing {
 

@@ -1,0 +1,54 @@
+#include "model/attention_block.h"
+
+#include "ops/elementwise/elementwise.h"
+
+namespace rubricate {
+
+AttentionBlock AttentionBlock::load(const WeightLoader& weights, const Architecture& architecture, int64_t layer,
+                                    DType compute) {
+  const auto& attention = architecture.stack.attention;
+  AttentionBlock block;
+  block.layer = layer;
+  block.shape = {attention.heads, attention.kv_heads, attention.head_dim, attention.scale};
+  block.compute = compute;
+  block.q_proj = weights.linear(layer, Site::q_proj);
+  block.k_proj = weights.linear(layer, Site::k_proj);
+  block.v_proj = weights.linear(layer, Site::v_proj);
+  block.o_proj = weights.linear(layer, Site::o_proj);
+  return block;
+}
+
+Var AttentionBlock::attend(Tape& tape, const Var& normed, const BlockInput& in) const {
+  const SequenceRows rows = in.batch.sequence_rows();
+  // Whatever the compute dtype, q, k and v are fp32 until they are edited and rotated, and rounded once after that:
+  // gradients of edits before the softmax are small differences of large terms, in which each further rounding would
+  // show.
+  const SiteParts* const v_parts = in.parts(layer, Site::v_proj);
+  const DType v_out = v_parts == nullptr ? compute : DType::f32;  // v is not rotated
+  const EditedLayer q_layer{q_proj, in.parts(layer, Site::q_proj), DType::f32};
+  const EditedLayer k_layer{k_proj, in.parts(layer, Site::k_proj), DType::f32};
+  const EditedLayer v_layer{v_proj, v_parts, v_out};
+  const int32_t* const positions = in.batch.positions.data();
+  if (in.cache != nullptr) {  // rows are few: their products run together
+    const std::vector<Var> qkv = edited_linears(tape, normed, {q_layer, k_layer, v_layer}, rows);
+    const Var q = rope(tape, qkv[0], shape.heads, positions, in.rope, compute);
+    const Var k = rope(tape, qkv[1], shape.kv_heads, positions, in.rope, compute);
+    const Var v = cast(tape, qkv[2], compute);
+    const PagedKeys keys = in.cache->keys(layer);
+    store_keys(tape, k.value(), v.value(), shape, rows.sequences, rows.starts, keys);
+    return attention_paged(tape, q.value(), shape, rows.sequences, rows.starts, keys);
+  }
+  // One after the other, so that q in fp32 is gone before there is k.
+  const Var q = rope(tape, edited_linear(tape, normed, q_layer, rows), shape.heads, positions, in.rope, compute);
+  const Var k = rope(tape, edited_linear(tape, normed, k_layer, rows), shape.kv_heads, positions, in.rope, compute);
+  const Var v = cast(tape, edited_linear(tape, normed, v_layer, rows), compute);
+  return attention(tape, q, k, v, shape, rows.sequences, rows.starts);
+}
+
+std::pair<Var, Var> AttentionBlock::forward(Tape& tape, const Var& residual, const Var& normed, const CloseNorm& norm,
+                                            const BlockInput& in) const {
+  return closing_linear(tape, attend(tape, normed, in), {o_proj, in.parts(layer, Site::o_proj), compute}, residual,
+                        norm, in.batch.sequence_rows());
+}
+
+}  // namespace rubricate

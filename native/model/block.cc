@@ -1,0 +1,46 @@
+#include "model/block.h"
+
+#include <string>
+
+#include "base/error.h"
+
+namespace rubricate {
+
+Block Block::load(const WeightLoader& weights, const Architecture& architecture, int64_t layer, DType compute) {
+  const std::string prefix = "layers." + std::to_string(layer) + ".";
+  Block block;
+  block.input_norm = weights.vector(prefix + "input_layernorm.weight");
+  block.post_norm = weights.vector(prefix + "post_attention_layernorm.weight");
+  block.eps = architecture.stack.norm.eps;
+  block.attention = AttentionBlock::load(weights, architecture, layer, compute);
+  block.feed_forward = FeedForward::load(weights, layer, compute);
+  return block;
+}
+
+std::pair<Var, Var> Block::forward(Tape& tape, const Var& residual, const Var& normed, const Var& next_norm,
+                                   const BlockInput& in) const {
+  auto [middle, middle_normed] = attention.forward(tape, residual, normed, {post_norm, eps}, in);
+  return feed_forward.forward(tape, middle, std::move(middle_normed), {next_norm, eps}, in);
+}
+
+LinearLayer& Block::linear(Site site) {
+  switch (site) {
+    case Site::q_proj:
+      return attention.q_proj;
+    case Site::k_proj:
+      return attention.k_proj;
+    case Site::v_proj:
+      return attention.v_proj;
+    case Site::o_proj:
+      return attention.o_proj;
+    case Site::gate_proj:
+      return feed_forward.gate_proj;
+    case Site::up_proj:
+      return feed_forward.up_proj;
+    case Site::down_proj:
+      return feed_forward.down_proj;
+  }
+  fail("ERR_INTERNAL", "Unknown site");
+}
+
+}  // namespace rubricate

@@ -1,0 +1,26 @@
+// One layer of a model: attention and feed-forward, each behind its norm.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+#include "model/attention_block.h"
+#include "model/feed_forward.h"
+
+namespace rubricate {
+
+struct Block {
+  Var input_norm, post_norm;  // fp32 [hidden]
+  float eps = 0.0f;           // of the norms
+  AttentionBlock attention;
+  FeedForward feed_forward;
+
+  static Block load(const WeightLoader& weights, const Architecture& architecture, int64_t layer, DType compute);
+  // normed: the residual stream after input_norm, which the block before (or the model) computed. next_norm: what
+  // follows this block. Returns the new residual stream, and its norm.
+  std::pair<Var, Var> forward(Tape& tape, const Var& residual, const Var& normed, const Var& next_norm,
+                              const BlockInput& in) const;
+  LinearLayer& linear(Site site);
+};
+
+}  // namespace rubricate

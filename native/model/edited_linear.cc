@@ -1,0 +1,74 @@
+#include "model/edited_linear.h"
+
+#include <algorithm>
+
+#include "ops/elementwise/elementwise.h"
+#include "ops/linear/linear.h"
+#include "ops/red_edit/red_edit.h"
+
+namespace rubricate {
+namespace {
+
+const SiteParts& parts_of(const EditedLayer& at) {
+  static const SiteParts none;
+  return at.parts != nullptr ? *at.parts : none;
+}
+
+// y = scale * y + bias (affine);  y = output(y)
+Var edited(Tape& tape, Var y, const SiteParts& parts, const SequenceRows& rows) {
+  if (parts.has_affine()) y = red_edit(tape, y, parts.affine, rows);
+  if (parts.output) y = parts.output(tape, y, rows);
+  return y;
+}
+
+// x' = input(x);  y = x' W'^T + b, W' = weight(W);  y += branch(x)
+Var unedited_linear(Tape& tape, const Var& x, const EditedLayer& at) {
+  const auto& [weight, bias] = at.layer;
+  const SiteParts& parts = parts_of(at);
+  const Var input = parts.input ? parts.input(tape, x) : x;
+  Var y = parts.weight ? linear(tape, input, parts.weight(tape, weight), bias, at.out)
+                       : linear(tape, input, weight, bias, at.out);
+  if (parts.branch) y = add(tape, y, cast(tape, parts.branch(tape, x), at.out));
+  return y;
+}
+
+bool is_plain(const EditedLayer& at) {
+  const SiteParts& parts = parts_of(at);
+  return !parts.input && !parts.weight && !parts.branch;
+}
+
+}  // namespace
+
+Var edited_linear(Tape& tape, const Var& x, const EditedLayer& at, const SequenceRows& rows) {
+  return edited(tape, unedited_linear(tape, x, at), parts_of(at), rows);
+}
+
+std::vector<Var> edited_linears(Tape& tape, const Var& x, std::initializer_list<EditedLayer> layers,
+                                const SequenceRows& rows) {
+  std::vector<Var> results;
+  if (!std::all_of(layers.begin(), layers.end(), is_plain)) {
+    for (const EditedLayer& at : layers) results.push_back(edited_linear(tape, x, at, rows));
+    return results;
+  }
+  std::vector<Linear> together;
+  for (const EditedLayer& at : layers) together.push_back({at.layer.weight, at.layer.bias, at.out});
+  results = linears(tape, x, together);
+  auto result = results.begin();
+  for (const EditedLayer& at : layers) {
+    *result = edited(tape, std::move(*result), parts_of(at), rows);
+    ++result;
+  }
+  return results;
+}
+
+std::pair<Var, Var> closing_linear(Tape& tape, Var inner, const EditedLayer& at, const Var& residual,
+                                   const CloseNorm& norm, const SequenceRows& rows) {
+  const SiteParts& parts = parts_of(at);
+  const bool fused = parts.has_affine() && !parts.output;
+  Var h = unedited_linear(tape, inner, at);
+  inner = {};  // its memory can serve the close
+  if (!fused) h = edited(tape, std::move(h), parts, rows);
+  return close_sublayer(tape, h, residual, fused ? &parts.affine : nullptr, rows, norm);
+}
+
+}  // namespace rubricate

@@ -1,0 +1,47 @@
+#include "optimizer/optimizer_state.h"
+
+namespace rubricate {
+
+OptimizerState::OptimizerState(ParameterSet& parameters)
+    : arena(std::make_shared<Arena>(parameters.parameters().front().master.shared_stream())) {
+  if (const Parameter all = parameters.whole(); all.master.defined()) {
+    const Shape& shape = all.master.shape();
+    std::vector<float> targets;
+    for (const Parameter& parameter : parameters.parameters())
+      targets.insert(targets.end(), static_cast<size_t>(parameter.master.count()), parameter.decay_target);
+    whole = {Tensor::zeros(arena, shape, DType::f32), Tensor::zeros(arena, shape, DType::f32),
+             Tensor::from_host(arena, shape, DType::f32, targets.data())};
+  }
+  int64_t begin = 0;
+  for (const Parameter& parameter : parameters.parameters()) {
+    const Shape& shape = parameter.master.shape();
+    m.push_back(whole.defined() ? whole.m.part(begin, shape) : Tensor::zeros(arena, shape, DType::f32));
+    v.push_back(whole.defined() ? whole.v.part(begin, shape) : Tensor::zeros(arena, shape, DType::f32));
+    begin += parameter.master.count();
+  }
+}
+
+OptimizerState::Whole OptimizerState::Whole::copied_to(const std::shared_ptr<Arena>& there) const {
+  return {m.copied_to(there), v.copied_to(there), decay_targets.copied_to(there)};
+}
+
+const OptimizerState::Whole& OptimizerState::placed(const std::shared_ptr<Stream>& stream) {
+  if (!whole.defined() || whole.m.stream() == stream.get()) {
+    placed_ = {};
+    return whole;
+  }
+  if (!placed_is_whole_ || placed_.m.stream() != stream.get())
+    placed_ = whole.copied_to(std::make_shared<Arena>(stream));
+  placed_is_whole_ = true;
+  return placed_;
+}
+
+void OptimizerState::fetch() {
+  if (placed_.defined()) {
+    copy_elements(whole.m, placed_.m);
+    copy_elements(whole.v, placed_.v);
+  }
+  placed_is_whole_ = placed_.defined();
+}
+
+}  // namespace rubricate
