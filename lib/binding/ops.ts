@@ -1,5 +1,3 @@
-/** The ops on tensors. */
-import type { NativeSamplingOptions } from "./decoder";
 import type { NativeOptimizerOptions } from "./optimizer";
 import type { NativeDtype, NativeTape, NativeTensor } from "./tensor";
 
