@@ -80,8 +80,8 @@ interface Tokens {
 /** @param most tokens that are wanted; there may be a few more */
 function tokens(row: Row, tokenizer: Tokenizer, loss: EncodingOptions["loss"], most: number): Tokens {
   if (row.kind === "chat") return chatTokens(row, tokenizer, loss, most);
-  const prompt = tokenizer.encodeStart(row.kind === "prompt" ? row.prompt : "", most);
-  const answer = tokenizer.encodeStart(row.kind === "prompt" ? row.completion : row.text, most - prompt.length);
+  const prompt = encodeStart(tokenizer, row.kind === "prompt" ? row.prompt : "", most);
+  const answer = encodeStart(tokenizer, row.kind === "prompt" ? row.completion : row.text, most - prompt.length);
   const first = prompt[0] ?? answer[0];
   // Text made with a template has its BOS already.
   const prefix = first !== undefined && first === tokenizer.bosTokenId ? [] : tokenizer.prefixIds;
@@ -90,6 +90,16 @@ function tokens(row: Row, tokenizer: Tokenizer, loss: EncodingOptions["loss"], m
   const suffix = ended || tokenizer.eosTokenId === undefined ? [] : [tokenizer.eosTokenId];
   const tokenIds = joined([prefix, prompt, answer, suffix]);
   return { tokenIds, supervised: new Uint8Array(tokenIds.length).fill(1, prefix.length + prompt.length) };
+}
+
+/** What the tokenizer refuses of a text concerns that row. */
+function encodeStart(tokenizer: Tokenizer, text: string, most: number): Int32Array {
+  try {
+    return tokenizer.encodeStart(text, most);
+  } catch (error) {
+    if (error instanceof RubricateError && error.code === "ERR_TOKENIZER") throw new UnusableRow(error.message);
+    throw error;
+  }
 }
 
 function joined(parts: readonly ArrayLike<number>[]): Int32Array {
@@ -111,7 +121,7 @@ function chatTokens(
   tokenizer.checkChatTemplate();
   const chat = renderedChat(row, tokenizer, loss);
   // The template alone writes BOS and the ends of turns.
-  const tokenIds = tokenizer.encodeStart(chat.text, most);
+  const tokenIds = encodeStart(tokenizer, chat.text, most);
   return { tokenIds, supervised: tokensInSpans(tokenizer, tokenIds, chat) };
 }
 

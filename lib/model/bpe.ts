@@ -22,7 +22,7 @@ export interface BytePairModel {
 const cachedWordLength = 48;
 const cachedWords = 20_000;
 /** Symbols of a long word that are merged together at first. */
-const stretch = 4096;
+const usualStretch = 4096;
 const never = 0x7fffffff;
 
 /** Encodes words (pre-tokens) to ids. */
@@ -39,11 +39,13 @@ export class BytePairEncoder {
 
   /**
    * @param byteLevel whether words are spelled by their bytes
+   * @param stretch symbols of a long word that are merged together at first
    * @throws {Error} where `unk_token` names a token that the vocabulary lacks
    */
   constructor(
     private readonly model: BytePairModel,
     private readonly byteLevel: boolean,
+    private readonly stretch = usualStretch,
   ) {
     this.reader = new SymbolReader(model.options, model.vocabulary, byteLevel);
     this.ids = new Int32Array(model.vocabulary.idCount).fill(-1);
@@ -84,7 +86,7 @@ export class BytePairEncoder {
   private mergeWord(word: string, into: IdList): void {
     const { reader } = this;
     reader.start(word);
-    for (let most = stretch; ; ) {
+    for (let most = this.stretch; ; ) {
       reader.read(this.divisible ? most : never);
       const { count } = reader;
       if (reader.ended) {
@@ -97,7 +99,7 @@ export class BytePairEncoder {
       if (into.full) break;
       reader.symbols.set(symbols.subarray(certain));
       reader.count = count - certain;
-      most = certain > 0 ? stretch : 2 * most;
+      most = certain > 0 ? this.stretch : 2 * most;
     }
     reader.release();
     this.queue.shrink();
@@ -113,11 +115,11 @@ export class BytePairEncoder {
    * Merges the first symbols of what was read.
    *
    * Where the word goes on, its end is not certain: what follows may merge with the last token at any time. `last` is the last
-   * token that is certain. It stays so while a merge with what follows it would have come later than all merges that were
-   * done: such a merge has a rank above theirs, or it would not have waited. `risk` is the lowest rank that one could have,
-   * given the character that follows. Tokens after `last` are left as they are. At the end no merge waits any longer, so that
-   * `last` must be a token that does not merge with anything that begins with that character. Nothing then ever merges over
-   * its end: the word is encoded there as two words would be.
+   * token that is certain. It stays so while no merge with what follows it can have come before those that were done: it
+   * would need a lower rank than one of them (among equal ranks the left merge comes first). `risk` is the lowest rank that
+   * it can have, given the character that follows. Tokens after `last` are left as they are. At the end no merge waits any
+   * longer, so that `last` must be a token that merges with nothing that begins with that character. Nothing then ever merges
+   * over its end: the word is encoded there as two words would be.
    * @param following first UTF-16 unit of the symbol that follows, or -1 where the word ends
    * @returns number of symbols whose tokens are certain
    */
@@ -140,7 +142,7 @@ export class BytePairEncoder {
       const token = merged[queue.poppedRank]!;
       if (rank < 0 || merged[rank] !== token || right > last) continue;
       if (queue.poppedRank > highest) highest = queue.poppedRank;
-      while (risk <= highest) {
+      while (risk < highest) {
         last = previous[last]!;
         risk = last < 0 ? never : this.risk(last, following);
       }

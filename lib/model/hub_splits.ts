@@ -63,10 +63,14 @@ function singleNormalizer(part: Json): Normalizer {
     case "Replace": {
       const { pattern } = new hub.ReplaceNormalizer(part);
       const content = part.content as string;
-      const isText = isObject(part.pattern) && part.pattern.String !== undefined;
+      const sought = String((part.pattern as Json).String ?? "");
+      const replace =
+        [...sought].length === 1
+          ? inParts((text) => text.split(sought).join(content))
+          : (text: string) => replacedAll(text, pattern, content);
       return (text) => {
         requireRoom(text.length * Math.max(1, content.length / 4));
-        return isText ? text.replace(pattern, content.replaceAll("$", "$$$$")) : replacedAll(text, pattern, content);
+        return replace(text);
       };
     }
     case "Strip": {
@@ -87,7 +91,7 @@ function singleNormalizer(part: Json): Normalizer {
 const partLength = 1 << 16;
 
 /** A normalizer of single characters, done part by part. */
-function inParts(normalize: Normalizer): Normalizer {
+export function inParts(normalize: Normalizer): Normalizer {
   return (text) => {
     if (text.length <= partLength) return normalize(text);
     const parts: string[] = [];
@@ -101,7 +105,7 @@ function inParts(normalize: Normalizer): Normalizer {
   };
 }
 
-/** As `replaceAll` with a function that returns the content; a string would have its $ interpreted. */
+/** As `replaceAll` with a function that returns the content. */
 function replacedAll(text: string, pattern: RegExp, content: string): string {
   if (text.length <= partLength) return text.replaceAll(pattern, () => content);
   const parts: string[] = [];

@@ -2,7 +2,8 @@
  * Pre-tokenizers that hand on one word after another, so that a long text is never held as a list of words, and its rest is
  * not looked at once enough ids are found.
  */
-import { splitsOf } from "./hub_splits";
+import { RubricateError } from "../errors";
+import { inParts, splitsOf } from "./hub_splits";
 import type { Json } from "./tokenizer_schema";
 
 const hub = require("@huggingface/tokenizers") as {
@@ -57,6 +58,8 @@ function stagesOf(part: Json | null): Json[] {
   return part.type === "Sequence" ? (part.pretokenizers as Json[]).flatMap(stagesOf) : [part];
 }
 
+const spelled = inParts((text) => text.split(" ").join("▁"));
+
 /** @param last whether the encoder spells bytes */
 function stageOf(part: Json, next: WordSink, last: boolean): WordSink {
   switch (part.type) {
@@ -69,7 +72,7 @@ function stageOf(part: Json, next: WordSink, last: boolean): WordSink {
     case "Metaspace": {
       const scheme = part.prepend_scheme ?? "always";
       return (text, section) => {
-        const words = text.replace(/ /g, "▁");
+        const words = spelled(text);
         const prepends = !words.startsWith("▁") && (scheme === "always" || (scheme === "first" && section === 0));
         return next(prepends ? `▁${words}` : words, section);
       };
@@ -88,7 +91,7 @@ function splitAt(pattern: RegExp, wants: { gaps: boolean; matches: boolean }, ne
   return (text, section) => {
     let start = 0;
     pattern.lastIndex = 0;
-    for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
+    for (let match = matchOf(pattern, text); match !== null; match = matchOf(pattern, text)) {
       const { index } = match;
       const word = match[0];
       if (gaps && index > start && !next(text.slice(start, index), section)) return false;
@@ -98,4 +101,18 @@ function splitAt(pattern: RegExp, wants: { gaps: boolean; matches: boolean }, ne
     }
     return !(gaps && start < text.length) || next(text.slice(start), section);
   };
+}
+
+/** V8 notes each character of a match that it could take back, and fails where these are many millions. */
+function matchOf(pattern: RegExp, text: string): RegExpExecArray | null {
+  try {
+    return pattern.exec(text);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new RubricateError(
+      "ERR_TOKENIZER",
+      "Expected words of at most about 4 million characters but the text has a longer one, such as a row of the same letter",
+      { cause: error },
+    );
+  }
 }
