@@ -54,7 +54,7 @@ export function assistantSpans(
  * Tokens that have a part in one of the spans; a token over the border of a span belongs to it.
  *
  * A border's token is found by encoding the text up to the border: as many tokens as that has in common with the whole.
- * @param ids the tokens of `text`, [tokens]
+ * @param ids the tokens of `text`, or the first of them, [tokens]
  * @returns 1 for tokens in a span, [tokens]
  */
 export function tokensInSpans(
@@ -65,14 +65,16 @@ export function tokensInSpans(
   const marked = new Uint8Array(ids.length);
   const border = (at: number): { tokens: number; exact: boolean } => {
     if (at === text.length) return { tokens: ids.length, exact: true };
-    const part = tokenizer.encode(text.slice(0, at), { addSpecialTokens: false });
+    const part = tokenizer.encodeStart(text.slice(0, at), ids.length);
     let tokens = 0;
     while (tokens < part.length && part[tokens] === ids[tokens]) tokens++;
     return { tokens, exact: tokens === part.length };
   };
   for (const [start, end] of spans) {
+    const first = border(start).tokens;
+    if (first === ids.length) break; // this and all later spans are in what was truncated
     const last = border(end);
-    marked.fill(1, border(start).tokens, last.exact ? last.tokens : last.tokens + 1);
+    marked.fill(1, first, last.exact ? last.tokens : last.tokens + 1);
   }
   return marked;
 }

@@ -24,8 +24,8 @@ export interface EncodedRow {
   readonly supervised: Uint8Array<ArrayBuffer>;
   /** Number of targets, at least 1. */
   readonly supervisedCount: number;
-  /** Tokens before the end was cut off. */
-  readonly fullLength: number;
+  /** Whether the row has more tokens. How many is not known: the rest is not tokenized. */
+  readonly truncated: boolean;
 }
 
 /** A shorter line cannot take much memory, whatever is in it. */
@@ -53,22 +53,23 @@ export function encodeLine(line: Uint8Array, tokenizer: Tokenizer, options: Enco
 
 /** As `encodeLine`, of a row that has been read. */
 function encodeRow(row: Row, tokenizer: Tokenizer, options: EncodingOptions): EncodedRow {
-  const { tokenIds, supervised } = tokens(row, tokenizer, options.loss);
-  const fullLength = tokenIds.length;
-  const length = Math.min(fullLength, options.maxLength);
+  // One token more than are kept, to see whether the row is truncated.
+  const { tokenIds, supervised } = tokens(row, tokenizer, options.loss, options.maxLength + 1);
+  const length = Math.min(tokenIds.length, options.maxLength);
+  const truncated = length < tokenIds.length;
   if (options.loss === "all") supervised.fill(1);
   supervised[0] = 0; // nothing predicts the first token
   let supervisedCount = 0;
   for (let at = 1; at < length; at++) supervisedCount += supervised[at]!;
   if (supervisedCount === 0) {
-    if (fullLength < 2) throw new UnusableRow("it has fewer than two tokens");
+    if (tokenIds.length < 2) throw new UnusableRow("it has fewer than two tokens");
     throw new UnusableRow(
-      length < fullLength
-        ? `none of the first ${length} of its ${fullLength} tokens is supervised`
+      truncated
+        ? `none of its first ${length} tokens is supervised, and the row is truncated to these`
         : "none of its tokens is supervised (the assistant says nothing in it)",
     );
   }
-  return { tokenIds: tokenIds.slice(0, length), supervised: supervised.slice(0, length), supervisedCount, fullLength };
+  return { tokenIds: tokenIds.slice(0, length), supervised: supervised.slice(0, length), supervisedCount, truncated };
 }
 
 interface Tokens {
@@ -76,11 +77,11 @@ interface Tokens {
   supervised: Uint8Array;
 }
 
-function tokens(row: Row, tokenizer: Tokenizer, loss: EncodingOptions["loss"]): Tokens {
-  if (row.kind === "chat") return chatTokens(row, tokenizer, loss);
-  const bare = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
-  const prompt = bare(row.kind === "prompt" ? row.prompt : "");
-  const answer = bare(row.kind === "prompt" ? row.completion : row.text);
+/** @param most tokens that are wanted; there may be a few more */
+function tokens(row: Row, tokenizer: Tokenizer, loss: EncodingOptions["loss"], most: number): Tokens {
+  if (row.kind === "chat") return chatTokens(row, tokenizer, loss, most);
+  const prompt = encodeStart(tokenizer, row.kind === "prompt" ? row.prompt : "", most);
+  const answer = encodeStart(tokenizer, row.kind === "prompt" ? row.completion : row.text, most - prompt.length);
   const first = prompt[0] ?? answer[0];
   // Text made with a template has its BOS already.
   const prefix = first !== undefined && first === tokenizer.bosTokenId ? [] : tokenizer.prefixIds;
@@ -89,6 +90,16 @@ function tokens(row: Row, tokenizer: Tokenizer, loss: EncodingOptions["loss"]): 
   const suffix = ended || tokenizer.eosTokenId === undefined ? [] : [tokenizer.eosTokenId];
   const tokenIds = joined([prefix, prompt, answer, suffix]);
   return { tokenIds, supervised: new Uint8Array(tokenIds.length).fill(1, prefix.length + prompt.length) };
+}
+
+/** What the tokenizer refuses of a text concerns that row. */
+function encodeStart(tokenizer: Tokenizer, text: string, most: number): Int32Array {
+  try {
+    return tokenizer.encodeStart(text, most);
+  } catch (error) {
+    if (error instanceof RubricateError && error.code === "ERR_TOKENIZER") throw new UnusableRow(error.message);
+    throw error;
+  }
 }
 
 function joined(parts: readonly ArrayLike<number>[]): Int32Array {
@@ -101,11 +112,16 @@ function joined(parts: readonly ArrayLike<number>[]): Int32Array {
   return whole;
 }
 
-function chatTokens(row: Row & { kind: "chat" }, tokenizer: Tokenizer, loss: EncodingOptions["loss"]): Tokens {
+function chatTokens(
+  row: Row & { kind: "chat" },
+  tokenizer: Tokenizer,
+  loss: EncodingOptions["loss"],
+  most: number,
+): Tokens {
   tokenizer.checkChatTemplate();
   const chat = renderedChat(row, tokenizer, loss);
   // The template alone writes BOS and the ends of turns.
-  const tokenIds = tokenizer.encode(chat.text, { addSpecialTokens: false });
+  const tokenIds = encodeStart(tokenizer, chat.text, most);
   return { tokenIds, supervised: tokensInSpans(tokenizer, tokenIds, chat) };
 }
 

@@ -175,7 +175,7 @@ export class RowIndex {
       return;
     }
     const length = row.tokenIds.length;
-    if (length < row.fullLength) report(number, "truncated", `its ${row.fullLength} tokens were cut to ${length}`);
+    if (row.truncated) report(number, "truncated", `it was truncated to its first ${length} tokens`);
     this.offsets.push(offset);
     this.sizes.push(bytes.length);
     this.checksums.push(crc32(bytes));

@@ -24,6 +24,8 @@ const leadingSpace = /^\p{White_Space}+/u;
 export class AddedTokenSplitter {
   private readonly sorted: readonly SoughtToken[];
   private readonly range = new Map<number, readonly [number, number]>();
+  /** 1 for the characters that a token begins with: most characters of a long text need no more than this look. */
+  private readonly begins = new Uint8Array(1 << 16);
 
   constructor(tokens: readonly SoughtToken[]) {
     const byText = new Map<string, SoughtToken>();
@@ -32,21 +34,20 @@ export class AddedTokenSplitter {
     for (const [at, { text }] of this.sorted.entries()) {
       const first = text.charCodeAt(0);
       this.range.set(first, [this.range.get(first)?.[0] ?? at, at + 1]);
+      this.begins[first] = 1;
     }
   }
 
-  /** @returns the tokens and what is between them; space that a token takes with it is left out */
-  split(text: string): Piece[] {
-    const pieces: Piece[] = [];
+  /** The tokens and what is between them, one after another; space that a token takes with it is left out. */
+  *split(text: string): Generator<Piece, void> {
     let start = 0;
     let skips = false;
     const between = (end: number, token?: AddedToken) => {
-      let piece = text.slice(start, end);
-      if (skips) piece = piece.replace(leadingSpace, "");
-      if (token?.lstrip) piece = trimmedEnd(piece);
-      if (piece !== "") pieces.push({ text: piece });
+      const piece = text.slice(start, end);
+      const begun = skips ? piece.replace(leadingSpace, "") : piece;
+      return token?.lstrip ? trimmedEnd(begun) : begun;
     };
-    for (let at = 0; at < text.length; ) {
+    for (let at = this.firstFrom(text, 0); at < text.length; at = this.firstFrom(text, at)) {
       const found = this.longestAt(text, at);
       if (found === undefined) {
         at++;
@@ -57,14 +58,23 @@ export class AddedTokenSplitter {
         at = end; // it stays text, all of it
         continue;
       }
-      between(at, found.token);
-      pieces.push(found);
+      const before = between(at, found.token);
+      if (before !== "") yield { text: before };
+      yield found;
       at = end;
       start = at;
       skips = found.token.rstrip;
     }
-    between(text.length);
-    return pieces;
+    const rest = between(text.length);
+    if (rest !== "") yield { text: rest };
+  }
+
+  /** First place from `at` on where a token may begin, or the end. */
+  private firstFrom(text: string, at: number): number {
+    if (this.sorted.length === 0) return text.length;
+    const { begins } = this;
+    while (at < text.length && begins[text.charCodeAt(at)] === 0) at++;
+    return at;
   }
 
   private longestAt(text: string, at: number): SoughtToken | undefined {

@@ -1,4 +1,4 @@
-/** Normalizers and pre-tokenizers, done as the Rust library does where @huggingface/tokenizers differs. */
+/** Normalizers and pre-tokenizers, defined as the Rust library does where @huggingface/tokenizers differs. */
 import { RubricateError } from "../errors";
 import { isObject, type JsonObject } from "../files/json";
 import { limits } from "../limits";
@@ -46,18 +46,6 @@ export function splitsOf(part: unknown): JsonObject | null {
   }
 }
 
-/** What a text holds beside the matches of a pattern. */
-export function piecesBetween(text: string, pattern: RegExp): string[] {
-  const pieces: string[] = [];
-  let start = 0;
-  for (const match of text.matchAll(pattern)) {
-    if (match.index > start) pieces.push(text.slice(start, match.index));
-    start = match.index + match[0].length;
-  }
-  if (start < text.length) pieces.push(text.slice(start));
-  return pieces;
-}
-
 type Normalizer = (text: string) => string;
 
 /** @throws {SyntaxError} where a pattern is no regular expression */
@@ -75,9 +63,14 @@ function singleNormalizer(part: JsonObject): Normalizer {
     case "Replace": {
       const { pattern } = new hub.ReplaceNormalizer(part);
       const content = part.content as string;
+      const sought = String((part.pattern as JsonObject).String ?? "");
+      const replace =
+        [...sought].length === 1
+          ? inParts((text) => text.split(sought).join(content))
+          : (text: string) => replacedAll(text, pattern, content);
       return (text) => {
         requireRoom(text.length * Math.max(1, content.length / 4));
-        return text.replaceAll(pattern, () => content); // a string would have its $ interpreted
+        return replace(text);
       };
     }
     case "Strip": {
@@ -85,13 +78,48 @@ function singleNormalizer(part: JsonObject): Normalizer {
       return (text) => stripped(text, strip_left === true, strip_right === true);
     }
     case "StripAccents":
-      return (text) => text.replace(/\p{Mn}/gu, "");
+      return inParts((text) => text.replace(/\p{Mn}/gu, ""));
     case "Lowercase":
       // Character by character: of a whole word, JavaScript would make the last Σ another letter.
-      return (text) => text.replace(/\p{Changes_When_Lowercased}/gu, (character) => character.toLowerCase());
+      return inParts((text) => text.replace(/\p{Changes_When_Lowercased}/gu, (character) => character.toLowerCase()));
     default:
       return (text) => text.normalize(part.type as string);
   }
+}
+
+/** Text that is replaced at once: V8 keeps all matches until the end, which takes many times the memory of a long text. */
+const partLength = 1 << 16;
+
+/** A normalizer of single characters, done part by part. */
+export function inParts(normalize: Normalizer): Normalizer {
+  return (text) => {
+    if (text.length <= partLength) return normalize(text);
+    const parts: string[] = [];
+    for (let start = 0; start < text.length; ) {
+      let end = start + partLength;
+      if (end < text.length && text.codePointAt(end - 1)! > 0xffff) end--; // both halves of a character together
+      parts.push(normalize(text.slice(start, end)));
+      start = end;
+    }
+    return parts.join("");
+  };
+}
+
+/** As `replaceAll` with a function that returns the content. */
+function replacedAll(text: string, pattern: RegExp, content: string): string {
+  if (text.length <= partLength) return text.replaceAll(pattern, () => content);
+  const parts: string[] = [];
+  let pieces: string[] = [];
+  let start = 0;
+  for (const match of text.matchAll(pattern)) {
+    pieces.push(text.slice(start, match.index), content);
+    start = match.index + match[0].length;
+    if (pieces.length < 4096) continue;
+    parts.push(pieces.join(""));
+    pieces = [];
+  }
+  parts.push(pieces.join(""), text.slice(start));
+  return parts.join("");
 }
 
 const isSpace = /^\p{White_Space}$/u;

@@ -3,20 +3,14 @@
  * need too much time or memory. This writes into the library's instances, so package.json names its exact version; look
  * through this file and tokenizer_schema.ts before changing that.
  */
-
-import type { JsonObject } from "../files/json";
-import { AddedTokenSplitter } from "./added_tokens";
-import { type BpeOptions, BytePairEncoder } from "./bpe";
+import type { BpeOptions } from "./bpe_tables";
 import { decodeByteLevel, decodeByteRuns, decodeMetaspace } from "./hub_decoders";
-import { normalizerOf, piecesBetween, splitsOf } from "./hub_splits";
+import { TextToIds } from "./text_to_ids";
 import type { AddedToken, TokenizerDefinition } from "./tokenizer_files";
 
 /** The parts of @huggingface/tokenizers in use; its own types are ES modules, which CommonJS cannot name. */
 export interface HubTokenizer {
-  encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
   decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
-  encode_text(text: string | null): string[] | null;
-  readonly pre_tokenizer: (((text: string, options: { section_index: number }) => string[]) & HubPreTokenizer) | null;
   readonly post_processor: ((tokens: string[], pair: null, special: boolean) => { tokens: string[] }) | null;
   readonly decoder: HubDecoder | null;
   readonly model: {
@@ -24,12 +18,6 @@ export interface HubTokenizer {
     tokens_to_ids: { get(token: string): number | undefined };
     unk_token_id: number | undefined;
   };
-}
-interface HubPreTokenizer {
-  readonly config?: { readonly type?: string; readonly behavior?: string; readonly invert?: boolean };
-  readonly tokenizers?: readonly HubPreTokenizer[];
-  pattern?: RegExp;
-  pre_tokenize_text?(text: string): string[];
 }
 interface HubDecoder {
   readonly config: { readonly type?: string; readonly content?: string; readonly prepend_scheme?: string };
@@ -42,17 +30,19 @@ const hub = require("@huggingface/tokenizers") as {
 };
 
 /** @throws {Error} where a part cannot be built */
-export function buildHubTokenizer({ tokenizer, bpe }: TokenizerDefinition): HubTokenizer {
+export function buildHubTokenizer({ tokenizer, bpe }: TokenizerDefinition): {
+  readonly inner: HubTokenizer;
+  readonly encoder: TextToIds;
+} {
   // The library would build tables of its own from these, at once: of a large vocabulary that takes half a second.
   const { vocabulary, merges } = bpe;
   const options = tokenizer.model as BpeOptions;
-  const encoder = new BytePairEncoder(options, vocabulary, merges);
   const inner = new hub.Tokenizer(
     {
       ...tokenizer,
       added_tokens: [],
       normalizer: null,
-      pre_tokenizer: splitsOf(tokenizer.pre_tokenizer),
+      pre_tokenizer: null,
       model: { ...options, type: "BPE", vocab: {}, merges: [] },
     },
     {},
@@ -68,63 +58,11 @@ export function buildHubTokenizer({ tokenizer, bpe }: TokenizerDefinition): HubT
   model.vocab = new Array(length);
   for (const { id, content } of added) model.vocab[id] = content;
   const addedIds = new Map(added.map(({ content, id }) => [content, id]));
-  model.tokens_to_ids = { get: (token) => addedIds.get(token) ?? idOf(token) };
+  const idOfAny = (token: string) => addedIds.get(token) ?? idOf(token);
+  model.tokens_to_ids = { get: idOfAny };
   model.unk_token_id = options.unk_token == null ? undefined : idOf(options.unk_token);
-  inner.encode_text = textEncoder(inner, encoder, tokenizer);
-  repairPreTokenizer(inner.pre_tokenizer);
   repairDecoder(inner.decoder);
-  return inner;
-}
-
-/**
- * Encodes text to tokens in the Rust library's order: added tokens that are not normalized, the normalizer, those that
- * are, the pre-tokenizer, the model.
- */
-function textEncoder(
-  inner: HubTokenizer,
-  encoder: BytePairEncoder,
-  tokenizer: JsonObject,
-): HubTokenizer["encode_text"] {
-  const added = tokenizer.added_tokens as readonly AddedToken[];
-  const normalize = normalizerOf(tokenizer.normalizer as JsonObject | null) ?? ((text: string) => text);
-  const raw = new AddedTokenSplitter(
-    added.flatMap((token) => (token.normalized ? [] : [{ token, text: token.content }])),
-  );
-  let normalized: AddedTokenSplitter | undefined;
-  const words = (text: string, section_index: number) => inner.pre_tokenizer?.(text, { section_index }) ?? [text];
-  return (text) => {
-    if (text === null) return null;
-    // Made when it is first used, and so under the time limit of encoding: the normalizer may hold any pattern.
-    normalized ??= new AddedTokenSplitter(
-      added.flatMap((token) => (token.normalized ? [{ token, text: normalize(token.content) }] : [])),
-    );
-    const tokens: string[] = [];
-    for (const [section, piece] of raw.split(text).entries()) {
-      if (piece.token) {
-        tokens.push(piece.token.content);
-        continue;
-      }
-      for (const [part, { text, token }] of normalized.split(normalize(piece.text)).entries())
-        if (token) tokens.push(token.content);
-        else for (const one of encoder.encode(words(text, section + part))) tokens.push(one);
-    }
-    return tokens;
-  };
-}
-
-/** GPT-2's pattern with Unicode's white space: JavaScript's \s has U+FEFF and lacks U+0085. */
-const gpt2 =
-  /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
-
-function repairPreTokenizer(part: HubPreTokenizer | null): void {
-  for (const inner of part?.tokenizers ?? []) repairPreTokenizer(inner);
-  if (!part?.config) return;
-  const { type, behavior, invert } = part.config;
-  if (type === "ByteLevel") part.pattern = gpt2;
-  // The library's text.split() gives what groups of the pattern matched, too.
-  const { pattern } = part;
-  if (type === "Split" && behavior === "Removed" && !invert && pattern)
-    part.pre_tokenize_text = (text) => piecesBetween(text, pattern);
+  return { inner, encoder: new TextToIds(tokenizer, { options, vocabulary, merges, idOf: idOfAny }) };
 }
 
 /** Replaces the decoders that differ from the `tokenizers` library in Rust. */

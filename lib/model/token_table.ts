@@ -64,6 +64,19 @@ export class TokenTable {
     return Buffer.from(buffer, 2 * start, 2 * (this.starts[entry + 1]! - start)).toString("utf16le");
   }
 
+  /** First UTF-16 unit of a token, or -1 where the id is not in use. */
+  firstUnit(id: number): number {
+    const entry = this.entryOfId[id] ?? -1;
+    return entry < 0 ? -1 : this.characters[this.starts[entry]!]!;
+  }
+
+  /** Whether each token has an id of its own, and none is empty. */
+  isUnambiguous(): boolean {
+    for (let entry = 0; entry < this.entries; entry++)
+      if (this.entryOfId[this.ids[entry]!] !== entry || this.starts[entry + 1] === this.starts[entry]) return false;
+    return true;
+  }
+
   private slot(text: string, rest: string): number {
     let hash = hashed(rest, hashed(text, hashSeed));
     hash ^= hash >>> 15;

@@ -6,6 +6,7 @@ import { checkMessages } from "./chat_messages";
 import { type ChatMessage, ChatTemplate, marksGeneration, type RenderedChat } from "./chat_template";
 import { byteToken } from "./hub_decoders";
 import { affixesOf, buildHubTokenizer, type HubTokenizer, hasByteFallback } from "./hub_tokenizer";
+import type { TextToIds } from "./text_to_ids";
 import { TokenDecoder } from "./token_decoder";
 import {
   type ChatOptions,
@@ -37,6 +38,7 @@ export type { TokenizerFiles } from "./tokenizer_files";
 interface Built {
   readonly definition: TokenizerDefinition;
   readonly inner: HubTokenizer;
+  readonly encoder: TextToIds;
   readonly vocabulary: Vocabulary;
 }
 /** What was built in steps for these files, until the constructor takes it. */
@@ -56,6 +58,7 @@ export class Tokenizer {
 
   private readonly definition: Omit<TokenizerDefinition, "tokenizer" | "bpe">;
   private readonly inner: HubTokenizer;
+  private readonly encoder: TextToIds;
   private readonly vocabulary: Vocabulary;
   private readonly specialIds: ReadonlySet<number>;
   private readonly byteIds: ReadonlySet<number>;
@@ -88,11 +91,12 @@ export class Tokenizer {
    */
   constructor(readonly files: TokenizerFiles) {
     readArgument("files", "a tokenizer's files", () => requireTexts(files));
-    const { definition, inner, vocabulary } = built.get(files) ?? atOnce(buildSteps(files));
+    const { definition, inner, encoder, vocabulary } = built.get(files) ?? atOnce(buildSteps(files));
     built.delete(files);
     const { tokenizer, bpe: _, ...rest } = definition;
     this.definition = rest;
     this.inner = inner;
+    this.encoder = encoder;
     this.vocabulary = vocabulary;
     const { specialTokens } = definition;
     const added = tokenizer.added_tokens as readonly AddedToken[];
@@ -131,9 +135,18 @@ export class Tokenizer {
     if (text.length > limits.textCharacters)
       throw invalid("the length of text", `at most ${limits.textCharacters} characters`, text.length);
     const { addSpecialTokens } = checkOptions(options, encodeNames, "encode");
-    const add_special_tokens = booleanOf("addSpecialTokens", addSpecialTokens, true);
-    const { ids } = this.inner.encode(wellFormed(text), { add_special_tokens });
-    return Int32Array.from(ids);
+    const affixed = booleanOf("addSpecialTokens", addSpecialTokens, true);
+    const ids = this.encoder.encode(wellFormed(text));
+    return affixed ? ids.between(this.prefixIds, this.suffixIds) : ids.between([], []);
+  }
+
+  /**
+   * The first ids of what `encode` returns without special tokens. What follows them in the text is hardly looked at.
+   * @param most how many ids at most
+   * @internal
+   */
+  encodeStart(text: string, most: number): Int32Array<ArrayBuffer> {
+    return this.encoder.encode(wellFormed(text), most).between([], []);
   }
 
   /** Ids that the vocabulary lacks are left out, as transformers leaves them out. */
@@ -248,10 +261,15 @@ function byteIds(vocabulary: Vocabulary, added: readonly AddedToken[]): number[]
 function* buildSteps(files: TokenizerFiles): Steps<Built> {
   try {
     const definition = yield* defineTokenizer(files);
-    const inner = buildHubTokenizer(definition);
+    const { inner, encoder } = buildHubTokenizer(definition);
     const added = definition.tokenizer.added_tokens as readonly AddedToken[];
     const ids = new Map(added.map(({ content, id }) => [content, id]));
-    return { definition, inner, vocabulary: new Vocabulary(inner.model.vocab, definition.bpe.vocabulary, ids) };
+    return {
+      definition,
+      inner,
+      encoder,
+      vocabulary: new Vocabulary(inner.model.vocab, definition.bpe.vocabulary, ids),
+    };
   } catch (error) {
     if (error instanceof RubricateError) throw error;
     const reason = (error as Error).message;

@@ -2,7 +2,7 @@ import { invalid, RubricateError } from "../errors";
 import { JsonLimit, type JsonObject } from "../files/json";
 import { limits } from "../limits";
 import type { Steps } from "../steps";
-import { MergeTable } from "./bpe";
+import { MergeTable } from "./bpe_tables";
 import {
   afterBlanks,
   type Extent,

@@ -129,14 +129,14 @@ test("prompt and completion are tokenised apart", () => {
 test.each<[number, string, number]>([
   [100, `a a a${eos}`, 9],
   [9, `a a a${eos}`, 9],
-  [8, "a a a", 9],
-  [6, "a", 9],
-])("maxLength %d", (maxLength, part, fullLength) => {
+  [8, "a a a", 8],
+  [6, "a", 6],
+])("maxLength %d", (maxLength, part, length) => {
   const row = { prompt: "b b b b", completion: "a a a" };
   expect(learned(row, byteLevel, { maxLength })).toBe(part);
   const encoded = encode(row, byteLevel, { maxLength });
-  expect(encoded.fullLength).toBe(fullLength);
-  expect(encoded.tokenIds.length).toBe(Math.min(maxLength, fullLength));
+  expect(encoded.truncated).toBe(maxLength < 9);
+  expect(encoded.tokenIds.length).toBe(length);
   expect(encoded.tokenIds.buffer.byteLength).toBe(4 * encoded.tokenIds.length);
 });
 
@@ -178,7 +178,7 @@ test.each<[string, string | Buffer, RegExp, Partial<EncodingOptions>?]>([
   [
     "the prompt fills the length",
     '{"prompt": "a a a a a", "completion": "b"}',
-    /none of the first 5 of its 8 tokens/,
+    /none of its first 5 tokens is supervised, and the row is truncated to these/,
     { maxLength: 5 },
   ],
 ])("left out: %s", (...[, line, reason, options]) => {
