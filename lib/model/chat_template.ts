@@ -94,6 +94,10 @@ export class ChatTemplate {
         steps: options.maxSteps ?? limits.templateSteps + 50 * elements + characters / 8,
         elements: 100_000 + 8 * elements,
         characters: Math.min((1 << 20) + 8 * characters, limits.renderedCharacters),
+        markers: {
+          names: new Set([generationStart, generationEnd]),
+          characters: 2 * limits.chatMessages * (marker.length + 1),
+        },
       });
     } catch (error) {
       throw failure("failed", error);

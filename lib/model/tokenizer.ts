@@ -60,6 +60,7 @@ export class Tokenizer {
   private readonly byteIds: ReadonlySet<number>;
   /** Parsed when first used, so that a model whose template cannot be read still works on text. */
   private template: ChatTemplate | undefined;
+  private templateError: RubricateError | undefined;
 
   /**
    * Reads the tokenizer of a Hugging Face folder: tokenizer.json and, as present, tokenizer_config.json,
@@ -205,7 +206,13 @@ export class Tokenizer {
     const source = this.chatTemplate;
     if (source === undefined)
       throw new RubricateError("ERR_TEMPLATE", "The tokenizer has no chat template; give text instead of messages");
-    this.template ??= new ChatTemplate(source, this.definition.specialTokens);
+    if (this.templateError) throw this.templateError; // parsing once more would fail after the same time
+    try {
+      this.template ??= new ChatTemplate(source, this.definition.specialTokens);
+    } catch (error) {
+      this.templateError = error as RubricateError;
+      throw error;
+    }
     return this.template;
   }
 
