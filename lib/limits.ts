@@ -75,6 +75,10 @@ export const limits = {
   /** UTF-16 units of a pattern, and of what replaces its matches. */
   patternCharacters: 2 ** 12,
   replacementCharacters: 2 ** 6,
+  /** Characters that all patterns together compare at one place of a text at most. */
+  patternCost: 2 ** 10,
+  /** By how much all normalizers together may multiply the characters of a text. */
+  normalizerGrowth: 2 ** 6,
   /** UTF-16 units of a text that is encoded in one call. */
   textCharacters: 2 ** 24,
   /** UTF-16 units of a prompt that is encoded on the event loop's thread; another thread encodes longer ones. */

@@ -1,6 +1,7 @@
 /** Normalizers and pre-tokenizers, done as the Rust library does where @huggingface/tokenizers differs. */
 import { RubricateError } from "../errors";
 import { limits } from "../limits";
+import { linearForm } from "./pattern_safety";
 import { isObject, type Json } from "./tokenizer_schema";
 
 const hub = require("@huggingface/tokenizers") as {
@@ -39,23 +40,15 @@ export function splitsOf(part: unknown): Json | null {
       return words;
     case "BertPreTokenizer":
       return sequence(words, split(punctuation, "Isolated"));
+    case "Split": {
+      const { Regex } = part.pattern as { Regex?: string };
+      return Regex === undefined ? part : { ...part, pattern: { Regex: linearForm(Regex) } };
+    }
     case "Metaspace":
       return part.split === false ? part : sequence(part, split("▁[^▁]*|[^▁]+", "Isolated"));
     default:
       return part;
   }
-}
-
-/** What a text holds beside the matches of a pattern. */
-export function piecesBetween(text: string, pattern: RegExp): string[] {
-  const pieces: string[] = [];
-  let start = 0;
-  for (const match of text.matchAll(pattern)) {
-    if (match.index > start) pieces.push(text.slice(start, match.index));
-    start = match.index + match[0].length;
-  }
-  if (start < text.length) pieces.push(text.slice(start));
-  return pieces;
 }
 
 type Normalizer = (text: string) => string;

@@ -6,7 +6,8 @@
 import { AddedTokenSplitter } from "./added_tokens";
 import { type BpeOptions, BytePairEncoder } from "./bpe";
 import { decodeByteLevel, decodeByteRuns, decodeMetaspace } from "./hub_decoders";
-import { normalizerOf, piecesBetween, splitsOf } from "./hub_splits";
+import { normalizerOf, splitsOf } from "./hub_splits";
+import { splitterOf } from "./split_behavior";
 import type { AddedToken, TokenizerDefinition } from "./tokenizer_files";
 import type { Json } from "./tokenizer_schema";
 
@@ -114,12 +115,10 @@ const gpt2 =
 function repairPreTokenizer(part: HubPreTokenizer | null): void {
   for (const inner of part?.tokenizers ?? []) repairPreTokenizer(inner);
   if (!part?.config) return;
-  const { type, behavior, invert } = part.config;
+  const { type } = part.config;
   if (type === "ByteLevel") part.pattern = gpt2;
-  // The library's text.split() gives what groups of the pattern matched, too.
-  const { pattern } = part;
-  if (type === "Split" && behavior === "Removed" && !invert && pattern)
-    part.pre_tokenize_text = (text) => piecesBetween(text, pattern);
+  const splitter = type === "Split" && part.pattern && splitterOf(part.config, part.pattern);
+  if (splitter) part.pre_tokenize_text = splitter;
 }
 
 /** Replaces the decoders that differ from the `tokenizers` library in Rust. */

@@ -38,7 +38,7 @@ export async function encodePrompt(
       "ERR_CONTEXT_LENGTH",
       `Expected a prompt of at most ${limits.tokenCharacters * context} characters (${limits.tokenCharacters} for each token of the model's context) but received ${text.length}`,
     );
-  if (text.length > limits.quickCharacters) return inThread(tokenizer, { text }, signal);
+  if (text.length * tokenizer.growth > limits.quickCharacters) return inThread(tokenizer, { text }, signal);
   return encodeAtOnce(tokenizer, { text });
 }
 

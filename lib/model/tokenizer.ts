@@ -16,6 +16,7 @@ import {
   encodeNames,
   requireTexts,
 } from "./tokenizer_arguments";
+import { normalizerGrowth } from "./tokenizer_costs";
 import {
   type AddedToken,
   defineTokenizer,
@@ -25,6 +26,7 @@ import {
   type TokenizerDefinition,
   type TokenizerFiles,
 } from "./tokenizer_files";
+import { componentsOf } from "./tokenizer_schema";
 import { Vocabulary } from "./vocabulary";
 
 export type { ChatMessage, RenderedChat } from "./chat_template";
@@ -52,6 +54,9 @@ export class Tokenizer {
   readonly suffixIds: readonly number[];
   /** One more than the largest id, added tokens included. */
   readonly vocabSize: number;
+
+  /** By how much its normalizer can multiply a text's characters at most. @internal */
+  readonly growth: number;
 
   private readonly definition: Omit<TokenizerDefinition, "tokenizer" | "bpe">;
   private readonly inner: HubTokenizer;
@@ -95,6 +100,7 @@ export class Tokenizer {
     this.inner = inner;
     this.vocabulary = vocabulary;
     const { specialTokens } = definition;
+    this.growth = normalizerGrowth(componentsOf("normalizer", tokenizer.normalizer));
     const added = tokenizer.added_tokens as readonly AddedToken[];
     this.vocabSize = vocabulary.size;
     this.specialIds = new Set(added.filter((token) => token.special).map((token) => token.id));

@@ -5,7 +5,7 @@
  */
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
-import { isLinear } from "./pattern_safety";
+import { normalizerGrowth, patternCost, regexOf } from "./tokenizer_costs";
 
 export type Json = Record<string, unknown>;
 
@@ -66,6 +66,7 @@ const metaspace: Kind = {
     split: flag,
   },
 };
+const behavior = only("Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous");
 const replace: Kind = { fields: { pattern, content: shortText }, required: ["pattern", "content"] };
 const plain: Kind = { fields: {} };
 const classification: Kind = {
@@ -91,7 +92,7 @@ const parts: Readonly<Record<string, Readonly<Record<string, Kind>>>> = {
     ByteLevel: byteLevel,
     Metaspace: metaspace,
     Split: {
-      fields: { pattern, behavior: only("Isolated", "Removed"), invert: flag },
+      fields: { pattern, behavior, invert: flag },
       required: ["pattern", "behavior", "invert"],
     },
     Digits: { fields: { individual_digits: flag } },
@@ -201,7 +202,7 @@ function checkComponent(part: string, component: unknown, where: string, file: s
     throw invalid(`${where}.type in ${file}`, `one of ${Object.keys(kinds).join(", ")}`, type, "ERR_TOKENIZER");
   checkFields(component, kind, where, file);
   const regex = isObject(component.pattern) ? component.pattern.Regex : undefined;
-  if (typeof regex === "string" && !isLinear(regex))
+  if (typeof regex === "string" && !regexOf(part, component))
     throw invalid(
       `${where}.pattern in ${file}`,
       "a small pattern that is known to take time in proportion to the text",
@@ -219,8 +220,31 @@ function checkComponent(part: string, component: unknown, where: string, file: s
     checkComponent(part, child, `${where}.${kind.children}[${at}]`, file, depth + 1);
 }
 
+/** Patterns that are each linear may still take long together, and normalizers make much of a short text. */
+function checkCosts(tokenizer: Json, file: string): void {
+  let cost = 0;
+  for (const part of Object.keys(parts))
+    for (const one of componentsOf(part, tokenizer[part])) cost += patternCost(part, one);
+  if (cost > limits.patternCost)
+    throw new RubricateError(
+      "ERR_TOKENIZER",
+      `Expected patterns that compare at most ${limits.patternCost} characters at each place of a text in ${file} but received ones that compare up to ${cost}`,
+    );
+  const growth = normalizerGrowth(componentsOf("normalizer", tokenizer.normalizer));
+  if (growth > limits.normalizerGrowth)
+    throw new RubricateError(
+      "ERR_TOKENIZER",
+      `Expected a normalizer in ${file} that makes a text at most ${limits.normalizerGrowth} times as long but received one that may make it ${growth} times as long`,
+    );
+}
+
 /** @throws {RubricateError} ERR_TOKENIZER naming the first field that is not supported */
 export function checkComponents(tokenizer: Json, file: string): void {
+  checkEach(tokenizer, file);
+  checkCosts(tokenizer, file);
+}
+
+function checkEach(tokenizer: Json, file: string): void {
   for (const part of Object.keys(parts)) {
     const component = tokenizer[part] ?? null;
     if (component === null) continue;
