@@ -67,8 +67,9 @@ export interface Linear {
 }
 
 /**
- * What a pattern costs at one place of a text at most, or undefined where the time to find all matches is not known to grow with the length of the text only. Patterns of GPT-2, LLaMA 3, Qwen, DeepSeek, o200k and Tekken
- * are linear, and any of whose alternatives only the last quantifier that can fail is unbounded.
+ * What a pattern costs at one place of a text at most, or undefined where the time to find all matches is not known to grow
+ * with the length of the text only. Patterns of GPT-2, LLaMA 3, Qwen, DeepSeek, o200k and Tekken are linear, and any of whose
+ * alternatives only the last quantifier that can fail is unbounded.
  * @param source in the Rust library's syntax
  */
 export function linear(source: string): Linear | undefined {
@@ -201,7 +202,10 @@ class Parser {
     if (repeated) return { ...atom, ways: Number.POSITIVE_INFINITY, single: false, cost: repetitions };
     if (least === 1 && most === 1) return atom;
     const nullable = atom.nullable || least === 0;
-    if (atom.ways === Number.POSITIVE_INFINITY && most > 1) throw new Unproven();
+    if (atom.ways === Number.POSITIVE_INFINITY) {
+      if (most > 1) throw new Unproven();
+      return { ...atom, nullable };
+    }
     if (most === Number.POSITIVE_INFINITY) {
       if (least > 64 || (!atom.single && (least > 1 || atom.nullable))) throw new Unproven();
       return { ways: most, nullable, single: atom.single, cost: atom.cost * Math.max(1, least) };

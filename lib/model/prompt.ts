@@ -6,6 +6,7 @@ import { DataWorker } from "../data/data_worker";
 import { invalid, RubricateError } from "../errors";
 import { throwIfAborted } from "../job";
 import { limits } from "../limits";
+import { checkMessages } from "./chat_messages";
 import { TemplateLimit } from "./template_interpreter";
 import type { ChatMessage, Tokenizer } from "./tokenizer";
 import { shareTokenizerFiles } from "./tokenizer_files";
@@ -45,7 +46,10 @@ export async function encodePrompt(
 /** The conversation as the template writes it, or undefined where that may take long. */
 function quickText(tokenizer: Tokenizer, messages: readonly ChatMessage[]): string | undefined {
   try {
-    if (!isSmall(messages)) return undefined;
+    if (!isSmall(messages)) {
+      checkMessages(messages, undefined); // before they are copied for the thread
+      return undefined;
+    }
     return tokenizer.renderChat(messages, { addGenerationPrompt: true, maxSteps: limits.quickTemplateSteps }).text;
   } catch (error) {
     if (!(error instanceof RubricateError))
@@ -62,7 +66,7 @@ function isSmall(value: unknown): boolean {
   for (let part = parts.pop(); left > 0 && part !== undefined; part = parts.pop()) {
     if (typeof part === "string") left -= part.length;
     else if (typeof part === "object" && part !== null) {
-      if (Array.isArray(part) && part.length > left) return false;
+      if ((Array.isArray(part) && part.length > left) || ArrayBuffer.isView(part)) return false;
       for (const inner of Object.values(part)) if (inner !== undefined) parts.push(inner);
     }
     left -= 16;

@@ -138,8 +138,17 @@ export class Tokenizer {
       throw invalid("the length of text", `at most ${limits.textCharacters} characters`, text.length);
     const { addSpecialTokens } = checkOptions(options, encodeNames, "encode");
     const add_special_tokens = booleanOf("addSpecialTokens", addSpecialTokens, true);
-    const { ids } = this.inner.encode(wellFormed(text), { add_special_tokens });
-    return Int32Array.from(ids);
+    try {
+      return Int32Array.from(this.inner.encode(wellFormed(text), { add_special_tokens }).ids);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      // A match of millions of repetitions, each of which the engine remembers.
+      throw new RubricateError(
+        "ERR_ARGUMENT",
+        `Expected text that the tokenizer's patterns can divide but a match in its ${text.length} characters is too long`,
+        { cause: error },
+      );
+    }
   }
 
   /** Ids that the vocabulary lacks are left out, as transformers leaves them out. */
