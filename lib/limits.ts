@@ -75,6 +75,10 @@ export const limits = {
   /** UTF-16 units of a pattern, and of what replaces its matches. */
   patternCharacters: 2 ** 12,
   replacementCharacters: 2 ** 6,
+  /** Characters that all patterns together compare at one place of a text at most. */
+  patternCost: 2 ** 10,
+  /** By how much all normalizers together may multiply the characters of a text. */
+  normalizerGrowth: 2 ** 6,
   /** UTF-16 units of a text that is encoded in one call. */
   textCharacters: 2 ** 24,
   /** UTF-16 units of a prompt that is encoded on the event loop's thread; another thread encodes longer ones. */
@@ -83,6 +87,8 @@ export const limits = {
   templateCharacters: 2 ** 16,
   /** Characters of whitespace in a row in one: the parser looks at each several times. */
   templateWhitespace: 2 ** 8,
+  /** Words and signs of a chat template, which its parser takes some microseconds for. */
+  templateTokens: 3 * 2 ** 12,
   /** UTF-16 units of a string that a template makes: 2^20, and eight for each of the conversation's, up to this. */
   renderedCharacters: 2 ** 24,
   /** Steps of a template (about a microsecond each), beside 50 for each part and 1 for 8 characters of the conversation. */
@@ -104,7 +110,7 @@ export const limits = {
   /** UTF-16 units of one. */
   stopStringLength: 1024,
   chatMessages: 16_384,
-  /** UTF-16 units of the roles and contents of a conversation's messages together. */
+  /** UTF-16 units of all strings of a conversation's messages and tools together. */
   chatCharacters: 16 * MiB,
   /** Token ids of one call of `decode`. */
   decodeIds: MiB,

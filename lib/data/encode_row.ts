@@ -125,7 +125,10 @@ function chatTokens(
   return { tokenIds, supervised: tokensInSpans(tokenizer, tokenIds, chat) };
 }
 
-/** What a template refuses of one conversation concerns that row; a template that cannot be used at all concerns every row. */
+/**
+ * What a template refuses of one conversation concerns that row, and so does a limit that it exceeds, unless all rows do.
+ * A template that cannot be used at all concerns every row.
+ */
 function renderedChat(row: Row & { kind: "chat" }, tokenizer: Tokenizer, loss: EncodingOptions["loss"]): ChatText {
   try {
     if (loss === "all") {
@@ -135,8 +138,10 @@ function renderedChat(row: Row & { kind: "chat" }, tokenizer: Tokenizer, loss: E
     return assistantSpans(tokenizer, row.messages, row.given, row.tools);
   } catch (error) {
     const { cause } = error as RubricateError;
-    const concernsRow = cause instanceof Error && !(cause instanceof TemplateLimit || cause instanceof RangeError);
-    if (error instanceof RubricateError && concernsRow) throw new UnusableRow(error.message);
-    throw error;
+    if (!(error instanceof RubricateError)) throw error;
+    if (error.code === "ERR_ARGUMENT") throw new UnusableRow(error.message); // it has too much of something
+    if (!(cause instanceof Error)) throw error;
+    const exceedsLimit = cause instanceof TemplateLimit || cause instanceof RangeError;
+    throw new UnusableRow(error.message, exceedsLimit ? { cause: error } : undefined);
   }
 }

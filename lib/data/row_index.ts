@@ -14,6 +14,8 @@ export const keptReports = 1000;
 /** What is remembered of tokenised rows: 4 bytes a token and about 64 tokens' worth of bookkeeping a row, 20 MiB. */
 const remembered = 2 ** 22;
 const bookkeeping = 64;
+/** Rows that exceed the template's limits before any row can be used, at most. */
+const hopelessRows = 16;
 
 /** Where lines come from. */
 interface RowSource {
@@ -117,6 +119,9 @@ export class RowIndex {
   private knownTokens = 0;
   private tokenCount = 0;
   private supervisedTokenCount = 0;
+  /** The first error of a template that exceeded a limit. */
+  private templateError: RubricateError | undefined;
+  private rowsOverLimit = 0;
 
   constructor(
     private readonly source: RowSource,
@@ -148,7 +153,7 @@ export class RowIndex {
       onProgress({ bytes, totalBytes: source.size, rows: this.lengths.length });
     }
     if (bytes !== source.size) throw changed(source);
-    if (this.lengths.length === 0) throw unusable(source, reports, reportCounts.skipped);
+    if (this.lengths.length === 0) throw this.templateError ?? unusable(source, reports, reportCounts.skipped);
     return {
       lengths: this.lengths.copy(),
       supervisedCounts: this.supervisedCounts.copy(),
@@ -158,6 +163,13 @@ export class RowIndex {
       reportCounts,
       contentHash: hash.digest("hex"),
     };
+  }
+
+  /** Rows of a template that never ends take long each: the first few decide whether that concerns every row. */
+  private checkTemplateLimit({ cause }: UnusableRow): void {
+    if (!(cause instanceof RubricateError)) return;
+    this.templateError ??= cause;
+    if (this.lengths.length === 0 && ++this.rowsOverLimit === hopelessRows) throw cause;
   }
 
   private add(
@@ -171,6 +183,7 @@ export class RowIndex {
       row = encodeLine(bytes, this.tokenizer, this.options);
     } catch (error) {
       if (!(error instanceof UnusableRow)) throw error;
+      this.checkTemplateLimit(error);
       report(number, "skipped", this.source.reasons?.get(number) ?? error.message);
       return;
     }

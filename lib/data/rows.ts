@@ -17,7 +17,7 @@ export type Row =
   | { readonly kind: "prompt"; readonly prompt: string; readonly completion: string }
   | { readonly kind: "text"; readonly text: string };
 
-/** Why a row cannot be used. */
+/** Why a row cannot be used. Its cause is the template's error where that may concern every row. */
 export class UnusableRow extends Error {}
 
 /**

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
+import { conversationSize } from "./chat_messages";
 import { parseProgram, runProgram, type TemplateNode } from "./template_interpreter";
 
 /** One turn of a conversation. Fields besides these two are passed on to the template. */
@@ -17,6 +18,8 @@ export interface RenderedChat {
   readonly generated: readonly (readonly [number, number])[];
 }
 
+/** What the parser takes as a token or more than that; it takes some microseconds for each. */
+const templateToken = /[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]/gu;
 const generationTag = /\{%(-?|\+?)\s*(end)?generation\s*(-?)%\}/g;
 
 /**
@@ -47,6 +50,11 @@ export class ChatTemplate {
       throw new RubricateError(
         "ERR_TEMPLATE",
         `Expected at most ${limits.templateWhitespace} characters of whitespace in a row in the chat template but received more`,
+      );
+    if ((source.match(templateToken)?.length ?? 0) > limits.templateTokens)
+      throw new RubricateError(
+        "ERR_TEMPLATE",
+        `Expected at most ${limits.templateTokens} words and signs in the chat template but received more`,
       );
     this.marksGeneration = marksGeneration(source);
     try {
@@ -89,11 +97,15 @@ export class ChatTemplate {
     };
     let marked: string;
     try {
-      const { elements, characters } = sizeOf([messages, options.tools]);
+      const { elements, characters } = conversationSize(messages, options.tools);
       marked = runProgram(this.program, variables, {
         steps: options.maxSteps ?? limits.templateSteps + 50 * elements + characters / 8,
         elements: 100_000 + 8 * elements,
         characters: Math.min((1 << 20) + 8 * characters, limits.renderedCharacters),
+        markers: {
+          names: new Set([generationStart, generationEnd]),
+          characters: 2 * limits.chatMessages * (marker.length + 1),
+        },
       });
     } catch (error) {
       throw failure("failed", error);
@@ -148,26 +160,6 @@ function unmarked(marked: string, marker: string): RenderedChat {
     text += part.slice(1);
   }
   return { text, generated };
-}
-
-/**
- * Elements and characters of messages and tools, all levels counted.
- * @throws RubricateError ERR_ARGUMENT where there are too many, as of values that hold themselves
- */
-function sizeOf(value: unknown): { elements: number; characters: number } {
-  const size = { elements: 0, characters: 0 };
-  const tooMuch = (limit: string) =>
-    new RubricateError("ERR_ARGUMENT", `Expected at most ${limit} in messages and tools but received more`);
-  const count = (part: unknown, levels: number): void => {
-    if (++size.elements > limits.lineValues) throw tooMuch(`${limits.lineValues} values`);
-    if (typeof part === "string") size.characters += part.length;
-    else if (typeof part === "object" && part !== null) {
-      if (levels === 0) throw tooMuch(`${limits.rowNesting} levels of arrays and objects`);
-      for (const inner of Object.values(part)) count(inner, levels - 1);
-    }
-  };
-  count(value, limits.rowNesting + 1); // the array of both is none of the caller's levels
-  return size;
 }
 
 const months = "January February March April May June July August September October November December".split(" ");

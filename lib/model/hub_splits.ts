@@ -2,6 +2,7 @@
 import { RubricateError } from "../errors";
 import { isObject, type JsonObject } from "../files/json";
 import { limits } from "../limits";
+import { linearForm } from "./pattern_safety";
 
 const hub = require("@huggingface/tokenizers") as {
   ReplaceNormalizer: new (config: object) => { readonly pattern: RegExp };
@@ -39,6 +40,10 @@ export function splitsOf(part: unknown): JsonObject | null {
       return words;
     case "BertPreTokenizer":
       return sequence(words, split(punctuation, "Isolated"));
+    case "Split": {
+      const { Regex } = part.pattern as { Regex?: string };
+      return Regex === undefined ? part : { ...part, pattern: { Regex: linearForm(Regex) } };
+    }
     case "Metaspace":
       return part.split === false ? part : sequence(part, split("▁[^▁]*|[^▁]+", "Isolated"));
     default:

@@ -11,6 +11,8 @@ interface Part {
   readonly nullable: boolean;
   /** A single character, or a class. */
   readonly single: boolean;
+  /** Characters that are compared at one place at most, what unbounded parts match aside. */
+  readonly cost: number;
 }
 
 class Unproven extends Error {}
@@ -18,7 +20,7 @@ class Unproven extends Error {}
 /** Ways to match the bounded parts of an alternative, at most. */
 const maxWays = 24;
 /** The same for repeated characters and classes: V8 writes out every combination. */
-const maxRepetitions = 6;
+const maxRepetitions = 8;
 /** Characters of a pattern, repetitions written out; a class counts as several, for its many ranges. */
 const maxAtoms = 160;
 const atomsOfClass = 3;
@@ -37,44 +39,88 @@ const linearPairs = new Set([
   ),
 ]);
 
-/** BLOOM's, whose brackets the library reads as the Rust library does. */
-const linearWholes = new Set([" ?[^(\\s|[.,!?…。，、।۔،])]+"]);
+/** What takes all whitespace but, perhaps, what a lookahead at the end of the run refuses. */
+const endOfText = "\\s+(?![\\s\\S])";
+const afterEndOfText = /^\\s\*\[\\r\\n\]\+?\|\\s\+\(\?!\\S\)\|\\s\+?$/;
+
+/** BLOOM's, whose brackets the library reads as the Rust library does; and those of `linearForm`. */
+const linearWholes = new Set([" ?[^(\\s|[.,!?…。，、।۔،])]+", ...["\\s+$", endOfText].map((end) => `(?<!\\s)${end}`)]);
 
 /**
- * Whether the time to find all matches is known to grow with the length of the text only. Patterns of GPT-2, LLaMA 3, Qwen,
- * DeepSeek, o200k and Tekken are linear, and any of whose alternatives only the last quantifier that can fail is unbounded.
+ * A pattern that finds the same in time that grows with the length of the text only, if there is one for it. Whitespace at
+ * an end is then looked for at the beginning of a run alone: every later place of the run would look through the rest of it.
+ * Newlines are written as escapes, and a possessive whitespace before an end as what it means: an end of the text.
+ */
+export function linearForm(source: string): string {
+  const form = source
+    .replace(/\\[\s\S]|[\r\n]/g, (part) => (part.endsWith("\r") ? "\\r" : part.endsWith("\n") ? "\\n" : part))
+    .replace(/(^|\|)\\s\+\+\$(?=\||$)/g, (_, before: string) => before + endOfText);
+  return form === "\\s+$" || form === endOfText ? `(?<!\\s)${form}` : form;
+}
+
+/** Of a linear pattern. */
+export interface Linear {
+  /** Characters that are compared at one place of a text at most, what unbounded parts match aside. */
+  readonly cost: number;
+  /** Whether it may match nothing. */
+  readonly nullable: boolean;
+}
+
+/**
+ * What a pattern costs at one place of a text at most, or undefined where the time to find all matches is not known to grow
+ * with the length of the text only. Patterns of GPT-2, LLaMA 3, Qwen, DeepSeek, o200k and Tekken are linear, and any of whose
+ * alternatives only the last quantifier that can fail is unbounded.
  * @param source in the Rust library's syntax
  */
-export function isLinear(source: string): boolean {
-  if (linearWholes.has(source)) return true;
+export function linear(source: string): Linear | undefined {
+  if (linearWholes.has(source)) return { cost: source.length, nullable: false };
   try {
     const parser = new Parser(source);
     const alternatives = parser.alternatives();
-    if (!parser.atEnd) return false;
+    if (!parser.atEnd) return undefined;
+    let cost = 0;
     for (let at = 0; at < alternatives.length; at++) {
-      const { text, linear } = alternatives[at]!;
-      if (linear || text === "\\s+(?!\\S)") continue;
-      const next = alternatives[at + 1]?.text;
-      if (next === undefined || !linearPairs.has(`${text}|${next}`)) return false;
+      cost += alternatives[at]!.cost;
+      if (!alternatives[at]!.linear && !isLinearWithNext(alternatives, at)) return undefined;
     }
-    return true;
+    return { cost, nullable: alternatives.some(({ nullable }) => nullable) };
   } catch (error) {
-    if (error instanceof Unproven) return false;
+    if (error instanceof Unproven) return undefined;
     throw error;
   }
 }
 
+function isLinearWithNext(alternatives: readonly Alternative[], at: number): boolean {
+  const texts = alternatives.slice(at).map(({ text }) => text);
+  if (texts[0] === "\\s+(?!\\S)") return true;
+  if (texts[0] === endOfText) return afterEndOfText.test(texts.slice(1).join("|"));
+  return texts.length > 1 && linearPairs.has(`${texts[0]}|${texts[1]}`);
+}
+
 interface Alternative {
+  /** Without possessive marks that change nothing. */
   readonly text: string;
   readonly linear: boolean;
   readonly ways: number;
   readonly nullable: boolean;
+  readonly cost: number;
+}
+
+/** Whether a possessive part, `[^...]`, excludes what the next one takes: then a greedy one would give back in vain. */
+function excludes(possessive: string, next: string): boolean {
+  const taken = /^\\(?:[pP]\{\w+\}|[sdw])/.exec(next)?.[0];
+  const excluded = /^\[\^((?:\\.|[^\]\\])*)\]/.exec(possessive)?.[1]?.match(/\\[pP]\{[^}]*\}|\\.|[^\\]/g);
+  return taken !== undefined && excluded?.includes(taken) === true;
 }
 
 class Parser {
   private at = 0;
   private depth = 0;
   private atoms = 0;
+  /** Places of possessive marks. */
+  private readonly marks: number[] = [];
+  /** Whether what was read last is a quantifier. */
+  private quantifierEnded = false;
 
   constructor(private readonly source: string) {}
 
@@ -97,12 +143,26 @@ class Parser {
     let nullable = true;
     let unbounded = false;
     let linear = true;
+    let cost = 0;
+    let possessive = "";
+    let followed = false; // the possessive part, by one that may match nothing
     while (!this.atEnd && this.source[this.at] !== "|" && this.source[this.at] !== ")") {
+      const began = this.at;
       const part = this.quantified();
+      const own = this.source.slice(began, this.at);
+      if (possessive !== "" && !part.nullable) {
+        if (followed || !excludes(possessive, own)) throw new Unproven();
+        possessive = "";
+      }
+      followed ||= possessive !== "";
+      if (this.marks.at(-1) === this.at - 1 && possessive === "") {
+        possessive = own;
+        followed = false;
+      }
+      cost += ways * part.cost;
       // What follows an unbounded part must not fail, or that part is tried again with every shorter length.
       if (unbounded && !part.nullable) linear = false;
       if (part.ways === Number.POSITIVE_INFINITY) {
-        if (!part.single) linear = false;
         unbounded = true;
       } else ways *= part.ways;
       if (part.single && part.ways !== Number.POSITIVE_INFINITY) repetitions *= part.ways;
@@ -110,11 +170,24 @@ class Parser {
     }
     if (ways > maxWays || repetitions > maxRepetitions) linear = false;
     return {
-      text: this.source.slice(start, this.at),
+      text: this.unmarked(start),
       linear,
       ways: unbounded ? Number.POSITIVE_INFINITY : ways,
       nullable,
+      cost,
     };
+  }
+
+  /** The source from a place to the current one, without possessive marks. */
+  private unmarked(start: number): string {
+    let text = "";
+    let from = start;
+    for (const mark of this.marks) {
+      if (mark < start) continue;
+      text += this.source.slice(from, mark);
+      from = mark + 1;
+    }
+    return text + this.source.slice(from, this.at);
   }
 
   private quantified(): Part {
@@ -124,20 +197,50 @@ class Parser {
     const repetitions = most === Number.POSITIVE_INFINITY ? Math.max(1, least) : most;
     this.atoms = before + (this.atoms - before) * Math.max(1, repetitions);
     if (this.atoms > maxAtoms) throw new Unproven();
-    if (/^[?+*{]/.test(this.source.slice(this.at, this.at + 1))) throw new Unproven(); // lazy, possessive or repeated
+    const repeated = this.possessive(atom, least);
+    if (/^[?+*{]/.test(this.source.slice(this.at, this.at + 1))) throw new Unproven(); // lazy, or repeated
+    if (repeated) return { ...atom, ways: Number.POSITIVE_INFINITY, single: false, cost: repetitions };
     if (least === 1 && most === 1) return atom;
     const nullable = atom.nullable || least === 0;
+    if (atom.ways === Number.POSITIVE_INFINITY) {
+      if (most > 1) throw new Unproven();
+      return { ...atom, nullable };
+    }
     if (most === Number.POSITIVE_INFINITY) {
-      if (least > 64) throw new Unproven();
-      return { ways: most, nullable, single: atom.single };
+      if (least > 64 || (!atom.single && (least > 1 || atom.nullable))) throw new Unproven();
+      return { ways: most, nullable, single: atom.single, cost: atom.cost * Math.max(1, least) };
     }
     if (most > 64) throw new Unproven();
+    const waysOf = (count: number) => (atom.single ? 1 : Math.min(atom.ways ** count, 1e9));
     let ways = 0;
-    for (let count = least; count <= most; count++) ways += atom.single ? 1 : Math.min(atom.ways ** count, 1e9);
-    return { ways, nullable, single: atom.single };
+    let cost = 0;
+    for (let count = least; count <= most; count++) ways += waysOf(count);
+    for (let count = 0; count < most; count++) cost += atom.cost * waysOf(count);
+    return { ways, nullable, single: atom.single, cost };
+  }
+
+  /**
+   * Takes a possessive mark, which the library drops: `alternative` makes sure that it changes nothing.
+   * @returns whether it is none: after braces, a plus repeats
+   */
+  private possessive(atom: Part, least: number): boolean {
+    const before = this.source[this.at - 1]!;
+    if (this.source[this.at] !== "+" || !this.quantifierEnded) return false;
+    if (!atom.single || this.depth > 1) throw new Unproven();
+    if (before === "}" && least === 0) throw new Unproven();
+    if (before !== "}") this.marks.push(this.at);
+    this.at++;
+    return before === "}";
   }
 
   private quantifier(): [least: number, most: number] {
+    const start = this.at;
+    const found = this.readQuantifier();
+    this.quantifierEnded = this.at > start;
+    return found;
+  }
+
+  private readQuantifier(): [least: number, most: number] {
     if (this.take("?")) return [0, 1];
     if (this.take("*")) return [0, Number.POSITIVE_INFINITY];
     if (this.take("+")) return [1, Number.POSITIVE_INFINITY];
@@ -150,7 +253,7 @@ class Parser {
   }
 
   private atom(): Part {
-    const one: Part = { ways: 1, nullable: false, single: true };
+    const one: Part = { ways: 1, nullable: false, single: true, cost: 1 };
     const character = this.source[this.at]!;
     if (character !== "(") this.atoms += character === "[" || character === "\\" ? atomsOfClass : 1;
     if (character === "[") return this.characterClass();
@@ -158,7 +261,7 @@ class Parser {
     if (character === "(") return this.group();
     if (character === "^" || character === "$") {
       this.at++;
-      return { ways: 1, nullable: false, single: false };
+      return { ways: 1, nullable: false, single: false, cost: 1 };
     }
     if ("]{}*+?".includes(character)) throw new Unproven();
     this.at += String.fromCodePoint(this.source.codePointAt(this.at)!).length;
@@ -172,7 +275,7 @@ class Parser {
       );
     if (!found) throw new Unproven();
     this.at += found[0].length;
-    return { ways: 1, nullable: false, single: true };
+    return { ways: 1, nullable: false, single: true, cost: 1 };
   }
 
   /** Classes without classes within; a bracket in them must be escaped. */
@@ -185,7 +288,7 @@ class Parser {
       if (this.source[this.at] === "\\") this.escape();
       else this.at++;
     }
-    return { ways: 1, nullable: false, single: true };
+    return { ways: 1, nullable: false, single: true, cost: 1 };
   }
 
   private group(): Part {
@@ -194,10 +297,15 @@ class Parser {
     this.at += opening.length;
     const inner = this.alternatives();
     if (!this.take(")")) throw new Unproven();
-    let ways = 0;
-    for (const one of inner) ways += one.ways;
-    if (ways > maxWays) throw new Unproven(); // unbounded parts, or too many
-    return { ways, nullable: inner.some((one) => one.nullable) && !/[=!]$/.test(opening), single: false };
+    let [ways, cost] = [0, 0];
+    for (const one of inner) {
+      ways += one.ways;
+      cost += one.cost;
+    }
+    const looksAround = /[=!]$/.test(opening);
+    const unbounded = ways === Number.POSITIVE_INFINITY;
+    if (unbounded ? looksAround || !inner.every((one) => one.linear) : ways > maxWays) throw new Unproven();
+    return { ways, nullable: inner.some((one) => one.nullable) && !looksAround, single: false, cost };
   }
 
   private take(text: string): boolean {

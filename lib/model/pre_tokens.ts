@@ -5,6 +5,7 @@
 import { RubricateError } from "../errors";
 import type { JsonObject } from "../files/json";
 import { inParts, splitsOf } from "./hub_splits";
+import { dividerOf } from "./split_behavior";
 
 const hub = require("@huggingface/tokenizers") as {
   SplitPreTokenizer: new (config: object) => { readonly pattern: RegExp };
@@ -79,8 +80,11 @@ function stageOf(part: JsonObject, next: WordSink, last: boolean): WordSink {
     }
     default: {
       const { pattern } = new hub.SplitPreTokenizer(part);
+      const divide = dividerOf(part, pattern);
+      if (divide) return (text, section) => withStack(() => divide(text)).every((piece) => next(piece, section));
+      const removed = part.behavior === "Removed";
       const inverted = part.invert === true;
-      return splitAt(pattern, { gaps: !inverted, matches: inverted || part.behavior !== "Removed" }, next);
+      return splitAt(pattern, { gaps: !(removed && inverted), matches: !removed || inverted }, next);
     }
   }
 }
@@ -103,10 +107,14 @@ function splitAt(pattern: RegExp, wants: { gaps: boolean; matches: boolean }, ne
   };
 }
 
-/** V8 notes each character of a match that it could take back, and fails where these are many millions. */
 function matchOf(pattern: RegExp, text: string): RegExpExecArray | null {
+  return withStack(() => pattern.exec(text));
+}
+
+/** V8 notes each character of a match that it could take back, and fails where these are many millions. */
+function withStack<T>(match: () => T): T {
   try {
-    return pattern.exec(text);
+    return match();
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     throw new RubricateError(

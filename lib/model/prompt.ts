@@ -7,6 +7,7 @@ import type { Prompt } from "../data/worker_protocol";
 import { invalid, RubricateError } from "../errors";
 import { throwIfAborted } from "../job";
 import { limits } from "../limits";
+import { checkMessages } from "./chat_messages";
 import { TemplateLimit } from "./template_interpreter";
 import type { ChatMessage, Tokenizer } from "./tokenizer";
 import { shareTokenizerFiles } from "./tokenizer_files";
@@ -36,14 +37,17 @@ export async function encodePrompt(
       "ERR_CONTEXT_LENGTH",
       `Expected a prompt of at most ${limits.tokenCharacters * context} characters (${limits.tokenCharacters} for each token of the model's context) but received ${text.length}`,
     );
-  if (text.length > limits.quickCharacters) return inThread(tokenizer, { text }, signal);
+  if (text.length * tokenizer.growth > limits.quickCharacters) return inThread(tokenizer, { text }, signal);
   return encodeAtOnce(tokenizer, { text });
 }
 
 /** The conversation as the template writes it, or undefined where that may take long. */
 function quickText(tokenizer: Tokenizer, messages: readonly ChatMessage[]): string | undefined {
   try {
-    if (!isSmall(messages)) return undefined;
+    if (!isSmall(messages)) {
+      checkMessages(messages, undefined); // before they are copied for the thread
+      return undefined;
+    }
     return tokenizer.renderChat(messages, { addGenerationPrompt: true, maxSteps: limits.quickTemplateSteps }).text;
   } catch (error) {
     if (!(error instanceof RubricateError))
@@ -60,7 +64,7 @@ function isSmall(value: unknown): boolean {
   for (let part = parts.pop(); left > 0 && part !== undefined; part = parts.pop()) {
     if (typeof part === "string") left -= part.length;
     else if (typeof part === "object" && part !== null) {
-      if (Array.isArray(part) && part.length > left) return false;
+      if ((Array.isArray(part) && part.length > left) || ArrayBuffer.isView(part)) return false;
       for (const inner of Object.values(part)) if (inner !== undefined) parts.push(inner);
     }
     left -= 16;

@@ -64,7 +64,25 @@ function sortCost({ operand, argumentSize }: Operation): Cost {
   return { steps: comparisons * (0.5 + argumentSize.characters / 64) + (longest * elements) / 512, characters };
 }
 
-function jsonCost({ operand, named }: Operation): Cost {
+/** Writing a value: a string as it is, anything else as JSON. */
+function stringCost(operation: Operation): Cost {
+  if (operation.text === undefined) return jsonCost(operation);
+  return { steps: operation.text.length / 256, characters: operation.text.length };
+}
+
+/** Characters of a string as JSON, without its quotes; at most six for each, which only a long string is counted for. */
+function escapedLength(text: string, ascii: boolean): number {
+  if (text.length < 65_536 || ascii) return 6 * text.length;
+  let length = text.length;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code < 0x20 || (code >= 0xd800 && code < 0xe000)) length += 5;
+    else if (code === 0x22 || code === 0x5c) length++;
+  }
+  return length;
+}
+
+function jsonCost({ operand, named, text }: Operation): Cost {
   const { elements, characters, depth } = operand;
   const indent = numberOf(named.get("indent"), 0);
   const separators = named.get("separators")?.value;
@@ -72,7 +90,8 @@ function jsonCost({ operand, named }: Operation): Cost {
     ? separators.reduce((sum: number, one: RuntimeValue) => sum + charactersOf(one), 0)
     : 4;
   const ascii = named.get("ensure_ascii")?.value === true;
-  const length = elements * (indent * (depth + 1) + between + 24) + characters * 6;
+  const escaped = text === undefined ? characters * 6 : escapedLength(text, ascii);
+  const length = elements * (indent * (depth + 1) + between + 24) + escaped;
   const sorted = named.get("sort_keys")?.value === true ? elements * Math.log2(elements + 2) * 2 + characters / 64 : 0;
   return { steps: elements / 2 + characters / (ascii ? 8 : 256) + length / 4096 + sorted, characters: length };
 }
@@ -95,9 +114,9 @@ function splitCost({ text = "", arguments: args }: Operation): Cost {
   return { steps: searchSteps(text.length, sought) + pieces / 2 + text.length / 256, characters: text.length };
 }
 
-/** Matches in a text that is short enough to look through, else as many as there can be. */
+/** Matches of a string that is short enough to look for, else as many as there can be. */
 function countedMatches(text: string, sought: string, atMost: number): number {
-  if (searchSteps(text.length, sought.length) > 4096) return atMost;
+  if (searchSteps(text.length, sought.length) > 4096 + text.length / 32) return atMost;
   let count = 0;
   for (let at = text.indexOf(sought); at >= 0; at = text.indexOf(sought, at + sought.length)) count++;
   return count;
@@ -132,7 +151,7 @@ function prefixCost({ operand, argumentSize }: Operation): Cost {
 /** Filters, methods and tests by name; what is not here costs no more than its node. */
 const operations: Readonly<Record<string, (operation: Operation) => Cost>> = {
   tojson: jsonCost,
-  string: jsonCost,
+  string: stringCost,
   sort: sortCost,
   dictsort: sortCost,
   join: joinCost,
@@ -149,9 +168,9 @@ const operations: Readonly<Record<string, (operation: Operation) => Cost>> = {
   upper: linear(64),
   lower: linear(64),
   trim: linear(64),
-  strip: linear(16),
-  lstrip: linear(16),
-  rstrip: linear(16),
+  strip: linear(64),
+  lstrip: linear(64),
+  rstrip: linear(64),
   unique: linear(256),
   reverse: linear(256),
   items: listed,

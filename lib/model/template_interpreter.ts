@@ -40,6 +40,8 @@ interface TemplateBudget {
   readonly elements: number;
   /** Longest string. The library's `replace` ends the process on strings of more than 2^27 matches. */
   readonly characters: number;
+  /** Markers: variables whose characters do not count, up to so many characters in all. */
+  readonly markers?: { readonly names: ReadonlySet<string>; readonly characters: number };
 }
 
 /** Thrown where a budget is used up. */
@@ -80,6 +82,7 @@ class BudgetedInterpreter extends jinja.Interpreter {
   private readonly loopedOver = new WeakSet<object>();
   private left: number;
   private sawNamespace = false;
+  private markerCharacters = 0;
 
   constructor(
     environment: JinjaEnvironment,
@@ -108,7 +111,18 @@ class BudgetedInterpreter extends jinja.Interpreter {
 
   private chargeCost({ steps, characters }: Cost): void {
     this.charge(steps);
-    if (!(characters <= this.budget.characters)) throw new TemplateLimit("it makes text that grows without bound");
+    this.checkLength(characters);
+  }
+
+  private checkLength(characters: number): void {
+    if (!(characters <= this.budget.characters + this.markerCharacters))
+      throw new TemplateLimit("it makes text that grows without bound");
+  }
+
+  private countMarker(name: string, value: unknown): void {
+    const { markers } = this.budget;
+    if (!markers?.names.has(name) || typeof value !== "string") return;
+    this.markerCharacters = Math.min(this.markerCharacters + value.length, markers.characters);
   }
 
   /** Charges for what a node does; the node that is then to be evaluated has those parts evaluated that the charge needs. */
@@ -198,6 +212,7 @@ class BudgetedInterpreter extends jinja.Interpreter {
       const value = scope.variables.get(node.value as string);
       if (value === undefined && !scope.variables.has(node.value as string)) continue;
       this.charge(scopes / 16);
+      this.countMarker(node.value as string, value?.value);
       return value && evaluated(value);
     }
     this.charge(scopes / 16);
@@ -261,7 +276,7 @@ class BudgetedInterpreter extends jinja.Interpreter {
       if (result.type === "NullValue" || result.type === "UndefinedValue") continue;
       this.chargeOperation("string", result, [[], new Map()]);
       text += String(result);
-      if (text.length > this.budget.characters) throw new TemplateLimit("it makes text that grows without bound");
+      this.checkLength(text.length);
     }
     return super.evaluate({ type: "StringLiteral", value: text } as TemplateNode, environment);
   }
@@ -273,7 +288,7 @@ class BudgetedInterpreter extends jinja.Interpreter {
   private sizeOf(value: RuntimeValue): Size {
     if (typeof value.value === "string") {
       const characters = value.value.length;
-      if (characters > this.budget.characters) throw new TemplateLimit("it makes text that grows without bound");
+      this.checkLength(characters);
       this.charge(characters / 4096);
       return { elements: 0, characters, depth: 0 };
     }
@@ -318,12 +333,20 @@ function strip(method: string, owner: RuntimeValue, [positional]: Arguments): Ru
 }
 
 function stripped(text: string, characters: ReadonlySet<string>, method: "strip" | "lstrip" | "rstrip"): string {
-  const all = [...text];
   let start = 0;
-  let end = all.length;
-  if (method !== "rstrip") while (start < end && characters.has(all[start]!)) start++;
-  if (method !== "lstrip") while (start < end && characters.has(all[end - 1]!)) end--;
-  return all.slice(start, end).join("");
+  let end = text.length;
+  while (method !== "rstrip" && start < end) {
+    const first = String.fromCodePoint(text.codePointAt(start)!);
+    if (!characters.has(first)) break;
+    start += first.length;
+  }
+  while (method !== "lstrip" && start < end) {
+    const pair = end - start > 1 && text.codePointAt(end - 2)! > 0xffff;
+    const last = text.slice(pair ? end - 2 : end - 1, end);
+    if (!characters.has(last)) break;
+    end -= last.length;
+  }
+  return text.slice(start, end);
 }
 
 /** Python's `range`; the list may be no longer than a budget allows. */

@@ -18,6 +18,7 @@ import {
   encodeNames,
   requireTexts,
 } from "./tokenizer_arguments";
+import { normalizerGrowth } from "./tokenizer_costs";
 import {
   type AddedToken,
   defineTokenizer,
@@ -27,6 +28,7 @@ import {
   type TokenizerDefinition,
   type TokenizerFiles,
 } from "./tokenizer_files";
+import { componentsOf } from "./tokenizer_schema";
 import { Vocabulary } from "./vocabulary";
 
 export type { ChatMessage, RenderedChat } from "./chat_template";
@@ -56,6 +58,9 @@ export class Tokenizer {
   /** One more than the largest id, added tokens included. */
   readonly vocabSize: number;
 
+  /** By how much its normalizer can multiply a text's characters at most. @internal */
+  readonly growth: number;
+
   private readonly definition: Omit<TokenizerDefinition, "tokenizer" | "bpe">;
   private readonly inner: HubTokenizer;
   private readonly encoder: TextToIds;
@@ -64,6 +69,7 @@ export class Tokenizer {
   private readonly byteIds: ReadonlySet<number>;
   /** Parsed when first used, so that a model whose template cannot be read still works on text. */
   private template: ChatTemplate | undefined;
+  private templateError: RubricateError | undefined;
 
   /**
    * Reads the tokenizer of a Hugging Face folder: tokenizer.json and, as present, tokenizer_config.json,
@@ -99,6 +105,7 @@ export class Tokenizer {
     this.encoder = encoder;
     this.vocabulary = vocabulary;
     const { specialTokens } = definition;
+    this.growth = normalizerGrowth(componentsOf("normalizer", tokenizer.normalizer));
     const added = tokenizer.added_tokens as readonly AddedToken[];
     this.vocabSize = vocabulary.size;
     this.specialIds = new Set(added.filter((token) => token.special).map((token) => token.id));
@@ -219,7 +226,13 @@ export class Tokenizer {
     const source = this.chatTemplate;
     if (source === undefined)
       throw new RubricateError("ERR_TEMPLATE", "The tokenizer has no chat template; give text instead of messages");
-    this.template ??= new ChatTemplate(source, this.definition.specialTokens);
+    if (this.templateError) throw this.templateError; // parsing once more would fail after the same time
+    try {
+      this.template ??= new ChatTemplate(source, this.definition.specialTokens);
+    } catch (error) {
+      this.templateError = error as RubricateError;
+      throw error;
+    }
     return this.template;
   }
 

@@ -6,7 +6,7 @@
 import { invalid, RubricateError } from "../errors";
 import { isObject, type JsonObject } from "../files/json";
 import { limits } from "../limits";
-import { isLinear } from "./pattern_safety";
+import { normalizerGrowth, patternCost, regexOf } from "./tokenizer_costs";
 
 /** What a field may hold. A field may also be absent, unless it is required. */
 interface Rule {
@@ -61,6 +61,7 @@ const metaspace: Kind = {
     split: flag,
   },
 };
+const behavior = only("Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous");
 const replace: Kind = { fields: { pattern, content: shortText }, required: ["pattern", "content"] };
 const plain: Kind = { fields: {} };
 const classification: Kind = {
@@ -86,7 +87,7 @@ const parts: Readonly<Record<string, Readonly<Record<string, Kind>>>> = {
     ByteLevel: byteLevel,
     Metaspace: metaspace,
     Split: {
-      fields: { pattern, behavior: only("Isolated", "Removed"), invert: flag },
+      fields: { pattern, behavior, invert: flag },
       required: ["pattern", "behavior", "invert"],
     },
     Digits: { fields: { individual_digits: flag } },
@@ -181,7 +182,7 @@ function checkFields(value: JsonObject, kind: Kind, where: string, file: string)
 }
 
 /** The components of a normalizer, pre-tokenizer, post-processor or decoder, without its sequences. */
-function componentsOf(part: string, component: unknown): JsonObject[] {
+export function componentsOf(part: string, component: unknown): JsonObject[] {
   if (!isObject(component)) return [];
   const children = parts[part]?.[component.type as string]?.children;
   if (!children) return [component];
@@ -196,7 +197,7 @@ function checkComponent(part: string, component: unknown, where: string, file: s
     throw invalid(`${where}.type in ${file}`, `one of ${Object.keys(kinds).join(", ")}`, type, "ERR_TOKENIZER");
   checkFields(component, kind, where, file);
   const regex = isObject(component.pattern) ? component.pattern.Regex : undefined;
-  if (typeof regex === "string" && !isLinear(regex))
+  if (typeof regex === "string" && !regexOf(part, component))
     throw invalid(
       `${where}.pattern in ${file}`,
       "a small pattern that is known to take time in proportion to the text",
@@ -214,8 +215,31 @@ function checkComponent(part: string, component: unknown, where: string, file: s
     checkComponent(part, child, `${where}.${kind.children}[${at}]`, file, depth + 1);
 }
 
+/** Patterns that are each linear may still take long together, and normalizers make much of a short text. */
+function checkCosts(tokenizer: JsonObject, file: string): void {
+  let cost = 0;
+  for (const part of Object.keys(parts))
+    for (const one of componentsOf(part, tokenizer[part])) cost += patternCost(part, one);
+  if (cost > limits.patternCost)
+    throw new RubricateError(
+      "ERR_TOKENIZER",
+      `Expected patterns that compare at most ${limits.patternCost} characters at each place of a text in ${file} but received ones that compare up to ${cost}`,
+    );
+  const growth = normalizerGrowth(componentsOf("normalizer", tokenizer.normalizer));
+  if (growth > limits.normalizerGrowth)
+    throw new RubricateError(
+      "ERR_TOKENIZER",
+      `Expected a normalizer in ${file} that makes a text at most ${limits.normalizerGrowth} times as long but received one that may make it ${growth} times as long`,
+    );
+}
+
 /** @throws {RubricateError} ERR_TOKENIZER naming the first field that is not supported */
 export function checkComponents(tokenizer: JsonObject, file: string): void {
+  checkEach(tokenizer, file);
+  checkCosts(tokenizer, file);
+}
+
+function checkEach(tokenizer: JsonObject, file: string): void {
   for (const part of Object.keys(parts)) {
     const component = tokenizer[part] ?? null;
     if (component === null) continue;

@@ -133,6 +133,63 @@ test("a long conversation is within the budget", () => {
   expect(render(source, long).text.length).toBeGreaterThan(1_000_000);
 });
 
+const contents = "{% for m in messages %}{{ m.role }}CONTENT{% endfor %}";
+test.each([
+  ["{{ m.content }}", 1],
+  ["{% if true %}{{ m.content | string }}{% endif %}", 1],
+  ["{{ m.content | tojson }}", 1],
+  ["{{ m.content.strip(' ') | trim }}", 1],
+  ["{{ m.content.split('</think>')[-1].replace('</think>', '') }}", 1],
+  ["{% generation %}{{ m.content }}{% endgeneration %}", 1],
+  ["{% generation %}{{ m.content }}{% endgeneration %}", 1024],
+  ["{% generation %}{{ m.content }}{% endgeneration %}", limits.chatMessages],
+])("characters of strings count once, and markers not at all: %s, %d messages", (written, count) => {
+  const quotes = written.includes("tojson") ? 2 : 0;
+  const content = "x".repeat((limits.renderedCharacters - quotes) / count - "user".length);
+  const messages = Array.from({ length: count }, () => ({ role: "user", content }));
+  const { text, generated } = render(contents.replace("CONTENT", written), messages);
+  expect(text.length).toBe(limits.renderedCharacters);
+  if (written.includes("generation")) expect(generated).toHaveLength(count);
+});
+
+test("one character more is refused", () => {
+  const source = contents.replace("CONTENT", "{% generation %}{{ m.content }}{% endgeneration %}.");
+  const content = "x".repeat(limits.renderedCharacters - "user".length);
+  expect(() => render(source, [{ role: "user", content }])).toThrow(/grows without bound/);
+});
+
+test.each(["chatml", "llama-2", "llama-3", "zephyr"])("%s: as many short turns as a conversation may have", (name) => {
+  const source = readFileSync(path.join(fixtures, `${name}.jinja`), "utf8");
+  const turns = Array.from({ length: limits.chatMessages }, (_, at) => ({
+    role: at % 2 ? "assistant" : "user",
+    content: `t${at}`,
+  }));
+  expect(render(source, turns).text).toContain(`t${limits.chatMessages - 1}`);
+});
+
+test("a template of as many words and signs as are allowed, and of one more", () => {
+  const rest = 4; // what an expression begins and ends with
+  const signs = "- ".repeat(limits.templateTokens - rest - 1);
+  const source = `{{ 1 }}${signs}`;
+  expect(render(source).text.length).toBe(1 + signs.length);
+  expect(() => render(`${source}-`)).toThrow(/at most 12288 words and signs in the chat template/);
+  expect(() => render(`{{ ${"1.".repeat(32_000)} }}`)).toThrow(/words and signs/);
+});
+
+test("a template that cannot be parsed is parsed once", async () => {
+  const { files } = await Tokenizer.fromPretrained(path.join(fixtures, "byte_level"));
+  const tokenizer = new Tokenizer({ ...files, chatTemplate: "{% for" });
+  const errors = [1, 2].map(() => {
+    try {
+      return tokenizer.applyChatTemplate(chat);
+    } catch (error) {
+      return error;
+    }
+  });
+  expect(errors[0]).toMatchObject({ code: "ERR_TEMPLATE" });
+  expect(errors[1]).toBe(errors[0]);
+});
+
 test("a tokenizer without a template says so", async () => {
   const tokenizer = await Tokenizer.fromPretrained(path.join(fixtures, "llama"));
   expect(() => tokenizer.applyChatTemplate(chat)).toThrow(expect.objectContaining({ code: "ERR_TEMPLATE" }));

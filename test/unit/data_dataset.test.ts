@@ -196,6 +196,30 @@ test.each<[string, () => string, string, RegExp]>([
   });
 });
 
+describe("rows that exceed the limits of the template", () => {
+  const endless = "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}";
+  const template = `{% for m in messages %}{% if m.content == 'endless' %}${endless}{% endif %}{{ m.content }}{% endfor %}`;
+  const row = (content: string) => ({ messages: [{ role: "user", content }, { role: "assistant", content }] }); // biome-ignore format: one line
+  const load = (...contents: string[]) =>
+    Dataset.fromRows(contents.map(row), {
+      ...options,
+      loss: "all",
+      tokenizer: new Tokenizer({ ...tokenizer.files, chatTemplate: template }),
+    });
+
+  test("are skipped alone", async () => {
+    const data = await load("endless", "a", "endless", "b");
+    expect(data.length).toBe(2);
+    expect(data.reports).toMatchObject([1, 3].map((line) => ({ line, kind: "skipped", reason: /did not end/ })));
+    await data.dispose();
+  });
+
+  test.each([1, 100])("are an error where all rows do: %d", async (count) => {
+    const loading = load(...Array<string>(count).fill("endless"));
+    await expect(loading).rejects.toMatchObject({ code: "ERR_TEMPLATE", message: /did not end/ });
+  });
+});
+
 test("a template that cannot be used is told at once", async () => {
   const { chatTemplate: _, ...rest } = tokenizer.files;
   const loading = Dataset.fromRows([{ text: "a" }, rows[2]], { ...options, tokenizer: new Tokenizer(rest) });

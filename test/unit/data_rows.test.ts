@@ -3,6 +3,7 @@ import path from "node:path";
 import { type EncodingOptions, encodeLine } from "../../lib/data/encode_row";
 import { scanLines } from "../../lib/data/line_scanner";
 import { UnusableRow } from "../../lib/data/rows";
+import { limits } from "../../lib/limits";
 import { type ChatMessage, Tokenizer } from "../../lib/model/tokenizer";
 
 const fixtures = path.join(__dirname, "..", "parity", "fixtures", "tokenizer");
@@ -206,11 +207,6 @@ test.each<[string, string | undefined, RegExp]>([
   ["no template", undefined, /no chat template/],
   ["a broken template", "{% for", /cannot be parsed/],
   [
-    "a template without end",
-    "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}",
-    /did not end/,
-  ],
-  [
     "prefixes that do not nest",
     "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}",
     /writes the first 2 messages differently/,
@@ -225,6 +221,19 @@ test.each<[string, string | undefined, RegExp]>([
   const encoding = () => encode({ messages: bad }, tokenizer);
   expect(encoding).toThrow(expect.objectContaining({ code: "ERR_TEMPLATE" }));
   expect(encoding).toThrow(message);
+});
+
+test("a limit that a template exceeds leaves that row out, with the template's error as the cause", () => {
+  const endless = "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}";
+  const encoding = () => encode({ messages: bad }, withTemplate(byteLevel, endless));
+  expect(encoding).toThrow(UnusableRow);
+  expect(encoding).toThrow(/did not end/);
+  expect(encoding).toThrow(expect.objectContaining({ cause: expect.objectContaining({ code: "ERR_TEMPLATE" }) }));
+});
+
+test("a conversation of too many messages leaves that row out", () => {
+  const messages = Array.from({ length: limits.chatMessages + 1 }, () => bad[0]);
+  expect(() => encode({ messages }, chatml)).toThrow(UnusableRow);
 });
 
 test("what a template raises of a conversation leaves that row out", () => {

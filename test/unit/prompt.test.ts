@@ -1,6 +1,7 @@
 /** Prompts that take long to encode: another thread does that, and a signal ends it. */
 import { readFileSync } from "node:fs";
 import path from "node:path";
+import { DataWorker } from "../../lib/data/data_worker";
 import type { Prompt } from "../../lib/data/worker_protocol";
 import { limits } from "../../lib/limits";
 import { encodeAtOnce, encodePrompt } from "../../lib/model/prompt";
@@ -56,6 +57,35 @@ test.each<[string, Prompt, string | undefined, boolean]>([
   expect(characters === 0).toBe(elsewhere);
   expect(characters).toBeLessThanOrEqual(limits.quickCharacters);
   expect(steps).toBeLessThanOrEqual(limits.quickTemplateSteps);
+});
+
+test("a prompt that the normalizer makes longer is encoded by a thread", async () => {
+  const json = JSON.parse(tokenizer.files.tokenizerJson as string);
+  json.normalizer = { type: "Replace", pattern: { String: "a" }, content: "aaaa" };
+  const own = new Tokenizer({ ...tokenizer.files, tokenizerJson: JSON.stringify(json) });
+  const text = "a".repeat(limits.quickCharacters / 4);
+  expect(await encoded({ text }, own)).toMatchObject({ characters: text.length });
+  expect(await encoded({ text: `${text}a` }, own)).toMatchObject({ characters: 0 });
+});
+
+test.each<[string, unknown]>([
+  ["another field", "y".repeat(limits.chatCharacters)],
+  ["a name", { ["y".repeat(limits.chatCharacters)]: 1 }],
+  ["a map", new Map([["y".repeat(limits.chatCharacters), 1]])],
+  ["a set", new Set(["y".repeat(limits.chatCharacters)])],
+  ["bytes", new Uint8Array(limits.lineValues)],
+  ["a buffer", new ArrayBuffer(limits.lineValues)],
+  ["an array", new Array(1e9)],
+])("messages that have too much in %s are refused before they are copied", async (_, extra) => {
+  // biome-ignore format: one line
+  const messages = [{ role: "user", content: "a", extra }];
+  const call = jest.spyOn(DataWorker.prototype, "call");
+  await expect(encodePrompt(tokenizer, { messages }, context, undefined)).rejects.toMatchObject({
+    code: "ERR_ARGUMENT",
+    message: expect.stringMatching(/at most \d+ (characters|values) in messages and tools/),
+  });
+  expect(call).not.toHaveBeenCalled();
+  call.mockRestore();
 });
 
 test("a signal ends the thread", async () => {

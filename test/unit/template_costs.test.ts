@@ -13,7 +13,7 @@ const few = (body: string) => always(body).replace("range(2000)", "range(100)");
 const texts = long("t", "a", 19) + long("p", "a", 15);
 const lists = list("l", "1", 15) + list("s", "'ab'", 14);
 const wide = `{%- set d = {${Array.from({ length: 500 }, (_, at) => `'k${at}':${at}`).join()}} -%}`;
-const macros = `{% macro f(x) %}{% macro g() %}${"{{ 1 }}".repeat(4000)}{% endmacro %}{% endmacro %}`;
+const macros = `{% macro f(x) %}{% macro g() %}${"{{ 1 }}".repeat(2000)}{% endmacro %}{% endmacro %}`;
 
 const hostile: [string, string][] = [
   ["in, for texts", `${long("t", "a", 17)}${long("p", "a", 10)}{%- set p = 'ab' ~ p -%}${always("{{ p in t }}")}`],
@@ -81,7 +81,7 @@ const hostile: [string, string][] = [
   ["namespaces", `${wide}${always("{% set n = namespace(d) %}")}`],
   ["writes to a namespace", `${wide}{% set n = namespace(d) %}${always("{% set n.k1 = i %}{{ n.k1 }}")}`],
   ["macros in macros", `${macros}${always("{{ f(1) }}")}`],
-  ["calls of macros", `{% macro f() %}{% endmacro %}${always(`{% call f() %}${"{{ 1 }}".repeat(4000)}{% endcall %}`)}`],
+  ["calls of macros", `{% macro f() %}{% endmacro %}${always(`{% call f() %}${"{{ 1 }}".repeat(2000)}{% endcall %}`)}`],
   ["unknown names", always("{{ x }}{{ y }}{{ z }}")],
   ["unknown names in deep scopes", `{% macro f(n) %}{{ x }}{{ y }}{% if n > 0 %}{{ f(n - 1) }}{% endif %}{% endmacro %}${always("{{ f(200) }}")}`],
   ["continue", always("{% continue %}")],

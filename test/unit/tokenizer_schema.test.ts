@@ -17,6 +17,7 @@ const sequence = (count: number, inner: object): object => ({
   type: "Sequence",
   normalizers: Array(count).fill(inner),
 });
+const grow = (content: string, pattern: object = { String: "a" }) => ({ type: "Replace", pattern, content });
 const split = (change: object) => ({
   pre_tokenizer: { type: "Split", pattern: { String: "," }, behavior: "Isolated", invert: false, ...change },
 });
@@ -65,7 +66,28 @@ test.each<[string, object, RegExp]>([
     { normalizer: { type: "Replace", pattern: { String: "" }, content: "a" } },
     /normalizer\.pattern/,
   ],
-  ["a merging Split", split({ behavior: "MergedWithPrevious" }), /"Isolated" or "Removed" for pre_tokenizer\.behavior/],
+  [
+    "an unknown Split",
+    split({ behavior: "Merged" }),
+    /"MergedWithNext" or "Contiguous" for pre_tokenizer\.behavior .* received "Merged"/,
+  ],
+  [
+    "normalizers that multiply a text",
+    { normalizer: sequence(3, { type: "Replace", pattern: { String: "a" }, content: "a".repeat(64) }) },
+    /at most 64 times as long but received one that may make it 262144 times as long/,
+  ],
+  [
+    "patterns that compare much together",
+    {
+      pre_tokenizer: {
+        type: "Sequence",
+        pretokenizers: Array(32).fill(
+          split({ pattern: { Regex: "(?:a|a)(?:a|a)(?:a|a)(?:a|a|a)a{64}b" } }).pre_tokenizer,
+        ),
+      },
+    },
+    /compare at most 1024 characters at each place of a text in .* compare up to \d{5}/,
+  ],
   ["a Split without invert", split({ invert: undefined }), /pre_tokenizer\.invert/],
   ["a Split with another field", split({ max_splits: 1 }), /Unsupported field "pre_tokenizer\.max_splits"/],
   ["an unknown pre-tokenizer", { pre_tokenizer: { type: "UnicodeScripts" } }, /pre_tokenizer\.type/],
@@ -266,11 +288,11 @@ test.each<[string, object, boolean]>([
     { added_tokens: [{ id: 40, content: "<x>", lstrip: "x".repeat(limits.tokenizerEntryBytes) }] },
     false,
   ],
-  ["many components", { normalizer: sequence(limits.components, { type: "NFC" }) }, true],
-  ["one more component", { normalizer: sequence(limits.components + 1, { type: "NFC" }) }, false],
+  ["many components", { normalizer: sequence(limits.components, { type: "StripAccents" }) }, true],
+  ["one more component", { normalizer: sequence(limits.components + 1, { type: "StripAccents" }) }, false],
   [
     "many components in two sequences",
-    { normalizer: sequence(2, sequence(limits.components, { type: "NFC" })) },
+    { normalizer: sequence(2, sequence(limits.components, { type: "StripAccents" })) },
     false,
   ],
   ["sequences in sequences", { normalizer: sequence(1, sequence(1, sequence(1, sequence(1, { type: "NFC" })))) }, true],
@@ -279,8 +301,14 @@ test.each<[string, object, boolean]>([
     { normalizer: sequence(1, sequence(1, sequence(1, sequence(1, sequence(1, { type: "NFC" }))))) },
     false,
   ],
-  ["a long pattern", split({ pattern: { String: ",".repeat(limits.patternCharacters) } }), true],
-  ["a longer pattern", split({ pattern: { String: ",".repeat(limits.patternCharacters + 1) } }), false],
+  ["a long pattern", split({ pattern: { Regex: `[${",".repeat(limits.patternCharacters - 2)}]` } }), true],
+  ["a longer pattern", split({ pattern: { Regex: `[${",".repeat(limits.patternCharacters - 1)}]` } }), false],
+  ["patterns that compare much", split({ pattern: { String: ",".repeat(limits.patternCost) } }), true],
+  ["patterns that compare more", split({ pattern: { String: ",".repeat(limits.patternCost + 1) } }), false],
+  ["great growth", { normalizer: sequence(6, grow("a".repeat(2))) }, true],
+  ["greater growth", { normalizer: sequence(7, grow("a".repeat(2))) }, false],
+  ["growth by a pattern", { normalizer: grow("a".repeat(limits.normalizerGrowth), { Regex: "a" }) }, true],
+  ["growth by a pattern of nothing", { normalizer: grow("a".repeat(32), { Regex: "a?" }) }, false],
   ["a long replacement", { normalizer: { type: "Prepend", prepend: "x".repeat(limits.replacementCharacters) } }, true],
   [
     "a longer replacement",
@@ -291,6 +319,13 @@ test.each<[string, object, boolean]>([
   // biome-ignore format: one line a case
   if (accepted) expect([...built(change).encode("b")].at(-1)).toBe(1);
   else expect(() => built(change)).toThrow(expect.objectContaining({ code: "ERR_TOKENIZER" }));
+});
+
+test("a match that the engine cannot hold is an error", () => {
+  const tokenizer = built(split({ pattern: { Regex: "(?:\\r?\\n)+" } }));
+  expect(() => tokenizer.encode("\n".repeat(limits.textCharacters))).toThrow(
+    expect.objectContaining({ code: "ERR_ARGUMENT", message: expect.stringMatching(/characters is too long/) }),
+  );
 });
 
 test("many added tokens with long beginnings in common are looked for quickly", () => {
