@@ -1,5 +1,5 @@
 import type { ErrorCode } from "../errors";
-import type { ChatMessage } from "../model/chat_template";
+import type { ChatMessage } from "../model/chat_messages";
 import type { SharedTokenizerFiles } from "../model/tokenizer_files";
 import type { EpochPlan, EpochPlanOptions } from "./batches";
 import type { EncodingOptions } from "./encode_row";

@@ -1,7 +1,13 @@
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
 import { isRecord, listOf, readArgument } from "../options";
-import type { ChatMessage } from "./chat_template";
+
+/** One turn of a conversation. Fields besides these two are passed on to the template. */
+export interface ChatMessage {
+  readonly role: string;
+  readonly content: string;
+  readonly [field: string]: unknown;
+}
 
 /**
  * Checks a conversation before a template runs on it. What a template does with fields besides these two is its own affair.

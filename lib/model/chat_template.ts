@@ -1,15 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
-import { conversationSize } from "./chat_messages";
+import { type ChatMessage, conversationSize } from "./chat_messages";
 import { parseProgram, runProgram, type TemplateNode } from "./template_interpreter";
-
-/** One turn of a conversation. Fields besides these two are passed on to the template. */
-export interface ChatMessage {
-  readonly role: string;
-  readonly content: string;
-  readonly [field: string]: unknown;
-}
 
 /** Rendered messages. */
 export interface RenderedChat {

@@ -2,8 +2,8 @@ import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
 import { booleanOf, checkOptions, pathOf, readArgument } from "../options";
 import { atOnce, inSlices, type Steps } from "../steps";
-import { checkMessages } from "./chat_messages";
-import { type ChatMessage, ChatTemplate, marksGeneration, type RenderedChat } from "./chat_template";
+import { type ChatMessage, checkMessages } from "./chat_messages";
+import { ChatTemplate, marksGeneration, type RenderedChat } from "./chat_template";
 import { byteToken } from "./hub_decoders";
 import { affixesOf, buildHubTokenizer, type HubTokenizer, hasByteFallback } from "./hub_tokenizer";
 import type { TextToIds } from "./text_to_ids";
@@ -31,7 +31,8 @@ import {
 import { componentsOf } from "./tokenizer_schema";
 import { Vocabulary } from "./vocabulary";
 
-export type { ChatMessage, RenderedChat } from "./chat_template";
+export type { ChatMessage } from "./chat_messages";
+export type { RenderedChat } from "./chat_template";
 export { TokenDecoder } from "./token_decoder";
 export type { ChatOptions, DecodeOptions, EncodeOptions } from "./tokenizer_arguments";
 export type { TokenizerFiles } from "./tokenizer_files";

@@ -324,7 +324,10 @@ test.each<[string, object, boolean]>([
 test("a match that the engine cannot hold is an error", () => {
   const tokenizer = built(split({ pattern: { Regex: "(?:\\r?\\n)+" } }));
   expect(() => tokenizer.encode("\n".repeat(limits.textCharacters))).toThrow(
-    expect.objectContaining({ code: "ERR_ARGUMENT", message: expect.stringMatching(/characters is too long/) }),
+    expect.objectContaining({
+      code: "ERR_TOKENIZER",
+      message: expect.stringMatching(/words of at most about 4 million characters/),
+    }),
   );
 });
 
