@@ -1,39 +1,44 @@
-import { invalid, RubricateError } from "../errors";
+import { invalid } from "../errors";
 import { limits } from "../limits";
 import { isRecord, listOf, readArgument } from "../options";
 import type { ChatMessage } from "./chat_template";
+import { PlainCopy } from "./plain_messages";
 
-/**
- * Checks a conversation before a template runs on it. What a template does with fields besides these two is its own affair.
- * @throws RubricateError ERR_ARGUMENT naming the message
- */
-export function checkMessages(messages: readonly ChatMessage[], tools: readonly object[] | null | undefined): void {
-  const list = listOf("messages", "an array of {role, content}", messages, limits.chatMessages);
-  let characters = 0;
-  for (const [at, message] of list.entries())
-    readArgument(`messages[${at}]`, "{role, content}", () => {
-      characters += checkedLength(message, `messages[${at}]`);
-    });
-  if (characters > limits.chatCharacters)
-    throw new RubricateError(
-      "ERR_ARGUMENT",
-      `Expected at most ${limits.chatCharacters} characters in messages but received ${characters}`,
-    );
-  if (tools === undefined || tools === null) return;
-  for (const [at, tool] of listOf("tools", "an array of objects", tools, limits.chatMessages).entries())
-    if (typeof tool !== "object" || tool === null) throw invalid(`tools[${at}]`, "an object", tool);
+/** Messages and tools that are plain data, in arrays of their own. */
+export interface Conversation {
+  readonly messages: readonly ChatMessage[];
+  readonly tools: readonly object[] | undefined;
 }
 
-/** @returns the number of characters of a message */
-function checkedLength(message: ChatMessage, name: string): number {
-  const given: unknown = message;
-  if (!isRecord(given)) throw invalid(name, "{role, content}", given);
-  const { role, content } = given;
-  if (typeof role !== "string") throw invalid(`${name}.role`, "a string", role);
-  if (typeof content === "string") return role.length + content.length;
-  // A call of tools may stand in place of words, and parts of several kinds.
-  const silent = content === undefined || content === null;
-  if (silent ? !Array.isArray(given.tool_calls) : !Array.isArray(content))
-    throw invalid(`${name}.content`, "a string", content);
-  return role.length;
+/**
+ * Checks and copies a conversation before a template runs on it. What a template does with the fields, the content among
+ * them, is the template's matter.
+ * @param values that messages and tools may have
+ * @throws RubricateError ERR_ARGUMENT naming the message
+ */
+export function checkMessages(
+  messages: readonly ChatMessage[],
+  tools: readonly object[] | null | undefined,
+  values: number = limits.lineValues,
+): Conversation {
+  const copy = new PlainCopy(values);
+  const levels = limits.rowNesting - 1; // their array is a level, too
+  const what = "{role, content}";
+  const plain = listOf("messages", "an array of {role, content}", messages, limits.chatMessages).map((given, at) => {
+    const name = `messages[${at}]`;
+    return readArgument(name, what, () => {
+      if (!isRecord(given)) throw invalid(name, what, given);
+      const message = copy.of(given, name, levels) as ChatMessage | undefined;
+      if (!isRecord(message)) throw invalid(name, what, message);
+      if (typeof message.role !== "string") throw invalid(`${name}.role`, "a string", message.role);
+      return message;
+    });
+  });
+  if (tools === undefined || tools === null) return { messages: plain, tools: undefined };
+  const plainTools = listOf("tools", "an array of objects", tools, limits.chatMessages).map((tool, at) => {
+    const name = `tools[${at}]`;
+    if (typeof tool !== "object" || tool === null) throw invalid(name, "an object", tool);
+    return readArgument(name, "an object", () => copy.of(tool, name, levels) as object);
+  });
+  return { messages: plain, tools: plainTools };
 }

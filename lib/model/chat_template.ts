@@ -3,10 +3,11 @@ import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
 import { parseProgram, runProgram, type TemplateNode } from "./template_interpreter";
 
-/** One turn of a conversation. Fields besides these two are passed on to the template. */
+/** One turn of a conversation. The template gets all fields as they are: what it does with the content is its matter. */
 export interface ChatMessage {
   readonly role: string;
-  readonly content: string;
+  /** Most often a string; a list of parts, or the result of a tool as JSON data, where the template takes that. */
+  readonly content?: string | number | boolean | object | null;
   readonly [field: string]: unknown;
 }
 

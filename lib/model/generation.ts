@@ -7,6 +7,7 @@ import type { NativeSamplingOptions } from "../native";
 import { checkOptions, type OptionNames, signalOf } from "../options";
 import { checkedIds, type LlamaModel } from "./model";
 import { encodePrompt, type Prompt } from "./prompt";
+import type { Stoppable } from "./prompt_thread";
 import { StopFilter, stopStrings } from "./stop_strings";
 import type { ChatMessage } from "./tokenizer";
 
@@ -133,7 +134,7 @@ function samplingOptions(options: GenerateOptions): NativeSamplingOptions {
   };
 }
 
-async function promptIds(model: LlamaModel, options: GenerateOptions): Promise<Int32Array> {
+async function promptIds(model: LlamaModel, options: GenerateOptions, work: Stoppable): Promise<Int32Array> {
   const given = [options.prompt, options.messages, options.tokenIds].filter((value) => value !== undefined);
   if (given.length !== 1) {
     throw new RubricateError(
@@ -144,7 +145,8 @@ async function promptIds(model: LlamaModel, options: GenerateOptions): Promise<I
   const prompt = { prompt: true };
   if (options.tokenIds !== undefined) return checkedIds(options.tokenIds, model, prompt);
   const tokenizer = model.requireTokenizer();
-  const encode = (prompt: Prompt) => encodePrompt(tokenizer, prompt, model.contextLength, options.signal);
+  const encode = (prompt: Prompt) =>
+    encodePrompt(tokenizer, prompt, model.contextLength, signalOf(options.signal), work);
   if (options.messages !== undefined) {
     return checkedIds(await encode({ messages: options.messages }), model, prompt);
   }
@@ -160,11 +162,32 @@ async function promptIds(model: LlamaModel, options: GenerateOptions): Promise<I
   return checkedIds(ids, model, prompt);
 }
 
-/** See LlamaModel.generate. */
-export async function* generate(
-  model: LlamaModel,
-  given: GenerateOptions,
-): AsyncGenerator<GenerationPiece, GenerationResult, void> {
+/** The work of a generator under way, which `return()` ends. */
+interface Work extends Stoppable {
+  ended: boolean;
+}
+
+type Pieces = AsyncGenerator<GenerationPiece, GenerationResult, void>;
+
+/** See LlamaModel.generate. A generator's own `return` waits for the work under way; this one's ends it. */
+export function generate(model: LlamaModel, given: GenerateOptions): Pieces {
+  const work: Work = { stop: () => {}, ended: false };
+  const pieces = generated(model, given, work);
+  const finish = pieces.return.bind(pieces);
+  pieces.return = (value) => {
+    work.ended = true;
+    work.stop();
+    return finish(value);
+  };
+  return pieces;
+}
+
+/** What a generator gives that `return()` ended: its caller asked for no result. */
+function unlessEnded(work: Work, error: unknown): undefined {
+  if (!work.ended) throw error;
+}
+
+async function* generated(model: LlamaModel, given: GenerateOptions, work: Work): Pieces {
   requireModel(model);
   const options = checkOptions(given, optionNames, "generate");
   const sampling = samplingOptions(options);
@@ -172,7 +195,8 @@ export async function* generate(
   const stops = new StopFilter(stopStrings(options.stop));
   const signal = signalOf(options.signal);
   adapterHandle(options.adapter, model);
-  const prompt = await promptIds(model, options);
+  const prompt = await promptIds(model, options, work).catch((error) => unlessEnded(work, error));
+  if (!prompt || work.ended) return undefined as never;
   const text = model.tokenizer?.createDecoder();
   const decoder = model.native.createDecoder();
   const started = performance.now();
@@ -183,7 +207,7 @@ export async function* generate(
     const sequence = decoder.addSequence();
     const step = async (tokenIds: Int32Array) => {
       const request = { sequence, tokenIds, adapter: adapterHandle(options.adapter, model), sampling };
-      return (await runJob(() => decoder.step([request], PREFILL_CHUNK), signal))[0]!;
+      return (await runJob(() => decoder.step([request], PREFILL_CHUNK), signal, work))[0]!;
     };
     let input: Int32Array = prompt;
     for (; input.length > PREFILL_CHUNK; input = input.subarray(PREFILL_CHUNK)) {
@@ -214,6 +238,8 @@ export async function* generate(
       written += rest;
       yield { text: rest, tokenId: tokenIds[tokenIds.length - 1]! };
     }
+  } catch (error) {
+    return unlessEnded(work, error) as never;
   } finally {
     decoder.dispose();
   }

@@ -3,7 +3,7 @@ import { adapterFiles, tensorFile } from "../adapter/files";
 import { RubricateError } from "../errors";
 import type { FileContents } from "../files/atomic";
 import { finiteTensors, safetensorsPieces } from "../files/safetensors";
-import { runJob, throwIfAborted } from "../job";
+import { isAborted, runJob, throwIfAborted } from "../job";
 import { type NativeMicroBatch, type NativeOptimizer, type NativeTenantResult, native } from "../native";
 import { readState, removeOldCheckpoints, writeCheckpoint } from "./checkpoint";
 import { evaluateSource, microBatchOf } from "./evaluate";
@@ -144,7 +144,7 @@ export class Run {
     try {
       yield* this.steps();
     } catch (error) {
-      const stopped = signal?.aborted && error instanceof RubricateError && error.code === "ERR_ABORTED";
+      const stopped = error instanceof RubricateError && error.code === "ERR_ABORTED" && isAborted(signal);
       if (stopped && this.parts.outputDir !== undefined && this.state.step > this.checkpointedStep)
         yield* this.checkpoint(this.parts.outputDir);
       throw error;
