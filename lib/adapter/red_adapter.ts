@@ -175,7 +175,7 @@ export class RedAdapter {
    * @internal
    */
   nativeFor(model: LlamaModel): NativeAdapter {
-    if (this.model !== model)
+    if (this.model !== model && !haveSameCore(this.model, model))
       throw new RubricateError(
         "ERR_FOREIGN",
         `Expected an adapter of this model (${model.dir}) but received one that was created or loaded for another model ` +
@@ -266,6 +266,15 @@ export function adapterHandle(adapter: RedAdapter | null | undefined, model: Lla
   if (adapter === null || adapter === undefined) return null;
   requireAdapter(adapter);
   return adapter.nativeFor(model);
+}
+
+/** Whether two objects are one model, as a proxy and what it stands for are. */
+function haveSameCore(one: LlamaModel, other: LlamaModel): boolean {
+  try {
+    return one.native === other.native;
+  } catch {
+    return false; // one was disposed of
+  }
 }
 
 /** @throws RubricateError ERR_DISPOSED */
