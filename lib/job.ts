@@ -8,13 +8,38 @@ export interface NativeJob<T> {
   cancel(): void;
 }
 
-function aborted(signal: AbortSignal): RubricateError {
-  return new RubricateError("ERR_ABORTED", "The operation was aborted", { cause: signal.reason });
+/** The error of work that a signal stops. Its cause is the signal's reason, or what reading that throws. */
+export function abortError(signal: AbortSignal, message = "The operation was aborted"): RubricateError {
+  let cause: unknown;
+  try {
+    cause = signal.reason;
+  } catch (thrown) {
+    cause = thrown;
+  }
+  return new RubricateError("ERR_ABORTED", message, { cause });
+}
+
+/** Whether a signal has fired. @throws RubricateError ERR_ARGUMENT where it cannot be read */
+export function isAborted(signal: AbortSignal | undefined): boolean {
+  return signal !== undefined && readArgument("signal", "an AbortSignal", () => signal.aborted === true);
 }
 
 /** Throws ERR_ABORTED, with the signal's reason as its cause, when the signal has fired. */
-export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) throw aborted(signal);
+export function throwIfAborted(signal: AbortSignal | undefined, message?: string): void {
+  if (signal && isAborted(signal)) throw abortError(signal, message);
+}
+
+const nothing = () => {};
+
+/** A polyfill may have no way to remove a listener, or one that throws: then the listener stays, and does nothing. */
+function removeListener(signal: AbortSignal, listener: () => void): boolean {
+  try {
+    if (typeof signal.removeEventListener !== "function") return false;
+    signal.removeEventListener("abort", listener);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 interface Stops {
@@ -43,9 +68,7 @@ export function onAbort(signal: AbortSignal, stop: () => void): () => void {
   const one = () => stop(); // its own function, so that the same `stop` can be given twice
   each.add(one);
   return () => {
-    if (!each.delete(one) || each.size > 0 || typeof signal.removeEventListener !== "function") return;
-    stopsOf.delete(signal);
-    signal.removeEventListener("abort", all);
+    if (each.delete(one) && each.size === 0 && removeListener(signal, all)) stopsOf.delete(signal);
   };
 }
 
@@ -123,9 +146,10 @@ export async function runJob<T>(
     job = start();
     return await job.promise;
   } catch (error) {
-    if (signal?.aborted && error instanceof RubricateError && error.code === "ERR_ABORTED") throw aborted(signal);
+    if (signal && error instanceof RubricateError && error.code === "ERR_ABORTED") throwIfAborted(signal);
     throw error;
   } finally {
     release?.();
+    if (callback) callback.stop = nothing;
   }
 }

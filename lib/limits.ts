@@ -110,7 +110,9 @@ export const limits = {
   /** UTF-16 units of one. */
   stopStringLength: 1024,
   chatMessages: 16_384,
-  /** UTF-16 units of all strings of a conversation's messages and tools together. */
+  /** Values in the messages of one call of `generate`: they are copied on the event loop's thread. */
+  promptValues: 2 ** 16,
+  /** UTF-16 units of the strings in a conversation's messages and tools together; of the names of fields, as many. */
   chatCharacters: 16 * MiB,
   /** Token ids of one call of `decode`. */
   decodeIds: MiB,

@@ -62,11 +62,17 @@ export function readArgument<T>(name: string, what: string, read: () => T): T {
   }
 }
 
-/** Promises, maps, arrays and the like have other tags; objects of a caller's own class have this one. */
-const recordTags = ["[object Object]", "[object Module]"];
+/** Tags of objects that have no global name, and are no records. */
+const strangeTags = /^(Arguments|(Async)?Generator|(Async|Array|Map|Set|String|RegExp String) .*Iterator)$/;
 
+/**
+ * Whether a value is an object of named fields: of a caller's own class, too, which may have a tag of its own. Promises, maps,
+ * arrays and the like have tags that are names of global classes.
+ */
 export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && recordTags.includes(Object.prototype.toString.call(value));
+  if (typeof value !== "object" || value === null) return false;
+  const tag = Object.prototype.toString.call(value).slice("[object ".length, -1);
+  return tag === "Object" || !(tag in globalThis || strangeTags.test(tag));
 }
 
 /** Some realm's Object.prototype. What others add to it concerns no call. */
@@ -74,31 +80,50 @@ function isObjectPrototype(value: object): boolean {
   return Object.getPrototypeOf(value) === null && Object.hasOwn(value, "isPrototypeOf");
 }
 
+/** Whether an object has a property itself, or inherits it from something else than Object.prototype. */
+function hasOption(options: object, name: string): boolean {
+  for (let from: object | null = options; from !== null; from = Object.getPrototypeOf(from)) {
+    if (from !== options && isObjectPrototype(from)) return false;
+    if (Object.hasOwn(from, name)) return true;
+  }
+  return false;
+}
+
+/** Objects that inherit nothing. Those that `Object.create(null)` makes are slower. */
+class Taken {
+  [name: string]: unknown;
+}
+Object.setPrototypeOf(Taken.prototype, null);
+
 /**
- * The options of a call: a copy, without prototype, of those that the object has itself or inherits, Object.prototype apart.
+ * The options of a call: a copy of those that the object has itself or inherits, Object.prototype apart.
+ * Each name is there, so that no copy of this finds it in a prototype.
  * @param what the function, for messages
- * @throws RubricateError ERR_ARGUMENT where it is no object, or has an option of another name
+ * @throws RubricateError ERR_ARGUMENT where it is no object, or has itself an option of another name that is not undefined
  */
 export function checkOptions<T extends object>(options: T, names: OptionNames<T>, what: string): T {
-  const subject = `the options of ${what}`;
-  return readArgument(subject, "an object", () => {
-    if (!isRecord(options)) throw invalid(subject, "an object", options);
-    const taken = Object.create(null) as Record<string, unknown>;
-    let from: object | null = options;
-    while (from !== null && (from === options || !isObjectPrototype(from))) {
-      for (const name of Object.getOwnPropertyNames(from)) {
-        if (Object.hasOwn(names, name)) {
-          if (!Object.hasOwn(taken, name)) taken[name] = options[name];
-        } else if (Object.prototype.propertyIsEnumerable.call(from, name)) {
-          throw unknownOption(name, Object.keys(names), what);
-        }
-      }
-      from = Object.getPrototypeOf(from);
+  try {
+    if (typeof options !== "object" || options === null) throw notOptions(options, what);
+    const isPlain = Object.getPrototypeOf(options) === Object.prototype && !Array.isArray(options);
+    if (!isPlain && !isRecord(options)) throw notOptions(options, what);
+    for (const name of Object.keys(options))
+      if (!Object.hasOwn(names, name) && options[name as keyof T] !== undefined)
+        throw unknownOption(name, Object.keys(names), what);
+    const taken = new Taken();
+    for (const name of Object.keys(names)) {
+      const has = isPlain ? Object.hasOwn(options, name) : hasOption(options, name);
+      taken[name] = has ? options[name as keyof T] : undefined;
     }
-    // Each name is there, so that no copy of this finds it in a prototype.
-    for (const name of Object.keys(names)) if (!Object.hasOwn(taken, name)) taken[name] = undefined;
     return taken as T;
-  });
+  } catch (error) {
+    return readArgument(`the options of ${what}`, "an object", () => {
+      throw error;
+    });
+  }
+}
+
+function notOptions(options: unknown, what: string): RubricateError {
+  return invalid(`the options of ${what}`, "an object", options);
 }
 
 function unknownOption(name: string, known: readonly string[], what: string): RubricateError {

@@ -5,7 +5,7 @@ import { readTogether, writeInto } from "../files/atomic";
 import { isClaimed } from "../in_use";
 import type { ModelAdapter } from "../model/checks";
 import type { LlamaModel } from "../model/model";
-import { type NativeAdapter, native } from "../native";
+import { type NativeAdapter, type NativeModel, native } from "../native";
 import { booleanOf, checkOptions, lengthOf, listOf, type OptionNames, pathOf, readArgument } from "../options";
 import {
   type AdapterFileConfig,
@@ -175,8 +175,8 @@ export class RedAdapter implements ModelAdapter {
    * @throws RubricateError ERR_FOREIGN, ERR_DISPOSED
    * @internal
    */
-  nativeFor(model: { readonly dir: string }): NativeAdapter {
-    if (this.model !== model)
+  nativeFor(model: { readonly dir: string; readonly native: NativeModel }): NativeAdapter {
+    if (this.model !== model && !haveSameCore(this.model, model))
       throw new RubricateError(
         "ERR_FOREIGN",
         `Expected an adapter of this model (${model.dir}) but received one that was created or loaded for another model ` +
@@ -256,6 +256,15 @@ export class RedAdapter implements ModelAdapter {
       start = end;
     }
     return vectors;
+  }
+}
+
+/** Whether two objects are one model, as a proxy and what it stands for are. */
+function haveSameCore(one: { readonly native: NativeModel }, other: { readonly native: NativeModel }): boolean {
+  try {
+    return one.native === other.native;
+  } catch {
+    return false; // one was disposed of
   }
 }
 

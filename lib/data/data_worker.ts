@@ -40,6 +40,11 @@ export class DataWorker {
     );
   }
 
+  /** Whether the thread has ended, or is about to: it takes no more calls. */
+  get isEnded(): boolean {
+    return this.ended !== undefined;
+  }
+
   call<K extends keyof WorkerCalls>(call: K, argument: WorkerCalls[K]["argument"]): Promise<WorkerCalls[K]["result"]> {
     return new Promise((resolve, reject) => {
       if (this.ended) {

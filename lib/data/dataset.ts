@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import path from "node:path";
 import { isInstance, sourceBrand } from "../brands";
 import { invalid, RubricateError } from "../errors";
-import { Callback, onAbort } from "../job";
+import { abortError, Callback, onAbort, throwIfAborted } from "../job";
 import { limits } from "../limits";
 import { Tokenizer } from "../model/tokenizer";
 import { shareTokenizerFiles } from "../model/tokenizer_files";
@@ -134,15 +134,15 @@ export class Dataset {
     rows: readonly unknown[] | undefined,
     { tokenizer, signal, onProgress, encoding }: CheckedOptions,
   ): Promise<Dataset> {
-    const aborted = () => new RubricateError("ERR_ABORTED", "Indexing was stopped", { cause: signal?.reason });
-    if (signal?.aborted) throw aborted();
+    const stopped = "Indexing was stopped";
+    throwIfAborted(signal, stopped);
     const worker = new DataWorker({ tokenizer: shareTokenizerFiles(tokenizer.files), options: encoding, path: file });
     const progress = new Callback(onProgress);
     progress.stop = () => void worker.close(new RubricateError("ERR_ABORTED", "onProgress failed"));
     worker.onProgress = onProgress && ((done) => progress.tell(done));
     let release: (() => void) | undefined;
     try {
-      release = signal && onAbort(signal, () => void worker.close(aborted()));
+      release = signal && onAbort(signal, () => void worker.close(abortError(signal, stopped)));
       const summary = await progress.during(async () => {
         if (rows) await sendRows(worker, rows);
         return worker.call("index", null);

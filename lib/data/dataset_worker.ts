@@ -57,9 +57,9 @@ const calls: {
     return [{ indices, starts }, [indices.buffer, starts.buffer]];
   },
 
-  encode(prompt) {
+  encode({ prompt, context }) {
     promptTokenizer ??= Tokenizer.ofShared(start.tokenizer);
-    const ids = encodeAtOnce(promptTokenizer, prompt);
+    const ids = encodeAtOnce(promptTokenizer, JSON.parse(prompt), context);
     return [ids, [ids.buffer]];
   },
 

@@ -1,44 +1,54 @@
-import { invalid, RubricateError } from "../errors";
+import { invalid } from "../errors";
 import { limits } from "../limits";
 import { isRecord, listOf, readArgument } from "../options";
+import { PlainCopy, tooMuch } from "./plain_messages";
 
-/** One turn of a conversation. Fields besides these two are passed on to the template. */
+/** One turn of a conversation. The template gets all fields as they are: what it does with the content is its matter. */
 export interface ChatMessage {
   readonly role: string;
-  readonly content: string;
+  /** Most often a string; a list of parts, or the result of a tool as JSON data, where the template takes that. */
+  readonly content?: string | number | boolean | object | null;
   readonly [field: string]: unknown;
 }
 
+/** Messages and tools that are plain data, in arrays of their own. */
+export interface Conversation {
+  readonly messages: readonly ChatMessage[];
+  readonly tools: readonly object[] | undefined;
+}
+
 /**
- * Checks a conversation before a template runs on it. What a template does with fields besides these two is its own affair.
+ * Checks and copies a conversation before a template runs on it. What a template does with the fields, the content among
+ * them, is the template's matter.
+ * @param values that messages and tools may have
  * @throws RubricateError ERR_ARGUMENT naming the message
  */
-export function checkMessages(messages: readonly ChatMessage[], tools: readonly object[] | null | undefined): void {
-  const list = listOf("messages", "an array of {role, content}", messages, limits.chatMessages);
-  for (const [at, message] of list.entries())
-    readArgument(`messages[${at}]`, "{role, content}", () => {
-      checkMessage(message, `messages[${at}]`);
+export function checkMessages(
+  messages: readonly ChatMessage[],
+  tools: readonly object[] | null | undefined,
+  values: number = limits.lineValues,
+): Conversation {
+  const copy = new PlainCopy(values);
+  const levels = limits.rowNesting - 1; // their array is a level, too
+  const what = "{role, content}";
+  const plain = listOf("messages", "an array of {role, content}", messages, limits.chatMessages).map((given, at) => {
+    const name = `messages[${at}]`;
+    return readArgument(name, what, () => {
+      if (!isRecord(given)) throw invalid(name, what, given);
+      const message = copy.of(given, name, levels) as ChatMessage | undefined;
+      if (!isRecord(message)) throw invalid(name, what, message);
+      if (typeof message.role !== "string") throw invalid(`${name}.role`, "a string", message.role);
+      return message;
     });
-  if (tools !== undefined && tools !== null)
-    for (const [at, tool] of listOf("tools", "an array of objects", tools, limits.chatMessages).entries())
-      if (typeof tool !== "object" || tool === null) throw invalid(`tools[${at}]`, "an object", tool);
-  readArgument("messages and tools", "plain data", () => conversationSize(list, tools ?? undefined));
+  });
+  if (tools === undefined || tools === null) return { messages: plain, tools: undefined };
+  const plainTools = listOf("tools", "an array of objects", tools, limits.chatMessages).map((tool, at) => {
+    const name = `tools[${at}]`;
+    if (typeof tool !== "object" || tool === null) throw invalid(name, "an object", tool);
+    return readArgument(name, "an object", () => copy.of(tool, name, levels) as object);
+  });
+  return { messages: plain, tools: plainTools };
 }
-
-function checkMessage(message: ChatMessage, name: string): void {
-  const given: unknown = message;
-  if (!isRecord(given)) throw invalid(name, "{role, content}", given);
-  const { role, content } = given;
-  if (typeof role !== "string") throw invalid(`${name}.role`, "a string", role);
-  if (typeof content === "string") return;
-  // A call of tools may stand in place of words, and parts of several kinds.
-  const silent = content === undefined || content === null;
-  if (silent ? !Array.isArray(given.tool_calls) : !Array.isArray(content))
-    throw invalid(`${name}.content`, "a string", content);
-}
-
-const tooMuch = (limit: string) =>
-  new RubricateError("ERR_ARGUMENT", `Expected at most ${limit} in messages and tools but received more`);
 
 /**
  * Elements and characters of messages and tools, all levels counted, and the names of fields besides the usual two. It stops

@@ -1,7 +1,7 @@
 /** What the calls of a model have in common: their token ids and their adapter. */
 import { requireAdapter } from "../brands";
 import { invalid, RubricateError } from "../errors";
-import type { NativeAdapter } from "../native";
+import type { NativeAdapter, NativeModel } from "../native";
 import { integersOf, lengthOf } from "../options";
 
 // Declared here, not in lib/adapter: adapters depend on models, never the other way around.
@@ -12,7 +12,7 @@ export interface ModelAdapter {
   /** Copies of the vectors by canonical name. */
   vectors(): Map<string, Float32Array>;
   /** The handle, for a call of `model`. @internal */
-  nativeFor(model: { readonly dir: string }): NativeAdapter;
+  nativeFor(model: { readonly dir: string; readonly native: NativeModel }): NativeAdapter;
 }
 
 /**
@@ -21,7 +21,7 @@ export interface ModelAdapter {
  */
 export function adapterHandle(
   adapter: ModelAdapter | null | undefined,
-  model: { readonly dir: string },
+  model: { readonly dir: string; readonly native: NativeModel },
 ): NativeAdapter | null {
   if (adapter === null || adapter === undefined) return null;
   requireAdapter(adapter);

@@ -7,6 +7,7 @@ import type { NativeModel, NativeSamplingOptions } from "../native";
 import { checkOptions, type OptionNames, signalOf } from "../options";
 import { adapterHandle, checkedIds, type ModelAdapter } from "./checks";
 import { encodePrompt } from "./prompt";
+import type { Stoppable } from "./prompt_thread";
 import { StopFilter, stopStrings } from "./stop_strings";
 import type { ChatMessage, Tokenizer } from "./tokenizer";
 
@@ -144,7 +145,7 @@ function samplingOptions(options: GenerateOptions): NativeSamplingOptions {
   };
 }
 
-async function promptIds(model: GenerationModel, options: GenerateOptions): Promise<Int32Array> {
+async function promptIds(model: GenerationModel, options: GenerateOptions, work: Stoppable): Promise<Int32Array> {
   const given = [options.prompt, options.messages, options.tokenIds].filter((value) => value !== undefined);
   if (given.length !== 1) {
     throw new RubricateError(
@@ -155,7 +156,8 @@ async function promptIds(model: GenerationModel, options: GenerateOptions): Prom
   const prompt = { prompt: true };
   if (options.tokenIds !== undefined) return checkedIds(options.tokenIds, model, prompt);
   const tokenizer = model.requireTokenizer();
-  const encode = (prompt: Prompt) => encodePrompt(tokenizer, prompt, model.contextLength, options.signal);
+  const encode = (prompt: Prompt) =>
+    encodePrompt(tokenizer, prompt, model.contextLength, signalOf(options.signal), work);
   if (options.messages !== undefined) {
     return checkedIds(await encode({ messages: options.messages }), model, prompt);
   }
@@ -171,11 +173,32 @@ async function promptIds(model: GenerationModel, options: GenerateOptions): Prom
   return checkedIds(ids, model, prompt);
 }
 
-/** See LlamaModel.generate. */
-export async function* generate(
-  model: GenerationModel,
-  given: GenerateOptions,
-): AsyncGenerator<GenerationPiece, GenerationResult, void> {
+/** The work of a generator under way, which `return()` ends. */
+interface Work extends Stoppable {
+  ended: boolean;
+}
+
+type Pieces = AsyncGenerator<GenerationPiece, GenerationResult, void>;
+
+/** See LlamaModel.generate. A generator's own `return` waits for the work under way; this one's ends it. */
+export function generate(model: GenerationModel, given: GenerateOptions): Pieces {
+  const work: Work = { stop: () => {}, ended: false };
+  const pieces = generated(model, given, work);
+  const finish = pieces.return.bind(pieces);
+  pieces.return = (value) => {
+    work.ended = true;
+    work.stop();
+    return finish(value);
+  };
+  return pieces;
+}
+
+/** What a generator gives that `return()` ended: its caller asked for no result. */
+function unlessEnded(work: Work, error: unknown): undefined {
+  if (!work.ended) throw error;
+}
+
+async function* generated(model: GenerationModel, given: GenerateOptions, work: Work): Pieces {
   requireModel(model);
   const options = checkOptions(given, optionNames, "generate");
   const sampling = samplingOptions(options);
@@ -183,7 +206,8 @@ export async function* generate(
   const stops = new StopFilter(stopStrings(options.stop));
   const signal = signalOf(options.signal);
   adapterHandle(options.adapter, model);
-  const prompt = await promptIds(model, options);
+  const prompt = await promptIds(model, options, work).catch((error) => unlessEnded(work, error));
+  if (!prompt || work.ended) return undefined as never;
   const text = model.tokenizer?.createDecoder();
   const decoder = model.native.createDecoder();
   const started = performance.now();
@@ -194,7 +218,7 @@ export async function* generate(
     const sequence = decoder.addSequence();
     const step = async (tokenIds: Int32Array) => {
       const request = { sequence, tokenIds, adapter: adapterHandle(options.adapter, model), sampling };
-      return (await runJob(() => decoder.step([request], PREFILL_CHUNK), signal))[0]!;
+      return (await runJob(() => decoder.step([request], PREFILL_CHUNK), signal, work))[0]!;
     };
     let input: Int32Array = prompt;
     for (; input.length > PREFILL_CHUNK; input = input.subarray(PREFILL_CHUNK)) {
@@ -225,6 +249,8 @@ export async function* generate(
       written += rest;
       yield { text: rest, tokenId: tokenIds[tokenIds.length - 1]! };
     }
+  } catch (error) {
+    return unlessEnded(work, error) as never;
   } finally {
     decoder.dispose();
   }

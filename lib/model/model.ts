@@ -3,7 +3,7 @@ import { stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { MatrixProduct } from "../binding/devices";
 import type { ModelMemory } from "../binding/model";
-import { modelBrand } from "../brands";
+import { modelBrand, requireModel } from "../brands";
 import { invalid, RubricateError } from "../errors";
 import { finishInto } from "../files/atomic";
 import { readJson } from "../files/json";
@@ -198,6 +198,7 @@ export class LlamaModel {
    * @throws RubricateError ERR_ARGUMENT, ERR_CONTEXT_LENGTH, ERR_ABORTED, ERR_DISPOSED
    */
   async logits(tokenIds: ArrayLike<number>, given: LogitsOptions = {}): Promise<Float32Array> {
+    requireModel(this);
     const options = checkOptions(given, logitsOptionNames, "logits");
     const signal = signalOf(options.signal);
     const adapter = adapterHandle(options.adapter, this);

@@ -214,8 +214,8 @@ export class Tokenizer {
   renderChat(messages: readonly ChatMessage[], options: ChatOptions = {}): RenderedChat {
     const given = checkOptions(options, chatNames, "applyChatTemplate");
     const addGenerationPrompt = booleanOf("addGenerationPrompt", given.addGenerationPrompt, false);
-    checkMessages(messages, given.tools);
-    return this.parsedTemplate().render(messages, { addGenerationPrompt, tools: given.tools });
+    const { messages: plain, tools } = checkMessages(messages, given.tools);
+    return this.parsedTemplate().render(plain, { addGenerationPrompt, tools, maxSteps: given.maxSteps });
   }
 
   /** @throws {RubricateError} ERR_TEMPLATE where there is no chat template, or it cannot be parsed */

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { types } from "node:util";
 import { hasBrand, sourceBrand } from "../brands";
 import { EpochPlan, firstUnknown, type PlanOptions, planEpoch } from "../data/batches";
 import { splitSteps } from "../data/split";
@@ -26,6 +27,10 @@ export interface ExampleSource {
 
 /** Tokens that are counted and hashed in one step. */
 const tokensOfAStep = 1 << 14;
+/** Tokens that take as long as an example does beside its tokens. */
+const tokensOfAnExample = 1 << 6;
+/** Elements of an array that are looked at in one step. */
+const elementsOfAStep = 1 << 14;
 
 /** Examples that are at hand. Those without supervised tokens are counted as skipped. */
 export class ExampleArray implements ExampleSource {
@@ -54,7 +59,7 @@ export class ExampleArray implements ExampleSource {
    * @throws RubricateError ERR_ARGUMENT, ERR_DATA
    */
   static *steps(all: readonly Example[], name: string, vocabulary = Number.POSITIVE_INFINITY): Steps<ExampleArray> {
-    return yield* ExampleArray.taken(all.slice(), name, (example, at) => {
+    return yield* ExampleArray.taken(yield* elementsOf(all, name), name, (example, at) => {
       const copy = copied(example, `${name}[${at}]`);
       requireKnown(copy.tokenIds, vocabulary, `${name}[${at}].tokenIds`);
       return copy;
@@ -70,7 +75,7 @@ export class ExampleArray implements ExampleSource {
     const columns = { lengths: new Int32Array(length), supervisedCounts: new Int32Array(length), skipped: 0 };
     const all: Example[] = [];
     const hash = createHash("sha256");
-    let tokens = 0;
+    let work = 0;
     for (const [at, example] of given.entries()) {
       const { tokenIds, supervised, line } = take(example, at);
       all.push({ tokenIds, supervised, line });
@@ -79,9 +84,9 @@ export class ExampleArray implements ExampleSource {
       if (columns.supervisedCounts[at] === 0) columns.skipped++;
       hash.update(Int32Array.of(tokenIds.length));
       hash.update(tokenIds).update(supervised);
-      tokens += tokenIds.length;
-      if (tokens < tokensOfAStep) continue;
-      tokens = 0;
+      work += tokenIds.length + tokensOfAnExample;
+      if (work < tokensOfAStep) continue;
+      work = 0;
       yield;
     }
     return new ExampleArray(all, name, columns, hash.digest("hex"));
@@ -117,12 +122,32 @@ export async function exampleSource(
   vocabulary: number,
 ): Promise<ExampleSource> {
   if (hasBrand(data, sourceBrand)) return data as ExampleSource;
+  return inSlices(ExampleArray.steps(data as readonly Example[], name, vocabulary));
+}
+
+/**
+ * The elements of a caller's array, in an array of its own. It reserves no memory for a length that no elements stand behind.
+ * @throws RubricateError ERR_ARGUMENT naming the first element that is no object
+ */
+function* elementsOf(data: readonly Example[], name: string): Steps<Example[]> {
   const what = "a Dataset or an array of examples";
-  const all = readArgument(name, what, () => {
+  const length = readArgument(name, what, () => {
     if (!Array.isArray(data)) throw invalid(name, what, data);
-    return data as readonly Example[];
+    return data.length;
   });
-  return inSlices(ExampleArray.steps(all, name, vocabulary));
+  const all: Example[] = [];
+  while (all.length < length) {
+    if (all.length > 0) yield;
+    readArgument(name, what, () => {
+      for (const end = Math.min(length, all.length + elementsOfAStep); all.length < end; ) {
+        const element = data[all.length];
+        if (typeof element !== "object" || element === null)
+          throw invalid(`${name}[${all.length}]`, "an example", element);
+        all.push(element);
+      }
+    });
+  }
+  return all;
 }
 
 /**
@@ -144,21 +169,21 @@ export function requireFit(source: ExampleSource, contextLength: number, name: s
     throw new RubricateError("ERR_DATA", `Expected at least one supervised token in ${name} but there is none`);
 }
 
-const tagOf = (value: unknown) => Object.prototype.toString.call(value).slice(8, -1);
-
 /** @throws RubricateError ERR_ARGUMENT where it is no example */
 function copied(example: Example, name: string): Example {
   return readArgument(name, "an example", () => copiedFields(example, name));
 }
 
+/** Copies by constructors, which call no method of the caller's arrays; lengths are those of the copies. */
 function copiedFields(example: Example, name: string): Example {
-  const { tokenIds, supervised, line } = example ?? {};
-  if (tagOf(tokenIds) !== "Int32Array" || tokenIds.length < 2)
-    throw invalid(`${name}.tokenIds`, "an Int32Array of at least 2 ids", tokenIds);
-  if (tagOf(supervised) !== "Uint8Array" || supervised.length !== tokenIds.length)
-    throw invalid(`${name}.supervised`, `a Uint8Array of length ${tokenIds.length}`, supervised);
+  const { tokenIds, supervised, line } = example;
+  const ids = types.isInt32Array(tokenIds) ? new Int32Array(tokenIds) : undefined;
+  if (!ids || ids.length < 2) throw invalid(`${name}.tokenIds`, "an Int32Array of at least 2 ids", tokenIds);
+  const mask = types.isUint8Array(supervised) ? new Uint8Array(supervised) : undefined;
+  if (mask?.length !== ids.length)
+    throw invalid(`${name}.supervised`, `a Uint8Array of length ${ids.length}`, supervised);
   if (line !== undefined && !Number.isSafeInteger(line)) throw invalid(`${name}.line`, "an integer", line);
-  return { tokenIds: tokenIds.slice(), supervised: supervised.slice(), line };
+  return { tokenIds: ids, supervised: mask, line };
 }
 
 function requireKnown(tokenIds: Int32Array, vocabulary: number, name: string): void {

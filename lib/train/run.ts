@@ -4,7 +4,7 @@ import { microBatchOf } from "../data/batches";
 import { RubricateError } from "../errors";
 import type { FileContents } from "../files/atomic";
 import { finiteTensors, safetensorsPieces } from "../files/safetensors";
-import { runJob, throwIfAborted } from "../job";
+import { isAborted, runJob, throwIfAborted } from "../job";
 import { type NativeMicroBatch, type NativeOptimizer, type NativeTenantResult, native } from "../native";
 import { readState, removeOldCheckpoints, writeCheckpoint } from "./checkpoint";
 import { evaluateSource } from "./evaluate";
@@ -145,7 +145,7 @@ export class Run {
     try {
       yield* this.steps();
     } catch (error) {
-      const stopped = signal?.aborted && error instanceof RubricateError && error.code === "ERR_ABORTED";
+      const stopped = error instanceof RubricateError && error.code === "ERR_ABORTED" && isAborted(signal);
       if (stopped && this.parts.outputDir !== undefined && this.state.step > this.checkpointedStep)
         yield* this.checkpoint(this.parts.outputDir);
       throw error;

@@ -38,6 +38,16 @@ const numbers: [keyof typeof limits, (value: number) => unknown, number, string]
   ["stopStringLength", (length) => stopStrings("x".repeat(length)), 1, "ERR_ARGUMENT"],
   ["chatMessages", (length) => checkMessages(new Array(length).fill(message(1)), undefined), 1, "ERR_ARGUMENT"],
   ["chatCharacters", (length) => checkMessages([message(length - 1), message(1)], undefined), 1, "ERR_ARGUMENT"],
+  [
+    "promptValues",
+    (length) =>
+      first({
+        prompt: undefined as never,
+        messages: [{ role: "", content: "", extra: new Array(length - 4).fill(0) }],
+      }),
+    1,
+    "ERR_ARGUMENT",
+  ],
   ["epoch", (epoch) => data.plan({ batchSize: 1, shuffle: true, seed: 0, epoch }), 1, "ERR_ARGUMENT"],
   ["tensorDimensions", (length) => Tensor.from([1], new Array(length).fill(1)), 1, "ERR_SHAPE"],
 ];
@@ -68,6 +78,13 @@ test("tensorElements", () => {
   expect(Tensor.from([], [0, limit]).shape).toEqual([0, limit]);
   for (const shape of [[limit + 1], [0, limit + 1], [2 ** 22, 2 ** 22, 0], [2 ** 43, 0, 2 ** 43]])
     expect(() => Tensor.from([], shape)).toThrow(/Expected at most 8 dimensions and fewer than 2\^44 elements/);
+});
+
+test("logits and generate without their model are refused", async () => {
+  const { logits, generate } = model;
+  const expected = { code: "ERR_ARGUMENT", message: "Expected a LlamaModel for model but received undefined" };
+  await expect(logits([1])).rejects.toMatchObject(expected);
+  await expect(generate({ tokenIds: [1] }).next()).rejects.toMatchObject(expected);
 });
 
 test("deviceNumber and deviceMemoryBytes", async () => {

@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { limits } from "../../lib/limits";
-import { type ChatMessage, ChatTemplate, strftime } from "../../lib/model/chat_template";
+import type { ChatMessage } from "../../lib/model/chat_messages";
+import { ChatTemplate, strftime } from "../../lib/model/chat_template";
 import { Tokenizer } from "../../lib/model/tokenizer";
 
 const fixtures = path.join(__dirname, "..", "parity", "fixtures", "tokenizer");

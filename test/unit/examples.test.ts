@@ -4,6 +4,7 @@ import type { Example } from "../../lib/data/types";
 import { embeddedModelDir } from "../../lib/embedded";
 import { Tokenizer } from "../../lib/model/tokenizer";
 import { evaluate } from "../../lib/train/evaluate";
+import { exampleSource } from "../../lib/train/examples";
 import { fakeModel, hooks } from "./fake_native";
 import { newTrainer, outcomeOf, someExamples } from "./training_support";
 
@@ -58,6 +59,55 @@ describe("an array", () => {
     const train = someExamples(6);
     train[4]!.tokenIds[1] = vocabulary - 1;
     expect((await outcomeOf(newTrainer(model, { train }).trainer)).error).toBeUndefined();
+  });
+});
+
+describe("an odd array", () => {
+  const one = someExamples(1)[0]!;
+  const ids = (parts: object) => [{ ...one, tokenIds: Object.assign(Int32Array.of(1, 2), parts) }];
+  const species = [one];
+  Object.assign(species, {
+    constructor: {
+      [Symbol.species]: () => {
+        throw new TypeError("species");
+      },
+    },
+  });
+  const noMethod = () => {
+    throw new TypeError("slice");
+  };
+  const pair = { tokenIds: Int32Array.of(1, 2), supervised: Uint8Array.of(0, 1), line: 1 };
+  const oddIds = { constructor: { [Symbol.species]: () => [9] }, length: 7, slice: () => [1, 2] };
+  test.each<[string, unknown, unknown]>([
+    ["of another species", species, [one]],
+    ["with a slice of its own", Object.assign([one], { slice: noMethod, entries: noMethod }), [one]],
+    ["that is a proxy", new Proxy([one], {}), [one]],
+    [
+      "whose ids have methods of their own",
+      [{ ...pair, tokenIds: Object.defineProperties(Int32Array.of(1, 2), Object.getOwnPropertyDescriptors(oddIds)) }],
+      [pair],
+    ],
+  ])("%s counts as its elements", async (_, odd, plain) => {
+    const { fingerprint } = await exampleSource(odd as Example[], "data", vocabulary);
+    expect(fingerprint).toBe((await exampleSource(plain as Example[], "data", vocabulary)).fingerprint);
+  });
+
+  const fake = (tag: string) => ({ [Symbol.toStringTag]: tag, length: 2, 0: 1, 1: 1, slice: () => Int32Array.of(1) });
+  const detached = Int32Array.of(1, 2);
+  structuredClone(detached, { transfer: [detached.buffer] });
+  test.each<[string, unknown, RegExp]>([
+    ["four thousand million holes", new Array(4e9), /^Expected an example for data\[0\] but received undefined/],
+    ["a hole", Object.assign(new Array(3), { 0: one, 2: one }), /^Expected an example for data\[1\] but/],
+    ["ids of a fake tag", [{ ...one, tokenIds: fake("Int32Array") }], /^Expected an Int32Array .* data\[0\].tokenIds/],
+    ["a mask of a fake tag", [{ ...one, supervised: fake("Uint8Array") }], /^Expected a Uint8Array .* data\[0\].super/],
+    ["ids that were transferred", [{ ...one, tokenIds: detached }], /an example for data\[0\] but reading it failed/],
+    ["a getter that throws", ids({}).map(() => Object.defineProperty({}, "tokenIds", { get: noMethod })), /slice$/],
+    ["no array", { length: 1, 0: one }, /^Expected a Dataset or an array of examples for data but received/],
+  ])("with %s is refused at once", async (_, odd, says) => {
+    const start = performance.now();
+    const expected = { code: "ERR_ARGUMENT", message: expect.stringMatching(says) };
+    await expect(evaluate(model, odd as Example[])).rejects.toMatchObject(expected);
+    expect(performance.now() - start).toBeLessThan(1000);
   });
 });
 

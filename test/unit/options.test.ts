@@ -25,7 +25,12 @@ describe("an unknown option", () => {
 
   test("that is like none is told all of them", () => {
     const message = 'Unknown option "zebra" for generate; the options are maxNewTokens, learningRate, stop';
-    expect(() => check({ zebra: undefined })).toThrow(message);
+    expect(() => check({ zebra: 1 })).toThrow(message);
+  });
+
+  test("that is undefined is not given", () => {
+    expect(check({ zebra: undefined, stop: "x" })).toEqual({ stop: "x" });
+    expect(() => check({ zebra: null })).toThrow(/^Unknown option "zebra"/);
   });
 
   test("of a million letters is refused at once, in a short message", () => {
@@ -49,7 +54,28 @@ describe("options", () => {
     expect(check(Object.create({ stop: "inherited" })).stop).toBe("inherited");
     expect(check(Object.assign(Object.create(null), { stop: "bare" })).stop).toBe("bare");
     expect(check(vm.runInNewContext('({ stop: "another realm" })')).stop).toBe("another realm");
-    expect(() => check(Object.create({ stopp: 1 }))).toThrow(/Unknown option "stopp"/);
+  });
+
+  test("are not the methods and fields of a class's prototype that have other names", () => {
+    function Older(this: Some & { stop: string }) {
+      this.stop = "x";
+    }
+    Older.prototype.validate = () => {};
+    const older = new (Older as unknown as new () => Some)();
+    expect(check(older)).toEqual({ stop: "x" });
+    expect(check(Object.create({ stopp: 1 }))).toEqual({});
+    expect(() => check(Object.assign(older, { validate: 1 }))).toThrow(/Unknown option "validate"/);
+  });
+
+  test("may have a tag of their own", () => {
+    class Tagged {
+      stop = "x";
+      get [Symbol.toStringTag]() {
+        return "Tagged";
+      }
+    }
+    expect(check(new Tagged()).stop).toBe("x");
+    expect(check({ stop: "x", [Symbol.toStringTag]: "Settings" }).stop).toBe("x");
   });
 
   test("are not what somebody put into Object.prototype", () => {
@@ -71,6 +97,9 @@ describe("options", () => {
     ["a function", () => {}],
     ["a promise", Promise.resolve({})],
     ["a map", new Map()],
+    ["an iterator", new Map().keys()],
+    ["a generator", (function* () {})()],
+    ["a typed array", new Int32Array(1)],
     ["a date", new Date()],
     ["a signal", new AbortController().signal],
     ["a text", "maxNewTokens"],
