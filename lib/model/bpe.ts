@@ -4,6 +4,7 @@
  * 40 n bytes, so that whole documents without pre-tokenisation (LLaMA 1 and 2) can be encoded.
  */
 
+import { quoted } from "../errors";
 import type { TokenTable } from "./token_table";
 
 /** The `model` object of tokenizer.json where its `type` is "BPE", but for its vocabulary and merges. */
@@ -291,7 +292,7 @@ export class BytePairEncoder {
 }
 
 function unknown(token: string, where: string): Error {
-  return new Error(`${where} names ${JSON.stringify(token)}, which the vocabulary lacks`);
+  return new Error(`${where} names ${quoted(token)}, which the vocabulary lacks`);
 }
 
 function splitOnce(merge: string): [string, string] {
