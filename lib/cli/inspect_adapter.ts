@@ -1,6 +1,8 @@
 import { join } from "node:path";
 import { type AdapterFileConfig, type RedSite, sitePath } from "../adapter/config";
 import { readAdapterConfig, readAdapterVectors } from "../adapter/files";
+import { mostBytes, type ReadTensor } from "../files/safetensors";
+import { limits } from "../limits";
 import type { Invocation } from "./command";
 import { loadAdapter, loadModel } from "./load";
 import { bytes, count, table } from "./text";
@@ -11,6 +13,9 @@ const parts = {
   bias: ["bias"],
   ln: ["scale", "bias", "ln.weight", "ln.bias"],
 } as const;
+
+/** No projection is wider than so many times the residual stream. */
+const mostTimesHidden = 64;
 
 /** A vector that an adapter has to have. */
 interface Expected {
@@ -32,8 +37,10 @@ function expectedVectors({ variant, sites, layers }: AdapterFileConfig): Expecte
  * have to agree.
  */
 function readVectors(dir: string, config: AdapterFileConfig): Promise<Map<string, Float32Array>> {
-  return readAdapterVectors(dir, (tensors) => {
-    const expected = expectedVectors(config);
+  const expected = expectedVectors(config);
+  const widest = Math.min(config.hidden, limits.maxHidden) * mostTimesHidden;
+  const most = mostBytes(expected.length, Math.min(expected.length, limits.maxTensorsRead) * widest);
+  const widthsOf = (tensors: ReadonlyMap<string, ReadTensor>) => {
     const firstOf = (...sites: RedSite[]) => {
       const first = expected.find(({ site }) => sites.includes(site));
       return (first && tensors.get(first.name)?.shape[0]) ?? config.hidden;
@@ -42,7 +49,8 @@ function readVectors(dir: string, config: AdapterFileConfig): Promise<Map<string
     const closing = { ffn: config.hidden, attention: config.hidden };
     const widths = { ...closing, q: firstOf("q"), k: keys, v: keys, gate: inner, up: inner };
     return new Map(expected.map(({ name, site }) => [name, widths[site]]));
-  });
+  };
+  return readAdapterVectors(dir, widthsOf, most);
 }
 
 /** How far a vector is from doing nothing: mean and largest distance. */
