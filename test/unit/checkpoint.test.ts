@@ -213,14 +213,14 @@ test.each<[string, RegExp, (dir: string) => void]>([
   ],
   ...["x.bin", "../x", "best.safetensors", "adapter_config.json", "parameters.safetensors"].map(
     (name): [string, RegExp, (dir: string) => void] => [
-      `a file of terabytes named ${name}`,
+      `a file that is too large named ${name}`,
       /a file that no such run writes: "(x\.bin|parameters\.safetensors)"|outside its folder|expected at most \d+ bytes for/,
       (dir) => {
         const path = join(dir, name.replace("/", "-"));
         writeFileSync(path, "");
-        truncateSync(path, 2e12);
-        writeState(dir, { files: { [name]: { bytes: 2e12, sha256: "0" }, ...stateOf(dir).files } });
-        writeState(dir, { files: { ...stateOf(dir).files, [name]: { bytes: 2e12, sha256: "0" } } });
+        truncateSync(path, 2e8);
+        writeState(dir, { files: { [name]: { bytes: 2e8, sha256: "0" }, ...stateOf(dir).files } });
+        writeState(dir, { files: { ...stateOf(dir).files, [name]: { bytes: 2e8, sha256: "0" } } });
       },
     ],
   ),
