@@ -1,5 +1,4 @@
 /** Finding added tokens in text, leftmost and longest first, as the Rust library does. */
-import { eachIn, type Steps, sortedIn } from "../steps";
 import type { AddedToken } from "./tokenizer_files";
 
 /** A stretch of text: an added token, or what is between two of them. */
@@ -23,25 +22,17 @@ const leadingSpace = /^\p{White_Space}+/u;
  * which takes a hundred times the memory of the tokens.
  */
 export class AddedTokenSplitter {
-  private constructor(
-    private readonly sorted: readonly SoughtToken[],
-    private readonly range: ReadonlyMap<number, readonly [number, number]>,
-  ) {}
+  private readonly sorted: readonly SoughtToken[];
+  private readonly range = new Map<number, readonly [number, number]>();
 
-  /** @param tokens of several with the same text, the last is found */
-  static *of(tokens: Iterable<SoughtToken>): Steps<AddedTokenSplitter> {
+  constructor(tokens: readonly SoughtToken[]) {
     const byText = new Map<string, SoughtToken>();
-    yield* eachIn(tokens, (one) => {
-      if (one.text !== "") byText.set(one.text, one);
-    });
-    const sorted = yield* sortedIn([...byText.values()], (a, b) => (a.text < b.text ? -1 : 1));
-    const range = new Map<number, readonly [number, number]>();
-    let at = 0;
-    yield* eachIn(sorted, ({ text }) => {
+    for (const one of tokens) if (one.text !== "") byText.set(one.text, one);
+    this.sorted = [...byText.values()].sort((a, b) => (a.text < b.text ? -1 : 1));
+    for (const [at, { text }] of this.sorted.entries()) {
       const first = text.charCodeAt(0);
-      range.set(first, [range.get(first)?.[0] ?? at, ++at]);
-    });
-    return new AddedTokenSplitter(sorted, range);
+      this.range.set(first, [this.range.get(first)?.[0] ?? at, at + 1]);
+    }
   }
 
   /** @returns the tokens and what is between them; space that a token takes with it is left out */

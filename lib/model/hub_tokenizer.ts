@@ -3,8 +3,7 @@
  * need too much time or memory. This writes into the library's instances, so package.json names its exact version; look
  * through this file and tokenizer_schema.ts before changing that.
  */
-import { atOnce, eachIn, type Steps } from "../steps";
-import { AddedTokenSplitter, type SoughtToken } from "./added_tokens";
+import { AddedTokenSplitter } from "./added_tokens";
 import { type BpeOptions, BytePairEncoder } from "./bpe";
 import { decodeByteLevel, decodeByteRuns, decodeMetaspace } from "./hub_decoders";
 import { normalizerOf, piecesBetween, splitsOf } from "./hub_splits";
@@ -42,7 +41,7 @@ const hub = require("@huggingface/tokenizers") as {
 };
 
 /** @throws {Error} where a part cannot be built */
-export function* buildHubTokenizer({ tokenizer, bpe }: TokenizerDefinition): Steps<HubTokenizer> {
+export function buildHubTokenizer({ tokenizer, bpe }: TokenizerDefinition): HubTokenizer {
   // The library would build tables of its own from these, at once: of a large vocabulary that takes half a second.
   const { vocabulary, merges } = bpe;
   const options = tokenizer.model as BpeOptions;
@@ -64,18 +63,13 @@ export function* buildHubTokenizer({ tokenizer, bpe }: TokenizerDefinition): Ste
     return id < 0 ? undefined : id;
   };
   let length = Math.max(vocabulary.idCount, vocabulary.size);
-  const addedIds = new Map<string, number>();
-  yield* eachIn(added, ({ id, content }) => {
-    length = Math.max(length, id + 1);
-    addedIds.set(content, id);
-  });
+  for (const { id } of added) length = Math.max(length, id + 1);
   model.vocab = new Array(length);
-  yield* eachIn(added, ({ id, content }) => {
-    model.vocab[id] = content;
-  });
+  for (const { id, content } of added) model.vocab[id] = content;
+  const addedIds = new Map(added.map(({ content, id }) => [content, id]));
   model.tokens_to_ids = { get: (token) => addedIds.get(token) ?? idOf(token) };
   model.unk_token_id = options.unk_token == null ? undefined : idOf(options.unk_token);
-  inner.encode_text = yield* textEncoder(inner, encoder, tokenizer);
+  inner.encode_text = textEncoder(inner, encoder, tokenizer);
   repairPreTokenizer(inner.pre_tokenizer);
   repairDecoder(inner.decoder);
   return inner;
@@ -85,20 +79,20 @@ export function* buildHubTokenizer({ tokenizer, bpe }: TokenizerDefinition): Ste
  * Encodes text to tokens in the Rust library's order: added tokens that are not normalized, the normalizer, those that
  * are, the pre-tokenizer, the model.
  */
-function* textEncoder(
-  inner: HubTokenizer,
-  encoder: BytePairEncoder,
-  tokenizer: Json,
-): Steps<HubTokenizer["encode_text"]> {
+function textEncoder(inner: HubTokenizer, encoder: BytePairEncoder, tokenizer: Json): HubTokenizer["encode_text"] {
   const added = tokenizer.added_tokens as readonly AddedToken[];
   const normalize = normalizerOf(tokenizer.normalizer as Json | null) ?? ((text: string) => text);
-  const raw = yield* AddedTokenSplitter.of(soughtIn(added, false, (text) => text));
+  const raw = new AddedTokenSplitter(
+    added.flatMap((token) => (token.normalized ? [] : [{ token, text: token.content }])),
+  );
   let normalized: AddedTokenSplitter | undefined;
   const words = (text: string, section_index: number) => inner.pre_tokenizer?.(text, { section_index }) ?? [text];
   return (text) => {
     if (text === null) return null;
     // Made when it is first used, and so under the time limit of encoding: the normalizer may hold any pattern.
-    normalized ??= atOnce(AddedTokenSplitter.of(soughtIn(added, true, normalize)));
+    normalized ??= new AddedTokenSplitter(
+      added.flatMap((token) => (token.normalized ? [{ token, text: normalize(token.content) }] : [])),
+    );
     const tokens: string[] = [];
     for (const [section, piece] of raw.split(text).entries()) {
       if (piece.token) {
@@ -111,15 +105,6 @@ function* textEncoder(
     }
     return tokens;
   };
-}
-
-/** The added tokens that are looked for after the normalizer, or before it, and how they stand in the text there. */
-function* soughtIn(
-  added: readonly AddedToken[],
-  normalized: boolean,
-  textOf: (content: string) => string,
-): Generator<SoughtToken, void, void> {
-  for (const token of added) if (token.normalized === normalized) yield { token, text: textOf(token.content) };
 }
 
 /** GPT-2's pattern with Unicode's white space: JavaScript's \s has U+FEFF and lacks U+0085. */

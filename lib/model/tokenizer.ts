@@ -1,7 +1,7 @@
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
 import { booleanOf, checkOptions, pathOf, readArgument } from "../options";
-import { atOnce, eachIn, inSlices, type Steps } from "../steps";
+import { atOnce, inSlices, type Steps } from "../steps";
 import { checkMessages } from "./chat_messages";
 import { type ChatMessage, ChatTemplate, marksGeneration, type RenderedChat } from "./chat_template";
 import { byteToken } from "./hub_decoders";
@@ -37,9 +37,6 @@ interface Built {
   readonly definition: TokenizerDefinition;
   readonly inner: HubTokenizer;
   readonly vocabulary: Vocabulary;
-  readonly specialIds: ReadonlySet<number>;
-  /** Of the tokens that stand for a byte, where the decoder knows such. */
-  readonly byteIds: ReadonlySet<number>;
 }
 /** What was built in steps for these files, until the constructor takes it. */
 const built = new WeakMap<TokenizerFiles, Built>();
@@ -90,16 +87,17 @@ export class Tokenizer {
    */
   constructor(readonly files: TokenizerFiles) {
     readArgument("files", "a tokenizer's files", () => requireTexts(files));
-    const { definition, inner, vocabulary, specialIds, byteIds } = built.get(files) ?? atOnce(buildSteps(files));
+    const { definition, inner, vocabulary } = built.get(files) ?? atOnce(buildSteps(files));
     built.delete(files);
-    const { tokenizer: _, bpe: __, ...rest } = definition;
+    const { tokenizer, bpe: _, ...rest } = definition;
     this.definition = rest;
     this.inner = inner;
     this.vocabulary = vocabulary;
     const { specialTokens } = definition;
+    const added = tokenizer.added_tokens as readonly AddedToken[];
     this.vocabSize = vocabulary.size;
-    this.specialIds = specialIds;
-    this.byteIds = byteIds;
+    this.specialIds = new Set(added.filter((token) => token.special).map((token) => token.id));
+    this.byteIds = new Set(hasByteFallback(inner.decoder) ? byteIds(vocabulary, added) : []);
     const idOf = (name: string) => {
       const content = specialTokens[name];
       return content === undefined ? undefined : vocabulary.id(content);
@@ -245,34 +243,24 @@ function wellFormed(text: string): string {
 
 const hexadecimal = [..."0123456789ABCDEFabcdef"];
 
-function* byteIdsOf(vocabulary: Vocabulary, added: readonly AddedToken[]): Steps<Set<number>> {
-  const ids = new Set<number>();
-  yield* eachIn(added, ({ content, id }) => {
-    if (byteToken.test(content)) ids.add(id);
-  });
+function byteIds(vocabulary: Vocabulary, added: readonly AddedToken[]): number[] {
+  const ids = added.filter((token) => byteToken.test(token.content)).map((token) => token.id);
   for (const high of hexadecimal)
     for (const low of hexadecimal) {
       const id = vocabulary.id(`<0x${high}${low}>`);
-      if (id !== undefined) ids.add(id);
+      if (id !== undefined) ids.push(id);
     }
   return ids;
 }
 
-/** @throws {RubricateError} ERR_TOKENIZER @internal */
-export function* buildSteps(files: TokenizerFiles): Steps<Built> {
+/** @throws {RubricateError} ERR_TOKENIZER */
+function* buildSteps(files: TokenizerFiles): Steps<Built> {
   try {
     const definition = yield* defineTokenizer(files);
-    const inner = yield* buildHubTokenizer(definition);
+    const inner = buildHubTokenizer(definition);
     const added = definition.tokenizer.added_tokens as readonly AddedToken[];
-    const ids = new Map<string, number>();
-    const specialIds = new Set<number>();
-    yield* eachIn(added, ({ content, id, special }) => {
-      ids.set(content, id);
-      if (special) specialIds.add(id);
-    });
-    const vocabulary = new Vocabulary(inner.model.vocab, definition.bpe.vocabulary, ids);
-    const byteIds = hasByteFallback(inner.decoder) ? yield* byteIdsOf(vocabulary, added) : new Set<number>();
-    return { definition, inner, vocabulary, specialIds, byteIds };
+    const ids = new Map(added.map(({ content, id }) => [content, id]));
+    return { definition, inner, vocabulary: new Vocabulary(inner.model.vocab, definition.bpe.vocabulary, ids) };
   } catch (error) {
     if (error instanceof RubricateError) throw error;
     const reason = (error as Error).message;
