@@ -45,11 +45,33 @@ export class RubricateError extends Error {
   }
 }
 
-/** Characters of a caller's value that a message shows. */
+/** Characters of a value, of a caller's or a file's, that a message shows. */
 const shownLength = 80;
 
-function shortened(text: string): string {
-  return text.length > shownLength ? `${text.slice(0, shownLength - 3)}...` : text;
+function shortened(text: string, length = shownLength): string {
+  return text.length > length ? `${text.slice(0, length - 3)}...` : text;
+}
+
+/**
+ * Text from a file, a model or a caller as a message shows it: between quotation marks, its control characters escaped, and
+ * cut. A name of megabytes would fill the terminal, and escape sequences would drive it.
+ */
+export function quoted(text: string): string {
+  return shown(text);
+}
+
+/** The same without the quotation marks. */
+export function escaped(text: string): string {
+  return oneLine(shortened(text));
+}
+
+/**
+ * A value of a JSON file as a message shows it, escaped and cut as `quoted` does it.
+ * @param length characters that are shown
+ */
+export function shown(value: unknown, length = shownLength): string {
+  if (typeof value === "string") return printable(JSON.stringify(shortened(value, length)));
+  return printable(shortened(JSON.stringify(value) ?? "nothing", length));
 }
 
 /** The class of an object; its constructor and its name can be anything. */
@@ -61,7 +83,7 @@ function classOf(value: object): string {
 /** Says what a value is, in a few words. */
 function describe(value: unknown): string {
   if (value === null || value === undefined) return `${value}`;
-  if (typeof value === "string") return `${JSON.stringify(shortened(value))} of type string`;
+  if (typeof value === "string") return `${quoted(value)} of type string`;
   if (typeof value === "bigint" && BigInt.asIntN(64, value) !== value) return "a number of type bigint beyond 64 bits";
   if (typeof value === "symbol") return `${shortened(String(value))} of type symbol`;
   if (typeof value === "function") return "a function";
@@ -99,4 +121,17 @@ export function invalid(
 /** The code that the system gave an error, such as "ENOENT". */
 export function systemCode(error: unknown): string | undefined {
   return (error as NodeJS.ErrnoException | undefined)?.code;
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
+const unprintable = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
+
+/** Escapes control characters, so that text from models, files or names cannot drive a terminal. Newlines and tabs stay. */
+export function printable(text: string): string {
+  return text.replace(unprintable, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
+/** As `printable`, newlines too: a message or a file name must not look like two lines, the second of them forged. */
+export function oneLine(text: string): string {
+  return printable(text).replaceAll("\n", "\\n");
 }

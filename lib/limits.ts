@@ -51,6 +51,14 @@ export const limits = {
   lineBytes: 16 * MiB,
   /** Values in a line of a JSONL file. Rows with more are skipped. */
   lineValues: 1 << 20,
+  /** Bytes of a line of a run's log.jsonl. */
+  logLineBytes: 1 << 16,
+  /** Bytes of the header of a safetensors file whose tensors are known beforehand, beside those for each tensor. */
+  knownHeaderBytes: MiB,
+  /** Bytes for each tensor in such a header. */
+  knownTensorBytes: 256,
+  /** Files of an interrupted write into a folder. */
+  commitFiles: 1 << 13,
   /** Bytes of a prompt on stdin, and of a line of a conversation there. */
   stdinBytes: 16 * MiB,
   /** Levels of arrays and objects in messages and tools, of a row or of a call. */

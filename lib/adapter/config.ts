@@ -1,4 +1,4 @@
-import { RubricateError } from "../errors";
+import { RubricateError, shown } from "../errors";
 import { isObject, type JsonObject, parseJson } from "../files/json";
 import type { NativeSite } from "../native";
 
@@ -80,11 +80,7 @@ class Fields {
 }
 
 function malformed(where: string, what: string, received: unknown): RubricateError {
-  const text = received === undefined ? "nothing" : JSON.stringify(received);
-  return new RubricateError(
-    "ERR_ADAPTER_FORMAT",
-    `Expected ${what} in ${where} but received ${text.length > 120 ? `${text.slice(0, 117)}...` : text}`,
-  );
+  return new RubricateError("ERR_ADAPTER_FORMAT", `Expected ${what} in ${where} but received ${shown(received)}`);
 }
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;

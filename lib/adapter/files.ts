@@ -1,7 +1,7 @@
 /** An adapter's folder: adapter_config.json and adapter_model.safetensors. docs/adapters.md describes both. */
 import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
-import { RubricateError } from "../errors";
+import { quoted, RubricateError } from "../errors";
 import { type FileContents, readableFile } from "../files/atomic";
 import { present, readText } from "../files/read";
 import {
@@ -46,13 +46,16 @@ export async function readAdapterConfig(dir: string): Promise<AdapterFileConfig>
 /**
  * Reads the vectors of an adapter's folder, all of which must be there, of the right width, and finite.
  * @param widthsOf gives the width of each vector that is expected, by name; it may look at what the file has
+ * @param most bytes that the file may have
  * @throws RubricateError ERR_FILE, ERR_ADAPTER_FORMAT naming the tensor
  */
 export async function readAdapterVectors(
   dir: string,
   widthsOf: (tensors: ReadonlyMap<string, ReadTensor>) => ReadonlyMap<string, number>,
+  most: number,
 ): Promise<Map<string, Float32Array>> {
   const path = await fileOf(resolve(dir), tensorFile);
+  await requireSize(path, most);
   let tensors: Map<string, ReadTensor>;
   try {
     tensors = await readSafetensors(path);
@@ -62,7 +65,7 @@ export async function readAdapterVectors(
   }
   const widths = widthsOf(tensors);
   const wrong = (text: string) => new RubricateError("ERR_ADAPTER_FORMAT", `${text} in ${path}`);
-  for (const name of tensors.keys()) if (!widths.has(name)) throw wrong(`Expected no tensor ${JSON.stringify(name)}`);
+  for (const name of tensors.keys()) if (!widths.has(name)) throw wrong(`Expected no tensor ${quoted(name)}`);
   const vectors = new Map<string, Float32Array>();
   for (const [name, width] of widths) {
     const tensor = tensors.get(name);
@@ -76,6 +79,16 @@ export async function readAdapterVectors(
     vectors.set(name, values);
   }
   return vectors;
+}
+
+/** All of the file is read, so that its size comes first. */
+async function requireSize(path: string, most: number): Promise<void> {
+  const { size } = await stat(path);
+  if (size > most)
+    throw new RubricateError(
+      "ERR_ADAPTER_FORMAT",
+      `Expected at most ${most} bytes in ${path} for the vectors that ${configFile} names but it has ${size}`,
+    );
 }
 
 async function fileOf(folder: string, name: string): Promise<string> {

@@ -1,7 +1,8 @@
 import { basename, resolve } from "node:path";
 import { adapterBrand, requireModel } from "../brands";
-import { invalid, RubricateError } from "../errors";
+import { invalid, quoted, RubricateError } from "../errors";
 import { readTogether, writeInto } from "../files/atomic";
+import { mostBytes } from "../files/safetensors";
 import { isClaimed } from "../in_use";
 import type { ModelAdapter } from "../model/checks";
 import type { LlamaModel } from "../model/model";
@@ -137,7 +138,8 @@ export class RedAdapter implements ModelAdapter {
     try {
       const { names, widths } = adapter.handle;
       const expected = new Map(names.map((name, at) => [name, widths[at]!]));
-      adapter.setVectors(await readAdapterVectors(folder, () => expected));
+      const most = mostBytes(names.length, adapter.parameterCount);
+      adapter.setVectors(await readAdapterVectors(folder, () => expected, most));
     } catch (error) {
       adapter.dispose();
       throw error;
@@ -306,7 +308,7 @@ async function requireBase(dir: string, file: AdapterFileConfig, model: LlamaMod
     throw new RubricateError(
       "ERR_BASE_MISMATCH",
       `Expected an adapter of ${model.dir} (${part} ${own[part]}) but the one in ${dir} was trained on ` +
-        `${JSON.stringify(file.base.name)} (${part} ${file.base[part]}); allowBaseMismatch takes it all the same`,
+        `${quoted(file.base.name)} (${part} ${file.base[part]}); allowBaseMismatch takes it all the same`,
     );
   }
 }

@@ -4,6 +4,7 @@ import { tensorFile } from "../adapter/files";
 import { RedAdapter } from "../adapter/red_adapter";
 import { Dataset } from "../data/dataset";
 import { type DemoPair, loadDemoPairs } from "../embedded";
+import { printable } from "../errors";
 import type { LlamaModel } from "../model/model";
 import { evaluate } from "../train/evaluate";
 import { Trainer } from "../train/trainer";
@@ -11,7 +12,7 @@ import type { Command, Invocation } from "./command";
 import { modelFlags } from "./flags";
 import { loadModel } from "./load";
 import type { Terminal } from "./terminal";
-import { bytes, count, duration, lines, padded, plural, printable, shellQuoted } from "./text";
+import { bytes, count, duration, lines, padded, plural, shellQuoted } from "./text";
 import { stepWords } from "./train";
 
 const defaults = { out: "rubricate-demo", epochs: 60, learningRate: 5e-2, batchSize: 8, seed: 42, maxNewTokens: 48 };

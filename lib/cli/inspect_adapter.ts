@@ -2,6 +2,8 @@ import { join } from "node:path";
 import { type AdapterFileConfig, type RedSite, sitePath } from "../adapter/config";
 import { readAdapterConfig, readAdapterVectors } from "../adapter/files";
 import { distance } from "../adapter/red_adapter";
+import { mostBytes, type ReadTensor } from "../files/safetensors";
+import { limits } from "../limits";
 import type { Invocation } from "./command";
 import { loadAdapter, loadModel } from "./load";
 import { bytes, count, table } from "./text";
@@ -12,6 +14,9 @@ const parts = {
   bias: ["bias"],
   ln: ["scale", "bias", "ln.weight", "ln.bias"],
 } as const;
+
+/** No projection is wider than so many times the residual stream. */
+const mostTimesHidden = 64;
 
 /** A vector that an adapter has to have. */
 interface Expected {
@@ -33,8 +38,10 @@ function expectedVectors({ variant, sites, layers }: AdapterFileConfig): Expecte
  * have to agree.
  */
 function readVectors(dir: string, config: AdapterFileConfig): Promise<Map<string, Float32Array>> {
-  return readAdapterVectors(dir, (tensors) => {
-    const expected = expectedVectors(config);
+  const expected = expectedVectors(config);
+  const widest = Math.min(config.hidden, limits.maxHidden) * mostTimesHidden;
+  const most = mostBytes(expected.length, Math.min(expected.length, limits.maxTensorsRead) * widest);
+  const widthsOf = (tensors: ReadonlyMap<string, ReadTensor>) => {
     const firstOf = (...sites: RedSite[]) => {
       const first = expected.find(({ site }) => sites.includes(site));
       return (first && tensors.get(first.name)?.shape[0]) ?? config.hidden;
@@ -43,7 +50,8 @@ function readVectors(dir: string, config: AdapterFileConfig): Promise<Map<string
     const closing = { ffn: config.hidden, attention: config.hidden };
     const widths = { ...closing, q: firstOf("q"), k: keys, v: keys, gate: inner, up: inner };
     return new Map(expected.map(({ name, site }) => [name, widths[site]]));
-  });
+  };
+  return readAdapterVectors(dir, widthsOf, most);
 }
 
 /** What an adapter edits, and how much; with --model, checked against its base. */

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { RubricateError } from "../errors";
+import { oneLine, RubricateError } from "../errors";
 import { suggestion } from "../options";
 import { readArguments } from "./arguments";
 import { benchCommand } from "./bench";
@@ -13,7 +13,6 @@ import { commandHelp, generalHelp, version } from "./help";
 import { inspectCommand } from "./inspect";
 import { Interrupts } from "./interrupts";
 import { type Streams, Terminal } from "./terminal";
-import { oneLine } from "./text";
 import { trainCommand } from "./train";
 
 export const commands: readonly Command[] = [

@@ -1,5 +1,6 @@
 import type { Writable } from "node:stream";
-import { clipped, oneLine, textWidth } from "./text";
+import { oneLine } from "../errors";
+import { clipped, textWidth } from "./text";
 
 /** A stream that may be a terminal. */
 export type Output = Writable & { readonly isTTY?: boolean; readonly columns?: number };

@@ -1,6 +1,6 @@
 import type { Readable } from "node:stream";
+import { oneLine, printable } from "../errors";
 import { type Output, ProgressLine } from "./progress";
-import { oneLine, printable } from "./text";
 
 /** A stream that may be a terminal. */
 type Input = Readable & { readonly isTTY?: boolean };

@@ -106,16 +106,3 @@ export function table(rows: readonly (readonly string[])[]): string[] {
       .trimEnd(),
   );
 }
-
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
-const unprintable = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
-
-/** Escapes control characters, so that text from models, files or names cannot drive a terminal. Newlines and tabs stay. */
-export function printable(text: string): string {
-  return text.replace(unprintable, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
-}
-
-/** As `printable`, newlines too: a message or a file name must not look like two lines, the second of them forged. */
-export function oneLine(text: string): string {
-  return printable(text).replaceAll("\n", "\\n");
-}

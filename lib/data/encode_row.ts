@@ -1,4 +1,4 @@
-import { RubricateError } from "../errors";
+import { oneLine, RubricateError } from "../errors";
 import { checkShape, JsonLimit } from "../files/json";
 import { limits } from "../limits";
 import { TemplateLimit } from "../model/template_interpreter";
@@ -45,7 +45,7 @@ export function encodeLine(line: Uint8Array, tokenizer: Tokenizer, options: Enco
     value = JSON.parse(utf8.decode(line));
   } catch (error) {
     if (error instanceof JsonLimit) throw new UnusableRow(error.message);
-    const reason = error instanceof SyntaxError ? `not valid JSON: ${error.message}` : "not valid UTF-8";
+    const reason = error instanceof SyntaxError ? `not valid JSON: ${oneLine(error.message)}` : "not valid UTF-8";
     throw new UnusableRow(reason);
   }
   return encodeRow(readRow(value, options.format), tokenizer, options);

@@ -7,9 +7,10 @@
  */
 import { randomBytes } from "node:crypto";
 import type { Stats } from "node:fs";
-import { lstat, readdir, stat } from "node:fs/promises";
+import { lstat, opendir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { RubricateError, systemCode } from "../errors";
+import { escaped, RubricateError, systemCode } from "../errors";
+import { limits } from "../limits";
 import { readJson } from "./json";
 import { fileOperations } from "./operations";
 import { cannotRead } from "./read";
@@ -71,19 +72,35 @@ async function examined(folder: string): Promise<PendingCommit | undefined> {
   if (!status.isDirectory()) throw foreign(path, "it is not a folder");
   if (process.getuid && status.uid !== process.getuid() && status.uid !== (await stat(folder)).uid)
     throw foreign(path, "it belongs to another user");
-  const entries = await readdir(path);
+  const entries = await entriesIn(path);
   if (entries.length === 0) return { waiting: [], list: undefined };
   const lists = entries.filter((name) => listName.test(name));
   const [list] = lists;
   if (list === undefined || lists.length > 1) throw foreign(path, "it has no list of its files");
-  for (const name of entries)
-    if (!(await lstat(join(path, name))).isFile()) throw foreign(path, `${name} in it is not a regular file`);
+  await requireFile(path, list);
   const waiting = entries.filter((name) => name !== list);
   if (waiting.length === 0) return { waiting, list };
+  // The list first: what it does not name is not looked at.
   const { folder: madeIn, names } = await readList(path, list);
   if (madeIn !== (await identityOf(folder))) throw foreign(path, "it was made in another folder");
-  for (const name of waiting) if (!names.includes(name)) throw foreign(path, `its list does not name ${name}`);
+  const listed = new Set(names);
+  for (const name of waiting) if (!listed.has(name)) throw foreign(path, `its list does not name ${escaped(name)}`);
+  for (const name of waiting) await requireFile(path, name);
   return { waiting, list };
+}
+
+/** Names in a commit: a folder that holds more than any has is not read to its end. */
+async function entriesIn(path: string): Promise<string[]> {
+  const names: string[] = [];
+  for await (const { name } of await opendir(path)) {
+    if (names.length > limits.commitFiles) throw foreign(path, `it has more than ${limits.commitFiles} files`);
+    names.push(name);
+  }
+  return names;
+}
+
+async function requireFile(path: string, name: string): Promise<void> {
+  if (!(await lstat(join(path, name))).isFile()) throw foreign(path, `${escaped(name)} in it is not a regular file`);
 }
 
 async function readList(path: string, name: string): Promise<{ folder: unknown; names: readonly unknown[] }> {

@@ -2,7 +2,7 @@
  * JSON from files. `JSON.parse` takes any depth and any number of values, but what walks through its result overflows the
  * stack, and a value of two bytes takes thirty times that in memory. Both are counted before anything is parsed.
  */
-import { type ErrorCode, RubricateError } from "../errors";
+import { type ErrorCode, oneLine, RubricateError } from "../errors";
 import { limits } from "../limits";
 import { atOnce, type Steps } from "../steps";
 import { readBytes } from "./read";
@@ -71,7 +71,7 @@ export function parseJson(document: string | Uint8Array, name: string, code: Err
   } catch (cause) {
     if (cause instanceof JsonLimit) throw new RubricateError(code, `Cannot use ${name}: ${cause.message}`, { cause });
     const reason = cause instanceof SyntaxError ? cause.message : "it is not valid UTF-8";
-    throw new RubricateError(code, `Expected JSON in ${name}: ${reason}`, { cause });
+    throw new RubricateError(code, `Expected JSON in ${name}: ${oneLine(reason)}`, { cause });
   }
 }
 

@@ -2,6 +2,7 @@
 import { RubricateError } from "../errors";
 import { areFinite } from "../finite";
 import { runJob } from "../job";
+import { limits } from "../limits";
 import { native } from "../native";
 
 /** Bytes of an element of the dtypes that are written here, by the format's names. */
@@ -94,6 +95,11 @@ function byteCount(tensor: StoredTensor): number {
   return tensor.shape.reduce((product, size) => product * size, elementBytes[tensor.dtype]);
 }
 
+/** Most bytes of a file of so many fp32 tensors, with so many numbers together, whose names are this package's. */
+export function mostBytes(tensors: number, numbers: number): number {
+  return 8 + limits.knownHeaderBytes + tensors * limits.knownTensorBytes + 4 * numbers;
+}
+
 /** A tensor that was read. */
 export interface ReadTensor {
   readonly dtype: string;
@@ -105,8 +111,8 @@ export interface ReadTensor {
  * Reads a safetensors file, every header check made.
  * @throws RubricateError ERR_FILE, ERR_SAFETENSORS
  */
-export async function readSafetensors(path: string): Promise<Map<string, ReadTensor>> {
-  const { tensors } = await runJob(() => native().readSafetensors(path));
+export async function readSafetensors(path: string, signal?: AbortSignal): Promise<Map<string, ReadTensor>> {
+  const { tensors } = await runJob(() => native().readSafetensors(path), signal);
   return new Map(tensors);
 }
 

@@ -1,4 +1,5 @@
 /** What byte-pair encoding works on: the merges of a vocabulary, and the queue of those that a word allows. */
+import { quoted } from "../errors";
 import type { TokenTable } from "./token_table";
 
 /** The `model` object of tokenizer.json where its `type` is "BPE", but for its vocabulary and merges. */
@@ -150,7 +151,7 @@ export class MergeTable {
 
 /** The error about a token that is missing. */
 export function unknown(token: string, where: string): Error {
-  return new Error(`${where} names ${JSON.stringify(token)}, which the vocabulary lacks`);
+  return new Error(`${where} names ${quoted(token)}, which the vocabulary lacks`);
 }
 
 function splitOnce(merge: string): [string, string] {

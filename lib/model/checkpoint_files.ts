@@ -1,5 +1,5 @@
-import { join } from "node:path";
-import { RubricateError } from "../errors";
+import { basename, join } from "node:path";
+import { escaped, RubricateError, shown } from "../errors";
 import { readJson } from "../files/json";
 import { present as exists } from "../files/read";
 import { runJob } from "../job";
@@ -37,7 +37,10 @@ export async function findCheckpoint(
     files = [...new Set(index.values())].sort().map((file) => join(dir, file));
     for (const file of files) {
       if (!(await exists(file)))
-        throw new RubricateError("ERR_FILE", `Expected the shard ${file}, which ${INDEX} names, but there is none`);
+        throw new RubricateError(
+          "ERR_FILE",
+          `Expected the shard ${join(dir, escaped(basename(file)))}, which ${INDEX} names, but there is none`,
+        );
     }
     for (const name of index.keys()) present.add(name);
   } else {
@@ -54,6 +57,18 @@ export async function findCheckpoint(
   return { files, names, prefix, ignored };
 }
 
+/** Longer ones no file system takes. */
+const fileNameBytes = 255;
+
+function isFileName(value: unknown): value is string {
+  return (
+    typeof value === "string" &&
+    /^[^/\\\0]+$/.test(value) &&
+    ![".", ".."].includes(value) &&
+    Buffer.byteLength(value) <= fileNameBytes
+  );
+}
+
 async function readIndex(path: string): Promise<Map<string, string>> {
   const document = (await readJson(path)) as { weight_map?: unknown } | null;
   const map = document?.weight_map;
@@ -62,10 +77,10 @@ async function readIndex(path: string): Promise<Map<string, string>> {
   }
   const entries = new Map<string, string>();
   for (const [name, file] of Object.entries(map)) {
-    if (typeof file !== "string" || file === "" || /[/\\\0]/.test(file) || file === "." || file === "..") {
+    if (!isFileName(file)) {
       throw new RubricateError(
         "ERR_SAFETENSORS",
-        `Expected file names without folders in weight_map of ${path} but received ${JSON.stringify(file).slice(0, 80)}`,
+        `Expected file names without folders in weight_map of ${path} but received ${shown(file)}`,
       );
     }
     entries.set(name, file);

@@ -1,4 +1,4 @@
-import { RubricateError } from "../errors";
+import { quoted, RubricateError } from "../errors";
 import { limits } from "../limits";
 
 /** Reads values of a parsed JSON document and names the path in every error. */
@@ -82,5 +82,5 @@ function shown(value: unknown): string {
   if (value === undefined || value === null) return "nothing";
   if (Array.isArray(value)) return `an array of length ${value.length}`;
   if (typeof value === "object") return "an object";
-  return typeof value === "string" ? JSON.stringify(value.slice(0, 80)) : String(value);
+  return typeof value === "string" ? quoted(value) : String(value);
 }

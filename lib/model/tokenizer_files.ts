@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import path from "node:path";
-import { invalid, RubricateError } from "../errors";
+import { escaped, invalid, oneLine, quoted, RubricateError } from "../errors";
 import { isObject, type JsonObject } from "../files/json";
 import { present, readBytes, readText } from "../files/read";
 import { limits } from "../limits";
@@ -45,7 +45,7 @@ function* parseObject(text: string, file: string): Steps<JsonObject> {
   try {
     value = yield* parseInPieces(Buffer.from(text));
   } catch (error) {
-    throw new RubricateError("ERR_TOKENIZER", `${file} is not valid JSON: ${(error as Error).message}`, {
+    throw new RubricateError("ERR_TOKENIZER", `${file} is not valid JSON: ${oneLine((error as Error).message)}`, {
       cause: error,
     });
   }
@@ -189,11 +189,12 @@ function checkIds(
   const limit = idLimit(vocabulary.size + added.length);
   const idOf = new Map<string, number>();
   for (const { content, id } of added) {
-    const name = JSON.stringify(content);
-    if (id >= limit) throw invalid(`the id of ${name} in ${file}`, `an integer in [0, ${limit})`, id, "ERR_TOKENIZER");
+    if (id >= limit)
+      throw invalid(`the id of ${quoted(content)} in ${file}`, `an integer in [0, ${limit})`, id, "ERR_TOKENIZER");
     const listed = vocabulary.id(content);
     const other = idOf.get(content) ?? (listed < 0 ? id : listed);
-    if (other !== id) throw invalid(`the id of ${name} in ${file}`, `${other}, as elsewhere,`, id, "ERR_TOKENIZER");
+    if (other !== id)
+      throw invalid(`the id of ${quoted(content)} in ${file}`, `${other}, as elsewhere,`, id, "ERR_TOKENIZER");
     idOf.set(content, id);
   }
 }
@@ -278,8 +279,12 @@ function addedTokens(
   const declared = isObject(config.added_tokens_decoder) ? config.added_tokens_decoder : {};
   for (const [key, token] of Object.entries(declared)) {
     const id = /^\d{1,15}$/.test(key) ? Number(key) : Number.NaN;
-    if (!isObject(token)) throw invalid(`added_tokens_decoder[${key}]`, "an object", token, "ERR_TOKENIZER");
-    checkAddedToken({ ...token, id }, `added_tokens_decoder[${key}]`, path.join(directory, "tokenizer_config.json"));
+    if (!isObject(token)) throw invalid(`added_tokens_decoder[${escaped(key)}]`, "an object", token, "ERR_TOKENIZER");
+    checkAddedToken(
+      { ...token, id },
+      `added_tokens_decoder[${escaped(key)}]`,
+      path.join(directory, "tokenizer_config.json"),
+    );
     add(id, token);
   }
   for (const content of Object.values(specialTokens)) {

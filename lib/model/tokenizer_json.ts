@@ -1,4 +1,4 @@
-import { invalid, RubricateError } from "../errors";
+import { invalid, oneLine, RubricateError } from "../errors";
 import { JsonLimit, type JsonObject } from "../files/json";
 import { limits } from "../limits";
 import type { Steps } from "../steps";
@@ -101,7 +101,7 @@ export function* parseTokenizerJson(bytes: Buffer, file: string): Steps<Tokenize
   } catch (cause) {
     if (cause instanceof JsonLimit) throw fail(`cannot be used: ${cause.message}`);
     if (!(cause instanceof SyntaxError)) throw cause;
-    throw fail(`is not valid JSON: ${reasonOf(bytes) ?? cause.message}`);
+    throw fail(`is not valid JSON: ${oneLine(reasonOf(bytes) ?? cause.message)}`);
   }
 }
 

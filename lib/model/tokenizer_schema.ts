@@ -3,7 +3,7 @@
  * @huggingface/tokenizers and this package would ignore it, and token ids would differ from those of the Rust library
  * (tokenizers 0.23) without an error.
  */
-import { invalid, RubricateError } from "../errors";
+import { invalid, quoted, RubricateError } from "../errors";
 import { isObject, type JsonObject } from "../files/json";
 import { limits } from "../limits";
 import { normalizerGrowth, patternCost, regexOf } from "./tokenizer_costs";
@@ -172,8 +172,7 @@ function checkFields(value: JsonObject, kind: Kind, where: string, file: string)
     if (name === "type" && kind.fields.type === undefined) continue;
     const rule = Object.hasOwn(kind.fields, name) ? kind.fields[name] : undefined;
     const place = where === "" ? name : `${where}.${name}`;
-    if (rule === undefined)
-      throw new RubricateError("ERR_TOKENIZER", `Unsupported field ${JSON.stringify(place)} in ${file}`);
+    if (rule === undefined) throw new RubricateError("ERR_TOKENIZER", `Unsupported field ${quoted(place)} in ${file}`);
     if (!rule.accepts(field)) throw invalid(`${place} in ${file}`, rule.expected, field, "ERR_TOKENIZER");
   }
   for (const name of kind.required ?? [])
@@ -309,7 +308,7 @@ function* processorTokens(component: JsonObject, file: string): Generator<[token
       const definition = Object.hasOwn(special, id) ? special[id] : undefined;
       const ids = isObject(definition) ? definition.ids : undefined;
       if (definition !== undefined && !(Array.isArray(ids) && ids.length === 1))
-        throw invalid(`special_tokens[${JSON.stringify(id)}].ids in ${file}`, "a list of one id", ids, "ERR_TOKENIZER");
+        throw invalid(`special_tokens[${quoted(id)}].ids in ${file}`, "a list of one id", ids, "ERR_TOKENIZER");
       yield [id, Array.isArray(ids) ? ids[0] : undefined];
     } else
       throw invalid(`an item of post_processor.single in ${file}`, "SpecialToken or Sequence A", name, "ERR_TOKENIZER");
@@ -328,11 +327,6 @@ export function checkProcessor(processor: unknown, idOf: (token: string) => numb
       if (own === undefined)
         throw invalid(`a token of post_processor in ${file}`, "a token of the vocabulary", token, "ERR_TOKENIZER");
       if (id !== undefined && id !== own)
-        throw invalid(
-          `the id of ${JSON.stringify(token)} in post_processor of ${file}`,
-          String(own),
-          id,
-          "ERR_TOKENIZER",
-        );
+        throw invalid(`the id of ${quoted(token)} in post_processor of ${file}`, String(own), id, "ERR_TOKENIZER");
     }
 }

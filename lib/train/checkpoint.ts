@@ -5,13 +5,16 @@
 import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { RubricateError } from "../errors";
+import { configFile, tensorFile } from "../adapter/files";
+import { quoted, RubricateError, shown } from "../errors";
 import { type FileContents, removeFolder, writeFolder } from "../files/atomic";
 import { isObject, readJson } from "../files/json";
 import { entriesOf } from "../files/operations";
 import { readPieces } from "../files/read";
-import { finiteTensors, float32Values, readSafetensors, safetensorsPieces } from "../files/safetensors";
+import { finiteTensors, float32Values, mostBytes, readSafetensors, safetensorsPieces } from "../files/safetensors";
 import { firstNotFiniteSteps } from "../finite";
+import { throwIfAborted } from "../job";
+import { limits } from "../limits";
 import type { MatrixProduct } from "../model/device";
 import type { NativeOptimizer } from "../native";
 import { inSlices } from "../steps";
@@ -54,7 +57,7 @@ interface CheckpointContents {
   readonly best: readonly Float32Array[] | undefined;
 }
 
-const checkpointName = /^checkpoint-(0|[1-9]\d{0,14})$/;
+export const checkpointName = /^checkpoint-(0|[1-9]\d{0,14})$/;
 
 export function checkpointPath(outputDir: string, step: number): string {
   return join(outputDir, `checkpoint-${step}`);
@@ -132,15 +135,21 @@ interface StateDocument {
 /**
  * Reads a checkpoint, every file compared with its digest.
  * @param parameterFile which of its files holds the trainee's tensors
- * @throws RubricateError ERR_CHECKPOINT with what is damaged or missing
+ * @throws RubricateError ERR_CHECKPOINT with what is damaged or missing, ERR_ABORTED
  */
-export async function readCheckpoint(path: string, trainee: Trainee, parameterFile: string): Promise<Checkpoint> {
+export async function readCheckpoint(
+  path: string,
+  trainee: Trainee,
+  parameterFile: string,
+  signal: AbortSignal | undefined,
+): Promise<Checkpoint> {
   try {
     const { identity, cpuPath, matmul = null, state, files } = await readState(path);
-    for (const [name, expected] of Object.entries(files)) await requireDigest(join(path, name), expected);
+    requireOwnFiles(path, files, trainee, parameterFile);
+    for (const [name, expected] of Object.entries(files)) await requireDigest(join(path, name), expected, signal);
     const tensorsOf = (name: string) => {
       if (!Object.hasOwn(files, name)) throw damaged(path, `it has no ${name}`);
-      return readSafetensors(join(path, name));
+      return readSafetensors(join(path, name), signal);
     };
     const values = valuesOf(trainee, await tensorsOf(parameterFile), join(path, parameterFile));
     const optimizer = await tensorsOf(optimizerFile);
@@ -160,7 +169,7 @@ export async function readCheckpoint(path: string, trainee: Trainee, parameterFi
         throw damaged(path, "it holds numbers that are not finite");
     return { path, identity, cpuPath, matmul, state, values, m, v, best };
   } catch (cause) {
-    if (cause instanceof RubricateError && cause.code === "ERR_CHECKPOINT") throw cause;
+    if (cause instanceof RubricateError && ["ERR_CHECKPOINT", "ERR_ABORTED"].includes(cause.code)) throw cause;
     throw damaged(path, (cause as Error).message, cause);
   }
 }
@@ -176,7 +185,7 @@ export async function readState(path: string): Promise<StateDocument> {
   } catch (cause) {
     throw damaged(path, `${stateFile} cannot be read: ${(cause as Error).message}`, cause);
   }
-  if (document?.format !== 1) throw damaged(path, `${stateFile} is of format ${document?.format}, not 1`);
+  if (document?.format !== 1) throw damaged(path, `${stateFile} is of format ${shown(document?.format)}, not 1`);
   const { identity, cpuPath, matmul = null, state, files } = document;
   for (const [name, part] of Object.entries({ identity, state, files }))
     if (!isObject(part)) throw damaged(path, `${stateFile} lacks a part: ${name}`);
@@ -192,11 +201,39 @@ export async function readState(path: string): Promise<StateDocument> {
   return document;
 }
 
-async function requireDigest(path: string, expected: { bytes: number; sha256: string }): Promise<void> {
+/**
+ * Only files that a run of this trainee writes, none larger than it can be: a file of terabytes costs nothing to make, and
+ * hashing it takes hours.
+ */
+function requireOwnFiles(path: string, files: StateDocument["files"], trainee: Trainee, parameterFile: string): void {
+  const tensorBytes = mostBytes(trainee.names.length, trainee.count);
+  const most = new Map([
+    [parameterFile, tensorBytes],
+    [optimizerFile, mostBytes(2, 2 * trainee.count)],
+    [bestFile, tensorBytes],
+  ]);
+  if (parameterFile === tensorFile) most.set(configFile, limits.documentBytes);
+  for (const [name, entry] of Object.entries(files)) {
+    const limit = most.get(name);
+    if (limit === undefined) throw damaged(path, `${stateFile} names a file that no such run writes: ${quoted(name)}`);
+    const bytes = entry?.bytes;
+    if (!(Number.isSafeInteger(bytes) && bytes >= 0 && bytes <= limit))
+      throw damaged(path, `expected at most ${limit} bytes for ${name} in ${stateFile} but found ${shown(bytes)}`);
+  }
+}
+
+async function requireDigest(
+  path: string,
+  expected: { bytes: number; sha256: string },
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const { size } = await stat(path);
-  if (size !== expected?.bytes) throw new Error(`${path} has ${size} bytes, not ${expected?.bytes}`);
+  if (size !== expected.bytes) throw new Error(`${path} has ${size} bytes, not ${expected.bytes}`);
   const hash = createHash("sha256");
-  for await (const piece of readPieces(path)) hash.update(piece);
+  for await (const piece of readPieces(path)) {
+    throwIfAborted(signal);
+    hash.update(piece);
+  }
   if (hash.digest("hex") !== expected.sha256) throw new Error(`the contents of ${path} are not what was written`);
 }
 

@@ -4,13 +4,13 @@
  * (its number, its start, the boot), and whoever finds it with a thread that has ended takes it over.
  */
 import { readlinkSync } from "node:fs";
-import { mkdir, open, readlink, realpath, rmdir, stat, unlink, utimes } from "node:fs/promises";
+import { lstat, lutimes, mkdir, open, readlink, realpath, rmdir, unlink } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { RubricateError, systemCode } from "../errors";
+import { escaped, RubricateError, systemCode } from "../errors";
 import { reported } from "../files/atomic";
 import { parseJson } from "../files/json";
-import { present, readText } from "../files/read";
+import { readText } from "../files/read";
 import { limits } from "../limits";
 
 const lockFile = ".rubricate-lock";
@@ -47,7 +47,7 @@ export class FolderLock {
   ) {
     this.touching = setInterval(() => {
       const now = new Date();
-      utimes(path, now, now).catch(() => {}); // the worst is that another machine takes it for abandoned
+      lutimes(path, now, now).catch(() => {}); // the worst is that another machine takes it for abandoned
     }, touchMs);
     this.touching.unref();
   }
@@ -125,46 +125,60 @@ async function takeOver(folder: string, path: string, text: string): Promise<voi
   if (!(await createdWith(takeover, text))) {
     await requireEnded(folder, takeover);
     await unlink(takeover).catch(() => {});
-    if (!(await createdWith(takeover, text))) throw busy(folder, "another process");
+    if (!(await createdWith(takeover, text))) throw busy(folder, "another process", takeover);
   }
   try {
     await requireEnded(folder, path); // another process may have taken it over meanwhile
     await unlink(path).catch(() => {});
-    if (!(await createdWith(path, text))) throw busy(folder, "another process");
+    if (!(await createdWith(path, text))) throw busy(folder, "another process", path);
   } finally {
     await unlink(takeover).catch(() => {});
   }
 }
 
-/** @throws RubricateError ERR_BUSY where the process that wrote a lock still runs, or may */
+/**
+ * @throws RubricateError ERR_BUSY where the process that wrote a lock still runs, or may; ERR_FILE where something else is in
+ * its place
+ */
 async function requireEnded(folder: string, path: string): Promise<void> {
-  let text: string;
-  let silent: number;
-  try {
-    silent = Date.now() - (await stat(path)).mtimeMs;
-    text = await readText(path, limits.documentBytes);
-  } catch (error) {
-    if (!(await present(path))) return; // given back meanwhile
-    throw error;
-  }
+  const found = await readLock(path);
+  if (!found) return; // given back meanwhile
+  const { text, silent } = found;
   const holder = holderIn(text, path);
   if (!holder) {
-    if (silent < writingMs) throw busy(folder, "another process");
+    if (silent < writingMs) throw busy(folder, "another process", path);
     return;
   }
-  const who = `process ${holder.pid} on ${holder.host}, since ${holder.time}`;
+  const who = `process ${holder.pid} on ${escaped(holder.host)}, since ${escaped(holder.time)}`;
   if (holder.place === (await thisThread()).place) {
-    if (await isRunning(holder)) throw busy(folder, who);
+    if (await isRunning(holder)) throw busy(folder, who, path);
   } else if (silent < silentMs)
-    throw busy(
-      folder,
-      who,
-      `. That process cannot be checked from here; if it has ended, wait two minutes or remove ${path}`,
-    );
+    throw busy(folder, who, path, "That process cannot be checked from here; if it has ended, wait two minutes or");
 }
 
-function busy(folder: string, who: string, remedy = ""): RubricateError {
-  return new RubricateError("ERR_BUSY", `The folder ${folder} is in use by another training run (${who})${remedy}`);
+/** @returns what a lock says, and for how long nobody has touched it; a time to come is now */
+async function readLock(path: string): Promise<{ text: string; silent: number } | undefined> {
+  try {
+    const status = await lstat(path);
+    if (!status.isFile())
+      throw new RubricateError("ERR_FILE", `Expected a lock file or nothing at ${path} but it is not a regular file`);
+    return { text: await readText(path, limits.documentBytes), silent: Math.max(0, Date.now() - status.mtimeMs) };
+  } catch (cause) {
+    const gone = await lstat(path).then(
+      () => false,
+      (error: NodeJS.ErrnoException) => error.code === "ENOENT",
+    );
+    if (gone) return undefined;
+    const reason = cause instanceof RubricateError ? cause.message : `Cannot read ${path}: ${(cause as Error).message}`;
+    throw new RubricateError("ERR_FILE", `${reason}; if no training run uses the folder, remove ${path}`, { cause });
+  }
+}
+
+function busy(folder: string, who: string, path: string, when = "If it has ended,"): RubricateError {
+  return new RubricateError(
+    "ERR_BUSY",
+    `The folder ${folder} is in use by another training run (${who}). ${when} remove ${path}`,
+  );
 }
 
 function holderIn(text: string, path: string): Holder | undefined {
@@ -222,7 +236,7 @@ async function isRunning({ pid, thread, started }: Holder): Promise<boolean> {
     process.kill(pid, 0); // sends nothing
     return true;
   } catch (error) {
-    return systemCode(error) !== "ESRCH";
+    return systemCode(error) === "EPERM"; // else there is none of that number, or cannot be
   }
 }
 

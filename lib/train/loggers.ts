@@ -1,9 +1,12 @@
 import type { FileHandle } from "node:fs/promises";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
+import { RubricateError } from "../errors";
 import { reported, writeInto } from "../files/atomic";
 import { openLog } from "../files/log";
-import { openRegular, present } from "../files/read";
+import { present, readPieces } from "../files/read";
+import { throwIfAborted } from "../job";
+import { limits } from "../limits";
+import { inSlices, type Steps } from "../steps";
 import type { TrainEvent } from "./events";
 import type { LoggerName } from "./options";
 import { TensorBoardLogger } from "./tensorboard";
@@ -31,9 +34,13 @@ class JsonLinesLogger implements RunLogger {
     private readonly file: FileHandle,
   ) {}
 
-  static async open(outputDir: string, position: LogPosition | undefined): Promise<JsonLinesLogger> {
+  static async open(
+    outputDir: string,
+    position: LogPosition | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<JsonLinesLogger> {
     const path = join(outputDir, logFile);
-    if (position) await rewind(outputDir, position);
+    if (position) await rewind(outputDir, position, signal);
     return new JsonLinesLogger(path, await reported(path, () => openLog(path, position !== undefined)));
   }
 
@@ -47,28 +54,82 @@ class JsonLinesLogger implements RunLogger {
   }
 }
 
-/** Leaves the lines up to the position. */
-async function rewind(outputDir: string, position: LogPosition): Promise<void> {
+/** Leaves the lines up to the position. The log is copied piece by piece: it may have any size. */
+async function rewind(outputDir: string, position: LogPosition, signal: AbortSignal | undefined): Promise<void> {
   const path = join(outputDir, logFile);
-  if (!(await present(path))) return;
-  const kept: string[] = [];
-  const { file } = await openRegular(path);
-  const read = async () => {
-    const lines = createInterface({ input: file.createReadStream(), crlfDelay: Number.POSITIVE_INFINITY });
-    for await (const line of lines) if (staysAt(position, line)) kept.push(`${line}\n`);
-  };
-  await reported(path, read, "Cannot read");
-  await writeInto(outputDir, [{ name: logFile, data: kept.map((line) => Buffer.from(line)) }]);
+  if (await present(path)) await writeInto(outputDir, [{ name: logFile, data: keptText(path, position, signal) }]);
 }
 
-function staysAt({ step, evaluated }: LogPosition, line: string): boolean {
-  let event: Partial<Extract<TrainEvent, { step: number }>> | null;
+const newline = 0x0a;
+const [openObject, closeObject] = [0x7b, 0x7d];
+
+/** The lines of a log that stay, in pieces of about the size that is read at a time. */
+async function* keptText(
+  path: string,
+  position: LogPosition,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Buffer, void, void> {
+  const lines = new LogLines(path, position);
+  for await (const piece of readPieces(path)) {
+    throwIfAborted(signal);
+    const kept = await inSlices(lines.take(piece));
+    if (kept.length > 0) yield Buffer.concat(kept);
+  }
+  yield* lines.last();
+}
+
+/** The lines of a log, of which it keeps those up to a position. */
+class LogLines {
+  /** The beginning of a line whose end is not read yet. */
+  private rest: Buffer = Buffer.alloc(0);
+  private number = 1;
+
+  constructor(
+    private readonly path: string,
+    private readonly position: LogPosition,
+  ) {}
+
+  /** @returns the lines that stay, of those that end in the piece @throws RubricateError ERR_FILE where one is too long */
+  *take(piece: Buffer): Steps<Buffer[]> {
+    const bytes = Buffer.concat([this.rest, piece]);
+    const kept: Buffer[] = [];
+    let start = 0;
+    for (let end = bytes.indexOf(newline); end >= 0; end = bytes.indexOf(newline, start)) {
+      this.requireShort(end - start);
+      if (staysAt(this.position, bytes.subarray(start, end))) kept.push(bytes.subarray(start, end + 1));
+      this.number++;
+      start = end + 1;
+      yield;
+    }
+    this.rest = bytes.subarray(start);
+    this.requireShort(this.rest.length);
+    return kept;
+  }
+
+  /** A line without its end. Half of one is no JSON. */
+  *last(): Generator<Buffer, void, void> {
+    if (staysAt(this.position, this.rest)) yield Buffer.concat([this.rest, Buffer.of(newline)]);
+  }
+
+  private requireShort(length: number): void {
+    if (length > limits.logLineBytes)
+      throw new RubricateError(
+        "ERR_FILE",
+        `Expected lines of at most ${limits.logLineBytes} bytes in ${this.path} but line ${this.number} is longer; ` +
+          "no run wrote it: move the file away",
+      );
+  }
+}
+
+function staysAt({ step, evaluated }: LogPosition, line: Buffer): boolean {
+  // Most of what is no event is seen without the cost of an exception, which is that of a hundred short lines.
+  if (line[0] !== openObject || !line.subarray(-2).includes(closeObject)) return false;
+  let event: Partial<Extract<TrainEvent, { step: number }>>;
   try {
-    event = JSON.parse(line);
+    event = JSON.parse(line.toString("utf8"));
   } catch {
     return false;
   }
-  if (typeof event !== "object" || event === null) return false;
   if (event.step === undefined) return (event.type as string) !== "end";
   return event.step < step || (event.step === step && (event.type !== "eval" || evaluated));
 }
@@ -76,18 +137,21 @@ function staysAt({ step, evaluated }: LogPosition, line: string): boolean {
 /**
  * Opens the logs of a run, all of them or none.
  * @param position where to go on; undefined: a new run
- * @throws RubricateError ERR_FILE
+ * @throws RubricateError ERR_FILE, ERR_ABORTED
  */
 export async function openLoggers(
   names: readonly LoggerName[],
   outputDir: string,
   position: LogPosition | undefined,
+  signal?: AbortSignal,
 ): Promise<RunLogger[]> {
   const loggers: RunLogger[] = [];
   try {
     for (const name of new Set(names))
       loggers.push(
-        name === "jsonl" ? await JsonLinesLogger.open(outputDir, position) : await TensorBoardLogger.open(outputDir),
+        name === "jsonl"
+          ? await JsonLinesLogger.open(outputDir, position, signal)
+          : await TensorBoardLogger.open(outputDir),
       );
   } catch (error) {
     await closeLoggers(loggers).catch(() => {}); // the first error is the one to report

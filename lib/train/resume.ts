@@ -1,6 +1,5 @@
 import { stat } from "node:fs/promises";
-import { resolve } from "node:path";
-import { invalid, RubricateError } from "../errors";
+import { escaped, invalid, RubricateError, shown } from "../errors";
 import { removeLeftovers } from "../files/atomic";
 import { type Checkpoint, checkpointPath, checkpointSteps, damaged, readCheckpoint, readState } from "./checkpoint";
 import type { RunIdentity } from "./identity";
@@ -24,14 +23,18 @@ interface ResumeRequest {
   readonly matmul: string | null;
   readonly trainee: Trainee;
   readonly parameterFile: string;
+  readonly signal: AbortSignal | undefined;
 }
+
+/** Characters of a field that are shown: two fingerprints. */
+const identityLength = 240;
 
 /** Fields that may grow where the learning rate does not depend on them. */
 const lengthFields = ["epochs", "maxSteps", "totalSteps"];
 
 /**
  * Finds the checkpoint to go on from. Damaged ones are passed over with a notice; one of another run is an error.
- * @throws RubricateError ERR_CHECKPOINT, ERR_ARGUMENT
+ * @throws RubricateError ERR_CHECKPOINT, ERR_ARGUMENT, ERR_ABORTED
  */
 export async function resumption(request: ResumeRequest): Promise<Resumption> {
   const { outputDir, resume } = request;
@@ -39,7 +42,7 @@ export async function resumption(request: ResumeRequest): Promise<Resumption> {
     throw invalid("resume", 'true, false, "auto" or the path of a checkpoint', resume);
   if (typeof resume === "string" && resume !== "auto") {
     await requireFolder(resume);
-    const checkpoint = await readSameRun(resolve(resume), request);
+    const checkpoint = await readSameRun(resume, request);
     if (outputDir !== undefined) await requireNoOtherRun(outputDir, request.identity);
     return accepted(request, checkpoint, []);
   }
@@ -64,7 +67,8 @@ export async function resumption(request: ResumeRequest): Promise<Resumption> {
     try {
       checkpoint = await readSameRun(path, request);
     } catch (error) {
-      if (error instanceof OtherRun || !(error instanceof RubricateError)) throw error;
+      const damage = error instanceof RubricateError && error.code === "ERR_CHECKPOINT" && !(error instanceof OtherRun);
+      if (!damage) throw error;
       notices.push(error.message);
       continue;
     }
@@ -101,7 +105,7 @@ async function readSameRun(path: string, request: ResumeRequest): Promise<Checkp
       path,
       fault("microBatch", `the place after step ${state.step} of epoch ${state.epoch}`, state.microBatch),
     );
-  return readCheckpoint(path, request.trainee, request.parameterFile);
+  return readCheckpoint(path, request.trainee, request.parameterFile, request.signal);
 }
 
 /** A run resumed from elsewhere would overwrite the checkpoints, the log and the best result of the run in this folder. */
@@ -129,23 +133,23 @@ function accepted(request: ResumeRequest, checkpoint: Checkpoint, notices: strin
       `The checkpoint ${checkpoint.path} was written with ${before} and goes on with ${now}: ` +
         "the result is as good, but not the same to the last bit",
     );
-  if (checkpoint.cpuPath !== request.cpuPath) tell(`${checkpoint.cpuPath} kernels`, `${request.cpuPath} ones`);
+  if (checkpoint.cpuPath !== request.cpuPath) tell(`${escaped(checkpoint.cpuPath)} kernels`, `${request.cpuPath} ones`);
   if (checkpoint.matmul !== request.matmul) tell(matmulText(checkpoint.matmul), matmulText(request.matmul));
   return { checkpoint, notices };
 }
 
 function matmulText(matmul: string | null): string {
-  return matmul === null ? "products by the CPU" : `products by a GPU (${matmul})`;
+  return matmul === null ? "products by the CPU" : `products by a GPU (${escaped(matmul)})`;
 }
 
 /** The first field in which two runs differ, in words; undefined where the one can go on with the other's checkpoint. */
 function difference(saved: RunIdentity, present: RunIdentity, step: number): string | undefined {
   const growing = saved.schedule === "constant" || saved.schedule === "constant_with_warmup";
   for (const name of new Set([...Object.keys(present), ...Object.keys(saved)])) {
-    const [before, now] = [saved[name], present[name]].map((value) => JSON.stringify(value) ?? "nothing");
-    if (before === now) continue;
+    const [before, now] = [saved[name], present[name]];
+    if (JSON.stringify(before) === JSON.stringify(now)) continue;
     if (growing && lengthFields.includes(name) && Number(present.totalSteps) >= step) continue;
-    return `it has ${name} ${before}, this one ${now}`;
+    return `it has ${escaped(name)} ${shown(before, identityLength)}, this one ${shown(now, identityLength)}`;
   }
   return undefined;
 }

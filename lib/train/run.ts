@@ -1,4 +1,4 @@
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { adapterFiles, tensorFile } from "../adapter/files";
 import { microBatchOf } from "../data/batches";
 import { RubricateError } from "../errors";
@@ -14,6 +14,7 @@ import { identityOf, type RunIdentity } from "./identity";
 import type { LogPosition } from "./loggers";
 import { Meter, peakMemoryMib } from "./meter";
 import type { Settings } from "./options";
+import { bestFolder, requireNoLink } from "./output_links";
 import { type Cursor, Plan, type PlannedStep } from "./plan";
 import { recomputeRule } from "./recompute";
 import { isSameRun, type Resumption, resumption } from "./resume";
@@ -102,11 +103,12 @@ export class Run {
       train: train.fingerprint,
       eval: evaluation?.fingerprint ?? null,
     };
-    const outputDir = settings.outputDir === undefined ? undefined : resolve(settings.outputDir);
+    const { outputDir } = settings;
     const cpuPath = native().cpu().path;
     const matmul = model.device.matmul ?? null;
     const parameterFile = adapter ? tensorFile : weightsFile;
-    const resumed = await resumption({ outputDir, resume, identity, plan, cpuPath, matmul, trainee, parameterFile });
+    const request = { outputDir, resume, identity, plan, cpuPath, matmul, trainee, parameterFile, signal };
+    const resumed = await resumption(request);
     throwIfAborted(signal);
     const run = new Run(
       { settings, signal, train, evaluation, plan, totalSteps, warmupSteps, trainee, identity, outputDir },
@@ -275,16 +277,19 @@ export class Run {
   }
 
   private async *evaluate(): AsyncGenerator<TrainEvent, void, void> {
-    const { settings, evaluation, trainee, signal } = this.parts;
-    const { model, adapter, batchSize, keepBest, earlyStopping, outputDir } = settings;
+    const { settings, evaluation, trainee, signal, outputDir } = this.parts;
+    const { model, adapter, batchSize, keepBest, earlyStopping } = settings;
     const found = await evaluateSource(model, evaluation!, adapter?.native ?? null, { batchSize, signal });
     const { state } = this;
     const before = state.best?.loss ?? Number.POSITIVE_INFINITY;
     const best = found.loss < before;
     if (best) {
       const snapshot = keepBest ? await trainee.snapshot() : undefined;
-      if (keepBest && outputDir !== undefined)
-        await (adapter ?? model).savePretrained(join(resolve(outputDir), "best"));
+      if (keepBest && outputDir !== undefined) {
+        const path = join(outputDir, bestFolder);
+        await requireNoLink(path); // saving goes through links: where to save is its caller's to name
+        await (adapter ?? model).savePretrained(path);
+      }
       this.best = snapshot;
       state.best = { step: state.step, loss: found.loss };
     }

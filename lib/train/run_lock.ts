@@ -1,6 +1,7 @@
 import { claim } from "../in_use";
 import { FolderLock } from "./folder_lock";
 import type { Settings } from "./options";
+import { requireNoLinks } from "./output_links";
 
 const remedy = "wait until it ends, or end it with return()";
 
@@ -26,6 +27,7 @@ export class RunLock {
         claim(adapter.native, false, () => `The adapter is in use by another training run; ${remedy}`),
       );
     if (outputDir === undefined) return;
+    await requireNoLinks(outputDir);
     const folder = await FolderLock.take(outputDir);
     this.releases.push(() => folder.release());
   }

@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { requireAdapter, requireModel } from "../brands";
 import { invalid } from "../errors";
 import { adapterHandle } from "../model/checks";
@@ -79,8 +80,15 @@ export function checkedSettings(given: TrainerOptions): Settings {
     keepCheckpoints: options.keepCheckpoints ?? 2,
     recompute: options.recompute ?? false,
     loggers: options.loggers ?? (options.outputDir === undefined ? [] : ["jsonl"]),
-    resume: options.resume ?? false,
+    resume: resolvedResume(options.resume ?? false),
+    // Now: the working directory may change before the run begins, and during it.
+    ...(options.outputDir === undefined ? {} : { outputDir: resolve(options.outputDir) }),
   };
+}
+
+/** With the absolute path of a checkpoint that is named; what is no path stays as it is. */
+export function resolvedResume(resume: boolean | string): boolean | string {
+  return typeof resume !== "string" || resume === "" || resume === "auto" ? resume : resolve(resume);
 }
 
 function packingOf(packing: TrainerOptions["packing"], contextLength: number): { maxTokens: number } | undefined {

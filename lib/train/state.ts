@@ -1,3 +1,4 @@
+import { shown } from "../errors";
 import type { RunIdentity } from "./identity";
 
 /** Where a run stands after an optimizer step. */
@@ -82,8 +83,7 @@ function evaluationFault({ evaluatedStep, evalLoss, best }: TrainerState): strin
 
 /** @returns the sentence for a value that cannot be */
 export function fault(name: keyof TrainerState, what: string, value: unknown): string {
-  const text = JSON.stringify(value) ?? "nothing";
-  return `expected ${what} for state.${name} but found ${text.length > 80 ? `${text.slice(0, 77)}...` : text}`;
+  return `expected ${what} for state.${name} but found ${shown(value)}`;
 }
 
 function isLoss(value: unknown): value is number {

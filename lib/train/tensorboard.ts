@@ -10,6 +10,9 @@ import { reported } from "../files/atomic";
 import { openLog } from "../files/log";
 import type { TrainEvent } from "./events";
 
+/** How the names of event files begin. */
+export const eventFilePrefix = "events.out.tfevents.";
+
 /** Of the Castagnoli polynomial, reflected. */
 const crcTable = Uint32Array.from({ length: 256 }, (_, byte) => {
   let value = byte;
@@ -97,7 +100,7 @@ export class TensorBoardLogger {
 
   static async open(outputDir: string): Promise<TensorBoardLogger> {
     const now = Date.now();
-    const name = `events.out.tfevents.${Math.floor(now / 1000)}.${hostname()}.${process.pid}.${now % 1000}`;
+    const name = `${eventFilePrefix}${Math.floor(now / 1000)}.${hostname()}.${process.pid}.${now % 1000}`;
     const path = join(outputDir, name);
     return reported(path, async () => {
       const file = await openLog(path, true);

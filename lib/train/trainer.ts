@@ -1,4 +1,3 @@
-import { resolve } from "node:path";
 import { RubricateError } from "../errors";
 import { isClaimed } from "../in_use";
 import { throwIfAborted } from "../job";
@@ -8,7 +7,7 @@ import { closeLoggers, openLoggers, type RunLogger } from "./loggers";
 import type { Settings, TrainerOptions } from "./options";
 import { Run } from "./run";
 import { RunLock } from "./run_lock";
-import { checkedSettings } from "./settings";
+import { checkedSettings, resolvedResume } from "./settings";
 
 export interface RunOptions {
   /** Stops the run between two ops; with an `outputDir` a checkpoint of the last finished step is written first. */
@@ -54,13 +53,14 @@ export class Trainer {
     const options = checkOptions(given, runOptionNames, "Trainer.run");
     const signal = signalOf(options.signal);
     if (isClaimed(this)) throw new RubricateError("ERR_STATE", "The Trainer is in use by a run that has not ended");
+    const resume = resolvedResume(options.resume ?? this.settings.resume); // before the working directory can change
     let loggers: RunLogger[] = [];
     try {
       throwIfAborted(signal);
       await lock.take(this, this.settings);
-      const run = await Run.begin(this.settings, options.resume ?? this.settings.resume, signal);
+      const run = await Run.begin(this.settings, resume, signal);
       lock.onRelease(() => run.end());
-      loggers = await this.openLogs(run);
+      loggers = await this.openLogs(run, signal);
       lock.onRelease(() => closeLoggers(loggers).catch(() => {})); // for a generator that is never finished
       const events = run.events();
       for (;;) {
@@ -74,9 +74,9 @@ export class Trainer {
     }
   }
 
-  private async openLogs(run: Run): Promise<RunLogger[]> {
+  private async openLogs(run: Run, signal: AbortSignal | undefined): Promise<RunLogger[]> {
     const { outputDir, loggers } = this.settings;
     if (outputDir === undefined) return [];
-    return openLoggers(loggers, resolve(outputDir), run.resumedPosition);
+    return openLoggers(loggers, outputDir, run.resumedPosition, signal);
   }
 }

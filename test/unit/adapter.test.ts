@@ -1,7 +1,7 @@
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
-import { float32Tensor, type StoredTensor, safetensorsPieces } from "../../lib/files/safetensors";
+import { float32Tensor, mostBytes, type StoredTensor, safetensorsPieces } from "../../lib/files/safetensors";
 import { type Failure, temporaryFolder, withFailureAt } from "./failing_files";
 import { fakeModel } from "./fake_native";
 
@@ -60,6 +60,72 @@ describe("create", () => {
 
   test("refuses what is no model", () => {
     expect(() => RedAdapter.create({} as never)).toThrow(/LlamaModel for model/);
+  });
+});
+
+describe("the size of adapter_model.safetensors", () => {
+  const path = () => join(root, "adapter_model.safetensors");
+  /** The file of a saved adapter with so many bytes, by spaces in its header. */
+  async function padded(change: (size: number) => number): Promise<number> {
+    const adapter = RedAdapter.create(model);
+    await adapter.savePretrained(root);
+    const bytes = readFileSync(path());
+    const data = 4 * adapter.parameterCount;
+    const most = mostBytes(adapter.vectors().size, adapter.parameterCount);
+    const header = bytes.subarray(8, bytes.length - data).toString();
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(change(most) - 8 - data));
+    const text = Buffer.from(header.padEnd(change(most) - 8 - data));
+    writeFileSync(path(), Buffer.concat([length, text, bytes.subarray(-data)]));
+    return most;
+  }
+
+  test("may be mostBytes, and no more", async () => {
+    await padded((most) => most);
+    expect((await RedAdapter.fromPretrained(root, model)).parameterCount).toBe(24);
+    const most = await padded((most) => most + 1);
+    await expect(RedAdapter.fromPretrained(root, model)).rejects.toMatchObject({
+      code: "ERR_ADAPTER_FORMAT",
+      message: `Expected at most ${most} bytes in ${path()} for the vectors that adapter_config.json names but it has ${most + 1}`,
+    });
+  });
+
+  test("is looked at before the file is read", async () => {
+    await RedAdapter.create(model).savePretrained(root);
+    truncateSync(path(), 2 ** 40);
+    await expect(RedAdapter.fromPretrained(root, model)).rejects.toMatchObject({ code: "ERR_ADAPTER_FORMAT" });
+    truncateSync(path(), 0);
+  });
+});
+
+describe("texts of an adapter's files in messages", () => {
+  const long = `\u001b[31m\n${"x".repeat(100_000)}`;
+  const message = async () => ((await RedAdapter.fromPretrained(root, model).catch((error) => error)) as Error).message;
+
+  test("are escaped and cut", async () => {
+    await RedAdapter.create(model).savePretrained(root);
+    const config = JSON.parse(readFileSync(join(root, "adapter_config.json"), "utf8"));
+    const messages: string[] = [];
+    for (const change of [
+      { [long]: 1 },
+      { kind: long },
+      { variant: [long] },
+      { base: { ...config.base, name: long, weights: "c".repeat(64) } },
+    ]) {
+      writeFileSync(join(root, "adapter_config.json"), JSON.stringify({ ...config, ...change }));
+      messages.push(await message());
+    }
+    writeFileSync(join(root, "adapter_config.json"), JSON.stringify(config));
+    const pieces: Uint8Array[] = [];
+    for await (const piece of safetensorsPieces([float32Tensor(long, [1], new Float32Array(1))])) pieces.push(piece);
+    writeFileSync(join(root, "adapter_model.safetensors"), Buffer.concat(pieces));
+    messages.push(await message());
+    for (const text of messages) {
+      expect(text).toContain("\\u001b[31m\\n");
+      expect(text.length).toBeLessThan(600);
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: they are looked for
+      expect(text).not.toMatch(/[\u0000-\u001f]/);
+    }
   });
 });
 

@@ -151,6 +151,24 @@ export const badModels: readonly Case[] = [
     /Expected file names without folders/,
   ),
   model(
+    "an index with a name that no file can have",
+    broken((f) => {
+      const map = { [q]: `\u001b${"y".repeat(255)}` };
+      writeFileSync(join(f, "model.safetensors.index.json"), JSON.stringify({ weight_map: map }));
+    }),
+    "ERR_SAFETENSORS",
+    /Expected file names without folders .* received "\\u001by{70,76}\.\.\."/,
+  ),
+  model(
+    "an index with a name of several lines",
+    broken((f) => {
+      const map = { [q]: "x\nrubricate: all is well\u001b[2J" };
+      writeFileSync(join(f, "model.safetensors.index.json"), JSON.stringify({ weight_map: map }));
+    }),
+    "ERR_FILE",
+    /Expected the shard .*x\\nrubricate: all is well\\u001b\[2J, which/,
+  ),
+  model(
     "a tokenizer that is not JSON",
     broken((f) => writeFileSync(join(f, "tokenizer.json"), "[")),
     "ERR_TOKENIZER",

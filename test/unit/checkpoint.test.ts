@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import {
   cpSync,
   existsSync,
@@ -9,8 +10,10 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
+import fs from "node:fs/promises";
 import { join } from "node:path";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
+import { mostBytes } from "../../lib/files/safetensors";
 import type { TrainEvent } from "../../lib/train/events";
 import type { TrainerOptions } from "../../lib/train/options";
 import { type Failure, temporaryFolder, withFailureAt } from "./failing_files";
@@ -208,6 +211,24 @@ test.each<[string, RegExp, (dir: string) => void]>([
     /outside its folder/,
     (dir) => writeState(dir, { files: { "../../x": { bytes: 1, sha256: "" } } }),
   ],
+  ...["x.bin", "../x", "best.safetensors", "adapter_config.json", "parameters.safetensors"].map(
+    (name): [string, RegExp, (dir: string) => void] => [
+      `a file that is too large named ${name}`,
+      /a file that no such run writes: "(x\.bin|parameters\.safetensors)"|outside its folder|expected at most \d+ bytes for/,
+      (dir) => {
+        const path = join(dir, name.replace("/", "-"));
+        writeFileSync(path, "");
+        truncateSync(path, 2e8);
+        writeState(dir, { files: { [name]: { bytes: 2e8, sha256: "0" }, ...stateOf(dir).files } });
+        writeState(dir, { files: { ...stateOf(dir).files, [name]: { bytes: 2e8, sha256: "0" } } });
+      },
+    ],
+  ),
+  [
+    "files without digests",
+    /expected at most \d+ bytes for optimizer.safetensors .* found nothing/,
+    (dir) => writeState(dir, { files: { ...stateOf(dir).files, "optimizer.safetensors": 7 } }),
+  ],
   ["no moments", /optimizer.safetensors/, (dir) => rmSync(join(dir, "optimizer.safetensors"))],
   [
     "moments that nobody vouches for",
@@ -247,6 +268,67 @@ test.each<[string, RegExp, (dir: string) => void]>([
   expect(events[0]).toMatchObject({ resumedStep: 6 });
   expect(notices(events)).toEqual([expect.stringMatching(message)]);
   expect(adapter.vectors()).toEqual(await uninterrupted());
+});
+
+test("a file of a checkpoint may have mostBytes bytes, and no more", async () => {
+  await stopped();
+  const dir = join(root, "checkpoint-7");
+  const path = join(dir, "optimizer.safetensors");
+  const { parameterCount } = RedAdapter.create(model);
+  const most = mostBytes(2, 2 * parameterCount);
+  const bytes = readFileSync(path);
+  const header = bytes.subarray(8, 8 + Number(bytes.readBigUInt64LE(0))).toString();
+  for (const size of [most, most + 1]) {
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(size - 8 - 8 * parameterCount));
+    const text = header.padEnd(size - 8 - 8 * parameterCount);
+    const padded = Buffer.concat([length, Buffer.from(text), bytes.subarray(-8 * parameterCount)]);
+    writeFileSync(path, padded);
+    const sha256 = createHash("sha256").update(padded).digest("hex");
+    writeState(dir, { files: { ...stateOf(dir).files, "optimizer.safetensors": { bytes: size, sha256 } } });
+    const { error, summary } = await resume({ outputDir: join(root, `${size}`) }, dir);
+    if (size === most) expect(summary!.steps).toBe(10);
+    else expect(error!.message).toMatch(`expected at most ${most} bytes for optimizer.safetensors`);
+  }
+});
+
+test("an abort ends the reading of a checkpoint, and is no damage", async () => {
+  await stopped();
+  const controller = new AbortController();
+  const { open } = fs;
+  const opening = jest.spyOn(fs, "open").mockImplementation((path, ...rest) => {
+    if (String(path).endsWith("optimizer.safetensors")) controller.abort();
+    return open(path, ...rest);
+  });
+  const { trainer } = newTrainer(model, { outputDir: root });
+  const { error } = await outcomeOf(trainer, { resume: true, signal: controller.signal });
+  opening.mockRestore();
+  expect([error?.code, controller.signal.aborted]).toEqual(["ERR_ABORTED", true]);
+});
+
+test("texts of a checkpoint are escaped and cut in messages", async () => {
+  await stopped();
+  const dir = join(root, "checkpoint-7");
+  const long = `\u001b[31m\nall is well${"x".repeat(100_000)}`;
+  const before = stateOf(dir);
+  for (const change of [
+    { format: long },
+    { files: { ...before.files, [`a${"x".repeat(100_000)}`]: 1 } },
+    { state: { ...before.state, step: long } },
+    { identity: { ...before.identity, schedule: long } },
+    { identity: { ...before.identity, [long]: long } },
+    { cpuPath: long },
+    { matmul: long },
+  ]) {
+    writeFileSync(join(dir, "trainer_state.json"), JSON.stringify({ ...before, ...change }));
+    const { error, events } = await resume({ outputDir: join(root, "else") }, dir);
+    for (const message of error ? [error.message] : notices(events)) {
+      expect(message.length).toBeLessThan(1000);
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: they are looked for
+      expect(message).not.toMatch(/[\u0000-\u001f]/);
+    }
+    rmSync(join(root, "else"), { recursive: true, force: true });
+  }
 });
 
 test("where all are damaged, true says why and auto begins anew", async () => {

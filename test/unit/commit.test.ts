@@ -11,12 +11,14 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import fs from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import * as atomic from "../../lib/files/atomic";
 import { commitFolder, commitList, finishCommit, pendingCommit } from "../../lib/files/commit";
 import { replaceFileOperations } from "../../lib/files/operations";
 import { LlamaModel } from "../../lib/index";
+import { limits } from "../../lib/limits";
 import { writeModel } from "./cli_support";
 import { temporaryFolder, withFailureAt } from "./failing_files";
 
@@ -88,7 +90,7 @@ const forged: [string, RegExp, () => unknown][] = [
     "with a folder",
     /deep in it is not a regular file/,
     async () => {
-      await makeCommit(folder, ["a.json"]);
+      await makeCommit(folder, ["a.json"], ["a.json", "deep"]);
       mkdirSync(join(commitFolder(folder), "deep"));
     },
   ],
@@ -114,6 +116,25 @@ test.each(forged)("a commit that is %s is refused, and nothing is moved or read"
   await expect(readableFile(folder, "a.json")).rejects.toMatchObject(refused);
   await expect(finishInto(folder)).rejects.toMatchObject(refused);
   expect(tree(root)).toEqual(before);
+});
+
+test("a commit may have commitFiles files, and no more, and those that are not listed are not looked at", async () => {
+  const names = Array.from({ length: limits.commitFiles }, (_, at) => `f${at}`);
+  await makeCommit(folder, names);
+  expect((await pendingCommit(folder))!.waiting).toHaveLength(limits.commitFiles);
+  const looks = jest.spyOn(fs, "lstat");
+  writeFileSync(join(commitFolder(folder), "one more"), "");
+  await expect(pendingCommit(folder)).rejects.toMatchObject({
+    code: "ERR_FILE",
+    message: expect.stringMatching(/it has more than 8192 files/),
+  });
+  rmSync(join(commitFolder(folder), "f0"));
+  await expect(pendingCommit(folder)).rejects.toMatchObject({
+    message: expect.stringMatching(/does not name one more/),
+  });
+  expect(looks.mock.calls.map(([path]) => path)).not.toContain(join(commitFolder(folder), "f1"));
+  expect(looks).toHaveBeenCalled();
+  looks.mockRestore();
 });
 
 test("a commit of the folder's owner is read by others, that of a third user is refused", async () => {

@@ -12,6 +12,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { RubricateError } from "../../lib/errors";
+import { openLoggers } from "../../lib/train/loggers";
 import { crc32c, record, scalarEvent, TensorBoardLogger, versionEvent } from "../../lib/train/tensorboard";
 import { temporaryFolder } from "./failing_files";
 import { fakeModel, hooks } from "./fake_native";
@@ -42,8 +43,7 @@ describe("log.jsonl", () => {
   ])("is not written through %s", async (what, make) => {
     writeFileSync(join(root, "victim"), "theirs");
     make(join(root, "log.jsonl"));
-    const { error } = await outcomeOf(newTrainer(model, { outputDir: root }).trainer);
-    expect(error).toMatchObject({
+    await expect(openLoggers(["jsonl"], root, undefined)).rejects.toMatchObject({
       code: "ERR_FILE",
       message: expect.stringMatching(
         `^Expected a regular file or nothing to write to at .*log.jsonl but it is ${what}`,

@@ -1,5 +1,5 @@
 /** One training run at a time for an adapter, a model that is trained, and a folder. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import {
   existsSync,
@@ -241,6 +241,56 @@ describe("a folder", () => {
         if (free) await taken();
         else await expect(FolderLock.take(root)).rejects.toMatchObject({ code: "ERR_BUSY" });
       }
+  });
+
+  test("whose lock names numbers that no process can have is taken over", async () => {
+    for (const number of [2 ** 31, 2 ** 52]) {
+      await lockWith({ pid: number, thread: number, started: null });
+      await taken();
+    }
+  });
+
+  test("whose lock is of a time to come is refused, and the message names the file to remove", async () => {
+    const path = await lockWith({ place: "elsewhere" });
+    for (const text of [readFileSync(path, "utf8"), ""]) {
+      writeFileSync(path, text);
+      age(path, -3e9);
+      await expect(FolderLock.take(root)).rejects.toMatchObject(busy(/ended, .*remove .*\.rubricate-lock$/));
+    }
+    rmSync(path);
+    await taken();
+  });
+
+  test("whose lock is no regular file is refused, and the message says to remove it", async () => {
+    const victim = join(root, "victim");
+    writeFileSync(victim, "theirs");
+    age(victim, 1000);
+    const path = await lockWith({ started: "1" });
+    for (const place of [path, `${path}-takeover`])
+      for (const make of [
+        mkdirSync,
+        (one: string) => execFileSync("mkfifo", [one]),
+        (one: string) => symlinkSync(victim, one),
+      ]) {
+        const before = existsSync(place) ? readFileSync(place) : undefined;
+        rmSync(place, { force: true });
+        make(place);
+        await expect(FolderLock.take(root)).rejects.toMatchObject({
+          code: "ERR_FILE",
+          message: expect.stringContaining(`not a regular file; if no training run uses the folder, remove ${place}`),
+        });
+        rmSync(place, { recursive: true });
+        if (before) writeFileSync(place, before);
+      }
+    writeFileSync(path, Buffer.of(0xff));
+    await expect(FolderLock.take(root)).rejects.toMatchObject({ message: expect.stringContaining(`remove ${path}`) });
+    expect(readFileSync(victim, "utf8")).toBe("theirs");
+  });
+
+  test("whose lock has control characters and long texts does not show them", async () => {
+    await lockWith({ place: "elsewhere", host: "h\n\u001b[31mall is well", time: "t".repeat(500_000) });
+    const error = (await FolderLock.take(root).catch((one) => one)) as Error;
+    expect(error.message).toMatch(/ on h\\n\\u001b\[31mall is well, since t{77}\.\.\.\)/);
   });
 
   test("whose takeover was cut short is taken over again", async () => {
