@@ -29,6 +29,7 @@ RUBRICATE_SYMBOL(cosf);
 RUBRICATE_SYMBOL(__xstat);
 RUBRICATE_SYMBOL(__fxstat);
 #undef RUBRICATE_SYMBOL
+__asm__(".symver pthread_condattr_setclock,pthread_condattr_setclock@GLIBC_2.3.3");  // since that release
 
 // stat and fstat are functions of the library since 2.33; before, they were inline calls of these.
 #include <sys/stat.h>
