@@ -70,11 +70,8 @@ test("a prompt that the normalizer makes longer is encoded by a thread", async (
 
 test.each<[string, unknown]>([
   ["another field", "y".repeat(limits.chatCharacters)],
-  ["a name", { ["y".repeat(limits.chatCharacters)]: 1 }],
-  ["a map", new Map([["y".repeat(limits.chatCharacters), 1]])],
-  ["a set", new Set(["y".repeat(limits.chatCharacters)])],
+  ["a name", { ["y".repeat(limits.chatCharacters + 1)]: 1 }],
   ["bytes", new Uint8Array(limits.lineValues)],
-  ["a buffer", new ArrayBuffer(limits.lineValues)],
   ["an array", new Array(1e9)],
 ])("messages that have too much in %s are refused before they are copied", async (_, extra) => {
   // biome-ignore format: one line
@@ -82,7 +79,7 @@ test.each<[string, unknown]>([
   const call = jest.spyOn(DataWorker.prototype, "call");
   await expect(encodePrompt(tokenizer, { messages }, context, undefined)).rejects.toMatchObject({
     code: "ERR_ARGUMENT",
-    message: expect.stringMatching(/at most \d+ (characters|values) in messages and tools/),
+    message: expect.stringMatching(/at most \d+ (characters|characters of names|values) in messages and tools/),
   });
   expect(call).not.toHaveBeenCalled();
   call.mockRestore();

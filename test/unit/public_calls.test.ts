@@ -192,6 +192,7 @@ const notPublic = new Set([
   "Dataset#splitSteps",
   "Tokenizer.ofShared",
   "Tokenizer#affixes",
+  "Tokenizer#encodeStart",
   "Tokenizer#decodeIds",
   "Tokenizer#parsedTemplate",
   "Trainer#events",
