@@ -6,7 +6,7 @@
 interface Grouping {
   /** Runs of these digits. */
   readonly digits: RegExp;
-  /** Whether numbers are parted from what stands beside them. */
+  /** Whether a number is split from the text beside it. */
   readonly whole: boolean;
   /** What must not follow a number. */
   readonly refused?: RegExp;

@@ -122,7 +122,7 @@ class LogLines {
 }
 
 function staysAt({ step, evaluated }: LogPosition, line: Buffer): boolean {
-  // Most of what is no event is seen without the cost of an exception, which is that of a hundred short lines.
+  // Most lines that are not events are seen without an exception, which costs as much as a hundred short lines.
   if (line[0] !== openObject || !line.subarray(-2).includes(closeObject)) return false;
   let event: Partial<Extract<TrainEvent, { step: number }>>;
   try {

@@ -86,7 +86,7 @@ export function checkedSettings(given: TrainerOptions): Settings {
   };
 }
 
-/** With the absolute path of a checkpoint that is named; what is no path stays as it is. */
+/** A checkpoint by its absolute path; true, false and "auto" stay as they are. */
 export function resolvedResume(resume: boolean | string): boolean | string {
   return typeof resume !== "string" || resume === "" || resume === "auto" ? resume : resolve(resume);
 }

@@ -216,7 +216,7 @@ TEST_CASE("a header of another shape is refused where it departs, whatever follo
   }
 }
 
-TEST_CASE("what is no regular file is refused at once") {
+TEST_CASE("a pipe, a folder or a device in the place of a file is refused at once") {
   const TemporaryFolder folder;
   REQUIRE(mkfifo(folder.path("pipe").c_str(), 0600) == 0);
   for (const auto& [path, kind] :
