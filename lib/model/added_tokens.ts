@@ -1,4 +1,5 @@
 /** Finding added tokens in text, leftmost and longest first, as the Rust library does. */
+import { eachIn, type Steps, sortedIn } from "../steps";
 import type { AddedToken } from "./tokenizer_files";
 
 /** A stretch of text: an added token, or what is between two of them. */
@@ -8,7 +9,7 @@ interface Piece {
 }
 
 /** An added token as it is looked for. */
-interface SoughtToken {
+export interface SoughtToken {
   /** What stands in the text: the content, or what the normalizer makes of it. */
   readonly text: string;
   readonly token: AddedToken;
@@ -22,20 +23,29 @@ const leadingSpace = /^\p{White_Space}+/u;
  * which takes a hundred times the memory of the tokens.
  */
 export class AddedTokenSplitter {
-  private readonly sorted: readonly SoughtToken[];
-  private readonly range = new Map<number, readonly [number, number]>();
-  /** 1 for the characters that a token begins with: most characters of a long text need no more than this look. */
-  private readonly begins = new Uint8Array(1 << 16);
+  private constructor(
+    private readonly sorted: readonly SoughtToken[],
+    private readonly range: ReadonlyMap<number, readonly [number, number]>,
+    /** 1 for the characters that a token begins with: most characters of a long text need no more than this look. */
+    private readonly begins: Uint8Array,
+  ) {}
 
-  constructor(tokens: readonly SoughtToken[]) {
+  /** @param tokens of several with the same text, the last is found */
+  static *of(tokens: Iterable<SoughtToken>): Steps<AddedTokenSplitter> {
     const byText = new Map<string, SoughtToken>();
-    for (const one of tokens) if (one.text !== "") byText.set(one.text, one);
-    this.sorted = [...byText.values()].sort((a, b) => (a.text < b.text ? -1 : 1));
-    for (const [at, { text }] of this.sorted.entries()) {
+    yield* eachIn(tokens, (one) => {
+      if (one.text !== "") byText.set(one.text, one);
+    });
+    const sorted = yield* sortedIn([...byText.values()], (a, b) => (a.text < b.text ? -1 : 1));
+    const range = new Map<number, readonly [number, number]>();
+    const begins = new Uint8Array(1 << 16);
+    let at = 0;
+    yield* eachIn(sorted, ({ text }) => {
       const first = text.charCodeAt(0);
-      this.range.set(first, [this.range.get(first)?.[0] ?? at, at + 1]);
-      this.begins[first] = 1;
-    }
+      range.set(first, [range.get(first)?.[0] ?? at, ++at]);
+      begins[first] = 1;
+    });
+    return new AddedTokenSplitter(sorted, range, begins);
   }
 
   /** The tokens and what is between them, one after another; space that a token takes with it is left out. */

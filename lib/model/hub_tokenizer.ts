@@ -3,6 +3,7 @@
  * need too much time or memory. This writes into the library's instances, so package.json names its exact version; look
  * through this file and tokenizer_schema.ts before changing that.
  */
+import { eachIn, type Steps } from "../steps";
 import type { BpeOptions } from "./bpe_tables";
 import { decodeByteLevel, decodeByteRuns, decodeMetaspace } from "./hub_decoders";
 import { TextToIds } from "./text_to_ids";
@@ -30,10 +31,10 @@ const hub = require("@huggingface/tokenizers") as {
 };
 
 /** @throws {Error} where a part cannot be built */
-export function buildHubTokenizer({ tokenizer, bpe }: TokenizerDefinition): {
+export function* buildHubTokenizer({ tokenizer, bpe }: TokenizerDefinition): Steps<{
   readonly inner: HubTokenizer;
   readonly encoder: TextToIds;
-} {
+}> {
   // The library would build tables of its own from these, at once: of a large vocabulary that takes half a second.
   const { vocabulary, merges } = bpe;
   const options = tokenizer.model as BpeOptions;
@@ -54,15 +55,20 @@ export function buildHubTokenizer({ tokenizer, bpe }: TokenizerDefinition): {
     return id < 0 ? undefined : id;
   };
   let length = Math.max(vocabulary.idCount, vocabulary.size);
-  for (const { id } of added) length = Math.max(length, id + 1);
+  const addedIds = new Map<string, number>();
+  yield* eachIn(added, ({ id, content }) => {
+    length = Math.max(length, id + 1);
+    addedIds.set(content, id);
+  });
   model.vocab = new Array(length);
-  for (const { id, content } of added) model.vocab[id] = content;
-  const addedIds = new Map(added.map(({ content, id }) => [content, id]));
+  yield* eachIn(added, ({ id, content }) => {
+    model.vocab[id] = content;
+  });
   const idOfAny = (token: string) => addedIds.get(token) ?? idOf(token);
   model.tokens_to_ids = { get: idOfAny };
   model.unk_token_id = options.unk_token == null ? undefined : idOf(options.unk_token);
   repairDecoder(inner.decoder);
-  return { inner, encoder: new TextToIds(tokenizer, { options, vocabulary, merges, idOf: idOfAny }) };
+  return { inner, encoder: yield* TextToIds.of(tokenizer, { options, vocabulary, merges, idOf: idOfAny }) };
 }
 
 /** Replaces the decoders that differ from the `tokenizers` library in Rust. */

@@ -4,17 +4,26 @@
  */
 
 import type { JsonObject } from "../files/json";
-import { AddedTokenSplitter } from "./added_tokens";
+import { atOnce, type Steps } from "../steps";
+import { AddedTokenSplitter, type SoughtToken } from "./added_tokens";
 import { BytePairEncoder, type BytePairModel } from "./bpe";
 import { normalizerOf } from "./hub_splits";
 import { IdList } from "./id_list";
 import { type PreTokenizer, preTokenizerOf } from "./pre_tokens";
 import type { AddedToken } from "./tokenizer_files";
 
+/** The added tokens that are looked for after the normalizer, or before it, and how they stand in the text there. */
+function* soughtIn(
+  added: readonly AddedToken[],
+  normalized: boolean,
+  textOf: (content: string) => string,
+): Generator<SoughtToken, void, void> {
+  for (const token of added) if (token.normalized === normalized) yield { token, text: textOf(token.content) };
+}
+
 export class TextToIds {
   private readonly added: readonly AddedToken[];
   private readonly normalize: (text: string) => string;
-  private readonly raw: AddedTokenSplitter;
   private normalized: AddedTokenSplitter | undefined;
   private readonly preTokenizer: PreTokenizer;
   private readonly encoder: BytePairEncoder;
@@ -22,12 +31,20 @@ export class TextToIds {
   private ids = new IdList(0);
 
   /** @throws {Error} where a part cannot be built */
-  constructor(tokenizer: JsonObject, model: BytePairModel) {
+  static *of(tokenizer: JsonObject, model: BytePairModel): Steps<TextToIds> {
+    const added = tokenizer.added_tokens as readonly AddedToken[];
+    const raw = yield* AddedTokenSplitter.of(soughtIn(added, false, (text) => text));
+    return new TextToIds(tokenizer, model, raw);
+  }
+
+  private constructor(
+    tokenizer: JsonObject,
+    model: BytePairModel,
+    /** Added tokens that are looked for before the normalizer. */
+    private readonly raw: AddedTokenSplitter,
+  ) {
     this.added = tokenizer.added_tokens as readonly AddedToken[];
     this.normalize = normalizerOf(tokenizer.normalizer as JsonObject | null) ?? ((text) => text);
-    this.raw = new AddedTokenSplitter(
-      this.added.flatMap((token) => (token.normalized ? [] : [{ token, text: token.content }])),
-    );
     this.preTokenizer = preTokenizerOf(tokenizer.pre_tokenizer as JsonObject | null, (word) => {
       this.encoder.encode(word, this.ids);
       return !this.ids.full;
@@ -40,9 +57,7 @@ export class TextToIds {
     const ids = new IdList(most);
     this.ids = ids;
     // Made when it is first used, and so under the time limit of encoding: the normalizer may hold any pattern.
-    this.normalized ??= new AddedTokenSplitter(
-      this.added.flatMap((token) => (token.normalized ? [{ token, text: this.normalize(token.content) }] : [])),
-    );
+    this.normalized ??= atOnce(AddedTokenSplitter.of(soughtIn(this.added, true, this.normalize)));
     let section = 0;
     for (const piece of this.raw.split(text)) {
       if (ids.full) break;

@@ -1,7 +1,7 @@
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
 import { booleanOf, checkOptions, pathOf, readArgument } from "../options";
-import { atOnce, inSlices, type Steps } from "../steps";
+import { atOnce, eachIn, inSlices, type Steps } from "../steps";
 import { type ChatMessage, checkMessages } from "./chat_messages";
 import { ChatTemplate, marksGeneration, type RenderedChat } from "./chat_template";
 import { byteToken } from "./hub_decoders";
@@ -43,6 +43,9 @@ interface Built {
   readonly inner: HubTokenizer;
   readonly encoder: TextToIds;
   readonly vocabulary: Vocabulary;
+  readonly specialIds: ReadonlySet<number>;
+  /** Of the tokens that stand for a byte, where the decoder knows such. */
+  readonly byteIds: ReadonlySet<number>;
 }
 /** What was built in steps for these files, until the constructor takes it. */
 const built = new WeakMap<TokenizerFiles, Built>();
@@ -98,7 +101,8 @@ export class Tokenizer {
    */
   constructor(readonly files: TokenizerFiles) {
     readArgument("files", "a tokenizer's files", () => requireTexts(files));
-    const { definition, inner, encoder, vocabulary } = built.get(files) ?? atOnce(buildSteps(files));
+    const parts = built.get(files) ?? atOnce(buildSteps(files));
+    const { definition, inner, encoder, vocabulary, specialIds, byteIds } = parts;
     built.delete(files);
     const { tokenizer, bpe: _, ...rest } = definition;
     this.definition = rest;
@@ -107,10 +111,9 @@ export class Tokenizer {
     this.vocabulary = vocabulary;
     const { specialTokens } = definition;
     this.growth = normalizerGrowth(componentsOf("normalizer", tokenizer.normalizer));
-    const added = tokenizer.added_tokens as readonly AddedToken[];
     this.vocabSize = vocabulary.size;
-    this.specialIds = new Set(added.filter((token) => token.special).map((token) => token.id));
-    this.byteIds = new Set(hasByteFallback(inner.decoder) ? byteIds(vocabulary, added) : []);
+    this.specialIds = specialIds;
+    this.byteIds = byteIds;
     const idOf = (name: string) => {
       const content = specialTokens[name];
       return content === undefined ? undefined : vocabulary.id(content);
@@ -261,29 +264,34 @@ function wellFormed(text: string): string {
 
 const hexadecimal = [..."0123456789ABCDEFabcdef"];
 
-function byteIds(vocabulary: Vocabulary, added: readonly AddedToken[]): number[] {
-  const ids = added.filter((token) => byteToken.test(token.content)).map((token) => token.id);
+function* byteIdsOf(vocabulary: Vocabulary, added: readonly AddedToken[]): Steps<Set<number>> {
+  const ids = new Set<number>();
+  yield* eachIn(added, ({ content, id }) => {
+    if (byteToken.test(content)) ids.add(id);
+  });
   for (const high of hexadecimal)
     for (const low of hexadecimal) {
       const id = vocabulary.id(`<0x${high}${low}>`);
-      if (id !== undefined) ids.push(id);
+      if (id !== undefined) ids.add(id);
     }
   return ids;
 }
 
-/** @throws {RubricateError} ERR_TOKENIZER */
-function* buildSteps(files: TokenizerFiles): Steps<Built> {
+/** @throws {RubricateError} ERR_TOKENIZER @internal */
+export function* buildSteps(files: TokenizerFiles): Steps<Built> {
   try {
     const definition = yield* defineTokenizer(files);
-    const { inner, encoder } = buildHubTokenizer(definition);
+    const { inner, encoder } = yield* buildHubTokenizer(definition);
     const added = definition.tokenizer.added_tokens as readonly AddedToken[];
-    const ids = new Map(added.map(({ content, id }) => [content, id]));
-    return {
-      definition,
-      inner,
-      encoder,
-      vocabulary: new Vocabulary(inner.model.vocab, definition.bpe.vocabulary, ids),
-    };
+    const ids = new Map<string, number>();
+    const specialIds = new Set<number>();
+    yield* eachIn(added, ({ content, id, special }) => {
+      ids.set(content, id);
+      if (special) specialIds.add(id);
+    });
+    const vocabulary = new Vocabulary(inner.model.vocab, definition.bpe.vocabulary, ids);
+    const byteIds = hasByteFallback(inner.decoder) ? yield* byteIdsOf(vocabulary, added) : new Set<number>();
+    return { definition, inner, encoder, vocabulary, specialIds, byteIds };
   } catch (error) {
     if (error instanceof RubricateError) throw error;
     const reason = (error as Error).message;

@@ -4,7 +4,7 @@ import { escaped, invalid, oneLine, quoted, RubricateError } from "../errors";
 import { isObject, type JsonObject } from "../files/json";
 import { present, readBytes, readText } from "../files/read";
 import { limits } from "../limits";
-import type { Steps } from "../steps";
+import { eachIn, type Steps, sortedIn } from "../steps";
 import { parseInPieces } from "./json_pieces";
 import { idLimit, parseTokenizerJson, type TokenizerDocument } from "./tokenizer_json";
 import { checkAddedToken, checkComponents, checkDocument, checkProcessor } from "./tokenizer_schema";
@@ -140,11 +140,12 @@ export function* defineTokenizer(files: TokenizerFiles): Steps<TokenizerDefiniti
     const id = bpe.vocabulary.id(token);
     return id < 0 ? undefined : id;
   };
-  const added = addedTokens(tokenizer, config, specialTokens, idOf, files.directory);
-  checkIds(added, bpe.vocabulary, at("tokenizer.json"));
+  const added = yield* addedTokens(tokenizer, config, specialTokens, idOf, files.directory);
+  yield* checkIds(added, bpe.vocabulary, at("tokenizer.json"));
   const built = asTransformersBuildsIt(tokenizer, config);
   checkComponents(built, at("tokenizer.json"));
-  const idOfAny = new Map(added.map(({ content, id }) => [content, id]));
+  const idOfAny = new Map<string, number>();
+  yield* eachIn(added, ({ content, id }) => idOfAny.set(content, id));
   checkProcessor(built.post_processor, (token) => idOfAny.get(token) ?? idOf(token), at("tokenizer.json"));
   return {
     tokenizer: { ...built, added_tokens: added },
@@ -174,11 +175,11 @@ function* hashOf(bytes: Buffer, chatTemplate: string | undefined): Steps<string>
  * Checks that every added token has one id, and every id one text. Where the vocabulary has the text too, the Rust library
  * takes the vocabulary's id.
  */
-function checkIds(
+function* checkIds(
   added: readonly AddedToken[],
   vocabulary: TokenizerDocument["bpe"]["vocabulary"],
   file: string,
-): void {
+): Steps<void> {
   if (added.length > limits.addedTokens)
     throw invalid(
       `the number of added tokens in ${file}`,
@@ -188,7 +189,7 @@ function checkIds(
     );
   const limit = idLimit(vocabulary.size + added.length);
   const idOf = new Map<string, number>();
-  for (const { content, id } of added) {
+  yield* eachIn(added, ({ content, id }) => {
     if (id >= limit)
       throw invalid(`the id of ${quoted(content)} in ${file}`, `an integer in [0, ${limit})`, id, "ERR_TOKENIZER");
     const listed = vocabulary.id(content);
@@ -196,7 +197,7 @@ function checkIds(
     if (other !== id)
       throw invalid(`the id of ${quoted(content)} in ${file}`, `${other}, as elsewhere,`, id, "ERR_TOKENIZER");
     idOf.set(content, id);
-  }
+  });
 }
 
 function contentOf(token: unknown): string | undefined {
@@ -252,13 +253,13 @@ function asTransformersBuildsIt(tokenizer: JsonObject, config: JsonObject): Json
   return result;
 }
 
-function addedTokens(
+function* addedTokens(
   tokenizer: JsonObject,
   config: JsonObject,
   specialTokens: Record<string, string>,
   idOf: (token: string) => number | undefined,
   directory: string,
-): AddedToken[] {
+): Steps<AddedToken[]> {
   const byId = new Map<number, AddedToken>();
   const add = (id: number, token: JsonObject) =>
     byId.set(id, {
@@ -270,14 +271,16 @@ function addedTokens(
       single_word: token.single_word === true,
       normalized: typeof token.normalized === "boolean" ? token.normalized : token.special !== true,
     });
-  for (const [at, token] of ((tokenizer.added_tokens ?? []) as JsonObject[]).entries()) {
+  let at = 0;
+  yield* eachIn((tokenizer.added_tokens ?? []) as JsonObject[], (token) => {
     const before = byId.get(token.id as number);
     if (before && before.content !== token.content)
       throw invalid(`added_tokens[${at}].id in ${directory}`, "an id of its own", token.id, "ERR_TOKENIZER");
     add(token.id as number, token);
-  }
+    at++;
+  });
   const declared = isObject(config.added_tokens_decoder) ? config.added_tokens_decoder : {};
-  for (const [key, token] of Object.entries(declared)) {
+  yield* eachIn(Object.entries(declared), ([key, token]) => {
     const id = /^\d{1,15}$/.test(key) ? Number(key) : Number.NaN;
     if (!isObject(token)) throw invalid(`added_tokens_decoder[${escaped(key)}]`, "an object", token, "ERR_TOKENIZER");
     checkAddedToken(
@@ -286,14 +289,17 @@ function addedTokens(
       path.join(directory, "tokenizer_config.json"),
     );
     add(id, token);
-  }
+  });
   for (const content of Object.values(specialTokens)) {
-    const known = [...byId.values()].find((token) => token.content === content);
+    let known: AddedToken | undefined;
+    yield* eachIn(byId.values(), (token) => {
+      if (token.content === content) known ??= token;
+    });
     const id = idOf(content);
     if (known) byId.set(known.id, { ...known, special: true });
     else if (id !== undefined) add(id, { content, special: true });
   }
-  return [...byId.values()].sort((a, b) => a.id - b.id);
+  return yield* sortedIn([...byId.values()], (a, b) => a.id - b.id);
 }
 
 function rebuildAsLlama(tokenizer: JsonObject, config: JsonObject): void {

@@ -4,10 +4,12 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { splitSteps } from "../../lib/data/split";
 import { Dataset, LlamaModel, RedAdapter, Tokenizer, Trainer } from "../../lib/index";
+import { limits } from "../../lib/limits";
 import { memberOf, membersOf, namedIn, valuesIn } from "../../lib/model/json_pieces";
 import { TokenTable } from "../../lib/model/token_table";
+import { buildSteps } from "../../lib/model/tokenizer";
 import { defineTokenizer, readTokenizerFiles, shareTokenizerFiles } from "../../lib/model/tokenizer_files";
-import { atOnce, inSlices, type Steps } from "../../lib/steps";
+import { atOnce, inSlices, type Steps, sortedIn } from "../../lib/steps";
 import { ExampleArray } from "../../lib/train/examples";
 
 const tiny = path.join(__dirname, "..", "parity", "fixtures", "gqa");
@@ -41,6 +43,33 @@ function* counting(until: number): Steps<number> {
 test("steps give the same at once and in slices", async () => {
   expect(atOnce(counting(5))).toBe(5);
   await expect(inSlices(counting(5))).resolves.toBe(5);
+});
+
+test("a list is sorted in steps as the engine sorts it, equal elements in their order", () => {
+  for (const count of [0, 1, 1024, 1025, 5000]) {
+    const list = Array.from({ length: count }, (_, at) => ({ key: (at * 7919) % 613, at }));
+    const compare = (a: { key: number }, b: { key: number }) => a.key - b.key;
+    expect(atOnce(sortedIn(list, compare))).toEqual([...list].sort(compare));
+  }
+});
+
+test("a tokenizer with the most added tokens is built in steps of less than 50 ms", () => {
+  const { model } = JSON.parse(largeTokenizer(20));
+  const added_tokens = Array.from({ length: limits.addedTokens }, (_, at) => ({
+    id: 20 + ((at * 7919) % limits.addedTokens),
+    content: `<${at.toString(36)}>`,
+    special: true,
+  }));
+  const steps = buildSteps({ directory: folder, tokenizerJson: JSON.stringify({ added_tokens, model }) });
+  steps.next(); // turns the text into bytes
+  let slow = 0;
+  for (let done = false; !done; ) {
+    const before = process.cpuUsage();
+    done = steps.next().done!;
+    const { user, system } = process.cpuUsage(before);
+    if (user + system > 50_000) slow += user + system;
+  }
+  expect(slow).toBeLessThan(100_000); // the garbage collector may fall into a step
 });
 
 test("slices let others have their turn, and end with what a step throws", async () => {
