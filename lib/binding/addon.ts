@@ -27,8 +27,8 @@ export interface NativeBinding {
     metadata: Record<string, string>;
     tensors: Map<string, { dtype: string; shape: number[]; data: Uint8Array }>;
   }>;
-  /** The names of its tensors, every check made. */
-  readSafetensorsNames(path: string): NativeJob<string[]>;
+  /** The names of `exact` that the file has, then its names with this end, at most one for each possible layer. */
+  readSafetensorsNames(path: string, exact: readonly string[], suffix: string): NativeJob<string[]>;
   Adapter: new (
     architecture: string,
     variant: NativeVariant,

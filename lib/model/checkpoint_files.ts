@@ -19,6 +19,10 @@ interface CheckpointFiles {
 
 const INDEX = "model.safetensors.index.json";
 const SINGLE = "model.safetensors";
+/** Names that tell a checkpoint's prefix and where the table of tied embeddings is. */
+const soughtNames = ["embed_tokens.weight", "model.embed_tokens.weight", "lm_head.weight"];
+/** Of tensors that old checkpoints hold and no model needs. */
+const ignoredSuffix = ".rotary_emb.inv_freq";
 
 /**
  * Finds the safetensors files of a Hugging Face folder and maps its tensor names to canonical ones: the names of the
@@ -49,7 +53,7 @@ export async function findCheckpoint(
   }
   const prefix = present.has("embed_tokens.weight") ? "" : "model.";
   const names: Record<string, string> = { "lm_head.weight": "lm_head.weight" };
-  const ignored = [...present].filter((name) => name.endsWith(".rotary_emb.inv_freq"));
+  const ignored = [...present].filter((name) => name.endsWith(ignoredSuffix));
   if (description.architecture.tied_embeddings) {
     if (present.has(`${prefix}embed_tokens.weight`)) ignored.push("lm_head.weight");
     else if (present.has("lm_head.weight")) names["embed_tokens.weight"] = "lm_head.weight";
@@ -88,12 +92,12 @@ async function readIndex(path: string): Promise<Map<string, string>> {
   return entries;
 }
 
-/** The tensor names of the one safetensors file of a folder. */
+/** Which of the names that matter here the one safetensors file of a folder has. */
 async function headerNames(path: string, signal: AbortSignal | undefined): Promise<string[]> {
   if (!(await exists(path)))
     throw new RubricateError(
       "ERR_FILE",
       `Expected ${SINGLE} or ${INDEX} in the model folder but cannot read ${path}: ENOENT: there is no such file`,
     );
-  return runJob(() => native().readSafetensorsNames(path), signal);
+  return runJob(() => native().readSafetensorsNames(path, soughtNames, ignoredSuffix), signal);
 }

@@ -11,6 +11,8 @@
 namespace rubricate::binding {
 namespace {
 
+constexpr size_t kLongestName = 256;  // of a tensor that a model may have beside its own
+
 struct Contents {
   struct Entry {
     std::string name, dtype;
@@ -96,17 +98,24 @@ Napi::Value read_safetensors(const Napi::CallbackInfo& info) {
   });
 }
 
+// A header may hold a hundred thousand long names; only those that are looked for become strings of JavaScript.
 Napi::Value read_safetensors_names(const Napi::CallbackInfo& info) {
-  return file_job(info, [](const std::string& path, const std::atomic<bool>&) -> Settle {
+  const auto exact = strings_argument(info[1], "exact");
+  const auto suffix = string_argument(info[2], "suffix");
+  return file_job(info, [exact, suffix](const std::string& path, const std::atomic<bool>&) -> Settle {
     const auto file = SafetensorsFile::open(path);
     auto names = std::make_shared<std::vector<std::string>>();
-    for (const auto& [name, entry] : file->tensors()) names->push_back(name);
+    for (const std::string& name : exact)
+      if (file->tensors().count(name) != 0) names->push_back(name);
+    int64_t left = limits::kMaxLayers;
+    for (const auto& [name, entry] : file->tensors()) {
+      const bool ends = name.size() >= suffix.size() && name.size() <= kLongestName &&
+                        name.compare(name.size() - suffix.size(), suffix.size(), suffix) == 0;
+      if (ends && left-- > 0) names->push_back(name);
+    }
     return [names](Napi::Env env) {
       Napi::Array array = Napi::Array::New(env, names->size());
-      for (uint32_t i = 0; i < names->size(); ++i) {
-        const Napi::HandleScope scope(env);
-        array.Set(i, (*names)[i]);
-      }
+      for (uint32_t i = 0; i < names->size(); ++i) array.Set(i, (*names)[i]);
       return array;
     };
   });

@@ -380,7 +380,12 @@ test("tensors are read with their own bytes, up to the most that a file may have
     code: "ERR_SAFETENSORS",
     message: `Expected at most 8192 tensors but received 8193 in ${more}`,
   });
-  expect((await native().readSafetensorsNames(more).promise).length).toBe(limits.maxTensorsRead + 1);
+  const names = (suffix: string) => native().readSafetensorsNames(more, ["t7", "none"], suffix).promise;
+  expect(await names("t77")).toEqual(["t7", "t77"]);
+  expect((await names("7")).length).toBe(
+    1 + Array.from({ length: limits.maxTensorsRead + 1 }, (_, i) => i).filter((i) => i % 10 === 7).length,
+  );
+  expect((await names("")).length).toBe(1 + limits.maxLayers);
   for (const path of [most, more]) rmSync(dirname(path), { recursive: true });
 });
 
