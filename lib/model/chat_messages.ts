@@ -51,8 +51,8 @@ export function checkMessages(
 }
 
 /**
- * Elements and characters of messages and tools, all levels counted, and the names of fields besides the usual two. It stops
- * at the limits, before anything copies what is beyond.
+ * Elements and characters of messages and tools, all levels counted, and the names of fields besides the usual two: what a
+ * template may cost depends on them. They are plain data, as `checkMessages` and JSON give them.
  * @throws RubricateError ERR_ARGUMENT where there are too many, as of values that hold themselves
  */
 export function conversationSize(messages: unknown, tools: unknown): { elements: number; characters: number } {
@@ -71,20 +71,11 @@ export function conversationSize(messages: unknown, tools: unknown): { elements:
     if (typeof part === "string") addCharacters(part.length);
     if (typeof part !== "object" || part === null) return;
     if (levels === 0) throw tooMuch(`${limits.rowNesting} levels of arrays and objects`);
-    if (ArrayBuffer.isView(part) || part instanceof ArrayBuffer) {
-      addElements(part.byteLength);
-      return;
-    }
-    if (part instanceof Map) for (const name of part.keys()) count(name, levels - 1);
-    if (part instanceof Map || part instanceof Set) {
-      for (const inner of part.values()) count(inner, levels - 1);
-    } else if (Array.isArray(part)) {
-      if (part.length > limits.lineValues) addElements(part.length);
-      for (let at = 0; at < part.length; at++) count(part[at], levels - 1);
-    } else
-      for (const name of Object.keys(part)) {
+    if (Array.isArray(part)) for (const inner of part) count(inner, levels - 1);
+    else
+      for (const [name, inner] of Object.entries(part)) {
         if (name !== "role" && name !== "content") addCharacters(name.length);
-        count((part as Record<string, unknown>)[name], levels - 1);
+        count(inner, levels - 1);
       }
   };
   count([messages, tools], limits.rowNesting + 1); // the array of both is none of the caller's levels
