@@ -18,10 +18,10 @@ export {
 export type { Example, RowReport } from "./data/types";
 export { type DemoPair, type DemoPairs, embeddedModelDir, loadDemoPairs } from "./embedded";
 export { type ErrorCode, errorCodes, RubricateError } from "./errors";
+export type { GenerateOptions, GenerationPiece, GenerationResult } from "./generate/generation";
 export type { Architecture, StackArchitecture } from "./model/architecture";
 export type { ModelAdapter } from "./model/checks";
 export { type DeviceChoice, type MatrixProduct, type ModelDevice, setDeviceMemoryLimit } from "./model/device";
-export type { GenerateOptions, GenerationPiece, GenerationResult } from "./model/generation";
 export {
   type BaseFingerprint,
   LlamaModel,
@@ -29,15 +29,6 @@ export {
   type LogitsOptions,
   type ModelMemory,
 } from "./model/model";
-export {
-  type ChatMessage,
-  type ChatOptions,
-  type DecodeOptions,
-  type EncodeOptions,
-  type RenderedChat,
-  TokenDecoder,
-  Tokenizer,
-} from "./model/tokenizer";
 export {
   type AdamWOptions,
   type AttentionOptions,
@@ -48,6 +39,15 @@ export {
   type SublayerNorm,
 } from "./tensor/ops";
 export { type Dtype, type FloatDtype, Tape, Tensor, type TensorOptions } from "./tensor/tensor";
+export {
+  type ChatMessage,
+  type ChatOptions,
+  type DecodeOptions,
+  type EncodeOptions,
+  type RenderedChat,
+  TokenDecoder,
+  Tokenizer,
+} from "./tokenizer/tokenizer";
 export { type EvaluateOptions, type Evaluation, evaluate } from "./train/evaluate";
 export type {
   CheckpointEvent,

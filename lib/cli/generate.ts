@@ -1,5 +1,5 @@
-import type { GenerateOptions, GenerationPiece, GenerationResult } from "../model/generation";
-import type { ChatMessage } from "../model/tokenizer";
+import type { GenerateOptions, GenerationPiece, GenerationResult } from "../generate/generation";
+import type { ChatMessage } from "../tokenizer/tokenizer";
 import { type Command, type Invocation, UsageError } from "./command";
 import { modelFlags, samplingFlags, type Values } from "./flags";
 import { loadAdapter, loadModel } from "./load";

@@ -1,5 +1,5 @@
 import { RubricateError } from "../errors";
-import type { ChatMessage, ChatOptions, Tokenizer } from "../model/tokenizer";
+import type { ChatMessage, ChatOptions, Tokenizer } from "../tokenizer/tokenizer";
 
 /** A half-open range. */
 type Span = readonly [number, number];

@@ -4,8 +4,6 @@ import { isInstance, sourceBrand } from "../brands";
 import { invalid, RubricateError } from "../errors";
 import { abortError, Callback, onAbort, throwIfAborted } from "../job";
 import { limits } from "../limits";
-import { Tokenizer } from "../model/tokenizer";
-import { shareTokenizerFiles } from "../model/tokenizer_files";
 import {
   checkOptions,
   functionOf,
@@ -17,6 +15,8 @@ import {
   signalOf,
 } from "../options";
 import { atOnce, inSlices, type Steps } from "../steps";
+import { shareTokenizerFiles } from "../tokenizer/files";
+import { Tokenizer } from "../tokenizer/tokenizer";
 import { checkedPlanOptions, EpochPlan, type PlanOptions } from "./batches";
 import { DataWorker } from "./data_worker";
 import type { EncodingOptions } from "./encode_row";

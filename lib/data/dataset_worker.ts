@@ -2,8 +2,8 @@
 import "./background_thread";
 import { parentPort, workerData } from "node:worker_threads";
 import { RubricateError } from "../errors";
-import { encodeAtOnce } from "../model/prompt";
-import { Tokenizer } from "../model/tokenizer";
+import { encodeAtOnce } from "../generate/prompt";
+import { Tokenizer } from "../tokenizer/tokenizer";
 import { EpochPlan, planEpoch } from "./batches";
 import { fileSource, keptReports, memorySource, RowIndex } from "./row_index";
 import type { Example } from "./types";

@@ -1,9 +1,9 @@
 import { oneLine, RubricateError } from "../errors";
 import { checkShape, JsonLimit } from "../files/json";
 import { limits } from "../limits";
-import { TemplateLimit } from "../model/template_interpreter";
-import type { Tokenizer } from "../model/tokenizer";
 import { atOnce } from "../steps";
+import { TemplateLimit } from "../template/interpreter";
+import type { Tokenizer } from "../tokenizer/tokenizer";
 import { assistantSpans, type ChatText, tokensInSpans } from "./chat_spans";
 import { type DataFormat, type Row, readRow, UnusableRow } from "./rows";
 

@@ -4,7 +4,7 @@ import { crc32 } from "node:zlib";
 import { RubricateError } from "../errors";
 import { cannotRead, openRegularSync } from "../files/read";
 import { limits } from "../limits";
-import type { Tokenizer } from "../model/tokenizer";
+import type { Tokenizer } from "../tokenizer/tokenizer";
 import { type EncodedRow, type EncodingOptions, encodeLine } from "./encode_row";
 import { isBlank, scanLines } from "./line_scanner";
 import { UnusableRow } from "./rows";

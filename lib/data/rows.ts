@@ -1,6 +1,6 @@
 import { isObject, type JsonObject } from "../files/json";
 import { limits } from "../limits";
-import type { ChatMessage } from "../model/chat_messages";
+import type { ChatMessage } from "../template/chat_messages";
 
 /** How a row of a data file is read: by its own fields, or as one shape only. */
 export type DataFormat = "auto" | "chat" | "prompt" | "text";

@@ -1,6 +1,6 @@
 import type { ErrorCode } from "../errors";
-import type { ChatMessage } from "../model/chat_messages";
-import type { SharedTokenizerFiles } from "../model/tokenizer_files";
+import type { ChatMessage } from "../template/chat_messages";
+import type { SharedTokenizerFiles } from "../tokenizer/files";
 import type { EpochPlan, EpochPlanOptions } from "./batches";
 import type { EncodingOptions } from "./encode_row";
 import type { IndexProgress, IndexSummary } from "./row_index";

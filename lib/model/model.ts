@@ -8,18 +8,18 @@ import { invalid, RubricateError } from "../errors";
 import { finishInto } from "../files/atomic";
 import { readJson } from "../files/json";
 import { present } from "../files/read";
+import { type GenerateOptions, type GenerationPiece, type GenerationResult, generate } from "../generate/generation";
 import { Callback, runJob, throwIfAborted } from "../job";
 import { type NativeModel, native } from "../native";
 import { checkOptions, functionOf, type OptionNames, pathOf, signalOf } from "../options";
+import { Tokenizer } from "../tokenizer/tokenizer";
 import type { Architecture, ModelDescription } from "./architecture";
 import { findCheckpoint } from "./checkpoint_files";
 import { adapterHandle, checkedIds, type ModelAdapter } from "./checks";
 import { ConfigReader } from "./config_reader";
 import { type DeviceChoice, type ModelDevice, onDevice } from "./device";
-import { type GenerateOptions, type GenerationPiece, type GenerationResult, generate } from "./generation";
 import { describeLlama } from "./llama";
 import { saveModel } from "./save";
-import { Tokenizer } from "./tokenizer";
 
 export type { ModelMemory } from "../binding/model";
 

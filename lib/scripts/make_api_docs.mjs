@@ -11,7 +11,9 @@ const target = join(root, "docs", "api");
 
 /** Pages by the folder or file of lib/ that a name comes from, in the order of the index. */
 const pages = {
-  model: "Models: loading, logits, generation, tokenizers",
+  model: "Models: loading, logits, saving",
+  generate: "Generation",
+  tokenizer: "Tokenizers",
   adapter: "RED adapters",
   data: "Data sets",
   train: "Training and evaluation",

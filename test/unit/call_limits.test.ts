@@ -1,11 +1,11 @@
 /** The section "Calls" of docs/limits.md: what is at a limit is taken, what is one past it is refused. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import type { GenerateOptions } from "../../lib/generate/generation";
+import { stopStrings } from "../../lib/generate/stop_strings";
 import { Dataset, embeddedModelDir, LlamaModel, setDeviceMemoryLimit, Tensor } from "../../lib/index";
 import { limits } from "../../lib/limits";
-import { checkMessages } from "../../lib/model/chat_messages";
-import type { GenerateOptions } from "../../lib/model/generation";
-import { stopStrings } from "../../lib/model/stop_strings";
+import { checkMessages } from "../../lib/template/chat_messages";
 
 let model: LlamaModel;
 let data: Dataset;

@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { limits } from "../../lib/limits";
-import type { ChatMessage } from "../../lib/model/chat_messages";
-import { ChatTemplate, strftime } from "../../lib/model/chat_template";
-import { Tokenizer } from "../../lib/model/tokenizer";
+import type { ChatMessage } from "../../lib/template/chat_messages";
+import { ChatTemplate, strftime } from "../../lib/template/chat_template";
+import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 
 const fixtures = path.join(__dirname, "..", "parity", "fixtures", "tokenizer");
 

@@ -4,7 +4,7 @@ import path from "node:path";
 import { planEpoch } from "../../lib/data/batches";
 import { Dataset, type DatasetOptions, type IndexProgress } from "../../lib/data/dataset";
 import { encodeLine } from "../../lib/data/encode_row";
-import { Tokenizer } from "../../lib/model/tokenizer";
+import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 
 const fixtures = path.join(__dirname, "..", "parity", "fixtures", "tokenizer");
 const folder = mkdtempSync(path.join(tmpdir(), "rubricate-data-"));

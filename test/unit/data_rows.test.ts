@@ -4,7 +4,7 @@ import { type EncodingOptions, encodeLine } from "../../lib/data/encode_row";
 import { scanLines } from "../../lib/data/line_scanner";
 import { UnusableRow } from "../../lib/data/rows";
 import { limits } from "../../lib/limits";
-import { type ChatMessage, Tokenizer } from "../../lib/model/tokenizer";
+import { type ChatMessage, Tokenizer } from "../../lib/tokenizer/tokenizer";
 
 const fixtures = path.join(__dirname, "..", "parity", "fixtures", "tokenizer");
 const template = (name: string) => readFileSync(path.join(fixtures, `${name}.jinja`), "utf8");

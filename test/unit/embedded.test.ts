@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { embeddedModelDir, loadDemoPairs } from "../../lib/embedded";
-import { Tokenizer } from "../../lib/model/tokenizer";
+import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 
 const readJson = (name: string) => JSON.parse(readFileSync(join(embeddedModelDir(), name), "utf8"));
 let tokenizer: Tokenizer;

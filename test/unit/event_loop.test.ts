@@ -5,11 +5,11 @@ import path from "node:path";
 import { splitSteps } from "../../lib/data/split";
 import { Dataset, LlamaModel, RedAdapter, Tokenizer, Trainer } from "../../lib/index";
 import { limits } from "../../lib/limits";
-import { memberOf, membersOf, namedIn, valuesIn } from "../../lib/model/json_pieces";
-import { TokenTable } from "../../lib/model/token_table";
-import { buildSteps } from "../../lib/model/tokenizer";
-import { defineTokenizer, readTokenizerFiles, shareTokenizerFiles } from "../../lib/model/tokenizer_files";
 import { atOnce, inSlices, type Steps, sortedIn } from "../../lib/steps";
+import { defineTokenizer, readTokenizerFiles, shareTokenizerFiles } from "../../lib/tokenizer/files";
+import { memberOf, membersOf, namedIn, valuesIn } from "../../lib/tokenizer/json_pieces";
+import { TokenTable } from "../../lib/tokenizer/token_table";
+import { buildSteps } from "../../lib/tokenizer/tokenizer";
 import { ExampleArray } from "../../lib/train/examples";
 
 const tiny = path.join(__dirname, "..", "parity", "fixtures", "gqa");

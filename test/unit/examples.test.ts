@@ -2,7 +2,7 @@
 import { Dataset } from "../../lib/data/dataset";
 import type { Example } from "../../lib/data/types";
 import { embeddedModelDir } from "../../lib/embedded";
-import { Tokenizer } from "../../lib/model/tokenizer";
+import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 import { evaluate } from "../../lib/train/evaluate";
 import { exampleSource } from "../../lib/train/examples";
 import { fakeModel, hooks } from "./fake_native";

@@ -23,9 +23,9 @@ import { parseJson, readJson } from "../../lib/files/json";
 import { present, readBytes, readPieces, readText, readTextSync } from "../../lib/files/read";
 import { Dataset, LlamaModel, RedAdapter, RubricateError, Tokenizer, Trainer } from "../../lib/index";
 import { limits } from "../../lib/limits";
-import { parseInPieces } from "../../lib/model/json_pieces";
-import { readTokenizerFiles } from "../../lib/model/tokenizer_files";
 import { atOnce } from "../../lib/steps";
+import { readTokenizerFiles } from "../../lib/tokenizer/files";
+import { parseInPieces } from "../../lib/tokenizer/json_pieces";
 import { readState } from "../../lib/train/checkpoint";
 import { writeModel } from "./cli_support";
 
@@ -280,9 +280,9 @@ test("no file is read, and no JSON parsed, past the bounded readers", () => {
     "train/tensorboard.ts": /static async open\(/,
     "data/dataset_worker.ts": /JSON\.parse\(prompt\)/, // of messages that were counted
     "data/encode_row.ts": /JSON\.parse\(utf8\.decode\(line\)\)/,
-    "model/tokenizer_json.ts": /JSON\.parse\(bytes\.toString\("utf8"\)\)/,
+    "tokenizer/tokenizer_json.ts": /JSON\.parse\(bytes\.toString\("utf8"\)\)/,
     "train/folder_lock.ts": /open\(path, "wx"\)/,
-    "model/json_pieces.ts": /JSON\.parse\(/,
+    "tokenizer/json_pieces.ts": /JSON\.parse\(/,
   };
   const found: string[] = [];
   for (const name of readdirSync(lib, { recursive: true, encoding: "utf8" })) {

@@ -4,11 +4,11 @@ import path from "node:path";
 import { encodeLine } from "../../lib/data/encode_row";
 import { embeddedModelDir } from "../../lib/index";
 import { limits } from "../../lib/limits";
-import { BytePairEncoder } from "../../lib/model/bpe";
-import { MergeTable } from "../../lib/model/bpe_tables";
-import { IdList } from "../../lib/model/id_list";
-import { TokenTable } from "../../lib/model/token_table";
-import { Tokenizer } from "../../lib/model/tokenizer";
+import { BytePairEncoder } from "../../lib/tokenizer/bpe";
+import { MergeTable } from "../../lib/tokenizer/bpe_tables";
+import { IdList } from "../../lib/tokenizer/id_list";
+import { TokenTable } from "../../lib/tokenizer/token_table";
+import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 
 const fixtures = path.join(__dirname, "../parity/fixtures/tokenizer");
 

@@ -1,6 +1,6 @@
 /** Patterns of tokenizer.json: which are known to be linear, and what becomes of the others. */
-import { linearForm, linear as linearOf } from "../../lib/model/pattern_safety";
-import { Tokenizer } from "../../lib/model/tokenizer";
+import { linearForm, linear as linearOf } from "../../lib/tokenizer/pattern_safety";
+import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 
 const isLinear = (source: string) => linearOf(linearForm(source)) !== undefined;
 const llama3 =

@@ -1,9 +1,10 @@
 /** What messages and tools may hold: any JSON data, in bounded number, the same for short and for long conversations. */
+
+import { encodeAtOnce, encodePrompt } from "../../lib/generate/prompt";
 import { embeddedModelDir } from "../../lib/index";
 import { limits } from "../../lib/limits";
-import { checkMessages } from "../../lib/model/chat_messages";
-import { encodeAtOnce, encodePrompt } from "../../lib/model/prompt";
-import { type ChatMessage, Tokenizer } from "../../lib/model/tokenizer";
+import { checkMessages } from "../../lib/template/chat_messages";
+import { type ChatMessage, Tokenizer } from "../../lib/tokenizer/tokenizer";
 
 const template = "{% for m in messages %}{{ m | tojson }}{% endfor %}{{ tools | tojson }}";
 let tokenizer: Tokenizer;

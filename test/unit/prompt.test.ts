@@ -3,9 +3,9 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { DataWorker } from "../../lib/data/data_worker";
 import type { Prompt } from "../../lib/data/worker_protocol";
+import { encodeAtOnce, encodePrompt } from "../../lib/generate/prompt";
 import { limits } from "../../lib/limits";
-import { encodeAtOnce, encodePrompt } from "../../lib/model/prompt";
-import { Tokenizer } from "../../lib/model/tokenizer";
+import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 
 const fixtures = path.join(__dirname, "..", "parity", "fixtures", "tokenizer");
 const context = 1 << 17;

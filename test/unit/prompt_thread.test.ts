@@ -1,9 +1,9 @@
 /** The one thread of a tokenizer for long prompts: its queue, signals, and how it ends. */
 import { DataWorker } from "../../lib/data/data_worker";
+import { encodeAtOnce, encodePrompt } from "../../lib/generate/prompt";
 import { embeddedModelDir, LlamaModel } from "../../lib/index";
 import { limits } from "../../lib/limits";
-import { encodeAtOnce, encodePrompt } from "../../lib/model/prompt";
-import { Tokenizer } from "../../lib/model/tokenizer";
+import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 
 const context = 1 << 17;
 let tokenizer: Tokenizer;

@@ -1,6 +1,6 @@
 /** Behaviors of a Split, as the Rust library's documentation shows them, and groups of digits against the plain expression. */
-import { digitGrouper } from "../../lib/model/digit_groups";
-import { preTokenizerOf } from "../../lib/model/pre_tokens";
+import { digitGrouper } from "../../lib/tokenizer/digit_groups";
+import { preTokenizerOf } from "../../lib/tokenizer/pre_tokens";
 
 /** Pieces that a Split of hyphens hands on. */
 function piecesOf(behavior: string, invert: boolean): string[] {

@@ -1,5 +1,5 @@
+import { StopFilter, stopStrings } from "../../lib/generate/stop_strings";
 import { limits } from "../../lib/limits";
-import { StopFilter, stopStrings } from "../../lib/model/stop_strings";
 
 /** Text up to the first stop string, found the slow way. */
 function expected(text: string, stops: readonly string[]): string {

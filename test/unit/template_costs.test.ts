@@ -1,8 +1,8 @@
 /** Hostile templates, one for each operation whose cost depends on sizes: all end soon, by the budget or on their own. */
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import type { ChatMessage } from "../../lib/model/chat_messages";
-import { ChatTemplate } from "../../lib/model/chat_template";
+import type { ChatMessage } from "../../lib/template/chat_messages";
+import { ChatTemplate } from "../../lib/template/chat_template";
 
 /** Makes `name` a text of 2^doublings times `text`. */
 const long = (name: string, text: string, doublings: number) =>

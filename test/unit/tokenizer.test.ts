@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { Tokenizer } from "../../lib/model/tokenizer";
+import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 
 const fixtures = path.join(__dirname, "..", "parity", "fixtures", "tokenizer");
 

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { limits } from "../../lib/limits";
-import { Tokenizer } from "../../lib/model/tokenizer";
+import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 
 const letters = [..."abcxyz019 .,!-▁Ġé²Σσς\u0085\ufeff"];
 const vocab = Object.fromEntries([...letters, "ab"].map((token, id) => [token, id]));

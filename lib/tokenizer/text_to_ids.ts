@@ -7,10 +7,10 @@ import type { JsonObject } from "../files/json";
 import { atOnce, type Steps } from "../steps";
 import { AddedTokenSplitter, type SoughtToken } from "./added_tokens";
 import { BytePairEncoder, type BytePairModel } from "./bpe";
+import type { AddedToken } from "./files";
 import { normalizerOf } from "./hub_splits";
 import { IdList } from "./id_list";
 import { type PreTokenizer, preTokenizerOf } from "./pre_tokens";
-import type { AddedToken } from "./tokenizer_files";
 
 /** The added tokens that are looked for after the normalizer, or before it, and how they stand in the text there. */
 function* soughtIn(

@@ -6,7 +6,7 @@
 import { invalid, quoted, RubricateError } from "../errors";
 import { isObject, type JsonObject } from "../files/json";
 import { limits } from "../limits";
-import { normalizerGrowth, patternCost, regexOf } from "./tokenizer_costs";
+import { normalizerGrowth, patternCost, regexOf } from "./costs";
 
 /** What a field may hold. A field may also be absent, unless it is required. */
 interface Rule {

@@ -3,8 +3,8 @@ import { DataWorker } from "../data/data_worker";
 import type { Prompt } from "../data/worker_protocol";
 import { RubricateError } from "../errors";
 import { abortError, onAbort } from "../job";
-import type { Tokenizer } from "./tokenizer";
-import { shareTokenizerFiles, type TokenizerFiles } from "./tokenizer_files";
+import { shareTokenizerFiles, type TokenizerFiles } from "../tokenizer/files";
+import type { Tokenizer } from "../tokenizer/tokenizer";
 
 /** Work that somebody may end before its time. */
 export interface Stoppable {

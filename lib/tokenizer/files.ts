@@ -6,8 +6,8 @@ import { present, readBytes, readText } from "../files/read";
 import { limits } from "../limits";
 import { eachIn, type Steps, sortedIn } from "../steps";
 import { parseInPieces } from "./json_pieces";
+import { checkAddedToken, checkComponents, checkDocument, checkProcessor } from "./schema";
 import { idLimit, parseTokenizerJson, type TokenizerDocument } from "./tokenizer_json";
-import { checkAddedToken, checkComponents, checkDocument, checkProcessor } from "./tokenizer_schema";
 
 /** One entry of tokenizer.json's `added_tokens`. */
 export interface AddedToken {

@@ -3,13 +3,13 @@ import type { Prompt } from "../data/worker_protocol";
 import { invalid, RubricateError } from "../errors";
 import { runJob } from "../job";
 import { limits } from "../limits";
+import { adapterHandle, checkedIds, type ModelAdapter } from "../model/checks";
 import type { NativeModel, NativeSamplingOptions } from "../native";
 import { checkOptions, type OptionNames, signalOf } from "../options";
-import { adapterHandle, checkedIds, type ModelAdapter } from "./checks";
+import type { ChatMessage, Tokenizer } from "../tokenizer/tokenizer";
 import { encodePrompt } from "./prompt";
 import type { Stoppable } from "./prompt_thread";
 import { StopFilter, stopStrings } from "./stop_strings";
-import type { ChatMessage, Tokenizer } from "./tokenizer";
 
 /** How to continue, and what: exactly one of `prompt`, `messages` and `tokenIds`. Defaults are those of greedy decoding. */
 export interface GenerateOptions {

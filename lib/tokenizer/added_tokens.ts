@@ -1,6 +1,6 @@
 /** Finding added tokens in text, leftmost and longest first, as the Rust library does. */
 import { eachIn, type Steps, sortedIn } from "../steps";
-import type { AddedToken } from "./tokenizer_files";
+import type { AddedToken } from "./files";
 
 /** A stretch of text: an added token, or what is between two of them. */
 interface Piece {

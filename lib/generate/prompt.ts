@@ -6,10 +6,10 @@ import type { Prompt } from "../data/worker_protocol";
 import { RubricateError } from "../errors";
 import { throwIfAborted } from "../job";
 import { limits } from "../limits";
-import { checkMessages } from "./chat_messages";
+import { checkMessages } from "../template/chat_messages";
+import { TemplateLimit } from "../template/interpreter";
+import type { ChatMessage, Tokenizer } from "../tokenizer/tokenizer";
 import { encodeInThread, type Stoppable } from "./prompt_thread";
-import { TemplateLimit } from "./template_interpreter";
-import type { ChatMessage, Tokenizer } from "./tokenizer";
 
 /**
  * @param context tokens that fit into the model

@@ -3,7 +3,7 @@
  * charged to a budget before it runs, so that a template which loops for ever or grows without bound ends with an error
  * after the same number of steps on every machine, without a thread or a clock.
  */
-import { type Cost, costOf, type Operation, type RuntimeValue, type Size, searchSteps } from "./template_costs";
+import { type Cost, costOf, type Operation, type RuntimeValue, type Size, searchSteps } from "./costs";
 
 /**
  * The parts of @huggingface/jinja in use; its own types are ES modules, which CommonJS cannot name. Its interpreter is

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
 import { type ChatMessage, conversationSize } from "./chat_messages";
-import { parseProgram, runProgram, type TemplateNode } from "./template_interpreter";
+import { parseProgram, runProgram, type TemplateNode } from "./interpreter";
 
 /** Rendered messages. */
 export interface RenderedChat {

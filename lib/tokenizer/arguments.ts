@@ -2,7 +2,7 @@
 import { invalid } from "../errors";
 import { limits } from "../limits";
 import { isMissing, lengthOf, type OptionNames, readArgument } from "../options";
-import type { TokenizerFiles } from "./tokenizer_files";
+import type { TokenizerFiles } from "./files";
 
 /** @throws RubricateError ERR_ARGUMENT where a file's content is no text */
 export function requireTexts(files: TokenizerFiles): void {

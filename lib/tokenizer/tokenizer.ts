@@ -2,12 +2,8 @@ import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
 import { booleanOf, checkOptions, pathOf, readArgument } from "../options";
 import { atOnce, eachIn, inSlices, type Steps } from "../steps";
-import { type ChatMessage, checkMessages } from "./chat_messages";
-import { ChatTemplate, marksGeneration, type RenderedChat } from "./chat_template";
-import { byteToken } from "./hub_decoders";
-import { affixesOf, buildHubTokenizer, type HubTokenizer, hasByteFallback } from "./hub_tokenizer";
-import type { TextToIds } from "./text_to_ids";
-import { TokenDecoder } from "./token_decoder";
+import { type ChatMessage, checkMessages } from "../template/chat_messages";
+import { ChatTemplate, marksGeneration, type RenderedChat } from "../template/chat_template";
 import {
   type ChatOptions,
   chatNames,
@@ -17,8 +13,8 @@ import {
   type EncodeOptions,
   encodeNames,
   requireTexts,
-} from "./tokenizer_arguments";
-import { normalizerGrowth } from "./tokenizer_costs";
+} from "./arguments";
+import { normalizerGrowth } from "./costs";
 import {
   type AddedToken,
   defineTokenizer,
@@ -27,15 +23,19 @@ import {
   sharedTokenizerFiles,
   type TokenizerDefinition,
   type TokenizerFiles,
-} from "./tokenizer_files";
-import { componentsOf } from "./tokenizer_schema";
+} from "./files";
+import { byteToken } from "./hub_decoders";
+import { affixesOf, buildHubTokenizer, type HubTokenizer, hasByteFallback } from "./hub_tokenizer";
+import { componentsOf } from "./schema";
+import type { TextToIds } from "./text_to_ids";
+import { TokenDecoder } from "./token_decoder";
 import { Vocabulary } from "./vocabulary";
 
-export type { ChatMessage } from "./chat_messages";
-export type { RenderedChat } from "./chat_template";
+export type { ChatMessage } from "../template/chat_messages";
+export type { RenderedChat } from "../template/chat_template";
+export type { ChatOptions, DecodeOptions, EncodeOptions } from "./arguments";
+export type { TokenizerFiles } from "./files";
 export { TokenDecoder } from "./token_decoder";
-export type { ChatOptions, DecodeOptions, EncodeOptions } from "./tokenizer_arguments";
-export type { TokenizerFiles } from "./tokenizer_files";
 
 /** What a tokenizer is built to. */
 interface Built {

@@ -5,9 +5,9 @@
  */
 import { eachIn, type Steps } from "../steps";
 import type { BpeOptions } from "./bpe_tables";
+import type { AddedToken, TokenizerDefinition } from "./files";
 import { decodeByteLevel, decodeByteRuns, decodeMetaspace } from "./hub_decoders";
 import { TextToIds } from "./text_to_ids";
-import type { AddedToken, TokenizerDefinition } from "./tokenizer_files";
 
 /** The parts of @huggingface/tokenizers in use; its own types are ES modules, which CommonJS cannot name. */
 export interface HubTokenizer {

@@ -16,8 +16,8 @@ import {
   valueAt,
   valuesIn,
 } from "./json_pieces";
+import { checkAddedToken } from "./schema";
 import { TokenTable } from "./token_table";
-import { checkAddedToken } from "./tokenizer_schema";
 
 /** What tokenizer.json says. */
 export interface TokenizerDocument {
