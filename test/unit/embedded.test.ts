@@ -1,6 +1,4 @@
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { embeddedModelDir, loadDemoPairs } from "../../lib/embedded";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer";
@@ -10,7 +8,6 @@ let tokenizer: Tokenizer;
 beforeAll(async () => {
   tokenizer = await Tokenizer.fromPretrained(embeddedModelDir());
 });
-const script = (name: string) => join(__dirname, "../../bench/embedded", name);
 
 describe("the embedded model's tokenizer", () => {
   test.each([
@@ -41,18 +38,6 @@ describe("the embedded model's tokenizer", () => {
     expect(generated.map(([start, end]) => text.slice(start, end))).toEqual(["Answer</s>"]);
     const ids = tokenizer.encode(text, { addSpecialTokens: false });
     expect([ids[0], ids[1], ids.at(-1)]).toEqual([0, 4, 1]);
-  });
-
-  test("comes out of its script again", () => {
-    const folder = mkdtempSync(join(tmpdir(), "rubricate-tokenizer-"));
-    try {
-      execFileSync(process.execPath, [script("make_corpus.mjs"), folder]);
-      execFileSync(process.execPath, [script("train_tokenizer.mjs"), folder, folder]);
-      const again = readFileSync(join(folder, "tokenizer.json"), "utf8");
-      expect(again).toBe(readFileSync(join(embeddedModelDir(), "tokenizer.json"), "utf8"));
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
   });
 });
 
