@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { Writable } from "node:stream";
 import { Interrupts } from "../../lib/cli/interrupts";
 import { ProgressLine } from "../../lib/cli/progress";
+import { loadDemoPairs } from "../../lib/embedded";
 import { LlamaModel } from "../../lib/model/model";
 import { nodeArguments, rowsOf, runCli, spawnCli, writeModel } from "./cli_support";
 
@@ -188,20 +189,29 @@ test("bench names the machine and times every case", async () => {
   for (const { bestMs, medianMs } of results) expect(medianMs).toBeGreaterThanOrEqual(bestMs);
 });
 
-test("demo lowers the held-out loss, and says what to type next", async () => {
-  const argv = ["demo", "--model", at("model"), "--epochs", "3", "--learning-rate", "0.05", "--out", at("demo")];
+test("demo lowers the held-out loss, counts right answers, and says what to type next", async () => {
+  const argv = ["demo", "--model", at("model"), "--epochs", "1", "--out", at("demo"), "--max-new-tokens", "4"];
   const [result] = jsonLines((await runCli([...argv, "--json"])).stdout);
   const { before, after, fallPercent } = result.heldOutLoss;
   expect(after).toBeLessThan(before);
   expect(fallPercent).toBeCloseTo(100 * (1 - after / before), 9);
   expect(result.trainLosses).toHaveLength(result.steps);
+  expect(result.exactMatch).toEqual({ before: 0, after: expect.any(Number), of: loadDemoPairs().heldOut.length });
   expect(result.adapter.bytes).toBe(readFileSync(at("demo", "adapter_model.safetensors")).length);
-  expect(result.samples).toHaveLength(4);
+  expect(result.samples).toHaveLength(8);
+  const offices = loadDemoPairs().heldOut.filter(({ prompt }) =>
+    result.samples.some((sample: { prompt: string }) => sample.prompt === prompt),
+  );
+  expect(new Set(offices.map(({ completion }) => completion)).size).toBe(8);
   for (const columns of [50, 90]) {
-    const { stdout } = await runCli([...argv, "--max-new-tokens", "8"], { columns });
+    const { stdout } = await runCli(argv, { columns });
     expect(stdout).toContain(`Held-out loss  ${before.toFixed(4)} before, ${after.toFixed(4)} after`);
+    expect(stdout).toContain("Right answers  0.0 % before");
     expect(stdout).toContain(`rubricate generate --model ${at("model")} --adapter ${at("demo")} --chat --prompt`);
-    const samples = stdout.slice(stdout.indexOf("> "), stdout.indexOf("Held-out"));
+    const samples = stdout.slice(
+      stdout.indexOf(columns < 72 ? "> " : "held-out letter"),
+      stdout.indexOf("Right answers"),
+    );
     // biome-ignore lint/suspicious/noControlCharactersInRegex: styles of the terminal
     const plain = samples.replace(/\u001b\[\d*m/g, "").split("\n");
     expect(plain.filter((line) => !line.startsWith(">") && line.length > columns)).toEqual([]);

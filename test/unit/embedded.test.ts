@@ -41,16 +41,16 @@ describe("the embedded model's tokenizer", () => {
   });
 });
 
-test("held-out prompts and answers of the demo are in no training pair, and each answer has the form to be learnt", () => {
+test("held-out prompts of the demo are in no training pair, and every office is held out as often", () => {
   const { train, heldOut } = loadDemoPairs();
-  expect(train.length).toBeGreaterThanOrEqual(48);
-  expect(heldOut.length).toBeGreaterThanOrEqual(12);
   const prompts = new Set(train.map(({ prompt }) => prompt));
-  const completions = new Set(train.map(({ completion }) => completion));
-  for (const pair of heldOut) {
-    expect(prompts.has(pair.prompt)).toBe(false);
-    expect(completions.has(pair.completion)).toBe(false);
-  }
-  for (const { completion } of [...train, ...heldOut])
-    expect(completion).toMatch(/^Hear ye! Let .+\. Thus speaks the Republic!$/);
+  expect(heldOut.filter(({ prompt }) => prompts.has(prompt))).toEqual([]);
+  const counts = (pairs: readonly { completion: string }[]) => {
+    const found: Record<string, number> = {};
+    for (const { completion } of pairs) found[completion] = (found[completion] ?? 0) + 1;
+    return found;
+  };
+  expect([...new Set(Object.values(counts(train)))]).toEqual([80]);
+  expect([...new Set(Object.values(counts(heldOut)))]).toEqual([20]);
+  expect(Object.keys(counts(heldOut)).sort()).toEqual(Object.keys(counts(train)).sort());
 });
