@@ -125,17 +125,49 @@ const isHidden = ({ doc, code }) => /^(private|protected)\b/.test(code) || /@int
 /** `export declare class X {` and the like, without what every declaration has. */
 const headOf = (code) => code.replace(/^export (declare )?/, "");
 
-function describeDeclaration(name, { doc, code }) {
+/**
+ * The members of `TrainingOptions`, a type mapped from the table of options: there each member is an `Option` of a type.
+ * @param text declarations of the module of the table
+ */
+function optionMembers(text) {
+  const table = [...statements(text)].find(({ code }) => nameOf(code) === "trainingOptions");
+  return [...statements(bodyOf(table.code))].map(({ doc, code }) => {
+    const [, name] = /^(\w+): Option</.exec(code);
+    const [type] = [...argumentsOf(code.slice(code.indexOf("<") + 1))];
+    return { doc, code: `readonly ${name}?: ${type}` };
+  });
+}
+
+/** Type arguments, of the text after their opening bracket. */
+function* argumentsOf(text) {
+  let begin = 0;
+  for (let at = 0, depth = 0; depth >= 0; at++) {
+    at = skipped(text, at);
+    if ("{([<".includes(text[at])) depth++;
+    if ("})]>".includes(text[at])) depth--;
+    if (depth < 0 || (depth === 0 && text[at] === ",")) {
+      yield text.slice(begin, at).trim();
+      begin = at + 1;
+    }
+  }
+}
+
+function describeDeclaration(folder, name, { doc, code }) {
   const { prose, tags } = docParts(doc);
   const lines = [`## ${name}`, ""];
   const hasMembers = /^export (declare class|interface|declare const \w+: \{)/.test(code);
-  const signature = hasMembers ? headOf(code.slice(0, code.indexOf("{"))).replace(/:?\s*$/, "") : headOf(code);
+  const head = headOf(hasMembers ? code.slice(0, code.indexOf("{")) : code);
+  const signature = hasMembers ? head.replace(/ extends TrainingOptions\b/, "").replace(/:?\s*$/, "") : head;
   lines.push("```ts", signature, "```", "");
   if (prose) lines.push(escaped(prose), "");
   const details = describeTags(tags, "");
   if (details.length > 0) lines.push(...details, "");
   if (hasMembers) {
-    const members = [...statements(bodyOf(code))].filter((member) => !isHidden(member));
+    const own = [...statements(bodyOf(code))].filter((member) => !isHidden(member));
+    const inherits = / extends TrainingOptions\b/.test(head);
+    const members = inherits
+      ? [...own, ...optionMembers(readFileSync(join(folder, "train", "option_table.d.ts"), "utf8"))]
+      : own;
     lines.push(...members.map(describeMember), "");
   }
   return lines.join("\n");
@@ -179,7 +211,7 @@ function makePages(folder) {
   for (const [name, module] of exportsOf(readFileSync(join(folder, "index.d.ts"), "utf8"))) {
     const page = sections.get(module.split("/")[0]);
     if (!page) throw new Error(`No page for ${name} of ${module}: add one to lib/scripts/make_api_docs.mjs`);
-    page.push({ name, text: describeDeclaration(name, findDeclaration(folder, module, name)) });
+    page.push({ name, text: describeDeclaration(folder, name, findDeclaration(folder, module, name)) });
   }
   const files = new Map();
   const index = [notice, "# API", "", 'Everything that `import ... from "rubricate"` gives.', ""];

@@ -1,4 +1,4 @@
-/** What a run tells while it goes on. Losses are mean nats per supervised token. */
+/** What a run reports while it runs. Losses are mean nats per supervised token. */
 export type TrainEvent = StartEvent | StepEvent | EvalEvent | CheckpointEvent | NoticeEvent | EndEvent;
 
 export interface StartEvent {
@@ -10,7 +10,7 @@ export interface StartEvent {
   /** Rows that cannot be used. */
   readonly skippedRows: number;
   readonly trainableParameters: number;
-  /** Steps made before, by the run that this one goes on with. */
+  /** Steps made before, by the run that this one resumes. */
   readonly resumedStep: number;
 }
 

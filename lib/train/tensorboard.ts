@@ -75,7 +75,7 @@ export function scalarEvent(seconds: number, step: number, tag: string, value: n
   return Buffer.concat([wallTime(seconds), Buffer.from([2 << 3, ...varint(step)]), lengthDelimited(5, summary)]);
 }
 
-/** The scalars that an event has to tell, by tag. */
+/** The scalars of an event, by tag. */
 function scalarsOf(event: TrainEvent): Record<string, number> {
   if (event.type === "eval")
     return { "eval/loss": event.loss, "eval/perplexity": event.perplexity, "eval/accuracy": event.accuracy };

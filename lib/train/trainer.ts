@@ -13,8 +13,8 @@ export interface RunOptions {
   /** Stops the run between two ops; with an `outputDir` a checkpoint of the last finished step is written first. */
   readonly signal?: AbortSignal;
   /**
-   * true: goes on from the newest checkpoint that can be used; "auto": the same, or starts where there is none; a path: goes
-   * on from that checkpoint. Default: the Trainer's option, which is false.
+   * true: resumes from the newest checkpoint that can be used; "auto": the same, or starts if there is none; a path: resumes
+   * from that checkpoint. Default: the Trainer's option, which is false.
    */
   readonly resume?: boolean | "auto" | string;
 }
