@@ -128,15 +128,20 @@ export function text(placeholder: string, expects = "a text that is not empty"):
   };
 }
 
-/** true, false, or a text. */
-export function booleanOrText(placeholder: string, expects: string): Kind<boolean | string> {
-  const { fault } = text(placeholder, expects);
+export function path(placeholder: string, expects = "a path"): Kind<string> {
+  const { read, fault } = text(placeholder, expects);
   return {
     placeholder,
     expects,
-    read: (value) => value,
-    fault: (value) => (typeof value === "boolean" ? undefined : fault(value)),
+    read,
+    fault: (value) => fault(value) ?? ((value as string).includes("\0") ? expects : undefined),
   };
+}
+
+/** true, false, or a path. */
+export function booleanOrPath(placeholder: string, expects: string): Kind<boolean | string> {
+  const { read, fault } = path(placeholder, expects);
+  return { placeholder, expects, read, fault: (value) => (typeof value === "boolean" ? undefined : fault(value)) };
 }
 
 /** A field that may be missing. */

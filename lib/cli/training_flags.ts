@@ -1,13 +1,7 @@
 /** The flags of `rubricate train` that set options of `Trainer`, made from the table of options; and the way back. */
 import { type Kind, noValue } from "../option_kinds";
-import {
-  type Option,
-  type OptionFlag,
-  type OptionName,
-  optionEntries,
-  type TrainingFlagName,
-  type TrainingOptions,
-} from "../train/option_table";
+import type { Option, OptionFlag } from "../train/option";
+import { type OptionName, optionEntries, type TrainingFlagName, type TrainingOptions } from "../train/option_table";
 import type { Flag } from "./flag";
 
 /** Objects and lists are not read flag by flag: `trainingOptionsOf` puts them together. */

@@ -7,88 +7,35 @@ import {
   belowOne,
   boolean,
   booleanOr,
+  booleanOrPath,
   booleanOrRecord,
-  booleanOrText,
   choice,
   integer,
-  type Kind,
   list,
   nonNegativeFloat32,
   number,
   optional,
+  path,
   positiveFloat32,
   record,
-  text,
 } from "../option_kinds";
+import { type Option, option, type RunFacts } from "./option";
 import { type Schedule, schedules } from "./schedule";
 
 export type LoggerName = "jsonl" | "tensorboard";
-
-/** What defaults may depend on. */
-export interface RunFacts {
-  readonly contextLength: number;
-  /** Whether `eval` is given. */
-  readonly evaluates: boolean;
-  /** Whether `outputDir` is given. */
-  readonly writes: boolean;
-}
-
-/** A flag of `rubricate train` that sets an option. */
-export interface OptionFlag {
-  readonly help: string;
-  /** Of an option that is an object: the field that the flag's value becomes. */
-  readonly field?: string;
-  /** What the flag sets where it has no value. */
-  readonly alone?: unknown;
-  /** For --help, where the option's default is not what it should show. */
-  readonly default?: string;
-  readonly placeholder?: string;
-}
-
-/**
- * Whether a run can be resumed with another value: no where the option belongs to the run's identity. `unless` names an option
- * that takes this one's place: where that is given, this one does not matter.
- */
-export type Identity = boolean | { readonly unless: "maxSteps" | "packing" };
-
-/** The default; a function where it depends on the run. */
-type Default<T> = T | ((run: RunFacts) => T);
-
-interface Declaration<D, F extends string> {
-  /** undefined where there is none. */
-  readonly default: D;
-  /** Required: a run that was resumed with another value of a forgotten option would silently differ. */
-  readonly identity: Identity;
-  /** By their names in camel case. */
-  readonly flags: Readonly<Record<F, OptionFlag>>;
-}
-
-/** An option with values of type T, the missing default D (undefined, or never where there is a default) and flags F. */
-export interface Option<T, D extends undefined = never, F extends string = string>
-  extends Declaration<Default<T> | D, F> {
-  readonly kind: Kind<T>;
-}
-
-/** Declares an option. */
-export function option<T, const D extends Default<T> | undefined, F extends string>(
-  kind: Kind<T>,
-  declaration: Declaration<D, F>,
-): Option<T, Extract<D, undefined>, F> {
-  return { ...declaration, kind } as Option<T, Extract<D, undefined>, F>;
-}
 
 const count = integer(1);
 const withEvaluation = ({ evaluates }: RunFacts) => evaluates;
 
 export const trainingOptions = {
   /** Folder for checkpoints, logs and `best`: the adapter, or with method "full" the model, of the lowest evaluation loss. */
-  outputDir: option(text("DIR", "a path"), {
+  outputDir: option(path("DIR"), {
     default: undefined,
     identity: false,
     flags: { out: { help: "output folder" } },
   }),
   /** true, "auto" or a checkpoint's path: resumes a run, see `Trainer.run`. Default: false. */
-  resume: option(booleanOrText("auto|DIR", 'true, false, "auto" or the path of a checkpoint'), {
+  resume: option(booleanOrPath("auto|DIR", 'true, false, "auto" or the path of a checkpoint'), {
     default: false,
     identity: false,
     flags: {

@@ -4,8 +4,9 @@ import { requireAdapter, requireModel } from "../brands";
 import { invalid } from "../errors";
 import { adapterHandle } from "../model/checks";
 import { checkOptions, type OptionNames } from "../options";
+import type { RunFacts } from "./option";
 import { checkRunOptions } from "./option_checks";
-import { type OptionName, optionEntries, type RunFacts, type TrainingSettings } from "./option_table";
+import { type OptionName, optionEntries, type TrainingSettings } from "./option_table";
 import type { Settings, TrainerOptions } from "./options";
 
 const optionNames: OptionNames<TrainerOptions> = {
