@@ -20,7 +20,7 @@ const shown = (value: string | undefined) =>
 
 /**
  * Reads the arguments of a command.
- * @throws UsageError naming the flag, what it takes, and what came
+ * @throws UsageError naming the flag, what was expected and what was received
  */
 export function readArguments(command: Command, argv: readonly string[]): Arguments {
   const known = new Map<string, FlagName>();

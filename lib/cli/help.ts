@@ -21,7 +21,7 @@ function wrapped(text: string, width: number, indent: number): string {
   return [...lines, line].join(`\n${" ".repeat(indent)}`);
 }
 
-/** How a flag is written, with what stands for its value. */
+/** How a flag is written, with a placeholder for its value. */
 export function usageOf(name: FlagName): string {
   const flag: Flag<unknown> = flags[name];
   const written = `${flag.short ? `-${flag.short}, ` : ""}--${kebab(name)}`;

@@ -7,7 +7,7 @@ import { native } from "../native";
 import type { Invocation } from "./command";
 import { bytes, count, plural } from "./text";
 
-/** The folder that --model means. */
+/** The folder that --model names. */
 function modelDir(name: string | undefined): string {
   return name === undefined || name === "embedded" ? embeddedModelDir() : name;
 }

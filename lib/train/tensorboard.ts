@@ -27,7 +27,7 @@ export function crc32c(bytes: Uint8Array): number {
   return (crc ^ 0xffffffff) >>> 0;
 }
 
-/** As stored: turned right by 15 bits and moved by a constant, so that the sum of data with sums in them is no trivial one. */
+/** As stored: rotated right by 15 bits and a constant added, so that the sum of data with sums in them is no trivial one. */
 function masked(bytes: Uint8Array): number {
   const crc = crc32c(bytes);
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
