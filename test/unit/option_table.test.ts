@@ -337,3 +337,10 @@ test("docs/api says each default", () => {
     else expect([name, JSON.parse(said!)]).toEqual([name, fallback]);
   }
 });
+
+test("dist/ declares each option with its doc comment, for editors", () => {
+  const text = readFileSync(join(__dirname, "../../dist/train/option_table.d.ts"), "utf8");
+  const plain = text.slice(text.indexOf("export interface TrainingOptions {"));
+  const declared = [...plain.slice(0, plain.indexOf("\n}")).matchAll(/\*\/\n {4}readonly (\w+)\?: /g)];
+  expect(declared.map(([, name]) => name)).toEqual(Object.keys(trainingOptions));
+});
