@@ -7,7 +7,7 @@ import { native } from "../native";
 import type { Invocation } from "./command";
 import { bytes, count, plural } from "./text";
 
-/** The folder that --model means. */
+/** The folder that --model names. */
 function modelDir(name: string | undefined): string {
   return name === undefined || name === "embedded" ? embeddedModelDir() : name;
 }
@@ -56,7 +56,7 @@ export async function loadData(
 const shownReports = 5;
 const keptReports = 100;
 
-/** Tells of rows that were left out or cut off. */
+/** Reports rows that were skipped or truncated. */
 export function reportRows({ terminal }: Invocation, path: string, data: Dataset): void {
   const { skipped, truncated } = data.reportCounts;
   const reports = data.reports.slice(0, keptReports);
@@ -71,8 +71,8 @@ export function reportRows({ terminal }: Invocation, path: string, data: Dataset
     reports,
   });
   if (skipped + truncated === 0) return;
-  terminal.note(`${path}: ${plural(skipped, "row")} left out, ${count(truncated)} cut off`);
+  terminal.note(`${path}: ${plural(skipped, "row")} skipped, ${count(truncated)} truncated`);
   for (const { line, kind, reason } of reports.slice(0, shownReports))
-    terminal.note(`  line ${line} ${kind === "skipped" ? "left out" : "cut off"}: ${reason}`);
+    terminal.note(`  line ${line} ${kind}: ${reason}`);
   if (skipped + truncated > shownReports) terminal.note("  ...");
 }
