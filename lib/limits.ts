@@ -41,6 +41,9 @@ export const limits = {
   tokenizerConfigBytes: 16 * MiB,
   /** Levels of arrays and objects in any JSON text. */
   jsonNesting: 512,
+  /** Memory that the objects, arrays and names of a JSON text may need, for each of its bytes and beside that. */
+  jsonGrowth: 8,
+  jsonSpareBytes: MiB,
   /** Bytes of tokenizer.json, which is parsed in pieces; the largest known ones have 34 MB. */
   tokenizerBytes: 64 * MiB,
   /** Values in each of tokenizer.json's members but the vocabulary and the merges, and in tokenizer_config.json. */
