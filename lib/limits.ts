@@ -88,7 +88,7 @@ export const limits = {
   replacementCharacters: 2 ** 6,
   /** Characters that all patterns together compare at one place of a text at most. */
   patternCost: 2 ** 10,
-  /** By how much all normalizers together may multiply the characters of a text. */
+  /** By how much all normalizers together may multiply the characters of a text, and all decoders those of a token. */
   normalizerGrowth: 2 ** 6,
   /** UTF-16 units of a text that is encoded in one call. */
   textCharacters: 2 ** 24,
@@ -127,6 +127,8 @@ export const limits = {
   chatCharacters: 16 * MiB,
   /** Token ids of one call of `decode`. */
   decodeIds: MiB,
+  /** UTF-16 units of their tokens together, times the growth by decoders. */
+  decodedCharacters: 2 ** 26,
   /** Of one call of `dataset.examples`. */
   exampleIndices: MiB,
   epoch: 2 ** 32 - 1,

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { GenerateOptions } from "../../lib/generate/generation";
 import { stopStrings } from "../../lib/generate/stop_strings";
-import { Dataset, embeddedModelDir, LlamaModel, setDeviceMemoryLimit, Tensor } from "../../lib/index";
+import { Dataset, embeddedModelDir, LlamaModel, setDeviceMemoryLimit, Tensor, Tokenizer } from "../../lib/index";
 import { limits } from "../../lib/limits";
 import { checkMessages } from "../../lib/template/chat_messages";
 
@@ -70,6 +70,24 @@ test.each<["decodeIds" | "exampleIndices", string, (ids: number[]) => unknown]>(
   await expect(at(limit + 1)).rejects.toThrow(`Expected at most ${limit} `);
 });
 
+test("decodedCharacters", () => {
+  const model = { type: "BPE", vocab: { ["a".repeat(limits.tokenCharacters)]: 0, b: 1 }, merges: [] };
+  const decoder = { type: "Replace", pattern: { String: "a" }, content: "xyz!" };
+  const built = (tokenizerJson: object) =>
+    new Tokenizer({ directory: "/", tokenizerJson: JSON.stringify(tokenizerJson) });
+  const plain = built({ model, decoder: { type: "ByteLevel" } });
+  const ids = new Int32Array(limits.decodedCharacters / limits.tokenCharacters + 1);
+  expect(plain.decode(ids.subarray(1))).toHaveLength(limits.decodedCharacters);
+  ids[0] = 1;
+  const tooMany = `Expected tokens of at most ${limits.decodedCharacters} characters together for ids but received`;
+  expect(() => plain.decode(ids)).toThrow(expect.objectContaining({ code: "ERR_ARGUMENT" }));
+  expect(() => plain.decode(ids)).toThrow(`${tooMany} ${limits.decodedCharacters + 1}`);
+  const growing = built({ model, decoder });
+  const quarter = ids.subarray(1, 1 + (ids.length - 1) / 4);
+  expect(growing.decode(quarter).startsWith("xyz!xyz!")).toBe(true);
+  expect(() => growing.decode([...quarter, 1])).toThrow(`${tooMany} ${limits.decodedCharacters + 4}`);
+});
+
 test("tensorElements", () => {
   const limit = limits.tensorElements;
   // At the limit the core compares with the data, of which there are none.
@@ -127,6 +145,13 @@ test("docs/limits.md has these numbers", () => {
     return !spelled(limits[name] as number).some((number) => row.includes(`| ${number} |`));
   });
   expect(wrong).toEqual([]);
-  const tested = ["decodeIds", "exampleIndices", "tensorElements", "deviceNumber", "deviceMemoryBytes"];
+  const tested = [
+    "decodeIds",
+    "decodedCharacters",
+    "exampleIndices",
+    "tensorElements",
+    "deviceNumber",
+    "deviceMemoryBytes",
+  ];
   expect([...names].sort()).toEqual([...numbers.map(([name]) => name), ...tested].sort());
 });

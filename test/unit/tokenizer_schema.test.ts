@@ -17,6 +17,7 @@ const sequence = (count: number, inner: object): object => ({
   type: "Sequence",
   normalizers: Array(count).fill(inner),
 });
+const decoders = (count: number, inner: object) => ({ type: "Sequence", decoders: Array(count).fill(inner) });
 const grow = (content: string, pattern: object = { String: "a" }) => ({ type: "Replace", pattern, content });
 const split = (change: object) => ({
   pre_tokenizer: { type: "Split", pattern: { String: "," }, behavior: "Isolated", invert: false, ...change },
@@ -307,6 +308,8 @@ test.each<[string, object, boolean]>([
   ["patterns that compare more", split({ pattern: { String: ",".repeat(limits.patternCost + 1) } }), false],
   ["great growth", { normalizer: sequence(6, grow("a".repeat(2))) }, true],
   ["greater growth", { normalizer: sequence(7, grow("a".repeat(2))) }, false],
+  ["great growth by decoders", { decoder: decoders(6, grow("a".repeat(2))) }, true],
+  ["greater growth by decoders", { decoder: decoders(7, grow("a".repeat(2))) }, false],
   ["growth by a pattern", { normalizer: grow("a".repeat(limits.normalizerGrowth), { Regex: "a" }) }, true],
   ["growth by a pattern of nothing", { normalizer: grow("a".repeat(32), { Regex: "a?" }) }, false],
   ["a long replacement", { normalizer: { type: "Prepend", prepend: "x".repeat(limits.replacementCharacters) } }, true],
