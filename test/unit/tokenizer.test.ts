@@ -210,6 +210,7 @@ describe("bytes of tokens", () => {
   test.each([
     [["Ġa", "世界", "Ã", "©", "Ġ"], " a世界é "],
     [["世".repeat(500), "a"], `${"世".repeat(500)}a`],
+    [Array(9).fill("世".repeat(50)), "世".repeat(450)],
     [["a".repeat(2000), "\ud800b", "ÿ"], `${"a".repeat(2000)}\uFFFDb\uFFFD`],
     [["aÃ世", "©"], "aÃ世\uFFFD"],
     [["", "a", ""], "a"],
