@@ -108,6 +108,8 @@ export const limits = {
   quickTemplateSteps: 20_000,
 
   // Calls
+  /** Fields of an object of options, unknown ones that are undefined counted. */
+  optionFields: 1024,
   /** Of one call of `generate`. */
   maxNewTokens: 2 ** 31 - 1,
   topK: 2 ** 31 - 1,
@@ -123,6 +125,8 @@ export const limits = {
   chatMessages: 16_384,
   /** Values in the messages of one call of `generate`: they are copied on the event loop's thread. */
   promptValues: 2 ** 16,
+  /** UTF-16 units of a prompt of `generate`, or of the strings in its messages; of the names of fields, as many. */
+  promptCharacters: 4 * MiB,
   /** UTF-16 units of the strings in a conversation's messages and tools together; of the names of fields, as many. */
   chatCharacters: 16 * MiB,
   /** Token ids of one call of `decode`. */

@@ -3,7 +3,7 @@
  * which a signal ends at once.
  */
 import type { Prompt } from "../data/worker_protocol";
-import { RubricateError } from "../errors";
+import { invalid, RubricateError } from "../errors";
 import { throwIfAborted } from "../job";
 import { limits } from "../limits";
 import { checkMessages } from "../template/chat_messages";
@@ -35,6 +35,9 @@ function requireFit(text: string, context: number): void {
     );
 }
 
+/** What is sent to the thread is copied at one go. */
+const most = { values: limits.promptValues, characters: limits.promptCharacters };
+
 /**
  * @param work its `stop` ends the work of the thread meanwhile
  * @returns ids as `encodeAtOnce` gives them
@@ -48,11 +51,12 @@ export async function encodePrompt(
   work?: Stoppable,
 ): Promise<Int32Array<ArrayBuffer>> {
   throwIfAborted(signal);
-  const prompt =
-    "text" in given ? given : { messages: checkMessages(given.messages, undefined, limits.promptValues).messages };
+  const prompt = "text" in given ? given : { messages: checkMessages(given.messages, undefined, most).messages };
   const text = "text" in prompt ? prompt.text : quickText(tokenizer, prompt.messages);
   if (text === undefined) return encodeInThread(tokenizer, prompt, context, signal, work);
   requireFit(text, context);
+  if (text.length > limits.promptCharacters)
+    throw invalid("the length of a prompt", `at most ${limits.promptCharacters} characters`, text.length);
   if (text.length * tokenizer.growth > limits.quickCharacters)
     return encodeInThread(tokenizer, { text }, context, signal, work);
   return encodeAtOnce(tokenizer, { text });

@@ -20,15 +20,18 @@ export interface Conversation {
 /**
  * Checks and copies a conversation before a template runs on it. What a template does with the fields, the content among
  * them, is the template's matter.
- * @param values that messages and tools may have
+ * @param most values that messages and tools may have, and characters of their strings; of names, as many
  * @throws RubricateError ERR_ARGUMENT naming the message
  */
 export function checkMessages(
   messages: readonly ChatMessage[],
   tools: readonly object[] | null | undefined,
-  values: number = limits.lineValues,
+  most: { readonly values: number; readonly characters: number } = {
+    values: limits.lineValues,
+    characters: limits.chatCharacters,
+  },
 ): Conversation {
-  const copy = new PlainCopy(values);
+  const copy = new PlainCopy(most.values, most.characters);
   const levels = limits.rowNesting - 1; // their array is a level, too
   const what = "{role, content}";
   const plain = listOf("messages", "an array of {role, content}", messages, limits.chatMessages).map((given, at) => {

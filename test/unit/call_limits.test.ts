@@ -1,7 +1,9 @@
 /** The section "Calls" of docs/limits.md: what is at a limit is taken, what is one past it is refused. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Prompt } from "../../lib/data/worker_protocol";
 import type { GenerateOptions } from "../../lib/generate/generation";
+import { encodePrompt } from "../../lib/generate/prompt";
 import { stopStrings } from "../../lib/generate/stop_strings";
 import { Dataset, embeddedModelDir, LlamaModel, setDeviceMemoryLimit, Tensor, Tokenizer } from "../../lib/index";
 import { limits } from "../../lib/limits";
@@ -88,6 +90,35 @@ test("decodedCharacters", () => {
   expect(() => growing.decode([...quarter, 1])).toThrow(`${tooMany} ${limits.decodedCharacters + 4}`);
 });
 
+test("promptCharacters", async () => {
+  const limit = limits.promptCharacters;
+  const encode = (prompt: Prompt, context = Number.POSITIVE_INFINITY) =>
+    encodePrompt(model.requireTokenizer(), prompt, context, undefined);
+  const text = "a".repeat(limit);
+  expect((await encode({ text })).length).toBeGreaterThan(limit / limits.tokenCharacters);
+  const says = { code: "ERR_ARGUMENT", message: expect.stringContaining(`at most ${limit} characters`) };
+  await expect(encode({ text: `${text}a` })).rejects.toMatchObject(says);
+  // Within the limit, the messages reach the template, whose text does not fit.
+  const chat = (content: string, extra: object = {}) => ({ messages: [{ role: "", content, ...extra }] });
+  const tooLong = { code: "ERR_CONTEXT_LENGTH" };
+  await expect(encode(chat(text), 1)).rejects.toMatchObject(tooLong);
+  await expect(encode(chat(`${text}a`), 1)).rejects.toMatchObject(says);
+  const names = limit - "role".length - "content".length;
+  await expect(encode(chat("a".repeat(2000), { ["n".repeat(names)]: 1 }), 1)).rejects.toMatchObject(tooLong);
+  await expect(encode(chat("a", { ["n".repeat(names + 1)]: 1 }), 1)).rejects.toMatchObject(says);
+});
+
+test("optionFields", async () => {
+  const limit = limits.optionFields;
+  const unknown = (count: number) =>
+    Object.fromEntries(Array.from({ length: count }, (_, at) => [`k${at}`, undefined]));
+  expect((await first(unknown(limit - 1))).value).toBeDefined(); // besides the prompt
+  await expect(first(unknown(limit))).rejects.toMatchObject({
+    code: "ERR_ARGUMENT",
+    message: `Expected at most ${limit} fields for the options of generate but received ${limit + 1}`,
+  });
+});
+
 test("tensorElements", () => {
   const limit = limits.tensorElements;
   // At the limit the core compares with the data, of which there are none.
@@ -146,6 +177,8 @@ test("docs/limits.md has these numbers", () => {
   });
   expect(wrong).toEqual([]);
   const tested = [
+    "promptCharacters",
+    "optionFields",
     "decodeIds",
     "decodedCharacters",
     "exampleIndices",
