@@ -19,7 +19,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { encodeLine } from "../../lib/data/encode_row";
 import { memorySource, RowIndex } from "../../lib/data/row_index";
-import { checkShape, parseJson, readJson } from "../../lib/files/json";
+import { parseJson, readJson } from "../../lib/files/json";
 import { present, readBytes, readPieces, readText, readTextSync } from "../../lib/files/read";
 import { Dataset, LlamaModel, RedAdapter, RubricateError, Tokenizer, Trainer } from "../../lib/index";
 import { limits } from "../../lib/limits";
@@ -239,54 +239,6 @@ describe("limits: accepted at the limit, refused one past it", () => {
     expect(parse(nested(limits.jsonNesting))()).toHaveLength(1);
     expect(parse(nested(limits.jsonNesting + 1))).toThrow(/nested more than \d+ levels deep/);
     expect(parse(`{"a":"${"[".repeat(9999)}\\"${"[".repeat(9999)}"}`)()).toBeDefined();
-  });
-
-  /** Whether a text passes with so many spaces at its end and not with one fewer: each is a byte, and allows some memory. */
-  const needs = (text: string, memory: number) => {
-    const spaces = Math.ceil((memory - limits.jsonSpareBytes) / limits.jsonGrowth) - text.length;
-    const check = (count: number) => () => atOnce(checkShape(Buffer.from(text + " ".repeat(count)), limits.lineValues));
-    expect(spaces).toBeGreaterThan(0);
-    expect(check(spaces)).not.toThrow();
-    expect(check(spaces - 1)).toThrow(/its objects and the names in them need more than \d+ bytes of memory/);
-  };
-  const list = (count: number, element: (at: number) => string) =>
-    `[${Array.from({ length: count }, (_, at) => element(at))}]`;
-
-  test("jsonGrowth and jsonSpareBytes: empty objects and arrays", () => {
-    const count = 1 << 16;
-    needs(
-      list(count, () => "{}"),
-      48 + count * 72 - 8,
-    );
-    needs(
-      list(count, () => "[]"),
-      48 + count * 56 - 8,
-    );
-  });
-
-  test("the same: names in a new order cost memory, those that were there before do not", () => {
-    const count = 1 << 14;
-    needs(
-      list(count, (at) => `{"k${at}":0}`),
-      48 + count * (40 + 256) - 8,
-    );
-    const same = list(1 << 16, (at) => `{"role":"user","content":"${at}","${"long".repeat(9)}":{}}`);
-    expect(() => atOnce(checkShape(Buffer.from(same), limits.lineValues))).not.toThrow();
-    const dictionary = (members: number) => `{${Array.from({ length: members }, (_, at) => `"${at.toString(36)}":0`)}}`;
-    needs(dictionary(40_000), 32 + 8 * 39_999 + 1020 * 256 + (40_000 - 1020) * 96);
-  });
-
-  test.each([
-    [
-      "an index of as many tensors as fit",
-      `{"weight_map":{${Array.from({ length: 9000 }, (_, at) => `"model.layers.${at}.mlp.down_proj.weight":"model-00001-of-00002.safetensors"`)}}}`,
-    ],
-    [
-      "labels of a classifier, twice",
-      `{"id2label":{${Array.from({ length: 4000 }, (_, at) => `"${at}":"label ${at}"`)}},"label2id":{${Array.from({ length: 4000 }, (_, at) => `"label ${at}":${at}`)}}}`,
-    ],
-  ])("%s is no document of too much memory", (_, text) => {
-    expect(parseJson(text, "x.json")).toEqual(JSON.parse(text));
   });
 
   test("tokenizerValues and tokenizerMemberBytes", () => {

@@ -321,34 +321,6 @@ test.each<[string, object, boolean]>([
   else expect(() => built(change)).toThrow(expect.objectContaining({ code: "ERR_TOKENIZER" }));
 });
 
-const ofText = (tokenizerJson: string) => () => new Tokenizer({ directory: "/folder", tokenizerJson });
-
-test("tokenId", () => {
-  const most = limits.tokenId;
-  // The largest id needs as many tokens before it as no test has: it is refused for that alone.
-  expect(() => built(added({ id: most, content: "<x>" }))).toThrow(expect.objectContaining({ code: "ERR_TOKENIZER" }));
-  expect(() => built(added({ id: most, content: "<x>" }))).not.toThrow(`from 0 to ${most}`);
-  expect(() => built(added({ id: most + 1, content: "<x>" }))).toThrow(`an integer from 0 to ${most}`);
-});
-
-test("tokenizerPartsBytes", () => {
-  const parts = (bytes: number) =>
-    ofText(`{"padding":{"x":"${"x".repeat(bytes - 8)}"},"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}`);
-  expect([...parts(limits.tokenizerPartsBytes)().encode("a")]).toEqual([0]);
-  expect(parts(limits.tokenizerPartsBytes + 1)).toThrow(/without its tokens and merges/);
-});
-
-test("tokenizerEntryBytes", () => {
-  const start = '"a":0,"b":1,';
-  const last = '"c":2';
-  const before = 8 << 10;
-  const vocabulary = (bytes: number) =>
-    ofText(`{"model":{"type":"BPE","vocab":{${start}${last.padStart(bytes - start.length)}},"merges":[]}}`);
-  const most = before + limits.tokenizerEntryBytes;
-  expect([...vocabulary(most)().encode("c")]).toEqual([2]);
-  expect(vocabulary(most + 1)).toThrow(new RegExp(`entries of at most ${limits.tokenizerEntryBytes} bytes`));
-});
-
 test("a match that the engine cannot hold is an error", () => {
   const tokenizer = built(split({ pattern: { Regex: "(?:\\r?\\n)+" } }));
   expect(() => tokenizer.encode("\n".repeat(limits.textCharacters))).toThrow(
