@@ -15,6 +15,8 @@ export interface ChatMessage {
 export interface Conversation {
   readonly messages: readonly ChatMessage[];
   readonly tools: readonly object[] | undefined;
+  /** Values, all levels counted, and characters of their strings. */
+  readonly size: { readonly values: number; readonly characters: number };
 }
 
 /**
@@ -44,13 +46,13 @@ export function checkMessages(
       return message;
     });
   });
-  if (tools === undefined || tools === null) return { messages: plain, tools: undefined };
+  if (tools === undefined || tools === null) return { messages: plain, tools: undefined, size: copy.size };
   const plainTools = listOf("tools", "an array of objects", tools, limits.chatMessages).map((tool, at) => {
     const name = `tools[${at}]`;
     if (typeof tool !== "object" || tool === null) throw invalid(name, "an object", tool);
     return readArgument(name, "an object", () => copy.of(tool, name, levels) as object);
   });
-  return { messages: plain, tools: plainTools };
+  return { messages: plain, tools: plainTools, size: copy.size };
 }
 
 /**

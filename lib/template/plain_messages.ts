@@ -30,6 +30,11 @@ export class PlainCopy {
     this.nameCharacters = mostCharacters;
   }
 
+  /** Values and characters of strings that were copied. */
+  get size(): { readonly values: number; readonly characters: number } {
+    return { values: this.values - this.left, characters: this.mostCharacters - this.characters };
+  }
+
   /**
    * @param name of the argument, for messages
    * @returns undefined for what JSON omits
