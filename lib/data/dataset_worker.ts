@@ -59,7 +59,8 @@ const calls: {
 
   encode({ prompt, context }) {
     promptTokenizer ??= Tokenizer.ofShared(start.tokenizer);
-    const ids = encodeAtOnce(promptTokenizer, JSON.parse(prompt), context);
+    const given = "text" in prompt ? prompt : { messages: JSON.parse(prompt.messagesJson) };
+    const ids = encodeAtOnce(promptTokenizer, given, context);
     return [ids, [ids.buffer]];
   },
 

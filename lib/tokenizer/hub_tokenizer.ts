@@ -6,7 +6,7 @@
 import { eachIn, type Steps } from "../steps";
 import type { BpeOptions } from "./bpe_tables";
 import type { AddedToken, TokenizerDefinition } from "./files";
-import { decodeByteLevel, decodeByteRuns, decodeMetaspace } from "./hub_decoders";
+import { decodeByteLevel, decodeByteRuns, decodeMetaspace, eachTokenOnce } from "./hub_decoders";
 import { TextToIds } from "./text_to_ids";
 
 /** The parts of @huggingface/tokenizers in use; its own types are ES modules, which CommonJS cannot name. */
@@ -81,7 +81,7 @@ function repairDecoder(decoder: HubDecoder | null): void {
   if (type === "Metaspace") decoder.decode_chain = (tokens) => decodeMetaspace(tokens, prepend_scheme !== "never");
   const { pattern } = decoder;
   if (type === "Replace" && pattern)
-    decoder.decode_chain = (tokens) => tokens.map((token) => token.replaceAll(pattern, () => content));
+    decoder.decode_chain = (tokens) => tokens.map(eachTokenOnce((token) => token.replaceAll(pattern, () => content)));
 }
 
 export function hasByteFallback(decoder: HubDecoder | null): boolean {

@@ -65,6 +65,8 @@ export class Tokenizer {
   /** By how much its normalizer can multiply a text's characters at most. @internal */
   readonly growth: number;
 
+  /** The same of its decoder and a token's. */
+  private readonly decoderGrowth: number;
   private readonly definition: Omit<TokenizerDefinition, "tokenizer" | "bpe">;
   private readonly inner: HubTokenizer;
   private readonly encoder: TextToIds;
@@ -111,6 +113,7 @@ export class Tokenizer {
     this.vocabulary = vocabulary;
     const { specialTokens } = definition;
     this.growth = normalizerGrowth(componentsOf("normalizer", tokenizer.normalizer));
+    this.decoderGrowth = normalizerGrowth(componentsOf("decoder", tokenizer.decoder));
     this.vocabSize = vocabulary.size;
     this.specialIds = specialIds;
     this.byteIds = byteIds;
@@ -160,7 +163,11 @@ export class Tokenizer {
     return this.encoder.encode(wellFormed(text), most).between([], []);
   }
 
-  /** Ids that the vocabulary lacks are left out, as transformers leaves them out. */
+  /**
+   * Ids that the vocabulary lacks are left out, as transformers leaves them out. It works on the thread that calls it: a
+   * million ids take some tenths of a second.
+   * @throws {RubricateError} ERR_ARGUMENT where there are too many ids, or the text could be too long
+   */
   decode(ids: ArrayLike<number>, options: DecodeOptions = {}): string {
     const { skipSpecialTokens } = checkOptions(options, decodeNames, "decode");
     const skip = booleanOf("skipSpecialTokens", skipSpecialTokens, false);
@@ -169,10 +176,15 @@ export class Tokenizer {
 
   private decodeIds(ids: readonly number[], skip: boolean): string {
     const kept: number[] = [];
+    let characters = 0;
     for (const id of ids) {
-      if (this.vocabulary.text(id) === undefined) continue;
-      if (!(skip && this.specialIds.has(id))) kept.push(id);
+      const token = this.vocabulary.text(id);
+      if (token === undefined || (skip && this.specialIds.has(id))) continue;
+      kept.push(id);
+      characters += Math.max(1, token.length) * this.decoderGrowth;
     }
+    if (characters > limits.decodedCharacters)
+      throw invalid("ids", `tokens of at most ${limits.decodedCharacters} characters together`, characters);
     if (kept.length === 0) return "";
     // transformers does not clean up spaces after a byte-pair encoding, whatever tokenizer_config.json says.
     return this.inner.decode(kept, { skip_special_tokens: false, clean_up_tokenization_spaces: false });
