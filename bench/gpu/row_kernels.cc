@@ -3,7 +3,7 @@
 #include "gpu/results.h"
 #include "gpu/sections.h"
 #include "ops/adamw/adamw_kernels.h"
-#include "ops/close/close_kernels.h"
+#include "ops/edit_add_norm/edit_add_norm_kernels.h"
 #include "ops/red_edit/red_edit_kernels.h"
 #include "ops/rms_norm/rms_norm_kernels.h"
 #include "ops/rope/rope.h"

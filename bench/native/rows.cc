@@ -20,7 +20,7 @@
 #include "base/random.h"
 #include "device/cpu/cpu_path.h"
 #include "device/cpu/thread_pool.h"
-#include "ops/close/close.h"
+#include "ops/edit_add_norm/edit_add_norm.h"
 #include "ops/red_edit/red_edit.h"
 
 using namespace rubricate;

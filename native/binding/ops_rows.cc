@@ -3,8 +3,8 @@
 #include "binding/op_arguments.h"
 #include "binding/ops.h"
 #include "ops/attention/attention.h"
-#include "ops/close/close.h"
 #include "ops/cross_entropy/cross_entropy.h"
+#include "ops/edit_add_norm/edit_add_norm.h"
 #include "ops/embedding/embedding.h"
 #include "ops/rope/rope.h"
 

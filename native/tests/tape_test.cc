@@ -1,6 +1,6 @@
 #include "autograd/tape.h"
 
-#include "ops/close/close.h"
+#include "ops/edit_add_norm/edit_add_norm.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/rms_norm/rms_norm.h"
 #include "ops/swiglu/swiglu.h"

@@ -17,7 +17,7 @@
 #include "device/cpu/thread_pool.h"
 #include "device/stream.h"
 #include "doctest/doctest.h"
-#include "ops/rows.h"
+#include "ops/shared/rows.h"
 #include "tensor/tensor.h"
 
 namespace rubricate::testing {

@@ -4,7 +4,7 @@
 
 #include "device/stream.h"
 #include "ops/adamw/adamw_cpu.h"
-#include "ops/checks.h"
+#include "ops/shared/checks.h"
 #include "tensor/elementwise_args.h"
 
 namespace rubricate {

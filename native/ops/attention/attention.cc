@@ -5,7 +5,7 @@
 #include "device/cpu/thread_pool.h"
 #include "device/stream.h"
 #include "ops/attention/attention_cpu.h"
-#include "ops/checks.h"
+#include "ops/shared/checks.h"
 
 namespace rubricate {
 namespace {

@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "device/stream.h"
-#include "ops/checks.h"
 #include "ops/cross_entropy/cross_entropy_cpu.h"
 #include "ops/linear/linear.h"
+#include "ops/shared/checks.h"
 
 namespace rubricate {
 namespace {

@@ -4,8 +4,8 @@
 
 #include "device/cpu/thread_pool.h"
 #include "device/stream.h"
-#include "ops/checks.h"
 #include "ops/elementwise/elementwise_cpu.h"
+#include "ops/shared/checks.h"
 
 namespace rubricate {
 namespace {

@@ -10,7 +10,7 @@
 namespace rubricate {
 
 // out[r] = sum_j a[r, j], or sum_j (a[r, j] - b[r, j])^2 where b is given. On the CPU: 16 chains over j, then a tree.
-// On CUDA ("row_sum/1"): rows_cuda.h's order; begin is 0.
+// On CUDA ("row_sum/1"): rows.cuh's order; begin is 0.
 struct RowSumArgs {
   DType dtype = DType::f32;
   const void* a = nullptr;

@@ -6,9 +6,9 @@
 
 #include "device/cpu/thread_pool.h"
 #include "device/stream.h"
-#include "ops/checks.h"
 #include "ops/embedding/embedding_cpu.h"
 #include "ops/embedding/embedding_kernels.h"
+#include "ops/shared/checks.h"
 
 namespace rubricate {
 namespace {

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "ops/red_edit/red_edit.h"
-#include "ops/red_edit/row_sums.h"
-#include "ops/red_edit/segments.h"
+#include "ops/row_sums/row_sums.h"
+#include "ops/shared/segments.h"
 
 namespace rubricate {
 

@@ -2,10 +2,10 @@
 
 #include "device/cpu/thread_pool.h"
 #include "device/stream.h"
-#include "ops/checks.h"
 #include "ops/red_edit/edit_internal.h"
 #include "ops/red_edit/red_edit_cpu.h"
-#include "ops/red_edit/slots_on_device.h"
+#include "ops/shared/checks.h"
+#include "ops/slots/slots.h"
 
 namespace rubricate {
 namespace {

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "autograd/tape.h"
-#include "ops/rows.h"
+#include "ops/shared/rows.h"
 
 namespace rubricate {
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
-#include "ops/red_edit/slots_kernels.h"
+#include "ops/slots/slots_kernels.h"
 
 namespace rubricate {
 

@@ -2,10 +2,10 @@
 
 #include "device/cpu/thread_pool.h"
 #include "device/stream.h"
-#include "ops/checks.h"
-#include "ops/red_edit/row_sums.h"
 #include "ops/rms_norm/rms_norm_cpu.h"
 #include "ops/rms_norm/rms_norm_weight.h"
+#include "ops/row_sums/row_sums.h"
+#include "ops/shared/checks.h"
 
 namespace rubricate {
 namespace {

@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "device/stream.h"
-#include "ops/checks.h"
 #include "ops/sampling/sampling_kernels.h"
+#include "ops/shared/checks.h"
 
 namespace rubricate {
 namespace {

@@ -11,8 +11,8 @@
 // temperature 3, and 4 each for top-k and top-p; 1 for a penalty.
 //
 // All that is added is an integer, so atomics and the order of blocks change no bit.
-#include "ops/rows_cuda.h"
 #include "ops/sampling/sampling_kernels.h"
+#include "ops/shared/rows.cuh"
 
 namespace rubricate::cuda {
 namespace {

@@ -2,7 +2,7 @@
 
 #include "device/cpu/thread_pool.h"
 #include "device/stream.h"
-#include "ops/checks.h"
+#include "ops/shared/checks.h"
 #include "ops/swiglu/swiglu_cpu.h"
 
 namespace rubricate {

@@ -1,7 +1,7 @@
 // Kernels of what closes a sub-layer, on the CPU, over rows [begin, end) that share one slot.
 #pragma once
 
-#include "ops/close/close_kernels.h"
+#include "ops/edit_add_norm/edit_add_norm_kernels.h"
 
 namespace rubricate {
 

@@ -1,12 +1,12 @@
-#include "ops/close/close.h"
+#include "ops/edit_add_norm/edit_add_norm.h"
 
 #include "device/cpu/thread_pool.h"
 #include "device/stream.h"
-#include "ops/checks.h"
-#include "ops/close/close_cpu.h"
+#include "ops/edit_add_norm/edit_add_norm_cpu.h"
 #include "ops/red_edit/edit_internal.h"
-#include "ops/red_edit/slots_on_device.h"
 #include "ops/rms_norm/rms_norm_weight.h"
+#include "ops/shared/checks.h"
+#include "ops/slots/slots.h"
 
 namespace rubricate {
 namespace {

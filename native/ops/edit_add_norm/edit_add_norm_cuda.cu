@@ -1,4 +1,4 @@
-// What closes a sub-layer (close.h): edit, residual and RMSNorm in one pass, by each row's slot.
+// What closes a sub-layer (edit_add_norm.h): edit, residual and RMSNorm in one pass, by each row's slot.
 //
 //   forward    a block a row: e = fma(scale, h, bias), sum = residual + e rounded, its squares over the block, normed
 //   backward   a block a row: g = grad_sum + r (w g2 - k sum), dh = scale * g; then row_sums_cuda.cu. Where there are
@@ -9,10 +9,10 @@
 // about 8 operations. Backward reads sum, grad_sum and grad_normed and writes g and dh: 5 (10 bytes) for about 9; the
 // sums read h and g: 2 more (4 bytes), or fused 1 (2 bytes, 12 together). Vectors of fp32 come from the cache: 12 bytes
 // a column and row at most.
-#include "ops/close/close_kernels.h"
-#include "ops/red_edit/row_sums_cuda.h"
-#include "ops/red_edit/slots_cuda.h"
-#include "ops/rms_norm/rms_row_cuda.h"
+#include "ops/edit_add_norm/edit_add_norm_kernels.h"
+#include "ops/rms_norm/rms_norm.cuh"
+#include "ops/row_sums/row_sums.cuh"
+#include "ops/slots/slots.cuh"
 
 namespace rubricate::cuda {
 namespace {

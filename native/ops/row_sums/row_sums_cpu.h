@@ -1,7 +1,7 @@
 // Kernels of the sums over rows on the CPU.
 #pragma once
 
-#include "ops/red_edit/row_sums_kernels.h"
+#include "ops/row_sums/row_sums_kernels.h"
 
 namespace rubricate {
 

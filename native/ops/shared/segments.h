@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "ops/rows.h"
+#include "ops/shared/rows.h"
 
 namespace rubricate {
 

@@ -7,9 +7,9 @@
 // Memory bounds it: for each element grad and x are read (4 bytes in bf16) and dh written (6 bytes); the partials are
 // written and read once, 8 bytes for 64 rows of a column each way, which is 1/24 of that. Two operations for each
 // gradient and element.
-#include "ops/red_edit/row_sums_cuda.h"
+#include "ops/row_sums/row_sums.cuh"
 
-#include "ops/red_edit/slots_cuda.h"
+#include "ops/slots/slots.cuh"
 
 namespace rubricate::cuda {
 namespace {

@@ -1,11 +1,11 @@
-#include "ops/red_edit/row_sums.h"
+#include "ops/row_sums/row_sums.h"
 
 #include <algorithm>
 
 #include "device/cpu/thread_pool.h"
 #include "device/stream.h"
-#include "ops/checks.h"
-#include "ops/red_edit/row_sums_cpu.h"
+#include "ops/row_sums/row_sums_cpu.h"
+#include "ops/shared/checks.h"
 
 namespace rubricate {
 namespace {

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
-#include "ops/red_edit/row_sums_kernels.h"
+#include "ops/row_sums/row_sums_kernels.h"
 
 namespace rubricate {
 

@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "autograd/tape.h"
-#include "ops/red_edit/row_sums_kernels.h"
-#include "ops/rows.h"
+#include "ops/row_sums/row_sums_kernels.h"
+#include "ops/shared/rows.h"
 
 namespace rubricate {
 

@@ -1,7 +1,7 @@
 #include <algorithm>
 
-#include "ops/red_edit/row_sums.h"
-#include "ops/red_edit/slots_on_device.h"
+#include "ops/row_sums/row_sums.h"
+#include "ops/slots/slots.h"
 
 namespace rubricate {
 namespace {

@@ -1,4 +1,4 @@
-#include "ops/close/close.h"
+#include "ops/edit_add_norm/edit_add_norm.h"
 
 #include "ops/elementwise/elementwise.h"
 #include "ops/rms_norm/rms_norm.h"

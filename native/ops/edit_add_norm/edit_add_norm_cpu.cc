@@ -1,6 +1,6 @@
-#include "ops/close/close_cpu.h"
+#include "ops/edit_add_norm/edit_add_norm_cpu.h"
 
-#define RUBRICATE_KERNELS "ops/close/close_kernels.inl"
+#define RUBRICATE_KERNELS "ops/edit_add_norm/edit_add_norm_kernels.inl"
 #include "device/cpu/simd/for_each_target.h"
 
 namespace rubricate {
