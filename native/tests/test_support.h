@@ -24,6 +24,16 @@ namespace rubricate::testing {
 
 using Doubles = std::vector<double>;
 
+// The dtypes that tests of matrix products loop over: of A or x, of B or W, and of the result.
+struct ProductDtypes {
+  DType a, b, c;
+};
+inline constexpr ProductDtypes kProductDtypes[] = {
+    {DType::f32, DType::f32, DType::f32},   {DType::bf16, DType::bf16, DType::bf16},
+    {DType::f32, DType::bf16, DType::f32},  {DType::bf16, DType::f32, DType::bf16},
+    {DType::bf16, DType::bf16, DType::f32}, {DType::f32, DType::f16, DType::f32},
+    {DType::bf16, DType::f16, DType::bf16}};
+
 // Sets the pool's size for a scope.
 class PoolSize {
  public:

@@ -1,4 +1,4 @@
-#include "ops/adamw/adamw_cpu.h"
+#include "ops/adamw/adamw_kernels.h"
 
 #include "device/cpu/thread_pool.h"
 #include "ops/shared/checks.h"

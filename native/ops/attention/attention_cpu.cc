@@ -1,33 +1,18 @@
 #include "ops/attention/attention_cpu.h"
 
-#include <cstdlib>
-#include <memory>
 #include <type_traits>
 #include <utility>
 
-#include "base/error.h"
 #include "device/cpu/thread_pool.h"
+#include "ops/shared/scratch.h"
 
 namespace rubricate {
 namespace {
 
-struct Free {
-  void operator()(void* address) const { std::free(address); }
-};
-
-// Room for `count` fp32 numbers, aligned to 64 bytes, this thread's own and kept from task to task.
+// Room for `count` fp32 numbers of this thread.
 float* scratch(int64_t count) {
-  thread_local std::unique_ptr<void, Free> room;
-  thread_local int64_t size = 0;
-  if (size < count) {
-    room.reset();
-    size = 0;
-    const size_t bytes = (static_cast<size_t>(count) * sizeof(float) + 63) / 64 * 64;
-    room.reset(std::aligned_alloc(64, bytes));
-    require(room != nullptr, "ERR_OUT_OF_MEMORY", "Could not allocate ", bytes, " bytes");
-    size = count;
-  }
-  return static_cast<float*>(room.get());
+  static thread_local Scratch memory;
+  return memory.reserve(count, "attention");
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "device/stream.h"
-#include "ops/cross_entropy/cross_entropy_cpu.h"
+#include "ops/cross_entropy/cross_entropy_kernels.h"
 #include "ops/linear/linear.h"
 #include "ops/shared/checks.h"
 
@@ -70,7 +70,12 @@ class RowBlock {
     if (Stream* stream = matrix_.stream()) {
       const void* const from = scatter ? scratch.raw() : matrix_.raw();
       void* const to = scatter ? matrix_.raw() : scratch.raw();
-      return stream->run("copy_rows/1", CopyRowsArgs{from, to, device_rows_, count_, row_bytes_, scatter});
+      return stream->run("copy_rows/1", CopyRowsArgs{.from = from,
+                                                     .to = to,
+                                                     .rows = device_rows_,
+                                                     .count = count_,
+                                                     .row_bytes = row_bytes_,
+                                                     .scatter = scatter});
     }
     for (int64_t i = 0; i < count_; ++i) {
       char *const line = static_cast<char*>(scratch.raw()) + i * row_bytes_, *const other = row(rows_[i]);

@@ -1,11 +1,11 @@
 #include "ops/edit_add_norm/edit_add_norm.h"
 
-#include "device/cpu/thread_pool.h"
 #include "device/stream.h"
-#include "ops/edit_add_norm/edit_add_norm_cpu.h"
-#include "ops/red_edit/edit_internal.h"
-#include "ops/rms_norm/rms_norm_weight.h"
+#include "ops/edit_add_norm/edit_add_norm_kernels.h"
+#include "ops/red_edit/red_edit.h"
+#include "ops/rms_norm/rms_norm.h"
 #include "ops/shared/checks.h"
+#include "ops/shared/launch.h"
 #include "ops/slots/slots.h"
 
 namespace rubricate {
@@ -19,15 +19,15 @@ struct Saved {
   SavedRows rows;
   Tensor h;                 // where a scale trains
   Tensor sum, inv, weight;  // where there is a norm
-  Tensor residual;          // instead of the sum, where that can be formed anew
+  Tensor residual;          // instead of the sum, where that can be recomputed
 
   bool edit_trains() const { return slots.trains(); }
   // g: the gradient of the sum; dh: that of h. Either may be an input's own memory.
   void backward(Tape& tape, const Tensor& grad_sum, const Tensor& grad_normed) const;
 };
 
-void check(const Tape& tape, const Tensor& h, const Tensor& residual, const CloseNorm& norm) {
-  tape.check_cancelled("close_sublayer");
+void check(const Tape& tape, const Tensor& h, const Tensor& residual, const SumNorm& norm) {
+  tape.check_cancelled("edit_add_norm");
   require_floating(h, "h");
   require_like(residual, h, "residual");
   require_place(tape, h, "h");
@@ -54,16 +54,15 @@ void Saved::backward(Tape& tape, const Tensor& grad_sum, const Tensor& grad_norm
   const Tensor g = grad_normed.defined() ? tape.empty(like.shape(), like.dtype()) : grad_sum;
   const bool scaled = h_slot && any_row_has(table.scale, sequence_rows);
   const Tensor dh = scaled ? tape.empty(like.shape(), like.dtype()) : g;
-  CloseBackwardArgs all;
-  all.dtype = like.dtype();
-  all.cols = like.cols();
-  all.grad_sum = grad_sum.raw();
-  all.grad_normed = grad_normed.raw();
-  all.sum = sum.raw();
-  all.weight = static_cast<const float*>(weight.raw());
-  all.inv = static_cast<const float*>(inv.raw());
-  all.g = g.raw();
-  all.dh = scaled ? dh.raw() : nullptr;
+  EditAddNormBackwardArgs all{.dtype = like.dtype(),
+                              .cols = like.cols(),
+                              .grad_sum = grad_sum.raw(),
+                              .grad_normed = grad_normed.raw(),
+                              .sum = sum.raw(),
+                              .weight = static_cast<const float*>(weight.raw()),
+                              .inv = static_cast<const float*>(inv.raw()),
+                              .g = g.raw(),
+                              .dh = scaled ? dh.raw() : nullptr};
   if (Stream* stream = tape.stream()) {
     if (grad_normed.defined() || scaled || edit_trains())  // else g and dh are grad_sum itself
       sum_rounds_on_device(tape, edit_sums(tape, slots, sequence_rows, h, g), sequence_rows, scaled ? dh : Tensor(),
@@ -71,7 +70,8 @@ void Saved::backward(Tape& tape, const Tensor& grad_sum, const Tensor& grad_norm
                              if (!grad_normed.defined()) return stream->run("row_sums/1", sums);
                              all.begin = begin;
                              all.end = end;
-                             stream->run("close_backward/1", CloseBackwardSlotsArgs{all, sums});
+                             stream->run("edit_add_norm_backward/1",
+                                         EditAddNormBackwardSlotsArgs{.all = all, .sums = sums});
                            });
     tape.accumulate(residual_slot, g);
     tape.accumulate(h_slot, dh);
@@ -81,17 +81,16 @@ void Saved::backward(Tape& tape, const Tensor& grad_sum, const Tensor& grad_norm
   if (grad_normed.defined() || scaled)
     produce = [&](int64_t begin, int64_t end) {
       for_each_segment(sequence_rows, begin, end, [&](int64_t first, int64_t last, int32_t slot) {
-        CloseBackwardArgs args = all;
+        EditAddNormBackwardArgs args = all;
         args.begin = first;
         args.end = last;
         args.scale = table.scale[static_cast<size_t>(slot)];
-        CloseForwardArgs anew;
-        anew.cols = all.cols;
-        anew.h = h.raw();
-        anew.residual = residual.raw();
-        anew.scale = args.scale;
-        anew.bias = table.bias[static_cast<size_t>(slot)];
-        close_backward_cpu(args, residual.defined() ? &anew : nullptr);
+        const EditAddNormArgs recompute_sum{.cols = all.cols,
+                                            .h = h.raw(),
+                                            .residual = residual.raw(),
+                                            .scale = args.scale,
+                                            .bias = table.bias[static_cast<size_t>(slot)]};
+        edit_add_norm_backward_cpu(args, residual.defined() ? &recompute_sum : nullptr);
       });
     };
   accumulate_row_sums(tape, edit_sums(tape, slots, sequence_rows, h, g), sequence_rows, produce);
@@ -99,28 +98,27 @@ void Saved::backward(Tape& tape, const Tensor& grad_sum, const Tensor& grad_norm
   tape.accumulate(h_slot, dh);
 }
 
-void run_forward(Tape& tape, const CloseForwardArgs& all, const EditTable& table, const SequenceRows& rows) {
+void run_forward(Tape& tape, const EditAddNormArgs& all, const EditTable& table, const SequenceRows& rows) {
   if (Stream* stream = tape.stream()) {
     const SlotRowsOnDevice placed = slot_rows_on_device(tape, rows, 1);
     const auto scale = slot_table_on_device(tape, table.scale), bias = slot_table_on_device(tape, table.bias);
-    return stream->run("close_forward/1", CloseForwardSlotsArgs{all, placed.rows, scale.table, bias.table});
+    return stream->run("edit_add_norm_forward/1",
+                       EditAddNormSlotsArgs{.all = all, .rows = placed.rows, .scale = scale.table, .bias = bias.table});
   }
-  parallel_ranges(all.end, row_grain(all.cols), [&](int64_t begin, int64_t end) {
-    for_each_segment(rows, begin, end, [&](int64_t first, int64_t last, int32_t slot) {
-      CloseForwardArgs args = all;
-      args.begin = first;
-      args.end = last;
-      args.scale = table.scale[static_cast<size_t>(slot)];
-      args.bias = table.bias[static_cast<size_t>(slot)];
-      close_forward_cpu(args);
-    });
+  parallel_segments(rows, all.cols, [&](int64_t begin, int64_t end, int32_t slot) {
+    EditAddNormArgs args = all;
+    args.begin = begin;
+    args.end = end;
+    args.scale = table.scale[static_cast<size_t>(slot)];
+    args.bias = table.bias[static_cast<size_t>(slot)];
+    edit_add_norm_forward_cpu(args);
   });
 }
 
 }  // namespace
 
-std::pair<Var, Var> close_sublayer(Tape& tape, const Var& h, const Var& residual, const EditSlots* edit,
-                                   const SequenceRows& rows, const CloseNorm& norm) {
+std::pair<Var, Var> edit_add_norm(Tape& tape, const Var& h, const Var& residual, const EditSlots* edit,
+                                  const SequenceRows& rows, const SumNorm& norm) {
   const Tensor& x = h.value();
   check(tape, x, residual.value(), norm);
   const Plain plain(x.rows());
@@ -143,31 +141,36 @@ std::pair<Var, Var> close_sublayer(Tape& tape, const Var& h, const Var& residual
   Tensor sum = tape.empty(x.shape(), x.dtype());
   const Tensor normed = normalises ? tape.empty(x.shape(), x.dtype()) : Tensor();
   const Tensor inv = wanted && normalises ? tape.empty({x.rows()}, DType::f32) : Tensor();
-  const CloseForwardArgs all{x.dtype(),
-                             x.cols(),
-                             0,
-                             x.rows(),
-                             x.raw(),
-                             residual.value().raw(),
-                             nullptr,
-                             nullptr,
-                             static_cast<const float*>(norm.weight.value().raw()),
-                             norm.eps,
-                             sum.raw(),
-                             normed.raw(),
-                             static_cast<float*>(inv.raw())};
-  run_forward(tape, all, table, used);
+  run_forward(tape,
+              {.dtype = x.dtype(),
+               .cols = x.cols(),
+               .end = x.rows(),
+               .h = x.raw(),
+               .residual = residual.value().raw(),
+               .weight = static_cast<const float*>(norm.weight.value().raw()),
+               .eps = norm.eps,
+               .sum = sum.raw(),
+               .normed = normed.raw(),
+               .inv = static_cast<float*>(inv.raw())},
+              table, used);
   if (!wanted) return {sum, normed};
 
-  // h is kept for the scale, and the residual by whoever made it: the sum need not be. (A device would need registers
-  // for it that its kernels have not.)
+  // h is kept for the scale's gradient, and the residual by the op that made it, so the sum need not be stored. (The
+  // kernels of a device have no registers left to recompute it.)
   const bool keeps_h = edit != nullptr && any_scale_trains(*edit);
-  const bool anew = keeps_h && normalises && !norm.weight.slot() && tape.stream() == nullptr;
-  auto saved = std::make_shared<Saved>(
-      Saved{h.slot(), residual.slot(), norm.weight.slot(), edit != nullptr ? *edit : EditSlots{{{}}}, std::move(table),
-            SavedRows(used), keeps_h ? x : Tensor(), normalises && !anew ? sum : Tensor(), inv, norm.weight.value(),
-            anew ? residual.value() : Tensor()});
-  return tape.record2("close_sublayer", std::move(sum), normed,
+  const bool recompute_sum = keeps_h && normalises && !norm.weight.slot() && tape.stream() == nullptr;
+  auto saved = std::make_shared<Saved>(Saved{.h_slot = h.slot(),
+                                             .residual_slot = residual.slot(),
+                                             .weight_slot = norm.weight.slot(),
+                                             .slots = edit != nullptr ? *edit : EditSlots{{{}}},
+                                             .table = std::move(table),
+                                             .rows = SavedRows(used),
+                                             .h = keeps_h ? x : Tensor(),
+                                             .sum = normalises && !recompute_sum ? sum : Tensor(),
+                                             .inv = inv,
+                                             .weight = norm.weight.value(),
+                                             .residual = recompute_sum ? residual.value() : Tensor()});
+  return tape.record2("edit_add_norm", std::move(sum), normed,
                       [saved](Tape& tape, const Tensor& grad_sum, const Tensor& grad_normed) {
                         saved->backward(tape, grad_sum, grad_normed);
                       });

@@ -18,13 +18,13 @@
 
 namespace rubricate {
 
-struct CloseNorm {
+struct SumNorm {
   Var weight;  // fp32 [d]; undefined: no norm, and the second result is undefined
   float eps = 0.0f;
 };
 
 // Returns {sum, normed}. `edit` may be null. Errors: ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
-std::pair<Var, Var> close_sublayer(Tape& tape, const Var& h, const Var& residual, const EditSlots* edit,
-                                   const SequenceRows& rows, const CloseNorm& norm);
+std::pair<Var, Var> edit_add_norm(Tape& tape, const Var& h, const Var& residual, const EditSlots* edit,
+                                  const SequenceRows& rows, const SumNorm& norm);
 
 }  // namespace rubricate

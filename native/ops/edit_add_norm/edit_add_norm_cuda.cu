@@ -18,10 +18,10 @@ namespace rubricate::cuda {
 namespace {
 
 template <typename T, int kChunks>
-__global__ void __launch_bounds__(kRowThreads<kChunks>) close_forward(CloseForwardSlotsArgs args) {
+__global__ void __launch_bounds__(kRowThreads<kChunks>) edit_add_norm_forward(EditAddNormSlotsArgs args) {
   constexpr bool kWhole = kChunks > 0;
   RUBRICATE_SHARED(float[kRowPartials], partial);
-  const CloseForwardArgs& all = args.all;
+  const EditAddNormArgs& all = args.all;
   const int64_t cols = all.cols, row = blockIdx.x;
   Row<T, kChunks> h, residual, sums;
   h.fetch(static_cast<const T*>(all.h) + row * cols, cols);
@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) close_forward(CloseForwa
 // From grad (of the normed), x and grad_sum of a chunk: g, rounded as memory has it; writes it, and dh. Leaves g in
 // grad.
 template <typename T, bool kWhole>
-__device__ __forceinline__ void finish_chunk(const CloseBackwardArgs& all, int64_t at_row, const float* scale,
+__device__ __forceinline__ void finish_chunk(const EditAddNormBackwardArgs& all, int64_t at_row, const float* scale,
                                              const float (&x)[kRowChunk], float (&grad)[kRowChunk],
                                              const float (&grad_sum)[kRowChunk], float inv, float factor,
                                              int64_t column, int64_t left) {
@@ -96,10 +96,10 @@ constexpr int kBlocksOfOneChunk = 5;
 
 template <typename T, int kChunks>
 __global__ void __launch_bounds__(kRowThreads<kChunks>, kChunks == 1 && sizeof(T) == 4 ? kBlocksOfOneChunk : 0)
-    close_backward(CloseBackwardSlotsArgs args) {
+    edit_add_norm_backward(EditAddNormBackwardSlotsArgs args) {
   constexpr bool kWhole = kChunks > 0;
   RUBRICATE_SHARED(float[kRowPartials], partial);
-  const CloseBackwardArgs& all = args.all;
+  const EditAddNormBackwardArgs& all = args.all;
   const int64_t cols = all.cols, row = all.begin + blockIdx.x, at_row = row * cols;
   Row<T, kChunks> x, grad, grad_sum;
   x.fetch(static_cast<const T*>(all.sum) + at_row, cols);
@@ -128,9 +128,9 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>, kChunks == 1 && sizeof(T
 // The same with the sums: a block has a tile of rows. x and grad of the next row are fetched before this row's sum over
 // the block is known.
 template <typename T, int kChunks>
-__global__ void __launch_bounds__(kRowThreads<kChunks>) close_backward_sums(CloseBackwardSlotsArgs args) {
+__global__ void __launch_bounds__(kRowThreads<kChunks>) edit_add_norm_backward_sums(EditAddNormBackwardSlotsArgs args) {
   RUBRICATE_SHARED(float[2][kRowPartials], partial);
-  const CloseBackwardArgs& all = args.all;
+  const EditAddNormBackwardArgs& all = args.all;
   const int64_t cols = all.cols;
   const Tile tile = tile_at(args.sums.rows, args.sums.first_tile + blockIdx.x);
   const bool wants_products = of_slot(args.sums.products, tile.slot) != nullptr;
@@ -192,19 +192,19 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) close_backward_sums(Clos
 }
 
 template <typename T>
-int32_t forward(const CloseForwardSlotsArgs& args, RubricateStream* stream) {
-  const CloseForwardArgs& all = args.all;
+int32_t forward(const EditAddNormSlotsArgs& args, RubricateStream* stream) {
+  const EditAddNormArgs& all = args.all;
   const bool aligned = aligned_16(all.h) && aligned_16(all.residual) && aligned_16(all.sum) && aligned_16(all.normed) &&
                        aligned_16(all.weight) && args.scale.aligned && args.bias.aligned;
   return for_row_shape(all.cols, aligned, [&](auto chunks) {
-    return RUBRICATE_LAUNCH((close_forward<T, decltype(chunks)::value>), blocks_for(all.end, 1),
+    return RUBRICATE_LAUNCH((edit_add_norm_forward<T, decltype(chunks)::value>), blocks_for(all.end, 1),
                             row_shape(all.cols).threads, 0, stream, args);
   });
 }
 
 template <typename T>
-int32_t backward(const CloseBackwardSlotsArgs& args, RubricateStream* stream) {
-  const CloseBackwardArgs& all = args.all;
+int32_t backward(const EditAddNormBackwardSlotsArgs& args, RubricateStream* stream) {
+  const EditAddNormBackwardArgs& all = args.all;
   const bool summed = args.sums.partials != nullptr;
   const bool aligned = aligned_16(all.sum) && aligned_16(all.grad_normed) && aligned_16(all.grad_sum) &&
                        aligned_16(all.g) && aligned_16(all.dh) && aligned_16(all.weight) && sums_aligned(args.sums);
@@ -215,12 +215,12 @@ int32_t backward(const CloseBackwardSlotsArgs& args, RubricateStream* stream) {
     if constexpr (kChunks == 1 || (kChunks == 2 && sizeof(T) == 2)) {  // more registers than there are, else
       if (summed && tiles >= stream->multiprocessors) {
         const int32_t status =
-            RUBRICATE_LAUNCH((close_backward_sums<T, kChunks>), blocks_for(tiles, 1), threads, 0, stream, args);
+            RUBRICATE_LAUNCH((edit_add_norm_backward_sums<T, kChunks>), blocks_for(tiles, 1), threads, 0, stream, args);
         return status == RUBRICATE_OK ? launch_fold(args.sums, stream) : status;
       }
     }
-    const int32_t status =
-        RUBRICATE_LAUNCH((close_backward<T, kChunks>), blocks_for(all.end - all.begin, 1), threads, 0, stream, args);
+    const int32_t status = RUBRICATE_LAUNCH((edit_add_norm_backward<T, kChunks>), blocks_for(all.end - all.begin, 1),
+                                            threads, 0, stream, args);
     if (status != RUBRICATE_OK || !summed) return status;
     SlotSumsArgs sums = args.sums;
     sums.dh = nullptr;  // is there already
@@ -230,17 +230,17 @@ int32_t backward(const CloseBackwardSlotsArgs& args, RubricateStream* stream) {
   return launched;
 }
 
-int32_t close_forward_cuda(const CloseForwardSlotsArgs& args, RubricateStream* stream) {
+int32_t edit_add_norm_forward_cuda(const EditAddNormSlotsArgs& args, RubricateStream* stream) {
   if (args.all.end == 0 || args.all.cols == 0) return RUBRICATE_OK;
   return args.all.dtype == DType::bf16 ? forward<bf16>(args, stream) : forward<float>(args, stream);
 }
-int32_t close_backward_cuda(const CloseBackwardSlotsArgs& args, RubricateStream* stream) {
+int32_t edit_add_norm_backward_cuda(const EditAddNormBackwardSlotsArgs& args, RubricateStream* stream) {
   if (args.all.end == args.all.begin || args.all.cols == 0) return RUBRICATE_OK;
   return args.all.dtype == DType::bf16 ? backward<bf16>(args, stream) : backward<float>(args, stream);
 }
 
-RUBRICATE_KERNEL("close_forward/1", close_forward_cuda);
-RUBRICATE_KERNEL("close_backward/1", close_backward_cuda);
+RUBRICATE_KERNEL("edit_add_norm_forward/1", edit_add_norm_forward_cuda);
+RUBRICATE_KERNEL("edit_add_norm_backward/1", edit_add_norm_backward_cuda);
 
 }  // namespace
 }  // namespace rubricate::cuda

@@ -67,14 +67,14 @@ struct Result {
   int64_t recorded = 0;
 };
 
-// Runs close_sublayer, or the same mathematics by single ops with the sum formed in fp32.
+// Runs edit_add_norm, or the same mathematics by single ops with the sum formed in fp32.
 Result run(const Case& c, const Inputs& in, const TestRows& rows, bool fused) {
   const auto train = [](const Tensor& x, bool trains) {
     return !x.defined() ? Var() : trains ? Var::parameter(placed(x)) : Var(placed(x));
   };
   const auto row_input = [](const Tensor& x, bool wanted) { return wanted ? leaf(placed(x)) : Var(placed(x)); };
   const Var h = row_input(in.h, c.h_grad), residual = row_input(in.residual, c.residual_grad);
-  const CloseNorm norm{c.norm ? train(in.weight, c.weight_trains) : Var(), kEps};
+  const SumNorm norm{c.norm ? train(in.weight, c.weight_trains) : Var(), kEps};
   EditSlots edit{{{}}};
   for (const auto& [scale, bias] : in.vectors)
     edit.slots.push_back({train(scale, c.vectors_train), train(bias, c.vectors_train)});
@@ -82,7 +82,7 @@ Result run(const Case& c, const Inputs& in, const TestRows& rows, bool fused) {
   Tape tape(device_arena(), Tape::Mode::training);
   Var sum, normed;
   if (fused) {
-    std::tie(sum, normed) = close_sublayer(tape, h, residual, c.edit ? &edit : nullptr, rows.view(), norm);
+    std::tie(sum, normed) = edit_add_norm(tape, h, residual, c.edit ? &edit : nullptr, rows.view(), norm);
   } else {
     const DType dtype = in.h.dtype();
     Var e = cast(tape, h, DType::f32);
@@ -162,7 +162,7 @@ struct Reference {
 
 }  // namespace
 
-TEST_CASE("close_sublayer has the bits of red_edit, add and rms_norm, forward and backward") {
+TEST_CASE("edit_add_norm has the bits of red_edit, add and rms_norm, forward and backward") {
   for (const DType dtype : {DType::f32, DType::bf16})
     for (size_t i = 0; i < kCases.size(); ++i) {
       CAPTURE(i);
@@ -172,7 +172,7 @@ TEST_CASE("close_sublayer has the bits of red_edit, add and rms_norm, forward an
     }
 }
 
-TEST_CASE("close_sublayer gives the same bits on pools of any size") {
+TEST_CASE("edit_add_norm gives the same bits on pools of any size") {
   for (const DType dtype : {DType::f32, DType::bf16})
     for (size_t i = 0; i < kCases.size(); ++i) {
       CAPTURE(i);
@@ -189,7 +189,7 @@ TEST_CASE("close_sublayer gives the same bits on pools of any size") {
     }
 }
 
-TEST_CASE("close_sublayer: values against double, within the precision rule") {
+TEST_CASE("edit_add_norm: values against double, within the precision rule") {
   for (const DType dtype : {DType::f32, DType::bf16})
     for (const Case& c : kCases) {
       if (!c.edit || !c.norm) continue;
@@ -231,7 +231,7 @@ TEST_CASE("close_sublayer: values against double, within the precision rule") {
     }
 }
 
-TEST_CASE("close_sublayer: gradients against central differences in double") {
+TEST_CASE("edit_add_norm: gradients against central differences in double") {
   const Case c{{{3, 1}, {2, 0}, {4, 2}, {2, 1}}, 7};
   const TestRows rows(c.sequences);
   const Inputs in = make_inputs(c, rows, DType::f32);
@@ -265,7 +265,7 @@ TEST_CASE("close_sublayer: gradients against central differences in double") {
   });
 }
 
-TEST_CASE("close_sublayer: a row alone has the bits that it has in a batch") {
+TEST_CASE("edit_add_norm: a row alone has the bits that it has in a batch") {
   const auto arena = test_arena();
   for (const int64_t cols : {83, 88})
     for (const DType dtype : {DType::f32, DType::bf16}) {
@@ -288,7 +288,7 @@ TEST_CASE("close_sublayer: a row alone has the bits that it has in a batch") {
     }
 }
 
-TEST_CASE("close_sublayer: on a device, the same bits in every order of threads and blocks") {
+TEST_CASE("edit_add_norm: on a device, the same bits in every order of threads and blocks") {
   for (const int64_t cols : {36, 264})
     for (const DType dtype : {DType::f32, DType::bf16}) {
       const Case c{{{66, 1}, {64, 2}, {3, 1}, {10, 0}, {1, 2}}, cols};
@@ -308,7 +308,7 @@ TEST_CASE("close_sublayer: on a device, the same bits in every order of threads 
     }
 }
 
-TEST_CASE("close_sublayer saves only what its backward needs") {
+TEST_CASE("edit_add_norm saves only what its backward needs") {
   const auto kept = [](Case c, Tape::Mode mode) {
     const TestRows rows(c.sequences);
     const Inputs in = make_inputs(c, rows, DType::f32);
@@ -319,7 +319,7 @@ TEST_CASE("close_sublayer saves only what its backward needs") {
     const auto of_h = test_arena();
     {
       const Tensor h = random_tensor(of_h, {64, 64}, DType::f32, 1);
-      close_sublayer(tape, c.h_grad ? leaf(h) : Var(h), in.residual, &edit, rows.view(), {Var(in.weight), kEps});
+      edit_add_norm(tape, c.h_grad ? leaf(h) : Var(h), in.residual, &edit, rows.view(), {Var(in.weight), kEps});
     }
     return std::pair<int64_t, bool>{arena->stats().used, of_h->stats().used > 0};
   };
@@ -335,14 +335,14 @@ TEST_CASE("close_sublayer saves only what its backward needs") {
   CHECK(kept(trains, Tape::Mode::inference) == std::pair<int64_t, bool>{0, false});
 }
 
-TEST_CASE("close_sublayer: where no row is edited, h and the residual share one gradient") {
+TEST_CASE("edit_add_norm: where no row is edited, h and the residual share one gradient") {
   Case c{{{9, 0}}, 20};
   const TestRows rows(c.sequences);
   const Result result = run(c, make_inputs(c, rows, DType::f32), rows, true);
   CHECK(result.dh.raw() == result.dresidual.raw());
 }
 
-TEST_CASE("close_sublayer: wrong arguments") {
+TEST_CASE("edit_add_norm: wrong arguments") {
   const auto arena = test_arena();
   Tape tape(arena, Tape::Mode::training);
   const Tensor h = random_tensor(arena, {4, 20}, DType::f32, 1);
@@ -350,7 +350,7 @@ TEST_CASE("close_sublayer: wrong arguments") {
   const TestRows rows({{4, 1}});
   const EditSlots edit{{{}, {weight, {}}}};
   const auto code = [&](const Var& h, const Var& residual, const TestRows& rows, const Var& weight) {
-    return error_code([&] { close_sublayer(tape, h, residual, &edit, rows.view(), {weight, kEps}); });
+    return error_code([&] { edit_add_norm(tape, h, residual, &edit, rows.view(), {weight, kEps}); });
   };
   CHECK(code(h, h, rows, weight) == "");
   CHECK(code(h, random_tensor(arena, {4, 21}, DType::f32, 1), rows, weight) == "ERR_SHAPE");

@@ -1,5 +1,5 @@
-// Arguments of the elementwise ops' kernels, on every device: over rows of a matrix. Those over flat arrays are in
-// tensor/elementwise_args.h.
+// Kernels of the elementwise ops: arguments of those over rows of a matrix, on every device (those over flat arrays
+// are in tensor/elementwise_args.h), and the CPU's entry points.
 #pragma once
 
 #include <cstdint>
@@ -27,5 +27,9 @@ struct FoldArgs {
   double divisor = 1.0;
   float* out = nullptr;
 };
+
+void elementwise_cpu(const ElementwiseArgs& args);
+void cast_cpu(const CastArgs& args);  // between f32 and bf16
+void row_sum_cpu(const RowSumArgs& args);
 
 }  // namespace rubricate

@@ -111,7 +111,7 @@ const MatmulPlanArgs::Found& MatmulPlans::algorithm(Stream& stream, const Matmul
   const auto known = algorithms_.find(shape);
   if (known != algorithms_.end()) return known->second;
   MatmulPlanArgs::Found found;
-  stream.run("matmul_plan/1", MatmulPlanArgs{args, &found});
+  stream.run("matmul_plan/1", MatmulPlanArgs{.product = args, .found = &found});
   return algorithms_.emplace(shape, found).first->second;
 }
 

@@ -6,7 +6,7 @@
 
 #include "device/cpu/thread_pool.h"
 #include "device/stream.h"
-#include "ops/rope/rope_cpu.h"
+#include "ops/rope/rope_kernels.h"
 #include "ops/shared/checks.h"
 
 namespace rubricate {

@@ -4,7 +4,7 @@
 
 #include "device/cpu/thread_pool.h"
 #include "device/stream.h"
-#include "ops/row_sums/row_sums_cpu.h"
+#include "ops/row_sums/row_sums_kernels.h"
 #include "ops/shared/checks.h"
 
 namespace rubricate {
