@@ -29,7 +29,7 @@ namespace rubricate {
 namespace {
 
 constexpr double kChunkCost = 5e5;         // multiply-adds, about 20 us
-constexpr int64_t kChunkElements = 65536;  // of dots, about 10 us
+constexpr int64_t kChunkElements = 65536;  // of delta, about 10 us
 
 void forward(const AttentionForwardArgs& args, const AttentionTask& task) {
   RUBRICATE_DISPATCH(attention_forward, args, task);
@@ -39,8 +39,8 @@ void backward(const AttentionBackwardArgs& args, const AttentionTask& task) {
   RUBRICATE_DISPATCH(attention_backward, args, task);
 }
 
-void dots(const AttentionBackwardArgs& args, int64_t begin, int64_t end) {
-  RUBRICATE_DISPATCH(attention_output_dots, args, begin, end);
+void delta(const AttentionBackwardArgs& args, int64_t begin, int64_t end) {
+  RUBRICATE_DISPATCH(attention_delta, args, begin, end);
 }
 
 // Runs the tasks on the pool, several at a time where they are short.
@@ -81,7 +81,7 @@ void attention_forward_cpu(const AttentionForwardArgs& args, const std::vector<A
 
 void attention_backward_cpu(const AttentionBackwardArgs& args, const std::vector<AttentionTask>& tasks) {
   parallel_ranges(args.rows * args.shape.heads, std::max<int64_t>(1, kChunkElements / args.shape.head_dim),
-                  [&](int64_t begin, int64_t end) { dots(args, begin, end); });
+                  [&](int64_t begin, int64_t end) { delta(args, begin, end); });
   run_tasks(args, tasks, &backward);
 }
 
