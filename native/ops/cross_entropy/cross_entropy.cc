@@ -12,7 +12,7 @@
 namespace rubricate {
 namespace {
 
-// Each chunk packs the head anew, which costs about 15 multiply-adds a weight: 6 % of 256 rows, 12 % of 128. So 32 MiB
+// Each chunk packs the head again, which costs about 15 multiply-adds a weight: 6 % of 256 rows, 12 % of 128. So 32 MiB
 // of logits, but up to 64 MiB where that would be fewer than 128 rows. Fixed by the vocabulary alone, so that dW's sums
 // over rows break at the same places always.
 int64_t rows_per_chunk(int64_t vocabulary) {

@@ -37,8 +37,8 @@ void check(const Tape& tape, const Tensor& h, const Tensor& residual, const SumN
 }
 
 // One sequence without an edit, for a call without any.
-struct Plain {
-  explicit Plain(int64_t rows) : starts{0, static_cast<int32_t>(rows)} {}
+struct UneditedRows {
+  explicit UneditedRows(int64_t rows) : starts{0, static_cast<int32_t>(rows)} {}
   SequenceRows view() const { return {starts[1], 1, starts, &slot}; }
   int32_t starts[2];
   int32_t slot = 0;
@@ -77,9 +77,9 @@ void Saved::backward(Tape& tape, const Tensor& grad_sum, const Tensor& grad_norm
     tape.accumulate(h_slot, dh);
     return;
   }
-  ProduceRows produce;
+  MakeRows make_rows;
   if (grad_normed.defined() || scaled)
-    produce = [&](int64_t begin, int64_t end) {
+    make_rows = [&](int64_t begin, int64_t end) {
       for_each_segment(sequence_rows, begin, end, [&](int64_t first, int64_t last, int32_t slot) {
         EditAddNormBackwardArgs args = all;
         args.begin = first;
@@ -93,7 +93,7 @@ void Saved::backward(Tape& tape, const Tensor& grad_sum, const Tensor& grad_norm
         edit_add_norm_backward_cpu(args, residual.defined() ? &recompute_sum : nullptr);
       });
     };
-  accumulate_row_sums(tape, edit_sums(tape, slots, sequence_rows, h, g), sequence_rows, produce);
+  accumulate_row_sums(tape, edit_sums(tape, slots, sequence_rows, h, g), sequence_rows, make_rows);
   tape.accumulate(residual_slot, g);
   tape.accumulate(h_slot, dh);
 }
@@ -121,8 +121,8 @@ std::pair<Var, Var> edit_add_norm(Tape& tape, const Var& h, const Var& residual,
                                   const SequenceRows& rows, const SumNorm& norm) {
   const Tensor& x = h.value();
   check(tape, x, residual.value(), norm);
-  const Plain plain(x.rows());
-  SequenceRows used = plain.view();
+  const UneditedRows unedited(x.rows());
+  SequenceRows used = unedited.view();
   EditTable table = kNoEdit;
   bool wanted = tape.wants_grad({h.slot().get(), residual.slot().get(), norm.weight.slot().get()});
   if (edit != nullptr) {

@@ -1,4 +1,5 @@
-// What closes every sub-layer, in one pass over memory: edit, residual, norm. Each part is optional but the residual.
+// The end of every sub-layer in one pass over memory: edit, addition to the residual stream, norm. Edit and norm are
+// optional.
 //
 //   e   = fma(scale, h, bias)         (h itself where the row's slot has no edit)
 //   sum = residual + e                fp32 inside, rounded once

@@ -13,6 +13,7 @@ constexpr float kEps = 1e-5f;
 
 // What one call is made of: which parts it has and which of them train.
 struct Case {
+  const char* name;
   std::vector<std::pair<int32_t, int32_t>> sequences;  // length and slot
   int64_t cols;
   bool edit = true, norm = true;
@@ -21,28 +22,50 @@ struct Case {
 };
 
 const std::vector<Case> kCases = {
-    {{{1, 1}}, 1},
-    {{{5, 1}}, 16},
-    {{{3, 0}, {7, 2}, {1, 1}, {9, 2}}, 33},
-    {{{130, 1}, {64, 2}, {65, 1}, {10, 0}}, 100},
-    {{{700, 1}}, 129},
-    {{{40, 1}, {3, 2}}, 1030},
-    {{{12, 0}}, 48},                                                  // no row has an edit
-    {{{12, 1}}, 48, false},                                           // no edit at all
-    {{{12, 1}, {70, 2}}, 48, true, false},                            // no norm
-    {{{12, 1}, {70, 2}}, 48, false, false},                           // the residual alone
-    {{{12, 1}, {70, 2}}, 40, true, true, false, false, true, false},  // the lowest edit of a model
-    {{{12, 1}, {70, 2}}, 40, true, true, false, false, false, true},  // only the norm's weight
-    {{{12, 1}, {70, 2}}, 40, true, true, true, true, false, false},   // above a frozen edit
-    {{{12, 1}, {70, 2}}, 40, true, true, true, true, true, false},    // under a frozen norm, as RED trains it
-    {{{3, 0}, {70, 2}, {1, 1}, {9, 2}}, 33, true, true, true, true, true, false},
-    {{{12, 1}, {70, 2}}, 40, true, true, true, true, true, true, true, false},
-    {{{12, 1}, {70, 2}}, 40, true, true, true, true, true, true, false, true},
-    {{{0, 1}}, 5},
-    {{{130, 1}, {64, 2}, {65, 1}, {10, 0}}, 104},  // whole chunks of 8 columns, and tiles enough to fuse the sums
-    {{{70, 1}, {130, 2}, {3, 0}}, 2056},           // two chunks a thread, on a device
-    {{{2, 1}, {1, 2}}, 8200},                      // four
-    {{{2, 1}}, 16392},                             // more than a block's registers hold
+    {.name = "one element", .sequences = {{1, 1}}, .cols = 1},
+    {.name = "one vector of columns", .sequences = {{5, 1}}, .cols = 16},
+    {.name = "four sequences of three slots", .sequences = {{3, 0}, {7, 2}, {1, 1}, {9, 2}}, .cols = 33},
+    {.name = "blocks of 64 rows, whole and not", .sequences = {{130, 1}, {64, 2}, {65, 1}, {10, 0}}, .cols = 100},
+    {.name = "many rows", .sequences = {{700, 1}}, .cols = 129},
+    {.name = "many columns", .sequences = {{40, 1}, {3, 2}}, .cols = 1030},
+    {.name = "no row has an edit", .sequences = {{12, 0}}, .cols = 48},
+    {.name = "no edit at all", .sequences = {{12, 1}}, .cols = 48, .edit = false},
+    {.name = "no norm", .sequences = {{12, 1}, {70, 2}}, .cols = 48, .norm = false},
+    {.name = "the residual alone", .sequences = {{12, 1}, {70, 2}}, .cols = 48, .edit = false, .norm = false},
+    {.name = "the lowest edit of a model",
+     .sequences = {{12, 1}, {70, 2}},
+     .cols = 40,
+     .h_grad = false,
+     .residual_grad = false,
+     .weight_trains = false},
+    {.name = "only the norm's weight trains",
+     .sequences = {{12, 1}, {70, 2}},
+     .cols = 40,
+     .h_grad = false,
+     .residual_grad = false,
+     .vectors_train = false},
+    {.name = "above a frozen edit",
+     .sequences = {{12, 1}, {70, 2}},
+     .cols = 40,
+     .vectors_train = false,
+     .weight_trains = false},
+    {.name = "under a frozen norm, as RED trains it",
+     .sequences = {{12, 1}, {70, 2}},
+     .cols = 40,
+     .weight_trains = false},
+    {.name = "under a frozen norm, with rows that have no edit",
+     .sequences = {{3, 0}, {70, 2}, {1, 1}, {9, 2}},
+     .cols = 33,
+     .weight_trains = false},
+    {.name = "the loss uses the sum alone", .sequences = {{12, 1}, {70, 2}}, .cols = 40, .grad_normed = false},
+    {.name = "the loss uses the normed alone", .sequences = {{12, 1}, {70, 2}}, .cols = 40, .grad_sum = false},
+    {.name = "no row", .sequences = {{0, 1}}, .cols = 5},
+    {.name = "whole chunks of 8 columns, and tiles enough to fuse the sums",
+     .sequences = {{130, 1}, {64, 2}, {65, 1}, {10, 0}},
+     .cols = 104},
+    {.name = "two chunks a thread, on a device", .sequences = {{70, 1}, {130, 2}, {3, 0}}, .cols = 2056},
+    {.name = "four chunks a thread, on a device", .sequences = {{2, 1}, {1, 2}}, .cols = 8200},
+    {.name = "more than a block's registers hold", .sequences = {{2, 1}}, .cols = 16392},
 };
 
 struct Inputs {
@@ -164,26 +187,26 @@ struct Reference {
 
 TEST_CASE("edit_add_norm has the bits of red_edit, add and rms_norm, forward and backward") {
   for (const DType dtype : {DType::f32, DType::bf16})
-    for (size_t i = 0; i < kCases.size(); ++i) {
-      CAPTURE(i);
-      const TestRows rows(kCases[i].sequences);
-      const Inputs in = make_inputs(kCases[i], rows, dtype);
-      on_every_device([&] { check_same(run(kCases[i], in, rows, true), run(kCases[i], in, rows, false)); });
+    for (const Case& c : kCases) {
+      CAPTURE(c.name);
+      const TestRows rows(c.sequences);
+      const Inputs in = make_inputs(c, rows, dtype);
+      on_every_device([&] { check_same(run(c, in, rows, true), run(c, in, rows, false)); });
     }
 }
 
 TEST_CASE("edit_add_norm gives the same bits on pools of any size") {
   for (const DType dtype : {DType::f32, DType::bf16})
-    for (size_t i = 0; i < kCases.size(); ++i) {
-      CAPTURE(i);
-      const TestRows rows(kCases[i].sequences);
-      const Inputs in = make_inputs(kCases[i], rows, dtype);
+    for (const Case& c : kCases) {
+      CAPTURE(c.name);
+      const TestRows rows(c.sequences);
+      const Inputs in = make_inputs(c, rows, dtype);
       on_every_path([&] {
         const PoolSize one(1);
-        const Result expected = run(kCases[i], in, rows, true);
+        const Result expected = run(c, in, rows, true);
         for (const int threads : {2, 3, 7}) {
           const PoolSize size(threads);
-          check_same(run(kCases[i], in, rows, true), expected);
+          check_same(run(c, in, rows, true), expected);
         }
       });
     }
@@ -193,6 +216,7 @@ TEST_CASE("edit_add_norm: values against double, within the precision rule") {
   for (const DType dtype : {DType::f32, DType::bf16})
     for (const Case& c : kCases) {
       if (!c.edit || !c.norm) continue;
+      CAPTURE(c.name);
       const TestRows rows(c.sequences);
       const Inputs in = make_inputs(c, rows, dtype);
       std::vector<Doubles> vectors;
@@ -232,7 +256,7 @@ TEST_CASE("edit_add_norm: values against double, within the precision rule") {
 }
 
 TEST_CASE("edit_add_norm: gradients against central differences in double") {
-  const Case c{{{3, 1}, {2, 0}, {4, 2}, {2, 1}}, 7};
+  const Case c{.name = "small", .sequences = {{3, 1}, {2, 0}, {4, 2}, {2, 1}}, .cols = 7};
   const TestRows rows(c.sequences);
   const Inputs in = make_inputs(c, rows, DType::f32);
   const Doubles h = to_doubles(in.h), residual = to_doubles(in.residual), weight = to_doubles(in.weight);
@@ -269,13 +293,13 @@ TEST_CASE("edit_add_norm: a row alone has the bits that it has in a batch") {
   const auto arena = test_arena();
   for (const int64_t cols : {83, 88})
     for (const DType dtype : {DType::f32, DType::bf16}) {
-      const Case batch{{{3, 1}, {70, 2}, {20, 0}, {200, 2}}, cols};
+      const Case batch{.name = "batch", .sequences = {{3, 1}, {70, 2}, {20, 0}, {200, 2}}, .cols = cols};
       const TestRows rows(batch.sequences);
       const Inputs in = make_inputs(batch, rows, dtype);
       on_every_device([&] {
         const Result all = run(batch, in, rows, true);
         for (const int64_t t : {0, 2, 3, 40, 72, 73, 92, 280}) {
-          const Case alone{{{1, t < 3 ? 1 : t < 73 || t >= 93 ? 2 : 0}}, cols};
+          const Case alone{.name = "one row", .sequences = {{1, t < 3 ? 1 : t < 73 || t >= 93 ? 2 : 0}}, .cols = cols};
           const auto row = [&](const Tensor& x) { return copy_rows(arena, x, t, t + 1); };
           const Inputs one{row(in.h), row(in.residual), in.weight, row(in.grad_sum), row(in.grad_normed), in.vectors};
           const Result result = run(alone, one, TestRows(alone.sequences), true);
@@ -291,7 +315,8 @@ TEST_CASE("edit_add_norm: a row alone has the bits that it has in a batch") {
 TEST_CASE("edit_add_norm: on a device, the same bits in every order of threads and blocks") {
   for (const int64_t cols : {36, 264})
     for (const DType dtype : {DType::f32, DType::bf16}) {
-      const Case c{{{66, 1}, {64, 2}, {3, 1}, {10, 0}, {1, 2}}, cols};
+      const Case c{
+          .name = "tiles of several sequences", .sequences = {{66, 1}, {64, 2}, {3, 1}, {10, 0}, {1, 2}}, .cols = cols};
       const TestRows rows(c.sequences);
       const Inputs in = make_inputs(c, rows, dtype);
       on_every_order([&] {
@@ -323,20 +348,20 @@ TEST_CASE("edit_add_norm saves only what its backward needs") {
     }
     return std::pair<int64_t, bool>{arena->stats().used, of_h->stats().used > 0};
   };
-  const Case trains{{{64, 1}}, 64};
+  const Case trains{.name = "one sequence", .sequences = {{64, 1}}, .cols = 64};
   Case frozen = trains;
   frozen.vectors_train = false;
   Case pruned = frozen;
   pruned.h_grad = false;
   const int64_t inv = 64 * 4, sum_and_inv = 64 * 64 * 4 + inv;
-  CHECK(kept(trains, Tape::Mode::training) == std::pair<int64_t, bool>{inv, true});  // of h, the sum is formed anew
+  CHECK(kept(trains, Tape::Mode::training) == std::pair<int64_t, bool>{inv, true});  // of h, the sum is recomputed
   CHECK(kept(frozen, Tape::Mode::training) == std::pair<int64_t, bool>{sum_and_inv, false});
   CHECK(kept(pruned, Tape::Mode::training) == std::pair<int64_t, bool>{0, false});
   CHECK(kept(trains, Tape::Mode::inference) == std::pair<int64_t, bool>{0, false});
 }
 
 TEST_CASE("edit_add_norm: where no row is edited, h and the residual share one gradient") {
-  Case c{{{9, 0}}, 20};
+  Case c{.name = "no edit", .sequences = {{9, 0}}, .cols = 20};
   const TestRows rows(c.sequences);
   const Result result = run(c, make_inputs(c, rows, DType::f32), rows, true);
   CHECK(result.dh.raw() == result.dresidual.raw());
