@@ -262,7 +262,7 @@ class HeadPass {
 // factor: a scalar where the tape computes.
 void scale_and_accumulate(Tape& tape, const std::shared_ptr<GradSlot>& slot, Tensor grad, const Tensor& factor) {
   if (!grad.defined()) return;
-  ScaleArgs args{grad.count(), grad.raw(), grad.dtype(), 1.0f, nullptr};
+  ScaleArgs args{.count = grad.count(), .values = grad.raw(), .dtype = grad.dtype()};
   if (Stream* stream = tape.stream()) {
     args.factor_at = factor.data<float>();
     stream->run("scale_in_place/1", args);

@@ -85,7 +85,7 @@ MatmulPlans& MatmulPlans::of(const Device& device) {
 const CublasltArgs::Found& MatmulPlans::opened(Stream& stream) {
   if (!opened_) {
     CublasltArgs::Found found;
-    stream.run("cublaslt/1", CublasltArgs{&found});
+    stream.run("cublaslt/1", CublasltArgs{.found = &found});
     opened_ = found;
   }
   return *opened_;
