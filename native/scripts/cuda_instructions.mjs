@@ -39,7 +39,7 @@ const expected = [
   { kernels: /^matmul_plain<float,/, needs: [loads] },
   { kernels: /^red_edit<\w+, true>/, needs: [loads, stores, whole] },
   { kernels: /^tile_sums<\w+, true>/, needs: [loads, stores, whole] },
-  { kernels: /^close_(forward|backward)<\w+, [124]>/, needs: [loads, stores, whole] },
+  { kernels: /^edit_add_norm_(forward|backward)<\w+, [124]>/, needs: [loads, stores, whole] },
   { kernels: /^edit_add_norm_backward_sums</, needs: [loads, stores, whole] },
   { kernels: /^(rms|layer)_norm_(forward|backward)<\w+, [124]>/, needs: [loads, stores, whole] },
   { kernels: /^swiglu_(forward|backward)</, needs: [loads, stores] },
