@@ -2,8 +2,8 @@
 //
 // Why one kernel: done op by op, the edit, the addition and the norm each read and write a whole [T, d] tensor, and the
 // edited h exists in memory only to be added. Fused, a row stays in registers from its first load to its last store, so
-// that forward moves 4 elements of memory where three kernels move 7. Backward gains in the same way: g, dh and the sums
-// for the edit's gradients come from one pass over the row.
+// that forward moves 4 elements of memory where three kernels move 7. Backward gains in the same way: g and dh come
+// from one pass over the row, and so do the sums for the edit's gradients where they are fused too.
 //
 //   forward    a block a row: e = fma(scale, h, bias), sum = residual + e rounded, its squares over the block, normed
 //   backward   a block a row: g = grad_sum + r (w g2 - k sum), dh = scale * g; then row_sums_cuda.cu. Where there are
