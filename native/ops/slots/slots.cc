@@ -1,4 +1,4 @@
-#include "ops/red_edit/slots_on_device.h"
+#include "ops/slots/slots.h"
 
 namespace rubricate {
 namespace {

@@ -1,13 +1,18 @@
-// Rows by sequence, for kernels that take one slot's vectors at a time, and a copy of the rows for backward.
+// How flat rows fall into sequences, and which adapter each sequence uses. Rows of a sequence lie together.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <vector>
 
-#include "ops/rows.h"
-
 namespace rubricate {
+
+struct SequenceRows {
+  int64_t rows = 0;                 // all rows, T
+  int64_t sequences = 0;            // S
+  const int32_t* starts = nullptr;  // [S + 1]: first row of each sequence, then T; ascending
+  const int32_t* slots = nullptr;   // [S]: adapter slot of each sequence; 0 means no edit
+};
 
 // Calls body(begin, end, slot) for the runs of rows of one sequence within [begin, end).
 template <typename Body>
@@ -21,7 +26,7 @@ void for_each_segment(const SequenceRows& rows, int64_t begin, int64_t end, Body
   }
 }
 
-// The caller's arrays need not outlive the forward.
+// A copy of the rows for backward: the caller's arrays need not outlive the forward.
 class SavedRows {
  public:
   explicit SavedRows(const SequenceRows& rows)
