@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { NativeBinding } from "./binding/addon";
 import { RubricateError } from "./errors";
-import { parseJson } from "./files/json";
+import { type JsonObject, parseJson } from "./files/json";
 import { readTextSync } from "./files/read";
 import { limits } from "./limits";
 
@@ -18,11 +18,31 @@ export type * from "./binding/parameters";
 export type * from "./binding/tensor";
 export type { NativeJob } from "./job";
 
-/** The package's root folder, from lib/ as well as from dist/. */
-function packageRoot(): string {
-  let folder = __dirname;
-  while (!existsSync(join(folder, "package.json")) && folder !== dirname(folder)) folder = dirname(folder);
-  return folder;
+const packageName = "rubricate";
+
+/**
+ * The package's root folder, from lib/ as well as from dist/.
+ * @throws RubricateError ERR_NATIVE_LOAD where this code was copied out of the package, as bundlers copy it
+ */
+function packageRoot(): { root: string; version: string } {
+  const start = typeof __dirname === "string" ? __dirname : undefined; // bundles of ES modules have none
+  for (let folder = start; folder !== undefined; ) {
+    const manifest = join(folder, "package.json");
+    if (existsSync(manifest)) {
+      const found = parseJson(readTextSync(manifest, limits.documentBytes), manifest) as JsonObject | null;
+      if (found?.name === packageName && typeof found.version === "string")
+        return { root: folder, version: found.version };
+      break; // that of an application
+    }
+    folder = dirname(folder) === folder ? undefined : dirname(folder);
+  }
+  throw new RubricateError(
+    "ERR_NATIVE_LOAD",
+    `Expected the code of ${packageName} in its package but it runs from ${start ?? "a bundle"}, where a bundler put it: the ` +
+      "native addon, the worker thread's file and the embedded model are not there. Keep the package out of the bundle: esbuild " +
+      `--external:${packageName}; webpack externals: { ${packageName}: "commonjs ${packageName}" }; ` +
+      `Rollup external: ["${packageName}"] (docs/bundlers.md)`,
+  );
 }
 
 let loaded: NativeBinding | undefined;
@@ -33,9 +53,7 @@ let loaded: NativeBinding | undefined;
  */
 export function native(): NativeBinding {
   if (loaded) return loaded;
-  const root = packageRoot();
-  const manifest = join(root, "package.json");
-  const { version } = parseJson(readTextSync(manifest, limits.documentBytes), manifest) as { version: string };
+  const { root, version } = packageRoot();
   let binding: NativeBinding;
   try {
     binding = require("node-gyp-build")(root) as NativeBinding;

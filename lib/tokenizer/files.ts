@@ -33,7 +33,7 @@ export interface TokenizerDefinition {
   /** `bos_token_id` of generation_config.json. */
   readonly generationBosId: number | undefined;
   readonly chatTemplate: string | undefined;
-  /** SHA-256, in hexadecimal, of tokenizer.json and the chat template. */
+  /** SHA-256, in hexadecimal, of tokenizer.json, what other files change of it, and the chat template. */
   readonly hash: string;
 }
 
@@ -142,7 +142,8 @@ export function* defineTokenizer(files: TokenizerFiles): Steps<TokenizerDefiniti
   };
   const added = yield* addedTokens(tokenizer, config, specialTokens, idOf, files.directory);
   yield* checkIds(added, bpe.vocabulary, at("tokenizer.json"));
-  const built = asTransformersBuildsIt(tokenizer, config);
+  const unknown = specialTokens.unk_token ?? "<unk>";
+  const built = asTransformersBuildsIt(tokenizer, config, idOf(unknown) === undefined ? null : unknown);
   checkComponents(built, at("tokenizer.json"));
   const idOfAny = new Map<string, number>();
   yield* eachIn(added, ({ content, id }) => idOfAny.set(content, id));
@@ -154,15 +155,20 @@ export function* defineTokenizer(files: TokenizerFiles): Steps<TokenizerDefiniti
     generationEosIds: idList(generation.eos_token_id),
     generationBosId: idList(generation.bos_token_id)[0],
     chatTemplate,
-    hash: yield* hashOf(bytes, chatTemplate),
+    hash: yield* hashOf(bytes, chatTemplate, JSON.stringify([rulesOf(built), added, specialTokens])),
   };
 }
 
 /** Bytes that are hashed in one step. */
 const hashedBytes = 1 << 17;
 
-function* hashOf(bytes: Buffer, chatTemplate: string | undefined): Steps<string> {
-  const hash = createHash("sha256");
+/** What tokenizer_config.json can change of tokenizer.json, its added tokens apart. */
+function rulesOf({ normalizer, pre_tokenizer, post_processor, decoder }: JsonObject): unknown[] {
+  return [normalizer, pre_tokenizer, post_processor, decoder];
+}
+
+function* hashOf(bytes: Buffer, chatTemplate: string | undefined, rules: string): Steps<string> {
+  const hash = createHash("sha256").update(rules).update("\0");
   for (let start = 0; start < bytes.length; start += hashedBytes) {
     hash.update(bytes.subarray(start, start + hashedBytes));
     yield;
@@ -235,11 +241,11 @@ function templateOf(config: JsonObject, file: string): string | undefined {
 }
 
 /**
- * The changes that transformers (5.x, `TokenizersBackend` and `LlamaTokenizer`) makes to tokenizer.json: tokens declared in
+ * The changes that transformers (5.x, `TokenizersBackend`, `LlamaTokenizer` and `CodeLlamaTokenizer`) makes to tokenizer.json: tokens declared in
  * tokenizer_config.json, and SentencePiece-like LLaMA tokenizers rebuilt with a Metaspace pre-tokenizer. BOS and EOS are what
  * the post-processor of tokenizer.json says; `add_bos_token` and `add_eos_token` are not read beside it.
  */
-function asTransformersBuildsIt(tokenizer: JsonObject, config: JsonObject): JsonObject {
+function asTransformersBuildsIt(tokenizer: JsonObject, config: JsonObject, unknown: string | null): JsonObject {
   const result: JsonObject = {
     normalizer: null,
     pre_tokenizer: null,
@@ -250,6 +256,7 @@ function asTransformersBuildsIt(tokenizer: JsonObject, config: JsonObject): Json
   const className = typeof config.tokenizer_class === "string" ? config.tokenizer_class.replace(/Fast$/, "") : "";
   const byteLevel = JSON.stringify([tokenizer.pre_tokenizer, tokenizer.decoder]).includes('"ByteLevel"');
   if (className === "LlamaTokenizer" && !byteLevel) rebuildAsLlama(result, config);
+  if (className === "CodeLlamaTokenizer") rebuildAsCodeLlama(result, config, unknown);
   return result;
 }
 
@@ -326,4 +333,15 @@ function rebuildAsLlama(tokenizer: JsonObject, config: JsonObject): void {
     continuing_subword_prefix: null,
     end_of_word_suffix: null,
   };
+}
+
+/** As `rebuildAsLlama`, but `legacy` is not looked at, a space is always stripped, and there is a token for what is unknown. */
+function rebuildAsCodeLlama(tokenizer: JsonObject, config: JsonObject, unknown: string | null): void {
+  rebuildAsLlama(tokenizer, { legacy: false });
+  const prefixed = config.add_prefix_space !== false && config.add_prefix_space !== 0;
+  tokenizer.pre_tokenizer = {
+    ...(tokenizer.pre_tokenizer as JsonObject),
+    prepend_scheme: prefixed ? "first" : "never",
+  };
+  tokenizer.model = { ...(tokenizer.model as JsonObject), unk_token: unknown };
 }
