@@ -1,11 +1,7 @@
 /** Loads the addon. Its types are in lib/binding/, one file for each handle. */
-import { existsSync } from "node:fs";
-import { dirname, join } from "node:path";
 import type { NativeBinding } from "./binding/addon";
 import { RubricateError } from "./errors";
-import { type JsonObject, parseJson } from "./files/json";
-import { readTextSync } from "./files/read";
-import { limits } from "./limits";
+import { packageRoot } from "./package_root";
 
 export type { NativeBinding } from "./binding/addon";
 export type * from "./binding/batches";
@@ -17,33 +13,6 @@ export type * from "./binding/optimizer";
 export type * from "./binding/parameters";
 export type * from "./binding/tensor";
 export type { NativeJob } from "./job";
-
-const packageName = "rubricate";
-
-/**
- * The package's root folder, from lib/ as well as from dist/.
- * @throws RubricateError ERR_NATIVE_LOAD where this code was copied out of the package, as bundlers copy it
- */
-function packageRoot(): { root: string; version: string } {
-  const start = typeof __dirname === "string" ? __dirname : undefined; // bundles of ES modules have none
-  for (let folder = start; folder !== undefined; ) {
-    const manifest = join(folder, "package.json");
-    if (existsSync(manifest)) {
-      const found = parseJson(readTextSync(manifest, limits.documentBytes), manifest) as JsonObject | null;
-      if (found?.name === packageName && typeof found.version === "string")
-        return { root: folder, version: found.version };
-      break; // that of an application
-    }
-    folder = dirname(folder) === folder ? undefined : dirname(folder);
-  }
-  throw new RubricateError(
-    "ERR_NATIVE_LOAD",
-    `Expected the code of ${packageName} in its package but it runs from ${start ?? "a bundle"}, where a bundler put it: the ` +
-      "native addon, the worker thread's file and the embedded model are not there. Keep the package out of the bundle: esbuild " +
-      `--external:${packageName}; webpack externals: { ${packageName}: "commonjs ${packageName}" }; ` +
-      `Rollup external: ["${packageName}"] (docs/bundlers.md)`,
-  );
-}
 
 let loaded: NativeBinding | undefined;
 

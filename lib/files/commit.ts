@@ -188,7 +188,9 @@ export async function finishCommit(folder: string): Promise<void> {
     const stale = join(folder, name);
     // Another process may have finished this commit, and the next one may have put a new file here.
     if ((await versionOf(stale)) === version) await operations.remove(stale);
-    if (name.includes("/")) await operations.removeEmpty(dirname(stale));
+    if (!name.includes("/") || (await versionOf(dirname(stale))) === undefined) continue;
+    await operations.syncFolder(dirname(stale));
+    await operations.removeEmpty(dirname(stale));
   }
   await operations.syncFolder(folder);
   if (pending.list) await operations.remove(join(path, pending.list));

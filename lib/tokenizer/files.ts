@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import path from "node:path";
 import { escaped, invalid, oneLine, quoted, RubricateError } from "../errors";
+import { finishInto } from "../files/atomic";
 import { isObject, type JsonObject } from "../files/json";
 import { present, readBytes, readText } from "../files/read";
 import { limits } from "../limits";
@@ -107,6 +108,7 @@ export function sharedTokenizerFiles(files: SharedTokenizerFiles): TokenizerFile
  * @throws {RubricateError} ERR_FILE where one cannot be read, ERR_TOKENIZER where tokenizer.json is missing
  */
 export async function readTokenizerFiles(directory: string): Promise<TokenizerFiles> {
+  await finishInto(directory); // or files of two tokenizers might be read
   const at = (name: string) => path.join(directory, name);
   const asText = async (name: string, limit: number = limits.documentBytes) =>
     (await present(at(name))) ? readText(at(name), limit) : undefined;

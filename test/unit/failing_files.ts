@@ -34,6 +34,7 @@ interface Rename {
 class Unflushed {
   private readonly files = new Map<string, number>();
   private renames: Rename[] = [];
+  private removals: { readonly path: string; readonly contents: Buffer }[] = [];
 
   opened(path: string): void {
     this.files.set(path, openSync(path, "r+"));
@@ -48,17 +49,23 @@ class Unflushed {
     this.renames.push({ from: resolve(from), to: resolve(to), replaced });
   }
 
+  removed(path: string, contents: Buffer | undefined): void {
+    if (contents) this.removals.push({ path: resolve(path), contents });
+  }
+
   syncedFolder(path: string): void {
+    this.removals = this.removals.filter((removal) => dirname(removal.path) !== resolve(path));
     this.renames = this.renames.filter(({ to }) => dirname(to) !== resolve(path));
   }
 
-  /** Files that were not synced end in the middle; renames whose folder was not synced have not happened. */
+  /** Files that were not synced end in the middle; renames and removals whose folder was not synced have not happened. */
   lose(): void {
     for (const file of this.files.values()) ftruncateSync(file, fstatSync(file).size >> 1);
     for (const { from, to, replaced } of this.renames.reverse()) {
       renameSync(to, from);
       if (replaced) writeFileSync(to, replaced);
     }
+    for (const { path, contents } of this.removals) if (existsSync(dirname(path))) writeFileSync(path, contents);
   }
 
   close(): void {
@@ -132,7 +139,9 @@ export async function withFailureAt(
       },
       async remove(path) {
         begin("remove");
-        return real.remove(path);
+        const contents = contentsOf(path);
+        await real.remove(path);
+        unflushed.removed(path, contents);
       },
       async removeEmpty(path) {
         begin("removeEmpty");

@@ -1,0 +1,37 @@
+/** Where the package lies: its addon, its worker's file and its embedded model are found from there. */
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { RubricateError } from "./errors";
+import { type JsonObject, parseJson } from "./files/json";
+import { readTextSync } from "./files/read";
+import { limits } from "./limits";
+
+const packageName = "rubricate";
+
+/**
+ * The package's root folder, from lib/ as well as from dist/.
+ * @param from folder of this code; bundles of ES modules have none
+ * @throws RubricateError ERR_NATIVE_LOAD where this code was copied out of the package, as bundlers copy it
+ */
+export function packageRoot(from = typeof __dirname === "string" ? __dirname : undefined): {
+  root: string;
+  version: string;
+} {
+  for (let folder = from; folder !== undefined; ) {
+    const manifest = join(folder, "package.json");
+    if (existsSync(manifest)) {
+      const found = parseJson(readTextSync(manifest, limits.documentBytes), manifest) as JsonObject | null;
+      if (found?.name === packageName && typeof found.version === "string")
+        return { root: folder, version: found.version };
+      break; // that of an application
+    }
+    folder = dirname(folder) === folder ? undefined : dirname(folder);
+  }
+  throw new RubricateError(
+    "ERR_NATIVE_LOAD",
+    `Expected the code of ${packageName} in its package but it runs from ${from ?? "a bundle"}, where a bundler put it: the ` +
+      "native addon, the worker thread's file and the embedded model are not there. Keep the package out of the bundle: esbuild " +
+      `--external:${packageName}; webpack externals: { ${packageName}: "commonjs ${packageName}" }; ` +
+      `Rollup external: ["${packageName}"] (docs/bundlers.md)`,
+  );
+}
