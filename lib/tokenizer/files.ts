@@ -213,12 +213,15 @@ function contentOf(token: unknown): string | undefined {
   return isObject(token) && typeof token.content === "string" ? token.content : undefined;
 }
 
+/** As transformers does it: special_tokens_map.json counts only without `added_tokens_decoder`, and then more than the config. */
 function namedSpecialTokens(map: JsonObject, config: JsonObject): Record<string, string> {
   const named: Record<string, string> = {};
-  for (const source of [map, config])
+  const hasDecoder = Object.hasOwn(config, "added_tokens_decoder");
+  for (const source of hasDecoder ? [config] : [config, map])
     for (const name of specialNames) {
       const content = contentOf(source[name]);
       if (content) named[name] = content;
+      else if (source[name] === null) delete named[name];
     }
   return named;
 }

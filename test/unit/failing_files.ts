@@ -4,10 +4,12 @@ import {
   existsSync,
   fstatSync,
   ftruncateSync,
+  linkSync,
   mkdtempSync,
   openSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from "node:fs";
@@ -34,7 +36,9 @@ interface Rename {
 class Unflushed {
   private readonly files = new Map<string, number>();
   private renames: Rename[] = [];
-  private removals: { readonly path: string; readonly contents: Buffer }[] = [];
+  /** Removed files, and second names that keep them the same files. */
+  private removals: { readonly path: string; readonly kept: string }[] = [];
+  private readonly keeping = temporaryFolder();
 
   opened(path: string): void {
     this.files.set(path, openSync(path, "r+"));
@@ -49,12 +53,16 @@ class Unflushed {
     this.renames.push({ from: resolve(from), to: resolve(to), replaced });
   }
 
-  removed(path: string, contents: Buffer | undefined): void {
-    if (contents) this.removals.push({ path: resolve(path), contents });
+  removing(path: string): void {
+    if (!existsSync(path) || !statSync(path).isFile()) return;
+    const kept = join(this.keeping, `${this.removals.length}`);
+    linkSync(path, kept);
+    this.removals.push({ path: resolve(path), kept });
   }
 
   syncedFolder(path: string): void {
-    this.removals = this.removals.filter((removal) => dirname(removal.path) !== resolve(path));
+    for (const removal of this.removals)
+      if (dirname(removal.path) === resolve(path)) rmSync(removal.kept, { force: true });
     this.renames = this.renames.filter(({ to }) => dirname(to) !== resolve(path));
   }
 
@@ -65,12 +73,14 @@ class Unflushed {
       renameSync(to, from);
       if (replaced) writeFileSync(to, replaced);
     }
-    for (const { path, contents } of this.removals) if (existsSync(dirname(path))) writeFileSync(path, contents);
+    for (const { path, kept } of this.removals)
+      if (existsSync(kept) && existsSync(dirname(path))) renameSync(kept, path);
   }
 
   close(): void {
     for (const file of this.files.values()) closeSync(file);
     this.files.clear();
+    rmSync(this.keeping, { recursive: true });
   }
 }
 
@@ -139,9 +149,8 @@ export async function withFailureAt(
       },
       async remove(path) {
         begin("remove");
-        const contents = contentsOf(path);
-        await real.remove(path);
-        unflushed.removed(path, contents);
+        unflushed.removing(path);
+        return real.remove(path);
       },
       async removeEmpty(path) {
         begin("removeEmpty");
