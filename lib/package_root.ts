@@ -10,14 +10,14 @@ const packageName = "rubricate";
 
 /**
  * The package's root folder, from lib/ as well as from dist/.
- * @param from folder of this code; bundles of ES modules have none
+ * @param from folder of this code; bundles of ES modules have none (null)
  * @throws RubricateError ERR_NATIVE_LOAD where this code was copied out of the package, as bundlers copy it
  */
-export function packageRoot(from = typeof __dirname === "string" ? __dirname : undefined): {
+export function packageRoot(from = typeof __dirname === "string" ? __dirname : null): {
   root: string;
   version: string;
 } {
-  for (let folder = from; folder !== undefined; ) {
+  for (let folder = from; folder !== null; ) {
     const manifest = join(folder, "package.json");
     if (existsSync(manifest)) {
       const found = parseJson(readTextSync(manifest, limits.documentBytes), manifest) as JsonObject | null;
@@ -25,7 +25,7 @@ export function packageRoot(from = typeof __dirname === "string" ? __dirname : u
         return { root: folder, version: found.version };
       break; // that of an application
     }
-    folder = dirname(folder) === folder ? undefined : dirname(folder);
+    folder = dirname(folder) === folder ? null : dirname(folder);
   }
   throw new RubricateError(
     "ERR_NATIVE_LOAD",
