@@ -24,7 +24,7 @@ logging.set_verbosity_error()
 
 
 def rope_values(draw, theta):
-    kind = draw.choice(["default", "linear", "llama3", "dynamic"])
+    kind = draw.choice(["default", "linear", "llama3"] * 4 + ["dynamic"])
     values = {"default": {}, "linear": {"factor": draw.choice([2.0, 4.0, 7.5])}, "dynamic": {"factor": 2.0}}
     values["llama3"] = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
     found = dict(values[kind])
@@ -97,12 +97,15 @@ def write_weights(draw, folder, config, plain):
             del tensors["model.embed_tokens.weight"]
         elif form == "different":
             tensors["lm_head.weight"] = torch.randn_like(tensors["lm_head.weight"])
+        if not plain and draw.random() < 0.3:  # as the class LlamaModel saves them
+            tensors = {name.removeprefix("model."): value for name, value in tensors.items()}
     if not plain:
         dtype = draw.choice([torch.float32, torch.bfloat16, torch.float16])
         tensors = {name: value.to(dtype) for name, value in tensors.items()}
         config[draw.choice(["dtype", "torch_dtype"])] = str(dtype).removeprefix("torch.")
         if draw.random() < 0.2:
-            tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.rand(2)
+            prefix = "model." if "model.norm.weight" in tensors else ""
+            tensors[prefix + "layers.0.self_attn.rotary_emb.inv_freq"] = torch.rand(2)
     tensors = {name: value.contiguous() for name, value in tensors.items()}
     shards = 1 if plain else draw.choice([1, 1, 2, 3])
     if shards == 1 or draw.random() < 0.2:

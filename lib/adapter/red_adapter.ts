@@ -1,6 +1,6 @@
 import { basename, resolve } from "node:path";
 import { adapterBrand, requireModel } from "../brands";
-import { invalid, quoted, RubricateError } from "../errors";
+import { invalid, RubricateError } from "../errors";
 import { readTogether, writeInto } from "../files/atomic";
 import { mostBytes } from "../files/safetensors";
 import { isClaimed } from "../in_use";
@@ -18,6 +18,7 @@ import {
   pathOf,
   readArgument,
 } from "../options";
+import { baseMismatch, tokenizerHashes, tokenizerNotices } from "./base_match";
 import {
   type AdapterFileConfig,
   isSiteList,
@@ -29,7 +30,6 @@ import {
   redVariants,
 } from "./config";
 import { adapterFiles, configFile, readAdapterConfig, readAdapterVectors, tensorFile } from "./files";
-import { tokenizerHashes, tokenizerNotices } from "./tokenizer_match";
 
 export interface RedAdapterOptions {
   /** Default: "all", scale and bias. */
@@ -326,17 +326,6 @@ function checkedLayers(layers: readonly number[] | "all", count: number): number
   for (const [at, layer] of sorted.entries())
     if (at > 0 && layer === sorted[at - 1]) throw invalid("layers", "each layer once", layer);
   return sorted;
-}
-
-/** What tells an adapter's base from a model, in a sentence; undefined where it is the same. */
-async function baseMismatch(dir: string, file: AdapterFileConfig, model: LlamaModel): Promise<string | undefined> {
-  const own = await model.fingerprint();
-  const part = (["architecture", "weights"] as const).find((name) => own[name] !== file.base[name]);
-  return (
-    part &&
-    `Expected an adapter of ${model.dir} (${part} ${own[part]}) but the one in ${dir} was trained on ` +
-      `${quoted(file.base.name)} (${part} ${file.base[part]})`
-  );
 }
 
 /** How far a vector is from its identity: the mean and the largest distance. */

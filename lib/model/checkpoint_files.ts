@@ -24,7 +24,7 @@ interface CheckpointFiles {
 }
 
 /** Names that tell a checkpoint's prefix and where the table of tied embeddings is. */
-const soughtNames = ["embed_tokens.weight", "model.embed_tokens.weight", "lm_head.weight"];
+const soughtNames = ["embed_tokens.weight", "model.embed_tokens.weight", "norm.weight", "lm_head.weight"];
 /** Of tensors that old checkpoints hold and no model needs. */
 const ignoredSuffix = ".rotary_emb.inv_freq";
 
@@ -40,7 +40,8 @@ export async function findCheckpoint(
   signal?: AbortSignal,
 ): Promise<CheckpointFiles> {
   const { files, present, fileOf } = await findWeights(dir, signal);
-  const prefix = present.has("embed_tokens.weight") ? "" : "model.";
+  // The table may be missing, with a tied head in its place.
+  const prefix = present.has("embed_tokens.weight") || present.has("norm.weight") ? "" : "model.";
   const names: Record<string, string> = { "lm_head.weight": "lm_head.weight" };
   const ignored = [...present].filter((name) => name.endsWith(ignoredSuffix));
   const table = `${prefix}embed_tokens.weight`;

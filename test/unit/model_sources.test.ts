@@ -1,5 +1,5 @@
 /** Two sources of one thing in a folder are taken as transformers (5.18) takes them, or refused by name. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { bytesOf, float32Tensor, type StoredTensor, safetensorsPieces } from "../../lib/files/safetensors";
@@ -184,6 +184,23 @@ test.each(heads)("a tied model whose own head is %s", async (_, change, differs)
   expect(await firstLogits(at("saved"))).toEqual(await firstLogits(at("untied")));
 });
 
+test.each([
+  ["the table", "embed_tokens.weight"],
+  ["the head alone", "lm_head.weight"],
+])("a tied checkpoint without the prefix may have %s", async (_, name) => {
+  await writeModel(at("m"));
+  await writeModel(at("plain"));
+  rewriteHeader(at("plain", "model.safetensors"), (header) =>
+    Object.fromEntries(
+      Object.entries(header).map(([key, entry]) => {
+        const bare = key.replace(/^model\./, "");
+        return [bare === "embed_tokens.weight" ? name : bare, entry];
+      }),
+    ),
+  );
+  expect(await firstLogits(at("plain"))).toEqual(await firstLogits(at("m")));
+});
+
 test("a tied head in another shard, of another dtype, or of another shape is not taken for the table", async () => {
   await writeModel(at("m"));
   addHead(at("m"), (numbers) => numbers.subarray(hidden), config.vocab_size - 1);
@@ -261,4 +278,24 @@ test.each([
   if (jinja !== undefined) writeFileSync(at("m", "chat_template.jinja"), jinja);
   const tokenizer = await Tokenizer.fromPretrained(at("m"));
   expect(tokenizer.applyChatTemplate([{ role: "user", content: "x" }])).toBe(expected);
+});
+
+/** Ids of "    return 1" as transformers' AutoTokenizer gives them. */
+const rebuilt = [1, 337, 337, 337, 685, 417];
+test.each([
+  ["LlamaTokenizer", {}, rebuilt],
+  ["CodeLlamaTokenizer", {}, rebuilt],
+  ["CodeLlamaTokenizerFast", { legacy: true }, rebuilt],
+  ["CodeLlamaTokenizer", { legacy: true, add_prefix_space: false }, rebuilt],
+  ["PreTrainedTokenizerFast", {}, [1, 337, 337, 337, 337, 685, 417]],
+])("tokenizer_class %s with %j beside the rules of tokenizer.json", async (name, changes, expected) => {
+  cpSync(join(__dirname, "..", "parity", "fixtures", "tokenizer", "llama"), at("t"), { recursive: true });
+  const path = at("t", "tokenizer_config.json");
+  const document = { ...JSON.parse(readFileSync(path, "utf8")), ...changes, tokenizer_class: name };
+  writeFileSync(path, JSON.stringify(document));
+  const tokenizer = await Tokenizer.fromPretrained(at("t"));
+  expect([...tokenizer.encode("    return 1")]).toEqual(expected);
+  expect(tokenizer.decode(tokenizer.encode("  a"), { skipSpecialTokens: true })).toBe(
+    expected === rebuilt ? " a" : "  a",
+  );
 });

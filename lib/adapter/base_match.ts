@@ -1,9 +1,25 @@
-/** Whether an adapter's model still makes the same token ids of the same text as when the adapter was trained. */
+/** Whether an adapter's model has the weights that it was trained on, and makes the same token ids of the same text. */
 import { createHash } from "node:crypto";
+import { quoted } from "../errors";
 import type { LlamaModel } from "../model/model";
 import type { Notice } from "../notices";
 import type { Tokenizer } from "../tokenizer/tokenizer";
 import type { AdapterFileConfig } from "./config";
+
+/** What tells an adapter's base from a model, in a sentence; undefined where it is the same. */
+export async function baseMismatch(
+  dir: string,
+  file: AdapterFileConfig,
+  model: LlamaModel,
+): Promise<string | undefined> {
+  const own = await model.fingerprint();
+  const part = (["architecture", "weights"] as const).find((name) => own[name] !== file.base[name]);
+  return (
+    part &&
+    `Expected an adapter of ${model.dir} (${part} ${own[part]}) but the one in ${dir} was trained on ` +
+      `${quoted(file.base.name)} (${part} ${file.base[part]})`
+  );
+}
 
 type Hashes = AdapterFileConfig["tokenizer"];
 
