@@ -175,3 +175,16 @@ test.each(folders)("%s folder is named as such", async (_, make, asAdapter, asMo
     message: expect.stringMatching(asModel),
   });
 });
+
+test("inspect does not choose between a model and an adapter in one folder", async () => {
+  const model = await LlamaModel.fromPretrained(at("m"));
+  await model.savePretrained(at("a"));
+  model.dispose();
+  const both = await runCli(["inspect", at("a")]);
+  expect(both).toMatchObject({
+    status: 2,
+    stderr: expect.stringMatching(/has both: give --model DIR or --adapter DIR/),
+  });
+  const adapter = await runCli(["inspect", "--adapter", at("a")]);
+  expect(adapter).toMatchObject({ status: 0, stdout: expect.stringMatching(/^RED adapter/) });
+});
