@@ -8,15 +8,27 @@ import { limits } from "./limits";
 
 const packageName = "rubricate";
 
+interface PackageRoot {
+  readonly root: string;
+  readonly version: string;
+}
+
+/** Bundles of ES modules have no such name. */
+const ownFolder = typeof __dirname === "string" ? __dirname : null;
+/** Looked for once: the files are read at once, on the caller's thread. */
+let own: PackageRoot | undefined;
+
 /**
  * The package's root folder, from lib/ as well as from dist/.
- * @param from folder of this code; bundles of ES modules have none (null)
  * @throws RubricateError ERR_NATIVE_LOAD where this code was copied out of the package, as bundlers copy it
  */
-export function packageRoot(from = typeof __dirname === "string" ? __dirname : null): {
-  root: string;
-  version: string;
-} {
+export function packageRoot(): PackageRoot {
+  own ??= packageRootOf(ownFolder);
+  return own;
+}
+
+/** The same for code in a folder; null where there is no telling. */
+export function packageRootOf(from: string | null): PackageRoot {
   for (let folder = from; folder !== null; ) {
     const manifest = join(folder, "package.json");
     if (existsSync(manifest)) {

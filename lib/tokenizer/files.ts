@@ -157,7 +157,7 @@ export function* defineTokenizer(files: TokenizerFiles): Steps<TokenizerDefiniti
     generationEosIds: idList(generation.eos_token_id),
     generationBosId: idList(generation.bos_token_id)[0],
     chatTemplate,
-    hash: yield* hashOf(bytes, chatTemplate, JSON.stringify([rulesOf(built), added, specialTokens])),
+    hash: yield* hashOf(bytes, chatTemplate, JSON.stringify([rulesOf(built), specialTokens]), added),
   };
 }
 
@@ -169,8 +169,15 @@ function rulesOf({ normalizer, pre_tokenizer, post_processor, decoder }: JsonObj
   return [normalizer, pre_tokenizer, post_processor, decoder];
 }
 
-function* hashOf(bytes: Buffer, chatTemplate: string | undefined, rules: string): Steps<string> {
+function* hashOf(
+  bytes: Buffer,
+  chatTemplate: string | undefined,
+  rules: string,
+  added: readonly AddedToken[],
+): Steps<string> {
   const hash = createHash("sha256").update(rules).update("\0");
+  yield* eachIn(added, (token) => hash.update(JSON.stringify(token)));
+  hash.update("\0");
   for (let start = 0; start < bytes.length; start += hashedBytes) {
     hash.update(bytes.subarray(start, start + hashedBytes));
     yield;

@@ -7,7 +7,7 @@ import { reasonOf } from "../../lib/errors";
 import { writeInto } from "../../lib/files/atomic";
 import { readBytes, readTextSync } from "../../lib/files/read";
 import { Dataset, LlamaModel, ops, RedAdapter, Tape, Tensor } from "../../lib/index";
-import { packageRoot } from "../../lib/package_root";
+import { packageRoot, packageRootOf } from "../../lib/package_root";
 import { FolderLock } from "../../lib/train/folder_lock";
 import { runCli, writeModel } from "./cli_support";
 
@@ -129,12 +129,12 @@ test("pointers of shards, adapters, data and older git-lfs are named, and other 
 test.each([
   ["in an application's folder", () => at("app", "dist")],
   ["where there is no package.json at all", () => "/"],
-  ["in a bundle of ES modules", () => undefined],
+  ["in a bundle of ES modules", () => null],
 ])("code that runs %s names bundlers, and what to do", (_, from) => {
   mkdirSync(at("app", "dist"), { recursive: true });
   writeFileSync(at("app", "package.json"), '{"name":"app","version":"1.0.0"}');
   const folder = from();
-  const find = () => (folder === undefined ? packageRoot(null) : packageRoot(folder));
+  const find = () => packageRootOf(folder);
   expect(find).toThrow(
     expect.objectContaining({
       code: "ERR_NATIVE_LOAD",
