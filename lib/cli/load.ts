@@ -20,6 +20,7 @@ export async function loadModel({ values, terminal, interrupts }: Invocation): P
     device: values.device,
     dtype: values.dtype,
     signal: interrupts.signal,
+    onNotice: ({ message }) => terminal.note(`notice: ${message}`),
     onProgress: ({ loadedBytes, totalBytes }) =>
       terminal.progress.show(loadedBytes / totalBytes, `loading ${bytes(loadedBytes)} of ${bytes(totalBytes)}`),
   });
@@ -28,9 +29,15 @@ export async function loadModel({ values, terminal, interrupts }: Invocation): P
 }
 
 /** Loads what --adapter says, if anything. */
-export async function loadAdapter({ values }: Invocation, model: LlamaModel): Promise<RedAdapter | undefined> {
+export async function loadAdapter(
+  { values, terminal }: Invocation,
+  model: LlamaModel,
+): Promise<RedAdapter | undefined> {
   if (values.adapter === undefined) return undefined;
-  return RedAdapter.fromPretrained(values.adapter, model, { allowBaseMismatch: values.allowBaseMismatch });
+  return RedAdapter.fromPretrained(values.adapter, model, {
+    allowBaseMismatch: values.allowBaseMismatch,
+    onNotice: ({ message }) => terminal.note(`notice: ${message}`),
+  });
 }
 
 /** Tokenises a JSONL file as the flags say. */
