@@ -1,11 +1,12 @@
 import { RubricateError } from "../errors";
 import { isClaimed } from "../in_use";
-import { throwIfAborted } from "../job";
+import { isAborted, throwIfAborted } from "../job";
 import { checkOptions, type OptionNames, signalOf } from "../options";
 import type { TrainEvent, TrainSummary } from "./events";
 import { closeLoggers, openLoggers, type RunLogger } from "./loggers";
 import type { Settings, TrainerOptions } from "./options";
 import { Run } from "./run";
+import { failureWith, requireKept } from "./run_checkpoints";
 import { RunLock } from "./run_lock";
 import { checkedSettings, resolvedResume } from "./settings";
 
@@ -35,9 +36,10 @@ export class Trainer {
   }
 
   /**
-   * Runs and reports what happens event by event; each waits to be taken. Leaving the loop ends the run where it stands. From
-   * its first event to its end the run has its adapter, with method "full" its model, and its outputDir for itself. At
-   * the end the adapter (the model) holds the parameters of the last step, or with `keepBest` of the best evaluation.
+   * Runs and reports what happens event by event; each waits to be taken. Leaving the loop ends the run where it stands. A
+   * run that ends early, by an error, by its signal or by leaving the loop, leaves a checkpoint of its last finished step in
+   * its `outputDir`, and an error says where. From its first event to its end the run has its adapter, with method "full"
+   * its model, and its outputDir for itself. At the end the adapter (the model) holds the parameters of the last step, or with `keepBest` of the best evaluation.
    * @throws RubricateError ERR_DATA, ERR_CONTEXT_LENGTH, ERR_CHECKPOINT, ERR_NOT_FINITE (nothing was updated then),
    * ERR_ABORTED, ERR_FILE, ERR_OUT_OF_MEMORY, ERR_DISPOSED, ERR_STATE where it runs already, ERR_BUSY where another run has
    * its adapter, its model or its outputDir
@@ -62,15 +64,48 @@ export class Trainer {
       lock.onRelease(() => run.end());
       loggers = await this.openLogs(run, signal);
       lock.onRelease(() => closeLoggers(loggers).catch(() => {})); // for a generator that is never finished
-      const events = run.events();
-      for (;;) {
-        const next = await events.next();
-        if (next.done) return next.value;
-        for (const logger of loggers) await logger.write(next.value);
-        yield next.value;
-      }
+      return yield* this.followed(run, loggers, signal);
     } finally {
       await closeLoggers(loggers).finally(() => lock.release());
+    }
+  }
+
+  /** The events of a run, logged. Where it ends early, its last finished step is kept. */
+  private async *followed(
+    run: Run,
+    loggers: readonly RunLogger[],
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<TrainEvent, TrainSummary, void> {
+    const events = run.events();
+    /** Who has its turn: what the consumer throws goes back to it as it is. */
+    let turn: "run" | "logs" | "consumer" | "none" = "run";
+    try {
+      for (;;) {
+        turn = "run";
+        const next = await events.next();
+        if (next.done) {
+          turn = "none";
+          return next.value;
+        }
+        turn = "logs";
+        for (const logger of loggers) await logger.write(next.value);
+        turn = "consumer";
+        yield next.value;
+      }
+    } catch (error) {
+      const thrower = turn;
+      turn = "none";
+      const last = await run.keepLastStep();
+      if (thrower === "consumer") throw error;
+      if (last && "path" in last && last.written) {
+        const event: TrainEvent = { type: "checkpoint", step: last.step, path: last.path };
+        // After a line that was cut off, or beside a disk that is full, nothing more is logged.
+        if (thrower === "run") for (const logger of loggers) await logger.write(event).catch(() => {});
+        yield event;
+      }
+      throw failureWith(error, last, isAbort(error) && isAborted(signal));
+    } finally {
+      if (turn === "consumer") requireKept(await run.keepLastStep()); // the consumer left the loop
     }
   }
 
@@ -79,4 +114,8 @@ export class Trainer {
     if (outputDir === undefined) return [];
     return openLoggers(loggers, outputDir, run.resumedPosition, signal);
   }
+}
+
+function isAbort(error: unknown): boolean {
+  return error instanceof RubricateError && error.code === "ERR_ABORTED";
 }
