@@ -16,7 +16,7 @@ const templates = {
 
 function milliseconds(line, tokenizer, options) {
   let best = Number.POSITIVE_INFINITY;
-  for (let attempt = 0; attempt < 4; attempt++) {
+  for (let attempt = 0; attempt < 10; attempt++) {
     const from = process.cpuUsage();
     encodeLine(line, tokenizer, { format: "auto", ...options });
     const { user, system } = process.cpuUsage(from);

@@ -88,6 +88,7 @@ describe.each<[string, string, () => string | undefined]>([
 ])("%s with the template %s", (folder, _, template) => {
   let tokenizer: Tokenizer;
   let renders = 0;
+  let characters = 0;
   beforeAll(async () => {
     const dir = folder === "embedded" ? embeddedModelDir() : path.join(fixtures, folder);
     const { files } = await Tokenizer.fromPretrained(dir);
@@ -96,6 +97,11 @@ describe.each<[string, string, () => string | undefined]>([
     tokenizer.renderChat = (...given) => {
       renders++;
       return render(...given);
+    };
+    const encode = tokenizer.encodeStart.bind(tokenizer);
+    tokenizer.encodeStart = (text, most) => {
+      characters += text.length;
+      return encode(text, most);
     };
   });
 
@@ -124,7 +130,7 @@ describe.each<[string, string, () => string | undefined]>([
     expect(compared).toBeGreaterThan(8);
   });
 
-  test("a conversation of four times the length takes few more renderings", () => {
+  test("a conversation of four times the length takes few more renderings, and four times the encoding", () => {
     const rendered = (turns: number) => {
       const messages = Array.from({ length: turns }, (_, at) => ({
         role: at % 2 ? "assistant" : "user",
@@ -133,14 +139,16 @@ describe.each<[string, string, () => string | undefined]>([
       renders = 0;
       const chat = assistantSpans(tokenizer, messages, 0);
       const ids = tokenizer.encodeStart(chat.text, 1e6);
+      characters = 0;
       const mask = tokensInSpans(tokenizer, ids, chat);
-      const counted = renders;
+      const counted = { renders, characters };
       expect(Buffer.from(mask)).toEqual(Buffer.from(tokensByPrefixes(tokenizer, ids, chat)));
       return counted;
     };
     const [few, many] = [rendered(40), rendered(160)];
-    expect(many).toBeLessThanOrEqual(few + 4);
-    expect(many).toBeLessThan(30);
+    expect(many.renders).toBeLessThanOrEqual(few.renders + 4);
+    expect(many.renders).toBeLessThan(30);
+    expect(many.characters).toBeLessThan(5 * few.characters);
   });
 });
 
