@@ -34,15 +34,26 @@ function marked(borders: Borders, spans: Iterable<Span>): Uint8Array<ArrayBuffer
   return marks;
 }
 
-/** A place in the text between two tokens. */
+interface Border {
+  /** Tokens that the text up to it has in common with the whole. */
+  readonly tokens: number;
+  /** Whether these are all tokens of the text up to it. */
+  readonly exact: boolean;
+}
+
+/** A border between two tokens. */
 interface Anchor {
   readonly at: number;
   /** Tokens of the text up to it. */
   readonly tokens: number;
 }
 
-/** Borders that encoding begins from: of those before, the nearest may stand inside what the tokenizer takes as one piece. */
+/** Borders that encoding begins from: behind the nearest may be too few tokens to see that they are those of the whole. */
 const triedAnchors = 3;
+/** Tokens at a beginning that may be others than those of the whole. */
+const mostSkipped = 3;
+/** So many tokens in a row are the same only where the rest is, too. */
+const surelyCommon = 8;
 
 /**
  * Finds the token at a place of a text by encoding the text up to it: as many tokens as that has in common with the whole.
@@ -59,21 +70,20 @@ class Borders {
   ) {}
 
   /** @param at not before those that were asked for */
-  find(at: number): { readonly tokens: number; readonly exact: boolean } {
+  find(at: number): Border {
     const { ids, text } = this;
     if (at === text.length) return { tokens: ids.length, exact: true };
-    const found = this.fromAnchors(at) ?? this.from(0, 0, at);
+    const found = this.fromAnchors(at) ?? this.from(0, 0, at)!;
     if (found.exact && found.tokens < ids.length && this.anchors.at(-1)?.at !== at)
       this.anchors.push({ at, tokens: found.tokens });
     return found;
   }
 
-  private fromAnchors(at: number) {
+  private fromAnchors(at: number): Border | undefined {
     for (const anchor of this.anchors.slice(-triedAnchors).reverse()) {
       const [start, first] = this.beginning(anchor);
       const found = this.from(start, first, at);
-      // A tokenizer that puts a space before a text, say, gives another first token.
-      if (found.tokens > first || (found.exact && at === start)) return found;
+      if (found) return found;
     }
     return undefined;
   }
@@ -87,12 +97,26 @@ class Borders {
     return begins ? [at - name.length, tokens - 1] : [at, tokens];
   }
 
-  /** The text between two places, the first of which is before a token. */
-  private from(start: number, first: number, at: number) {
-    const { ids } = this;
-    const part = this.tokenizer.encodeStart(this.text.slice(start, at), ids.length - first);
-    let tokens = 0;
-    while (tokens < part.length && part[tokens] === ids[first + tokens]) tokens++;
-    return { tokens: first + tokens, exact: tokens === part.length };
+  /**
+   * Encodes the text between two places, the first of which is before a token.
+   * @returns undefined where its tokens are not those of the whole: where a tokenizer puts a space before a text, say, the first
+   * word has others, and the text may be too short for more
+   */
+  private from(start: number, first: number, at: number): Border | undefined {
+    const most = this.ids.length - first + mostSkipped; // enough to see whether it has all of them
+    const part = this.tokenizer.encodeStart(this.text.slice(start, at), most);
+    for (let skipped = 0; skipped <= mostSkipped; skipped++)
+      for (let instead = 0; instead <= (skipped === 0 ? 0 : mostSkipped); instead++) {
+        const common = this.commonTokens(part, skipped, first + instead);
+        const enough = start === 0 || (skipped === 0 ? common > 0 || part.length === 0 : common >= surelyCommon);
+        if (enough) return { tokens: first + instead + common, exact: skipped + common === part.length };
+      }
+    return undefined;
+  }
+
+  private commonTokens(part: Int32Array, from: number, first: number): number {
+    let common = 0;
+    while (from + common < part.length && part[from + common] === this.ids[first + common]) common++;
+    return common;
   }
 }
