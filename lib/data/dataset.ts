@@ -8,6 +8,7 @@ import {
   checkOptions,
   functionOf,
   integersOf,
+  isMissing,
   lengthOf,
   type OptionNames,
   pathOf,
@@ -315,7 +316,7 @@ function checked(options: DatasetOptions, what: string): CheckedOptions {
   if (loss !== "completion" && loss !== "all") throw invalid("loss", '"completion" or "all"', loss);
   const signal = signalOf(given.signal);
   const onProgress = functionOf("onProgress", given.onProgress);
-  const { vocabularySize } = given;
+  const vocabularySize = isMissing(given.vocabularySize) ? undefined : given.vocabularySize;
   if (vocabularySize !== undefined && !(Number.isSafeInteger(vocabularySize) && vocabularySize > 0))
     throw invalid("vocabularySize", "a positive integer", vocabularySize);
   return { tokenizer, signal, onProgress, encoding: { format, maxLength, loss, vocabularySize } };
