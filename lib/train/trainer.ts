@@ -66,7 +66,9 @@ export class Trainer {
       lock.onRelease(() => closeLoggers(loggers).catch(() => {})); // for a generator that is never finished
       return yield* this.followed(run, loggers, signal);
     } finally {
-      await closeLoggers(loggers).finally(() => lock.release());
+      // Of a run that has ended they are closed already; of another, its own error is the one to report.
+      await closeLoggers(loggers).catch(() => {});
+      await lock.release();
     }
   }
 
@@ -83,11 +85,12 @@ export class Trainer {
       for (;;) {
         turn = "run";
         const next = await events.next();
+        turn = "logs";
         if (next.done) {
+          await closeLoggers(loggers);
           turn = "none";
           return next.value;
         }
-        turn = "logs";
         for (const logger of loggers) await logger.write(next.value);
         turn = "consumer";
         yield next.value;
