@@ -23,9 +23,9 @@ import { DataWorker } from "./data_worker";
 import { beyondVocabulary, type EncodingOptions } from "./encode_row";
 import type { IndexProgress, IndexSummary } from "./row_index";
 import type { DataFormat } from "./rows";
+import { sendRows } from "./sent_rows";
 import { splitSteps } from "./split";
 import type { Example, ReasonReport, RowReport } from "./types";
-import type { WorkerCalls } from "./worker_protocol";
 
 export type { IndexProgress } from "./row_index";
 export type { DataFormat } from "./rows";
@@ -320,33 +320,6 @@ function checked(options: DatasetOptions, what: string): CheckedOptions {
   if (vocabularySize !== undefined && !(Number.isSafeInteger(vocabularySize) && vocabularySize > 0))
     throw invalid("vocabularySize", "a positive integer", vocabularySize);
   return { tokenizer, signal, onProgress, encoding: { format, maxLength, loss, vocabularySize } };
-}
-
-/** Sends rows in portions, giving way to the event loop in between. */
-async function sendRows(worker: DataWorker, rows: readonly unknown[]): Promise<void> {
-  let portion: WorkerCalls["rows"]["argument"][number][] = [];
-  let characters = 0;
-  for (let at = 0; at < rows.length; at++) {
-    const document = asJson(rows, at);
-    portion.push(document);
-    characters += typeof document === "string" ? document.length : 0;
-    if (portion.length < 512 && characters < 1 << 17) continue;
-    await worker.call("rows", portion);
-    portion = [];
-    characters = 0;
-  }
-  if (portion.length > 0) await worker.call("rows", portion);
-}
-
-/** What JSON cannot hold is reported as a row that cannot be used. */
-function asJson(rows: readonly unknown[], at: number): string | { unusable: string } {
-  try {
-    const row = rows[at];
-    return JSON.stringify(row) ?? { unusable: `JSON cannot hold it: it is of type ${typeof row}` };
-  } catch (error) {
-    const [reason] = error instanceof Error ? error.message.split("\n") : ["it throws"];
-    return { unusable: `JSON cannot hold it: ${/call stack/.test(reason!) ? "it is nested too deeply" : reason}` };
-  }
 }
 
 // Plain loops over what may be millions of rows, on the caller's thread: an iterator takes ten times as long.
