@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { Dataset, type DatasetOptions } from "../../lib/data/dataset";
+import { RowReports } from "../../lib/data/row_reports";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 
 const fixtures = path.join(__dirname, "..", "parity", "fixtures", "tokenizer");
@@ -50,11 +51,16 @@ test("reports are counted by their reasons", async () => {
         at === 1 ? [2, 5, 8, 11, 14] : [0, 1, 2, 3, 4].map((turn) => 6 * turn + (at === 0 ? 1 : at === 4 ? 6 : at + 1)),
     })),
   );
-  const many = Array.from({ length: 60 }, (_, at) => ({
-    messages: [{ role: "user", content: "x".repeat(0), [`${at}`]: 1 }],
-  }));
-  await using other = await Dataset.fromRows([...many, { text: "a" }], options);
-  expect(other.reportReasons.length).toBe(1);
+});
+
+test("beyond fifty reasons, rows are counted together", () => {
+  const reports = new RowReports();
+  for (let line = 1; line <= 120; line++) reports.add(line, "skipped", `reason ${"x".repeat(line % 60)}`);
+  expect(reports.reasons.slice(0, 50).map(({ count }) => count)).toEqual(Array(50).fill(2));
+  expect(reports.reasons.slice(50)).toEqual([
+    { kind: "skipped", reason: "other reasons", count: 20, lines: [51, 52, 53, 54, 55] },
+  ]);
+  expect(reports.counts).toEqual({ skipped: 120, truncated: 0 });
 });
 
 describe("a tokenizer with more tokens than the model", () => {
