@@ -269,7 +269,7 @@ TEST_CASE("an update whose result is not finite changes nothing: neither paramet
   for (const bool full : {false, true})
     for (const bool decays : {false, true})
       for (const DType stored : {DType::f32, DType::bf16}) {
-        INFO("full ", full, ", decays ", decays, ", stored ", dtype_name(stored));
+        INFO("full ", full, ", decays ", decays, ", stored ", std::string(dtype_name(stored)));
         auto model = tiny_model({}, stored);
         Tenant tenant = full ? full_tenant(*model) : tenant_of(random_adapter(*model, RedVariant::all, 5));
         tenant.options.beta1 = 0.0;  // a change of the gradient moves a parameter by more than the learning rate
