@@ -4,7 +4,6 @@
  */
 import { type ErrorCode, oneLine, RubricateError } from "../errors";
 import { limits } from "../limits";
-import { atOnce, type Steps } from "../steps";
 import { readBytes } from "./read";
 
 /** What a JSON document calls an object. */
@@ -21,8 +20,6 @@ const quote = 0x22;
 const backslash = 0x5c;
 const comma = 0x2c;
 const [openArray, closeArray, openObject, closeObject] = [0x5b, 0x5d, 0x7b, 0x7d];
-/** Bytes that are looked at in one step. */
-const stepBytes = 1 << 16;
 
 /**
  * Counts values and levels of a JSON text. What is no JSON passes; `JSON.parse` says why it is none.
@@ -30,18 +27,17 @@ const stepBytes = 1 << 16;
  * @param values how many there may be
  * @throws JsonLimit
  */
-export function* checkShape(
+export function checkShape(
   bytes: Uint8Array,
   values: number,
   start = 0,
   end = bytes.length,
   nesting: number = limits.jsonNesting,
-): Steps<void> {
+): void {
   let count = 1;
   let depth = 0;
   let inString = false;
   for (let at = start; at < end; at++) {
-    if (((at - start) & (stepBytes - 1)) === stepBytes - 1) yield;
     const byte = bytes[at];
     if (byte === quote) inString = !inString;
     else if (inString) {
@@ -66,7 +62,7 @@ const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 export function parseJson(document: string | Uint8Array, name: string, code: ErrorCode = "ERR_JSON"): unknown {
   const bytes = typeof document === "string" ? Buffer.from(document) : document;
   try {
-    atOnce(checkShape(bytes, limits.documentValues));
+    checkShape(bytes, limits.documentValues);
     return JSON.parse(typeof document === "string" ? document : utf8.decode(bytes));
   } catch (cause) {
     if (cause instanceof JsonLimit) throw new RubricateError(code, `Cannot use ${name}: ${cause.message}`, { cause });

@@ -1,3 +1,6 @@
+/** Token ids by text and texts by id, in shared memory: whatever thread gets a table's columns has the same table. */
+import { limits } from "../limits";
+
 const hashSeed = 0x811c9dc5;
 
 /** FNV-1a over UTF-16 code units. */
@@ -6,26 +9,76 @@ function hashed(text: string, hash: number): number {
   return hash;
 }
 
+/** Numbers that several threads can read. */
+export function sharedInts(length: number): Int32Array<SharedArrayBuffer> {
+  return new Int32Array(new SharedArrayBuffer(4 * length));
+}
+
+/** Slots of a hash table of so many entries: a power of two, at most half of them in use. */
+export function slotCount(entries: number): number {
+  return 1 << (33 - Math.clz32(Math.max(entries, 8)));
+}
+
 /**
- * Token ids by text and texts by id, in typed arrays: of a hundred thousand tokens, objects of JavaScript's own would take
- * the garbage collector many milliseconds at a time. A text that is given twice has its last id, an id that is given twice
- * its last text.
+ * One more than the largest id that is accepted: tables are as long as the largest id.
+ * @param tokens how many there are
+ */
+export function idLimit(tokens: number): number {
+  return Math.min(limits.tokenId + 1, limits.unusedTokenIds + 8 * tokens);
+}
+
+/** A table as it is posted to another thread, without a copy. */
+export interface TokenColumns {
+  /** Entries by the hash of their text, -1 where a slot is free. */
+  readonly slots: Int32Array<SharedArrayBuffer>;
+  /** UTF-16 units of all texts, end to end. */
+  readonly characters: Uint16Array<SharedArrayBuffer>;
+  /** First unit of each entry, and the number of units, [entries + 1]. */
+  readonly starts: Int32Array<SharedArrayBuffer>;
+  /** [entries] */
+  readonly ids: Int32Array<SharedArrayBuffer>;
+  /** Entry of each id, -1 where the id is not in use. */
+  readonly entryOfId: Int32Array<SharedArrayBuffer>;
+  readonly entries: number;
+  readonly idCount: number;
+}
+
+/**
+ * Typed arrays: of a hundred thousand tokens, objects of JavaScript's own would take the garbage collector many
+ * milliseconds at a time, and each thread would have its own. A text that is given twice has its last id, an id that is
+ * given twice its last text.
  */
 export class TokenTable {
-  private readonly slots: Int32Array;
-  private characters = new Uint16Array(1 << 10);
-  private readonly starts: Int32Array;
-  private readonly ids: Int32Array;
-  private entryOfId = new Int32Array(1 << 10).fill(-1);
+  private readonly slots: Int32Array<SharedArrayBuffer>;
+  private characters = new Uint16Array(new SharedArrayBuffer(1 << 10));
+  private readonly starts: Int32Array<SharedArrayBuffer>;
+  private readonly ids: Int32Array<SharedArrayBuffer>;
+  private entryOfId = sharedInts(1 << 8).fill(-1);
   private entries = 0;
   /** One more than the largest id. */
   idCount = 0;
 
-  /** @param capacity how many tokens will be added at most */
-  constructor(capacity: number) {
-    this.slots = new Int32Array(1 << (33 - Math.clz32(Math.max(capacity, 8)))).fill(-1);
-    this.starts = new Int32Array(capacity + 1);
-    this.ids = new Int32Array(capacity);
+  /** @param capacity how many tokens will be added at most, or the columns of a table that is complete */
+  constructor(capacity: number | TokenColumns) {
+    if (typeof capacity === "number") {
+      this.slots = sharedInts(slotCount(capacity)).fill(-1);
+      this.starts = sharedInts(capacity + 1);
+      this.ids = sharedInts(capacity);
+      return;
+    }
+    this.slots = capacity.slots;
+    this.characters = capacity.characters;
+    this.starts = capacity.starts;
+    this.ids = capacity.ids;
+    this.entryOfId = capacity.entryOfId;
+    this.entries = capacity.entries;
+    this.idCount = capacity.idCount;
+  }
+
+  /** The table for another thread. Nothing may be added to it any more. */
+  get columns(): TokenColumns {
+    const { slots, characters, starts, ids, entryOfId, entries, idCount } = this;
+    return { slots, characters, starts, ids, entryOfId, entries, idCount };
   }
 
   /** Texts that were added. */
@@ -57,23 +110,56 @@ export class TokenTable {
   }
 
   text(id: number): string | undefined {
-    const entry = this.entryOfId[id] ?? -1;
-    if (entry < 0) return undefined;
+    const entry = this.entryOf(id);
+    return entry < 0 ? undefined : this.textAt(entry);
+  }
+
+  /** The entry of an id, its place in the order in which texts were added, or -1. */
+  entryOf(id: number): number {
+    return this.entryOfId[id] ?? -1;
+  }
+
+  idAt(entry: number): number {
+    return this.ids[entry]!;
+  }
+
+  textAt(entry: number): string {
     const start = this.starts[entry]!;
-    const { buffer } = this.characters;
-    return Buffer.from(buffer, 2 * start, 2 * (this.starts[entry + 1]! - start)).toString("utf16le");
+    const end = this.starts[entry + 1]!;
+    return Buffer.from(this.characters.buffer, 2 * start, 2 * (end - start)).toString("utf16le");
+  }
+
+  lengthAt(entry: number): number {
+    return this.starts[entry + 1]! - this.starts[entry]!;
+  }
+
+  /** A UTF-16 unit of an entry's text. */
+  unitAt(entry: number, index: number): number {
+    return this.characters[this.starts[entry]! + index]!;
+  }
+
+  /** Compares two entries' texts by their UTF-16 units. */
+  compare(left: number, right: number): number {
+    const { characters } = this;
+    const [lengthOfLeft, lengthOfRight] = [this.lengthAt(left), this.lengthAt(right)];
+    const [a, b] = [this.starts[left]!, this.starts[right]!];
+    for (let at = 0; at < lengthOfLeft && at < lengthOfRight; at++) {
+      const difference = characters[a + at]! - characters[b + at]!;
+      if (difference !== 0) return difference;
+    }
+    return lengthOfLeft - lengthOfRight;
   }
 
   /** First UTF-16 unit of a token, or -1 where the id is not in use. */
   firstUnit(id: number): number {
-    const entry = this.entryOfId[id] ?? -1;
-    return entry < 0 ? -1 : this.characters[this.starts[entry]!]!;
+    const entry = this.entryOf(id);
+    return entry < 0 ? -1 : this.unitAt(entry, 0);
   }
 
   /** Whether each token has an id of its own, and none is empty. */
   isUnambiguous(): boolean {
     for (let entry = 0; entry < this.entries; entry++)
-      if (this.entryOfId[this.ids[entry]!] !== entry || this.starts[entry + 1] === this.starts[entry]) return false;
+      if (this.entryOfId[this.ids[entry]!] !== entry || this.lengthAt(entry) === 0) return false;
     return true;
   }
 
@@ -98,12 +184,14 @@ export class TokenTable {
   private reserve(length: number, id: number): void {
     const needed = this.starts[this.entries]! + length;
     if (needed > this.characters.length) {
-      const larger = new Uint16Array(Math.max(needed, 2 * this.characters.length));
+      const size = Math.max(needed, Math.ceil(1.5 * this.characters.length));
+      const larger = new Uint16Array(new SharedArrayBuffer(2 * size));
       larger.set(this.characters);
       this.characters = larger;
     }
     if (id >= this.entryOfId.length) {
-      const larger = new Int32Array(Math.max(id + 1, 2 * this.entryOfId.length)).fill(-1, this.entryOfId.length);
+      const larger = sharedInts(Math.max(id + 1, Math.ceil(1.5 * this.entryOfId.length)));
+      larger.fill(-1, this.entryOfId.length);
       larger.set(this.entryOfId);
       this.entryOfId = larger;
     }

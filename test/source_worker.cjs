@@ -1,5 +1,5 @@
-// Starts dataset_worker.ts where the package runs from its sources, as its tests do: TypeScript is compiled as it is loaded.
-// It is no part of the built package.
+// A worker thread's file where the package runs from its sources: compiles TypeScript as it is loaded, and starts with the
+// module that is its argument.
 const { readFileSync } = require("node:fs");
 const { transformSync } = require("@swc/core");
 
@@ -12,4 +12,4 @@ require.extensions[".ts"] = (module, filename) => {
   });
   module._compile(code, filename);
 };
-require("./dataset_worker.ts");
+require(process.argv[2]);
