@@ -2,7 +2,7 @@
 import { invalid, quoted } from "../errors";
 import type { JsonObject } from "../files/json";
 import { limits } from "../limits";
-import { idLimit, sharedInts, type TokenColumns, TokenTable } from "./token_table";
+import { idLimit, sharedInts, slotCount, type TokenColumns, TokenTable } from "./token_table";
 
 /** What a token of the list is, as bits. */
 export const flags = { special: 1, lstrip: 2, rstrip: 4, singleWord: 8, normalized: 16 } as const;
@@ -18,45 +18,76 @@ function flagsOf(token: JsonObject): number {
   );
 }
 
-/** Added tokens as the files name them, one after another. Lists of numbers and texts: an object each would be three times as large. */
+/** Added tokens as the files name them, one after another. Typed arrays: an object each would be ten times as large. */
 export class AddedTokenList {
-  private readonly ids: number[] = [];
-  private readonly contents: string[] = [];
-  private readonly flags: number[] = [];
-  private readonly places = new Map<number, number>();
+  private size = 0;
+  private ids = new Int32Array(0);
+  private flags = new Uint8Array(0);
+  private characters = new Uint16Array(0);
+  private starts = new Int32Array(1);
+  private lengths = new Int32Array(0);
+  private units = 0;
+  /** One more than the place of a token, by its id. */
+  private slots = new Int32Array(0);
 
-  get size(): number {
-    return this.ids.length;
+  /**
+   * Makes room for more tokens.
+   * @param units UTF-16 units of their contents at most
+   */
+  reserve(tokens: number, units: number): void {
+    const grown = <T extends Int32Array | Uint8Array | Uint16Array>(array: T, length: number): T => {
+      const larger = new (array.constructor as new (length: number) => T)(length);
+      larger.set(array);
+      return larger;
+    };
+    const room = this.size + tokens;
+    this.ids = grown(this.ids, room);
+    this.flags = grown(this.flags, room);
+    this.starts = grown(this.starts, room + 1);
+    this.lengths = grown(this.lengths, room);
+    this.characters = grown(this.characters.subarray(0, this.units), this.units + units);
+    this.slots = new Int32Array(slotCount(room));
+    for (let place = 0; place < this.size; place++) this.slots[this.slot(this.ids[place]!)] = place + 1;
   }
 
   /** The content of the token with an id. */
   content(id: number): string | undefined {
-    const place = this.places.get(id);
-    return place === undefined ? undefined : this.contents[place];
+    const place = this.slots[this.slot(id)]! - 1;
+    return place < 0 ? undefined : this.textAt(place);
   }
 
-  /** Adds a token, which replaces one with the same id. @throws {RubricateError} ERR_TOKENIZER where there are too many */
-  set(id: number, token: JsonObject, file: string): void {
-    const place = this.places.get(id) ?? this.ids.length;
-    if (place >= limits.addedTokens)
-      throw invalid(
-        `the number of added tokens in ${file}`,
-        `at most ${limits.addedTokens}`,
-        place + 1,
-        "ERR_TOKENIZER",
-      );
-    this.places.set(id, place);
+  /** Adds a token, for which there is room, or replaces the one with the same id. */
+  set(id: number, token: JsonObject): void {
+    const slot = this.slot(id);
+    if (this.slots[slot] === 0) this.slots[slot] = ++this.size;
+    const place = this.slots[slot]! - 1;
+    const content = token.content as string;
     this.ids[place] = id;
-    this.contents[place] = token.content as string;
     this.flags[place] = flagsOf(token);
+    this.starts[place] = this.units;
+    this.lengths[place] = content.length;
+    for (let at = 0; at < content.length; at++) this.characters[this.units++] = content.charCodeAt(at);
   }
 
   /** Makes a special token of the first one with this content. @returns whether there is one */
   makeSpecial(content: string): boolean {
-    const place = this.contents.indexOf(content);
-    if (place < 0) return false;
-    this.flags[place]! |= flags.special;
-    return true;
+    for (let place = 0; place < this.size; place++)
+      if (this.lengths[place] === content.length && this.textAt(place) === content) {
+        this.flags[place]! |= flags.special;
+        return true;
+      }
+    return false;
+  }
+
+  private textAt(place: number): string {
+    return Buffer.from(this.characters.buffer, 2 * this.starts[place]!, 2 * this.lengths[place]!).toString("utf16le");
+  }
+
+  private slot(id: number): number {
+    const mask = this.slots.length - 1;
+    let at = (Math.imul(id, 0x9e3779b1) >>> 7) & mask;
+    while (this.slots[at]! > 0 && this.ids[this.slots[at]! - 1] !== id) at = (at + 1) & mask;
+    return at;
   }
 
   /**
@@ -65,13 +96,16 @@ export class AddedTokenList {
    * @throws {RubricateError} ERR_TOKENIZER
    */
   table(vocabulary: TokenTable, file: string): AddedTokens {
-    const { ids, contents } = this;
-    const limit = idLimit(vocabulary.size + ids.length);
-    const table = new TokenTable(ids.length);
-    const bits = new Uint8Array(new SharedArrayBuffer(ids.length));
-    for (const place of Int32Array.from(ids.keys()).sort((a, b) => ids[a]! - ids[b]!)) {
+    const { ids, size } = this;
+    if (size > limits.addedTokens)
+      throw invalid(`the number of added tokens in ${file}`, `at most ${limits.addedTokens}`, size, "ERR_TOKENIZER");
+    const limit = idLimit(vocabulary.size + size);
+    const table = new TokenTable(size, this.units, limit);
+    const bits = new Uint8Array(new SharedArrayBuffer(size));
+    const places = Int32Array.from({ length: size }, (_, place) => place);
+    for (const place of places.sort((a, b) => ids[a]! - ids[b]!)) {
       const id = ids[place]!;
-      const content = contents[place]!;
+      const content = this.textAt(place);
       if (id >= limit)
         throw invalid(`the id of ${quoted(content)} in ${file}`, `an integer in [0, ${limit})`, id, "ERR_TOKENIZER");
       const listed = vocabulary.id(content);

@@ -61,7 +61,7 @@ export function kindOf(bytes: Uint8Array, { start }: Extent): "object" | "array"
  * @returns number of members
  * @throws SyntaxError where brackets or commas are wrong; what the members are is not looked at
  */
-function eachRun(bytes: Uint8Array, value: Extent, least: number, visit: (run: Extent) => void): number {
+export function eachRun(bytes: Uint8Array, value: Extent, least: number, visit: (run: Extent) => void): number {
   const close = bytes[value.start] === openObject ? closeObject : closeArray;
   let count = 0;
   let start = value.start + 1;

@@ -82,9 +82,11 @@ function define(files: TokenizerBytes): TokenizerParts {
     config,
   );
   const chatTemplate = files.chatTemplate ?? templateOf(config, at("tokenizer_config.json"));
-  for (const content of Object.values(specialTokens)) {
+  const special = Object.values(specialTokens);
+  list.reserve(special.length, special.join("").length);
+  for (const content of special) {
     const id = vocabulary.id(content);
-    if (!list.makeSpecial(content) && id >= 0) list.set(id, { content, special: true }, at("tokenizer.json"));
+    if (!list.makeSpecial(content) && id >= 0) list.set(id, { content, special: true });
   }
   const added = list.table(vocabulary, at("tokenizer.json"));
   const built = asTransformersBuildsIt(document, config);

@@ -21,7 +21,7 @@ const kind = {
 /**
  * Files of fewer bytes together are read on the caller's thread.
  */
-const bytesAtOnce = 1 << 18;
+const bytesAtOnce = 1 << 17;
 
 /** The last build that was begun. */
 let last: Promise<unknown> = Promise.resolve();

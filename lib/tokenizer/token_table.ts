@@ -29,7 +29,7 @@ export function idLimit(tokens: number): number {
 
 /** A table as it is posted to another thread, without a copy. */
 export interface TokenColumns {
-  /** Entries by the hash of their text, -1 where a slot is free. */
+  /** One more than the entry, by the hash of its text; 0 where a slot is free. */
   readonly slots: Int32Array<SharedArrayBuffer>;
   /** UTF-16 units of all texts, end to end. */
   readonly characters: Uint16Array<SharedArrayBuffer>;
@@ -37,7 +37,7 @@ export interface TokenColumns {
   readonly starts: Int32Array<SharedArrayBuffer>;
   /** [entries] */
   readonly ids: Int32Array<SharedArrayBuffer>;
-  /** Entry of each id, -1 where the id is not in use. */
+  /** One more than the entry of each id; 0 where the id is not in use. */
   readonly entryOfId: Int32Array<SharedArrayBuffer>;
   readonly entries: number;
   readonly idCount: number;
@@ -50,20 +50,27 @@ export interface TokenColumns {
  */
 export class TokenTable {
   private readonly slots: Int32Array<SharedArrayBuffer>;
-  private characters = new Uint16Array(new SharedArrayBuffer(1 << 10));
+  private characters: Uint16Array<SharedArrayBuffer>;
   private readonly starts: Int32Array<SharedArrayBuffer>;
   private readonly ids: Int32Array<SharedArrayBuffer>;
-  private entryOfId = sharedInts(1 << 8).fill(-1);
+  private entryOfId: Int32Array<SharedArrayBuffer>;
   private entries = 0;
   /** One more than the largest id. */
   idCount = 0;
 
-  /** @param capacity how many tokens will be added at most, or the columns of a table that is complete */
-  constructor(capacity: number | TokenColumns) {
+  /**
+   * Memory that is not written to takes none, so that sizes may be bounds; what turns out to be more gets more.
+   * @param capacity how many tokens will be added at most, or the columns of a table that is complete
+   * @param units UTF-16 units of all texts together
+   * @param ids one more than the largest id
+   */
+  constructor(capacity: number | TokenColumns, units = 1 << 10, ids = 1 << 8) {
     if (typeof capacity === "number") {
-      this.slots = sharedInts(slotCount(capacity)).fill(-1);
+      this.slots = sharedInts(slotCount(capacity));
+      this.characters = new Uint16Array(new SharedArrayBuffer(2 * units));
       this.starts = sharedInts(capacity + 1);
       this.ids = sharedInts(capacity);
+      this.entryOfId = sharedInts(ids);
       return;
     }
     this.slots = capacity.slots;
@@ -90,22 +97,22 @@ export class TokenTable {
   add(text: string, id: number): void {
     this.reserve(text.length, id);
     const slot = this.slot(text, "");
-    let entry = this.slots[slot]!;
+    let entry = this.slots[slot]! - 1;
     if (entry < 0) {
       entry = this.entries++;
-      this.slots[slot] = entry;
+      this.slots[slot] = entry + 1;
       const start = this.starts[entry]!;
       for (let at = 0; at < text.length; at++) this.characters[start + at] = text.charCodeAt(at);
       this.starts[entry + 1] = start + text.length;
-    } else if (this.entryOfId[this.ids[entry]!] === entry) this.entryOfId[this.ids[entry]!] = -1;
+    } else if (this.entryOf(this.ids[entry]!) === entry) this.entryOfId[this.ids[entry]!] = 0;
     this.ids[entry] = id;
-    this.entryOfId[id] = entry;
+    this.entryOfId[id] = entry + 1;
     this.idCount = Math.max(this.idCount, id + 1);
   }
 
   /** @returns the id of the two texts put together, or -1 */
   id(text: string, rest = ""): number {
-    const entry = this.slots[this.slot(text, rest)]!;
+    const entry = this.slots[this.slot(text, rest)]! - 1;
     return entry < 0 ? -1 : this.ids[entry]!;
   }
 
@@ -116,7 +123,7 @@ export class TokenTable {
 
   /** The entry of an id, its place in the order in which texts were added, or -1. */
   entryOf(id: number): number {
-    return this.entryOfId[id] ?? -1;
+    return (this.entryOfId[id] ?? 0) - 1;
   }
 
   idAt(entry: number): number {
@@ -159,7 +166,7 @@ export class TokenTable {
   /** Whether each token has an id of its own, and none is empty. */
   isUnambiguous(): boolean {
     for (let entry = 0; entry < this.entries; entry++)
-      if (this.entryOfId[this.ids[entry]!] !== entry || this.lengthAt(entry) === 0) return false;
+      if (this.entryOf(this.ids[entry]!) !== entry || this.lengthAt(entry) === 0) return false;
     return true;
   }
 
@@ -168,7 +175,7 @@ export class TokenTable {
     hash ^= hash >>> 15;
     const mask = this.slots.length - 1;
     let at = hash & mask;
-    while (this.slots[at]! >= 0 && !this.holds(this.slots[at]!, text, rest)) at = (at + 1) & mask;
+    while (this.slots[at]! > 0 && !this.holds(this.slots[at]! - 1, text, rest)) at = (at + 1) & mask;
     return at;
   }
 
@@ -191,7 +198,6 @@ export class TokenTable {
     }
     if (id >= this.entryOfId.length) {
       const larger = sharedInts(Math.max(id + 1, Math.ceil(1.5 * this.entryOfId.length)));
-      larger.fill(-1, this.entryOfId.length);
       larger.set(this.entryOfId);
       this.entryOfId = larger;
     }

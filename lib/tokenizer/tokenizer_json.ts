@@ -8,6 +8,7 @@ import {
   afterBlanks,
   checkInPieces,
   type Extent,
+  eachRun,
   kindOf,
   type Members,
   memberOf,
@@ -153,13 +154,19 @@ export function parseDocument(bytes: Buffer, file: string, used: readonly string
 }
 
 function addDeclaredTokens(bytes: Buffer, extent: Extent, file: string, list: AddedTokenList): void {
-  for (const run of shortRuns(bytes, extent, `added_tokens_decoder in ${file}`).runs)
-    for (const [key, token] of namedIn(bytes, run)) {
-      const id = /^\d{1,15}$/.test(key) ? Number(key) : Number.NaN;
-      if (!isObject(token)) throw invalid(`added_tokens_decoder[${escaped(key)}]`, "an object", token, "ERR_TOKENIZER");
-      checkAddedToken({ ...token, id }, `added_tokens_decoder[${escaped(key)}]`, file);
-      list.set(id, token, file);
-    }
+  const { count } = shortRuns(bytes, extent, `added_tokens_decoder in ${file}`);
+  if (count > limits.addedTokens)
+    throw invalid(`the number of added tokens in ${file}`, `at most ${limits.addedTokens}`, count, "ERR_TOKENIZER");
+  list.reserve(count, extent.end - extent.start);
+  // One by one: of an object whose names are large numbers, V8 would make a sparse array.
+  eachRun(bytes, extent, 1, (run) => {
+    const { name, value } = memberOf(bytes, run);
+    const token = valueAt(bytes, value);
+    const id = /^\d{1,15}$/.test(name) ? Number(name) : Number.NaN;
+    if (!isObject(token)) throw invalid(`added_tokens_decoder[${escaped(name)}]`, "an object", token, "ERR_TOKENIZER");
+    checkAddedToken({ ...token, id }, `added_tokens_decoder[${escaped(name)}]`, file);
+    list.set(id, token);
+  });
 }
 
 /** Bytes of the shortest entry of a vocabulary, and of the shortest merge, with their commas. */
@@ -203,6 +210,7 @@ function addAddedTokens(bytes: Buffer, extent: Extent, file: string, directory: 
   const { count, runs } = shortRuns(bytes, extent, `added_tokens in ${file}`);
   if (count > limits.addedTokens)
     throw invalid(`the number of added tokens in ${file}`, `at most ${limits.addedTokens}`, count, "ERR_TOKENIZER");
+  list.reserve(count, extent.end - extent.start);
   let at = 0;
   for (const run of runs)
     for (const token of valuesIn(bytes, run)) {
@@ -211,7 +219,7 @@ function addAddedTokens(bytes: Buffer, extent: Extent, file: string, directory: 
       const before = list.content(id);
       if (before !== undefined && before !== token.content)
         throw invalid(`added_tokens[${at}].id in ${directory}`, "an id of its own", id, "ERR_TOKENIZER");
-      list.set(id, token, file);
+      list.set(id, token);
       at++;
     }
 }
@@ -219,8 +227,8 @@ function addAddedTokens(bytes: Buffer, extent: Extent, file: string, directory: 
 function tableOf(bytes: Buffer, extent: Extent, file: string): TokenTable {
   const members = shortRuns(bytes, extent, `model.vocab in ${file}`);
   requireRoom(members.count, extent, leastEntry, `model.vocab in ${file}`);
-  const table = new TokenTable(members.count);
   const largest = idLimit(members.count);
+  const table = new TokenTable(members.count, extent.end - extent.start, largest);
   for (const run of members.runs) {
     for (const [token, id] of namedIn(bytes, run)) {
       if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= largest)
