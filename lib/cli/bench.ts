@@ -18,7 +18,7 @@ const leastSeconds = 0.5;
 interface BenchResult {
   readonly name: string;
   readonly runs: number;
-  /** Milliseconds of the fastest run and of the one in the middle. */
+  /** Milliseconds of the fastest and of the median run. */
   readonly bestMs: number;
   readonly medianMs: number;
   /** Work of the fastest run in `unit`. */
@@ -44,7 +44,7 @@ export const benchCommand: Command = {
   name: "bench",
   summary: "Times the parts of training and generation on this machine.",
   details:
-    "Each case runs for at least half a second; the fastest run and the one in the middle are told. Kernels are timed as the public ops run them, with their allocations. Nothing else should run meanwhile.",
+    "Each case runs for at least half a second; the fastest and the median run are reported. Kernels are timed as the public ops run them, with their allocations. Nothing else should run meanwhile.",
   flags: [...modelFlags],
   defaults: { model: "embedded" },
   async run(invocation) {

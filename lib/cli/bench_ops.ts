@@ -45,7 +45,7 @@ export function matmul(rows: number, k: number, n: number, dtype: BenchDtype): B
   return onTape(description, inputs, (tape, [x, weight]) => ops.linear(tape, x!, weight!));
 }
 
-/** Causal: T (T + 1) / 2 pairs, 4 head_dim operations each forward, and 10 more where scores are formed anew backward. */
+/** Causal: T (T + 1) / 2 pairs, 4 head_dim operations each forward, and 10 more where the backward recomputes the scores. */
 export function attention(
   rows: number,
   heads: number,

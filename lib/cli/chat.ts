@@ -63,7 +63,7 @@ async function converse(invocation: Invocation, model: LlamaModel, adapter: RedA
   return interrupts.signal.aborted ? status.interrupted : status.done;
 }
 
-/** One message and its answer. @returns the conversation with both; the oldest exchanges go where they no longer fit */
+/** One message and its answer. @returns the conversation with both; the oldest exchanges are dropped if they no longer fit */
 async function turn(
   invocation: Invocation,
   model: LlamaModel,

@@ -26,7 +26,7 @@ export interface Command {
   readonly flags: readonly FlagName[];
   /** Flags without which it cannot run. */
   readonly required?: readonly FlagName[];
-  /** Defaults that are this command's own, for --help. */
+  /** Defaults of this command where they differ from the flag's, for --help. */
   readonly defaults?: Partial<Record<FlagName, string>>;
   /** @returns the exit status; nothing: 0 */
   // biome-ignore lint/suspicious/noConfusingVoidType: commands that cannot end otherwise return nothing

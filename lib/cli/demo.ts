@@ -15,18 +15,20 @@ import type { Terminal } from "./terminal";
 import { bytes, count, duration, lines, padded, plural, shellQuoted } from "./text";
 import { stepWords } from "./train";
 
-const defaults = { out: "rubricate-demo", epochs: 60, learningRate: 5e-2, batchSize: 8, seed: 42, maxNewTokens: 48 };
+const defaults = { out: "rubricate-demo", epochs: 15, learningRate: 1e-2, batchSize: 8, seed: 42, maxNewTokens: 16 };
+/** All sites of the paper's: the examples need attention to find the word that decides. */
+const sites = ["ffn", "attention", "q", "k", "v"] as const;
 /** Held-out prompts that are shown. */
-const shownPrompts = 4;
+const shownPrompts = 8;
 /** Lines of the falling loss. */
 const lossLines = 8;
 const narrow = 72;
 
 export const demoCommand: Command = {
   name: "demo",
-  summary: "Trains a small model on some dozens of examples in about a minute, and shows what it learned.",
+  summary: "Trains a small model to sort letters by office in about half a minute, and tests it on held-out letters.",
   details:
-    "The model and the examples come with the package: nothing is downloaded. All prompts and losses that are shown are of examples that training never saw.",
+    "The model and the examples come with the package: nothing is downloaded. Answers and held-out losses are of examples that training never saw.",
   flags: [...modelFlags, "out", "epochs", "learningRate", "batchSize", "seed", "maxNewTokens"],
   defaults: {
     model: "embedded",
@@ -76,26 +78,29 @@ async function demonstrate(invocation: Invocation, model: LlamaModel): Promise<v
     );
   await using train = await dataOf(pairs.train);
   await using heldOut = await dataOf(pairs.heldOut);
-  const adapter = RedAdapter.create(model);
-  terminal.print(
-    `A language model of ${count(model.parameterCount)} parameters, ${plural(train.length, "example")} to learn from,`,
-  );
-  terminal.print(
-    `${plural(heldOut.length, "other")} to test with. Training changes ${count(adapter.parameterCount)} numbers.`,
-  );
+  const adapter = RedAdapter.create(model, { sites });
+  terminal.print(`A language model of ${count(model.parameterCount)} parameters learns which office answers a letter:`);
+  terminal.print(`${plural(train.length, "example")} to learn from, ${plural(heldOut.length, "other")} to test with.`);
+  terminal.print(`Training changes ${count(adapter.parameterCount)} numbers.`);
   terminal.print();
-  const prompts = pairs.heldOut.slice(0, shownPrompts).map(({ prompt }) => prompt);
+  const prompts = pairs.heldOut.map(({ prompt }) => prompt);
   const before = await evaluate(model, heldOut, { adapter, signal });
   const answersBefore = await answers(invocation, model, adapter, prompts);
   const { losses, seconds, steps } = await learn(invocation, model, adapter, train);
   const after = await evaluate(model, heldOut, { adapter, signal });
   const answersAfter = await answers(invocation, model, adapter, prompts);
   await adapter.savePretrained(out);
-  const samples = prompts.map((prompt, at) => ({ prompt, before: answersBefore[at]!, after: answersAfter[at]! }));
+  const right = (given: readonly string[]) =>
+    given.filter((answer, at) => answer === pairs.heldOut[at]!.completion).length;
+  const exactMatch = { before: right(answersBefore), after: right(answersAfter), of: prompts.length };
+  // One less than an eighth: examples are in the order of the eight offices.
+  const shown = Array.from({ length: shownPrompts }, (_, i) => i * (Math.floor(prompts.length / shownPrompts) - 1));
+  const samples = shown.map((at) => ({ prompt: prompts[at]!, before: answersBefore[at]!, after: answersAfter[at]! }));
   const fallPercent = 100 * (1 - after.loss / before.loss);
   const adapterBytes = (await stat(join(out, tensorFile))).size;
   const modelBytes = await weightBytes(model.dir);
   terminal.event({
+    exactMatch,
     heldOutLoss: { before: before.loss, after: after.loss, fallPercent },
     trainLosses: losses,
     samples,
@@ -106,6 +111,10 @@ async function demonstrate(invocation: Invocation, model: LlamaModel): Promise<v
     seconds,
   });
   showSamples(terminal, samples);
+  const share = (found: number) => `${((100 * found) / exactMatch.of).toFixed(1)} %`;
+  terminal.print(
+    `Right answers  ${share(exactMatch.before)} before, ${share(exactMatch.after)} after, of ${exactMatch.of} held-out letters`,
+  );
   terminal.print(
     `Held-out loss  ${before.loss.toFixed(4)} before, ${after.loss.toFixed(4)} after: ${fallPercent.toFixed(1)} % less`,
   );
@@ -178,34 +187,43 @@ async function answers(
     });
     let next = await pieces.next();
     while (!next.done) next = await pieces.next();
-    texts.push(next.value.text.trim());
+    const { text, finishReason } = next.value;
+    texts.push(`${text.trim()}${finishReason === "length" ? "…" : ""}`);
   }
   return texts;
 }
 
-/** Prompts with the answers before and after side by side; one below the other on a narrow terminal. */
+/** Prompts with the answers before and after in columns; one below the other on a narrow terminal. */
 function showSamples(terminal: Terminal, samples: readonly Sample[]): void {
-  const width = Math.min(terminal.width, 140);
-  const column = Math.floor((width - 3) / 2);
-  const sideBySide = width >= narrow;
-  if (sideBySide) terminal.printStyled(terminal.styled(`${padded("before", column)} | after`, "bold"));
-  for (const sample of samples) {
-    // Escaped before they are laid out, since that makes them longer; a tab has no width of its own.
-    const [prompt, before, after] = [sample.prompt, sample.before, sample.after].map((text) =>
-      printable(text).replaceAll("\t", " "),
-    ) as [string, string, string];
-    terminal.printStyled(terminal.styled(`> ${prompt}`, "bold"));
-    if (!sideBySide) {
+  // Escaped before they are laid out, since that makes them longer; a tab has no width of its own.
+  const plain = (text: string) => printable(text).replaceAll("\t", " ");
+  const rows = samples.map(({ prompt, before, after }) => [plain(prompt), plain(before), plain(after)] as const);
+  const width = Math.min(terminal.width, 120);
+  const longest = (column: 0 | 2) => Math.max(...rows.map((row) => row[column].length));
+  const first = Math.min(longest(0), Math.floor(width / 2));
+  const last = Math.min(longest(2), Math.floor(width / 4));
+  const columns = [first, width - 4 - first - last, last] as const;
+  if (width < narrow) {
+    for (const [prompt, before, after] of rows) {
+      terminal.printStyled(terminal.styled(`> ${prompt}`, "bold"));
       for (const line of lines(`before: ${before}`, width)) terminal.print(line);
       for (const line of lines(`after: ${after}`, width)) terminal.print(line);
-    } else {
-      const left = lines(before, column);
-      const right = lines(after, column);
-      for (let at = 0; at < Math.max(left.length, right.length); at++)
-        terminal.print(`${padded(left[at] ?? "", column)} | ${right[at] ?? ""}`);
     }
     terminal.print();
+    return;
   }
+  const joined = (cells: readonly string[]) =>
+    columns
+      .map((column, at) => padded(cells[at]!, column))
+      .join("  ")
+      .trimEnd();
+  terminal.printStyled(terminal.styled(joined(["held-out letter", "before", "after"]), "bold"));
+  for (const row of rows) {
+    const cells = columns.map((column, at) => lines(row[at]!, column));
+    for (let line = 0; line < Math.max(...cells.map((cell) => cell.length)); line++)
+      terminal.print(joined(cells.map((cell) => cell[line] ?? "")));
+  }
+  terminal.print();
 }
 
 function showNext({ values, terminal }: Invocation, out: string, prompt: string, isChat: boolean): void {

@@ -19,7 +19,7 @@ interface Finding {
 
 export const doctorCommand: Command = {
   name: "doctor",
-  summary: "Tells whether rubricate works here, and what it uses.",
+  summary: "Reports whether rubricate works here, and what it uses.",
   details: "",
   flags: [],
   async run({ terminal }) {

@@ -1,13 +1,14 @@
 import { kebab } from "./arguments";
 import type { Command } from "./command";
-import { type Flag, type FlagName, flags } from "./flags";
+import type { Flag } from "./flag";
+import { type FlagName, flags } from "./flags";
 
 /** The version of the package. */
 export function version(): string {
   return (require("../../package.json") as { version: string }).version;
 }
 
-/** Words in lines of a width, each begun by `indent` blanks but the first. */
+/** Words in lines of a width, all but the first indented by `indent` spaces. */
 function wrapped(text: string, width: number, indent: number): string {
   const lines: string[] = [];
   let line = "";
@@ -20,12 +21,13 @@ function wrapped(text: string, width: number, indent: number): string {
   return [...lines, line].join(`\n${" ".repeat(indent)}`);
 }
 
-/** How a flag is written, with what stands for its value. */
+/** How a flag is written, with a placeholder for its value. */
 export function usageOf(name: FlagName): string {
   const flag: Flag<unknown> = flags[name];
   const written = `${flag.short ? `-${flag.short}, ` : ""}--${kebab(name)}`;
-  if (flag.placeholder === undefined) return written;
-  return flag.alone === undefined ? `${written} ${flag.placeholder}` : `${written}[=${flag.placeholder}]`;
+  const { placeholder } = flag.kind;
+  if (placeholder === undefined) return written;
+  return flag.alone === undefined ? `${written} ${placeholder}` : `${written}[=${placeholder}]`;
 }
 
 /** @param width of the terminal, in columns */
@@ -63,6 +65,6 @@ export function generalHelp(commands: readonly Command[], width: number): string
     "Commands:",
   ];
   for (const { name, summary } of commands) lines.push(`  ${name.padEnd(12)}${wrapped(summary, width, 14)}`);
-  lines.push("", wrapped("rubricate COMMAND --help tells more; rubricate --version tells the version.", width, 0));
+  lines.push("", wrapped("rubricate COMMAND --help prints more; rubricate --version prints the version.", width, 0));
   return lines.join("\n");
 }

@@ -7,7 +7,7 @@ import { native } from "../native";
 import type { Invocation } from "./command";
 import { bytes, count, plural } from "./text";
 
-/** The folder that --model means. */
+/** The folder that --model names. */
 function modelDir(name: string | undefined): string {
   return name === undefined || name === "embedded" ? embeddedModelDir() : name;
 }
@@ -20,6 +20,7 @@ export async function loadModel({ values, terminal, interrupts }: Invocation): P
     device: values.device,
     dtype: values.dtype,
     signal: interrupts.signal,
+    onNotice: ({ message }) => terminal.note(`notice: ${message}`),
     onProgress: ({ loadedBytes, totalBytes }) =>
       terminal.progress.show(loadedBytes / totalBytes, `loading ${bytes(loadedBytes)} of ${bytes(totalBytes)}`),
   });
@@ -28,9 +29,15 @@ export async function loadModel({ values, terminal, interrupts }: Invocation): P
 }
 
 /** Loads what --adapter says, if anything. */
-export async function loadAdapter({ values }: Invocation, model: LlamaModel): Promise<RedAdapter | undefined> {
+export async function loadAdapter(
+  { values, terminal }: Invocation,
+  model: LlamaModel,
+): Promise<RedAdapter | undefined> {
   if (values.adapter === undefined) return undefined;
-  return RedAdapter.fromPretrained(values.adapter, model, { allowBaseMismatch: values.allowBaseMismatch });
+  return RedAdapter.fromPretrained(values.adapter, model, {
+    allowBaseMismatch: values.allowBaseMismatch,
+    onNotice: ({ message }) => terminal.note(`notice: ${message}`),
+  });
 }
 
 /** Tokenises a JSONL file as the flags say. */
@@ -56,7 +63,7 @@ export async function loadData(
 const shownReports = 5;
 const keptReports = 100;
 
-/** Tells of rows that were left out or cut off. */
+/** Reports rows that were skipped or truncated. */
 export function reportRows({ terminal }: Invocation, path: string, data: Dataset): void {
   const { skipped, truncated } = data.reportCounts;
   const reports = data.reports.slice(0, keptReports);
@@ -71,8 +78,8 @@ export function reportRows({ terminal }: Invocation, path: string, data: Dataset
     reports,
   });
   if (skipped + truncated === 0) return;
-  terminal.note(`${path}: ${plural(skipped, "row")} left out, ${count(truncated)} cut off`);
+  terminal.note(`${path}: ${plural(skipped, "row")} skipped, ${count(truncated)} truncated`);
   for (const { line, kind, reason } of reports.slice(0, shownReports))
-    terminal.note(`  line ${line} ${kind === "skipped" ? "left out" : "cut off"}: ${reason}`);
+    terminal.note(`  line ${line} ${kind}: ${reason}`);
   if (skipped + truncated > shownReports) terminal.note("  ...");
 }

@@ -9,10 +9,10 @@ const redrawEveryMs = 100;
 const lineEveryMs = 5000;
 const widestBar = 24;
 const narrowestBar = 5;
-/** What is done sooner needs no plain line. */
+/** Work that ends sooner needs no plain line. */
 const firstLineAfterMs = 1500;
 
-/** How far something has come: one line that rewrites itself on a terminal, a plain line now and then elsewhere. */
+/** The progress of some work: one line that rewrites itself on a terminal, a plain line now and then elsewhere. */
 export class ProgressLine {
   private shown = false;
   private last: number;
@@ -48,7 +48,7 @@ export class ProgressLine {
     this.shown = true;
   }
 
-  /** Takes the line away, for something else to be written. */
+  /** Clears the line, so that something else can be written. */
   clear(): void {
     if (this.shown) this.stream.write("\r\u001b[K");
     this.shown = false;

@@ -29,12 +29,12 @@ export function clipped(text: string, columns: number): string {
   return result;
 }
 
-/** Fills a text with blanks up to so many columns. */
+/** Pads a text with spaces to so many columns. */
 export function padded(text: string, columns: number): string {
   return text + " ".repeat(Math.max(0, columns - textWidth(text)));
 }
 
-/** Lines of at most so many columns, broken at blanks where that is possible. */
+/** Lines of at most so many columns, broken at spaces where possible. */
 export function lines(text: string, columns: number): string[] {
   const result: string[] = [];
   for (const paragraph of text.split("\n")) {

@@ -2,6 +2,7 @@ import { RedAdapter } from "../adapter/red_adapter";
 import type { Dataset } from "../data/dataset";
 import { RubricateError } from "../errors";
 import type { LlamaModel } from "../model/model";
+import { numberIn } from "../option_kinds";
 import type { StepEvent, TrainEvent, TrainSummary } from "../train/events";
 import { checkRunOptions } from "../train/option_checks";
 import { Trainer } from "../train/trainer";
@@ -10,81 +11,57 @@ import { type Command, type Invocation, status, UsageError } from "./command";
 import { dataFlags, type FlagName, modelFlags, type Values } from "./flags";
 import { loadData, loadModel, reportRows } from "./load";
 import { count, duration, plural, shellQuoted } from "./text";
+import { flagNameOf, trainingFlagNames, trainingOptionsOf } from "./training_flags";
 
 const redFlags = ["variant", "sites", "layers"] as const satisfies readonly FlagName[];
-const runFlags = [
-  "epochs",
-  "maxSteps",
-  "learningRate",
-  "schedule",
-  "warmupSteps",
-  "warmupRatio",
-  "batchSize",
-  "gradientAccumulationSteps",
-  "packing",
-  "groupByLength",
-  "noShuffle",
-  "weightDecay",
-  "weightDecayTarget",
-  "beta1",
-  "beta2",
-  "epsilon",
-  "maxGradNorm",
-  "seed",
-  "evalEverySteps",
-  "noEvalEveryEpoch",
-  "earlyStopping",
-  "earlyStoppingMinDelta",
-  "noKeepBest",
-  "checkpointEverySteps",
-  "keepCheckpoints",
-  "recompute",
-  "loggers",
-] as const satisfies readonly FlagName[];
+/** In the order of --help. */
+const allFlags = [
+  ...new Set([
+    ...modelFlags,
+    ...dataFlags,
+    "eval",
+    "out",
+    "resume",
+    "method",
+    ...redFlags,
+    ...trainingFlagNames,
+  ] as const),
+];
 
 export const trainCommand: Command = {
   name: "train",
   summary: "Fine-tunes a model on JSONL data.",
   details:
-    "Writes the adapter (with --method full the model) into --out, with log.jsonl and the checkpoints. Ctrl-C writes a checkpoint and tells how to go on; a second one ends at once.",
-  flags: [...modelFlags, ...dataFlags, "eval", "out", "resume", "method", ...redFlags, ...runFlags],
+    "Writes the adapter (with --method full the model) into --out, with log.jsonl and the checkpoints. Ctrl-C writes a checkpoint and prints how to resume; a second one ends at once.",
+  flags: allFlags,
   required: ["model", "data", "out"],
   run: train,
 };
 
-/** The share that --eval sets aside; undefined where it is a path, or nothing. */
+/** The share that --eval splits off; undefined where it is a path, or nothing. */
 function evalShare(value: string | undefined): number | undefined {
-  if (value === undefined || !/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(value)) return undefined;
-  const share = Number(value);
-  if (share > 0 && share < 1) return share;
+  const share = value === undefined ? undefined : numberIn(value);
+  if (share === undefined || (share > 0 && share < 1)) return share;
   throw new UsageError(
     `Expected a file, or a number between 0 and 1, for --eval but received ${JSON.stringify(value)}`,
   );
 }
 
-/** Flags that are named otherwise than the option that they set. */
-const flagOf: Partial<Record<string, FlagName>> = {
-  outputDir: "out",
-  shuffle: "noShuffle",
-  evalEveryEpoch: "noEvalEveryEpoch",
-  keepBest: "noKeepBest",
-};
+const written = (option: string, field?: string) => `--${kebab(flagNameOf(option, field) ?? option)}`;
 
 /** Checks all options before anything is loaded. @throws UsageError naming the flags */
 function checkOptions(values: Values, share: number | undefined): void {
-  const flag = (name: string) => `--${kebab(flagOf[name] ?? name)}`;
   const fail = (message: string) => new UsageError(message);
   if (values.method === "full")
     for (const name of redFlags)
-      if (values[name] !== undefined) throw fail(`Expected no ${flag(name)} with --method full`);
+      if (values[name] !== undefined) throw fail(`Expected no ${written(name)} with --method full`);
   if (values.eval === undefined)
-    for (const name of ["noEvalEveryEpoch", "noKeepBest"] as const)
-      if (values[name] !== undefined) throw fail(`${flag(name)} needs --eval`);
+    for (const name of ["evalEveryEpoch", "keepBest"] as const)
+      if (values[flagNameOf(name)!] !== undefined) throw fail(`${written(name)} needs --eval`);
   if (values.earlyStopping === undefined && values.earlyStoppingMinDelta !== undefined)
-    throw fail(`${flag("earlyStoppingMinDelta")} needs --early-stopping`);
-  const { method: _, ...options } = trainerOptions(values);
+    throw fail(`${written("earlyStopping", "minDelta")} needs ${written("earlyStopping", "patience")}`);
   try {
-    checkRunOptions({ ...options, eval: share ?? values.eval }, flag);
+    checkRunOptions({ ...trainingOptionsOf(values), eval: share ?? values.eval }, written);
   } catch (error) {
     throw error instanceof RubricateError ? fail(error.message) : error;
   }
@@ -107,14 +84,14 @@ async function train(invocation: Invocation): Promise<number> {
     const adapter = full ? undefined : RedAdapter.create(model, redOptions(values));
     const training = await load(values.data!);
     const evaluation = share ?? (values.eval === undefined ? undefined : await load(values.eval));
-    const trainer = new Trainer({ ...trainerOptions(values), model, adapter, train: training, eval: evaluation });
+    const trainer = new Trainer({ ...trainingOptionsOf(values), model, adapter, train: training, eval: evaluation });
     const stopping = "stopping after a checkpoint of the last finished step (Ctrl-C again ends at once)";
     interrupts.onStop(() => terminal.note(stopping));
     const summary = await followed(trainer, invocation);
     await (adapter ?? model).savePretrained(values.out!);
     terminal.event({ type: "saved", path: values.out });
     terminal.event({ type: "end", ...summary });
-    tellEnd(invocation, model, summary);
+    reportEnd(invocation, model, summary);
     return status.done;
   } finally {
     for (const one of data) await one.dispose();
@@ -126,42 +103,7 @@ function redOptions({ variant, sites, layers }: Values) {
   return { variant, sites, layers };
 }
 
-function trainerOptions(values: Values) {
-  const { packing, earlyStopping: patience } = values;
-  return {
-    method: values.method,
-    outputDir: values.out,
-    learningRate: values.learningRate,
-    schedule: values.schedule,
-    warmupSteps: values.warmupSteps,
-    warmupRatio: values.warmupRatio,
-    epochs: values.epochs,
-    maxSteps: values.maxSteps,
-    batchSize: values.batchSize,
-    gradientAccumulationSteps: values.gradientAccumulationSteps,
-    packing: typeof packing === "number" ? { maxTokens: packing } : packing,
-    groupByLength: values.groupByLength,
-    shuffle: values.noShuffle ? false : undefined,
-    weightDecay: values.weightDecay,
-    weightDecayTarget: values.weightDecayTarget,
-    beta1: values.beta1,
-    beta2: values.beta2,
-    epsilon: values.epsilon,
-    maxGradNorm: values.maxGradNorm,
-    seed: values.seed,
-    evalEverySteps: values.evalEverySteps,
-    evalEveryEpoch: values.noEvalEveryEpoch ? false : undefined,
-    earlyStopping: patience === undefined ? undefined : { patience, minDelta: values.earlyStoppingMinDelta },
-    keepBest: values.noKeepBest ? false : undefined,
-    checkpointEverySteps: values.checkpointEverySteps,
-    keepCheckpoints: values.keepCheckpoints,
-    recompute: values.recompute,
-    loggers: values.loggers,
-    resume: values.resume,
-  };
-}
-
-/** Runs the trainer, showing how far it has come; when it is stopped, says how to go on. */
+/** Runs the trainer and shows its progress; when it is stopped, prints how to resume. */
 async function followed(trainer: Trainer, invocation: Invocation): Promise<TrainSummary> {
   const { terminal, interrupts } = invocation;
   let checkpoint: string | undefined;
@@ -174,35 +116,35 @@ async function followed(trainer: Trainer, invocation: Invocation): Promise<Train
       const event = next.value;
       if (event.type === "checkpoint") checkpoint = event.path;
       if (event.type === "start") resumed = event.resumedStep;
-      if (event.type !== "end") terminal.event(event); // told when the result is saved
-      tell(event, invocation);
+      if (event.type !== "end") terminal.event(event); // reported once the result is saved
+      report(event, invocation);
     }
   } catch (error) {
     terminal.progress.clear();
     if (interrupts.signal.aborted && error instanceof RubricateError && error.code === "ERR_ABORTED") {
       const resumable = checkpoint !== undefined || resumed > 0;
       const where = checkpoint === undefined ? "" : `the checkpoint is in ${checkpoint}; `;
-      terminal.note(resumable ? `stopped; ${where}go on with:` : "stopped before the first step: nothing was written");
+      terminal.note(resumable ? `stopped; ${where}resume with:` : "stopped before the first step: nothing was written");
       if (resumable) terminal.note(`  ${resumeLine(invocation)}`);
     }
     throw error;
   }
 }
 
-/** The command line that goes on from here. */
+/** The command line that resumes from here. */
 function resumeLine({ argv }: Invocation): string {
   const again = argv.filter((argument) => !/^--resume(=|$)/.test(argument));
   return ["rubricate", ...again, "--resume"].map(shellQuoted).join(" ");
 }
 
-function tell(event: TrainEvent, { terminal }: Invocation): void {
+function report(event: TrainEvent, { terminal }: Invocation): void {
   switch (event.type) {
     case "start": {
       const rows = `${plural(event.trainRows, "row")} to train on, ${count(event.evalRows)} to evaluate with`;
       terminal.note(
         `${rows}, ${count(event.trainableParameters)} trainable parameters, ${plural(event.totalSteps, "step")}`,
       );
-      if (event.resumedStep > 0) terminal.note(`going on after step ${event.resumedStep}`);
+      if (event.resumedStep > 0) terminal.note(`resuming after step ${event.resumedStep}`);
       break;
     }
     case "step":
@@ -230,7 +172,7 @@ export function stepWords(event: StepEvent): string {
   return `step ${step}/${totalSteps}  epoch ${epoch.toFixed(2)}  loss ${loss.toFixed(4)}  ${count(tokensPerSecond)} tokens/s  ${duration(secondsLeft)} left`;
 }
 
-function tellEnd({ values, terminal }: Invocation, model: LlamaModel, summary: TrainSummary): void {
+function reportEnd({ values, terminal }: Invocation, model: LlamaModel, summary: TrainSummary): void {
   const { steps, trainLoss, evalLoss, seconds, tokensPerSecond, peakMemoryMib } = summary;
   const out = shellQuoted(values.out!);
   const base = shellQuoted(values.model!);

@@ -53,7 +53,8 @@ answerCalls<WorkerCalls>({
   },
 
   encode({ prompt, context }) {
-    const ids = encodeAtOnce(tokenizer, JSON.parse(prompt), context);
+    const given = "text" in prompt ? prompt : { messages: JSON.parse(prompt.messagesJson) };
+    const ids = encodeAtOnce(tokenizer, given, context);
     return [ids, [ids.buffer]];
   },
 

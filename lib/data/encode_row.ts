@@ -1,6 +1,7 @@
 import { oneLine, RubricateError } from "../errors";
 import { checkShape, JsonLimit } from "../files/json";
 import { limits } from "../limits";
+import { atOnce } from "../steps";
 import { TemplateLimit } from "../template/interpreter";
 import type { Tokenizer } from "../tokenizer/tokenizer";
 import { assistantSpans, type ChatText, tokensInSpans } from "./chat_spans";
@@ -40,7 +41,7 @@ const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 export function encodeLine(line: Uint8Array, tokenizer: Tokenizer, options: EncodingOptions): EncodedRow {
   let value: unknown;
   try {
-    if (line.length > plainBytes) checkShape(line, limits.lineValues);
+    if (line.length > plainBytes) atOnce(checkShape(line, limits.lineValues));
     value = JSON.parse(utf8.decode(line));
   } catch (error) {
     if (error instanceof JsonLimit) throw new UnusableRow(error.message);

@@ -34,7 +34,13 @@ export interface WorkerCalls {
   rows: { argument: readonly (string | { readonly unusable: string })[]; result: null };
   index: { argument: null; result: IndexSummary };
   plan: { argument: EpochPlanOptions; result: Pick<EpochPlan, "indices" | "starts"> };
-  /** Ids of a prompt, as JSON, for a context of so many tokens. */
-  encode: { argument: { readonly prompt: string; readonly context: number }; result: Int32Array<ArrayBuffer> };
+  /** Ids of a prompt for a context of so many tokens. */
+  encode: {
+    argument: {
+      readonly prompt: { readonly text: string } | { readonly messagesJson: string };
+      readonly context: number;
+    };
+    result: Int32Array<ArrayBuffer>;
+  };
   examples: { argument: Int32Array; result: FlatExamples };
 }

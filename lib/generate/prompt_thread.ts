@@ -1,6 +1,6 @@
 /** One thread for each tokenizer that encodes long prompts, one after another, with the same tables. */
 import { DataWorker } from "../data/data_worker";
-import type { Prompt } from "../data/worker_protocol";
+import type { Prompt, WorkerCalls } from "../data/worker_protocol";
 import { RubricateError } from "../errors";
 import { abortError, onAbort } from "../job";
 import type { TokenizerParts } from "../tokenizer/parts";
@@ -12,8 +12,7 @@ export interface Stoppable {
 }
 
 interface Job {
-  /** As JSON: a message of many objects would take several times as long to send. */
-  readonly argument: { readonly prompt: string; readonly context: number };
+  readonly argument: WorkerCalls["encode"]["argument"];
   readonly ids: Promise<Int32Array<ArrayBuffer>>;
   resolve(ids: Int32Array<ArrayBuffer>): void;
   reject(error: unknown): void;
@@ -21,7 +20,9 @@ interface Job {
 }
 
 function newJob(prompt: Prompt, context: number): Job {
-  const job = { argument: { prompt: JSON.stringify(prompt), context }, dropped: false } as {
+  // Messages of many objects would take several times as long to send as their JSON.
+  const sent = "text" in prompt ? prompt : { messagesJson: JSON.stringify(prompt.messages) };
+  const job = { argument: { prompt: sent, context }, dropped: false } as {
     -readonly [K in keyof Job]: Job[K];
   };
   job.ids = new Promise((resolve, reject) => Object.assign(job, { resolve, reject }));

@@ -5,6 +5,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { bodyOf, nameOf, optionsFile, statements, withPlainOptions } from "./declarations.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 const target = join(root, "docs", "api");
@@ -19,6 +20,7 @@ const pages = {
   train: "Training and evaluation",
   tensor: "Tensors, the tape and the ops",
   embedded: "The embedded model",
+  notices: "Notices",
   errors: "Errors",
 };
 
@@ -27,52 +29,8 @@ function emitDeclarations(folder) {
   const emit = ["-p", join(root, "tsconfig.build.json"), "--emitDeclarationOnly", "--outDir", folder];
   const { status, stdout } = spawnSync(process.execPath, [tsc, ...emit], { encoding: "utf8" });
   if (status !== 0) throw new Error(`The TypeScript compiler failed:\n${stdout}`);
-}
-
-/** End of a string literal or comment that begins at `at`, or `at` where none does. */
-function skipped(text, at) {
-  const comment = /\/\*[\s\S]*?\*\/|\/\/[^\n]*/y;
-  const literal = /"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`(?:\\.|[^`\\])*`/y;
-  for (const pattern of [comment, literal]) {
-    pattern.lastIndex = at;
-    if (pattern.test(text)) return pattern.lastIndex;
-  }
-  return at;
-}
-
-/** Declarations, or members, of a text as the compiler writes it: each with the doc comment before it. */
-function* statements(text) {
-  let at = 0;
-  let doc = "";
-  while (at < text.length) {
-    const blank = /\s*/y;
-    blank.lastIndex = at;
-    blank.test(text);
-    at = blank.lastIndex;
-    if (at >= text.length) return;
-    if (text.startsWith("/*", at) || text.startsWith("//", at)) {
-      const end = skipped(text, at);
-      doc = text.startsWith("/**", at) ? text.slice(at + 3, end - 2) : doc;
-      at = end;
-      continue;
-    }
-    const begin = at;
-    for (let depth = 0; at < text.length; ) {
-      const after = skipped(text, at);
-      if (after > at) {
-        at = after;
-        continue;
-      }
-      const character = text[at++];
-      if ("{([".includes(character)) depth++;
-      if ("})]".includes(character)) depth--;
-      const block =
-        character === "}" && /^(export )?(declare )?((abstract )?class|interface)\b/.test(text.slice(begin, at));
-      if (depth === 0 && (character === ";" || block)) break;
-    }
-    yield { doc, code: text.slice(begin, at).replace(/;$/, "") };
-    doc = "";
-  }
+  const options = join(folder, optionsFile);
+  writeFileSync(options, withPlainOptions(readFileSync(options, "utf8")));
 }
 
 /** Parts of a doc comment: what stands first, and the tags. */
@@ -117,25 +75,28 @@ function describeMember({ doc, code }) {
   return [...lines, ...describeTags(tags, "  ")].join("\n");
 }
 
-/** The text between the outermost braces. */
-const bodyOf = (code) => code.slice(code.indexOf("{") + 1, code.lastIndexOf("}"));
-
 const isHidden = ({ doc, code }) => /^(private|protected)\b/.test(code) || /@internal/.test(doc);
 
 /** `export declare class X {` and the like, without what every declaration has. */
 const headOf = (code) => code.replace(/^export (declare )?/, "");
 
-function describeDeclaration(name, { doc, code }) {
+/** Members of the options' own interface, which is not public itself. */
+const inherited = (folder, name) => statements(bodyOf(findDeclaration(folder, "train/option_table", name).code));
+
+function describeDeclaration(folder, name, { doc, code }) {
   const { prose, tags } = docParts(doc);
   const lines = [`## ${name}`, ""];
   const hasMembers = /^export (declare class|interface|declare const \w+: \{)/.test(code);
-  const signature = hasMembers ? headOf(code.slice(0, code.indexOf("{"))).replace(/:?\s*$/, "") : headOf(code);
+  const head = headOf(hasMembers ? code.slice(0, code.indexOf("{")) : code);
+  const isOptions = hasMembers && head.includes(" extends TrainingOptions");
+  const signature = hasMembers ? head.replace(" extends TrainingOptions", "").replace(/:?\s*$/, "") : head;
   lines.push("```ts", signature, "```", "");
   if (prose) lines.push(escaped(prose), "");
   const details = describeTags(tags, "");
   if (details.length > 0) lines.push(...details, "");
   if (hasMembers) {
-    const members = [...statements(bodyOf(code))].filter((member) => !isHidden(member));
+    const all = [...statements(bodyOf(code)), ...(isOptions ? inherited(folder, "TrainingOptions") : [])];
+    const members = all.filter((member) => !isHidden(member));
     lines.push(...members.map(describeMember), "");
   }
   return lines.join("\n");
@@ -151,9 +112,6 @@ function exportsOf(index) {
     }
   return found;
 }
-
-const nameOf = (code) =>
-  /^export (?:declare )?(?:abstract )?(?:class|interface|type|const|function) (\w+)/.exec(code)?.[1];
 
 /** The declaration of a name, looked for in the modules that a module takes it from, too. */
 function findDeclaration(folder, module, name) {
@@ -179,7 +137,7 @@ function makePages(folder) {
   for (const [name, module] of exportsOf(readFileSync(join(folder, "index.d.ts"), "utf8"))) {
     const page = sections.get(module.split("/")[0]);
     if (!page) throw new Error(`No page for ${name} of ${module}: add one to lib/scripts/make_api_docs.mjs`);
-    page.push({ name, text: describeDeclaration(name, findDeclaration(folder, module, name)) });
+    page.push({ name, text: describeDeclaration(folder, name, findDeclaration(folder, module, name)) });
   }
   const files = new Map();
   const index = [notice, "# API", "", 'Everything that `import ... from "rubricate"` gives.', ""];

@@ -135,6 +135,20 @@ export class AddedTokens {
     this.table = new TokenTable(columns.table);
   }
 
+  /** An entry as the files would say it. */
+  described(entry: number): JsonObject {
+    const bits = this.columns.bits[entry]!;
+    return {
+      id: this.table.idAt(entry),
+      content: this.table.textAt(entry),
+      special: (bits & flags.special) !== 0,
+      lstrip: (bits & flags.lstrip) !== 0,
+      rstrip: (bits & flags.rstrip) !== 0,
+      single_word: (bits & flags.singleWord) !== 0,
+      normalized: (bits & flags.normalized) !== 0,
+    };
+  }
+
   /** The `flags` of the token with an id; 0 where there is none. */
   flags(id: number): number {
     return this.columns.bits[this.table.entryOf(id)] ?? 0;

@@ -1,6 +1,7 @@
 /** The files of a tokenizer: as a folder has them, as a caller gives them, and as another thread gets them. */
 import path from "node:path";
 import { RubricateError } from "../errors";
+import { finishInto } from "../files/atomic";
 import { present, readBytes, readSharedText } from "../files/read";
 import { limits } from "../limits";
 
@@ -71,6 +72,7 @@ export function filesOf(bytes: TokenizerBytes): TokenizerFiles {
  * @throws {RubricateError} ERR_FILE where one cannot be read, ERR_TOKENIZER where tokenizer.json is missing
  */
 export async function readTokenizerFiles(directory: string): Promise<TokenizerBytes> {
+  await finishInto(directory); // or files of two tokenizers might be read
   const at = (name: string) => path.join(directory, name);
   const ifPresent = async (name: string, limit: number = limits.documentBytes) =>
     (await present(at(name))) ? readSharedText(at(name), limit) : undefined;

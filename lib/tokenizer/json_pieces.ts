@@ -4,6 +4,7 @@
  */
 import { checkShape, JsonLimit } from "../files/json";
 import { limits } from "../limits";
+import { atOnce } from "../steps";
 
 /** A value, or members of one, within a text. */
 export interface Extent {
@@ -153,14 +154,14 @@ export function parseInPieces(
   values: number = limits.tokenizerValues,
 ): unknown {
   const value = { start: afterBlanks(bytes, extent.start), end: extent.end };
-  checkShape(bytes, values, value.start, value.end);
+  atOnce(checkShape(bytes, values, value.start, value.end));
   return partsOf(bytes, value, 1, true);
 }
 
 /** Checks a value that nobody needs as `parseInPieces` does. A list of empty lists would take 14 times its bytes. */
 export function checkInPieces(bytes: Buffer, extent: Extent): void {
   const value = { start: afterBlanks(bytes, extent.start), end: extent.end };
-  checkShape(bytes, limits.tokenizerValues, value.start, value.end);
+  atOnce(checkShape(bytes, limits.tokenizerValues, value.start, value.end));
   partsOf(bytes, value, 1, false);
 }
 

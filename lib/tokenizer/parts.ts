@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import path from "node:path";
 import { RubricateError } from "../errors";
 import { isObject, type JsonObject } from "../files/json";
-import { type AddedColumns, AddedTokenList, type SoughtColumns, soughtIn } from "./added_list";
+import { type AddedColumns, AddedTokenList, type AddedTokens, type SoughtColumns, soughtIn } from "./added_list";
 import type { MergeColumns } from "./bpe_tables";
 import type { TokenizerBytes } from "./files";
 import { normalizerOf } from "./normalizers";
@@ -35,7 +35,7 @@ export interface TokenizerParts {
   /** `bos_token_id` of generation_config.json. */
   readonly generationBosId: number | undefined;
   readonly chatTemplate: string | undefined;
-  /** SHA-256, in hexadecimal, of tokenizer.json and the chat template. */
+  /** SHA-256, in hexadecimal, of tokenizer.json, what other files change of it, and the chat template. */
   readonly hash: string;
 }
 
@@ -89,7 +89,8 @@ function define(files: TokenizerBytes): TokenizerParts {
     if (!list.makeSpecial(content) && id >= 0) list.set(id, { content, special: true });
   }
   const added = list.table(vocabulary, at("tokenizer.json"));
-  const built = asTransformersBuildsIt(document, config);
+  const unknown = specialTokens.unk_token ?? "<unk>";
+  const built = asTransformersBuildsIt(document, config, vocabulary.id(unknown) < 0 ? null : unknown);
   checkComponents(built, at("tokenizer.json"));
   const idOf = (token: string) => {
     const id = added.table.id(token);
@@ -109,12 +110,19 @@ function define(files: TokenizerBytes): TokenizerParts {
     generationEosIds: idList(generation.eos_token_id),
     generationBosId: idList(generation.bos_token_id)[0],
     chatTemplate,
-    hash: hashOf(tokenizerJson, chatTemplate),
+    hash: hashOf(tokenizerJson, chatTemplate, JSON.stringify([rulesOf(built), specialTokens]), added),
   };
 }
 
-function hashOf(bytes: Buffer, chatTemplate: string | undefined): string {
-  const hash = createHash("sha256").update(bytes);
+/** What tokenizer_config.json can change of tokenizer.json, its added tokens apart. */
+function rulesOf({ normalizer, pre_tokenizer, post_processor, decoder }: JsonObject): unknown[] {
+  return [normalizer, pre_tokenizer, post_processor, decoder];
+}
+
+function hashOf(bytes: Buffer, chatTemplate: string | undefined, rules: string, added: AddedTokens): string {
+  const hash = createHash("sha256").update(rules).update("\0");
+  for (let entry = 0; entry < added.table.size; entry++) hash.update(JSON.stringify(added.described(entry)));
+  hash.update("\0").update(bytes);
   if (chatTemplate !== undefined) hash.update("\0").update(chatTemplate);
   return hash.digest("hex");
 }
@@ -124,12 +132,15 @@ function contentOf(token: unknown): string | undefined {
   return isObject(token) && typeof token.content === "string" ? token.content : undefined;
 }
 
+/** As transformers does it: special_tokens_map.json counts only without `added_tokens_decoder`, and then more than the config. */
 function namedSpecialTokens(map: JsonObject, config: JsonObject): Record<string, string> {
   const named: Record<string, string> = {};
-  for (const source of [map, config])
+  const hasDecoder = Object.hasOwn(config, "added_tokens_decoder");
+  for (const source of hasDecoder ? [config] : [config, map])
     for (const name of specialNames) {
       const content = contentOf(source[name]);
       if (content) named[name] = content;
+      else if (source[name] === null) delete named[name];
     }
   return named;
 }
@@ -154,11 +165,11 @@ function templateOf(config: JsonObject, file: string): string | undefined {
 }
 
 /**
- * The changes that transformers (5.x, `TokenizersBackend` and `LlamaTokenizer`) makes to tokenizer.json: tokens declared in
+ * The changes that transformers (5.x, `TokenizersBackend`, `LlamaTokenizer` and `CodeLlamaTokenizer`) makes to tokenizer.json: tokens declared in
  * tokenizer_config.json, and SentencePiece-like LLaMA tokenizers rebuilt with a Metaspace pre-tokenizer. BOS and EOS are what
  * the post-processor of tokenizer.json says; `add_bos_token` and `add_eos_token` are not read beside it.
  */
-function asTransformersBuildsIt(tokenizer: JsonObject, config: JsonObject): JsonObject {
+function asTransformersBuildsIt(tokenizer: JsonObject, config: JsonObject, unknown: string | null): JsonObject {
   const result: JsonObject = {
     normalizer: null,
     pre_tokenizer: null,
@@ -169,6 +180,7 @@ function asTransformersBuildsIt(tokenizer: JsonObject, config: JsonObject): Json
   const className = typeof config.tokenizer_class === "string" ? config.tokenizer_class.replace(/Fast$/, "") : "";
   const byteLevel = JSON.stringify([tokenizer.pre_tokenizer, tokenizer.decoder]).includes('"ByteLevel"');
   if (className === "LlamaTokenizer" && !byteLevel) rebuildAsLlama(result, config);
+  if (className === "CodeLlamaTokenizer") rebuildAsCodeLlama(result, config, unknown);
   return result;
 }
 
@@ -196,4 +208,15 @@ function rebuildAsLlama(tokenizer: JsonObject, config: JsonObject): void {
     continuing_subword_prefix: null,
     end_of_word_suffix: null,
   };
+}
+
+/** As `rebuildAsLlama`, but `legacy` is not looked at, a space is always stripped, and there is a token for what is unknown. */
+function rebuildAsCodeLlama(tokenizer: JsonObject, config: JsonObject, unknown: string | null): void {
+  rebuildAsLlama(tokenizer, { legacy: false });
+  const prefixed = config.add_prefix_space !== false && config.add_prefix_space !== 0;
+  tokenizer.pre_tokenizer = {
+    ...(tokenizer.pre_tokenizer as JsonObject),
+    prepend_scheme: prefixed ? "first" : "never",
+  };
+  tokenizer.model = { ...(tokenizer.model as JsonObject), unk_token: unknown };
 }

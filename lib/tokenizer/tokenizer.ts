@@ -49,6 +49,9 @@ export class Tokenizer {
   /** By how much its normalizer can multiply a text's characters at most. @internal */
   readonly growth: number;
 
+  /** The same of its decoder and a token's. */
+  private readonly decoderGrowth: number;
+
   /** For another thread, which gets the tables without a copy. @internal */
   readonly parts: TokenizerParts;
 
@@ -108,6 +111,7 @@ export class Tokenizer {
       throw tokenizerError(error);
     }
     this.growth = normalizerGrowth(componentsOf("normalizer", document.normalizer));
+    this.decoderGrowth = normalizerGrowth(componentsOf("decoder", document.decoder));
     this.vocabSize = Math.max(vocabulary.idCount, vocabulary.size, added.table.idCount);
     const idOf = (name: string) => {
       const content = specialTokens[name];
@@ -148,7 +152,7 @@ export class Tokenizer {
     return this.parts.chatTemplate;
   }
 
-  /** SHA-256, in hexadecimal, of tokenizer.json and the chat template. */
+  /** SHA-256, in hexadecimal, of tokenizer.json, what other files change of it, and the chat template. */
   get hash(): string {
     return this.parts.hash;
   }
@@ -178,7 +182,11 @@ export class Tokenizer {
     return this.encoder.encode(wellFormed(text), most).between([], []);
   }
 
-  /** Ids that the vocabulary lacks are left out, as transformers leaves them out. */
+  /**
+   * Ids that the vocabulary lacks are left out, as transformers leaves them out. It works on the thread that calls it: a
+   * million ids take some tenths of a second.
+   * @throws {RubricateError} ERR_ARGUMENT where there are too many ids, or the text could be too long
+   */
   decode(ids: ArrayLike<number>, options: DecodeOptions = {}): string {
     const { skipSpecialTokens } = checkOptions(options, decodeNames, "decode");
     const skip = booleanOf("skipSpecialTokens", skipSpecialTokens, false);
@@ -187,10 +195,15 @@ export class Tokenizer {
 
   private decodeIds(ids: readonly number[], skip: boolean): string {
     const tokens: string[] = [];
+    let characters = 0;
     for (const id of ids) {
       const text = this.textOf(id);
-      if (text !== undefined && !(skip && this.isSpecialId(id))) tokens.push(text);
+      if (text === undefined || (skip && this.isSpecialId(id))) continue;
+      tokens.push(text);
+      characters += Math.max(1, text.length) * this.decoderGrowth;
     }
+    if (characters > limits.decodedCharacters)
+      throw invalid("ids", `tokens of at most ${limits.decodedCharacters} characters together`, characters);
     return tokens.length === 0 ? "" : this.decoder.decode(tokens);
   }
 

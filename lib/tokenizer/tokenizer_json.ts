@@ -143,6 +143,7 @@ export function parseDocument(bytes: Buffer, file: string, used: readonly string
     const { known, long } = opened(bytes, whole, { left, keeps: (name) => used.includes(name) }, file);
     const added = long.get("added_tokens_decoder");
     if (list && added) {
+      known.added_tokens_decoder = {}; // others ask whether there is one
       if (kindOf(bytes, added) === "object") addDeclaredTokens(bytes, added, file, list);
       else checkInPieces(bytes, added);
     }

@@ -12,9 +12,9 @@ import { checkOptions, functionOf, type OptionNames, signalOf } from "../options
 import { type ExampleSource, exampleSource, requireFit } from "./examples";
 
 export interface EvaluateOptions {
-  /** One that was created or loaded for this model object. Default: the model alone. */
+  /** One that was created or loaded for this model object. Default: only the model. */
   readonly adapter?: RedAdapter | null;
-  /** Sequences that go through the model at once; of no account for the result. Default: 8. */
+  /** Sequences that go through the model at once; the result does not depend on it. Default: 8. */
   readonly batchSize?: number;
   readonly signal?: AbortSignal;
   /** Examples done so far, and in all. What it throws ends the evaluation, which rejects with it. */

@@ -1,4 +1,4 @@
-/** What a run tells while it goes on. Losses are mean nats per supervised token. */
+/** What a run reports while it runs. Losses are mean nats per supervised token. */
 export type TrainEvent = StartEvent | StepEvent | EvalEvent | CheckpointEvent | NoticeEvent | EndEvent;
 
 export interface StartEvent {
@@ -10,7 +10,7 @@ export interface StartEvent {
   /** Rows that cannot be used. */
   readonly skippedRows: number;
   readonly trainableParameters: number;
-  /** Steps made before, by the run that this one goes on with. */
+  /** Steps made before, by the run that this one resumes. */
   readonly resumedStep: number;
 }
 
@@ -19,7 +19,7 @@ export interface StepEvent {
   /** From 1. */
   readonly step: number;
   readonly totalSteps: number;
-  /** Passes over the data, with the part of the present one. */
+  /** Passes over the data, including the part of the current one. */
   readonly epoch: number;
   readonly loss: number;
   readonly learningRate: number;
@@ -62,11 +62,11 @@ export interface NoticeEvent {
 }
 
 export interface TrainSummary {
-  /** Optimizer steps made, those before a resumption included. */
+  /** Optimizer steps made, including those before the run was resumed. */
   readonly steps: number;
-  /** Over all supervised tokens of all steps, each with the parameters of its time; null where no step was made. */
+  /** Over all supervised tokens of all steps, each with the parameters at its step; null if no step was made. */
   readonly trainLoss: number | null;
-  /** With the parameters that the run leaves; null without evaluation. */
+  /** With the final parameters; null without evaluation. */
   readonly evalLoss: number | null;
   /** Of this call of `run`. */
   readonly seconds: number;

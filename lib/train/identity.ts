@@ -1,35 +1,17 @@
+/** What a checkpoint stores of a run's options: those that option_table.ts declares to be part of the run's identity. */
+import { optionEntries } from "./option_table";
 import type { Settings } from "./options";
 
-/** What a run is: its continuation must agree in every field. */
+/** What a run is: one that resumes it must agree in every field. */
 export type RunIdentity = Readonly<Record<string, unknown>>;
 
-/** What of the settings a continuation must share. */
+/** What of the settings a run must share with the one that it resumes. */
 export function identityOf(settings: Settings): RunIdentity {
-  const { method, learningRate, schedule, epochs, maxSteps, batchSize, gradientAccumulationSteps } = settings;
-  const { packing, groupByLength, shuffle, weightDecay, weightDecayTarget, beta1, beta2, epsilon } = settings;
-  const { maxGradNorm, seed, evalEverySteps, evalEveryEpoch, earlyStopping, keepBest, adapter } = settings;
-  return {
-    method,
-    adapter: adapter?.config ?? null,
-    learningRate,
-    schedule,
-    epochs: maxSteps === undefined ? epochs : null,
-    maxSteps: maxSteps ?? null,
-    batchSize: packing ? null : batchSize,
-    packing: packing ?? null,
-    gradientAccumulationSteps,
-    groupByLength,
-    shuffle,
-    seed,
-    weightDecay,
-    weightDecayTarget,
-    beta1,
-    beta2,
-    epsilon,
-    maxGradNorm,
-    evalEverySteps: evalEverySteps ?? null,
-    evalEveryEpoch,
-    earlyStopping: earlyStopping ?? null,
-    keepBest,
-  };
+  const fields = optionEntries.flatMap(([name, { identity }]) => {
+    if (identity === false) return [];
+    const replaced = identity !== true && settings[identity.unless] !== undefined;
+    return [[name, replaced ? null : (settings[name] ?? null)]];
+  });
+  const { method, ...others } = Object.fromEntries(fields) as Record<string, unknown>;
+  return { method, adapter: settings.adapter?.config ?? null, ...others };
 }

@@ -6,13 +6,13 @@ import type { NativeMicroBatch } from "../native";
 export const storedShare = 0.5;
 
 /**
- * Bytes that a training step stores of each token for its backward where blocks do not run again: of the layers from the
+ * Bytes that a training step stores of each token for its backward where blocks are not recomputed: of the layers from the
  * lowest that is trained, what their ops save. With c bytes an element, for each layer
  *
  *     c (2 H + 2 K)       q, k, v and the output of attention; H, K: heads and kv heads times head_dim
  *     4 heads             the softmax's denominators
  *     2 (c hidden + 4)    the residual stream after each sub-layer, and the norm's factor; on the CPU only after one of them,
- *                         where just one has its scale trained: the core forms the sum after that again, from what else is there
+ *                         where just one has its scale trained: the core recomputes the sum after that
  *     2 c size            gate and up of the feed-forward
  *
  * and besides, for RED the edited projections' outputs (in fp32 for q, k and v; with a layer norm twice, and mean and
@@ -46,7 +46,7 @@ export function storedBytesPerToken(
 }
 
 /**
- * Whether a step's blocks are to run again in the backward. "auto": where what its largest micro-batch would store is more than
+ * Whether a step's blocks are recomputed in the backward pass. "auto": where what its largest micro-batch would store is more than
  * `storedShare` of the free memory. That is what the process may still take (of the machine, or of its container) as the run
  * begins, less the mapped weights, which have to stay in memory beside it; on a CUDA device what is free there, or kept for
  * reuse. Either way gives the same bits.

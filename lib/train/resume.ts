@@ -7,7 +7,7 @@ import type { Plan } from "./plan";
 import { fault } from "./state";
 import type { Trainee } from "./trainee";
 
-/** What a run goes on from, if anything, and what people should know about it. */
+/** What a run resumes from, if anything, and what people should know about it. */
 export interface Resumption {
   readonly checkpoint: Checkpoint | undefined;
   readonly notices: readonly string[];
@@ -33,7 +33,7 @@ const identityLength = 240;
 const lengthFields = ["epochs", "maxSteps", "totalSteps"];
 
 /**
- * Finds the checkpoint to go on from. Damaged ones are passed over with a notice; one of another run is an error.
+ * Finds the checkpoint to resume from. Damaged ones are skipped with a notice; one of another run is an error.
  * @throws RubricateError ERR_CHECKPOINT, ERR_ARGUMENT, ERR_ABORTED
  */
 export async function resumption(request: ResumeRequest): Promise<Resumption> {
@@ -128,13 +128,14 @@ export function isSameRun(saved: RunIdentity, present: RunIdentity, step: number
 }
 
 function accepted(request: ResumeRequest, checkpoint: Checkpoint, notices: string[]): Resumption {
-  const tell = (before: string, now: string) =>
+  const noteChange = (before: string, now: string) =>
     notices.push(
-      `The checkpoint ${checkpoint.path} was written with ${before} and goes on with ${now}: ` +
+      `The checkpoint ${checkpoint.path} was written with ${before} and is resumed with ${now}: ` +
         "the result is as good, but not the same to the last bit",
     );
-  if (checkpoint.cpuPath !== request.cpuPath) tell(`${escaped(checkpoint.cpuPath)} kernels`, `${request.cpuPath} ones`);
-  if (checkpoint.matmul !== request.matmul) tell(matmulText(checkpoint.matmul), matmulText(request.matmul));
+  if (checkpoint.cpuPath !== request.cpuPath)
+    noteChange(`${escaped(checkpoint.cpuPath)} kernels`, `${request.cpuPath} ones`);
+  if (checkpoint.matmul !== request.matmul) noteChange(matmulText(checkpoint.matmul), matmulText(request.matmul));
   return { checkpoint, notices };
 }
 
@@ -142,7 +143,7 @@ function matmulText(matmul: string | null): string {
   return matmul === null ? "products by the CPU" : `products by a GPU (${escaped(matmul)})`;
 }
 
-/** The first field in which two runs differ, in words; undefined where the one can go on with the other's checkpoint. */
+/** The first field in which two runs differ, in words; undefined if one can resume from the other's checkpoint. */
 function difference(saved: RunIdentity, present: RunIdentity, step: number): string | undefined {
   const growing = saved.schedule === "constant" || saved.schedule === "constant_with_warmup";
   for (const name of new Set([...Object.keys(present), ...Object.keys(saved)])) {

@@ -6,8 +6,8 @@ import { requireNoLinks } from "./output_links";
 const remedy = "wait until it ends, or end it with return()";
 
 /**
- * What a run has for itself: its adapter, with method "full" its model, and its outputDir. Two runs on one of them would each
- * take steps from the other's parameters, and leave a result that neither would have alone.
+ * What a run locks: its adapter, with method "full" its model, and its outputDir. Two runs on one of them would each
+ * take steps from the other's parameters, and the result would be neither's.
  */
 export class RunLock {
   private readonly releases: (() => unknown)[] = [];
@@ -32,12 +32,12 @@ export class RunLock {
     this.releases.push(() => folder.release());
   }
 
-  /** What is to happen as the run gives everything back. */
+  /** Called when the run releases everything. */
   onRelease(work: () => unknown): void {
     this.releases.push(work);
   }
 
-  /** Gives everything back, the last first, also where a part of that fails. @throws what failed first */
+  /** Releases everything, the last first, even if a part of that fails. @throws what failed first */
   async release(): Promise<void> {
     const errors: unknown[] = [];
     for (const release of this.releases.splice(0).reverse())

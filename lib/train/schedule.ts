@@ -1,6 +1,6 @@
 import { RubricateError } from "../errors";
 
-/** How the learning rate moves over a run. */
+/** How the learning rate changes over a run. */
 export type Schedule = "linear" | "cosine" | "constant" | "constant_with_warmup";
 
 export const schedules: readonly Schedule[] = ["linear", "cosine", "constant", "constant_with_warmup"];

@@ -38,7 +38,7 @@ export function newState(): { -readonly [K in keyof TrainerState]: TrainerState[
 }
 
 /**
- * What is wrong with a state that was read, by itself and with the identity of its run; undefined where nothing is. A state
+ * What is wrong with a state that was read, alone or with the identity of its run; undefined if nothing is. A state
  * has no digest of its own, and a run resumed from a wrong one would give another result silently.
  */
 export function stateFault(state: TrainerState, identity: RunIdentity): string | undefined {

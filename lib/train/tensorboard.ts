@@ -27,7 +27,7 @@ export function crc32c(bytes: Uint8Array): number {
   return (crc ^ 0xffffffff) >>> 0;
 }
 
-/** As stored: turned right by 15 bits and moved by a constant, so that the sum of data with sums in them is no trivial one. */
+/** As stored: rotated right by 15 bits and a constant added, so that the sum of data with sums in them is no trivial one. */
 function masked(bytes: Uint8Array): number {
   const crc = crc32c(bytes);
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
@@ -75,7 +75,7 @@ export function scalarEvent(seconds: number, step: number, tag: string, value: n
   return Buffer.concat([wallTime(seconds), Buffer.from([2 << 3, ...varint(step)]), lengthDelimited(5, summary)]);
 }
 
-/** The scalars that an event has to tell, by tag. */
+/** The scalars of an event, by tag. */
 function scalarsOf(event: TrainEvent): Record<string, number> {
   if (event.type === "eval")
     return { "eval/loss": event.loss, "eval/perplexity": event.perplexity, "eval/accuracy": event.accuracy };

@@ -13,8 +13,8 @@ export interface RunOptions {
   /** Stops the run between two ops; with an `outputDir` a checkpoint of the last finished step is written first. */
   readonly signal?: AbortSignal;
   /**
-   * true: goes on from the newest checkpoint that can be used; "auto": the same, or starts where there is none; a path: goes
-   * on from that checkpoint. Default: the Trainer's option, which is false.
+   * true: resumes from the newest checkpoint that can be used; "auto": the same, or starts if there is none; a path: resumes
+   * from that checkpoint. Default: the Trainer's option, which is false.
    */
   readonly resume?: boolean | "auto" | string;
 }
@@ -35,12 +35,12 @@ export class Trainer {
   }
 
   /**
-   * Runs and reports what happens event by event; each waits to be taken. Leaving the loop ends the run where it stands. From
-   * its first event to its end the run has its adapter, with method "full" its model, and its outputDir for itself. At
-   * the end the adapter (the model) holds the parameters of the last step, or with `keepBest` of the best evaluation.
+   * Runs and yields an event for everything that happens; the run waits until each is taken. Leaving the loop ends the run.
+   * From its first event to its end the run locks its adapter, with method "full" its model, and its outputDir. At the end
+   * the adapter (the model) holds the parameters of the last step, or with `keepBest` of the best evaluation.
    * @throws RubricateError ERR_DATA, ERR_CONTEXT_LENGTH, ERR_CHECKPOINT, ERR_NOT_FINITE (nothing was updated then),
-   * ERR_ABORTED, ERR_FILE, ERR_OUT_OF_MEMORY, ERR_DISPOSED, ERR_STATE where it runs already, ERR_BUSY where another run has
-   * its adapter, its model or its outputDir
+   * ERR_ABORTED, ERR_FILE, ERR_OUT_OF_MEMORY, ERR_DISPOSED, ERR_STATE if it runs already, ERR_BUSY if another run uses its
+   * adapter, its model or its outputDir
    */
   run(options: RunOptions = {}): AsyncGenerator<TrainEvent, TrainSummary, void> {
     const lock = new RunLock();

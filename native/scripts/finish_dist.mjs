@@ -1,8 +1,10 @@
-// Completes dist/ after the TypeScript compiler: the ES module entry, the embedded model's files, the executable bit.
+// Completes dist/ after the TypeScript compiler: the ES module entry, the declarations of options, the embedded model's
+// files, the executable bit.
 import { chmodSync, cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { optionsFile, withPlainOptions } from "../../lib/scripts/declarations.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 const dist = join(root, "dist");
@@ -23,6 +25,12 @@ function copyEmbedded() {
   if (existsSync(from)) cpSync(from, to, { recursive: true });
 }
 
+/** So that every editor shows their doc comments. */
+function writeOptionsOut() {
+  const path = join(dist, optionsFile);
+  writeFileSync(path, withPlainOptions(readFileSync(path, "utf8")));
+}
+
 function makeExecutable() {
   const main = join(dist, "cli", "main.js");
   if (!existsSync(main)) return;
@@ -32,5 +40,6 @@ function makeExecutable() {
 }
 
 writeEsModule();
+writeOptionsOut();
 copyEmbedded();
 makeExecutable();

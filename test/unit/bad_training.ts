@@ -160,14 +160,14 @@ export const badTraining: readonly Case[] = [
     ["--epochs", "0"],
     { epochs: 0 },
     /Expected a positive integer for epochs/,
-    /Expected an integer of at least 1 for --epochs but received "0"/,
+    /Expected a positive integer for --epochs but received "0"/,
   ),
   option(
     "a seed below 0",
     ["--seed", "-1"],
     { seed: -1 },
-    /Expected an integer in \[0, 2\^53\) for seed/,
-    /Expected an integer of at least 0 for --seed but received "-1"/,
+    /Expected an integer from 0 to 2\^53 - 1 for seed/,
+    /Expected an integer from 0 to 2\^53 - 1 for --seed but received "-1"/,
   ),
   option(
     "more than all data to evaluate with",

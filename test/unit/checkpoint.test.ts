@@ -160,11 +160,11 @@ test("another provider of matrix products is told, and the checkpoint names its 
   };
   expect(await noticesOn(on("own kernels"), join(root, "same"))).toEqual([]);
   expect(await noticesOn(on("cuBLASLt 13.1.1, auto"), join(root, "other"))).toEqual([
-    `The checkpoint ${path} was written with products by a GPU (own kernels) and goes on with products by a GPU ` +
+    `The checkpoint ${path} was written with products by a GPU (own kernels) and is resumed with products by a GPU ` +
       "(cuBLASLt 13.1.1, auto): the result is as good, but not the same to the last bit",
   ]);
   expect(await noticesOn(fakeModel(), join(root, "cpu"))).toEqual([
-    expect.stringMatching(/a GPU \(own kernels\) and goes on with products by the CPU: /),
+    expect.stringMatching(/a GPU \(own kernels\) and is resumed with products by the CPU: /),
   ]);
 });
 

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { Writable } from "node:stream";
 import { Interrupts } from "../../lib/cli/interrupts";
 import { ProgressLine } from "../../lib/cli/progress";
+import { loadDemoPairs } from "../../lib/embedded";
 import { LlamaModel } from "../../lib/model/model";
 import { nodeArguments, rowsOf, runCli, spawnCli, writeModel } from "./cli_support";
 
@@ -47,9 +48,9 @@ test.each<[string[], string]>([
   [["--early-stopping-min-delta", "3"], "--early-stopping-min-delta needs --early-stopping"],
   [["--no-keep-best"], "--no-keep-best needs --eval"],
   [["--no-eval-every-epoch"], "--no-eval-every-epoch needs --eval"],
-  [["--beta2", "1"], "Expected a number in [0, 1) for --beta2 but received 1 of type number"],
-  [["--epsilon", "0"], "Expected a positive number for --epsilon but received 0 of type number"],
-  [["--learning-rate", "1e39"], "(the range of float32) for --learning-rate but received 1e+39"],
+  [["--beta2", "1"], 'Expected a number in [0, 1) for --beta2 but received "1"'],
+  [["--epsilon", "0"], 'Expected a positive number for --epsilon but received "0"'],
+  [["--learning-rate", "1e39"], '(the range of float32) for --learning-rate but received "1e39"'],
   [["--weight-decay", "1e30", "--learning-rate", "1e30"], "for --learning-rate times --weight-decay"],
   [["--eval", "2"], "for --eval"],
   [["--method", "full", "--sites", "ffn"], "Expected no --sites with --method full"],
@@ -61,7 +62,7 @@ test.each<[string[], string]>([
   expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
 });
 
-test("train tells one event a line, and ends with the figures of the run", async () => {
+test("train prints one event a line, and ends with the figures of the run", async () => {
   const out = at("adapter");
   const { status, stdout, stderr } = await runCli(training("--out", out, "--eval", "0.25", "--epochs", "3", "--json"));
   expect(status).toBe(0);
@@ -77,12 +78,12 @@ test("train tells one event a line, and ends with the figures of the run", async
   ]);
   const steps = events.filter(({ type }) => type === "step");
   expect(steps.at(-1).loss).toBeLessThan(steps[0].loss);
-  expect(stderr).toContain("1 row left out, 1 cut off");
-  expect(stderr).toContain("line 13 left out: not valid JSON");
+  expect(stderr).toContain("1 row skipped, 1 truncated");
+  expect(stderr).toContain("line 13 skipped: not valid JSON");
   expect(readdirSync(out).sort()).toEqual(["adapter_config.json", "adapter_model.safetensors", "best", "log.jsonl"]);
 });
 
-test("eval tells a lower loss with the adapter", async () => {
+test("eval reports a lower loss with the adapter", async () => {
   const argv = ["eval", "--model", at("model"), "--data", at("data.jsonl"), "--json"];
   const [before] = jsonLines((await runCli(argv)).stdout);
   const [after] = jsonLines((await runCli([...argv, "--adapter", at("adapter")])).stdout);
@@ -188,20 +189,29 @@ test("bench names the machine and times every case", async () => {
   for (const { bestMs, medianMs } of results) expect(medianMs).toBeGreaterThanOrEqual(bestMs);
 });
 
-test("demo lowers the held-out loss, and says what to type next", async () => {
-  const argv = ["demo", "--model", at("model"), "--epochs", "3", "--learning-rate", "0.05", "--out", at("demo")];
+test("demo lowers the held-out loss, counts right answers, and says what to type next", async () => {
+  const argv = ["demo", "--model", at("model"), "--epochs", "1", "--out", at("demo"), "--max-new-tokens", "4"];
   const [result] = jsonLines((await runCli([...argv, "--json"])).stdout);
   const { before, after, fallPercent } = result.heldOutLoss;
   expect(after).toBeLessThan(before);
   expect(fallPercent).toBeCloseTo(100 * (1 - after / before), 9);
   expect(result.trainLosses).toHaveLength(result.steps);
+  expect(result.exactMatch).toEqual({ before: 0, after: expect.any(Number), of: loadDemoPairs().heldOut.length });
   expect(result.adapter.bytes).toBe(readFileSync(at("demo", "adapter_model.safetensors")).length);
-  expect(result.samples).toHaveLength(4);
+  expect(result.samples).toHaveLength(8);
+  const offices = loadDemoPairs().heldOut.filter(({ prompt }) =>
+    result.samples.some((sample: { prompt: string }) => sample.prompt === prompt),
+  );
+  expect(new Set(offices.map(({ completion }) => completion)).size).toBe(8);
   for (const columns of [50, 90]) {
-    const { stdout } = await runCli([...argv, "--max-new-tokens", "8"], { columns });
+    const { stdout } = await runCli(argv, { columns });
     expect(stdout).toContain(`Held-out loss  ${before.toFixed(4)} before, ${after.toFixed(4)} after`);
+    expect(stdout).toContain("Right answers  0.0 % before");
     expect(stdout).toContain(`rubricate generate --model ${at("model")} --adapter ${at("demo")} --chat --prompt`);
-    const samples = stdout.slice(stdout.indexOf("> "), stdout.indexOf("Held-out"));
+    const samples = stdout.slice(
+      stdout.indexOf(columns < 72 ? "> " : "held-out letter"),
+      stdout.indexOf("Right answers"),
+    );
     // biome-ignore lint/suspicious/noControlCharactersInRegex: styles of the terminal
     const plain = samples.replace(/\u001b\[\d*m/g, "").split("\n");
     expect(plain.filter((line) => !line.startsWith(">") && line.length > columns)).toEqual([]);
@@ -219,7 +229,7 @@ test("full fine-tuning leaves a model that loads and has a lower loss", async ()
   expect(await lossOf(out)).toBeLessThan(await lossOf(at("model")));
 });
 
-test("an interrupt leaves a checkpoint and the words to go on; the resumed run equals an uninterrupted one", async () => {
+test("an interrupt leaves a checkpoint and the command line that resumes; the resumed run equals an uninterrupted one", async () => {
   const interrupts = new Interrupts();
   const onOutput = (text: string) => {
     if (text.includes('"step":5')) interrupts.interrupt();
@@ -228,7 +238,7 @@ test("an interrupt leaves a checkpoint and the words to go on; the resumed run e
   expect(stopped.status).toBe(130);
   expect(stopped.stderr).toContain("stopping after a checkpoint");
   expect(stopped.stderr).toContain(
-    `go on with:\n  rubricate ${training("--out", at("stopped"), "--json").join(" ")} --resume`,
+    `resume with:\n  rubricate ${training("--out", at("stopped"), "--json").join(" ")} --resume`,
   );
   expect(jsonLines(stopped.stdout).at(-1)).toMatchObject({ type: "checkpoint" });
   expect(existsSync(at("stopped", "adapter_config.json"))).toBe(false);
@@ -261,7 +271,7 @@ test.each(["SIGINT", "SIGTERM"] as const)("%s: exit status 130 and a checkpoint"
   const argv = training("--out", at(signal), "--json", "--epochs", "20000");
   const { status, stderr } = await disturbed(argv, (child) => child.kill(signal));
   expect(status).toBe(130);
-  expect(stderr).toContain("go on with:");
+  expect(stderr).toContain("resume with:");
   expect(stderr).not.toMatch(/^\s+at /m);
   expect(hasCheckpoint(at(signal))).toBe(true);
 });
@@ -279,7 +289,7 @@ test("a reader that goes away ends the command quietly, after its checkpoint", a
   expect(hasCheckpoint(at("pipe"))).toBe(true);
 });
 
-test("doctor tells what it found", () => {
+test("doctor prints what it found", () => {
   const { stdout } = spawnCli(["doctor", "--json"], { RUBRICATE_NUM_THREADS: "1" });
   const { findings } = JSON.parse(stdout);
   const found = (name: string) => findings.find((one: { name: string }) => one.name === name);

@@ -139,11 +139,23 @@ describe("what the words show runs", () => {
     const losses = [...output.matchAll(/^step \d+ of \d+: loss (\d+\.\d+)$/gm)].map(([, loss]) => Number(loss));
     expect(losses.length).toBeGreaterThan(10);
     expect(losses.at(-1)!).toBeLessThan(0.6 * losses[0]!);
-    expect(output.trim().split("\n").at(-1)).not.toMatch(/^step/);
+    expect(output.trim().split("\n").slice(-2)).toEqual([
+      "Congress speaks of the judges. Justice",
+      "The people ask about the militia. War",
+    ]);
     expect(readdirSync(join(folder, "my-adapter")).sort()).toEqual([
       "adapter_config.json",
       "adapter_model.safetensors",
     ]);
+  });
+
+  test("the demo prints the table of the README, and most of its answers are right", () => {
+    const [, table] = /```text demo\n([^`]+)```/.exec(read("README.md"))!;
+    const output = run("npx", "rubricate", "demo");
+    expect(output).toContain(table);
+    const [, before, after] = /^Right answers +([\d.]+) % before, ([\d.]+) % after/m.exec(output)!;
+    expect(Number(before)).toBeLessThan(10);
+    expect(Number(after)).toBeGreaterThan(80);
   });
 
   test("the README's program is strict TypeScript, too", () => {

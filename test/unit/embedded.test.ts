@@ -1,6 +1,4 @@
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { embeddedModelDir, loadDemoPairs } from "../../lib/embedded";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer";
@@ -10,7 +8,6 @@ let tokenizer: Tokenizer;
 beforeAll(async () => {
   tokenizer = await Tokenizer.fromPretrained(embeddedModelDir());
 });
-const script = (name: string) => join(__dirname, "../../bench/embedded", name);
 
 describe("the embedded model's tokenizer", () => {
   test.each([
@@ -42,30 +39,18 @@ describe("the embedded model's tokenizer", () => {
     const ids = tokenizer.encode(text, { addSpecialTokens: false });
     expect([ids[0], ids[1], ids.at(-1)]).toEqual([0, 4, 1]);
   });
-
-  test("comes out of its script again", () => {
-    const folder = mkdtempSync(join(tmpdir(), "rubricate-tokenizer-"));
-    try {
-      execFileSync(process.execPath, [script("make_corpus.mjs"), folder]);
-      execFileSync(process.execPath, [script("train_tokenizer.mjs"), folder, folder]);
-      const again = readFileSync(join(folder, "tokenizer.json"), "utf8");
-      expect(again).toBe(readFileSync(join(embeddedModelDir(), "tokenizer.json"), "utf8"));
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
-  });
 });
 
-test("held-out prompts and answers of the demo are in no training pair, and each answer has the form to be learnt", () => {
+test("held-out prompts of the demo are in no training pair, and every office is held out as often", () => {
   const { train, heldOut } = loadDemoPairs();
-  expect(train.length).toBeGreaterThanOrEqual(48);
-  expect(heldOut.length).toBeGreaterThanOrEqual(12);
   const prompts = new Set(train.map(({ prompt }) => prompt));
-  const completions = new Set(train.map(({ completion }) => completion));
-  for (const pair of heldOut) {
-    expect(prompts.has(pair.prompt)).toBe(false);
-    expect(completions.has(pair.completion)).toBe(false);
-  }
-  for (const { completion } of [...train, ...heldOut])
-    expect(completion).toMatch(/^Hear ye! Let .+\. Thus speaks the Republic!$/);
+  expect(heldOut.filter(({ prompt }) => prompts.has(prompt))).toEqual([]);
+  const counts = (pairs: readonly { completion: string }[]) => {
+    const found: Record<string, number> = {};
+    for (const { completion } of pairs) found[completion] = (found[completion] ?? 0) + 1;
+    return found;
+  };
+  expect([...new Set(Object.values(counts(train)))]).toEqual([80]);
+  expect([...new Set(Object.values(counts(heldOut)))]).toEqual([20]);
+  expect(Object.keys(counts(heldOut)).sort()).toEqual(Object.keys(counts(train)).sort());
 });

@@ -209,13 +209,6 @@ test.each<[string, () => string]>([
         },
       ),
   ],
-  [
-    "members that nobody reads",
-    () => {
-      const list = new Array(250_000).fill([]);
-      return write("unread", { added_tokens: [], model }, { a: list, b: list, c: list, d: list });
-    },
-  ],
 ])("many %s take at most ten times their bytes, beside what the thread takes", (_, make) => {
   const at = make();
   const bytes = readdirSync(at).reduce((sum, name) => sum + readFileSync(path.join(at, name)).length, 0);

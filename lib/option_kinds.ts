@@ -1,0 +1,171 @@
+/** Kinds of option values: what a value has to be, in words and as a check, and how the command line reads it. */
+import { limits } from "./limits";
+
+export interface Kind<T> {
+  /** In place of the value in --help; undefined: the command line takes no value. */
+  readonly placeholder: string | undefined;
+  /** What a value has to be, for "Expected ... for NAME but received ...". */
+  readonly expects: string;
+  /** @returns what a text of the command line means, to be checked; undefined where it means nothing of this kind */
+  readonly read: (text: string) => T | undefined;
+  /** @returns what was expected instead of this value; undefined where the value is of this kind */
+  readonly fault: (value: unknown) => string | undefined;
+  /** The fields of a value that is an object, each with the kind of its own. */
+  readonly fields?: Readonly<Record<string, Kind<unknown>>>;
+}
+
+const isNumber = (value: unknown): value is number => typeof value === "number" && Number.isFinite(value);
+
+const numberPattern = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+
+/** A decimal number; undefined where the text is none. */
+export function numberIn(text: string): number | undefined {
+  return numberPattern.test(text) ? Number(text) : undefined;
+}
+
+/** @param expects what messages say, where the range is better written in another way */
+export function integer(least: number, most = Number.MAX_SAFE_INTEGER, expects?: string): Kind<number> {
+  const open = least === 1 ? "a positive integer" : `an integer of at least ${least}`;
+  const words = expects ?? (most === Number.MAX_SAFE_INTEGER ? open : `an integer from ${least} to ${most}`);
+  const holds = (value: unknown) => Number.isSafeInteger(value) && Number(value) >= least && Number(value) <= most;
+  return {
+    placeholder: "N",
+    expects: words,
+    read: (text) => (/^[+-]?\d+$/.test(text) ? Number(text) : undefined),
+    fault: (value) => (holds(value) ? undefined : words),
+  };
+}
+
+function numberKind(expects: string, fault: (value: number) => string | undefined): Kind<number> {
+  return {
+    placeholder: "X",
+    expects,
+    read: numberIn,
+    fault: (value) => (isNumber(value) ? fault(value) : expects),
+  };
+}
+
+export function number(least: number, most = Number.POSITIVE_INFINITY): Kind<number> {
+  const range = most === Number.POSITIVE_INFINITY ? `of at least ${least}` : `from ${least} to ${most}`;
+  const expects = `a number ${range}`;
+  return numberKind(expects, (value) => (value >= least && value <= most ? undefined : expects));
+}
+
+const { smallestFloat32, largestFloat32, largestBeta } = limits;
+const float32Range = `from 2^-126 to ${largestFloat32} (the range of float32)`;
+const fitsFloat32 = (value: number) => value >= smallestFloat32 && value <= largestFloat32;
+
+/** The core computes in float32: a number that becomes infinity or 0 there would mean something else. */
+export const nonNegativeFloat32 = numberKind("a number of at least 0", (value) => {
+  if (value < 0) return "a number of at least 0";
+  return value === 0 || fitsFloat32(value) ? undefined : `0 or a number ${float32Range}`;
+});
+
+export const positiveFloat32 = numberKind("a positive number", (value) => {
+  if (value <= 0) return "a positive number";
+  return fitsFloat32(value) ? undefined : `a number ${float32Range}`;
+});
+
+/** A decay rate: below 1 in float32, too. */
+export const belowOne = numberKind("a number in [0, 1)", (value) => {
+  if (value < 0 || value >= 1) return "a number in [0, 1)";
+  return value <= largestBeta ? undefined : "a number of at most 1 - 2^-24 (the largest float32 below 1)";
+});
+
+export function choice<const T extends string>(choices: readonly T[]): Kind<T> {
+  const expects = `one of ${choices.join(", ")}`;
+  return {
+    placeholder: choices.join("|"),
+    expects,
+    read: (text) => choices.find((one) => one === text),
+    fault: (value) => (choices.includes(value as T) ? undefined : expects),
+  };
+}
+
+/** Some of the known names, each once, in any order; comma-separated on the command line. */
+export function list<const T extends string>(known: readonly T[]): Kind<readonly T[]> {
+  const expects = `some of ${known.join(", ")}, each once`;
+  return {
+    placeholder: "LIST",
+    expects,
+    read: (text) => text.split(",").map((part) => part.trim()) as T[],
+    fault(value) {
+      if (!Array.isArray(value) || value.length > known.length) return expects;
+      const items = Array.from({ length: value.length }, (_, at) => value[at]);
+      return items.every((item, at) => known.includes(item) && items.indexOf(item) === at) ? undefined : expects;
+    },
+  };
+}
+
+export const boolean: Kind<boolean> = {
+  placeholder: undefined,
+  expects: "true or false",
+  read: () => undefined,
+  fault: (value) => (typeof value === "boolean" ? undefined : "true or false"),
+};
+
+/** Of a flag that says all by being there. */
+export const noValue: Kind<boolean> = { ...boolean, expects: "no value" };
+
+/** true, false or a word. */
+export function booleanOr<const T extends string>(word: T): Kind<boolean | T> {
+  const expects = `true, false or "${word}"`;
+  const values: readonly (boolean | T)[] = [true, false, word];
+  return {
+    placeholder: word,
+    expects,
+    read: (text) => values.find((value) => String(value) === text),
+    fault: (value) => (values.includes(value as T) ? undefined : expects),
+  };
+}
+
+export function text(placeholder: string, expects = "a text that is not empty"): Kind<string> {
+  return {
+    placeholder,
+    expects,
+    read: (value) => value,
+    fault: (value) => (typeof value === "string" && value !== "" ? undefined : expects),
+  };
+}
+
+export function path(placeholder: string, expects = "a path"): Kind<string> {
+  const { read, fault } = text(placeholder, expects);
+  return {
+    placeholder,
+    expects,
+    read,
+    fault: (value) => fault(value) ?? ((value as string).includes("\0") ? expects : undefined),
+  };
+}
+
+/** true, false, or a path. */
+export function booleanOrPath(placeholder: string, expects: string): Kind<boolean | string> {
+  const { read, fault } = path(placeholder, expects);
+  return { placeholder, expects, read, fault: (value) => (typeof value === "boolean" ? undefined : fault(value)) };
+}
+
+/** A field that may be missing. */
+export function optional<T>(kind: Kind<T>): Kind<T | undefined> {
+  return { ...kind, fault: (value) => (value === undefined ? undefined : kind.fault(value)) };
+}
+
+type Fields = Readonly<Record<string, Kind<unknown>>>;
+
+/** An object whose fields are checked each by its own kind. The command line has a flag for each field. */
+export function record<T extends object>(fields: Fields & { readonly [K in keyof T]-?: Kind<T[K]> }): Kind<T> {
+  const expects = `{ ${Object.keys(fields).join(", ")} }`;
+  return {
+    placeholder: undefined,
+    expects,
+    read: () => undefined,
+    fault: (value) => (typeof value === "object" ? undefined : expects),
+    fields,
+  };
+}
+
+/** true, false, or what another kind takes. */
+export function booleanOrRecord<T extends object>(kind: Kind<T>): Kind<boolean | T> {
+  const expects = `true, false or ${kind.expects}`;
+  const fault = (value: unknown) => (typeof value === "boolean" || !kind.fault(value) ? undefined : expects);
+  return { ...kind, expects, fault };
+}

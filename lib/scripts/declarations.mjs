@@ -1,0 +1,88 @@
+// Reads declarations as the TypeScript compiler writes them, for the documents and for dist/: TypeScript 7 has no
+// JavaScript interface.
+import { join } from "node:path";
+
+/** End of a string literal or comment that begins at `at`, or `at` where none does. */
+function skipped(text, at) {
+  const comment = /\/\*[\s\S]*?\*\/|\/\/[^\n]*/y;
+  const literal = /"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`(?:\\.|[^`\\])*`/y;
+  for (const pattern of [comment, literal]) {
+    pattern.lastIndex = at;
+    if (pattern.test(text)) return pattern.lastIndex;
+  }
+  return at;
+}
+
+/** Declarations, or members, of a text as the compiler writes it: each with the doc comment before it. */
+export function* statements(text) {
+  let at = 0;
+  let doc = "";
+  while (at < text.length) {
+    const blank = /\s*/y;
+    blank.lastIndex = at;
+    blank.test(text);
+    at = blank.lastIndex;
+    if (at >= text.length) return;
+    if (text.startsWith("/*", at) || text.startsWith("//", at)) {
+      const end = skipped(text, at);
+      doc = text.startsWith("/**", at) ? text.slice(at + 3, end - 2) : doc;
+      at = end;
+      continue;
+    }
+    const begin = at;
+    for (let depth = 0; at < text.length; ) {
+      const after = skipped(text, at);
+      if (after > at) {
+        at = after;
+        continue;
+      }
+      const character = text[at++];
+      if ("{([".includes(character)) depth++;
+      if ("})]".includes(character)) depth--;
+      const block =
+        character === "}" && /^(export )?(declare )?((abstract )?class|interface)\b/.test(text.slice(begin, at));
+      if (depth === 0 && (character === ";" || block)) break;
+    }
+    yield { doc, code: text.slice(begin, at).replace(/;$/, "") };
+    doc = "";
+  }
+}
+
+export const nameOf = (code) =>
+  /^export (?:declare )?(?:abstract )?(?:class|interface|type|const|function) (\w+)/.exec(code)?.[1];
+
+/** The text between the outermost braces. */
+export const bodyOf = (code) => code.slice(code.indexOf("{") + 1, code.lastIndexOf("}"));
+
+/** Type arguments, of the text after their opening bracket. */
+function* typeArguments(text) {
+  let begin = 0;
+  for (let at = 0, depth = 0; depth >= 0 && at < text.length; at++) {
+    at = skipped(text, at);
+    if ("{([<".includes(text[at])) depth++;
+    if ("})]>".includes(text[at])) depth--;
+    if (depth < 0 || (depth === 0 && text[at] === ",")) {
+      yield text.slice(begin, at).trim();
+      begin = at + 1;
+    }
+  }
+}
+
+/** The declarations of the table of options, below the folder of all declarations. */
+export const optionsFile = join("train", "option_table.d.ts");
+
+/**
+ * The same declarations with `TrainingOptions` written out as an interface. It is a type mapped from the table, of whose members
+ * editors with TypeScript 7.0 do not show the doc comments.
+ */
+export function withPlainOptions(text) {
+  const all = [...statements(text)];
+  const table = all.find(({ code }) => nameOf(code) === "trainingOptions");
+  const mapped = all.find(({ code }) => nameOf(code) === "TrainingOptions");
+  const members = [...statements(bodyOf(table.code))].map(({ doc, code }) => {
+    const [, name] = /^(\w+): Option</.exec(code);
+    const [type] = typeArguments(code.slice(code.indexOf("<") + 1));
+    return `    /**${doc}*/\n    readonly ${name}?: ${type};\n`;
+  });
+  return text.replace(`${mapped.code};`, () => `export interface TrainingOptions {\n${members.join("")}}`);
+}
