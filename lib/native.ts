@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { NativeBinding } from "./binding/addon";
-import { RubricateError } from "./errors";
+import { invalid, RubricateError } from "./errors";
 import { parseJson } from "./files/json";
 import { readTextSync } from "./files/read";
 import { limits } from "./limits";
@@ -56,7 +56,7 @@ export function native(): NativeBinding {
       `Expected a native addon of version ${version} but found one of version ${binding.version}; run "npm run build" in ${root}.`,
     );
   }
-  binding.setErrorClass(RubricateError);
+  binding.setErrors(RubricateError, invalid);
   loaded = binding;
   return binding;
 }

@@ -27,12 +27,16 @@ class SavedRows {
   explicit SavedRows(const SequenceRows& rows)
       : rows_(rows.rows),
         starts_(rows.starts, rows.starts + rows.sequences + 1),
-        slots_(rows.slots, rows.slots + rows.sequences) {}
-  SequenceRows view() const { return {rows_, static_cast<int64_t>(slots_.size()), starts_.data(), slots_.data()}; }
+        slots_(rows.slots, rows.slots + rows.sequences),
+        copies_(rows.copies) {}
+  SequenceRows view() const {
+    return {rows_, static_cast<int64_t>(slots_.size()), starts_.data(), slots_.data(), copies_};
+  }
 
  private:
   int64_t rows_;
   std::vector<int32_t> starts_, slots_;
+  std::shared_ptr<DeviceCopies> copies_;
 };
 
 }  // namespace rubricate
