@@ -18,7 +18,7 @@ export interface NativeOps {
   rmsNorm(tape: NativeTape, x: T, weight: T, epsilon: number): T;
   redEdit(tape: NativeTape, args: NativeEdit): T;
   layerNorm(tape: NativeTape, x: T, weight: T, bias: T, epsilon: number): T;
-  closeSublayer(
+  editAddNorm(
     tape: NativeTape,
     args: NativeEdit & { readonly residual: T; readonly normWeight: T | null; readonly epsilon: number },
   ): [sum: T, normed: T | null];

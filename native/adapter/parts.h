@@ -3,7 +3,7 @@
 //
 //   x' = input(x);  y = x' W'^T + b, W' = weight(W);  y += branch(x);  y = scale * y + bias (affine);  y = output(y)
 //
-// With `affine` alone at the two sites that close a sub-layer the block runs the fused close; anything else runs the
+// With `affine` alone at the two sites at the end of a sub-layer the fused edit_add_norm runs; anything else runs the
 // same mathematics op by op, on the same tape.
 #pragma once
 
@@ -14,7 +14,7 @@
 #include "autograd/tape.h"
 #include "autograd/weight.h"
 #include "ops/red_edit/red_edit.h"
-#include "ops/rows.h"
+#include "ops/shared/rows.h"
 
 namespace rubricate {
 

@@ -52,7 +52,7 @@ class Tape {
   Tensor empty(Shape shape, DType dtype) { return Tensor::empty(arena_, std::move(shape), dtype); }
   Tensor zeros(Shape shape, DType dtype) { return Tensor::zeros(arena_, std::move(shape), dtype); }
   // For a tape on a device: a copy there of the CPU's `bytes` (tokens, tables of pointers), aligned to 256. Hold it
-  // until the kernels that read it are in the stream. What ops of one forward share: ops/device_copies.h.
+  // until the kernels that read it are in the stream. What ops of one forward share: ops/shared/device_copies.h.
   Tensor upload(const void* data, int64_t bytes);
 
   // Ops call this first: stops an aborted job between two of them (throws ERR_ABORTED), and tells the observer what

@@ -4,7 +4,7 @@
 #include "binding/op_arguments.h"
 #include "binding/ops.h"
 #include "ops/attention/attention.h"
-#include "ops/close/close.h"
+#include "ops/edit_add_norm/edit_add_norm.h"
 #include "ops/embedding/embedding.h"
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/linear/linear.h"
@@ -81,16 +81,15 @@ Napi::Value red_edit_op(const Napi::CallbackInfo& info) {
   return TensorHandle::wrap(info.Env(), red_edit(*tape->tape, h, edits.slots, edits.rows));
 }
 
-Napi::Value close_op(const Napi::CallbackInfo& info) {
+Napi::Value edit_add_norm_op(const Napi::CallbackInfo& info) {
   const auto tape = tape_argument(info[0]);
   const Napi::Object given = object_argument(info[1], "arguments");
   const Var h = tensor_argument(given.Get("h"), "h"), residual = tensor_argument(given.Get("residual"), "residual");
   const Edits edits(*tape, given, h.value().rows());
-  const CloseNorm norm = {leaf_or_none_argument(given.Get("normWeight"), "normWeight"),
-                          float_argument(given.Get("epsilon"), "epsilon")};
+  const SumNorm norm = {leaf_or_none_argument(given.Get("normWeight"), "normWeight"),
+                        float_argument(given.Get("epsilon"), "epsilon")};
   const bool edited = edits.slots.slots.size() > 1;
-  const auto [sum, normed] =
-      close_sublayer(*tape->tape, h, residual, edited ? &edits.slots : nullptr, edits.rows, norm);
+  const auto [sum, normed] = edit_add_norm(*tape->tape, h, residual, edited ? &edits.slots : nullptr, edits.rows, norm);
   Napi::Array pair = Napi::Array::New(info.Env(), 2);
   pair.Set(uint32_t{0}, TensorHandle::wrap(info.Env(), sum));
   pair.Set(uint32_t{1}, normed.defined() ? Napi::Value(TensorHandle::wrap(info.Env(), normed)) : info.Env().Null());
@@ -151,7 +150,7 @@ void define_layers(Napi::Env env, Napi::Object ops) {
   set_op(env, ops, "layerNorm", &guarded_function<&layer_norm_op>);
   set_op(env, ops, "swiglu", &guarded_function<&swiglu_op>);
   set_op(env, ops, "redEdit", &guarded_function<&red_edit_op>);
-  set_op(env, ops, "closeSublayer", &guarded_function<&close_op>);
+  set_op(env, ops, "editAddNorm", &guarded_function<&edit_add_norm_op>);
   set_op(env, ops, "rope", &guarded_function<&rope_op>);
   set_op(env, ops, "attention", &guarded_function<&attention_op>);
   set_op(env, ops, "embedding", &guarded_function<&embedding_op>);

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "architecture/architecture.h"
-#include "ops/rows.h"
+#include "ops/shared/rows.h"
 
 namespace rubricate {
 
@@ -46,7 +46,7 @@ class Batch {
   const BatchBounds& bounds() const { return bounds_; }
   // For use with a model, or in a call, of these bounds. Errors: ERR_FOREIGN where the batch was made for larger ones.
   void require_within(const BatchBounds& bounds) const;
-  // Of one forward, which shares `copies` (ops/device_copies.h). They point into this batch.
+  // Of one forward, which shares `copies` (ops/shared/device_copies.h). They point into this batch.
   SequenceRows sequence_rows(std::shared_ptr<DeviceCopies> copies) const {
     return {rows(), sequences(), starts().data(), slots().data(), std::move(copies)};
   }

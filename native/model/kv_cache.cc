@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "ops/device_copies.h"
+#include "ops/shared/device_copies.h"
 
 namespace rubricate {
 

@@ -3,9 +3,9 @@
 #include <numeric>
 
 #include "device/cpu/thread_pool.h"
-#include "ops/device_copies.h"
 #include "ops/embedding/embedding.h"
 #include "ops/rms_norm/rms_norm.h"
+#include "ops/shared/device_copies.h"
 
 namespace rubricate {
 

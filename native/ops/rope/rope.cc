@@ -6,9 +6,9 @@
 
 #include "device/cpu/thread_pool.h"
 #include "device/stream.h"
-#include "ops/checks.h"
-#include "ops/device_copies.h"
-#include "ops/rope/rope_cpu.h"
+#include "ops/rope/rope_kernels.h"
+#include "ops/shared/checks.h"
+#include "ops/shared/device_copies.h"
 
 namespace rubricate {
 namespace {

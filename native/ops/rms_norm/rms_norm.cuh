@@ -1,7 +1,7 @@
-// One row of RMSNorm, for every kernel that contains it. The order of sums is rows_cuda.h's.
+// One row of RMSNorm, for every kernel that contains it. The order of sums is rows.cuh's.
 #pragma once
 
-#include "ops/rows_cuda.h"
+#include "ops/shared/rows.cuh"
 
 namespace rubricate::cuda {
 

@@ -1,4 +1,4 @@
-#include "ops/close/close.h"
+#include "ops/edit_add_norm/edit_add_norm.h"
 
 #include "ops/elementwise/elementwise.h"
 #include "ops/rms_norm/rms_norm.h"
@@ -13,6 +13,7 @@ constexpr float kEps = 1e-5f;
 
 // What one call is made of: which parts it has and which of them train.
 struct Case {
+  const char* name;
   std::vector<std::pair<int32_t, int32_t>> sequences;  // length and slot
   int64_t cols;
   bool edit = true, norm = true;
@@ -21,28 +22,50 @@ struct Case {
 };
 
 const std::vector<Case> kCases = {
-    {{{1, 1}}, 1},
-    {{{5, 1}}, 16},
-    {{{3, 0}, {7, 2}, {1, 1}, {9, 2}}, 33},
-    {{{130, 1}, {64, 2}, {65, 1}, {10, 0}}, 100},
-    {{{700, 1}}, 129},
-    {{{40, 1}, {3, 2}}, 1030},
-    {{{12, 0}}, 48},                                                  // no row has an edit
-    {{{12, 1}}, 48, false},                                           // no edit at all
-    {{{12, 1}, {70, 2}}, 48, true, false},                            // no norm
-    {{{12, 1}, {70, 2}}, 48, false, false},                           // the residual alone
-    {{{12, 1}, {70, 2}}, 40, true, true, false, false, true, false},  // the lowest edit of a model
-    {{{12, 1}, {70, 2}}, 40, true, true, false, false, false, true},  // only the norm's weight
-    {{{12, 1}, {70, 2}}, 40, true, true, true, true, false, false},   // above a frozen edit
-    {{{12, 1}, {70, 2}}, 40, true, true, true, true, true, false},    // under a frozen norm, as RED trains it
-    {{{3, 0}, {70, 2}, {1, 1}, {9, 2}}, 33, true, true, true, true, true, false},
-    {{{12, 1}, {70, 2}}, 40, true, true, true, true, true, true, true, false},
-    {{{12, 1}, {70, 2}}, 40, true, true, true, true, true, true, false, true},
-    {{{0, 1}}, 5},
-    {{{130, 1}, {64, 2}, {65, 1}, {10, 0}}, 104},  // whole chunks of 8 columns, and tiles enough to fuse the sums
-    {{{70, 1}, {130, 2}, {3, 0}}, 2056},           // two chunks a thread, on a device
-    {{{2, 1}, {1, 2}}, 8200},                      // four
-    {{{2, 1}}, 16392},                             // more than a block's registers hold
+    {.name = "one element", .sequences = {{1, 1}}, .cols = 1},
+    {.name = "one vector of columns", .sequences = {{5, 1}}, .cols = 16},
+    {.name = "four sequences of three slots", .sequences = {{3, 0}, {7, 2}, {1, 1}, {9, 2}}, .cols = 33},
+    {.name = "blocks of 64 rows, whole and not", .sequences = {{130, 1}, {64, 2}, {65, 1}, {10, 0}}, .cols = 100},
+    {.name = "many rows", .sequences = {{700, 1}}, .cols = 129},
+    {.name = "many columns", .sequences = {{40, 1}, {3, 2}}, .cols = 1030},
+    {.name = "no row has an edit", .sequences = {{12, 0}}, .cols = 48},
+    {.name = "no edit at all", .sequences = {{12, 1}}, .cols = 48, .edit = false},
+    {.name = "no norm", .sequences = {{12, 1}, {70, 2}}, .cols = 48, .norm = false},
+    {.name = "the residual alone", .sequences = {{12, 1}, {70, 2}}, .cols = 48, .edit = false, .norm = false},
+    {.name = "the lowest edit of a model",
+     .sequences = {{12, 1}, {70, 2}},
+     .cols = 40,
+     .h_grad = false,
+     .residual_grad = false,
+     .weight_trains = false},
+    {.name = "only the norm's weight trains",
+     .sequences = {{12, 1}, {70, 2}},
+     .cols = 40,
+     .h_grad = false,
+     .residual_grad = false,
+     .vectors_train = false},
+    {.name = "above a frozen edit",
+     .sequences = {{12, 1}, {70, 2}},
+     .cols = 40,
+     .vectors_train = false,
+     .weight_trains = false},
+    {.name = "under a frozen norm, as RED trains it",
+     .sequences = {{12, 1}, {70, 2}},
+     .cols = 40,
+     .weight_trains = false},
+    {.name = "under a frozen norm, with rows that have no edit",
+     .sequences = {{3, 0}, {70, 2}, {1, 1}, {9, 2}},
+     .cols = 33,
+     .weight_trains = false},
+    {.name = "the loss uses the sum alone", .sequences = {{12, 1}, {70, 2}}, .cols = 40, .grad_normed = false},
+    {.name = "the loss uses the normed alone", .sequences = {{12, 1}, {70, 2}}, .cols = 40, .grad_sum = false},
+    {.name = "no row", .sequences = {{0, 1}}, .cols = 5},
+    {.name = "whole chunks of 8 columns, and tiles enough to fuse the sums",
+     .sequences = {{130, 1}, {64, 2}, {65, 1}, {10, 0}},
+     .cols = 104},
+    {.name = "two chunks a thread, on a device", .sequences = {{70, 1}, {130, 2}, {3, 0}}, .cols = 2056},
+    {.name = "four chunks a thread, on a device", .sequences = {{2, 1}, {1, 2}}, .cols = 8200},
+    {.name = "more than a block's registers hold", .sequences = {{2, 1}}, .cols = 16392},
 };
 
 struct Inputs {
@@ -67,14 +90,14 @@ struct Result {
   int64_t recorded = 0;
 };
 
-// Runs close_sublayer, or the same mathematics by single ops with the sum formed in fp32.
+// Runs edit_add_norm, or the same mathematics by single ops with the sum formed in fp32.
 Result run(const Case& c, const Inputs& in, const TestRows& rows, bool fused) {
   const auto train = [](const Tensor& x, bool trains) {
     return !x.defined() ? Var() : trains ? Var::parameter(placed(x)) : Var(placed(x));
   };
   const auto row_input = [](const Tensor& x, bool wanted) { return wanted ? leaf(placed(x)) : Var(placed(x)); };
   const Var h = row_input(in.h, c.h_grad), residual = row_input(in.residual, c.residual_grad);
-  const CloseNorm norm{c.norm ? train(in.weight, c.weight_trains) : Var(), kEps};
+  const SumNorm norm{c.norm ? train(in.weight, c.weight_trains) : Var(), kEps};
   EditSlots edit{{{}}};
   for (const auto& [scale, bias] : in.vectors)
     edit.slots.push_back({train(scale, c.vectors_train), train(bias, c.vectors_train)});
@@ -82,7 +105,7 @@ Result run(const Case& c, const Inputs& in, const TestRows& rows, bool fused) {
   Tape tape(device_arena(), Tape::Mode::training);
   Var sum, normed;
   if (fused) {
-    std::tie(sum, normed) = close_sublayer(tape, h, residual, c.edit ? &edit : nullptr, rows.view(), norm);
+    std::tie(sum, normed) = edit_add_norm(tape, h, residual, c.edit ? &edit : nullptr, rows.view(), norm);
   } else {
     const DType dtype = in.h.dtype();
     Var e = cast(tape, h, DType::f32);
@@ -162,37 +185,38 @@ struct Reference {
 
 }  // namespace
 
-TEST_CASE("close_sublayer has the bits of red_edit, add and rms_norm, forward and backward") {
+TEST_CASE("edit_add_norm has the bits of red_edit, add and rms_norm, forward and backward") {
   for (const DType dtype : {DType::f32, DType::bf16})
-    for (size_t i = 0; i < kCases.size(); ++i) {
-      CAPTURE(i);
-      const TestRows rows(kCases[i].sequences);
-      const Inputs in = make_inputs(kCases[i], rows, dtype);
-      on_every_device([&] { check_same(run(kCases[i], in, rows, true), run(kCases[i], in, rows, false)); });
+    for (const Case& c : kCases) {
+      CAPTURE(c.name);
+      const TestRows rows(c.sequences);
+      const Inputs in = make_inputs(c, rows, dtype);
+      on_every_device([&] { check_same(run(c, in, rows, true), run(c, in, rows, false)); });
     }
 }
 
-TEST_CASE("close_sublayer gives the same bits on pools of any size") {
+TEST_CASE("edit_add_norm gives the same bits on pools of any size") {
   for (const DType dtype : {DType::f32, DType::bf16})
-    for (size_t i = 0; i < kCases.size(); ++i) {
-      CAPTURE(i);
-      const TestRows rows(kCases[i].sequences);
-      const Inputs in = make_inputs(kCases[i], rows, dtype);
+    for (const Case& c : kCases) {
+      CAPTURE(c.name);
+      const TestRows rows(c.sequences);
+      const Inputs in = make_inputs(c, rows, dtype);
       on_every_path([&] {
         const PoolSize one(1);
-        const Result expected = run(kCases[i], in, rows, true);
+        const Result expected = run(c, in, rows, true);
         for (const int threads : {2, 3, 7}) {
           const PoolSize size(threads);
-          check_same(run(kCases[i], in, rows, true), expected);
+          check_same(run(c, in, rows, true), expected);
         }
       });
     }
 }
 
-TEST_CASE("close_sublayer: values against double, within the precision rule") {
+TEST_CASE("edit_add_norm: values against double, within the precision rule") {
   for (const DType dtype : {DType::f32, DType::bf16})
     for (const Case& c : kCases) {
       if (!c.edit || !c.norm) continue;
+      CAPTURE(c.name);
       const TestRows rows(c.sequences);
       const Inputs in = make_inputs(c, rows, dtype);
       std::vector<Doubles> vectors;
@@ -231,8 +255,8 @@ TEST_CASE("close_sublayer: values against double, within the precision rule") {
     }
 }
 
-TEST_CASE("close_sublayer: gradients against central differences in double") {
-  const Case c{{{3, 1}, {2, 0}, {4, 2}, {2, 1}}, 7};
+TEST_CASE("edit_add_norm: gradients against central differences in double") {
+  const Case c{.name = "small", .sequences = {{3, 1}, {2, 0}, {4, 2}, {2, 1}}, .cols = 7};
   const TestRows rows(c.sequences);
   const Inputs in = make_inputs(c, rows, DType::f32);
   const Doubles h = to_doubles(in.h), residual = to_doubles(in.residual), weight = to_doubles(in.weight);
@@ -265,17 +289,17 @@ TEST_CASE("close_sublayer: gradients against central differences in double") {
   });
 }
 
-TEST_CASE("close_sublayer: a row alone has the bits that it has in a batch") {
+TEST_CASE("edit_add_norm: a row alone has the bits that it has in a batch") {
   const auto arena = test_arena();
   for (const int64_t cols : {83, 88})
     for (const DType dtype : {DType::f32, DType::bf16}) {
-      const Case batch{{{3, 1}, {70, 2}, {20, 0}, {200, 2}}, cols};
+      const Case batch{.name = "batch", .sequences = {{3, 1}, {70, 2}, {20, 0}, {200, 2}}, .cols = cols};
       const TestRows rows(batch.sequences);
       const Inputs in = make_inputs(batch, rows, dtype);
       on_every_device([&] {
         const Result all = run(batch, in, rows, true);
         for (const int64_t t : {0, 2, 3, 40, 72, 73, 92, 280}) {
-          const Case alone{{{1, t < 3 ? 1 : t < 73 || t >= 93 ? 2 : 0}}, cols};
+          const Case alone{.name = "one row", .sequences = {{1, t < 3 ? 1 : t < 73 || t >= 93 ? 2 : 0}}, .cols = cols};
           const auto row = [&](const Tensor& x) { return copy_rows(arena, x, t, t + 1); };
           const Inputs one{row(in.h), row(in.residual), in.weight, row(in.grad_sum), row(in.grad_normed), in.vectors};
           const Result result = run(alone, one, TestRows(alone.sequences), true);
@@ -288,10 +312,11 @@ TEST_CASE("close_sublayer: a row alone has the bits that it has in a batch") {
     }
 }
 
-TEST_CASE("close_sublayer: on a device, the same bits in every order of threads and blocks") {
+TEST_CASE("edit_add_norm: on a device, the same bits in every order of threads and blocks") {
   for (const int64_t cols : {36, 264})
     for (const DType dtype : {DType::f32, DType::bf16}) {
-      const Case c{{{66, 1}, {64, 2}, {3, 1}, {10, 0}, {1, 2}}, cols};
+      const Case c{
+          .name = "tiles of several sequences", .sequences = {{66, 1}, {64, 2}, {3, 1}, {10, 0}, {1, 2}}, .cols = cols};
       const TestRows rows(c.sequences);
       const Inputs in = make_inputs(c, rows, dtype);
       on_every_order([&] {
@@ -308,7 +333,7 @@ TEST_CASE("close_sublayer: on a device, the same bits in every order of threads 
     }
 }
 
-TEST_CASE("close_sublayer saves only what its backward needs") {
+TEST_CASE("edit_add_norm saves only what its backward needs") {
   const auto kept = [](Case c, Tape::Mode mode) {
     const TestRows rows(c.sequences);
     const Inputs in = make_inputs(c, rows, DType::f32);
@@ -319,30 +344,30 @@ TEST_CASE("close_sublayer saves only what its backward needs") {
     const auto of_h = test_arena();
     {
       const Tensor h = random_tensor(of_h, {64, 64}, DType::f32, 1);
-      close_sublayer(tape, c.h_grad ? leaf(h) : Var(h), in.residual, &edit, rows.view(), {Var(in.weight), kEps});
+      edit_add_norm(tape, c.h_grad ? leaf(h) : Var(h), in.residual, &edit, rows.view(), {Var(in.weight), kEps});
     }
     return std::pair<int64_t, bool>{arena->stats().used, of_h->stats().used > 0};
   };
-  const Case trains{{{64, 1}}, 64};
+  const Case trains{.name = "one sequence", .sequences = {{64, 1}}, .cols = 64};
   Case frozen = trains;
   frozen.vectors_train = false;
   Case pruned = frozen;
   pruned.h_grad = false;
   const int64_t inv = 64 * 4, sum_and_inv = 64 * 64 * 4 + inv;
-  CHECK(kept(trains, Tape::Mode::training) == std::pair<int64_t, bool>{inv, true});  // of h, the sum is formed anew
+  CHECK(kept(trains, Tape::Mode::training) == std::pair<int64_t, bool>{inv, true});  // of h, the sum is recomputed
   CHECK(kept(frozen, Tape::Mode::training) == std::pair<int64_t, bool>{sum_and_inv, false});
   CHECK(kept(pruned, Tape::Mode::training) == std::pair<int64_t, bool>{0, false});
   CHECK(kept(trains, Tape::Mode::inference) == std::pair<int64_t, bool>{0, false});
 }
 
-TEST_CASE("close_sublayer: where no row is edited, h and the residual share one gradient") {
-  Case c{{{9, 0}}, 20};
+TEST_CASE("edit_add_norm: where no row is edited, h and the residual share one gradient") {
+  Case c{.name = "no edit", .sequences = {{9, 0}}, .cols = 20};
   const TestRows rows(c.sequences);
   const Result result = run(c, make_inputs(c, rows, DType::f32), rows, true);
   CHECK(result.dh.raw() == result.dresidual.raw());
 }
 
-TEST_CASE("close_sublayer: wrong arguments") {
+TEST_CASE("edit_add_norm: wrong arguments") {
   const auto arena = test_arena();
   Tape tape(arena, Tape::Mode::training);
   const Tensor h = random_tensor(arena, {4, 20}, DType::f32, 1);
@@ -350,7 +375,7 @@ TEST_CASE("close_sublayer: wrong arguments") {
   const TestRows rows({{4, 1}});
   const EditSlots edit{{{}, {weight, {}}}};
   const auto code = [&](const Var& h, const Var& residual, const TestRows& rows, const Var& weight) {
-    return error_code([&] { close_sublayer(tape, h, residual, &edit, rows.view(), {weight, kEps}); });
+    return error_code([&] { edit_add_norm(tape, h, residual, &edit, rows.view(), {weight, kEps}); });
   };
   CHECK(code(h, h, rows, weight) == "");
   CHECK(code(h, random_tensor(arena, {4, 21}, DType::f32, 1), rows, weight) == "ERR_SHAPE");

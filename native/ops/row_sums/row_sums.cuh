@@ -2,7 +2,7 @@
 #pragma once
 
 #include "device/cuda/launch.h"
-#include "ops/red_edit/row_sums_kernels.h"
+#include "ops/row_sums/row_sums_kernels.h"
 
 namespace rubricate::cuda {
 

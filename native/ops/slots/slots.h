@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "autograd/tape.h"
-#include "ops/red_edit/slots_kernels.h"
-#include "ops/rows.h"
+#include "ops/shared/rows.h"
+#include "ops/slots/slots_kernels.h"
 
 namespace rubricate {
 

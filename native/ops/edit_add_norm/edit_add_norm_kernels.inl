@@ -1,9 +1,9 @@
-#include "ops/red_edit/edit_lanes.inl"
-#include "ops/rms_norm/rms_row.inl"
+#include "ops/red_edit/red_edit_kernels.inl"
+#include "ops/rms_norm/rms_norm_kernels.inl"
 
 // residual + edit of the row that begins at element `row`, rounded into `sum`, whose lanes `use` gets.
 template <typename T, typename Use>
-inline void edited_sum_row(const CloseForwardArgs& args, int64_t row, T* sum, const Use& use) {
+inline void edited_sum_row(const EditAddNormArgs& args, int64_t row, T* sum, const Use& use) {
   const T* h = static_cast<const T*>(args.h) + row;
   const T* residual = static_cast<const T*>(args.residual) + row;
   for_lanes(args.cols, [&](int64_t j, auto mask) {
@@ -13,7 +13,7 @@ inline void edited_sum_row(const CloseForwardArgs& args, int64_t row, T* sum, co
 }
 
 template <typename T>
-void close_forward_typed(const CloseForwardArgs& args) {
+void edit_add_norm_forward_typed(const EditAddNormArgs& args) {
   for (int64_t t = args.begin; t < args.end; ++t) {
     const int64_t row = t * args.cols;
     T* sum = static_cast<T*>(args.sum) + row;
@@ -26,12 +26,12 @@ void close_forward_typed(const CloseForwardArgs& args) {
   }
 }
 
-inline void close_forward(const CloseForwardArgs& args) {
-  args.dtype == DType::bf16 ? close_forward_typed<bf16>(args) : close_forward_typed<float>(args);
+inline void edit_add_norm_forward(const EditAddNormArgs& args) {
+  args.dtype == DType::bf16 ? edit_add_norm_forward_typed<bf16>(args) : edit_add_norm_forward_typed<float>(args);
 }
 
 template <typename T>
-void close_backward_typed(const CloseBackwardArgs& args, const CloseForwardArgs* anew) {
+void edit_add_norm_backward_typed(const EditAddNormBackwardArgs& args, const EditAddNormArgs* recompute_sum) {
   for (int64_t t = args.begin; t < args.end; ++t) {
     const int64_t row = t * args.cols;
     const T* grad_sum = args.grad_sum != nullptr ? static_cast<const T*>(args.grad_sum) + row : nullptr;
@@ -43,8 +43,9 @@ void close_backward_typed(const CloseBackwardArgs& args, const CloseForwardArgs*
       continue;
     }
     T* g = static_cast<T*>(args.g) + row;
-    if (anew != nullptr) edited_sum_row(*anew, row, g, [](const F32x16&) {});  // each lane is read before g is there
-    const T* sum = anew != nullptr ? g : static_cast<const T*>(args.sum) + row;
+    if (recompute_sum != nullptr)
+      edited_sum_row(*recompute_sum, row, g, [](const F32x16&) {});  // each lane is read before g is there
+    const T* sum = recompute_sum != nullptr ? g : static_cast<const T*>(args.sum) + row;
     const T* grad_normed = static_cast<const T*>(args.grad_normed) + row;
     const float inv = args.inv[t];
     const float factor = rms_norm_row_factor(sum, args.weight, inv, grad_normed, args.cols);
@@ -58,6 +59,7 @@ void close_backward_typed(const CloseBackwardArgs& args, const CloseForwardArgs*
   }
 }
 
-inline void close_backward(const CloseBackwardArgs& args, const CloseForwardArgs* anew) {
-  args.dtype == DType::bf16 ? close_backward_typed<bf16>(args, anew) : close_backward_typed<float>(args, anew);
+inline void edit_add_norm_backward(const EditAddNormBackwardArgs& args, const EditAddNormArgs* recompute_sum) {
+  args.dtype == DType::bf16 ? edit_add_norm_backward_typed<bf16>(args, recompute_sum)
+                            : edit_add_norm_backward_typed<float>(args, recompute_sum);
 }

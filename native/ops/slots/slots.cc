@@ -1,6 +1,6 @@
-#include "ops/red_edit/slots_on_device.h"
+#include "ops/slots/slots.h"
 
-#include "ops/device_copies.h"
+#include "ops/shared/device_copies.h"
 
 namespace rubricate {
 namespace {

@@ -1,8 +1,8 @@
 // Rows, slots and tiles inside a kernel (slots_kernels.h), and the edit of a chunk of columns.
 #pragma once
 
-#include "ops/red_edit/slots_kernels.h"
-#include "ops/rows_cuda.h"
+#include "ops/shared/rows.cuh"
+#include "ops/slots/slots_kernels.h"
 
 namespace rubricate::cuda {
 

@@ -1,4 +1,5 @@
-// What closes every sub-layer, in one pass over memory: edit, residual, norm. Each part is optional but the residual.
+// The end of every sub-layer in one pass over memory: edit, addition to the residual stream, norm. Edit and norm are
+// optional.
 //
 //   e   = fma(scale, h, bias)         (h itself where the row's slot has no edit)
 //   sum = residual + e                fp32 inside, rounded once
@@ -14,17 +15,17 @@
 
 #include "autograd/tape.h"
 #include "ops/red_edit/red_edit.h"
-#include "ops/rows.h"
+#include "ops/shared/rows.h"
 
 namespace rubricate {
 
-struct CloseNorm {
+struct SumNorm {
   Var weight;  // fp32 [d]; undefined: no norm, and the second result is undefined
   float eps = 0.0f;
 };
 
 // Returns {sum, normed}. `edit` may be null. Errors: ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
-std::pair<Var, Var> close_sublayer(Tape& tape, const Var& h, const Var& residual, const EditSlots* edit,
-                                   const SequenceRows& rows, const CloseNorm& norm);
+std::pair<Var, Var> edit_add_norm(Tape& tape, const Var& h, const Var& residual, const EditSlots* edit,
+                                  const SequenceRows& rows, const SumNorm& norm);
 
 }  // namespace rubricate

@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "autograd/tape.h"
-#include "ops/red_edit/row_sums_kernels.h"
-#include "ops/rows.h"
+#include "ops/row_sums/row_sums_kernels.h"
+#include "ops/shared/rows.h"
 
 namespace rubricate {
 
@@ -28,11 +28,11 @@ struct RowSums {
   std::vector<float*> products, plain;
 };
 
-// Calls produce(begin, end), where given, for ranges that cover every row once, from any thread, before those rows of
-// `grad` are read: a kernel that writes `grad` runs while the rows are still in the cache.
-// (On the CPU alone.)
-using ProduceRows = std::function<void(int64_t begin, int64_t end)>;
-void accumulate_row_sums(Tape& tape, const RowSums& sums, const SequenceRows& rows, const ProduceRows& produce = {});
+// Adds the sums to the slots' gradients. make_rows, on the CPU alone: the sums drive the loop, and call make_rows(begin,
+// end) to compute rows [begin, end) of `grad` before they read them, so that the rows are summed while they are in the
+// cache. The ranges cover every row once; calls come from any thread.
+using MakeRows = std::function<void(int64_t begin, int64_t end)>;
+void accumulate_row_sums(Tape& tape, const RowSums& sums, const SequenceRows& rows, const MakeRows& make_rows = {});
 
 // The same on a device, in rounds of whole sequences, so that their blocks' sums need little memory. run(args, begin,
 // end) puts a kernel into the stream that sums args' sequences, whose rows are [begin, end): "row_sums/1", or one that

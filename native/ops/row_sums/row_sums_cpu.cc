@@ -1,6 +1,6 @@
-#include "ops/red_edit/row_sums_cpu.h"
+#include "ops/row_sums/row_sums_kernels.h"
 
-#define RUBRICATE_KERNELS "ops/red_edit/row_sums_kernels.inl"
+#define RUBRICATE_KERNELS "ops/row_sums/row_sums_kernels.inl"
 #include "device/cpu/simd/for_each_target.h"
 
 namespace rubricate {

@@ -1,15 +1,23 @@
 // Sums over rows into each slot's gradients (row_sums.h), in two steps.
 //
+// Why two steps: a sum over all rows of a column is one long chain, too few threads to fill a device, and atomic
+// additions would change the order, and so the bits, from run to run. So tiles of 64 rows are summed at the same time,
+// and their sums are added in a fixed order afterwards. Why dh is written here too: it needs the same grad that the sums
+// read, so that fusing it saves one read of the tensor.
+//
 //   tiles   a thread walks 64 rows with 8 columns, one chain from zero each for products and plain; it writes them to
 //           partials [tiles, 2, cols], and dh = scale * grad on the way where that is wanted
 //   fold    adds a sequence's tiles in order, then the sequences' sums to their slots' gradients in order
 //
+// Order of sums: rows ascending within a tile, tiles ascending within a sequence, sequences ascending within a slot.
+// Tiles are counted from a sequence's first row, so that no other sequence of the batch changes a bit.
+//
 // Memory bounds it: for each element grad and x are read (4 bytes in bf16) and dh written (6 bytes); the partials are
 // written and read once, 8 bytes for 64 rows of a column each way, which is 1/24 of that. Two operations for each
 // gradient and element.
-#include "ops/red_edit/row_sums_cuda.h"
+#include "ops/row_sums/row_sums.cuh"
 
-#include "ops/red_edit/slots_cuda.h"
+#include "ops/slots/slots.cuh"
 
 namespace rubricate::cuda {
 namespace {

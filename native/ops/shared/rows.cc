@@ -1,4 +1,4 @@
-#include "ops/rows.h"
+#include "ops/shared/rows.h"
 
 #include "base/error.h"
 

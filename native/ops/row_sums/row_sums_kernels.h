@@ -1,10 +1,10 @@
-// Arguments of the sums over rows.
+// Kernels of the sums over rows: their arguments, and the CPU's entry points.
 #pragma once
 
 #include <cstdint>
 
 #include "base/dtype.h"
-#include "ops/red_edit/slots_kernels.h"
+#include "ops/slots/slots_kernels.h"
 
 namespace rubricate {
 
@@ -43,5 +43,10 @@ struct SlotSumsArgs {
   SlotTable<const float*> scale;          // for dh
   SlotTable<float*> products, plain;      // gradients [cols] of each slot, or null
 };
+
+void row_sums_cpu(const RowSumsArgs& args);
+
+// sum[j] += add[j], j in [begin, end).
+void add_columns_cpu(float* sum, const float* add, int64_t begin, int64_t end);
 
 }  // namespace rubricate
