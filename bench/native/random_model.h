@@ -66,17 +66,18 @@ inline int32_t random_token(int64_t sequence, int64_t i, int64_t vocabulary) {
 
 // Sequences of slot 1, every token but the first a target.
 inline MicroBatch random_batch(int64_t sequences, int64_t length, int64_t vocabulary) {
-  MicroBatch batch;
+  BatchArrays arrays;
+  std::vector<int32_t> targets;
   for (int64_t s = 0; s < sequences; ++s) {
-    batch.starts.push_back(static_cast<int32_t>(s * length));
+    arrays.starts.push_back(static_cast<int32_t>(s * length));
     for (int64_t i = 0; i < length; ++i) {
-      batch.tokens.push_back(random_token(s, i, vocabulary));
-      batch.targets.push_back(i + 1 < length ? random_token(s, i + 1, vocabulary) : -1);
+      arrays.tokens.push_back(random_token(s, i, vocabulary));
+      targets.push_back(i + 1 < length ? random_token(s, i + 1, vocabulary) : -1);
     }
   }
-  batch.starts.push_back(static_cast<int32_t>(sequences * length));
-  batch.slots.assign(static_cast<size_t>(sequences), 1);
-  return batch;
+  arrays.starts.push_back(static_cast<int32_t>(sequences * length));
+  arrays.slots.assign(static_cast<size_t>(sequences), 1);
+  return {Batch(std::move(arrays), {vocabulary, length, 1}), std::move(targets)};
 }
 
 // A RED edit behind every layer's down projection.

@@ -38,8 +38,8 @@ class AdapterSet {
   // Whether anything in this layer needs a gradient: a recomputed block must then run backward even if its input does
   // not.
   bool trains(int64_t layer) const {
-    for (int i = 0; i < kSites; ++i) {
-      const SiteParts* parts = at(layer, static_cast<Site>(i));
+    for (const auto& [site, name] : kSiteNames) {
+      const SiteParts* parts = at(layer, site);
       if (parts != nullptr && parts->trains) return true;
     }
     return false;

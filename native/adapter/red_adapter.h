@@ -15,12 +15,15 @@
 
 #include "architecture/architecture.h"
 #include "architecture/site.h"
+#include "base/named.h"
 #include "ops/red_edit/red_edit.h"
 #include "optimizer/parameter.h"
 
 namespace rubricate {
 
 enum class RedVariant : int32_t { all = 0, scale, bias, ln };
+inline constexpr std::array<Named<RedVariant>, 4> kRedVariantNames{
+    {{RedVariant::all, "all"}, {RedVariant::scale, "scale"}, {RedVariant::bias, "bias"}, {RedVariant::ln, "ln"}}};
 
 constexpr float kRedLayerNormEps = 1e-5f;  // torch.nn.LayerNorm's default, as in the reference implementation
 

@@ -4,6 +4,8 @@
 #include <bit>
 #include <cstdint>
 
+#include "base/named.h"
+
 namespace rubricate {
 
 enum class DType : int32_t { f32 = 0, bf16 = 1, f16 = 2, i32 = 3 };
@@ -16,7 +18,9 @@ struct f16 {
 };
 
 constexpr int64_t dtype_size(DType dtype) { return dtype == DType::bf16 || dtype == DType::f16 ? 2 : 4; }
-const char* dtype_name(DType dtype);  // "float32", "bfloat16", "float16", "int32"
+inline constexpr std::array<Named<DType>, 4> kDTypeNames{
+    {{DType::f32, "float32"}, {DType::bf16, "bfloat16"}, {DType::f16, "float16"}, {DType::i32, "int32"}}};
+constexpr const char* dtype_name(DType dtype) { return name_of(kDTypeNames, dtype); }
 
 template <typename T>
 struct dtype_of;

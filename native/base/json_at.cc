@@ -31,7 +31,8 @@ std::string json_quote(std::string_view text) {
 
 namespace {
 
-// "a number", "an array": what a value is, for messages; short values are shown.
+// "a number", "an array": what a value of a document is, for messages; short values are shown. Values of JavaScript are
+// described by lib/errors.ts alone.
 std::string describe(const Json& value) {
   switch (value.type()) {
     case Json::Type::null:

@@ -12,12 +12,18 @@
 #include <string_view>
 
 #include "base/limits.h"
+#include "base/named.h"
 
 namespace rubricate {
 
 enum class JsonType { null, boolean, number, string, array, object };
-// "null", "boolean", "number", "string", "array", "object"
-const char* json_type_name(JsonType type);
+inline constexpr std::array<Named<JsonType>, 6> kJsonTypeNames{{{JsonType::null, "null"},
+                                                                {JsonType::boolean, "boolean"},
+                                                                {JsonType::number, "number"},
+                                                                {JsonType::string, "string"},
+                                                                {JsonType::array, "array"},
+                                                                {JsonType::object, "object"}}};
+constexpr const char* json_type_name(JsonType type) { return name_of(kJsonTypeNames, type); }
 
 struct JsonNumber {
   double value = 0.0;

@@ -88,7 +88,7 @@ Var reflect(Tape& tape, const Var& x, const Var& u) {
 
 double loss_of(const Model& model, const AdapterSet& adapters, bool recompute, bool backward) {
   const auto tokens = tiny_tokens(37, 3);
-  const Batch batch = Batch::make(tokens, {0, 20, 37}, {1, 1}, {});
+  const Batch batch = fitting_batch({tokens, {0, 20, 37}, {1, 1}, {}});
   std::vector<int32_t> rows, targets;
   for (int32_t i = 0; i < 36; ++i)
     if (i != 19) {
@@ -254,7 +254,7 @@ TEST_CASE("a RED edit at any site is the layer with its rows scaled and its bias
   for (const Site site : all_sites()) cases.push_back({site});
   const TinyConfig config{.bias = true};
   const auto logits = [](const Model& model, const std::shared_ptr<RedAdapter>& adapter) {
-    return to_doubles(forward_logits(model, Batch::make(tiny_tokens(9, 3), {0, 9}, {1}, {}), {adapter}, {0, 4, 8},
+    return to_doubles(forward_logits(model, fitting_batch({tiny_tokens(9, 3), {0, 9}, {1}, {}}), {adapter}, {0, 4, 8},
                                      {nullptr, {}, test_arena()}));
   };
   for (const auto& sites : cases) {

@@ -107,7 +107,7 @@ TEST_CASE("logits on a device are the CPU's") {
     same_on_both(tolerance, [stored = stored, compute = compute] {
       const auto model = tiny_model({.bias = true}, stored, compute);
       const auto adapter = random_adapter(*model, RedVariant::ln, 1);
-      const auto batch = Batch::make(tiny_tokens(80, 1), {0, 66, 80}, {1, 0}, {});
+      const auto batch = fitting_batch({tiny_tokens(80, 1), {0, 66, 80}, {1, 0}, {}});
       return std::vector<Tensor>{forward_logits(*model, batch, {adapter}, {0, 40, 65, 79}, control())};
     });
   }
@@ -227,7 +227,7 @@ TEST_CASE("a model on a device grows its rotary table with its sequences, and a 
   if (!test_stream()) return;
   present_device() = test_stream();
   const auto far_logits = [](const Model& model) {
-    const Batch batch = Batch::make(tiny_tokens(3, 1), {0, 3}, {}, {2067});
+    const Batch batch = fitting_batch({tiny_tokens(3, 1), {0, 3}, {}, {2067}});
     return forward_logits(model, batch, {}, {2}, control());
   };
   const auto grown = tiny_model({.context = 1 << 24}), whole = tiny_model({.context = 2070});
@@ -262,7 +262,7 @@ TEST_CASE("a step that finds no memory on the device changes nothing, and the mo
   const Tenant tenant = {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {}, 0.0};
   const std::vector<MicroBatch> batches = {tiny_batch({tiny_tokens(70, 1)}, {1})};
   const auto logits = [&] {
-    return forward_logits(*model, Batch::make(tiny_tokens(9, 1), {0, 9}, {1}, {}), {adapter}, {8}, control());
+    return forward_logits(*model, fitting_batch({tiny_tokens(9, 1), {0, 9}, {1}, {}}), {adapter}, {8}, control());
   };
   const Tensor expected = logits();
   const auto before = copies(*adapter, false);

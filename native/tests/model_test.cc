@@ -109,16 +109,16 @@ TEST_CASE("logits of a sequence have the same bits alone and in a batch with oth
       const auto s = tiny_tokens(66, 9), other = tiny_tokens(40, 8);
       std::vector<int32_t> rows;
       for (int32_t i = 0; i < 66; ++i) rows.push_back(i);
-      const Tensor alone = forward_logits(*model, Batch::make(s, {0, 66}, {1}, {}), {a}, rows, control());
+      const Tensor alone = forward_logits(*model, fitting_batch({s, {0, 66}, {1}, {}}), {a}, rows, control());
       std::vector<int32_t> tokens = other;
       tokens.insert(tokens.end(), s.begin(), s.end());
       tokens.insert(tokens.end(), other.begin(), other.end());
       for (int32_t& row : rows) row += 40;
       const Tensor mixed =
-          forward_logits(*model, Batch::make(tokens, {0, 40, 106, 146}, {2, 1, 0}, {}), {a, b}, rows, control());
+          forward_logits(*model, fitting_batch({tokens, {0, 40, 106, 146}, {2, 1, 0}, {}}), {a, b}, rows, control());
       CHECK(same_bits(alone, mixed));
       CHECK(to_doubles(alone) != to_doubles(forward_logits(
-                                     *model, Batch::make(s, {0, 66}, {1}, {}), {b},
+                                     *model, fitting_batch({s, {0, 66}, {1}, {}}), {b},
                                      [] {
                                        std::vector<int32_t> all;
                                        for (int32_t i = 0; i < 66; ++i) all.push_back(i);
@@ -136,7 +136,8 @@ TEST_CASE("a sequence's gradients and logits have the same bits at any place amo
     for (uint64_t i = 0; i < 37; ++i) adapters.push_back(random_adapter(*model, RedVariant::all, 100 + i));
     const auto own = tiny_tokens(45, 9);
     const auto alone = gradients(*model, tenant_of(adapters[0]), {tiny_batch({own}, {1})}, false);
-    const Tensor logits = forward_logits(*model, Batch::make(own, {0, 45}, {1}, {}), {adapters[0]}, {44}, control());
+    const Tensor logits =
+        forward_logits(*model, fitting_batch({own, {0, 45}, {1}, {}}), {adapters[0]}, {44}, control());
     for (const int32_t count : {2, 5, 37})
       for (const int32_t place : {0, count / 2, count - 1}) {
         CAPTURE(count);
@@ -150,14 +151,15 @@ TEST_CASE("a sequence's gradients and logits have the same bits at any place amo
           slots.push_back(i + 1);
           tenants.push_back(tenant_of(adapters[static_cast<size_t>(mine ? 0 : i == 0 ? place : i)]));
         }
-        const MicroBatch batch = tiny_batch(sequences, slots);
-        train_step(*model, tenants, {batch}, false, false, control());
+        const MicroBatch micro = tiny_batch(sequences, slots);
+        const Batch& batch = micro.batch();
+        train_step(*model, tenants, {micro}, false, false, control());
         check_same(alone, copies(*adapters[0], true));
         std::vector<std::shared_ptr<RedAdapter>> order;
         for (const Tenant& tenant : tenants) order.push_back(tenant.adapter);
-        const int32_t last = batch.starts[static_cast<size_t>(place) + 1] - 1;
-        CHECK(same_bits(logits, forward_logits(*model, Batch::make(batch.tokens, batch.starts, slots, {}), order,
-                                               {last}, control())));
+        const int32_t last = batch.starts()[static_cast<size_t>(place) + 1] - 1;
+        CHECK(same_bits(logits, forward_logits(*model, fitting_batch({batch.tokens(), batch.starts(), slots, {}}),
+                                               order, {last}, control())));
       }
   }
 }
@@ -195,7 +197,8 @@ TEST_CASE("decoding gives the same tokens however the prompt is fed and whoever 
     sampling.seed = 4;
     for (int i = 0; i < 10; ++i) {
       const auto n = static_cast<int32_t>(tokens.size());
-      const Tensor logits = forward_logits(*model, Batch::make(tokens, {0, n}, {1}, {}), {adapter}, {n - 1}, control());
+      const Tensor logits =
+          forward_logits(*model, fitting_batch({tokens, {0, n}, {1}, {}}), {adapter}, {n - 1}, control());
       tokens.push_back(sample_token(logits.data<float>(), logits.cols(), sampling, tokens, tokens.size()));
       CHECK(tokens.back() == whole[static_cast<size_t>(i)]);
     }
@@ -221,7 +224,7 @@ TEST_CASE("a decoding step's threads meet once for q, k and v, and once for gate
 
 TEST_CASE("a model holds of its rotary table what its sequences need, whatever its context, with the same bits") {
   const auto logits = [](const Model& model, int32_t length, int32_t row) {
-    return forward_logits(model, Batch::make(tiny_tokens(length, 1), {0, length}, {}, {}), {}, {row}, control());
+    return forward_logits(model, fitting_batch({tiny_tokens(length, 1), {0, length}, {}, {}}), {}, {row}, control());
   };
   const auto vast = tiny_model({.context = 1 << 24}), small = tiny_model({.context = 2048});
   const int64_t before = vast->owned_bytes();
@@ -244,7 +247,7 @@ TEST_CASE("nothing is recorded below the lowest edit") {
     const auto arena = test_arena();
     const RedBatch edits(model->architecture(), {adapter}, true, arena);
     Tape tape(arena, Tape::Mode::training);
-    const Batch batch = Batch::make(tiny_tokens(12, 1), {0, 12}, {1}, {});
+    const Batch batch = fitting_batch({tiny_tokens(12, 1), {0, 12}, {1}, {}});
     model->forward(tape, batch, &edits, false, nullptr);
     return tape.recorded();
   };

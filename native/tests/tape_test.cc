@@ -3,6 +3,7 @@
 #include "ops/edit_add_norm/edit_add_norm.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/rms_norm/rms_norm.h"
+#include "ops/shared/device_copies.h"
 #include "ops/swiglu/swiglu.h"
 #include "tests/test_support.h"
 
@@ -229,16 +230,23 @@ TEST_CASE("yield calls the job's hook") {
   CHECK(calls == 1);
 }
 
-TEST_CASE("a tape copies the same host array to its device once, also for what it recomputes") {
+TEST_CASE("the ops of a forward share one copy of a table on a device, also where they are recomputed") {
+  using Table = DeviceCopies::Table;
   for (const auto& stream : devices()) {
     if (!stream) continue;
-    const int32_t values[] = {3, 1, 4}, same[] = {3, 1, 4}, others[] = {3, 1, 5};
     Tape tape(std::make_shared<Arena>(stream), Tape::Mode::training);
-    const Tensor first = tape.uploaded(values, sizeof values);
-    CHECK(to_doubles(first) == Doubles{3, 1, 4});
-    CHECK(tape.uploaded(same, sizeof same).raw() == first.raw());
-    CHECK(to_doubles(tape.uploaded(others, sizeof others)) == Doubles{3, 1, 5});
-    CHECK(to_doubles(tape.uploaded(values, 8)) == Doubles{3, 1});
+    int made = 0;
+    const auto copies = std::make_shared<DeviceCopies>();
+    const auto table = [&](Tape& on, const std::shared_ptr<DeviceCopies>& of, Table which, int64_t parameter) {
+      return device_copy(on, of, which, parameter, [&] { return std::vector<int32_t>{3, 1, ++made}; });
+    };
+    const DeviceCopies::Copy first = table(tape, copies, Table::starts, 0);
+    CHECK(to_doubles(first.memory) == Doubles{3, 1, 1});
+    CHECK(first.count == 3);
+    CHECK(table(tape, copies, Table::starts, 0).memory.raw() == first.memory.raw());
+    CHECK(to_doubles(table(tape, copies, Table::past, 0).memory) == Doubles{3, 1, 2});
+    CHECK(to_doubles(table(tape, copies, Table::starts, 16).memory) == Doubles{3, 1, 3});
+    CHECK(to_doubles(table(tape, nullptr, Table::starts, 0).memory) == Doubles{3, 1, 4});
     int runs = 0;
     const Tensor x = random_tensor(test_arena(), {2, 3}, DType::f32, 1).copied_to(tape.arena());
     const Var input = leaf(x);
@@ -246,11 +254,12 @@ TEST_CASE("a tape copies the same host array to its device once, also for what i
         {input},
         [&](Tape& inner, const std::vector<Var>& inputs) {
           ++runs;
-          CHECK(inner.uploaded(values, sizeof values).raw() == first.raw());
+          CHECK(table(inner, copies, Table::starts, 0).memory.raw() == first.memory.raw());
           return std::pair<Var, Var>{scale_by(inner, inputs[0], 2.0f), Var()};
         },
         true);
     tape.backward(y, x);
     CHECK(runs == 2);
+    CHECK(made == 4);
   }
 }

@@ -303,6 +303,19 @@ struct TestRows {
   std::vector<int32_t> starts{0}, slots;
 };
 
+// What an error of the core says: its code and its message, empty where there is none.
+template <typename Body>
+std::pair<std::string, std::string> thrown(Body&& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return {error.code(), error.what()};
+  }
+  return {};
+}
+
+inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
 // The code of the rubricate::Error that body() throws, or "" where it throws none.
 template <typename Body>
 std::string error_code(Body&& body) {
