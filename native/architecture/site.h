@@ -1,4 +1,4 @@
-// Where an adapter can act: the seven linear layers of a block, with their names and sizes.
+// The sites where an adapter can edit: the seven linear layers of a block, with their names and sizes.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ enum class Site : int32_t { q_proj = 0, k_proj, v_proj, o_proj, gate_proj, up_pr
 constexpr int kSites = 7;
 // "layers.3.mlp.down_proj"
 std::string site_name(int64_t layer, Site site);
-// Width of a site's output: what a vector there must have.
+// Width of a site's output, and so of its vectors.
 int64_t site_width(const Architecture& architecture, Site site);
 
 }  // namespace rubricate

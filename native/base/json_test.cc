@@ -165,7 +165,7 @@ TEST_CASE("reading with a path names what was wrong and where") {
   CHECK(thrown([&] { at["attention"]["scales"].at(2); }).find("an index below 2 for attention.scales") !=
         std::string::npos);
   CHECK(thrown([&] { at["attention"].expect_only({"heads"}); }) ==
-        "ERR_CONFIG: Expected no member \"scales\" for attention");
+        "ERR_CONFIG: Unknown member \"scales\" in attention");
   at["attention"].expect_only({"scales", "heads"});
   CHECK(thrown([&] { JsonAt(json, "config.json", "ERR_JSON")["eps"].string(); }) ==
         "ERR_JSON: Expected a string for config.json: eps but received 1e-05");

@@ -70,7 +70,7 @@ TEST_CASE("a part of the mapping is read from the file, or says what the file la
     CHECK(false);
   } catch (const Error& error) {
     CHECK(std::string(error.code()) == "ERR_FILE");
-    CHECK(std::string(error.what()) == "Expected " + path + " to stay as it was but it ends at 10001 bytes");
+    CHECK(std::string(error.what()) == "Expected " + path + " to stay unchanged but it ends at 10001 bytes");
   }
 }
 
