@@ -32,9 +32,9 @@ TEST_CASE("cuBLASLt 12 and 13 are opened, others are not") {
   CHECK(open_version("120000").version == 120000);
   const lt::Library old = open_version("110502"), later = open_version("140000");
   CHECK(old.version == 0);
-  CHECK(has(old, "libfake_cublaslt.so cannot be used: it is of version 11.5.2, but 12 or 13 is needed"));
+  CHECK(has(old, "libfake_cublaslt.so cannot be used: its version is 11.5.2, but 12 or 13 is needed"));
   CHECK(later.version == 0);
-  CHECK(has(later, "it is of version 14.0.0"));
+  CHECK(has(later, "its version is 14.0.0"));
 }
 
 TEST_CASE("a library without one of the functions, one that is none, and none at all are told apart") {
