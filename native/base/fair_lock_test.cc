@@ -33,7 +33,7 @@ void excludes(std::chrono::microseconds turn) {
 
 }  // namespace
 
-TEST_CASE("a fair lock goes to its waiters in the order they asked, and wakes each of them once") {
+TEST_CASE("a fair lock is granted in the order of requests, and each waiter is woken once") {
   constexpr int kWaiters = 16;
   FairLock lock;
   std::vector<int> order;
@@ -55,7 +55,7 @@ TEST_CASE("a fair lock goes to its waiters in the order they asked, and wakes ea
   CHECK(lock.wakeups() < 2 * kWaiters);  // the system may wake a thread for nothing now and then
 }
 
-TEST_CASE("who lets a fair lock go and asks again comes after those who wait") {
+TEST_CASE("a thread that releases a fair lock and requests it again comes after the waiters") {
   FairLock lock;
   bool had_turn = false;
   lock.lock();
@@ -71,7 +71,7 @@ TEST_CASE("who lets a fair lock go and asks again comes after those who wait") {
   other.join();
 }
 
-TEST_CASE("a turn has as many holds as begin within its time, and can be ended before") {
+TEST_CASE("a turn includes all holds that begin within its time, and can be ended early") {
   FairLock lock(std::chrono::hours(1));
   std::atomic<int> turns{0};
   std::vector<std::thread> others;
@@ -100,7 +100,7 @@ TEST_CASE("a turn has as many holds as begin within its time, and can be ended b
   CHECK(turns == 3);
 }
 
-TEST_CASE("a turn ends by itself where its owner does not come back") {
+TEST_CASE("a turn ends by itself if its owner does not lock again") {
   FairLock lock(std::chrono::milliseconds(5));
   std::vector<std::thread> others;
   lock.lock();
@@ -113,6 +113,6 @@ TEST_CASE("a turn ends by itself where its owner does not come back") {
   CHECK(lock.waiting() == 0);
 }
 
-TEST_CASE("a fair lock excludes") {
+TEST_CASE("a fair lock gives mutual exclusion") {
   for (const auto turn : {std::chrono::microseconds(0), std::chrono::microseconds(20)}) excludes(turn);
 }

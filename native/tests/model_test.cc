@@ -49,7 +49,7 @@ TEST_CASE("a recomputed step has the same bits as a stored one") {
   check_same(gradients(*model, tenant, batches, false), gradients(*model, tenant, batches, true));
 }
 
-TEST_CASE("an adapter's gradients have the same bits alone, packed, among other tenants and over micro-batches") {
+TEST_CASE("an adapter's gradients have the same bits alone, packed, among other adapters and over micro-batches") {
   on_every_path([] {
     for (const DType dtype : {DType::f32, DType::bf16}) {
       auto model = tiny_model({}, dtype, dtype);
@@ -85,7 +85,7 @@ TEST_CASE("a step has the same bits on pools of any size, and was split") {
   }
 }
 
-TEST_CASE("a step takes nothing from the system after the first of its shape") {
+TEST_CASE("a step allocates no memory from the system after the first of its shape") {
   for (const bool full : {false, true}) {
     auto model = tiny_model({});
     const Tenant tenant = full ? full_tenant(*model) : tenant_of(random_adapter(*model, RedVariant::all, 3));
@@ -129,7 +129,7 @@ TEST_CASE("logits of a sequence have the same bits alone and in a batch with oth
   });
 }
 
-TEST_CASE("a sequence's gradients and logits have the same bits at any place among 2 to 37 tenants") {
+TEST_CASE("a sequence's gradients and logits have the same bits at any position among 2 to 37 adapters") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     auto model = tiny_model({}, dtype, dtype);
     std::vector<std::shared_ptr<RedAdapter>> adapters;
@@ -162,7 +162,7 @@ TEST_CASE("a sequence's gradients and logits have the same bits at any place amo
   }
 }
 
-TEST_CASE("decoding gives the same tokens however the prompt is fed and whoever else is in the batch") {
+TEST_CASE("decoding gives the same tokens for any split of the prompt and any other sequences in the batch") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const std::shared_ptr<const Model> model = tiny_model({}, dtype, dtype);
     const auto adapter = random_adapter(*model, RedVariant::all, 21);
@@ -187,7 +187,7 @@ TEST_CASE("decoding gives the same tokens however the prompt is fed and whoever 
     for (const int32_t chunk : {1, 7, 64}) CHECK(decode(chunk, false) == whole);
     CHECK(decode(256, true) == whole);
     CHECK(decode(5, true) == whole);
-    // The same without a cache: the whole text again for each token.
+    // The same without a cache: all tokens are computed again for each new token.
     std::vector<int32_t> tokens = prompt;
     SamplingOptions sampling;
     sampling.temperature = 0.8f;
@@ -202,10 +202,10 @@ TEST_CASE("decoding gives the same tokens however the prompt is fed and whoever 
   }
 }
 
-TEST_CASE("a decoding step's threads meet once for q, k and v, and once for gate and up") {
+TEST_CASE("a decoding step has one parallel region for q, k and v, and one for gate and up") {
   const PoolSize size(2);
   for (const CpuPath path : supported_cpu_paths()) {
-    if (path == CpuPath::portable) continue;  // without vectors few rows take the packed matmul
+    if (path == CpuPath::portable) continue;  // the portable path has no kernels for few rows
     const PathScope on(path);
     CAPTURE(cpu_path_name(path));
     const std::shared_ptr<const Model> model = tiny_model(
@@ -219,7 +219,7 @@ TEST_CASE("a decoding step's threads meet once for q, k and v, and once for gate
   }
 }
 
-TEST_CASE("a model holds of its rotary table what its sequences need, whatever its context, with the same bits") {
+TEST_CASE("a model's rotary table is only as long as its sequences need, whatever its context, with the same bits") {
   const auto logits = [](const Model& model, int32_t length, int32_t row) {
     return forward_logits(model, Batch::make(tiny_tokens(length, 1), {0, length}, {}, {}), {}, {row}, control());
   };

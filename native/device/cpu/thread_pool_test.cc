@@ -77,7 +77,7 @@ TEST_CASE("callers from several threads take turns") {
   CHECK(sum.load() == 4 * 200 * 3);
 }
 
-TEST_CASE("a caller waits for about one region of another, however many that one has to run") {
+TEST_CASE("a caller waits for about one region of another caller, however many that one runs") {
   const PoolSize size(2);
   std::atomic<bool> stop{false};
   std::atomic<int> regions{0};
