@@ -28,7 +28,7 @@ def main():
     parser.add_argument("--float64", action="store_true")
     parser.add_argument("--attention", choices=["eager", "sdpa"], default="eager")
     parser.add_argument(
-        "--rounded", action="store_true", help="in bf16, round vectors, product and sum, as the reference implementation does"
+        "--rounded", action="store_true", help="in bf16, round vectors, product and sum, as in the reference implementation"
     )
     parser.add_argument(
         "--weights-dtype", choices=["bfloat16"], help="round the weights through this dtype first (fp32 run of a bf16 base)"

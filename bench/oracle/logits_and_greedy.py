@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Logits of every position of given sequences, and greedy ids after the beginnings of some of them, in float32.
+"""Logits of every position of given sequences, and greedy ids after prefixes of some of them, in float32.
 
   python logits_and_greedy.py --model FOLDER --ids ids.json --out PREFIX [--adapter FOLDER]
 
@@ -22,7 +22,7 @@ def main():
     parser.add_argument("--ids", required=True)
     parser.add_argument("--out", required=True)
     parser.add_argument("--adapter")
-    parser.add_argument("--prompts", type=int, default=2, help="how many sequences' beginnings to continue")
+    parser.add_argument("--prompts", type=int, default=2, help="number of sequences whose prefixes are continued")
     parser.add_argument("--prompt-tokens", type=int, default=8)
     parser.add_argument("--count", type=int, default=200, help="greedy ids after each prompt")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")

@@ -1,4 +1,4 @@
-"""Training loops of the reference: torch's AdamW and clipping, transformers' schedules, and AdamW written out."""
+"""Training loops of the reference: torch's AdamW and clipping, transformers' schedules, and a plain AdamW."""
 import math
 
 import torch
@@ -32,7 +32,7 @@ def optimize(parameters, steps, gradients, *, lr, schedule="linear", warmup=0, t
 
 
 class AdamW:
-    """AdamW as published (Loshchilov and Hutter 2019, algorithm 2, with torch's order), written out in float64.
+    """AdamW as published (Loshchilov and Hutter 2019, algorithm 2, with torch's order), implemented in float64.
 
         p <- p - lr wd (p - anchor)
         m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g g
@@ -60,14 +60,14 @@ class AdamW:
 
 
 def clipped(gradients, limit):
-    """Gradients scaled so that their total norm is at most `limit`, as clip_grad_norm_ does it, and the norm before."""
+    """Gradients scaled to a total norm of at most `limit`, as in clip_grad_norm_, and the norm before."""
     norm = math.sqrt(sum(g.square().sum().item() for g in gradients.values()))
     factor = min(1.0, limit / (norm + 1e-6))
     return {name: g * factor for name, g in gradients.items()}, norm
 
 
 def learning_rates(schedule, lr, warmup, total):
-    """The rate of each optimizer step by transformers' get_scheduler."""
+    """The learning rate of each optimizer step by transformers' get_scheduler."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
     scheduler = get_scheduler(schedule, optimizer, num_warmup_steps=warmup, num_training_steps=total)
     rates = []

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Token ids of real text, for the other scripts here and for the runs that they are compared with.
+"""Token ids of real text, for the other scripts here and for the runs compared with them.
 
   python text_batches.py --model FOLDER --text FILE --ids ids.json --batches batches.jsonl
 
@@ -51,7 +51,7 @@ def main():
         sequences = [sequence(draw.randint(2, options.longest)) for _ in range(draw.randint(1, 5))]
         targets = []
         for ids in sequences:
-            prompt = draw.randrange(len(ids) - 1)  # its targets carry no loss, as a prompt's
+            prompt = draw.randrange(len(ids) - 1)  # its targets have no loss, like a prompt's
             targets.append([-1 if i < prompt else token for i, token in enumerate(ids[1:])] + [-1])
         return reference.micro_batch(sequences, targets)
 

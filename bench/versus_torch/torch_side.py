@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 
 
 class Edited(nn.Module):
-    """scale * h + bias behind a linear layer; the vectors are fp32 and act in the dtype of h, as the reference does."""
+    """scale * h + bias after a linear layer; the vectors are fp32 and cast to the dtype of h, as in the reference."""
 
     def __init__(self, inner):
         super().__init__()
