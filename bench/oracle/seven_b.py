@@ -3,9 +3,10 @@
 
   python seven_b.py --model FOLDER [--ids ids.json] [--out loss.json]
 
-Weights stay mapped in the dtype of the file. --upcast computes in float32, one layer's weights at a time: the more exact loss of the same bf16
-weights. --wide-products keeps bf16 between operations but multiplies in float32 and rounds once, as bf16 products with fp32 sums do:
-on a processor without bf16 arithmetic, PyTorch's own bf16 matmuls take minutes. Without --ids the sequence is (7 i + 3) mod vocabulary for i = 0 .. 128, whose 128 next ids are the targets.
+Weights stay mapped in the dtype of the file. --upcast computes in float32, one layer's weights at a time: the more exact loss of the same
+bf16 weights. --wide-products keeps bf16 between operations but multiplies in float32 and rounds once, as bf16 matmuls with fp32 sums do: on
+a processor without bf16 arithmetic, PyTorch's own bf16 matmuls take minutes. Without --ids the sequence is (7 i + 3) mod vocabulary for
+i = 0 .. 128, whose 128 next ids are the targets.
 """
 import argparse
 import json
