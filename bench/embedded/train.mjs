@@ -26,7 +26,8 @@ const plan = readJson(new URL("./plan.json", import.meta.url));
 const totalSteps = plan.phases.reduce((sum, phase) => sum + phase.steps, 0);
 const file = readFileSync(join(sequences, "train.i32"));
 const tokens = new Int32Array(file.buffer, file.byteOffset, file.length / 4);
-if (tokens.length !== totalSteps * plan.batchTokens) throw new Error("train.i32 does not match plan.json: run make_sequences.mjs again");
+if (tokens.length !== totalSteps * plan.batchTokens)
+  throw new Error("train.i32 does not match plan.json: run make_sequences.mjs again");
 
 const log = (row) => {
   const line = JSON.stringify(row);
