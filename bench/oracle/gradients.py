@@ -5,7 +5,7 @@
 
 ids.json is [[id, ...], ...], or one micro-batch {"tokenIds", "sequenceStarts", "targets"}. Writes PREFIX.safetensors, gradients in fp32
 by canonical name (bf16 runs included), and PREFIX.json {"loss", "gradNorm", "norms": name -> norm}. With --float64 the run is in float64
-(rounded to fp32 when written): the yardstick.
+(rounded to fp32 when written): the reference for errors.
 """
 import argparse
 import json

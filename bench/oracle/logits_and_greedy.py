@@ -4,8 +4,8 @@
   python logits_and_greedy.py --model FOLDER --ids ids.json --out PREFIX [--adapter FOLDER]
 
 ids.json is [[id, ...], ...]. Writes PREFIX.safetensors (logits.0, logits.1, ... [length, vocabulary] fp32) and PREFIX.json:
-{"greedy": [{"prompt", "ids", "smallestLead"}]}, smallestLead being the smallest lead of a chosen logit over the next best.
-With --float64 also the largest distance to float64 logits, relative to the largest logit ("float64Error").
+{"greedy": [{"prompt", "ids", "smallestLead"}]}, smallestLead is the smallest margin of a chosen logit over the next best.
+With --float64 also the largest difference from float64 logits, relative to the largest logit ("float64Error").
 """
 import argparse
 import json

@@ -9,9 +9,9 @@ def optimize(parameters, steps, gradients, *, lr, schedule="linear", warmup=0, t
     """Yields {"step", "loss", "gradNorm", "learningRate"} of each optimizer step, `step` counting from 1.
 
     parameters  name -> leaf tensor that the optimizer changes
-    steps       one item an optimizer step, handed to `gradients`
+    steps       one item per optimizer step, passed to `gradients`
     gradients   item -> (loss, name -> gradient); the loss is the sum over supervised tokens / their number
-    total       steps the schedule plans for (default: len(steps))
+    total       total steps of the schedule (default: len(steps))
     clip        largest total gradient norm; "gradNorm" is the norm before clipping
     after       called after each change of the parameters
     """
@@ -38,7 +38,7 @@ class AdamW:
         m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g g
         p <- p - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 
-    `anchors` says where decay pulls each parameter to (name -> number).
+    `anchors`: the value that decay pulls each parameter to (name -> number).
     """
 
     def __init__(self, parameters, anchors, decay, betas=(0.9, 0.999), eps=1e-8):

@@ -8,7 +8,7 @@ Names. A site is a linear layer by its canonical name, the Hugging Face module n
 SITE.ln.weight [width], SITE.ln.bias [width]; `width` is the number of rows of the layer's weight.
 
 A micro-batch is a dict as in lib/data/types.ts: tokenIds [tokens], sequenceStarts [sequences + 1], targets [tokens] (the id
-of the next token of the sequence, or -1 where there is no loss).
+of the next token of the sequence, or -1 for no loss).
 """
 import contextlib
 import json
@@ -82,7 +82,7 @@ def width_of(model, site):
 def random_vectors(model, sites, variant, generator, scale=(-8.0, 17.0), bias=(-2.0, 2.0), representable=None):
     """Trainable fp32 vectors with uniform values, some of each site's scales and biases exactly zero.
 
-    `representable` names a dtype to which all values are rounded first, so that a run in that dtype sees the same ones.
+    `representable` names a dtype to which all values are rounded first, so that a run in that dtype has the same values.
     """
     ranges = {"scale": scale, "bias": bias, "ln.weight": (-1.5, 2.0), "ln.bias": (-0.5, 0.5)}
     vectors = new_vectors(model, sites, variant)
@@ -100,8 +100,8 @@ def random_vectors(model, sites, variant, generator, scale=(-8.0, 17.0), bias=(-
 def edit(h, vectors, site, rounded=False):
     """scale * h + bias, then the layer norm if there is one; without the parts that a variant lacks.
 
-    The edit is computed in the vectors' dtype and rounded once to that of h [.., width]. With `rounded` it is what the reference
-    implementation does in bf16: the vectors are rounded to the dtype of h, and so are the product and the sum.
+    The edit is computed in the vectors' dtype and rounded once to that of h [.., width]. With `rounded` it is computed
+    as in the reference implementation in bf16: the vectors, the product and the sum are rounded to the dtype of h.
     """
     parts = {n: vectors.get(f"{site}.{n}") for n in INITIAL}
     if rounded:
@@ -173,8 +173,8 @@ def loss_sum(logits, targets):
 def loss_and_gradients(model, micros, parameters):
     """Loss (sum over the supervised tokens of all micro-batches / their number) and its gradients.
 
-    Each sequence runs alone and forward and backward; gradients are added up in float32 (float64 for float64 parameters), so
-    that the sum over sequences rounds no further in bf16. `parameters` is name -> tensor with requires_grad.
+    Each sequence runs forward and backward separately; gradients are summed in float32 (float64 for float64 parameters), so
+    that the sum over sequences is not rounded to bf16. `parameters` is name -> tensor with requires_grad.
     """
     count = supervised(micros)
     total = 0.0

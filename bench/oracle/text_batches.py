@@ -3,9 +3,9 @@
 
   python text_batches.py --model FOLDER --text FILE --ids ids.json --batches batches.jsonl
 
-Sequences are random stretches of the text, tokenised with the model's tokenizer.json, behind a BOS each. --ids gets ten sequences of 1 to 512 tokens; --batches gets --steps lines of
-{"micro": [micro-batch, ...]} with --accumulation micro-batches of unequal numbers of supervised tokens.
-A model without tokenizer.json is fed the text's bytes, shifted and folded into its vocabulary behind the first three ids.
+Sequences are random stretches of the text, tokenized with the model's tokenizer.json, each after a BOS. --ids gets ten sequences of 1 to
+512 tokens; --batches gets --steps lines of {"micro": [micro-batch, ...]} with --accumulation micro-batches of unequal numbers of supervised
+tokens. For a model without tokenizer.json the ids are the text's bytes, shifted past the first three ids and folded into its vocabulary.
 """
 import argparse
 import json

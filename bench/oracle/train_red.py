@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Trains on a file of batches and prints each step's loss and gradient norm; then evaluates on another such file.
+"""Trains on a file of batches and prints each step's loss and gradient norm; then evaluates on another file of batches.
 
   python train_red.py --model FOLDER --batches train.jsonl [--eval dev.jsonl] --lr 1e-2 --schedule linear --warmup 10
 
-A line is one optimizer step: {"micro": [{"tokenIds", "sequenceStarts", "targets"}, ...]}; with --accumulation N, N lines are.
+A line is one optimizer step: {"micro": [{"tokenIds", "sequenceStarts", "targets"}, ...]}; with --accumulation N, N lines are one.
 The loss of a step is the sum over the supervised tokens of all of its micro-batches / their number. Prints (and with --out writes) a JSON
 line for each step, {"step", "loss", "gradNorm", "learningRate"}, and one for each evaluation, {"evaluation", "loss",
 "supervisedTokens"} in nats per supervised token.
 
 --method red trains the RED vectors, lora PEFT's LoRA (r 8, alpha 16, on q_proj and v_proj), full all weights.
-Sequences of a micro-batch run side by side, padded on the right: under a causal mask no token attends to the padding. --separate runs each
-alone, --check compares the two on the first step.
+Sequences of a micro-batch run as one batch, padded on the right: under a causal mask no token attends to the padding. --separate runs them
+one by one, --check compares the two on the first step.
 """
 import argparse
 import itertools

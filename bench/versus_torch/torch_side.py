@@ -4,7 +4,7 @@
   python torch_side.py --model FOLDER --ids IDS.json --method red|full --batch N --length N --rate R [--compile]
 
 transformers' LLaMA in the checkpoint's dtype, or in fp32 (--upcast), with its default attention (sdpa); RED as a module around each down projection
-with fp32 vectors; torch's AdamW without weight decay; gradients clipped to norm 1. Every position but the first is a target.
+with fp32 vectors; torch's AdamW without weight decay; gradients clipped to norm 1. Every position except the first is a target.
 Answers in lines of JSON.
 """
 import argparse

@@ -52,7 +52,7 @@ TEST_CASE("a fair lock is granted in the order of requests, and each waiter is w
   for (int i = 0; i < kWaiters; ++i) expected.push_back(i);
   CHECK(order == expected);
   CHECK(lock.wakeups() >= kWaiters);
-  CHECK(lock.wakeups() < 2 * kWaiters);  // the system may wake a thread for nothing now and then
+  CHECK(lock.wakeups() < 2 * kWaiters);  // spurious wake-ups are possible
 }
 
 TEST_CASE("a thread that releases a fair lock and requests it again comes after the waiters") {
@@ -93,7 +93,7 @@ TEST_CASE("a turn includes all holds that begin within its time, and can be ende
   }
   CHECK(turns == 0);
   CHECK(lock.waiting() == 3);
-  CHECK(lock.wakeups() < 3);  // the first of them may wake to look at the clock
+  CHECK(lock.wakeups() < 3);  // the first waiter may wake to check the clock
   lock.unlock();
   lock.end_turn();
   for (auto& other : others) other.join();

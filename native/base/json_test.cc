@@ -132,7 +132,7 @@ TEST_CASE("JSON that violates RFC 8259 is refused with the position") {
 
 TEST_CASE("JSON limits: depth, bytes, values") {
   const auto nested = [](size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
-  CHECK(parse(nested(65)).items().size() == 1);  // 64 levels below the outermost
+  CHECK(parse(nested(65)).items().size() == 1);  // 64 levels in the outermost
   CHECK(thrown([&] { parse(nested(66)); }).find("64 levels") != std::string::npos);
   CHECK(thrown([&] { parse(std::string(1 << 19, '[')); }).find("64 levels") != std::string::npos);
   CHECK(thrown([] { Json::parse("[1]", "a", {2, 10}); }) == "ERR_JSON: Expected at most 2 bytes for a but received 3");

@@ -106,7 +106,7 @@ TEST_CASE("after a large job, small ones release its memory gradually") {
   job(1 << 24);
   CHECK(arena.stats().cached == 1 << 24);
   job(1 << 24);
-  CHECK(arena.stats().cached == 1 << 24);  // the same again: nothing was given back
+  CHECK(arena.stats().cached == 1 << 24);  // the same again: nothing was released
   for (int i = 0; i < 8; ++i) job(1 << 16);
   CHECK(arena.stats().cached < 1 << 20);
 }

@@ -43,7 +43,7 @@ __attribute__((no_sanitize("thread"))) int64_t sum(const MappedFile& file) {
 
 }  // namespace
 
-TEST_CASE("a file is mapped whole, whatever its size") {
+TEST_CASE("a file of any size is mapped whole") {
   const TemporaryFolder folder;
   for (const size_t size : {size_t{0}, size_t{1}, size_t{4095}, size_t{4096}, size_t{10000}}) {
     const std::string path = folder.write("file", std::string(size, '\1'));
@@ -102,7 +102,7 @@ TEST_CASE("truncating a mapped file is an error, on any thread and repeatedly") 
     std::vector<std::thread> threads;
     for (size_t i = 0; i < sums.size(); ++i) threads.emplace_back([&, i] { sums[i] = sum(*file); });
     for (auto& thread : threads) thread.join();
-    for (const int64_t total : sums) CHECK(total == 8192 + 10);  // zeros in place of what was lost
+    for (const int64_t total : sums) CHECK(total == 8192 + 10);  // zeros in place of the lost bytes
     CHECK(code_of_check(*file) == "ERR_FILE");
     CHECK(sum(*whole) == 1 << 16);
     CHECK(code_of_check(*whole) == "");

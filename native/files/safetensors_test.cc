@@ -204,7 +204,7 @@ TEST_CASE("the counts in a header are bounded") {
   CHECK(thrown([&] { SafetensorsFile::open(folder.write("long", file_bytes("{}" + padding, 0))); }).code.empty());
 }
 
-TEST_CASE("a malformed header is refused at its first fault, whatever follows") {
+TEST_CASE("a malformed header is refused at its first fault, without parsing the rest") {
   const TemporaryFolder folder;
   const std::string tail(8 << 20, '{');
   for (const char* start :

@@ -67,7 +67,7 @@ TEST_CASE("tensors are uploaded and downloaded with the same bits, for any size"
     CHECK(x.stream() == nullptr);
     CHECK(same_bits(copy, x));
     CHECK(same_bits(copy.copied_to(there), x));
-    CHECK(same_bits(copy.copied_to(elsewhere), x));  // of another stream
+    CHECK(same_bits(copy.copied_to(elsewhere), x));  // on another stream
     CHECK(same_bits(Tensor::zeros(there, {count}, DType::f32), Tensor::zeros(here, {count}, DType::f32)));
   }
   CHECK(there->stats().used == 0);
@@ -111,7 +111,7 @@ TEST_CASE("out of memory is an error that changes nothing") {
   device.set_limit(before.used + before.cached + (1 << 18));
   CHECK(error_code([&] { Tensor::empty(arena, {2 << 20}, DType::f32); }) == "ERR_OUT_OF_MEMORY");
   CHECK(device.memory().used == before.used);
-  CHECK(device.memory().cached == 0);  // given up before the error
+  CHECK(device.memory().cached == 0);  // released before the error
   CHECK(same_bits(x, random_tensor(test_arena(), {1000}, DType::f32, 1)));
   CHECK(same_bits(Tensor::zeros(arena, {300000}, DType::f32), Tensor::zeros(test_arena(), {300000}, DType::f32)));
   device.set_limit(0);

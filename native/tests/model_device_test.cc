@@ -181,7 +181,8 @@ TEST_CASE("a decoder on a device uses the new values of an adapter that was trai
   const std::shared_ptr<Model> model = tiny_model({});
   const auto adapter = random_adapter(*model, RedVariant::all, 5);
   const Tenant tenant = {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {.learning_rate = 0.3}, 0.0};
-  // The next token of one prompt after another, in one decoder or each in a new one; a training step after the second.
+  // The next token of each prompt in turn, in one decoder or each in a new one; a training step follows the second
+  // prompt.
   const auto texts = [&](bool one_decoder) {
     randomize(*adapter, 5);
     adapter->changed();

@@ -215,11 +215,13 @@ TEST_CASE("a decoding step has one parallel region for q, k and v, and one for g
     decoder.step({{sequence, tiny_tokens(5, 1), nullptr, {}}}, 256, control());
     const int64_t regions = ThreadPool::instance().split_regions();
     decoder.step({{sequence, {1}, nullptr, {}}}, 256, control());
-    CHECK(ThreadPool::instance().split_regions() - regions == 2 * 4);  // of each layer; the rest is small
+    CHECK(ThreadPool::instance().split_regions() - regions ==
+          2 * 4);  // for each layer; other ops are too small to split
   }
 }
 
-TEST_CASE("a model's rotary table is only as long as its sequences need, whatever its context, with the same bits") {
+TEST_CASE(
+    "a model's rotary table is only as long as its sequences need, independent of its context, with the same bits") {
   const auto logits = [](const Model& model, int32_t length, int32_t row) {
     return forward_logits(model, Batch::make(tiny_tokens(length, 1), {0, length}, {}, {}), {}, {row}, control());
   };
@@ -230,7 +232,7 @@ TEST_CASE("a model's rotary table is only as long as its sequences need, whateve
   CHECK(vast->owned_bytes() == before);
   const auto medium = tiny_model({.context = 2100});
   CHECK(same_bits(logits(*vast, 2100, 2099), logits(*medium, 2100, 2099)));
-  CHECK(medium->owned_bytes() - before == (2100 - 2048) * 6 * 4);  // head_dim / 2 cosines and sines a position
+  CHECK(medium->owned_bytes() - before == (2100 - 2048) * 6 * 4);  // head_dim / 2 cosines and sines per position
   CHECK(vast->owned_bytes() - before == 2048 * 6 * 4);
 }
 
@@ -248,7 +250,7 @@ TEST_CASE("nothing is recorded below the lowest edit") {
     model->forward(tape, batch, &edits, false, nullptr);
     return tape.recorded();
   };
-  CHECK(recorded(top) == 1);  // the last close alone
+  CHECK(recorded(top) == 1);  // only the last close
   CHECK(recorded(all) > 20);
 }
 

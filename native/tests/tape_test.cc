@@ -28,7 +28,7 @@ TEST_CASE("the tape records only ops that depend on a parameter") {
 }
 
 TEST_CASE("an op's saved tensors are released as soon as its backward has run") {
-  const auto arena = std::make_shared<Arena>(nullptr, true);  // sizes are rounded to 64 bytes, sanitized or not
+  const auto arena = std::make_shared<Arena>(nullptr, true);  // rounds sizes to 64 bytes, with or without sanitizers
   Tape tape(arena, Tape::Mode::training);
   const Tensor x = random_tensor(test_arena(), {64, 64}, DType::f32, 1);
   const int64_t one = x.bytes();

@@ -240,7 +240,7 @@ inline void check_precision(const Tensor& got, const Doubles& expected, const Do
   }
   CAPTURE(where);
   CAPTURE(allowed);
-  CHECK(excess <= 0x1p-140);  // room for subnormals only
+  CHECK(excess <= 0x1p-140);  // tolerance only for subnormals
 }
 
 // Every element within absolute + relative * |expected|.

@@ -55,7 +55,7 @@ for (let at = Number(from); ; at++) {
   } catch (error) {
     note("harness", error);
   }
-  await new Promise((resolve) => setTimeout(resolve, at % 8 === 0 ? 15 : 0)); // the histogram needs a turn of its timer
+  await new Promise((resolve) => setTimeout(resolve, at % 8 === 0 ? 15 : 0)); // the histogram's timer must run
   const used = process.cpuUsage(cpu);
   // On a busy machine other processes cause stalls too; this process can only cause stalls as long as its own processor
   // time.

@@ -98,7 +98,7 @@ __global__ void matrices(const uint16_t* x, uint32_t* plain, uint32_t* transpose
 
 }  // namespace
 
-TEST_CASE("every thread of every block runs once, whatever the seed") {
+TEST_CASE("every thread of every block runs once, for any seed") {
   for (const int seed : {0, 1, 2}) {
     const Seed scope(seed);
     std::vector<int64_t> numbers(24 * 60, 0);

@@ -68,7 +68,7 @@ TEST_CASE("unwritten memory is NaN, or an impossible result") {
     CHECK(broken.status == 0);
     CHECK(broken.output.find("nan") != std::string::npos);
   }
-  // GCC's pattern for locals, 0xfefefefe, is -1.7e38 as a float: sums of four are beyond any result.
+  // GCC's pattern for locals, 0xfefefefe, is -1.7e38 as a float: a sum of four is larger than any result.
   CHECK(run("plain", "unwritten_local", "broken").output.find("inf") != std::string::npos);
 }
 
