@@ -1,8 +1,8 @@
 // The time of a decoding step by op: a greedy step of a LLaMA with random weights, compared with a plain read of as
 // many bytes as the step's weights have.
 //
-//   bench_decode SHAPE DTYPE SEQUENCES [steps [length]]     SHAPE: 15m or 110m; DTYPE: f32 or bf16; length of the
-//   prompts
+//   bench_decode SHAPE DTYPE SEQUENCES [steps [length]]     SHAPE: 15m or 110m; DTYPE: f32 or bf16;
+//                                                           length: of the prompts
 //
 // Steps and reads alternate. Weights: all except the embedding, of which a step reads single rows. Share: the read's
 // time over the step's. Quiet: the sum of each op call's best time over all steps, and likewise of the read in parts of

@@ -90,10 +90,12 @@ int32_t run_launcher(const void* args, RubricateStream* stream) {
 #define RUBRICATE_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
   ::rubricate::cuda::launch(#kernel, (kernel), (grid), (block), (shared_bytes), (stream), __VA_ARGS__)
 
-// Static shared memory, aligned to 16 bytes: RUBRICATE_SHARED(float[32], partial); RUBRICATE_SHARED(bf16[64][72],
-// tile); Its size is the template's or a constant. No comma in the type; give such a type a name first. Dynamic shared
-// memory, aligned to 16 bytes, of the launch's shared_bytes: RUBRICATE_DYNAMIC_SHARED(float, rows); then `rows` is a
-// float*.
+// Static shared memory, aligned to 16 bytes, of a size known at compile time. The type may not contain a comma; define
+// an alias for such a type:
+//   RUBRICATE_SHARED(float[32], partial);
+//   RUBRICATE_SHARED(bf16[64][72], tile);
+// Dynamic shared memory, aligned to 16 bytes, of the launch's shared_bytes; `rows` is a float*:
+//   RUBRICATE_DYNAMIC_SHARED(float, rows);
 #if !defined(RUBRICATE_EMULATED)
 namespace rubricate::cuda {
 template <typename T>
