@@ -1,4 +1,4 @@
-// The one exception type of the core. The binding turns it into lib/errors.ts's RubricateError with the same code.
+// The one exception type of the core. The binding converts it to a RubricateError (lib/errors.ts) with the same code.
 #pragma once
 
 #include <exception>

@@ -21,7 +21,7 @@ const char* json_type_name(JsonType type);
 
 struct JsonNumber {
   double value = 0.0;
-  int64_t integer = 0;    // exact where `integral`
+  int64_t integer = 0;    // exact if `integral`
   bool integral = false;  // an int64, however it was written (4096, 4096.0, 4.096e3)
 };
 

@@ -1,4 +1,4 @@
-// The global gradient norm, and clipping by it, as torch.nn.utils.clip_grad_norm_.
+// The global gradient norm, and clipping by it, as in torch.nn.utils.clip_grad_norm_.
 #pragma once
 
 #include <memory>

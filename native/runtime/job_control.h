@@ -1,4 +1,4 @@
-// What a job passes to the work that it runs.
+// The options that a job passes to its work.
 #pragma once
 
 #include <atomic>

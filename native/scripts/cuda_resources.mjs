@@ -51,7 +51,7 @@ function cellText(cell) {
 function tableOf(rows, version) {
   const columns = Object.keys(architectures);
   const lines = [
-    "# What the kernels use",
+    "# Resources of the kernels",
     "",
     `Made by \`node native/scripts/cuda_resources.mjs\` after \`npm run build:cuda\`, from the report of nvcc ${version}. For each`,
     "kernel: threads of a block; bytes of shared memory of a block, static and dynamic; then for each architecture registers of",
