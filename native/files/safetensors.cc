@@ -49,7 +49,8 @@ class EntryReader {
       else if (key == "data_offsets")
         read_offsets(key);
       else
-        reject("Unknown member ", json_quote(key), " in ", label());
+        reject("Expected dtype, shape and data_offsets for ", label(), " but received the unknown member ",
+               json_quote(key));
     }
     const int64_t bytes = size_in_bytes();
     require_seen(has_offsets_, "data_offsets");

@@ -128,7 +128,7 @@ TEST_CASE("each violation of the format has its own message") {
       {"a name twice", two(first, first, 4).replace(8, 5, "{\"t\":"), "each key once but received \"t\" again"},
       {"a key twice", one(R"({"dtype":"U8","dtype":"F32","shape":[4],"data_offsets":[0,4]})", 4), "\"dtype\" again"},
       {"an entry that is not an object", one("3", 0), "an object for tensor \"t\" but received number"},
-      {"an unknown member", one(R"({"dtype":"U8","shape":[4],"data_offsets":[0,4],"x":1})", 4), "Unknown member \"x\""},
+      {"an unknown member", one(R"({"dtype":"U8","shape":[4],"data_offsets":[0,4],"x":1})", 4), "unknown member \"x\""},
       {"no dtype", one(R"({"shape":[4],"data_offsets":[0,4]})", 4), "Expected dtype for tensor \"t\""},
       {"no shape", one(R"({"dtype":"U8","data_offsets":[0,4]})", 4), "Expected shape for tensor \"t\""},
       {"no offsets", one(R"({"dtype":"U8","shape":[4]})", 4), "Expected data_offsets for tensor \"t\""},
