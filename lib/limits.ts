@@ -41,9 +41,12 @@ export const limits = {
   tokenizerConfigBytes: 16 * MiB,
   /** Levels of arrays and objects in any JSON text. */
   jsonNesting: 512,
+  /** Memory that the objects, arrays and names of a JSON text may need, for each of its bytes and beside that. */
+  jsonGrowth: 8,
+  jsonSpareBytes: MiB,
   /** Bytes of tokenizer.json, which is parsed in pieces; the largest known ones have 34 MB. */
   tokenizerBytes: 64 * MiB,
-  /** Values in each of tokenizer.json's members but the vocabulary and the merges, and in tokenizer_config.json. */
+  /** Values in each member of tokenizer.json, but its vocabulary, merges and added tokens, and of tokenizer_config.json. */
   tokenizerValues: 1 << 19,
   /** Bytes of a name, or of whitespace in a row, in a file that is parsed in pieces. */
   tokenizerMemberBytes: 1 << 16,
@@ -85,7 +88,7 @@ export const limits = {
   replacementCharacters: 2 ** 6,
   /** Characters that all patterns together compare at one place of a text at most. */
   patternCost: 2 ** 10,
-  /** By how much all normalizers together may multiply the characters of a text. */
+  /** By how much all normalizers together may multiply the characters of a text, and all decoders those of a token. */
   normalizerGrowth: 2 ** 6,
   /** UTF-16 units of a text that is encoded in one call. */
   textCharacters: 2 ** 24,
@@ -105,6 +108,8 @@ export const limits = {
   quickTemplateSteps: 20_000,
 
   // Calls
+  /** Fields of an object of options, unknown ones that are undefined counted. */
+  optionFields: 1024,
   /** Of one call of `generate`. */
   maxNewTokens: 2 ** 31 - 1,
   topK: 2 ** 31 - 1,
@@ -120,10 +125,14 @@ export const limits = {
   chatMessages: 16_384,
   /** Values in the messages of one call of `generate`: they are copied on the event loop's thread. */
   promptValues: 2 ** 16,
+  /** UTF-16 units of a prompt of `generate`, or of the strings in its messages; of the names of fields, as many. */
+  promptCharacters: 4 * MiB,
   /** UTF-16 units of the strings in a conversation's messages and tools together; of the names of fields, as many. */
   chatCharacters: 16 * MiB,
   /** Token ids of one call of `decode`. */
   decodeIds: MiB,
+  /** UTF-16 units of their tokens together, times the growth by decoders. */
+  decodedCharacters: 2 ** 26,
   /** Of one call of `dataset.examples`. */
   exampleIndices: MiB,
   epoch: 2 ** 32 - 1,

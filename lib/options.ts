@@ -1,5 +1,6 @@
 /** Checks of what callers pass. Everything that these refuse, and everything that reading it throws, is a RubricateError. */
 import { invalid, RubricateError, reasonOf } from "./errors";
+import { limits } from "./limits";
 
 /** The names of an interface's options. A name that is forgotten here, or is none, does not compile. */
 export type OptionNames<T> = Readonly<Record<keyof T, true>>;
@@ -106,7 +107,13 @@ export function checkOptions<T extends object>(options: T, names: OptionNames<T>
     if (typeof options !== "object" || options === null) throw notOptions(options, what);
     const isPlain = Object.getPrototypeOf(options) === Object.prototype && !Array.isArray(options);
     if (!isPlain && !isRecord(options)) throw notOptions(options, what);
-    for (const name of Object.keys(options))
+    const given = Object.keys(options);
+    if (given.length > limits.optionFields)
+      throw new RubricateError(
+        "ERR_ARGUMENT",
+        `Expected at most ${limits.optionFields} fields for the options of ${what} but received ${given.length}`,
+      );
+    for (const name of given)
       if (!Object.hasOwn(names, name) && options[name as keyof T] !== undefined)
         throw unknownOption(name, Object.keys(names), what);
     const taken = new Taken();

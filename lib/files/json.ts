@@ -1,58 +1,17 @@
-/**
- * JSON from files. `JSON.parse` takes any depth and any number of values, but what walks through its result overflows the
- * stack, and a value of two bytes takes thirty times that in memory. Both are counted before anything is parsed.
- */
+/** JSON from files, whose values, levels and memory are counted before anything is parsed. */
 import { type ErrorCode, oneLine, RubricateError } from "../errors";
 import { limits } from "../limits";
-import { atOnce, type Steps } from "../steps";
+import { atOnce } from "../steps";
+import { checkShape, JsonLimit } from "./json_shape";
 import { readBytes } from "./read";
+
+export { checkShape, JsonLimit } from "./json_shape";
 
 /** What a JSON document calls an object. */
 export type JsonObject = Record<string, unknown>;
 
 export function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** A document that is larger than documents of its kind may be. */
-export class JsonLimit extends SyntaxError {}
-
-const quote = 0x22;
-const backslash = 0x5c;
-const comma = 0x2c;
-const [openArray, closeArray, openObject, closeObject] = [0x5b, 0x5d, 0x7b, 0x7d];
-/** Bytes that are looked at in one step. */
-const stepBytes = 1 << 16;
-
-/**
- * Counts values and levels of a JSON text. What is no JSON passes; `JSON.parse` says why it is none.
- * @param bytes UTF-8
- * @param values how many there may be
- * @throws JsonLimit
- */
-export function* checkShape(
-  bytes: Uint8Array,
-  values: number,
-  start = 0,
-  end = bytes.length,
-  nesting: number = limits.jsonNesting,
-): Steps<void> {
-  let count = 1;
-  let depth = 0;
-  let inString = false;
-  for (let at = start; at < end; at++) {
-    if (((at - start) & (stepBytes - 1)) === stepBytes - 1) yield;
-    const byte = bytes[at];
-    if (byte === quote) inString = !inString;
-    else if (inString) {
-      if (byte === backslash) at++;
-    } else if (byte === comma) count++;
-    else if (byte === openArray || byte === openObject) {
-      count++;
-      if (++depth > nesting) throw new JsonLimit(`it is nested more than ${nesting} levels deep`);
-    } else if (byte === closeArray || byte === closeObject) depth--;
-    if (count > values) throw new JsonLimit(`it has more than ${values} values`);
-  }
 }
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

@@ -3,12 +3,12 @@
  * which a signal ends at once.
  */
 import type { Prompt } from "../data/worker_protocol";
-import { RubricateError } from "../errors";
+import { invalid, RubricateError } from "../errors";
 import { throwIfAborted } from "../job";
 import { limits } from "../limits";
-import { checkMessages } from "../template/chat_messages";
+import { type Conversation, checkMessages } from "../template/chat_messages";
 import { TemplateLimit } from "../template/interpreter";
-import type { ChatMessage, Tokenizer } from "../tokenizer/tokenizer";
+import type { Tokenizer } from "../tokenizer/tokenizer";
 import { encodeInThread, type Stoppable } from "./prompt_thread";
 
 /**
@@ -35,6 +35,9 @@ function requireFit(text: string, context: number): void {
     );
 }
 
+/** What is sent to the thread is copied at one go. */
+const most = { values: limits.promptValues, characters: limits.promptCharacters };
+
 /**
  * @param work its `stop` ends the work of the thread meanwhile
  * @returns ids as `encodeAtOnce` gives them
@@ -48,38 +51,32 @@ export async function encodePrompt(
   work?: Stoppable,
 ): Promise<Int32Array<ArrayBuffer>> {
   throwIfAborted(signal);
-  const prompt =
-    "text" in given ? given : { messages: checkMessages(given.messages, undefined, limits.promptValues).messages };
-  const text = "text" in prompt ? prompt.text : quickText(tokenizer, prompt.messages);
-  if (text === undefined) return encodeInThread(tokenizer, prompt, context, signal, work);
+  let text: string | undefined;
+  if ("text" in given) text = given.text;
+  else {
+    const conversation = checkMessages(given.messages, undefined, most);
+    text = quickText(tokenizer, conversation);
+    if (text === undefined)
+      return encodeInThread(tokenizer, { messages: conversation.messages }, context, signal, work);
+  }
   requireFit(text, context);
+  if (text.length > limits.promptCharacters)
+    throw invalid("the length of a prompt", `at most ${limits.promptCharacters} characters`, text.length);
   if (text.length * tokenizer.growth > limits.quickCharacters)
     return encodeInThread(tokenizer, { text }, context, signal, work);
   return encodeAtOnce(tokenizer, { text });
 }
 
+/** A value takes as long as so many characters. */
+const valueCharacters = 16;
+
 /** The conversation as the template writes it, or undefined where that may take long. */
-function quickText(tokenizer: Tokenizer, messages: readonly ChatMessage[]): string | undefined {
-  if (!isSmall(messages)) return undefined;
+function quickText(tokenizer: Tokenizer, { messages, size }: Conversation): string | undefined {
+  if (size.characters + valueCharacters * size.values > limits.quickCharacters) return undefined;
   try {
     return tokenizer.renderChat(messages, { addGenerationPrompt: true, maxSteps: limits.quickTemplateSteps }).text;
   } catch (error) {
     if (error instanceof RubricateError && error.cause instanceof TemplateLimit) return undefined;
     throw error;
   }
-}
-
-/** Whether plain data have few parts and characters; it looks at no more than that. */
-function isSmall(value: unknown): boolean {
-  let left = limits.quickCharacters;
-  const parts: unknown[] = [value];
-  for (let part = parts.pop(); left > 0 && part !== undefined; part = parts.pop()) {
-    if (typeof part === "string") left -= part.length;
-    else if (typeof part === "object" && part !== null) {
-      if (Array.isArray(part) && part.length > left) return false;
-      for (const inner of Object.values(part)) parts.push(inner);
-    }
-    left -= 16;
-  }
-  return left > 0;
 }

@@ -15,20 +15,25 @@ export interface ChatMessage {
 export interface Conversation {
   readonly messages: readonly ChatMessage[];
   readonly tools: readonly object[] | undefined;
+  /** Values, all levels counted, and characters of their strings. */
+  readonly size: { readonly values: number; readonly characters: number };
 }
 
 /**
  * Checks and copies a conversation before a template runs on it. What a template does with the fields, the content among
  * them, is the template's matter.
- * @param values that messages and tools may have
+ * @param most values that messages and tools may have, and characters of their strings; of names, as many
  * @throws RubricateError ERR_ARGUMENT naming the message
  */
 export function checkMessages(
   messages: readonly ChatMessage[],
   tools: readonly object[] | null | undefined,
-  values: number = limits.lineValues,
+  most: { readonly values: number; readonly characters: number } = {
+    values: limits.lineValues,
+    characters: limits.chatCharacters,
+  },
 ): Conversation {
-  const copy = new PlainCopy(values);
+  const copy = new PlainCopy(most.values, most.characters);
   const levels = limits.rowNesting - 1; // their array is a level, too
   const what = "{role, content}";
   const plain = listOf("messages", "an array of {role, content}", messages, limits.chatMessages).map((given, at) => {
@@ -41,13 +46,13 @@ export function checkMessages(
       return message;
     });
   });
-  if (tools === undefined || tools === null) return { messages: plain, tools: undefined };
+  if (tools === undefined || tools === null) return { messages: plain, tools: undefined, size: copy.size };
   const plainTools = listOf("tools", "an array of objects", tools, limits.chatMessages).map((tool, at) => {
     const name = `tools[${at}]`;
     if (typeof tool !== "object" || tool === null) throw invalid(name, "an object", tool);
     return readArgument(name, "an object", () => copy.of(tool, name, levels) as object);
   });
-  return { messages: plain, tools: plainTools };
+  return { messages: plain, tools: plainTools, size: copy.size };
 }
 
 /**

@@ -13,13 +13,26 @@ export function tooMuch(limit: string): RubricateError {
  * loop and in a thread, which gets the copy as JSON, and every check sees what the template will see.
  */
 export class PlainCopy {
-  private characters: number = limits.chatCharacters;
-  private nameCharacters: number = limits.chatCharacters;
+  private characters: number;
+  private nameCharacters: number;
   private left: number;
 
-  /** @param values all that it may copy, parts of parts counted */
-  constructor(private readonly values: number) {
+  /**
+   * @param values all that it may copy, parts of parts counted
+   * @param mostCharacters of strings; of names, as many
+   */
+  constructor(
+    private readonly values: number,
+    private readonly mostCharacters: number,
+  ) {
     this.left = values;
+    this.characters = mostCharacters;
+    this.nameCharacters = mostCharacters;
+  }
+
+  /** Values and characters of strings that were copied. */
+  get size(): { readonly values: number; readonly characters: number } {
+    return { values: this.values - this.left, characters: this.mostCharacters - this.characters };
   }
 
   /**
@@ -40,7 +53,7 @@ export class PlainCopy {
 
   private text(value: string): string {
     this.characters -= value.length;
-    if (this.characters < 0) throw tooMuch(`${limits.chatCharacters} characters`);
+    if (this.characters < 0) throw tooMuch(`${this.mostCharacters} characters`);
     return value;
   }
 
@@ -63,7 +76,7 @@ export class PlainCopy {
     const copy: Record<string, unknown> = {};
     for (const field of fields) {
       this.nameCharacters -= field.length;
-      if (this.nameCharacters < 0) throw tooMuch(`${limits.chatCharacters} characters of names`);
+      if (this.nameCharacters < 0) throw tooMuch(`${this.mostCharacters} characters of names`);
       const part = this.of((value as Record<string, unknown>)[field], name, levels - 1);
       if (part === undefined) continue;
       if (field !== "__proto__") copy[field] = part;

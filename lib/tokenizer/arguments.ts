@@ -19,13 +19,15 @@ export function requireTexts(files: TokenizerFiles): void {
 export function checkedDecodeIds(ids: ArrayLike<number>): number[] {
   const length = lengthOf("ids", "an array of token ids", ids);
   if (length > limits.decodeIds) throw invalid("ids", `at most ${limits.decodeIds} token ids`, ids);
-  return readArgument("ids", "an array of token ids", () =>
-    Array.from({ length }, (_, at) => {
+  return readArgument("ids", "an array of token ids", () => {
+    const list: number[] = [];
+    for (let at = 0; at < length; at++) {
       const id = ids[at]!;
       if (!Number.isInteger(id)) throw invalid(`ids[${at}]`, "an integer", id);
-      return id;
-    }),
-  );
+      list.push(id);
+    }
+    return list;
+  });
 }
 
 /** How messages are rendered. */

@@ -33,7 +33,7 @@ export function patternCost(part: string, component: JsonObject): number {
 /** Most characters that Unicode's normalization forms, and small letters, make of one. */
 const growthOf: Readonly<Record<string, number>> = { NFC: 3, NFD: 4, NFKC: 18, NFKD: 18, Lowercase: 2 };
 
-/** By how much the normalizers together can multiply a text's characters at most. */
+/** By how much the normalizers together can multiply a text's characters at most, or the decoders a token's. */
 export function normalizerGrowth(normalizers: readonly JsonObject[]): number {
   return normalizers.reduce((growth, one) => growth * Math.max(1, singleGrowth(one)), 1);
 }

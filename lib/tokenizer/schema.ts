@@ -214,7 +214,7 @@ function checkComponent(part: string, component: unknown, where: string, file: s
     checkComponent(part, child, `${where}.${kind.children}[${at}]`, file, depth + 1);
 }
 
-/** Patterns that are each linear may still take long together, and normalizers make much of a short text. */
+/** Patterns that are each linear may still take long together, and normalizers and decoders make much of a short text. */
 function checkCosts(tokenizer: JsonObject, file: string): void {
   let cost = 0;
   for (const part of Object.keys(parts))
@@ -224,12 +224,17 @@ function checkCosts(tokenizer: JsonObject, file: string): void {
       "ERR_TOKENIZER",
       `Expected patterns that compare at most ${limits.patternCost} characters at each place of a text in ${file} but received ones that compare up to ${cost}`,
     );
-  const growth = normalizerGrowth(componentsOf("normalizer", tokenizer.normalizer));
-  if (growth > limits.normalizerGrowth)
-    throw new RubricateError(
-      "ERR_TOKENIZER",
-      `Expected a normalizer in ${file} that makes a text at most ${limits.normalizerGrowth} times as long but received one that may make it ${growth} times as long`,
-    );
+  for (const [part, what] of [
+    ["normalizer", "text"],
+    ["decoder", "token"],
+  ] as const) {
+    const growth = normalizerGrowth(componentsOf(part, tokenizer[part]));
+    if (growth > limits.normalizerGrowth)
+      throw new RubricateError(
+        "ERR_TOKENIZER",
+        `Expected a ${part} in ${file} that makes a ${what} at most ${limits.normalizerGrowth} times as long but received one that may make it ${growth} times as long`,
+      );
+  }
 }
 
 /** @throws {RubricateError} ERR_TOKENIZER naming the first field that is not supported */

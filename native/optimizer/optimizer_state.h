@@ -19,7 +19,10 @@ struct OptimizerState {
   explicit OptimizerState(ParameterSet& parameters);
   std::vector<Tensor> m, v;
   int64_t step = 0;
+  bool half_updated = false;  // an error ended an update in its midst: parameters and moments are of no step
   std::shared_ptr<Arena> arena;
+  // No parameter, and no element of m, is larger than these; below 0: not known. native/train/update_check.h keeps them.
+  double largest_value = -1.0, largest_moment = 0.0;
 
   // For a flat set (ParameterSet::whole): its moments as flat tensors, and the value that weight decay pulls each
   // element to.
@@ -36,7 +39,10 @@ struct OptimizerState {
   // Call after the step: downloads the moments to `whole`, and waits for the device. Does nothing on the CPU.
   void fetch();
   // Call after writing to m and v from outside: invalidates the device copy, which the next placed() renews.
-  void changed() { placed_is_whole_ = false; }
+  void changed() {
+    placed_is_whole_ = false;
+    largest_value = -1.0;
+  }
 
  private:
   Whole placed_;  // the device copy

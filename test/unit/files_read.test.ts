@@ -23,7 +23,6 @@ import { parseJson, readJson } from "../../lib/files/json";
 import { present, readBytes, readPieces, readText, readTextSync } from "../../lib/files/read";
 import { Dataset, LlamaModel, RedAdapter, RubricateError, Tokenizer, Trainer } from "../../lib/index";
 import { limits } from "../../lib/limits";
-import { atOnce } from "../../lib/steps";
 import { readTokenizerFiles } from "../../lib/tokenizer/files";
 import { parseInPieces } from "../../lib/tokenizer/json_pieces";
 import { readState } from "../../lib/train/checkpoint";
@@ -91,12 +90,18 @@ const members: [string, string, (folder: string) => Promise<unknown>][] = [
   ["adapter_config.json", "adapter", (folder) => RedAdapter.fromPretrained(folder, model)],
 ];
 
+/** A copy of a folder without a file, and without what would be read in its place. */
+function copyWithout(name: string, from: string, folder: string): void {
+  cpSync(at(from), folder, { recursive: true });
+  rmSync(path.join(folder, name), { force: true });
+  if (name === "model.safetensors.index.json") rmSync(path.join(folder, "model.safetensors"));
+}
+
 test.each(members)("%s is never taken for missing, and never waited for", async (name, from, read) => {
   for (const [kind, target, says] of strange) {
     if (kind === "file as a folder") continue;
     const folder = at(`${name}-${kind}`);
-    cpSync(at(from), folder, { recursive: true });
-    rmSync(path.join(folder, name), { force: true });
+    copyWithout(name, from, folder);
     symlinkSync(kind === "loop" ? name : target(), path.join(folder, name));
     await expect(read(folder)).rejects.toMatchObject({ code: "ERR_FILE", message: expect.stringMatching(says) });
   }
@@ -175,8 +180,7 @@ describe("limits: accepted at the limit, refused one past it", () => {
     for (const [name, from, read] of members) {
       if (/^(tokenizer\.json|tokenizer_config\.json|model\.safetensors)$/.test(name)) continue;
       const folder = at(`${name}-large`);
-      cpSync(at(from), folder, { recursive: true });
-      rmSync(path.join(folder, name), { force: true });
+      copyWithout(name, from, folder);
       symlinkSync(file, path.join(folder, name));
       await expect(read(folder)).rejects.toMatchObject(tooLarge);
     }
@@ -200,6 +204,35 @@ describe("limits: accepted at the limit, refused one past it", () => {
     await expect(readTokenizerFiles(at("large"))).rejects.toMatchObject(tooLarge);
   });
 
+  test("knownHeaderBytes and knownTensorBytes", async () => {
+    const name = "adapter_model.safetensors";
+    const bytes = readFileSync(at("adapter", name));
+    const length = Number(bytes.readBigUInt64LE());
+    const text = bytes.toString("utf8", 8, 8 + length).trimEnd();
+    const tensors = Object.entries(JSON.parse(text) as Record<string, { shape?: number[] }>).filter(
+      ([, { shape }]) => shape,
+    );
+    const numbers = tensors.reduce(
+      (sum, [, { shape }]) => sum + shape!.reduce((product, size) => product * size, 1),
+      0,
+    );
+    const most = 8 + limits.knownHeaderBytes + limits.knownTensorBytes * tensors.length + 4 * numbers;
+    cpSync(at("adapter"), at("padded"), { recursive: true });
+    const load = (size: number) => {
+      const data = bytes.subarray(8 + length);
+      const padded = Buffer.from(text.padEnd(size - 8 - data.length));
+      const count = Buffer.alloc(8);
+      count.writeBigUInt64LE(BigInt(padded.length));
+      writeFileSync(at("padded", name), Buffer.concat([count, padded, data]));
+      return RedAdapter.fromPretrained(at("padded"), model);
+    };
+    (await load(most)).dispose();
+    await expect(load(most + 1)).rejects.toMatchObject({
+      code: "ERR_ADAPTER_FORMAT",
+      message: expect.stringContaining(`${most} bytes`),
+    });
+  });
+
   const zeros = (count: number) => `[${"0,".repeat(count - 2)}0]`; // the array is a value, too
   const nested = (levels: number) => "[".repeat(levels) + "]".repeat(levels);
 
@@ -213,7 +246,7 @@ describe("limits: accepted at the limit, refused one past it", () => {
   });
 
   test("tokenizerValues and tokenizerMemberBytes", () => {
-    const parse = (text: string) => () => atOnce(parseInPieces(Buffer.from(text)));
+    const parse = (text: string) => () => parseInPieces(Buffer.from(text));
     expect(parse(zeros(limits.tokenizerValues))()).toHaveLength(limits.tokenizerValues - 1);
     expect(parse(zeros(limits.tokenizerValues + 1))).toThrow(/it has more than \d+ values/);
     expect(parse(nested(limits.jsonNesting + 1))).toThrow(/nested more than \d+ levels deep/);
@@ -249,27 +282,18 @@ describe("limits: accepted at the limit, refused one past it", () => {
   });
 });
 
-test("docs/limits.md says the same", () => {
-  const text = readFileSync(path.join(__dirname, "../../docs/limits.md"), "utf8");
-  const section = text.slice(text.indexOf("## Files"), text.indexOf("## Model configuration"));
-  const rows = [...section.matchAll(/^\|.*\(`(\w+)`\) \| ([\d,]+) \|/gm)].map(([, name, value]) => [name, value]);
-  expect(rows.length).toBe(section.split("\n").filter((line) => line.startsWith("| ")).length - 1);
-  for (const [name, value] of rows)
-    expect([name, Number(value!.replaceAll(",", ""))]).toEqual([name, limits[name as keyof typeof limits]]);
-});
-
 test("a value in pieces is what JSON.parse makes of it", () => {
   const words = Array.from({ length: 4000 }, (_, id) => ({ id, content: `w${id}`, special: id % 2 === 0 }));
   const value = { a: words, b: { deep: { er: words }, s: "x".repeat(1 << 18) }, __proto__: 1, é: [[words], "}"] };
   const text = JSON.stringify(value, null, 1).replace('"a"', '"__proto__": 7, "a"');
   const plain = jest.spyOn(JSON, "parse");
-  const parsed = atOnce(parseInPieces(Buffer.from(text)));
+  const parsed = parseInPieces(Buffer.from(text));
   const longest = plain.mock.calls.reduce((most, [piece]) => Math.max(most, piece.length), 0);
   plain.mockRestore();
   expect(JSON.stringify(parsed)).toBe(JSON.stringify(JSON.parse(text)));
   expect(longest).toBeLessThan((1 << 18) + 16); // the string
   for (const bad of [text.slice(0, -1), text.replace(":", ""), `${text}}`, text.replace("}", "]")])
-    expect(() => atOnce(parseInPieces(Buffer.from(bad)))).toThrow(SyntaxError);
+    expect(() => parseInPieces(Buffer.from(bad))).toThrow(SyntaxError);
 });
 
 test("no file is read, and no JSON parsed, past the bounded readers", () => {
@@ -278,7 +302,7 @@ test("no file is read, and no JSON parsed, past the bounded readers", () => {
   const allowed: Record<string, RegExp> = {
     "train/loggers.ts": /(JsonLines|TensorBoard)Logger\.open|JSON\.parse\(line\.toString|static async open/,
     "train/tensorboard.ts": /static async open\(/,
-    "data/dataset_worker.ts": /JSON\.parse\(prompt\)/, // of messages that were counted
+    "data/dataset_worker.ts": /JSON\.parse\(prompt\.messagesJson\)/, // of messages that were counted
     "data/encode_row.ts": /JSON\.parse\(utf8\.decode\(line\)\)/,
     "tokenizer/tokenizer_json.ts": /JSON\.parse\(bytes\.toString\("utf8"\)\)/,
     "train/folder_lock.ts": /open\(path, "wx"\)/,

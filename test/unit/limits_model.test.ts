@@ -5,6 +5,7 @@ import { limits } from "../../lib/limits";
 import { findCheckpoint } from "../../lib/model/checkpoint_files";
 import { describeLlama } from "../../lib/model/llama";
 import { LlamaModel } from "../../lib/model/model";
+import { native } from "../../lib/native";
 
 const root = join(__dirname, "../..");
 
@@ -27,34 +28,6 @@ function outcome(changes: object): string {
   }
 }
 
-describe("one table of limits", () => {
-  const header = readFileSync(join(root, "native/base/limits.h"), "utf8");
-  const constants = (text: string) =>
-    new Map(
-      [...text.matchAll(/^constexpr \w+ k(\w)(\w+) = ([\d.e+-]+);/gm)].map(([, first, rest, value]) => [
-        first!.toLowerCase() + rest,
-        Number(value),
-      ]),
-    );
-  const native = constants(header.split("// Model configuration and weights")[1]!.split("\n// ")[0]!);
-
-  test("TypeScript and the core have the same numbers", () => {
-    expect(native.size).toBeGreaterThan(15);
-    const here = new Map(Object.entries(limits));
-    for (const [name, value] of native) expect([name, here.get(name)]).toEqual([name, value]);
-    for (const [name, value] of constants(header)) expect([name, here.get(name) ?? value]).toEqual([name, value]);
-  });
-
-  test("docs/limits.md lists those of models", () => {
-    const docs = readFileSync(join(root, "docs/limits.md"), "utf8");
-    const section = docs.split("## Model configuration and weights")[1]!.split("\n## ")[0]!;
-    const listed = [...section.matchAll(/\| ([\d,.e+-]+) \|/g)].map(([, value]) => Number(value!.replaceAll(",", "")));
-    const own = [...native.keys(), "maxTokenIds", "maxRopeTheta"] as (keyof typeof limits)[];
-    expect(own.map((name) => limits[name] as number).filter((value) => !listed.includes(value))).toEqual([]);
-    expect(listed.filter((value) => !own.some((name) => limits[name] === value))).toEqual([]);
-  });
-});
-
 test.each([
   { key: "num_hidden_layers", most: limits.maxLayers },
   { key: "num_attention_heads", most: limits.maxHeads, head_dim: 8, num_key_value_heads: 1 },
@@ -73,6 +46,38 @@ test.each([
     expect(found).toMatch(/^ERR_CONFIG: Expected an? /);
     expect(found).toContain(` to ${most} for ${key} in config.json but received ${beyond}`);
   }
+});
+
+test("minPositive and maxFrequency", () => {
+  const { minPositive, maxFrequency } = limits;
+  expect(outcome({ rms_norm_eps: minPositive })).toBe("");
+  expect(outcome({ rms_norm_eps: minPositive * (1 - 1e-9) })).toMatch(/^ERR_CONFIG: Expected a number from 1e-37 /);
+  const scaled = (factor: number) => outcome({ rope_scaling: { type: "linear", factor } });
+  expect(scaled(1 / maxFrequency)).toBe(""); // the first frequency is 1
+  expect(scaled(1 / (maxFrequency * (1 + 1e-6)))).toMatch(/^ERR_CONFIG: .* frequencies from 1e-37 to 1000000/);
+});
+
+test("an architecture document has limits", () => {
+  const { Adapter } = native();
+  const { maxJsonBytes, maxJsonValues, maxJsonDepth } = limits;
+  const text = JSON.stringify(describeLlama(config, "config.json").architecture);
+  const read = (document: string) => new Adapter(document, "all", ["down_proj"], Int32Array.of(0));
+  const code = "ERR_JSON";
+  expect(() => read(text.padEnd(maxJsonBytes))).not.toThrow();
+  expect(() => read(text.padEnd(maxJsonBytes + 1))).toThrow(
+    expect.objectContaining({ code, message: expect.stringContaining(`at most ${maxJsonBytes} bytes`) }),
+  );
+  // Within the limits it is read, and found not to be an architecture.
+  const values = (count: number) => `[${Array(count - 1).fill(0)}]`;
+  expect(() => read(values(maxJsonValues))).not.toThrow(/fewer values/);
+  expect(() => read(values(maxJsonValues + 1))).toThrow(
+    expect.objectContaining({ code, message: expect.stringContaining("fewer values") }),
+  );
+  const nested = (levels: number) => "[".repeat(levels) + "]".repeat(levels);
+  expect(() => read(nested(maxJsonDepth + 1))).not.toThrow(/levels of nesting/); // the outermost is none below it
+  expect(() => read(nested(maxJsonDepth + 2))).toThrow(
+    expect.objectContaining({ code, message: expect.stringContaining(`at most ${maxJsonDepth} levels`) }),
+  );
 });
 
 test.each([

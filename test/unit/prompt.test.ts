@@ -69,8 +69,8 @@ test("a prompt that the normalizer makes longer is encoded by a thread", async (
 });
 
 test.each<[string, unknown]>([
-  ["another field", "y".repeat(limits.chatCharacters)],
-  ["a name", { ["y".repeat(limits.chatCharacters + 1)]: 1 }],
+  ["another field", "y".repeat(limits.promptCharacters)],
+  ["a name", { ["y".repeat(limits.promptCharacters + 1)]: 1 }],
   ["bytes", new Uint8Array(limits.lineValues)],
   ["an array", new Array(1e9)],
 ])("messages that have too much in %s are refused before they are copied", async (_, extra) => {
@@ -87,7 +87,7 @@ test.each<[string, unknown]>([
 
 test("a signal ends the thread", async () => {
   const ending = new AbortController();
-  const encoding = encodePrompt(tokenizer, { text: "word ".repeat(1 << 20) }, context, ending.signal);
+  const encoding = encodePrompt(tokenizer, { text: "word ".repeat(1 << 19) }, context, ending.signal);
   setTimeout(() => ending.abort(new Error("enough")), 10);
   await expect(encoding).rejects.toMatchObject({ code: "ERR_ABORTED", cause: new Error("enough") });
   await expect(encodePrompt(tokenizer, { text: "a" }, context, ending.signal)).rejects.toMatchObject({

@@ -14,7 +14,7 @@ beforeEach(async () => {
 });
 
 const long = "word ".repeat(limits.quickCharacters / 4);
-const endless = { text: "word ".repeat(1 << 20) };
+const endless = { text: "word ".repeat(1 << 19) };
 const encode = (text: string, signal?: AbortSignal) => encodePrompt(tokenizer, { text }, context, signal);
 const threads = () => new Set(call.mock.contexts).size;
 

@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { decodeByteLevel, decodeByteRuns } from "../../lib/tokenizer/library";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 
 const fixtures = path.join(__dirname, "..", "parity", "fixtures", "tokenizer");
@@ -203,4 +204,33 @@ test.each<[string, object | null, number[], number[]]>([
   expect([tokenizer.prefixIds, tokenizer.suffixIds]).toEqual([prefix, suffix]);
   expect([...tokenizer.encode("aab")]).toEqual([...prefix, 0, 2, ...suffix]);
   expect([...tokenizer.encode("aab", { addSpecialTokens: false })]).toEqual([0, 2]);
+});
+
+describe("bytes of tokens", () => {
+  test.each([
+    [["Ġa", "世界", "Ã", "©", "Ġ"], " a世界é "],
+    [["世".repeat(500), "a"], `${"世".repeat(500)}a`],
+    [Array(9).fill("世".repeat(50)), "世".repeat(450)],
+    [["a".repeat(2000), "\ud800b", "ÿ"], `${"a".repeat(2000)}\uFFFDb\uFFFD`],
+    [["aÃ世", "©"], "aÃ世\uFFFD"],
+    [["", "a", ""], "a"],
+  ])("byte-level tokens, those with another character literally: %#", (tokens, text) => {
+    expect(decodeByteLevel(tokens)).toEqual([text]);
+  });
+
+  test.each([
+    [
+      ["<0xC3>", "<0xA9>", "x", "<0x41>"],
+      ["é", "x", "A"],
+    ],
+    [["<0xEF>", "<0xBF>", "<0xBD>"], ["\uFFFD"]],
+    [["<0xFF>"], ["\uFFFD"]],
+    [["<0xFF>", "<0x41>"], ["\uFFFD\uFFFD"]],
+    [
+      ["<0xG0>", "<0x410>", "<0x41"],
+      ["<0xG0>", "<0x410>", "<0x41"],
+    ],
+  ])("runs of byte tokens: %j", (tokens, texts) => {
+    expect(decodeByteRuns(tokens)).toEqual(texts);
+  });
 });

@@ -17,6 +17,7 @@ const sequence = (count: number, inner: object): object => ({
   type: "Sequence",
   normalizers: Array(count).fill(inner),
 });
+const decoders = (count: number, inner: object) => ({ type: "Sequence", decoders: Array(count).fill(inner) });
 const grow = (content: string, pattern: object = { String: "a" }) => ({ type: "Replace", pattern, content });
 const split = (change: object) => ({
   pre_tokenizer: { type: "Split", pattern: { String: "," }, behavior: "Isolated", invert: false, ...change },
@@ -281,13 +282,6 @@ test.each<[string, object, boolean]>([
     { added_tokens: Array.from({ length: limits.addedTokens + 1 }, (_, at) => ({ id: 40 + at, content: `<${at}>` })) },
     false,
   ],
-  ["long parts", { padding: { x: "x".repeat(limits.tokenizerPartsBytes - 50) } }, true],
-  ["longer parts", { padding: { x: "x".repeat(limits.tokenizerPartsBytes) } }, false],
-  [
-    "a long entry",
-    { added_tokens: [{ id: 40, content: "<x>", lstrip: "x".repeat(limits.tokenizerEntryBytes) }] },
-    false,
-  ],
   ["many components", { normalizer: sequence(limits.components, { type: "StripAccents" }) }, true],
   ["one more component", { normalizer: sequence(limits.components + 1, { type: "StripAccents" }) }, false],
   [
@@ -295,7 +289,11 @@ test.each<[string, object, boolean]>([
     { normalizer: sequence(2, sequence(limits.components, { type: "StripAccents" })) },
     false,
   ],
-  ["sequences in sequences", { normalizer: sequence(1, sequence(1, sequence(1, sequence(1, { type: "NFC" })))) }, true],
+  [
+    "sequences in sequences (componentDepth)",
+    { normalizer: sequence(1, sequence(1, sequence(1, sequence(1, { type: "NFC" })))) },
+    true,
+  ],
   [
     "one level more",
     { normalizer: sequence(1, sequence(1, sequence(1, sequence(1, sequence(1, { type: "NFC" }))))) },
@@ -307,6 +305,8 @@ test.each<[string, object, boolean]>([
   ["patterns that compare more", split({ pattern: { String: ",".repeat(limits.patternCost + 1) } }), false],
   ["great growth", { normalizer: sequence(6, grow("a".repeat(2))) }, true],
   ["greater growth", { normalizer: sequence(7, grow("a".repeat(2))) }, false],
+  ["great growth by decoders", { decoder: decoders(6, grow("a".repeat(2))) }, true],
+  ["greater growth by decoders", { decoder: decoders(7, grow("a".repeat(2))) }, false],
   ["growth by a pattern", { normalizer: grow("a".repeat(limits.normalizerGrowth), { Regex: "a" }) }, true],
   ["growth by a pattern of nothing", { normalizer: grow("a".repeat(32), { Regex: "a?" }) }, false],
   ["a long replacement", { normalizer: { type: "Prepend", prepend: "x".repeat(limits.replacementCharacters) } }, true],
