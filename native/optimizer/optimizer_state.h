@@ -19,9 +19,10 @@ struct OptimizerState {
   explicit OptimizerState(ParameterSet& parameters);
   std::vector<Tensor> m, v;
   int64_t step = 0;
-  bool half_updated = false;  // an error ended an update in its midst: parameters and moments are of no step
+  bool half_updated = false;  // an error interrupted an update: parameters and moments belong to no step
   std::shared_ptr<Arena> arena;
-  // No parameter, and no element of m, is larger than these; below 0: not known. native/train/update_check.h keeps them.
+  // Upper bounds of the absolute values of parameters and of m; below 0: unknown. native/train/update_check.h maintains
+  // them.
   double largest_value = -1.0, largest_moment = 0.0;
 
   // For a flat set (ParameterSet::whole): its moments as flat tensors, and the value that weight decay pulls each

@@ -24,7 +24,7 @@ namespace rubricate::testing {
 
 using Doubles = std::vector<double>;
 
-// The dtypes that tests of matrix products loop over: of A or x, of B or W, and of the result.
+// The dtypes that tests of matmuls loop over: of A or x, of B or W, and of the result.
 struct ProductDtypes {
   DType a, b, c;
 };
