@@ -24,7 +24,7 @@ inline const std::map<std::string, LlamaShape>& llama_shapes() {
   return shapes;
 }
 
-// The architecture as Architecture::parse reads it: RoPE to the base of 10,000, untied embeddings, no biases.
+// The architecture document for Architecture::parse: RoPE with base 10,000, untied embeddings, no biases.
 inline std::string json_of(const LlamaShape& s) {
   const int64_t head_dim = s.hidden / s.heads;
   std::string frequencies;
@@ -64,7 +64,7 @@ inline int32_t random_token(int64_t sequence, int64_t i, int64_t vocabulary) {
                               static_cast<double>(vocabulary));
 }
 
-// Sequences of slot 1, every token but the first a target.
+// Sequences of slot 1; every token except the first is a target.
 inline MicroBatch random_batch(int64_t sequences, int64_t length, int64_t vocabulary) {
   BatchArrays arrays;
   std::vector<int32_t> targets;
@@ -80,7 +80,7 @@ inline MicroBatch random_batch(int64_t sequences, int64_t length, int64_t vocabu
   return {Batch(std::move(arrays), {vocabulary, length, 1}), std::move(targets)};
 }
 
-// A RED edit behind every layer's down projection.
+// A RED edit after every layer's down projection.
 inline std::shared_ptr<RedAdapter> feed_forward_edits(const Architecture& architecture) {
   std::vector<int64_t> layers;
   for (int64_t l = 0; l < architecture.stack.layers; ++l) layers.push_back(l);

@@ -1,4 +1,4 @@
-// Where an adapter can act: the seven linear layers of a block, with their names and sizes.
+// The sites where an adapter can edit: the seven linear layers of a block, with their names and sizes.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@ inline constexpr std::array<Named<Site>, kSites> kSiteNames{{{Site::q_proj, "q_p
                                                              {Site::down_proj, "down_proj"}}};
 // "layers.3.mlp.down_proj"
 std::string site_name(int64_t layer, Site site);
-// Width of a site's output: what a vector there must have.
+// Width of a site's output, and so of its vectors.
 int64_t site_width(const Architecture& architecture, Site site);
 
 }  // namespace rubricate

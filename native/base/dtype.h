@@ -71,8 +71,8 @@ inline f16 from_float<f16>(float x) {
   const uint16_t sign = static_cast<uint16_t>(u >> 16 & 0x8000u);
   const uint32_t magnitude = u & 0x7fffffffu;
   if (magnitude > 0x7f800000u) return {static_cast<uint16_t>(sign | 0x7e00u | (u >> 13 & 0x3ffu))};  // quiet, payload
-  if (magnitude >= 0x477ff000u) return {static_cast<uint16_t>(sign | 0x7c00u)};  // 65520 and more: infinity
-  if (magnitude < 0x38800000u) {  // below the least normal: adding 0.5 lets the adder round at 2^-24
+  if (magnitude >= 0x477ff000u) return {static_cast<uint16_t>(sign | 0x7c00u)};  // from 65520: infinity
+  if (magnitude < 0x38800000u) {  // below the smallest normal number: adding 0.5 makes the FPU round at 2^-24
     const float rounded = std::bit_cast<float>(magnitude) + 0.5f;
     return {static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(rounded) - 0x3f000000u))};
   }

@@ -49,7 +49,7 @@ TEST_CASE("a recomputed step has the same bits as a stored one") {
   check_same(gradients(*model, tenant, batches, false), gradients(*model, tenant, batches, true));
 }
 
-TEST_CASE("an adapter's gradients have the same bits alone, packed, among other tenants and over micro-batches") {
+TEST_CASE("an adapter's gradients have the same bits alone, packed, among other adapters and over micro-batches") {
   on_every_path([] {
     for (const DType dtype : {DType::f32, DType::bf16}) {
       auto model = tiny_model({}, dtype, dtype);
@@ -85,7 +85,7 @@ TEST_CASE("a step has the same bits on pools of any size, and was split") {
   }
 }
 
-TEST_CASE("a step takes nothing from the system after the first of its shape") {
+TEST_CASE("a step allocates no memory from the system after the first of its shape") {
   for (const bool full : {false, true}) {
     auto model = tiny_model({});
     const Tenant tenant = full ? full_tenant(*model) : tenant_of(random_adapter(*model, RedVariant::all, 3));
@@ -129,7 +129,7 @@ TEST_CASE("logits of a sequence have the same bits alone and in a batch with oth
   });
 }
 
-TEST_CASE("a sequence's gradients and logits have the same bits at any place among 2 to 37 tenants") {
+TEST_CASE("a sequence's gradients and logits have the same bits at any position among 2 to 37 adapters") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     auto model = tiny_model({}, dtype, dtype);
     std::vector<std::shared_ptr<RedAdapter>> adapters;
@@ -164,7 +164,7 @@ TEST_CASE("a sequence's gradients and logits have the same bits at any place amo
   }
 }
 
-TEST_CASE("decoding gives the same tokens however the prompt is fed and whoever else is in the batch") {
+TEST_CASE("decoding gives the same tokens for any split of the prompt and any other sequences in the batch") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const std::shared_ptr<const Model> model = tiny_model({}, dtype, dtype);
     const auto adapter = random_adapter(*model, RedVariant::all, 21);
@@ -189,7 +189,7 @@ TEST_CASE("decoding gives the same tokens however the prompt is fed and whoever 
     for (const int32_t chunk : {1, 7, 64}) CHECK(decode(chunk, false) == whole);
     CHECK(decode(256, true) == whole);
     CHECK(decode(5, true) == whole);
-    // The same without a cache: the whole text again for each token.
+    // The same without a cache: all tokens are computed again for each new token.
     std::vector<int32_t> tokens = prompt;
     SamplingOptions sampling;
     sampling.temperature = 0.8f;
@@ -205,10 +205,10 @@ TEST_CASE("decoding gives the same tokens however the prompt is fed and whoever 
   }
 }
 
-TEST_CASE("a decoding step's threads meet once for q, k and v, and once for gate and up") {
+TEST_CASE("a decoding step has one parallel region for q, k and v, and one for gate and up") {
   const PoolSize size(2);
   for (const CpuPath path : supported_cpu_paths()) {
-    if (path == CpuPath::portable) continue;  // without vectors few rows take the packed matmul
+    if (path == CpuPath::portable) continue;  // the portable path has no kernels for few rows
     const PathScope on(path);
     CAPTURE(cpu_path_name(path));
     const std::shared_ptr<const Model> model = tiny_model(
@@ -218,11 +218,13 @@ TEST_CASE("a decoding step's threads meet once for q, k and v, and once for gate
     decoder.step({{sequence, tiny_tokens(5, 1), nullptr, {}}}, 256, control());
     const int64_t regions = ThreadPool::instance().split_regions();
     decoder.step({{sequence, {1}, nullptr, {}}}, 256, control());
-    CHECK(ThreadPool::instance().split_regions() - regions == 2 * 4);  // of each layer; the rest is small
+    CHECK(ThreadPool::instance().split_regions() - regions ==
+          2 * 4);  // for each layer; other ops are too small to split
   }
 }
 
-TEST_CASE("a model holds of its rotary table what its sequences need, whatever its context, with the same bits") {
+TEST_CASE(
+    "a model's rotary table is only as long as its sequences need, independent of its context, with the same bits") {
   const auto logits = [](const Model& model, int32_t length, int32_t row) {
     return forward_logits(model, fitting_batch({tiny_tokens(length, 1), {0, length}, {}, {}}), {}, {row}, control());
   };
@@ -233,7 +235,7 @@ TEST_CASE("a model holds of its rotary table what its sequences need, whatever i
   CHECK(vast->owned_bytes() == before);
   const auto medium = tiny_model({.context = 2100});
   CHECK(same_bits(logits(*vast, 2100, 2099), logits(*medium, 2100, 2099)));
-  CHECK(medium->owned_bytes() - before == (2100 - 2048) * 6 * 4);  // head_dim / 2 cosines and sines a position
+  CHECK(medium->owned_bytes() - before == (2100 - 2048) * 6 * 4);  // head_dim / 2 cosines and sines per position
   CHECK(vast->owned_bytes() - before == 2048 * 6 * 4);
 }
 
@@ -251,7 +253,7 @@ TEST_CASE("nothing is recorded below the lowest edit") {
     model->forward(tape, batch, &edits, false, nullptr);
     return tape.recorded();
   };
-  CHECK(recorded(top) == 1);  // the last close alone
+  CHECK(recorded(top) == 1);  // only the last close
   CHECK(recorded(all) > 20);
 }
 

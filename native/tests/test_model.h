@@ -35,8 +35,8 @@ inline std::string tiny_json(const TinyConfig& c) {
                 flag(c.bias), "}}]}");
 }
 
-// Where the test runs now (see on_every_device). Matrices uniform in +-1.5 / sqrt(inputs), stored as `stored`; vectors
-// around 1 (norms) or 0 (biases). change(name, tensor) may write to each before the model has it.
+// Made on the current device (see on_every_device). Matrices are uniform in +-1.5 / sqrt(inputs), stored as `stored`;
+// vectors are around 1 (norms) or 0 (biases). change(name, tensor) may modify each tensor before the model gets it.
 inline std::unique_ptr<Model> tiny_model(const TinyConfig& config, DType stored = DType::f32,
                                          DType compute = DType::f32,
                                          const std::function<void(const std::string&, const Tensor&)>& change = {}) {
@@ -63,7 +63,7 @@ inline std::vector<int32_t> tiny_tokens(int64_t count, uint64_t seed, int64_t vo
   return tokens;
 }
 
-// A batch for whatever model and adapters its numbers need.
+// A batch whose bounds fit its numbers.
 inline Batch fitting_batch(BatchArrays arrays) {
   BatchBounds bounds;
   for (const int32_t token : arrays.tokens) bounds.vocabulary = std::max<int64_t>(bounds.vocabulary, token + 1);
@@ -74,7 +74,7 @@ inline Batch fitting_batch(BatchArrays arrays) {
   return {std::move(arrays), bounds};
 }
 
-// Sequences end to end; every token is followed by the next one as its target.
+// Concatenated sequences; each token's target is the next one.
 inline MicroBatch tiny_batch(const std::vector<std::vector<int32_t>>& sequences, std::vector<int32_t> slots) {
   BatchArrays arrays{{}, {0}, std::move(slots), {}};
   std::vector<int32_t> targets;

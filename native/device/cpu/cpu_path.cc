@@ -10,7 +10,7 @@ namespace {
 
 bool supported([[maybe_unused]] CpuPath path) {
 #if defined(RUBRICATE_EMULATE_AVX512)
-  return true;  // a build for tests: device/cpu/simd/emulate_avx512.h
+  return true;  // a test build: device/cpu/simd/emulate_avx512.h
 #elif defined(__x86_64__)
   switch (path) {
     case CpuPath::portable:

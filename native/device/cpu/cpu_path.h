@@ -1,5 +1,5 @@
-// Which instruction set the CPU kernels use: the best one of this processor, or the one that the environment variable
-// RUBRICATE_CPU_PATH names (portable, avx2, avx512, avx512_bf16). Fixed for the life of the process, except in tests.
+// The instruction set of the CPU kernels: the best that this processor supports, or the one in the environment variable
+// RUBRICATE_CPU_PATH (portable, avx2, avx512, avx512_bf16). Fixed for the process's lifetime, except in tests.
 #pragma once
 
 #include <string>
@@ -17,9 +17,9 @@ inline constexpr std::array<Named<CpuPath>, 4> kCpuPathNames{{{CpuPath::portable
                                                               {CpuPath::avx512_bf16, "avx512_bf16"}}};
 constexpr const char* cpu_path_name(CpuPath path) { return name_of(kCpuPathNames, path); }
 
-CpuPath cpu_path();  // throws ERR_DEVICE when RUBRICATE_CPU_PATH names an unknown or unsupported path
+CpuPath cpu_path();  // throws ERR_DEVICE if RUBRICATE_CPU_PATH is unknown or unsupported
 std::vector<CpuPath> supported_cpu_paths();
-// For tests of kernels: runs what follows on another supported path. Not safe while other threads compute.
+// For tests of kernels: switches to another supported path. Not safe while other threads compute.
 void force_cpu_path(CpuPath path);
 
 }  // namespace rubricate
