@@ -2,7 +2,7 @@ import { oneLine, RubricateError } from "../errors";
 import { checkShape, JsonLimit } from "../files/json";
 import { limits } from "../limits";
 import { atOnce } from "../steps";
-import { TemplateLimit } from "../template/interpreter";
+import { TemplateLimit } from "../template/budget";
 import type { Tokenizer } from "../tokenizer/tokenizer";
 import { assistantSpans, type ChatText, tokensInSpans } from "./chat_spans";
 import { type DataFormat, type Row, readRow, UnusableRow } from "./rows";

@@ -7,7 +7,7 @@ import { RubricateError } from "../errors";
 import { throwIfAborted } from "../job";
 import { limits } from "../limits";
 import { checkMessages } from "../template/chat_messages";
-import { TemplateLimit } from "../template/interpreter";
+import { TemplateLimit } from "../template/budget";
 import type { ChatMessage, Tokenizer } from "../tokenizer/tokenizer";
 import { encodeInThread, type Stoppable } from "./prompt_thread";
 
