@@ -83,20 +83,21 @@ function dictsort(value: Value, given: Given, budget: Budget): Value {
   return sorted([...new View(value, "items")], key, isTrue(backwards, budget), budget);
 }
 
-/** Arguments of select, reject and their relatives: a test by name, or truth. */
+/** Select, reject and their relatives: by a test that is named, or by truth. What is false or empty has no elements. */
 function chooser(value: Value, given: Given, context: FilterContext, wanted: boolean, byAttribute: boolean): Value {
   const { budget } = context;
-  const [first] = given.args;
-  if (byAttribute && first === undefined) throw new TemplateFault("Missing parameter for attribute name");
-  const get = byAttribute ? attributeGetter(first, budget) : (item: Value) => item;
-  const [name, ...args] = given.args.slice(byAttribute ? 1 : 0);
-  const holds = (item: Value) => {
-    if (name === undefined) return isTrue(item, budget);
-    if (typeof name !== "string") throw new TemplateFault(`No test named ${typeName(name)}.`);
-    return context.test(name, item, { args, named: given.named });
-  };
-  return lazy(value, budget, function* (items) {
-    for (const item of items) if (holds(get(item)) === wanted) yield item;
+  return lazy(value, budget, function* () {
+    if (!isTrue(value, budget)) return;
+    const [first] = given.args;
+    if (byAttribute && first === undefined) throw new TemplateFault("Missing parameter for attribute name");
+    const get = byAttribute ? attributeGetter(first, budget) : (item: Value) => item;
+    const [name, ...args] = given.args.slice(byAttribute ? 1 : 0);
+    const holds = (item: Value) => {
+      if (name === undefined) return isTrue(item, budget);
+      if (typeof name !== "string") throw new TemplateFault(`No test named ${typeName(name)}.`);
+      return context.test(name, item, { args, named: given.named });
+    };
+    for (const item of iterated(value, budget)) if (holds(get(item)) === wanted) yield item;
   });
 }
 
@@ -109,22 +110,25 @@ function lazy(value: Value, budget: Budget, work: (items: Generator<Value>) => G
   );
 }
 
-function map(value: Value, given: Given, context: FilterContext): Value {
-  const { budget } = context;
-  const { args, named } = given;
-  let work: Getter;
+/** What `map` does to each element. */
+function mapping({ args, named }: Given, context: FilterContext): Getter {
   if (args.length === 0 && named.has("attribute")) {
     const others = [...named.keys()].filter((name) => name !== "attribute" && name !== "default");
     if (others.length > 0) throw new TemplateFault(`Unexpected keyword argument '${others[0]}'`);
-    work = attributeGetter(named.get("attribute"), budget, named.get("default"));
-  } else {
-    const [name, ...rest] = args;
-    if (name === undefined) throw new TemplateFault("map requires a filter argument");
-    if (typeof name !== "string") throw new TemplateFault(`No filter named ${typeName(name)}.`);
-    work = (item) => context.filter(name, item, { args: rest, named });
+    return attributeGetter(named.get("attribute"), context.budget, named.get("default"));
   }
-  return lazy(value, budget, function* (items) {
-    for (const item of items) yield work(item);
+  const [name, ...rest] = args;
+  if (name === undefined) throw new TemplateFault("map requires a filter argument");
+  if (typeof name !== "string") throw new TemplateFault(`No filter named ${typeName(name)}.`);
+  return (item) => context.filter(name, item, { args: rest, named });
+}
+
+function map(value: Value, given: Given, context: FilterContext): Value {
+  const { budget } = context;
+  return lazy(value, budget, function* () {
+    if (!isTrue(value, budget)) return;
+    const work = mapping(given, context);
+    for (const item of iterated(value, budget)) yield work(item);
   });
 }
 

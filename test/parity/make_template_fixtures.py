@@ -200,6 +200,9 @@ b' }}
 {{ ['a']|selectattr|list }}
 {% set g = [1, 2]|map('string') %}{{ g|list }}{{ g|list }}{% if [1]|select('even') %}true{% endif %}
 {{ ([1]|map('string'))|length }}
+{{ none|selectattr('a', 'b')|list }}{{ 0|map('nosuch')|list }}{{ ''|reject|list }}{{ none|map|list }}
+{{ 5|select|list }}
+{{ {'a': none}.a }} {{ [none][0] }} {{ [none]|first }} {{ {'a': none}.get('a', 1) }} {% set n = none %}{{ n }} {% for x in [none, 1] %}{{ x }}{{ loop.previtem }};{% endfor %}{% macro f(a=1) %}{{ a }}{% endmacro %}{{ f(none) }}{{ f(a=none) }} {{ none|default('x') }} {{ [1]|join(none) }} {{ {'a': none}['a'] is none }} {% set ns = namespace(a=none) %}{{ ns.a }}{{ ns['a'] }}
 {% for g in [{'k': 'b', 'v': 1}, {'k': 'A', 'v': 2}, {'k': 'B', 'v': 3}]|groupby('k') %}{{ g.grouper }}:{{ g.list|map(attribute='v')|list }}{{ g[0] }};{% endfor %}{% for k, v in [{'k': 2}, {'k': 1}]|groupby('k') %}{{ k }}{{ v }}{% endfor %}{{ [{}]|groupby('k', default=0) }}
 {{ [1, 1, 2, 'a', 'A']|unique|list }} {{ ['a', 'A']|unique(case_sensitive=true)|list }} {{ [{'a': 1}, {'a': 1}]|unique(attribute='a')|list }}
 {{ [[1]]|unique|list }}
