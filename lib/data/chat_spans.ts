@@ -36,7 +36,7 @@ export function assistantSpans(
       );
     return part.length;
   };
-  if (tokenizer.marksGeneration) {
+  if (tokenizer.templateFor(tools).marksGeneration) {
     if (given === 0) return { text, spans: generated };
     const from = prefix(given, false, text);
     return { text, spans: generated.filter(([start]) => start >= from) };

@@ -3,6 +3,7 @@ import { checkShape, JsonLimit } from "../files/json";
 import { limits } from "../limits";
 import { atOnce } from "../steps";
 import { TemplateLimit } from "../template/budget";
+import { parseExact } from "../template/exact_json";
 import type { Tokenizer } from "../tokenizer/tokenizer";
 import { assistantSpans, type ChatText, tokensInSpans } from "./chat_spans";
 import { type DataFormat, type Row, readRow, UnusableRow } from "./rows";
@@ -42,7 +43,7 @@ export function encodeLine(line: Uint8Array, tokenizer: Tokenizer, options: Enco
   let value: unknown;
   try {
     if (line.length > plainBytes) atOnce(checkShape(line, limits.lineValues));
-    value = JSON.parse(utf8.decode(line));
+    value = parseExact(utf8.decode(line));
   } catch (error) {
     if (error instanceof JsonLimit) throw new UnusableRow(error.message);
     const reason = error instanceof SyntaxError ? `not valid JSON: ${oneLine(error.message)}` : "not valid UTF-8";
@@ -118,7 +119,7 @@ function chatTokens(
   loss: EncodingOptions["loss"],
   most: number,
 ): Tokens {
-  tokenizer.checkChatTemplate();
+  tokenizer.checkChatTemplate(row.tools);
   const chat = renderedChat(row, tokenizer, loss);
   // The template alone writes BOS and the ends of turns.
   const tokenIds = encodeStart(tokenizer, chat.text, most);

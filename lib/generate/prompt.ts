@@ -6,8 +6,8 @@ import type { Prompt } from "../data/worker_protocol";
 import { RubricateError } from "../errors";
 import { throwIfAborted } from "../job";
 import { limits } from "../limits";
-import { checkMessages } from "../template/chat_messages";
 import { TemplateLimit } from "../template/budget";
+import { checkMessages } from "../template/chat_messages";
 import type { ChatMessage, Tokenizer } from "../tokenizer/tokenizer";
 import { encodeInThread, type Stoppable } from "./prompt_thread";
 

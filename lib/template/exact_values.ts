@@ -15,7 +15,11 @@ const orders = new WeakMap<object, readonly string[]>();
 /** Keeps the order of an object's fields where JavaScript has another. */
 export function keepOrder(record: object, names: readonly string[]): void {
   const own = Object.keys(record);
-  if (own.some((name, at) => name !== names[at])) orders.set(record, names);
+  if (own.some((name, at) => name !== names[at]))
+    orders.set(
+      record,
+      names.filter((name) => Object.hasOwn(record, name)),
+    );
 }
 
 /** Names of an object's fields, in the order of the JSON it came from. */

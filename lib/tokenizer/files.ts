@@ -5,6 +5,7 @@ import { isObject, type JsonObject } from "../files/json";
 import { present, readBytes, readText } from "../files/read";
 import { limits } from "../limits";
 import { eachIn, type Steps, sortedIn } from "../steps";
+import { type ChatTemplates, readChatTemplates, templatesOf, templatesText } from "./chat_templates";
 import { parseInPieces } from "./json_pieces";
 import { checkAddedToken, checkComponents, checkDocument, checkProcessor } from "./schema";
 import { idLimit, parseTokenizerJson, type TokenizerDocument } from "./tokenizer_json";
@@ -32,8 +33,8 @@ export interface TokenizerDefinition {
   readonly generationEosIds: readonly number[];
   /** `bos_token_id` of generation_config.json. */
   readonly generationBosId: number | undefined;
-  readonly chatTemplate: string | undefined;
-  /** SHA-256, in hexadecimal, of tokenizer.json and the chat template. */
+  readonly chatTemplates: ChatTemplates | undefined;
+  /** SHA-256, in hexadecimal, of tokenizer.json and the chat templates. */
   readonly hash: string;
 }
 
@@ -61,7 +62,8 @@ export interface TokenizerFiles {
   readonly tokenizerConfig?: string | undefined;
   readonly specialTokensMap?: string | undefined;
   readonly generationConfig?: string | undefined;
-  readonly chatTemplate?: string | undefined;
+  /** One, or several by name. */
+  readonly chatTemplate?: ChatTemplates | undefined;
 }
 
 /** The same for another thread: tokenizer.json, which may have many megabytes, as bytes in shared memory if it was read so. */
@@ -103,7 +105,7 @@ export function sharedTokenizerFiles(files: SharedTokenizerFiles): TokenizerFile
 
 /**
  * Reads tokenizer.json and, as present, tokenizer_config.json, special_tokens_map.json, generation_config.json and
- * chat_template.jinja of a folder.
+ * chat_template.jinja and additional_chat_templates/ of a folder.
  * @throws {RubricateError} ERR_FILE where one cannot be read, ERR_TOKENIZER where tokenizer.json is missing
  */
 export async function readTokenizerFiles(directory: string): Promise<TokenizerFiles> {
@@ -117,7 +119,7 @@ export async function readTokenizerFiles(directory: string): Promise<TokenizerFi
     asText("tokenizer_config.json", limits.tokenizerConfigBytes),
     asText("special_tokens_map.json"),
     asText("generation_config.json"),
-    asText("chat_template.jinja"),
+    readChatTemplates(directory),
   ]);
   return filesWith(bytes, { directory, tokenizerConfig, specialTokensMap, generationConfig, chatTemplate });
 }
@@ -135,7 +137,7 @@ export function* defineTokenizer(files: TokenizerFiles): Steps<TokenizerDefiniti
   const generation = yield* parsed(files.generationConfig, "generation_config.json");
   const specialTokensMap = yield* parsed(files.specialTokensMap, "special_tokens_map.json");
   const specialTokens = namedSpecialTokens(specialTokensMap, config);
-  const chatTemplate = files.chatTemplate ?? templateOf(config, at("tokenizer_config.json"));
+  const chatTemplates = files.chatTemplate ?? templatesOf(config, at("tokenizer_config.json"));
   const idOf = (token: string) => {
     const id = bpe.vocabulary.id(token);
     return id < 0 ? undefined : id;
@@ -153,8 +155,8 @@ export function* defineTokenizer(files: TokenizerFiles): Steps<TokenizerDefiniti
     specialTokens,
     generationEosIds: idList(generation.eos_token_id),
     generationBosId: idList(generation.bos_token_id)[0],
-    chatTemplate,
-    hash: yield* hashOf(bytes, chatTemplate),
+    chatTemplates,
+    hash: yield* hashOf(bytes, chatTemplates && templatesText(chatTemplates)),
   };
 }
 
@@ -217,21 +219,6 @@ function namedSpecialTokens(map: JsonObject, config: JsonObject): Record<string,
 
 function idList(value: unknown): number[] {
   return (Array.isArray(value) ? value : [value]).filter((id): id is number => Number.isInteger(id) && id >= 0);
-}
-
-function templateOf(config: JsonObject, file: string): string | undefined {
-  const template = config.chat_template;
-  if (template == null) return undefined;
-  if (typeof template === "string") return template;
-  if (Array.isArray(template)) {
-    const entry = template.find((one) => isObject(one) && one.name === "default");
-    if (isObject(entry) && typeof entry.template === "string") return entry.template;
-    if (template.every((one) => isObject(one) && typeof one.template === "string")) return undefined;
-  }
-  throw new RubricateError(
-    "ERR_TOKENIZER",
-    `${file} has a \`chat_template\` that is neither a string nor a list of named templates`,
-  );
 }
 
 /**

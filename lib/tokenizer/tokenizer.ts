@@ -14,6 +14,7 @@ import {
   encodeNames,
   requireTexts,
 } from "./arguments";
+import { chosenTemplate, requireTemplate } from "./chat_templates";
 import { normalizerGrowth } from "./costs";
 import {
   type AddedToken,
@@ -72,12 +73,11 @@ export class Tokenizer {
   private readonly specialIds: ReadonlySet<number>;
   private readonly byteIds: ReadonlySet<number>;
   /** Parsed when first used, so that a model whose template cannot be read still works on text. */
-  private template: ChatTemplate | undefined;
-  private templateError: RubricateError | undefined;
+  private readonly templates = new Map<string, ChatTemplate | RubricateError>();
 
   /**
    * Reads the tokenizer of a Hugging Face folder: tokenizer.json and, as present, tokenizer_config.json,
-   * special_tokens_map.json, generation_config.json and chat_template.jinja.
+   * special_tokens_map.json, generation_config.json, chat_template.jinja and additional_chat_templates/.
    * @throws {RubricateError} ERR_FILE where a file cannot be read; ERR_TOKENIZER naming the file that is missing, malformed
    * or unsupported; ERR_TEMPLATE
    */
@@ -125,12 +125,12 @@ export class Tokenizer {
     [this.prefixIds, this.suffixIds] = this.affixes();
   }
 
-  /** Source of the chat template, if the tokenizer has one. */
+  /** Source of the chat template for conversations without tools, if the tokenizer has one. */
   get chatTemplate(): string | undefined {
-    return this.definition.chatTemplate;
+    return chosenTemplate(this.definition.chatTemplates, false);
   }
 
-  /** SHA-256, in hexadecimal, of tokenizer.json and the chat template. */
+  /** SHA-256, in hexadecimal, of tokenizer.json and the chat templates. */
   get hash(): string {
     return this.definition.hash;
   }
@@ -218,26 +218,33 @@ export class Tokenizer {
     const given = checkOptions(options, chatNames, "applyChatTemplate");
     const addGenerationPrompt = booleanOf("addGenerationPrompt", given.addGenerationPrompt, false);
     const { messages: plain, tools } = checkMessages(messages, given.tools);
-    return this.parsedTemplate().render(plain, { addGenerationPrompt, tools, maxSteps: given.maxSteps });
+    return this.templateFor(tools).render(plain, { addGenerationPrompt, tools, maxSteps: given.maxSteps });
   }
 
   /** @throws {RubricateError} ERR_TEMPLATE where there is no chat template, or it cannot be parsed */
-  checkChatTemplate(): void {
-    this.parsedTemplate();
+  checkChatTemplate(tools?: readonly object[]): void {
+    this.templateFor(tools);
   }
 
-  private parsedTemplate(): ChatTemplate {
-    const source = this.chatTemplate;
-    if (source === undefined)
-      throw new RubricateError("ERR_TEMPLATE", "The tokenizer has no chat template; give text instead of messages");
-    if (this.templateError) throw this.templateError; // parsing once more would fail after the same time
+  /**
+   * The chat template of a conversation: where there are named ones and tools, "tool_use" before "default".
+   * @throws {RubricateError} ERR_TEMPLATE where there is none, or it cannot be parsed
+   * @internal
+   */
+  templateFor(tools: readonly object[] | null | undefined): ChatTemplate {
+    const source = requireTemplate(this.definition.chatTemplates, tools !== undefined && tools !== null);
+    const known = this.templates.get(source) ?? this.parsed(source);
+    this.templates.set(source, known);
+    if (known instanceof RubricateError) throw known; // parsing once more would fail after the same time
+    return known;
+  }
+
+  private parsed(source: string): ChatTemplate | RubricateError {
     try {
-      this.template ??= new ChatTemplate(source, this.definition.specialTokens);
+      return new ChatTemplate(source, this.definition.specialTokens);
     } catch (error) {
-      this.templateError = error as RubricateError;
-      throw error;
+      return error as RubricateError;
     }
-    return this.template;
   }
 
   /** Whether the chat template marks what the assistant says with generation tags. */
