@@ -69,7 +69,9 @@ export function reportRows({ terminal }: Invocation, path: string, data: Dataset
     skipped,
     truncated,
     reports,
+    notices: data.notices,
   });
+  for (const notice of data.notices) terminal.note(`${path}: ${notice}`);
   if (skipped + truncated === 0) return;
   terminal.note(`${path}: ${plural(skipped, "row")} left out, ${count(truncated)} cut off`);
   for (const { line, kind, reason } of reports.slice(0, shownReports))

@@ -27,6 +27,8 @@ export interface EncodedRow {
   readonly supervisedCount: number;
   /** Whether the row has more tokens. How many is not known: the rest is not tokenized. */
   readonly truncated: boolean;
+  /** Fields of the row that its chat template does not name, so that it leaves them out. */
+  readonly ignored: readonly string[];
 }
 
 /** A shorter line cannot take much memory, whatever is in it. */
@@ -70,7 +72,20 @@ function encodeRow(row: Row, tokenizer: Tokenizer, options: EncodingOptions): En
         : "none of its tokens is supervised (the assistant says nothing in it)",
     );
   }
-  return { tokenIds: tokenIds.slice(0, length), supervised: supervised.slice(0, length), supervisedCount, truncated };
+  return {
+    tokenIds: tokenIds.slice(0, length),
+    supervised: supervised.slice(0, length),
+    supervisedCount,
+    truncated,
+    ignored: row.kind === "chat" ? ignoredFields(row, tokenizer) : [],
+  };
+}
+
+/** Tools and their calls: a template that does not name them writes the conversation without. */
+function ignoredFields({ messages, tools }: Row & { kind: "chat" }, tokenizer: Tokenizer): string[] {
+  const given = { tools: tools !== undefined, tool_calls: messages.some((message) => message.tool_calls) };
+  const template = tokenizer.templateFor(tools);
+  return Object.entries(given).flatMap(([name, isGiven]) => (isGiven && !template.mentions(name) ? [name] : []));
 }
 
 interface Tokens {

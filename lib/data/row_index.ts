@@ -72,6 +72,8 @@ export interface IndexSummary {
   /** The first thousand. */
   readonly reports: readonly RowReport[];
   readonly reportCounts: { readonly skipped: number; readonly truncated: number };
+  /** What rows have that the chat template leaves out. */
+  readonly notices: readonly string[];
   /** SHA-256 of all bytes, in hexadecimal. */
   readonly contentHash: string;
 }
@@ -122,6 +124,8 @@ export class RowIndex {
   /** The first error of a template that exceeded a limit. */
   private templateError: RubricateError | undefined;
   private rowsOverLimit = 0;
+  /** Rows that have a field which the template leaves out, by its name. */
+  private readonly ignored = new Map<string, number>();
 
   constructor(
     private readonly source: RowSource,
@@ -161,8 +165,16 @@ export class RowIndex {
       supervisedTokenCount: this.supervisedTokenCount,
       reports,
       reportCounts,
+      notices: this.notices(),
       contentHash: hash.digest("hex"),
     };
+  }
+
+  private notices(): string[] {
+    return [...this.ignored].map(
+      ([name, rows]) =>
+        `${rows} ${rows === 1 ? "row has" : "rows have"} "${name}", which the chat template does not name and leaves out`,
+    );
   }
 
   /** Rows of a template that never ends take long each: the first few decide whether that concerns every row. */
@@ -189,6 +201,7 @@ export class RowIndex {
     }
     const length = row.tokenIds.length;
     if (row.truncated) report(number, "truncated", `it was truncated to its first ${length} tokens`);
+    for (const name of row.ignored) this.ignored.set(name, (this.ignored.get(name) ?? 0) + 1);
     this.offsets.push(offset);
     this.sizes.push(bytes.length);
     this.checksums.push(crc32(bytes));

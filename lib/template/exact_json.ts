@@ -13,21 +13,14 @@ const special = /(?<![\w."-])-?\d+(?:\.\d+|[eE]|\d{15})|"\d{1,10}"\s*:|-0/;
  */
 export function parseExact(text: string): unknown {
   const plain: unknown = JSON.parse(text);
-  return special.test(text) && isShallow(text) ? new ExactParser(text).value() : plain;
+  if (!special.test(text)) return plain;
+  const parser = new ExactParser(text);
+  const value = parser.value();
+  return parser.isTooDeep ? plain : value;
 }
 
-/** Levels that the parser below goes down. More than any row may have. */
+/** Levels that the parser below goes down. More than any row may have, so that a deeper one is refused as it is. */
 const mostLevels = 256;
-
-function isShallow(text: string): boolean {
-  let level = 0;
-  for (const [sign] of text.matchAll(/"(?:[^"\\]|\\[\s\S])*?"|[[\]{}]/g)) {
-    if (sign === "[" || sign === "{") {
-      if (++level > mostLevels) return false;
-    } else if (sign === "]" || sign === "}") level--;
-  }
-  return true;
-}
 
 const blank = /[ \t\n\r]*/y;
 const number = /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
@@ -35,14 +28,21 @@ const word = /true|false|null/y;
 
 /** Reads text that `JSON.parse` found valid. */
 class ExactParser {
+  isTooDeep = false;
   private at = 0;
+  private level = 0;
   constructor(private readonly text: string) {}
 
   value(): unknown {
     this.skip();
     const sign = this.text[this.at];
-    if (sign === "{") return this.record();
-    if (sign === "[") return this.list();
+    if (sign === "{" || sign === "[") {
+      if (++this.level > mostLevels) this.isTooDeep = true;
+      if (this.isTooDeep) return undefined; // and so does every level above
+      const value = sign === "{" ? this.record() : this.list();
+      this.level--;
+      return value;
+    }
     if (sign === '"') return this.string();
     const named = this.match(word);
     return named ? JSON.parse(named) : exactNumber(this.match(number)!);
@@ -86,14 +86,14 @@ class ExactParser {
   private list(): unknown[] {
     const list: unknown[] = [];
     this.at++;
-    while (this.more("]")) list.push(this.value());
+    while (!this.isTooDeep && this.more("]")) list.push(this.value());
     return list;
   }
 
   private record(): object {
     const fields = new Map<string, unknown>();
     this.at++;
-    while (this.more("}")) {
+    while (!this.isTooDeep && this.more("}")) {
       this.skip();
       const name = this.string();
       this.skip();
