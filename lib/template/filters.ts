@@ -5,7 +5,8 @@ import { asNumber } from "./compare";
 import { fixed, formatPercent, truncated } from "./format";
 import { hasLength, reversed } from "./objects";
 import { escaped } from "./operators";
-import { capitalized, replaced, stripped, type TextCall, textMethods } from "./text_methods";
+import { capitalized, type TextCall, textMethods } from "./text_methods";
+import { replaced, stripped } from "./text_parts";
 import {
   Dict,
   isNumber,
