@@ -215,6 +215,13 @@ function absolute(value: Value): Value {
   return number < 0 || Object.is(number, -0) ? -number : number;
 }
 
+/** A filter without arguments. */
+const alone =
+  (name: string, work: (value: Value, budget: Budget) => Value): Filter =>
+  (value, given, { budget }) => {
+    bound(name, [], given);
+    return work(value, budget);
+  };
 const length: Filter = (value, given, { budget }) => {
   bound("length", [], given);
   return BigInt(hasLength(value, budget));
@@ -232,7 +239,7 @@ const escapeText: Filter = (value, given, { budget }) => {
 };
 
 export const valueFilters: Readonly<Record<string, Filter>> = {
-  abs: (value) => absolute(value),
+  abs: alone("abs", absolute),
   capitalize: ofText("capitalize", capitalized),
   center,
   default: otherwise,
@@ -240,8 +247,8 @@ export const valueFilters: Readonly<Record<string, Filter>> = {
   e: escapeText,
   escape: escapeText,
   forceescape: (value, given, context) => escapeText(str(value, context.budget), given, context),
-  safe: (value, _, { budget }) => new Markup(str(value, budget)),
-  string: (value, _, { budget }) => (value instanceof Markup ? value : str(value, budget)),
+  safe: alone("safe", (value, budget) => new Markup(str(value, budget))),
+  string: alone("string", (value, budget) => (value instanceof Markup ? value : str(value, budget))),
   float: (value, given, { budget }) => {
     const [other = 0] = bound("float", ["default"], given);
     const text = textOf(value);
@@ -266,7 +273,7 @@ export const valueFilters: Readonly<Record<string, Filter>> = {
     const text = str(value, budget);
     return replaced(text, str(old!, budget), str(by!, budget), times < 0 ? Number.POSITIVE_INFINITY : times, budget);
   },
-  reverse: (value, _, { budget }) => {
+  reverse: alone("reverse", (value, budget) => {
     const text = textOf(value);
     if (text === undefined) {
       if (value instanceof Lazy) return listOfValue(value, budget).reverse();
@@ -274,7 +281,7 @@ export const valueFilters: Readonly<Record<string, Filter>> = {
     }
     budget.text(text.length, 16);
     return [...text].reverse().join("");
-  },
+  }),
   round: (value, given) => round(value, given),
   title: ofText("title", (text) =>
     text
@@ -287,9 +294,9 @@ export const valueFilters: Readonly<Record<string, Filter>> = {
   truncate: (value, given, { budget }) => truncate(value, given, budget),
   upper: ofText("upper", (text) => text.toUpperCase()),
   urlencode: (value, given, { budget }) => urlencode(value, given, budget),
-  wordcount: (value, _, { budget }) => {
+  wordcount: alone("wordcount", (value, budget) => {
     const text = str(value, budget);
     budget.text(text.length, 32);
     return BigInt(text.match(/[\p{L}\p{N}_]+/gu)?.length ?? 0);
-  },
+  }),
 };

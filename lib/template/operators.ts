@@ -19,8 +19,8 @@ const spelled: Readonly<Record<BinaryOperator, string>> = {
 export function binary(operator: BinaryOperator, a: Value, b: Value, budget: Budget): Value {
   if (isNumber(a) && isNumber(b)) return arithmetic(operator, asNumber(a), asNumber(b), budget);
   if (operator === "%" && textOf(a) !== undefined) {
-    const text = formatPercent(textOf(a)!, b, budget);
-    return a instanceof Markup ? new Markup(text) : text;
+    if (a instanceof Markup) return new Markup(formatPercent(a.text, escapedValue(b), budget));
+    return formatPercent(textOf(a)!, b, budget);
   }
   if (a instanceof Undefined) a.fail();
   if (b instanceof Undefined) b.fail();
@@ -45,6 +45,12 @@ export const escaped = (text: string): string =>
     .replaceAll("<", "&lt;")
     .replaceAll("'", "&#39;")
     .replaceAll('"', "&#34;");
+
+/** What a marked text is formatted with. */
+function escapedValue(value: Value): Value {
+  if (typeof value === "string") return escaped(value);
+  return value instanceof Tuple ? new Tuple(value.items.map(escapedValue)) : value;
+}
 
 function joined(a: Value, b: Value, budget: Budget): Value | undefined {
   const [left, right] = [textOf(a), textOf(b)];

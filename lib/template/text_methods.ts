@@ -181,10 +181,21 @@ const titleOf = (text: string): string =>
     /(\p{Cased})((?:\p{Cased}|\p{M})*)/gu,
     (_, first: string, rest: string) => titled(first) + rest.toLowerCase(),
   );
-/** Digraphs have a capital form of their own. */
-const digraphs: Readonly<Record<string, string>> = { ǆ: "ǅ", Ǆ: "ǅ", ǉ: "ǈ", Ǉ: "ǈ", ǌ: "ǋ", Ǌ: "ǋ", ǳ: "ǲ", Ǳ: "ǲ" };
+/** These have a capital form of their own. */
+const digraphs: Readonly<Record<string, string>> = {
+  ǆ: "ǅ",
+  Ǆ: "ǅ",
+  ǉ: "ǈ",
+  Ǉ: "ǈ",
+  ǌ: "ǋ",
+  Ǌ: "ǋ",
+  ǳ: "ǲ",
+  Ǳ: "ǲ",
+  ŉ: "ʼN",
+};
 const titled = (character: string): string => {
-  const upper = digraphs[character] ?? character.toUpperCase();
+  if (Object.hasOwn(digraphs, character)) return digraphs[character]!;
+  const upper = character.toUpperCase();
   return upper.length > 1 && character.length === 1 ? upper[0] + upper.slice(1).toLowerCase() : upper;
 };
 export const capitalized = (text: string): string => {
@@ -304,8 +315,8 @@ export const textMethods: Readonly<Record<string, Method>> = {
   isspace: every(new RegExp(`^[${whitespace}]+$`)),
   isidentifier: every(/^[\p{XID_Start}_]\p{XID_Continue}*$/u),
   isprintable: every(/^(?:[^\p{C}\p{Z}]| )*$/u),
-  isupper: cased(/\p{Lu}|\p{Lt}/u, /\p{Ll}|\p{Lt}/u),
-  islower: cased(/\p{Ll}/u, /\p{Lu}|\p{Lt}/u),
+  isupper: cased(/\p{Uppercase}/u, /\p{Lowercase}|\p{Lt}/u),
+  islower: cased(/\p{Lowercase}/u, /\p{Uppercase}|\p{Lt}/u),
   istitle: (text, { budget }) => {
     budget.text(text.length, 64);
     return /\p{Cased}/u.test(text) && titleOf(text) === text;

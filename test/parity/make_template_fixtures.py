@@ -265,6 +265,122 @@ b' }}
 {# a
 x{{ '{{' }}{{ '}}' }}{{ {'a': {'b': 1}}['a'] }}
 {{- ' a ' -}}  b  {{- 'c' }} d
+{{ messages|length ~ 'x' }} {{ messages|map(attribute='content')|first }}
+{{ messages|map(attribute='role')|unique|join('/') }}
+{{ (messages|selectattr('role','equalto','user')|list)[-1].content }}
+{% set last = (messages|last) %}{{ last.role }}
+{{ messages | rejectattr('role','in',['user'])|list|length }}
+{{ 'a' if x else 'b' }}{{ x ~ 'c' }}
+{% set ns = namespace(found=false) %}{% for m in messages|reverse %}{% if not ns.found and m.role=='user' %}{{ m.content }}{% set ns.found=true %}{% endif %}{% endfor %}
+{{ '%02d:%02d'|format(3,7) }} {{ '{:02d}'.format(3) }} {{ '{:.3g}'.format(1234.5678) }} {{ '{:>8.2f}|{:<8}|{:^8}'.format(3.14159, 'ab', 1) }} {{ '{:08.3f}'.format(-3.14159) }} {{ '{:,.2f}'.format(1234567.891) }} {{ '{:_}'.format(1234567) }} {{ '{:#x}'.format(255) }} {{ '{:010}'.format(5) }} {{ '{:g}'.format(1e10) }} {{ '{:e}'.format(0) }}
+{{ '%s' % true }} {{ '%d' % true }} {{ '%5s|%-5s|' % ('é', '😀') }} {{ '%.2e' % 12345 }} {{ '%g' % 100000 }} {{ '%g' % 1000000 }} {{ '%g' % 0.0001 }} {{ '%#o' % 8 }} {{ '%05.1f' % -2.55 }} {{ '%x' % -255 }} {{ '%r' % {'a': 1} }}
+{{ '%f' % 2.5 }} {{ '%.0f' % 2.5 }} {{ '%.0f' % 3.5 }} {{ '%.1f' % 0.25 }} {{ '%.1f' % 0.35 }} {{ '%.20f' % 0.1 }} {{ '%f' % 1e22 }}
+{{ [1,2,3]|join }} {{ [[1,2],[3]]|sum(start=[]) }} {{ [1,2]|string }} {{ {'a':1}|string|length }}
+{{ 3 is odd and 4 is even }} {{ not (1 is none) }} {{ 1 is not defined }} {{ x is not defined and y is not defined }} {{ [] is iterable and [] is not string }}
+{{ 5 is number and 5 is not float }} {{ true is integer }} {{ 'x' is not mapping }} {{ 1 is in [1] and 2 is not in [1] }}
+{% if messages and messages[0].role == 'system' %}S{% endif %}{% if not x %}N{% endif %}{% if x is not none %}U{% endif %}
+{% for m in messages if m.role != 'system' %}{{ loop.index0 }}{{ '-' if not loop.last }}{% endfor %}
+{% for a in [1,2,3] %}{% for b in [1,2] if b != a %}{{ a }}{{ b }}{{ loop.first }}{{ ',' if not loop.last }}{% endfor %};{% endfor %}
+{% for k in {'a':1,'b':2}|dictsort %}{{ k }}{{ k[0] }}{% endfor %}{% for k,v in {'b':2,'a':1}|dictsort(reverse=true) %}{{ k }}{% endfor %}
+{% for k, v in {'a': {'b': 1}}.items() recursive %}{{ k }}{% if v is mapping %}({{ loop(v.items()) }}){% else %}={{ v }}{% endif %}{% endfor %}
+{% macro render(d, depth=0) %}{% for k, v in d.items() %}{{ '  ' * depth }}{{ k }}:{% if v is mapping %}
+{{ render(v, depth + 1) }}{% elif v is iterable and v is not string %}[{% for i in v %}{{ i }}{{ ', ' if not loop.last }}{% endfor %}]{% else %}{{ v }}{% endif %};{% endfor %}{% endmacro %}{{ render({'a': 1, 'b': {'c': [1, 2], 'd': none}}) }}
+{%- macro f(x) -%}  {{ x }}  {%- endmacro -%} [{{ f('a') }}] {{ f('b')|trim|upper }}
+{% set m = messages[0] %}{% set m2 = dict(m, role='x') %}{{ m2.role }}{{ m.role }}{{ m2 }}
+{% set x = [] %}{% set x = x + [1] %}{% set x = x + [[2]] %}{{ x }} {% set d = {} %}{% set d = dict(d, **{'a': 1}) %}{{ d }}
+{% set content = messages[1].content %}{% if '</think>' in content %}y{% else %}{{ content.split('?')[0].strip() }}{% endif %}
+{{ messages[0].content.replace('\r\n', '|').replace('.', '', 1) }} {{ 'a.b.c'.replace('.', '') }} {{ 'abc'[1] }}{{ 'abc'[-2:] }}{{ 'abc'[:2] }}{{ 'abc'[5:] }}|{{ 'abc'[:-5] }}|
+{{ 'Hello World'.lower().split() }} {{ 'a=b=c'.partition('=')[2] }} {{ 'x'.join(['1','2']) }} {{ 'abc' * 0 }}| {{ 'ab\tc'|replace('\t', ' ') }}
+{{ 10|string|length }} {{ 1.0 }} {{ 1.10 }} {{ 100 * 1.1 }} {{ 1e100 }} {{ 2**63 }} {{ 2**0.5 }} {{ 7 // 2.0 }} {{ -7 // 2.0 }} {{ 7 % 2.5 }} {{ 1/3|round(2) }} {{ (1/3)|round(2) }} {{ 0.1 + 0.7 }} {{ 3 * 0.1 }} {{ -0.0 }} {{ 0.0 == -0.0 }} {{ 5 // 0.3 }} {{ 1e308 * 10 }} {{ 10 % -3.5 }}
+{{ [3,1,2]|sort|first }} {{ ['a','B','c']|sort|join }} {{ ['a','B']|sort(case_sensitive=True)|join }} {{ [{'n':'b'},{'n':'A'}]|sort(attribute='n')|map(attribute='n')|join }} {{ [(2,'a'),(1,'b')]|sort }} {{ {'b':1}|sort }}
+{{ messages|groupby('role')|map(attribute=0)|list }} {{ messages|groupby('role')|map(attribute='grouper')|join(',') }} {% for r, ms in messages|groupby('role') %}{{ r }}{{ ms|length }}{% endfor %}
+{{ [1,2,3,4,5,6,7]|batch(3)|map('join', '-')|join(' ') }} {{ range(10)|slice(3)|map('list')|list }}
+{{ 'text'|center(10)|length }} {{ 'a b c'|wordcount }} {{ 'hello'|first }}{{ 'hello'|last }} {{ 'hello'|list }} {{ 'hello world'|title }} {{ 'HELLO'|capitalize }} {{ 'foo'|upper|lower }} {{ 'abc'|reverse }}
+{{ '<b>'|striptags if false else '' }}
+{{ [none, 1, none]|select|list }} {{ [none, 1]|reject('none')|list }} {{ [1,none]|map('default', 0)|list }} {{ [x, 1]|map('default', 0)|list }} {{ [0]|map('default', 5, true)|list }}
+{{ messages|map('tojson')|list|length }} {{ [[1,2],[3,4]]|map('sum')|list }} {{ ['1','2']|map('int')|sum }} {{ [1.5, 2.5]|map('round')|list }} {{ [1,2]|map('string')|join('+') }}
+{{ {'a': [1, {'b': none}], 'c': 'é'}|tojson(indent=2) }}|{{ []|tojson(indent=2) }}|{{ ''|tojson }}|{{ 'a\u2028/</script>'|tojson }}|{{ true|tojson }}{{ none|tojson }}{{ 1.0|tojson }}|{{ [1,2]|tojson(separators=[',',':']) }}
+{{ x|tojson }}
+{{ {'a': x}|tojson }}
+{{ messages[0]|tojson|length }} {{ messages[0].items()|list|length }} {{ messages[0].keys()|list }} {% for v in messages[0].values() %}{{ v|length }}{% endfor %} {{ 'role' in messages[0] }} {{ 'x' in messages[0].keys() }} {{ messages[0]|list }} {{ messages[0]|length }}
+{{ messages[0].items()[0] }}|
+{{ messages[0].values() + [1] }}
+{{ (1, 2) == (1, 2) }} {{ [1] != (1,) }} {{ 'a' == 'a' 'b' }} {{ {'a'} }}
+{{ {1, 2} }}
+{{ lambda }}
+{{ 1 if }}
+{{ 'a' is }}
+{{ a.b.c is defined }}
+{{ a.b is defined }} {{ a['b'] is defined if a is defined }}
+{{ messages[0].foo is defined }} {{ messages[0].foo }} {{ messages[0]['foo'] }} {{ messages[0].foo|default('x') }} {{ messages[0].foo.bar|default('x') }}
+{{ messages[0].foo.bar }}
+{{ messages|attr('x') }}| {{ 'abc'|attr('upper')() }} {{ messages[0]|attr('role') }}|
+{{ caller }}|{{ varargs }}|{{ kwargs }}
+{% call f() %}{% endcall %}
+{% set f = 'abc'.upper %}{{ f() }} {{ f }}
+{% set x = 1 if false %}{{ x is defined }}{{ x }}
+{% set x = y %}{{ x is defined }}
+{% set x = none %}{{ x is defined }}{{ x is none }}{% set x %}{% endset %}{{ x == '' }}
+{% for i in range(3) %}{% set j = i %}{% endfor %}{{ j is defined }} {% for i in range(3) %}{% if i == 0 %}{% set k = 5 %}{% endif %}{{ k is defined }}{% endfor %}
+{% if true %}{% for i in [1] %}{% set q = 1 %}{% endfor %}{% endif %}{{ q }}|
+{% macro a() %}{{ b() }}{% endmacro %}{% macro b() %}B{% endmacro %}{{ a() }}
+{% macro a() %}{% set z = 9 %}{{ z }}{% endmacro %}{{ a() }}{{ z is defined }} {% set z = 1 %}{{ a() }}{{ z }}
+{% macro a(x, y=x ~ '!') %}{{ y }}{% endmacro %}{{ a('k') }}{{ a(y='p') }}
+{% macro a() %}{{ kwargs.items()|list }}{{ varargs|join(',') }}{% endmacro %}{{ a(1, 2, k=3) }}
+{% macro outer() %}{{ caller('x', y=2) }}{% endmacro %}{% call(a, y=1, z=3) outer() %}{{ a }}{{ y }}{{ z }}{% endcall %}
+{% macro w() %}<{{ caller() }}>{% endmacro %}{% call w() %}{% call w() %}in{% endcall %}{% endcall %}
+{% for i in [1,2] %}{% macro g() %}{{ i }}{% endmacro %}{{ g() }}{% endfor %}
+{% filter indent(2) %}a
+b{% endfilter %}{% filter replace('a', 'b')|upper %}banana{% endfilter %}
+{% set s | trim %}  x {% endset %}[{{ s }}]{% set s | join('-') %}abc{% endset %}{{ s }}
+{% with %}{% set a = 1 %}{{ a }}{% endwith %}{{ a is defined }}{% with a=2 %}{% with b=a %}{{ b }}{% endwith %}{% endwith %}
+{% raw %}{% if %}{{ {# #}{% endraw %} {{ '{% x %}' }} {{ "{{" }}
+{{ 'it''s' }} {{ "a" 'b' }} {{ 'a\'b' }} {{ "\"" }} {{ '\\n' }} {{ '\u4e2d' }} {{ '\0' == '\x00' }}
+{{ true == 1 }} {{ 'True' == true }} {{ none == none }} {{ [1,[2]] == [1,[2]] }} {{ 1 == 1.0 == true }} {{ 'a' < 'B' }} {{ '' < 'a' }} {{ 'é' > 'z' }}
+{{ 1 <  none }}
+{{ [] < {} }}
+{{ 'a' in none }}
+{{ none + 1 }}
+{{ {} + {} }}
+{{ 'a' - 'b' }}
+{{ 'a' / 2 }}
+{{ [1] * 'a' }}
+{{ 'a' * 1.5 }}
+{{ ['a'] + 'b' }}
+{{ 'x'.foo }}|{{ 'x'['foo'] }}|{{ [].foo }}|{{ (5).foo }}|{{ none.foo }}|{{ true.foo }}
+{{ 'x'.foo.bar }}
+{{ none.foo.bar }}
+{{ messages.0.role }} {{ messages[0]['content']|length }} {{ messages[-1].role }} {{ messages[100] is defined }} {{ messages['a'] is defined }} {{ messages[none] is defined }} {{ messages[1.0] is defined }}
+{{ namespace() }} {{ namespace(a=1).a }} {{ namespace(a=1) is mapping }}
+{{ loop.index }}
+{% for i in [1] %}{{ loop.foo }}|{{ loop.foo is defined }}{% endfor %}
+{% for i in 'a b'.split() %}{{ loop.revindex }}{% endfor %}{% for i in messages|map(attribute='role') %}{{ loop.last }}{{ loop.length }}{% endfor %}
+{% for i in messages|map(attribute='role') %}{{ loop.index }}/{{ loop.length }}{{ loop.revindex }} {% endfor %}
+{% for i in [] %}{% else %}{% for j in [] %}{% else %}x{% endfor %}{% endfor %}
+{%for i in[1,2]%}{{i}}{%endfor%}{%if 1==1%}a{%endif%}{{1if 1else 2}}
+{{1}}{{-1}}{{- 1}}{{1-1}}{{ 1 -1 }}{{ [1,-1] }}{{ 2--1 }}
+{{ 'a'.upper }}
+{{ messages[0].get }}
+{{ 'ﬁ'.upper() }} {{ 'İ'.lower()|length }} {{ 'ΑΣ'.lower() }} {{ 'ŉ'.capitalize() }} {{ 'ﬁx'.title() }} {{ 'ﬁx'|title }} {{ 'éa'|capitalize }} {{ 'ß'|title }}
+{{ '%s' % '😀' }} {{ '%-3s|' % '😀' }} {{ '{:>3}'.format('😀') }} {{ '😀bc'|truncate(2, true, '', 0) }} {{ 'a😀'|center(5) }}| {{ '😀a'.zfill(4) }} {{ '😀\ta'.expandtabs(4) }}
+{{ 'a,b;c'.split(',')[1].split(';')|last }} {{ ' x '.strip(' x') }}| {{ 'xyx'.strip('x').strip('y') }}| {{ 'aXbXc'.rsplit('X', 1) }} {{ 'a\n\nb'.split('\n') }} {{ 'a\n\nb'.splitlines() }} {{ '\n'.splitlines() }} {{ 'a\r'.splitlines(keepends=true) }}
+{{ 'abc'.startswith('ab', 0, 1) }} {{ 'abc'.find('', 3) }} {{ 'abc'.find('', 4) }} {{ ''.find('') }} {{ 'abc'.count('', 1) }} {{ 'abc'.rfind('') }} {{ 'aaa'.replace('aa', 'b') }} {{ 'abc'.replace('b', '') }} {{ 'aaa'.replace('a', 'b', 0) }} {{ 'aaa'.replace('a', 'b', -1) }}
+{{ 'abc'.join('-') }} {{ ''.join([]) }}| {{ 'A-B'.swapcase() }} {{ 'abc'.islower() }} {{ ''.islower() }} {{ '1'.isupper() }} {{ 'ABC'.isalpha() }} {{ '1.5'.replace('.', '').isdigit() }} {{ 'a1_'.isidentifier() }} {{ '１'.isdigit() }} {{ 'Ⅷ'.isnumeric() }} {{ 'ª'.isalpha() }} {{ 'ʰ'.islower() }}
+{{ 'x'|string is string }} {{ 'x'|safe is string }} {{ ('<'|e) ~ '>' }} {{ ('a'|safe) == 'a' }} {{ {'a'|safe: 1}['a'] }} {{ ['a'|safe]|join('<') }} {{ 'a<b'|e|length }} {{ ('%s'|safe) % '<' }} {{ ('<'|safe)|tojson }} {{ ('a'|safe) in 'cab' }} {{ ('a'|safe)|replace('a','<') }} {{ '<' + ('b'|safe) }}
+{{ {'a':1} is mapping }} {{ {'a':1}.items() is mapping }} {{ {'a':1}.items() is sequence }} {{ {'a':1}.keys() is iterable }} {{ ([1]|map('int')) is iterable }} {{ ([1]|map('int')) is sequence }} {{ x is iterable }} {{ x is sequence }} {{ x is string }} {{ x is number }} {{ x is mapping }} {{ none is string }} {{ x is callable }}
+{{ 1 is sameas 1 }} {{ true is sameas true }} {{ none is sameas none }} {{ [] is sameas [] }} {{ 'a' is sameas 'a' }}
+{{ (x is defined) ~ (1 is defined) }} {{ x == y }} {{ x != 1 }} {{ x == '' }} {{ x in [x] }} {{ [x] == [y] }} {{ x|default(none) is none }} {{ x or 'z' }} {{ (x and 1) is undefined }}
+{{ 'abc'|batch(2)|list }} {{ {'a':1,'b':2}|batch(1)|list }} {{ {'a':1}|map('upper')|list }} {{ 'abc'|map('upper')|join }} {{ {'b':1,'a':2}|min }} {{ 'bca'|max }} {{ [[1,2],[1]]|min }} {{ [1, 2.5]|max }} {{ ['a', 'B']|max }} {{ ['a','B']|min(case_sensitive=true) }}
+{{ [1]|first(2) }}
+{{ 'a'|upper('b') }}
+{{ 'a'|replace('a') }}
+{{ 'a'|join(x=1) }}
+{{ 'a'|trim(chars='a') }}| {{ 'a'|default(default_value='b') }} {{ [1,2]|join(d='-') }} {{ 3.14159|round(precision=2) }} {{ 'abc'|truncate(length=3) }} {{ 'a b'|replace(old=' ', new='') }} {{ [2,1]|sort(reverse=True) }} {{ '7'|int(default=1) }}
+{{ 5|string(1) }}
+{{ range(3, 10, 4)|list }} {{ range(-3)|list }} {{ range(true)|list }} {{ range(2)|reverse|list }} {{ range(3)|map('string')|join }}
+{{ dict([['a', 1]]) }} {{ dict(a=1)|length }} {{ dict() }} {{ dict(**{'x': 1}) }}
+{{ cycler('a')|string|length > 5 }}
+{{ messages is defined and messages|length > 0 and messages[0].role == 'system' }} {{ (messages|length - 1) % 2 == 0 }} {{ (messages[0].role == 'user') != (0 % 2 == 0) }} {{ loop is defined }}
 """.strip("\n").split("\n")
 
 multiline = [
