@@ -88,10 +88,12 @@ function tojson(value: Value, given: Given, budget: Budget): Value {
 }
 
 const pythonInteger = /^[+-]?\d+(?:_\d+)*$/;
-const pythonFloat = /^[+-]?(?:(?:\d+(?:_\d+)*)?\.?(?:\d+(?:_\d+)*)?(?:e[+-]?\d+)?|inf(?:inity)?|nan)$/i;
+/** No part of it can match what another one could: it is linear. */
+const pythonFloat =
+  /^[+-]?(?:(?:\d+(?:_\d+)*(?:\.(?:\d+(?:_\d+)*)?)?|\.\d+(?:_\d+)*)(?:e[+-]?\d+(?:_\d+)*)?|inf(?:inity)?|nan)$/i;
 
 function floatOf(text: string): number | undefined {
-  if (!pythonFloat.test(text) || !/\d|inf|nan/i.test(text)) return undefined;
+  if (!pythonFloat.test(text)) return undefined;
   const plain = text.replaceAll("_", "").toLowerCase();
   if (plain.includes("nan")) return Number.NaN;
   if (plain.includes("inf")) return plain.startsWith("-") ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
@@ -283,12 +285,14 @@ export const valueFilters: Readonly<Record<string, Filter>> = {
     return [...text].reverse().join("");
   }),
   round: (value, given) => round(value, given),
-  title: ofText("title", (text) =>
-    text
-      .split(titleWord)
-      .map((part) => (part === "" ? "" : [...part][0]!.toUpperCase() + [...part].slice(1).join("").toLowerCase()))
-      .join(""),
-  ),
+  title: ofText("title", (text, budget) => {
+    budget.text(text.length, 8);
+    const title = (part: string) => {
+      const [first = "", ...rest] = part;
+      return first.toUpperCase() + rest.join("").toLowerCase();
+    };
+    return text.split(titleWord).map(title).join("");
+  }),
   tojson: (value, given, { budget }) => tojson(value, given, budget),
   trim: (value, given, { budget }) => trim(value, given, budget),
   truncate: (value, given, { budget }) => truncate(value, given, budget),

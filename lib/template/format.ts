@@ -128,6 +128,13 @@ function checked(text: string): string {
   return text;
 }
 
+/** The first characters of a text. */
+function shortened(text: string, precision: string | undefined, budget: Budget): string {
+  if (precision === undefined) return text;
+  budget.text(text.length, 16);
+  return [...text].slice(0, Number(precision)).join("");
+}
+
 function converted(
   kind: string,
   value: Value,
@@ -137,7 +144,7 @@ function converted(
   const align = flags.includes("-") ? "<" : ">";
   if ("sra".includes(kind)) {
     const text = kind === "s" ? str(value, budget) : repr(value, budget);
-    const cut = precision === undefined ? text : [...text].slice(0, Number(precision)).join("");
+    const cut = shortened(text, precision, budget);
     return padded(cut, width, align, " ", budget);
   }
   if (kind === "c") {
@@ -183,7 +190,7 @@ export function formatValue(value: Value, spec: string, budget: Budget): string 
   if (text !== undefined) {
     if ((kind && kind !== "s") || sign || alternate || grouping || align === "=")
       throw new TemplateFault(`Unknown format code '${kind}' for object of type 'str'`);
-    const cut = precision === undefined ? text : [...text].slice(0, Number(precision)).join("");
+    const cut = shortened(text, precision, budget);
     return padded(cut, size, align ?? "<", fill ?? (zero ? "0" : " "), budget);
   }
   if (!isNumber(value)) throw new TemplateFault(`unsupported format string passed to ${typeName(value)}.__format__`);

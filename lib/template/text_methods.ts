@@ -296,7 +296,10 @@ export const textMethods: Readonly<Record<string, Method>> = {
   upper: mapped((text) => text.toUpperCase()),
   lower: mapped((text) => text.toLowerCase()),
   casefold: mapped((text) => text.replace(/[ßẞ]/g, "ss").toLowerCase()),
-  title: mapped(titleOf),
+  title: (text, { budget }) => {
+    budget.text(text.length, 8);
+    return titleOf(text);
+  },
   capitalize: mapped(capitalized),
   swapcase: mapped((text) =>
     text.replace(/\p{Cased}/gu, (one) => (one === one.toUpperCase() ? one.toLowerCase() : one.toUpperCase())),

@@ -2,7 +2,7 @@
  * Python's values as a template sees them. An int is a bigint, a float a number, None null, a list an array; what JavaScript
  * has no like of is a class here.
  */
-import { type Budget, TemplateFault } from "./budget";
+import { type Budget, TemplateFault, TemplateLimit } from "./budget";
 
 export type Value = null | boolean | bigint | number | string | Value[] | PyObject;
 export type Named = ReadonlyMap<string, Value>;
@@ -133,8 +133,12 @@ export abstract class Attributes extends PyObject {
   abstract attribute(name: string): Value | undefined;
 }
 
+/** Parts of a tuple that is a key, all levels counted. */
+const mostParts = 100;
+
 /** What stands for a key in a Map. */
-function hashed(key: Value): Key {
+function hashed(key: Value, room = { left: mostParts }): Key {
+  if (--room.left < 0) throw new TemplateLimit(`it makes a key of more than ${mostParts} parts`);
   if (typeof key === "string" || typeof key === "bigint" || key === null) return key;
   if (typeof key === "boolean") return key ? 1n : 0n;
   if (typeof key === "number") return Number.isInteger(key) ? BigInt(key) : key;
@@ -142,7 +146,7 @@ function hashed(key: Value): Key {
   if (key instanceof Undefined) return Undefined;
   if (key instanceof Tuple)
     return `\0tuple${key.items
-      .map(hashed)
+      .map((part) => hashed(part, room))
       .map((part) => `${typeof part}${String(part).length}:${String(part)}`)
       .join()}`;
   if (Array.isArray(key) || key instanceof Dict || key instanceof Namespace)

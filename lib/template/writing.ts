@@ -216,7 +216,7 @@ export function json(value: Value, options: JsonOptions, budget: Budget): string
     return `\n${options.indent.repeat(level)}`;
   };
   const text = (one: string) => {
-    budget.text(one.length, options.ascii || isWide(one) ? 8 : 128);
+    budget.text(one.length, options.ascii || isWide(one) ? 8 : 32);
     return jsonText(one, options.ascii);
   };
   const list = (items: Iterable<() => void>, [open, close]: string, level: number) => {
