@@ -5,7 +5,7 @@ import { Dict, type Value } from "./values";
 /** A number is an int where JSON spells it as one: 20 is, 1e21 is not. */
 function numberValue(value: number): Value {
   if (!Number.isInteger(value)) return value;
-  return Math.abs(value) < 1e21 ? BigInt(value) : value;
+  return Math.abs(value) < 1e21 ? BigInt(String(value)) : value; // JSON has zeros for the digits beyond 2^53
 }
 
 export function toValue(given: unknown): Value {

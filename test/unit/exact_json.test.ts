@@ -48,6 +48,7 @@ test.each<[number, string]>([
   [1e-7, "1e-07"],
   [1e21, "1e+21"],
   [2 ** 53, "9007199254740992"],
+  [1.2345678901234567e19, "12345678901234567000"],
 ])("the number %d of a program", (value, written) => {
   expect(render("{{ messages[0].value }}", value)).toBe(written);
 });
