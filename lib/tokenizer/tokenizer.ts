@@ -233,18 +233,10 @@ export class Tokenizer {
    */
   templateFor(tools: readonly object[] | null | undefined): ChatTemplate {
     const source = requireTemplate(this.definition.chatTemplates, tools !== undefined && tools !== null);
-    const known = this.templates.get(source) ?? this.parsed(source);
+    const known = this.templates.get(source) ?? parsed(source, this.definition.specialTokens);
     this.templates.set(source, known);
     if (known instanceof RubricateError) throw known; // parsing once more would fail after the same time
     return known;
-  }
-
-  private parsed(source: string): ChatTemplate | RubricateError {
-    try {
-      return new ChatTemplate(source, this.definition.specialTokens);
-    } catch (error) {
-      return error as RubricateError;
-    }
   }
 
   /** Whether the chat template marks what the assistant says with generation tags. */
@@ -262,6 +254,14 @@ export class Tokenizer {
       );
     const [before, after] = affixes.map((tokens) => tokens.map((token) => this.vocabulary.id(token)!));
     return [before!, after!];
+  }
+}
+
+function parsed(source: string, specialTokens: Readonly<Record<string, string>>): ChatTemplate | RubricateError {
+  try {
+    return new ChatTemplate(source, specialTokens);
+  } catch (error) {
+    return error as RubricateError;
   }
 }
 

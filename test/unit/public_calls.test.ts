@@ -194,7 +194,7 @@ const notPublic = new Set([
   "Tokenizer#affixes",
   "Tokenizer#encodeStart",
   "Tokenizer#decodeIds",
-  "Tokenizer#parsedTemplate",
+  "Tokenizer#templateFor",
   "Trainer#events",
   "Trainer#openLogs",
   // Constructors that are private in TypeScript, and an error's, which takes anything.
