@@ -30,7 +30,7 @@ export class ChatTemplate {
    * @throws {RubricateError} ERR_TEMPLATE where the source is not a template that can be run
    */
   constructor(
-    source: string,
+    readonly source: string,
     private readonly specialTokens: Readonly<Record<string, string>>,
   ) {
     if (source.length > limits.templateCharacters)
