@@ -53,6 +53,6 @@ export function assistantSpans(
   };
   const exactSpans = { *[Symbol.iterator]() { for (const at of turns) yield exact(at); } }; // biome-ignore format: one line
   const render = (changed: readonly ChatMessage[]) => tokenizer.applyChatTemplate(changed, options);
-  const conversation = { messages, turns, text, template: template.source, render, exact };
+  const conversation = { messages, turns, text, strings: template.strings, render, exact };
   return { text, spans: { [Symbol.iterator]: () => regularSpans(conversation) }, exactSpans };
 }

@@ -1,7 +1,7 @@
 import { invalid } from "../errors";
 import { limits } from "../limits";
 import { isRecord, listOf, readArgument } from "../options";
-import { PlainCopy, tooMuch } from "./plain_messages";
+import { type ConversationSize, PlainCopy } from "./plain_messages";
 
 /** One turn of a conversation. The template gets all fields as they are: what it does with the content is its matter. */
 export interface ChatMessage {
@@ -15,8 +15,8 @@ export interface ChatMessage {
 export interface Conversation {
   readonly messages: readonly ChatMessage[];
   readonly tools: readonly object[] | undefined;
-  /** Values, all levels counted, and characters of their strings. */
-  readonly size: { readonly values: number; readonly characters: number };
+  /** What a template may cost depends on it. */
+  readonly size: ConversationSize;
 }
 
 /**
@@ -53,36 +53,4 @@ export function checkMessages(
     return readArgument(name, "an object", () => copy.of(tool, name, levels) as object);
   });
   return { messages: plain, tools: plainTools, size: copy.size };
-}
-
-/**
- * Elements and characters of messages and tools, all levels counted, and the names of fields besides the usual two: what a
- * template may cost depends on them. They are plain data, as `checkMessages` and JSON give them.
- * @throws RubricateError ERR_ARGUMENT where there are too many, as of values that hold themselves
- */
-export function conversationSize(messages: unknown, tools: unknown): { elements: number; characters: number } {
-  let elements = 0;
-  let characters = 0;
-  const addCharacters = (length: number) => {
-    characters += length;
-    if (characters > limits.chatCharacters) throw tooMuch(`${limits.chatCharacters} characters`);
-  };
-  const addElements = (count: number) => {
-    elements += count;
-    if (elements > limits.lineValues) throw tooMuch(`${limits.lineValues} values`);
-  };
-  const count = (part: unknown, levels: number): void => {
-    addElements(1);
-    if (typeof part === "string") addCharacters(part.length);
-    if (typeof part !== "object" || part === null) return;
-    if (levels === 0) throw tooMuch(`${limits.rowNesting} levels of arrays and objects`);
-    if (Array.isArray(part)) for (const inner of part) count(inner, levels - 1);
-    else
-      for (const [name, inner] of Object.entries(part)) {
-        if (name !== "role" && name !== "content") addCharacters(name.length);
-        count(inner, levels - 1);
-      }
-  };
-  count([messages, tools], limits.rowNesting + 1); // the array of both is none of the caller's levels
-  return { elements, characters };
 }

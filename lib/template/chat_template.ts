@@ -1,6 +1,6 @@
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
-import { type ChatMessage, conversationSize } from "./chat_messages";
+import type { Conversation } from "./chat_messages";
 import { toValue } from "./convert";
 import { type GeneratedText, parseProgram, runProgram } from "./interpreter";
 import type { Program } from "./parser";
@@ -21,8 +21,6 @@ const templateToken = /[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]/gu;
  * `strftime_now`, and the special tokens by name (`bos_token`, `eos_token`, ...).
  */
 export class ChatTemplate {
-  /** Whether the template marks what the assistant says by `{% generation %}` ... `{% endgeneration %}`. */
-  readonly marksGeneration: boolean;
   private readonly program: Program;
 
   /**
@@ -30,7 +28,7 @@ export class ChatTemplate {
    * @throws {RubricateError} ERR_TEMPLATE where the source is not a template that can be run
    */
   constructor(
-    readonly source: string,
+    source: string,
     private readonly specialTokens: Readonly<Record<string, string>>,
   ) {
     if (source.length > limits.templateCharacters)
@@ -50,7 +48,6 @@ export class ChatTemplate {
         "ERR_TEMPLATE",
         `Expected at most ${limits.templateTokens} words and signs in the chat template but received more`,
       );
-    this.marksGeneration = marksGeneration(source);
     try {
       this.program = parseProgram(source);
     } catch (error) {
@@ -58,24 +55,31 @@ export class ChatTemplate {
     }
   }
 
+  /** Whether the template marks what the assistant says by `{% generation %}` ... `{% endgeneration %}`. */
+  get marksGeneration(): boolean {
+    return this.program.marksGeneration;
+  }
+
+  /** The string literals of its expressions. */
+  get strings(): ReadonlySet<string> {
+    return this.program.strings;
+  }
+
   /**
    * @returns the conversation as text. The same arguments give the same text, `strftime_now` apart.
    * @throws {RubricateError} ERR_TEMPLATE where the template fails, raises an exception or does not end
    */
   render(
-    messages: readonly ChatMessage[],
-    options: {
-      readonly addGenerationPrompt?: boolean;
-      readonly tools?: readonly object[];
-      readonly maxSteps?: number;
-    } = {},
+    conversation: Conversation,
+    options: { readonly addGenerationPrompt?: boolean; readonly maxSteps?: number } = {},
   ): RenderedChat {
-    if (!Array.isArray(messages)) throw invalid("messages", "an array of {role, content}", messages);
+    const { values, characters: ofStrings, nameCharacters } = conversation.size;
+    const characters = ofStrings + nameCharacters;
     try {
-      const { elements, characters } = conversationSize(messages, options.tools);
-      const { text, generated } = runProgram(this.program, this.variables(messages, options), {
-        steps: options.maxSteps ?? limits.templateSteps + 50 * elements + characters / 8,
-        elements: 100_000 + 8 * elements,
+      const variables = this.variables(conversation, options.addGenerationPrompt ?? false);
+      const { text, generated } = runProgram(this.program, variables, {
+        steps: options.maxSteps ?? limits.templateSteps + 50 * values + characters / 8,
+        elements: 100_000 + 8 * values,
         characters: Math.min((1 << 20) + 8 * characters, limits.renderedCharacters),
       });
       return {
@@ -95,15 +99,15 @@ export class ChatTemplate {
   }
 
   private variables(
-    messages: readonly ChatMessage[],
-    options: { readonly addGenerationPrompt?: boolean; readonly tools?: readonly object[] },
+    { messages, tools }: Conversation,
+    addGenerationPrompt: boolean,
   ): ReadonlyMap<string, Value> {
     const variables: Record<string, Value> = {
       ...this.specialTokens,
       messages: toValue(messages),
-      tools: toValue(options.tools),
+      tools: toValue(tools),
       documents: null,
-      add_generation_prompt: options.addGenerationPrompt ?? false,
+      add_generation_prompt: addGenerationPrompt,
     };
     return new Map(Object.entries(variables));
   }
@@ -128,8 +132,4 @@ function failure(what: string, error: unknown): RubricateError {
   const message = error instanceof Error ? error.message : String(error);
   const reason = error instanceof RangeError ? `it grows without bound (${message})` : message;
   return new RubricateError("ERR_TEMPLATE", `The chat template ${what}: ${reason}`, { cause: error });
-}
-
-export function marksGeneration(source: string): boolean {
-  return /\{%[-+]?\s*generation\s*-?%\}/.test(source);
 }

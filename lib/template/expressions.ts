@@ -20,7 +20,8 @@ export class ExpressionParser extends TokenReader {
   /** Names that the macros around this place read. */
   protected readonly reading: Set<string>[] = [];
   /** All names that are read, and fields that are looked up: what a template may use at all. */
-  readonly mentioned = new Set<string>();
+  protected readonly mentioned = new Set<string>();
+  protected readonly strings = new Set<string>();
   /** Whether an unknown filter or test is an error only where it is reached. */
   protected soft = false;
   /** Filters and tests that there are not, where that is an error at once. */
@@ -130,6 +131,7 @@ export class ExpressionParser extends TokenReader {
         let value = "";
         while (this.current.type === "string") value += this.next().value;
         this.mentioned.add(value);
+        this.strings.add(value);
         return { kind: "constant", value };
       }
       case "integer":

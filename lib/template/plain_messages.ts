@@ -3,8 +3,14 @@ import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
 import { fieldNames, JsonNumber, keepOrder } from "./exact_values";
 
-/** The error of more than fits. */
-export function tooMuch(limit: string): RubricateError {
+/** Values of messages and tools, all levels counted, characters of their strings, and of the names of their fields. */
+export interface ConversationSize {
+  readonly values: number;
+  readonly characters: number;
+  readonly nameCharacters: number;
+}
+
+function tooMuch(limit: string): RubricateError {
   return new RubricateError("ERR_ARGUMENT", `Expected at most ${limit} in messages and tools but received more`);
 }
 
@@ -31,9 +37,13 @@ export class PlainCopy {
     this.nameCharacters = mostCharacters;
   }
 
-  /** Values and characters of strings that were copied. */
-  get size(): { readonly values: number; readonly characters: number } {
-    return { values: this.values - this.left, characters: this.mostCharacters - this.characters };
+  /** What was copied. */
+  get size(): ConversationSize {
+    return {
+      values: this.values - this.left,
+      characters: this.mostCharacters - this.characters,
+      nameCharacters: this.mostCharacters - this.nameCharacters,
+    };
   }
 
   /**

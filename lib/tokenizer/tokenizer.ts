@@ -2,7 +2,7 @@ import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
 import { booleanOf, checkOptions, pathOf, readArgument } from "../options";
 import { type ChatMessage, checkMessages } from "../template/chat_messages";
-import { ChatTemplate, marksGeneration, type RenderedChat } from "../template/chat_template";
+import { ChatTemplate, type RenderedChat } from "../template/chat_template";
 import { AddedTokens, flags } from "./added_list";
 import {
   type ChatOptions,
@@ -250,8 +250,9 @@ export class Tokenizer {
   renderChat(messages: readonly ChatMessage[], options: ChatOptions = {}): RenderedChat {
     const given = checkOptions(options, chatNames, "applyChatTemplate");
     const addGenerationPrompt = booleanOf("addGenerationPrompt", given.addGenerationPrompt, false);
-    const { messages: plain, tools } = checkMessages(messages, given.tools);
-    return this.templateFor(tools).render(plain, { addGenerationPrompt, tools, maxSteps: given.maxSteps });
+    const conversation = checkMessages(messages, given.tools);
+    const template = this.templateFor(conversation.tools);
+    return template.render(conversation, { addGenerationPrompt, maxSteps: given.maxSteps });
   }
 
   /** @throws {RubricateError} ERR_TEMPLATE where there is no chat template, or it cannot be parsed */
@@ -272,9 +273,12 @@ export class Tokenizer {
     return known;
   }
 
-  /** Whether the chat template marks what the assistant says with generation tags. */
+  /**
+   * Whether the chat template marks what the assistant says with generation tags.
+   * @throws {RubricateError} ERR_TEMPLATE where the template cannot be parsed
+   */
   get marksGeneration(): boolean {
-    return marksGeneration(this.chatTemplate ?? "");
+    return this.chatTemplate !== undefined && this.templateFor(undefined).marksGeneration;
   }
 
   /** Ids of what the post-processor adds. */
