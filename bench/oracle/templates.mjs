@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 const require = createRequire(import.meta.url);
 const { ChatTemplate } = require("../../dist/template/chat_template.js");
 const { checkMessages } = require("../../dist/template/chat_messages.js");
-const { parseExact } = require("../../dist/template/exact_json.js");
+const { parseExact } = require("../../dist/files/exact_json.js");
 
 const { cases, show } = JSON.parse(readFileSync(process.argv[2], "utf8"));
 

@@ -1,9 +1,9 @@
 import { oneLine, quoted, RubricateError, reasonOf } from "../errors";
+import { parseExact } from "../files/exact_json";
 import { checkShape, JsonLimit } from "../files/json";
 import { limits } from "../limits";
 import { atOnce } from "../steps";
 import { TemplateLimit } from "../template/budget";
-import { parseExact } from "../template/exact_json";
 import type { Tokenizer } from "../tokenizer/tokenizer";
 import { assistantSpans } from "./chat_spans";
 import { type DataFormat, type Row, readRow, UnusableRow } from "./rows";

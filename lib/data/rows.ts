@@ -1,7 +1,7 @@
+import { JsonNumber } from "../files/exact_values";
 import { isObject, type JsonObject } from "../files/json";
 import { limits } from "../limits";
 import type { ChatMessage } from "../template/chat_messages";
-import { JsonNumber } from "../template/exact_values";
 
 /** How a row of a data file is read: by its own fields, or as one shape only. */
 export type DataFormat = "auto" | "chat" | "prompt" | "text";

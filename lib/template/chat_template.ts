@@ -98,10 +98,7 @@ export class ChatTemplate {
     return this.program.mentioned.has(name);
   }
 
-  private variables(
-    { messages, tools }: Conversation,
-    addGenerationPrompt: boolean,
-  ): ReadonlyMap<string, Value> {
+  private variables({ messages, tools }: Conversation, addGenerationPrompt: boolean): ReadonlyMap<string, Value> {
     const variables: Record<string, Value> = {
       ...this.specialTokens,
       messages: toValue(messages),

@@ -6,22 +6,14 @@ import { Loop } from "./loop";
 import type { Expression, MacroNode, Statement } from "./nodes";
 import { type Program, parseTemplate } from "./parser";
 import { Callable, Dict, isTrue, iterated, Namespace, Tuple, Undefined, type Value } from "./values";
-import { str } from "./writing";
+import { str, TextWriter } from "./writing";
 
 type Status = "done" | "break" | "continue";
 
-class Output {
-  private readonly parts: string[] = [];
-  length = 0;
-  constructor(private readonly budget: Budget) {}
-  add(text: string): void {
-    this.length += text.length;
-    this.budget.text(this.length, Number.POSITIVE_INFINITY);
-    this.budget.charge(text.length / 4096);
-    this.parts.push(text);
-  }
-  text(): string {
-    return this.parts.join("");
+/** What statements write; each was charged when it ran. */
+class Output extends TextWriter {
+  constructor(budget: Budget) {
+    super(budget, 0, 4096);
   }
 }
 

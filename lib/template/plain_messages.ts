@@ -1,7 +1,7 @@
 import { types } from "node:util";
 import { invalid, RubricateError } from "../errors";
+import { fieldNames, JsonNumber, keepOrder, setField } from "../files/exact_values";
 import { limits } from "../limits";
-import { fieldNames, JsonNumber, keepOrder } from "./exact_values";
 
 /** Values of messages and tools, all levels counted, characters of their strings, and of the names of their fields. */
 export interface ConversationSize {
@@ -90,9 +90,7 @@ export class PlainCopy {
       this.nameCharacters -= field.length;
       if (this.nameCharacters < 0) throw tooMuch(`${this.mostCharacters} characters of names`);
       const part = this.of((value as Record<string, unknown>)[field], name, levels - 1);
-      if (part === undefined) continue;
-      if (field !== "__proto__") copy[field] = part;
-      else Object.defineProperty(copy, field, { value: part, enumerable: true, configurable: true, writable: true });
+      if (part !== undefined) setField(copy, field, part);
     }
     keepOrder(copy, fields);
     return copy;

@@ -24,7 +24,7 @@ export class Tuple extends PyObject {
   }
 }
 
-export type Key = string | bigint | number | null | object;
+type Key = string | bigint | number | null | object;
 
 /** A dict: its keys are equal as Python's are, so 1, 1.0 and True are one. */
 export class Dict extends PyObject {
@@ -84,7 +84,7 @@ export class Range extends PyObject {
 }
 
 /** A generator: it can be read once. */
-export class Lazy extends PyObject {
+export class PyGenerator extends PyObject {
   readonly type = "generator";
   constructor(readonly iterator: Iterator<Value>) {
     super();
@@ -234,7 +234,7 @@ export function* iterated(value: Value, budget: Budget): Generator<Value> {
       budget.charge(1 / 4);
       yield value.at(at);
     }
-  } else if (value instanceof Lazy) {
+  } else if (value instanceof PyGenerator) {
     for (let next = value.iterator.next(); !next.done; next = value.iterator.next()) {
       budget.charge(1 / 4);
       yield next.value;
@@ -245,7 +245,7 @@ export function* iterated(value: Value, budget: Budget): Generator<Value> {
 /** Whether `iterated` takes it. */
 export function isIterable(value: Value): boolean {
   if (textOf(value) !== undefined || itemsOf(value)) return true;
-  const kinds = [Dict, View, Range, Lazy, Undefined];
+  const kinds = [Dict, View, Range, PyGenerator, Undefined];
   return kinds.some((kind) => value instanceof kind);
 }
 

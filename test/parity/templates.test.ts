@@ -1,9 +1,9 @@
 /** Chat templates against what jinja2 makes of them, as transformers uses it: each construct, and each error. */
 import { readFileSync } from "node:fs";
 import path from "node:path";
+import { parseExact } from "../../lib/files/exact_json";
 import { type ChatMessage, checkMessages } from "../../lib/template/chat_messages";
 import { ChatTemplate } from "../../lib/template/chat_template";
-import { parseExact } from "../../lib/template/exact_json";
 
 interface Fixture {
   readonly conversation: string;

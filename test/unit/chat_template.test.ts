@@ -23,7 +23,8 @@ const chat: ChatMessage[] = [
   { role: "user", content: "q" },
   { role: "assistant", content: "a" },
 ];
-const render = (source: string, messages = chat) => new ChatTemplate(source, special).render(checkMessages(messages, undefined));
+const render = (source: string, messages = chat) =>
+  new ChatTemplate(source, special).render(checkMessages(messages, undefined));
 
 test.each(["chatml", "llama-2", "llama-3", "zephyr", "mistral"])("%s as transformers renders it", async (name) => {
   const own = cases.filter((one) => one.template === name);

@@ -5,9 +5,9 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { Dataset } from "../../lib/data/dataset";
 import { encodeLine } from "../../lib/data/encode_row";
+import { parseExact } from "../../lib/files/exact_json";
 import { checkMessages } from "../../lib/template/chat_messages";
 import { ChatTemplate } from "../../lib/template/chat_template";
-import { parseExact } from "../../lib/template/exact_json";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 
 const fixtures = path.join(__dirname, "..", "parity", "fixtures", "tokenizer");

@@ -146,6 +146,8 @@ test.each(["chatml", "llama-2", "llama-3", "zephyr", "mistral"])("300 turns of %
     content: at % 7 ? "Some words, and some more of them. ".repeat(20) : "Short.",
   }));
   const source = readFileSync(path.join(fixtures, `${name}.jinja`), "utf8");
-  const { text } = new ChatTemplate(source, { bos_token: "<s>", eos_token: "</s>" }).render(checkMessages(turns, undefined));
+  const { text } = new ChatTemplate(source, { bos_token: "<s>", eos_token: "</s>" }).render(
+    checkMessages(turns, undefined),
+  );
   expect(text.length).toBeGreaterThan(300_000);
 });
