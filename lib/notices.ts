@@ -1,11 +1,12 @@
-/** What a caller should know of files that were loaded, where nothing is wrong enough to refuse them. */
+/** What a caller should know of files or arguments, where nothing is wrong enough to refuse them. */
 
 /** Stable names of notices; docs/folders.md describes them. */
 export type NoticeCode =
   | "RUBRICATE_HEAD_NOT_TIED"
   | "RUBRICATE_CHAT_TEMPLATE_CHANGED"
   | "RUBRICATE_TOKENIZER_CHANGED"
-  | "RUBRICATE_BASE_MISMATCH";
+  | "RUBRICATE_BASE_MISMATCH"
+  | "RUBRICATE_TOOLS_IGNORED";
 
 export interface Notice {
   /** Stable: code may branch on it. */

@@ -1,6 +1,6 @@
 import { oneLine, quoted, RubricateError, reasonOf } from "../errors";
 import { parseExact } from "../files/exact_json";
-import { checkShape, JsonLimit } from "../files/json";
+import { checkShape, JsonLimit } from "../files/json_shape";
 import { limits } from "../limits";
 import { atOnce } from "../steps";
 import { TemplateLimit } from "../template/budget";
@@ -89,7 +89,7 @@ function encodeRow(row: Row, tokenizer: Tokenizer, options: EncodingOptions): En
     supervisedCount,
     highestId,
     truncated,
-    ignored: row.kind === "chat" ? ignoredFields(row, tokenizer) : [],
+    ignored: row.kind === "chat" ? tokenizer.templateFor(row.tools).ignoredFields(row.messages, row.tools) : [],
   };
 }
 
@@ -117,13 +117,6 @@ export function beyondVocabulary(tokenizer: Tokenizer, id: number, size: number)
     `${name}; the tokenizer has ${tokenizer.vocabSize - size} more tokens than the model: resize the model's embedding, remove ` +
     "the token from the tokenizer, or read the data with this model's tokenizer"
   );
-}
-
-/** Tools and their calls: a template that does not name them writes the conversation without. */
-function ignoredFields({ messages, tools }: Row & { kind: "chat" }, tokenizer: Tokenizer): string[] {
-  const given = { tools: tools !== undefined, tool_calls: messages.some((message) => message.tool_calls) };
-  const template = tokenizer.templateFor(tools);
-  return Object.entries(given).flatMap(([name, isGiven]) => (isGiven && !template.mentions(name) ? [name] : []));
 }
 
 interface Tokens {

@@ -5,8 +5,6 @@ import { atOnce } from "../steps";
 import { checkShape, JsonLimit } from "./json_shape";
 import { readBytes } from "./read";
 
-export { checkShape, JsonLimit } from "./json_shape";
-
 /** What a JSON document calls an object. */
 export type JsonObject = Record<string, unknown>;
 

@@ -55,6 +55,7 @@ export async function encodePrompt(
   if ("text" in given) text = given.text;
   else {
     const conversation = checkMessages(given.messages, undefined, most);
+    tokenizer.tellIgnored(conversation);
     text = quickText(tokenizer, conversation);
     if (text === undefined)
       return encodeInThread(tokenizer, { messages: conversation.messages }, context, signal, work);

@@ -1,6 +1,6 @@
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
-import type { Conversation } from "./chat_messages";
+import type { ChatMessage, Conversation } from "./chat_messages";
 import { toValue } from "./convert";
 import { type GeneratedText, parseProgram, runProgram } from "./interpreter";
 import type { Program } from "./parser";
@@ -94,8 +94,17 @@ export class ChatTemplate {
   }
 
   /** Whether the template reads a variable or field of that name anywhere. */
-  mentions(name: string): boolean {
+  private mentions(name: string): boolean {
     return this.program.mentioned.has(name);
+  }
+
+  /** What a conversation has that the template does not write: "tools", or "tool_calls" of messages. */
+  ignoredFields(messages: readonly ChatMessage[], tools: readonly object[] | undefined): string[] {
+    const given = {
+      tools: tools !== undefined && tools.length > 0,
+      tool_calls: messages.some((message) => message.tool_calls),
+    };
+    return Object.entries(given).flatMap(([name, isGiven]) => (isGiven && !this.mentions(name) ? [name] : []));
   }
 
   private variables({ messages, tools }: Conversation, addGenerationPrompt: boolean): ReadonlyMap<string, Value> {

@@ -2,7 +2,7 @@
  * JSON texts too long to parse at one go: found out where the members of an object or array lie, and parsed some at a time
  * by `JSON.parse`, which alone decides what is valid. Texts are UTF-8.
  */
-import { checkShape, JsonLimit } from "../files/json";
+import { checkShape, JsonLimit } from "../files/json_shape";
 import { limits } from "../limits";
 import { atOnce } from "../steps";
 

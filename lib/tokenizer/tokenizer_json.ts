@@ -1,6 +1,7 @@
 /** Reads the documents of a tokenizer: tokens and merges go into tables, and of the rest what is used is parsed. */
 import { escaped, invalid, oneLine, RubricateError } from "../errors";
-import { isObject, JsonLimit, type JsonObject } from "../files/json";
+import { isObject, type JsonObject } from "../files/json";
+import { JsonLimit } from "../files/json_shape";
 import { limits } from "../limits";
 import type { AddedTokenList } from "./added_list";
 import { MergeTable } from "./bpe_tables";
@@ -23,7 +24,7 @@ import { checkAddedToken } from "./schema";
 import { idLimit, TokenTable } from "./token_table";
 
 /** What tokenizer.json says, beside its added tokens. */
-export interface TokenizerDocument {
+interface TokenizerDocument {
   /** Without `model.vocab`, `model.merges` and `added_tokens`. */
   readonly document: JsonObject;
   readonly vocabulary: TokenTable;
