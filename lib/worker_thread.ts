@@ -52,7 +52,7 @@ export class WorkerThread<C extends Calls<C>, Notice = never> {
   private readonly worker: Worker;
   private readonly pending = new Map<number, Pending>();
   private calls = 0;
-  private abandoned = false;
+  private abandoned: RubricateError | undefined;
   /** Why no more calls are taken. */
   private ended: RubricateError | undefined;
 
@@ -98,14 +98,13 @@ export class WorkerThread<C extends Calls<C>, Notice = never> {
     });
   }
 
-  /** Ends the thread once no call is under way. For when nobody is left who could call. */
-  abandon(): void {
-    this.abandoned = true;
-    if (this.pending.size === 0)
-      void this.close(new RubricateError("ERR_DISPOSED", "The dataset was left to the garbage collector"));
+  /** Ends the thread once no call is pending. For when nothing is left that could call. */
+  abandon(reason: RubricateError): void {
+    this.abandoned = reason;
+    if (this.pending.size === 0) void this.close(reason);
   }
 
-  /** Ends the thread at once, in the midst of a call too; calls under way reject with `reason`. */
+  /** Ends the thread, also during a call; pending calls reject with `reason`. */
   async close(reason: RubricateError): Promise<void> {
     this.end(reason);
     await this.worker.terminate();
@@ -122,7 +121,7 @@ export class WorkerThread<C extends Calls<C>, Notice = never> {
     if (this.pending.size === 0) this.worker.unref();
     if ("error" in reply) pending.reject(new RubricateError(reply.error.code, reply.error.message));
     else pending.resolve(reply.result as never);
-    if (this.abandoned) this.abandon();
+    if (this.abandoned) this.abandon(this.abandoned);
   }
 
   private end(reason: RubricateError): void {

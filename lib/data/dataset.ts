@@ -77,7 +77,9 @@ interface Source extends IndexSummary {
 }
 
 /** Ends the threads of sources of which no dataset is left. */
-const collected = new FinalizationRegistry<DataWorker>((worker) => worker.abandon());
+const collected = new FinalizationRegistry<DataWorker>((worker) =>
+  worker.abandon(new RubricateError("ERR_DISPOSED", "The dataset was collected as garbage")),
+);
 
 /**
  * Examples to train on or to evaluate with. The rows stay in their file, of which an index is kept; a thread of the

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, readSync } from "node:fs";
 import { crc32 } from "node:zlib";
+import { Column } from "../columns";
 import { type ErrorCode, RubricateError } from "../errors";
 import { cannotRead, openRegularSync } from "../files/read";
 import { limits } from "../limits";
@@ -88,26 +89,6 @@ export interface IndexProgress {
   readonly totalBytes: number;
   /** Usable rows so far. */
   readonly rows: number;
-}
-
-/** A growing table of numbers. */
-class Column<T extends Float64Array | Int32Array | Uint32Array> {
-  length = 0;
-  constructor(private array: T) {}
-  push(value: number): void {
-    if (this.length === this.array.length) {
-      const larger = new (this.array.constructor as new (length: number) => T)(this.length * 2);
-      larger.set(this.array as never);
-      this.array = larger;
-    }
-    this.array[this.length++] = value;
-  }
-  at(index: number): number {
-    return this.array[index]!;
-  }
-  copy(): T {
-    return this.array.slice(0, this.length) as T;
-  }
 }
 
 /**

@@ -1,4 +1,5 @@
 /** The added tokens of a tokenizer: gathered from its files, then a table in shared memory. */
+import { grown } from "../columns";
 import { invalid, quoted } from "../errors";
 import type { JsonObject } from "../files/json";
 import { limits } from "../limits";
@@ -35,11 +36,6 @@ export class AddedTokenList {
    * @param units UTF-16 units of their contents at most
    */
   reserve(tokens: number, units: number): void {
-    const grown = <T extends Int32Array | Uint8Array | Uint16Array>(array: T, length: number): T => {
-      const larger = new (array.constructor as new (length: number) => T)(length);
-      larger.set(array);
-      return larger;
-    };
     const room = this.size + tokens;
     this.ids = grown(this.ids, room);
     this.flags = grown(this.flags, room);

@@ -13,7 +13,7 @@ import { dividerOf } from "./split_behavior";
  * @param section number of the text among those between added tokens
  * @returns false where no more words are wanted
  */
-export type WordSink = (text: string, section: number) => boolean;
+type WordSink = (text: string, section: number) => boolean;
 
 /** GPT-2's pattern with Unicode's white space: JavaScript's \s has U+FEFF and lacks U+0085. */
 const gpt2 =

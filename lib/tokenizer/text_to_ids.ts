@@ -11,7 +11,7 @@ import { normalizerOf } from "./normalizers";
 import { type PreTokenizer, preTokenizerOf } from "./pre_tokens";
 
 /** Added tokens, and how they are looked for. */
-export interface AddedParts {
+interface AddedParts {
   readonly added: AddedTokens;
   /** Those that are looked for before the normalizer, and after it. */
   readonly raw: SoughtColumns;
