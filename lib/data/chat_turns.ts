@@ -81,7 +81,7 @@ export function* regularSpans(conversation: RenderedConversation): Generator<Spa
 /**
  * Where the template writes each message's content: known where the text with marks in place of the contents becomes the
  * conversation's, once each mark is replaced by its content again.
- * @returns undefined where it is not so
+ * @returns undefined otherwise
  */
 function placesOf(conversation: RenderedConversation, ordinary: readonly boolean[]): (Span | undefined)[] | undefined {
   const { messages, text } = conversation;

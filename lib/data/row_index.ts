@@ -77,7 +77,7 @@ export interface IndexSummary {
   readonly reportCounts: { readonly skipped: number; readonly truncated: number };
   /** Of all of them. */
   readonly reportReasons: readonly ReasonReport[];
-  /** What rows have that the chat template leaves out. */
+  /** What rows have that the chat template does not write. */
   readonly notices: readonly string[];
   /** SHA-256 of all bytes, in hexadecimal. */
   readonly contentHash: string;
@@ -93,7 +93,7 @@ export interface IndexProgress {
 
 /**
  * Rows of a source by number. One pass keeps 32 bytes a row (place, size, checksum, line, counts, largest id); a row is read and
- * tokenised again when it is asked for, unless it is among the first, which are remembered.
+ * tokenised again at each request, unless it is among the first, which are kept.
  */
 export class RowIndex {
   private readonly offsets = new Column(new Float64Array(1024));
@@ -111,7 +111,7 @@ export class RowIndex {
   /** The first error of a template. */
   private templateError: RubricateError | undefined;
   private rowsOverLimit = 0;
-  /** Rows that have a field which the template leaves out, by its name. */
+  /** Rows that have a field which the template does not write, by its name. */
   private readonly ignored = new Map<string, number>();
 
   constructor(
@@ -157,7 +157,7 @@ export class RowIndex {
   private notices(): string[] {
     return [...this.ignored].map(
       ([name, rows]) =>
-        `${rows} ${rows === 1 ? "row has" : "rows have"} "${name}", which the chat template does not name and leaves out`,
+        `${rows} ${rows === 1 ? "row has" : "rows have"} "${name}", which the chat template does not write`,
     );
   }
 

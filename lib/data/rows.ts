@@ -90,7 +90,7 @@ function messageList(value: unknown, field: string): ChatMessage[] {
     const where = `${field}[${at}]`;
     if (typeof message !== "object" || message === null) throw new UnusableRow(`${where} is not an object`);
     if (typeof message.role !== "string") throw new UnusableRow(`${where}.role is not a string`);
-    // A call of tools may stand in place of words.
+    // Calls of tools may replace the content.
     const silent = (message.content === null || message.content === undefined) && Array.isArray(message.tool_calls);
     if (typeof message.content !== "string" && !silent) throw new UnusableRow(`${where}.content is not a string`);
   }

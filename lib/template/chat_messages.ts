@@ -3,7 +3,7 @@ import { limits } from "../limits";
 import { isRecord, listOf, readArgument } from "../options";
 import { type ConversationSize, PlainCopy } from "./plain_messages";
 
-/** One turn of a conversation. The template gets all fields as they are: what it does with the content is its matter. */
+/** One turn of a conversation. The template gets all fields as they are. */
 export interface ChatMessage {
   readonly role: string;
   /** Most often a string; a list of parts, or the result of a tool as JSON data, where the template takes that. */
@@ -11,7 +11,7 @@ export interface ChatMessage {
   readonly [field: string]: unknown;
 }
 
-/** Messages and tools that are plain data, in arrays of their own. */
+/** A copy of messages and tools as plain data. */
 export interface Conversation {
   readonly messages: readonly ChatMessage[];
   readonly tools: readonly object[] | undefined;
@@ -20,8 +20,8 @@ export interface Conversation {
 }
 
 /**
- * Checks and copies a conversation before a template runs on it. What a template does with the fields, the content among
- * them, is the template's matter.
+ * Checks and copies a conversation before a template runs on it. Fields besides the role are not checked: templates differ in
+ * what they take.
  * @param most values that messages and tools may have, and characters of their strings; of names, as many
  * @throws RubricateError ERR_ARGUMENT naming the message
  */

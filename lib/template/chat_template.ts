@@ -13,7 +13,7 @@ export interface RenderedChat {
   readonly generated: readonly (readonly [number, number])[];
 }
 
-/** What the parser takes as a token or more than that; it takes some microseconds for each. */
+/** Matches at least each token of the parser, which takes some microseconds for each. */
 const templateToken = /[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]/gu;
 
 /**
@@ -119,14 +119,14 @@ export class ChatTemplate {
   }
 }
 
-/** @throws RubricateError ERR_TEMPLATE where the text of a generation block went elsewhere than where it stood */
+/** @throws RubricateError ERR_TEMPLATE where the text of a generation block is not at its block's place in the result */
 function spansOf(text: string, generated: readonly GeneratedText[]): [number, number][] {
   const spans: [number, number][] = [];
   for (const { start, text: part } of generated) {
     if (!text.startsWith(part, start))
       throw new RubricateError(
         "ERR_TEMPLATE",
-        "The chat template has {% generation %} where the place of its text cannot be told, as in a macro that writes something before it",
+        "The chat template has {% generation %} where the place of its text is not known, as in a macro that writes something before it",
       );
     if (part !== "") spans.push([start, start + part.length]);
   }

@@ -22,9 +22,9 @@ export class ExpressionParser extends TokenReader {
   /** All names that are read, and fields that are looked up: what a template may use at all. */
   protected readonly mentioned = new Set<string>();
   protected readonly strings = new Set<string>();
-  /** Whether an unknown filter or test is an error only where it is reached. */
+  /** Whether an unknown filter or test is an error only when it is evaluated. */
   protected soft = false;
-  /** Filters and tests that there are not, where that is an error at once. */
+  /** Unknown filters and tests that are errors when the template is parsed. */
   protected readonly unknown: string[] = [];
 
   /** @param knows whether there is a filter or test of that name */

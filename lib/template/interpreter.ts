@@ -1,4 +1,4 @@
-/** Runs a parsed template: writes its text, and keeps where generation blocks stand in it. */
+/** Runs a parsed template: writes its text, and records the places of generation blocks in it. */
 import { Budget, type TemplateBudget, TemplateFault } from "./budget";
 import { Evaluator, known, Scope } from "./evaluator";
 import { globalsOf } from "./globals";
@@ -17,7 +17,7 @@ class Output extends TextWriter {
   }
 }
 
-/** A generation block's text, and where transformers takes it to stand. */
+/** A generation block's text, and its start as transformers computes it. */
 export interface GeneratedText {
   readonly start: number;
   readonly text: string;
@@ -228,7 +228,7 @@ export function parseProgram(source: string): Program {
 }
 
 /**
- * @param variables what the template sees beside jinja2's own functions
+ * @param variables what the template sees in addition to jinja2's functions
  * @throws {TemplateLimit} where the budget does not suffice; TemplateFault where jinja2 raises an exception
  */
 export function runProgram(

@@ -40,7 +40,7 @@ function attributeGetter(attribute: Value | undefined, budget: Budget, otherwise
   };
 }
 
-/** Texts in lower case, for what does not tell cases apart. */
+/** Texts in lower case, for comparisons that ignore case. */
 const folded =
   (caseSensitive: boolean, budget: Budget): Getter =>
   (value) => {
@@ -107,7 +107,7 @@ function chooser(
   });
 }
 
-/** A generator; it reads nothing before somebody reads it. */
+/** A generator, which reads nothing before its first element is read. */
 function lazy(value: Value, budget: Budget, work: (items: Generator<Value>) => Generator<Value>): PyGenerator {
   return new PyGenerator(
     (function* () {

@@ -5,7 +5,7 @@ import type { Expression, MacroNode, Signature, Statement } from "./nodes";
 
 export interface Program {
   readonly body: readonly Statement[];
-  /** Names, fields and strings that stand in the template. */
+  /** Names, fields and strings of the template. */
   readonly mentioned: ReadonlySet<string>;
   /** Its string literals. */
   readonly strings: ReadonlySet<string>;

@@ -49,7 +49,7 @@ export class PlainCopy {
   /**
    * @param name of the argument, for messages
    * @returns undefined for what JSON omits
-   * @throws RubricateError ERR_ARGUMENT where there is too much, or a bigint; whatever getters throw
+   * @throws RubricateError ERR_ARGUMENT where there is too much, or a bigint; also what getters throw
    */
   of(given: unknown, name: string, levels: number): unknown {
     if (--this.left < 0) throw this.tooManyValues();

@@ -165,7 +165,7 @@ const titleOf = (text: string): string =>
     /(\p{Cased})((?:\p{Cased}|\p{M})*)/gu,
     (_, first: string, rest: string) => titled(first) + rest.toLowerCase(),
   );
-/** These have a capital form of their own. */
+/** Their title case differs from their upper case. */
 const digraphs: Readonly<Record<string, string>> = {
   ǆ: "ǅ",
   Ǆ: "ǅ",

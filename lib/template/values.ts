@@ -7,7 +7,7 @@ import { type Budget, TemplateFault, TemplateLimit } from "./budget";
 export type Value = null | boolean | bigint | number | string | Value[] | PyObject;
 export type Named = ReadonlyMap<string, Value>;
 
-/** A value of a class of its own. */
+/** A value that no type of JavaScript represents. */
 export abstract class PyObject {
   /** Python's name of the type. */
   abstract readonly type: string;
@@ -136,7 +136,7 @@ export abstract class Attributes extends PyObject {
 /** Parts of a tuple that is a key, all levels counted. */
 const mostParts = 100;
 
-/** What stands for a key in a Map. */
+/** A key as a Map compares it. */
 function hashed(key: Value, room = { left: mostParts }): Key {
   if (--room.left < 0) throw new TemplateLimit(`it makes a key of more than ${mostParts} parts`);
   if (typeof key === "string" || typeof key === "bigint" || key === null) return key;

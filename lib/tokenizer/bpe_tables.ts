@@ -62,7 +62,7 @@ export class MergeQueue {
   }
 }
 
-/** Numbers by pair of numbers, for this thread alone: open addressing, since a Map of so many pairs is the slowest part. */
+/** Numbers by pair of numbers, in memory of one thread: open addressing, since a Map of so many pairs is the slowest part. */
 export class PairMap {
   private readonly mask: number;
   /** 0 where a slot is free, else one more than the number. */

@@ -19,7 +19,7 @@ type WordSink = (text: string, section: number) => boolean;
 const gpt2 =
   /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
-/** Characters that a byte-level vocabulary spells the bytes with: a printable one stands for itself. */
+/** Characters that a byte-level vocabulary spells the bytes with: a printable one is itself. */
 export const byteCharacters: readonly string[] = (() => {
   let others = 0;
   return Array.from({ length: 256 }, (_, byte) => {

@@ -1,4 +1,4 @@
-/** Token ids by text and texts by id, in shared memory: whatever thread gets a table's columns has the same table. */
+/** Token ids by text and texts by id, in shared memory: every thread that gets a table's columns has the same table. */
 import { grown } from "../columns";
 import { limits } from "../limits";
 
@@ -164,7 +164,7 @@ export class TokenTable {
     return entry < 0 ? -1 : this.unitAt(entry, 0);
   }
 
-  /** Whether each token has an id of its own, and none is empty. */
+  /** Whether no two tokens have the same id, and none is empty. */
   isUnambiguous(): boolean {
     for (let entry = 0; entry < this.entries; entry++)
       if (this.entryOf(this.ids[entry]!) !== entry || this.lengthAt(entry) === 0) return false;

@@ -23,7 +23,7 @@ import {
 import { checkAddedToken } from "./schema";
 import { idLimit, TokenTable } from "./token_table";
 
-/** What tokenizer.json says, beside its added tokens. */
+/** What tokenizer.json says, except for its added tokens. */
 interface TokenizerDocument {
   /** Without `model.vocab`, `model.merges` and `added_tokens`. */
   readonly document: JsonObject;
@@ -181,7 +181,7 @@ function requireRoom(count: number, { start, end }: Extent, least: number, where
     throw new RubricateError("ERR_TOKENIZER", `Expected entries of at least ${least} bytes for ${where}`);
 }
 
-/** A file that is parsed once more to say where it is wrong. */
+/** A file that is parsed once more to find its error. */
 const reportedBytes = 1 << 18;
 
 /** What `JSON.parse` finds wrong with the whole: it knows better where. */
@@ -195,7 +195,7 @@ function reasonOf(bytes: Buffer): string | undefined {
   }
 }
 
-/** Runs of members, none of which is too long to be parsed at once. */
+/** Runs of members, none of which is too long for one `JSON.parse`. */
 function shortRuns(bytes: Buffer, extent: Extent, where: string): Members {
   const members = membersOf(bytes, extent, runBytes);
   for (const { start, end } of members.runs)
