@@ -56,7 +56,7 @@ export const benchCommand: Command = {
       for (const [at, one] of cases.entries()) {
         if (interrupts.signal.aborted) break;
         terminal.progress.show(at / cases.length, one.name, true);
-        results.push(await timed(one, interrupts.signal));
+        results.push(await timeCase(one, interrupts.signal));
       }
       terminal.progress.restart();
       interrupts.signal.throwIfAborted();
@@ -67,7 +67,7 @@ export const benchCommand: Command = {
   },
 };
 
-async function timed({ group, name, start, work, unit }: BenchCase, signal: AbortSignal): Promise<BenchResult> {
+async function timeCase({ group, name, start, work, unit }: BenchCase, signal: AbortSignal): Promise<BenchResult> {
   const { run, end } = start();
   const times: number[] = [];
   try {

@@ -212,16 +212,16 @@ function showSamples(terminal: Terminal, samples: readonly Sample[]): void {
     terminal.print();
     return;
   }
-  const joined = (cells: readonly string[]) =>
+  const joinCells = (cells: readonly string[]) =>
     columns
       .map((column, at) => padded(cells[at]!, column))
       .join("  ")
       .trimEnd();
-  terminal.printStyled(terminal.styled(joined(["held-out letter", "before", "after"]), "bold"));
+  terminal.printStyled(terminal.styled(joinCells(["held-out letter", "before", "after"]), "bold"));
   for (const row of rows) {
     const cells = columns.map((column, at) => lines(row[at]!, column));
     for (let line = 0; line < Math.max(...cells.map((cell) => cell.length)); line++)
-      terminal.print(joined(cells.map((cell) => cell[line] ?? "")));
+      terminal.print(joinCells(cells.map((cell) => cell[line] ?? "")));
   }
   terminal.print();
 }

@@ -20,7 +20,7 @@ export const generateCommand: Command = {
       const pieces = model.generate({ ...input, ...samplingOf(values), adapter, signal: interrupts.signal });
       const plain = model.tokenizer === undefined;
       const write = ({ text, tokenId }: GenerationPiece) => terminal.write(plain ? `${tokenId} ` : text);
-      const { text, tokenIds, tokensPerSecond, finishReason, promptTokens } = await written(pieces, write, () =>
+      const { text, tokenIds, tokensPerSecond, finishReason, promptTokens } = await writePieces(pieces, write, () =>
         terminal.print(),
       );
       terminal.event({ text, tokens: tokenIds.length, tokensPerSecond, finishReason, promptTokens, tokenIds });
@@ -31,7 +31,7 @@ export const generateCommand: Command = {
 };
 
 /** Writes the pieces as they come; the line that they make is ended also when they are stopped. */
-async function written(
+async function writePieces(
   pieces: AsyncGenerator<GenerationPiece, GenerationResult, void>,
   write: (piece: GenerationPiece) => void,
   end: () => void,

@@ -65,7 +65,7 @@ export async function run(argv: readonly string[], streams: Streams, interrupts 
     }
     return (await command.run({ values, positionals, terminal, interrupts, argv })) ?? status.done;
   } catch (error) {
-    return failed(error, command, terminal, interrupts);
+    return reportFailure(error, command, terminal, interrupts);
   }
 }
 
@@ -77,7 +77,12 @@ function unknownCommand(name: string): UsageError {
 }
 
 /** One sentence for whatever went wrong, and its exit status. */
-function failed(error: unknown, command: Command | undefined, terminal: Terminal, interrupts: Interrupts): number {
+function reportFailure(
+  error: unknown,
+  command: Command | undefined,
+  terminal: Terminal,
+  interrupts: Interrupts,
+): number {
   const who = command ? `rubricate ${command.name}` : "rubricate";
   if (error instanceof UsageError) {
     terminal.event({ type: "error", code: "ERR_ARGUMENT", message: error.message });

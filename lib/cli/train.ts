@@ -47,21 +47,21 @@ function evalShare(value: string | undefined): number | undefined {
   );
 }
 
-const written = (option: string, field?: string) => `--${kebab(flagNameOf(option, field) ?? option)}`;
+const flagText = (option: string, field?: string) => `--${kebab(flagNameOf(option, field) ?? option)}`;
 
 /** Checks all options before anything is loaded. @throws UsageError naming the flags */
 function checkOptions(values: Values, share: number | undefined): void {
   const fail = (message: string) => new UsageError(message);
   if (values.method === "full")
     for (const name of redFlags)
-      if (values[name] !== undefined) throw fail(`Expected no ${written(name)} with --method full`);
+      if (values[name] !== undefined) throw fail(`Expected no ${flagText(name)} with --method full`);
   if (values.eval === undefined)
     for (const name of ["evalEveryEpoch", "keepBest"] as const)
-      if (values[flagNameOf(name)!] !== undefined) throw fail(`${written(name)} needs --eval`);
+      if (values[flagNameOf(name)!] !== undefined) throw fail(`${flagText(name)} needs --eval`);
   if (values.earlyStopping === undefined && values.earlyStoppingMinDelta !== undefined)
-    throw fail(`${written("earlyStopping", "minDelta")} needs ${written("earlyStopping", "patience")}`);
+    throw fail(`${flagText("earlyStopping", "minDelta")} needs ${flagText("earlyStopping", "patience")}`);
   try {
-    checkRunOptions({ ...trainingOptionsOf(values), eval: share ?? values.eval }, written);
+    checkRunOptions({ ...trainingOptionsOf(values), eval: share ?? values.eval }, flagText);
   } catch (error) {
     throw error instanceof RubricateError ? fail(error.message) : error;
   }
@@ -87,7 +87,7 @@ async function train(invocation: Invocation): Promise<number> {
     const trainer = new Trainer({ ...trainingOptionsOf(values), model, adapter, train: training, eval: evaluation });
     const stopping = "stopping after a checkpoint of the last finished step (Ctrl-C again ends at once)";
     interrupts.onStop(() => terminal.note(stopping));
-    const summary = await followed(trainer, invocation);
+    const summary = await runTrainer(trainer, invocation);
     await (adapter ?? model).savePretrained(values.out!);
     terminal.event({ type: "saved", path: values.out });
     terminal.event({ type: "end", ...summary });
@@ -104,7 +104,7 @@ function redOptions({ variant, sites, layers }: Values) {
 }
 
 /** Runs the trainer and shows its progress; when it is stopped, prints how to resume. */
-async function followed(trainer: Trainer, invocation: Invocation): Promise<TrainSummary> {
+async function runTrainer(trainer: Trainer, invocation: Invocation): Promise<TrainSummary> {
   const { terminal, interrupts } = invocation;
   let checkpoint: string | undefined;
   let resumed = 0;

@@ -1,6 +1,6 @@
 /** Where a folder has its weights: one safetensors file, or an index and shards. */
 import { basename, join } from "node:path";
-import { escaped, RubricateError, shown } from "../errors";
+import { escaped, formatJson, RubricateError } from "../errors";
 import { readJson } from "../files/json";
 import { indexFile, weightsFile } from "../files/model_folder";
 import { entriesOf } from "../files/operations";
@@ -131,7 +131,7 @@ async function readIndex(path: string): Promise<Map<string, string>> {
     if (!isFileName(file)) {
       throw new RubricateError(
         "ERR_SAFETENSORS",
-        `Expected file names without folders in weight_map of ${path} but received ${shown(file)}`,
+        `Expected file names without folders in weight_map of ${path} but received ${formatJson(file)}`,
       );
     }
     entries.set(name, file);

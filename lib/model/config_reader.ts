@@ -20,7 +20,7 @@ export class ConfigReader {
   }
 
   fail(key: string, expected: string): RubricateError {
-    const received = shown(this.value[key]);
+    const received = describeValue(this.value[key]);
     return new RubricateError("ERR_CONFIG", `Expected ${expected} for ${key} in ${this.path} but received ${received}`);
   }
 
@@ -84,7 +84,7 @@ export class ConfigReader {
 }
 
 /** A value of a parsed document for messages. What is nested is not written out: it may be large, or deep. */
-function shown(value: unknown): string {
+function describeValue(value: unknown): string {
   if (value === undefined || value === null) return "nothing";
   if (Array.isArray(value)) return `an array of length ${value.length}`;
   if (typeof value === "object") return "an object";

@@ -53,10 +53,10 @@ export function describeLlama(document: unknown, path: string): ModelDescription
       },
     ],
   };
-  return described(architecture, config.ids("bos_token_id")[0], config.ids("eos_token_id"));
+  return makeDescription(architecture, config.ids("bos_token_id")[0], config.ids("eos_token_id"));
 }
 
-function described(
+function makeDescription(
   architecture: Architecture,
   bosTokenId: number | undefined,
   eosTokenIds: readonly number[],
@@ -67,7 +67,7 @@ function described(
 
 /** The same model with a head of its own, where config.json ties it to the embedding table and the checkpoint does not. */
 export function withOwnHead({ architecture, bosTokenId, eosTokenIds }: ModelDescription): ModelDescription {
-  return described({ ...architecture, tied_embeddings: false }, bosTokenId, eosTokenIds);
+  return makeDescription({ ...architecture, tied_embeddings: false }, bosTokenId, eosTokenIds);
 }
 
 /** Elements of a head. */

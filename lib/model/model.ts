@@ -11,7 +11,7 @@ import { present } from "../files/read";
 import { type GenerateOptions, type GenerationPiece, type GenerationResult, generate } from "../generate/generation";
 import { Callback, runJob, throwIfAborted } from "../job";
 import { type NativeModel, native } from "../native";
-import { type Notice, tell } from "../notices";
+import { type Notice, reportNotices } from "../notices";
 import { checkOptions, functionOf, type OptionNames, pathOf, signalOf } from "../options";
 import { Tokenizer } from "../tokenizer/tokenizer";
 import type { Architecture, ModelDescription } from "./architecture";
@@ -127,7 +127,7 @@ export class LlamaModel {
       onProgress:
         options.onProgress && ((loadedBytes: number, totalBytes: number) => progress.tell({ loadedBytes, totalBytes })),
     };
-    tell(notices, onNotice);
+    reportNotices(notices, onNotice);
     return onDevice(options.device ?? "auto", async (device) => {
       let handle: NativeModel | undefined;
       try {

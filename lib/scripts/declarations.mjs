@@ -3,7 +3,7 @@
 import { join } from "node:path";
 
 /** End of a string literal or comment that begins at `at`, or `at` where none does. */
-function skipped(text, at) {
+function skipLiteral(text, at) {
   const comment = /\/\*[\s\S]*?\*\/|\/\/[^\n]*/y;
   const literal = /"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`(?:\\.|[^`\\])*`/y;
   for (const pattern of [comment, literal]) {
@@ -24,14 +24,14 @@ export function* statements(text) {
     at = blank.lastIndex;
     if (at >= text.length) return;
     if (text.startsWith("/*", at) || text.startsWith("//", at)) {
-      const end = skipped(text, at);
+      const end = skipLiteral(text, at);
       doc = text.startsWith("/**", at) ? text.slice(at + 3, end - 2) : doc;
       at = end;
       continue;
     }
     const begin = at;
     for (let depth = 0; at < text.length; ) {
-      const after = skipped(text, at);
+      const after = skipLiteral(text, at);
       if (after > at) {
         at = after;
         continue;
@@ -58,7 +58,7 @@ export const bodyOf = (code) => code.slice(code.indexOf("{") + 1, code.lastIndex
 function* typeArguments(text) {
   let begin = 0;
   for (let at = 0, depth = 0; depth >= 0 && at < text.length; at++) {
-    at = skipped(text, at);
+    at = skipLiteral(text, at);
     if ("{([<".includes(text[at])) depth++;
     if ("})]>".includes(text[at])) depth--;
     if (depth < 0 || (depth === 0 && text[at] === ",")) {

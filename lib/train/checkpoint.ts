@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { configFile, tensorFile } from "../adapter/files";
-import { quoted, RubricateError, shown } from "../errors";
+import { formatJson, quoted, RubricateError } from "../errors";
 import { type FileContents, removeFolder, writeFolder } from "../files/atomic";
 import { isObject, readJson } from "../files/json";
 import { entriesOf } from "../files/operations";
@@ -186,7 +186,7 @@ export async function readState(path: string): Promise<StateDocument> {
   } catch (cause) {
     throw damaged(path, `${stateFile} cannot be read: ${(cause as Error).message}`, cause);
   }
-  if (document?.format !== 1) throw damaged(path, `${stateFile} is of format ${shown(document?.format)}, not 1`);
+  if (document?.format !== 1) throw damaged(path, `${stateFile} is of format ${formatJson(document?.format)}, not 1`);
   const { identity, cpuPath, matmul = null, state, files } = document;
   for (const [name, part] of Object.entries({ identity, state, files }))
     if (!isObject(part)) throw damaged(path, `${stateFile} lacks a part: ${name}`);
@@ -219,7 +219,7 @@ function requireOwnFiles(path: string, files: StateDocument["files"], trainee: T
     if (limit === undefined) throw damaged(path, `${stateFile} names a file that no such run writes: ${quoted(name)}`);
     const bytes = entry?.bytes;
     if (!(Number.isSafeInteger(bytes) && bytes >= 0 && bytes <= limit))
-      throw damaged(path, `expected at most ${limit} bytes for ${name} in ${stateFile} but found ${shown(bytes)}`);
+      throw damaged(path, `expected at most ${limit} bytes for ${name} in ${stateFile} but found ${formatJson(bytes)}`);
   }
 }
 

@@ -62,7 +62,7 @@ export class ExampleArray implements ExampleSource {
    */
   static *steps(all: readonly Example[], name: string, vocabulary = Number.POSITIVE_INFINITY): Steps<ExampleArray> {
     return yield* ExampleArray.taken(yield* elementsOf(all, name), name, (example, at) => {
-      const copy = copied(example, `${name}[${at}]`);
+      const copy = copyExample(example, `${name}[${at}]`);
       requireKnown(copy.tokenIds, vocabulary, `${name}[${at}].tokenIds`);
       return copy;
     });
@@ -181,12 +181,12 @@ export function requireFit(source: ExampleSource, contextLength: number, name: s
 }
 
 /** @throws RubricateError ERR_ARGUMENT where it is no example */
-function copied(example: Example, name: string): Example {
-  return readArgument(name, "an example", () => copiedFields(example, name));
+function copyExample(example: Example, name: string): Example {
+  return readArgument(name, "an example", () => copyFields(example, name));
 }
 
 /** Copies by constructors, which call no method of the caller's arrays; lengths are those of the copies. */
-function copiedFields(example: Example, name: string): Example {
+function copyFields(example: Example, name: string): Example {
   const { tokenIds, supervised, line } = example;
   const ids = types.isInt32Array(tokenIds) ? new Int32Array(tokenIds) : undefined;
   if (!ids || ids.length < 2) throw invalid(`${name}.tokenIds`, "an Int32Array of at least 2 ids", tokenIds);

@@ -8,7 +8,7 @@ import { lstat, lutimes, open, readlink, realpath, rmdir, unlink } from "node:fs
 import { hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { escaped, RubricateError, systemCode } from "../errors";
-import { reported } from "../files/atomic";
+import { withFileErrors } from "../files/atomic";
 import { parseJson } from "../files/json";
 import { fileOperations } from "../files/operations";
 import { readText } from "../files/read";
@@ -58,7 +58,7 @@ export class FolderLock {
    * @throws RubricateError ERR_BUSY naming the process that has it, ERR_FILE
    */
   static take(folder: string): Promise<FolderLock> {
-    return reported(folder, async () => {
+    return withFileErrors(folder, async () => {
       const first = await fileOperations().makeFolder(folder);
       const created: string[] = [];
       for (let made = resolve(folder); first !== undefined && made.length >= first.length; made = dirname(made))

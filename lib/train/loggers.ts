@@ -1,7 +1,7 @@
 import type { FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { RubricateError } from "../errors";
-import { reported, writeInto } from "../files/atomic";
+import { withFileErrors, writeInto } from "../files/atomic";
 import { openLog } from "../files/log";
 import { present, readPieces } from "../files/read";
 import { throwIfAborted } from "../job";
@@ -41,16 +41,16 @@ class JsonLinesLogger implements RunLogger {
   ): Promise<JsonLinesLogger> {
     const path = join(outputDir, logFile);
     if (position) await rewind(outputDir, position, signal);
-    return new JsonLinesLogger(path, await reported(path, () => openLog(path, position !== undefined)));
+    return new JsonLinesLogger(path, await withFileErrors(path, () => openLog(path, position !== undefined)));
   }
 
   async write(event: TrainEvent): Promise<void> {
     const line = `${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`;
-    await reported(this.path, () => this.file.appendFile(line));
+    await withFileErrors(this.path, () => this.file.appendFile(line));
   }
 
   async close(): Promise<void> {
-    await reported(this.path, () => this.file.close());
+    await withFileErrors(this.path, () => this.file.close());
   }
 }
 

@@ -1,5 +1,5 @@
 import { stat } from "node:fs/promises";
-import { escaped, invalid, RubricateError, shown } from "../errors";
+import { escaped, formatJson, invalid, RubricateError } from "../errors";
 import { removeLeftovers } from "../files/atomic";
 import { type Checkpoint, checkpointPath, checkpointSteps, damaged, readCheckpoint, readState } from "./checkpoint";
 import type { RunIdentity } from "./identity";
@@ -44,7 +44,7 @@ export async function resumption(request: ResumeRequest): Promise<Resumption> {
     await requireFolder(resume);
     const checkpoint = await readSameRun(resume, request);
     if (outputDir !== undefined) await requireNoOtherRun(outputDir, request.identity);
-    return accepted(request, checkpoint, []);
+    return acceptCheckpoint(request, checkpoint, []);
   }
   if (outputDir === undefined) {
     if (resume !== false) throw new RubricateError("ERR_ARGUMENT", "resume needs outputDir");
@@ -72,7 +72,7 @@ export async function resumption(request: ResumeRequest): Promise<Resumption> {
       notices.push(error.message);
       continue;
     }
-    return accepted(request, checkpoint, notices);
+    return acceptCheckpoint(request, checkpoint, notices);
   }
   if (resume === true)
     throw new RubricateError(
@@ -127,7 +127,7 @@ export function isSameRun(saved: RunIdentity, present: RunIdentity, step: number
   return difference(saved, present, step) === undefined;
 }
 
-function accepted(request: ResumeRequest, checkpoint: Checkpoint, notices: string[]): Resumption {
+function acceptCheckpoint(request: ResumeRequest, checkpoint: Checkpoint, notices: string[]): Resumption {
   const noteChange = (before: string, now: string) =>
     notices.push(
       `The checkpoint ${checkpoint.path} was written with ${before} and is resumed with ${now}: ` +
@@ -150,7 +150,7 @@ function difference(saved: RunIdentity, present: RunIdentity, step: number): str
     const [before, now] = [saved[name], present[name]];
     if (JSON.stringify(before) === JSON.stringify(now)) continue;
     if (growing && lengthFields.includes(name) && Number(present.totalSteps) >= step) continue;
-    return `it has ${escaped(name)} ${shown(before, identityLength)}, this one ${shown(now, identityLength)}`;
+    return `it has ${escaped(name)} ${formatJson(before, identityLength)}, this one ${formatJson(now, identityLength)}`;
   }
   return undefined;
 }

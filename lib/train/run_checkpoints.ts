@@ -81,10 +81,10 @@ export type LastStep =
 export function failureWith(error: unknown, last: LastStep | undefined, stopped: boolean): unknown {
   if (last === undefined) return error;
   const code = error instanceof RubricateError ? error.code : "ERR_INTERNAL";
-  const said = (text: string, how = code) => new RubricateError(how, text, { cause: error });
+  const withMessage = (text: string, how = code) => new RubricateError(how, text, { cause: error });
   if ("path" in last) {
     if (stopped) return error;
-    return said(
+    return withMessage(
       `${reasonOf(error)}; the last finished step, ${last.step}, is in ${last.path}: remove the cause, then resume from it ` +
         "with the same options (resume: true)",
     );
@@ -93,7 +93,7 @@ export function failureWith(error: unknown, last: LastStep | undefined, stopped:
   const lost = `the checkpoint of step ${last.step} could not be written: ${reasonOf(last.failure)}; ${earlier}`;
   // Who stopped the run expects its checkpoint: that there is none is the error.
   const failed = last.failure instanceof RubricateError ? last.failure.code : "ERR_INTERNAL";
-  return said(`${reasonOf(error)}; ${lost}`, stopped ? failed : code);
+  return withMessage(`${reasonOf(error)}; ${lost}`, stopped ? failed : code);
 }
 
 /** For a run that its consumer left. @throws what the checkpoint failed with */

@@ -1,4 +1,4 @@
-import { shown } from "../errors";
+import { formatJson } from "../errors";
 import type { RunIdentity } from "./identity";
 
 /** Where a run stands after an optimizer step. */
@@ -83,7 +83,7 @@ function evaluationFault({ evaluatedStep, evalLoss, best }: TrainerState): strin
 
 /** @returns the sentence for a value that cannot be */
 export function fault(name: keyof TrainerState, what: string, value: unknown): string {
-  return `expected ${what} for state.${name} but found ${shown(value)}`;
+  return `expected ${what} for state.${name} but found ${formatJson(value)}`;
 }
 
 function isLoss(value: unknown): value is number {

@@ -6,7 +6,7 @@
 import type { FileHandle } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { reported } from "../files/atomic";
+import { withFileErrors } from "../files/atomic";
 import { openLog } from "../files/log";
 import type { TrainEvent } from "./events";
 
@@ -102,7 +102,7 @@ export class TensorBoardLogger {
     const now = Date.now();
     const name = `${eventFilePrefix}${Math.floor(now / 1000)}.${hostname()}.${process.pid}.${now % 1000}`;
     const path = join(outputDir, name);
-    return reported(path, async () => {
+    return withFileErrors(path, async () => {
       const file = await openLog(path, true);
       try {
         await file.appendFile(record(versionEvent(now / 1000)));
@@ -119,10 +119,10 @@ export class TensorBoardLogger {
     const records = Object.entries(scalarsOf(event)).map(([tag, value]) =>
       record(scalarEvent(now, (event as { step: number }).step, tag, value)),
     );
-    if (records.length > 0) await reported(this.path, () => this.file.appendFile(Buffer.concat(records)));
+    if (records.length > 0) await withFileErrors(this.path, () => this.file.appendFile(Buffer.concat(records)));
   }
 
   close(): Promise<void> {
-    return reported(this.path, () => this.file.close());
+    return withFileErrors(this.path, () => this.file.close());
   }
 }

@@ -65,7 +65,7 @@ export class Trainer {
       lock.onRelease(() => run.end());
       loggers = await this.openLogs(run, signal);
       lock.onRelease(() => closeLoggers(loggers).catch(() => {})); // for a generator that is never finished
-      return yield* this.followed(run, loggers, signal);
+      return yield* this.logEvents(run, loggers, signal);
     } finally {
       // Of a run that has ended they are closed already; of another, its own error is the one to report.
       await closeLoggers(loggers).catch(() => {});
@@ -74,7 +74,7 @@ export class Trainer {
   }
 
   /** The events of a run, logged. Where it ends early, its last finished step is kept. */
-  private async *followed(
+  private async *logEvents(
     run: Run,
     loggers: readonly RunLogger[],
     signal: AbortSignal | undefined,

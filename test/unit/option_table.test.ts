@@ -222,7 +222,7 @@ test.each(table)("%s: the values that it refuses", (name, row) => {
 });
 
 test.each<[object, string]>([
-  [{ packing: { maxTokens: 0 } }, "Expected a positive integer for packing.maxTokens but received 0 of type number"],
+  [{ packing: { maxTokens: 0 } }, "Expected a positive integer for packing.maxTokens but received 0"],
   [{ packing: {} }, "Expected a positive integer for packing.maxTokens but received undefined"],
   [{ earlyStopping: {} }, "Expected a positive integer for earlyStopping.patience but received undefined"],
   [{ earlyStopping: { patience: 1, minDelta: -1 } }, "Expected a number of at least 0 for earlyStopping.minDelta"],
