@@ -4,7 +4,7 @@ import { type Command, UsageError } from "./command";
 import type { Flag } from "./flag";
 import { type FlagName, flags, type Values } from "./flags";
 
-/** What was given on the command line. */
+/** The parsed command line. */
 interface Arguments {
   readonly values: Values;
   readonly positionals: readonly string[];
@@ -45,7 +45,7 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
         `Expected a flag of rubricate ${command.name} but received ${quote(token.rawName)}${suggestion(token.rawName, written)}`,
       );
     }
-    // A flag where a value should stand, unless that is a negative number.
+    // A flag in place of a value, unless it is a negative number.
     const isFlag = !token.inlineValue && /^-(?![\d.])/.test(token.value ?? "");
     const value = readValue(flags[name], `--${token.name}`, isFlag ? undefined : token.value, fail);
     if ((flags[name] as Flag<unknown>).multiple) values[name] = [...((values[name] as unknown[]) ?? []), value];

@@ -8,7 +8,7 @@ export function version(): string {
   return (require("../../package.json") as { version: string }).version;
 }
 
-/** Words in lines of a width, all but the first indented by `indent` spaces. */
+/** Wraps a text to a width; all lines except the first are indented by `indent` spaces. */
 function wrap(text: string, width: number, indent: number): string {
   const lines: string[] = [];
   let line = "";
@@ -21,7 +21,7 @@ function wrap(text: string, width: number, indent: number): string {
   return [...lines, line].join(`\n${" ".repeat(indent)}`);
 }
 
-/** How a flag is written, with a placeholder for its value. */
+/** A flag with a placeholder for its value. */
 export function usageOf(name: FlagName): string {
   const flag: Flag<unknown> = flags[name];
   const written = `${flag.short ? `-${flag.short}, ` : ""}--${kebab(name)}`;
@@ -49,7 +49,7 @@ export function commandHelp(command: Command, width: number): string {
     const usage = `  ${usageOf(name)}`;
     lines.push(usage.length < column ? usage.padEnd(column) + help : `${usage}\n${" ".repeat(column)}${help}`);
   }
-  lines.push("", wrap("Exit status: 0 done, 1 failed, 2 the command line cannot be used, 130 interrupted.", width, 0));
+  lines.push("", wrap("Exit status: 0 done, 1 failed, 2 invalid command line, 130 interrupted.", width, 0));
   return lines.join("\n");
 }
 
@@ -57,7 +57,7 @@ export function generalHelp(commands: readonly Command[], width: number): string
   const lines = [
     "Usage: rubricate COMMAND [flags]",
     "",
-    "Fine-tunes a LLaMA with RED edits, and runs it.",
+    "Fine-tunes LLaMA models with RED edits and runs them.",
     "",
     "Commands:",
   ];

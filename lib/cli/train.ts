@@ -32,13 +32,13 @@ export const trainCommand: Command = {
   name: "train",
   summary: "Fine-tunes a model on JSONL data.",
   details:
-    "Writes the adapter (with --method full the model) into --out, with log.jsonl and the checkpoints. Ctrl-C writes a checkpoint and prints how to resume; a second one ends at once.",
+    "Writes the adapter (with --method full the model) into --out, with log.jsonl and the checkpoints. Ctrl-C writes a checkpoint and prints how to resume; a second one ends immediately.",
   flags: allFlags,
   required: ["model", "data", "out"],
   run: train,
 };
 
-/** The share that --eval splits off; undefined where it is a path, or nothing. */
+/** The share that --eval splits off; undefined if it is a path or missing. */
 function evalShare(value: string | undefined): number | undefined {
   const share = value === undefined ? undefined : numberIn(value);
   if (share === undefined || (share > 0 && share < 1)) return share;
@@ -85,7 +85,7 @@ async function train(invocation: Invocation): Promise<number> {
     const training = await load(values.data!);
     const evaluation = share ?? (values.eval === undefined ? undefined : await load(values.eval));
     const trainer = new Trainer({ ...trainingOptionsOf(values), model, adapter, train: training, eval: evaluation });
-    const stopping = "stopping after a checkpoint of the last finished step (Ctrl-C again ends at once)";
+    const stopping = "stopping after a checkpoint of the last finished step (Ctrl-C again ends immediately)";
     interrupts.onStop(() => terminal.note(stopping));
     const summary = await runTrainer(trainer, invocation);
     await (adapter ?? model).savePretrained(values.out!);
@@ -116,7 +116,7 @@ async function runTrainer(trainer: Trainer, invocation: Invocation): Promise<Tra
       const event = next.value;
       if (event.type === "checkpoint") checkpoint = event.path;
       if (event.type === "start") resumed = event.resumedStep;
-      if (event.type !== "end") terminal.event(event); // reported once the result is saved
+      if (event.type !== "end") terminal.event(event); // reported after the result is saved
       report(event, invocation);
     }
   } catch (error) {
@@ -167,7 +167,7 @@ function report(event: TrainEvent, { terminal }: Invocation): void {
   }
 }
 
-/** A step in figures. */
+/** Describes a step. */
 export function stepWords(event: StepEvent): string {
   const { step, totalSteps, epoch, loss, tokensPerSecond, secondsLeft } = event;
   return `step ${step}/${totalSteps}  epoch ${epoch.toFixed(2)}  loss ${loss.toFixed(4)}  ${count(tokensPerSecond)} tokens/s  ${duration(secondsLeft)} left`;
@@ -182,7 +182,7 @@ function reportEnd({ values, terminal }: Invocation, model: LlamaModel, summary:
     ...(evalLoss === null ? [] : [`evaluation loss ${evalLoss.toFixed(4)}`]),
   ].join(", ");
   terminal.print(`${plural(steps, "step")} in ${duration(seconds)}${losses && `: ${losses}`}`);
-  terminal.print(`${count(tokensPerSecond)} tokens/s, ${count(peakMemoryMib)} MiB at most`);
+  terminal.print(`${count(tokensPerSecond)} tokens/s, ${count(peakMemoryMib)} MiB peak memory`);
   terminal.print(`${values.method === "full" ? "The model" : "The adapter"} is in ${values.out}. Try it:`);
   const which = values.method === "full" ? `--model ${out}` : `--model ${base} --adapter ${out}`;
   const chat = model.tokenizer?.chatTemplate === undefined ? "" : " --chat";

@@ -1,8 +1,8 @@
-// Reads declarations as the TypeScript compiler writes them, for the documents and for dist/: TypeScript 7 has no
+// Parses declarations written by the TypeScript compiler, for the documents and for dist/: TypeScript 7 has no
 // JavaScript interface.
 import { join } from "node:path";
 
-/** End of a string literal or comment that begins at `at`, or `at` where none does. */
+/** End of a string literal or comment that begins at `at`; `at` if there is none. */
 function skipLiteral(text, at) {
   const comment = /\/\*[\s\S]*?\*\/|\/\/[^\n]*/y;
   const literal = /"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`(?:\\.|[^`\\])*`/y;
@@ -13,7 +13,7 @@ function skipLiteral(text, at) {
   return at;
 }
 
-/** Declarations, or members, of a text as the compiler writes it: each with the doc comment before it. */
+/** Declarations or members in a text written by the compiler, each with the doc comment before it. */
 export function* statements(text) {
   let at = 0;
   let doc = "";
@@ -72,8 +72,8 @@ function* typeArguments(text) {
 export const optionsFile = join("train", "option_table.d.ts");
 
 /**
- * The same declarations with `TrainingOptions` written out as an interface. It is a type mapped from the table, of whose members
- * editors with TypeScript 7.0 do not show the doc comments.
+ * The same declarations with `TrainingOptions` written out as an interface. It is a type mapped from the table, and editors
+ * with TypeScript 7.0 do not show the doc comments of its members.
  */
 export function withPlainOptions(text) {
   const all = [...statements(text)];

@@ -7,7 +7,7 @@ import type { Plan } from "./plan";
 import { fault } from "./state";
 import type { Trainee } from "./trainee";
 
-/** What a run resumes from, if anything, and what people should know about it. */
+/** The checkpoint that a run resumes from, if any, and notices about it. */
 export interface Resumption {
   readonly checkpoint: Checkpoint | undefined;
   readonly notices: readonly string[];
@@ -15,7 +15,10 @@ export interface Resumption {
 
 interface ResumeRequest {
   readonly outputDir: string | undefined;
-  /** false: from the start. true: from the newest checkpoint. "auto": the same, or from the start. Else: its path. */
+  /**
+   * false: starts a new run. true: resumes from the newest checkpoint. "auto": the same if there is one, else a new run.
+   * Otherwise a checkpoint's path.
+   */
   readonly resume: boolean | string;
   readonly identity: RunIdentity;
   readonly plan: Plan;
@@ -26,10 +29,10 @@ interface ResumeRequest {
   readonly signal: AbortSignal | undefined;
 }
 
-/** Characters of a field that are shown: two fingerprints. */
+/** Characters of a field in messages: two fingerprints fit. */
 const identityLength = 240;
 
-/** Fields that may grow where the learning rate does not depend on them. */
+/** Fields that may grow if the learning rate does not depend on them. */
 const lengthFields = ["epochs", "maxSteps", "totalSteps"];
 
 /**
@@ -77,7 +80,7 @@ export async function resumption(request: ResumeRequest): Promise<Resumption> {
   if (resume === true)
     throw new RubricateError(
       "ERR_CHECKPOINT",
-      [`Expected a checkpoint to resume from in ${outputDir} but found none that can be used`, ...notices].join("; "),
+      [`Expected a checkpoint to resume from in ${outputDir} but found no usable one`, ...notices].join("; "),
     );
   return { checkpoint: undefined, notices };
 }
@@ -108,7 +111,7 @@ async function readSameRun(path: string, request: ResumeRequest): Promise<Checkp
   return readCheckpoint(path, request.trainee, request.parameterFile, request.signal);
 }
 
-/** A run resumed from elsewhere would overwrite the checkpoints, the log and the best result of the run in this folder. */
+/** A run resumed from another folder would overwrite the checkpoints, the log and the best result of the run in this one. */
 async function requireNoOtherRun(outputDir: string, own: RunIdentity): Promise<void> {
   for (const step of await checkpointSteps(outputDir)) {
     const path = checkpointPath(outputDir, step);
@@ -131,7 +134,7 @@ function acceptCheckpoint(request: ResumeRequest, checkpoint: Checkpoint, notice
   const noteChange = (before: string, now: string) =>
     notices.push(
       `The checkpoint ${checkpoint.path} was written with ${before} and is resumed with ${now}: ` +
-        "the result is as good, but not the same to the last bit",
+        "the result is equally valid, but not bit-identical",
     );
   if (checkpoint.cpuPath !== request.cpuPath)
     noteChange(`${escaped(checkpoint.cpuPath)} kernels`, `${request.cpuPath} ones`);
@@ -140,10 +143,10 @@ function acceptCheckpoint(request: ResumeRequest, checkpoint: Checkpoint, notice
 }
 
 function matmulText(matmul: string | null): string {
-  return matmul === null ? "products by the CPU" : `products by a GPU (${escaped(matmul)})`;
+  return matmul === null ? "matmuls on the CPU" : `matmuls on a GPU (${escaped(matmul)})`;
 }
 
-/** The first field in which two runs differ, in words; undefined if one can resume from the other's checkpoint. */
+/** Describes the first field in which two runs differ; undefined if one can resume from the other's checkpoint. */
 function difference(saved: RunIdentity, present: RunIdentity, step: number): string | undefined {
   const growing = saved.schedule === "constant" || saved.schedule === "constant_with_warmup";
   for (const name of new Set([...Object.keys(present), ...Object.keys(saved)])) {
