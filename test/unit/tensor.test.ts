@@ -29,7 +29,7 @@ test("forty lines train a RED edit on a frozen network of two layers", () => {
     const inner = ops.silu(tape, ops.linear(tape, x, first));
     return ops.linear(tape, ops.redEdit(tape, inner, [scale], [bias]), second);
   };
-  // What it has to find: the edit of a teacher.
+  // The target: the edit of a teacher.
   using quiet = new Tape();
   const wanted = [Tensor.from(noise(hidden, 4), [hidden]), Tensor.from(noise(hidden, 5), [hidden])] as const;
   const target = forward(quiet, ...wanted);
@@ -57,7 +57,7 @@ test("forty lines train a RED edit on a frozen network of two layers", () => {
   expect(first.requiresGrad).toBe(false);
 });
 
-test("the gradient of an edit is what differences say", () => {
+test("the gradient of an edit equals finite differences", () => {
   const [rows, width] = [5, 7];
   const h = Tensor.from(noise(rows * width, 6), [rows, width]);
   const target = Tensor.from(noise(rows * width, 7), [rows, width]);
