@@ -64,7 +64,7 @@ export interface VectorStats {
 export interface SiteStats {
   /** Canonical name, such as "layers.3.mlp.down_proj". */
   readonly site: string;
-  /** Of |scale - 1|; missing where the variant has no scale. */
+  /** Of |scale - 1|; missing if the variant has no scale. */
   readonly scale?: VectorStats;
   /** Of |bias|. */
   readonly bias?: VectorStats;

@@ -18,7 +18,7 @@ export interface NativeModelSpec {
   readonly prefix?: string;
   /** Checkpoint tensors that are allowed but not needed; any other extra tensor is ERR_TENSOR_UNEXPECTED. */
   readonly ignored: readonly string[];
-  /** Dtype of the computation; undefined: bfloat16 where the first matrix is stored so, else float32. */
+  /** Dtype of the computation; undefined: bfloat16 if the first matrix is stored in it, else float32. */
   readonly compute?: "float32" | "bfloat16";
   /** Number of the CUDA device to compute on; undefined: the CPU. */
   readonly device?: number;
@@ -54,7 +54,7 @@ export interface NativeModel {
   readonly compute: "float32" | "bfloat16";
   /** Jobs that run or wait. */
   readonly pendingJobs: number;
-  /** Logits of `rows` (all where it is undefined), fp32 [rows, vocabulary]. */
+  /** Logits of `rows` (all if it is undefined), fp32 [rows, vocabulary]. */
   logits(batch: NativeBatch, adapters: readonly (NativeAdapter | null)[], rows?: Int32Array): NativeJob<Float32Array>;
   trainStep(request: NativeTrainRequest): NativeJob<NativeTenantResult[]>;
   evaluate(

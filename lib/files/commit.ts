@@ -168,7 +168,7 @@ function foreign(path: string, reason: string): RubricateError {
 }
 
 /**
- * Finishes a write that was interrupted, if there is one. Several processes may do so at once.
+ * Finishes a write that was interrupted, if there is one. Several processes may do so concurrently.
  * @throws RubricateError ERR_FILE as `pendingCommit`
  */
 export async function finishCommit(folder: string): Promise<void> {

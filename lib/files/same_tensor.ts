@@ -5,7 +5,7 @@ import { inSlices } from "../steps";
 import { checkShape, isObject } from "./json";
 import { cannotRead, openRegular } from "./read";
 
-/** Where a tensor's bytes are. */
+/** Location of a tensor's bytes. */
 interface Extent {
   readonly file: FileHandle;
   readonly start: number;

@@ -105,7 +105,7 @@ async function noWeights(dir: string): Promise<RubricateError> {
   }
   return new RubricateError(
     "ERR_FILE",
-    `Expected ${weightsFile} or ${indexFile} in the model folder but cannot read ${join(dir, weightsFile)}: ENOENT: there is no such file`,
+    `Expected ${weightsFile} or ${indexFile} in the model folder but cannot read ${join(dir, weightsFile)}: ENOENT: no such file or directory`,
   );
 }
 

@@ -102,7 +102,7 @@ export const trainingOptions = {
     identity: true,
     flags: {
       packing: {
-        help: "fills micro-batches with whole sequences up to so many tokens; without a value: the model's context",
+        help: "fills micro-batches with whole sequences up to this many tokens; without a value: the model's context",
         placeholder: "TOKENS",
         field: "maxTokens",
         alone: true,
@@ -177,11 +177,11 @@ export const trainingOptions = {
     identity: false, // it changes no example
     flags: {}, // the command line truncates rows when it reads the data
   }),
-  /** Evaluates after every so many optimizer steps. Needs `eval`. */
+  /** Evaluates after each interval of this many optimizer steps. Needs `eval`. */
   evalEverySteps: option(count, {
     default: undefined,
     identity: true,
-    flags: { evalEverySteps: { help: "evaluates every so many steps" } },
+    flags: { evalEverySteps: { help: "evaluates every N steps" } },
   }),
   /** Evaluates at the end of each epoch. Default: whether `eval` is given. */
   evalEveryEpoch: option(boolean, {
@@ -202,7 +202,7 @@ export const trainingOptions = {
       default: undefined,
       identity: true,
       flags: {
-        earlyStopping: { help: "stops after so many consecutive evaluations without improvement", field: "patience" },
+        earlyStopping: { help: "stops after this many consecutive evaluations without improvement", field: "patience" },
         earlyStoppingMinDelta: {
           help: "minimum decrease of the loss that counts as an improvement",
           field: "minDelta",
@@ -223,11 +223,11 @@ export const trainingOptions = {
       noKeepBest: { help: "keeps the last parameters, not those of the lowest evaluation loss", alone: false },
     },
   }),
-  /** Writes a checkpoint after every so many optimizer steps. Needs `outputDir`. */
+  /** Writes a checkpoint after each interval of this many optimizer steps. Needs `outputDir`. */
   checkpointEverySteps: option(count, {
     default: undefined,
     identity: false,
-    flags: { checkpointEverySteps: { help: "writes a checkpoint every so many steps" } },
+    flags: { checkpointEverySteps: { help: "writes a checkpoint every N steps" } },
   }),
   /** How many checkpoints are kept; older ones are removed. Default: 2. */
   keepCheckpoints: option(count, {

@@ -13,8 +13,8 @@ import { nodeArguments, spawnCli } from "../unit/cli_support";
 import { temporaryFolder } from "../unit/failing_files";
 
 const plugin = process.env.RUBRICATE_CUDA_LIBRARY ?? "";
-const beside = (name: string) => join(dirname(plugin), name);
-const fake = beside("libfake_cublaslt.so");
+const nextToPlugin = (name: string) => join(dirname(plugin), name);
+const fake = nextToPlugin("libfake_cublaslt.so");
 const describeOnEmulation = plugin && existsSync(fake) ? describe : describe.skip;
 
 interface Found {
@@ -121,13 +121,17 @@ describeOnEmulation("with a library in cuBLASLt's place", () => {
       { RUBRICATE_EMULATION_CUBLASLT: "no handle" },
       /own kernels: cublasLtCreate gave CUBLAS_STATUS_NOT_INITIALIZED$/,
     ],
-    [beside("libfake_cublaslt_without_matmul.so"), {}, /own kernels: .* cannot be used: it has no cublasLtMatmul$/],
+    [
+      nextToPlugin("libfake_cublaslt_without_matmul.so"),
+      {},
+      /own kernels: .* cannot be used: it has no cublasLtMatmul$/,
+    ],
     [
       "none",
       { RUBRICATE_MATMUL: "cublaslt" },
       /^FAIL .* cuBLASLt, which cannot be used: RUBRICATE_CUBLASLT_LIBRARY is none$/,
     ],
-    [beside("missing.so"), {}, /own kernels: cuBLASLt cannot be opened: .*missing\.so/],
+    [nextToPlugin("missing.so"), {}, /own kernels: cuBLASLt cannot be opened: .*missing\.so/],
   ])("doctor reports the provider: %s %j", (library, settings, says) => {
     expect(doctorsLine({ RUBRICATE_CUBLASLT_LIBRARY: library, ...settings })).toMatch(says);
   });

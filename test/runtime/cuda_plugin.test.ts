@@ -118,8 +118,8 @@ test.each(cases)("a plug-in that is $what: the CPU works, and the reason is repo
 
 test("the plug-in is looked up next to the addon", () => {
   const { device } = withPlugin("");
-  const beside = device.reason?.match(/The CUDA plug-in (\S+) /)?.[1];
+  const triedPath = device.reason?.match(/The CUDA plug-in (\S+) /)?.[1];
   // If one has been built, it is used, and reports what this machine lacks.
-  if (beside === undefined) expect(existsSync(join(root, "build/Release/librubricate_cuda.so"))).toBe(true);
-  else expect(beside).toMatch(/\/librubricate_cuda\.so$/);
+  if (triedPath === undefined) expect(existsSync(join(root, "build/Release/librubricate_cuda.so"))).toBe(true);
+  else expect(triedPath).toMatch(/\/librubricate_cuda\.so$/);
 });

@@ -47,6 +47,6 @@ test.each([
     "labels of a classifier, twice",
     `{"id2label":{${Array.from({ length: 4000 }, (_, at) => `"${at}":"label ${at}"`)}},"label2id":{${Array.from({ length: 4000 }, (_, at) => `"label ${at}":${at}`)}}}`,
   ],
-])("%s is no document of too much memory", (_, text) => {
+])("%s does not exceed the limit of memory", (_, text) => {
   expect(parseJson(text, "x.json")).toEqual(JSON.parse(text));
 });
