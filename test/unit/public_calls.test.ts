@@ -201,7 +201,7 @@ const notPublic = new Set([
   "Tokenizer#decodeIds",
   "Tokenizer#parsedTemplate",
   "Trainer#events",
-  "Trainer#followed",
+  "Trainer#logEvents",
   "Trainer#openLogs",
   // Constructors that are private in TypeScript, and that of the error class, which accepts anything.
   "new LlamaModel",
