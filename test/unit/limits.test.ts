@@ -89,6 +89,7 @@ const tested: Readonly<Record<string, readonly [file: string, ...titles: string[
   normalizerGrowth: [schema, '"great growth"', '"greater growth"', '"greater growth by decoders"'],
   textCharacters: [prompts, "a text has a limit, and one more character is refused"],
   quickCharacters: [prompts, "a text at the limit", "a longer text"],
+  chatTemplates: ["test/unit/chat_templates.test.ts", "as many named templates as are allowed, and one more"],
   templateCharacters: [prompts, "a chat template has a limit, and one more character is refused"],
   templateWhitespace: [prompts, "whitespace of a chat template has a limit, and one more character is refused"],
   templateTokens: [chat, "a template of as many words and signs as are allowed, and of one more"],
