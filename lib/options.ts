@@ -192,7 +192,7 @@ export function listOf<T>(name: string, what: string, value: readonly T[], most 
   });
 }
 
-/** How many numbers an array or typed array holds. @throws RubricateError ERR_ARGUMENT if it is neither */
+/** Length of an array or typed array of numbers. @throws RubricateError ERR_ARGUMENT if it is neither */
 export function lengthOf(name: string, what: string, value: ArrayLike<number>): number {
   return readArgument(name, what, () => {
     const length: unknown = typeof value === "object" && value !== null ? value.length : undefined;

@@ -4,7 +4,7 @@
  */
 export type Steps<T> = Generator<void, T, void>;
 
-/** How long steps run before the event loop runs. */
+/** Milliseconds that steps run before yielding to the event loop. */
 const sliceMs = 1;
 
 export function atOnce<T>(steps: Steps<T>): T {

@@ -26,7 +26,7 @@ export function sitePath(site: RedSite): string {
 
 export const redSites = Object.keys(nativeSites) as readonly RedSite[];
 
-/** What an adapter edits. */
+/** The sites and layers that an adapter edits. */
 export interface RedAdapterConfig {
   readonly variant: RedVariant;
   readonly sites: readonly RedSite[];

@@ -1,4 +1,4 @@
-/** What can be trained: the vectors of an adapter, or the weights of a model. */
+/** Handles of trainable parameters: the vectors of an adapter, or the weights of a model. */
 import type { NativeJob } from "../job";
 
 export type NativeVariant = "all" | "scale" | "bias" | "ln";

@@ -33,7 +33,7 @@ interface StaleFile {
   readonly version: string;
 }
 
-/** What a commit has yet to do. */
+/** The remaining work of a commit. */
 interface PendingCommit {
   /** Files not moved yet, by their final names. */
   readonly waiting: readonly string[];

@@ -79,7 +79,7 @@ class Shapes {
   }
 }
 
-/** What was found so far. */
+/** State of the scan. */
 class ShapeCounter {
   private count = 1;
   private bytes = 0;

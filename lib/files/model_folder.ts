@@ -6,7 +6,7 @@ import { limits } from "../limits";
 
 /** The weights in one file. A saved model has this form, and the loader prefers it, as transformers does. */
 export const weightsFile = "model.safetensors";
-/** Which shard has which tensor. */
+/** The index: the shard of each tensor. */
 export const indexFile = "model.safetensors.index.json";
 /** Shards as transformers names them. */
 export const shardName = /^model-\d{5}-of-\d{5}\.safetensors$/;

@@ -86,7 +86,7 @@ async function* finitePieces({ name, dtype, data }: StoredTensor): AsyncGenerato
     for (let at = 0; at < piece.length; at += sliceBytes) {
       const slice = piece.subarray(at, at + sliceBytes);
       if (!areFinite(slice, dtype))
-        throw new RubricateError("ERR_NOT_FINITE", `${name} holds numbers that are not finite; nothing was written`);
+        throw new RubricateError("ERR_NOT_FINITE", `${name} contains numbers that are not finite; nothing was written`);
       yield slice;
     }
 }

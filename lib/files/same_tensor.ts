@@ -79,7 +79,7 @@ async function sameBytes(one: Extent, other: Extent, signal: AbortSignal | undef
       one.file.read(a, 0, length, one.start + at),
       other.file.read(b, 0, length, other.start + at),
     ]);
-    const bytes = Math.min(read.bytesRead, otherRead.bytesRead); // the system may read less than it was asked for
+    const bytes = Math.min(read.bytesRead, otherRead.bytesRead); // the system may read less than requested
     if (bytes === 0 || a.compare(b, 0, bytes, 0, bytes) !== 0) return false;
     at += bytes;
   }

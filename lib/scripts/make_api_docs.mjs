@@ -102,7 +102,7 @@ function describeDeclaration(folder, name, { doc, code }) {
   return lines.join("\n");
 }
 
-/** What index.d.ts exports: [name, module] in order. */
+/** The exports of index.d.ts: [name, module] in order. */
 function exportsOf(index) {
   const found = [];
   for (const [, names, module] of index.matchAll(/export (?:type )?\{([^}]*)\} from "(?:\.\/)?([^"]+)"/g))

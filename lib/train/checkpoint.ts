@@ -167,7 +167,7 @@ export async function readCheckpoint(
       : undefined;
     for (const numbers of [...values, m, v, ...(best ?? [])])
       if ((await inSlices(firstNotFiniteSteps(numbers))) >= 0)
-        throw damaged(path, "it holds numbers that are not finite");
+        throw damaged(path, "it contains numbers that are not finite");
     return { path, identity, cpuPath, matmul, state, values, m, v, best };
   } catch (cause) {
     if (cause instanceof RubricateError && ["ERR_CHECKPOINT", "ERR_ABORTED"].includes(cause.code)) throw cause;

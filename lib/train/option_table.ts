@@ -177,7 +177,7 @@ export const trainingOptions = {
     identity: false, // it changes no example
     flags: {}, // the command line truncates rows when it reads the data
   }),
-  /** Evaluates after each interval of this many optimizer steps. Needs `eval`. */
+  /** Number of optimizer steps between evaluations. Needs `eval`. */
   evalEverySteps: option(count, {
     default: undefined,
     identity: true,
@@ -223,17 +223,17 @@ export const trainingOptions = {
       noKeepBest: { help: "keeps the last parameters, not those of the lowest evaluation loss", alone: false },
     },
   }),
-  /** Writes a checkpoint after each interval of this many optimizer steps. Needs `outputDir`. */
+  /** Number of optimizer steps between checkpoints. Needs `outputDir`. */
   checkpointEverySteps: option(count, {
     default: undefined,
     identity: false,
     flags: { checkpointEverySteps: { help: "writes a checkpoint every N steps" } },
   }),
-  /** How many checkpoints are kept; older ones are removed. Default: 2. */
+  /** Number of checkpoints to keep; older ones are removed. Default: 2. */
   keepCheckpoints: option(count, {
     default: 2,
     identity: false,
-    flags: { keepCheckpoints: { help: "checkpoints that are kept" } },
+    flags: { keepCheckpoints: { help: "number of checkpoints to keep" } },
   }),
   /**
    * Activation checkpointing: each block stores only its input and is recomputed in the backward pass. It takes less

@@ -17,7 +17,7 @@ export interface PlannedStep {
   readonly epochs: number;
 }
 
-/** Which examples each optimizer step of a run takes: a function of data, options and seed. */
+/** Plans the examples of each optimizer step of a run: a function of data, options and seed. */
 export class Plan {
   private latest: { epoch: number; batches: EpochPlan } | undefined;
 

@@ -369,7 +369,8 @@ test.each(failures)(
       expect(second).toBeUndefined();
       expect(notices(events)).toEqual([]); // none was ever incomplete
       const { resumedStep } = events[0] as { resumedStep: number };
-      // After one write fails with a full disk, the last finished step is saved, unless the run could not start: its folder is created first.
+      // After one write fails with a full disk, the last finished step is saved, unless the run could not start: its folder
+      // is created first.
       if (failure === "ENOSPC") expect(resumedStep > 0).toBe(at > 0);
       resumedFrom.add(resumedStep);
       expect(adapter.vectors()).toEqual(expected);
