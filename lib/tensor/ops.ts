@@ -139,7 +139,10 @@ export const ops = {
     return wrap(coreOps().rope(tapeOf(tape), handleOf(x, "x"), heads, positions, invFreq));
   },
 
-  /** Causal attention: q [T, heads * head_dim], k and v [T, kvHeads * head_dim]; starts [sequences + 1]; scale defaults to 1 / sqrt(head_dim). */
+  /**
+   * Causal attention: q [T, heads * head_dim], k and v [T, kvHeads * head_dim]; starts [sequences + 1]; scale defaults to 1
+   * / sqrt(head_dim).
+   */
   attention(tape: Tape, q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
     const { heads, ...rest } = checkOptions(options, attentionNames, "attention");
     if (!Number.isSafeInteger(heads) || heads <= 0) throw invalid("heads", "a positive integer", heads);
