@@ -286,8 +286,6 @@ export class Dataset {
   private *splitSteps(fraction: number, seed: number): Steps<{ train: Dataset; eval: Dataset }> {
     if (!(typeof fraction === "number" && fraction > 0 && fraction < 1))
       throw invalid("fraction", "a number between 0 and 1", fraction);
-    if (this.length < 2)
-      throw new RubricateError("ERR_DATA", `Expected at least 2 examples to split but received ${this.length}`);
     const parts = yield* splitSteps(this.length, fraction, seed);
     const part = (indices: Int32Array) => new Dataset(this.source, this.rows ? gathered(this.rows, indices) : indices);
     return { train: part(parts.train), eval: part(parts.eval) };

@@ -1,6 +1,6 @@
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
-import { tell } from "../notices";
+import { reportNotices } from "../notices";
 import { booleanOf, checkOptions, pathOf, readArgument } from "../options";
 import { type ChatMessage, type Conversation, checkMessages } from "../template/chat_messages";
 import { ChatTemplate, type RenderedChat } from "../template/chat_template";
@@ -268,7 +268,7 @@ export class Tokenizer {
     if (ignored.length === 0) return;
     this.hasToldIgnored = true;
     const message = `The chat template does not write ${ignored.join(" and ")}: the text of the conversation lacks them`;
-    tell([{ code: "RUBRICATE_TOOLS_IGNORED", message }], undefined);
+    reportNotices([{ code: "RUBRICATE_TOOLS_IGNORED", message }], undefined);
   }
 
   /** @throws {RubricateError} ERR_TEMPLATE where there is no chat template, or it cannot be parsed */

@@ -86,9 +86,7 @@ test("fields that the template does not name are told once a file", async () => 
       await data.dispose();
       return data.notices;
     };
-    expect(await notices(source)).toEqual([
-      '2 rows have "tools", which the chat template does not write',
-    ]);
+    expect(await notices(source)).toEqual(['2 rows have "tools", which the chat template does not write']);
     expect(await notices("{% for m in messages %}{{ m['role'] }}{% endfor %}")).toEqual([
       '2 rows have "tools", which the chat template does not write',
       '2 rows have "tool_calls", which the chat template does not write',
