@@ -15,6 +15,7 @@ import { isSameRun } from "./resume";
 
 export class RunCheckpoints {
   private latest: { readonly step: number; readonly path: string } | undefined;
+  private failed: { readonly step: number; readonly failure: unknown } | undefined;
   /** Whether the checkpoint of a step in the outputDir is this run's; each is read once. */
   private readonly own = new Map<number, boolean>();
 
@@ -37,10 +38,15 @@ export class RunCheckpoints {
 
   /** @returns its path @throws RubricateError ERR_FILE, ERR_NOT_FINITE */
   async write(step: number): Promise<string> {
-    const path = await writeCheckpoint(this.outputDir, await this.contents());
-    this.latest = { step, path };
-    this.own.set(step, true);
-    return path;
+    try {
+      const path = await writeCheckpoint(this.outputDir, await this.contents());
+      this.latest = { step, path };
+      this.own.set(step, true);
+      return path;
+    } catch (failure) {
+      this.failed = { step, failure };
+      throw failure;
+    }
   }
 
   /** Removes the run's older checkpoints. @throws RubricateError ERR_FILE */
@@ -56,10 +62,11 @@ export class RunCheckpoints {
     return removeOldCheckpoints(this.outputDir, step, this.keepCheckpoints, isOwn);
   }
 
-  /** Writes a checkpoint of the run's current step, unless there is one. It does not throw. */
+  /** Writes a checkpoint of the run's current step, unless there is one or it could not be written. It does not throw. */
   async keep(step: number): Promise<LastStep> {
     if (this.latest?.step === step) return { ...this.latest, written: false };
     const earlier = this.latest?.path;
+    if (this.failed?.step === step) return { ...this.failed, earlier };
     try {
       const path = await this.write(step);
       await this.prune(step).catch(() => {}); // the error that ended the run is reported
@@ -92,7 +99,9 @@ export function failureWith(error: unknown, last: LastStep | undefined, stopped:
         "with the same options (resume: true)",
     );
   }
-  const earlier = last.earlier === undefined ? "there is no earlier one" : `the newest is ${last.earlier}`;
+  const earlier =
+    last.earlier === undefined ? "there is no earlier checkpoint" : `the newest checkpoint is ${last.earlier}`;
+  if (error === last.failure) return withMessage(`${reasonOf(error)}; ${earlier}`);
   const lost = `the checkpoint of step ${last.step} could not be written: ${reasonOf(last.failure)}; ${earlier}`;
   // A caller who stops a run expects a checkpoint, so its failure becomes the error.
   const failed = last.failure instanceof RubricateError ? last.failure.code : "ERR_INTERNAL";
