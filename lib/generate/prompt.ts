@@ -6,14 +6,15 @@ import type { Prompt } from "../data/worker_protocol";
 import { invalid, RubricateError } from "../errors";
 import { throwIfAborted } from "../job";
 import { limits } from "../limits";
-import { type Conversation, checkMessages } from "../template/chat_messages";
+import { type ChatMessage, type Conversation, checkMessages } from "../template/chat_messages";
 import { TemplateLimit } from "../template/interpreter";
+import { promptIds } from "../tokenizer/sequence";
 import type { Tokenizer } from "../tokenizer/tokenizer";
 import { encodeInThread, type Stoppable } from "./prompt_thread";
 
 /**
  * @param context tokens that fit into the model
- * @returns ids of the prompt without BOS and EOS; those of a conversation are the template's
+ * @returns ids of the prompt as training has them (`promptIds`); those of a conversation are the template's
  * @throws {RubricateError} ERR_CONTEXT_LENGTH where so many characters cannot fit; ERR_TEMPLATE; ERR_ARGUMENT
  */
 export function encodeAtOnce(
@@ -21,10 +22,14 @@ export function encodeAtOnce(
   prompt: Prompt,
   context = Number.POSITIVE_INFINITY,
 ): Int32Array<ArrayBuffer> {
-  const text =
-    "text" in prompt ? prompt.text : tokenizer.applyChatTemplate(prompt.messages, { addGenerationPrompt: true });
+  const given = "text" in prompt ? prompt : { text: rendered(tokenizer, prompt.messages), isChat: true };
+  const { text, isChat } = given;
   requireFit(text, context);
-  return tokenizer.encode(text, { addSpecialTokens: false });
+  return isChat ? tokenizer.encode(text, { addSpecialTokens: false }) : promptIds(tokenizer, text);
+}
+
+function rendered(tokenizer: Tokenizer, messages: readonly ChatMessage[]): string {
+  return tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true });
 }
 
 function requireFit(text: string, context: number): void {
@@ -51,8 +56,9 @@ export async function encodePrompt(
   work?: Stoppable,
 ): Promise<Int32Array<ArrayBuffer>> {
   throwIfAborted(signal);
+  const isChat = "messages" in given;
   let text: string | undefined;
-  if ("text" in given) text = given.text;
+  if (!isChat) text = given.text;
   else {
     const conversation = checkMessages(given.messages, undefined, most);
     text = quickText(tokenizer, conversation);
@@ -63,8 +69,8 @@ export async function encodePrompt(
   if (text.length > limits.promptCharacters)
     throw invalid("the length of a prompt", `at most ${limits.promptCharacters} characters`, text.length);
   if (text.length * tokenizer.growth > limits.quickCharacters)
-    return encodeInThread(tokenizer, { text }, context, signal, work);
-  return encodeAtOnce(tokenizer, { text });
+    return encodeInThread(tokenizer, { text, isChat }, context, signal, work);
+  return encodeAtOnce(tokenizer, { text, isChat });
 }
 
 /** A value takes as long as so many characters. */
