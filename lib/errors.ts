@@ -1,3 +1,4 @@
+import { isNativeError } from "node:util/types";
 /**
  * Every error this package throws or rejects with carries one of these codes. They are stable: code may branch on them.
  * `docs/errors.md` lists each with its remedy.
@@ -98,7 +99,7 @@ function describe(value: unknown): string {
 /** Why something failed, of whatever was thrown. */
 export function reasonOf(thrown: unknown): string {
   try {
-    if (thrown instanceof Error) return String(thrown.message);
+    if (thrown instanceof Error || isNativeError(thrown)) return String(thrown.message); // the latter is another realm's
   } catch {
     // a message that cannot be read
   }

@@ -15,7 +15,7 @@ export {
   type IndexProgress,
   type InspectedToken,
 } from "./data/dataset";
-export type { Example, RowReport } from "./data/types";
+export type { Example, ReasonReport, RowReport } from "./data/types";
 export { type DemoPair, type DemoPairs, embeddedModelDir, loadDemoPairs } from "./embedded";
 export { type ErrorCode, errorCodes, RubricateError } from "./errors";
 export type { GenerateOptions, GenerationPiece, GenerationResult } from "./generate/generation";
@@ -29,6 +29,7 @@ export {
   type LogitsOptions,
   type ModelMemory,
 } from "./model/model";
+export type { Notice, NoticeCode } from "./notices";
 export {
   type AdamWOptions,
   type AttentionOptions,

@@ -1,11 +1,7 @@
 /** Loads the addon. Its types are in lib/binding/, one file for each handle. */
-import { existsSync } from "node:fs";
-import { dirname, join } from "node:path";
 import type { NativeBinding } from "./binding/addon";
 import { RubricateError } from "./errors";
-import { parseJson } from "./files/json";
-import { readTextSync } from "./files/read";
-import { limits } from "./limits";
+import { packageRoot } from "./package_root";
 
 export type { NativeBinding } from "./binding/addon";
 export type * from "./binding/batches";
@@ -18,13 +14,6 @@ export type * from "./binding/parameters";
 export type * from "./binding/tensor";
 export type { NativeJob } from "./job";
 
-/** The package's root folder, from lib/ as well as from dist/. */
-function packageRoot(): string {
-  let folder = __dirname;
-  while (!existsSync(join(folder, "package.json")) && folder !== dirname(folder)) folder = dirname(folder);
-  return folder;
-}
-
 let loaded: NativeBinding | undefined;
 
 /**
@@ -33,9 +22,7 @@ let loaded: NativeBinding | undefined;
  */
 export function native(): NativeBinding {
   if (loaded) return loaded;
-  const root = packageRoot();
-  const manifest = join(root, "package.json");
-  const { version } = parseJson(readTextSync(manifest, limits.documentBytes), manifest) as { version: string };
+  const { root, version } = packageRoot();
   let binding: NativeBinding;
   try {
     binding = require("node-gyp-build")(root) as NativeBinding;

@@ -3,7 +3,7 @@
 #include "gpu/results.h"
 #include "gpu/sections.h"
 #include "ops/adamw/adamw_kernels.h"
-#include "ops/close/close_kernels.h"
+#include "ops/edit_add_norm/edit_add_norm_kernels.h"
 #include "ops/red_edit/red_edit_kernels.h"
 #include "ops/rms_norm/rms_norm_kernels.h"
 #include "ops/rope/rope.h"
@@ -46,7 +46,7 @@ class Rows {
 
   std::vector<Timed> kernels() {
     std::vector<Timed> all;
-    add_closes(all);
+    add_edit_add_norm(all);
     add_edit(all);
     add_others(all);
     run_.stream->synchronize();
@@ -81,9 +81,9 @@ class Rows {
     return sums;
   }
 
-  void add_closes(std::vector<Timed>& all) {
+  void add_edit_add_norm(std::vector<Timed>& all) {
     const auto forward = [&](const char* name, double arrays, int32_t slot, bool norm) {
-      CloseForwardSlotsArgs args;
+      EditAddNormSlotsArgs args;
       args.all.dtype = dtype_, args.all.cols = cols_, args.all.end = rows_;
       args.all.h = in_[0].raw(), args.all.residual = in_[1].raw();
       args.all.sum = out_[0].raw();
@@ -91,11 +91,11 @@ class Rows {
       if (norm) args.all.inv = floats(inv_);
       args.rows = slot_rows(slot, 1);
       args.scale.few[1] = floats(vectors_[0]), args.bias.few[1] = floats(vectors_[1]);
-      all.push_back({name, arrays, [this, args] { clock_.run("close_forward/1", args); },
+      all.push_back({name, arrays, [this, args] { clock_.run("edit_add_norm_forward/1", args); },
                      norm ? std::vector<Tensor>{out_[0], out_[1]} : std::vector<Tensor>{out_[0]}});
     };
     const auto backward = [&](const char* name, double arrays, int32_t slot) {
-      CloseBackwardSlotsArgs args;
+      EditAddNormBackwardSlotsArgs args;
       args.all.dtype = dtype_, args.all.cols = cols_, args.all.end = rows_;
       args.all.sum = in_[0].raw(), args.all.grad_sum = in_[1].raw(), args.all.grad_normed = in_[2].raw();
       args.all.weight = floats(vectors_[2]), args.all.inv = floats(inv_);
@@ -103,14 +103,14 @@ class Rows {
       args.sums = sums(slot);
       args.sums.grad = out_[0].raw();
       if (slot > 0) args.sums.x = in_[3].raw(), args.sums.dh = args.all.dh = out_[1].raw();
-      all.push_back({name, arrays, [this, args] { clock_.run("close_backward/1", args); },
+      all.push_back({name, arrays, [this, args] { clock_.run("edit_add_norm_backward/1", args); },
                      slot > 0 ? std::vector<Tensor>{out_[0], out_[1]} : std::vector<Tensor>{out_[0]}});
     };
-    forward("close_forward edit residual norm", 4, 1, true);
-    forward("close_forward edit residual", 3, 1, false);
-    forward("close_forward residual norm", 4, 0, true);
-    backward("close_backward edit residual norm", 6, 1);
-    backward("close_backward residual norm", 4, 0);
+    forward("edit_add_norm_forward edit residual norm", 4, 1, true);
+    forward("edit_add_norm_forward edit residual", 3, 1, false);
+    forward("edit_add_norm_forward residual norm", 4, 0, true);
+    backward("edit_add_norm_backward edit residual norm", 6, 1);
+    backward("edit_add_norm_backward residual norm", 4, 0);
   }
 
   void add_edit(std::vector<Timed>& all) {

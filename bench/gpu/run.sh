@@ -6,7 +6,7 @@
 #     --out FILE       the result (result.json in that folder)
 #     --python PYTHON  an interpreter with torch and transformers, to run the same training and decoding there
 #     --sections LIST  of: tests rows products training profile decoding sanitizer torch (all of them, in this order)
-#     --only TEXT      times what has TEXT in its name, over more shapes: --sections rows --only close_forward
+#     --only TEXT      times what has TEXT in its name, over more shapes: --sections rows --only edit_add_norm_forward
 #     --rehearse       the whole program at tiny sizes on an emulated device; needs neither a GPU nor nvcc
 set -u
 cd "$(dirname "$0")/../.." || exit 1

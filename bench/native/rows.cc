@@ -1,4 +1,4 @@
-// Row kernels against a plain copy: GB/s of closing a sub-layer and of the RED edit, forward and backward.
+// Row kernels against a plain copy: GB/s of edit_add_norm and of the RED edit, forward and backward.
 //
 //   bench_rows [repetitions [cpu]]    RUBRICATE_NUM_THREADS and RUBRICATE_CPU_PATH choose threads and instruction set
 //
@@ -20,7 +20,7 @@
 #include "base/random.h"
 #include "device/cpu/cpu_path.h"
 #include "device/cpu/thread_pool.h"
-#include "ops/close/close.h"
+#include "ops/edit_add_norm/edit_add_norm.h"
 #include "ops/red_edit/red_edit.h"
 
 using namespace rubricate;
@@ -66,7 +66,7 @@ double best_seconds(int repetitions, const std::function<std::function<void()>()
 
 void report(const char* name, double seconds, int64_t bytes, double copy) {
   const double rate = static_cast<double>(bytes) / seconds * 1e-9;
-  std::printf("  %-34s %9.1f us %7.2f GB/s %5.0f %% of copy\n", name, seconds * 1e6, rate, 100.0 * rate / copy);
+  std::printf("  %-38s %9.1f us %7.2f GB/s %5.0f %% of copy\n", name, seconds * 1e6, rate, 100.0 * rate / copy);
 }
 
 std::shared_ptr<GradSlot> leaf_slot(const Tensor& value) {
@@ -87,7 +87,7 @@ void run(const Work& w) {
   const EditSlots edit{
       {{}, {Var::parameter(w.random({w.cols}, DType::f32, 6)), Var::parameter(w.random({w.cols}, DType::f32, 7))}}};
   const EditSlots no_edit{{{}, {}}};
-  const CloseNorm norm{weight, 1e-5f};
+  const SumNorm norm{weight, 1e-5f};
 
   // In chunks, by every thread, as the ops go.
   const Tensor target = w.matrix(8);
@@ -101,31 +101,31 @@ void run(const Work& w) {
     };
   });
   const double copy = 2.0 * static_cast<double>(w.bytes()) / copy_seconds * 1e-9;
-  std::printf("  %-34s %9.1f us %7.2f GB/s\n", "copy", copy_seconds * 1e6, copy);
+  std::printf("  %-38s %9.1f us %7.2f GB/s\n", "copy", copy_seconds * 1e6, copy);
 
-  const auto forward = [&](const EditSlots* slots, const CloseNorm& norm) {
+  const auto forward = [&](const EditSlots* slots, const SumNorm& norm) {
     return best_seconds(w.repetitions, [&, slots] {
       return [&, slots] {
         Tape tape(w.arena, Tape::Mode::inference);
-        close_sublayer(tape, h, residual, slots, rows, norm);
+        edit_add_norm(tape, h, residual, slots, rows, norm);
       };
     });
   };
-  report("close forward, edit and norm", forward(&edit, norm), 4 * w.bytes(), copy);
-  report("close forward, norm only", forward(nullptr, norm), 4 * w.bytes(), copy);
+  report("edit_add_norm forward, edit and norm", forward(&edit, norm), 4 * w.bytes(), copy);
+  report("edit_add_norm forward, norm only", forward(nullptr, norm), 4 * w.bytes(), copy);
 
   const auto backward = [&](const EditSlots& slots) {
     return best_seconds(w.repetitions, [&] {
       auto tape = std::make_shared<Tape>(w.arena, Tape::Mode::training);
       const Var a(h, leaf_slot(h)), b(residual, leaf_slot(residual));
-      auto [sum, normed] = close_sublayer(*tape, a, b, &slots, rows, norm);
+      auto [sum, normed] = edit_add_norm(*tape, a, b, &slots, rows, norm);
       tape->accumulate(normed.slot(), grad_normed);
       return [&, tape, sum = sum] { tape->backward(sum, grad_sum); };
     });
   };
   // With an edit: reads h, sum and two gradients, writes g and dh; without one: neither h nor a dh of its own.
-  report("close backward, edit and norm", backward(edit), 6 * w.bytes(), copy);
-  report("close backward, norm only", backward(no_edit), 4 * w.bytes(), copy);
+  report("edit_add_norm backward, edit and norm", backward(edit), 6 * w.bytes(), copy);
+  report("edit_add_norm backward, norm only", backward(no_edit), 4 * w.bytes(), copy);
 
   report("red_edit forward",
          best_seconds(w.repetitions,

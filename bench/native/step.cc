@@ -56,8 +56,8 @@ std::map<Key, Work> work_of(const LlamaShape& s, int64_t sequences, int64_t leng
   work[{"rope", true}] = {0, rows * 4 * d * size * trained};
   work[{"swiglu", false}] = {0, rows * 3 * f * size * layers};
   work[{"swiglu", true}] = {0, rows * 5 * f * size * trained};
-  work[{"close_sublayer", false}] = {0, rows * 2 * 4 * d * size * layers};
-  work[{"close_sublayer", true}] = {0, rows * d * size * (6 * layers + 5 * trained)};
+  work[{"edit_add_norm", false}] = {0, rows * 2 * 4 * d * size * layers};
+  work[{"edit_add_norm", true}] = {0, rows * d * size * (6 * layers + 5 * trained)};
   work[{"rms_norm", false}] = {0, rows * 2 * d * size};
   work[{"embedding", false}] = {0, rows * 2 * d * size};
   // forward forms the gradient too; the logits stay in the cache, ideally

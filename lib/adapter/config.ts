@@ -42,8 +42,11 @@ export interface AdapterFileConfig extends RedAdapterConfig {
   readonly kind: "red";
   /** What it was trained on: fingerprints, SHA-256 in hexadecimal, and for people the folder's name. */
   readonly base: { readonly architecture: string; readonly weights: string; readonly name: string };
-  /** null where the base has no tokenizer. */
-  readonly tokenizer: { readonly hash: string } | null;
+  /**
+   * SHA-256 in hexadecimal of tokenizer and chat template together, and of the default chat template alone, null without one;
+   * null where the base has no tokenizer. Adapters of earlier versions lack `template`.
+   */
+  readonly tokenizer: { readonly hash: string; readonly template?: string | null } | null;
   /** Version of the package that wrote it. */
   readonly rubricate: string;
 }
@@ -94,6 +97,12 @@ const isCount = (value: unknown): value is number => Number.isSafeInteger(value)
 export function parseAdapterConfig(text: string, path: string): AdapterFileConfig {
   const document = parseJson(text, path, "ERR_ADAPTER_FORMAT");
   if (!isObject(document)) throw malformed(path, "an object", document);
+  if (document.peft_type !== undefined)
+    throw new RubricateError(
+      "ERR_ADAPTER_FORMAT",
+      `Expected an adapter that rubricate wrote but ${path} is one of PEFT (peft_type ${shown(document.peft_type)}), which cannot ` +
+        "be loaded. Merge it into its base with peft (merge_and_unload, then save_pretrained) and load the result as the model",
+    );
   if (document.format !== 1) throw malformed(`${path}: format`, "1", document.format);
   if (document.kind !== "red") throw malformed(`${path}: kind`, '"red"', document.kind);
   const names = ["format", "kind", "variant", "sites", "layers", "hidden", "base", "tokenizer", "rubricate"];
@@ -112,9 +121,17 @@ export function parseAdapterConfig(text: string, path: string): AdapterFileConfi
     layers: fields.get("layers", "ascending layer numbers", (v) => isLayerList(v)),
     hidden: fields.get("hidden", "a positive integer", (v) => isCount(v) && v > 0),
     base: { architecture: base.hash("architecture"), weights: base.hash("weights"), name: base.text("name") },
-    tokenizer: tokenizer && { hash: new Fields(tokenizer, `${path}: tokenizer`, ["hash"]).text("hash") },
+    tokenizer: tokenizer && tokenizerHashes(tokenizer, `${path}: tokenizer`),
     rubricate: fields.text("rubricate"),
   };
+}
+
+function tokenizerHashes(value: JsonObject, where: string): AdapterFileConfig["tokenizer"] {
+  const hasTemplate = Object.hasOwn(value, "template");
+  const fields = new Fields(value, where, hasTemplate ? ["hash", "template"] : ["hash"]);
+  const hash = fields.text("hash");
+  if (!hasTemplate) return { hash };
+  return { hash, template: value.template === null ? null : fields.hash("template") };
 }
 
 /** At least one site, each known and there once. */

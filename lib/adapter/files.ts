@@ -1,9 +1,9 @@
 /** An adapter's folder: adapter_config.json and adapter_model.safetensors. docs/adapters.md describes both. */
 import { stat } from "node:fs/promises";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { quoted, RubricateError } from "../errors";
 import { type FileContents, readableFile } from "../files/atomic";
-import { present, readText } from "../files/read";
+import { present, readText, requireContents } from "../files/read";
 import {
   finiteTensors,
   float32Tensor,
@@ -83,6 +83,7 @@ export async function readAdapterVectors(
 
 /** All of the file is read, so that its size comes first. */
 async function requireSize(path: string, most: number): Promise<void> {
+  await requireContents(path);
   const { size } = await stat(path);
   if (size > most)
     throw new RubricateError(
@@ -93,7 +94,11 @@ async function requireSize(path: string, most: number): Promise<void> {
 
 async function fileOf(folder: string, name: string): Promise<string> {
   const path = await readableFile(folder, name);
-  if (!(await present(path)))
-    throw new RubricateError("ERR_ADAPTER_FORMAT", `Expected ${name} in the adapter folder ${folder} but found none`);
-  return path;
+  if (await present(path)) return path;
+  if (name === configFile && (await present(join(folder, "config.json"))))
+    throw new RubricateError(
+      "ERR_ADAPTER_FORMAT",
+      `Expected ${name} in the adapter folder ${folder} but it is a model's folder: load it as the model`,
+    );
+  throw new RubricateError("ERR_ADAPTER_FORMAT", `Expected ${name} in the adapter folder ${folder} but found none`);
 }

@@ -1,13 +1,24 @@
 import { basename, resolve } from "node:path";
 import { adapterBrand, requireModel } from "../brands";
-import { invalid, quoted, RubricateError } from "../errors";
+import { invalid, RubricateError } from "../errors";
 import { readTogether, writeInto } from "../files/atomic";
 import { mostBytes } from "../files/safetensors";
 import { isClaimed } from "../in_use";
 import type { ModelAdapter } from "../model/checks";
 import type { LlamaModel } from "../model/model";
 import { type NativeAdapter, type NativeModel, native } from "../native";
-import { booleanOf, checkOptions, lengthOf, listOf, type OptionNames, pathOf, readArgument } from "../options";
+import { type Notice, tell } from "../notices";
+import {
+  booleanOf,
+  checkOptions,
+  functionOf,
+  lengthOf,
+  listOf,
+  type OptionNames,
+  pathOf,
+  readArgument,
+} from "../options";
+import { baseMismatch, tokenizerHashes, tokenizerNotices } from "./base_match";
 import {
   type AdapterFileConfig,
   isSiteList,
@@ -34,9 +45,11 @@ const optionNames: OptionNames<RedAdapterOptions> = { variant: true, sites: true
 export interface LoadAdapterOptions {
   /** Take it although it was trained on another base, as long as its vectors fit. Default: false. */
   readonly allowBaseMismatch?: boolean;
+  /** Told what differs from the model that it was trained with, as `RedAdapter.notices` says it. Default: `process.emitWarning`. */
+  readonly onNotice?: (notice: Notice) => void;
 }
 
-const loadOptionNames: OptionNames<LoadAdapterOptions> = { allowBaseMismatch: true };
+const loadOptionNames: OptionNames<LoadAdapterOptions> = { allowBaseMismatch: true, onNotice: true };
 
 /** How far a vector is from doing nothing. */
 export interface VectorStats {
@@ -67,6 +80,8 @@ export class RedAdapter implements ModelAdapter {
     private readonly model: LlamaModel,
     readonly config: RedAdapterConfig,
     private readonly handle: NativeAdapter,
+    /** What the model that it was loaded for has otherwise than the one that it was trained with; empty for a new adapter. */
+    readonly notices: readonly Notice[] = [],
   ) {}
 
   /**
@@ -95,14 +110,14 @@ export class RedAdapter implements ModelAdapter {
     return RedAdapter.build(model, config);
   }
 
-  private static build(model: LlamaModel, config: RedAdapterConfig): RedAdapter {
+  private static build(model: LlamaModel, config: RedAdapterConfig, notices?: readonly Notice[]): RedAdapter {
     const handle = new (native().Adapter)(
       JSON.stringify(model.architecture),
       config.variant,
       config.sites.map((site) => nativeSites[site]),
       Int32Array.from(config.layers),
     );
-    return new RedAdapter(model, Object.freeze(config), handle);
+    return new RedAdapter(model, Object.freeze(config), handle, notices);
   }
 
   /**
@@ -112,20 +127,30 @@ export class RedAdapter implements ModelAdapter {
   static async fromPretrained(dir: string, model: LlamaModel, options: LoadAdapterOptions = {}): Promise<RedAdapter> {
     const folder = resolve(pathOf("dir", dir)); // now: the working directory may change meanwhile
     requireModel(model);
-    const { allowBaseMismatch } = checkOptions(options, loadOptionNames, "RedAdapter.fromPretrained");
+    const { allowBaseMismatch, onNotice } = checkOptions(options, loadOptionNames, "RedAdapter.fromPretrained");
     const takesAny = booleanOf("allowBaseMismatch", allowBaseMismatch, false);
+    const listener = functionOf("onNotice", onNotice);
     requireInUse(model);
-    return readTogether(
+    const adapter = await readTogether(
       folder,
       [configFile, tensorFile],
       () => RedAdapter.load(folder, model, takesAny),
-      (adapter) => adapter.dispose(),
+      (replaced) => replaced.dispose(),
     );
+    try {
+      tell(adapter.notices, listener);
+    } catch (error) {
+      adapter.dispose();
+      throw error;
+    }
+    return adapter;
   }
 
   private static async load(folder: string, model: LlamaModel, takesAny: boolean): Promise<RedAdapter> {
     const file = await readAdapterConfig(folder);
-    if (!takesAny) await requireBase(folder, file, model);
+    const mismatch = await baseMismatch(folder, file, model);
+    if (mismatch !== undefined && !takesAny)
+      throw new RubricateError("ERR_BASE_MISMATCH", `${mismatch}; allowBaseMismatch takes it all the same`);
     const { hidden, stacks } = model.architecture;
     if (file.hidden !== hidden || file.layers.at(-1)! >= stacks[0].layers)
       throw new RubricateError(
@@ -134,7 +159,9 @@ export class RedAdapter implements ModelAdapter {
           `${file.layers.at(-1)} of width ${file.hidden}`,
       );
     const { variant, sites, layers } = file;
-    const adapter = RedAdapter.build(model, { variant, sites, layers, hidden });
+    const notices = tokenizerNotices(folder, file.tokenizer, model);
+    if (mismatch !== undefined) notices.unshift({ code: "RUBRICATE_BASE_MISMATCH", message: mismatch });
+    const adapter = RedAdapter.build(model, { variant, sites, layers, hidden }, notices);
     try {
       const { names, widths } = adapter.handle;
       const expected = new Map(names.map((name, at) => [name, widths[at]!]));
@@ -162,7 +189,7 @@ export class RedAdapter implements ModelAdapter {
   async fileConfig(): Promise<AdapterFileConfig> {
     const { variant, sites, layers, hidden } = this.config;
     const base = { ...(await this.model.fingerprint()), name: basename(this.model.dir) };
-    const tokenizer = this.model.tokenizer ? { hash: this.model.tokenizer.hash } : null;
+    const tokenizer = tokenizerHashes(this.model.tokenizer);
     return { format: 1, kind: "red", variant, sites, layers, hidden, base, tokenizer, rubricate: native().version };
   }
 
@@ -299,18 +326,6 @@ function checkedLayers(layers: readonly number[] | "all", count: number): number
   for (const [at, layer] of sorted.entries())
     if (at > 0 && layer === sorted[at - 1]) throw invalid("layers", "each layer once", layer);
   return sorted;
-}
-
-async function requireBase(dir: string, file: AdapterFileConfig, model: LlamaModel): Promise<void> {
-  const own = await model.fingerprint();
-  for (const part of ["architecture", "weights"] as const) {
-    if (own[part] === file.base[part]) continue;
-    throw new RubricateError(
-      "ERR_BASE_MISMATCH",
-      `Expected an adapter of ${model.dir} (${part} ${own[part]}) but the one in ${dir} was trained on ` +
-        `${quoted(file.base.name)} (${part} ${file.base[part]}); allowBaseMismatch takes it all the same`,
-    );
-  }
 }
 
 /** How far a vector is from its identity: the mean and the largest distance. */

@@ -17,7 +17,7 @@ export interface NativeOps {
     slots: Int32Array,
   ): T;
   layerNorm(tape: NativeTape, x: T, weight: T, bias: T, epsilon: number): T;
-  closeSublayer(
+  editAddNorm(
     tape: NativeTape,
     h: T,
     residual: T,

@@ -41,5 +41,10 @@ async function kindOf(path: string): Promise<"model" | "adapter" | "data"> {
     throw new RubricateError("ERR_FILE", `Expected a folder or a file at ${path}: ${cause.message}`, { cause });
   });
   if (!found.isDirectory()) return "data";
-  return (await present(join(path, configFile))) ? "adapter" : "model";
+  if (!(await present(join(path, configFile)))) return "model";
+  if (await present(join(path, "config.json")))
+    throw new UsageError(
+      `Expected a model or an adapter at ${path} but it has both: give --model DIR or --adapter DIR`,
+    );
+  return "adapter";
 }

@@ -4,6 +4,7 @@ import { readAdapterConfig, readAdapterVectors } from "../adapter/files";
 import { distance } from "../adapter/red_adapter";
 import { mostBytes, type ReadTensor } from "../files/safetensors";
 import { limits } from "../limits";
+import type { Notice } from "../notices";
 import type { Invocation } from "./command";
 import { loadAdapter, loadModel } from "./load";
 import { bytes, count, table } from "./text";
@@ -59,10 +60,13 @@ export async function inspectAdapter(invocation: Invocation, dir: string): Promi
   const { values, terminal } = invocation;
   const config = await readAdapterConfig(dir);
   const vectors = await readVectors(dir, config);
+  let notices: readonly Notice[] = [];
   if (values.model !== undefined) {
     const model = await loadModel(invocation);
     try {
-      (await loadAdapter({ ...invocation, values: { ...values, adapter: dir } }, model))!.dispose();
+      const adapter = (await loadAdapter({ ...invocation, values: { ...values, adapter: dir } }, model))!;
+      notices = adapter.notices;
+      adapter.dispose();
     } finally {
       model.dispose();
     }
@@ -92,16 +96,20 @@ export async function inspectAdapter(invocation: Invocation, dir: string): Promi
     tokenizer,
     rubricate,
     checkedAgainst: values.model ?? null,
+    notices,
     stats: sites,
   });
   terminal.print(`RED adapter    ${join(dir, "")}, written by rubricate ${rubricate}`);
   terminal.print(`edits          ${config.sites.join(", ")} of ${layers.length} layers, variant ${variant}`);
   terminal.print(`parameters     ${count(parameters)}, ${bytes(parameters * 4)}`);
-  terminal.print(
-    `base           ${base.name}, ${values.model === undefined ? "not checked (give --model)" : "which fits"}`,
-  );
+  const found = (code: Notice["code"]) => notices.some((notice) => notice.code === code);
+  const fits = found("RUBRICATE_BASE_MISMATCH") ? "which is not this model" : "which fits";
+  terminal.print(`base           ${base.name}, ${values.model === undefined ? "not checked (give --model)" : fits}`);
   terminal.print(`  architecture ${base.architecture}`);
   terminal.print(`  weights      ${base.weights}`);
+  const differs = found("RUBRICATE_TOKENIZER_CHANGED") || found("RUBRICATE_CHAT_TEMPLATE_CHANGED");
+  const same = values.model === undefined ? "" : differs ? ", not that of this model" : ", that of this model";
+  terminal.print(`tokenizer      ${tokenizer ? `${tokenizer.hash}${same}` : "none"}`);
   terminal.print();
   const figure = (value: number | undefined) => (value === undefined ? "" : value.toPrecision(4));
   const rows = sites.map(({ site, scale, bias }) => [

@@ -39,6 +39,7 @@ export async function inspectModel(invocation: Invocation): Promise<void> {
       bosTokenId: model.bosTokenId ?? null,
       eosTokenIds: model.eosTokenIds,
       fingerprint: await model.fingerprint(),
+      notices: model.notices,
     };
     terminal.event(description);
     const biases = [

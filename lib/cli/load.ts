@@ -20,6 +20,7 @@ export async function loadModel({ values, terminal, interrupts }: Invocation): P
     device: values.device,
     dtype: values.dtype,
     signal: interrupts.signal,
+    onNotice: ({ message }) => terminal.note(`notice: ${message}`),
     onProgress: ({ loadedBytes, totalBytes }) =>
       terminal.progress.show(loadedBytes / totalBytes, `loading ${bytes(loadedBytes)} of ${bytes(totalBytes)}`),
   });
@@ -28,9 +29,15 @@ export async function loadModel({ values, terminal, interrupts }: Invocation): P
 }
 
 /** Loads what --adapter says, if anything. */
-export async function loadAdapter({ values }: Invocation, model: LlamaModel): Promise<RedAdapter | undefined> {
+export async function loadAdapter(
+  { values, terminal }: Invocation,
+  model: LlamaModel,
+): Promise<RedAdapter | undefined> {
   if (values.adapter === undefined) return undefined;
-  return RedAdapter.fromPretrained(values.adapter, model, { allowBaseMismatch: values.allowBaseMismatch });
+  return RedAdapter.fromPretrained(values.adapter, model, {
+    allowBaseMismatch: values.allowBaseMismatch,
+    onNotice: ({ message }) => terminal.note(`notice: ${message}`),
+  });
 }
 
 /** Tokenises a JSONL file as the flags say. */
@@ -44,6 +51,7 @@ export async function loadData(
     tokenizer: model.requireTokenizer(),
     format: values.format,
     loss: values.loss,
+    vocabularySize: model.vocabularySize,
     maxLength: Math.min(values.maxLength ?? model.contextLength, model.contextLength),
     signal: interrupts.signal,
     onProgress: (progress) =>
@@ -53,7 +61,8 @@ export async function loadData(
   return data;
 }
 
-const shownReports = 5;
+const shownReasons = 5;
+const shownLines = 3;
 const keptReports = 100;
 
 /** Reports rows that were skipped or truncated. */
@@ -68,11 +77,15 @@ export function reportRows({ terminal }: Invocation, path: string, data: Dataset
     supervisedTokens: data.supervisedTokenCount,
     skipped,
     truncated,
+    reasons: data.reportReasons,
     reports,
   });
   if (skipped + truncated === 0) return;
   terminal.note(`${path}: ${plural(skipped, "row")} skipped, ${count(truncated)} truncated`);
-  for (const { line, kind, reason } of reports.slice(0, shownReports))
-    terminal.note(`  line ${line} ${kind}: ${reason}`);
-  if (skipped + truncated > shownReports) terminal.note("  ...");
+  for (const { kind, reason, count: rows, lines } of data.reportReasons.slice(0, shownReasons)) {
+    const listed = `${lines.slice(0, shownLines).join(", ")}${rows > shownLines ? ", ..." : ""}`;
+    const which = rows === 1 ? `line ${listed}` : `${plural(rows, "row")} (lines ${listed})`;
+    terminal.note(`  ${which} ${kind}: ${reason}`);
+  }
+  if (data.reportReasons.length > shownReasons) terminal.note("  ...");
 }

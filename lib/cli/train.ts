@@ -121,12 +121,13 @@ async function followed(trainer: Trainer, invocation: Invocation): Promise<Train
     }
   } catch (error) {
     terminal.progress.clear();
-    if (interrupts.signal.aborted && error instanceof RubricateError && error.code === "ERR_ABORTED") {
-      const resumable = checkpoint !== undefined || resumed > 0;
-      const where = checkpoint === undefined ? "" : `the checkpoint is in ${checkpoint}; `;
-      terminal.note(resumable ? `stopped; ${where}resume with:` : "stopped before the first step: nothing was written");
-      if (resumable) terminal.note(`  ${resumeLine(invocation)}`);
-    }
+    const stopped = interrupts.signal.aborted && error instanceof RubricateError && error.code === "ERR_ABORTED";
+    const resumable = checkpoint !== undefined || resumed > 0;
+    const where = checkpoint === undefined ? "" : `the checkpoint is in ${checkpoint}; `;
+    if (resumable) {
+      terminal.note(`${stopped ? "stopped" : "failed"}; ${where}resume with:`);
+      terminal.note(`  ${resumeLine(invocation)}`);
+    } else if (stopped) terminal.note("stopped before the first step: nothing was written");
     throw error;
   }
 }

@@ -1,23 +1,26 @@
 import { RubricateError } from "../errors";
 import type { ChatMessage, ChatOptions, Tokenizer } from "../tokenizer/tokenizer";
-
-/** A half-open range. */
-type Span = readonly [number, number];
+import { regularSpans } from "./chat_turns";
+import type { Span } from "./types";
 
 /** A rendered conversation and what the assistant says in it. */
 export interface ChatText {
   readonly text: string;
-  /** Spans of `text`, in UTF-16 units, in order. */
-  readonly spans: readonly Span[];
+  /**
+   * Spans of `text`, in UTF-16 units, in order, found as they are asked for: what is truncated costs nothing. May throw
+   * IrregularChat: `exactSpans` then has the spans, in more time.
+   */
+  readonly spans: Iterable<Span>;
+  readonly exactSpans: Iterable<Span>;
 }
 
 /**
  * Renders a conversation and finds the assistant's turns: between the template's generation tags if it has them, else
  * between growing prefixes. A turn then begins where the conversation before it ends that asks for an answer
  * (`add_generation_prompt`), and ends where the conversation ends that has it last, so that the token which ends the turn
- * belongs to it.
+ * belongs to it. Most turns of a long conversation are like one before, and need no prefix of their own (`regularSpans`).
  * @param given messages at the beginning whose answers are left out
- * @throws {RubricateError} ERR_TEMPLATE where the template fails, or the prefixes do not nest
+ * @throws {RubricateError} ERR_TEMPLATE where the template fails, or the prefixes do not nest; also from the spans
  */
 export function assistantSpans(
   tokenizer: Tokenizer,
@@ -37,44 +40,18 @@ export function assistantSpans(
     return part.length;
   };
   if (tokenizer.marksGeneration) {
-    if (given === 0) return { text, spans: generated };
-    const from = prefix(given, false, text);
-    return { text, spans: generated.filter(([start]) => start >= from) };
+    const from = given === 0 ? 0 : prefix(given, false, text);
+    const spans = given === 0 ? generated : generated.filter(([start]) => start >= from);
+    return { text, spans, exactSpans: spans };
   }
-  const spans: Span[] = [];
-  for (let at = given; at < messages.length; at++) {
-    if (messages[at]!.role !== "assistant") continue;
+  const turns: number[] = [];
+  for (let at = given; at < messages.length; at++) if (messages[at]!.role === "assistant") turns.push(at);
+  const exact = (at: number): Span => {
     const end = at + 1 === messages.length ? text.length : prefix(at + 1, false, text);
-    spans.push([prefix(at, true, text.slice(0, end)), end]);
-  }
-  return { text, spans };
-}
-
-/**
- * Tokens that have a part in one of the spans; a token over the border of a span belongs to it.
- *
- * A border's token is found by encoding the text up to the border: as many tokens as that has in common with the whole.
- * @param ids the tokens of `text`, or the first of them, [tokens]
- * @returns 1 for tokens in a span, [tokens]
- */
-export function tokensInSpans(
-  tokenizer: Tokenizer,
-  ids: Int32Array,
-  { text, spans }: ChatText,
-): Uint8Array<ArrayBuffer> {
-  const marked = new Uint8Array(ids.length);
-  const border = (at: number): { tokens: number; exact: boolean } => {
-    if (at === text.length) return { tokens: ids.length, exact: true };
-    const part = tokenizer.encodeStart(text.slice(0, at), ids.length);
-    let tokens = 0;
-    while (tokens < part.length && part[tokens] === ids[tokens]) tokens++;
-    return { tokens, exact: tokens === part.length };
+    return [prefix(at, true, text.slice(0, end)), end];
   };
-  for (const [start, end] of spans) {
-    const first = border(start).tokens;
-    if (first === ids.length) break; // this and all later spans are in what was truncated
-    const last = border(end);
-    marked.fill(1, first, last.exact ? last.tokens : last.tokens + 1);
-  }
-  return marked;
+  const exactSpans = { *[Symbol.iterator]() { for (const at of turns) yield exact(at); } }; // biome-ignore format: one line
+  const render = (changed: readonly ChatMessage[]) => tokenizer.applyChatTemplate(changed, options);
+  const conversation = { messages, turns, text, template: tokenizer.chatTemplate!, render, exact };
+  return { text, spans: { [Symbol.iterator]: () => regularSpans(conversation) }, exactSpans };
 }

@@ -1,6 +1,7 @@
 import path from "node:path";
 import { Worker } from "node:worker_threads";
 import { RubricateError } from "../errors";
+import { packageRoot } from "../package_root";
 import type { IndexProgress } from "./row_index";
 import type { WorkerCalls, WorkerReply, WorkerStart } from "./worker_protocol";
 
@@ -25,6 +26,7 @@ export class DataWorker {
   private ended: RubricateError | undefined;
 
   constructor(start: WorkerStart) {
+    packageRoot(); // else the worker's file is not where it is looked for
     const entry = path.join(__dirname, path.extname(__filename) === ".js" ? "dataset_worker.js" : "source_worker.cjs");
     // Options of the process, such as --input-type or a debugger's, are not meant for this thread.
     this.worker = new Worker(entry, { workerData: start, execArgv: [], name: "rubricate data" });

@@ -8,6 +8,7 @@ import {
   checkOptions,
   functionOf,
   integersOf,
+  isMissing,
   lengthOf,
   type OptionNames,
   pathOf,
@@ -19,12 +20,12 @@ import { shareTokenizerFiles } from "../tokenizer/files";
 import { Tokenizer } from "../tokenizer/tokenizer";
 import { checkedPlanOptions, EpochPlan, type PlanOptions } from "./batches";
 import { DataWorker } from "./data_worker";
-import type { EncodingOptions } from "./encode_row";
+import { beyondVocabulary, type EncodingOptions } from "./encode_row";
 import type { IndexProgress, IndexSummary } from "./row_index";
 import type { DataFormat } from "./rows";
+import { sendRows } from "./sent_rows";
 import { splitSteps } from "./split";
-import type { Example, RowReport } from "./types";
-import type { WorkerCalls } from "./worker_protocol";
+import type { Example, ReasonReport, RowReport } from "./types";
 
 export type { IndexProgress } from "./row_index";
 export type { DataFormat } from "./rows";
@@ -38,6 +39,11 @@ export interface DatasetOptions {
   readonly maxLength: number;
   /** Which tokens are learned: completions and the assistant's turns (default), or all. */
   readonly loss?: "completion" | "all";
+  /**
+   * `model.vocabularySize`: rows with a token that the model does not have are skipped, and `reports` tells. Default: such rows stay,
+   * and training or evaluation with them is refused.
+   */
+  readonly vocabularySize?: number;
   /** Ends indexing with ERR_ABORTED. */
   readonly signal?: AbortSignal;
   /** Told some twenty times a second how far indexing has come. What it throws ends indexing, which rejects with it. */
@@ -49,6 +55,7 @@ const optionNames: OptionNames<DatasetOptions> = {
   format: true,
   maxLength: true,
   loss: true,
+  vocabularySize: true,
   signal: true,
   onProgress: true,
 };
@@ -147,7 +154,9 @@ export class Dataset {
         if (rows) await sendRows(worker, rows);
         return worker.call("index", null);
       });
-      const identity = [summary.contentHash, tokenizer.hash, encoding.format, encoding.maxLength, encoding.loss];
+      const { format, maxLength, loss, vocabularySize } = encoding;
+      const identity = [summary.contentHash, tokenizer.hash, format, maxLength, loss];
+      if (vocabularySize !== undefined && vocabularySize < tokenizer.vocabSize) identity.push(vocabularySize);
       const fingerprint = createHash("sha256").update(JSON.stringify(identity)).digest("hex");
       const source = { ...summary, worker, tokenizer, fingerprint };
       collected.register(source, worker);
@@ -174,6 +183,37 @@ export class Dataset {
   /** How many rows of the whole source were left out and cut off, beyond the first thousand too. */
   get reportCounts(): { readonly skipped: number; readonly truncated: number } {
     return this.source.reportCounts;
+  }
+
+  /** The same by reasons, each with its number of rows and the first lines: fifty reasons, and the others together. */
+  get reportReasons(): readonly ReasonReport[] {
+    return this.source.reportReasons;
+  }
+
+  /**
+   * Checks that a model has all tokens of the examples. Nothing is read where the tokenizer has no more than the model.
+   * @throws {RubricateError} ERR_DATA naming the first line with another token
+   * @internal
+   */
+  async requireVocabulary(size: number): Promise<void> {
+    const { tokenizer, highestIds } = this.source;
+    if (tokenizer.vocabSize <= size) return;
+    const { rows } = this;
+    let first = -1;
+    let count = 0;
+    for (let at = 0; at < this.length; at++)
+      if (highestIds[rows ? rows[at]! : at]! >= size) {
+        count++;
+        if (first < 0) first = at;
+      }
+    if (first < 0) return;
+    const [example] = await this.examples([first]);
+    const id = example!.tokenIds.find((one) => one >= size)!;
+    throw new RubricateError(
+      "ERR_DATA",
+      `Expected token ids from 0 to ${size - 1}, the model's vocabulary, but line ${example!.line} of the data has ` +
+        `${beyondVocabulary(tokenizer, id, size)}; with vocabularySize the ${count} rows with such tokens are skipped`,
+    );
   }
 
   /**
@@ -276,34 +316,10 @@ function checked(options: DatasetOptions, what: string): CheckedOptions {
   if (loss !== "completion" && loss !== "all") throw invalid("loss", '"completion" or "all"', loss);
   const signal = signalOf(given.signal);
   const onProgress = functionOf("onProgress", given.onProgress);
-  return { tokenizer, signal, onProgress, encoding: { format, maxLength, loss } };
-}
-
-/** Sends rows in portions, giving way to the event loop in between. */
-async function sendRows(worker: DataWorker, rows: readonly unknown[]): Promise<void> {
-  let portion: WorkerCalls["rows"]["argument"][number][] = [];
-  let characters = 0;
-  for (let at = 0; at < rows.length; at++) {
-    const document = asJson(rows, at);
-    portion.push(document);
-    characters += typeof document === "string" ? document.length : 0;
-    if (portion.length < 512 && characters < 1 << 17) continue;
-    await worker.call("rows", portion);
-    portion = [];
-    characters = 0;
-  }
-  if (portion.length > 0) await worker.call("rows", portion);
-}
-
-/** What JSON cannot hold is reported as a row that cannot be used. */
-function asJson(rows: readonly unknown[], at: number): string | { unusable: string } {
-  try {
-    const row = rows[at];
-    return JSON.stringify(row) ?? { unusable: `JSON cannot hold it: it is of type ${typeof row}` };
-  } catch (error) {
-    const [reason] = error instanceof Error ? error.message.split("\n") : ["it throws"];
-    return { unusable: `JSON cannot hold it: ${/call stack/.test(reason!) ? "it is nested too deeply" : reason}` };
-  }
+  const vocabularySize = isMissing(given.vocabularySize) ? undefined : given.vocabularySize;
+  if (vocabularySize !== undefined && !(Number.isSafeInteger(vocabularySize) && vocabularySize > 0))
+    throw invalid("vocabularySize", "a positive integer", vocabularySize);
+  return { tokenizer, signal, onProgress, encoding: { format, maxLength, loss, vocabularySize } };
 }
 
 // Plain loops over what may be millions of rows, on the caller's thread: an iterator takes ten times as long.

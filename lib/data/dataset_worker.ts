@@ -5,7 +5,8 @@ import { RubricateError } from "../errors";
 import { encodeAtOnce } from "../generate/prompt";
 import { Tokenizer } from "../tokenizer/tokenizer";
 import { EpochPlan, planEpoch } from "./batches";
-import { fileSource, keptReports, memorySource, RowIndex } from "./row_index";
+import { fileSource, memorySource, RowIndex } from "./row_index";
+import { keptReports } from "./row_reports";
 import type { Example } from "./types";
 import type { FlatExamples, WorkerCalls, WorkerReply, WorkerRequest, WorkerStart } from "./worker_protocol";
 
@@ -49,7 +50,7 @@ const calls: {
       reply({ progress });
     });
     rows = index;
-    return [summary, [summary.lengths.buffer, summary.supervisedCounts.buffer]];
+    return [summary, [summary.lengths.buffer, summary.supervisedCounts.buffer, summary.highestIds.buffer]];
   },
 
   plan(options) {

@@ -1,11 +1,12 @@
-import { oneLine, RubricateError } from "../errors";
+import { oneLine, quoted, RubricateError, reasonOf } from "../errors";
 import { checkShape, JsonLimit } from "../files/json";
 import { limits } from "../limits";
 import { atOnce } from "../steps";
 import { TemplateLimit } from "../template/interpreter";
 import type { Tokenizer } from "../tokenizer/tokenizer";
-import { assistantSpans, type ChatText, tokensInSpans } from "./chat_spans";
+import { assistantSpans } from "./chat_spans";
 import { type DataFormat, type Row, readRow, UnusableRow } from "./rows";
+import { tokensInSpans } from "./token_spans";
 
 /** What decides how rows become examples. */
 export interface EncodingOptions {
@@ -14,6 +15,8 @@ export interface EncodingOptions {
   readonly maxLength: number;
   /** Which tokens are learned: completions and the assistant's turns, or all. Text is learned whole in both cases. */
   readonly loss: "completion" | "all";
+  /** Ids of the model are below it; rows with others cannot be used. Default: any id. */
+  readonly vocabularySize?: number | undefined;
 }
 
 /** A row as token ids. */
@@ -24,6 +27,8 @@ export interface EncodedRow {
   readonly supervised: Uint8Array<ArrayBuffer>;
   /** Number of targets, at least 1. */
   readonly supervisedCount: number;
+  /** The largest of its ids. */
+  readonly highestId: number;
   /** Whether the row has more tokens. How many is not known: the rest is not tokenized. */
   readonly truncated: boolean;
 }
@@ -36,7 +41,7 @@ const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
  * Reads and encodes a line of a JSONL file.
  * @param line the line's bytes without its end
  * @throws {UnusableRow} where the row is to be left out
- * @throws {RubricateError} ERR_TEMPLATE where no conversation can be encoded with the chat template
+ * @throws {RubricateError} ERR_TEMPLATE where the tokenizer has no chat template that can be parsed
  */
 export function encodeLine(line: Uint8Array, tokenizer: Tokenizer, options: EncodingOptions): EncodedRow {
   let value: unknown;
@@ -48,7 +53,12 @@ export function encodeLine(line: Uint8Array, tokenizer: Tokenizer, options: Enco
     const reason = error instanceof SyntaxError ? `not valid JSON: ${oneLine(error.message)}` : "not valid UTF-8";
     throw new UnusableRow(reason);
   }
-  return encodeRow(readRow(value, options.format), tokenizer, options);
+  try {
+    return encodeRow(readRow(value, options.format), tokenizer, options);
+  } catch (error) {
+    if (error instanceof UnusableRow || error instanceof RubricateError) throw error;
+    throw new UnusableRow(`it cannot be encoded: ${oneLine(reasonOf(error))}`); // such as a stack that is not deep enough
+  }
 }
 
 /** As `encodeLine`, of a row that has been read. */
@@ -69,7 +79,40 @@ function encodeRow(row: Row, tokenizer: Tokenizer, options: EncodingOptions): En
         : "none of its tokens is supervised (the assistant says nothing in it)",
     );
   }
-  return { tokenIds: tokenIds.slice(0, length), supervised: supervised.slice(0, length), supervisedCount, truncated };
+  const highestId = requireVocabulary(tokenIds, length, tokenizer, options.vocabularySize);
+  return {
+    tokenIds: tokenIds.slice(0, length),
+    supervised: supervised.slice(0, length),
+    supervisedCount,
+    highestId,
+    truncated,
+  };
+}
+
+/** @returns the largest of the first ids @throws {UnusableRow} where the model has none of that number */
+function requireVocabulary(
+  tokenIds: Int32Array,
+  length: number,
+  tokenizer: Tokenizer,
+  size = limits.tokenId + 1,
+): number {
+  let highest = 0;
+  for (let at = 0; at < length; at++) {
+    const id = tokenIds[at]!;
+    if (id >= size) throw new UnusableRow(`it has the token id ${beyondVocabulary(tokenizer, id, size)}`);
+    if (id > highest) highest = id;
+  }
+  return highest;
+}
+
+/** Says what a token is that the model does not have, and what to do. */
+export function beyondVocabulary(tokenizer: Tokenizer, id: number, size: number): string {
+  const text = tokenizer.tokenText(id);
+  const name = text === undefined ? `${id}` : `${id}, ${quoted(text)}`;
+  return (
+    `${name}; the tokenizer has ${tokenizer.vocabSize - size} more tokens than the model: resize the model's embedding, remove ` +
+    "the token from the tokenizer, or read the data with this model's tokenizer"
+  );
 }
 
 interface Tokens {
@@ -119,29 +162,30 @@ function chatTokens(
   most: number,
 ): Tokens {
   tokenizer.checkChatTemplate();
-  const chat = renderedChat(row, tokenizer, loss);
+  const { messages, given, tools } = row;
+  if (loss === "all") {
+    const text = ofTemplate(() => tokenizer.applyChatTemplate(messages, tools ? { tools } : {}));
+    const tokenIds = encodeStart(tokenizer, text, most);
+    return { tokenIds, supervised: new Uint8Array(tokenIds.length) };
+  }
+  const chat = ofTemplate(() => assistantSpans(tokenizer, messages, given, tools));
   // The template alone writes BOS and the ends of turns.
   const tokenIds = encodeStart(tokenizer, chat.text, most);
-  return { tokenIds, supervised: tokensInSpans(tokenizer, tokenIds, chat) };
+  return { tokenIds, supervised: ofTemplate(() => tokensInSpans(tokenizer, tokenIds, chat)) };
 }
 
-/**
- * What a template refuses of one conversation concerns that row, and so does a limit that it exceeds, unless all rows do.
- * A template that cannot be used at all concerns every row.
- */
-function renderedChat(row: Row & { kind: "chat" }, tokenizer: Tokenizer, loss: EncodingOptions["loss"]): ChatText {
+/** What a template refuses of one conversation concerns that row, and so does a limit that it exceeds, unless all rows do. */
+function ofTemplate<T>(work: () => T): T {
   try {
-    if (loss === "all") {
-      const options = row.tools ? { tools: row.tools } : {};
-      return { text: tokenizer.applyChatTemplate(row.messages, options), spans: [] };
-    }
-    return assistantSpans(tokenizer, row.messages, row.given, row.tools);
+    return work();
   } catch (error) {
-    const { cause } = error as RubricateError;
     if (!(error instanceof RubricateError)) throw error;
-    if (error.code === "ERR_ARGUMENT") throw new UnusableRow(error.message); // it has too much of something
-    if (!(cause instanceof Error)) throw error;
-    const exceedsLimit = cause instanceof TemplateLimit || cause instanceof RangeError;
-    throw new UnusableRow(error.message, exceedsLimit ? { cause: error } : undefined);
+    if (["ERR_ARGUMENT", "ERR_TOKENIZER"].includes(error.code)) throw new UnusableRow(error.message); // too much of something
+    const { cause } = error;
+    throw new UnusableRow(
+      error.message,
+      { cause: error },
+      cause instanceof TemplateLimit || cause instanceof RangeError,
+    );
   }
 }

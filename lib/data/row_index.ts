@@ -1,16 +1,16 @@
 import { createHash } from "node:crypto";
 import { closeSync, readSync } from "node:fs";
 import { crc32 } from "node:zlib";
-import { RubricateError } from "../errors";
+import { type ErrorCode, RubricateError } from "../errors";
 import { cannotRead, openRegularSync } from "../files/read";
 import { limits } from "../limits";
 import type { Tokenizer } from "../tokenizer/tokenizer";
 import { type EncodedRow, type EncodingOptions, encodeLine } from "./encode_row";
 import { isBlank, scanLines } from "./line_scanner";
+import { RowReports } from "./row_reports";
 import { UnusableRow } from "./rows";
-import type { Example, RowReport } from "./types";
+import type { Example, ReasonReport, RowReport } from "./types";
 
-export const keptReports = 1000;
 /** What is remembered of tokenised rows: 4 bytes a token and about 64 tokens' worth of bookkeeping a row, 20 MiB. */
 const remembered = 2 ** 22;
 const bookkeeping = 64;
@@ -66,12 +66,16 @@ export interface IndexSummary {
   readonly lengths: Int32Array<ArrayBuffer>;
   /** Supervised tokens of each usable row, [rows]. */
   readonly supervisedCounts: Int32Array<ArrayBuffer>;
+  /** The largest token id of each usable row, [rows]. */
+  readonly highestIds: Int32Array<ArrayBuffer>;
   /** Sums of both. */
   readonly tokenCount: number;
   readonly supervisedTokenCount: number;
   /** The first thousand. */
   readonly reports: readonly RowReport[];
   readonly reportCounts: { readonly skipped: number; readonly truncated: number };
+  /** Of all of them. */
+  readonly reportReasons: readonly ReasonReport[];
   /** SHA-256 of all bytes, in hexadecimal. */
   readonly contentHash: string;
 }
@@ -105,7 +109,7 @@ class Column<T extends Float64Array | Int32Array | Uint32Array> {
 }
 
 /**
- * Rows of a source by number. One pass keeps 28 bytes a row (place, size, checksum, line, counts); a row is read and
+ * Rows of a source by number. One pass keeps 32 bytes a row (place, size, checksum, line, counts, largest id); a row is read and
  * tokenised again when it is asked for, unless it is among the first, which are remembered.
  */
 export class RowIndex {
@@ -115,11 +119,13 @@ export class RowIndex {
   private readonly lines = new Column(new Uint32Array(1024));
   private readonly lengths = new Column(new Int32Array(1024));
   private readonly supervisedCounts = new Column(new Int32Array(1024));
+  private readonly highestIds = new Column(new Int32Array(1024));
   private readonly known = new Map<number, EncodedRow>();
   private knownTokens = 0;
   private tokenCount = 0;
   private supervisedTokenCount = 0;
-  /** The first error of a template that exceeded a limit. */
+  private readonly reports = new RowReports();
+  /** The first error of a template. */
   private templateError: RubricateError | undefined;
   private rowsOverLimit = 0;
 
@@ -136,65 +142,62 @@ export class RowIndex {
   build(onProgress: (progress: IndexProgress) => void): IndexSummary {
     const { source } = this;
     const hash = createHash("sha256");
-    const reports: RowReport[] = [];
-    const reportCounts = { skipped: 0, truncated: 0 };
+    const { reports } = this;
     let bytes = 0;
-    const report = (line: number, kind: RowReport["kind"], reason: string) => {
-      reportCounts[kind]++;
-      if (reports.length < keptReports) reports.push({ line, kind, reason });
-    };
     const onChunk = (chunk: Buffer) => {
       hash.update(chunk);
       bytes += chunk.length;
     };
     for (const line of scanLines((into, offset) => source.read(into, offset), limits.lineBytes, onChunk)) {
-      if (!line.bytes) report(line.number, "skipped", `the line is longer than ${limits.lineBytes} bytes`);
-      else if (!isBlank(line.bytes)) this.add(line.offset, line.bytes, line.number, report);
+      if (!line.bytes) reports.add(line.number, "skipped", `the line is longer than ${limits.lineBytes} bytes`);
+      else if (!isBlank(line.bytes)) this.add(line.offset, line.bytes, line.number);
       onProgress({ bytes, totalBytes: source.size, rows: this.lengths.length });
     }
     if (bytes !== source.size) throw changed(source);
-    if (this.lengths.length === 0) throw this.templateError ?? unusable(source, reports, reportCounts.skipped);
+    if (this.lengths.length === 0) throw unusable(source, reports, this.templateError?.code ?? "ERR_DATA");
     return {
       lengths: this.lengths.copy(),
       supervisedCounts: this.supervisedCounts.copy(),
+      highestIds: this.highestIds.copy(),
       tokenCount: this.tokenCount,
       supervisedTokenCount: this.supervisedTokenCount,
-      reports,
-      reportCounts,
+      reports: reports.first,
+      reportCounts: reports.counts,
+      reportReasons: reports.reasons,
       contentHash: hash.digest("hex"),
     };
   }
 
   /** Rows of a template that never ends take long each: the first few decide whether that concerns every row. */
-  private checkTemplateLimit({ cause }: UnusableRow): void {
+  private checkTemplate({ cause, exceedsLimit }: UnusableRow, line: number): void {
     if (!(cause instanceof RubricateError)) return;
     this.templateError ??= cause;
-    if (this.lengths.length === 0 && ++this.rowsOverLimit === hopelessRows) throw cause;
+    if (exceedsLimit && this.lengths.length === 0 && ++this.rowsOverLimit === hopelessRows)
+      throw new RubricateError(cause.code, `line ${line} and all lines before it: ${cause.message}`, { cause });
   }
 
-  private add(
-    offset: number,
-    bytes: Buffer,
-    number: number,
-    report: (line: number, kind: RowReport["kind"], reason: string) => void,
-  ): void {
+  private add(offset: number, bytes: Buffer, number: number): void {
     let row: EncodedRow;
     try {
       row = encodeLine(bytes, this.tokenizer, this.options);
     } catch (error) {
-      if (!(error instanceof UnusableRow)) throw error;
-      this.checkTemplateLimit(error);
-      report(number, "skipped", this.source.reasons?.get(number) ?? error.message);
+      if (!(error instanceof UnusableRow)) {
+        if (!(error instanceof RubricateError)) throw error;
+        throw new RubricateError(error.code, `line ${number}: ${error.message}`, { cause: error }); // concerns every row
+      }
+      this.checkTemplate(error, number);
+      this.reports.add(number, "skipped", this.source.reasons?.get(number) ?? error.message);
       return;
     }
     const length = row.tokenIds.length;
-    if (row.truncated) report(number, "truncated", `it was truncated to its first ${length} tokens`);
+    if (row.truncated) this.reports.add(number, "truncated", `it was truncated to its first ${length} tokens`);
     this.offsets.push(offset);
     this.sizes.push(bytes.length);
     this.checksums.push(crc32(bytes));
     this.lines.push(number);
     this.lengths.push(length);
     this.supervisedCounts.push(row.supervisedCount);
+    this.highestIds.push(row.highestId);
     this.tokenCount += length;
     this.supervisedTokenCount += row.supervisedCount;
     this.remember(this.lengths.length - 1, row);
@@ -231,8 +234,9 @@ function changed(source: RowSource): RubricateError {
   return new RubricateError("ERR_DATA", `${source.name} changed while it was in use; load it again`);
 }
 
-function unusable(source: RowSource, reports: readonly RowReport[], skipped: number): RubricateError {
+function unusable(source: RowSource, reports: RowReports, code: ErrorCode): RubricateError {
+  const { skipped } = reports.counts;
   if (skipped === 0) return new RubricateError("ERR_DATA", `${source.name} holds no rows`);
-  const first = reports.slice(0, 3).map(({ line, reason }) => `line ${line}: ${reason}`);
-  return new RubricateError("ERR_DATA", `${source.name}: none of ${skipped} rows can be used; ${first.join("; ")}`);
+  const first = reports.first.slice(0, 3).map(({ line, reason }) => `line ${line}: ${reason}`);
+  return new RubricateError(code, `${source.name}: none of ${skipped} rows can be used; ${first.join("; ")}`);
 }

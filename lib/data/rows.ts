@@ -17,8 +17,17 @@ export type Row =
   | { readonly kind: "prompt"; readonly prompt: string; readonly completion: string }
   | { readonly kind: "text"; readonly text: string };
 
-/** Why a row cannot be used. Its cause is the template's error where that may concern every row. */
-export class UnusableRow extends Error {}
+/** Why a row cannot be used. Its cause is the template's error, which may concern every row. */
+export class UnusableRow extends Error {
+  /** @param exceedsLimit whether the template took as long as it may: many such rows would take hours */
+  constructor(
+    message: string,
+    options?: { cause?: unknown },
+    readonly exceedsLimit = false,
+  ) {
+    super(message, options);
+  }
+}
 
 /**
  * Reads a row: `{messages}`, `{prompt, completion}` (strings, or lists of messages) or `{text}`. Other fields are ignored.

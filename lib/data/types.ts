@@ -1,3 +1,6 @@
+/** A half-open range. */
+export type Span = readonly [number, number];
+
 /** One sequence as training sees it. */
 export interface Example {
   /** Token ids, length n >= 2. */
@@ -6,6 +9,17 @@ export interface Example {
   readonly supervised: Uint8Array;
   /** 1-based line of the source file (or 1-based position in an array) that the example came from. */
   readonly line: number;
+}
+
+/** All rows that are skipped, or truncated, for one reason; numbers in it may differ from row to row. */
+export interface ReasonReport {
+  readonly kind: RowReport["kind"];
+  /** As the first of these rows has it. */
+  readonly reason: string;
+  /** Rows. */
+  readonly count: number;
+  /** Lines of the first five. */
+  readonly lines: readonly number[];
 }
 
 /** A row that cannot be used as it stands, or that was changed in use. */

@@ -3,6 +3,7 @@ import { RubricateError } from "../errors";
 import { parseJson } from "../files/json";
 import { readTextSync } from "../files/read";
 import { limits } from "../limits";
+import { packageRoot } from "../package_root";
 
 /** One turn of the demo: what the user says, and the answer that the adapter is to learn. */
 export interface DemoPair {
@@ -19,8 +20,10 @@ export interface DemoPairs {
 /**
  * The folder of the small LLaMA that ships with the package: config.json, model.safetensors, tokenizer.json with a chat
  * template, demo_pairs.json. The same relative place in the sources and in the built package.
+ * @throws RubricateError ERR_NATIVE_LOAD in a bundle (docs/bundlers.md)
  */
 export function embeddedModelDir(): string {
+  packageRoot(); // else it is not there
   return join(__dirname, "default");
 }
 

@@ -7,10 +7,13 @@ import { lstat, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { RubricateError, systemCode } from "../errors";
-import { commitFolder, commitList, finishCommit, pendingCommit } from "./commit";
+import { commitFolder, commitList, finishCommit, pendingCommit, stagedName } from "./commit";
 import { entriesOf, fileOperations, type WritableFile } from "./operations";
 
-/** A file to be written: its name within the folder, and its contents, whole or piece by piece. */
+/**
+ * A file to be written: its name within the folder (which may have one folder in it, "folder/name"), and its contents, whole
+ * or piece by piece.
+ */
 export interface FileContents {
   readonly name: string;
   readonly data: string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
@@ -30,15 +33,21 @@ const pause = () => setTimeout(Math.random() * 5);
 const writing = new Map<string, Promise<void>>();
 
 /**
- * Writes files into a folder, all of them or none; others in the folder stay. They are staged in a hidden folder inside
+ * Writes files into a folder, all of them or none; others in the folder stay, but for those that must not be beside the new
+ * ones: these go in the same step. They are staged in a hidden folder inside
  * it, one rename commits them, and then each is moved to its place. If that is interrupted, `readableFile` still finds the
  * new ones and the next write finishes the moves. Of several writes at once, each is whole and the last one stays. A
  * symbolic link in the place of a file is replaced, and what it leads to is not touched.
+ * @param stale names of the files to remove, asked for when it is this write's turn
  * @throws RubricateError ERR_FILE naming path and cause; the earlier files are then as they were, or all are replaced
  */
-export async function writeInto(folder: string, files: readonly FileContents[]): Promise<void> {
+export async function writeInto(
+  folder: string,
+  files: readonly FileContents[],
+  stale: () => Promise<readonly string[]> = async () => [],
+): Promise<void> {
   const target = resolve(folder);
-  const turn = (writing.get(target) ?? Promise.resolve()).catch(() => {}).then(() => writeNow(target, files));
+  const turn = (writing.get(target) ?? Promise.resolve()).catch(() => {}).then(() => writeNow(target, files, stale));
   writing.set(target, turn);
   try {
     await turn;
@@ -47,19 +56,23 @@ export async function writeInto(folder: string, files: readonly FileContents[]):
   }
 }
 
-async function writeNow(target: string, files: readonly FileContents[]): Promise<void> {
+async function writeNow(
+  target: string,
+  files: readonly FileContents[],
+  stale: () => Promise<readonly string[]>,
+): Promise<void> {
   await reported(target, async () => {
     await makeFolder(target);
     await finishCommit(target);
     await removeAbandoned(target);
-    for (const { name } of files) await requireReplaceable(join(target, name));
-    const list = await commitList(
-      target,
-      files.map(({ name }) => name),
-    );
+    const removed = await stale();
+    const names = files.map(({ name }) => name);
+    for (const name of [...names, ...removed]) await requireReplaceable(target, name);
+    const list = await commitList(target, names, removed);
+    const staged = files.map(({ name, data }) => ({ name: stagedName(name), data }));
     const stage = join(target, staging + randomBytes(6).toString("hex"));
     try {
-      await writeFiles(stage, [list, ...files]);
+      await writeFiles(stage, [list, ...staged]);
       await commit(stage, target);
       await fileOperations().syncFolder(target);
     } catch (error) {
@@ -92,11 +105,17 @@ async function whileOccupied(target: string, attempt: () => Promise<void>): Prom
   }
 }
 
-/** A folder in the place of a file would stop the write in its midst. */
-async function requireReplaceable(path: string): Promise<void> {
+/** A folder in the place of a file, or a file in the place of a folder, would stop the write in its midst. */
+async function requireReplaceable(target: string, name: string): Promise<void> {
+  const path = join(target, name);
   const status = await lstat(path).catch(() => undefined);
   if (status?.isDirectory())
     throw new RubricateError("ERR_FILE", `Expected a file or nothing to replace at ${path} but it is a folder`);
+  const folder = dirname(path);
+  if (folder === target) return;
+  const folderStatus = await lstat(folder).catch(() => undefined);
+  if (folderStatus && !folderStatus.isDirectory())
+    throw new RubricateError("ERR_FILE", `Expected a folder or nothing at ${folder} but it is a file or a link`);
 }
 
 /**
@@ -160,7 +179,9 @@ export async function finishInto(folder: string): Promise<void> {
  */
 export async function readableFile(folder: string, name: string): Promise<string> {
   const pending = await pendingCommit(folder);
-  return join(pending?.waiting.includes(name) ? commitFolder(folder) : folder, name);
+  // A file that is to be removed is looked for where it is not.
+  const isThere = !pending || !(pending.waiting.includes(name) || pending.stale.some((file) => file.name === name));
+  return isThere ? join(folder, name) : join(commitFolder(folder), stagedName(name));
 }
 
 /**

@@ -1,6 +1,7 @@
 /**
  * The commit of a write into a folder: the staged files in a hidden folder, with a list of them. Its appearance, by one
- * rename, declares them valid; then each is moved to its place. Whoever finds one, finishes it.
+ * rename, declares them valid; then each is moved to its place, and the files that must not be beside them are removed.
+ * Whoever finds one, finishes it.
  *
  * A folder may come from anywhere, and with it what looks like a commit. So the list names the inode of the folder that it
  * was made in, which nobody can foresee: what was copied, unpacked or linked is refused, and nothing of it is read or moved.
@@ -8,10 +9,10 @@
 import { randomBytes } from "node:crypto";
 import type { Stats } from "node:fs";
 import { lstat, opendir, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { escaped, RubricateError, systemCode } from "../errors";
 import { limits } from "../limits";
-import { readJson } from "./json";
+import { isObject, readJson } from "./json";
 import { fileOperations } from "./operations";
 import { cannotRead } from "./read";
 
@@ -22,18 +23,43 @@ const attempts = 500;
 
 export const commitFolder = (folder: string) => join(folder, committed);
 
+/** The name in a commit of a file whose own name may have a folder in it. */
+export const stagedName = (name: string) => name.replace("/", "+");
+
+/** A file to be removed: the one that it was when the commit was made, not what may have come to its place since. */
+interface StaleFile {
+  readonly name: string;
+  readonly version: string;
+}
+
 /** What a commit has yet to do. */
 interface PendingCommit {
-  /** Files that are not at their places. */
+  /** Files that are not at their places, by the names that they are to have. */
   readonly waiting: readonly string[];
+  readonly stale: readonly StaleFile[];
   /** Name of the list; undefined in a commit that has nothing left. */
   readonly list: string | undefined;
 }
 
 /** The list of a commit of these files. Its own name is new each time, so that nobody removes another commit's. */
-export async function commitList(folder: string, names: readonly string[]): Promise<{ name: string; data: string }> {
-  const name = `list-${randomBytes(6).toString("hex")}.json`;
-  return { name, data: JSON.stringify({ format: 1, folder: await identityOf(folder), names }) };
+export async function commitList(
+  folder: string,
+  names: readonly string[],
+  removed: readonly string[] = [],
+): Promise<{ name: string; data: string }> {
+  const stale: StaleFile[] = [];
+  for (const name of removed) {
+    const version = await versionOf(join(folder, name));
+    if (version !== undefined) stale.push({ name, version });
+  }
+  const list = { format: 1, folder: await identityOf(folder), names, stale };
+  return { name: `list-${randomBytes(6).toString("hex")}.json`, data: JSON.stringify(list) };
+}
+
+/** Which file this is, links not followed; undefined where there is none. */
+async function versionOf(path: string): Promise<string | undefined> {
+  const status = await lstat(path, { bigint: true }).catch(() => undefined);
+  return status && `${status.dev} ${status.ino} ${status.size} ${status.mtimeNs}`;
 }
 
 async function identityOf(folder: string): Promise<string> {
@@ -73,20 +99,27 @@ async function examined(folder: string): Promise<PendingCommit | undefined> {
   if (process.getuid && status.uid !== process.getuid() && status.uid !== (await stat(folder)).uid)
     throw foreign(path, "it belongs to another user");
   const entries = await entriesIn(path);
-  if (entries.length === 0) return { waiting: [], list: undefined };
+  if (entries.length === 0) return { waiting: [], stale: [], list: undefined };
   const lists = entries.filter((name) => listName.test(name));
   const [list] = lists;
   if (list === undefined || lists.length > 1) throw foreign(path, "it has no list of its files");
   await requireFile(path, list);
-  const waiting = entries.filter((name) => name !== list);
-  if (waiting.length === 0) return { waiting, list };
   // The list first: what it does not name is not looked at.
-  const { folder: madeIn, names } = await readList(path, list);
-  if (madeIn !== (await identityOf(folder))) throw foreign(path, "it was made in another folder");
-  const listed = new Set(names);
-  for (const name of waiting) if (!listed.has(name)) throw foreign(path, `its list does not name ${escaped(name)}`);
-  for (const name of waiting) await requireFile(path, name);
-  return { waiting, list };
+  const { folder: madeIn, names, stale } = await readList(path, list);
+  const staged = entries.filter((name) => name !== list);
+  const isElsewhere = madeIn !== (await identityOf(folder));
+  // A copy of a folder whose commit had nothing left to do is whole.
+  if (isElsewhere && staged.length === 0 && !(await anyPresent(folder, stale))) return { waiting: [], stale: [], list };
+  if (isElsewhere) throw foreign(path, "it was made in another folder");
+  const places = new Map(names.map((name) => [stagedName(name), name]));
+  for (const name of staged) if (!places.has(name)) throw foreign(path, `its list does not name ${escaped(name)}`);
+  for (const name of staged) await requireFile(path, name);
+  return { waiting: staged.map((name) => places.get(name)!), stale, list };
+}
+
+async function anyPresent(folder: string, files: readonly StaleFile[]): Promise<boolean> {
+  for (const { name } of files) if ((await versionOf(join(folder, name))) !== undefined) return true;
+  return false;
 }
 
 /** Names in a commit: a folder that holds more than any has is not read to its end. */
@@ -103,10 +136,26 @@ async function requireFile(path: string, name: string): Promise<void> {
   if (!(await lstat(join(path, name))).isFile()) throw foreign(path, `${escaped(name)} in it is not a regular file`);
 }
 
-async function readList(path: string, name: string): Promise<{ folder: unknown; names: readonly unknown[] }> {
+/** A name within the folder, which has at most one folder in it. */
+function isPlace(name: unknown): name is string {
+  if (typeof name !== "string") return false;
+  const parts = name.split("/");
+  return parts.length <= 2 && parts.every((part) => /^[^\\\0]+$/.test(part) && part !== "." && part !== "..");
+}
+
+function isStaleFile(value: unknown): value is StaleFile {
+  return isObject(value) && isPlace(value.name) && typeof value.version === "string";
+}
+
+async function readList(
+  path: string,
+  name: string,
+): Promise<{ folder: unknown; names: readonly string[]; stale: readonly StaleFile[] }> {
   const document = (await readJson(join(path, name), "ERR_FILE")) as Record<string, unknown> | null;
-  if (document?.format !== 1 || !Array.isArray(document.names)) throw foreign(path, "its list is malformed");
-  return { folder: document.folder, names: document.names };
+  const { format, names, folder, stale = [] } = document ?? {};
+  if (format !== 1 || !Array.isArray(names) || !names.every(isPlace)) throw foreign(path, "its list is malformed");
+  if (!Array.isArray(stale) || !stale.every(isStaleFile)) throw foreign(path, "its list is malformed");
+  return { folder, names, stale };
 }
 
 function foreign(path: string, reason: string): RubricateError {
@@ -128,10 +177,21 @@ export async function finishCommit(folder: string): Promise<void> {
   const operations = fileOperations();
   for (const name of pending.waiting)
     try {
-      await operations.rename(join(path, name), join(folder, name));
+      const inner = name.includes("/") ? dirname(join(folder, name)) : undefined;
+      if (inner) await operations.makeFolder(inner);
+      await operations.rename(join(path, stagedName(name)), join(folder, name));
+      if (inner) await operations.syncFolder(inner);
     } catch (error) {
       if (systemCode(error) !== "ENOENT") throw error; // moved by another process
     }
+  for (const { name, version } of pending.stale) {
+    const stale = join(folder, name);
+    // Another process may have finished this commit, and the next one may have put a new file here.
+    if ((await versionOf(stale)) === version) await operations.remove(stale);
+    if (!name.includes("/") || (await versionOf(dirname(stale))) === undefined) continue;
+    await operations.syncFolder(dirname(stale));
+    await operations.removeEmpty(dirname(stale));
+  }
   await operations.syncFolder(folder);
   if (pending.list) await operations.remove(join(path, pending.list));
   // Not with its contents: by now it may be the next commit.

@@ -1,5 +1,6 @@
 import { constants } from "node:fs";
-import { mkdir, open, readdir, rename, rm, rmdir } from "node:fs/promises";
+import { mkdir, open, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 import { systemCode } from "../errors";
 
 /** A file being written. */
@@ -26,8 +27,36 @@ export interface FileOperations {
   removeEmpty(path: string): Promise<void>;
 }
 
+/**
+ * What `mkdir` with `recursive` does, which never returns where a system says of a folder's parent that it is not there
+ * although it is, as /proc does.
+ */
+async function makeFolders(path: string): Promise<string | undefined> {
+  try {
+    await mkdir(path);
+    return path;
+  } catch (error) {
+    if (systemCode(error) !== "ENOENT" || dirname(path) === path) {
+      // EEXIST, or what a read-only or otherwise special file system says of a folder that is there
+      if ((await stat(path).catch(() => undefined))?.isDirectory()) return undefined;
+      throw error;
+    }
+  }
+  const first = await makeFolders(dirname(path));
+  try {
+    await mkdir(path);
+  } catch (error) {
+    if (systemCode(error) === "EEXIST") return first; // by another process meanwhile
+    if (systemCode(error) !== "ENOENT") throw error;
+    throw Object.assign(new Error(`the system makes no folder in ${dirname(path)} (${(error as Error).message})`), {
+      code: "ENOENT",
+    });
+  }
+  return first ?? path;
+}
+
 const nodeOperations: FileOperations = {
-  makeFolder: (path) => mkdir(path, { recursive: true }),
+  makeFolder: (path) => makeFolders(resolve(path)),
   async create(path) {
     const file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o666);
     return {

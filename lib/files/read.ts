@@ -34,6 +34,31 @@ function tooLarge(path: string, limit: number, size: number): RubricateError {
   return new RubricateError("ERR_FILE", `Expected at most ${limit} bytes in ${path} but it ${found}`);
 }
 
+/** What git leaves in the place of a large file where git-lfs is not installed: three lines of text. */
+const pointer = /^version https:\/\/(git-lfs|hawser)\.github\.com\/spec\//;
+/** No pointer is longer, as its specification says. */
+const pointerBytes = 1024;
+/** As many of its first bytes tell. */
+const pointerStart = 64;
+
+const mayBePointer = (size: number) => size > pointerStart && size < pointerBytes;
+
+function refusePointer(path: string, start: Buffer): void {
+  if (pointer.test(start.toString("latin1")))
+    throw new RubricateError(
+      "ERR_FILE",
+      `${path} is a git-lfs pointer, not the file: run "git lfs pull" in its folder, or download the file itself`,
+    );
+}
+
+/**
+ * Refuses what is read elsewhere, by the native core, where it is a git-lfs pointer.
+ * @throws RubricateError ERR_FILE saying so, or that it cannot be read
+ */
+export async function requireContents(path: string): Promise<void> {
+  await (await openRegular(path)).file.close();
+}
+
 /**
  * Whether there is something at a path. Only a path that does not exist is "no": one that cannot be looked at, or a link
  * that leads nowhere, is an error, or a file would be left out in silence.
@@ -52,7 +77,7 @@ export async function present(path: string): Promise<boolean> {
 }
 
 /**
- * Opens a regular file for reading. The caller closes it.
+ * Opens a regular file, which is no git-lfs pointer, for reading. The caller closes it.
  * @throws RubricateError ERR_FILE
  */
 export async function openRegular(path: string): Promise<{ file: FileHandle; size: number }> {
@@ -66,6 +91,11 @@ export async function openRegular(path: string): Promise<{ file: FileHandle; siz
   try {
     const status = await file.stat();
     requireRegular(path, status);
+    if (mayBePointer(status.size)) {
+      const start = Buffer.alloc(pointerStart);
+      await file.read(start, 0, pointerStart, 0);
+      refusePointer(path, start);
+    }
     return { file, size: status.size };
   } catch (error) {
     await file.close();
@@ -85,6 +115,11 @@ export function openRegularSync(path: string): { descriptor: number; size: numbe
   try {
     const status = fstatSync(descriptor);
     requireRegular(path, status);
+    if (mayBePointer(status.size)) {
+      const start = Buffer.alloc(pointerStart);
+      readSync(descriptor, start, 0, pointerStart, 0);
+      refusePointer(path, start);
+    }
     return { descriptor, size: status.size };
   } catch (error) {
     closeSync(descriptor);

@@ -1,7 +1,11 @@
+/** Where a folder has its weights: one safetensors file, or an index and shards. */
 import { basename, join } from "node:path";
 import { escaped, RubricateError, shown } from "../errors";
 import { readJson } from "../files/json";
-import { present as exists } from "../files/read";
+import { indexFile, weightsFile } from "../files/model_folder";
+import { entriesOf } from "../files/operations";
+import { present as exists, requireContents } from "../files/read";
+import { haveSameBytes } from "../files/same_tensor";
 import { runJob } from "../job";
 import { native } from "../native";
 import type { ModelDescription } from "./architecture";
@@ -15,18 +19,19 @@ interface CheckpointFiles {
   readonly prefix: string;
   /** Tensors that may be there and are not needed. */
   readonly ignored: readonly string[];
+  /** Whether config.json ties the head to the embedding table, while the checkpoint has a head that differs from it. */
+  readonly headDiffers: boolean;
 }
 
-const INDEX = "model.safetensors.index.json";
-const SINGLE = "model.safetensors";
 /** Names that tell a checkpoint's prefix and where the table of tied embeddings is. */
-const soughtNames = ["embed_tokens.weight", "model.embed_tokens.weight", "lm_head.weight"];
+const soughtNames = ["embed_tokens.weight", "model.embed_tokens.weight", "norm.weight", "lm_head.weight"];
 /** Of tensors that old checkpoints hold and no model needs. */
 const ignoredSuffix = ".rotary_emb.inv_freq";
 
 /**
  * Finds the safetensors files of a Hugging Face folder and maps its tensor names to canonical ones: the names of the
- * `LlamaForCausalLM` class without their prefix "model.". A tied model may store its one table under either name.
+ * `LlamaForCausalLM` class without their prefix "model.". As transformers does it: the single file comes before an index with
+ * shards; a tied model may store its one table under either name; and one that stores two different ones is not tied.
  * @throws RubricateError ERR_FILE where there is no checkpoint, ERR_SAFETENSORS for a malformed index or header
  */
 export async function findCheckpoint(
@@ -34,31 +39,73 @@ export async function findCheckpoint(
   description: ModelDescription,
   signal?: AbortSignal,
 ): Promise<CheckpointFiles> {
-  const present = new Set<string>();
-  let files: string[];
-  if (await exists(join(dir, INDEX))) {
-    const index = await readIndex(join(dir, INDEX));
-    files = [...new Set(index.values())].sort().map((file) => join(dir, file));
-    for (const file of files) {
-      if (!(await exists(file)))
-        throw new RubricateError(
-          "ERR_FILE",
-          `Expected the shard ${join(dir, escaped(basename(file)))}, which ${INDEX} names, but there is none`,
-        );
-    }
-    for (const name of index.keys()) present.add(name);
-  } else {
-    files = [join(dir, SINGLE)];
-    for (const name of await headerNames(files[0]!, signal)) present.add(name);
-  }
-  const prefix = present.has("embed_tokens.weight") ? "" : "model.";
+  const { files, present, fileOf } = await findWeights(dir, signal);
+  // The table may be missing, with a tied head in its place.
+  const prefix = present.has("embed_tokens.weight") || present.has("norm.weight") ? "" : "model.";
   const names: Record<string, string> = { "lm_head.weight": "lm_head.weight" };
   const ignored = [...present].filter((name) => name.endsWith(ignoredSuffix));
-  if (description.architecture.tied_embeddings) {
-    if (present.has(`${prefix}embed_tokens.weight`)) ignored.push("lm_head.weight");
-    else if (present.has("lm_head.weight")) names["embed_tokens.weight"] = "lm_head.weight";
+  const table = `${prefix}embed_tokens.weight`;
+  let headDiffers = false;
+  if (description.architecture.tied_embeddings && present.has("lm_head.weight")) {
+    if (!present.has(table)) names["embed_tokens.weight"] = "lm_head.weight";
+    else if (await haveSameBytes(fileOf(table), table, fileOf("lm_head.weight"), "lm_head.weight", signal))
+      ignored.push("lm_head.weight");
+    else headDiffers = true;
   }
-  return { files, names, prefix, ignored };
+  return { files, names, prefix, ignored, headDiffers };
+}
+
+/** The files that hold a folder's weights, and those of their tensors that matter here. */
+async function findWeights(dir: string, signal: AbortSignal | undefined) {
+  const single = join(dir, weightsFile);
+  if (await exists(single)) {
+    await requireContents(single);
+    return { files: [single], present: new Set(await headerNames(single, signal)), fileOf: () => single };
+  }
+  if (!(await exists(join(dir, indexFile)))) throw await noWeights(dir);
+  const index = await readIndex(join(dir, indexFile));
+  const files = [...new Set(index.values())].sort().map((file) => join(dir, file));
+  for (const file of files) {
+    if (!(await exists(file)))
+      throw new RubricateError(
+        "ERR_FILE",
+        `Expected the shard ${join(dir, escaped(basename(file)))}, which ${indexFile} names, but there is none`,
+      );
+    await requireContents(file);
+  }
+  return { files, present: new Set(index.keys()), fileOf: (name: string) => join(dir, index.get(name)!) };
+}
+
+/** Weights that this package does not read, and adapters, by their files' names. */
+const otherKinds: readonly (readonly [name: RegExp, what: string])[] = [
+  [
+    /^(adapter_config\.json|adapter_model\.(safetensors|bin))$/,
+    "an adapter: load its base as the model and give this beside it",
+  ],
+  [/^pytorch_model.*\.bin(\.index\.json)?$/, "PyTorch's pickles: convert them with transformers' save_pretrained"],
+  [/\.(pth|pt|ckpt)$/, "PyTorch's pickles: convert them with transformers' save_pretrained"],
+  [/\.gguf$/, "llama.cpp's format: take the model's original folder, with safetensors"],
+  [/^(tf_model\.h5|flax_model.*\.msgpack)$/, "another framework's: convert them with transformers' save_pretrained"],
+  [/\.safetensors$/, "safetensors of other names: rename a single file, or write the index of its shards"],
+];
+const shownNames = 5;
+
+/** Says what was found in the place of weights. */
+async function noWeights(dir: string): Promise<RubricateError> {
+  const entries = await entriesOf(dir);
+  for (const [pattern, what] of otherKinds) {
+    const found = entries.filter((entry) => pattern.test(entry));
+    if (found.length === 0) continue;
+    const names = found.slice(0, shownNames).map(escaped).join(", ") + (found.length > shownNames ? ", ..." : "");
+    return new RubricateError(
+      "ERR_FILE",
+      `Expected ${weightsFile} or ${indexFile} in ${dir} but found ${names}, ${what}`,
+    );
+  }
+  return new RubricateError(
+    "ERR_FILE",
+    `Expected ${weightsFile} or ${indexFile} in the model folder but cannot read ${join(dir, weightsFile)}: ENOENT: there is no such file`,
+  );
 }
 
 /** Longer ones no file system takes. */
@@ -93,11 +140,6 @@ async function readIndex(path: string): Promise<Map<string, string>> {
 }
 
 /** Which of the names that matter here the one safetensors file of a folder has. */
-async function headerNames(path: string, signal: AbortSignal | undefined): Promise<string[]> {
-  if (!(await exists(path)))
-    throw new RubricateError(
-      "ERR_FILE",
-      `Expected ${SINGLE} or ${INDEX} in the model folder but cannot read ${path}: ENOENT: there is no such file`,
-    );
+function headerNames(path: string, signal: AbortSignal | undefined): Promise<string[]> {
   return runJob(() => native().readSafetensorsNames(path, soughtNames, ignoredSuffix), signal);
 }

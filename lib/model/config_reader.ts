@@ -62,6 +62,12 @@ export class ConfigReader {
     return new ConfigReader(value as Record<string, unknown>, `${this.path} (${key})`);
   }
 
+  /** As `object`; undefined for an object without fields, too. */
+  filledObject(key: string): ConfigReader | undefined {
+    const found = this.object(key);
+    return found && Object.keys(found.value).length > 0 ? found : undefined;
+  }
+
   /** A token id, or several: Hugging Face writes both. */
   ids(key: string): number[] {
     if (!this.has(key)) return [];

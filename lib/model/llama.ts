@@ -1,10 +1,12 @@
+import { weightsFile } from "../files/model_folder";
 import { limits } from "../limits";
 import type { Architecture, ModelDescription } from "./architecture";
 import { ConfigReader } from "./config_reader";
 
 /**
  * Reads a LLaMA config.json (LLaMA 1, 2 and 3; both spellings of RoPE's settings: `rope_theta` and `rope_scaling`, or
- * `rope_parameters`). Defaults are transformers' LlamaConfig's.
+ * `rope_parameters`). Defaults are transformers' LlamaConfig's, and so is the order in which it takes settings that stand in
+ * two places.
  * @param document the parsed config.json
  * @param path what errors call it
  * @throws RubricateError ERR_CONFIG for a value that is missing, wrong or not supported
@@ -13,6 +15,9 @@ export function describeLlama(document: unknown, path: string): ModelDescription
   const config = ConfigReader.of(document, path);
   if (config.string("model_type") !== "llama") throw config.fail("model_type", '"llama"');
   if (config.string("hidden_act", "silu") !== "silu") throw config.fail("hidden_act", '"silu"');
+  // transformers loads the weights from the file that this names.
+  if (config.string("transformers_weights", weightsFile) !== weightsFile)
+    throw config.fail("transformers_weights", `"${weightsFile}", or no such field,`);
   const hidden = config.integer("hidden_size", 1, limits.maxHidden);
   const heads = config.integer("num_attention_heads", 1, limits.maxHeads);
   const kvHeads = config.integer("num_key_value_heads", 1, limits.maxHeads, heads);
@@ -48,13 +53,21 @@ export function describeLlama(document: unknown, path: string): ModelDescription
       },
     ],
   };
-  return {
-    architecture,
-    tensors: canonicalTensors(architecture),
-    parameterCount: countParameters(architecture),
-    bosTokenId: config.ids("bos_token_id")[0],
-    eosTokenIds: config.ids("eos_token_id"),
-  };
+  return described(architecture, config.ids("bos_token_id")[0], config.ids("eos_token_id"));
+}
+
+function described(
+  architecture: Architecture,
+  bosTokenId: number | undefined,
+  eosTokenIds: readonly number[],
+): ModelDescription {
+  const tensors = canonicalTensors(architecture);
+  return { architecture, tensors, parameterCount: countParameters(architecture), bosTokenId, eosTokenIds };
+}
+
+/** The same model with a head of its own, where config.json ties it to the embedding table and the checkpoint does not. */
+export function withOwnHead({ architecture, bosTokenId, eosTokenIds }: ModelDescription): ModelDescription {
+  return described({ ...architecture, tied_embeddings: false }, bosTokenId, eosTokenIds);
 }
 
 /** Elements of a head. */
@@ -75,8 +88,8 @@ const f32 = Math.fround;
 
 /** 1 / theta^(2 i / head_dim) in fp32 as transformers computes it, then the scaling that the config asks for. */
 function inverseFrequencies(config: ConfigReader, headDim: number): readonly number[] {
-  const parameters = config.object("rope_parameters");
-  const scaling = parameters ?? config.object("rope_scaling");
+  // transformers takes `rope_scaling`, the old name, where there are both; an empty object counts as none.
+  const parameters = config.filledObject("rope_scaling") ?? config.filledObject("rope_parameters");
   const source = parameters?.has("rope_theta") ? parameters : config;
   const theta = source.positive("rope_theta", 10000, limits.maxRopeTheta);
   const plain = Array.from({ length: headDim / 2 }, (_, i) => f32(1 / f32(theta ** f32((2 * i) / headDim))));
@@ -84,34 +97,44 @@ function inverseFrequencies(config: ConfigReader, headDim: number): readonly num
   const fits = (frequency: number) => frequency >= minPositive && frequency <= maxFrequency;
   const expected = `a number that gives frequencies from ${minPositive} to ${maxFrequency}`;
   if (!plain.every(fits)) throw source.fail("rope_theta", expected);
-  const frequencies = scaling ? scaledFrequencies(plain, scaling) : plain;
-  if (!frequencies.every(fits)) throw scaling!.fail("factor", expected);
+  const frequencies = parameters ? scaledFrequencies(plain, parameters, config) : plain;
+  if (!frequencies.every(fits)) throw parameters!.fail("factor", expected);
   return frequencies;
 }
 
-function scaledFrequencies(plain: readonly number[], scaling: ConfigReader): readonly number[] {
-  const kind = scaling.string("rope_type", scaling.string("type", "default"));
+function scaledFrequencies(
+  plain: readonly number[],
+  parameters: ConfigReader,
+  config: ConfigReader,
+): readonly number[] {
+  const kind = parameters.string("rope_type", parameters.string("type", "default"));
+  if (kind === "default") return plain;
+  // transformers reads it with these two, and not with "default".
+  const partial = parameters.has("partial_rotary_factor") ? parameters : config;
+  if (partial.positive("partial_rotary_factor", 1) !== 1) throw partial.fail("partial_rotary_factor", "1");
   switch (kind) {
-    case "default":
-      return plain;
     case "linear": {
-      const factor = scaling.positive("factor");
+      const factor = parameters.positive("factor");
       return plain.map((frequency) => f32(frequency / factor));
     }
     case "llama3":
-      return llama3Frequencies(plain, scaling);
+      return llama3Frequencies(plain, parameters, config);
     default:
-      throw scaling.fail(scaling.has("rope_type") ? "rope_type" : "type", '"default", "linear" or "llama3"');
+      throw parameters.fail(parameters.has("rope_type") ? "rope_type" : "type", '"default", "linear" or "llama3"');
   }
 }
 
 /** LLaMA 3.1's scaling: long wavelengths are divided by `factor`, short ones stay, those between are blended. */
-function llama3Frequencies(plain: readonly number[], scaling: ConfigReader): readonly number[] {
-  const factor = scaling.positive("factor");
-  const low = scaling.positive("low_freq_factor");
-  const high = scaling.positive("high_freq_factor");
-  if (high <= low) throw scaling.fail("high_freq_factor", `a number above low_freq_factor (${low})`);
-  const original = scaling.positive("original_max_position_embeddings");
+function llama3Frequencies(
+  plain: readonly number[],
+  parameters: ConfigReader,
+  config: ConfigReader,
+): readonly number[] {
+  const factor = parameters.positive("factor");
+  const low = parameters.positive("low_freq_factor");
+  const high = parameters.positive("high_freq_factor");
+  if (high <= low) throw parameters.fail("high_freq_factor", `a number above low_freq_factor (${low})`);
+  const original = originalContext(parameters, config);
   return plain.map((frequency) => {
     const wavelength = f32(f32(2 * Math.PI) / frequency);
     if (wavelength < original / high) return frequency;
@@ -119,6 +142,13 @@ function llama3Frequencies(plain: readonly number[], scaling: ConfigReader): rea
     const smooth = f32(f32(f32(original / wavelength) - low) / (high - low));
     return f32(f32(f32(f32(1 - smooth) * frequency) / factor) + f32(smooth * frequency));
   });
+}
+
+/** Positions before the scaling: a value beside `rope_scaling` comes before one in it, and the context is the default. */
+function originalContext(parameters: ConfigReader, config: ConfigReader): number {
+  const name = "original_max_position_embeddings";
+  if (config.has(name)) return config.positive(name);
+  return parameters.positive(name, config.positive("max_position_embeddings", 2048));
 }
 
 const PROJECTIONS = [

@@ -11,6 +11,7 @@ import { present } from "../files/read";
 import { type GenerateOptions, type GenerationPiece, type GenerationResult, generate } from "../generate/generation";
 import { Callback, runJob, throwIfAborted } from "../job";
 import { type NativeModel, native } from "../native";
+import { type Notice, tell } from "../notices";
 import { checkOptions, functionOf, type OptionNames, pathOf, signalOf } from "../options";
 import { Tokenizer } from "../tokenizer/tokenizer";
 import type { Architecture, ModelDescription } from "./architecture";
@@ -18,7 +19,7 @@ import { findCheckpoint } from "./checkpoint_files";
 import { adapterHandle, checkedIds, type ModelAdapter } from "./checks";
 import { ConfigReader } from "./config_reader";
 import { type DeviceChoice, type ModelDevice, onDevice } from "./device";
-import { describeLlama } from "./llama";
+import { describeLlama, withOwnHead } from "./llama";
 import { saveModel } from "./save";
 
 export type { ModelMemory } from "../binding/model";
@@ -33,10 +34,18 @@ export interface LoadOptions {
   readonly dtype?: "auto" | "float32" | "bfloat16";
   /** Bytes of weights taken in so far, and in all. What it throws ends the loading, which rejects with it. */
   readonly onProgress?: (progress: { loadedBytes: number; totalBytes: number }) => void;
+  /** Told what is unusual about the folder, as `LlamaModel.notices` says it. Default: `process.emitWarning`. */
+  readonly onNotice?: (notice: Notice) => void;
   readonly signal?: AbortSignal;
 }
 
-const loadOptionNames: OptionNames<LoadOptions> = { device: true, dtype: true, onProgress: true, signal: true };
+const loadOptionNames: OptionNames<LoadOptions> = {
+  device: true,
+  dtype: true,
+  onProgress: true,
+  onNotice: true,
+  signal: true,
+};
 
 export interface LogitsOptions {
   /** A RedAdapter that was created or loaded for this model object. Default: the model alone. */
@@ -73,7 +82,10 @@ export class LlamaModel {
     readonly tokenizer: Tokenizer | undefined,
     /** Where it runs, and with device "auto" why not on a GPU. */
     readonly device: ModelDevice,
+    /** Ids that end a text: generation_config.json's, or without that file config.json's; and the tokenizer's. */
     readonly eosTokenIds: readonly number[],
+    /** What is unusual about the folder that it was loaded from. */
+    readonly notices: readonly Notice[],
   ) {}
 
   /**
@@ -88,6 +100,7 @@ export class LlamaModel {
     const options = checkOptions(given, loadOptionNames, "LlamaModel.fromPretrained");
     const signal = signalOf(options.signal);
     const progress = new Callback(functionOf("onProgress", options.onProgress));
+    const onNotice = functionOf("onNotice", options.onNotice);
     const dtype = options.dtype ?? "auto";
     if (!["auto", "float32", "bfloat16"].includes(dtype))
       throw invalid("dtype", '"auto", "float32" or "bfloat16"', dtype);
@@ -100,8 +113,10 @@ export class LlamaModel {
       throw new RubricateError("ERR_FILE", `Expected a model folder at ${folder} but it is a file`);
     await finishInto(folder);
     const configPath = join(folder, "config.json");
-    const description = describeLlama(await readJson(configPath), configPath);
-    const checkpoint = await findCheckpoint(folder, description, options.signal);
+    const configured = describeLlama(await readConfig(folder, configPath), configPath);
+    const { headDiffers, ...checkpoint } = await findCheckpoint(folder, configured, signal);
+    const description = headDiffers ? withOwnHead(configured) : configured;
+    const notices = headDiffers ? [headNotTied(folder)] : [];
     const hasTokenizer = await present(join(folder, "tokenizer.json"));
     const tokenizer = hasTokenizer ? await Tokenizer.fromPretrained(folder) : undefined;
     const eosTokenIds = await endTokens(folder, description, tokenizer);
@@ -112,6 +127,7 @@ export class LlamaModel {
       onProgress:
         options.onProgress && ((loadedBytes: number, totalBytes: number) => progress.tell({ loadedBytes, totalBytes })),
     };
+    tell(notices, onNotice);
     return onDevice(options.device ?? "auto", async (device) => {
       let handle: NativeModel | undefined;
       try {
@@ -122,7 +138,7 @@ export class LlamaModel {
         handle?.dispose();
         throw error;
       }
-      return new LlamaModel(folder, description, handle!, tokenizer, device, eosTokenIds);
+      return new LlamaModel(folder, description, handle!, tokenizer, device, eosTokenIds, notices);
     });
   }
 
@@ -254,16 +270,35 @@ function sha256(data: string | Uint8Array): string {
   return createHash("sha256").update(data).digest("hex");
 }
 
-/** Ids that end a text: of config.json, generation_config.json and the tokenizer. */
+/** @throws RubricateError ERR_FILE, also where the folder is an adapter's; ERR_JSON */
+async function readConfig(folder: string, path: string): Promise<unknown> {
+  if (!(await present(path)) && (await present(join(folder, "adapter_config.json"))))
+    throw new RubricateError(
+      "ERR_FILE",
+      `Expected a model folder at ${folder} but it is an adapter's: load its base as the model and give this beside it`,
+    );
+  return readJson(path);
+}
+
+const headNotTied = (folder: string): Notice => ({
+  code: "RUBRICATE_HEAD_NOT_TIED",
+  message:
+    `config.json in ${folder} ties the head to the embedding table, but the checkpoint's lm_head.weight differs from ` +
+    "embed_tokens.weight: each is used as it is stored, as transformers uses them; with tie_word_embeddings false config.json would say so",
+});
+
+/**
+ * Ids that end a text. As in transformers, generation_config.json comes before config.json where there is one, whatever it
+ * says; the token that the tokenizer ends a text with, and training teaches, always counts.
+ */
 async function endTokens(
   folder: string,
   description: ModelDescription,
   tokenizer: Tokenizer | undefined,
 ): Promise<number[]> {
-  const ids = new Set(description.eosTokenIds);
   const path = join(folder, "generation_config.json");
-  if (await present(path))
-    for (const id of ConfigReader.of(await readJson(path), path).ids("eos_token_id")) ids.add(id);
-  for (const id of tokenizer?.eosTokenIds ?? []) ids.add(id);
-  return [...ids];
+  const configured = (await present(path))
+    ? ConfigReader.of(await readJson(path), path).ids("eos_token_id")
+    : description.eosTokenIds;
+  return [...new Set([...configured, ...(tokenizer?.eosTokenIds ?? [])])];
 }

@@ -1,14 +1,16 @@
 /** Writing a model's folder, as `LlamaModel.fromPretrained` and transformers read it. */
 import { writeInto } from "../files/atomic";
+import { weightsFile } from "../files/model_folder";
 import { finiteTensors, type StoredDtype, type StoredTensor, safetensorsPieces } from "../files/safetensors";
 import { runJob } from "../job";
 import type { NativeDtype, NativeModel } from "../native";
-import { readCompanions } from "./companions";
+import { readCompanions, staleFiles } from "./companions";
 
 const storedDtypes: Partial<Record<NativeDtype, StoredDtype>> = { float32: "F32", float16: "F16", bfloat16: "BF16" };
 
 /**
- * Writes config, tokenizer files and weights: all or nothing. Weights that were trained are rounded to the dtype that the
+ * Writes config, tokenizer files and weights: all or nothing. What the folder had of an earlier model that the loader would
+ * read beside these, or in their place, goes in the same step; other files stay. Weights that were trained are rounded to the dtype that the
  * checkpoint they came from stores; one tensor at a time is in memory.
  * @param source folder that the model was loaded from
  * @param names canonical names of all tensors
@@ -31,6 +33,7 @@ export async function saveModel(
       data: async () => (await runJob(() => model.readTensor(name))).data,
     });
   }
-  files.push({ name: "model.safetensors", data: safetensorsPieces(finiteTensors(tensors), { format: "pt" }) });
-  await writeInto(folder, files);
+  files.push({ name: weightsFile, data: safetensorsPieces(finiteTensors(tensors), { format: "pt" }) });
+  const written = files.map(({ name }) => name);
+  await writeInto(folder, files, () => staleFiles(folder, written));
 }

@@ -20,6 +20,7 @@ const pages = {
   train: "Training and evaluation",
   tensor: "Tensors, the tape and the ops",
   embedded: "The embedded model",
+  notices: "Notices",
   errors: "Errors",
 };
 

@@ -97,18 +97,21 @@ export const ops = {
     );
   },
 
-  /** residual + (scale * h + bias), and its RMSNorm where there is a weight: what closes a sub-layer, in one pass. */
-  closeSublayer(
+  /**
+   * The end of a transformer's sub-layer in one pass: sum = residual + (scale * h + bias), and normed = RMSNorm(sum) where
+   * there is a norm. h, residual, sum and normed are [T, d].
+   */
+  editAddNorm(
     tape: Tape,
     h: Tensor,
     residual: Tensor,
     edit: SublayerEdit,
     norm?: SublayerNorm,
   ): { sum: Tensor; normed: Tensor | null } {
-    const { scales, biases, rows } = checkOptions(edit, editNames, "closeSublayer");
-    const { weight, epsilon = 1e-5 } = isMissing(norm) ? {} : checkOptions(norm, normNames, "closeSublayer");
-    const { starts, slots } = rowsOf(rows, h, "closeSublayer");
-    const [sum, normed] = coreOps().closeSublayer(
+    const { scales, biases, rows } = checkOptions(edit, editNames, "editAddNorm");
+    const { weight, epsilon = 1e-5 } = isMissing(norm) ? {} : checkOptions(norm, normNames, "editAddNorm");
+    const { starts, slots } = rowsOf(rows, h, "editAddNorm");
+    const [sum, normed] = coreOps().editAddNorm(
       tapeOf(tape),
       handleOf(h, "h"),
       handleOf(residual, "residual"),

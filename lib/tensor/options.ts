@@ -35,7 +35,7 @@ export interface Rows {
 
 export const rowsNames: OptionNames<Rows> = { starts: true, slots: true };
 
-/** The edit of `ops.closeSublayer`, as `ops.redEdit` has it. */
+/** The edit of `ops.editAddNorm`, as `ops.redEdit` has it. */
 export interface SublayerEdit {
   readonly scales: readonly (Tensor | null)[];
   readonly biases: readonly (Tensor | null)[];
@@ -44,7 +44,7 @@ export interface SublayerEdit {
 
 export const editNames: OptionNames<SublayerEdit> = { scales: true, biases: true, rows: true };
 
-/** The norm of `ops.closeSublayer`. */
+/** The norm of `ops.editAddNorm`. */
 export interface SublayerNorm {
   readonly weight: Tensor;
   /** Default: 1e-5. */

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import path from "node:path";
 import { escaped, invalid, oneLine, quoted, RubricateError } from "../errors";
+import { finishInto } from "../files/atomic";
 import { isObject, type JsonObject } from "../files/json";
 import { present, readBytes, readText } from "../files/read";
 import { limits } from "../limits";
@@ -33,7 +34,7 @@ export interface TokenizerDefinition {
   /** `bos_token_id` of generation_config.json. */
   readonly generationBosId: number | undefined;
   readonly chatTemplate: string | undefined;
-  /** SHA-256, in hexadecimal, of tokenizer.json and the chat template. */
+  /** SHA-256, in hexadecimal, of tokenizer.json, what other files change of it, and the chat template. */
   readonly hash: string;
 }
 
@@ -107,6 +108,7 @@ export function sharedTokenizerFiles(files: SharedTokenizerFiles): TokenizerFile
  * @throws {RubricateError} ERR_FILE where one cannot be read, ERR_TOKENIZER where tokenizer.json is missing
  */
 export async function readTokenizerFiles(directory: string): Promise<TokenizerFiles> {
+  await finishInto(directory); // or files of two tokenizers might be read
   const at = (name: string) => path.join(directory, name);
   const asText = async (name: string, limit: number = limits.documentBytes) =>
     (await present(at(name))) ? readText(at(name), limit) : undefined;
@@ -142,7 +144,8 @@ export function* defineTokenizer(files: TokenizerFiles): Steps<TokenizerDefiniti
   };
   const added = yield* addedTokens(tokenizer, config, specialTokens, idOf, files.directory);
   yield* checkIds(added, bpe.vocabulary, at("tokenizer.json"));
-  const built = asTransformersBuildsIt(tokenizer, config);
+  const unknown = specialTokens.unk_token ?? "<unk>";
+  const built = asTransformersBuildsIt(tokenizer, config, idOf(unknown) === undefined ? null : unknown);
   checkComponents(built, at("tokenizer.json"));
   const idOfAny = new Map<string, number>();
   yield* eachIn(added, ({ content, id }) => idOfAny.set(content, id));
@@ -154,15 +157,27 @@ export function* defineTokenizer(files: TokenizerFiles): Steps<TokenizerDefiniti
     generationEosIds: idList(generation.eos_token_id),
     generationBosId: idList(generation.bos_token_id)[0],
     chatTemplate,
-    hash: yield* hashOf(bytes, chatTemplate),
+    hash: yield* hashOf(bytes, chatTemplate, JSON.stringify([rulesOf(built), specialTokens]), added),
   };
 }
 
 /** Bytes that are hashed in one step. */
 const hashedBytes = 1 << 17;
 
-function* hashOf(bytes: Buffer, chatTemplate: string | undefined): Steps<string> {
-  const hash = createHash("sha256");
+/** What tokenizer_config.json can change of tokenizer.json, its added tokens apart. */
+function rulesOf({ normalizer, pre_tokenizer, post_processor, decoder }: JsonObject): unknown[] {
+  return [normalizer, pre_tokenizer, post_processor, decoder];
+}
+
+function* hashOf(
+  bytes: Buffer,
+  chatTemplate: string | undefined,
+  rules: string,
+  added: readonly AddedToken[],
+): Steps<string> {
+  const hash = createHash("sha256").update(rules).update("\0");
+  yield* eachIn(added, (token) => hash.update(JSON.stringify(token)));
+  hash.update("\0");
   for (let start = 0; start < bytes.length; start += hashedBytes) {
     hash.update(bytes.subarray(start, start + hashedBytes));
     yield;
@@ -205,12 +220,15 @@ function contentOf(token: unknown): string | undefined {
   return isObject(token) && typeof token.content === "string" ? token.content : undefined;
 }
 
+/** As transformers does it: special_tokens_map.json counts only without `added_tokens_decoder`, and then more than the config. */
 function namedSpecialTokens(map: JsonObject, config: JsonObject): Record<string, string> {
   const named: Record<string, string> = {};
-  for (const source of [map, config])
+  const hasDecoder = Object.hasOwn(config, "added_tokens_decoder");
+  for (const source of hasDecoder ? [config] : [config, map])
     for (const name of specialNames) {
       const content = contentOf(source[name]);
       if (content) named[name] = content;
+      else if (source[name] === null) delete named[name];
     }
   return named;
 }
@@ -235,11 +253,11 @@ function templateOf(config: JsonObject, file: string): string | undefined {
 }
 
 /**
- * The changes that transformers (5.x, `TokenizersBackend` and `LlamaTokenizer`) makes to tokenizer.json: tokens declared in
+ * The changes that transformers (5.x, `TokenizersBackend`, `LlamaTokenizer` and `CodeLlamaTokenizer`) makes to tokenizer.json: tokens declared in
  * tokenizer_config.json, and SentencePiece-like LLaMA tokenizers rebuilt with a Metaspace pre-tokenizer. BOS and EOS are what
  * the post-processor of tokenizer.json says; `add_bos_token` and `add_eos_token` are not read beside it.
  */
-function asTransformersBuildsIt(tokenizer: JsonObject, config: JsonObject): JsonObject {
+function asTransformersBuildsIt(tokenizer: JsonObject, config: JsonObject, unknown: string | null): JsonObject {
   const result: JsonObject = {
     normalizer: null,
     pre_tokenizer: null,
@@ -250,6 +268,7 @@ function asTransformersBuildsIt(tokenizer: JsonObject, config: JsonObject): Json
   const className = typeof config.tokenizer_class === "string" ? config.tokenizer_class.replace(/Fast$/, "") : "";
   const byteLevel = JSON.stringify([tokenizer.pre_tokenizer, tokenizer.decoder]).includes('"ByteLevel"');
   if (className === "LlamaTokenizer" && !byteLevel) rebuildAsLlama(result, config);
+  if (className === "CodeLlamaTokenizer") rebuildAsCodeLlama(result, config, unknown);
   return result;
 }
 
@@ -326,4 +345,15 @@ function rebuildAsLlama(tokenizer: JsonObject, config: JsonObject): void {
     continuing_subword_prefix: null,
     end_of_word_suffix: null,
   };
+}
+
+/** As `rebuildAsLlama`, but `legacy` is not looked at, a space is always stripped, and there is a token for what is unknown. */
+function rebuildAsCodeLlama(tokenizer: JsonObject, config: JsonObject, unknown: string | null): void {
+  rebuildAsLlama(tokenizer, { legacy: false });
+  const prefixed = config.add_prefix_space !== false && config.add_prefix_space !== 0;
+  tokenizer.pre_tokenizer = {
+    ...(tokenizer.pre_tokenizer as JsonObject),
+    prepend_scheme: prefixed ? "first" : "never",
+  };
+  tokenizer.model = { ...(tokenizer.model as JsonObject), unk_token: unknown };
 }

@@ -133,7 +133,7 @@ export class Tokenizer {
     return this.definition.chatTemplate;
   }
 
-  /** SHA-256, in hexadecimal, of tokenizer.json and the chat template. */
+  /** SHA-256, in hexadecimal, of tokenizer.json, what other files change of it, and the chat template. */
   get hash(): string {
     return this.definition.hash;
   }

@@ -42,7 +42,8 @@ export interface Checkpoint {
   readonly best: Float32Array[] | undefined;
 }
 
-interface CheckpointContents {
+/** What a checkpoint is made of. */
+export interface CheckpointContents {
   readonly identity: RunIdentity;
   readonly cpuPath: string;
   readonly matmul: string | null;

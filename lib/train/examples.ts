@@ -19,6 +19,8 @@ export interface ExampleSource {
   readonly fingerprint: string;
   readonly reportCounts: { readonly skipped: number; readonly truncated: number };
   examples(indices: ArrayLike<number>): Promise<Example[]>;
+  /** @throws RubricateError ERR_DATA where an example has an id that is not below `size` */
+  requireVocabulary(size: number): Promise<void>;
   /** Micro-batches of an epoch, as `planEpoch` plans them. */
   plan(options: PlanOptions): Promise<EpochPlan>;
   /** Parts the examples at random, giving way to the event loop meanwhile. */
@@ -100,6 +102,8 @@ export class ExampleArray implements ExampleSource {
     return EpochPlan.from(planEpoch({ ...options, lengths: this.lengths, supervisedCounts: this.supervisedCounts }));
   }
 
+  async requireVocabulary(): Promise<void> {} // they were checked as they were copied
+
   splitInSlices(fraction: number, seed: number): Promise<{ train: ExampleSource; eval: ExampleSource }> {
     return inSlices(this.splitSteps(fraction, seed));
   }
@@ -115,13 +119,20 @@ export class ExampleArray implements ExampleSource {
   }
 }
 
-/** The examples of a Dataset, or of an array. */
+/**
+ * The examples of a Dataset, or of an array, all of whose ids a model has.
+ * @throws RubricateError ERR_DATA, ERR_ARGUMENT
+ */
 export async function exampleSource(
   data: ExampleSource | readonly Example[],
   name: string,
   vocabulary: number,
 ): Promise<ExampleSource> {
-  if (hasBrand(data, sourceBrand)) return data as ExampleSource;
+  if (hasBrand(data, sourceBrand)) {
+    const source = data as ExampleSource;
+    await source.requireVocabulary(vocabulary); // now, not where the row comes
+    return source;
+  }
   return inSlices(ExampleArray.steps(data as readonly Example[], name, vocabulary));
 }
 

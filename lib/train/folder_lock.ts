@@ -4,12 +4,13 @@
  * (its number, its start, the boot), and whoever finds it with a thread that has ended takes it over.
  */
 import { readlinkSync } from "node:fs";
-import { lstat, lutimes, mkdir, open, readlink, realpath, rmdir, unlink } from "node:fs/promises";
+import { lstat, lutimes, open, readlink, realpath, rmdir, unlink } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { escaped, RubricateError, systemCode } from "../errors";
 import { reported } from "../files/atomic";
 import { parseJson } from "../files/json";
+import { fileOperations } from "../files/operations";
 import { readText } from "../files/read";
 import { limits } from "../limits";
 
@@ -58,7 +59,7 @@ export class FolderLock {
    */
   static take(folder: string): Promise<FolderLock> {
     return reported(folder, async () => {
-      const first = await mkdir(resolve(folder), { recursive: true });
+      const first = await fileOperations().makeFolder(folder);
       const created: string[] = [];
       for (let made = resolve(folder); first !== undefined && made.length >= first.length; made = dirname(made))
         created.push(made);

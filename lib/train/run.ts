@@ -1,12 +1,11 @@
 import { join } from "node:path";
 import { adapterFiles, tensorFile } from "../adapter/files";
 import { microBatchOf } from "../data/batches";
-import { RubricateError } from "../errors";
 import type { FileContents } from "../files/atomic";
 import { finiteTensors, safetensorsPieces } from "../files/safetensors";
-import { isAborted, runJob, throwIfAborted } from "../job";
+import { runJob, throwIfAborted } from "../job";
 import { type NativeMicroBatch, type NativeOptimizer, type NativeTenantResult, native } from "../native";
-import { readState, removeOldCheckpoints, writeCheckpoint } from "./checkpoint";
+import type { CheckpointContents } from "./checkpoint";
 import { evaluateSource } from "./evaluate";
 import type { EndEvent, StepEvent, TrainEvent, TrainSummary } from "./events";
 import { type ExampleSource, exampleSource, requireFit } from "./examples";
@@ -17,7 +16,8 @@ import type { Settings } from "./options";
 import { bestFolder, requireNoLink } from "./output_links";
 import { type Cursor, Plan, type PlannedStep } from "./plan";
 import { recomputeRule } from "./recompute";
-import { isSameRun, type Resumption, resumption } from "./resume";
+import { type Resumption, resumption } from "./resume";
+import { type LastStep, RunCheckpoints } from "./run_checkpoints";
 import { learningRateAt, warmupStepsOf } from "./schedule";
 import { newState } from "./state";
 import { restoreMoments, type Trainee, traineeOf } from "./trainee";
@@ -51,9 +51,10 @@ export class Run {
   private readonly startedAt = performance.now();
   /** Values at the lowest evaluation loss. */
   private best: Float32Array[] | undefined;
-  private checkpointedStep = 0;
-  /** Steps of checkpoints in the outputDir, and whether they are this run's: each is read once. */
-  private readonly ownCheckpoints = new Map<number, boolean>();
+  /** Where the run has an outputDir. */
+  private readonly checkpoints: RunCheckpoints | undefined;
+  /** Whether the parameters are those of the best evaluation, no longer those of the last step. */
+  private holdsBest = false;
   private readonly recomputes: (microBatches: readonly NativeMicroBatch[]) => boolean;
 
   private constructor(
@@ -63,10 +64,13 @@ export class Run {
     this.optimizer = new (native().Optimizer)(parts.trainee.parameters);
     const { recompute, model, adapter } = parts.settings;
     this.recomputes = recomputeRule(recompute, model, adapter);
+    const { outputDir, identity } = parts;
     const { checkpoint } = resumed;
+    if (outputDir !== undefined)
+      this.checkpoints = new RunCheckpoints(outputDir, identity, parts.settings.keepCheckpoints, () => this.contents());
     if (!checkpoint) return;
+    this.checkpoints?.resumeFrom(checkpoint);
     Object.assign(this.state, checkpoint.state);
-    this.checkpointedStep = checkpoint.state.step;
     this.best = checkpoint.best;
   }
 
@@ -133,7 +137,7 @@ export class Run {
   }
 
   async *events(): AsyncGenerator<TrainEvent, TrainSummary, void> {
-    const { train, evaluation, totalSteps, trainee, signal } = this.parts;
+    const { train, evaluation, totalSteps, trainee } = this.parts;
     yield {
       type: "start",
       totalSteps,
@@ -144,29 +148,37 @@ export class Run {
       resumedStep: this.state.step,
     };
     for (const message of this.resumed.notices) yield { type: "notice", message };
-    try {
-      yield* this.steps();
-    } catch (error) {
-      const stopped = error instanceof RubricateError && error.code === "ERR_ABORTED" && isAborted(signal);
-      if (stopped && this.parts.outputDir !== undefined && this.state.step > this.checkpointedStep)
-        yield* this.checkpoint(this.parts.outputDir);
-      throw error;
-    }
+    yield* this.steps();
     const end = await this.finish();
     yield end;
     const { type: _, ...summary } = end;
     return summary;
   }
 
+  /**
+   * Writes a checkpoint of the last finished step, unless it has one: for a run that ends early. Parameters and moments are that
+   * step's, since a step changes all of them or nothing.
+   * @returns what became of it; undefined where nothing is to be kept
+   */
+  async keepLastStep(): Promise<LastStep | undefined> {
+    const { step } = this.state;
+    return step === 0 || this.holdsBest ? undefined : this.checkpoints?.keep(step);
+  }
+
   private async *steps(): AsyncGenerator<TrainEvent, void, void> {
-    const { settings, signal, outputDir } = this.parts;
+    const { checkpoints } = this;
+    const { settings, signal } = this.parts;
     const every = settings.checkpointEverySteps;
     let loading: Promise<Loaded> | undefined;
-    if (outputDir !== undefined) await this.prune(outputDir);
+    await checkpoints?.prune(this.state.step);
     for (;;) {
       if (this.evaluationIsDue()) yield* this.evaluate();
       const due = every !== undefined && (this.state.step % every === 0 || this.isFinished());
-      if (outputDir !== undefined && due && this.state.step > this.checkpointedStep) yield* this.checkpoint(outputDir);
+      if (checkpoints && due && this.state.step > checkpoints.latestStep) {
+        const path = await checkpoints.write(this.state.step);
+        await checkpoints.prune(this.state.step);
+        yield { type: "checkpoint", step: this.state.step, path };
+      }
       if (this.isFinished()) return;
       throwIfAborted(signal);
       loading ??= this.load();
@@ -213,9 +225,7 @@ export class Run {
     };
     const tenants = [{ parameters: trainee.parameters, optimizer: this.optimizer, options }];
     const request = { tenants, microBatches, recompute: this.recomputes(microBatches), update: true };
-    trainee.beforeStep();
     const [result] = await runJob(() => settings.model.native.trainStep(request), signal);
-    trainee.afterStep();
     return result!;
   }
 
@@ -300,10 +310,10 @@ export class Run {
     yield { type: "eval", step: state.step, ...found, best };
   }
 
-  private async *checkpoint(outputDir: string): AsyncGenerator<TrainEvent, void, void> {
+  private async contents(): Promise<CheckpointContents> {
     const { settings, identity, trainee } = this.parts;
     const { model } = settings;
-    const path = await writeCheckpoint(outputDir, {
+    return {
       identity,
       cpuPath: native().cpu().path,
       matmul: model.device.matmul ?? null,
@@ -314,25 +324,7 @@ export class Run {
       parameterFiles: await this.parameterFiles(),
       optimizer: this.optimizer,
       best: this.best,
-    });
-    this.checkpointedStep = this.state.step;
-    this.ownCheckpoints.set(this.state.step, true);
-    await this.prune(outputDir);
-    yield { type: "checkpoint", step: this.state.step, path };
-  }
-
-  /** Removes the older of its checkpoints. */
-  private prune(outputDir: string): Promise<void> {
-    const { settings, identity } = this.parts;
-    const isOwn = async (step: number, path: string) => {
-      const known = this.ownCheckpoints.get(step);
-      if (known !== undefined) return known;
-      const read = await readState(path).catch(() => undefined);
-      const own = read !== undefined && isSameRun(read.identity, identity, step);
-      this.ownCheckpoints.set(step, own);
-      return own;
     };
-    return removeOldCheckpoints(outputDir, this.state.step, settings.keepCheckpoints, isOwn);
   }
 
   /** An adapter's checkpoint is an adapter's folder, too. */
@@ -346,8 +338,11 @@ export class Run {
   private async finish(): Promise<EndEvent> {
     const { state, meter } = this;
     const { settings, trainee } = this.parts;
-    if (settings.keepBest && this.best && state.best!.step !== state.step) await trainee.restore(this.best);
-    if (this.checkpointedStep !== state.step) await trainee.requireFinite(); // writing a checkpoint looks, too
+    if (settings.keepBest && this.best && state.best!.step !== state.step) {
+      this.holdsBest = true;
+      await trainee.restore(this.best);
+    }
+    if (this.checkpoints?.latestStep !== state.step) await trainee.requireFinite(); // writing a checkpoint looks, too
     const evalLoss = settings.keepBest ? (state.best?.loss ?? null) : state.evalLoss;
     const reason = this.stoppedEarly() ? "early-stopping" : settings.maxSteps === undefined ? "done" : "max-steps";
     return {

@@ -1,7 +1,7 @@
 import type { RedAdapter } from "../adapter/red_adapter";
 import { RubricateError } from "../errors";
 import { bytesOf, float32Values, type ReadTensor, type StoredTensor } from "../files/safetensors";
-import { areFinite, firstNotFinite } from "../finite";
+import { areFinite } from "../finite";
 import { runJob } from "../job";
 import { adapterHandle } from "../model/checks";
 import { requireCompanions } from "../model/companions";
@@ -24,13 +24,6 @@ export interface Trainee {
   snapshot(): Promise<Float32Array[]>;
   /** @throws RubricateError ERR_BUSY while a job uses an adapter */
   restore(values: readonly Float32Array[]): Promise<void>;
-  /** To be called before a step. */
-  beforeStep(): void;
-  /**
-   * To be called after a step, for what is small enough to be looked at each time: an adapter, which then is as it was before.
-   * @throws RubricateError ERR_NOT_FINITE
-   */
-  afterStep(): void;
   /** @throws RubricateError ERR_NOT_FINITE naming the tensor */
   requireFinite(): Promise<void>;
 }
@@ -76,8 +69,6 @@ export async function restoreMoments(
 const hint = "lower learningRate or weightDecay";
 
 class AdapterTrainee implements Trainee {
-  /** Its values after the latest step, which are finite. */
-  private latest: Float32Array | undefined;
   readonly slot = 1;
   readonly names: readonly string[];
   readonly shapes: readonly (readonly number[])[];
@@ -114,34 +105,6 @@ class AdapterTrainee implements Trainee {
       start += value.length;
     }
     this.parameters.setValues(flat);
-    this.latest = undefined;
-  }
-
-  beforeStep(): void {
-    this.latest ??= this.parameters.values();
-  }
-
-  afterStep(): void {
-    const values = this.parameters.values();
-    const at = firstNotFinite(values);
-    if (at >= 0) {
-      this.parameters.setValues(this.latest!);
-      throw new RubricateError(
-        "ERR_NOT_FINITE",
-        `The step would make ${this.nameOf(at)} ${values[at]}; nothing was updated: ${hint}`,
-      );
-    }
-    this.latest = values;
-  }
-
-  /** Whose number the flat array holds there. */
-  private nameOf(at: number): string {
-    let rest = at;
-    for (const [index, [width]] of this.shapes.entries()) {
-      if (rest < width!) return `${this.names[index]}[${rest}]`;
-      rest -= width!;
-    }
-    return `number ${at}`;
   }
 
   async requireFinite(): Promise<void> {} // each step was
@@ -198,10 +161,6 @@ class WeightsTrainee implements Trainee {
       await runJob(() => this.parameters.commitValue(index));
     }
   }
-
-  beforeStep(): void {}
-
-  afterStep(): void {}
 
   async requireFinite(): Promise<void> {
     for (const [index, name] of this.names.entries())

@@ -1,11 +1,12 @@
 import { RubricateError } from "../errors";
 import { isClaimed } from "../in_use";
-import { throwIfAborted } from "../job";
+import { isAborted, throwIfAborted } from "../job";
 import { checkOptions, type OptionNames, signalOf } from "../options";
 import type { TrainEvent, TrainSummary } from "./events";
 import { closeLoggers, openLoggers, type RunLogger } from "./loggers";
 import type { Settings, TrainerOptions } from "./options";
 import { Run } from "./run";
+import { failureWith, requireKept } from "./run_checkpoints";
 import { RunLock } from "./run_lock";
 import { checkedSettings, resolvedResume } from "./settings";
 
@@ -36,8 +37,10 @@ export class Trainer {
 
   /**
    * Runs and yields an event for everything that happens; the run waits until each is taken. Leaving the loop ends the run.
-   * From its first event to its end the run locks its adapter, with method "full" its model, and its outputDir. At the end
-   * the adapter (the model) holds the parameters of the last step, or with `keepBest` of the best evaluation.
+   * A run that ends early (by an error, by its signal, or because the loop was left) leaves a checkpoint of its last finished
+   * step in its `outputDir`, and its error says where. From its first event to its end the run locks its adapter, with
+   * method "full" its model, and its outputDir. At the end the adapter (the model) holds the parameters of the last step, or
+   * with `keepBest` of the best evaluation.
    * @throws RubricateError ERR_DATA, ERR_CONTEXT_LENGTH, ERR_CHECKPOINT, ERR_NOT_FINITE (nothing was updated then),
    * ERR_ABORTED, ERR_FILE, ERR_OUT_OF_MEMORY, ERR_DISPOSED, ERR_STATE if it runs already, ERR_BUSY if another run uses its
    * adapter, its model or its outputDir
@@ -62,15 +65,51 @@ export class Trainer {
       lock.onRelease(() => run.end());
       loggers = await this.openLogs(run, signal);
       lock.onRelease(() => closeLoggers(loggers).catch(() => {})); // for a generator that is never finished
-      const events = run.events();
+      return yield* this.followed(run, loggers, signal);
+    } finally {
+      // Of a run that has ended they are closed already; of another, its own error is the one to report.
+      await closeLoggers(loggers).catch(() => {});
+      await lock.release();
+    }
+  }
+
+  /** The events of a run, logged. Where it ends early, its last finished step is kept. */
+  private async *followed(
+    run: Run,
+    loggers: readonly RunLogger[],
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<TrainEvent, TrainSummary, void> {
+    const events = run.events();
+    /** Who has its turn: what the consumer throws goes back to it as it is. */
+    let turn: "run" | "logs" | "consumer" | "none" = "run";
+    try {
       for (;;) {
+        turn = "run";
         const next = await events.next();
-        if (next.done) return next.value;
+        turn = "logs";
+        if (next.done) {
+          await closeLoggers(loggers);
+          turn = "none";
+          return next.value;
+        }
         for (const logger of loggers) await logger.write(next.value);
+        turn = "consumer";
         yield next.value;
       }
+    } catch (error) {
+      const thrower = turn;
+      turn = "none";
+      const last = await run.keepLastStep();
+      if (thrower === "consumer") throw error;
+      if (last && "path" in last && last.written) {
+        const event: TrainEvent = { type: "checkpoint", step: last.step, path: last.path };
+        // After a line that was cut off, or beside a disk that is full, nothing more is logged.
+        if (thrower === "run") for (const logger of loggers) await logger.write(event).catch(() => {});
+        yield event;
+      }
+      throw failureWith(error, last, isAbort(error) && isAborted(signal));
     } finally {
-      await closeLoggers(loggers).finally(() => lock.release());
+      if (turn === "consumer") requireKept(await run.keepLastStep()); // the consumer left the loop
     }
   }
 
@@ -79,4 +118,8 @@ export class Trainer {
     if (outputDir === undefined) return [];
     return openLoggers(loggers, outputDir, run.resumedPosition, signal);
   }
+}
+
+function isAbort(error: unknown): boolean {
+  return error instanceof RubricateError && error.code === "ERR_ABORTED";
 }

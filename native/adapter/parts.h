@@ -14,7 +14,7 @@
 #include "autograd/tape.h"
 #include "autograd/weight.h"
 #include "ops/red_edit/red_edit.h"
-#include "ops/rows.h"
+#include "ops/shared/rows.h"
 
 namespace rubricate {
 

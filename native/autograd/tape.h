@@ -10,7 +10,7 @@
 //     ... check shapes, dtypes and places ...
 //     const bool wanted = tape.wants_grad(gate, up);
 //     Tensor out = tape.empty(gate.value().shape(), gate.value().dtype());
-//     ... fill out: tape.stream()->run("swiglu_forward/1", args) on a device, else parallel_ranges(...) ...
+//     launch_ranges(tape.stream(), "swiglu_forward/1", swiglu_forward_cpu, args, grain);  // fills out
 //     if (!wanted) return out;
 //     return tape.record("swiglu", std::move(out), [saved = ..., slots = ...](Tape& tape, const Tensor& grad) {
 //       Tensor dgate = tape.empty(...), dup = tape.empty(...);

@@ -3,8 +3,8 @@
 #include "binding/op_arguments.h"
 #include "binding/ops.h"
 #include "ops/attention/attention.h"
-#include "ops/close/close.h"
 #include "ops/cross_entropy/cross_entropy.h"
+#include "ops/edit_add_norm/edit_add_norm.h"
 #include "ops/embedding/embedding.h"
 #include "ops/rope/rope.h"
 
@@ -53,15 +53,14 @@ Napi::Value red_edit_op(const Napi::CallbackInfo& info) {
   return TensorHandle::wrap(info.Env(), red_edit(*tape->tape, h, edits.slots, edits.rows));
 }
 
-Napi::Value close_op(const Napi::CallbackInfo& info) {
+Napi::Value edit_add_norm_op(const Napi::CallbackInfo& info) {
   const auto tape = tape_argument(info[0]);
   const Var h = tensor_argument(info[1], "h"), residual = tensor_argument(info[2], "residual");
   Edits edits(info, 3, h.value().rows());
   edits.keep(*tape);
-  const CloseNorm norm = {leaf_or_none_argument(info[7], "normWeight"), float_argument(info[8], "epsilon")};
+  const SumNorm norm = {leaf_or_none_argument(info[7], "normWeight"), float_argument(info[8], "epsilon")};
   const bool edited = edits.slots.slots.size() > 1;
-  const auto [sum, normed] =
-      close_sublayer(*tape->tape, h, residual, edited ? &edits.slots : nullptr, edits.rows, norm);
+  const auto [sum, normed] = edit_add_norm(*tape->tape, h, residual, edited ? &edits.slots : nullptr, edits.rows, norm);
   Napi::Array pair = Napi::Array::New(info.Env(), 2);
   pair.Set(uint32_t{0}, TensorHandle::wrap(info.Env(), sum));
   pair.Set(uint32_t{1}, normed.defined() ? Napi::Value(TensorHandle::wrap(info.Env(), normed)) : info.Env().Null());
@@ -142,7 +141,7 @@ Napi::Value cross_entropy_op(const Napi::CallbackInfo& info) {
 
 void define_row_ops(Napi::Env env, Napi::Object ops) {
   set_op(env, ops, "redEdit", &guarded_function<&red_edit_op>);
-  set_op(env, ops, "closeSublayer", &guarded_function<&close_op>);
+  set_op(env, ops, "editAddNorm", &guarded_function<&edit_add_norm_op>);
   set_op(env, ops, "rope", &guarded_function<&rope_op>);
   set_op(env, ops, "attention", &guarded_function<&attention_op>);
   set_op(env, ops, "embedding", &guarded_function<&embedding_op>);

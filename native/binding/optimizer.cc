@@ -80,6 +80,8 @@ Napi::Value OptimizerHandle::moments(const Napi::CallbackInfo& info) {
   const int64_t all = state->set->count();
   const int64_t start = is_missing(info[0]) ? 0 : integer_argument(info[0], "start", 0, all);
   const int64_t count = is_missing(info[1]) ? all - start : integer_argument(info[1], "count", 0, all - start);
+  require(!state->moments()->half_updated, "ERR_STATE",
+          "An error ended an update in its midst, so that parameters and moments are of no step");
   Napi::Object moments = Napi::Object::New(info.Env());
   moments.Set("m", range_of(info.Env(), state->moments()->m, start, count));
   moments.Set("v", range_of(info.Env(), state->moments()->v, start, count));

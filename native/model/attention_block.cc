@@ -45,7 +45,7 @@ Var AttentionBlock::attend(Tape& tape, const Var& normed, const BlockInput& in) 
   return attention(tape, q, k, v, shape, rows.sequences, rows.starts);
 }
 
-std::pair<Var, Var> AttentionBlock::forward(Tape& tape, const Var& residual, const Var& normed, const CloseNorm& norm,
+std::pair<Var, Var> AttentionBlock::forward(Tape& tape, const Var& residual, const Var& normed, const SumNorm& norm,
                                             const BlockInput& in) const {
   return closing_linear(tape, attend(tape, normed, in), {o_proj, in.parts(layer, Site::o_proj), compute}, residual,
                         norm, in.batch.sequence_rows());

@@ -20,7 +20,7 @@ struct AttentionBlock {
   static AttentionBlock load(const WeightLoader& weights, const Architecture& architecture, int64_t layer,
                              DType compute);
   // The new residual stream, and its norm.
-  std::pair<Var, Var> forward(Tape& tape, const Var& residual, const Var& normed, const CloseNorm& norm,
+  std::pair<Var, Var> forward(Tape& tape, const Var& residual, const Var& normed, const SumNorm& norm,
                               const BlockInput& in) const;
 
  private:

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "ops/rows.h"
+#include "ops/shared/rows.h"
 
 namespace rubricate {
 

@@ -62,13 +62,13 @@ std::vector<Var> edited_linears(Tape& tape, const Var& x, std::initializer_list<
 }
 
 std::pair<Var, Var> closing_linear(Tape& tape, Var inner, const EditedLayer& at, const Var& residual,
-                                   const CloseNorm& norm, const SequenceRows& rows) {
+                                   const SumNorm& norm, const SequenceRows& rows) {
   const SiteParts& parts = parts_of(at);
   const bool fused = parts.has_affine() && !parts.output;
   Var h = unedited_linear(tape, inner, at);
-  inner = {};  // its memory can serve the close
+  inner = {};  // its memory can serve edit_add_norm
   if (!fused) h = edited(tape, std::move(h), parts, rows);
-  return close_sublayer(tape, h, residual, fused ? &parts.affine : nullptr, rows, norm);
+  return edit_add_norm(tape, h, residual, fused ? &parts.affine : nullptr, rows, norm);
 }
 
 }  // namespace rubricate

@@ -22,7 +22,7 @@ Var FeedForward::gated(Tape& tape, const Var& normed, const BlockInput& in) cons
   return swiglu(tape, both[0], both[1]);
 }
 
-std::pair<Var, Var> FeedForward::forward(Tape& tape, const Var& residual, Var normed, const CloseNorm& norm,
+std::pair<Var, Var> FeedForward::forward(Tape& tape, const Var& residual, Var normed, const SumNorm& norm,
                                          const BlockInput& in) const {
   Var inner = gated(tape, normed, in);
   normed = {};

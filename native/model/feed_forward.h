@@ -17,7 +17,7 @@ struct FeedForward {
 
   static FeedForward load(const WeightLoader& weights, int64_t layer, DType compute);
   // The new residual stream, and its norm. `normed` is given away, so that its memory is free for down_proj.
-  std::pair<Var, Var> forward(Tape& tape, const Var& residual, Var normed, const CloseNorm& norm,
+  std::pair<Var, Var> forward(Tape& tape, const Var& residual, Var normed, const SumNorm& norm,
                               const BlockInput& in) const;
 
  private:

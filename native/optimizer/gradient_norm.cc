@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "device/stream.h"
-#include "ops/adamw/adamw_cpu.h"
+#include "ops/adamw/adamw_kernels.h"
 #include "tensor/checks.h"
 
 namespace rubricate {

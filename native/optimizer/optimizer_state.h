@@ -19,7 +19,10 @@ struct OptimizerState {
   explicit OptimizerState(ParameterSet& parameters);
   std::vector<Tensor> m, v;
   int64_t step = 0;
+  bool half_updated = false;  // an error ended an update in its midst: parameters and moments are of no step
   std::shared_ptr<Arena> arena;
+  // No parameter, and no element of m, is larger than these; below 0: not known. native/train/update_check.h keeps them.
+  double largest_value = -1.0, largest_moment = 0.0;
 
   // Of a set that is one whole (ParameterSet::whole): its moments end to end, and what decay pulls each number to.
   struct Whole {
@@ -35,7 +38,10 @@ struct OptimizerState {
   // Call after the step: copies the moments from the device to `whole`, and waits for it. Does nothing on the CPU.
   void fetch();
   // Call after writing to m and v from elsewhere: the next placed() copies them to the device again.
-  void changed() { placed_is_whole_ = false; }
+  void changed() {
+    placed_is_whole_ = false;
+    largest_value = -1.0;
+  }
 
  private:
   Whole placed_;  // the copy on a device

@@ -91,7 +91,9 @@ void convert_elements(const Tensor& to, const Tensor& from, const std::function<
   else if (to.dtype() == from.dtype())
     copy_elements(to, from);
   else
-    to.stream()->run("cast/1", CastArgs{from.raw(), from.dtype(), to.raw(), to.dtype(), 0, to.count()});
+    to.stream()->run(
+        "cast/1",
+        CastArgs{.a = from.raw(), .from = from.dtype(), .out = to.raw(), .to = to.dtype(), .end = to.count()});
   if (moved) moved(from.bytes());
 }
 

@@ -265,6 +265,39 @@ TEST_CASE("a step that is not finite changes nothing") {
   CHECK(tenant.optimizer->step == 0);
 }
 
+TEST_CASE("an update whose result is not finite changes nothing: neither parameters nor moments") {
+  for (const bool full : {false, true})
+    for (const bool decays : {false, true})
+      for (const DType stored : {DType::f32, DType::bf16}) {
+        INFO("full ", full, ", decays ", decays, ", stored ", std::string(dtype_name(stored)));
+        auto model = tiny_model({}, stored);
+        Tenant tenant = full ? full_tenant(*model) : tenant_of(random_adapter(*model, RedVariant::all, 5));
+        tenant.options.beta1 = 0.0;  // a change of the gradient moves a parameter by more than the learning rate
+        const std::vector<int32_t> slots = {full ? 0 : 1};
+        train_step(*model, {tenant}, {tiny_batch({tiny_tokens(20, 1)}, slots)}, false, true, control());
+        const auto before = copies(*tenant.parameters, false);
+        OptimizerState& state = *tenant.optimizer;
+        std::vector<Tensor> moments;
+        for (const auto* tensors : {&state.m, &state.v})
+          for (const Tensor& tensor : *tensors) moments.push_back(tensor.copied_to(test_arena()));
+        const AdamWOptions sound = tenant.options;
+        tenant.options.learning_rate = decays ? 2e38 : 3.3e38;
+        tenant.options.weight_decay = decays ? 1e6 : 0.0;
+        const std::vector<MicroBatch> next = {tiny_batch({tiny_tokens(20, 2)}, slots)};
+        CHECK(error_code([&] { train_step(*model, {tenant}, next, false, true, control()); }) == "ERR_NOT_FINITE");
+        check_same(before, copies(*tenant.parameters, false));
+        std::vector<Tensor> after;
+        for (const auto* tensors : {&state.m, &state.v})
+          for (const Tensor& tensor : *tensors) after.push_back(tensor);
+        check_same(moments, after);
+        CHECK(state.step == 1);
+        CHECK(!state.half_updated);
+        tenant.options = sound;
+        train_step(*model, {tenant}, next, false, true, control());
+        CHECK(state.step == 2);
+      }
+}
+
 TEST_CASE("an aborted step changes nothing and the model stays usable") {
   auto model = tiny_model({});
   const auto adapter = random_adapter(*model, RedVariant::all, 5);

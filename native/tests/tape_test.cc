@@ -1,6 +1,6 @@
 #include "autograd/tape.h"
 
-#include "ops/close/close.h"
+#include "ops/edit_add_norm/edit_add_norm.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/rms_norm/rms_norm.h"
 #include "ops/swiglu/swiglu.h"
@@ -140,7 +140,7 @@ TEST_CASE("recomputed and stored give the same bits, and recomputing keeps less"
       const EditSlots edit{{{}, {parameters[0], parameters[1]}, {parameters[2], parameters[3]}}};
       const Tape::Block block = [&](Tape& tape, const std::vector<Var>& in) {
         const Var h = swiglu(tape, silu(tape, in[1]), in[1]);
-        return close_sublayer(tape, h, in[0], &edit, rows.view(), {weight, 1e-5f});
+        return edit_add_norm(tape, h, in[0], &edit, rows.view(), {weight, 1e-5f});
       };
       const Var residual = leaf(x);
       Var a = residual, b = rms_norm(tape, residual, weight, 1e-5f);

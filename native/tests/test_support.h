@@ -17,12 +17,22 @@
 #include "device/cpu/thread_pool.h"
 #include "device/stream.h"
 #include "doctest/doctest.h"
-#include "ops/rows.h"
+#include "ops/shared/rows.h"
 #include "tensor/tensor.h"
 
 namespace rubricate::testing {
 
 using Doubles = std::vector<double>;
+
+// The dtypes that tests of matrix products loop over: of A or x, of B or W, and of the result.
+struct ProductDtypes {
+  DType a, b, c;
+};
+inline constexpr ProductDtypes kProductDtypes[] = {
+    {DType::f32, DType::f32, DType::f32},   {DType::bf16, DType::bf16, DType::bf16},
+    {DType::f32, DType::bf16, DType::f32},  {DType::bf16, DType::f32, DType::bf16},
+    {DType::bf16, DType::bf16, DType::f32}, {DType::f32, DType::f16, DType::f32},
+    {DType::bf16, DType::f16, DType::bf16}};
 
 // Sets the pool's size for a scope.
 class PoolSize {

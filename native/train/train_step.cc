@@ -5,6 +5,7 @@
 #include "adapter/red_batch.h"
 #include "ops/cross_entropy/cross_entropy.h"
 #include "optimizer/gradient_norm.h"
+#include "train/update_check.h"
 
 namespace rubricate {
 namespace {
@@ -67,12 +68,14 @@ void update_parameters(const Tenant& tenant, ParameterSet& trained, double norm,
 void update_all(const std::vector<Tenant>& tenants, const RedBatch& edits, const std::vector<double>& norms,
                 const std::shared_ptr<Stream>& stream) {
   for (const Tenant& tenant : tenants) tenant.optimizer->placed(stream);  // what may find no memory, before anything
+  for (const Tenant& tenant : tenants) tenant.optimizer->half_updated = true;
   for (size_t i = 0; i < tenants.size(); ++i)
     update_parameters(tenants[i], trained_by(tenants[i], edits, i), norms[i], stream);
   edits.fetch_values();
   for (const Tenant& tenant : tenants) {
     tenant.optimizer->fetch();
     tenant.optimizer->step += 1;
+    tenant.optimizer->half_updated = false;
     tenant.parameters->changed();
   }
 }
@@ -124,6 +127,8 @@ std::vector<TenantResult> train_step(Model& model, const std::vector<Tenant>& te
     check_finite(trained_by(tenants[i], edits, i), results[i].loss, norms[i], control.arena);
   }
   if (control.check_weights) control.check_weights();
+  for (size_t i = 0; update && i < tenants.size(); ++i)
+    require_finite_update(tenants[i], trained_by(tenants[i], edits, i), norms[i], control.arena);
   if (update) update_all(tenants, edits, norms, control.arena->shared_stream());
   return results;
 }

@@ -34,8 +34,8 @@ struct TenantResult {
 };
 
 // The loss of a tenant's step is the sum over its supervised tokens in all micro-batches divided by their number. With
-// update false, gradients are formed and left for reading, and nothing changes. A loss or gradient that is not finite
-// throws ERR_NOT_FINITE before any optimizer touches anything; so do ERR_ABORTED and ERR_FILE.
+// update false, gradients are formed and left for reading, and nothing changes. A loss or gradient that is not finite, or
+// an update whose result is not, throws ERR_NOT_FINITE before any optimizer touches anything; so do ERR_ABORTED and ERR_FILE.
 std::vector<TenantResult> train_step(Model& model, const std::vector<Tenant>& tenants,
                                      const std::vector<MicroBatch>& micro_batches, bool recompute, bool update,
                                      const JobControl& control);

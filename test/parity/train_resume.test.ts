@@ -2,9 +2,11 @@
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
+import { Dataset } from "../../lib/data/dataset";
 import type { Example } from "../../lib/data/types";
+import { embeddedModelDir } from "../../lib/embedded";
 import type { RubricateError } from "../../lib/errors";
-import type { LlamaModel } from "../../lib/model/model";
+import { LlamaModel } from "../../lib/model/model";
 import { native } from "../../lib/native";
 import type { EvalEvent } from "../../lib/train/events";
 import type { TrainerOptions } from "../../lib/train/options";
@@ -184,13 +186,36 @@ test.each([{ learningRate: 3e38 }, { learningRate: 1e20, weightDecay: 3e18, weig
   },
 );
 
-test("all weights trained out of range end the run, and are not saved", async () => {
+test("a data worker that ends leaves the last finished step", async () => {
+  using own = await LlamaModel.fromPretrained(embeddedModelDir());
+  const rows = Array.from({ length: 12 }, (_, at) => ({ prompt: `Once ${at}`, completion: ` upon a time ${at}` }));
+  const trained = async (outputDir: string, resume: boolean, onStep: (step: number, data: Dataset) => unknown) => {
+    using adapter = RedAdapter.create(own);
+    await using data = await Dataset.fromRows(rows, { tokenizer: own.requireTokenizer(), maxLength: 64 });
+    const trainer = new Trainer({ model: own, adapter, train: data, epochs: 2, batchSize: 2, outputDir, resume });
+    for await (const event of trainer.run()) if (event.type === "step") await onStep(event.step, data);
+    return adapter.vectors();
+  };
+  const broken = trained(join(root, "a"), false, (step, data) => step === 5 && data.dispose());
+  await expect(broken).rejects.toMatchObject({
+    message: expect.stringMatching(/the last finished step, [56], is in .*checkpoint-[56]: /),
+  });
+  const resumed = await trained(join(root, "a"), true, () => {});
+  expect(resumed).toEqual(await trained(join(root, "b"), false, () => {}));
+});
+
+test("all weights that a step would take out of range stay as they were, and can be saved", async () => {
   using own = await loadFixture("gqa");
-  const run = async () => {
-    const settings = { ...optionsOf({}), schedule: "constant" as const, learningRate: 3e38, maxSteps: 1 };
+  const run = async (changes: Partial<TrainerOptions>) => {
+    const settings = { ...optionsOf({}), schedule: "constant" as const, maxSteps: 2, outputDir: root, ...changes };
     for await (const _ of new Trainer({ ...settings, model: own, adapter: undefined, method: "full" }).run());
   };
-  await expect(run()).rejects.toMatchObject({ code: "ERR_NOT_FINITE", message: expect.stringContaining("weights") });
-  await expect(own.savePretrained(join(root, "model"))).rejects.toMatchObject({ code: "ERR_NOT_FINITE" });
-  expect(readdirSync(join(root, "model"))).toEqual([]);
+  await expect(run({ learningRate: 3e38 })).rejects.toMatchObject({
+    code: "ERR_NOT_FINITE",
+    message: expect.stringMatching(/The step would make .* infinite or NaN; nothing was updated/),
+  });
+  await own.savePretrained(join(root, "model"));
+  using again = await LlamaModel.fromPretrained(join(root, "model"));
+  const [before, after] = [model, again].map((one) => one.logits(Int32Array.of(3, 1, 4)));
+  expect(await after).toEqual(await before);
 });

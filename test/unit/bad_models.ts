@@ -154,6 +154,7 @@ export const badModels: readonly Case[] = [
     "an index with a name that no file can have",
     broken((f) => {
       const map = { [q]: `\u001b${"y".repeat(255)}` };
+      rmSync(weightsOf(f));
       writeFileSync(join(f, "model.safetensors.index.json"), JSON.stringify({ weight_map: map }));
     }),
     "ERR_SAFETENSORS",
@@ -163,6 +164,7 @@ export const badModels: readonly Case[] = [
     "an index with a name of several lines",
     broken((f) => {
       const map = { [q]: "x\nrubricate: all is well\u001b[2J" };
+      rmSync(weightsOf(f));
       writeFileSync(join(f, "model.safetensors.index.json"), JSON.stringify({ weight_map: map }));
     }),
     "ERR_FILE",

@@ -370,7 +370,8 @@ test.each(failures)(
       expect(best.vectors()).toEqual(expected);
       expect(readdirSync(outputDir).sort()).toEqual(["best", "checkpoint-3", "log.jsonl"]);
     }
-    expect([...resumedFrom].sort()).toEqual([0, 2, 3]);
+    // A disk that is full once leaves the last finished step.
+    expect([...resumedFrom].sort()).toEqual(failure === "ENOSPC" ? [2, 3] : [0, 2, 3]);
   },
 );
 

@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -246,6 +246,22 @@ test("an interrupt leaves a checkpoint and the command line that resumes; the re
   expect((await runCli(training("--out", at("whole")))).status).toBe(0);
   const file = "adapter_model.safetensors";
   expect(readFileSync(at("stopped", file)).equals(readFileSync(at("whole", file)))).toBe(true);
+});
+
+test("a log that cannot grow leaves a checkpoint and the words to go on; the resumed run equals another", () => {
+  const argv = training("--out", at("full-disk"), "--epochs", "40");
+  const command = [process.execPath, ...nodeArguments, ...argv].map((word) => `'${word}'`).join(" ");
+  const failed = spawnSync("bash", ["-c", `ulimit -f 16; exec ${command}`], { encoding: "utf8" });
+  expect(failed.stderr).toMatch(/failed; the checkpoint is in .*checkpoint-\d+; go on with:\n.* --resume\n/);
+  expect(failed.stderr).toMatch(/EFBIG.*; the last finished step, \d+, is in .*checkpoint-\d+: .*\[ERR_FILE\]/);
+  expect(failed.status).toBe(1);
+  const completed = (...more: string[]) =>
+    spawnSync(process.execPath, [...nodeArguments, ...training(...more, "--epochs", "40")], { encoding: "utf8" })
+      .status;
+  expect(completed("--out", at("full-disk"), "--resume")).toBe(0);
+  expect(completed("--out", at("room"))).toBe(0);
+  const file = "adapter_model.safetensors";
+  expect(readFileSync(at("full-disk", file)).equals(readFileSync(at("room", file)))).toBe(true);
 });
 
 /** A command line in a process of its own, to which something happens once it has told of a finished step. */

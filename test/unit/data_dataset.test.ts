@@ -72,6 +72,9 @@ describe("a file of all shapes, with a byte-order mark, CRLF, blank lines and un
       { line: 8, kind: "skipped", reason: expect.stringContaining("not valid JSON") },
     ]);
     expect(data.reportCounts).toEqual({ skipped: 2, truncated: 1 });
+    expect(data.reportReasons).toEqual(
+      data.reports.map(({ line, kind, reason }) => ({ kind, reason, count: 1, lines: [line] })),
+    );
   });
 
   test("inspect", async () => {
@@ -149,12 +152,6 @@ test("rows that JSON cannot say are reported by place", async () => {
   expect((await data.examples([0, 2000])).map(({ line }) => line)).toEqual([5, 2005]);
 });
 
-test("reports are bounded, their counts are not", async () => {
-  await using data = await Dataset.fromRows([...Array.from({ length: 1500 }, () => 1), { text: "a" }], options);
-  expect(data.reports.length).toBe(1000);
-  expect(data.reportCounts).toEqual({ skipped: 1500, truncated: 0 });
-});
-
 test("a fingerprint tells data and options apart", async () => {
   const content = lines({ prompt: "a", completion: "b" }, { prompt: "c", completion: "d" });
   const variants: [string, Partial<DatasetOptions>][] = [
@@ -196,37 +193,8 @@ test.each<[string, () => string, string, RegExp]>([
   });
 });
 
-describe("rows that exceed the limits of the template", () => {
-  const endless = "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}";
-  const template = `{% for m in messages %}{% if m.content == 'endless' %}${endless}{% endif %}{{ m.content }}{% endfor %}`;
-  const row = (content: string) => ({ messages: [{ role: "user", content }, { role: "assistant", content }] }); // biome-ignore format: one line
-  const load = (...contents: string[]) =>
-    Dataset.fromRows(contents.map(row), {
-      ...options,
-      loss: "all",
-      tokenizer: new Tokenizer({ ...tokenizer.files, chatTemplate: template }),
-    });
-
-  test("are skipped alone", async () => {
-    const data = await load("endless", "a", "endless", "b");
-    expect(data.length).toBe(2);
-    expect(data.reports).toMatchObject([1, 3].map((line) => ({ line, kind: "skipped", reason: /did not end/ })));
-    await data.dispose();
-  });
-
-  test.each([1, 100])("are an error where all rows do: %d", async (count) => {
-    const loading = load(...Array<string>(count).fill("endless"));
-    await expect(loading).rejects.toMatchObject({ code: "ERR_TEMPLATE", message: /did not end/ });
-  });
-});
-
-test("a template that cannot be used is told at once", async () => {
-  const { chatTemplate: _, ...rest } = tokenizer.files;
-  const loading = Dataset.fromRows([{ text: "a" }, rows[2]], { ...options, tokenizer: new Tokenizer(rest) });
-  await expect(loading).rejects.toMatchObject({ code: "ERR_TEMPLATE" });
-});
-
 test.each<[string, object]>([
+  ["vocabularySize 0", { vocabularySize: 0 }],
   ["no tokenizer", { tokenizer: undefined }],
   ["no maxLength", { maxLength: undefined }],
   ["maxLength 1", { maxLength: 1 }],

@@ -206,6 +206,14 @@ const bad = [
 test.each<[string, string | undefined, RegExp]>([
   ["no template", undefined, /no chat template/],
   ["a broken template", "{% for", /cannot be parsed/],
+])("ERR_TEMPLATE: %s", (_, chatTemplate, message) => {
+  const tokenizer = chatTemplate === undefined ? byteLevel : withTemplate(byteLevel, chatTemplate);
+  const encoding = () => encode({ messages: bad }, tokenizer);
+  expect(encoding).toThrow(expect.objectContaining({ code: "ERR_TEMPLATE" }));
+  expect(encoding).toThrow(message);
+});
+
+test.each<[string, string, RegExp]>([
   [
     "prefixes that do not nest",
     "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}",
@@ -216,10 +224,10 @@ test.each<[string, string | undefined, RegExp]>([
     "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<think>{% endif %}",
     /writes the first 3 messages differently|writes the first 1 messages differently/,
   ],
-])("ERR_TEMPLATE: %s", (_, chatTemplate, message) => {
-  const tokenizer = chatTemplate === undefined ? byteLevel : withTemplate(byteLevel, chatTemplate);
-  const encoding = () => encode({ messages: bad }, tokenizer);
-  expect(encoding).toThrow(expect.objectContaining({ code: "ERR_TEMPLATE" }));
+])("the template's error leaves that row out, and is the cause: %s", (_, chatTemplate, message) => {
+  const encoding = () => encode({ messages: bad }, withTemplate(byteLevel, chatTemplate));
+  expect(encoding).toThrow(UnusableRow);
+  expect(encoding).toThrow(expect.objectContaining({ cause: expect.objectContaining({ code: "ERR_TEMPLATE" }) }));
   expect(encoding).toThrow(message);
 });
 

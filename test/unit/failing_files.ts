@@ -4,10 +4,12 @@ import {
   existsSync,
   fstatSync,
   ftruncateSync,
+  linkSync,
   mkdtempSync,
   openSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from "node:fs";
@@ -34,6 +36,9 @@ interface Rename {
 class Unflushed {
   private readonly files = new Map<string, number>();
   private renames: Rename[] = [];
+  /** Removed files, and second names that keep them the same files. */
+  private removals: { readonly path: string; readonly kept: string }[] = [];
+  private readonly keeping = temporaryFolder();
 
   opened(path: string): void {
     this.files.set(path, openSync(path, "r+"));
@@ -48,22 +53,34 @@ class Unflushed {
     this.renames.push({ from: resolve(from), to: resolve(to), replaced });
   }
 
+  removing(path: string): void {
+    if (!existsSync(path) || !statSync(path).isFile()) return;
+    const kept = join(this.keeping, `${this.removals.length}`);
+    linkSync(path, kept);
+    this.removals.push({ path: resolve(path), kept });
+  }
+
   syncedFolder(path: string): void {
+    for (const removal of this.removals)
+      if (dirname(removal.path) === resolve(path)) rmSync(removal.kept, { force: true });
     this.renames = this.renames.filter(({ to }) => dirname(to) !== resolve(path));
   }
 
-  /** Files that were not synced end in the middle; renames whose folder was not synced have not happened. */
+  /** Files that were not synced end in the middle; renames and removals whose folder was not synced have not happened. */
   lose(): void {
     for (const file of this.files.values()) ftruncateSync(file, fstatSync(file).size >> 1);
     for (const { from, to, replaced } of this.renames.reverse()) {
       renameSync(to, from);
       if (replaced) writeFileSync(to, replaced);
     }
+    for (const { path, kept } of this.removals)
+      if (existsSync(kept) && existsSync(dirname(path))) renameSync(kept, path);
   }
 
   close(): void {
     for (const file of this.files.values()) closeSync(file);
     this.files.clear();
+    rmSync(this.keeping, { recursive: true });
   }
 }
 
@@ -132,6 +149,7 @@ export async function withFailureAt(
       },
       async remove(path) {
         begin("remove");
+        unflushed.removing(path);
         return real.remove(path);
       },
       async removeEmpty(path) {

@@ -82,33 +82,6 @@ function overflowing(at: number, value = Number.POSITIVE_INFINITY, changes = {})
   return model as never;
 }
 
-describe("a step that makes an adapter's number infinite or NaN", () => {
-  test.each([Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN])(
-    "%d ends the run with the values before it",
-    async (value) => {
-      const straight = newTrainer(fakeModel(), { maxSteps: 4, schedule: "constant" });
-      await outcomeOf(straight.trainer);
-      const options = { maxSteps: 9, schedule: "constant" as const, outputDir: root, checkpointEverySteps: 2 };
-      const { trainer, adapter } = newTrainer(overflowing(5, value), options);
-      const { error, events } = await outcomeOf(trainer);
-      expect(error).toMatchObject({
-        code: "ERR_NOT_FINITE",
-        message: `The step would make layers.0.mlp.down_proj.bias[2] ${value}; nothing was updated: lower learningRate or weightDecay`,
-      });
-      expect(events.at(-1)).toMatchObject({ type: "checkpoint", step: 4 });
-      expect(adapter.vectors()).toEqual(straight.adapter.vectors());
-      expect(readdirSync(root).sort()).toEqual(["checkpoint-2", "checkpoint-4", "log.jsonl"]);
-    },
-  );
-
-  test("in the first step too", async () => {
-    const { trainer, adapter } = newTrainer(overflowing(1));
-    const before = adapter.vectors();
-    expect((await outcomeOf(trainer)).error).toMatchObject({ code: "ERR_NOT_FINITE" });
-    expect(adapter.vectors()).toEqual(before);
-  });
-});
-
 test("weights that are not finite at the end of a run are an error, and no checkpoint", async () => {
   const { FakeAdapter } = jest.requireActual("./fake_native");
   const weights = new FakeAdapter("", "all", ["down_proj"], Int32Array.of(0));

@@ -188,6 +188,7 @@ const notPublic = new Set([
   "RedAdapter#fileConfig",
   "RedAdapter#nativeFor",
   "Dataset.index",
+  "Dataset#requireVocabulary",
   "Dataset#splitInSlices",
   "Dataset#splitSteps",
   "Tokenizer.ofShared",
@@ -196,6 +197,7 @@ const notPublic = new Set([
   "Tokenizer#decodeIds",
   "Tokenizer#parsedTemplate",
   "Trainer#events",
+  "Trainer#followed",
   "Trainer#openLogs",
   // Constructors that are private in TypeScript, and an error's, which takes anything.
   "new LlamaModel",

@@ -151,8 +151,9 @@ describe("a folder", () => {
       );
     expect(locks(folder)).toHaveLength(1);
     await end();
-    expect((await outcomeOf(newTrainer(model, { outputDir: join(root, "link") }).trainer)).error).toBeUndefined();
-    expect(readdirSync(folder)).toEqual(["log.jsonl"]);
+    const { trainer } = newTrainer(model, { outputDir: join(root, "link") });
+    expect((await outcomeOf(trainer, { resume: true })).error).toBeUndefined();
+    expect(readdirSync(folder).sort()).toEqual(["checkpoint-2", "log.jsonl"]);
   });
 
   test("that was created for a run that cannot begin is removed", async () => {

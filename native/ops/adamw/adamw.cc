@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "device/stream.h"
-#include "ops/adamw/adamw_cpu.h"
-#include "ops/checks.h"
+#include "ops/adamw/adamw_kernels.h"
+#include "ops/shared/checks.h"
 #include "tensor/elementwise_args.h"
 
 namespace rubricate {
@@ -75,8 +75,11 @@ void round_to_weight(const Tensor& master, const Tensor& weight) {
           " for weight but received ", shape_text(weight.shape()));
   require(master.stream() == weight.stream(), "ERR_FOREIGN", "Expected master and weight in the memory of one place");
   if (Stream* stream = master.stream())
-    return stream->run("cast/1", CastArgs{master.raw(), DType::f32, weight.raw(), weight.dtype(), 0, master.count()});
-  round_cpu({master.count(), master.data<float>(), weight.raw(), weight.dtype()});
+    return stream->run(
+        "cast/1",
+        CastArgs{
+            .a = master.raw(), .from = DType::f32, .out = weight.raw(), .to = weight.dtype(), .end = master.count()});
+  round_cpu({.count = master.count(), .master = master.data<float>(), .weight = weight.raw(), .dtype = weight.dtype()});
 }
 
 }  // namespace rubricate

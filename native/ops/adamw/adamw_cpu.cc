@@ -1,7 +1,7 @@
-#include "ops/adamw/adamw_cpu.h"
+#include "ops/adamw/adamw_kernels.h"
 
 #include "device/cpu/thread_pool.h"
-#include "ops/checks.h"
+#include "ops/shared/checks.h"
 
 #define RUBRICATE_KERNELS "ops/adamw/adamw_kernels.inl"
 #include "device/cpu/simd/for_each_target.h"

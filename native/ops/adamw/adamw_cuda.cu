@@ -5,7 +5,7 @@
 // values, each 4 of them, and add in the order of the CPU's kernel: squares are exact in double, so both give the same
 // bits.
 #include "ops/adamw/adamw_kernels.h"
-#include "ops/rows_cuda.h"
+#include "ops/shared/rows.cuh"
 
 namespace rubricate::cuda {
 namespace {

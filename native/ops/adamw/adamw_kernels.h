@@ -1,4 +1,4 @@
-// Arguments of the optimizer's kernels, on every device.
+// Kernels of the optimizer: their arguments, on every device, and the CPU's entry points.
 #pragma once
 
 #include <cstdint>
@@ -50,5 +50,9 @@ struct RoundArgs {
   void* weight = nullptr;
   DType dtype = DType::f32;  // f32, bf16 or f16
 };
+
+void adamw_cpu(const AdamWArgs& args);
+void square_sums_cpu(const SquareSumArgs& args);
+void round_cpu(const RoundArgs& args);
 
 }  // namespace rubricate

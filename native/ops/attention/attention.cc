@@ -5,7 +5,7 @@
 #include "device/cpu/thread_pool.h"
 #include "device/stream.h"
 #include "ops/attention/attention_cpu.h"
-#include "ops/checks.h"
+#include "ops/shared/checks.h"
 
 namespace rubricate {
 namespace {
@@ -123,7 +123,7 @@ void attention_backward(Tape& tape, const Saved& saved, const Tensor& grad) {
     return slot ? tape.empty(like.shape(), dtype) : Tensor();
   };
   Tensor dq = wanted(saved.q_slot, saved.q), dk = wanted(saved.k_slot, saved.k), dv = wanted(saved.v_slot, saved.v);
-  Tensor dots = tape.empty(saved.lse.shape(), DType::f32);
+  Tensor delta = tape.empty(saved.lse.shape(), DType::f32);
   const auto accumulate = [&] {
     tape.accumulate(saved.q_slot, std::move(dq));
     tape.accumulate(saved.k_slot, std::move(dk));
@@ -140,7 +140,7 @@ void attention_backward(Tape& tape, const Saved& saved, const Tensor& grad) {
                                                                     .o = saved.o.raw(),
                                                                     .dout = grad.raw(),
                                                                     .lse = saved.lse.data<float>(),
-                                                                    .dots = dots.data<float>(),
+                                                                    .delta = delta.data<float>(),
                                                                     .dq = dq.raw(),
                                                                     .dk = dk.raw(),
                                                                     .dv = dv.raw(),
@@ -159,7 +159,7 @@ void attention_backward(Tape& tape, const Saved& saved, const Tensor& grad) {
                                    .o = saved.o.raw(),
                                    .dout = grad.raw(),
                                    .lse = saved.lse.data<float>(),
-                                   .dots = dots.data<float>(),
+                                   .delta = delta.data<float>(),
                                    .dq = dq.raw(),
                                    .dk = dk.raw(),
                                    .dv = dv.raw(),

@@ -44,7 +44,7 @@ struct BackwardView {
   const AttentionTask& task;
   int64_t head_dim, padded, group, start;
   bool scores_gradient;              // whether ds is needed
-  int64_t flat(int64_t row) const {  // place in [T, heads]
+  int64_t flat(int64_t row) const {  // offset in [T, heads]
     return (start + row / group) * args.shape.heads + task.kv_head * group + row % group;
   }
 };
@@ -65,7 +65,7 @@ inline void weigh_rows(const BackwardView& view, const BackwardScratch& s, const
     for (int64_t i = 0; i < R; ++i, p += kKeyBlock, ds += kKeyBlock) {
       const int64_t seen = (row + r + i) / view.group - base + 1;
       const F32x16 lse = set1(view.args.lse[view.flat(row + r + i)]);
-      const F32x16 dot = set1(view.args.dots[view.flat(row + r + i)]);
+      const F32x16 dot = set1(view.args.delta[view.flat(row + r + i)]);
       for (int64_t j = 0; j < kKeyBlock; j += 16) {
         const Mask16 lanes = first_lanes(std::clamp<int64_t>(seen - j, 0, 16));
         const bool any = j < 16 * vectors;
@@ -165,9 +165,9 @@ void attention_backward(const AttentionBackwardArgs& args, const AttentionTask& 
     backward_task<float>(args, task);
 }
 
-// dots[t, h] = dO[t, h] . o[t, h] for flat places [begin, end) of [T, heads].
+// delta[t, h] = dO[t, h] . o[t, h] for flat offsets [begin, end) of [T, heads].
 template <typename T>
-void output_dots(const AttentionBackwardArgs& args, int64_t begin, int64_t end) {
+void output_delta(const AttentionBackwardArgs& args, int64_t begin, int64_t end) {
   const int64_t n = args.shape.head_dim, whole = n / 16 * 16;
   for (int64_t at = begin; at < end; ++at) {
     const T *dout = static_cast<const T*>(args.dout) + at * n, *o = static_cast<const T*>(args.o) + at * n;
@@ -177,13 +177,13 @@ void output_dots(const AttentionBackwardArgs& args, int64_t begin, int64_t end) 
       const Mask16 rest = first_lanes(n - whole);
       sum = fma(load_masked(dout + whole, rest), load_masked(o + whole, rest), sum);
     }
-    args.dots[at] = reduce_add(sum);
+    args.delta[at] = reduce_add(sum);
   }
 }
 
-void attention_output_dots(const AttentionBackwardArgs& args, int64_t begin, int64_t end) {
+void attention_delta(const AttentionBackwardArgs& args, int64_t begin, int64_t end) {
   if (args.dtype == DType::bf16)
-    output_dots<bf16>(args, begin, end);
+    output_delta<bf16>(args, begin, end);
   else
-    output_dots<float>(args, begin, end);
+    output_delta<float>(args, begin, end);
 }

@@ -1,5 +1,5 @@
 // Attention backward in bf16 on tensor cores. With x, lse and p = 2^(x - lse) as in attention_tensor_cores.cuh, and
-// D = dO . o of a row (attention_dots):
+// D = dO . o of a row (attention_delta):
 //
 //   dP = dO v^T;  dS = p (dP - D);  dq = scale dS k;  dk = scale dS^T q;  dv = p^T dO
 //
@@ -17,14 +17,14 @@ namespace rubricate::cuda {
 
 struct AttentionBackwardPointers {
   const bf16 *q, *k, *v, *dout;
-  const float *lse, *dots;
+  const float *lse, *delta;
   bf16 *dq, *dk, *dv;
   const AttentionTile* tiles;
   HeadSizes sizes;
   float scale;
 
   // Key (or value) `row` of a tile's sequence.
-  __device__ __forceinline__ int64_t key_place(const AttentionTile& tile, int kv_head, int row) const {
+  __device__ __forceinline__ int64_t key_offset(const AttentionTile& tile, int kv_head, int row) const {
     return (static_cast<int64_t>(tile.start + row) * sizes.kv_heads + kv_head) * sizes.head_dim;
   }
 };
@@ -53,51 +53,51 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_query_gradient
   const int kv_head = static_cast<int>(blockIdx.y), rows = query_rows(tile, sizes) - tile.first;
   const int quad = lane_index() % 4, first_row = warp_index() * 16 + lane_index() / 4;
   const int last = (tile.first + min(rows, kRows) - 1) / sizes.group, earliest = tile.first / sizes.group;
-  const auto place = [&](int row) { return query_place(tile, sizes, kv_head, tile.first + row); };
+  const auto offset = [&](int row) { return query_offset(tile, sizes, kv_head, tile.first + row); };
 
-  float lse[2] = {}, dots[2] = {};
+  float lse[2] = {}, delta[2] = {};
   int position[2];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = first_row + 8 * half;
     position[half] = (tile.first + row) / sizes.group;
     if (row >= rows) continue;
-    lse[half] = at.lse[place(row)];
-    dots[half] = at.dots[place(row)];
+    lse[half] = at.lse[offset(row)];
+    delta[half] = at.delta[offset(row)];
   }
   const float scale = at.scale * kLog2E;
   float dq[kDim / 8][4] = {};
-  copy_rows<kRows, kDim>(queries, rows, sizes.head_dim, [&](int r) { return at.q + place(r) * sizes.head_dim; });
-  copy_rows<kRows, kDim>(douts, rows, sizes.head_dim, [&](int r) { return at.dout + place(r) * sizes.head_dim; });
+  copy_rows<kRows, kDim>(queries, rows, sizes.head_dim, [&](int r) { return at.q + offset(r) * sizes.head_dim; });
+  copy_rows<kRows, kDim>(douts, rows, sizes.head_dim, [&](int r) { return at.dout + offset(r) * sizes.head_dim; });
   for (int base = 0; base <= last; base += kKeys) {
     const int count = last + 1 - base;
     copy_rows<kKeys, kDim>(keys, count, sizes.head_dim,
-                           [&](int j) { return at.k + at.key_place(tile, kv_head, base + j); });
+                           [&](int j) { return at.k + at.key_offset(tile, kv_head, base + j); });
     copy_rows<kKeys, kDim>(values, count, sizes.head_dim,
-                           [&](int j) { return at.v + at.key_place(tile, kv_head, base + j); });
+                           [&](int j) { return at.v + at.key_offset(tile, kv_head, base + j); });
     copy_async_commit();
     copy_async_wait<0>();
     __syncthreads();
     const bool whole = base + kKeys <= earliest + 1;
-    float scores[kKeys / 8][4] = {}, slopes[kKeys / 8][4] = {};
+    float scores[kKeys / 8][4] = {}, d_scores[kKeys / 8][4] = {};
     multiply_rows<kDim>(scores, queries, warp_index() * 16, keys);
-    multiply_rows<kDim>(slopes, douts, warp_index() * 16, values);
+    multiply_rows<kDim>(d_scores, douts, warp_index() * 16, values);
 #pragma unroll
     for (int j = 0; j < kKeys / 8; ++j) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const bool visible = whole || base + 8 * j + 2 * quad + i % 2 <= position[i / 2];
         const float p = exp2f(scores[j][i] * scale - lse[i / 2]);
-        scores[j][i] = visible ? p * (slopes[j][i] - dots[i / 2]) : 0.0f;
+        scores[j][i] = visible ? p * (d_scores[j][i] - delta[i / 2]) : 0.0f;
       }
     }
     multiply_weights<kDim>(dq, scores, keys);
     __syncthreads();  // keys and values are read
   }
-  const float by[2] = {at.scale, at.scale};
-  store_sums<kDim>(dq, by, sizes.head_dim, [&](int r) -> bf16* {
+  const float factor[2] = {at.scale, at.scale};
+  store_sums<kDim>(dq, factor, sizes.head_dim, [&](int r) -> bf16* {
     const int row = warp_index() * 16 + r;
-    return row < rows ? at.dq + place(row) * sizes.head_dim : nullptr;
+    return row < rows ? at.dq + offset(row) * sizes.head_dim : nullptr;
   });
 #endif
 }
@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_key_gradient(A
   bf16* const queries = values + kKeys * kPitch<kDim>;  // two stages, and two of dO
   bf16* const douts = queries + 2 * kStage;
   float* const row_lse = reinterpret_cast<float*>(douts + 2 * kStage);  // two stages, and two of D
-  float* const row_dots = row_lse + 2 * kQueries;
+  float* const row_delta = row_lse + 2 * kQueries;
   const AttentionTile tile = at.tiles[blockIdx.x];
   const HeadSizes sizes = at.sizes;
   const int kv_head = static_cast<int>(blockIdx.y), rows = query_rows(tile, sizes), count = tile.count - tile.first;
@@ -123,24 +123,24 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_key_gradient(A
   const int begin = tile.first * sizes.group;  // the first row that sees a key of the tile
   const auto copy_queries = [&](int first, int stage) {
     const int left = rows - first;
-    const auto place = [&](int r) { return query_place(tile, sizes, kv_head, first + r); };
+    const auto offset = [&](int r) { return query_offset(tile, sizes, kv_head, first + r); };
     copy_rows<kQueries, kDim>(queries + stage * kStage, left, sizes.head_dim,
-                              [&](int r) { return at.q + place(r) * sizes.head_dim; });
+                              [&](int r) { return at.q + offset(r) * sizes.head_dim; });
     copy_rows<kQueries, kDim>(douts + stage * kStage, left, sizes.head_dim,
-                              [&](int r) { return at.dout + place(r) * sizes.head_dim; });
+                              [&](int r) { return at.dout + offset(r) * sizes.head_dim; });
     copy_async_commit();
     const int r = static_cast<int>(threadIdx.x);
     if (r >= kQueries) return;
-    row_lse[stage * kQueries + r] = r < left ? at.lse[place(r)] : 0.0f;
-    row_dots[stage * kQueries + r] = r < left ? at.dots[place(r)] : 0.0f;
+    row_lse[stage * kQueries + r] = r < left ? at.lse[offset(r)] : 0.0f;
+    row_delta[stage * kQueries + r] = r < left ? at.delta[offset(r)] : 0.0f;
   };
 
   const float scale = at.scale * kLog2E;
   float dk[kDim / 8][4] = {}, dv[kDim / 8][4] = {};
   copy_rows<kKeys, kDim>(keys, count, sizes.head_dim,
-                         [&](int j) { return at.k + at.key_place(tile, kv_head, tile.first + j); });
+                         [&](int j) { return at.k + at.key_offset(tile, kv_head, tile.first + j); });
   copy_rows<kKeys, kDim>(values, count, sizes.head_dim,
-                         [&](int j) { return at.v + at.key_place(tile, kv_head, tile.first + j); });
+                         [&](int j) { return at.v + at.key_offset(tile, kv_head, tile.first + j); });
   copy_queries(begin, 0);
   int stage = 0;
   for (int first = begin; first < rows; first += kQueries, stage ^= 1) {
@@ -151,10 +151,10 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_key_gradient(A
     copy_async_wait<1>();
     __syncthreads();
     const bf16 *const q = queries + stage * kStage, *const dout = douts + stage * kStage;
-    const float *const lse = row_lse + stage * kQueries, *const dots = row_dots + stage * kQueries;
-    float weights[kQueries / 8][4] = {}, slopes[kQueries / 8][4] = {};
+    const float *const lse = row_lse + stage * kQueries, *const delta = row_delta + stage * kQueries;
+    float weights[kQueries / 8][4] = {}, d_scores[kQueries / 8][4] = {};
     multiply_rows<kDim>(weights, keys, warp_index() * 16, q);
-    multiply_rows<kDim>(slopes, values, warp_index() * 16, dout);
+    multiply_rows<kDim>(d_scores, values, warp_index() * 16, dout);
 #pragma unroll
     for (int j = 0; j < kQueries / 8; ++j) {
 #pragma unroll
@@ -163,21 +163,21 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_key_gradient(A
         const bool visible = first + r < rows && key + 8 * (i / 2) <= (first + r) / sizes.group;
         const float p = visible ? exp2f(weights[j][i] * scale - lse[r]) : 0.0f;
         weights[j][i] = p;
-        slopes[j][i] = visible ? p * (slopes[j][i] - dots[r]) : 0.0f;
+        d_scores[j][i] = visible ? p * (d_scores[j][i] - delta[r]) : 0.0f;
       }
     }
     multiply_weights<kDim>(dv, weights, dout);
-    multiply_weights<kDim>(dk, slopes, q);
+    multiply_weights<kDim>(dk, d_scores, q);
     __syncthreads();  // this stage is read
   }
   const auto row = [&](bf16* to) {
     return [&, to](int r) -> bf16* {
       const int j = warp_index() * 16 + r;
-      return to != nullptr && j < count ? to + at.key_place(tile, kv_head, tile.first + j) : nullptr;
+      return to != nullptr && j < count ? to + at.key_offset(tile, kv_head, tile.first + j) : nullptr;
     };
   };
-  const float by[2] = {at.scale, at.scale}, one[2] = {1.0f, 1.0f};
-  store_sums<kDim>(dk, by, sizes.head_dim, row(at.dk));
+  const float factor[2] = {at.scale, at.scale}, one[2] = {1.0f, 1.0f};
+  store_sums<kDim>(dk, factor, sizes.head_dim, row(at.dk));
   store_sums<kDim>(dv, one, sizes.head_dim, row(at.dv));
 #endif
 }

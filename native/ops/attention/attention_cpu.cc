@@ -1,33 +1,18 @@
 #include "ops/attention/attention_cpu.h"
 
-#include <cstdlib>
-#include <memory>
 #include <type_traits>
 #include <utility>
 
-#include "base/error.h"
 #include "device/cpu/thread_pool.h"
+#include "ops/shared/scratch.h"
 
 namespace rubricate {
 namespace {
 
-struct Free {
-  void operator()(void* address) const { std::free(address); }
-};
-
-// Room for `count` fp32 numbers, aligned to 64 bytes, this thread's own and kept from task to task.
+// Room for `count` fp32 numbers of this thread.
 float* scratch(int64_t count) {
-  thread_local std::unique_ptr<void, Free> room;
-  thread_local int64_t size = 0;
-  if (size < count) {
-    room.reset();
-    size = 0;
-    const size_t bytes = (static_cast<size_t>(count) * sizeof(float) + 63) / 64 * 64;
-    room.reset(std::aligned_alloc(64, bytes));
-    require(room != nullptr, "ERR_OUT_OF_MEMORY", "Could not allocate ", bytes, " bytes");
-    size = count;
-  }
-  return static_cast<float*>(room.get());
+  static thread_local Scratch memory;
+  return memory.reserve(count, "attention");
 }
 
 }  // namespace
@@ -44,7 +29,7 @@ namespace rubricate {
 namespace {
 
 constexpr double kChunkCost = 5e5;         // multiply-adds, about 20 us
-constexpr int64_t kChunkElements = 65536;  // of dots, about 10 us
+constexpr int64_t kChunkElements = 65536;  // of delta, about 10 us
 
 void forward(const AttentionForwardArgs& args, const AttentionTask& task) {
   RUBRICATE_DISPATCH(attention_forward, args, task);
@@ -54,8 +39,8 @@ void backward(const AttentionBackwardArgs& args, const AttentionTask& task) {
   RUBRICATE_DISPATCH(attention_backward, args, task);
 }
 
-void dots(const AttentionBackwardArgs& args, int64_t begin, int64_t end) {
-  RUBRICATE_DISPATCH(attention_output_dots, args, begin, end);
+void delta(const AttentionBackwardArgs& args, int64_t begin, int64_t end) {
+  RUBRICATE_DISPATCH(attention_delta, args, begin, end);
 }
 
 // Runs the tasks on the pool, several at a time where they are short.
@@ -96,7 +81,7 @@ void attention_forward_cpu(const AttentionForwardArgs& args, const std::vector<A
 
 void attention_backward_cpu(const AttentionBackwardArgs& args, const std::vector<AttentionTask>& tasks) {
   parallel_ranges(args.rows * args.shape.heads, std::max<int64_t>(1, kChunkElements / args.shape.head_dim),
-                  [&](int64_t begin, int64_t end) { dots(args, begin, end); });
+                  [&](int64_t begin, int64_t end) { delta(args, begin, end); });
   run_tasks(args, tasks, &backward);
 }
 

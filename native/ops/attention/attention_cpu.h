@@ -46,7 +46,7 @@ struct AttentionBackwardArgs {
   AttentionShape shape;
   const void *q = nullptr, *k = nullptr, *v = nullptr, *o = nullptr, *dout = nullptr;
   const float* lse = nullptr;                        // [T, heads], from forward
-  float* dots = nullptr;                             // [T, heads], workspace: dO . o
+  float* delta = nullptr;                            // [T, heads], workspace: dO . o
   void *dq = nullptr, *dk = nullptr, *dv = nullptr;  // null where no gradient is wanted
   const int32_t* starts = nullptr;                   // [sequences + 1]
   int64_t rows = 0;                                  // T

@@ -80,24 +80,25 @@ int32_t attention_forward_cuda(const AttentionForwardDeviceArgs& args, Rubricate
   return args.dtype == DType::bf16 ? forward_plain<bf16>(args, stream) : forward_plain<float>(args, stream);
 }
 
-// dots[row, head] = dO . o, a warp for each. Reads 2 head_dim elements for 2 head_dim operations.
+// delta[row, head] = dO . o, a warp for each. Reads 2 head_dim elements for 2 head_dim operations.
 template <typename T>
-__global__ void __launch_bounds__(kPlainThreads) attention_dots(const T* __restrict__ o, const T* __restrict__ dout,
-                                                                float* __restrict__ dots, int64_t count, int head_dim) {
-  const int64_t place = static_cast<int64_t>(blockIdx.x) * (kPlainThreads / kWarpSize) + warp_index();
-  if (place >= count) return;
+__global__ void __launch_bounds__(kPlainThreads)
+    attention_delta(const T* __restrict__ o, const T* __restrict__ dout, float* __restrict__ delta, int64_t count,
+                    int head_dim) {
+  const int64_t offset = static_cast<int64_t>(blockIdx.x) * (kPlainThreads / kWarpSize) + warp_index();
+  if (offset >= count) return;
   float sum = 0.0f;
   for (int d = lane_index(); d < head_dim; d += kWarpSize)
-    sum = fmaf(widen(o[place * head_dim + d]), widen(dout[place * head_dim + d]), sum);
+    sum = fmaf(widen(o[offset * head_dim + d]), widen(dout[offset * head_dim + d]), sum);
   sum = warp_sum(sum);
-  if (lane_index() == 0) dots[place] = sum;
+  if (lane_index() == 0) delta[offset] = sum;
 }
 
 template <typename T>
-int32_t launch_dots(const AttentionBackwardDeviceArgs& args, RubricateStream* stream) {
+int32_t launch_delta(const AttentionBackwardDeviceArgs& args, RubricateStream* stream) {
   const int64_t count = args.rows * args.shape.heads;
-  return RUBRICATE_LAUNCH(attention_dots<T>, blocks_for(count, kPlainThreads / kWarpSize), kPlainThreads, 0, stream,
-                          static_cast<const T*>(args.o), static_cast<const T*>(args.dout), args.dots, count,
+  return RUBRICATE_LAUNCH(attention_delta<T>, blocks_for(count, kPlainThreads / kWarpSize), kPlainThreads, 0, stream,
+                          static_cast<const T*>(args.o), static_cast<const T*>(args.dout), args.delta, count,
                           static_cast<int>(args.shape.head_dim));
 }
 
@@ -107,7 +108,7 @@ int32_t backward_tensor_cores(const AttentionBackwardDeviceArgs& args, Rubricate
                                static_cast<const bf16*>(args.v),
                                static_cast<const bf16*>(args.dout),
                                args.lse,
-                               args.dots,
+                               args.delta,
                                static_cast<bf16*>(args.dq),
                                static_cast<bf16*>(args.dk),
                                static_cast<bf16*>(args.dv),
@@ -134,7 +135,7 @@ int32_t backward_plain(const AttentionBackwardDeviceArgs& args, RubricateStream*
   at.source = {static_cast<const T*>(args.k), static_cast<const T*>(args.v), nullptr, 0};
   at.dout = static_cast<const T*>(args.dout);
   at.lse = const_cast<float*>(args.lse);  // read, here
-  at.dots = args.dots;
+  at.delta = args.delta;
   at.dq = static_cast<T*>(args.dq);
   at.dk = static_cast<T*>(args.dk);
   at.dv = static_cast<T*>(args.dv);
@@ -157,7 +158,7 @@ int32_t backward_plain(const AttentionBackwardDeviceArgs& args, RubricateStream*
 int32_t attention_backward_cuda(const AttentionBackwardDeviceArgs& args, RubricateStream* stream) {
   if (args.rows == 0) return RUBRICATE_OK;
   const bool bf16_values = args.dtype == DType::bf16;
-  const int32_t status = bf16_values ? launch_dots<bf16>(args, stream) : launch_dots<float>(args, stream);
+  const int32_t status = bf16_values ? launch_delta<bf16>(args, stream) : launch_delta<float>(args, stream);
   if (status != RUBRICATE_OK) return status;
   if (tensor_cores(args.dtype, args.shape, stream)) return backward_tensor_cores(args, stream);
   return bf16_values ? backward_plain<bf16>(args, stream) : backward_plain<float>(args, stream);

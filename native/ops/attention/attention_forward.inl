@@ -68,16 +68,16 @@ KeyBlock<float> load_block(const AttentionForwardArgs& args, const AttentionTask
 // Scores [kKeyBlock] of one row, of which the first `count` are its own, become exp(scale * score - max); the rest 0.
 // Returns the row's new maximum and adds to nothing; *total is the sum of the block.
 inline float softmax_row(float* p, int64_t count, float scale, float old_max, float* total) {
-  const F32x16 by = set1(scale), nothing = set1(-std::numeric_limits<float>::infinity());
+  const F32x16 factor = set1(scale), nothing = set1(-std::numeric_limits<float>::infinity());
   const int64_t vectors = (count + 15) / 16;
-  F32x16 most = nothing;
+  F32x16 lane_max = nothing;
   for (int64_t j = 0; j < vectors; ++j) {
-    F32x16 s = mul(load(p + 16 * j), by);
+    F32x16 s = mul(load(p + 16 * j), factor);
     if (count < 16 * j + 16) s = select(first_lanes(count - 16 * j), s, nothing);
     store(p + 16 * j, s);
-    most = max(most, s);
+    lane_max = max(lane_max, s);
   }
-  const float block_max = reduce_max(most);
+  const float block_max = reduce_max(lane_max);
   const float new_max = block_max > old_max ? block_max : old_max;
   // Where every score so far is -inf the weights are 0, not exp(-inf + inf).
   const F32x16 shift = set1(new_max == -std::numeric_limits<float>::infinity() ? 0.0f : new_max);
@@ -109,8 +109,8 @@ inline void forward_rows(const AttentionForwardArgs& args, const ForwardScratch&
   for (int64_t i = 0; i < R; ++i) {
     s.sum[r + i] = s.sum[r + i] * change[i] + totals[i];
     if (change[i] == 1.0f) continue;
-    const F32x16 by = set1(change[i]);
-    for (int64_t d = 0; d < padded; d += 16) store(o + i * padded + d, mul(load(o + i * padded + d), by));
+    const F32x16 factor = set1(change[i]);
+    for (int64_t d = 0; d < padded; d += 16) store(o + i * padded + d, mul(load(o + i * padded + d), factor));
   }
   const int64_t shared = counts[0], vectors = padded / 16;
   multiply<false, true>(R, s.p, kKeyBlock, block.values, shared, o, padded, vectors);
@@ -129,7 +129,7 @@ void forward_task(const AttentionForwardArgs& args, const AttentionTask& task) {
   const int64_t past = args.source.past != nullptr ? args.source.past[task.sequence] : 0;
   const int64_t last = past + (task.row_end - 1) / group;
   const ForwardScratch s = forward_scratch(rows, padded);
-  const auto flat = [&](int64_t r) {  // place in [T, heads]
+  const auto flat = [&](int64_t r) {  // offset in [T, heads]
     const int64_t row = task.row_begin + r;
     return (args.starts[task.sequence] + row / group) * heads + task.kv_head * group + row % group;
   };

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "ops/attention/attention_rows.cuh"
-#include "ops/chunks.cuh"
+#include "ops/shared/chunks.cuh"
 
 namespace rubricate::cuda {
 

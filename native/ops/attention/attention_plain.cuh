@@ -1,10 +1,11 @@
 // Attention in fp32, for f32 tensors, for heads wider than 128, and for devices without bf16 tensor cores; the formulas
 // of attention_tensor_cores.cuh, with natural exponentials. Every sum is one chain of fused multiply-adds, over keys or
-// query rows in ascending order; what a row must not see takes no part in it.
+// query rows in ascending order; masked keys are skipped, not added as zeros.
 //
-// A block of 128 threads has 32 rows (queries, or keys for dk and dv) and visits 64 others at a time. Operands pass
-// through shared memory in slices of 32 components, so that the block's size does not depend on head_dim. Thread (down,
-// across) of 8 x 16 has rows 4 down + i, others across + 16 j, and components across + 16 c.
+// A block of 128 threads has 32 rows (queries, or keys for dk and dv) and visits 64 columns (keys, or query
+// rows) at a time. Operands pass through shared memory in slices of 32 components, so that the block's size does not
+// depend on head_dim. Thread (down, across) of 8 x 16 has rows 4 down + i, columns across + 16 j, and components across
+// + 16 c. delta is dO . o of a row; d_scores is first dP = dO . v, then the gradient of the scores, p (dP - delta).
 #pragma once
 
 #include <type_traits>
@@ -13,7 +14,7 @@
 
 namespace rubricate::cuda {
 
-constexpr int kPlainThreads = 128, kPlainRows = 32, kPlainOthers = 64, kSlice = 32;
+constexpr int kPlainThreads = 128, kPlainRows = 32, kPlainCols = 64, kSlice = 32;
 
 template <typename T>
 struct AttentionPlainPointers {
@@ -21,8 +22,8 @@ struct AttentionPlainPointers {
   KeySource<T> source;
   const T* dout;
   T* o;
-  float* lse;         // written by forward
-  const float* dots;  // [T, heads]
+  float* lse;          // written by forward
+  const float* delta;  // [T, heads]
   T *dq, *dk, *dv;
   const AttentionTile* tiles;
   HeadSizes sizes;
@@ -30,13 +31,13 @@ struct AttentionPlainPointers {
 };
 
 using RowSlice = float[kPlainRows][kSlice + 1];
-using OtherSlice = float[kPlainOthers][kSlice + 1];
-using Weights = float[kPlainRows][kPlainOthers + 1];
+using ColSlice = float[kPlainCols][kSlice + 1];
+using Weights = float[kPlainRows][kPlainCols + 1];
 
-struct PlainPlace {
+struct PlainThread {
   int down, across;
 };
-__device__ __forceinline__ PlainPlace plain_place() {
+__device__ __forceinline__ PlainThread plain_thread() {
   return {static_cast<int>(threadIdx.x) / 16, static_cast<int>(threadIdx.x) % 16};
 }
 
@@ -49,14 +50,14 @@ __device__ __forceinline__ void copy_slice(float (*slice)[kSlice + 1], int count
   }
 }
 
-// sums[i][j] += row . other, over head_dim. Ends with a barrier: the slices may be filled again.
-template <typename Row, typename Other>
-__device__ __forceinline__ void plain_products(float (&sums)[4][4], RowSlice& rows, OtherSlice& others, int row_count,
-                                               int other_count, int head_dim, Row&& row, Other&& other) {
-  const PlainPlace mine = plain_place();
+// sums[i][j] += row . col, over head_dim. Ends with a barrier: the slices may be filled again.
+template <typename Row, typename Col>
+__device__ __forceinline__ void plain_products(float (&sums)[4][4], RowSlice& rows, ColSlice& cols, int row_count,
+                                               int col_count, int head_dim, Row&& row, Col&& col) {
+  const PlainThread mine = plain_thread();
   for (int d = 0; d < head_dim; d += kSlice) {
     copy_slice<kPlainRows>(rows, row_count, head_dim, d, row);
-    copy_slice<kPlainOthers>(others, other_count, head_dim, d, other);
+    copy_slice<kPlainCols>(cols, col_count, head_dim, d, col);
     __syncthreads();
 #pragma unroll 4
     for (int at = 0; at < kSlice; ++at) {
@@ -64,7 +65,7 @@ __device__ __forceinline__ void plain_products(float (&sums)[4][4], RowSlice& ro
 #pragma unroll
       for (int i = 0; i < 4; ++i) left[i] = rows[4 * mine.down + i][at];
 #pragma unroll
-      for (int j = 0; j < 4; ++j) right[j] = others[mine.across + 16 * j][at];
+      for (int j = 0; j < 4; ++j) right[j] = cols[mine.across + 16 * j][at];
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
 #pragma unroll
@@ -75,21 +76,21 @@ __device__ __forceinline__ void plain_products(float (&sums)[4][4], RowSlice& ro
   }
 }
 
-// sums[i][c] += sum over others j of weights[row][j] other[j][component c], j in [begin[i], end[i]) alone. The weights
+// sums[i][c] += sum over columns j of weights[row][j] col[j][component c], j in [begin[i], end[i]) alone. The weights
 // were written before by these threads; a barrier is within, and one at the end.
-template <int kDim, typename Other>
-__device__ __forceinline__ void plain_weighted(float (&sums)[4][kDim / 16], const Weights& weights, OtherSlice& others,
+template <int kDim, typename Col>
+__device__ __forceinline__ void plain_weighted(float (&sums)[4][kDim / 16], const Weights& weights, ColSlice& cols,
                                                int count, int head_dim, const int (&begin)[4], const int (&end)[4],
-                                               Other&& other) {
-  const PlainPlace mine = plain_place();
+                                               Col&& col) {
+  const PlainThread mine = plain_thread();
 #pragma unroll
   for (int slice = 0; slice < kDim / kSlice; ++slice) {
     if (slice * kSlice >= head_dim) continue;
-    copy_slice<kPlainOthers>(others, count, head_dim, slice * kSlice, other);
+    copy_slice<kPlainCols>(cols, count, head_dim, slice * kSlice, col);
     __syncthreads();
 #pragma unroll 2
-    for (int j = 0; j < kPlainOthers; ++j) {
-      const float first = others[j][mine.across], second = others[j][mine.across + 16];
+    for (int j = 0; j < kPlainCols; ++j) {
+      const float first = cols[j][mine.across], second = cols[j][mine.across + 16];
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         if (j < begin[i] || j >= end[i]) continue;
@@ -103,9 +104,9 @@ __device__ __forceinline__ void plain_weighted(float (&sums)[4][kDim / 16], cons
 }
 
 template <typename T, int kDim, typename Row>
-__device__ __forceinline__ void plain_store(const float (&sums)[4][kDim / 16], const float (&by)[4], int count,
+__device__ __forceinline__ void plain_store(const float (&sums)[4][kDim / 16], const float (&factor)[4], int count,
                                             int head_dim, Row&& row) {
-  const PlainPlace mine = plain_place();
+  const PlainThread mine = plain_thread();
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     if (4 * mine.down + i >= count) continue;
@@ -113,7 +114,7 @@ __device__ __forceinline__ void plain_store(const float (&sums)[4][kDim / 16], c
 #pragma unroll
     for (int c = 0; c < kDim / 16; ++c) {
       const int d = mine.across + 16 * c;
-      if (d < head_dim) to[d] = narrow<T>(sums[i][c] * by[i]);
+      if (d < head_dim) to[d] = narrow<T>(sums[i][c] * factor[i]);
     }
   }
 }
@@ -121,7 +122,7 @@ __device__ __forceinline__ void plain_store(const float (&sums)[4][kDim / 16], c
 template <typename T, int kDim>
 __global__ void __launch_bounds__(kPlainThreads, 2) attention_forward_plain(AttentionPlainPointers<T> at) {
   RUBRICATE_SHARED(RowSlice, row_slice);
-  RUBRICATE_SHARED(OtherSlice, other_slice);
+  RUBRICATE_SHARED(ColSlice, col_slice);
   RUBRICATE_SHARED(Weights, weights);
   const AttentionTile tile = at.tiles[blockIdx.x];
   const HeadSizes sizes = at.sizes;
@@ -129,32 +130,32 @@ __global__ void __launch_bounds__(kPlainThreads, 2) attention_forward_plain(Atte
   const int rows = query_rows(tile, sizes) - first;
   if (rows <= 0) return;
   const int last = tile.past + (first + min(rows, kPlainRows) - 1) / sizes.group;
-  const PlainPlace mine = plain_place();
-  const auto place = [&](int row) { return query_place(tile, sizes, kv_head, first + row); };
+  const PlainThread mine = plain_thread();
+  const auto offset = [&](int row) { return query_offset(tile, sizes, kv_head, first + row); };
 
-  float o[4][kDim / 16] = {}, most[4], sum[4] = {};
+  float o[4][kDim / 16] = {}, row_max[4], sum[4] = {};
 #pragma unroll
-  for (int i = 0; i < 4; ++i) most[i] = -INFINITY;
-  for (int base = 0; base <= last; base += kPlainOthers) {
+  for (int i = 0; i < 4; ++i) row_max[i] = -INFINITY;
+  for (int base = 0; base <= last; base += kPlainCols) {
     const KeyRows<T> from = at.source.rows(tile, sizes, kv_head, base);
     const int count = last + 1 - base, none[4] = {};
     float scores[4][4] = {};
     plain_products(
-        scores, row_slice, other_slice, rows, count, sizes.head_dim,
-        [&](int r) { return at.q + place(r) * sizes.head_dim; }, [&](int j) { return from.k + j * from.stride; });
+        scores, row_slice, col_slice, rows, count, sizes.head_dim,
+        [&](int r) { return at.q + offset(r) * sizes.head_dim; }, [&](int j) { return from.k + j * from.stride; });
     int seen[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      seen[i] = min(kPlainOthers, tile.past + (first + 4 * mine.down + i) / sizes.group + 1 - base);
+      seen[i] = min(kPlainCols, tile.past + (first + 4 * mine.down + i) / sizes.group + 1 - base);
       float block = -INFINITY;
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         scores[i][j] = mine.across + 16 * j < seen[i] ? scores[i][j] * at.scale : -INFINITY;
         block = fmaxf(block, scores[i][j]);
       }
-      const float now = fmaxf(most[i], warp_max<16>(block)), shift = now == -INFINITY ? 0.0f : now;
-      const float a = expf(most[i] - shift);
-      most[i] = now;
+      const float now = fmaxf(row_max[i], warp_max<16>(block)), shift = now == -INFINITY ? 0.0f : now;
+      const float a = expf(row_max[i] - shift);
+      row_max[i] = now;
       float total = 0.0f;
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
@@ -166,23 +167,23 @@ __global__ void __launch_bounds__(kPlainThreads, 2) attention_forward_plain(Atte
 #pragma unroll
       for (int c = 0; c < kDim / 16; ++c) o[i][c] *= a;
     }
-    plain_weighted<kDim>(o, weights, other_slice, count, sizes.head_dim, none, seen,
+    plain_weighted<kDim>(o, weights, col_slice, count, sizes.head_dim, none, seen,
                          [&](int j) { return from.v + j * from.stride; });
   }
-  float by[4];
+  float factor[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    by[i] = 1.0f / sum[i];
+    factor[i] = 1.0f / sum[i];
     const int row = 4 * mine.down + i;
-    if (at.lse != nullptr && mine.across == 0 && row < rows) at.lse[place(row)] = most[i] + logf(sum[i]);
+    if (at.lse != nullptr && mine.across == 0 && row < rows) at.lse[offset(row)] = row_max[i] + logf(sum[i]);
   }
-  plain_store<T, kDim>(o, by, rows, sizes.head_dim, [&](int r) { return at.o + place(r) * sizes.head_dim; });
+  plain_store<T, kDim>(o, factor, rows, sizes.head_dim, [&](int r) { return at.o + offset(r) * sizes.head_dim; });
 }
 
 template <typename T, int kDim>
 __global__ void __launch_bounds__(kPlainThreads, 2) attention_query_gradient_plain(AttentionPlainPointers<T> at) {
   RUBRICATE_SHARED(RowSlice, row_slice);
-  RUBRICATE_SHARED(OtherSlice, other_slice);
+  RUBRICATE_SHARED(ColSlice, col_slice);
   RUBRICATE_SHARED(Weights, weights);
   const AttentionTile tile = at.tiles[blockIdx.x];
   const HeadSizes sizes = at.sizes;
@@ -190,28 +191,28 @@ __global__ void __launch_bounds__(kPlainThreads, 2) attention_query_gradient_pla
   const int rows = query_rows(tile, sizes) - first;
   if (rows <= 0) return;
   const int last = (first + min(rows, kPlainRows) - 1) / sizes.group;
-  const PlainPlace mine = plain_place();
-  const auto place = [&](int row) { return query_place(tile, sizes, kv_head, first + row); };
+  const PlainThread mine = plain_thread();
+  const auto offset = [&](int row) { return query_offset(tile, sizes, kv_head, first + row); };
 
-  float dq[4][kDim / 16] = {}, lse[4] = {}, dots[4] = {};
+  float dq[4][kDim / 16] = {}, lse[4] = {}, delta[4] = {};
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const int row = 4 * mine.down + i;
     if (row >= rows) continue;
-    lse[i] = at.lse[place(row)];
-    dots[i] = at.dots[place(row)];
+    lse[i] = at.lse[offset(row)];
+    delta[i] = at.delta[offset(row)];
   }
-  for (int base = 0; base <= last; base += kPlainOthers) {
+  for (int base = 0; base <= last; base += kPlainCols) {
     const KeyRows<T> from = at.source.rows(tile, sizes, kv_head, base);
     const int count = last + 1 - base, none[4] = {};
     const auto key = [&](int j) { return from.k + j * from.stride; };
-    float scores[4][4] = {}, slopes[4][4] = {};
+    float scores[4][4] = {}, d_scores[4][4] = {};
     plain_products(
-        scores, row_slice, other_slice, rows, count, sizes.head_dim,
-        [&](int r) { return at.q + place(r) * sizes.head_dim; }, key);
+        scores, row_slice, col_slice, rows, count, sizes.head_dim,
+        [&](int r) { return at.q + offset(r) * sizes.head_dim; }, key);
     plain_products(
-        slopes, row_slice, other_slice, rows, count, sizes.head_dim,
-        [&](int r) { return at.dout + place(r) * sizes.head_dim; }, [&](int j) { return from.v + j * from.stride; });
+        d_scores, row_slice, col_slice, rows, count, sizes.head_dim,
+        [&](int r) { return at.dout + offset(r) * sizes.head_dim; }, [&](int j) { return from.v + j * from.stride; });
     int seen[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -219,72 +220,73 @@ __global__ void __launch_bounds__(kPlainThreads, 2) attention_query_gradient_pla
 #pragma unroll
       for (int j = 0; j < 4; ++j)
         weights[4 * mine.down + i][mine.across + 16 * j] =
-            expf(scores[i][j] * at.scale - lse[i]) * (slopes[i][j] - dots[i]);
+            expf(scores[i][j] * at.scale - lse[i]) * (d_scores[i][j] - delta[i]);
     }
-    plain_weighted<kDim>(dq, weights, other_slice, count, sizes.head_dim, none, seen, key);
+    plain_weighted<kDim>(dq, weights, col_slice, count, sizes.head_dim, none, seen, key);
   }
-  const float by[4] = {at.scale, at.scale, at.scale, at.scale};
-  plain_store<T, kDim>(dq, by, rows, sizes.head_dim, [&](int r) { return at.dq + place(r) * sizes.head_dim; });
+  const float factor[4] = {at.scale, at.scale, at.scale, at.scale};
+  plain_store<T, kDim>(dq, factor, rows, sizes.head_dim, [&](int r) { return at.dq + offset(r) * sizes.head_dim; });
 }
 
-// Rows are keys, others are query rows.
+// Rows are keys, columns are query rows.
 template <typename T, int kDim>
 __global__ void __launch_bounds__(kPlainThreads, 2) attention_key_gradient_plain(AttentionPlainPointers<T> at) {
   RUBRICATE_SHARED(RowSlice, row_slice);
-  RUBRICATE_SHARED(OtherSlice, other_slice);
+  RUBRICATE_SHARED(ColSlice, col_slice);
   RUBRICATE_SHARED(Weights, weights);
   const AttentionTile tile = at.tiles[blockIdx.x];
   const HeadSizes sizes = at.sizes;
   const int kv_head = static_cast<int>(blockIdx.y), first = tile.first + static_cast<int>(blockIdx.z) * kPlainRows;
   const int keys = tile.count - first, queries = query_rows(tile, sizes);
   if (keys <= 0) return;
-  const PlainPlace mine = plain_place();
-  const auto key_place = [&](int j) {
+  const PlainThread mine = plain_thread();
+  const auto key_offset = [&](int j) {
     return (static_cast<int64_t>(tile.start + first + j) * sizes.kv_heads + kv_head) * sizes.head_dim;
   };
 
   float dk[4][kDim / 16] = {}, dv[4][kDim / 16] = {};
-  for (int base = first * sizes.group; base < queries; base += kPlainOthers) {
+  for (int base = first * sizes.group; base < queries; base += kPlainCols) {
     const int count = queries - base;
-    const auto place = [&](int r) { return query_place(tile, sizes, kv_head, base + r); };
-    const auto query = [&](int r) { return at.q + place(r) * sizes.head_dim; };
-    const auto dout = [&](int r) { return at.dout + place(r) * sizes.head_dim; };
-    float scores[4][4] = {}, slopes[4][4] = {};
+    const auto offset = [&](int r) { return query_offset(tile, sizes, kv_head, base + r); };
+    const auto query = [&](int r) { return at.q + offset(r) * sizes.head_dim; };
+    const auto dout = [&](int r) { return at.dout + offset(r) * sizes.head_dim; };
+    float scores[4][4] = {}, d_scores[4][4] = {};
     plain_products(
-        scores, row_slice, other_slice, keys, count, sizes.head_dim, [&](int j) { return at.source.k + key_place(j); },
+        scores, row_slice, col_slice, keys, count, sizes.head_dim, [&](int j) { return at.source.k + key_offset(j); },
         query);
     plain_products(
-        slopes, row_slice, other_slice, keys, count, sizes.head_dim, [&](int j) { return at.source.v + key_place(j); },
+        d_scores, row_slice, col_slice, keys, count, sizes.head_dim, [&](int j) { return at.source.v + key_offset(j); },
         dout);
     int begin[4], end[4];  // of the query rows that see a key
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       begin[i] = (first + 4 * mine.down + i) * sizes.group - base;
-      end[i] = min(count, kPlainOthers);
+      end[i] = min(count, kPlainCols);
     }
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const int r = mine.across + 16 * j;
-      const float lse = r < count ? at.lse[place(r)] : 0.0f, dots = r < count ? at.dots[place(r)] : 0.0f;
+      const float lse = r < count ? at.lse[offset(r)] : 0.0f, delta = r < count ? at.delta[offset(r)] : 0.0f;
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         scores[i][j] = expf(scores[i][j] * at.scale - lse);
-        slopes[i][j] = scores[i][j] * (slopes[i][j] - dots);
+        d_scores[i][j] = scores[i][j] * (d_scores[i][j] - delta);
         weights[4 * mine.down + i][r] = scores[i][j];
       }
     }
-    plain_weighted<kDim>(dv, weights, other_slice, count, sizes.head_dim, begin, end, dout);
+    plain_weighted<kDim>(dv, weights, col_slice, count, sizes.head_dim, begin, end, dout);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
 #pragma unroll
-      for (int j = 0; j < 4; ++j) weights[4 * mine.down + i][mine.across + 16 * j] = slopes[i][j];
+      for (int j = 0; j < 4; ++j) weights[4 * mine.down + i][mine.across + 16 * j] = d_scores[i][j];
     }
-    plain_weighted<kDim>(dk, weights, other_slice, count, sizes.head_dim, begin, end, query);
+    plain_weighted<kDim>(dk, weights, col_slice, count, sizes.head_dim, begin, end, query);
   }
-  const float by[4] = {at.scale, at.scale, at.scale, at.scale}, one[4] = {1.0f, 1.0f, 1.0f, 1.0f};
-  if (at.dk != nullptr) plain_store<T, kDim>(dk, by, keys, sizes.head_dim, [&](int j) { return at.dk + key_place(j); });
+  const float factor[4] = {at.scale, at.scale, at.scale, at.scale}, one[4] = {1.0f, 1.0f, 1.0f, 1.0f};
+  if (at.dk != nullptr)
+    plain_store<T, kDim>(dk, factor, keys, sizes.head_dim, [&](int j) { return at.dk + key_offset(j); });
   if (at.dv != nullptr)
-    plain_store<T, kDim>(dv, one, keys, sizes.head_dim, [&](int j) { return at.dv + key_place(j); });
+    plain_store<T, kDim>(dv, one, keys, sizes.head_dim, [&](int j) { return at.dv + key_offset(j); });
 }
 
 }  // namespace rubricate::cuda

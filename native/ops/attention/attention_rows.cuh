@@ -15,9 +15,9 @@ inline HeadSizes head_sizes(const AttentionShape& shape) {
           static_cast<int32_t>(shape.heads / shape.kv_heads)};
 }
 
-// Query row `row` of a tile's sequence: its place in [T, heads].
-__device__ __forceinline__ int64_t query_place(const AttentionTile& tile, const HeadSizes& sizes, int kv_head,
-                                               int row) {
+// Query row `row` of a tile's sequence: its offset in [T, heads].
+__device__ __forceinline__ int64_t query_offset(const AttentionTile& tile, const HeadSizes& sizes, int kv_head,
+                                                int row) {
   return static_cast<int64_t>(tile.start + row / sizes.group) * sizes.heads + kv_head * sizes.group + row % sizes.group;
 }
 __device__ __forceinline__ int query_rows(const AttentionTile& tile, const HeadSizes& sizes) {

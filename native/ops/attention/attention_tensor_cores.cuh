@@ -64,10 +64,10 @@ __device__ __forceinline__ void take_out_nonfinite(bf16* values, float (&o)[kDim
   __syncthreads();
 }
 
-// Scores to weights, in place; a: the factor of what was summed before. x, most and sum are in units of log2.
+// Scores to weights, in place; a: the factor of what was summed before. x, row_max and sum are in units of log2.
 template <int kTiles>
 __device__ __forceinline__ void softmax_step(float (&scores)[kTiles][4], float scale, const int (&seen)[2], bool whole,
-                                             float (&most)[2], float (&sum)[2], float (&a)[2]) {
+                                             float (&row_max)[2], float (&sum)[2], float (&a)[2]) {
   const int quad = lane_index() % 4;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -83,9 +83,9 @@ __device__ __forceinline__ void softmax_step(float (&scores)[kTiles][4], float s
     }
     block = fmaxf(block, __shfl_xor_sync(kAllLanes, block, 1));
     block = fmaxf(block, __shfl_xor_sync(kAllLanes, block, 2));
-    const float now = fmaxf(most[half], block), shift = now == -INFINITY ? 0.0f : now;
-    a[half] = exp2f(most[half] - shift);
-    most[half] = now;
+    const float now = fmaxf(row_max[half], block), shift = now == -INFINITY ? 0.0f : now;
+    a[half] = exp2f(row_max[half] - shift);
+    row_max[half] = now;
     float total = 0.0f;
 #pragma unroll
     for (int j = 0; j < kTiles; ++j) {
@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_forward_tensor
   const int earliest = tile.past + tile.first / sizes.group;
   const int last = tile.past + (tile.first + min(rows, kRows) - 1) / sizes.group;
   const auto query = [&](int row) {
-    return at.q + query_place(tile, sizes, kv_head, tile.first + row) * sizes.head_dim;
+    return at.q + query_offset(tile, sizes, kv_head, tile.first + row) * sizes.head_dim;
   };
   const auto copy_keys = [&](int base) {
     const KeyRows<bf16> from = at.source.rows(tile, sizes, kv_head, base);
@@ -129,7 +129,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_forward_tensor
   };
 
   const float scale = at.scale * kLog2E;
-  float o[kDim / 8][4] = {}, most[2] = {-INFINITY, -INFINITY}, sum[2] = {};
+  float o[kDim / 8][4] = {}, row_max[2] = {-INFINITY, -INFINITY}, sum[2] = {};
   copy_rows<kRows, kDim>(queries, rows, sizes.head_dim, query);
   copy_keys(0);
   copy_values(0);
@@ -145,7 +145,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_forward_tensor
       copy_keys(base + kKeys);
     else
       copy_async_commit();
-    softmax_step(scores, scale, seen, whole, most, sum, a);
+    softmax_step(scores, scale, seen, whole, row_max, sum, a);
 #pragma unroll
     for (int j = 0; j < kDim / 8; ++j) {
 #pragma unroll
@@ -162,19 +162,19 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_forward_tensor
       copy_async_commit();
   }
 
-  float by[2];
+  float factor[2];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     sum[half] += __shfl_xor_sync(kAllLanes, sum[half], 1);
     sum[half] += __shfl_xor_sync(kAllLanes, sum[half], 2);
-    by[half] = 1.0f / sum[half];
+    factor[half] = 1.0f / sum[half];
     const int row = warp_index() * 16 + lane_index() / 4 + 8 * half;
     if (at.lse != nullptr && lane_index() % 4 == 0 && row < rows)
-      at.lse[query_place(tile, sizes, kv_head, tile.first + row)] = most[half] + log2f(sum[half]);
+      at.lse[query_offset(tile, sizes, kv_head, tile.first + row)] = row_max[half] + log2f(sum[half]);
   }
-  store_sums<kDim>(o, by, sizes.head_dim, [&](int r) -> bf16* {
+  store_sums<kDim>(o, factor, sizes.head_dim, [&](int r) -> bf16* {
     const int row = warp_index() * 16 + r;
-    return row < rows ? at.o + query_place(tile, sizes, kv_head, tile.first + row) * sizes.head_dim : nullptr;
+    return row < rows ? at.o + query_offset(tile, sizes, kv_head, tile.first + row) * sizes.head_dim : nullptr;
   });
 #endif
 }

@@ -94,10 +94,10 @@ inline void widen_row(const T* x, int64_t n, float* out) {
 // y = x / divisor, rounded once.
 template <typename T>
 inline void narrow_row(const float* x, float divisor, int64_t n, T* y) {
-  const F32x16 by = set1(divisor);
+  const F32x16 divisors = set1(divisor);
   int64_t i = 0;
-  for (; i + 16 <= n; i += 16) store(y + i, div(load(x + i), by));
-  if (i < n) store_masked(y + i, first_lanes(n - i), div(load(x + i), by));
+  for (; i + 16 <= n; i += 16) store(y + i, div(load(x + i), divisors));
+  if (i < n) store_masked(y + i, first_lanes(n - i), div(load(x + i), divisors));
 }
 
 struct Rows {

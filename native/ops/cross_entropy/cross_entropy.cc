@@ -5,14 +5,14 @@
 #include <utility>
 
 #include "device/stream.h"
-#include "ops/checks.h"
-#include "ops/cross_entropy/cross_entropy_cpu.h"
+#include "ops/cross_entropy/cross_entropy_kernels.h"
 #include "ops/linear/linear.h"
+#include "ops/shared/checks.h"
 
 namespace rubricate {
 namespace {
 
-// Each chunk packs the head anew, which costs about 15 multiply-adds a weight: 6 % of 256 rows, 12 % of 128. So 32 MiB
+// Each chunk packs the head again, which costs about 15 multiply-adds a weight: 6 % of 256 rows, 12 % of 128. So 32 MiB
 // of logits, but up to 64 MiB where that would be fewer than 128 rows. Fixed by the vocabulary alone, so that dW's sums
 // over rows break at the same places always.
 int64_t rows_per_chunk(int64_t vocabulary) {
@@ -70,7 +70,12 @@ class RowBlock {
     if (Stream* stream = matrix_.stream()) {
       const void* const from = scatter ? scratch.raw() : matrix_.raw();
       void* const to = scatter ? matrix_.raw() : scratch.raw();
-      return stream->run("copy_rows/1", CopyRowsArgs{from, to, device_rows_, count_, row_bytes_, scatter});
+      return stream->run("copy_rows/1", CopyRowsArgs{.from = from,
+                                                     .to = to,
+                                                     .rows = device_rows_,
+                                                     .count = count_,
+                                                     .row_bytes = row_bytes_,
+                                                     .scatter = scatter});
     }
     for (int64_t i = 0; i < count_; ++i) {
       char *const line = static_cast<char*>(scratch.raw()) + i * row_bytes_, *const other = row(rows_[i]);
@@ -257,7 +262,7 @@ class HeadPass {
 // factor: a scalar where the tape computes.
 void scale_and_accumulate(Tape& tape, const std::shared_ptr<GradSlot>& slot, Tensor grad, const Tensor& factor) {
   if (!grad.defined()) return;
-  ScaleArgs args{grad.count(), grad.raw(), grad.dtype(), 1.0f, nullptr};
+  ScaleArgs args{.count = grad.count(), .values = grad.raw(), .dtype = grad.dtype()};
   if (Stream* stream = tape.stream()) {
     args.factor_at = factor.data<float>();
     stream->run("scale_in_place/1", args);

@@ -1,4 +1,4 @@
-#include "ops/cross_entropy/cross_entropy_cpu.h"
+#include "ops/cross_entropy/cross_entropy_kernels.h"
 
 #include <algorithm>
 

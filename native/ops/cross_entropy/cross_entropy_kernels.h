@@ -1,4 +1,4 @@
-// Arguments of the kernels of cross_entropy.h, on every device.
+// Kernels of cross_entropy.h: their arguments, on every device, and the CPU's entry points.
 #pragma once
 
 #include <cstdint>
@@ -38,5 +38,8 @@ struct CopyRowsArgs {
   int64_t count = 0, row_bytes = 0;
   bool scatter = false;
 };
+
+void row_loss_cpu(const RowLossArgs& args);
+void scale_in_place_cpu(const ScaleArgs& args);
 
 }  // namespace rubricate

@@ -2,37 +2,23 @@
 
 #include <vector>
 
-#include "device/cpu/thread_pool.h"
-#include "device/stream.h"
-#include "ops/checks.h"
-#include "ops/elementwise/elementwise_cpu.h"
+#include "ops/elementwise/elementwise_kernels.h"
+#include "ops/shared/checks.h"
+#include "ops/shared/launch.h"
 
 namespace rubricate {
 namespace {
 
 // args.end: how many elements there are.
 void run(Stream* stream, const ElementwiseArgs& args) {
-  if (stream != nullptr) return stream->run("elementwise/1", args);
-  parallel_ranges(args.end, kElementGrain, [&args](int64_t begin, int64_t end) {
-    ElementwiseArgs range = args;  // one for each range: ranges run at the same time
-    range.begin = begin;
-    range.end = end;
-    elementwise_cpu(range);
-  });
+  launch_ranges(stream, "elementwise/1", elementwise_cpu, args, kElementGrain);
 }
 
 // out = op(a, b), like `a`; `b` may be undefined.
 Tensor apply(Tape& tape, Elementwise op, const Tensor& a, const Tensor& b, float factor = 0.0f) {
   Tensor out = tape.empty(a.shape(), a.dtype());
-  ElementwiseArgs args;
-  args.op = op;
-  args.dtype = a.dtype();
-  args.a = a.raw();
-  args.b = b.raw();
-  args.out = out.raw();
-  args.factor = factor;
-  args.end = a.count();
-  run(tape.stream(), args);
+  run(tape.stream(),
+      {.op = op, .dtype = a.dtype(), .a = a.raw(), .b = b.raw(), .out = out.raw(), .factor = factor, .end = a.count()});
   return out;
 }
 
@@ -40,13 +26,7 @@ Tensor apply(Tape& tape, Elementwise op, const Tensor& a, const Tensor& b, float
 Tensor apply_scalar(Tape& tape, Elementwise op, const Shape& shape, DType dtype, const Tensor& a, const Tensor& b,
                     const Tensor& scalar, double multiplier) {
   Tensor out = tape.empty(shape, dtype);
-  ElementwiseArgs args;
-  args.op = op;
-  args.dtype = dtype;
-  args.a = a.raw();
-  args.b = b.raw();
-  args.out = out.raw();
-  args.end = out.count();
+  ElementwiseArgs args{.op = op, .dtype = dtype, .a = a.raw(), .b = b.raw(), .out = out.raw(), .end = out.count()};
   if (tape.stream() != nullptr) {
     args.multiplicand = scalar.data<float>();
     args.multiplier = multiplier;
@@ -74,18 +54,19 @@ void check_one(const Tape& tape, const Tensor& a) {
 // in order; the fold is in double, since there may be many rows.
 Tensor folded_rows(Tape& tape, const Tensor& a, const Tensor& b, double divisor) {
   const Tensor sums = tape.empty({a.rows()}, DType::f32), out = tape.empty({1}, DType::f32);
-  const RowSumArgs all{a.dtype(), a.raw(), b.raw(), sums.data<float>(), a.cols(), 0, a.rows()};
+  launch_rows(tape.stream(), "row_sum/1", row_sum_cpu,
+              RowSumArgs{.dtype = a.dtype(),
+                         .a = a.raw(),
+                         .b = b.raw(),
+                         .out = sums.data<float>(),
+                         .cols = a.cols(),
+                         .end = a.rows()});
   if (Stream* stream = tape.stream()) {
-    stream->run("row_sum/1", all);
-    stream->run("fold/1", FoldArgs{sums.data<float>(), a.rows(), divisor, out.data<float>()});
+    stream->run(
+        "fold/1",
+        FoldArgs{.values = sums.data<float>(), .count = a.rows(), .divisor = divisor, .out = out.data<float>()});
     return out;
   }
-  parallel_ranges(a.rows(), row_grain(a.cols()), [&](int64_t begin, int64_t end) {
-    RowSumArgs args = all;
-    args.begin = begin;
-    args.end = end;
-    row_sum_cpu(args);
-  });
   double total = 0.0;
   for (int64_t row = 0; row < a.rows(); ++row) total += static_cast<double>(sums.data<float>()[row]);
   *out.data<float>() = static_cast<float>(total / divisor);
@@ -94,17 +75,9 @@ Tensor folded_rows(Tape& tape, const Tensor& a, const Tensor& b, double divisor)
 
 Tensor converted(Tape& tape, const Tensor& a, DType dtype) {
   Tensor out = tape.empty(a.shape(), dtype);
-  const CastArgs all{a.raw(), a.dtype(), out.raw(), dtype, 0, a.count()};
-  if (Stream* stream = tape.stream()) {
-    stream->run("cast/1", all);
-    return out;
-  }
-  parallel_ranges(a.count(), kElementGrain, [&](int64_t begin, int64_t end) {
-    CastArgs args = all;
-    args.begin = begin;
-    args.end = end;
-    cast_cpu(args);
-  });
+  launch_ranges(tape.stream(), "cast/1", cast_cpu,
+                CastArgs{.a = a.raw(), .from = a.dtype(), .out = out.raw(), .to = dtype, .end = a.count()},
+                kElementGrain);
   return out;
 }
 

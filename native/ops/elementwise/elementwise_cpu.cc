@@ -1,4 +1,4 @@
-#include "ops/elementwise/elementwise_cpu.h"
+#include "ops/elementwise/elementwise_kernels.h"
 
 #define RUBRICATE_KERNELS "ops/elementwise/elementwise_kernels.inl"
 #include "device/cpu/simd/for_each_target.h"

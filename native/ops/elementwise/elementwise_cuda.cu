@@ -3,7 +3,7 @@
 // Memory bounds all: an op moves 2 elements of memory for each, or 3 where it has two inputs (6 bytes in bf16), for 1
 // to 12 operations; a conversion 6 bytes; a sum reads each element once.
 #include "ops/elementwise/elementwise_kernels.h"
-#include "ops/rows_cuda.h"
+#include "ops/shared/rows.cuh"
 
 namespace rubricate::cuda {
 namespace {

@@ -1,5 +1,5 @@
-// Arguments of the elementwise ops' kernels, on every device: over rows of a matrix. Those over flat arrays are in
-// tensor/elementwise_args.h.
+// Kernels of the elementwise ops: arguments of those over rows of a matrix, on every device (those over flat arrays
+// are in tensor/elementwise_args.h), and the CPU's entry points.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 namespace rubricate {
 
 // out[r] = sum_j a[r, j], or sum_j (a[r, j] - b[r, j])^2 where b is given. On the CPU: 16 chains over j, then a tree.
-// On CUDA ("row_sum/1"): rows_cuda.h's order; begin is 0.
+// On CUDA ("row_sum/1"): rows.cuh's order; begin is 0.
 struct RowSumArgs {
   DType dtype = DType::f32;
   const void* a = nullptr;
@@ -27,5 +27,9 @@ struct FoldArgs {
   double divisor = 1.0;
   float* out = nullptr;
 };
+
+void elementwise_cpu(const ElementwiseArgs& args);
+void cast_cpu(const CastArgs& args);  // between f32 and bf16
+void row_sum_cpu(const RowSumArgs& args);
 
 }  // namespace rubricate

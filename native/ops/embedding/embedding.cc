@@ -6,9 +6,8 @@
 
 #include "device/cpu/thread_pool.h"
 #include "device/stream.h"
-#include "ops/checks.h"
-#include "ops/embedding/embedding_cpu.h"
 #include "ops/embedding/embedding_kernels.h"
+#include "ops/shared/checks.h"
 
 namespace rubricate {
 namespace {
@@ -30,7 +29,14 @@ void scatter_add(const int32_t* tokens, const Tensor& grad, float* dweight) {
   const int64_t chunks = (grad.count() + kElementGrain - 1) / kElementGrain;
   const int64_t parts = threads == 1 ? 1 : std::min(4 * threads, chunks);
   ThreadPool::instance().parallel_for(parts, [&](int64_t part) {
-    embedding_backward_cpu({tokens, grad.rows(), grad.cols(), grad.dtype(), grad.raw(), dweight, part, parts});
+    embedding_backward_cpu({.tokens = tokens,
+                            .count = grad.rows(),
+                            .cols = grad.cols(),
+                            .dtype = grad.dtype(),
+                            .grad = grad.raw(),
+                            .dweight = dweight,
+                            .part = part,
+                            .parts = parts});
   });
 }
 
@@ -72,16 +78,18 @@ void backward_on_device(Tape& tape, const int32_t* tokens, const Tensor& grad, f
 void forward(Tape& tape, const int32_t* tokens, int64_t count, const WeightView& weight, const Tensor& y) {
   if (Stream* stream = tape.stream()) {
     const Tensor placed = tape.uploaded(tokens, count * static_cast<int64_t>(sizeof(int32_t)));
-    return stream->run("embedding_forward/1",
-                       EmbeddingRowsArgs{placed.data<int32_t>(), weight.data, weight.dtype, y.dtype(), y.raw(), count,
-                                         weight.cols, weight.row_stride});
+    return stream->run("embedding_forward/1", EmbeddingRowsArgs{.tokens = placed.data<int32_t>(),
+                                                                .weight = weight.data,
+                                                                .weight_dtype = weight.dtype,
+                                                                .dtype = y.dtype(),
+                                                                .y = y.raw(),
+                                                                .count = count,
+                                                                .cols = weight.cols,
+                                                                .stride = weight.row_stride});
   }
-  const EmbeddingArgs all{tokens, weight, y.dtype(), y.raw(), 0, 0};
   parallel_ranges(count, row_grain(weight.cols), [&](int64_t begin, int64_t end) {
-    EmbeddingArgs args = all;
-    args.begin = begin;
-    args.end = end;
-    embedding_forward_cpu(args);
+    embedding_forward_cpu(
+        {.tokens = tokens, .weight = weight, .dtype = y.dtype(), .y = y.raw(), .begin = begin, .end = end});
   });
 }
 

@@ -1,4 +1,4 @@
-#include "ops/embedding/embedding_cpu.h"
+#include "ops/embedding/embedding_kernels.h"
 
 #define RUBRICATE_KERNELS "ops/embedding/embedding_kernels.inl"
 #include "device/cpu/simd/for_each_target.h"

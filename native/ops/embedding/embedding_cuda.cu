@@ -4,7 +4,7 @@
 //   backward   a thread has 8 columns of one token's gradient and adds the token's rows in order: 1 element of memory
 //              (2 bytes) for each, and 8 bytes for each column and different token
 #include "ops/embedding/embedding_kernels.h"
-#include "ops/rows_cuda.h"
+#include "ops/shared/rows.cuh"
 
 namespace rubricate::cuda {
 namespace {

@@ -1,11 +1,33 @@
-// Arguments of the embedding's kernels.
+// Kernels of the embedding: their arguments, and the CPU's entry points.
 #pragma once
 
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "tensor/weight_view.h"
 
 namespace rubricate {
+
+// On the CPU: y[t] = W[token[t]] for t in [begin, end).
+struct EmbeddingArgs {
+  const int32_t* tokens = nullptr;
+  WeightView weight;         // f32, bf16 or f16, any alignment
+  DType dtype = DType::f32;  // of y: f32 or bf16
+  void* y = nullptr;         // [T, d]
+  int64_t begin = 0, end = 0;
+};
+void embedding_forward_cpu(const EmbeddingArgs& args);
+
+// On the CPU: dweight[token[t]] += grad[t] for the tokens with token % parts == part, t ascending.
+struct EmbeddingGradArgs {
+  const int32_t* tokens = nullptr;
+  int64_t count = 0, cols = 0;
+  DType dtype = DType::f32;  // of grad
+  const void* grad = nullptr;
+  float* dweight = nullptr;  // [V, d]
+  int64_t part = 0, parts = 1;
+};
+void embedding_backward_cpu(const EmbeddingGradArgs& args);
 
 // "embedding_forward/1": y[t] = W[token[t]]. All pointers are the device's.
 struct EmbeddingRowsArgs {

@@ -1,32 +1,28 @@
 #include "ops/layer_norm/layer_norm.h"
 
-#include "device/cpu/thread_pool.h"
-#include "device/stream.h"
-#include "ops/checks.h"
-#include "ops/layer_norm/layer_norm_cpu.h"
-#include "ops/red_edit/edit_internal.h"
-#include "ops/red_edit/slots_on_device.h"
+#include "ops/layer_norm/layer_norm_kernels.h"
+#include "ops/shared/checks.h"
+#include "ops/shared/launch.h"
+#include "ops/slots/slots.h"
 
 namespace rubricate {
 namespace {
 
-void run(Tape& tape, const char* cuda_kernel, void (*kernel)(const LayerNormArgs&), LayerNormArgs all,
+void run(Tape& tape, const char* device_kernel, void (*cpu_kernel)(const LayerNormArgs&), const LayerNormArgs& all,
          const EditTable& table, const SequenceRows& rows) {
   if (Stream* stream = tape.stream()) {
     const SlotRowsOnDevice placed = slot_rows_on_device(tape, rows, 1);
     const auto weight = slot_table_on_device(tape, table.scale), bias = slot_table_on_device(tape, table.bias);
-    all.end = rows.rows;
-    return stream->run(cuda_kernel, LayerNormSlotsArgs{all, placed.rows, weight.table, bias.table});
+    return stream->run(device_kernel,
+                       LayerNormSlotsArgs{.all = all, .rows = placed.rows, .weight = weight.table, .bias = bias.table});
   }
-  parallel_ranges(rows.rows, row_grain(all.cols), [&](int64_t begin, int64_t end) {
-    for_each_segment(rows, begin, end, [&](int64_t first, int64_t last, int32_t slot) {
-      LayerNormArgs args = all;
-      args.begin = first;
-      args.end = last;
-      args.weight = table.scale[static_cast<size_t>(slot)];
-      args.bias = table.bias[static_cast<size_t>(slot)];
-      kernel(args);
-    });
+  parallel_segments(rows, all.cols, [&](int64_t begin, int64_t end, int32_t slot) {
+    LayerNormArgs args = all;
+    args.begin = begin;
+    args.end = end;
+    args.weight = table.scale[static_cast<size_t>(slot)];
+    args.bias = table.bias[static_cast<size_t>(slot)];
+    cpu_kernel(args);
   });
 }
 
@@ -45,15 +41,16 @@ struct Saved {
     accumulate_row_sums(tape, sums, sequence_rows);
     if (!x_slot) return;
     const Tensor dx = tape.empty(grad.shape(), grad.dtype());
-    LayerNormArgs args;
-    args.dtype = grad.dtype();
-    args.cols = grad.cols();
-    args.x = x.raw();
-    args.mean = mean.data<float>();
-    args.inv = inv.data<float>();
-    args.grad = grad.raw();
-    args.dx = dx.raw();
-    run(tape, "layer_norm_backward/1", layer_norm_backward_cpu, args, table, sequence_rows);
+    run(tape, "layer_norm_backward/1", layer_norm_backward_cpu,
+        {.dtype = grad.dtype(),
+         .cols = grad.cols(),
+         .end = grad.rows(),
+         .x = x.raw(),
+         .mean = mean.data<float>(),
+         .inv = inv.data<float>(),
+         .grad = grad.raw(),
+         .dx = dx.raw()},
+        table, sequence_rows);
     tape.accumulate(x_slot, dx);
   }
 };
@@ -77,15 +74,16 @@ Var layer_norm(Tape& tape, const Var& x, const EditSlots& slots, const SequenceR
   Tensor y = tape.empty(value.shape(), value.dtype());
   const Tensor mean = wanted ? tape.empty({value.rows()}, DType::f32) : Tensor();
   const Tensor inv = wanted ? tape.empty({value.rows()}, DType::f32) : Tensor();
-  LayerNormArgs args;
-  args.dtype = value.dtype();
-  args.cols = value.cols();
-  args.x = value.raw();
-  args.eps = eps;
-  args.mean = static_cast<float*>(mean.raw());
-  args.inv = static_cast<float*>(inv.raw());
-  args.y = y.raw();
-  run(tape, "layer_norm_forward/1", layer_norm_forward_cpu, args, table, rows);
+  run(tape, "layer_norm_forward/1", layer_norm_forward_cpu,
+      {.dtype = value.dtype(),
+       .cols = value.cols(),
+       .end = value.rows(),
+       .x = value.raw(),
+       .eps = eps,
+       .mean = static_cast<float*>(mean.raw()),
+       .inv = static_cast<float*>(inv.raw()),
+       .y = y.raw()},
+      table, rows);
   if (!wanted) return y;
   auto saved = std::make_shared<Saved>(Saved{value, mean, inv, slots, std::move(table), SavedRows(rows), x.slot()});
   return tape.record("layer_norm", std::move(y),

@@ -1,4 +1,4 @@
-#include "ops/layer_norm/layer_norm_cpu.h"
+#include "ops/layer_norm/layer_norm_kernels.h"
 
 #define RUBRICATE_KERNELS "ops/layer_norm/layer_norm_kernels.inl"
 #include "device/cpu/simd/for_each_target.h"

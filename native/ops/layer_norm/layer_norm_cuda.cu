@@ -4,7 +4,7 @@
 // Memory bounds both ways: forward moves 2 elements of memory for about 7 operations (4 bytes in bf16), backward 3 (6
 // bytes) for about 12; the vectors come from the cache. Their gradients are row_sums_cuda.cu's: 2 elements more.
 #include "ops/layer_norm/layer_norm_kernels.h"
-#include "ops/red_edit/slots_cuda.h"
+#include "ops/slots/slots.cuh"
 
 namespace rubricate::cuda {
 namespace {

@@ -1,10 +1,10 @@
-// Arguments of LayerNorm's kernels.
+// Kernels of LayerNorm: their arguments, and the CPU's entry points.
 #pragma once
 
 #include <cstdint>
 
 #include "base/dtype.h"
-#include "ops/red_edit/slots_kernels.h"
+#include "ops/slots/slots_kernels.h"
 
 namespace rubricate {
 
@@ -29,5 +29,9 @@ struct LayerNormSlotsArgs {
   SlotRows rows;
   SlotTable<const float*> weight, bias;
 };
+
+// Rows [begin, end), which share one slot.
+void layer_norm_forward_cpu(const LayerNormArgs& args);
+void layer_norm_backward_cpu(const LayerNormArgs& args);
 
 }  // namespace rubricate

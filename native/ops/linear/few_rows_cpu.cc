@@ -1,11 +1,10 @@
-#include "ops/linear/few_rows_cpu.h"
+#include "ops/linear/linear_cpu.h"
 
 #include <algorithm>
-#include <cstdlib>
-#include <memory>
 #include <type_traits>
 
 #include "device/cpu/thread_pool.h"
+#include "ops/shared/scratch.h"
 
 // Everything that a kernel calls in its loop must be inlined, or values go through memory.
 #define RUBRICATE_FLAT __attribute__((noinline, flatten))
@@ -28,25 +27,6 @@ int64_t packed_words(const MatmulArgs& args) { RUBRICATE_DISPATCH(few_rows_words
 void pack(const MatmulArgs& args, float* x) { RUBRICATE_DISPATCH(few_rows_pack, args, x); }
 void columns(const MatmulArgs& args, const float* x, int64_t begin, int64_t end) {
   RUBRICATE_DISPATCH(few_rows_columns, args, x, begin, end);
-}
-
-struct Free {
-  void operator()(float* p) const { std::free(p); }
-};
-
-// This thread's own memory for a packed x; it only ever grows.
-float* reserve(int64_t words) {
-  static thread_local std::unique_ptr<float, Free> memory;
-  static thread_local int64_t size = 0;
-  if (words > size) {
-    memory.reset();
-    size = 0;
-    const size_t bytes = (static_cast<size_t>(words) * sizeof(float) + 63) / 64 * 64;
-    memory.reset(static_cast<float*>(std::aligned_alloc(64, bytes)));
-    require(memory != nullptr, "ERR_OUT_OF_MEMORY", "Could not allocate ", bytes, " bytes for the rows of a matmul");
-    size = words;
-  }
-  return memory.get();
 }
 
 // How the columns of a product are split: into blocks of rows of the weight, as many for every thread.
@@ -81,7 +61,8 @@ bool few_rows_take(const MatmulArgs& args) {
 
 void few_rows_cpu(std::span<const MatmulArgs> products) {
   if (products.empty()) return;
-  float* x = reserve(packed_words(products[0]));
+  static thread_local Scratch packed;
+  float* x = packed.reserve(packed_words(products[0]), "the rows of a matmul");
   pack(products[0], x);
   const int64_t threads = ThreadPool::instance().size();
   int64_t chunks = 0;

@@ -1,10 +1,10 @@
 #include "ops/linear/linear.h"
 
 #include "device/stream.h"
-#include "ops/checks.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/linear/linear_cpu.h"
 #include "ops/linear/matmul_plan.h"
+#include "ops/shared/checks.h"
 
 namespace rubricate {
 namespace {

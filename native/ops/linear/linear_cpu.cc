@@ -7,14 +7,11 @@
 #include "ops/linear/linear_cpu.h"
 
 #include <algorithm>
-#include <cstdlib>
-#include <memory>
-#include <new>
 #include <numeric>
 #include <utility>
 
 #include "device/cpu/thread_pool.h"
-#include "ops/linear/few_rows_cpu.h"
+#include "ops/shared/scratch.h"
 
 #define RUBRICATE_KERNELS_USE_BF16
 #define RUBRICATE_KERNELS "ops/linear/linear_kernels.inl"
@@ -37,28 +34,7 @@ constexpr int64_t kFewDepth = 128, kFewCols = 32;  // at most, of packed B: half
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
-// Memory of one thread, aligned for the vector loads, that only ever grows.
-class Buffer {
- public:
-  float* reserve(int64_t count) {
-    if (count > count_) {
-      const int64_t bytes = round_up(count * int64_t{sizeof(float)}, 64);
-      memory_.reset();
-      memory_.reset(static_cast<float*>(std::aligned_alloc(64, static_cast<size_t>(bytes))));
-      count_ = memory_ ? count : 0;
-      require(memory_ != nullptr, "ERR_OUT_OF_MEMORY", "Could not allocate ", bytes,
-              " bytes for the packing of a matmul");
-    }
-    return memory_.get();
-  }
-
- private:
-  struct Free {
-    void operator()(float* p) const { std::free(p); }
-  };
-  std::unique_ptr<float, Free> memory_;
-  int64_t count_ = 0;
-};
+constexpr const char* kPacking = "the packing of a matmul";
 
 PanelSource advance(PanelSource source, int64_t index, int64_t k) {
   const int64_t offset = source.k_contiguous ? index * source.stride + k : k * source.stride + index;
@@ -174,8 +150,8 @@ class Matmul {
 
   // All of A in panels, slice after slice, in memory of the calling thread.
   const float* pack_shared_a() const {
-    static thread_local Buffer buffer;
-    float* panels = buffer.reserve(shared_words());
+    static thread_local Scratch buffer;
+    float* panels = buffer.reserve(shared_words(), kPacking);
     const int64_t grain = round_up(24, kernels_.mr);
     parallel_ranges(g_.m, grain, [&](int64_t begin, int64_t end) {
       const int64_t depth = depth_ * kernels_.k_per_word;
@@ -188,16 +164,17 @@ class Matmul {
 
   // shared_a: from pack_shared_a, or null: then the job packs its rows of A for itself.
   void run_job(const Job& job, const float* shared_a) const {
-    static thread_local Buffer buffer_a, buffer_b, buffer_c;
+    static thread_local Scratch buffer_a, buffer_b, buffer_c;
     const int64_t mr = kernels_.mr, nr = kernels_.nr, depth = depth_ * kernels_.k_per_word;
     const int64_t strip = std::max(nr, kStripBytes / (depth_ * 4) / nr * nr);
     const int64_t block = shared_a != nullptr ? job.rows : std::max(mr, kBlockBytes / (depth_ * 4) / mr * mr);
-    float* packed = shared_a != nullptr ? nullptr : buffer_a.reserve(round_up(std::min(block, job.rows), mr) * depth_);
-    float* b = buffer_b.reserve(round_up(job.cols, nr) * depth_);
+    float* packed =
+        shared_a != nullptr ? nullptr : buffer_a.reserve(round_up(std::min(block, job.rows), mr) * depth_, kPacking);
+    float* b = buffer_b.reserve(round_up(job.cols, nr) * depth_, kPacking);
     // Between slices the sums wait in C itself when it is fp32.
     const bool in_place = g_.c_dtype == DType::f32;
     float* sums = in_place ? static_cast<float*>(g_.c) + job.row * g_.c_stride + job.col
-                           : buffer_c.reserve(g_.k > depth ? job.rows * job.cols : 0);
+                           : buffer_c.reserve(g_.k > depth ? job.rows * job.cols : 0, kPacking);
     const int64_t sums_stride = in_place ? g_.c_stride : job.cols;
 
     for (int64_t k = 0; k == 0 || k < g_.k; k += depth) {
@@ -218,8 +195,8 @@ class Matmul {
   // Memory is the limit, so the weight is streamed once, through panels that stay in the level-1 cache.
 
   void run_few_rows() const {
-    static thread_local Buffer buffer_a;
-    float* a = buffer_a.reserve(round_up(g_.m, kernels_.mr) * words_of(g_.k));
+    static thread_local Scratch buffer_a;
+    float* a = buffer_a.reserve(round_up(g_.m, kernels_.mr) * words_of(g_.k), kPacking);
     kernels_.pack(a_, g_.k, g_.m, kernels_.mr, a);
     const int64_t grain = round_up((1 << 17) / std::max<int64_t>(g_.k, 1) + 1, kernels_.nr);  // about 20 us
     parallel_ranges(g_.n, grain, [&](int64_t begin, int64_t end) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "ops/linear/linear.h"
 
@@ -47,5 +48,16 @@ struct MatmulKernels {
 };
 
 void column_sum_cpu(const ColumnSumArgs& args);
+
+// The matmul of few rows by a weight, as in decoding (few_rows_cpu.cc). Memory is the limit, so the weight is streamed
+// once, in its stored layout, with nothing of it packed. The bits are those of the packed matmul.
+
+// Whether few_rows_cpu() computes this product: few rows, a weight's layout, sums that start from zero, and an
+// instruction set with vectors.
+bool few_rows_take(const MatmulArgs& args);
+
+// Computes products that have A, its sizes and dtype, and the dtype of B in common, in one parallel region. Each was
+// taken by few_rows_take(). Errors: ERR_OUT_OF_MEMORY.
+void few_rows_cpu(std::span<const MatmulArgs> products);
 
 }  // namespace rubricate

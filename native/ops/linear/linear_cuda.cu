@@ -2,11 +2,11 @@
 //
 // Own kernels, which always work: matmul_tensor_cores.cuh for bf16 by bf16 and bf16 by f16, matmul_plain.cuh for the
 // rest. Which one multiplies follows from the dtypes and the device alone; the tile follows from the sizes, and shows
-// in no bit. matmul_cublaslt.h does what its caller asks to be done by cuBLASLt.
+// in no bit. matmul_cublaslt.cuh does what its caller asks to be done by cuBLASLt.
 #include "device/cuda/kernel.h"
 #include "device/cuda/status.h"
 #include "ops/linear/linear_kernels.h"
-#include "ops/linear/matmul_cublaslt.h"
+#include "ops/linear/matmul_cublaslt.cuh"
 #include "ops/linear/matmul_plain.cuh"
 #include "ops/linear/matmul_tensor_cores.cuh"
 

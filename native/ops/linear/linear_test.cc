@@ -8,7 +8,6 @@
 #include "device/cpu/cpu_path.h"
 #include "device/cpu/thread_pool.h"
 #include "doctest/doctest.h"
-#include "ops/linear/test_kinds.h"
 #include "tests/test_support.h"
 
 using namespace rubricate;
@@ -39,7 +38,7 @@ void check_gradient(const Tensor& grad, int64_t terms, Product&& product) {
 TEST_CASE("linear: gradients of x, the weight and the bias") {
   const auto arena = std::make_shared<Arena>();
   on_every_device([&] {
-    for (const Kind& kind : kKinds)
+    for (const ProductDtypes& kind : kProductDtypes)
       for (const auto& [t, n, k] :
            std::vector<std::array<int64_t, 3>>{{1, 1, 1}, {3, 17, 33}, {64, 7, 100}, {13, 257, 5}}) {
         CAPTURE(t);
@@ -78,7 +77,7 @@ TEST_CASE("linear: gradients of x, the weight and the bias") {
 
 TEST_CASE("linear: on a device, the same bits in every order of threads and blocks") {
   const auto arena = std::make_shared<Arena>();
-  for (const Kind& kind : kKinds) {
+  for (const ProductDtypes& kind : kProductDtypes) {
     const Tensor xt = random_tensor(arena, {67, 40}, kind.a, 1), wt = random_tensor(arena, {70, 40}, kind.b, 2);
     const Tensor dy = random_tensor(arena, {67, 70}, kind.c, 3), bt = random_tensor(arena, {70}, DType::f32, 4);
     on_every_order([&] {

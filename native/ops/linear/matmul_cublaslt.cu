@@ -3,7 +3,7 @@
 //
 //   first factor   our B: stored [N, K] it is K x N there, to be transposed; stored [K, N] it is N x K, as needed
 //   second factor  our A: stored [M, K] it is K x M there, as needed; stored [K, M] it is M x K, to be transposed
-#include "ops/linear/matmul_cublaslt.h"
+#include "ops/linear/matmul_cublaslt.cuh"
 
 #include <cstdio>
 #include <cstring>

@@ -85,7 +85,7 @@ MatmulPlans& MatmulPlans::of(const Device& device) {
 const CublasltArgs::Found& MatmulPlans::opened(Stream& stream) {
   if (!opened_) {
     CublasltArgs::Found found;
-    stream.run("cublaslt/1", CublasltArgs{&found});
+    stream.run("cublaslt/1", CublasltArgs{.found = &found});
     opened_ = found;
   }
   return *opened_;
@@ -111,7 +111,7 @@ const MatmulPlanArgs::Found& MatmulPlans::algorithm(Stream& stream, const Matmul
   const auto known = algorithms_.find(shape);
   if (known != algorithms_.end()) return known->second;
   MatmulPlanArgs::Found found;
-  stream.run("matmul_plan/1", MatmulPlanArgs{args, &found});
+  stream.run("matmul_plan/1", MatmulPlanArgs{.product = args, .found = &found});
   return algorithms_.emplace(shape, found).first->second;
 }
 

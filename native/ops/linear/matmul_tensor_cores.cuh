@@ -13,8 +13,8 @@
 #include <type_traits>
 
 #include "device/cuda/kernel.h"
-#include "ops/chunks.cuh"
 #include "ops/linear/linear_kernels.h"
+#include "ops/shared/chunks.cuh"
 
 namespace rubricate::cuda {
 

@@ -10,7 +10,6 @@
 #include "device/cpu/cpu_path.h"
 #include "device/cpu/thread_pool.h"
 #include "doctest/doctest.h"
-#include "ops/linear/test_kinds.h"
 #include "tests/test_support.h"
 
 using namespace rubricate;
@@ -189,7 +188,7 @@ std::string name_of(const Case& p) {
 TEST_CASE("matmul: values in every layout, dtype and path") {
   for (const CpuPath path : supported_cpu_paths()) {
     const PathScope on(path);
-    for (const Kind& kind : kKinds)
+    for (const ProductDtypes& kind : kProductDtypes)
       for (Case p : shapes())
         for (int layout = 0; layout < 4; ++layout) {
           p.a = kind.a, p.b = kind.b, p.c = kind.c;
@@ -206,7 +205,7 @@ TEST_CASE("matmul: values in every layout, dtype and path") {
 TEST_CASE("matmul: a row has the same bits alone, anywhere among others, and on any number of threads") {
   for (const CpuPath path : supported_cpu_paths()) {
     const PathScope on(path);
-    for (const Kind& kind : kKinds)
+    for (const ProductDtypes& kind : kProductDtypes)
       for (const bool b_transposed : {true, false}) {
         const Problem problem({37, 300, 1100, false, b_transposed, false, true, kind.a, kind.b, kind.c});
         CAPTURE(cpu_path_name(path));
@@ -237,7 +236,7 @@ TEST_CASE("matmul: a row has the same bits alone, anywhere among others, and on 
 TEST_CASE("matmul: few rows have the same bits by a weight whose rows are a multiple of 4 KiB apart") {
   for (const CpuPath path : supported_cpu_paths()) {
     const PathScope on(path);
-    for (const Kind& kind : kKinds)
+    for (const ProductDtypes& kind : kProductDtypes)
       for (const int64_t k : {20, 100, 333, 1000}) {
         const Problem problem({17, 333, k, false, true, false, false, kind.a, kind.b, kind.c}, 0,
                               4096 / dtype_size(kind.b) - k);
@@ -283,7 +282,7 @@ TEST_CASE("matmul on a device: values in every layout and dtype, aligned or not"
                                                      {16, 64, 32},  {17, 33, 100}, {64, 16, 64},
                                                      {130, 70, 40}, {7, 100, 123}, {65, 129, 57}};
   for (const auto& stream : devices())
-    for (const Kind& kind : kKinds)
+    for (const ProductDtypes& kind : kProductDtypes)
       for (const auto& [m, n, k] : sizes)
         for (int layout = 0; stream && layout < 4; ++layout) {
           Case p{m, n, k, layout / 2 == 1, layout % 2 == 0};
@@ -299,7 +298,7 @@ TEST_CASE("matmul on a device: values in every layout and dtype, aligned or not"
 TEST_CASE("matmul on a device: a row has the same bits whatever the tile, parts of k those of the whole") {
   for (const auto& stream : devices()) {
     if (!stream) continue;
-    for (const Kind& kind : kKinds)
+    for (const ProductDtypes& kind : kProductDtypes)
       for (const bool b_transposed : {true, false}) {
         const Problem problem({300, 330, 70, false, b_transposed, false, true, kind.a, kind.b, kind.c}, 2, 0);
         CAPTURE(name_of(problem.given));

@@ -1,11 +1,10 @@
 #include "ops/red_edit/red_edit.h"
 
-#include "device/cpu/thread_pool.h"
 #include "device/stream.h"
-#include "ops/checks.h"
-#include "ops/red_edit/edit_internal.h"
-#include "ops/red_edit/red_edit_cpu.h"
-#include "ops/red_edit/slots_on_device.h"
+#include "ops/red_edit/red_edit_kernels.h"
+#include "ops/shared/checks.h"
+#include "ops/shared/launch.h"
+#include "ops/slots/slots.h"
 
 namespace rubricate {
 namespace {
@@ -39,15 +38,25 @@ Tensor edited(Tape& tape, const Tensor& x, const EditTable& table, bool with_bia
     const auto scale = slot_table_on_device(tape, table.scale);
     const auto bias =
         slot_table_on_device(tape, with_bias ? table.bias : std::vector<const float*>(table.bias.size(), nullptr));
-    stream->run("red_edit/1", EditArgs{x.dtype(), x.cols(), x.raw(), out.raw(), placed.rows, scale.table, bias.table});
+    stream->run("red_edit/1", EditArgs{.dtype = x.dtype(),
+                                       .cols = x.cols(),
+                                       .h = x.raw(),
+                                       .y = out.raw(),
+                                       .rows = placed.rows,
+                                       .scale = scale.table,
+                                       .bias = bias.table});
     return out;
   }
-  parallel_ranges(x.rows(), row_grain(x.cols()), [&](int64_t begin, int64_t end) {
-    for_each_segment(rows, begin, end, [&](int64_t first, int64_t last, int32_t slot) {
-      const auto s = static_cast<size_t>(slot);
-      red_edit_rows_cpu(
-          {x.dtype(), x.cols(), first, last, x.raw(), table.scale[s], with_bias ? table.bias[s] : nullptr, out.raw()});
-    });
+  parallel_segments(rows, x.cols(), [&](int64_t begin, int64_t end, int32_t slot) {
+    const auto s = static_cast<size_t>(slot);
+    red_edit_rows_cpu({.dtype = x.dtype(),
+                       .cols = x.cols(),
+                       .begin = begin,
+                       .end = end,
+                       .h = x.raw(),
+                       .scale = table.scale[s],
+                       .bias = with_bias ? table.bias[s] : nullptr,
+                       .y = out.raw()});
   });
   return out;
 }

@@ -14,7 +14,8 @@
 #include <vector>
 
 #include "autograd/tape.h"
-#include "ops/rows.h"
+#include "ops/row_sums/row_sums.h"
+#include "ops/shared/rows.h"
 
 namespace rubricate {
 
@@ -31,7 +32,8 @@ struct EditSlots {
 // Errors: ERR_SHAPE (a vector is not [d], a slot is out of range), ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
 Var red_edit(Tape& tape, const Var& h, const EditSlots& slots, const SequenceRows& rows);
 
-// For ops that fuse the edit.
+// What follows is for ops that fuse the edit, or have vectors per slot like it.
+
 struct EditTable {  // [slots] each; null pointers stand for 1 and 0
   std::vector<const float*> scale, bias;
 };
@@ -40,5 +42,14 @@ EditTable edit_table(const EditSlots& slots, int64_t width, const SequenceRows& 
 // Adds the sums over rows of grad * h and of grad to the slots' gradients, as described above.
 void red_edit_accumulate(Tape& tape, const EditSlots& slots, const SequenceRows& rows, const Tensor& h,
                          const Tensor& grad);
+
+// Whether any vector needs a gradient on this tape. Throws ERR_FOREIGN, also for a vector in another
+// place than the tape's.
+bool edit_wants_grad(const Tape& tape, const EditSlots& slots);
+// Whether the slot of any row has a vector.
+bool any_row_has(const std::vector<const float*>& vectors, const SequenceRows& rows);
+bool any_scale_trains(const EditSlots& slots);
+// The sums that make the slots' gradients: into scale.grad the products with x, into bias.grad the plain ones.
+RowSums edit_sums(Tape& tape, const EditSlots& slots, const SequenceRows& rows, const Tensor& x, const Tensor& grad);
 
 }  // namespace rubricate

@@ -1,4 +1,4 @@
-#include "ops/red_edit/red_edit_cpu.h"
+#include "ops/red_edit/red_edit_kernels.h"
 
 #define RUBRICATE_KERNELS "ops/red_edit/red_edit_kernels.inl"
 #include "device/cpu/simd/for_each_target.h"

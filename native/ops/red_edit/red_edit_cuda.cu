@@ -4,7 +4,7 @@
 // Memory bounds it: 2 elements of memory for each (4 bytes in bf16, 8 in fp32), and 8 / 16 bytes of vectors from the
 // cache; one fused multiply-add.
 #include "ops/red_edit/red_edit_kernels.h"
-#include "ops/red_edit/slots_cuda.h"
+#include "ops/slots/slots.cuh"
 
 namespace rubricate::cuda {
 namespace {

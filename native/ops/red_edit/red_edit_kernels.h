@@ -1,10 +1,10 @@
-// Arguments of the RED edit's kernels.
+// Kernels of the RED edit: their arguments, and the CPU's entry point.
 #pragma once
 
 #include <cstdint>
 
 #include "base/dtype.h"
-#include "ops/red_edit/slots_kernels.h"
+#include "ops/slots/slots_kernels.h"
 
 namespace rubricate {
 
@@ -28,5 +28,7 @@ struct EditArgs {
   SlotRows rows;
   SlotTable<const float*> scale, bias;
 };
+
+void red_edit_rows_cpu(const EditRowsArgs& args);
 
 }  // namespace rubricate

@@ -1,27 +1,11 @@
 #include "ops/rms_norm/rms_norm.h"
 
-#include "device/cpu/thread_pool.h"
-#include "device/stream.h"
-#include "ops/checks.h"
-#include "ops/red_edit/row_sums.h"
-#include "ops/rms_norm/rms_norm_cpu.h"
-#include "ops/rms_norm/rms_norm_weight.h"
+#include "ops/rms_norm/rms_norm_kernels.h"
+#include "ops/row_sums/row_sums.h"
+#include "ops/shared/checks.h"
+#include "ops/shared/launch.h"
 
 namespace rubricate {
-namespace {
-
-// all.end: how many rows there are.
-void run(const Tape& tape, const char* cuda_kernel, void (*kernel)(const RmsNormArgs&), const RmsNormArgs& all) {
-  if (Stream* stream = tape.stream()) return stream->run(cuda_kernel, all);
-  parallel_ranges(all.end, row_grain(all.cols), [&](int64_t begin, int64_t end) {
-    RmsNormArgs args = all;
-    args.begin = begin;
-    args.end = end;
-    kernel(args);
-  });
-}
-
-}  // namespace
 
 Var rms_norm(Tape& tape, const Var& x, const Var& weight, float eps) {
   tape.check_cancelled("rms_norm");
@@ -33,16 +17,15 @@ Var rms_norm(Tape& tape, const Var& x, const Var& weight, float eps) {
   const bool wanted = tape.wants_grad(x, weight);
   Tensor y = tape.empty(value.shape(), value.dtype());
   const Tensor inv = wanted ? tape.empty({value.rows()}, DType::f32) : Tensor();
-  RmsNormArgs args;
-  args.dtype = value.dtype();
-  args.cols = value.cols();
-  args.x = value.raw();
-  args.weight = weight.value().data<float>();
-  args.eps = eps;
-  args.inv = static_cast<float*>(inv.raw());
-  args.y = y.raw();
-  args.end = value.rows();
-  run(tape, "rms_norm_forward/1", rms_norm_forward_cpu, args);
+  launch_rows(tape.stream(), "rms_norm_forward/1", rms_norm_forward_cpu,
+              RmsNormArgs{.dtype = value.dtype(),
+                          .cols = value.cols(),
+                          .end = value.rows(),
+                          .x = value.raw(),
+                          .weight = weight.value().data<float>(),
+                          .eps = eps,
+                          .inv = static_cast<float*>(inv.raw()),
+                          .y = y.raw()});
   if (!wanted) return y;
   return tape.record(
       "rms_norm", std::move(y),
@@ -50,16 +33,15 @@ Var rms_norm(Tape& tape, const Var& x, const Var& weight, float eps) {
         if (weight_slot) accumulate_rms_norm_weight(tape, weight_slot, value, inv, grad);
         if (!x_slot) return;
         const Tensor dx = tape.empty(value.shape(), value.dtype());
-        RmsNormArgs args;
-        args.dtype = value.dtype();
-        args.cols = value.cols();
-        args.x = value.raw();
-        args.weight = w.data<float>();
-        args.inv = inv.data<float>();
-        args.grad = grad.raw();
-        args.dx = dx.raw();
-        args.end = value.rows();
-        run(tape, "rms_norm_backward/1", rms_norm_backward_cpu, args);
+        launch_rows(tape.stream(), "rms_norm_backward/1", rms_norm_backward_cpu,
+                    RmsNormArgs{.dtype = value.dtype(),
+                                .cols = value.cols(),
+                                .end = value.rows(),
+                                .x = value.raw(),
+                                .weight = w.data<float>(),
+                                .inv = inv.data<float>(),
+                                .grad = grad.raw(),
+                                .dx = dx.raw()});
         tape.accumulate(x_slot, dx);
       });
 }

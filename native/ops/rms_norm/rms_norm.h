@@ -7,11 +7,19 @@
 // LlamaRMSNorm (which rounds to the storage type once more before the weight).
 #pragma once
 
+#include <memory>
+
 #include "autograd/tape.h"
 
 namespace rubricate {
 
 // Errors: ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
 Var rms_norm(Tape& tape, const Var& x, const Var& weight, float eps);
+
+// The gradient of a norm's weight, for every op that contains an RMSNorm:
+// weight.grad_j += sum_t grad_tj x_tj inv_t: rows ascending in blocks of 64, then block sums in order
+// (row_sums.h, all rows being one sequence). x, grad [T, d] f32 or bf16; inv fp32 [T].
+void accumulate_rms_norm_weight(Tape& tape, const std::shared_ptr<GradSlot>& weight, const Tensor& x, const Tensor& inv,
+                                const Tensor& grad);
 
 }  // namespace rubricate

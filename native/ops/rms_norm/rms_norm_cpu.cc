@@ -1,4 +1,4 @@
-#include "ops/rms_norm/rms_norm_cpu.h"
+#include "ops/rms_norm/rms_norm_kernels.h"
 
 #define RUBRICATE_KERNELS "ops/rms_norm/rms_norm_kernels.inl"
 #include "device/cpu/simd/for_each_target.h"

@@ -2,8 +2,8 @@
 //
 // Memory bounds both ways: forward moves 2 elements of memory for about 4 operations (4 bytes in bf16), backward 3 (6
 // bytes) for about 7; weights come from the cache. The weight's gradient is row_sums_cuda.cu's: 2 elements more.
+#include "ops/rms_norm/rms_norm.cuh"
 #include "ops/rms_norm/rms_norm_kernels.h"
-#include "ops/rms_norm/rms_row_cuda.h"
 
 namespace rubricate::cuda {
 namespace {

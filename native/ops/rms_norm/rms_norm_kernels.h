@@ -1,4 +1,4 @@
-// Arguments of RMSNorm's kernels, on every device: over rows [begin, end).
+// Kernels of RMSNorm over rows [begin, end): their arguments, on every device, and the CPU's entry points.
 #pragma once
 
 #include <cstdint>
@@ -20,5 +20,8 @@ struct RmsNormArgs {
   const void* grad = nullptr;  // backward
   void* dx = nullptr;          // backward
 };
+
+void rms_norm_forward_cpu(const RmsNormArgs& args);
+void rms_norm_backward_cpu(const RmsNormArgs& args);
 
 }  // namespace rubricate

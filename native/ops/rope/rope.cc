@@ -6,8 +6,8 @@
 
 #include "device/cpu/thread_pool.h"
 #include "device/stream.h"
-#include "ops/checks.h"
-#include "ops/rope/rope_cpu.h"
+#include "ops/rope/rope_kernels.h"
+#include "ops/shared/checks.h"
 
 namespace rubricate {
 namespace {

@@ -1,4 +1,4 @@
-#include "ops/rope/rope_cpu.h"
+#include "ops/rope/rope_kernels.h"
 
 #include "device/cpu/thread_pool.h"
 

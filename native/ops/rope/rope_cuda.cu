@@ -3,7 +3,7 @@
 // Memory bounds it: 2 elements of memory for each (4 bytes in bf16) and 3 operations; cosine and sine, 8 bytes a pair,
 // are read from memory once a row and then from the cache for every head.
 #include "ops/rope/rope_kernels.h"
-#include "ops/rows_cuda.h"
+#include "ops/shared/rows.cuh"
 
 namespace rubricate::cuda {
 namespace {

@@ -1,4 +1,4 @@
-// Arguments of rope.h's kernels, on every device.
+// Kernels of rope.h: their arguments, on every device, and the CPU's entry point.
 #pragma once
 
 #include <cstdint>
@@ -18,5 +18,7 @@ struct RopeArgs {
   int64_t rows = 0, heads = 0, half = 0;
   bool backward = false;  // rotates by the opposite angle
 };
+
+void rope_cpu(const RopeArgs& args);
 
 }  // namespace rubricate

@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "device/stream.h"
-#include "ops/checks.h"
 #include "ops/sampling/sampling_kernels.h"
+#include "ops/shared/checks.h"
 
 namespace rubricate {
 namespace {
@@ -57,8 +57,8 @@ std::vector<float> penalised(const float* logits, int64_t vocabulary, float pena
        "Expected logits that are numbers, at least one of them finite, but received NaN, infinity or -inf alone");
 }
 
-Mass least_weight(const SamplingOptions& options, int32_t bits) {
-  return mass_enough(static_cast<double>(options.min_p), Mass{1} << bits);
+FixedProb least_weight(const SamplingOptions& options, int32_t bits) {
+  return mass_enough(static_cast<double>(options.min_p), FixedProb{1} << bits);
 }
 
 double uniform(const SamplingOptions& options, uint64_t position) {
@@ -70,18 +70,18 @@ int32_t most_likely(const float* scores, int64_t vocabulary) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   constexpr int64_t kLanes = 16;
   float most[kLanes];
-  int32_t unfit[kLanes] = {};
+  int32_t invalid[kLanes] = {};
   std::fill(most, most + kLanes, -kInfinity);
   const auto visit = [&](int64_t lane, float score) {
     most[lane] = score > most[lane] ? score : most[lane];
-    unfit[lane] |= score < kInfinity ? 0 : 1;  // NaN too
+    invalid[lane] |= score < kInfinity ? 0 : 1;  // NaN too
   };
   int64_t i = 0;
   for (; i + kLanes <= vocabulary; i += kLanes)
     for (int64_t lane = 0; lane < kLanes; ++lane) visit(lane, scores[i + lane]);
   for (; i < vocabulary; ++i) visit(i % kLanes, scores[i]);
   const float top = *std::max_element(most, most + kLanes);
-  const bool finite = std::all_of(unfit, unfit + kLanes, [](int32_t count) { return count == 0; });
+  const bool finite = std::all_of(invalid, invalid + kLanes, [](int32_t count) { return count == 0; });
   if (!finite || !(top > -kInfinity)) fail_not_finite();
   return static_cast<int32_t>(std::find(scores, scores + vocabulary, top) - scores);
 }
@@ -89,11 +89,11 @@ int32_t most_likely(const float* scores, int64_t vocabulary) {
 // Tokens that may be drawn, ids ascending, and their weights.
 struct Candidates {
   std::vector<int32_t> ids;
-  std::vector<Mass> weights;
+  std::vector<FixedProb> weights;
 
-  Mass total() const {
-    Mass sum = 0;
-    for (const Mass weight : weights) sum += weight;
+  FixedProb total() const {
+    FixedProb sum = 0;
+    for (const FixedProb weight : weights) sum += weight;
     return sum;
   }
   template <typename Keep>
@@ -133,9 +133,9 @@ void keep_top_p(Candidates& candidates, const std::vector<float>& scores, double
   const auto likelier = [&](size_t a, size_t b) { return score(a) != score(b) ? score(a) > score(b) : a < b; };
   std::vector<size_t> order(candidates.ids.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-  const Mass enough = mass_enough(top_p, candidates.total());
+  const FixedProb enough = mass_enough(top_p, candidates.total());
   std::vector<bool> kept(order.size(), false);
-  Mass above = 0;
+  FixedProb above = 0;
   for (size_t begin = 0, end = 0; end < order.size() && above < enough; begin = end) {
     end = std::min(order.size(), std::max<size_t>(64, end * 8));
     const auto first = order.begin() + static_cast<std::ptrdiff_t>(begin);
@@ -160,7 +160,7 @@ Candidates candidates_for(const float* logits, int64_t vocabulary, const Samplin
   if (options.temperature == 0.0f) return {{best}, {1}};
   Candidates candidates = above_top_k(scores, scores[static_cast<size_t>(best)], options);
   if (options.top_p < 1.0f) keep_top_p(candidates, scores, static_cast<double>(options.top_p));
-  const Mass least = least_weight(options, weight_bits(vocabulary));
+  const FixedProb least = least_weight(options, weight_bits(vocabulary));
   if (least > 0) candidates.filter([&](size_t i) { return candidates.weights[i] >= least; });
   return candidates;
 }
@@ -170,8 +170,8 @@ Candidates candidates_for(const float* logits, int64_t vocabulary, const Samplin
 int32_t sample_token(const float* logits, int64_t vocabulary, const SamplingOptions& options,
                      const std::vector<int32_t>& history, uint64_t position) {
   const Candidates candidates = candidates_for(logits, vocabulary, options, history);
-  const Mass drawn = mass_drawn(uniform(options, position), candidates.total());
-  Mass cumulative = 0;
+  const FixedProb drawn = mass_drawn(uniform(options, position), candidates.total());
+  FixedProb cumulative = 0;
   for (size_t i = 0; i < candidates.ids.size(); ++i) {
     cumulative += candidates.weights[i];
     if (cumulative > drawn) return candidates.ids[i];
@@ -229,7 +229,7 @@ std::vector<int32_t> sample_on_device(Tape& tape, const Tensor& logits, const De
   const Tensor workspace = tape.empty({(plan.bytes + 3) / 4}, DType::i32);
   auto* const begin = static_cast<char*>(workspace.raw());
   args.bests = reinterpret_cast<SamplingBest*>(begin);
-  args.histograms = reinterpret_cast<Mass*>(begin + plan.histograms);
+  args.histograms = reinterpret_cast<FixedProb*>(begin + plan.histograms);
   args.in_parts = reinterpret_cast<SamplingPart*>(begin + plan.in_parts);
   args.ids = reinterpret_cast<int32_t*>(begin + plan.ids);
   tape.stream()->fill(begin, 0, plan.zeros());

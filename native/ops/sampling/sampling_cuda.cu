@@ -11,8 +11,8 @@
 // temperature 3, and 4 each for top-k and top-p; 1 for a penalty.
 //
 // All that is added is an integer, so atomics and the order of blocks change no bit.
-#include "ops/rows_cuda.h"
 #include "ops/sampling/sampling_kernels.h"
+#include "ops/shared/rows.cuh"
 
 namespace rubricate::cuda {
 namespace {
@@ -20,64 +20,64 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kValues = 4;  // of fp32 in 16 bytes
 constexpr int kEach = static_cast<int>(kSampleChunk) / kThreads;
-constexpr Mass kAll = ~Mass{0};
+constexpr FixedProb kAll = ~FixedProb{0};
 static_assert(kThreads == kSampleBins);
 
-// What a block's threads tell each other.
-struct Notes {
-  Mass sums[kThreads / kWarpSize];
-  Mass rest, before;
+// Shared memory through which a block's threads exchange sums and what was found.
+struct BlockScratch {
+  FixedProb sums[kThreads / kWarpSize];
+  FixedProb rest, before;
   int32_t bin;
 };
 
 struct Scan {
-  Mass upto, total;  // over the threads up to this one, and over all
+  FixedProb upto, total;  // over the threads up to this one, and over all
 };
-__device__ __forceinline__ Scan scan(Mass x, Notes& notes) {
+__device__ __forceinline__ Scan scan(FixedProb x, BlockScratch& scratch) {
 #pragma unroll
   for (int delta = 1; delta < kWarpSize; delta *= 2) {
-    const Mass other = __shfl_up_sync(kAllLanes, x, delta);
+    const FixedProb other = __shfl_up_sync(kAllLanes, x, delta);
     if (lane_index() >= delta) x += other;
   }
   __syncthreads();
-  if (lane_index() == kWarpSize - 1) notes.sums[warp_index()] = x;
+  if (lane_index() == kWarpSize - 1) scratch.sums[warp_index()] = x;
   __syncthreads();
-  Mass total = 0;
+  FixedProb total = 0;
 #pragma unroll
   for (int warp = 0; warp < kThreads / kWarpSize; ++warp) {
-    if (warp < warp_index()) x += notes.sums[warp];
-    total += notes.sums[warp];
+    if (warp < warp_index()) x += scratch.sums[warp];
+    total += scratch.sums[warp];
   }
   return {x, total};
 }
 
 // The key, or its first 8 bits a pass, of the token with which a sum from the largest key down reaches `wanted`; and
 // what those of that key have to give.
-struct Place {
+struct Bin {
   uint32_t key;
-  Mass rest;
+  FixedProb rest;
 };
-__device__ __forceinline__ Place find(const Mass* histograms, int passes, Mass wanted, Notes& notes) {
-  Place place{0, wanted};
+__device__ __forceinline__ Bin find(const FixedProb* histograms, int passes, FixedProb wanted, BlockScratch& scratch) {
+  Bin reached{0, wanted};
   for (int pass = 0; pass < passes; ++pass) {
     const int bin = kThreads - 1 - static_cast<int>(threadIdx.x);
-    const Mass own = histograms[pass * kSampleBins + bin], upto = scan(own, notes).upto;
-    if (upto >= place.rest && upto - own < place.rest) {
-      notes.bin = bin;
-      notes.rest = place.rest - (upto - own);
+    const FixedProb own = histograms[pass * kSampleBins + bin], upto = scan(own, scratch).upto;
+    if (upto >= reached.rest && upto - own < reached.rest) {
+      scratch.bin = bin;
+      scratch.rest = reached.rest - (upto - own);
     }
     __syncthreads();
-    place = {place.key << 8 | static_cast<uint32_t>(notes.bin), notes.rest};
+    reached = {reached.key << 8 | static_cast<uint32_t>(scratch.bin), scratch.rest};
   }
-  return place;
+  return reached;
 }
 
-// What a block works on: a part of a row.
-struct Part {
+// The part of a row that a block works on.
+struct RowPart {
   int64_t row, first, count;
   SamplingRow options;
   SamplingBest best;
-  __device__ __forceinline__ Part(const SampleArgs& args, int64_t row, int64_t part)
+  __device__ __forceinline__ RowPart(const SampleArgs& args, int64_t row, int64_t part)
       : row(row), first(part * args.part), options(args.options[row]), best(args.bests[row]) {
     const int64_t left = args.vocabulary - first;
     count = left < args.part ? left : args.part;
@@ -85,21 +85,21 @@ struct Part {
   __device__ __forceinline__ const float* logits(const SampleArgs& args) const {
     return args.logits + row * args.vocabulary + first;
   }
-  __device__ __forceinline__ const Mass* histograms(const SampleArgs& args, bool by_mass) const {
+  __device__ __forceinline__ const FixedProb* histograms(const SampleArgs& args, bool by_mass) const {
     return args.histograms + row * kSampleHistograms + (by_mass ? kSamplePasses * kSampleBins : 0);
   }
   __device__ __forceinline__ uint32_t best_key() const { return static_cast<uint32_t>(best.key_and_id >> 32); }
-  __device__ __forceinline__ bool fit() const { return best.unfit == 0 && best_key() > ordered_key(-INFINITY); }
-  __device__ __forceinline__ bool draws() const { return options.temperature > 0.0f && fit(); }
-  __device__ __forceinline__ Mass weight(const SampleArgs& args, float score) const {
+  __device__ __forceinline__ bool valid() const { return best.invalid == 0 && best_key() > ordered_key(-INFINITY); }
+  __device__ __forceinline__ bool draws() const { return options.temperature > 0.0f && valid(); }
+  __device__ __forceinline__ FixedProb weight(const SampleArgs& args, float score) const {
     return sampling_weight(score, score_of_key(best_key()), options.temperature, args.bits);
   }
 };
-__device__ __forceinline__ Part part_of_block(const SampleArgs& args) {
+__device__ __forceinline__ RowPart part_of_block(const SampleArgs& args) {
   return {args, blockIdx.x / args.parts, blockIdx.x % args.parts};
 }
 
-// Calls visit(logit, place in the part) for the thread's logits, in any order.
+// Calls visit(logit, offset in the part) for the thread's logits, in any order.
 template <bool kAligned, typename Visit>
 __device__ __forceinline__ void each(const float* z, int64_t count, Visit&& visit) {
   for (int64_t at = static_cast<int64_t>(threadIdx.x) * kValues; at < count; at += kThreads * kValues) {
@@ -123,53 +123,54 @@ template <bool kAligned>
 __global__ void __launch_bounds__(kThreads) largest(SampleArgs args) {
   const int64_t row = blockIdx.x / args.parts, first = blockIdx.x % args.parts * args.part;
   const int64_t left = args.vocabulary - first;
-  Mass best = 0;
-  bool unfit = false;
-  each<kAligned>(args.logits + row * args.vocabulary + first, left < args.part ? left : args.part,
-                 [&](float score, int64_t at) {
-                   unfit |= !(score < INFINITY);
-                   const Mass key_and_id = Mass{ordered_key(score)} << 32 | ~static_cast<uint32_t>(first + at);
-                   best = key_and_id > best ? key_and_id : best;
-                 });
+  FixedProb best = 0;
+  bool invalid = false;
+  each<kAligned>(
+      args.logits + row * args.vocabulary + first, left < args.part ? left : args.part, [&](float score, int64_t at) {
+        invalid |= !(score < INFINITY);
+        const FixedProb key_and_id = FixedProb{ordered_key(score)} << 32 | ~static_cast<uint32_t>(first + at);
+        best = key_and_id > best ? key_and_id : best;
+      });
 #pragma unroll
   for (int lanes = kWarpSize / 2; lanes > 0; lanes /= 2) {
-    const Mass other = __shfl_xor_sync(kAllLanes, best, lanes);
+    const FixedProb other = __shfl_xor_sync(kAllLanes, best, lanes);
     best = other > best ? other : best;
   }
-  unfit = __any_sync(kAllLanes, unfit) != 0;
+  invalid = __any_sync(kAllLanes, invalid) != 0;
   if (lane_index() != 0) return;
   atomicMax(&args.bests[row].key_and_id, best);
-  if (unfit) atomicMax(&args.bests[row].unfit, Mass{1});
+  if (invalid) atomicMax(&args.bests[row].invalid, FixedProb{1});
 }
 
 // The least key that top-k keeps.
-__device__ __forceinline__ uint32_t least_key(const SampleArgs& args, const Part& part, Notes& notes) {
+__device__ __forceinline__ uint32_t least_key(const SampleArgs& args, const RowPart& part, BlockScratch& scratch) {
   if (part.options.top_k == 0) return 0;
-  return find(part.histograms(args, false), kSamplePasses, static_cast<Mass>(part.options.top_k), notes).key;
+  return find(part.histograms(args, false), kSamplePasses, static_cast<FixedProb>(part.options.top_k), scratch).key;
 }
 
 // Where top-p's sum from the likeliest down is reached, as far as `passes` tell.
-__device__ __forceinline__ Place top_p_place(const SampleArgs& args, const Part& part, int passes, Notes& notes) {
+__device__ __forceinline__ Bin top_p_bin(const SampleArgs& args, const RowPart& part, int passes,
+                                         BlockScratch& scratch) {
   if (passes == 0) return {0, 0};
-  const Mass* const histograms = part.histograms(args, true);
-  const Mass total = scan(histograms[threadIdx.x], notes).total;
-  return find(histograms, passes, mass_enough(part.options.top_p, total), notes);
+  const FixedProb* const histograms = part.histograms(args, true);
+  const FixedProb total = scan(histograms[threadIdx.x], scratch).total;
+  return find(histograms, passes, mass_enough(part.options.top_p, total), scratch);
 }
 
 // A pass: by the next 8 bits of the key, the number (for top-k) or the mass (for top-p) of the tokens whose key agrees
 // with what the passes before found.
 template <bool kAligned, bool kByMass>
 __global__ void __launch_bounds__(kThreads) narrow_down(SampleArgs args, int pass) {
-  RUBRICATE_SHARED(Notes, notes);
-  RUBRICATE_SHARED(Mass[kSampleBins], sums);
-  const Part part = part_of_block(args);
+  RUBRICATE_SHARED(BlockScratch, scratch);
+  RUBRICATE_SHARED(FixedProb[kSampleBins], sums);
+  const RowPart part = part_of_block(args);
   if (!part.draws() || (kByMass ? part.options.top_p >= 1.0 : part.options.top_k == 0)) return;
   uint32_t least = 0, found = 0;
   if constexpr (kByMass) {
-    least = least_key(args, part, notes);
-    found = top_p_place(args, part, pass, notes).key;
+    least = least_key(args, part, scratch);
+    found = top_p_bin(args, part, pass, scratch).key;
   } else {
-    found = find(part.histograms(args, false), pass, static_cast<Mass>(part.options.top_k), notes).key;
+    found = find(part.histograms(args, false), pass, static_cast<FixedProb>(part.options.top_k), scratch).key;
   }
   sums[threadIdx.x] = 0;
   __syncthreads();
@@ -177,11 +178,11 @@ __global__ void __launch_bounds__(kThreads) narrow_down(SampleArgs args, int pas
   each<kAligned>(part.logits(args), part.count, [&](float score, int64_t) {
     const uint32_t key = ordered_key(score);
     if (key < least || (pass > 0 && key >> (low + 8) != found)) return;
-    const Mass amount = kByMass ? part.weight(args, score) : 1;
+    const FixedProb amount = kByMass ? part.weight(args, score) : 1;
     if (amount > 0) atomicAdd(&sums[key >> low & 255u], amount);
   });
   __syncthreads();
-  const Mass own = sums[threadIdx.x];
+  const FixedProb own = sums[threadIdx.x];
   const int64_t row_sums = part.row * kSampleHistograms + ((kByMass ? kSamplePasses : 0) + pass) * kSampleBins;
   if (own > 0) atomicAdd(&args.histograms[row_sums + threadIdx.x], own);
 }
@@ -190,75 +191,75 @@ __global__ void __launch_bounds__(kThreads) narrow_down(SampleArgs args, int pas
 // least_weight on.
 struct Threshold {
   uint32_t key;
-  Mass ties, tie_weight;
+  FixedProb ties, tie_weight;
 };
-__device__ __forceinline__ Threshold threshold_of(const SampleArgs& args, const Part& part, Notes& notes) {
+__device__ __forceinline__ Threshold threshold_of(const SampleArgs& args, const RowPart& part, BlockScratch& scratch) {
   Threshold threshold{0, kAll, 0};
   if (part.options.top_p < 1.0) {
-    const Place place = top_p_place(args, part, kSamplePasses, notes);
-    const Mass weight = part.weight(args, score_of_key(place.key));
-    threshold = {place.key, (place.rest + weight - 1) / weight, 0};
+    const Bin bin = top_p_bin(args, part, kSamplePasses, scratch);
+    const FixedProb weight = part.weight(args, score_of_key(bin.key));
+    threshold = {bin.key, (bin.rest + weight - 1) / weight, 0};
   } else {
-    threshold.key = least_key(args, part, notes);
+    threshold.key = least_key(args, part, scratch);
   }
-  const Mass weight = part.weight(args, score_of_key(threshold.key));
+  const FixedProb weight = part.weight(args, score_of_key(threshold.key));
   if (threshold.key > 0 && weight >= part.options.least_weight) threshold.tie_weight = weight;
   return threshold;
 }
-__device__ __forceinline__ Mass weight_above(const SampleArgs& args, const Part& part, const Threshold& threshold,
-                                             float score) {
+__device__ __forceinline__ FixedProb weight_above(const SampleArgs& args, const RowPart& part,
+                                                  const Threshold& threshold, float score) {
   if (ordered_key(score) <= threshold.key) return 0;
-  const Mass weight = part.weight(args, score);
+  const FixedProb weight = part.weight(args, score);
   return weight >= part.options.least_weight ? weight : 0;
 }
 // Of `count` ties that follow `before` others, how many are kept.
-__device__ __forceinline__ Mass ties_kept(const Threshold& threshold, Mass before, Mass count) {
-  const Mass left = before < threshold.ties ? threshold.ties - before : 0;
+__device__ __forceinline__ FixedProb ties_kept(const Threshold& threshold, FixedProb before, FixedProb count) {
+  const FixedProb left = before < threshold.ties ? threshold.ties - before : 0;
   return count < left ? count : left;
 }
 
 template <bool kAligned>
 __global__ void __launch_bounds__(kThreads) sum_parts(SampleArgs args) {
-  RUBRICATE_SHARED(Notes, notes);
-  const Part part = part_of_block(args);
+  RUBRICATE_SHARED(BlockScratch, scratch);
+  const RowPart part = part_of_block(args);
   if (!part.draws()) return;
-  const Threshold threshold = threshold_of(args, part, notes);
-  Mass above = 0, ties = 0;
+  const Threshold threshold = threshold_of(args, part, scratch);
+  FixedProb above = 0, ties = 0;
   each<kAligned>(part.logits(args), part.count, [&](float score, int64_t) {
     above += weight_above(args, part, threshold, score);
     ties += ordered_key(score) == threshold.key;
   });
-  above = scan(above, notes).total;
-  ties = scan(ties, notes).total;
+  above = scan(above, scratch).total;
+  ties = scan(ties, scratch).total;
   if (threadIdx.x == 0) args.in_parts[blockIdx.x] = {above, ties};
 }
 
 // A thread has neighbouring logits here, since ids matter. `target` and `ties` count from the part's beginning.
-__device__ __forceinline__ void draw_in_part(const SampleArgs& args, const Part& part, const Threshold& threshold,
-                                             Mass target, Mass ties, Notes& notes) {
+__device__ __forceinline__ void draw_in_part(const SampleArgs& args, const RowPart& part, const Threshold& threshold,
+                                             FixedProb target, FixedProb ties, BlockScratch& scratch) {
   const float* const z = part.logits(args);
-  Mass mass = 0;
+  FixedProb mass = 0;
   for (int64_t begin = 0; begin < part.count && mass <= target; begin += kSampleChunk) {
     const int64_t mine = begin + static_cast<int64_t>(threadIdx.x) * kEach;
     const auto each_of_mine = [&](auto&& visit) {
       for (int i = 0; i < kEach; ++i)
         if (mine + i < part.count) visit(z[mine + i], mine + i);
     };
-    Mass own_ties = 0;
+    FixedProb own_ties = 0;
     each_of_mine([&](float score, int64_t) { own_ties += ordered_key(score) == threshold.key; });
-    const Scan all_ties = scan(own_ties, notes);
-    Mass seen = ties + all_ties.upto - own_ties, own = 0;
+    const Scan all_ties = scan(own_ties, scratch);
+    FixedProb seen = ties + all_ties.upto - own_ties, own = 0;
     const auto weight_of = [&](float score) {
       if (ordered_key(score) != threshold.key) return weight_above(args, part, threshold, score);
       return ties_kept(threshold, seen++, 1) * threshold.tie_weight;
     };
     each_of_mine([&](float score, int64_t) { own += weight_of(score); });
-    const Scan masses = scan(own, notes);
-    Mass upto = mass + masses.upto - own;
+    const Scan masses = scan(own, scratch);
+    FixedProb upto = mass + masses.upto - own;
     seen = ties + all_ties.upto - own_ties;
     if (upto <= target && target < upto + own)
       each_of_mine([&](float score, int64_t at) {
-        const Mass weight = weight_of(score);
+        const FixedProb weight = weight_of(score);
         if (upto <= target && target < upto + weight) args.ids[part.row] = static_cast<int32_t>(part.first + at);
         upto += weight;
       });
@@ -268,28 +269,28 @@ __device__ __forceinline__ void draw_in_part(const SampleArgs& args, const Part&
 }
 
 __global__ void __launch_bounds__(kThreads) draw(SampleArgs args) {
-  RUBRICATE_SHARED(Notes, notes);
-  const Part whole(args, blockIdx.x, 0);
+  RUBRICATE_SHARED(BlockScratch, scratch);
+  const RowPart whole(args, blockIdx.x, 0);
   if (!whole.draws()) {
     if (threadIdx.x == 0)
-      args.ids[blockIdx.x] = whole.fit() ? static_cast<int32_t>(~static_cast<uint32_t>(whole.best.key_and_id)) : -1;
+      args.ids[blockIdx.x] = whole.valid() ? static_cast<int32_t>(~static_cast<uint32_t>(whole.best.key_and_id)) : -1;
     return;
   }
-  const Threshold threshold = threshold_of(args, whole, notes);
+  const Threshold threshold = threshold_of(args, whole, scratch);
   SamplingPart own;
   if (threadIdx.x < args.parts) own = args.in_parts[blockIdx.x * args.parts + threadIdx.x];
-  const Mass ties_before = scan(own.ties, notes).upto - own.ties;
-  const Mass mass = own.above + ties_kept(threshold, ties_before, own.ties) * threshold.tie_weight;
-  const Scan masses = scan(mass, notes);
-  const Mass target = mass_drawn(whole.options.uniform, masses.total), before = masses.upto - mass;
+  const FixedProb ties_before = scan(own.ties, scratch).upto - own.ties;
+  const FixedProb mass = own.above + ties_kept(threshold, ties_before, own.ties) * threshold.tie_weight;
+  const Scan masses = scan(mass, scratch);
+  const FixedProb target = mass_drawn(whole.options.uniform, masses.total), before = masses.upto - mass;
   if (before <= target && target < masses.upto) {
-    notes.bin = static_cast<int32_t>(threadIdx.x);
-    notes.rest = target - before;
-    notes.before = ties_before;
+    scratch.bin = static_cast<int32_t>(threadIdx.x);
+    scratch.rest = target - before;
+    scratch.before = ties_before;
   }
   __syncthreads();
-  const Part part(args, blockIdx.x, notes.bin);
-  draw_in_part(args, part, threshold, notes.rest, notes.before, notes);
+  const RowPart part(args, blockIdx.x, scratch.bin);
+  draw_in_part(args, part, threshold, scratch.rest, scratch.before, scratch);
 }
 
 template <bool kAligned>

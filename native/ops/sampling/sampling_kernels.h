@@ -16,7 +16,8 @@
 
 namespace rubricate {
 
-using Mass = unsigned long long;  // a weight, or a sum of them: what 64-bit atomics take
+using FixedProb =
+    unsigned long long;  // fixed-point probability up to a common factor, or a sum of them; 64 bits, as atomics take
 
 // So many bits that a whole vocabulary of the largest weight stays below 2^62.
 inline int32_t weight_bits(int64_t vocabulary) {
@@ -25,10 +26,10 @@ inline int32_t weight_bits(int64_t vocabulary) {
   return 62 - width;
 }
 
-// e^((score - most) / temperature) 2^bits, to within 2^-22 of itself and cut off below 1. score <= most; -inf gives 0.
+// e^((score - max_score) / temperature) 2^bits, to within 2^-22 of itself and cut off below 1. score <= max_score; -inf gives 0.
 // Cephes' expf (Moshier 1992): x = n ln 2 + r, and a polynomial of degree 5 for e^r.
-RUBRICATE_EVERYWHERE inline Mass sampling_weight(float score, float most, float temperature, int32_t bits) {
-  const float x = (score - most) / temperature;
+RUBRICATE_EVERYWHERE inline FixedProb sampling_weight(float score, float max_score, float temperature, int32_t bits) {
+  const float x = (score - max_score) / temperature;
   if (!(x > -44.0f)) return 0;                                    // e^-44 < 2^-63
   const float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;  // 1.5 2^23: rounds to an integer
   const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;   // ln 2 in two parts, the first of 9 bits
@@ -39,20 +40,20 @@ RUBRICATE_EVERYWHERE inline Mass sampling_weight(float score, float most, float 
   y = y * r + 1.6666665459e-1f;
   y = y * r + 5.0000001201e-1f;
   y = y * (r * r) + r + 1.0f;  // 0.7 to 1.42: 24 bits behind the point
-  const auto mantissa = static_cast<Mass>(y * 16777216.0f);
+  const auto mantissa = static_cast<FixedProb>(y * 16777216.0f);
   const int32_t shift = bits - 24 + static_cast<int32_t>(n);
   return shift >= 0 ? mantissa << shift : mantissa >> -shift;
 }
 
 // The mass that top-p's tokens must reach, at least 1; and the draw: the least id whose cumulative mass exceeds it
 // wins.
-RUBRICATE_EVERYWHERE inline Mass mass_enough(double top_p, Mass total) {
+RUBRICATE_EVERYWHERE inline FixedProb mass_enough(double top_p, FixedProb total) {
   const double share = top_p * static_cast<double>(total);
-  const auto whole = static_cast<Mass>(share);
+  const auto whole = static_cast<FixedProb>(share);
   return static_cast<double>(whole) < share ? whole + 1 : whole;
 }
-RUBRICATE_EVERYWHERE inline Mass mass_drawn(double uniform, Mass total) {
-  const auto drawn = static_cast<Mass>(uniform * static_cast<double>(total));
+RUBRICATE_EVERYWHERE inline FixedProb mass_drawn(double uniform, FixedProb total) {
+  const auto drawn = static_cast<FixedProb>(uniform * static_cast<double>(total));
   return drawn < total ? drawn : total - 1;
 }
 
@@ -73,10 +74,10 @@ RUBRICATE_EVERYWHERE inline float score_of_key(uint32_t key) {
 // A row's options, with what the host works out.
 struct SamplingRow {
   float temperature = 0.0f;
-  int32_t top_k = 0;      // 0: off; else below the vocabulary
-  double top_p = 1.0;     // 1: off
-  Mass least_weight = 0;  // of min-p; 0: off
-  double uniform = 0.0;   // of the draw
+  int32_t top_k = 0;           // 0: off; else below the vocabulary
+  double top_p = 1.0;          // 1: off
+  FixedProb least_weight = 0;  // of min-p; 0: off
+  double uniform = 0.0;        // of the draw
 };
 // An id of a row's history, once each.
 struct SamplingPenalty {
@@ -98,11 +99,11 @@ inline int64_t sample_parts(int64_t vocabulary) {
 }
 
 struct SamplingBest {
-  Mass key_and_id = 0;  // the largest key, above ~id: so that of equal ones the lowest id is the largest
-  Mass unfit = 0;       // not 0: a logit is NaN or +inf
+  FixedProb key_and_id = 0;  // the largest key, above ~id: so that of equal ones the lowest id is the largest
+  FixedProb invalid = 0;     // not 0: a logit is NaN or +inf
 };
 struct SamplingPart {
-  Mass above = 0, ties = 0;  // mass of what lies above the threshold; tokens right at it
+  FixedProb above = 0, ties = 0;  // mass of what lies above the threshold; tokens right at it
 };
 
 // "sample/1". Writes penalised scores into the logits.
@@ -115,8 +116,8 @@ struct SampleArgs {
   int32_t bits = 0;   // weight_bits(vocabulary)
   int32_t draws = 0;  // whether any row has a temperature above 0, and of those, any top-k or top-p
   int32_t top_k = 0, top_p = 0;
-  SamplingBest* bests = nullptr;  // [rows], zeros
-  Mass* histograms = nullptr;     // [rows, kSampleHistograms], zeros; null where nothing is drawn with top-k or top-p
+  SamplingBest* bests = nullptr;    // [rows], zeros
+  FixedProb* histograms = nullptr;  // [rows, kSampleHistograms], zeros; null where nothing is drawn with top-k or top-p
   SamplingPart* in_parts = nullptr;  // [rows, parts]; null where nothing is drawn
   int32_t* ids = nullptr;            // [rows]; -1: a logit is NaN or +inf, or all are -inf
 };
@@ -125,7 +126,7 @@ struct SampleArgs {
 struct SamplePlan {
   SamplePlan(int64_t rows, int64_t vocabulary, bool draws, bool narrows)
       : histograms(rows * static_cast<int64_t>(sizeof(SamplingBest))),
-        in_parts(histograms + (narrows ? rows * kSampleHistograms * static_cast<int64_t>(sizeof(Mass)) : 0)),
+        in_parts(histograms + (narrows ? rows * kSampleHistograms * static_cast<int64_t>(sizeof(FixedProb)) : 0)),
         ids(in_parts + (draws ? rows * sample_parts(vocabulary) * static_cast<int64_t>(sizeof(SamplingPart)) : 0)),
         bytes(ids + rows * static_cast<int64_t>(sizeof(int32_t))) {}
   int64_t histograms, in_parts, ids, bytes;

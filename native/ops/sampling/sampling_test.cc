@@ -93,8 +93,8 @@ Tensor rows_of(const std::vector<float>& logits, size_t rows) {
 TEST_CASE("weights: 2^bits for the largest, the exponential below it, and no overflow of a whole vocabulary") {
   for (const int64_t vocabulary : {1, 2, 255, 256, 32000, 128256, 2147483647}) {
     const int32_t bits = weight_bits(vocabulary);
-    CHECK(sampling_weight(3.5f, 3.5f, 0.7f, bits) == Mass{1} << bits);
-    CHECK((Mass{1} << 62) / static_cast<Mass>(vocabulary) >= Mass{1} << bits);
+    CHECK(sampling_weight(3.5f, 3.5f, 0.7f, bits) == FixedProb{1} << bits);
+    CHECK((FixedProb{1} << 62) / static_cast<FixedProb>(vocabulary) >= FixedProb{1} << bits);
     CHECK(sampling_weight(-kInfinity, 3.5f, 0.7f, bits) == 0);
     CHECK(sampling_weight(-3e38f, 3e38f, 1.0f, bits) == 0);  // their difference is infinite
     CHECK(sampling_weight(-44.5f, 0.0f, 1.0f, bits) == 0);

@@ -1,4 +1,4 @@
-#include "ops/swiglu/swiglu_cpu.h"
+#include "ops/swiglu/swiglu_kernels.h"
 
 #define RUBRICATE_KERNELS "ops/swiglu/swiglu_kernels.inl"
 #include "device/cpu/simd/for_each_target.h"

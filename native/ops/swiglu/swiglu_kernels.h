@@ -1,4 +1,4 @@
-// Arguments of SwiGLU's kernels, on every device: over [begin, end) of flat arrays.
+// Kernels of SwiGLU over [begin, end) of flat arrays: their arguments, on every device, and the CPU's entry points.
 #pragma once
 
 #include <cstdint>
@@ -18,5 +18,8 @@ struct SwigluArgs {
   void* dup = nullptr;         // backward; null where not wanted
   int64_t begin = 0, end = 0;
 };
+
+void swiglu_forward_cpu(const SwigluArgs& args);
+void swiglu_backward_cpu(const SwigluArgs& args);
 
 }  // namespace rubricate

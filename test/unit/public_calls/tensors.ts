@@ -41,7 +41,7 @@ const args: Record<Exclude<OpName, "adamwStep" | "gradientNorm">, (s: Subjects) 
   rmsNorm: (s) => [square(s), pair(s), 1e-5],
   redEdit: (s) => [square(s), [pair(s)], [null], rows()],
   layerNorm: (s) => [square(s), pair(s), pair(s), 1e-5],
-  closeSublayer: (s) => [square(s), square(s), { scales: [null], biases: [pair(s)] }, { weight: pair(s) }],
+  editAddNorm: (s) => [square(s), square(s), { scales: [null], biases: [pair(s)] }, { weight: pair(s) }],
   swiglu: (s) => [square(s), square(s)],
   rope: (s) => [square(s), 1, Int32Array.of(0, 1), Float32Array.of(1)],
   attention: (s) => [square(s), square(s), square(s), { heads: 1 }],
@@ -63,7 +63,7 @@ const takes: Partial<Record<OpName, Record<string, string>>> = {
   rmsNorm: { 3: "undefined zero one half" },
   redEdit: { 4: missing },
   layerNorm: { 4: "undefined zero one half" },
-  closeSublayer: { 4: missing },
+  editAddNorm: { 4: missing },
   rope: { 2: "one" },
   attention: { heads: "one", kvHeads: "undefined one", scale: "undefined zero one half minus", starts: missing },
   embedding: { 1: "detached" },
@@ -92,9 +92,9 @@ export const operations: Record<string, PublicCall> = Object.fromEntries(
   }),
 );
 
-operations["ops.closeSublayer by its edit"] = {
+operations["ops.editAddNorm by its edit"] = {
   args: (s) => [{ scales: [null], biases: [pair(s)] }],
-  call: (s, [edit]) => api.ops.closeSublayer(s.tape, square(s), square(s), edit!),
+  call: (s, [edit]) => api.ops.editAddNorm(s.tape, square(s), square(s), edit!),
   options: (s) => ({ scales: [null], biases: [pair(s)], rows: rows() }),
   takes: { rows: missing },
   codes: shapes,

@@ -7,6 +7,7 @@ const datasetOptions = (s: Subjects) => ({ tokenizer: s.tokenizer, maxLength: 16
 const datasetTakes = {
   format: withoutNull,
   loss: withoutNull,
+  vocabularySize: missing,
   signal: missing,
   onProgress: `${missing} function`,
 };
@@ -14,6 +15,7 @@ const allDatasetOptions = (s: Subjects) => ({
   ...datasetOptions(s),
   format: "text",
   loss: "all",
+  vocabularySize: 2 ** 24,
   signal: new AbortController().signal,
   onProgress: () => {},
 });

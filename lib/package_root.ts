@@ -1,0 +1,49 @@
+/** Where the package lies: its addon, its worker's file and its embedded model are found from there. */
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { RubricateError } from "./errors";
+import { type JsonObject, parseJson } from "./files/json";
+import { readTextSync } from "./files/read";
+import { limits } from "./limits";
+
+const packageName = "rubricate";
+
+interface PackageRoot {
+  readonly root: string;
+  readonly version: string;
+}
+
+/** Bundles of ES modules have no such name. */
+const ownFolder = typeof __dirname === "string" ? __dirname : null;
+/** Looked for once: the files are read at once, on the caller's thread. */
+let own: PackageRoot | undefined;
+
+/**
+ * The package's root folder, from lib/ as well as from dist/.
+ * @throws RubricateError ERR_NATIVE_LOAD where this code was copied out of the package, as bundlers copy it
+ */
+export function packageRoot(): PackageRoot {
+  own ??= packageRootOf(ownFolder);
+  return own;
+}
+
+/** The same for code in a folder; null where there is no telling. */
+export function packageRootOf(from: string | null): PackageRoot {
+  for (let folder = from; folder !== null; ) {
+    const manifest = join(folder, "package.json");
+    if (existsSync(manifest)) {
+      const found = parseJson(readTextSync(manifest, limits.documentBytes), manifest) as JsonObject | null;
+      if (found?.name === packageName && typeof found.version === "string")
+        return { root: folder, version: found.version };
+      break; // that of an application
+    }
+    folder = dirname(folder) === folder ? null : dirname(folder);
+  }
+  throw new RubricateError(
+    "ERR_NATIVE_LOAD",
+    `Expected the code of ${packageName} in its package but it runs from ${from ?? "a bundle"}, where a bundler put it: the ` +
+      "native addon, the worker thread's file and the embedded model are not there. Keep the package out of the bundle: esbuild " +
+      `--external:${packageName}; webpack externals: { ${packageName}: "commonjs ${packageName}" }; ` +
+      `Rollup external: ["${packageName}"] (docs/bundlers.md)`,
+  );
+}

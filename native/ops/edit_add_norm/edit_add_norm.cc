@@ -1,0 +1,179 @@
+#include "ops/edit_add_norm/edit_add_norm.h"
+
+#include "device/stream.h"
+#include "ops/edit_add_norm/edit_add_norm_kernels.h"
+#include "ops/red_edit/red_edit.h"
+#include "ops/rms_norm/rms_norm.h"
+#include "ops/shared/checks.h"
+#include "ops/shared/launch.h"
+#include "ops/slots/slots.h"
+
+namespace rubricate {
+namespace {
+
+// What backward needs, and nothing else.
+struct Saved {
+  std::shared_ptr<GradSlot> h_slot, residual_slot, weight_slot;
+  EditSlots slots;  // empty where no row has an edit
+  EditTable table;
+  SavedRows rows;
+  Tensor h;                 // where a scale trains
+  Tensor sum, inv, weight;  // where there is a norm
+  Tensor residual;          // instead of the sum, where that can be recomputed
+
+  bool edit_trains() const { return slots.trains(); }
+  // g: the gradient of the sum; dh: that of h. Either may be an input's own memory.
+  void backward(Tape& tape, const Tensor& grad_sum, const Tensor& grad_normed) const;
+};
+
+void check(const Tape& tape, const Tensor& h, const Tensor& residual, const SumNorm& norm) {
+  tape.check_cancelled("edit_add_norm");
+  require_floating(h, "h");
+  require_like(residual, h, "residual");
+  require_place(tape, h, "h");
+  require_place(tape, residual, "residual");
+  require_place(tape, norm.weight.value(), "norm.weight");
+  if (norm.weight.defined()) require_vector(norm.weight.value(), h.cols(), "norm.weight");
+}
+
+// One sequence without an edit, for a call without any.
+struct UneditedRows {
+  explicit UneditedRows(int64_t rows) : starts{0, static_cast<int32_t>(rows)} {}
+  SequenceRows view() const { return {starts[1], 1, starts, &slot}; }
+  int32_t starts[2];
+  int32_t slot = 0;
+};
+const EditTable kNoEdit{{nullptr}, {nullptr}};
+
+void Saved::backward(Tape& tape, const Tensor& grad_sum, const Tensor& grad_normed) const {
+  const Tensor& like = grad_sum.defined() ? grad_sum : grad_normed;
+  if (weight_slot && grad_normed.defined()) accumulate_rms_norm_weight(tape, weight_slot, sum, inv, grad_normed);
+  if (!h_slot && !residual_slot && !edit_trains()) return;
+
+  const SequenceRows sequence_rows = rows.view();
+  const Tensor g = grad_normed.defined() ? tape.empty(like.shape(), like.dtype()) : grad_sum;
+  const bool scaled = h_slot && any_row_has(table.scale, sequence_rows);
+  const Tensor dh = scaled ? tape.empty(like.shape(), like.dtype()) : g;
+  EditAddNormBackwardArgs all{.dtype = like.dtype(),
+                              .cols = like.cols(),
+                              .grad_sum = grad_sum.raw(),
+                              .grad_normed = grad_normed.raw(),
+                              .sum = sum.raw(),
+                              .weight = static_cast<const float*>(weight.raw()),
+                              .inv = static_cast<const float*>(inv.raw()),
+                              .g = g.raw(),
+                              .dh = scaled ? dh.raw() : nullptr};
+  if (Stream* stream = tape.stream()) {
+    if (grad_normed.defined() || scaled || edit_trains())  // else g and dh are grad_sum itself
+      sum_rounds_on_device(tape, edit_sums(tape, slots, sequence_rows, h, g), sequence_rows, scaled ? dh : Tensor(),
+                           table.scale, [&](const SlotSumsArgs& sums, int64_t begin, int64_t end) {
+                             if (!grad_normed.defined()) return stream->run("row_sums/1", sums);
+                             all.begin = begin;
+                             all.end = end;
+                             stream->run("edit_add_norm_backward/1",
+                                         EditAddNormBackwardSlotsArgs{.all = all, .sums = sums});
+                           });
+    tape.accumulate(residual_slot, g);
+    tape.accumulate(h_slot, dh);
+    return;
+  }
+  MakeRows make_rows;
+  if (grad_normed.defined() || scaled)
+    make_rows = [&](int64_t begin, int64_t end) {
+      for_each_segment(sequence_rows, begin, end, [&](int64_t first, int64_t last, int32_t slot) {
+        EditAddNormBackwardArgs args = all;
+        args.begin = first;
+        args.end = last;
+        args.scale = table.scale[static_cast<size_t>(slot)];
+        const EditAddNormArgs recompute_sum{.cols = all.cols,
+                                            .h = h.raw(),
+                                            .residual = residual.raw(),
+                                            .scale = args.scale,
+                                            .bias = table.bias[static_cast<size_t>(slot)]};
+        edit_add_norm_backward_cpu(args, residual.defined() ? &recompute_sum : nullptr);
+      });
+    };
+  accumulate_row_sums(tape, edit_sums(tape, slots, sequence_rows, h, g), sequence_rows, make_rows);
+  tape.accumulate(residual_slot, g);
+  tape.accumulate(h_slot, dh);
+}
+
+void run_forward(Tape& tape, const EditAddNormArgs& all, const EditTable& table, const SequenceRows& rows) {
+  if (Stream* stream = tape.stream()) {
+    const SlotRowsOnDevice placed = slot_rows_on_device(tape, rows, 1);
+    const auto scale = slot_table_on_device(tape, table.scale), bias = slot_table_on_device(tape, table.bias);
+    return stream->run("edit_add_norm_forward/1",
+                       EditAddNormSlotsArgs{.all = all, .rows = placed.rows, .scale = scale.table, .bias = bias.table});
+  }
+  parallel_segments(rows, all.cols, [&](int64_t begin, int64_t end, int32_t slot) {
+    EditAddNormArgs args = all;
+    args.begin = begin;
+    args.end = end;
+    args.scale = table.scale[static_cast<size_t>(slot)];
+    args.bias = table.bias[static_cast<size_t>(slot)];
+    edit_add_norm_forward_cpu(args);
+  });
+}
+
+}  // namespace
+
+std::pair<Var, Var> edit_add_norm(Tape& tape, const Var& h, const Var& residual, const EditSlots* edit,
+                                  const SequenceRows& rows, const SumNorm& norm) {
+  const Tensor& x = h.value();
+  check(tape, x, residual.value(), norm);
+  const UneditedRows unedited(x.rows());
+  SequenceRows used = unedited.view();
+  EditTable table = kNoEdit;
+  bool wanted = tape.wants_grad({h.slot().get(), residual.slot().get(), norm.weight.slot().get()});
+  if (edit != nullptr) {
+    require(rows.rows == x.rows(), "ERR_SHAPE", "Expected ", x.rows(), " rows for rows but received ", rows.rows);
+    EditTable given = edit_table(*edit, x.cols(), rows);
+    wanted = edit_wants_grad(tape, *edit) || wanted;
+    if (any_row_has(given.scale, rows) || any_row_has(given.bias, rows)) {
+      table = std::move(given);
+      used = rows;
+    } else {
+      edit = nullptr;
+    }
+  }
+
+  const bool normalises = norm.weight.defined();
+  Tensor sum = tape.empty(x.shape(), x.dtype());
+  const Tensor normed = normalises ? tape.empty(x.shape(), x.dtype()) : Tensor();
+  const Tensor inv = wanted && normalises ? tape.empty({x.rows()}, DType::f32) : Tensor();
+  run_forward(tape,
+              {.dtype = x.dtype(),
+               .cols = x.cols(),
+               .end = x.rows(),
+               .h = x.raw(),
+               .residual = residual.value().raw(),
+               .weight = static_cast<const float*>(norm.weight.value().raw()),
+               .eps = norm.eps,
+               .sum = sum.raw(),
+               .normed = normed.raw(),
+               .inv = static_cast<float*>(inv.raw())},
+              table, used);
+  if (!wanted) return {sum, normed};
+
+  // h is kept for the scale's gradient, and the residual by the op that made it, so the sum need not be stored. (The
+  // kernels of a device have no registers left to recompute it.)
+  const bool keeps_h = edit != nullptr && any_scale_trains(*edit);
+  const bool recompute_sum = keeps_h && normalises && !norm.weight.slot() && tape.stream() == nullptr;
+  auto saved = std::make_shared<Saved>(Saved{.h_slot = h.slot(),
+                                             .residual_slot = residual.slot(),
+                                             .weight_slot = norm.weight.slot(),
+                                             .slots = edit != nullptr ? *edit : EditSlots{{{}}},
+                                             .table = std::move(table),
+                                             .rows = SavedRows(used),
+                                             .h = keeps_h ? x : Tensor(),
+                                             .sum = normalises && !recompute_sum ? sum : Tensor(),
+                                             .inv = inv,
+                                             .weight = norm.weight.value(),
+                                             .residual = recompute_sum ? residual.value() : Tensor()});
+  return tape.record2("edit_add_norm", std::move(sum), normed,
+                      [saved](Tape& tape, const Tensor& grad_sum, const Tensor& grad_normed) {
+                        saved->backward(tape, grad_sum, grad_normed);
+                      });
+}
+
+}  // namespace rubricate

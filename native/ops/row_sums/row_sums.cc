@@ -1,0 +1,253 @@
+#include "ops/row_sums/row_sums.h"
+
+#include <algorithm>
+
+#include "device/cpu/thread_pool.h"
+#include "device/stream.h"
+#include "ops/row_sums/row_sums_kernels.h"
+#include "ops/shared/checks.h"
+#include "ops/slots/slots.h"
+
+namespace rubricate {
+namespace {
+
+constexpr int64_t kBlockRows = kSumRows;
+constexpr int64_t kRowsAtOnce = 8;                 // rows made, then summed, while they are in the cache
+constexpr int64_t kRoundBytes = int64_t{4} << 20;  // block sums kept at once
+constexpr int64_t kColumns = 512;                  // columns of a chunk that sums or folds
+
+struct Block {
+  int64_t begin, end;
+  int32_t slot;     // 0: nothing is summed
+  bool last;        // of its sequence
+  int64_t partial;  // index of its sums within its round, or -1
+};
+
+std::vector<Block> blocks_of(const RowSums& sums, const SequenceRows& rows) {
+  std::vector<Block> blocks;
+  for (int64_t s = 0; s < rows.sequences; ++s) {
+    const int32_t slot = rows.slots[s];
+    const auto index = static_cast<size_t>(slot);
+    const bool summed = slot != 0 && (sums.products[index] != nullptr || sums.plain[index] != nullptr);
+    const int64_t end = rows.starts[s + 1];
+    for (int64_t begin = rows.starts[s]; begin < end; begin += kBlockRows)
+      blocks.push_back({begin, std::min(begin + kBlockRows, end), summed ? slot : 0, begin + kBlockRows >= end, -1});
+  }
+  return blocks;
+}
+
+// The blocks [begin, end) whose sums are in memory together. Partials: [2][d] a block, products first.
+class Round {
+ public:
+  Round(const RowSums& sums, std::vector<Block>& blocks, size_t begin, size_t end, float* partials, float* carry)
+      : sums_(sums),
+        blocks_(blocks),
+        begin_(begin),
+        end_(end),
+        partials_(partials),
+        carry_(carry),
+        cols_(sums.grad.cols()) {}
+
+  // Every block as the work of one thread: its rows are made, a few at a time, and summed.
+  void sum_by_blocks(const MakeRows& make_rows) {
+    std::vector<size_t> cuts{begin_};  // chunks of blocks with enough rows to be worth a thread's while
+    for (size_t i = begin_, rows = 0; i < end_; ++i) {
+      rows += static_cast<size_t>(blocks_[i].end - blocks_[i].begin);
+      if (static_cast<int64_t>(rows) < row_grain(cols_) && i + 1 < end_) continue;
+      cuts.push_back(i + 1);
+      rows = 0;
+    }
+    ThreadPool::instance().parallel_for(static_cast<int64_t>(cuts.size()) - 1, [&](int64_t chunk) {
+      const auto c = static_cast<size_t>(chunk);
+      for (size_t i = cuts[c]; i < cuts[c + 1]; ++i) sum_block(blocks_[i], make_rows);
+    });
+  }
+
+  // The same sums, also split over columns: for rows that are there already.
+  void sum_by_columns() {
+    const int64_t ranges = (cols_ + kColumns - 1) / kColumns;
+    const auto blocks = static_cast<int64_t>(end_ - begin_);
+    const int64_t grain = std::max<int64_t>(1, kElementGrain / (kBlockRows * std::clamp<int64_t>(cols_, 1, kColumns)));
+    parallel_ranges(ranges * blocks, grain, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) {
+        const Block& block = blocks_[begin_ + static_cast<size_t>(i / ranges)];
+        const int64_t col = i % ranges * kColumns;
+        sum_rows(block, block.begin, block.end, col, std::min(col + kColumns, cols_));
+      }
+    });
+  }
+
+  // Adds block sums to the open sequence's sum, and that to its slot's gradient where it ends.
+  void fold() {
+    const int64_t ranges = (cols_ + kColumns - 1) / kColumns;
+    const auto blocks = static_cast<int64_t>(end_ - begin_);
+    const int64_t grain = std::max<int64_t>(1, kElementGrain / (2 * blocks * kColumns));
+    parallel_ranges(ranges, grain, [&](int64_t first, int64_t last) {
+      fold_columns(first * kColumns, std::min(last * kColumns, cols_));
+    });
+  }
+
+ private:
+  void sum_block(const Block& block, const MakeRows& make_rows) {
+    for (int64_t t = block.begin; t < block.end; t += kRowsAtOnce) {
+      const int64_t end = std::min(t + kRowsAtOnce, block.end);
+      make_rows(t, end);
+      sum_rows(block, t, end, 0, cols_);
+    }
+  }
+
+  void sum_rows(const Block& block, int64_t row_begin, int64_t row_end, int64_t col_begin, int64_t col_end) {
+    if (block.partial < 0) return;
+    const auto slot = static_cast<size_t>(block.slot);
+    float* partial = partials_ + 2 * block.partial * cols_;
+    RowSumsArgs args;
+    args.dtype = sums_.grad.dtype();
+    args.x = sums_.x.raw();
+    args.grad = sums_.grad.raw();
+    args.mean = sums_.mean;
+    args.inv = sums_.inv;
+    args.cols = cols_;
+    args.row_begin = row_begin;
+    args.row_end = row_end;
+    args.col_begin = col_begin;
+    args.col_end = col_end;
+    args.first = row_begin == block.begin;
+    args.products = sums_.products[slot] != nullptr ? partial : nullptr;
+    args.plain = sums_.plain[slot] != nullptr ? partial + cols_ : nullptr;
+    row_sums_cpu(args);
+  }
+
+  void fold_columns(int64_t begin, int64_t end) {
+    for (size_t i = begin_; i < end_; ++i) {
+      const Block& block = blocks_[i];
+      if (block.partial < 0) continue;
+      const auto slot = static_cast<size_t>(block.slot);
+      for (const int part : {0, 1}) {
+        float* gradient = part == 0 ? sums_.products[slot] : sums_.plain[slot];
+        if (gradient == nullptr) continue;
+        float* carry = carry_ + part * cols_;
+        add_columns_cpu(carry, partials_ + (2 * block.partial + part) * cols_, begin, end);
+        if (!block.last) continue;
+        add_columns_cpu(gradient, carry, begin, end);
+        std::fill(carry + begin, carry + end, 0.0f);
+      }
+    }
+  }
+
+  const RowSums& sums_;
+  const std::vector<Block>& blocks_;
+  size_t begin_, end_;
+  float *partials_, *carry_;
+  int64_t cols_;
+};
+
+}  // namespace
+
+void accumulate_row_sums(Tape& tape, const RowSums& sums, const SequenceRows& rows, const MakeRows& make_rows) {
+  if (Stream* stream = tape.stream())
+    return sum_rounds_on_device(tape, sums, rows, {}, {}, [&](const SlotSumsArgs& args, int64_t, int64_t) {
+      if (args.partials != nullptr) stream->run("row_sums/1", args);
+    });
+  const int64_t cols = sums.grad.cols();
+  std::vector<Block> blocks = blocks_of(sums, rows);
+  const int64_t most = std::clamp<int64_t>(kRoundBytes / std::max<int64_t>(1, 2 * 4 * cols), 16, 4096);
+  const int64_t summed = std::count_if(blocks.begin(), blocks.end(), [](const Block& b) { return b.slot != 0; });
+  // Blocks alone may be too few for the threads; then all rows are made first, and summed by columns too.
+  if (summed == 0) {
+    if (make_rows) parallel_ranges(rows.rows, row_grain(cols), make_rows);
+    return;
+  }
+  const bool by_blocks = make_rows && static_cast<int64_t>(blocks.size()) >= 2 * ThreadPool::instance().size();
+  if (make_rows && !by_blocks) parallel_ranges(rows.rows, row_grain(cols), make_rows);
+
+  const Tensor partials = tape.empty({std::min(most, summed), 2, cols}, DType::f32);
+  const Tensor carry = tape.zeros({2, cols}, DType::f32);
+  for (size_t begin = 0, end = 0; begin < blocks.size(); begin = end) {
+    for (int64_t used = 0; end < blocks.size(); ++end) {
+      if (blocks[end].slot == 0) continue;
+      if (used == most) break;
+      blocks[end].partial = used++;
+    }
+    Round round(sums, blocks, begin, end, partials.data<float>(), carry.data<float>());
+    by_blocks ? round.sum_by_blocks(make_rows) : round.sum_by_columns();
+    round.fold();
+  }
+}
+
+namespace {
+
+// ---- on a device ----
+
+constexpr int64_t kDeviceRoundBytes = int64_t{64} << 20;  // of tiles' sums; one sequence may have more
+
+int64_t tiles_of(const SequenceRows& rows, int64_t s) {
+  return (rows.starts[s + 1] - rows.starts[s] + kSumRows - 1) / kSumRows;
+}
+
+bool any_summed(const RowSums& sums, const SequenceRows& rows) {
+  for (int64_t s = 0; s < rows.sequences; ++s) {
+    const auto slot = static_cast<size_t>(rows.slots[s]);
+    if (slot < sums.products.size() && rows.starts[s] < rows.starts[s + 1] &&
+        (sums.products[slot] != nullptr || sums.plain[slot] != nullptr))
+      return true;
+  }
+  return false;
+}
+
+// Sequences whose tiles' sums are in memory together.
+struct SequenceRound {
+  int64_t first, last;            // sequences
+  int64_t first_tile, last_tile;  // theirs
+};
+std::vector<SequenceRound> rounds_of(const SequenceRows& rows, int64_t most) {
+  std::vector<SequenceRound> rounds{{0, 0, 0, 0}};
+  for (int64_t s = 0; s < rows.sequences; ++s) {
+    const int64_t tiles = tiles_of(rows, s);
+    if (rounds.back().last_tile - rounds.back().first_tile + tiles > most && rounds.back().last > rounds.back().first)
+      rounds.push_back({s, s, rounds.back().last_tile, rounds.back().last_tile});
+    rounds.back().last = s + 1;
+    rounds.back().last_tile += tiles;
+  }
+  return rounds;
+}
+
+}  // namespace
+
+void sum_rounds_on_device(Tape& tape, const RowSums& sums, const SequenceRows& rows, const Tensor& dh,
+                          const std::vector<const float*>& scale,
+                          const std::function<void(const SlotSumsArgs& args, int64_t begin, int64_t end)>& run) {
+  const int64_t cols = sums.grad.cols();
+  const bool summed = any_summed(sums, rows);
+  const SlotRowsOnDevice placed = sequences_on_device(tape, rows, kSumRows);
+  const auto scales = slot_table_on_device(tape, scale);
+  const auto products = slot_table_on_device(tape, sums.products), plain = slot_table_on_device(tape, sums.plain);
+  SlotSumsArgs args;
+  args.dtype = sums.grad.dtype();
+  args.cols = cols;
+  args.x = sums.x.raw();
+  args.grad = sums.grad.raw();
+  args.mean = sums.mean;
+  args.inv = sums.inv;
+  args.dh = dh.raw();
+  args.rows = placed.rows;
+  args.scale = scales.table;
+  args.products = products.table;
+  args.plain = plain.table;
+
+  const int64_t most =
+      summed ? std::max<int64_t>(1, kDeviceRoundBytes / std::max<int64_t>(1, 2 * 4 * cols)) : INT64_MAX;
+  const std::vector<SequenceRound> rounds = rounds_of(rows, most);
+  int64_t tiles = 0;
+  for (const SequenceRound& round : rounds) tiles = std::max(tiles, round.last_tile - round.first_tile);
+  const Tensor partials = summed ? tape.empty({tiles, 2, cols}, DType::f32) : Tensor();
+  args.partials = static_cast<float*>(partials.raw());
+  for (const SequenceRound& round : rounds) {
+    args.first_sequence = round.first;
+    args.last_sequence = round.last;
+    args.first_tile = round.first_tile;
+    args.last_tile = round.last_tile;
+    run(args, rows.starts[round.first], rows.starts[round.last]);
+  }
+}
+
+}  // namespace rubricate

@@ -1,0 +1,17 @@
+// The two steps of the sums over rows, for kernels that fuse the first.
+#pragma once
+
+#include "device/cuda/launch.h"
+#include "ops/row_sums/row_sums_kernels.h"
+
+namespace rubricate::cuda {
+
+// Whether chunks of all arrays and vectors may be accessed whole.
+bool sums_aligned(const SlotSumsArgs& args);
+
+// Tiles' sums into args.partials, and dh.
+int32_t launch_tile_sums(const SlotSumsArgs& args, RubricateStream* stream);
+// Adds args.partials, tile by tile, and each sequence's sum to its slot's gradients.
+int32_t launch_fold(const SlotSumsArgs& args, RubricateStream* stream);
+
+}  // namespace rubricate::cuda

@@ -1,0 +1,46 @@
+// The folders of native/ops: the same seven files for each op, as CONTRIBUTING.md says, and each source built.
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+
+const root = join(__dirname, "..", "..");
+const ops = join(root, "native", "ops");
+const folders = readdirSync(ops, { withFileTypes: true })
+  .filter((entry) => entry.isDirectory())
+  .map((entry) => entry.name);
+const filesOf = (folder: string) => readdirSync(join(ops, folder)).sort();
+
+/** Not ops: what ops share. */
+const shared = ["row_sums", "shared", "slots"];
+const seven = (name: string) =>
+  [".cc", ".h", "_cpu.cc", "_cuda.cu", "_kernels.h", "_kernels.inl", "_test.cc"].map((end) => name + end);
+/** What an op has beside the seven, or lacks of them. */
+const more: Record<string, string[]> = { rms_norm: ["rms_norm.cuh"] };
+const severalKernels = ["attention", "linear"];
+const withoutVectors = ["sampling"];
+
+const plainOps = folders.filter((name) => ![...shared, ...severalKernels, ...withoutVectors].includes(name));
+
+test.each(plainOps)("%s has the seven files of an op, and no others", (name) => {
+  expect(filesOf(name)).toEqual([...seven(name), ...(more[name] ?? [])].sort());
+});
+
+test.each(severalKernels)("%s, which has several kernels, has the seven files too", (name) => {
+  expect(filesOf(name)).toEqual(expect.arrayContaining(seven(name)));
+});
+
+test.each(withoutVectors)("%s has the seven files but the CPU's vector kernels", (name) => {
+  const expected = seven(name).filter((file) => !/_cpu\.cc$|\.inl$/.test(file));
+  expect(filesOf(name)).toEqual(expected.sort());
+});
+
+test("a header for nvcc and the emulation alone ends in .cuh", () => {
+  expect(folders.flatMap(filesOf).filter((file) => /_cuda\.h$/.test(file))).toEqual([]);
+});
+
+test("each source of an op is in native/sources.json, in the list of its kind", () => {
+  const sources = JSON.parse(readFileSync(join(root, "native", "sources.json"), "utf8")) as Record<string, string[]>;
+  const listOf = (file: string) => (file.endsWith(".cu") ? "cuda" : file.endsWith("_test.cc") ? "tests" : "core");
+  for (const folder of folders)
+    for (const file of filesOf(folder).filter((name) => /\.(cc|cu)$/.test(name)))
+      expect(sources[listOf(file)]).toContain(`native/ops/${folder}/${file}`);
+});
