@@ -175,6 +175,11 @@ export class Dataset {
     return this.lengths.length;
   }
 
+  /** The token that is put behind a text or a completion, at which generation stops; null where the tokenizer has none. */
+  get endTokenId(): number | null {
+    return this.source.tokenizer.eosTokenId ?? null;
+  }
+
   /** Rows of the whole source that were left out or cut off, with line and reason: the first thousand. */
   get reports(): readonly RowReport[] {
     return this.source.reports;

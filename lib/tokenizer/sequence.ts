@@ -57,7 +57,7 @@ export function endOf(tokenizer: Tokenizer, tokenIds: Int32Array): readonly numb
 }
 
 /** As many of the tokens before a text as it does not begin with. */
-function prefixed(tokenizer: Tokenizer, ids: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> {
+export function prefixed(tokenizer: Tokenizer, ids: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> {
   const { prefixIds } = tokenizer;
   let own = Math.min(prefixIds.length, ids.length);
   while (own > 0 && !prefixIds.slice(-own).every((id, at) => id === ids[at])) own--;

@@ -13,6 +13,12 @@ export interface UnigramOptions {
   readonly byte_fallback?: boolean | null;
 }
 
+/** A unigram model. */
+export interface UnigramModel {
+  readonly options: UnigramOptions;
+  readonly pieces: PieceTable;
+}
+
 /** What an unknown character costs, beside the lowest score of the vocabulary. */
 const unknownPenalty = 10;
 const cachedWordLength = 48;
@@ -66,13 +72,14 @@ export class UnigramEncoder {
       return;
     }
     const start = into.length;
-    this.split(this.byteLevel ? byteLevelSpelling(word) : word, into);
+    this.split(this.byteLevel ? byteLevelSpelling(word) : word, into, word.length > cachedWordLength);
     if (word.length > cachedWordLength) return;
     if (this.cache.size >= cachedWords) this.cache.clear();
     this.cache.set(word, into.from(start));
   }
 
-  private split(word: string, into: IdList): void {
+  /** @param mayEnd whether it ends where the list is full */
+  private split(word: string, into: IdList, mayEnd: boolean): void {
     this.base = 0;
     this.runStart = -1;
     this.begins.fill(-1, 0, this.used);
@@ -90,7 +97,7 @@ export class UnigramEncoder {
       if (certain > this.base) {
         this.append(certain, word, into);
         this.drop(certain, reach);
-        if (into.full) return;
+        if (mayEnd && into.full) return;
       }
       const width = word.codePointAt(at)! > 0xffff ? 2 : 1;
       reach = Math.max(reach, this.extend(word, at, width));

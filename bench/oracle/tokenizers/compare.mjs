@@ -12,7 +12,7 @@ import { createRequire } from "node:module";
 import path from "node:path";
 
 const { Tokenizer, Dataset } = createRequire(import.meta.url)("../../../dist/index.js");
-const { promptIds, withoutAffixes } = createRequire(import.meta.url)("../../../dist/tokenizer/sequence.js");
+const { endOf, prefixed, promptIds } = createRequire(import.meta.url)("../../../dist/tokenizer/sequence.js");
 const [folder, ...wanted] = process.argv.slice(2);
 const shown = 8;
 
@@ -74,32 +74,34 @@ async function compareJoints(tokenizer, { cut }, report, counts) {
       if (/[\uD800-\uDBFF]/.test(text[at - 1])) continue;
       rows.push({ prompt: text.slice(0, at), completion: text.slice(at) });
       const between = offsets.every(([start, end]) => end <= at || start >= at);
-      wantedIds.push({ ids, between, at, text });
+      wantedIds.push({ ids, between });
     }
-  await using data = await Dataset.fromRows(rows, { tokenizer, maxLength: 4096 });
+  const data = await Dataset.fromRows(rows, { tokenizer, maxLength: 4096 });
   report.check("rows", "all joints", data.length, rows.length);
   for (let start = 0; start < rows.length; start += 1024) {
     const indices = rows.slice(start, start + 1024).map((_, at) => start + at);
     for (const [at, example] of (await data.examples(indices)).entries()) {
-      const { ids, between, text } = wantedIds[start + at];
+      const { ids, between } = wantedIds[start + at];
       const { prompt, completion } = rows[start + at];
-      const bare = withoutAffixes(tokenizer, example.tokenIds);
-      const isWhole = JSON.stringify(bare) === JSON.stringify(ids);
+      const whole = prefixed(tokenizer, Int32Array.from(ids));
+      const expected = [...whole, ...endOf(tokenizer, whole)];
+      const found = [...example.tokenIds];
+      const isWhole = JSON.stringify(found) === JSON.stringify(expected);
       counts.all++;
       if (isWhole) counts.whole++;
       else if (between) {
         const alone = [...tokenizer.encode(prompt, { addSpecialTokens: false })];
-        if (alone.every((id, place) => id === ids[place])) report.check("ids of", [prompt, completion], bare, ids);
+        if (alone.every((id, place) => id === ids[place])) report.check("ids of", [prompt, completion], found, expected);
         else counts.dependent++;
       } else counts.spanned++;
       const own = [...promptIds(tokenizer, prompt)];
       report.check("prompt of", [prompt, completion], [...example.tokenIds.slice(0, own.length)], own);
       report.check("mask of", [prompt, completion], example.supervised.indexOf(1), Math.max(1, own.length));
-      const shownText = tokenizer.decode(bare);
-      if (!between && shownText !== tokenizer.decode(ids)) counts.otherText.push([prompt, completion, shownText, tokenizer.decode(ids)]);
-      void text;
+      const [shown, wanted] = [found, expected].map((one) => tokenizer.decode(one));
+      if (shown !== wanted) counts.otherText.push([prompt, completion, shown, wanted]);
     }
   }
+  await data.dispose();
 }
 
 const total = { all: 0, whole: 0, spanned: 0, dependent: 0 };
