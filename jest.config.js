@@ -2,6 +2,7 @@
 module.exports = {
   testMatch: ["<rootDir>/test/**/*.test.ts"],
   transform: { "^.+\\.ts$": ["@swc/jest", { jsc: { target: "es2022", parser: { syntax: "typescript" } } }] },
+  setupFiles: ["<rootDir>/test/worker_entry.ts"],
   testEnvironment: "node",
   testTimeout: 60000,
 };

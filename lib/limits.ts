@@ -46,7 +46,7 @@ export const limits = {
   jsonSpareBytes: MiB,
   /** Bytes of tokenizer.json, which is parsed in pieces; the largest known ones have 34 MB. */
   tokenizerBytes: 64 * MiB,
-  /** Values in each of tokenizer.json's members but the vocabulary and the merges, and in tokenizer_config.json. */
+  /** Values in each member of tokenizer.json, but its vocabulary, merges and added tokens, and of tokenizer_config.json. */
   tokenizerValues: 1 << 19,
   /** Bytes of a name, or of whitespace in a row, in a file that is parsed in pieces. */
   tokenizerMemberBytes: 1 << 16,

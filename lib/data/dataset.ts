@@ -16,7 +16,6 @@ import {
   signalOf,
 } from "../options";
 import { atOnce, inSlices, type Steps } from "../steps";
-import { shareTokenizerFiles } from "../tokenizer/files";
 import { Tokenizer } from "../tokenizer/tokenizer";
 import { checkedPlanOptions, EpochPlan, type PlanOptions } from "./batches";
 import { DataWorker } from "./data_worker";
@@ -143,10 +142,10 @@ export class Dataset {
   ): Promise<Dataset> {
     const stopped = "Indexing was stopped";
     throwIfAborted(signal, stopped);
-    const worker = new DataWorker({ tokenizer: shareTokenizerFiles(tokenizer.files), options: encoding, path: file });
+    const worker = new DataWorker({ tokenizer: tokenizer.parts, options: encoding, path: file });
     const progress = new Callback(onProgress);
     progress.stop = () => void worker.close(new RubricateError("ERR_ABORTED", "onProgress failed"));
-    worker.onProgress = onProgress && ((done) => progress.tell(done));
+    worker.onNotice = onProgress && ((done) => progress.tell(done));
     let release: (() => void) | undefined;
     try {
       release = signal && onAbort(signal, () => void worker.close(abortError(signal, stopped)));
@@ -166,7 +165,7 @@ export class Dataset {
       throw error;
     } finally {
       release?.();
-      worker.onProgress = undefined;
+      worker.onNotice = undefined;
     }
   }
 

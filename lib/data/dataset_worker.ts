@@ -1,14 +1,14 @@
 /** The thread that reads and tokenises a dataset's rows, or a long prompt. */
-import "./background_thread";
-import { parentPort, workerData } from "node:worker_threads";
-import { RubricateError } from "../errors";
+import "../background_thread";
+import { workerData } from "node:worker_threads";
 import { encodeAtOnce } from "../generate/prompt";
 import { Tokenizer } from "../tokenizer/tokenizer";
+import { answerCalls, notify } from "../worker_calls";
 import { EpochPlan, planEpoch } from "./batches";
 import { fileSource, memorySource, RowIndex } from "./row_index";
 import { keptReports } from "./row_reports";
 import type { Example } from "./types";
-import type { FlatExamples, WorkerCalls, WorkerReply, WorkerRequest, WorkerStart } from "./worker_protocol";
+import type { FlatExamples, WorkerCalls, WorkerStart } from "./worker_protocol";
 
 const progressInterval = 50;
 
@@ -18,15 +18,10 @@ let sentRows = 0;
 /** Why rows that were sent as null cannot be used, by number. */
 const reasons = new Map<number, string>();
 let rows: RowIndex | undefined;
-let promptTokenizer: Tokenizer | undefined;
+/** Wraps the tables of the thread that started this one. */
+const tokenizer = Tokenizer.ofParts(start.tokenizer);
 
-function reply(message: WorkerReply, transfer: ArrayBuffer[] = []): void {
-  parentPort!.postMessage(message, transfer);
-}
-
-const calls: {
-  [K in keyof WorkerCalls]: (argument: WorkerCalls[K]["argument"]) => [WorkerCalls[K]["result"], ArrayBuffer[]?];
-} = {
+answerCalls<WorkerCalls>({
   rows(documents) {
     let text = "";
     for (const document of documents) {
@@ -41,13 +36,13 @@ const calls: {
   index() {
     const source =
       start.path === undefined ? memorySource(Buffer.concat(sent.splice(0)), reasons) : fileSource(start.path);
-    const index = new RowIndex(source, Tokenizer.ofShared(start.tokenizer), start.options!);
+    const index = new RowIndex(source, tokenizer, start.options!);
     let last = performance.now();
     const summary = index.build((progress) => {
       const now = performance.now();
       if (now - last < progressInterval) return;
       last = now;
-      reply({ progress });
+      notify(progress);
     });
     rows = index;
     return [summary, [summary.lengths.buffer, summary.supervisedCounts.buffer, summary.highestIds.buffer]];
@@ -59,9 +54,8 @@ const calls: {
   },
 
   encode({ prompt, context }) {
-    promptTokenizer ??= Tokenizer.ofShared(start.tokenizer);
     const given = "text" in prompt ? prompt : { messages: JSON.parse(prompt.messagesJson) };
-    const ids = encodeAtOnce(promptTokenizer, given, context);
+    const ids = encodeAtOnce(tokenizer, given, context);
     return [ids, [ids.buffer]];
   },
 
@@ -69,7 +63,7 @@ const calls: {
     const flat = flatten(Array.from(indices, (index) => rows!.example(index)));
     return [flat, [flat.tokenIds.buffer, flat.supervised.buffer, flat.starts.buffer, flat.lines.buffer]];
   },
-};
+});
 
 function flatten(examples: readonly Example[]): FlatExamples {
   const starts = new Int32Array(examples.length + 1);
@@ -82,13 +76,3 @@ function flatten(examples: readonly Example[]): FlatExamples {
   }
   return { tokenIds, supervised, starts, lines: Int32Array.from(examples, ({ line }) => line) };
 }
-
-parentPort!.on("message", ({ id, call, argument }: WorkerRequest) => {
-  try {
-    const [result, transfer] = calls[call](argument as never);
-    reply({ id, result }, transfer);
-  } catch (error) {
-    const code = error instanceof RubricateError ? error.code : "ERR_INTERNAL";
-    reply({ id, error: { code, message: (error as Error).message } });
-  }
-});

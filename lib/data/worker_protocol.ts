@@ -1,13 +1,12 @@
-import type { ErrorCode } from "../errors";
 import type { ChatMessage } from "../template/chat_messages";
-import type { SharedTokenizerFiles } from "../tokenizer/files";
+import type { TokenizerParts } from "../tokenizer/parts";
 import type { EpochPlan, EpochPlanOptions } from "./batches";
 import type { EncodingOptions } from "./encode_row";
-import type { IndexProgress, IndexSummary } from "./row_index";
+import type { IndexSummary } from "./row_index";
 
 /** What a data worker is started with. */
 export interface WorkerStart {
-  readonly tokenizer: SharedTokenizerFiles;
+  readonly tokenizer: TokenizerParts;
   /** How rows become examples, if there will be any. */
   readonly options: EncodingOptions | undefined;
   /** The JSONL file; without one, rows are sent. */
@@ -47,12 +46,3 @@ export interface WorkerCalls {
   };
   examples: { argument: Int32Array; result: FlatExamples };
 }
-
-export type WorkerRequest = {
-  [K in keyof WorkerCalls]: { id: number; call: K; argument: WorkerCalls[K]["argument"] };
-}[keyof WorkerCalls];
-
-export type WorkerReply =
-  | { readonly id: number; readonly result: WorkerCalls[keyof WorkerCalls]["result"] }
-  | { readonly id: number; readonly error: { readonly code: ErrorCode; readonly message: string } }
-  | { readonly progress: IndexProgress };

@@ -3,6 +3,7 @@
  * has no end, and a sparse file of terabytes costs nothing to make. Symbolic links are followed, because the folders of a
  * Hugging Face cache consist of them.
  */
+import { isUtf8 } from "node:buffer";
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats, statSync } from "node:fs";
 import { type FileHandle, lstat, open, stat } from "node:fs/promises";
 import { RubricateError, systemCode } from "../errors";
@@ -170,6 +171,13 @@ function decoded(bytes: Uint8Array, path: string): string {
   } catch (cause) {
     throw new RubricateError("ERR_FILE", `Expected UTF-8 in ${path} but it has other bytes`, { cause });
   }
+}
+
+/** The bytes of a text file in UTF-8, in shared memory. @throws RubricateError ERR_FILE, as `readBytes` */
+export async function readSharedText(path: string, limit: number): Promise<Buffer> {
+  const bytes = await readBytes(path, limit, (size) => Buffer.from(new SharedArrayBuffer(size)));
+  if (!isUtf8(bytes)) throw new RubricateError("ERR_FILE", `Expected UTF-8 in ${path} but it has other bytes`);
+  return bytes;
 }
 
 /** Reads a whole text file in UTF-8. @throws RubricateError ERR_FILE, as `readBytes` */

@@ -1,9 +1,9 @@
-/** One thread for each tokenizer that encodes long prompts, one after another: each thread builds a tokenizer of its own. */
+/** One thread for each tokenizer that encodes long prompts, one after another, with the same tables. */
 import { DataWorker } from "../data/data_worker";
 import type { Prompt, WorkerCalls } from "../data/worker_protocol";
 import { RubricateError } from "../errors";
 import { abortError, onAbort } from "../job";
-import { shareTokenizerFiles, type TokenizerFiles } from "../tokenizer/files";
+import type { TokenizerParts } from "../tokenizer/parts";
 import type { Tokenizer } from "../tokenizer/tokenizer";
 
 /** Work that somebody may end before its time. */
@@ -39,7 +39,7 @@ class PromptThread {
   private idle: NodeJS.Timeout | undefined;
 
   /** It does not hold the tokenizer, by which it is found. */
-  constructor(private readonly files: TokenizerFiles) {}
+  constructor(private readonly parts: TokenizerParts) {}
 
   /** Puts a job into the queue. */
   add(job: Job): void {
@@ -74,7 +74,7 @@ class PromptThread {
 
   private usableWorker(): DataWorker {
     if (!this.worker || this.worker.isEnded)
-      this.worker = new DataWorker({ tokenizer: shareTokenizerFiles(this.files), options: undefined, path: undefined });
+      this.worker = new DataWorker({ tokenizer: this.parts, options: undefined, path: undefined });
     return this.worker;
   }
 
@@ -100,7 +100,7 @@ export async function encodeInThread(
 ): Promise<Int32Array<ArrayBuffer>> {
   let thread = threads.get(tokenizer);
   if (!thread) {
-    thread = new PromptThread(tokenizer.files);
+    thread = new PromptThread(tokenizer.parts);
     threads.set(tokenizer, thread);
   }
   const job = newJob(prompt, context);

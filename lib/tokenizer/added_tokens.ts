@@ -1,19 +1,17 @@
 /** Finding added tokens in text, leftmost and longest first, as the Rust library does. */
-import { eachIn, type Steps, sortedIn } from "../steps";
-import type { AddedToken } from "./files";
+import { type AddedTokens, flags, type SoughtColumns } from "./added_list";
+import { TokenTable } from "./token_table";
+
+/** An added token that stands in a text. */
+interface Found {
+  readonly id: number;
+  readonly flags: number;
+  /** UTF-16 units that it takes there. */
+  readonly length: number;
+}
 
 /** A stretch of text: an added token, or what is between two of them. */
-interface Piece {
-  readonly text: string;
-  readonly token?: AddedToken;
-}
-
-/** An added token as it is looked for. */
-export interface SoughtToken {
-  /** What stands in the text: the content, or what the normalizer makes of it. */
-  readonly text: string;
-  readonly token: AddedToken;
-}
+type Piece = { readonly text: string; readonly id: undefined } | { readonly id: number };
 
 const trailingSpace = /\p{White_Space}+$/u;
 const leadingSpace = /^\p{White_Space}+/u;
@@ -23,39 +21,37 @@ const leadingSpace = /^\p{White_Space}+/u;
  * which takes a hundred times the memory of the tokens.
  */
 export class AddedTokenSplitter {
-  private constructor(
-    private readonly sorted: readonly SoughtToken[],
-    private readonly range: ReadonlyMap<number, readonly [number, number]>,
-    /** 1 for the characters that a token begins with: most characters of a long text need no more than this look. */
-    private readonly begins: Uint8Array,
-  ) {}
+  private readonly table: TokenTable;
+  private readonly order: Int32Array;
+  /** Places in the order, [start, end), of the tokens that begin with a character. */
+  private readonly range = new Map<number, [number, number]>();
+  /** 1 for the characters that a token begins with: most characters of a long text need no more than this look. */
+  private readonly begins: Uint8Array;
 
-  /** @param tokens of several with the same text, the last is found */
-  static *of(tokens: Iterable<SoughtToken>): Steps<AddedTokenSplitter> {
-    const byText = new Map<string, SoughtToken>();
-    yield* eachIn(tokens, (one) => {
-      if (one.text !== "") byText.set(one.text, one);
-    });
-    const sorted = yield* sortedIn([...byText.values()], (a, b) => (a.text < b.text ? -1 : 1));
-    const range = new Map<number, readonly [number, number]>();
-    const begins = new Uint8Array(1 << 16);
-    let at = 0;
-    yield* eachIn(sorted, ({ text }) => {
-      const first = text.charCodeAt(0);
-      range.set(first, [range.get(first)?.[0] ?? at, ++at]);
-      begins[first] = 1;
-    });
-    return new AddedTokenSplitter(sorted, range, begins);
+  constructor(
+    sought: SoughtColumns,
+    private readonly added: AddedTokens,
+  ) {
+    this.table = new TokenTable(sought.table);
+    this.order = sought.order;
+    this.begins = new Uint8Array(this.order.length === 0 ? 0 : 1 << 16);
+    for (let at = 0; at < this.order.length; at++) {
+      const first = this.table.unitAt(this.order[at]!, 0);
+      const known = this.range.get(first);
+      if (known) known[1] = at + 1;
+      else this.range.set(first, [at, at + 1]);
+      this.begins[first] = 1;
+    }
   }
 
   /** The tokens and what is between them, one after another; space that a token takes with it is left out. */
   *split(text: string): Generator<Piece, void> {
     let start = 0;
     let skips = false;
-    const between = (end: number, token?: AddedToken) => {
+    const between = (end: number, bits: number) => {
       const piece = text.slice(start, end);
       const begun = skips ? piece.replace(leadingSpace, "") : piece;
-      return token?.lstrip ? trimmedEnd(begun) : begun;
+      return bits & flags.lstrip ? trimmedEnd(begun) : begun;
     };
     for (let at = this.firstFrom(text, 0); at < text.length; at = this.firstFrom(text, at)) {
       const found = this.longestAt(text, at);
@@ -63,55 +59,58 @@ export class AddedTokenSplitter {
         at++;
         continue;
       }
-      const end = at + found.text.length;
-      if (found.token.single_word && !standsAlone(text, at, end)) {
+      const end = at + found.length;
+      if (found.flags & flags.singleWord && !standsAlone(text, at, end)) {
         at = end; // it stays text, all of it
         continue;
       }
-      const before = between(at, found.token);
-      if (before !== "") yield { text: before };
-      yield found;
+      const before = between(at, found.flags);
+      if (before !== "") yield { text: before, id: undefined };
+      yield { id: found.id };
       at = end;
       start = at;
-      skips = found.token.rstrip;
+      skips = (found.flags & flags.rstrip) !== 0;
     }
-    const rest = between(text.length);
-    if (rest !== "") yield { text: rest };
+    const rest = between(text.length, 0);
+    if (rest !== "") yield { text: rest, id: undefined };
   }
 
   /** First place from `at` on where a token may begin, or the end. */
   private firstFrom(text: string, at: number): number {
-    if (this.sorted.length === 0) return text.length;
+    if (this.order.length === 0) return text.length;
     const { begins } = this;
     while (at < text.length && begins[text.charCodeAt(at)] === 0) at++;
     return at;
   }
 
-  private longestAt(text: string, at: number): SoughtToken | undefined {
+  private longestAt(text: string, at: number): Found | undefined {
     const range = this.range.get(text.charCodeAt(at));
     if (range === undefined) return undefined;
+    const { table, order } = this;
     let [low, high] = range;
-    let found: SoughtToken | undefined;
+    let found = -1;
     for (let length = 1; low < high; length++) {
       // The shortest of those with the same beginning is the first of them.
-      if (this.sorted[low]!.text.length === length) found = this.sorted[low++];
+      if (table.lengthAt(order[low]!) === length) found = order[low++]!;
       if (low === high || at + length === text.length) break;
       const next = text.charCodeAt(at + length);
       // Most often all of them have the same character there, or none has that one.
-      const first = this.sorted[low]!.text.charCodeAt(length);
-      const last = this.sorted[high - 1]!.text.charCodeAt(length);
+      const first = table.unitAt(order[low]!, length);
+      const last = table.unitAt(order[high - 1]!, length);
       if (next < first || next > last) break;
       if (first === last) continue;
       [low, high] = [this.bound(low, high, length, next), this.bound(low, high, length, next + 1)];
     }
-    return found;
+    if (found < 0) return undefined;
+    const id = table.idAt(found);
+    return { id, flags: this.added.flags(id), length: table.lengthAt(found) };
   }
 
   /** First place in [low, high) whose text has at least that character at `index`. */
   private bound(low: number, high: number, index: number, character: number): number {
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (this.sorted[middle]!.text.charCodeAt(index) < character) low = middle + 1;
+      if (this.table.unitAt(this.order[middle]!, index) < character) low = middle + 1;
       else high = middle;
     }
     return low;

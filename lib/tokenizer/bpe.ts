@@ -15,8 +15,6 @@ export interface BytePairModel {
   readonly options: BpeOptions;
   readonly vocabulary: TokenTable;
   readonly merges: MergeTable;
-  /** The id of a token; an added token has an id of its own. */
-  readonly idOf: (token: string) => number | undefined;
 }
 
 const cachedWordLength = 48;
@@ -30,8 +28,6 @@ export class BytePairEncoder {
   private readonly reader: SymbolReader;
   private readonly queue = new MergeQueue();
   private readonly cache = new Map<string, readonly number[]>();
-  /** Ids by those of the vocabulary, -1 for those not met yet. */
-  private readonly ids: Int32Array;
   private previous = new Int32Array(256);
   private next = new Int32Array(256);
   private risks: PairMap | undefined;
@@ -48,7 +44,6 @@ export class BytePairEncoder {
     private readonly stretch = usualStretch,
   ) {
     this.reader = new SymbolReader(model.options, model.vocabulary, byteLevel);
-    this.ids = new Int32Array(model.vocabulary.idCount).fill(-1);
     this.divisible = model.vocabulary.isUnambiguous();
   }
 
@@ -61,7 +56,7 @@ export class BytePairEncoder {
     }
     const start = into.length;
     const whole = this.wholeWord(word);
-    if (whole >= 0) into.push(this.id(whole));
+    if (whole >= 0) into.push(whole);
     else this.mergeWord(word, into);
     if (word.length > cachedWordLength) return;
     if (this.cache.size >= cachedWords) this.cache.clear();
@@ -72,15 +67,6 @@ export class BytePairEncoder {
   private wholeWord(word: string): number {
     if (!this.model.options.ignore_merges || word.length > limits.tokenCharacters) return -1;
     return this.model.vocabulary.id(this.byteLevel ? byteLevelSpelling(word) : word);
-  }
-
-  private id(token: number): number {
-    const known = this.ids[token]!;
-    if (known >= 0) return known;
-    const text = this.model.vocabulary.text(token);
-    const id = (text === undefined ? undefined : this.model.idOf(text)) ?? token;
-    this.ids[token] = id;
-    return id;
   }
 
   private mergeWord(word: string, into: IdList): void {
@@ -108,7 +94,7 @@ export class BytePairEncoder {
 
   /** Appends the ids of the tokens before a place. */
   private append(end: number, into: IdList): void {
-    for (let at = 0; at >= 0 && at < end; at = this.next[at]!) into.push(this.id(this.reader.symbols[at]!));
+    for (let at = 0; at >= 0 && at < end; at = this.next[at]!) into.push(this.reader.symbols[at]!);
   }
 
   /**
@@ -205,7 +191,7 @@ export class BytePairEncoder {
   private lowestRanks(): PairMap {
     const { merges, vocabulary } = this.model;
     const ranks = new PairMap(merges.merged.length);
-    merges.pairs.forEach((left, right, rank) => {
+    merges.forEach((left, right, rank) => {
       const unit = vocabulary.firstUnit(right);
       const known = ranks.get(left, unit);
       if (known < 0 || rank < known) ranks.set(left, unit, rank);

@@ -1,6 +1,6 @@
 /** What byte-pair encoding works on: the merges of a vocabulary, and the queue of those that a word allows. */
 import { quoted } from "../errors";
-import type { TokenTable } from "./token_table";
+import { sharedInts, slotCount, type TokenTable } from "./token_table";
 
 /** The `model` object of tokenizer.json where its `type` is "BPE", but for its vocabulary and merges. */
 export interface BpeOptions {
@@ -65,7 +65,7 @@ export class MergeQueue {
   }
 }
 
-/** Numbers by pair of numbers: open addressing in typed arrays, since a Map of so many pairs is the slowest part. */
+/** Numbers by pair of numbers, for this thread alone: open addressing, since a Map of so many pairs is the slowest part. */
 export class PairMap {
   private readonly mask: number;
   /** 0 where a slot is free, else one more than the number. */
@@ -75,7 +75,7 @@ export class PairMap {
 
   /** @param pairs how many will be set at most */
   constructor(pairs: number) {
-    const size = 1 << (33 - Math.clz32(Math.max(pairs, 8)));
+    const size = slotCount(pairs);
     this.mask = size - 1;
     this.lefts = new Int32Array(size);
     this.rights = new Int32Array(size);
@@ -95,33 +95,52 @@ export class PairMap {
     return this.lefts[at] === 0 ? -1 : this.values[at]!;
   }
 
-  forEach(visit: (left: number, right: number, value: number) => void): void {
-    for (let at = 0; at <= this.mask; at++)
-      if (this.lefts[at] !== 0) visit(this.lefts[at]! - 1, this.rights[at]!, this.values[at]!);
-  }
-
   private slot(left: number, right: number): number {
-    let hash = Math.imul(left, 0x9e3779b1) ^ Math.imul(right, 0x85ebca6b);
-    hash ^= hash >>> 15;
-    let at = hash & this.mask;
+    let at = hashOfPair(left, right) & this.mask;
     while (this.lefts[at] !== 0 && (this.lefts[at] !== left + 1 || this.rights[at] !== right))
       at = (at + 1) & this.mask;
     return at;
   }
 }
 
-/** Merges by pair of token ids. */
+function hashOfPair(left: number, right: number): number {
+  const hash = Math.imul(left, 0x9e3779b1) ^ Math.imul(right, 0x85ebca6b);
+  return hash ^ (hash >>> 15);
+}
+
+/** Merges as they are posted to another thread, without a copy. */
+export interface MergeColumns {
+  /** One more than the rank, by the hash of the pair; 0 where a slot is free. */
+  readonly slots: Int32Array<SharedArrayBuffer>;
+  /** Token ids of the pair of each rank, [merges]. */
+  readonly lefts: Int32Array<SharedArrayBuffer>;
+  readonly rights: Int32Array<SharedArrayBuffer>;
+  /** Token that the merge of each rank makes, [merges]. */
+  readonly merged: Int32Array<SharedArrayBuffer>;
+}
+
+/** Merges by pair of token ids, in shared memory. */
 export class MergeTable {
-  /** Ranks. */
-  readonly pairs: PairMap;
   /** Token that the merge of each rank makes. */
-  readonly merged: Int32Array;
+  readonly merged: Int32Array<SharedArrayBuffer>;
+  private readonly slots: Int32Array<SharedArrayBuffer>;
+  private readonly lefts: Int32Array<SharedArrayBuffer>;
+  private readonly rights: Int32Array<SharedArrayBuffer>;
   private count = 0;
 
-  /** @param merges how many will be added at most */
-  constructor(merges: number) {
-    this.pairs = new PairMap(merges);
-    this.merged = new Int32Array(merges);
+  /** @param merges how many will be added at most, or the columns of a table that is complete */
+  constructor(merges: number | MergeColumns) {
+    const isNew = typeof merges === "number";
+    this.slots = isNew ? sharedInts(slotCount(merges)) : merges.slots;
+    this.lefts = isNew ? sharedInts(merges) : merges.lefts;
+    this.rights = isNew ? sharedInts(merges) : merges.rights;
+    this.merged = isNew ? sharedInts(merges) : merges.merged;
+  }
+
+  /** The table for another thread. Nothing may be added to it any more. */
+  get columns(): MergeColumns {
+    const { slots, lefts, rights, merged } = this;
+    return { slots, lefts, rights, merged };
   }
 
   /**
@@ -140,12 +159,30 @@ export class MergeTable {
     const leftId = id(left);
     const rightId = id(right);
     this.merged[rank] = id(left, right);
-    this.pairs.set(leftId, rightId, rank);
+    this.lefts[rank] = leftId;
+    this.rights[rank] = rightId;
+    this.slots[this.slot(leftId, rightId)] = rank + 1;
   }
 
   /** @returns the rank, or -1 where the two do not merge */
   rank(left: number, right: number): number {
-    return this.pairs.get(left, right);
+    return this.slots[this.slot(left, right)]! - 1;
+  }
+
+  /** Calls back with every pair and its rank. */
+  forEach(visit: (left: number, right: number, rank: number) => void): void {
+    for (const slot of this.slots) if (slot !== 0) visit(this.lefts[slot - 1]!, this.rights[slot - 1]!, slot - 1);
+  }
+
+  private slot(left: number, right: number): number {
+    const { slots, lefts, rights } = this;
+    const mask = slots.length - 1;
+    let at = hashOfPair(left, right) & mask;
+    for (let slot = slots[at]!; slot !== 0; slot = slots[at]!) {
+      if (lefts[slot - 1] === left && rights[slot - 1] === right) break;
+      at = (at + 1) & mask;
+    }
+    return at;
   }
 }
 

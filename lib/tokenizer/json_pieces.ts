@@ -4,7 +4,7 @@
  */
 import { checkShape, JsonLimit } from "../files/json";
 import { limits } from "../limits";
-import type { Steps } from "../steps";
+import { atOnce } from "../steps";
 
 /** A value, or members of one, within a text. */
 export interface Extent {
@@ -24,8 +24,7 @@ const comma = 0x2c;
 const colon = 0x3a;
 const backslash = 0x5c;
 const [openArray, closeArray, openObject, closeObject] = [0x5b, 0x5d, 0x7b, 0x7d];
-/** Bytes that are looked at in one step, and bytes of a run: each some tens of microseconds. */
-const stepBytes = 1 << 15;
+/** Bytes of a run of members that are parsed together. */
 export const runBytes = 1 << 13;
 /** A run of short members ends soon after `runBytes`; a longer one holds a long member, and is not parsed at one go. */
 const longRun = limits.tokenizerMemberBytes;
@@ -56,37 +55,26 @@ export function kindOf(bytes: Uint8Array, { start }: Extent): "object" | "array"
 }
 
 /**
- * Where the members of an object or array are.
+ * Finds the members of an object or array.
  * @param value begins with its bracket, and ends with it but for white space
  * @param least bytes of a run, the last one aside; with 1, each member is a run
- * @param most runs that there may be
- * @throws SyntaxError where brackets or commas are wrong, or runs too many; what the members are is not looked at
+ * @param visit called with each run
+ * @returns number of members
+ * @throws SyntaxError where brackets or commas are wrong; what the members are is not looked at
  */
-export function* membersOf(
-  bytes: Uint8Array,
-  value: Extent,
-  least: number,
-  most: number = limits.tokenizerValues,
-): Steps<Members> {
+export function eachRun(bytes: Uint8Array, value: Extent, least: number, visit: (run: Extent) => void): number {
   const close = bytes[value.start] === openObject ? closeObject : closeArray;
-  const runs: Extent[] = [];
   let count = 0;
   let start = value.start + 1;
   let depth = 0;
-  let pause = start + stepBytes;
   let inString = false;
   const add = (end: number) => {
     if (afterBlanks(bytes, start) >= end && (count > 0 || bytes[end] === comma))
       throw new SyntaxError("a comma too many");
-    if (runs.length === most) throw new JsonLimit(`it has an object of more than ${most} members`);
-    runs.push({ start, end });
+    visit({ start, end });
     start = end + 1;
   };
   for (let at = start; at < value.end; at++) {
-    if (at >= pause) {
-      yield;
-      pause = at + stepBytes;
-    }
     const byte = bytes[at];
     if (byte === quote) inString = !inString;
     else if (inString) {
@@ -101,10 +89,29 @@ export function* membersOf(
         add(at);
         count++;
       }
-      return { runs, count };
+      return count;
     }
   }
   throw new SyntaxError("a bracket too many or too few");
+}
+
+/**
+ * Where the members of an object or array are.
+ * @param most runs that there may be
+ * @throws as `eachRun`, and JsonLimit where there are more
+ */
+export function membersOf(
+  bytes: Uint8Array,
+  value: Extent,
+  least: number,
+  most: number = limits.tokenizerValues,
+): Members {
+  const runs: Extent[] = [];
+  const count = eachRun(bytes, value, least, (run) => {
+    if (runs.length === most) throw new JsonLimit(`it has an object of more than ${most} members`);
+    runs.push(run);
+  });
+  return { runs, count };
 }
 
 /** Name and value of an object's member. @throws SyntaxError */
@@ -136,49 +143,56 @@ export function valuesIn(bytes: Buffer, { start, end }: Extent): unknown[] {
 const longLevels = 8;
 
 /**
- * Parses a value of any length in steps: what `JSON.parse` makes of it.
+ * Parses a value of any length: what `JSON.parse` makes of it. A long one is parsed in pieces, so that its text is never
+ * copied whole.
  * @param values how many it may hold
  * @throws SyntaxError, and JsonLimit where it has too many values or levels
  */
-export function* parseInPieces(
+export function parseInPieces(
   bytes: Buffer,
   extent: Extent = { start: 0, end: bytes.length },
   values: number = limits.tokenizerValues,
-): Steps<unknown> {
+): unknown {
   const value = { start: afterBlanks(bytes, extent.start), end: extent.end };
-  yield* checkShape(bytes, values, value.start, value.end);
-  return yield* partsOf(bytes, value, 1);
+  atOnce(checkShape(bytes, values, value.start, value.end));
+  return partsOf(bytes, value, 1, true);
 }
 
-function* partsOf(bytes: Buffer, value: Extent, level: number): Steps<unknown> {
+/** Checks a value that nobody needs as `parseInPieces` does. A list of empty lists would take 14 times its bytes. */
+export function checkInPieces(bytes: Buffer, extent: Extent): void {
+  const value = { start: afterBlanks(bytes, extent.start), end: extent.end };
+  atOnce(checkShape(bytes, limits.tokenizerValues, value.start, value.end));
+  partsOf(bytes, value, 1, false);
+}
+
+/** @param keep whether the value is wanted */
+function partsOf(bytes: Buffer, value: Extent, level: number, keep: boolean): unknown {
   const kind = kindOf(bytes, value);
   const length = value.end - value.start;
   if (length <= longRun || (kind === "other" && length <= limits.documentBytes)) return valueAt(bytes, value);
   if (kind === "other") throw new JsonLimit(`it has a string of more than ${limits.documentBytes} bytes`);
   if (level > longLevels) throw new JsonLimit(`it has ${longRun} bytes more than ${longLevels} levels deep`);
-  let { runs } = yield* membersOf(bytes, value, runBytes);
-  const apart = runs.some(({ start, end }) => end - start > longRun);
-  if (apart) runs = (yield* membersOf(bytes, value, 1)).runs;
-  if (kind === "array") {
-    const list: unknown[] = [];
-    for (const run of runs) {
-      const part = { start: afterBlanks(bytes, run.start), end: run.end };
-      if (apart) list.push(yield* partsOf(bytes, part, level + 1));
-      else list.push(...valuesIn(bytes, run));
-      yield;
-    }
-    return list;
-  }
+  let apart = false;
+  eachRun(bytes, value, runBytes, ({ start, end }) => {
+    if (end - start > longRun) apart = true;
+  });
+  const list: unknown[] = [];
   const object = {};
-  for (const run of runs) {
-    for (const [name, part] of apart ? [yield* memberIn(bytes, run, level)] : namedIn(bytes, run))
-      Object.defineProperty(object, name, { value: part, writable: true, enumerable: true, configurable: true });
-    yield;
-  }
-  return object;
+  eachRun(bytes, value, apart ? 1 : runBytes, (run) => {
+    if (kind === "array") {
+      const part = { start: afterBlanks(bytes, run.start), end: run.end };
+      const values = apart ? [partsOf(bytes, part, level + 1, keep)] : valuesIn(bytes, run);
+      if (keep) list.push(...values);
+      return;
+    }
+    for (const [name, part] of apart ? [memberIn(bytes, run, level, keep)] : namedIn(bytes, run))
+      if (keep)
+        Object.defineProperty(object, name, { value: part, writable: true, enumerable: true, configurable: true });
+  });
+  return kind === "array" ? list : object;
 }
 
-function* memberIn(bytes: Buffer, run: Extent, level: number): Steps<[string, unknown]> {
+function memberIn(bytes: Buffer, run: Extent, level: number, keep: boolean): [string, unknown] {
   const { name, value } = memberOf(bytes, run);
-  return [name, yield* partsOf(bytes, value, level + 1)];
+  return [name, partsOf(bytes, value, level + 1, keep)];
 }

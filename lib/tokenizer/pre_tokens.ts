@@ -4,12 +4,9 @@
  */
 import { RubricateError } from "../errors";
 import type { JsonObject } from "../files/json";
-import { inParts, splitsOf } from "./hub_splits";
+import { splitPattern, splitsOf } from "./library";
+import { inParts } from "./normalizers";
 import { dividerOf } from "./split_behavior";
-
-const hub = require("@huggingface/tokenizers") as {
-  SplitPreTokenizer: new (config: object) => { readonly pattern: RegExp };
-};
 
 /**
  * Takes a word, or a text to split.
@@ -79,7 +76,7 @@ function stageOf(part: JsonObject, next: WordSink, last: boolean): WordSink {
       };
     }
     default: {
-      const { pattern } = new hub.SplitPreTokenizer(part);
+      const pattern = splitPattern(part);
       const divide = dividerOf(part, pattern);
       if (divide) return (text, section) => withStack(() => divide(text)).every((piece) => next(piece, section));
       const removed = part.behavior === "Removed";

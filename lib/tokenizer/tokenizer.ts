@@ -1,9 +1,9 @@
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
 import { booleanOf, checkOptions, pathOf, readArgument } from "../options";
-import { atOnce, eachIn, inSlices, type Steps } from "../steps";
 import { type ChatMessage, checkMessages } from "../template/chat_messages";
 import { ChatTemplate, marksGeneration, type RenderedChat } from "../template/chat_template";
+import { AddedTokens, flags } from "./added_list";
 import {
   type ChatOptions,
   chatNames,
@@ -14,22 +14,16 @@ import {
   encodeNames,
   requireTexts,
 } from "./arguments";
+import { type BpeOptions, MergeTable } from "./bpe_tables";
 import { normalizerGrowth } from "./costs";
-import {
-  type AddedToken,
-  defineTokenizer,
-  readTokenizerFiles,
-  type SharedTokenizerFiles,
-  sharedTokenizerFiles,
-  type TokenizerDefinition,
-  type TokenizerFiles,
-} from "./files";
-import { byteToken } from "./hub_decoders";
-import { affixesOf, buildHubTokenizer, type HubTokenizer, hasByteFallback } from "./hub_tokenizer";
+import { bytesOf, filesOf, readTokenizerFiles, type TokenizerFiles } from "./files";
+import { buildDecoder, byteToken, type DecoderAndAffixes } from "./library";
+import { partsOf, type TokenizerParts, tokenizerError } from "./parts";
 import { componentsOf } from "./schema";
-import type { TextToIds } from "./text_to_ids";
+import { partsInThread } from "./table_thread";
+import { TextToIds } from "./text_to_ids";
 import { TokenDecoder } from "./token_decoder";
-import { Vocabulary } from "./vocabulary";
+import { TokenTable } from "./token_table";
 
 export type { ChatMessage } from "../template/chat_messages";
 export type { RenderedChat } from "../template/chat_template";
@@ -37,18 +31,8 @@ export type { ChatOptions, DecodeOptions, EncodeOptions } from "./arguments";
 export type { TokenizerFiles } from "./files";
 export { TokenDecoder } from "./token_decoder";
 
-/** What a tokenizer is built to. */
-interface Built {
-  readonly definition: TokenizerDefinition;
-  readonly inner: HubTokenizer;
-  readonly encoder: TextToIds;
-  readonly vocabulary: Vocabulary;
-  readonly specialIds: ReadonlySet<number>;
-  /** Of the tokens that stand for a byte, where the decoder knows such. */
-  readonly byteIds: ReadonlySet<number>;
-}
-/** What was built in steps for these files, until the constructor takes it. */
-const built = new WeakMap<TokenizerFiles, Built>();
+/** Texts of tokens that are kept once they were asked for. */
+const keptTexts = 1 << 14;
 
 /** Text to token ids and back, exactly as transformers does it with the same folder. Immutable. */
 export class Tokenizer {
@@ -67,12 +51,15 @@ export class Tokenizer {
 
   /** The same of its decoder and a token's. */
   private readonly decoderGrowth: number;
-  private readonly definition: Omit<TokenizerDefinition, "tokenizer" | "bpe">;
-  private readonly inner: HubTokenizer;
+
+  /** For another thread, which gets the tables without a copy. @internal */
+  readonly parts: TokenizerParts;
+
+  private readonly vocabulary: TokenTable;
+  private readonly added: AddedTokens;
   private readonly encoder: TextToIds;
-  private readonly vocabulary: Vocabulary;
-  private readonly specialIds: ReadonlySet<number>;
-  private readonly byteIds: ReadonlySet<number>;
+  private readonly decoder: DecoderAndAffixes;
+  private readonly texts = new Map<number, string>();
   /** Parsed when first used, so that a model whose template cannot be read still works on text. */
   private template: ChatTemplate | undefined;
   private templateError: RubricateError | undefined;
@@ -85,57 +72,89 @@ export class Tokenizer {
    */
   static async fromPretrained(directory: string): Promise<Tokenizer> {
     pathOf("directory", directory);
-    const files = await readTokenizerFiles(directory);
-    built.set(files, await inSlices(buildSteps(files)));
-    return new Tokenizer(files);
+    const bytes = await readTokenizerFiles(directory);
+    return new Tokenizer(filesOf(bytes), await partsInThread(bytes));
   }
 
-  /** A tokenizer of another thread's files. @internal */
-  static ofShared(files: SharedTokenizerFiles): Tokenizer {
-    return new Tokenizer(sharedTokenizerFiles(files));
+  /** A tokenizer of another thread's tables. That thread keeps the files. @internal */
+  static ofParts(parts: TokenizerParts): Tokenizer {
+    return new Tokenizer({ directory: parts.directory, tokenizerJson: "" }, parts);
   }
 
   /**
    * Builds it at once: with the 9 MB of LLaMA 3's tokenizer.json that keeps the thread for half a second. `fromPretrained`
-   * gives way to the event loop meanwhile.
+   * does it in a thread.
    * @param files what the tokenizer is made of; it may have come from another thread
    * @throws {RubricateError} as `fromPretrained`
    */
-  constructor(readonly files: TokenizerFiles) {
-    readArgument("files", "a tokenizer's files", () => requireTexts(files));
-    const parts = built.get(files) ?? atOnce(buildSteps(files));
-    const { definition, inner, encoder, vocabulary, specialIds, byteIds } = parts;
-    built.delete(files);
-    const { tokenizer, bpe: _, ...rest } = definition;
-    this.definition = rest;
-    this.inner = inner;
-    this.encoder = encoder;
+  constructor(files: TokenizerFiles);
+  /** @internal */
+  constructor(files: TokenizerFiles, parts: TokenizerParts);
+  constructor(
+    readonly files: TokenizerFiles,
+    parts?: TokenizerParts,
+  ) {
+    // With parts, the files' texts are not looked at: a long one is decoded when somebody asks for it.
+    if (parts === undefined) readArgument("files", "a tokenizer's files", () => requireTexts(files));
+    this.parts = parts ?? partsOf(bytesOf(files));
+    const { document, specialTokens, generationEosIds, generationBosId, raw, normalized } = this.parts;
+    const vocabulary = new TokenTable(this.parts.vocabulary);
+    const merges = new MergeTable(this.parts.merges);
+    const added = new AddedTokens(this.parts.added);
     this.vocabulary = vocabulary;
-    const { specialTokens } = definition;
-    this.growth = normalizerGrowth(componentsOf("normalizer", tokenizer.normalizer));
-    this.decoderGrowth = normalizerGrowth(componentsOf("decoder", tokenizer.decoder));
-    this.vocabSize = vocabulary.size;
-    this.specialIds = specialIds;
-    this.byteIds = byteIds;
+    this.added = added;
+    try {
+      const model = { options: document.model as BpeOptions, vocabulary, merges };
+      this.encoder = new TextToIds(document, model, { added, raw, normalized });
+      this.decoder = buildDecoder(document);
+    } catch (error) {
+      throw tokenizerError(error);
+    }
+    this.growth = normalizerGrowth(componentsOf("normalizer", document.normalizer));
+    this.decoderGrowth = normalizerGrowth(componentsOf("decoder", document.decoder));
+    this.vocabSize = Math.max(vocabulary.idCount, vocabulary.size, added.table.idCount);
     const idOf = (name: string) => {
       const content = specialTokens[name];
-      return content === undefined ? undefined : vocabulary.id(content);
+      return content === undefined ? undefined : this.tokenId(content);
     };
-    this.bosTokenId = idOf("bos_token") ?? definition.generationBosId;
+    this.bosTokenId = idOf("bos_token") ?? generationBosId;
     const eos = idOf("eos_token");
-    const known = definition.generationEosIds.filter((id) => id < this.vocabSize);
+    const known = generationEosIds.filter((id) => id < this.vocabSize);
     this.eosTokenIds = [...new Set([...(eos === undefined ? [] : [eos]), ...known])];
     [this.prefixIds, this.suffixIds] = this.affixes();
   }
 
+  /** The token as the vocabulary spells it; an added token may stand at the place of another. */
+  private textOf(id: number): string | undefined {
+    const known = this.texts.get(id);
+    if (known !== undefined) return known;
+    const text = this.added.table.text(id) ?? this.vocabulary.text(id);
+    if (text === undefined) return undefined;
+    if (this.texts.size >= keptTexts) this.texts.clear();
+    this.texts.set(id, text);
+    return text;
+  }
+
+  /** The id of a token. */
+  private tokenId(text: string): number | undefined {
+    const added = this.added.table.id(text);
+    if (added >= 0) return added;
+    const found = this.vocabulary.id(text);
+    return found >= 0 && this.textOf(found) === text ? found : undefined;
+  }
+
+  private has(id: number): boolean {
+    return this.added.table.entryOf(id) >= 0 || this.vocabulary.entryOf(id) >= 0;
+  }
+
   /** Source of the chat template, if the tokenizer has one. */
   get chatTemplate(): string | undefined {
-    return this.definition.chatTemplate;
+    return this.parts.chatTemplate;
   }
 
   /** SHA-256, in hexadecimal, of tokenizer.json, what other files change of it, and the chat template. */
   get hash(): string {
-    return this.definition.hash;
+    return this.parts.hash;
   }
 
   /** The token that ends a sequence, if there is one. */
@@ -175,19 +194,17 @@ export class Tokenizer {
   }
 
   private decodeIds(ids: readonly number[], skip: boolean): string {
-    const kept: number[] = [];
+    const tokens: string[] = [];
     let characters = 0;
     for (const id of ids) {
-      const token = this.vocabulary.text(id);
-      if (token === undefined || (skip && this.specialIds.has(id))) continue;
-      kept.push(id);
-      characters += Math.max(1, token.length) * this.decoderGrowth;
+      const text = this.textOf(id);
+      if (text === undefined || (skip && this.isSpecialId(id))) continue;
+      tokens.push(text);
+      characters += Math.max(1, text.length) * this.decoderGrowth;
     }
     if (characters > limits.decodedCharacters)
       throw invalid("ids", `tokens of at most ${limits.decodedCharacters} characters together`, characters);
-    if (kept.length === 0) return "";
-    // transformers does not clean up spaces after a byte-pair encoding, whatever tokenizer_config.json says.
-    return this.inner.decode(kept, { skip_special_tokens: false, clean_up_tokenization_spaces: false });
+    return tokens.length === 0 ? "" : this.decoder.decode(tokens);
   }
 
   /** A decoder for ids that come one by one; its pieces put together equal `decode` of the whole. */
@@ -196,20 +213,24 @@ export class Tokenizer {
     const skip = booleanOf("skipSpecialTokens", skipSpecialTokens, false);
     return new TokenDecoder({
       decode: (ids) => this.decodeIds(ids, false),
-      skips: (id) => this.vocabulary.text(id) === undefined || (skip && this.specialIds.has(id)),
-      isByte: (id) => this.byteIds.has(id),
+      skips: (id) => !this.has(id) || (skip && this.isSpecialId(id)),
+      isByte: (id) => this.decoder.hasByteFallback && byteToken.test(this.textOf(id) ?? ""),
     });
   }
 
   /** The token as the vocabulary spells it (`▁the`, `Ġthe`, `<0x0A>`), or undefined where the id is not in use. */
   tokenText(id: number): string | undefined {
     if (!Number.isInteger(id)) throw invalid("id", "an integer", id);
-    return this.vocabulary.text(id);
+    return this.textOf(id);
   }
 
   isSpecial(id: number): boolean {
     if (!Number.isInteger(id)) throw invalid("id", "an integer", id);
-    return this.specialIds.has(id);
+    return this.isSpecialId(id);
+  }
+
+  private isSpecialId(id: number): boolean {
+    return (this.added.flags(id) & flags.special) !== 0;
   }
 
   /**
@@ -244,7 +265,7 @@ export class Tokenizer {
       throw new RubricateError("ERR_TEMPLATE", "The tokenizer has no chat template; give text instead of messages");
     if (this.templateError) throw this.templateError; // parsing once more would fail after the same time
     try {
-      this.template ??= new ChatTemplate(source, this.definition.specialTokens);
+      this.template ??= new ChatTemplate(source, this.parts.specialTokens);
     } catch (error) {
       this.templateError = error as RubricateError;
       throw error;
@@ -259,54 +280,17 @@ export class Tokenizer {
 
   /** Ids of what the post-processor adds. */
   private affixes(): [number[], number[]] {
-    const affixes = affixesOf(this.inner);
+    const { affixes } = this.decoder;
     if (affixes === undefined)
       throw new RubricateError(
         "ERR_TOKENIZER",
         "tokenizer.json has a post-processor that changes the text's own tokens",
       );
-    const [before, after] = affixes.map((tokens) => tokens.map((token) => this.vocabulary.id(token)!));
+    const [before, after] = affixes.map((tokens) => tokens.map((token) => this.tokenId(token)!));
     return [before!, after!];
   }
 }
 
 function wellFormed(text: string): string {
   return text.replace(/[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/g, "\uFFFD");
-}
-
-const hexadecimal = [..."0123456789ABCDEFabcdef"];
-
-function* byteIdsOf(vocabulary: Vocabulary, added: readonly AddedToken[]): Steps<Set<number>> {
-  const ids = new Set<number>();
-  yield* eachIn(added, ({ content, id }) => {
-    if (byteToken.test(content)) ids.add(id);
-  });
-  for (const high of hexadecimal)
-    for (const low of hexadecimal) {
-      const id = vocabulary.id(`<0x${high}${low}>`);
-      if (id !== undefined) ids.add(id);
-    }
-  return ids;
-}
-
-/** @throws {RubricateError} ERR_TOKENIZER @internal */
-export function* buildSteps(files: TokenizerFiles): Steps<Built> {
-  try {
-    const definition = yield* defineTokenizer(files);
-    const { inner, encoder } = yield* buildHubTokenizer(definition);
-    const added = definition.tokenizer.added_tokens as readonly AddedToken[];
-    const ids = new Map<string, number>();
-    const specialIds = new Set<number>();
-    yield* eachIn(added, ({ content, id, special }) => {
-      ids.set(content, id);
-      if (special) specialIds.add(id);
-    });
-    const vocabulary = new Vocabulary(inner.model.vocab, definition.bpe.vocabulary, ids);
-    const byteIds = hasByteFallback(inner.decoder) ? yield* byteIdsOf(vocabulary, added) : new Set<number>();
-    return { definition, inner, encoder, vocabulary, specialIds, byteIds };
-  } catch (error) {
-    if (error instanceof RubricateError) throw error;
-    const reason = (error as Error).message;
-    throw new RubricateError("ERR_TOKENIZER", `tokenizer.json cannot be used: ${reason}`, { cause: error });
-  }
 }

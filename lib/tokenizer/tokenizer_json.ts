@@ -1,11 +1,14 @@
-import { invalid, oneLine, RubricateError } from "../errors";
-import { JsonLimit, type JsonObject } from "../files/json";
+/** Reads the documents of a tokenizer: tokens and merges go into tables, and of the rest what is used is parsed. */
+import { escaped, invalid, oneLine, RubricateError } from "../errors";
+import { isObject, JsonLimit, type JsonObject } from "../files/json";
 import { limits } from "../limits";
-import type { Steps } from "../steps";
+import type { AddedTokenList } from "./added_list";
 import { MergeTable } from "./bpe_tables";
 import {
   afterBlanks,
+  checkInPieces,
   type Extent,
+  eachRun,
   kindOf,
   type Members,
   memberOf,
@@ -17,14 +20,14 @@ import {
   valuesIn,
 } from "./json_pieces";
 import { checkAddedToken } from "./schema";
-import { TokenTable } from "./token_table";
+import { idLimit, TokenTable } from "./token_table";
 
-/** What tokenizer.json says. */
+/** What tokenizer.json says, beside its added tokens. */
 export interface TokenizerDocument {
-  /** Without `model.vocab` and `model.merges`. */
+  /** Without `model.vocab`, `model.merges` and `added_tokens`. */
   readonly document: JsonObject;
-  /** The tables of the byte-pair encoding, which @huggingface/tokenizers is not asked to build. */
-  readonly bpe: { readonly vocabulary: TokenTable; readonly merges: MergeTable };
+  readonly vocabulary: TokenTable;
+  readonly merges: MergeTable;
 }
 
 /** An object whose long members are still text. */
@@ -33,47 +36,64 @@ interface Opened {
   readonly long: ReadonlyMap<string, Extent>;
 }
 
+/** What is read of an object. */
+interface Wanted {
+  /** Members of which only the place is found, where they are objects or arrays. */
+  readonly left: readonly string[];
+  /** Bytes of all others. */
+  readonly most?: number;
+  /** Whether one of the others is kept. Without this, all are. */
+  readonly keeps?: (name: string) => boolean;
+}
+
 /** Members of the document, and of its model: a real one has some ten. */
 const maxMembers = 1024;
 
-/** Reads an object's members but for some, of which only the place is found. */
-function* opened(bytes: Buffer, value: Extent, left: readonly string[], file: string): Steps<Opened> {
+function opened(bytes: Buffer, value: Extent, { left, most, keeps }: Wanted, file: string): Opened {
   let parsed = 0;
   const known: JsonObject = {};
   const long = new Map<string, Extent>();
-  for (const run of (yield* membersOf(bytes, value, 1, maxMembers)).runs) {
+  for (const run of membersOf(bytes, value, 1, maxMembers).runs) {
     const member = memberOf(bytes, run);
     long.delete(member.name); // the last of several counts
-    if (left.includes(member.name) && kindOf(bytes, member.value) !== "other") long.set(member.name, member.value);
-    else {
-      parsed += member.value.end - member.value.start;
-      if (parsed > limits.tokenizerPartsBytes)
-        throw invalid(
-          `the size of ${file} without its tokens and merges`,
-          `at most ${limits.tokenizerPartsBytes} bytes`,
-          parsed,
-          "ERR_TOKENIZER",
-        );
+    delete known[member.name];
+    if (left.includes(member.name) && kindOf(bytes, member.value) !== "other") {
+      long.set(member.name, member.value);
+      continue;
+    }
+    parsed += member.value.end - member.value.start;
+    if (most !== undefined && parsed > most)
+      throw invalid(
+        `the size of ${file} without its tokens and merges`,
+        `at most ${most} bytes`,
+        parsed,
+        "ERR_TOKENIZER",
+      );
+    if (keeps && !keeps(member.name)) checkInPieces(bytes, member.value);
+    else
       Object.defineProperty(known, member.name, {
-        value: yield* parseInPieces(bytes, member.value),
+        value: parseInPieces(bytes, member.value, keeps && limits.documentValues),
         writable: true,
         enumerable: true,
         configurable: true,
       });
-    }
-    if (long.has(member.name)) delete known[member.name];
-    yield;
   }
   return { known, long };
 }
 
 /**
- * Parses tokenizer.json in steps, the vocabulary and the merges into tables.
+ * Parses tokenizer.json, the vocabulary and the merges into tables, the added tokens into a list.
  * @param file what errors call it
+ * @param directory its folder
  * @throws {RubricateError} ERR_TOKENIZER where it is malformed or its model is not a byte-pair encoding
  * @throws {Error} where a merge names a token that the vocabulary lacks
  */
-export function* parseTokenizerJson(bytes: Buffer, file: string): Steps<TokenizerDocument> {
+export function parseTokenizerJson(
+  bytes: Buffer,
+  file: string,
+  directory: string,
+  list: AddedTokenList,
+): TokenizerDocument {
   const fail = (what: string) => new RubricateError("ERR_TOKENIZER", `${file} ${what}`);
   try {
     const whole = { start: afterBlanks(bytes, 0), end: bytes.length };
@@ -81,13 +101,13 @@ export function* parseTokenizerJson(bytes: Buffer, file: string): Steps<Tokenize
       if (bytes.length <= reportedBytes) valueAt(bytes, whole);
       throw fail("does not hold a JSON object");
     }
-    const root = yield* opened(bytes, whole, ["model", "added_tokens"], file);
+    const most = limits.tokenizerPartsBytes;
+    const root = opened(bytes, whole, { left: ["model", "added_tokens"], most }, file);
     const model = root.long.get("model");
     if (!model || kindOf(bytes, model) !== "object") throw fail("has no `model` object");
-    const { known, long } = yield* opened(bytes, model, ["vocab", "merges"], file);
-    const document: JsonObject = { ...root.known, model: known };
+    const { known, long } = opened(bytes, model, { left: ["vocab", "merges"], most }, file);
     const added = root.long.get("added_tokens");
-    if (added) document.added_tokens = yield* addedTokensOf(bytes, added, file);
+    if (added) addAddedTokens(bytes, added, file, directory, list);
     const vocab = long.get("vocab");
     const merges = long.get("merges");
     if (!vocab) throw fail("has no `model.vocab`");
@@ -96,13 +116,58 @@ export function* parseTokenizerJson(bytes: Buffer, file: string): Steps<Tokenize
       throw invalid(`model.type in ${file}`, '"BPE"', known.type, "ERR_TOKENIZER");
     if (kindOf(bytes, vocab) !== "object") throw fail("has no object `model.vocab`");
     if (!merges || kindOf(bytes, merges) !== "array") throw fail("has no `model.merges`");
-    const vocabulary = yield* tableOf(bytes, vocab, file);
-    return { document, bpe: { vocabulary, merges: yield* mergesOf(bytes, merges, vocabulary, file) } };
+    const vocabulary = tableOf(bytes, vocab, file);
+    const document = { ...root.known, model: known };
+    return { document, vocabulary, merges: mergesOf(bytes, merges, vocabulary, file) };
   } catch (cause) {
     if (cause instanceof JsonLimit) throw fail(`cannot be used: ${cause.message}`);
     if (!(cause instanceof SyntaxError)) throw cause;
     throw fail(`is not valid JSON: ${oneLine(reasonOf(bytes) ?? cause.message)}`);
   }
+}
+
+/**
+ * Reads another document of the tokenizer's folder: the members that are used, and added tokens into the list. The rest is
+ * only checked.
+ * @throws {RubricateError} ERR_TOKENIZER
+ */
+export function parseDocument(bytes: Buffer, file: string, used: readonly string[], list?: AddedTokenList): JsonObject {
+  const fail = (what: string) => new RubricateError("ERR_TOKENIZER", `${file} ${what}`);
+  try {
+    const whole = { start: afterBlanks(bytes, 0), end: bytes.length };
+    if (kindOf(bytes, whole) !== "object") {
+      checkInPieces(bytes, whole);
+      throw fail("does not hold a JSON object");
+    }
+    const left = list ? ["added_tokens_decoder"] : [];
+    const { known, long } = opened(bytes, whole, { left, keeps: (name) => used.includes(name) }, file);
+    const added = long.get("added_tokens_decoder");
+    if (list && added) {
+      known.added_tokens_decoder = {}; // others ask whether there is one
+      if (kindOf(bytes, added) === "object") addDeclaredTokens(bytes, added, file, list);
+      else checkInPieces(bytes, added);
+    }
+    return known;
+  } catch (cause) {
+    if (!(cause instanceof SyntaxError)) throw cause;
+    throw fail(`is not valid JSON: ${oneLine(reasonOf(bytes) ?? cause.message)}`);
+  }
+}
+
+function addDeclaredTokens(bytes: Buffer, extent: Extent, file: string, list: AddedTokenList): void {
+  const { count } = shortRuns(bytes, extent, `added_tokens_decoder in ${file}`);
+  if (count > limits.addedTokens)
+    throw invalid(`the number of added tokens in ${file}`, `at most ${limits.addedTokens}`, count, "ERR_TOKENIZER");
+  list.reserve(count, extent.end - extent.start);
+  // One by one: of an object whose names are large numbers, V8 would make a sparse array.
+  eachRun(bytes, extent, 1, (run) => {
+    const { name, value } = memberOf(bytes, run);
+    const token = valueAt(bytes, value);
+    const id = /^\d{1,15}$/.test(name) ? Number(name) : Number.NaN;
+    if (!isObject(token)) throw invalid(`added_tokens_decoder[${escaped(name)}]`, "an object", token, "ERR_TOKENIZER");
+    checkAddedToken({ ...token, id }, `added_tokens_decoder[${escaped(name)}]`, file);
+    list.set(id, token);
+  });
 }
 
 /** Bytes of the shortest entry of a vocabulary, and of the shortest merge, with their commas. */
@@ -115,16 +180,8 @@ function requireRoom(count: number, { start, end }: Extent, least: number, where
     throw new RubricateError("ERR_TOKENIZER", `Expected entries of at least ${least} bytes for ${where}`);
 }
 
-/**
- * One more than the largest id that is accepted: tables are as long as the largest id.
- * @param tokens how many there are
- */
-export function idLimit(tokens: number): number {
-  return Math.min(limits.tokenId + 1, limits.unusedTokenIds + 8 * tokens);
-}
-
 /** A file that is parsed once more to say where it is wrong. */
-const reportedBytes = 1 << 20;
+const reportedBytes = 1 << 18;
 
 /** What `JSON.parse` finds wrong with the whole: it knows better where. */
 function reasonOf(bytes: Buffer): string | undefined {
@@ -138,8 +195,8 @@ function reasonOf(bytes: Buffer): string | undefined {
 }
 
 /** Runs of members, none of which is too long to be parsed at once. */
-function* shortRuns(bytes: Buffer, extent: Extent, where: string): Steps<Members> {
-  const members = yield* membersOf(bytes, extent, runBytes);
+function shortRuns(bytes: Buffer, extent: Extent, where: string): Members {
+  const members = membersOf(bytes, extent, runBytes);
   for (const { start, end } of members.runs)
     if (end - start > runBytes + limits.tokenizerEntryBytes)
       throw new RubricateError(
@@ -149,27 +206,30 @@ function* shortRuns(bytes: Buffer, extent: Extent, where: string): Steps<Members
   return members;
 }
 
-function* addedTokensOf(bytes: Buffer, extent: Extent, file: string): Steps<JsonObject[]> {
+function addAddedTokens(bytes: Buffer, extent: Extent, file: string, directory: string, list: AddedTokenList): void {
   if (kindOf(bytes, extent) !== "array") throw invalid(`added_tokens in ${file}`, "a list", {}, "ERR_TOKENIZER");
-  const { count, runs } = yield* shortRuns(bytes, extent, `added_tokens in ${file}`);
+  const { count, runs } = shortRuns(bytes, extent, `added_tokens in ${file}`);
   if (count > limits.addedTokens)
     throw invalid(`the number of added tokens in ${file}`, `at most ${limits.addedTokens}`, count, "ERR_TOKENIZER");
-  const tokens: JsonObject[] = [];
-  for (const run of runs) {
+  list.reserve(count, extent.end - extent.start);
+  let at = 0;
+  for (const run of runs)
     for (const token of valuesIn(bytes, run)) {
-      checkAddedToken(token, `added_tokens[${tokens.length}]`, file);
-      tokens.push(token);
+      checkAddedToken(token, `added_tokens[${at}]`, file);
+      const id = token.id as number;
+      const before = list.content(id);
+      if (before !== undefined && before !== token.content)
+        throw invalid(`added_tokens[${at}].id in ${directory}`, "an id of its own", id, "ERR_TOKENIZER");
+      list.set(id, token);
+      at++;
     }
-    yield;
-  }
-  return tokens;
 }
 
-function* tableOf(bytes: Buffer, extent: Extent, file: string): Steps<TokenTable> {
-  const members = yield* shortRuns(bytes, extent, `model.vocab in ${file}`);
+function tableOf(bytes: Buffer, extent: Extent, file: string): TokenTable {
+  const members = shortRuns(bytes, extent, `model.vocab in ${file}`);
   requireRoom(members.count, extent, leastEntry, `model.vocab in ${file}`);
-  const table = new TokenTable(members.count);
   const largest = idLimit(members.count);
+  const table = new TokenTable(members.count, extent.end - extent.start, largest);
   for (const run of members.runs) {
     for (const [token, id] of namedIn(bytes, run)) {
       if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= largest)
@@ -183,13 +243,12 @@ function* tableOf(bytes: Buffer, extent: Extent, file: string): Steps<TokenTable
         );
       table.add(token, id as number);
     }
-    yield;
   }
   return table;
 }
 
-function* mergesOf(bytes: Buffer, extent: Extent, vocabulary: TokenTable, file: string): Steps<MergeTable> {
-  const members = yield* shortRuns(bytes, extent, `model.merges in ${file}`);
+function mergesOf(bytes: Buffer, extent: Extent, vocabulary: TokenTable, file: string): MergeTable {
+  const members = shortRuns(bytes, extent, `model.merges in ${file}`);
   requireRoom(members.count, extent, leastMerge, `model.merges in ${file}`);
   const table = new MergeTable(members.count);
   for (const run of members.runs) {
@@ -203,7 +262,6 @@ function* mergesOf(bytes: Buffer, extent: Extent, vocabulary: TokenTable, file: 
         );
       table.add(merge, vocabulary);
     }
-    yield;
   }
   return table;
 }

@@ -10,3 +10,4 @@ require.extensions[".ts"] = (module, filename) => {
   });
   module._compile(code, filename);
 };
+require("../worker_entry.ts");

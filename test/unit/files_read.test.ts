@@ -23,7 +23,6 @@ import { parseJson, readJson } from "../../lib/files/json";
 import { present, readBytes, readPieces, readText, readTextSync } from "../../lib/files/read";
 import { Dataset, LlamaModel, RedAdapter, RubricateError, Tokenizer, Trainer } from "../../lib/index";
 import { limits } from "../../lib/limits";
-import { atOnce } from "../../lib/steps";
 import { readTokenizerFiles } from "../../lib/tokenizer/files";
 import { parseInPieces } from "../../lib/tokenizer/json_pieces";
 import { readState } from "../../lib/train/checkpoint";
@@ -247,7 +246,7 @@ describe("limits: accepted at the limit, refused one past it", () => {
   });
 
   test("tokenizerValues and tokenizerMemberBytes", () => {
-    const parse = (text: string) => () => atOnce(parseInPieces(Buffer.from(text)));
+    const parse = (text: string) => () => parseInPieces(Buffer.from(text));
     expect(parse(zeros(limits.tokenizerValues))()).toHaveLength(limits.tokenizerValues - 1);
     expect(parse(zeros(limits.tokenizerValues + 1))).toThrow(/it has more than \d+ values/);
     expect(parse(nested(limits.jsonNesting + 1))).toThrow(/nested more than \d+ levels deep/);
@@ -288,13 +287,13 @@ test("a value in pieces is what JSON.parse makes of it", () => {
   const value = { a: words, b: { deep: { er: words }, s: "x".repeat(1 << 18) }, __proto__: 1, é: [[words], "}"] };
   const text = JSON.stringify(value, null, 1).replace('"a"', '"__proto__": 7, "a"');
   const plain = jest.spyOn(JSON, "parse");
-  const parsed = atOnce(parseInPieces(Buffer.from(text)));
+  const parsed = parseInPieces(Buffer.from(text));
   const longest = plain.mock.calls.reduce((most, [piece]) => Math.max(most, piece.length), 0);
   plain.mockRestore();
   expect(JSON.stringify(parsed)).toBe(JSON.stringify(JSON.parse(text)));
   expect(longest).toBeLessThan((1 << 18) + 16); // the string
   for (const bad of [text.slice(0, -1), text.replace(":", ""), `${text}}`, text.replace("}", "]")])
-    expect(() => atOnce(parseInPieces(Buffer.from(bad)))).toThrow(SyntaxError);
+    expect(() => parseInPieces(Buffer.from(bad))).toThrow(SyntaxError);
 });
 
 test("no file is read, and no JSON parsed, past the bounded readers", () => {

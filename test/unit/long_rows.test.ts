@@ -9,6 +9,7 @@ import { MergeTable } from "../../lib/tokenizer/bpe_tables";
 import { IdList } from "../../lib/tokenizer/id_list";
 import { TokenTable } from "../../lib/tokenizer/token_table";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer";
+import { peakSource } from "./peak_memory";
 
 const fixtures = path.join(__dirname, "../parity/fixtures/tokenizer");
 
@@ -16,7 +17,7 @@ const fixtures = path.join(__dirname, "../parity/fixtures/tokenizer");
 const rowBytes = 12 * 2 ** 20;
 const rows = { prose: "Once upon a time ", letters: "a", spaces: " ", emoji: "🦙", newlines: "\n" };
 
-const script = `
+const script = `${peakSource}
 const { Tokenizer, embeddedModelDir } = require(${JSON.stringify(path.join(__dirname, "../../dist"))});
 const { encodeLine } = require(${JSON.stringify(path.join(__dirname, "../../dist/data/encode_row.js"))});
 (async () => {
@@ -25,9 +26,9 @@ const { encodeLine } = require(${JSON.stringify(path.join(__dirname, "../../dist
   const line = Buffer.from(JSON.stringify({ text: unit.repeat(${rowBytes} / Buffer.byteLength(JSON.stringify(unit).slice(1, -1)) | 0) }));
   const options = { format: "auto", loss: "completion", maxLength: 256 };
   encodeLine(Buffer.from('{"text":"warm up"}'), tokenizer, options);
-  const before = process.resourceUsage().maxRSS;
+  const before = peak();
   const { truncated, tokenIds } = encodeLine(line, tokenizer, options);
-  console.log(JSON.stringify({ truncated, length: tokenIds.length, grown: 1024 * (process.resourceUsage().maxRSS - before) }));
+  console.log(JSON.stringify({ truncated, length: tokenIds.length, grown: peak() - before }));
 })();`;
 
 test.each(Object.entries(rows))("a long row of %s takes at most ten times its bytes", (_, unit) => {
@@ -94,7 +95,7 @@ test("a word in stretches has the ids of the whole word, whatever the merges", (
     for (const [id, token] of tokens.entries()) vocabulary.add(token, id);
     const table = new MergeTable(merges.length);
     for (const merge of merges) table.add(merge, vocabulary);
-    const model = { options: {}, vocabulary, merges: table, idOf: (token: string) => vocabulary.id(token) };
+    const model = { options: {}, vocabulary, merges: table };
     const letters = 1 + random(3);
     const word = Array.from({ length: 60 + random(60) }, () => "abc"[random(letters)]).join("");
     const expected = reference(word, merges).map((token) => vocabulary.id(token));

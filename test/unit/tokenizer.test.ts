@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { decodeByteLevel, decodeByteRuns } from "../../lib/tokenizer/hub_decoders";
+import { decodeByteLevel, decodeByteRuns } from "../../lib/tokenizer/library";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 
 const fixtures = path.join(__dirname, "..", "parity", "fixtures", "tokenizer");

@@ -1,55 +1,8 @@
-/** Normalizers and pre-tokenizers, defined as the Rust library does where @huggingface/tokenizers differs. */
+/** Normalizers as the Rust library does them; those of @huggingface/tokenizers differ, or take too much memory. */
 import { RubricateError } from "../errors";
-import { isObject, type JsonObject } from "../files/json";
+import type { JsonObject } from "../files/json";
 import { limits } from "../limits";
-import { linearForm } from "./pattern_safety";
-
-const hub = require("@huggingface/tokenizers") as {
-  ReplaceNormalizer: new (config: object) => { readonly pattern: RegExp };
-};
-
-const split = (Regex: string, behavior: "Isolated" | "Removed", invert = false): JsonObject => ({
-  type: "Split",
-  pattern: { Regex },
-  behavior,
-  invert,
-});
-const punctuation = "[\\p{P}!-/:-@\\[-`{-~]";
-const words = split("\\S+", "Removed", true);
-
-/**
- * A pre-tokenizer with what the library's own classes do differently made a Split, whose pattern the library translates
- * from the Rust library's syntax: digits, punctuation and space beyond ASCII, and the words of a Metaspace.
- */
-export function splitsOf(part: unknown): JsonObject | null {
-  if (!isObject(part)) return null;
-  const sequence = (...pretokenizers: JsonObject[]): JsonObject => ({ type: "Sequence", pretokenizers });
-  switch (part.type) {
-    case "Sequence":
-      return sequence(...((part.pretokenizers ?? []) as unknown[]).map((one) => splitsOf(one)!));
-    case "Digits":
-      return split(part.individual_digits === true ? "\\p{N}" : "\\p{N}+", "Isolated");
-    case "Punctuation":
-      return split(
-        part.behavior === "Contiguous" ? `${punctuation}+` : punctuation,
-        part.behavior === "Removed" ? "Removed" : "Isolated",
-      );
-    case "Whitespace":
-      return split("\\w+|[^\\w\\s]+", "Removed", true);
-    case "WhitespaceSplit":
-      return words;
-    case "BertPreTokenizer":
-      return sequence(words, split(punctuation, "Isolated"));
-    case "Split": {
-      const { Regex } = part.pattern as { Regex?: string };
-      return Regex === undefined ? part : { ...part, pattern: { Regex: linearForm(Regex) } };
-    }
-    case "Metaspace":
-      return part.split === false ? part : sequence(part, split("▁[^▁]*|[^▁]+", "Isolated"));
-    default:
-      return part;
-  }
-}
+import { replacePattern } from "./library";
 
 type Normalizer = (text: string) => string;
 
@@ -66,7 +19,7 @@ function singleNormalizer(part: JsonObject): Normalizer {
     case "Prepend":
       return (text) => (text === "" ? "" : `${part.prepend}${text}`);
     case "Replace": {
-      const { pattern } = new hub.ReplaceNormalizer(part);
+      const pattern = replacePattern(part);
       const content = part.content as string;
       const sought = String((part.pattern as JsonObject).String ?? "");
       const replace =

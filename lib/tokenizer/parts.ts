@@ -1,0 +1,222 @@
+/**
+ * What a tokenizer is made of, as transformers would make it of the same files: tables in shared memory and the small rest of
+ * the documents. It is made once, and posted to every thread that encodes.
+ */
+import { createHash } from "node:crypto";
+import path from "node:path";
+import { RubricateError } from "../errors";
+import { isObject, type JsonObject } from "../files/json";
+import { type AddedColumns, AddedTokenList, type AddedTokens, type SoughtColumns, soughtIn } from "./added_list";
+import type { MergeColumns } from "./bpe_tables";
+import type { TokenizerBytes } from "./files";
+import { normalizerOf } from "./normalizers";
+import { checkComponents, checkDocument, checkProcessor } from "./schema";
+import type { TokenColumns } from "./token_table";
+import { parseDocument, parseTokenizerJson } from "./tokenizer_json";
+
+/** What a tokenizer is made of. */
+export interface TokenizerParts {
+  readonly directory: string;
+  /**
+   * tokenizer.json with `normalizer`, `pre_tokenizer`, `post_processor` and `decoder` as transformers sets them, without its
+   * vocabulary, merges and added tokens.
+   */
+  readonly document: JsonObject;
+  readonly vocabulary: TokenColumns;
+  readonly merges: MergeColumns;
+  readonly added: AddedColumns;
+  /** Added tokens that are looked for before the normalizer, and after it. */
+  readonly raw: SoughtColumns;
+  readonly normalized: SoughtColumns;
+  /** Contents of the special tokens by name: `bos_token`, `eos_token`, `unk_token`, ... */
+  readonly specialTokens: Readonly<Record<string, string>>;
+  /** `eos_token_id` of generation_config.json, as a list. */
+  readonly generationEosIds: readonly number[];
+  /** `bos_token_id` of generation_config.json. */
+  readonly generationBosId: number | undefined;
+  readonly chatTemplate: string | undefined;
+  /** SHA-256, in hexadecimal, of tokenizer.json, what other files change of it, and the chat template. */
+  readonly hash: string;
+}
+
+const specialNames = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+const configNames = [...specialNames, "chat_template", "tokenizer_class", "add_prefix_space", "legacy"];
+const generationNames = ["eos_token_id", "bos_token_id"];
+
+const bufferOf = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+
+/**
+ * Makes the parts, at once: a megabyte takes some 50 ms, and memory for a few times the files' bytes.
+ * @throws {RubricateError} ERR_TOKENIZER naming the file that is malformed or unsupported; ERR_OUT_OF_MEMORY
+ */
+export function partsOf(files: TokenizerBytes): TokenizerParts {
+  try {
+    return define(files);
+  } catch (error) {
+    throw tokenizerError(error);
+  }
+}
+
+/** The error of what cannot be built. */
+export function tokenizerError(error: unknown): RubricateError {
+  if (error instanceof RubricateError) return error;
+  const { message } = error as Error;
+  if (error instanceof RangeError && /allocation failed|array length/i.test(message))
+    return new RubricateError("ERR_OUT_OF_MEMORY", "Memory ran out while building a tokenizer", { cause: error });
+  return new RubricateError("ERR_TOKENIZER", `tokenizer.json cannot be used: ${message}`, { cause: error });
+}
+
+function define(files: TokenizerBytes): TokenizerParts {
+  const { directory } = files;
+  const at = (name: string) => path.join(directory, name);
+  const list = new AddedTokenList();
+  const parsed = (bytes: Uint8Array | undefined, name: string, used: readonly string[], declared?: AddedTokenList) =>
+    bytes === undefined ? {} : parseDocument(bufferOf(bytes), at(name), used, declared);
+  const tokenizerJson = bufferOf(files.tokenizerJson);
+  const { document, vocabulary, merges } = parseTokenizerJson(tokenizerJson, at("tokenizer.json"), directory, list);
+  checkDocument(document, at("tokenizer.json"));
+  const config = parsed(files.tokenizerConfig, "tokenizer_config.json", configNames, list);
+  const generation = parsed(files.generationConfig, "generation_config.json", generationNames);
+  const specialTokens = namedSpecialTokens(
+    parsed(files.specialTokensMap, "special_tokens_map.json", specialNames),
+    config,
+  );
+  const chatTemplate = files.chatTemplate ?? templateOf(config, at("tokenizer_config.json"));
+  const special = Object.values(specialTokens);
+  list.reserve(special.length, special.join("").length);
+  for (const content of special) {
+    const id = vocabulary.id(content);
+    if (!list.makeSpecial(content) && id >= 0) list.set(id, { content, special: true });
+  }
+  const added = list.table(vocabulary, at("tokenizer.json"));
+  const unknown = specialTokens.unk_token ?? "<unk>";
+  const built = asTransformersBuildsIt(document, config, vocabulary.id(unknown) < 0 ? null : unknown);
+  checkComponents(built, at("tokenizer.json"));
+  const idOf = (token: string) => {
+    const id = added.table.id(token);
+    const own = id >= 0 ? id : vocabulary.id(token);
+    return own < 0 ? undefined : own;
+  };
+  checkProcessor(built.post_processor, idOf, at("tokenizer.json"));
+  return {
+    directory,
+    document: built,
+    vocabulary: vocabulary.columns,
+    merges: merges.columns,
+    added: added.columns,
+    raw: soughtIn(added, false),
+    normalized: soughtIn(added, true, normalizerOf(built.normalizer as JsonObject | null)),
+    specialTokens,
+    generationEosIds: idList(generation.eos_token_id),
+    generationBosId: idList(generation.bos_token_id)[0],
+    chatTemplate,
+    hash: hashOf(tokenizerJson, chatTemplate, JSON.stringify([rulesOf(built), specialTokens]), added),
+  };
+}
+
+/** What tokenizer_config.json can change of tokenizer.json, its added tokens apart. */
+function rulesOf({ normalizer, pre_tokenizer, post_processor, decoder }: JsonObject): unknown[] {
+  return [normalizer, pre_tokenizer, post_processor, decoder];
+}
+
+function hashOf(bytes: Buffer, chatTemplate: string | undefined, rules: string, added: AddedTokens): string {
+  const hash = createHash("sha256").update(rules).update("\0");
+  for (let entry = 0; entry < added.table.size; entry++) hash.update(JSON.stringify(added.described(entry)));
+  hash.update("\0").update(bytes);
+  if (chatTemplate !== undefined) hash.update("\0").update(chatTemplate);
+  return hash.digest("hex");
+}
+
+function contentOf(token: unknown): string | undefined {
+  if (typeof token === "string") return token;
+  return isObject(token) && typeof token.content === "string" ? token.content : undefined;
+}
+
+/** As transformers does it: special_tokens_map.json counts only without `added_tokens_decoder`, and then more than the config. */
+function namedSpecialTokens(map: JsonObject, config: JsonObject): Record<string, string> {
+  const named: Record<string, string> = {};
+  const hasDecoder = Object.hasOwn(config, "added_tokens_decoder");
+  for (const source of hasDecoder ? [config] : [config, map])
+    for (const name of specialNames) {
+      const content = contentOf(source[name]);
+      if (content) named[name] = content;
+      else if (source[name] === null) delete named[name];
+    }
+  return named;
+}
+
+function idList(value: unknown): number[] {
+  return (Array.isArray(value) ? value : [value]).filter((id): id is number => Number.isInteger(id) && id >= 0);
+}
+
+function templateOf(config: JsonObject, file: string): string | undefined {
+  const template = config.chat_template;
+  if (template == null) return undefined;
+  if (typeof template === "string") return template;
+  if (Array.isArray(template)) {
+    const entry = template.find((one) => isObject(one) && one.name === "default");
+    if (isObject(entry) && typeof entry.template === "string") return entry.template;
+    if (template.every((one) => isObject(one) && typeof one.template === "string")) return undefined;
+  }
+  throw new RubricateError(
+    "ERR_TOKENIZER",
+    `${file} has a \`chat_template\` that is neither a string nor a list of named templates`,
+  );
+}
+
+/**
+ * The changes that transformers (5.x, `TokenizersBackend`, `LlamaTokenizer` and `CodeLlamaTokenizer`) makes to tokenizer.json: tokens declared in
+ * tokenizer_config.json, and SentencePiece-like LLaMA tokenizers rebuilt with a Metaspace pre-tokenizer. BOS and EOS are what
+ * the post-processor of tokenizer.json says; `add_bos_token` and `add_eos_token` are not read beside it.
+ */
+function asTransformersBuildsIt(tokenizer: JsonObject, config: JsonObject, unknown: string | null): JsonObject {
+  const result: JsonObject = {
+    normalizer: null,
+    pre_tokenizer: null,
+    post_processor: null,
+    decoder: null,
+    ...tokenizer,
+  };
+  const className = typeof config.tokenizer_class === "string" ? config.tokenizer_class.replace(/Fast$/, "") : "";
+  const byteLevel = JSON.stringify([tokenizer.pre_tokenizer, tokenizer.decoder]).includes('"ByteLevel"');
+  if (className === "LlamaTokenizer" && !byteLevel) rebuildAsLlama(result, config);
+  if (className === "CodeLlamaTokenizer") rebuildAsCodeLlama(result, config, unknown);
+  return result;
+}
+
+function rebuildAsLlama(tokenizer: JsonObject, config: JsonObject): void {
+  const prefixed = config.add_prefix_space !== false && config.add_prefix_space !== 0;
+  const scheme = !prefixed ? "never" : config.legacy === true ? "always" : "first";
+  const strip = prefixed ? [{ type: "Strip", content: " ", start: 1, stop: 0 }] : [];
+  tokenizer.normalizer = null;
+  tokenizer.pre_tokenizer = { type: "Metaspace", replacement: "▁", prepend_scheme: scheme, split: false };
+  tokenizer.decoder = {
+    type: "Sequence",
+    decoders: [
+      { type: "Replace", pattern: { String: "▁" }, content: " " },
+      { type: "ByteFallback" },
+      { type: "Fuse" },
+      ...strip,
+    ],
+  };
+  tokenizer.model = {
+    ...(tokenizer.model as JsonObject),
+    unk_token: null,
+    fuse_unk: true,
+    byte_fallback: true,
+    ignore_merges: false,
+    continuing_subword_prefix: null,
+    end_of_word_suffix: null,
+  };
+}
+
+/** As `rebuildAsLlama`, but `legacy` is not looked at, a space is always stripped, and there is a token for what is unknown. */
+function rebuildAsCodeLlama(tokenizer: JsonObject, config: JsonObject, unknown: string | null): void {
+  rebuildAsLlama(tokenizer, { legacy: false });
+  const prefixed = config.add_prefix_space !== false && config.add_prefix_space !== 0;
+  tokenizer.pre_tokenizer = {
+    ...(tokenizer.pre_tokenizer as JsonObject),
+    prepend_scheme: prefixed ? "first" : "never",
+  };
+  tokenizer.model = { ...(tokenizer.model as JsonObject), unk_token: unknown };
+}
