@@ -154,7 +154,7 @@ export class Dataset {
         return worker.call("index", null);
       });
       const { format, maxLength, loss, vocabularySize } = encoding;
-      const identity = [summary.contentHash, tokenizer.hash, format, maxLength, loss];
+      const identity = [summary.contentHash, tokenizer.hash, tokenizer.eosTokenIds, format, maxLength, loss];
       if (vocabularySize !== undefined && vocabularySize < tokenizer.vocabSize) identity.push(vocabularySize);
       const fingerprint = createHash("sha256").update(JSON.stringify(identity)).digest("hex");
       const source = { ...summary, worker, tokenizer, fingerprint };

@@ -176,6 +176,9 @@ async function promptIds(model: GenerationModel, options: GenerateOptions, work:
   return checkedIds(ids, model, prompt);
 }
 
+/** Tokens of a prompt whose text may matter to what follows: all of a run of bytes. */
+const promptEnd = 1 << 14;
+
 /** The work of a generator under way, which `return()` ends. */
 interface Work extends Stoppable {
   ended: boolean;
@@ -212,7 +215,7 @@ async function* generated(model: GenerationModel, given: GenerateOptions, work: 
   adapterHandle(options.adapter, model);
   const prompt = await promptIds(model, options, work).catch((error) => unlessEnded(work, error));
   if (!prompt || work.ended) return undefined as never;
-  const text = model.tokenizer?.createDecoder({ skipSpecialTokens, after: prompt });
+  const text = model.tokenizer?.createDecoder({ skipSpecialTokens, after: prompt.subarray(-promptEnd) });
   const decoder = model.native.createDecoder();
   const started = performance.now();
   const tokenIds: number[] = [];

@@ -62,7 +62,6 @@ export function buildDecoder(tokenizer: JsonObject): DecoderAndAffixes {
   );
   repairDecoder(decoder);
   return {
-    // transformers does not clean up spaces after a byte-pair encoding, whatever tokenizer_config.json says.
     decode: (tokens) => (decoder ? decoder(tokens) : tokens.join(" ")),
     hasByteFallback: hasByteFallback(decoder),
     affixes: affixesOf(post_processor),

@@ -14,6 +14,23 @@ export function normalizerOf(part: JsonObject | null): Normalizer | null {
   return (text) => normalizers.reduce((result, normalize) => normalize(result), text);
 }
 
+/** A normalizer without what it puts before a text or takes away there: for a text that goes on with one before. */
+export function withinText(part: JsonObject | null): JsonObject | null {
+  switch (part?.type) {
+    case "Sequence":
+      return {
+        ...part,
+        normalizers: ((part.normalizers ?? []) as JsonObject[]).flatMap((one) => withinText(one) ?? []),
+      };
+    case "Prepend":
+      return null;
+    case "Strip":
+      return { ...part, strip_left: false };
+    default:
+      return part;
+  }
+}
+
 function singleNormalizer(part: JsonObject): Normalizer {
   switch (part.type) {
     case "Prepend":

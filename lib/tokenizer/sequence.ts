@@ -20,7 +20,11 @@ type Encode = (text: string, most: number, continues: boolean) => Int32Array<Arr
  * with: text that was made with a template has its BOS already.
  * @param most ids at most, those before the text apart
  */
-export function promptIds(tokenizer: Tokenizer, text: string, most = Number.POSITIVE_INFINITY): Int32Array<ArrayBuffer> {
+export function promptIds(
+  tokenizer: Tokenizer,
+  text: string,
+  most = Number.POSITIVE_INFINITY,
+): Int32Array<ArrayBuffer> {
   return prefixed(tokenizer, tokenizer.encodeStart(text, most));
 }
 

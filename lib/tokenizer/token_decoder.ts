@@ -107,18 +107,24 @@ export class TokenDecoder {
     }
   }
 
-  /** The text before. Of a long one only the end is decoded. */
+  /** The text before. Of a long one only the end is decoded: a few tokens that show text, and all of a run of bytes. */
   private begin(): void {
-    const { rules } = this;
-    this.window = this.before.filter((id) => !rules.skips(id));
-    this.given = 0;
-    this.open = 0;
+    const { rules, before } = this;
     this.cleaner = rules.cleansUp ? new CleanUp() : undefined;
     this.cleanBefore = "";
-    let start = this.window.length - 2 * contextTokens;
-    while (start > 0 && rules.isByte(this.window[start - 1]!)) start--;
-    if (start > 0) this.keepFrom(start, 0);
-    const text = this.window.length === 0 ? "" : rules.decode(this.window);
+    this.open = 0;
+    const kept: number[] = [];
+    let text = "";
+    for (let at = before.length, enough = 2 * contextTokens; at > 0 && text === ""; ) {
+      const id = before[--at]!;
+      if (rules.skips(id)) continue;
+      kept.push(id);
+      if (kept.length < enough || rules.isByte(id)) continue;
+      text = rules.decode([...kept].reverse());
+      enough *= 2;
+    }
+    this.window = kept.reverse();
+    if (text === "" && kept.length > 0) text = rules.decode(kept);
     this.given = text.length;
     while (this.open < text.length && text[text.length - 1 - this.open] === "\uFFFD") this.open++;
     if (!this.cleaner) return;

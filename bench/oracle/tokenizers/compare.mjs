@@ -27,7 +27,8 @@ class Report {
     if (a === b) return;
     const count = (this.counts.get(kind) ?? 0) + 1;
     this.counts.set(kind, count);
-    if (count <= shown) console.log(`${this.name}: ${kind} of ${JSON.stringify(input)}\n  ours         ${a}\n  transformers ${b}`);
+    if (count <= shown)
+      console.log(`${this.name}: ${kind} of ${JSON.stringify(input)}\n  ours         ${a}\n  transformers ${b}`);
   }
 }
 
@@ -52,8 +53,18 @@ function compareTexts(tokenizer, { encoded, decoded, eos, bos }, report) {
   }
   for (const { ids, decoded: texts } of [...encoded, ...decoded])
     for (const [at, skipSpecialTokens] of [false, true].entries()) {
-      report.check(`text, skipping ${skipSpecialTokens},`, ids, tokenizer.decode(ids, { skipSpecialTokens }), texts[at]);
-      report.check(`stream, skipping ${skipSpecialTokens},`, ids, streamed(tokenizer, ids, { skipSpecialTokens }), texts[at]);
+      report.check(
+        `text, skipping ${skipSpecialTokens},`,
+        ids,
+        tokenizer.decode(ids, { skipSpecialTokens }),
+        texts[at],
+      );
+      report.check(
+        `stream, skipping ${skipSpecialTokens},`,
+        ids,
+        streamed(tokenizer, ids, { skipSpecialTokens }),
+        texts[at],
+      );
       for (const cut of [1, 2, 5, ids.length - 3]) {
         if (cut < 1 || cut >= ids.length) continue;
         const after = ids.slice(0, cut);
@@ -91,7 +102,8 @@ async function compareJoints(tokenizer, { cut }, report, counts) {
       if (isWhole) counts.whole++;
       else if (between) {
         const alone = [...tokenizer.encode(prompt, { addSpecialTokens: false })];
-        if (alone.every((id, place) => id === ids[place])) report.check("ids of", [prompt, completion], found, expected);
+        if (alone.every((id, place) => id === ids[place]))
+          report.check("ids of", [prompt, completion], found, expected);
         else counts.dependent++;
       } else counts.spanned++;
       const own = [...promptIds(tokenizer, prompt)];
@@ -122,7 +134,9 @@ for (const name of readdirSync(folder).sort()) {
   const found = [...report.counts].map(([kind, count]) => `${count} ${kind}`);
   differences += [...report.counts.values()].reduce((sum, count) => sum + count, 0);
   const { all, whole, spanned, dependent, otherText } = counts;
-  console.log(`${name}: ${all} joints: ${whole} as the whole, ${spanned} within a token, ${dependent} where the prompt alone has other tokens`);
+  console.log(
+    `${name}: ${all} joints: ${whole} as the whole, ${spanned} within a token, ${dependent} where the prompt alone has other tokens`,
+  );
   for (const one of otherText.slice(0, 2)) console.log("  another text:", JSON.stringify(one));
   if (otherText.length > 0) console.log(`  ${otherText.length} of these decode to another text`);
   console.log(found.length > 0 ? `${name}: DIFFERENCES ${found.join(", ")}` : `${name}: no difference`);
