@@ -1,8 +1,9 @@
 """Makes thirty small tokenizers, and what transformers does with each: ids of texts, texts of ids, and where the tokens of a text end.
 
-    python bench/oracle/tokenizers/make.py OUT        (transformers 5.18, tokenizers 0.23)
+    python bench/oracle/tokenizers/make.py OUT [FIXTURES]       (transformers 5.18, tokenizers 0.23)
 
-`compare.mjs` reads OUT, a folder, and prints every difference.
+`compare.mjs` reads OUT, a folder, and prints every difference. FIXTURES is test/parity/fixtures/tokenizer/bulk, to make the files
+there anew.
 """
 
 import itertools
@@ -22,6 +23,8 @@ BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 LLAMA_DECODER = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+# Of these there are fixtures.
+IN_TESTS = ["unigram_bytes", "unigram_normalizer", "unigram_split", "normalizer_added", "lower_case_added"]
 FLAGS = ["lstrip", "rstrip", "single_word", "normalized", "special"]
 
 
@@ -57,15 +60,15 @@ def sentencepiece(scheme="first", splits=False, normalizer=None, post=None, unig
     """A vocabulary of pieces with "▁"; with a normalizer there is no pre-tokenizer, as in LLaMA 2's first files."""
     special = SPECIAL + (BYTES if fallback else [])
     metaspace = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=True)
-    kind = models.Unigram() if unigram else models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=fallback)
-    tokenizer = Tokenizer(kind)
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=fallback))
     tokenizer.pre_tokenizer = metaspace
-    if unigram:
-        trainer = trainers.UnigramTrainer(vocab_size=480, special_tokens=special, unk_token="<unk>", show_progress=False)
-    else:
-        trainer = trainers.BpeTrainer(vocab_size=720, special_tokens=special, show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=720, special_tokens=special, show_progress=False)
     tokenizer.train_from_iterator(sentences(), trainer)
     document = json.loads(tokenizer.to_str())
+    if unigram:  # the trainer of unigram models gives other scores each time; these have ties, too
+        pieces = sorted(document["model"]["vocab"], key=document["model"]["vocab"].get)
+        scores = [[piece, 0.0 if at < len(special) else -3 - (at // 3) / 97] for at, piece in enumerate(pieces)]
+        document["model"] = {"type": "Unigram", "unk_id": 0, "vocab": scores}
     document["added_tokens"] = [token for token in document["added_tokens"] if token["id"] < 3]
     document["model"].update({"byte_fallback": fallback, **model})
     tokenizer = Tokenizer.from_str(json.dumps(document))
@@ -163,7 +166,15 @@ def expected(folder):
     return {"encoded": encoded, "decoded": decoded, "cut": cut, "eos": tokenizer.eos_token_id, "bos": tokenizer.bos_token_id}
 
 
-def main(out):
+def fixture(folder, out):
+    """A tokenizer and some of its cases in one small file, for the tests of this package."""
+    whole = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
+    document, config = (json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("tokenizer", "tokenizer_config"))
+    small = {"tokenizer": document, "config": config, "encoded": whole["encoded"][:46], "decoded": whole["decoded"][:30]}
+    write(out / f"{folder.name}.json", small)
+
+
+def main(out, fixtures=None):
     names = []
     for name, tokenizer, config in tokenizers():
         folder = out / name
@@ -173,9 +184,11 @@ def main(out):
         write(folder / "tokenizer_config.json", given)
         write(folder / "config.json", {"model_type": "llama"})
         write(folder / "expected.json", expected(folder))
+        if fixtures and name in IN_TESTS:
+            fixture(folder, fixtures)
         names.append(name)
     print(f"{len(names)} tokenizers in {out}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:3]))
