@@ -13,10 +13,8 @@ export interface WorkerStart {
   readonly path: string | undefined;
 }
 
-/** A text, which a chat template may have made, or a conversation to be answered. */
-export type Prompt =
-  | { readonly text: string; readonly isChat?: boolean }
-  | { readonly messages: readonly ChatMessage[] };
+/** A text, or a conversation with the prompt for an answer. */
+export type Prompt = { readonly text: string } | { readonly messages: readonly ChatMessage[] };
 
 /** Examples end to end. */
 export interface FlatExamples {
@@ -39,7 +37,7 @@ export interface WorkerCalls {
   /** Ids of a prompt for a context of so many tokens. */
   encode: {
     argument: {
-      readonly prompt: Extract<Prompt, { text: string }> | { readonly messagesJson: string };
+      readonly prompt: { readonly text: string } | { readonly messagesJson: string };
       readonly context: number;
     };
     result: Int32Array<ArrayBuffer>;

@@ -6,6 +6,7 @@ import { limits } from "../limits";
 import { adapterHandle, checkedIds, type ModelAdapter } from "../model/checks";
 import type { NativeModel, NativeSamplingOptions } from "../native";
 import { booleanOf, checkOptions, type OptionNames, signalOf } from "../options";
+import { prefixed } from "../tokenizer/sequence";
 import type { ChatMessage, Tokenizer } from "../tokenizer/tokenizer";
 import { encodePrompt } from "./prompt";
 import type { Stoppable } from "./prompt_thread";
@@ -166,7 +167,7 @@ async function promptIds(model: GenerationModel, options: GenerateOptions, work:
     return checkedIds(await encode({ messages: options.messages }), model, prompt);
   }
   if (typeof options.prompt !== "string") throw invalid("prompt", "a string", options.prompt);
-  const ids = await encode({ text: options.prompt });
+  const ids = prefixed(tokenizer, await encode({ text: options.prompt }));
   if (ids.length === 0) {
     throw new RubricateError(
       "ERR_ARGUMENT",

@@ -6,15 +6,14 @@ import type { Prompt } from "../data/worker_protocol";
 import { invalid, RubricateError } from "../errors";
 import { throwIfAborted } from "../job";
 import { limits } from "../limits";
-import { type ChatMessage, type Conversation, checkMessages } from "../template/chat_messages";
-import { TemplateLimit } from "../template/interpreter";
-import { promptIds } from "../tokenizer/sequence";
+import { TemplateLimit } from "../template/budget";
+import { type Conversation, checkMessages } from "../template/chat_messages";
 import type { Tokenizer } from "../tokenizer/tokenizer";
 import { encodeInThread, type Stoppable } from "./prompt_thread";
 
 /**
  * @param context tokens that fit into the model
- * @returns ids of the prompt as training has them (`promptIds`); those of a conversation are the template's
+ * @returns ids of the prompt without BOS and EOS; those of a conversation are the template's
  * @throws {RubricateError} ERR_CONTEXT_LENGTH where so many characters cannot fit; ERR_TEMPLATE; ERR_ARGUMENT
  */
 export function encodeAtOnce(
@@ -22,14 +21,10 @@ export function encodeAtOnce(
   prompt: Prompt,
   context = Number.POSITIVE_INFINITY,
 ): Int32Array<ArrayBuffer> {
-  const given = "text" in prompt ? prompt : { text: rendered(tokenizer, prompt.messages), isChat: true };
-  const { text, isChat } = given;
+  const text =
+    "text" in prompt ? prompt.text : tokenizer.applyChatTemplate(prompt.messages, { addGenerationPrompt: true });
   requireFit(text, context);
-  return isChat ? tokenizer.encode(text, { addSpecialTokens: false }) : promptIds(tokenizer, text);
-}
-
-function rendered(tokenizer: Tokenizer, messages: readonly ChatMessage[]): string {
-  return tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true });
+  return tokenizer.encode(text, { addSpecialTokens: false });
 }
 
 function requireFit(text: string, context: number): void {
@@ -56,9 +51,8 @@ export async function encodePrompt(
   work?: Stoppable,
 ): Promise<Int32Array<ArrayBuffer>> {
   throwIfAborted(signal);
-  const isChat = "messages" in given;
   let text: string | undefined;
-  if (!isChat) text = given.text;
+  if ("text" in given) text = given.text;
   else {
     const conversation = checkMessages(given.messages, undefined, most);
     text = quickText(tokenizer, conversation);
@@ -69,8 +63,8 @@ export async function encodePrompt(
   if (text.length > limits.promptCharacters)
     throw invalid("the length of a prompt", `at most ${limits.promptCharacters} characters`, text.length);
   if (text.length * tokenizer.growth > limits.quickCharacters)
-    return encodeInThread(tokenizer, { text, isChat }, context, signal, work);
-  return encodeAtOnce(tokenizer, { text, isChat });
+    return encodeInThread(tokenizer, { text }, context, signal, work);
+  return encodeAtOnce(tokenizer, { text });
 }
 
 /** A value takes as long as so many characters. */

@@ -16,19 +16,6 @@ export interface PromptAndCompletion {
 type Encode = (text: string, most: number, continues: boolean) => Int32Array<ArrayBuffer>;
 
 /**
- * Ids of a prompt's text with the tokens that the tokenizer puts before a text (most often BOS), but for those that it begins
- * with: text that was made with a template has its BOS already.
- * @param most ids at most, those before the text apart
- */
-export function promptIds(
-  tokenizer: Tokenizer,
-  text: string,
-  most = Number.POSITIVE_INFINITY,
-): Int32Array<ArrayBuffer> {
-  return prefixed(tokenizer, tokenizer.encodeStart(text, most));
-}
-
-/**
  * Ids of a prompt and its completion. They begin with those of the prompt alone, which is all that generation has. What
  * follows is the rest of the joined text's ids where these begin so. Where they do not, as a token goes over the joint, it is the
  * completion read as the middle of a text: no space is put before it.
@@ -49,7 +36,7 @@ export function promptAndCompletion(
     if (!before.every((id, at) => id === whole[at]))
       whole = joined(before, encode(completion, most - before.length, true));
   }
-  const tokenIds = prefixed(tokenizer, whole);
+  const tokenIds = joined(prefixOf(tokenizer, before.length > 0 ? before : whole), whole);
   return { tokenIds, promptLength: tokenIds.length - whole.length + before.length };
 }
 
@@ -60,12 +47,19 @@ export function endOf(tokenizer: Tokenizer, tokenIds: Int32Array): readonly numb
   return ended || tokenizer.eosTokenId === undefined ? [] : [tokenizer.eosTokenId];
 }
 
-/** As many of the tokens before a text as it does not begin with. */
-export function prefixed(tokenizer: Tokenizer, ids: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> {
-  const { prefixIds } = tokenizer;
+/** As many of the tokens that the tokenizer puts before a text as it does not begin with. */
+function prefixOf({ prefixIds }: Tokenizer, ids: Int32Array): readonly number[] {
   let own = Math.min(prefixIds.length, ids.length);
   while (own > 0 && !prefixIds.slice(-own).every((id, at) => id === ids[at])) own--;
-  return joined(prefixIds.slice(0, prefixIds.length - own), ids);
+  return prefixIds.slice(0, prefixIds.length - own);
+}
+
+/**
+ * A text's ids behind the tokens that the tokenizer puts before a text (most often BOS), but for those that it begins with: text
+ * that was made with a template has its BOS already.
+ */
+export function prefixed(tokenizer: Tokenizer, ids: Int32Array): Int32Array<ArrayBuffer> {
+  return joined(prefixOf(tokenizer, ids), ids);
 }
 
 export function joined(first: ArrayLike<number>, second: ArrayLike<number>): Int32Array<ArrayBuffer> {

@@ -25,10 +25,11 @@ function best(vocabulary: Vocabulary, text: string): number[] {
   for (let end = 1; end <= at.length; end++)
     for (let start = 0; start < end; start++) {
       const piece = at.slice(start, end).join("");
-      const id = vocabulary.findIndex(([known]) => known === piece);
+      const id = vocabulary.findIndex(([one]) => one === piece);
       if (id < 0 && end - start > 1) continue;
       const score = ways[start]!.score + (id < 0 ? lowest - 10 : vocabulary[id]![1]);
-      if (ways[end] && !(score > ways[end].score)) continue;
+      const known = ways[end];
+      if (known && !(score > known.score)) continue;
       const before = ways[start]!.ids;
       ways[end] = { score, ids: id < 0 && before.at(-1) === 0 ? before : [...before, Math.max(id, 0)] };
     }

@@ -12,7 +12,7 @@ import { createRequire } from "node:module";
 import path from "node:path";
 
 const { Tokenizer, Dataset } = createRequire(import.meta.url)("../../../dist/index.js");
-const { endOf, prefixed, promptIds } = createRequire(import.meta.url)("../../../dist/tokenizer/sequence.js");
+const { endOf, prefixed } = createRequire(import.meta.url)("../../../dist/tokenizer/sequence.js");
 const [folder, ...wanted] = process.argv.slice(2);
 const shown = 8;
 
@@ -106,7 +106,7 @@ async function compareJoints(tokenizer, { cut }, report, counts) {
           report.check("ids of", [prompt, completion], found, expected);
         else counts.dependent++;
       } else counts.spanned++;
-      const own = [...promptIds(tokenizer, prompt)];
+      const own = [...prefixed(tokenizer, tokenizer.encode(prompt, { addSpecialTokens: false }))];
       report.check("prompt of", [prompt, completion], [...example.tokenIds.slice(0, own.length)], own);
       report.check("mask of", [prompt, completion], example.supervised.indexOf(1), Math.max(1, own.length));
       const [shown, wanted] = [found, expected].map((one) => tokenizer.decode(one));
