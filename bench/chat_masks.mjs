@@ -1,5 +1,5 @@
-// How the time to encode a conversation with its masks grows with its length, in one run: node bench/chat_masks.mjs
-// Times are of one thread's processor, the best of some; "factor" is against the line above, for four times the turns.
+// How the time to encode a conversation and its masks grows with its length: node bench/chat_masks.mjs Times are CPU times of one thread,
+// the best of several; "factor" is relative to the line above, for four times the turns.
 import { createRequire } from "node:module";
 
 const require = createRequire(import.meta.url);

@@ -1,11 +1,12 @@
 /**
- * How late a 1 ms timer fires in a process that loads, tokenises, trains, evaluates, writes checkpoints and generates,
- * beside how late it fires with the same threads idling.
+ * How late a 1 ms timer fires in a process that loads, tokenizes, trains, evaluates, writes checkpoints and generates,
+ * compared with the same threads idle.
  *
  *     node bench/latency.mjs [--shape 110m] [--seconds 20] [--megabytes 50] [--filter TEXT] [--out FILE.json]
  *
- * Each phase repeats its work for at least so many seconds; the data file is indexed whole at least once. Weights are
- * random; steps have four sequences of 64 tokens. Node counts timers in whole milliseconds, so up to one is its own.
+ * Each phase repeats its work for at least `--seconds`; the data file is indexed completely at least once. Weights are
+ * random; steps have four sequences of 64 tokens. Node rounds timers to whole milliseconds, so up to 1 ms is due to
+ * Node.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";

@@ -1,13 +1,13 @@
 /**
- * Times the built package's parts on this machine.
+ * Times the parts of the built package on this machine.
  *
  *     npm run bench -- [--filter TEXT] [--quick] [--out FILE.json]
  *
  * --filter  only cases whose "group: name" contains the text
- * --quick   small shapes, a run or two each: shows that everything works, its figures mean little
+ * --quick   small shapes, one or two runs each: checks that everything works; the figures mean little
  * --out     also writes the results as JSON
  *
- * Rates are of the fastest run. Nothing else should run meanwhile; the load average at the start is told with the results.
+ * Rates are of the fastest run. Nothing else should run meanwhile; the results include the load average at the start.
  */
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -23,7 +23,7 @@ import { shapes } from "./js/shapes.mjs";
 const thorough = { time: 1000, iterations: 5, warmupTime: 100, warmupIterations: 1 };
 const brief = { time: 0, iterations: 2, warmup: false };
 
-/** Folders of random models, each written when it is first asked for. */
+/** Folders of random models, each written on first use. */
 function randomModels(folder) {
   return (shape, dtype) => {
     const path = join(folder, `${shape}-${dtype}`);

@@ -3,10 +3,10 @@
  *
  *     node bench/scaling.mjs [--dtype float32|bfloat16] [--steps 7] [--filter TEXT] [--out FILE.json]
  *
- * Six layers, heads of 48, a vocabulary of 32,000, all positions supervised, all layers edited. Each point stands beside what
- * the anchor (4 sequences of 512 tokens, width 288) and the counts of operations predict: the anchor's operations per
- * second over the point's operations per token. Operations: forward and the input gradients that RED needs; of attention only
- * the pairs that the causal mask lets through.
+ * Six layers, heads of 48, a vocabulary of 32,000, all positions supervised, all layers edited. Each point is compared with
+ * the prediction from the anchor (4 sequences of 512 tokens, width 288) and operation counts: the anchor's operations per
+ * second over the point's operations per token. Operations: forward and the input gradients that RED needs; for attention
+ * only the pairs that the causal mask allows.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";

@@ -1,13 +1,13 @@
 /**
- * One training step on a checkpoint of LLaMA-2-7B's shape, all layers edited: what it takes, cold and warm.
+ * One training step on a checkpoint of LLaMA-2-7B's shape, all layers edited: its time and memory, cold and warm.
  *
  *     node bench/seven_b.mjs FOLDER [--shape 7b] [--shards 3] [--tokens 128] [--cold-only] [--out FILE.json]
  *
- * Writes the checkpoint (bf16, random weights; 13.5 GB for 7b) where the folder has none. Each step runs in a process of
- * its own: first with the files out of the page cache, then with what the first left there. Prints JSON: time to open, time
- * of the step (forward, backward, clipping, AdamW), loss, the smallest gradient norm of a layer and of a vector, the peak
- * of resident memory (VmHWM; mapped weights count) and of anonymous memory (RssAnon, looked at every 10 ms).
- * The loss of the same tokens in PyTorch: bench/oracle/seven_b.py --model FOLDER.
+ * Writes the checkpoint (bf16, random weights; 13.5 GB for 7b) if the folder has none. Each step runs in its own process:
+ * first without the files in the page cache, then with them cached. Prints JSON: time to open, time of the step (forward,
+ * backward, clipping, AdamW), loss, the smallest gradient norm of a layer and of a vector, the peak of resident memory
+ * (VmHWM; mapped weights count) and of anonymous memory (RssAnon, sampled every 10 ms). The loss of the same tokens in
+ * PyTorch: bench/oracle/seven_b.py --model FOLDER.
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
@@ -20,14 +20,14 @@ import { shapes } from "./js/shapes.mjs";
 
 const step = join(dirname(fileURLToPath(import.meta.url)), "js", "seven_b_step.mjs");
 
-/** Takes a folder's weights out of the page cache. @returns how, or why not */
+/** Removes a folder's weights from the page cache. @returns how, or why not */
 function evict(folder) {
   execFileSync("sync");
   try {
     writeFileSync("/proc/sys/vm/drop_caches", "3\n");
     return "drop_caches";
   } catch {
-    // Not the superuser, or another system: ask for each file.
+    // Not root, or another system: request it for each file.
   }
   try {
     for (const name of readdirSync(folder).filter((file) => file.endsWith(".safetensors")))

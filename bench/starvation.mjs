@@ -1,11 +1,11 @@
 /**
- * How long clients wait for a token while others generate, too: in process (15m) and over node:http (110m).
+ * How long clients wait for a token while others generate: in process (15m) and over node:http (110m).
  *
  *     node bench/starvation.mjs [--clients 8] [--seconds 20] [--filter process|http] [--out FILE.json]
  *
- * Each client generates again and again from its own prompt. A wait is the time between two tokens of one client, or from
- * its request to its first; the ratio of the longest to the median is to be at most 20. The token ids are compared with
- * those that each client gets alone; where they differ, or a ratio is above the bar, the status is 1. Weights are random.
+ * Each client generates repeatedly from its own prompt. A wait is the time between two tokens of one client, or from its
+ * request to its first token; the ratio of the longest to the median must be at most 20. The token ids are compared with
+ * those that each client gets alone. The exit status is 1 if they differ or a ratio is too high. Weights are random.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { createServer, request } from "node:http";
@@ -35,12 +35,12 @@ const seconds = Number(values.seconds);
 /** A client's prompt; their lengths differ. */
 const promptOf = (client) => Array.from({ length: 4 + 3 * client }, (_, i) => (7 * i + 13 * client + 3) % 32000);
 
-/** Token ids as the model in this process gives them. */
+/** Token ids from the model in this process. */
 async function* inProcess(model, tokenIds) {
   for await (const { tokenId } of model.generate({ tokenIds, maxNewTokens: newTokens })) yield tokenId;
 }
 
-/** A server that answers a request for a client with a token id a line. */
+/** A server that answers a client's request with one token id per line. */
 async function serve(model) {
   const server = createServer(async (incoming, response) => {
     const client = Number(incoming.url.slice(1));
@@ -51,7 +51,7 @@ async function serve(model) {
   return server;
 }
 
-/** Token ids as they come from the server. */
+/** Token ids from the server. */
 async function* overHttp(server, client) {
   const { port } = server.address();
   const response = await new Promise((resolve, reject) => {
@@ -76,7 +76,7 @@ async function collect(tokens, onToken = () => {}) {
   return ids.join();
 }
 
-/** All clients for `seconds`: every wait in milliseconds, and how many answers were not those that `alone` has. */
+/** Runs all clients for `seconds`: every wait in milliseconds, and the number of answers that differ from `alone`. */
 async function load(tokensFor, alone) {
   const waits = [];
   let wrong = 0;

@@ -1,6 +1,6 @@
 /** Loads the addon. Its types are in lib/binding/, one file for each handle. */
 import type { NativeBinding } from "./binding/addon";
-import { RubricateError } from "./errors";
+import { invalid, RubricateError } from "./errors";
 import { packageRoot } from "./package_root";
 
 export type { NativeBinding } from "./binding/addon";
@@ -43,7 +43,7 @@ export function native(): NativeBinding {
       `Expected a native addon of version ${version} but found one of version ${binding.version}; run "npm run build" in ${root}.`,
     );
   }
-  binding.setErrorClass(RubricateError);
+  binding.setErrors(RubricateError, invalid);
   loaded = binding;
   return binding;
 }

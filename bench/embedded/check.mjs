@@ -1,5 +1,5 @@
 /**
- * Makes the embedded model's tokenizer again from its corpus, and compares it with the one in the package.
+ * Trains the embedded model's tokenizer again from its corpus, and compares it with the one in the package.
  *
  *     node bench/embedded/check.mjs
  *

@@ -3,7 +3,7 @@
  *
  *     node bench/embedded/init_model.mjs FOLDER [SEED]
  *
- * Weights are normal with standard deviation 0.02; those that write to the residual stream (o_proj, down_proj) are divided
+ * Weights are normal with standard deviation 0.02; o_proj and down_proj, which write to the residual stream, are divided
  * by sqrt(2 * layers), so that its variance does not grow with depth (GPT-2). Norm gains are 1. The same seed gives the
  * same bytes.
  */

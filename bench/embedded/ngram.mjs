@@ -4,8 +4,8 @@
  *
  *     p(w | c) = max(0, a(c w) - D(a(c w))) / sum_v a(c v) + gamma(c) p(w | c without its first symbol)
  *
- * with a the adjusted counts, D one of three discounts a order, gamma(c) the mass the discounts took from c, and the
- * uniform distribution below the unigrams.
+ * where a are the adjusted counts, D is one of three discounts per order, gamma(c) is the mass that the discounts took
+ * from c, and below the unigrams is the uniform distribution.
  */
 
 /** Open addressing from (parent node, symbol) to node; keys are exact in a double. */
@@ -97,7 +97,7 @@ export class KneserNey {
     return this.discounts[this.depth[node]][Math.min(3, this.count[node])];
   }
 
-  /** @returns {number} p(symbol | contexts), contexts[n] being the node of the last n symbols, 0 where never seen */
+  /** @returns {number} p(symbol | contexts), where contexts[n] is the node of the last n symbols, 0 if never seen */
   probability(contexts, symbol) {
     let p = 1 / this.vocabulary;
     for (let n = 0; n < contexts.length; n++) {
@@ -129,7 +129,7 @@ export class KneserNey {
     return bits;
   }
 
-  /** @returns {number} the sum of p over the vocabulary in the context of these symbols: 1, whatever they are */
+  /** @returns {number} the sum of p over the vocabulary in the context of these symbols: always 1 */
   mass(symbols) {
     let contexts = [0, this.#child(0, this.begin)];
     for (const symbol of symbols) contexts = this.#advance(contexts, symbol);

@@ -1,6 +1,6 @@
 /**
- * The bar for the embedded model: Kneser-Ney 5-grams over its own tokens and over bytes, in bits per byte of the held-out
- * addresses.
+ * The baseline for the embedded model: Kneser-Ney 5-grams over its own tokens and over bytes, in bits per byte of the
+ * held-out addresses.
  *
  *     node bench/embedded/ngram_baseline.mjs CORPUS_FOLDER MODEL_FOLDER
  */

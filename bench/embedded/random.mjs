@@ -5,7 +5,7 @@
 export class Random {
   #state;
 
-  /** @param {number} seed any integer; its low 32 bits count */
+  /** @param {number} seed any integer; only its low 32 bits are used */
   constructor(seed) {
     this.#state = seed >>> 0;
   }

@@ -1,4 +1,4 @@
-/** The safetensors format, as far as the scripts in this folder need it: whole files of F32 and BF16 tensors. */
+/** The part of the safetensors format that the scripts in this folder need: whole files of F32 and BF16 tensors. */
 
 /**
  * @param {{name: string, dtype: "F32" | "BF16", shape: number[], bytes: Buffer}[]} tensors written in the order given

@@ -1,5 +1,5 @@
 /**
- * Makes the model that ships out of the trained masters: weights rounded to bf16, config.json saying so.
+ * Makes the shipped model from the trained masters: weights and config.json's dtype in bf16.
  *
  *     node bench/embedded/ship_model.mjs MASTER_FOLDER MODEL_FOLDER
  *

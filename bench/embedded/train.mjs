@@ -3,10 +3,10 @@
  *
  *     node bench/embedded/train.mjs SEQUENCES_FOLDER MASTER_FOLDER LOG_FILE [--only STEPS]
  *
- * SEQUENCES_FOLDER as make_sequences.mjs leaves it; MASTER_FOLDER as init_model.mjs leaves it: its model.safetensors (fp32)
- * is replaced every 500 steps and at the end. LOG_FILE gets one JSON line for each of the first hundred steps, then for every
- * twentieth, and one for each held-out evaluation.
- * --only STEPS stops early and writes no model: it shows that the log's first losses come out again.
+ * SEQUENCES_FOLDER: from make_sequences.mjs. MASTER_FOLDER: from init_model.mjs; its model.safetensors (fp32) is replaced
+ * every 500 steps and at the end. LOG_FILE gets one JSON line for each of the first hundred steps, then for every twentieth,
+ * and one for each held-out evaluation.
+ * --only STEPS stops early and writes no model, to check that the log's first losses are reproduced.
  */
 import { appendFileSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -26,7 +26,8 @@ const plan = readJson(new URL("./plan.json", import.meta.url));
 const totalSteps = plan.phases.reduce((sum, phase) => sum + phase.steps, 0);
 const file = readFileSync(join(sequences, "train.i32"));
 const tokens = new Int32Array(file.buffer, file.byteOffset, file.length / 4);
-if (tokens.length !== totalSteps * plan.batchTokens) throw new Error("train.i32 does not fit plan.json: make it again");
+if (tokens.length !== totalSteps * plan.batchTokens)
+  throw new Error("train.i32 does not match plan.json: run make_sequences.mjs again");
 
 const log = (row) => {
   const line = JSON.stringify(row);

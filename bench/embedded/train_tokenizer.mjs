@@ -4,8 +4,8 @@
  *     node bench/embedded/train_tokenizer.mjs CORPUS_FOLDER MODEL_FOLDER [VOCABULARY]
  *
  * Reads CORPUS_FOLDER/train.json, writes MODEL_FOLDER/tokenizer.json, tokenizer_config.json and special_tokens_map.json.
- * Ids: special tokens, then the 256 bytes (so that any text can be written), then one id a merge. Deterministic: the most
- * frequent pair is merged first, and of equally frequent ones that with the smaller ids.
+ * Ids: special tokens, then the 256 bytes (so that any text can be encoded), then one id per merge. Deterministic: the
+ * most frequent pair is merged first, and among equally frequent pairs the one with the smaller ids.
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

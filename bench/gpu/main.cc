@@ -1,7 +1,7 @@
-// The program of bench/gpu/run.sh, which says what it measures; RUBRICATE_CUDA_LIBRARY names the plug-in.
+// The program of bench/gpu/run.sh; README.md says what it measures. RUBRICATE_CUDA_LIBRARY names the plug-in.
 //
-//   bench_gpu machine|rows|products|training|decoding|profile|turns [--rehearse] [--only TEXT] [--out FILE] [--handover
-//   FOLDER]
+//   bench_gpu machine|rows|products|training|decoding|profile|turns
+//             [--rehearse] [--only TEXT] [--out FILE] [--handover FOLDER]
 #include <cstdio>
 
 #include "base/error.h"

@@ -1,5 +1,4 @@
-// Where the figures come from: events of the device around a kernel, or the clock of the host around work that has been
-// waited for. Medians, after warming up.
+// Timing: device events around a kernel, or the host's clock around synchronized work. Medians, after warm-up.
 #pragma once
 
 #include <algorithm>
@@ -17,13 +16,13 @@
 
 namespace rubricate::bench {
 
-// What every section is given.
+// The options of every section.
 struct Run {
   Device& device;
   std::shared_ptr<Stream> stream;
-  bool rehearse;     // sizes that an emulated device gets through in seconds
+  bool rehearse;     // sizes for which an emulated device takes seconds
   int repetitions;   // of a measurement
-  std::string only;  // part of the name of what is timed; empty: all
+  std::string only;  // times only names that contain this; empty: all
   std::string out;   // of the results; empty: none
   std::string handover;
 
@@ -40,8 +39,8 @@ inline double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// A stream with an event before and after each repetition; the host only waits at the end, so that the device never
-// waits for the host where a kernel takes longer than a launch (about 5 us).
+// A stream with an event before and after each repetition. The host waits only at the end, so the device never waits
+// for the host if a kernel takes longer than a launch (about 5 us).
 class EventClock {
  public:
   explicit EventClock(Device& device) : device_(device), table_(*cuda_plugin().table) {
@@ -62,7 +61,7 @@ class EventClock {
     device_.check(table_.copy_on_device(stream_, to, from, bytes), "Copying on the device");
   }
 
-  // Median seconds of what `enqueue` puts in with run() or copy(). All that other streams do must be done.
+  // Median seconds of the work that `enqueue` adds with run() or copy(). Other streams must be idle.
   double seconds(int repetitions, const std::function<void()>& enqueue) {
     const auto count = static_cast<size_t>(repetitions) + 1;
     while (events_.size() < count) {
@@ -94,8 +93,8 @@ class EventClock {
   std::vector<RubricateEvent*> events_;
 };
 
-// Median seconds by the host's clock of body(), from an idle device to an idle device; prepare() before each is not
-// counted.
+// Median seconds by the host's clock of body(), from an idle device to an idle device; prepare() runs before each and
+// is not counted.
 inline double waited_seconds(Stream& stream, int repetitions, const std::function<void()>& prepare,
                              const std::function<void()>& body) {
   std::vector<double> all;
@@ -110,10 +109,10 @@ inline double waited_seconds(Stream& stream, int repetitions, const std::functio
   return median(all);
 }
 
-// Uniform in +-scale / 2: a block of a few million numbers, again and again.
+// Uniform in +-scale / 2: repeats a block of a few million numbers.
 Tensor random_on_device(const Run& run, const Shape& shape, DType dtype, uint32_t seed, float scale = 1.0f);
 
-// On an emulated device, whose fresh memory is NaN: throws ERR_INTERNAL where a number was not written.
+// On an emulated device, whose fresh memory is NaN: throws ERR_INTERNAL if an element was not written.
 void require_written(const Run& run, const char* what, const std::vector<Tensor>& outputs);
 
 }  // namespace rubricate::bench

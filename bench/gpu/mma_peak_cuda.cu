@@ -1,6 +1,5 @@
-// What the device multiplies at most with the instructions that the project's kernels are made of: independent chains
-// in registers, no memory. Of GPUs with wgmma (sm_90) or tcgen05 (sm_100) this is not all that their tensor cores can
-// do.
+// The device's peak rate for the instructions that the project's kernels use: independent chains in registers, no
+// memory. The tensor cores of GPUs with wgmma (sm_90) or tcgen05 (sm_100) can be faster.
 #include "device/cuda/kernel.h"
 #include "mma_peak_kernels.h"
 

@@ -13,7 +13,7 @@
 namespace rubricate::bench {
 namespace {
 
-constexpr int kSteps = 5;  // of training, after two that are not counted: a step has some seconds of work
+constexpr int kSteps = 5;  // of training, after two warm-up steps: a step takes seconds
 const char* const kOutOfMemory = "ERR_OUT_OF_MEMORY";
 
 LlamaShape shape_of(const Run& run) {
@@ -28,8 +28,8 @@ std::vector<int64_t> decoding_batches(const Run& run) {
 }
 constexpr int64_t kPrompt = 32;  // tokens
 
-// Weights that another program can have too: all tensors are parts of one array of random bf16, tensor i beginning at
-// its element 4096 i, but for the norms' weights, which are 1. So a model of 7B needs 0.3 GB of the host.
+// Weights that another program can reproduce: all tensors are parts of one array of random bf16, tensor i from element
+// 4096 i on, except the norms' weights, which are 1. So a 7B model needs only 0.3 GB on the host.
 struct RandomWeights {
   explicit RandomWeights(const LlamaShape& shape) : architecture(Architecture::parse(json_of(shape))) {
     const std::vector<TensorSpec> specs = tensor_specs(architecture);
@@ -40,7 +40,7 @@ struct RandomWeights {
     uint32_t state = 1;
     for (float& x : wide) {
       state = state * 1664525u + 1013904223u;
-      x = (static_cast<float>(state >> 8) * 0x1p-24f - 0.5f) * 0.07f;  // of variance 0.02^2, as LLaMA's begin
+      x = (static_cast<float>(state >> 8) * 0x1p-24f - 0.5f) * 0.07f;  // of variance 0.02^2, LLaMA's initialisation
     }
     const auto arena = std::make_shared<Arena>();
     numbers = Tensor::empty(arena, {count}, DType::bf16);
@@ -71,7 +71,7 @@ struct RandomWeights {
   std::map<std::string, int64_t> offsets;  // of the matrices, in elements
 };
 
-// Training of one batch over and over, from fresh edits.
+// Trains on one batch repeatedly, from fresh edits.
 class Training {
  public:
   Training(const Run& run, Model& model, int64_t batch, bool recompute)
@@ -91,7 +91,7 @@ class Training {
     run_.stream->synchronize();
     return {now() - start, result.loss};
   }
-  // Seconds of a step by op and direction, the device waited for between ops; so their sum is more than a step's.
+  // Seconds of a step by op and direction. Synchronizes after each op, so the sum is more than a step's time.
   std::map<std::pair<std::string, bool>, double> profiled_step() {
     std::map<std::pair<std::string, bool>, double> spent;
     std::pair<std::string, bool> under_way = {"before", false};
@@ -119,7 +119,7 @@ class Training {
   Tenant tenant_;
 };
 
-// Sequences that go on token by token, each from a prompt of its own.
+// Sequences that are decoded token by token, each from its own prompt.
 class Decoding {
  public:
   Decoding(const Run& run, const std::shared_ptr<const Model>& model, int64_t batch)
@@ -133,7 +133,7 @@ class Decoding {
       requests_.push_back(std::move(request));
     }
   }
-  // Seconds until every sequence has its next token.
+  // Seconds of one decoding step.
   double step() {
     const double start = now();
     const std::vector<int32_t> next = decoder_.step(requests_, 512, control_);
@@ -150,7 +150,7 @@ class Decoding {
 
 double gibibytes(int64_t bytes) { return static_cast<double>(bytes) / static_cast<double>(1 << 30); }
 
-// One row of the table; false where memory ended.
+// One row of the table; false if memory ran out.
 bool time_batch(const Run& run, Results& results, Model& model, int64_t batch, bool recompute) {
   const int64_t tokens = batch * length_of(run);
   Row row = {
@@ -231,7 +231,7 @@ void time_decoding(const Run& run) {
 
 namespace {
 
-// weights.bin, and work.json: the shape, where each matrix begins, and the tokens.
+// weights.bin, and work.json: the shape, each matrix's offset, and the tokens.
 void hand_over(const Run& run, const RandomWeights& weights) {
   std::ofstream binary(run.handover + "/weights.bin", std::ios::binary);
   binary.write(static_cast<const char*>(weights.numbers.raw()), weights.numbers.bytes());

@@ -10,7 +10,7 @@
 namespace rubricate::bench {
 namespace {
 
-// Operations a second of the loop in registers.
+// Operations per second of the loop in registers.
 double peak_rate(const Run& run, EventClock& clock, DType dtype) {
   MmaPeakArgs args;
   args.dtype = dtype;
@@ -51,7 +51,7 @@ struct Layout {
   bool a_transposed, b_transposed;
 };
 
-// One product by our own kernels, and by cuBLASLt where that is there and can do it.
+// One matmul by our own kernels, and by cuBLASLt if it is available and supports it.
 void time_providers(const Run& run, EventClock& clock, const Told& tell, const char* name, MatmulArgs args) {
   MatmulPlans& plans = MatmulPlans::of(run.device);
   const MatmulSetting before = matmul_setting();
@@ -75,8 +75,8 @@ void time_providers(const Run& run, EventClock& clock, const Told& tell, const c
   force_matmul_setting(before);
 }
 
-// m rows of activations, k inputs and n outputs of a weight, by layout the forward, the gradient of the input (whose
-// sizes k and n change places) and the gradient of the weight (m is then the sum's length).
+// m rows of activations, k inputs and n outputs of a weight. By layout: the forward, the gradient of the input (with k
+// and n swapped) and the gradient of the weight (which sums over m).
 void time_matmuls(const Run& run, EventClock& clock, const Told& tell, DType dtype) {
   const std::vector<Layout> layouts = {{"matmul forward", false, true},
                                        {"matmul input gradient", false, false},
@@ -110,7 +110,7 @@ Var leaf(const Tensor& value) {
   return {value, std::move(slot)};
 }
 
-// Rows enough for any device; heads of LLaMA-2-7B.
+// Enough rows for any device; the heads of LLaMA-2-7B.
 void time_attention(const Run& run, const Told& tell, int64_t length) {
   const int64_t heads = run.rehearse ? 2 : 32, head_dim = run.rehearse ? 16 : 128;
   const int64_t rows = run.rehearse ? 2 * length : 16384, width = heads * head_dim;

@@ -1,5 +1,5 @@
-// The rows of one section of the result. The file holds all of them, as a JSON array, after every row: a run that is
-// cut off loses nothing.
+// The rows of one section of the result. After every row the file has all rows so far, as a JSON array, so an
+// interrupted run loses nothing.
 #pragma once
 
 #include <cmath>
@@ -47,10 +47,10 @@ inline std::string json_of_row(const Row& row) {
 
 class Results {
  public:
-  // path: of the file; empty: none is written.
+  // path: the file; empty: writes none.
   explicit Results(std::string path) : path_(std::move(path)) { write(); }
 
-  // Throws ERR_FILE where the file cannot be written.
+  // Throws ERR_FILE if the file cannot be written.
   void add(const Row& row) {
     rows_.push_back(json_of_row(row));
     write();

@@ -15,12 +15,12 @@ namespace {
 
 struct Timed {
   const char* name;
-  double arrays;  // of [rows, cols] that cross memory: every operand once
+  double arrays;  // number of [rows, cols] arrays read or written: every operand once
   std::function<void()> enqueue;
   std::vector<Tensor> outputs;
 };
 
-// Operands of one shape and dtype, and the kernels over them.
+// Operands of one shape and dtype, and the kernels on them.
 class Rows {
  public:
   Rows(const Run& run, int64_t rows, int64_t cols, DType dtype)
@@ -34,7 +34,7 @@ class Rows {
     run.stream->synchronize();
   }
 
-  // Bytes a second of one copy of 1 GiB, which counts as read and written.
+  // Bytes per second of a copy of 1 GiB, which counts as 2 GiB.
   double copy_rate() {
     const int64_t bytes = run_.rehearse ? 1 << 16 : int64_t{1} << 30;
     const Tensor from = Tensor::zeros(run_.arena(), {bytes / 4}, DType::f32);
@@ -58,7 +58,7 @@ class Rows {
   int64_t tiles() const { return (rows_ + kSumRows - 1) / kSumRows; }
   static float* floats(const Tensor& tensor) { return static_cast<float*>(tensor.raw()); }
 
-  // One sequence of slot 1 (with the vectors) or 0 (without).
+  // One sequence with slot 1 (with the vectors) or 0 (without).
   SlotRows slot_rows(int32_t slot, int32_t tile_rows) const {
     SlotRows rows;
     rows.rows = rows_;
@@ -199,7 +199,7 @@ void time_row_kernels(const Run& run) {
   std::printf("%-34s %-8s %6s %6s %9s %9s %8s\n", "kernel (events of the device)", "", "rows", "cols", "us", "GB/s",
               "of copy");
   std::vector<std::pair<int64_t, int64_t>> shapes = {{16384, 4096}};
-  if (!run.only.empty())  // a workbench of one kernel: more rows than blocks at once, and fewer; odd columns
+  if (!run.only.empty())  // a workbench of one kernel: more and fewer rows than resident blocks; odd columns
     shapes.insert(
         shapes.end(),
         {{256, 4096}, {2048, 4096}, {65536, 4096}, {16384, 2048}, {16384, 5120}, {16384, 8192}, {16384, 4100}});

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Builds, tests and times everything on this machine's CUDA device, and writes one JSON result. README.md has the rest.
+# Builds, tests and times everything on this machine's CUDA device, and writes one JSON result. See README.md.
 #
 #   bench/gpu/run.sh [options]
-#     --build FOLDER   where things are built (build-gpu)
+#     --build FOLDER   the build folder (build-gpu)
 #     --out FILE       the result (result.json in that folder)
-#     --python PYTHON  an interpreter with torch and transformers, to run the same training and decoding there
+#     --python PYTHON  an interpreter with torch and transformers, which runs the same training and decoding
 #     --sections LIST  of: tests rows products training profile decoding sanitizer torch (all of them, in this order)
-#     --only TEXT      times what has TEXT in its name, over more shapes: --sections rows --only edit_add_norm_forward
+#     --only TEXT      times only names that contain TEXT, over more shapes: --sections rows --only edit_add_norm_forward
 #     --rehearse       the whole program at tiny sizes on an emulated device; needs neither a GPU nor nvcc
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -38,7 +38,7 @@ done
 if [ -z "$rehearse" ]; then
   architecture=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | head -n 1 | tr -d ' .')
   case $architecture in
-    '' | *[!0-9]*) echo "No CUDA device can be used here: nvidia-smi, which comes with the driver, names none." >&2; exit 1 ;;
+    '' | *[!0-9]*) echo "No CUDA device can be used here: nvidia-smi, which comes with the driver, lists none." >&2; exit 1 ;;
   esac
 fi
 mkdir -p "$build" && parts=$(mktemp -d) || exit 1
@@ -49,13 +49,13 @@ text() { # a JSON string of standard input
   printf '"%s"' "$(tr '\n\t"\\' "  ''" | sed 's/ *$//')"
 }
 
-# The checkout's, marked where files have changed since; RUBRICATE_COMMIT names it where there is no git.
+# The checkout's commit, marked if files have changed since; RUBRICATE_COMMIT without git.
 commit() {
   git rev-parse HEAD 2> /dev/null || { echo "${RUBRICATE_COMMIT:-unknown}"; return; }
   [ -z "$(git status --porcelain --untracked-files=no)" ] || echo changed
 }
 
-# Everything that is there so far, as one document: also where this run is cut off.
+# All results so far as one document, also if the script is stopped.
 assemble() {
   {
     printf '{\n  "date": "%s",\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
@@ -94,12 +94,12 @@ cmake -S . -B "$build" -DRUBRICATE_TESTS=ON -DRUBRICATE_GPU_BENCH=ON "$@" > "$pa
 RUBRICATE_CUDA_LIBRARY=$PWD/$plugin
 case $plugin in /*) RUBRICATE_CUDA_LIBRARY=$plugin ;; esac
 export RUBRICATE_CUDA_LIBRARY
-if [ -n "$rehearse" ]; then # what tests have in cuBLASLt's place
+if [ -n "$rehearse" ]; then # the fake cuBLASLt of the tests
   RUBRICATE_CUBLASLT_LIBRARY=${RUBRICATE_CUDA_LIBRARY%/*}/libfake_cublaslt.so
   export RUBRICATE_CUBLASLT_LIBRARY
 fi
 
-bench() { # section, further options; the program says what is wrong where there is no device
+bench() { # section, further options; without a device the program prints the reason
   section=$1
   shift
   "$build/bench_gpu" "$section" $rehearse --only "$only" --out "$parts/$section.json" "$@"
@@ -137,7 +137,7 @@ for section in $sections; do
     sanitizer)
       tool=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2> /dev/null)
       if [ -n "$rehearse" ] || [ -z "$tool" ]; then
-        echo "compute-sanitizer is not used here: there is none, or no device"
+        echo "skipped: no compute-sanitizer, or no device"
         continue
       fi
       : > "$parts/both"
@@ -150,7 +150,7 @@ for section in $sections; do
       ;;
     rows | products | training | profile | decoding) bench "$section" || status=1 ;;
     torch)
-      [ -n "$python" ] || { echo "not asked for: --python names an interpreter with torch and transformers"; continue; }
+      [ -n "$python" ] || { echo "skipped: give --python, an interpreter with torch and transformers"; continue; }
       mkdir -p "$parts/handover"
       "$python" bench/gpu/torch_side.py --program "$build/bench_gpu" --handover "$parts/handover" \
         --out "$parts/torch.json" $rehearse || status=1

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Training steps and decoding in PyTorch beside this project's, in turns on one device, both models loaded.
+"""Training steps and decoding in PyTorch, alternating with this project's on one device, both models loaded.
 
   python torch_side.py --program bench_gpu --handover FOLDER [--out FILE.json] [--seconds 420] [--rehearse]
 
 The program writes its weights and tokens to FOLDER; transformers' LLaMA gets the same, in bf16, with its default attention (sdpa). RED: a
-module around each down projection with fp32 vectors; LoRA: rank 8 beside q_proj and v_proj, fp32 factors that act in bf16. AdamW without
-weight decay, rate 1e-3, gradients clipped to norm 1, every token but the first a target. Eager at each batch, then compiled from eager's best
-batch on; what --seconds leaves no time for is told as left out. Decoding: one token a step after the prompt, greedy, eager.
+module around each down projection with fp32 vectors; LoRA: rank 8 at q_proj and v_proj, fp32 factors cast to bf16. AdamW without weight
+decay, rate 1e-3, gradients clipped to norm 1, every token except the first is a target. Eager at each batch, then compiled from eager's best
+batch on; configurations for which --seconds leaves no time are reported as skipped ("leftOut"). Decoding: one token per step after the
+prompt, greedy, eager.
 """
 import argparse
 import json
@@ -19,12 +20,12 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-STEPS = 5  # after two that are not counted
+STEPS = 5  # after two warm-up steps
 TOLERANCE = 1e-2  # of RED's losses, relative
 
 
 class Edited(nn.Module):
-    """scale * h + bias behind a linear layer."""
+    """scale * h + bias after a linear layer."""
 
     def __init__(self, inner):
         super().__init__()
@@ -38,7 +39,7 @@ class Edited(nn.Module):
 
 
 class LowRank(nn.Module):
-    """h + 2 (x A^T) B^T beside a linear layer (rank 8, alpha 16)."""
+    """h + 2 (x A^T) B^T, parallel to a linear layer (rank 8, alpha 16)."""
 
     def __init__(self, inner):
         super().__init__()
@@ -52,7 +53,7 @@ class LowRank(nn.Module):
 
 
 def adapted(model, method):
-    """The model with fresh trainable modules in place of an earlier method's; returns their parameters."""
+    """Replaces an earlier method's modules by fresh trainable ones; returns their parameters."""
     bare = lambda module: module.inner if isinstance(module, (Edited, LowRank)) else module
     for layer in model.model.layers:
         layer.mlp.down_proj = bare(layer.mlp.down_proj)
@@ -145,7 +146,7 @@ class Torch:
         return step
 
     def decode(self, batch):
-        """A function that gives every sequence one more token and returns the seconds."""
+        """A function that decodes one more token for every sequence and returns the seconds."""
         adapted(self.model, "red")
         self.model.eval()
         self.model.config.use_cache = True
@@ -165,7 +166,7 @@ class Torch:
 
 
 def in_turns(ours, theirs, steps):
-    """Both sides' answers, the first two and any after memory ended left out of the seconds."""
+    """Both sides' answers, without the first two and any after memory ran out."""
     a, b = [], []
     for _ in range(steps + 2):
         if not a or "error" not in a[-1]:
@@ -209,7 +210,7 @@ def main():
                 json.dump(result, file, indent=2)
 
     def compare(method, compiled, batch):
-        """A row; the torch side's tokens/s, 0 where memory or time ended."""
+        """Adds a row; returns the torch side's tokens/s, 0 if memory or time ran out."""
         row = {"what": "training", "method": method, "mode": "compiled" if compiled else "eager", "batch": batch}
         if time.perf_counter() - began > args.seconds:
             tell({**row, "leftOut": "no time was left"})

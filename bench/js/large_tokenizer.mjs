@@ -10,8 +10,8 @@ function byteCharacters() {
 }
 
 /**
- * Writes a byte-level BPE tokenizer with random tokens, and for each token a merge of every two others that make it.
- * @param path of the file
+ * Writes a byte-level BPE tokenizer with random tokens, and for each token a merge of every two other tokens that form
+ * it. @param path of the file
  * @param size tokens of the vocabulary, at least 256
  */
 export function writeLargeTokenizer(path, size) {

@@ -1,4 +1,4 @@
-/** What latency.mjs measures beside: the package at work, phase by phase. */
+/** The work during which latency.mjs measures: phases of the package at work. */
 import { createWriteStream } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -14,7 +14,7 @@ const words =
     " ",
   );
 
-/** Prompt/completion rows of some 400 bytes, in all `bytes` long. */
+/** Prompt/completion rows of about 400 bytes, `bytes` bytes in all. */
 export async function writeRows(path, bytes) {
   let state = 1;
   const some = (count) => {
@@ -35,7 +35,7 @@ export async function writeRows(path, bytes) {
   await pipeline(Readable.from(lines()), createWriteStream(path));
 }
 
-/** Sequences of equal length, all of whose tokens but the first are targets. */
+/** Sequences of equal length; all tokens except the first are targets. */
 function examples(count, length, vocabulary) {
   return Array.from({ length: count }, (_, line) => ({
     tokenIds: Int32Array.from({ length }, (_, i) => (7 * i + 13 * line + 3) % vocabulary),
@@ -61,8 +61,8 @@ function trainOn(model, adapter, more = {}) {
 /**
  * @param {{models: [string, string], rows: string, folder: string}} places two model folders, a JSONL file, a folder to
  *   write in
- * @returns {Promise<{phases: {name: string, work: () => Promise<void>}[], end: () => Promise<void>}>} the first phase does
- *   nothing but wait, with the models open and all threads there
+ * @returns {Promise<{phases: {name: string, work: () => Promise<void>}[], end: () => Promise<void>}>} the first phase only waits, with the
+ * models open and all threads started
  */
 export async function makePhases({ models, rows, folder }, idleMs) {
   const [first, second] = await Promise.all(models.map((path) => LlamaModel.fromPretrained(path)));

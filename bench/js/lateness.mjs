@@ -1,12 +1,12 @@
-/** How late a timer of this process's event loop fires: what a person's server would feel beside the work. */
+/** How late a timer of this process's event loop fires: the delay that a server in this process would have. */
 
 function quantile(sorted, share) {
   return sorted.length === 0 ? Number.NaN : sorted[Math.min(sorted.length - 1, Math.ceil(share * sorted.length) - 1)];
 }
 
 /**
- * Runs work beside a timer of one millisecond, each set when the last one fired, until the work is done and at least
- * `leastSeconds` have passed (then `again` is called with the work until they have).
+ * Runs work with a timer of one millisecond, set again when it fires, until the work is done and at least
+ * `leastSeconds` have passed (work that ends earlier is repeated).
  * @param {() => Promise<void>} work
  * @returns milliseconds by which the timer was late: percentiles and maximum; samples; runs of the work; seconds
  */
@@ -31,7 +31,7 @@ export async function latenessBeside(work, leastSeconds) {
       await work();
       runs++;
     } while (passed() < leastSeconds);
-    late.push(Math.max(0, performance.now() - due)); // the work may have kept the last one from firing
+    late.push(Math.max(0, performance.now() - due)); // the work may have delayed the last one
   } finally {
     clearTimeout(timer);
   }

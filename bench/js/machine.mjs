@@ -7,11 +7,11 @@ function git(...args) {
   try {
     return execFileSync("git", args, { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
   } catch {
-    return undefined; // no git, or no checkout
+    return undefined; // no git, or not a checkout
   }
 }
 
-/** The processor's name, and what tells its generation where a hypervisor hides the rest of the name. */
+/** The processor's name, with its family and model, since a hypervisor may hide part of the name. */
 function processor() {
   const name = os.cpus()[0]?.model.trim() ?? "unknown";
   try {
@@ -25,7 +25,7 @@ function processor() {
   }
 }
 
-/** What a figure depends on besides the code: told with every result. */
+/** The machine, on which figures depend besides the code; part of every result. */
 export function describeMachine() {
   const { path, threads } = native.cpu();
   return {
@@ -39,7 +39,7 @@ export function describeMachine() {
   };
 }
 
-/** Heads a result: the machine, the code and the hour, and how busy the machine was when the work began. */
+/** The head of a result: the machine, the code, the time, and the load average at the start. */
 export function describeRun() {
   const dirty = git("status", "--porcelain", "--untracked-files=no");
   return {
@@ -52,7 +52,7 @@ export function describeRun() {
   };
 }
 
-/** A line for people. */
+/** A readable line. */
 export function machineLine({ machine, commit, loadAverage }) {
   const { cpu, cores, path, threads, node } = machine;
   const at = commit ? `, commit ${commit.slice(0, 12)}` : "";

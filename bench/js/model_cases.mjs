@@ -1,10 +1,10 @@
-/** Models with random weights at work, as lib/cli/bench_model.ts times them; `models` gives a folder for a shape and dtype. */
+/** Cases of models with random weights, timed as in lib/cli/bench_model.ts; `models` gives a folder for a shape and dtype. */
 import { built, rubricate } from "./package.mjs";
 
 const { decoding, trainingStep } = built("cli/bench_model.js");
 const dtypes = ["float32", "bfloat16"];
 
-/** A case with a model of its own, loaded when it starts. */
+/** A case with its own model, loaded when it starts. */
 function withModel(models, shape, dtype, slow, one) {
   return {
     ...one,

@@ -1,6 +1,6 @@
 /**
- * The ops by themselves, as lib/cli/bench_ops.ts times them, at rows and widths of the embedded model, of 15M, of 110M and of
- * 7B. Slow ones are left out by --quick.
+ * Cases of single ops, timed as in lib/cli/bench_ops.ts, at rows and widths of the embedded model, 15M, 110M and 7B. --quick
+ * skips slow ones.
  */
 import { built } from "./package.mjs";
 

@@ -1,4 +1,4 @@
-/** The built package: its public names, and the native core's handles where a benchmark goes below them. */
+/** The built package: its public names, and the native core's handles for benchmarks below the public API. */
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";

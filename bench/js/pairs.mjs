@@ -1,10 +1,10 @@
-/** Two processes that take turns at the same work, and what their times say. */
+/** Two processes that alternate with the same work, and the statistics of their times. */
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 
 /**
- * A process that does one piece of work a line it reads, and answers each with a line of JSON: first `{ready, ...}`, then one
- * for each "step", and after "end" a last one.
+ * A process that does one piece of work for each line it reads, and answers with lines of JSON: first `{ready, ...}`, then one for
+ * each "step", and a last one after "end".
  */
 export class Side {
   #child;
@@ -17,7 +17,7 @@ export class Side {
     this.#child.on("error", (error) => {
       this.#errors += error.message;
     });
-    this.#child.stdin.on("error", () => {}); // a side that died is told by #answer
+    this.#child.stdin.on("error", () => {}); // #answer reports a side that died
     this.#child.stderr.on("data", (data) => {
       this.#errors = (this.#errors + data).slice(-4000);
     });
@@ -32,7 +32,7 @@ export class Side {
     }
   }
 
-  /** Waits until the side can work. @returns {Promise<object>} what it tells of itself */
+  /** Waits until the side is ready. @returns {Promise<object>} its description */
   ready() {
     return this.#answer();
   }
@@ -67,8 +67,8 @@ export function median(values) {
 }
 
 /**
- * An interval that holds the true median of the values' distribution in at least 95 % of all runs, whatever the
- * distribution: from the k-th smallest to the k-th largest value, k by the binomial distribution.
+ * A confidence interval (at least 95 %) of the median for any distribution: from the k-th smallest to the k-th largest value, k by
+ * the binomial distribution.
  *
  * @param {number[]} values at least 6; with fewer there is no such interval
  * @returns {[number, number]}
@@ -92,7 +92,7 @@ export function medianInterval(values) {
 const rest = 100;
 
 /**
- * Lets both sides do a piece of work in turn; who begins alternates.
+ * Both sides do a piece of work in turn; the side that begins alternates.
  *
  * @param {Side} ours @param {Side} theirs @param {number} pairs @returns {Promise<{ours: object[], theirs: object[]}>} answers
  */

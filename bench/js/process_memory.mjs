@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 
-/** A field of /proc/self/status in bytes, or undefined where there is no such file. */
+/** A field of /proc/self/status in bytes, or undefined if there is no such file. */
 function statusBytes(field) {
   try {
     const line = new RegExp(`^${field}:\\s+(\\d+) kB$`, "m").exec(readFileSync("/proc/self/status", "utf8"));
@@ -10,7 +10,7 @@ function statusBytes(field) {
   }
 }
 
-/** Watches this process's anonymous memory, `periodMs` between looks; `stop` tells the peaks in bytes. */
+/** Samples this process's anonymous memory every `periodMs`; `stop` returns the peaks in bytes. */
 export function watchMemory(periodMs = 10) {
   let anonymous = 0;
   const look = () => {

@@ -15,7 +15,7 @@ import { parseArgs } from "node:util";
 import { shapes, tensorsOf } from "./shapes.mjs";
 
 const deviation = 0.02;
-/** Bytes that are made and written at once. */
+/** Bytes generated and written at once. */
 const pieceBytes = 8 << 20;
 
 const kinds = {
@@ -99,7 +99,7 @@ function writeTensor(file, { name, ones, bytes }, kind, table, seed) {
   }
 }
 
-/** Tensors in order, parted so that each shard has about the same number of bytes. */
+/** Tensors in order, split so that each shard has about the same number of bytes. */
 function partition(tensors, shards) {
   const total = tensors.reduce((sum, { bytes }) => sum + bytes, 0);
   const parts = Array.from({ length: shards }, () => []);
@@ -108,14 +108,14 @@ function partition(tensors, shards) {
     parts[Math.min(shards - 1, Math.floor(((before + tensor.bytes / 2) * shards) / total))].push(tensor);
     before += tensor.bytes;
   }
-  if (parts.some((part) => part.length === 0)) throw new Error(`this shape cannot be parted into ${shards} shards`);
+  if (parts.some((part) => part.length === 0)) throw new Error(`this shape cannot be split into ${shards} shards`);
   return parts;
 }
 
 const tokenizerFiles = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
 
 /**
- * @param {string} folder created where needed
+ * @param {string} folder created if needed
  * @param {object} config config.json's fields, see shapes.mjs
  * @param {{dtype?: "float32" | "bfloat16", shards?: number, seed?: number, tokenizer?: string}} options tokenizer: a folder
  *   whose tokenizer files are copied
@@ -151,7 +151,7 @@ export function writeRandomModel(folder, config, { dtype = "float32", shards = 1
   if (shards > 1) json("model.safetensors.index.json", { metadata: { total_size }, weight_map });
   for (const name of tokenizer ? tokenizerFiles : [])
     if (existsSync(join(tokenizer, name))) copyFileSync(join(tokenizer, name), join(folder, name));
-  json("config.json", { ...config, torch_dtype: dtype }); // last: a folder with it is whole
+  json("config.json", { ...config, torch_dtype: dtype }); // last: a folder with it is complete
   return total_size;
 }
 

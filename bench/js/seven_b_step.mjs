@@ -1,5 +1,6 @@
 /**
- * A process of seven_b.mjs: opens the checkpoint, makes one training step, tells what it took as a line of JSON.
+ * A process of seven_b.mjs: opens the checkpoint, runs one training step, and prints its time and memory as a line of
+ * JSON.
  *
  *     node bench/js/seven_b_step.mjs FOLDER SUPERVISED_TOKENS
  */

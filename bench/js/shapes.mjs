@@ -1,5 +1,6 @@
 /**
- * Shapes of LLaMAs, as config.json spells them, without end tokens: what random weights generate shall not end early.
+ * Shapes of LLaMAs as config.json fields, without end tokens, so that generation with random weights does not end
+ * early.
  */
 const base = {
   architectures: ["LlamaForCausalLM"],

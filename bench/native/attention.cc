@@ -1,7 +1,7 @@
-// Workbench of attention: GFLOP/s and the share of a register-only loop of multiply-adds that ran on the same threads
-// between the measurements. Only useful operations count: 4 * head_dim for each (query, key) pair that the causal mask
-// lets through in forward, 10 * head_dim in backward. Then decoding over pages: time of one step and GB/s of cached
-// keys and values. (attention_test.cc checks the values.)
+// Workbench of attention: GFLOP/s, and the share of a register-only loop of multiply-adds that ran on the same threads
+// between the measurements. Counts only useful operations: 4 * head_dim per (query, key) pair that the causal mask
+// allows in forward, 10 * head_dim in backward. Then decoding over pages: time of one step and GB/s of cached keys and
+// values. (attention_test.cc checks the values.)
 //
 //   bench_attention [repetitions]     RUBRICATE_CPU_PATH picks the instruction set
 //   Prints best and median of the repetitions.

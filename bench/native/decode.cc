@@ -1,12 +1,12 @@
-// Where the time of a decoding step goes: each op of a greedy step of a LLaMA with random weights, beside a plain read
-// of as many bytes as the step's weights have.
+// The time of a decoding step by op: a greedy step of a LLaMA with random weights, compared with a plain read of as
+// many bytes as the step's weights have.
 //
-//   bench_decode SHAPE DTYPE SEQUENCES [steps [length]]     SHAPE: 15m or 110m; DTYPE: f32 or bf16; length of the
-//   prompts
+//   bench_decode SHAPE DTYPE SEQUENCES [steps [length]]     SHAPE: 15m or 110m; DTYPE: f32 or bf16;
+//                                                           length: of the prompts
 //
-// Steps and reads take turns. Weights: all but the embedding, of which a step takes single rows. Share: the read's time
-// over the step's. Quiet: the sum over the step's calls of ops of each call's best time, and of the read in parts of 2
-// MiB likewise: what a machine gives that others use, were it left alone for as long as a call takes.
+// Steps and reads alternate. Weights: all except the embedding, of which a step reads single rows. Share: the read's
+// time over the step's. Quiet: the sum of each op call's best time over all steps, and likewise of the read in parts of
+// 2 MiB. On a machine that others use, this estimates the times without them.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -33,7 +33,7 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 
 float read_loop(const float* p, int64_t count) { RUBRICATE_DISPATCH(read_memory, p, count); }
 
-// The seconds of each part.
+// The seconds of each part of the read.
 std::vector<double> read(const std::vector<float>& memory) {
   constexpr int64_t chunks = 16, floats = (2 << 20) / 4, part = floats / chunks;
   std::vector<float> sums(chunks);
@@ -60,11 +60,11 @@ int64_t weight_bytes(const Model& model, DType dtype) {
   return count * dtype_size(dtype);
 }
 
-// Of each step or read its calls, in order.
+// The calls of each step or read, in order.
 using Calls = std::vector<std::vector<double>>;
 
 struct Profile {
-  std::vector<std::string> ops;  // what the calls of a step are
+  std::vector<std::string> ops;  // the ops of a step's calls
   Calls steps, reads;
   double read_bytes;
 };

@@ -1,13 +1,13 @@
 // Workbench of the packed matmul: GFLOP/s and the share of peak, for the three layouts; then decoding, in GB/s of
-// weight bytes beside a plain read. Packing is inside the timing. Every result is compared with a few elements in
-// double first. OpenBLAS and oneDNN compute the same beside ours, a repetition each in turn, where CMake found them.
+// weight bytes, compared with a plain read. Times include packing. A few elements of every result are first checked in
+// double. If CMake found OpenBLAS and oneDNN, they compute the same, alternating with ours.
 //
-//   bench_matmul [repetitions] [large]     RUBRICATE_CPU_PATH picks the instruction set of ours
-//   Prints best and median of the repetitions; `large` adds the biggest shape.
+//   bench_matmul [repetitions] [large]     RUBRICATE_CPU_PATH chooses our instruction set
+//   Prints best and median of the repetitions; `large` adds the largest shape.
 //
-// Peak is a register-only loop of multiply-adds as long as a product, on the same threads, before and after each one: a
-// share is that of one repetition, of the two loops around it, so that a core that slows down or is taken away for a
-// while slows both. Printed are the best and the median rate, and the median share.
+// Peak is a register-only loop of multiply-adds as long as a matmul, on the same threads, before and after each one. A
+// share compares one repetition with the two loops around it, so that a temporary slowdown of a core affects both.
+// Prints the best and the median rate, and the median share.
 #include <unistd.h>
 
 #include <algorithm>
@@ -198,8 +198,8 @@ void decoding(DType dtype, int threads, int repetitions) {
 
 int main(int argc, char** argv) {
   using namespace rubricate;
-  // Peers' idle threads spin for tens of milliseconds, on cores that the next side needs. Their libraries read what
-  // forbids it when they are loaded: so once more from the start.
+  // The other libraries' idle threads spin for tens of milliseconds on cores that the next side needs. They read the
+  // variables that prevent it when they are loaded, so this program sets them and restarts itself.
   if (std::getenv("OPENBLAS_THREAD_TIMEOUT") == nullptr) {
     setenv("OPENBLAS_THREAD_TIMEOUT", "4", 1);  // 2^4 cycles
     setenv("OMP_WAIT_POLICY", "passive", 1);

@@ -1,7 +1,7 @@
-// What the machine can do at most, on this instruction set: a loop of multiply-adds that never leaves the registers,
-// and a plain read of memory.
+// The machine's peak on this instruction set: a register-only loop of multiply-adds, and a plain read of memory.
 
-// 24 independent sums: enough for two units of latency 4 and more, and what the 32 (or 2 x 16) registers hold.
+// 24 independent sums: enough for two units with a latency of 4 or more, and they fit into the 32 (or 2 x 16)
+// registers.
 #if defined(RUBRICATE_TARGET_AVX512)
 constexpr int kSums = 24;
 #elif defined(RUBRICATE_TARGET_AVX2)
@@ -29,7 +29,7 @@ inline double register_peak_of(int64_t steps, float* out) {
   return 32.0 * kSums * static_cast<double>(steps);
 }
 
-// The number of operations done; bf16 pairs count four a lane where the instruction set has them.
+// The number of operations; if the instruction set has bf16 pairs, four per lane.
 inline double register_peak(int64_t steps, [[maybe_unused]] bool bf16_pairs, float* out) {
 #if defined(RUBRICATE_TARGET_AVX512_BF16)
   if (bf16_pairs) return 2.0 * register_peak_of<true>(steps, out);

@@ -1,4 +1,4 @@
-// Other libraries' matmuls, where CMake found them: OpenBLAS (Debian's libopenblas-dev) and oneDNN (libdnnl-dev).
+// Other libraries' matmuls, if CMake found them: OpenBLAS (Debian's libopenblas-dev) and oneDNN (libdnnl-dev).
 #pragma once
 
 #include <exception>
@@ -15,14 +15,14 @@
 #include <dnnl.hpp>
 #include <unordered_map>
 
-extern "C" void omp_set_num_threads(int);  // of the OpenMP that oneDNN is built with
+extern "C" void omp_set_num_threads(int);  // of oneDNN's OpenMP library
 #endif
 
 namespace rubricate {
 
 struct Peer {
   std::string name;
-  std::function<void()> run;  // computes args once more
+  std::function<void()> run;  // computes args again
 };
 
 #if defined(RUBRICATE_BENCH_OPENBLAS)
@@ -65,12 +65,12 @@ inline void add_onednn(std::vector<Peer>& peers, const MatmulArgs& args, int thr
                        product.execute(work, operands);
                        work.wait();
                      }});
-  } catch (const dnnl::error&) {  // this processor has no such product
+  } catch (const dnnl::error&) {  // not supported on this processor
   }
 }
 #endif
 
-// Those that can compute args, which must stay, on so many threads.
+// The libraries that can compute args on that many threads; args must outlive the result.
 inline std::vector<Peer> peers_of([[maybe_unused]] const MatmulArgs& args, [[maybe_unused]] int threads) {
   std::vector<Peer> peers;
 #if defined(RUBRICATE_BENCH_OPENBLAS)

@@ -24,7 +24,7 @@ inline const std::map<std::string, LlamaShape>& llama_shapes() {
   return shapes;
 }
 
-// The architecture as Architecture::parse reads it: RoPE to the base of 10,000, untied embeddings, no biases.
+// The architecture document for Architecture::parse: RoPE with base 10,000, untied embeddings, no biases.
 inline std::string json_of(const LlamaShape& s) {
   const int64_t head_dim = s.hidden / s.heads;
   std::string frequencies;
@@ -64,22 +64,23 @@ inline int32_t random_token(int64_t sequence, int64_t i, int64_t vocabulary) {
                               static_cast<double>(vocabulary));
 }
 
-// Sequences of slot 1, every token but the first a target.
+// Sequences of slot 1; every token except the first is a target.
 inline MicroBatch random_batch(int64_t sequences, int64_t length, int64_t vocabulary) {
-  MicroBatch batch;
+  BatchArrays arrays;
+  std::vector<int32_t> targets;
   for (int64_t s = 0; s < sequences; ++s) {
-    batch.starts.push_back(static_cast<int32_t>(s * length));
+    arrays.starts.push_back(static_cast<int32_t>(s * length));
     for (int64_t i = 0; i < length; ++i) {
-      batch.tokens.push_back(random_token(s, i, vocabulary));
-      batch.targets.push_back(i + 1 < length ? random_token(s, i + 1, vocabulary) : -1);
+      arrays.tokens.push_back(random_token(s, i, vocabulary));
+      targets.push_back(i + 1 < length ? random_token(s, i + 1, vocabulary) : -1);
     }
   }
-  batch.starts.push_back(static_cast<int32_t>(sequences * length));
-  batch.slots.assign(static_cast<size_t>(sequences), 1);
-  return batch;
+  arrays.starts.push_back(static_cast<int32_t>(sequences * length));
+  arrays.slots.assign(static_cast<size_t>(sequences), 1);
+  return {Batch(std::move(arrays), {vocabulary, length, 1}), std::move(targets)};
 }
 
-// A RED edit behind every layer's down projection.
+// A RED edit after every layer's down projection.
 inline std::shared_ptr<RedAdapter> feed_forward_edits(const Architecture& architecture) {
   std::vector<int64_t> layers;
   for (int64_t l = 0; l < architecture.stack.layers; ++l) layers.push_back(l);

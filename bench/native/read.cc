@@ -1,5 +1,5 @@
-// Bandwidth of a plain read of memory, beside which decoding is to be seen: the median of seven passes over 256 MiB, on
-// one thread and on two. Prints a line of JSON, in GB/s.
+// Bandwidth of a plain read of memory, for comparison with decoding: the median of seven passes over 256 MiB, on one
+// thread and on two. Prints a line of JSON, in GB/s.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>

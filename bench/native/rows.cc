@@ -1,12 +1,11 @@
-// Row kernels against a plain copy: GB/s of edit_add_norm and of the RED edit, forward and backward.
+// Row kernels compared with a plain copy: GB/s of edit_add_norm and of the RED edit, forward and backward.
 //
 //   bench_rows [repetitions [cpu]]    RUBRICATE_NUM_THREADS and RUBRICATE_CPU_PATH choose threads and instruction set
 //
-// "cpu" counts the process's CPU time instead of the clock's: on a machine that others use, with one thread.
+// "cpu" measures the process's CPU time instead of elapsed time: for one thread, on a machine that others use.
 //
-// Bytes are those that an op must move when every array crosses memory once: reads and writes of [T, d] arrays. The
-// copy's bandwidth is memcpy's over arrays of the same size, by the same threads. Times are the best of all
-// repetitions.
+// Bytes count each array once: reads and writes of [T, d] arrays. The copy is memcpy on arrays of the same size, by the
+// same threads. Times are the best of all repetitions.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -89,7 +88,7 @@ void run(const Work& w) {
   const EditSlots no_edit{{{}, {}}};
   const SumNorm norm{weight, 1e-5f};
 
-  // In chunks, by every thread, as the ops go.
+  // In chunks, on every thread, like the ops.
   const Tensor target = w.matrix(8);
   const double copy_seconds = best_seconds(w.repetitions, [&] {
     return [&] {
@@ -123,7 +122,7 @@ void run(const Work& w) {
       return [&, tape, sum = sum] { tape->backward(sum, grad_sum); };
     });
   };
-  // With an edit: reads h, sum and two gradients, writes g and dh; without one: neither h nor a dh of its own.
+  // With an edit: reads h, sum and two gradients, writes g and dh; without one: no h and no separate dh.
   report("edit_add_norm backward, edit and norm", backward(edit), 6 * w.bytes(), copy);
   report("edit_add_norm backward, norm only", backward(no_edit), 4 * w.bytes(), copy);
 

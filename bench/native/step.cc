@@ -1,13 +1,13 @@
-// Where the time of a training step goes: each op's forward and backward in a real step of a LLaMA with random weights,
-// beside what its operations and bytes would take at least.
+// The time of a training step by op: each op's forward and backward in a real step of a LLaMA with random weights,
+// compared with the least time for its operations and bytes.
 //
 //   bench_step SHAPE DTYPE SEQUENCES LENGTH [repetitions]     SHAPE: 15m or 110m; DTYPE: f32 or bf16
 //
-// Time: the median over repetitions. GFLOP/s and GB/s: useful work over that time; operations count the forward and the
-// input gradients that RED needs, and of attention only the pairs that the causal mask lets through. Floor: the greater
-// of operations / peak and bytes / bandwidth, measured on the same threads in the same run: peak a loop of
-// multiply-adds in registers, bandwidth a plain read. Bytes count each operand once, as if nothing were in a cache: of
-// small shapes the floor can be beaten.
+// Time: the median over repetitions. GFLOP/s and GB/s: useful work over that time; operations are those of the forward
+// and of the input gradients that RED needs, and for attention only the pairs that the causal mask allows. Floor: the
+// greater of operations / peak and bytes / bandwidth, measured on the same threads in the same run: peak with a
+// register-only loop of multiply-adds, bandwidth with a plain read. Bytes count each operand once, as if nothing were
+// cached, so small shapes can be faster than the floor.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -31,7 +31,7 @@ namespace {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-// Useful operations and least bytes of all calls of an op in a step.
+// Useful operations and minimal bytes of all calls of an op in a step.
 struct Work {
   double operations = 0.0, bytes = 0.0;
 };
@@ -45,8 +45,8 @@ std::map<Key, Work> work_of(const LlamaShape& s, int64_t sequences, int64_t leng
   const double pairs =
       static_cast<double>(sequences) * static_cast<double>(length) * static_cast<double>(length + 1) / 2;
   const double block = 4 * d * d + 3 * d * f;                  // weights of a layer
-  const double moved = rows * (8 * d + 3 * d + 3 * f) * size;  // operands of its matmuls but for the weights
-  const double trained = layers - 1;                           // nothing runs backward below the first edit
+  const double moved = rows * (8 * d + 3 * d + 3 * f) * size;  // operands of its matmuls except the weights
+  const double trained = layers - 1;                           // no backward below the first edit
   std::map<Key, Work> work;
   work[{"linear", false}] = {2 * rows * block * layers, (block * size + moved) * layers};
   work[{"linear", true}] = {2 * rows * block * trained, (block * size + moved) * trained};
@@ -60,7 +60,7 @@ std::map<Key, Work> work_of(const LlamaShape& s, int64_t sequences, int64_t leng
   work[{"edit_add_norm", true}] = {0, rows * d * size * (6 * layers + 5 * trained)};
   work[{"rms_norm", false}] = {0, rows * 2 * d * size};
   work[{"embedding", false}] = {0, rows * 2 * d * size};
-  // forward forms the gradient too; the logits stay in the cache, ideally
+  // forward computes the gradient too; ideally the logits stay in the cache
   work[{"head_cross_entropy", false}] = {2 * 2 * supervised * d * v, v * d * size + supervised * 2 * d * size};
   return work;
 }
@@ -74,7 +74,7 @@ double peak_loop(int64_t steps, bool pairs, float* out) { RUBRICATE_DISPATCH(reg
 float read_loop(const float* p, int64_t count) { RUBRICATE_DISPATCH(read_memory, p, count); }
 
 double peak_of(bool pairs) {
-  const int64_t chunks = 16 * ThreadPool::instance().size();  // many, so that waking a thread counts for little
+  const int64_t chunks = 16 * ThreadPool::instance().size();  // many, so that the time to wake a thread matters little
   std::vector<double> operations(static_cast<size_t>(chunks));
   const double start = now();
   ThreadPool::instance().parallel_for(chunks, [&](int64_t chunk) {
@@ -121,7 +121,7 @@ Profile profile(Model& model, const MicroBatch& batch, int repetitions, bool pai
     control.observer = [&](const char* op, bool backward) { next({op, backward}); };
     train_step(model, {tenant}, {batch}, false, true, control);
     next({"after", false});
-    if (repetition < 0) continue;  // the first allocates
+    if (repetition < 0) continue;  // warm-up: allocates
     result.whole.push_back(since - began);
     for (const auto& [key, seconds] : spent) result.seconds[key].push_back(seconds);
     result.peaks.push_back(peak_of(pairs));

@@ -1,11 +1,11 @@
 /**
- * This package beside transformers on the folders of checkpoints.py.
+ * Compares this package with transformers on the folders of checkpoints.py.
  *
  *     node checkpoints.mjs --folders FOLDER [--verbose]
  *
- * Prints each refusal with its reason, each folder that transformers refuses and this package takes, and the largest distance of a logit,
- * relative to the largest of its folder. Computes in float32, as the reference does. Status 1 where that distance is above --most
- * (default 1e-4: a wrong setting moves logits by far more).
+ * Prints each refusal with its reason, each folder that transformers refuses and this package accepts, and the largest difference of a
+ * logit, relative to the largest of its folder. Computes in float32, like the reference. The exit status is 1 if that difference is above
+ * --most (default 1e-4: a wrong setting changes logits by far more).
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -25,7 +25,7 @@ if (!values.folders) {
 }
 const { LlamaModel } = rubricate;
 
-/** Logits of a folder, [tokens * vocabulary], or why there are none; and the notices. */
+/** Logits of a folder, [tokens * vocabulary], or the reason for having none; and the notices. */
 async function logitsOf(folder, ids) {
   const notices = [];
   try {

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Tiny random LLaMA folders of all kinds, with transformers' logits, for checkpoints.mjs beside this file.
+"""Tiny random LLaMA folders of all kinds, with transformers' logits, for checkpoints.mjs in this folder.
 
   python checkpoints.py --out FOLDER [--configs 40] [--checkpoints 48] [--seed 1]
 
-Configs differ in heads, key/value heads, head size, layers, RoPE (type, spelling, place of its values), tied embeddings and biases;
-checkpoints besides in dtype, shards, prefixes, heads of their own, and class names. Each becomes FOLDER/NAME with a model's files
-and reference.json: {"ids", "logits" of all positions in float32 or null, "error" of transformers or null}. The random numbers are
-Python's and torch's by the seed; a folder of the same name is replaced.
+Configs differ in heads, key/value heads, head size, layers, RoPE (type, spelling, position in the config), tied embeddings and biases;
+checkpoints also in dtype, shards, prefixes, separate lm_heads, and class names. Each becomes FOLDER/NAME with a model's files and
+reference.json: {"ids", "logits" of all positions in float32 or null, "error" of transformers or null}. The seed determines Python's and
+torch's random numbers; a folder of the same name is replaced.
 """
 import argparse
 import json
@@ -97,7 +97,7 @@ def write_weights(draw, folder, config, plain):
             del tensors["model.embed_tokens.weight"]
         elif form == "different":
             tensors["lm_head.weight"] = torch.randn_like(tensors["lm_head.weight"])
-        if not plain and draw.random() < 0.3:  # as the class LlamaModel saves them
+        if not plain and draw.random() < 0.3:  # as saved by the class LlamaModel
             tensors = {name.removeprefix("model."): value for name, value in tensors.items()}
     if not plain:
         dtype = draw.choice([torch.float32, torch.bfloat16, torch.float16])
@@ -112,7 +112,7 @@ def write_weights(draw, folder, config, plain):
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     if shards == 1:
         return
-    if (folder / "model.safetensors").exists():  # the index is of another model then
+    if (folder / "model.safetensors").exists():  # the index belongs to another model then
         tensors = {name: torch.randn(value.shape).to(value.dtype) for name, value in tensors.items()}
     names = sorted(tensors)
     draw.shuffle(names)
@@ -131,7 +131,7 @@ def reference_of(folder, ids):
         with torch.no_grad():
             logits = model(torch.tensor([ids])).logits[0]
         return {"ids": ids, "logits": logits.tolist(), "error": None}
-    except Exception as error:  # whatever it is, it is transformers' answer
+    except Exception as error:  # any exception is transformers' answer
         return {"ids": ids, "logits": None, "error": f"{type(error).__name__}: {error}"[:300]}
 
 
@@ -150,7 +150,7 @@ def main():
         folder = options.out / f"{'config' if plain else 'checkpoint'}-{at if plain else at - options.configs:02}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        while True:  # until transformers takes the config at all
+        while True:  # until transformers accepts the config
             config = random_config(draw)
             try:
                 write_weights(draw, folder, config, plain)

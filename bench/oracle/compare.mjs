@@ -1,11 +1,11 @@
 /**
- * This package beside what PyTorch gave: logits and greedy ids (logits_and_greedy.py), gradients (gradients.py).
+ * Compares this package with PyTorch: logits and greedy ids (logits_and_greedy.py), gradients (gradients.py).
  *
  *     node compare.mjs --model FOLDER --ids ids.json [--adapter FOLDER] [--logits PREFIX] [--gradients PREFIX [--full]] [--dtype float32]
  *
- * ids.json: [[id, ...], ...], each next id a target. Prints a line of JSON: the largest distance of a logit, relative to the largest
- * logit of its sequence; how many greedy ids were compared and how many differ; the largest relative norm of a gradient's error over
- * the adapter's vectors, or with --full over the weights.
+ * ids.json: [[id, ...], ...], each next id is a target. Prints a line of JSON: the largest difference of a logit, relative to the largest
+ * logit of its sequence; how many greedy ids were compared and how many differ; the largest relative error norm of a gradient, over the
+ * adapter's vectors or with --full over the weights.
  */
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -32,7 +32,7 @@ const adapter = values.adapter && (await randomAdapter(values.adapter));
 const sequences = JSON.parse(readFileSync(values.ids, "utf8"));
 const result = {};
 
-/** What make_adapter.py wrote: it knows no fingerprint of the base, so it is no folder that loads. */
+/** Reads make_adapter.py's output, which has no fingerprint of the base and so cannot be loaded as an adapter folder. */
 async function randomAdapter(folder) {
   const { variant, sites, layers } = JSON.parse(readFileSync(`${folder}/adapter_config.json`, "utf8"));
   const made = RedAdapter.create(model, { variant, sites, layers });
@@ -71,7 +71,7 @@ if (values.logits) {
   decoder.dispose();
 }
 
-/** All sequences in one micro-batch, the next id of each position its target. */
+/** All sequences in one micro-batch; each position's target is the next id. */
 function microBatch(slot) {
   const starts = [0];
   for (const ids of sequences) starts.push(starts.at(-1) + ids.length);

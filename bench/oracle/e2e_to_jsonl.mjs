@@ -1,6 +1,6 @@
 /**
- * Turns the E2E data set's zip (trainset.csv, devset.csv: meaning representation and reference text) into prompt/completion
- * JSONL. Needs `unzip`.
+ * Converts the E2E data set's zip (trainset.csv, devset.csv: meaning representation and reference text) into
+ * prompt/completion JSONL. Needs `unzip`.
  *
  *   node bench/oracle/e2e_to_jsonl.mjs e2e-dataset.zip OUTPUT_FOLDER
  *

@@ -1,10 +1,10 @@
 /**
- * The micro-batches that `rubricate train` takes in its first epoch, in order, for train_red.py.
+ * Writes the micro-batches of the first epoch of `rubricate train`, in order, for train_red.py.
  *
  *     node export_batches.mjs --model FOLDER --data rows.jsonl --out batches.jsonl [--batch-size 8] [--seed 42] [--in-order]
  *
- * A line a micro-batch: {"micro": [{"tokenIds", "sequenceStarts", "targets", "supervisedTokens"}]}. --in-order: not shuffled, for
- * evaluation.
+ * One line per micro-batch: {"micro": [{"tokenIds", "sequenceStarts", "targets", "supervisedTokens"}]}. --in-order: not shuffled,
+ * for evaluation.
  */
 
 import { once } from "node:events";

@@ -5,7 +5,7 @@
 
 ids.json is [[id, ...], ...], or one micro-batch {"tokenIds", "sequenceStarts", "targets"}. Writes PREFIX.safetensors, gradients in fp32
 by canonical name (bf16 runs included), and PREFIX.json {"loss", "gradNorm", "norms": name -> norm}. With --float64 the run is in float64
-(rounded to fp32 when written): the yardstick.
+(rounded to fp32 when written): the reference for errors.
 """
 import argparse
 import json
@@ -28,7 +28,7 @@ def main():
     parser.add_argument("--float64", action="store_true")
     parser.add_argument("--attention", choices=["eager", "sdpa"], default="eager")
     parser.add_argument(
-        "--rounded", action="store_true", help="in bf16, round vectors, product and sum, as the reference implementation does"
+        "--rounded", action="store_true", help="in bf16, round vectors, product and sum, as in the reference implementation"
     )
     parser.add_argument(
         "--weights-dtype", choices=["bfloat16"], help="round the weights through this dtype first (fp32 run of a bf16 base)"

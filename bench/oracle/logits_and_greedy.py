@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Logits of every position of given sequences, and greedy ids after the beginnings of some of them, in float32.
+"""Logits of every position of given sequences, and greedy ids after prefixes of some of them, in float32.
 
   python logits_and_greedy.py --model FOLDER --ids ids.json --out PREFIX [--adapter FOLDER]
 
 ids.json is [[id, ...], ...]. Writes PREFIX.safetensors (logits.0, logits.1, ... [length, vocabulary] fp32) and PREFIX.json:
-{"greedy": [{"prompt", "ids", "smallestLead"}]}, smallestLead being the smallest lead of a chosen logit over the next best.
-With --float64 also the largest distance to float64 logits, relative to the largest logit ("float64Error").
+{"greedy": [{"prompt", "ids", "smallestLead"}]}, smallestLead is the smallest margin of a chosen logit over the next best.
+With --float64 also the largest difference from float64 logits, relative to the largest logit ("float64Error").
 """
 import argparse
 import json
@@ -22,7 +22,7 @@ def main():
     parser.add_argument("--ids", required=True)
     parser.add_argument("--out", required=True)
     parser.add_argument("--adapter")
-    parser.add_argument("--prompts", type=int, default=2, help="how many sequences' beginnings to continue")
+    parser.add_argument("--prompts", type=int, default=2, help="number of sequences whose prefixes are continued")
     parser.add_argument("--prompt-tokens", type=int, default=8)
     parser.add_argument("--count", type=int, default=200, help="greedy ids after each prompt")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes a random RED adapter for a model, as far from the identity as trained ones get (scales cross zero).
+"""Writes a random RED adapter for a model, as far from the identity as trained ones (scales cross zero).
 
   python make_adapter.py --model FOLDER --out FOLDER [--variant all] [--sites ffn attention] [--seed 0]
 """

@@ -1,4 +1,4 @@
-"""Training loops of the reference: torch's AdamW and clipping, transformers' schedules, and AdamW written out."""
+"""Training loops of the reference: torch's AdamW and clipping, transformers' schedules, and a plain AdamW."""
 import math
 
 import torch
@@ -9,9 +9,9 @@ def optimize(parameters, steps, gradients, *, lr, schedule="linear", warmup=0, t
     """Yields {"step", "loss", "gradNorm", "learningRate"} of each optimizer step, `step` counting from 1.
 
     parameters  name -> leaf tensor that the optimizer changes
-    steps       one item an optimizer step, handed to `gradients`
+    steps       one item per optimizer step, passed to `gradients`
     gradients   item -> (loss, name -> gradient); the loss is the sum over supervised tokens / their number
-    total       steps the schedule plans for (default: len(steps))
+    total       total steps of the schedule (default: len(steps))
     clip        largest total gradient norm; "gradNorm" is the norm before clipping
     after       called after each change of the parameters
     """
@@ -32,13 +32,13 @@ def optimize(parameters, steps, gradients, *, lr, schedule="linear", warmup=0, t
 
 
 class AdamW:
-    """AdamW as published (Loshchilov and Hutter 2019, algorithm 2, with torch's order), written out in float64.
+    """AdamW as published (Loshchilov and Hutter 2019, algorithm 2, with torch's order), implemented in float64.
 
         p <- p - lr wd (p - anchor)
         m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g g
         p <- p - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 
-    `anchors` says where decay pulls each parameter to (name -> number).
+    `anchors`: the value that decay pulls each parameter to (name -> number).
     """
 
     def __init__(self, parameters, anchors, decay, betas=(0.9, 0.999), eps=1e-8):
@@ -60,14 +60,14 @@ class AdamW:
 
 
 def clipped(gradients, limit):
-    """Gradients scaled so that their total norm is at most `limit`, as clip_grad_norm_ does it, and the norm before."""
+    """Gradients scaled to a total norm of at most `limit`, as in clip_grad_norm_, and the norm before."""
     norm = math.sqrt(sum(g.square().sum().item() for g in gradients.values()))
     factor = min(1.0, limit / (norm + 1e-6))
     return {name: g * factor for name, g in gradients.items()}, norm
 
 
 def learning_rates(schedule, lr, warmup, total):
-    """The rate of each optimizer step by transformers' get_scheduler."""
+    """The learning rate of each optimizer step by transformers' get_scheduler."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
     scheduler = get_scheduler(schedule, optimizer, num_warmup_steps=warmup, num_training_steps=total)
     rates = []

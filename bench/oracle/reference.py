@@ -1,14 +1,14 @@
-"""RED edits on Hugging Face LLaMAs in PyTorch: what the native core is compared with.
+"""RED edits on Hugging Face LLaMAs in PyTorch: the reference for the native core.
 
-Shared by the scripts beside this file and by test/parity/make_fixtures.py. Nothing here is fast or clever on purpose:
-a sequence runs alone and unpadded, attention is transformers' eager one, and an edit is a forward hook.
+Shared by the scripts in this folder and by test/parity/make_fixtures.py. Deliberately simple and slow:
+each sequence runs alone and unpadded, attention is transformers' eager one, and an edit is a forward hook.
 
 Names. A site is a linear layer by its canonical name, the Hugging Face module name without the leading "model.":
 "layers.3.mlp.down_proj". A site's vectors are SITE.scale [width], SITE.bias [width] and, in the layer-norm variant,
 SITE.ln.weight [width], SITE.ln.bias [width]; `width` is the number of rows of the layer's weight.
 
 A micro-batch is a dict as in lib/data/types.ts: tokenIds [tokens], sequenceStarts [sequences + 1], targets [tokens] (the id
-of the next token of the sequence, or -1 where no loss counts).
+of the next token of the sequence, or -1 for no loss).
 """
 import contextlib
 import json
@@ -41,7 +41,7 @@ VECTORS = {
     "ln": ("scale", "bias", "ln.weight", "ln.bias"),
 }
 INITIAL = {"scale": 1.0, "bias": 0.0, "ln.weight": 1.0, "ln.bias": 0.0}
-LAYER_NORM_EPS = 1e-5  # torch.nn.LayerNorm's default, as the reference implementation leaves it
+LAYER_NORM_EPS = 1e-5  # torch.nn.LayerNorm's default, as in the reference implementation
 
 
 def load_model(folder, dtype=torch.float32, attention="eager"):
@@ -82,7 +82,7 @@ def width_of(model, site):
 def random_vectors(model, sites, variant, generator, scale=(-8.0, 17.0), bias=(-2.0, 2.0), representable=None):
     """Trainable fp32 vectors with uniform values, some of each site's scales and biases exactly zero.
 
-    `representable` names a dtype to which all values are rounded first, so that a run in that dtype sees the same ones.
+    `representable` names a dtype to which all values are rounded first, so that a run in that dtype has the same values.
     """
     ranges = {"scale": scale, "bias": bias, "ln.weight": (-1.5, 2.0), "ln.bias": (-0.5, 0.5)}
     vectors = new_vectors(model, sites, variant)
@@ -98,10 +98,10 @@ def random_vectors(model, sites, variant, generator, scale=(-8.0, 17.0), bias=(-
 
 
 def edit(h, vectors, site, rounded=False):
-    """scale * h + bias, then the layer norm if there is one; parts that a variant lacks are left out.
+    """scale * h + bias, then the layer norm if there is one; without the parts that a variant lacks.
 
-    The edit is computed in the vectors' dtype and rounded once to that of h [.., width]. With `rounded` it is what the reference
-    implementation does in bf16: the vectors are rounded to the dtype of h, and so are the product and the sum.
+    The edit is computed in the vectors' dtype and rounded once to that of h [.., width]. With `rounded` it is computed
+    as in the reference implementation in bf16: the vectors, the product and the sum are rounded to the dtype of h.
     """
     parts = {n: vectors.get(f"{site}.{n}") for n in INITIAL}
     if rounded:
@@ -135,7 +135,7 @@ def edited(model, vectors, rounded=False):
 
 
 def micro_batch(sequences, targets=None):
-    """One micro-batch out of token id lists; by default every position's target is its sequence's next id."""
+    """One micro-batch from lists of token ids; by default every position's target is its sequence's next id."""
     targets = targets or [ids[1:] + [-1] for ids in sequences]
     starts = [0]
     for ids in sequences:
@@ -173,8 +173,8 @@ def loss_sum(logits, targets):
 def loss_and_gradients(model, micros, parameters):
     """Loss (sum over the supervised tokens of all micro-batches / their number) and its gradients.
 
-    Each sequence runs alone and forward and backward; gradients are added up in float32 (float64 for float64 parameters), so
-    that the sum over sequences rounds no further in bf16. `parameters` is name -> tensor with requires_grad.
+    Each sequence runs forward and backward separately; gradients are summed in float32 (float64 for float64 parameters), so
+    that the sum over sequences is not rounded to bf16. `parameters` is name -> tensor with requires_grad.
     """
     count = supervised(micros)
     total = 0.0
@@ -191,7 +191,7 @@ def loss_and_gradients(model, micros, parameters):
 
 
 def greedy(model, prompt, count):
-    """`count` greedy ids after `prompt` without a cache, and the smallest lead of a chosen logit over the next best."""
+    """`count` greedy ids after `prompt` without a cache, and the smallest margin of a chosen logit over the next best."""
     ids, lead = list(prompt), float("inf")
     for _ in range(count):
         with torch.no_grad():
@@ -208,7 +208,7 @@ def relative_error(value, reference):
     return (value - reference).norm().item() / norm if norm else float(value.norm().item() != 0)
 
 
-# transformers computes norms, softmax and rotary angles in float32 whatever the model's dtype; these do not.
+# transformers computes norms, softmax and rotary angles in float32 for any model dtype; these compute in float64.
 
 
 def _norm64(self, x):
@@ -233,7 +233,7 @@ AttentionMaskInterface.register("float64", eager_mask)
 
 
 def load_float64(folder):
-    """The folder's model in float64 throughout: the yardstick of errors. The rotary frequencies stay the float32 ones."""
+    """The folder's model in float64 throughout: the reference for errors. The rotary frequencies stay float32."""
     model = load_model(folder, attention="float64")
     frequencies = model.model.rotary_emb.inv_freq
     model.double()
@@ -252,7 +252,7 @@ def as_float64(vectors):
 
 
 def save_adapter(folder, vectors, kinds, variant, layers):
-    """An adapter folder: fp32 vectors under their names, and what they are."""
+    """Writes an adapter folder: fp32 vectors by name, and their description."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     save_file({n: v.detach().float().contiguous() for n, v in vectors.items()}, folder / "adapter_model.safetensors")
@@ -261,5 +261,5 @@ def save_adapter(folder, vectors, kinds, variant, layers):
 
 
 def load_adapter(folder):
-    """The vectors of an adapter folder, trainable, by name; the names alone say the sites and the variant."""
+    """The vectors of an adapter folder, trainable, by name; the names determine the sites and the variant."""
     return {n: v.float().requires_grad_() for n, v in load_file(Path(folder) / "adapter_model.safetensors").items()}

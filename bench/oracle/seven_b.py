@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Loss of one batch of 128 supervised tokens on a big checkpoint, without gradients, in little more memory than its weights.
+"""Loss of one batch of 128 supervised tokens on a big checkpoint, without gradients, with little more memory than its weights.
 
   python seven_b.py --model FOLDER [--ids ids.json] [--out loss.json]
 
-Weights stay mapped in the dtype of the file. --upcast computes in float32, one layer's weights at a time: the more exact loss of the same bf16
-weights. --wide-products keeps bf16 between operations but multiplies in float32 and rounds once, as bf16 products with fp32 sums do:
-where the processor has no bf16 arithmetic, PyTorch's own take minutes. Without --ids the sequence is (7 i + 3) mod vocabulary for i = 0 .. 128, whose 128 next ids are the targets.
+Weights stay mapped in the dtype of the file. --upcast computes in float32, one layer's weights at a time: the more exact loss of the same
+bf16 weights. --wide-products keeps bf16 between operations but multiplies in float32 and rounds once, as bf16 matmuls with fp32 sums do: on
+a processor without bf16 arithmetic, PyTorch's own bf16 matmuls take minutes. Without --ids the sequence is (7 i + 3) mod vocabulary for
+i = 0 .. 128, whose 128 next ids are the targets.
 """
 import argparse
 import json
@@ -23,7 +24,7 @@ import reference
 
 
 class Checkpoint:
-    """Tensors of a folder's safetensors files by their Hugging Face names, read when asked for."""
+    """Tensors of a folder's safetensors files by their Hugging Face names, read on demand."""
 
     def __init__(self, folder):
         self.files = [safe_open(path, "pt") for path in sorted(Path(folder).glob("*.safetensors"))]
@@ -51,7 +52,7 @@ def loss_of(folder, ids, upcast):
     config._attn_implementation = "eager"
     checkpoint = Checkpoint(folder)
     cast = (lambda t: t.float()) if upcast else (lambda t: t)
-    names = ("model.embed_tokens.weight", "lm_head.weight")  # of tied weights a file may hold either
+    names = ("model.embed_tokens.weight", "lm_head.weight")  # if weights are tied, a file may have either
     embedding = checkpoint[names[0] if names[0] in checkpoint.place else names[1]]
     x = cast(F.embedding(torch.tensor([ids]), embedding))
     positions = torch.arange(len(ids))[None]

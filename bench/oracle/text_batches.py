@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Token ids of real text, for the other scripts here and for the runs that they are compared with.
+"""Token ids of real text, for the other scripts here and for the runs compared with them.
 
   python text_batches.py --model FOLDER --text FILE --ids ids.json --batches batches.jsonl
 
-Sequences are random stretches of the text, tokenised with the model's tokenizer.json, behind a BOS each. --ids gets ten sequences of 1 to 512 tokens; --batches gets --steps lines of
-{"micro": [micro-batch, ...]} with --accumulation micro-batches of unequal numbers of supervised tokens.
-A model without tokenizer.json is fed the text's bytes, shifted and folded into its vocabulary behind the first three ids.
+Sequences are random stretches of the text, tokenized with the model's tokenizer.json, each after a BOS. --ids gets ten sequences of 1 to
+512 tokens; --batches gets --steps lines of {"micro": [micro-batch, ...]} with --accumulation micro-batches of unequal numbers of supervised
+tokens. For a model without tokenizer.json the ids are the text's bytes, shifted past the first three ids and folded into its vocabulary.
 """
 import argparse
 import json
@@ -51,7 +51,7 @@ def main():
         sequences = [sequence(draw.randint(2, options.longest)) for _ in range(draw.randint(1, 5))]
         targets = []
         for ids in sequences:
-            prompt = draw.randrange(len(ids) - 1)  # its targets carry no loss, as a prompt's
+            prompt = draw.randrange(len(ids) - 1)  # its targets have no loss, like a prompt's
             targets.append([-1 if i < prompt else token for i, token in enumerate(ids[1:])] + [-1])
         return reference.micro_batch(sequences, targets)
 

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Trains on a file of batches and prints each step's loss and gradient norm; then evaluates on another such file.
+"""Trains on a file of batches and prints each step's loss and gradient norm; then evaluates on another file of batches.
 
   python train_red.py --model FOLDER --batches train.jsonl [--eval dev.jsonl] --lr 1e-2 --schedule linear --warmup 10
 
-A line is one optimizer step: {"micro": [{"tokenIds", "sequenceStarts", "targets"}, ...]}; with --accumulation N, N lines are.
+A line is one optimizer step: {"micro": [{"tokenIds", "sequenceStarts", "targets"}, ...]}; with --accumulation N, N lines are one.
 The loss of a step is the sum over the supervised tokens of all of its micro-batches / their number. Prints (and with --out writes) a JSON
 line for each step, {"step", "loss", "gradNorm", "learningRate"}, and one for each evaluation, {"evaluation", "loss",
 "supervisedTokens"} in nats per supervised token.
 
 --method red trains the RED vectors, lora PEFT's LoRA (r 8, alpha 16, on q_proj and v_proj), full all weights.
-Sequences of a micro-batch run side by side, padded on the right: under a causal mask nothing sees the padding. --separate runs each
-alone, --check compares the two on the first step.
+Sequences of a micro-batch run as one batch, padded on the right: under a causal mask no token attends to the padding. --separate runs them
+one by one, --check compares the two on the first step.
 """
 import argparse
 import itertools
@@ -45,7 +45,7 @@ def padded_loss_sum(model, micro, most_tokens):
 
 
 def padded_gradients(model, micros, parameters, most_tokens):
-    """As reference.loss_and_gradients, for sequences side by side."""
+    """As reference.loss_and_gradients, for padded sequences in one batch."""
     count = reference.supervised(micros)
     total = 0.0
     sums = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
@@ -114,12 +114,12 @@ def options_of():
     parser.add_argument("--variant", choices=reference.VECTORS, default="all")
     parser.add_argument("--sites", nargs="+", choices=reference.MODULES, default=["ffn"])
     parser.add_argument("--layers", nargs="+", type=int)
-    parser.add_argument("--adapter", help="RED vectors to start from in place of the identity")
+    parser.add_argument("--adapter", help="RED vectors to start from instead of the identity")
     parser.add_argument("--lr", type=float, default=1e-2)
     parser.add_argument("--schedule", choices=["constant", "constant_with_warmup", "linear", "cosine"], default="linear")
     parser.add_argument("--warmup", type=int, default=0, help="steps")
-    parser.add_argument("--total", type=int, help="steps that the schedule plans for (default: those of the file)")
-    parser.add_argument("--steps", type=int, help="stop after so many")
+    parser.add_argument("--total", type=int, help="total steps of the schedule (default: those of the file)")
+    parser.add_argument("--steps", type=int, help="stop after this many steps")
     parser.add_argument("--accumulation", type=int, default=1, help="lines that make one optimizer step")
     parser.add_argument("--clip", type=float, default=1.0)
     parser.add_argument("--weight-decay", type=float, default=0.0, help="torch's, towards zero")

@@ -1,12 +1,11 @@
 /**
  * Training steps and decoded tokens of two builds of this package in turn, on the same work: whether a change costs time or
- * memory, and whether it changed a bit. Prints the ratio of this build to the other, the median over pairs with an interval
- * that holds the true median in 95 % of runs.
+ * memory, and whether it changes a bit. Prints the ratio of this build to the other: the median over pairs with its 95 %
+ * confidence interval.
  *
  *     node bench/two_builds/run.mjs OTHER [--pairs 10] [--filter 15m] [--out FILE.json]
  *
- * OTHER is another checkout that was built (`npm run build`). Weights are random. The status is 1 where losses or tokens
- * differ.
+ * OTHER is another built checkout (`npm run build`). Weights are random. The exit status is 1 if losses or tokens differ.
  */
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
@@ -29,7 +28,7 @@ const { values, positionals } = parseArgs({
   },
 });
 if (positionals.length !== 1) {
-  console.error("Expected one folder: another checkout that was built");
+  console.error("Expected one folder: another built checkout");
   process.exit(2);
 }
 const other = resolve(positionals[0]);

@@ -45,7 +45,7 @@ async function decode() {
   const ids = [];
   let first;
   for await (const { tokenId } of model.generate({ tokenIds: [1, 2, 3, 4], maxNewTokens: decoded + 1 })) {
-    first ??= performance.now(); // the prompt's own time does not count
+    first ??= performance.now(); // the prompt's time is not counted
     ids.push(tokenId);
   }
   return { perToken: (performance.now() - first) / decoded, ids: ids.join() };

@@ -2,7 +2,7 @@
  * Writes a LLaMA of Hugging Face's layout (one bf16 safetensors file) as GGUF, which llama.cpp reads: the same numbers,
  * matrices in bf16, norms in fp32. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, version 3.
  *
- * The vocabulary is a stand-in that only lets the file load: special tokens, bytes, and a name for each other id.
+ * The vocabulary is a placeholder, only so that the file loads: special tokens, bytes, and a name for each other id.
  */
 import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
@@ -97,7 +97,7 @@ function metadata(config) {
   ];
 }
 
-/** llama.cpp turns elements 2i and 2i + 1 of a head together, where Hugging Face turns i and i + d/2. */
+/** RoPE in llama.cpp rotates elements 2i and 2i + 1 of a head together, in Hugging Face i and i + d/2. */
 function interleavedHeads(bytes, heads, rows) {
   const rowBytes = bytes.length / rows;
   const half = rows / heads / 2;

@@ -12,7 +12,7 @@ const vocabulary = model.vocabularySize;
 const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
 const since = (start) => (performance.now() - start) / 1e3;
 
-/** One sequence, through the public API. Seconds run from the call, or from the first token on. */
+/** One sequence, through the public API. Seconds count from the call, or from the first token. */
 async function one(seed) {
   const ids = [];
   let start = performance.now();

@@ -1,17 +1,16 @@
 /**
- * Prefill and greedy decoding here beside node-llama-cpp, on the same bf16 checkpoint and token ids.
+ * Prefill and greedy decoding compared with node-llama-cpp, on the same bf16 checkpoint and token ids.
  *
  *     node bench/versus_llamacpp/run.mjs --peer FOLDER [--read BINARY] [--filter TEXT] [--pairs 8] [--out FILE.json]
  *
  * --peer  a folder in which node-llama-cpp is installed: npm install --ignore-scripts node-llama-cpp
- * --read  the workbench build-bench/bench_read, which tells the bandwidth of a plain read in the same run
+ * --read  the workbench build-bench/bench_read, which measures the bandwidth of a plain read in the same run
  *
- * Both sides stay loaded and take turns; the first two turns of each are not counted. A row's figures: tokens/s (medians), the
- * median of the pairs' ratios with an interval that holds the true median in 95 % of runs, the peaks of resident memory
- * (VmHWM, mapped weights included). Prefill counts from the call to the first token; decoding from each sequence's first token
- * on. The sides' logits after a prompt must agree to 3 % of their spread (root mean square), or the row is void; bits cannot
- * agree, since llama.cpp rounds activations and cached keys elsewhere, and so greedy ids part at some near tie: the number of
- * equal leading ids is told.
+ * Both sides stay loaded and alternate; the first two turns of each are not counted. A row's figures: tokens/s (medians), the median of the
+ * pairs' ratios with its 95 % confidence interval, the peaks of resident memory (VmHWM, mapped weights included). Prefill counts from the
+ * call to the first token; decoding from each sequence's first token on. The sides' logits after a prompt must agree to 3 % of their spread
+ * (root mean square), or the row is void; bits cannot agree, since llama.cpp rounds activations and cached keys at other points, so greedy
+ * ids diverge at some near tie: the number of equal leading ids is reported.
  */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -39,7 +38,7 @@ const cases = [
 const nameOf = ({ measure, sequences, length }) =>
   measure === "prefill" ? `prefill ${length}` : `decode x${sequences}`;
 
-/** Bytes of weights that a step reads: all but the embedding, of which it takes single rows. */
+/** Bytes of weights that a step reads: all except the embedding, of which it reads single rows. */
 const stepBytes = tensorsOf(config)
   .filter(({ name }) => name !== "model.embed_tokens.weight")
   .reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 2), 0);

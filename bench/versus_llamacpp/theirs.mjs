@@ -46,7 +46,7 @@ async function prefill(seed) {
   return { seconds, ids: [value] };
 }
 
-/** A step of all streams at a time, so that every batch is full. */
+/** One step of all streams at a time, so that every batch is full. */
 async function decode(seed) {
   const streams = [];
   for (const [i, slot] of slots.entries()) {

@@ -1,4 +1,4 @@
-/** What both sides do, and how they talk to the run: lines of JSON, see Side in ../js/pairs.mjs. */
+/** The work of both sides, and their protocol with run.mjs: lines of JSON, see Side in ../js/pairs.mjs. */
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
@@ -13,7 +13,7 @@ export function workOptions() {
   return { ...values, sequences: Number(sequences), length: Number(length), count: Number(count) };
 }
 
-/** Ids of a prompt, clear of special and byte tokens; the same for the same seed. */
+/** Ids of a prompt, without special and byte tokens; the same for the same seed. */
 export function prompt(length, vocabulary, seed) {
   let state = (Math.imul(seed + 1, 0x9e3779b9) ^ 0x5bd1e995) >>> 0;
   return Int32Array.from({ length }, () => {
@@ -22,7 +22,7 @@ export function prompt(length, vocabulary, seed) {
   });
 }
 
-/** Answers lines "step" with what `step(number)` returns, and "end" with the peak of resident memory. */
+/** Answers lines "step" with the result of `step(number)`, and "end" with the peak of resident memory. */
 export async function answer(about, step) {
   const say = (line) => console.log(JSON.stringify(line));
   say({ ready: true, ...about });

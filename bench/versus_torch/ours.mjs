@@ -3,7 +3,7 @@
  *
  *     node ours.mjs --model FOLDER --ids IDS.json --method red|full --batch N --length N --steps N --rate N
  *
- * IDS.json: [[id, ...], ...], sequences taken in order, the first again after the last. Answers in lines of JSON.
+ * IDS.json: [[id, ...], ...], sequences in order, cyclically. Answers in lines of JSON.
  */
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";

@@ -1,12 +1,12 @@
 /**
- * A training step here beside one in PyTorch, on the same checkpoint, token ids, supervised tokens, edited layers and optimizer.
+ * A training step compared with PyTorch, on the same checkpoint, token ids, supervised tokens, edited layers and optimizer.
  *
  *     node bench/versus_torch/run.mjs --python PYTHON [--filter TEXT] [--pairs 10] [--out FILE.json]
  *
- * PYTHON: an interpreter with torch and transformers. Both sides stay loaded and take turns, a step each; the first two steps
- * of each are not counted. A row's figures: the median of the pairs' ratios of tokens/s with an interval that holds the true
- * median in 95 % of runs; the peaks of resident memory (VmHWM) of both processes. PyTorch runs eager and compiled, a bf16
- * checkpoint in bf16 and in fp32, and its fastest mode counts. A row whose losses differ by more than 1e-3 (fp32) or 1e-2 (bf16), relative, is void.
+ * PYTHON: an interpreter with torch and transformers. Both sides stay loaded and alternate, a step each; the first two steps of each are
+ * not counted. A row's figures: the median of the pairs' ratios of tokens/s with its 95 % confidence interval; the peaks of resident memory
+ * (VmHWM) of both processes. PyTorch runs eager and compiled, a bf16 checkpoint in bf16 and in fp32, and the fastest mode counts. A row
+ * whose losses differ by more than 1e-3 (fp32) or 1e-2 (bf16), relative, is void.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -33,7 +33,7 @@ const cases = ["red", "full"].flatMap((method) =>
 );
 const nameOf = ({ method, dtype, shape, batch, length }) => `${method} ${shape} ${dtype} ${batch} x ${length}`;
 
-/** Sequences of ids that any seed-free run gives again. */
+/** Sequences of ids, the same in every run. */
 function writeIds(path, vocabulary) {
   let state = 1;
   const next = () => {
@@ -46,11 +46,11 @@ function writeIds(path, vocabulary) {
 async function warm(side, limit) {
   const about = await side.ready();
   const losses = [];
-  for (let i = 0; i < warmup; i++) losses.push((await side.step(limit && limit * (i === 0 ? 4 : 1))).loss); // the first may compile
+  for (let i = 0; i < warmup; i++) losses.push((await side.step(limit && limit * (i === 0 ? 4 : 1))).loss); // the first one may compile
   return { side, about, losses };
 }
 
-/** PyTorch's modes on a checkpoint: where the processor has no bf16 arithmetic, fp32 is the faster way to run a bf16 one. */
+/** PyTorch's modes on a checkpoint: on a processor without bf16 arithmetic, fp32 is faster for a bf16 checkpoint. */
 const modesOf = (dtype) =>
   [[], ["--compile"]].flatMap((mode) => (dtype === "bfloat16" ? [[...mode, "--upcast"], mode] : [mode]));
 
@@ -61,7 +61,7 @@ async function bestTorch(python, args, dtype) {
   for (const mode of modesOf(dtype)) {
     const name = mode.map((flag) => flag.slice(2)).join(" ") || "eager";
     const side = new Side(python, [join(here, "torch_side.py"), ...args, ...mode]);
-    const limit = best && Math.max(15, 4 * best.seconds); // of a step: hopeless beyond
+    const limit = best && Math.max(15, 4 * best.seconds); // of a step: beyond this the mode cannot be the fastest
     try {
       const warmed = await warm(side, limit);
       const more = [await side.step(limit), await side.step(limit)];
@@ -92,7 +92,7 @@ async function compare(row, folders, python, pairs) {
   const torch = await bestTorch(python, common, row.dtype);
   const ours = new Side(process.execPath, [join(here, "ours.mjs"), ...common, "--steps", String(pairs + warmup + 2)]);
   const us = await warm(ours);
-  for (let i = 0; i < 2; i++) us.losses.push((await ours.step()).loss); // as many as PyTorch has done
+  for (let i = 0; i < 2; i++) us.losses.push((await ours.step()).loss); // as many steps as PyTorch has run
   const answers = await alternate(ours, torch.side, pairs);
   us.losses.push(...answers.ours.map(({ loss }) => loss));
   torch.losses.push(...answers.theirs.map(({ loss }) => loss));

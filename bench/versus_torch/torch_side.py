@@ -4,7 +4,7 @@
   python torch_side.py --model FOLDER --ids IDS.json --method red|full --batch N --length N --rate R [--compile]
 
 transformers' LLaMA in the checkpoint's dtype, or in fp32 (--upcast), with its default attention (sdpa); RED as a module around each down projection
-with fp32 vectors; torch's AdamW without weight decay; gradients clipped to norm 1. Every position but the first is a target.
+with fp32 vectors; torch's AdamW without weight decay; gradients clipped to norm 1. Every position except the first is a target.
 Answers in lines of JSON.
 """
 import argparse
@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 
 
 class Edited(nn.Module):
-    """scale * h + bias behind a linear layer; the vectors are fp32 and act in the dtype of h, as the reference does."""
+    """scale * h + bias after a linear layer; the vectors are fp32 and cast to the dtype of h, as in the reference."""
 
     def __init__(self, inner):
         super().__init__()

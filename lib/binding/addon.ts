@@ -1,5 +1,5 @@
 /** What the addon exports: native/binding/addon.cc. */
-import type { RubricateError } from "../errors";
+import type { invalid, RubricateError } from "../errors";
 import type { NativeJob } from "../job";
 import type { NativeCudaDevices } from "./devices";
 import type { NativeModel, NativeModelSpec } from "./model";
@@ -11,8 +11,8 @@ import type { NativeDtype, NativeTape, NativeTensor } from "./tensor";
 export interface NativeBinding {
   /** Version of the package that the addon was built from. */
   readonly version: string;
-  /** Errors thrown or rejected from now on are `new errorClass(code, message)`. Per environment. */
-  setErrorClass(errorClass: typeof RubricateError): void;
+  /** Errors from now on are `new errorClass(code, message)`, or what `bad` makes of a bad argument. Per environment. */
+  setErrors(errorClass: typeof RubricateError, bad: typeof invalid): void;
   cpu(): { path: string; supported: string[]; threads: number; splitRegions: number };
   setThreads(threads: number): void;
   /** Lets the event loop's thread go before the calling worker: native/device/cpu/thread_priority.h. */

@@ -29,6 +29,5 @@ export interface NativeDecoder {
    * while another step of this decoder is under way.
    */
   step(requests: readonly NativeDecodeRequest[], chunk: number): NativeJob<Int32Array>;
-  readonly cacheBytes: number;
   dispose(): void;
 }

@@ -2,6 +2,7 @@ import { RubricateError } from "../errors";
 import { isObject, type JsonObject } from "../files/json";
 import { limits } from "../limits";
 import { type ChatMessage, nestingLevels, requireMessages } from "../template/chat_messages";
+import { JsonNumber } from "../template/exact_values";
 import { tooMuch } from "../template/plain_messages";
 
 /** How a row of a data file is read: by its own fields, or as one shape only. */
@@ -97,6 +98,6 @@ function messageList(value: unknown, field: string): readonly ChatMessage[] {
 }
 
 function isShallow(value: unknown, levels: number = limits.rowNesting): boolean {
-  if (typeof value !== "object" || value === null) return true;
+  if (typeof value !== "object" || value === null || value instanceof JsonNumber) return true;
   return levels > 0 && Object.values(value).every((part) => isShallow(part, levels - 1));
 }

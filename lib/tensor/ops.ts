@@ -78,9 +78,14 @@ export const ops = {
     rows?: Rows,
   ): Tensor {
     const { starts, slots } = rowsOf(rows, h, "redEdit");
-    const scaleHandles = optionalHandles(scales, "scales");
     return wrap(
-      coreOps().redEdit(tapeOf(tape), handleOf(h, "h"), scaleHandles, optionalHandles(biases, "biases"), starts, slots),
+      coreOps().redEdit(tapeOf(tape), {
+        h: handleOf(h, "h"),
+        scales: optionalHandles(scales, "scales"),
+        biases: optionalHandles(biases, "biases"),
+        starts,
+        slots,
+      }),
     );
   },
 
@@ -111,17 +116,16 @@ export const ops = {
     const { scales, biases, rows } = checkOptions(edit, editNames, "editAddNorm");
     const { weight, epsilon = 1e-5 } = isMissing(norm) ? {} : checkOptions(norm, normNames, "editAddNorm");
     const { starts, slots } = rowsOf(rows, h, "editAddNorm");
-    const [sum, normed] = coreOps().editAddNorm(
-      tapeOf(tape),
-      handleOf(h, "h"),
-      handleOf(residual, "residual"),
-      optionalHandles(scales, "scales"),
-      optionalHandles(biases, "biases"),
+    const [sum, normed] = coreOps().editAddNorm(tapeOf(tape), {
+      h: handleOf(h, "h"),
+      residual: handleOf(residual, "residual"),
+      scales: optionalHandles(scales, "scales"),
+      biases: optionalHandles(biases, "biases"),
       starts,
       slots,
-      isMissing(norm) ? null : handleOf(weight as Tensor, "norm.weight"),
-      epsilonOf(epsilon),
-    );
+      normWeight: isMissing(norm) ? null : handleOf(weight as Tensor, "norm.weight"),
+      epsilon: epsilonOf(epsilon),
+    });
     return { sum: wrap(sum), normed: normed && wrap(normed) };
   },
 
@@ -141,9 +145,16 @@ export const ops = {
     if (!Number.isSafeInteger(heads) || heads <= 0) throw invalid("heads", "a positive integer", heads);
     const queries = handleOf(q, "q");
     const { kvHeads = heads, scale = 1 / Math.sqrt((queries.shape[1] ?? 0) / heads) } = rest;
-    const starts = rest.starts ?? oneSequence(q).starts;
     return wrap(
-      coreOps().attention(tapeOf(tape), queries, handleOf(k, "k"), handleOf(v, "v"), heads, kvHeads, scale, starts),
+      coreOps().attention(tapeOf(tape), {
+        q: queries,
+        k: handleOf(k, "k"),
+        v: handleOf(v, "v"),
+        heads,
+        kvHeads,
+        scale,
+        starts: rest.starts ?? oneSequence(q).starts,
+      }),
     );
   },
 
@@ -158,9 +169,8 @@ export const ops = {
    */
   headCrossEntropy(tape: Tape, x: Tensor, head: Tensor, loss: HeadLoss): Tensor {
     const { rows, targets, weights } = checkOptions(loss, lossNames, "headCrossEntropy");
-    return wrap(
-      coreOps().headCrossEntropy(tapeOf(tape), handleOf(x, "x"), handleOf(head, "head"), rows, targets, weights),
-    );
+    const args = { x: handleOf(x, "x"), head: handleOf(head, "head"), rows, targets, weights };
+    return wrap(coreOps().headCrossEntropy(tapeOf(tape), args));
   },
 
   /** Mean cross-entropy of logits [R, classes] (float32) and targets [R]: float32 [1]. */
@@ -207,16 +217,16 @@ export const ops = {
       if (typeof value === "number" && !Number.isFinite(Math.fround(value)))
         throw invalid(name, "a finite float32 number", value);
     const settings = { learningRate, beta1, beta2, epsilon, weightDecay, decayToZero: false, maxGradNorm: 0 };
-    coreOps().adamwStep(
-      handleOf(parameter, "parameter"),
-      handleOf(grad, "grad"),
-      handleOf(m, "m"),
-      handleOf(v, "v"),
+    coreOps().adamwStep({
+      parameter: handleOf(parameter, "parameter"),
+      grad: handleOf(grad, "grad"),
+      m: handleOf(m, "m"),
+      v: handleOf(v, "v"),
       step,
-      settings,
-      decayTarget ?? 0,
-      gradScale ?? 1,
-    );
+      options: settings,
+      decayTarget: decayTarget ?? 0,
+      gradScale: gradScale ?? 1,
+    });
   },
 
   /** Euclidean norm of all elements of all tensors (float32). */

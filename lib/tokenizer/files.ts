@@ -4,6 +4,7 @@ import { RubricateError } from "../errors";
 import { finishInto } from "../files/atomic";
 import { present, readBytes, readSharedText } from "../files/read";
 import { limits } from "../limits";
+import { type ChatTemplates, readChatTemplates } from "./chat_templates";
 
 /** Contents of a tokenizer's files, as text; those that a folder lacks are undefined. */
 export interface TokenizerFiles {
@@ -15,7 +16,8 @@ export interface TokenizerFiles {
   readonly generationConfig?: string | undefined;
   /** config.json, for the tokens that end a text. */
   readonly modelConfig?: string | undefined;
-  readonly chatTemplate?: string | undefined;
+  /** One, or several by name. */
+  readonly chatTemplate?: ChatTemplates | undefined;
 }
 
 /** The same as bytes. Those that were read from a folder are in shared memory, and another thread gets them without a copy. */
@@ -26,7 +28,7 @@ export interface TokenizerBytes {
   readonly specialTokensMap: Uint8Array | undefined;
   readonly generationConfig: Uint8Array | undefined;
   readonly modelConfig: Uint8Array | undefined;
-  readonly chatTemplate: string | undefined;
+  readonly chatTemplate: ChatTemplates | undefined;
 }
 
 /** The bytes of files that a caller gives. */
@@ -74,8 +76,8 @@ export function filesOf(bytes: TokenizerBytes): TokenizerFiles {
 }
 
 /**
- * Reads tokenizer.json and, as present, tokenizer_config.json, special_tokens_map.json, generation_config.json, config.json
- * and chat_template.jinja of a folder.
+ * Reads tokenizer.json and, as present, tokenizer_config.json, special_tokens_map.json, generation_config.json, config.json,
+ * chat_template.jinja and additional_chat_templates/ of a folder.
  * @throws {RubricateError} ERR_FILE where one cannot be read, ERR_TOKENIZER where tokenizer.json is missing
  */
 export async function readTokenizerFiles(directory: string): Promise<TokenizerBytes> {
@@ -85,16 +87,15 @@ export async function readTokenizerFiles(directory: string): Promise<TokenizerBy
     (await present(at(name))) ? readSharedText(at(name), limit) : undefined;
   if (!(await present(at("tokenizer.json"))))
     throw new RubricateError("ERR_TOKENIZER", `${at("tokenizer.json")} does not exist; a tokenizer is read from it`);
-  const [tokenizerJson, tokenizerConfig, specialTokensMap, generationConfig, modelConfig, template] = await Promise.all(
-    [
+  const [tokenizerJson, tokenizerConfig, specialTokensMap, generationConfig, modelConfig, chatTemplate] =
+    await Promise.all([
       readBytes(at("tokenizer.json"), limits.tokenizerBytes, (size) => Buffer.from(new SharedArrayBuffer(size))),
       ifPresent("tokenizer_config.json", limits.tokenizerConfigBytes),
       ifPresent("special_tokens_map.json"),
       ifPresent("generation_config.json"),
       ifPresent("config.json"),
-      ifPresent("chat_template.jinja"),
-    ],
-  );
+      readChatTemplates(directory),
+    ]);
   return {
     directory,
     tokenizerJson,
@@ -102,6 +103,6 @@ export async function readTokenizerFiles(directory: string): Promise<TokenizerBy
     specialTokensMap,
     generationConfig,
     modelConfig,
-    chatTemplate: template?.toString("utf8"),
+    chatTemplate,
   };
 }

@@ -3,8 +3,8 @@
 //
 //   x' = input(x);  y = x' W'^T + b, W' = weight(W);  y += branch(x);  y = scale * y + bias (affine);  y = output(y)
 //
-// With `affine` alone at the two sites that close a sub-layer the block runs the fused close; anything else runs the
-// same mathematics op by op, on the same tape.
+// If the two sites that end a sub-layer have only `affine`, the block runs the fused op; anything else runs the same
+// formula op by op, on the same tape.
 #pragma once
 
 #include <cstdint>
@@ -22,24 +22,24 @@ struct SiteParts {
   std::function<Var(Tape&, const Var& x)> input;
   std::function<Weight(Tape&, const Weight& weight)> weight;
   std::function<Var(Tape&, const Var& x)> branch;
-  EditSlots affine;  // no slots: none
+  EditSlots affine;  // no slots: no edit
   std::function<Var(Tape&, const Var& y, const SequenceRows& rows)> output;
-  bool trains = false;  // whether any of the parts reaches a parameter that needs a gradient
+  bool trains = false;  // whether any part has a parameter that needs a gradient
 
   bool has_affine() const { return !affine.slots.empty(); }
 };
 
-// The adapters of one batch. Every sequence names its slot; slot 0 is the base, unedited.
+// The adapters of one batch. Each sequence uses one slot; slot 0 is the base without edits.
 class AdapterSet {
  public:
   virtual ~AdapterSet() = default;
-  // The parts at a site, or null where nothing acts.
+  // The parts at a site, or null if there are none.
   virtual const SiteParts* at(int64_t layer, Site site) const = 0;
-  // Whether anything in this layer needs a gradient: a recomputed block must then run backward even if its input does
-  // not.
+  // Whether any parameter in this layer needs a gradient. A recomputed block must then run its backward pass even if
+  // its input needs no gradient.
   bool trains(int64_t layer) const {
-    for (int i = 0; i < kSites; ++i) {
-      const SiteParts* parts = at(layer, static_cast<Site>(i));
+    for (const auto& [site, name] : kSiteNames) {
+      const SiteParts* parts = at(layer, site);
       if (parts != nullptr && parts->trains) return true;
     }
     return false;

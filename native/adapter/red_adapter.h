@@ -1,11 +1,10 @@
-// A RED adapter: at each of its sites a scale and a bias, or one of the two, or both followed by a LayerNorm
-// (arXiv 2402.15179v3; reference variants all, scaling, bias, ln). An adapter's own memory is the CPU's, whatever
-// device its model is on; a batch has a copy on the device, which a training step updates there and brings home.
+// A RED adapter: at each of its sites a scale and a bias, only one of them, or both followed by a LayerNorm
+// (arXiv 2402.15179v3; reference variants all, scaling, bias, ln). An adapter's own memory is always CPU memory. A
+// batch on a device has a device copy, which a training step updates and downloads.
 //
-// Home after each step, not when somebody asks: 262,144 numbers of a 7B model's adapter are 1 MiB, and with gradients
-// and both moments 4 MiB come home, 0.2 ms of a PCIe 4.0 bus after a step of a hundred or more. So what is read, saved
-// or trained elsewhere between two steps is what there is, no device is asked on JavaScript's thread, and one that is
-// lost takes nothing along.
+// The download happens after each step, not on demand: the 262,144 values of a 7B model's adapter are 1 MiB, 4 MiB with
+// gradients and both moments, which takes 0.2 ms over PCIe 4.0 after a step of 100 ms or more. So the CPU values are
+// always current between steps, JavaScript's thread never waits for a device, and a lost device loses no values.
 #pragma once
 
 #include <cstdint>
@@ -15,12 +14,15 @@
 
 #include "architecture/architecture.h"
 #include "architecture/site.h"
+#include "base/named.h"
 #include "ops/red_edit/red_edit.h"
 #include "optimizer/parameter.h"
 
 namespace rubricate {
 
 enum class RedVariant : int32_t { all = 0, scale, bias, ln };
+inline constexpr std::array<Named<RedVariant>, 4> kRedVariantNames{
+    {{RedVariant::all, "all"}, {RedVariant::scale, "scale"}, {RedVariant::bias, "bias"}, {RedVariant::ln, "ln"}}};
 
 constexpr float kRedLayerNormEps = 1e-5f;  // torch.nn.LayerNorm's default, as in the reference implementation
 
@@ -29,15 +31,15 @@ class RedAdapter : public ParameterSet {
   struct SiteVectors {
     int64_t layer = 0;
     Site site = Site::down_proj;
-    EditSlots::Vectors edit;  // undefined where the variant has none
+    EditSlots::Vectors edit;  // undefined if the variant has none
     EditSlots::Vectors norm;  // weight in `scale`
   };
 
-  // layers: ascending, each once, within the model. Vectors begin as the identity: scale 1, bias 0 (LayerNorm: weight
-  // 1, bias 0, which is not the identity). Errors: ERR_ARGUMENT.
+  // layers: ascending, each once, within the model. The edit starts as the identity: scale 1, bias 0. (The LayerNorm
+  // starts with weight 1 and bias 0, which is not the identity.) Errors: ERR_ARGUMENT.
   RedAdapter(const Architecture& architecture, RedVariant variant, std::vector<Site> sites,
              std::vector<int64_t> layers);
-  // A copy of its vectors in that arena's memory; gradients, of 0, where they are wanted.
+  // A copy of the vectors in that arena's memory, with gradients of 0 if requested.
   RedAdapter(const RedAdapter& other, const std::shared_ptr<Arena>& arena, bool gradients);
 
   std::vector<Parameter>& parameters() override { return parameters_; }
@@ -45,18 +47,18 @@ class RedAdapter : public ParameterSet {
   const std::vector<SiteVectors>& sites() const { return sites_; }
   const SiteVectors* find(int64_t layer, Site site) const;
   bool same_layout(const RedAdapter& other) const;
-  // All vectors end to end in the order of parameters(), and their gradients: fp32 [count()].
+  // All vectors, concatenated in the order of parameters(), and their gradients: fp32 [count()].
   const Tensor& values() const { return values_; }
   void changed() override { ++version_; }
-  int64_t version() const { return version_; }  // another one means other values
+  int64_t version() const { return version_; }  // changes whenever the values do
   const Tensor& gradients() const { return gradients_; }
 
  private:
-  // The next vector of values_, as a parameter.
+  // Makes the next vector of values_ a parameter.
   Var take(const std::string& name, int64_t width, float initial);
 
   RedVariant variant_;
-  int64_t taken_ = 0;  // numbers of values_
+  int64_t taken_ = 0;  // elements of values_ that are assigned to parameters
   int64_t version_ = 0;
   std::vector<SiteVectors> sites_;
   std::vector<Parameter> parameters_;

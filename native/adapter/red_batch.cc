@@ -32,7 +32,7 @@ RedBatch::RedBatch(const Architecture& architecture, const std::vector<std::shar
     if (!adapters[i]) continue;
     if (first == nullptr) first = adapters[i].get();
     require(first->same_layout(*adapters[i]), "ERR_ARGUMENT",
-            "Expected adapters of one variant, the same sites and layers in one batch");
+            "Expected all adapters of a batch to have the same variant, sites and layers");
     if (arena->stream() == nullptr) continue;
     placed_[i] = copies != nullptr && !training ? copies->of(adapters[i])
                                                 : std::make_shared<RedAdapter>(*adapters[i], arena, training);

@@ -1,4 +1,4 @@
-// The RED adapters of one batch: the parts of each site, and copies of their vectors where the batch computes.
+// The RED adapters of one batch: the parts of each site, and device copies of the vectors.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace rubricate {
 
-// Copies of adapters on a device for batch after batch of inference, each made again once its adapter changed.
+// Device copies of adapters, reused from batch to batch of inference; a copy is renewed when its adapter has changed.
 class RedCopies {
  public:
   explicit RedCopies(std::shared_ptr<Arena> arena) : arena_(std::move(arena)) {}
@@ -26,24 +26,26 @@ class RedCopies {
   std::vector<Copy> copies_;
 };
 
-// The adapters of one batch: slot i + 1 is adapters[i]; a null one is an empty slot. Adapters must share one layout.
+// The adapters of one batch: slot i + 1 is adapters[i]; null is an empty slot. All adapters must have the same variant,
+// sites and layers.
 class RedBatch : public AdapterSet {
  public:
-  // training: whether gradients of the vectors are wanted. arena: of the job; where it is on a device, the vectors are
-  // copied there, as they are now; without training, `copies` may have them already.
+  // training: whether the vectors need gradients. arena: the job's; if it is on a device, the current vectors are
+  // copied there, or, without training, taken from `copies` if they are up to date.
   RedBatch(const Architecture& architecture, const std::vector<std::shared_ptr<RedAdapter>>& adapters, bool training,
            const std::shared_ptr<Arena>& arena, RedCopies* copies = nullptr);
   const SiteParts* at(int64_t layer, Site site) const override;
-  // The i-th adapter's vectors and gradients where the batch computes: its own, or their copies on the device.
+  // The i-th adapter's vectors and gradients on the batch's device: on the CPU the adapter itself, else its device
+  // copy.
   RedAdapter& placed(size_t i) const { return *placed_[i]; }
-  // Once all backwards have run, and once the copies are updated: brings home what is on a device. Waits for it.
+  // Download from the device, and wait for it: the gradients after all backward passes, the values after the update.
   void fetch_gradients() const;
   void fetch_values() const;
 
  private:
   std::vector<std::unique_ptr<SiteParts>> parts_;  // [layers, kSites]
   std::vector<std::shared_ptr<RedAdapter>> adapters_;
-  std::vector<std::shared_ptr<RedAdapter>> placed_;  // the same, or their copies on the device
+  std::vector<std::shared_ptr<RedAdapter>> placed_;  // the adapters themselves, or their device copies
 };
 
 }  // namespace rubricate

@@ -1,4 +1,5 @@
-// A model's shape as data: what lib/model/*.ts makes from a config.json, checked here once and then trusted.
+// A model's architecture as data: lib/model/*.ts makes it from a config.json; it is checked here once and trusted
+// afterwards.
 #pragma once
 
 #include <cstdint>

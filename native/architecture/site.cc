@@ -5,10 +5,8 @@
 namespace rubricate {
 
 std::string site_name(int64_t layer, Site site) {
-  static constexpr const char* names[kSites] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
-                                                "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
-                                                "mlp.down_proj"};
-  return "layers." + std::to_string(layer) + "." + names[static_cast<int>(site)];
+  const bool feed_forward = site == Site::gate_proj || site == Site::up_proj || site == Site::down_proj;
+  return concat("layers.", layer, feed_forward ? ".mlp." : ".self_attn.", name_of(kSiteNames, site));
 }
 
 int64_t site_width(const Architecture& architecture, Site site) {

@@ -51,9 +51,9 @@ class Tape {
   Stream* stream() const { return arena_->stream(); }
   Tensor empty(Shape shape, DType dtype) { return Tensor::empty(arena_, std::move(shape), dtype); }
   Tensor zeros(Shape shape, DType dtype) { return Tensor::zeros(arena_, std::move(shape), dtype); }
-  // For a tape on a device: a copy there of the CPU's `bytes` (positions, starts, tables of pointers), aligned to 256.
-  // Ops that ask for the same bytes share one copy, which lives as long as the tape; it must not be written.
-  Tensor uploaded(const void* data, int64_t bytes);
+  // For a tape on a device: a copy there of the CPU's `bytes` (tokens, tables of pointers), aligned to 256. Hold it
+  // until the kernels that read it are in the stream. What ops of one forward share: ops/shared/device_copies.h.
+  Tensor upload(const void* data, int64_t bytes);
 
   // Ops call this first: stops an aborted job between two of them (throws ERR_ABORTED), and tells the observer what
   // begins.
@@ -124,11 +124,6 @@ class Tape {
   Observer observer_;
   bool running_backward_ = false;
   std::vector<Node> nodes_;
-  struct Upload {
-    std::vector<char> bytes;
-    Tensor copy;
-  };
-  std::shared_ptr<std::vector<Upload>> uploads_ = std::make_shared<std::vector<Upload>>();
 };
 
 }  // namespace rubricate

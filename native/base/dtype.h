@@ -4,6 +4,8 @@
 #include <bit>
 #include <cstdint>
 
+#include "base/named.h"
+
 namespace rubricate {
 
 enum class DType : int32_t { f32 = 0, bf16 = 1, f16 = 2, i32 = 3 };
@@ -16,7 +18,9 @@ struct f16 {
 };
 
 constexpr int64_t dtype_size(DType dtype) { return dtype == DType::bf16 || dtype == DType::f16 ? 2 : 4; }
-const char* dtype_name(DType dtype);  // "float32", "bfloat16", "float16", "int32"
+inline constexpr std::array<Named<DType>, 4> kDTypeNames{
+    {{DType::f32, "float32"}, {DType::bf16, "bfloat16"}, {DType::f16, "float16"}, {DType::i32, "int32"}}};
+constexpr const char* dtype_name(DType dtype) { return name_of(kDTypeNames, dtype); }
 
 template <typename T>
 struct dtype_of;
@@ -67,8 +71,8 @@ inline f16 from_float<f16>(float x) {
   const uint16_t sign = static_cast<uint16_t>(u >> 16 & 0x8000u);
   const uint32_t magnitude = u & 0x7fffffffu;
   if (magnitude > 0x7f800000u) return {static_cast<uint16_t>(sign | 0x7e00u | (u >> 13 & 0x3ffu))};  // quiet, payload
-  if (magnitude >= 0x477ff000u) return {static_cast<uint16_t>(sign | 0x7c00u)};  // 65520 and more: infinity
-  if (magnitude < 0x38800000u) {  // below the least normal: adding 0.5 lets the adder round at 2^-24
+  if (magnitude >= 0x477ff000u) return {static_cast<uint16_t>(sign | 0x7c00u)};  // from 65520: infinity
+  if (magnitude < 0x38800000u) {  // below the smallest normal number: adding 0.5 makes the FPU round at 2^-24
     const float rounded = std::bit_cast<float>(magnitude) + 0.5f;
     return {static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(rounded) - 0x3f000000u))};
   }

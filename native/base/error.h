@@ -1,4 +1,4 @@
-// The one exception type of the core. The binding turns it into lib/errors.ts's RubricateError with the same code.
+// The one exception type of the core. The binding converts it to a RubricateError (lib/errors.ts) with the same code.
 #pragma once
 
 #include <exception>
@@ -10,7 +10,7 @@ namespace rubricate {
 
 class Error : public std::exception {
  public:
-  // code: one of the stable codes of lib/errors.ts, such as "ERR_SHAPE"; message: a sentence for people.
+  // code: one of the stable codes of lib/errors.ts, such as "ERR_SHAPE"; message: a sentence for the user.
   Error(const char* code, std::string message) : code_(code), message_(std::move(message)) {}
   const char* code() const noexcept { return code_; }
   const char* what() const noexcept override { return message_.c_str(); }

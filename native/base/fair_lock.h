@@ -1,9 +1,9 @@
-// A lock whose holders take turns in the order they asked. An ordinary mutex goes to whoever is awake, which is most
-// often the one that just let go.
+// A lock that is granted in the order of requests. An ordinary mutex goes to whichever thread is awake, mostly the one
+// that has just released it.
 //
-// A turn is one hold, or as many as begin within `turn`: where holds are short, a switch of threads for each would take
-// longer than they do. It is handed over: who ends a turn wakes the one thread whose turn is next. Waking all of n
-// waiters would make each turn cost n switches of threads.
+// A turn is one hold, or all holds that begin within `turn`: if holds are short, a thread switch for each would take
+// longer than the holds. The thread that ends its turn wakes only the thread that is next; waking all n waiters would
+// cost n thread switches each turn.
 #pragma once
 
 #include <chrono>
@@ -40,10 +40,10 @@ class FairLock {
     if (Clock::now() >= end_)
       hand_over();
     else if (!first_->knows_end)
-      first_->changed.notify_one();  // the owner may not come back: somebody has to look after the turn's end
+      first_->changed.notify_one();  // the owner may not lock again, so the first waiter must wake when the turn ends
   }
 
-  // Where the calling thread has the turn and holds nothing: the next need not wait until the turn is over.
+  // Ends the calling thread's turn early if it does not hold the lock, so that the next thread need not wait.
   void end_turn() {
     const std::lock_guard guard(mutex_);
     if (held_ || owner_ != std::this_thread::get_id()) return;
@@ -51,23 +51,23 @@ class FairLock {
     if (first_ != nullptr) hand_over();
   }
 
-  // Threads that wait for it.
+  // Number of waiting threads.
   int64_t waiting() {
     const std::lock_guard guard(mutex_);
     return waiting_;
   }
-  // How often a waiting thread was woken so far.
+  // Number of times that a waiting thread has been woken.
   int64_t wakeups() {
     const std::lock_guard guard(mutex_);
     return wakeups_;
   }
 
  private:
-  struct Waiter {  // on the stack of the thread that waits
+  struct Waiter {  // on the waiting thread's stack
     std::thread::id thread;
     Condition changed;
     bool has_turn = false;
-    bool knows_end = false;  // it is the first, and wakes by itself when the turn under way is over
+    bool knows_end = false;  // it is first, and wakes by itself at the end of the current turn
     Waiter* next = nullptr;
   };
 
@@ -96,7 +96,7 @@ class FairLock {
     }
   }
 
-  // Gives the lock, which is free, to the first that waits.
+  // Gives the free lock to the first waiter.
   void hand_over() {
     Waiter& next = *first_;
     first_ = next.next;
@@ -112,8 +112,8 @@ class FairLock {
   Mutex mutex_;
   Waiter *first_ = nullptr, *last_ = nullptr;
   std::thread::id owner_;  // of the last turn
-  Clock::time_point end_;  // of that turn: until then only its owner may take the lock before those who wait
-  bool held_ = false;      // also between a hand-over and the moment the next holder is awake
+  Clock::time_point end_;  // of that turn: until then its owner may take the lock before the waiters
+  bool held_ = false;      // also between the hand-over and the wake-up of the next holder
   int64_t waiting_ = 0, wakeups_ = 0;
 };
 

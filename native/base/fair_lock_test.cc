@@ -33,7 +33,7 @@ void excludes(std::chrono::microseconds turn) {
 
 }  // namespace
 
-TEST_CASE("a fair lock goes to its waiters in the order they asked, and wakes each of them once") {
+TEST_CASE("a fair lock is granted in the order of requests, and each waiter is woken once") {
   constexpr int kWaiters = 16;
   FairLock lock;
   std::vector<int> order;
@@ -52,10 +52,10 @@ TEST_CASE("a fair lock goes to its waiters in the order they asked, and wakes ea
   for (int i = 0; i < kWaiters; ++i) expected.push_back(i);
   CHECK(order == expected);
   CHECK(lock.wakeups() >= kWaiters);
-  CHECK(lock.wakeups() < 2 * kWaiters);  // the system may wake a thread for nothing now and then
+  CHECK(lock.wakeups() < 2 * kWaiters);  // spurious wake-ups are possible
 }
 
-TEST_CASE("who lets a fair lock go and asks again comes after those who wait") {
+TEST_CASE("a thread that releases a fair lock and requests it again comes after the waiters") {
   FairLock lock;
   bool had_turn = false;
   lock.lock();
@@ -71,7 +71,7 @@ TEST_CASE("who lets a fair lock go and asks again comes after those who wait") {
   other.join();
 }
 
-TEST_CASE("a turn has as many holds as begin within its time, and can be ended before") {
+TEST_CASE("a turn includes all holds that begin within its time, and can be ended early") {
   FairLock lock(std::chrono::hours(1));
   std::atomic<int> turns{0};
   std::vector<std::thread> others;
@@ -93,14 +93,14 @@ TEST_CASE("a turn has as many holds as begin within its time, and can be ended b
   }
   CHECK(turns == 0);
   CHECK(lock.waiting() == 3);
-  CHECK(lock.wakeups() < 3);  // the first of them may wake to look at the clock
+  CHECK(lock.wakeups() < 3);  // the first waiter may wake to check the clock
   lock.unlock();
   lock.end_turn();
   for (auto& other : others) other.join();
   CHECK(turns == 3);
 }
 
-TEST_CASE("a turn ends by itself where its owner does not come back") {
+TEST_CASE("a turn ends by itself if its owner does not lock again") {
   FairLock lock(std::chrono::milliseconds(5));
   std::vector<std::thread> others;
   lock.lock();
@@ -113,6 +113,6 @@ TEST_CASE("a turn ends by itself where its owner does not come back") {
   CHECK(lock.waiting() == 0);
 }
 
-TEST_CASE("a fair lock excludes") {
+TEST_CASE("a fair lock gives mutual exclusion") {
   for (const auto turn : {std::chrono::microseconds(0), std::chrono::microseconds(20)}) excludes(turn);
 }

@@ -1,7 +1,7 @@
-// Included before everything in what ships (see CMakeLists.txt and binding.gyp): asks the C library for the symbol
-// versions that have been there from the first x86-64 release, so that an addon built on a new system loads on an old
-// one. The functions are the same; glibc 2.34 only moved them into libc, and 2.27 and 2.29 dropped the error reporting
-// of the SVID standard from the mathematical ones. test/pack/symbols.mjs holds the result to its floor.
+// Included first in every shipped source (see CMakeLists.txt and binding.gyp): asks glibc for the symbol versions of
+// its first x86-64 release, so that an addon built on a new system loads on an old one. The functions are the same:
+// glibc 2.34 only moved them into libc, and 2.27 and 2.29 dropped SVID error reporting from the mathematical ones.
+// test/pack/symbols.mjs checks the oldest glibc that the result needs.
 #if defined(__linux__) && defined(__x86_64__)
 #include <features.h>
 #if defined(__GLIBC__)
@@ -29,16 +29,16 @@ RUBRICATE_SYMBOL(cosf);
 RUBRICATE_SYMBOL(__xstat);
 RUBRICATE_SYMBOL(__fxstat);
 #undef RUBRICATE_SYMBOL
-__asm__(".symver pthread_condattr_setclock,pthread_condattr_setclock@GLIBC_2.3.3");  // since that release
+__asm__(".symver pthread_condattr_setclock,pthread_condattr_setclock@GLIBC_2.3.3");  // since glibc 2.3.3
 
-// stat and fstat are functions of the library since 2.33; before, they were inline calls of these.
+// stat and fstat have been library functions since 2.33; before, they were inline calls of these.
 #include <sys/stat.h>
 extern "C" int __xstat(int version, const char* path, struct stat* status) noexcept;
 extern "C" int __fxstat(int version, int descriptor, struct stat* status) noexcept;
 #define stat(path, status) __xstat(1, path, status)
 #define fstat(descriptor, status) __fxstat(1, descriptor, status)
 
-// gettid is in the library since 2.30.
+// gettid has been in glibc since 2.30.
 #include <sys/syscall.h>
 #include <unistd.h>
 #define gettid() static_cast<pid_t>(syscall(SYS_gettid))

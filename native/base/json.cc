@@ -6,7 +6,7 @@
 
 namespace rubricate {
 
-// Makes the tree of what a JsonReader reads.
+// Builds a tree from a JsonReader.
 class JsonParser {
  public:
   JsonParser(std::string_view text, const std::string& name, const JsonLimits& limits)

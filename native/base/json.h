@@ -1,5 +1,5 @@
-// A JSON document as a tree, for small configurations that come from anywhere: strict as base/json_reader.h says, and a
-// duplicate key or anything after the document is an error that says where.
+// A JSON document as a tree, for small configurations from untrusted sources. As strict as base/json_reader.h;
+// duplicate keys and trailing text are errors with their position.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@
 
 namespace rubricate {
 
-// What a document may cost: its bytes, and its values (a value takes up to 170 bytes of memory, a key 40 more).
+// Limits of a document: its bytes and its number of values (a value takes up to 170 bytes of memory, a key 40 more).
 struct JsonLimits {
   int64_t bytes = limits::kMaxJsonBytes;
   int64_t values = limits::kMaxJsonValues;
@@ -27,20 +27,20 @@ class Json {
   using Number = JsonNumber;
   using Member = std::pair<std::string, Json>;
 
-  // name: what messages call the document, such as a path. Errors: ERR_JSON.
+  // name: the document's name in messages, such as a path. Errors: ERR_JSON.
   static Json parse(std::string_view text, const std::string& name, const JsonLimits& limits);
 
   Type type() const { return static_cast<Type>(value_.index()); }
   bool is(Type type) const { return this->type() == type; }
   const char* type_name() const;
 
-  // Each throws ERR_INTERNAL where the type is another: ask type() before, or use JsonAt, which names the path.
+  // Each throws ERR_INTERNAL for another type: check type() first, or use JsonAt, which names the path.
   bool boolean() const;
   const Number& number() const;
   const std::string& string() const;
   const std::vector<Json>& items() const;
   const std::vector<Member>& members() const;  // in the document's order
-  // The member of that name of an object; null where there is none.
+  // An object's member of that name, or null.
   const Json* find(std::string_view key) const;
 
  private:
@@ -53,18 +53,18 @@ class Json {
 };
 
 // A value and its path within a document, for reading configurations: "Expected a number for attention.heads but
-// received a string". Refers to the Json, which must outlive it.
+// received a string". The Json must outlive it.
 class JsonAt {
  public:
-  // code: what a wrong type or a missing value throws, ERR_CONFIG or ERR_JSON; the document's own name starts the path
-  // where it is not empty ("config.json: attention.heads").
+  // code: of the error for a wrong type or a missing value, ERR_CONFIG or ERR_JSON. A name that is not empty precedes
+  // the path ("config.json: attention.heads").
   JsonAt(const Json& root, std::string name, const char* code) : value_(&root), name_(std::move(name)), code_(code) {}
 
   const Json& json() const { return *value_; }
   const std::string& path() const { return path_; }
-  bool has(std::string_view key) const;           // present and not null; throws where this is no object
-  JsonAt operator[](std::string_view key) const;  // throws where it is missing
-  JsonAt at(int64_t index) const;                 // throws where it is out of range
+  bool has(std::string_view key) const;           // present and not null; throws if this is not an object
+  JsonAt operator[](std::string_view key) const;  // throws if it is missing
+  JsonAt at(int64_t index) const;                 // throws if it is out of range
   int64_t size() const;                           // of an array
 
   bool boolean() const;
@@ -72,7 +72,7 @@ class JsonAt {
   int64_t integer(int64_t least = std::numeric_limits<int64_t>::min(),
                   int64_t most = std::numeric_limits<int64_t>::max()) const;
   const std::string& string() const;
-  // Throws for a member of this object that is not among `keys`.
+  // Throws if this object has a member that is not among `keys`.
   void expect_only(std::initializer_list<std::string_view> keys) const;
   // Throws "Expected WHAT for PATH but received ..." about this value.
   [[noreturn]] void reject(const std::string& what) const;

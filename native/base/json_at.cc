@@ -1,4 +1,4 @@
-// JsonAt: reading a document with the path in every message.
+// JsonAt: reads a document, with the path in every message.
 #include <algorithm>
 
 #include "base/error.h"
@@ -10,7 +10,7 @@ std::string json_quote(std::string_view text) {
   constexpr size_t kMost = 80;
   std::string out = "\"";
   size_t end = std::min(text.size(), kMost);
-  if (end < text.size())  // not within a character
+  if (end < text.size())  // do not split a character
     while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
   for (const char c : text.substr(0, end)) {
     const auto byte = static_cast<unsigned char>(c);
@@ -31,7 +31,7 @@ std::string json_quote(std::string_view text) {
 
 namespace {
 
-// "a number", "an array": what a value is, for messages; short values are shown.
+// "a number", "an array": a value's description for messages; short values are shown. lib/errors.ts describes JavaScript values.
 std::string describe(const Json& value) {
   switch (value.type()) {
     case Json::Type::null:
@@ -126,7 +126,7 @@ void JsonAt::expect_only(std::initializer_list<std::string_view> keys) const {
   expect(Json::Type::object, "an object");
   for (const auto& [key, value] : value_->members())
     if (std::find(keys.begin(), keys.end(), key) == keys.end())
-      fail(code_, "Expected no member ", json_quote(key), " for ", place());
+      fail(code_, "Unknown member ", json_quote(key), " in ", place());
 }
 
 }  // namespace rubricate

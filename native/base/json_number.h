@@ -1,5 +1,4 @@
-// Decimal numbers of JSON, read alike in every locale. (std::from_chars for double would raise the libstdc++ that users
-// need.)
+// Parses JSON's decimal numbers, the same in every locale. (std::from_chars for double would need a newer libstdc++.)
 #pragma once
 
 #include <locale.h>
@@ -10,13 +9,13 @@
 
 namespace rubricate {
 
-// digits: a number in JSON's grammar. Rounds to nearest even; infinite where it is out of range.
+// digits: a number in JSON's grammar. Rounds to nearest even; infinite if it is out of range.
 inline double parse_double(const std::string& digits) {
   static const locale_t c_locale = newlocale(LC_ALL_MASK, "C", nullptr);
   return strtod_l(digits.c_str(), nullptr, c_locale);
 }
 
-// digits: an optional minus and decimal digits. False where an int64 cannot hold it.
+// digits: an optional minus and decimal digits. False if it does not fit into an int64.
 inline bool parse_int64(const std::string& digits, int64_t& out) {
   const bool negative = digits.front() == '-';
   int64_t value = 0;

@@ -15,11 +15,6 @@ bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 }  // namespace
 
-const char* json_type_name(JsonType type) {
-  static constexpr const char* names[] = {"null", "boolean", "number", "string", "array", "object"};
-  return names[static_cast<int>(type)];
-}
-
 JsonReader::JsonReader(std::string_view text, std::string name, int64_t values)
     : text_(text), name_(std::move(name)), values_left_(values) {
   const size_t bad = find_invalid_utf8(text_);

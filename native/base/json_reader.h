@@ -1,5 +1,5 @@
-// JSON as it is read (RFC 8259): value after value, and nothing kept of it. What a document must look like is checked
-// where it is read, so that a file of another shape costs no memory. base/json.h makes a tree of it.
+// A streaming JSON reader (RFC 8259): value after value, nothing is stored. The caller checks the document's structure
+// as it reads, so a wrong structure costs no memory. base/json.h builds a tree with it.
 //
 //   reader.enter_object();
 //   for (std::string key; reader.next_member(key);) ... reads one value ...
@@ -12,24 +12,30 @@
 #include <string_view>
 
 #include "base/limits.h"
+#include "base/named.h"
 
 namespace rubricate {
 
 enum class JsonType { null, boolean, number, string, array, object };
-// "null", "boolean", "number", "string", "array", "object"
-const char* json_type_name(JsonType type);
+inline constexpr std::array<Named<JsonType>, 6> kJsonTypeNames{{{JsonType::null, "null"},
+                                                                {JsonType::boolean, "boolean"},
+                                                                {JsonType::number, "number"},
+                                                                {JsonType::string, "string"},
+                                                                {JsonType::array, "array"},
+                                                                {JsonType::object, "object"}}};
+constexpr const char* json_type_name(JsonType type) { return name_of(kJsonTypeNames, type); }
 
 struct JsonNumber {
   double value = 0.0;
-  int64_t integer = 0;    // exact where `integral`
+  int64_t integer = 0;    // exact if `integral`
   bool integral = false;  // an int64, however it was written (4096, 4096.0, 4.096e3)
 };
 
-// All throw ERR_JSON with line and column: for what the grammar does not allow, invalid UTF-8, a lone surrogate, a
-// number that a double cannot hold, nesting beyond kMaxJsonDepth, more values than `values`.
+// All throw ERR_JSON with line and column: for invalid syntax, invalid UTF-8, a lone surrogate, a number out of a
+// double's range, nesting deeper than kMaxJsonDepth, or more values than `values`.
 class JsonReader {
  public:
-  // text: must outlive the reader. name: what messages call the document, such as a path.
+  // text: must outlive the reader. name: the document's name in messages, such as a path.
   JsonReader(std::string_view text, std::string name, int64_t values);
 
   // The type of the next value, by its first character.
@@ -41,7 +47,7 @@ class JsonReader {
   std::string string();
   void enter_object();
   void enter_array();
-  // Reads up to the next member's value, or past the object's end. Keys may come more than once.
+  // Reads up to the next member's value, or past the object's end. Duplicate keys are allowed.
   bool next_member(std::string& key);
   // Reads up to the next item, or past the array's end.
   bool next_item();
@@ -69,7 +75,7 @@ class JsonReader {
   std::string name_;
   int64_t values_left_;
   size_t at_ = 0;
-  int depth_ = 0;                                      // containers that are open
+  int depth_ = 0;                                      // open containers
   std::bitset<limits::kMaxJsonDepth + 2> has_member_;  // by depth: whether the container had a member or an item
 };
 

@@ -15,7 +15,7 @@ namespace {
 
 Json parse(std::string_view text) { return Json::parse(text, "test.json", JsonLimits{}); }
 
-// "CODE: message" of what `body` throws, or "nothing".
+// "CODE: message" of the exception from `body`, or "nothing".
 template <typename Body>
 std::string thrown(Body&& body) {
   try {
@@ -43,7 +43,7 @@ TEST_CASE("JSON values of every type are read") {
   CHECK(json.find("z") == nullptr);
 }
 
-TEST_CASE("JSON numbers keep integers exact and know which are integral") {
+TEST_CASE("JSON numbers keep integers exact and are marked as integral or not") {
   struct Case {
     const char* text;
     double value;
@@ -79,7 +79,7 @@ TEST_CASE("JSON strings: escapes, surrogate pairs, UTF-8") {
   CHECK(parse("\"é€😀\"").string() == "é€😀");
 }
 
-TEST_CASE("JSON that RFC 8259 does not allow is refused with its place") {
+TEST_CASE("JSON that violates RFC 8259 is refused with the position") {
   struct Case {
     std::string text, part;
   };
@@ -115,7 +115,7 @@ TEST_CASE("JSON that RFC 8259 does not allow is refused with its place") {
       {"\"\xc0\x80\"", "UTF-8"},          // overlong
       {"\"\xed\xa0\x80\"", "UTF-8"},      // a surrogate
       {"\"\xf4\x90\x80\x80\"", "UTF-8"},  // beyond U+10FFFF
-      {"\"\xe2\x82\"", "UTF-8"},          // cut off
+      {"\"\xe2\x82\"", "UTF-8"},          // truncated
       {"\"\x80\"", "UTF-8"},
       {"\xef\xbb\xbf{}", "a value"},  // a byte order mark
       {"// c\n1", "a value"},
@@ -132,7 +132,7 @@ TEST_CASE("JSON that RFC 8259 does not allow is refused with its place") {
 
 TEST_CASE("JSON limits: depth, bytes, values") {
   const auto nested = [](size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
-  CHECK(parse(nested(65)).items().size() == 1);  // 64 levels below the outermost
+  CHECK(parse(nested(65)).items().size() == 1);  // 64 levels in the outermost
   CHECK(thrown([&] { parse(nested(66)); }).find("64 levels") != std::string::npos);
   CHECK(thrown([&] { parse(std::string(1 << 19, '[')); }).find("64 levels") != std::string::npos);
   CHECK(thrown([] { Json::parse("[1]", "a", {2, 10}); }) == "ERR_JSON: Expected at most 2 bytes for a but received 3");
@@ -140,7 +140,7 @@ TEST_CASE("JSON limits: depth, bytes, values") {
   CHECK(Json::parse("[1,2]", "a", {5, 3}).items().size() == 2);
 }
 
-TEST_CASE("reading with a path names what was wrong and where") {
+TEST_CASE("JsonAt's errors name the value and its path") {
   const Json json = parse(R"({"attention": {"heads": "8", "scales": [1, "x"]}, "eps": 1e-5, "n": 3, "off": null})");
   const JsonAt at(json, "", "ERR_CONFIG");
   CHECK(at["eps"].number() == 1e-5);
@@ -165,13 +165,13 @@ TEST_CASE("reading with a path names what was wrong and where") {
   CHECK(thrown([&] { at["attention"]["scales"].at(2); }).find("an index below 2 for attention.scales") !=
         std::string::npos);
   CHECK(thrown([&] { at["attention"].expect_only({"heads"}); }) ==
-        "ERR_CONFIG: Expected no member \"scales\" for attention");
+        "ERR_CONFIG: Unknown member \"scales\" in attention");
   at["attention"].expect_only({"scales", "heads"});
   CHECK(thrown([&] { JsonAt(json, "config.json", "ERR_JSON")["eps"].string(); }) ==
         "ERR_JSON: Expected a string for config.json: eps but received 1e-05");
 }
 
-TEST_CASE("quoted text is escaped and cut at a character's end") {
+TEST_CASE("quoted text is escaped and truncated at a character boundary") {
   CHECK(rubricate::json_quote("a\"\\\x1b\n") == R"("a\"\\\u001b\u000a")");
   const std::string quoted = rubricate::json_quote(std::string(79, 'a') + "€€");
   CHECK(quoted == "\"" + std::string(79, 'a') + "...\"");

@@ -1,5 +1,5 @@
-// Definitions of what GCC 12's headers take from newer C and C++ libraries, so that the addon loads with older ones
-// (see glibc_compat.h; test/pack/symbols.mjs holds the result to its floor). The linker keeps them inside the addon.
+// Definitions of functions that GCC 12's headers expect from newer C and C++ libraries, so that the addon loads with
+// older ones (see glibc_compat.h; test/pack/symbols.mjs checks the result). The linker keeps them inside the addon.
 #if defined(__linux__)
 #include <exception>
 #include <new>
@@ -7,13 +7,13 @@
 
 #if defined(__GLIBCXX__) && defined(__GLIBC__)
 
-// glibc 2.32: whether the process has one thread, so that reference counts need no atomic operations. It never has.
+// glibc 2.32: whether the process has only one thread, so that reference counts need no atomics. It always has more.
 extern "C" char __libc_single_threaded;
 char __libc_single_threaded = 0;
 
 namespace std {
 
-// GLIBCXX_3.4.29: a container asked for more than there can be.
+// GLIBCXX_3.4.29: a container was asked for more elements than it can hold.
 void __throw_bad_array_new_length() { throw bad_array_new_length(); }
 
 // GLIBCXX_3.4.26 and 3.4.29: compiled here instead.

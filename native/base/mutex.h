@@ -1,5 +1,5 @@
-// A condition variable straight on pthreads: std::condition_variable would raise the libstdc++ that users need to the
-// one of GCC 12, and a Node addon must load wherever Node itself does.
+// A condition variable on pthreads: std::condition_variable would need the libstdc++ of GCC 12, and a Node addon must
+// load wherever Node itself does.
 #pragma once
 
 #include <pthread.h>
@@ -32,7 +32,7 @@ class Condition {
   Condition() {
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);  // Clock's
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);  // the clock of Clock
     pthread_cond_init(&handle_, &attributes);
     pthread_condattr_destroy(&attributes);
   }

@@ -1,5 +1,5 @@
-// Counter-based random numbers: a value depends on (seed, stream, counter) alone, never on what was drawn before, on
-// threads or on rows. Philox4x32-10 (Salmon et al., SC 2011, "Parallel random numbers: as easy as 1, 2, 3").
+// Counter-based random numbers: a value depends only on (seed, stream, counter), not on earlier draws, threads or rows.
+// Philox4x32-10 (Salmon et al., SC 2011, "Parallel random numbers: as easy as 1, 2, 3").
 #pragma once
 
 #include <array>

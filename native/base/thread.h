@@ -1,4 +1,5 @@
-// The one way to start a thread. A system or a container limits their number, so a start may fail at any time.
+// Starts every thread of the core. The system or a container limits the number of threads, so a start can fail at any
+// time.
 #pragma once
 
 #include <system_error>
@@ -9,7 +10,7 @@
 
 namespace rubricate {
 
-// Throws ERR_OUT_OF_MEMORY where the thread cannot be started.
+// Throws ERR_OUT_OF_MEMORY if the thread cannot be started.
 template <typename Body>
 std::thread start_thread(Body&& body) {
   try {

@@ -7,7 +7,7 @@
 
 namespace rubricate {
 
-// Offset of the first byte that is no part of valid UTF-8; npos where there is none.
+// Offset of the first byte that is not part of valid UTF-8; npos if all is valid.
 inline size_t find_invalid_utf8(std::string_view text) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
   for (size_t i = 0; i < text.size();) {
@@ -18,7 +18,7 @@ inline size_t find_invalid_utf8(std::string_view text) {
     }
     const size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
     if (first < 0xc2 || first > 0xf4 || i + length > text.size()) return i;
-    // The second byte's range shuts out overlong forms, surrogates and what lies beyond U+10FFFF.
+    // The second byte's range excludes overlong forms, surrogates and code points beyond U+10FFFF.
     const unsigned char least = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
     const unsigned char most = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
     if (byte(i + 1) < least || byte(i + 1) > most) return i;

@@ -15,12 +15,11 @@ Napi::Function AdapterHandle::define(Napi::Env env) {
 AdapterHandle::AdapterHandle(const Napi::CallbackInfo& info) : Handle(info) {
   guarded(info.Env(), [&] {
     const Architecture architecture = Architecture::parse(string_argument(info[0], "architecture"));
-    const auto variant = static_cast<RedVariant>(option_argument(info[1], "variant", {"all", "scale", "bias", "ln"}));
+    const auto variant = named_argument(info[1], "variant", kRedVariantNames);
     const Napi::Array site_names = array_argument(info[2], "sites");
     std::vector<Site> sites;
     for (uint32_t i = 0; i < site_names.Length(); ++i)
-      sites.push_back(static_cast<Site>(option_argument(
-          site_names.Get(i), "sites", {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"})));
+      sites.push_back(named_argument(site_names.Get(i), "sites", kSiteNames));
     const std::vector<int32_t> layers = int32_argument(info[3], "layers");
     auto state = std::make_shared<AdapterState>();
     state->environment = shared_environment(info.Env());

@@ -43,7 +43,7 @@ class ParametersHandle : public Handle<ParametersHandle, ParametersState> {
   Parameter& parameter(const Napi::Value& index) const;
 };
 
-class OptimizerHandle : public Handle<OptimizerHandle, OptimizerState> {
+class OptimizerHandle : public Handle<OptimizerHandle, NativeOptimizerState> {
  public:
   static constexpr const char* kName = "an optimizer";
   static constexpr napi_type_tag kTag = {0x5c42e9d70b16483f, 0x9fd3061ae85b7c24};
@@ -58,7 +58,7 @@ class OptimizerHandle : public Handle<OptimizerHandle, OptimizerState> {
   Napi::Value dispose(const Napi::CallbackInfo& info);
 
  private:
-  const std::shared_ptr<OptimizerState>& idle() const;
+  const std::shared_ptr<NativeOptimizerState>& idle() const;
 };
 
 }  // namespace rubricate::binding

@@ -16,8 +16,12 @@
 namespace rubricate::binding {
 namespace {
 
-Napi::Value set_error_class(const Napi::CallbackInfo& info) {
-  Environment::of(info.Env()).error_class = Napi::Persistent(function_argument(info[0], "errorClass"));
+Napi::Value set_errors(const Napi::CallbackInfo& info) {
+  const Napi::Function error_class = function_argument(info[0], "errorClass");
+  const Napi::Function invalid = function_argument(info[1], "invalid");
+  Environment& environment = Environment::of(info.Env());
+  environment.error_class = Napi::Persistent(error_class);
+  environment.invalid = Napi::Persistent(invalid);
   return info.Env().Undefined();
 }
 
@@ -59,7 +63,7 @@ Napi::Function define_class(Napi::Env env, Environment& environment) {
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   Environment& environment = Environment::create(env);
   exports.Set("version", RUBRICATE_VERSION);
-  define_function(env, exports, "setErrorClass", &guarded_function<&set_error_class>);
+  define_function(env, exports, "setErrors", &guarded_function<&set_errors>);
   define_function(env, exports, "cpu", &guarded_function<&cpu>);
   define_function(env, exports, "setThreads", &guarded_function<&set_threads>);
   define_function(env, exports, "lowerThreadPriority", &guarded_function<&lower_priority>);

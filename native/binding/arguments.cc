@@ -5,36 +5,10 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "base/json.h"
+#include "binding/errors.h"
 
 namespace rubricate::binding {
 namespace {
-
-std::string number_text(double number) {
-  if (number == std::floor(number) && std::abs(number) < 9007199254740992.0)
-    return std::to_string(static_cast<int64_t>(number));
-  return concat(number);
-}
-
-// As lib/errors.ts describes a value.
-std::string describe(const Napi::Value& value) {
-  if (value.IsEmpty() || value.IsUndefined()) return "undefined";
-  if (value.IsNull()) return "null";
-  if (value.IsString()) return json_quote(value.As<Napi::String>().Utf8Value()) + " of type string";
-  if (value.IsNumber()) return number_text(value.As<Napi::Number>().DoubleValue()) + " of type number";
-  if (value.IsBoolean()) return std::string(value.As<Napi::Boolean>().Value() ? "true" : "false") + " of type boolean";
-  if (value.IsFunction()) return "a function";
-  if (value.IsArray()) return "an array of length " + std::to_string(value.As<Napi::Array>().Length());
-  if (!value.IsObject()) return value.IsSymbol() ? "a symbol" : "a bigint";
-  try {
-    const Napi::Value constructor = value.As<Napi::Object>().Get("constructor");
-    if (!constructor.IsFunction()) return "an instance of Object";
-    const Napi::Value name = constructor.As<Napi::Object>().Get("name");
-    return "an instance of " + (name.IsString() ? name.As<Napi::String>().Utf8Value() : std::string("Object"));
-  } catch (const Napi::Error&) {  // a getter or a proxy threw; the message is about the argument
-    return "an object";
-  }
-}
 
 template <typename T>
 std::vector<T> typed_argument(const Napi::Value& value, const char* name, napi_typedarray_type expected,
@@ -54,7 +28,7 @@ std::vector<T> typed_argument(const Napi::Value& value, const char* name, napi_t
 }  // namespace
 
 void reject_argument(const char* name, const std::string& expected, const Napi::Value& received, const char* code) {
-  fail(code, "Expected ", expected, " for ", name, " but received ", describe(received));
+  throw invalid_argument(received.Env(), {code, name, expected}, received);
 }
 
 double number_argument(const Napi::Value& value, const char* name) {
@@ -131,21 +105,7 @@ Shape shape_argument(const Napi::Value& value, const char* name) {
   return shape;
 }
 
-int option_argument(const Napi::Value& value, const char* name, std::initializer_list<const char*> options) {
-  std::string expected;
-  const std::string text = value.IsString() ? value.As<Napi::String>().Utf8Value() : std::string();
-  int index = 0;
-  for (const char* option : options) {
-    if (value.IsString() && text == option) return index;
-    expected += (index == 0 ? "\"" : " or \"") + std::string(option) + "\"";
-    ++index;
-  }
-  reject_argument(name, expected, value);
-}
-
-DType dtype_argument(const Napi::Value& value, const char* name) {
-  return static_cast<DType>(option_argument(value, name, {"float32", "bfloat16", "float16", "int32"}));
-}
+DType dtype_argument(const Napi::Value& value, const char* name) { return named_argument(value, name, kDTypeNames); }
 
 Napi::Array shape_value(Napi::Env env, const Shape& shape) {
   Napi::Array array = Napi::Array::New(env, shape.size());

@@ -1,7 +1,7 @@
 // Checked reading of what JavaScript passed. lib/ checks first and speaks better; here nothing is taken on trust all
 // the same, since every object of the binding can be reached from JavaScript.
 //
-// All throw Error ERR_ARGUMENT, "Expected WHAT for NAME but received VALUE".
+// All throw ERR_ARGUMENT, "Expected WHAT for NAME but received VALUE", in the words of lib/errors.ts.
 #pragma once
 
 #include <napi.h>
@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "base/dtype.h"
+#include "base/error.h"
+#include "base/named.h"
 #include "tensor/tensor.h"
 
 namespace rubricate::binding {
@@ -33,8 +35,15 @@ std::vector<float> float32_argument(const Napi::Value& value, const char* name);
 std::vector<std::string> strings_argument(const Napi::Value& value, const char* name);
 Shape shape_argument(const Napi::Value& value, const char* name);
 DType dtype_argument(const Napi::Value& value, const char* name);  // "float32", ...
-// The index of one of `options`.
-int option_argument(const Napi::Value& value, const char* name, std::initializer_list<const char*> options);
+// One of an enum's values by its name in the table.
+template <typename E, size_t n>
+E named_argument(const Napi::Value& value, const char* name, const std::array<Named<E>, n>& table) {
+  if (value.IsString())
+    if (const auto found = value_of(table, value.As<Napi::String>().Utf8Value())) return *found;
+  std::string expected;
+  for (const Named<E>& each : table) expected += concat(expected.empty() ? "\"" : " or \"", each.name, "\"");
+  reject_argument(name, expected, value);
+}
 // null and undefined alike.
 inline bool is_missing(const Napi::Value& value) { return value.IsEmpty() || value.IsUndefined() || value.IsNull(); }
 

@@ -7,35 +7,19 @@
 namespace rubricate::binding {
 namespace {
 
-struct Extents {
-  std::vector<int32_t> tokens, starts, slots;
-};
-
-Extents extents_argument(const Napi::Object& batch, size_t slots) {
-  Extents extents;
-  extents.tokens = int32_argument(batch.Get("tokenIds"), "tokenIds");
-  extents.starts = int32_argument(batch.Get("sequenceStarts"), "sequenceStarts");
-  const auto& starts = extents.starts;
-  require(starts.size() >= 2 && starts.front() == 0 && starts.back() == static_cast<int64_t>(extents.tokens.size()),
-          "ERR_ARGUMENT", "Expected sequenceStarts from 0 to the number of tokens (", extents.tokens.size(),
-          ") with at least one sequence");
-  for (size_t s = 1; s < starts.size(); ++s)
-    require(starts[s] > starts[s - 1], "ERR_ARGUMENT", "Expected ascending sequenceStarts but received ", starts[s],
-            " after ", starts[s - 1]);
-  const Napi::Value own = batch.Get("slots");
-  if (!is_missing(own)) extents.slots = int32_argument(own, "slots");
-  require(extents.slots.empty() || extents.slots.size() + 1 == starts.size(), "ERR_ARGUMENT",
-          "Expected one slot for each of ", starts.size() - 1, " sequences but received ", extents.slots.size());
-  for (const int32_t slot : extents.slots)
-    require(slot >= 0 && static_cast<size_t>(slot) <= slots, "ERR_ARGUMENT", "Expected slots from 0 to ", slots,
-            " but received ", slot);
-  return extents;
+BatchArrays arrays_argument(const Napi::Object& batch) {
+  BatchArrays arrays;
+  arrays.tokens = int32_argument(batch.Get("tokenIds"), "tokenIds");
+  arrays.starts = int32_argument(batch.Get("sequenceStarts"), "sequenceStarts");
+  const Napi::Value slots = batch.Get("slots");
+  if (!is_missing(slots)) arrays.slots = int32_argument(slots, "slots");
+  return arrays;
 }
 
 // An optimizer in use by a job.
 class OptimizerUse {
  public:
-  explicit OptimizerUse(std::shared_ptr<OptimizerState> optimizer) : optimizer_(std::move(optimizer)) {
+  explicit OptimizerUse(std::shared_ptr<NativeOptimizerState> optimizer) : optimizer_(std::move(optimizer)) {
     ++optimizer_->training;
   }
   ~OptimizerUse() { --optimizer_->training; }
@@ -43,7 +27,7 @@ class OptimizerUse {
   OptimizerUse& operator=(const OptimizerUse&) = delete;
 
  private:
-  std::shared_ptr<OptimizerState> optimizer_;
+  std::shared_ptr<NativeOptimizerState> optimizer_;
 };
 
 Tenant tenant_argument(const Napi::Value& value, const std::shared_ptr<ModelState>& model,
@@ -57,7 +41,7 @@ Tenant tenant_argument(const Napi::Value& value, const std::shared_ptr<ModelStat
     tenant.parameters = own->set;
   } else {
     const auto adapter = AdapterHandle::argument(parameters, "parameters");
-    uses.push_back(std::make_shared<Use>(adapter, model, true));
+    uses.push_back(std::make_shared<AdapterUse>(adapter, model, true));
     tenant.adapter = adapter->adapter;
     tenant.parameters = adapter->adapter;
   }
@@ -82,45 +66,42 @@ Adapters adapters_argument(const Napi::Value& value, const std::shared_ptr<Model
   Adapters adapters;
   for (uint32_t i = 0; i < array.Length(); ++i) {
     const auto adapter = AdapterHandle::argument_or_null(array.Get(i), "adapters");
-    if (adapter) adapters.uses.push_back(std::make_shared<Use>(adapter, model, false));
+    if (adapter) adapters.uses.push_back(std::make_shared<AdapterUse>(adapter, model, false));
     adapters.core.push_back(adapter ? adapter->adapter : nullptr);
   }
   return adapters;
 }
 
-Batch batch_argument(const Napi::Value& value, const char* name, size_t slots) {
-  Extents extents = extents_argument(object_argument(value, name), slots);
-  return Batch::make(std::move(extents.tokens), std::move(extents.starts), std::move(extents.slots), {});
+Batch batch_argument(const Napi::Value& value, const char* name, const BatchBounds& bounds) {
+  return {arrays_argument(object_argument(value, name)), bounds};
 }
 
-std::vector<MicroBatch> micro_batches_argument(const Napi::Value& value, const char* name, size_t slots) {
+std::vector<MicroBatch> micro_batches_argument(const Napi::Value& value, const char* name, const BatchBounds& bounds) {
   const Napi::Array array = array_argument(value, name);
   std::vector<MicroBatch> batches;
   for (uint32_t i = 0; i < array.Length(); ++i) {
     const Napi::Object object = object_argument(array.Get(i), name);
-    Extents extents = extents_argument(object, slots);
-    std::vector<int32_t> targets = int32_argument(object.Get("targets"), "targets");
-    require(targets.size() == extents.tokens.size(), "ERR_ARGUMENT", "Expected one target for each of ",
-            extents.tokens.size(), " tokens but received ", targets.size());
-    batches.push_back(
-        {std::move(extents.tokens), std::move(extents.starts), std::move(extents.slots), std::move(targets)});
+    BatchArrays arrays = arrays_argument(object);
+    batches.emplace_back(Batch(std::move(arrays), bounds), int32_argument(object.Get("targets"), "targets"));
   }
   return batches;
 }
 
 TrainRequest train_request_argument(const Napi::Value& value, const std::shared_ptr<ModelState>& model) {
+  const std::shared_ptr<Model> core = model->model;  // reading the request may run JavaScript, which may free it
   const Napi::Object object = object_argument(value, "request");
   const Napi::Array tenants = array_argument(object.Get("tenants"), "tenants");
   TrainRequest request;
   std::set<const ParameterSet*> seen;
-  size_t slots = 0;
+  size_t adapters = 0;
   for (uint32_t i = 0; i < tenants.Length(); ++i) {
     request.tenants.push_back(tenant_argument(tenants.Get(i), model, request.uses));
     const Tenant& tenant = request.tenants.back();
     require(seen.insert(tenant.parameters.get()).second, "ERR_ARGUMENT", "Expected each adapter once for tenants");
-    slots += tenant.adapter != nullptr;
+    adapters += tenant.adapter != nullptr;
   }
-  request.micro_batches = micro_batches_argument(object.Get("microBatches"), "microBatches", slots);
+  request.micro_batches = micro_batches_argument(object.Get("microBatches"), "microBatches",
+                                                 BatchBounds::of(core->architecture(), adapters));
   request.recompute = boolean_argument(object.Get("recompute"), "recompute");
   request.update = boolean_argument(object.Get("update"), "update");
   return request;

@@ -14,9 +14,9 @@ struct Adapters {
 };
 Adapters adapters_argument(const Napi::Value& value, const std::shared_ptr<ModelState>& model);
 
-// slots: how many adapters there are; a sequence's slot is from 0 to that.
-Batch batch_argument(const Napi::Value& value, const char* name, size_t slots);
-std::vector<MicroBatch> micro_batches_argument(const Napi::Value& value, const char* name, size_t slots);
+// Copied out of their typed arrays once; model/batch.h and train/micro_batch.h have the rules.
+Batch batch_argument(const Napi::Value& value, const char* name, const BatchBounds& bounds);
+std::vector<MicroBatch> micro_batches_argument(const Napi::Value& value, const char* name, const BatchBounds& bounds);
 
 struct TrainRequest {
   std::vector<Tenant> tenants;

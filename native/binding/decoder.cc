@@ -49,8 +49,7 @@ Napi::Function DecoderHandle::define(Napi::Env env) {
       env, "NativeDecoder",
       {method_of<&DecoderHandle::add_sequence>("addSequence"),
        method_of<&DecoderHandle::remove_sequence>("removeSequence"), method_of<&DecoderHandle::length>("length"),
-       job_of<&DecoderHandle::step>("step"), getter_of<&DecoderHandle::cache_bytes>("cacheBytes"),
-       method_of<&DecoderHandle::dispose>("dispose")});
+       job_of<&DecoderHandle::step>("step"), method_of<&DecoderHandle::dispose>("dispose")});
 }
 
 DecoderHandle::DecoderHandle(const Napi::CallbackInfo& info) : Handle(info) {
@@ -99,7 +98,7 @@ Napi::Value DecoderHandle::step(const Napi::CallbackInfo& info) {
   for (uint32_t i = 0; i < array.Length(); ++i) {
     const Napi::Object object = object_argument(array.Get(i), "requests");
     const auto adapter = AdapterHandle::argument_or_null(object.Get("adapter"), "adapter");
-    if (adapter) holds.push_back(std::make_shared<Use>(adapter, state->model, false));
+    if (adapter) holds.push_back(std::make_shared<AdapterUse>(adapter, state->model, false));
     std::vector<int32_t> tokens = int32_argument(object.Get("tokenIds"), "tokenIds");
     const SamplingOptions sampling = sampling_argument(object.Get("sampling"), "sampling");
     ids.push_back(sequence_argument(object.Get("sequence")));
@@ -116,11 +115,10 @@ Napi::Value DecoderHandle::step(const Napi::CallbackInfo& info) {
     requests[i].sequence = sequence.core;
   }
   auto step = std::make_shared<Step>(state, ids);
-  auto work = [step = step.get(), decoder = state->decoder, cache_bytes = &state->cache_bytes,
-               requests = std::move(requests), chunk](const JobControl& control, Progress&) -> Settle {
+  auto work = [step = step.get(), decoder = state->decoder, requests = std::move(requests), chunk](
+                  const JobControl& control, Progress&) -> Settle {
     const std::vector<int32_t> next = decoder->step(requests, chunk, control);
     for (const DecodeRequest& request : requests) step->lengths.push_back(decoder->length(request.sequence));
-    cache_bytes->store(decoder->cache_bytes());
     return [next](Napi::Env env) {
       Napi::Int32Array array = Napi::Int32Array::New(env, next.size());
       std::copy(next.begin(), next.end(), array.Data());
@@ -129,10 +127,6 @@ Napi::Value DecoderHandle::step(const Napi::CallbackInfo& info) {
   };
   holds.push_back(std::move(step));
   return start_model_job(state->model, JobQueue::Length::brief, std::move(work), std::move(holds));
-}
-
-Napi::Value DecoderHandle::cache_bytes(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), static_cast<double>(use()->cache_bytes.load()));
 }
 
 Napi::Value DecoderHandle::dispose(const Napi::CallbackInfo& info) {

@@ -21,7 +21,6 @@ class DecoderHandle : public Handle<DecoderHandle, DecoderState> {
   Napi::Value remove_sequence(const Napi::CallbackInfo& info);
   Napi::Value length(const Napi::CallbackInfo& info);
   Napi::Value step(const Napi::CallbackInfo& info);
-  Napi::Value cache_bytes(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
 
  private:

@@ -25,9 +25,10 @@ class Environment {
   // false once the environment began to end: no call into it is allowed any more.
   bool alive() const { return alive_; }
 
-  Napi::FunctionReference error_class;
+  Napi::FunctionReference error_class, invalid;  // RubricateError and invalid() of lib/errors.ts
   Napi::FunctionReference model, adapter, parameters, optimizer, decoder, tensor, tape;  // constructors
-  // What the next handle wraps, while one is made from C++; see handle.h.
+  // What the next handle wraps, while one is made from C++ (handle.h): constructors of Node-API take JavaScript values
+  // only, so a native object can reach one by this way alone.
   std::shared_ptr<void> making;
   // Thread for files that belong to no model.
   const std::shared_ptr<JobQueue>& files_queue();

@@ -32,4 +32,16 @@ Napi::Error make_error(Napi::Env env, const Failure& failure) {
   return error;
 }
 
+Napi::Error invalid_argument(Napi::Env env, const Expectation& wanted, const Napi::Value& received) {
+  const auto* environment = env.GetInstanceData<std::shared_ptr<Environment>>();
+  if (environment == nullptr || (*environment)->invalid.IsEmpty())
+    return make_error(
+        env, {wanted.code, concat("Expected ", wanted.expected, " for ", wanted.name, " but received another")});
+  const Napi::Value error =
+      (*environment)
+          ->invalid.Call({Napi::String::New(env, wanted.name), Napi::String::New(env, wanted.expected),
+                          received.IsEmpty() ? env.Undefined() : received, Napi::String::New(env, wanted.code)});
+  return {env, error};
+}
+
 }  // namespace rubricate::binding

@@ -17,9 +17,16 @@ struct Failure {
 // the end of memory, is ERR_INTERNAL.
 Failure current_failure();
 
-// `new errorClass(code, message)`, with the class that setErrorClass() was given; before that a plain Error with
-// `code`.
+// `new errorClass(code, message)`, with the class that setErrors() was given; before that a plain Error with `code`.
 Napi::Error make_error(Napi::Env env, const Failure& failure);
+
+// `invalid(name, expected, received, code)`, the function of lib/errors.ts that setErrors() was given: it alone
+// describes values. Before that an error without a description.
+struct Expectation {
+  const char *code, *name;
+  std::string expected;
+};
+Napi::Error invalid_argument(Napi::Env env, const Expectation& wanted, const Napi::Value& received);
 
 // Runs `body`, throwing what it throws as a JavaScript error. Every call from JavaScript goes through here.
 template <typename Body>

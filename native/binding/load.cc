@@ -30,8 +30,7 @@ LoadSpec load_spec_argument(const Napi::Object& spec) {
   load.ignored = strings_argument(spec.Get("ignored"), "ignored");
   const Napi::Value compute = spec.Get("compute");
   load.has_compute = !is_missing(compute);
-  if (load.has_compute)
-    load.compute = option_argument(compute, "compute", {"float32", "bfloat16"}) == 0 ? DType::f32 : DType::bf16;
+  if (load.has_compute) load.compute = named_argument(compute, "compute", kComputeNames);
   const Napi::Value device = spec.Get("device");
   if (!is_missing(device)) load.device = static_cast<int32_t>(integer_argument(device, "device", 0, INT32_MAX));
   return load;

@@ -82,8 +82,9 @@ Napi::Value ModelHandle::pending_jobs(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelHandle::logits(const Napi::CallbackInfo& info) {
   const auto state = use();
+  const std::shared_ptr<Model> model = state->model;  // reading the arguments may run JavaScript, which may free it
   const Adapters adapters = adapters_argument(info[1], state);
-  Batch batch = batch_argument(info[0], "batch", adapters.core.size());
+  Batch batch = batch_argument(info[0], "batch", BatchBounds::of(model->architecture(), adapters.core.size()));
   std::vector<int32_t> rows;
   if (is_missing(info[2])) {
     for (int64_t row = 0; row < batch.rows(); ++row) rows.push_back(static_cast<int32_t>(row));
@@ -93,8 +94,8 @@ Napi::Value ModelHandle::logits(const Napi::CallbackInfo& info) {
       require(row >= 0 && row < batch.rows(), "ERR_ARGUMENT", "Expected rows from 0 to ", batch.rows() - 1,
               " but received ", row);
   }
-  auto work = [model = state->model, batch = std::move(batch), core = adapters.core, rows = std::move(rows)](
-                  const JobControl& control, Progress&) -> Settle {
+  auto work = [model, batch = std::move(batch), core = adapters.core, rows = std::move(rows)](const JobControl& control,
+                                                                                              Progress&) -> Settle {
     const Tensor logits = forward_logits(*model, batch, core, rows, control);
     Buffer buffer(logits.bytes());
     std::memcpy(buffer.data(), logits.raw(), static_cast<size_t>(logits.bytes()));
@@ -129,10 +130,12 @@ Napi::Value ModelHandle::train_step(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelHandle::evaluate(const Napi::CallbackInfo& info) {
   const auto state = use();
+  const std::shared_ptr<Model> model = state->model;
   const Adapters adapters = adapters_argument(info[1], state);
-  auto batches = micro_batches_argument(info[0], "microBatches", adapters.core.size());
-  auto work = [model = state->model, batches = std::move(batches), core = adapters.core](const JobControl& control,
-                                                                                         Progress&) -> Settle {
+  auto batches =
+      micro_batches_argument(info[0], "microBatches", BatchBounds::of(model->architecture(), adapters.core.size()));
+  auto work = [model, batches = std::move(batches), core = adapters.core](const JobControl& control,
+                                                                          Progress&) -> Settle {
     const SlotSums sums = rubricate::evaluate(*model, core, batches, control);
     return [sums](Napi::Env env) {
       const auto numbers = [env](const auto& values) {

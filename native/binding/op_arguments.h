@@ -39,14 +39,10 @@ inline Weight weight_argument(const Napi::Value& value, const char* name) {
   return weight;
 }
 
-// int32 [sequences + 1], ascending from 0 to `rows`.
+// int32 [sequences + 1] of `rows` rows. Ops take empty sequences; callers from JavaScript may not have any.
 inline std::vector<int32_t> starts_argument(const Napi::Value& value, int64_t rows) {
   std::vector<int32_t> starts = int32_argument(value, "starts");
-  require(starts.size() >= 2 && starts.front() == 0 && starts.back() == rows, "ERR_ARGUMENT",
-          "Expected starts from 0 to the number of rows (", rows, ") with at least one sequence");
-  for (size_t s = 1; s < starts.size(); ++s)
-    require(starts[s] > starts[s - 1], "ERR_ARGUMENT", "Expected ascending starts but received ", starts[s], " after ",
-            starts[s - 1]);
+  check_starts(starts.data(), static_cast<int64_t>(starts.size()) - 1, rows, 1);
   return starts;
 }
 

@@ -6,8 +6,9 @@
 namespace rubricate::binding {
 
 Napi::Object make_ops(Napi::Env env);
-// The two halves, by what an op needs beside tensors.
-void define_row_ops(Napi::Env env, Napi::Object ops);    // sequences, slots, tokens, targets
-void define_dense_ops(Napi::Env env, Napi::Object ops);  // the others, and the optimizer's
+// Its parts.
+void define_layers(Napi::Env env, Napi::Object ops);
+void define_elementwise(Napi::Env env, Napi::Object ops);
+void define_losses_and_optimizer(Napi::Env env, Napi::Object ops);
 
 }  // namespace rubricate::binding

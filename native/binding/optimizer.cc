@@ -14,7 +14,7 @@ Napi::Function OptimizerHandle::define(Napi::Env env) {
 
 OptimizerHandle::OptimizerHandle(const Napi::CallbackInfo& info) : Handle(info) {
   guarded(info.Env(), [&] {
-    auto state = std::make_shared<OptimizerState>();
+    auto state = std::make_shared<NativeOptimizerState>();
     state->environment = shared_environment(info.Env());
     if (ParametersHandle::is(info[0]))
       state->set = ParametersHandle::argument(info[0], "parameters")->set;
@@ -25,7 +25,7 @@ OptimizerHandle::OptimizerHandle(const Napi::CallbackInfo& info) : Handle(info) 
   });
 }
 
-const std::shared_ptr<OptimizerState>& OptimizerHandle::idle() const {
+const std::shared_ptr<NativeOptimizerState>& OptimizerHandle::idle() const {
   const auto& state = use();
   require(state->training == 0, "ERR_BUSY", "Expected an optimizer that no running job uses");
   return state;

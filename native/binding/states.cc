@@ -20,7 +20,7 @@ void release(std::shared_ptr<void> rest, int64_t bytes) {
   }
 }
 
-OptimizerState::~OptimizerState() {
+NativeOptimizerState::~NativeOptimizerState() {
   if (made) release(std::move(made), 8 * set->count());
 }
 
@@ -55,9 +55,9 @@ void ModelState::free() {
   release(std::move(rest), loaded ? checkpoint_bytes + cached : 0);
 }
 
-Use::Use(std::shared_ptr<AdapterState> adapter, std::shared_ptr<ModelState> model, bool trains)
+AdapterUse::AdapterUse(std::shared_ptr<AdapterState> adapter, std::shared_ptr<ModelState> model, bool trains)
     : adapter_(std::move(adapter)), model_(std::move(model)), trains_(trains) {
-  Used& used = adapter_->used;
+  UseCounts& used = adapter_->used;
   const bool elsewhere = used.models.size() > used.models.count(model_.get());
   require(!elsewhere || (!trains && used.training == 0), "ERR_BUSY",
           "Expected an adapter that no other model trains or, while this one trains it, uses");
@@ -65,8 +65,8 @@ Use::Use(std::shared_ptr<AdapterState> adapter, std::shared_ptr<ModelState> mode
   used.training += trains_;
 }
 
-Use::~Use() {
-  Used& used = adapter_->used;
+AdapterUse::~AdapterUse() {
+  UseCounts& used = adapter_->used;
   used.training -= trains_;
   if (--used.models[model_.get()] == 0) used.models.erase(model_.get());
 }

@@ -49,7 +49,7 @@ struct ModelState : std::enable_shared_from_this<ModelState> {
 void release(std::shared_ptr<void> rest, int64_t bytes);
 
 // Something that jobs use, so that it is not changed, or trained on two models at once, in the meantime.
-struct Used {
+struct UseCounts {
   std::map<const ModelState*, int64_t> models;  // uses by model
   int64_t training = 0;                         // of them, those that train it
   bool in_use() const { return !models.empty(); }
@@ -58,7 +58,7 @@ struct Used {
 struct AdapterState {
   std::shared_ptr<Environment> environment;
   std::shared_ptr<RedAdapter> adapter;
-  Used used;
+  UseCounts used;
   ExternalBytes bytes;
 };
 
@@ -74,15 +74,15 @@ struct ParametersState {
   std::map<size_t, Staged> staged;  // by parameter
 };
 
-struct OptimizerState {
+struct NativeOptimizerState {
   std::shared_ptr<Environment> environment;
   std::shared_ptr<ParameterSet> set;  // what it was made for
   int64_t training = 0;               // jobs that use it
   ExternalBytes bytes;
-  OptimizerState() = default;
-  ~OptimizerState();
-  OptimizerState(const OptimizerState&) = delete;
-  OptimizerState& operator=(const OptimizerState&) = delete;
+  NativeOptimizerState() = default;
+  ~NativeOptimizerState();
+  NativeOptimizerState(const NativeOptimizerState&) = delete;
+  NativeOptimizerState& operator=(const NativeOptimizerState&) = delete;
   // The moments, all zero at first. Of a model's weights they are large, so a job makes them (`prepare`); where nobody
   // asked for that they are made here.
   const std::shared_ptr<rubricate::OptimizerState>& moments() {
@@ -105,17 +105,16 @@ struct DecoderState {
   std::vector<Sequence> sequences;
   std::vector<int32_t> removed;  // ids in the core's decoder, to be removed once no job uses it
   int64_t jobs = 0;
-  std::atomic<int64_t> cache_bytes{0};
 };
 
 // Declares, for as long as it lives, that a job of `model` uses an adapter or the model's own parameters.
-class Use {
+class AdapterUse {
  public:
   // Throws ERR_BUSY where another model trains it, or where this one would train what another uses.
-  Use(std::shared_ptr<AdapterState> adapter, std::shared_ptr<ModelState> model, bool trains);
-  ~Use();
-  Use(const Use&) = delete;
-  Use& operator=(const Use&) = delete;
+  AdapterUse(std::shared_ptr<AdapterState> adapter, std::shared_ptr<ModelState> model, bool trains);
+  ~AdapterUse();
+  AdapterUse(const AdapterUse&) = delete;
+  AdapterUse& operator=(const AdapterUse&) = delete;
 
  private:
   std::shared_ptr<AdapterState> adapter_;

@@ -15,7 +15,7 @@ namespace {
 
 std::atomic<int64_t> process_total{0};
 
-// Sizes are rounded up to an eighth of their power of two, so that batches of slightly different lengths share blocks.
+// Rounds sizes up to an eighth of their power of two, so that batches of slightly different lengths share blocks.
 int64_t rounded(int64_t bytes) {
   if (bytes <= 64) return 64;
   int64_t step = 64;
@@ -52,7 +52,7 @@ int64_t Arena::size_of(int64_t bytes) const { return exact_ ? std::max<int64_t>(
 
 void* Arena::from_system(int64_t size) {
   if (stream_) return stream_->device().allocate(size);
-  void* address = nullptr;  // aligned_alloc takes no sizes but multiples of the alignment
+  void* address = nullptr;  // posix_memalign: aligned_alloc takes only multiples of the alignment
   return posix_memalign(&address, 64, static_cast<size_t>(size)) == 0 ? address : nullptr;
 }
 
@@ -83,7 +83,7 @@ void* Arena::allocate(int64_t bytes) {
   const bool fresh = address == nullptr;
   if (fresh) {
     address = from_system(size);
-    if (address == nullptr) {  // what is cached may be what is missing
+    if (address == nullptr) {  // cached blocks may be what prevents it
       trim();
       address = from_system(size);
     }

@@ -34,7 +34,7 @@ TEST_CASE("blocks are aligned, counted, and reused") {
   CHECK(Arena::process_bytes() == before);
 }
 
-TEST_CASE("sizes that differ a little share blocks, at a cost of an eighth at most") {
+TEST_CASE("similar sizes share blocks, which are larger by an eighth at most") {
   Arena arena(nullptr, true);
   for (int64_t bytes = 1; bytes < (int64_t{1} << 24); bytes = bytes * 5 / 4 + 1) {
     void* block = arena.allocate(bytes);
@@ -52,7 +52,7 @@ TEST_CASE("sizes that differ a little share blocks, at a cost of an eighth at mo
   arena.release(shorter, (1 << 20) - 1000);
 }
 
-TEST_CASE("nothing is a block too; too much is an error") {
+TEST_CASE("0 bytes are a valid block; too many bytes are an error") {
   Arena arena(nullptr, true);
   void* nothing = arena.allocate(0);
   CHECK(nothing != nullptr);
@@ -64,7 +64,7 @@ TEST_CASE("nothing is a block too; too much is an error") {
   CHECK(arena.stats().used == 0);
 }
 
-TEST_CASE("without keeping, each tensor has the bytes that it asked for, which go back at once") {
+TEST_CASE("without caching, each tensor has exactly the requested bytes, which are freed at once") {
   Arena arena(nullptr, false);
   void* const a = arena.allocate(1000);
   CHECK(arena.stats().used == 1000);
@@ -89,7 +89,7 @@ TEST_CASE("threads may allocate and release at once") {
   CHECK(arena.stats().used == 0);
 }
 
-TEST_CASE("blocks of ever new sizes are not kept without bound") {
+TEST_CASE("the cache is bounded if every block has a new size") {
   Arena arena(nullptr, true);
   for (int64_t size = 1000; size < 2'000'000; size += size / 7) arena.release(arena.allocate(size), size);
   const rubricate::ArenaStats stats = arena.stats();
@@ -97,7 +97,7 @@ TEST_CASE("blocks of ever new sizes are not kept without bound") {
   CHECK(stats.cached <= stats.peak + stats.peak / 4);
 }
 
-TEST_CASE("after a large job, small ones give its memory back little by little") {
+TEST_CASE("after a large job, small ones release its memory gradually") {
   Arena arena(nullptr, true);
   const auto job = [&](int64_t size) {
     arena.release(arena.allocate(size), size);
@@ -106,7 +106,7 @@ TEST_CASE("after a large job, small ones give its memory back little by little")
   job(1 << 24);
   CHECK(arena.stats().cached == 1 << 24);
   job(1 << 24);
-  CHECK(arena.stats().cached == 1 << 24);  // the same again: nothing was given back
+  CHECK(arena.stats().cached == 1 << 24);  // the same again: nothing was released
   for (int i = 0; i < 8; ++i) job(1 << 16);
   CHECK(arena.stats().cached < 1 << 20);
 }

@@ -83,7 +83,7 @@ void* Device::allocate(int64_t bytes) {
 }
 
 void Device::release(void* address, int64_t bytes) noexcept {
-  table_.release(index_, address);  // of a lost device nothing can be given back, and nothing needs to be
+  table_.release(index_, address);  // the status is ignored: on a lost device release fails, and is not needed
   const std::lock_guard guard(figures_lock_);
   held_ -= bytes;
 }

@@ -1,6 +1,6 @@
-// Work on a device, in the order in which it is put in. A model has one stream, which its own thread feeds; what an
-// arena of that stream hands out again is used by later work of the same stream only, so that nothing has to wait for a
-// block to become free.
+// A queue of work on a device, which runs in order. A model has one stream, which its own thread feeds. A block that an
+// arena of that stream reuses is used only by later work of the same stream, so nothing has to wait for a block to
+// become free.
 #pragma once
 
 #include <atomic>
@@ -14,7 +14,7 @@
 
 namespace rubricate {
 
-// Calls throw ERR_DEVICE_LOST, ERR_OUT_OF_MEMORY, ERR_INTERNAL. Safe from any thread; order is that of the calls.
+// Calls throw ERR_DEVICE_LOST, ERR_OUT_OF_MEMORY, ERR_INTERNAL. Thread-safe; work runs in the order of the calls.
 class Stream {
  public:
   explicit Stream(Device& device);
@@ -24,16 +24,16 @@ class Stream {
 
   Device& device() const { return device_; }
 
-  // Puts a kernel in: stream.run("swiglu_forward/1", args). Its pointers are the device's.
+  // Enqueues a kernel: stream.run("swiglu_forward/1", args). Its pointers are device pointers.
   template <typename Args>
   void run(const char* kernel, const Args& args) {
     static_assert(std::is_trivially_copyable_v<Args>);
     run_kernel(kernel, &args);
   }
 
-  // Host memory may change or go as soon as upload returns. Large ones go through pinned memory in pieces.
+  // Host memory may be changed or freed as soon as upload returns. Large uploads go through pinned memory in pieces.
   void upload(void* to, const void* from, int64_t bytes);
-  // Returns when the bytes are there, after all that was put in before.
+  // Waits for all earlier work and the copy.
   void download(void* to, const void* from, int64_t bytes);
   int64_t downloaded() const { return downloaded_.load(std::memory_order_relaxed); }  // bytes so far
   void copy(void* to, const void* from, int64_t bytes);                               // on the device
@@ -41,14 +41,14 @@ class Stream {
   void synchronize();
 
  private:
-  // Half of the pinned memory: filled from the front; used again once the stream has passed `passed`.
+  // Half of the pinned memory: filled from the front; reused once the stream has passed the event `passed`.
   struct Half {
     char* memory = nullptr;
     RubricateEvent* passed = nullptr;
   };
   void run_kernel(const char* kernel, const void* args);
   void make_staging();
-  char* stage(int64_t bytes);  // under the lock: pinned memory that the stream reads no more
+  char* stage(int64_t bytes);  // under the lock: pinned memory that the stream no longer reads
 
   Device& device_;
   const RubricateDeviceTable& table_;

@@ -15,14 +15,15 @@
 namespace rubricate {
 namespace {
 
-// What the handler reads is atomic and static: no lock, no allocation, nothing that ends before the process.
+// The signal handler reads only static atomics: no lock, no allocation, nothing that is destroyed before the process
+// ends.
 struct Watched {
-  std::atomic<uintptr_t> begin{0}, end{0};  // begin is 0 where the slot is free
+  std::atomic<uintptr_t> begin{0}, end{0};  // begin is 0 if the slot is free
   std::atomic<bool> damaged{false};
 };
 
 Watched watched[limits::kMappedFiles];
-std::atomic<int> used_slots{0};  // slots at and beyond this one were never used
+std::atomic<int> used_slots{0};  // slots from this one on were never used
 struct sigaction previous;
 
 Mutex& registry_mutex() {
@@ -30,8 +31,8 @@ Mutex& registry_mutex() {
   return *mutex;
 }
 
-// The rest of the mapping is replaced in one go: a file that was cut off has lost all of it, and page by page a large
-// one would take minutes and run into the system's limit of mappings.
+// Replaces the rest of the mapping at once: a truncated file has lost all of it, and page by page a large file would
+// take minutes and exceed the system's limit of mappings.
 bool replace_lost(uintptr_t address) {
   const auto page_size = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
   const int used = used_slots.load(std::memory_order_acquire);
@@ -52,7 +53,7 @@ void pass_on(int signal, siginfo_t* info, void* context) {
     previous.sa_sigaction(signal, info, context);
   } else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
     previous.sa_handler(signal);
-  } else {  // the read is tried again and ends the process as if this handler had never been
+  } else {  // the read is retried and ends the process as without this handler
     ::signal(signal, SIG_DFL);
   }
 }

@@ -37,7 +37,7 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
   std::shared_ptr<MappedFile> file(new MappedFile);
   file->path_ = path;
   require(path.find('\0') == std::string::npos, "ERR_FILE", "Expected a path without null characters");
-  file->descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // must not wait at a pipe
+  file->descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // must not block on a pipe
   struct stat status = {};
   if (file->descriptor_ < 0 && errno == ENXIO && stat(path.c_str(), &status) == 0)
     require_regular(path, status.st_mode);  // a socket cannot be opened
@@ -72,7 +72,7 @@ bool MappedFile::damaged() const { return slot_ >= 0 && mapping_damaged(slot_); 
 void MappedFile::check_unchanged() const {
   require(!damaged(), "ERR_FILE", "Expected ", path_, " to stay readable but parts of it were lost while in use");
   require(stamp_of(descriptor_) == stamp_, "ERR_FILE", "Expected ", path_,
-          " to stay as it was but it changed while in use");
+          " to stay unchanged but it changed while in use");
 }
 
 void MappedFile::read(const void* begin, int64_t bytes, void* to) const {
@@ -81,7 +81,7 @@ void MappedFile::read(const void* begin, int64_t bytes, void* to) const {
     const ssize_t got = pread(descriptor_, at, static_cast<size_t>(bytes), offset);
     if (got < 0 && errno == EINTR) continue;
     require(got >= 0, "ERR_FILE", "Could not read ", path_, ": ", reason());
-    require(got > 0, "ERR_FILE", "Expected ", path_, " to stay as it was but it ends at ", offset, " bytes");
+    require(got > 0, "ERR_FILE", "Expected ", path_, " to stay unchanged but it ends at ", offset, " bytes");
     at += got, offset += got, bytes -= got;
   }
 }

@@ -1,9 +1,9 @@
-// A whole file mapped read-only. Weights are used where they lie in it.
+// A whole file mapped read-only. Weights are used in place.
 //
-// A file may be cut off or its disk may fail while it is mapped; reading a lost page raises SIGBUS, which would end the
-// process. A handler for the process, installed with the first mapping, puts zero pages in place of what was lost and
-// marks the mapping; faults elsewhere go on to the handler that was there before. So a job that reads weights computes
-// nonsense at worst, and the `check_unchanged()` at its end turns that into an error.
+// A file may be truncated or its disk may fail while it is mapped; reading a lost page raises SIGBUS, which would end
+// the process. A process-wide handler, installed with the first mapping, replaces lost pages with zero pages and marks
+// the mapping; other faults go to the previous handler. So a job that reads weights computes nonsense at worst, and
+// `check_unchanged()` at its end turns that into an error.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace rubricate {
 
 class MappedFile {
  public:
-  // Errors: ERR_FILE (missing, unreadable, no regular file, more than limits::kMappedFiles mapped at once).
+  // Errors: ERR_FILE (missing, unreadable, not a regular file, more than limits::kMappedFiles mapped at once).
   static std::shared_ptr<const MappedFile> open(const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
@@ -28,16 +28,14 @@ class MappedFile {
   const char* data() const { return data_; }  // null for an empty file
   std::string_view text() const { return {data_, static_cast<size_t>(size_)}; }
 
-  // Throws ERR_FILE when the file was written to, cut off or could not be read since it was opened. Call it at the end
-  // of each job that read the mapping. A file that another replaced by renaming is unchanged: the mapping holds the old
-  // one.
+  // Throws ERR_FILE if the file was written to, truncated or unreadable since it was opened. Call it at the end of each
+  // job that read the mapping. Replacing the file by a rename is no change: the mapping keeps the old file.
   void check_unchanged() const;
-  // Whether parts of the mapping were lost. They stay so, even where the file was restored.
+  // Whether parts of the mapping were lost. They stay lost even if the file is restored.
   bool damaged() const;
 
-  // Copies a part of the mapping by a read of the file, which brings none of its pages into the process's memory.
-  // Touched in the mapping, a page brings what the system holds together with it: 64 KiB to 2 MiB were seen. Errors:
-  // ERR_FILE (cannot be read, ends before `bytes`).
+  // Copies a part of the file with read(), which maps none of its pages into the process. Touching a mapped page also
+  // maps the pages around it: 64 KiB to 2 MiB were measured. Errors: ERR_FILE (cannot be read, ends before `bytes`).
   void read(const void* begin, int64_t bytes, void* to) const;
 
  private:

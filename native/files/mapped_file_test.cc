@@ -33,8 +33,8 @@ std::string code_of_check(const MappedFile& file) {
   return "";
 }
 
-// ThreadSanitizer takes the mapping that replaces a lost page, made in the signal handler of one thread, for a write
-// that races with the reads of the others; it is the page that they all wait for.
+// ThreadSanitizer reports the mmap that replaces a lost page, in one thread's signal handler, as a write that races
+// with the other threads' reads; in fact they all wait for that page.
 __attribute__((no_sanitize("thread"))) int64_t sum(const MappedFile& file) {
   int64_t total = 0;
   for (int64_t i = 0; i < file.size(); ++i) total += file.data()[i];
@@ -43,7 +43,7 @@ __attribute__((no_sanitize("thread"))) int64_t sum(const MappedFile& file) {
 
 }  // namespace
 
-TEST_CASE("a file is mapped whole, whatever its size") {
+TEST_CASE("a file of any size is mapped whole") {
   const TemporaryFolder folder;
   for (const size_t size : {size_t{0}, size_t{1}, size_t{4095}, size_t{4096}, size_t{10000}}) {
     const std::string path = folder.write("file", std::string(size, '\1'));
@@ -55,7 +55,7 @@ TEST_CASE("a file is mapped whole, whatever its size") {
   }
 }
 
-TEST_CASE("a part of the mapping is read from the file, or says what the file lacks") {
+TEST_CASE("a part of the mapping is read from the file; if the file is too short, the error says so") {
   const TemporaryFolder folder;
   const std::string path = folder.write("file", std::string(10000, '\1') + "abc");
   const auto file = MappedFile::open(path);
@@ -70,11 +70,11 @@ TEST_CASE("a part of the mapping is read from the file, or says what the file la
     CHECK(false);
   } catch (const Error& error) {
     CHECK(std::string(error.code()) == "ERR_FILE");
-    CHECK(std::string(error.what()) == "Expected " + path + " to stay as it was but it ends at 10001 bytes");
+    CHECK(std::string(error.what()) == "Expected " + path + " to stay unchanged but it ends at 10001 bytes");
   }
 }
 
-TEST_CASE("what cannot be mapped is an error that names it") {
+TEST_CASE("a path that cannot be mapped is an error that names it") {
   const TemporaryFolder folder;
   const std::string pipe = folder.path("pipe");
   REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
@@ -90,7 +90,7 @@ TEST_CASE("what cannot be mapped is an error that names it") {
   }
 }
 
-TEST_CASE("a file that is cut off while it is mapped ends as an error, on any thread and again and again") {
+TEST_CASE("truncating a mapped file is an error, on any thread and repeatedly") {
   const TemporaryFolder folder;
   for (int round = 0; round < 3; ++round) {
     const std::string path = folder.write("cut", std::string(1 << 20, '\1'));
@@ -102,14 +102,14 @@ TEST_CASE("a file that is cut off while it is mapped ends as an error, on any th
     std::vector<std::thread> threads;
     for (size_t i = 0; i < sums.size(); ++i) threads.emplace_back([&, i] { sums[i] = sum(*file); });
     for (auto& thread : threads) thread.join();
-    for (const int64_t total : sums) CHECK(total == 8192 + 10);  // zeros in place of what was lost
+    for (const int64_t total : sums) CHECK(total == 8192 + 10);  // zeros in place of the lost bytes
     CHECK(code_of_check(*file) == "ERR_FILE");
     CHECK(sum(*whole) == 1 << 16);
     CHECK(code_of_check(*whole) == "");
   }
 }
 
-TEST_CASE("lost pages are remembered when the file is made whole again") {
+TEST_CASE("lost pages are remembered when the file is restored") {
   const TemporaryFolder folder;
   const std::string path = folder.write("cut", std::string(1 << 16, '\1'));
   const auto file = MappedFile::open(path);
@@ -123,12 +123,12 @@ TEST_CASE("lost pages are remembered when the file is made whole again") {
   CHECK(code_of_check(*file) == "ERR_FILE");
 }
 
-TEST_CASE("a file that is written to is noticed, one that is renamed over is not disturbed") {
+TEST_CASE("writing to a mapped file is detected; replacing it by a rename does not affect the mapping") {
   const TemporaryFolder folder;
   const std::string path = folder.write("file", "abcdefgh");
   {
     const auto file = MappedFile::open(path);
-    const timespec times[] = {{1, 0}, {1, 1}};  // as a later write would leave it; clocks are coarse
+    const timespec times[] = {{1, 0}, {1, 1}};  // as after a later write; clocks are coarse
     folder.write_in_place("file", "abcdXfgh");
     REQUIRE(utimensat(AT_FDCWD, path.c_str(), times, 0) == 0);
     CHECK(code_of_check(*file) == "ERR_FILE");
@@ -139,7 +139,7 @@ TEST_CASE("a file that is written to is noticed, one that is renamed over is not
   CHECK(code_of_check(*file) == "");
 }
 
-TEST_CASE("as many files can be mapped at once as the limit says, and no further one") {
+TEST_CASE("files can be mapped up to the limit, and no more") {
   const TemporaryFolder folder;
   const std::string path = folder.write("file", "abcdefgh");
   char page = 0;

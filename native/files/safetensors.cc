@@ -30,13 +30,13 @@ void check(bool condition, const std::string& path, const Parts&... parts) {
     fail("ERR_SAFETENSORS", parts..., " in ", path);
 }
 
-// A tensor's entry in the header, checked member by member: whatever else a header holds is refused where it begins.
+// A tensor's entry in the header, checked member by member; anything unexpected is refused at its first byte.
 class EntryReader {
  public:
   EntryReader(const std::string& path, const std::string& name, JsonReader& reader)
       : path_(path), name_(name), reader_(reader) {}
 
-  // `data` is where the tensors' bytes begin, `data_bytes` how many there are.
+  // data: offset of the tensors' bytes; data_bytes: their number.
   SafetensorsEntry read(int64_t data, int64_t data_bytes) {
     if (reader_.next() != JsonType::object)
       reject("Expected an object for ", label(), " but received ", json_type_name(reader_.next()));
@@ -49,7 +49,8 @@ class EntryReader {
       else if (key == "data_offsets")
         read_offsets(key);
       else
-        reject("Expected no member ", json_quote(key), " for ", label());
+        reject("Expected dtype, shape and data_offsets for ", label(), " but received the unknown member ",
+               json_quote(key));
     }
     const int64_t bytes = size_in_bytes();
     require_seen(has_offsets_, "data_offsets");
@@ -72,7 +73,7 @@ class EntryReader {
   }
   std::string label() const { return "tensor " + json_quote(name_); }
 
-  // A member that comes, and must not have come before.
+  // Marks a member as seen; a duplicate is an error.
   void once(bool& seen, const std::string& key, JsonType type) const {
     if (seen) reject("Expected each key once but received ", json_quote(key), " again for ", label());
     seen = true;
@@ -168,7 +169,7 @@ void check_cover(const std::string& path, const std::map<std::string, Safetensor
   });
   int64_t end = data;
   for (const auto& [name, entry] : order) {
-    check(entry->offset >= end, path, "Expected tensors apart but tensor ", json_quote(*name),
+    check(entry->offset >= end, path, "Expected no overlap but tensor ", json_quote(*name),
           " overlaps the one before it");
     check(entry->offset == end, path, "Expected no bytes between tensors but there are ", entry->offset - end,
           " before tensor ", json_quote(*name));
@@ -220,7 +221,7 @@ void SafetensorsFile::read_header() {
   try {
     read_entries(header, data, data_bytes);
   } catch (const Error& error) {
-    throw Error("ERR_SAFETENSORS", error.what());  // the JSON reader's code is another
+    throw Error("ERR_SAFETENSORS", error.what());  // the JSON reader's code is ERR_JSON
   }
   check_cover(path, tensors_, data, data_bytes);
 }
@@ -242,7 +243,7 @@ Tensor SafetensorsFile::tensor(const std::string& name) const {
   require(usable, "ERR_DTYPE", "Expected F32, F16 or BF16 for tensor ", json_quote(name), " in ", path(),
           " but received ", entry.dtype);
   const DType dtype = entry.dtype == "F32" ? DType::f32 : entry.dtype == "F16" ? DType::f16 : DType::bf16;
-  char* address = const_cast<char*>(file_->data()) + entry.offset;  // the mapping is read-only all the same
+  char* address = const_cast<char*>(file_->data()) + entry.offset;  // the mapping stays read-only
   return Tensor::borrow(std::const_pointer_cast<SafetensorsFile>(shared_from_this()), address, entry.shape, dtype);
 }
 

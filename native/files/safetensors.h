@@ -2,9 +2,9 @@
 //
 //   {"name": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [0, 12]}, ..., "__metadata__": {"key": "text"}}
 //
-// Everything that the format demands is checked when a file is opened; what a header says is never trusted. It is
-// checked as it is read, so that one of another shape costs no more memory than its bytes. Source:
-// https://huggingface.co/docs/safetensors and the checks of its reference implementation.
+// The whole header is checked when a file is opened, and nothing in it is trusted. It is checked while it is parsed, so
+// a malformed header takes no more memory than its bytes. Source: https://huggingface.co/docs/safetensors and the
+// checks of its reference implementation.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@
 namespace rubricate {
 
 struct SafetensorsEntry {
-  std::string dtype;   // as the format writes it: "F32", "BF16", "I64", ...
+  std::string dtype;   // as in the file: "F32", "BF16", "I64", ...
   Shape shape;         // [] for a scalar
   int64_t offset = 0;  // of the first byte, from the file's beginning; any alignment
   int64_t bytes = 0;
@@ -26,10 +26,10 @@ struct SafetensorsEntry {
 
 class SafetensorsFile : public std::enable_shared_from_this<SafetensorsFile> {
  public:
-  // Errors: ERR_FILE where the file cannot be opened; ERR_SAFETENSORS, naming the file and the tensor, where it breaks
-  // the format: truncated, a header above 100 MB or beyond the end, no JSON object, a key twice, an unknown dtype, a
-  // size that is no count or overflows, bytes that do not fit dtype and shape, overlap, or bytes that belong to no
-  // tensor; or where it exceeds base/limits.h.
+  // Errors: ERR_FILE if the file cannot be opened; ERR_SAFETENSORS, with the names of file and tensor, if it violates
+  // the format (truncated, a header above 100 MB or beyond the end, not a JSON object, a duplicate key, an unknown
+  // dtype, a size that is not a count or overflows, data_offsets that do not match dtype and shape, overlapping
+  // tensors, bytes that belong to no tensor) or exceeds base/limits.h.
   static std::shared_ptr<const SafetensorsFile> open(const std::string& path);
 
   const std::shared_ptr<const MappedFile>& file() const { return file_; }
@@ -37,8 +37,8 @@ class SafetensorsFile : public std::enable_shared_from_this<SafetensorsFile> {
   const std::map<std::string, SafetensorsEntry>& tensors() const { return tensors_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
-  // The tensor where it lies in the mapping, which it keeps alive: read-only, any alignment (make a Weight of it, whose
-  // kernels allow that). Errors: ERR_TENSOR_MISSING, ERR_DTYPE where it is not F32, F16 or BF16.
+  // The tensor in the mapping, without a copy; it keeps the mapping alive. Read-only, any alignment: make a Weight of
+  // it, whose kernels accept that. Errors: ERR_TENSOR_MISSING; ERR_DTYPE if it is not F32, F16 or BF16.
   Tensor tensor(const std::string& name) const;
 
  private:

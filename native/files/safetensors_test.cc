@@ -51,7 +51,7 @@ const std::string kF32 = entry("F32", "[2,2]", "[0,16]");
 
 }  // namespace
 
-TEST_CASE("a safetensors file is read: names, shapes, places, bytes, metadata") {
+TEST_CASE("a safetensors file is read: names, shapes, offsets, bytes, metadata") {
   const TemporaryFolder folder;
   std::string bytes = file_bytes(
       R"({"__metadata__":{"format":"pt"},"b":)" + entry("BF16", "[3]", "[16,22]") + R"(,"a":)" + kF32 +
@@ -87,7 +87,7 @@ TEST_CASE("a tensor keeps the mapping alive") {
   CHECK(static_cast<const char*>(tensor.raw())[15] == 0);
 }
 
-TEST_CASE("a tensor that is missing or of another dtype is refused by name") {
+TEST_CASE("a tensor that is missing or has another dtype is refused by name") {
   const TemporaryFolder folder;
   const auto file = SafetensorsFile::open(
       folder.write("a.safetensors", file_bytes(R"({"ids":)" + entry("I64", "[2]", "[0,16]") + "}", 16)));
@@ -98,7 +98,7 @@ TEST_CASE("a tensor that is missing or of another dtype is refused by name") {
   CHECK(dtype.message.find("tensor \"ids\" in " + file->path()) != std::string::npos);
 }
 
-TEST_CASE("each way to break the format has its own message") {
+TEST_CASE("each violation of the format has its own message") {
   struct Case {
     const char* what;
     std::string bytes, part;
@@ -127,8 +127,8 @@ TEST_CASE("each way to break the format has its own message") {
       {"a key of metadata twice", file_bytes(R"({"__metadata__":{"a":"","a":""}})", 0), "\"a\" again"},
       {"a name twice", two(first, first, 4).replace(8, 5, "{\"t\":"), "each key once but received \"t\" again"},
       {"a key twice", one(R"({"dtype":"U8","dtype":"F32","shape":[4],"data_offsets":[0,4]})", 4), "\"dtype\" again"},
-      {"an entry that is no object", one("3", 0), "an object for tensor \"t\" but received number"},
-      {"an unknown member", one(R"({"dtype":"U8","shape":[4],"data_offsets":[0,4],"x":1})", 4), "no member \"x\""},
+      {"an entry that is not an object", one("3", 0), "an object for tensor \"t\" but received number"},
+      {"an unknown member", one(R"({"dtype":"U8","shape":[4],"data_offsets":[0,4],"x":1})", 4), "unknown member \"x\""},
       {"no dtype", one(R"({"shape":[4],"data_offsets":[0,4]})", 4), "Expected dtype for tensor \"t\""},
       {"no shape", one(R"({"dtype":"U8","data_offsets":[0,4]})", 4), "Expected shape for tensor \"t\""},
       {"no offsets", one(R"({"dtype":"U8","shape":[4]})", 4), "Expected data_offsets for tensor \"t\""},
@@ -158,7 +158,7 @@ TEST_CASE("each way to break the format has its own message") {
       {"a hole", two(first, entry("U8", "[4]", "[6,10]"), 10), "there are 2 before tensor \"t\""},
       {"a hole at the start", one(entry("U8", "[4]", "[2,6]"), 6), "there are 2 before tensor \"t\""},
       {"bytes left over", one(entry("U8", "[4]", "[0,4]"), 7), "3 bytes are left over"},
-      {"bytes and no tensor", file_bytes("{}", 5), "5 bytes are left over"},
+      {"bytes but no tensor", file_bytes("{}", 5), "5 bytes are left over"},
       {"metadata that is a list", file_bytes(R"({"__metadata__":[]})", 0), "an object for __metadata__"},
       {"metadata with a number", file_bytes(R"({"__metadata__":{"a":1}})", 0), "a string for \"a\" of __metadata__"},
   };
@@ -176,7 +176,7 @@ TEST_CASE("each way to break the format has its own message") {
   CHECK(SafetensorsFile::open(folder.write("fine", file_bytes("{}", 0)))->tensors().empty());
 }
 
-// A header of so many tensors of so many dimensions, all empty, and so many entries of metadata.
+// A header with the given numbers of tensors, all empty, of dimensions, and of metadata entries.
 std::string wide_header(int64_t tensors, int64_t rank, int64_t metadata) {
   std::string shape = "0", header = "{\"__metadata__\":{";
   for (int64_t i = 1; i < rank; ++i) shape += ",1";
@@ -187,7 +187,7 @@ std::string wide_header(int64_t tensors, int64_t rank, int64_t metadata) {
   return header + "}";
 }
 
-TEST_CASE("a header's counts have bounds") {
+TEST_CASE("the counts in a header are bounded") {
   using namespace rubricate::limits;
   const TemporaryFolder folder;
   const auto open = [&](int64_t tensors, int64_t rank, int64_t metadata) {
@@ -204,7 +204,7 @@ TEST_CASE("a header's counts have bounds") {
   CHECK(thrown([&] { SafetensorsFile::open(folder.write("long", file_bytes("{}" + padding, 0))); }).code.empty());
 }
 
-TEST_CASE("a header of another shape is refused where it departs, whatever follows") {
+TEST_CASE("a malformed header is refused at its first fault, without parsing the rest") {
   const TemporaryFolder folder;
   const std::string tail(8 << 20, '{');
   for (const char* start :
@@ -216,7 +216,7 @@ TEST_CASE("a header of another shape is refused where it departs, whatever follo
   }
 }
 
-TEST_CASE("a pipe, a folder or a device in the place of a file is refused at once") {
+TEST_CASE("a pipe, a folder or a device instead of a file is refused at once") {
   const TemporaryFolder folder;
   REQUIRE(mkfifo(folder.path("pipe").c_str(), 0600) == 0);
   for (const auto& [path, kind] :
@@ -228,7 +228,7 @@ TEST_CASE("a pipe, a folder or a device in the place of a file is refused at onc
   }
 }
 
-TEST_CASE("a shard that is cut off, before or after it is opened, is an error") {
+TEST_CASE("a shard that is truncated, before or after it is opened, is an error") {
   const TemporaryFolder folder;
   const std::string whole = file_bytes(R"({"a":)" + entry("F32", "[16384]", "[0,65536]") + "}", 65536);
   for (const size_t size : {size_t{4}, size_t{20}, size_t{100}, whole.size() - 1}) {

@@ -15,7 +15,7 @@ struct Registry {
 };
 
 Registry& registry() {
-  static Registry* const all = new Registry;  // never destroyed: at exit a native thread may still open a file
+  static Registry* const all = new Registry;  // never destroyed: a native thread may open a file during exit
   return *all;
 }
 
@@ -28,11 +28,11 @@ std::shared_ptr<const SafetensorsFile> open_shared_safetensors(const std::string
     const std::lock_guard lock(all.mutex);
     const auto found = all.files.find(*before);
     if (found != all.files.end())
-      // A damaged mapping has the stamp of its file again once that was restored with its time.
+      // If a damaged file is restored with its old time, the stamp matches again, but the mapping is still damaged.
       if (auto file = found->second.lock(); file && !file->file()->damaged()) return file;
   }
   auto file = SafetensorsFile::open(path);
-  if (before && stamp_of(path) == before) {  // what was opened is what was looked at
+  if (before && stamp_of(path) == before) {  // the opened file is the one that was checked
     const std::lock_guard lock(all.mutex);
     for (auto entry = all.files.begin(); entry != all.files.end();)
       entry = entry->second.expired() ? all.files.erase(entry) : std::next(entry);

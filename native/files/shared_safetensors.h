@@ -1,4 +1,4 @@
-// Mappings shared by all who load the same file.
+// One mapping per file, shared by all its users.
 #pragma once
 
 #include <memory>
@@ -8,8 +8,8 @@
 
 namespace rubricate {
 
-// SafetensorsFile::open, or the file that is open already where `path` leads to the same one (device, inode, size and
-// time of modification), whatever the name. Thread-safe.
+// Returns the open file if `path` leads to the same one (device, inode, size and modification time; the name does not
+// matter), else SafetensorsFile::open. Thread-safe.
 std::shared_ptr<const SafetensorsFile> open_shared_safetensors(const std::string& path);
 
 }  // namespace rubricate

@@ -1,4 +1,4 @@
-// Where a tensor of a checkpoint lies.
+// The location of a checkpoint's tensor.
 #pragma once
 
 #include <memory>
@@ -9,13 +9,13 @@
 
 namespace rubricate {
 
-// A tensor of a checkpoint where it lies; `owner` keeps the memory.
+// A checkpoint's tensor in place; `owner` keeps its memory alive.
 struct TensorSource {
   DType dtype = DType::f32;
   Shape shape;
   const void* data = nullptr;
   std::shared_ptr<void> owner;
-  std::shared_ptr<const MappedFile> file{};  // that it is mapped from; null where it is in memory
+  std::shared_ptr<const MappedFile> file{};  // the mapped file; null if the tensor is in memory
 };
 
 }  // namespace rubricate

@@ -27,7 +27,7 @@ void Decoder::feed(const std::vector<int32_t>& sequences, const Batch& batch, co
   std::vector<int32_t> rows;
   for (const size_t i : finished) {
     const auto at = std::find(sequences.begin(), sequences.end(), requests[i].sequence) - sequences.begin();
-    rows.push_back(batch.starts[static_cast<size_t>(at) + 1] - 1);
+    rows.push_back(batch.starts()[static_cast<size_t>(at) + 1] - 1);
   }
   if (!rows.empty()) {
     const Tensor logits =
@@ -61,6 +61,7 @@ std::vector<int32_t> Decoder::step(const std::vector<DecodeRequest>& requests, i
     adapters.push_back(request.adapter);
   }
   const RedBatch edits(model_->architecture(), adapters, false, control.arena, &copies_);
+  const BatchBounds bounds = BatchBounds::of(model_->architecture(), adapters.size());
   try {
     std::vector<size_t> fed(requests.size(), 0);
     for (;;) {
@@ -81,8 +82,8 @@ std::vector<int32_t> Decoder::step(const std::vector<DecodeRequest>& requests, i
         if (fed[i] == all.size()) finished.push_back(i);
       }
       if (tokens.empty()) break;
-      feed(sequences, Batch::make(std::move(tokens), std::move(starts), std::move(slots), std::move(past)), edits,
-           control, finished, requests, next);
+      const Batch batch({std::move(tokens), std::move(starts), std::move(slots), std::move(past)}, bounds);
+      feed(sequences, batch, edits, control, finished, requests, next);
     }
   } catch (...) {
     for (size_t i = 0; i < requests.size(); ++i) cache_.truncate(requests[i].sequence, before[i]);
@@ -97,6 +98,7 @@ std::vector<int32_t> Decoder::step(const std::vector<DecodeRequest>& requests, i
 
 Tensor forward_logits(const Model& model, const Batch& batch, const std::vector<std::shared_ptr<RedAdapter>>& adapters,
                       const std::vector<int32_t>& rows, const JobControl& control) {
+  batch.require_within(BatchBounds::of(model.architecture(), adapters.size()));
   const RedBatch edits(model.architecture(), adapters, false, control.arena);
   Tape tape(control, Tape::Mode::inference);
   const Var hidden = model.forward(tape, batch, &edits, false, nullptr);

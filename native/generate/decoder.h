@@ -33,7 +33,6 @@ class Decoder {
   // the chunking changes no bit of the result. On an error nothing of this call stays in the cache. Errors:
   // ERR_CONTEXT_LENGTH, ERR_ARGUMENT, ERR_NOT_FINITE, ERR_ABORTED.
   std::vector<int32_t> step(const std::vector<DecodeRequest>& requests, int32_t chunk, const JobControl& control);
-  int64_t cache_bytes() const { return cache_.bytes(); }
 
  private:
   void feed(const std::vector<int32_t>& sequences, const Batch& batch, const RedBatch& edits, const JobControl& control,

@@ -19,7 +19,7 @@ AttentionBlock AttentionBlock::load(const WeightLoader& weights, const Architect
 }
 
 Var AttentionBlock::attend(Tape& tape, const Var& normed, const BlockInput& in) const {
-  const SequenceRows rows = in.batch.sequence_rows();
+  const SequenceRows& rows = in.rows;
   // Whatever the compute dtype, q, k and v are fp32 until they are edited and rotated, and rounded once after that:
   // gradients of edits before the softmax are small differences of large terms, in which each further rounding would
   // show.
@@ -28,27 +28,29 @@ Var AttentionBlock::attend(Tape& tape, const Var& normed, const BlockInput& in) 
   const EditedLayer q_layer{q_proj, in.parts(layer, Site::q_proj), DType::f32};
   const EditedLayer k_layer{k_proj, in.parts(layer, Site::k_proj), DType::f32};
   const EditedLayer v_layer{v_proj, v_parts, v_out};
-  const int32_t* const positions = in.batch.positions.data();
+  const auto rotated = [&](const Var& x, int64_t heads) {
+    return rope(tape, x, heads, in.positions, in.rope, compute, rows.copies);
+  };
   if (in.cache != nullptr) {  // rows are few: their products run together
     const std::vector<Var> qkv = edited_linears(tape, normed, {q_layer, k_layer, v_layer}, rows);
-    const Var q = rope(tape, qkv[0], shape.heads, positions, in.rope, compute);
-    const Var k = rope(tape, qkv[1], shape.kv_heads, positions, in.rope, compute);
+    const Var q = rotated(qkv[0], shape.heads);
+    const Var k = rotated(qkv[1], shape.kv_heads);
     const Var v = cast(tape, qkv[2], compute);
-    const PagedKeys keys = in.cache->keys(layer);
+    const PagedKeys keys = in.cache->keys(layer, rows.copies);
     store_keys(tape, k.value(), v.value(), shape, rows.sequences, rows.starts, keys);
     return attention_paged(tape, q.value(), shape, rows.sequences, rows.starts, keys);
   }
   // One after the other, so that q in fp32 is gone before there is k.
-  const Var q = rope(tape, edited_linear(tape, normed, q_layer, rows), shape.heads, positions, in.rope, compute);
-  const Var k = rope(tape, edited_linear(tape, normed, k_layer, rows), shape.kv_heads, positions, in.rope, compute);
+  const Var q = rotated(edited_linear(tape, normed, q_layer, rows), shape.heads);
+  const Var k = rotated(edited_linear(tape, normed, k_layer, rows), shape.kv_heads);
   const Var v = cast(tape, edited_linear(tape, normed, v_layer, rows), compute);
-  return attention(tape, q, k, v, shape, rows.sequences, rows.starts);
+  return attention(tape, q, k, v, shape, rows.sequences, rows.starts, rows.copies);
 }
 
 std::pair<Var, Var> AttentionBlock::forward(Tape& tape, const Var& residual, const Var& normed, const SumNorm& norm,
                                             const BlockInput& in) const {
   return closing_linear(tape, attend(tape, normed, in), {o_proj, in.parts(layer, Site::o_proj), compute}, residual,
-                        norm, in.batch.sequence_rows());
+                        norm, in.rows);
 }
 
 }  // namespace rubricate

@@ -1,33 +1,38 @@
 #include "model/batch.h"
 
 #include "base/error.h"
+#include "ops/embedding/embedding.h"
 
 namespace rubricate {
 
-Batch Batch::make(std::vector<int32_t> tokens, std::vector<int32_t> starts, std::vector<int32_t> slots,
-                  std::vector<int32_t> past) {
-  Batch batch;
-  require(!tokens.empty(), "ERR_ARGUMENT", "Expected at least one token but received none");
-  require(starts.size() >= 2 && starts.front() == 0 && starts.back() == static_cast<int64_t>(tokens.size()),
-          "ERR_ARGUMENT", "Expected sequence starts from 0 to ", tokens.size());
-  const size_t sequences = starts.size() - 1;
-  for (size_t s = 0; s < sequences; ++s)
-    require(starts[s] < starts[s + 1], "ERR_ARGUMENT", "Expected sequences of at least one token but sequence ", s,
-            " is empty or out of order");
-  if (slots.empty()) slots.assign(sequences, 0);
-  if (past.empty()) past.assign(sequences, 0);
-  require(slots.size() == sequences && past.size() == sequences, "ERR_ARGUMENT",
-          "Expected one slot and one past length for each of ", sequences, " sequences");
-  batch.positions.reserve(tokens.size());
-  for (size_t s = 0; s < sequences; ++s) {
-    require(slots[s] >= 0 && past[s] >= 0, "ERR_ARGUMENT", "Expected slots and past lengths of 0 or more");
-    for (int32_t row = starts[s]; row < starts[s + 1]; ++row) batch.positions.push_back(past[s] + row - starts[s]);
+Batch::Batch(BatchArrays arrays, const BatchBounds& bounds) : arrays_(std::move(arrays)), bounds_(bounds) {
+  auto& [tokens, starts, slots, past] = arrays_;
+  const auto count = static_cast<int64_t>(tokens.size()), sequences = static_cast<int64_t>(starts.size()) - 1;
+  require(count > 0, "ERR_ARGUMENT", "Expected at least one token but received none");
+  check_tokens(tokens.data(), count, bounds.vocabulary);
+  check_starts(starts.data(), sequences, count, 1, "sequenceStarts");
+  if (slots.empty()) slots.assign(static_cast<size_t>(sequences), 0);
+  check_slot_count(static_cast<int64_t>(slots.size()), sequences);
+  check_slots(slots.data(), sequences, bounds.adapters);
+  if (past.empty()) past.assign(static_cast<size_t>(sequences), 0);
+  require(static_cast<int64_t>(past.size()) == sequences, "ERR_ARGUMENT", "Expected one past length for each of ",
+          sequences, " sequences but received ", past.size());
+
+  positions_.reserve(tokens.size());
+  for (size_t s = 0; s < past.size(); ++s) {
+    require(past[s] >= 0, "ERR_ARGUMENT", "Expected past lengths of 0 or more but received ", past[s], " for sequence ",
+            s);
+    const int64_t length = int64_t{past[s]} + starts[s + 1] - starts[s];
+    require(length <= bounds.context, "ERR_CONTEXT_LENGTH", "Expected at most ", bounds.context,
+            " positions (the model's context) but received a sequence that reaches ", length);
+    for (int32_t row = starts[s]; row < starts[s + 1]; ++row) positions_.push_back(past[s] + (row - starts[s]));
   }
-  batch.tokens = std::move(tokens);
-  batch.starts = std::move(starts);
-  batch.slots = std::move(slots);
-  batch.past = std::move(past);
-  return batch;
+}
+
+void Batch::require_within(const BatchBounds& bounds) const {
+  require(bounds_.within(bounds), "ERR_FOREIGN", "Expected a batch of at most ", bounds.vocabulary, " token ids, ",
+          bounds.context, " positions and ", bounds.adapters, " adapters but received one that was made for ",
+          bounds_.vocabulary, ", ", bounds_.context, " and ", bounds_.adapters);
 }
 
 }  // namespace rubricate

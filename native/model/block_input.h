@@ -2,7 +2,6 @@
 #pragma once
 
 #include "adapter/parts.h"
-#include "model/batch.h"
 #include "model/kv_cache.h"
 #include "ops/rope/rope.h"
 
@@ -10,7 +9,8 @@ namespace rubricate {
 
 // A recomputed block runs again in backward: what is pointed to lives as long as the tape.
 struct BlockInput {
-  const Batch& batch;
+  const int32_t* positions;  // [T]
+  SequenceRows rows;
   const AdapterSet* adapters;  // null: none
   KvCache* cache;              // null: attention within the batch
   const RopeTable& rope;

@@ -18,7 +18,7 @@ Var FeedForward::gated(Tape& tape, const Var& normed, const BlockInput& in) cons
   const std::vector<Var> both = edited_linears(
       tape, normed,
       {{gate_proj, in.parts(layer, Site::gate_proj), compute}, {up_proj, in.parts(layer, Site::up_proj), compute}},
-      in.batch.sequence_rows());
+      in.rows);
   return swiglu(tape, both[0], both[1]);
 }
 
@@ -27,7 +27,7 @@ std::pair<Var, Var> FeedForward::forward(Tape& tape, const Var& residual, Var no
   Var inner = gated(tape, normed, in);
   normed = {};
   return closing_linear(tape, std::move(inner), {down_proj, in.parts(layer, Site::down_proj), compute}, residual, norm,
-                        in.batch.sequence_rows());
+                        in.rows);
 }
 
 }  // namespace rubricate

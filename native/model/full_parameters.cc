@@ -14,8 +14,7 @@ struct Model::FullParameters : ParameterSet {
       const std::string prefix = "layers." + std::to_string(l) + ".";
       add(block.input_norm, prefix + "input_layernorm.weight", model.compute_);
       add(block.post_norm, prefix + "post_attention_layernorm.weight", model.compute_);
-      for (int s = 0; s < kSites; ++s) {
-        const auto site = static_cast<Site>(s);
+      for (const auto& [site, short_name] : kSiteNames) {
         const std::string name = site_name(static_cast<int64_t>(l), site);
         LinearLayer& layer = block.linear(site);
         add(layer.weight, name + ".weight");

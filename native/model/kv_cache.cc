@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ops/shared/device_copies.h"
+
 namespace rubricate {
 
 KvCache::KvCache(const Architecture& architecture, DType dtype, std::shared_ptr<Arena> arena)
@@ -61,20 +63,20 @@ void KvCache::prepare(const std::vector<int32_t>& sequences, const Batch& batch)
   pages_per_sequence_ = 0;
   for (size_t i = 0; i < sequences.size(); ++i) {
     Sequence& s = at(sequences[i]);
-    require(batch.past[i] == s.length, "ERR_INTERNAL", "Expected a past length of ", s.length, " but received ",
-            batch.past[i]);
-    const int64_t length = s.length + batch.starts[i + 1] - batch.starts[i];
+    require(batch.past()[i] == s.length, "ERR_INTERNAL", "Expected a past length of ", s.length, " but received ",
+            batch.past()[i]);
+    const int64_t length = s.length + batch.starts()[i + 1] - batch.starts()[i];
     while (static_cast<int64_t>(s.pages.size()) * kKeyBlock < length) s.pages.push_back(take_page());
     pages_per_sequence_ = std::max(pages_per_sequence_, static_cast<int64_t>(s.pages.size()));
   }
-  past_ = batch.past;
+  past_ = batch.past();
   table_.assign(sequences.size() * static_cast<size_t>(pages_per_sequence_), 0);
   for (size_t i = 0; i < sequences.size(); ++i)
     std::copy(at(sequences[i]).pages.begin(), at(sequences[i]).pages.end(),
               table_.begin() + static_cast<std::ptrdiff_t>(i) * pages_per_sequence_);
 }
 
-PagedKeys KvCache::keys(int64_t layer) const {
+PagedKeys KvCache::keys(int64_t layer, const std::shared_ptr<DeviceCopies>& copies) const {
   PagedKeys keys;
   keys.dtype = dtype_;
   keys.pages.reserve(pages_.size());
@@ -82,15 +84,13 @@ PagedKeys KvCache::keys(int64_t layer) const {
   keys.page_table = table_.data();
   keys.pages_per_sequence = pages_per_sequence_;
   keys.past = past_.data();
+  keys.copies = copies;
+  if (copies) keys.page_copies = std::make_shared<DeviceCopies>();
   return keys;
 }
 
 void KvCache::commit(const std::vector<int32_t>& sequences, const Batch& batch) {
-  for (size_t i = 0; i < sequences.size(); ++i) at(sequences[i]).length += batch.starts[i + 1] - batch.starts[i];
-}
-
-int64_t KvCache::bytes() const {
-  return static_cast<int64_t>(pages_.size()) * architecture_.stack.layers * layer_bytes_;
+  for (size_t i = 0; i < sequences.size(); ++i) at(sequences[i]).length += batch.starts()[i + 1] - batch.starts()[i];
 }
 
 }  // namespace rubricate

@@ -26,9 +26,9 @@ class KvCache {
   // Makes room for the batch's new tokens; batch.past must equal the lengths of `sequences`. Then, layer by layer,
   // keys(layer); then commit() once the forward is done, so that a failed forward leaves the lengths as they were.
   void prepare(const std::vector<int32_t>& sequences, const Batch& batch);
-  PagedKeys keys(int64_t layer) const;
+  // copies: of the forward under way; null on the CPU.
+  PagedKeys keys(int64_t layer, const std::shared_ptr<DeviceCopies>& copies) const;
   void commit(const std::vector<int32_t>& sequences, const Batch& batch);
-  int64_t bytes() const;
 
  private:
   struct Sequence {

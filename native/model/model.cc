@@ -5,6 +5,7 @@
 #include "device/cpu/thread_pool.h"
 #include "ops/embedding/embedding.h"
 #include "ops/rms_norm/rms_norm.h"
+#include "ops/shared/device_copies.h"
 
 namespace rubricate {
 
@@ -41,14 +42,13 @@ const Var& Model::norm_after(int64_t layer) const {
 Var Model::embed(Tape& tape, const Batch& batch) const {
   const WeightView& table = embedding_.view;
   if (!table_file_ || !tape.training())
-    return rubricate::embedding(tape, batch.tokens.data(), batch.rows(), embedding_, compute_);
-  check_tokens(batch.tokens.data(), batch.rows(), table.rows);
+    return rubricate::embedding(tape, batch.tokens().data(), batch.rows(), embedding_, compute_);
   const Tensor rows = tape.empty({batch.rows(), table.cols}, table.dtype);
   const int64_t bytes = table.cols * dtype_size(table.dtype);
   constexpr int64_t kReads = 16;  // a task, about 20 us
   parallel_ranges(batch.rows(), kReads, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
-      table_file_->read(table.row(batch.tokens[static_cast<size_t>(t)]), bytes,
+      table_file_->read(table.row(batch.tokens()[static_cast<size_t>(t)]), bytes,
                         static_cast<char*>(rows.raw()) + t * bytes);
   });
   if (table.dtype == compute_) return rows;
@@ -58,11 +58,10 @@ Var Model::embed(Tape& tape, const Batch& batch) const {
 }
 
 Var Model::forward(Tape& tape, const Batch& batch, const AdapterSet* adapters, bool recompute, KvCache* cache) const {
-  for (const int32_t position : batch.positions)
-    require(position < architecture_.context, "ERR_CONTEXT_LENGTH", "Expected at most ", architecture_.context,
-            " positions (the model's context) but received a sequence that reaches ", position + 1);
+  batch.require_within(BatchBounds::of(architecture_, static_cast<size_t>(batch.bounds().adapters)));
   require(cache == nullptr || !tape.training(), "ERR_INTERNAL", "A cache serves inference only");
-  const BlockInput in{batch, adapters, cache, rope_};
+  const auto copies = tape.stream() != nullptr ? std::make_shared<DeviceCopies>() : nullptr;
+  const BlockInput in{batch.positions().data(), batch.sequence_rows(copies), adapters, cache, rope_};
   Var residual = embed(tape, batch);
   Var normed = rms_norm(tape, residual, blocks_.front().input_norm, architecture_.stack.norm.eps);
   for (int64_t l = 0; l < architecture_.stack.layers; ++l) {

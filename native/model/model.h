@@ -21,6 +21,9 @@
 
 namespace rubricate {
 
+// Dtypes that a model computes in.
+inline constexpr std::array<Named<DType>, 2> kComputeNames{{{DType::f32, "float32"}, {DType::bf16, "bfloat16"}}};
+
 class Model {
  public:
   // compute: dtype of activations, f32 or bf16. Weights stay where they are in their stored dtype wherever the kernels
@@ -46,7 +49,7 @@ class Model {
   // The final norm's output for every row, [T, hidden] in the compute dtype.
   //   adapters: what edits the batch; may be null. recompute: keep only each block's inputs and replay it in backward.
   //   cache: keys and values of earlier positions, prepared for this batch; inference only; may be null.
-  // Errors: ERR_ARGUMENT (token id outside the vocabulary), ERR_CONTEXT_LENGTH, ERR_ABORTED.
+  // The batch lives until the tape has run backward. Errors: ERR_FOREIGN (a batch made for another model), ERR_ABORTED.
   Var forward(Tape& tape, const Batch& batch, const AdapterSet* adapters, bool recompute, KvCache* cache) const;
 
   // Bytes that this model holds in memory of its own (not mapped), on its device: weights, and the table of the rotary

@@ -18,21 +18,21 @@ std::vector<double> square_sums_here(const std::vector<Tensor>& grads) {
   std::vector<double> sums(static_cast<size_t>(blocks));
   double* next = sums.data();
   for (const Tensor& grad : grads) {
-    require(grad.stream() == nullptr, "ERR_FOREIGN", "Expected all gradients in the memory of one place");
+    require(grad.stream() == nullptr, "ERR_FOREIGN", "Expected all gradients on one device and stream");
     square_sums_cpu({grad.count(), grad.data<float>(), next});
     next += norm_blocks(grad);
   }
   return sums;
 }
 
-// The same of a device, in one launch and one copy.
+// The same on a device, with one launch and one download.
 std::vector<double> square_sums_on_device(Stream& stream, const std::vector<Tensor>& grads,
                                           const std::shared_ptr<Arena>& arena) {
   const size_t count = grads.size();
   std::vector<int64_t> table(3 * count);  // addresses, counts, first blocks
   int64_t blocks = 0;
   for (size_t i = 0; i < count; ++i) {
-    require(grads[i].stream() == &stream, "ERR_FOREIGN", "Expected all gradients in the memory of one place");
+    require(grads[i].stream() == &stream, "ERR_FOREIGN", "Expected all gradients on one device and stream");
     table[i] = reinterpret_cast<intptr_t>(grads[i].raw());
     table[count + i] = grads[i].count();
     table[2 * count + i] = blocks;

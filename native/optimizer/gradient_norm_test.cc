@@ -9,7 +9,7 @@
 using namespace rubricate;
 using namespace rubricate::testing;
 
-TEST_CASE("norms of many sets are those of each alone, and one launch's on a device") {
+TEST_CASE("norms of many sets equal those of each set alone, and take one launch on a device") {
   const auto arena = test_arena();
   const std::vector<Tensor> grads = {random_tensor(arena, {17}, DType::f32, 1),
                                      random_tensor(arena, {4099}, DType::f32, 2),
@@ -25,7 +25,7 @@ TEST_CASE("norms of many sets are those of each alone, and one launch's on a dev
   });
 }
 
-TEST_CASE("on a device the norm has the CPU's bits in every order of threads and blocks") {
+TEST_CASE("on a device the norm has the same bits as on the CPU in every order of threads and blocks") {
   const auto arena = test_arena();
   const Tensor p = random_tensor(arena, {4999}, DType::f32, 1), grad = random_tensor(arena, {4999}, DType::f32, 2);
   const double norm = gradient_norm({grad, p});
@@ -39,7 +39,7 @@ TEST_CASE("on a device the norm has the CPU's bits in every order of threads and
   CHECK(error_code([&] { gradient_norm({p, there}); }) == "ERR_FOREIGN");
 }
 
-TEST_CASE("the gradient norm: exact sums, the same bits on every setting, NaN and infinity come through") {
+TEST_CASE("the gradient norm: exact sums, the same bits on every setting, NaN and infinity propagate") {
   const auto arena = test_arena();
   std::vector<Tensor> grads;
   for (const int64_t count : {1, 0, 17, 4096, 4097, 100000})
@@ -63,7 +63,7 @@ TEST_CASE("the gradient norm: exact sums, the same bits on every setting, NaN an
   }
 }
 
-TEST_CASE("clipping as torch.nn.utils.clip_grad_norm_") {
+TEST_CASE("clipping is as in torch.nn.utils.clip_grad_norm_") {
   CHECK(clip_factor(5.5, 1.0) == doctest::Approx(0.5454545021057129 / 3.0));
   CHECK(clip_factor(0.5, 1.0) == 1.0f);
   CHECK(clip_factor(0.0, 1.0) == 1.0f);
@@ -73,6 +73,6 @@ TEST_CASE("clipping as torch.nn.utils.clip_grad_norm_") {
     CHECK(error_code([&] { clip_factor(1.0, bad); }) == "ERR_ARGUMENT");
 }
 
-TEST_CASE("the gradient norm takes float32 alone") {
+TEST_CASE("the gradient norm takes only float32") {
   CHECK(error_code([&] { gradient_norm({Tensor::zeros(test_arena(), {4}, DType::bf16)}); }) == "ERR_DTYPE");
 }

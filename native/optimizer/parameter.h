@@ -1,4 +1,5 @@
-// What an optimizer updates: fp32 masters with their gradients, in a fixed order. Moments are in OptimizerState.
+// The parameters that an optimizer updates: fp32 masters with their gradients, in a fixed order. OptimizerState has the
+// moments.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +13,9 @@ namespace rubricate {
 
 struct Parameter {
   std::string name;           // canonical, such as "layers.0.mlp.down_proj.scale"
-  Tensor master;              // fp32; where the weight is stored in fp32, the weight itself
+  Tensor master;              // fp32; the weight itself if it is stored in fp32
   Tensor grad;                // fp32, same shape
-  float decay_target = 0.0f;  // what weight decay pulls towards: 1 for a scale
+  float decay_target = 0.0f;  // weight decay pulls towards this value: 1 for a scale
   bool decays = true;
   std::function<void()> publish;  // after an update: rounds the master into a bf16 weight; may be empty
 };
@@ -24,7 +25,7 @@ class ParameterSet {
   virtual ~ParameterSet() = default;
   virtual std::vector<Parameter>& parameters() = 0;
   virtual void changed() {}  // call after writing to masters
-  // All parameters as one contiguous tensor, where they are contiguous, all decay, and none is published; otherwise
+  // All parameters as one contiguous tensor, if they are contiguous, all decay, and none has `publish`; otherwise
   // `master` is undefined.
   virtual Parameter whole() { return {}; }
   void zero_grad();

@@ -1,4 +1,4 @@
-// What a job gives to the work that it runs.
+// The options that a job passes to its work.
 #pragma once
 
 #include <atomic>
@@ -14,9 +14,9 @@ struct JobControl {
 
   const std::atomic<bool>* cancelled = nullptr;
   std::function<void()> yield;
-  std::shared_ptr<Arena> arena;  // where the model computes
-  Observer observer = {};        // called when an op begins, and with "update": norm, clipping, AdamW
-  // Throws ERR_FILE where the weights that the job reads changed under it: called before an update makes use of them.
+  std::shared_ptr<Arena> arena;  // memory on the model's device
+  Observer observer = {};        // called when an op begins, and with "update" before gradient norm, clipping and AdamW
+  // Throws ERR_FILE if the weight files changed while the job read them. Call it before an update.
   std::function<void()> check_weights = {};
 };
 

@@ -18,19 +18,19 @@
 
 namespace rubricate {
 
-// The queues that have a thread. exit() does not end an environment of the main thread, so that no cleanup hook runs; a
-// thread that went on computing would read what the handlers of exit() destroy.
+// The queues that have a thread. exit() runs no cleanup hooks of the main thread's environment, so a thread that
+// continues to compute would read objects that exit() destroys.
 class JobQueue::Registry {
  public:
   static Registry& instance() {
-    static Registry* registry = new Registry;  // never destroyed: it is used while the process ends
+    static Registry* registry = new Registry;  // never destroyed: used while the process exits
     return *registry;
   }
 
   void add(std::shared_ptr<State> state) {
     const std::lock_guard lock(mutex_);
     if (process_ == 0) std::atexit(&JobQueue::end_all);
-    if (process_ != getpid()) states_.clear();  // after a fork the threads are gone
+    if (process_ != getpid()) states_.clear();  // a forked process has none of the threads
     process_ = getpid();
     states_.push_back(std::move(state));
   }
@@ -54,10 +54,10 @@ struct JobQueue::State {
   Mutex mutex;
   Condition wake;
   std::deque<Job> jobs;
-  std::shared_ptr<std::atomic<bool>> running[2];  // cancel flags of the jobs under way: an extended one, a brief one
+  std::shared_ptr<std::atomic<bool>> running[2];  // cancel flags of the running jobs: an extended one, a brief one
   std::thread thread;
   bool closed = false;
-  bool may_yield = false;  // the innermost job is an extended one; touched by the thread alone
+  bool may_yield = false;  // the innermost job is an extended one; used only by the thread
   std::atomic<int64_t> pending{0}, brief_waiting{0};
 
   void run(const Job& job) {
@@ -75,7 +75,7 @@ struct JobQueue::State {
     pending.fetch_sub(1, std::memory_order_relaxed);
   }
 
-  // The brief job that has waited longest; nothing where none waits.
+  // The brief job that has waited longest, if any.
   std::optional<Job> take_brief() {
     const std::lock_guard lock(mutex);
     const auto found =
@@ -119,7 +119,7 @@ struct JobQueue::State {
     }
   }
 
-  // Returns whether jobs wait.
+  // Returns whether jobs are waiting.
   bool end() {
     const std::lock_guard lock(mutex);
     closed = true;
@@ -151,7 +151,7 @@ void JobQueue::enqueue(Job job) {
   {
     const std::lock_guard lock(s.mutex);
     if (!s.closed) {
-      if (!s.thread.joinable()) s.start(state_);  // first: where it throws, nothing was queued
+      if (!s.thread.joinable()) s.start(state_);  // first: if it throws, nothing is queued
       const bool brief = job.length == Length::brief;
       s.jobs.push_back(std::move(job));
       s.brief_waiting.fetch_add(brief, std::memory_order_relaxed);
@@ -167,8 +167,7 @@ void JobQueue::enqueue(Job job) {
 void JobQueue::yield() {
   State& s = *state_;
   if (!s.may_yield) return;
-  // Only the jobs that wait now: clients that enqueue again at once would otherwise keep the extended job from its next
-  // block.
+  // Only the jobs that wait now: otherwise clients that enqueue again at once would starve the extended job.
   for (int64_t left = s.brief_waiting.load(std::memory_order_relaxed); left > 0; --left) {
     const std::optional<Job> job = s.take_brief();
     if (!job) return;

@@ -1,5 +1,5 @@
-// A loaded model's own thread. Jobs run one after another in the order they came; a long job lets shorter ones in at
-// its yield points, where they run to their end on the same thread, each in its own arena.
+// A loaded model's own thread. Jobs run one after another in order of arrival; an extended job runs waiting brief ones
+// at its yield points, to completion on the same thread, each in its own arena.
 #pragma once
 
 #include <atomic>
@@ -14,7 +14,7 @@ class JobQueue {
   enum class Length { brief, extended };  // extended: training, evaluation, loading; brief: decoding, logits
   struct Job {
     Length length = Length::brief;
-    // Must not throw. `cancelled` was set before it began: it should only report that.
+    // Must not throw. If `cancelled` is set when it begins, it should only report that.
     std::function<void(const std::atomic<bool>& cancelled)> run;
     std::shared_ptr<std::atomic<bool>> cancelled = std::make_shared<std::atomic<bool>>(false);
   };
@@ -25,20 +25,20 @@ class JobQueue {
   JobQueue& operator=(const JobQueue&) = delete;
 
   // Starts the thread on first use. After close() the job runs at once on the caller's thread, cancelled. Throws
-  // ERR_OUT_OF_MEMORY where no thread can be started; then the job was not queued.
+  // ERR_OUT_OF_MEMORY if the thread cannot be started; the job is not queued then.
   void enqueue(Job job);
-  // From within an extended job: runs the brief jobs that wait, in the order they came, but none that comes meanwhile.
-  // So a brief job waits until the next yield, and there for the brief jobs before it; and the extended job goes on
-  // however many brief ones come. In a brief job it does nothing: a job that came later would overtake those that wait.
+  // From within an extended job: runs the waiting brief jobs in order of arrival, but none that arrives meanwhile. So a
+  // brief job waits for the next yield and the brief jobs before it, and no number of brief jobs can starve the
+  // extended one. Does nothing in a brief job: a later job would overtake the waiting ones.
   void yield();
-  // Cancels what runs and what waits (each job's `run` is still called, to report it) and joins the thread.
+  // Cancels running and waiting jobs (each job's `run` is still called, to report it) and joins the thread.
   void close();
-  // As close(), once every job has reported what came of it, but lets the thread end in its own time. It has a low
-  // priority: who waits for it may wait for all other threads of the machine.
+  // Like close(), but does not join the thread; call it once every job has reported. The thread runs at low priority,
+  // so joining it could wait for every other thread of the machine.
   void retire();
-  // Closes every queue of the process and waits for their threads. The process does so when it exits.
+  // Closes every queue of the process and joins the threads. Called when the process exits.
   static void end_all();
-  // Jobs that run or wait.
+  // Number of running and waiting jobs.
   int64_t pending() const;
 
  private:

@@ -20,7 +20,7 @@ void wait_for(const std::atomic<bool>& flag) {
 
 }  // namespace
 
-TEST_CASE("jobs run in the order they came") {
+TEST_CASE("jobs run in order of arrival") {
   std::vector<int> order;
   {
     JobQueue queue;
@@ -56,14 +56,14 @@ TEST_CASE("a brief job overtakes an extended one at its yield, an extended one d
 
 namespace {
 
-// Clients that each enqueue a brief job again when theirs ends, as concurrent generations do. A job yields, as a
-// model does between its blocks, and counts as done at its end.
+// Clients that each enqueue the next brief job when theirs ends, as concurrent generations do. A job yields, as a model
+// does between its blocks, and is counted when it ends.
 class Clients {
  public:
   Clients(JobQueue& queue, int count, int rounds) : queue_(queue), rounds_(rounds), last_(count, 0), left_(count) {
     for (int client = 0; client < count; ++client) enqueue(client, 0);
   }
-  // Jobs of others between two of the same client, at most.
+  // The most jobs of other clients between two of one client.
   int longest_wait() const { return longest_wait_; }
   int jobs() const { return jobs_; }
   void wait_for_end() const {
@@ -86,7 +86,7 @@ class Clients {
 
   JobQueue& queue_;
   const int rounds_;
-  std::vector<int> last_;  // number of a client's last job
+  std::vector<int> last_;  // the number of each client's last job
   int jobs_ = 0, longest_wait_ = 0;
   std::atomic<int> left_;
 };
@@ -103,7 +103,7 @@ TEST_CASE("clients that enqueue again when their job ends take turns") {
   CHECK(clients.longest_wait() <= 4);
 }
 
-TEST_CASE("clients that enqueue again take turns at the yields of an extended job, which goes on meanwhile") {
+TEST_CASE("clients that enqueue again take turns at the yields of an extended job, which continues meanwhile") {
   JobQueue queue;
   std::atomic<const Clients*> ready{nullptr};
   std::atomic<int> most{0};  // jobs at one yield
@@ -124,7 +124,7 @@ TEST_CASE("clients that enqueue again take turns at the yields of an extended jo
   CHECK(most == 5);
 }
 
-TEST_CASE("close cancels what runs, reports what waits, and later jobs are cancelled at once") {
+TEST_CASE("close cancels running jobs, reports waiting ones, and later jobs are cancelled at once") {
   auto queue = std::make_unique<JobQueue>();
   std::atomic<bool> started{false};
   std::atomic<int> cancelled{0};
@@ -143,13 +143,13 @@ TEST_CASE("close cancels what runs, reports what waits, and later jobs are cance
   CHECK(queue->pending() == 0);
 }
 
-TEST_CASE("retire waits for no thread whose jobs have reported") {
+TEST_CASE("retire does not wait for a thread whose jobs have reported") {
   std::atomic<bool> reported{false}, retired{false}, ended{false};
   {
     JobQueue queue;
     queue.enqueue({Length::brief, [&](const std::atomic<bool>&) {
                      reported = true;
-                     wait_for(retired);  // what is left to do after the report
+                     wait_for(retired);  // work that remains after the report
                      ended = true;
                    }});
     wait_for(reported);
@@ -160,7 +160,7 @@ TEST_CASE("retire waits for no thread whose jobs have reported") {
   wait_for(ended);
 }
 
-TEST_CASE("when the process exits, every queue's jobs are cancelled and no thread goes on") {
+TEST_CASE("when the process exits, every queue's jobs are cancelled and no thread continues") {
   JobQueue one, other;
   std::atomic<int> started{0}, cancelled{0};
   for (JobQueue* queue : {&one, &other})

@@ -16,7 +16,7 @@ using rubricate::ThreadPool;
 
 namespace {
 
-// While it lives no thread can be started: the stacks that new threads get by default exceed all addresses.
+// During its lifetime no thread can be started: the default stack size exceeds the address space.
 class NoThreads {
  public:
   NoThreads() {
@@ -56,7 +56,7 @@ TEST_CASE("a thread that cannot be started is an error that names the limit") {
   CHECK(code_of([] { start_thread([] {}).join(); }) == "ERR_OUT_OF_MEMORY");
 }
 
-TEST_CASE("a queue whose thread cannot be started took no job, and takes one later") {
+TEST_CASE("a queue whose thread cannot be started does not queue the job, and can queue one later") {
   JobQueue queue;
   std::atomic<int> ran{0};
   const auto enqueue = [&] { queue.enqueue({JobQueue::Length::brief, [&](const auto&) { ++ran; }}); };
@@ -70,7 +70,7 @@ TEST_CASE("a queue whose thread cannot be started took no job, and takes one lat
   CHECK(ran == 1);
 }
 
-TEST_CASE("a pool whose threads cannot be started runs no chunk, and all of them later") {
+TEST_CASE("a pool whose threads cannot be started runs no chunk, and can run all of them later") {
   ThreadPool& pool = ThreadPool::instance();
   const int before = pool.size();
   pool.shutdown();

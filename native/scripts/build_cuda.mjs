@@ -1,8 +1,8 @@
-// Builds the CUDA plug-in with nvcc and puts it beside the addon (build/Release, and prebuilds/ where that is), in which
-// folder the addon looks for it.
+// Builds the CUDA plug-in with nvcc and copies it beside the addon, where the addon looks for it: to build/Release, and
+// to prebuilds/ if that exists.
 //   node native/scripts/build_cuda.mjs [ARCHITECTURES]
-// ARCHITECTURES: such as 80, or "80-real;90-real"; all that nvcc knows of the package's list where it is not given.
-// RUBRICATE_JOBS: how many compilers run at once (2 where it is not set).
+// ARCHITECTURES: such as 80, or "80-real;90-real"; the default is all of the package's list that nvcc supports.
+// RUBRICATE_JOBS: number of parallel compiler processes (default 2).
 import { copyFileSync, existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { generator, jobs, root, run, works } from "./commands.mjs";

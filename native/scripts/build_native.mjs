@@ -1,6 +1,6 @@
-// Builds the addon into build/Release/rubricate.node: with cmake-js where cmake is installed, else with node-gyp.
+// Builds the addon into build/Release/rubricate.node: with cmake-js if cmake is installed, else with node-gyp.
 //   node native/scripts/build_native.mjs [cmake|gyp]
-// RUBRICATE_JOBS: how many compilers run at once (2 where it is not set).
+// RUBRICATE_JOBS: number of parallel compiler processes (default 2).
 import { existsSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
@@ -9,14 +9,14 @@ import { jobs, root, run, works } from "./commands.mjs";
 
 const require = createRequire(join(root, "package.json"));
 
-/** Where Node's own headers are installed beside it, so that node-gyp need not download them. */
+/** The folder of Node's installed headers, if any, so that node-gyp need not download them. */
 function headers() {
   const prefix = join(dirname(process.execPath), "..");
   return existsSync(join(prefix, "include", "node", "node_api.h")) ? [`--nodedir=${prefix}`] : [];
 }
 
 export function buildWithCmake() {
-  // node-gyp builds in the same folder; what it left would confuse CMake.
+  // node-gyp builds in the same folder; its files would confuse CMake.
   if (existsSync(join(root, "build", "config.gypi"))) rmSync(join(root, "build"), { recursive: true, force: true });
   run(process.execPath, [require.resolve("cmake-js/bin/cmake-js"), "build", "--parallel", jobs]);
 }

@@ -6,8 +6,8 @@ import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /**
- * The folders of native/, from the top down: the only place where their order is written. ARCHITECTURE.md draws it, and
- * the script compares the two. Each line of the drawing is a list here; the folders of one list do not include each other.
+ * The folders of native/, from the top down: the only definition of their order. ARCHITECTURE.md draws it, and the script
+ * compares the two. Each line of the drawing is a list here; the folders of one list do not include each other.
  */
 export const layers = [
   ["binding"],
@@ -25,9 +25,9 @@ export const layers = [
   ["base"],
 ];
 
-/** Tests, named *_test.cc, obey the order like all others, and may use what tests share besides. */
+/** Tests, named *_test.cc, follow the order too, and may also include the tests' shared files. */
 const testFolder = "tests";
-/** Beside the layers: headers of others, which the whole of native/ may use, and scripts. */
+/** Outside the layers: third-party headers, which all of native/ may use, and scripts. */
 const outside = new Set(["third_party", "scripts"]);
 const librariesOfTests = "doctest";
 
@@ -45,8 +45,8 @@ function filesIn(folder) {
 const rankOf = (folder) => layers.findIndex((names) => names.includes(folder));
 
 /**
- * The files of native/ that a text includes, each with its line; also kernels, which for_each_target.h includes. What
- * stands in angle brackets belongs to the system, unless it begins with one of the folders.
+ * The files of native/ that a text includes, each with its line; also kernels, which for_each_target.h includes. An
+ * include in angle brackets is a system header, unless it begins with one of the folders.
  */
 function includesIn(text) {
   const pattern = /^[ \t]*#[ \t]*(?:include|define[ \t]+RUBRICATE_KERNELS)[ \t]*(["<])([^">]+)[">]/;
@@ -59,17 +59,17 @@ function includesIn(text) {
   });
 }
 
-/** What is wrong with an include of `to` in a file of the folder `from`; undefined where nothing is. */
+/** Why a file of the folder `from` may not include `to`; undefined if it may. */
 function faultOf(file, from, to) {
   if (from === testFolder || from === to) return undefined;
   if (to === testFolder) return isTest(file) ? undefined : `only tests may include ${testFolder}/`;
   if (to === librariesOfTests) return isTest(file) ? undefined : `only tests may include ${librariesOfTests}/`;
-  if (rankOf(to) === -1) return `${to}/ has no place in the order of native/scripts/check_layers.mjs`;
+  if (rankOf(to) === -1) return `${to}/ is missing in the order of native/scripts/check_layers.mjs`;
   if (rankOf(to) > rankOf(from)) return undefined;
   return `${from}/ may not include ${to}/, which is ${rankOf(to) === rankOf(from) ? "beside" : "above"} it`;
 }
 
-/** Every include of native/ that does not go down, as one line of text each. */
+/** Every include of native/ that is not of a lower layer, as one line of text each. */
 export function upwardIncludes(checkout) {
   const native = join(checkout, "native");
   const files = filesIn(native);
@@ -78,11 +78,11 @@ export function upwardIncludes(checkout) {
   for (const file of files) {
     const from = file.split("/")[0];
     if (from !== testFolder && rankOf(from) === -1) {
-      faults.push(`native/${file}: ${from}/ has no place in the order of native/scripts/check_layers.mjs`);
+      faults.push(`native/${file}: ${from}/ is missing in the order of native/scripts/check_layers.mjs`);
       continue;
     }
     for (const { line, target } of includesIn(readFileSync(join(native, file), "utf8"))) {
-      // Relative to the file, as the compiler looks first; else relative to native/.
+      // First relative to the file, as the compiler does; else relative to native/.
       const beside = join(dirname(file), target).replaceAll("\\", "/");
       const path = known.has(beside) ? beside : target;
       const fault = path.includes("/") ? faultOf(file, from, path.split("/")[0]) : undefined;
@@ -97,7 +97,7 @@ export function drawnLayers(text) {
   return [...text.matchAll(/^ {4}native\/(\w+(?:, \w+)*) {2,}\S/gm)].map((match) => match[1].split(", "));
 }
 
-/** Why the drawing in ARCHITECTURE.md is not the order above; undefined where it is. */
+/** How the drawing in ARCHITECTURE.md differs from the order above; undefined if it does not. */
 export function drawingFault(checkout) {
   const drawn = drawnLayers(readFileSync(join(checkout, "ARCHITECTURE.md"), "utf8"));
   const shown = (lists) => lists.map((names) => [...names].sort().join(", ")).join(" > ");

@@ -1,4 +1,4 @@
-// What the scripts that build and test the native parts share.
+// Shared by the scripts that build and test the native parts.
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -6,19 +6,19 @@ import { fileURLToPath } from "node:url";
 
 /** The checkout. */
 export const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
-/** Compilers that run at once. */
+/** Number of parallel compiler processes. */
 export const jobs = process.env.RUBRICATE_JOBS ?? "2";
 
-/** The sanitizers that tests are to be built with. */
+/** The sanitizers that the tests are built with. */
 export const sanitize = process.env.RUBRICATE_SANITIZE ?? "";
 
-/** Whether a command can be run at all. */
+/** Whether a command can be run. */
 export const works = (command) => spawnSync(command, ["--version"], { stdio: "ignore" }).status === 0;
 
-/** CMake's choice of a generator: ninja where it is installed. */
+/** CMake's generator: ninja if it is installed. */
 export const generator = () => (works("ninja") ? ["-G", "Ninja"] : []);
 
-/** Runs a command in the checkout, its output shown; ends this process with its status where it fails. */
+/** Runs a command in the checkout and shows its output; if it fails, ends this process with its status. */
 export function run(command, args, environment = {}) {
   const { status, error } = spawnSync(command, args, {
     cwd: root,
@@ -30,13 +30,13 @@ export function run(command, args, environment = {}) {
 }
 
 /**
- * Builds targets of the C++ tests, with the sanitizers of RUBRICATE_SANITIZE (`address,undefined`, `thread` or none), and says in
- * which folder. Where the addon was built with cmake, they are built beside it, from the same objects; else, and with
- * sanitizers, in build-tests or build-tests-SANITIZERS.
+ * Builds targets of the C++ tests, with the sanitizers of RUBRICATE_SANITIZE (`address,undefined`, `thread` or none), and returns
+ * the folder. If the addon was built with cmake, they are built beside it, from the same objects; else, and with sanitizers, in
+ * build-tests or build-tests-SANITIZERS.
  */
 export function buildTests(targets, options = []) {
   if (!works("cmake")) {
-    console.error("The C++ tests need cmake; install it, or run the tests of the package alone with npm run test:js.");
+    console.error("The C++ tests need cmake; install it, or run only the package's tests with npm run test:js.");
     process.exit(1);
   }
   const withAddon = !sanitize && existsSync(join(root, "build", "CMakeCache.txt"));
@@ -48,7 +48,7 @@ export function buildTests(targets, options = []) {
   return folder;
 }
 
-/** How sanitizers report: the first finding ends the tests, with a stack. */
+/** Sanitizer options: the first finding ends the tests, with a stack trace. */
 export const sanitizerOptions = {
   UBSAN_OPTIONS: "print_stacktrace=1:halt_on_error=1",
   TSAN_OPTIONS: "halt_on_error=1",

@@ -1,8 +1,8 @@
-// Checks that the PTX of `npm run build:cuda` has the wide accesses and the tensor-core instructions where they are meant to be.
+// Checks that the PTX of `npm run build:cuda` has the expected 16-byte accesses and tensor-core instructions.
 //   node native/scripts/cuda_instructions.mjs [REPORTS]
 import { readReports, reportFolder, shortNames } from "./cuda_report.mjs";
 
-/** Whether four neighbouring words that begin at a multiple of 16 bytes from an address are read, or written, one by one. */
+/** Whether four adjacent words at a multiple of 16 bytes from an address are read, or written, one by one. */
 function inFourParts(body) {
   const offsets = new Map();
   for (const [, kind, address, offset = "0"] of body.matchAll(
@@ -17,7 +17,7 @@ function inFourParts(body) {
   );
 }
 
-/** What a kernel's PTX may be asked to have. */
+/** Properties that a kernel's PTX can be required to have. */
 const properties = {
   "16-byte loads": (body) => /\bld\.(global[.\w:]*\.)?v4\.[busf]32\b/.test(body),
   "16-byte stores": (body) => /\bst\.(global[.\w:]*\.)?v4\.[busf]32\b/.test(body),
@@ -29,8 +29,8 @@ const properties = {
 const [loads, stores, whole, ...tensorCores] = Object.keys(properties);
 
 /**
- * Kernels by name, and what they must have; `from`: the first target that runs them. The template argument `true`, and 1, 2
- * or 4 chunks a thread: rows of whole vectors. Those with `whole` have no tail that goes element by element.
+ * Kernels by name, and their required properties; `from`: the first target that runs them. The template argument `true`,
+ * and 1, 2 or 4 chunks per thread, mean rows of whole vectors. Kernels with `whole` have no scalar tail.
  */
 const expected = [
   { kernels: /^matmul_tensor_cores</, needs: tensorCores, from: 80 },
@@ -63,7 +63,7 @@ for (const { kernels, needs, from = 75 } of expected) {
   const those = compiled.flatMap(({ target, body }, i) =>
     kernels.test(names[i]) && Number(target.slice(3)) >= from ? [{ name: names[i], target, body }] : [],
   );
-  if (those.length === 0) problems.push(`no kernel is called like ${kernels}`);
+  if (those.length === 0) problems.push(`no kernel matches ${kernels}`);
   for (const { name, target, body } of those) {
     checked++;
     for (const need of needs)
@@ -71,5 +71,5 @@ for (const { kernels, needs, from = 75 } of expected) {
   }
 }
 for (const problem of problems) console.error(problem);
-console.log(`${checked} kernels of ${compiled.length} in PTX have what they should, ${problems.length} problems`);
+console.log(`${checked} kernels of ${compiled.length} checked in PTX, ${problems.length} problems`);
 process.exit(problems.length === 0 ? 0 : 1);

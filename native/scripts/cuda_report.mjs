@@ -1,16 +1,16 @@
-// What the compiler said of each kernel of the plug-in: ptxas's report and the PTX, which build_cuda.mjs keeps beside the
-// objects (nvcc_with_report.sh), and what follows for the occupancy of each architecture.
+// Reads the compiler's output for each kernel of the plug-in: ptxas's report and the PTX, which build_cuda.mjs keeps beside
+// the objects (nvcc_with_report.sh). Computes the occupancy on each architecture from them.
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { root } from "./commands.mjs";
 
-/** Where build_cuda.mjs leaves the reports. */
+/** The folder of build_cuda.mjs's reports. */
 export const reportFolder = join(root, "build-cuda", "native", "device", "cuda", "CMakeFiles", "rubricate_cuda.dir");
 
 /**
  * Limits of a multiprocessor (CUDA C++ Programming Guide, "Technical Specifications per Compute Capability"): warps, blocks,
- * bytes of shared memory, and what the system takes of these for each block. All have 65,536 registers.
+ * bytes of shared memory, and those that the system reserves for each block. All have 65,536 registers.
  */
 export const architectures = {
   sm_75: { warps: 32, blocks: 16, shared: 64 << 10, reserved: 0 },
@@ -26,7 +26,8 @@ const roundUp = (value, unit) => Math.ceil(value / unit) * unit;
 
 /**
  * The share of a multiprocessor's warps that can be resident at once, 0 to 1, by registers, shared memory and block size.
- * Registers are given to warps in units of 256, to a quarter of the multiprocessor each; shared memory in units of 128 bytes.
+ * Registers are allocated to warps in units of 256, in each quarter of the multiprocessor separately; shared memory in units
+ * of 128 bytes.
  */
 export function occupancy(architecture, threads, registers, sharedBytes) {
   const limits = architectures[architecture];
@@ -81,7 +82,7 @@ export function readPtx(text) {
   return { version, kernels };
 }
 
-/** Names as the sources have them, without namespaces and parameters: `matmul_plain<bf16, float, 64, 64, 4, 4>`. */
+/** Names as in the sources, without namespaces and parameters: `matmul_plain<bf16, float, 64, 64, 4, 4>`. */
 export function shortNames(symbols) {
   const { status, stdout, error } = spawnSync("c++filt", { input: symbols.join("\n"), encoding: "utf8" });
   if (status !== 0) throw error ?? new Error("c++filt failed");
@@ -95,7 +96,7 @@ function shortName(demangled) {
     .replace(/\(bool\)([01])/g, (_, value) => (value === "1" ? "true" : "false"))
     .replace(/\(\w+\)(-?\d+)/g, "$1")
     .replace(/^void /, "");
-  let depth = 0; // the parameters begin at the first parenthesis outside of <>
+  let depth = 0; // the parameters begin at the first parenthesis outside <>
   for (let i = 0; i < name.length; ++i) {
     if (name[i] === "<") depth++;
     if (name[i] === ">") depth--;
@@ -104,7 +105,7 @@ function shortName(demangled) {
   return name;
 }
 
-/** Every report of a build: [{ source, ptxas, ptx }], by source; `source` is such as "attention_cuda.cu". */
+/** Every report of a build: [{ source, ptxas, ptx }], by source; `source` is a name such as "attention_cuda.cu". */
 export function readReports(folder) {
   const reports = readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isDirectory() && entry.name.endsWith(".o.report"))
@@ -117,6 +118,6 @@ export function readReports(folder) {
         ptx: ptx.sort().map((file) => readPtx(readFileSync(join(path, file), "utf8"))),
       };
     });
-  if (reports.length === 0) throw new Error(`No reports in ${folder}: npm run build:cuda makes them`);
+  if (reports.length === 0) throw new Error(`No reports in ${folder}: run npm run build:cuda`);
   return reports.sort((a, b) => (a.source < b.source ? -1 : 1));
 }

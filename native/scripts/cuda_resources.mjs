@@ -1,13 +1,13 @@
-// The table of what the plug-in's kernels use, native/device/cuda/RESOURCES.md, from the reports of `npm run build:cuda`.
+// Writes the table of the kernels' resources, native/device/cuda/RESOURCES.md, from the reports of `npm run build:cuda`.
 //   node native/scripts/cuda_resources.mjs [--check] [REPORTS [TABLE]]
-// --check: ends with 1 where the table differs from the build. Always: where a kernel spills registers, does not fit or lacks an
-// architecture.
+// Exits with 1 if a kernel spills registers, does not fit or lacks an architecture; with --check also if the table differs from the
+// build.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "./commands.mjs";
 import { architectures, occupancy, readReports, reportFolder, shortNames } from "./cuda_report.mjs";
 
-/** Bytes of dynamic shared memory of the kernels that have some, from their template arguments; as their launchers ask for. */
+/** Bytes of dynamic shared memory that the launchers request for kernels that use it, from their template arguments. */
 const dynamicShared = {
   attention_forward_tensor_cores: (dim) => 3 * 64 * (dim + 8) * 2,
   attention_query_gradient: (dim) => 4 * 64 * (dim + 8) * 2,
@@ -51,12 +51,12 @@ function cellText(cell) {
 function tableOf(rows, version) {
   const columns = Object.keys(architectures);
   const lines = [
-    "# What the kernels use",
+    "# Resources of the kernels",
     "",
     `Made by \`node native/scripts/cuda_resources.mjs\` after \`npm run build:cuda\`, from the report of nvcc ${version}. For each`,
     "kernel: threads of a block; bytes of shared memory of a block, static and dynamic; then for each architecture registers of",
     "a thread / expected occupancy, the share of a multiprocessor's warps that registers, shared memory and the block's size let",
-    "be resident at once. Bytes of registers spilled to memory stand beside them where there are any. `-`: not run there.",
+    "be resident at once. Bytes of registers spilled to memory follow, if any. `-`: not run there.",
   ];
   let source;
   for (const row of rows) {
@@ -86,7 +86,7 @@ function problemsOf(rows) {
   return problems;
 }
 
-/** The first lines in which the committed table and the build's differ. */
+/** The first lines that differ between the committed table and the build's. */
 function differences(committed, made) {
   const [was, is] = [committed.split("\n"), made.split("\n")];
   const lost = was.filter((line) => !is.includes(line)).map((line) => `- ${line}`);
@@ -107,7 +107,7 @@ if (!check) {
 } else {
   const committed = readFileSync(file, "utf8");
   if (committed !== table) {
-    problems.push(`${file} differs from the build; node native/scripts/cuda_resources.mjs makes it again:`);
+    problems.push(`${file} differs from the build; node native/scripts/cuda_resources.mjs renews it:`);
     problems.push(...differences(committed, table));
   }
 }

@@ -1,5 +1,5 @@
-// Completes dist/ after the TypeScript compiler: the ES module entry, the declarations of options, the embedded model's
-// files, the executable bit.
+// Completes dist/ after the TypeScript compiler: adds the ES module entry, the declarations of options and the embedded
+// model's files, and sets the executable bit.
 import { chmodSync, cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
@@ -10,7 +10,7 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 const dist = join(root, "dist");
 const require = createRequire(import.meta.url);
 
-/** An ES module with the CommonJS module's exports by name, so that there is one copy of every class. */
+/** An ES module that re-exports the CommonJS module by name, so that there is one copy of every class. */
 function writeEsModule() {
   const names = Object.keys(require(join(dist, "index.js"))).sort();
   const lines = names.map((name) => `export const ${name} = module.${name};`);

@@ -1,5 +1,5 @@
 // Checks the layout of every tracked C++ file with clang-format; with --write, corrects it.
-// Without clang-format it says so, and fails only where CI is set.
+// Without clang-format it prints a message, and fails only if CI is set.
 import { spawnSync } from "node:child_process";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Compiles a .cu file: `nvcc_with_report.sh nvcc ARGUMENTS -o OBJECT ...`. Keeps in the folder OBJECT.report what ptxas says of
-# the kernels (ptxas.txt) and the PTX of each virtual architecture, for native/scripts/cuda_report.mjs. Shows the rest.
+# Compiles a .cu file: `nvcc_with_report.sh nvcc ARGUMENTS -o OBJECT ...`. Keeps ptxas's report of the kernels (ptxas.txt) and
+# the PTX of each virtual architecture in the folder OBJECT.report, for native/scripts/cuda_report.mjs. Prints the rest.
 previous=
 object=
 for argument; do

@@ -1,5 +1,5 @@
-// Makes prebuilds/PLATFORM-ARCH/, which the package ships: the CMake build, stripped, under the name that node-gyp-build
-// looks for (its README, "Prebuilds": the package's name, then the C library).
+// Makes prebuilds/PLATFORM-ARCH/, which the package ships: the CMake build, stripped, under the file name that
+// node-gyp-build expects (its README, "Prebuilds": the package's name, then the C library).
 import { copyFileSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { buildWithCmake } from "./build_native.mjs";

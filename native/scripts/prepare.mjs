@@ -1,5 +1,5 @@
-// npm's "prepare": in a checkout, builds the addon and dist/ after `npm ci`. It does not run where the package is installed
-// from the registry; as a git dependency, or where the development dependencies are left out, it does nothing.
+// npm's "prepare": in a checkout, builds the addon and dist/ after `npm ci`. npm does not run it for an installation from
+// the registry; for a git dependency, or without the development dependencies, it does nothing.
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";

@@ -1,12 +1,12 @@
-// Builds the CUDA plug-in for the processor, beside the C++ tests, and runs these over it; arguments go to doctest
+// Builds the emulated CUDA plug-in and the C++ tests, and runs the tests with it; arguments go to doctest
 // (`-tc='swiglu*'`).
 //   RUBRICATE_SANITIZE=address,undefined | thread   instruments kernels, core and tests
 //   RUBRICATE_EMULATION_SEED=n                      shuffles threads and blocks; results must not change
-//   RUBRICATE_JOBS                                  how many compilers run at once (2 where it is not set)
+//   RUBRICATE_JOBS                                  number of parallel compiler processes (default 2)
 import { join } from "node:path";
 import { buildTests, run, sanitize, sanitizerOptions } from "./commands.mjs";
 
-// What shows that the emulation itself can be trusted; it has instrumented builds of its own.
+// The emulation's own tests, which have their own instrumented builds.
 const ofTheEmulation = sanitize ? [] : ["rubricate_emulation_tests"];
 const targets = ["rubricate_tests", "rubricate_cuda_emulated", ...ofTheEmulation];
 const folder = buildTests(targets, ["-DRUBRICATE_CUDA_EMULATED=ON"]);

@@ -1,6 +1,6 @@
 // Builds the C++ tests and runs them; arguments go to doctest.
 //   RUBRICATE_SANITIZE=address,undefined | thread   builds and runs them instrumented, in build-tests-<sanitizers>
-//   RUBRICATE_JOBS                                  how many compilers run at once (2 where it is not set)
+//   RUBRICATE_JOBS                                  number of parallel compiler processes (default 2)
 import { join } from "node:path";
 import { buildTests, run, sanitizerOptions } from "./commands.mjs";
 

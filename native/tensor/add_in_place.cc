@@ -21,7 +21,7 @@ void add_in_place(const Tensor& destination, const Tensor& source) {
   require_floating(destination, "destination");
   require_like(source, destination, "source");
   require(source.stream() == destination.stream(), "ERR_FOREIGN",
-          "Expected source and destination in the memory of one place");
+          "Expected source and destination on one device and stream");
   if (Stream* stream = destination.stream()) {
     ElementwiseArgs args;
     args.op = Elementwise::add;

@@ -1,5 +1,5 @@
 // The kernel of add_in_place.h on the CPU, compiled for each instruction set: over [begin, end) of flat arrays of one
-// dtype. One read of each input and one write; a sum depends on its own two elements alone.
+// dtype. One read of each input and one write; a sum depends only on its own two elements.
 
 template <typename T>
 void add_in_place_typed(void* destination, const void* source, int64_t begin, int64_t end) {

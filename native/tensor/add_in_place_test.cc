@@ -5,7 +5,7 @@
 using namespace rubricate;
 using namespace rubricate::testing;
 
-TEST_CASE("add_in_place: the sum is formed in fp32 and rounded once") {
+TEST_CASE("add_in_place: the sum is computed in fp32 and rounded once") {
   const auto arena = test_arena();
   for (const DType dtype : {DType::f32, DType::bf16})
     for (const Shape& shape : {Shape{1}, Shape{3, 5}, Shape{7, 33}, Shape{100, 1001}, Shape{0, 4}}) {

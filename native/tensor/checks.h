@@ -1,4 +1,4 @@
-// Checks of tensors that were given as arguments.
+// Checks of tensor arguments.
 #pragma once
 
 #include <cstdint>
@@ -8,14 +8,14 @@
 
 namespace rubricate {
 
-// A tensor of f32 or bf16. Throws ERR_ARGUMENT where there is none, ERR_DTYPE where it has another type.
+// A tensor of f32 or bf16. Throws ERR_ARGUMENT if it is undefined, ERR_DTYPE for another dtype.
 inline void require_floating(const Tensor& tensor, const char* name) {
   require(tensor.defined(), "ERR_ARGUMENT", "Expected a tensor for ", name, " but received none");
   require(tensor.dtype() == DType::f32 || tensor.dtype() == DType::bf16, "ERR_DTYPE",
           "Expected float32 or bfloat16 for ", name, " but received ", dtype_name(tensor.dtype()));
 }
 
-// Throws ERR_ARGUMENT, ERR_SHAPE or ERR_DTYPE where `tensor` is not like `model`.
+// Throws ERR_ARGUMENT, ERR_SHAPE or ERR_DTYPE if `tensor` does not have the shape and dtype of `model`.
 inline void require_like(const Tensor& tensor, const Tensor& model, const char* name) {
   require(tensor.defined(), "ERR_ARGUMENT", "Expected a tensor for ", name, " but received none");
   require(tensor.shape() == model.shape(), "ERR_SHAPE", "Expected shape ", shape_text(model.shape()), " for ", name,

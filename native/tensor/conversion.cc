@@ -61,7 +61,7 @@ void convert(const void* source, DType source_dtype, void* destination, DType de
 
 namespace {
 
-constexpr int64_t kPieceBytes = int64_t{16} << 20;  // of the destination: between two looks at whether to go on
+constexpr int64_t kPieceBytes = int64_t{16} << 20;  // of the destination, between two checks for cancellation
 
 void upload_converted(const Tensor& to, const Tensor& from, const std::function<void(int64_t bytes)>& moved) {
   const int64_t size = dtype_size(to.dtype()), from_size = dtype_size(from.dtype());

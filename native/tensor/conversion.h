@@ -1,4 +1,4 @@
-// Copies n elements from one floating-point storage to another, rounding to nearest even. Any alignment, both sides.
+// Converts n elements from one floating-point dtype to another, rounding to nearest even. Any alignment on both sides.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +11,9 @@ namespace rubricate {
 
 void convert(const void* source, DType source_dtype, void* destination, DType destination_dtype, int64_t count);
 
-// The same for tensors of one count, wherever the two are. From the CPU to a device it goes piece by piece; on a device
-// one of the dtypes is f32 or both are the same. moved: called after each piece with its bytes in `from`; what it
-// throws ends the conversion. Errors: ERR_INTERNAL for counts that differ, ERR_DTYPE.
+// The same for two tensors of equal count on any devices. From the CPU to a device it works in pieces; on a device one
+// of the dtypes must be f32, or both the same. moved: called after each piece with its bytes in `from`; an exception
+// from it ends the conversion. Errors: ERR_INTERNAL for different counts, ERR_DTYPE.
 void convert_elements(const Tensor& to, const Tensor& from, const std::function<void(int64_t bytes)>& moved = {});
 
 }  // namespace rubricate

@@ -1,5 +1,5 @@
-// Arguments of the kernels "elementwise/1" and "cast/1", on every device: over [begin, end) of flat arrays. Tensors add
-// and convert with them; the elementwise ops (ops/elementwise) have the rest.
+// Arguments of the kernels "elementwise/1" and "cast/1", on every device: over [begin, end) of flat arrays. Used here
+// for addition and conversion, and by the elementwise ops (ops/elementwise).
 #pragma once
 
 #include <cstdint>
@@ -23,11 +23,11 @@ struct ElementwiseArgs {
   Elementwise op = Elementwise::add;
   DType dtype = DType::f32;  // of a, b and out: f32 or bf16
   const void* a = nullptr;
-  const void* b = nullptr;  // where the op has it
+  const void* b = nullptr;  // if the op has it
   void* out = nullptr;      // may be a
   float factor = 0.0f;
   int64_t begin = 0, end = 0;
-  // On CUDA alone: where given, the factor is *multiplicand * multiplier, rounded once.
+  // Only on CUDA: if not null, the factor is *multiplicand * multiplier, rounded once.
   const float* multiplicand = nullptr;
   double multiplier = 1.0;
 };

@@ -75,7 +75,7 @@ void copy_elements(const Tensor& to, const Tensor& from) {
     source->download(to.raw(), from.raw(), to.bytes());
   } else if (target == source) {
     target->copy(to.raw(), from.raw(), to.bytes());
-  } else {  // two streams, maybe of two devices: through the CPU's memory
+  } else {  // two streams, maybe of two devices: through CPU memory
     std::vector<char> bytes(static_cast<size_t>(to.bytes()));
     source->download(bytes.data(), from.raw(), from.bytes());
     target->upload(to.raw(), bytes.data(), to.bytes());

@@ -1,4 +1,5 @@
-// A dense, row-major array in memory that it shares by reference count: the CPU's, or a device's where its arena's is.
+// A dense, row-major array whose memory is shared by reference count. The memory is the arena's: on the CPU or on a
+// device.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,7 @@ int64_t element_count(const Shape& shape);
 std::string shape_text(const Shape& shape);  // "[2, 3]"
 
 // A block of memory: from an arena, to which it returns, or borrowed from an owner that it keeps alive (a mapped file,
-// or a larger block that it is a part of).
+// or a larger block of which it is a part).
 class Storage {
  public:
   Storage(std::shared_ptr<Arena> arena, int64_t bytes)
@@ -38,7 +39,7 @@ class Storage {
   std::shared_ptr<Stream> shared_stream() const { return arena_ ? arena_->shared_stream() : nullptr; }
 
  private:
-  std::shared_ptr<Arena> arena_;  // where the memory is from; null: borrowed from outside
+  std::shared_ptr<Arena> arena_;  // the memory's arena; null: borrowed from outside
   std::shared_ptr<void> owner_;
   void* data_;
   int64_t bytes_;
@@ -46,10 +47,10 @@ class Storage {
 
 class Tensor {
  public:
-  Tensor() = default;  // no tensor at all; defined() is false
+  Tensor() = default;  // undefined: defined() is false
   static Tensor empty(const std::shared_ptr<Arena>& arena, Shape shape, DType dtype);
   static Tensor zeros(const std::shared_ptr<Arena>& arena, Shape shape, DType dtype);
-  // A copy of `data`, which is the CPU's, wherever the arena's memory is.
+  // A copy of `data`, which is CPU memory, on the arena's device.
   static Tensor from_host(const std::shared_ptr<Arena>& arena, Shape shape, DType dtype, const void* data);
   static Tensor borrow(std::shared_ptr<void> owner, void* data, Shape shape, DType dtype);
 
@@ -60,12 +61,12 @@ class Tensor {
   int64_t rank() const { return static_cast<int64_t>(shape_.size()); }
   int64_t count() const { return count_; }
   int64_t bytes() const { return count_ * dtype_size(dtype_); }
-  // Rows and columns when everything but the last axis is flattened.
+  // Rows and columns when all axes except the last are flattened.
   int64_t cols() const { return shape_.empty() ? 1 : shape_.back(); }
   int64_t rows() const { return cols() == 0 ? 0 : count_ / cols(); }
 
-  // The stream that computes on it; null where its memory is the CPU's. A device's memory is read and written by
-  // kernels and copies alone: raw() and data() are then addresses for them.
+  // The stream that computes on it; null for CPU memory. Only kernels and copies can access device memory: raw() and
+  // data() are then device addresses.
   Stream* stream() const { return storage_ ? storage_->stream() : nullptr; }
   std::shared_ptr<Stream> shared_stream() const { return storage_ ? storage_->shared_stream() : nullptr; }
 
@@ -77,12 +78,12 @@ class Tensor {
            dtype_name(dtype_));
     return static_cast<T*>(raw());
   }
-  Tensor reshaped(Shape shape) const;  // the same memory; throws ERR_SHAPE where the counts differ
-  // The elements from `begin` on, end to end, as many as that shape has: the same memory.
+  Tensor reshaped(Shape shape) const;  // the same memory; throws ERR_SHAPE if the counts differ
+  // The contiguous elements from `begin` on, as many as that shape has: the same memory.
   Tensor part(int64_t begin, Shape shape) const;
-  // A copy in that arena's memory, wherever the two are.
+  // A copy in that arena's memory, on any device.
   Tensor copied_to(const std::shared_ptr<Arena>& arena) const;
-  // The tensor itself where its memory is the CPU's, else a copy there, which waits for the device.
+  // The tensor itself if it is in CPU memory, else a download, which waits for the device.
   Tensor on_cpu() const;
   bool sole_owner() const { return storage_.use_count() == 1; }
 
@@ -93,8 +94,8 @@ class Tensor {
   DType dtype_ = DType::f32;
 };
 
-// Copies elements to a tensor of the same count and dtype (else ERR_INTERNAL), wherever the two are. From a device to
-// the CPU it waits for what the device has to do before.
+// Copies elements to a tensor of the same count and dtype (else ERR_INTERNAL), from any device to any. From a device to
+// the CPU it waits for the stream's earlier work.
 void copy_elements(const Tensor& to, const Tensor& from);
 void set_zero(const Tensor& tensor);
 

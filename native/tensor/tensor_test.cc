@@ -5,7 +5,7 @@
 using namespace rubricate;
 using namespace rubricate::testing;
 
-TEST_CASE("a tensor's memory goes back to its arena with the last holder") {
+TEST_CASE("a tensor's memory returns to its arena with the last reference") {
   const auto arena = test_arena();
   {
     Tensor a = Tensor::empty(arena, {4, 16}, DType::bf16);
@@ -37,7 +37,7 @@ TEST_CASE("rows and columns are those of the flattened matrix") {
   check({4, 0}, 0, 0);
 }
 
-TEST_CASE("zeros are zero, also in memory that was used before") {
+TEST_CASE("zeros are zero, also in reused memory") {
   const auto arena = test_arena();
   {
     const Tensor used = Tensor::empty(arena, {100}, DType::f32);
@@ -58,7 +58,7 @@ TEST_CASE("borrowed memory keeps its owner alive") {
   CHECK(watch.expired());
 }
 
-TEST_CASE("wrong shapes and dtypes are named") {
+TEST_CASE("errors name wrong shapes and dtypes") {
   const auto arena = test_arena();
   const Tensor x = Tensor::zeros(arena, {2, 3}, DType::f32);
   CHECK(error_code([&] { x.data<bf16>(); }) == "ERR_DTYPE");
@@ -69,7 +69,7 @@ TEST_CASE("wrong shapes and dtypes are named") {
   CHECK(shape_text({2, 3}) == "[2, 3]");
 }
 
-TEST_CASE("a part shares the whole's memory and keeps it alive") {
+TEST_CASE("a part shares the whole tensor's memory and keeps it alive") {
   const auto arena = std::make_shared<Arena>();
   Tensor part;
   {

@@ -1,5 +1,5 @@
-// A matrix of a model where it lies: in a mapped file at any alignment, or in memory. Kernels read it in its stored
-// dtype. Another storage format is a further dtype here, and code for it where weights are read: the packer of `linear`
+// A model's matrix in place: in a mapped file at any alignment, or in memory. Kernels read it in its stored dtype. To
+// add a storage format, add a dtype here and code for it in all readers of weights: the packer of `linear`
 // (pack_panels), its kernels for few rows, and the embedding.
 #pragma once
 

@@ -1,5 +1,5 @@
-// Softmax attention written out, for tests: in double the reference, in float with its intermediates rounded the naive
-// computation that the precision rule measures against.
+// A plain implementation of softmax attention, for tests: in double it is the reference; in float with rounded
+// intermediates it is the naive computation of the precision rule.
 #pragma once
 
 #include <cmath>
@@ -15,8 +15,8 @@ struct AttentionValues {
   Doubles o, dq, dk, dv;
 };
 
-// F: the type that sums; rounded(x): what x is when it is stored between two steps. Inputs as in attention.h, dout like
-// q. A row's scores, weights and their gradients are formed whole.
+// F: the type of sums; rounded(x): x as stored between two steps. Inputs as in attention.h, dout like q. Keeps a whole
+// row of scores, weights and their gradients.
 template <typename F, typename Rounded>
 AttentionValues reference_attention(const AttentionShape& shape, const std::vector<int32_t>& starts, const Doubles& q,
                                     const Doubles& k, const Doubles& v, const Doubles& dout, Rounded rounded) {

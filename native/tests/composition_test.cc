@@ -1,7 +1,7 @@
-// What an adapter declares at a site, the block applies: each of the five parts at each of the seven sites. Two are of
-// adapters that this package does not ship: LoRA as a `branch` (Hu et al. 2021) and ETHER as an `input` (Bini et al.
-// 2024). Gradients against central differences of the whole model's loss; RED edits against a model with the edit
-// folded into its weights.
+// The block applies what an adapter declares at a site: each of the five parts at each of the seven sites. Two parts
+// belong to adapters that this package does not ship: LoRA as a `branch` (Hu et al. 2021) and ETHER as an `input` (Bini
+// et al. 2024). Gradients are checked against central differences of the whole model's loss, RED edits against a model
+// with the edit folded into its weights.
 #include <cmath>
 
 #include "adapter/parts.h"
@@ -49,7 +49,7 @@ SiteParts lora(const Weight& a, const Weight& b) {
   return parts;
 }
 
-// x' = x - 2 (u.x / u.u) u, and its derivative by x and by u, as an op of the adapter's own.
+// x' = x - 2 (u.x / u.u) u, and its derivatives with respect to x and u, as the adapter's own op.
 Var reflect(Tape& tape, const Var& x, const Var& u) {
   const int64_t rows = x.value().rows(), width = x.value().cols();
   const float* direction = u.value().data<float>();
@@ -88,7 +88,7 @@ Var reflect(Tape& tape, const Var& x, const Var& u) {
 
 double loss_of(const Model& model, const AdapterSet& adapters, bool recompute, bool backward) {
   const auto tokens = tiny_tokens(37, 3);
-  const Batch batch = Batch::make(tokens, {0, 20, 37}, {1, 1}, {});
+  const Batch batch = fitting_batch({tokens, {0, 20, 37}, {1, 1}, {}});
   std::vector<int32_t> rows, targets;
   for (int32_t i = 0; i < 36; ++i)
     if (i != 19) {
@@ -106,7 +106,7 @@ double loss_of(const Model& model, const AdapterSet& adapters, bool recompute, b
   return loss;
 }
 
-// The derivative along the gradient itself: the norm of the gradient, by differences and by the tape.
+// The derivative along the gradient, which is the norm of the gradient: by differences and from the tape.
 void check_gradient(const Model& model, const AdapterSet& adapters, const Tensor& parameter, GradSlot& slot) {
   slot.grad = {};
   loss_of(model, adapters, false, true);
@@ -130,7 +130,7 @@ void check_gradient(const Model& model, const AdapterSet& adapters, const Tensor
   CHECK(numeric == doctest::Approx(norm).epsilon(3e-3));
 }
 
-// What a part of SiteParts trains: a tensor and where its gradient comes.
+// A trained tensor of a part of SiteParts, and its gradient.
 struct Trained {
   Tensor value;
   std::shared_ptr<GradSlot> slot;
@@ -149,7 +149,7 @@ EditSlots one_slot(const Var& scale, const Var& bias) {
   return edit;
 }
 
-// One of the five parts for a layer of that shape, and what it trains.
+// One of the five parts for a layer of that shape, and its trained tensors.
 using Part = std::function<std::vector<Trained>(SiteParts& parts, int64_t outputs, int64_t inputs)>;
 
 const std::pair<const char*, Part> kParts[] = {
@@ -189,7 +189,7 @@ const std::pair<const char*, Part> kParts[] = {
      }},
 };
 
-// Outputs and inputs of a site's layer.
+// The outputs and inputs of a site's layer.
 std::pair<int64_t, int64_t> shape_at(const Architecture& architecture, Site site) {
   for (const TensorSpec& spec : tensor_specs(architecture))
     if (spec.name == site_name(0, site) + ".weight") return {spec.shape[0], spec.shape[1]};
@@ -254,7 +254,7 @@ TEST_CASE("a RED edit at any site is the layer with its rows scaled and its bias
   for (const Site site : all_sites()) cases.push_back({site});
   const TinyConfig config{.bias = true};
   const auto logits = [](const Model& model, const std::shared_ptr<RedAdapter>& adapter) {
-    return to_doubles(forward_logits(model, Batch::make(tiny_tokens(9, 3), {0, 9}, {1}, {}), {adapter}, {0, 4, 8},
+    return to_doubles(forward_logits(model, fitting_batch({tiny_tokens(9, 3), {0, 9}, {1}, {}}), {adapter}, {0, 4, 8},
                                      {nullptr, {}, test_arena()}));
   };
   for (const auto& sites : cases) {

@@ -1,5 +1,5 @@
-// Memory and streams of a device. The device is the one of RUBRICATE_CUDA_LIBRARY; what only the emulation can be told
-// to do (to be small, to be lost) is tested there alone.
+// Memory and streams of the device of RUBRICATE_CUDA_LIBRARY. Some conditions (a small device, a lost device) are
+// tested only with the emulation.
 #include "device/device.h"
 
 #include "base/random.h"
@@ -12,7 +12,7 @@ using namespace rubricate::testing;
 
 namespace {
 
-// Whether there is a device; says so where not.
+// Whether there is a device; prints a message if not.
 bool have_device() {
   if (!test_stream()) MESSAGE("not tested: RUBRICATE_CUDA_LIBRARY names no plug-in");
   return test_stream() != nullptr;
@@ -41,7 +41,7 @@ std::shared_ptr<Arena> arena_on(int32_t device) {
 
 }  // namespace
 
-TEST_CASE("a device says what it is") {
+TEST_CASE("a device reports its properties") {
   if (!have_device()) return;
   const Device& device = test_stream()->device();
   CHECK(device.info().capability >= 75);
@@ -54,12 +54,12 @@ TEST_CASE("a device says what it is") {
   CHECK(error_code([] { Device::cuda(Device::count()); }) == "ERR_DEVICE");
 }
 
-TEST_CASE("tensors go to a device and come back with the same bits, whatever their size") {
+TEST_CASE("tensors are uploaded and downloaded with the same bits, for any size") {
   if (!have_device()) return;
   const auto here = test_arena(), there = std::make_shared<Arena>(test_stream()), elsewhere = arena_on(0);
   const int64_t used = test_stream()->device().memory().used;
   for (const int64_t count :
-       {0, 1, 7, 100000, (9 << 20) / 4 + 3}) {  // the last through several pieces of pinned memory
+       {0, 1, 7, 100000, (9 << 20) / 4 + 3}) {  // the last one takes several pieces of pinned memory
     CAPTURE(count);
     const Tensor x = random_tensor(here, {count}, DType::f32, 1);
     const Tensor copy = x.copied_to(there);
@@ -67,14 +67,14 @@ TEST_CASE("tensors go to a device and come back with the same bits, whatever the
     CHECK(x.stream() == nullptr);
     CHECK(same_bits(copy, x));
     CHECK(same_bits(copy.copied_to(there), x));
-    CHECK(same_bits(copy.copied_to(elsewhere), x));  // of another stream
+    CHECK(same_bits(copy.copied_to(elsewhere), x));  // on another stream
     CHECK(same_bits(Tensor::zeros(there, {count}, DType::f32), Tensor::zeros(here, {count}, DType::f32)));
   }
   CHECK(there->stats().used == 0);
   CHECK(test_stream()->device().memory().used <= used + elsewhere->stats().used);
 }
 
-TEST_CASE("what an upload was given may change at once") {
+TEST_CASE("the source of an upload may change at once") {
   if (!have_device()) return;
   const auto arena = std::make_shared<Arena>(test_stream());
   std::vector<float> numbers(1000);
@@ -87,7 +87,7 @@ TEST_CASE("what an upload was given may change at once") {
     CHECK(to_doubles(copies[static_cast<size_t>(turn)]) == Doubles(1000, static_cast<double>(turn)));
 }
 
-TEST_CASE("an arena of a device keeps blocks and hands them out again") {
+TEST_CASE("an arena of a device caches blocks and reuses them") {
   if (!have_device()) return;
   const auto arena = std::make_shared<Arena>(test_stream(), true);
   void* const first = arena->allocate(1000);
@@ -100,7 +100,7 @@ TEST_CASE("an arena of a device keeps blocks and hands them out again") {
   CHECK(arena->stats().cached == 0);
 }
 
-TEST_CASE("no more memory is an error that leaves everything as it was") {
+TEST_CASE("out of memory is an error that changes nothing") {
   if (!have_device()) return;
   Device& device = test_stream()->device();
   const auto arena = std::make_shared<Arena>(test_stream()), keeper = std::make_shared<Arena>(test_stream(), true);
@@ -111,7 +111,7 @@ TEST_CASE("no more memory is an error that leaves everything as it was") {
   device.set_limit(before.used + before.cached + (1 << 18));
   CHECK(error_code([&] { Tensor::empty(arena, {2 << 20}, DType::f32); }) == "ERR_OUT_OF_MEMORY");
   CHECK(device.memory().used == before.used);
-  CHECK(device.memory().cached == 0);  // given up before the error
+  CHECK(device.memory().cached == 0);  // released before the error
   CHECK(same_bits(x, random_tensor(test_arena(), {1000}, DType::f32, 1)));
   CHECK(same_bits(Tensor::zeros(arena, {300000}, DType::f32), Tensor::zeros(test_arena(), {300000}, DType::f32)));
   device.set_limit(0);
@@ -120,7 +120,7 @@ TEST_CASE("no more memory is an error that leaves everything as it was") {
   CHECK(error_code([&] { device.set_limit(-1); }) == "ERR_ARGUMENT");
 }
 
-TEST_CASE("a device that is full says how full") {
+TEST_CASE("the error of a full device reports its memory") {
   if (!have_emulation()) return;
   const auto arena = std::make_shared<Arena>(test_stream());
   const Setting memory("RUBRICATE_EMULATION_MEMORY", "1000000");
@@ -134,7 +134,7 @@ TEST_CASE("a device that is full says how full") {
   }
 }
 
-TEST_CASE("no driver, a driver too old and no device have a sentence each") {
+TEST_CASE("no driver, a driver too old and no device have a message each") {
   if (!have_emulation()) return;
   const auto sentence = [](const char* setting, const char* value) -> std::string {
     const Setting scope(setting, value);
@@ -153,7 +153,7 @@ TEST_CASE("no driver, a driver too old and no device have a sentence each") {
   CHECK(sentence("RUBRICATE_EMULATION_DEVICES", "1") == "");
 }
 
-TEST_CASE("a lost device fails for good, and no other does") {
+TEST_CASE("a lost device stays lost, and other devices still work") {
   if (!have_emulation()) return;
   const Setting devices("RUBRICATE_EMULATION_DEVICES", "2");
   const auto lost = arena_on(1), fine = arena_on(0);
@@ -178,13 +178,13 @@ TEST_CASE("a lost device fails for good, and no other does") {
   CHECK(same_bits(compute(test_arena(), x), right));
 }
 
-TEST_CASE("a kernel that the plug-in does not have is named") {
+TEST_CASE("the error for a missing kernel names it") {
   if (!have_device()) return;
   CHECK(error_code([] { cuda_kernel("no_such_kernel/1"); }) == "ERR_INTERNAL");
   CHECK((cuda_kernel("swiglu_forward/1") != nullptr));
 }
 
-TEST_CASE("an op refuses values of another place than its tape's") {
+TEST_CASE("an op refuses values on another device than its tape") {
   if (!have_device()) return;
   const Tensor here = random_tensor(test_arena(), {2, 8}, DType::f32, 1);
   const auto arena = std::make_shared<Arena>(test_stream());

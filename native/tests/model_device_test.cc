@@ -1,5 +1,5 @@
-// A model on a device against the same on the CPU, and against itself: the same bits in any order of threads, alone and
-// among others. Only where RUBRICATE_CUDA_LIBRARY names a plug-in.
+// A model on a device against the same model on the CPU, and against itself: the same bits in any order of threads,
+// alone and in a batch. Only if RUBRICATE_CUDA_LIBRARY names a plug-in.
 #include "doctest/doctest.h"
 #include "generate/decoder.h"
 #include "tests/test_model.h"
@@ -12,7 +12,7 @@ namespace {
 
 JobControl control() { return {nullptr, {}, device_arena()}; }
 
-// Calls body() on the CPU, then on the device; what it returns must agree to within `tolerance`, relative to the norm.
+// Calls body() on the CPU, then on the device; the results must agree within `tolerance`, relative to the norm.
 template <typename Body>
 void same_on_both(double tolerance, Body&& body) {
   if (!test_stream()) {
@@ -97,7 +97,7 @@ std::vector<int32_t> decoded(const std::shared_ptr<const Model>& model, const st
 
 }  // namespace
 
-TEST_CASE("logits on a device are the CPU's") {
+TEST_CASE("logits on a device match the CPU") {
   for (const auto& [stored, compute, tolerance] :
        {std::tuple{DType::f32, DType::f32, 2e-6}, std::tuple{DType::f16, DType::f32, 2e-6},
         std::tuple{DType::bf16, DType::f32, 2e-6}, std::tuple{DType::bf16, DType::bf16, 1e-2},
@@ -107,13 +107,13 @@ TEST_CASE("logits on a device are the CPU's") {
     same_on_both(tolerance, [stored = stored, compute = compute] {
       const auto model = tiny_model({.bias = true}, stored, compute);
       const auto adapter = random_adapter(*model, RedVariant::ln, 1);
-      const auto batch = Batch::make(tiny_tokens(80, 1), {0, 66, 80}, {1, 0}, {});
+      const auto batch = fitting_batch({tiny_tokens(80, 1), {0, 66, 80}, {1, 0}, {}});
       return std::vector<Tensor>{forward_logits(*model, batch, {adapter}, {0, 40, 65, 79}, control())};
     });
   }
 }
 
-TEST_CASE("RED steps on a device are the CPU's") {
+TEST_CASE("RED steps on a device match the CPU") {
   for (const RedVariant variant : {RedVariant::all, RedVariant::scale, RedVariant::bias, RedVariant::ln}) {
     CAPTURE(static_cast<int>(variant));
     same_on_both(1e-4, [&] { return red_training(DType::f32, DType::f32, variant, 2, false); });
@@ -121,13 +121,13 @@ TEST_CASE("RED steps on a device are the CPU's") {
   same_on_both(5e-2, [] { return red_training(DType::bf16, DType::bf16, RedVariant::all, 2, false); });
 }
 
-TEST_CASE("full fine-tuning on a device is the CPU's") {
+TEST_CASE("full fine-tuning on a device matches the CPU") {
   same_on_both(1e-4, [] { return full_training(DType::f32, DType::f32, 2); });
   same_on_both(1e-4, [] { return full_training(DType::f16, DType::f32, 2); });
   same_on_both(5e-2, [] { return full_training(DType::bf16, DType::bf16, 2); });
 }
 
-TEST_CASE("evaluation on a device is the CPU's") {
+TEST_CASE("evaluation on a device matches the CPU") {
   same_on_both(2e-6, [] {
     const auto model = tiny_model({});
     const auto adapter = random_adapter(*model, RedVariant::all, 1);
@@ -144,7 +144,7 @@ TEST_CASE("a training step has the same bits in every order of threads and block
   on_every_order([] { return full_training(DType::f32, DType::f32, 1); });
 }
 
-TEST_CASE("decoding on a device gives the same tokens however the prompt is fed, and the CPU's in fp32") {
+TEST_CASE("decoding on a device gives the same tokens for any split of the prompt, and matches the CPU in fp32") {
   if (!test_stream()) return;
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const auto text = [dtype](int32_t chunk, bool company) {
@@ -161,7 +161,7 @@ TEST_CASE("decoding on a device gives the same tokens however the prompt is fed,
   }
 }
 
-TEST_CASE("a step of decoding on a device brings home an id for each sequence and no more") {
+TEST_CASE("a decoding step on a device downloads only an id for each sequence") {
   if (!test_stream()) return;
   present_device() = test_stream();
   const std::shared_ptr<const Model> model = tiny_model({});
@@ -175,13 +175,14 @@ TEST_CASE("a step of decoding on a device brings home an id for each sequence an
   present_device() = nullptr;
 }
 
-TEST_CASE("a decoder on a device sees an adapter that was trained in the meantime") {
+TEST_CASE("a decoder on a device uses the new values of an adapter that was trained meanwhile") {
   if (!test_stream()) return;
   present_device() = test_stream();
   const std::shared_ptr<Model> model = tiny_model({});
   const auto adapter = random_adapter(*model, RedVariant::all, 5);
   const Tenant tenant = {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {.learning_rate = 0.3}, 0.0};
-  // The next token of one prompt after another, in one decoder or each in a new one; a training step after the second.
+  // The next token of each prompt in turn, in one decoder or each in a new one; a training step follows the second
+  // prompt.
   const auto texts = [&](bool one_decoder) {
     randomize(*adapter, 5);
     adapter->changed();
@@ -204,7 +205,7 @@ TEST_CASE("a decoder on a device sees an adapter that was trained in the meantim
   present_device() = nullptr;
 }
 
-TEST_CASE("a model's memory on a device is given back, and none is kept of a step") {
+TEST_CASE("a model's device memory is released, and a step leaves none in use") {
   if (!test_stream()) return;
   Device& device = test_stream()->device();
   const int64_t before = device.memory().used;
@@ -223,11 +224,11 @@ TEST_CASE("a model's memory on a device is given back, and none is kept of a ste
   CHECK(device.memory().used == before);
 }
 
-TEST_CASE("a model on a device grows its rotary table with its sequences, and a step under way keeps the old one") {
+TEST_CASE("a model on a device grows its rotary table with its sequences, and a running step keeps the old one") {
   if (!test_stream()) return;
   present_device() = test_stream();
   const auto far_logits = [](const Model& model) {
-    const Batch batch = Batch::make(tiny_tokens(3, 1), {0, 3}, {}, {2067});
+    const Batch batch = fitting_batch({tiny_tokens(3, 1), {0, 3}, {}, {2067}});
     return forward_logits(model, batch, {}, {2}, control());
   };
   const auto grown = tiny_model({.context = 1 << 24}), whole = tiny_model({.context = 2070});
@@ -253,7 +254,7 @@ TEST_CASE("a model on a device grows its rotary table with its sequences, and a 
   present_device() = nullptr;
 }
 
-TEST_CASE("a step that finds no memory on the device changes nothing, and the model stays usable") {
+TEST_CASE("a step that runs out of device memory changes nothing, and the model stays usable") {
   if (!test_stream()) return;
   Device& device = test_stream()->device();
   present_device() = test_stream();
@@ -262,7 +263,7 @@ TEST_CASE("a step that finds no memory on the device changes nothing, and the mo
   const Tenant tenant = {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {}, 0.0};
   const std::vector<MicroBatch> batches = {tiny_batch({tiny_tokens(70, 1)}, {1})};
   const auto logits = [&] {
-    return forward_logits(*model, Batch::make(tiny_tokens(9, 1), {0, 9}, {1}, {}), {adapter}, {8}, control());
+    return forward_logits(*model, fitting_batch({tiny_tokens(9, 1), {0, 9}, {1}, {}}), {adapter}, {8}, control());
   };
   const Tensor expected = logits();
   const auto before = copies(*adapter, false);

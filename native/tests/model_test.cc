@@ -49,7 +49,7 @@ TEST_CASE("a recomputed step has the same bits as a stored one") {
   check_same(gradients(*model, tenant, batches, false), gradients(*model, tenant, batches, true));
 }
 
-TEST_CASE("an adapter's gradients have the same bits alone, packed, among other tenants and over micro-batches") {
+TEST_CASE("an adapter's gradients have the same bits alone, packed, among other adapters and over micro-batches") {
   on_every_path([] {
     for (const DType dtype : {DType::f32, DType::bf16}) {
       auto model = tiny_model({}, dtype, dtype);
@@ -85,7 +85,7 @@ TEST_CASE("a step has the same bits on pools of any size, and was split") {
   }
 }
 
-TEST_CASE("a step takes nothing from the system after the first of its shape") {
+TEST_CASE("a step allocates no memory from the system after the first of its shape") {
   for (const bool full : {false, true}) {
     auto model = tiny_model({});
     const Tenant tenant = full ? full_tenant(*model) : tenant_of(random_adapter(*model, RedVariant::all, 3));
@@ -109,16 +109,16 @@ TEST_CASE("logits of a sequence have the same bits alone and in a batch with oth
       const auto s = tiny_tokens(66, 9), other = tiny_tokens(40, 8);
       std::vector<int32_t> rows;
       for (int32_t i = 0; i < 66; ++i) rows.push_back(i);
-      const Tensor alone = forward_logits(*model, Batch::make(s, {0, 66}, {1}, {}), {a}, rows, control());
+      const Tensor alone = forward_logits(*model, fitting_batch({s, {0, 66}, {1}, {}}), {a}, rows, control());
       std::vector<int32_t> tokens = other;
       tokens.insert(tokens.end(), s.begin(), s.end());
       tokens.insert(tokens.end(), other.begin(), other.end());
       for (int32_t& row : rows) row += 40;
       const Tensor mixed =
-          forward_logits(*model, Batch::make(tokens, {0, 40, 106, 146}, {2, 1, 0}, {}), {a, b}, rows, control());
+          forward_logits(*model, fitting_batch({tokens, {0, 40, 106, 146}, {2, 1, 0}, {}}), {a, b}, rows, control());
       CHECK(same_bits(alone, mixed));
       CHECK(to_doubles(alone) != to_doubles(forward_logits(
-                                     *model, Batch::make(s, {0, 66}, {1}, {}), {b},
+                                     *model, fitting_batch({s, {0, 66}, {1}, {}}), {b},
                                      [] {
                                        std::vector<int32_t> all;
                                        for (int32_t i = 0; i < 66; ++i) all.push_back(i);
@@ -129,14 +129,15 @@ TEST_CASE("logits of a sequence have the same bits alone and in a batch with oth
   });
 }
 
-TEST_CASE("a sequence's gradients and logits have the same bits at any place among 2 to 37 tenants") {
+TEST_CASE("a sequence's gradients and logits have the same bits at any position among 2 to 37 adapters") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     auto model = tiny_model({}, dtype, dtype);
     std::vector<std::shared_ptr<RedAdapter>> adapters;
     for (uint64_t i = 0; i < 37; ++i) adapters.push_back(random_adapter(*model, RedVariant::all, 100 + i));
     const auto own = tiny_tokens(45, 9);
     const auto alone = gradients(*model, tenant_of(adapters[0]), {tiny_batch({own}, {1})}, false);
-    const Tensor logits = forward_logits(*model, Batch::make(own, {0, 45}, {1}, {}), {adapters[0]}, {44}, control());
+    const Tensor logits =
+        forward_logits(*model, fitting_batch({own, {0, 45}, {1}, {}}), {adapters[0]}, {44}, control());
     for (const int32_t count : {2, 5, 37})
       for (const int32_t place : {0, count / 2, count - 1}) {
         CAPTURE(count);
@@ -150,19 +151,20 @@ TEST_CASE("a sequence's gradients and logits have the same bits at any place amo
           slots.push_back(i + 1);
           tenants.push_back(tenant_of(adapters[static_cast<size_t>(mine ? 0 : i == 0 ? place : i)]));
         }
-        const MicroBatch batch = tiny_batch(sequences, slots);
-        train_step(*model, tenants, {batch}, false, false, control());
+        const MicroBatch micro = tiny_batch(sequences, slots);
+        const Batch& batch = micro.batch();
+        train_step(*model, tenants, {micro}, false, false, control());
         check_same(alone, copies(*adapters[0], true));
         std::vector<std::shared_ptr<RedAdapter>> order;
         for (const Tenant& tenant : tenants) order.push_back(tenant.adapter);
-        const int32_t last = batch.starts[static_cast<size_t>(place) + 1] - 1;
-        CHECK(same_bits(logits, forward_logits(*model, Batch::make(batch.tokens, batch.starts, slots, {}), order,
-                                               {last}, control())));
+        const int32_t last = batch.starts()[static_cast<size_t>(place) + 1] - 1;
+        CHECK(same_bits(logits, forward_logits(*model, fitting_batch({batch.tokens(), batch.starts(), slots, {}}),
+                                               order, {last}, control())));
       }
   }
 }
 
-TEST_CASE("decoding gives the same tokens however the prompt is fed and whoever else is in the batch") {
+TEST_CASE("decoding gives the same tokens for any split of the prompt and any other sequences in the batch") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const std::shared_ptr<const Model> model = tiny_model({}, dtype, dtype);
     const auto adapter = random_adapter(*model, RedVariant::all, 21);
@@ -187,7 +189,7 @@ TEST_CASE("decoding gives the same tokens however the prompt is fed and whoever 
     for (const int32_t chunk : {1, 7, 64}) CHECK(decode(chunk, false) == whole);
     CHECK(decode(256, true) == whole);
     CHECK(decode(5, true) == whole);
-    // The same without a cache: the whole text again for each token.
+    // The same without a cache: all tokens are computed again for each new token.
     std::vector<int32_t> tokens = prompt;
     SamplingOptions sampling;
     sampling.temperature = 0.8f;
@@ -195,17 +197,18 @@ TEST_CASE("decoding gives the same tokens however the prompt is fed and whoever 
     sampling.seed = 4;
     for (int i = 0; i < 10; ++i) {
       const auto n = static_cast<int32_t>(tokens.size());
-      const Tensor logits = forward_logits(*model, Batch::make(tokens, {0, n}, {1}, {}), {adapter}, {n - 1}, control());
+      const Tensor logits =
+          forward_logits(*model, fitting_batch({tokens, {0, n}, {1}, {}}), {adapter}, {n - 1}, control());
       tokens.push_back(sample_token(logits.data<float>(), logits.cols(), sampling, tokens, tokens.size()));
       CHECK(tokens.back() == whole[static_cast<size_t>(i)]);
     }
   }
 }
 
-TEST_CASE("a decoding step's threads meet once for q, k and v, and once for gate and up") {
+TEST_CASE("a decoding step has one parallel region for q, k and v, and one for gate and up") {
   const PoolSize size(2);
   for (const CpuPath path : supported_cpu_paths()) {
-    if (path == CpuPath::portable) continue;  // without vectors few rows take the packed matmul
+    if (path == CpuPath::portable) continue;  // the portable path has no kernels for few rows
     const PathScope on(path);
     CAPTURE(cpu_path_name(path));
     const std::shared_ptr<const Model> model = tiny_model(
@@ -215,13 +218,15 @@ TEST_CASE("a decoding step's threads meet once for q, k and v, and once for gate
     decoder.step({{sequence, tiny_tokens(5, 1), nullptr, {}}}, 256, control());
     const int64_t regions = ThreadPool::instance().split_regions();
     decoder.step({{sequence, {1}, nullptr, {}}}, 256, control());
-    CHECK(ThreadPool::instance().split_regions() - regions == 2 * 4);  // of each layer; the rest is small
+    CHECK(ThreadPool::instance().split_regions() - regions ==
+          2 * 4);  // for each layer; other ops are too small to split
   }
 }
 
-TEST_CASE("a model holds of its rotary table what its sequences need, whatever its context, with the same bits") {
+TEST_CASE(
+    "a model's rotary table is only as long as its sequences need, independent of its context, with the same bits") {
   const auto logits = [](const Model& model, int32_t length, int32_t row) {
-    return forward_logits(model, Batch::make(tiny_tokens(length, 1), {0, length}, {}, {}), {}, {row}, control());
+    return forward_logits(model, fitting_batch({tiny_tokens(length, 1), {0, length}, {}, {}}), {}, {row}, control());
   };
   const auto vast = tiny_model({.context = 1 << 24}), small = tiny_model({.context = 2048});
   const int64_t before = vast->owned_bytes();
@@ -230,7 +235,7 @@ TEST_CASE("a model holds of its rotary table what its sequences need, whatever i
   CHECK(vast->owned_bytes() == before);
   const auto medium = tiny_model({.context = 2100});
   CHECK(same_bits(logits(*vast, 2100, 2099), logits(*medium, 2100, 2099)));
-  CHECK(medium->owned_bytes() - before == (2100 - 2048) * 6 * 4);  // head_dim / 2 cosines and sines a position
+  CHECK(medium->owned_bytes() - before == (2100 - 2048) * 6 * 4);  // head_dim / 2 cosines and sines per position
   CHECK(vast->owned_bytes() - before == 2048 * 6 * 4);
 }
 
@@ -244,11 +249,11 @@ TEST_CASE("nothing is recorded below the lowest edit") {
     const auto arena = test_arena();
     const RedBatch edits(model->architecture(), {adapter}, true, arena);
     Tape tape(arena, Tape::Mode::training);
-    const Batch batch = Batch::make(tiny_tokens(12, 1), {0, 12}, {1}, {});
+    const Batch batch = fitting_batch({tiny_tokens(12, 1), {0, 12}, {1}, {}});
     model->forward(tape, batch, &edits, false, nullptr);
     return tape.recorded();
   };
-  CHECK(recorded(top) == 1);  // the last close alone
+  CHECK(recorded(top) == 1);  // only the last close
   CHECK(recorded(all) > 20);
 }
 

@@ -3,13 +3,14 @@
 #include "ops/edit_add_norm/edit_add_norm.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/rms_norm/rms_norm.h"
+#include "ops/shared/device_copies.h"
 #include "ops/swiglu/swiglu.h"
 #include "tests/test_support.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;
 
-TEST_CASE("the tape prunes: only what depends on a parameter is recorded") {
+TEST_CASE("the tape records only ops that depend on a parameter") {
   const auto arena = test_arena();
   Tape tape(arena, Tape::Mode::training);
   const Tensor x = random_tensor(test_arena(), {4, 8}, DType::f32, 1);
@@ -27,12 +28,12 @@ TEST_CASE("the tape prunes: only what depends on a parameter is recorded") {
   CHECK(inference.recorded() == 0);
 }
 
-TEST_CASE("what an op saved is released as soon as its backward has run") {
-  const auto arena = std::make_shared<Arena>(nullptr, true);  // sizes are rounded to 64 bytes, sanitized or not
+TEST_CASE("an op's saved tensors are released as soon as its backward has run") {
+  const auto arena = std::make_shared<Arena>(nullptr, true);  // rounds sizes to 64 bytes, with or without sanitizers
   Tape tape(arena, Tape::Mode::training);
   const Tensor x = random_tensor(test_arena(), {64, 64}, DType::f32, 1);
   const int64_t one = x.bytes();
-  std::vector<int64_t> used;  // as each backward begins, the last op's first
+  std::vector<int64_t> used;  // at the start of each backward, from the last op to the first
   const auto probe = [&](const Var& a) {
     return tape.record("probe", a.value(), [&used, slot = a.slot()](Tape& tape, const Tensor& grad) {
       used.push_back(tape.arena()->stats().used);
@@ -50,19 +51,19 @@ TEST_CASE("what an op saved is released as soon as its backward has run") {
     tape.backward(loss);
   }
   REQUIRE(used.size() == static_cast<size_t>(layers));
-  // The activations of the layers below (the lowest one's is the parameter itself), one gradient, and the loss.
+  // The activations of the layers below (the lowest layer's is the parameter itself), one gradient, and the loss.
   for (int i = 0; i < layers; ++i) CHECK(used[static_cast<size_t>(i)] == (std::max(layers - 2 - i, 0) + 1) * one + 64);
   CHECK(tape.recorded() == 0);
   CHECK(arena->stats().used == one);  // the parameter's gradient
 }
 
-TEST_CASE("gradients of several uses add up, and no holder of a gradient sees another's sum") {
+TEST_CASE("gradients of several uses are summed, and one user's gradient is not changed by another's sum") {
   const auto arena = test_arena();
   const Tensor value = random_tensor(arena, {3, 7}, DType::f32, 3);
   const Var x = Var::parameter(value), y = Var::parameter(value);
   for (int step = 1; step <= 2; ++step) {
     Tape tape(arena, Tape::Mode::training);
-    Var total = add(tape, x, y);  // both get the very same tensor
+    Var total = add(tape, x, y);  // both get the same tensor
     total = add(tape, total, multiply(tape, x, x));
     total = add(tape, total, add(tape, x, x));
     tape.backward(sum(tape, total));
@@ -73,7 +74,7 @@ TEST_CASE("gradients of several uses add up, and no holder of a gradient sees an
   }
 }
 
-TEST_CASE("kernels that add to a parameter's gradient in place do not reach another holder of it") {
+TEST_CASE("kernels that add to a parameter's gradient in place do not change other references to it") {
   const auto arena = test_arena();
   const Var x = Var::parameter(Tensor::zeros(arena, {5}, DType::f32));
   const Var y = Var::parameter(Tensor::zeros(arena, {5}, DType::f32));
@@ -119,7 +120,7 @@ TEST_CASE("values of another tape are refused") {
   CHECK(error_code([&] { silu(tape, Var(foreign.value())); }) == "");
 }
 
-TEST_CASE("recomputed and stored give the same bits, and recomputing keeps less") {
+TEST_CASE("recomputed and stored give the same bits, and recomputing stores less") {
   const auto leaves = test_arena();
   const int64_t d = 48;
   const TestRows rows({{30, 1}, {40, 2}});
@@ -161,7 +162,7 @@ TEST_CASE("recomputed and stored give the same bits, and recomputing keeps less"
   }
 }
 
-TEST_CASE("recompute records nothing where nothing trains") {
+TEST_CASE("recompute records nothing if nothing trains") {
   const auto arena = test_arena();
   Tape tape(arena, Tape::Mode::training);
   const Tensor x = random_tensor(arena, {4, 4}, DType::f32, 10);
@@ -206,7 +207,7 @@ TEST_CASE("the cancellation flag stops a forward, a backward and a recomputation
   CHECK(tape.recorded() == 0);
 }
 
-TEST_CASE("a tape goes on telling its observer of ops after a backward that threw") {
+TEST_CASE("a tape still calls its observer after a backward that threw") {
   const auto arena = test_arena();
   Tape tape(arena, Tape::Mode::training);
   int forwards = 0;
@@ -229,16 +230,23 @@ TEST_CASE("yield calls the job's hook") {
   CHECK(calls == 1);
 }
 
-TEST_CASE("a tape copies the same host array to its device once, also for what it recomputes") {
+TEST_CASE("the ops of a forward share one copy of a table on a device, also when they are recomputed") {
+  using Table = DeviceCopies::Table;
   for (const auto& stream : devices()) {
     if (!stream) continue;
-    const int32_t values[] = {3, 1, 4}, same[] = {3, 1, 4}, others[] = {3, 1, 5};
     Tape tape(std::make_shared<Arena>(stream), Tape::Mode::training);
-    const Tensor first = tape.uploaded(values, sizeof values);
-    CHECK(to_doubles(first) == Doubles{3, 1, 4});
-    CHECK(tape.uploaded(same, sizeof same).raw() == first.raw());
-    CHECK(to_doubles(tape.uploaded(others, sizeof others)) == Doubles{3, 1, 5});
-    CHECK(to_doubles(tape.uploaded(values, 8)) == Doubles{3, 1});
+    int made = 0;
+    const auto copies = std::make_shared<DeviceCopies>();
+    const auto table = [&](Tape& on, const std::shared_ptr<DeviceCopies>& of, Table which, int64_t parameter) {
+      return device_copy(on, of, which, parameter, [&] { return std::vector<int32_t>{3, 1, ++made}; });
+    };
+    const DeviceCopies::Copy first = table(tape, copies, Table::starts, 0);
+    CHECK(to_doubles(first.memory) == Doubles{3, 1, 1});
+    CHECK(first.count == 3);
+    CHECK(table(tape, copies, Table::starts, 0).memory.raw() == first.memory.raw());
+    CHECK(to_doubles(table(tape, copies, Table::past, 0).memory) == Doubles{3, 1, 2});
+    CHECK(to_doubles(table(tape, copies, Table::starts, 16).memory) == Doubles{3, 1, 3});
+    CHECK(to_doubles(table(tape, nullptr, Table::starts, 0).memory) == Doubles{3, 1, 4});
     int runs = 0;
     const Tensor x = random_tensor(test_arena(), {2, 3}, DType::f32, 1).copied_to(tape.arena());
     const Var input = leaf(x);
@@ -246,11 +254,12 @@ TEST_CASE("a tape copies the same host array to its device once, also for what i
         {input},
         [&](Tape& inner, const std::vector<Var>& inputs) {
           ++runs;
-          CHECK(inner.uploaded(values, sizeof values).raw() == first.raw());
+          CHECK(table(inner, copies, Table::starts, 0).memory.raw() == first.memory.raw());
           return std::pair<Var, Var>{scale_by(inner, inputs[0], 2.0f), Var()};
         },
         true);
     tape.backward(y, x);
     CHECK(runs == 2);
+    CHECK(made == 4);
   }
 }

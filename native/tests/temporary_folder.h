@@ -1,4 +1,4 @@
-// A folder for a test's files, removed with all it holds at the end of a scope.
+// A folder for a test's files, removed with its contents at the end of a scope.
 #pragma once
 
 #include <fcntl.h>
@@ -33,7 +33,7 @@ class TemporaryFolder {
     std::filesystem::remove(folder_ / name);
     return write_in_place(name, bytes);
   }
-  // Overwrites the bytes of a file that may be there, keeping its inode.
+  // Writes to a file, which may exist, keeping its inode.
   std::string write_in_place(const std::string& name, const std::string& bytes) const {
     std::ofstream out(path(name), std::ios::binary | std::ios::trunc);
     out << bytes;

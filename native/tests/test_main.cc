@@ -1,5 +1,5 @@
-// Our own kernels multiply in tests unless these choose another provider: they promise the same bits for a row among
-// any number of rows, which tests compare.
+// Tests use this project's own matmul kernels unless they choose another provider: only these guarantee that a row's
+// bits do not depend on the number of rows, which tests check.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <cstdlib>
 

@@ -35,8 +35,8 @@ inline std::string tiny_json(const TinyConfig& c) {
                 flag(c.bias), "}}]}");
 }
 
-// Where the test runs now (see on_every_device). Matrices uniform in +-1.5 / sqrt(inputs), stored as `stored`; vectors
-// around 1 (norms) or 0 (biases). change(name, tensor) may write to each before the model has it.
+// Made on the current device (see on_every_device). Matrices are uniform in +-1.5 / sqrt(inputs), stored as `stored`;
+// vectors are around 1 (norms) or 0 (biases). change(name, tensor) may modify each tensor before the model gets it.
 inline std::unique_ptr<Model> tiny_model(const TinyConfig& config, DType stored = DType::f32,
                                          DType compute = DType::f32,
                                          const std::function<void(const std::string&, const Tensor&)>& change = {}) {
@@ -63,19 +63,29 @@ inline std::vector<int32_t> tiny_tokens(int64_t count, uint64_t seed, int64_t vo
   return tokens;
 }
 
-// Sequences end to end; every token is followed by the next one as its target.
+// A batch whose bounds fit its numbers.
+inline Batch fitting_batch(BatchArrays arrays) {
+  BatchBounds bounds;
+  for (const int32_t token : arrays.tokens) bounds.vocabulary = std::max<int64_t>(bounds.vocabulary, token + 1);
+  for (const int32_t slot : arrays.slots) bounds.adapters = std::max<int64_t>(bounds.adapters, slot);
+  for (size_t s = 0; s + 1 < arrays.starts.size(); ++s)
+    bounds.context = std::max<int64_t>(
+        bounds.context, arrays.starts[s + 1] - arrays.starts[s] + (arrays.past.empty() ? 0 : arrays.past[s]));
+  return {std::move(arrays), bounds};
+}
+
+// Concatenated sequences; each token's target is the next one.
 inline MicroBatch tiny_batch(const std::vector<std::vector<int32_t>>& sequences, std::vector<int32_t> slots) {
-  MicroBatch batch;
-  batch.starts.push_back(0);
+  BatchArrays arrays{{}, {0}, std::move(slots), {}};
+  std::vector<int32_t> targets;
   for (const auto& sequence : sequences) {
     for (size_t i = 0; i < sequence.size(); ++i) {
-      batch.tokens.push_back(sequence[i]);
-      batch.targets.push_back(i + 1 < sequence.size() ? sequence[i + 1] : -1);
+      arrays.tokens.push_back(sequence[i]);
+      targets.push_back(i + 1 < sequence.size() ? sequence[i + 1] : -1);
     }
-    batch.starts.push_back(static_cast<int32_t>(batch.tokens.size()));
+    arrays.starts.push_back(static_cast<int32_t>(arrays.tokens.size()));
   }
-  batch.slots = std::move(slots);
-  return batch;
+  return {fitting_batch(std::move(arrays)), std::move(targets)};
 }
 
 // Random vectors: scales around 1, biases around 0.
@@ -91,7 +101,7 @@ inline void randomize(RedAdapter& adapter, uint64_t seed) {
 
 inline std::vector<Site> all_sites() {
   std::vector<Site> sites;
-  for (int i = 0; i < kSites; ++i) sites.push_back(static_cast<Site>(i));
+  for (const auto& [site, name] : kSiteNames) sites.push_back(site);
   return sites;
 }
 

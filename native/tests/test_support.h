@@ -1,4 +1,4 @@
-// What the tests of ops share: random tensors, references in double, the precision rule, settings to loop over.
+// Helpers for the tests of ops: random tensors, references in double, the precision rule, loops over settings.
 #pragma once
 
 #include <algorithm>
@@ -24,7 +24,7 @@ namespace rubricate::testing {
 
 using Doubles = std::vector<double>;
 
-// The dtypes that tests of matrix products loop over: of A or x, of B or W, and of the result.
+// The dtypes that tests of matmuls loop over: of A or x, of B or W, and of the result.
 struct ProductDtypes {
   DType a, b, c;
 };
@@ -83,42 +83,42 @@ void on_every_setting(Body&& body) {
 
 inline std::shared_ptr<Arena> test_arena() { return std::make_shared<Arena>(); }
 
-// The stream of the device that tests are to run on beside the CPU: cuda:0 where RUBRICATE_CUDA_LIBRARY names a
-// plug-in, else null.
+// The stream of the device that tests run on in addition to the CPU: cuda:0 if RUBRICATE_CUDA_LIBRARY names a plug-in,
+// else null.
 inline const std::shared_ptr<Stream>& test_stream() {
   static const std::shared_ptr<Stream> stream =
       std::getenv("RUBRICATE_CUDA_LIBRARY") != nullptr ? std::make_shared<Stream>(Device::cuda(0)) : nullptr;
   return stream;
 }
 
-// The places that an op's tests run on: null for the CPU, and the test stream where there is one.
+// The devices that an op's tests run on: null for the CPU, and the test stream if there is one.
 inline std::vector<std::shared_ptr<Stream>> devices() {
   std::vector<std::shared_ptr<Stream>> all{nullptr};
   if (test_stream()) all.push_back(test_stream());
   return all;
 }
 
-// Where the ops of a test compute now: see on_every_device.
+// The current device of a test's ops: see on_every_device.
 inline std::shared_ptr<Stream>& present_device() {
   static std::shared_ptr<Stream> stream;
   return stream;
 }
 
-// An arena of the device that the test runs on now, for the tape.
+// An arena of the test's current device, for the tape.
 inline std::shared_ptr<Arena> device_arena() { return std::make_shared<Arena>(present_device()); }
 
-// The tensor itself where the test runs on the CPU now, else a copy on the device: for what goes into an op.
+// For an op's inputs: the tensor itself if the test currently runs on the CPU, else a device copy.
 inline Tensor placed(const Tensor& tensor) {
   return tensor.defined() && present_device() ? tensor.copied_to(device_arena()) : tensor;
 }
 
-// The tensor itself where it is the CPU's, else a copy of it there: for what came out.
+// For an op's results: the tensor itself if it is on the CPU, else a copy on the CPU.
 inline Tensor fetched(const Tensor& tensor) {
   return tensor.stream() != nullptr ? tensor.copied_to(test_arena()) : tensor;
 }
 
 // Calls body() with every setting of the CPU, then on each further device. The body makes its tapes with device_arena()
-// and its inputs with placed(); to_doubles, same_bits and copy_rows take tensors of any place.
+// and its inputs with placed(); to_doubles, same_bits and copy_rows take tensors on any device.
 template <typename Body>
 void on_every_device(Body&& body) {
   on_every_setting(body);
@@ -134,12 +134,12 @@ void on_every_device(Body&& body) {
   }
 }
 
-// Calls body() on the test's device with threads and blocks in 20 orders, where the device is emulated (once on a real
-// one, not at all without a device). The bits of what it returns, a vector of tensors, must be the same each time.
+// Calls body() on the test's device with threads and blocks in 20 orders if the device is emulated (once on a real one,
+// not at all without a device). It returns a vector of tensors, whose bits must be the same each time.
 template <typename Body>
 void on_every_order(Body&& body);
 
-// Of a tensor in the CPU's memory.
+// Of a tensor in CPU memory.
 inline double element(const Tensor& tensor, int64_t i) {
   switch (tensor.dtype()) {
     case DType::f32:
@@ -250,7 +250,7 @@ inline void check_precision(const Tensor& got, const Doubles& expected, const Do
   }
   CAPTURE(where);
   CAPTURE(allowed);
-  CHECK(excess <= 0x1p-140);  // room for subnormals only
+  CHECK(excess <= 0x1p-140);  // tolerance only for subnormals
 }
 
 // Every element within absolute + relative * |expected|.
@@ -291,7 +291,7 @@ inline Var leaf(Tensor value) {
   return {std::move(value), std::move(slot)};
 }
 
-// Sequences of given lengths and adapter slots, one after the other.
+// Sequences of given lengths and adapter slots, concatenated.
 struct TestRows {
   explicit TestRows(const std::vector<std::pair<int32_t, int32_t>>& length_and_slot) {
     for (const auto& [length, slot] : length_and_slot) {
@@ -303,7 +303,20 @@ struct TestRows {
   std::vector<int32_t> starts{0}, slots;
 };
 
-// The code of the rubricate::Error that body() throws, or "" where it throws none.
+// The code and the message of the rubricate::Error that body() throws, or empty strings if it throws none.
+template <typename Body>
+std::pair<std::string, std::string> thrown(Body&& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return {error.code(), error.what()};
+  }
+  return {};
+}
+
+inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+// The code of the rubricate::Error that body() throws, or "" if it throws none.
 template <typename Body>
 std::string error_code(Body&& body) {
   try {

@@ -11,7 +11,8 @@
 
 namespace rubricate {
 
-// The sums by slot; adapters[i] serves slot i + 1. Errors: ERR_ARGUMENT, ERR_ABORTED.
+// The sums by slot; adapters[i] serves slot i + 1. Errors: ERR_FOREIGN (a batch for more
+// adapters, or for another model), ERR_ABORTED.
 SlotSums evaluate(const Model& model, const std::vector<std::shared_ptr<RedAdapter>>& adapters,
                   const std::vector<MicroBatch>& micro_batches, const JobControl& control);
 

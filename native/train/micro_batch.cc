@@ -3,40 +3,46 @@
 #include "base/error.h"
 
 namespace rubricate {
+namespace {
 
-Supervised supervised_rows(const MicroBatch& batch, const std::vector<double>& slot_weight, int64_t vocabulary) {
-  require(batch.targets.size() == batch.tokens.size(), "ERR_ARGUMENT", "Expected one target for each of ",
-          batch.tokens.size(), " tokens but received ", batch.targets.size());
-  require(batch.starts.size() >= 2, "ERR_ARGUMENT", "Expected at least one sequence but received none");
+// Calls body(slot, row, target) for each row that carries loss.
+template <typename Body>
+void for_each_supervised(const MicroBatch& micro, Body&& body) {
+  const Batch& batch = micro.batch();
+  for (size_t s = 0; s < batch.slots().size(); ++s)
+    for (int32_t row = batch.starts()[s]; row < batch.starts()[s + 1]; ++row)
+      if (const int32_t target = micro.targets()[static_cast<size_t>(row)]; target >= 0)
+        body(batch.slots()[s], row, target);
+}
+
+}  // namespace
+
+MicroBatch::MicroBatch(Batch batch, std::vector<int32_t> targets)
+    : batch_(std::move(batch)), targets_(std::move(targets)) {
+  require(static_cast<int64_t>(targets_.size()) == batch_.rows(), "ERR_ARGUMENT", "Expected one target for each of ",
+          batch_.rows(), " tokens but received ", targets_.size());
+  const int64_t vocabulary = batch_.bounds().vocabulary;
+  for (size_t t = 0; t < targets_.size(); ++t)
+    require(targets_[t] >= -1 && targets_[t] < vocabulary, "ERR_ARGUMENT", "Expected targets from -1 to ",
+            vocabulary - 1, " but received ", targets_[t], " at position ", t);
+}
+
+Supervised supervised_rows(const MicroBatch& micro, const std::vector<double>& slot_weight) {
   Supervised supervised;
-  for (size_t s = 0; s + 1 < batch.starts.size(); ++s) {
-    const int32_t slot = batch.slots.empty() ? 0 : batch.slots.at(s);
-    for (int32_t row = batch.starts[s]; row < batch.starts[s + 1]; ++row) {
-      const int32_t target = batch.targets.at(static_cast<size_t>(row));
-      if (target < 0) continue;
-      require(target < vocabulary, "ERR_ARGUMENT", "Expected targets below ", vocabulary, " but received ", target);
-      supervised.rows.push_back(row);
-      supervised.targets.push_back(target);
-      supervised.slots.push_back(slot);
-      supervised.weights.push_back(static_cast<float>(slot_weight.at(static_cast<size_t>(slot))));
-    }
-  }
+  for_each_supervised(micro, [&](int32_t slot, int32_t row, int32_t target) {
+    supervised.rows.push_back(row);
+    supervised.targets.push_back(target);
+    supervised.slots.push_back(slot);
+    supervised.weights.push_back(static_cast<float>(slot_weight[static_cast<size_t>(slot)]));
+  });
   return supervised;
 }
 
-std::vector<int64_t> count_supervised(const std::vector<MicroBatch>& micro_batches, size_t slots) {
-  std::vector<int64_t> counts(slots, 0);
-  for (const MicroBatch& batch : micro_batches) {
-    require(batch.starts.size() >= 2 && batch.targets.size() == batch.tokens.size() &&
-                batch.starts.back() == static_cast<int64_t>(batch.tokens.size()),
-            "ERR_ARGUMENT", "Expected sequence starts and targets that fit the tokens");
-    for (size_t s = 0; s + 1 < batch.starts.size(); ++s) {
-      const int32_t slot = batch.slots.empty() ? 0 : batch.slots.at(s);
-      require(slot >= 0 && slot < static_cast<int64_t>(slots), "ERR_ARGUMENT", "Expected slots from 0 to ", slots - 1,
-              " but received ", slot);
-      for (int32_t row = batch.starts[s]; row < batch.starts[s + 1]; ++row)
-        counts[static_cast<size_t>(slot)] += batch.targets.at(static_cast<size_t>(row)) >= 0;
-    }
+std::vector<int64_t> count_supervised(const std::vector<MicroBatch>& micro_batches, const BatchBounds& bounds) {
+  std::vector<int64_t> counts(static_cast<size_t>(bounds.adapters) + 1, 0);
+  for (const MicroBatch& micro : micro_batches) {
+    micro.batch().require_within(bounds);
+    for_each_supervised(micro, [&](int32_t slot, int32_t, int32_t) { ++counts[static_cast<size_t>(slot)]; });
   }
   return counts;
 }

@@ -4,13 +4,22 @@
 #include <cstdint>
 #include <vector>
 
+#include "model/batch.h"
 #include "ops/cross_entropy/cross_entropy.h"
 
 namespace rubricate {
 
-struct MicroBatch {
-  std::vector<int32_t> tokens, starts, slots;
-  std::vector<int32_t> targets;  // [T]: id of the next token, or -1 where no loss counts
+// A batch with its targets, which obey all rules.
+class MicroBatch {
+ public:
+  // targets [T]: id of the next token, or -1 where no loss counts. Errors: ERR_ARGUMENT.
+  MicroBatch(Batch batch, std::vector<int32_t> targets);
+  const Batch& batch() const { return batch_; }
+  const std::vector<int32_t>& targets() const { return targets_; }
+
+ private:
+  Batch batch_;
+  std::vector<int32_t> targets_;
 };
 
 // The rows of a micro-batch that carry loss.
@@ -22,11 +31,12 @@ struct Supervised {
   }
 };
 
-// slot_weight: of each row's loss, by slot. Errors: ERR_ARGUMENT for targets that do not fit.
-Supervised supervised_rows(const MicroBatch& batch, const std::vector<double>& slot_weight, int64_t vocabulary);
+// slot_weight: of each row's loss, by slot.
+Supervised supervised_rows(const MicroBatch& micro, const std::vector<double>& slot_weight);
 
-// Supervised tokens by slot. Errors: ERR_ARGUMENT for starts, targets or slots that do not fit.
-std::vector<int64_t> count_supervised(const std::vector<MicroBatch>& micro_batches, size_t slots);
+// Supervised tokens by slot: of the base without edit, then of each adapter. Errors: ERR_FOREIGN for a batch that was
+// made for other bounds.
+std::vector<int64_t> count_supervised(const std::vector<MicroBatch>& micro_batches, const BatchBounds& bounds);
 
 // Sums (not means) of nats per slot; index 0 is the base without edit.
 struct SlotSums {

@@ -137,8 +137,7 @@ TEST_CASE("a step whose loss is finite but not its gradient touches nothing, on 
         tensor.data<float>()[60 * tensor.cols()] = std::numeric_limits<float>::infinity();
     };
     const auto model = tiny_model({.tied = false}, DType::f32, DType::f32, infinite);
-    run.batches = {tiny_batch({{1, 2, 3, 60}}, {1})};
-    run.batches[0].targets[2] = -1;
+    run.batches = {MicroBatch(fitting_batch({{1, 2, 3, 60}, {0, 4}, {1}, {}}), {2, 3, -1, -1})};
     const auto loss_alone = evaluate(*model, {run.adapter}, run.batches, control());
     CHECK(std::isfinite(loss_alone.nats[1]));
     std::string says;

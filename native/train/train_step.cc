@@ -89,7 +89,8 @@ std::vector<TenantResult> train_step(Model& model, const std::vector<Tenant>& te
           "Expected at least one adapter and one micro-batch");
   const std::vector<std::shared_ptr<RedAdapter>> adapters = adapters_of(tenants);
   const size_t slots = adapters.size() + 1;
-  const std::vector<int64_t> counts = count_supervised(micro_batches, slots);
+  const std::vector<int64_t> counts =
+      count_supervised(micro_batches, BatchBounds::of(model.architecture(), adapters.size()));
   std::vector<double> slot_weight(slots, 0.0);
   for (size_t s = 0; s < slots; ++s)
     if (counts[s] > 0) slot_weight[s] = 1.0 / static_cast<double>(counts[s]);
@@ -103,10 +104,9 @@ std::vector<TenantResult> train_step(Model& model, const std::vector<Tenant>& te
   const RedBatch edits(model.architecture(), adapters, true, control.arena);
   SlotSums sums(slots);
   for (const MicroBatch& micro : micro_batches) {
-    const Supervised supervised = supervised_rows(micro, slot_weight, model.architecture().vocabulary);
-    const Batch batch = Batch::make(micro.tokens, micro.starts, micro.slots, {});
+    const Supervised supervised = supervised_rows(micro, slot_weight);
     Tape tape(control, Tape::Mode::training);
-    const Var hidden = model.forward(tape, batch, adapters.empty() ? nullptr : &edits, recompute, nullptr);
+    const Var hidden = model.forward(tape, micro.batch(), adapters.empty() ? nullptr : &edits, recompute, nullptr);
     if (supervised.rows.empty()) continue;
     CrossEntropy result = head_cross_entropy(tape, hidden, model.head(), supervised.loss_rows());
     sums.add(supervised, result);

@@ -90,7 +90,7 @@ export function anything(random) {
   }
 }
 
-/** Places within a document as lists of keys; of long lists and objects, some. */
+/** Paths in a document as lists of keys; of long lists and objects only some. */
 function placesIn(random, value, path = [], found = []) {
   found.push(path);
   if (typeof value !== "object" || value === null || path.length > 60) return found;
@@ -153,12 +153,12 @@ export function mutated(random, document) {
   return copy;
 }
 
-/** Nested more deeply than recursion goes. */
+/** Nested too deeply for recursion. */
 const deepArray = "[".repeat(20_000) + "]".repeat(20_000);
 
 const interesting = [0, 0xff, 0x22, 0x5c, 0x7b, 0x7d, 0x2c, 0x5b, 0x5d, 0x30, 0x0a];
 
-/** JSON text, some of it with bytes changed, or its end missing. */
+/** JSON text, sometimes with changed bytes or truncated. */
 export function asBytes(random, document) {
   const text = JSON.stringify(document) ?? "null";
   if (random.chance(0.02)) return Buffer.from(text.replace(/:(?:null|true|false|-?\d+|"[^"]*")/, `:${deepArray}`));
@@ -170,7 +170,7 @@ export function asBytes(random, document) {
   return bytes;
 }
 
-/** A text of some of the pieces, some of it with characters removed, doubled or put in. */
+/** A text of some of the pieces, sometimes with characters removed, doubled or inserted. */
 export function assembled(random, pieces, insertions) {
   const text = Array.from({ length: 1 + random.below(8) }, () => random.pick(pieces)).join(
     random.pick(["", "\n", " "]),

@@ -1,12 +1,12 @@
 // Builds the fuzz targets of the native parsers with clang, and runs each for a while.
 //   node test/fuzz/native.mjs [--seconds N] [--only NAME]... [--jobs N]
 //
-// --seconds  of each target (20 where it is left out)
+// --seconds  for each target (default 20)
 // --only     json, safetensors or architecture; may be given several times
-// --jobs     targets that run at once (1 where it is left out)
+// --jobs     targets that run at once (default 1)
 //
-// Prints executions and coverage. Exit status 1 where a target crashes, leaks, runs into a limit of time or memory, or
-// cannot be built. What was learned stays in build-fuzz/corpus, and the next run starts from it.
+// Prints executions and coverage. The exit status is 1 if a target crashes, leaks, exceeds a limit of time or memory,
+// or cannot be built. The corpus is kept in build-fuzz/corpus, and the next run starts from it.
 import { spawn } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -55,7 +55,7 @@ function fuzz(name) {
     const child = spawn(join(folder, "test", "fuzz", `fuzz_${name}`), args, { stdio: ["ignore", "ignore", "pipe"] });
     let log = "";
     child.stderr.setEncoding("utf8").on("data", (text) => {
-      log = (log + text).slice(-(1 << 20)); // the end says how it went; coverage is repeated throughout
+      log = (log + text).slice(-(1 << 20)); // the end has the result; coverage is repeated throughout
     });
     child.on("error", reject).on("close", (status) => resolve({ name, status, log }));
   });

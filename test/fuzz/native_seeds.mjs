@@ -1,4 +1,4 @@
-/** A few small inputs for each native fuzz target, from which it starts. */
+/** A few small seed inputs for each native fuzz target. */
 
 const architecture = {
   version: 1,
@@ -26,7 +26,7 @@ const architecture = {
   ],
 };
 
-/** The target puts the header's length right where the first byte is odd, and takes 0xff for the header's end. */
+/** If the first byte is odd, the target corrects the header's length, with 0xff as the header's end. */
 function safetensors(header, bytes) {
   return Buffer.concat([
     Buffer.from([1]),

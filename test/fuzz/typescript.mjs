@@ -1,13 +1,13 @@
 /**
- * Fuzzes what reads files and data in TypeScript: every outcome must be success or a RubricateError, soon and in bounded
+ * Fuzzes the TypeScript parsers of files and data: every outcome must be success or a RubricateError, quickly and in bounded
  * memory. Needs `npm run build`.
  *
  *     node test/fuzz/typescript.mjs --seconds 60 [--seed 1] [--target NAME]... [--case N]
  *
  * --seconds  for all targets together
- * --case     that one execution of the target alone, to reproduce a finding
+ * --case     only that execution of the target, to reproduce a finding
  *
- * Prints executions and the longest stall of the event loop for each target. Exit status 1 where there is a finding.
+ * Prints executions and the longest stall of the event loop for each target. The exit status is 1 if there is a finding.
  */
 import { fork } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";

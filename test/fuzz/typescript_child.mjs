@@ -1,4 +1,4 @@
-/** Executions of one target of typescript.mjs, in a process that may end at any of them. */
+/** Runs executions of one target of typescript.mjs, in a process that any of them may end. */
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
@@ -8,12 +8,12 @@ import { rubricate, targets } from "./typescript_targets.mjs";
 const [target, seed, from, home, once] = process.argv.slice(2);
 const { prepare, run } = targets[target];
 const stallMs = 1000;
-/** Memory of a loaded model and of garbage; ten times the input's bytes come on top. */
+/** Memory of a loaded model and of garbage; ten times the input's bytes are added. */
 const spareBytes = 256 * 2 ** 20;
 const messageLength = 5000;
 
 const findings = new Set();
-/** Messages without numbers, so that one fault is one finding. */
+/** Messages without numbers, so that one bug is one finding. */
 const note = (where, error) =>
   findings.add(
     `${where}: ${error?.name ?? typeof error} ${String(error?.message ?? error)
@@ -23,7 +23,7 @@ const note = (where, error) =>
 process.on("unhandledRejection", (error) => note("unhandled rejection", error));
 process.on("uncaughtException", (error) => note("uncaught exception", error));
 
-/** What must succeed or end with a RubricateError. @returns its value, or undefined where it failed */
+/** Runs work that must succeed or throw a RubricateError. @returns its value, or undefined if it failed */
 async function attempt(work) {
   try {
     return await work();
@@ -55,9 +55,10 @@ for (let at = Number(from); ; at++) {
   } catch (error) {
     note("harness", error);
   }
-  await new Promise((resolve) => setTimeout(resolve, at % 8 === 0 ? 15 : 0)); // the histogram needs a turn of its timer
+  await new Promise((resolve) => setTimeout(resolve, at % 8 === 0 ? 15 : 0)); // the histogram's timer must run
   const used = process.cpuUsage(cpu);
-  // On a busy machine others cause stalls, too; this process causes none that is longer than the time that it ran.
+  // On a busy machine other processes cause stalls too; this process can only cause stalls as long as its own processor
+  // time.
   const stall = Math.min(delay.max / 1e6, (used.user + used.system) / 1e3);
   if (stall > stallMs) note("the event loop stalled for more than", `${stallMs / 1000} s`);
   const grown = process.memoryUsage.rss() - before;

@@ -1,4 +1,4 @@
-/** The parsers that are fuzzed: each target makes an input from a seed and uses what comes of it. */
+/** The fuzzed parsers: each target makes an input from a seed, parses it, and uses the result. */
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -10,7 +10,7 @@ const embedded = embeddedModelDir();
 const read = (name) => readFileSync(join(embedded, name));
 const json = (name) => JSON.parse(read(name));
 
-/** A model folder with one file that is given; the others are links. */
+/** A model folder with one given file; the others are links. */
 function folderWith(home, name, bytes) {
   const folder = join(home, "model");
   rmSync(folder, { recursive: true, force: true });
@@ -234,7 +234,7 @@ const withTokens = (random) =>
     added_tokens_decoder: { 0: { content: "<s>", special: true }, 2100: { content: "<x>" } },
   });
 
-/** By name: what is made once, and one execution. */
+/** By name: the set-up, and one execution. */
 export const targets = {
   tokenizer: { run: loadsTokenizer("tokenizer.json", tokenizerDocument) },
   tokenizer_config: { run: loadsTokenizer("tokenizer_config.json", withTokens) },

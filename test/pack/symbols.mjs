@@ -1,7 +1,7 @@
-// Checks what our libraries ask of the system: `node test/pack/symbols.mjs [FILE...]` (build/Release/rubricate.node where none is
-// named). The addon: at most GLIBC_2.28 and GLIBCXX_3.4.25, which the oldest systems have that run Node 20; nothing exported but
-// Node-API's entry points; never unloaded. The CUDA plug-in, a .so: at most GLIBC_2.34, which CUDA's own runtime asks for, linked
-// into it; nothing of libstdc++; its two functions exported, both.
+// Checks the system requirements of our libraries: `node test/pack/symbols.mjs [FILE...]` (default build/Release/rubricate.node).
+// The addon: at most GLIBC_2.28 and GLIBCXX_3.4.25, which the oldest systems that run Node 20 have; exports only Node-API's entry
+// points; is never unloaded. The CUDA plug-in, a .so: at most GLIBC_2.34, which the statically linked CUDA runtime needs; nothing
+// of libstdc++; exports exactly its two functions.
 import { execFileSync } from "node:child_process";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { invalid, RubricateError } from "../../lib/errors";
 import { limits } from "../../lib/limits";
 import { LlamaModel } from "../../lib/model/model";
 import { type NativeModel, type NativeTensor, native } from "../../lib/native";
@@ -44,6 +45,18 @@ const vector = (...values: number[]) => Tensor.from(Float32Array.from(values), [
 const matrix = (rows: number, columns: number, requiresGrad = false) =>
   Tensor.from(new Float32Array(rows * columns).fill(0.5), [rows, columns], "float32", requiresGrad);
 
+const attentionOf = (heads: number, starts: Int32Array) => {
+  const x = matrix(2, 4);
+  return { q: x, k: x, v: x, heads, kvHeads: 1, scale: 1, starts };
+};
+const editOf = (starts: Int32Array, slots: Int32Array) => ({
+  h: matrix(1, 2),
+  scales: [vector(1, 1)],
+  biases: [null],
+  starts,
+  slots,
+});
+
 let model: NativeModel;
 beforeAll(async () => {
   model = await load();
@@ -77,20 +90,12 @@ describe("synchronous calls throw", () => {
       () => ops.add(new Tape(), vector(1), ops.cast(new Tape(), vector(1), "bfloat16")),
     ],
     ["a weight that does not fit", "ERR_SHAPE", () => ops.linear(new Tape(), matrix(2, 3), matrix(4, 5))],
-    [
-      "starts that do not end",
-      "ERR_ARGUMENT",
-      () => ops.attention(new Tape(), matrix(2, 4), matrix(2, 4), matrix(2, 4), 1, 1, 1, Int32Array.of(0, 3)),
-    ],
-    [
-      "heads that do not divide",
-      "ERR_SHAPE",
-      () => ops.attention(new Tape(), matrix(2, 4), matrix(2, 4), matrix(2, 4), 3, 1, 1, Int32Array.of(0, 2)),
-    ],
+    ["starts that do not end", "ERR_ARGUMENT", () => ops.attention(new Tape(), attentionOf(1, Int32Array.of(0, 3)))],
+    ["heads that do not divide", "ERR_SHAPE", () => ops.attention(new Tape(), attentionOf(3, Int32Array.of(0, 2)))],
     [
       "a slot beyond the edits",
       "ERR_ARGUMENT",
-      () => ops.redEdit(new Tape(), matrix(1, 2), [vector(1, 1)], [null], Int32Array.of(0, 1), Int32Array.of(2)),
+      () => ops.redEdit(new Tape(), editOf(Int32Array.of(0, 1), Int32Array.of(2))),
     ],
     ["a negative token id", "ERR_ARGUMENT", () => ops.embedding(new Tape(), Int32Array.of(-1), matrix(4, 2))],
     ["a target beyond the logits", "ERR_ARGUMENT", () => ops.crossEntropy(new Tape(), matrix(1, 4), Int32Array.of(4))],
@@ -120,7 +125,8 @@ describe("synchronous calls throw", () => {
     ["no thread at all", "ERR_ARGUMENT", () => native().setThreads(0)],
     ["a sequence that was never added", "ERR_ARGUMENT", () => model.createDecoder().length(0)],
     ["a constructor that is not public", "ERR_ARGUMENT", () => new (model.constructor as new () => unknown)()],
-    ["no error class", "ERR_ARGUMENT", () => native().setErrorClass(wrong(null))],
+    ["no function for bad arguments", "ERR_ARGUMENT", () => native().setErrors(RubricateError, wrong(null))],
+    ["no error class", "ERR_ARGUMENT", () => native().setErrors(wrong(null), invalid)],
   ])("%s: %s", (_, code, call) => {
     expect(call).toThrow(expect.objectContaining({ name: "RubricateError", code }));
   });

@@ -13,9 +13,12 @@ interface Fixture {
 }
 
 describe.each(readdirSync(folder))("%s as transformers has it", (name) => {
-  const { tokenizer: document, config, encoded, decoded } = JSON.parse(
-    readFileSync(path.join(folder, name), "utf8"),
-  ) as Fixture;
+  const {
+    tokenizer: document,
+    config,
+    encoded,
+    decoded,
+  } = JSON.parse(readFileSync(path.join(folder, name), "utf8")) as Fixture;
   const tokenizer = new Tokenizer({
     directory: name,
     tokenizerJson: JSON.stringify(document),
@@ -49,7 +52,11 @@ describe.each(readdirSync(folder))("%s as transformers has it", (name) => {
         if (before.endsWith("\uFFFD") || !text.startsWith(before)) continue;
         const decoder = tokenizer.createDecoder({ skipSpecialTokens, after: ids.slice(0, cut) });
         const answer = ids.slice(cut).map((id) => decoder.push(id));
-        expect({ ids, cut, answer: answer.join("") + decoder.end() }).toEqual({ ids, cut, answer: text.slice(before.length) });
+        expect({ ids, cut, answer: answer.join("") + decoder.end() }).toEqual({
+          ids,
+          cut,
+          answer: text.slice(before.length),
+        });
         compared++;
       }
     }

@@ -46,7 +46,7 @@ test("upward includes are found, each with its place and both folders", () => {
       ["native/generate/decoder.h", "train/train_step.h", "generate/ may not include train/, which is beside it"],
       ["native/model/model.cc", "tests/test_model.h", "only tests may include tests/"],
       ["native/model/model.h", "doctest/doctest.h", "only tests may include doctest/"],
-      ["native/base/json.h", "helpers/a.h", "helpers/ has no place in the order of native/scripts/check_layers.mjs"],
+      ["native/base/json.h", "helpers/a.h", "helpers/ is missing in the order of native/scripts/check_layers.mjs"],
     ].map(([file, target, fault]) => [file, `#include "${target}"`, target, fault] as [string, string, string, string]),
     // Other ways to write an include.
     [

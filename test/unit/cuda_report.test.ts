@@ -121,6 +121,6 @@ describe("the instructions of the PTX", () => {
     report({ body: `${load}\n${store}` });
     const { status, said } = run("cuda_instructions.mjs", folder);
     expect(status).toBe(1);
-    expect(said).toContain("no kernel is called like /^matmul_tensor_cores</");
+    expect(said).toContain("no kernel matches /^matmul_tensor_cores</");
   });
 });

@@ -168,7 +168,11 @@ test.each<[string, string | Buffer, RegExp, Partial<EncodingOptions>?]>([
   ["no messages", '{"messages": []}', /at least one message for messages/],
   ["a message is null", '{"messages": [null]}', /^Expected \{role, content\} for messages\[0\] but received null/],
   ["no role", '{"messages": [{"content": "a"}]}', /^Expected a string for messages\[0\]\.role but received undefined/],
-  ["no content", `{"messages": [${user}, {"role": "assistant"}]}`, /^Expected a string, or tool_calls in its place, for messages\[1\]\.content but/],
+  [
+    "no content",
+    `{"messages": [${user}, {"role": "assistant"}]}`,
+    /^Expected a string, or tool_calls in its place, for messages\[1\]\.content but/,
+  ],
   ["content is null", '{"messages": [{"role": "user", "content": null}]}', /messages\[0\]\.content but received null/],
   ["nested deeply", `{"messages": [{"role":"user","content":"q","x":${nested(5000)}}]}`, /at most 64 levels/],
   ["tools nested deeply", `{"messages": [${user}], "tools": [${nested(5000)}]}`, /"tools" is not/],

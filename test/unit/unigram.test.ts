@@ -93,14 +93,32 @@ test("a vocabulary without an unknown token refuses unknown characters", () => {
 
 test("a long text without any certain place is encoded at once, in memory for its pieces", () => {
   // Every place is inside of a piece that is the best so far: the end decides what the beginning is.
-  const encoder = new UnigramEncoder(tableOf([["<unk>", 0], ["aa", -1], ["a", -3]]), { unk_id: 0 }, false, 16);
+  const encoder = new UnigramEncoder(
+    tableOf([
+      ["<unk>", 0],
+      ["aa", -1],
+      ["a", -3],
+    ]),
+    { unk_id: 0 },
+    false,
+    16,
+  );
   expect(idsOf(encoder, "a".repeat(100_001))).toEqual([2, ...Array(50_000).fill(1)]);
   expect(idsOf(encoder, "a".repeat(100_000))).toEqual(Array(50_000).fill(1));
 });
 
 const document = {
   version: "1.0",
-  model: { type: "Unigram", unk_id: 0, vocab: [["<unk>", 0], ["▁", -2], ["▁a", -2], ["b", -3]] },
+  model: {
+    type: "Unigram",
+    unk_id: 0,
+    vocab: [
+      ["<unk>", 0],
+      ["▁", -2],
+      ["▁a", -2],
+      ["b", -3],
+    ],
+  },
   added_tokens: [],
   pre_tokenizer: { type: "Metaspace", prepend_scheme: "always", split: true },
   decoder: { type: "Metaspace", prepend_scheme: "always" },

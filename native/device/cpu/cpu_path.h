@@ -1,18 +1,25 @@
-// Which instruction set the CPU kernels use: the best one of this processor, or the one that the environment variable
-// RUBRICATE_CPU_PATH names (portable, avx2, avx512, avx512_bf16). Fixed for the life of the process, except in tests.
+// The instruction set of the CPU kernels: the best that this processor supports, or the one in the environment variable
+// RUBRICATE_CPU_PATH (portable, avx2, avx512, avx512_bf16). Fixed for the process's lifetime, except in tests.
 #pragma once
 
 #include <string>
 #include <vector>
 
+#include "base/named.h"
+
 namespace rubricate {
 
 enum class CpuPath { portable = 0, avx2 = 1, avx512 = 2, avx512_bf16 = 3 };
+// From the simplest on; each needs what those before it need.
+inline constexpr std::array<Named<CpuPath>, 4> kCpuPathNames{{{CpuPath::portable, "portable"},
+                                                              {CpuPath::avx2, "avx2"},
+                                                              {CpuPath::avx512, "avx512"},
+                                                              {CpuPath::avx512_bf16, "avx512_bf16"}}};
+constexpr const char* cpu_path_name(CpuPath path) { return name_of(kCpuPathNames, path); }
 
-CpuPath cpu_path();  // throws ERR_DEVICE when RUBRICATE_CPU_PATH names an unknown or unsupported path
-const char* cpu_path_name(CpuPath path);
+CpuPath cpu_path();  // throws ERR_DEVICE if RUBRICATE_CPU_PATH is unknown or unsupported
 std::vector<CpuPath> supported_cpu_paths();
-// For tests of kernels: runs what follows on another supported path. Not safe while other threads compute.
+// For tests of kernels: switches to another supported path. Not safe while other threads compute.
 void force_cpu_path(CpuPath path);
 
 }  // namespace rubricate

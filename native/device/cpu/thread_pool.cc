@@ -25,10 +25,11 @@ namespace {
 
 using limits::kThreads;
 
-constexpr int kSpins = 2000;  // about 10 us of pauses before a thread sleeps; ops of a step follow each other closely
+constexpr int kSpins =
+    2000;  // about 10 us of spinning before a thread sleeps, since a step's ops follow each other closely
 
-// Of two models neither waits longer for the other than one region takes, or as many as begin in this time. A region of
-// a small model takes some 10 us, and so does a switch of threads.
+// A model waits for another at most for one region, or for as many as begin within this time: a region of a small model
+// takes about 10 us, as long as a thread switch.
 constexpr std::chrono::microseconds kTurn(100);
 
 thread_local bool inside_region = false;
@@ -40,7 +41,7 @@ void pause() {
 #endif
 }
 
-int cgroup_quota() {  // whole CPUs that a container may use; 0 where there is no limit
+int cgroup_quota() {  // whole CPUs that a container may use; 0 if there is no limit
   std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen("/sys/fs/cgroup/cpu.max", "r"), &std::fclose);
   long long quota = 0, period = 0;
   if (!file || std::fscanf(file.get(), "%lld %lld", &quota, &period) != 2 || period <= 0) return 0;
@@ -50,18 +51,18 @@ int cgroup_quota() {  // whole CPUs that a container may use; 0 where there is n
 }  // namespace
 
 struct ThreadPool::State {
-  FairLock region{kTurn};  // held by the thread whose region runs: no model waits for more than a turn of each other
-  Mutex mutex;             // guards what follows but for the atomics
+  FairLock region{kTurn};  // held by the thread whose region runs; a model waits at most for one turn of each other one
+  Mutex mutex;             // guards the members below, except the atomics
   Condition wake, done;
   std::vector<std::thread> threads;
   int size = 1;
   bool stopping = false;
   pid_t process = 0;
 
-  // The region that runs. `generation` is odd while a region is open for joining.
+  // The current region. `generation` is odd while a region is open for joining.
   std::atomic<uint64_t> generation{0};
   std::atomic<int64_t> next{0};
-  std::atomic<int> active{0};  // threads inside the region, the caller left out
+  std::atomic<int> active{0};  // threads inside the region, without the caller
   int64_t chunks = 0;
   void (*call)(const void*, int64_t) = nullptr;
   const void* context = nullptr;
@@ -95,7 +96,7 @@ struct ThreadPool::State {
         while (!stopping && ((now = generation.load(std::memory_order_relaxed)) == seen || now % 2 == 0))
           wake.wait(lock);
         if (stopping) return;
-        active.fetch_add(1, std::memory_order_relaxed);  // under the mutex: the caller closes the region under it too
+        active.fetch_add(1, std::memory_order_relaxed);  // under the mutex, as the caller closes the region under it
       }
       seen = now;
       work();
@@ -107,7 +108,7 @@ struct ThreadPool::State {
   }
 
   void start() {
-    if (process != getpid()) {  // after a fork the threads are gone
+    if (process != getpid()) {  // a forked process has none of the threads
       for (auto& thread : threads) thread.detach();
       threads.clear();
       process = getpid();
@@ -128,7 +129,7 @@ struct ThreadPool::State {
 };
 
 ThreadPool& ThreadPool::instance() {
-  // Never destroyed: at exit a native thread may still be inside a region.
+  // Never destroyed: a native thread may still be inside a region during exit.
   static ThreadPool* pool = new ThreadPool;
   return *pool;
 }
@@ -212,7 +213,7 @@ void ThreadPool::run(int64_t chunks, void (*call)(const void*, int64_t), const v
   s.work();
   for (int spin = 0; spin < kSpins && s.active.load(std::memory_order_acquire) != 0; ++spin) pause();
   std::unique_lock lock(s.mutex);
-  s.generation.fetch_add(1, std::memory_order_release);  // closed: a thread that wakes now goes back to sleep
+  s.generation.fetch_add(1, std::memory_order_release);  // closed: a thread that wakes up now sleeps again
   while (s.active.load(std::memory_order_acquire) != 0) s.done.wait(lock);
   if (s.error) std::rethrow_exception(std::exchange(s.error, nullptr));
 }

@@ -1,7 +1,7 @@
-// The process-wide compute threads. The caller takes part, so a pool of size 1 starts no thread at all.
+// The process-wide compute threads. The caller computes too, so a pool of size 1 starts no thread.
 //
-// Chunks are handed out by a counter: which thread runs a chunk is open, what a chunk computes is not, so results never
-// depend on the number of threads. One region runs at a time; a second caller waits its turn.
+// A counter assigns chunks to threads. Any thread may run a chunk, but its result does not depend on the thread, so
+// results never depend on the number of threads. One region runs at a time; a second caller waits for its turn.
 #pragma once
 
 #include <cstdint>
@@ -14,28 +14,28 @@ class ThreadPool {
  public:
   static ThreadPool& instance();
 
-  // Number of threads that a region runs on, the caller included.
+  // Number of threads of a region, including the caller.
   int size() const;
   // Takes effect with the next region. 1 <= threads <= limits::kThreads.
   void resize(int threads);
-  // Number of threads by default: RUBRICATE_NUM_THREADS, else what the process may run on
-  // (affinity mask, cgroup quota).
+  // Default number of threads: RUBRICATE_NUM_THREADS, else the CPUs that the process may use (affinity mask, cgroup
+  // quota).
   static int default_size();
 
   // Calls body(chunk) once for each chunk in [0, chunks), on any thread, and returns when all are done. An exception
-  // thrown by a chunk is rethrown here after the others have ended. Throws ERR_OUT_OF_MEMORY where a thread of the pool
-  // cannot be started; then no chunk ran. A call from within a chunk runs inline. The body is one object that all
-  // threads call at once, hence const: a mutable lambda does not compile.
+  // from a chunk is rethrown here after the others have ended. Throws ERR_OUT_OF_MEMORY if a thread cannot be started;
+  // no chunk has run then. A call from within a chunk runs inline. The body is one object that all threads call at
+  // once, hence const: a mutable lambda does not compile.
   template <typename Body>
   void parallel_for(int64_t chunks, const Body& body) {
     run(
         chunks, [](const void* context, int64_t chunk) { (*static_cast<const Body*>(context))(chunk); }, &body);
   }
 
-  // A thread that has no further region for now calls this, so that others need not wait for one. Never throws.
+  // Call it when the thread has no further region for now: ends its turn, so that others need not wait. Never throws.
   static void end_turn();
 
-  // Regions that ran on more than one thread since the process began; tests use it to show that an op was split.
+  // Number of regions that ran on more than one thread; tests use it to show that an op was split.
   int64_t split_regions() const;
 
   // Ends and joins the threads; the next region starts them again.
@@ -49,7 +49,7 @@ class ThreadPool {
   State* state_;
 };
 
-// Elements that make a chunk of about 20 to 50 us when a kernel is bound by memory.
+// Elements per chunk: about 20 to 50 us for a memory-bound kernel.
 constexpr int64_t kElementGrain = 32768;
 
 // Splits [0, count) into ranges of `grain` (the last may be shorter) and calls body(begin, end) for each.

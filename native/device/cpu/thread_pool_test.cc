@@ -77,7 +77,7 @@ TEST_CASE("callers from several threads take turns") {
   CHECK(sum.load() == 4 * 200 * 3);
 }
 
-TEST_CASE("a caller waits for about one region of another, however many that one has to run") {
+TEST_CASE("a caller waits for about one region of another caller, however many that one runs") {
   const PoolSize size(2);
   std::atomic<bool> stop{false};
   std::atomic<int> regions{0};
@@ -98,7 +98,7 @@ TEST_CASE("a caller waits for about one region of another, however many that one
   stop = true;
   busy.join();
   std::nth_element(waited.begin(), waited.begin() + 20, waited.end());
-  CHECK(waited[20] <= 2);  // the median: the system may take the processor away between the count and the call
+  CHECK(waited[20] <= 2);  // the median: the system may preempt the thread between the count and the call
 }
 
 TEST_CASE("shutdown joins the threads and the next region starts them again") {

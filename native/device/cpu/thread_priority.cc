@@ -17,7 +17,7 @@ struct Attributes {
   uint64_t flags = 0;
   int32_t nice = 0;
   uint32_t priority = 0;
-  uint64_t runtime = 0;  // the slice, where the policy is an ordinary one
+  uint64_t runtime = 0;  // the time slice, for ordinary policies
   uint64_t deadline = 0;
   uint64_t period = 0;
 };
@@ -39,7 +39,7 @@ bool set_niceness_and_slice(int niceness) {
 }  // namespace
 
 void lower_thread_priority() {
-  // On Linux a niceness belongs to a thread; the main thread's is the process's.
+  // On Linux each thread has its own niceness; the main thread's is the process's.
   const int niceness = std::min(getpriority(PRIO_PROCESS, static_cast<id_t>(getpid())) + 5, 19);
   if (!set_niceness_and_slice(niceness)) setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), niceness);
 }

@@ -14,10 +14,10 @@ namespace {
 
 struct Seen {
   int niceness = 0, policy = 0;
-  uint64_t slice = 0;  // 0 where the kernel tells none
+  uint64_t slice = 0;  // 0 if the kernel does not report it
 };
 
-// What the calling thread has.
+// The calling thread's settings.
 Seen see() {
   Seen seen;
   seen.niceness = getpriority(PRIO_PROCESS, static_cast<id_t>(gettid()));
@@ -29,7 +29,7 @@ Seen see() {
 
 }  // namespace
 
-TEST_CASE("a native thread has a lower priority than the process, and long slices where the kernel has any") {
+TEST_CASE("a native thread has a lower priority than the process, and long time slices if the kernel has them") {
   Seen before, after;
   std::thread thread([&] {
     before = see();
@@ -43,7 +43,7 @@ TEST_CASE("a native thread has a lower priority than the process, and long slice
   CHECK(after.slice == (before.slice == 0 ? 0 : rubricate::kThreadSlice));
 }
 
-TEST_CASE("a thread of another policy keeps it") {
+TEST_CASE("a thread with another policy keeps it") {
   int policy = -1;
   std::thread thread([&] {
     const sched_param none = {};

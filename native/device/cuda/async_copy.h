@@ -1,5 +1,5 @@
-// cp.async: copies from global to shared memory that run beside the arithmetic (sm_80 and later; plain copies before).
-// Emulated, a copy happens only when it is waited for, so that a wait too few reads what was never written.
+// cp.async: asynchronous copies from global to shared memory (sm_80 and later; ordinary copies before). In the
+// emulation a copy happens only when it is waited for, so that a missing wait reads unwritten memory.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -10,7 +10,7 @@
 
 namespace rubricate::cuda {
 
-// 16 bytes, both addresses aligned to 16. Where `valid` is false, 16 zero bytes, and `from` is not read.
+// 16 bytes, both addresses aligned to 16. If `valid` is false, writes 16 zero bytes and does not read `from`.
 __device__ __forceinline__ void copy_async_16(void* shared, const void* from, bool valid = true) {
 #if defined(RUBRICATE_EMULATED)
   emulation::check_aligned(shared, 16);
@@ -27,7 +27,7 @@ __device__ __forceinline__ void copy_async_16(void* shared, const void* from, bo
 #endif
 }
 
-// Ends a group of copies of this thread.
+// Commits this thread's copies since the last commit as a group.
 __device__ __forceinline__ void copy_async_commit() {
 #if defined(RUBRICATE_EMULATED)
   emulation::copy_async_commit();
@@ -36,7 +36,7 @@ __device__ __forceinline__ void copy_async_commit() {
 #endif
 }
 
-// Waits until at most `pending` of this thread's latest groups are under way. Other threads see the data after a
+// Waits until at most `pending` of this thread's latest groups are incomplete. Other threads see the data after a
 // barrier.
 template <int pending>
 __device__ __forceinline__ void copy_async_wait() {

@@ -16,7 +16,8 @@ namespace {
 constexpr int32_t kOldest = 120000, kTooNew = 140000;
 constexpr int32_t kMostDevices = 64;
 
-// An emulated device's memory is out of reach for the real library: there, only a library that was named is opened.
+// The real library cannot access an emulated device's memory: with the emulation, only a library that was named is
+// opened.
 #if defined(RUBRICATE_EMULATED)
 constexpr const char* kUsualNames[] = {nullptr};
 #else
@@ -25,7 +26,7 @@ constexpr const char* kUsualNames[] = {"libcublasLt.so.13", "libcublasLt.so.12",
                                        "/usr/local/cuda/lib64/libcublasLt.so.12", nullptr};
 #endif
 
-// A function's address, or null and the sentence.
+// Sets a function's address, or to null, and `why`.
 template <typename Function>
 bool find(void* file, const char* name, Function* function, Library* library) {
   char full[64];
@@ -36,7 +37,7 @@ bool find(void* file, const char* name, Function* function, Library* library) {
   return false;
 }
 
-// Whether all functions are there, and of a version that is known to mean what is declared.
+// Whether all functions exist and the version is one whose declarations are known.
 bool usable(void* file, Library* library) {
 #define RUBRICATE_FIND(name) find(file, #name, &library->api.name, library)
   const bool found = RUBRICATE_FIND(GetVersion) && RUBRICATE_FIND(GetStatusName) && RUBRICATE_FIND(Create) &&
@@ -52,7 +53,7 @@ bool usable(void* file, Library* library) {
     library->version = version;
     return true;
   }
-  std::snprintf(library->why, sizeof library->why, "it is of version %d.%d.%d, but 12 or 13 is needed", version / 10000,
+  std::snprintf(library->why, sizeof library->why, "its version is %d.%d.%d, but 12 or 13 is needed", version / 10000,
                 version % 10000 / 100, version % 100);
   return false;
 }
@@ -87,7 +88,7 @@ Library open(const char* choice) {
   for (const char* const* name = kUsualNames; *name != nullptr; ++name) {
     const Library found = open_file(*name);
     if (found.version > 0) return found;
-    // One that is there and cannot be used is more worth telling than those that are not.
+    // A library that exists but cannot be used is a better reason than missing ones.
     if (std::strstr(found.why, "cannot be used") != nullptr) library = found;
   }
   return library;

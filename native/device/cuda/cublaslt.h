@@ -1,8 +1,8 @@
-// cuBLASLt, opened at run time where the machine has it; nothing is linked, and no header of it is needed. What is used
-// of its C interface is declared here, as versions 12 and 13 have it.
+// cuBLASLt, opened at run time if the machine has it; nothing is linked, and its headers are not needed. The parts of
+// its C interface that are used are declared here, as in versions 12 and 13.
 //
-// RUBRICATE_CUBLASLT_LIBRARY names the library's file, or is "none". Where it is not set: libcublasLt.so.13 or .12, as
-// the system's loader finds them, then those of the toolkit in /usr/local/cuda.
+// RUBRICATE_CUBLASLT_LIBRARY is the library's path, or "none". If it is not set: libcublasLt.so.13 or .12, as the
+// dynamic loader finds them, then those in /usr/local/cuda.
 #pragma once
 
 #include <cstddef>
@@ -31,7 +31,7 @@ struct Heuristic {  // cublasLtMatmulHeuristicResult_t
 
 enum DataType : int { kFloat32 = 0, kBfloat16 = 14 };  // CUDA_R_32F, CUDA_R_16BF
 enum Operation : int32_t { kAsStored = 0, kTransposed = 1 };
-constexpr int kComputeFloat32 = 68;  // CUBLAS_COMPUTE_32F: sums in fp32, factors of fp32 not rounded to TF32
+constexpr int kComputeFloat32 = 68;  // CUBLAS_COMPUTE_32F: sums in fp32, fp32 inputs not rounded to TF32
 enum ProductAttribute : int { kTransposeA = 3, kTransposeB = 4 };
 enum PreferenceAttribute : int {
   kMostWorkspace = 1,
@@ -43,7 +43,7 @@ enum PreferenceAttribute : int {
 };
 constexpr uint32_t kNoReduction = 0;  // CUBLASLT_REDUCTION_SCHEME_NONE: k is not split
 
-// The functions in use, each cublasLtNAME. Matrices are column-major.
+// The functions that are used, each cublasLtNAME. Matrices are column-major.
 struct Api {
   size_t (*GetVersion)();
   const char* (*GetStatusName)(Status);
@@ -66,19 +66,18 @@ struct Api {
 
 struct Library {
   Api api{};
-  int32_t version = 0;  // 10000 * major + 100 * minor + patch; 0 where it cannot be used
-  char why[400] = {};   // then: a sentence
+  int32_t version = 0;  // 10000 * major + 100 * minor + patch; 0 if it cannot be used
+  char why[400] = {};   // the reason then, as a sentence
 };
 
-// Opens a library as `choice`, the value of RUBRICATE_CUBLASLT_LIBRARY, says; null or empty: it was not set. What was
-// opened stays open.
+// Opens the library for `choice`, the value of RUBRICATE_CUBLASLT_LIBRARY; null or empty: not set. It is never closed.
 Library open(const char* choice);
 
-// That of the process, opened at the first call; what failed is not tried again.
+// The process's library, opened at the first call; a failure is not retried.
 const Library& library();
 
-// Its handle for a device, which has to be current; made at the first call. Null where it cannot be made, and then
-// `why` says so.
+// The library's handle for a device, which must be current; created at the first call. Null, with a reason in `why`, if
+// it cannot be created.
 Handle handle(int32_t device, char* why, size_t why_bytes);
 
 }  // namespace rubricate::cuda::lt

@@ -1,5 +1,4 @@
-// The plug-in's two functions: memory, streams, events and info of CUDA devices behind plain structs, and kernels by
-// name.
+// The plug-in's two functions: a table of calls for memory, streams, events and device info, and kernels by name.
 #include <cstdio>
 #include <cstring>
 #include <memory>

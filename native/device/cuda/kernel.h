@@ -1,6 +1,5 @@
-// The one portability header of *_cuda.cu files. nvcc compiles them for GPUs; g++ compiles the very same files against
-// emulated/cuda_runtime.h, which runs every GPU thread on the processor. What the two do not share is behind the names
-// of the headers below:
+// The one portability header of *_cuda.cu files. nvcc compiles them for GPUs; g++ compiles the same files against
+// emulated/cuda_runtime.h, which runs every GPU thread on the CPU. The headers below hide the differences:
 //
 //   launch.h      RUBRICATE_LAUNCH, RUBRICATE_SHARED, RUBRICATE_DYNAMIC_SHARED, RUBRICATE_KERNEL
 //   vectors.h     bf16 and f16 to float and back, 16-byte loads and stores

@@ -1,4 +1,4 @@
-// Launching kernels, their shared memory, and their registration under a name.
+// Kernel launches, shared memory, and the registration of kernels by name.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -10,7 +10,7 @@
 #include "device/cuda/abi.h"
 #include "device/cuda/status.h"
 
-// What a kernel's launcher gets. The device is current when a launcher runs.
+// The stream argument of a launcher. The device is current when a launcher runs.
 struct RubricateStream {
   cudaStream_t handle;
   int32_t device;
@@ -22,14 +22,14 @@ struct RubricateStream {
 namespace rubricate::cuda {
 
 constexpr int kWarpSize = 32;
-constexpr int64_t kPlainSharedBytes = 48 << 10;  // more than this has to be asked for
+constexpr int64_t kPlainSharedBytes = 48 << 10;  // more than this has to be requested
 
-// Blocks for `count` items, `per_block` each; at most `most` (for kernels that loop with the grid's stride).
+// Blocks for `count` items, `per_block` each; at most `most` (for grid-stride loops).
 inline unsigned blocks_for(int64_t count, int64_t per_block, int64_t most = 0x7fffffff) {
   return static_cast<unsigned>(std::min(most, (count + per_block - 1) / per_block));
 }
 
-// The same for a grid of one wave and a bit: `per_processor` blocks for each multiprocessor.
+// The same for about one wave: at most `per_processor` blocks per multiprocessor.
 inline unsigned blocks_for(const RubricateStream* stream, int64_t count, int64_t per_block, int64_t per_processor) {
   return blocks_for(count, per_block, stream->multiprocessors * per_processor);
 }
@@ -84,16 +84,18 @@ int32_t run_launcher(const void* args, RubricateStream* stream) {
 
 }  // namespace rubricate::cuda
 
-// Puts a kernel into the stream; is RUBRICATE_OK, or the launch's error with its sentence set:
+// Launches a kernel on the stream; evaluates to RUBRICATE_OK, or to the launch's error with its sentence set:
 //   return RUBRICATE_LAUNCH((swiglu_forward<T>), blocks, 256, 0, stream, gate, up, y, count);
 // Arguments are converted to the kernel's parameter types. An empty grid is an error: return before it.
 #define RUBRICATE_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
   ::rubricate::cuda::launch(#kernel, (kernel), (grid), (block), (shared_bytes), (stream), __VA_ARGS__)
 
-// Static shared memory, aligned to 16 bytes: RUBRICATE_SHARED(float[32], partial); RUBRICATE_SHARED(bf16[64][72],
-// tile); Its size is the template's or a constant. No comma in the type; give such a type a name first. Dynamic shared
-// memory, aligned to 16 bytes, of the launch's shared_bytes: RUBRICATE_DYNAMIC_SHARED(float, rows); then `rows` is a
-// float*.
+// Static shared memory, aligned to 16 bytes, of a size known at compile time. The type may not contain a comma; define
+// an alias for such a type:
+//   RUBRICATE_SHARED(float[32], partial);
+//   RUBRICATE_SHARED(bf16[64][72], tile);
+// Dynamic shared memory, aligned to 16 bytes, of the launch's shared_bytes; `rows` is a float*:
+//   RUBRICATE_DYNAMIC_SHARED(float, rows);
 #if !defined(RUBRICATE_EMULATED)
 namespace rubricate::cuda {
 template <typename T>

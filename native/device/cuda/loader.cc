@@ -47,10 +47,10 @@ std::unique_ptr<CudaPlugin> open() {
   plugin->table = device(RUBRICATE_DEVICE_ABI);
   require(plugin->table != nullptr && plugin->table->abi == RUBRICATE_DEVICE_ABI, "ERR_DEVICE", "The CUDA plug-in ",
           plugin->path, " belongs to another version of rubricate: this one, ", RUBRICATE_VERSION, ", needs interface ",
-          RUBRICATE_DEVICE_ABI, "; npm run build:cuda builds it again");
+          RUBRICATE_DEVICE_ABI, "; rebuild it with npm run build:cuda");
   require(std::strcmp(plugin->table->version, RUBRICATE_VERSION) == 0, "ERR_DEVICE", "The CUDA plug-in ", plugin->path,
           " belongs to rubricate ", plugin->table->version, ", not to this one, ", RUBRICATE_VERSION,
-          "; npm run build:cuda builds it again");
+          "; rebuild it with npm run build:cuda");
   library.release();  // stays open: its code may run until the process ends
   return plugin;
 }

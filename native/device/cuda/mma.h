@@ -7,7 +7,7 @@
 //   bf16, A [16, 16]      a[i], a pair: row group + 8 (i % 2), columns 2 quad + 8 (i / 2) and the next
 //         B [16, 8]       b[i], a pair: rows 2 quad + 8 i and the next, column group
 //
-// bf16 mma needs sm_80. On sm_75 the same product comes out of shuffles and fp32 multiply-adds.
+// bf16 mma needs sm_80. On sm_75 shuffles and fp32 multiply-adds compute the same product.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -16,7 +16,7 @@
 
 #include "device/cuda/vectors.h"
 
-// 0 takes the shuffles; in the emulation a build may ask for it, so that this path is tested too.
+// 0 selects the shuffles; a build of the emulation may set it, to test this path too.
 #if !defined(RUBRICATE_TENSOR_CORES)
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 #define RUBRICATE_TENSOR_CORES 0
@@ -31,7 +31,7 @@ __device__ __forceinline__ float low_bf16(uint32_t pair) { return __uint_as_floa
 __device__ __forceinline__ float high_bf16(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
 
 // d += A B through shuffles: for each pair of k the two rows of A and the two columns of B that this lane's four
-// elements need. k ascends, one fused chain an element.
+// elements need. k ascends, one chain of fused multiply-adds per element.
 __device__ __forceinline__ void mma_bf16_by_shuffles(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   const int lane = static_cast<int>(threadIdx.x) & 31, group = lane >> 2, quad = lane & 3;
 #pragma unroll

@@ -1,4 +1,4 @@
-// Statuses of the plug-in and the sentence that goes with the last one of a thread.
+// The plug-in's statuses, with the sentence of each thread's last error.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -9,8 +9,8 @@
 
 namespace rubricate::cuda {
 
-// Sets this thread's sentence ("WHAT: what CUDA says") and returns the status for `error`. Errors that CUDA keeps
-// returning from every later call of the process become RUBRICATE_DEVICE_LOST.
+// Sets this thread's sentence (CUDA's message, and `what`) and returns the status for `error`. Sticky errors, which
+// CUDA returns from every later call of the process, become RUBRICATE_DEVICE_LOST.
 int32_t failed(cudaError_t error, const char* what);
 
 // Sets this thread's sentence and returns `status`.

@@ -1,4 +1,4 @@
-// Elements as floats, and 16-byte accesses. Values are rounded to nearest even, as base/dtype.h does.
+// Elements as floats, and 16-byte accesses. Values are rounded to nearest even, as in base/dtype.h.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -71,12 +71,12 @@ __device__ __forceinline__ uint32_t narrow_pair<bf16>(float low, float high) {
 template <typename T>
 inline constexpr int kLanes = 16 / static_cast<int>(sizeof(T));
 
-// Whether 16-byte accesses at `address` are allowed. A launcher asks it of every pointer and of cols % kLanes<T>.
+// Whether 16-byte accesses at `address` are allowed. A launcher checks every pointer, and cols % kLanes<T>.
 inline bool aligned_16(const void* address) { return reinterpret_cast<uintptr_t>(address) % 16 == 0; }
 
 // 16 bytes at once, at an aligned address: load_16 of global or shared memory, store_16 of global memory (as PTX, since
-// nvcc sometimes makes four stores of an assignment), store_16_shared of shared memory. load_16_once says that nothing
-// will read these lines again soon, and spares the caches.
+// nvcc sometimes makes four stores of an assignment), store_16_shared of shared memory. load_16_once hints that these
+// lines will not be read again soon, to keep them out of the caches.
 #if defined(RUBRICATE_EMULATED)
 inline uint4 load_16(const void* from) {
   emulation::check_aligned(from, 16);

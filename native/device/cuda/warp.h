@@ -1,4 +1,4 @@
-// Reductions in a fixed order: the same bits whatever the order in which threads run.
+// Reductions in a fixed order: the same bits for any order of threads.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -15,7 +15,7 @@ constexpr uint32_t kAllLanes = 0xffffffffu;
 __device__ __forceinline__ int lane_index() { return static_cast<int>(threadIdx.x) % kWarpSize; }
 __device__ __forceinline__ int warp_index() { return static_cast<int>(threadIdx.x) / kWarpSize; }
 
-// All lanes must call these; every lane gets the result. `width` (a power of two): groups of so many lanes.
+// All lanes must call these; every lane gets the result. `width` (a power of two): groups of that many lanes.
 template <int width = kWarpSize>
 __device__ __forceinline__ float warp_sum(float x) {
 #pragma unroll
@@ -30,7 +30,7 @@ __device__ __forceinline__ float warp_max(float x) {
 }
 
 // The maximum over a block of `threads` threads, a multiple of 32; every thread gets it. `partial`: shared,
-// threads / 32 floats. The first barrier lets a caller use `partial` again and again.
+// threads / 32 floats. The first barrier allows the caller to reuse `partial`.
 template <int threads>
 __device__ __forceinline__ float block_max(float x, float* partial) {
   x = warp_max(x);

@@ -6,6 +6,8 @@
 #include "device/stream.h"
 #include "ops/attention/attention_cpu.h"
 #include "ops/shared/checks.h"
+#include "ops/shared/device_copies.h"
+#include "ops/shared/rows.h"
 
 namespace rubricate {
 namespace {
@@ -33,14 +35,6 @@ void check_keys(const Tensor& k, const Tensor& v, const AttentionShape& shape, D
           " for k and v but received ", dtype_name(k.dtype()), " and ", dtype_name(v.dtype()));
 }
 
-void check_starts(int64_t rows, int64_t sequences, const int32_t* starts) {
-  require(sequences >= 0 && starts != nullptr && starts[0] == 0 && starts[sequences] == rows, "ERR_SHAPE",
-          "Expected starts from 0 to ", rows, " for ", sequences, " sequences");
-  for (int64_t s = 0; s < sequences; ++s)
-    require(starts[s] <= starts[s + 1], "ERR_SHAPE", "Expected ascending starts but received ", starts[s], " before ",
-            starts[s + 1]);
-}
-
 void check_cache(const PagedKeys& cache, DType dtype, int64_t sequences, const int32_t* starts) {
   require(cache.dtype == dtype, "ERR_DTYPE", "Expected a cache of ", dtype_name(dtype), " but received one of ",
           dtype_name(cache.dtype));
@@ -65,18 +59,20 @@ KeySource paged_source(const PagedKeys& cache) {
           .past = cache.past};
 }
 
+using Copies = std::shared_ptr<DeviceCopies>;
+
 // The tiles of a device's kernels, in the device's memory.
 struct DeviceTiles {
-  Tensor memory;
-  int64_t count = 0;
-  const AttentionTile* data() const { return static_cast<const AttentionTile*>(memory.raw()); }
+  DeviceCopies::Copy copy;
+  int64_t count() const { return copy.count; }
+  const AttentionTile* data() const { return static_cast<const AttentionTile*>(copy.memory.raw()); }
 };
 
 // Every sequence's rows, `per_position` for each position, cut in tiles; those that take longest come first, which are
 // the ones that see most keys (queries), or the first ones (keys, which later queries see). past: as in PagedKeys, or
 // null.
-DeviceTiles device_tiles(Tape& tape, int64_t sequences, const int32_t* starts, const int32_t* past,
-                         int64_t per_position, bool keys) {
+std::vector<AttentionTile> tiles_of(int64_t sequences, const int32_t* starts, const int32_t* past, int64_t per_position,
+                                    bool keys) {
   std::vector<AttentionTile> tiles;
   for (int64_t s = 0; s < sequences; ++s) {
     const int32_t count = starts[s + 1] - starts[s];
@@ -89,23 +85,31 @@ DeviceTiles device_tiles(Tape& tape, int64_t sequences, const int32_t* starts, c
   };
   std::stable_sort(tiles.begin(), tiles.end(),
                    [&](const AttentionTile& a, const AttentionTile& b) { return work(a) > work(b); });
-  const int64_t count = static_cast<int64_t>(tiles.size());
-  return {tape.uploaded(tiles.data(), count * static_cast<int64_t>(sizeof(AttentionTile))), count};
+  return tiles;
 }
 DeviceTiles query_tiles(Tape& tape, const AttentionShape& shape, int64_t sequences, const int32_t* starts,
-                        const int32_t* past) {
-  return device_tiles(tape, sequences, starts, past, shape.heads / shape.kv_heads, false);
+                        const int32_t* past, const Copies& copies) {
+  const int64_t group = shape.heads / shape.kv_heads;
+  return {device_copy(tape, copies, DeviceCopies::Table::query_tiles, group,
+                      [&] { return tiles_of(sequences, starts, past, group, false); })};
+}
+DeviceTiles key_tiles(Tape& tape, int64_t sequences, const int32_t* starts, const Copies& copies) {
+  return {device_copy(tape, copies, DeviceCopies::Table::key_tiles, 0,
+                      [&] { return tiles_of(sequences, starts, nullptr, 1, true); })};
 }
 
 // The address of each sequence's pages, in the device's memory; null where there is no page.
 Tensor device_pages(Tape& tape, const PagedKeys& cache, int64_t sequences) {
-  std::vector<void*> pages(static_cast<size_t>(sequences * cache.pages_per_sequence));
-  for (size_t i = 0; i < pages.size(); ++i) {
-    const int32_t page = cache.page_table[i];
-    pages[i] =
-        page >= 0 && page < static_cast<int64_t>(cache.pages.size()) ? cache.pages[static_cast<size_t>(page)] : nullptr;
-  }
-  return tape.uploaded(pages.data(), static_cast<int64_t>(pages.size() * sizeof(void*)));
+  const auto addresses = [&] {
+    std::vector<void*> pages(static_cast<size_t>(sequences * cache.pages_per_sequence));
+    for (size_t i = 0; i < pages.size(); ++i) {
+      const int32_t page = cache.page_table[i];
+      const bool there = page >= 0 && page < static_cast<int64_t>(cache.pages.size());
+      pages[i] = there ? cache.pages[static_cast<size_t>(page)] : nullptr;
+    }
+    return pages;
+  };
+  return device_copy(tape, cache.page_copies, DeviceCopies::Table::pages, 0, addresses).memory;
 }
 
 // What backward needs; values only, so that it holds on to no gradient but those it gives.
@@ -115,6 +119,7 @@ struct Saved {
   AttentionShape shape;
   int64_t sequences;
   const int32_t* starts;
+  Copies copies;
 };
 
 void attention_backward(Tape& tape, const Saved& saved, const Tensor& grad) {
@@ -130,8 +135,8 @@ void attention_backward(Tape& tape, const Saved& saved, const Tensor& grad) {
     tape.accumulate(saved.v_slot, std::move(dv));
   };
   if (Stream* stream = tape.stream()) {
-    const DeviceTiles queries = query_tiles(tape, saved.shape, saved.sequences, saved.starts, nullptr);
-    const DeviceTiles keys = device_tiles(tape, saved.sequences, saved.starts, nullptr, 1, true);
+    const DeviceTiles queries = query_tiles(tape, saved.shape, saved.sequences, saved.starts, nullptr, saved.copies);
+    const DeviceTiles keys = key_tiles(tape, saved.sequences, saved.starts, saved.copies);
     stream->run("attention_backward/1", AttentionBackwardDeviceArgs{.dtype = dtype,
                                                                     .shape = saved.shape,
                                                                     .q = saved.q.raw(),
@@ -147,8 +152,8 @@ void attention_backward(Tape& tape, const Saved& saved, const Tensor& grad) {
                                                                     .rows = saved.q.dim(0),
                                                                     .query_tiles = queries.data(),
                                                                     .key_tiles = keys.data(),
-                                                                    .query_tile_count = queries.count,
-                                                                    .key_tile_count = keys.count});
+                                                                    .query_tile_count = queries.count(),
+                                                                    .key_tile_count = keys.count()});
     return accumulate();
   }
   const AttentionBackwardArgs args{.dtype = dtype,
@@ -173,8 +178,9 @@ void attention_backward(Tape& tape, const Saved& saved, const Tensor& grad) {
 // Forward on a device: against keys and values of the batch, or (k null) against the cache.
 void forward_on_device(Tape& tape, Stream& stream, const Tensor& q, const void* k, const void* v,
                        const AttentionShape& shape, int64_t sequences, const int32_t* starts, const PagedKeys* cache,
-                       const Tensor& o, float* lse) {
-  const DeviceTiles tiles = query_tiles(tape, shape, sequences, starts, cache != nullptr ? cache->past : nullptr);
+                       const Copies& copies, const Tensor& o, float* lse) {
+  const DeviceTiles tiles =
+      query_tiles(tape, shape, sequences, starts, cache != nullptr ? cache->past : nullptr, copies);
   const Tensor pages = cache != nullptr ? device_pages(tape, *cache, sequences) : Tensor();
   stream.run("attention_forward/1",
              AttentionForwardDeviceArgs{.dtype = q.dtype(),
@@ -185,7 +191,7 @@ void forward_on_device(Tape& tape, Stream& stream, const Tensor& q, const void* 
                                         .o = o.raw(),
                                         .lse = lse,
                                         .tiles = tiles.data(),
-                                        .tile_count = tiles.count,
+                                        .tile_count = tiles.count(),
                                         .pages = static_cast<const void* const*>(pages.raw()),
                                         .pages_per_sequence = cache != nullptr ? cache->pages_per_sequence : 0});
 }
@@ -193,14 +199,14 @@ void forward_on_device(Tape& tape, Stream& stream, const Tensor& q, const void* 
 }  // namespace
 
 Var attention(Tape& tape, const Var& q, const Var& k, const Var& v, const AttentionShape& shape, int64_t sequences,
-              const int32_t* starts) {
+              const int32_t* starts, const Copies& copies) {
   tape.check_cancelled("attention");
   check_heads(shape);
   check_tensor("q", q.value(), shape.heads * shape.head_dim);
   check_keys(k.value(), v.value(), shape, q.value().dtype());
   const int64_t rows = q.value().dim(0);
   require(k.value().dim(0) == rows, "ERR_SHAPE", "Expected ", rows, " rows for k but received ", k.value().dim(0));
-  check_starts(rows, sequences, starts);
+  check_starts(starts, sequences, rows, 0);
   require_place(tape, q.value(), "q");
   require_place(tape, k.value(), "k");
   require_place(tape, v.value(), "v");
@@ -210,8 +216,8 @@ Var attention(Tape& tape, const Var& q, const Var& k, const Var& v, const Attent
   Tensor lse = wanted ? tape.empty({rows, shape.heads}, DType::f32) : Tensor();
   float* const saved_lse = wanted ? lse.data<float>() : nullptr;
   if (Stream* stream = tape.stream()) {
-    forward_on_device(tape, *stream, q.value(), k.value().raw(), v.value().raw(), shape, sequences, starts, nullptr, o,
-                      saved_lse);
+    forward_on_device(tape, *stream, q.value(), k.value().raw(), v.value().raw(), shape, sequences, starts, nullptr,
+                      copies, o, saved_lse);
   } else {
     const AttentionForwardArgs args{.dtype = q.value().dtype(),
                                     .shape = shape,
@@ -226,20 +232,24 @@ Var attention(Tape& tape, const Var& q, const Var& k, const Var& v, const Attent
   return tape.record(
       "attention", o,
       [saved = Saved{q.value(), k.value(), v.value(), o, std::move(lse), q.slot(), k.slot(), v.slot(), shape, sequences,
-                     starts}](Tape& tape, const Tensor& grad) { attention_backward(tape, saved, grad); });
+                     starts, copies}](Tape& tape, const Tensor& grad) { attention_backward(tape, saved, grad); });
 }
 
 void store_keys(Tape& tape, const Tensor& k, const Tensor& v, const AttentionShape& shape, int64_t sequences,
                 const int32_t* starts, const PagedKeys& cache) {
   check_heads(shape);
   check_keys(k, v, shape, k.dtype());
-  check_starts(k.dim(0), sequences, starts);
+  check_starts(starts, sequences, k.dim(0), 0);
   check_cache(cache, k.dtype(), sequences, starts);
   require_place(tape, k, "k");
   require_place(tape, v, "v");
   if (Stream* stream = tape.stream()) {
-    const Tensor device_starts = tape.uploaded(starts, (sequences + 1) * 4);
-    const Tensor past = tape.uploaded(cache.past, sequences * 4), pages = device_pages(tape, cache, sequences);
+    using Table = DeviceCopies::Table;
+    const auto copied = [&](Table table, const int32_t* from, int64_t count) {
+      return device_copy(tape, cache.copies, table, 0, [&] { return std::vector<int32_t>(from, from + count); }).memory;
+    };
+    const Tensor device_starts = copied(Table::starts, starts, sequences + 1);
+    const Tensor past = copied(Table::past, cache.past, sequences), pages = device_pages(tape, cache, sequences);
     return stream->run("store_keys/1", StoreKeysDeviceArgs{.dtype = k.dtype(),
                                                            .shape = shape,
                                                            .k = k.raw(),
@@ -265,12 +275,12 @@ Tensor attention_paged(Tape& tape, const Tensor& q, const AttentionShape& shape,
   tape.check_cancelled("attention");
   check_heads(shape);
   check_tensor("q", q, shape.heads * shape.head_dim);
-  check_starts(q.dim(0), sequences, starts);
+  check_starts(starts, sequences, q.dim(0), 0);
   check_cache(cache, q.dtype(), sequences, starts);
   require_place(tape, q, "q");
   Tensor o = tape.empty(q.shape(), q.dtype());
   if (Stream* stream = tape.stream()) {
-    forward_on_device(tape, *stream, q, nullptr, nullptr, shape, sequences, starts, &cache, o, nullptr);
+    forward_on_device(tape, *stream, q, nullptr, nullptr, shape, sequences, starts, &cache, cache.copies, o, nullptr);
     return o;
   }
   const AttentionForwardArgs args{

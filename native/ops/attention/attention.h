@@ -19,11 +19,14 @@
 
 namespace rubricate {
 
+class DeviceCopies;
+
 // starts: int32 [sequences + 1] rows of each sequence (the caller keeps them alive until backward has run);
 // a sequence may be empty. Every input's gradient is optional, and only what is wanted is computed.
-// Errors: ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
+// copies: of the forward that these starts are of, or null.
+// Errors: ERR_SHAPE, ERR_ARGUMENT (starts), ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
 Var attention(Tape& tape, const Var& q, const Var& k, const Var& v, const AttentionShape& shape, int64_t sequences,
-              const int32_t* starts);
+              const int32_t* starts, const std::shared_ptr<DeviceCopies>& copies = nullptr);
 
 // Keys and values of one layer in pages of kKeyBlock positions, 2 * kv_heads * kKeyBlock * head_dim elements of the
 // compute dtype each: first the keys, for each kv head in panels of 16 keys, transposed: [kv_heads, kKeyBlock / 16,
@@ -35,9 +38,11 @@ struct PagedKeys {
   const int32_t* page_table = nullptr;  // [sequences, pages_per_sequence]: index into pages
   int64_t pages_per_sequence = 0;
   const int32_t* past = nullptr;  // [sequences]: positions already in the cache before this batch
+  // Of this layer's pages, and of the forward that the starts and past are of; or null.
+  std::shared_ptr<DeviceCopies> page_copies, copies;
 };
 // Writes the batch's new keys and values [T, kv_heads * head_dim] into their pages, at positions past[s] + 0, 1, ...
-// Errors: ERR_SHAPE (also pages that are missing or too few), ERR_DTYPE.
+// Errors: ERR_SHAPE (also pages that are missing or too few), ERR_ARGUMENT (starts), ERR_DTYPE.
 void store_keys(Tape& tape, const Tensor& k, const Tensor& v, const AttentionShape& shape, int64_t sequences,
                 const int32_t* starts, const PagedKeys& cache);
 // The same attention against the cache, which already holds the new keys; inference only. q, result [T, heads *

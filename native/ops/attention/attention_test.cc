@@ -221,9 +221,9 @@ TEST_CASE("attention refuses wrong heads, shapes, dtypes, starts and values of a
   CHECK(code(q, k, make(6, 16), shape, fine) == "ERR_SHAPE");
   CHECK(code(q, make(6, 16), make(6, 16), shape, fine) == "ERR_SHAPE");
   CHECK(code(q.reshaped({5, 4, 8}), k, k, shape, fine) == "ERR_SHAPE");
-  CHECK(code(q, k, k, shape, late) == "ERR_SHAPE");
-  CHECK(code(q, k, k, shape, brief) == "ERR_SHAPE");
-  CHECK(code(q, k, k, shape, falling) == "ERR_SHAPE");
+  CHECK(code(q, k, k, shape, late) == "ERR_ARGUMENT");
+  CHECK(code(q, k, k, shape, brief) == "ERR_ARGUMENT");
+  CHECK(code(q, k, k, shape, falling) == "ERR_ARGUMENT");
   CHECK(code(make(5, 32, DType::i32), k, k, shape, fine) == "ERR_DTYPE");
   CHECK(code(q, make(5, 16, DType::bf16), k, shape, fine) == "ERR_DTYPE");
   CHECK(code(q, k, make(5, 16, DType::bf16), shape, fine) == "ERR_DTYPE");

@@ -91,12 +91,21 @@ class RowBlock {
   int64_t count_, row_bytes_;
 };
 
-// Values of the CPU where the tape computes: themselves, or a copy that lives as long as the tape.
+// Values of the CPU where the tape computes: themselves, or a copy.
 template <typename T>
-const T* placed(Tape& tape, const T* values, int64_t count) {
-  if (tape.stream() == nullptr || count == 0) return values;
-  return static_cast<const T*>(tape.uploaded(values, count * static_cast<int64_t>(sizeof(T))).raw());
-}
+class Placed {
+ public:
+  Placed(Tape& tape, const T* values, int64_t count) : values_(values) {
+    if (tape.stream() == nullptr || count == 0) return;
+    copy_ = tape.upload(values, count * static_cast<int64_t>(sizeof(T)));
+    values_ = static_cast<const T*>(copy_.raw());
+  }
+  const T* data() const { return values_; }
+
+ private:
+  const T* values_;
+  Tensor copy_;
+};
 
 void row_loss(const Tape& tape, const RowLossArgs& args) {
   if (Stream* stream = tape.stream()) return stream->run("row_loss/1", args);
@@ -161,7 +170,10 @@ class HeadPass {
         head_(head),
         rows_(rows),
         chunk_(std::min(rows_per_chunk(head.rows), rows.count)),
-        losses_(tape, rows.count) {}
+        losses_(tape, rows.count),
+        places_(tape, rows.rows, rows.count),
+        targets_(tape, rows.targets, rows.count),
+        weights_(tape, rows.weights, rows.count) {}
 
   Tensor dx, dw;
 
@@ -169,9 +181,6 @@ class HeadPass {
   double run(CrossEntropy& result) {
     z_ = tape_.empty({chunk_, head_.rows}, DType::f32);
     gathered_ = tape_.empty({chunk_, head_.cols}, x_.dtype());
-    places_ = placed(tape_, rows_.rows, rows_.count);
-    targets_ = placed(tape_, rows_.targets, rows_.count);
-    weights_ = placed(tape_, rows_.weights, rows_.count);
     for (int64_t begin = 0; begin < rows_.count; begin += chunk_) {
       tape_.check_cancelled();
       chunk(begin, std::min(chunk_, rows_.count - begin));
@@ -186,7 +195,7 @@ class HeadPass {
 
  private:
   RowBlock block_of(const Tensor& matrix, int64_t begin, int64_t count) const {
-    return {matrix, rows_.rows + begin, places_ + begin, count};
+    return {matrix, rows_.rows + begin, places_.data() + begin, count};
   }
 
   void chunk(int64_t begin, int64_t count) {
@@ -199,11 +208,11 @@ class HeadPass {
     args.rows = count;
     args.vocabulary = head_.rows;
     args.logits = z_.data<float>();
-    args.targets = targets_ + begin;
+    args.targets = targets_.data() + begin;
     losses_.set(args, begin);
     args.dz = dx.defined() || dw.defined() ? z_.data<float>() : nullptr;
     args.dz_dtype = x_.dtype();
-    args.weights = weights_ + begin;
+    args.weights = weights_.data() + begin;
     row_loss(tape_, args);
     if (dw.defined()) add_weight_gradient(x, count);
     if (dx.defined()) input_gradient(begin, count);  // last: it may reuse the gathered rows' memory
@@ -255,8 +264,8 @@ class HeadPass {
   const int64_t chunk_;
   RowLosses losses_;
   Tensor z_, gathered_;
-  const int32_t *places_ = nullptr, *targets_ = nullptr;  // of rows_, where the tape computes
-  const float* weights_ = nullptr;
+  const Placed<int32_t> places_, targets_;  // of rows_, where the tape computes
+  const Placed<float> weights_;
 };
 
 // factor: a scalar where the tape computes.
@@ -320,7 +329,8 @@ Tensor head_logits(Tape& tape, const Tensor& x, const Weight& head, int64_t coun
   for (int64_t i = 0; i < count; ++i) check_range(rows[i], x.dim(0), "rows", i);
   Tensor logits = tape.empty({count, head.view.rows}, DType::f32);
   Tensor gathered = tape.empty({count, head.view.cols}, x.dtype());
-  RowBlock(x, rows, placed(tape, rows, count), count).copy(gathered, false);
+  const Placed places(tape, rows, count);
+  RowBlock(x, rows, places.data(), count).copy(gathered, false);
   if (count > 0) logits_of(tape, gathered.raw(), x.dtype(), count, head.view, logits.data<float>());
   return logits;
 }
@@ -338,11 +348,12 @@ Var cross_entropy(Tape& tape, const Var& logits, const int32_t* targets) {
   const bool wants_grad = tape.wants_grad(logits);
 
   const RowLosses rows(tape, z.dim(0));
+  const Placed placed_targets(tape, targets, z.dim(0));
   RowLossArgs args;
   args.rows = z.dim(0);
   args.vocabulary = z.dim(1);
   args.logits = z.data<float>();
-  args.targets = placed(tape, targets, z.dim(0));
+  args.targets = placed_targets.data();
   rows.set(args, 0);
   row_loss(tape, args);
   double total = 0.0;
@@ -357,15 +368,17 @@ Var cross_entropy(Tape& tape, const Var& logits, const int32_t* targets) {
                        const size_t count = targets.size();
                        const std::vector<float> weights(count, scalar_of(grad) / static_cast<float>(count));
                        const RowLosses rows(tape, z.dim(0));
+                       const Placed placed_targets(tape, targets.data(), z.dim(0));
+                       const Placed placed_weights(tape, weights.data(), z.dim(0));
                        Tensor dz = tape.empty(z.shape(), DType::f32);
                        RowLossArgs args;
                        args.rows = z.dim(0);
                        args.vocabulary = z.dim(1);
                        args.logits = z.data<float>();
-                       args.targets = placed(tape, targets.data(), z.dim(0));
+                       args.targets = placed_targets.data();
                        rows.set(args, 0);
                        args.dz = dz.data<float>();
-                       args.weights = placed(tape, weights.data(), z.dim(0));
+                       args.weights = placed_weights.data();
                        row_loss(tape, args);
                        tape.accumulate(slot, std::move(dz));
                      });

@@ -62,7 +62,7 @@ struct TokenRows {
 
 void backward_on_device(Tape& tape, const int32_t* tokens, const Tensor& grad, float* dweight) {
   const TokenRows rows(tokens, grad.rows());
-  const Tensor placed = tape.uploaded(rows.array.data(), static_cast<int64_t>(rows.array.size() * sizeof(int32_t)));
+  const Tensor placed = tape.upload(rows.array.data(), static_cast<int64_t>(rows.array.size() * sizeof(int32_t)));
   EmbeddingSumsArgs args;
   args.tokens = placed.data<int32_t>();
   args.starts = args.tokens + rows.groups;
@@ -77,7 +77,7 @@ void backward_on_device(Tape& tape, const int32_t* tokens, const Tensor& grad, f
 
 void forward(Tape& tape, const int32_t* tokens, int64_t count, const WeightView& weight, const Tensor& y) {
   if (Stream* stream = tape.stream()) {
-    const Tensor placed = tape.uploaded(tokens, count * static_cast<int64_t>(sizeof(int32_t)));
+    const Tensor placed = tape.upload(tokens, count * static_cast<int64_t>(sizeof(int32_t)));
     return stream->run("embedding_forward/1", EmbeddingRowsArgs{.tokens = placed.data<int32_t>(),
                                                                 .weight = weight.data,
                                                                 .weight_dtype = weight.dtype,

@@ -10,18 +10,15 @@
 namespace rubricate {
 namespace {
 
-constexpr const char* kSettingNames[] = {"auto", "own", "cublaslt"};
-
 MatmulSetting chosen_setting() {
   const char* const name = std::getenv("RUBRICATE_MATMUL");
   if (name == nullptr || *name == '\0') return MatmulSetting::automatic;
-  for (int i = 0; i < 3; ++i)
-    if (std::string(name) == kSettingNames[i]) return static_cast<MatmulSetting>(i);
+  if (const auto setting = value_of(kMatmulSettingNames, name)) return *setting;
   fail("ERR_ARGUMENT", "Expected auto, own or cublaslt for RUBRICATE_MATMUL but received ", name);
 }
 
-std::atomic<int>& current_setting() {
-  static std::atomic<int> setting{static_cast<int>(chosen_setting())};
+std::atomic<MatmulSetting>& current_setting() {
+  static std::atomic<MatmulSetting> setting{chosen_setting()};
   return setting;
 }
 
@@ -59,13 +56,9 @@ ProductClass class_of(const MatmulArgs& args) {
 
 }  // namespace
 
-MatmulSetting matmul_setting() { return static_cast<MatmulSetting>(current_setting().load(std::memory_order_relaxed)); }
+MatmulSetting matmul_setting() { return current_setting().load(std::memory_order_relaxed); }
 
-const char* matmul_setting_name(MatmulSetting setting) { return kSettingNames[static_cast<int>(setting)]; }
-
-void force_matmul_setting(MatmulSetting setting) {
-  current_setting().store(static_cast<int>(setting), std::memory_order_relaxed);
-}
+void force_matmul_setting(MatmulSetting setting) { current_setting().store(setting, std::memory_order_relaxed); }
 
 MatmulProvider choose_matmul(const MatmulArgs& args, MatmulSetting setting, int32_t capability) {
   if (setting == MatmulSetting::own || !possible(args, capability)) return MatmulProvider::own;

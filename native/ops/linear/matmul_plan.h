@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "base/named.h"
 #include "device/stream.h"
 #include "ops/linear/linear_kernels.h"
 
@@ -26,9 +27,11 @@ namespace rubricate {
 // RUBRICATE_MATMUL: auto (where it is not set), own, or cublaslt. cublaslt takes all that cuBLASLt can do, small or
 // not.
 enum class MatmulSetting { automatic = 0, own = 1, cublaslt = 2 };
+inline constexpr std::array<Named<MatmulSetting>, 3> kMatmulSettingNames{
+    {{MatmulSetting::automatic, "auto"}, {MatmulSetting::own, "own"}, {MatmulSetting::cublaslt, "cublaslt"}}};
 // Throws ERR_ARGUMENT where RUBRICATE_MATMUL has another value.
 MatmulSetting matmul_setting();
-const char* matmul_setting_name(MatmulSetting setting);  // "auto", "own", "cublaslt"
+constexpr const char* matmul_setting_name(MatmulSetting setting) { return name_of(kMatmulSettingNames, setting); }
 // For tests and workbenches. Not safe while other threads compute.
 void force_matmul_setting(MatmulSetting setting);
 

@@ -9,19 +9,6 @@
 namespace rubricate {
 namespace {
 
-void check_rows(const SequenceRows& rows, int64_t slots) {
-  require(rows.sequences >= 0 && rows.rows >= 0, "ERR_SHAPE", "Expected counts of 0 or more for rows but received ",
-          rows.rows, " rows in ", rows.sequences, " sequences");
-  require(rows.starts != nullptr && rows.starts[0] == 0 && rows.starts[rows.sequences] == rows.rows, "ERR_SHAPE",
-          "Expected starts from 0 to ", rows.rows, " for rows");
-  for (int64_t s = 0; s < rows.sequences; ++s) {
-    require(rows.starts[s] <= rows.starts[s + 1], "ERR_SHAPE", "Expected ascending starts for rows but received ",
-            rows.starts[s], " before ", rows.starts[s + 1]);
-    require(rows.slots[s] >= 0 && rows.slots[s] < slots, "ERR_SHAPE", "Expected a slot from 0 to ", slots - 1,
-            " for sequence ", s, " but received ", rows.slots[s]);
-  }
-}
-
 constexpr int32_t kTileRows = 16;  // of a device's thread: see red_edit_cuda.cu
 
 const float* vector_data(const Var& vector, int64_t width, const char* name) {
@@ -78,7 +65,8 @@ bool EditSlots::trains() const {
 }
 
 EditTable edit_table(const EditSlots& slots, int64_t width, const SequenceRows& rows) {
-  check_rows(rows, static_cast<int64_t>(slots.slots.size()));
+  check_starts(rows.starts, rows.sequences, rows.rows, 0);
+  check_slots(rows.slots, rows.sequences, static_cast<int64_t>(slots.slots.size()) - 1);
   EditTable table;
   table.scale.reserve(slots.slots.size());
   table.bias.reserve(slots.slots.size());

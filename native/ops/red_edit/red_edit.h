@@ -29,7 +29,7 @@ struct EditSlots {
   bool trains() const;  // whether any vector needs a gradient
 };
 
-// Errors: ERR_SHAPE (a vector is not [d], a slot is out of range), ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
+// Errors: ERR_SHAPE (a vector is not [d]), ERR_ARGUMENT (rows), ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
 Var red_edit(Tape& tape, const Var& h, const EditSlots& slots, const SequenceRows& rows);
 
 // What follows is for ops that fuse the edit, or have vectors per slot like it.

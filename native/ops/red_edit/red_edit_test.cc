@@ -292,9 +292,9 @@ TEST_CASE("red_edit: wrong arguments") {
   const TestRows rows({{4, 1}});
   CHECK(code(h, edit, rows) == "");
   CHECK(code(h, edit, TestRows({{3, 1}})) == "ERR_SHAPE");
-  CHECK(code(h, edit, TestRows({{4, 2}})) == "ERR_SHAPE");
-  CHECK(code(h, edit, TestRows({{4, -1}})) == "ERR_SHAPE");
-  CHECK(code(h, edit, TestRows({{5, 1}, {-1, 1}})) == "ERR_SHAPE");
+  CHECK(code(h, edit, TestRows({{4, 2}})) == "ERR_ARGUMENT");
+  CHECK(code(h, edit, TestRows({{4, -1}})) == "ERR_ARGUMENT");
+  CHECK(code(h, edit, TestRows({{5, 1}, {-1, 1}})) == "ERR_ARGUMENT");
   CHECK(code(h, random_slots(arena, 2, 21, true, false), rows) == "ERR_SHAPE");
   CHECK(code(random_tensor(arena, {4, 20}, DType::f16, 1), edit, rows) == "ERR_DTYPE");
   EditSlots wrong = edit;

@@ -8,12 +8,13 @@
 #include "device/stream.h"
 #include "ops/rope/rope_kernels.h"
 #include "ops/shared/checks.h"
+#include "ops/shared/device_copies.h"
 
 namespace rubricate {
 namespace {
 
 Tensor rotate(Tape& tape, const Tensor& x, int64_t heads, const int32_t* positions, const RopeValues& table, DType out,
-              bool backward) {
+              bool backward, const std::shared_ptr<DeviceCopies>& copies) {
   Tensor y = tape.empty(x.shape(), out);
   RopeArgs args{.x_dtype = x.dtype(),
                 .y_dtype = out,
@@ -28,8 +29,9 @@ Tensor rotate(Tape& tape, const Tensor& x, int64_t heads, const int32_t* positio
                 .backward = backward};
   if (Stream* stream = tape.stream()) {
     const Tensor there = table.on_device(tape);
-    const Tensor placed = tape.uploaded(positions, x.rows() * static_cast<int64_t>(sizeof(int32_t)));
-    args.positions = placed.data<int32_t>();
+    const auto placed = device_copy(tape, copies, DeviceCopies::Table::positions, 0,
+                                    [&] { return std::vector<int32_t>(positions, positions + x.rows()); });
+    args.positions = placed.memory.data<int32_t>();
     args.cos = there.data<float>();
     args.sin = args.cos + table.positions * table.half;
     stream->run("rope/1", args);
@@ -129,17 +131,19 @@ Tensor RopeValues::on_device(const Tape& tape) const {
   return copy;
 }
 
-Var rope(Tape& tape, const Var& x, int64_t heads, const int32_t* positions, const RopeTable& table, DType out) {
+Var rope(Tape& tape, const Var& x, int64_t heads, const int32_t* positions, const RopeTable& table, DType out,
+         const std::shared_ptr<DeviceCopies>& copies) {
   tape.check_cancelled("rope");
   const int64_t reach = checked_reach(x.value(), heads, positions, table, out);
   require_place(tape, x.value(), "x");
   const bool wanted = tape.wants_grad(x);
   const std::shared_ptr<const RopeValues> values = table.covering(reach);
-  Tensor y = rotate(tape, x.value(), heads, positions, *values, out, false);
+  Tensor y = rotate(tape, x.value(), heads, positions, *values, out, false, copies);
   if (!wanted) return y;
-  return tape.record("rope", std::move(y), [slot = x.slot(), heads, positions, values](Tape& tape, const Tensor& grad) {
-    tape.accumulate(slot, rotate(tape, grad, heads, positions, *values, slot->dtype, true));
-  });
+  return tape.record("rope", std::move(y),
+                     [slot = x.slot(), heads, positions, values, copies](Tape& tape, const Tensor& grad) {
+                       tape.accumulate(slot, rotate(tape, grad, heads, positions, *values, slot->dtype, true, copies));
+                     });
 }
 
 }  // namespace rubricate

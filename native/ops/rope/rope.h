@@ -18,6 +18,8 @@
 
 namespace rubricate {
 
+class DeviceCopies;
+
 // cos and sin of the positions below `positions`: fp32 [positions, half] each, half = head_dim / 2. Immutable.
 struct RopeValues {
   int64_t half = 0, positions = 0;
@@ -66,8 +68,10 @@ class RopeTable {
 };
 
 // out: dtype of y, f32 or bf16. positions: int32 [T] on the host, each below table.positions(); the caller keeps them
-// alive until backward has run. head_dim is 2 * table.half(). Errors: ERR_SHAPE, ERR_DTYPE, ERR_CONTEXT_LENGTH (a
+// alive until backward has run. head_dim is 2 * table.half(). copies: of the forward that these positions are of, or
+// null. Errors: ERR_SHAPE, ERR_DTYPE, ERR_CONTEXT_LENGTH (a
 // position is beyond the table), ERR_FOREIGN, ERR_ABORTED.
-Var rope(Tape& tape, const Var& x, int64_t heads, const int32_t* positions, const RopeTable& table, DType out);
+Var rope(Tape& tape, const Var& x, int64_t heads, const int32_t* positions, const RopeTable& table, DType out,
+         const std::shared_ptr<DeviceCopies>& copies = nullptr);
 
 }  // namespace rubricate

@@ -213,7 +213,7 @@ std::vector<int32_t> sample_on_device(Tape& tape, const Tensor& logits, const De
   args.parts = sample_parts(args.vocabulary);
   args.logits = logits.data<float>();
   const auto uploaded = [&](const auto& values) {
-    return tape.uploaded(values.data(), static_cast<int64_t>(values.size() * sizeof(values[0])));
+    return tape.upload(values.data(), static_cast<int64_t>(values.size() * sizeof(values[0])));
   };
   const Tensor rows = uploaded(requests.rows);
   args.options = static_cast<const SamplingRow*>(rows.raw());

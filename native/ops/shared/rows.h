@@ -3,16 +3,30 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace rubricate {
+
+class DeviceCopies;
 
 struct SequenceRows {
   int64_t rows = 0;                 // all rows, T
   int64_t sequences = 0;            // S
   const int32_t* starts = nullptr;  // [S + 1]: first row of each sequence, then T; ascending
   const int32_t* slots = nullptr;   // [S]: adapter slot of each sequence; 0 means no edit
+  // What the ops of one forward share on a device (device_copies.h); null: each op makes its own.
+  std::shared_ptr<DeviceCopies> copies = nullptr;
 };
+
+// The rules of starts and slots: of batches and of ops alike. Errors: ERR_ARGUMENT.
+//   starts [sequences + 1]: from 0 to `rows`, each at least `least` rows after the one before: 0 where sequences may be
+//   empty; 1 where not, and then there is at least one. name: as the message says it.
+void check_starts(const int32_t* starts, int64_t sequences, int64_t rows, int32_t least, const char* name = "starts");
+// How many slots there are for so many sequences.
+void check_slot_count(int64_t slots, int64_t sequences);
+//   slots [sequences]: from 0 to `adapters`.
+void check_slots(const int32_t* slots, int64_t sequences, int64_t adapters);
 
 // Calls body(begin, end, slot) for the runs of rows of one sequence within [begin, end).
 template <typename Body>
@@ -32,12 +46,16 @@ class SavedRows {
   explicit SavedRows(const SequenceRows& rows)
       : rows_(rows.rows),
         starts_(rows.starts, rows.starts + rows.sequences + 1),
-        slots_(rows.slots, rows.slots + rows.sequences) {}
-  SequenceRows view() const { return {rows_, static_cast<int64_t>(slots_.size()), starts_.data(), slots_.data()}; }
+        slots_(rows.slots, rows.slots + rows.sequences),
+        copies_(rows.copies) {}
+  SequenceRows view() const {
+    return {rows_, static_cast<int64_t>(slots_.size()), starts_.data(), slots_.data(), copies_};
+  }
 
  private:
   int64_t rows_;
   std::vector<int32_t> starts_, slots_;
+  std::shared_ptr<DeviceCopies> copies_;
 };
 
 }  // namespace rubricate

@@ -1,5 +1,7 @@
 #include "ops/slots/slots.h"
 
+#include "ops/shared/device_copies.h"
+
 namespace rubricate {
 namespace {
 
@@ -26,19 +28,23 @@ SlotRowsOnDevice slot_rows_on_device(Tape& tape, const SequenceRows& rows, int32
 SlotRowsOnDevice sequences_on_device(Tape& tape, const SequenceRows& rows, int32_t tile_rows) {
   if (rows.sequences == 1) return one_sequence(rows.rows, rows.slots[0], tile_rows);
   const auto count = static_cast<size_t>(rows.sequences);
-  std::vector<int32_t> arrays;  // starts, slots, tiles
-  arrays.reserve(3 * count + 2);
-  arrays.insert(arrays.end(), rows.starts, rows.starts + count + 1);
-  arrays.insert(arrays.end(), rows.slots, rows.slots + count);
   int32_t tiles = 0;
-  for (size_t s = 0; s < count; ++s) {
-    arrays.push_back(tiles);
-    tiles += tiles_of(rows.starts[s + 1] - rows.starts[s], tile_rows);
-  }
-  arrays.push_back(tiles);
+  for (size_t s = 0; s < count; ++s) tiles += tiles_of(rows.starts[s + 1] - rows.starts[s], tile_rows);
 
   SlotRowsOnDevice result;
-  result.memory = tape.uploaded(arrays.data(), static_cast<int64_t>(arrays.size() * sizeof(int32_t)));
+  result.memory = device_copy(tape, rows.copies, DeviceCopies::Table::slot_tiles, tile_rows, [&] {
+                    std::vector<int32_t> arrays;  // starts, slots, first tile of each sequence
+                    arrays.reserve(3 * count + 2);
+                    arrays.insert(arrays.end(), rows.starts, rows.starts + count + 1);
+                    arrays.insert(arrays.end(), rows.slots, rows.slots + count);
+                    int32_t tile = 0;
+                    for (size_t s = 0; s < count; ++s) {
+                      arrays.push_back(tile);
+                      tile += tiles_of(rows.starts[s + 1] - rows.starts[s], tile_rows);
+                    }
+                    arrays.push_back(tile);
+                    return arrays;
+                  }).memory;
   const auto* const memory = static_cast<const int32_t*>(result.memory.raw());
   result.rows.rows = rows.rows;
   result.rows.sequences = rows.sequences;

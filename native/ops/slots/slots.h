@@ -37,7 +37,7 @@ SlotTableOnDevice<Pointer> slot_table_on_device(Tape& tape, const std::vector<Po
   if (count <= kFewSlots) {
     std::copy(pointers.begin(), pointers.end(), result.table.few);
   } else {
-    result.memory = tape.uploaded(pointers.data(), count * static_cast<int64_t>(sizeof(Pointer)));
+    result.memory = tape.upload(pointers.data(), count * static_cast<int64_t>(sizeof(Pointer)));
     result.table.many = static_cast<const Pointer*>(result.memory.raw());
   }
   return result;

@@ -1,4 +1,4 @@
-// Any text as an architecture: what is accepted has sizes whose products stay far from overflow.
+// Any text as an architecture: if it is accepted, the products of its sizes are far from overflow.
 #include "architecture/architecture.h"
 
 #include <string>

@@ -1,5 +1,5 @@
-// What every fuzz target checks: a broken input ends in an Error of the right code, and reading takes no more than ten
-// times the input's bytes of memory.
+// Checks of every fuzz target: a broken input throws an Error with the right code, and reading takes at most ten times
+// the input's bytes of memory.
 #pragma once
 
 #include <sanitizer/allocator_interface.h>
@@ -19,7 +19,7 @@ namespace rubricate::fuzz {
   std::abort();
 }
 
-// Bytes that are allocated now, and the most since reset().
+// Bytes currently allocated, and the peak since reset().
 class Memory {
  public:
   static Memory& instance() {
@@ -45,8 +45,8 @@ class Memory {
   int64_t used_ = 0, peak_ = 0;
 };
 
-// Runs body() and checks that it throws nothing but an Error of one of those codes, and that it holds at most ten times
-// `size` and `constant` bytes at once.
+// Runs body() and checks that it throws only an Error with one of those codes, and that it allocates at most ten times
+// `size` plus `constant` bytes at once.
 template <typename Body>
 void check(size_t size, int64_t constant, std::initializer_list<const char*> codes, Body&& body) {
   Memory::instance().reset();

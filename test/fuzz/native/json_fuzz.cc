@@ -1,4 +1,4 @@
-// A tree of any text: what it holds is consistent, and every accessor returns or throws.
+// A tree from any text: its content is consistent, and every accessor returns or throws.
 #include "base/json.h"
 
 #include <cmath>
@@ -55,7 +55,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   JsonLimits limits;
   if (size > 0 && data[0] % 7 == 0) limits = {64, 5};
-  fuzz::check(size, 2 << 20, {"ERR_JSON"}, [&] {  // the tree of as many values as are allowed
+  fuzz::check(size, 2 << 20, {"ERR_JSON"}, [&] {  // the largest allowed tree
     const Json json = Json::parse(text, "document", limits);
     walk(json, 0);
     access(json);

@@ -1,4 +1,4 @@
-// A parser computes nothing: what an arena would do on a device ends the fuzzer, should it ever be reached.
+// Parsers do not use devices: these stubs of the device functions end the fuzzer if they are called.
 #include "device/device.h"
 #include "device/stream.h"
 

@@ -1,5 +1,5 @@
-// Any bytes as a safetensors file. Where the first byte is odd, it is left out, and the text up to the next 0xff
-// becomes the header, with its length put right.
+// Any bytes as a safetensors file. If the first byte is odd, it is skipped, and the text up to the next 0xff becomes
+// the header, with its length corrected.
 #include "files/safetensors.h"
 
 #include <sys/mman.h>
@@ -25,7 +25,7 @@ std::string file_of(const uint8_t* data, size_t size) {
   return file;
 }
 
-volatile uint32_t read_bytes;  // so that the reads are not optimized away
+volatile uint32_t read_bytes;  // so that the compiler keeps the reads
 
 void require_consistent(const SafetensorsFile& file) {
   int64_t covered = 0;

@@ -11,7 +11,7 @@ try {
 } catch (error) {
   code = error instanceof RubricateError && error.code;
 }
-// One copy of every class, however the package was reached.
+// One copy of every class, whether the package was imported or required.
 import("rubricate").then((module) => {
   const same = module.Tensor === Tensor && module.RubricateError === RubricateError;
   const works = gradient === "2,-4,6" && code === "ERR_DISPOSED" && same;

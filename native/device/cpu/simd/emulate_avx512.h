@@ -1,6 +1,6 @@
-// For tests alone: runs the AVX-512 sources on a processor that has only AVX2 (CMake: -DRUBRICATE_EMULATE_AVX512=ON).
-// SIMDe (simde-everywhere/simde, MIT; Debian: libsimde-dev) stands in for the instructions; what its release 0.7.4
-// lacks follows here, each as Intel's manual defines it. Slow, and never part of a shipped build.
+// Only for tests: runs the AVX-512 sources on a processor that has only AVX2 (CMake: -DRUBRICATE_EMULATE_AVX512=ON).
+// SIMDe (simde-everywhere/simde, MIT; Debian: libsimde-dev) emulates the instructions; those that release 0.7.4 lacks
+// are defined here as in Intel's manual. Slow, and never part of a shipped build.
 #pragma once
 
 #include <immintrin.h>

@@ -1,15 +1,16 @@
 // Compiles a file of kernels once per instruction set, in one translation unit and without per-file compiler flags (gyp
-// has none). Use, in NAME_cpu.cc:
+// has none). Usage, in NAME_cpu.cc:
 //
 //   #define RUBRICATE_KERNELS "ops/swiglu/swiglu_kernels.inl"
 //   #include "device/cpu/simd/for_each_target.h"
 //   void swiglu_forward_cpu(const SwigluArgs& args) { RUBRICATE_DISPATCH(swiglu_forward, args); }
 //
-// The .inl includes nothing and opens no namespace; it sees F32x16 (vec_*.inl) and what NAME_cpu.cc included before.
-// Everything in it has internal linkage: an out-of-line copy of a vector function must never serve another target.
-// A file that must know its target tests RUBRICATE_TARGET_AVX512_BF16, RUBRICATE_TARGET_AVX512 (set for both of the
-// AVX-512 targets) or RUBRICATE_TARGET_AVX2. Define RUBRICATE_KERNELS_USE_BF16 to get the fourth target, otherwise
-// avx512 serves avx512_bf16 too. RUBRICATE_EMULATE_AVX512: a build for tests that computes AVX-512 with AVX2.
+// The .inl includes nothing and opens no namespace; it can use F32x16 (vec_*.inl) and what NAME_cpu.cc included before.
+// Everything in it has internal linkage: otherwise the linker could use one target's out-of-line copy of a function for
+// another target.
+// To depend on the target, a file tests RUBRICATE_TARGET_AVX512_BF16, RUBRICATE_TARGET_AVX512 (set for both of the
+// AVX-512 targets) or RUBRICATE_TARGET_AVX2. Define RUBRICATE_KERNELS_USE_BF16 to compile the fourth target; otherwise
+// avx512_bf16 uses the avx512 kernels. RUBRICATE_EMULATE_AVX512: a test build that emulates AVX-512 with AVX2.
 #include <algorithm>
 #include <bit>
 #include <cmath>

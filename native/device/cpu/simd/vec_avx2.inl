@@ -3,8 +3,8 @@ struct F32x16 {
   __m256 lo, hi;
 };
 struct Mask16 {
-  __m256i lo, hi;  // all ones in the lanes that take part
-  int64_t count;   // masks are always the first lanes
+  __m256i lo, hi;  // all ones in the active lanes
+  int64_t count;   // active lanes: always the first ones
 };
 
 inline F32x16 set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
@@ -83,7 +83,7 @@ inline F32x16 round_to_bf16(F32x16 a) {
   return {_mm256_castsi256_ps(_mm256_slli_epi32(narrow_bf16_half(a.lo), 16)),
           _mm256_castsi256_ps(_mm256_slli_epi32(narrow_bf16_half(a.hi), 16))};
 }
-// For values that bf16 holds exactly (round_to_bf16's): only the upper halves move.
+// For values that are exact in bf16 (from round_to_bf16): copies only the upper halves.
 inline void store_exact(bf16* p, F32x16 a) {
   const __m256i lo = _mm256_srli_epi32(_mm256_castps_si256(a.lo), 16);
   const __m256i hi = _mm256_srli_epi32(_mm256_castps_si256(a.hi), 16);

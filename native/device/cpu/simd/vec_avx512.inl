@@ -11,7 +11,7 @@ inline F32x16 zero() { return {_mm512_setzero_ps()}; }
 inline Mask16 first_lanes(int64_t n) { return {static_cast<__mmask16>(n >= 16 ? 0xffffu : (1u << n) - 1u)}; }
 
 inline __m512 widen_bf16(__m256i x) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16)); }
-// GCC 12 warns of undefined operands within its own unmasked forms of these two (PR 105593); masked with all lanes the
+// GCC 12 warns about undefined operands in its own unmasked forms of these two (PR 105593); masked with all lanes, the
 // instructions are the same. SIMDe lacks the masked forms.
 #if defined(RUBRICATE_EMULATE_AVX512)
 inline __m512i upper_halves(__m512i x) { return _mm512_srli_epi32(x, 16); }
@@ -20,7 +20,7 @@ inline __m256i lower_halves(__m512i x) { return _mm512_cvtepi32_epi16(x); }
 inline __m512i upper_halves(__m512i x) { return _mm512_maskz_srli_epi32(0xffff, x, 16); }
 inline __m256i lower_halves(__m512i x) { return _mm512_maskz_cvtepi32_epi16(0xffff, x); }
 #endif
-// Rounds to nearest even; NaN is made quiet, subnormals are kept (vcvtneps2bf16 flushes them).
+// Rounds to nearest even; NaNs become quiet, subnormals are kept (vcvtneps2bf16 flushes them).
 inline __m256i narrow_bf16(__m512 a) {
   const __m512i u = _mm512_castps_si512(a);
   const __m512i odd = _mm512_and_si512(upper_halves(u), _mm512_set1_epi32(1));
@@ -56,7 +56,7 @@ inline F32x16 min(F32x16 a, F32x16 b) { return {_mm512_min_ps(a.v, b.v)}; }
 inline F32x16 fma(F32x16 a, F32x16 b, F32x16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 inline F32x16 select(Mask16 m, F32x16 a, F32x16 b) { return {_mm512_mask_blend_ps(m.bits, b.v, a.v)}; }
 inline F32x16 round_to_bf16(F32x16 a) { return {widen_bf16(narrow_bf16(a.v))}; }
-// For values that bf16 holds exactly (round_to_bf16's): only the upper halves move.
+// For values that are exact in bf16 (from round_to_bf16): copies only the upper halves.
 inline void store_exact(bf16* p, F32x16 a) {
   const __m512i high = _mm512_srli_epi32(_mm512_castps_si512(a.v), 16);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(high));
@@ -73,8 +73,8 @@ inline float lane(F32x16 a, int i) {
   _mm512_store_ps(t, a.v);
   return t[i];
 }
-// The tree of all targets: lanes i and i + 8, then i and i + 4, i + 2, i + 1.
-// (Extracting half 0 rather than casting: GCC 12 warns of the undefined vector within its own cast.)
+// The same reduction tree on all targets: lanes i and i + 8, then i and i + 4, i + 2, i + 1.
+// (Extracting half 0 rather than casting: GCC 12 warns about an undefined vector in its own cast.)
 inline float reduce_add(F32x16 a) {
   const __m256 h = _mm256_add_ps(_mm512_extractf32x8_ps(a.v, 0), _mm512_extractf32x8_ps(a.v, 1));
   const __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));

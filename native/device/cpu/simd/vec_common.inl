@@ -1,10 +1,10 @@
-// What is written once for all targets, over their F32x16.
+// Functions on F32x16 that are the same for all targets.
 
 // e^x: range reduction by ln 2 in two parts, a degree-6 polynomial (Cephes expf's shape), 2^n by exponent bits in two
-// halves so that results down to the subnormals come out right. Error below 2 units in the last place; exp(-inf) = 0,
-// exp(x > 88.8) = inf, NaN stays NaN, and exp(0) = 1 exactly.
+// halves, so that subnormal results are right. Error below 2 units in the last place; exp(-inf) = 0, exp(x > 88.8) =
+// inf, NaN stays NaN, and exp(0) = 1 exactly.
 inline F32x16 exp(F32x16 x) {
-  const F32x16 clamped = max(set1(-104.0f), min(set1(89.0f), x));  // in this order a NaN comes through
+  const F32x16 clamped = max(set1(-104.0f), min(set1(89.0f), x));  // in this order NaN propagates
   const F32x16 n = round_even(mul(clamped, set1(1.44269504088896341f)));
   F32x16 r = fma(n, set1(-0.693359375f), clamped);
   r = fma(n, set1(2.12194440e-4f), r);
@@ -22,7 +22,7 @@ inline F32x16 exp(F32x16 x) {
 // 1 / (1 + e^-x), finite for every finite x.
 inline F32x16 sigmoid(F32x16 x) { return div(set1(1.0f), add(set1(1.0f), exp(sub(zero(), x)))); }
 
-// Rounds to the storage type and back: the value that a store would leave.
+// Rounds to the storage type and back: the value that a store followed by a load gives.
 template <typename T>
 inline F32x16 round_to(F32x16 a);
 template <>
@@ -34,7 +34,7 @@ inline F32x16 round_to<bf16>(F32x16 a) {
   return round_to_bf16(a);
 }
 
-// All sixteen lanes, known at compile time: the same as first_lanes(16), but a plain load or store.
+// All sixteen lanes, known at compile time: like first_lanes(16), but with an unmasked load or store.
 struct AllLanes {
   operator Mask16() const { return first_lanes(16); }
 };
@@ -48,7 +48,7 @@ inline void store_masked(T* p, AllLanes, F32x16 a) {
 }
 inline F32x16 select(AllLanes, F32x16 a, F32x16) { return a; }
 
-// Rounds to the storage type, stores, and returns what the store left.
+// Rounds to the storage type, stores, and returns the rounded value.
 template <typename T, typename Mask>
 inline F32x16 store_rounded(T* p, Mask mask, F32x16 a) {
   const F32x16 rounded = round_to<T>(a);
@@ -61,9 +61,9 @@ inline F32x16 store_rounded(bf16* p, AllLanes, F32x16 a) {
   return rounded;
 }
 
-// Calls body(i, mask) over [0, n) in steps of 16; the last step's mask may leave lanes out. The tail runs the same
-// vector code as the rest, so an element's value does not depend on where it stands. A body that takes `auto mask`
-// gets AllLanes for whole steps.
+// Calls body(i, mask) over [0, n) in steps of 16; the last step's mask may be partial. The tail runs the same vector
+// code as the rest, so an element's value does not depend on its position. A body that takes `auto mask` gets AllLanes
+// for whole steps.
 template <typename Body>
 inline void for_lanes(int64_t n, Body&& body) {
   int64_t i = 0;

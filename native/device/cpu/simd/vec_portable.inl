@@ -3,7 +3,7 @@ struct F32x16 {
   float v[16];
 };
 struct Mask16 {
-  uint32_t bits;  // lane i takes part where bit i is set
+  uint32_t bits;  // lane i is active if bit i is set
 };
 
 #define RUBRICATE_LANES(expression)                   \
@@ -25,7 +25,7 @@ inline F32x16 load(const T* p) {
   return r;
 }
 template <typename T>
-inline F32x16 load_masked(const T* p, Mask16 m) {  // lanes left out are 0 and not read
+inline F32x16 load_masked(const T* p, Mask16 m) {  // inactive lanes are 0 and not read
   F32x16 r;
   for (int i = 0; i < 16; ++i) {
     r.v[i] = 0.0f;
@@ -58,7 +58,7 @@ inline F32x16 select(Mask16 m, const F32x16& a, const F32x16& b) {
   RUBRICATE_LANES(m.bits >> i & 1u ? a.v[i] : b.v[i]);
 }
 inline F32x16 round_to_bf16(const F32x16& a) { RUBRICATE_LANES(to_float(from_float<bf16>(a.v[i]))); }
-// For values that bf16 holds exactly (round_to_bf16's): only the upper halves move.
+// For values that are exact in bf16 (from round_to_bf16): copies only the upper halves.
 inline void store_exact(bf16* p, const F32x16& a) { store(p, a); }
 inline F32x16 round_even(const F32x16& a) { RUBRICATE_LANES(__builtin_rintf(a.v[i])); }
 // 2^n for integral n in [-126, 127].

@@ -51,13 +51,13 @@ std::vector<T> all_patterns() {
   return out;
 }
 
-// Floats around every place where rounding to 16 bits can go wrong.
+// Floats around every value where rounding to 16 bits can go wrong.
 std::vector<float> rounding_cases() {
   std::vector<float> out;
   for (uint32_t high = 0; high < 65536; ++high)
     for (const uint32_t low : {0x0000u, 0x0001u, 0x7fffu, 0x8000u, 0x8001u, 0xffffu})
       out.push_back(std::bit_cast<float>(high << 16 | low));
-  for (uint32_t f = 0; f < 65536; ++f) {  // the midpoints between float16 neighbours, and beside them
+  for (uint32_t f = 0; f < 65536; ++f) {  // the midpoints between neighbouring float16 values, and their neighbours
     const float here = to_float(f16{static_cast<uint16_t>(f)}), next = to_float(f16{static_cast<uint16_t>(f + 1)});
     const float middle = (here + next) * 0.5f;
     for (const float x : {here, middle, std::nextafter(middle, 1e30f), std::nextafter(middle, -1e30f)})
@@ -67,7 +67,7 @@ std::vector<float> rounding_cases() {
   return out;
 }
 
-// Distance in units of the last place of `expected` (of the least normal number, below it).
+// Distance in units in the last place of `expected` (at least of the smallest normal number).
 double ulps(float got, double expected) {
   const double magnitude = std::max(std::fabs(expected), 0x1p-126);
   return std::fabs(static_cast<double>(got) - expected) / std::ldexp(1.0, std::ilogb(magnitude) - 23);
@@ -75,7 +75,7 @@ double ulps(float got, double expected) {
 
 }  // namespace
 
-TEST_CASE("16-bit floats widen as the scalar code does, all 65,536 patterns, on every path") {
+TEST_CASE("16-bit floats widen as in the scalar code: all 65,536 patterns, on every path") {
   testing::on_every_path([] {
     const auto b = all_patterns<bf16>();
     const auto wide_b = map<float>(VecTest::bf16_to_f32, b);
@@ -89,13 +89,13 @@ TEST_CASE("16-bit floats widen as the scalar code does, all 65,536 patterns, on 
   });
 }
 
-TEST_CASE("floats narrow as the scalar code does, ties, subnormals, infinities and NaNs included") {
+TEST_CASE("floats narrow as in the scalar code, including ties, subnormals, infinities and NaNs") {
   const std::vector<float> cases = rounding_cases();
   testing::on_every_path([&] {
     const auto b = map<bf16>(VecTest::f32_to_bf16, cases);
     const auto h = map<f16>(VecTest::f32_to_f16, cases);
     const auto rounded = map<float>(VecTest::round_to_bf16, cases);
-    std::vector<bf16> stored(2 * cases.size());  // what is stored, then what is returned
+    std::vector<bf16> stored(2 * cases.size());  // the stored values, then the returned ones
     run({VecTest::store_rounded, cases.data(), stored.data(), static_cast<int64_t>(cases.size())});
     int64_t wrong = 0;
     for (size_t i = 0; i < cases.size(); ++i) {
@@ -111,7 +111,7 @@ TEST_CASE("floats narrow as the scalar code does, ties, subnormals, infinities a
 TEST_CASE("the scalar conversions round to nearest even") {
   for (const float x : rounding_cases()) {
     if (!std::isfinite(x)) continue;
-    // The nearest multiple of the spacing there, by the C library's rounding.
+    // The nearest multiple of the spacing at x, by the C library's rounding.
     const double d = static_cast<double>(x);
     const int exponent = std::max(x == 0.0f ? -126 : std::ilogb(x), -126);
     const double nearest = std::ldexp(std::nearbyint(std::ldexp(d, 7 - exponent)), exponent - 7);
@@ -180,7 +180,7 @@ TEST_CASE("reduce_add adds in the same tree on every path, reduce_max finds the 
   }
 }
 
-TEST_CASE("masked steps touch their lanes alone, and an element's bits do not depend on its lane") {
+TEST_CASE("masked steps access only their lanes, and an element's bits do not depend on its lane") {
   std::vector<float> x(64), whole(64);
   for (uint64_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(philox_uniform(1, 5, i) * 20.0 - 10.0);
   testing::on_every_path([&] {

@@ -1,4 +1,4 @@
-// Exercises F32x16 over arrays; used by vec_test.cc alone.
+// Exercises F32x16 over arrays; used only by vec_test.cc.
 
 template <typename From, typename To>
 void convert_lanes(const VecTestArgs& args) {

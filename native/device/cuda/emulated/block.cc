@@ -13,12 +13,12 @@ Block block;
 
 namespace {
 
-constexpr size_t kStaticLimit = 48 << 10;  // the compiler's
+constexpr size_t kStaticLimit = 48 << 10;  // as nvcc's
 
 const char* state_text(State state) {
   switch (state) {
     case State::ready:
-      return "can go on";
+      return "can continue";
     case State::at_barrier:
       return "waits at __syncthreads";
     case State::at_collective:
@@ -32,7 +32,7 @@ bool same_place(const Location& a, const Location& b) {
   return a.line() == b.line() && a.column() == b.column() && std::strcmp(a.file_name(), b.file_name()) == 0;
 }
 
-// Lets every thread at the barrier go on, knowing what all of them did before.
+// Resumes every thread at the barrier; each has then synchronized with all others.
 void open_barrier() {
   for (unsigned i = 0; i < block.count; ++i) block.threads[i].arrived.acquire();
   for (unsigned i = 0; i < block.count; ++i) {
@@ -90,7 +90,7 @@ void barrier(const Location& where) {
       thread.state = State::at_barrier;
       die("__syncthreads reached at different lines");
     }
-    if (other.state == State::at_barrier) break;  // those that wait wait at one line
+    if (other.state == State::at_barrier) break;  // all waiting threads wait at the same line
   }
   thread.where = where;
   thread.state = State::at_barrier;

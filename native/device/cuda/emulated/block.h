@@ -1,4 +1,4 @@
-// A block while it runs: its threads, what each waits for, and its shared memory. Not for kernels (execution.h is).
+// A running block: its threads, what each waits for, and its shared memory. Not for kernels, which use execution.h.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ struct Thread {
   uint32_t mask = 0;        // of the collective
   void* payload = nullptr;  // for the collective
   Fiber* fiber = nullptr;
-  Token arrived, resumed;                     // ThreadSanitizer: what others know of it, and it of them
+  Token arrived, resumed;  // ThreadSanitizer's synchronization: from this thread to others, and from others to it
   std::vector<AsyncCopy> open_copies;         // since the last commit
   std::deque<std::vector<AsyncCopy>> groups;  // committed, oldest first
 };
@@ -42,7 +42,7 @@ struct SharedObject {
 struct Block {
   const char* kernel = "";
   uint3 index{};
-  std::vector<Thread> threads;  // threads of this launch come first, in order of their indices
+  std::vector<Thread> threads;  // the threads of this launch are first, in order of their indices
   unsigned count = 0;           // of threads
   unsigned waiting = 0, ended = 0;
   void* dynamic_shared = nullptr;
@@ -53,7 +53,7 @@ struct Block {
   Thread* current = nullptr;  // the thread that runs now
 };
 
-// One launch at a time runs in the process (launch_grid's lock), so there is one block.
+// Only one launch runs at a time in the process (launch_grid's lock), so there is one block.
 extern Block block;
 
 // Leaves the current thread's fiber until the scheduler finds it ready.

@@ -1,6 +1,7 @@
-// Kernels that are wrong on purpose, one for each class of error, and beside each the same without the error. The
-// program runs one: `broken_kernels NAME broken|right`, and prints what came out. nets_test.cc runs it, built plainly,
-// with AddressSanitizer and with ThreadSanitizer, and expects each error to be found, and nothing in what is right.
+// Deliberately wrong kernels, one for each class of error, each also in a correct version. The program runs one,
+// `broken_kernels NAME broken|right`, and prints the result. nets_test.cc runs it, built without sanitizers, with
+// AddressSanitizer and with ThreadSanitizer, and expects each error to be found in the broken version and none in the
+// right one.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -41,7 +42,8 @@ __global__ void static_overrun(const float* x, float* y) {
   y[i] = flat[broken ? size - i : size - 1 - i];
 }
 
-// Turns a row round through shared memory; without the barrier a thread reads what another may not have written.
+// Reverses a row through shared memory; without the barrier a thread may read an element before another thread writes
+// it.
 template <bool broken>
 __global__ void missing_barrier(const float* x, float* y) {
   RUBRICATE_SHARED(float[kThreads], row);
@@ -51,7 +53,7 @@ __global__ void missing_barrier(const float* x, float* y) {
   y[i] = row[kThreads - 1 - i];
 }
 
-// Twice the same buffer: without a barrier between reading and writing again, a fast thread writes too early.
+// Uses the same buffer twice: without a barrier between the read and the next write, a fast thread writes too early.
 template <bool broken>
 __global__ void missing_second_barrier(const float* x, float* y) {
   RUBRICATE_SHARED(float[kThreads], row);
@@ -66,8 +68,8 @@ __global__ void missing_second_barrier(const float* x, float* y) {
   y[i] = value;
 }
 
-// Neighbouring lanes exchange through shared memory. A shuffle in between brings the lanes together but orders no
-// memory.
+// Neighbouring lanes exchange values through shared memory. A shuffle in between synchronizes the lanes but does not
+// order memory.
 template <bool broken>
 __global__ void missing_warp_sync(const float* x, float* y) {
   RUBRICATE_SHARED(float[kThreads], row);
@@ -89,7 +91,7 @@ __global__ void race_between_blocks(const float* x, float* y) {
     atomicAdd(y, x[blockIdx.x]);
 }
 
-// Sums of what nothing has written: y itself, shared memory, a local array.
+// Sums of unwritten memory: y itself, shared memory, a local array.
 template <bool broken>
 __global__ void unwritten_global(const float* x, float* y) {
   y[threadIdx.x] = broken ? y[threadIdx.x] + x[threadIdx.x] : x[threadIdx.x];
@@ -111,7 +113,7 @@ __global__ void unwritten_local(const float* x, float* y) {
   y[threadIdx.x] = sums[0] + sums[1] + sums[2] + sums[3];
 }
 
-// Reads what an asynchronous copy brings before waiting for it.
+// Reads the data of an asynchronous copy before waiting for it.
 template <bool broken>
 __global__ void missing_wait(const float* x, float* y) {
   RUBRICATE_SHARED(float[4 * kThreads], row);
@@ -122,7 +124,7 @@ __global__ void missing_wait(const float* x, float* y) {
   y[i] = row[4 * i + 1];
 }
 
-// Half of the threads never come to the other half's barrier.
+// Half of the threads never reach the other half's barrier.
 template <bool broken>
 __global__ void divergent_barrier(const float* x, float* y) {
   if (broken && threadIdx.x < 16)
@@ -132,7 +134,7 @@ __global__ void divergent_barrier(const float* x, float* y) {
   y[threadIdx.x] = x[threadIdx.x];
 }
 
-// Half of the lanes shuffle with all of the lanes.
+// Half of the lanes call a shuffle with the mask of all lanes.
 template <bool broken>
 __global__ void missing_lanes(const float* x, float* y) {
   float value = x[threadIdx.x];
@@ -148,7 +150,7 @@ __global__ void misaligned(const float* x, float* y) {
   y[threadIdx.x] = values[0];
 }
 
-// Host code that reads device memory, which nothing but kernels and copies can.
+// Host code that reads device memory, which only kernels and copies can do.
 bool read_by_host(bool broken) {
   void* x = nullptr;
   float value = 1.0f;

@@ -1,4 +1,5 @@
-// cp.async. This file is instrumented like the kernels: the copies are their accesses, the lists of them are not.
+// cp.async. This file is instrumented like the kernels, since the copies are the kernels' accesses; the lists of copies
+// are not.
 #include <cstring>
 #include <utility>
 

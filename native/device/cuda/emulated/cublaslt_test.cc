@@ -1,4 +1,4 @@
-// Opening cuBLASLt: what is told of a library that is missing, broken, or of another version. (Products by it:
+// Opening cuBLASLt: the errors for a library that is missing, broken, or of another version. (For matmuls with it see
 // ops/linear/matmul_cublaslt_test.cc.)
 #include "device/cuda/cublaslt.h"
 
@@ -32,12 +32,12 @@ TEST_CASE("cuBLASLt 12 and 13 are opened, others are not") {
   CHECK(open_version("120000").version == 120000);
   const lt::Library old = open_version("110502"), later = open_version("140000");
   CHECK(old.version == 0);
-  CHECK(has(old, "libfake_cublaslt.so cannot be used: it is of version 11.5.2, but 12 or 13 is needed"));
+  CHECK(has(old, "libfake_cublaslt.so cannot be used: its version is 11.5.2, but 12 or 13 is needed"));
   CHECK(later.version == 0);
-  CHECK(has(later, "it is of version 14.0.0"));
+  CHECK(has(later, "its version is 14.0.0"));
 }
 
-TEST_CASE("a library without one of the functions, one that is none, and none at all are told apart") {
+TEST_CASE("a library that lacks a function, a missing library, and " none " have different errors") {
   const lt::Library broken = lt::open((kFolder + "/libfake_cublaslt_without_matmul.so").c_str());
   CHECK(broken.version == 0);
   CHECK(has(broken, "it has no cublasLtMatmul"));
@@ -57,7 +57,7 @@ TEST_CASE("with an emulated device no library is opened that was not named") {
   }
 }
 
-TEST_CASE("a handle that cannot be made is a sentence, and so at the next call") {
+TEST_CASE("a handle that cannot be created gives a message, also at the next call") {
   setenv("RUBRICATE_CUBLASLT_LIBRARY", (kFolder + "/libfake_cublaslt.so").c_str(), 1);
   setenv("RUBRICATE_EMULATION_CUBLASLT", "no handle", 1);
   char why[200] = {};

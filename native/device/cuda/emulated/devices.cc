@@ -1,4 +1,4 @@
-// Devices and their memory. Environment variables say what the devices are like:
+// Devices and their memory. Environment variables describe the devices:
 //
 //   RUBRICATE_EMULATION_DEVICES     how many (1)
 //   RUBRICATE_EMULATION_CAPABILITY  75, 80, 86, 89, 90, 100, 120 (80)

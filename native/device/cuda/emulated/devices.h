@@ -9,7 +9,7 @@ namespace rubricate::emulation {
 
 int64_t block_shared_bytes();  // the most shared memory of a block, by the emulated capability
 
-// To be called at each launch: the error of a device that is lost, maybe by this launch.
+// Call at each launch: returns the error of a lost device; the launch itself may lose it.
 cudaError_t begin_launch();
 
 }  // namespace rubricate::emulation

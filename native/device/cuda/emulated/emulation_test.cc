@@ -1,4 +1,4 @@
-// That the emulation computes what a GPU would: indices, warp functions, tensor core fragments, copies.
+// The emulation computes the same as a GPU: indices, warp functions, tensor core fragments, copies.
 #include <cstdlib>
 #include <cstring>
 #include <vector>
@@ -64,7 +64,7 @@ __global__ void sum_of_block(const float* x, float* y) {
   y[threadIdx.x] = sum + block_max<128>(x[threadIdx.x], partial);
 }
 
-// One warp: fragments from row-major A and B, and D back, by the layout that mma.h describes.
+// One warp: loads fragments from row-major A and B and stores D, in the layout that mma.h describes.
 template <bool shuffles>
 __global__ void multiply_bf16(const uint16_t* a, const uint16_t* b, float* d) {
   const int group = lane_index() / 4, quad = lane_index() % 4;
@@ -98,7 +98,7 @@ __global__ void matrices(const uint16_t* x, uint32_t* plain, uint32_t* transpose
 
 }  // namespace
 
-TEST_CASE("every thread of every block runs once, whatever the seed") {
+TEST_CASE("every thread of every block runs once, for any seed") {
   for (const int seed : {0, 1, 2}) {
     const Seed scope(seed);
     std::vector<int64_t> numbers(24 * 60, 0);
@@ -108,7 +108,7 @@ TEST_CASE("every thread of every block runs once, whatever the seed") {
   }
 }
 
-TEST_CASE("warp functions give what the programming guide says") {
+TEST_CASE("warp functions behave as in the programming guide") {
   for (const int seed : {0, 7}) {
     const Seed scope(seed);
     std::vector<WarpResults> results(64);
@@ -181,7 +181,7 @@ TEST_CASE("ldmatrix distributes rows, or columns, of four matrices") {
     }
 }
 
-TEST_CASE("a launch that no device would take is an error") {
+TEST_CASE("a launch that every device would refuse is an error") {
   std::vector<int64_t> numbers(1);
   const auto launch = [&](dim3 grid, dim3 block, int64_t shared) {
     return RUBRICATE_LAUNCH(number_threads, grid, block, shared, &test_stream, numbers.data());

@@ -1,4 +1,4 @@
-// What a thread of a kernel can ask of the block that it runs in.
+// The functions of a block that a kernel's threads can call.
 #pragma once
 
 #include <cstddef>
@@ -13,12 +13,12 @@ namespace rubricate::emulation {
 
 using Location = std::source_location;
 
-// Waits for all threads of the block that have not ended. It is an error to wait at different lines.
+// Waits for all threads of the block that have not ended. Waiting at different lines is an error.
 void barrier(const Location& where);
 
-// The one primitive of a warp: waits until every lane of `mask` has come to the same line with the same mask. The last
-// one runs `combine(payloads)`, payloads[lane] being null for lanes outside of the mask; then all continue. As in
-// CUDA, __syncwarp alone orders memory: what one lane wrote before a shuffle, another must not read after it.
+// The only primitive of a warp: waits until every lane of `mask` has reached the same line with the same mask. The last
+// lane runs `combine(payloads)`, where payloads[lane] is null for lanes outside the mask; then all continue. As in
+// CUDA, only __syncwarp orders memory: after a shuffle, a lane must not read what another wrote before it.
 enum class Ordering { none, memory };
 using Combine = void (*)(void* const* payloads);
 void collective(uint32_t mask, void* payload, Combine combine, const Location& where,
@@ -26,11 +26,12 @@ void collective(uint32_t mask, void* payload, Combine combine, const Location& w
 
 unsigned lane();  // of the thread that runs now
 
-// Shared memory: of the launch's size; and one object for each key, which all threads of the block get.
+// Shared memory: the dynamic one, of the launch's size; and one object for each key, the same for all threads of the
+// block.
 void* dynamic_shared();
 void* static_shared(const void* key, size_t bytes, const char* name);
 
-// Copies (from null: zeros) that happen when the thread waits until at most `pending` of its groups are open.
+// Copies (from null: zeros), which happen when the thread waits until at most `pending` of its groups are incomplete.
 void copy_async(void* to, const void* from, size_t bytes);
 void copy_async_commit();
 void copy_async_wait(int pending);

@@ -1,13 +1,13 @@
-// A library in cuBLASLt's place, for tests: what the plug-in uses of it, on the emulated device's memory, by cuBLAS's
-// rules (column-major; D = alpha op(A) op(B) + beta C; sums in fp32, one rounding; C not read where beta is 0). It
-// refuses what the real one refuses, and what the plug-in says that it never asks for. Environment variables, looked at
-// in each call, say what it is like:
+// A fake cuBLASLt for tests: the functions that the plug-in uses, on the emulated device's memory, by cuBLAS's rules
+// (column-major; D = alpha op(A) op(B) + beta C; sums in fp32, one rounding; C is not read if beta is 0). It refuses
+// what the real library refuses, and requests that the plug-in promises never to make. Environment variables, read in
+// each call, control it:
 //
 //   RUBRICATE_EMULATION_CUBLASLT_VERSION  130101
 //   RUBRICATE_EMULATION_CUBLASLT          "no handle", "no algorithm" or "no product": what fails
 //
-// Algorithms need a workspace, which they write. Where sums may be split, they are, in an order that changes with each
-// call.
+// Algorithms need a workspace, to which they write. If split sums are allowed, sums are split, in an order that changes
+// with each call.
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -92,7 +92,7 @@ lt::Status check(const lt::ProductOfLt* product, const lt::LayoutOfLt* a, const 
   return lt::kSuccess;
 }
 
-// Something that only the same product has.
+// A key that identifies the matmul.
 uint64_t sign(const lt::ProductOfLt& product, const lt::LayoutOfLt& a, const lt::LayoutOfLt& b,
               const lt::LayoutOfLt& c) {
   uint64_t mixed = kMark;
@@ -110,7 +110,7 @@ float read(const void* matrix, int type, int64_t index) {
   return static_cast<const float*>(matrix)[index];
 }
 
-// One matrix as op leaves it: element (row, col).
+// A matrix after op: element (row, col).
 struct Factor {
   const void* data;
   const lt::LayoutOfLt* layout;
@@ -201,7 +201,7 @@ RUBRICATE_FAKE lt::Status cublasLtMatmulPreferenceSetAttribute(lt::Preference pr
   return kInvalid;
 }
 
-// The first proposal is one that does not suit, the second does.
+// The first proposal is not suitable, the second is.
 RUBRICATE_FAKE lt::Status cublasLtMatmulAlgoGetHeuristic(lt::Handle handle, lt::Product product, lt::Layout a,
                                                          lt::Layout b, lt::Layout c, lt::Layout d,
                                                          lt::Preference preference, int wanted,

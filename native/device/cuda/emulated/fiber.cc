@@ -11,10 +11,10 @@
 namespace rubricate::emulation {
 namespace {
 
-constexpr size_t kStackBytes = 256 << 10;  // touched pages alone take memory
+constexpr size_t kStackBytes = 256 << 10;  // only touched pages take memory
 constexpr size_t kGuardBytes = 4096;       // below it: an overflow ends the process
 
-// The thread that enters fibers. One at a time does (block.cc), so this is one for the process.
+// The thread that enters fibers. Only one does at a time (block.cc), so one variable is enough for the process.
 struct Scheduler {
 #if defined(__x86_64__)
   void* place = nullptr;
@@ -31,8 +31,7 @@ struct Scheduler {
 
 #if defined(__x86_64__)
 
-// Puts the registers that a called function must keep on the stack, stores the stack pointer in *from, and goes on
-// where the stack `to` was left.
+// Pushes the callee-saved registers, stores the stack pointer in *from, and resumes where the stack `to` was left.
 extern "C" void rubricate_switch_stack(void** from, void* to);
 asm(R"(
 .text
@@ -73,8 +72,8 @@ Fiber::Fiber(void (*body)()) {
   }
   stack_ = static_cast<char*>(memory);
 #if defined(__x86_64__)
-  // What rubricate_switch_stack takes off: six registers and the address to go on at. The stack pointer must be 8 past
-  // a multiple of 16 at a function's first instruction.
+  // What rubricate_switch_stack pops: six registers and the return address. The stack pointer must be 8 past a multiple
+  // of 16 at a function's first instruction.
   void** const top = reinterpret_cast<void**>(stack_ + kStackBytes) - 2;
   *top = reinterpret_cast<void*>(body);
   place_ = top - 6;

@@ -1,5 +1,5 @@
-// A stack with a place to go on. A scheduler enters fibers one at a time; a fiber leaves, and goes on when it is
-// entered again.
+// A stack and the point where it was suspended. A scheduler enters fibers one at a time; a fiber leaves, and resumes
+// when it is entered again.
 #pragma once
 
 #include <cstddef>
@@ -20,9 +20,9 @@ class Fiber {
 
   void enter();  // called by the scheduler: runs the fiber until it leaves
   void leave();  // called by the fiber itself
-  // To be called by the body before anything else.
+  // The body calls this before anything else.
   static void begin();
-  // To be called by the thread that is going to enter fibers.
+  // Called by the thread that will enter fibers.
   static void become_scheduler();
 
  private:

@@ -1,4 +1,4 @@
-// Runs a grid: block after block, and within a block thread after thread, each until it has to wait.
+// Runs a grid block by block, and in a block thread by thread, each until it must wait.
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -18,7 +18,7 @@ std::mutex launch_lock;
 std::vector<std::unique_ptr<Fiber>> fibers;
 Token grid_begun, grid_ended;
 
-// splitmix64: the next of a sequence of random words.
+// splitmix64: the next random word of the sequence.
 uint64_t next_random(uint64_t& state) {
   uint64_t z = state += 0x9e3779b97f4a7c15ull;
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
@@ -55,7 +55,7 @@ void begin_block(uint3 index, uint32_t number) {
     thread.lane = i % 32;
     thread.warp = i / 32;
     thread.state = State::ready;
-    // Another fiber in every block: to ThreadSanitizer, what a fiber does is in order, and blocks are not.
+    // New fibers for every block: ThreadSanitizer takes a fiber's actions as ordered, but blocks are not ordered.
     thread.fiber = fibers[(i + 37 * number) % block.count].get();
     thread.open_copies.clear();
     thread.groups.clear();

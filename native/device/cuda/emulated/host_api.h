@@ -1,5 +1,5 @@
-// The part of CUDA's host interface that the plug-in uses. Streams do their work at once; memory is the host's, begins
-// as NaN patterns, and runs out where RUBRICATE_EMULATION_MEMORY (bytes, for each device) says so.
+// The part of CUDA's host API that the plug-in uses. Streams run their work at once. Memory is host memory, starts as
+// NaN patterns, and is limited to RUBRICATE_EMULATION_MEMORY bytes per device.
 #pragma once
 
 #include <cstddef>

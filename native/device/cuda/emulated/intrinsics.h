@@ -1,4 +1,4 @@
-// CUDA's built-in functions, as far as kernels here use them.
+// The built-in CUDA functions that this project's kernels use.
 #pragma once
 
 #include <algorithm>
@@ -27,7 +27,8 @@ struct Shuffle {
   int source;
 };
 
-// The value of lane `source`; a lane that takes no part gives nothing, so the own value stays, as garbage would.
+// The value of lane `source`; an inactive lane gives no value, so the result is the lane's own value (undefined in
+// CUDA).
 template <typename T>
 T shuffle(uint32_t mask, T value, int source, const Location& where) {
   Shuffle<T> payload{value, value, source};

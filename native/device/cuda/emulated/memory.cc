@@ -31,17 +31,17 @@ DeviceAccess::~DeviceAccess() {}
 #else
 namespace {
 
-// One range of addresses, of which pages take memory once they are touched.
+// One range of addresses, whose pages take memory when they are touched.
 constexpr size_t kRegionBytes = size_t{64} << 30;
-// The protection of all pages changes with every copy and launch: huge ones, where the system has them, are fewer.
+// The protection of all pages changes at every copy and launch, so huge pages, being fewer, are faster.
 constexpr size_t kPage = size_t{2} << 20;
 
 std::mutex lock;
 char* region = nullptr;
-size_t reached = 0;              // bytes from the front that have ever been handed out, whole pages
-std::map<char*, size_t> blocks;  // handed out
-std::map<char*, size_t> gaps;    // given back, below `end`
-size_t end = 0;                  // bytes from the front that are blocks or gaps
+size_t reached = 0;              // bytes from the start that were ever allocated, whole pages
+std::map<char*, size_t> blocks;  // allocated
+std::map<char*, size_t> gaps;    // freed, below `end`
+size_t end = 0;                  // bytes from the start that are blocks or gaps
 int accesses = 0;
 
 void protect(int protection) {
@@ -57,7 +57,7 @@ bool make_region() {
       mmap(nullptr, kRegionBytes + kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) return false;
   region = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(memory) + kPage - 1) / kPage * kPage);
-  madvise(region, kRegionBytes, MADV_HUGEPAGE);  // a wish
+  madvise(region, kRegionBytes, MADV_HUGEPAGE);  // only a hint
   return true;
 }
 

@@ -1,4 +1,4 @@
-// That the emulation finds errors: runs each kernel of broken_kernels.cc, wrong and right, in a process of its own.
+// The emulation finds errors: runs each kernel of broken_kernels.cc, broken and right, in a separate process.
 #include <sys/wait.h>
 
 #include <cstdio>
@@ -10,7 +10,7 @@
 namespace {
 
 struct Outcome {
-  int status;  // of exit; 128 and more: a signal
+  int status;  // of exit; from 128: a signal
   std::string output;
 };
 
@@ -31,7 +31,7 @@ Outcome run(const std::string& build, const std::string& kernel, const char* kin
 struct Net {
   const char* kernel;
   const char* build;
-  const char* report;  // part of what must be printed
+  const char* report;  // must be part of the output
 };
 
 const Net nets[] = {
@@ -56,19 +56,19 @@ TEST_CASE("each class of error ends the process with a report that names its lin
     CAPTURE(broken.output);
     CHECK(broken.status != 0);
     CHECK(broken.output.find(net.report) != std::string::npos);
-    // misaligned is found inside of the load, by whose name it has to be recognised.
+    // misaligned is found inside the load function, so the report has the load's name.
     if (std::string(net.kernel) != "misaligned") CHECK(broken.output.find("broken_kernels.cc:") != std::string::npos);
   }
 }
 
-TEST_CASE("what nothing has written is not a number, or no number that could come out") {
+TEST_CASE("unwritten memory is NaN, or an impossible result") {
   for (const char* const kernel : {"unwritten_global", "unwritten_shared", "missing_wait"}) {
     CAPTURE(kernel);
     const Outcome broken = run("plain", kernel, "broken");
     CHECK(broken.status == 0);
     CHECK(broken.output.find("nan") != std::string::npos);
   }
-  // GCC's pattern for locals, 0xfefefefe, is -1.7e38 as a float: sums of four are beyond any result.
+  // GCC's pattern for locals, 0xfefefefe, is -1.7e38 as a float: a sum of four is larger than any result.
   CHECK(run("plain", "unwritten_local", "broken").output.find("inf") != std::string::npos);
 }
 
@@ -76,10 +76,10 @@ TEST_CASE("host code cannot read device memory") {
   CHECK(run("plain", "read_by_host", "right").status == 0);
   const Outcome broken = run("plain", "read_by_host", "broken");
   CHECK(broken.status != 0);
-  CHECK(broken.status != 1);  // it did not come as far as to compare
+  CHECK(broken.status != 1);  // it did not reach the comparison
 }
 
-TEST_CASE("a missing barrier shows in the results of a shuffled order too") {
+TEST_CASE("a missing barrier also changes the results of a shuffled order") {
   const Outcome right = run("plain", "missing_barrier", "right");
   CHECK(run("plain", "missing_barrier", "broken", "RUBRICATE_EMULATION_SEED=3").output != right.output);
   for (int seed = 1; seed <= 20; ++seed)
@@ -87,7 +87,7 @@ TEST_CASE("a missing barrier shows in the results of a shuffled order too") {
           right.output);
 }
 
-TEST_CASE("kernels without the error pass every net and give one result") {
+TEST_CASE("kernels without the error pass in every build and give the same result") {
   std::vector<std::string> kernels{"unwritten_global", "unwritten_shared", "unwritten_local", "missing_wait"};
   for (const Net& net : nets) kernels.emplace_back(net.kernel);
   for (const std::string& kernel : kernels) {

@@ -1,4 +1,4 @@
-// What AddressSanitizer and ThreadSanitizer have to be told about fibers. Nothing in other builds.
+// Notifies AddressSanitizer and ThreadSanitizer of fibers. Empty in other builds.
 #pragma once
 
 #include <cstddef>
@@ -7,8 +7,8 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-// RUBRICATE_EMULATION_RACES: kernels are instrumented by ThreadSanitizer. The emulation's own files are not, so that
-// its bookkeeping is no access of a kernel.
+// RUBRICATE_EMULATION_RACES: ThreadSanitizer instruments the kernels, but not the emulation's own files, so that its
+// bookkeeping does not count as a kernel's access.
 #if defined(RUBRICATE_EMULATION_RACES)
 extern "C" {
 void* __tsan_get_current_fiber();
@@ -25,7 +25,7 @@ void AnnotateIgnoreWritesEnd(const char* file, int line);
 
 namespace rubricate::emulation {
 
-// A place through which one thread's past becomes known to another: release here, acquire there.
+// A synchronization point between threads: release in one, acquire in the other.
 class Token {
  public:
 #if defined(RUBRICATE_EMULATION_RACES)
@@ -40,7 +40,7 @@ class Token {
 #endif
 };
 
-// While one lives, accesses are not the kernel's.
+// During its lifetime accesses do not count as the kernel's.
 class NotTheKernels {
  public:
 #if defined(RUBRICATE_EMULATION_RACES)

@@ -1,4 +1,4 @@
-// Qualifiers and types of CUDA C++, as far as kernels here use them.
+// The qualifiers and types of CUDA C++ that this project's kernels use.
 #pragma once
 
 #include <cmath>
@@ -14,7 +14,7 @@
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __align__(bytes) alignas(bytes)
-// Shared memory comes from RUBRICATE_SHARED, which knows how to fill it and to guard its ends.
+// Shared memory comes from RUBRICATE_SHARED, which fills it with NaN and guards its bounds.
 #define __shared__ static_assert(false, "use RUBRICATE_SHARED");
 
 struct uint3 {
@@ -51,7 +51,7 @@ inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
-// Those of the thread that runs now. One launch at a time runs in the process, so these are plain variables.
+// For the current thread. Only one launch runs at a time in the process, so these are plain variables.
 extern uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
 constexpr int warpSize = 32;

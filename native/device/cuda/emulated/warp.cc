@@ -1,4 +1,4 @@
-// Warp collectives, and the tensor core instructions upon them.
+// Warp collectives, and the tensor core instructions that use them.
 #include <bit>
 
 #include "device/cuda/emulated/block.h"
@@ -20,7 +20,7 @@ void collective(uint32_t mask, void* payload, Combine combine, const Location& w
   thread.mask = mask;
   thread.payload = payload;
   thread.state = State::at_collective;
-  if ((mask >> thread.lane & 1u) == 0) die("a lane calls a warp's function with a mask that leaves it out");
+  if ((mask >> thread.lane & 1u) == 0) die("a lane calls a warp function with a mask that does not include it");
   if (ordering == Ordering::memory) thread.arrived.release();
 
   void* payloads[32] = {};
@@ -56,8 +56,7 @@ struct Fragments {
   const uint32_t* b;
 };
 
-// d += A B, k ascending. Products of bf16 are exact in fp32, so that this is one chain of fused multiply-adds an
-// element.
+// d += A B, k ascending. Products of bf16 are exact in fp32, so this is one chain of fused multiply-adds per element.
 void multiply(void* const* payloads, const float (&a)[16][16], const float (&b)[16][8]) {
   float sums[16][8];
   const auto each_element = [payloads, &sums](auto&& visit) {

@@ -1,0 +1,133 @@
+// Every rule of a batch, at its limit and past it.
+#include "train/micro_batch.h"
+
+#include "tests/test_support.h"
+
+using namespace rubricate;
+using namespace rubricate::testing;
+
+namespace {
+
+struct Case {
+  const char* name;
+  BatchArrays arrays;
+  const char* code;  // "" where the batch is fine
+  const char* message = "";
+};
+
+const BatchBounds kBounds{.vocabulary = 10, .context = 4, .adapters = 2};
+
+}  // namespace
+
+TEST_CASE("a batch obeys each rule, at its limit and past it") {
+  const Case cases[] = {
+      {"one token", {{0}, {0, 1}, {}, {}}, ""},
+      {"no token", {{}, {0}, {}, {}}, "ERR_ARGUMENT", "Expected at least one token but received none"},
+      {"the last id", {{9}, {0, 1}, {}, {}}, ""},
+      {"an id past the last",
+       {{1, 10}, {0, 2}, {}, {}},
+       "ERR_ARGUMENT",
+       "Expected token ids from 0 to 9 but received 10 at position 1"},
+      {"an id before the first",
+       {{1, -1}, {0, 2}, {}, {}},
+       "ERR_ARGUMENT",
+       "Expected token ids from 0 to 9 but received -1 at position 1"},
+      {"no starts", {{1}, {}, {}, {}}, "ERR_ARGUMENT", "Expected sequenceStarts"},
+      {"no sequence",
+       {{1}, {0}, {}, {}},
+       "ERR_ARGUMENT",
+       "Expected sequenceStarts of at least 1 sequences but received 0"},
+      {"a first start that is not 0",
+       {{1, 2}, {1, 2}, {}, {}},
+       "ERR_ARGUMENT",
+       "Expected sequenceStarts from 0 to the number of rows (2) but received 1 to 2"},
+      {"a last start before the end",
+       {{1, 2}, {0, 1}, {}, {}},
+       "ERR_ARGUMENT",
+       "Expected sequenceStarts from 0 to the number of rows (2) but received 0 to 1"},
+      {"a last start past the end",
+       {{1, 2}, {0, 3}, {}, {}},
+       "ERR_ARGUMENT",
+       "Expected sequenceStarts from 0 to the number of rows (2) but received 0 to 3"},
+      {"sequences of one token", {{1, 2}, {0, 1, 2}, {}, {}}, ""},
+      {"an empty sequence",
+       {{1, 2}, {0, 1, 1, 2}, {}, {}},
+       "ERR_ARGUMENT",
+       "Expected ascending sequenceStarts for sequences of at least 1 rows but received 1 after 1"},
+      {"a start that falls",
+       {{1, 2, 3}, {0, 2, 1, 3}, {}, {}},
+       "ERR_ARGUMENT",
+       "Expected ascending sequenceStarts for sequences of at least 1 rows but received 1 after 2"},
+      {"the first and the last slot", {{1, 2}, {0, 1, 2}, {0, 2}, {}}, ""},
+      {"a slot past the adapters",
+       {{1, 2}, {0, 1, 2}, {0, 3}, {}},
+       "ERR_ARGUMENT",
+       "Expected slots from 0 to 2 but received 3 for sequence 1"},
+      {"a negative slot",
+       {{1, 2}, {0, 1, 2}, {-1, 0}, {}},
+       "ERR_ARGUMENT",
+       "Expected slots from 0 to 2 but received -1 for sequence 0"},
+      {"a slot too few",
+       {{1, 2}, {0, 1, 2}, {1}, {}},
+       "ERR_ARGUMENT",
+       "Expected one slot for each of 2 sequences but received 1"},
+      {"a slot too many",
+       {{1, 2}, {0, 1, 2}, {1, 1, 1}, {}},
+       "ERR_ARGUMENT",
+       "Expected one slot for each of 2 sequences but received 3"},
+      {"a past length too many",
+       {{1}, {0, 1}, {}, {0, 0}},
+       "ERR_ARGUMENT",
+       "Expected one past length for each of 1 sequences but received 2"},
+      {"a negative past length",
+       {{1}, {0, 1}, {}, {-1}},
+       "ERR_ARGUMENT",
+       "Expected past lengths of 0 or more but received -1 for sequence 0"},
+      {"a whole context", {{1, 2, 3, 4}, {0, 4}, {}, {}}, ""},
+      {"a token past the context",
+       {{1, 2, 3, 4, 5}, {0, 5}, {}, {}},
+       "ERR_CONTEXT_LENGTH",
+       "Expected at most 4 positions (the model's context) but received a sequence that reaches 5"},
+      {"the rest of a context", {{1}, {0, 1}, {}, {3}}, ""},
+      {"a past length that leaves no room", {{1}, {0, 1}, {}, {4}}, "ERR_CONTEXT_LENGTH", "that reaches 5"},
+      {"the largest past length", {{1}, {0, 1}, {}, {INT32_MAX}}, "ERR_CONTEXT_LENGTH", "that reaches 2147483648"},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.name);
+    const auto [code, message] = thrown([&] { Batch(c.arrays, kBounds); });
+    CHECK(code == c.code);
+    CHECK(contains(message, c.message));
+  }
+}
+
+TEST_CASE("a batch fills in what is missing, and its positions") {
+  const Batch batch({{5, 6, 7}, {0, 1, 3}, {}, {2, 1}}, kBounds);
+  CHECK(batch.slots() == std::vector<int32_t>{0, 0});
+  CHECK(batch.positions() == std::vector<int32_t>{2, 1, 2});
+  CHECK(Batch({{5}, {0, 1}, {}, {}}, kBounds).past() == std::vector<int32_t>{0});
+}
+
+TEST_CASE("a micro-batch has a target for each token, from -1 to the last id") {
+  const auto code = [&](std::vector<int32_t> targets) {
+    return thrown([&] { MicroBatch(Batch({{1, 2}, {0, 2}, {}, {}}, kBounds), std::move(targets)); });
+  };
+  using Thrown = std::pair<std::string, std::string>;
+  CHECK(code({-1, 9}) == Thrown{"", ""});
+  CHECK(code({-2, 9}) == Thrown{"ERR_ARGUMENT", "Expected targets from -1 to 9 but received -2 at position 0"});
+  CHECK(code({-1, 10}) == Thrown{"ERR_ARGUMENT", "Expected targets from -1 to 9 but received 10 at position 1"});
+  CHECK(code({1}) == Thrown{"ERR_ARGUMENT", "Expected one target for each of 2 tokens but received 1"});
+  CHECK(code({1, 1, 1}) == Thrown{"ERR_ARGUMENT", "Expected one target for each of 2 tokens but received 3"});
+}
+
+TEST_CASE("supervised rows and their numbers by slot; a batch that was made for more is refused") {
+  const MicroBatch micro(Batch({{1, 2, 3}, {0, 1, 3}, {2, 0}, {}}, kBounds), {7, -1, 8});
+  const Supervised rows = supervised_rows(micro, {0.5, 1.0, 0.25});
+  CHECK(rows.rows == std::vector<int32_t>{0, 2});
+  CHECK(rows.targets == std::vector<int32_t>{7, 8});
+  CHECK(rows.slots == std::vector<int32_t>{2, 0});
+  CHECK(rows.weights == std::vector<float>{0.25f, 0.5f});
+  CHECK(count_supervised({micro, micro}, kBounds) == std::vector<int64_t>{2, 0, 2});
+  CHECK(count_supervised({micro}, {11, 5, 3}) == std::vector<int64_t>{1, 0, 1, 0});
+  for (const BatchBounds& smaller : {BatchBounds{9, 4, 2}, BatchBounds{10, 3, 2}, BatchBounds{10, 4, 1}})
+    CHECK(error_code([&] { count_supervised({micro}, smaller); }) == "ERR_FOREIGN");
+}
