@@ -7,7 +7,7 @@ type Vocabulary = [piece: string, score: number][];
 
 function tableOf(vocabulary: Vocabulary): PieceTable {
   const table = new PieceTable(vocabulary.length);
-  vocabulary.forEach(([piece, score], id) => expect(table.add(piece, id, score)).toBe(true));
+  for (const [id, [piece, score]] of vocabulary.entries()) expect(table.add(piece, id, score)).toBe(true);
   return new PieceTable(table.columns);
 }
 
