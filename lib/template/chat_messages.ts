@@ -1,6 +1,7 @@
 import { invalid } from "../errors";
 import { limits } from "../limits";
 import { isRecord, listOf, readArgument } from "../options";
+import { JsonNumber } from "./exact_values";
 import { PlainCopy, tooMuch } from "./plain_messages";
 
 /** One turn of a conversation. The template gets all fields as they are: what it does with the content is its matter. */
@@ -24,8 +25,7 @@ export const nestingLevels = `${limits.rowNesting} levels of arrays and objects`
 const messageForm = "{role, content}";
 
 /**
- * Checks the messages of a row or of a call. What a template does with the content is the template's matter, but there is
- * something: a call of tools may stand in its place.
+ * Checks the messages of a row or of a call: what a template does with the content is the template's matter, but there is some.
  * @param name what errors call them
  * @throws RubricateError ERR_ARGUMENT naming the message
  */
@@ -37,11 +37,23 @@ export function requireMessages(messages: unknown, name: string): asserts messag
 
 function requireMessage(message: unknown, name: string): asserts message is ChatMessage {
   if (!isRecord(message)) throw invalid(name, messageForm, message);
-  const { role, content, tool_calls, function_call } = message;
+  const { role, content } = message;
   if (typeof role !== "string") throw invalid(`${name}.role`, "a string", role);
-  const called = Array.isArray(tool_calls) || isRecord(function_call);
-  if ((content === null || content === undefined) && !called)
+  if (!hasContent(content) && !isOfTool(message))
     throw invalid(`${name}.content`, "a string, or tool_calls in its place,", content);
+}
+
+/** Text, or parts of a message. */
+function hasContent(content: unknown): boolean {
+  if (Array.isArray(content)) return content.length > 0;
+  return typeof content === "string" || (isRecord(content) && !(content instanceof JsonNumber));
+}
+
+/** A call of tools stands in place of words; what a tool returns is any data. */
+function isOfTool({ role, tool_calls, function_call }: Record<string, unknown>): boolean {
+  return (
+    Array.isArray(tool_calls) || isRecord(function_call) || ["tool", "ipython", "function"].includes(role as string)
+  );
 }
 
 /**

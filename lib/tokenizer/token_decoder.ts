@@ -47,7 +47,7 @@ export class TokenDecoder {
       for (const name of ["decode", "skips", "isByte"] as const)
         if (typeof rules[name] !== "function") throw invalid(`rules.${name}`, "a function", rules[name]);
     });
-    this.begin();
+    this.#begin();
   }
 
   /** @returns the text that is certain now, often empty */
@@ -59,22 +59,22 @@ export class TokenDecoder {
     if (rules.isByte(id)) return "";
     const text = rules.decode(this.window);
     const waits = text.endsWith("\uFFFD") ? 1 : 0;
-    const piece = this.upTo(text, text.length - waits);
-    if (this.open === 0) this.shorten(waits);
-    return this.cleaned(piece);
+    const piece = this.#upTo(text, text.length - waits);
+    if (this.open === 0) this.#shorten(waits);
+    return this.#cleaned(piece);
   }
 
   /** @returns the rest, and makes the decoder ready for another sequence after the same ids */
   end(): string {
     const text = this.window.length === 0 ? "" : this.rules.decode(this.window);
-    const piece = this.cleaned(this.upTo(text, text.length));
-    const rest = this.cleaner === undefined ? "" : this.afterBefore(this.cleaner.end());
-    this.begin();
+    const piece = this.#cleaned(this.#upTo(text, text.length));
+    const rest = this.cleaner === undefined ? "" : this.#afterBefore(this.cleaner.end());
+    this.#begin();
     return piece + rest;
   }
 
   /** Text of the window from what was given out to a place. */
-  private upTo(text: string, end: number): string {
+  #upTo(text: string, end: number): string {
     if (this.open > 0) {
       // The text before ends within a character, it seems: what follows counts from where both texts differ.
       const start = this.given - this.open;
@@ -90,13 +90,13 @@ export class TokenDecoder {
   }
 
   /** Keeps the last token for context, or a few where the last ones end within a character. */
-  private shorten(waits: number): void {
+  #shorten(waits: number): void {
     if (waits === 1 && this.window.length <= 2 * contextTokens) return;
-    this.keepFrom(this.window.length - (waits === 1 ? contextTokens : 1), waits);
+    this.#keepFrom(this.window.length - (waits === 1 ? contextTokens : 1), waits);
   }
 
   /** What a text begins with may be another at its very beginning (a space is left out there), so that context shows text. */
-  private keepFrom(start: number, waits: number): void {
+  #keepFrom(start: number, waits: number): void {
     for (let from = start; from > 0; from -= Math.max(1, this.window.length - from)) {
       const kept = this.window.slice(from);
       const text = this.rules.decode(kept);
@@ -108,7 +108,7 @@ export class TokenDecoder {
   }
 
   /** The text before. Of a long one only the end is decoded: a few tokens that show text, and all of a run of bytes. */
-  private begin(): void {
+  #begin(): void {
     const { rules, before } = this;
     this.cleaner = rules.cleansUp ? new CleanUp() : undefined;
     this.cleanBefore = "";
@@ -133,12 +133,12 @@ export class TokenDecoder {
     this.cleanBefore = cleanedUp(this.cleaner.waiting);
   }
 
-  private cleaned(piece: string): string {
-    return this.cleaner === undefined || piece === "" ? piece : this.afterBefore(this.cleaner.push(piece));
+  #cleaned(piece: string): string {
+    return this.cleaner === undefined || piece === "" ? piece : this.#afterBefore(this.cleaner.push(piece));
   }
 
   /** What differs from the text before. */
-  private afterBefore(text: string): string {
+  #afterBefore(text: string): string {
     if (text === "" || this.cleanBefore === "") return text;
     let common = 0;
     while (common < this.cleanBefore.length && text[common] === this.cleanBefore[common]) common++;

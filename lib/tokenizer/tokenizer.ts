@@ -209,7 +209,7 @@ export class Tokenizer {
     let characters = 0;
     for (const id of ids) {
       const text = this.textOf(id);
-      if (text === undefined || (skip && this.isSpecialText(text))) continue;
+      if (text === undefined || (skip && this.#isSpecialText(text))) continue;
       tokens.push(text);
       characters += Math.max(1, text.length) * this.decoderGrowth;
     }
@@ -224,7 +224,7 @@ export class Tokenizer {
     const skip = booleanOf("skipSpecialTokens", skipSpecialTokens, false);
     const rules = {
       decode: (ids: readonly number[]) => this.decodeIds(ids, false),
-      skips: (id: number) => !this.has(id) || (skip && this.isSpecialText(this.textOf(id)!)),
+      skips: (id: number) => !this.has(id) || (skip && this.#isSpecialText(this.textOf(id)!)),
       isByte: (id: number) => this.decoder.hasByteFallback && byteToken.test(this.textOf(id) ?? ""),
       cleansUp: this.parts.cleansUp,
     };
@@ -243,7 +243,7 @@ export class Tokenizer {
   }
 
   /** Whether a decoded token is left out with special ones. The Rust library asks for its text. */
-  private isSpecialText(text: string): boolean {
+  #isSpecialText(text: string): boolean {
     return this.isSpecialId(this.added.table.id(text));
   }
 

@@ -120,7 +120,7 @@ export function parseTokenizerJson(
     }
     // Files of 2019 have no type; only a byte-pair encoding has merges.
     if (known.type !== "BPE" && !(known.type === undefined && merges))
-      throw invalid(`model.type in ${file}`, '"BPE" or "Unigram"', known.type, "ERR_TOKENIZER");
+      throw invalid(`model.type in ${file}`, '"Unigram" or "BPE"', known.type, "ERR_TOKENIZER");
     if (kindOf(bytes, vocab) !== "object") throw fail("has no object `model.vocab`");
     if (!merges || kindOf(bytes, merges) !== "array") throw fail("has no `model.merges`");
     const vocabulary = tableOf(bytes, vocab, file);

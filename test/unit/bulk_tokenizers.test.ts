@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 
-const folder = path.join(__dirname, "..", "parity", "fixtures", "tokenizer", "bulk");
+const folder = path.join(__dirname, "..", "parity", "fixtures", "bulk_tokenizers");
 
 interface Fixture {
   tokenizer: object;

@@ -19,8 +19,8 @@ const ofLength = (length: number) => ({
   model: {
     ...unigram,
     vocab: [
-      ["<unk>", 0],
-      ["a".repeat(length), -1],
+      ["a".repeat(length), 0],
+      ["b", -1],
     ],
   },
 });
@@ -81,9 +81,9 @@ test.each<[string, object, RegExp]>([
     },
     /each once .* "a"/,
   ],
-  ["a WordPiece model", { model: { type: "WordPiece", vocab } }, /"BPE" or "Unigram" for model\.type/],
-  ["a WordLevel model", { model: { type: "WordLevel", vocab } }, /"BPE" or "Unigram" for model\.type/],
-  ["a model without type or merges", { model: { vocab } }, /"BPE" or "Unigram" for model\.type/],
+  ["a WordPiece model", { model: { type: "WordPiece", vocab } }, /"Unigram" or "BPE" for model\.type/],
+  ["a WordLevel model", { model: { type: "WordLevel", vocab } }, /"Unigram" or "BPE" for model\.type/],
+  ["a model without type or merges", { model: { vocab } }, /"Unigram" or "BPE" for model\.type/],
   ["another version", { version: "2.0" }, /"1\.0" for version/],
   ["an unknown field", { fresh: null }, /Unsupported field "fresh"/],
   [

@@ -2,7 +2,7 @@
 
     python bench/oracle/tokenizers/make.py OUT [FIXTURES]       (transformers 5.18, tokenizers 0.23)
 
-`compare.mjs` reads OUT, a folder, and prints every difference. FIXTURES is test/parity/fixtures/tokenizer/bulk, to make the files
+`compare.mjs` reads OUT, a folder, and prints every difference. FIXTURES is test/parity/fixtures/bulk_tokenizers, to make the files
 there anew.
 """
 
