@@ -6,7 +6,7 @@ import { embeddedModelDir } from "../../lib/embedded";
 import { Dataset, LlamaModel, type Notice } from "../../lib/index";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 import { endTokenNotices } from "../../lib/train/end_token";
-import { runCli } from "./cli_support";
+import { runCli, writeModel } from "./cli_support";
 
 const fixtures = path.join(__dirname, "..", "parity", "fixtures", "tokenizer");
 const home = mkdtempSync(path.join(tmpdir(), "rubricate-sequence-"));
@@ -142,6 +142,53 @@ test("generate counts the ids of a prompt as data has them, with one BOS", async
   }
   expect(await counted("<s>Once")).toBe(await counted("Once"));
   model.dispose();
+});
+
+/** A model of random weights that speaks by a SentencePiece-like tokenizer; every fifth of its tokens is special. */
+async function sentencePieceModel(): Promise<string> {
+  const folder = path.join(home, "llama");
+  await writeModel(folder);
+  cpSync(path.join(fixtures, "llama", "tokenizer_config.json"), path.join(folder, "tokenizer_config.json"));
+  const document = JSON.parse(llama.files.tokenizerJson);
+  for (const [content, id] of Object.entries<number>(document.model.vocab))
+    if (id > 270 && id % 5 === 0) document.added_tokens.push({ id, content, special: true, normalized: false });
+  writeFileSync(path.join(folder, "tokenizer.json"), JSON.stringify(document));
+  return folder;
+}
+
+test("generate's text is what decoding prompt and answer shows behind the prompt, with or without special tokens", async () => {
+  const folder = await sentencePieceModel();
+  const model = await LlamaModel.fromPretrained(folder);
+  const tokenizer = model.requireTokenizer();
+  const prompt = "The user";
+  const before = [...tokenizer.encode(prompt)];
+  const texts = new Map<boolean | undefined, string[]>([
+    [undefined, []],
+    [true, []],
+    [false, []],
+  ]);
+  for (let seed = 0; seed < 8; seed++)
+    for (const [skipSpecialTokens, found] of texts) {
+      const given = skipSpecialTokens === undefined ? {} : { skipSpecialTokens };
+      const pieces = model.generate({ prompt, maxNewTokens: 40, temperature: 100, seed, ...given });
+      let streamed = "";
+      let next = await pieces.next();
+      for (; !next.done; next = await pieces.next()) streamed += next.value.text;
+      const decoded = (ids: number[]) => tokenizer.decode(ids, { skipSpecialTokens: skipSpecialTokens !== false });
+      const whole = decoded([...before, ...next.value.tokenIds]);
+      expect(whole.startsWith(decoded(before))).toBe(true);
+      expect(next.value.text).toBe(whole.slice(decoded(before).length));
+      expect(streamed).toBe(next.value.text);
+      found.push(next.value.text);
+    }
+  expect(texts.get(undefined)).toEqual(texts.get(true));
+  expect(texts.get(false)).not.toEqual(texts.get(true));
+  expect(texts.get(true)!.some((text) => text.startsWith(" "))).toBe(true);
+  model.dispose();
+  const argv = ["generate", "--model", folder, "--prompt", prompt, "--temperature", "100", "--max-new-tokens", "40"];
+  const said = async (...more: string[]) => JSON.parse((await runCli([...argv, "--json", ...more])).stdout).text;
+  expect(await said("--seed", "3")).toBe(texts.get(true)![3]);
+  expect(await said("--seed", "3", "--show-special-tokens")).toBe(texts.get(false)![3]);
 });
 
 test("a text that begins with a part of what is put before texts gets the rest", async () => {
