@@ -81,6 +81,7 @@ const parts: Readonly<Record<string, Readonly<Record<string, Kind>>>> = {
     NFD: plain,
     NFKC: plain,
     NFKD: plain,
+    Nmt: plain,
   },
   pre_tokenizer: {
     Sequence: { fields: { pretokenizers: list }, children: "pretokenizers" },

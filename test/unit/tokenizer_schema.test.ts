@@ -92,7 +92,7 @@ test.each<[string, object, RegExp]>([
     /normalizer\.type .* "Precompiled"/,
   ],
   ["an unknown normalizer", { normalizer: { type: "toString" } }, /normalizer\.type/],
-  ["one within a sequence", { normalizer: sequence(1, { type: "Nmt" }) }, /normalizer\.normalizers\[0\]\.type/],
+  ["one within a sequence", { normalizer: sequence(1, { type: "BertNormalizer" }) }, /normalizer\.normalizers\[0\]\.type/],
   ["a Replace without content", { normalizer: { type: "Replace", pattern: { String: "a" } } }, /normalizer\.content/],
   [
     "a Replace of nothing",
@@ -226,6 +226,12 @@ test.each<[string, object, string, string]>([
     },
     " \u0085",
     "",
+  ],
+  [
+    "characters that Nmt removes or makes spaces",
+    { normalizer: { type: "BertNormalizer" }, pre_tokenizer: { type: "WhitespaceSplit" } },
+    "a\u0001b\u200ba\tb\u000bb",
+    "ab|a|b|b",
   ],
   ["lower case letter by letter", { normalizer: { type: "Lowercase" } }, "ΣΣ", "σ|σ"],
   [

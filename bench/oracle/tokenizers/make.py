@@ -1,4 +1,4 @@
-"""Makes thirty small tokenizers, and what transformers does with each: ids of texts, texts of ids, and where the tokens of a text end.
+"""Makes some thirty small tokenizers, and what transformers does with each: ids of texts, texts of ids, and where the tokens of a text end.
 
     python bench/oracle/tokenizers/make.py OUT [FIXTURES]       (transformers 5.18, tokenizers 0.23)
 
@@ -130,6 +130,8 @@ def tokenizers():
     yield "unigram_bytes", sentencepiece("first", unigram=True), {"clean_up_tokenization_spaces": False}
     yield "unigram_split", sentencepiece("always", unigram=True, splits=True, post=bos_eos, decoder=decoders.Metaspace()), {}
     yield "unigram_normalizer", add(sentencepiece(unigram=True, normalizer=prepend(normalizers.NFKC())), flagged()), {"clean_up_tokenization_spaces": True}
+    nmt = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " "), *prepend_parts()])
+    yield "unigram_nmt", sentencepiece(unigram=True, normalizer=nmt), {}
     yield "unigram_never", add(sentencepiece("never", unigram=True, decoder=decoders.Metaspace(prepend_scheme="never")), flagged()), {}
 
 
