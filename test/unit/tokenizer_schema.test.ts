@@ -229,7 +229,7 @@ test.each<[string, object, string, string]>([
   ],
   [
     "characters that Nmt removes or makes spaces",
-    { normalizer: { type: "BertNormalizer" }, pre_tokenizer: { type: "WhitespaceSplit" } },
+    { normalizer: { type: "Nmt" }, pre_tokenizer: { type: "WhitespaceSplit" } },
     "a\u0001b\u200ba\tb\u000bb",
     "ab|a|b|b",
   ],

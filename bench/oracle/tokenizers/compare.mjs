@@ -104,7 +104,10 @@ async function compareJoints(tokenizer, { cut }, report, counts) {
         const alone = [...tokenizer.encode(prompt, { addSpecialTokens: false })];
         if (alone.every((id, place) => id === ids[place]))
           report.check("ids of", [prompt, completion], found, expected);
-        else counts.dependent++;
+        else {
+          counts.dependent++;
+          counts.dependents.push([prompt, completion]);
+        }
       } else counts.spanned++;
       const own = [...prefixed(tokenizer, tokenizer.encode(prompt, { addSpecialTokens: false }))];
       report.check("prompt of", [prompt, completion], [...example.tokenIds.slice(0, own.length)], own);
@@ -121,7 +124,7 @@ let differences = 0;
 for (const name of readdirSync(folder).sort()) {
   if (wanted.length > 0 && !wanted.includes(name)) continue;
   const report = new Report(name);
-  const counts = { all: 0, whole: 0, spanned: 0, dependent: 0, otherText: [] };
+  const counts = { all: 0, whole: 0, spanned: 0, dependent: 0, dependents: [], otherText: [] };
   try {
     const tokenizer = await Tokenizer.fromPretrained(path.join(folder, name));
     const expected = JSON.parse(readFileSync(path.join(folder, name, "expected.json"), "utf8"));
@@ -137,6 +140,7 @@ for (const name of readdirSync(folder).sort()) {
   console.log(
     `${name}: ${all} joints: ${whole} as the whole, ${spanned} within a token, ${dependent} where the prompt alone has other tokens`,
   );
+  for (const one of counts.dependents.slice(0, 4)) console.log("  the prompt alone:", JSON.stringify(one));
   for (const one of otherText.slice(0, 2)) console.log("  another text:", JSON.stringify(one));
   if (otherText.length > 0) console.log(`  ${otherText.length} of these decode to another text`);
   console.log(found.length > 0 ? `${name}: DIFFERENCES ${found.join(", ")}` : `${name}: no difference`);
