@@ -13,6 +13,8 @@ export interface DecodingRules {
    * the whole run is UTF-8, so nothing of it can be given out before it ends.
    */
   isByte(id: number): boolean;
+  /** Whether later tokens may change any text before them, so that nothing is given out before the end. Default: no. */
+  readonly isUncertain?: boolean;
   /** Whether spaces before punctuation are taken out of the text. Default: no. */
   readonly cleansUp?: boolean;
 }
@@ -56,7 +58,7 @@ export class TokenDecoder {
     if (!Number.isInteger(id)) throw invalid("id", "an integer", id);
     if (rules.skips(id)) return "";
     this.window.push(id);
-    if (rules.isByte(id)) return "";
+    if (rules.isByte(id) || rules.isUncertain) return "";
     const text = rules.decode(this.window);
     const waits = text.endsWith("\uFFFD") ? 1 : 0;
     const piece = this.#upTo(text, text.length - waits);
@@ -119,7 +121,7 @@ export class TokenDecoder {
       const id = before[--at]!;
       if (rules.skips(id)) continue;
       kept.push(id);
-      if (kept.length < enough || rules.isByte(id)) continue;
+      if (kept.length < enough || rules.isByte(id) || rules.isUncertain) continue;
       text = rules.decode([...kept].reverse());
       enough *= 2;
     }

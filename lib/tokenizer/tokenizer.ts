@@ -226,6 +226,7 @@ export class Tokenizer {
       decode: (ids: readonly number[]) => this.decodeIds(ids, false),
       skips: (id: number) => !this.has(id) || (skip && this.#isSpecialText(this.textOf(id)!)),
       isByte: (id: number) => this.decoder.hasByteFallback && byteToken.test(this.textOf(id) ?? ""),
+      isUncertain: this.decoder.replacesInWhole,
       cleansUp: this.parts.cleansUp,
     };
     return new TokenDecoder(rules, isMissing(after) ? [] : checkedDecodeIds(after, "after"));

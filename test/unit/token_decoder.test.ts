@@ -96,6 +96,28 @@ test("the ids before are checked", () => {
   expect(() => byteLevel.createDecoder({ after: 5 as never })).toThrow(/for after but received 5/);
 });
 
+const replace = (String: string, content: string) => ({ type: "Replace", pattern: { String }, content });
+const strip = (start: number, stop: number) => ({ type: "Strip", content: " ", start, stop });
+test.each<[string, object[] | null]>([
+  ["none", null],
+  ["one that strips three spaces", [replace("▁", " "), { type: "Fuse" }, strip(3, 0)]],
+  ["one that strips at the end", [replace("▁", " "), { type: "Fuse" }, strip(1, 2)]],
+  ["one that strips each token", [replace("▁", " "), strip(1, 0)]],
+  ["one that leaves a token out", [replace("a", ""), { type: "Fuse" }]],
+  ["one that replaces in the whole text", [{ type: "Fuse" }, replace("ab", "c")]],
+])("a stream is what the whole is with any decoder: %s", (_, decoders) => {
+  const model = { type: "BPE", vocab: { a: 0, b: 1, "▁": 2, "▁a": 3 }, merges: [] };
+  const decoder = decoders && { type: "Sequence", decoders };
+  const tokenizerJson = JSON.stringify({ version: "1.0", added_tokens: [], decoder, model });
+  const tokenizer = new Tokenizer({ directory: "folder", tokenizerJson });
+  for (let number = 0; number < 4 ** 6; number++) {
+    const ids = Array.from({ length: 6 }, (_, at) => (number >> (2 * at)) & 3);
+    const whole = tokenizer.decode(ids);
+    const stream = tokenizer.createDecoder();
+    expect({ ids, text: ids.map((id) => stream.push(id)).join("") + stream.end() }).toEqual({ ids, text: whole });
+  }
+});
+
 test("spaces are cleaned up as transformers does it", () => {
   const text = "a , b . c ! d ? e ' f do n't I 'm x 's y 've z 're w ;  .";
   expect(cleanedUp(text)).toBe("a, b. c! d? e'f don't I'm x's y've z're w ; .");

@@ -92,7 +92,11 @@ test.each<[string, object, RegExp]>([
     /normalizer\.type .* "Precompiled"/,
   ],
   ["an unknown normalizer", { normalizer: { type: "toString" } }, /normalizer\.type/],
-  ["one within a sequence", { normalizer: sequence(1, { type: "BertNormalizer" }) }, /normalizer\.normalizers\[0\]\.type/],
+  [
+    "one within a sequence",
+    { normalizer: sequence(1, { type: "BertNormalizer" }) },
+    /normalizer\.normalizers\[0\]\.type/,
+  ],
   ["a Replace without content", { normalizer: { type: "Replace", pattern: { String: "a" } } }, /normalizer\.content/],
   [
     "a Replace of nothing",
