@@ -146,7 +146,10 @@ test("a model is saved with its own files and those of a Hugging Face cache, not
 
   writeFileSync(at("secret"), "secret");
   symlinkSync(at("secret"), path.join(folder, "chat_template.jinja"));
-  const says = { code: "ERR_FILE", message: expect.stringMatching(/chat_template.jinja .*link .*secret: replace it with a copy/) };
+  const says = {
+    code: "ERR_FILE",
+    message: expect.stringMatching(/chat_template.jinja .*link .*secret: replace it with a copy/),
+  };
   await expect(linked.savePretrained(at("published"))).rejects.toMatchObject(says);
   expect(existsSync(at("published"))).toBe(false);
   const train = [{ tokenIds: Int32Array.of(1, 2, 3), supervised: Uint8Array.of(0, 1, 1), line: 1 }];
