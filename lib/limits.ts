@@ -79,6 +79,8 @@ export const limits = {
   /** UTF-16 units of a token of the vocabulary. */
   tokenCharacters: 2 ** 10,
   addedTokenCharacters: 2 ** 8,
+  /** UTF-16 units of a piece of a unigram model, each of which may be compared at every place of a text. */
+  pieceCharacters: 2 ** 7,
   /** Components of a normalizer, pre-tokenizer, post-processor or decoder, and levels of their sequences. */
   components: 32,
   componentDepth: 4,

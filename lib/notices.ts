@@ -3,6 +3,7 @@
 /** Stable names of notices; docs/folders.md describes them. */
 export type NoticeCode =
   | "RUBRICATE_HEAD_NOT_TIED"
+  | "RUBRICATE_NO_END_TOKEN"
   | "RUBRICATE_CHAT_TEMPLATE_CHANGED"
   | "RUBRICATE_TOKENIZER_CHANGED"
   | "RUBRICATE_BASE_MISMATCH"

@@ -103,6 +103,7 @@ export const flags = {
     "above 1: tokens that have occurred become less likely",
     "1",
   ),
+  showSpecialTokens: toggle("writes special tokens out, such as those of a chat template"),
   stop: {
     ...flag(
       narrowed(

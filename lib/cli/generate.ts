@@ -9,7 +9,17 @@ export const generateCommand: Command = {
   name: "generate",
   summary: "Continues a prompt.",
   details: "With --chat the prompt is a user's message and the output is the assistant's answer.",
-  flags: [...modelFlags, "adapter", "allowBaseMismatch", "prompt", "chat", "system", "tokenIds", ...samplingFlags],
+  flags: [
+    ...modelFlags,
+    "adapter",
+    "allowBaseMismatch",
+    "prompt",
+    "chat",
+    "system",
+    "tokenIds",
+    ...samplingFlags,
+    "showSpecialTokens",
+  ],
   defaults: { model: "embedded", seed: "0" },
   async run(invocation) {
     const { values, terminal, interrupts } = invocation;
@@ -17,7 +27,9 @@ export const generateCommand: Command = {
     const model = await loadModel(invocation);
     try {
       const adapter = await loadAdapter(invocation, model);
-      const pieces = model.generate({ ...input, ...samplingOf(values), adapter, signal: interrupts.signal });
+      const skipSpecialTokens = values.showSpecialTokens !== true;
+      const options = { ...input, ...samplingOf(values), skipSpecialTokens, adapter, signal: interrupts.signal };
+      const pieces = model.generate(options);
       const plain = model.tokenizer === undefined;
       const write = ({ text, tokenId }: GenerationPiece) => terminal.write(plain ? `${tokenId} ` : text);
       const { text, tokenIds, tokensPerSecond, finishReason, promptTokens } = await writePieces(pieces, write, () =>

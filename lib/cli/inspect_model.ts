@@ -59,7 +59,11 @@ export async function inspectModel(invocation: Invocation): Promise<void> {
       ["weights", `${bytes(mapped)} mapped, ${bytes(owned)} allocated`],
       ["tokenizer", tokenizer ? (tokenizer.chatTemplate ? "with a chat template" : "without a chat template") : "none"],
       ["begins with", description.bosTokenId === null ? "nothing" : `token ${description.bosTokenId}`],
-      ["ends with", model.eosTokenIds.map((id) => `token ${id}`).join(", ") || "nothing"],
+      [
+        "ends with",
+        model.eosTokenIds.map((id) => `token ${id}`).join(", ") ||
+          "nothing: generation goes on to its limit, and training puts no end token behind texts",
+      ],
       ["architecture", description.fingerprint.architecture],
       ["fingerprint", description.fingerprint.weights],
     ];

@@ -31,7 +31,11 @@ export function assistantSpans(
   const options: ChatOptions = tools ? { tools } : {};
   const { text, generated } = tokenizer.renderChat(messages, options);
   const prefix = (count: number, addGenerationPrompt: boolean, within: string): number => {
-    const part = tokenizer.applyChatTemplate(messages.slice(0, count), { ...options, addGenerationPrompt });
+    const part = tokenizer.applyChatTemplate(messages.slice(0, count), {
+      ...options,
+      addGenerationPrompt,
+      mayBeEmpty: true,
+    });
     if (!within.startsWith(part))
       throw new RubricateError(
         "ERR_TEMPLATE",

@@ -156,7 +156,7 @@ export class Dataset {
         return worker.call("index", null);
       });
       const { format, maxLength, loss, vocabularySize } = encoding;
-      const identity = [summary.contentHash, tokenizer.hash, format, maxLength, loss];
+      const identity = [summary.contentHash, tokenizer.hash, tokenizer.eosTokenIds, format, maxLength, loss];
       if (vocabularySize !== undefined && vocabularySize < tokenizer.vocabSize) identity.push(vocabularySize);
       const fingerprint = createHash("sha256").update(JSON.stringify(identity)).digest("hex");
       const source = { ...summary, worker, tokenizer, fingerprint };
@@ -174,6 +174,11 @@ export class Dataset {
   /** Number of examples. */
   get length(): number {
     return this.lengths.length;
+  }
+
+  /** The token that is put behind a text or a completion, at which generation stops; null where the tokenizer has none. */
+  get endTokenId(): number | null {
+    return this.source.tokenizer.eosTokenId ?? null;
   }
 
   /** Rows of the whole source that were skipped or truncated, with line and reason: the first thousand. */

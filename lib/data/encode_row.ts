@@ -4,6 +4,7 @@ import { checkShape, JsonLimit } from "../files/json_shape";
 import { limits } from "../limits";
 import { atOnce } from "../steps";
 import { TemplateLimit } from "../template/budget";
+import { endOf, joined, promptAndCompletion } from "../tokenizer/sequence";
 import type { Tokenizer } from "../tokenizer/tokenizer";
 import { assistantSpans } from "./chat_spans";
 import { type DataFormat, type Row, readRow, UnusableRow } from "./rows";
@@ -127,36 +128,21 @@ interface Tokens {
 /** @param most tokens that are wanted; there may be a few more */
 function tokens(row: Row, tokenizer: Tokenizer, loss: EncodingOptions["loss"], most: number): Tokens {
   if (row.kind === "chat") return chatTokens(row, tokenizer, loss, most);
-  const prompt = encodeStart(tokenizer, row.kind === "prompt" ? row.prompt : "", most);
-  const answer = encodeStart(tokenizer, row.kind === "prompt" ? row.completion : row.text, most - prompt.length);
-  const first = prompt[0] ?? answer[0];
-  // Text made with a template has its BOS already.
-  const prefix = first !== undefined && first === tokenizer.bosTokenId ? [] : tokenizer.prefixIds;
-  const last = answer.at(-1);
-  const ended = last !== undefined && tokenizer.eosTokenIds.includes(last);
-  const suffix = ended || tokenizer.eosTokenId === undefined ? [] : [tokenizer.eosTokenId];
-  const tokenIds = joined([prefix, prompt, answer, suffix]);
-  return { tokenIds, supervised: new Uint8Array(tokenIds.length).fill(1, prefix.length + prompt.length) };
+  const [prompt, completion] = row.kind === "prompt" ? [row.prompt, row.completion] : ["", row.text];
+  const encode = (text: string, count: number, continues: boolean) => encodeStart(tokenizer, text, count, continues);
+  const { tokenIds: text, promptLength } = promptAndCompletion(tokenizer, prompt, completion, most, encode);
+  const tokenIds = joined(text, endOf(tokenizer, text));
+  return { tokenIds, supervised: new Uint8Array(tokenIds.length).fill(1, promptLength) };
 }
 
 /** What the tokenizer refuses of a text concerns that row. */
-function encodeStart(tokenizer: Tokenizer, text: string, most: number): Int32Array {
+function encodeStart(tokenizer: Tokenizer, text: string, most: number, continues = false): Int32Array<ArrayBuffer> {
   try {
-    return tokenizer.encodeStart(text, most);
+    return tokenizer.encodeStart(text, most, continues);
   } catch (error) {
     if (error instanceof RubricateError && error.code === "ERR_TOKENIZER") throw new UnusableRow(error.message);
     throw error;
   }
-}
-
-function joined(parts: readonly ArrayLike<number>[]): Int32Array {
-  const whole = new Int32Array(parts.reduce((length, part) => length + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }
 
 function chatTokens(

@@ -1,7 +1,9 @@
+import { RubricateError } from "../errors";
 import { JsonNumber } from "../files/exact_values";
 import { isObject, type JsonObject } from "../files/json";
 import { limits } from "../limits";
-import type { ChatMessage } from "../template/chat_messages";
+import { type ChatMessage, requireMessages } from "../template/chat_messages";
+import { nestingLevels, tooMuch } from "../template/plain_messages";
 
 /** How a row of a data file is read: by its own fields, or as one shape only. */
 export type DataFormat = "auto" | "chat" | "prompt" | "text";
@@ -83,18 +85,15 @@ function toolsOf(row: JsonObject): { tools?: readonly object[] } {
   return { tools };
 }
 
-function messageList(value: unknown, field: string): ChatMessage[] {
-  if (!Array.isArray(value)) throw new UnusableRow(`"${field}" is not a list of messages`);
-  if (value.length === 0) throw new UnusableRow(`"${field}" is empty`);
-  for (const [at, message] of value.entries()) {
-    const where = `${field}[${at}]`;
-    if (typeof message !== "object" || message === null) throw new UnusableRow(`${where} is not an object`);
-    if (typeof message.role !== "string") throw new UnusableRow(`${where}.role is not a string`);
-    // Calls of tools may replace the content.
-    const silent = (message.content === null || message.content === undefined) && Array.isArray(message.tool_calls);
-    if (typeof message.content !== "string" && !silent) throw new UnusableRow(`${where}.content is not a string`);
+/** As a call's messages are checked, with the same words. */
+function messageList(value: unknown, field: string): readonly ChatMessage[] {
+  try {
+    requireMessages(value, field);
+  } catch (error) {
+    if (error instanceof RubricateError) throw new UnusableRow(error.message);
+    throw error;
   }
-  if (!isShallow(value)) throw new UnusableRow(`"${field}" is nested more than ${limits.rowNesting} levels deep`);
+  if (!isShallow(value)) throw new UnusableRow(tooMuch(nestingLevels).message);
   return value;
 }
 

@@ -5,7 +5,8 @@ import { runJob } from "../job";
 import { limits } from "../limits";
 import { adapterHandle, checkedIds, type ModelAdapter } from "../model/checks";
 import type { NativeModel, NativeSamplingOptions } from "../native";
-import { checkOptions, type OptionNames, signalOf } from "../options";
+import { booleanOf, checkOptions, type OptionNames, signalOf } from "../options";
+import { prefixed } from "../tokenizer/sequence";
 import type { ChatMessage, Tokenizer } from "../tokenizer/tokenizer";
 import { encodePrompt } from "./prompt";
 import type { Stoppable } from "./prompt_thread";
@@ -13,7 +14,7 @@ import { StopFilter, stopStrings } from "./stop_strings";
 
 /** How to continue, and what: exactly one of `prompt`, `messages` and `tokenIds`. Defaults are those of greedy decoding. */
 export interface GenerateOptions {
-  /** Text; the tokenizer's beginning-of-sequence token is put before it. */
+  /** Text; the tokenizer's beginning-of-sequence token is put before it, unless it begins with that. */
   readonly prompt?: string;
   /** A conversation, rendered by the model's chat template with the prompt for an answer. */
   readonly messages?: readonly ChatMessage[];
@@ -34,6 +35,8 @@ export interface GenerateOptions {
   readonly repetitionPenalty?: number;
   /** Ends the text before the first of these that it would contain. Up to 256, of 1,024 UTF-16 units each. */
   readonly stop?: string | readonly string[];
+  /** Leaves special tokens, such as those of a chat template, out of the text. `tokenIds` has them. Default: true. */
+  readonly skipSpecialTokens?: boolean;
   /** The same seed gives the same text; default 0. An integer from 0 to 2^53 - 1. */
   readonly seed?: number;
   readonly signal?: AbortSignal;
@@ -46,6 +49,7 @@ export interface GenerationPiece {
 }
 
 export interface GenerationResult {
+  /** What decoding the prompt and the generated tokens together shows behind the prompt. */
   readonly text: string;
   /** Generated ids, without the one that ended the text. */
   readonly tokenIds: number[];
@@ -79,6 +83,7 @@ const optionNames: OptionNames<GenerateOptions> = {
   minP: true,
   repetitionPenalty: true,
   stop: true,
+  skipSpecialTokens: true,
   seed: true,
   signal: true,
 };
@@ -162,8 +167,7 @@ async function promptIds(model: GenerationModel, options: GenerateOptions, work:
     return checkedIds(await encode({ messages: options.messages }), model, prompt);
   }
   if (typeof options.prompt !== "string") throw invalid("prompt", "a string", options.prompt);
-  const text = await encode({ text: options.prompt });
-  const ids = [...tokenizer.prefixIds, ...text];
+  const ids = prefixed(tokenizer, await encode({ text: options.prompt }));
   if (ids.length === 0) {
     throw new RubricateError(
       "ERR_ARGUMENT",
@@ -172,6 +176,9 @@ async function promptIds(model: GenerationModel, options: GenerateOptions, work:
   }
   return checkedIds(ids, model, prompt);
 }
+
+/** Tokens of a prompt whose text may matter to what follows: all of a run of bytes. */
+const promptEnd = 1 << 14;
 
 /** The work of a generator under way, which `return()` ends. */
 interface Work extends Stoppable {
@@ -204,11 +211,12 @@ async function* generated(model: GenerationModel, given: GenerateOptions, work: 
   const sampling = samplingOptions(options);
   const maxNewTokens = integerInRange("maxNewTokens", options.maxNewTokens, 256, 1, limits.maxNewTokens);
   const stops = new StopFilter(stopStrings(options.stop));
+  const skipSpecialTokens = booleanOf("skipSpecialTokens", options.skipSpecialTokens, true);
   const signal = signalOf(options.signal);
   adapterHandle(options.adapter, model);
   const prompt = await promptIds(model, options, work).catch((error) => unlessEnded(work, error));
   if (!prompt || work.ended) return undefined as never;
-  const text = model.tokenizer?.createDecoder();
+  const text = model.tokenizer?.createDecoder({ skipSpecialTokens, after: prompt.subarray(-promptEnd) });
   const decoder = model.native.createDecoder();
   const started = performance.now();
   const tokenIds: number[] = [];

@@ -115,10 +115,13 @@ export class LlamaModel {
     const configured = describeLlama(await readConfig(folder, configPath), configPath);
     const { headDiffers, ...checkpoint } = await findCheckpoint(folder, configured, signal);
     const description = headDiffers ? withOwnHead(configured) : configured;
-    const notices = headDiffers ? [headNotTied(folder)] : [];
     const hasTokenizer = await present(join(folder, "tokenizer.json"));
     const tokenizer = hasTokenizer ? await Tokenizer.fromPretrained(folder) : undefined;
     const eosTokenIds = await endTokens(folder, description, tokenizer);
+    const notices = [
+      ...(headDiffers ? [headNotTied(folder)] : []),
+      ...(tokenizer && eosTokenIds.length === 0 ? [noEndToken(folder)] : []),
+    ];
     const spec = {
       architecture: JSON.stringify(description.architecture),
       ...checkpoint,
@@ -284,6 +287,11 @@ const headNotTied = (folder: string): Notice => ({
   message:
     `config.json in ${folder} ties the head to the embedding table, but the checkpoint's lm_head.weight differs from ` +
     "embed_tokens.weight: each is used as it is stored, as transformers uses them; with tie_word_embeddings false config.json would say so",
+});
+
+const noEndToken = (folder: string): Notice => ({
+  code: "RUBRICATE_NO_END_TOKEN",
+  message: `The files of ${folder} name no token that ends a text (eos_token, eos_token_id): generation goes on to its limit, and training puts none behind texts and completions`,
 });
 
 /**

@@ -10,7 +10,10 @@ export interface ConversationSize {
   readonly nameCharacters: number;
 }
 
-function tooMuch(limit: string): RubricateError {
+export const nestingLevels = `${limits.rowNesting} levels of arrays and objects`;
+
+/** The error of more than fits. */
+export function tooMuch(limit: string): RubricateError {
   return new RubricateError("ERR_ARGUMENT", `Expected at most ${limit} in messages and tools but received more`);
 }
 
@@ -56,7 +59,7 @@ export class PlainCopy {
     if (typeof given === "string") return this.text(given);
     if (typeof given !== "object" || given === null) return primitive(given, name);
     if (given instanceof JsonNumber) return given;
-    if (levels <= 0) throw tooMuch(`${limits.rowNesting} levels of arrays and objects`);
+    if (levels <= 0) throw tooMuch(nestingLevels);
     this.requireRoom(given);
     const value = jsonValue(given);
     if (value !== given) return this.of(value, name, levels - 1);

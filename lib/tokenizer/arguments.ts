@@ -7,27 +7,28 @@ import type { TokenizerFiles } from "./files";
 /** @throws RubricateError ERR_ARGUMENT where a file's content is no text */
 export function requireTexts(files: TokenizerFiles): void {
   if (typeof files !== "object" || files === null) throw invalid("files", "a tokenizer's files", files);
-  const { directory, tokenizerJson, tokenizerConfig, specialTokensMap, generationConfig, chatTemplate } = files;
+  const { directory, tokenizerJson, tokenizerConfig, specialTokensMap } = files;
+  const { generationConfig, modelConfig, chatTemplate } = files;
   for (const [name, text] of Object.entries({ directory, tokenizerJson }))
     if (typeof text !== "string") throw invalid(`files.${name}`, "a string", text);
   const named = typeof chatTemplate === "object" && chatTemplate !== null ? Object.entries(chatTemplate) : [];
   for (const [name, text] of named)
     if (typeof text !== "string") throw invalid(`files.chatTemplate[${quoted(name)}]`, "a string", text);
   const template = named.length > 0 ? undefined : chatTemplate;
-  const others = { tokenizerConfig, specialTokensMap, generationConfig, chatTemplate: template };
+  const others = { tokenizerConfig, specialTokensMap, generationConfig, modelConfig, chatTemplate: template };
   for (const [name, text] of Object.entries(others))
     if (typeof text !== "string" && !isMissing(text)) throw invalid(`files.${name}`, "a string", text);
 }
 
 /** @throws RubricateError ERR_ARGUMENT */
-export function checkedDecodeIds(ids: ArrayLike<number>): number[] {
-  const length = lengthOf("ids", "an array of token ids", ids);
-  if (length > limits.decodeIds) throw invalid("ids", `at most ${limits.decodeIds} token ids`, ids);
-  return readArgument("ids", "an array of token ids", () => {
+export function checkedDecodeIds(ids: ArrayLike<number>, name = "ids"): number[] {
+  const length = lengthOf(name, "an array of token ids", ids);
+  if (length > limits.decodeIds) throw invalid(name, `at most ${limits.decodeIds} token ids`, ids);
+  return readArgument(name, "an array of token ids", () => {
     const list: number[] = [];
     for (let at = 0; at < length; at++) {
       const id = ids[at]!;
-      if (!Number.isInteger(id)) throw invalid(`ids[${at}]`, "an integer", id);
+      if (!Number.isInteger(id)) throw invalid(`${name}[${at}]`, "an integer", id);
       list.push(id);
     }
     return list;
@@ -42,9 +43,16 @@ export interface ChatOptions {
   readonly tools?: readonly object[];
   /** Ends the template sooner with ERR_TEMPLATE. @internal */
   readonly maxSteps?: number;
+  /** Takes the beginning of a conversation, which may have no message. @internal */
+  readonly mayBeEmpty?: boolean;
 }
 
-export const chatNames: OptionNames<ChatOptions> = { addGenerationPrompt: true, tools: true, maxSteps: true };
+export const chatNames: OptionNames<ChatOptions> = {
+  addGenerationPrompt: true,
+  tools: true,
+  maxSteps: true,
+  mayBeEmpty: true,
+};
 
 export interface EncodeOptions {
   /** Puts `prefixIds` before the text and `suffixIds` after it. Default: true. */
@@ -59,3 +67,10 @@ export interface DecodeOptions {
 }
 
 export const decodeNames: OptionNames<DecodeOptions> = { skipSpecialTokens: true };
+
+export interface DecoderOptions extends DecodeOptions {
+  /** Ids that stand before those that come, such as a prompt's: the pieces are what follows their text. Default: none. */
+  readonly after?: ArrayLike<number>;
+}
+
+export const decoderNames: OptionNames<DecoderOptions> = { ...decodeNames, after: true };

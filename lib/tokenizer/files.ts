@@ -14,6 +14,8 @@ export interface TokenizerFiles {
   readonly tokenizerConfig?: string | undefined;
   readonly specialTokensMap?: string | undefined;
   readonly generationConfig?: string | undefined;
+  /** config.json, for the tokens that end a text. */
+  readonly modelConfig?: string | undefined;
   /** One, or several by name. */
   readonly chatTemplate?: ChatTemplates | undefined;
 }
@@ -25,6 +27,7 @@ export interface TokenizerBytes {
   readonly tokenizerConfig: Uint8Array | undefined;
   readonly specialTokensMap: Uint8Array | undefined;
   readonly generationConfig: Uint8Array | undefined;
+  readonly modelConfig: Uint8Array | undefined;
   readonly chatTemplate: ChatTemplates | undefined;
 }
 
@@ -37,6 +40,7 @@ export function bytesOf(files: TokenizerFiles): TokenizerBytes {
     tokenizerConfig: bytes(files.tokenizerConfig),
     specialTokensMap: bytes(files.specialTokensMap),
     generationConfig: bytes(files.generationConfig),
+    modelConfig: bytes(files.modelConfig),
     chatTemplate: files.chatTemplate,
   };
 }
@@ -49,7 +53,7 @@ export function filesOf(bytes: TokenizerBytes): TokenizerFiles {
     texts.set(one, known);
     return known;
   };
-  const { directory, tokenizerJson, tokenizerConfig, specialTokensMap, generationConfig, chatTemplate } = bytes;
+  const { directory, tokenizerJson, tokenizerConfig, specialTokensMap, generationConfig, modelConfig } = bytes;
   return {
     directory,
     get tokenizerJson() {
@@ -64,12 +68,15 @@ export function filesOf(bytes: TokenizerBytes): TokenizerFiles {
     get generationConfig() {
       return generationConfig && text(generationConfig);
     },
-    chatTemplate,
+    get modelConfig() {
+      return modelConfig && text(modelConfig);
+    },
+    chatTemplate: bytes.chatTemplate,
   };
 }
 
 /**
- * Reads tokenizer.json and, as present, tokenizer_config.json, special_tokens_map.json, generation_config.json and
+ * Reads tokenizer.json and, as present, tokenizer_config.json, special_tokens_map.json, generation_config.json, config.json,
  * chat_template.jinja and additional_chat_templates/ of a folder.
  * @throws {RubricateError} ERR_FILE where one cannot be read, ERR_TOKENIZER where tokenizer.json is missing
  */
@@ -80,19 +87,22 @@ export async function readTokenizerFiles(directory: string): Promise<TokenizerBy
     (await present(at(name))) ? readSharedText(at(name), limit) : undefined;
   if (!(await present(at("tokenizer.json"))))
     throw new RubricateError("ERR_TOKENIZER", `${at("tokenizer.json")} does not exist; a tokenizer is read from it`);
-  const [tokenizerJson, tokenizerConfig, specialTokensMap, generationConfig, chatTemplate] = await Promise.all([
-    readBytes(at("tokenizer.json"), limits.tokenizerBytes, (size) => Buffer.from(new SharedArrayBuffer(size))),
-    ifPresent("tokenizer_config.json", limits.tokenizerConfigBytes),
-    ifPresent("special_tokens_map.json"),
-    ifPresent("generation_config.json"),
-    readChatTemplates(directory),
-  ]);
+  const [tokenizerJson, tokenizerConfig, specialTokensMap, generationConfig, modelConfig, chatTemplate] =
+    await Promise.all([
+      readBytes(at("tokenizer.json"), limits.tokenizerBytes, (size) => Buffer.from(new SharedArrayBuffer(size))),
+      ifPresent("tokenizer_config.json", limits.tokenizerConfigBytes),
+      ifPresent("special_tokens_map.json"),
+      ifPresent("generation_config.json"),
+      ifPresent("config.json"),
+      readChatTemplates(directory),
+    ]);
   return {
     directory,
     tokenizerJson,
     tokenizerConfig,
     specialTokensMap,
     generationConfig,
+    modelConfig,
     chatTemplate,
   };
 }

@@ -42,6 +42,8 @@ export interface DecoderAndAffixes {
   decode(tokens: string[]): string;
   /** Whether the decoder has tokens of single bytes. */
   readonly hasByteFallback: boolean;
+  /** Whether it replaces in the joined text, so that a token may change the text of those before it. */
+  readonly replacesInWhole: boolean;
   /** Tokens that the post-processor puts before and after a text; undefined where the text's own do not come out once. */
   readonly affixes: readonly [before: string[], after: string[]] | undefined;
 }
@@ -62,9 +64,9 @@ export function buildDecoder(tokenizer: JsonObject): DecoderAndAffixes {
   );
   repairDecoder(decoder);
   return {
-    // transformers does not clean up spaces after a byte-pair encoding, whether tokenizer_config.json asks for it or not.
     decode: (tokens) => (decoder ? decoder(tokens) : tokens.join(" ")),
     hasByteFallback: hasByteFallback(decoder),
+    replacesInWhole: replacesInWhole(decoder),
     affixes: affixesOf(post_processor),
   };
 }
@@ -84,6 +86,13 @@ function repairDecoder(decoder: LibraryDecoder | null): void {
 
 function hasByteFallback(decoder: LibraryDecoder | null): boolean {
   return decoder?.config.type === "ByteFallback" || (decoder?.decoders ?? []).some(hasByteFallback);
+}
+
+function replacesInWhole(decoder: LibraryDecoder | null): boolean {
+  const types = (one: LibraryDecoder): unknown[] => one.decoders?.flatMap(types) ?? [one.config.type];
+  const all = decoder ? types(decoder) : [];
+  const joined = all.findIndex((type) => type === "Fuse" || type === "ByteLevel");
+  return joined >= 0 && all.lastIndexOf("Replace") > joined;
 }
 
 const sentinel = "\uFFFF the text itself";

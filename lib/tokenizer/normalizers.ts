@@ -14,6 +14,28 @@ export function normalizerOf(part: JsonObject | null): Normalizer | null {
   return (text) => normalizers.reduce((result, normalize) => normalize(result), text);
 }
 
+/** What SentencePiece's normalizer for translation removes, and what it makes a space of. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are removed
+const nmtRemoved = /[\x01-\x08\v\x0e-\x1f\x7f\x8f\x9f]/g;
+const nmtSpaces = /[\t\n\f\r\u1680\u200b-\u200f\u2028\u2029\u2581\ufeff\ufffd]/g;
+
+/** A normalizer without what it puts before a text or takes away there: for a text that goes on with one before. */
+export function withinText(part: JsonObject | null): JsonObject | null {
+  switch (part?.type) {
+    case "Sequence":
+      return {
+        ...part,
+        normalizers: ((part.normalizers ?? []) as JsonObject[]).flatMap((one) => withinText(one) ?? []),
+      };
+    case "Prepend":
+      return null;
+    case "Strip":
+      return { ...part, strip_left: false };
+    default:
+      return part;
+  }
+}
+
 function singleNormalizer(part: JsonObject): Normalizer {
   switch (part.type) {
     case "Prepend":
@@ -37,6 +59,8 @@ function singleNormalizer(part: JsonObject): Normalizer {
     }
     case "StripAccents":
       return inParts((text) => text.replace(/\p{Mn}/gu, ""));
+    case "Nmt":
+      return inParts((text) => text.replace(nmtRemoved, "").replace(nmtSpaces, " "));
     case "Lowercase":
       // Character by character: of a whole word, JavaScript would make the last Σ another letter.
       return inParts((text) => text.replace(/\p{Changes_When_Lowercased}/gu, (character) => character.toLowerCase()));

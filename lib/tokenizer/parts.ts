@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import path from "node:path";
-import { RubricateError } from "../errors";
+import { invalid, RubricateError } from "../errors";
 import { isObject, type JsonObject } from "../files/json";
 import { type AddedColumns, AddedTokenList, type AddedTokens, type SoughtColumns, soughtIn } from "./added_list";
 import type { MergeColumns } from "./bpe_tables";
@@ -14,6 +14,7 @@ import { normalizerOf } from "./normalizers";
 import { checkComponents, checkDocument, checkProcessor } from "./schema";
 import type { TokenColumns } from "./token_table";
 import { parseDocument, parseTokenizerJson } from "./tokenizer_json";
+import type { PieceColumns } from "./unigram_pieces";
 
 /** What a tokenizer is made of. */
 export interface TokenizerParts {
@@ -25,13 +26,17 @@ export interface TokenizerParts {
   readonly document: JsonObject;
   readonly vocabulary: TokenColumns;
   readonly merges: MergeColumns;
+  /** In place of merges, for a unigram model. */
+  readonly pieces: PieceColumns | undefined;
   readonly added: AddedColumns;
   /** Added tokens that are looked for before the normalizer, and after it. */
   readonly raw: SoughtColumns;
   readonly normalized: SoughtColumns;
   /** Contents of the special tokens by name: `bos_token`, `eos_token`, `unk_token`, ... */
   readonly specialTokens: Readonly<Record<string, string>>;
-  /** `eos_token_id` of generation_config.json, as a list. */
+  /** Whether spaces before punctuation are taken out of decoded text. */
+  readonly cleansUp: boolean;
+  /** `eos_token_id` of generation_config.json, or of config.json where there is no such file, as a list. */
   readonly generationEosIds: readonly number[];
   /** `bos_token_id` of generation_config.json. */
   readonly generationBosId: number | undefined;
@@ -41,7 +46,17 @@ export interface TokenizerParts {
 }
 
 const specialNames = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
-const configNames = [...specialNames, "chat_template", "tokenizer_class", "add_prefix_space", "legacy"];
+const cleanUpName = "clean_up_tokenization_spaces";
+const bpeCleanUpName = `${cleanUpName}_for_bpe_even_though_it_will_corrupt_output`;
+const configNames = [
+  ...specialNames,
+  "chat_template",
+  "tokenizer_class",
+  "add_prefix_space",
+  "legacy",
+  cleanUpName,
+  bpeCleanUpName,
+];
 const generationNames = ["eos_token_id", "bos_token_id"];
 
 const bufferOf = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -74,10 +89,16 @@ function define(files: TokenizerBytes): TokenizerParts {
   const parsed = (bytes: Uint8Array | undefined, name: string, used: readonly string[], declared?: AddedTokenList) =>
     bytes === undefined ? {} : parseDocument(bufferOf(bytes), at(name), used, declared);
   const tokenizerJson = bufferOf(files.tokenizerJson);
-  const { document, vocabulary, merges } = parseTokenizerJson(tokenizerJson, at("tokenizer.json"), directory, list);
+  const { document, vocabulary, merges, pieces } = parseTokenizerJson(
+    tokenizerJson,
+    at("tokenizer.json"),
+    directory,
+    list,
+  );
   checkDocument(document, at("tokenizer.json"));
   const config = parsed(files.tokenizerConfig, "tokenizer_config.json", configNames, list);
   const generation = parsed(files.generationConfig, "generation_config.json", generationNames);
+  const model = parsed(files.modelConfig, "config.json", generationNames);
   const specialTokens = namedSpecialTokens(
     parsed(files.specialTokensMap, "special_tokens_map.json", specialNames),
     config,
@@ -104,11 +125,13 @@ function define(files: TokenizerBytes): TokenizerParts {
     document: built,
     vocabulary: vocabulary.columns,
     merges: merges.columns,
+    pieces: pieces?.columns,
     added: added.columns,
     raw: soughtIn(added, false),
     normalized: soughtIn(added, true, normalizerOf(built.normalizer as JsonObject | null)),
     specialTokens,
-    generationEosIds: idList(generation.eos_token_id),
+    cleansUp: config[cleanUpName] === true && (pieces !== undefined || config[bpeCleanUpName] === true),
+    generationEosIds: idList((files.generationConfig === undefined ? model : generation).eos_token_id),
     generationBosId: idList(generation.bos_token_id)[0],
     chatTemplates,
     hash: hashOf(tokenizerJson, chatTemplates, JSON.stringify([rulesOf(built), specialTokens]), added),
@@ -165,8 +188,12 @@ function asTransformersBuildsIt(tokenizer: JsonObject, config: JsonObject, unkno
   };
   const className = typeof config.tokenizer_class === "string" ? config.tokenizer_class.replace(/Fast$/, "") : "";
   const byteLevel = JSON.stringify([tokenizer.pre_tokenizer, tokenizer.decoder]).includes('"ByteLevel"');
-  if (className === "LlamaTokenizer" && !byteLevel) rebuildAsLlama(result, config);
-  if (className === "CodeLlamaTokenizer") rebuildAsCodeLlama(result, config, unknown);
+  const isLlama = className === "LlamaTokenizer" && !byteLevel;
+  const isCodeLlama = className === "CodeLlamaTokenizer";
+  if ((isLlama || isCodeLlama) && (tokenizer.model as JsonObject).type === "Unigram")
+    throw invalid(`model.type beside "tokenizer_class": "${className}"`, '"BPE"', "Unigram", "ERR_TOKENIZER");
+  if (isLlama) rebuildAsLlama(result, config);
+  if (isCodeLlama) rebuildAsCodeLlama(result, config, unknown);
   return result;
 }
 

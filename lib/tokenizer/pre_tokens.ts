@@ -8,9 +8,12 @@ import { splitPattern, splitsOf } from "./library";
 import { inParts } from "./normalizers";
 import { dividerOf } from "./split_behavior";
 
+/** The section of a text that goes on with the one before: nothing is put before it. */
+export const continued = -1;
+
 /**
  * Takes a word, or a text to split.
- * @param section number of the text among those between added tokens
+ * @param section number of the text among those between added tokens, or `continued`
  * @returns false where no more words are wanted
  */
 type WordSink = (text: string, section: number) => boolean;
@@ -65,13 +68,14 @@ function stageOf(part: JsonObject, next: WordSink, last: boolean): WordSink {
       const sink: WordSink = last ? next : (word, section) => next(byteLevelSpelling(word), section);
       const split = part.use_regex === false ? sink : splitAt(gpt2, { gaps: false, matches: true }, sink);
       if (part.add_prefix_space !== true) return split;
-      return (text, section) => split(text.startsWith(" ") ? text : ` ${text}`, section);
+      return (text, section) => split(text.startsWith(" ") || section === continued ? text : ` ${text}`, section);
     }
     case "Metaspace": {
       const scheme = part.prepend_scheme ?? "always";
       return (text, section) => {
         const words = spelled(text);
-        const prepends = !words.startsWith("▁") && (scheme === "always" || (scheme === "first" && section === 0));
+        const begins = scheme === "always" ? section !== continued : scheme === "first" && section === 0;
+        const prepends = begins && !words.startsWith("▁");
         return next(prepends ? `▁${words}` : words, section);
       };
     }

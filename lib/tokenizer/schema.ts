@@ -81,6 +81,7 @@ const parts: Readonly<Record<string, Readonly<Record<string, Kind>>>> = {
     NFD: plain,
     NFKC: plain,
     NFKD: plain,
+    Nmt: plain,
   },
   pre_tokenizer: {
     Sequence: { fields: { pretokenizers: list }, children: "pretokenizers" },
@@ -118,6 +119,8 @@ const parts: Readonly<Record<string, Readonly<Record<string, Kind>>>> = {
 const noAffix = only(null, "");
 const flagOrNull: Rule = { expected: "true, false or null", accepts: (value) => value === null || flag.accepts(value) };
 
+const isId = (value: unknown) => Number.isInteger(value) && (value as number) >= 0;
+
 const model: Kind = {
   fields: {
     type: only("BPE"),
@@ -129,6 +132,14 @@ const model: Kind = {
     fuse_unk: flagOrNull,
     byte_fallback: flagOrNull,
     ignore_merges: flagOrNull,
+  },
+};
+
+const unigram: Kind = {
+  fields: {
+    type: only("Unigram"),
+    unk_id: { expected: "an id or null", accepts: (value) => value === null || isId(value) },
+    byte_fallback: flagOrNull,
   },
 };
 
@@ -285,7 +296,8 @@ function checkEach(tokenizer: JsonObject, file: string): void {
  */
 export function checkDocument(tokenizer: JsonObject, file: string): void {
   checkFields(tokenizer, root, "", file);
-  checkFields(tokenizer.model as JsonObject, model, "model", file);
+  const parsed = tokenizer.model as JsonObject;
+  checkFields(parsed, parsed.type === "Unigram" ? unigram : model, "model", file);
 }
 
 /** @throws {RubricateError} ERR_TOKENIZER */

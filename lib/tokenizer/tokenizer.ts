@@ -1,7 +1,7 @@
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
 import { reportNotices } from "../notices";
-import { booleanOf, checkOptions, pathOf, readArgument } from "../options";
+import { booleanOf, checkOptions, isMissing, pathOf, readArgument } from "../options";
 import { type ChatMessage, type Conversation, checkMessages } from "../template/chat_messages";
 import { ChatTemplate, type RenderedChat } from "../template/chat_template";
 import { AddedTokens, flags } from "./added_list";
@@ -10,13 +10,16 @@ import {
   chatNames,
   checkedDecodeIds,
   type DecodeOptions,
+  type DecoderOptions,
   decodeNames,
+  decoderNames,
   type EncodeOptions,
   encodeNames,
   requireTexts,
 } from "./arguments";
 import { type BpeOptions, MergeTable } from "./bpe_tables";
 import { chosenTemplate, requireTemplate } from "./chat_templates";
+import { cleanedUp } from "./clean_up";
 import { normalizerGrowth } from "./costs";
 import { bytesOf, filesOf, readTokenizerFiles, type TokenizerFiles } from "./files";
 import { buildDecoder, byteToken, type DecoderAndAffixes } from "./library";
@@ -26,10 +29,12 @@ import { partsInThread } from "./table_thread";
 import { TextToIds } from "./text_to_ids";
 import { TokenDecoder } from "./token_decoder";
 import { TokenTable } from "./token_table";
+import type { UnigramOptions } from "./unigram";
+import { PieceTable } from "./unigram_pieces";
 
 export type { ChatMessage } from "../template/chat_messages";
 export type { RenderedChat } from "../template/chat_template";
-export type { ChatOptions, DecodeOptions, EncodeOptions } from "./arguments";
+export type { ChatOptions, DecodeOptions, DecoderOptions, EncodeOptions } from "./arguments";
 export type { TokenizerFiles } from "./files";
 export { TokenDecoder } from "./token_decoder";
 
@@ -40,7 +45,7 @@ const keptTexts = 1 << 14;
 export class Tokenizer {
   /** Id that begins a sequence, if the tokenizer has one. */
   readonly bosTokenId: number | undefined;
-  /** Ids that end a sequence: the tokenizer's own first, then those of generation_config.json. May be empty. */
+  /** Ids that end a sequence: the tokenizer's own first, then those of generation_config.json, or else of config.json. May be empty. */
   readonly eosTokenIds: readonly number[];
   /** Ids that `encode` puts before and after a text (BOS and EOS, if the tokenizer does so). */
   readonly prefixIds: readonly number[];
@@ -101,14 +106,15 @@ export class Tokenizer {
     // With parts, the files' texts are not looked at: a long one is decoded when somebody asks for it.
     if (parts === undefined) readArgument("files", "a tokenizer's files", () => requireTexts(files));
     this.parts = parts ?? partsOf(bytesOf(files));
-    const { document, specialTokens, generationEosIds, generationBosId, raw, normalized } = this.parts;
+    const { document, specialTokens, generationEosIds, generationBosId, raw, normalized, pieces } = this.parts;
     const vocabulary = new TokenTable(this.parts.vocabulary);
     const merges = new MergeTable(this.parts.merges);
     const added = new AddedTokens(this.parts.added);
     this.vocabulary = vocabulary;
     this.added = added;
     try {
-      const model = { options: document.model as BpeOptions, vocabulary, merges };
+      const options = document.model as BpeOptions & UnigramOptions;
+      const model = pieces ? { options, pieces: new PieceTable(pieces) } : { options, vocabulary, merges };
       this.encoder = new TextToIds(document, model, { added, raw, normalized });
       this.decoder = buildDecoder(document);
     } catch (error) {
@@ -132,7 +138,10 @@ export class Tokenizer {
   private textOf(id: number): string | undefined {
     const known = this.texts.get(id);
     if (known !== undefined) return known;
-    const text = this.added.table.text(id) ?? this.vocabulary.text(id);
+    const added = this.added.table.text(id);
+    // A token that is looked for in normalized text is what the normalizer makes of it.
+    const text =
+      this.added.flags(id) & flags.normalized ? this.encoder.normalize(added!) : (added ?? this.vocabulary.text(id));
     if (text === undefined) return undefined;
     if (this.texts.size >= keptTexts) this.texts.clear();
     this.texts.set(id, text);
@@ -180,10 +189,11 @@ export class Tokenizer {
   /**
    * The first ids of what `encode` returns without special tokens. What follows them in the text is hardly looked at.
    * @param most how many ids at most
+   * @param continues whether the text goes on with one before: no space is put before it
    * @internal
    */
-  encodeStart(text: string, most: number): Int32Array<ArrayBuffer> {
-    return this.encoder.encode(wellFormed(text), most).between([], []);
+  encodeStart(text: string, most: number, continues = false): Int32Array<ArrayBuffer> {
+    return this.encoder.encode(wellFormed(text), most, continues).between([], []);
   }
 
   /**
@@ -194,7 +204,8 @@ export class Tokenizer {
   decode(ids: ArrayLike<number>, options: DecodeOptions = {}): string {
     const { skipSpecialTokens } = checkOptions(options, decodeNames, "decode");
     const skip = booleanOf("skipSpecialTokens", skipSpecialTokens, false);
-    return this.decodeIds(checkedDecodeIds(ids), skip);
+    const text = this.decodeIds(checkedDecodeIds(ids), skip);
+    return this.parts.cleansUp ? cleanedUp(text) : text;
   }
 
   private decodeIds(ids: readonly number[], skip: boolean): string {
@@ -202,7 +213,7 @@ export class Tokenizer {
     let characters = 0;
     for (const id of ids) {
       const text = this.textOf(id);
-      if (text === undefined || (skip && this.isSpecialId(id))) continue;
+      if (text === undefined || (skip && this.#isSpecialText(text))) continue;
       tokens.push(text);
       characters += Math.max(1, text.length) * this.decoderGrowth;
     }
@@ -212,14 +223,17 @@ export class Tokenizer {
   }
 
   /** A decoder for ids that come one by one; its pieces put together equal `decode` of the whole. */
-  createDecoder(options: DecodeOptions = {}): TokenDecoder {
-    const { skipSpecialTokens } = checkOptions(options, decodeNames, "createDecoder");
+  createDecoder(options: DecoderOptions = {}): TokenDecoder {
+    const { skipSpecialTokens, after } = checkOptions(options, decoderNames, "createDecoder");
     const skip = booleanOf("skipSpecialTokens", skipSpecialTokens, false);
-    return new TokenDecoder({
-      decode: (ids) => this.decodeIds(ids, false),
-      skips: (id) => !this.has(id) || (skip && this.isSpecialId(id)),
-      isByte: (id) => this.decoder.hasByteFallback && byteToken.test(this.textOf(id) ?? ""),
-    });
+    const rules = {
+      decode: (ids: readonly number[]) => this.decodeIds(ids, false),
+      skips: (id: number) => !this.has(id) || (skip && this.#isSpecialText(this.textOf(id)!)),
+      isByte: (id: number) => this.decoder.hasByteFallback && byteToken.test(this.textOf(id) ?? ""),
+      isUncertain: this.decoder.replacesInWhole,
+      cleansUp: this.parts.cleansUp,
+    };
+    return new TokenDecoder(rules, isMissing(after) ? [] : checkedDecodeIds(after, "after"));
   }
 
   /** The token as the vocabulary spells it (`▁the`, `Ġthe`, `<0x0A>`), or undefined where the id is not in use. */
@@ -231,6 +245,11 @@ export class Tokenizer {
   isSpecial(id: number): boolean {
     if (!Number.isInteger(id)) throw invalid("id", "an integer", id);
     return this.isSpecialId(id);
+  }
+
+  /** Whether a decoded token is left out with special ones. The Rust library asks for its text. */
+  #isSpecialText(text: string): boolean {
+    return this.isSpecialId(this.added.table.id(text));
   }
 
   private isSpecialId(id: number): boolean {
@@ -255,7 +274,7 @@ export class Tokenizer {
   renderChat(messages: readonly ChatMessage[], options: ChatOptions = {}): RenderedChat {
     const given = checkOptions(options, chatNames, "applyChatTemplate");
     const addGenerationPrompt = booleanOf("addGenerationPrompt", given.addGenerationPrompt, false);
-    const conversation = checkMessages(messages, given.tools);
+    const conversation = checkMessages(messages, given.tools, undefined, given.mayBeEmpty);
     this.tellIgnored(conversation);
     const template = this.templateFor(conversation.tools);
     return template.render(conversation, { addGenerationPrompt, maxSteps: given.maxSteps });

@@ -22,6 +22,7 @@ import {
 } from "./json_pieces";
 import { checkAddedToken } from "./schema";
 import { idLimit, TokenTable } from "./token_table";
+import { PieceTable } from "./unigram_pieces";
 
 /** What tokenizer.json says, except for its added tokens. */
 interface TokenizerDocument {
@@ -29,6 +30,8 @@ interface TokenizerDocument {
   readonly document: JsonObject;
   readonly vocabulary: TokenTable;
   readonly merges: MergeTable;
+  /** Pieces of a unigram model, which has no merges. */
+  readonly pieces?: PieceTable;
 }
 
 /** An object whose long members are still text. */
@@ -86,7 +89,7 @@ function opened(bytes: Buffer, value: Extent, { left, most, keeps }: Wanted, fil
  * Parses tokenizer.json, the vocabulary and the merges into tables, the added tokens into a list.
  * @param file what errors call it
  * @param directory its folder
- * @throws {RubricateError} ERR_TOKENIZER where it is malformed or its model is not a byte-pair encoding
+ * @throws {RubricateError} ERR_TOKENIZER where it is malformed or its model is neither a byte-pair encoding nor a unigram model
  * @throws {Error} where a merge names a token that the vocabulary lacks
  */
 export function parseTokenizerJson(
@@ -112,9 +115,13 @@ export function parseTokenizerJson(
     const vocab = long.get("vocab");
     const merges = long.get("merges");
     if (!vocab) throw fail("has no `model.vocab`");
+    if (known.type === "Unigram") {
+      const document = { ...root.known, model: known };
+      return { document, merges: new MergeTable(0), ...piecesOf(bytes, vocab, known.unk_id, file) };
+    }
     // Files of 2019 have no type; only a byte-pair encoding has merges.
     if (known.type !== "BPE" && !(known.type === undefined && merges))
-      throw invalid(`model.type in ${file}`, '"BPE"', known.type, "ERR_TOKENIZER");
+      throw invalid(`model.type in ${file}`, '"Unigram" or "BPE"', known.type, "ERR_TOKENIZER");
     if (kindOf(bytes, vocab) !== "object") throw fail("has no object `model.vocab`");
     if (!merges || kindOf(bytes, merges) !== "array") throw fail("has no `model.merges`");
     const vocabulary = tableOf(bytes, vocab, file);
@@ -174,6 +181,7 @@ function addDeclaredTokens(bytes: Buffer, extent: Extent, file: string, list: Ad
 /** Bytes of the shortest entry of a vocabulary, and of the shortest merge, with their commas. */
 const leastEntry = 5;
 const leastMerge = 6;
+const leastPiece = 7;
 
 /** Tables are made for as many entries as there are commas, so that these must be possible. */
 function requireRoom(count: number, { start, end }: Extent, least: number, where: string): void {
@@ -246,6 +254,42 @@ function tableOf(bytes: Buffer, extent: Extent, file: string): TokenTable {
     }
   }
   return table;
+}
+
+/** The vocabulary of a unigram model, a list of pieces with their scores: a piece's id is its place. */
+function piecesOf(bytes: Buffer, extent: Extent, unknownId: unknown, file: string) {
+  const where = `model.vocab in ${file}`;
+  if (kindOf(bytes, extent) !== "array")
+    throw new RubricateError("ERR_TOKENIZER", `${file} has no list \`model.vocab\``);
+  const { count, runs } = shortRuns(bytes, extent, where);
+  requireRoom(count, extent, leastPiece, where);
+  if (unknownId !== null && unknownId !== undefined && !(Number.isInteger(unknownId) && (unknownId as number) < count))
+    throw invalid(`model.unk_id in ${file}`, `an integer in [0, ${count})`, unknownId, "ERR_TOKENIZER");
+  const largest = Math.min(count, limits.tokenId + 1);
+  const vocabulary = new TokenTable(count, extent.end - extent.start, largest);
+  const pieces = new PieceTable(count);
+  for (const run of runs)
+    for (const entry of valuesIn(bytes, run)) {
+      if (!isPiece(entry))
+        throw invalid(`an entry of ${where}`, "[piece, score], the score a finite number", entry, "ERR_TOKENIZER");
+      const [piece, score] = entry;
+      const id = vocabulary.size;
+      if (piece.length > limits.pieceCharacters)
+        throw invalid(
+          `the length of a piece in ${file}`,
+          `at most ${limits.pieceCharacters}`,
+          piece.length,
+          "ERR_TOKENIZER",
+        );
+      if (id === largest || !pieces.add(piece, id, score))
+        throw invalid(`an entry of ${where}`, `one of ${largest} pieces, each once`, piece, "ERR_TOKENIZER");
+      vocabulary.add(piece, id);
+    }
+  return { vocabulary, pieces };
+}
+
+function isPiece(entry: unknown): entry is [piece: string, score: number] {
+  return Array.isArray(entry) && entry.length === 2 && typeof entry[0] === "string" && Number.isFinite(entry[1]);
 }
 
 function mergesOf(bytes: Buffer, extent: Extent, vocabulary: TokenTable, file: string): MergeTable {

@@ -18,6 +18,8 @@ export interface ExampleSource {
   /** Sources with equal fingerprints have the same examples in the same order. */
   readonly fingerprint: string;
   readonly reportCounts: { readonly skipped: number; readonly truncated: number };
+  /** The token behind each text; null where there is none. Undefined where the examples were made elsewhere. */
+  readonly endTokenId?: number | null;
   examples(indices: ArrayLike<number>): Promise<Example[]>;
   /** @throws RubricateError ERR_DATA if an example has an id that is not below `size` */
   requireVocabulary(size: number): Promise<void>;

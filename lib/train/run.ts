@@ -6,6 +6,7 @@ import { finiteTensors, safetensorsPieces } from "../files/safetensors";
 import { runJob, throwIfAborted } from "../job";
 import { type NativeMicroBatch, type NativeOptimizer, type NativeTenantResult, native } from "../native";
 import type { CheckpointContents } from "./checkpoint";
+import { endTokenNotices } from "./end_token";
 import { evaluateSource } from "./evaluate";
 import type { EndEvent, StepEvent, TrainEvent, TrainSummary } from "./events";
 import { type ExampleSource, exampleSource, requireFit } from "./examples";
@@ -137,7 +138,7 @@ export class Run {
   }
 
   async *events(): AsyncGenerator<TrainEvent, TrainSummary, void> {
-    const { train, evaluation, totalSteps, trainee } = this.parts;
+    const { settings, train, evaluation, totalSteps, trainee } = this.parts;
     yield {
       type: "start",
       totalSteps,
@@ -147,7 +148,8 @@ export class Run {
       trainableParameters: trainee.count,
       resumedStep: this.state.step,
     };
-    for (const message of this.resumed.notices) yield { type: "notice", message };
+    const notices = [...endTokenNotices(train.endTokenId, settings.model), ...this.resumed.notices];
+    for (const message of notices) yield { type: "notice", message };
     yield* this.steps();
     const end = await this.finish();
     yield end;

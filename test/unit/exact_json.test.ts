@@ -12,7 +12,7 @@ import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 
 const fixtures = path.join(__dirname, "..", "parity", "fixtures", "tokenizer");
 const render = (source: string, value: unknown) =>
-  new ChatTemplate(source, {}).render(checkMessages([{ role: "user", value }], undefined)).text;
+  new ChatTemplate(source, {}).render(checkMessages([{ role: "user", content: "", value }], undefined)).text;
 
 // Expected texts are Python's: json.dumps(json.loads(text)), and str of it.
 test.each([

@@ -81,6 +81,7 @@ const tested: Readonly<Record<string, readonly [file: string, ...titles: string[
   tokenizerEntryBytes: ["test/unit/tokenizer_limits.test.ts", '"tokenizerEntryBytes"'],
   tokenCharacters: [schema, '"a long token"', '"a longer one"'],
   addedTokenCharacters: [schema, "a long added token", "a longer added token"],
+  pieceCharacters: [schema, '"a long piece"', '"a longer piece"'],
   components: [schema, "many components", "one more component"],
   componentDepth: [schema, "sequences in sequences (componentDepth)", "one level more"],
   patternCharacters: [schema, "a long pattern", "a longer pattern"],

@@ -256,8 +256,8 @@ test.each([
   ["tokenizer_config.json without its decoder", { eos_token: "a" }, { eos_token: "b" }, "b"],
   ["only the map", {}, { eos_token: "b" }, "b"],
   ["only the config", { eos_token: "a" }, {}, "a"],
-  ["the decoder and the map", decoder, { eos_token: "b" }, undefined],
-  ["the config, and null in the map", { eos_token: "a" }, { eos_token: null }, undefined],
+  ["the decoder and the map: that of config.json", decoder, { eos_token: "b" }, "</s>"],
+  ["the config, and null in the map: that of config.json", { eos_token: "a" }, { eos_token: null }, "</s>"],
 ])("eos_token of %s", async (_, ofConfig, map, expected) => {
   await writeModel(at("m"));
   writeFileSync(at("m", "tokenizer_config.json"), JSON.stringify(ofConfig));

@@ -102,8 +102,10 @@ test("too long a Buffer, and a wide array, are refused before they are read", ()
 test("names and strings of all fields, and tools, count", () => {
   const most = limits.chatCharacters;
   const tool = (length: number) => [{ name: "x".repeat(length) }];
-  const text = (length: number) => ({ role: "", deep: [{ t: "x".repeat(length) }] });
+  const text = (length: number) => ({ role: "", content: "", deep: [{ t: "x".repeat(length) }] });
   expect(checkMessages([text(most - 1)], tool(1)).tools).toEqual(tool(1));
   expect(() => checkMessages([text(most - 1)], tool(2))).toThrow(`at most ${most} characters in messages and tools`);
-  expect(() => checkMessages([{ role: "", ["k".repeat(most)]: 1 }], undefined)).toThrow(/characters of names/);
+  expect(() => checkMessages([{ role: "", content: "", ["k".repeat(most)]: 1 }], undefined)).toThrow(
+    /characters of names/,
+  );
 });

@@ -51,9 +51,13 @@ describe.each(names)("%s as transformers has it", (name) => {
     for (const skipSpecialTokens of [false, true]) {
       const decoder = tokenizer.createDecoder({ skipSpecialTokens });
       for (const ids of sequences) {
-        const pieces = ids.map((id) => decoder.push(id));
-        expect(pieces.filter((piece) => piece.endsWith("\uFFFD"))).toEqual([]);
-        expect(pieces.join("") + decoder.end()).toBe(tokenizer.decode(ids, { skipSpecialTokens }));
+        const whole = tokenizer.decode(ids, { skipSpecialTokens });
+        let text = "";
+        for (const id of ids) {
+          text += decoder.push(id);
+          expect(whole.startsWith(text)).toBe(true);
+        }
+        expect(text + decoder.end()).toBe(whole);
       }
     }
   });
@@ -143,7 +147,7 @@ test.each<[string, Record<string, string>, RegExp]>([
   [
     "an unknown model",
     { "tokenizer.json": tiny({ model: { type: "Odd", vocab: [] } }) },
-    /Expected "BPE" for model\.type in .*tokenizer\.json but received "Odd"/,
+    /Expected "Unigram" or "BPE" for model\.type in .*tokenizer\.json but received "Odd"/,
   ],
   ["a bad added token", { "tokenizer.json": tiny({ added_tokens: [{ id: 1 }] }) }, /added_tokens\[0\]\.content/],
   [

@@ -7,6 +7,23 @@ import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 const letters = [..."abcxyz019 .,!-▁Ġé²Σσς\u0085\ufeff"];
 const vocab = Object.fromEntries([...letters, "ab"].map((token, id) => [token, id]));
 const model = { type: "BPE", vocab, merges: ["a b"] };
+const unigram = {
+  type: "Unigram",
+  unk_id: 0,
+  vocab: [
+    ["<unk>", 0],
+    ["a", -1],
+  ],
+};
+const ofLength = (length: number) => ({
+  model: {
+    ...unigram,
+    vocab: [
+      ["a".repeat(length), 0],
+      ["b", -1],
+    ],
+  },
+});
 const built = (change: object) =>
   new Tokenizer({ directory: "/folder", tokenizerJson: JSON.stringify({ added_tokens: [], model, ...change }) });
 const pieces = (change: object, text: string) => {
@@ -45,13 +62,28 @@ test.each<[string, object, RegExp]>([
     { model: { ...model, byte_fallback: "yes" } },
     /true, false or null for model\.byte_fallback/,
   ],
+  ["a unigram model that samples", { model: { ...unigram, nbest_size: 2 } }, /Unsupported field "model\.nbest_size"/],
+  ["a unigram model with an object of pieces", { model: { ...unigram, vocab } }, /no list `model\.vocab`/],
+  ["an unknown piece beyond the vocabulary", { model: { ...unigram, unk_id: 2 } }, /\[0, 2\) for model\.unk_id .* 2/],
+  ["an unknown piece that is no id", { model: { ...unigram, unk_id: "a" } }, /model\.unk_id/],
+  ["a score that is no number", { model: { ...unigram, vocab: [["a", "0"]] } }, /\[piece, score\]/],
+  ["a piece without score", { model: { ...unigram, vocab: ["a"] } }, /\[piece, score\]/],
   [
-    "a Unigram model",
-    { model: { type: "Unigram", vocab: [["a", 0]], unk_id: 0 } },
-    /"BPE" for model\.type .* "Unigram"/,
+    "a piece that is there twice",
+    {
+      model: {
+        ...unigram,
+        vocab: [
+          ["a", 0],
+          ["a", 1],
+        ],
+      },
+    },
+    /each once .* "a"/,
   ],
-  ["a WordPiece model", { model: { type: "WordPiece", vocab } }, /"BPE" for model\.type/],
-  ["a model without type or merges", { model: { vocab } }, /"BPE" for model\.type/],
+  ["a WordPiece model", { model: { type: "WordPiece", vocab } }, /"Unigram" or "BPE" for model\.type/],
+  ["a WordLevel model", { model: { type: "WordLevel", vocab } }, /"Unigram" or "BPE" for model\.type/],
+  ["a model without type or merges", { model: { vocab } }, /"Unigram" or "BPE" for model\.type/],
   ["another version", { version: "2.0" }, /"1\.0" for version/],
   ["an unknown field", { fresh: null }, /Unsupported field "fresh"/],
   [
@@ -60,7 +92,11 @@ test.each<[string, object, RegExp]>([
     /normalizer\.type .* "Precompiled"/,
   ],
   ["an unknown normalizer", { normalizer: { type: "toString" } }, /normalizer\.type/],
-  ["one within a sequence", { normalizer: sequence(1, { type: "Nmt" }) }, /normalizer\.normalizers\[0\]\.type/],
+  [
+    "one within a sequence",
+    { normalizer: sequence(1, { type: "BertNormalizer" }) },
+    /normalizer\.normalizers\[0\]\.type/,
+  ],
   ["a Replace without content", { normalizer: { type: "Replace", pattern: { String: "a" } } }, /normalizer\.content/],
   [
     "a Replace of nothing",
@@ -195,6 +231,12 @@ test.each<[string, object, string, string]>([
     " \u0085",
     "",
   ],
+  [
+    "characters that Nmt removes or makes spaces",
+    { normalizer: { type: "Nmt" }, pre_tokenizer: { type: "WhitespaceSplit" } },
+    "a\u0001b\u200ba\tb\u000bb",
+    "ab|a|b|b",
+  ],
   ["lower case letter by letter", { normalizer: { type: "Lowercase" } }, "ΣΣ", "σ|σ"],
   [
     "accents",
@@ -228,7 +270,7 @@ test.each<[string, object, string, string]>([
     "a token that is normalized",
     { ...added({ id: 40, content: "AB", normalized: true }), normalizer: { type: "Lowercase" } },
     "xab",
-    "x|AB",
+    "x|ab", // it shows as the normalizer spells it
   ],
   [
     "one that is not",
@@ -270,6 +312,8 @@ test.each<[string, object, boolean]>([
   ["one past that", { model: { ...model, vocab: { a: 0, b: 1, ab: limits.unusedTokenIds + 24 } } }, false],
   ["a long token", { model: { ...model, vocab: { ...vocab, ["a".repeat(limits.tokenCharacters)]: 50 } } }, true],
   ["a longer one", { model: { ...model, vocab: { ...vocab, ["a".repeat(limits.tokenCharacters + 1)]: 50 } } }, false],
+  ["a long piece", ofLength(limits.pieceCharacters), true],
+  ["a longer piece", ofLength(limits.pieceCharacters + 1), false],
   ["a long added token", added({ id: 40, content: "x".repeat(limits.addedTokenCharacters) }), true],
   ["a longer added token", added({ id: 40, content: "x".repeat(limits.addedTokenCharacters + 1) }), false],
   [

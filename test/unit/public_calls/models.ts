@@ -62,7 +62,6 @@ export const models: Record<string, PublicCall> = {
     args: () => [{ messages: [{ role: "user", content: "a" }], maxNewTokens: 1 }],
     call: on("model", "generate"),
     options: () => ({ messages: [{ role: "user", content: "a" }] }),
-    takes: { messages: "array" },
   },
   "LlamaModel#generate of ids": {
     args: () => [{ tokenIds: [1, 2], maxNewTokens: 1 }],
