@@ -196,6 +196,11 @@ export class Dataset {
     return this.source.reportCounts;
   }
 
+  /** How many usable rows of the whole source are conversations. @internal */
+  get chatRows(): number {
+    return this.source.chatRows;
+  }
+
   /** The same by reasons, each with its number of rows and the first lines: fifty reasons, and the others together. */
   get reportReasons(): readonly ReasonReport[] {
     return this.source.reportReasons;

@@ -35,6 +35,7 @@ export interface EncodedRow {
   readonly truncated: boolean;
   /** Fields of the row that its chat template does not name, so that it leaves them out. */
   readonly ignored: readonly string[];
+  readonly isChat: boolean;
 }
 
 /** A shorter line cannot take much memory, whatever is in it. */
@@ -90,6 +91,7 @@ function encodeRow(row: Row, tokenizer: Tokenizer, options: EncodingOptions): En
     supervisedCount,
     highestId,
     truncated,
+    isChat: row.kind === "chat",
     ignored: row.kind === "chat" ? tokenizer.templateFor(row.tools).ignoredFields(row.messages, row.tools) : [],
   };
 }

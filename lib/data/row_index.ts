@@ -79,6 +79,8 @@ export interface IndexSummary {
   readonly reportReasons: readonly ReasonReport[];
   /** What rows have that the chat template does not write. */
   readonly notices: readonly string[];
+  /** Usable rows that are conversations. */
+  readonly chatRows: number;
   /** SHA-256 of all bytes, in hexadecimal. */
   readonly contentHash: string;
 }
@@ -107,6 +109,7 @@ export class RowIndex {
   private knownTokens = 0;
   private tokenCount = 0;
   private supervisedTokenCount = 0;
+  private chatRows = 0;
   private readonly reports = new RowReports();
   /** The first error of a template. */
   private templateError: RubricateError | undefined;
@@ -150,6 +153,7 @@ export class RowIndex {
       reportCounts: reports.counts,
       reportReasons: reports.reasons,
       notices: this.notices(),
+      chatRows: this.chatRows,
       contentHash: hash.digest("hex"),
     };
   }
@@ -194,6 +198,7 @@ export class RowIndex {
     this.highestIds.push(row.highestId);
     this.tokenCount += length;
     this.supervisedTokenCount += row.supervisedCount;
+    if (row.isChat) this.chatRows++;
     this.remember(this.lengths.length - 1, row);
   }
 

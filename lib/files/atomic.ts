@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { lstat, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { RubricateError, systemCode } from "../errors";
+import { RubricateError, systemCode, systemReason } from "../errors";
 import { commitFolder, commitList, finishCommit, pendingCommit, stagedName } from "./commit";
 import { entriesOf, fileOperations, type WritableFile } from "./operations";
 
@@ -292,6 +292,6 @@ export async function withFileErrors<T>(path: string, work: () => Promise<T>, ve
     return await work();
   } catch (cause) {
     if (cause instanceof RubricateError) throw cause;
-    throw new RubricateError("ERR_FILE", `${verb} ${path}: ${(cause as Error).message}`, { cause });
+    throw new RubricateError("ERR_FILE", `${verb} ${path}: ${systemReason(cause, path)}`, { cause });
   }
 }

@@ -5,6 +5,7 @@ import { runJob } from "../job";
 import { limits } from "../limits";
 import { adapterHandle, checkedIds, type ModelAdapter } from "../model/checks";
 import type { NativeModel, NativeSamplingOptions } from "../native";
+import { temperatures } from "../option_kinds";
 import { booleanOf, checkOptions, type OptionNames, signalOf } from "../options";
 import { prefixed } from "../tokenizer/sequence";
 import type { ChatMessage, Tokenizer } from "../tokenizer/tokenizer";
@@ -121,7 +122,7 @@ function temperatureOf({ temperature }: GenerateOptions): number {
   const chosen = temperature ?? 0;
   const isNumber = typeof chosen === "number";
   if (!isNumber || !(chosen === 0 || (chosen >= leastTemperature && chosen <= mostTemperature)))
-    throw invalid("temperature", `0, or a number from ${leastTemperature} to ${mostTemperature}`, temperature);
+    throw invalid("temperature", temperatures, temperature);
   return chosen;
 }
 
