@@ -206,15 +206,22 @@ function unlessEnded(work: Work, error: unknown): undefined {
   if (!work.ended) throw error;
 }
 
-async function* generated(model: GenerationModel, given: GenerateOptions, work: Work): Pieces {
+function checkedCall(model: GenerationModel, given: GenerateOptions) {
   requireModel(model);
   const options = checkOptions(given, optionNames, "generate");
-  const sampling = samplingOptions(options);
-  const maxNewTokens = integerInRange("maxNewTokens", options.maxNewTokens, 256, 1, limits.maxNewTokens);
-  const stops = new StopFilter(stopStrings(options.stop));
-  const skipSpecialTokens = booleanOf("skipSpecialTokens", options.skipSpecialTokens, true);
-  const signal = signalOf(options.signal);
   adapterHandle(options.adapter, model);
+  return {
+    options,
+    sampling: samplingOptions(options),
+    maxNewTokens: integerInRange("maxNewTokens", options.maxNewTokens, 256, 1, limits.maxNewTokens),
+    stops: new StopFilter(stopStrings(options.stop)),
+    skipSpecialTokens: booleanOf("skipSpecialTokens", options.skipSpecialTokens, true),
+    signal: signalOf(options.signal),
+  };
+}
+
+async function* generated(model: GenerationModel, given: GenerateOptions, work: Work): Pieces {
+  const { options, sampling, maxNewTokens, stops, skipSpecialTokens, signal } = checkedCall(model, given);
   const prompt = await promptIds(model, options, work).catch((error) => unlessEnded(work, error));
   if (!prompt || work.ended) return undefined as never;
   const text = model.tokenizer?.createDecoder({ skipSpecialTokens, after: prompt.subarray(-promptEnd) });
