@@ -1,4 +1,4 @@
-/** The thread that reads and tokenises rows, or encodes prompts. */
+/** The thread that reads and tokenises rows. */
 import path from "node:path";
 import { WorkerThread } from "../worker_thread";
 import type { IndexProgress } from "./row_index";

@@ -1,5 +1,4 @@
 import { requireModel } from "../brands";
-import type { Prompt } from "../data/worker_protocol";
 import { invalid, RubricateError } from "../errors";
 import { runJob } from "../job";
 import { limits } from "../limits";
@@ -10,6 +9,7 @@ import { booleanOf, checkOptions, type OptionNames, signalOf } from "../options"
 import { prefixed } from "../tokenizer/sequence";
 import type { ChatMessage, Tokenizer } from "../tokenizer/tokenizer";
 import { encodePrompt } from "./prompt";
+import type { Prompt } from "./prompt_protocol";
 import type { Stoppable } from "./prompt_thread";
 import { StopFilter, stopStrings } from "./stop_strings";
 

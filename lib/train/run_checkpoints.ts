@@ -15,7 +15,6 @@ import { isSameRun } from "./resume";
 
 export class RunCheckpoints {
   private latest: { readonly step: number; readonly path: string } | undefined;
-  private failed: { readonly step: number; readonly failure: unknown } | undefined;
   /** Whether the checkpoint of a step in the outputDir is this run's; each is read once. */
   private readonly own = new Map<number, boolean>();
 
@@ -38,15 +37,10 @@ export class RunCheckpoints {
 
   /** @returns its path @throws RubricateError ERR_FILE, ERR_NOT_FINITE */
   async write(step: number): Promise<string> {
-    try {
-      const path = await writeCheckpoint(this.outputDir, await this.contents());
-      this.latest = { step, path };
-      this.own.set(step, true);
-      return path;
-    } catch (failure) {
-      this.failed = { step, failure };
-      throw failure;
-    }
+    const path = await writeCheckpoint(this.outputDir, await this.contents());
+    this.latest = { step, path };
+    this.own.set(step, true);
+    return path;
   }
 
   /** Removes the run's older checkpoints. @throws RubricateError ERR_FILE */
@@ -62,11 +56,10 @@ export class RunCheckpoints {
     return removeOldCheckpoints(this.outputDir, step, this.keepCheckpoints, isOwn);
   }
 
-  /** Writes a checkpoint of the run's current step, unless there is one or it could not be written. It does not throw. */
+  /** Writes a checkpoint of the run's current step, unless there is one. It does not throw. */
   async keep(step: number): Promise<LastStep> {
     if (this.latest?.step === step) return { ...this.latest, written: false };
     const earlier = this.latest?.path;
-    if (this.failed?.step === step) return { ...this.failed, earlier };
     try {
       const path = await this.write(step);
       await this.prune(step).catch(() => {}); // the error that ended the run is reported
@@ -101,7 +94,8 @@ export function failureWith(error: unknown, last: LastStep | undefined, stopped:
   }
   const earlier =
     last.earlier === undefined ? "there is no earlier checkpoint" : `the newest checkpoint is ${last.earlier}`;
-  if (error === last.failure) return withMessage(`${reasonOf(error)}; ${earlier}`);
+  // A due checkpoint failed and, tried once more, failed in the same way.
+  if (reasonOf(error) === reasonOf(last.failure)) return withMessage(`${reasonOf(error)}; ${earlier}`);
   const lost = `the checkpoint of step ${last.step} could not be written: ${reasonOf(last.failure)}; ${earlier}`;
   // A caller who stops a run expects a checkpoint, so its failure becomes the error.
   const failed = last.failure instanceof RubricateError ? last.failure.code : "ERR_INTERNAL";
