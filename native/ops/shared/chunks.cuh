@@ -28,7 +28,7 @@ __device__ __forceinline__ void copy_chunk(T* to, const T* from, int64_t left, b
     store_16_shared(to, part_of_chunk(from, left));
 }
 
-// Two neighbours of a row, `left` of which exist; `whole`: if both exist they may be stored in one access.
+// Two neighbours of a row, only `left` of which may exist; `whole`: if both exist they may be stored in one access.
 template <typename T>
 __device__ __forceinline__ void store_two(T* to, float x, float y, int64_t left, bool whole) {
   if (whole && left >= 2) {
