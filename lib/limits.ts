@@ -94,6 +94,8 @@ export const limits = {
   textCharacters: 2 ** 24,
   /** UTF-16 units of a prompt that is encoded on the event loop's thread; another thread encodes longer ones. */
   quickCharacters: 2 ** 14,
+  /** Named chat templates of a tokenizer. */
+  chatTemplates: 16,
   /** UTF-16 units of a chat template. */
   templateCharacters: 2 ** 16,
   /** Characters of whitespace in a row in one: the parser looks at each several times. */

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { quoted } from "../errors";
 import type { LlamaModel } from "../model/model";
 import type { Notice } from "../notices";
+import { templatesText } from "../tokenizer/chat_templates";
 import type { Tokenizer } from "../tokenizer/tokenizer";
 import type { AdapterFileConfig } from "./config";
 
@@ -26,10 +27,11 @@ type Hashes = AdapterFileConfig["tokenizer"];
 /** What adapter_config.json says of a tokenizer. */
 export function tokenizerHashes(tokenizer: Tokenizer | undefined): Hashes {
   if (!tokenizer) return null;
-  const { hash, chatTemplate } = tokenizer;
+  const { hash } = tokenizer;
+  const templates = tokenizer.parts.chatTemplates;
   return {
     hash,
-    template: chatTemplate === undefined ? null : createHash("sha256").update(chatTemplate).digest("hex"),
+    template: templates === undefined ? null : createHash("sha256").update(templatesText(templates)).digest("hex"),
   };
 }
 

@@ -79,7 +79,9 @@ export function reportRows({ terminal }: Invocation, path: string, data: Dataset
     truncated,
     reasons: data.reportReasons,
     reports,
+    notices: data.notices,
   });
+  for (const notice of data.notices) terminal.note(`${path}: ${notice}`);
   if (skipped + truncated === 0) return;
   terminal.note(`${path}: ${plural(skipped, "row")} skipped, ${count(truncated)} truncated`);
   for (const { kind, reason, count: rows, lines } of data.reportReasons.slice(0, shownReasons)) {

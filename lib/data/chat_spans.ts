@@ -39,7 +39,8 @@ export function assistantSpans(
       );
     return part.length;
   };
-  if (tokenizer.marksGeneration) {
+  const template = tokenizer.templateFor(tools);
+  if (template.marksGeneration) {
     const from = given === 0 ? 0 : prefix(given, false, text);
     const spans = given === 0 ? generated : generated.filter(([start]) => start >= from);
     return { text, spans, exactSpans: spans };
@@ -52,6 +53,6 @@ export function assistantSpans(
   };
   const exactSpans = { *[Symbol.iterator]() { for (const at of turns) yield exact(at); } }; // biome-ignore format: one line
   const render = (changed: readonly ChatMessage[]) => tokenizer.applyChatTemplate(changed, options);
-  const conversation = { messages, turns, text, template: tokenizer.chatTemplate!, render, exact };
+  const conversation = { messages, turns, text, template: template.source, render, exact };
   return { text, spans: { [Symbol.iterator]: () => regularSpans(conversation) }, exactSpans };
 }

@@ -179,6 +179,11 @@ export class Dataset {
     return this.source.reports;
   }
 
+  /** What rows of the whole source have that the chat template leaves out: "tools", or "tool_calls" of messages. */
+  get notices(): readonly string[] {
+    return this.source.notices;
+  }
+
   /** How many rows of the whole source were left out and cut off, beyond the first thousand too. */
   get reportCounts(): { readonly skipped: number; readonly truncated: number } {
     return this.source.reportCounts;

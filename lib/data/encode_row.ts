@@ -2,7 +2,8 @@ import { oneLine, quoted, RubricateError, reasonOf } from "../errors";
 import { checkShape, JsonLimit } from "../files/json";
 import { limits } from "../limits";
 import { atOnce } from "../steps";
-import { TemplateLimit } from "../template/interpreter";
+import { TemplateLimit } from "../template/budget";
+import { parseExact } from "../template/exact_json";
 import type { Tokenizer } from "../tokenizer/tokenizer";
 import { assistantSpans } from "./chat_spans";
 import { type DataFormat, type Row, readRow, UnusableRow } from "./rows";
@@ -31,6 +32,8 @@ export interface EncodedRow {
   readonly highestId: number;
   /** Whether the row has more tokens. How many is not known: the rest is not tokenized. */
   readonly truncated: boolean;
+  /** Fields of the row that its chat template does not name, so that it leaves them out. */
+  readonly ignored: readonly string[];
 }
 
 /** A shorter line cannot take much memory, whatever is in it. */
@@ -47,7 +50,7 @@ export function encodeLine(line: Uint8Array, tokenizer: Tokenizer, options: Enco
   let value: unknown;
   try {
     if (line.length > plainBytes) atOnce(checkShape(line, limits.lineValues));
-    value = JSON.parse(utf8.decode(line));
+    value = parseExact(utf8.decode(line));
   } catch (error) {
     if (error instanceof JsonLimit) throw new UnusableRow(error.message);
     const reason = error instanceof SyntaxError ? `not valid JSON: ${oneLine(error.message)}` : "not valid UTF-8";
@@ -86,6 +89,7 @@ function encodeRow(row: Row, tokenizer: Tokenizer, options: EncodingOptions): En
     supervisedCount,
     highestId,
     truncated,
+    ignored: row.kind === "chat" ? ignoredFields(row, tokenizer) : [],
   };
 }
 
@@ -113,6 +117,13 @@ export function beyondVocabulary(tokenizer: Tokenizer, id: number, size: number)
     `${name}; the tokenizer has ${tokenizer.vocabSize - size} more tokens than the model: resize the model's embedding, remove ` +
     "the token from the tokenizer, or read the data with this model's tokenizer"
   );
+}
+
+/** Tools and their calls: a template that does not name them writes the conversation without. */
+function ignoredFields({ messages, tools }: Row & { kind: "chat" }, tokenizer: Tokenizer): string[] {
+  const given = { tools: tools !== undefined, tool_calls: messages.some((message) => message.tool_calls) };
+  const template = tokenizer.templateFor(tools);
+  return Object.entries(given).flatMap(([name, isGiven]) => (isGiven && !template.mentions(name) ? [name] : []));
 }
 
 interface Tokens {
@@ -161,8 +172,8 @@ function chatTokens(
   loss: EncodingOptions["loss"],
   most: number,
 ): Tokens {
-  tokenizer.checkChatTemplate();
   const { messages, given, tools } = row;
+  tokenizer.checkChatTemplate(tools);
   if (loss === "all") {
     const text = ofTemplate(() => tokenizer.applyChatTemplate(messages, tools ? { tools } : {}));
     const tokenIds = encodeStart(tokenizer, text, most);

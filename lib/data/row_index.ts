@@ -76,6 +76,8 @@ export interface IndexSummary {
   readonly reportCounts: { readonly skipped: number; readonly truncated: number };
   /** Of all of them. */
   readonly reportReasons: readonly ReasonReport[];
+  /** What rows have that the chat template leaves out. */
+  readonly notices: readonly string[];
   /** SHA-256 of all bytes, in hexadecimal. */
   readonly contentHash: string;
 }
@@ -128,6 +130,8 @@ export class RowIndex {
   /** The first error of a template. */
   private templateError: RubricateError | undefined;
   private rowsOverLimit = 0;
+  /** Rows that have a field which the template leaves out, by its name. */
+  private readonly ignored = new Map<string, number>();
 
   constructor(
     private readonly source: RowSource,
@@ -164,8 +168,16 @@ export class RowIndex {
       reports: reports.first,
       reportCounts: reports.counts,
       reportReasons: reports.reasons,
+      notices: this.notices(),
       contentHash: hash.digest("hex"),
     };
+  }
+
+  private notices(): string[] {
+    return [...this.ignored].map(
+      ([name, rows]) =>
+        `${rows} ${rows === 1 ? "row has" : "rows have"} "${name}", which the chat template does not name and leaves out`,
+    );
   }
 
   /** Rows of a template that never ends take long each: the first few decide whether that concerns every row. */
@@ -191,6 +203,7 @@ export class RowIndex {
     }
     const length = row.tokenIds.length;
     if (row.truncated) this.reports.add(number, "truncated", `it was truncated to its first ${length} tokens`);
+    for (const name of row.ignored) this.ignored.set(name, (this.ignored.get(name) ?? 0) + 1);
     this.offsets.push(offset);
     this.sizes.push(bytes.length);
     this.checksums.push(crc32(bytes));

@@ -1,6 +1,7 @@
 import { isObject, type JsonObject } from "../files/json";
 import { limits } from "../limits";
 import type { ChatMessage } from "../template/chat_messages";
+import { JsonNumber } from "../template/exact_values";
 
 /** How a row of a data file is read: by its own fields, or as one shape only. */
 export type DataFormat = "auto" | "chat" | "prompt" | "text";
@@ -98,6 +99,6 @@ function messageList(value: unknown, field: string): ChatMessage[] {
 }
 
 function isShallow(value: unknown, levels: number = limits.rowNesting): boolean {
-  if (typeof value !== "object" || value === null) return true;
+  if (typeof value !== "object" || value === null || value instanceof JsonNumber) return true;
   return levels > 0 && Object.values(value).every((part) => isShallow(part, levels - 1));
 }

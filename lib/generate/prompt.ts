@@ -6,8 +6,8 @@ import type { Prompt } from "../data/worker_protocol";
 import { invalid, RubricateError } from "../errors";
 import { throwIfAborted } from "../job";
 import { limits } from "../limits";
+import { TemplateLimit } from "../template/budget";
 import { type Conversation, checkMessages } from "../template/chat_messages";
-import { TemplateLimit } from "../template/interpreter";
 import type { Tokenizer } from "../tokenizer/tokenizer";
 import { encodeInThread, type Stoppable } from "./prompt_thread";
 

@@ -1,381 +1,250 @@
-/**
- * Running Jinja programs that may be hostile: every evaluated node, and every operation whose cost depends on sizes, is
- * charged to a budget before it runs, so that a template which loops for ever or grows without bound ends with an error
- * after the same number of steps on every machine, without a thread or a clock.
- */
-import { type Cost, costOf, type Operation, type RuntimeValue, type Size, searchSteps } from "./costs";
+/** Runs a parsed template: writes its text, and keeps where generation blocks stand in it. */
+import { Budget, type TemplateBudget, TemplateFault } from "./budget";
+import { Evaluator, known, Scope } from "./evaluator";
+import { globalsOf } from "./globals";
+import { Loop } from "./loop";
+import type { Expression, MacroNode, Statement } from "./nodes";
+import { type Program, parseTemplate } from "./parser";
+import { Callable, Dict, isTrue, iterated, Namespace, Tuple, Undefined, type Value } from "./values";
+import { str } from "./writing";
 
-/**
- * The parts of @huggingface/jinja in use; its own types are ES modules, which CommonJS cannot name. Its interpreter is
- * overridden below, so package.json names its exact version; look through this file before changing that.
- */
-export interface TemplateNode {
-  readonly type: string;
-}
-interface JinjaEnvironment {
-  readonly parent?: JinjaEnvironment;
-  readonly variables: ReadonlyMap<string, RuntimeValue>;
-  set(name: string, value: unknown): unknown;
-}
-type Arguments = [positional: RuntimeValue[], named: Map<string, RuntimeValue>];
-interface JinjaInterpreter {
-  run(program: TemplateNode): RuntimeValue;
-  evaluate(node: TemplateNode | undefined, environment: JinjaEnvironment): RuntimeValue;
-  evaluateBlock(nodes: readonly TemplateNode[], environment: JinjaEnvironment): RuntimeValue;
-  evaluateArguments(nodes: readonly TemplateNode[], environment: JinjaEnvironment): Arguments;
-  applyFilter(operand: RuntimeValue, filter: TemplateNode, environment: JinjaEnvironment): RuntimeValue;
-}
-const jinja = require("@huggingface/jinja") as {
-  tokenize(source: string): unknown[];
-  parse(tokens: unknown[]): TemplateNode;
-  Environment: new () => JinjaEnvironment;
-  Interpreter: new (environment: JinjaEnvironment) => JinjaInterpreter;
-};
+type Status = "done" | "break" | "continue";
 
-/** What a template may use up; each charge is about 0.1 to 1 microsecond of work. */
-interface TemplateBudget {
-  /** Charges in all: one a node evaluated, and what template_costs.ts says of each operation. */
-  readonly steps: number;
-  /** Most elements of one value, all levels counted. */
-  readonly elements: number;
-  /** Longest string. The library's `replace` ends the process on strings of more than 2^27 matches. */
-  readonly characters: number;
-  /** Markers: variables whose characters do not count, up to so many characters in all. */
-  readonly markers?: { readonly names: ReadonlySet<string>; readonly characters: number };
+class Output {
+  private readonly parts: string[] = [];
+  length = 0;
+  constructor(private readonly budget: Budget) {}
+  add(text: string): void {
+    this.length += text.length;
+    this.budget.text(this.length, Number.POSITIVE_INFINITY);
+    this.budget.charge(text.length / 4096);
+    this.parts.push(text);
+  }
+  text(): string {
+    return this.parts.join("");
+  }
 }
 
-/** Thrown where a budget is used up. */
-export class TemplateLimit extends Error {}
-
-/** Fields of the nodes that are looked at. */
-interface Fields extends TemplateNode {
-  readonly operator: { readonly value: string };
-  readonly left: TemplateNode;
-  readonly right: TemplateNode;
-  readonly operand: TemplateNode;
-  readonly test: { readonly value: string };
-  readonly callee: TemplateNode;
-  readonly args: readonly TemplateNode[];
-  readonly call: Fields;
-  readonly object: TemplateNode;
-  readonly property: Fields;
-  readonly computed: boolean;
-  readonly iterable: Fields;
-  readonly lhs: TemplateNode;
-  readonly argument: TemplateNode;
-  readonly value: unknown;
+/** A generation block's text, and where transformers takes it to stand. */
+export interface GeneratedText {
+  readonly start: number;
+  readonly text: string;
 }
 
-/** A node that was evaluated before its parent is. */
-interface Evaluated extends TemplateNode {
-  readonly result: RuntimeValue;
-}
-const evaluated = (result: RuntimeValue): Evaluated => ({ type: "Evaluated", result });
+class Interpreter extends Evaluator {
+  readonly root = new Output(this.budget);
+  readonly generated: GeneratedText[] = [];
+  private readonly globals: Scope;
+  private readonly top: Scope;
 
-const none: Size = { elements: 0, characters: 0, depth: 0 };
-
-class BudgetedInterpreter extends jinja.Interpreter {
-  private readonly sizes = new WeakMap<object, Size>();
-  private readonly programSizes = new WeakMap<object, number>();
-  /** Methods by the function that stands for them, with the value that they belong to. */
-  private readonly methods = new WeakMap<RuntimeValue, { readonly name: string; readonly owner: RuntimeValue }>();
-  private readonly loopedOver = new WeakSet<object>();
-  private left: number;
-  private sawNamespace = false;
-  private markerCharacters = 0;
-
-  constructor(
-    environment: JinjaEnvironment,
-    private readonly budget: TemplateBudget,
-  ) {
-    super(environment);
-    this.left = budget.steps;
+  constructor(budget: Budget, variables: ReadonlyMap<string, Value>) {
+    super(budget);
+    this.globals = new Scope(undefined, new Map([...globalsOf(budget), ...variables]));
+    this.top = new Scope(this.globals);
   }
 
-  override evaluate(node: TemplateNode | undefined, environment: JinjaEnvironment): RuntimeValue {
-    if (node?.type === "Evaluated") return (node as Evaluated).result;
-    this.charge(1);
-    const charged = node && this.charged(node as Fields, environment);
-    const result = charged?.type === "Evaluated" ? (charged as Evaluated).result : super.evaluate(charged, environment);
-    const { elements } = this.sizeOf(result);
-    // An iteration makes a scope and the variable `loop`, and may do nothing else.
-    if (node && this.loopedOver.has(node)) this.charge(4 * elements);
-    if (elements > this.budget.elements) throw new TemplateLimit("it makes a list that grows without bound");
-    return result;
+  runAll(body: readonly Statement[]): void {
+    this.run(body, this.top, this.root);
   }
 
-  private charge(steps: number): void {
-    this.left -= steps;
-    if (!(this.left >= 0)) throw new TemplateLimit(`it did not end within ${this.budget.steps} steps`);
+  private run(body: readonly Statement[], scope: Scope, out: Output): Status {
+    for (const statement of body) {
+      this.budget.charge(1);
+      const status = this.execute(statement, scope, out);
+      if (status !== "done") return status;
+    }
+    return "done";
   }
 
-  private chargeCost({ steps, characters }: Cost): void {
-    this.charge(steps);
-    this.checkLength(characters);
-  }
-
-  private checkLength(characters: number): void {
-    if (!(characters <= this.budget.characters + this.markerCharacters))
-      throw new TemplateLimit("it makes text that grows without bound");
-  }
-
-  private countMarker(name: string, value: unknown): void {
-    const { markers } = this.budget;
-    if (!markers?.names.has(name) || typeof value !== "string") return;
-    this.markerCharacters = Math.min(this.markerCharacters + value.length, markers.characters);
-  }
-
-  /** Charges for what a node does; the node that is then to be evaluated has those parts evaluated that the charge needs. */
-  private charged(node: Fields, environment: JinjaEnvironment): TemplateNode | undefined {
-    switch (node.type) {
-      case "BinaryExpression":
-        return this.chargedOperator(node, environment);
-      case "TestExpression": {
-        const operand = this.evaluate(node.operand, environment);
-        this.chargeOperation(node.test.value, operand, [[], new Map()]);
-        return { ...node, operand: evaluated(operand) } as TemplateNode;
-      }
-      case "CallExpression":
-        return this.chargedCall(node, environment);
-      case "CallStatement":
-        this.charge(this.programSize(node));
-        return { ...node, call: this.chargedCall(node.call, environment) } as TemplateNode;
-      case "Macro":
-        this.charge(this.programSize(node));
-        return node;
-      case "MemberExpression":
-        return this.chargedMember(node, environment);
-      case "Identifier":
-        return this.chargedLookUp(node, environment);
-      case "For":
-        this.loopedOver.add(node.iterable.type === "SelectExpression" ? node.iterable.lhs : node.iterable);
-        return node;
-      case "Break":
-      case "Continue":
-        this.charge(16); // these are exceptions, which note the stack
-        return node;
+  private execute(node: Statement, scope: Scope, out: Output): Status {
+    switch (node.kind) {
+      case "text":
+        out.add(node.text);
+        return "done";
+      case "print":
+        out.add(str(this.evaluate(node.value, scope), this.budget));
+        return "done";
+      case "branch":
+        for (const [test, body] of node.branches)
+          if (!test || isTrue(this.evaluate(test, scope), this.budget)) return this.run(body, scope, out);
+        return "done";
+      case "for":
+        return this.loop(node, this.evaluate(node.iterable, scope), scope, out, 0);
+      case "set":
+        this.assign(node.target, this.evaluate(node.value, scope), scope);
+        return "done";
+      case "break":
+      case "continue":
+        return node.kind;
       default:
-        return node;
+        return this.executeBlock(node, scope, out);
     }
   }
 
-  private chargedOperator(node: Fields, environment: JinjaEnvironment): TemplateNode {
-    const { value: operator } = node.operator;
-    if (operator === "and" || operator === "or") return node;
-    const left = this.evaluate(node.left, environment);
-    const right = this.evaluate(node.right, environment);
-    const [a, b] = [this.sizeOf(left), this.sizeOf(right)];
-    const written = (a.characters + b.characters) / 1024 + (a.elements + b.elements) / 2;
-    if (operator === "in" || operator === "not in") {
-      const inText = typeof left.value === "string" && typeof right.value === "string";
-      if (inText) this.charge(searchSteps(b.characters, a.characters));
-      else this.charge(b.elements / 16 + (Math.min(a.characters, b.characters) * (b.elements + 1)) / 4096);
-    } else this.charge(written);
-    return { ...node, left: evaluated(left), right: evaluated(right) } as TemplateNode;
+  private executeBlock(node: Statement, scope: Scope, out: Output): Status {
+    switch (node.kind) {
+      case "capture":
+      case "filterBlock":
+        return this.captured(node, scope, out);
+      case "with": {
+        const inner = new Scope(scope);
+        const values = node.values.map((value) => this.evaluate(value, scope));
+        for (const [at, target] of node.targets.entries()) this.assign(target, values[at]!, inner);
+        return this.run(node.body, inner, out);
+      }
+      case "block":
+        return this.run(node.body, new Scope(this.top), out);
+      case "macro":
+        scope.names.set(node.macro.name, this.macro(node.macro, scope));
+        return "done";
+      case "callBlock": {
+        const call = node.call as Expression & { kind: "call" };
+        const callee = this.evaluate(call.callee, scope);
+        const { args, named } = this.arguments(call.arguments, scope);
+        const all = new Map([...named, ["caller", this.macro(node.macro, scope)] as const]);
+        out.add(str(this.call(callee, { args, named: all }), this.budget));
+        return "done";
+      }
+      case "generation": {
+        const part = new Output(this.budget);
+        this.budget.nested(() => this.run(node.body, new Scope(scope), part));
+        const text = part.text();
+        this.generated.push({ start: this.root.length, text });
+        out.add(text);
+        return "done";
+      }
+      default:
+        throw new TemplateFault(`${node.kind} is no block`);
+    }
   }
 
-  private chargedCall(node: Fields, environment: JinjaEnvironment): TemplateNode {
-    const [args, values] = this.evaluatedArguments(node.args, environment);
-    const callee = this.evaluate(node.callee, environment);
-    const method = this.methods.get(callee);
-    if (method) {
-      this.chargeOperation(method.name, method.owner, values);
-      const stripped = strip(method.name, method.owner, values);
-      if (stripped) return evaluated(stripped);
-    } else if ((node.callee as Fields).value === "namespace") this.chargeOperation("namespace", values[0][0], values);
-    return { ...node, callee: evaluated(callee), args } as TemplateNode;
+  private captured(node: Statement & { kind: "capture" | "filterBlock" }, scope: Scope, out: Output): Status {
+    const part = new Output(this.budget);
+    const status = this.run(node.body, new Scope(scope), part);
+    if (status !== "done") return status;
+    const text = node.filter ? this.filtered(node.filter, part.text(), scope) : part.text();
+    if (node.kind === "capture") this.assign(node.target, text, scope);
+    else out.add(str(text, this.budget));
+    return "done";
   }
 
-  private chargedMember(node: Fields, environment: JinjaEnvironment): TemplateNode {
-    const object = this.evaluate(node.object, environment);
-    if (node.computed && node.property.type === "SliceExpression") {
-      const { elements, characters } = this.sizeOf(object);
-      this.charge(elements / 16 + characters / 16); // a string becomes a list of its characters
-      return { ...node, object: evaluated(object) } as TemplateNode;
-    }
-    const property = node.computed ? this.evaluate(node.property, environment) : undefined;
-    const whole = { ...node, object: evaluated(object), ...(property && { property: evaluated(property) }) };
-    const result = super.evaluate(whole as TemplateNode, environment);
-    if (result.type === "FunctionValue") {
-      this.charge(4); // the first use of a value makes all of its methods
-      const name = node.computed ? property!.value : node.property.value;
-      if (typeof name === "string" && !this.methods.has(result)) this.methods.set(result, { name, owner: object });
-    }
-    return evaluated(result);
+  /** Filters of a block; the innermost takes its text. */
+  private filtered(node: Expression, text: string, scope: Scope): Value {
+    if (node.kind !== "filter") throw new TemplateFault("Expected a filter");
+    const operand = node.operand ? this.filtered(node.operand, text, scope) : text;
+    return this.filter(node.name, operand, this.arguments(node.arguments, scope));
   }
 
-  /** The library's own look-up throws an exception where it finds nothing. */
-  private chargedLookUp(node: Fields, environment: JinjaEnvironment): TemplateNode | undefined {
-    let scopes = 0;
-    for (let scope: JinjaEnvironment | undefined = environment; scope; scope = scope.parent) {
-      scopes++;
-      const value = scope.variables.get(node.value as string);
-      if (value === undefined && !scope.variables.has(node.value as string)) continue;
-      this.charge(scopes / 16);
-      this.countMarker(node.value as string, value?.value);
-      return value && evaluated(value);
+  private assign(target: Expression, value: Value, scope: Scope): void {
+    if (target.kind === "name") scope.names.set(target.name, value);
+    else if (target.kind === "field") {
+      const space = scope.find(target.name, this.budget);
+      if (!(space instanceof Namespace)) throw new TemplateFault("cannot assign attribute on non-namespace object");
+      space.fields.set(target.field, value);
+    } else if (target.kind === "tuple") {
+      const items: Value[] = [];
+      if (value instanceof Undefined) throw new TemplateFault("not enough values to unpack");
+      for (const item of iterated(value, this.budget)) {
+        if (items.length === target.items.length) throw new TemplateFault("too many values to unpack");
+        items.push(item);
+      }
+      if (items.length < target.items.length) throw new TemplateFault("not enough values to unpack");
+      for (const [at, one] of target.items.entries()) this.assign(one, items[at]!, scope);
     }
-    this.charge(scopes / 16);
-    return undefined;
   }
 
-  private chargeOperation(name: string, operand: RuntimeValue | undefined, [positional, named]: Arguments): void {
-    let elements = 0;
-    let characters = 0;
-    for (const argument of [...positional, ...named.values()]) {
-      const size = this.sizeOf(argument);
-      elements += 1 + size.elements;
-      characters += size.characters;
+  private loop(node: Statement & { kind: "for" }, given: Value, scope: Scope, out: Output, depth: number): Status {
+    const { budget } = this;
+    const again = (items: Value, level: number): Value =>
+      budget.nested(() => {
+        const part = new Output(budget);
+        this.loop(node, items, scope, part, level);
+        return part.text();
+      });
+    const items = node.test ? this.chosen(node, node.test, given, scope) : iterated(given, budget);
+    const loop = new Loop(given, items, node.test !== undefined, depth, budget, node.recursive ? again : undefined);
+    let ran = false;
+    for (let next = loop.next(); !next.done; next = loop.next()) {
+      ran = true;
+      budget.charge(2);
+      const inner = new Scope(scope);
+      inner.names.set("loop", loop);
+      this.assign(node.target, next.value, inner);
+      if (this.run(node.body, inner, out) === "break") return "done";
     }
-    const operation: Operation = {
-      name,
-      operand: operand ? this.sizeOf(operand) : none,
-      arguments: positional,
-      named,
-      argumentSize: { elements, characters, depth: 0 },
-      text: typeof operand?.value === "string" ? operand.value : undefined,
+    return ran ? "done" : this.run(node.otherwise, new Scope(scope), out);
+  }
+
+  private *chosen(node: Statement & { kind: "for" }, test: Expression, given: Value, scope: Scope): Generator<Value> {
+    for (const item of iterated(given, this.budget)) {
+      const inner = new Scope(scope);
+      this.assign(node.target, item, inner);
+      if (isTrue(this.evaluate(test, inner), this.budget)) yield item;
+    }
+  }
+
+  private macro(node: MacroNode, scope: Scope): Callable {
+    const fields = new Map<string, Value>([
+      ["name", node.name],
+      ["arguments", new Tuple(node.parameters)],
+    ]);
+    return new Callable(
+      node.name,
+      (args, named) => this.budget.nested(() => this.invoke(node, scope, args, named)),
+      "Macro",
+      fields,
+    );
+  }
+
+  private invoke(node: MacroNode, scope: Scope, args: readonly Value[], given: ReadonlyMap<string, Value>): Value {
+    const inner = new Scope(scope);
+    const named = new Map(given);
+    const { parameters, defaults, uses } = node;
+    const firstDefault = parameters.length - defaults.length;
+    const take = (name: string) => {
+      const value = named.get(name);
+      named.delete(name);
+      return value;
     };
-    this.chargeCost(costOf(operation));
-  }
-
-  /** Arguments as nodes that are evaluated, literals aside, which some filters ask for; and their values. */
-  private evaluatedArguments(
-    nodes: readonly TemplateNode[],
-    environment: JinjaEnvironment,
-  ): [nodes: TemplateNode[], values: Arguments] {
-    const parts = nodes.map((node): TemplateNode => {
-      const { type, value, argument } = node as Fields;
-      if (type.endsWith("Literal") && typeof value !== "object") return node;
-      if (type === "KeywordArgumentExpression")
-        return { ...node, value: evaluated(this.evaluate(value as TemplateNode, environment)) } as TemplateNode;
-      if (type !== "SpreadExpression" && type !== "KeywordSpreadExpression")
-        return evaluated(this.evaluate(node, environment));
-      const spread = this.evaluate(argument, environment);
-      this.charge(this.sizeOf(spread).elements);
-      return { ...node, argument: evaluated(spread) } as TemplateNode;
-    });
-    return [parts, this.evaluateArguments(parts, environment)];
-  }
-
-  override applyFilter(operand: RuntimeValue, filter: TemplateNode, environment: JinjaEnvironment): RuntimeValue {
-    const { type, value, callee, args } = filter as Fields;
-    if (type === "Identifier") {
-      this.chargeOperation(value as string, operand, [[], new Map()]);
-      return super.applyFilter(operand, filter, environment);
+    const values = parameters.map((name, at) => (at < args.length ? args[at] : take(name)));
+    if (uses.has("caller") && !parameters.includes("caller"))
+      inner.names.set("caller", take("caller") ?? new Undefined("No caller defined"));
+    if (uses.has("kwargs") && !parameters.includes("kwargs")) inner.names.set("kwargs", Dict.of(named));
+    else if (named.size > 0)
+      throw new TemplateFault(`macro '${node.name}' takes no keyword argument '${[...named.keys()][0]}'`);
+    if (uses.has("varargs") && !parameters.includes("varargs"))
+      inner.names.set("varargs", new Tuple(args.slice(parameters.length)));
+    else if (args.length > parameters.length)
+      throw new TemplateFault(`macro '${node.name}' takes not more than ${parameters.length} argument(s)`);
+    for (const [at, name] of parameters.entries()) {
+      const missing = () =>
+        at < firstDefault
+          ? new Undefined(`parameter '${name}' was not provided`)
+          : this.evaluate(defaults[at - firstDefault]!, inner);
+      const value = values[at];
+      inner.names.set(name, value === undefined ? missing() : value);
     }
-    if (type !== "CallExpression") return super.applyFilter(operand, filter, environment);
-    const [nodes, values] = this.evaluatedArguments(args, environment);
-    this.chargeOperation((callee as Fields).value as string, operand, values);
-    return super.applyFilter(operand, { ...filter, args: nodes } as TemplateNode, environment);
-  }
-
-  override evaluateBlock(nodes: readonly TemplateNode[], environment: JinjaEnvironment): RuntimeValue {
-    let text = "";
-    for (const node of nodes) {
-      const result = this.evaluate(node, environment);
-      if (result.type === "NullValue" || result.type === "UndefinedValue") continue;
-      this.chargeOperation("string", result, [[], new Map()]);
-      text += String(result);
-      this.checkLength(text.length);
-    }
-    return super.evaluate({ type: "StringLiteral", value: text } as TemplateNode, environment);
-  }
-
-  /**
-   * The size of a value: what it costs to write it out, also where parts are shared. Only namespaces change after they are
-   * made, so everything else is counted once.
-   */
-  private sizeOf(value: RuntimeValue): Size {
-    if (typeof value.value === "string") {
-      const characters = value.value.length;
-      this.checkLength(characters);
-      this.charge(characters / 4096);
-      return { elements: 0, characters, depth: 0 };
-    }
-    if (typeof value.value !== "object" || value.value === null) return none;
-    const known = this.sizes.get(value);
-    if (known !== undefined) return known;
-    const outer = this.sawNamespace;
-    this.sawNamespace = value.type === "NamespaceValue";
-    let [elements, characters, depth] = [0, 0, 0];
-    for (const [name, element] of (value.value as RuntimeValue[] | Map<string, RuntimeValue>).entries()) {
-      this.charge(1);
-      const size = this.sizeOf(element);
-      elements += 1 + size.elements;
-      characters += size.characters + (typeof name === "string" ? name.length : 0);
-      depth = Math.max(depth, size.depth + 1);
-    }
-    const size = { elements, characters, depth };
-    if (!this.sawNamespace) this.sizes.set(value, size);
-    this.sawNamespace ||= outer;
-    return size;
-  }
-
-  /** Nodes of a part of the program, which the library walks through to define a macro. */
-  private programSize(node: object): number {
-    const known = this.programSizes.get(node);
-    if (known !== undefined) return known;
-    let size = 1;
-    for (const part of node instanceof Map ? [...node.keys(), ...node.values()] : Object.values(node))
-      if (typeof part === "object" && part !== null) size += this.programSize(part);
-    this.programSizes.set(node, size);
-    return size;
+    const out = new Output(this.budget);
+    this.run(node.body, inner, out);
+    return out.text();
   }
 }
 
-/** `text.strip(characters)` and its one-sided forms, whose argument the library leaves unread. */
-function strip(method: string, owner: RuntimeValue, [positional]: Arguments): RuntimeValue | undefined {
-  if (method !== "strip" && method !== "lstrip" && method !== "rstrip") return undefined;
-  const characters = positional[0]?.value;
-  if (typeof owner.value !== "string" || typeof characters !== "string") return undefined;
-  const StringValue = owner.constructor as new (value: string) => RuntimeValue;
-  return new StringValue(stripped(owner.value, new Set(characters), method));
-}
-
-function stripped(text: string, characters: ReadonlySet<string>, method: "strip" | "lstrip" | "rstrip"): string {
-  let start = 0;
-  let end = text.length;
-  while (method !== "rstrip" && start < end) {
-    const first = String.fromCodePoint(text.codePointAt(start)!);
-    if (!characters.has(first)) break;
-    start += first.length;
-  }
-  while (method !== "lstrip" && start < end) {
-    const pair = end - start > 1 && text.codePointAt(end - 2)! > 0xffff;
-    const last = text.slice(pair ? end - 2 : end - 1, end);
-    if (!characters.has(last)) break;
-    end -= last.length;
-  }
-  return text.slice(start, end);
-}
-
-/** Python's `range`; the list may be no longer than a budget allows. */
-function boundedRange(limit: number): (start: number, stop?: number, step?: number) => number[] {
-  return (start, stop, step) => {
-    const [from, to] = stop === undefined ? [0, start] : [start, stop];
-    const by = step ?? 1;
-    if (![from, to, by].every(Number.isInteger)) throw new Error("range() takes integers");
-    if (by === 0) throw new Error("range() step must not be zero");
-    const length = Math.max(0, Math.ceil((to - from) / by));
-    if (length > limit) throw new TemplateLimit(`it asks for a range of ${length} numbers`);
-    return Array.from({ length }, (_, at) => from + at * by);
-  };
-}
-
-/** @param source a template whose whitespace control for blocks has been applied */
-export function parseProgram(source: string): TemplateNode {
-  return jinja.parse(jinja.tokenize(source));
+/** @throws {TemplateFault} where jinja2 does not compile the template */
+export function parseProgram(source: string): Program {
+  return parseTemplate(source, (kind, name) => known[kind](name));
 }
 
 /**
- * @param variables what the template sees besides `true`, `false`, `none` and `range`
- * @returns the text that the program writes
- * @throws {TemplateLimit} where the budget does not suffice
+ * @param variables what the template sees beside jinja2's own functions
+ * @throws {TemplateLimit} where the budget does not suffice; TemplateFault where jinja2 raises an exception
  */
-export function runProgram(program: TemplateNode, variables: Record<string, unknown>, budget: TemplateBudget): string {
-  const environment = new jinja.Environment();
-  const constants = { true: true, True: true, false: false, False: false, none: null, None: null };
-  for (const [name, value] of Object.entries({ ...constants, range: boundedRange(budget.elements), ...variables }))
-    environment.set(name, value);
-  return new BudgetedInterpreter(environment, budget).run(program).value as string;
+export function runProgram(
+  program: Program,
+  variables: ReadonlyMap<string, Value>,
+  budget: TemplateBudget,
+): { text: string; generated: readonly GeneratedText[] } {
+  const interpreter = new Interpreter(new Budget(budget), variables);
+  interpreter.runAll(program.body);
+  return { text: interpreter.root.text(), generated: interpreter.generated };
 }

@@ -1,6 +1,7 @@
 import { types } from "node:util";
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
+import { fieldNames, JsonNumber, keepOrder } from "./exact_values";
 
 /** The error of more than fits. */
 export function tooMuch(limit: string): RubricateError {
@@ -44,6 +45,7 @@ export class PlainCopy {
     if (--this.left < 0) throw this.tooManyValues();
     if (typeof given === "string") return this.text(given);
     if (typeof given !== "object" || given === null) return primitive(given, name);
+    if (given instanceof JsonNumber) return given;
     if (levels <= 0) throw tooMuch(`${limits.rowNesting} levels of arrays and objects`);
     this.requireRoom(given);
     const value = jsonValue(given);
@@ -71,7 +73,7 @@ export class PlainCopy {
   }
 
   private record(value: object, name: string, levels: number): Record<string, unknown> {
-    const fields = Object.keys(value);
+    const fields = fieldNames(value);
     if (fields.length > this.left) throw this.tooManyValues();
     const copy: Record<string, unknown> = {};
     for (const field of fields) {
@@ -82,6 +84,7 @@ export class PlainCopy {
       if (field !== "__proto__") copy[field] = part;
       else Object.defineProperty(copy, field, { value: part, enumerable: true, configurable: true, writable: true });
     }
+    keepOrder(copy, fields);
     return copy;
   }
 

@@ -1,5 +1,5 @@
 /** What a tokenizer's methods are asked for, and checks of it. */
-import { invalid } from "../errors";
+import { invalid, quoted } from "../errors";
 import { limits } from "../limits";
 import { isMissing, lengthOf, type OptionNames, readArgument } from "../options";
 import type { TokenizerFiles } from "./files";
@@ -10,7 +10,11 @@ export function requireTexts(files: TokenizerFiles): void {
   const { directory, tokenizerJson, tokenizerConfig, specialTokensMap, generationConfig, chatTemplate } = files;
   for (const [name, text] of Object.entries({ directory, tokenizerJson }))
     if (typeof text !== "string") throw invalid(`files.${name}`, "a string", text);
-  const others = { tokenizerConfig, specialTokensMap, generationConfig, chatTemplate };
+  const named = typeof chatTemplate === "object" && chatTemplate !== null ? Object.entries(chatTemplate) : [];
+  for (const [name, text] of named)
+    if (typeof text !== "string") throw invalid(`files.chatTemplate[${quoted(name)}]`, "a string", text);
+  const template = named.length > 0 ? undefined : chatTemplate;
+  const others = { tokenizerConfig, specialTokensMap, generationConfig, chatTemplate: template };
   for (const [name, text] of Object.entries(others))
     if (typeof text !== "string" && !isMissing(text)) throw invalid(`files.${name}`, "a string", text);
 }

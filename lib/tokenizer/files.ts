@@ -4,6 +4,7 @@ import { RubricateError } from "../errors";
 import { finishInto } from "../files/atomic";
 import { present, readBytes, readSharedText } from "../files/read";
 import { limits } from "../limits";
+import { type ChatTemplates, readChatTemplates } from "./chat_templates";
 
 /** Contents of a tokenizer's files, as text; those that a folder lacks are undefined. */
 export interface TokenizerFiles {
@@ -13,7 +14,8 @@ export interface TokenizerFiles {
   readonly tokenizerConfig?: string | undefined;
   readonly specialTokensMap?: string | undefined;
   readonly generationConfig?: string | undefined;
-  readonly chatTemplate?: string | undefined;
+  /** One, or several by name. */
+  readonly chatTemplate?: ChatTemplates | undefined;
 }
 
 /** The same as bytes. Those that were read from a folder are in shared memory, and another thread gets them without a copy. */
@@ -23,7 +25,7 @@ export interface TokenizerBytes {
   readonly tokenizerConfig: Uint8Array | undefined;
   readonly specialTokensMap: Uint8Array | undefined;
   readonly generationConfig: Uint8Array | undefined;
-  readonly chatTemplate: string | undefined;
+  readonly chatTemplate: ChatTemplates | undefined;
 }
 
 /** The bytes of files that a caller gives. */
@@ -68,7 +70,7 @@ export function filesOf(bytes: TokenizerBytes): TokenizerFiles {
 
 /**
  * Reads tokenizer.json and, as present, tokenizer_config.json, special_tokens_map.json, generation_config.json and
- * chat_template.jinja of a folder.
+ * chat_template.jinja and additional_chat_templates/ of a folder.
  * @throws {RubricateError} ERR_FILE where one cannot be read, ERR_TOKENIZER where tokenizer.json is missing
  */
 export async function readTokenizerFiles(directory: string): Promise<TokenizerBytes> {
@@ -83,7 +85,7 @@ export async function readTokenizerFiles(directory: string): Promise<TokenizerBy
     ifPresent("tokenizer_config.json", limits.tokenizerConfigBytes),
     ifPresent("special_tokens_map.json"),
     ifPresent("generation_config.json"),
-    ifPresent("chat_template.jinja"),
+    readChatTemplates(directory),
   ]);
   return {
     directory,
@@ -91,6 +93,6 @@ export async function readTokenizerFiles(directory: string): Promise<TokenizerBy
     tokenizerConfig,
     specialTokensMap,
     generationConfig,
-    chatTemplate: chatTemplate?.toString("utf8"),
+    chatTemplate,
   };
 }

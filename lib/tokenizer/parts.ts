@@ -8,6 +8,7 @@ import { RubricateError } from "../errors";
 import { isObject, type JsonObject } from "../files/json";
 import { type AddedColumns, AddedTokenList, type AddedTokens, type SoughtColumns, soughtIn } from "./added_list";
 import type { MergeColumns } from "./bpe_tables";
+import { type ChatTemplates, templatesOf, templatesText } from "./chat_templates";
 import type { TokenizerBytes } from "./files";
 import { normalizerOf } from "./normalizers";
 import { checkComponents, checkDocument, checkProcessor } from "./schema";
@@ -34,8 +35,8 @@ export interface TokenizerParts {
   readonly generationEosIds: readonly number[];
   /** `bos_token_id` of generation_config.json. */
   readonly generationBosId: number | undefined;
-  readonly chatTemplate: string | undefined;
-  /** SHA-256, in hexadecimal, of tokenizer.json, what other files change of it, and the chat template. */
+  readonly chatTemplates: ChatTemplates | undefined;
+  /** SHA-256, in hexadecimal, of tokenizer.json, what other files change of it, and the chat templates. */
   readonly hash: string;
 }
 
@@ -81,7 +82,7 @@ function define(files: TokenizerBytes): TokenizerParts {
     parsed(files.specialTokensMap, "special_tokens_map.json", specialNames),
     config,
   );
-  const chatTemplate = files.chatTemplate ?? templateOf(config, at("tokenizer_config.json"));
+  const chatTemplates = files.chatTemplate ?? templatesOf(config, at("tokenizer_config.json"));
   const special = Object.values(specialTokens);
   list.reserve(special.length, special.join("").length);
   for (const content of special) {
@@ -109,8 +110,8 @@ function define(files: TokenizerBytes): TokenizerParts {
     specialTokens,
     generationEosIds: idList(generation.eos_token_id),
     generationBosId: idList(generation.bos_token_id)[0],
-    chatTemplate,
-    hash: hashOf(tokenizerJson, chatTemplate, JSON.stringify([rulesOf(built), specialTokens]), added),
+    chatTemplates,
+    hash: hashOf(tokenizerJson, chatTemplates, JSON.stringify([rulesOf(built), specialTokens]), added),
   };
 }
 
@@ -119,11 +120,11 @@ function rulesOf({ normalizer, pre_tokenizer, post_processor, decoder }: JsonObj
   return [normalizer, pre_tokenizer, post_processor, decoder];
 }
 
-function hashOf(bytes: Buffer, chatTemplate: string | undefined, rules: string, added: AddedTokens): string {
+function hashOf(bytes: Buffer, templates: ChatTemplates | undefined, rules: string, added: AddedTokens): string {
   const hash = createHash("sha256").update(rules).update("\0");
   for (let entry = 0; entry < added.table.size; entry++) hash.update(JSON.stringify(added.described(entry)));
   hash.update("\0").update(bytes);
-  if (chatTemplate !== undefined) hash.update("\0").update(chatTemplate);
+  if (templates !== undefined) hash.update("\0").update(templatesText(templates));
   return hash.digest("hex");
 }
 
@@ -147,21 +148,6 @@ function namedSpecialTokens(map: JsonObject, config: JsonObject): Record<string,
 
 function idList(value: unknown): number[] {
   return (Array.isArray(value) ? value : [value]).filter((id): id is number => Number.isInteger(id) && id >= 0);
-}
-
-function templateOf(config: JsonObject, file: string): string | undefined {
-  const template = config.chat_template;
-  if (template == null) return undefined;
-  if (typeof template === "string") return template;
-  if (Array.isArray(template)) {
-    const entry = template.find((one) => isObject(one) && one.name === "default");
-    if (isObject(entry) && typeof entry.template === "string") return entry.template;
-    if (template.every((one) => isObject(one) && typeof one.template === "string")) return undefined;
-  }
-  throw new RubricateError(
-    "ERR_TOKENIZER",
-    `${file} has a \`chat_template\` that is neither a string nor a list of named templates`,
-  );
 }
 
 /**

@@ -15,6 +15,7 @@ import {
   requireTexts,
 } from "./arguments";
 import { type BpeOptions, MergeTable } from "./bpe_tables";
+import { chosenTemplate, requireTemplate } from "./chat_templates";
 import { normalizerGrowth } from "./costs";
 import { bytesOf, filesOf, readTokenizerFiles, type TokenizerFiles } from "./files";
 import { buildDecoder, byteToken, type DecoderAndAffixes } from "./library";
@@ -61,12 +62,11 @@ export class Tokenizer {
   private readonly decoder: DecoderAndAffixes;
   private readonly texts = new Map<number, string>();
   /** Parsed when first used, so that a model whose template cannot be read still works on text. */
-  private template: ChatTemplate | undefined;
-  private templateError: RubricateError | undefined;
+  private readonly templates = new Map<string, ChatTemplate | RubricateError>();
 
   /**
    * Reads the tokenizer of a Hugging Face folder: tokenizer.json and, as present, tokenizer_config.json,
-   * special_tokens_map.json, generation_config.json and chat_template.jinja.
+   * special_tokens_map.json, generation_config.json, chat_template.jinja and additional_chat_templates/.
    * @throws {RubricateError} ERR_FILE where a file cannot be read; ERR_TOKENIZER naming the file that is missing, malformed
    * or unsupported; ERR_TEMPLATE
    */
@@ -147,12 +147,12 @@ export class Tokenizer {
     return this.added.table.entryOf(id) >= 0 || this.vocabulary.entryOf(id) >= 0;
   }
 
-  /** Source of the chat template, if the tokenizer has one. */
+  /** Source of the chat template for conversations without tools, if the tokenizer has one. */
   get chatTemplate(): string | undefined {
-    return this.parts.chatTemplate;
+    return chosenTemplate(this.parts.chatTemplates, false);
   }
 
-  /** SHA-256, in hexadecimal, of tokenizer.json, what other files change of it, and the chat template. */
+  /** SHA-256, in hexadecimal, of tokenizer.json, what other files change of it, and the chat templates. */
   get hash(): string {
     return this.parts.hash;
   }
@@ -251,26 +251,25 @@ export class Tokenizer {
     const given = checkOptions(options, chatNames, "applyChatTemplate");
     const addGenerationPrompt = booleanOf("addGenerationPrompt", given.addGenerationPrompt, false);
     const { messages: plain, tools } = checkMessages(messages, given.tools);
-    return this.parsedTemplate().render(plain, { addGenerationPrompt, tools, maxSteps: given.maxSteps });
+    return this.templateFor(tools).render(plain, { addGenerationPrompt, tools, maxSteps: given.maxSteps });
   }
 
   /** @throws {RubricateError} ERR_TEMPLATE where there is no chat template, or it cannot be parsed */
-  checkChatTemplate(): void {
-    this.parsedTemplate();
+  checkChatTemplate(tools?: readonly object[]): void {
+    this.templateFor(tools);
   }
 
-  private parsedTemplate(): ChatTemplate {
-    const source = this.chatTemplate;
-    if (source === undefined)
-      throw new RubricateError("ERR_TEMPLATE", "The tokenizer has no chat template; give text instead of messages");
-    if (this.templateError) throw this.templateError; // parsing once more would fail after the same time
-    try {
-      this.template ??= new ChatTemplate(source, this.parts.specialTokens);
-    } catch (error) {
-      this.templateError = error as RubricateError;
-      throw error;
-    }
-    return this.template;
+  /**
+   * The chat template of a conversation: where there are named ones and tools, "tool_use" before "default".
+   * @throws {RubricateError} ERR_TEMPLATE where there is none, or it cannot be parsed
+   * @internal
+   */
+  templateFor(tools: readonly object[] | null | undefined): ChatTemplate {
+    const source = requireTemplate(this.parts.chatTemplates, tools !== undefined && tools !== null);
+    const known = this.templates.get(source) ?? parsed(source, this.parts.specialTokens);
+    this.templates.set(source, known);
+    if (known instanceof RubricateError) throw known; // parsing once more would fail after the same time
+    return known;
   }
 
   /** Whether the chat template marks what the assistant says with generation tags. */
@@ -288,6 +287,14 @@ export class Tokenizer {
       );
     const [before, after] = affixes.map((tokens) => tokens.map((token) => this.tokenId(token)!));
     return [before!, after!];
+  }
+}
+
+function parsed(source: string, specialTokens: Readonly<Record<string, string>>): ChatTemplate | RubricateError {
+  try {
+    return new ChatTemplate(source, specialTokens);
+  } catch (error) {
+    return error as RubricateError;
   }
 }
 

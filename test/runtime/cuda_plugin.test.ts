@@ -80,12 +80,12 @@ const cases: { what: string; library: () => string; says: RegExp }[] = [
     what: "of another interface",
     library: () =>
       compile("interface", `const RubricateDeviceTable* rubricate_device(int32_t) { return nullptr; } ${kernels}`),
-    says: /interface\.so belongs to another version of rubricate: this one, \S+, needs interface \d+; npm run build:cuda/,
+    says: /interface\.so belongs to another version of rubricate: this one, \S+, needs interface \d+; rebuild it with npm run build:cuda/,
   },
   {
     what: "of another version",
     library: () => compile("version", table("0.0.1", "*devices = 1; return RUBRICATE_OK;")),
-    says: new RegExp(`version\\.so belongs to rubricate 0\\.0\\.1, not to this one, ${version}; npm run build:cuda`),
+    says: new RegExp(`version\\.so belongs to rubricate 0\\.0\\.1, not to this one, ${version}; rebuild it with npm run build:cuda`),
   },
   {
     what: "without a driver",

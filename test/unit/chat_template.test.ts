@@ -2,7 +2,8 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { limits } from "../../lib/limits";
 import { type ChatMessage, conversationSize } from "../../lib/template/chat_messages";
-import { ChatTemplate, strftime } from "../../lib/template/chat_template";
+import { ChatTemplate } from "../../lib/template/chat_template";
+import { strftime } from "../../lib/template/strftime";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 
 const fixtures = path.join(__dirname, "..", "parity", "fixtures", "tokenizer");

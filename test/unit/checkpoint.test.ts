@@ -364,14 +364,16 @@ test.each(failures)(
       const { events, error: second } = await outcomeOf(trainer, { resume: "auto" });
       expect(second).toBeUndefined();
       expect(notices(events)).toEqual([]); // none was ever half there
-      resumedFrom.add((events[0] as { resumedStep: number }).resumedStep);
+      const { resumedStep } = events[0] as { resumedStep: number };
+      // A disk that is full once leaves the last finished step, unless no run could begin: its folder is made first.
+      if (failure === "ENOSPC") expect(resumedStep > 0).toBe(at > 0);
+      resumedFrom.add(resumedStep);
       expect(adapter.vectors()).toEqual(expected);
       const best = await RedAdapter.fromPretrained(join(outputDir, "best"), model);
       expect(best.vectors()).toEqual(expected);
       expect(readdirSync(outputDir).sort()).toEqual(["best", "checkpoint-3", "log.jsonl"]);
     }
-    // A disk that is full once leaves the last finished step.
-    expect([...resumedFrom].sort()).toEqual(failure === "ENOSPC" ? [2, 3] : [0, 2, 3]);
+    expect([...resumedFrom].sort()).toEqual([0, 2, 3]);
   },
 );
 

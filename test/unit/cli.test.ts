@@ -252,7 +252,7 @@ test("a log that cannot grow leaves a checkpoint and the words to go on; the res
   const argv = training("--out", at("full-disk"), "--epochs", "40");
   const command = [process.execPath, ...nodeArguments, ...argv].map((word) => `'${word}'`).join(" ");
   const failed = spawnSync("bash", ["-c", `ulimit -f 16; exec ${command}`], { encoding: "utf8" });
-  expect(failed.stderr).toMatch(/failed; the checkpoint is in .*checkpoint-\d+; go on with:\n.* --resume\n/);
+  expect(failed.stderr).toMatch(/failed; the checkpoint is in .*checkpoint-\d+; resume with:\n.* --resume\n/);
   expect(failed.stderr).toMatch(/EFBIG.*; the last finished step, \d+, is in .*checkpoint-\d+: .*\[ERR_FILE\]/);
   expect(failed.status).toBe(1);
   const completed = (...more: string[]) =>

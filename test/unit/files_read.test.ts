@@ -303,7 +303,7 @@ test("no file is read, and no JSON parsed, past the bounded readers", () => {
     "train/loggers.ts": /(JsonLines|TensorBoard)Logger\.open|JSON\.parse\(line\.toString|static async open/,
     "train/tensorboard.ts": /static async open\(/,
     "data/dataset_worker.ts": /JSON\.parse\(prompt\.messagesJson\)/, // of messages that were counted
-    "data/encode_row.ts": /JSON\.parse\(utf8\.decode\(line\)\)/,
+    "template/exact_json.ts": /JSON\.parse\(/, // of lines that were counted
     "tokenizer/tokenizer_json.ts": /JSON\.parse\(bytes\.toString\("utf8"\)\)/,
     "train/folder_lock.ts": /open\(path, "wx"\)/,
     "tokenizer/json_pieces.ts": /JSON\.parse\(/,

@@ -199,7 +199,7 @@ const notPublic = new Set([
   "Tokenizer#affixes",
   "Tokenizer#encodeStart",
   "Tokenizer#decodeIds",
-  "Tokenizer#parsedTemplate",
+  "Tokenizer#templateFor",
   "Trainer#events",
   "Trainer#followed",
   "Trainer#openLogs",
