@@ -17,9 +17,10 @@ struct Checkpoint {
   std::map<std::string, TensorSource> tensors;  // by canonical name
 
   // paths: the shards. names: maps each canonical name to the checkpoint's. ignored: names that the checkpoint may
-  // contain but the model does not use. Errors: ERR_FILE, ERR_SAFETENSORS (also for a tensor that two files hold);
-  // ERR_TENSOR_MISSING and ERR_TENSOR_UNEXPECTED, which name the first five and give the number; ERR_DTYPE for a dtype
-  // other than F32, F16 or BF16.
+  // contain but the model does not use.
+  // Errors: ERR_FILE, ERR_SAFETENSORS (also for a tensor that two files hold); ERR_TENSOR_MISSING and
+  // ERR_TENSOR_UNEXPECTED, which name the first five and give the number; ERR_DTYPE for a dtype other than F32, F16 or
+  // BF16.
   static Checkpoint open(const Architecture& architecture, const std::vector<std::string>& paths,
                          const std::map<std::string, std::string>& names, const std::vector<std::string>& ignored);
 

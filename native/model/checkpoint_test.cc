@@ -115,7 +115,7 @@ TEST_CASE("training and inference read the same bits from a mapped embedding tab
     }
 }
 
-TEST_CASE("a sharded checkpoint opens under its own names, and errors name missing and unexpected tensors") {
+TEST_CASE("a sharded checkpoint opens under its own names, and errors name missing and extra tensors") {
   const Architecture architecture = Architecture::parse(tiny_json({}));
   const TemporaryFolder folder;
   std::vector<TensorSpec> specs = tensor_specs(architecture);

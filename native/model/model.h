@@ -27,10 +27,10 @@ inline constexpr std::array<Named<DType>, 2> kComputeNames{{{DType::f32, "float3
 class Model {
  public:
   // compute: dtype of activations, f32 or bf16. Weights stay in place in their stored dtype if the kernels support it:
-  // f32 and f16 (computed in f32), bf16 (either). Weights stored wider than bf16 are copied for bf16. taken: called
-  // with the number of further bytes of the checkpoint that were loaded; what it throws ends the loading. arena: holds
-  // the weights that are copied; on a device all are, and tapes that run the model must use its stream. Errors:
-  // ERR_TENSOR_MISSING, ERR_SHAPE, ERR_DTYPE, ERR_ARGUMENT, ERR_OUT_OF_MEMORY, ERR_DEVICE_LOST.
+  // f32 and f16 (computed in f32), bf16 (either). Weights stored wider than bf16 are copied for bf16.
+  // taken: called with the number of further bytes of the checkpoint that were loaded; what it throws ends the loading.
+  // arena: holds the weights that are copied; on a device all are, and tapes that run the model must use its stream.
+  // Errors: ERR_TENSOR_MISSING, ERR_SHAPE, ERR_DTYPE, ERR_ARGUMENT, ERR_OUT_OF_MEMORY, ERR_DEVICE_LOST.
   using Taken = WeightLoader::Taken;
   Model(Architecture architecture, const std::map<std::string, TensorSource>& tensors, DType compute,
         const Taken& taken = {}, std::shared_ptr<Arena> arena = std::make_shared<Arena>());

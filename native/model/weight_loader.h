@@ -16,9 +16,10 @@ namespace rubricate {
 
 class WeightLoader {
  public:
-  // compute: dtype of the model's activations. arena: holds the copies; on a device all weights are copied. taken:
-  // called with the number of further bytes of the checkpoint that were loaded; what it throws ends the loading. All
-  // arguments must outlive the loader.
+  // compute: dtype of the model's activations.
+  // arena: holds the copies; on a device all weights are copied.
+  // taken: called with the number of further bytes of the checkpoint that were loaded; what it throws ends the loading.
+  // All arguments must outlive the loader.
   using Taken = std::function<void(int64_t bytes)>;
   WeightLoader(const Architecture& architecture, const std::map<std::string, TensorSource>& tensors, DType compute,
                const std::shared_ptr<Arena>& arena, const Taken& taken);

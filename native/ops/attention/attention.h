@@ -22,8 +22,9 @@ namespace rubricate {
 class DeviceCopies;
 
 // starts: int32 [sequences + 1], first row of each sequence, then T (the caller keeps them alive until backward has
-// run); a sequence may be empty. Only the gradients that inputs require are computed. copies: those of the forward that
-// has these starts, or null. Errors: ERR_SHAPE, ERR_ARGUMENT (starts), ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
+// run); a sequence may be empty. Only the gradients that inputs require are computed.
+// copies: those of the forward that has these starts, or null.
+// Errors: ERR_SHAPE, ERR_ARGUMENT (starts), ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
 Var attention(Tape& tape, const Var& q, const Var& k, const Var& v, const AttentionShape& shape, int64_t sequences,
               const int32_t* starts, const std::shared_ptr<DeviceCopies>& copies = nullptr);
 
