@@ -1,4 +1,4 @@
-/** Imported first by a worker's entry: what it loads after this already gives way to the event loop. */
+/** Imported first by a worker's entry, so that loading the other modules already runs at low priority. */
 import { native } from "./native";
 
 native().lowerThreadPriority();

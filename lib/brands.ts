@@ -1,6 +1,6 @@
 /**
- * Marks on the objects of public classes, by which calls tell them from whatever else they are given. A mark is not a name:
- * nothing that looks alike has it by chance, while a test's fake can take it.
+ * Marks on the objects of public classes, by which calls recognise them. No other object has a mark by chance, but a test's
+ * fake can set it.
  */
 import { invalid } from "./errors";
 
@@ -8,7 +8,7 @@ export const modelBrand = Symbol("rubricate.LlamaModel");
 export const adapterBrand = Symbol("rubricate.RedAdapter");
 export const sourceBrand = Symbol("rubricate.ExampleSource");
 
-/** Whether a value has a mark; false for what cannot be read. */
+/** Whether a value has a mark; false if it cannot be read. */
 export function hasBrand(value: unknown, brand: symbol): boolean {
   try {
     return typeof value === "object" && value !== null && (value as Record<symbol, unknown>)[brand] === true;
@@ -17,7 +17,7 @@ export function hasBrand(value: unknown, brand: symbol): boolean {
   }
 }
 
-/** Whether a value is of a class; false for what cannot be read. */
+/** Whether a value is of a class; false if it cannot be read. */
 export function isInstance<T>(value: unknown, Class: { readonly prototype: T }): value is T {
   try {
     return value instanceof (Class as unknown as new () => T);

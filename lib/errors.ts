@@ -46,7 +46,7 @@ export class RubricateError extends Error {
   }
 }
 
-/** Characters of a value, of a caller's or a file's, that a message shows. */
+/** A message shows at most this many characters of a value that came from a caller or a file. */
 const shownLength = 80;
 
 function shortened(text: string, length = shownLength): string {
@@ -54,11 +54,11 @@ function shortened(text: string, length = shownLength): string {
 }
 
 /**
- * Text from a file, a model or a caller as a message shows it: between quotation marks, its control characters escaped, and
- * cut. A name of megabytes would fill the terminal, and escape sequences would drive it.
+ * Formats text from a file, a model or a caller for a message: in quotation marks, control characters escaped, truncated. A
+ * name of megabytes would fill the terminal, and escape sequences could control it.
  */
 export function quoted(text: string): string {
-  return shown(text);
+  return formatJson(text);
 }
 
 /** The same without the quotation marks. */
@@ -67,15 +67,15 @@ export function escaped(text: string): string {
 }
 
 /**
- * A value of a JSON file as a message shows it, escaped and cut as `quoted` does it.
+ * Formats a value of a JSON file for a message, escaped and truncated as by `quoted`.
  * @param length characters that are shown
  */
-export function shown(value: unknown, length = shownLength): string {
+export function formatJson(value: unknown, length = shownLength): string {
   if (typeof value === "string") return printable(JSON.stringify(shortened(value, length)));
   return printable(shortened(JSON.stringify(value) ?? "nothing", length));
 }
 
-/** The class of an object; its constructor and its name can be anything. */
+/** The name of an object's class; `constructor` and its `name` may be any values. */
 function classOf(value: object): string {
   const name: unknown = value.constructor?.name;
   return typeof name === "string" && name !== "" ? shortened(name) : "Object";
@@ -84,11 +84,12 @@ function classOf(value: object): string {
 /** Says what a value is, in a few words. */
 function describe(value: unknown): string {
   if (value === null || value === undefined) return `${value}`;
+  if (typeof value === "number" || typeof value === "boolean") return `${value}`;
   if (typeof value === "string") return `${quoted(value)} of type string`;
-  if (typeof value === "bigint" && BigInt.asIntN(64, value) !== value) return "a number of type bigint beyond 64 bits";
+  if (typeof value === "bigint")
+    return BigInt.asIntN(64, value) === value ? `${value} of type bigint` : "a number of type bigint beyond 64 bits";
   if (typeof value === "symbol") return `${shortened(String(value))} of type symbol`;
   if (typeof value === "function") return "a function";
-  if (typeof value !== "object") return `${value} of type ${typeof value}`;
   try {
     return Array.isArray(value) ? `an array of length ${value.length}` : `an instance of ${classOf(value)}`;
   } catch {
@@ -96,7 +97,7 @@ function describe(value: unknown): string {
   }
 }
 
-/** Why something failed, of whatever was thrown. */
+/** The message of a thrown value, which need not be an Error. */
 export function reasonOf(thrown: unknown): string {
   try {
     if (thrown instanceof Error || isNativeError(thrown)) return String(thrown.message); // the latter is another realm's
@@ -107,7 +108,7 @@ export function reasonOf(thrown: unknown): string {
 }
 
 /**
- * The one sentence for a bad argument: "Expected WHAT for NAME but received VALUE".
+ * The error for a bad argument: "Expected WHAT for NAME but received VALUE".
  * @returns the error, to be thrown by the caller
  */
 export function invalid(
@@ -119,20 +120,20 @@ export function invalid(
   return new RubricateError(code, `Expected ${what} for ${name} but received ${describe(received)}`);
 }
 
-/** The code that the system gave an error, such as "ENOENT". */
+/** The system's code of an error, such as "ENOENT". */
 export function systemCode(error: unknown): string | undefined {
   return (error as NodeJS.ErrnoException | undefined)?.code;
 }
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
+// biome-ignore lint/suspicious/noControlCharactersInRegex: matches control characters
 const unprintable = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
 
-/** Escapes control characters, so that text from models, files or names cannot drive a terminal. Newlines and tabs stay. */
+/** Escapes control characters, so that text from models, files or names cannot control a terminal. Newlines and tabs stay. */
 export function printable(text: string): string {
   return text.replace(unprintable, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
-/** As `printable`, newlines too: a message or a file name must not look like two lines, the second of them forged. */
+/** Like `printable`, and escapes newlines: a message or a file name could otherwise forge a second line. */
 export function oneLine(text: string): string {
   return printable(text).replaceAll("\n", "\\n");
 }

@@ -1,4 +1,4 @@
-/** Whether numbers are finite, in plain loops: some are as many as a model has weights. */
+/** Checks that numbers are finite, in plain loops: there may be as many as a model has weights. */
 import type { Steps } from "./steps";
 
 /** Index of the first number that is infinite or NaN, or -1. */
@@ -7,7 +7,7 @@ export function firstNotFinite(values: Float32Array): number {
   return -1;
 }
 
-/** Numbers that are looked at in one step: some 50 microseconds. */
+/** Numbers checked in one step, which takes about 50 microseconds. */
 const portion = 1 << 16;
 
 /** As `firstNotFinite`, in steps. */
@@ -20,10 +20,10 @@ export function* firstNotFiniteSteps(values: Float32Array): Steps<number> {
   return -1;
 }
 
-/** Bits of the exponent, which are all set in infinities and NaN alone. */
+/** Bits of the exponent; all are set only in infinities and NaN. */
 const exponents = { F32: 0x7f800000, F16: 0x7c00, BF16: 0x7f80 } as const;
 
-/** Whether all numbers of a stored tensor, or of a piece of it, are finite. */
+/** Whether all numbers of a stored tensor, or of a part of it, are finite. */
 export function areFinite(bytes: Uint8Array, dtype: keyof typeof exponents): boolean {
   const exponent = exponents[dtype];
   const size = dtype === "F32" ? 4 : 2;

@@ -1,4 +1,4 @@
-/** What the training runs of this process use: an adapter or a model that one of them trains is no other's to change. */
+/** What the training runs of this process use: while a run trains an adapter or a model, nothing else may change it. */
 import { RubricateError } from "./errors";
 
 interface Claim {
@@ -9,8 +9,8 @@ interface Claim {
 const claims = new WeakMap<object, Claim>();
 
 /**
- * Claims an object for a run. Claims that are shared go together, others with none.
- * @param refusal the sentence for a claim that has to be refused; `byShared`: what is there are shared claims
+ * Claims an object for a run. Shared claims are compatible with each other; any other claim is exclusive.
+ * @param refusal makes the message for a refused claim; `byShared`: the existing claims are shared ones
  * @returns ends the claim; may be called twice
  * @throws RubricateError ERR_BUSY
  */
@@ -29,7 +29,7 @@ export function claim(object: object, shared: boolean, refusal: (byShared: boole
   };
 }
 
-/** Whether a run has an object for itself. */
+/** Whether a run has an exclusive claim on an object. */
 export function isClaimed(object: object): boolean {
   return claims.get(object)?.shared === false;
 }

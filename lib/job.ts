@@ -8,7 +8,7 @@ export interface NativeJob<T> {
   cancel(): void;
 }
 
-/** The error of work that a signal stops. Its cause is the signal's reason, or what reading that throws. */
+/** The error of work stopped by a signal. Its cause is the signal's reason, or the error thrown by reading that. */
 export function abortError(signal: AbortSignal, message = "The operation was aborted"): RubricateError {
   let cause: unknown;
   try {
@@ -19,7 +19,7 @@ export function abortError(signal: AbortSignal, message = "The operation was abo
   return new RubricateError("ERR_ABORTED", message, { cause });
 }
 
-/** Whether a signal has fired. @throws RubricateError ERR_ARGUMENT where it cannot be read */
+/** Whether a signal has fired. @throws RubricateError ERR_ARGUMENT if it cannot be read */
 export function isAborted(signal: AbortSignal | undefined): boolean {
   return signal !== undefined && readArgument("signal", "an AbortSignal", () => signal.aborted === true);
 }
@@ -31,7 +31,7 @@ export function throwIfAborted(signal: AbortSignal | undefined, message?: string
 
 const nothing = () => {};
 
-/** A polyfill may have no way to remove a listener, or one that throws: then the listener stays, and does nothing. */
+/** Removes a listener. A polyfill may be unable to, or throw: then the listener stays and does nothing. */
 function removeListener(signal: AbortSignal, listener: () => void): boolean {
   try {
     if (typeof signal.removeEventListener !== "function") return false;
@@ -50,8 +50,9 @@ interface Stops {
 const stopsOf = new WeakMap<AbortSignal, Stops>();
 
 /**
- * Calls `stop` when the signal fires. All work under way shares one listener of a signal: of more than ten Node warns.
- * @returns what ends it
+ * Calls `stop` when the signal fires. All running work shares one listener for a signal, since Node warns about more than
+ * ten.
+ * @returns a function that ends this
  */
 export function onAbort(signal: AbortSignal, stop: () => void): () => void {
   let stops = stopsOf.get(signal);
@@ -73,11 +74,11 @@ export function onAbort(signal: AbortSignal, stop: () => void): () => void {
 }
 
 /**
- * A caller's function that is called while work goes on. What it throws, or a promise of its rejects with, stops the work,
- * and the caller's own call rejects with it, as it is.
+ * A caller's function that is called during some work. If it throws, or its promise rejects, the work stops and the
+ * caller's call rejects with the same value.
  */
 export class Callback<T> {
-  /** Stops the work at hand. */
+  /** Stops the work. */
   stop: () => void = () => {};
   private failure: { readonly reason: unknown } | undefined;
   private readonly promises = new Set<Promise<void>>();
@@ -128,8 +129,8 @@ export class Callback<T> {
 
 /**
  * Starts a native job and waits for it; when the signal fires, the job is cancelled and the promise rejects with
- * ERR_ABORTED once it has really stopped.
- * @param callback what the job calls; when it fails, the job is cancelled
+ * ERR_ABORTED once the job has stopped.
+ * @param callback called by the job; when it fails, the job is cancelled
  */
 export async function runJob<T>(
   start: () => NativeJob<T>,
@@ -140,7 +141,7 @@ export async function runJob<T>(
   let job: NativeJob<T> | undefined;
   const cancel = () => job?.cancel();
   if (callback) callback.stop = cancel;
-  // First the listener, since a signal that takes none must not leave a job behind.
+  // The listener comes first: a signal that refuses it must not leave a job running.
   const release = signal && onAbort(signal, cancel);
   try {
     job = start();

@@ -1,7 +1,6 @@
 /**
- * Bounds on what a file or a caller may ask for, each listed with its error code in docs/limits.md. A size that comes from
- * a file is compared with its bound before anything of that size is made. Bounds that the core checks are in
- * native/base/limits.h.
+ * Limits on input from files and callers, each listed with its error code in docs/limits.md. A size that comes from a file
+ * is compared with its limit before anything of that size is allocated. The core's limits are in native/base/limits.h.
  */
 
 const KiB = 1024;
@@ -27,7 +26,7 @@ export const limits = {
   maxJsonBytes: 1048576,
   maxJsonValues: 4096,
   maxJsonDepth: 64,
-  // The same, checked here alone
+  // The same, checked only here
   /** Ids in a list of token ids. */
   maxTokenIds: 1024,
   maxRopeTheta: 1e30,
@@ -41,12 +40,12 @@ export const limits = {
   tokenizerConfigBytes: 16 * MiB,
   /** Levels of arrays and objects in any JSON text. */
   jsonNesting: 512,
-  /** Memory that the objects, arrays and names of a JSON text may need, for each of its bytes and beside that. */
+  /** Memory that the objects, arrays and names of a JSON text may need: per byte of text, and in addition to that. */
   jsonGrowth: 8,
   jsonSpareBytes: MiB,
   /** Bytes of tokenizer.json, which is parsed in pieces; the largest known ones have 34 MB. */
   tokenizerBytes: 64 * MiB,
-  /** Values in each member of tokenizer.json, but its vocabulary, merges and added tokens, and of tokenizer_config.json. */
+  /** Values in each member of tokenizer.json, except its vocabulary, merges and added tokens, and of tokenizer_config.json. */
   tokenizerValues: 1 << 19,
   /** Bytes of a name, or of whitespace in a row, in a file that is parsed in pieces. */
   tokenizerMemberBytes: 1 << 16,
@@ -56,7 +55,7 @@ export const limits = {
   lineValues: 1 << 20,
   /** Bytes of a line of a run's log.jsonl. */
   logLineBytes: 1 << 16,
-  /** Bytes of the header of a safetensors file whose tensors are known beforehand, beside those for each tensor. */
+  /** Bytes of the header of a safetensors file with expected tensors, in addition to those for each tensor. */
   knownHeaderBytes: MiB,
   /** Bytes for each tensor in such a header. */
   knownTensorBytes: 256,
@@ -64,16 +63,16 @@ export const limits = {
   commitFiles: 1 << 13,
   /** Bytes of a prompt on stdin, and of a line of a conversation there. */
   stdinBytes: 16 * MiB,
-  /** Levels of arrays and objects in messages and tools, of a row or of a call. */
+  /** Levels of arrays and objects in the messages and tools of a row or of a call. */
   rowNesting: 64,
 
   // Tokenizers and chat templates
   /** Largest token id. */
   tokenId: 2 ** 24 - 1,
-  /** Ids that may be unused, beside seven for each token: tables are as long as the largest id. */
+  /** Ids that may be unused, in addition to seven per token: tables are as long as the largest id. */
   unusedTokenIds: 2 ** 16,
   addedTokens: 2 ** 17,
-  /** Bytes of tokenizer.json beside its tokens and merges: these are parsed at once. */
+  /** Bytes of tokenizer.json without its tokens and merges: these are parsed in one call. */
   tokenizerPartsBytes: 256 * KiB,
   /** Bytes of a token or a merge in it. */
   tokenizerEntryBytes: 16 * KiB,
@@ -83,41 +82,41 @@ export const limits = {
   /** Components of a normalizer, pre-tokenizer, post-processor or decoder, and levels of their sequences. */
   components: 32,
   componentDepth: 4,
-  /** UTF-16 units of a pattern, and of what replaces its matches. */
+  /** UTF-16 units of a pattern, and of its replacement text. */
   patternCharacters: 2 ** 12,
   replacementCharacters: 2 ** 6,
-  /** Characters that all patterns together compare at one place of a text at most. */
+  /** Characters that all patterns together may compare at one position of a text. */
   patternCost: 2 ** 10,
-  /** By how much all normalizers together may multiply the characters of a text, and all decoders those of a token. */
+  /** Factor by which all normalizers together may lengthen a text, and all decoders a token. */
   normalizerGrowth: 2 ** 6,
   /** UTF-16 units of a text that is encoded in one call. */
   textCharacters: 2 ** 24,
-  /** UTF-16 units of a prompt that is encoded on the event loop's thread; another thread encodes longer ones. */
+  /** UTF-16 units of a prompt that is encoded on the event loop's thread; a worker thread encodes longer ones. */
   quickCharacters: 2 ** 14,
   /** Named chat templates of a tokenizer. */
   chatTemplates: 16,
   /** UTF-16 units of a chat template. */
   templateCharacters: 2 ** 16,
-  /** Characters of whitespace in a row in one: the parser looks at each several times. */
+  /** Consecutive characters of whitespace in a template: the parser reads each several times. */
   templateWhitespace: 2 ** 8,
-  /** Words and signs of a chat template, which its parser takes some microseconds for. */
+  /** Words and symbols of a chat template; the parser takes some microseconds for each. */
   templateTokens: 3 * 2 ** 12,
-  /** UTF-16 units of a string that a template makes: 2^20, and eight for each of the conversation's, up to this. */
+  /** UTF-16 units of a string that a template makes: 2^20 plus eight per unit of the conversation, up to this. */
   renderedCharacters: 2 ** 24,
-  /** Steps of a template (about a microsecond each), beside 50 for each part and 1 for 8 characters of the conversation. */
+  /** Steps of a template (about a microsecond each), in addition to 50 per part and 1 per 8 characters of the conversation. */
   templateSteps: 200_000,
-  /** Steps on the event loop's thread; another thread renders what needs more. */
+  /** Steps on the event loop's thread; a worker thread renders templates that need more. */
   quickTemplateSteps: 20_000,
 
   // Calls
-  /** Fields of an object of options, unknown ones that are undefined counted. */
+  /** Fields of an object of options, including unknown ones that are undefined. */
   optionFields: 1024,
   /** Of one call of `generate`. */
   maxNewTokens: 2 ** 31 - 1,
   topK: 2 ** 31 - 1,
   seed: Number.MAX_SAFE_INTEGER,
   mostTemperature: 100,
-  /** The smallest normal float32: what is below would be computed with as 0. */
+  /** The smallest normal float32: the core would treat smaller values as 0. */
   leastTemperature: 2 ** -126,
   leastRepetitionPenalty: 1e-3,
   mostRepetitionPenalty: 1e3,
@@ -127,13 +126,13 @@ export const limits = {
   chatMessages: 16_384,
   /** Values in the messages of one call of `generate`: they are copied on the event loop's thread. */
   promptValues: 2 ** 16,
-  /** UTF-16 units of a prompt of `generate`, or of the strings in its messages; of the names of fields, as many. */
+  /** UTF-16 units of a prompt of `generate`, or of the strings in its messages; the same for the names of fields. */
   promptCharacters: 4 * MiB,
-  /** UTF-16 units of the strings in a conversation's messages and tools together; of the names of fields, as many. */
+  /** UTF-16 units of all strings in a conversation's messages and tools; the same for the names of fields. */
   chatCharacters: 16 * MiB,
   /** Token ids of one call of `decode`. */
   decodeIds: MiB,
-  /** UTF-16 units of their tokens together, times the growth by decoders. */
+  /** UTF-16 units of all their tokens, times the decoders' growth factor. */
   decodedCharacters: 2 ** 26,
   /** Of one call of `dataset.examples`. */
   exampleIndices: MiB,
@@ -147,9 +146,9 @@ export const limits = {
   deviceMemoryBytes: Number.MAX_SAFE_INTEGER,
 
   // Training
-  /** Numbers of the optimizer, which computes in float32. */
+  /** Options of the optimizer, which computes in float32. */
   largestFloat32: 3.4028234663852886e38,
-  /** The smallest that is not denormal. */
+  /** The smallest normal float32. */
   smallestFloat32: 2 ** -126,
   /** The largest float32 below 1. */
   largestBeta: 1 - 2 ** -24,

@@ -18,7 +18,7 @@ let loaded: NativeBinding | undefined;
 
 /**
  * The native addon, loaded on first use: from build/ in a checkout, from prebuilds/ in an installed package.
- * @throws RubricateError ERR_NATIVE_LOAD, which says what was tried and the command that helps
+ * @throws RubricateError ERR_NATIVE_LOAD with what was tried and the command that helps
  */
 export function native(): NativeBinding {
   if (loaded) return loaded;

@@ -1,4 +1,4 @@
-/** What a caller should know of files that were loaded, where nothing is wrong enough to refuse them. */
+/** Notices: what a caller should know about loaded files that are unusual but accepted. */
 
 /** Stable names of notices; docs/folders.md describes them. */
 export type NoticeCode =
@@ -15,10 +15,10 @@ export interface Notice {
 }
 
 /**
- * Tells of notices: the caller's function, or else the process, which prints a warning of the name RubricateNotice and emits
- * its "warning" event.
+ * Passes notices to the caller's function. Without one, emits each as a process warning named RubricateNotice, which Node
+ * prints.
  */
-export function tell(notices: readonly Notice[], onNotice: ((notice: Notice) => void) | undefined): void {
+export function reportNotices(notices: readonly Notice[], onNotice: ((notice: Notice) => void) | undefined): void {
   for (const notice of notices)
     if (onNotice) onNotice(notice);
     else process.emitWarning(notice.message, { type: "RubricateNotice", code: notice.code });

@@ -1,16 +1,16 @@
-/** Kinds of option values: what a value has to be, in words and as a check, and how the command line reads it. */
+/** Kinds of option values: a description, a check, and how the command line parses a value. */
 import { limits } from "./limits";
 
 export interface Kind<T> {
-  /** In place of the value in --help; undefined: the command line takes no value. */
+  /** Placeholder for the value in --help; undefined: the command line takes no value. */
   readonly placeholder: string | undefined;
-  /** What a value has to be, for "Expected ... for NAME but received ...". */
+  /** Description of a valid value, for "Expected ... for NAME but received ...". */
   readonly expects: string;
-  /** @returns what a text of the command line means, to be checked; undefined where it means nothing of this kind */
+  /** @returns the value that a command-line text stands for, not checked yet; undefined if it has none of this kind */
   readonly read: (text: string) => T | undefined;
-  /** @returns what was expected instead of this value; undefined where the value is of this kind */
+  /** @returns what was expected instead of this value; undefined if the value is valid */
   readonly fault: (value: unknown) => string | undefined;
-  /** The fields of a value that is an object, each with the kind of its own. */
+  /** For an object: the kind of each field. */
   readonly fields?: Readonly<Record<string, Kind<unknown>>>;
 }
 
@@ -18,12 +18,12 @@ const isNumber = (value: unknown): value is number => typeof value === "number" 
 
 const numberPattern = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
-/** A decimal number; undefined where the text is none. */
+/** Parses a decimal number; undefined if the text is not one. */
 export function numberIn(text: string): number | undefined {
   return numberPattern.test(text) ? Number(text) : undefined;
 }
 
-/** @param expects what messages say, where the range is better written in another way */
+/** @param expects text for messages, if the default text for the range is not suitable */
 export function integer(least: number, most = Number.MAX_SAFE_INTEGER, expects?: string): Kind<number> {
   const open = least === 1 ? "a positive integer" : `an integer of at least ${least}`;
   const words = expects ?? (most === Number.MAX_SAFE_INTEGER ? open : `an integer from ${least} to ${most}`);
@@ -55,7 +55,7 @@ const { smallestFloat32, largestFloat32, largestBeta } = limits;
 const float32Range = `from 2^-126 to ${largestFloat32} (the range of float32)`;
 const fitsFloat32 = (value: number) => value >= smallestFloat32 && value <= largestFloat32;
 
-/** The core computes in float32: a number that becomes infinity or 0 there would mean something else. */
+/** The core computes in float32: a number that rounds to infinity or 0 there would change its meaning. */
 export const nonNegativeFloat32 = numberKind("a number of at least 0", (value) => {
   if (value < 0) return "a number of at least 0";
   return value === 0 || fitsFloat32(value) ? undefined : `0 or a number ${float32Range}`;
@@ -66,7 +66,7 @@ export const positiveFloat32 = numberKind("a positive number", (value) => {
   return fitsFloat32(value) ? undefined : `a number ${float32Range}`;
 });
 
-/** A decay rate: below 1 in float32, too. */
+/** A decay rate: below 1 also after rounding to float32. */
 export const belowOne = numberKind("a number in [0, 1)", (value) => {
   if (value < 0 || value >= 1) return "a number in [0, 1)";
   return value <= largestBeta ? undefined : "a number of at most 1 - 2^-24 (the largest float32 below 1)";
@@ -82,7 +82,7 @@ export function choice<const T extends string>(choices: readonly T[]): Kind<T> {
   };
 }
 
-/** Some of the known names, each once, in any order; comma-separated on the command line. */
+/** A subset of the known names, in any order; comma-separated on the command line. */
 export function list<const T extends string>(known: readonly T[]): Kind<readonly T[]> {
   const expects = `some of ${known.join(", ")}, each once`;
   return {
@@ -104,7 +104,7 @@ export const boolean: Kind<boolean> = {
   fault: (value) => (typeof value === "boolean" ? undefined : "true or false"),
 };
 
-/** Of a flag that says all by being there. */
+/** Kind of a flag without a value. */
 export const noValue: Kind<boolean> = { ...boolean, expects: "no value" };
 
 /** true, false or a word. */
@@ -151,7 +151,7 @@ export function optional<T>(kind: Kind<T>): Kind<T | undefined> {
 
 type Fields = Readonly<Record<string, Kind<unknown>>>;
 
-/** An object whose fields are checked each by its own kind. The command line has a flag for each field. */
+/** An object; each field has its own kind. The command line has a flag for each field. */
 export function record<T extends object>(fields: Fields & { readonly [K in keyof T]-?: Kind<T[K]> }): Kind<T> {
   const expects = `{ ${Object.keys(fields).join(", ")} }`;
   return {
@@ -163,7 +163,7 @@ export function record<T extends object>(fields: Fields & { readonly [K in keyof
   };
 }
 
-/** true, false, or what another kind takes. */
+/** true, false, or a value of another kind. */
 export function booleanOrRecord<T extends object>(kind: Kind<T>): Kind<boolean | T> {
   const expects = `true, false or ${kind.expects}`;
   const fault = (value: unknown) => (typeof value === "boolean" || !kind.fault(value) ? undefined : expects);

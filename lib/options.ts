@@ -1,11 +1,11 @@
-/** Checks of what callers pass. Everything that these refuse, and everything that reading it throws, is a RubricateError. */
+/** Checks of callers' arguments. An invalid value, and an error thrown while reading one, becomes a RubricateError. */
 import { invalid, RubricateError, reasonOf } from "./errors";
 import { limits } from "./limits";
 
-/** The names of an interface's options. A name that is forgotten here, or is none, does not compile. */
+/** The names of an interface's options. A missing or unknown name does not compile. */
 export type OptionNames<T> = Readonly<Record<keyof T, true>>;
 
-/** Number of letters to change, add, drop or swap with a neighbour to make one word of another. */
+/** Edit distance: letters to change, insert, delete or swap with a neighbour to turn one word into the other. */
 function distance(a: string, b: string): number {
   let before: number[] = [];
   let previous = Array.from({ length: b.length + 1 }, (_, at) => at);
@@ -23,7 +23,7 @@ function distance(a: string, b: string): number {
   return previous[b.length]!;
 }
 
-/** Whether all letters of `short` occur in `long` in their order, as those of maxTokens do in maxNewTokens. */
+/** Whether `short` is a subsequence of `long`, as maxTokens is of maxNewTokens. */
 function abbreviates(short: string, long: string): boolean {
   let at = 0;
   for (const letter of long) if (letter === short[at]) at++;
@@ -33,10 +33,10 @@ function abbreviates(short: string, long: string): boolean {
 /** max_new_tokens, --max-new-tokens and maxNewTokens are the same word. */
 const lettersOf = (name: string) => name.toLowerCase().replace(/[^a-z0-9]/g, "");
 
-/** Longer names are not looked up: comparing them takes time, and none of ours is near. */
+/** Longer names are not compared: that takes time, and no option name is similar. */
 const longestName = 64;
 
-/** The name that was probably meant, as a question; empty where there is none like it. */
+/** "; did you mean NAME?" with the most similar name; empty if none is similar. */
 export function suggestion(given: string, known: readonly string[]): string {
   if (given.length > longestName) return "";
   const letters = lettersOf(given);
@@ -49,8 +49,8 @@ export function suggestion(given: string, known: readonly string[]): string {
 }
 
 /**
- * Reads from a caller's object, whose getters and proxies may throw anything.
- * @throws RubricateError ERR_ARGUMENT with that as its cause
+ * Reads from a caller's object; its getters and proxies may throw anything.
+ * @throws RubricateError ERR_ARGUMENT with the thrown value as its cause
  */
 export function readArgument<T>(name: string, what: string, read: () => T): T {
   try {
@@ -63,12 +63,12 @@ export function readArgument<T>(name: string, what: string, read: () => T): T {
   }
 }
 
-/** Tags of objects that have no global name, and are no records. */
+/** Tags of objects that are not records and whose class has no global name. */
 const strangeTags = /^(Arguments|(Async)?Generator|(Async|Array|Map|Set|String|RegExp String) .*Iterator)$/;
 
 /**
- * Whether a value is an object of named fields: of a caller's own class, too, which may have a tag of its own. Promises, maps,
- * arrays and the like have tags that are names of global classes.
+ * Whether a value is an object of named fields, including one of a caller's own class, which may define a tag. Promises,
+ * maps, arrays and the like have tags that are names of global classes.
  */
 export function isRecord(value: unknown): value is Record<string, unknown> {
   if (typeof value !== "object" || value === null) return false;
@@ -76,12 +76,12 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   return tag === "Object" || !(tag in globalThis || strangeTags.test(tag));
 }
 
-/** Some realm's Object.prototype. What others add to it concerns no call. */
+/** Whether an object is some realm's Object.prototype. Properties that others add to it are ignored. */
 function isObjectPrototype(value: object): boolean {
   return Object.getPrototypeOf(value) === null && Object.hasOwn(value, "isPrototypeOf");
 }
 
-/** Whether an object has a property itself, or inherits it from something else than Object.prototype. */
+/** Whether an object has an own property, or inherits it from an object other than Object.prototype. */
 function hasOption(options: object, name: string): boolean {
   for (let from: object | null = options; from !== null; from = Object.getPrototypeOf(from)) {
     if (from !== options && isObjectPrototype(from)) return false;
@@ -90,17 +90,17 @@ function hasOption(options: object, name: string): boolean {
   return false;
 }
 
-/** Objects that inherit nothing. Those that `Object.create(null)` makes are slower. */
+/** Objects without a prototype. Those made by `Object.create(null)` are slower. */
 class Taken {
   [name: string]: unknown;
 }
 Object.setPrototypeOf(Taken.prototype, null);
 
 /**
- * The options of a call: a copy of those that the object has itself or inherits, Object.prototype apart.
- * Each name is there, so that no copy of this finds it in a prototype.
+ * Copies the options of a call, own or inherited, except from Object.prototype. The copy has every name as an own property,
+ * so that no lookup reaches a prototype.
  * @param what the function, for messages
- * @throws RubricateError ERR_ARGUMENT where it is no object, or has itself an option of another name that is not undefined
+ * @throws RubricateError ERR_ARGUMENT if it is not an object, or has an own field of another name that is not undefined
  */
 export function checkOptions<T extends object>(options: T, names: OptionNames<T>, what: string): T {
   try {
@@ -144,7 +144,7 @@ export function isMissing(value: unknown): value is undefined | null {
   return value === undefined || value === null;
 }
 
-/** A callback, or undefined where there is none. @throws RubricateError ERR_ARGUMENT */
+/** A callback, or undefined if there is none. @throws RubricateError ERR_ARGUMENT */
 export function functionOf<T>(name: string, value: T | null | undefined): T | undefined {
   if (isMissing(value)) return undefined;
   if (typeof value !== "function") throw invalid(name, "a function", value);
@@ -152,8 +152,8 @@ export function functionOf<T>(name: string, value: T | null | undefined): T | un
 }
 
 /**
- * An AbortSignal, of this realm, of another one, or a polyfill's; undefined where there is none. To be called before any
- * work begins, which could not be stopped later.
+ * An AbortSignal of any realm or polyfill; undefined if there is none. Call this before any work starts: with an invalid
+ * signal the work could not be stopped.
  * @throws RubricateError ERR_ARGUMENT
  */
 export function signalOf(signal: AbortSignal | null | undefined): AbortSignal | undefined {
@@ -177,13 +177,13 @@ export function booleanOf(name: string, value: boolean | null | undefined, fallb
   return chosen;
 }
 
-/** A path that a system call takes. @throws RubricateError ERR_ARGUMENT */
+/** Checks that a path is one that a system call accepts. @throws RubricateError ERR_ARGUMENT */
 export function pathOf(name: string, value: string): string {
   if (typeof value !== "string" || value === "" || value.includes("\0")) throw invalid(name, "a path", value);
   return value;
 }
 
-/** An array of the caller's, copied; holes are undefined. @throws RubricateError ERR_ARGUMENT */
+/** Copies a caller's array; holes become undefined. @throws RubricateError ERR_ARGUMENT */
 export function listOf<T>(name: string, what: string, value: readonly T[], most = 2 ** 32): T[] {
   return readArgument(name, what, () => {
     if (!Array.isArray(value)) throw invalid(name, what, value);
@@ -192,7 +192,7 @@ export function listOf<T>(name: string, what: string, value: readonly T[], most 
   });
 }
 
-/** How many numbers an array or typed array holds. @throws RubricateError ERR_ARGUMENT where it is neither */
+/** Length of an array or typed array of numbers. @throws RubricateError ERR_ARGUMENT if it is neither */
 export function lengthOf(name: string, what: string, value: ArrayLike<number>): number {
   return readArgument(name, what, () => {
     const length: unknown = typeof value === "object" && value !== null ? value.length : undefined;
@@ -202,8 +202,8 @@ export function lengthOf(name: string, what: string, value: ArrayLike<number>): 
 }
 
 /**
- * Integers of an array or typed array, copied; its length has been checked.
- * @throws RubricateError ERR_ARGUMENT naming the first that is none, or is out of range
+ * Copies the integers of an array or typed array whose length has been checked.
+ * @throws RubricateError ERR_ARGUMENT naming the first value that is not an integer in the range
  */
 export function integersOf(
   name: string,

@@ -1,4 +1,4 @@
-/** Where the package lies: its addon, its worker's file and its embedded model are found from there. */
+/** The package's root folder, from which the addon, the worker's file and the embedded model are found. */
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { RubricateError } from "./errors";
@@ -13,21 +13,21 @@ interface PackageRoot {
   readonly version: string;
 }
 
-/** Bundles of ES modules have no such name. */
+/** Bundles of ES modules do not define `__dirname`. */
 const ownFolder = typeof __dirname === "string" ? __dirname : null;
-/** Looked for once: the files are read at once, on the caller's thread. */
+/** Looked up once, because the files are read synchronously on the caller's thread. */
 let own: PackageRoot | undefined;
 
 /**
  * The package's root folder, from lib/ as well as from dist/.
- * @throws RubricateError ERR_NATIVE_LOAD where this code was copied out of the package, as bundlers copy it
+ * @throws RubricateError ERR_NATIVE_LOAD if a bundler copied this code out of the package
  */
 export function packageRoot(): PackageRoot {
   own ??= packageRootOf(ownFolder);
   return own;
 }
 
-/** The same for code in a folder; null where there is no telling. */
+/** The same for code in a folder; null if the folder is unknown. */
 export function packageRootOf(from: string | null): PackageRoot {
   for (let folder = from; folder !== null; ) {
     const manifest = join(folder, "package.json");
@@ -35,7 +35,7 @@ export function packageRootOf(from: string | null): PackageRoot {
       const found = parseJson(readTextSync(manifest, limits.documentBytes), manifest) as JsonObject | null;
       if (found?.name === packageName && typeof found.version === "string")
         return { root: folder, version: found.version };
-      break; // that of an application
+      break; // an application's package.json
     }
     folder = dirname(folder) === folder ? null : dirname(folder);
   }

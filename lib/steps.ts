@@ -1,10 +1,10 @@
 /**
- * Work that would hold up the event loop, cut into steps of well under a millisecond: a generator that pauses after each.
- * Who needs the result at once runs through them; else they give way to the event loop in between.
+ * Work that would block the event loop, split into steps of well under a millisecond: a generator that yields after each.
+ * `atOnce` runs all of them synchronously; `inSlices` lets the event loop run in between.
  */
 export type Steps<T> = Generator<void, T, void>;
 
-/** How long steps run before the event loop gets its turn. */
+/** Milliseconds that steps run before yielding to the event loop. */
 const sliceMs = 1;
 
 export function atOnce<T>(steps: Steps<T>): T {
@@ -14,7 +14,7 @@ export function atOnce<T>(steps: Steps<T>): T {
   }
 }
 
-/** Runs steps for a millisecond at a time. What they throw, the promise rejects with. */
+/** Runs steps for a millisecond at a time. If one throws, the promise rejects with that. */
 export async function inSlices<T>(steps: Steps<T>): Promise<T> {
   for (;;) {
     const end = performance.now() + sliceMs;

@@ -1,19 +1,19 @@
-/** The thread's own side of lib/worker_thread.ts: answers calls, one after another. */
+/** The worker's side of lib/worker_thread.ts: answers calls, one after another. */
 import { parentPort } from "node:worker_threads";
 import { RubricateError } from "./errors";
 import type { Calls, Reply, Request } from "./worker_thread";
 
-/** How each call is answered: its result, and what is handed over with it instead of copied. */
+/** How each call is answered: its result, and the buffers transferred with it instead of copied. */
 export type Answers<C extends Calls<C>> = {
   readonly [K in keyof C]: (argument: C[K]["argument"]) => [result: C[K]["result"], transfer?: ArrayBuffer[]];
 };
 
-/** Sends something while a call is under way. */
+/** Sends a notice during a call. */
 export function notify(notice: unknown): void {
   parentPort!.postMessage({ notice });
 }
 
-/** Answers calls from now on. What an answer throws, the call rejects with. */
+/** Starts answering calls. If an answer throws, the call rejects with that. */
 export function answerCalls<C extends Calls<C>>(answers: Answers<C>): void {
   const reply = (message: Reply<C>, transfer: ArrayBuffer[] = []) => parentPort!.postMessage(message, transfer);
   parentPort!.on("message", ({ id, call, argument }: Request<C>) => {

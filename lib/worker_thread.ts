@@ -1,12 +1,12 @@
-/** The starting thread's side of a worker thread that answers calls. */
+/** The parent's side of a worker thread that answers calls. */
 import { type ResourceLimits, Worker } from "node:worker_threads";
 import { type ErrorCode, RubricateError } from "./errors";
 import { packageRoot } from "./package_root";
 
-/** What can be asked of a thread: an argument and a result for each call. */
+/** The calls of a thread: each has an argument and a result. */
 export type Calls<C> = { readonly [K in keyof C]: { readonly argument: unknown; readonly result: unknown } };
 
-/** What a thread sends: the answer to a call, or something else while one is under way. */
+/** What a thread sends: the answer to a call, or a notice during one. */
 export type Reply<C extends Calls<C>, Notice = never> =
   | { readonly id: number; readonly result: C[keyof C]["result"] }
   | { readonly id: number; readonly error: { readonly code: ErrorCode; readonly message: string } }
@@ -16,19 +16,19 @@ export type Request<C extends Calls<C>> = {
   [K in keyof C]: { readonly id: number; readonly call: K; readonly argument: C[K]["argument"] };
 }[keyof C];
 
-/** What a thread is, for its start and for messages. */
+/** Describes a thread, for starting it and for messages. */
 export interface ThreadKind {
-  /** The module that it runs, a path without its extension. */
+  /** Path of the module that it runs, without extension. */
   readonly module: string;
   /** "data": a debugger shows the thread as "rubricate data". */
   readonly name: string;
-  /** What it does when memory runs out: "tokenising". */
+  /** For the message when memory runs out: "tokenising". */
   readonly doing: string;
-  /** Bounds on its heap, where the default ones are too large. */
+  /** Limits of its heap, if the default ones are too large. */
   readonly resourceLimits?: ResourceLimits;
 }
 
-/** How a module becomes a file that `Worker` takes. The tests, which run from TypeScript, have a way of their own. */
+/** How a module becomes a file for `Worker`. The tests run from TypeScript and replace this. */
 export const workerEntry = {
   of: (module: string): { readonly file: string; readonly argv: readonly string[] } => ({
     file: `${module}.js`,
@@ -42,12 +42,12 @@ interface Pending {
 }
 
 /**
- * The thread keeps the process alive only while a call is under way, and ends with `close` at the latest, or after
- * `abandon`. A thread holds its listeners, and these hold this object: whoever is to be collected must not be reachable from
+ * The thread keeps the process alive only during a call, and ends with `close` at the latest, or after `abandon`. A thread
+ * holds its listeners, and these hold this object: an object that should be garbage-collected must not be reachable from
  * it.
  */
 export class WorkerThread<C extends Calls<C>, Notice = never> {
-  /** Told what the thread sends while a call is under way. */
+  /** Called with each notice that the thread sends during a call. */
   onNotice: ((notice: Notice) => void) | undefined;
   private readonly worker: Worker;
   private readonly pending = new Map<number, Pending>();
@@ -58,9 +58,9 @@ export class WorkerThread<C extends Calls<C>, Notice = never> {
 
   /** @param workerData what the thread starts with */
   constructor({ module, name, doing, resourceLimits = {} }: ThreadKind, workerData: unknown) {
-    packageRoot(); // else the worker's file is not where it is looked for
+    packageRoot(); // throws in a bundle, where the worker's file is missing
     const { file, argv } = workerEntry.of(module);
-    // Options of the process, such as --input-type or a debugger's, are not meant for this thread.
+    // The process's options, such as --input-type or a debugger's, do not apply to this thread.
     this.worker = new Worker(file, {
       argv: [...argv],
       workerData,
@@ -80,7 +80,7 @@ export class WorkerThread<C extends Calls<C>, Notice = never> {
     );
   }
 
-  /** Whether the thread has ended, or is about to: it takes no more calls. */
+  /** Whether the thread has ended or is ending: it takes no more calls. */
   get isEnded(): boolean {
     return this.ended !== undefined;
   }
@@ -98,14 +98,14 @@ export class WorkerThread<C extends Calls<C>, Notice = never> {
     });
   }
 
-  /** Ends the thread once no call is under way. For when nobody is left who could call. */
+  /** Ends the thread once no call is running. For a thread that nobody can call any more. */
   abandon(): void {
     this.abandoned = true;
     if (this.pending.size === 0)
       void this.close(new RubricateError("ERR_DISPOSED", "The dataset was left to the garbage collector"));
   }
 
-  /** Ends the thread at once, in the midst of a call too; calls under way reject with `reason`. */
+  /** Ends the thread immediately, even during a call; running calls reject with `reason`. */
   async close(reason: RubricateError): Promise<void> {
     this.end(reason);
     await this.worker.terminate();

@@ -1,4 +1,4 @@
-/** Whether an adapter's model has the weights that it was trained on, and makes the same token ids of the same text. */
+/** Compares a model with the one that an adapter was trained on: the weights, and the token ids of the same text. */
 import { createHash } from "node:crypto";
 import { quoted } from "../errors";
 import type { LlamaModel } from "../model/model";
@@ -7,7 +7,7 @@ import { templatesText } from "../tokenizer/chat_templates";
 import type { Tokenizer } from "../tokenizer/tokenizer";
 import type { AdapterFileConfig } from "./config";
 
-/** What tells an adapter's base from a model, in a sentence; undefined where it is the same. */
+/** How an adapter's base differs from a model, in a sentence; undefined if it is the same. */
 export async function baseMismatch(
   dir: string,
   file: AdapterFileConfig,
@@ -24,7 +24,7 @@ export async function baseMismatch(
 
 type Hashes = AdapterFileConfig["tokenizer"];
 
-/** What adapter_config.json says of a tokenizer. */
+/** The hashes of a tokenizer in adapter_config.json. */
 export function tokenizerHashes(tokenizer: Tokenizer | undefined): Hashes {
   if (!tokenizer) return null;
   const { hash } = tokenizer;
@@ -35,7 +35,7 @@ export function tokenizerHashes(tokenizer: Tokenizer | undefined): Hashes {
   };
 }
 
-/** What differs, one notice for each thing. Without a tokenizer on either side nothing can differ but token ids that callers make. */
+/** One notice for each difference. If either side has no tokenizer, there is nothing to compare. */
 export function tokenizerNotices(dir: string, trained: Hashes, model: LlamaModel): Notice[] {
   const own = tokenizerHashes(model.tokenizer);
   if (!trained || !own || trained.hash === own.hash) return [];
@@ -49,12 +49,12 @@ export function tokenizerNotices(dir: string, trained: Hashes, model: LlamaModel
           `${was} (${trained.hash}): the same text becomes other token ids`,
       },
     ];
-  const shown = (hash: string | null | undefined) => hash ?? "none";
+  const hashText = (hash: string | null | undefined) => hash ?? "none";
   return [
     {
       code: "RUBRICATE_CHAT_TEMPLATE_CHANGED",
       message:
-        `${model.dir} has another chat template (${shown(own.template)}) than ${was} (${shown(trained.template)}), and perhaps ` +
+        `${model.dir} has another chat template (${hashText(own.template)}) than ${was} (${hashText(trained.template)}), and perhaps ` +
         "another tokenizer: conversations become other token ids",
     },
   ];

@@ -1,10 +1,10 @@
-import { RubricateError, shown } from "../errors";
+import { formatJson, RubricateError } from "../errors";
 import { isObject, type JsonObject, parseJson } from "../files/json";
 import type { NativeSite } from "../native";
 
-/** Which vectors a site has: scale and bias, one of the two, or both followed by a layer norm. */
+/** Vectors of a site: scale and bias, one of the two, or both followed by a layer norm. */
 export type RedVariant = "all" | "scale" | "bias" | "ln";
-/** Whose output is edited: down_proj, o_proj, q_proj, k_proj, v_proj, gate_proj, up_proj. */
+/** The projection whose output is edited: down_proj, o_proj, q_proj, k_proj, v_proj, gate_proj, up_proj. */
 export type RedSite = "ffn" | "attention" | "q" | "k" | "v" | "gate" | "up";
 
 export const redVariants: readonly RedVariant[] = ["all", "scale", "bias", "ln"];
@@ -26,7 +26,7 @@ export function sitePath(site: RedSite): string {
 
 export const redSites = Object.keys(nativeSites) as readonly RedSite[];
 
-/** What an adapter edits. */
+/** The sites and layers that an adapter edits. */
 export interface RedAdapterConfig {
   readonly variant: RedVariant;
   readonly sites: readonly RedSite[];
@@ -40,18 +40,18 @@ export interface RedAdapterConfig {
 export interface AdapterFileConfig extends RedAdapterConfig {
   readonly format: 1;
   readonly kind: "red";
-  /** What it was trained on: fingerprints, SHA-256 in hexadecimal, and for people the folder's name. */
+  /** The base that it was trained on: fingerprints (SHA-256 in hexadecimal) and, for people, the folder's name. */
   readonly base: { readonly architecture: string; readonly weights: string; readonly name: string };
   /**
-   * SHA-256 in hexadecimal of tokenizer and chat template together, and of the default chat template alone, null without one;
-   * null where the base has no tokenizer. Adapters of earlier versions lack `template`.
+   * SHA-256 in hexadecimal of the tokenizer with its chat template, and of the default chat template only (null if there is
+   * none); null if the base has no tokenizer. Adapters of earlier versions lack `template`.
    */
   readonly tokenizer: { readonly hash: string; readonly template?: string | null } | null;
   /** Version of the package that wrote it. */
   readonly rubricate: string;
 }
 
-/** Reads fields strictly: each named, of its type, and no others. */
+/** Reads fields strictly: every field must be present and of its type; other fields are errors. */
 class Fields {
   constructor(
     private readonly value: JsonObject,
@@ -83,16 +83,16 @@ class Fields {
 }
 
 function malformed(where: string, what: string, received: unknown): RubricateError {
-  return new RubricateError("ERR_ADAPTER_FORMAT", `Expected ${what} in ${where} but received ${shown(received)}`);
+  return new RubricateError("ERR_ADAPTER_FORMAT", `Expected ${what} in ${where} but received ${formatJson(received)}`);
 }
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 
 /**
- * Reads the text of an adapter_config.json. Everything must be as the format says: what this version does not know, it
- * cannot run.
+ * Parses an adapter_config.json. It must match the format exactly: an adapter with fields unknown to this version cannot be
+ * run by it.
  * @param path for messages
- * @throws RubricateError ERR_ADAPTER_FORMAT naming the field and what came
+ * @throws RubricateError ERR_ADAPTER_FORMAT naming the field and the value
  */
 export function parseAdapterConfig(text: string, path: string): AdapterFileConfig {
   const document = parseJson(text, path, "ERR_ADAPTER_FORMAT");
@@ -100,7 +100,7 @@ export function parseAdapterConfig(text: string, path: string): AdapterFileConfi
   if (document.peft_type !== undefined)
     throw new RubricateError(
       "ERR_ADAPTER_FORMAT",
-      `Expected an adapter that rubricate wrote but ${path} is one of PEFT (peft_type ${shown(document.peft_type)}), which cannot ` +
+      `Expected an adapter that rubricate wrote but ${path} is one of PEFT (peft_type ${formatJson(document.peft_type)}), which cannot ` +
         "be loaded. Merge it into its base with peft (merge_and_unload, then save_pretrained) and load the result as the model",
     );
   if (document.format !== 1) throw malformed(`${path}: format`, "1", document.format);
@@ -134,7 +134,7 @@ function tokenizerHashes(value: JsonObject, where: string): AdapterFileConfig["t
   return { hash, template: value.template === null ? null : fields.hash("template") };
 }
 
-/** At least one site, each known and there once. */
+/** Whether a value is a list of at least one known site, each once. */
 export function isSiteList(value: unknown): value is RedSite[] {
   return (
     Array.isArray(value) &&

@@ -29,8 +29,8 @@ export function adapterFiles(config: AdapterFileConfig, vectors: ReadonlyMap<str
 }
 
 /**
- * Reads an adapter's configuration alone.
- * @throws RubricateError ERR_FILE where there is no such folder or it cannot be read, ERR_ADAPTER_FORMAT
+ * Reads only an adapter's configuration.
+ * @throws RubricateError ERR_FILE if the folder does not exist or cannot be read, ERR_ADAPTER_FORMAT
  */
 export async function readAdapterConfig(dir: string): Promise<AdapterFileConfig> {
   const folder = resolve(dir);
@@ -44,8 +44,8 @@ export async function readAdapterConfig(dir: string): Promise<AdapterFileConfig>
 }
 
 /**
- * Reads the vectors of an adapter's folder, all of which must be there, of the right width, and finite.
- * @param widthsOf gives the width of each vector that is expected, by name; it may look at what the file has
+ * Reads the vectors of an adapter's folder. All must be present, of the right width, and finite.
+ * @param widthsOf returns the width of each expected vector by name; it may use the tensors of the file
  * @param most bytes that the file may have
  * @throws RubricateError ERR_FILE, ERR_ADAPTER_FORMAT naming the tensor
  */
@@ -81,7 +81,7 @@ export async function readAdapterVectors(
   return vectors;
 }
 
-/** All of the file is read, so that its size comes first. */
+/** The whole file is read into memory, so its size is checked first. */
 async function requireSize(path: string, most: number): Promise<void> {
   await requireContents(path);
   const { size } = await stat(path);

@@ -7,7 +7,7 @@ import { isClaimed } from "../in_use";
 import type { ModelAdapter } from "../model/checks";
 import type { LlamaModel } from "../model/model";
 import { type NativeAdapter, type NativeModel, native } from "../native";
-import { type Notice, tell } from "../notices";
+import { type Notice, reportNotices } from "../notices";
 import {
   booleanOf,
   checkOptions,
@@ -43,25 +43,28 @@ export interface RedAdapterOptions {
 const optionNames: OptionNames<RedAdapterOptions> = { variant: true, sites: true, layers: true };
 
 export interface LoadAdapterOptions {
-  /** Take it although it was trained on another base, as long as its vectors fit. Default: false. */
+  /** Accept an adapter that was trained on another base if its vectors fit. Default: false. */
   readonly allowBaseMismatch?: boolean;
-  /** Told what differs from the model that it was trained with, as `RedAdapter.notices` says it. Default: `process.emitWarning`. */
+  /**
+   * Called with each difference from the model that it was trained with; see `RedAdapter.notices`. Default:
+   * `process.emitWarning`.
+   */
   readonly onNotice?: (notice: Notice) => void;
 }
 
 const loadOptionNames: OptionNames<LoadAdapterOptions> = { allowBaseMismatch: true, onNotice: true };
 
-/** How far a vector is from doing nothing. */
+/** Distance of a vector from the identity (scale 1, bias 0). */
 export interface VectorStats {
   readonly mean: number;
   readonly max: number;
 }
 
-/** A site's vectors in figures. */
+/** Statistics of a site's vectors. */
 export interface SiteStats {
   /** Canonical name, such as "layers.3.mlp.down_proj". */
   readonly site: string;
-  /** Of |scale - 1|; missing where the variant has no scale. */
+  /** Of |scale - 1|; missing if the variant has no scale. */
   readonly scale?: VectorStats;
   /** Of |bias|. */
   readonly bias?: VectorStats;
@@ -69,7 +72,8 @@ export interface SiteStats {
 
 /**
  * A RED adapter (arXiv 2402.15179v3): at each of its sites y = scale * h + bias. The vectors and their gradients are fp32,
- * whatever the base's dtype. A new adapter changes nothing (with variant "ln" it normalises from the start).
+ * independent of the base's dtype. A new adapter is the identity (except with variant "ln", which normalises from the
+ * start).
  */
 export class RedAdapter implements ModelAdapter {
   /** @internal */
@@ -80,7 +84,7 @@ export class RedAdapter implements ModelAdapter {
     private readonly model: LlamaModel,
     readonly config: RedAdapterConfig,
     private readonly handle: NativeAdapter,
-    /** What the model that it was loaded for has otherwise than the one that it was trained with; empty for a new adapter. */
+    /** Differences between the model that it was loaded for and the one that it was trained with; empty for a new adapter. */
     readonly notices: readonly Notice[] = [],
   ) {}
 
@@ -121,11 +125,11 @@ export class RedAdapter implements ModelAdapter {
   }
 
   /**
-   * Loads an adapter that `savePretrained` wrote. Strict: every vector must be there, of the right width and finite.
+   * Loads an adapter that `savePretrained` wrote. Strict: every vector must be present, of the right width and finite.
    * @throws RubricateError ERR_ARGUMENT, ERR_FILE, ERR_ADAPTER_FORMAT, ERR_BASE_MISMATCH, ERR_DISPOSED
    */
   static async fromPretrained(dir: string, model: LlamaModel, options: LoadAdapterOptions = {}): Promise<RedAdapter> {
-    const folder = resolve(pathOf("dir", dir)); // now: the working directory may change meanwhile
+    const folder = resolve(pathOf("dir", dir)); // before the working directory can change
     requireModel(model);
     const { allowBaseMismatch, onNotice } = checkOptions(options, loadOptionNames, "RedAdapter.fromPretrained");
     const takesAny = booleanOf("allowBaseMismatch", allowBaseMismatch, false);
@@ -138,7 +142,7 @@ export class RedAdapter implements ModelAdapter {
       (replaced) => replaced.dispose(),
     );
     try {
-      tell(adapter.notices, listener);
+      reportNotices(adapter.notices, listener);
     } catch (error) {
       adapter.dispose();
       throw error;
@@ -150,7 +154,7 @@ export class RedAdapter implements ModelAdapter {
     const file = await readAdapterConfig(folder);
     const mismatch = await baseMismatch(folder, file, model);
     if (mismatch !== undefined && !takesAny)
-      throw new RubricateError("ERR_BASE_MISMATCH", `${mismatch}; allowBaseMismatch takes it all the same`);
+      throw new RubricateError("ERR_BASE_MISMATCH", `${mismatch}; allowBaseMismatch accepts it`);
     const { hidden, stacks } = model.architecture;
     if (file.hidden !== hidden || file.layers.at(-1)! >= stacks[0].layers)
       throw new RubricateError(
@@ -175,8 +179,8 @@ export class RedAdapter implements ModelAdapter {
   }
 
   /**
-   * Writes the adapter into a folder, which is created where needed; other files there stay. All or nothing: a crash or a
-   * full disk leaves the earlier adapter.
+   * Writes the adapter into a folder, which is created if needed; other files in it stay. Atomic: after a crash or with a
+   * full disk the earlier adapter is still there.
    * @throws RubricateError ERR_FILE, ERR_NOT_FINITE, ERR_DISPOSED
    */
   async savePretrained(dir: string): Promise<void> {
@@ -185,7 +189,7 @@ export class RedAdapter implements ModelAdapter {
     await writeInto(folder, adapterFiles(await this.fileConfig(), vectors));
   }
 
-  /** What adapter_config.json says. @internal */
+  /** The contents of adapter_config.json. @internal */
   async fileConfig(): Promise<AdapterFileConfig> {
     const { variant, sites, layers, hidden } = this.config;
     const base = { ...(await this.model.fingerprint()), name: basename(this.model.dir) };
@@ -200,7 +204,7 @@ export class RedAdapter implements ModelAdapter {
   }
 
   /**
-   * The handle, for a call of `model`. Vectors that were trained on one model mean nothing to another of the same shape.
+   * The handle, for a call of `model`. Vectors trained on one model are meaningless for another model of the same shape.
    * @throws RubricateError ERR_FOREIGN, ERR_DISPOSED
    * @internal
    */
@@ -230,13 +234,13 @@ export class RedAdapter implements ModelAdapter {
   }
 
   /**
-   * Overwrites vectors by name; those that are not named stay. Where one is refused, none is written.
-   * @throws RubricateError ERR_ARGUMENT for a name it has not, ERR_SHAPE, ERR_NOT_FINITE, ERR_BUSY while a job uses it,
-   * and from the beginning of a training run to its end
+   * Overwrites vectors by name; the others stay. If one is refused, none is written.
+   * @throws RubricateError ERR_ARGUMENT for an unknown name, ERR_SHAPE, ERR_NOT_FINITE, ERR_BUSY while a job or a training
+   * run uses the adapter
    */
   setVectors(vectors: ReadonlyMap<string, Float32Array>): void {
     if (isClaimed(this.native))
-      throw new RubricateError("ERR_BUSY", "Expected an adapter that is not being trained by a run that has not ended");
+      throw new RubricateError("ERR_BUSY", "The adapter is in use by a training run that has not ended");
     const values = this.native.values();
     const places = this.byName(values, true);
     readArgument("vectors", "a Map of names and numbers", () => {
@@ -251,7 +255,7 @@ export class RedAdapter implements ModelAdapter {
     this.native.setValues(values);
   }
 
-  /** How far each site is from doing nothing. */
+  /** Distance of each site from the identity. */
   stats(): SiteStats[] {
     const sites = new Map<string, { site: string; scale?: VectorStats; bias?: VectorStats }>();
     for (const [name, values] of this.vectors()) {
@@ -288,12 +292,12 @@ export class RedAdapter implements ModelAdapter {
   }
 }
 
-/** Whether two objects are one model, as a proxy and what it stands for are. */
+/** Whether two objects are the same model, as a proxy and its target are. */
 function haveSameCore(one: { readonly native: NativeModel }, other: { readonly native: NativeModel }): boolean {
   try {
     return one.native === other.native;
   } catch {
-    return false; // one was disposed of
+    return false; // one of them was disposed of
   }
 }
 
@@ -302,7 +306,7 @@ function requireInUse(model: LlamaModel): void {
   void model.native;
 }
 
-/** Copies numbers to their place as float32. */
+/** Copies numbers as float32 into the vector `place`. */
 function setVector(name: string, place: Float32Array, given: ArrayLike<number>): void {
   const length = lengthOf(name, `${place.length} numbers`, given);
   if (length !== place.length) throw invalid(name, `${place.length} numbers`, given, "ERR_SHAPE");
@@ -328,7 +332,7 @@ function checkedLayers(layers: readonly number[] | "all", count: number): number
   return sorted;
 }
 
-/** How far a vector is from its identity: the mean and the largest distance. */
+/** Distance of a vector from its identity: mean and maximum. */
 export function distance(values: Float32Array, identity: number): VectorStats {
   let sum = 0;
   let max = 0;

@@ -1,4 +1,4 @@
-/** What the addon exports: native/binding/addon.cc. */
+/** The addon's exports (native/binding/addon.cc). */
 import type { invalid, RubricateError } from "../errors";
 import type { NativeJob } from "../job";
 import type { NativeCudaDevices } from "./devices";
@@ -11,23 +11,23 @@ import type { NativeDtype, NativeTape, NativeTensor } from "./tensor";
 export interface NativeBinding {
   /** Version of the package that the addon was built from. */
   readonly version: string;
-  /** Errors from now on are `new errorClass(code, message)`, or what `bad` makes of a bad argument. Per environment. */
+  /** Sets how errors are made: `new errorClass(code, message)`, and for a bad argument the result of `bad`. Per environment. */
   setErrors(errorClass: typeof RubricateError, bad: typeof invalid): void;
   cpu(): { path: string; supported: string[]; threads: number; splitRegions: number };
   setThreads(threads: number): void;
-  /** Lets the event loop's thread go before the calling worker: native/device/cpu/thread_priority.h. */
+  /** Lowers the calling worker's priority below the event loop's thread (native/device/cpu/thread_priority.h). */
   lowerThreadPriority(): void;
   loadModel(spec: NativeModelSpec): NativeJob<NativeModel>;
-  /** ERR_DEVICE with a sentence where there is no plug-in that can be used, no driver, one too old, or no device. */
+  /** ERR_DEVICE with the reason if there is no usable plug-in, no driver, a driver that is too old, or no device. */
   readCudaDevices(): NativeJob<NativeCudaDevices>;
-  /** Of this process's use of a CUDA device; 0: none. */
+  /** Limit of this process's memory on a CUDA device, in bytes; 0: none. */
   setDeviceMemoryLimit(device: number, bytes: number): NativeJob<undefined>;
   /** The header of a safetensors file, checked: name -> dtype (as in the file), shape, byte offset in the file, bytes. */
   readSafetensors(path: string): NativeJob<{
     metadata: Record<string, string>;
     tensors: Map<string, { dtype: string; shape: number[]; data: Uint8Array }>;
   }>;
-  /** The names of `exact` that the file has, then its names with this end, at most one for each possible layer. */
+  /** The names of `exact` that the file has, then its names with this suffix, at most one for each possible layer. */
   readSafetensorsNames(path: string, exact: readonly string[], suffix: string): NativeJob<string[]>;
   Adapter: new (
     architecture: string,

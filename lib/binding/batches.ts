@@ -1,10 +1,10 @@
-/** What a training step or an evaluation takes, and what it gives. */
+/** Inputs and results of a training step or an evaluation. */
 import type { NativeOptimizer, NativeOptimizerOptions } from "./optimizer";
 import type { NativeAdapter, NativeParameters } from "./parameters";
 
 /**
- * Sequences laid end to end: padding never enters a kernel. "Packing" is nothing but several sequences in one micro-batch;
- * each attends to itself alone. Typed arrays are copied before the call returns.
+ * Concatenated sequences, without padding. "Packing" means several sequences in one micro-batch; each attends only to
+ * itself. Typed arrays are copied before the call returns.
  */
 export interface NativeBatch {
   /** Token ids of all sequences, [tokens]. */
@@ -16,11 +16,11 @@ export interface NativeBatch {
 }
 
 export interface NativeMicroBatch extends NativeBatch {
-  /** Target of each position (the id of the next token of its sequence), or -1 where no loss counts, [tokens]. */
+  /** Target of each position (the id of the next token of its sequence), or -1 for positions without loss, [tokens]. */
   readonly targets: Int32Array;
 }
 
-/** Somebody trained in a step: an adapter with its optimizer, or the model's own weights (then alone). */
+/** What a step trains: an adapter with its optimizer, or the model's own weights (then it is the only tenant). */
 interface NativeTenant {
   readonly parameters: NativeAdapter | NativeParameters;
   readonly optimizer: NativeOptimizer;
@@ -32,7 +32,7 @@ export interface NativeTrainRequest {
   /** Sequences of slot i + 1 belong to tenant i; when the model's own weights train, all slots are 0. */
   readonly microBatches: readonly NativeMicroBatch[];
   readonly recompute: boolean;
-  /** false: form gradients and change nothing. */
+  /** false: compute gradients and change nothing else. */
   readonly update: boolean;
 }
 

@@ -18,15 +18,18 @@ interface NativeDecodeRequest {
   readonly sampling: NativeSamplingOptions;
 }
 
-/** Sequences under generation, with their keys and values. One step at a time; sequences may come and go meanwhile. */
+/**
+ * Sequences being generated, with their keys and values. One step runs at a time; sequences may be added and removed during
+ * it.
+ */
 export interface NativeDecoder {
   addSequence(): number;
   /** ERR_BUSY while a step feeds the sequence. */
   removeSequence(sequence: number): void;
   length(sequence: number): number;
   /**
-   * Feeds every sequence its tokens and samples its next one; `chunk` rows at most go through the model at once. ERR_BUSY
-   * while another step of this decoder is under way.
+   * Feeds every sequence its tokens and samples its next one; at most `chunk` rows go through the model together. ERR_BUSY
+   * while another step of this decoder is running.
    */
   step(requests: readonly NativeDecodeRequest[], chunk: number): NativeJob<Int32Array>;
   dispose(): void;

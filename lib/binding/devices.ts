@@ -1,10 +1,10 @@
-/** CUDA devices as the addon reports them, and what they have done. */
+/** CUDA devices as the addon reports them, and their matmuls. */
 
-/** The CUDA plug-in, once it is open, and the machine's devices: one or more. */
+/** The loaded CUDA plug-in and the machine's devices (at least one). */
 export interface NativeCudaDevices {
   /** The plug-in's file. */
   readonly library: string;
-  /** CUDA that the driver supports, and that the plug-in was built with: "13.0". */
+  /** CUDA versions that the driver supports and that the plug-in was built with: "13.0". */
   readonly driver: string;
   readonly runtime: string;
   readonly devices: readonly {
@@ -14,18 +14,21 @@ export interface NativeCudaDevices {
     readonly multiprocessors: number;
     readonly memoryBytes: number;
     readonly freeBytes: number;
-    /** true: this processor plays the device, for tests. */
+    /** true: the CPU emulates the device, for tests. */
     readonly emulated: boolean;
-    /** Who multiplies matrices there: "own kernels", or such as "cuBLASLt 13.1.1, auto"; see RUBRICATE_MATMUL. */
+    /** Provider of matmuls: "own kernels", or for example "cuBLASLt 13.1.1, auto"; see RUBRICATE_MATMUL. */
     readonly matmul: string;
-    /** Why not cuBLASLt, where it is not used. */
+    /** Why cuBLASLt is not used; undefined if it is. */
     readonly noCublaslt?: string;
   }[];
 }
 
-/** Products C = op(A) op(B) of one kind that a CUDA device has done in this process. */
+/** Matmuls C = op(A) op(B) of one kind that a CUDA device has run in this process. */
 export interface MatrixProduct {
-  /** C [m, n] sums over k; the number of rows (k where that is summed over) is rounded up to a power of 2. */
+  /**
+   * C [m, n] sums over k; the number of rows (k in the weight's gradient, which sums over rows) is rounded up to a power of
+   * 2.
+   */
   readonly m: number;
   readonly n: number;
   readonly k: number;
@@ -39,6 +42,6 @@ export interface MatrixProduct {
   /** Our own kernels, or cuBLASLt. */
   readonly provider: "own" | "cublaslt";
   readonly count: number;
-  /** What cuBLASLt answered, where it was asked and had no algorithm. */
+  /** What cuBLASLt reported when it had no algorithm. */
   readonly refused?: string;
 }

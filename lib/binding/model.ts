@@ -6,40 +6,39 @@ import type { MatrixProduct } from "./devices";
 import type { NativeAdapter, NativeParameters } from "./parameters";
 import type { NativeDtype } from "./tensor";
 
-/** What a model is loaded from. */
+/** Arguments of loading a model. */
 export interface NativeModelSpec {
   /** Canonical JSON of the architecture, as native/architecture/architecture.h reads it. */
   readonly architecture: string;
   /** Absolute paths of the safetensors files. */
   readonly files: readonly string[];
-  /** The checkpoint's tensor names by canonical name, where they are not `prefix` and that. */
+  /** The checkpoint's tensor names by canonical name, where they differ from `prefix` + canonical name. */
   readonly names: Readonly<Record<string, string>>;
-  /** "" where it is left out. */
+  /** Prefix of the checkpoint's tensor names. Default: "". */
   readonly prefix?: string;
-  /** Checkpoint tensor names that may be there and are not needed; any other extra tensor is ERR_TENSOR_UNEXPECTED. */
+  /** Checkpoint tensors that are allowed but not needed; any other extra tensor is ERR_TENSOR_UNEXPECTED. */
   readonly ignored: readonly string[];
-  /** Dtype of the computation; undefined: bfloat16 where the first matrix is stored so, else float32. */
+  /** Dtype of the computation; undefined: bfloat16 if the first matrix is stored in it, else float32. */
   readonly compute?: "float32" | "bfloat16";
   /** Number of the CUDA device to compute on; undefined: the CPU. */
   readonly device?: number;
-  /** Called on this thread with the bytes of tensors taken in so far and in all; coalesced. */
+  /** Called on this thread with the bytes of tensors loaded so far and in total; calls are coalesced. */
   readonly onProgress?: (loadedBytes: number, totalBytes: number) => void;
 }
 
-/** What a model holds, in bytes; a model on a CUDA device holds it there. */
+/** Memory of a model in bytes; for a model on a CUDA device, on that device. */
 export interface ModelMemory {
   /** Weights used in place in their mapped files; shared with other loads of the same files. None on a CUDA device. */
   readonly mapped: number;
-  /** In memory of this model's own: weights, and the table of the rotary embedding, which grows with the longest sequence. */
+  /** Memory owned by this model: weights, and the RoPE table, which grows with the longest sequence. */
   readonly owned: number;
   /** Tensors of running jobs, their peak, and memory kept for the next job. */
   readonly workspace: number;
   readonly workspacePeak: number;
   readonly workspaceCached: number;
   /**
-   * Of the model's CUDA device: what this process uses there and keeps for reuse, the most that the two came to, what they
-   * are limited to (0: not at all; see `setDeviceMemoryLimit`), all of its memory, and what is free of it. undefined on the
-   * CPU.
+   * The model's CUDA device: bytes that this process uses there and keeps for reuse, the peak of their sum, its limit (0:
+   * none; see `setDeviceMemoryLimit`), and the device's total and free memory. undefined on the CPU.
    */
   readonly device?: {
     readonly used: number;
@@ -55,7 +54,7 @@ export interface NativeModel {
   readonly compute: "float32" | "bfloat16";
   /** Jobs that run or wait. */
   readonly pendingJobs: number;
-  /** Logits of `rows` (all where it is undefined), fp32 [rows, vocabulary]. */
+  /** Logits of `rows` (all if it is undefined), fp32 [rows, vocabulary]. */
   logits(batch: NativeBatch, adapters: readonly (NativeAdapter | null)[], rows?: Int32Array): NativeJob<Float32Array>;
   trainStep(request: NativeTrainRequest): NativeJob<NativeTenantResult[]>;
   evaluate(
@@ -68,12 +67,12 @@ export interface NativeModel {
   /** A tensor in its stored dtype, by canonical name. */
   readTensor(name: string): NativeJob<{ dtype: NativeDtype; shape: number[]; data: Uint8Array }>;
   /**
-   * What the weights' fingerprint is made of: for each tensor by sorted canonical name, its name, its shape, and 64 of its
-   * elements at fixed places as fp32, in a byte form that does not depend on sharding.
+   * Input of the weights' fingerprint: for each tensor by sorted canonical name, its name, its shape, and 64 of its
+   * elements at fixed positions as fp32, in bytes that do not depend on sharding.
    */
   fingerprintBytes(): NativeJob<Uint8Array>;
   memory(): ModelMemory;
-  /** What its CUDA device has multiplied in this process, by all models there; empty on the CPU. */
+  /** Matmuls that its CUDA device has run in this process, for all models there; empty on the CPU. */
   products(): MatrixProduct[];
   /** Ends all jobs (they reject with ERR_ABORTED) and frees the memory. Further calls are ERR_DISPOSED. */
   dispose(): void;

@@ -7,7 +7,7 @@ export interface NativeOptimizerOptions {
   readonly beta2: number;
   readonly epsilon: number;
   readonly weightDecay: number;
-  /** true: decay pulls everything to 0, as the reference implementation does; false: a scale to 1. */
+  /** true: weight decay pulls every parameter to 0, as in the reference implementation; false: scales to 1. */
   readonly decayToZero: boolean;
   /** 0: no clipping. */
   readonly maxGradNorm: number;
@@ -15,14 +15,14 @@ export interface NativeOptimizerOptions {
 
 export interface NativeOptimizer {
   readonly step: number;
-  /** Makes the moments, all zero, on a thread. Without it they are made at once when they are first needed. */
+  /** Allocates the moments, all zero, on a thread. Without it they are allocated synchronously on first use. */
   prepare(): NativeJob<undefined>;
   /**
-   * First and second moments of all parameters end to end, fp32, copied: `count` of them from `start` on, else all. ERR_BUSY
-   * while a job uses the optimizer.
+   * Copies of the first and second moments of all parameters, concatenated, fp32: `count` of them from `start`, by default
+   * all. ERR_BUSY while a job uses the optimizer.
    */
   moments(start?: number, count?: number): { m: Float32Array; v: Float32Array };
-  /** Sets those from `start` on, else all. */
+  /** Sets the moments from `start`, by default all. */
   setMoments(step: number, m: Float32Array, v: Float32Array, start?: number): void;
   dispose(): void;
 }

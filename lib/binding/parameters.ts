@@ -1,4 +1,4 @@
-/** What can be trained: the vectors of an adapter, or the weights of a model. */
+/** Handles of trainable parameters: the vectors of an adapter, or the weights of a model. */
 import type { NativeJob } from "../job";
 
 export type NativeVariant = "all" | "scale" | "bias" | "ln";
@@ -9,7 +9,7 @@ export interface NativeAdapter {
   /** Canonical names such as "layers.0.mlp.down_proj.scale", and the width of each. */
   readonly names: readonly string[];
   readonly widths: readonly number[];
-  /** Copies of all vectors end to end, fp32 [sum of widths]. ERR_BUSY while a job trains the adapter; gradients() too. */
+  /** Copies of all vectors, concatenated, fp32 [sum of widths]. ERR_BUSY while a job trains the adapter; gradients() too. */
   values(): Float32Array;
   /** Gradients of the last backward, before clipping; same layout. */
   gradients(): Float32Array;
@@ -25,10 +25,10 @@ export interface NativeParameters {
   /** The fp32 master of parameter i, copied. ERR_BUSY while a job uses the model; gradient() too. */
   value(index: number): Float32Array;
   gradient(index: number): Float32Array;
-  /** `count` numbers from `start` on of the fp32 master of parameter i, copied on the model's thread. */
+  /** `count` numbers, from `start`, of the fp32 master of parameter i, copied on the model's thread. */
   readValue(index: number, start: number, count: number): NativeJob<Float32Array>;
-  /** The next numbers of a new value of parameter i, copied; they come into force all together, with commitValue. */
+  /** Stages the next numbers of a new value of parameter i (copied); commitValue applies them all together. */
   stageValue(index: number, piece: Float32Array): void;
-  /** Replaces parameter i by what was staged, on the model's thread. ERR_SHAPE where that is not the whole of it. */
+  /** Replaces parameter i with the staged value, on the model's thread. ERR_SHAPE if that is not complete. */
   commitValue(index: number): NativeJob<undefined>;
 }

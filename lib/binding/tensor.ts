@@ -9,7 +9,7 @@ export interface NativeTensor {
   readonly requiresGrad: boolean;
   /** A copy: Float32Array for every floating-point dtype, Int32Array for int32. */
   data(): Float32Array | Int32Array;
-  /** The fp32 gradient of a parameter as a tensor of its own, or null before any backward. */
+  /** The fp32 gradient of a parameter as a new tensor, or null before any backward. */
   grad(): NativeTensor | null;
   zeroGrad(): void;
   /** Overwrites the elements (converted to the dtype); for parameters between steps. */

@@ -4,7 +4,7 @@ import { type Command, UsageError } from "./command";
 import type { Flag } from "./flag";
 import { type FlagName, flags, type Values } from "./flags";
 
-/** What was given on the command line. */
+/** The parsed command line. */
 interface Arguments {
   readonly values: Values;
   readonly positionals: readonly string[];
@@ -15,7 +15,7 @@ export function kebab(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
-const shown = (value: string | undefined) =>
+const quote = (value: string | undefined) =>
   value === undefined ? "nothing" : JSON.stringify(value.length > 80 ? `${value.slice(0, 77)}...` : value);
 
 /**
@@ -42,10 +42,10 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
     if (name === undefined) {
       const written = [...known.keys()].map((one) => `--${one}`);
       throw fail(
-        `Expected a flag of rubricate ${command.name} but received ${shown(token.rawName)}${suggestion(token.rawName, written)}`,
+        `Expected a flag of rubricate ${command.name} but received ${quote(token.rawName)}${suggestion(token.rawName, written)}`,
       );
     }
-    // A flag where a value should stand, unless that is a negative number.
+    // A flag in place of a value, unless it is a negative number.
     const isFlag = !token.inlineValue && /^-(?![\d.])/.test(token.value ?? "");
     const value = readValue(flags[name], `--${token.name}`, isFlag ? undefined : token.value, fail);
     if ((flags[name] as Flag<unknown>).multiple) values[name] = [...((values[name] as unknown[]) ?? []), value];
@@ -56,7 +56,7 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
   if (positionals.length > most)
     throw fail(
       `Expected ${most === 0 ? "no arguments" : `${most} argument${most === 1 ? "" : "s"} at most`} for rubricate ` +
-        `${command.name} but received ${shown(positionals[most])}`,
+        `${command.name} but received ${quote(positionals[most])}`,
     );
   for (const name of command.required ?? [])
     if (values[name] === undefined)
@@ -73,6 +73,6 @@ function readValue(
   if (value === undefined && flag.alone !== undefined) return flag.alone;
   const read = value === undefined ? undefined : flag.kind.read(value);
   const fault = read === undefined ? flag.kind.expects : flag.kind.fault(read);
-  if (fault !== undefined) throw fail(`Expected ${fault} for ${written} but received ${shown(value)}`);
+  if (fault !== undefined) throw fail(`Expected ${fault} for ${written} but received ${quote(value)}`);
   return read;
 }

@@ -11,7 +11,7 @@ import { version } from "./help";
 import { loadModel } from "./load";
 import { plural, table } from "./text";
 
-/** Runs of a case: at least so many, for at least so long. */
+/** Minimum number of runs of a case, and their minimum duration. */
 const leastRuns = 5;
 const leastSeconds = 0.5;
 
@@ -21,12 +21,12 @@ interface BenchResult {
   /** Milliseconds of the fastest and of the median run. */
   readonly bestMs: number;
   readonly medianMs: number;
-  /** Work of the fastest run in `unit`. */
+  /** Rate of the fastest run in `unit`. */
   readonly rate: number;
   readonly unit: string;
 }
 
-/** Kernels at shapes of a model with 110 million parameters, in fp32, and the model at work. */
+/** Kernels at shapes of a model with 110 million parameters, in fp32, and whole steps of the model. */
 function casesOf(model: LlamaModel): BenchCase[] {
   const tokens = Math.min(256, model.contextLength - 40);
   const works = [trainingStep(4, tokens), prefill(tokens), ...([0, 1, 2] as const).map((one) => decoding(8, 32, one))];
@@ -42,9 +42,9 @@ function casesOf(model: LlamaModel): BenchCase[] {
 
 export const benchCommand: Command = {
   name: "bench",
-  summary: "Times the parts of training and generation on this machine.",
+  summary: "Measures the speed of training and generation, and of their parts, on this machine.",
   details:
-    "Each case runs for at least half a second; the fastest and the median run are reported. Kernels are timed as the public ops run them, with their allocations. Nothing else should run meanwhile.",
+    "Each case runs for at least half a second; the fastest and the median run are reported. Kernels are timed through the public ops, including allocations. Nothing else should run on the machine.",
   flags: [...modelFlags],
   defaults: { model: "embedded" },
   async run(invocation) {
@@ -56,7 +56,7 @@ export const benchCommand: Command = {
       for (const [at, one] of cases.entries()) {
         if (interrupts.signal.aborted) break;
         terminal.progress.show(at / cases.length, one.name, true);
-        results.push(await timed(one, interrupts.signal));
+        results.push(await timeCase(one, interrupts.signal));
       }
       terminal.progress.restart();
       interrupts.signal.throwIfAborted();
@@ -67,11 +67,11 @@ export const benchCommand: Command = {
   },
 };
 
-async function timed({ group, name, start, work, unit }: BenchCase, signal: AbortSignal): Promise<BenchResult> {
+async function timeCase({ group, name, start, work, unit }: BenchCase, signal: AbortSignal): Promise<BenchResult> {
   const { run, end } = start();
   const times: number[] = [];
   try {
-    await run(); // warms caches and memory up
+    await run(); // warm-up
     for (let total = 0; (times.length < leastRuns || total < leastSeconds * 1e3) && !signal.aborted; ) {
       const before = process.hrtime.bigint();
       await run();
@@ -111,7 +111,7 @@ function show({ terminal }: Invocation, model: LlamaModel, results: readonly Ben
   terminal.print(
     `${machine.cpu}, ${plural(threads, "thread")}, ${path} kernels, Node ${process.version}, rubricate ${version()}`,
   );
-  if (machine.matmul !== null) terminal.print(`the model on ${machine.device}, products by ${machine.matmul}`);
+  if (machine.matmul !== null) terminal.print(`the model on ${machine.device}, matmuls by ${machine.matmul}`);
   terminal.print();
   const ms = (value: number) => (value < 0.01 ? `${(value * 1e3).toFixed(2)} us` : `${value.toFixed(3)} ms`);
   const rows = results.map(({ name, runs, bestMs, medianMs, rate, unit }) => [

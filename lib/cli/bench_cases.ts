@@ -1,11 +1,11 @@
-/** What benchmarks time: `rubricate bench` at one size of each, a checkout's bench/ at many. */
+/** Benchmark cases: `rubricate bench` runs each at one size, a checkout's bench/ at many. */
 import { Tape, Tensor } from "../tensor/tensor";
 
-/** A case that makes what it needs when it is its turn. */
+/** A case that allocates its inputs when it starts. */
 export interface BenchCase<Needs extends unknown[] = []> {
   readonly group: string;
   readonly name: string;
-  /** What one run does, in `unit` seconds: 10^9 bytes or operations, or things counted. */
+  /** Work of one run in `unit` times seconds: 10^9 bytes or operations, or a count. */
   readonly work: number;
   readonly unit: "GB/s" | "GFLOP/s" | "tokens/s" | "calls/s";
   start(...needs: Needs): Started;
@@ -13,13 +13,13 @@ export interface BenchCase<Needs extends unknown[] = []> {
 
 export interface Started {
   run(): unknown;
-  /** Frees what it holds. */
+  /** Frees its memory. */
   end(): void;
 }
 
 export type BenchDtype = "float32" | "bfloat16";
 
-/** Numbers in [-1, 1), always the same ones. */
+/** Deterministic numbers in [-1, 1). */
 function someNumbers(count: number): Float32Array {
   const numbers = new Float32Array(count);
   let state = 1;
@@ -39,7 +39,7 @@ export function disposeAll(values: readonly { dispose(): void }[]): void {
   for (const value of values) value.dispose();
 }
 
-/** A case whose run records `work` on a tape of its own; the value that `work` returns goes with it. */
+/** A case whose run records `work` on a new tape; the value that `work` returns is disposed of with it. */
 export function onTape(
   description: Omit<BenchCase, "start">,
   inputs: () => Tensor[],

@@ -1,4 +1,4 @@
-/** A model at work: a training step, prefill, decoding, and decoding where every token has another adapter. */
+/** Benchmarks of a model: a training step, prefill, decoding, and decoding that switches adapters at every token. */
 import { RedAdapter } from "../adapter/red_adapter";
 import { runJob } from "../job";
 import type { LlamaModel } from "../model/model";
@@ -10,7 +10,7 @@ type ModelCase = BenchCase<[model: LlamaModel]>;
 const idsFor = (count: number, { vocabularySize }: LlamaModel) =>
   Int32Array.from({ length: count }, (_, at) => (7 * at + 3) % vocabularySize);
 
-/** Sequences of equal length, all of whose tokens but the first are targets. */
+/** Sequences of equal length; all tokens except the first are targets. */
 function microBatch(sequences: number, length: number, model: LlamaModel) {
   const tokenIds = idsFor(sequences * length, model);
   return {
@@ -64,11 +64,11 @@ export function prefill(length: number): ModelCase {
 
 const greedy = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
 
-/** `adapters` of which each token takes the next in turn; 0: the base alone. */
+/** Each token uses the next of `adapters` adapters, cyclically; 0: only the base. */
 export function decoding(promptTokens: number, newTokens: number, adapters: 0 | 1 | 2): ModelCase {
   return {
     group: adapters > 1 ? "adapter switch" : "decoding",
-    name: `${newTokens} tokens after ${promptTokens}, ${["base alone", "one adapter", "two adapters in turn"][adapters]}`,
+    name: `${newTokens} tokens after ${promptTokens}, ${["base only", "one adapter", "two adapters in turn"][adapters]}`,
     unit: "tokens/s",
     work: newTokens,
     start(model) {

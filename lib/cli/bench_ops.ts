@@ -1,4 +1,4 @@
-/** Ops by themselves, as the public `ops` run them: with their checks, their allocations, and the tape's bookkeeping. */
+/** Benchmarks of single ops, called through the public `ops`: with checks, allocations, and the tape's bookkeeping. */
 import { ops } from "../tensor/ops";
 import { Tape, Tensor } from "../tensor/tensor";
 import { type BenchCase, type BenchDtype, disposeAll, onTape, type Started, tensor } from "./bench_cases";
@@ -7,8 +7,8 @@ const bytesOf = { float32: 4, bfloat16: 2 };
 const short = { float32: "f32", bfloat16: "bf16" };
 
 /**
- * Forward reads and writes T d elements; backward reads h and dy, and writes dh where h has a gradient: parameters are
- * fp32, so a bf16 h has none here.
+ * Forward reads and writes T d elements; backward reads h and dy, and writes dh if h has a gradient: parameters are fp32,
+ * so a bf16 h has none here.
  */
 export function redEdit(rows: number, width: number, dtype: BenchDtype, backward: boolean): BenchCase {
   const whole = backward && dtype === "float32";
@@ -33,7 +33,7 @@ export function redEdit(rows: number, width: number, dtype: BenchDtype, backward
   });
 }
 
-/** [rows, k] x [k, n], as `linear` forms it. */
+/** [rows, k] x [k, n], by `linear`. */
 export function matmul(rows: number, k: number, n: number, dtype: BenchDtype): BenchCase {
   const description = {
     group: "matmul",
@@ -45,7 +45,7 @@ export function matmul(rows: number, k: number, n: number, dtype: BenchDtype): B
   return onTape(description, inputs, (tape, [x, weight]) => ops.linear(tape, x!, weight!));
 }
 
-/** Causal: T (T + 1) / 2 pairs, 4 head_dim operations each forward, and 10 more where the backward recomputes the scores. */
+/** Causal: T (T + 1) / 2 pairs, each 4 head_dim operations forward and 10 head_dim backward, which recomputes the scores. */
 export function attention(
   rows: number,
   heads: number,
@@ -78,7 +78,7 @@ export function attention(
 
 const calls = 100;
 
-/** `calls` calls that have next to nothing to do. */
+/** `calls` calls with almost no work. */
 function overhead(name: string, start: () => Started): BenchCase {
   return { group: "call overhead", name, unit: "calls/s", work: calls, start };
 }

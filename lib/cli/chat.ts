@@ -11,11 +11,11 @@ import { samplingOf } from "./generate";
 import { loadAdapter, loadModel } from "./load";
 import { boundedLines } from "./stdin";
 
-const hint = "/reset forgets the conversation, /exit or Ctrl-D ends; Ctrl-C stops an answer.";
+const hint = "/reset clears the conversation, /exit or Ctrl-D ends the chat; Ctrl-C stops an answer.";
 
 export const chatCommand: Command = {
   name: "chat",
-  summary: "Talks with a model that has a chat template.",
+  summary: "Chats with a model that has a chat template.",
   details: `Each line of stdin is a message. ${hint}`,
   flags: [...modelFlags, "adapter", "allowBaseMismatch", "system", ...samplingFlags],
   defaults: { model: "embedded", seed: "0" },
@@ -38,7 +38,7 @@ async function converse(invocation: Invocation, model: LlamaModel, adapter: RedA
   const isTty = stdin.isTTY === true && stdout.isTTY === true && !terminal.json;
   const input = isTty ? stdin : Readable.from(boundedLines(stdin));
   const reader = createInterface({ input, output: isTty ? stdout : undefined, terminal: isTty, prompt: "> " });
-  // On a terminal readline takes Ctrl-C as a key.
+  // On a terminal readline receives Ctrl-C as a key.
   reader.on("SIGINT", () => interrupts.interrupt());
   const stop = () => reader.close();
   interrupts.signal.addEventListener("abort", stop, { once: true });
@@ -84,13 +84,13 @@ async function turn(
         terminal.note(error.message);
         return [...before];
       }
-      if (messages.length === before.length + 1) terminal.note("(the beginning of the conversation is forgotten)");
+      if (messages.length === before.length + 1) terminal.note("(the oldest messages were dropped to fit the context)");
       messages = [...messages.slice(0, kept), ...messages.slice(kept + 2)];
     }
   }
 }
 
-/** Writes the answer as it comes. @returns as much of it as was written before it ended or was stopped */
+/** Writes the answer as it is generated. @returns the part that was written before it ended or was stopped */
 async function answer(
   { values, terminal, interrupts }: Invocation,
   model: LlamaModel,

@@ -2,14 +2,14 @@ import type { FlagName, Values } from "./flags";
 import type { Interrupts } from "./interrupts";
 import type { Terminal } from "./terminal";
 
-/** What a command runs with. */
+/** The inputs of a command. */
 export interface Invocation {
   readonly values: Values;
-  /** Arguments that are no flags. */
+  /** Positional arguments. */
   readonly positionals: readonly string[];
   readonly terminal: Terminal;
   readonly interrupts: Interrupts;
-  /** All arguments as they were given, the command's name first. */
+  /** All arguments as given, starting with the command's name. */
   readonly argv: readonly string[];
 }
 
@@ -18,22 +18,22 @@ export interface Command {
   readonly name: string;
   /** One line for the list of commands. */
   readonly summary: string;
-  /** More for its own --help; may be empty. */
+  /** More text for its --help; may be empty. */
   readonly details: string;
-  /** Placeholders of arguments that are no flags, all of them optional. */
+  /** Placeholders of positional arguments; all are optional. */
   readonly positionals?: readonly string[];
-  /** Besides --help and --json, which all have. */
+  /** In addition to --help and --json, which all commands have. */
   readonly flags: readonly FlagName[];
-  /** Flags without which it cannot run. */
+  /** Required flags. */
   readonly required?: readonly FlagName[];
-  /** Defaults of this command where they differ from the flag's, for --help. */
+  /** Defaults of this command that differ from the flag's, for --help. */
   readonly defaults?: Partial<Record<FlagName, string>>;
   /** @returns the exit status; nothing: 0 */
-  // biome-ignore lint/suspicious/noConfusingVoidType: commands that cannot end otherwise return nothing
+  // biome-ignore lint/suspicious/noConfusingVoidType: commands with a single exit status return nothing
   run(invocation: Invocation): Promise<number | void>;
 }
 
-/** The command line cannot be used: exit status 2. */
+/** The command line is invalid: exit status 2. */
 export class UsageError extends Error {}
 
 /** Exit statuses. */

@@ -16,11 +16,11 @@ import { bytes, count, duration, lines, padded, plural, shellQuoted } from "./te
 import { stepWords } from "./train";
 
 const defaults = { out: "rubricate-demo", epochs: 15, learningRate: 1e-2, batchSize: 8, seed: 42, maxNewTokens: 16 };
-/** All sites of the paper's: the examples need attention to find the word that decides. */
+/** All sites of the paper: the examples need attention to find the decisive word. */
 const sites = ["ffn", "attention", "q", "k", "v"] as const;
-/** Held-out prompts that are shown. */
+/** Number of held-out prompts to show. */
 const shownPrompts = 8;
-/** Lines of the falling loss. */
+/** Number of lines that show the loss. */
 const lossLines = 8;
 const narrow = 72;
 
@@ -28,7 +28,7 @@ export const demoCommand: Command = {
   name: "demo",
   summary: "Trains a small model to sort letters by office in about half a minute, and tests it on held-out letters.",
   details:
-    "The model and the examples come with the package: nothing is downloaded. Answers and held-out losses are of examples that training never saw.",
+    "The model and the examples are part of the package: nothing is downloaded. Answers and held-out losses are of examples that are not in the training data.",
   flags: [...modelFlags, "out", "epochs", "learningRate", "batchSize", "seed", "maxNewTokens"],
   defaults: {
     model: "embedded",
@@ -55,7 +55,7 @@ interface Sample {
   readonly after: string;
 }
 
-/** A pair as a row: a chat where the model has a template for it. */
+/** A pair as a row: a chat if the model has a chat template. */
 function rowOf(model: LlamaModel, { prompt, completion }: DemoPair): object {
   if (model.requireTokenizer().chatTemplate === undefined) return { prompt: `${prompt}\n`, completion };
   return {
@@ -93,7 +93,7 @@ async function demonstrate(invocation: Invocation, model: LlamaModel): Promise<v
   const right = (given: readonly string[]) =>
     given.filter((answer, at) => answer === pairs.heldOut[at]!.completion).length;
   const exactMatch = { before: right(answersBefore), after: right(answersAfter), of: prompts.length };
-  // One less than an eighth: examples are in the order of the eight offices.
+  // One less than an eighth, because the examples are sorted by the eight offices.
   const shown = Array.from({ length: shownPrompts }, (_, i) => i * (Math.floor(prompts.length / shownPrompts) - 1));
   const samples = shown.map((at) => ({ prompt: prompts[at]!, before: answersBefore[at]!, after: answersAfter[at]! }));
   const fallPercent = 100 * (1 - after.loss / before.loss);
@@ -125,7 +125,7 @@ async function demonstrate(invocation: Invocation, model: LlamaModel): Promise<v
   showNext(invocation, out, prompts[0]!, model.requireTokenizer().chatTemplate !== undefined);
 }
 
-/** Trains, showing the loss fall. @returns the loss of every step */
+/** Trains and shows the loss. @returns the loss of every step */
 async function learn(
   { values, terminal, interrupts }: Invocation,
   model: LlamaModel,
@@ -193,9 +193,9 @@ async function answers(
   return texts;
 }
 
-/** Prompts with the answers before and after in columns; one below the other on a narrow terminal. */
+/** Shows prompts with the answers before and after training in columns, or one below the other on a narrow terminal. */
 function showSamples(terminal: Terminal, samples: readonly Sample[]): void {
-  // Escaped before they are laid out, since that makes them longer; a tab has no width of its own.
+  // Escaped before the layout, because escapes are longer; a tab has no fixed width.
   const plain = (text: string) => printable(text).replaceAll("\t", " ");
   const rows = samples.map(({ prompt, before, after }) => [plain(prompt), plain(before), plain(after)] as const);
   const width = Math.min(terminal.width, 120);
@@ -212,16 +212,16 @@ function showSamples(terminal: Terminal, samples: readonly Sample[]): void {
     terminal.print();
     return;
   }
-  const joined = (cells: readonly string[]) =>
+  const joinCells = (cells: readonly string[]) =>
     columns
       .map((column, at) => padded(cells[at]!, column))
       .join("  ")
       .trimEnd();
-  terminal.printStyled(terminal.styled(joined(["held-out letter", "before", "after"]), "bold"));
+  terminal.printStyled(terminal.styled(joinCells(["held-out letter", "before", "after"]), "bold"));
   for (const row of rows) {
     const cells = columns.map((column, at) => lines(row[at]!, column));
     for (let line = 0; line < Math.max(...cells.map((cell) => cell.length)); line++)
-      terminal.print(joined(cells.map((cell) => cell[line] ?? "")));
+      terminal.print(joinCells(cells.map((cell) => cell[line] ?? "")));
   }
   terminal.print();
 }

@@ -9,17 +9,17 @@ import { type Command, status } from "./command";
 import { version } from "./help";
 import { bytes, padded } from "./text";
 
-/** One thing that was looked at. */
+/** The result of one check. */
 interface Finding {
   readonly name: string;
-  /** false: rubricate does not work like this. */
+  /** false: rubricate does not work because of this. */
   readonly ok: boolean;
   readonly text: string;
 }
 
 export const doctorCommand: Command = {
   name: "doctor",
-  summary: "Reports whether rubricate works here, and what it uses.",
+  summary: "Checks whether rubricate works on this machine, and reports what it uses.",
   details: "",
   flags: [],
   async run({ terminal }) {
@@ -79,7 +79,7 @@ function memory(): Finding {
   return { name: "memory", ok: true, text: `${bytes(freemem())} free of ${bytes(totalmem())}` };
 }
 
-/** Without a GPU rubricate works all the same; a plug-in that is there but cannot be used is worth a look. */
+/** A missing or unusable GPU is not a failure, because rubricate works without one; the reason is reported. */
 async function cuda(): Promise<Finding[]> {
   try {
     const { devices, library, driver, runtime } = await cudaDevices();

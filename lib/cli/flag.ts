@@ -1,15 +1,15 @@
-/** What a flag of the command line is. */
+/** Types of command-line flags. */
 import { type Kind, noValue } from "../option_kinds";
 
-/** How a flag is written and read. */
+/** A flag: its kind of value and its help. */
 export interface Flag<T> {
   readonly kind: Kind<T>;
   readonly help: string;
-  /** Shown in --help; the default itself is where the value is used. */
+  /** Default shown in --help; the code that uses the value defines it. */
   readonly default?: string;
-  /** The value of the flag where none is written. Another one can then be given with `=` only. */
+  /** The value if the flag is given without one. A value can then only be given with `=`. */
   readonly alone?: unknown;
-  /** Each time that the flag is given adds a value. */
+  /** The flag may be repeated; each occurrence adds a value. */
   readonly multiple?: boolean;
   readonly short?: string;
 }
@@ -23,13 +23,13 @@ export function toggle(help: string, short?: string): Flag<boolean> {
   return { kind: noValue, help, alone: true, short };
 }
 
-/** A kind of which a flag takes some values only. */
+/** A kind restricted to some of its values. */
 export function narrowed<T>(kind: Kind<T>, expects: string, holds: (value: T) => boolean): Kind<T> {
   const fault = (value: unknown) => (kind.fault(value) === undefined && holds(value as T) ? undefined : expects);
   return { ...kind, expects, fault };
 }
 
-/** A kind whose texts are read and checked at once. */
+/** A kind with a function that parses and checks a text in one step. */
 export function parsed<T>(placeholder: string, expects: string, read: (text: string) => T | undefined): Kind<T> {
   return { placeholder, expects, read, fault: () => undefined };
 }

@@ -1,4 +1,4 @@
-/** Every flag of the command line, once: how its value is read, and what --help says about it. */
+/** All flags of the command line: how each value is parsed, and its text in --help. */
 import { type RedSite, type RedVariant, redSites, redVariants } from "../adapter/config";
 import { limits } from "../limits";
 import { cudaIndex, type DeviceChoice } from "../model/device";
@@ -31,30 +31,30 @@ function parseTokenIds(value: string): number[] | undefined {
   return parts.length > 0 && parts.every((part) => /^\d{1,9}$/.test(part)) ? parts.map(Number) : undefined;
 }
 
-/** By name in camel case; on the command line it is --kebab-case. */
+/** By name in camel case; the command line uses --kebab-case. */
 export const flags = {
   ...trainingFlags,
 
-  help: toggle("prints how the command is used", "h"),
+  help: toggle("prints the usage of the command", "h"),
   json: toggle("writes JSON to stdout, see docs/cli.md"),
 
   model: flag(text("DIR"), 'a Hugging Face folder of a LLaMA, or "embedded" for the small model of the package'),
   adapter: flag(text("DIR"), "an adapter's folder"),
-  allowBaseMismatch: toggle("takes an adapter of another base if its vectors fit"),
+  allowBaseMismatch: toggle("accepts an adapter of another base if its vectors fit"),
   device: flag(
     parsed("auto|cpu|cuda|cuda:N", "one of auto, cpu, cuda, cuda:N", (value) =>
       value === "auto" || value === "cpu" || cudaIndex(value) !== undefined ? (value as DeviceChoice) : undefined,
     ),
-    "where to compute",
+    "device to compute on",
     "auto",
   ),
   dtype: flag(choice(["auto", "float32", "bfloat16"]), "dtype of the computation", "auto, as stored"),
-  threads: flag(integer(1, 256), "threads that compute", "one a core"),
+  threads: flag(integer(1, 256), "number of threads for computation", "one per core"),
 
   data: flag(text("FILE"), "JSONL with chats, prompts with completions, or texts, see docs/data-formats.md"),
-  format: flag(choice(["auto", "chat", "prompt", "text"]), "shape of the rows", "auto, each row by its own fields"),
-  loss: flag(choice(["completion", "all"]), "learns only the answers, or all tokens", "completion"),
-  maxLength: flag(integer(2), "tokens of a row at most; longer rows are truncated at their end", "the model's context"),
+  format: flag(choice(["auto", "chat", "prompt", "text"]), "format of the rows", "auto, by each row's fields"),
+  loss: flag(choice(["completion", "all"]), "tokens to learn: only the answers, or all", "completion"),
+  maxLength: flag(integer(2), "maximum tokens of a row; longer rows are truncated at their end", "the model's context"),
   rows: flag(integer(1), "rows to show", "3"),
   eval: flag(text("FILE|X"), "JSONL to evaluate with, or the share of the data, between 0 and 1, to split off for it"),
 
@@ -65,42 +65,42 @@ export const flags = {
   ),
   sites: flag(
     list<RedSite>(redSites),
-    `whose output is edited, comma-separated: some of ${redSites.join(", ")}`,
+    `projections whose output is edited, comma-separated: some of ${redSites.join(", ")}`,
     "ffn",
   ),
   layers: flag(
     parsed("LIST", 'layers from 0 such as 0-3,7, each once, or "all"', parseLayers),
-    "layers that are edited, such as 0-3,7",
+    "layers to edit, such as 0-3,7",
     "all",
   ),
 
   prompt: flag(text("TEXT"), "what to continue; without it, stdin is read"),
-  chat: toggle("takes the prompt as a user's message, written by the chat template"),
+  chat: toggle("formats the prompt as a user's message with the chat template"),
   system: flag(text("TEXT"), "the system message of a chat"),
   tokenIds: flag(
     parsed("LIST", "comma-separated token ids", parseTokenIds),
     "token ids to continue, instead of a text",
   ),
-  maxNewTokens: flag(integer(1, limits.maxNewTokens), "tokens to write at most", "256"),
+  maxNewTokens: flag(integer(1, limits.maxNewTokens), "maximum number of new tokens", "256"),
   temperature: flag(
     narrowed(
       number(0, limits.mostTemperature),
       `0, or a number from ${limits.leastTemperature} to ${limits.mostTemperature}`,
       (value) => value === 0 || value >= limits.leastTemperature,
     ),
-    "0: always the likeliest token",
+    "sampling temperature; 0: always the most likely token",
     "0",
   ),
-  topK: flag(integer(0, limits.topK), "samples among so many tokens; 0: all", "0"),
+  topK: flag(integer(0, limits.topK), "samples among this many most likely tokens; 0: all", "0"),
   topP: flag(
     narrowed(number(0, 1), "a number above 0 and up to 1", (value) => Math.fround(value) > 0),
-    "samples among the fewest tokens of together this probability, above 0",
+    "samples among the fewest tokens whose total probability reaches this, above 0",
     "1",
   ),
-  minP: flag(number(0, 1), "samples among tokens of this share of the likeliest one's probability", "0"),
+  minP: flag(number(0, 1), "samples among tokens with at least this share of the most likely one's probability", "0"),
   repetitionPenalty: flag(
     number(limits.leastRepetitionPenalty, limits.mostRepetitionPenalty),
-    "above 1: tokens that occurred become less likely",
+    "above 1: tokens that have occurred become less likely",
     "1",
   ),
   stop: {
@@ -110,7 +110,7 @@ export const flags = {
         `a text of 1 to ${limits.stopStringLength} characters`,
         (value) => value.length <= limits.stopStringLength,
       ),
-      "ends the text before this; may be given several times",
+      "ends the text before this string; may be repeated",
     ),
     multiple: true,
   },
@@ -120,7 +120,7 @@ export type FlagName = keyof typeof flags;
 
 type ValueOf<F> = F extends Flag<infer T> ? T : never;
 
-/** Values of the flags that were given. */
+/** Values of the given flags. */
 export type Values = {
   [K in Exclude<FlagName, "stop">]?: ValueOf<(typeof flags)[K]>;
 } & { stop?: string[] };

@@ -8,7 +8,7 @@ import { readStdin } from "./stdin";
 export const generateCommand: Command = {
   name: "generate",
   summary: "Continues a prompt.",
-  details: "With --chat the prompt is a user's message and the text is the assistant's answer.",
+  details: "With --chat the prompt is a user's message and the output is the assistant's answer.",
   flags: [...modelFlags, "adapter", "allowBaseMismatch", "prompt", "chat", "system", "tokenIds", ...samplingFlags],
   defaults: { model: "embedded", seed: "0" },
   async run(invocation) {
@@ -20,7 +20,7 @@ export const generateCommand: Command = {
       const pieces = model.generate({ ...input, ...samplingOf(values), adapter, signal: interrupts.signal });
       const plain = model.tokenizer === undefined;
       const write = ({ text, tokenId }: GenerationPiece) => terminal.write(plain ? `${tokenId} ` : text);
-      const { text, tokenIds, tokensPerSecond, finishReason, promptTokens } = await written(pieces, write, () =>
+      const { text, tokenIds, tokensPerSecond, finishReason, promptTokens } = await writePieces(pieces, write, () =>
         terminal.print(),
       );
       terminal.event({ text, tokens: tokenIds.length, tokensPerSecond, finishReason, promptTokens, tokenIds });
@@ -30,8 +30,8 @@ export const generateCommand: Command = {
   },
 };
 
-/** Writes the pieces as they come; the line that they make is ended also when they are stopped. */
-async function written(
+/** Writes the pieces as they are generated, and ends the line also when generation is stopped. */
+async function writePieces(
   pieces: AsyncGenerator<GenerationPiece, GenerationResult, void>,
   write: (piece: GenerationPiece) => void,
   end: () => void,
@@ -49,7 +49,7 @@ async function written(
   }
 }
 
-/** What the sampling flags say. */
+/** The options set by the sampling flags. */
 export function samplingOf(values: Values) {
   const { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, stop, seed } = values;
   return { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, stop, seed } satisfies GenerateOptions;

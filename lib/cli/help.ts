@@ -8,8 +8,8 @@ export function version(): string {
   return (require("../../package.json") as { version: string }).version;
 }
 
-/** Words in lines of a width, all but the first indented by `indent` spaces. */
-function wrapped(text: string, width: number, indent: number): string {
+/** Wraps a text to a width; all lines except the first are indented by `indent` spaces. */
+function wrap(text: string, width: number, indent: number): string {
   const lines: string[] = [];
   let line = "";
   for (const word of text.split(" ")) {
@@ -21,7 +21,7 @@ function wrapped(text: string, width: number, indent: number): string {
   return [...lines, line].join(`\n${" ".repeat(indent)}`);
 }
 
-/** How a flag is written, with a placeholder for its value. */
+/** A flag with a placeholder for its value. */
 export function usageOf(name: FlagName): string {
   const flag: Flag<unknown> = flags[name];
   const written = `${flag.short ? `-${flag.short}, ` : ""}--${kebab(name)}`;
@@ -37,22 +37,19 @@ export function commandHelp(command: Command, width: number): string {
   const lines = [
     `Usage: rubricate ${command.name}${positionals}${required} [flags]`,
     "",
-    wrapped(command.summary, width, 0),
+    wrap(command.summary, width, 0),
   ];
-  if (command.details !== "") lines.push("", ...command.details.split("\n").map((line) => wrapped(line, width, 0)));
+  if (command.details !== "") lines.push("", ...command.details.split("\n").map((line) => wrap(line, width, 0)));
   lines.push("", "Flags:");
   const column = 34;
   for (const name of [...command.flags, "json", "help"] as FlagName[]) {
     const flag: Flag<unknown> = flags[name];
     const fallback = command.defaults?.[name] ?? flag.default;
-    const help = wrapped(flag.help + (fallback === undefined ? "" : ` (default: ${fallback})`), width, column);
+    const help = wrap(flag.help + (fallback === undefined ? "" : ` (default: ${fallback})`), width, column);
     const usage = `  ${usageOf(name)}`;
     lines.push(usage.length < column ? usage.padEnd(column) + help : `${usage}\n${" ".repeat(column)}${help}`);
   }
-  lines.push(
-    "",
-    wrapped("Exit status: 0 done, 1 failed, 2 the command line cannot be used, 130 interrupted.", width, 0),
-  );
+  lines.push("", wrap("Exit status: 0 done, 1 failed, 2 invalid command line, 130 interrupted.", width, 0));
   return lines.join("\n");
 }
 
@@ -60,11 +57,11 @@ export function generalHelp(commands: readonly Command[], width: number): string
   const lines = [
     "Usage: rubricate COMMAND [flags]",
     "",
-    "Fine-tunes a LLaMA with RED edits, and runs it.",
+    "Fine-tunes LLaMA models with RED edits and runs them.",
     "",
     "Commands:",
   ];
-  for (const { name, summary } of commands) lines.push(`  ${name.padEnd(12)}${wrapped(summary, width, 14)}`);
-  lines.push("", wrapped("rubricate COMMAND --help prints more; rubricate --version prints the version.", width, 0));
+  for (const { name, summary } of commands) lines.push(`  ${name.padEnd(12)}${wrap(summary, width, 14)}`);
+  lines.push("", wrap("rubricate COMMAND --help prints more; rubricate --version prints the version.", width, 0));
   return lines.join("\n");
 }

@@ -11,9 +11,9 @@ import { inspectModel } from "./inspect_model";
 
 export const inspectCommand: Command = {
   name: "inspect",
-  summary: "Shows what is in a model, in an adapter, or in data as training sees them.",
+  summary: "Shows the contents of a model, of an adapter, or of data as used in training.",
   details:
-    "PATH is a model's folder, an adapter's folder, or a JSONL file (the same as --model, --adapter and --data). With --model, an adapter is checked against its base. Data need --model; the tokens that are learned are marked.",
+    "PATH is a model's folder, an adapter's folder, or a JSONL file (the same as --model, --adapter and --data). With --model, an adapter is checked against its base. Data need --model; learned tokens are marked.",
   positionals: ["PATH"],
   flags: [...modelFlags, "adapter", "allowBaseMismatch", ...dataFlags, "rows"],
   async run(invocation) {
@@ -26,7 +26,7 @@ export const inspectCommand: Command = {
   },
 };
 
-/** Puts PATH in the place of the flag that it stands for. */
+/** Replaces PATH with the flag that it means. */
 async function withPath(invocation: Invocation): Promise<Invocation> {
   const { positionals, values } = invocation;
   const path = positionals[0];

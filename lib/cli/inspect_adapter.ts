@@ -16,10 +16,10 @@ const parts = {
   ln: ["scale", "bias", "ln.weight", "ln.bias"],
 } as const;
 
-/** No projection is wider than so many times the residual stream. */
+/** Maximum width of a projection in multiples of the residual stream's width. */
 const mostTimesHidden = 64;
 
-/** A vector that an adapter has to have. */
+/** A vector that an adapter must have. */
 interface Expected {
   readonly name: string;
   readonly site: RedSite;
@@ -34,9 +34,9 @@ function expectedVectors({ variant, sites, layers }: AdapterFileConfig): Expecte
 }
 
 /**
- * All vectors of an adapter's folder. Those after the feed-forward and the attention have the width of the residual stream. How
- * wide q is, k and v together, and gate and up together, only the base says (--model): here the first of them does, and the others
- * have to agree.
+ * Reads all vectors of an adapter's folder. Those after the feed-forward and the attention have the width of the residual
+ * stream. The widths of q, of k and v, and of gate and up are known only with the base (--model): without it, the first
+ * vector of each group sets the width, and the others must match.
  */
 function readVectors(dir: string, config: AdapterFileConfig): Promise<Map<string, Float32Array>> {
   const expected = expectedVectors(config);
@@ -55,7 +55,7 @@ function readVectors(dir: string, config: AdapterFileConfig): Promise<Map<string
   return readAdapterVectors(dir, widthsOf, most);
 }
 
-/** What an adapter edits, and how much; with --model, checked against its base. */
+/** Shows what an adapter edits, and how much; with --model, checks it against its base. */
 export async function inspectAdapter(invocation: Invocation, dir: string): Promise<void> {
   const { values, terminal } = invocation;
   const config = await readAdapterConfig(dir);

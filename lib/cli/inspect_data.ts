@@ -8,11 +8,11 @@ import { count } from "./text";
 
 const shownByDefault = 3;
 
-/** Rows token by token, with which of them are learned; figures and reports of the whole. */
+/** Shows rows token by token, with the learned ones marked, then figures and reports of all rows. */
 export async function inspectData(invocation: Invocation, path: string): Promise<void> {
   const { values, terminal } = invocation;
   if (values.model === undefined)
-    throw new UsageError("Expected --model DIR to go with data: its tokenizer makes the tokens");
+    throw new UsageError("Expected --model DIR with data: the model's tokenizer makes the tokens");
   const model = await loadModel(invocation);
   try {
     await using data = await loadData(invocation, model, path);
@@ -36,7 +36,7 @@ export async function inspectData(invocation: Invocation, path: string): Promise
   }
 }
 
-/** The row as text, learned tokens in green or in brackets, and then a line for each token. */
+/** Shows the row as text, with learned tokens in green or in brackets, then one line per token. */
 function showTokens(terminal: Terminal, tokens: readonly InspectedToken[]): void {
   const coloured = terminal.styled("", "green") !== "";
   const [open, close] = coloured ? ["", ""] : ["[[", "]]"];

@@ -3,7 +3,7 @@ import type { Invocation } from "./command";
 import { loadModel } from "./load";
 import { bytes, count, padded } from "./text";
 
-/** What a model is, in figures. */
+/** Shows a model's properties. */
 export async function inspectModel(invocation: Invocation): Promise<void> {
   const { terminal } = invocation;
   const model = await loadModel(invocation);
@@ -56,7 +56,7 @@ export async function inspectModel(invocation: Invocation): Promise<void> {
       ["vocabulary", `${count(description.vocabulary)} ids, head ${description.tiedEmbeddings ? "" : "not "}tied`],
       ["context", `${count(description.context)} tokens`],
       ["computes in", `${description.compute} on ${deviceText(model.device)}`],
-      ["weights", `${bytes(mapped)} mapped, ${bytes(owned)} in memory of their own`],
+      ["weights", `${bytes(mapped)} mapped, ${bytes(owned)} allocated`],
       ["tokenizer", tokenizer ? (tokenizer.chatTemplate ? "with a chat template" : "without a chat template") : "none"],
       ["begins with", description.bosTokenId === null ? "nothing" : `token ${description.bosTokenId}`],
       ["ends with", model.eosTokenIds.map((id) => `token ${id}`).join(", ") || "nothing"],

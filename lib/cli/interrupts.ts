@@ -1,23 +1,23 @@
 /**
- * Ctrl-C (SIGINT) and SIGTERM: the first asks the command to stop, through its AbortSignal; the second ends the process at
- * once. A command may take the first for a purpose of its own, such as stopping an answer.
+ * Ctrl-C (SIGINT) and SIGTERM: the first asks the command to stop, through its AbortSignal; the second ends the process
+ * immediately. A command may handle the first one itself, for example to stop an answer.
  */
 export class Interrupts {
   private readonly controller = new AbortController();
   private readonly takers: (() => void)[] = [];
-  private told: (() => void) | undefined;
+  private stopping: (() => void) | undefined;
 
-  /** Aborted by the first interrupt that nobody else takes. */
+  /** Aborted by the first interrupt that no other function handles. */
   get signal(): AbortSignal {
     return this.controller.signal;
   }
 
-  /** @param told called when the command is asked to stop */
-  onStop(told: () => void): void {
-    this.told = told;
+  /** @param handler called when the command is asked to stop */
+  onStop(handler: () => void): void {
+    this.stopping = handler;
   }
 
-  /** An interrupt arrived. @returns whether the process is to end at once */
+  /** Handles an interrupt. @returns whether the process must end immediately */
   interrupt(): boolean {
     const taker = this.takers.at(-1);
     if (taker) {
@@ -25,17 +25,17 @@ export class Interrupts {
       return false;
     }
     if (this.signal.aborted) return true;
-    this.told?.();
+    this.stopping?.();
     this.controller.abort(new Error("interrupted"));
     return false;
   }
 
-  /** Stops the command without a word, as when nobody reads its output any more. */
+  /** Stops the command silently, when its output is no longer read. */
   stopQuietly(): void {
     this.controller.abort(new Error("the reader of the output went away"));
   }
 
-  /** Interrupts are this function's until the one that is returned is called. */
+  /** Passes interrupts to a function until the returned function is called. */
   take(handler: () => void): () => void {
     this.takers.push(handler);
     return () => {

@@ -1,4 +1,4 @@
-/** What several commands begin with: the model, the adapter, the data. */
+/** Loads the model, the adapter and the data of a command. */
 import { RedAdapter } from "../adapter/red_adapter";
 import { Dataset } from "../data/dataset";
 import { embeddedModelDir } from "../embedded";
@@ -12,7 +12,7 @@ function modelDir(name: string | undefined): string {
   return name === undefined || name === "embedded" ? embeddedModelDir() : name;
 }
 
-/** Loads what --model, --device, --dtype and --threads say. */
+/** Loads the model by --model, --device, --dtype and --threads. */
 export async function loadModel({ values, terminal, interrupts }: Invocation): Promise<LlamaModel> {
   if (values.threads !== undefined) native().setThreads(values.threads);
   terminal.progress.restart();
@@ -28,7 +28,7 @@ export async function loadModel({ values, terminal, interrupts }: Invocation): P
   return model;
 }
 
-/** Loads what --adapter says, if anything. */
+/** Loads the adapter by --adapter, if given. */
 export async function loadAdapter(
   { values, terminal }: Invocation,
   model: LlamaModel,
@@ -40,7 +40,7 @@ export async function loadAdapter(
   });
 }
 
-/** Tokenises a JSONL file as the flags say. */
+/** Tokenises a JSONL file by the data flags. */
 export async function loadData(
   { values, terminal, interrupts }: Invocation,
   model: LlamaModel,

@@ -31,7 +31,7 @@ const helpWidth = (streams: Streams) => Math.min(120, Math.max(60, streams.stdou
 /**
  * Runs a command line.
  * @param argv without node and script
- * @returns the exit status: 0 done, 1 failed, 2 the command line cannot be used, 130 interrupted
+ * @returns the exit status: 0 done, 1 failed, 2 invalid command line, 130 interrupted
  */
 export async function run(argv: readonly string[], streams: Streams, interrupts = new Interrupts()): Promise<number> {
   const [name, ...rest] = argv;
@@ -65,7 +65,7 @@ export async function run(argv: readonly string[], streams: Streams, interrupts 
     }
     return (await command.run({ values, positionals, terminal, interrupts, argv })) ?? status.done;
   } catch (error) {
-    return failed(error, command, terminal, interrupts);
+    return reportFailure(error, command, terminal, interrupts);
   }
 }
 
@@ -76,8 +76,13 @@ function unknownCommand(name: string): UsageError {
   );
 }
 
-/** One sentence for whatever went wrong, and its exit status. */
-function failed(error: unknown, command: Command | undefined, terminal: Terminal, interrupts: Interrupts): number {
+/** Prints an error in one sentence. @returns the exit status */
+function reportFailure(
+  error: unknown,
+  command: Command | undefined,
+  terminal: Terminal,
+  interrupts: Interrupts,
+): number {
   const who = command ? `rubricate ${command.name}` : "rubricate";
   if (error instanceof UsageError) {
     terminal.event({ type: "error", code: "ERR_ARGUMENT", message: error.message });
@@ -107,7 +112,7 @@ function main(): void {
     lostOutput ??= error;
     interrupts.stopQuietly();
   });
-  stderr.on("error", () => {}); // there is nobody left to tell
+  stderr.on("error", () => {}); // the error cannot be reported anywhere
   const end = (code: number) => {
     const cause = lostOutput as NodeJS.ErrnoException | undefined;
     if (cause && cause.code !== "EPIPE")

@@ -9,10 +9,10 @@ const redrawEveryMs = 100;
 const lineEveryMs = 5000;
 const widestBar = 24;
 const narrowestBar = 5;
-/** Work that ends sooner needs no plain line. */
+/** Shorter work gets no plain line. */
 const firstLineAfterMs = 1500;
 
-/** The progress of some work: one line that rewrites itself on a terminal, a plain line now and then elsewhere. */
+/** Shows progress: one line that is rewritten on a terminal, a plain line at intervals elsewhere. */
 export class ProgressLine {
   private shown = false;
   private last: number;
@@ -27,8 +27,8 @@ export class ProgressLine {
 
   /**
    * @param share done, from 0 to 1
-   * @param words figures to go with it
-   * @param always shows it although the last one was shown just now
+   * @param words text after the bar
+   * @param always shows it even if the last one was just shown
    */
   show(share: number, words: string, always = false): void {
     if (!this.enabled) return;
@@ -54,13 +54,13 @@ export class ProgressLine {
     this.shown = false;
   }
 
-  /** The next thing to be shown is another one. */
+  /** Resets for the next task. */
   restart(): void {
     this.clear();
     this.last = this.beginning();
   }
 
-  /** The time of a last line such that the first one comes in time. */
+  /** The initial time of the last line, so that the first line is not delayed too long. */
   private beginning(): number {
     return this.stream.isTTY ? Number.NEGATIVE_INFINITY : this.now() - lineEveryMs + firstLineAfterMs;
   }

@@ -1,4 +1,4 @@
-/** Reading stdin, which may be a pipe or a device without an end. */
+/** Reads stdin, which may be an endless pipe or device. */
 import { RubricateError } from "../errors";
 import { limits } from "../limits";
 
@@ -12,8 +12,8 @@ function tooLong(what: string): RubricateError {
 }
 
 /**
- * The whole text of stdin. Reading ends with the signal.
- * @throws RubricateError ERR_ARGUMENT where it is longer than a prompt can be
+ * Reads the whole text of stdin, until the signal fires.
+ * @throws RubricateError ERR_ARGUMENT if it is longer than a prompt can be
  */
 export async function readStdin(stream: AsyncIterable<Buffer | string>, signal: AbortSignal): Promise<string> {
   const stop = () => (stream as unknown as { destroy(error: Error): void }).destroy(signal.reason as Error);
@@ -34,8 +34,8 @@ export async function readStdin(stream: AsyncIterable<Buffer | string>, signal: 
 }
 
 /**
- * Bytes of stdin as they come, for who reads them line by line.
- * @throws RubricateError ERR_ARGUMENT where a line is longer than a message can be
+ * Yields the bytes of stdin for a reader of lines.
+ * @throws RubricateError ERR_ARGUMENT if a line is longer than a message can be
  */
 export async function* boundedLines(stream: AsyncIterable<Buffer | string>): AsyncGenerator<Buffer, void, void> {
   let length = 0;

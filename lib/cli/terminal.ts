@@ -5,7 +5,7 @@ import { type Output, ProgressLine } from "./progress";
 /** A stream that may be a terminal. */
 type Input = Readable & { readonly isTTY?: boolean };
 
-/** Where a command reads and writes. */
+/** The streams of a command. */
 export interface Streams {
   readonly stdin: Input;
   readonly stdout: Output;
@@ -17,19 +17,19 @@ export interface Streams {
 const styles = { bold: "1", dim: "2", red: "31", green: "32", inverse: "7" } as const;
 
 /**
- * What people and programs see. Results go to stdout, everything else to stderr. Texts are escaped on their way (see
- * `printable`), so that what comes from models, files or names cannot drive the terminal.
+ * Output of a command. Results go to stdout, everything else to stderr. Texts are escaped (see `printable`), so that text
+ * from models, files or names cannot control the terminal.
  */
 export class Terminal {
   readonly progress: ProgressLine;
 
   constructor(
     readonly streams: Streams,
-    /** stdout is for programs. */
+    /** With --json stdout is JSON, for programs. */
     readonly json: boolean,
   ) {
     const { stderr, stdout } = streams;
-    // With --json on a terminal the lines of events would run into the progress.
+    // With --json on a terminal the lines of events would mix with the progress line.
     this.progress = new ProgressLine(stderr, !json || (stderr.isTTY === true && stdout.isTTY !== true));
   }
 
@@ -50,7 +50,7 @@ export class Terminal {
     this.streams.stdout.write(printable(text));
   }
 
-  /** Writes a line of words that were escaped already, with styles. */
+  /** Writes a line of text that was already escaped and styled. */
   printStyled(line: string): void {
     if (this.json) return;
     this.progress.clear();
@@ -59,17 +59,17 @@ export class Terminal {
 
   /** With --json, writes a value as a line. */
   event(value: unknown): void {
-    // What JSON.stringify leaves as it is and a terminal obeys becomes an escape of JSON.
+    // Escapes control characters that JSON.stringify leaves unchanged.
     if (this.json) this.streams.stdout.write(`${printable(JSON.stringify(value))}\n`);
   }
 
-  /** Writes a line beside the result. */
+  /** Writes a line to stderr. */
   note(line: string): void {
     this.progress.clear();
     this.streams.stderr.write(`${oneLine(line)}\n`);
   }
 
-  /** Escapes a text and, where stdout is a terminal with colours, gives it a style. */
+  /** Escapes a text and, if stdout is a terminal with colours, adds a style. */
   styled(text: string, style: keyof typeof styles): string {
     const { stdout, env } = this.streams;
     const coloured = stdout.isTTY === true && !env.NO_COLOR && env.TERM !== "dumb";

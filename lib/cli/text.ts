@@ -1,23 +1,23 @@
-/** Texts and figures as people read them. */
+/** Formats text and numbers for people. */
 
 const wide =
   /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}/u;
 const empty = /[\p{Mn}\p{Me}\u200b-\u200f\ufeff]/u;
 
-/** Columns that a character takes on a terminal. */
+/** Width of a character on a terminal, in columns. */
 function widthOf(character: string): number {
   if (empty.test(character)) return 0;
   return wide.test(character) ? 2 : 1;
 }
 
-/** Columns that a text takes on a terminal. */
+/** Width of a text on a terminal, in columns. */
 export function textWidth(text: string): number {
   let width = 0;
   for (const character of text) width += widthOf(character);
   return width;
 }
 
-/** As much of a text as fits into so many columns. */
+/** The beginning of a text that fits into a number of columns. */
 export function clipped(text: string, columns: number): string {
   let width = 0;
   let result = "";
@@ -29,12 +29,12 @@ export function clipped(text: string, columns: number): string {
   return result;
 }
 
-/** Pads a text with spaces to so many columns. */
+/** Pads a text with spaces to a number of columns. */
 export function padded(text: string, columns: number): string {
   return text + " ".repeat(Math.max(0, columns - textWidth(text)));
 }
 
-/** Lines of at most so many columns, broken at spaces where possible. */
+/** Wraps a text to a number of columns, at spaces if possible. */
 export function lines(text: string, columns: number): string[] {
   const result: string[] = [];
   for (const paragraph of text.split("\n")) {
@@ -89,7 +89,7 @@ export function plural(number: number, noun: string): string {
   return `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-/** An argument as a POSIX shell takes it. */
+/** Quotes an argument for a POSIX shell. */
 export function shellQuoted(argument: string): string {
   return /^[\w@%+=:,./-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", "'\\''")}'`;
 }

@@ -32,13 +32,13 @@ export const trainCommand: Command = {
   name: "train",
   summary: "Fine-tunes a model on JSONL data.",
   details:
-    "Writes the adapter (with --method full the model) into --out, with log.jsonl and the checkpoints. Ctrl-C writes a checkpoint and prints how to resume; a second one ends at once.",
+    "Writes the adapter (with --method full the model) into --out, with log.jsonl and the checkpoints. Ctrl-C writes a checkpoint and prints how to resume; a second one ends immediately.",
   flags: allFlags,
   required: ["model", "data", "out"],
   run: train,
 };
 
-/** The share that --eval splits off; undefined where it is a path, or nothing. */
+/** The share that --eval splits off; undefined if it is a path or missing. */
 function evalShare(value: string | undefined): number | undefined {
   const share = value === undefined ? undefined : numberIn(value);
   if (share === undefined || (share > 0 && share < 1)) return share;
@@ -47,21 +47,21 @@ function evalShare(value: string | undefined): number | undefined {
   );
 }
 
-const written = (option: string, field?: string) => `--${kebab(flagNameOf(option, field) ?? option)}`;
+const flagText = (option: string, field?: string) => `--${kebab(flagNameOf(option, field) ?? option)}`;
 
 /** Checks all options before anything is loaded. @throws UsageError naming the flags */
 function checkOptions(values: Values, share: number | undefined): void {
   const fail = (message: string) => new UsageError(message);
   if (values.method === "full")
     for (const name of redFlags)
-      if (values[name] !== undefined) throw fail(`Expected no ${written(name)} with --method full`);
+      if (values[name] !== undefined) throw fail(`Expected no ${flagText(name)} with --method full`);
   if (values.eval === undefined)
     for (const name of ["evalEveryEpoch", "keepBest"] as const)
-      if (values[flagNameOf(name)!] !== undefined) throw fail(`${written(name)} needs --eval`);
+      if (values[flagNameOf(name)!] !== undefined) throw fail(`${flagText(name)} needs --eval`);
   if (values.earlyStopping === undefined && values.earlyStoppingMinDelta !== undefined)
-    throw fail(`${written("earlyStopping", "minDelta")} needs ${written("earlyStopping", "patience")}`);
+    throw fail(`${flagText("earlyStopping", "minDelta")} needs ${flagText("earlyStopping", "patience")}`);
   try {
-    checkRunOptions({ ...trainingOptionsOf(values), eval: share ?? values.eval }, written);
+    checkRunOptions({ ...trainingOptionsOf(values), eval: share ?? values.eval }, flagText);
   } catch (error) {
     throw error instanceof RubricateError ? fail(error.message) : error;
   }
@@ -85,9 +85,9 @@ async function train(invocation: Invocation): Promise<number> {
     const training = await load(values.data!);
     const evaluation = share ?? (values.eval === undefined ? undefined : await load(values.eval));
     const trainer = new Trainer({ ...trainingOptionsOf(values), model, adapter, train: training, eval: evaluation });
-    const stopping = "stopping after a checkpoint of the last finished step (Ctrl-C again ends at once)";
+    const stopping = "stopping after a checkpoint of the last finished step (Ctrl-C again ends immediately)";
     interrupts.onStop(() => terminal.note(stopping));
-    const summary = await followed(trainer, invocation);
+    const summary = await runTrainer(trainer, invocation);
     await (adapter ?? model).savePretrained(values.out!);
     terminal.event({ type: "saved", path: values.out });
     terminal.event({ type: "end", ...summary });
@@ -104,7 +104,7 @@ function redOptions({ variant, sites, layers }: Values) {
 }
 
 /** Runs the trainer and shows its progress; when it is stopped, prints how to resume. */
-async function followed(trainer: Trainer, invocation: Invocation): Promise<TrainSummary> {
+async function runTrainer(trainer: Trainer, invocation: Invocation): Promise<TrainSummary> {
   const { terminal, interrupts } = invocation;
   let checkpoint: string | undefined;
   let resumed = 0;
@@ -116,7 +116,7 @@ async function followed(trainer: Trainer, invocation: Invocation): Promise<Train
       const event = next.value;
       if (event.type === "checkpoint") checkpoint = event.path;
       if (event.type === "start") resumed = event.resumedStep;
-      if (event.type !== "end") terminal.event(event); // reported once the result is saved
+      if (event.type !== "end") terminal.event(event); // reported after the result is saved
       report(event, invocation);
     }
   } catch (error) {
@@ -167,7 +167,7 @@ function report(event: TrainEvent, { terminal }: Invocation): void {
   }
 }
 
-/** A step in figures. */
+/** Describes a step. */
 export function stepWords(event: StepEvent): string {
   const { step, totalSteps, epoch, loss, tokensPerSecond, secondsLeft } = event;
   return `step ${step}/${totalSteps}  epoch ${epoch.toFixed(2)}  loss ${loss.toFixed(4)}  ${count(tokensPerSecond)} tokens/s  ${duration(secondsLeft)} left`;
@@ -182,7 +182,7 @@ function reportEnd({ values, terminal }: Invocation, model: LlamaModel, summary:
     ...(evalLoss === null ? [] : [`evaluation loss ${evalLoss.toFixed(4)}`]),
   ].join(", ");
   terminal.print(`${plural(steps, "step")} in ${duration(seconds)}${losses && `: ${losses}`}`);
-  terminal.print(`${count(tokensPerSecond)} tokens/s, ${count(peakMemoryMib)} MiB at most`);
+  terminal.print(`${count(tokensPerSecond)} tokens/s, ${count(peakMemoryMib)} MiB peak memory`);
   terminal.print(`${values.method === "full" ? "The model" : "The adapter"} is in ${values.out}. Try it:`);
   const which = values.method === "full" ? `--model ${out}` : `--model ${base} --adapter ${out}`;
   const chat = model.tokenizer?.chatTemplate === undefined ? "" : " --chat";

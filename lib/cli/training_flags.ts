@@ -1,10 +1,10 @@
-/** The flags of `rubricate train` that set options of `Trainer`, made from the table of options; and the way back. */
+/** The flags of `rubricate train` that set options of `Trainer`, made from the table of options, and the options from flags. */
 import { type Kind, noValue } from "../option_kinds";
 import type { Option, OptionFlag } from "../train/option";
 import { type OptionName, optionEntries, type TrainingFlagName, type TrainingOptions } from "../train/option_table";
 import type { Flag } from "./flag";
 
-/** Objects and lists are not read flag by flag: `trainingOptionsOf` puts them together. */
+/** Objects and lists are not the value of one flag: `trainingOptionsOf` assembles them. */
 type Plain<T> = Extract<T, object> extends never ? NonNullable<T> : unknown;
 
 type ValueOf<F> = F extends OptionName ? Plain<TrainingOptions[F]> : F extends "out" ? string : unknown;
@@ -35,13 +35,13 @@ function flagOf(flag: OptionFlag, { kind, default: fallback }: Option<unknown, u
   return { kind: { ...takes, placeholder: placeholder ?? takes.placeholder }, help, alone, default: shown };
 }
 
-/** A default as --help shows it; undefined where it depends on the run, or is what no flag means. */
+/** A default for --help; undefined if it depends on the run or means that the flag is missing. */
 function inWords(value: unknown): string | undefined {
   if (typeof value === "number") return value > 0 && value < 0.01 ? value.toExponential() : `${value}`;
   return typeof value === "string" ? value : undefined;
 }
 
-/** The flag that sets an option, or a field of it; undefined where none does. */
+/** The flag that sets an option, or a field of it; undefined if there is none. */
 export function flagNameOf(option: string, field?: string): TrainingFlagName | undefined {
   const all = declared.filter((one) => one.option === option);
   return (all.find(({ flag }) => flag.field === field) ?? all[0])?.name;

@@ -5,7 +5,7 @@ import { readTextSync } from "../files/read";
 import { limits } from "../limits";
 import { packageRoot } from "../package_root";
 
-/** One turn of the demo: what the user says, and the answer that the adapter is to learn. */
+/** One turn of the demo: the user's message, and the answer that the adapter learns. */
 export interface DemoPair {
   readonly prompt: string;
   readonly completion: string;
@@ -23,7 +23,7 @@ export interface DemoPairs {
  * @throws RubricateError ERR_NATIVE_LOAD in a bundle (docs/bundlers.md)
  */
 export function embeddedModelDir(): string {
-  packageRoot(); // else it is not there
+  packageRoot(); // throws in a bundle, where the folder is missing
   return join(__dirname, "default");
 }
 
@@ -37,7 +37,7 @@ function isPairList(value: unknown): value is DemoPair[] {
 
 /**
  * The demo's examples. They are single turns of a chat: `prompt` is the user's message, `completion` the assistant's, and
- * the embedded model knows them in the form that its chat template gives.
+ * the embedded model expects them as formatted by its chat template.
  * @throws RubricateError ERR_FILE when the file cannot be read, ERR_JSON when it is malformed
  */
 export function loadDemoPairs(): DemoPairs {

@@ -1,6 +1,6 @@
 /**
- * Writing that a crash, a full disk or a failing one cannot leave half done: a reader finds all of the old or all of the
- * new. Everything is written beside its place, flushed, and renamed; a rename is the one step that cannot be half done.
+ * Atomic writes: after a crash or a disk error a reader finds either all of the old files or all of the new ones.
+ * Everything is written to a temporary name, flushed, and renamed; a rename is atomic.
  */
 import { randomBytes } from "node:crypto";
 import { lstat, stat } from "node:fs/promises";
@@ -11,8 +11,8 @@ import { commitFolder, commitList, finishCommit, pendingCommit, stagedName } fro
 import { entriesOf, fileOperations, type WritableFile } from "./operations";
 
 /**
- * A file to be written: its name within the folder (which may have one folder in it, "folder/name"), and its contents, whole
- * or piece by piece.
+ * A file to be written: its name within the folder (which may contain one folder, "folder/name"), and its contents, whole
+ * or in pieces.
  */
 export interface FileContents {
   readonly name: string;
@@ -21,25 +21,25 @@ export interface FileContents {
 
 const staging = ".rubricate-new-";
 const abandonedAfterMs = 3600_000;
-/** Bytes handed to the system at a time: large enough to be fast, small enough to leave the event loop free. */
+/** Bytes written per call: large enough to be fast, small enough not to block the event loop. */
 const sliceBytes = 1 << 18;
 
 /** Attempts while other processes write into the same folder. */
 const attempts = 500;
-/** A pause between them, not the same for all. */
+/** Pause between attempts, randomised. */
 const pause = () => setTimeout(Math.random() * 5);
 
-/** The last write into each folder that this process has begun. */
+/** The last write that this process has started into each folder. */
 const writing = new Map<string, Promise<void>>();
 
 /**
- * Writes files into a folder, all of them or none; others in the folder stay, but for those that must not be beside the new
- * ones: these go in the same step. They are staged in a hidden folder inside
- * it, one rename commits them, and then each is moved to its place. If that is interrupted, `readableFile` still finds the
- * new ones and the next write finishes the moves. Of several writes at once, each is whole and the last one stays. A
- * symbolic link in the place of a file is replaced, and what it leads to is not touched.
- * @param stale names of the files to remove, asked for when it is this write's turn
- * @throws RubricateError ERR_FILE naming path and cause; the earlier files are then as they were, or all are replaced
+ * Writes files into a folder, all of them or none. Other files in the folder stay, except stale ones, which are removed in
+ * the same step. The files are staged in a hidden folder inside it, one rename commits them, and then each is moved to its
+ * final path. If that is interrupted, `readableFile` still finds the new files and the next write finishes the moves.
+ * Concurrent writes are each atomic, and the last one wins. A symbolic link at a file's path is replaced; its target is not
+ * touched.
+ * @param stale returns the names of the files to remove; called when this write starts
+ * @throws RubricateError ERR_FILE naming path and cause; then either no file or every file has been replaced
  */
 export async function writeInto(
   folder: string,
@@ -61,7 +61,7 @@ async function writeNow(
   files: readonly FileContents[],
   stale: () => Promise<readonly string[]>,
 ): Promise<void> {
-  await reported(target, async () => {
+  await withFileErrors(target, async () => {
     await makeFolder(target);
     await finishCommit(target);
     await removeAbandoned(target);
@@ -83,7 +83,7 @@ async function writeNow(
   });
 }
 
-/** A commit that is not finished is in the way: it is another process's, which may have ended. */
+/** Commits the staged files. An unfinished commit of another process, which may have ended, is finished first. */
 async function commit(stage: string, target: string): Promise<void> {
   await whileOccupied(target, async () => {
     await finishCommit(target);
@@ -91,7 +91,7 @@ async function commit(stage: string, target: string): Promise<void> {
   });
 }
 
-/** Tries again while the place of a folder is taken by that of another process. */
+/** Retries while another process's folder is at the target path. */
 async function whileOccupied(target: string, attempt: () => Promise<void>): Promise<void> {
   for (let tried = 1; ; tried++) {
     try {
@@ -105,7 +105,7 @@ async function whileOccupied(target: string, attempt: () => Promise<void>): Prom
   }
 }
 
-/** A folder in the place of a file, or a file in the place of a folder, would stop the write in its midst. */
+/** Refuses a folder at a file's path, or a file at a folder's path: the write would fail halfway. */
 async function requireReplaceable(target: string, name: string): Promise<void> {
   const path = join(target, name);
   const status = await lstat(path).catch(() => undefined);
@@ -119,13 +119,13 @@ async function requireReplaceable(target: string, name: string): Promise<void> {
 }
 
 /**
- * Writes a folder anew, all of it or nothing. What was at its place is replaced; between, for a moment, there is neither,
- * so this is for folders of which there are others to fall back on.
+ * Writes a whole folder, all of it or nothing, and replaces an existing one. For a moment there is neither, so this is only
+ * for folders with older versions to fall back on.
  * @throws RubricateError ERR_FILE naming path and cause
  */
 export async function writeFolder(folder: string, files: readonly FileContents[]): Promise<void> {
   const target = resolve(folder);
-  await reported(target, async () => {
+  await withFileErrors(target, async () => {
     const parent = dirname(target);
     await makeFolder(parent);
     const stage = temporaryName(target);
@@ -144,12 +144,12 @@ export async function writeFolder(folder: string, files: readonly FileContents[]
 }
 
 /**
- * Removes a folder such that nobody ever sees a part of it at its place.
+ * Removes a folder atomically: no reader sees a part of it at its path.
  * @throws RubricateError ERR_FILE
  */
 export async function removeFolder(folder: string): Promise<void> {
   const target = resolve(folder);
-  await reported(target, async () => {
+  await withFileErrors(target, async () => {
     const aside = temporaryName(target);
     await fileOperations().rename(target, aside);
     await fileOperations().syncFolder(dirname(target));
@@ -157,37 +157,37 @@ export async function removeFolder(folder: string): Promise<void> {
   });
 }
 
-/** Removes what `writeFolder` and `removeFolder` left in `parent` when they were cut short. Nobody may be writing there. */
+/** Removes what interrupted calls of `writeFolder` and `removeFolder` left in `parent`. Nothing may be writing there. */
 export async function removeLeftovers(parent: string): Promise<void> {
-  await reported(parent, async () => {
+  await withFileErrors(parent, async () => {
     for (const name of await entriesOf(parent))
       if (/^\..+\.rubricate-[0-9a-f]{12}$/.test(name)) await fileOperations().remove(join(parent, name));
   });
 }
 
 /**
- * Finishes a write into a folder that was interrupted, if there is one: for who reads many files of it.
+ * Finishes an interrupted write into a folder, if there is one, before many of its files are read.
  * @throws RubricateError ERR_FILE
  */
 export async function finishInto(folder: string): Promise<void> {
-  await reported(folder, () => finishCommit(folder));
+  await withFileErrors(folder, () => finishCommit(folder));
 }
 
 /**
- * Where the newest version of a file that `writeInto` wrote is to be read.
- * @throws RubricateError ERR_FILE where what looks like an interrupted write is none
+ * The path at which to read the newest version of a file that `writeInto` wrote.
+ * @throws RubricateError ERR_FILE if what looks like an interrupted write is not one
  */
 export async function readableFile(folder: string, name: string): Promise<string> {
   const pending = await pendingCommit(folder);
-  // A file that is to be removed is looked for where it is not.
+  // A file that is to be removed counts as missing.
   const isThere = !pending || !(pending.waiting.includes(name) || pending.stale.some((file) => file.name === name));
   return isThere ? join(folder, name) : join(commitFolder(folder), stagedName(name));
 }
 
 /**
- * Reads several files of a folder as one write left them: again where they were replaced meanwhile.
- * @param discard gives back what was read in vain
- * @throws RubricateError ERR_FILE where they are replaced again and again
+ * Reads several files of a folder as one write left them; reads again if they were replaced meanwhile.
+ * @param discard releases a result that cannot be used
+ * @throws RubricateError ERR_FILE if they are replaced again and again
  */
 export async function readTogether<T>(
   folder: string,
@@ -206,7 +206,7 @@ export async function readTogether<T>(
     }
     const after = await versionsOf(folder, names);
     if (!failure && before.files === after.files) return result as T;
-    // A file that was moved to its place between looking and opening was not found.
+    // A file that was moved between the lookup and the opening was not found.
     if (failure && before.files === after.files && before.paths === after.paths) throw failure;
     if (!failure) discard(result as T);
     if (attempt === attempts)
@@ -215,7 +215,7 @@ export async function readTogether<T>(
   }
 }
 
-/** Which files these are, and where: moving one to its place, as the end of a write does, leaves it the same file. */
+/** Identifies files and their paths. A file moved to its final path at the end of a write stays the same file. */
 async function versionsOf(folder: string, names: readonly string[]): Promise<{ files: string; paths: string }> {
   const files: string[] = [];
   const paths: string[] = [];
@@ -228,7 +228,7 @@ async function versionsOf(folder: string, names: readonly string[]): Promise<{ f
   return { files: files.join(), paths: paths.join() };
 }
 
-/** The folder's entry, and those of folders that had to be created above it, are on the disk when this returns. */
+/** Creates a folder. Its entry, and those of the parents created with it, are on the disk when this returns. */
 async function makeFolder(path: string): Promise<void> {
   const first = await fileOperations().makeFolder(path);
   if (first === undefined) return;
@@ -236,7 +236,7 @@ async function makeFolder(path: string): Promise<void> {
     await fileOperations().syncFolder(dirname(made));
 }
 
-/** Another process may be writing here; what is an hour old, nobody is. */
+/** Removes staged files older than an hour; another process may still be writing newer ones. */
 async function removeAbandoned(folder: string): Promise<void> {
   for (const name of await entriesOf(folder)) {
     if (!name.startsWith(staging)) continue;
@@ -279,15 +279,15 @@ function temporaryName(target: string): string {
   return join(dirname(target), `.${basename(target)}.rubricate-${randomBytes(6).toString("hex")}`);
 }
 
-/** For cleaning up after a failure, which is what will be reported. */
+/** For cleaning up after a failure, which is the error to report. */
 async function removeQuietly(path: string): Promise<void> {
   await fileOperations()
     .remove(path)
     .catch(() => {});
 }
 
-/** Runs work on a file; what fails becomes ERR_FILE naming path and cause. */
-export async function reported<T>(path: string, work: () => Promise<T>, verb = "Cannot write"): Promise<T> {
+/** Runs work on a file; turns an error into ERR_FILE naming path and cause. */
+export async function withFileErrors<T>(path: string, work: () => Promise<T>, verb = "Cannot write"): Promise<T> {
   try {
     return await work();
   } catch (cause) {

@@ -1,10 +1,11 @@
 /**
- * The commit of a write into a folder: the staged files in a hidden folder, with a list of them. Its appearance, by one
- * rename, declares them valid; then each is moved to its place, and the files that must not be beside them are removed.
- * Whoever finds one, finishes it.
+ * The commit of a write into a folder: a hidden folder with the staged files and a list of them. One rename makes it appear
+ * and the files valid; then each is moved to its final path, and the stale files are removed. Any reader or writer that
+ * finds a commit finishes it.
  *
- * A folder may come from anywhere, and with it what looks like a commit. So the list names the inode of the folder that it
- * was made in, which nobody can foresee: what was copied, unpacked or linked is refused, and nothing of it is read or moved.
+ * A folder may come from an untrusted source and contain a forged commit. So the list names the inode of the folder that it
+ * was made in, which cannot be predicted: a commit that was copied, unpacked or linked is refused, and none of its files is
+ * read or moved.
  */
 import { randomBytes } from "node:crypto";
 import type { Stats } from "node:fs";
@@ -18,30 +19,30 @@ import { cannotRead } from "./read";
 
 const committed = ".rubricate-commit";
 const listName = /^list-[0-9a-f]{12}\.json$/;
-/** Attempts to look at what other processes are moving. */
+/** Attempts to read a commit that other processes are moving. */
 const attempts = 500;
 
 export const commitFolder = (folder: string) => join(folder, committed);
 
-/** The name in a commit of a file whose own name may have a folder in it. */
+/** A file's name in a commit; its own name may contain a folder. */
 export const stagedName = (name: string) => name.replace("/", "+");
 
-/** A file to be removed: the one that it was when the commit was made, not what may have come to its place since. */
+/** A file to remove: the one that existed when the commit was made, not one that may have replaced it since. */
 interface StaleFile {
   readonly name: string;
   readonly version: string;
 }
 
-/** What a commit has yet to do. */
+/** The remaining work of a commit. */
 interface PendingCommit {
-  /** Files that are not at their places, by the names that they are to have. */
+  /** Files not moved yet, by their final names. */
   readonly waiting: readonly string[];
   readonly stale: readonly StaleFile[];
-  /** Name of the list; undefined in a commit that has nothing left. */
+  /** Name of the list; undefined in a commit with nothing left to do. */
   readonly list: string | undefined;
 }
 
-/** The list of a commit of these files. Its own name is new each time, so that nobody removes another commit's. */
+/** The list of a commit of these files. Its name is random, so that no process removes another commit's list. */
 export async function commitList(
   folder: string,
   names: readonly string[],
@@ -56,7 +57,7 @@ export async function commitList(
   return { name: `list-${randomBytes(6).toString("hex")}.json`, data: JSON.stringify(list) };
 }
 
-/** Which file this is, links not followed; undefined where there is none. */
+/** Identifies a file without following links; undefined if there is none. */
 async function versionOf(path: string): Promise<string | undefined> {
   const status = await lstat(path, { bigint: true }).catch(() => undefined);
   return status && `${status.dev} ${status.ino} ${status.size} ${status.mtimeNs}`;
@@ -67,13 +68,13 @@ async function identityOf(folder: string): Promise<string> {
 }
 
 /**
- * The commit in a folder, if there is one, every name in it checked.
- * @throws RubricateError ERR_FILE where it was not made by a write into this very folder
+ * The commit in a folder, if there is one, with every name checked.
+ * @throws RubricateError ERR_FILE if it was not made by a write into this folder
  */
 export async function pendingCommit(folder: string): Promise<PendingCommit | undefined> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await examined(folder);
+      return await readCommit(folder);
     } catch (error) {
       // Another process finished it meanwhile.
       if (attempt < attempts && isMissing(error)) continue;
@@ -86,7 +87,7 @@ function isMissing(error: unknown): boolean {
   return systemCode(error instanceof RubricateError ? error.cause : error) === "ENOENT";
 }
 
-async function examined(folder: string): Promise<PendingCommit | undefined> {
+async function readCommit(folder: string): Promise<PendingCommit | undefined> {
   const path = commitFolder(folder);
   let status: Stats;
   try {
@@ -104,11 +105,11 @@ async function examined(folder: string): Promise<PendingCommit | undefined> {
   const [list] = lists;
   if (list === undefined || lists.length > 1) throw foreign(path, "it has no list of its files");
   await requireFile(path, list);
-  // The list first: what it does not name is not looked at.
+  // The list is read first: files that it does not name are not read.
   const { folder: madeIn, names, stale } = await readList(path, list);
   const staged = entries.filter((name) => name !== list);
   const isElsewhere = madeIn !== (await identityOf(folder));
-  // A copy of a folder whose commit had nothing left to do is whole.
+  // A copy of a folder is complete if its commit had nothing left to do.
   if (isElsewhere && staged.length === 0 && !(await anyPresent(folder, stale))) return { waiting: [], stale: [], list };
   if (isElsewhere) throw foreign(path, "it was made in another folder");
   const places = new Map(names.map((name) => [stagedName(name), name]));
@@ -122,7 +123,7 @@ async function anyPresent(folder: string, files: readonly StaleFile[]): Promise<
   return false;
 }
 
-/** Names in a commit: a folder that holds more than any has is not read to its end. */
+/** Names in a commit's folder; stops at the limit instead of reading a huge folder to its end. */
 async function entriesIn(path: string): Promise<string[]> {
   const names: string[] = [];
   for await (const { name } of await opendir(path)) {
@@ -136,7 +137,7 @@ async function requireFile(path: string, name: string): Promise<void> {
   if (!(await lstat(join(path, name))).isFile()) throw foreign(path, `${escaped(name)} in it is not a regular file`);
 }
 
-/** A name within the folder, which has at most one folder in it. */
+/** Whether a name is valid within the folder: it contains at most one folder. */
 function isPlace(name: unknown): name is string {
   if (typeof name !== "string") return false;
   const parts = name.split("/");
@@ -167,7 +168,7 @@ function foreign(path: string, reason: string): RubricateError {
 }
 
 /**
- * Finishes a write that was interrupted, if there is one. Several processes may do so at once.
+ * Finishes a write that was interrupted, if there is one. Several processes may do so concurrently.
  * @throws RubricateError ERR_FILE as `pendingCommit`
  */
 export async function finishCommit(folder: string): Promise<void> {
@@ -194,6 +195,6 @@ export async function finishCommit(folder: string): Promise<void> {
   }
   await operations.syncFolder(folder);
   if (pending.list) await operations.remove(join(path, pending.list));
-  // Not with its contents: by now it may be the next commit.
+  // Without its contents: it may be the next commit by now.
   await operations.removeEmpty(path);
 }

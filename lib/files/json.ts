@@ -1,4 +1,4 @@
-/** JSON from files, whose values, levels and memory are counted before anything is parsed. */
+/** Parses JSON from files after counting its values, levels and memory. */
 import { type ErrorCode, oneLine, RubricateError } from "../errors";
 import { limits } from "../limits";
 import { atOnce } from "../steps";
@@ -7,7 +7,7 @@ import { readBytes } from "./read";
 
 export { checkShape, JsonLimit } from "./json_shape";
 
-/** What a JSON document calls an object. */
+/** An object of a JSON document. */
 export type JsonObject = Record<string, unknown>;
 
 export function isObject(value: unknown): value is JsonObject {
@@ -19,7 +19,7 @@ const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 /**
  * Parses a small document.
  * @param name of the file, for messages
- * @param code of the error where it is malformed
+ * @param code of the error if it is malformed
  * @throws RubricateError with that code
  */
 export function parseJson(document: string | Uint8Array, name: string, code: ErrorCode = "ERR_JSON"): unknown {
@@ -36,8 +36,8 @@ export function parseJson(document: string | Uint8Array, name: string, code: Err
 
 /**
  * Reads a small JSON file.
- * @param code of the error where it is malformed
- * @throws RubricateError ERR_FILE when it cannot be read, else with that code
+ * @param code of the error if it is malformed
+ * @throws RubricateError ERR_FILE if it cannot be read, else with that code
  */
 export async function readJson(path: string, code: ErrorCode = "ERR_JSON"): Promise<unknown> {
   return parseJson(await readBytes(path, limits.documentBytes), path, code);

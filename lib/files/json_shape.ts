@@ -1,12 +1,12 @@
 /**
- * How large a JSON text is before it is parsed. `JSON.parse` takes any depth and any number of values, but what walks through
- * its result overflows the stack, and an object of two bytes, or a name that no object had before, takes thirty times that
- * in memory.
+ * Measures a JSON text before it is parsed. `JSON.parse` accepts any depth and any number of values, but code that walks
+ * the result would overflow the stack, and an object of two bytes, or a new property name, takes thirty times that in
+ * memory.
  */
 import { limits } from "../limits";
 import type { Steps } from "../steps";
 
-/** A document that is larger than documents of its kind may be. */
+/** The document exceeds a limit of its kind. */
 export class JsonLimit extends SyntaxError {}
 
 const quote = 0x22;
@@ -14,16 +14,19 @@ const backslash = 0x5c;
 const comma = 0x2c;
 const colon = 0x3a;
 const [openArray, closeArray, openObject, closeObject] = [0x5b, 0x5d, 0x7b, 0x7d];
-/** Bytes that are looked at in one step. */
+/** Bytes scanned in one step. */
 const stepBytes = 1 << 15;
 
-/** Bytes that V8 needs: of an element or a member, an array and an object without them, and what an empty object has more. */
+/**
+ * Bytes that V8 needs: for an element or a member, for an array or an object without them, and in addition for an empty
+ * object.
+ */
 const memory = { value: 8, array: 40, object: 24, empty: 32, newShape: 256, dictionaryMember: 96 };
 /** Members of an object that V8 gives a shape (a hidden class); with more, it becomes a dictionary. */
 const shapedMembers = 1020;
-/** More than there can be names; a shape's number times this, and a name's, fit into 53 bits. */
+/** Exceeds the possible number of names; a shape's number times this, plus a name's, fits into 53 bits. */
 const mostNames = 2 ** 22;
-/** Names of at most so many bytes, and so many of them, are found again without making a string. */
+/** Names of at most this many bytes, and at most this many names, are looked up without making a string. */
 const shortName = 32;
 const recentNames = 1 << 10;
 
@@ -40,9 +43,9 @@ function numberOf<K>(numbers: Map<K, number>, key: K): number {
 /** Shapes of objects. Those with the same names in the same order share one, so only names in a new order cost much. */
 class Shapes {
   private readonly names = new Map<string, number>();
-  /** The shape that follows from a shape and a name. */
+  /** The shape that results from a shape and a name. */
   private readonly next = new Map<number, number>();
-  /** Where a name was that came after a shape, and the shape that followed: looked at before the maps. */
+  /** Cache in front of the maps: where the last name after a shape was, and the resulting shape. */
   private readonly recent = new Int32Array(4 * recentNames);
 
   constructor(private readonly text: Buffer) {}
@@ -76,15 +79,15 @@ class Shapes {
   }
 }
 
-/** What was found so far. */
+/** State of the scan. */
 class ShapeCounter {
   private count = 1;
   private bytes = 0;
   private inString = false;
-  /** Of the string before. */
+  /** Of the previous string. */
   private stringStart = 0;
   private stringEnd = 0;
-  /** Of the arrays and objects around the place: number of members, and shape, -1 for an array. */
+  /** For each enclosing array and object: number of members, and shape (-1 for an array). */
   private depth = 0;
   private readonly members: number[] = [0];
   private readonly shape: number[] = [-1];
@@ -99,7 +102,7 @@ class ShapeCounter {
     this.shapes = new Shapes(text);
   }
 
-  /** Looks at the bytes from `start` to `end`. @returns where the next ones begin */
+  /** Scans the bytes from `start` to `end`. @returns where to continue */
   scan(start: number, end: number): number {
     const { text } = this;
     let at = start;
@@ -124,7 +127,7 @@ class ShapeCounter {
     return at;
   }
 
-  /** A value more, of an array or an object. */
+  /** Counts a value of an array or an object. */
   private add(bytes: number): void {
     if (++this.count > this.values) throw new JsonLimit(`it has more than ${this.values} values`);
     this.take(bytes);
@@ -163,9 +166,9 @@ class ShapeCounter {
 }
 
 /**
- * Counts values, levels and memory of a JSON text. What is no JSON passes; `JSON.parse` says why it is none.
+ * Counts values, levels and memory of a JSON text. Text that is not JSON passes; `JSON.parse` reports the reason.
  * @param bytes UTF-8
- * @param values how many there may be
+ * @param values the limit of their number
  * @throws JsonLimit
  */
 export function* checkShape(

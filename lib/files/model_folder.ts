@@ -1,17 +1,17 @@
 /**
- * The names of the files in a model's folder. The loader reads no others; so a saved model consists of these, and of what a
- * folder had before, these are what must not stay beside it.
+ * The names of the files in a model's folder. The loader reads no others. A saved model consists of these, and existing
+ * files with these names that are not part of it are removed.
  */
 import { limits } from "../limits";
 
-/** The weights in one file: what a saved model has, and what the loader prefers, as transformers does. */
+/** The weights in one file. A saved model has this form, and the loader prefers it, as transformers does. */
 export const weightsFile = "model.safetensors";
-/** Which shard has which tensor. */
+/** The index: the shard of each tensor. */
 export const indexFile = "model.safetensors.index.json";
 /** Shards as transformers names them. */
 export const shardName = /^model-\d{5}-of-\d{5}\.safetensors$/;
 
-/** All but the weights: what a saved model keeps as it is, and how many bytes each may have. */
+/** All files except the weights: a saved model has them unchanged. The number is the limit of their bytes. */
 export const companionFiles = {
   "config.json": limits.documentBytes,
   "generation_config.json": limits.documentBytes,
@@ -22,8 +22,8 @@ export const companionFiles = {
   "chat_template.jinja": limits.documentBytes,
 } as const;
 
-/** The folder of named chat templates, each a file of its own. */
+/** The folder of named chat templates, one file each. */
 export const templatesFolder = "additional_chat_templates";
 export const templateName = /^[^/\\\0]+\.jinja$/;
-/** Bytes that each may have. */
+/** Limit of the bytes of each. */
 export const templateBytes = limits.documentBytes;

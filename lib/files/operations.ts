@@ -12,32 +12,29 @@ export interface WritableFile {
   close(): Promise<void>;
 }
 
-/** The operations of the file system that change it: a seam where tests put failures. */
+/** The operations that change the file system; tests inject failures here. */
 export interface FileOperations {
-  /** Creates a folder and the folders above it. @returns the first folder created, or undefined where it was there */
+  /** Creates a folder and its parents. @returns the first folder created, or undefined if it existed */
   makeFolder(path: string): Promise<string | undefined>;
-  /** Creates a file that must not be there yet. */
+  /** Creates a file that must not exist. */
   create(path: string): Promise<WritableFile>;
   /** Returns when the folder's entries are on the disk. */
   syncFolder(path: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
-  /** Removes a file, or a folder with all that is in it; what is not there is no error. */
+  /** Removes a file, or a folder with its contents; does nothing if it does not exist. */
   remove(path: string): Promise<void>;
-  /** Removes a folder if it is empty; what is not empty, or not there, stays so. */
+  /** Removes a folder if it exists and is empty. */
   removeEmpty(path: string): Promise<void>;
 }
 
-/**
- * What `mkdir` with `recursive` does, which never returns where a system says of a folder's parent that it is not there
- * although it is, as /proc does.
- */
+/** Like `mkdir` with `recursive`, which never returns if a file system such as /proc reports an existing parent as missing. */
 async function makeFolders(path: string): Promise<string | undefined> {
   try {
     await mkdir(path);
     return path;
   } catch (error) {
     if (systemCode(error) !== "ENOENT" || dirname(path) === path) {
-      // EEXIST, or what a read-only or otherwise special file system says of a folder that is there
+      // EEXIST, or what a read-only or special file system reports for an existing folder
       if ((await stat(path).catch(() => undefined))?.isDirectory()) return undefined;
       throw error;
     }
@@ -46,7 +43,7 @@ async function makeFolders(path: string): Promise<string | undefined> {
   try {
     await mkdir(path);
   } catch (error) {
-    if (systemCode(error) === "EEXIST") return first; // by another process meanwhile
+    if (systemCode(error) === "EEXIST") return first; // created by another process meanwhile
     if (systemCode(error) !== "ENOENT") throw error;
     throw Object.assign(new Error(`the system makes no folder in ${dirname(path)} (${(error as Error).message})`), {
       code: "ENOENT",
@@ -85,21 +82,21 @@ const nodeOperations: FileOperations = {
 
 let current = nodeOperations;
 
-/** The operations in force. */
+/** The current operations. */
 export function fileOperations(): FileOperations {
   return current;
 }
 
 /**
- * Puts other operations in force, for tests.
- * @param wrap makes them from the real ones; undefined puts these back
+ * Replaces the operations, for tests.
+ * @param wrap makes them from the real ones; undefined restores these
  * @internal
  */
 export function replaceFileOperations(wrap: ((real: FileOperations) => FileOperations) | undefined): void {
   current = wrap ? wrap(nodeOperations) : nodeOperations;
 }
 
-/** Names in a folder, sorted; none where there is no folder. */
+/** Names in a folder, sorted; empty if there is no folder. */
 export async function entriesOf(path: string): Promise<string[]> {
   try {
     return (await readdir(path)).sort();

@@ -1,19 +1,19 @@
 /**
- * The one way to read a file. It must be a regular file, and not larger than its kind may be: a pipe never ends, a device
- * has no end, and a sparse file of terabytes costs nothing to make. Symbolic links are followed, because the folders of a
- * Hugging Face cache consist of them.
+ * The only way in which this package reads files. A file must be regular and within the size limit of its kind: a pipe or a
+ * device may never end, and a sparse file of terabytes costs nothing to make. Symbolic links are followed, because the
+ * folders of a Hugging Face cache consist of them.
  */
 import { isUtf8 } from "node:buffer";
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats, statSync } from "node:fs";
 import { type FileHandle, lstat, open, stat } from "node:fs/promises";
 import { RubricateError, systemCode } from "../errors";
 
-/** Opening a pipe would wait for its writer, and opening a terminal would make it this process's own. */
+/** Opening must not wait for a pipe's writer, or make a terminal the process's controlling one. */
 const openFlags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOCTTY ?? 0);
-/** Bytes read at a time: large enough to be fast, small enough to leave the event loop free. */
+/** Bytes read per call: large enough to be fast, small enough not to block the event loop. */
 const pieceBytes = 1 << 18;
 
-/** ERR_FILE for what the system reports. */
+/** ERR_FILE for an error of the system. */
 export function cannotRead(path: string, cause: unknown): RubricateError {
   return new RubricateError("ERR_FILE", `Cannot read ${path}: ${(cause as Error).message}`, { cause });
 }
@@ -35,11 +35,11 @@ function tooLarge(path: string, limit: number, size: number): RubricateError {
   return new RubricateError("ERR_FILE", `Expected at most ${limit} bytes in ${path} but it ${found}`);
 }
 
-/** What git leaves in the place of a large file where git-lfs is not installed: three lines of text. */
+/** A git-lfs pointer: three lines of text that git leaves instead of a large file if git-lfs is not installed. */
 const pointer = /^version https:\/\/(git-lfs|hawser)\.github\.com\/spec\//;
-/** No pointer is longer, as its specification says. */
+/** Maximum length of a pointer by its specification. */
 const pointerBytes = 1024;
-/** As many of its first bytes tell. */
+/** Bytes at the start of a file that identify a pointer. */
 const pointerStart = 64;
 
 const mayBePointer = (size: number) => size > pointerStart && size < pointerBytes;
@@ -53,16 +53,16 @@ function refusePointer(path: string, start: Buffer): void {
 }
 
 /**
- * Refuses what is read elsewhere, by the native core, where it is a git-lfs pointer.
- * @throws RubricateError ERR_FILE saying so, or that it cannot be read
+ * Refuses a git-lfs pointer in place of a file that the native core reads.
+ * @throws RubricateError ERR_FILE also if it cannot be read
  */
 export async function requireContents(path: string): Promise<void> {
   await (await openRegular(path)).file.close();
 }
 
 /**
- * Whether there is something at a path. Only a path that does not exist is "no": one that cannot be looked at, or a link
- * that leads nowhere, is an error, or a file would be left out in silence.
+ * Whether a path exists. A path that cannot be checked, or a dangling link, is an error: a file must not be skipped
+ * silently.
  * @throws RubricateError ERR_FILE
  */
 export async function present(path: string): Promise<boolean> {
@@ -78,7 +78,7 @@ export async function present(path: string): Promise<boolean> {
 }
 
 /**
- * Opens a regular file, which is no git-lfs pointer, for reading. The caller closes it.
+ * Opens a regular file for reading; a git-lfs pointer is refused. The caller closes the file.
  * @throws RubricateError ERR_FILE
  */
 export async function openRegular(path: string): Promise<{ file: FileHandle; size: number }> {
@@ -104,7 +104,7 @@ export async function openRegular(path: string): Promise<{ file: FileHandle; siz
   }
 }
 
-/** As `openRegular`, at once. @returns the descriptor and the file's size */
+/** Like `openRegular`, synchronously. @returns the descriptor and the file's size */
 export function openRegularSync(path: string): { descriptor: number; size: number } {
   let descriptor: number;
   try {
@@ -130,9 +130,9 @@ export function openRegularSync(path: string): { descriptor: number; size: numbe
 
 /**
  * Reads a whole file.
- * @param limit bytes that it may have
- * @param allocate makes the memory that it is read into
- * @throws RubricateError ERR_FILE where it is no regular file, too large, or cannot be read
+ * @param limit maximum number of bytes
+ * @param allocate allocates the memory that it is read into
+ * @throws RubricateError ERR_FILE if it is not a regular file, is too large, or cannot be read
  */
 export async function readBytes(
   path: string,
@@ -142,7 +142,7 @@ export async function readBytes(
   const { file, size } = await openRegular(path);
   try {
     if (size > limit) throw tooLarge(path, limit, size);
-    // One byte more than the size finds the end without another buffer. Files of /proc have size 0 and grow here.
+    // Reading one byte more than the size finds the end without another buffer. Files of /proc have size 0 and grow here.
     let bytes = allocate(size + 1);
     for (let filled = 0; ; ) {
       const length = Math.min(bytes.length - filled, pieceBytes);
@@ -164,8 +164,8 @@ export async function readBytes(
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Bytes of a file as text. @throws RubricateError ERR_FILE where they are not UTF-8 */
-function decoded(bytes: Uint8Array, path: string): string {
+/** Decodes the bytes of a file. @throws RubricateError ERR_FILE if they are not UTF-8 */
+function decodeUtf8(bytes: Uint8Array, path: string): string {
   try {
     return utf8.decode(bytes);
   } catch (cause) {
@@ -182,10 +182,10 @@ export async function readSharedText(path: string, limit: number): Promise<Buffe
 
 /** Reads a whole text file in UTF-8. @throws RubricateError ERR_FILE, as `readBytes` */
 export async function readText(path: string, limit: number): Promise<string> {
-  return decoded(await readBytes(path, limit), path);
+  return decodeUtf8(await readBytes(path, limit), path);
 }
 
-/** As `readText`, at once: for small files of the package itself. @throws RubricateError ERR_FILE */
+/** Like `readText`, synchronously: for small files of the package itself. @throws RubricateError ERR_FILE */
 export function readTextSync(path: string, limit: number): string {
   const { descriptor, size } = openRegularSync(path);
   try {
@@ -194,7 +194,7 @@ export function readTextSync(path: string, limit: number): string {
     let filled = 0;
     for (let read = -1; read !== 0 && filled < size; filled += read)
       read = readSync(descriptor, bytes, filled, size - filled, filled);
-    return decoded(bytes.subarray(0, filled), path);
+    return decodeUtf8(bytes.subarray(0, filled), path);
   } catch (error) {
     throw error instanceof RubricateError ? error : cannotRead(path, error);
   } finally {
@@ -202,7 +202,7 @@ export function readTextSync(path: string, limit: number): string {
   }
 }
 
-/** Contents of a file of any size, piece by piece. A piece is valid until the next. @throws RubricateError ERR_FILE */
+/** Contents of a file of any size, in pieces. A piece is valid until the next one is read. @throws RubricateError ERR_FILE */
 export async function* readPieces(path: string): AsyncGenerator<Buffer, void, void> {
   const { file } = await openRegular(path);
   try {

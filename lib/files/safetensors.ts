@@ -1,11 +1,11 @@
-/** Writing safetensors files (https://github.com/huggingface/safetensors, "Format"). Reading is the native core's. */
+/** Writes safetensors files (https://github.com/huggingface/safetensors, "Format"). The native core reads them. */
 import { RubricateError } from "../errors";
 import { areFinite } from "../finite";
 import { runJob } from "../job";
 import { limits } from "../limits";
 import { native } from "../native";
 
-/** Bytes of an element of the dtypes that are written here, by the format's names. */
+/** Bytes of an element of each dtype that is written here, by the format's names. */
 const elementBytes = { F32: 4, F16: 2, BF16: 2 } as const;
 
 export type StoredDtype = keyof typeof elementBytes;
@@ -15,7 +15,7 @@ export interface StoredTensor {
   readonly name: string;
   readonly dtype: StoredDtype;
   readonly shape: readonly number[];
-  /** Its elements, row-major, little-endian, whole or in pieces; asked for when their turn has come. */
+  /** Its elements, row-major, little-endian, whole or in pieces; called when they are written. */
   readonly data: () => Uint8Array | Promise<Uint8Array> | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 }
 
@@ -30,9 +30,9 @@ export function bytesOf(values: Float32Array): Uint8Array {
 }
 
 /**
- * A safetensors file, piece by piece: the header's length, the header padded with spaces to a multiple of 8 bytes, and the
- * tensors, those of larger elements first and else by name, as the format's own writer lays them out.
- * @throws RubricateError ERR_SHAPE where a tensor's data do not fit its shape
+ * A safetensors file in pieces: the header's length, the header padded with spaces to a multiple of 8 bytes, and the
+ * tensors, sorted by element size (largest first) and then by name, as the format's own writer does.
+ * @throws RubricateError ERR_SHAPE if a tensor's data do not fit its shape
  */
 export async function* safetensorsPieces(
   tensors: readonly StoredTensor[],
@@ -69,12 +69,12 @@ export async function* safetensorsPieces(
   }
 }
 
-/** Bytes that are looked at in one go, on this thread: a whole number of elements of every dtype. */
+/** Bytes checked per step, on this thread: a whole number of elements of every dtype. */
 const sliceBytes = 1 << 18;
 
 /**
- * Tensors as they are, of which no number that is not finite is written: who reads them refuses it.
- * Their pieces throw ERR_NOT_FINITE.
+ * The same tensors; their pieces throw ERR_NOT_FINITE for a number that is not finite, because loading would refuse the
+ * file.
  */
 export function finiteTensors(tensors: readonly StoredTensor[]): StoredTensor[] {
   return tensors.map((tensor) => ({ ...tensor, data: () => finitePieces(tensor) }));
@@ -86,7 +86,7 @@ async function* finitePieces({ name, dtype, data }: StoredTensor): AsyncGenerato
     for (let at = 0; at < piece.length; at += sliceBytes) {
       const slice = piece.subarray(at, at + sliceBytes);
       if (!areFinite(slice, dtype))
-        throw new RubricateError("ERR_NOT_FINITE", `${name} holds numbers that are not finite; nothing was written`);
+        throw new RubricateError("ERR_NOT_FINITE", `${name} contains numbers that are not finite; nothing was written`);
       yield slice;
     }
 }
@@ -95,7 +95,7 @@ function byteCount(tensor: StoredTensor): number {
   return tensor.shape.reduce((product, size) => product * size, elementBytes[tensor.dtype]);
 }
 
-/** Most bytes of a file of so many fp32 tensors, with so many numbers together, whose names are this package's. */
+/** Maximum size of a file with this many fp32 tensors and numbers in total, with tensor names of this package. */
 export function mostBytes(tensors: number, numbers: number): number {
   return 8 + limits.knownHeaderBytes + tensors * limits.knownTensorBytes + 4 * numbers;
 }
@@ -108,7 +108,7 @@ export interface ReadTensor {
 }
 
 /**
- * Reads a safetensors file, every header check made.
+ * Reads a safetensors file with all checks of its header.
  * @throws RubricateError ERR_FILE, ERR_SAFETENSORS
  */
 export async function readSafetensors(path: string, signal?: AbortSignal): Promise<Map<string, ReadTensor>> {
@@ -116,7 +116,7 @@ export async function readSafetensors(path: string, signal?: AbortSignal): Promi
   return new Map(tensors);
 }
 
-/** The elements of an F32 tensor, where they lie if that can be. @throws RubricateError ERR_DTYPE */
+/** The elements of an F32 tensor, without a copy if possible. @throws RubricateError ERR_DTYPE */
 export function float32Values(tensor: ReadTensor, name: string): Float32Array {
   if (tensor.dtype !== "F32")
     throw new RubricateError("ERR_DTYPE", `Expected F32 for ${name} but received ${tensor.dtype}`);

@@ -1,11 +1,11 @@
-/** Compares two tensors of safetensors files byte by byte, without reading either as a whole. */
+/** Compares two tensors of safetensors files byte by byte, without reading either into memory as a whole. */
 import type { FileHandle } from "node:fs/promises";
 import { throwIfAborted } from "../job";
 import { inSlices } from "../steps";
 import { checkShape, isObject } from "./json";
 import { cannotRead, openRegular } from "./read";
 
-/** Where a tensor's bytes are. */
+/** Location of a tensor's bytes. */
 interface Extent {
   readonly file: FileHandle;
   readonly start: number;
@@ -14,15 +14,15 @@ interface Extent {
   readonly kind: string;
 }
 
-/** A header with more bytes or values than those of any LLaMA is not read here. */
+/** A header with more bytes or values than any LLaMA has is not read here. */
 const headerBytes = 1 << 24;
 const headerValues = 1 << 20;
-/** Bytes that are compared at a time. */
+/** Bytes compared at a time. */
 const pieceBytes = 1 << 20;
 
 /**
- * Whether two tensors have the same dtype, shape and bytes. What cannot be read as a safetensors file should be counts as
- * different: the native core, which reads both then, says what is wrong.
+ * Whether two tensors have the same dtype, shape and bytes. A file that cannot be parsed counts as different: the native
+ * core then reads both and reports the error.
  * @throws RubricateError ERR_FILE, ERR_ABORTED
  */
 export async function haveSameBytes(
@@ -79,7 +79,7 @@ async function sameBytes(one: Extent, other: Extent, signal: AbortSignal | undef
       one.file.read(a, 0, length, one.start + at),
       other.file.read(b, 0, length, other.start + at),
     ]);
-    const bytes = Math.min(read.bytesRead, otherRead.bytesRead); // the system may read less than it was asked for
+    const bytes = Math.min(read.bytesRead, otherRead.bytesRead); // the system may read less than requested
     if (bytes === 0 || a.compare(b, 0, bytes, 0, bytes) !== 0) return false;
     at += bytes;
   }

@@ -7,7 +7,7 @@ export interface Architecture {
   readonly family: "llama";
   readonly vocabulary: number;
   readonly hidden: number;
-  /** Most positions of a sequence. */
+  /** Maximum number of positions of a sequence. */
   readonly context: number;
   readonly tied_embeddings: boolean;
   readonly stacks: readonly [StackArchitecture];
@@ -30,12 +30,12 @@ export interface StackArchitecture {
   readonly feed_forward: { readonly kind: "swiglu"; readonly size: number; readonly bias: boolean };
 }
 
-/** A family's reading of a config.json. */
+/** A config.json as interpreted by its family. */
 export interface ModelDescription {
   readonly architecture: Architecture;
   /** Canonical tensor names that the architecture needs. */
   readonly tensors: readonly string[];
-  /** Parameters of the model, tied ones counted once. */
+  /** Number of parameters; tied ones count once. */
   readonly parameterCount: number;
   readonly bosTokenId: number | undefined;
   readonly eosTokenIds: readonly number[];

@@ -1,6 +1,6 @@
-/** Where a folder has its weights: one safetensors file, or an index and shards. */
+/** Finds a folder's weights: one safetensors file, or an index and shards. */
 import { basename, join } from "node:path";
-import { escaped, RubricateError, shown } from "../errors";
+import { escaped, formatJson, RubricateError } from "../errors";
 import { readJson } from "../files/json";
 import { indexFile, weightsFile } from "../files/model_folder";
 import { entriesOf } from "../files/operations";
@@ -10,29 +10,30 @@ import { runJob } from "../job";
 import { native } from "../native";
 import type { ModelDescription } from "./architecture";
 
-/** Where a model's tensors lie. */
+/** The location of a model's tensors. */
 interface CheckpointFiles {
   /** Paths of the safetensors files. */
   readonly files: readonly string[];
-  /** The checkpoint's tensor names by canonical name, where they are not `prefix` and that. */
+  /** The checkpoint's tensor names by canonical name, where they differ from `prefix` + canonical name. */
   readonly names: Readonly<Record<string, string>>;
   readonly prefix: string;
-  /** Tensors that may be there and are not needed. */
+  /** Tensors that are allowed but not needed. */
   readonly ignored: readonly string[];
-  /** Whether config.json ties the head to the embedding table, while the checkpoint has a head that differs from it. */
+  /** Whether config.json ties the head to the embedding table although the checkpoint has a different head. */
   readonly headDiffers: boolean;
 }
 
-/** Names that tell a checkpoint's prefix and where the table of tied embeddings is. */
+/** Names that determine a checkpoint's prefix and the location of tied embeddings. */
 const soughtNames = ["embed_tokens.weight", "model.embed_tokens.weight", "norm.weight", "lm_head.weight"];
-/** Of tensors that old checkpoints hold and no model needs. */
+/** Suffix of tensors that old checkpoints contain and no model needs. */
 const ignoredSuffix = ".rotary_emb.inv_freq";
 
 /**
  * Finds the safetensors files of a Hugging Face folder and maps its tensor names to canonical ones: the names of the
- * `LlamaForCausalLM` class without their prefix "model.". As transformers does it: the single file comes before an index with
- * shards; a tied model may store its one table under either name; and one that stores two different ones is not tied.
- * @throws RubricateError ERR_FILE where there is no checkpoint, ERR_SAFETENSORS for a malformed index or header
+ * `LlamaForCausalLM` class without their prefix "model.". As in transformers, the single file takes precedence over an
+ * index with shards; a tied model may store its table under either name; and a model that stores two different tables is
+ * not tied.
+ * @throws RubricateError ERR_FILE if there is no checkpoint, ERR_SAFETENSORS for a malformed index or header
  */
 export async function findCheckpoint(
   dir: string,
@@ -40,7 +41,7 @@ export async function findCheckpoint(
   signal?: AbortSignal,
 ): Promise<CheckpointFiles> {
   const { files, present, fileOf } = await findWeights(dir, signal);
-  // The table may be missing, with a tied head in its place.
+  // A tied head may be stored instead of the table.
   const prefix = present.has("embed_tokens.weight") || present.has("norm.weight") ? "" : "model.";
   const names: Record<string, string> = { "lm_head.weight": "lm_head.weight" };
   const ignored = [...present].filter((name) => name.endsWith(ignoredSuffix));
@@ -55,7 +56,7 @@ export async function findCheckpoint(
   return { files, names, prefix, ignored, headDiffers };
 }
 
-/** The files that hold a folder's weights, and those of their tensors that matter here. */
+/** The files with a folder's weights, and which of the names above they have. */
 async function findWeights(dir: string, signal: AbortSignal | undefined) {
   const single = join(dir, weightsFile);
   if (await exists(single)) {
@@ -76,11 +77,11 @@ async function findWeights(dir: string, signal: AbortSignal | undefined) {
   return { files, present: new Set(index.keys()), fileOf: (name: string) => join(dir, index.get(name)!) };
 }
 
-/** Weights that this package does not read, and adapters, by their files' names. */
+/** Unsupported weights, and adapters, by file name. */
 const otherKinds: readonly (readonly [name: RegExp, what: string])[] = [
   [
     /^(adapter_config\.json|adapter_model\.(safetensors|bin))$/,
-    "an adapter: load its base as the model and give this beside it",
+    "an adapter: load its base as the model, and this folder as the adapter",
   ],
   [/^pytorch_model.*\.bin(\.index\.json)?$/, "PyTorch's pickles: convert them with transformers' save_pretrained"],
   [/\.(pth|pt|ckpt)$/, "PyTorch's pickles: convert them with transformers' save_pretrained"],
@@ -90,7 +91,7 @@ const otherKinds: readonly (readonly [name: RegExp, what: string])[] = [
 ];
 const shownNames = 5;
 
-/** Says what was found in the place of weights. */
+/** The error for a folder without weights, with what was found instead. */
 async function noWeights(dir: string): Promise<RubricateError> {
   const entries = await entriesOf(dir);
   for (const [pattern, what] of otherKinds) {
@@ -104,11 +105,11 @@ async function noWeights(dir: string): Promise<RubricateError> {
   }
   return new RubricateError(
     "ERR_FILE",
-    `Expected ${weightsFile} or ${indexFile} in the model folder but cannot read ${join(dir, weightsFile)}: ENOENT: there is no such file`,
+    `Expected ${weightsFile} or ${indexFile} in the model folder but cannot read ${join(dir, weightsFile)}: ENOENT: no such file or directory`,
   );
 }
 
-/** Longer ones no file system takes. */
+/** No file system accepts longer names. */
 const fileNameBytes = 255;
 
 function isFileName(value: unknown): value is string {
@@ -131,7 +132,7 @@ async function readIndex(path: string): Promise<Map<string, string>> {
     if (!isFileName(file)) {
       throw new RubricateError(
         "ERR_SAFETENSORS",
-        `Expected file names without folders in weight_map of ${path} but received ${shown(file)}`,
+        `Expected file names without folders in weight_map of ${path} but received ${formatJson(file)}`,
       );
     }
     entries.set(name, file);
@@ -139,7 +140,7 @@ async function readIndex(path: string): Promise<Map<string, string>> {
   return entries;
 }
 
-/** Which of the names that matter here the one safetensors file of a folder has. */
+/** Which of the names above a folder's single safetensors file has. */
 function headerNames(path: string, signal: AbortSignal | undefined): Promise<string[]> {
   return runJob(() => native().readSafetensorsNames(path, soughtNames, ignoredSuffix), signal);
 }

@@ -1,11 +1,11 @@
-/** What the calls of a model have in common: their token ids and their adapter. */
+/** Checks of arguments that several calls of a model have: token ids and adapter. */
 import { requireAdapter } from "../brands";
 import { invalid, RubricateError } from "../errors";
 import type { NativeAdapter, NativeModel } from "../native";
 import { integersOf, lengthOf } from "../options";
 
 // Declared here, not in lib/adapter: adapters depend on models, never the other way around.
-/** What the calls of a model need of an adapter. RedAdapter implements it. */
+/** The adapter's interface for calls of a model. RedAdapter implements it. */
 export interface ModelAdapter {
   /** Trainable numbers. */
   readonly parameterCount: number;
@@ -16,8 +16,8 @@ export interface ModelAdapter {
 }
 
 /**
- * The handle of a call's adapter; null where there is none.
- * @throws RubricateError ERR_ARGUMENT for whatever else it is, ERR_FOREIGN, ERR_DISPOSED
+ * The handle of a call's adapter; null if there is none.
+ * @throws RubricateError ERR_ARGUMENT for any other value, ERR_FOREIGN, ERR_DISPOSED
  */
 export function adapterHandle(
   adapter: ModelAdapter | null | undefined,
@@ -29,8 +29,8 @@ export function adapterHandle(
 }
 
 /**
- * Token ids as the core takes them.
- * @param prompt leaves room in the context for one token more
+ * Checks token ids and copies them for the core.
+ * @param prompt whether the context needs room for one more token
  * @throws RubricateError ERR_ARGUMENT, ERR_CONTEXT_LENGTH
  */
 export function checkedIds(

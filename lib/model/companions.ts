@@ -1,4 +1,4 @@
-/** The files of a model's folder that a saved model keeps as they are: all but the weights. */
+/** Companions: the files of a model's folder that a saved model keeps unchanged, i.e. all except the weights. */
 import { lstat, realpath } from "node:fs/promises";
 import { dirname, join, sep } from "node:path";
 import { RubricateError } from "../errors";
@@ -15,10 +15,10 @@ import {
 import { entriesOf } from "../files/operations";
 import { cannotRead, present, readBytes } from "../files/read";
 
-/** A file of a Hugging Face cache, whose model folders consist of links to such files. */
+/** Path of a file in a Hugging Face cache; its model folders consist of links to such files. */
 const cachedFile = /[\\/]models--[^\\/]+[\\/]blobs[\\/](?:[0-9a-f]{40}|[0-9a-f]{64})$/;
 
-/** A companion: its name within the folder, which may have one folder in it, and the bytes that it may have. */
+/** A companion: its name within the folder, which may contain one folder, and the limit of its bytes. */
 interface Companion {
   readonly name: string;
   readonly limit: number;
@@ -26,7 +26,7 @@ interface Companion {
 
 /**
  * Reads the companions in a folder.
- * @throws RubricateError ERR_FILE, as `requireCompanions`, and where one cannot be read
+ * @throws RubricateError ERR_FILE as in `requireCompanions`, and if one cannot be read
  */
 export async function readCompanions(source: string): Promise<FileContents[]> {
   const files: FileContents[] = [];
@@ -36,9 +36,9 @@ export async function readCompanions(source: string): Promise<FileContents[]> {
 }
 
 /**
- * Finds the companions in a folder. One that is a link out of the folder would put somebody else's file, perhaps a secret,
- * into a folder that is meant to be published; only links into a Hugging Face cache are followed.
- * @throws RubricateError ERR_FILE naming the link and where it leads
+ * Finds the companions in a folder. A link out of the folder could copy an unrelated file, perhaps a secret, into a folder
+ * meant for publication, so only links into a Hugging Face cache are followed.
+ * @throws RubricateError ERR_FILE naming the link and its target
  */
 export async function requireCompanions(source: string): Promise<Companion[]> {
   const found: Companion[] = [];
@@ -51,7 +51,7 @@ export async function requireCompanions(source: string): Promise<Companion[]> {
       throw new RubricateError(
         "ERR_FILE",
         `Expected a file to copy at ${path} but it is a symbolic link out of the model's folder, to ${target}: ` +
-          "put a copy of the file in its place",
+          "replace it with a copy of the file",
       );
     found.push(companion);
   }
@@ -64,7 +64,7 @@ async function possibleCompanions(source: string): Promise<Companion[]> {
   return [...files, ...templates];
 }
 
-/** The named chat templates of a folder: their names within it. */
+/** Names of a folder's named chat templates, within the folder. */
 async function templatesIn(folder: string): Promise<string[]> {
   const path = join(folder, templatesFolder);
   if (!(await present(path))) return [];
@@ -73,9 +73,9 @@ async function templatesIn(folder: string): Promise<string[]> {
 }
 
 /**
- * What the loader would take, of a folder that a model is saved into, beside or instead of the files that are written.
+ * Existing files of a folder that the loader would read in addition to or instead of the files that a save writes.
  * @param written names of these
- * @returns names of files; the folder of templates where that is a link
+ * @returns names of files; the folder of templates if that is a link
  */
 export async function staleFiles(folder: string, written: readonly string[]): Promise<string[]> {
   const isRead = (name: string) => Object.hasOwn(companionFiles, name) || name === weightsFile || name === indexFile;

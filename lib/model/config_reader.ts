@@ -20,7 +20,7 @@ export class ConfigReader {
   }
 
   fail(key: string, expected: string): RubricateError {
-    const received = shown(this.value[key]);
+    const received = describeValue(this.value[key]);
     return new RubricateError("ERR_CONFIG", `Expected ${expected} for ${key} in ${this.path} but received ${received}`);
   }
 
@@ -62,13 +62,13 @@ export class ConfigReader {
     return new ConfigReader(value as Record<string, unknown>, `${this.path} (${key})`);
   }
 
-  /** As `object`; undefined for an object without fields, too. */
+  /** Like `object`, but undefined also for an object without fields. */
   filledObject(key: string): ConfigReader | undefined {
     const found = this.object(key);
     return found && Object.keys(found.value).length > 0 ? found : undefined;
   }
 
-  /** A token id, or several: Hugging Face writes both. */
+  /** A token id or a list of them; Hugging Face writes both. */
   ids(key: string): number[] {
     if (!this.has(key)) return [];
     const value = this.value[key];
@@ -83,8 +83,8 @@ export class ConfigReader {
   }
 }
 
-/** A value of a parsed document for messages. What is nested is not written out: it may be large, or deep. */
-function shown(value: unknown): string {
+/** Describes a value of a parsed document for messages, without nested values, which may be large or deep. */
+function describeValue(value: unknown): string {
   if (value === undefined || value === null) return "nothing";
   if (Array.isArray(value)) return `an array of length ${value.length}`;
   if (typeof value === "object") return "an object";

@@ -5,33 +5,33 @@ import { type NativeCudaDevices, native } from "../native";
 
 export type { MatrixProduct } from "../binding/devices";
 
-/** Where a model is to compute: "auto" is the first CUDA device where there is one, "cuda" is "cuda:0". */
+/** Device for a model: "auto" is the first CUDA device if there is one, else the CPU; "cuda" is "cuda:0". */
 export type DeviceChoice = "auto" | "cpu" | "cuda" | `cuda:${number}`;
 
-/** Where a model computes. */
+/** The device of a model. */
 export interface ModelDevice {
   readonly kind: "cpu" | "cuda";
-  /** Of a CUDA device: its number, and what it is called, such as "NVIDIA H200". */
+  /** For a CUDA device: its number, and its name, such as "NVIDIA H200". */
   readonly index?: number;
   readonly name?: string;
-  /** Of a CUDA device: who multiplies matrices there: "own kernels", or such as "cuBLASLt 13.1.1, auto". */
+  /** For a CUDA device: provider of matmuls: "own kernels", or for example "cuBLASLt 13.1.1, auto". */
   readonly matmul?: string;
-  /** With device "auto": why not on a GPU. */
+  /** With device "auto": why no GPU is used. */
   readonly reason?: string;
 }
 
-/** The CUDA devices of this machine. @throws RubricateError ERR_DEVICE with a sentence that says what is missing */
+/** The CUDA devices of this machine. @throws RubricateError ERR_DEVICE naming what is missing */
 export function cudaDevices(): Promise<NativeCudaDevices> {
   return runJob(() => native().readCudaDevices());
 }
 
 /**
- * Limits what this process takes of a CUDA device's memory, for all its models together, from now on. What loading,
- * training or generating would take beyond it is ERR_OUT_OF_MEMORY; what is held already stays, so that a model can still
- * be used or disposed of, and works on once the limit is raised. Memory that is only kept for reuse is given back first.
- * `model.memory().device` has the figures. CUDA's own few hundred MB of a device are not counted.
+ * Limits this process's memory on a CUDA device, for all its models together, from now on. Allocations of loading, training
+ * or generating beyond it fail with ERR_OUT_OF_MEMORY; existing allocations stay, so that a model can still be used or
+ * disposed of, and works again once the limit is raised. Memory kept for reuse is released first. `model.memory().device`
+ * has the figures. The few hundred MB that CUDA itself uses are not counted.
  * @param device "cuda", which is "cuda:0", or "cuda:1"
- * @param bytes 0: no limit but the device's own
+ * @param bytes 0: no limit other than the device's memory
  * @throws RubricateError ERR_ARGUMENT, ERR_DEVICE, ERR_DEVICE_LOST
  */
 export async function setDeviceMemoryLimit(device: "cuda" | `cuda:${number}`, bytes: number): Promise<void> {
@@ -43,7 +43,7 @@ export async function setDeviceMemoryLimit(device: "cuda" | `cuda:${number}`, by
   await runJob(() => native().setDeviceMemoryLimit(index, bytes));
 }
 
-/** The number of a CUDA device, as `DeviceChoice` has it; undefined for any other text. */
+/** The number of a CUDA device in a `DeviceChoice`; undefined for any other text. */
 export function cudaIndex(device: unknown): number | undefined {
   if (device === "cuda") return 0;
   const digits = typeof device === "string" ? /^cuda:(\d{1,9})$/.exec(device)?.[1] : undefined;
@@ -61,9 +61,9 @@ export function deviceText(device: ModelDevice): string {
 }
 
 /**
- * Calls `load` with the device that was asked for. With "auto" it is called again with the CPU where the CUDA device
- * cannot be had, has too little memory, or was lost.
- * @throws RubricateError ERR_ARGUMENT, ERR_DEVICE where "cuda" cannot be had, and what `load` throws
+ * Calls `load` with the requested device. With "auto" it is called again with the CPU if the CUDA device is not available,
+ * has too little memory, or was lost.
+ * @throws RubricateError ERR_ARGUMENT, ERR_DEVICE if "cuda" is not available, and errors of `load`
  */
 export async function onDevice<T>(device: unknown, load: (device: ModelDevice) => Promise<T>): Promise<T> {
   if (device === "cpu") return load({ kind: "cpu" });

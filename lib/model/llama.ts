@@ -5,17 +5,16 @@ import { ConfigReader } from "./config_reader";
 
 /**
  * Reads a LLaMA config.json (LLaMA 1, 2 and 3; both spellings of RoPE's settings: `rope_theta` and `rope_scaling`, or
- * `rope_parameters`). Defaults are transformers' LlamaConfig's, and so is the order in which it takes settings that stand in
- * two places.
+ * `rope_parameters`). Defaults, and the precedence of settings given in two places, are those of transformers' LlamaConfig.
  * @param document the parsed config.json
- * @param path what errors call it
+ * @param path for messages
  * @throws RubricateError ERR_CONFIG for a value that is missing, wrong or not supported
  */
 export function describeLlama(document: unknown, path: string): ModelDescription {
   const config = ConfigReader.of(document, path);
   if (config.string("model_type") !== "llama") throw config.fail("model_type", '"llama"');
   if (config.string("hidden_act", "silu") !== "silu") throw config.fail("hidden_act", '"silu"');
-  // transformers loads the weights from the file that this names.
+  // transformers loads the weights from the file named here.
   if (config.string("transformers_weights", weightsFile) !== weightsFile)
     throw config.fail("transformers_weights", `"${weightsFile}", or no such field,`);
   const hidden = config.integer("hidden_size", 1, limits.maxHidden);
@@ -53,10 +52,10 @@ export function describeLlama(document: unknown, path: string): ModelDescription
       },
     ],
   };
-  return described(architecture, config.ids("bos_token_id")[0], config.ids("eos_token_id"));
+  return makeDescription(architecture, config.ids("bos_token_id")[0], config.ids("eos_token_id"));
 }
 
-function described(
+function makeDescription(
   architecture: Architecture,
   bosTokenId: number | undefined,
   eosTokenIds: readonly number[],
@@ -65,12 +64,12 @@ function described(
   return { architecture, tensors, parameterCount: countParameters(architecture), bosTokenId, eosTokenIds };
 }
 
-/** The same model with a head of its own, where config.json ties it to the embedding table and the checkpoint does not. */
+/** The same model with an untied head: for a checkpoint whose head is not tied although config.json says so. */
 export function withOwnHead({ architecture, bosTokenId, eosTokenIds }: ModelDescription): ModelDescription {
-  return described({ ...architecture, tied_embeddings: false }, bosTokenId, eosTokenIds);
+  return makeDescription({ ...architecture, tied_embeddings: false }, bosTokenId, eosTokenIds);
 }
 
-/** Elements of a head. */
+/** Dimension of a head. */
 function headDimension(config: ConfigReader, hidden: number, heads: number): number {
   if (config.has("head_dim")) {
     const value = config.integer("head_dim", 2, limits.maxHeadDim);
@@ -86,9 +85,9 @@ function headDimension(config: ConfigReader, hidden: number, heads: number): num
 
 const f32 = Math.fround;
 
-/** 1 / theta^(2 i / head_dim) in fp32 as transformers computes it, then the scaling that the config asks for. */
+/** 1 / theta^(2 i / head_dim) in fp32 as transformers computes it, then the configured scaling. */
 function inverseFrequencies(config: ConfigReader, headDim: number): readonly number[] {
-  // transformers takes `rope_scaling`, the old name, where there are both; an empty object counts as none.
+  // If both are given, transformers uses `rope_scaling`, the old name; an empty object counts as missing.
   const parameters = config.filledObject("rope_scaling") ?? config.filledObject("rope_parameters");
   const source = parameters?.has("rope_theta") ? parameters : config;
   const theta = source.positive("rope_theta", 10000, limits.maxRopeTheta);
@@ -109,7 +108,7 @@ function scaledFrequencies(
 ): readonly number[] {
   const kind = parameters.string("rope_type", parameters.string("type", "default"));
   if (kind === "default") return plain;
-  // transformers reads it with these two, and not with "default".
+  // transformers reads it with these two kinds, not with "default".
   const partial = parameters.has("partial_rotary_factor") ? parameters : config;
   if (partial.positive("partial_rotary_factor", 1) !== 1) throw partial.fail("partial_rotary_factor", "1");
   switch (kind) {
@@ -124,7 +123,10 @@ function scaledFrequencies(
   }
 }
 
-/** LLaMA 3.1's scaling: long wavelengths are divided by `factor`, short ones stay, those between are blended. */
+/**
+ * LLaMA 3.1's scaling: frequencies with long wavelengths are divided by `factor`, short ones stay unchanged, those in
+ * between are interpolated.
+ */
 function llama3Frequencies(
   plain: readonly number[],
   parameters: ConfigReader,
@@ -144,7 +146,10 @@ function llama3Frequencies(
   });
 }
 
-/** Positions before the scaling: a value beside `rope_scaling` comes before one in it, and the context is the default. */
+/**
+ * Positions before the scaling: a value next to `rope_scaling` takes precedence over one inside it; the default is the
+ * context.
+ */
 function originalContext(parameters: ConfigReader, config: ConfigReader): number {
   const name = "original_max_position_embeddings";
   if (config.has(name)) return config.positive(name);
@@ -161,7 +166,7 @@ const PROJECTIONS = [
   "mlp.down_proj",
 ];
 
-/** Names of the tensors, as native/architecture/architecture.cc lists them. */
+/** Names of the tensors, as listed by native/architecture/architecture.cc. */
 function canonicalTensors(architecture: Architecture): string[] {
   const [{ layers, attention, feed_forward: feedForward }] = architecture.stacks;
   const names = ["embed_tokens.weight", "norm.weight"];

@@ -11,7 +11,7 @@ import { present } from "../files/read";
 import { type GenerateOptions, type GenerationPiece, type GenerationResult, generate } from "../generate/generation";
 import { Callback, runJob, throwIfAborted } from "../job";
 import { type NativeModel, native } from "../native";
-import { type Notice, tell } from "../notices";
+import { type Notice, reportNotices } from "../notices";
 import { checkOptions, functionOf, type OptionNames, pathOf, signalOf } from "../options";
 import { Tokenizer } from "../tokenizer/tokenizer";
 import type { Architecture, ModelDescription } from "./architecture";
@@ -26,15 +26,15 @@ export type { ModelMemory } from "../binding/model";
 
 export interface LoadOptions {
   /**
-   * "auto" (the default) takes the first CUDA device, and the CPU where there is none or its memory does not do; "cuda",
-   * which is "cuda:0", and "cuda:1" throw then.
+   * "auto" (the default): the first CUDA device, or the CPU if there is none or its memory is too small. With "cuda" (the
+   * same as "cuda:0") or "cuda:N" that is an error.
    */
   readonly device?: DeviceChoice;
   /** Dtype of the computation: "auto" (the default) is as stored, with float16 computed in float32. */
   readonly dtype?: "auto" | "float32" | "bfloat16";
-  /** Bytes of weights taken in so far, and in all. What it throws ends the loading, which rejects with it. */
+  /** Called with the bytes of weights loaded so far and in total. If it throws, the loading ends and rejects with that. */
   readonly onProgress?: (progress: { loadedBytes: number; totalBytes: number }) => void;
-  /** Told what is unusual about the folder, as `LlamaModel.notices` says it. Default: `process.emitWarning`. */
+  /** Called with each notice about the folder; see `LlamaModel.notices`. Default: `process.emitWarning`. */
   readonly onNotice?: (notice: Notice) => void;
   readonly signal?: AbortSignal;
 }
@@ -48,14 +48,14 @@ const loadOptionNames: OptionNames<LoadOptions> = {
 };
 
 export interface LogitsOptions {
-  /** A RedAdapter that was created or loaded for this model object. Default: the model alone. */
+  /** A RedAdapter that was created or loaded for this model object. Default: only the model. */
   readonly adapter?: ModelAdapter | null;
   readonly signal?: AbortSignal;
 }
 
 const logitsOptionNames: OptionNames<LogitsOptions> = { adapter: true, signal: true };
 
-/** A base model's identity: an adapter fits where both parts are equal. SHA-256, hexadecimal. */
+/** A base model's identity: an adapter fits if both parts are equal. SHA-256, hexadecimal. */
 export interface BaseFingerprint {
   /** Of the architecture document. */
   readonly architecture: string;
@@ -64,8 +64,8 @@ export interface BaseFingerprint {
 }
 
 /**
- * A LLaMA (1, 2 or 3) on this machine. It owns one native thread; every asynchronous call is queued to it and runs beside
- * the event loop. Dispose of it when done; the garbage collector is the safety net.
+ * A LLaMA (1, 2 or 3) on this machine. It owns one native thread, to which every asynchronous call is queued. Dispose of it
+ * when done; otherwise the garbage collector frees it.
  */
 export class LlamaModel {
   /** @internal */
@@ -78,20 +78,19 @@ export class LlamaModel {
     readonly dir: string,
     private readonly description: ModelDescription,
     private readonly handle: NativeModel,
-    /** undefined where the folder has no tokenizer.json: feed token ids then. */
+    /** undefined if the folder has no tokenizer.json: then use token ids. */
     readonly tokenizer: Tokenizer | undefined,
-    /** Where it runs, and with device "auto" why not on a GPU. */
+    /** Its device, and with device "auto" why no GPU is used. */
     readonly device: ModelDevice,
-    /** Ids that end a text: generation_config.json's, or without that file config.json's; and the tokenizer's. */
+    /** Ids that end a text: those of generation_config.json, or without that file of config.json; and the tokenizer's. */
     readonly eosTokenIds: readonly number[],
-    /** What is unusual about the folder that it was loaded from. */
+    /** Notices about the folder that it was loaded from. */
     readonly notices: readonly Notice[],
   ) {}
 
   /**
-   * Loads a Hugging Face folder: config.json, safetensors (one file, or shards with an index), and tokenizer.json where
-   * there is one. The weights are mapped and used in place; for a CUDA device they are copied there, in the dtype that they
-   * are stored in.
+   * Loads a Hugging Face folder: config.json, safetensors (one file, or shards with an index), and tokenizer.json if there
+   * is one. The weights are memory-mapped and used in place; for a CUDA device they are copied to it in their stored dtype.
    * @throws RubricateError ERR_FILE, ERR_CONFIG, ERR_JSON, ERR_SAFETENSORS, ERR_TENSOR_MISSING, ERR_TENSOR_UNEXPECTED,
    * ERR_SHAPE, ERR_DTYPE, ERR_TOKENIZER, ERR_DEVICE, ERR_DEVICE_LOST, ERR_OUT_OF_MEMORY, ERR_ABORTED
    */
@@ -127,7 +126,7 @@ export class LlamaModel {
       onProgress:
         options.onProgress && ((loadedBytes: number, totalBytes: number) => progress.tell({ loadedBytes, totalBytes })),
     };
-    tell(notices, onNotice);
+    reportNotices(notices, onNotice);
     return onDevice(options.device ?? "auto", async (device) => {
       let handle: NativeModel | undefined;
       try {
@@ -163,7 +162,7 @@ export class LlamaModel {
     return this.architecture.stacks[0].layers;
   }
 
-  /** Parameters of the model, tied ones counted once. */
+  /** Number of parameters; tied ones count once. */
   get parameterCount(): number {
     return this.description.parameterCount;
   }
@@ -172,7 +171,7 @@ export class LlamaModel {
     return this.description.bosTokenId;
   }
 
-  /** @throws RubricateError ERR_TOKENIZER where the folder has none */
+  /** @throws RubricateError ERR_TOKENIZER if the folder has none */
   requireTokenizer(): Tokenizer {
     if (this.tokenizer) return this.tokenizer;
     throw new RubricateError(
@@ -187,7 +186,7 @@ export class LlamaModel {
     return this.handle;
   }
 
-  /** Identity of the base, computed once. It changes when full fine-tuning changes the weights (see `forgetFingerprint`). */
+  /** Identity of the base, computed once, and again after full fine-tuning changed the weights (see `forgetFingerprint`). */
   fingerprint(): Promise<BaseFingerprint> {
     if (this.fingerprintPromise) return this.fingerprintPromise;
     const computing = runJob(() => this.native.fingerprintBytes()).then((bytes) => ({
@@ -195,14 +194,14 @@ export class LlamaModel {
       weights: sha256(bytes),
     }));
     this.fingerprintPromise = computing;
-    // A failure is not remembered: the next call tries again.
+    // A failure is not cached: the next call tries again.
     computing.catch(() => {
       if (this.fingerprintPromise === computing) this.fingerprintPromise = undefined;
     });
     return computing;
   }
 
-  /** For who changed the weights. @internal */
+  /** To be called after the weights changed. @internal */
   forgetFingerprint(): void {
     this.fingerprintPromise = undefined;
   }
@@ -228,7 +227,7 @@ export class LlamaModel {
   }
 
   /**
-   * Continues a prompt, a conversation or token ids, piece by piece. The generator's return value sums it up.
+   * Continues a prompt, a conversation or token ids, and yields the text in pieces. The generator returns a summary.
    * @throws RubricateError ERR_ARGUMENT, ERR_CONTEXT_LENGTH, ERR_TOKENIZER, ERR_TEMPLATE, ERR_NOT_FINITE, ERR_ABORTED
    */
   generate(options: GenerateOptions): AsyncGenerator<GenerationPiece, GenerationResult, void> {
@@ -236,8 +235,8 @@ export class LlamaModel {
   }
 
   /**
-   * Writes the model's folder: configuration, tokenizer files, and the weights in one safetensors file, in the dtype that
-   * the checkpoint has, as full fine-tuning left them. All or nothing.
+   * Writes the model's folder: configuration, tokenizer files, and the weights in one safetensors file, in the checkpoint's
+   * dtype, including changes by full fine-tuning. Atomic.
    * @throws RubricateError ERR_FILE, ERR_ARGUMENT, ERR_NOT_FINITE, ERR_DISPOSED
    */
   async savePretrained(dir: string): Promise<void> {
@@ -249,7 +248,7 @@ export class LlamaModel {
     return this.native.memory();
   }
 
-  /** What its CUDA device has multiplied in this process, all models there taken together, and who did it; empty on the CPU. */
+  /** Matmuls that its CUDA device has run in this process, for all models there, with their provider; empty on the CPU. */
   products(): MatrixProduct[] {
     return this.native.products();
   }
@@ -270,12 +269,12 @@ function sha256(data: string | Uint8Array): string {
   return createHash("sha256").update(data).digest("hex");
 }
 
-/** @throws RubricateError ERR_FILE, also where the folder is an adapter's; ERR_JSON */
+/** @throws RubricateError ERR_FILE, also if the folder is an adapter's; ERR_JSON */
 async function readConfig(folder: string, path: string): Promise<unknown> {
   if (!(await present(path)) && (await present(join(folder, "adapter_config.json"))))
     throw new RubricateError(
       "ERR_FILE",
-      `Expected a model folder at ${folder} but it is an adapter's: load its base as the model and give this beside it`,
+      `Expected a model folder at ${folder} but it is an adapter's: load its base as the model, and this folder as the adapter`,
     );
   return readJson(path);
 }
@@ -288,8 +287,8 @@ const headNotTied = (folder: string): Notice => ({
 });
 
 /**
- * Ids that end a text. As in transformers, generation_config.json comes before config.json where there is one, whatever it
- * says; the token that the tokenizer ends a text with, and training teaches, always counts.
+ * Ids that end a text. As in transformers, generation_config.json, if there is one, overrides config.json, even if it has
+ * none; the token with which the tokenizer ends a text, which training teaches, is always one of them.
  */
 async function endTokens(
   folder: string,

@@ -1,4 +1,4 @@
-/** Writing a model's folder, as `LlamaModel.fromPretrained` and transformers read it. */
+/** Writes a model's folder in the format that `LlamaModel.fromPretrained` and transformers read. */
 import { writeInto } from "../files/atomic";
 import { weightsFile } from "../files/model_folder";
 import { finiteTensors, type StoredDtype, type StoredTensor, safetensorsPieces } from "../files/safetensors";
@@ -9,12 +9,12 @@ import { readCompanions, staleFiles } from "./companions";
 const storedDtypes: Partial<Record<NativeDtype, StoredDtype>> = { float32: "F32", float16: "F16", bfloat16: "BF16" };
 
 /**
- * Writes config, tokenizer files and weights: all or nothing. What the folder had of an earlier model that the loader would
- * read beside these, or in their place, goes in the same step; other files stay. Weights that were trained are rounded to the dtype that the
- * checkpoint they came from stores; one tensor at a time is in memory.
- * @param source folder that the model was loaded from
+ * Writes config, tokenizer files and weights atomically. Files of an earlier model that the loader would read in addition
+ * to these, or instead of them, are removed in the same step; other files stay. Trained weights are rounded to the dtype of
+ * their checkpoint; one tensor at a time is in memory.
+ * @param source the folder that the model was loaded from
  * @param names canonical names of all tensors
- * @throws RubricateError ERR_FILE, ERR_NOT_FINITE where a weight is not finite
+ * @throws RubricateError ERR_FILE, ERR_NOT_FINITE if a weight is not finite
  */
 export async function saveModel(
   model: NativeModel,

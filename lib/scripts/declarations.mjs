@@ -1,9 +1,9 @@
-// Reads declarations as the TypeScript compiler writes them, for the documents and for dist/: TypeScript 7 has no
+// Parses declarations written by the TypeScript compiler, for the documents and for dist/: TypeScript 7 has no
 // JavaScript interface.
 import { join } from "node:path";
 
-/** End of a string literal or comment that begins at `at`, or `at` where none does. */
-function skipped(text, at) {
+/** End of a string literal or comment that begins at `at`; `at` if there is none. */
+function skipLiteral(text, at) {
   const comment = /\/\*[\s\S]*?\*\/|\/\/[^\n]*/y;
   const literal = /"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`(?:\\.|[^`\\])*`/y;
   for (const pattern of [comment, literal]) {
@@ -13,7 +13,7 @@ function skipped(text, at) {
   return at;
 }
 
-/** Declarations, or members, of a text as the compiler writes it: each with the doc comment before it. */
+/** Declarations or members in a text written by the compiler, each with the doc comment before it. */
 export function* statements(text) {
   let at = 0;
   let doc = "";
@@ -24,14 +24,14 @@ export function* statements(text) {
     at = blank.lastIndex;
     if (at >= text.length) return;
     if (text.startsWith("/*", at) || text.startsWith("//", at)) {
-      const end = skipped(text, at);
+      const end = skipLiteral(text, at);
       doc = text.startsWith("/**", at) ? text.slice(at + 3, end - 2) : doc;
       at = end;
       continue;
     }
     const begin = at;
     for (let depth = 0; at < text.length; ) {
-      const after = skipped(text, at);
+      const after = skipLiteral(text, at);
       if (after > at) {
         at = after;
         continue;
@@ -58,7 +58,7 @@ export const bodyOf = (code) => code.slice(code.indexOf("{") + 1, code.lastIndex
 function* typeArguments(text) {
   let begin = 0;
   for (let at = 0, depth = 0; depth >= 0 && at < text.length; at++) {
-    at = skipped(text, at);
+    at = skipLiteral(text, at);
     if ("{([<".includes(text[at])) depth++;
     if ("})]>".includes(text[at])) depth--;
     if (depth < 0 || (depth === 0 && text[at] === ",")) {
@@ -72,8 +72,8 @@ function* typeArguments(text) {
 export const optionsFile = join("train", "option_table.d.ts");
 
 /**
- * The same declarations with `TrainingOptions` written out as an interface. It is a type mapped from the table, of whose members
- * editors with TypeScript 7.0 do not show the doc comments.
+ * The same declarations with `TrainingOptions` written out as an interface. It is a type mapped from the table, and editors
+ * with TypeScript 7.0 do not show the doc comments of its members.
  */
 export function withPlainOptions(text) {
   const all = [...statements(text)];

@@ -1,5 +1,5 @@
-// Writes docs/api/ from the declarations and doc comments of what lib/index.ts exports; with --check, tells whether it is
-// up to date (status 1 where it is not). typedoc needs the compiler's JavaScript interface, which TypeScript 7 has not.
+// Writes docs/api/ from the declarations and doc comments of the exports of lib/index.ts; with --check, reports whether it is
+// up to date (status 1 if not). typedoc needs the compiler's JavaScript interface, which TypeScript 7 does not have.
 import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -33,7 +33,7 @@ function emitDeclarations(folder) {
   writeFileSync(options, withPlainOptions(readFileSync(options, "utf8")));
 }
 
-/** Parts of a doc comment: what stands first, and the tags. */
+/** Parts of a doc comment: the text, and the tags. */
 function docParts(comment) {
   const text = comment.replace(/^[ \t]*\*? ?/gm, "").trim();
   const [prose, ...tagged] = text.split(/(?:^|\s)@(?=(?:param|returns|throws|internal)\b)/);
@@ -44,7 +44,7 @@ function docParts(comment) {
   return { prose: prose.trim(), tags };
 }
 
-/** Prose for Markdown: what looks like HTML is shown as it is. */
+/** Escapes prose for Markdown, so that text that looks like HTML is shown unchanged. */
 const escaped = (text) =>
   text
     .split(/(`[^`]*`)/)
@@ -77,7 +77,7 @@ function describeMember({ doc, code }) {
 
 const isHidden = ({ doc, code }) => /^(private|protected)\b/.test(code) || /@internal/.test(doc);
 
-/** `export declare class X {` and the like, without what every declaration has. */
+/** `export declare class X {` and the like, without the words that every declaration has. */
 const headOf = (code) => code.replace(/^export (declare )?/, "");
 
 /** Members of the options' own interface, which is not public itself. */
@@ -102,7 +102,7 @@ function describeDeclaration(folder, name, { doc, code }) {
   return lines.join("\n");
 }
 
-/** What index.d.ts exports: [name, module] in order. */
+/** The exports of index.d.ts: [name, module] in order. */
 function exportsOf(index) {
   const found = [];
   for (const [, names, module] of index.matchAll(/export (?:type )?\{([^}]*)\} from "(?:\.\/)?([^"]+)"/g))
@@ -113,7 +113,7 @@ function exportsOf(index) {
   return found;
 }
 
-/** The declaration of a name, looked for in the modules that a module takes it from, too. */
+/** Finds the declaration of a name in a module or in the modules that it re-exports from. */
 function findDeclaration(folder, module, name) {
   const tried = [join(folder, `${module}.d.ts`), join(folder, module, "index.d.ts")];
   for (const path of tried) {

@@ -35,7 +35,7 @@ function optionalHandles(tensors: readonly (Tensor | null)[], name: string): (Na
 
 let guardedOps: NativeOps | undefined;
 
-/** The native ops. What an argument's getters throw, as the core describes it, is a RubricateError here too. */
+/** The native ops. An error thrown by an argument's getters becomes a RubricateError. */
 function coreOps(): NativeOps {
   guardedOps ??= Object.fromEntries(
     Object.entries(native().ops as unknown as Record<string, (...args: unknown[]) => unknown>).map(([name, op]) => [
@@ -47,9 +47,9 @@ function coreOps(): NativeOps {
 }
 
 /**
- * The core's ops, on the calling thread. All take float32 or bfloat16 values, compute in fp32 and round once; each throws
- * ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN (a value of another tape), ERR_DISPOSED or ERR_ARGUMENT. T is a number of rows. The
- * formulas stand in native/ops/NAME/NAME.h.
+ * The core's ops, run on the calling thread. All accept float32 or bfloat16 values, compute in fp32 and round once; each
+ * throws ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN (a value of another tape), ERR_DISPOSED or ERR_ARGUMENT. T is the number of
+ * rows. native/ops/NAME/NAME.h has the formulas.
  */
 export const ops = {
   /** x [T, k] times weight [n, k] transposed, plus bias [n]: [T, n]. */
@@ -69,7 +69,7 @@ export const ops = {
     return wrap(coreOps().rmsNorm(tapeOf(tape), handleOf(x, "x"), handleOf(weight, "weight"), epsilonOf(epsilon)));
   },
 
-  /** RED: scale * h + bias, h [T, d], with each sequence's own vectors [d]; null stands for 1 and 0. */
+  /** RED: scale * h + bias, h [T, d], with each sequence's own vectors [d]; null means 1 for scale and 0 for bias. */
   redEdit(
     tape: Tape,
     h: Tensor,
@@ -103,7 +103,7 @@ export const ops = {
   },
 
   /**
-   * The end of a transformer's sub-layer in one pass: sum = residual + (scale * h + bias), and normed = RMSNorm(sum) where
+   * The end of a transformer's sub-layer in one pass: sum = residual + (scale * h + bias), and normed = RMSNorm(sum) if
    * there is a norm. h, residual, sum and normed are [T, d].
    */
   editAddNorm(
@@ -134,12 +134,15 @@ export const ops = {
     return wrap(coreOps().swiglu(tapeOf(tape), handleOf(gate, "gate"), handleOf(up, "up")));
   },
 
-  /** Rotary position embedding of x [T, heads * head_dim], as transformers lays it out; positions [T], invFreq [head_dim / 2]. */
+  /** Rotary position embedding of x [T, heads * head_dim], in transformers' layout; positions [T], invFreq [head_dim / 2]. */
   rope(tape: Tape, x: Tensor, heads: number, positions: Int32Array, invFreq: Float32Array): Tensor {
     return wrap(coreOps().rope(tapeOf(tape), handleOf(x, "x"), heads, positions, invFreq));
   },
 
-  /** Causal attention: q [T, heads * head_dim], k and v [T, kvHeads * head_dim]; starts [sequences + 1]; scale defaults to 1 / sqrt(head_dim). */
+  /**
+   * Causal attention: q [T, heads * head_dim], k and v [T, kvHeads * head_dim]; starts [sequences + 1]; scale defaults to 1
+   * / sqrt(head_dim).
+   */
   attention(tape: Tape, q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
     const { heads, ...rest } = checkOptions(options, attentionNames, "attention");
     if (!Number.isSafeInteger(heads) || heads <= 0) throw invalid("heads", "a positive integer", heads);
@@ -165,7 +168,7 @@ export const ops = {
 
   /**
    * Sum over the given rows of weight * cross-entropy of x [T, d] times head [vocabulary, d] transposed, in chunks: the
-   * logits never exist whole. rows ascending; weights such as 1 / rows. float32 [1].
+   * full logits are never materialised. rows ascending; weights such as 1 / rows. float32 [1].
    */
   headCrossEntropy(tape: Tape, x: Tensor, head: Tensor, loss: HeadLoss): Tensor {
     const { rows, targets, weights } = checkOptions(loss, lossNames, "headCrossEntropy");
@@ -236,7 +239,7 @@ export const ops = {
   },
 } as const;
 
-/** A norm's: below 0 it would give the square root of a negative number. */
+/** Checks a norm's epsilon: a negative one could give the square root of a negative number. */
 function epsilonOf(epsilon: number): number {
   if (typeof epsilon !== "number" || !(epsilon >= 0 && Number.isFinite(Math.fround(epsilon))))
     throw invalid("epsilon", "a finite number of at least 0", epsilon);

@@ -1,4 +1,4 @@
-/** What ops are asked for by name. */
+/** Options of the ops. */
 import type { OptionNames } from "../options";
 import type { Tensor } from "./tensor";
 
@@ -9,7 +9,7 @@ export interface AdamWOptions {
   readonly beta2?: number;
   readonly epsilon?: number;
   readonly weightDecay?: number;
-  /** What weight decay pulls towards: 0 (the default), or 1 for a scale. */
+  /** Value that weight decay pulls towards: 0 (the default), or 1 for a scale. */
   readonly decayTarget?: number;
   /** Multiplies the gradient: a clip factor. Default 1. */
   readonly gradScale?: number;
@@ -25,7 +25,7 @@ export const adamWNames: OptionNames<AdamWOptions> = {
   gradScale: true,
 };
 
-/** Rows of each sequence and its adapter slot; one sequence without a choice means that all rows use slot 1. */
+/** Rows of each sequence and its adapter slot. Without it, all rows are one sequence that uses slot 1. */
 export interface Rows {
   /** First row of each sequence, then the number of rows, [sequences + 1]. */
   readonly starts: Int32Array;
@@ -35,7 +35,7 @@ export interface Rows {
 
 export const rowsNames: OptionNames<Rows> = { starts: true, slots: true };
 
-/** The edit of `ops.editAddNorm`, as `ops.redEdit` has it. */
+/** The edit of `ops.editAddNorm`, as in `ops.redEdit`. */
 export interface SublayerEdit {
   readonly scales: readonly (Tensor | null)[];
   readonly biases: readonly (Tensor | null)[];

@@ -9,7 +9,7 @@ export type FloatDtype = "float32" | "bfloat16" | "float16";
 export type Dtype = FloatDtype | "int32";
 
 export interface TensorOptions {
-  /** A parameter, whose fp32 gradient a tape's backward adds to. Default: false. */
+  /** Whether it is a parameter, to whose fp32 gradient a tape's backward pass adds. Default: false. */
   readonly requiresGrad?: boolean;
 }
 
@@ -33,7 +33,7 @@ export function wrap(handle: NativeTensor): Tensor {
 }
 
 /**
- * A dense, row-major array of the native core; immutable but for `set`. Its memory is freed by `dispose()` (or `using`),
+ * A dense, row-major array of the native core; immutable except by `set`. Its memory is freed by `dispose()` (or `using`),
  * at the latest by the garbage collector.
  */
 export class Tensor {
@@ -71,7 +71,7 @@ export class Tensor {
     return handleOf(this, "tensor").dtype;
   }
 
-  /** Whether a backward reaches this value. */
+  /** Whether the backward pass reaches this value. */
   get requiresGrad(): boolean {
     return handleOf(this, "tensor").requiresGrad;
   }
@@ -81,7 +81,7 @@ export class Tensor {
     return handleOf(this, "tensor").data();
   }
 
-  /** The gradient that backward has added up for this parameter (fp32, same shape), or null before any. */
+  /** The accumulated gradient of this parameter (fp32, same shape), or null before the first backward pass. */
   grad(): Tensor | null {
     const handle = handleOf(this, "tensor").grad();
     return handle && wrap(handle);
@@ -92,7 +92,7 @@ export class Tensor {
     handleOf(this, "tensor").zeroGrad();
   }
 
-  /** Overwrites the elements. @throws RubricateError ERR_SHAPE where the number of elements differs */
+  /** Overwrites the elements. @throws RubricateError ERR_SHAPE if the number of elements differs */
   set(data: Float32Array | Int32Array | readonly number[]): void {
     handleOf(this, "tensor").set(elements(data, this.dtype));
   }
@@ -123,7 +123,7 @@ function checkedShape(shape: readonly number[]): number[] {
 }
 
 function elements(data: Float32Array | Int32Array | readonly number[], dtype: Dtype): Float32Array | Int32Array {
-  // Of any realm: a test runner's or an application shell's arrays are no instances of this realm's classes.
+  // Accepts arrays of any realm: those of a test runner or an application shell are not instances of this realm's classes.
   if (isFloat32Array(data) || isInt32Array(data)) return data;
   const what = "a Float32Array, an Int32Array or an array of numbers";
   const list = listOf("data", what, data as readonly number[]);
@@ -154,14 +154,14 @@ export class Tape {
 
   /**
    * Adds the gradients of `loss` to every parameter that it depends on, and empties the tape.
-   * @param seed gradient of what is asked for with respect to `loss`, of its shape and dtype; 1 where it is missing
-   * @throws RubricateError ERR_FOREIGN where this tape did not record `loss`, ERR_SHAPE where it is no scalar and has no seed
+   * @param seed gradient with respect to `loss`, of its shape and dtype; 1 if it is missing
+   * @throws RubricateError ERR_FOREIGN if this tape did not record `loss`, ERR_SHAPE if it is not a scalar and has no seed
    */
   backward(loss: Tensor, seed?: Tensor): void {
     tapeOf(this).backward(handleOf(loss, "loss"), isMissing(seed) ? undefined : handleOf(seed, "seed"));
   }
 
-  /** Forgets what was recorded. */
+  /** Clears the recorded ops. */
   clear(): void {
     tapeOf(this).clear();
   }

@@ -1,12 +1,12 @@
 /**
- * Checkpoints: outputDir/checkpoint-N, N being the optimizer steps made. A folder holds trainer_state.json, written last
- * and with the SHA-256 of every other file; the parameters; and the optimizer's moments. It appears whole or not at all.
+ * Checkpoints: outputDir/checkpoint-N, where N is the number of optimizer steps made. A folder contains trainer_state.json,
+ * written last with the SHA-256 of every other file, the parameters, and the optimizer's moments. It is written atomically.
  */
 import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { configFile, tensorFile } from "../adapter/files";
-import { quoted, RubricateError, shown } from "../errors";
+import { formatJson, quoted, RubricateError } from "../errors";
 import { type FileContents, removeFolder, writeFolder } from "../files/atomic";
 import { isObject, readJson } from "../files/json";
 import { entriesOf } from "../files/operations";
@@ -26,33 +26,33 @@ const stateFile = "trainer_state.json";
 const optimizerFile = "optimizer.safetensors";
 const bestFile = "best.safetensors";
 
-/** What a checkpoint holds. */
+/** A checkpoint that was read. */
 export interface Checkpoint {
   readonly path: string;
   readonly identity: RunIdentity;
-  /** Dispatch path of the kernels: on another one, sums are rounded elsewhere. */
+  /** The CPU path of the kernels: other paths round sums differently. */
   readonly cpuPath: string;
-  /** Who multiplied on the model's CUDA device (`ModelDevice.matmul`); null: the CPU. */
+  /** Provider of matmuls on the model's CUDA device (`ModelDevice.matmul`); null: the CPU. */
   readonly matmul: string | null;
   readonly state: TrainerState;
   readonly values: Float32Array[];
   readonly m: Float32Array;
   readonly v: Float32Array;
-  /** Values at the lowest evaluation loss, where the run keeps them. */
+  /** Values at the lowest evaluation loss, if the run keeps them. */
   readonly best: Float32Array[] | undefined;
 }
 
-/** What a checkpoint is made of. */
+/** What to write into a checkpoint. */
 export interface CheckpointContents {
   readonly identity: RunIdentity;
   readonly cpuPath: string;
   readonly matmul: string | null;
-  /** What the device has multiplied so far, and by whom: for people, not for resuming. */
+  /** The device's matmuls so far, with their provider: for people, not for resuming. */
   readonly products: readonly MatrixProduct[];
   readonly version: string;
   readonly state: TrainerState;
   readonly trainee: Trainee;
-  /** The parameters' files, and which of them holds the tensors. */
+  /** The parameters' files, and which of them contains the tensors. */
   readonly parameterFiles: readonly FileContents[];
   readonly optimizer: NativeOptimizer;
   readonly best: readonly Float32Array[] | undefined;
@@ -75,7 +75,7 @@ export async function checkpointSteps(outputDir: string): Promise<number[]> {
 }
 
 /**
- * Writes a checkpoint, all of it or nothing.
+ * Writes a checkpoint atomically.
  * @returns its path
  * @throws RubricateError ERR_FILE
  */
@@ -99,7 +99,7 @@ export async function writeCheckpoint(outputDir: string, contents: CheckpointCon
   return path;
 }
 
-/** The state's text, made once the other files are written. */
+/** The text of trainer_state.json, made after the other files are written. */
 async function* stateText(contents: CheckpointContents, files: object): AsyncGenerator<Uint8Array, void, void> {
   const { version: rubricate, cpuPath, matmul, products, identity, state } = contents;
   const document = { format: 1, rubricate, cpuPath, matmul, products, identity, state, files };
@@ -134,9 +134,9 @@ interface StateDocument {
 }
 
 /**
- * Reads a checkpoint, every file compared with its digest.
- * @param parameterFile which of its files holds the trainee's tensors
- * @throws RubricateError ERR_CHECKPOINT with what is damaged or missing, ERR_ABORTED
+ * Reads a checkpoint and compares every file with its digest.
+ * @param parameterFile which of its files contains the trainee's tensors
+ * @throws RubricateError ERR_CHECKPOINT naming what is damaged or missing, ERR_ABORTED
  */
 export async function readCheckpoint(
   path: string,
@@ -167,7 +167,7 @@ export async function readCheckpoint(
       : undefined;
     for (const numbers of [...values, m, v, ...(best ?? [])])
       if ((await inSlices(firstNotFiniteSteps(numbers))) >= 0)
-        throw damaged(path, "it holds numbers that are not finite");
+        throw damaged(path, "it contains numbers that are not finite");
     return { path, identity, cpuPath, matmul, state, values, m, v, best };
   } catch (cause) {
     if (cause instanceof RubricateError && ["ERR_CHECKPOINT", "ERR_ABORTED"].includes(cause.code)) throw cause;
@@ -176,7 +176,7 @@ export async function readCheckpoint(
 }
 
 /**
- * What a checkpoint belongs to, before its parameters are read.
+ * Reads trainer_state.json only: the run that a checkpoint belongs to.
  * @throws RubricateError ERR_CHECKPOINT
  */
 export async function readState(path: string): Promise<StateDocument> {
@@ -186,7 +186,7 @@ export async function readState(path: string): Promise<StateDocument> {
   } catch (cause) {
     throw damaged(path, `${stateFile} cannot be read: ${(cause as Error).message}`, cause);
   }
-  if (document?.format !== 1) throw damaged(path, `${stateFile} is of format ${shown(document?.format)}, not 1`);
+  if (document?.format !== 1) throw damaged(path, `${stateFile} is of format ${formatJson(document?.format)}, not 1`);
   const { identity, cpuPath, matmul = null, state, files } = document;
   for (const [name, part] of Object.entries({ identity, state, files }))
     if (!isObject(part)) throw damaged(path, `${stateFile} lacks a part: ${name}`);
@@ -203,8 +203,8 @@ export async function readState(path: string): Promise<StateDocument> {
 }
 
 /**
- * Only files that a run of this trainee writes, none larger than it can be: a file of terabytes costs nothing to make, and
- * hashing it takes hours.
+ * Accepts only files that a run of this trainee writes, within their possible sizes: a sparse file of terabytes costs
+ * nothing to make, and hashing it takes hours.
  */
 function requireOwnFiles(path: string, files: StateDocument["files"], trainee: Trainee, parameterFile: string): void {
   const tensorBytes = mostBytes(trainee.names.length, trainee.count);
@@ -219,7 +219,7 @@ function requireOwnFiles(path: string, files: StateDocument["files"], trainee: T
     if (limit === undefined) throw damaged(path, `${stateFile} names a file that no such run writes: ${quoted(name)}`);
     const bytes = entry?.bytes;
     if (!(Number.isSafeInteger(bytes) && bytes >= 0 && bytes <= limit))
-      throw damaged(path, `expected at most ${limit} bytes for ${name} in ${stateFile} but found ${shown(bytes)}`);
+      throw damaged(path, `expected at most ${limit} bytes for ${name} in ${stateFile} but found ${formatJson(bytes)}`);
   }
 }
 
@@ -243,8 +243,8 @@ export function damaged(path: string, reason: string, cause?: unknown): Rubricat
 }
 
 /**
- * Removes all but the newest of a run's checkpoints up to a step. Later ones are damaged leftovers, or the run would not stand
- * there. Those of other runs stay, and so does what cannot be read.
+ * Removes all but the newest of a run's checkpoints up to a step. Later ones do not count: they are damaged, or the run
+ * would have resumed from them. Checkpoints of other runs, and those that cannot be read, stay.
  * @param isOwn whether the checkpoint of a step, at its path, belongs to the run
  * @throws RubricateError ERR_FILE
  */

@@ -12,12 +12,12 @@ import { checkOptions, functionOf, type OptionNames, signalOf } from "../options
 import { type ExampleSource, exampleSource, requireFit } from "./examples";
 
 export interface EvaluateOptions {
-  /** One that was created or loaded for this model object. Default: only the model. */
+  /** An adapter that was created or loaded for this model object. Default: only the model. */
   readonly adapter?: RedAdapter | null;
-  /** Sequences that go through the model at once; the result does not depend on it. Default: 8. */
+  /** Sequences per micro-batch; the result does not depend on it. Default: 8. */
   readonly batchSize?: number;
   readonly signal?: AbortSignal;
-  /** Examples done so far, and in all. What it throws ends the evaluation, which rejects with it. */
+  /** Called with the number of examples done so far and in total. If it throws, the evaluation ends and rejects with that. */
   readonly onProgress?: (progress: { done: number; total: number }) => void;
 }
 
@@ -30,15 +30,15 @@ export interface Evaluation {
   readonly perplexity: number;
   /** Share of the supervised tokens that had the largest logit. */
   readonly accuracy: number;
-  /** Supervised ones. */
+  /** Number of supervised tokens. */
   readonly tokens: number;
 }
 
-/** Micro-batches of a native call: few, so that others of the same model need not wait for long. */
+/** Micro-batches per native call: few, so that other calls of the same model do not wait long. */
 const microBatchesOfACall = 4;
 
 /**
- * The loss of a model, with an adapter or without, on data.
+ * Computes the loss of a model, with or without an adapter, on data.
  * @throws RubricateError ERR_ARGUMENT, ERR_DATA, ERR_CONTEXT_LENGTH, ERR_NOT_FINITE, ERR_ABORTED, ERR_DISPOSED
  */
 export async function evaluate(
@@ -58,7 +58,7 @@ export async function evaluate(
   return evaluateSource(model, source, adapterHandle(given.adapter, model), { batchSize, signal, onProgress });
 }
 
-/** As `evaluate`, with examples that were checked. */
+/** Like `evaluate`, with checked examples. */
 export async function evaluateSource(
   model: LlamaModel,
   source: ExampleSource,
@@ -76,7 +76,7 @@ export async function evaluateSource(
         microBatchOf(await source.examples(plan.batch(from + at)), slot, model.architecture.vocabulary),
       ),
     );
-    loading.catch(() => {}); // told when its turn comes
+    loading.catch(() => {}); // reported by the `await` below; this avoids an unhandled rejection
     return loading;
   };
   const total = { nats: 0, supervised: 0, correct: 0, done: 0 };

@@ -1,4 +1,4 @@
-/** What a run reports while it runs. Losses are mean nats per supervised token. */
+/** The events of a run. Losses are mean nats per supervised token. */
 export type TrainEvent = StartEvent | StepEvent | EvalEvent | CheckpointEvent | NoticeEvent | EndEvent;
 
 export interface StartEvent {
@@ -10,7 +10,7 @@ export interface StartEvent {
   /** Rows that cannot be used. */
   readonly skippedRows: number;
   readonly trainableParameters: number;
-  /** Steps made before, by the run that this one resumes. */
+  /** Steps made before by the run that this one resumes; 0: a new run. */
   readonly resumedStep: number;
 }
 
@@ -19,19 +19,19 @@ export interface StepEvent {
   /** From 1. */
   readonly step: number;
   readonly totalSteps: number;
-  /** Passes over the data, including the part of the current one. */
+  /** Passes over the data so far, with a fraction. */
   readonly epoch: number;
   readonly loss: number;
   readonly learningRate: number;
   /** Before clipping. */
   readonly gradNorm: number;
-  /** All tokens, supervised or not, smoothed over the last steps. */
+  /** All tokens per second, supervised or not, smoothed over the last steps. */
   readonly tokensPerSecond: number;
   readonly tokens: number;
   readonly supervisedTokens: number;
   /** Share of the supervised tokens that had the largest logit. */
   readonly accuracy: number;
-  /** Of the process, so far. */
+  /** Peak of the process so far. */
   readonly peakMemoryMib: number;
   readonly secondsLeft: number;
 }
@@ -43,7 +43,7 @@ export interface EvalEvent {
   /** exp(loss) */
   readonly perplexity: number;
   readonly accuracy: number;
-  /** Supervised ones. */
+  /** Number of supervised tokens. */
   readonly tokens: number;
   /** Whether it is the lowest loss so far. */
   readonly best: boolean;
@@ -55,7 +55,7 @@ export interface CheckpointEvent {
   readonly path: string;
 }
 
-/** Something that people should know, and that does not stop the run. */
+/** A message for people that does not stop the run. */
 export interface NoticeEvent {
   readonly type: "notice";
   readonly message: string;
@@ -64,7 +64,7 @@ export interface NoticeEvent {
 export interface TrainSummary {
   /** Optimizer steps made, including those before the run was resumed. */
   readonly steps: number;
-  /** Over all supervised tokens of all steps, each with the parameters at its step; null if no step was made. */
+  /** Mean over all supervised tokens of all steps, each with the parameters at its step; null if no step was made. */
   readonly trainLoss: number | null;
   /** With the final parameters; null without evaluation. */
   readonly evalLoss: number | null;

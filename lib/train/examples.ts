@@ -8,33 +8,33 @@ import { invalid, RubricateError } from "../errors";
 import { readArgument } from "../options";
 import { inSlices, type Steps } from "../steps";
 
-/** Where examples come from: a Dataset, or an array. */
+/** A source of examples: a Dataset, or an array. */
 export interface ExampleSource {
   readonly length: number;
   /** Tokens of each example, [examples]. */
   readonly lengths: ArrayLike<number>;
   /** Supervised tokens of each example, [examples]. */
   readonly supervisedCounts: ArrayLike<number>;
-  /** The same fingerprint means the same examples in the same order. */
+  /** Sources with equal fingerprints have the same examples in the same order. */
   readonly fingerprint: string;
   readonly reportCounts: { readonly skipped: number; readonly truncated: number };
   examples(indices: ArrayLike<number>): Promise<Example[]>;
-  /** @throws RubricateError ERR_DATA where an example has an id that is not below `size` */
+  /** @throws RubricateError ERR_DATA if an example has an id that is not below `size` */
   requireVocabulary(size: number): Promise<void>;
-  /** Micro-batches of an epoch, as `planEpoch` plans them. */
+  /** Micro-batches of an epoch, from `planEpoch`. */
   plan(options: PlanOptions): Promise<EpochPlan>;
-  /** Parts the examples at random, giving way to the event loop meanwhile. */
+  /** Splits the examples at random, in steps that let the event loop run. */
   splitInSlices(fraction: number, seed: number): Promise<{ train: ExampleSource; eval: ExampleSource }>;
 }
 
-/** Tokens that are counted and hashed in one step. */
+/** Tokens counted and hashed in one step. */
 const tokensOfAStep = 1 << 14;
-/** Tokens that take as long as an example does beside its tokens. */
+/** Cost of an example without its tokens, in tokens. */
 const tokensOfAnExample = 1 << 6;
-/** Elements of an array that are looked at in one step. */
+/** Elements of an array checked in one step. */
 const elementsOfAStep = 1 << 14;
 
-/** Examples that are at hand. Those without supervised tokens are counted as skipped. */
+/** Examples in memory. Those without supervised tokens are counted as skipped. */
 export class ExampleArray implements ExampleSource {
   readonly [sourceBrand] = true;
   readonly length: number;
@@ -55,14 +55,14 @@ export class ExampleArray implements ExampleSource {
   }
 
   /**
-   * Checks, copies, counts and hashes them. A run reads its examples for hours; the caller may change the arrays meanwhile.
+   * Checks, copies, counts and hashes examples. A run reads them for hours, and the caller may change the arrays meanwhile.
    * @param name for messages
    * @param vocabulary ids are below it
    * @throws RubricateError ERR_ARGUMENT, ERR_DATA
    */
   static *steps(all: readonly Example[], name: string, vocabulary = Number.POSITIVE_INFINITY): Steps<ExampleArray> {
     return yield* ExampleArray.taken(yield* elementsOf(all, name), name, (example, at) => {
-      const copy = copied(example, `${name}[${at}]`);
+      const copy = copyExample(example, `${name}[${at}]`);
       requireKnown(copy.tokenIds, vocabulary, `${name}[${at}].tokenIds`);
       return copy;
     });
@@ -102,7 +102,7 @@ export class ExampleArray implements ExampleSource {
     return EpochPlan.from(planEpoch({ ...options, lengths: this.lengths, supervisedCounts: this.supervisedCounts }));
   }
 
-  async requireVocabulary(): Promise<void> {} // they were checked as they were copied
+  async requireVocabulary(): Promise<void> {} // checked when they were copied
 
   splitInSlices(fraction: number, seed: number): Promise<{ train: ExampleSource; eval: ExampleSource }> {
     return inSlices(this.splitSteps(fraction, seed));
@@ -110,7 +110,7 @@ export class ExampleArray implements ExampleSource {
 
   private *splitSteps(fraction: number, seed: number): Steps<{ train: ExampleSource; eval: ExampleSource }> {
     if (this.length < 2)
-      throw new RubricateError("ERR_DATA", "One example cannot be parted into training and evaluation");
+      throw new RubricateError("ERR_DATA", "One example cannot be split into training and evaluation");
     const parts = yield* splitSteps(this.length, fraction, seed);
     const those = (indices: Int32Array) => Array.from(indices, (index) => this.all[index]!);
     const own = (example: Example) => example;
@@ -120,7 +120,7 @@ export class ExampleArray implements ExampleSource {
 }
 
 /**
- * The examples of a Dataset, or of an array, all of whose ids a model has.
+ * The examples of a Dataset or an array; all ids are in the model's vocabulary.
  * @throws RubricateError ERR_DATA, ERR_ARGUMENT
  */
 export async function exampleSource(
@@ -130,15 +130,15 @@ export async function exampleSource(
 ): Promise<ExampleSource> {
   if (hasBrand(data, sourceBrand)) {
     const source = data as ExampleSource;
-    await source.requireVocabulary(vocabulary); // now, not where the row comes
+    await source.requireVocabulary(vocabulary); // now, not when the row is reached
     return source;
   }
   return inSlices(ExampleArray.steps(data as readonly Example[], name, vocabulary));
 }
 
 /**
- * The elements of a caller's array, in an array of its own. It reserves no memory for a length that no elements stand behind.
- * @throws RubricateError ERR_ARGUMENT naming the first element that is no object
+ * Copies a caller's array of examples. It allocates no memory for a length without elements.
+ * @throws RubricateError ERR_ARGUMENT naming the first element that is not an object
  */
 function* elementsOf(data: readonly Example[], name: string): Steps<Example[]> {
   const what = "a Dataset or an array of examples";
@@ -163,7 +163,7 @@ function* elementsOf(data: readonly Example[], name: string): Steps<Example[]> {
 
 /**
  * Checks that a model can take the examples.
- * @throws RubricateError ERR_DATA where nothing is supervised, ERR_CONTEXT_LENGTH where an example is too long
+ * @throws RubricateError ERR_DATA if no token is supervised, ERR_CONTEXT_LENGTH if an example is too long
  */
 export function requireFit(source: ExampleSource, contextLength: number, name: string): void {
   let supervised = 0;
@@ -173,20 +173,20 @@ export function requireFit(source: ExampleSource, contextLength: number, name: s
       throw new RubricateError(
         "ERR_CONTEXT_LENGTH",
         `Expected examples of at most ${contextLength} tokens, the model's context, but example ${at} of ${name} has ` +
-          `${source.lengths[at]}; set maxLength where the data are read`,
+          `${source.lengths[at]}; set maxLength when reading the data`,
       );
   }
   if (supervised === 0)
     throw new RubricateError("ERR_DATA", `Expected at least one supervised token in ${name} but there is none`);
 }
 
-/** @throws RubricateError ERR_ARGUMENT where it is no example */
-function copied(example: Example, name: string): Example {
-  return readArgument(name, "an example", () => copiedFields(example, name));
+/** @throws RubricateError ERR_ARGUMENT if it is not an example */
+function copyExample(example: Example, name: string): Example {
+  return readArgument(name, "an example", () => copyFields(example, name));
 }
 
-/** Copies by constructors, which call no method of the caller's arrays; lengths are those of the copies. */
-function copiedFields(example: Example, name: string): Example {
+/** Copies with constructors, which call no method of the caller's arrays; lengths are taken from the copies. */
+function copyFields(example: Example, name: string): Example {
   const { tokenIds, supervised, line } = example;
   const ids = types.isInt32Array(tokenIds) ? new Int32Array(tokenIds) : undefined;
   if (!ids || ids.length < 2) throw invalid(`${name}.tokenIds`, "an Int32Array of at least 2 ids", tokenIds);
@@ -202,7 +202,7 @@ function requireKnown(tokenIds: Int32Array, vocabulary: number, name: string): v
   if (at >= 0) throw invalid(`${name}[${at}]`, `a token id from 0 to ${vocabulary - 1}`, tokenIds[at]);
 }
 
-/** The first token is nobody's target. */
+/** Counts supervised tokens, except the first token, which is never a target. */
 function countSupervised(supervised: Uint8Array): number {
   let count = 0;
   for (let at = 1; at < supervised.length; at++) count += supervised[at] ? 1 : 0;

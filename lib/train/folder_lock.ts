@@ -1,42 +1,45 @@
 /**
- * One training run at a time in a folder, across processes: a file that says which process has it, and which of its threads,
- * since a worker may be terminated. Node has no flock, so the file may outlive them. It holds what identifies a thread for good
- * (its number, its start, the boot), and whoever finds it with a thread that has ended takes it over.
+ * Locks a folder for one training run across processes: a file names the process and the thread (since a worker may be
+ * terminated) that hold the lock. Node has no flock, so the file may outlive them. It contains a unique identity of the
+ * thread (its number, start time and boot); a lock whose thread has ended is taken over.
  */
 import { readlinkSync } from "node:fs";
 import { lstat, lutimes, open, readlink, realpath, rmdir, unlink } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { escaped, RubricateError, systemCode } from "../errors";
-import { reported } from "../files/atomic";
+import { withFileErrors } from "../files/atomic";
 import { parseJson } from "../files/json";
 import { fileOperations } from "../files/operations";
 import { readText } from "../files/read";
 import { limits } from "../limits";
 
 const lockFile = ".rubricate-lock";
-/** There while a lock of a process that has ended is replaced: only one may do that at a time. */
+/** Exists while the lock of an ended process is replaced, which only one process may do at a time. */
 const takeoverFile = ".rubricate-lock-takeover";
-/** How often a holder touches its file. */
+/** Interval at which a holder touches its file. */
 const touchMs = 30_000;
-/** A holder that cannot be asked (another machine or container) has ended when its file was not touched for so long. */
+/**
+ * A holder that cannot be checked (on another machine or in a container) counts as ended if its file was not touched for
+ * this long.
+ */
 const silentMs = 120_000;
-/** A file without readable contents is being written, unless it is older than this. */
+/** A file without valid contents counts as being written until it is this old. */
 const writingMs = 10_000;
 
 interface Holder {
   readonly pid: number;
-  /** Number of the thread, which is the process's for its main one. */
+  /** Thread id; for the main thread it equals the process id. */
   readonly thread: number;
-  /** Start of the thread in clock ticks since the boot; null where the system does not say. */
+  /** Start of the thread in clock ticks since the boot; null if the system does not report it. */
   readonly started: string | null;
-  /** Where the numbers mean this process: boot and process namespace, or the host's name where the system has neither. */
+  /** Scope of the ids: boot and PID namespace, or the host's name if the system has neither. */
   readonly place: string;
   readonly host: string;
   readonly time: string;
 }
 
-/** A folder that this process has for itself. */
+/** A folder locked by this process. */
 export class FolderLock {
   private held = true;
   private readonly touching: NodeJS.Timeout;
@@ -48,23 +51,23 @@ export class FolderLock {
   ) {
     this.touching = setInterval(() => {
       const now = new Date();
-      lutimes(path, now, now).catch(() => {}); // the worst is that another machine takes it for abandoned
+      lutimes(path, now, now).catch(() => {}); // at worst another machine considers it abandoned
     }, touchMs);
     this.touching.unref();
   }
 
   /**
-   * Takes a folder, which is created where needed.
-   * @throws RubricateError ERR_BUSY naming the process that has it, ERR_FILE
+   * Locks a folder, which is created if needed.
+   * @throws RubricateError ERR_BUSY naming the process that holds the lock, ERR_FILE
    */
   static take(folder: string): Promise<FolderLock> {
-    return reported(folder, async () => {
+    return withFileErrors(folder, async () => {
       const first = await fileOperations().makeFolder(folder);
       const created: string[] = [];
       for (let made = resolve(folder); first !== undefined && made.length >= first.length; made = dirname(made))
         created.push(made);
       try {
-        const real = await realpath(folder); // other spellings of the folder are the same folder
+        const real = await realpath(folder); // different paths of the folder have the same lock
         const text = `${JSON.stringify(await thisThread())}\n`;
         const path = join(real, lockFile);
         if (!(await createdWith(path, text))) await takeOver(real, path, text);
@@ -76,7 +79,7 @@ export class FolderLock {
     });
   }
 
-  /** Gives the folder back. It is removed where `take` created it and nothing was written. */
+  /** Releases the lock. The folder is removed if `take` created it and it is empty. */
   async release(): Promise<void> {
     if (!this.held) return;
     this.held = false;
@@ -84,7 +87,7 @@ export class FolderLock {
     try {
       if ((await readText(this.path, limits.documentBytes)) === this.text) await unlink(this.path);
     } catch {
-      // Somebody removed it, or the folder.
+      // The file or the folder was removed.
     }
     await removeEmpty(this.created);
   }
@@ -99,7 +102,7 @@ async function removeEmpty(folders: readonly string[]): Promise<void> {
   }
 }
 
-/** Creates a file that is not there yet. @returns false where it is */
+/** Creates a file. @returns false if it exists already */
 async function createdWith(path: string, text: string): Promise<boolean> {
   let file: Awaited<ReturnType<typeof open>>;
   try {
@@ -137,13 +140,10 @@ async function takeOver(folder: string, path: string, text: string): Promise<voi
   }
 }
 
-/**
- * @throws RubricateError ERR_BUSY where the process that wrote a lock still runs, or may; ERR_FILE where something else is in
- * its place
- */
+/** @throws RubricateError ERR_BUSY if the process that wrote a lock runs or may run; ERR_FILE if the path is something else */
 async function requireEnded(folder: string, path: string): Promise<void> {
   const found = await readLock(path);
-  if (!found) return; // given back meanwhile
+  if (!found) return; // released meanwhile
   const { text, silent } = found;
   const holder = holderIn(text, path);
   if (!holder) {
@@ -157,7 +157,7 @@ async function requireEnded(folder: string, path: string): Promise<void> {
     throw busy(folder, who, path, "That process cannot be checked from here; if it has ended, wait two minutes or");
 }
 
-/** @returns what a lock says, and for how long nobody has touched it; a time to come is now */
+/** @returns a lock's text, and how long ago it was touched; 0 for a time in the future */
 async function readLock(path: string): Promise<{ text: string; silent: number } | undefined> {
   try {
     const status = await lstat(path);
@@ -211,7 +211,7 @@ async function describeThread(thread: number): Promise<Holder> {
   };
 }
 
-/** Asked on the thread itself: asynchronous calls are made on others. */
+/** Reads /proc synchronously: asynchronous calls run on other threads. */
 function numberOfThread(): number {
   try {
     return Number(/task\/(\d+)$/.exec(readlinkSync("/proc/thread-self"))![1]);
@@ -232,20 +232,20 @@ async function placeOfProcesses(): Promise<string> {
 async function isRunning({ pid, thread, started }: Holder): Promise<boolean> {
   const found = await threadOf(pid, thread);
   if (found) return !found.ended && found.started === started;
-  if (await threadOf(pid, pid)) return false; // the process runs without that thread
+  if (await threadOf(pid, pid)) return false; // the process runs, but not the thread
   try {
-    process.kill(pid, 0); // sends nothing
+    process.kill(pid, 0); // only checks that the process exists
     return true;
   } catch (error) {
-    return systemCode(error) === "EPERM"; // else there is none of that number, or cannot be
+    return systemCode(error) === "EPERM"; // otherwise there is no such process
   }
 }
 
-/** What /proc has of a thread; undefined where there is none of these numbers, no /proc, or one that hides it. */
+/** State of a thread from /proc; undefined if there is no such thread, no /proc, or it is hidden. */
 async function threadOf(pid: number, thread: number): Promise<{ ended: boolean; started: string } | undefined> {
   try {
     const text = await readText(`/proc/${pid}/task/${thread}/stat`, limits.documentBytes);
-    const [state, ...fields] = text.slice(text.lastIndexOf(")") + 2).split(" "); // the name before it may hold spaces
+    const [state, ...fields] = text.slice(text.lastIndexOf(")") + 2).split(" "); // the name before it may contain spaces
     return { ended: state === "Z" || state === "X", started: fields[18]! };
   } catch {
     return undefined;

@@ -1,11 +1,11 @@
-/** What a checkpoint stores of a run's options: those that option_table.ts declares to be part of the run's identity. */
+/** A run's identity, stored in its checkpoints: the options that option_table.ts declares as part of it. */
 import { optionEntries } from "./option_table";
 import type { Settings } from "./options";
 
-/** What a run is: one that resumes it must agree in every field. */
+/** The identity of a run: a run that resumes it must have equal fields. */
 export type RunIdentity = Readonly<Record<string, unknown>>;
 
-/** What of the settings a run must share with the one that it resumes. */
+/** The settings that a run must share with the one that it resumes. */
 export function identityOf(settings: Settings): RunIdentity {
   const fields = optionEntries.flatMap(([name, { identity }]) => {
     if (identity === false) return [];

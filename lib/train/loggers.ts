@@ -1,7 +1,7 @@
 import type { FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { RubricateError } from "../errors";
-import { reported, writeInto } from "../files/atomic";
+import { withFileErrors, writeInto } from "../files/atomic";
 import { openLog } from "../files/log";
 import { present, readPieces } from "../files/read";
 import { throwIfAborted } from "../job";
@@ -11,23 +11,23 @@ import type { TrainEvent } from "./events";
 import type { LoggerName } from "./options";
 import { TensorBoardLogger } from "./tensorboard";
 
-/** Keeps a run's events. */
+/** Writes a run's events to a log. */
 export interface RunLogger {
   /** @throws RubricateError ERR_FILE */
   write(event: TrainEvent): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Where a log has to stand for a run to go on: what the continuation will tell again goes. */
+/** The position to which a log is rewound when a run resumes: events that the resumed run will report again are removed. */
 export interface LogPosition {
   readonly step: number;
-  /** Whether the evaluation after that step is told already. */
+  /** Whether the log already has the evaluation after that step. */
   readonly evaluated: boolean;
 }
 
 export const logFile = "log.jsonl";
 
-/** One event a line, with the time. Lines are appended; of a line cut off by a crash nothing stays. */
+/** One event per line, with the time. Lines are appended; a line truncated by a crash is removed. */
 class JsonLinesLogger implements RunLogger {
   private constructor(
     private readonly path: string,
@@ -41,20 +41,20 @@ class JsonLinesLogger implements RunLogger {
   ): Promise<JsonLinesLogger> {
     const path = join(outputDir, logFile);
     if (position) await rewind(outputDir, position, signal);
-    return new JsonLinesLogger(path, await reported(path, () => openLog(path, position !== undefined)));
+    return new JsonLinesLogger(path, await withFileErrors(path, () => openLog(path, position !== undefined)));
   }
 
   async write(event: TrainEvent): Promise<void> {
     const line = `${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`;
-    await reported(this.path, () => this.file.appendFile(line));
+    await withFileErrors(this.path, () => this.file.appendFile(line));
   }
 
   async close(): Promise<void> {
-    await reported(this.path, () => this.file.close());
+    await withFileErrors(this.path, () => this.file.close());
   }
 }
 
-/** Leaves the lines up to the position. The log is copied piece by piece: it may have any size. */
+/** Keeps the lines up to the position. The log may have any size, so it is copied in pieces. */
 async function rewind(outputDir: string, position: LogPosition, signal: AbortSignal | undefined): Promise<void> {
   const path = join(outputDir, logFile);
   if (await present(path)) await writeInto(outputDir, [{ name: logFile, data: keptText(path, position, signal) }]);
@@ -63,7 +63,7 @@ async function rewind(outputDir: string, position: LogPosition, signal: AbortSig
 const newline = 0x0a;
 const [openObject, closeObject] = [0x7b, 0x7d];
 
-/** The lines of a log that stay, in pieces of about the size that is read at a time. */
+/** The lines of a log to keep, in pieces of about the size of a read. */
 async function* keptText(
   path: string,
   position: LogPosition,
@@ -78,9 +78,9 @@ async function* keptText(
   yield* lines.last();
 }
 
-/** The lines of a log, of which it keeps those up to a position. */
+/** Splits a log into lines and keeps those up to a position. */
 class LogLines {
-  /** The beginning of a line whose end is not read yet. */
+  /** The beginning of a line whose end has not been read yet. */
   private rest: Buffer = Buffer.alloc(0);
   private number = 1;
 
@@ -89,7 +89,7 @@ class LogLines {
     private readonly position: LogPosition,
   ) {}
 
-  /** @returns the lines that stay, of those that end in the piece @throws RubricateError ERR_FILE where one is too long */
+  /** @returns the lines to keep of those that end in the piece @throws RubricateError ERR_FILE if one is too long */
   *take(piece: Buffer): Steps<Buffer[]> {
     const bytes = Buffer.concat([this.rest, piece]);
     const kept: Buffer[] = [];
@@ -106,7 +106,7 @@ class LogLines {
     return kept;
   }
 
-  /** A line without its end. Half of one is no JSON. */
+  /** The last line if it has no newline. A truncated one is not JSON. */
   *last(): Generator<Buffer, void, void> {
     if (staysAt(this.position, this.rest)) yield Buffer.concat([this.rest, Buffer.of(newline)]);
   }
@@ -122,7 +122,7 @@ class LogLines {
 }
 
 function staysAt({ step, evaluated }: LogPosition, line: Buffer): boolean {
-  // Most lines that are not events are seen without an exception, which costs as much as a hundred short lines.
+  // Most lines that are not events are recognised without an exception, which costs as much as a hundred short lines.
   if (line[0] !== openObject || !line.subarray(-2).includes(closeObject)) return false;
   let event: Partial<Extract<TrainEvent, { step: number }>>;
   try {
@@ -136,7 +136,7 @@ function staysAt({ step, evaluated }: LogPosition, line: Buffer): boolean {
 
 /**
  * Opens the logs of a run, all of them or none.
- * @param position where to go on; undefined: a new run
+ * @param position where to resume; undefined: a new run
  * @throws RubricateError ERR_FILE, ERR_ABORTED
  */
 export async function openLoggers(
@@ -160,7 +160,7 @@ export async function openLoggers(
   return loggers;
 }
 
-/** Closes all of them, also where one fails. @throws RubricateError ERR_FILE, the first */
+/** Closes all logs, even if one fails. @throws RubricateError ERR_FILE, the first one */
 export async function closeLoggers(loggers: readonly RunLogger[]): Promise<void> {
   const closed = await Promise.allSettled(loggers.map((logger) => logger.close()));
   for (const result of closed) if (result.status === "rejected") throw result.reason;

@@ -1,4 +1,4 @@
-/** Speed of a run, smoothed: recent steps count more. */
+/** Speed of a run, smoothed: recent steps have more weight. */
 export class Meter {
   private readonly memory = 0.9;
   private weight = 0;
@@ -7,7 +7,7 @@ export class Meter {
   private totalTokens = 0;
   private totalSeconds = 0;
 
-  /** Takes a step into account. */
+  /** Adds a step. */
   add(tokens: number, seconds: number): void {
     this.weight = this.weight * this.memory + 1;
     this.tokens = this.tokens * this.memory + tokens;
@@ -16,17 +16,17 @@ export class Meter {
     this.totalSeconds += seconds;
   }
 
-  /** Of the last steps. */
+  /** Tokens per second of the last steps. */
   get tokensPerSecond(): number {
     return this.seconds > 0 ? this.tokens / this.seconds : 0;
   }
 
-  /** Of all steps. */
+  /** Tokens per second of all steps. */
   get overallTokensPerSecond(): number {
     return this.totalSeconds > 0 ? this.totalTokens / this.totalSeconds : 0;
   }
 
-  /** Time that so many more steps will take. */
+  /** Estimated seconds for the remaining steps. */
   secondsFor(steps: number): number {
     return this.weight > 0 ? (this.seconds / this.weight) * steps : 0;
   }

@@ -1,7 +1,7 @@
-/** What the declaration of a training option holds. */
+/** The declaration of a training option. */
 import type { Kind } from "../option_kinds";
 
-/** What defaults may depend on. */
+/** Facts about a run that defaults may depend on. */
 export interface RunFacts {
   readonly contextLength: number;
   /** Whether `eval` is given. */
@@ -13,34 +13,34 @@ export interface RunFacts {
 /** A flag of `rubricate train` that sets an option. */
 export interface OptionFlag {
   readonly help: string;
-  /** Of an option that is an object: the field that the flag's value becomes. */
+  /** If the option is an object: the field that the flag sets. */
   readonly field?: string;
-  /** What the flag sets where it has no value. */
+  /** The value that the flag sets if it is given without one. */
   readonly alone?: unknown;
-  /** For --help, where the option's default is not what it should show. */
+  /** Default shown by --help, if it differs from the option's. */
   readonly default?: string;
   readonly placeholder?: string;
 }
 
 /**
- * Whether the option is part of the run's identity: a run resumes only from a checkpoint with the same value. `unless` names an
- * option that replaces this one: where that is given, this one has no effect.
+ * Whether the option is part of the run's identity: a run resumes only from a checkpoint with the same value. `unless`
+ * names an option that replaces this one: if that is given, this one has no effect.
  */
 export type Identity = boolean | { readonly unless: "maxSteps" | "packing" };
 
-/** The default; a function where it depends on the run. */
+/** The default; a function if it depends on the run. */
 type Default<T> = T | ((run: RunFacts) => T);
 
 interface Declaration<D, F extends string> {
-  /** undefined where there is none. */
+  /** undefined if there is none. */
   readonly default: D;
-  /** Required: were it forgotten, a run resumed with another value would silently differ. */
+  /** Required, because without it a run resumed with another value would silently give a different result. */
   readonly identity: Identity;
-  /** By their names in camel case. */
+  /** Flags by name in camel case. */
   readonly flags: Readonly<Record<F, OptionFlag>>;
 }
 
-/** An option with values of type T, the missing default D (undefined, or never where there is a default) and flags F. */
+/** An option with values of type T, the default D if there is none (undefined, else never) and flags F. */
 export interface Option<T, D extends undefined = never, F extends string = string>
   extends Declaration<Default<T> | D, F> {
   readonly kind: Kind<T>;

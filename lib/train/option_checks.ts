@@ -6,17 +6,17 @@ import { checkOptions, type OptionNames, readArgument } from "../options";
 import { type OptionName, optionEntries, type TrainingOptions, trainingOptions } from "./option_table";
 import { requireOneWarmup } from "./schedule";
 
-/** What can be checked before anything is loaded. Of `eval` only its type and its size as a share count. */
+/** Options that can be checked before anything is loaded. Of `eval` only its type and its range as a share are checked. */
 type RunOptionValues = TrainingOptions & { readonly eval?: unknown };
 
-/** How messages write an option's name, or that of a field of its value. */
+/** Formats the name of an option, or of a field of its value, for messages. */
 export type OptionNaming = (name: OptionName | "eval", field?: string) => string;
 
 const asInCode: OptionNaming = (name, field) => (field === undefined ? name : `${name}.${field}`);
 
 /**
- * Checks the options of a run, each alone and against each other.
- * @param say how messages write a name: the command line writes flags
+ * Checks the options of a run: each one, and their relations.
+ * @param say formats a name for messages: the command line writes flags
  * @throws RubricateError ERR_ARGUMENT naming the option
  */
 export function checkRunOptions(options: RunOptionValues, say: OptionNaming = asInCode): void {

@@ -63,10 +63,10 @@ export const trainingOptions = {
     identity: true,
     flags: { schedule: { help: "how the learning rate falls" } },
   }),
-  /** Optimizer steps over which the learning rate rises from 0. */
+  /** Optimizer steps during which the learning rate rises linearly from 0. */
   warmupSteps: option(integer(0), {
     default: undefined,
-    identity: false, // the identity has the steps that come of warmupSteps or warmupRatio
+    identity: false, // the identity has the resulting steps of warmupSteps or warmupRatio
     flags: { warmupSteps: { help: "steps over which the learning rate rises" } },
   }),
   /** The same as a share of all steps, in [0, 1], rounded up; 0 if neither is given. */
@@ -102,7 +102,7 @@ export const trainingOptions = {
     identity: true,
     flags: {
       packing: {
-        help: "fills micro-batches with whole sequences up to so many tokens; without a value: the model's context",
+        help: "fills micro-batches with whole sequences up to this many tokens; without a value: the model's context",
         placeholder: "TOKENS",
         field: "maxTokens",
         alone: true,
@@ -121,7 +121,7 @@ export const trainingOptions = {
     identity: true,
     flags: { groupByLength: { help: "makes micro-batches of sequences of about the same length", alone: true } },
   }),
-  /** Takes the examples of each epoch in another order. Default: true. */
+  /** Shuffles the examples in each epoch. Default: true. */
   shuffle: option(boolean, {
     default: true,
     identity: true,
@@ -163,23 +163,25 @@ export const trainingOptions = {
     identity: true,
     flags: { epsilon: { help: "added to the denominator of AdamW's update, above 0" } },
   }),
-  /** The norm that larger gradients are scaled down to; 0: none are. Default: 1. */
+  /** Maximum norm of the gradients: larger ones are scaled down to it; 0: no clipping. Default: 1. */
   maxGradNorm: option(nonNegativeFloat32, {
     default: 1,
     identity: true,
-    flags: { maxGradNorm: { help: "the norm that larger gradients are scaled down to; 0: none are" } },
+    flags: {
+      maxGradNorm: { help: "maximum norm of the gradients: larger ones are scaled down to it; 0: no clipping" },
+    },
   }),
   /** Refuses examples with more tokens with ERR_CONTEXT_LENGTH. Default: the model's context. */
   maxLength: option(count, {
     default: ({ contextLength }) => contextLength,
     identity: false, // it changes no example
-    flags: {}, // the command line truncates where the data are read
+    flags: {}, // the command line truncates rows when it reads the data
   }),
-  /** Evaluates after every so many optimizer steps. Needs `eval`. */
+  /** Number of optimizer steps between evaluations. Needs `eval`. */
   evalEverySteps: option(count, {
     default: undefined,
     identity: true,
-    flags: { evalEverySteps: { help: "evaluates every so many steps" } },
+    flags: { evalEverySteps: { help: "evaluates every N steps" } },
   }),
   /** Evaluates at the end of each epoch. Default: whether `eval` is given. */
   evalEveryEpoch: option(boolean, {
@@ -188,8 +190,8 @@ export const trainingOptions = {
     flags: { noEvalEveryEpoch: { help: "does not evaluate at the end of each epoch", alone: false } },
   }),
   /**
-   * Stops after `patience` evaluations in a row of which none was lower by more than `minDelta` (0 if it is not given). Needs
-   * `eval`.
+   * Stops after `patience` consecutive evaluations without a loss lower than the best by more than `minDelta` (default 0).
+   * Needs `eval`.
    */
   earlyStopping: option(
     record<{ readonly patience: number; readonly minDelta?: number }>({
@@ -200,15 +202,19 @@ export const trainingOptions = {
       default: undefined,
       identity: true,
       flags: {
-        earlyStopping: { help: "stops after so many evaluations in a row without gain", field: "patience" },
-        earlyStoppingMinDelta: { help: "what counts as a gain", field: "minDelta", default: "0" },
+        earlyStopping: { help: "stops after this many consecutive evaluations without improvement", field: "patience" },
+        earlyStoppingMinDelta: {
+          help: "minimum decrease of the loss that counts as an improvement",
+          field: "minDelta",
+          default: "0",
+        },
       },
     },
   ),
   /**
-   * The run ends with the parameters of the lowest evaluation loss, like load_best_model_at_end in transformers; until then a
-   * copy of them stays in memory, in fp32. With an `outputDir` they are written into its `best` each time they are found, too.
-   * Default: whether `eval` is given.
+   * The run ends with the parameters of the lowest evaluation loss, like load_best_model_at_end in transformers; until then
+   * a copy of them stays in memory, in fp32. With an `outputDir` they are also written into its `best` folder at each new
+   * lowest loss. Default: whether `eval` is given.
    */
   keepBest: option(boolean, {
     default: withEvaluation,
@@ -217,23 +223,23 @@ export const trainingOptions = {
       noKeepBest: { help: "keeps the last parameters, not those of the lowest evaluation loss", alone: false },
     },
   }),
-  /** Writes a checkpoint after every so many optimizer steps. Needs `outputDir`. */
+  /** Number of optimizer steps between checkpoints. Needs `outputDir`. */
   checkpointEverySteps: option(count, {
     default: undefined,
     identity: false,
-    flags: { checkpointEverySteps: { help: "writes a checkpoint every so many steps" } },
+    flags: { checkpointEverySteps: { help: "writes a checkpoint every N steps" } },
   }),
-  /** How many checkpoints are kept; older ones are removed. Default: 2. */
+  /** Number of checkpoints to keep; older ones are removed. Default: 2. */
   keepCheckpoints: option(count, {
     default: 2,
     identity: false,
-    flags: { keepCheckpoints: { help: "checkpoints that are kept" } },
+    flags: { keepCheckpoints: { help: "number of checkpoints to keep" } },
   }),
   /**
-   * Activation checkpointing: each block stores only its input and is recomputed in the backward pass. It takes less memory, a
-   * third to a half more time, and gives the same bits. "auto" turns it on for steps with a micro-batch whose activations
-   * would take more than half of the memory that the process could still use when the run began, less the model's mapped
-   * weights. Default: false.
+   * Activation checkpointing: each block stores only its input and is recomputed in the backward pass. It takes less
+   * memory, a third to a half more time, and gives bit-identical results. "auto" turns it on for steps with a micro-batch
+   * whose activations would take more than half of the memory that the process could still use when the run began, less the
+   * model's mapped weights. Default: false.
    */
   recompute: option(booleanOr("auto"), {
     default: false,
@@ -259,7 +265,7 @@ type Table = typeof trainingOptions;
 
 export type OptionName = keyof Table;
 
-/** The options as a caller gives them. */
+/** The options of a caller. */
 export type TrainingOptions = {
   readonly [K in keyof Table]?: Table[K] extends Option<infer T, infer _D, infer _F> ? T : never;
 };
@@ -274,7 +280,7 @@ export type TrainingFlagName = {
   [K in keyof Table]: Table[K] extends Option<infer _T, infer _D, infer F> ? F : never;
 }[keyof Table];
 
-/** The table, to be walked through. */
+/** The table as entries. */
 export const optionEntries = Object.entries(trainingOptions) as readonly (readonly [
   OptionName,
   Option<unknown, undefined>,

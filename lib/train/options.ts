@@ -9,11 +9,11 @@ export type { LoggerName } from "./option_table";
 /** The model, the data and the options of a run. */
 export interface TrainerOptions extends TrainingOptions {
   readonly model: LlamaModel;
-  /** What method "red" trains. */
+  /** The adapter that method "red" trains. */
   readonly adapter?: RedAdapter;
   /** An array is copied when a run begins. */
   readonly train: Dataset | readonly Example[];
-  /** Examples to evaluate with, or the share of `train`, in (0, 1), that is split off for it by the seed. */
+  /** Examples to evaluate with, or the share of `train`, in (0, 1), that is split off at random by the seed. */
   readonly eval?: Dataset | readonly Example[] | number;
 }
 

@@ -1,7 +1,7 @@
 /**
- * What a run writes into its outputDir lies there. A symbolic link in that place would lead the run to somebody else's
- * files: it would replace a model beside which `best` points, or copy what `log.jsonl` points to. The outputDir itself is
- * the caller's to name, and may be a link.
+ * Refuses symbolic links at the paths that a run writes in its outputDir. Through a link the run would change files
+ * elsewhere: replace the model that `best` links to, or copy the target of `log.jsonl`. The outputDir itself is chosen by
+ * the caller and may be a link.
  */
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
@@ -18,23 +18,23 @@ function isOfRun(name: string): boolean {
   return name === bestFolder || name === logFile || checkpointName.test(name) || name.startsWith(eventFilePrefix);
 }
 
-/** @throws RubricateError ERR_FILE where a symbolic link is at a path that a run would write to or read */
+/** @throws RubricateError ERR_FILE if a path that a run would write to or read is a symbolic link */
 export async function requireNoLink(path: string): Promise<void> {
-  const status = await lstat(path).catch(() => undefined); // what cannot be looked at, writing reports
+  const status = await lstat(path).catch(() => undefined); // an error here is reported by the write
   if (status?.isSymbolicLink())
     throw new RubricateError(
       "ERR_FILE",
-      `Expected no symbolic link at ${path}: the run would read or write what it leads to; remove the link, or replace it ` +
-        "with what it leads to",
+      `Expected no symbolic link at ${path}: the run would read or write its target; remove the link, or replace it ` +
+        "with its target",
     );
 }
 
 /**
- * Looks through an outputDir, before anything is written or read there.
+ * Checks an outputDir before anything is written or read there.
  * @throws RubricateError ERR_FILE naming the link
  */
 export async function requireNoLinks(outputDir: string): Promise<void> {
-  // What is no folder, the run's lock reports.
+  // If it is not a folder, the run's lock reports it.
   for (const name of await entriesOf(outputDir).catch(() => []))
     if (isOfRun(name)) await requireNoLink(join(outputDir, name));
 }

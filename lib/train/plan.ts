@@ -2,22 +2,22 @@ import type { EpochPlan } from "../data/batches";
 import type { ExampleSource } from "./examples";
 import type { Settings } from "./options";
 
-/** A place between two optimizer steps: micro-batches of the epoch that are done. */
+/** A position between two optimizer steps: the epoch, and the micro-batches of it that are done. */
 export interface Cursor {
   readonly epoch: number;
   readonly microBatch: number;
 }
 
-/** An optimizer step to be made. */
+/** A planned optimizer step. */
 export interface PlannedStep {
   /** Examples of each micro-batch. */
   readonly indices: readonly Int32Array[];
   readonly after: Cursor;
-  /** Passes over the data once it is made, with the part of the present one. */
+  /** Passes over the data after this step, with a fraction. */
   readonly epochs: number;
 }
 
-/** Which examples each optimizer step of a run takes: a function of data, options and seed. */
+/** Plans the examples of each optimizer step of a run: a function of data, options and seed. */
 export class Plan {
   private latest: { epoch: number; batches: EpochPlan } | undefined;
 
@@ -30,13 +30,13 @@ export class Plan {
   async totalSteps(): Promise<number> {
     const { maxSteps, epochs, packing } = this.settings;
     if (maxSteps !== undefined) return maxSteps;
-    if (!packing) return epochs * (await this.stepsOf(0)); // packing alone makes their number depend on the order
+    if (!packing) return epochs * (await this.stepsOf(0)); // only packing makes their number depend on the order
     let steps = 0;
     for (let epoch = 0; epoch < epochs; epoch++) steps += await this.stepsOf(epoch);
     return steps;
   }
 
-  /** The step from a place on; the last of an epoch may have fewer micro-batches, as in transformers' Trainer. */
+  /** The step after a position; the last one of an epoch may have fewer micro-batches, as in transformers' Trainer. */
   async next({ epoch, microBatch }: Cursor): Promise<PlannedStep> {
     const batches = await this.batchesOf(epoch);
     const end = Math.min(microBatch + this.settings.gradientAccumulationSteps, batches.length);
@@ -49,8 +49,8 @@ export class Plan {
   }
 
   /**
-   * Whether that is the place of a run after so many steps. With packing only the range is checked: the exact place would need
-   * the plans of all epochs before.
+   * Whether a position is that of a run after this many steps. With packing only the range is checked: the exact position
+   * would need the plans of all epochs before.
    */
   async isAfter(step: number, { epoch, microBatch }: Cursor): Promise<boolean> {
     const { gradientAccumulationSteps, packing } = this.settings;

@@ -6,18 +6,18 @@ import type { NativeMicroBatch } from "../native";
 export const storedShare = 0.5;
 
 /**
- * Bytes that a training step stores of each token for its backward where blocks are not recomputed: of the layers from the
- * lowest that is trained, what their ops save. With c bytes an element, for each layer
+ * Bytes per token that a training step stores for the backward pass without recomputing: the tensors saved by the ops of
+ * all layers from the lowest trained one. With c bytes per element, for each layer
  *
  *     c (2 H + 2 K)       q, k, v and the output of attention; H, K: heads and kv heads times head_dim
  *     4 heads             the softmax's denominators
  *     2 (c hidden + 4)    the residual stream after each sub-layer, and the norm's factor; on the CPU only after one of them,
- *                         where just one has its scale trained: the core recomputes the sum after that
+ *                         if only one has its scale trained: the core recomputes the sum after that
  *     2 c size            gate and up of the feed-forward
  *
- * and besides, for RED the edited projections' outputs (in fp32 for q, k and v; with a layer norm twice, and mean and
- * deviation), for full fine-tuning the inputs of q, of gate and of down: c (2 hidden + size). What the block at work needs for
- * the moment is not counted.
+ * and in addition, for RED the edited projections' outputs (in fp32 for q, k and v; with a layer norm twice, plus mean and
+ * deviation), for full fine-tuning the inputs of q, gate and down: c (2 hidden + size). Temporary tensors of the current
+ * block are not counted.
  */
 export function storedBytesPerToken(
   model: Pick<LlamaModel, "architecture" | "dtype" | "device">,
@@ -46,10 +46,10 @@ export function storedBytesPerToken(
 }
 
 /**
- * Whether a step's blocks are recomputed in the backward pass. "auto": where what its largest micro-batch would store is more than
- * `storedShare` of the free memory. That is what the process may still take (of the machine, or of its container) as the run
- * begins, less the mapped weights, which have to stay in memory beside it; on a CUDA device what is free there, or kept for
- * reuse. Either way gives the same bits.
+ * Whether a step's blocks are recomputed in the backward pass. "auto": if its largest micro-batch would store more than
+ * `storedShare` of the free memory. Free memory is what the process can still use (of the machine or its container) when
+ * the run begins, less the mapped weights, which have to stay in memory too; on a CUDA device, what is free there or kept
+ * for reuse. Both ways give bit-identical results.
  */
 export function recomputeRule(
   choice: boolean | "auto",

@@ -1,5 +1,5 @@
 import { stat } from "node:fs/promises";
-import { escaped, invalid, RubricateError, shown } from "../errors";
+import { escaped, formatJson, invalid, RubricateError } from "../errors";
 import { removeLeftovers } from "../files/atomic";
 import { type Checkpoint, checkpointPath, checkpointSteps, damaged, readCheckpoint, readState } from "./checkpoint";
 import type { RunIdentity } from "./identity";
@@ -7,7 +7,7 @@ import type { Plan } from "./plan";
 import { fault } from "./state";
 import type { Trainee } from "./trainee";
 
-/** What a run resumes from, if anything, and what people should know about it. */
+/** The checkpoint that a run resumes from, if any, and notices about it. */
 export interface Resumption {
   readonly checkpoint: Checkpoint | undefined;
   readonly notices: readonly string[];
@@ -15,7 +15,10 @@ export interface Resumption {
 
 interface ResumeRequest {
   readonly outputDir: string | undefined;
-  /** false: from the start. true: from the newest checkpoint. "auto": the same, or from the start. Else: its path. */
+  /**
+   * false: starts a new run. true: resumes from the newest checkpoint. "auto": the same if there is one, else a new run.
+   * Otherwise a checkpoint's path.
+   */
   readonly resume: boolean | string;
   readonly identity: RunIdentity;
   readonly plan: Plan;
@@ -26,10 +29,10 @@ interface ResumeRequest {
   readonly signal: AbortSignal | undefined;
 }
 
-/** Characters of a field that are shown: two fingerprints. */
+/** Characters of a field in messages: two fingerprints fit. */
 const identityLength = 240;
 
-/** Fields that may grow where the learning rate does not depend on them. */
+/** Fields that may grow if the learning rate does not depend on them. */
 const lengthFields = ["epochs", "maxSteps", "totalSteps"];
 
 /**
@@ -44,7 +47,7 @@ export async function resumption(request: ResumeRequest): Promise<Resumption> {
     await requireFolder(resume);
     const checkpoint = await readSameRun(resume, request);
     if (outputDir !== undefined) await requireNoOtherRun(outputDir, request.identity);
-    return accepted(request, checkpoint, []);
+    return acceptCheckpoint(request, checkpoint, []);
   }
   if (outputDir === undefined) {
     if (resume !== false) throw new RubricateError("ERR_ARGUMENT", "resume needs outputDir");
@@ -72,12 +75,12 @@ export async function resumption(request: ResumeRequest): Promise<Resumption> {
       notices.push(error.message);
       continue;
     }
-    return accepted(request, checkpoint, notices);
+    return acceptCheckpoint(request, checkpoint, notices);
   }
   if (resume === true)
     throw new RubricateError(
       "ERR_CHECKPOINT",
-      [`Expected a checkpoint to resume from in ${outputDir} but found none that can be used`, ...notices].join("; "),
+      [`Expected a checkpoint to resume from in ${outputDir} but found no usable one`, ...notices].join("; "),
     );
   return { checkpoint: undefined, notices };
 }
@@ -108,7 +111,7 @@ async function readSameRun(path: string, request: ResumeRequest): Promise<Checkp
   return readCheckpoint(path, request.trainee, request.parameterFile, request.signal);
 }
 
-/** A run resumed from elsewhere would overwrite the checkpoints, the log and the best result of the run in this folder. */
+/** A run resumed from another folder would overwrite the checkpoints, the log and the best result of the run in this one. */
 async function requireNoOtherRun(outputDir: string, own: RunIdentity): Promise<void> {
   for (const step of await checkpointSteps(outputDir)) {
     const path = checkpointPath(outputDir, step);
@@ -127,11 +130,11 @@ export function isSameRun(saved: RunIdentity, present: RunIdentity, step: number
   return difference(saved, present, step) === undefined;
 }
 
-function accepted(request: ResumeRequest, checkpoint: Checkpoint, notices: string[]): Resumption {
+function acceptCheckpoint(request: ResumeRequest, checkpoint: Checkpoint, notices: string[]): Resumption {
   const noteChange = (before: string, now: string) =>
     notices.push(
       `The checkpoint ${checkpoint.path} was written with ${before} and is resumed with ${now}: ` +
-        "the result is as good, but not the same to the last bit",
+        "the result is equally valid, but not bit-identical",
     );
   if (checkpoint.cpuPath !== request.cpuPath)
     noteChange(`${escaped(checkpoint.cpuPath)} kernels`, `${request.cpuPath} ones`);
@@ -140,17 +143,17 @@ function accepted(request: ResumeRequest, checkpoint: Checkpoint, notices: strin
 }
 
 function matmulText(matmul: string | null): string {
-  return matmul === null ? "products by the CPU" : `products by a GPU (${escaped(matmul)})`;
+  return matmul === null ? "matmuls on the CPU" : `matmuls on a GPU (${escaped(matmul)})`;
 }
 
-/** The first field in which two runs differ, in words; undefined if one can resume from the other's checkpoint. */
+/** Describes the first field in which two runs differ; undefined if one can resume from the other's checkpoint. */
 function difference(saved: RunIdentity, present: RunIdentity, step: number): string | undefined {
   const growing = saved.schedule === "constant" || saved.schedule === "constant_with_warmup";
   for (const name of new Set([...Object.keys(present), ...Object.keys(saved)])) {
     const [before, now] = [saved[name], present[name]];
     if (JSON.stringify(before) === JSON.stringify(now)) continue;
     if (growing && lengthFields.includes(name) && Number(present.totalSteps) >= step) continue;
-    return `it has ${escaped(name)} ${shown(before, identityLength)}, this one ${shown(now, identityLength)}`;
+    return `it has ${escaped(name)} ${formatJson(before, identityLength)}, this one ${formatJson(now, identityLength)}`;
   }
   return undefined;
 }

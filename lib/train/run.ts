@@ -51,9 +51,9 @@ export class Run {
   private readonly startedAt = performance.now();
   /** Values at the lowest evaluation loss. */
   private best: Float32Array[] | undefined;
-  /** Where the run has an outputDir. */
+  /** undefined without an outputDir. */
   private readonly checkpoints: RunCheckpoints | undefined;
-  /** Whether the parameters are those of the best evaluation, no longer those of the last step. */
+  /** Whether the parameters are those of the best evaluation instead of those of the last step. */
   private holdsBest = false;
   private readonly recomputes: (microBatches: readonly NativeMicroBatch[]) => boolean;
 
@@ -74,7 +74,7 @@ export class Run {
     this.best = checkpoint.best;
   }
 
-  /** Makes the moments, and puts back those and the parameters of the checkpoint that it goes on from. */
+  /** Allocates the moments, and restores moments and parameters from the checkpoint that the run resumes from. */
   private async restore(): Promise<void> {
     await runJob(() => this.optimizer.prepare());
     const { checkpoint } = this.resumed;
@@ -83,7 +83,7 @@ export class Run {
     await restoreMoments(this.optimizer, checkpoint.state.step, checkpoint.m, checkpoint.v);
   }
 
-  /** Prepares a run: reads what it goes on from, if anything. */
+  /** Prepares a run: checks the data and reads the checkpoint to resume from, if any. */
   static async begin(settings: Settings, resume: boolean | string, signal: AbortSignal | undefined): Promise<Run> {
     throwIfAborted(signal);
     const { model, adapter, maxLength } = settings;
@@ -122,7 +122,7 @@ export class Run {
     return run;
   }
 
-  /** Where the logs have to stand, for a run that goes on. */
+  /** The position to rewind the logs to, for a resumed run. */
   get resumedPosition(): LogPosition | undefined {
     const { checkpoint } = this.resumed;
     if (!checkpoint) return undefined;
@@ -156,9 +156,9 @@ export class Run {
   }
 
   /**
-   * Writes a checkpoint of the last finished step, unless it has one: for a run that ends early. Parameters and moments are that
-   * step's, since a step changes all of them or nothing.
-   * @returns what became of it; undefined where nothing is to be kept
+   * Writes a checkpoint of the last finished step, unless it has one: for a run that ends early. Parameters and moments are
+   * that step's, since a step changes all of them or nothing.
+   * @returns the outcome; undefined if there is nothing to save
    */
   async keepLastStep(): Promise<LastStep | undefined> {
     const { step } = this.state;
@@ -185,16 +185,16 @@ export class Run {
       const { step, microBatches } = await loading;
       const startedAt = performance.now();
       const job = this.trainStep(microBatches);
-      loading = this.state.step + 1 < this.parts.totalSteps ? this.load(step) : undefined; // beside the step
+      loading = this.state.step + 1 < this.parts.totalSteps ? this.load(step) : undefined; // during the step
       const result = await job;
       yield this.record(step, microBatches, result, (performance.now() - startedAt) / 1000);
     }
   }
 
-  /** Reads the examples of the step after another, or after the run's present state. */
+  /** Reads the examples of the step after `previous`, or after the run's current state. */
   private load(previous?: PlannedStep): Promise<Loaded> {
     const loading = this.read(previous?.after ?? this.state);
-    loading.catch(() => {}); // told when its turn comes
+    loading.catch(() => {}); // reported by the `await` in `steps`; this avoids an unhandled rejection
     return loading;
   }
 
@@ -229,7 +229,7 @@ export class Run {
     return result!;
   }
 
-  /** Takes a finished step into the state. */
+  /** Adds a finished step to the state. */
   private record(
     step: PlannedStep,
     microBatches: readonly NativeMicroBatch[],
@@ -297,7 +297,7 @@ export class Run {
       const snapshot = keepBest ? await trainee.snapshot() : undefined;
       if (keepBest && outputDir !== undefined) {
         const path = join(outputDir, bestFolder);
-        await requireNoLink(path); // saving goes through links: where to save is its caller's to name
+        await requireNoLink(path); // saving follows links, because callers choose where to save
         await (adapter ?? model).savePretrained(path);
       }
       this.best = snapshot;
@@ -327,7 +327,7 @@ export class Run {
     };
   }
 
-  /** An adapter's checkpoint is an adapter's folder, too. */
+  /** An adapter's checkpoint is also an adapter folder. */
   private async parameterFiles(): Promise<FileContents[]> {
     const { settings, trainee } = this.parts;
     const { adapter } = settings;
@@ -342,7 +342,7 @@ export class Run {
       this.holdsBest = true;
       await trainee.restore(this.best);
     }
-    if (this.checkpoints?.latestStep !== state.step) await trainee.requireFinite(); // writing a checkpoint looks, too
+    if (this.checkpoints?.latestStep !== state.step) await trainee.requireFinite(); // writing a checkpoint checks this too
     const evalLoss = settings.keepBest ? (state.best?.loss ?? null) : state.evalLoss;
     const reason = this.stoppedEarly() ? "early-stopping" : settings.maxSteps === undefined ? "done" : "max-steps";
     return {

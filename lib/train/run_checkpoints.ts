@@ -1,4 +1,7 @@
-/** A run's checkpoints in its outputDir: as they fall due, and of its last finished step where it ends early. */
+/**
+ * Writes a run's checkpoints into its outputDir: those that are due, and one of the last finished step if the run ends
+ * early.
+ */
 import { RubricateError, reasonOf } from "../errors";
 import {
   type Checkpoint,
@@ -12,10 +15,10 @@ import { isSameRun } from "./resume";
 
 export class RunCheckpoints {
   private latest: { readonly step: number; readonly path: string } | undefined;
-  /** Steps of checkpoints in the outputDir, and whether they are this run's: each is read once. */
+  /** Whether the checkpoint of a step in the outputDir is this run's; each is read once. */
   private readonly own = new Map<number, boolean>();
 
-  /** @param contents of a checkpoint of the step after which the run stands */
+  /** @param contents returns the contents of a checkpoint of the run's current state */
   constructor(
     private readonly outputDir: string,
     private readonly identity: RunIdentity,
@@ -23,7 +26,7 @@ export class RunCheckpoints {
     private readonly contents: () => Promise<CheckpointContents>,
   ) {}
 
-  /** The step of the newest that the run has written, or was resumed from; 0: none. */
+  /** Step of the newest checkpoint that the run has written or was resumed from; 0: none. */
   get latestStep(): number {
     return this.latest?.step ?? 0;
   }
@@ -40,7 +43,7 @@ export class RunCheckpoints {
     return path;
   }
 
-  /** Removes the older ones of the run. @throws RubricateError ERR_FILE */
+  /** Removes the run's older checkpoints. @throws RubricateError ERR_FILE */
   prune(step: number): Promise<void> {
     const isOwn = async (one: number, path: string) => {
       const known = this.own.get(one);
@@ -53,13 +56,13 @@ export class RunCheckpoints {
     return removeOldCheckpoints(this.outputDir, step, this.keepCheckpoints, isOwn);
   }
 
-  /** Writes a checkpoint of the step after which the run stands, unless it has one. It does not throw. */
+  /** Writes a checkpoint of the run's current step, unless there is one. It does not throw. */
   async keep(step: number): Promise<LastStep> {
     if (this.latest?.step === step) return { ...this.latest, written: false };
     const earlier = this.latest?.path;
     try {
       const path = await this.write(step);
-      await this.prune(step).catch(() => {}); // the error that ended the run is the one to report
+      await this.prune(step).catch(() => {}); // the error that ended the run is reported
       return { step, path, written: true };
     } catch (failure) {
       return { step, failure, earlier };
@@ -67,36 +70,36 @@ export class RunCheckpoints {
   }
 }
 
-/** What became of the last finished step of a run that ends early. */
+/** The outcome of saving the last finished step of a run that ended early. */
 export type LastStep =
-  /** It is in a checkpoint, which was written just now or before. */
+  /** It is in a checkpoint, written now or before. */
   | { readonly step: number; readonly path: string; readonly written: boolean }
-  /** It could not be written; the newest checkpoint before it is named, where there is one. */
+  /** It could not be written; `earlier` is the newest checkpoint before it, if there is one. */
   | { readonly step: number; readonly failure: unknown; readonly earlier: string | undefined };
 
 /**
- * The error of a run that failed, with where its last finished step is and how to resume.
- * @param stopped whether the run was stopped by its signal, which is no failure
+ * Adds to the error of a run where its last finished step is and how to resume.
+ * @param stopped whether the run was stopped by its signal, which is not a failure
  */
 export function failureWith(error: unknown, last: LastStep | undefined, stopped: boolean): unknown {
   if (last === undefined) return error;
   const code = error instanceof RubricateError ? error.code : "ERR_INTERNAL";
-  const said = (text: string, how = code) => new RubricateError(how, text, { cause: error });
+  const withMessage = (text: string, how = code) => new RubricateError(how, text, { cause: error });
   if ("path" in last) {
     if (stopped) return error;
-    return said(
+    return withMessage(
       `${reasonOf(error)}; the last finished step, ${last.step}, is in ${last.path}: remove the cause, then resume from it ` +
         "with the same options (resume: true)",
     );
   }
   const earlier = last.earlier === undefined ? "there is no earlier one" : `the newest is ${last.earlier}`;
   const lost = `the checkpoint of step ${last.step} could not be written: ${reasonOf(last.failure)}; ${earlier}`;
-  // Who stopped the run expects its checkpoint: that there is none is the error.
+  // A caller who stops a run expects a checkpoint, so its failure becomes the error.
   const failed = last.failure instanceof RubricateError ? last.failure.code : "ERR_INTERNAL";
-  return said(`${reasonOf(error)}; ${lost}`, stopped ? failed : code);
+  return withMessage(`${reasonOf(error)}; ${lost}`, stopped ? failed : code);
 }
 
-/** For a run that its consumer left. @throws what the checkpoint failed with */
+/** For a run whose consumer left the loop. @throws the error of writing the checkpoint */
 export function requireKept(last: LastStep | undefined): void {
   if (last && "failure" in last) throw last.failure;
 }

@@ -6,8 +6,8 @@ import { requireNoLinks } from "./output_links";
 const remedy = "wait until it ends, or end it with return()";
 
 /**
- * What a run locks: its adapter, with method "full" its model, and its outputDir. Two runs on one of them would each
- * take steps from the other's parameters, and the result would be neither's.
+ * The locks of a run: its adapter, with method "full" its model, and its outputDir. Two runs on one of them would mix their
+ * steps.
  */
 export class RunLock {
   private readonly releases: (() => unknown)[] = [];
@@ -32,12 +32,12 @@ export class RunLock {
     this.releases.push(() => folder.release());
   }
 
-  /** Called when the run releases everything. */
+  /** Adds a function to call when the run releases its locks. */
   onRelease(work: () => unknown): void {
     this.releases.push(work);
   }
 
-  /** Releases everything, the last first, even if a part of that fails. @throws what failed first */
+  /** Releases everything in reverse order, even if a part fails. @throws the first error */
   async release(): Promise<void> {
     const errors: unknown[] = [];
     for (const release of this.releases.splice(0).reverse())
@@ -49,11 +49,11 @@ export class RunLock {
     if (errors.length > 0) throw errors[0];
   }
 
-  /** Releases also when a generator that was never finished is collected. */
+  /** Also releases the locks when an unfinished generator is garbage-collected. */
   releaseWith(generator: object): void {
     abandoned.register(generator, this);
   }
 }
 
-/** Locks of generators, which they must not keep alive. */
+/** Locks of generators; they must not keep the generators alive. */
 const abandoned = new FinalizationRegistry<RunLock>((lock) => lock.release().catch(() => {}));

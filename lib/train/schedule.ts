@@ -1,13 +1,13 @@
 import { RubricateError } from "../errors";
 
-/** How the learning rate changes over a run. */
+/** Shape of the learning rate over a run. */
 export type Schedule = "linear" | "cosine" | "constant" | "constant_with_warmup";
 
 export const schedules: readonly Schedule[] = ["linear", "cosine", "constant", "constant_with_warmup"];
 
 /**
- * Learning rate of a step, as transformers' `get_scheduler` gives it (optimization.py): a linear rise from 0 over the
- * warm-up, then a linear fall to 0, half a cosine to 0, or no change. "constant" has no warm-up.
+ * Learning rate of a step, as in transformers' `get_scheduler` (optimization.py): linear from 0 during the warm-up, then
+ * linear to 0, half a cosine to 0, or constant. "constant" has no warm-up.
  * @param step optimizer steps made before, from 0
  * @param warmupSteps a whole number
  * @param totalSteps of the run
@@ -36,7 +36,7 @@ interface Warmup {
   readonly warmupRatio?: number;
 }
 
-/** @throws RubricateError ERR_ARGUMENT where both are given; `say` writes their names */
+/** @throws RubricateError ERR_ARGUMENT if both are given; `say` formats their names */
 export function requireOneWarmup(options: Warmup, say: (name: keyof Warmup) => string = (name) => name): void {
   if (options.warmupSteps !== undefined && options.warmupRatio !== undefined)
     throw new RubricateError("ERR_ARGUMENT", `Give ${say("warmupSteps")} or ${say("warmupRatio")}, not both`);
@@ -44,7 +44,7 @@ export function requireOneWarmup(options: Warmup, say: (name: keyof Warmup) => s
 
 /**
  * Steps of the warm-up. A ratio is rounded up, as `TrainingArguments.get_warmup_steps` does.
- * @throws RubricateError ERR_ARGUMENT where both are given
+ * @throws RubricateError ERR_ARGUMENT if both are given
  */
 export function warmupStepsOf(options: Warmup, totalSteps: number): number {
   requireOneWarmup(options);

@@ -1,4 +1,4 @@
-/** What a Trainer was given, checked, with the defaults of option_table.ts. */
+/** Checks a Trainer's options and adds the defaults of option_table.ts. */
 import { resolve } from "node:path";
 import { requireAdapter, requireModel } from "../brands";
 import { invalid } from "../errors";
@@ -42,7 +42,7 @@ export function checkedSettings(given: TrainerOptions): Settings {
     eval: options.eval,
     packing: packing === false ? undefined : { maxTokens: packing === true ? model.contextLength : packing.maxTokens },
     maxLength: Math.min(maxLength, model.contextLength),
-    // Now: the working directory may change before the run begins, and during it.
+    // Resolved now, because the working directory may change before or during the run.
     outputDir: outputDir === undefined ? undefined : resolve(outputDir),
     resume: resolvedResume(resume),
   };
@@ -56,7 +56,7 @@ function withDefaults(options: TrainerOptions, run: RunFacts): TrainingSettings 
   return Object.fromEntries(settled) as TrainingSettings;
 }
 
-/** A checkpoint by its absolute path; true, false and "auto" stay as they are. */
+/** Makes a checkpoint's path absolute; true, false and "auto" stay unchanged. */
 export function resolvedResume(resume: boolean | string): boolean | string {
   return typeof resume !== "string" || resume === "" || resume === "auto" ? resume : resolve(resume);
 }

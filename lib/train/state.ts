@@ -1,19 +1,19 @@
-import { shown } from "../errors";
+import { formatJson } from "../errors";
 import type { RunIdentity } from "./identity";
 
-/** Where a run stands after an optimizer step. */
+/** State of a run after an optimizer step. */
 export interface TrainerState {
   /** Optimizer steps made. */
   readonly step: number;
   readonly epoch: number;
-  /** Micro-batches of the epoch that are done. */
+  /** Finished micro-batches of the epoch. */
   readonly microBatch: number;
-  /** The step that was evaluated last, 0 for none. */
+  /** The step of the last evaluation; 0: none. */
   readonly evaluatedStep: number;
   /** Loss of that evaluation. */
   readonly evalLoss: number | null;
   readonly best: { readonly step: number; readonly loss: number } | null;
-  /** Evaluations since the last that gained enough. */
+  /** Evaluations since the last sufficient improvement. */
   readonly evaluationsWithoutGain: number;
   /** Over all steps. */
   readonly nats: number;
@@ -21,7 +21,7 @@ export interface TrainerState {
   readonly tokens: number;
 }
 
-/** Where every run begins. */
+/** The initial state of a run. */
 export function newState(): { -readonly [K in keyof TrainerState]: TrainerState[K] } {
   return {
     step: 0,
@@ -38,8 +38,8 @@ export function newState(): { -readonly [K in keyof TrainerState]: TrainerState[
 }
 
 /**
- * What is wrong with a state that was read, alone or with the identity of its run; undefined if nothing is. A state
- * has no digest of its own, and a run resumed from a wrong one would give another result silently.
+ * Checks a state that was read, by itself and against the identity of its run; returns the fault, or undefined. A state has
+ * no digest, and a run resumed from a wrong one would silently give a different result.
  */
 export function stateFault(state: TrainerState, identity: RunIdentity): string | undefined {
   const integer = (name: keyof TrainerState, least: number, most = Number.MAX_SAFE_INTEGER) => {
@@ -63,7 +63,7 @@ export function stateFault(state: TrainerState, identity: RunIdentity): string |
   );
 }
 
-/** Every evaluation has a loss, and the first is the best until another is better. */
+/** Checks the fields of evaluation: every evaluation has a loss, and the best is the lowest so far. */
 function evaluationFault({ evaluatedStep, evalLoss, best }: TrainerState): string | undefined {
   if (evaluatedStep === 0) {
     if (evalLoss !== null) return fault("evalLoss", "null before any evaluation", evalLoss);
@@ -81,9 +81,9 @@ function evaluationFault({ evaluatedStep, evalLoss, best }: TrainerState): strin
   return fits ? undefined : fault("best", `a step from 1 to ${evaluatedStep} with a loss of at most ${evalLoss}`, best);
 }
 
-/** @returns the sentence for a value that cannot be */
+/** @returns the message for an invalid value */
 export function fault(name: keyof TrainerState, what: string, value: unknown): string {
-  return `expected ${what} for state.${name} but found ${shown(value)}`;
+  return `expected ${what} for state.${name} but found ${formatJson(value)}`;
 }
 
 function isLoss(value: unknown): value is number {

@@ -6,11 +6,11 @@
 import type { FileHandle } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { reported } from "../files/atomic";
+import { withFileErrors } from "../files/atomic";
 import { openLog } from "../files/log";
 import type { TrainEvent } from "./events";
 
-/** How the names of event files begin. */
+/** Prefix of the names of event files. */
 export const eventFilePrefix = "events.out.tfevents.";
 
 /** Of the Castagnoli polynomial, reflected. */
@@ -27,7 +27,7 @@ export function crc32c(bytes: Uint8Array): number {
   return (crc ^ 0xffffffff) >>> 0;
 }
 
-/** As stored: rotated right by 15 bits and a constant added, so that the sum of data with sums in them is no trivial one. */
+/** The stored form: rotated right by 15 bits plus a constant, because a CRC of data that contain CRCs is weak. */
 function masked(bytes: Uint8Array): number {
   const crc = crc32c(bytes);
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
@@ -61,7 +61,7 @@ function wallTime(seconds: number): Buffer {
   return bytes;
 }
 
-/** The event that opens a file. `seconds`: since 1970. */
+/** The first event of a file. `seconds`: since 1970. */
 export function versionEvent(seconds: number): Buffer {
   return Buffer.concat([wallTime(seconds), lengthDelimited(3, Buffer.from("brain.Event:2"))]);
 }
@@ -91,7 +91,7 @@ function scalarsOf(event: TrainEvent): Record<string, number> {
   };
 }
 
-/** Writes the scalars of a run to a file of its own, as TensorBoard expects for each start of a run. */
+/** Writes the scalars of a run to a new file, as TensorBoard expects for each start of a run. */
 export class TensorBoardLogger {
   private constructor(
     private readonly path: string,
@@ -102,7 +102,7 @@ export class TensorBoardLogger {
     const now = Date.now();
     const name = `${eventFilePrefix}${Math.floor(now / 1000)}.${hostname()}.${process.pid}.${now % 1000}`;
     const path = join(outputDir, name);
-    return reported(path, async () => {
+    return withFileErrors(path, async () => {
       const file = await openLog(path, true);
       try {
         await file.appendFile(record(versionEvent(now / 1000)));
@@ -119,10 +119,10 @@ export class TensorBoardLogger {
     const records = Object.entries(scalarsOf(event)).map(([tag, value]) =>
       record(scalarEvent(now, (event as { step: number }).step, tag, value)),
     );
-    if (records.length > 0) await reported(this.path, () => this.file.appendFile(Buffer.concat(records)));
+    if (records.length > 0) await withFileErrors(this.path, () => this.file.appendFile(Buffer.concat(records)));
   }
 
   close(): Promise<void> {
-    return reported(this.path, () => this.file.close());
+    return withFileErrors(this.path, () => this.file.close());
   }
 }

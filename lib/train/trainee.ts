@@ -9,16 +9,16 @@ import type { BaseFingerprint, LlamaModel } from "../model/model";
 import type { NativeAdapter, NativeOptimizer, NativeParameters } from "../native";
 import { inSlices, type Steps } from "../steps";
 
-/** What a run trains: an adapter's vectors, or a model's weights. */
+/** The parameters that a run trains: an adapter's vectors, or a model's weights. */
 export interface Trainee {
   readonly parameters: NativeAdapter | NativeParameters;
-  /** The slot that its sequences have in a batch. */
+  /** Slot of its sequences in a batch. */
   readonly slot: 0 | 1;
   readonly names: readonly string[];
   readonly shapes: readonly (readonly number[])[];
   /** Trainable numbers. */
   readonly count: number;
-  /** Its values, to be written as they are when their turn comes. */
+  /** Its values for writing, read when they are written. */
   tensors(): StoredTensor[];
   /** Copies of its values, in the order of `names`. */
   snapshot(): Promise<Float32Array[]>;
@@ -30,15 +30,15 @@ export interface Trainee {
 
 const elementCount = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);
 
-/** Numbers that are copied at a time: some 50 microseconds. */
+/** Numbers copied at a time, which takes about 50 microseconds. */
 const portion = 1 << 16;
 
-/** Begin and end of portions of so many numbers. */
+/** Start and end of each portion of this many numbers. */
 function* portions(count: number): Generator<[number, number], void, void> {
   for (let start = 0; start < count; start += portion) yield [start, Math.min(count, start + portion)];
 }
 
-/** The optimizer's moments, to be written: what they are when their turn comes, copied in portions. */
+/** The optimizer's moments for writing, copied in portions when they are written. */
 export function storedMoments(optimizer: NativeOptimizer, count: number): StoredTensor[] {
   return (["m", "v"] as const).map((name) => ({
     name,
@@ -50,7 +50,7 @@ export function storedMoments(optimizer: NativeOptimizer, count: number): Stored
   }));
 }
 
-/** Gives an optimizer moments that were stored. */
+/** Restores an optimizer's moments. */
 export async function restoreMoments(
   optimizer: NativeOptimizer,
   step: number,
@@ -107,7 +107,7 @@ class AdapterTrainee implements Trainee {
     this.parameters.setValues(flat);
   }
 
-  async requireFinite(): Promise<void> {} // each step was
+  async requireFinite(): Promise<void> {} // checked after each step
 }
 
 class WeightsTrainee implements Trainee {
@@ -131,7 +131,7 @@ class WeightsTrainee implements Trainee {
     }));
   }
 
-  /** A weight's numbers in pieces: the system takes as long to take back a large one as to copy it. */
+  /** A weight's numbers in pieces: freeing a large buffer takes the system as long as copying it. */
   private async *pieces(index: number): AsyncGenerator<Uint8Array, void, void> {
     const piece = 4 * portion;
     const count = elementCount(this.shapes[index]!);
@@ -182,11 +182,11 @@ class WeightsTrainee implements Trainee {
 
 interface TrainableModel {
   readonly parameters: NativeParameters;
-  /** What the weights were before they could change. */
+  /** Fingerprint of the weights before training. */
   readonly base: BaseFingerprint;
 }
 
-/** Each model that was made trainable: that happens once. */
+/** Models that were made trainable, which happens once. */
 const trainable = new WeakMap<object, Promise<TrainableModel>>();
 
 async function makeTrainable(model: LlamaModel): Promise<TrainableModel> {
@@ -195,14 +195,14 @@ async function makeTrainable(model: LlamaModel): Promise<TrainableModel> {
   return { parameters, base };
 }
 
-/** What a run is to train, and the base it begins from; a model's weights are made trainable for it. */
+/** The parameters that a run trains, and its base; makes a model's weights trainable. */
 export async function traineeOf(
   model: LlamaModel,
   adapter: RedAdapter | undefined,
 ): Promise<{ trainee: Trainee; base: BaseFingerprint }> {
   const vectors = adapterHandle(adapter, model);
   if (vectors) return { trainee: new AdapterTrainee(vectors), base: await model.fingerprint() };
-  await requireCompanions(model.dir); // or training would end with a model that cannot be saved
+  await requireCompanions(model.dir); // otherwise training could end with a model that cannot be saved
   const handle = model.native;
   let making = trainable.get(handle);
   if (!making) {
@@ -214,7 +214,7 @@ export async function traineeOf(
   return { trainee: new WeightsTrainee(parameters), base };
 }
 
-/** Values in the order of the trainee's names, to be written. */
+/** Values for writing, in the order of the trainee's names. */
 export function storedTensors(trainee: Trainee, values: readonly Float32Array[]): StoredTensor[] {
   return trainee.names.map((name, index) => ({
     name,
@@ -225,7 +225,7 @@ export function storedTensors(trainee: Trainee, values: readonly Float32Array[])
 }
 
 /**
- * Values in the order of the trainee's names, as they were written.
+ * Stored values, in the order of the trainee's names.
  * @throws RubricateError ERR_CHECKPOINT naming the tensor that is missing, extra or of another shape
  */
 export function valuesOf(trainee: Trainee, tensors: ReadonlyMap<string, ReadTensor>, where: string): Float32Array[] {

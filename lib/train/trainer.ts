@@ -14,8 +14,8 @@ export interface RunOptions {
   /** Stops the run between two ops; with an `outputDir` a checkpoint of the last finished step is written first. */
   readonly signal?: AbortSignal;
   /**
-   * true: resumes from the newest checkpoint that can be used; "auto": the same, or starts if there is none; a path: resumes
-   * from that checkpoint. Default: the Trainer's option, which is false.
+   * true: resumes from the newest usable checkpoint; "auto": the same, or starts a new run if there is none; a path:
+   * resumes from that checkpoint. Default: the Trainer's option, which is false.
    */
   readonly resume?: boolean | "auto" | string;
 }
@@ -24,8 +24,8 @@ const runOptionNames: OptionNames<RunOptions> = { signal: true, resume: true };
 
 /**
  * Trains a RED adapter, or all weights of a model. The loss of an optimizer step is the sum over the supervised tokens of
- * its micro-batches divided by their number; schedules are transformers', AdamW is torch's. The same options, data and
- * seed give the same bits, and so does a run that was stopped and resumed.
+ * its micro-batches divided by their number; schedules are transformers', AdamW is torch's. The same options, data and seed
+ * give bit-identical results, also if the run was stopped and resumed.
  */
 export class Trainer {
   private readonly settings: Settings;
@@ -36,14 +36,14 @@ export class Trainer {
   }
 
   /**
-   * Runs and yields an event for everything that happens; the run waits until each is taken. Leaving the loop ends the run.
-   * A run that ends early (by an error, by its signal, or because the loop was left) leaves a checkpoint of its last finished
-   * step in its `outputDir`, and its error says where. From its first event to its end the run locks its adapter, with
-   * method "full" its model, and its outputDir. At the end the adapter (the model) holds the parameters of the last step, or
-   * with `keepBest` of the best evaluation.
-   * @throws RubricateError ERR_DATA, ERR_CONTEXT_LENGTH, ERR_CHECKPOINT, ERR_NOT_FINITE (nothing was updated then),
-   * ERR_ABORTED, ERR_FILE, ERR_OUT_OF_MEMORY, ERR_DISPOSED, ERR_STATE if it runs already, ERR_BUSY if another run uses its
-   * adapter, its model or its outputDir
+   * Runs and yields its events; the run waits until each is consumed. Leaving the loop ends the run. A run that ends early
+   * (by an error, by its signal, or because the loop was left) writes a checkpoint of its last finished step into its
+   * `outputDir`, and its error says where. From its first event to its end the run locks its adapter, with method "full"
+   * its model, and its outputDir. At the end the adapter (the model) has the parameters of the last step, or with
+   * `keepBest` those of the best evaluation.
+   * @throws RubricateError ERR_DATA, ERR_CONTEXT_LENGTH, ERR_CHECKPOINT, ERR_NOT_FINITE (then nothing was updated),
+   * ERR_ABORTED, ERR_FILE, ERR_OUT_OF_MEMORY, ERR_DISPOSED, ERR_STATE if it is running already, ERR_BUSY if another run
+   * uses its adapter, its model or its outputDir
    */
   run(options: RunOptions = {}): AsyncGenerator<TrainEvent, TrainSummary, void> {
     const lock = new RunLock();
@@ -65,22 +65,22 @@ export class Trainer {
       lock.onRelease(() => run.end());
       loggers = await this.openLogs(run, signal);
       lock.onRelease(() => closeLoggers(loggers).catch(() => {})); // for a generator that is never finished
-      return yield* this.followed(run, loggers, signal);
+      return yield* this.logEvents(run, loggers, signal);
     } finally {
-      // Of a run that has ended they are closed already; of another, its own error is the one to report.
+      // After a normal end they are closed already; otherwise the run's own error is reported.
       await closeLoggers(loggers).catch(() => {});
       await lock.release();
     }
   }
 
-  /** The events of a run, logged. Where it ends early, its last finished step is kept. */
-  private async *followed(
+  /** Logs and yields the events of a run. If it ends early, its last finished step is saved. */
+  private async *logEvents(
     run: Run,
     loggers: readonly RunLogger[],
     signal: AbortSignal | undefined,
   ): AsyncGenerator<TrainEvent, TrainSummary, void> {
     const events = run.events();
-    /** Who has its turn: what the consumer throws goes back to it as it is. */
+    /** What is running: an error that the consumer throws is passed back unchanged. */
     let turn: "run" | "logs" | "consumer" | "none" = "run";
     try {
       for (;;) {
@@ -103,7 +103,7 @@ export class Trainer {
       if (thrower === "consumer") throw error;
       if (last && "path" in last && last.written) {
         const event: TrainEvent = { type: "checkpoint", step: last.step, path: last.path };
-        // After a line that was cut off, or beside a disk that is full, nothing more is logged.
+        // After a truncated line or with a full disk nothing more is logged.
         if (thrower === "run") for (const logger of loggers) await logger.write(event).catch(() => {});
         yield event;
       }

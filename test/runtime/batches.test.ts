@@ -1,4 +1,7 @@
-/** The border to the core: every rule of a batch at its limit and past it, names of enums, and the sentence for a bad argument. */
+/**
+ * The border to the core: every rule of a batch at its limit and past it, names of enums, and the message for a bad
+ * argument.
+ */
 import { join } from "node:path";
 import { invalid } from "../../lib/errors";
 import { LlamaModel } from "../../lib/model/model";
@@ -93,7 +96,7 @@ const targetRules: [string, Int32Array, string, string][] = [
   ["too many", ids(1, 1, 1), "ERR_ARGUMENT", "Expected one target for each of 2 tokens but received 3"],
 ];
 
-/** What a job ends with: "" and "", or the code and the sentence. */
+/** The result of a job: "" and "", or the error's code and message. */
 async function outcome(job: { promise: Promise<unknown> }): Promise<[string, string]> {
   try {
     await job.promise;
@@ -128,7 +131,7 @@ describe("a batch", () => {
   });
 });
 
-test("the ops have the rules of starts and slots of a batch, in the same words", () => {
+test("the ops check starts and slots like a batch, with the same messages", () => {
   const { Tape, Tensor, ops } = native();
   const tensor = (shape: number[]) => {
     const count = shape.reduce((product, size) => product * size, 1);
@@ -170,7 +173,7 @@ describe("names of enums", () => {
     expect(native().Tensor.from(values, [1], dtype, false).dtype).toBe(dtype);
   });
 
-  test("a name that is none", () => {
+  test("an unknown name", () => {
     expect(() => newAdapter("lora" as NativeVariant)).toThrow(
       'Expected "all" or "scale" or "bias" or "ln" for variant but received "lora" of type string',
     );

@@ -16,8 +16,8 @@ import { embeddedModelDir } from "../../lib/embedded";
 import { LlamaModel } from "../../lib/model/model";
 import { Trainer } from "../../lib/train/trainer";
 
-// The file of a loaded model is mapped. What a job reads from it after it changed is no weight: the job ends with
-// ERR_FILE, and nothing that outlives it was computed from it.
+// The file of a loaded model is mapped. A job that reads it after a change gets no valid weights: it ends with
+// ERR_FILE, and no result that outlives it was computed from them.
 
 const page = 4096;
 let root: string;
@@ -82,14 +82,14 @@ const damages: Record<string, (file: string) => void> = {
 describe.each(Object.keys(damages))("a file that was %s after loading", (damage) => {
   test.each(Object.keys(works))("ends %s with ERR_FILE", async (name) => {
     const { file, model } = await load();
-    if (name !== "fingerprint") await model.fingerprint(); // kept: else it would be what fails
+    if (name !== "fingerprint") await model.fingerprint(); // cached: otherwise this would fail
     damages[damage]!(file);
     for (let attempt = 0; attempt < 2; attempt++)
       await expect(works[name]!(model)).rejects.toMatchObject({ name: "RubricateError", code: "ERR_FILE" });
     model.dispose();
   });
 
-  test("leaves the adapter that was to be trained as it was", async () => {
+  test("leaves the adapter to be trained unchanged", async () => {
     const { file, model } = await load();
     await model.fingerprint();
     const adapter = RedAdapter.create(model);

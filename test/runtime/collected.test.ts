@@ -1,4 +1,4 @@
-/** Datasets and runs that nobody disposes of or finishes hold nothing once they are collected. */
+/** Datasets that are not disposed of, and unfinished runs, hold nothing after they are garbage-collected. */
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 
@@ -7,13 +7,13 @@ const child = (kind: string) =>
     execFileSync(process.execPath, ["--expose-gc", join(__dirname, "collected_child.cjs"), kind], { encoding: "utf8" }),
   );
 
-test("datasets end their threads, but for one of which a part is left, and finish what is being read", () => {
+test("datasets end their threads, except one with a part still in use, and finish running reads", () => {
   const { length, most, left, still } = child("datasets");
   expect(most).toBeGreaterThan(left);
   expect({ length, left, still }).toEqual({ length: 3, left: 1, still: true });
 });
 
-test("a run that was never finished gives its adapter, its folder and its log back", () => {
+test("an unfinished run releases its adapter, its folder and its log", () => {
   expect(child("runs")).toEqual({
     during: { held: 1, logs: 1 },
     refused: "ERR_BUSY",

@@ -1,4 +1,4 @@
-// What is left to the garbage collector: `node --expose-gc collected_child.cjs datasets|runs`. Prints what is still there.
+// What is left to the garbage collector: `node --expose-gc collected_child.cjs datasets|runs`. Prints what still exists.
 require("./typescript.cjs");
 const { mkdtempSync, readdirSync, readlinkSync, rmSync } = require("node:fs");
 const { tmpdir } = require("node:os");
@@ -25,7 +25,7 @@ async function collectUntil(done) {
 const rows = Array.from({ length: 6 }, (_, at) => ({ text: `hello there ${at}` }));
 
 const kinds = {
-  /** Threads that datasets leave, and examples of one that was collected while they were read. */
+  /** Remaining threads of datasets, and examples of a dataset that was collected while they were read. */
   async datasets() {
     const tokenizer = await Tokenizer.fromPretrained(embeddedModelDir());
     const make = () => Dataset.fromRows(rows, { tokenizer, maxLength: 16 });
@@ -43,7 +43,7 @@ const kinds = {
     return { length, most, left, still: example.tokenIds.length > 0 };
   },
 
-  /** What a run that was begun and never finished holds: its adapter, its folder, its log. */
+  /** What an unfinished run still holds: its adapter, its folder, its log. */
   async runs() {
     const model = await LlamaModel.fromPretrained(join(__dirname, "../parity/fixtures/gqa"));
     const adapter = RedAdapter.create(model);

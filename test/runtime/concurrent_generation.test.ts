@@ -4,7 +4,7 @@ import { LlamaModel } from "../../lib/model/model";
 import type { NativeDecoder, NativeModel } from "../../lib/native";
 import { Trainer } from "../../lib/train/trainer";
 
-// Waits are counted in tokens of others, not in time: the same on a busy machine.
+// Waiting is counted in tokens of other clients, not in time, so that a busy machine does not matter.
 
 const CLIENTS = 8;
 const TOKENS = 40;
@@ -18,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => model.dispose());
 
-/** The ids that follow a prompt; calls back as each comes. */
+/** The generated ids of a prompt; calls back for each one. */
 async function idsAfter(prompt: string, onToken: () => void = () => {}): Promise<number[]> {
   const ids = [];
   for await (const { tokenId } of model.generate({ prompt, maxNewTokens: TOKENS })) {
@@ -28,14 +28,14 @@ async function idsAfter(prompt: string, onToken: () => void = () => {}): Promise
   return ids;
 }
 
-/** All clients at once: their ids, and in which order the tokens came, by client. */
+/** Runs all clients concurrently: their ids, and the order of the tokens by client. */
 async function generateAtOnce() {
   const order: number[] = [];
   const ids = await Promise.all(prompts.map((prompt, client) => idsAfter(prompt, () => order.push(client))));
   return { order, ids };
 }
 
-/** The most tokens of others that came between two of one client, or before its first. */
+/** The maximum number of other clients' tokens between two tokens of one client, or before its first. */
 function longestWait(order: number[]): number {
   const last = new Array(CLIENTS).fill(-1);
   let longest = 0;
@@ -46,7 +46,7 @@ function longestWait(order: number[]): number {
   return longest;
 }
 
-test("concurrent generations take turns, and give the ids that each gives alone", async () => {
+test("concurrent generations take turns, and give the same ids as one at a time", async () => {
   const alone = [];
   for (const prompt of prompts) alone.push(await idsAfter(prompt));
   const { order, ids } = await generateAtOnce();
@@ -55,7 +55,7 @@ test("concurrent generations take turns, and give the ids that each gives alone"
   expect(longestWait(order)).toBeLessThanOrEqual(2 * CLIENTS);
 });
 
-test("concurrent generations take turns beside training, which goes on meanwhile", async () => {
+test("concurrent generations take turns during training, which continues", async () => {
   const tokenIds = Int32Array.from(model.requireTokenizer().encode("The little girl went home and slept."));
   const supervised = new Uint8Array(tokenIds.length).fill(1);
   const train = [{ tokenIds, supervised, line: 1 }];
@@ -73,7 +73,7 @@ test("concurrent generations take turns beside training, which goes on meanwhile
   expect(stepsMeanwhile).toBeGreaterThan(0);
 });
 
-test("a long prompt is read in by several jobs, between which others have their turn, with the same result", async () => {
+test("a long prompt is processed by several jobs, between which other jobs run, with the same result", async () => {
   const { native } = model as unknown as { native: NativeModel };
   const prompt = Int32Array.from({ length: 500 }, (_, i) => 5 + ((7 * i) % 400));
   const sampling = { temperature: 1, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1.2, seed: 3 };

@@ -1,5 +1,5 @@
 /**
- * Who multiplies matrices on a CUDA device, from JavaScript: with a library in cuBLASLt's place
+ * The provider of matmuls on a CUDA device, from JavaScript: with a fake library instead of cuBLASLt
  * (native/device/cuda/emulated/fake_cublaslt.cc), without one, and with some that cannot be used. Processes of their own: a
  * library is opened once.
  */
@@ -13,8 +13,8 @@ import { nodeArguments, spawnCli } from "../unit/cli_support";
 import { temporaryFolder } from "../unit/failing_files";
 
 const plugin = process.env.RUBRICATE_CUDA_LIBRARY ?? "";
-const beside = (name: string) => join(dirname(plugin), name);
-const fake = beside("libfake_cublaslt.so");
+const nextToPlugin = (name: string) => join(dirname(plugin), name);
+const fake = nextToPlugin("libfake_cublaslt.so");
 const describeOnEmulation = plugin && existsSync(fake) ? describe : describe.skip;
 
 interface Found {
@@ -25,7 +25,7 @@ interface Found {
   readonly error?: { code: string; message: string };
 }
 
-/** What a process with these settings finds. */
+/** The result of a process with these settings. */
 function withSettings(settings: Record<string, string>, device = "cuda", ...folder: string[]): Found {
   const child = spawnSync(
     process.execPath,
@@ -42,7 +42,7 @@ const doctorsLine = (settings: Record<string, string>) =>
     .find((line) => / matmul /.test(line));
 
 describeOnEmulation("with a library in cuBLASLt's place", () => {
-  test("products go to cuBLASLt where RUBRICATE_MATMUL says so, with the CPU's logits", async () => {
+  test("cuBLASLt runs matmuls if RUBRICATE_MATMUL selects it, with the CPU's logits", async () => {
     const { device, logits, products } = withSettings({
       RUBRICATE_CUBLASLT_LIBRARY: fake,
       RUBRICATE_MATMUL: "cublaslt",
@@ -57,7 +57,7 @@ describeOnEmulation("with a library in cuBLASLt's place", () => {
     expect(relativeError(Float32Array.from(logits), await cpu.logits([1, 17, 44, 9]))).toBeLessThan(5e-6);
   });
 
-  test("left to itself, a small model gets our own kernels, and has the bits of a machine without cuBLASLt", () => {
+  test("by default a small model uses our own kernels, bit-identical to a machine without cuBLASLt", () => {
     const there = withSettings({ RUBRICATE_CUBLASLT_LIBRARY: fake, RUBRICATE_MATMUL: "auto" });
     expect(there.device.matmul).toBe("cuBLASLt 13.1.1, auto");
     expect(there.products.length).toBeGreaterThan(0);
@@ -73,7 +73,7 @@ describeOnEmulation("with a library in cuBLASLt's place", () => {
     );
   });
 
-  test("where cuBLASLt has no algorithm our own kernels multiply, and the record says so", () => {
+  test("if cuBLASLt has no algorithm, our own kernels are used, and the record has the reason", () => {
     const { products } = withSettings({
       RUBRICATE_CUBLASLT_LIBRARY: fake,
       RUBRICATE_MATMUL: "cublaslt",
@@ -85,7 +85,7 @@ describeOnEmulation("with a library in cuBLASLt's place", () => {
     expect(refused[0]!.refused).toBe("cublasLtMatmulAlgoGetHeuristic gave CUBLAS_STATUS_NOT_SUPPORTED");
   });
 
-  test("a checkpoint says who multiplied, and going on with another is told", () => {
+  test("a checkpoint names the provider of matmuls, and resuming with another one is reported", () => {
     const root = temporaryFolder();
     try {
       const own = { RUBRICATE_CUBLASLT_LIBRARY: "none" };
@@ -121,18 +121,22 @@ describeOnEmulation("with a library in cuBLASLt's place", () => {
       { RUBRICATE_EMULATION_CUBLASLT: "no handle" },
       /own kernels: cublasLtCreate gave CUBLAS_STATUS_NOT_INITIALIZED$/,
     ],
-    [beside("libfake_cublaslt_without_matmul.so"), {}, /own kernels: .* cannot be used: it has no cublasLtMatmul$/],
+    [
+      nextToPlugin("libfake_cublaslt_without_matmul.so"),
+      {},
+      /own kernels: .* cannot be used: it has no cublasLtMatmul$/,
+    ],
     [
       "none",
       { RUBRICATE_MATMUL: "cublaslt" },
       /^FAIL .* cuBLASLt, which cannot be used: RUBRICATE_CUBLASLT_LIBRARY is none$/,
     ],
-    [beside("missing.so"), {}, /own kernels: cuBLASLt cannot be opened: .*missing\.so/],
-  ])("doctor says what there is: %s %j", (library, settings, says) => {
+    [nextToPlugin("missing.so"), {}, /own kernels: cuBLASLt cannot be opened: .*missing\.so/],
+  ])("doctor reports the provider: %s %j", (library, settings, says) => {
     expect(doctorsLine({ RUBRICATE_CUBLASLT_LIBRARY: library, ...settings })).toMatch(says);
   });
 
-  test.each(["cuda", "auto"])("device %s: cuBLASLt that was asked for and cannot be had is an error", (device) => {
+  test.each(["cuda", "auto"])("device %s: cuBLASLt that is selected but not available is an error", (device) => {
     const { error } = withSettings({ RUBRICATE_CUBLASLT_LIBRARY: "none", RUBRICATE_MATMUL: "cublaslt" }, device);
     expect(error).toEqual({
       code: "ERR_ARGUMENT",

@@ -1,5 +1,5 @@
-// A model on an emulated device with the environment's provider of matrix products: what it computed, who multiplied, and
-// with a folder as argument what a run said that goes on there, as JSON.
+// A model on an emulated device with the environment's provider of matmuls: its results, its matmuls, and
+// with a folder as argument the notices of a run resumed there, as JSON.
 const { join } = require("node:path");
 const { RedAdapter } = require("../../lib/adapter/red_adapter.ts");
 const { LlamaModel } = require("../../lib/model/model.ts");
@@ -13,7 +13,7 @@ const train = Array.from({ length: 4 }, (_, at) => ({
   line: at + 1,
 }));
 
-/** One step further in `outputDir`; the notices. */
+/** Makes one more step in `outputDir`. @returns the notices */
 async function goOn(model) {
   const adapter = RedAdapter.create(model);
   const notices = [];

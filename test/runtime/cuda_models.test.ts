@@ -1,7 +1,7 @@
 /**
- * Models on a CUDA device beside models on the CPU, and what goes from one to the other. RUBRICATE_CUDA_LIBRARY names the
- * plug-in, as a rule the emulated one that `npm run test:cuda` builds. What only an emulated device can be told to do happens
- * in processes of its own: cuda_models_child.cjs.
+ * Models on a CUDA device and on the CPU, and files shared between them. RUBRICATE_CUDA_LIBRARY names the plug-in, usually
+ * the emulated one that `npm run test:cuda` builds. Failures that only an emulated device can simulate are tested in
+ * separate processes: cuda_models_child.cjs.
  */
 import { spawnSync } from "node:child_process";
 import { readFileSync, rmSync } from "node:fs";
@@ -68,7 +68,7 @@ describeOnCuda(`with the plug-in ${plugin ?? "that RUBRICATE_CUDA_LIBRARY names"
   });
   afterEach(() => rmSync(root, { recursive: true, force: true }));
 
-  test("says where it computes, and what it holds there", async () => {
+  test("reports its device and its memory there", async () => {
     expect(cpu.device).toEqual({ kind: "cpu" });
     expect(cpu.memory().device).toBeUndefined();
     const matmul = expect.stringMatching(/^own kernels$|^cuBLASLt \d+\.\d+\.\d+, /);
@@ -86,7 +86,7 @@ describeOnCuda(`with the plug-in ${plugin ?? "that RUBRICATE_CUDA_LIBRARY names"
     expect(await first.fingerprint()).toEqual(await cpu.fingerprint());
   });
 
-  test("a device that is not there, and what is no device", async () => {
+  test("a missing device, and a value that is not a device", async () => {
     await expect(load("cuda:7")).rejects.toMatchObject({
       code: "ERR_DEVICE",
       message: expect.stringMatching(/^Expected a CUDA device for device "cuda:7" but there is only cuda:0 \(.+\)$/),
@@ -107,7 +107,7 @@ describeOnCuda(`with the plug-in ${plugin ?? "that RUBRICATE_CUDA_LIBRARY names"
     expect(texts[1]).toEqual(texts[0]);
   });
 
-  test("disposing of a model gives its memory back", async () => {
+  test("disposing of a model frees its memory", async () => {
     const { used } = cuda.memory().device!;
     const model = await load("cuda");
     expect(cuda.memory().device!.used).toBeGreaterThan(used);
@@ -115,7 +115,7 @@ describeOnCuda(`with the plug-in ${plugin ?? "that RUBRICATE_CUDA_LIBRARY names"
     expect(cuda.memory().device!.used).toBe(used);
   });
 
-  test("loading tells how far it is, and stops when it is aborted", async () => {
+  test("loading reports its progress, and stops when it is aborted", async () => {
     const { used } = cuda.memory().device!;
     const seen: number[] = [];
     const progress = async (signal?: AbortSignal, onProgress?: () => void) => {
@@ -161,7 +161,7 @@ describeOnCuda(`with the plug-in ${plugin ?? "that RUBRICATE_CUDA_LIBRARY names"
   test.each([
     ["cuda", "cpu"],
     ["cpu", "cuda"],
-  ] as const)("a run stopped on %s goes on on %s", async (from, to) => {
+  ] as const)("a run stopped on %s resumes on %s", async (from, to) => {
     const models = { cpu, cuda };
     using straight = RedAdapter.create(models[to]);
     await trained(models[to], { adapter: straight, outputDir: join(root, "straight") });
@@ -198,7 +198,7 @@ describeOnCuda(`with the plug-in ${plugin ?? "that RUBRICATE_CUDA_LIBRARY names"
     },
   );
 
-  /** What a process of its own with these settings of the emulation finds. */
+  /** The result of a separate process with these settings of the emulation. */
   function inProcess<T>(scenario: string, settings: Record<string, string> = {}): T {
     const child = spawnSync(
       process.execPath,
@@ -213,7 +213,7 @@ describeOnCuda(`with the plug-in ${plugin ?? "that RUBRICATE_CUDA_LIBRARY names"
     readonly message: string;
   }
 
-  test("a job for which there is no memory rejects, and the model goes on", () => {
+  test("a job without enough memory rejects, and the model still works", () => {
     const found = inProcess<{
       long: Failed;
       same: boolean;
@@ -227,7 +227,7 @@ describeOnCuda(`with the plug-in ${plugin ?? "that RUBRICATE_CUDA_LIBRARY names"
     expect(found.fallback).toEqual({ kind: "cpu", reason: expect.stringMatching(says) });
   });
 
-  test("a limit of the device's memory: what goes beyond it rejects and says so, the rest goes on", () => {
+  test("a limit of the device's memory: jobs beyond it reject with that reason, others still work", () => {
     const found = inProcess<{
       limit: number;
       loading: Failed;
@@ -255,7 +255,7 @@ describeOnCuda(`with the plug-in ${plugin ?? "that RUBRICATE_CUDA_LIBRARY names"
     expect(found).toMatchObject({ usable: true, text: true, lifted: 0 });
   });
 
-  test("a limit for what is no CUDA device, or is no number of bytes", async () => {
+  test("a limit for a value that is not a CUDA device, or that is not a number of bytes", async () => {
     for (const device of ["cpu", "auto", "cuda:", 0])
       await expect(setDeviceMemoryLimit(device as "cuda", 1)).rejects.toMatchObject({
         code: "ERR_ARGUMENT",
@@ -273,7 +273,7 @@ describeOnCuda(`with the plug-in ${plugin ?? "that RUBRICATE_CUDA_LIBRARY names"
     expect(cuda.memory().device!.limit).toBe(0);
   });
 
-  test("a lost device: what runs there rejects, and models elsewhere go on", () => {
+  test("a lost device: its jobs reject, and models elsewhere still work", () => {
     const found = inProcess<{ pending: Failed[]; later: Failed[]; same: boolean[]; fallback: { kind: string } }>(
       "lost",
       {

@@ -1,4 +1,4 @@
-// Models on emulated devices that are small, or get lost: what came of it, as JSON. Which, the first argument says.
+// Models on emulated devices that are small, or get lost; the first argument selects the case. Prints the results as JSON.
 const { join } = require("node:path");
 const { RedAdapter } = require("../../lib/adapter/red_adapter.ts");
 const { setDeviceMemoryLimit } = require("../../lib/model/device.ts");
@@ -31,7 +31,7 @@ async function generate(model, tokens = 3) {
 }
 
 const scenarios = {
-  // A device that has room for one model and for short sequences.
+  // A device with memory for one model and short sequences.
   async memory() {
     const model = await load("cuda");
     const before = await model.logits([1, 2, 3]);
@@ -68,7 +68,7 @@ const scenarios = {
     return { limit, loading, failures: [training, generating, loaded], figures, usable, text, lifted };
   },
 
-  // Two devices, of which cuda:1 is lost while jobs of it wait.
+  // Two devices; cuda:1 is lost while its jobs wait.
   async lost() {
     const models = [await load("cpu"), await load("cuda:0"), await load("cuda:1")];
     const logits = await Promise.all(models.map((model) => model.logits([1, 2, 3])));

@@ -1,5 +1,5 @@
-// The addon with a CUDA plug-in that cannot be used: everything on the CPU works, and each reason has a sentence of its
-// own, in the error, in the model's `device` and in `rubricate doctor`. A process of its own each: a plug-in is opened once.
+// The addon with an unusable CUDA plug-in: everything on the CPU works, and each reason has its own message,
+// in the error, in the model's `device` and in `rubricate doctor`. Each case has its own process: a plug-in is opened once.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -17,7 +17,7 @@ interface Report {
   readonly limit: string;
 }
 
-/** What a process with that plug-in finds: cuda_plugin_child.cjs. */
+/** The result of a process with that plug-in: cuda_plugin_child.cjs. */
 function withPlugin(library: string): Report {
   const child = spawnSync(process.execPath, [...nodeArguments.slice(0, 2), join(__dirname, "cuda_plugin_child.cjs")], {
     encoding: "utf8",
@@ -28,7 +28,7 @@ function withPlugin(library: string): Report {
   return JSON.parse(child.stdout);
 }
 
-/** A plug-in made for the test, from the two functions of native/device/cuda/abi.h. */
+/** Builds a plug-in for the test from the two functions of native/device/cuda/abi.h. */
 function compile(name: string, functions: string): string {
   const source = join(folder, `${name}.cc`);
   const library = join(folder, `${name}.so`);
@@ -85,7 +85,9 @@ const cases: { what: string; library: () => string; says: RegExp }[] = [
   {
     what: "of another version",
     library: () => compile("version", table("0.0.1", "*devices = 1; return RUBRICATE_OK;")),
-    says: new RegExp(`version\\.so belongs to rubricate 0\\.0\\.1, not to this one, ${version}; rebuild it with npm run build:cuda`),
+    says: new RegExp(
+      `version\\.so belongs to rubricate 0\\.0\\.1, not to this one, ${version}; rebuild it with npm run build:cuda`,
+    ),
   },
   {
     what: "without a driver",
@@ -99,7 +101,7 @@ const cases: { what: string; library: () => string; says: RegExp }[] = [
   },
 ];
 
-test.each(cases)("a plug-in that is $what: the CPU works, and the reason is told", ({ library, says }) => {
+test.each(cases)("a plug-in that is $what: the CPU works, and the reason is reported", ({ library, says }) => {
   const file = library();
   const { device, finite, error, limit } = withPlugin(file);
   expect(device).toEqual({ kind: "cpu", reason: expect.stringMatching(says) });
@@ -116,10 +118,10 @@ test.each(cases)("a plug-in that is $what: the CPU works, and the reason is told
   expect(line).toMatch(says);
 });
 
-test("the plug-in is looked for beside the addon", () => {
+test("the plug-in is looked up next to the addon", () => {
   const { device } = withPlugin("");
-  const beside = device.reason?.match(/The CUDA plug-in (\S+) /)?.[1];
-  // Where one has been built, it is used, and says what this machine lacks.
-  if (beside === undefined) expect(existsSync(join(root, "build/Release/librubricate_cuda.so"))).toBe(true);
-  else expect(beside).toMatch(/\/librubricate_cuda\.so$/);
+  const triedPath = device.reason?.match(/The CUDA plug-in (\S+) /)?.[1];
+  // If one has been built, it is used, and reports what this machine lacks.
+  if (triedPath === undefined) expect(existsSync(join(root, "build/Release/librubricate_cuda.so"))).toBe(true);
+  else expect(triedPath).toMatch(/\/librubricate_cuda\.so$/);
 });

@@ -1,4 +1,4 @@
-// Loads a model with device "auto", computes with it, and asks for "cuda": what came of it, as JSON.
+// Loads a model with device "auto", computes with it, and requests "cuda". Prints the results as JSON.
 const { join } = require("node:path");
 const { setDeviceMemoryLimit } = require("../../lib/model/device.ts");
 const { LlamaModel } = require("../../lib/model/model.ts");

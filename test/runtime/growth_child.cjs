@@ -1,5 +1,6 @@
-// Rounds of making and disposing: `node --expose-gc growth_child.cjs tensors|adapters|models|dropped ROUNDS WARM_UP`. Prints how
-// many bytes the resident set grew by after the rounds of the warm-up.
+// Rounds of creating and disposing: `node --expose-gc growth_child.cjs tensors|adapters|models|dropped ROUNDS WARM_UP`.
+// Prints how
+// many bytes the resident set grew by after the warm-up rounds.
 const { native, architecture, load, microBatch, options } = require("./native_support.cjs");
 
 const kinds = {
@@ -13,7 +14,7 @@ const kinds = {
     tape.backward(loss);
     for (const each of [w.grad(), loss, y, w, x, tape]) each.dispose();
   },
-  /** The garbage collector is the safety net. */
+  /** Frees objects that are not disposed of. */
   async dropped() {
     const { Tensor, Tape, ops } = native;
     const tape = new Tape();

@@ -101,7 +101,7 @@ describe("synchronous calls throw", () => {
     ["a target beyond the logits", "ERR_ARGUMENT", () => ops.crossEntropy(new Tape(), matrix(1, 4), Int32Array.of(4))],
     ["an unknown site", "ERR_ARGUMENT", () => new Adapter(architecture, "all", [wrong("mlp")], Int32Array.of(0))],
     ["a layer beyond the last", "ERR_ARGUMENT", () => newAdapter([0, 7])],
-    ["an architecture that is no JSON", "ERR_JSON", () => new Adapter("{", "all", ["down_proj"], Int32Array.of(0))],
+    ["an architecture that is not JSON", "ERR_JSON", () => new Adapter("{", "all", ["down_proj"], Int32Array.of(0))],
     ["an architecture that lacks all", "ERR_CONFIG", () => new Adapter("{}", "all", ["down_proj"], Int32Array.of(0))],
     ["too few values", "ERR_SHAPE", () => newAdapter().setValues(new Float32Array(3))],
     ["an optimizer for nothing", "ERR_ARGUMENT", () => new Optimizer(wrong(undefined))],
@@ -131,7 +131,7 @@ describe("synchronous calls throw", () => {
     expect(call).toThrow(expect.objectContaining({ name: "RubricateError", code }));
   });
 
-  test("the sentence says what was expected, for what, and what came", () => {
+  test("the message says what was expected, for what, and what was received", () => {
     expect(() => ops.silu(wrong({}), vector(1))).toThrow("Expected a tape for tape but received an instance of Object");
     expect(() => native().setThreads(wrong("two"))).toThrow(
       'Expected an integer from 1 to 256 for threads but received "two" of type string',
@@ -209,7 +209,7 @@ describe("jobs reject, and never throw", () => {
   });
 });
 
-test("what was disposed of says so", async () => {
+test("disposed objects report it", async () => {
   const tensor = vector(1);
   const tape = new Tape();
   const adapter = newAdapter();
@@ -251,7 +251,7 @@ test("setting a parameter changes no value that a tape holds", () => {
   expect(parameter.data()).toEqual(Float32Array.of(100));
 });
 
-test("dispose() in mid-step ends the jobs, those that wait too", async () => {
+test("dispose() during a step ends all jobs, also waiting ones", async () => {
   const own = await load();
   const running = own.trainStep(request(newAdapter(), undefined, 100_000));
   const waiting = own.evaluate([microBatch], [newAdapter()]);
@@ -274,7 +274,7 @@ test("cancel() stops a step before it changes anything", async () => {
   expect(model.pendingJobs).toBe(0);
 });
 
-test("what a step uses is busy until it settles", async () => {
+test("objects that a step uses are busy until it settles", async () => {
   const other = await load();
   const adapter = newAdapter();
   const optimizer = new Optimizer(adapter);
@@ -292,7 +292,7 @@ test("what a step uses is busy until it settles", async () => {
   other.dispose();
 });
 
-test.each([true, false])("moments are read and set in portions as they are at once; prepared: %s", async (prepared) => {
+test.each([true, false])("moments read and set in portions equal those of one call; prepared: %s", async (prepared) => {
   const count = newAdapter().values().length;
   const optimizer = new Optimizer(newAdapter());
   expect(optimizer.step).toBe(0);
@@ -327,7 +327,7 @@ test("a weight is staged in pieces, replaced as a whole, and read back", async (
   own.dispose();
 });
 
-test("generation comes in between the blocks of a training step on the same model", async () => {
+test("generation runs between the blocks of a training step on the same model", async () => {
   const job = model.trainStep(request(newAdapter(), undefined, 100_000));
   const decoder = model.createDecoder();
   const sequence = decoder.addSequence();
@@ -341,7 +341,7 @@ test("generation comes in between the blocks of a training step on the same mode
   decoder.dispose();
 });
 
-test("a decoder's steps are one at a time; sequences come and go meanwhile", async () => {
+test("a decoder runs one step at a time; sequences can be added and removed meanwhile", async () => {
   const decoder = model.createDecoder();
   const first = decoder.addSequence();
   const feed = (sequence: number) => [{ sequence, tokenIds: Int32Array.of(7, 8, 9), adapter: null, sampling }];
@@ -359,7 +359,7 @@ test("a decoder's steps are one at a time; sequences come and go meanwhile", asy
   decoder.dispose();
 });
 
-/** A safetensors file of so many bytes in each of so many tensors; each byte is its place. */
+/** A safetensors file with a number of tensors and bytes in each; each byte is its position. */
 function tensorFile(count: number, bytes: number): string {
   const header: Record<string, unknown> = {};
   for (let i = 0; i < count; i++)
@@ -372,7 +372,7 @@ function tensorFile(count: number, bytes: number): string {
   return path;
 }
 
-test("tensors are read with their own bytes, up to the most that a file may have", async () => {
+test("tensors are read with their own bytes, up to the maximum number in a file", async () => {
   const most = tensorFile(limits.maxTensorsRead, 3);
   const { tensors } = await native().readSafetensors(most).promise;
   expect(tensors.size).toBe(limits.maxTensorsRead);
@@ -407,7 +407,7 @@ test("a callback that throws ends the loading with its own error", async () => {
   await expect(native().loadModel({ ...spec, names, onProgress }).promise).rejects.toBe(thrown);
 });
 
-test("a getter that disposes of what is being read harms nothing", async () => {
+test("a getter that disposes of the object being read does no harm", async () => {
   const own = await load();
   const decoder = own.createDecoder();
   const sequence = decoder.addSequence();

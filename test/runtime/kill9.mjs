@@ -1,11 +1,11 @@
 #!/usr/bin/env node
 /**
- * Kills a run that checkpoints every step with SIGKILL at random moments, and lets it go on each time:
+ * Kills a run that checkpoints every step with SIGKILL at random moments, and resumes it each time:
  *
  *   node test/runtime/kill9.mjs [moments = 50] [seed]
  *
- * Every resumption must start at the last checkpoint that was told or the one after it, without a damaged one in the way,
- * and the finished adapter and the best one must be those of an uninterrupted run, bit for bit.
+ * Every run must resume from the last reported checkpoint or the one after it, without a damaged checkpoint, and the
+ * finished adapter and the best one must be those of an uninterrupted run, bit for bit.
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -16,7 +16,7 @@ import { fileURLToPath } from "node:url";
 
 const child = join(dirname(fileURLToPath(import.meta.url)), "kill9_child.cjs");
 
-/** Park and Miller's generator, for moments that can be had again. */
+/** Park and Miller's generator, for reproducible moments. */
 function randomFrom(seed) {
   let state = (seed % 2147483646) + 1;
   return () => {
@@ -26,12 +26,12 @@ function randomFrom(seed) {
 }
 
 /**
- * Runs the child; `killAfterMs` after its start was told, it is killed.
- * @returns what it told: where it started, its last checkpoint, notices, and at its end the digest
+ * Runs the child, and kills it `killAfterMs` after it reported its start.
+ * @returns its reports: where it started, its last checkpoint, notices, and at its end the digest
  */
 function run(outputDir, steps, killAfterMs) {
   return new Promise((resolve, reject) => {
-    const told = { start: 0, checkpoint: 0, notices: [], end: undefined, killed: false };
+    const reported = { start: 0, checkpoint: 0, notices: [], end: undefined, killed: false };
     const process = spawn(globalThis.process.execPath, [child, outputDir, String(steps)]);
     let text = "";
     let errors = "";
@@ -44,17 +44,17 @@ function run(outputDir, steps, killAfterMs) {
       for (const line of lines) {
         const [kind, rest] = [line.slice(0, line.indexOf(" ")), line.slice(line.indexOf(" ") + 1)];
         if (kind === "start") {
-          told.start = told.checkpoint = Number(rest);
+          reported.start = reported.checkpoint = Number(rest);
           if (killAfterMs !== undefined) timer = setTimeout(() => process.kill("SIGKILL"), killAfterMs);
-        } else if (kind === "checkpoint") told.checkpoint = Number(rest);
-        else if (kind === "notice") told.notices.push(rest);
-        else if (kind === "end") told.end = rest;
+        } else if (kind === "checkpoint") reported.checkpoint = Number(rest);
+        else if (kind === "notice") reported.notices.push(rest);
+        else if (kind === "end") reported.end = rest;
       }
     });
     process.on("close", (code, signal) => {
       clearTimeout(timer);
-      told.killed = signal === "SIGKILL";
-      if (told.killed || code === 0) resolve(told);
+      reported.killed = signal === "SIGKILL";
+      if (reported.killed || code === 0) resolve(reported);
       else reject(new Error(`the run ended with ${code ?? signal}: ${errors}`));
     });
   });
@@ -62,7 +62,7 @@ function run(outputDir, steps, killAfterMs) {
 
 /**
  * @param moments how often the run is killed
- * @returns what was seen
+ * @returns counts of what was observed
  */
 export async function killAndResume(moments, seed = 1) {
   const folder = mkdtempSync(join(tmpdir(), "rubricate-kill9-"));
@@ -75,16 +75,19 @@ export async function killAndResume(moments, seed = 1) {
     const seen = { steps, digest: expected.end, kills: 0, duringSteps: 0, uninterruptedMs: pace };
     let last = 0;
     for (;;) {
-      const told = await run(join(folder, "killed"), steps, seen.kills < moments ? random() * 120 : undefined);
-      assert.deepEqual(told.notices, []);
-      assert.ok(told.start === last || told.start === last + 1, `resumed at ${told.start} after checkpoint ${last}`);
-      last = told.checkpoint;
-      if (told.killed) {
+      const reported = await run(join(folder, "killed"), steps, seen.kills < moments ? random() * 120 : undefined);
+      assert.deepEqual(reported.notices, []);
+      assert.ok(
+        reported.start === last || reported.start === last + 1,
+        `resumed at ${reported.start} after checkpoint ${last}`,
+      );
+      last = reported.checkpoint;
+      if (reported.killed) {
         seen.kills++;
-        if (told.checkpoint > told.start) seen.duringSteps++;
+        if (reported.checkpoint > reported.start) seen.duringSteps++;
         continue;
       }
-      assert.equal(told.end, expected.end);
+      assert.equal(reported.end, expected.end);
       return seen;
     }
   } finally {

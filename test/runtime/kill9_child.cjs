@@ -1,5 +1,5 @@
-// A training run that is killed again and again: `node kill9_child.cjs OUTPUT STEPS`. It goes on from its last checkpoint
-// if there is one, tells its start and its steps, a line each, and at its end the SHA-256 of its vectors.
+// A training run that is killed repeatedly: `node kill9_child.cjs OUTPUT STEPS`. It resumes from its last checkpoint
+// if there is one, prints its start and its steps, one line each, and at its end the SHA-256 of its vectors.
 require("./typescript.cjs");
 const { createHash } = require("node:crypto");
 const { join } = require("node:path");

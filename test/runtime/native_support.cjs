@@ -1,4 +1,4 @@
-// What the children of the runtime tests share: the addon as it is, without TypeScript, and a tiny model from the fixtures.
+// Helpers of the child processes of runtime tests: the addon without TypeScript, and a tiny model from the fixtures.
 const { readFileSync } = require("node:fs");
 const { join } = require("node:path");
 
@@ -12,7 +12,7 @@ const tensors = ["embed_tokens", "norm"];
 for (const layer of [0, 1])
   for (const name of ["input_layernorm", "post_attention_layernorm", ...sites]) tensors.push(`layers.${layer}.${name}`);
 
-/** The fixture's config.json as the core reads it. */
+/** The fixture's config.json in the form that the core reads. */
 const architecture = JSON.stringify({
   version: 1,
   family: "llama",

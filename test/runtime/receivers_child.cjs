@@ -1,6 +1,6 @@
-// Calls every getter and method of every native class with every kind of wrong `this`, in a process of its own: a
-// missing check reads foreign memory, which may end the process. Prints how many calls it made and, as JSON, those that
-// were answered wrongly.
+// Calls every getter and method of every native class with every kind of wrong `this`, in its own process: a
+// missing check reads foreign memory, which may end the process. Prints the number of calls and, as JSON, those with
+// a wrong result.
 const { native, load, architecture } = require("./native_support.cjs");
 
 const newAdapter = (Class = native.Adapter) => new Class(architecture, "all", ["down_proj"], Int32Array.of(0, 1));
@@ -21,7 +21,7 @@ async function makeHandles() {
   };
 }
 
-/** [class, member, function, whether it is a getter] of all members that the classes have. */
+/** [class, member, function, whether it is a getter] of all members of the classes. */
 function membersOf(handles) {
   return Object.entries(handles).flatMap(([name, handle]) => {
     const members = Object.entries(Object.getOwnPropertyDescriptors(Object.getPrototypeOf(handle)));
@@ -31,7 +31,7 @@ function membersOf(handles) {
   });
 }
 
-/** What a call came to: an error's code or name, or "answered". */
+/** The result of a call: an error's code or name, or "answered". */
 async function outcome(member, receiver) {
   try {
     const answer = member.call(receiver);
@@ -75,7 +75,7 @@ async function main() {
     for (const [label, receiver] of receivers) await check(name, key, label, member, receiver, expected);
   }
 
-  // Subclasses are of the class, and handles with another class's prototype are what they were made as.
+  // Instances of subclasses are handles of the class, and a handle keeps its class even with another prototype.
   class OwnTape extends native.Tape {}
   class OwnAdapter extends native.Adapter {}
   const recorded = Object.getOwnPropertyDescriptor(native.Tape.prototype, "recorded").get;

@@ -24,7 +24,7 @@ function numbered(first: number): RedAdapter {
 }
 
 describe("create", () => {
-  test("has the vectors of its sites and layers, which do nothing yet", () => {
+  test("has the vectors of its sites and layers, which are the identity", () => {
     const adapter = RedAdapter.create(model);
     expect([...adapter.vectors().keys()]).toEqual(
       [0, 1, 2].flatMap((layer) => ["scale", "bias"].map((part) => `layers.${layer}.mlp.down_proj.${part}`)),
@@ -58,14 +58,14 @@ describe("create", () => {
     expect(() => RedAdapter.create(model, options as never)).toThrow(message);
   });
 
-  test("refuses what is no model", () => {
+  test("refuses a value that is not a model", () => {
     expect(() => RedAdapter.create({} as never)).toThrow(/LlamaModel for model/);
   });
 });
 
 describe("the size of adapter_model.safetensors", () => {
   const path = () => join(root, "adapter_model.safetensors");
-  /** The file of a saved adapter with so many bytes, by spaces in its header. */
+  /** The file of a saved adapter with a given size, padded with spaces in its header. */
   async function padded(change: (size: number) => number): Promise<number> {
     const adapter = RedAdapter.create(model);
     await adapter.savePretrained(root);
@@ -90,7 +90,7 @@ describe("the size of adapter_model.safetensors", () => {
     });
   });
 
-  test("is looked at before the file is read", async () => {
+  test("is checked before the file is read", async () => {
     await RedAdapter.create(model).savePretrained(root);
     truncateSync(path(), 2 ** 40);
     await expect(RedAdapter.fromPretrained(root, model)).rejects.toMatchObject({ code: "ERR_ADAPTER_FORMAT" });
@@ -102,7 +102,7 @@ describe("texts of an adapter's files in messages", () => {
   const long = `\u001b[31m\n${"x".repeat(100_000)}`;
   const message = async () => ((await RedAdapter.fromPretrained(root, model).catch((error) => error)) as Error).message;
 
-  test("are escaped and cut", async () => {
+  test("are escaped and truncated", async () => {
     await RedAdapter.create(model).savePretrained(root);
     const config = JSON.parse(readFileSync(join(root, "adapter_config.json"), "utf8"));
     const messages: string[] = [];
@@ -304,8 +304,8 @@ describe("files", () => {
         ),
     ],
     [
-      "a file cut off",
-      /cut off/,
+      "a truncated file",
+      /truncated/,
       () => {
         const path = join(root, "adapter_model.safetensors");
         writeFileSync(path, readFileSync(path).subarray(0, -1));
@@ -320,35 +320,32 @@ describe("files", () => {
     });
   });
 
-  test("that are not there are ERR_FILE", async () => {
+  test("that do not exist are ERR_FILE", async () => {
     await expect(RedAdapter.fromPretrained(join(root, "none"), model)).rejects.toMatchObject({ code: "ERR_FILE" });
     writeFileSync(join(root, "file"), "");
     await expect(RedAdapter.fromPretrained(join(root, "file"), model)).rejects.toMatchObject({ code: "ERR_FILE" });
   });
 
   const failures: Failure[] = ["ENOSPC", "EIO", "power cut", "power cut, unflushed data lost"];
-  test.each(failures)(
-    "are the old or the new ones, whole, at whatever operation of a save there is %s",
-    async (failure) => {
-      const [before, after] = [numbered(1), numbered(100)];
-      await before.savePretrained(join(root, "template"));
-      const { operations } = await withFailureAt(-1, failure, () => after.savePretrained(join(root, "template")));
-      const found: number[] = [0, 0];
-      for (let at = 0; at < operations.length; at++) {
-        const dir = join(root, `${at}`);
-        await before.savePretrained(dir);
-        const { error } = await withFailureAt(at, failure, () => after.savePretrained(dir));
-        expect(error).toMatchObject({ code: "ERR_FILE", message: expect.stringContaining(dir) });
-        const loaded = (await RedAdapter.fromPretrained(dir, model)).vectors();
-        const first = loaded.get("layers.0.mlp.down_proj.scale")![0]!;
-        expect(loaded).toEqual((first === 100 / 8 ? after : before).vectors());
-        found[first === 100 / 8 ? 1 : 0]!++;
-      }
-      expect(Math.min(...found)).toBeGreaterThan(0);
-    },
-  );
+  test.each(failures)("are all old or all new ones, whichever operation of a save meets %s", async (failure) => {
+    const [before, after] = [numbered(1), numbered(100)];
+    await before.savePretrained(join(root, "template"));
+    const { operations } = await withFailureAt(-1, failure, () => after.savePretrained(join(root, "template")));
+    const found: number[] = [0, 0];
+    for (let at = 0; at < operations.length; at++) {
+      const dir = join(root, `${at}`);
+      await before.savePretrained(dir);
+      const { error } = await withFailureAt(at, failure, () => after.savePretrained(dir));
+      expect(error).toMatchObject({ code: "ERR_FILE", message: expect.stringContaining(dir) });
+      const loaded = (await RedAdapter.fromPretrained(dir, model)).vectors();
+      const first = loaded.get("layers.0.mlp.down_proj.scale")![0]!;
+      expect(loaded).toEqual((first === 100 / 8 ? after : before).vectors());
+      found[first === 100 / 8 ? 1 : 0]!++;
+    }
+    expect(Math.min(...found)).toBeGreaterThan(0);
+  });
 
-  test("that a power cut left in a new folder are not taken for an adapter", async () => {
+  test("left by a power cut in a new folder do not count as an adapter", async () => {
     const adapter = numbered(1);
     const { operations } = await withFailureAt(-1, "EIO", () => adapter.savePretrained(join(root, "template")));
     let refused = 0;
@@ -357,7 +354,7 @@ describe("files", () => {
       const dir = join(root, `${at}`);
       mkdirSync(dir);
       await withFailureAt(at, "power cut, unflushed data lost", () => adapter.savePretrained(dir));
-      cpSync(dir, `${dir}.copy`, { recursive: true }); // also where it was carried elsewhere
+      cpSync(dir, `${dir}.copy`, { recursive: true }); // also if it was copied to another place
       const loaded = await RedAdapter.fromPretrained(`${dir}.copy`, model).catch((error) => error);
       if (loaded instanceof RedAdapter) expect(loaded.vectors()).toEqual(adapter.vectors());
       else {

@@ -1,4 +1,4 @@
-/** An adapter beside a model whose tokenizer or chat template changed, and folders that are no adapters of this package. */
+/** Adapters for a model whose tokenizer or chat template changed, and folders that are not adapters of this package. */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -53,20 +53,20 @@ const changes: [what: string, change: () => void, code: string | undefined][] = 
 test.each(changes)("an adapter is loaded after a change of %s", async (_, change, code) => {
   change();
   const model = await LlamaModel.fromPretrained(at("m"));
-  const told: Notice[] = [];
-  const adapter = await RedAdapter.fromPretrained(at("a"), model, { onNotice: (notice) => told.push(notice) });
-  expect(told.map((notice) => notice.code)).toEqual(code === undefined ? [] : [code]);
-  expect(adapter.notices).toEqual(told);
+  const reported: Notice[] = [];
+  const adapter = await RedAdapter.fromPretrained(at("a"), model, { onNotice: (notice) => reported.push(notice) });
+  expect(reported.map((notice) => notice.code)).toEqual(code === undefined ? [] : [code]);
+  expect(adapter.notices).toEqual(reported);
   const warn = jest.spyOn(process, "emitWarning").mockImplementation(() => {});
   await RedAdapter.fromPretrained(at("a"), model);
   expect(warn.mock.calls.map(([, options]) => options)).toEqual(
-    told.map((notice) => ({ type: "RubricateNotice", code: notice.code })),
+    reported.map((notice) => ({ type: "RubricateNotice", code: notice.code })),
   );
   warn.mockRestore();
   model.dispose();
 });
 
-test("what a listener throws, loading rejects with", async () => {
+test("loading rejects with an error that a listener throws", async () => {
   writeFileSync(at("m/chat_template.jinja"), "OTHER");
   const model = await LlamaModel.fromPretrained(at("m"));
   const onNotice = () => {
@@ -76,7 +76,7 @@ test("what a listener throws, loading rejects with", async () => {
   model.dispose();
 });
 
-test("an adapter that says nothing of the template is compared as a whole", async () => {
+test("without the template's hash, an adapter's tokenizer is compared as a whole", async () => {
   editJson("a/adapter_config.json", (document) => delete (document.tokenizer as Record<string, unknown>).template);
   const model = await LlamaModel.fromPretrained(at("m"));
   expect((await RedAdapter.fromPretrained(at("a"), model)).notices).toEqual([]);
@@ -91,7 +91,7 @@ test("an adapter that says nothing of the template is compared as a whole", asyn
   changed.dispose();
 });
 
-test("generate and inspect tell of it", async () => {
+test("generate and inspect report it", async () => {
   const inspected = await runCli(["inspect", at("a"), "--model", at("m")]);
   expect(inspected.stdout).toMatch(/tokenizer +[0-9a-f]{64}, that of this model/);
   writeFileSync(at("m/chat_template.jinja"), "OTHER");
@@ -117,7 +117,7 @@ const folders: [what: string, make: (folder: string) => void, asAdapter: RegExp,
     /Expected a model folder at .* but it is an adapter's/,
   ],
   [
-    "PEFT's beside a config.json",
+    "PEFT's with a config.json",
     (folder) => {
       writeFileSync(join(folder, "adapter_config.json"), '{"peft_type":"LORA"}');
       writeFileSync(join(folder, "config.json"), readFileSync(at("m", "config.json")));

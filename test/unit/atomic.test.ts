@@ -15,7 +15,7 @@ const files = (version: string) => [
   { name: "b.bin", data: [Buffer.from(`first ${version} `), Buffer.from(`second ${version}`)] },
 ];
 
-/** Which version a folder's two files are of; fails where they are not of one and the same, or cut off. */
+/** The version of a folder's two files; fails if they differ or one is truncated. */
 async function versionIn(folder: string): Promise<string> {
   const [a, b] = await Promise.all(
     ["a.json", "b.bin"].map(async (name) => readFileSync(await readableFile(folder, name), "utf8")),
@@ -25,7 +25,7 @@ async function versionIn(folder: string): Promise<string> {
   return version;
 }
 
-/** The number of operations of a piece of work. */
+/** The number of file operations of some work. */
 async function operationsOf(work: () => Promise<unknown>): Promise<string[]> {
   const { operations, error } = await withFailureAt(-1, "EIO", work);
   expect(error).toBeUndefined();
@@ -33,7 +33,7 @@ async function operationsOf(work: () => Promise<unknown>): Promise<string[]> {
 }
 
 describe("writeInto", () => {
-  test("creates folders, replaces its files and leaves others alone", async () => {
+  test("creates folders, replaces its files and does not touch others", async () => {
     const folder = join(root, "deep", "er");
     await writeInto(folder, files("1"));
     writeFileSync(join(folder, "notes.txt"), "mine");
@@ -52,34 +52,31 @@ describe("writeInto", () => {
   });
 
   const failures: Failure[] = ["ENOSPC", "EIO", "power cut", "power cut, unflushed data lost"];
-  test.each(failures)(
-    "leaves the old files or all of the new ones at whatever operation there is %s",
-    async (failure) => {
-      const template = join(root, "template");
-      await writeInto(template, files("old"));
-      const count = (await operationsOf(() => writeInto(template, files("old")))).length;
-      const seen = new Set<string>();
-      for (let at = 0; at < count; at++) {
-        const folder = join(root, `f${at}`);
-        await writeInto(folder, files("old"));
-        const { operations, error } = await withFailureAt(at, failure, () => writeInto(folder, files("new")));
-        expect(operations.length).toBeGreaterThan(at);
-        expect(error).toMatchObject({ code: "ERR_FILE", message: expect.stringContaining(folder) });
-        if (!failure.startsWith("power"))
-          expect(error).toMatchObject({ message: expect.stringContaining(failure), cause: { code: failure } });
-        const version = await versionIn(folder);
-        seen.add(version);
-        if (version === "old" && !failure.startsWith("power"))
-          expect(readdirSync(folder).sort()).toEqual(["a.json", "b.bin"]);
-        await writeInto(folder, files("newer"));
-        expect(await versionIn(folder)).toBe("newer");
-        expect(readdirSync(folder)).not.toContain(".rubricate-commit");
-      }
-      expect([...seen].sort()).toEqual(["new", "old"]);
-    },
-  );
+  test.each(failures)("leaves the old files or all of the new ones, whichever operation meets %s", async (failure) => {
+    const template = join(root, "template");
+    await writeInto(template, files("old"));
+    const count = (await operationsOf(() => writeInto(template, files("old")))).length;
+    const seen = new Set<string>();
+    for (let at = 0; at < count; at++) {
+      const folder = join(root, `f${at}`);
+      await writeInto(folder, files("old"));
+      const { operations, error } = await withFailureAt(at, failure, () => writeInto(folder, files("new")));
+      expect(operations.length).toBeGreaterThan(at);
+      expect(error).toMatchObject({ code: "ERR_FILE", message: expect.stringContaining(folder) });
+      if (!failure.startsWith("power"))
+        expect(error).toMatchObject({ message: expect.stringContaining(failure), cause: { code: failure } });
+      const version = await versionIn(folder);
+      seen.add(version);
+      if (version === "old" && !failure.startsWith("power"))
+        expect(readdirSync(folder).sort()).toEqual(["a.json", "b.bin"]);
+      await writeInto(folder, files("newer"));
+      expect(await versionIn(folder)).toBe("newer");
+      expect(readdirSync(folder)).not.toContain(".rubricate-commit");
+    }
+    expect([...seen].sort()).toEqual(["new", "old"]);
+  });
 
-  test("goes on after a short write", async () => {
+  test("continues after a short write", async () => {
     const folder = join(root, "short");
     const operations = await operationsOf(() => writeInto(folder, files("0")));
     for (const [at, name] of operations.entries()) {
@@ -90,7 +87,7 @@ describe("writeInto", () => {
     }
   });
 
-  test("removes what a writer left an hour ago, not what one may be writing", async () => {
+  test("removes files that a writer left an hour ago, not newer ones", async () => {
     const old = join(root, ".rubricate-new-0123");
     const young = join(root, ".rubricate-new-4567");
     mkdirSync(old);
@@ -100,7 +97,7 @@ describe("writeInto", () => {
     expect(readdirSync(root).sort()).toEqual([".rubricate-new-4567", "a.json", "b.bin"]);
   });
 
-  test("names the path and the cause where it cannot write", async () => {
+  test("names the path and the cause if it cannot write", async () => {
     writeFileSync(join(root, "file"), "");
     await expect(writeInto(join(root, "file", "x"), files("1"))).rejects.toMatchObject({
       code: "ERR_FILE",
@@ -111,7 +108,7 @@ describe("writeInto", () => {
 
 describe("writeFolder", () => {
   const failures: Failure[] = ["ENOSPC", "EIO", "power cut", "power cut, unflushed data lost"];
-  test.each(failures)("leaves the whole folder or none at whatever operation there is %s", async (failure) => {
+  test.each(failures)("leaves the whole folder or none, whichever operation meets %s", async (failure) => {
     const count = (await operationsOf(() => writeFolder(join(root, "template"), files("1")))).length;
     for (let at = 0; at < count; at++) {
       const folder = join(root, `d${at}`, "checkpoint");

@@ -49,7 +49,7 @@ export const badAdapters: readonly Case[] = [
     /Expected 1 in .*format but received 2/,
   ),
   adapter(
-    "an adapter's vectors cut off",
+    "an adapter's vectors, truncated",
     brokenAdapter((f) => truncateSync(vectorsOf(f), 200)),
     "ERR_ADAPTER_FORMAT",
     /adapter_model\.safetensors/,

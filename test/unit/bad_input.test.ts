@@ -11,7 +11,7 @@ import { rowsOf, runCli, spawnCli, writeModel } from "./cli_support";
 
 const cases = [...badModels, ...badTexts, ...badTraining, ...badAdapters];
 
-/** Files of adapters and checkpoints, and what is left of writing them. */
+/** Files of adapters and checkpoints, and leftovers of writing them. */
 function results(folder: string): string[] {
   if (!existsSync(folder) || !statSync(folder).isDirectory()) return [];
   return readdirSync(folder, { recursive: true, encoding: "utf8" })
@@ -33,7 +33,7 @@ beforeAll(async () => {
 afterEach(() => replaceFileOperations(undefined));
 afterAll(() => rmSync(home, { recursive: true }));
 
-/** What a promise is rejected with. */
+/** The error that a promise rejects with. */
 const errorOf = (promise: Promise<unknown>) =>
   promise.then(
     () => undefined,

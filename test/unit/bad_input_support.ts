@@ -1,4 +1,4 @@
-/** What the tables of bad input are made of. */
+/** Helpers for the tables of bad input. */
 import { cpSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,7 +16,7 @@ import { config, context, rewriteHeader } from "./cli_support";
 export const home = mkdtempSync(join(tmpdir(), "rubricate-bad-"));
 export const at = (...names: string[]) => join(home, ...names);
 
-/** A kind of bad input: how it comes about, how the command line and the API meet it, and what both say. */
+/** A kind of bad input: how it is made, how the command line and the API receive it, and the expected error. */
 export interface Case {
   readonly what: string;
   /** Makes the bad input; `folder` is its own. */
@@ -26,7 +26,7 @@ export interface Case {
   readonly code: ErrorCode;
   /** Part of both messages: what was expected, or what is wrong. */
   readonly says: RegExp;
-  /** Where the command line has words of its own. */
+  /** The command line's message, if it differs. */
   readonly saysCli?: RegExp;
 }
 
@@ -64,7 +64,7 @@ export async function withModel<T>(folder: string, work: (model: LlamaModel) => 
 export const generates = (folder: string, options: GenerateOptions) =>
   withModel(folder, async (model) => {
     for await (const _ of model.generate({ maxNewTokens: 4, ...options })) {
-      // only its end counts
+      // only whether it ends matters
     }
   });
 
@@ -83,7 +83,7 @@ export const trains = (out: string, options: Training = {}, folder = good(), fil
     const adapter = RedAdapter.create(model, { layers, sites, variant });
     const trainer = new Trainer({ model, adapter, train, outputDir: out, maxSteps: 2, ...rest });
     for await (const _ of trainer.run()) {
-      // only its end counts
+      // only whether it ends matters
     }
     await adapter.savePretrained(out);
   });

@@ -32,7 +32,7 @@ export const badModels: readonly Case[] = [
     /config\.json/,
   ),
   model("another model_type", inConfig({ model_type: "gpt2" }), "ERR_CONFIG", /Expected "llama" for model_type.*gpt2/),
-  model("a size that is no number", inConfig({ hidden_size: "16" }), "ERR_CONFIG", /hidden_size/),
+  model("a size that is not a number", inConfig({ hidden_size: "16" }), "ERR_CONFIG", /hidden_size/),
   model("layers without end", inConfig({ num_hidden_layers: 1e9 }), "ERR_CONFIG", /1 to 4096 for num_hidden_layers/),
   model("a head without end", inConfig({ head_dim: 2 ** 33 }), "ERR_CONFIG", /2 to 256 for head_dim/),
   model("heads that do not divide", inConfig({ num_key_value_heads: 3 }), "ERR_CONFIG", /num_key_value_heads/),

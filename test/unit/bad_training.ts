@@ -19,7 +19,7 @@ const rows = (what: string, text: string, code: ErrorCode, says: RegExp): Case =
   says,
 });
 
-/** An option that the API refuses, and the flag that stands for it. */
+/** An option that the API refuses, and the corresponding flag. */
 const option = (what: string, flag: string[], options: object, says: RegExp, saysCli: RegExp): Case => ({
   what,
   argv: (folder) => trainArguments(folder, ...flag),
@@ -31,9 +31,9 @@ const option = (what: string, flag: string[], options: object, says: RegExp, say
 
 export const badTraining: readonly Case[] = [
   rows("no rows", "", "ERR_DATA", /holds no rows/),
-  rows("blank lines alone", "\n\n  \n", "ERR_DATA", /holds no rows/),
+  rows("only blank lines", "\n\n  \n", "ERR_DATA", /holds no rows/),
   rows("no row that can be used", 'not json\n{"text":""}\n[1]\n', "ERR_DATA", /line 1: not valid JSON/),
-  rows("bytes that are no text", "\u0000\ufffd\u0001\n", "ERR_DATA", /line 1/),
+  rows("bytes that are not text", "\u0000\ufffd\u0001\n", "ERR_DATA", /line 1/),
   {
     what: "data that are not there",
     argv: (f) => ["train", "--model", good(), "--data", f, "--out", join(f, "out")],

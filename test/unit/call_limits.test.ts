@@ -1,4 +1,4 @@
-/** The section "Calls" of docs/limits.md: what is at a limit is taken, what is one past it is refused. */
+/** The section "Calls" of docs/limits.md: a value at a limit is accepted, one past it is refused. */
 import type { Prompt } from "../../lib/data/worker_protocol";
 import type { GenerateOptions } from "../../lib/generate/generation";
 import { encodePrompt } from "../../lib/generate/prompt";
@@ -22,10 +22,10 @@ afterAll(async () => {
 
 const first = (options: GenerateOptions) => model.generate({ prompt: "a", ...options }).next();
 const message = (characters: number) => ({ role: "", content: "x".repeat(characters) });
-/** So many ids, the last of which is wrong: its error tells that their number was taken. */
+/** A number of ids, the last of which is wrong: an error about that id shows that their number was accepted. */
 const lastWrong = (length: number) => Object.assign(new Array<number>(length).fill(0), { [length - 1]: 0.5 });
 
-/** Limit, what is called with it, the least step past it, and the error there; for a lower bound the step is negative. */
+/** Limit, the call, the smallest step past the limit, and the error there; for a lower bound the step is negative. */
 const numbers: [keyof typeof limits, (value: number) => unknown, number, string][] = [
   ["maxNewTokens", (maxNewTokens) => first({ maxNewTokens }), 1, "ERR_ARGUMENT"],
   ["topK", (topK) => first({ topK }), 1, "ERR_ARGUMENT"],
@@ -110,7 +110,7 @@ test("optionFields", async () => {
   const limit = limits.optionFields;
   const unknown = (count: number) =>
     Object.fromEntries(Array.from({ length: count }, (_, at) => [`k${at}`, undefined]));
-  expect((await first(unknown(limit - 1))).value).toBeDefined(); // besides the prompt
+  expect((await first(unknown(limit - 1))).value).toBeDefined(); // in addition to the prompt
   await expect(first(unknown(limit))).rejects.toMatchObject({
     code: "ERR_ARGUMENT",
     message: `Expected at most ${limit} fields for the options of generate but received ${limit + 1}`,
@@ -119,7 +119,7 @@ test("optionFields", async () => {
 
 test("tensorElements", () => {
   const limit = limits.tensorElements;
-  // At the limit the core compares with the data, of which there are none.
+  // At the limit the core compares the size with that of the data, which are missing.
   expect(() => Tensor.from([], [limit])).toThrow(expect.objectContaining({ code: "ERR_SHAPE" }));
   expect(() => Tensor.from([], [limit])).not.toThrow(/fewer than 2\^44/);
   expect(Tensor.from([], [0, limit]).shape).toEqual([0, limit]);
@@ -136,7 +136,7 @@ test("logits and generate without their model are refused", async () => {
 
 test("deviceNumber and deviceMemoryBytes", async () => {
   const { deviceNumber, deviceMemoryBytes } = limits;
-  // There is no such device, which is looked for only where the arguments are right.
+  // There is no such device; it is looked up only if the arguments are valid.
   const call = (device: number, bytes: number) => setDeviceMemoryLimit(`cuda:${device}`, bytes);
   await expect(call(deviceNumber, deviceMemoryBytes)).rejects.toMatchObject({ code: "ERR_DEVICE" });
   await expect(call(deviceNumber + 1, 1)).rejects.toMatchObject({ code: "ERR_ARGUMENT" });

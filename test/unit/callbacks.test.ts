@@ -1,4 +1,4 @@
-/** Callbacks that throw, signals that are none, and one signal for many calls, with the addon and the dataset's threads. */
+/** Callbacks that throw, invalid signals, and one signal for many calls, with the addon and the dataset's threads. */
 import { getEventListeners } from "node:events";
 import { readdirSync } from "node:fs";
 import workers from "node:worker_threads";
@@ -16,7 +16,7 @@ afterAll(() => model.dispose());
 
 const threads = () => (process.platform === "linux" ? readdirSync("/proc/self/task").length : 0);
 const soon = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
-/** Enough rows that indexing tells its progress some times. */
+/** Enough rows that indexing reports its progress several times. */
 const manyRows = Array.from({ length: 3000 }, () => ({ text: "once upon a time there was a little girl ".repeat(20) }));
 const example = { tokenIds: Int32Array.of(1, 2, 3), supervised: new Uint8Array(3).fill(1), line: 1 };
 
@@ -46,19 +46,19 @@ const throwers: [string, OnProgress][] = [
 ];
 
 describe.each(calls)("%s with an onProgress", (_, call) => {
-  test.each(throwers)("that %s rejects with just that", async (_kind, onProgress) => {
+  test.each(throwers)("that %s rejects with the same value", async (_kind, onProgress) => {
     const before = threads();
     await expect(call(onProgress)).rejects.toBe(reason);
     await soon(50);
     expect(threads()).toBeLessThanOrEqual(before + 1);
   });
 
-  test("that is no function begins no work", async () => {
+  test("that is not a function starts no work", async () => {
     await expect(call("x" as never)).rejects.toMatchObject({ code: "ERR_ARGUMENT", name: "RubricateError" });
   });
 });
 
-test("a signal that is none starts no thread and no job", async () => {
+test("an invalid signal starts no thread and no job", async () => {
   const { Worker } = workers;
   const started = jest.spyOn(workers, "Worker");
   started.mockImplementation(((...options: ConstructorParameters<typeof Worker>) => new Worker(...options)) as never);
@@ -78,7 +78,7 @@ test("a signal that is none starts no thread and no job", async () => {
   started.mockRestore();
 });
 
-test("one signal stops twenty calls by one listener", async () => {
+test("one signal stops twenty calls with one listener", async () => {
   const controller = new AbortController();
   const { signal } = controller;
   const runs = Array.from({ length: 20 }, async () => {

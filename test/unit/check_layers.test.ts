@@ -1,4 +1,4 @@
-// The lint that keeps native/ in layers: upward includes planted in a copy of it are found, each with its place.
+// The lint that keeps native/ in layers: upward includes planted in a copy of it are found, each with its location.
 import { spawnSync } from "node:child_process";
 import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -21,7 +21,7 @@ function check(checkout: string) {
   return { status, faults: stderr.split("\n").filter((line) => line !== "") };
 }
 
-/** Appends a line to a file of the copy, and gives its place as `file:line`. */
+/** Appends a line to a file of the copy, and returns its location as `file:line`. */
 function plant(file: string, line: string): string {
   const path = join(copy, file);
   const lines = readFileSync(path, "utf8").split("\n").length; // the file ends with a newline

@@ -58,15 +58,15 @@ const notices = (events: readonly TrainEvent[]) =>
 test("checkpoints are written as often as asked and at the end, and the newest stay", async () => {
   const { trainer } = newTrainer(model, { outputDir: root, checkpointEverySteps: 3, keepCheckpoints: 2 });
   const { events } = await outcomeOf(trainer);
-  const told = events.filter(({ type }) => type === "checkpoint") as { step: number; path: string }[];
-  expect(told.map(({ step }) => step)).toEqual([3, 6, 9, 10]);
-  expect(told[0]!.path).toBe(join(root, "checkpoint-3"));
+  const reported = events.filter(({ type }) => type === "checkpoint") as { step: number; path: string }[];
+  expect(reported.map(({ step }) => step)).toEqual([3, 6, 9, 10]);
+  expect(reported[0]!.path).toBe(join(root, "checkpoint-3"));
   expect(readdirSync(root).sort()).toEqual(["checkpoint-10", "checkpoint-9", "log.jsonl"]);
-  const saved = await RedAdapter.fromPretrained(join(root, "checkpoint-10"), model); // is an adapter, too
+  const saved = await RedAdapter.fromPretrained(join(root, "checkpoint-10"), model); // is an adapter folder too
   expect(saved.vectors()).toEqual(await uninterrupted());
 });
 
-test("a finished run that is resumed makes no further step and leaves the same parameters", async () => {
+test("resuming a finished run makes no further step and keeps the parameters", async () => {
   const straight = newTrainer(model, { ...evaluated, outputDir: root });
   const first = await outcomeOf(straight.trainer);
   const steps = hooks.steps;
@@ -76,7 +76,7 @@ test("a finished run that is resumed makes no further step and leaves the same p
   expect(adapter.vectors()).toEqual(straight.adapter.vectors());
 });
 
-test("resume goes on from a path too, and elsewhere", async () => {
+test("a run resumes from a path too, and into another folder", async () => {
   await stopped();
   const path = join(root, "checkpoint-6");
   const { events, adapter } = await resume({ outputDir: join(root, "else") }, path);
@@ -125,13 +125,13 @@ test("a run whose learning rate does not depend on its length may be made longer
   expect(adapter.vectors()).toEqual(await uninterrupted({ ...options, epochs: 4 }));
 });
 
-test("where options do not matter for the result, they may change", async () => {
+test("options that do not affect the result may change", async () => {
   await stopped();
   const { adapter } = await resume({ checkpointEverySteps: 1, keepCheckpoints: 5, loggers: [], recompute: true });
   expect(adapter.vectors()).toEqual(await uninterrupted());
 });
 
-test("another instruction set is told", async () => {
+test("another instruction set is reported", async () => {
   await stopped();
   hooks.cpuPath = "other";
   expect(notices((await resume()).events)).toEqual([
@@ -139,7 +139,7 @@ test("another instruction set is told", async () => {
   ]);
 });
 
-test("another provider of matrix products is told, and the checkpoint names its own", async () => {
+test("another provider of matmuls is reported, and the checkpoint names its own", async () => {
   const on = (matmul: string) =>
     fakeModel({
       device: { kind: "cuda", index: 0, name: "Fake", matmul },
@@ -160,15 +160,15 @@ test("another provider of matrix products is told, and the checkpoint names its 
   };
   expect(await noticesOn(on("own kernels"), join(root, "same"))).toEqual([]);
   expect(await noticesOn(on("cuBLASLt 13.1.1, auto"), join(root, "other"))).toEqual([
-    `The checkpoint ${path} was written with products by a GPU (own kernels) and is resumed with products by a GPU ` +
-      "(cuBLASLt 13.1.1, auto): the result is as good, but not the same to the last bit",
+    `The checkpoint ${path} was written with matmuls on a GPU (own kernels) and is resumed with matmuls on a GPU ` +
+      "(cuBLASLt 13.1.1, auto): the result is equally valid, but not bit-identical",
   ]);
   expect(await noticesOn(fakeModel(), join(root, "cpu"))).toEqual([
-    expect.stringMatching(/a GPU \(own kernels\) and is resumed with products by the CPU: /),
+    expect.stringMatching(/a GPU \(own kernels\) and is resumed with matmuls on the CPU: /),
   ]);
 });
 
-test("an earlier run's checkpoints are not written over", async () => {
+test("an earlier run's checkpoints are not overwritten", async () => {
   await stopped();
   const before = readdirSync(root);
   const { error } = await resume({}, false);
@@ -198,11 +198,15 @@ const writeState = (dir: string, change: object) =>
 
 test.each<[string, RegExp, (dir: string) => void]>([
   ["no state", /trainer_state.json cannot be read/, (dir) => rmSync(join(dir, "trainer_state.json"))],
-  ["a state cut off", /trainer_state.json cannot be read/, (dir) => truncateSync(join(dir, "trainer_state.json"), 99)],
+  [
+    "a truncated state",
+    /trainer_state.json cannot be read/,
+    (dir) => truncateSync(join(dir, "trainer_state.json"), 99),
+  ],
   ["a state of later times", /format 2, not 1/, (dir) => writeState(dir, { format: 2 })],
   ["a state without its parts", /lacks a part/, (dir) => writeState(dir, { state: {} })],
   [
-    "a step that is no number",
+    "a step that is not a number",
     /lacks a part/,
     (dir) => writeState(dir, { state: { ...stateOf(dir).state, step: "7" } }),
   ],
@@ -231,7 +235,7 @@ test.each<[string, RegExp, (dir: string) => void]>([
   ],
   ["no moments", /optimizer.safetensors/, (dir) => rmSync(join(dir, "optimizer.safetensors"))],
   [
-    "moments that nobody vouches for",
+    "moments without a digest",
     /has no optimizer.safetensors/,
     (dir) => {
       const { files } = stateOf(dir);
@@ -239,9 +243,9 @@ test.each<[string, RegExp, (dir: string) => void]>([
       writeState(dir, { files });
     },
   ],
-  ["tensors cut off", /bytes, not/, (dir) => truncateSync(join(dir, "adapter_model.safetensors"), 400)],
+  ["truncated tensors", /bytes, not/, (dir) => truncateSync(join(dir, "adapter_model.safetensors"), 400)],
   [
-    "a bit turned",
+    "a flipped bit",
     /not what was written/,
     (dir) => {
       const path = join(dir, "optimizer.safetensors");
@@ -258,7 +262,7 @@ test.each<[string, RegExp, (dir: string) => void]>([
       writeFileSync(dir, "");
     },
   ],
-])("a checkpoint with %s is passed over with a notice, and by name refused", async (_, message, damage) => {
+])("a checkpoint with %s is skipped with a notice, and refused if it is named", async (_, message, damage) => {
   await stopped();
   const dir = join(root, "checkpoint-7");
   damage(dir);
@@ -292,7 +296,7 @@ test("a file of a checkpoint may have mostBytes bytes, and no more", async () =>
   }
 });
 
-test("an abort ends the reading of a checkpoint, and is no damage", async () => {
+test("an abort ends the reading of a checkpoint, and does not count as damage", async () => {
   await stopped();
   const controller = new AbortController();
   const { open } = fs;
@@ -306,7 +310,7 @@ test("an abort ends the reading of a checkpoint, and is no damage", async () => 
   expect([error?.code, controller.signal.aborted]).toEqual(["ERR_ABORTED", true]);
 });
 
-test("texts of a checkpoint are escaped and cut in messages", async () => {
+test("texts of a checkpoint are escaped and truncated in messages", async () => {
   await stopped();
   const dir = join(root, "checkpoint-7");
   const long = `\u001b[31m\nall is well${"x".repeat(100_000)}`;
@@ -331,13 +335,13 @@ test("texts of a checkpoint are escaped and cut in messages", async () => {
   }
 });
 
-test("where all are damaged, true says why and auto begins anew", async () => {
+test("if all are damaged, true reports why and auto starts a new run", async () => {
   await stopped();
   for (const step of [6, 7]) rmSync(join(root, `checkpoint-${step}`, "optimizer.safetensors"));
   const { error } = await resume();
   expect(error).toMatchObject({
     code: "ERR_CHECKPOINT",
-    message: expect.stringMatching(/none that can be used; .*checkpoint-7.*checkpoint-6/),
+    message: expect.stringMatching(/no usable one; .*checkpoint-7.*checkpoint-6/),
   });
   const { events, adapter } = await resume({ keepCheckpoints: 9 }, "auto");
   expect(events[0]).toMatchObject({ resumedStep: 0 });
@@ -346,7 +350,7 @@ test("where all are damaged, true says why and auto begins anew", async () => {
 
 const failures: Failure[] = ["ENOSPC", "power cut, unflushed data lost"];
 test.each(failures)(
-  "after %s at whatever operation, a run goes on to the uninterrupted one's result",
+  "after %s at any operation, a resumed run gives the uninterrupted one's result",
   async (failure) => {
     const options = { ...evaluated, keepCheckpoints: 1, epochs: 1, evalEverySteps: 2 };
     const expected = await uninterrupted({ ...options, checkpointEverySteps: undefined });
@@ -363,9 +367,10 @@ test.each(failures)(
       const { trainer, adapter } = newTrainer(model, { ...options, outputDir });
       const { events, error: second } = await outcomeOf(trainer, { resume: "auto" });
       expect(second).toBeUndefined();
-      expect(notices(events)).toEqual([]); // none was ever half there
+      expect(notices(events)).toEqual([]); // none was ever incomplete
       const { resumedStep } = events[0] as { resumedStep: number };
-      // A disk that is full once leaves the last finished step, unless no run could begin: its folder is made first.
+      // After one write fails with a full disk, the last finished step is saved, unless the run could not start: its folder
+      // is created first.
       if (failure === "ENOSPC") expect(resumedStep > 0).toBe(at > 0);
       resumedFrom.add(resumedStep);
       expect(adapter.vectors()).toEqual(expected);
@@ -381,7 +386,7 @@ async function drain(trainer: { run(): AsyncGenerator<TrainEvent, unknown, void>
   for await (const _ of trainer.run());
 }
 
-test("a damaged checkpoint of a later step does not push out good ones", async () => {
+test("a damaged checkpoint of a later step does not cause good ones to be removed", async () => {
   await stopped({ keepCheckpoints: 1 });
   cpSync(join(root, "checkpoint-7"), join(root, "checkpoint-9"), { recursive: true });
   rmSync(join(root, "checkpoint-9", "optimizer.safetensors"));
@@ -391,7 +396,7 @@ test("a damaged checkpoint of a later step does not push out good ones", async (
   expect(readdirSync(root).sort()).toEqual(["checkpoint-8", "checkpoint-9", "log.jsonl"]);
 });
 
-test("folders of other names are left alone", async () => {
+test("folders with other names are not touched", async () => {
   await stopped();
   for (const name of ["checkpoint-x", "checkpoint-007", "checkpoint-99.bak"]) mkdirSync(join(root, name));
   cpSync(join(root, "checkpoint-7"), join(root, "mine"), { recursive: true });

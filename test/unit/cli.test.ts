@@ -94,7 +94,7 @@ test("eval reports a lower loss with the adapter", async () => {
   expect(stdout).toContain(`loss        ${before.loss.toFixed(6)}`);
 });
 
-test("generate writes what model.generate gives, from a flag and from stdin", async () => {
+test("generate writes the text of model.generate, for a prompt from a flag and from stdin", async () => {
   const argv = ["generate", "--model", at("model"), "--max-new-tokens", "5", "--temperature", "1", "--seed", "3"];
   const prompt = "Fellow citizens ";
   const { stdout } = await runCli([...argv, "--prompt", prompt, "--json"]);
@@ -138,10 +138,10 @@ test("chat answers line by line, and keeps the conversation", async () => {
   const many = await runCli(argv, { stdin: "what of the Navy, and of the Army?\n".repeat(12) });
   expect(many.status).toBe(0);
   expect(jsonLines(many.stdout)).toHaveLength(12);
-  expect(many.stderr).toContain("the beginning of the conversation is forgotten");
+  expect(many.stderr).toContain("the oldest messages were dropped to fit the context");
 });
 
-test("an interrupt stops an answer, and the conversation goes on", async () => {
+test("an interrupt stops an answer, and the conversation continues", async () => {
   const interrupts = new Interrupts();
   let pieces = 0;
   const argv = ["chat", "--model", at("model"), "--max-new-tokens", "60", "--temperature", "2"];
@@ -189,7 +189,7 @@ test("bench names the machine and times every case", async () => {
   for (const { bestMs, medianMs } of results) expect(medianMs).toBeGreaterThanOrEqual(bestMs);
 });
 
-test("demo lowers the held-out loss, counts right answers, and says what to type next", async () => {
+test("demo lowers the held-out loss, counts right answers, and prints the next commands", async () => {
   const argv = ["demo", "--model", at("model"), "--epochs", "1", "--out", at("demo"), "--max-new-tokens", "4"];
   const [result] = jsonLines((await runCli([...argv, "--json"])).stdout);
   const { before, after, fallPercent } = result.heldOutLoss;
@@ -248,7 +248,7 @@ test("an interrupt leaves a checkpoint and the command line that resumes; the re
   expect(readFileSync(at("stopped", file)).equals(readFileSync(at("whole", file)))).toBe(true);
 });
 
-test("a log that cannot grow leaves a checkpoint and the words to go on; the resumed run equals another", () => {
+test("a log that cannot grow leaves a checkpoint and prints how to resume; the resumed run equals an uninterrupted one", () => {
   const argv = training("--out", at("full-disk"), "--epochs", "40");
   const command = [process.execPath, ...nodeArguments, ...argv].map((word) => `'${word}'`).join(" ");
   const failed = spawnSync("bash", ["-c", `ulimit -f 16; exec ${command}`], { encoding: "utf8" });
@@ -264,7 +264,7 @@ test("a log that cannot grow leaves a checkpoint and the words to go on; the res
   expect(readFileSync(at("full-disk", file)).equals(readFileSync(at("room", file)))).toBe(true);
 });
 
-/** A command line in a process of its own, to which something happens once it has told of a finished step. */
+/** Runs a command line in its own process, and acts on it once it has reported a finished step. */
 async function disturbed(argv: string[], disturb: (child: ReturnType<typeof spawn>) => void) {
   const child = spawn(process.execPath, [...nodeArguments, ...argv], { stdio: ["ignore", "pipe", "pipe"] });
   let [stdout, stderr] = ["", ""];
@@ -292,12 +292,12 @@ test.each(["SIGINT", "SIGTERM"] as const)("%s: exit status 130 and a checkpoint"
   expect(hasCheckpoint(at(signal))).toBe(true);
 });
 
-test("a second interrupt ends the process at once", () => {
+test("a second interrupt ends the process immediately", () => {
   const interrupts = new Interrupts();
   expect([interrupts.interrupt(), interrupts.interrupt()]).toEqual([false, true]);
 });
 
-test("a reader that goes away ends the command quietly, after its checkpoint", async () => {
+test("if the reader of the output ends, the command writes its checkpoint and ends silently", async () => {
   const argv = training("--out", at("pipe"), "--json", "--epochs", "20000");
   const { status, stderr } = await disturbed(argv, (child) => child.stdout!.destroy());
   expect(status).toBe(0);
@@ -336,7 +336,7 @@ describe("progress", () => {
     };
   }
 
-  test("rewrites one line on a terminal, and no wider than that", () => {
+  test("rewrites one line on a terminal, within its width", () => {
     const { line, wait, written } = shown(20);
     line.show(0.5, "half of\u001b[2J it");
     line.show(0.6, "too soon");
@@ -347,7 +347,7 @@ describe("progress", () => {
     expect(written()).toBe("\r\u001b[K[###..] half of\\u00\r\u001b[K[#############] all\r\u001b[K");
   });
 
-  test("writes plain lines now and then elsewhere", () => {
+  test("writes plain lines at intervals elsewhere", () => {
     const { line, wait, written } = shown(undefined);
     line.show(0, "at once");
     wait(2000);

@@ -73,7 +73,7 @@ test.each<[string[], string]>([
   expect(failureOf(...argv)).toContain(message);
 });
 
-test("a flag that a command needs is asked for", () => {
+test("a missing required flag is named", () => {
   const command: Command = { ...all, required: ["model"] };
   expect(() => readArguments(command, [])).toThrow("Expected --model DIR: a Hugging Face folder");
 });
@@ -98,7 +98,7 @@ test.each([60, 100])("help fits into %i columns and names every flag of its comm
   }
 });
 
-test("flags as usage writes them", () => {
+test("flags with their placeholders", () => {
   expect((["json", "help", "model", "resume"] as const).map(usageOf)).toEqual([
     "--json",
     "-h, --help",
@@ -107,7 +107,7 @@ test("flags as usage writes them", () => {
   ]);
 });
 
-test("texts by the columns that they take", () => {
+test("widths of texts in columns", () => {
   expect(["ab", "日本", "e\u0301", "😀"].map(textWidth)).toEqual([2, 4, 1, 2]);
   expect(clipped("日本語", 5)).toBe("日本");
   expect(padded("日", 4)).toBe("日  ");
@@ -122,7 +122,7 @@ test("texts by the columns that they take", () => {
   ).toEqual(["a    bb", "ccc   d"]);
 });
 
-test("figures as people read them", () => {
+test("numbers formatted for people", () => {
   expect([0, 59.6, 3600, 36_610].map(duration)).toEqual(["0:00", "1:00", "1:00:00", "10:10:10"]);
   expect([12, 1536, 5 * 2 ** 30].map(bytes)).toEqual(["12 bytes", "1.5 KiB", "5.0 GiB"]);
   expect(count(1234567)).toBe("1,234,567");

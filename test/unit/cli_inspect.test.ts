@@ -1,4 +1,4 @@
-/** `rubricate inspect` of adapters whose vectors do not have the widths that they should. */
+/** `rubricate inspect` of adapters whose vectors have wrong widths. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -27,7 +27,7 @@ const widths: Record<RedSite, number> = { ffn: hidden, attention: hidden, q: 24,
 const nameOf = (layer: number, site: RedSite, part: string) => `layers.${layer}.${sitePath(site)}.${part}`;
 
 let folders = 0;
-/** Inspects an adapter one of whose vectors has another width. */
+/** Inspects an adapter with one vector of another width. */
 async function inspected(changed: Record<string, number> = {}) {
   const vectors = new Map<string, Float32Array>();
   for (const layer of config.layers)
@@ -41,7 +41,7 @@ async function inspected(changed: Record<string, number> = {}) {
   return runCli(["inspect", dir, "--json"]);
 }
 
-test("an adapter as it should be is shown, with its parameters", async () => {
+test("a valid adapter is shown, with its number of parameters", async () => {
   const { status, stdout } = await inspected();
   expect(status).toBe(0);
   expect(JSON.parse(stdout)).toMatchObject({ parameters: 2 * 2 * (16 + 16 + 24 + 8 + 8 + 40 + 40) });
@@ -66,7 +66,7 @@ test.each<[string, number, number]>([
   expect(stderr).toContain(`Expected shape [${expected}] for ${name} but found [${width}]`);
 });
 
-test("every vector of a wrong width is refused, as the config says how wide they are", async () => {
+test("every vector whose width differs from the config is refused", async () => {
   const names = config.layers.flatMap((layer) => ["scale", "bias"].map((part) => nameOf(layer, "ffn", part)));
   const { status, stderr } = await inspected(Object.fromEntries(names.map((name) => [name, 24])));
   expect(status).toBe(1);

@@ -16,14 +16,14 @@ export interface Outcome {
 
 export interface Situation {
   readonly stdin?: string;
-  /** Columns of a terminal that stdout and stderr are; missing: they are none. */
+  /** Columns of the terminal on stdout and stderr; missing: they are not terminals. */
   readonly columns?: number;
   readonly interrupts?: Interrupts;
   /** Called with each piece of output. */
   readonly onOutput?: (text: string) => void;
 }
 
-/** A command line in this process. */
+/** Runs a command line in this process. */
 export async function runCli(argv: readonly string[], situation: Situation = {}): Promise<Outcome> {
   const { columns, onOutput, interrupts = new Interrupts() } = situation;
   const written = { stdout: "", stderr: "" };
@@ -44,14 +44,14 @@ export async function runCli(argv: readonly string[], situation: Situation = {})
 }
 
 const root = join(__dirname, "..", "..");
-/** Arguments of node for the command line in a process of its own, from the sources. */
+/** Arguments of node for a command line in its own process, from the sources. */
 export const nodeArguments = [
   "--require",
   join(root, "test/runtime/typescript.cjs"),
   join(root, "lib/cli/main.ts"),
 ] as const;
 
-/** A command line in a process of its own. */
+/** Runs a command line in its own process. */
 export function spawnCli(argv: readonly string[], env: Record<string, string> = {}): Outcome {
   const { status, stdout, stderr } = spawnSync(process.execPath, [...nodeArguments, ...argv], {
     encoding: "utf8",
@@ -82,7 +82,7 @@ export const config = {
   eos_token_id: 1,
 };
 
-/** Small numbers, always the same ones. */
+/** Small deterministic numbers. */
 function weights(count: number, offset: number): Float32Array {
   return Float32Array.from({ length: count }, (_, at) => Math.sin((at + offset) * 12.9898) * 0.3);
 }

@@ -1,4 +1,4 @@
-/** Folders that hold what looks like an interrupted write, links in the place of files, and several writers at once. */
+/** Folders with forged or interrupted writes, links in place of files, and concurrent writers. */
 import {
   chownSync,
   cpSync,
@@ -39,13 +39,13 @@ afterEach(() => {
 
 const files = (version: string) => ["a.json", "b.bin"].map((name) => ({ name, data: version }));
 const textOf = async (name: string) => readFileSync(await readableFile(folder, name), "utf8");
-/** All files below a folder, links not followed. */
+/** All files below a folder, without following links. */
 const tree = (path: string) =>
   readdirSync(path, { recursive: true, encoding: "utf8" })
     .sort()
     .map((name) => [name, lstatSync(join(path, name)).isFile() ? readFileSync(join(path, name), "utf8") : ""]);
 
-/** A commit with a list as a write makes it. */
+/** A commit with a list like that of a write. */
 async function makeCommit(target: string, names: readonly string[], listed = names, madeIn = target): Promise<void> {
   mkdirSync(commitFolder(target));
   const list = await commitList(madeIn, listed);
@@ -53,7 +53,7 @@ async function makeCommit(target: string, names: readonly string[], listed = nam
   for (const name of names) writeFileSync(join(commitFolder(target), name), "new");
 }
 
-test("a commit made here is read, and finished by the next write or reader", async () => {
+test("a valid commit is read, and finished by the next writer or reader", async () => {
   await makeCommit(folder, ["a.json", "b.bin"]);
   expect([await textOf("a.json"), await textOf("b.bin")]).toEqual(["new", "new"]);
   await finishInto(folder);
@@ -137,7 +137,7 @@ test("a commit may have commitFiles files, and no more, and those that are not l
   looks.mockRestore();
 });
 
-test("a commit of the folder's owner is read by others, that of a third user is refused", async () => {
+test("a commit of the folder's owner is read by others; one of a third user is refused", async () => {
   await makeCommit(folder, ["a.json"]);
   const own = jest.spyOn(process as { getuid(): number }, "getuid").mockReturnValue(statSync(folder).uid + 1);
   try {
@@ -150,7 +150,7 @@ test("a commit of the folder's owner is read by others, that of a third user is 
   }
 });
 
-test("a model whose save was interrupted is whole when it is loaded", async () => {
+test("a model whose save was interrupted is complete when it is loaded", async () => {
   await writeModel(join(root, "model"));
   const model = await LlamaModel.fromPretrained(join(root, "model"));
   await model.savePretrained(join(root, "whole"));
@@ -164,7 +164,7 @@ test("a model whose save was interrupted is whole when it is loaded", async () =
   expect(tree(folder)).toEqual(tree(join(root, "whole")));
 });
 
-test("a link in the place of a file is replaced, and what it leads to stays", async () => {
+test("a link in place of a file is replaced, and its target stays", async () => {
   writeFileSync(join(root, "victim"), "theirs");
   rmSync(join(folder, "a.json"));
   symlinkSync(join(root, "victim"), join(folder, "a.json"));
@@ -178,7 +178,7 @@ test("a link in the place of a file is replaced, and what it leads to stays", as
   ]);
 });
 
-test("a folder in the place of a file is refused before anything is written", async () => {
+test("a folder in place of a file is refused before anything is written", async () => {
   mkdirSync(join(folder, "b.bin"));
   const before = tree(root);
   await expect(writeInto(folder, files("new"))).rejects.toMatchObject({
@@ -188,10 +188,10 @@ test("a folder in the place of a file is refused before anything is written", as
   expect(tree(root)).toEqual(before);
 });
 
-test("of many writes by one process each is whole, and the last one stays", async () => {
+test("many writes by one process are each atomic, and the last one wins", async () => {
   async function* slowly(text: string) {
     yield Buffer.from(text);
-    await setTimeout(200); // the others would be done by then
+    await setTimeout(200); // the other writes would have finished by then
   }
   const slow = ["a.json", "b.bin"].map((name) => ({ name, data: slowly("slow") }));
   const versions = Array.from({ length: 20 }, (_, at) => `${at}`);
@@ -202,8 +202,8 @@ test("of many writes by one process each is whole, and the last one stays", asyn
   ]);
 });
 
-test("writes by several processes take turns, and who reads meanwhile finds one of them", async () => {
-  // Each copy of the module has its own idea of who is writing, as another process has.
+test("writes by several processes take turns, and a concurrent reader finds one of them complete", async () => {
+  // Each copy of the module has its own record of writers, like another process.
   const copies = Array.from({ length: 4 }, () => {
     let copy: typeof atomic | undefined;
     jest.isolateModules(() => {
@@ -225,7 +225,7 @@ test("writes by several processes take turns, and who reads meanwhile finds one 
   const rounds = copies.map(async (copy, number) => {
     for (let round = 0; round < 15; round++) {
       await copy.writeInto(folder, files(`${number}-${round}`));
-      await setTimeout((number + round * 7) % 20); // lets the reader in
+      await setTimeout((number + round * 7) % 20); // lets the reader run
     }
   });
   await Promise.all(rounds);
@@ -236,12 +236,12 @@ test("writes by several processes take turns, and who reads meanwhile finds one 
   expect(readdirSync(folder).sort()).toEqual(["a.json", "b.bin"]);
 });
 
-test("who finishes another's commit too late does not remove the next one", async () => {
+test("finishing another process's commit too late does not remove the next one", async () => {
   await makeCommit(folder, ["a.json"]);
   replaceFileOperations((real) => ({
     ...real,
     async removeEmpty(path) {
-      rmSync(path, { recursive: true }); // by another process, which at once commits something else
+      rmSync(path, { recursive: true }); // by another process, which then commits something else
       await makeCommit(folder, ["b.bin"]);
       return real.removeEmpty(path);
     },

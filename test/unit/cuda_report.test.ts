@@ -1,4 +1,4 @@
-// What checks the compiler's reports of the CUDA plug-in, on reports made up for the purpose: it finds what it is for.
+// The scripts that check the compiler's reports of the CUDA plug-in, tested with made-up reports.
 import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -53,13 +53,13 @@ describe("the table of resources", () => {
       { registers: 32, shared: 49152 },
       "| 256 | 49152 | 32 / 25 % | 32 / 38 % | 32 / 33 % | 32 / 33 % | 32 / 50 % | 32 / 50 % | 32 / 33 % |",
     ],
-  ])("has the occupancy that the limits give: %j", (kernel, expected) => {
+  ])("has the occupancy that follows from the limits: %j", (kernel, expected) => {
     report(kernel);
     expect(run("cuda_resources.mjs", folder, table())).toMatchObject({ status: 0 });
     expect(row()).toBe(`| \`red_edit<bf16, true>\` ${expected}`);
   });
 
-  test("fails where a kernel spills, and says which", () => {
+  test("fails if a kernel spills, and names it", () => {
     report({ spilled: 24 });
     const { status, said } = run("cuda_resources.mjs", folder, table());
     expect(status).toBe(1);
@@ -67,7 +67,7 @@ describe("the table of resources", () => {
     expect(row()).toContain("64 / 100 % / **24 spilled**");
   });
 
-  test("fails where an architecture or the launch bounds are missing, or a block does not fit", () => {
+  test("fails if an architecture or the launch bounds are missing, or a block does not fit", () => {
     report({ of: [80], threads: 1 });
     const one = run("cuda_resources.mjs", folder, table());
     expect(one.status).toBe(1);
@@ -95,7 +95,7 @@ describe("the instructions of the PTX", () => {
   const store = "\tst.global.v4.u32 [%rd2], {%r1, %r2, %r3, %r4};";
   const complaint = "red_edit<bf16, true>: expected";
 
-  test("16 bytes at once are found", () => {
+  test("accesses of 16 bytes are found", () => {
     report({ body: `${load}\n${store}` });
     expect(run("cuda_instructions.mjs", folder).said).not.toContain(complaint);
   });
@@ -109,7 +109,7 @@ describe("the instructions of the PTX", () => {
     ["16-byte loads", `\tld.global.v2.u32 {%r1, %r2}, [%rd1];\n${store}`],
     ["16-byte stores", `${load}\n\tst.global.u32 [%rd2], %r1;`],
     ["no 16-byte access in four parts", `${load}\n${store}\n${parts}`],
-  ])("a kernel without what is expected fails: %s", (need, body) => {
+  ])("a kernel without the expected instructions fails: %s", (need, body) => {
     report({ body });
     const { status, said } = run("cuda_instructions.mjs", folder);
     expect(status).toBe(1);
@@ -117,7 +117,7 @@ describe("the instructions of the PTX", () => {
     expect(said).toContain(`${complaint} ${need} in its PTX for sm_80`);
   });
 
-  test("a kernel that is expected but not there fails", () => {
+  test("a missing kernel fails", () => {
     report({ body: `${load}\n${store}` });
     const { status, said } = run("cuda_instructions.mjs", folder);
     expect(status).toBe(1);

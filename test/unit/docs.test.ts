@@ -47,8 +47,8 @@ function anchorsOf(markdown: string): string[] {
   );
 }
 
-describe("the words", () => {
-  test.each(pages)("the links of %s lead somewhere", (page) => {
+describe("the text", () => {
+  test.each(pages)("the links of %s have targets", (page) => {
     const links = [...withoutBlocks(read(page)).matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => link!);
     const broken = links.filter((link) => {
       if (/^https?:/.test(link)) return false;
@@ -132,7 +132,7 @@ describe("the words", () => {
     expect(described.sort()).toEqual([...variables].sort());
   });
 
-  test("docs/api is what the doc comments give", () => {
+  test("docs/api is up to date with the doc comments", () => {
     const { status, stderr } = spawnSync(process.execPath, ["lib/scripts/make_api_docs.mjs", "--check"], {
       cwd: root,
       encoding: "utf8",
@@ -141,7 +141,7 @@ describe("the words", () => {
   });
 });
 
-describe("what the words show runs", () => {
+describe("the code in the documents runs", () => {
   let folder: string;
 
   beforeAll(() => {

@@ -18,7 +18,7 @@ describe("the embedded model's tokenizer", () => {
     "def f(x):\n\treturn x**2  # ok\r\n",
     "a\u0000b\u00a0c\u200bd e\u0301",
     "1234567 $3.50 don't we'll",
-  ])("gives %j back", (text) => {
+  ])("decodes %j to the same text", (text) => {
     expect(tokenizer.decode(tokenizer.encode(text, { addSpecialTokens: false }))).toBe(text);
   });
 
@@ -29,7 +29,7 @@ describe("the embedded model's tokenizer", () => {
     expect(Object.keys(vocabulary)).toHaveLength(2048);
   });
 
-  test("the chat template supervises the answer and its end alone", () => {
+  test("the chat template supervises only the answer and its end", () => {
     const { text, generated } = tokenizer.renderChat([
       { role: "user", content: "Question" },
       { role: "assistant", content: "Answer" },
@@ -41,7 +41,7 @@ describe("the embedded model's tokenizer", () => {
   });
 });
 
-test("held-out prompts of the demo are in no training pair, and every office is held out as often", () => {
+test("held-out prompts of the demo are in no training pair, and every office is held out equally often", () => {
   const { train, heldOut } = loadDemoPairs();
   const prompts = new Set(train.map(({ prompt }) => prompt));
   expect(heldOut.filter(({ prompt }) => prompts.has(prompt))).toEqual([]);

@@ -1,4 +1,4 @@
-/** What keeps the event loop free: work in threads and in small steps, no file read at once. */
+/** The event loop stays free: work runs in threads and in small steps, and no file is read synchronously. */
 import fs, { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -36,12 +36,12 @@ function* counting(until: number): Steps<number> {
   return until;
 }
 
-test("steps give the same at once and in slices", async () => {
+test("steps give the same result synchronously and in slices", async () => {
   expect(atOnce(counting(5))).toBe(5);
   await expect(inSlices(counting(5))).resolves.toBe(5);
 });
 
-test("slices let others have their turn, and end with what a step throws", async () => {
+test("slices let the event loop run, and reject with an error that a step throws", async () => {
   let turns = 0;
   const turn = () => {
     turns++;
@@ -49,7 +49,7 @@ test("slices let others have their turn, and end with what a step throws", async
   };
   let other = setImmediate(turn);
   function* waiting(): Steps<never> {
-    while (turns < 3) yield; // for ever, were there no other turn
+    while (turns < 3) yield; // endless, if nothing else ever ran
     throw new Error("ended");
   }
   await expect(inSlices(waiting())).rejects.toThrow("ended");
@@ -69,7 +69,7 @@ function inPieces(text: string, least: number): unknown {
   return text.startsWith("{") ? Object.fromEntries(members as [string, unknown][]) : members;
 }
 
-/** undefined where it is refused */
+/** undefined if it is refused */
 function attempted(parse: () => unknown): unknown {
   try {
     return parse();
@@ -88,7 +88,7 @@ const texts = [
 ];
 
 test.each([1, 4, 1000])(
-  "members, %i bytes at least together, are what JSON.parse finds, however the text is damaged",
+  "members in pieces of at least %i bytes are those of JSON.parse, for any damage of the text",
   (least) => {
     let refused = 0;
     for (const text of texts) {
@@ -106,7 +106,7 @@ test.each([1, 4, 1000])(
   },
 );
 
-/** By how many milliseconds a timer of 1 ms is late at most, beside some work. */
+/** Maximum delay in milliseconds of a 1 ms timer during some work. */
 async function worstLateness(work: () => Promise<unknown>): Promise<number> {
   let worst = 0;
   let due = performance.now() + 1;
@@ -125,13 +125,13 @@ async function worstLateness(work: () => Promise<unknown>): Promise<number> {
   return worst;
 }
 
-test("a large tokenizer is loaded beside other events, which wait for a small part of the time that it takes", async () => {
+test("a large tokenizer is loaded while other events run, which wait only for a small part of the time", async () => {
   const started = performance.now();
   new Tokenizer({ directory: folder, tokenizerJson: large });
   const atOnceMs = performance.now() - started;
   const worst: number[] = [];
   for (let round = 0; round < 4; round++) worst.push(await worstLateness(() => Tokenizer.fromPretrained(folder)));
-  expect(Math.min(...worst)).toBeLessThan(atOnceMs / 4); // others may keep the processors for a while
+  expect(Math.min(...worst)).toBeLessThan(atOnceMs / 4); // other processes may use the processors for a while
 });
 
 test("a split of many examples takes many steps", () => {
@@ -147,7 +147,7 @@ test("many examples of an array are checked and hashed in many steps", () => {
   expect(steps).toBe(64);
 });
 
-test("loading, indexing, training, checkpoints and generating read and write no file at once", async () => {
+test("loading, indexing, training, checkpoints and generating read and write no file synchronously", async () => {
   const rows = path.join(folder, "rows.jsonl");
   writeFileSync(rows, `${JSON.stringify({ text: "jihgfedcba".repeat(3) })}\n`.repeat(8));
   const work = async (name: string) => {
@@ -171,7 +171,7 @@ test("loading, indexing, training, checkpoints and generating read and write no 
     model.dispose();
     return example!.tokenIds.length;
   };
-  await work("first"); // modules are loaded at once, when they are first used
+  await work("first"); // modules are loaded synchronously on first use
   const isSync = (name: string) => name.endsWith("Sync") && typeof Reflect.get(fs, name) === "function";
   const names = Object.keys(fs).filter(isSync) as "readFileSync"[];
   const spies = names.map((name) => jest.spyOn(fs, name));

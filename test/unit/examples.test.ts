@@ -1,4 +1,4 @@
-/** Examples as training takes them: a copy, with ids of the model's vocabulary, of a dataset that is there. */
+/** Examples of a training run are copied and checked against the model's vocabulary; a disposed dataset is refused. */
 import { Dataset } from "../../lib/data/dataset";
 import type { Example } from "../../lib/data/types";
 import { embeddedModelDir } from "../../lib/embedded";
@@ -29,7 +29,7 @@ describe("an array", () => {
     ["that grows", (train) => train.unshift(...someExamples(5, 3))],
     ["whose examples are replaced", (train) => train.fill({} as Example)],
   ];
-  test.each(changes)("%s during a run trains as it was", async (_, change) => {
+  test.each(changes)("%s during a run does not affect it", async (_, change) => {
     const expected = newTrainer(model, { train: someExamples(13) });
     await outcomeOf(expected.trainer);
     const train = someExamples(13);
@@ -55,7 +55,7 @@ describe("an array", () => {
     expect(hooks.steps).toBe(steps);
   });
 
-  test("with the last id of the vocabulary is taken", async () => {
+  test("with the last id of the vocabulary is accepted", async () => {
     const train = someExamples(6);
     train[4]!.tokenIds[1] = vocabulary - 1;
     expect((await outcomeOf(newTrainer(model, { train }).trainer)).error).toBeUndefined();
@@ -103,7 +103,7 @@ describe("an odd array", () => {
     ["ids that were transferred", [{ ...one, tokenIds: detached }], /an example for data\[0\] but reading it failed/],
     ["a getter that throws", ids({}).map(() => Object.defineProperty({}, "tokenIds", { get: noMethod })), /slice$/],
     ["no array", { length: 1, 0: one }, /^Expected a Dataset or an array of examples for data but received/],
-  ])("with %s is refused at once", async (_, odd, says) => {
+  ])("with %s is refused immediately", async (_, odd, says) => {
     const start = performance.now();
     const expected = { code: "ERR_ARGUMENT", message: expect.stringMatching(says) };
     await expect(evaluate(model, odd as Example[])).rejects.toMatchObject(expected);

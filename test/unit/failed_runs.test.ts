@@ -1,4 +1,4 @@
-/** Runs that end early: their last finished step stays, and the error says where. */
+/** Runs that end early: their last finished step is saved, and the error names the checkpoint. */
 import { readdirSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
@@ -30,7 +30,7 @@ const failedStep = 8;
 const path = () => join(root, `checkpoint-${failedStep - 1}`);
 const run = (options: Partial<TrainerOptions> = {}) => newTrainer(model, { outputDir: root, ...options });
 
-/** Lets the k-th job (from 1) of a kind fail. */
+/** Makes the k-th job (from 1) of a kind fail. */
 function failIn(kind: "step" | "evaluate", at: number, error: unknown): void {
   let jobs = 0;
   hooks.onJob = (one) => {
@@ -38,7 +38,7 @@ function failIn(kind: "step" | "evaluate", at: number, error: unknown): void {
   };
 }
 
-/** The bits of a run that never failed, and of one that goes on after the failure. */
+/** The results of an uninterrupted run, and of one that is resumed after the failure. */
 async function requireSameBits(options: Partial<TrainerOptions> = {}): Promise<void> {
   hooks.onJob = undefined;
   jest.restoreAllMocks();
@@ -53,7 +53,7 @@ async function requireSameBits(options: Partial<TrainerOptions> = {}): Promise<v
   expect(summary).toMatchObject({ steps: 10, trainLoss: expected.summary!.trainLoss });
 }
 
-const told = (error: unknown) => expect.stringContaining(`${(error as Error).message}; the last finished step, 7, is in ${path()}: remove`); // biome-ignore format: one line
+const reported = (error: unknown) => expect.stringContaining(`${(error as Error).message}; the last finished step, 7, is in ${path()}: remove`); // biome-ignore format: one line
 
 test.each<[string, unknown, string]>([
   ["a loss that is not finite", new RubricateError("ERR_NOT_FINITE", "The loss is NaN"), "ERR_NOT_FINITE"],
@@ -62,7 +62,7 @@ test.each<[string, unknown, string]>([
 ])("%s leaves the last finished step", async (_, error, code) => {
   failIn("step", failedStep, error);
   const outcome = await outcomeOf(run().trainer);
-  expect(outcome.error).toMatchObject({ code, message: told(error), cause: error });
+  expect(outcome.error).toMatchObject({ code, message: reported(error), cause: error });
   expect(outcome.events.at(-1)).toEqual({ type: "checkpoint", step: 7, path: path() });
   expect(readdirSync(root).sort()).toEqual(["checkpoint-7", "log.jsonl"]);
   await requireSameBits();
@@ -78,16 +78,19 @@ test("so does an error of a data worker, also in the step that is read ahead", a
     return examples.call(source, indices);
   };
   const { error } = await outcomeOf(run({ train: source as never as Dataset }).trainer);
-  expect(error).toMatchObject({ code: "ERR_INTERNAL", message: told(broken) });
+  expect(error).toMatchObject({ code: "ERR_INTERNAL", message: reported(broken) });
   source = atOnce(ExampleArray.steps(someExamples(13), "train"));
   await requireSameBits({ train: source as never as Dataset });
 });
 
-test("so does an evaluation that fails, which is made again", async () => {
+test("so does an evaluation that fails, which is repeated", async () => {
   const options = { eval: someExamples(5, 20), evalEverySteps: 7, evalEveryEpoch: false };
   const error = new RubricateError("ERR_NOT_FINITE", "The evaluation loss is NaN");
   failIn("evaluate", 1, error);
-  expect((await outcomeOf(run(options).trainer)).error).toMatchObject({ code: "ERR_NOT_FINITE", message: told(error) });
+  expect((await outcomeOf(run(options).trainer)).error).toMatchObject({
+    code: "ERR_NOT_FINITE",
+    message: reported(error),
+  });
   await requireSameBits(options);
 });
 
@@ -100,25 +103,28 @@ test.each(["jsonl", "tensorboard"] as const)("so does a full disk below the log 
   const full = Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
   let writes = 0;
   jest.spyOn(prototype, "appendFile").mockImplementation(function (this: unknown, ...given: unknown[]) {
-    // Before the steps one writes the start, the other its version.
+    // Before the steps, one log writes the start event, the other its version.
     if (++writes > failedStep - 1) return Promise.reject(full);
     return appendFile.apply(this, given);
   });
   const { error, events } = await outcomeOf(run({ loggers: [logger] }).trainer);
-  expect(error).toMatchObject({ code: "ERR_FILE", message: told(new Error("ENOSPC: no space left on device, write")) });
+  expect(error).toMatchObject({
+    code: "ERR_FILE",
+    message: reported(new Error("ENOSPC: no space left on device, write")),
+  });
   expect(events.at(-1)).toEqual({ type: "checkpoint", step: 7, path: path() });
   await requireSameBits({ loggers: [logger] });
 });
 
-test("the newest checkpoint is named where it is of the last finished step already", async () => {
+test("the newest checkpoint is named if it has the last finished step already", async () => {
   const error = new RubricateError("ERR_NOT_FINITE", "The loss is NaN");
   failIn("step", failedStep, error);
   const { error: failure, events } = await outcomeOf(run({ checkpointEverySteps: 7 }).trainer);
-  expect(failure).toMatchObject({ message: told(error) });
+  expect(failure).toMatchObject({ message: reported(error) });
   expect(events.filter(({ type }) => type === "checkpoint")).toHaveLength(1);
 });
 
-describe.each([undefined, 3])("where the checkpoint cannot be written, with checkpoints every %s steps,", (every) => {
+describe.each([undefined, 3])("if the checkpoint cannot be written, with checkpoints every %s steps,", (every) => {
   const there = every === undefined ? [] : ["checkpoint-3", "checkpoint-6"];
   const earlier = every === undefined ? "there is no earlier one" : "the newest is ROOT/checkpoint-6";
   const full = () => expect.stringMatching(`could not be written: .*ENOSPC.*; ${earlier.replace("ROOT", root)}$`);
@@ -143,7 +149,7 @@ describe.each([undefined, 3])("where the checkpoint cannot be written, with chec
     };
   }
 
-  test("both errors are told and no half of a folder stays", async () => {
+  test("both errors are reported and no incomplete folder stays", async () => {
     failWithFullDisk(new RubricateError("ERR_NOT_FINITE", "The loss is NaN"));
     const { error } = await outcomeOf(run({ checkpointEverySteps: every }).trainer);
     expect(error).toMatchObject({ code: "ERR_NOT_FINITE", message: full() });
@@ -159,7 +165,7 @@ describe.each([undefined, 3])("where the checkpoint cannot be written, with chec
     expect(readdirSync(root).sort()).toEqual([...there, "log.jsonl"]);
   });
 
-  test("a consumer that leaves is told of it", async () => {
+  test("a consumer that leaves gets the error", async () => {
     const events = run({ checkpointEverySteps: every }).trainer.run();
     for (let value: TrainEvent | undefined; !(value?.type === "step" && value.step === 7); )
       value = (await events.next()).value as TrainEvent;
@@ -169,7 +175,7 @@ describe.each([undefined, 3])("where the checkpoint cannot be written, with chec
   });
 });
 
-test("who stops the run has its own error, and the checkpoint", async () => {
+test("stopping the run gives the abort error and a checkpoint", async () => {
   const { error } = await outcomeOf(run().trainer, { signal: abortInJob(failedStep - 1, "step") });
   expect(error).toMatchObject({ code: "ERR_ABORTED", message: expect.not.stringContaining("finished step") });
   await requireSameBits();
@@ -185,7 +191,7 @@ describe("a consumer that", () => {
     }
   }
 
-  test("throws has its own error back", async () => {
+  test("throws gets its own error back", async () => {
     const { trainer } = run();
     const consume = async () => {
       for await (const event of trainer.run()) if (event.type === "step" && event.step === 7) throw mine;
@@ -194,7 +200,7 @@ describe("a consumer that", () => {
     await requireSameBits();
   });
 
-  test("throws into the run has its own error back", async () => {
+  test("throws into the run gets its own error back", async () => {
     const events = run().trainer.run();
     await until(events as never);
     await expect(events.throw(mine)).rejects.toBe(mine);
@@ -217,7 +223,7 @@ describe("a consumer that", () => {
   });
 });
 
-test("an error before the first step, or without an outputDir, is as it was", async () => {
+test("an error before the first step, or without an outputDir, is unchanged", async () => {
   const error = new RubricateError("ERR_NOT_FINITE", "The loss is NaN");
   failIn("step", 1, error);
   expect((await outcomeOf(run().trainer)).error).toBe(error);

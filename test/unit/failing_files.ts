@@ -1,4 +1,4 @@
-/** Failing disks and sudden ends, for tests of what writes files. */
+/** Simulates disk errors and crashes, for tests of file writing. */
 import {
   closeSync,
   existsSync,
@@ -17,7 +17,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { type FileOperations, replaceFileOperations, type WritableFile } from "../../lib/files/operations";
 
-/** A new folder, in memory where that is possible: thousands of flushes take long elsewhere. */
+/** A new folder, in memory if possible: thousands of flushes are slow elsewhere. */
 export function temporaryFolder(): string {
   return mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "rubricate-test-"));
 }
@@ -66,7 +66,7 @@ class Unflushed {
     this.renames = this.renames.filter(({ to }) => dirname(to) !== resolve(path));
   }
 
-  /** Files that were not synced end in the middle; renames and removals whose folder was not synced have not happened. */
+  /** Truncates files that were not synced, and undoes renames and removals whose folder was not synced. */
   lose(): void {
     for (const file of this.files.values()) ftruncateSync(file, fstatSync(file).size >> 1);
     for (const { from, to, replaced } of this.renames.reverse()) {
@@ -87,8 +87,9 @@ class Unflushed {
 const contentsOf = (path: string) => (existsSync(path) && statSync(path).isFile() ? readFileSync(path) : undefined);
 
 /**
- * Lets the k-th operation (from 0) fail while `work` runs. After a power cut nothing works any more, not even cleaning up.
- * @returns the operations that were begun, by name, and what `work` was rejected with
+ * Makes the k-th operation (from 0) fail while `work` runs. After a power cut every later operation fails, including the
+ * cleanup.
+ * @returns the names of the operations that were started, and the error of `work`
  */
 export async function withFailureAt(
   at: number,
@@ -99,7 +100,7 @@ export async function withFailureAt(
   const unflushed = new Unflushed();
   let dark = false;
 
-  /** @returns whether this is a write to be cut short */
+  /** @returns whether this is the write to truncate */
   function begin(name: string): boolean {
     if (dark) throw Object.assign(new Error("the machine is off"), { code: "ECUT" });
     operations.push(name);

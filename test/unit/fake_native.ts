@@ -1,6 +1,6 @@
 /**
- * A native core in miniature, so that what lib/adapter and lib/train do around it can be tested without it: an adapter is
- * a few numbers, and its loss at a token is a parabola. Every step depends on parameters, moments, step count and data.
+ * A fake native core, for tests of lib/adapter and lib/train without the real one: an adapter is a few numbers, and its
+ * loss at a token is a parabola. Every step depends on parameters, moments, step count and data.
  */
 import { readFileSync } from "node:fs";
 import { modelBrand } from "../../lib/brands";
@@ -21,7 +21,7 @@ export const hooks: {
   steps: number;
 } = { cpuPath: "fake", steps: 0 };
 
-/** A job that runs in the next turn of the event loop, unless it is cancelled first. */
+/** A job that runs in the next iteration of the event loop, unless it is cancelled first. */
 function job<T>(work: () => T): NativeJob<T> {
   let cancelled = false;
   const promise = new Promise<T>((resolve, reject) => {
@@ -96,7 +96,7 @@ export class FakeOptimizer {
   dispose() {}
 }
 
-/** The loss at a target: how far a parameter that the target chooses is from a place that the token chooses. */
+/** The loss at a target: the distance of a parameter (chosen by the target) from a point (chosen by the token). */
 function* losses(adapter: FakeAdapter, { tokenIds, targets }: NativeMicroBatch) {
   for (const [row, target] of targets.entries()) {
     if (target < 0) continue;
@@ -145,7 +145,7 @@ function evaluate(microBatches: readonly NativeMicroBatch[], [adapter]: readonly
   return { nats: sums[0], supervisedTokens: sums[1], correctTokens: sums[2] };
 }
 
-/** The header's checks are the native core's; this reads what is well formed, and refuses a file that was cut off. */
+/** Reads well-formed files and refuses truncated ones; the native core has the checks of the header. */
 function readSafetensors(path: string) {
   const bytes = readFileSync(path);
   const fail = (why: string) => new RubricateError("ERR_SAFETENSORS", `${path}: ${why}`);
@@ -162,7 +162,7 @@ function readSafetensors(path: string) {
     if (name === "__metadata__") continue;
     if (data_offsets[0] !== end) throw fail("a hole");
     end = data_offsets[1];
-    if (8 + length + end > bytes.length) throw fail("cut off");
+    if (8 + length + end > bytes.length) throw fail("truncated");
     tensors.set(name, { dtype, shape, data: bytes.subarray(8 + length + data_offsets[0], 8 + length + end) });
   }
   if (8 + length + end !== bytes.length) throw fail("too long");
@@ -179,7 +179,7 @@ export function native(): NativeBinding {
   } as never;
 }
 
-/** A LlamaModel as far as adapters and training look at it. */
+/** The part of a LlamaModel that adapters and training use. */
 export function fakeModel(changes: object = {}) {
   const architecture = { version: 1, family: "llama", vocabulary: 50, hidden: 4, context: 32, stacks: [{ layers: 3 }] };
   return {

@@ -1,4 +1,4 @@
-/** Reading: whatever stands in the place of a file is refused by name, and nothing is read without a bound. */
+/** Reading: anything other than a regular file is refused by name, and every read has a size limit. */
 import { execFileSync } from "node:child_process";
 import {
   cpSync,
@@ -79,7 +79,7 @@ describe.each(strange)("a %s", (_, file, says) => {
   });
 });
 
-/** Every file of a folder that TypeScript reads, and who reads it. */
+/** Every file of a folder that TypeScript code reads, with its reader. */
 const members: [string, string, (folder: string) => Promise<unknown>][] = [
   ...["config.json", "generation_config.json", "model.safetensors.index.json", "model.safetensors"].map(
     (name): (typeof members)[0] => [name, "good", (folder) => LlamaModel.fromPretrained(folder)],
@@ -90,14 +90,14 @@ const members: [string, string, (folder: string) => Promise<unknown>][] = [
   ["adapter_config.json", "adapter", (folder) => RedAdapter.fromPretrained(folder, model)],
 ];
 
-/** A copy of a folder without a file, and without what would be read in its place. */
+/** A copy of a folder without a file and its alternatives. */
 function copyWithout(name: string, from: string, folder: string): void {
   cpSync(at(from), folder, { recursive: true });
   rmSync(path.join(folder, name), { force: true });
   if (name === "model.safetensors.index.json") rmSync(path.join(folder, "model.safetensors"));
 }
 
-test.each(members)("%s is never taken for missing, and never waited for", async (name, from, read) => {
+test.each(members)("%s never counts as missing, and reading it never waits", async (name, from, read) => {
   for (const [kind, target, says] of strange) {
     if (kind === "file as a folder") continue;
     const folder = at(`${name}-${kind}`);
@@ -116,13 +116,13 @@ test("trainer_state.json is read the same way", async () => {
   });
 });
 
-test("only what does not exist is not present", async () => {
+test("only a path that does not exist counts as absent", async () => {
   expect([await present(at("text")), await present(at("none"))]).toEqual([true, false]);
   for (const name of ["loop", "dangling", "text/x"])
     await expect(present(at(name))).rejects.toMatchObject({ code: "ERR_FILE" });
 });
 
-test("a file of /proc, whose size is said to be 0, is read as far as it goes", async () => {
+test("a file of /proc, whose reported size is 0, is read to its end", async () => {
   expect(await readText("/proc/self/stat", 1 << 16)).toContain(`${process.pid} (`);
   await expect(readText("/proc/self/stat", 10)).rejects.toMatchObject({ code: "ERR_FILE" });
   const options = { tokenizer: model.requireTokenizer(), maxLength: 8 };
@@ -132,7 +132,7 @@ test("a file of /proc, whose size is said to be 0, is read as far as it goes", a
   });
 });
 
-test("a model is saved with its own files and those of a Hugging Face cache, not with what a link leads to", async () => {
+test("a model is saved with its own files and those of a Hugging Face cache, not with the targets of other links", async () => {
   const blob = at("models--a--b", "blobs", "0123456789".repeat(4));
   const folder = at("models--a--b", "snapshots", "main");
   mkdirSync(path.dirname(blob), { recursive: true });
@@ -146,7 +146,7 @@ test("a model is saved with its own files and those of a Hugging Face cache, not
 
   writeFileSync(at("secret"), "secret");
   symlinkSync(at("secret"), path.join(folder, "chat_template.jinja"));
-  const says = { code: "ERR_FILE", message: expect.stringMatching(/chat_template.jinja .*link .*secret: put a copy/) };
+  const says = { code: "ERR_FILE", message: expect.stringMatching(/chat_template.jinja .*link .*secret: replace it with a copy/) };
   await expect(linked.savePretrained(at("published"))).rejects.toMatchObject(says);
   expect(existsSync(at("published"))).toBe(false);
   const train = [{ tokenIds: Int32Array.of(1, 2, 3), supervised: Uint8Array.of(0, 1, 1), line: 1 }];
@@ -162,7 +162,7 @@ test("other bytes than UTF-8 are refused", async () => {
 });
 
 describe("limits: accepted at the limit, refused one past it", () => {
-  /** A file of zeros that takes no place on the disk. */
+  /** A sparse file of zeros. */
   const sparse = async (name: string, size: number) => {
     writeFileSync(at(name), "");
     await truncate(at(name), size);
@@ -233,7 +233,7 @@ describe("limits: accepted at the limit, refused one past it", () => {
     });
   });
 
-  const zeros = (count: number) => `[${"0,".repeat(count - 2)}0]`; // the array is a value, too
+  const zeros = (count: number) => `[${"0,".repeat(count - 2)}0]`; // the array counts as a value too
   const nested = (levels: number) => "[".repeat(levels) + "]".repeat(levels);
 
   test("documentValues and jsonNesting", () => {
@@ -282,7 +282,7 @@ describe("limits: accepted at the limit, refused one past it", () => {
   });
 });
 
-test("a value in pieces is what JSON.parse makes of it", () => {
+test("a value parsed in pieces equals that of JSON.parse", () => {
   const words = Array.from({ length: 4000 }, (_, id) => ({ id, content: `w${id}`, special: id % 2 === 0 }));
   const value = { a: words, b: { deep: { er: words }, s: "x".repeat(1 << 18) }, __proto__: 1, é: [[words], "}"] };
   const text = JSON.stringify(value, null, 1).replace('"a"', '"__proto__": 7, "a"');
@@ -296,14 +296,14 @@ test("a value in pieces is what JSON.parse makes of it", () => {
     expect(() => parseInPieces(Buffer.from(bad))).toThrow(SyntaxError);
 });
 
-test("no file is read, and no JSON parsed, past the bounded readers", () => {
+test("all files are read, and all JSON is parsed, by the readers with limits", () => {
   const lib = path.join(__dirname, "..", "..", "lib");
   const reads = /\b(readFile|readFileSync|createReadStream|openSync|fs\.open|open)\(/;
   const allowed: Record<string, RegExp> = {
     "train/loggers.ts": /(JsonLines|TensorBoard)Logger\.open|JSON\.parse\(line\.toString|static async open/,
     "train/tensorboard.ts": /static async open\(/,
-    "data/dataset_worker.ts": /JSON\.parse\(prompt\.messagesJson\)/, // of messages that were counted
-    "template/exact_json.ts": /JSON\.parse\(/, // of lines that were counted
+    "data/dataset_worker.ts": /JSON\.parse\(prompt\.messagesJson\)/, // of messages whose values were counted
+    "template/exact_json.ts": /JSON\.parse\(/, // of lines whose values were counted
     "tokenizer/tokenizer_json.ts": /JSON\.parse\(bytes\.toString\("utf8"\)\)/,
     "train/folder_lock.ts": /open\(path, "wx"\)/,
     "tokenizer/json_pieces.ts": /JSON\.parse\(/,

@@ -1,4 +1,4 @@
-/** lib/ has no import cycle, of types neither, and `npm run lint` fails with the path of one. */
+/** lib/ has no import cycle, including imports of types, and `npm run lint` fails with the path of one. */
 import { spawnSync } from "node:child_process";
 import { appendFileSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -16,7 +16,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(copy, { recursive: true, force: true }));
 
-/** What the linter says of the copy, which is no Git checkout. */
+/** The linter's output for the copy, which is not a Git checkout. */
 function lint(): { readonly status: number | null; readonly text: string } {
   const args = [biome, "ci", "--vcs-enabled=false", "--colors=off", "."];
   const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: copy, encoding: "utf8" });

@@ -1,9 +1,9 @@
-/** What the objects, arrays and names of a JSON text may need in memory: at the limit, and one byte past it. */
+/** The limit of memory for the objects, arrays and names of a JSON text: at the limit, and one byte past it. */
 import { checkShape, parseJson } from "../../lib/files/json";
 import { limits } from "../../lib/limits";
 import { atOnce } from "../../lib/steps";
 
-/** Whether a text passes with so many spaces at its end and not with one fewer: each is a byte, and allows some memory. */
+/** Whether a text passes with a number of trailing spaces and not with one fewer: each byte of text allows more memory. */
 const needs = (text: string, memory: number) => {
   const spaces = Math.ceil((memory - limits.jsonSpareBytes) / limits.jsonGrowth) - text.length;
   const check = (count: number) => () => atOnce(checkShape(Buffer.from(text + " ".repeat(count)), limits.lineValues));
@@ -47,6 +47,6 @@ test.each([
     "labels of a classifier, twice",
     `{"id2label":{${Array.from({ length: 4000 }, (_, at) => `"${at}":"label ${at}"`)}},"label2id":{${Array.from({ length: 4000 }, (_, at) => `"label ${at}":${at}`)}}}`,
   ],
-])("%s is no document of too much memory", (_, text) => {
+])("%s does not exceed the limit of memory", (_, text) => {
   expect(parseJson(text, "x.json")).toEqual(JSON.parse(text));
 });

@@ -1,4 +1,4 @@
-/** docs/limits.md, the constants and the tests of limits belong together: each of them has the other two. */
+/** Each limit has a row in docs/limits.md, a constant, and tests. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { limits } from "../../lib/limits";
@@ -25,7 +25,7 @@ const [models, prompts, numbers] = ["limits_model", "prompt", "not_finite"].map(
 ) as [string, string, string];
 const safetensors = "native/files/safetensors_test.cc";
 
-/** The tests that try each limit, at it and one past it: where, their titles, and, in C++, the constant. */
+/** The tests of each limit, at it and one past it: file, titles, and in C++ the constant. */
 const tested: Readonly<Record<string, readonly [file: string, ...titles: string[]]>> = {
   maxLayers: [models, "$key may be $most and no more"],
   maxHeads: [models, "$key may be $most and no more"],
@@ -39,13 +39,13 @@ const tested: Readonly<Record<string, readonly [file: string, ...titles: string[
   maxFrequency: [models, "minPositive and maxFrequency"],
   maxHeaderBytes: [safetensors, "the counts in a header are bounded"],
   maxTensors: [safetensors, "the counts in a header are bounded"],
-  maxTensorsRead: ["test/runtime/handles.test.ts", "tensors are read with their own bytes, up to the most that"],
+  maxTensorsRead: ["test/runtime/handles.test.ts", "tensors are read with their own bytes, up to the maximum number"],
   maxTensorRank: [safetensors, "the counts in a header are bounded"],
   maxMetadata: [safetensors, "the counts in a header are bounded"],
   maxJsonBytes: [models, "an architecture document has limits"],
   maxJsonValues: [models, "an architecture document has limits"],
   maxJsonDepth: [models, "an architecture document has limits"],
-  maxTokenIds: [models, "ids without end", "takes as many ids as are allowed"],
+  maxTokenIds: [models, "ids without end", "accepts the maximum number of ids"],
   maxRopeTheta: [models, "$key may be $most and no more"],
   kThreads: ["native/device/cpu/thread_pool_test.cc", "a pool has at least one thread and at most the limit"],
   kMappedFiles: ["native/files/mapped_file_test.cc", "files can be mapped up to the limit, and no more"],
@@ -135,7 +135,7 @@ const rows = docs
   .map((line) => line.split(" | "));
 const namesIn = (text: string) =>
   [...text.matchAll(/`(\w+)`/g)].map(([, name]) => name!).filter((name) => constants.has(name));
-/** Limits whose excess is no error: what a sentence says, not a row. */
+/** Limits whose excess is not an error: described in a sentence, not a row. */
 const sentences = ["quickCharacters", "quickTemplateSteps"];
 
 test("each row of docs/limits.md names its constants, and has their numbers and a code", () => {

@@ -18,7 +18,7 @@ const config = {
   vocab_size: 100,
 };
 
-/** What a config.json with these values gives: "" or the code and the message. */
+/** The result of a config.json with these values: "" or the error's code and message. */
 function outcome(changes: object): string {
   try {
     describeLlama(JSON.parse(JSON.stringify({ ...config, ...changes })), "config.json");
@@ -67,14 +67,14 @@ test("an architecture document has limits", () => {
   expect(() => read(text.padEnd(maxJsonBytes + 1))).toThrow(
     expect.objectContaining({ code, message: expect.stringContaining(`at most ${maxJsonBytes} bytes`) }),
   );
-  // Within the limits it is read, and found not to be an architecture.
+  // Within the limits it is parsed, and the error is that it is not an architecture.
   const values = (count: number) => `[${Array(count - 1).fill(0)}]`;
   expect(() => read(values(maxJsonValues))).not.toThrow(/fewer values/);
   expect(() => read(values(maxJsonValues + 1))).toThrow(
     expect.objectContaining({ code, message: expect.stringContaining("fewer values") }),
   );
   const nested = (levels: number) => "[".repeat(levels) + "]".repeat(levels);
-  expect(() => read(nested(maxJsonDepth + 1))).not.toThrow(/levels of nesting/); // the outermost is none below it
+  expect(() => read(nested(maxJsonDepth + 1))).not.toThrow(/levels of nesting/); // the outermost level does not count
   expect(() => read(nested(maxJsonDepth + 2))).toThrow(
     expect.objectContaining({ code, message: expect.stringContaining(`at most ${maxJsonDepth} levels`) }),
   );
@@ -101,14 +101,14 @@ test.each([
   expect(found).toMatch(message);
 });
 
-test("takes a number beyond any double for what it is, and what is nested without following it", () => {
+test("reports a number beyond the range of doubles, and does not descend into nested values", () => {
   const parsed = JSON.parse('{"model_type":"llama","hidden_size":1e999}');
   expect(() => describeLlama(parsed, "config.json")).toThrow("for hidden_size in config.json but received Infinity");
   const deep = JSON.parse(`${"[".repeat(20000)}${"]".repeat(20000)}`);
   expect(() => describeLlama({ ...config, hidden_size: deep }, "config.json")).toThrow("an array of length 1");
 });
 
-test("takes as many ids as are allowed, and a negative zero for 0", () => {
+test("accepts the maximum number of ids, and a negative zero as 0", () => {
   const ids = Array(limits.maxTokenIds).fill(limits.maxVocabulary - 1);
   expect(describeLlama({ ...config, eos_token_id: ids }, "config.json").eosTokenIds).toHaveLength(limits.maxTokenIds);
   expect(Object.is(describeLlama({ ...config, bos_token_id: -0 }, "config.json").bosTokenId, 0)).toBe(true);
@@ -132,7 +132,7 @@ describe("a model in a folder of its own", () => {
     return LlamaModel.fromPretrained(dir, { device: "cpu" });
   }
 
-  test("takes memory for its positions as sequences reach them", async () => {
+  test("allocates memory for positions when sequences reach them", async () => {
     using vast = await load({ max_position_embeddings: limits.maxContext });
     using small = await load({ max_position_embeddings: 2048 });
     const { owned } = vast.memory();
@@ -143,7 +143,7 @@ describe("a model in a folder of its own", () => {
     expect(vast.memory().owned).toBeGreaterThan(owned);
   });
 
-  test("hands no list of names to the core, which would hold up the event loop", async () => {
+  test("passes no list of names to the core, which would block the event loop", async () => {
     const many = describeLlama({ ...fixtureConfig, num_hidden_layers: limits.maxLayers }, "config.json");
     const { names, prefix, ignored } = await findCheckpoint(fixture, many);
     expect(Object.keys(names).length + ignored.length).toBeLessThan(4);

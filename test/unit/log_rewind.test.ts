@@ -1,4 +1,4 @@
-/** The log of a run that is resumed: of any size, and whatever is in it. */
+/** The log of a resumed run: any size and any contents. */
 import { readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { replaceFileOperations } from "../../lib/files/operations";
@@ -17,20 +17,20 @@ afterEach(() => {
   rmSync(root, { recursive: true, force: true });
 });
 
-/** What a run resumed at step 2 finds in its log. */
+/** The log after rewinding it for a run resumed at step 2. */
 async function rewound(text: string | undefined, signal?: AbortSignal): Promise<string> {
   if (text !== undefined) writeFileSync(path, text);
   await closeLoggers(await openLoggers(["jsonl"], root, { step: 2, evaluated: false }, signal));
   return readFileSync(path, "utf8");
 }
 
-/** An event's line of so many bytes. */
+/** An event's line of a given size. */
 function lineOf(bytes: number, step = 1): string {
   const [before, after] = [`{"type":"step","step":${step},"text":"`, '"}'];
   return `${before}${"x".repeat(bytes - before.length - after.length)}${after}`;
 }
 
-test("lines are kept by their step, wherever a piece of the file ends", async () => {
+test("lines are kept by their step, independent of where the pieces of the file end", async () => {
   const lines = Array.from({ length: 3000 }, (_, at) => lineOf(50 + ((at * 7919) % 900), at % 4));
   const kept = lines.filter((_, at) => at % 4 <= 2);
   expect(await rewound(`${lines.join("\n")}\n`)).toBe(`${kept.join("\n")}\n`);
@@ -40,7 +40,7 @@ test("lines are kept by their step, wherever a piece of the file ends", async ()
   );
 });
 
-test("what is no event goes, and never ends the process", async () => {
+test("lines that are not events are removed, and never end the process", async () => {
   const strange = ["", "{", "{x}", "[]", "null", "1", '{"step":', `${"[".repeat(9000)}`, "\ud800", "\0".repeat(99)];
   const deep = `{"step":1,"a":${"[".repeat(30_000)}${"]".repeat(30_000)}}`;
   expect(await rewound([...strange, deep, lineOf(60), ...strange].join("\n"))).toBe(`${deep}\n${lineOf(60)}\n`);
@@ -55,11 +55,11 @@ test("a line may have logLineBytes bytes, and no more", async () => {
       code: "ERR_FILE",
       message: expect.stringMatching(/at most 65536 bytes in .*log\.jsonl but line 2 is longer/),
     });
-    expect(readFileSync(path, "utf8")).toBe(text); // nothing of it is lost
+    expect(readFileSync(path, "utf8")).toBe(text); // nothing is lost
   }
 });
 
-test("a line without end is given up", async () => {
+test("an endless line is refused", async () => {
   writeFileSync(path, "");
   truncateSync(path, 2 ** 25);
   await expect(rewound(undefined)).rejects.toMatchObject({
@@ -68,7 +68,7 @@ test("a line without end is given up", async () => {
   });
 });
 
-test("many short lines are written together, and others have their turn meanwhile", async () => {
+test("many short lines are written together, and the event loop runs meanwhile", async () => {
   let writes = 0;
   replaceFileOperations((real) => ({
     ...real,
@@ -95,7 +95,7 @@ test("many short lines are written together, and others have their turn meanwhil
   expect(turns).toBeGreaterThan(20);
 });
 
-test("an abort ends it, and the log stays as it is", async () => {
+test("an abort ends the rewinding, and the log is unchanged", async () => {
   const text = `${lineOf(60, 9)}\n`;
   await expect(rewound(text, AbortSignal.abort())).rejects.toMatchObject({ code: "ERR_ABORTED" });
   expect(readFileSync(path, "utf8")).toBe(text);

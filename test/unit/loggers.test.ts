@@ -60,9 +60,9 @@ describe("log.jsonl", () => {
 
   test.each([
     ["as it was", () => {}],
-    ["with its last line cut off", () => truncateSync(join(root, "log.jsonl"), lines().join("\n").length - 20)],
+    ["with its last line truncated", () => truncateSync(join(root, "log.jsonl"), lines().join("\n").length - 20)],
     ["with half a line more", () => appendFileSync(join(root, "log.jsonl"), '{"time":"2026-')],
-  ])("found %s, a resumed run goes on without gap or repetition", async (_, damage) => {
+  ])("found %s, a resumed run continues it without gap or repetition", async (_, damage) => {
     const options = { eval: 0.3, outputDir: root, checkpointEverySteps: 2 };
     const expected = await outcomeOf(newTrainer(model, { eval: 0.3 }).trainer);
     const aborting = newTrainer(model, options);
@@ -75,13 +75,13 @@ describe("log.jsonl", () => {
     expect(logged().filter(({ type }) => type === "start")).toHaveLength(2);
   });
 
-  test("begins anew with a new run", async () => {
+  test("starts empty in a new run", async () => {
     await outcomeOf(newTrainer(model, { outputDir: root }).trainer);
     await outcomeOf(newTrainer(model, { outputDir: root }).trainer);
     expect(logged().filter(({ type }) => type === "start")).toHaveLength(1);
   });
 
-  test("that cannot be written ends the run at its beginning", async () => {
+  test("that cannot be written ends the run at its start", async () => {
     mkdirSync(join(root, "log.jsonl"));
     expect((await outcomeOf(newTrainer(model, { outputDir: root }).trainer)).error).toMatchObject({
       code: "ERR_FILE",
@@ -93,7 +93,7 @@ describe("log.jsonl", () => {
   });
 });
 
-test("where one log cannot be opened, the others are closed", async () => {
+test("if one log cannot be opened, the others are closed", async () => {
   const open = () => readdirSync("/proc/self/fd").filter((fd) => linkOf(`/proc/self/fd/${fd}`).startsWith(root)).length;
   const failing = jest.spyOn(TensorBoardLogger, "open").mockRejectedValue(new RubricateError("ERR_FILE", "full"));
   const options = { outputDir: root, loggers: ["jsonl", "tensorboard"] as const };
@@ -102,7 +102,7 @@ test("where one log cannot be opened, the others are closed", async () => {
   expect([error?.message, open()]).toEqual(["full", 0]);
 });
 
-test("where one log cannot be closed, the others are", async () => {
+test("if one log cannot be closed, the others are", async () => {
   const { close } = TensorBoardLogger.prototype;
   const failing = jest.spyOn(TensorBoardLogger.prototype, "close").mockImplementation(async function (
     this: TensorBoardLogger,

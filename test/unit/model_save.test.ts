@@ -1,4 +1,4 @@
-/** What is saved is what loads, whatever the folder held before. */
+/** A saved model is what loads, independent of the folder's earlier contents. */
 
 import {
   cpSync,
@@ -32,7 +32,7 @@ afterEach(() => {
 });
 const at = (...names: string[]) => join(root, ...names);
 
-/** Puts a folder's weights into shards. */
+/** Splits a folder's weights into shards. */
 function shard(folder: string, names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]): void {
   const bytes = readFileSync(join(folder, weightsFile));
   const length = Number(bytes.readBigUInt64LE());
@@ -60,7 +60,7 @@ function shard(folder: string, names = ["model-00001-of-00002.safetensors", "mod
   rmSync(join(folder, weightsFile));
 }
 
-/** What a model of a folder does: all that its files can change. */
+/** The behaviour of a folder's model: everything that its files can change. */
 async function behaviour(folder: string) {
   const model = await LlamaModel.fromPretrained(folder, { onNotice: () => {} });
   try {
@@ -81,7 +81,7 @@ async function behaviour(folder: string) {
 
 const { config } = jest.requireActual("./cli_support");
 const foreignToken = { content: "king", special: true, lstrip: false, rstrip: false, single_word: false };
-/** Files of another model, each of which a loader would prefer to, or read beside, what is saved. */
+/** Files of another model that a loader would read instead of, or in addition to, the saved ones. */
 const foreign: Record<string, (folder: string) => unknown> = {
   "shards and their index": (folder) => shard(folder),
   "another single file": () => {},
@@ -155,7 +155,7 @@ test("a sharded model is saved into its own folder, and its named templates stay
   }
 });
 
-test("the loader looks at no name that a save does not know", async () => {
+test("the loader reads no file name that a save does not know", async () => {
   await writeModel(at("m"));
   foreign["named templates"]!(at("m"));
   const looked = new Set<string>();
@@ -179,7 +179,7 @@ const files = (version: string) => [
 ];
 const stale = async () => ["inner/old.jinja", "old.json"];
 
-/** A folder with version "old", of which two files must not stay beside the new ones. */
+/** A folder with version "old", in which two files are stale for the new version. */
 async function oldFolder(name: string): Promise<string> {
   await writeInto(at(name), files("old"));
   writeFileSync(at(name, "old.json"), "old");
@@ -188,7 +188,7 @@ async function oldFolder(name: string): Promise<string> {
   return at(name);
 }
 
-/** What a reader finds, by name. */
+/** The files that a reader finds, by name. */
 async function found(folder: string) {
   const names = ["a.json", "inner/b.jinja", "old.json", "inner/old.jinja", "notes.txt"];
   const read = async (name: string) => {
@@ -201,31 +201,28 @@ const before = ["old", "old", "old", "old", "mine"];
 const after = ["new", "new", null, null, "mine"];
 
 const failures: Failure[] = ["EIO", "power cut", "power cut, unflushed data lost"];
-test.each(failures)(
-  "a write that removes files is all or nothing at whatever operation there is %s",
-  async (failure) => {
-    const template = await oldFolder("template");
-    const { operations } = await withFailureAt(-1, "EIO", () => writeInto(template, files("new"), stale));
-    expect(await found(template)).toEqual(after);
-    const seen = new Set<string>();
-    for (let step = 0; step < operations.length; step++) {
-      const folder = await oldFolder(`f${step}`);
-      const { error } = await withFailureAt(step, failure, () => writeInto(folder, files("new"), stale));
-      expect(error).toMatchObject({ code: "ERR_FILE" });
-      const state = await found(folder);
-      expect([before, after]).toContainEqual(state);
-      seen.add(String(state));
-      await finishInto(folder);
-      expect(await found(folder)).toEqual(state);
-      await writeInto(folder, files("new"), stale);
-      expect(await found(folder)).toEqual(after);
-      expect(readdirSync(folder).filter((name) => name.startsWith(".rubricate-commit"))).toEqual([]);
-    }
-    expect(seen.size).toBe(2);
-  },
-);
+test.each(failures)("a write that removes files is atomic, whichever operation meets %s", async (failure) => {
+  const template = await oldFolder("template");
+  const { operations } = await withFailureAt(-1, "EIO", () => writeInto(template, files("new"), stale));
+  expect(await found(template)).toEqual(after);
+  const seen = new Set<string>();
+  for (let step = 0; step < operations.length; step++) {
+    const folder = await oldFolder(`f${step}`);
+    const { error } = await withFailureAt(step, failure, () => writeInto(folder, files("new"), stale));
+    expect(error).toMatchObject({ code: "ERR_FILE" });
+    const state = await found(folder);
+    expect([before, after]).toContainEqual(state);
+    seen.add(String(state));
+    await finishInto(folder);
+    expect(await found(folder)).toEqual(state);
+    await writeInto(folder, files("new"), stale);
+    expect(await found(folder)).toEqual(after);
+    expect(readdirSync(folder).filter((name) => name.startsWith(".rubricate-commit"))).toEqual([]);
+  }
+  expect(seen.size).toBe(2);
+});
 
-test("who finishes a commit too late does not remove a file that came since", async () => {
+test("finishing a commit too late does not remove a newer file", async () => {
   const folder = await oldFolder("f");
   const list = await commitList(folder, ["a.json"], ["old.json"]);
   mkdirSync(commitFolder(folder));
@@ -252,7 +249,7 @@ test.each([
   expect(existsSync(at("victim"))).toBe(true);
 });
 
-test("a folder that was copied while stale files were being removed is refused, and taken once they are gone", async () => {
+test("a folder that was copied while stale files were being removed is refused until they are removed", async () => {
   const folder = await oldFolder("f");
   const list = await commitList(folder, ["a.json"], ["old.json"]);
   mkdirSync(commitFolder(folder));
@@ -264,7 +261,7 @@ test("a folder that was copied while stale files were being removed is refused, 
   expect(existsSync(commitFolder(at("copy")))).toBe(false);
 });
 
-test("a link in the place of the templates' folder is removed, and what it leads to stays; folders are refused", async () => {
+test("a link in place of the templates' folder is removed, and its target stays; folders are refused", async () => {
   await writeModel(at("source"));
   mkdirSync(at("theirs"));
   writeFileSync(at("theirs", "x.jinja"), "theirs");
@@ -288,7 +285,7 @@ test("a tokenizer is read as one write left it", async () => {
   const model = await LlamaModel.fromPretrained(at("source"));
   await writeModel(at("out"), { offset: 7 });
   const { operations } = await withFailureAt(-1, "EIO", () => model.savePretrained(at("whole")));
-  // After the commit, before the files are moved to their places.
+  // After the commit, before the files are moved.
   const moving = operations.indexOf("rename") + 2;
   await withFailureAt(moving, "power cut", () => model.savePretrained(at("out")));
   model.dispose();

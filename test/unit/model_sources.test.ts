@@ -1,4 +1,4 @@
-/** Two sources of one thing in a folder are taken as transformers (5.18) takes them, or refused by name. */
+/** Precedence of two sources of the same setting is that of transformers (5.18), or they are refused by name. */
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -24,10 +24,10 @@ const current = (factor: number, more: object = {}) => ({ rope_type: "linear", f
 const llama3 = { rope_type: "llama3", factor: 8, low_freq_factor: 1, high_freq_factor: 4 };
 const original = (value: number) => ({ original_max_position_embeddings: value });
 
-/** Frequencies as transformers' LlamaRotaryEmbedding has them, heads of 8, 64 positions. */
+/** Frequencies of transformers' LlamaRotaryEmbedding, head_dim 8, 64 positions. */
 const rope: [what: string, changes: object, frequencies: number[]][] = [
-  ["rope_parameters alone", { rope_parameters: current(2, { rope_theta: 100 }) }, [0.5, 0.158114, 0.05, 0.015811]],
-  ["rope_scaling alone", { rope_scaling: old(4), rope_theta: 100 }, [0.25, 0.079057, 0.025, 0.007906]],
+  ["only rope_parameters", { rope_parameters: current(2, { rope_theta: 100 }) }, [0.5, 0.158114, 0.05, 0.015811]],
+  ["only rope_scaling", { rope_scaling: old(4), rope_theta: 100 }, [0.25, 0.079057, 0.025, 0.007906]],
   [
     "rope_scaling, then rope_parameters",
     { rope_scaling: old(4), rope_parameters: current(2, { rope_theta: 100 }) },
@@ -49,17 +49,17 @@ const rope: [what: string, changes: object, frequencies: number[]][] = [
     [0.5, 0.158114, 0.05, 0.015811],
   ],
   [
-    "rope_theta in rope_scaling and beside it",
+    "rope_theta in rope_scaling and next to it",
     { rope_scaling: old(4, { rope_theta: 100 }), rope_theta: 50 },
     [0.25, 0.079057, 0.025, 0.007906],
   ],
   [
-    "rope_theta in rope_parameters and beside it",
+    "rope_theta in rope_parameters and next to it",
     { rope_parameters: current(2, { rope_theta: 100 }), rope_theta: 50 },
     [0.5, 0.158114, 0.05, 0.015811],
   ],
   [
-    "rope_theta beside rope_parameters",
+    "rope_theta next to rope_parameters",
     { rope_parameters: current(2), rope_theta: 50 },
     [0.5, 0.18803, 0.070711, 0.026591],
   ],
@@ -103,7 +103,7 @@ test.each([
   [undefined, 4],
   [null, 4],
   [2, 2],
-])("num_key_value_heads %p beside num_attention_heads 4 gives %d", (given, expected) => {
+])("num_key_value_heads %p with num_attention_heads 4 gives %d", (given, expected) => {
   const { attention } = describeIt({ num_attention_heads: 4, num_key_value_heads: given }).architecture.stacks[0];
   expect(attention.kv_heads).toBe(expected);
 });
@@ -126,7 +126,7 @@ async function firstLogits(folder: string): Promise<Float32Array> {
 test.each([
   ["the shards were there first", true],
   ["the single file was there first", false],
-])("a single file comes before an index with shards: %s", async (_, shardsFirst) => {
+])("a single file takes precedence over an index with shards: %s", async (_, shardsFirst) => {
   const single = () => writeModel(at("m"), { offset: 1 });
   const shards = async () => {
     await writeModel(at("other"), { offset: 2 });
@@ -145,7 +145,7 @@ test.each([
   expect(await firstLogits(at("m"))).toEqual(await firstLogits(at("other")));
 });
 
-/** Appends a head to a checkpoint that has none: the table's numbers, changed. */
+/** Appends a head to a checkpoint without one: the table's numbers, changed. */
 function addHead(folder: string, change: (numbers: Float32Array) => Float32Array, rows = config.vocab_size): void {
   const path = join(folder, "model.safetensors");
   let head: Float32Array = new Float32Array();
@@ -173,11 +173,11 @@ test.each(heads)("a tied model whose own head is %s", async (_, change, differs)
   await writeModel(at("untied"));
   addHead(at("untied"), change);
   writeFileSync(at("untied", "config.json"), JSON.stringify({ ...config, tie_word_embeddings: false }));
-  const told: Notice[] = [];
-  const model = await LlamaModel.fromPretrained(at("tied"), { onNotice: (notice) => told.push(notice) });
+  const reported: Notice[] = [];
+  const model = await LlamaModel.fromPretrained(at("tied"), { onNotice: (notice) => reported.push(notice) });
   expect(model.architecture.tied_embeddings).toBe(!differs);
-  expect(told.map(({ code }) => code)).toEqual(differs ? ["RUBRICATE_HEAD_NOT_TIED"] : []);
-  expect(model.notices).toEqual(told);
+  expect(reported.map(({ code }) => code)).toEqual(differs ? ["RUBRICATE_HEAD_NOT_TIED"] : []);
+  expect(model.notices).toEqual(reported);
   expect(await model.logits([1, 2, 3])).toEqual(await firstLogits(at("untied")));
   await model.savePretrained(at("saved"));
   model.dispose();
@@ -186,7 +186,7 @@ test.each(heads)("a tied model whose own head is %s", async (_, change, differs)
 
 test.each([
   ["the table", "embed_tokens.weight"],
-  ["the head alone", "lm_head.weight"],
+  ["only the head", "lm_head.weight"],
 ])("a tied checkpoint without the prefix may have %s", async (_, name) => {
   await writeModel(at("m"));
   await writeModel(at("plain"));
@@ -201,7 +201,7 @@ test.each([
   expect(await firstLogits(at("plain"))).toEqual(await firstLogits(at("m")));
 });
 
-test("a tied head in another shard, of another dtype, or of another shape is not taken for the table", async () => {
+test("a tied head in another shard, of another dtype, or of another shape does not replace the table", async () => {
   await writeModel(at("m"));
   addHead(at("m"), (numbers) => numbers.subarray(hidden), config.vocab_size - 1);
   await expect(firstLogits(at("m"))).rejects.toMatchObject({
@@ -235,8 +235,8 @@ test("without a listener a notice is a warning of the process", async () => {
 });
 
 test.each([
-  ["config.json alone", [5, 6], undefined, [5, 6]],
-  ["generation_config.json alone", undefined, 7, [7]],
+  ["only config.json", [5, 6], undefined, [5, 6]],
+  ["only generation_config.json", undefined, 7, [7]],
   ["both", [5, 6], [7], [7]],
   ["generation_config.json without ids", 5, "none", []],
   ["generation_config.json with null", 5, null, []],
@@ -254,8 +254,8 @@ const decoder = { added_tokens_decoder: {} };
 test.each([
   ["tokenizer_config.json with its decoder", { ...decoder, eos_token: "a" }, { eos_token: "b" }, "a"],
   ["tokenizer_config.json without its decoder", { eos_token: "a" }, { eos_token: "b" }, "b"],
-  ["the map alone", {}, { eos_token: "b" }, "b"],
-  ["the config alone", { eos_token: "a" }, {}, "a"],
+  ["only the map", {}, { eos_token: "b" }, "b"],
+  ["only the config", { eos_token: "a" }, {}, "a"],
   ["the decoder and the map", decoder, { eos_token: "b" }, undefined],
   ["the config, and null in the map", { eos_token: "a" }, { eos_token: null }, undefined],
 ])("eos_token of %s", async (_, ofConfig, map, expected) => {
@@ -271,7 +271,7 @@ test.each([
   ["{{ 'jinja' }}", { chat_template: "{{ 'config' }}" }, "jinja"],
   [undefined, { chat_template: "{{ 'config' }}" }, "config"],
   ["{{ 'jinja' }}", {}, "jinja"],
-])("chat_template.jinja %p beside tokenizer_config.json %j", async (jinja, tokenizerConfig, expected) => {
+])("chat_template.jinja %p with tokenizer_config.json %j", async (jinja, tokenizerConfig, expected) => {
   await writeModel(at("m"));
   writeFileSync(at("m", "tokenizer_config.json"), JSON.stringify(tokenizerConfig));
   writeFileSync(at("m", "chat_template.json"), JSON.stringify({ chat_template: "of a processor, not read" }));
@@ -280,7 +280,7 @@ test.each([
   expect(tokenizer.applyChatTemplate([{ role: "user", content: "x" }])).toBe(expected);
 });
 
-/** Ids of "    return 1" as transformers' AutoTokenizer gives them. */
+/** Ids of " return 1" by transformers' AutoTokenizer. */
 const rebuilt = [1, 337, 337, 337, 685, 417];
 test.each([
   ["LlamaTokenizer", {}, rebuilt],
@@ -288,7 +288,7 @@ test.each([
   ["CodeLlamaTokenizerFast", { legacy: true }, rebuilt],
   ["CodeLlamaTokenizer", { legacy: true, add_prefix_space: false }, rebuilt],
   ["PreTrainedTokenizerFast", {}, [1, 337, 337, 337, 337, 685, 417]],
-])("tokenizer_class %s with %j beside the rules of tokenizer.json", async (name, changes, expected) => {
+])("tokenizer_class %s with %j and the rules of tokenizer.json", async (name, changes, expected) => {
   cpSync(join(__dirname, "..", "parity", "fixtures", "tokenizer", "llama"), at("t"), { recursive: true });
   const path = at("t", "tokenizer_config.json");
   const document = { ...JSON.parse(readFileSync(path, "utf8")), ...changes, tokenizer_class: name };

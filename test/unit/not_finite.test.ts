@@ -1,4 +1,4 @@
-/** Training whose numbers leave float32's range: refused at its start, or ended before anything is lost. */
+/** Training whose numbers leave float32's range is refused at its start, or ends before anything is lost. */
 
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -66,7 +66,7 @@ describe("options", () => {
   });
 });
 
-/** A model whose k-th step (from 1) leaves a number that is not finite. */
+/** A model whose k-th step (from 1) produces a number that is not finite. */
 function overflowing(at: number, value = Number.POSITIVE_INFINITY, changes = {}) {
   const model = fakeModel(changes) as { native: { trainStep: (request: NativeTrainRequest) => object } };
   const { trainStep } = model.native;
@@ -101,7 +101,7 @@ test("weights that are not finite at the end of a run are an error, and no check
   expect(readdirSync(root)).toEqual(["log.jsonl"]);
 });
 
-test("an adapter with such a number is not written, and what was there stays", async () => {
+test("an adapter with such a number is not written, and the earlier files stay", async () => {
   const adapter = RedAdapter.create(fakeModel());
   await adapter.savePretrained(root);
   const before = readFileSync(join(root, "adapter_model.safetensors"));
@@ -115,7 +115,7 @@ test("an adapter with such a number is not written, and what was there stays", a
 });
 
 test.each(["adapter_model.safetensors", "optimizer.safetensors", "best.safetensors"])(
-  "a checkpoint whose %s holds one cannot be used",
+  "a checkpoint whose %s contains one cannot be used",
   async (name) => {
     const options = { outputDir: root, checkpointEverySteps: 5, eval: 0.3 };
     await outcomeOf(newTrainer(fakeModel(), options).trainer);

@@ -9,11 +9,11 @@ const folders = readdirSync(ops, { withFileTypes: true })
   .map((entry) => entry.name);
 const filesOf = (folder: string) => readdirSync(join(ops, folder)).sort();
 
-/** Not ops: what ops share. */
+/** Not ops: code shared by ops. */
 const shared = ["row_sums", "shared", "slots"];
 const seven = (name: string) =>
   [".cc", ".h", "_cpu.cc", "_cuda.cu", "_kernels.h", "_kernels.inl", "_test.cc"].map((end) => name + end);
-/** What an op has beside the seven, or lacks of them. */
+/** Files that an op has in addition to the seven, or lacks. */
 const more: Record<string, string[]> = { rms_norm: ["rms_norm.cuh"] };
 const severalKernels = ["attention", "linear"];
 const withoutVectors = ["sampling"];
@@ -28,12 +28,12 @@ test.each(severalKernels)("%s, which has several kernels, has the seven files to
   expect(filesOf(name)).toEqual(expect.arrayContaining(seven(name)));
 });
 
-test.each(withoutVectors)("%s has the seven files but the CPU's vector kernels", (name) => {
+test.each(withoutVectors)("%s has the seven files except the CPU's vector kernels", (name) => {
   const expected = seven(name).filter((file) => !/_cpu\.cc$|\.inl$/.test(file));
   expect(filesOf(name)).toEqual(expected.sort());
 });
 
-test("a header for nvcc and the emulation alone ends in .cuh", () => {
+test("a header only for nvcc and the emulation ends in .cuh", () => {
   expect(folders.flatMap(filesOf).filter((file) => /_cuda\.h$/.test(file))).toEqual([]);
 });
 

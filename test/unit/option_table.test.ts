@@ -26,13 +26,13 @@ type Refused = readonly [value: unknown, expected: string, text?: string];
 interface Row {
   readonly default: unknown;
   readonly identity: boolean;
-  /** The first and the last values that are taken, or all, as a checked setting where that differs. */
+  /** The smallest and largest accepted values, or all, with the checked setting if that differs. */
   readonly takes: readonly (readonly [value: unknown, settled?: unknown])[];
   /** Wrong values, what was expected, and the text of the command line that means the value. */
   readonly refuses: readonly Refused[];
   readonly flag?: string;
-  /** Options that go with it. */
-  readonly beside?: object;
+  /** Other options that it needs. */
+  readonly others?: object;
 }
 
 /** Of no option. */
@@ -50,13 +50,13 @@ const largest = Number.MAX_SAFE_INTEGER;
 const float32 = "a number from 2^-126 to 3.4028234663852886e+38 (the range of float32)";
 const [most32, least32] = [3.4028234663852886e38, 2 ** -126];
 
-function count(fallback: unknown, identity: boolean, flag?: string, beside?: object): Row {
+function count(fallback: unknown, identity: boolean, flag?: string, others?: object): Row {
   const refuses = [
     ...numbers("a positive integer", 0, -1, 1.5, 2 ** 53, Number.POSITIVE_INFINITY),
     ...all("a positive integer", ["1", true, [1]]),
     ["many", "a positive integer", "many"] as const,
   ];
-  return { default: fallback, identity, takes: [[1], [largest]], refuses, flag, beside };
+  return { default: fallback, identity, takes: [[1], [largest]], refuses, flag, others };
 }
 
 function nonNegative(fallback: number, flag: string): Row {
@@ -74,19 +74,19 @@ function rate(fallback: number, flag: string): Row {
   return { default: fallback, identity: true, takes: [[0], [1 - 2 ** -24]], refuses, flag };
 }
 
-function boolean(fallback: unknown, beside?: object): Row {
+function boolean(fallback: unknown, others?: object): Row {
   const refuses = all("true or false", [0, 1, "true", "", {}]);
-  return { default: fallback, identity: true, takes: [[true], [false]], refuses, beside };
+  return { default: fallback, identity: true, takes: [[true], [false]], refuses, others };
 }
 
-function choice(fallback: string, flag: string, choices: readonly string[], beside?: object): Row {
+function choice(fallback: string, flag: string, choices: readonly string[], others?: object): Row {
   const expected = `one of ${choices.join(", ")}`;
   const refuses: Refused[] = [
     ["other", expected, "other"],
     ["", expected, ""],
     ...all(expected, [0, true, [fallback]]),
   ];
-  return { default: fallback, identity: true, takes: choices.map((one) => [one]), refuses, flag, beside };
+  return { default: fallback, identity: true, takes: choices.map((one) => [one]), refuses, flag, others };
 }
 
 const evaluated = { eval: 0.5 };
@@ -165,7 +165,7 @@ const rows: Readonly<Record<OptionName, Row>> = {
     identity: true,
     takes: [[{ patience: 1 }], [{ patience: largest, minDelta: 0 }]],
     refuses: all("{ patience, minDelta }", [3, true, "3"]),
-    beside: evaluated,
+    others: evaluated,
   },
   keepBest: boolean(false, evaluated),
   checkpointEverySteps: count(undefined, false, "--checkpoint-every-steps", { outputDir: "x" }),
@@ -187,7 +187,7 @@ const rows: Readonly<Record<OptionName, Row>> = {
       ...all(loggers, ["jsonl", { length: 0 }, new Array(1), new Array(2 ** 32 - 1)]),
     ],
     flag: "--loggers",
-    beside: { outputDir: "x" },
+    others: { outputDir: "x" },
   },
 };
 const table = Object.entries(rows) as [OptionName, Row][];
@@ -206,23 +206,23 @@ test("the table has every option, in its order", () => {
   expect(table.map(([name]) => name)).toEqual(optionEntries.map(([name]) => name));
 });
 
-test.each(table)("%s: its default, and the values that it takes", (name, row) => {
+test.each(table)("%s: its default, and the values that it accepts", (name, row) => {
   expect(settingsOf({})[name]).toEqual(row.default);
   expect(settingsOf({ [name]: undefined })[name]).toEqual(row.default);
   for (const one of row.takes)
-    expect(settingsOf({ ...row.beside, [name]: one[0] })[name]).toEqual(one.length === 1 ? one[0] : one[1]);
+    expect(settingsOf({ ...row.others, [name]: one[0] })[name]).toEqual(one.length === 1 ? one[0] : one[1]);
 });
 
 test.each(table)("%s: the values that it refuses", (name, row) => {
   for (const [value, expected] of row.refuses)
-    expect(refusal({ ...row.beside, [name]: value })).toMatch(`Expected ${expected} for ${name} but received `);
+    expect(refusal({ ...row.others, [name]: value })).toMatch(`Expected ${expected} for ${name} but received `);
   for (const value of strangers)
-    expect(refusal({ ...row.beside, [name]: value })).toMatch(/^(Expected .* for|Unknown option .* for) /);
-  expect(refusal({ ...row.beside, [name]: throwing })).toMatch(/^Expected .* for /);
+    expect(refusal({ ...row.others, [name]: value })).toMatch(/^(Expected .* for|Unknown option .* for) /);
+  expect(refusal({ ...row.others, [name]: throwing })).toMatch(/^Expected .* for /);
 });
 
 test.each<[object, string]>([
-  [{ packing: { maxTokens: 0 } }, "Expected a positive integer for packing.maxTokens but received 0 of type number"],
+  [{ packing: { maxTokens: 0 } }, "Expected a positive integer for packing.maxTokens but received 0"],
   [{ packing: {} }, "Expected a positive integer for packing.maxTokens but received undefined"],
   [{ earlyStopping: {} }, "Expected a positive integer for earlyStopping.patience but received undefined"],
   [{ earlyStopping: { patience: 1, minDelta: -1 } }, "Expected a number of at least 0 for earlyStopping.minDelta"],
@@ -232,17 +232,17 @@ test.each<[object, string]>([
   expect(refusal({ ...evaluated, ...options })).toContain(message);
 });
 
-const flagged = table.flatMap(([name, { flag, refuses, beside }]) =>
+const flagged = table.flatMap(([name, { flag, refuses, others }]) =>
   refuses.flatMap(([value, , text]) =>
-    flag === undefined || text === undefined ? [] : [{ name, flag, value, text, beside }],
+    flag === undefined || text === undefined ? [] : [{ name, flag, value, text, others }],
   ),
 );
 
-test.each(flagged)("$flag $text is refused with the sentence of $name", async ({ name, flag, value, text, beside }) => {
+test.each(flagged)("$flag $text is refused with the message of $name", async ({ name, flag, value, text, others }) => {
   const written = flag.replace("=", "");
   const argument = flag.endsWith("=") ? [`${flag}${text}`] : [`${flag}=${text}`];
   const { status, stderr } = await runCli(["train", "--model", "x", "--data", "y", "--out", "z", ...argument]);
-  const [sentence] = refusal({ ...beside, [name]: value }).split(" but received ");
+  const [sentence] = refusal({ ...others, [name]: value }).split(" but received ");
   expect(stderr).toContain(
     `${sentence!.replace(new RegExp(`${name}$`), written)} but received ${JSON.stringify(text)}`,
   );
@@ -292,7 +292,7 @@ describe("the identity of a run", () => {
     ...{ evalEveryEpoch: false, earlyStopping: { patience: 2 }, keepBest: false, recompute: "auto", maxLength: 9 },
   };
 
-  test("is written as checkpoints have it, to the byte", () => {
+  test("is written byte for byte as in checkpoints", () => {
     const full = { method: "full", adapter: undefined };
     expect(JSON.stringify(identityOf(settingsOf(full)))).toBe(
       '{"method":"full","adapter":null,"learningRate":0.001,"schedule":"linear","epochs":3,"maxSteps":null,"batchSize":8,' +
@@ -316,9 +316,9 @@ describe("the identity of a run", () => {
   test("a declaration without it does not compile", () => {
     // @ts-expect-error: identity is missing
     option(integer(1), { default: 1, flags: {} });
-    // @ts-expect-error: the default is not of the kind
+    // @ts-expect-error: the default has another type
     option(integer(1), { default: "1", identity: true, flags: {} });
-    // @ts-expect-error: no field of a declaration
+    // @ts-expect-error: not a field of a declaration
     option(integer(1), { default: 1, identity: true, flags: {}, idnetity: true });
     expect(option(integer(1), { default: 1, identity: true, flags: {} }).identity).toBe(true);
   });

@@ -23,17 +23,17 @@ describe("an unknown option", () => {
     expect(() => check({ [given]: 1 })).toThrow(`Unknown option "${given}" for generate; did you mean ${meant}?`);
   });
 
-  test("that is like none is told all of them", () => {
+  test("that is similar to none lists all of them", () => {
     const message = 'Unknown option "zebra" for generate; the options are maxNewTokens, learningRate, stop';
     expect(() => check({ zebra: 1 })).toThrow(message);
   });
 
-  test("that is undefined is not given", () => {
+  test("that is undefined counts as missing", () => {
     expect(check({ zebra: undefined, stop: "x" })).toEqual({ stop: "x" });
     expect(() => check({ zebra: null })).toThrow(/^Unknown option "zebra"/);
   });
 
-  test("of a million letters is refused at once, in a short message", () => {
+  test("of a million letters is refused quickly, with a short message", () => {
     const start = performance.now();
     expect(() => check({ ["a".repeat(1e6)]: 1 })).toThrow(/^Unknown option "a{64}\.\.\."/);
     expect(performance.now() - start).toBeLessThan(1000);
@@ -78,7 +78,7 @@ describe("options", () => {
     expect(check({ stop: "x", [Symbol.toStringTag]: "Settings" }).stop).toBe("x");
   });
 
-  test("are not what somebody put into Object.prototype", () => {
+  test("do not include properties added to Object.prototype", () => {
     const polluted = Object.prototype as Record<string, unknown>;
     polluted.stop = 5;
     polluted.nonsense = 6;
@@ -153,7 +153,7 @@ describe("a message", () => {
     ["a bare object", Object.create(null), /an instance of Object$/],
     ["a huge bigint", 10n ** 5000n, /a number of type bigint beyond 64 bits$/],
     ["a long text", "x".repeat(1e6), /x{77}\.\.\." of type string$/],
-  ])("can tell of %s", (_, value, says) => {
+  ])("can describe %s", (_, value, says) => {
     expect(invalid("it", "more", value).message).toMatch(says);
     expect(reasonOf(value)).toMatch(/ was thrown$/);
   });
@@ -165,7 +165,7 @@ test("holes of an array are undefined", () => {
 });
 
 describe("a signal", () => {
-  /** As polyfills have it: no AbortSignal, and nothing more than is needed. */
+  /** Like a polyfill's: not an AbortSignal, with only the necessary members. */
   function duck() {
     const listeners = new Set<() => void>();
     return {
@@ -204,7 +204,7 @@ describe("a signal", () => {
     expect(() => signalOf(value as never)).toThrow(/^Expected an AbortSignal for signal but received /);
   });
 
-  test("has one listener, however many wait for it", async () => {
+  test("has one listener for any number of calls", async () => {
     const signal = duck();
     let stopped = 0;
     const ends = Array.from({ length: 20 }, () => onAbort(signal as never, () => stopped++));
@@ -239,7 +239,7 @@ describe("a signal", () => {
 
 describe("a callback", () => {
   test.each([[new Error("mine")], [undefined], [null], [5]])(
-    "that throws %p rejects the call with just that",
+    "that throws %p rejects the call with the same value",
     async (reason) => {
       const callback = new Callback<number>(() => {
         throw reason;
@@ -256,7 +256,7 @@ describe("a callback", () => {
     },
   );
 
-  test("whose promise rejects does so too, though the work is done by then", async () => {
+  test("whose promise rejects does so too, even if the work is done by then", async () => {
     const reason = new Error("late");
     const callback = new Callback<number>(() => new Promise((_, reject) => setTimeout(reject, 20, reason)));
     const result = callback.during(async () => callback.tell(1));

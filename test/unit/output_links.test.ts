@@ -1,4 +1,4 @@
-/** A run stays in its outputDir: links in it lead nowhere, and the working directory may change. */
+/** A run stays in its outputDir: links in it are not followed, and the working directory may change. */
 import {
   existsSync,
   mkdirSync,
@@ -69,7 +69,7 @@ test.each(places)("a resumed run refuses %s as a link to %s, before anything is 
   expect(readFileSync(join(victim, "creds.json"), "utf8")).toBe('{"token":"secret"}\n');
 });
 
-test("a link that takes the place of best during the run is not written through", async () => {
+test("a link that replaces best during the run is not followed", async () => {
   const { trainer } = newTrainer(model, { ...options, outputDir: out });
   const seen = async () => {
     for await (const event of trainer.run()) if (event.type === "start") symlinkSync(victim, join(out, "best"));
@@ -78,7 +78,7 @@ test("a link that takes the place of best during the run is not written through"
   expect(readdirSync(victim)).toEqual(["creds.json"]);
 });
 
-test("the outputDir itself may be a link, and other links in it are not looked at", async () => {
+test("the outputDir itself may be a link, and other links in it are ignored", async () => {
   symlinkSync(out, join(root, "link"));
   symlinkSync(victim, join(out, "data"));
   for (const resume of [false, true]) {
@@ -90,10 +90,10 @@ test("the outputDir itself may be a link, and other links in it are not looked a
   expect(readdirSync(out)).toEqual(expect.arrayContaining(["best", "checkpoint-3", "log.jsonl"]));
 });
 
-test("a run whose working directory changes keeps to the folder that was named", async () => {
+test("a run whose working directory changes stays in its folder", async () => {
   process.chdir(root);
   const { trainer } = newTrainer(model, { ...options, outputDir: "out" });
-  process.chdir(victim); // before it begins
+  process.chdir(victim); // before the run starts
   for await (const event of trainer.run()) if (event.type === "step") process.chdir(event.step % 2 ? root : victim);
   expect(readdirSync(victim)).toEqual(["creds.json"]);
   expect(readdirSync(out)).toEqual(expect.arrayContaining(["best", "checkpoint-3", "log.jsonl"]));

@@ -1,6 +1,6 @@
 /**
- * Source of `peak()` for a script of its own process: the most bytes that it has had in memory. Linux hands the parent's
- * `resourceUsage().maxRSS` on to a child, which then seems to take nothing; /proc tells the child's own.
+ * Source of `peak()` for a script in its own process: its peak resident memory in bytes. On Linux a child inherits the
+ * parent's `resourceUsage().maxRSS`, so that its own growth is hidden; /proc has the child's own.
  */
 export const peakSource = `
 const peak = () => {

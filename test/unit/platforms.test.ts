@@ -1,4 +1,4 @@
-/** What surrounds the package: other realms, special file systems, clones without git-lfs, bundlers. */
+/** Environments of the package: other realms, special file systems, clones without git-lfs, bundlers. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -62,14 +62,14 @@ describe("values of another realm", () => {
   });
 });
 
-/** A folder in which none can be made, although the system says that it is not there. */
+/** A folder in which no folder can be created, and whose subfolders the system reports as missing. */
 const unmakable = "/proc/rubricate-test";
 const onLinux = process.platform === "linux" ? test : test.skip;
 
 onLinux.each([
   ["a save", () => writeInto(join(unmakable, "deep"), [{ name: "a", data: "" }])],
   ["a run's lock", () => FolderLock.take(unmakable)],
-])("%s below a folder where none can be made ends with an error", async (_, work) => {
+])("%s below a folder in which no folder can be created ends with an error", async (_, work) => {
   await expect(work()).rejects.toMatchObject({
     code: "ERR_FILE",
     message: expect.stringMatching(/Cannot write \/proc\/rubricate-test.*the system makes no folder in \/proc/),
@@ -91,7 +91,7 @@ const pointerNames = [
   "chat_template.jinja",
 ];
 
-test.each(pointerNames)("a git-lfs pointer in the place of %s is named", async (name) => {
+test.each(pointerNames)("a git-lfs pointer in place of %s is named", async (name) => {
   await writeModel(at(name));
   writeFileSync(at(name, name), pointer("git-lfs.github.com"));
   await expect(LlamaModel.fromPretrained(at(name))).rejects.toMatchObject({
@@ -128,9 +128,9 @@ test("pointers of shards, adapters, data and older git-lfs are named, and other 
 
 test.each([
   ["in an application's folder", () => at("app", "dist")],
-  ["where there is no package.json at all", () => "/"],
+  ["without any package.json", () => "/"],
   ["in a bundle of ES modules", () => null],
-])("code that runs %s names bundlers, and what to do", (_, from) => {
+])("code that runs %s names bundlers, and the remedy", (_, from) => {
   mkdirSync(at("app", "dist"), { recursive: true });
   writeFileSync(at("app", "package.json"), '{"name":"app","version":"1.0.0"}');
   const folder = from();

@@ -1,4 +1,4 @@
-/** Every public function and every option of it, with wrong values. What is public must be in the tables. */
+/** Every public function and all of its options, with wrong values. Everything public must be in the tables. */
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -47,7 +47,7 @@ afterAll(async () => {
   rmSync(home, { recursive: true, force: true });
 });
 
-/** The code of what a call throws, "taken" where it throws nothing, or what it throws that it must not. */
+/** The code of a call's error, "taken" if it throws nothing, or a description of any other thrown value. */
 async function outcome({ call }: PublicCall, args: unknown[]): Promise<string> {
   try {
     await settled(call(subjects, args as never[]));
@@ -58,7 +58,7 @@ async function outcome({ call }: PublicCall, args: unknown[]): Promise<string> {
   }
 }
 
-/** Tries odd values in a place; those that are neither refused nor taken as the table says. */
+/** Tries odd values for an argument. @returns those whose result differs from the table */
 async function surprises(entry: PublicCall, place: string, argsWith: (value: unknown) => unknown[]): Promise<string[]> {
   const named = (list: string | undefined) => new Set(list?.split(" ") ?? []);
   const taken = named(entry.takes?.[place]);
@@ -133,7 +133,7 @@ describe("an adapter that cannot be used", () => {
     other.dispose();
   });
 
-  test("of all calls that take one", () => {
+  test("by all calls that accept one", () => {
     const named = entries.filter(([, { options }]) => options && Object.hasOwn(options(subjects), "adapter"));
     expect(named.map(([name]) => name)).toEqual(takers);
   });
@@ -179,7 +179,7 @@ describe("after dispose()", () => {
   });
 });
 
-/** Methods that JavaScript can see and that are no part of the public interface: private or @internal in the source. */
+/** Methods visible to JavaScript that are not public: private or @internal in the source. */
 const notPublic = new Set([
   "LlamaModel#forgetFingerprint",
   "RedAdapter.build",
@@ -201,9 +201,9 @@ const notPublic = new Set([
   "Tokenizer#decodeIds",
   "Tokenizer#templateFor",
   "Trainer#events",
-  "Trainer#followed",
+  "Trainer#logEvents",
   "Trainer#openLogs",
-  // Constructors that are private in TypeScript, and an error's, which takes anything.
+  // Constructors that are private in TypeScript, and that of the error class, which accepts anything.
   "new LlamaModel",
   "new RedAdapter",
   "new Dataset",

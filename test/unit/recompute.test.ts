@@ -1,4 +1,4 @@
-/** When blocks run again in the backward, with the real core. */
+/** When blocks are recomputed in the backward pass, with the real core. */
 import { join } from "node:path";
 import { RedAdapter, type RedAdapterOptions } from "../../lib/adapter/red_adapter";
 import { LlamaModel } from "../../lib/model/model";
@@ -8,7 +8,7 @@ import { recomputeRule, storedBytesPerToken, storedShare } from "../../lib/train
 const embedded = join(__dirname, "../../lib/embedded/default");
 const still = { learningRate: 0, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, decayToZero: false };
 
-/** Sequences of 64 tokens, of which four each carry loss: the head's part is small. */
+/** Sequences of 64 tokens with four supervised tokens each, so that the head's share is small. */
 function microBatch(sequences: number, slot: 0 | 1): NativeMicroBatch {
   const length = 64;
   return {
@@ -19,7 +19,7 @@ function microBatch(sequences: number, slot: 0 | 1): NativeMicroBatch {
   };
 }
 
-/** Peak of the memory of jobs, in bytes, over one step of a fresh model. */
+/** Peak memory of jobs, in bytes, during one step of a new model. */
 async function peakOf(dtype: "float32" | "bfloat16", spec: RedAdapterOptions | undefined, sequences: number) {
   using model = await LlamaModel.fromPretrained(embedded, { dtype });
   const adapter = spec && RedAdapter.create(model, spec);
@@ -34,7 +34,7 @@ async function peakOf(dtype: "float32" | "bfloat16", spec: RedAdapterOptions | u
   return found;
 }
 
-/** Bytes by which the peak grows with each token, and those of them that the rule counts. */
+/** Growth of the peak per token in bytes: measured, and counted by the rule. */
 async function growthOf(dtype: "float32" | "bfloat16", spec: RedAdapterOptions | undefined) {
   const [small, large] = [await peakOf(dtype, spec, 2), await peakOf(dtype, spec, 8)];
   return { measured: (large.peak - small.peak) / (6 * 64), counted: small.perToken };
@@ -50,16 +50,16 @@ test.each<["float32" | "bfloat16", RedAdapterOptions]>([
   ["bfloat16", { variant: "bias" }],
   ["float32", { sites: ["gate", "up"] }],
   ["bfloat16", { variant: "ln", sites: ["gate"] }],
-])("in %s with %j, a layer more that stores costs what is counted for it", async (dtype, spec) => {
+])("in %s with %j, storing one more layer costs the counted bytes", async (dtype, spec) => {
   const [all, fewer] = [
     await growthOf(dtype, { ...spec, layers: [0, 1, 2, 3] }),
     await growthOf(dtype, { ...spec, layers: [1, 2, 3] }),
   ];
   expect(all.measured - fewer.measured).toBe(all.counted - fewer.counted);
-  expect(all.counted / all.measured).toBeGreaterThan(0.8); // the rest is for the block at work
+  expect(all.counted / all.measured).toBeGreaterThan(0.8); // the rest belongs to the current block
 });
 
-test("with all weights trained, most of what memory grows by is counted", async () => {
+test("with all weights trained, most of the memory's growth is counted", async () => {
   const { measured, counted } = await growthOf("bfloat16", undefined);
   expect(counted / measured).toBeGreaterThan(0.9);
   expect(counted / measured).toBeLessThanOrEqual(1);
@@ -73,11 +73,11 @@ describe("recompute", () => {
   afterAll(() => model?.dispose());
   afterEach(() => jest.restoreAllMocks());
 
-  /** Free memory in which just so many tokens may be stored. */
+  /** Free memory that allows storing exactly this many tokens. */
   const enoughFor = (tokens: number, adapter: RedAdapter) =>
     model.memory().mapped + (tokens * storedBytesPerToken(model, adapter)) / storedShare;
 
-  test("auto compares the largest micro-batch with half of what is free beside the weights", () => {
+  test("auto compares the largest micro-batch with half of the free memory less the weights", () => {
     using adapter = RedAdapter.create(model);
     const batches = [microBatch(1, 1), microBatch(3, 1), microBatch(2, 1)];
     const available = jest.spyOn(process, "availableMemory");

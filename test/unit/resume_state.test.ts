@@ -1,4 +1,4 @@
-/** Checkpoints whose state was edited, and folders that hold those of several runs. */
+/** Checkpoints with an edited state, and folders with checkpoints of several runs. */
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { NoticeEvent } from "../../lib/train/events";
@@ -17,7 +17,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
-/** Ten steps, five an epoch, evaluated after steps 4, 5, 8 and 10, with a checkpoint of each. */
+/** Ten steps, five per epoch, evaluated after steps 4, 5, 8 and 10, with a checkpoint of each. */
 const evaluated: Partial<TrainerOptions> = { eval: 0.25, batchSize: 2, evalEverySteps: 4, checkpointEverySteps: 1 };
 const options = (changes: object = {}) => ({
   ...evaluated,
@@ -130,7 +130,7 @@ test.each([[{ cpuPath: 7 }], [{ matmul: {} }], [{ identity: null }], [{ state: [
 );
 
 test.each([[{ packing: { maxTokens: 14 } }], [{ gradientAccumulationSteps: 2 }], [{ groupByLength: true }]])(
-  "with %j every place of a run is accepted, and one beyond the epoch is not",
+  "with %j every position of a run is accepted, and one beyond the epoch is not",
   async (kind) => {
     const { summary } = await run(kind);
     for (const name of names("run")) {
@@ -164,18 +164,18 @@ describe("a folder with another run's checkpoints", () => {
     expect(readFileSync(join(other, "log.jsonl"))).toEqual(log);
   });
 
-  test("keeps them, however few of its own a run keeps", async () => {
+  test("keeps them, even if the run keeps few of its own", async () => {
     await run({ seed: 7, maxSteps: 3 });
     await run({ outputDir: join(root, "mine") });
     for (const step of [1, 4, 6])
       cpSync(join(root, "mine", `checkpoint-${step}`), join(root, "run", `checkpoint-${step}`), { recursive: true });
     const { summary } = await run({ keepCheckpoints: 2 }, true);
     expect(summary!.steps).toBe(10);
-    // 1 is its own, but was written over nothing: 2 and 3 are the other run's.
+    // 1 is its own and overwrote nothing; 2 and 3 are the other run's.
     expect(names("run").sort()).toEqual(["checkpoint-10", "checkpoint-2", "checkpoint-3", "checkpoint-9"]);
   });
 
-  test("what cannot be read is not counted, and stays", async () => {
+  test("unreadable checkpoints do not count, and stay", async () => {
     await run();
     rmSync(join(root, "run", "checkpoint-8", "trainer_state.json"));
     await run({ keepCheckpoints: 2 }, true);

@@ -1,4 +1,4 @@
-/** One training run at a time for an adapter, a model that is trained, and a folder. */
+/** One training run at a time for an adapter, a trained model, and a folder. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import {
@@ -33,7 +33,7 @@ afterEach(() => rmSync(root, { recursive: true, force: true }));
 const busy = (says: RegExp) => ({ code: "ERR_BUSY", message: expect.stringMatching(says) });
 const locks = (folder = root) => readdirSync(folder).filter((name) => name.startsWith(".rubricate-lock"));
 
-/** A trainer that has made its first steps. */
+/** A trainer after its first steps. */
 async function running(model: never, options: Partial<TrainerOptions> = {}) {
   const { trainer, adapter } = newTrainer(model, options);
   const run = trainer.run();
@@ -95,7 +95,7 @@ describe("an adapter", () => {
     adapter.setVectors(vectors);
   });
 
-  test("of two that begin at once, one trains", async () => {
+  test("of two runs that start together, one trains", async () => {
     const adapter = RedAdapter.create(model);
     const options = { model, adapter, train: someExamples(4), maxSteps: 2 };
     const outcomes = await Promise.all([1, 2].map(() => outcomeOf(new Trainer(options))));
@@ -120,8 +120,8 @@ describe("a model", () => {
 
   test.each<[string, object, object, RegExp]>([
     ["two of all weights", full, full, /^The model .* trains all of its weights/],
-    ["all weights beside an adapter", {}, full, /^The model .* trains an adapter on it/],
-    ["an adapter beside all weights", full, {}, /^The model .* trains all of its weights/],
+    ["all weights with an adapter", {}, full, /^The model .* trains an adapter on it/],
+    ["an adapter with all weights", full, {}, /^The model .* trains all of its weights/],
   ])("takes one run of %s", async (_, first, second, says) => {
     const model = trainable();
     const { end } = await running(model, first);
@@ -130,7 +130,7 @@ describe("a model", () => {
     expect((await outcomeOf(newTrainer(model, second).trainer)).error).toBeUndefined();
   });
 
-  test("takes many adapters at once", async () => {
+  test("can be used for many adapters at a time", async () => {
     const model = trainable();
     const { end } = await running(model);
     expect((await outcomeOf(newTrainer(model).trainer)).error).toBeUndefined();
@@ -141,7 +141,7 @@ describe("a model", () => {
 describe("a folder", () => {
   const model = fakeModel();
 
-  test("however it is spelled, takes one run, and keeps nothing of the lock", async () => {
+  test("allows one run for all of its paths, and has no lock file afterwards", async () => {
     const folder = join(root, "out");
     const { end } = await running(model, { outputDir: folder });
     symlinkSync(folder, join(root, "link"));
@@ -167,7 +167,7 @@ describe("a folder", () => {
     const { FolderLock } = require(${JSON.stringify(join(__dirname, "../../lib/train/folder_lock.ts"))});
     FolderLock.take(process.argv.at(-1)).then(() => console.log("held"), (error) => console.log(error.code));
     setInterval(() => {}, 1000);`;
-  /** A process that takes the folder, and what came of it. */
+  /** Starts a process that locks the folder. @returns its result */
   async function otherProcess(): Promise<{ child: ChildProcess; says: string }> {
     const child = spawn(process.execPath, ["-e", script, root], { stdio: ["ignore", "pipe", "inherit"] });
     const [data] = await once(child.stdout!, "data");
@@ -198,7 +198,7 @@ describe("a folder", () => {
     await taken();
   });
 
-  /** A lock as this process writes it, changed. */
+  /** A lock of this process, with changes. */
   async function lockWith(change: object): Promise<string> {
     const lock = await FolderLock.take(root);
     const path = join(root, locks()[0]!);
@@ -230,7 +230,7 @@ describe("a folder", () => {
     await taken();
   });
 
-  test("whose lock is being written is refused, and taken over where that was never finished", async () => {
+  test("whose lock is being written is refused, and taken over if that was never finished", async () => {
     const path = await lockWith({});
     for (const text of ["", "{}", '{"pid":1', '{"pid":1,"place":"","host":"","time":""}'])
       for (const [seconds, free] of [
@@ -251,7 +251,7 @@ describe("a folder", () => {
     }
   });
 
-  test("whose lock is of a time to come is refused, and the message names the file to remove", async () => {
+  test("whose lock has a time in the future is refused, and the message names the file to remove", async () => {
     const path = await lockWith({ place: "elsewhere" });
     for (const text of [readFileSync(path, "utf8"), ""]) {
       writeFileSync(path, text);
@@ -262,7 +262,7 @@ describe("a folder", () => {
     await taken();
   });
 
-  test("whose lock is no regular file is refused, and the message says to remove it", async () => {
+  test("whose lock is not a regular file is refused, and the message says to remove it", async () => {
     const victim = join(root, "victim");
     writeFileSync(victim, "theirs");
     age(victim, 1000);
@@ -294,13 +294,13 @@ describe("a folder", () => {
     expect(error.message).toMatch(/ on h\\n\\u001b\[31mall is well, since t{77}\.\.\.\)/);
   });
 
-  test("whose takeover was cut short is taken over again", async () => {
+  test("whose takeover was interrupted is taken over again", async () => {
     const path = await lockWith({ started: "1" });
     writeFileSync(`${path}-takeover`, readFileSync(path));
     await taken();
   });
 
-  test("gives back no lock but its own", async () => {
+  test("releases only its own lock", async () => {
     const lock = await FolderLock.take(root);
     const path = join(root, locks()[0]!);
     writeFileSync(path, "another's");

@@ -25,7 +25,7 @@ test.each(rows)(
   },
 );
 
-test("after its last step a run has no learning rate left", () => {
+test("after the last step the learning rate is 0", () => {
   expect(learningRateAt("linear", 1, 12, 3, 10)).toBe(0);
   expect(learningRateAt("cosine", 1, 10, 3, 10)).toBe(0);
 });

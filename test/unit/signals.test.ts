@@ -1,4 +1,4 @@
-/** Signals of polyfills, whose parts are missing or throw: calls go on or are refused, and no thread is left behind. */
+/** Signals of polyfills with members that are missing or throw: calls continue or are refused, and no thread stays. */
 import { readdirSync } from "node:fs";
 import { Dataset, embeddedModelDir, evaluate, LlamaModel, RedAdapter, RubricateError, Trainer } from "../../lib/index";
 import { limits } from "../../lib/limits";
@@ -18,13 +18,13 @@ const duck = (parts: object) =>
     { aborted: false, addEventListener: () => {}, removeEventListener: () => {} },
     Object.getOwnPropertyDescriptors(parts),
   ) as unknown as AbortSignal;
-/** `aborted` as it is read for the first, second, ... time. */
+/** Values of `aborted` when it is read for the first, second, ... time. */
 const readings = (read: (count: number) => boolean) => {
   let count = 0;
   return Object.defineProperty(duck({}), "aborted", { get: () => read(count++) });
 };
 
-/** Makes a signal, and the codes that a call may end with; "" for none. */
+/** Makes a signal; with the error codes that a call may end with, "" for none. */
 const signals: [string, () => AbortSignal, string[]][] = [
   ["no removeEventListener", () => duck({ removeEventListener: undefined }), [""]],
   ["addEventListener throws", () => duck({ addEventListener: thrower("add") }), ["ERR_ARGUMENT"]],
@@ -75,7 +75,7 @@ const calls: [string, (signal: AbortSignal) => Promise<unknown>][] = [
   ],
 ];
 
-describe.each(signals)("a signal of which %s", (_, make, codes) => {
+describe.each(signals)("a signal: %s", (_, make, codes) => {
   test.each(calls)("%s", async (_name, call) => {
     const error = await call(make()).then(
       () => undefined,
@@ -86,7 +86,7 @@ describe.each(signals)("a signal of which %s", (_, make, codes) => {
   });
 });
 
-test("long prompts leave one thread, whatever their signals do", async () => {
+test("long prompts leave one thread, with any signals", async () => {
   const call = calls[0]![1];
   await call(duck({}));
   const before = threads();

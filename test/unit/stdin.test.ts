@@ -1,4 +1,4 @@
-/** What comes on stdin, which may have no end. */
+/** Reading of stdin, which may be endless. */
 import { spawnSync } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { Readable } from "node:stream";
@@ -9,7 +9,7 @@ import { nodeArguments } from "./cli_support";
 const none = new AbortController().signal;
 const refused = { code: "ERR_ARGUMENT", message: expect.stringMatching(/^Expected at most \d+ bytes for .* stdin/) };
 
-/** So many bytes in chunks, with a newline after each line. */
+/** A number of bytes in chunks, with a newline after each line. */
 function* chunks(...lengths: number[]): Generator<Buffer> {
   for (const length of lengths) {
     for (let at = 0; at < length; at += 1 << 20) yield Buffer.alloc(Math.min(1 << 20, length - at), "a");
@@ -41,7 +41,7 @@ test("each line of a conversation is read to the limit, and no further", async (
     await expect(linesOf(chunks(...lengths))).rejects.toMatchObject(refused);
 });
 
-test.each(["generate", "chat"])("%s refuses a stdin without an end", (command) => {
+test.each(["generate", "chat"])("%s refuses an endless stdin", (command) => {
   const zeros = openSync("/dev/zero", "r");
   try {
     const { status, stderr } = spawnSync(process.execPath, [...nodeArguments, command, "--device", "cpu"], {

@@ -29,7 +29,7 @@ test("forty lines train a RED edit on a frozen network of two layers", () => {
     const inner = ops.silu(tape, ops.linear(tape, x, first));
     return ops.linear(tape, ops.redEdit(tape, inner, [scale], [bias]), second);
   };
-  // What it has to find: the edit of a teacher.
+  // The target: the edit of a teacher.
   using quiet = new Tape();
   const wanted = [Tensor.from(noise(hidden, 4), [hidden]), Tensor.from(noise(hidden, 5), [hidden])] as const;
   const target = forward(quiet, ...wanted);
@@ -57,7 +57,7 @@ test("forty lines train a RED edit on a frozen network of two layers", () => {
   expect(first.requiresGrad).toBe(false);
 });
 
-test("the gradient of an edit is what differences say", () => {
+test("the gradient of an edit equals finite differences", () => {
   const [rows, width] = [5, 7];
   const h = Tensor.from(noise(rows * width, 6), [rows, width]);
   const target = Tensor.from(noise(rows * width, 7), [rows, width]);
@@ -86,7 +86,7 @@ describe("wrong use", () => {
     ["elements that do not fit the shape", "ERR_SHAPE", () => Tensor.from([1, 2, 3], [2, 2])],
     ["a shape that is none", "ERR_ARGUMENT", () => Tensor.from([1], [-1])],
     ["an unknown dtype", "ERR_ARGUMENT", () => Tensor.from([1], [1], "float8" as never)],
-    ["data that are no numbers", "ERR_ARGUMENT", () => Tensor.from(["a"] as never, [1])],
+    ["data that are not numbers", "ERR_ARGUMENT", () => Tensor.from(["a"] as never, [1])],
     ["widths that do not match", "ERR_SHAPE", () => ops.linear(new Tape(), matrix(), Tensor.from(noise(4, 1), [1, 4]))],
     ["no tensor at all", "ERR_ARGUMENT", () => ops.silu(new Tape(), {} as never)],
     ["no tape", "ERR_ARGUMENT", () => ops.silu({} as never, matrix())],

@@ -25,7 +25,7 @@ const stepsOf = (events: readonly TrainEvent[]) => events.filter((event): event 
 const close = (value: number) => expect.closeTo(value, 12);
 
 describe("a run", () => {
-  test("tells its start, its steps and its end", async () => {
+  test("reports its start, its steps and its end", async () => {
     const { trainer, adapter } = newTrainer(model);
     const { events, summary } = await outcomeOf(trainer);
     expect(events[0]).toEqual({
@@ -51,7 +51,7 @@ describe("a run", () => {
     expect(adapter.stats()[0]!.scale!.max).toBeGreaterThan(0);
   });
 
-  test("takes every example once an epoch, in an order of its own each", async () => {
+  test("uses every example once per epoch, in a different order each time", async () => {
     const seen: number[][] = [];
     const spied = fakeModel();
     const { native } = spied as { native: { trainStep: (request: NativeTrainRequest) => unknown } };
@@ -70,7 +70,7 @@ describe("a run", () => {
     expect(one).not.toEqual(firsts);
   });
 
-  test("runs blocks again where a step's micro-batches would store too much", async () => {
+  test("recomputes blocks if a step's micro-batches would store too much", async () => {
     const stacks = [{ layers: 3, attention: { heads: 1, kv_heads: 1, head_dim: 4 }, feed_forward: { size: 8 } }];
     const architecture = { version: 1, family: "llama", vocabulary: 50, hidden: 4, context: 32, stacks };
     const spied = fakeModel({ architecture, dtype: "float32", memory: () => ({ mapped: 1000 }) });
@@ -103,7 +103,7 @@ describe("a run", () => {
     expect(vectors[0]).not.toEqual(vectors[2]);
   });
 
-  test("accumulates; the last step of an epoch takes what is left", async () => {
+  test("accumulates; the last step of an epoch takes the remaining micro-batches", async () => {
     const { trainer } = newTrainer(model, { gradientAccumulationSteps: 3, shuffle: false });
     const { events } = await outcomeOf(trainer);
     const steps = stepsOf(events);
@@ -118,7 +118,7 @@ describe("a run", () => {
     expect(steps.map(({ epoch }) => epoch)).toEqual([close(0.6), 1, close(1.6), 2]);
   });
 
-  test("weighs a step's tokens alike, however they are split into micro-batches", async () => {
+  test("weights a step's tokens equally, independent of the split into micro-batches", async () => {
     const whole = newTrainer(model, { batchSize: 6, shuffle: false, epochs: 1, train: someExamples(6) });
     const split = newTrainer(model, {
       batchSize: 2,
@@ -138,7 +138,7 @@ describe("a run", () => {
     expect(summary).toMatchObject({ steps: 12, reason: "max-steps" });
   });
 
-  test("can be left in the middle, and begun again", async () => {
+  test("can be left in the middle, and started again", async () => {
     const { trainer } = newTrainer(model);
     for await (const event of trainer.run()) if (event.type === "step" && event.step === 3) break;
     expect((await outcomeOf(trainer)).summary!.steps).toBe(10);
@@ -153,7 +153,7 @@ describe("a run", () => {
     expect((await outcomeOf(trainer)).error).toBeUndefined();
   });
 
-  test("ends with the core's error, which it does not wrap", async () => {
+  test("ends with the core's error, unwrapped", async () => {
     hooks.onJob = () => {
       throw new RangeError("from the core");
     };
@@ -181,12 +181,12 @@ describe("evaluation", () => {
     );
   });
 
-  test("with a fraction sets examples aside by the seed", async () => {
+  test("with a fraction splits off examples by the seed", async () => {
     const { events } = await outcomeOf(newTrainer(model, { eval: 0.3 }).trainer);
     expect(events[0]).toMatchObject({ trainRows: 9, evalRows: 4 });
   });
 
-  /** The learning rate is so large that the loss rises at last. */
+  /** The learning rate is so large that the loss finally rises. */
   const worsening = { eval: someExamples(5, 20), learningRate: 1.5, schedule: "constant" as const, epochs: 12 };
 
   test("leaves the best parameters, in the folder too", async () => {
@@ -225,7 +225,7 @@ describe("evaluation", () => {
   });
 });
 
-/** Runs whose every step a stop must not change. */
+/** Runs that must not change when stopped at any step. */
 const kinds: [string, Partial<TrainerOptions>][] = [
   ["shuffled", {}],
   ["accumulated", { gradientAccumulationSteps: 2 }],
@@ -237,7 +237,7 @@ const kinds: [string, Partial<TrainerOptions>][] = [
 
 describe.each(kinds)("stopped and resumed, a run that is %s", (_, options) => {
   test.each(options.eval ? (["step", "evaluate"] as const) : (["step"] as const))(
-    "is the uninterrupted one, stopped in whichever %s",
+    "equals the uninterrupted one, stopped in any %s",
     async (kind) => {
       const straight = newTrainer(model, options);
       const expected = await outcomeOf(straight.trainer);
@@ -384,7 +384,7 @@ describe("options", () => {
     ["ERR_ARGUMENT", { train: [ids(1)] }, /train\[0\].tokenIds/],
     ["ERR_ARGUMENT", { train: [{ ...ids(4), supervised: new Uint8Array(3) }] }, /train\[0\].supervised/],
     ["ERR_ARGUMENT", { train: "data.jsonl" }, /train/],
-  ])("%s stops a run as it begins", async (code, options, message) => {
+  ])("%s stops a run at its start", async (code, options, message) => {
     const trainer = new Trainer({ model, adapter, train, ...options } as never);
     expect((await outcomeOf(trainer)).error).toMatchObject({ code, message: expect.stringMatching(message) });
   });

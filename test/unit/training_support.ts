@@ -6,7 +6,7 @@ import type { TrainerOptions } from "../../lib/train/options";
 import { type RunOptions, Trainer } from "../../lib/train/trainer";
 import { hooks } from "./fake_native";
 
-/** Examples of 2 to 9 tokens, the first of which are not supervised. */
+/** Examples of 2 to 9 tokens; the first ones are not supervised. */
 export function someExamples(count: number, first = 0): Example[] {
   return Array.from({ length: count }, (_, at) => {
     const length = 2 + ((at + first) % 8);
@@ -40,7 +40,7 @@ export async function outcomeOf(trainer: Trainer, options?: RunOptions): Promise
   }
 }
 
-/** What of the events does not depend on the clock. */
+/** The fields of events that do not depend on the clock. */
 export function timeless(events: readonly TrainEvent[]): object[] {
   return events
     .filter(({ type }) => type === "step" || type === "eval" || type === "end")
@@ -56,7 +56,7 @@ export function timeless(events: readonly TrainEvent[]): object[] {
     });
 }
 
-/** A trainer of a new adapter, with the vectors at hand. */
+/** A trainer of a new adapter, and the adapter's vectors. */
 export function newTrainer(model: never, options: Partial<TrainerOptions> = {}) {
   const adapter = RedAdapter.create(model);
   const trainer = new Trainer({
@@ -71,7 +71,7 @@ export function newTrainer(model: never, options: Partial<TrainerOptions> = {}) 
   return { trainer, adapter };
 }
 
-/** Stops the k-th job (from 0) half way, as an abort in the middle of it does. */
+/** Stops the k-th job (from 0) halfway, like an abort during it. */
 export function abortInJob(at: number, kind?: "step" | "evaluate"): AbortSignal {
   const controller = new AbortController();
   let count = 0;

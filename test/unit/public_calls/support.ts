@@ -1,4 +1,4 @@
-/** What the tables of public calls are made of. */
+/** Helpers for the tables of public calls. */
 import type * as api from "../../../lib/index";
 
 class Thrown extends Error {}
@@ -21,7 +21,7 @@ function detached(): Int32Array {
   return array;
 }
 
-/** Values of types that somebody might give by mistake, or by malice. Each is made for its call. */
+/** Values of wrong types, by mistake or malice. Each is made for one call. */
 export const oddValues: Record<string, () => unknown> = {
   undefined: () => undefined,
   null: () => null,
@@ -73,16 +73,16 @@ export interface Subjects {
 }
 
 export interface PublicCall {
-  /** Good arguments, the last of which may be an object of options. */
+  /** Valid arguments; the last one may be an object of options. */
   readonly args: (s: Subjects) => unknown[];
   readonly call: (s: Subjects, args: never[]) => unknown;
-  /** Values of each option that are good. */
+  /** Valid values of each option. */
   readonly options?: (s: Subjects) => Record<string, unknown>;
-  /** Odd values that are taken, by the argument's number or the option's name. */
+  /** Odd values that are accepted, by the argument's number or the option's name. */
   readonly takes?: Readonly<Record<string, string>>;
-  /** Besides ERR_ARGUMENT. */
+  /** Allowed codes in addition to ERR_ARGUMENT. */
   readonly codes?: readonly api.ErrorCode[];
-  /** Odd values that are left out, by the argument's number: paths that would be written to, say. */
+  /** Odd values that are skipped, by the argument's number: for example paths that would be written to. */
   readonly skips?: Readonly<Record<string, string>>;
   /** false: good arguments are not tried here. */
   readonly runs?: false;
@@ -90,7 +90,7 @@ export interface PublicCall {
 
 /** An optional argument or option. */
 export const missing = "undefined null";
-/** As an object of options: any without an option of an unknown name. */
+/** Odd values for an object of options: any without an unknown option. */
 export const noOptions = "undefined object class";
 export const withoutNull = "undefined";
 export const choice = `${missing} true false`;
@@ -105,10 +105,10 @@ export const none = () => [];
 
 export const drained = async (events: AsyncGenerator<unknown>) => {
   for await (const _ of events) {
-    // only its end counts
+    // only whether it ends matters
   }
 };
-/** Takes what a call gives to its end. */
+/** Consumes a call's result to its end. */
 export async function settled(value: unknown): Promise<unknown> {
   const result = (await value) as Partial<AsyncGenerator> | undefined;
   if (typeof result?.next === "function") await drained(result as AsyncGenerator);

@@ -57,7 +57,7 @@ const args: Record<Exclude<OpName, "adamwStep" | "gradientNorm">, (s: Subjects) 
   cast: (s) => [square(s), "bfloat16"],
 };
 
-/** Odd values that an op takes, by the argument's number (the tape is 0) or the option's name. */
+/** Odd values that an op accepts, by the argument's number (the tape is 0) or the option's name. */
 const takes: Partial<Record<OpName, Record<string, string>>> = {
   linear: { 3: missing },
   rmsNorm: { 3: "undefined zero one half" },
@@ -70,7 +70,7 @@ const takes: Partial<Record<OpName, Record<string, string>>> = {
   scaleBy: { 2: "zero one half minus" },
 };
 
-/** Options of the argument that holds them, which is put last. */
+/** Options of the argument that has them, which is moved to the end. */
 const options: Partial<Record<OpName, (s: Subjects) => Record<string, unknown>>> = {
   attention: () => ({ heads: 1, kvHeads: 1, scale: 0.5, starts: Int32Array.of(0, 2) }),
   headCrossEntropy: loss,

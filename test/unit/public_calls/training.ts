@@ -110,7 +110,7 @@ export const training: Record<string, PublicCall> = {
     args: (s) => [trainer(s)],
     call: (_, args) => drained(new api.Trainer(...(args as never as [api.TrainerOptions])).run()),
     takes: trainerTakes,
-    // How large a number may be is a matter of its own.
+    // The ranges of numbers are tested elsewhere.
     skips: {
       outputDir: "text",
       resume: "text",
