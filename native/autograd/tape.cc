@@ -134,7 +134,7 @@ void Tape::backward(const Var& loss, Tensor seed) {
 }
 
 void Tape::run_backward() {
-  struct Reset {  // also where a backward throws: the tape can be used again
+  struct Reset {  // runs on errors too, so that the tape can be used again after a backward that throws
     bool& running;
     ~Reset() { running = false; }
   } reset{running_backward_ = true};
@@ -145,7 +145,7 @@ void Tape::run_backward() {
     const Tensor grad1 = node.out1 ? std::move(node.out1->grad) : Tensor();
     node.out0->grad = {};
     if (node.out1) node.out1->grad = {};
-    if (!grad0.defined() && !grad1.defined()) continue;  // nothing that the loss depends on used it
+    if (!grad0.defined() && !grad1.defined()) continue;  // the loss does not depend on this op
     check_cancelled();
     if (observer_) observer_(node.op, true);
     node.backward(*this, grad0, grad1);

@@ -1,7 +1,7 @@
-// The tape: records differentiable ops with what their backward needs, and runs the backwards in reverse order.
+// The tape: records differentiable ops and what their backward needs, and runs the backwards in reverse order.
 //
-// It prunes: an op none of whose inputs needs a gradient records nothing and saves nothing; so below the lowest edit of
-// a model nothing is kept and nothing runs backward. What an op saved is released as soon as its backward has run.
+// An op records and saves nothing unless one of its inputs needs a gradient. So nothing is kept or run backward below
+// the lowest edit of a model. What an op saved is released as soon as its backward has run.
 //
 // An op looks like this (ops/swiglu/swiglu.cc):
 //
@@ -37,9 +37,9 @@ class Tape {
  public:
   enum class Mode { inference, training };
 
-  // arena: where every tensor of the ops recorded here is allocated.
+  // arena: allocates all tensors of the ops recorded here.
   Tape(std::shared_ptr<Arena> arena, Mode mode);
-  // Of a job: in its arena, with its cancellation flag, its yield and its observer.
+  // The tape of a job: uses the job's arena, cancellation flag, yield and observer.
   Tape(const JobControl& control, Mode mode);
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
@@ -47,58 +47,59 @@ class Tape {
   uint64_t id() const { return id_; }
   bool training() const { return mode_ == Mode::training; }
   const std::shared_ptr<Arena>& arena() const { return arena_; }
-  // Where the ops recorded here compute: null on the CPU. Their inputs lie there too.
+  // The stream of the device that the recorded ops run on; null on the CPU. Their inputs are in the same memory.
   Stream* stream() const { return arena_->stream(); }
   Tensor empty(Shape shape, DType dtype) { return Tensor::empty(arena_, std::move(shape), dtype); }
   Tensor zeros(Shape shape, DType dtype) { return Tensor::zeros(arena_, std::move(shape), dtype); }
-  // For a tape on a device: a copy there of the CPU's `bytes` (tokens, tables of pointers), aligned to 256. Hold it
-  // until the kernels that read it are in the stream. What ops of one forward share: ops/shared/device_copies.h.
+  // For a tape on a device: copies `bytes` of host memory (tokens, tables of pointers) to the device, aligned to 256.
+  // Keep the copy until the kernels that read it are queued. Ops of one forward share copies:
+  // ops/shared/device_copies.h.
   Tensor upload(const void* data, int64_t bytes);
 
-  // Ops call this first: stops an aborted job between two of them (throws ERR_ABORTED), and tells the observer what
-  // begins.
+  // Every op calls this first. Throws ERR_ABORTED if the job was cancelled, and reports the op's name to the observer.
   void set_cancel_flag(const std::atomic<bool>* flag) { cancel_ = flag; }
   void check_cancelled(const char* op = nullptr) const {
     if (cancel_ != nullptr && cancel_->load(std::memory_order_relaxed))
       fail("ERR_ABORTED", "The operation was aborted");
     if (observer_ && op != nullptr && !running_backward_) observer_(op, false);
   }
-  // Called when an op's forward or backward begins, for profiles (bench/native/step.cc); ops that a backward is made of
-  // belong to it and are not told.
+  // Called when an op's forward or backward begins, for profiles (bench/native/step.cc). The ops that run inside a
+  // backward count as part of it and are not reported.
   using Observer = JobControl::Observer;
   void set_observer(Observer observer) { observer_ = std::move(observer); }
-  // Called between blocks, so that a long job lets shorter ones in.
+  // Called between blocks, so that a long job can let shorter ones run.
   void set_yield(std::function<void()> yield) { yield_ = std::move(yield); }
   void yield() {
     check_cancelled();
     if (yield_) yield_();
   }
 
-  // Whether an op with these inputs has to save anything for a backward. Throws ERR_FOREIGN for a value of another
-  // tape.
+  // Whether an op with these inputs must save anything for a backward. Throws ERR_FOREIGN for a value of another tape.
   bool wants_grad(std::initializer_list<const GradSlot*> inputs) const;
   bool wants_grad(const Var& a) const { return wants_grad({a.slot().get()}); }
   bool wants_grad(const Var& a, const Var& b) const { return wants_grad({a.slot().get(), b.slot().get()}); }
 
   using Backward = std::function<void(Tape&, const Tensor& grad)>;
   using Backward2 = std::function<void(Tape&, const Tensor& grad0, const Tensor& grad1)>;
-  // Call only where wants_grad() said so. `backward` gets the gradient of `out` (same shape and dtype).
+  // Call only if wants_grad() returned true. `backward` receives the gradient of `out` (same shape and dtype).
   Var record(const char* op, Tensor out, Backward backward);
-  // For an op with two outputs: a gradient is an undefined tensor where nothing used that output.
+  // For an op with two outputs. The gradient of an unused output is an undefined tensor.
   std::pair<Var, Var> record2(const char* op, Tensor out0, Tensor out1, Backward2 backward);
 
-  // Adds to a gradient; takes the tensor over where it is the first contribution. A null slot is ignored.
-  // The sum is formed in fp32 and rounded once to the slot's dtype.
+  // Adds to a gradient; the first contribution is moved in, not copied. A null slot is ignored. The sum is computed in
+  // fp32 and rounded once to the slot's dtype.
   void accumulate(const std::shared_ptr<GradSlot>& slot, Tensor grad);
-  // The parameter's fp32 gradient, made zero on first use, for kernels that add to it in place.
+  // The parameter's fp32 gradient, zero-filled on first use, for kernels that add to it in place.
   Tensor& parameter_grad(const std::shared_ptr<GradSlot>& slot);
 
-  // Runs `block` without keeping what it saves; backward runs it again (same kernels, same bits) and then backward
-  // through it. `inputs` are the values that flow in; parameters are reached as they are. One or two outputs.
+  // Activation checkpointing: runs `block` without keeping what it saves; the backward runs it again (same kernels,
+  // same bits) and then differentiates it. `inputs` are the values that flow in; parameters need not be listed. One or
+  // two outputs.
   using Block = std::function<std::pair<Var, Var>(Tape&, const std::vector<Var>& inputs)>;
   std::pair<Var, Var> recompute(const std::vector<Var>& inputs, Block block, bool trains);
 
-  // Runs the tape backward from `loss` with `seed` (a tensor like it; a missing one means a scalar 1) and clears it.
+  // Runs the backward pass from `loss` with the gradient `seed` (same shape and dtype as loss; default: a scalar 1) and
+  // clears the tape.
   void backward(const Var& loss, Tensor seed = {});
   void clear();
   int64_t recorded() const { return static_cast<int64_t>(nodes_.size()); }
@@ -109,10 +110,10 @@ class Tape {
     std::shared_ptr<GradSlot> out0, out1;
     Backward2 backward;
   };
-  // A tape within a job's: for a block that runs apart, with everything of the job's but what is recorded.
+  // A nested tape for recomputing a block: it shares everything of the job except the recorded ops.
   Tape(const Tape& outer, Mode mode);
   std::shared_ptr<GradSlot> new_slot(const Tensor& out) const;
-  // Copies a gradient that has another holder, who must not see what is added to it.
+  // Copies a gradient that is shared, so that the other holder does not see what is added to it.
   void own_grad(GradSlot& slot);
   void run_backward();
 

@@ -1,5 +1,5 @@
-// A value that the tape may differentiate. The gradient's place is apart from the value: what an op saves for its
-// backward is its own choice, and holding on to a gradient's place holds on to no value.
+// A value that the tape may differentiate. The gradient is stored apart from the value, so an op can keep the
+// gradient's slot for its backward without keeping the value.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@ struct GradSlot {
   DType dtype = DType::f32;  // the value's dtype; fp32 for parameters
   Shape shape;
   uint64_t tape = 0;      // the tape that made it; 0 for a parameter (a leaf)
-  bool in_place = false;  // `grad` lies where its owner wants it, shared with others: contributions are added there
+  bool in_place = false;  // `grad` is a view of its owner's buffer: contributions are added in place
 };
 
 class Var {
@@ -23,7 +23,7 @@ class Var {
   Var(Tensor value) : value_(std::move(value)) {}  // NOLINT: a tensor is a value without gradient
   Var(Tensor value, std::shared_ptr<GradSlot> slot) : value_(std::move(value)), slot_(std::move(slot)) {}
 
-  // A leaf whose gradient is wanted. The gradient is fp32 and stays until the caller clears it.
+  // A leaf that requires a gradient. The gradient is fp32 and stays until the caller clears it.
   static Var parameter(Tensor value) {
     auto slot = std::make_shared<GradSlot>();
     slot->shape = value.shape();

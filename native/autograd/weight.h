@@ -1,4 +1,4 @@
-// A matrix of a model with what keeps its memory alive, and the place of its gradient where it is trained.
+// A model's matrix: a view, the storage that keeps it alive, and its gradient slot if it is trained.
 #pragma once
 
 #include <memory>
@@ -9,7 +9,7 @@
 
 namespace rubricate {
 
-// `gradient` is null where the weight is frozen; else it takes the fp32 gradient, [rows, cols].
+// `gradient` is null for a frozen weight; otherwise the slot of the fp32 gradient, [rows, cols].
 struct Weight {
   WeightView view;
   Tensor storage;  // keeps the memory alive

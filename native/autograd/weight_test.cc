@@ -5,7 +5,7 @@
 using namespace rubricate;
 using namespace rubricate::testing;
 
-TEST_CASE("a weight views a matrix and keeps it alive") {
+TEST_CASE("a weight is a view of a matrix and keeps it alive") {
   const auto arena = test_arena();
   Tensor x = random_tensor(arena, {3, 5}, DType::bf16, 1);
   const Weight weight = Weight::of(x);

@@ -46,7 +46,7 @@ Napi::Value AdapterHandle::widths(const Napi::CallbackInfo& info) {
 
 namespace {
 
-// A training job writes values and gradients on its own thread.
+// While a training job runs, it writes values and gradients on its own thread.
 void require_at_rest(const AdapterState& state) {
   require(state.used.training == 0, "ERR_BUSY", "Expected an adapter that is not being trained by a running job");
 }

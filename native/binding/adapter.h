@@ -1,4 +1,4 @@
-// NativeAdapter, NativeParameters and NativeOptimizer of lib/binding/.
+// The classes NativeAdapter, NativeParameters and NativeOptimizer that lib/binding/ declares.
 #pragma once
 
 #include "binding/handle.h"

@@ -1,4 +1,4 @@
-// The addon: lib/binding/addon.ts's NativeBinding. It may be loaded by many environments of one process.
+// The addon's exports (NativeBinding of lib/binding/addon.ts). Several environments of one process may load it.
 #include <napi.h>
 
 #include "base/limits.h"

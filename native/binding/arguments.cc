@@ -132,7 +132,7 @@ Tensor Buffer::tensor(Shape shape, DType dtype) const {
 }
 
 Napi::ArrayBuffer Buffer::release(Napi::Env env) {
-  constexpr int64_t kCopied = 4096;  // below, a copy costs less than a finalizer
+  constexpr int64_t kCopied = 4096;  // up to this size a copy is cheaper than a finalizer
   const auto size = static_cast<size_t>(bytes_);
   if (bytes_ > kCopied) {
     auto* owner = new std::shared_ptr<void>(data_);
@@ -142,7 +142,7 @@ Napi::ArrayBuffer Buffer::release(Napi::Env env) {
         owner, &result);
     data_.reset();
     if (status == napi_ok) return {env, result};
-    data_ = *owner;  // some runtimes of Node-API allow no external memory
+    data_ = *owner;  // some implementations of Node-API do not allow external memory
     delete owner;
   }
   Napi::ArrayBuffer copy = Napi::ArrayBuffer::New(env, size);

@@ -1,7 +1,7 @@
-// Checked reading of what JavaScript passed. lib/ checks first and speaks better; here nothing is taken on trust all
-// the same, since every object of the binding can be reached from JavaScript.
+// Checked reading of arguments from JavaScript. lib/ checks first, with better messages; the binding checks again,
+// since JavaScript can reach every object of the binding.
 //
-// All throw ERR_ARGUMENT, "Expected WHAT for NAME but received VALUE", in the words of lib/errors.ts.
+// All functions throw ERR_ARGUMENT, "Expected WHAT for NAME but received VALUE", worded as in lib/errors.ts.
 #pragma once
 
 #include <napi.h>
@@ -21,7 +21,7 @@ namespace rubricate::binding {
                                   const char* code = "ERR_ARGUMENT");
 
 double number_argument(const Napi::Value& value, const char* name);
-// Finite; the core checks ranges that depend on meaning.
+// A finite number; the core checks the range.
 double finite_argument(const Napi::Value& value, const char* name);
 float float_argument(const Napi::Value& value, const char* name);
 int64_t integer_argument(const Napi::Value& value, const char* name, int64_t least, int64_t most);
@@ -35,7 +35,7 @@ std::vector<float> float32_argument(const Napi::Value& value, const char* name);
 std::vector<std::string> strings_argument(const Napi::Value& value, const char* name);
 Shape shape_argument(const Napi::Value& value, const char* name);
 DType dtype_argument(const Napi::Value& value, const char* name);  // "float32", ...
-// One of an enum's values by its name in the table.
+// The enum value whose name in the table equals the argument.
 template <typename E, size_t n>
 E named_argument(const Napi::Value& value, const char* name, const std::array<Named<E>, n>& table) {
   if (value.IsString())
@@ -44,22 +44,22 @@ E named_argument(const Napi::Value& value, const char* name, const std::array<Na
   for (const Named<E>& each : table) expected += concat(expected.empty() ? "\"" : " or \"", each.name, "\"");
   reject_argument(name, expected, value);
 }
-// null and undefined alike.
+// True for null and undefined.
 inline bool is_missing(const Napi::Value& value) { return value.IsEmpty() || value.IsUndefined() || value.IsNull(); }
 
 // New JavaScript values.
 Napi::Array shape_value(Napi::Env env, const Shape& shape);
 Napi::Value float32_value(Napi::Env env, const float* data, int64_t count);  // a copy
 
-// Memory that becomes a typed array without a copy on the JavaScript thread: filled on a job's thread.
+// Memory that becomes a typed array without a copy on the JavaScript thread. A job fills it on its own thread.
 class Buffer {
  public:
   explicit Buffer(int64_t bytes);  // throws ERR_OUT_OF_MEMORY
   void* data() const { return data_.get(); }
   int64_t bytes() const { return bytes_; }
-  // The memory as a tensor's. Throws ERR_INTERNAL where it is shorter.
+  // The memory as a tensor with the given shape. Throws ERR_INTERNAL if the buffer is too small.
   Tensor tensor(Shape shape, DType dtype) const;
-  // Hands the memory over; call once.
+  // Transfers ownership of the memory to JavaScript; call once.
   Napi::ArrayBuffer release(Napi::Env env);
 
  private:

@@ -16,7 +16,7 @@ BatchArrays arrays_argument(const Napi::Object& batch) {
   return arrays;
 }
 
-// An optimizer in use by a job.
+// Marks an optimizer as used by a job.
 class OptimizerUse {
  public:
   explicit OptimizerUse(std::shared_ptr<NativeOptimizerState> optimizer) : optimizer_(std::move(optimizer)) {
@@ -88,7 +88,7 @@ std::vector<MicroBatch> micro_batches_argument(const Napi::Value& value, const c
 }
 
 TrainRequest train_request_argument(const Napi::Value& value, const std::shared_ptr<ModelState>& model) {
-  const std::shared_ptr<Model> core = model->model;  // reading the request may run JavaScript, which may free it
+  const std::shared_ptr<Model> core = model->model;  // reading the request may run JavaScript that frees it
   const Napi::Object object = object_argument(value, "request");
   const Napi::Array tenants = array_argument(object.Get("tenants"), "tenants");
   TrainRequest request;

@@ -1,4 +1,4 @@
-// Reading of batches, adapters and training requests as lib/binding/batches.ts describes them.
+// Reads batches, adapters and training requests, as declared in lib/binding/batches.ts.
 #pragma once
 
 #include <vector>
@@ -10,11 +10,11 @@ namespace rubricate::binding {
 
 struct Adapters {
   std::vector<std::shared_ptr<RedAdapter>> core;  // null: an empty slot
-  std::vector<std::shared_ptr<void>> uses;        // hold them while the job is under way
+  std::vector<std::shared_ptr<void>> uses;        // keep these while the job runs
 };
 Adapters adapters_argument(const Napi::Value& value, const std::shared_ptr<ModelState>& model);
 
-// Copied out of their typed arrays once; model/batch.h and train/micro_batch.h have the rules.
+// Copies the typed arrays once. The rules are in model/batch.h and train/micro_batch.h.
 Batch batch_argument(const Napi::Value& value, const char* name, const BatchBounds& bounds);
 std::vector<MicroBatch> micro_batches_argument(const Napi::Value& value, const char* name, const BatchBounds& bounds);
 
@@ -26,7 +26,7 @@ struct TrainRequest {
 };
 TrainRequest train_request_argument(const Napi::Value& value, const std::shared_ptr<ModelState>& model);
 
-// AdamW's options, of a NativeOptimizerOptions.
+// AdamW's options, from a NativeOptimizerOptions object.
 AdamWOptions adamw_argument(const Napi::Object& options);
 SamplingOptions sampling_argument(const Napi::Value& value, const char* name);
 

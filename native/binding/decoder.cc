@@ -9,13 +9,13 @@
 namespace rubricate::binding {
 namespace {
 
-// Removes from the core what was removed here. Only while no step is under way, or within one.
+// Removes from the core's decoder the sequences that were removed here. Call only while no step runs, or within a step.
 void remove_from_core(Decoder& decoder, std::vector<int32_t>& removed) {
   for (const int32_t sequence : removed) decoder.remove_sequence(sequence);
   removed.clear();
 }
 
-// A step under way: its sequences may not be fed or removed elsewhere.
+// A running step: its sequences may not be fed or removed by another call.
 class Step {
  public:
   Step(std::shared_ptr<DecoderState> decoder, std::vector<int32_t> sequences)
@@ -34,7 +34,7 @@ class Step {
   Step(const Step&) = delete;
   Step& operator=(const Step&) = delete;
 
-  std::vector<int64_t> lengths;  // after the step, where it succeeded
+  std::vector<int64_t> lengths;  // after the step, if it succeeded
 
  private:
   DecoderState::Sequence& at(int32_t id) { return decoder_->sequences[static_cast<size_t>(id)]; }
@@ -109,7 +109,7 @@ Napi::Value DecoderHandle::step(const Napi::CallbackInfo& info) {
   // Checked last: reading the requests may have run JavaScript.
   require(!state->model->disposed, "ERR_DISPOSED", "Expected a decoder of a model that was not disposed of");
   require(state->jobs == 0, "ERR_BUSY", "Expected a decoder that no step runs on");
-  for (size_t i = 0; i < ids.size(); ++i) {  // no step runs, so the core is free
+  for (size_t i = 0; i < ids.size(); ++i) {  // no step runs, so this thread may use the core's decoder
     auto& sequence = state->sequences[static_cast<size_t>(ids[i])];
     if (sequence.core < 0) sequence.core = state->decoder->add_sequence();
     requests[i].sequence = sequence.core;

@@ -1,7 +1,7 @@
-// lib/binding/decoder.ts's NativeDecoder.
+// NativeDecoder of lib/binding/decoder.ts.
 //
-// Adding and removing sequences is synchronous, while a step may be under way on the model's thread. So ids are given
-// out here; the core's decoder is touched by steps, or here while no step is under way.
+// Adding and removing sequences is synchronous, even while a step runs on the model's thread. So this class assigns the
+// ids; only steps use the core's decoder, or this class while no step runs.
 #pragma once
 
 #include "binding/handle.h"
@@ -24,7 +24,7 @@ class DecoderHandle : public Handle<DecoderHandle, DecoderState> {
   Napi::Value dispose(const Napi::CallbackInfo& info);
 
  private:
-  int32_t sequence_argument(const Napi::Value& value) const;  // of a sequence that exists
+  int32_t sequence_argument(const Napi::Value& value) const;  // id of an existing sequence
 };
 
 }  // namespace rubricate::binding

@@ -20,7 +20,7 @@ struct Devices {
   std::vector<CublasltArgs::Found> cublaslt;
 };
 
-// A device that was lost says so.
+// Reports a lost device as such.
 CublasltArgs::Found cublaslt_of(Device& device) {
   try {
     Stream stream(device);
@@ -34,7 +34,7 @@ CublasltArgs::Found cublaslt_of(Device& device) {
 
 Devices read() {
   Devices found;
-  matmul_setting();  // throws where it is none
+  matmul_setting();  // throws if the variable's value is not allowed
   const int32_t count = Device::count();
   found.library = cuda_plugin().path;
   for (int32_t i = 0; i < count; ++i) {
@@ -72,7 +72,7 @@ Napi::Value devices_value(Napi::Env env, const Devices& found) {
   return value;
 }
 
-// "NT": how op(A) and op(B) are stored, as linear.h names it.
+// "NT" etc.: whether A and B are transposed, as linear.h names it.
 std::string layout_text(const ProductClass& product) {
   return concat(product.a_transposed ? "T" : "N", product.b_transposed ? "T" : "N");
 }

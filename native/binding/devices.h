@@ -7,16 +7,17 @@
 
 namespace rubricate::binding {
 
-// readCudaDevices(): NativeJob of lib/binding/devices.ts's NativeCudaDevices. On a thread: opening a driver is slow.
+// readCudaDevices(): returns a NativeJob of NativeCudaDevices (lib/binding/devices.ts). A job, because opening a driver
+// is slow.
 Napi::Value read_cuda_devices(const Napi::CallbackInfo& info);
 
-// setDeviceMemoryLimit(device, bytes): NativeJob of undefined.
+// setDeviceMemoryLimit(device, bytes): returns a NativeJob of undefined.
 Napi::Value set_device_memory_limit(const Napi::CallbackInfo& info);
 
-// lib/binding/devices.ts's MatrixProduct[]: what the device has multiplied, and by whom.
+// MatrixProduct[] of lib/binding/devices.ts: the matmuls that ran on the device, and the library that ran each.
 Napi::Array products_value(Napi::Env env, const Device& device);
 
-// lib/binding/model.ts's ModelMemory, its device.
+// The field `device` of ModelMemory in lib/binding/model.ts.
 Napi::Object memory_value(Napi::Env env, const DeviceMemory& memory);
 
 }  // namespace rubricate::binding

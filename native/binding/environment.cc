@@ -15,7 +15,8 @@ Environment& Environment::create(Napi::Env env) {
   auto environment = std::make_shared<Environment>(env);
   env.SetInstanceData(new std::shared_ptr<Environment>(environment));
   live_environments.fetch_add(1);
-  // Hooks run in reverse order: this one, registered after the one of the thread-safe function, runs before it.
+  // Hooks run in reverse order of registration. This one is registered after the thread-safe function's hook, so it
+  // runs before it.
   napi_add_env_cleanup_hook(env, &Environment::on_exit, environment.get());
   return *environment;
 }
@@ -44,7 +45,7 @@ void Environment::on_exit(void* self) {
   if (live_environments.fetch_sub(1) > 1) return;
   try {
     ThreadPool::instance().shutdown();
-  } catch (const Error&) {  // RUBRICATE_NUM_THREADS is no number, so there never was a pool
+  } catch (const Error&) {  // RUBRICATE_NUM_THREADS is not a number, so there is no pool
   }
 }
 

@@ -1,5 +1,5 @@
-// What hangs off one JavaScript environment (the main thread, or a worker): constructors, the error class, the jobs
-// under way, the memory of its tensors. Nothing in the binding is static.
+// The state of one JavaScript environment (the main thread, or a worker): constructors, the error class, the running
+// jobs, the memory of its tensors. Nothing in the binding is static.
 #pragma once
 
 #include <napi.h>
@@ -13,7 +13,7 @@ namespace rubricate::binding {
 
 class Environment {
  public:
-  // Makes the environment's state and keeps it with `env` until that ends.
+  // Makes the state and attaches it to `env` for the environment's lifetime.
   static Environment& create(Napi::Env env);
   static Environment& of(Napi::Env env);
 
@@ -22,15 +22,15 @@ class Environment {
   Napi::Env env() const { return env_; }
   Jobs& jobs() { return jobs_; }
   const std::shared_ptr<Arena>& arena() const { return arena_; }  // of the environment's tensors
-  // false once the environment began to end: no call into it is allowed any more.
+  // false once the environment has begun to end: calls into it are no longer allowed.
   bool alive() const { return alive_; }
 
   Napi::FunctionReference error_class, invalid;  // RubricateError and invalid() of lib/errors.ts
   Napi::FunctionReference model, adapter, parameters, optimizer, decoder, tensor, tape;  // constructors
-  // What the next handle wraps, while one is made from C++ (handle.h): constructors of Node-API take JavaScript values
-  // only, so a native object can reach one by this way alone.
+  // The native object that the next handle wraps, when C++ constructs a handle (handle.h). Constructors of Node-API
+  // accept only JavaScript values, so a native object cannot be passed as an argument.
   std::shared_ptr<void> making;
-  // Thread for files that belong to no model.
+  // The thread that reads files which belong to no model.
   const std::shared_ptr<JobQueue>& files_queue();
 
  private:
@@ -43,7 +43,7 @@ class Environment {
   std::shared_ptr<JobQueue> files_queue_;
 };
 
-// Bytes that a JavaScript object keeps alive outside V8's heap, told to its garbage collector.
+// Memory outside V8's heap that a JavaScript object keeps alive, reported to the garbage collector.
 class ExternalBytes {
  public:
   ExternalBytes() = default;
@@ -59,7 +59,7 @@ class ExternalBytes {
   int64_t bytes_ = 0;
 };
 
-// The environment as a reference that outlives it, for objects that are finalized late.
+// A reference to the environment that outlives it, for objects that are finalized later.
 std::shared_ptr<Environment> shared_environment(Napi::Env env);
 
 }  // namespace rubricate::binding

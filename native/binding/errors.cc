@@ -21,7 +21,7 @@ Failure current_failure() {
 }
 
 Napi::Error make_error(Napi::Env env, const Failure& failure) {
-  const auto* environment = env.GetInstanceData<std::shared_ptr<Environment>>();  // null: it could not be made
+  const auto* environment = env.GetInstanceData<std::shared_ptr<Environment>>();  // null if its creation failed
   if (environment != nullptr && !(*environment)->error_class.IsEmpty()) {
     const Napi::FunctionReference& error_class = (*environment)->error_class;
     return Napi::Error(

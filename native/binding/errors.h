@@ -13,22 +13,22 @@ struct Failure {
   std::string code, message;
 };
 
-// What the exception being handled says; call it within a catch block. Anything that is no rubricate::Error, and not
-// the end of memory, is ERR_INTERNAL.
+// Code and message of the exception being handled; call it within a catch block. Any exception other than
+// rubricate::Error and std::bad_alloc is ERR_INTERNAL.
 Failure current_failure();
 
-// `new errorClass(code, message)`, with the class that setErrors() was given; before that a plain Error with `code`.
+// `new errorClass(code, message)`, with the class given to setErrors(); before setErrors(), a plain Error with `code`.
 Napi::Error make_error(Napi::Env env, const Failure& failure);
 
-// `invalid(name, expected, received, code)`, the function of lib/errors.ts that setErrors() was given: it alone
-// describes values. Before that an error without a description.
+// Calls `invalid(name, expected, received, code)` of lib/errors.ts, given to setErrors(): only that function describes
+// values. Before setErrors(), the error has no description of the value.
 struct Expectation {
   const char *code, *name;
   std::string expected;
 };
 Napi::Error invalid_argument(Napi::Env env, const Expectation& wanted, const Napi::Value& received);
 
-// Runs `body`, throwing what it throws as a JavaScript error. Every call from JavaScript goes through here.
+// Runs `body` and rethrows its exceptions as JavaScript errors. Every call from JavaScript goes through here.
 template <typename Body>
 auto guarded(Napi::Env env, Body&& body) -> decltype(body()) {
   try {
@@ -40,7 +40,7 @@ auto guarded(Napi::Env env, Body&& body) -> decltype(body()) {
   }
 }
 
-// A function of the binding as Napi::Function::New takes it.
+// A function of the binding, in the form that Napi::Function::New accepts.
 template <Napi::Value (*function)(const Napi::CallbackInfo&)>
 Napi::Value guarded_function(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] { return function(info); });

@@ -11,7 +11,7 @@
 namespace rubricate::binding {
 namespace {
 
-constexpr size_t kLongestName = 256;  // of a tensor that a model may have beside its own
+constexpr size_t kLongestName = 256;  // of a tensor that the caller allows in addition to the model's own
 
 struct Contents {
   struct Entry {
@@ -21,11 +21,11 @@ struct Contents {
   };
   std::map<std::string, std::string> metadata;
   std::vector<Entry> tensors;
-  // Of all tensors: an array buffer for each would hold up the event loop, ten microseconds apiece.
+  // One buffer for all tensors: creating an ArrayBuffer for each would block the event loop for about 10 us each.
   std::optional<Buffer> data;
 };
 
-constexpr int64_t kAlignment = 8;  // of a tensor in the buffer, whatever it is in the file
+constexpr int64_t kAlignment = 8;  // of each tensor in the buffer, independent of its alignment in the file
 
 Contents read(const std::string& path, const std::atomic<bool>& cancelled) {
   const auto file = SafetensorsFile::open(path);
@@ -76,7 +76,7 @@ Napi::Value value_of(Napi::Env env, Contents& contents) {
 
 namespace {
 
-// A job on the thread for files.
+// A job on the thread that reads files.
 template <typename Work>
 Napi::Value file_job(const Napi::CallbackInfo& info, Work work) {
   return job_or_rejection(info.Env(), [&] {
@@ -98,7 +98,7 @@ Napi::Value read_safetensors(const Napi::CallbackInfo& info) {
   });
 }
 
-// A header may hold a hundred thousand long names; only those that are looked for become strings of JavaScript.
+// A header may hold 100,000 long names; only the requested ones become JavaScript strings.
 Napi::Value read_safetensors_names(const Napi::CallbackInfo& info) {
   const auto exact = strings_argument(info[1], "exact");
   const auto suffix = string_argument(info[2], "suffix");

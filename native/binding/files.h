@@ -5,7 +5,7 @@
 
 namespace rubricate::binding {
 
-// readSafetensors(path), readSafetensorsNames(path): NativeJob.
+// readSafetensors(path), readSafetensorsNames(path): each returns a NativeJob.
 Napi::Value read_safetensors(const Napi::CallbackInfo& info);
 Napi::Value read_safetensors_names(const Napi::CallbackInfo& info);
 

@@ -1,6 +1,5 @@
-// The JavaScript objects of the binding: each a class whose instances hold one native object by shared pointer. A job
-// shares what it uses, so disposing of a handle, or losing it to the garbage collector, never pulls anything from under
-// it.
+// The JavaScript objects of the binding: each class wraps one native object by shared pointer. Jobs share what they
+// use, so neither dispose() nor the garbage collector destroys an object that a running job needs.
 #pragma once
 
 #include <napi.h>
@@ -15,9 +14,9 @@
 
 namespace rubricate::binding {
 
-// Derived gives: `static constexpr const char* kName` (as people read it: "a model"), `static constexpr napi_type_tag
-// kTag` (random, the same in every environment), `static Napi::FunctionReference Environment::*kConstructor`. State has
-// a member `std::shared_ptr<Environment> environment`.
+// Derived defines `static constexpr const char* kName` (as shown in messages: "a model"), `static constexpr
+// napi_type_tag kTag` (random, the same in every environment) and `static Napi::FunctionReference
+// Environment::*kConstructor`. State has a member `std::shared_ptr<Environment> environment`.
 template <typename Derived, typename State>
 class Handle : public Napi::ObjectWrap<Derived> {
  public:
@@ -26,7 +25,7 @@ class Handle : public Napi::ObjectWrap<Derived> {
     if (status != napi_ok) throw Napi::Error::New(info.Env());
   }
 
-  // A handle for `state`.
+  // Makes a handle that wraps `state`.
   static Napi::Object make(Napi::Env env, std::shared_ptr<State> state) {
     Environment& environment = Environment::of(env);
     struct Reset {
@@ -43,7 +42,7 @@ class Handle : public Napi::ObjectWrap<Derived> {
     return value.IsObject() && napi_check_object_type_tag(value.Env(), value, &Derived::kTag, &tagged) == napi_ok &&
            tagged;
   }
-  // The native object behind an argument. Throws ERR_ARGUMENT, ERR_FOREIGN, ERR_DISPOSED.
+  // The native object of an argument. Throws ERR_ARGUMENT, ERR_FOREIGN, ERR_DISPOSED.
   static std::shared_ptr<State> argument(const Napi::Value& value, const char* name) {
     if (!is(value)) reject_argument(name, Derived::kName, value);
     Derived* handle = Derived::Unwrap(value.As<Napi::Object>());
@@ -57,8 +56,8 @@ class Handle : public Napi::ObjectWrap<Derived> {
   }
 
  protected:
-  // V8 checks the receiver of a method (it throws a TypeError, "Illegal invocation"), but not that of a getter.
-  // ObjectWrap's accessors would take any wrapped object for a Derived.
+  // V8 checks the receiver of a method (it throws a TypeError, "Illegal invocation") but not that of a getter, and
+  // ObjectWrap's accessors would accept any wrapped object as a Derived.
   template <Napi::Value (Derived::*method)(const Napi::CallbackInfo&)>
   static napi_value get(napi_env env, napi_callback_info raw) {
     try {
@@ -73,14 +72,14 @@ class Handle : public Napi::ObjectWrap<Derived> {
     }
   }
 
-  // Throws ERR_DISPOSED.
+  // Throws ERR_DISPOSED if the handle was disposed of.
   const std::shared_ptr<State>& use(const char* name = "this") const {
     require(state_ != nullptr, "ERR_DISPOSED", "Expected ", Derived::kName, " for ", name,
             " but received one that was disposed of");
     return state_;
   }
 
-  // In the constructor of a class that only C++ makes.
+  // For the constructor of a class that only C++ instantiates.
   std::shared_ptr<State> take_made(const Napi::CallbackInfo& info) {
     auto& making = Environment::of(info.Env()).making;
     require(making != nullptr, "ERR_ARGUMENT", "Expected no call of this constructor: it is not public");

@@ -54,10 +54,10 @@ Napi::Object Jobs::start(JobSpec spec) {
              }));
   jobs_.emplace(&job, std::move(owned));
   if (jobs_.size() == 1) napi_ref_threadsafe_function(env_, wake_);
-  // The queue gets a bare pointer: the job must end on this thread, whichever thread is done with it last.
+  // The queue gets a bare pointer: the job must be destroyed on this thread, whichever thread finishes it.
   try {
     job.spec.queue->enqueue({job.spec.length, [this, &job](const std::atomic<bool>&) { run(job); }, job.cancelled});
-  } catch (...) {  // no thread could be started: nobody else will settle it
+  } catch (...) {  // no thread could be started, so nothing else would settle the promise
     job.failed = true;
     job.failure = current_failure();
     settle(job);
@@ -82,7 +82,7 @@ void Jobs::run(Job& job) {
     job.failed = true;
     job.failure = current_failure();
   }
-  post(&job);  // from here on the job may be gone
+  post(&job);  // the job may be destroyed from here on
 }
 
 void Jobs::post(Job* finished) {
@@ -127,7 +127,7 @@ void Jobs::settle(Job& job) {
   jobs_.erase(found);
   if (jobs_.empty()) napi_unref_threadsafe_function(env_, wake_);
   job.spec.holds.clear();
-  // Statuses are ignored: a promise of an environment that is ending cannot settle, and nobody waits for it.
+  // Ignore the statuses: a promise of an environment that is ending cannot settle, and nothing waits for it.
   try {
     if (job.progress.thrown_) throw *job.progress.thrown_;
     if (job.failed) throw make_error(env_, job.failure);

@@ -1,7 +1,7 @@
 // Jobs: work on a native thread with a promise that settles on the JavaScript thread.
 //
-// A job and all that it holds is made and destroyed on the JavaScript thread. One thread-safe function serves the whole
-// environment; it keeps the process alive only while a job is under way. When the environment ends, its jobs are
+// A job and everything it holds is created and destroyed on the JavaScript thread. One thread-safe function serves the
+// whole environment; it keeps the process alive only while a job runs. When the environment ends, its jobs are
 // cancelled and joined; their promises then never settle.
 #pragma once
 
@@ -22,7 +22,7 @@ namespace rubricate::binding {
 
 class Jobs;
 
-// Tells JavaScript how far a job is, as often as its thread is free. From any thread.
+// Reports a job's progress to JavaScript whenever its thread is free. May be called from any thread.
 class Progress {
  public:
   void report(int64_t done, int64_t total);
@@ -31,20 +31,20 @@ class Progress {
   friend class Jobs;
   Jobs* jobs_ = nullptr;
   Napi::FunctionReference callback_;
-  std::optional<Napi::Error> thrown_;  // what the callback threw; the job is cancelled and rejects with it
+  std::optional<Napi::Error> thrown_;  // the callback's exception; the job is cancelled and rejects with it
   std::atomic<int64_t> done_{0}, total_{0};
-  std::atomic<bool> waiting_{false};  // a call is on its way
+  std::atomic<bool> waiting_{false};  // a call is scheduled
 };
 
-// Makes the promise's value, on the JavaScript thread.
+// Makes the value of the promise, on the JavaScript thread.
 using Settle = std::function<Napi::Value(Napi::Env)>;
 
 struct JobSpec {
   std::shared_ptr<JobQueue> queue;
   JobQueue::Length length = JobQueue::Length::brief;
-  // Runs on the queue's thread. What it throws, the promise rejects with.
+  // Runs on the queue's thread. The promise rejects with what it throws.
   std::function<Settle(const std::atomic<bool>& cancelled, Progress& progress)> work;
-  std::vector<std::shared_ptr<void>> holds;  // let go just before the promise settles
+  std::vector<std::shared_ptr<void>> holds;  // released just before the promise settles
   Napi::Function on_progress;                // (done, total); may be empty
 };
 
@@ -55,33 +55,33 @@ class Jobs {
   Jobs(const Jobs&) = delete;
   Jobs& operator=(const Jobs&) = delete;
 
-  // Returns lib/job.ts's NativeJob: { promise, cancel }.
+  // Returns a NativeJob of lib/job.ts: { promise, cancel }.
   Napi::Object start(JobSpec spec);
-  // A NativeJob that rejects.
+  // Returns a NativeJob that rejects.
   static Napi::Object rejected(Napi::Env env, const Napi::Value& reason);
-  // Cancels the jobs of a queue; they settle in their own time.
+  // Cancels the jobs of a queue without waiting for them to settle.
   void cancel(const JobQueue& queue);
-  // At the end of the environment: cancels and joins everything.
+  // When the environment ends: cancels and joins all jobs.
   void close();
 
  private:
   friend class Progress;
   struct Job;
   void run(Job& job);            // on the queue's thread
-  void post(Job* finished);      // from any thread; null: there is progress to tell
+  void post(Job* finished);      // from any thread; null: there is progress to report
   void drain();                  // on the JavaScript thread
-  void tell_progress(Job& job);  // likewise
-  void settle(Job& job);         // likewise; the job is gone afterwards
+  void tell_progress(Job& job);  // on the JavaScript thread
+  void settle(Job& job);         // on the JavaScript thread; destroys the job
 
   Napi::Env env_;
   napi_threadsafe_function wake_ = nullptr;
-  std::unordered_map<Job*, std::unique_ptr<Job>> jobs_;  // touched by the JavaScript thread alone
-  Mutex mutex_;                                          // guards what follows
+  std::unordered_map<Job*, std::unique_ptr<Job>> jobs_;  // used only on the JavaScript thread
+  Mutex mutex_;                                          // guards the members below
   std::vector<Job*> finished_;
   bool woken_ = false, closed_ = false;
 };
 
-// Runs `body`, which returns a NativeJob; what it throws becomes a NativeJob that rejects.
+// Runs `body`, which returns a NativeJob. If it throws, returns a NativeJob that rejects.
 template <typename Body>
 Napi::Value job_or_rejection(Napi::Env env, Body&& body) {
   try {

@@ -8,11 +8,11 @@ struct LoadSpec {
   Architecture architecture;
   std::vector<std::string> files;
   std::map<std::string, std::string> names;
-  std::string prefix;  // of the checkpoint's name for a tensor that is not in `names`
+  std::string prefix;  // prefix of the checkpoint's name for a tensor that is not in `names`
   std::vector<std::string> ignored;
   bool has_compute = false;
   DType compute = DType::f32;
-  int32_t device = -1;  // of CUDA; -1: the CPU
+  int32_t device = -1;  // CUDA device index; -1: the CPU
 };
 
 LoadSpec load_spec_argument(const Napi::Object& spec) {
@@ -36,7 +36,7 @@ LoadSpec load_spec_argument(const Napi::Object& spec) {
   return load;
 }
 
-// The checkpoint's name for each canonical name.
+// Maps each canonical name to the checkpoint's name.
 std::map<std::string, std::string> stored_names(const LoadSpec& spec) {
   std::map<std::string, std::string> names = spec.names;
   for (const TensorSpec& tensor : tensor_specs(spec.architecture))
@@ -69,7 +69,7 @@ Napi::Value load_model(const Napi::CallbackInfo& info) {
     auto spec = std::make_shared<const LoadSpec>(load_spec_argument(object));
     const Napi::Value on_progress = object.Get("onProgress");
     auto state = std::make_shared<ModelState>(shared_environment(info.Env()));
-    // The state stays with the job, and so with the JavaScript thread: a model must not end on its own thread.
+    // The job owns the state, so the JavaScript thread destroys it: a model must not be destroyed on its own thread.
     auto work = [model = state.get(), spec, state](const JobControl& control, Progress& progress) -> Settle {
       load(*model, *spec, *control.cancelled, progress);
       return [state](Napi::Env env) { return ModelHandle::make(env, state); };

@@ -12,7 +12,7 @@
 namespace rubricate::binding {
 namespace {
 
-// Counts a job of a model while it lives, and frees what a disposed model left when it was the last.
+// Counts a running job of a model. The last one frees what a disposed model left.
 class JobCount {
  public:
   explicit JobCount(std::shared_ptr<ModelState> model) : model_(std::move(model)) { ++model_->jobs; }
@@ -31,12 +31,12 @@ class JobCount {
 Napi::Value start_model_job(const std::shared_ptr<ModelState>& state, JobQueue::Length length, ModelWork work,
                             std::vector<std::shared_ptr<void>> holds, Napi::Function on_progress) {
   require(!state->disposed, "ERR_DISPOSED", "Expected a model but received one that was disposed of");
-  ModelState* const model = state.get();  // the job's queue holds the state, see below
+  ModelState* const model = state.get();  // the job's queue owns the state, see below
   JobSpec spec;
   spec.queue = std::shared_ptr<JobQueue>(state, &state->queue);
   spec.length = length;
   spec.work = [model, length, work = std::move(work)](const std::atomic<bool>& cancelled, Progress& progress) {
-    const std::shared_ptr<Arena>& arena = model->arena(length);  // that which it has at the job's end, too
+    const std::shared_ptr<Arena>& arena = model->arena(length);  // the arena is the same one when the job ends
     JobControl control = {&cancelled, [model] { model->queue.yield(); }, arena};
     control.check_weights = [model] { model->checkpoint.check_unchanged(); };
     Settle settle;
@@ -44,7 +44,7 @@ Napi::Value start_model_job(const std::shared_ptr<ModelState>& state, JobQueue::
       settle = work(control, progress);
     } catch (...) {
       arena->end_job();
-      model->checkpoint.check_unchanged();  // then that is why
+      model->checkpoint.check_unchanged();  // if a file changed, that is the error to report
       throw;
     }
     arena->end_job();
@@ -82,7 +82,7 @@ Napi::Value ModelHandle::pending_jobs(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelHandle::logits(const Napi::CallbackInfo& info) {
   const auto state = use();
-  const std::shared_ptr<Model> model = state->model;  // reading the arguments may run JavaScript, which may free it
+  const std::shared_ptr<Model> model = state->model;  // reading the arguments may run JavaScript that frees the model
   const Adapters adapters = adapters_argument(info[1], state);
   Batch batch = batch_argument(info[0], "batch", BatchBounds::of(model->architecture(), adapters.core.size()));
   std::vector<int32_t> rows;
@@ -157,8 +157,8 @@ Napi::Value ModelHandle::make_trainable(const Napi::CallbackInfo&) {
   const auto state = use();
   auto work = [model = state.get()](const JobControl&, Progress&) -> Settle {
     auto set = model->model->make_trainable();
-    model->checkpoint.check_unchanged();  // else what was copied are no weights, and every later job says so
-    model->checkpoint.files.clear();      // nothing is read from them any more
+    model->checkpoint.check_unchanged();  // otherwise the copies are not the model's weights; later jobs fail, too
+    model->checkpoint.files.clear();      // the files are not read after this
     return [model, set](Napi::Env env) {
       model->trainable = true;
       auto parameters = std::make_shared<ParametersState>();

@@ -1,4 +1,4 @@
-// lib/binding/model.ts's NativeModel, and loadModel.
+// NativeModel of lib/binding/model.ts, and loadModel.
 #pragma once
 
 #include "binding/handle.h"
@@ -28,11 +28,11 @@ class ModelHandle : public Handle<ModelHandle, ModelState> {
   Napi::Value dispose(const Napi::CallbackInfo& info);
 };
 
-// loadModel(spec): NativeJob<NativeModel>.
+// loadModel(spec): returns a NativeJob<NativeModel>.
 Napi::Value load_model(const Napi::CallbackInfo& info);
 
-// Runs `work` on the model's thread, in the arena of jobs of that length; afterwards files that changed under it are an
-// error. `holds`: kept until the promise settles. Throws ERR_DISPOSED.
+// Runs `work` on the model's thread, in the arena for jobs of that length; then throws if the model's files changed
+// meanwhile. `holds`: kept until the promise settles. Throws ERR_DISPOSED.
 using ModelWork = std::function<Settle(const JobControl& control, Progress& progress)>;
 Napi::Value start_model_job(const std::shared_ptr<ModelState>& state, JobQueue::Length length, ModelWork work,
                             std::vector<std::shared_ptr<void>> holds = {}, Napi::Function on_progress = {});

@@ -1,4 +1,4 @@
-// Arguments that ops share.
+// Arguments that several ops have in common.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@
 
 namespace rubricate::binding {
 
-// The tape of a call, which must outlive it: JavaScript may dispose of the handle meanwhile.
+// The tape of a call. The shared pointer keeps it alive: JavaScript may dispose of the handle during the call.
 inline std::shared_ptr<TapeState> tape_argument(const Napi::Value& value) {
   return TapeHandle::argument(value, "tape");
 }
@@ -19,7 +19,7 @@ inline Var tensor_argument(const Napi::Value& value, const char* name) {
   return TensorHandle::argument(value, name)->var;
 }
 
-// A weight, scale, bias or norm: ops add to such a gradient in place, so it must be a leaf.
+// A weight, scale, bias or norm. Ops add to its gradient in place, so it must be a leaf.
 inline Var leaf_argument(const Napi::Value& value, const char* name) {
   Var var = tensor_argument(value, name);
   require(!var.requires_grad() || var.slot()->tape == 0, "ERR_ARGUMENT", "Expected a parameter or a constant for ",
@@ -31,7 +31,7 @@ inline Var leaf_or_none_argument(const Napi::Value& value, const char* name) {
   return is_missing(value) ? Var() : leaf_argument(value, name);
 }
 
-// A matrix as a weight, its gradient with it. Throws ERR_SHAPE, ERR_DTYPE.
+// A matrix as a weight, with its gradient slot. Throws ERR_SHAPE, ERR_DTYPE.
 inline Weight weight_argument(const Napi::Value& value, const char* name) {
   const Var var = leaf_argument(value, name);
   Weight weight = Weight::of(var.value());
@@ -39,7 +39,7 @@ inline Weight weight_argument(const Napi::Value& value, const char* name) {
   return weight;
 }
 
-// int32 [sequences + 1] of `rows` rows. Ops take empty sequences; callers from JavaScript may not have any.
+// int32 [sequences + 1], for `rows` rows. Ops accept empty sequences; calls from JavaScript may not contain any.
 inline std::vector<int32_t> starts_argument(const Napi::Value& value, int64_t rows) {
   std::vector<int32_t> starts = int32_argument(value, "starts");
   check_starts(starts.data(), static_cast<int64_t>(starts.size()) - 1, rows, 1);

@@ -1,4 +1,4 @@
-// lib/binding/ops.ts's NativeOps: the ops on the calling thread, for benchmarks, tests and programs with own models.
+// NativeOps of lib/binding/ops.ts: ops on the calling thread, for benchmarks, tests and programs with their own models.
 #pragma once
 
 #include <napi.h>
@@ -6,7 +6,7 @@
 namespace rubricate::binding {
 
 Napi::Object make_ops(Napi::Env env);
-// Its parts.
+// The groups of ops.
 void define_layers(Napi::Env env, Napi::Object ops);
 void define_elementwise(Napi::Env env, Napi::Object ops);
 void define_losses_and_optimizer(Napi::Env env, Napi::Object ops);

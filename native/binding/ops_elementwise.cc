@@ -1,4 +1,4 @@
-// Ops on single elements, and their sum.
+// Elementwise ops, and the sum of all elements.
 #include "binding/op_arguments.h"
 #include "binding/ops.h"
 #include "ops/elementwise/elementwise.h"

@@ -1,4 +1,4 @@
-// The layers of a model.
+// The ops of a model's layers.
 #include <algorithm>
 
 #include "binding/op_arguments.h"
@@ -15,10 +15,10 @@
 namespace rubricate::binding {
 namespace {
 
-// The vectors of each slot and the rows of each sequence, of an object with scales, biases, starts and slots.
+// Each slot's vectors and each sequence's rows, from an object with scales, biases, starts and slots.
 struct Edits {
   EditSlots slots;
-  SequenceRows rows;  // arrays that the tape keeps until backward has run
+  SequenceRows rows;  // arrays that the tape keeps until the backward has run
 
   Edits(TapeState& tape, const Napi::Object& given, int64_t row_count) {
     const Napi::Array scales = array_argument(given.Get("scales"), "scales"),
@@ -52,7 +52,7 @@ Napi::Value rms_norm_op(const Napi::CallbackInfo& info) {
   return TensorHandle::wrap(info.Env(), rms_norm(*tape->tape, x, weight, float_argument(info[3], "epsilon")));
 }
 
-// One weight and bias for all rows: slot 1 of a batch of one sequence.
+// One weight and bias for all rows: slot 1, in a batch of one sequence.
 Napi::Value layer_norm_op(const Napi::CallbackInfo& info) {
   const auto tape = tape_argument(info[0]);
   const Var x = tensor_argument(info[1], "x");

@@ -1,4 +1,4 @@
-// Losses, and the optimizer's ops.
+// Losses and the optimizer's ops.
 #include "binding/batches.h"
 #include "binding/op_arguments.h"
 #include "binding/ops.h"
@@ -44,7 +44,7 @@ Napi::Value mean_squared_error_op(const Napi::CallbackInfo& info) {
   return TensorHandle::wrap(info.Env(), mean_squared_error(*tape->tape, tensor_argument(info[1], "a"), target.value()));
 }
 
-// Something that the optimizer writes: no value that a tape made.
+// A tensor that the optimizer writes; it must not be a value that a tape recorded.
 const Tensor& written_argument(const Napi::Value& value, const char* name) {
   leaf_argument(value, name);
   return TensorHandle::argument(value, name)->writable();
@@ -57,7 +57,7 @@ Napi::Value adamw_step_op(const Napi::CallbackInfo& info) {
   const float target = float_argument(given.Get("decayTarget"), "decayTarget"),
               scale = float_argument(given.Get("gradScale"), "gradScale");
   const Tensor grad = tensor_argument(given.Get("grad"), "grad").value();
-  const Napi::Value own[] = {given.Get("parameter"), given.Get("m"), given.Get("v")};  // read before any is written
+  const Napi::Value own[] = {given.Get("parameter"), given.Get("m"), given.Get("v")};  // read all before any is written
   const Tensor& parameter = written_argument(own[0], "parameter");
   const Tensor& m = written_argument(own[1], "m");
   const Tensor& v = written_argument(own[2], "v");

@@ -38,7 +38,7 @@ Napi::Value OptimizerHandle::step(const Napi::CallbackInfo& info) {
 
 namespace {
 
-// Calls copy(a tensor's part, floats of `range`) for what lies in [start, start + count) of tensors end to end.
+// For the concatenation of all tensors: calls copy(part of a tensor, floats of `range`) for [start, start + count).
 template <typename Copy>
 void for_range(const std::vector<Tensor>& tensors, int64_t start, int64_t count, float* range, const Copy& copy) {
   int64_t first = 0;
@@ -64,7 +64,7 @@ Napi::Value OptimizerHandle::prepare(const Napi::CallbackInfo&) {
   const auto state = use();
   JobSpec spec;
   spec.queue = state->environment->files_queue();
-  // The state stays with the job, and so with the JavaScript thread.
+  // The job owns the state, so the JavaScript thread destroys it.
   spec.work = [state](const std::atomic<bool>&, Progress&) -> Settle {
     auto made = std::make_shared<rubricate::OptimizerState>(*state->set);
     return [state, made](Napi::Env env) {
@@ -81,7 +81,7 @@ Napi::Value OptimizerHandle::moments(const Napi::CallbackInfo& info) {
   const int64_t start = is_missing(info[0]) ? 0 : integer_argument(info[0], "start", 0, all);
   const int64_t count = is_missing(info[1]) ? all - start : integer_argument(info[1], "count", 0, all - start);
   require(!state->moments()->half_updated, "ERR_STATE",
-          "An error ended an update in its midst, so that parameters and moments are of no step");
+          "An error interrupted an update: parameters and moments do not belong to any finished step");
   Napi::Object moments = Napi::Object::New(info.Env());
   moments.Set("m", range_of(info.Env(), state->moments()->m, start, count));
   moments.Set("v", range_of(info.Env(), state->moments()->v, start, count));

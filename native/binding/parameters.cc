@@ -61,7 +61,7 @@ Napi::Value ParametersHandle::gradient(const Napi::CallbackInfo& info) {
   return tensor_value(info.Env(), parameter(info[0]).grad);
 }
 
-// A large table takes tens of milliseconds to copy, and as long to round, so both are the model's thread's work.
+// Copying a large table takes tens of milliseconds, rounding it as long; so the model's thread does both.
 
 Napi::Value ParametersHandle::read_value(const Napi::CallbackInfo& info) {
   const auto state = use();

@@ -16,7 +16,7 @@ void release(std::shared_ptr<void> rest, int64_t bytes) {
       lower_thread_priority();
       rest.reset();
     }).detach();
-  } catch (const std::system_error&) {  // no thread to be had: then here
+  } catch (const std::system_error&) {  // no thread could be started: release on this thread
   }
 }
 

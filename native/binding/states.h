@@ -1,4 +1,4 @@
-// The native objects behind the handles. Their members that are no core objects belong to the JavaScript thread.
+// The native objects behind the handles. Members that are not core objects are used only on the JavaScript thread.
 #pragma once
 
 #include <map>
@@ -23,35 +23,35 @@ struct ModelState : std::enable_shared_from_this<ModelState> {
   explicit ModelState(std::shared_ptr<Environment> of) : environment(std::move(of)) {}
   ~ModelState();
   std::shared_ptr<Environment> environment;
-  std::shared_ptr<Stream> stream;  // of its device; null on the CPU
-  std::shared_ptr<Model> model;    // null until loaded and once freed
+  std::shared_ptr<Stream> stream;  // the device's stream; null on the CPU
+  std::shared_ptr<Model> model;    // null until loaded, and after it was freed
   Checkpoint checkpoint;
   int64_t checkpoint_bytes = 0;
   std::shared_ptr<Arena> extended_arena = std::make_shared<Arena>(), brief_arena = std::make_shared<Arena>();
-  int64_t jobs = 0;  // that run or wait
+  int64_t jobs = 0;  // running and waiting jobs
   bool disposed = false;
   bool trainable = false;
   std::vector<std::weak_ptr<DecoderState>> decoders;
-  JobQueue queue;  // last: its thread ends before anything that its jobs use
+  JobQueue queue;  // last member: its thread ends before the objects that its jobs use are destroyed
 
   const std::shared_ptr<Arena>& arena(JobQueue::Length length) const {
     return length == JobQueue::Length::extended ? extended_arena : brief_arena;
   }
-  // Before it is loaded: the device that it computes on. Throws ERR_ARGUMENT where RUBRICATE_MATMUL cannot be had
-  // there.
+  // Call before the model is loaded: sets the device it runs on. Throws ERR_ARGUMENT if RUBRICATE_MATMUL asks for
+  // something that is not available there.
   void place_on(Device& device);
-  // Lets go of everything but the thread. Only while no job is under way.
+  // Frees everything but the thread. Call only while no job runs.
   void free();
 };
 
-// Lets go of something that holds so many bytes. Giving back gigabytes, mapped or not, takes long enough to hold up the
-// event loop: a thread of its own does it.
+// Releases an object of that many bytes. Unmapping or freeing gigabytes takes long enough to block the event loop, so a
+// separate thread does it.
 void release(std::shared_ptr<void> rest, int64_t bytes);
 
-// Something that jobs use, so that it is not changed, or trained on two models at once, in the meantime.
+// Counts the jobs that use an object, so that it is not changed, or trained on two models, meanwhile.
 struct UseCounts {
-  std::map<const ModelState*, int64_t> models;  // uses by model
-  int64_t training = 0;                         // of them, those that train it
+  std::map<const ModelState*, int64_t> models;  // number of uses by model
+  int64_t training = 0;                         // how many of the uses train it
   bool in_use() const { return !models.empty(); }
 };
 
@@ -64,53 +64,53 @@ struct AdapterState {
 
 struct ParametersState {
   std::shared_ptr<Environment> environment;
-  // A new value on its way in, piece by piece.
+  // A new value that is being uploaded in pieces.
   struct Staged {
     Buffer data;
-    int64_t count = 0;  // numbers that came so far
+    int64_t count = 0;  // elements received so far
   };
   std::shared_ptr<ModelState> model;
   std::shared_ptr<ParameterSet> set;
-  std::map<size_t, Staged> staged;  // by parameter
+  std::map<size_t, Staged> staged;  // by index of the parameter
 };
 
 struct NativeOptimizerState {
   std::shared_ptr<Environment> environment;
-  std::shared_ptr<ParameterSet> set;  // what it was made for
-  int64_t training = 0;               // jobs that use it
+  std::shared_ptr<ParameterSet> set;  // the parameters that it was made for
+  int64_t training = 0;               // running jobs that use it
   ExternalBytes bytes;
   NativeOptimizerState() = default;
   ~NativeOptimizerState();
   NativeOptimizerState(const NativeOptimizerState&) = delete;
   NativeOptimizerState& operator=(const NativeOptimizerState&) = delete;
-  // The moments, all zero at first. Of a model's weights they are large, so a job makes them (`prepare`); where nobody
-  // asked for that they are made here.
+  // The moments, initially zero. A model's moments are large, so a job makes them (`prepare`); otherwise this call
+  // does.
   const std::shared_ptr<rubricate::OptimizerState>& moments() {
     if (!made) made = std::make_shared<rubricate::OptimizerState>(*set);
     return made;
   }
-  std::shared_ptr<rubricate::OptimizerState> made;  // null until then
+  std::shared_ptr<rubricate::OptimizerState> made;  // null until made
 };
 
 struct DecoderState {
   struct Sequence {
     bool used = false;
-    int32_t core = -1;      // its id in the core's decoder; -1: not made yet
-    int64_t length = 0;     // tokens fed
-    bool stepping = false;  // a job feeds it
+    int32_t core = -1;      // its id in the core's decoder; -1: not created yet
+    int64_t length = 0;     // tokens fed so far
+    bool stepping = false;  // a running step feeds it
   };
   std::shared_ptr<Environment> environment;
   std::shared_ptr<ModelState> model;
-  std::shared_ptr<Decoder> decoder;  // null once freed
+  std::shared_ptr<Decoder> decoder;  // null after it was freed
   std::vector<Sequence> sequences;
-  std::vector<int32_t> removed;  // ids in the core's decoder, to be removed once no job uses it
+  std::vector<int32_t> removed;  // ids in the core's decoder to remove when no job uses it
   int64_t jobs = 0;
 };
 
-// Declares, for as long as it lives, that a job of `model` uses an adapter or the model's own parameters.
+// While it lives, marks an adapter or the model's own parameters as used by a job of `model`.
 class AdapterUse {
  public:
-  // Throws ERR_BUSY where another model trains it, or where this one would train what another uses.
+  // Throws ERR_BUSY if another model trains it, or if this job would train what another model uses.
   AdapterUse(std::shared_ptr<AdapterState> adapter, std::shared_ptr<ModelState> model, bool trains);
   ~AdapterUse();
   AdapterUse(const AdapterUse&) = delete;

@@ -7,7 +7,7 @@
 namespace rubricate::binding {
 namespace {
 
-// A Float32Array for floating-point dtypes, an Int32Array for int32; `count` elements, converted.
+// A Float32Array for floating-point dtypes, an Int32Array for int32; converts `count` elements.
 void fill(const Tensor& tensor, const Napi::Value& data) {
   const auto check = [&](size_t received) {
     require(static_cast<int64_t>(received) == tensor.count(), "ERR_SHAPE", "Expected ", tensor.count(),

@@ -1,4 +1,4 @@
-// lib/binding/tensor.ts's NativeTensor and NativeTape.
+// NativeTensor and NativeTape of lib/binding/tensor.ts.
 #pragma once
 
 #include <vector>
@@ -13,16 +13,16 @@ struct TensorState {
   Var var;
   ExternalBytes bytes;
 
-  // The value's memory for writing: memory of its own where a tape still holds the old one.
+  // The value's memory for writing. If a tape still holds the old value, new memory is allocated.
   const Tensor& writable();
 };
 
 struct TapeState {
   std::shared_ptr<Environment> environment;
   std::unique_ptr<Tape> tape;
-  std::vector<std::shared_ptr<const void>> kept;  // arrays that backward reads
+  std::vector<std::shared_ptr<const void>> kept;  // arrays that the backward reads
 
-  // Keeps an array until backward has run, or the tape is cleared; returns its first element.
+  // Keeps an array until the backward has run or the tape is cleared; returns its first element.
   template <typename T>
   const T* keep(std::vector<T> values) {
     auto owned = std::make_shared<const std::vector<T>>(std::move(values));

@@ -8,7 +8,7 @@ namespace rubricate::binding {
 namespace {
 
 template <typename T>
-void append(std::string& bytes, T value) {  // little-endian, as every platform that Node runs on
+void append(std::string& bytes, T value) {  // little-endian, like every platform that Node runs on
   bytes.append(reinterpret_cast<const char*>(&value), sizeof(value));
 }
 
@@ -19,7 +19,7 @@ const TensorSource& stored(const ModelState& state, const std::string& name) {
   return found->second;
 }
 
-// The fp32 master of a weight that trains, or null.
+// The fp32 master of a trained weight, or null.
 const Parameter* master(ModelState& state, const std::string& name) {
   if (!state.model->trainable()) return nullptr;
   for (const Parameter& parameter : state.model->make_trainable()->parameters())
@@ -56,7 +56,7 @@ std::string fingerprint(ModelState& state, const std::atomic<bool>& cancelled) {
       const int64_t element = i * (count / kSamples) + i * (count % kSamples) / kSamples;
       const char* at = static_cast<const char*>(source.data) + element * dtype_size(source.dtype);
       char stored[sizeof(float)];
-      if (source.file) {  // in the mapping each would bring more of the file with it
+      if (source.file) {  // read, not mapped: each access to the mapping would bring more of the file into memory
         source.file->read(at, dtype_size(source.dtype), stored);
         at = stored;
       }

@@ -20,18 +20,17 @@ AttentionBlock AttentionBlock::load(const WeightLoader& weights, const Architect
 
 Var AttentionBlock::attend(Tape& tape, const Var& normed, const BlockInput& in) const {
   const SequenceRows& rows = in.rows;
-  // Whatever the compute dtype, q, k and v are fp32 until they are edited and rotated, and rounded once after that:
-  // gradients of edits before the softmax are small differences of large terms, in which each further rounding would
-  // show.
+  // q, k and v stay fp32 in every compute dtype until the edit and RoPE have been applied, and are then rounded once.
+  // Gradients of edits before the softmax are small differences of large terms, so each further rounding would show.
   const SiteParts* const v_parts = in.parts(layer, Site::v_proj);
-  const DType v_out = v_parts == nullptr ? compute : DType::f32;  // v is not rotated
+  const DType v_out = v_parts == nullptr ? compute : DType::f32;  // RoPE does not apply to v
   const EditedLayer q_layer{q_proj, in.parts(layer, Site::q_proj), DType::f32};
   const EditedLayer k_layer{k_proj, in.parts(layer, Site::k_proj), DType::f32};
   const EditedLayer v_layer{v_proj, v_parts, v_out};
   const auto rotated = [&](const Var& x, int64_t heads) {
     return rope(tape, x, heads, in.positions, in.rope, compute, rows.copies);
   };
-  if (in.cache != nullptr) {  // rows are few: their products run together
+  if (in.cache != nullptr) {  // there are few rows, so their matmuls run together
     const std::vector<Var> qkv = edited_linears(tape, normed, {q_layer, k_layer, v_layer}, rows);
     const Var q = rotated(qkv[0], shape.heads);
     const Var k = rotated(qkv[1], shape.kv_heads);
@@ -40,7 +39,7 @@ Var AttentionBlock::attend(Tape& tape, const Var& normed, const BlockInput& in) 
     store_keys(tape, k.value(), v.value(), shape, rows.sequences, rows.starts, keys);
     return attention_paged(tape, q.value(), shape, rows.sequences, rows.starts, keys);
   }
-  // One after the other, so that q in fp32 is gone before there is k.
+  // One after the other, so that the fp32 q is freed before k is allocated.
   const Var q = rotated(edited_linear(tape, normed, q_layer, rows), shape.heads);
   const Var k = rotated(edited_linear(tape, normed, k_layer, rows), shape.kv_heads);
   const Var v = cast(tape, edited_linear(tape, normed, v_layer, rows), compute);

@@ -1,4 +1,4 @@
-// The first half of a block: self-attention with its four linear layers.
+// The first half of a block: self-attention and its four linear layers.
 #pragma once
 
 #include <cstdint>
@@ -19,12 +19,12 @@ struct AttentionBlock {
 
   static AttentionBlock load(const WeightLoader& weights, const Architecture& architecture, int64_t layer,
                              DType compute);
-  // The new residual stream, and its norm.
+  // Returns the new residual stream and its norm.
   std::pair<Var, Var> forward(Tape& tape, const Var& residual, const Var& normed, const SumNorm& norm,
                               const BlockInput& in) const;
 
  private:
-  // Every head's values before o_proj.
+  // The concatenated outputs of all heads, before o_proj.
   Var attend(Tape& tape, const Var& normed, const BlockInput& in) const;
 };
 

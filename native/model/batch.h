@@ -1,4 +1,5 @@
-// One forward's input, for training, prefill and decoding alike: flat tokens with extents. Padding does not exist.
+// The input of one forward, for training, prefill and decoding: a flat list of tokens and the sequences' start rows.
+// There is no padding.
 #pragma once
 
 #include <cstdint>
@@ -9,11 +10,11 @@
 
 namespace rubricate {
 
-// What the numbers of a batch are below.
+// Exclusive upper bounds of the numbers in a batch.
 struct BatchBounds {
   int64_t vocabulary = 0;  // token ids and targets
   int64_t context = 0;     // positions of a sequence
-  int64_t adapters = 0;    // of the call: slots are from 0 to that
+  int64_t adapters = 0;    // adapters of the call: slots are 0 to `adapters`
   static BatchBounds of(const Architecture& architecture, size_t adapters) {
     return {architecture.vocabulary, architecture.context, static_cast<int64_t>(adapters)};
   }
@@ -24,12 +25,13 @@ struct BatchBounds {
 
 struct BatchArrays {
   std::vector<int32_t> tokens;  // [T]
-  std::vector<int32_t> starts;  // [S + 1]: first row of each sequence, then T
-  std::vector<int32_t> slots;   // [S]: adapter slot of each sequence, 0: none; empty: all 0
-  std::vector<int32_t> past;    // [S]: positions of the sequence before this batch (in the cache); empty: all 0
+  std::vector<int32_t> starts;  // [S + 1]: the first row of each sequence, then T
+  std::vector<int32_t> slots;   // [S]: adapter slot of each sequence, 0: the base; empty: all 0
+  std::vector<int32_t> past;    // [S]: positions of the sequence that are in the cache already; empty: all 0
 };
 
-// Arrays that obey all rules: what has a batch need not check them. `tokens`, `starts`, `past`: as in BatchArrays.
+// Arrays that were checked: code that receives a Batch need not check them. `tokens`, `starts`, `past`: as in
+// BatchArrays.
 class Batch {
  public:
   // Errors: ERR_ARGUMENT (no tokens, a token outside the vocabulary, starts that do not fit the tokens, an empty
@@ -44,9 +46,11 @@ class Batch {
   int64_t rows() const { return static_cast<int64_t>(arrays_.tokens.size()); }
   int64_t sequences() const { return static_cast<int64_t>(arrays_.slots.size()); }
   const BatchBounds& bounds() const { return bounds_; }
-  // For use with a model, or in a call, of these bounds. Errors: ERR_FOREIGN where the batch was made for larger ones.
+  // Call before use with a model, or in a call, of these bounds. Throws ERR_FOREIGN if the batch was made for larger
+  // ones.
   void require_within(const BatchBounds& bounds) const;
-  // Of one forward, which shares `copies` (ops/shared/device_copies.h). They point into this batch.
+  // The sequences' rows for one forward, which shares `copies` (ops/shared/device_copies.h). They point into this
+  // batch.
   SequenceRows sequence_rows(std::shared_ptr<DeviceCopies> copies) const {
     return {rows(), sequences(), starts().data(), slots().data(), std::move(copies)};
   }

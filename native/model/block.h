@@ -1,4 +1,4 @@
-// One layer of a model: attention and feed-forward, each behind its norm.
+// One layer of a model: attention and feed-forward, with a norm before each.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@ struct Block {
   FeedForward feed_forward;
 
   static Block load(const WeightLoader& weights, const Architecture& architecture, int64_t layer, DType compute);
-  // normed: the residual stream after input_norm, which the block before (or the model) computed. next_norm: what
-  // follows this block. Returns the new residual stream, and its norm.
+  // normed: the residual stream after input_norm, computed by the previous block (or by the model). next_norm: the norm
+  // after this block. Returns the new residual stream and its norm.
   std::pair<Var, Var> forward(Tape& tape, const Var& residual, const Var& normed, const Var& next_norm,
                               const BlockInput& in) const;
   LinearLayer& linear(Site site);

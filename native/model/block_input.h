@@ -1,4 +1,4 @@
-// What the blocks of a model share in one forward.
+// The arguments that all blocks of one forward share.
 #pragma once
 
 #include "adapter/parts.h"
@@ -7,12 +7,12 @@
 
 namespace rubricate {
 
-// A recomputed block runs again in backward: what is pointed to lives as long as the tape.
+// A recomputed block runs again in backward, so everything that is pointed to must live as long as the tape.
 struct BlockInput {
   const int32_t* positions;  // [T]
   SequenceRows rows;
-  const AdapterSet* adapters;  // null: none
-  KvCache* cache;              // null: attention within the batch
+  const AdapterSet* adapters;  // null: no adapters
+  KvCache* cache;              // null: attention only within the batch
   const RopeTable& rope;
 
   const SiteParts* parts(int64_t layer, Site site) const {

@@ -9,7 +9,7 @@
 namespace rubricate {
 namespace {
 
-constexpr size_t kNamed = 5;  // of a list in a message
+constexpr size_t kNamed = 5;  // number of names that a message lists
 
 std::string listed(const std::vector<std::string>& names) {
   std::string text;

@@ -16,7 +16,7 @@ using namespace rubricate::testing;
 
 namespace {
 
-// A safetensors file of zeros.
+// Writes a safetensors file of zeros.
 std::string zeros(const std::vector<TensorSpec>& tensors, const std::string& dtype = "F32") {
   std::string header = "{";
   int64_t offset = 0;
@@ -32,7 +32,7 @@ std::string zeros(const std::vector<TensorSpec>& tensors, const std::string& dty
   return bytes + header + std::string(static_cast<size_t>(offset), '\0');
 }
 
-// Pages of mapped files that are in this process's memory, in bytes.
+// Bytes of mapped files that are resident in this process's memory.
 int64_t mapped_in_memory() {
   long long pages[3] = {};
   std::FILE* file = std::fopen("/proc/self/statm", "r");
@@ -47,7 +47,7 @@ int64_t mapped_in_memory() {
 
 namespace {
 
-// What a forward brings of mapped files into this process's memory, in bytes.
+// By how many bytes of mapped files a forward grows this process's resident memory.
 int64_t grown_by_forward(int64_t vocabulary, Tape::Mode mode) {
   TinyConfig config;
   config.vocabulary = vocabulary;
@@ -66,12 +66,12 @@ int64_t grown_by_forward(int64_t vocabulary, Tape::Mode mode) {
 
 }  // namespace
 
-TEST_CASE("a training step brings no mapped embedding table into memory") {
+TEST_CASE("a training step does not bring a mapped embedding table into memory") {
   constexpr int64_t kVocabulary = 200'000;  // 19 MB
-  // The program's own code is a mapped file, too: first what brings that into memory.
+  // The program's code is a mapped file, too: run a forward first, so that it is in memory.
   for (const auto mode : {Tape::Mode::training, Tape::Mode::inference}) grown_by_forward(100, mode);
   CHECK(grown_by_forward(kVocabulary, Tape::Mode::training) < 2 << 20);
-  CHECK(grown_by_forward(kVocabulary, Tape::Mode::inference) > 4 << 20);  // as it would be
+  CHECK(grown_by_forward(kVocabulary, Tape::Mode::inference) > 4 << 20);  // inference does bring it in
 }
 
 TEST_CASE("a model with a mapped embedding table refuses a batch of a larger vocabulary") {
@@ -90,7 +90,7 @@ TEST_CASE("a model with a mapped embedding table refuses a batch of a larger voc
   }
 }
 
-TEST_CASE("a mapped embedding table's rows have the same bits in training as in inference, in every dtype") {
+TEST_CASE("training and inference read the same bits from a mapped embedding table, in every dtype") {
   TinyConfig config;
   config.tied = false;
   const Architecture architecture = Architecture::parse(tiny_json(config));
@@ -115,7 +115,7 @@ TEST_CASE("a mapped embedding table's rows have the same bits in training as in 
     }
 }
 
-TEST_CASE("a checkpoint in shards opens, under its own names, and what lacks or exceeds is named") {
+TEST_CASE("a sharded checkpoint opens under its own names, and errors name missing and extra tensors") {
   const Architecture architecture = Architecture::parse(tiny_json({}));
   const TemporaryFolder folder;
   std::vector<TensorSpec> specs = tensor_specs(architecture);
@@ -151,7 +151,7 @@ TEST_CASE("a checkpoint in shards opens, under its own names, and what lacks or 
   CHECK(contains(message, concat(second.size() - 1, " are in more than one")));
 }
 
-TEST_CASE("loading stops where the caller throws, and tells every byte") {
+TEST_CASE("loading reports every byte, and stops if the progress callback throws") {
   const Architecture architecture = Architecture::parse(tiny_json({}));
   const TemporaryFolder folder;
   const std::string path = folder.write("all.safetensors", zeros(tensor_specs(architecture)));
@@ -163,7 +163,7 @@ TEST_CASE("loading stops where the caller throws, and tells every byte") {
   CHECK(thrown([&] { Model(architecture, checkpoint.tensors, DType::f32, stop); }).first == "ERR_ABORTED");
 }
 
-TEST_CASE("the same file is mapped once, under any name, until it changes") {
+TEST_CASE("a file is mapped once, under any path, until it changes") {
   const TemporaryFolder folder;
   const std::string path = folder.write("a.safetensors", zeros({{"x", {4}}}));
   std::filesystem::create_hard_link(path, folder.path("b.safetensors"));

@@ -66,7 +66,7 @@ std::pair<Var, Var> closing_linear(Tape& tape, Var inner, const EditedLayer& at,
   const SiteParts& parts = parts_of(at);
   const bool fused = parts.has_affine() && !parts.output;
   Var h = unedited_linear(tape, inner, at);
-  inner = {};  // its memory can serve edit_add_norm
+  inner = {};  // frees memory that edit_add_norm can reuse
   if (!fused) h = edited(tape, std::move(h), parts, rows);
   return edit_add_norm(tape, h, residual, fused ? &parts.affine : nullptr, rows, norm);
 }

@@ -1,4 +1,4 @@
-// The linear layers of a block, with what an adapter does there (adapter/parts.h).
+// The linear layers of a block, with an adapter's parts (adapter/parts.h).
 #pragma once
 
 #include <initializer_list>
@@ -18,23 +18,23 @@ struct LinearLayer {
   Var bias;  // fp32, or undefined
 };
 
-// A layer in one batch.
+// A linear layer in one batch.
 struct EditedLayer {
   const LinearLayer& layer;
-  const SiteParts* parts;  // null: none
+  const SiteParts* parts;  // null: no parts
   DType out;               // dtype of the result
 };
 
-// The layer of x with all parts. Errors: as linear(), and what the parts throw.
+// Applies the layer to x, with all parts. Errors: those of linear(), and what the parts throw.
 Var edited_linear(Tape& tape, const Var& x, const EditedLayer& at, const SequenceRows& rows);
 
-// edited_linear() of each layer, with the same bits. Where no part changes what goes into the products, the products
-// run together (ops/linear/linear.h, linears).
+// The same as edited_linear() of each layer, with the same bits. If no part changes the inputs of the matmuls, the
+// matmuls run together (ops/linear/linear.h, linears).
 std::vector<Var> edited_linears(Tape& tape, const Var& x, std::initializer_list<EditedLayer> layers,
                                 const SequenceRows& rows);
 
 // The end of a sub-layer: edited_linear() of its inner values, added to the residual stream, and the norm of the sum.
-// The fused ops/edit_add_norm/edit_add_norm.h applies `affine`, unless an `output` part comes after it.
+// The fused ops/edit_add_norm/edit_add_norm.h applies `affine`, unless an `output` part must run after it.
 std::pair<Var, Var> closing_linear(Tape& tape, Var inner, const EditedLayer& at, const Var& residual,
                                    const SumNorm& norm, const SequenceRows& rows);
 

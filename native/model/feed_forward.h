@@ -1,4 +1,4 @@
-// The second half of a block: the gated feed-forward with its three linear layers.
+// The second half of a block: the gated feed-forward and its three linear layers.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ struct FeedForward {
   LinearLayer gate_proj, up_proj, down_proj;
 
   static FeedForward load(const WeightLoader& weights, int64_t layer, DType compute);
-  // The new residual stream, and its norm. `normed` is given away, so that its memory is free for down_proj.
+  // Returns the new residual stream and its norm. Takes ownership of `normed`, so that down_proj can reuse its memory.
   std::pair<Var, Var> forward(Tape& tape, const Var& residual, Var normed, const SumNorm& norm,
                               const BlockInput& in) const;
 

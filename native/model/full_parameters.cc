@@ -1,4 +1,4 @@
-// Every weight of a model as parameters, for full fine-tuning.
+// All weights of a model as parameters, for full fine-tuning.
 #include "model/model.h"
 #include "ops/adamw/adamw.h"
 #include "tensor/conversion.h"
@@ -44,8 +44,8 @@ struct Model::FullParameters : ParameterSet {
     list.push_back({name, master, weight.gradient->grad, 0.0f, true, std::move(publish)});
   }
 
-  // Norm weights and biases: fp32 in memory, rounded to bf16 where the model is. transformers' Trainer leaves both out
-  // of weight decay (get_decay_parameter_names).
+  // Norm weights and biases are fp32 in memory, and rounded to bf16 in a bf16 model. Like transformers' Trainer
+  // (get_decay_parameter_names), weight decay skips both.
   void add(Var& vector, const std::string& name, DType dtype) {
     const Tensor value = vector.value();
     Tensor master = value;

@@ -1,4 +1,4 @@
-// Keys and values of sequences that are being generated, in pages of kKeyBlock positions that all layers share.
+// Keys and values of the sequences that are being generated, in pages of kKeyBlock positions that all layers share.
 #pragma once
 
 #include <cstdint>
@@ -16,17 +16,17 @@ class KvCache {
  public:
   KvCache(const Architecture& architecture, DType dtype, std::shared_ptr<Arena> arena);
 
-  // A sequence of its own; its id is reused after remove().
+  // Adds an empty sequence; its id is reused after remove().
   int32_t add();
   void remove(int32_t sequence);
   int32_t length(int32_t sequence) const;
-  // Forgets positions from `length` on.
+  // Drops positions from `length` on.
   void truncate(int32_t sequence, int32_t length);
 
-  // Makes room for the batch's new tokens; batch.past must equal the lengths of `sequences`. Then, layer by layer,
-  // keys(layer); then commit() once the forward is done, so that a failed forward leaves the lengths as they were.
+  // Makes room for the batch's new tokens; batch.past must equal the lengths of `sequences`. Then call keys(layer) for
+  // each layer, and commit() when the forward is done; so a failed forward leaves the lengths unchanged.
   void prepare(const std::vector<int32_t>& sequences, const Batch& batch);
-  // copies: of the forward under way; null on the CPU.
+  // copies: those of the current forward; null on the CPU.
   PagedKeys keys(int64_t layer, const std::shared_ptr<DeviceCopies>& copies) const;
   void commit(const std::vector<int32_t>& sequences, const Batch& batch);
 
@@ -42,11 +42,11 @@ class KvCache {
   const Architecture& architecture_;
   DType dtype_;
   std::shared_ptr<Arena> arena_;
-  int64_t layer_bytes_;  // of one page in one layer
+  int64_t layer_bytes_;  // of one page of one layer
   std::vector<Sequence> sequences_;
   std::vector<Tensor> pages_;  // each [layers, layer_bytes]
   std::vector<int32_t> free_pages_;
-  // The batch under way.
+  // The batch that was prepared.
   std::vector<int32_t> table_, past_;
   int64_t pages_per_sequence_ = 0;
 };

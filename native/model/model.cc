@@ -17,7 +17,7 @@ Model::Model(Architecture architecture, const std::map<std::string, TensorSource
   const auto& stack = architecture_.stack;
   const WeightLoader weights(architecture_, tensors, compute_, arena_, taken);
   rope_ = RopeTable::make(stack.position.inv_freq, stack.position.factor, architecture_.context);
-  rope_.covering(1);  // so that the first step does not wait for it
+  rope_.covering(1);  // so that the first step need not compute it
   embedding_ = weights.matrix("embed_tokens.weight");
   if (!architecture_.tied_embeddings) {
     head_ = weights.matrix("lm_head.weight");
@@ -29,7 +29,7 @@ Model::Model(Architecture architecture, const std::map<std::string, TensorSource
 }
 
 int64_t Model::owned_bytes() const {
-  const auto table = rope_.current();  // made when the model was
+  const auto table = rope_.current();  // already computed when the model was made
   return arena_->stats().used + (arena_->stream() != nullptr ? table->device_bytes() : table->host_bytes());
 }
 
@@ -37,15 +37,15 @@ const Var& Model::norm_after(int64_t layer) const {
   return layer + 1 < architecture_.stack.layers ? blocks_[static_cast<size_t>(layer + 1)].input_norm : norm_;
 }
 
-// In training the rows of a table that lies in a file are read from the file: of the mapping, a large batch would bring
-// most of the table into memory, beside all that a step keeps.
+// In training the rows of a mapped table are read from the file: through the mapping, a large batch would bring most of
+// the table into memory, in addition to all that a step keeps.
 Var Model::embed(Tape& tape, const Batch& batch) const {
   const WeightView& table = embedding_.view;
   if (!table_file_ || !tape.training())
     return rubricate::embedding(tape, batch.tokens().data(), batch.rows(), embedding_, compute_);
   const Tensor rows = tape.empty({batch.rows(), table.cols}, table.dtype);
   const int64_t bytes = table.cols * dtype_size(table.dtype);
-  constexpr int64_t kReads = 16;  // a task, about 20 us
+  constexpr int64_t kReads = 16;  // reads per task, about 20 us
   parallel_ranges(batch.rows(), kReads, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
       table_file_->read(table.row(batch.tokens()[static_cast<size_t>(t)]), bytes,

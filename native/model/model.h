@@ -1,4 +1,4 @@
-// A LLaMA-shaped decoder: weights by canonical name, and the one forward for training, prefill and decoding.
+// A LLaMA-shaped decoder: weights by canonical name, and one forward for training, prefill and decoding.
 #pragma once
 
 #include <map>
@@ -21,15 +21,15 @@
 
 namespace rubricate {
 
-// Dtypes that a model computes in.
+// The dtypes that a model can compute in.
 inline constexpr std::array<Named<DType>, 2> kComputeNames{{{DType::f32, "float32"}, {DType::bf16, "bfloat16"}}};
 
 class Model {
  public:
-  // compute: dtype of activations, f32 or bf16. Weights stay where they are in their stored dtype wherever the kernels
-  // can use that: f32 and f16 (computed in f32), bf16 (either). Weights stored wider than bf16 are copied for bf16.
-  // taken: called as tensors are taken in, with the further bytes of the checkpoint; what it throws ends the loading.
-  // arena: of weights that are copied; on a device all are, and tapes that run the model are of its stream.
+  // compute: dtype of activations, f32 or bf16. Weights stay in place in their stored dtype if the kernels support it:
+  // f32 and f16 (computed in f32), bf16 (either). Weights stored wider than bf16 are copied for bf16.
+  // taken: called with the number of further bytes of the checkpoint that were loaded; what it throws ends the loading.
+  // arena: holds the weights that are copied; on a device all are, and tapes that run the model must use its stream.
   // Errors: ERR_TENSOR_MISSING, ERR_SHAPE, ERR_DTYPE, ERR_ARGUMENT, ERR_OUT_OF_MEMORY, ERR_DEVICE_LOST.
   using Taken = WeightLoader::Taken;
   Model(Architecture architecture, const std::map<std::string, TensorSource>& tensors, DType compute,
@@ -41,19 +41,20 @@ class Model {
   DType compute() const { return compute_; }
   const Weight& head() const { return architecture_.tied_embeddings ? embedding_ : head_; }
 
-  // Makes every weight trainable: private copies in the stored dtype, with fp32 masters and gradients. Until now the
-  // weights may have been views of a mapped file that others share. Called again, it returns the same set.
+  // Makes every weight trainable: private copies in the stored dtype, with fp32 masters and gradients. Before the call
+  // the weights may be views of a mapped file that other models share. A second call returns the same set.
   std::shared_ptr<ParameterSet> make_trainable();
   bool trainable() const { return full_ != nullptr; }
 
   // The final norm's output for every row, [T, hidden] in the compute dtype.
-  //   adapters: what edits the batch; may be null. recompute: keep only each block's inputs and replay it in backward.
+  //   adapters: the edits of the batch; may be null. recompute: activation checkpointing of each block.
   //   cache: keys and values of earlier positions, prepared for this batch; inference only; may be null.
-  // The batch lives until the tape has run backward. Errors: ERR_FOREIGN (a batch made for another model), ERR_ABORTED.
+  // The batch must live until the tape has run backward. Errors: ERR_FOREIGN (a batch made for another model),
+  // ERR_ABORTED.
   Var forward(Tape& tape, const Batch& batch, const AdapterSet* adapters, bool recompute, KvCache* cache) const;
 
-  // Bytes that this model holds in memory of its own (not mapped), on its device: weights, and the table of the rotary
-  // embedding, which grows with the longest sequence so far. From any thread.
+  // Bytes of this model's own (not mapped) memory, on its device: weights, and the RoPE table, which grows with the
+  // longest sequence so far. May be called from any thread.
   int64_t owned_bytes() const;
 
  private:
@@ -63,11 +64,11 @@ class Model {
 
   Architecture architecture_;
   DType compute_;
-  std::shared_ptr<Arena> arena_;  // of weights that are not mapped
+  std::shared_ptr<Arena> arena_;  // holds the weights that are not mapped
   RopeTable rope_;
   std::vector<Block> blocks_;
   Weight embedding_, head_;
-  std::shared_ptr<const MappedFile> table_file_;  // of an embedding that is used in place, and as nothing else
+  std::shared_ptr<const MappedFile> table_file_;  // of an embedding that is used in place, and only as the embedding
   Var norm_;
   std::shared_ptr<FullParameters> full_;
 };

@@ -6,7 +6,7 @@
 namespace rubricate {
 namespace {
 
-// The tensor where it lies, which is not written.
+// A view of the tensor in its file; it is never written.
 Tensor in_place(const TensorSource& source) {
   return Tensor::borrow(source.owner, const_cast<void*>(source.data), source.shape, source.dtype);
 }

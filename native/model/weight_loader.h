@@ -1,4 +1,4 @@
-// Takes a model's weights from a checkpoint, by canonical name.
+// Loads a model's weights from a checkpoint, by canonical name.
 #pragma once
 
 #include <cstdint>
@@ -16,16 +16,17 @@ namespace rubricate {
 
 class WeightLoader {
  public:
-  // compute: dtype of the model's activations. arena: of what is copied; on a device all is. taken: called as tensors
-  // are taken in, with the further bytes of the checkpoint; what it throws ends the loading.
-  // All that is given must outlive the loader.
+  // compute: dtype of the model's activations.
+  // arena: holds the copies; on a device all weights are copied.
+  // taken: called with the number of further bytes of the checkpoint that were loaded; what it throws ends the loading.
+  // All arguments must outlive the loader.
   using Taken = std::function<void(int64_t bytes)>;
   WeightLoader(const Architecture& architecture, const std::map<std::string, TensorSource>& tensors, DType compute,
                const std::shared_ptr<Arena>& arena, const Taken& taken);
 
   // Errors: ERR_TENSOR_MISSING, ERR_SHAPE, ERR_DTYPE, ERR_OUT_OF_MEMORY, ERR_DEVICE_LOST.
   Weight matrix(const std::string& name) const;
-  Var vector(const std::string& name) const;  // fp32; undefined where this architecture has none
+  Var vector(const std::string& name) const;  // fp32; undefined if this architecture has none
   LinearLayer linear(int64_t layer, Site site) const;
 
  private:
@@ -36,7 +37,7 @@ class WeightLoader {
   const DType compute_;
   const std::shared_ptr<Arena>& arena_;
   const Taken& taken_;
-  std::map<std::string, Shape> shapes_;  // of every tensor that the architecture has
+  std::map<std::string, Shape> shapes_;  // of all tensors of the architecture
 };
 
 }  // namespace rubricate

@@ -1,4 +1,4 @@
-// The loss of a model on examples, of the base and of adapters at once.
+// The loss of a model on examples, for the base and for adapters in one pass.
 #pragma once
 
 #include <memory>
@@ -11,8 +11,8 @@
 
 namespace rubricate {
 
-// The sums by slot; adapters[i] serves slot i + 1. Errors: ERR_FOREIGN (a batch for more
-// adapters, or for another model), ERR_ABORTED.
+// The sums by slot; adapters[i] is slot i + 1. Errors: ERR_FOREIGN (a batch made for more adapters, or for another
+// model), ERR_ABORTED.
 SlotSums evaluate(const Model& model, const std::vector<std::shared_ptr<RedAdapter>>& adapters,
                   const std::vector<MicroBatch>& micro_batches, const JobControl& control);
 

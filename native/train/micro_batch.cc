@@ -5,7 +5,7 @@
 namespace rubricate {
 namespace {
 
-// Calls body(slot, row, target) for each row that carries loss.
+// Calls body(slot, row, target) for each row whose loss counts.
 template <typename Body>
 void for_each_supervised(const MicroBatch& micro, Body&& body) {
   const Batch& batch = micro.batch();

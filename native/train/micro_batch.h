@@ -1,4 +1,4 @@
-// The examples of one forward and backward, which of their rows carry loss, and the sums that these give.
+// The examples of one forward and backward, the rows whose loss counts, and the loss sums of those rows.
 #pragma once
 
 #include <cstdint>
@@ -9,10 +9,10 @@
 
 namespace rubricate {
 
-// A batch with its targets, which obey all rules.
+// A batch and its targets, both checked.
 class MicroBatch {
  public:
-  // targets [T]: id of the next token, or -1 where no loss counts. Errors: ERR_ARGUMENT.
+  // targets [T]: id of the next token, or -1 for rows without loss. Errors: ERR_ARGUMENT.
   MicroBatch(Batch batch, std::vector<int32_t> targets);
   const Batch& batch() const { return batch_; }
   const std::vector<int32_t>& targets() const { return targets_; }
@@ -22,7 +22,7 @@ class MicroBatch {
   std::vector<int32_t> targets_;
 };
 
-// The rows of a micro-batch that carry loss.
+// The rows of a micro-batch whose loss counts.
 struct Supervised {
   std::vector<int32_t> rows, targets, slots;
   std::vector<float> weights;
@@ -31,14 +31,14 @@ struct Supervised {
   }
 };
 
-// slot_weight: of each row's loss, by slot.
+// slot_weight: by slot, the weight of each row's loss.
 Supervised supervised_rows(const MicroBatch& micro, const std::vector<double>& slot_weight);
 
-// Supervised tokens by slot: of the base without edit, then of each adapter. Errors: ERR_FOREIGN for a batch that was
-// made for other bounds.
+// Number of supervised tokens by slot: the base (slot 0), then each adapter. Throws ERR_FOREIGN for a batch that was
+// made for larger bounds.
 std::vector<int64_t> count_supervised(const std::vector<MicroBatch>& micro_batches, const BatchBounds& bounds);
 
-// Sums (not means) of nats per slot; index 0 is the base without edit.
+// Loss sums (not means) in nats by slot; index 0 is the base.
 struct SlotSums {
   explicit SlotSums(size_t slots) : nats(slots, 0.0), supervised(slots, 0), correct(slots, 0) {}
   void add(const Supervised& rows, const CrossEntropy& result);

@@ -1,4 +1,4 @@
-// Every rule of a batch, at its limit and past it.
+// Tests each rule of a batch at its bound and past it.
 #include "train/micro_batch.h"
 
 #include "tests/test_support.h"
@@ -11,7 +11,7 @@ namespace {
 struct Case {
   const char* name;
   BatchArrays arrays;
-  const char* code;  // "" where the batch is fine
+  const char* code;  // "" if the batch is valid
   const char* message = "";
 };
 
@@ -19,7 +19,7 @@ const BatchBounds kBounds{.vocabulary = 10, .context = 4, .adapters = 2};
 
 }  // namespace
 
-TEST_CASE("a batch obeys each rule, at its limit and past it") {
+TEST_CASE("each rule of a batch accepts its bound and refuses one past it") {
   const Case cases[] = {
       {"one token", {{0}, {0, 1}, {}, {}}, ""},
       {"no token", {{}, {0}, {}, {}}, "ERR_ARGUMENT", "Expected at least one token but received none"},
@@ -54,7 +54,7 @@ TEST_CASE("a batch obeys each rule, at its limit and past it") {
        {{1, 2}, {0, 1, 1, 2}, {}, {}},
        "ERR_ARGUMENT",
        "Expected ascending sequenceStarts for sequences of at least 1 rows but received 1 after 1"},
-      {"a start that falls",
+      {"a start below the one before",
        {{1, 2, 3}, {0, 2, 1, 3}, {}, {}},
        "ERR_ARGUMENT",
        "Expected ascending sequenceStarts for sequences of at least 1 rows but received 1 after 2"},
@@ -67,15 +67,15 @@ TEST_CASE("a batch obeys each rule, at its limit and past it") {
        {{1, 2}, {0, 1, 2}, {-1, 0}, {}},
        "ERR_ARGUMENT",
        "Expected slots from 0 to 2 but received -1 for sequence 0"},
-      {"a slot too few",
+      {"one slot too few",
        {{1, 2}, {0, 1, 2}, {1}, {}},
        "ERR_ARGUMENT",
        "Expected one slot for each of 2 sequences but received 1"},
-      {"a slot too many",
+      {"one slot too many",
        {{1, 2}, {0, 1, 2}, {1, 1, 1}, {}},
        "ERR_ARGUMENT",
        "Expected one slot for each of 2 sequences but received 3"},
-      {"a past length too many",
+      {"one past length too many",
        {{1}, {0, 1}, {}, {0, 0}},
        "ERR_ARGUMENT",
        "Expected one past length for each of 1 sequences but received 2"},
@@ -100,14 +100,14 @@ TEST_CASE("a batch obeys each rule, at its limit and past it") {
   }
 }
 
-TEST_CASE("a batch fills in what is missing, and its positions") {
+TEST_CASE("a batch fills in missing arrays and computes its positions") {
   const Batch batch({{5, 6, 7}, {0, 1, 3}, {}, {2, 1}}, kBounds);
   CHECK(batch.slots() == std::vector<int32_t>{0, 0});
   CHECK(batch.positions() == std::vector<int32_t>{2, 1, 2});
   CHECK(Batch({{5}, {0, 1}, {}, {}}, kBounds).past() == std::vector<int32_t>{0});
 }
 
-TEST_CASE("a micro-batch has a target for each token, from -1 to the last id") {
+TEST_CASE("a micro-batch needs one target for each token, from -1 to the last id") {
   const auto code = [&](std::vector<int32_t> targets) {
     return thrown([&] { MicroBatch(Batch({{1, 2}, {0, 2}, {}, {}}, kBounds), std::move(targets)); });
   };
@@ -119,7 +119,7 @@ TEST_CASE("a micro-batch has a target for each token, from -1 to the last id") {
   CHECK(code({1, 1, 1}) == Thrown{"ERR_ARGUMENT", "Expected one target for each of 2 tokens but received 3"});
 }
 
-TEST_CASE("supervised rows and their numbers by slot; a batch that was made for more is refused") {
+TEST_CASE("supervised rows and their counts by slot; a batch made for larger bounds is refused") {
   const MicroBatch micro(Batch({{1, 2, 3}, {0, 1, 3}, {2, 0}, {}}, kBounds), {7, -1, 8});
   const Supervised rows = supervised_rows(micro, {0.5, 1.0, 0.25});
   CHECK(rows.rows == std::vector<int32_t>{0, 2});

@@ -1,5 +1,5 @@
-// The optimizer's part of a RED step on a device: computed there, home after each step, and nothing touched where a
-// gradient is not finite. Only where RUBRICATE_CUDA_LIBRARY names a plug-in.
+// The optimizer's part of a RED step on a device: it runs there, its results are downloaded after each step, and a
+// gradient that is not finite changes nothing. Needs a plug-in, named by RUBRICATE_CUDA_LIBRARY.
 #include <limits>
 
 #include "doctest/doctest.h"
@@ -16,7 +16,7 @@ const AdamWOptions kOptions = {.weight_decay = 0.1};
 
 JobControl control() { return {nullptr, {}, device_arena()}; }
 
-// A RED step of the variant with most vectors: two micro-batches, weight decay, clipping.
+// A RED step with the variant that has the most vectors: two micro-batches, weight decay, clipping.
 struct RedRun {
   std::shared_ptr<Model> model = tiny_model({});
   std::shared_ptr<RedAdapter> adapter = random_adapter(*model, RedVariant::ln, 5);
@@ -47,7 +47,7 @@ double relative_error(const Tensor& got, const Tensor& expected) {
 
 }  // namespace
 
-TEST_CASE("a RED step's moments stay on the device, and no more than the adapter and they come home") {
+TEST_CASE("a RED step's moments stay on the device, and only the adapter and they are downloaded") {
   if (!test_stream()) return;
   present_device() = test_stream();
   const RedRun run;
@@ -61,10 +61,10 @@ TEST_CASE("a RED step's moments stay on the device, and no more than the adapter
   CHECK(test_stream()->downloaded() - downloaded < 5 * bytes);
   present_device() = nullptr;
   run.step(*std::shared_ptr<Model>(tiny_model({})));
-  CHECK(held - device.memory().used == 3 * bytes);  // both moments and what decay pulls to, until trained elsewhere
+  CHECK(held - device.memory().used == 3 * bytes);  // moments and decay targets, until trained elsewhere
 }
 
-TEST_CASE("what a RED step on a device did is the CPU's AdamW of its gradients, and all of it came home") {
+TEST_CASE("a RED step on a device equals AdamW on the CPU with its gradients, and all results are downloaded") {
   if (!test_stream()) return;
   present_device() = test_stream();
   const RedRun run;
@@ -80,13 +80,13 @@ TEST_CASE("what a RED step on a device did is the CPU's AdamW of its gradients, 
     adamw_step(expected[0], run.adapter->gradients(), expected[2], expected[3], step, kOptions, 0.0f,
                clip_factor(norm, run.max_grad_norm), run.optimizer->whole.decay_targets);
     const auto got = run.state();
-    if (cpu_path() != CpuPath::portable)  // which does not fuse
+    if (cpu_path() != CpuPath::portable)  // the portable path does not fuse multiply and add
       for (const size_t i : {0, 2, 3}) CHECK(same_bits(got[i], expected[i]));
   }
   present_device() = nullptr;
 }
 
-TEST_CASE("an adapter and its moments go from a device to the CPU, to another stream and back, step by step") {
+TEST_CASE("an adapter and its moments move from a device to the CPU, to another stream and back, step by step") {
   if (!test_stream()) return;
   const RedRun here;
   for (int step = 0; step < 4; ++step) here.step(*here.model);
@@ -106,13 +106,13 @@ TEST_CASE("an adapter and its moments go from a device to the CPU, to another st
   }
 }
 
-TEST_CASE("moments that were set between two steps on a device are what the next one begins with") {
+TEST_CASE("a step on a device starts from moments that were set after the step before") {
   if (!test_stream()) return;
   present_device() = test_stream();
   const RedRun run, resumed;
   run.step(*run.model);
   resumed.step(*resumed.model);
-  resumed.step(*resumed.model);  // then back to where the other is, as a checkpoint does
+  resumed.step(*resumed.model);  // then back to the other's model, as a resumed checkpoint
   copy_elements(resumed.adapter->values(), run.adapter->values());
   resumed.adapter->changed();
   copy_elements(resumed.optimizer->whole.m, run.optimizer->whole.m);
@@ -125,13 +125,13 @@ TEST_CASE("moments that were set between two steps on a device are what the next
   present_device() = nullptr;
 }
 
-TEST_CASE("a step whose loss is finite but not its gradient touches nothing, on every device") {
+TEST_CASE("a step with a finite loss but a gradient that is not finite changes nothing, on every device") {
   for (const auto& stream : devices()) {
     present_device() = stream;
     RedRun run;
     run.step(*run.model);
     const auto before = run.copied_state();
-    // Token 60 is infinite. Where it comes last it changes no row that carries loss, but 0 times infinity is no number.
+    // Token 60 is infinite. In the last position it changes no row whose loss counts, but 0 times infinity is NaN.
     const auto infinite = [](const std::string& name, const Tensor& tensor) {
       if (name == "embed_tokens.weight")
         tensor.data<float>()[60 * tensor.cols()] = std::numeric_limits<float>::infinity();
@@ -152,7 +152,7 @@ TEST_CASE("a step whose loss is finite but not its gradient touches nothing, on 
     for (const size_t i : {0, 2, 3}) CHECK(same_bits(after[i], before[i]));
     CHECK(run.optimizer->step == 1);
     run.batches = {tiny_batch({tiny_tokens(5, 2)}, {1})};
-    run.step(*run.model);  // and goes on
+    run.step(*run.model);  // the run can continue
     CHECK(run.optimizer->step == 2);
   }
   present_device() = nullptr;

@@ -20,7 +20,7 @@ std::vector<std::shared_ptr<RedAdapter>> adapters_of(const std::vector<Tenant>& 
   return adapters;
 }
 
-// Tenant i's parameters where the step computes.
+// Tenant i's parameters, on the device that the step runs on.
 ParameterSet& trained_by(const Tenant& tenant, const RedBatch& edits, size_t i) {
   if (tenant.adapter) return edits.placed(i);
   return *tenant.parameters;
@@ -41,7 +41,7 @@ void check_finite(ParameterSet& trained, double loss, double norm, const std::sh
   fail("ERR_NOT_FINITE", "The gradient norm is ", norm, "; nothing was updated");
 }
 
-// trained: the tenant's parameters where the step computes; an adapter's are a whole, which one launch updates.
+// trained: the tenant's parameters on the step's device; an adapter's are contiguous, so one launch updates them.
 void update_parameters(const Tenant& tenant, ParameterSet& trained, double norm,
                        const std::shared_ptr<Stream>& stream) {
   const float scale = tenant.max_grad_norm > 0.0 ? clip_factor(norm, tenant.max_grad_norm) : 1.0f;
@@ -64,10 +64,10 @@ void update_parameters(const Tenant& tenant, ParameterSet& trained, double norm,
   }
 }
 
-// Updates where the step computes; then all of it comes home.
+// Updates on the device that the step runs on, then downloads all results.
 void update_all(const std::vector<Tenant>& tenants, const RedBatch& edits, const std::vector<double>& norms,
                 const std::shared_ptr<Stream>& stream) {
-  for (const Tenant& tenant : tenants) tenant.optimizer->placed(stream);  // what may find no memory, before anything
+  for (const Tenant& tenant : tenants) tenant.optimizer->placed(stream);  // may run out of memory: before any change
   for (const Tenant& tenant : tenants) tenant.optimizer->half_updated = true;
   for (size_t i = 0; i < tenants.size(); ++i)
     update_parameters(tenants[i], trained_by(tenants[i], edits, i), norms[i], stream);

@@ -15,8 +15,8 @@
 
 namespace rubricate {
 
-// Somebody whose parameters are trained: an adapter, or the model itself. In one batch sequences of slot i belong to
-// tenant i - 1 (to tenant 0, in slot 0, when it trains the model's own weights).
+// A set of parameters that is trained: an adapter's, or the model's own. In one batch sequences of slot i belong to
+// tenant i - 1 (to tenant 0, in slot 0, when the model's own weights are trained).
 struct Tenant {
   std::shared_ptr<RedAdapter> adapter;  // null: the model's own weights
   std::shared_ptr<ParameterSet> parameters;
@@ -33,9 +33,10 @@ struct TenantResult {
   double grad_norm = 0.0;  // before clipping
 };
 
-// The loss of a tenant's step is the sum over its supervised tokens in all micro-batches divided by their number. With
-// update false, gradients are formed and left for reading, and nothing changes. A loss or gradient that is not finite, or
-// an update whose result is not, throws ERR_NOT_FINITE before any optimizer touches anything; so do ERR_ABORTED and ERR_FILE.
+// The loss of a tenant's step is the sum over its supervised tokens in all micro-batches, divided by their number. With
+// `update` false, gradients are computed and kept for reading, and nothing else changes. A loss or gradient that is not
+// finite, or an update whose result is not, throws ERR_NOT_FINITE before any optimizer has changed anything. So do
+// ERR_ABORTED and ERR_FILE.
 std::vector<TenantResult> train_step(Model& model, const std::vector<Tenant>& tenants,
                                      const std::vector<MicroBatch>& micro_batches, bool recompute, bool update,
                                      const JobControl& control);

@@ -9,9 +9,9 @@
 namespace rubricate {
 namespace {
 
-// Far from float32's largest number, 3.4e38, so that neither rounding nor a bfloat16 weight comes to infinity.
+// Far below float32's largest number, 3.4e38, so that neither rounding nor a bfloat16 weight overflows.
 constexpr double kCertain = 1e37;
-// So that its square is finite too, which enters the second moment.
+// So that its square, which enters the second moment, is finite too.
 constexpr double kLargestGradient = 1e18;
 // Below bfloat16's largest number.
 constexpr double kLargestRounded = 3.38e38;
@@ -20,7 +20,7 @@ float scale_of(const Tenant& tenant, double norm) {
   return tenant.max_grad_norm > 0.0 ? clip_factor(norm, tenant.max_grad_norm) : 1.0f;
 }
 
-// Tensors of the state and the parameters are read once, for their norms: no element is larger than these.
+// Reads the tensors of the state and the parameters once, for their norms: no element is larger than its tensor's norm.
 void find_bounds(OptimizerState& state, ParameterSet& parameters, const std::shared_ptr<Arena>& arena) {
   std::vector<Tensor> values;
   for (const Parameter& parameter : parameters.parameters()) values.push_back(parameter.master);
@@ -28,7 +28,7 @@ void find_bounds(OptimizerState& state, ParameterSet& parameters, const std::sha
   state.largest_moment = state.step == 0 ? 0.0 : gradient_norm(state.m);
 }
 
-// Whether the bounds show that the update is finite; they then hold for what it leaves.
+// Whether the bounds prove that the update is finite. If so, updates the bounds to hold after it.
 bool surely_finite(const Tenant& tenant, double norm, float scale) {
   OptimizerState& state = *tenant.optimizer;
   const AdamWOptions& options = tenant.options;
@@ -67,10 +67,10 @@ void require_finite_update(const Tenant& tenant, ParameterSet& trained, double n
     adamw_step(value, parameter.grad, m, v, state.step + 1, options,
                tenant.decay_to_zero ? 0.0f : parameter.decay_target, scale);
     if (!std::isfinite(gradient_norm({value, m, v}, arena))) refuse(parameter.name);
-    // A bfloat16 weight is rounded from its master, and may come to infinity where that does not.
+    // A bfloat16 weight is rounded from its master, and may overflow when the master does not.
     if (parameter.publish && gradient_norm({value}, arena) > kLargestRounded) refuse(parameter.name);
   }
-  state.largest_value = -1.0;  // the bounds no longer hold: the next step finds them again
+  state.largest_value = -1.0;  // the bounds no longer hold: the next step recomputes them
 }
 
 }  // namespace rubricate

@@ -1,4 +1,4 @@
-// Whether an optimizer step's result is finite, known before anything is updated.
+// Checks that the result of an optimizer step is finite, before anything is updated.
 #pragma once
 
 #include <memory>
@@ -7,11 +7,11 @@
 
 namespace rubricate {
 
-// Throws ERR_NOT_FINITE, naming the parameter, where AdamW's update would leave a parameter or a moment that is not finite.
-// Bounds on the parameters and moments, which the optimizer's state keeps from step to step, show for almost every step
-// that it cannot: |m / (1 - b1^t)| is at most the largest gradient of all steps / (1 - b1^t), and the denominator at least eps.
-// Otherwise the update is computed on copies first, one parameter at a time.
-// trained: the tenant's parameters where the step computes. norm: the gradient's, before clipping. arena: of that place.
+// Throws ERR_NOT_FINITE, naming the parameter, if AdamW's update would make a parameter or a moment infinite or NaN.
+// For almost every step, bounds on the parameters and moments show that it does not; the optimizer's state keeps them
+// from step to step. |m / (1 - b1^t)| is at most the largest gradient of all steps / (1 - b1^t), and the denominator is
+// at least eps. Otherwise the update is computed on copies first, one parameter at a time.
+// trained: the tenant's parameters on the step's device. norm: of the gradient, before clipping. arena: on that device.
 void require_finite_update(const Tenant& tenant, ParameterSet& trained, double norm,
                            const std::shared_ptr<Arena>& arena);
 

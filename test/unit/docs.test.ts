@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { errorCodes } from "../../lib/errors";
 
 const { runnableBlocks, asCommonJs } = require("./docs_blocks.cjs") as {
@@ -64,6 +64,51 @@ describe("the text", () => {
     const named = [...withoutBlocks(read(page)).matchAll(/`([\w.@-]+(?:\/[\w.@-]+)+\/?)`/g)].map(([, path]) => path!);
     const ours = named.filter((path) => /^(lib|native|test|bench|docs|\.ci)\//.test(path) && !path.includes("NAME"));
     expect(ours.filter((path) => !existsSync(join(root, path)))).toEqual([]);
+  });
+
+  const sources = ["lib", "native", "test", "bench"].flatMap((folder) =>
+    filesUnder(folder, /\.(ts|[cm]js|cc|h|inl|cuh?|patch)$/),
+  );
+
+  test.each(["ARCHITECTURE.md", "CONTRIBUTING.md"])("the files that %s names without their folder exist", (page) => {
+    const names = [...read(page).matchAll(/`([\w.]+\.(?:ts|mjs|cc|h|inl|cu|cuh))`/g)].map(([, name]) => name!);
+    const ours = names.filter((name) => !/NAME|KERNEL/.test(name));
+    expect(ours.length).toBeGreaterThan(2);
+    const known = new Set(sources.map((path) => basename(path)));
+    expect(ours.filter((name) => !known.has(name))).toEqual([]);
+  });
+
+  test("each function and class that ARCHITECTURE.md names with a file is in that file", () => {
+    const text = withoutBlocks(read("ARCHITECTURE.md")).replace(/\n/g, " ");
+    const named = [...text.matchAll(/`((?!ERR_)[A-Za-z_][\w.:]*)`(?: in |,? \()`((?:lib|native)\/[\w./]+\.\w+)`/g)];
+    expect(named.length).toBeGreaterThan(40);
+    const missing = named.filter(([, name, path]) => {
+      const last = name!.split(/::|\./).at(-1)!;
+      return !new RegExp(`\\b${last}\\b`).test(read(path!));
+    });
+    expect(missing.map(([all]) => all)).toEqual([]);
+  });
+
+  test("the map of ARCHITECTURE.md has every folder, and no other", () => {
+    const map = read("ARCHITECTURE.md").split("\n## Map\n")[1]!;
+    const drawn = [...map.matchAll(/^\| `([\w/]+\/)` \|/gm)].map(([, folder]) => folder!);
+    const folders = sources.flatMap((path) => path.match(/^(?:lib|native|test)\/[^/]+\//) ?? []);
+    expect(drawn.sort()).toEqual([...new Set([...folders, "lib/", "bench/"])].sort());
+  });
+
+  test("the folders of lib/ import downwards only, in the order that ARCHITECTURE.md draws", () => {
+    const drawing = /\n\n((?: {4}lib\/.*\n)+)/.exec(read("ARCHITECTURE.md"))![1]!;
+    const lines = drawing.trim().split("\n");
+    const layers = lines.map((line) => line.trim().split(/ {2,}/)[0]!.replace("lib/", "").split(", "));
+    const rank = (folder: string) => layers.findIndex((layer) => layer.includes(folder));
+    const files = sources.filter((path) => /^lib\/\w+\/.*\.ts$/.test(path));
+    const drawnFolders = layers.flat().filter((name) => !name.endsWith(".ts"));
+    expect(drawnFolders.sort()).toEqual([...new Set(files.map((path) => path.split("/")[1]!))].sort());
+    const upward = files.flatMap((path) => {
+      const imports = [...read(path).matchAll(/from "\.\.\/(\w+)\//g)].map(([, folder]) => folder!);
+      return imports.filter((to) => rank(to) < rank(path.split("/")[1]!)).map((to) => `${path}: ${to}`);
+    });
+    expect(upward).toEqual([]);
   });
 
   test("docs/README.md has every page", () => {

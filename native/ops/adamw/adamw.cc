@@ -23,7 +23,7 @@ void check_options(const AdamWOptions& options) {
             beta);
 }
 
-// The tensors lie in the memory of one place, which computes the update.
+// All tensors must be on the same device, which computes the update.
 void require_together(const Tensor& tensor, const Tensor& other, const char* name) {
   require(tensor.stream() == other.stream(), "ERR_FOREIGN", "Expected ", name,
           " in the memory of the same place as the parameters");

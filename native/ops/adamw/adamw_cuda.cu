@@ -1,9 +1,8 @@
 // AdamW's update and the sums of squares for the gradient norm (optimizer/gradient_norm.h).
 //
-// Memory bounds the update: 4 fp32 read and 3 written, 28 bytes for 15 operations; where elements have decay targets of
-// their own, 32. The sums read 4 bytes for 2 operations in double; 4 threads have the 16 chains of a block of 4,096
-// values, each 4 of them, and add in the order of the CPU's kernel: squares are exact in double, so both give the same
-// bits.
+// Memory-bound: 4 fp32 read and 3 written, 28 bytes for 15 operations, or 32 bytes with a decay target for each
+// element. The sums read 4 bytes for 2 operations in double. 4 threads share the 16 chains of a block of 4,096 values,
+// 4 chains each, and add them in the order of the CPU kernel: squares are exact in double, so both give the same bits.
 #include "ops/adamw/adamw_kernels.h"
 #include "ops/shared/rows.cuh"
 
@@ -48,7 +47,7 @@ __global__ void __launch_bounds__(kSumThreads) square_sums(SquareSumsArgs args) 
   double sums[kValues] = {};
   if (block < args.blocks) {  // all threads take part in the shuffles below
     int64_t low = 0, high = args.arrays - 1;
-    while (low < high) {  // the last array that begins at or before the block
+    while (low < high) {  // find the last array that begins at or before the block
       const int64_t middle = (low + high + 1) / 2;
       if (args.first_blocks[middle] <= block)
         low = middle;

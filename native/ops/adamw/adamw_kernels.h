@@ -1,4 +1,4 @@
-// Kernels of the optimizer: their arguments, on every device, and the CPU's entry points.
+// Kernels of the optimizer: their arguments, on every device, and the entry points of the CPU kernels.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 namespace rubricate {
 
-// "adamw/2": the formula of adamw.h with its scalars worked out in double and rounded once.
+// "adamw/2": the formula of adamw.h, with its scalars computed in double and rounded once.
 struct AdamWArgs {
   int64_t count = 0;
   float* parameters = nullptr;
@@ -17,7 +17,7 @@ struct AdamWArgs {
   float grad_scale = 1.0f;
   float decay = 0.0f;  // lr wd
   float decay_target = 0.0f;
-  const float* decay_targets = nullptr;  // [count]: of each element; null: decay_target of all
+  const float* decay_targets = nullptr;  // [count]: one for each element; null: decay_target for all
   float one_minus_beta1 = 0.0f, beta2 = 0.0f, one_minus_beta2 = 0.0f;
   float step_size = 0.0f;        // lr / (1 - b1^t)
   float root_correction = 1.0f;  // sqrt(1 - b2^t)
@@ -25,16 +25,16 @@ struct AdamWArgs {
 };
 
 constexpr int64_t kNormBlock = 4096;
-// On the CPU: sums[b] = sum of squares of block b of kNormBlock values (the last may be shorter): chains of every 16th
-// value, then a tree.
+// On the CPU: sums[b] = sum of squares of block b of kNormBlock values (the last block may be shorter): 16 chains, each
+// of every 16th value, then a tree.
 struct SquareSumArgs {
   int64_t count = 0;
   const float* values = nullptr;
   double* sums = nullptr;
 };
 
-// "square_sums/1": the same of many arrays, in the same order. Array i has counts[i] values and the blocks from
-// first_blocks[i] on.
+// "square_sums/1": the same for many arrays, in the same order. Array i has counts[i] values; its first block is
+// first_blocks[i].
 struct SquareSumsArgs {
   const float* const* values = nullptr;   // [arrays]
   const int64_t* counts = nullptr;        // [arrays]

@@ -48,7 +48,7 @@ Doubles reference(const Tensor& parameters, const Tensor& grad, int steps, const
 
 }  // namespace
 
-TEST_CASE("ten steps of AdamW come out as torch.optim.AdamW's") {
+TEST_CASE("ten steps of AdamW give the values of torch.optim.AdamW") {
   // torch 2, float64: lr 0.01, betas 0.9 and 0.999, eps 1e-8, weight decay 0.1; element i's gradient at step t (from 0)
   // is ((3 t + 7 i) mod 11 - 5) / 8, halved for element 3.
   const Doubles expected = {1.021437927280416, -0.5239887453361289, 1.9832457353668698, -0.0123863897467867,
@@ -120,7 +120,7 @@ TEST_CASE("an element's update has the same bits anywhere in a tensor and with a
   });
 }
 
-TEST_CASE("targets of elements' own give the bits of a target for each part") {
+TEST_CASE("AdamW with a decay target for each element has the bits of one call for each target") {
   const auto arena = test_arena();
   AdamWOptions options;
   options.weight_decay = 0.3;
@@ -165,7 +165,7 @@ TEST_CASE("on a device, AdamW and rounding have the CPU's bits in every order of
   const auto expected = update();
   on_every_order([&] {
     const auto result = update();
-    if (cpu_path() != CpuPath::portable)  // which does not fuse
+    if (cpu_path() != CpuPath::portable)  // the portable path does not fuse multiply and add
       for (size_t i = 0; i < 3; ++i) CHECK(same_bits(result[i], expected[i]));
     return result;
   });
@@ -194,7 +194,7 @@ TEST_CASE("masters are rounded to nearest even in every storage type") {
   }
 }
 
-TEST_CASE("wrong arguments of the optimizer give codes") {
+TEST_CASE("wrong arguments of the optimizer give error codes") {
   const auto arena = test_arena();
   const Tensor p = Tensor::zeros(arena, {4}, DType::f32), other = Tensor::zeros(arena, {5}, DType::f32);
   const Tensor half = Tensor::zeros(arena, {4}, DType::bf16), ids = Tensor::zeros(arena, {4}, DType::i32);

@@ -25,7 +25,7 @@ void check_tensor(const char* name, const Tensor& x, int64_t cols) {
           " but received ", dtype_name(x.dtype()));
 }
 
-// Keys and values: like each other, and of the dtype that goes with them.
+// k and v must have the same number of rows, and the dtype of q.
 void check_keys(const Tensor& k, const Tensor& v, const AttentionShape& shape, DType dtype) {
   check_tensor("k", k, shape.kv_heads * shape.head_dim);
   check_tensor("v", v, shape.kv_heads * shape.head_dim);
@@ -61,16 +61,15 @@ KeySource paged_source(const PagedKeys& cache) {
 
 using Copies = std::shared_ptr<DeviceCopies>;
 
-// The tiles of a device's kernels, in the device's memory.
+// The tiles of a CUDA kernel, in device memory.
 struct DeviceTiles {
   DeviceCopies::Copy copy;
   int64_t count() const { return copy.count; }
   const AttentionTile* data() const { return static_cast<const AttentionTile*>(copy.memory.raw()); }
 };
 
-// Every sequence's rows, `per_position` for each position, cut in tiles; those that take longest come first, which are
-// the ones that see most keys (queries), or the first ones (keys, which later queries see). past: as in PagedKeys, or
-// null.
+// The tiles of all sequences, with `per_position` rows for each position. The slowest tiles come first: for queries
+// those that see most keys, for keys the first ones, which most queries see. past: as in PagedKeys, or null.
 std::vector<AttentionTile> tiles_of(int64_t sequences, const int32_t* starts, const int32_t* past, int64_t per_position,
                                     bool keys) {
   std::vector<AttentionTile> tiles;
@@ -98,7 +97,7 @@ DeviceTiles key_tiles(Tape& tape, int64_t sequences, const int32_t* starts, cons
                       [&] { return tiles_of(sequences, starts, nullptr, 1, true); })};
 }
 
-// The address of each sequence's pages, in the device's memory; null where there is no page.
+// The addresses of each sequence's pages, in device memory; null if a page is missing.
 Tensor device_pages(Tape& tape, const PagedKeys& cache, int64_t sequences) {
   const auto addresses = [&] {
     std::vector<void*> pages(static_cast<size_t>(sequences * cache.pages_per_sequence));
@@ -112,7 +111,7 @@ Tensor device_pages(Tape& tape, const PagedKeys& cache, int64_t sequences) {
   return device_copy(tape, cache.page_copies, DeviceCopies::Table::pages, 0, addresses).memory;
 }
 
-// What backward needs; values only, so that it holds on to no gradient but those it gives.
+// What the backward needs. Only values, so that it keeps no gradients alive but those it computes.
 struct Saved {
   Tensor q, k, v, o, lse;
   std::shared_ptr<GradSlot> q_slot, k_slot, v_slot;
@@ -175,7 +174,7 @@ void attention_backward(Tape& tape, const Saved& saved, const Tensor& grad) {
   accumulate();
 }
 
-// Forward on a device: against keys and values of the batch, or (k null) against the cache.
+// Forward on a device: against keys and values of the batch, or, if k is null, of the cache.
 void forward_on_device(Tape& tape, Stream& stream, const Tensor& q, const void* k, const void* v,
                        const AttentionShape& shape, int64_t sequences, const int32_t* starts, const PagedKeys* cache,
                        const Copies& copies, const Tensor& o, float* lse) {

@@ -21,24 +21,24 @@ namespace rubricate {
 
 class DeviceCopies;
 
-// starts: int32 [sequences + 1] rows of each sequence (the caller keeps them alive until backward has run);
-// a sequence may be empty. Every input's gradient is optional, and only what is wanted is computed.
-// copies: of the forward that these starts are of, or null.
+// starts: int32 [sequences + 1], first row of each sequence, then T (the caller keeps them alive until backward has
+// run); a sequence may be empty. Only the gradients that inputs require are computed.
+// copies: those of the forward that has these starts, or null.
 // Errors: ERR_SHAPE, ERR_ARGUMENT (starts), ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
 Var attention(Tape& tape, const Var& q, const Var& k, const Var& v, const AttentionShape& shape, int64_t sequences,
               const int32_t* starts, const std::shared_ptr<DeviceCopies>& copies = nullptr);
 
-// Keys and values of one layer in pages of kKeyBlock positions, 2 * kv_heads * kKeyBlock * head_dim elements of the
-// compute dtype each: first the keys, for each kv head in panels of 16 keys, transposed: [kv_heads, kKeyBlock / 16,
-// head_dim, 16], so that decoding reads 16 keys of one component at once; then the values, [kv_heads, kKeyBlock,
-// head_dim]. On a device the keys lie as the values do, in rows.
+// Keys and values of one layer in pages of kKeyBlock positions. A page has 2 * kv_heads * kKeyBlock * head_dim elements
+// of the compute dtype: first the keys, for each kv head in panels of 16 keys, transposed: [kv_heads, kKeyBlock / 16,
+// head_dim, 16], so that decoding reads 16 keys of one component in one vector; then the values, [kv_heads, kKeyBlock,
+// head_dim]. On a device keys are stored in rows, like values.
 struct PagedKeys {
   DType dtype = DType::f32;
-  std::vector<void*> pages;             // address of each page of this layer, where the tape computes
+  std::vector<void*> pages;             // address of each page of this layer, on the tape's device
   const int32_t* page_table = nullptr;  // [sequences, pages_per_sequence]: index into pages
   int64_t pages_per_sequence = 0;
   const int32_t* past = nullptr;  // [sequences]: positions already in the cache before this batch
-  // Of this layer's pages, and of the forward that the starts and past are of; or null.
+  // Copies for this layer's pages, and for the forward's starts and past; or null.
   std::shared_ptr<DeviceCopies> page_copies, copies;
 };
 // Writes the batch's new keys and values [T, kv_heads * head_dim] into their pages, at positions past[s] + 0, 1, ...

@@ -1,9 +1,9 @@
-// Backward, with D = dO . o and the scores computed again from q, k and the saved lse:
+// Backward, with D = dO . o and the scores recomputed from q, k and the saved lse:
 //   p = exp(scale q . k - lse);  dp = dO . v;  ds = scale p (dp - D)
 //   dq = ds k;  dk = ds^T q;  dv = p^T dO
 // dq sums over keys ascending; dk and dv over rows ascending (rows as in attention_cpu.h).
 
-constexpr int64_t kBackwardRows = 48;  // rows whose p and ds stand in the scratch at once
+constexpr int64_t kBackwardRows = 48;  // rows whose p and ds are in the scratch memory together
 
 struct BackwardScratch {
   float *q, *dout;                     // [kBackwardRows, padded]
@@ -38,7 +38,7 @@ struct BlockPanels {
   Panels<float> keys, keys_across, values_across;
 };
 
-// What a task works with: sizes, and the places of its rows.
+// The context of a task: sizes, and the offsets of its rows.
 struct BackwardView {
   const AttentionBackwardArgs& args;
   const AttentionTask& task;
@@ -78,7 +78,7 @@ inline void weigh_rows(const BackwardView& view, const BackwardScratch& s, const
   }
 }
 
-// dq of the rows that weigh_rows left in s.ds.
+// dq, from the ds that weigh_rows stored in s.ds.
 inline void add_query_gradients(const BackwardView& view, const BackwardScratch& s, Panels<float> keys, int64_t row,
                                 int64_t count, int64_t base) {
   for (int64_t r = 0; r < count; r += kTileRows) {
@@ -89,7 +89,7 @@ inline void add_query_gradients(const BackwardView& view, const BackwardScratch&
   }
 }
 
-// out[keys, padded] += weights^T rows, leaving out the rows that come before a key.
+// out[keys, padded] += weights^T rows, skipping the rows before each key.
 inline void add_key_gradients(const BackwardView& view, const float* weights, const float* rows, float* out,
                               int64_t row, int64_t count, int64_t base, int64_t keys) {
   for (int64_t j = 0; j < keys; j += kTileRows) {

@@ -3,10 +3,10 @@
 //
 //   dP = dO v^T;  dS = p (dP - D);  dq = scale dS k;  dk = scale dS^T q;  dv = p^T dO
 //
-// One kernel gives dq: a block has 64 query rows and visits key blocks in ascending order. Another one gives dk and dv:
-// a block has 64 keys and visits query rows in ascending order, 32 at a time, which are those of all heads of the
-// group; so every sum has one order, without atomics, and scores are computed twice. p and dS are rounded to bf16 for
-// their products.
+// One kernel computes dq: a block has 64 query rows and visits key blocks in ascending order. Another computes dk and
+// dv: a block has 64 keys and visits the query rows of all heads of the group in ascending order, 32 at a time. So
+// every sum has one fixed order, without atomics; the scores are computed twice. p and dS are rounded to bf16 for their
+// matmuls.
 //
 // Operations: 6 head_dim for each query row and key in the first, 8 head_dim in the second.
 #pragma once
@@ -92,7 +92,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_query_gradient
       }
     }
     multiply_weights<kDim>(dq, scores, keys);
-    __syncthreads();  // keys and values are read
+    __syncthreads();  // all threads have read keys and values
   }
   const float factor[2] = {at.scale, at.scale};
   store_sums<kDim>(dq, factor, sizes.head_dim, [&](int r) -> bf16* {
@@ -168,7 +168,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_key_gradient(A
     }
     multiply_weights<kDim>(dv, weights, dout);
     multiply_weights<kDim>(dk, d_scores, q);
-    __syncthreads();  // this stage is read
+    __syncthreads();  // all threads have read this stage
   }
   const auto row = [&](bf16* to) {
     return [&, to](int r) -> bf16* {

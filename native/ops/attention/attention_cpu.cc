@@ -9,7 +9,7 @@
 namespace rubricate {
 namespace {
 
-// Room for `count` fp32 numbers of this thread.
+// This thread's scratch memory for `count` fp32 numbers.
 float* scratch(int64_t count) {
   static thread_local Scratch memory;
   return memory.reserve(count, "attention");
@@ -18,7 +18,7 @@ float* scratch(int64_t count) {
 }  // namespace
 }  // namespace rubricate
 
-// GCC 12 takes the unused sources within its own AVX-512 header for variables that were never set.
+// GCC 12 reports the undefined operands in its own AVX-512 header as uninitialized variables.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #define RUBRICATE_KERNELS "ops/attention/attention_kernels.inl"
@@ -43,7 +43,7 @@ void delta(const AttentionBackwardArgs& args, int64_t begin, int64_t end) {
   RUBRICATE_DISPATCH(attention_delta, args, begin, end);
 }
 
-// Runs the tasks on the pool, several at a time where they are short.
+// Runs the tasks on the pool; short tasks are grouped.
 template <typename Args>
 void run_tasks(const Args& args, const std::vector<AttentionTask>& tasks,
                void (*run)(const Args&, const AttentionTask&)) {
@@ -56,7 +56,8 @@ void run_tasks(const Args& args, const std::vector<AttentionTask>& tasks,
   });
 }
 
-// Keys go to their page transposed in panels of 16 keys, values as they are. T: an integer of the element's size.
+// Stores keys in their page transposed, in panels of 16 keys, and values unchanged. T: an integer of the element's
+// size.
 template <typename T>
 void store_block(const StoreKeysArgs& args, int64_t sequence, int64_t kv_head, int64_t begin, int64_t end) {
   const int64_t head_dim = args.shape.head_dim, kv_heads = args.shape.kv_heads, stride = kv_heads * head_dim;

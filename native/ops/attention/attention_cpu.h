@@ -1,8 +1,8 @@
-// Arguments of the CPU kernels of attention.h, and how their work is cut into tasks.
+// Arguments of the CPU kernels of attention.h, and how the work is split into tasks.
 //
-// A task looks at one sequence and one kv head. Its query rows are numbered position by position, and within a position
-// by the heads of the group: row = (position - past) * group + head, group = heads / kv_heads. So positions ascend with
-// the rows, and all heads that share a key block are computed while it lies in the cache.
+// A task covers one sequence and one kv head. Its query rows are numbered by position, and within a position by the
+// heads of the group: row = (position - past) * group + head, group = heads / kv_heads. So positions ascend with the
+// rows, and all heads that share a key block are computed while the block is in the cache.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace rubricate {
 
-// Where key block b of a sequence lies: in flat rows, or in pages where `pages` is set (layout: PagedKeys).
+// Where key block b of a sequence is stored: in flat rows, or in pages if `pages` is set (layout: PagedKeys).
 struct KeySource {
   const void* k = nullptr;  // [T, kv_heads * head_dim]
   const void* v = nullptr;  // [T, kv_heads * head_dim]
@@ -27,7 +27,7 @@ struct AttentionTask {
   int64_t sequence = 0, kv_head = 0;
   int64_t row_begin = 0, row_end = 0;      // query rows
   int64_t block_begin = 0, block_end = 0;  // key blocks (backward)
-  bool queries = false, keys = false;      // backward: which gradients this task owns
+  bool queries = false, keys = false;      // backward: the gradients that this task computes
   double cost = 0.0;                       // multiply-adds
 };
 
@@ -36,7 +36,7 @@ struct AttentionForwardArgs {
   AttentionShape shape;
   const void* q = nullptr;          // [T, heads * head_dim]
   void* o = nullptr;                // like q
-  float* lse = nullptr;             // [T, heads]: log of the softmax's denominator; null where nothing is saved
+  float* lse = nullptr;             // [T, heads]: log of the softmax's denominator; null if nothing is saved
   const int32_t* starts = nullptr;  // [sequences + 1]
   KeySource source;
 };
@@ -47,7 +47,7 @@ struct AttentionBackwardArgs {
   const void *q = nullptr, *k = nullptr, *v = nullptr, *o = nullptr, *dout = nullptr;
   const float* lse = nullptr;                        // [T, heads], from forward
   float* delta = nullptr;                            // [T, heads], workspace: dO . o
-  void *dq = nullptr, *dk = nullptr, *dv = nullptr;  // null where no gradient is wanted
+  void *dq = nullptr, *dk = nullptr, *dv = nullptr;  // null if the gradient is not required
   const int32_t* starts = nullptr;                   // [sequences + 1]
   int64_t rows = 0;                                  // T
 };
@@ -64,8 +64,8 @@ struct StoreKeysArgs {
 // Tiles of query rows, the longest first. past: as in KeySource, or null.
 std::vector<AttentionTask> forward_tasks(const AttentionShape& shape, int64_t sequences, const int32_t* starts,
                                          const int32_t* past, int threads);
-// A whole (sequence, kv head) at once computes scores once for dq, dk and dv; where that leaves threads idle, tiles of
-// query rows give dq and key blocks give dk and dv, each with scores of its own. Both sum in the same order.
+// One task per (sequence, kv head) computes the scores once for dq, dk and dv. If that leaves threads idle, tiles of
+// query rows compute dq and key blocks compute dk and dv, and both compute the scores. Both ways sum in the same order.
 std::vector<AttentionTask> backward_tasks(const AttentionShape& shape, int64_t sequences, const int32_t* starts,
                                           bool queries, bool keys, int threads);
 

@@ -1,7 +1,7 @@
-// Attention (attention.h) on a device: which kernels run, and the two small ones.
+// Attention (attention.h) on a device: the choice of kernels, and the two small ones.
 //
-// bf16 with head_dim up to 128 runs on tensor cores where the device has them, in kernels built for head_dim 32, 48,
-// 64, 96 and 128; other sizes are padded with zeros in shared memory. Everything else runs the plain kernels.
+// bf16 with head_dim up to 128 runs on tensor cores if the device has them, in kernels built for head_dim 32, 48, 64,
+// 96 and 128; other sizes are padded with zeros in shared memory. Everything else runs the plain kernels.
 #include "device/cuda/kernel.h"
 #include "ops/attention/attention_backward_tensor_cores.cuh"
 #include "ops/attention/attention_kernels.h"
@@ -21,7 +21,7 @@ template <int kDim>
 struct Dim {
   static constexpr int value = kDim;
 };
-// run(Dim<d>()) for the smallest d that head_dim fits in.
+// Calls run(Dim<d>()) for the smallest built d >= head_dim.
 template <typename Run>
 int32_t with_fast_dim(int64_t head_dim, Run&& run) {
   if (head_dim <= 32) return run(Dim<32>());
@@ -134,7 +134,7 @@ int32_t backward_plain(const AttentionBackwardDeviceArgs& args, RubricateStream*
   at.q = static_cast<const T*>(args.q);
   at.source = {static_cast<const T*>(args.k), static_cast<const T*>(args.v), nullptr, 0};
   at.dout = static_cast<const T*>(args.dout);
-  at.lse = const_cast<float*>(args.lse);  // read, here
+  at.lse = const_cast<float*>(args.lse);  // only read in the backward
   at.delta = args.delta;
   at.dq = static_cast<T*>(args.dq);
   at.dk = static_cast<T*>(args.dk);
@@ -169,7 +169,7 @@ int32_t attention_backward_cuda(const AttentionBackwardDeviceArgs& args, Rubrica
 template <typename Word>
 __global__ void __launch_bounds__(kPlainThreads) store_keys(StoreKeysDeviceArgs args) {
   const int32_t row = static_cast<int32_t>(blockIdx.x);
-  int64_t sequence = 0, end = args.sequences;  // the last one that starts at or before the row
+  int64_t sequence = 0, end = args.sequences;  // find the last sequence that starts at or before the row
   while (end - sequence > 1) {
     const int64_t middle = (sequence + end) / 2;
     if (args.starts[middle] <= row)

@@ -1,7 +1,7 @@
 // Online softmax over key blocks in order. For a row with running maximum m, denominator l and sum o, a block with
 // scores s gives
 //   m' = max(m, max s);  a = exp(m - m');  p = exp(s - m');  l' = a l + sum p;  o' = a o + p v
-// where s and p of keys that the row must not see take no part at all.
+// Masked keys are skipped: their s and p enter no sum.
 
 struct ForwardScratch {
   float *q, *o;          // [rows, padded]
@@ -33,10 +33,10 @@ struct KeyBlock {
   Panels<T> values;  // [kKeyBlock, padded]
 };
 
-// Fewer rows than this use a key too rarely to pay for packing it.
+// With fewer rows than this, packing a key costs more than it saves.
 constexpr int64_t kPackRows = 3;
 
-// Block b of a sequence in its page, as it lies there.
+// Block b of a sequence in its page, unpacked.
 template <typename T>
 KeyBlock<T> page_block(const AttentionForwardArgs& args, const AttentionTask& task, int64_t b) {
   const int64_t head_dim = args.shape.head_dim;
@@ -65,8 +65,8 @@ KeyBlock<float> load_block(const AttentionForwardArgs& args, const AttentionTask
           pack_rows(static_cast<const T*>(args.source.v) + first, stride, count, head_dim, s.values)};
 }
 
-// Scores [kKeyBlock] of one row, of which the first `count` are its own, become exp(scale * score - max); the rest 0.
-// Returns the row's new maximum and adds to nothing; *total is the sum of the block.
+// Turns the scores [kKeyBlock] of one row into exp(scale * score - max). The first `count` are the row's own; the rest
+// become 0. Returns the row's new maximum and sets *total to the sum of the block.
 inline float softmax_row(float* p, int64_t count, float scale, float old_max, float* total) {
   const F32x16 factor = set1(scale), nothing = set1(-std::numeric_limits<float>::infinity());
   const int64_t vectors = (count + 15) / 16;
@@ -79,7 +79,7 @@ inline float softmax_row(float* p, int64_t count, float scale, float old_max, fl
   }
   const float block_max = reduce_max(lane_max);
   const float new_max = block_max > old_max ? block_max : old_max;
-  // Where every score so far is -inf the weights are 0, not exp(-inf + inf).
+  // If every score so far is -inf the weights are 0, not exp(-inf + inf).
   const F32x16 shift = set1(new_max == -std::numeric_limits<float>::infinity() ? 0.0f : new_max);
   F32x16 sum = zero();
   for (int64_t j = 0; j < vectors; ++j) {
@@ -91,7 +91,7 @@ inline float softmax_row(float* p, int64_t count, float scale, float old_max, fl
   return new_max;
 }
 
-// Rows r .. r + R of a tile against one block; counts[i]: how many of its keys row r + i sees, at least 1, ascending.
+// Rows r .. r + R of a tile against one block. counts[i]: how many of its keys row r + i sees, at least 1, ascending.
 template <typename T>
 inline void forward_rows(const AttentionForwardArgs& args, const ForwardScratch& s, const KeyBlock<T>& block, int64_t r,
                          int64_t R, const int64_t* counts, int64_t padded) {
@@ -114,7 +114,7 @@ inline void forward_rows(const AttentionForwardArgs& args, const ForwardScratch&
   }
   const int64_t shared = counts[0], vectors = padded / 16;
   multiply<false, true>(R, s.p, kKeyBlock, block.values, shared, o, padded, vectors);
-  Panels<T> rest = block.values;  // of the keys that not all rows see
+  Panels<T> rest = block.values;  // of the keys that only some rows see
   rest.data += shared * rest.row;
   for (int64_t i = 1; i < R; ++i)
     if (counts[i] > shared)

@@ -1,5 +1,5 @@
-// What attention's kernels on tensor cores share: tiles of rows in shared memory, and fragments of them. A tile's rows
-// are 16 bytes longer than they need to be, so that the eight rows that an ldmatrix reads lie in different banks.
+// Helpers of the tensor core kernels of attention: tiles of rows in shared memory, and fragments of them. Each row of a
+// tile is padded by 16 bytes, so that the eight rows that an ldmatrix reads are in different banks.
 #pragma once
 
 #include "ops/attention/attention_rows.cuh"
@@ -10,11 +10,11 @@ namespace rubricate::cuda {
 constexpr int kAttentionThreads = 128;
 constexpr float kLog2E = 1.44269504f;
 
-template <int kDim>  // head_dim, rounded up to what kernels are built for
+template <int kDim>  // head_dim, rounded up to a size that kernels are built for
 constexpr int kPitch = kDim + kCopyChunk;
 
-// Rows 0 .. kRows of a tile: `count` of them from row(r), zeros below and right of them. Wait and barrier: the
-// caller's.
+// Fills rows 0 .. kRows of a tile: `count` of them from row(r), zeros below and to the right. The caller waits and
+// synchronizes.
 template <int kRows, int kDim, typename Row>
 __device__ __forceinline__ void copy_rows(bf16* tile, int count, int head_dim, Row&& row) {
   constexpr int chunks = kDim / kCopyChunk;
@@ -25,19 +25,19 @@ __device__ __forceinline__ void copy_rows(bf16* tile, int count, int head_dim, R
   }
 }
 
-// A's fragment: rows `row` to `row` + 15, columns `col` to `col` + 15 of a tile.
+// A fragment of A: rows `row` to `row` + 15, columns `col` to `col` + 15 of a tile.
 template <int kDim>
 __device__ __forceinline__ void load_left(uint32_t (&words)[4], const bf16* tile, int row, int col) {
   const int lane = lane_index();
   load_matrices(words, tile + (row + lane % 16) * kPitch<kDim> + col + lane / 16 * 8);
 }
-// Two fragments of B, words 0 and 1, 2 and 3. Rows of the tile are B's columns, its columns are k.
+// Two fragments of B: words 0 and 1, words 2 and 3. Rows of the tile are columns of B, its columns are k.
 template <int kDim>
 __device__ __forceinline__ void load_right(uint32_t (&words)[4], const bf16* tile, int row, int col) {
   const int lane = lane_index();
   load_matrices(words, tile + (row + lane % 8 + lane / 16 * 8) * kPitch<kDim> + col + lane / 8 % 2 * 8);
 }
-// The same where rows of the tile are k, its columns B's columns.
+// The same if rows of the tile are k and its columns are columns of B.
 template <int kDim>
 __device__ __forceinline__ void load_right_transposed(uint32_t (&words)[4], const bf16* tile, int row, int col) {
   const int lane = lane_index();

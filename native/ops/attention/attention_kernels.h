@@ -1,5 +1,5 @@
-// What the kernels of attention.h share on every device: the size of a block of keys, the shape, and the arguments of
-// the CUDA kernels, whose pointers are the device's.
+// Arguments that the kernels of attention.h share on every device: the size of a key block, the shape, and the
+// arguments of the CUDA kernels, whose pointers are to device memory.
 #pragma once
 
 #include <cstdint>
@@ -15,16 +15,16 @@ struct AttentionShape {
   float scale = 0.0f;  // usually 1 / sqrt(head_dim)
 };
 
-// The work of a block of threads, for each kv head: kAttentionTile query rows, or keys, of one sequence. Query rows are
-// numbered position by position, and within a position by the heads of the group: row = (position - past) * group +
-// head, group = heads / kv_heads; so the heads that share keys share a tile, and positions ascend.
+// The work of a thread block, for each kv head: kAttentionTile query rows, or keys, of one sequence. Query rows are
+// numbered by position, and within a position by the heads of the group: row = (position - past) * group + head,
+// group = heads / kv_heads. So the heads that share keys share a tile, and positions ascend.
 constexpr int64_t kAttentionTile = 64;
 struct AttentionTile {
   int32_t sequence = 0;
   int32_t start = 0;  // the sequence's first row in q
   int32_t count = 0;  // its positions in this batch
-  int32_t past = 0;   // and those before it, in the cache
-  int32_t first = 0;  // the tile's first query row; or its first key (backward of keys)
+  int32_t past = 0;   // positions before it, in the cache
+  int32_t first = 0;  // the tile's first query row, or its first key (gradients of keys)
 };
 
 // "attention_forward/1"
@@ -50,7 +50,7 @@ struct AttentionBackwardDeviceArgs {
   const void *q = nullptr, *k = nullptr, *v = nullptr, *o = nullptr, *dout = nullptr;
   const float* lse = nullptr;                        // [T, heads], from forward
   float* delta = nullptr;                            // [T, heads], workspace: dO . o
-  void *dq = nullptr, *dk = nullptr, *dv = nullptr;  // null where no gradient is wanted
+  void *dq = nullptr, *dk = nullptr, *dv = nullptr;  // null if the gradient is not required
   int64_t rows = 0;                                  // T
   const AttentionTile* query_tiles = nullptr;        // for dq
   const AttentionTile* key_tiles = nullptr;          // for dk and dv

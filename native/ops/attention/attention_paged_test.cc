@@ -6,7 +6,7 @@ using namespace rubricate::testing;
 
 namespace {
 
-// A cache for sequences of given lengths, whose pages lie in no order and hold NaN before anything is stored.
+// A cache for sequences of given lengths. Its pages are in no order, and filled with NaN before anything is stored.
 struct Cache {
   Cache(const AttentionShape& shape, DType dtype, const std::vector<int64_t>& lengths)
       : bytes(2 * shape.kv_heads * kKeyBlock * shape.head_dim * dtype_size(dtype)), past(lengths.size(), 0) {
@@ -39,7 +39,7 @@ const Case kCases[] = {
     {2, 2, 16, {130}}, {4, 2, 20, {65, 1, 200}}, {6, 1, 64, {70, 129}}, {12, 3, 8, {64, 63, 128, 5}}, {1, 1, 80, {300}},
 };
 
-// All rows of all sequences together, by attention(): the values to match.
+// All rows of all sequences by attention(): the expected values.
 struct Whole {
   Whole(const std::shared_ptr<Arena>& arena, const Case& c, const AttentionShape& shape, DType dtype) {
     for (const int64_t length : c.lengths) starts.push_back(starts.back() + static_cast<int32_t>(length));
@@ -72,7 +72,7 @@ Tensor gather(const std::shared_ptr<Arena>& arena, const Tensor& x, const std::v
   return out;
 }
 
-// Feeds each sequence in pieces of its own chunk size until all are done; every piece must match bit for bit.
+// Feeds each sequence in chunks of its own size until all are done; every chunk must match bit for bit.
 void check_chunks(const std::shared_ptr<Arena>& arena, const Case& c, const AttentionShape& shape, const Whole& whole,
                   const std::vector<int64_t>& chunks) {
   Cache cache(shape, whole.q.dtype(), c.lengths);
@@ -98,7 +98,7 @@ void check_chunks(const std::shared_ptr<Arena>& arena, const Case& c, const Atte
 
 }  // namespace
 
-TEST_CASE("attention over pages has the bits of attention over rows, whole or in chunks, a batch at once") {
+TEST_CASE("attention over pages has the bits of attention over rows, for whole sequences, chunks and batches") {
   const auto arena = test_arena();
   for (const Case& c : kCases) {
     const AttentionShape shape{c.heads, c.kv_heads, c.head_dim, 0.3f};
@@ -108,7 +108,7 @@ TEST_CASE("attention over pages has the bits of attention over rows, whole or in
         CAPTURE(c.head_dim);
         const Whole whole(arena, c, shape, dtype);
         for (const int64_t chunk : {1, 7, 64, 100000}) {
-          // On a device hundreds of launches.
+          // A device would need hundreds of launches.
           if (present_device() && whole.starts.back() > (chunk == 1 ? 130 : chunk == 7 ? 200 : 100000)) continue;
           CAPTURE(chunk);
           check_chunks(arena, c, shape, whole, {chunk});
@@ -119,7 +119,7 @@ TEST_CASE("attention over pages has the bits of attention over rows, whole or in
   }
 }
 
-TEST_CASE("store_keys transposes keys by 16 and leaves values as they are, in the page of their position") {
+TEST_CASE("store_keys stores keys transposed by 16 and values unchanged, in the page of their position") {
   const auto arena = test_arena();
   const AttentionShape shape{2, 2, 3, 1.0f};
   Cache cache(shape, DType::f32, {70});

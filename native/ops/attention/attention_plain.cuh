@@ -1,6 +1,6 @@
-// Attention in fp32, for f32 tensors, for heads wider than 128, and for devices without bf16 tensor cores; the formulas
-// of attention_tensor_cores.cuh, with natural exponentials. Every sum is one chain of fused multiply-adds, over keys or
-// query rows in ascending order; masked keys are skipped, not added as zeros.
+// Attention in fp32: for f32 tensors, for head_dim above 128, and for devices without bf16 tensor cores. The formulas
+// are those of attention_tensor_cores.cuh, with natural exponentials. Every sum is one chain of fused multiply-adds,
+// over keys or query rows in ascending order; masked keys are skipped, not added as zeros.
 //
 // A block of 128 threads has 32 rows (queries, or keys for dk and dv) and visits 64 columns (keys, or query
 // rows) at a time. Operands pass through shared memory in slices of 32 components, so that the block's size does not
@@ -50,7 +50,7 @@ __device__ __forceinline__ void copy_slice(float (*slice)[kSlice + 1], int count
   }
 }
 
-// sums[i][j] += row . col, over head_dim. Ends with a barrier: the slices may be filled again.
+// sums[i][j] += row . col, over head_dim. Ends with a barrier, so the slices may be overwritten.
 template <typename Row, typename Col>
 __device__ __forceinline__ void plain_products(float (&sums)[4][4], RowSlice& rows, ColSlice& cols, int row_count,
                                                int col_count, int head_dim, Row&& row, Col&& col) {
@@ -76,8 +76,8 @@ __device__ __forceinline__ void plain_products(float (&sums)[4][4], RowSlice& ro
   }
 }
 
-// sums[i][c] += sum over columns j of weights[row][j] col[j][component c], j in [begin[i], end[i]) alone. The weights
-// were written before by these threads; a barrier is within, and one at the end.
+// sums[i][c] += sum over columns j of weights[row][j] col[j][component c], only for j in [begin[i], end[i]). The same
+// threads wrote the weights. Has a barrier inside, and one at the end.
 template <int kDim, typename Col>
 __device__ __forceinline__ void plain_weighted(float (&sums)[4][kDim / 16], const Weights& weights, ColSlice& cols,
                                                int count, int head_dim, const int (&begin)[4], const int (&end)[4],
@@ -257,7 +257,7 @@ __global__ void __launch_bounds__(kPlainThreads, 2) attention_key_gradient_plain
     plain_products(
         d_scores, row_slice, col_slice, keys, count, sizes.head_dim, [&](int j) { return at.source.v + key_offset(j); },
         dout);
-    int begin[4], end[4];  // of the query rows that see a key
+    int begin[4], end[4];  // range of the query rows that see a key
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       begin[i] = (first + 4 * mine.down + i) * sizes.group - base;

@@ -1,4 +1,4 @@
-// Where the rows of attention's operands lie, for its kernels on a device.
+// Addresses of the rows of attention's operands, for its kernels on a device.
 #pragma once
 
 #include "device/cuda/kernel.h"
@@ -6,7 +6,7 @@
 
 namespace rubricate::cuda {
 
-// Sizes that index arithmetic needs, in the widths that are cheap.
+// Sizes for index arithmetic, in the cheapest widths.
 struct HeadSizes {
   int32_t heads, kv_heads, head_dim, group;
 };
@@ -15,7 +15,7 @@ inline HeadSizes head_sizes(const AttentionShape& shape) {
           static_cast<int32_t>(shape.heads / shape.kv_heads)};
 }
 
-// Query row `row` of a tile's sequence: its offset in [T, heads].
+// Offset in [T, heads] of query row `row` of a tile's sequence.
 __device__ __forceinline__ int64_t query_offset(const AttentionTile& tile, const HeadSizes& sizes, int kv_head,
                                                 int row) {
   return static_cast<int64_t>(tile.start + row / sizes.group) * sizes.heads + kv_head * sizes.group + row % sizes.group;
@@ -24,21 +24,21 @@ __device__ __forceinline__ int query_rows(const AttentionTile& tile, const HeadS
   return tile.count * sizes.group;
 }
 
-// Rows of keys (or values) side by side.
+// Consecutive rows of keys (or values).
 template <typename T>
 struct KeyRows {
   const T *k, *v;
   int64_t stride;  // elements from one key to the next
 };
 
-// The source of keys: the batch's own rows, or pages.
+// The source of keys: the batch's rows, or pages.
 template <typename T>
 struct KeySource {
   const T *k, *v;
   const void* const* pages;
   int64_t pages_per_sequence;
 
-  // From key `base` of the sequence on: a multiple of kKeyBlock, and no further than its block where there are pages.
+  // Rows from key `base` of the sequence on; base is a multiple of kKeyBlock. With pages only its block may be read.
   __device__ __forceinline__ KeyRows<T> rows(const AttentionTile& tile, const HeadSizes& sizes, int kv_head,
                                              int base) const {
     if (pages == nullptr) {

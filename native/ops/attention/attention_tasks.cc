@@ -5,15 +5,15 @@
 namespace rubricate {
 namespace {
 
-// Query rows of a task: enough to make up for packing each key block, few enough to stay in the second-level cache;
-// fewer in forward, where that gives every thread some tasks.
+// Query rows of a task: enough to pay for packing each key block, few enough to stay in the L2 cache. The forward uses
+// fewer if that gives every thread several tasks.
 constexpr int64_t kMostTileRows = 256, kLeastTileRows = 32;
 constexpr int64_t kTasksPerThread = 4;
 constexpr int64_t kQueryTileRows = 192;
-// Most numbers of dq that a task may hold in its scratch (4 MiB).
+// Maximum elements of dq in a task's scratch memory (4 MiB).
 constexpr int64_t kMaxHeldGradient = int64_t{1} << 20;
 
-// Multiply-adds of one product over the (row, key) pairs of rows [begin, end) and keys [0, limit).
+// Multiply-adds of one matmul over the (row, key) pairs of rows [begin, end) and keys [0, limit).
 double pairs(int64_t past, int64_t group, int64_t begin, int64_t end, int64_t limit) {
   const double first = static_cast<double>(std::min(past + begin / group + 1, limit));
   const double last = static_cast<double>(std::min(past + (end - 1) / group + 1, limit));
@@ -44,7 +44,7 @@ std::vector<AttentionTask> forward_tasks(const AttentionShape& shape, int64_t se
     for (int64_t begin = 0; begin < rows; begin += tile) {
       AttentionTask task{.sequence = s, .row_begin = begin, .row_end = std::min(rows, begin + tile)};
       const double keys = static_cast<double>(before + (task.row_end - 1) / group + 1);
-      // Two products, and the reading and packing of every key.
+      // Two matmuls, and reading and packing every key.
       task.cost =
           static_cast<double>(shape.head_dim) * (2 * pairs(before, group, begin, task.row_end, INT32_MAX) + 8 * keys);
       for (task.kv_head = 0; task.kv_head < shape.kv_heads; ++task.kv_head) tasks.push_back(task);
@@ -68,7 +68,7 @@ std::vector<AttentionTask> backward_tasks(const AttentionShape& shape, int64_t s
     longest = std::max(longest, cost);
     most_rows = std::max(most_rows, rows);
   }
-  // Together: five products. Apart: three for dq, four for dk and dv.
+  // Together: five matmuls. Separately: three for dq, four for dk and dv.
   const bool together = queries && keys && most_rows * width <= kMaxHeldGradient &&
                         5 * std::max(longest, total / threads) <= 7 * total / threads;
 

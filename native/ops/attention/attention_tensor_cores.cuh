@@ -3,14 +3,14 @@
 // A block has four warps and 64 query rows of one sequence and kv head; a warp has 16 rows. For key blocks 0, 1, ... at
 // absolute positions, in order:
 //   x = scale log2(e) q k;  m' = max(m, max x);  a = 2^(m - m');  p = 2^(x - m');  l' = a l + sum p;  o' = a o + p v
-// then o / l, and m + log2(l) for backward. p is rounded to bf16 for its product with v, not for its sum.
+// then o / l, and m + log2(l) for backward. p is rounded to bf16 for its matmul with v, not for its sum.
 //
-// Keys that a row must not see have p = 0, and change none of its bits: what a row gives does not depend on the tile
-// that it shares. A NaN among the values of such keys would (0 * NaN); so blocks that not every row sees whole are
-// searched for values that are not finite, which are then added to those rows alone that see them.
+// Masked keys have p = 0 and do not change a row's bits, so a row's result does not depend on the other rows of its
+// tile. A NaN or infinity among their values would (0 * NaN). So blocks that not every row sees completely are searched
+// for values that are not finite; these are added only to the rows that see them.
 //
-// Operations: 4 head_dim for each query row and key seen, with half a tile of waste at the diagonal. Bytes: q and o
-// once, k and v once for every tile of rows.
+// Operations: 4 head_dim for each query row and key seen; at the diagonal half a tile is wasted. Bytes: q and o once, k
+// and v once for every tile of rows.
 #pragma once
 
 #include "ops/attention/attention_fragments.cuh"
@@ -32,8 +32,8 @@ constexpr int64_t kForwardBytes = 3 * kAttentionTile* kPitch<kDim>* int64_t{size
 
 __device__ __forceinline__ bool finite(bf16 x) { return (x.bits & 0x7f80u) != 0x7f80u; }
 
-// Adds to o what values of seen keys are not finite, and makes those values zero. All threads of the block call it,
-// after a barrier; the tile may be read after it returns. `found`: shared.
+// Adds values of seen keys that are not finite to o, and replaces those values by zero. All threads of the block call
+// it after a barrier; the tile may be read after it returns. `found`: shared.
 template <int kDim>
 __device__ __forceinline__ void take_out_nonfinite(bf16* values, float (&o)[kDim / 8][4], const int (&seen)[2],
                                                    int* found) {
@@ -64,7 +64,7 @@ __device__ __forceinline__ void take_out_nonfinite(bf16* values, float (&o)[kDim
   __syncthreads();
 }
 
-// Scores to weights, in place; a: the factor of what was summed before. x, row_max and sum are in units of log2.
+// Turns scores into weights, in place. a: rescales the earlier sums. x, row_max and sum are in units of log2.
 template <int kTiles>
 __device__ __forceinline__ void softmax_step(float (&scores)[kTiles][4], float scale, const int (&seen)[2], bool whole,
                                              float (&row_max)[2], float (&sum)[2], float (&a)[2]) {
@@ -134,13 +134,13 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_forward_tensor
   copy_keys(0);
   copy_values(0);
   for (int base = 0; base <= last; base += kKeys) {
-    const int seen[2] = {position[0] + 1 - base, position[1] + 1 - base};  // of this block's keys
+    const int seen[2] = {position[0] + 1 - base, position[1] + 1 - base};  // keys of this block that a row sees
     const bool whole = base + kKeys <= earliest + 1;
     float scores[kKeys / 8][4] = {}, a[2];
     copy_async_wait<1>();  // keys
     __syncthreads();
     multiply_rows<kDim>(scores, queries, warp_index() * 16, keys);
-    __syncthreads();  // keys are read
+    __syncthreads();  // all threads have read the keys
     if (base + kKeys <= last)
       copy_keys(base + kKeys);
     else
@@ -155,7 +155,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_forward_tensor
     __syncthreads();
     if (!whole) take_out_nonfinite<kDim>(values, o, seen, &found);
     multiply_weights<kDim>(o, scores, values);
-    __syncthreads();  // values are read
+    __syncthreads();  // all threads have read the values
     if (base + kKeys <= last)
       copy_values(base + kKeys);
     else

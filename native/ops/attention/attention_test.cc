@@ -14,7 +14,7 @@ struct Case {
   AttentionShape shape() const { return {heads, kv_heads, head_dim, 1.0f / std::sqrt(static_cast<float>(head_dim))}; }
 };
 
-// Blocks that are full, begun, crossed; tiles of rows that end anywhere; groups; heads of every kind of width.
+// Full and partial key blocks, sequences that cross them, tiles with any number of rows, groups, all kinds of head_dim.
 const Case kCases[] = {
     {1, 1, 1, {0, 1}},           {2, 1, 4, {0, 3, 3, 8}},   {4, 2, 8, {0, 65}},   {3, 3, 20, {0, 64, 65, 128}},
     {2, 2, 16, {0, 130}},        {6, 2, 64, {0, 100, 137}}, {4, 1, 80, {0, 70}},  {1, 1, 256, {0, 33}},
@@ -66,7 +66,7 @@ void fill_rows(Tensor& x, int64_t begin, int64_t end, int byte) {
 
 }  // namespace
 
-TEST_CASE("attention's reference gradients are the slopes of its output") {
+TEST_CASE("attention's reference gradients agree with central differences") {
   const Case c{4, 2, 3, {0, 2, 7}};
   const auto arena = test_arena();
   const Inputs in = random_inputs(arena, c, DType::f32, 1.0);
@@ -113,7 +113,7 @@ TEST_CASE("attention and its gradients keep the precision rule; a pool of any si
   }
 }
 
-TEST_CASE("only the wanted gradients are made, with the same bits") {
+TEST_CASE("only the requested gradients are computed, with the same bits") {
   const auto arena = test_arena();
   const Case c{4, 2, 20, {0, 70, 90}};
   for (const DType dtype : {DType::f32, DType::bf16}) {
@@ -136,7 +136,7 @@ TEST_CASE("only the wanted gradients are made, with the same bits") {
   }
 }
 
-TEST_CASE("a sequence has the same bits alone and packed, whatever the others hold") {
+TEST_CASE("a sequence has the same bits alone and packed, for any values of the other sequences") {
   const auto arena = test_arena();
   const Case packed{6, 3, 24, {0, 67, 68, 68, 201}};
   for (const DType dtype : {DType::f32, DType::bf16}) {
@@ -170,7 +170,7 @@ TEST_CASE("attention: on a device, the same bits in every order of threads and b
   }
 }
 
-TEST_CASE("a row does not see what comes after it, not even NaN") {
+TEST_CASE("a row does not see later rows, not even NaN in them") {
   const auto arena = test_arena();
   const Case c{2, 1, 16, {0, 140}};
   for (const DType dtype : {DType::f32, DType::bf16}) {

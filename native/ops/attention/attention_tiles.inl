@@ -2,7 +2,7 @@
 
 constexpr int kTileRows = 6;  // with 16 columns: 12 of AVX2's 16 registers
 
-// Vectors of 16 columns that a tile of R rows keeps in registers.
+// Number of 16-column vectors that a tile of R rows keeps in registers.
 template <int R>
 constexpr int tile_vectors() {
 #ifdef RUBRICATE_TARGET_AVX512
@@ -12,9 +12,9 @@ constexpr int tile_vectors() {
 #endif
 }
 
-// A matrix of fp32 or bf16 by panels of 16 columns: element (i, 16 j + l) stands at data[i * row + j * panel + l].
-// Packed panels follow each other (row 16), so that a tile reads memory in one stream; in rows at large strides it
-// would miss the cache.
+// A matrix of fp32 or bf16 in panels of 16 columns: element (i, 16 j + l) is at data[i * row + j * panel + l]. Packed
+// panels are contiguous (row = 16), so that a tile reads memory in one stream; rows at large strides would miss the
+// cache.
 template <typename T>
 struct Panels {
   const T* data;
@@ -83,7 +83,7 @@ void multiply(int64_t rows, const float* a, int64_t lda, Panels<T> b, int64_t de
   }
 }
 
-// One row of n elements as fp32; out is filled up to a multiple of 16 with zeros.
+// One row of n elements as fp32; out is padded with zeros to a multiple of 16.
 template <typename T>
 inline void widen_row(const T* x, int64_t n, float* out) {
   int64_t i = 0;
@@ -106,7 +106,7 @@ struct Rows {
 };
 
 // `count` rows of head_dim elements as fp32 [count, stride], readable up to a multiple of 16 columns: the rows
-// themselves where they are that already, otherwise a copy in `room`.
+// themselves if they have that form, otherwise a copy in `room`.
 template <typename T>
 inline Rows widen_rows(const T* x, int64_t stride, int64_t count, int64_t head_dim, int64_t padded, float* room) {
   if constexpr (std::is_same_v<T, float>) {
@@ -154,8 +154,8 @@ inline Panels<float> pack_rows(const T* x, int64_t stride, int64_t count, int64_
   return {out, 16, 16 * kKeyBlock};
 }
 
-// Panels of the transpose [head_dim, kKeyBlock] of `count` rows, with zeros for the missing ones: the layout of keys in
-// a page.
+// Panels of the transpose [head_dim, kKeyBlock] of `count` rows, with zeros for missing rows: the layout of keys in a
+// page.
 inline Panels<float> pack_transposed(Rows x, int64_t count, int64_t head_dim, float* out) {
   const int64_t whole_rows = count / 8 * 8, whole_cols = head_dim / 8 * 8, panel = 16 * head_dim;
   for (int64_t j = 0; j < whole_rows; j += 8)

@@ -12,9 +12,9 @@
 namespace rubricate {
 namespace {
 
-// Each chunk packs the head again, which costs about 15 multiply-adds a weight: 6 % of 256 rows, 12 % of 128. So 32 MiB
-// of logits, but up to 64 MiB where that would be fewer than 128 rows. Fixed by the vocabulary alone, so that dW's sums
-// over rows break at the same places always.
+// Each chunk packs the head again, which costs about 15 multiply-adds per weight: 6 % of 256 rows, 12 % of 128. So a
+// chunk has 32 MiB of logits, or up to 64 MiB if 32 MiB hold fewer than 128 rows. It depends only on the vocabulary, so
+// that dW's sums over rows are always split at the same rows.
 int64_t rows_per_chunk(int64_t vocabulary) {
   constexpr int64_t kElements = int64_t{8} << 20;
   const int64_t rows = std::max(kElements / vocabulary, std::min<int64_t>(2 * kElements / vocabulary, 128));
@@ -46,10 +46,10 @@ void check_rows(const LossRows& rows, int64_t all, int64_t vocabulary) {
   }
 }
 
-// Chosen rows of a matrix side by side: the matrix itself where they already lie so.
+// Chosen rows of a matrix, contiguous: the matrix itself if the rows are contiguous already.
 class RowBlock {
  public:
-  // rows: on the CPU; device_rows: the same on the matrix's device, where it has one.
+  // rows: on the CPU; device_rows: the same on the matrix's device, if it is on one.
   RowBlock(const Tensor& matrix, const int32_t* rows, const int32_t* device_rows, int64_t count)
       : matrix_(matrix),
         rows_(rows),
@@ -65,7 +65,7 @@ class RowBlock {
   void scatter(const Tensor& scratch) const {
     if (!adjacent()) copy(scratch, true);
   }
-  // Also where the rows are in no order, or some are there twice.
+  // The rows may be in any order, and repeated.
   void copy(const Tensor& scratch, bool scatter) const {
     if (Stream* stream = matrix_.stream()) {
       const void* const from = scatter ? scratch.raw() : matrix_.raw();
@@ -91,7 +91,7 @@ class RowBlock {
   int64_t count_, row_bytes_;
 };
 
-// Values of the CPU where the tape computes: themselves, or a copy.
+// CPU values on the tape's device: the values themselves, or a copy.
 template <typename T>
 class Placed {
  public:
@@ -112,7 +112,7 @@ void row_loss(const Tape& tape, const RowLossArgs& args) {
   row_loss_cpu(args);
 }
 
-// What row_loss writes for each of `rows` rows, where the tape computes.
+// The outputs of row_loss for `rows` rows, on the tape's device.
 class RowLosses {
  public:
   RowLosses(Tape& tape, int64_t rows)
@@ -124,7 +124,7 @@ class RowLosses {
     args.loss = static_cast<double*>(losses_.raw()) + begin;
     args.correct = static_cast<uint8_t*>(correct_.raw()) + begin;
   }
-  // Waits for a device.
+  // Waits for the device.
   std::vector<double> losses() const { return fetched<double>(losses_); }
   std::vector<uint8_t> correct() const { return fetched<uint8_t>(correct_); }
 
@@ -161,7 +161,7 @@ void logits_of(const Tape& tape, const void* x, DType dtype, int64_t count, cons
   matmul(tape, args);
 }
 
-// One pass over the chunks: losses, and dx and dW where they are defined.
+// One pass over the chunks: losses, and dx and dW if they are defined.
 class HeadPass {
  public:
   HeadPass(Tape& tape, const Tensor& x, const WeightView& head, const LossRows& rows)
@@ -177,7 +177,7 @@ class HeadPass {
 
   Tensor dx, dw;
 
-  // Sets everything of the result but its Var, and returns the loss.
+  // Sets all members of the result except its Var, and returns the loss.
   double run(CrossEntropy& result) {
     z_ = tape_.empty({chunk_, head_.rows}, DType::f32);
     gathered_ = tape_.empty({chunk_, head_.cols}, x_.dtype());
@@ -264,11 +264,11 @@ class HeadPass {
   const int64_t chunk_;
   RowLosses losses_;
   Tensor z_, gathered_;
-  const Placed<int32_t> places_, targets_;  // of rows_, where the tape computes
+  const Placed<int32_t> places_, targets_;  // of rows_, on the tape's device
   const Placed<float> weights_;
 };
 
-// factor: a scalar where the tape computes.
+// factor: a scalar on the tape's device.
 void scale_and_accumulate(Tape& tape, const std::shared_ptr<GradSlot>& slot, Tensor grad, const Tensor& factor) {
   if (!grad.defined()) return;
   ScaleArgs args{.count = grad.count(), .values = grad.raw(), .dtype = grad.dtype()};

@@ -2,8 +2,8 @@
 //
 //   most = max z;  sum = sum e^(z - most);  loss = most + log(sum) - z[target];  dz = weight (e^(z - most) / sum - hot)
 //
-// A block has one row and reads it three times, from memory once and then, a row being some 100 KiB, from the L2 cache;
-// it writes dz once. So about 4 bytes read and 2 (bf16) or 4 written for each logit, with two exponentials. Sums of
+// A block has one row and reads it three times: once from memory, then from the L2 cache (a row has some 100 KiB). It
+// writes dz once. So each logit costs about 4 bytes read, 2 (bf16) or 4 written, and two exponentials. Sums of
 // exponentials are fp32 over 8 logits, and double beyond.
 #include "device/cuda/kernel.h"
 #include "ops/cross_entropy/cross_entropy_kernels.h"
@@ -13,8 +13,8 @@ namespace {
 
 constexpr int kThreads = 256, kEach = 8, kChunk = kThreads * kEach;
 
-// Visits a row in chunks of kChunk: visit(values of z, how many, place of value j). All threads visit every chunk, some
-// with nothing. vectors: rows are aligned to 16 bytes and n % kEach == 0.
+// Visits a row in chunks of kChunk: visit(values of z, how many, index of value j). All threads visit every chunk, some
+// with no values. vectors: rows are aligned to 16 bytes and n % kEach == 0.
 template <bool vectors, typename Visit>
 __device__ __forceinline__ void each_chunk(const float* z, int64_t n, Visit&& visit) {
   const int thread = static_cast<int>(threadIdx.x);
@@ -58,7 +58,8 @@ __device__ __forceinline__ double block_total(double x, double* partial) {
   return total;
 }
 
-// In place, bf16 of a chunk overwrites fp32 at or before the chunk: hence a barrier between reading and writing each.
+// In place, the bf16 output of a chunk overwrites fp32 input at or before the chunk: so a barrier separates reads and
+// writes of each chunk.
 template <bool vectors, typename T>
 __device__ __forceinline__ void write_gradient(const float* z, T* dz, int64_t n, float most, float factor,
                                                int64_t target, float at_target) {
@@ -103,7 +104,7 @@ __global__ void __launch_bounds__(kThreads) row_loss(RowLossArgs args) {
   most = block_max<kThreads>(most, partial);
 
   double sum = 0.0;
-  float earlier = 0.0f;  // 1 where a lower id has the largest logit
+  float earlier = 0.0f;  // 1 if a lower id has the largest logit
   each_chunk<vectors>(z, n, [&](const float(&values)[kEach], int count, auto&& place) {
     float few = 0.0f;
 #pragma unroll
@@ -141,7 +142,7 @@ int32_t row_loss_cuda(const RowLossArgs& args, RubricateStream* stream) {
                  : RUBRICATE_LAUNCH(row_loss<false>, rows, kThreads, 0, stream, args);
 }
 
-// Reads and writes each element once; nothing where the factor is 1.
+// Reads and writes each element once; does nothing if the factor is 1.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     scale_in_place(T* values, int64_t count, float usual, const float* __restrict__ factor_at) {
@@ -165,7 +166,7 @@ int32_t scale_in_place_cuda(const ScaleArgs& args, RubricateStream* stream) {
   return args.dtype == DType::bf16 ? scale<bf16>(args, stream) : scale<float>(args, stream);
 }
 
-// A block copies a row: 16 bytes a thread, or 2 where rows are not aligned.
+// A block copies a row: 16 bytes per thread, or 2 if rows are not aligned.
 template <bool vectors>
 __global__ void __launch_bounds__(kThreads) copy_rows(CopyRowsArgs args) {
   const int64_t line = blockIdx.x, row = args.rows[line];

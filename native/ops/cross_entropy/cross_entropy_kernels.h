@@ -1,4 +1,4 @@
-// Kernels of cross_entropy.h: their arguments, on every device, and the CPU's entry points.
+// Kernels of cross_entropy.h: their arguments, on every device, and the entry points of the CPU kernels.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@ struct RowLossArgs {
   const int32_t* targets = nullptr;  // [rows]
   double* loss = nullptr;            // [rows]: nats
   uint8_t* correct = nullptr;        // [rows], or null
-  // For a gradient: [rows, vocabulary] of memory for fp32, which may be the logits themselves; else null. Row r of dz,
-  // of dtype `dz_dtype` (f32 or bf16), begins where row r of this begins, and for bf16 fills half of it.
+  // For a gradient: [rows, vocabulary] of fp32-sized memory, which may be the logits' own; else null. Row r of dz, of
+  // dtype `dz_dtype` (f32 or bf16), begins where row r of this memory begins; in bf16 it fills half of the row.
   float* dz = nullptr;
   DType dz_dtype = DType::f32;
   const float* weights = nullptr;  // [rows]: dz = weight (softmax(z) - onehot(target))
@@ -27,7 +27,7 @@ struct ScaleArgs {
   void* values = nullptr;
   DType dtype = DType::f32;
   float factor = 1.0f;
-  const float* factor_at = nullptr;  // on a device: where the factor is
+  const float* factor_at = nullptr;  // on a device: address of the factor
 };
 
 // "copy_rows/1": to[i] = from[rows[i]], or with `scatter` to[rows[i]] = from[i].

@@ -1,4 +1,5 @@
-// A row at a time, in 16 lanes with the lanes' tree at the end; sums of exponentials go to double every 2,048 elements.
+// One row at a time in 16 lanes, then a tree over the lanes; sums of exponentials are added to a double every 2,048
+// elements.
 
 static float row_max(const float* z, int64_t n) {
   const F32x16 lowest = set1(-std::numeric_limits<float>::infinity());
@@ -7,7 +8,7 @@ static float row_max(const float* z, int64_t n) {
   return reduce_max(most);
 }
 
-// sum of e^(z - most); the exponentials are left in `exps` where that is not null (it may be z).
+// sum of e^(z - most); stores the exponentials in `exps` unless it is null (it may be z).
 static double sum_of_exps(const float* z, int64_t n, float most, float* exps) {
   constexpr int64_t kBlock = 2048;
   double total = 0.0;
@@ -23,8 +24,7 @@ static double sum_of_exps(const float* z, int64_t n, float most, float* exps) {
   return total;
 }
 
-// exps times factor, in place or (bf16) in the first half of the same memory: what is written lies at or before what
-// was just read.
+// exps times factor, in place or (bf16) in the first half of the same memory: each write is at or before the last read.
 template <typename T>
 static void scale_exps(float* exps, int64_t n, float factor) {
   T* const out = reinterpret_cast<T*>(exps);

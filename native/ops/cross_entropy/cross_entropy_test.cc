@@ -19,7 +19,7 @@ struct Problem {
   std::vector<int32_t> rows, targets;
   std::vector<float> weights;
 
-  // Each `every`-th row carries loss, with unequal weights.
+  // Every `every`-th row has loss, with unequal weights.
   Problem(int64_t all, int64_t d, int64_t vocabulary, int every, DType x_dtype, DType w_dtype, double size = 1.0) {
     x = random_tensor(arena, {all, d}, x_dtype, 1, -size, size);
     matrix = random_tensor(arena, {vocabulary, d}, w_dtype, 2);
@@ -58,7 +58,7 @@ Result run(const Problem& p, bool train_x = true, bool train_w = true, float see
   return result;
 }
 
-// The formulas of cross_entropy.h, in T; dz is rounded to x's dtype where T is float.
+// The formulas of cross_entropy.h, in T; dz is rounded to x's dtype if T is float.
 template <typename T>
 struct Reference {
   Doubles row_loss, dx, dw;
@@ -149,7 +149,7 @@ TEST_CASE("head_cross_entropy over several chunks of rows, adjacent or not") {
       check_precision(got.dw, exact.dw, naive.dw);
       check_close(as_doubles(got.out.row_loss), exact.row_loss, 1e-6, 1e-6);
       check_close(to_doubles(got.out.loss.value()), {exact.loss}, 1e-7, 0.0);
-      Problem tail = p;  // the last row alone: as in its chunk
+      Problem tail = p;  // only the last row: as in its chunk
       tail.rows = {p.rows.back()};
       tail.targets = {p.targets.back()};
       tail.weights = {p.weights.back()};
@@ -187,7 +187,7 @@ TEST_CASE("head_cross_entropy: dx by finite differences of the loss") {
   check_close(to_doubles(run(p).dx), numeric_gradient(loss, to_doubles(p.x)), 1e-5, 1e-6);
 }
 
-TEST_CASE("a row has the same bits alone, in any company, in any part of the batch") {
+TEST_CASE("a row has the same bits alone, among any other rows, anywhere in the batch") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const Problem all(37, 24, 1031, 1, dtype, DType::bf16);
     on_every_device([&] {
@@ -226,7 +226,7 @@ TEST_CASE("a row has the same bits alone, in any company, in any part of the bat
   }
 }
 
-TEST_CASE("backward multiplies by the loss's gradient, and adds to a weight's gradient that is there") {
+TEST_CASE("backward multiplies by the loss's gradient, and adds to an existing gradient of the weight") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const Problem p(6, 11, 19, 1, dtype, DType::f32);
     on_every_device([&] {
@@ -330,7 +330,7 @@ TEST_CASE("cross_entropy of given logits: mean loss, gradient by finite differen
   });
 }
 
-TEST_CASE("wrong arguments give codes") {
+TEST_CASE("wrong arguments of the head and its loss give error codes") {
   Problem p(4, 3, 5, 1, DType::f32, DType::f32);
   const auto code_with = [&](auto&& change) {
     Problem changed = p;

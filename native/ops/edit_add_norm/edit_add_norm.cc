@@ -11,18 +11,18 @@
 namespace rubricate {
 namespace {
 
-// What backward needs, and nothing else.
+// Only what the backward needs.
 struct Saved {
   std::shared_ptr<GradSlot> h_slot, residual_slot, weight_slot;
-  EditSlots slots;  // empty where no row has an edit
+  EditSlots slots;  // empty if no row has an edit
   EditTable table;
   SavedRows rows;
-  Tensor h;                 // where a scale trains
-  Tensor sum, inv, weight;  // where there is a norm
-  Tensor residual;          // instead of the sum, where that can be recomputed
+  Tensor h;                 // if a scale trains
+  Tensor sum, inv, weight;  // if there is a norm
+  Tensor residual;          // saved in place of the sum if that can be recomputed
 
   bool edit_trains() const { return slots.trains(); }
-  // g: the gradient of the sum; dh: that of h. Either may be an input's own memory.
+  // g: the gradient of the sum; dh: that of h. Either may be an input's own tensor.
   void backward(Tape& tape, const Tensor& grad_sum, const Tensor& grad_normed) const;
 };
 
@@ -36,7 +36,7 @@ void check(const Tape& tape, const Tensor& h, const Tensor& residual, const SumN
   if (norm.weight.defined()) require_vector(norm.weight.value(), h.cols(), "norm.weight");
 }
 
-// One sequence without an edit, for a call without any.
+// One sequence without an edit, for calls that pass no edit.
 struct UneditedRows {
   explicit UneditedRows(int64_t rows) : starts{0, static_cast<int32_t>(rows)} {}
   SequenceRows view() const { return {starts[1], 1, starts, &slot}; }
@@ -64,7 +64,7 @@ void Saved::backward(Tape& tape, const Tensor& grad_sum, const Tensor& grad_norm
                               .g = g.raw(),
                               .dh = scaled ? dh.raw() : nullptr};
   if (Stream* stream = tape.stream()) {
-    if (grad_normed.defined() || scaled || edit_trains())  // else g and dh are grad_sum itself
+    if (grad_normed.defined() || scaled || edit_trains())  // otherwise g and dh are grad_sum itself
       sum_rounds_on_device(tape, edit_sums(tape, slots, sequence_rows, h, g), sequence_rows, scaled ? dh : Tensor(),
                            table.scale, [&](const SlotSumsArgs& sums, int64_t begin, int64_t end) {
                              if (!grad_normed.defined()) return stream->run("row_sums/1", sums);
@@ -155,8 +155,8 @@ std::pair<Var, Var> edit_add_norm(Tape& tape, const Var& h, const Var& residual,
               table, used);
   if (!wanted) return {sum, normed};
 
-  // h is kept for the scale's gradient, and the residual by the op that made it, so the sum need not be stored. (The
-  // kernels of a device have no registers left to recompute it.)
+  // h is kept for the scale's gradient and the residual by the op that made it, so the sum is recomputed, not stored.
+  // (The device kernels have no registers left to recompute it.)
   const bool keeps_h = edit != nullptr && any_scale_trains(*edit);
   const bool recompute_sum = keeps_h && normalises && !norm.weight.slot() && tape.stream() == nullptr;
   auto saved = std::make_shared<Saved>(Saved{.h_slot = h.slot(),

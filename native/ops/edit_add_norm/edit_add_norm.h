@@ -1,9 +1,9 @@
 // The end of every sub-layer in one pass over memory: edit, addition to the residual stream, norm. Edit and norm are
 // optional.
 //
-//   e   = fma(scale, h, bias)         (h itself where the row's slot has no edit)
+//   e   = fma(scale, h, bias)         (h itself if the row's slot has no edit)
 //   sum = residual + e                fp32 inside, rounded once
-//   normed = RMSNorm(sum)             of the rounded sum, as a block that reads the sum later would see it
+//   normed = RMSNorm(sum)             of the rounded sum, as a later block that reads the sum would compute it
 //
 // backward, with g1 = d sum (from the next sub-layer's residual) and g2 = d normed:
 //   g = g1 + RMSNorm'(g2), rounded once; d residual = g; dh = scale * g; dscale += g * h, dbias += g (see red_edit.h)

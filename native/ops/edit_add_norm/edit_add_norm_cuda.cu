@@ -1,24 +1,24 @@
-// The end of a sub-layer (edit_add_norm.h): edit, residual and RMSNorm in one pass, by each row's slot.
+// The end of a sub-layer (edit_add_norm.h): edit, residual and RMSNorm in one pass, each row with its slot's vectors.
 //
-// Why one kernel: done op by op, the edit, the addition and the norm each read and write a whole [T, d] tensor, and the
-// edited h exists in memory only to be added. Fused, a row stays in registers from its first load to its last store, so
-// that forward moves 4 elements of memory where three kernels move 7. Backward gains in the same way: g and dh come
-// from one pass over the row, and so do the sums for the edit's gradients where they are fused too.
+// Why one kernel: op by op, the edit, the addition and the norm each read and write a whole [T, d] tensor, and the
+// edited h is stored only to be added. Fused, a row stays in registers from its first load to its last store, so the
+// forward moves 4 elements of memory instead of 7. The backward gains in the same way: g and dh come from one pass over
+// the row, and so do the sums for the edit's gradients if they are fused too.
 //
 //   forward    a block a row: e = fma(scale, h, bias), sum = residual + e rounded, its squares over the block, normed
-//   backward   a block a row: g = grad_sum + r (w g2 - k sum), dh = scale * g; then row_sums_cuda.cu. Where there are
-//              enough tiles for every multiprocessor, a block has 64 rows of one sequence instead, and sums g * h and g
-//              over them on the way
+//   backward   a block a row: g = grad_sum + r (w g2 - k sum), dh = scale * g; then row_sums_cuda.cu. If there are
+//              enough tiles for every multiprocessor, a block has 64 rows of one sequence instead, and also sums g * h
+//              and g over them
 //
-// Order of sums. The squares and the dot product of a row run over a thread's elements, then a warp's lanes, then the
-// warps (rows.cuh): the number of columns alone decides it. Sums over rows are row_sums.h's, rows ascending in blocks of
-// 64 and then the blocks in order, fused or not. So both backward kernels give the same bits, and a row's result depends
-// on no other row.
+// Order of sums. The squares and the dot product of a row are summed over a thread's elements, then a warp's lanes,
+// then the warps (rows.cuh); the order depends only on the number of columns. Sums over rows are those of row_sums.h,
+// fused or not: rows ascending in blocks of 64, then the blocks in order. So both backward kernels give the same bits,
+// and a row's result depends on no other row.
 //
-// Memory bounds all of it. Forward reads h and residual and writes sum and normed: 4 elements (8 bytes in bf16) for
-// about 8 operations. Backward reads sum, grad_sum and grad_normed and writes g and dh: 5 (10 bytes) for about 9; the
-// sums read h and g: 2 more (4 bytes), or fused 1 (2 bytes, 12 together). Vectors of fp32 come from the cache: 12 bytes
-// a column and row at most.
+// Memory-bound. Forward reads h and residual and writes sum and normed: 4 elements (8 bytes in bf16) for about 8
+// operations. Backward reads sum, grad_sum and grad_normed and writes g and dh: 5 (10 bytes) for about 9; the sums read
+// h and g: 2 more (4 bytes), or fused 1 (2 bytes, 12 together). The fp32 vectors come from the cache: at most 12 bytes
+// per column and row.
 #include "ops/edit_add_norm/edit_add_norm_kernels.h"
 #include "ops/rms_norm/rms_norm.cuh"
 #include "ops/row_sums/row_sums.cuh"
@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) edit_add_norm_forward(Ed
   });
 }
 
-// From grad (of the normed), x and grad_sum of a chunk: g, rounded as memory has it; writes it, and dh. Leaves g in
+// Computes g of a chunk from grad (of the normed), x and grad_sum, rounded as in memory; writes it, and dh. Leaves g in
 // grad.
 template <typename T, bool kWhole>
 __device__ __forceinline__ void finish_chunk(const EditAddNormBackwardArgs& all, int64_t at_row, const float* scale,
@@ -96,8 +96,8 @@ __device__ __forceinline__ void finish_chunk(const EditAddNormBackwardArgs& all,
   store_chunk<kWhole>(static_cast<T*>(all.dh) + at_row + column, left, e);
 }
 
-// Blocks of rows of one fp32 chunk that a multiprocessor has room for (sm_75 has not the threads): told nothing, ptxas
-// squeezes them into 40 registers on sm_100, and spills.
+// Blocks for rows of one fp32 chunk that fit on a multiprocessor (sm_75 has too few threads). Without this hint ptxas
+// limits the kernel to 40 registers on sm_100, and spills.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 constexpr int kBlocksOfOneChunk = 0;
 #else
@@ -135,8 +135,8 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>, kChunks == 1 && sizeof(T
   });
 }
 
-// The same with the sums: a block has a tile of rows. x and grad of the next row are fetched before this row's sum over
-// the block is known.
+// The same with the sums: a block has a tile of rows. It loads x and grad of the next row before this row's block-wide
+// sum is finished.
 template <typename T, int kChunks>
 __global__ void __launch_bounds__(kRowThreads<kChunks>) edit_add_norm_backward_sums(EditAddNormBackwardSlotsArgs args) {
   RUBRICATE_SHARED(float[2][kRowPartials], partial);
@@ -175,7 +175,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) edit_add_norm_backward_s
       grad.get(k, column, left, g);
       add_dot<true>(v, g, all.weight, column, left, dot);
     });
-    // Two places by turns: a warp that is ahead by a row writes where nobody reads.
+    // Two buffers in turn: a warp that is one row ahead writes to the one that is not being read.
     const float factor = norm_factor(row_sum(dot, partial[row % 2]), inv, cols);
     for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
       float v[kRowChunk], g[kRowChunk], s[kRowChunk] = {};
@@ -222,7 +222,7 @@ int32_t backward(const EditAddNormBackwardSlotsArgs& args, RubricateStream* stre
   const int threads = row_shape(all.cols).threads;
   const int32_t launched = for_row_shape(all.cols, aligned, [&](auto chunks) {
     constexpr int kChunks = decltype(chunks)::value;
-    if constexpr (kChunks == 1 || (kChunks == 2 && sizeof(T) == 2)) {  // more registers than there are, else
+    if constexpr (kChunks == 1 || (kChunks == 2 && sizeof(T) == 2)) {  // otherwise there are not enough registers
       if (summed && tiles >= stream->multiprocessors) {
         const int32_t status =
             RUBRICATE_LAUNCH((edit_add_norm_backward_sums<T, kChunks>), blocks_for(tiles, 1), threads, 0, stream, args);
@@ -233,7 +233,7 @@ int32_t backward(const EditAddNormBackwardSlotsArgs& args, RubricateStream* stre
                                             threads, 0, stream, args);
     if (status != RUBRICATE_OK || !summed) return status;
     SlotSumsArgs sums = args.sums;
-    sums.dh = nullptr;  // is there already
+    sums.dh = nullptr;  // already written
     const int32_t added = launch_tile_sums(sums, stream);
     return added == RUBRICATE_OK ? launch_fold(sums, stream) : added;
   });

@@ -1,4 +1,4 @@
-// Kernels of edit_add_norm.h: their arguments, and the CPU's entry points.
+// Kernels of edit_add_norm.h: their arguments, and the entry points of the CPU kernels.
 #pragma once
 
 #include <cstdint>
@@ -35,25 +35,25 @@ struct EditAddNormBackwardArgs {
   int64_t cols = 0;
   int64_t begin = 0, end = 0;         // rows; on the CPU they share one slot
   const void* grad_sum = nullptr;     // null: 0
-  const void* grad_normed = nullptr;  // null: 0, and then sum, weight, inv and g are not used
+  const void* grad_normed = nullptr;  // null: 0; then sum, weight, inv and g are not used
   const void* sum = nullptr;
   const float* weight = nullptr;
   const float* inv = nullptr;
   const float* scale = nullptr;  // null: 1; unused on a device
   void* g = nullptr;             // grad_sum + RMSNorm'(grad_normed)
-  void* dh = nullptr;            // scale * g; null where not wanted
+  void* dh = nullptr;            // scale * g; null if not required
 };
 
-// "edit_add_norm_backward/1", where grad_normed is given (else "row_sums/1" does it all): rows [begin, end) are those of
-// sums' sequences; sums.grad is g, sums.scale and sums.rows serve dh too.
+// "edit_add_norm_backward/1", if grad_normed is given (otherwise "row_sums/1" is enough): rows [begin, end) are those
+// of sums' sequences; sums.grad is g, and sums.scale and sums.rows are used for dh too.
 struct EditAddNormBackwardSlotsArgs {
   EditAddNormBackwardArgs all;
   SlotSumsArgs sums;
 };
 
-// Rows [begin, end), which share one slot. recompute_sum: forward's arguments (cols, h, residual, scale, bias), from which
-// the sum is computed again, to the same bits, where args has none; or null. g lies apart from all inputs where there
-// is a grad_normed.
+// Rows [begin, end), which share one slot. recompute_sum: the forward's arguments (cols, h, residual, scale, bias),
+// from which the sum is recomputed, with the same bits, if args has none; or null. With a grad_normed, g must not
+// overlap any input.
 void edit_add_norm_forward_cpu(const EditAddNormArgs& args);
 void edit_add_norm_backward_cpu(const EditAddNormBackwardArgs& args, const EditAddNormArgs* recompute_sum);
 

@@ -1,7 +1,7 @@
 #include "ops/red_edit/red_edit_kernels.inl"
 #include "ops/rms_norm/rms_norm_kernels.inl"
 
-// residual + edit of the row that begins at element `row`, rounded into `sum`, whose lanes `use` gets.
+// residual + edit of the row that begins at element `row`, rounded into `sum`; calls `use` with each vector of the sum.
 template <typename T, typename Use>
 inline void edited_sum_row(const EditAddNormArgs& args, int64_t row, T* sum, const Use& use) {
   const T* h = static_cast<const T*>(args.h) + row;
@@ -44,7 +44,7 @@ void edit_add_norm_backward_typed(const EditAddNormBackwardArgs& args, const Edi
     }
     T* g = static_cast<T*>(args.g) + row;
     if (recompute_sum != nullptr)
-      edited_sum_row(*recompute_sum, row, g, [](const F32x16&) {});  // each lane is read before g is there
+      edited_sum_row(*recompute_sum, row, g, [](const F32x16&) {});  // each vector is read before its g is written
     const T* sum = recompute_sum != nullptr ? g : static_cast<const T*>(args.sum) + row;
     const T* grad_normed = static_cast<const T*>(args.grad_normed) + row;
     const float inv = args.inv[t];

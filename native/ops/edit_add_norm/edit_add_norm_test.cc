@@ -11,7 +11,7 @@ namespace {
 
 constexpr float kEps = 1e-5f;
 
-// What one call is made of: which parts it has and which of them train.
+// One call: its parts, and which of them train.
 struct Case {
   const char* name;
   std::vector<std::pair<int32_t, int32_t>> sequences;  // length and slot
@@ -25,13 +25,15 @@ const std::vector<Case> kCases = {
     {.name = "one element", .sequences = {{1, 1}}, .cols = 1},
     {.name = "one vector of columns", .sequences = {{5, 1}}, .cols = 16},
     {.name = "four sequences of three slots", .sequences = {{3, 0}, {7, 2}, {1, 1}, {9, 2}}, .cols = 33},
-    {.name = "blocks of 64 rows, whole and not", .sequences = {{130, 1}, {64, 2}, {65, 1}, {10, 0}}, .cols = 100},
+    {.name = "blocks of 64 rows, complete and partial",
+     .sequences = {{130, 1}, {64, 2}, {65, 1}, {10, 0}},
+     .cols = 100},
     {.name = "many rows", .sequences = {{700, 1}}, .cols = 129},
     {.name = "many columns", .sequences = {{40, 1}, {3, 2}}, .cols = 1030},
     {.name = "no row has an edit", .sequences = {{12, 0}}, .cols = 48},
     {.name = "no edit at all", .sequences = {{12, 1}}, .cols = 48, .edit = false},
     {.name = "no norm", .sequences = {{12, 1}, {70, 2}}, .cols = 48, .norm = false},
-    {.name = "the residual alone", .sequences = {{12, 1}, {70, 2}}, .cols = 48, .edit = false, .norm = false},
+    {.name = "only the residual", .sequences = {{12, 1}, {70, 2}}, .cols = 48, .edit = false, .norm = false},
     {.name = "the lowest edit of a model",
      .sequences = {{12, 1}, {70, 2}},
      .cols = 40,
@@ -57,14 +59,14 @@ const std::vector<Case> kCases = {
      .sequences = {{3, 0}, {70, 2}, {1, 1}, {9, 2}},
      .cols = 33,
      .weight_trains = false},
-    {.name = "the loss uses the sum alone", .sequences = {{12, 1}, {70, 2}}, .cols = 40, .grad_normed = false},
-    {.name = "the loss uses the normed alone", .sequences = {{12, 1}, {70, 2}}, .cols = 40, .grad_sum = false},
+    {.name = "the loss uses only the sum", .sequences = {{12, 1}, {70, 2}}, .cols = 40, .grad_normed = false},
+    {.name = "the loss uses only the normed", .sequences = {{12, 1}, {70, 2}}, .cols = 40, .grad_sum = false},
     {.name = "no row", .sequences = {{0, 1}}, .cols = 5},
-    {.name = "whole chunks of 8 columns, and tiles enough to fuse the sums",
+    {.name = "whole chunks of 8 columns, and enough tiles to fuse the sums",
      .sequences = {{130, 1}, {64, 2}, {65, 1}, {10, 0}},
      .cols = 104},
-    {.name = "two chunks a thread, on a device", .sequences = {{70, 1}, {130, 2}, {3, 0}}, .cols = 2056},
-    {.name = "four chunks a thread, on a device", .sequences = {{2, 1}, {1, 2}}, .cols = 8200},
+    {.name = "two chunks per thread, on a device", .sequences = {{70, 1}, {130, 2}, {3, 0}}, .cols = 2056},
+    {.name = "four chunks per thread, on a device", .sequences = {{2, 1}, {1, 2}}, .cols = 8200},
     {.name = "more than a block's registers hold", .sequences = {{2, 1}}, .cols = 16392},
 };
 
@@ -90,7 +92,7 @@ struct Result {
   int64_t recorded = 0;
 };
 
-// Runs edit_add_norm, or the same mathematics by single ops with the sum formed in fp32.
+// Runs edit_add_norm, or the same formula as single ops with the sum in fp32.
 Result run(const Case& c, const Inputs& in, const TestRows& rows, bool fused) {
   const auto train = [](const Tensor& x, bool trains) {
     return !x.defined() ? Var() : trains ? Var::parameter(placed(x)) : Var(placed(x));
@@ -118,7 +120,7 @@ Result run(const Case& c, const Inputs& in, const TestRows& rows, bool fused) {
   Result result{sum.value(), normed.value(), {}, {}, {}, {}, tape.recorded()};
   if (c.grad_normed && normed.requires_grad()) tape.accumulate(normed.slot(), placed(in.grad_normed));
   if (c.grad_sum && sum.requires_grad()) tape.accumulate(sum.slot(), placed(in.grad_sum));
-  // Backward from a value that depends on none of this: what was accumulated above flows.
+  // Backward from an independent value: the gradients accumulated above flow.
   if (sum.requires_grad() || normed.requires_grad()) {
     const Var start = cast(tape, leaf(placed(random_tensor(test_arena(), {1}, DType::bf16, 1))), DType::f32);
     tape.backward(start);
@@ -145,7 +147,7 @@ void check_same(const Result& a, const Result& b) {
   }
 }
 
-// The loss sum(c1 * sum + c2 * normed) in double, of every input at once.
+// The loss sum(c1 * sum + c2 * normed) in double, as a function of all inputs.
 struct Reference {
   const Inputs& in;
   const TestRows& rows;
@@ -226,7 +228,7 @@ TEST_CASE("edit_add_norm: values against double, within the precision rule") {
       Doubles sum, normed, exact_sum, exact_normed;
       reference.forward(to_doubles(in.h), to_doubles(in.residual), to_doubles(in.weight), vectors, exact_sum,
                         exact_normed);
-      // Naive: each step rounded to the dtype.
+      // Naive: each step is rounded to the dtype.
       const auto arena = test_arena();
       const auto rounded = [&](const Doubles& x) {
         return to_doubles(from_doubles(arena, {static_cast<int64_t>(x.size())}, dtype, x));
@@ -354,13 +356,13 @@ TEST_CASE("edit_add_norm saves only what its backward needs") {
   Case pruned = frozen;
   pruned.h_grad = false;
   const int64_t inv = 64 * 4, sum_and_inv = 64 * 64 * 4 + inv;
-  CHECK(kept(trains, Tape::Mode::training) == std::pair<int64_t, bool>{inv, true});  // of h, the sum is recomputed
+  CHECK(kept(trains, Tape::Mode::training) == std::pair<int64_t, bool>{inv, true});  // the sum is recomputed from h
   CHECK(kept(frozen, Tape::Mode::training) == std::pair<int64_t, bool>{sum_and_inv, false});
   CHECK(kept(pruned, Tape::Mode::training) == std::pair<int64_t, bool>{0, false});
   CHECK(kept(trains, Tape::Mode::inference) == std::pair<int64_t, bool>{0, false});
 }
 
-TEST_CASE("edit_add_norm: where no row is edited, h and the residual share one gradient") {
+TEST_CASE("edit_add_norm: if no row is edited, h and the residual share one gradient") {
   Case c{.name = "no edit", .sequences = {{9, 0}}, .cols = 20};
   const TestRows rows(c.sequences);
   const Result result = run(c, make_inputs(c, rows, DType::f32), rows, true);

@@ -9,7 +9,7 @@
 namespace rubricate {
 namespace {
 
-// args.end: how many elements there are.
+// args.end: the number of elements.
 void run(Stream* stream, const ElementwiseArgs& args) {
   launch_ranges(stream, "elementwise/1", elementwise_cpu, args, kElementGrain);
 }
@@ -22,7 +22,7 @@ Tensor apply(Tape& tape, Elementwise op, const Tensor& a, const Tensor& b, float
   return out;
 }
 
-// The same with the factor scalar * multiplier, `scalar` being an fp32 tensor of the tape's device.
+// The same with the factor scalar * multiplier, where `scalar` is an fp32 tensor on the tape's device.
 Tensor apply_scalar(Tape& tape, Elementwise op, const Shape& shape, DType dtype, const Tensor& a, const Tensor& b,
                     const Tensor& scalar, double multiplier) {
   Tensor out = tape.empty(shape, dtype);
@@ -50,8 +50,8 @@ void check_one(const Tape& tape, const Tensor& a) {
   require_floating(a, "a");
 }
 
-// The sum of a, or of (a - b)^2 where b is defined, over `divisor`: fp32 [1]. Sums of the rows of the last axis, folded
-// in order; the fold is in double, since there may be many rows.
+// The sum of a, or of (a - b)^2 if b is defined, divided by `divisor`: fp32 [1]. Sums each row of the last axis, then
+// adds these in order; in double, since there may be many rows.
 Tensor folded_rows(Tape& tape, const Tensor& a, const Tensor& b, double divisor) {
   const Tensor sums = tape.empty({a.rows()}, DType::f32), out = tape.empty({1}, DType::f32);
   launch_rows(tape.stream(), "row_sum/1", row_sum_cpu,

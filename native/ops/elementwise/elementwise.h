@@ -1,4 +1,4 @@
-// The few elementwise ops that adapters and people's own losses need besides the fused ones.
+// The elementwise ops that adapters and custom losses need in addition to the fused ones.
 // All: f32 or bf16, fp32 inside, rounded once. Errors: ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
 #pragma once
 

@@ -1,7 +1,7 @@
-// The elementwise ops, conversions between dtypes, and sums to a scalar (elementwise.h): a thread for every 16 bytes.
+// The elementwise ops, conversions between dtypes, and sums to a scalar (elementwise.h): one thread per 16 bytes.
 //
-// Memory bounds all: an op moves 2 elements of memory for each, or 3 where it has two inputs (6 bytes in bf16), for 1
-// to 12 operations; a conversion 6 bytes; a sum reads each element once.
+// Memory-bound: per element an op moves 2 elements of memory, or 3 with two inputs (6 bytes in bf16), for 1 to 12
+// operations; a conversion moves 6 bytes; a sum reads each element once.
 #include "ops/elementwise/elementwise_kernels.h"
 #include "ops/shared/rows.cuh"
 
@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// e^-|x| <= 1: neither form overflows, and small values keep their digits.
+// e^-|x| <= 1: neither form overflows, and small values keep their precision.
 __device__ __forceinline__ float sigmoid(float x) {
   const float e = expf(-fabsf(x));
   return (x >= 0.0f ? 1.0f : e) / (1.0f + e);
@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(kMostRowThreads) row_sums(RowSumArgs args) {
   if (threadIdx.x == 0) args.out[blockIdx.x] = sum;
 }
 
-// One block: the threads fetch, one of them adds.
+// One block: all threads load, one of them adds.
 __global__ void __launch_bounds__(kThreads) fold(FoldArgs args) {
   RUBRICATE_SHARED(float[kThreads], values);
   double total = 0.0;

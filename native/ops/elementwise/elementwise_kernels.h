@@ -1,5 +1,5 @@
-// Kernels of the elementwise ops: arguments of those over rows of a matrix, on every device (those over flat arrays
-// are in tensor/elementwise_args.h), and the CPU's entry points.
+// Kernels of the elementwise ops: arguments of those over rows of a matrix, on every device (those over flat arrays are
+// in tensor/elementwise_args.h), and the entry points of the CPU kernels.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 
 namespace rubricate {
 
-// out[r] = sum_j a[r, j], or sum_j (a[r, j] - b[r, j])^2 where b is given. On the CPU: 16 chains over j, then a tree.
-// On CUDA ("row_sum/1"): rows.cuh's order; begin is 0.
+// out[r] = sum_j a[r, j], or sum_j (a[r, j] - b[r, j])^2 if b is given. On the CPU: 16 chains over j, then a tree.
+// On CUDA ("row_sum/1"): the order of rows.cuh; begin is 0.
 struct RowSumArgs {
   DType dtype = DType::f32;
   const void* a = nullptr;
@@ -20,7 +20,7 @@ struct RowSumArgs {
   int64_t begin = 0, end = 0;  // rows
 };
 
-// "fold/1": *out = sum of the values, in order and in double, over divisor; rounded once.
+// "fold/1": *out = sum of the values, in order and in double, divided by divisor; rounded once.
 struct FoldArgs {
   const float* values = nullptr;  // [count]
   int64_t count = 0;

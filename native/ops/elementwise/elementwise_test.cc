@@ -15,7 +15,7 @@ double silu_slope(double x) {
   return s * (1.0 + x * (1.0 - s));
 }
 
-// An op of one or two inputs, with its value and slopes in double and the value in float.
+// An op of one or two inputs: its value and derivatives in double, and its value in float.
 struct Op {
   const char* name;
   std::function<Var(Tape&, const Var&, const Var&)> run;
@@ -72,7 +72,7 @@ TEST_CASE("elementwise ops: values and gradients within a few roundings of doubl
       }
 }
 
-TEST_CASE("elementwise: an element's bits do not depend on its place") {
+TEST_CASE("elementwise: an element's bits do not depend on its position") {
   const auto arena = test_arena();
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const Tensor x = random_tensor(arena, {5, 37}, dtype, 4, -20.0, 20.0);
@@ -173,7 +173,7 @@ TEST_CASE("cast: exact one way, rounded to nearest even the other, with its grad
   });
 }
 
-TEST_CASE("elementwise ops: nothing is recorded or kept where nothing needs a gradient") {
+TEST_CASE("elementwise ops: nothing is recorded or kept if no input needs a gradient") {
   const auto arena = test_arena();
   const Tensor x = random_tensor(test_arena(), {3, 20}, DType::f32, 11);
   Tape tape(arena, Tape::Mode::training);

@@ -23,7 +23,7 @@ void check(const Tape& tape, const int32_t* tokens, int64_t count, const Weight&
   check_tokens(tokens, count, weight.view.rows);
 }
 
-// Each part of the vocabulary is one thread's at a time, so that every row of dW sees its tokens in order.
+// Only one thread works on each part of the vocabulary, so every row of dW adds its tokens in order.
 void scatter_add(const int32_t* tokens, const Tensor& grad, float* dweight) {
   const int64_t threads = ThreadPool::instance().size();
   const int64_t chunks = (grad.count() + kElementGrain - 1) / kElementGrain;
@@ -40,7 +40,7 @@ void scatter_add(const int32_t* tokens, const Tensor& grad, float* dweight) {
   });
 }
 
-// The rows of each different token, in order, as one array: tokens, starts, order.
+// For each distinct token its rows, in order, in one array: tokens, starts, order.
 struct TokenRows {
   TokenRows(const int32_t* tokens, int64_t count) {
     std::vector<int32_t> order(static_cast<size_t>(count));

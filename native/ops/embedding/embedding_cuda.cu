@@ -1,8 +1,8 @@
 // Token embedding (embedding.h).
 //
-//   forward    a block copies a token's row: 2 elements of memory for each (4 bytes in bf16)
+//   forward    a block copies a token's row: 2 elements of memory per element (4 bytes in bf16)
 //   backward   a thread has 8 columns of one token's gradient and adds the token's rows in order: 1 element of memory
-//              (2 bytes) for each, and 8 bytes for each column and different token
+//              per element (2 bytes), and 8 bytes for each column and distinct token
 #include "ops/embedding/embedding_kernels.h"
 #include "ops/shared/rows.cuh"
 
@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kMostThreads = 256;
 
-// A whole chunk of W, 8 elements, is 16 or 32 bytes.
+// A complete chunk of W, 8 elements, is 16 or 32 bytes.
 template <typename W, typename T, bool kWhole>
 __global__ void __launch_bounds__(kMostThreads) embedding_forward(EmbeddingRowsArgs args) {
   const int64_t t = blockIdx.x;

@@ -1,4 +1,4 @@
-// Kernels of the embedding: their arguments, and the CPU's entry points.
+// Kernels of the embedding: their arguments, and the entry points of the CPU kernels.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +29,7 @@ struct EmbeddingGradArgs {
 };
 void embedding_backward_cpu(const EmbeddingGradArgs& args);
 
-// "embedding_forward/1": y[t] = W[token[t]]. All pointers are the device's.
+// "embedding_forward/1": y[t] = W[token[t]]. All pointers are to device memory.
 struct EmbeddingRowsArgs {
   const int32_t* tokens = nullptr;  // [count]
   const void* weight = nullptr;     // rows of `stride` elements, aligned to an element
@@ -39,8 +39,8 @@ struct EmbeddingRowsArgs {
   int64_t count = 0, cols = 0, stride = 0;
 };
 
-// "embedding_backward/1": dweight[tokens[i]] += grad[t] for t in order[starts[i]], ... up to order[starts[i + 1]],
-// which ascend.
+// "embedding_backward/1": dweight[tokens[i]] += grad[t] for t in order[starts[i]] ... order[starts[i + 1] - 1], which
+// ascend.
 struct EmbeddingSumsArgs {
   const int32_t* tokens = nullptr;  // [groups], all different
   const int32_t* starts = nullptr;  // [groups + 1]

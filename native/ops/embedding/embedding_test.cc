@@ -19,7 +19,7 @@ const std::vector<std::pair<int64_t, int64_t>> kShapes = {{1, 1}, {5, 16}, {40, 
 
 }  // namespace
 
-TEST_CASE("embedding: rows of the weight, whatever its dtype and alignment") {
+TEST_CASE("embedding: rows of the weight, for any dtype and alignment") {
   const auto arena = test_arena();
   for (const DType stored : {DType::f32, DType::bf16, DType::f16})
     for (const DType out : {DType::f32, DType::bf16})
@@ -42,7 +42,7 @@ TEST_CASE("embedding: rows of the weight, whatever its dtype and alignment") {
       }
 }
 
-TEST_CASE("embedding: rows of the weight on a device, from any element on and with any stride") {
+TEST_CASE("embedding: rows of the weight on a device, with any offset and stride") {
   const auto arena = test_arena();
   for (const DType stored : {DType::f32, DType::bf16, DType::f16})
     for (const DType out : {DType::f32, DType::bf16})

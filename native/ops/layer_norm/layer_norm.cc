@@ -66,7 +66,7 @@ Var layer_norm(Tape& tape, const Var& x, const EditSlots& slots, const SequenceR
   EditTable table = edit_table(slots, value.cols(), rows);
   for (size_t s = 0; s < table.scale.size(); ++s)
     require(table.scale[s] != nullptr || table.bias[s] == nullptr, "ERR_ARGUMENT",
-            "Expected a weight beside the bias of slot ", s);
+            "Expected a weight with the bias of slot ", s);
   const bool slots_wanted = edit_wants_grad(tape, slots);
   const bool wanted = tape.wants_grad(x) || slots_wanted;
   if (!any_row_has(table.scale, rows)) return x;

@@ -1,6 +1,6 @@
 // LayerNorm with a weight and bias per adapter slot: y = (x - mean) / sqrt(var + eps) * weight + bias, over the last
-// axis (Ba et al. 2016; torch.nn.LayerNorm, biased variance). It is the "ln" variant's last part; rows of a slot
-// without weight pass unchanged.
+// axis (Ba et al. 2016; torch.nn.LayerNorm, biased variance). It is the last part of the variant "ln"; rows of a slot
+// without weight are copied unchanged.
 //
 //   n = (x - mean) r, r = 1 / sqrt(var + eps);  dx = r (w g - mean(w g) - n mean(w g n));  dw += g n, db += g
 //

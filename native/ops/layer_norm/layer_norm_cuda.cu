@@ -1,8 +1,8 @@
-// LayerNorm with each row's own weight and bias (layer_norm.h): a block a row, which it keeps in registers for the
-// mean, the squares around it, and the result.
+// LayerNorm with each row's slot's weight and bias (layer_norm.h): one block per row, which stays in registers for the
+// mean, the variance, and the result.
 //
-// Memory bounds both ways: forward moves 2 elements of memory for about 7 operations (4 bytes in bf16), backward 3 (6
-// bytes) for about 12; the vectors come from the cache. Their gradients are row_sums_cuda.cu's: 2 elements more.
+// Memory-bound: forward moves 2 elements of memory for about 7 operations (4 bytes in bf16), backward 3 (6 bytes) for
+// about 12; the vectors come from the cache. Their gradients are computed by row_sums_cuda.cu: 2 elements more.
 #include "ops/layer_norm/layer_norm_kernels.h"
 #include "ops/slots/slots.cuh"
 

@@ -1,4 +1,4 @@
-// Kernels of LayerNorm: their arguments, and the CPU's entry points.
+// Kernels of LayerNorm: their arguments, and the entry points of the CPU kernels.
 #pragma once
 
 #include <cstdint>
@@ -13,17 +13,17 @@ struct LayerNormArgs {
   int64_t cols = 0;
   int64_t begin = 0, end = 0;  // rows; on the CPU they share one slot
   const void* x = nullptr;
-  const float* weight = nullptr;  // null: the rows pass unchanged; unused on a device, as bias is
+  const float* weight = nullptr;  // null: rows are copied unchanged; unused on a device, like bias
   const float* bias = nullptr;    // null: 0
   float eps = 0.0f;
-  float* mean = nullptr;       // [T]: written by forward where given, read by backward
-  float* inv = nullptr;        // [T] 1 / sqrt(var + eps): likewise
+  float* mean = nullptr;       // [T]: written by the forward if given, read by the backward
+  float* inv = nullptr;        // [T] 1 / sqrt(var + eps): the same
   void* y = nullptr;           // forward
   const void* grad = nullptr;  // backward
   void* dx = nullptr;          // backward
 };
 
-// "layer_norm_forward/1", "layer_norm_backward/1": all rows, each by its slot.
+// "layer_norm_forward/1", "layer_norm_backward/1": all rows, each with its slot's vectors.
 struct LayerNormSlotsArgs {
   LayerNormArgs all;
   SlotRows rows;

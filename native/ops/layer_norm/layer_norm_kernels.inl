@@ -30,7 +30,7 @@ void layer_norm_backward_row(const LayerNormArgs& args, int64_t t) {
   T* dx = static_cast<T*>(args.dx) + t * cols;
   const F32x16 mean = set1(args.mean[t]), inv = set1(args.inv[t]);
   F32x16 plain = zero(), products = zero();
-  for_lanes(cols, [&](int64_t j, auto mask) {  // lanes left out have w g = 0
+  for_lanes(cols, [&](int64_t j, auto mask) {  // masked lanes have w g = 0
     const F32x16 wg = mul(load_masked(args.weight + j, mask), load_masked(grad + j, mask));
     plain = add(plain, wg);
     products = fma(wg, mul(sub(load_masked(x + j, mask), mean), inv), products);

@@ -97,7 +97,7 @@ TEST_CASE("layer_norm: values and gradients against double, within the precision
         const Doubles doubles(values.begin(), values.end());
         return to_doubles(from_doubles(arena, {static_cast<int64_t>(values.size())}, to, doubles));
       };
-      Result one;  // of a pool of one thread, then of the present path
+      Result one;  // of a pool of one thread, then of the current path
       on_every_device([&] {
         const Result result = run(in, rows);
         check_precision(result.y, exact.y, naive(plain.y, dtype));
@@ -136,7 +136,7 @@ TEST_CASE("layer_norm: gradients against central differences in double") {
       for (size_t j = 0; j < 6; ++j) {
         const double n = (x[t * 6 + j] - mean) * r,
                      w = t < 2 ? weight1[j] : element(in.weight2, static_cast<int64_t>(j));
-        total += element(in.grad, static_cast<int64_t>(t * 6 + j)) * n * w;  // a bias has no part in these gradients
+        total += element(in.grad, static_cast<int64_t>(t * 6 + j)) * n * w;  // the bias does not enter these gradients
       }
     }
     return total;

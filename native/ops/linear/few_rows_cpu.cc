@@ -6,7 +6,7 @@
 #include "device/cpu/thread_pool.h"
 #include "ops/shared/scratch.h"
 
-// Everything that a kernel calls in its loop must be inlined, or values go through memory.
+// All functions that a kernel calls in its loop must be inlined, or values go through memory.
 #define RUBRICATE_FLAT __attribute__((noinline, flatten))
 
 #define RUBRICATE_KERNELS_USE_BF16
@@ -16,8 +16,8 @@
 namespace rubricate {
 namespace {
 
-// Of the weight, in a chunk: a few us of streaming, so that neither thread waits long for the other at the end, yet
-// streams of some pages. A chunk of fewer than the least is not worth waking a thread for.
+// Bytes of the weight in a chunk: a few us of streaming, so that no thread waits long for another at the end, but still
+// streams of several pages. A chunk below the minimum is not worth waking a thread for.
 constexpr int64_t kChunkBytes = 200 << 10, kLeastBytes = 64 << 10;
 
 bool fits(int64_t m, int64_t n) { RUBRICATE_DISPATCH(few_rows_fit, m, n); }
@@ -29,7 +29,7 @@ void columns(const MatmulArgs& args, const float* x, int64_t begin, int64_t end)
   RUBRICATE_DISPATCH(few_rows_columns, args, x, begin, end);
 }
 
-// How the columns of a product are split: into blocks of rows of the weight, as many for every thread.
+// How the columns of a matmul are split: into blocks of rows of the weight, the same number for every thread.
 class Split {
  public:
   Split(const MatmulArgs& args, int64_t threads)
@@ -43,8 +43,8 @@ class Split {
   int64_t begin(int64_t chunk) const { return chunk < chunks_ ? at(chunk) * streams_ : columns_; }
 
  private:
-  // A stream has an odd number of rows: an even number of rows of a common size, such as 768 values of bf16, is a
-  // multiple of 4 KiB, and streams so far apart push each other's lines out of the level-1 cache.
+  // A stream has an odd number of rows: for common sizes, such as 768 values of bf16, an even number of rows is a
+  // multiple of 4 KiB, and streams at that distance evict each other's lines from the L1 cache.
   int64_t at(int64_t chunk) const {
     const int64_t even = chunk * length_ / chunks_;
     return even - (even + chunk) % 2;

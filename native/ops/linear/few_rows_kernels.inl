@@ -1,15 +1,15 @@
-// Few rows of x by the rows of a weight, for one instruction set. A word: as in linear_kernels.inl.
+// The skinny matmul: few rows of x by the rows of a weight, for one instruction set. A word: as in linear_kernels.inl.
 //
-// Up to kMostAcross rows of x, lanes go across rows of the weight: pieces of it, kLanes rows by four words, are
-// transposed in registers, and words of x are broadcast to them. With more, lanes go along the rows of x, and words of
-// the weight are broadcast as they lie in memory. Either way the rows of the weight that are read side by side lie as
-// far apart as a block allows, so that each is a long stream, which the processor fetches ahead by itself.
+// With up to kMostAcross rows of x, lanes are rows of the weight: pieces of kLanes rows by four words are transposed in
+// registers, and words of x are broadcast to them. With more, lanes are rows of x, and words of the weight are
+// broadcast from memory. In both cases the rows of the weight that are read together are as far apart as a block
+// allows, so that each is a long stream, which the hardware prefetcher follows.
 //
-// Of a plain read's bandwidth, on one core of Zen 3, across() has 95 % (90 % with rows 4 KiB apart). Slower were: the
-// two groups a line each in turns (80 %); fetching by instructions, along each stream or block by block, at any
-// distance (75 %: they share the few buffers of the level-1 cache's misses); lines copied to a buffer first (70 %); one
-// group (60 %: its chain of additions); three and four groups in turns (65 %, 30 %: too many streams); 16 rows that lie
-// side by side (50 %).
+// Of a plain read's bandwidth, on one core of Zen 3, across() has 95 % (90 % with rows 4 KiB apart). Slower were:
+// alternating the two groups line by line (80 %); prefetch instructions, along each stream or block by block, at any
+// distance (75 %: they share the few buffers for misses of the L1 cache); copying lines to a buffer first (70 %); one
+// group (60 %: its chain of additions); alternating three and four groups (65 %, 30 %: too many streams); 16 adjacent
+// rows (50 %).
 #if defined(RUBRICATE_TARGET_AVX2) || defined(RUBRICATE_TARGET_AVX512)
 #include "ops/linear/linear_transpose.inl"
 
@@ -49,10 +49,10 @@ struct Pair {
 };
 #endif
 
-// Four words of a row: fp32, or pairs of bf16, which stay together through a transpose.
+// Four words of a row: fp32, or pairs of bf16, which a transpose keeps together.
 template <typename T>
 struct Quad {
-  static constexpr int64_t k = 1;  // of k in a word
+  static constexpr int64_t k = 1;  // values of k in a word
   static __m128 load(const float* p) { return _mm_loadu_ps(p); }
   static __m128 load(const f16* p) { return _mm_cvtph_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
 };
@@ -62,7 +62,7 @@ struct Quad<bf16> {
   static __m128 load(const bf16* p) { return _mm_castsi128_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 };
 
-// quads[j]: of rows j, j + 4, ... side by side. After the transpose lane i of quads[j] is word j of row i.
+// quads[j]: quads of rows j, j + 4, ... After the transpose, lane i of quads[j] is word j of row i.
 #if defined(RUBRICATE_TARGET_AVX512)
 template <typename Load>
 inline void transposed_quads(Lanes (&quads)[4], const Load& load) {
@@ -92,20 +92,20 @@ inline void transposed_quads(Lanes (&quads)[4], const Load& load) {
 
 // ---- x -------------------------------------------------------------------------------------------------------------
 
-// f16 has no cheap way from a broadcast word to fp32, so it always goes across, kMostAcross rows of x at a time.
+// Converting a broadcast word of f16 to fp32 is slow, so f16 always goes across, kMostAcross rows of x at a time.
 inline bool lanes_across(const MatmulArgs& g) { return g.m <= kMostAcross || g.b_dtype == DType::f16; }
 
-// Rows of x are packed in groups; a group's words lie together, [word][place].
+// Rows of x are packed in groups; a group's words are contiguous, [word][place].
 struct RowGroups {
-  int64_t rows;    // of x in a group; the last may have fewer
-  int64_t places;  // at least as many; 0: as many as the group has rows
+  int64_t rows;    // of x in a group; the last group may have fewer
+  int64_t places;  // at least `rows`; 0: as many as the group has rows
 };
 inline RowGroups row_groups(const MatmulArgs& g) {
   if (lanes_across(g)) return {kMostAcross, 0};
   return {kMostRows, (g.m + kLanes - 1) / kLanes * kLanes};
 }
 
-// Words of kLanes * Word::k values from p, of which `left` exist; the rest are zero.
+// Words of kLanes * Word::k values from p. `left` of them exist; the rest are zero.
 template <typename Word, typename T>
 inline Lanes load_words(const T* p, int64_t left) {
   constexpr int64_t step = kLanes * Word::k;
@@ -181,9 +181,9 @@ inline void put_sums(Lanes (&sum)[R], float* sums) {
   }
 }
 
-// How far, in values, the second group of across() is behind the first. Half a cache line: then they do not wait for
-// new lines at the same time. Rows a multiple of 4 KiB apart share the sets of the level-1 cache, which hold the lines
-// of one group alone, with those that are fetched ahead: the other group keeps clear of these.
+// Distance in values between the first and the second group of across(): half a cache line, so that they do not wait
+// for new lines at the same time. Rows that are a multiple of 4 KiB apart share sets of the L1 cache, which hold only
+// the lines of one group with its prefetched lines; the distance keeps the other group in other sets.
 template <typename T>
 inline int64_t lag_of(int64_t stride, int64_t k) {
   constexpr int64_t size = sizeof(T);
@@ -191,8 +191,8 @@ inline int64_t lag_of(int64_t stride, int64_t k) {
 }
 
 // R rows of x by `count` times 2 * kLanes rows of the weight, k values of each, a multiple of a cache line. Two groups
-// of kLanes rows, `stride` values apart, take turns quad by quad, since the chain of additions of one group alone takes
-// longer than memory does. `next`: from a row to that of the next turn. sums: [count][2][R][kLanes].
+// of kLanes rows, `stride` values apart, alternate quad by quad, since one group's chain of additions takes longer than
+// memory does. `next`: distance from a row to the same row of the next iteration. sums: [count][2][R][kLanes].
 template <typename Word, typename T, int R>
 RUBRICATE_FLAT void across(const T* w, int64_t stride, int64_t next, int64_t count, int64_t k, const float* x,
                            float* sums) {
@@ -201,7 +201,7 @@ RUBRICATE_FLAT void across(const T* w, int64_t stride, int64_t next, int64_t cou
   Lanes first[R], second[R];
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) first[r] = second[r] = zero_lanes();
-  const T* behind = w + kLanes * stride - next;  // rows of the second group before this turn's
+  const T* behind = w + kLanes * stride - next;  // rows of the second group before those of this iteration
   for (int64_t i = 0; i < count; ++i, w += next, sums += 2 * group) {
     for (int64_t at = 0; at < lag; at += step) {
       add_quad<Word>(w + at, stride, x + at / Word::k * R, first);
@@ -219,7 +219,7 @@ RUBRICATE_FLAT void across(const T* w, int64_t stride, int64_t next, int64_t cou
   put_sums(second, sums - group);
 }
 
-// The same by kLanes rows that lie one after the other; sums: [R][kLanes].
+// The same for kLanes adjacent rows; sums: [R][kLanes].
 template <typename Word, typename T, int R>
 RUBRICATE_FLAT void across_last(const T* w, int64_t stride, int64_t k, const float* x, float* sums) {
   Lanes sum[R];
@@ -229,7 +229,7 @@ RUBRICATE_FLAT void across_last(const T* w, int64_t stride, int64_t k, const flo
   put_sums(sum, sums);
 }
 
-// Goes on with the sums of kLanes rows of the weight over the `k` that are left.
+// Continues the sums of kLanes rows of the weight with the `k` remaining values.
 template <typename Word, typename T>
 void across_rest(const T* w, int64_t stride, int64_t k, const float* x, int64_t rows, float* sums) {
   for (int64_t at = 0; at < k; at += Word::k, x += rows) {
@@ -279,8 +279,8 @@ void across_rows(const MatmulArgs& g, int64_t rows, const float* x, int64_t col,
 
 // ---- lanes along the rows of x -------------------------------------------------------------------------------------
 
-// Rows of the weight by Vectors * kLanes rows of x: as many sums as hide the latency of an addition. A word of the
-// weight that bf16 does not share with the instruction's words holds two k.
+// Rows of the weight by Vectors * kLanes rows of x: enough sums to hide the latency of an addition. If the instruction
+// does not take pairs of bf16, a word of the weight holds two k.
 template <typename Word, typename T, int Rows, int Vectors>
 RUBRICATE_FLAT void along(const T* w, int64_t stride, int64_t k, const float* x, float* sums) {
   constexpr int64_t width = Vectors * kLanes, loaded = 4 / static_cast<int64_t>(sizeof(T));
@@ -311,10 +311,10 @@ RUBRICATE_FLAT void along(const T* w, int64_t stride, int64_t k, const float* x,
       }
     }
   }
-  if (at < k)  // one bf16 without its neighbour
+  if (at < k)  // one bf16 without its pair
     for (int i = 0; i < Rows; ++i) {
       T values[loaded] = {};
-      std::memcpy(values, w + i * stride + at, sizeof(T));  // it may lie at any address
+      std::memcpy(values, w + i * stride + at, sizeof(T));  // at any address
       const Lanes word = broadcast_word(values);
       for (int v = 0; v < Vectors; ++v)
         sum[i][v] =
@@ -354,10 +354,10 @@ void finish_few_rows(const MatmulArgs& g, int64_t col, int64_t cols, const float
   }
 }
 
-// Columns past the last whole kLanes are computed by a block that ends where the matrix does; C has at least kLanes.
+// Columns after the last complete kLanes are computed by a block that ends at the matrix's end; C has at least kLanes.
 template <typename Word, typename T>
 void few_rows_range(const MatmulArgs& g, const float* x, int64_t begin, int64_t end) {
-  alignas(64) float sums[kMostRows * kBlockCols + 16];  // read over whole vectors
+  alignas(64) float sums[kMostRows * kBlockCols + 16];  // whole vectors are read
   const int64_t words = (g.k + Word::k - 1) / Word::k;
   for (int64_t col = begin; col < end;) {
     const int64_t wanted = std::min(kBlockCols, end - col);
@@ -392,7 +392,7 @@ inline bool pairs([[maybe_unused]] const MatmulArgs& g) {
 
 inline bool few_rows_fit(int64_t m, int64_t n) { return m <= kMostRows && n >= kLanes; }
 
-// Rows of the weight that are read side by side, and columns that a block may have.
+// Rows of the weight that are read together, and the maximum columns of a block.
 inline int64_t few_rows_streams(const MatmulArgs& g) { return lanes_across(g) ? 2 * kLanes : g.m <= kLanes ? 8 : 4; }
 inline int64_t few_rows_block() { return kBlockCols; }
 
@@ -426,7 +426,7 @@ inline void few_rows_columns(const MatmulArgs& g, const float* x, int64_t begin,
   }
 }
 #else
-inline bool few_rows_fit(int64_t, int64_t) { return false; }  // two lanes: the packed matmul is as good
+inline bool few_rows_fit(int64_t, int64_t) { return false; }  // two lanes: the packed matmul is as fast
 inline int64_t few_rows_streams(const MatmulArgs&) { return 1; }
 inline int64_t few_rows_block() { return 1; }
 inline int64_t few_rows_words(const MatmulArgs&) { return 0; }

@@ -114,7 +114,7 @@ void matmul(const Tape& tape, const MatmulArgs& args) {
   Stream* const stream = tape.stream();
   if (stream == nullptr) return matmul_cpu(args);
   MatmulArgs planned = MatmulPlans::of(stream->device()).planned(*stream, args);
-  Tensor workspace;  // may go as soon as the product is in the stream: what uses its memory next comes after
+  Tensor workspace;  // may be freed once the matmul is queued: later uses of its memory are queued behind it
   if (planned.algorithm.workspace_bytes > 0) {
     workspace = Tensor::empty(tape.arena(), {(planned.algorithm.workspace_bytes + 3) / 4}, DType::i32);
     planned.workspace = workspace.raw();

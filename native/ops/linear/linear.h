@@ -4,16 +4,16 @@
 //   backward  dx[t, k] = sum_n dy[t, n] W[n, k]                ("NN")
 //             dW[n, k] += sum_t dy[t, n] x[t, k]  (fp32)       ("TN"), db[n] += sum_t dy[t, n]
 //
-// x [T, K], y [T, N], W [N, K]. x and y are f32 or bf16; W is f32, bf16 or f16 and is read in place, whatever its
+// x [T, K], y [T, N], W [N, K]. x and y are f32 or bf16; W is f32, bf16 or f16 and is read in place, with any
 // alignment; panels of it are packed on the fly. Products of bf16 by bf16 are exact and accumulate in fp32; f32 x is
-// multiplied in fp32 (a bf16 or f16 W widens exactly). y is rounded once, after the bias. Where y is f32 and x bf16, dy
-// is rounded to bf16 for dx and dW, so that they take the matmul that y took; db sums dy itself.
+// multiplied in fp32 (a bf16 or f16 W widens exactly). y is rounded once, after the bias. If y is f32 and x bf16, dy is
+// rounded to bf16 for dx and dW, so that they use the same matmul as y; db sums the unrounded dy.
 //
-// An output element is one chain of multiply-adds over k in ascending order (bf16 on AVX-512-BF16: over pairs of k),
-// without a break: the same bits for T = 1 and T = 1,000, for any place of the row, any number of threads and any
-// batch. The reduction is never split over threads. On a device's tensor cores the chain is one of groups of 16 k, each
-// group's sum formed as the hardware does. All this holds for our own kernels; matmul_plan.h says when cuBLASLt
-// multiplies, whose order of sums is its own and depends on T.
+// An output element is one unbroken chain of multiply-adds over k in ascending order (bf16 on AVX-512-BF16: over pairs
+// of k): the same bits for T = 1 and T = 1,000, for any position of the row, any number of threads and any batch. The
+// reduction is never split over threads. On a device's tensor cores the chain is over groups of 16 k; the hardware
+// forms the sum within a group. All this holds for our own kernels. matmul_plan.h says when cuBLASLt is used instead;
+// its order of sums is its own and depends on T.
 #pragma once
 
 #include <cstdint>
@@ -35,18 +35,18 @@ struct Linear {
   const Var& bias;
   DType out;
 };
-// What linear() gives for each, with the same bits; few rows of x on the processor take them in one parallel region,
-// so that threads do not meet after each. Errors: as linear().
+// linear() of each layer, with the same bits. For few rows of x on the CPU, all run in one parallel region, so that
+// threads do not synchronize after each. Errors: as linear().
 std::vector<Var> linears(Tape& tape, const Var& x, const std::vector<Linear>& layers);
 
-// The kernel beneath, for ops that compose it (the head), on the processor. Addresses may be unaligned, but for bias.
-// The chain of an element starts from the value in C where args.accumulate says so, so adding the parts of a k that was
-// cut in pieces, in order, gives the bits of the whole (bf16 on AVX-512-BF16: cut at even k).
+// The matmul kernel, for ops that contain one (the head), on the CPU. Addresses may be unaligned, except bias. With
+// args.accumulate the chain of an element starts from the value in C. So adding the parts of a split k, in order, gives
+// the bits of the whole (bf16 on AVX-512-BF16: split at even k).
 // Errors: ERR_DTYPE (accumulate into another dtype), ERR_OUT_OF_MEMORY.
 void matmul_cpu(const MatmulArgs& args);
-// The same where the tape computes. On a device addresses are aligned to their elements.
+// The same on the tape's device. On a CUDA device addresses are aligned to their elements.
 void matmul(const Tape& tape, const MatmulArgs& args);
-// Several that have A, its sizes and its layout in common.
+// Several matmuls with the same A, its sizes and its layout.
 void matmuls_cpu(const std::vector<MatmulArgs>& products);
 
 }  // namespace rubricate

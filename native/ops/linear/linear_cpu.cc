@@ -1,9 +1,8 @@
-// Blocking of the packed matmul and its split over threads. A job is a block of rows by a block of columns, over all of
-// k: it packs a slice of B (some hundred words of k), and runs the register tile over strips of it, which stay in the
-// level-2 cache, and panel after panel of A, each of which stays in the level-1 cache meanwhile. A is packed once for
-// all jobs where that takes little memory, else by each job for itself.
-// A tile starts from the sums that the slice of k before it left, so the chain of an element never breaks and no choice
-// made here shows in the result.
+// Blocking of the packed matmul, and its split over threads. A job is a block of rows by a block of columns, over all
+// of k. It packs a slice of B (some hundred words of k) and runs the register tile over strips of it, which stay in the
+// L2 cache, and over the panels of A, each of which stays in the L1 cache meanwhile. A is packed once for all jobs if
+// that takes little memory, otherwise by each job. A tile starts from the sums of the previous slice of k, so the chain
+// of an element never breaks, and no choice made here changes the result's bits.
 #include "ops/linear/linear_cpu.h"
 
 #include <algorithm>
@@ -21,15 +20,15 @@ namespace rubricate {
 namespace {
 
 // Blocks of many rows.
-constexpr int64_t kBlockBytes = 192 << 10;  // of A that a job packs for itself at a time: stays in the level-2 cache
-constexpr int64_t kStripBytes = 288 << 10;  // of packed B, at most: stays in the level-2 cache
-constexpr int64_t kSharedBytes = 8 << 20;   // of packed A, at most, that all jobs use
-constexpr int64_t kJobRows = 1024;          // at most; B is packed again for every block of rows
-constexpr int64_t kJobCols = 1024;  // at most; what is not shared of A is packed again for every block of columns
-constexpr int64_t kSharedJobCols = 144, kOwnJobCols = 384;  // about, with a shared A and without
+constexpr int64_t kBlockBytes = 192 << 10;  // of A that a job packs for itself at a time: fits in the L2 cache
+constexpr int64_t kStripBytes = 288 << 10;  // maximum of packed B: fits in the L2 cache
+constexpr int64_t kSharedBytes = 8 << 20;   // maximum of packed A that all jobs share
+constexpr int64_t kJobRows = 1024;          // maximum; B is packed again for every block of rows
+constexpr int64_t kJobCols = 1024;  // maximum; the unshared part of A is packed again for every block of columns
+constexpr int64_t kSharedJobCols = 144, kOwnJobCols = 384;  // approximate, with a shared A and without
 // Few rows, as in decoding.
 constexpr int64_t kFewRows = 16;
-constexpr int64_t kFewDepth = 128, kFewCols = 32;  // at most, of packed B: half of the level-1 cache
+constexpr int64_t kFewDepth = 128, kFewCols = 32;  // maximum of packed B: half of the L1 cache
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
@@ -47,7 +46,7 @@ struct Job {
   int64_t row = 0, rows = 0, col = 0, cols = 0;
 };
 
-// Where part `index` of `parts` begins and how long it is, when panels of `width` are shared out evenly.
+// Start and size of part `index` of `parts`, if panels of `width` are split evenly.
 std::pair<int64_t, int64_t> part_of(int64_t count, int64_t width, int64_t index, int64_t parts) {
   const int64_t panels = ceil_div(count, width);
   const int64_t begin = index * panels / parts * width, end = (index + 1) * panels / parts * width;
@@ -75,11 +74,11 @@ class Matmul {
     const bool both_bf16 = args.a_dtype == DType::bf16 && args.b_dtype == DType::bf16;
     RUBRICATE_DISPATCH(matmul_kernels, both_bf16);
   }
-  // Words of k in a slice: a panel of A, 6 KiB (14 rows: 18), leaves room in the level-1 cache for what passes of B.
+  // Words of k in a slice: a panel of A, 6 KiB (14 rows: 18), leaves room in the L1 cache for the stream of B.
   int64_t most_depth() const { return kernels_.mr > 8 ? 320 : 384; }
   int64_t words_of(int64_t k) const { return ceil_div(k, kernels_.k_per_word); }
 
-  // One strip for the slice [k, k + slice): `sums` is where its sums wait between slices.
+  // One strip for the slice [k, k + slice): `sums` holds its sums between slices.
   void run_strip(const Job& at, int64_t k, int64_t slice, const float* a, const float* b, float* sums,
                  int64_t sums_stride) const {
     TileArgs t;
@@ -104,8 +103,8 @@ class Matmul {
 
   // ---- many rows ----
 
-  // A few jobs that are no multiple of the threads leave some of these idle at the end: more blocks of columns, or,
-  // where those would grow narrow, of rows.
+  // A few jobs that are not a multiple of the threads leave threads idle at the end: use more blocks of columns, or, if
+  // those would become narrow, of rows.
   void even_out(int64_t& row_blocks, int64_t& col_blocks, int64_t threads) const {
     const int64_t jobs = row_blocks * col_blocks;
     if (jobs % threads == 0 || jobs >= 8 * threads) return;
@@ -121,8 +120,8 @@ class Matmul {
   void run_blocks() const {
     const int64_t threads = ThreadPool::instance().size();
     int64_t row_blocks = ceil_div(g_.m, kJobRows);
-    // Several jobs a thread, so that none waits long at the end, where they stay wide enough for what each packs; but
-    // none too little to be worth waking a thread for (about 20 us).
+    // Several jobs per thread, so that no thread waits long at the end, if they stay wide enough for what each packs.
+    // But no job too small to be worth waking a thread for (about 20 us).
     const bool shares = g_.k > 0 && shared_words() * int64_t{sizeof(float)} <= kSharedBytes;
     const int64_t cols = shares ? kSharedJobCols : kOwnJobCols;
     const int64_t wide = threads == 1 ? 1 : threads * std::clamp<int64_t>(g_.n * row_blocks / (threads * cols), 1, 12);
@@ -142,13 +141,13 @@ class Matmul {
 
   int64_t shared_words() const { return round_up(g_.m, kernels_.mr) * words_of(g_.k); }
 
-  // Where the panels of the slice that begins at `k` begin among those of all of A, from `row` on.
+  // Offset of the panels of the slice that begins at `k` within the panels of all of A, from `row` on.
   int64_t shared_offset(int64_t k, int64_t row) const {
     const int64_t slice = std::min(depth_ * kernels_.k_per_word, g_.k - k);
     return round_up(g_.m, kernels_.mr) * (k / kernels_.k_per_word) + row * words_of(slice);
   }
 
-  // All of A in panels, slice after slice, in memory of the calling thread.
+  // All of A in panels, slice by slice, in memory of the calling thread.
   const float* pack_shared_a() const {
     static thread_local Scratch buffer;
     float* panels = buffer.reserve(shared_words(), kPacking);
@@ -162,7 +161,7 @@ class Matmul {
     return panels;
   }
 
-  // shared_a: from pack_shared_a, or null: then the job packs its rows of A for itself.
+  // shared_a: from pack_shared_a, or null: then the job packs its own rows of A.
   void run_job(const Job& job, const float* shared_a) const {
     static thread_local Scratch buffer_a, buffer_b, buffer_c;
     const int64_t mr = kernels_.mr, nr = kernels_.nr, depth = depth_ * kernels_.k_per_word;
@@ -171,7 +170,7 @@ class Matmul {
     float* packed =
         shared_a != nullptr ? nullptr : buffer_a.reserve(round_up(std::min(block, job.rows), mr) * depth_, kPacking);
     float* b = buffer_b.reserve(round_up(job.cols, nr) * depth_, kPacking);
-    // Between slices the sums wait in C itself when it is fp32.
+    // Between slices the sums are kept in C itself if it is fp32.
     const bool in_place = g_.c_dtype == DType::f32;
     float* sums = in_place ? static_cast<float*>(g_.c) + job.row * g_.c_stride + job.col
                            : buffer_c.reserve(g_.k > depth ? job.rows * job.cols : 0, kPacking);
@@ -192,7 +191,7 @@ class Matmul {
   }
 
   // ---- few rows ----
-  // Memory is the limit, so the weight is streamed once, through panels that stay in the level-1 cache.
+  // Memory-bound, so the weight is streamed once, through panels that stay in the L1 cache.
 
   void run_few_rows() const {
     static thread_local Scratch buffer_a;

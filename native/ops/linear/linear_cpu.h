@@ -1,8 +1,8 @@
-// Kernels of the packed matmul, on raw pointers: what differs between instruction sets. linear_cpu.cc blocks and
-// splits the work over them.
+// Kernels of the packed matmul on raw pointers: the part that differs between instruction sets. linear_cpu.cc blocks
+// the work and splits it over threads.
 //
 // Operands are packed into panels of words: for every step of k, the words of `width` rows of op(A) (or columns of
-// op(B)) side by side. A word is one fp32 value of one k, or a pair of bf16 values of two consecutive k.
+// op(B)), contiguous. A word is one fp32 value of one k, or a pair of bf16 values of two consecutive k.
 #pragma once
 
 #include <cstdint>
@@ -17,12 +17,12 @@ struct PanelSource {
   DType dtype = DType::f32;
   int64_t stride = 0;         // elements between stored rows
   bool k_contiguous = false;  // stored [index, k], else [k, index]
-  int64_t count = 0;          // panel indices from `data` to the end of the matrix; those past it are packed as zeros
+  int64_t count = 0;          // panel indices from `data` to the end of the matrix; later ones are packed as zeros
 };
 
 // One strip of C: `rows` by `cols`, over ceil(rows / mr) panels of A and ceil(cols / nr) panels of B. Starts from
-// `from`, or from zero where it is null; leaves the fp32 sums in `partial`, or, where that is null, adds bias and
-// rounds once into `c`.
+// `from`, or from zero if it is null. Stores the fp32 sums in `partial`, or, if that is null, adds the bias and rounds
+// once into `c`.
 struct TileArgs {
   int64_t words = 0;         // steps of k
   const float* a = nullptr;  // panels [ceil(rows / mr)][words][mr]
@@ -49,15 +49,15 @@ struct MatmulKernels {
 
 void column_sum_cpu(const ColumnSumArgs& args);
 
-// The matmul of few rows by a weight, as in decoding (few_rows_cpu.cc). Memory is the limit, so the weight is streamed
-// once, in its stored layout, with nothing of it packed. The bits are those of the packed matmul.
+// The skinny matmul of few rows by a weight, as in decoding (few_rows_cpu.cc). Memory-bound, so the weight is streamed
+// once, in its stored layout, without packing. The bits are those of the packed matmul.
 
-// Whether few_rows_cpu() computes this product: few rows, a weight's layout, sums that start from zero, and an
+// Whether few_rows_cpu() supports this matmul: few rows, a weight's layout, sums that start from zero, and an
 // instruction set with vectors.
 bool few_rows_take(const MatmulArgs& args);
 
-// Computes products that have A, its sizes and dtype, and the dtype of B in common, in one parallel region. Each was
-// taken by few_rows_take(). Errors: ERR_OUT_OF_MEMORY.
+// Computes matmuls with the same A, its sizes and dtype, and the same dtype of B, in one parallel region.
+// few_rows_take() returned true for each. Errors: ERR_OUT_OF_MEMORY.
 void few_rows_cpu(std::span<const MatmulArgs> products);
 
 }  // namespace rubricate

@@ -1,8 +1,8 @@
-// The matmul of linear.h, and the sum of columns that is a bias's gradient.
+// The matmul of linear.h on a device, and the sum of columns that is a bias's gradient.
 //
 // Own kernels, which always work: matmul_tensor_cores.cuh for bf16 by bf16 and bf16 by f16, matmul_plain.cuh for the
-// rest. Which one multiplies follows from the dtypes and the device alone; the tile follows from the sizes, and shows
-// in no bit. matmul_cublaslt.cuh does what its caller asks to be done by cuBLASLt.
+// rest. The dtypes and the device decide which one runs; the tile depends on the sizes, and does not change the bits.
+// matmul_cublaslt.cuh runs the matmuls for which the caller selected cuBLASLt.
 #include "device/cuda/kernel.h"
 #include "device/cuda/status.h"
 #include "ops/linear/linear_kernels.h"
@@ -44,8 +44,8 @@ int32_t run_tensor_cores(const MatmulArgs& args, RubricateStream* stream) {
                           left_matrix<bf16>(args), right_matrix<TB>(args), result_of(args));
 }
 
-// Rows that are few, as in decoding, leave memory as the limit: small blocks, many stages. A grid that would not fill
-// the device with large tiles takes smaller ones.
+// With few rows, as in decoding, the matmul is memory-bound: small blocks, many stages. If large tiles would not fill
+// the device, smaller ones are used.
 template <typename TB, bool kATransposed, bool kBTransposed>
 int32_t choose_tile(const MatmulArgs& args, RubricateStream* stream) {
   if constexpr (!kATransposed)
@@ -100,7 +100,7 @@ int32_t matmul_cuda(const MatmulArgs& args, RubricateStream* stream) {
   return args.a_dtype == DType::bf16 ? plain<bf16>(args, stream) : plain<float>(args, stream);
 }
 
-// Reads rows * cols elements once, an addition each; a block does kSumCols columns.
+// Reads rows * cols elements once, one addition each; a block computes kSumCols columns.
 template <typename T>
 __global__ void __launch_bounds__(kSumRows* kSumCols)
     column_sum(const T* __restrict__ dy, int64_t rows, int64_t cols, float* __restrict__ sum) {

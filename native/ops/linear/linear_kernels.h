@@ -7,12 +7,11 @@
 
 namespace rubricate {
 
-// Which implementation multiplies on a device. A selection is made and recorded by matmul_plan.h; a kernel never
-// decides by what the machine happens to have.
+// The implementation that runs a matmul on a device. matmul_plan.h selects and records it; a kernel never decides by
+// what is installed.
 enum class MatmulProvider : int32_t { own = 0, cublaslt = 1 };
 
-// How cuBLASLt forms one product, as it chose it for the product's sizes and layout: its own words, which mean nothing
-// but to it, and what memory it needs.
+// An algorithm of cuBLASLt, chosen by it for a matmul's sizes and layout: opaque words, and the memory that it needs.
 struct MatmulAlgorithm {
   uint64_t words[8] = {};
   int64_t workspace_bytes = 0;
@@ -22,8 +21,8 @@ struct MatmulAlgorithm {
 //   A: [M, K] row-major if !a_transposed, else stored [K, M]. B: stored [N, K] if b_transposed (a weight's layout),
 //   else [K, N]. C: [M, N]. bias: fp32 [N] or null, added after the sums.
 //   accumulate (C f32 only): the chain of an element starts from the value in C instead of from zero.
-// With our own kernels on a device the bits of the parts of a k that was cut in pieces are those of the whole where it
-// is cut at multiples of 16, or anywhere unless A and B are both of 2 bytes.
+// With our own kernels on a device, adding the parts of a split k gives the bits of the whole if k is split at
+// multiples of 16, or anywhere unless A and B both have 2-byte elements.
 struct MatmulArgs {
   int64_t m = 0, n = 0, k = 0;
   const void* a = nullptr;
@@ -40,25 +39,24 @@ struct MatmulArgs {
   bool accumulate = false;
   const float* bias = nullptr;
   MatmulProvider provider = MatmulProvider::own;
-  MatmulAlgorithm algorithm;  // of cublaslt, which "matmul_plan/1" gave for these sizes, strides and dtypes
-  void* workspace = nullptr;  // of algorithm.workspace_bytes, aligned to 16, for this product alone
+  MatmulAlgorithm algorithm;  // for cublaslt: the one that "matmul_plan/1" gave for these sizes, strides and dtypes
+  void* workspace = nullptr;  // algorithm.workspace_bytes, aligned to 16, used by this matmul only
 };
 
-// "cublaslt/1": what the stream's device has of cuBLASLt. Puts nothing into the stream.
+// "cublaslt/1": the version of cuBLASLt on the stream's device. Queues nothing.
 struct CublasltArgs {
-  // The host's. version: 10000 * major + 100 * minor + patch, or 0, and then why cannot be used says why.
+  // Host memory. version: 10000 * major + 100 * minor + patch, or 0 if it cannot be used; then `why` is the reason.
   struct Found {
     int32_t version = 0;
     char why[400] = {};
   }* found = nullptr;
 };
 
-// "matmul_plan/1": cuBLASLt's choice for a product whose provider is cublaslt, by sizes, strides and dtypes; the
-// addresses are not looked at. Puts nothing into the stream. The same library gives the same on the same kind of
-// device.
+// "matmul_plan/1": cuBLASLt's algorithm for a matmul whose provider is cublaslt, by sizes, strides and dtypes;
+// addresses are ignored. Queues nothing. The same library gives the same algorithm on the same kind of device.
 struct MatmulPlanArgs {
   MatmulArgs product;
-  // The host's. there: false where cuBLASLt has nothing for this product; why says what it answered.
+  // Host memory. there: false if cuBLASLt has no algorithm for this matmul; `why` is its answer.
   struct Found {
     MatmulAlgorithm algorithm;
     bool there = false;
@@ -66,8 +64,8 @@ struct MatmulPlanArgs {
   }* found = nullptr;
 };
 
-// "column_sum/1": sum[n] += dy[0, n] + ... + dy[rows - 1, n]. The processor adds in that order, one chain from the
-// value that is there; a device adds 8 chains, of the rows of equal r % 8, in order of r % 8.
+// "column_sum/1": sum[n] += dy[0, n] + ... + dy[rows - 1, n]. The CPU adds in that order, one chain that starts from
+// the value in sum; a device adds 8 chains, of the rows with equal r % 8, in order of r % 8.
 struct ColumnSumArgs {
   const void* dy = nullptr;  // [rows, cols]
   DType dtype = DType::f32;

@@ -21,9 +21,9 @@ inline Register load_register(const float* p) { return load(p); }
 inline void store_register(float* p, const Register& a) { store(p, a); }
 #endif
 
-// The register tile: kRows by kCols sums. Few instructions beside the multiply-adds count most on a busy machine:
-// on two cores of AVX2, 6 by 2 registers and one word a turn were 3 % slower than this when it was quiet, 8 to 10 %
-// when not.
+// The register tile: kRows by kCols sums. On a busy machine it matters most to have few instructions besides the
+// multiply-adds: on two cores of AVX2, 6 by 2 registers and one word per iteration were 3 % slower than this on an idle
+// machine, 8 to 10 % on a busy one.
 #if defined(RUBRICATE_TARGET_AVX512)
 constexpr int kRows = 14, kVectors = 2;  // 28 of 32 registers hold sums
 #elif defined(RUBRICATE_TARGET_AVX2)
@@ -42,7 +42,7 @@ struct Single {
 };
 
 #if defined(RUBRICATE_TARGET_AVX512_BF16)
-// A word of bf16: the values of two consecutive k, the lower k in the lower half; a missing last one is zero.
+// A word of bf16: the values of two consecutive k, the lower k in the lower half; zero if the last one is missing.
 struct Pair {
   static constexpr int64_t k = 2;
   static F32x16 multiply_add(F32x16 a, F32x16 b, F32x16 c) {
@@ -51,28 +51,28 @@ struct Pair {
 };
 #endif
 
-// The first `lanes` lanes, where a whole store would reach past the panel.
+// Stores the first `lanes` lanes, for a store that would reach past the panel.
 inline void store_some(float* p, Lanes a, int64_t lanes) {
   float words[kLanes];
   store_lanes(words, a);
   std::memcpy(p, words, static_cast<size_t>(lanes) * sizeof(float));
 }
 
-// Values side by side in memory, as many as a register takes words of them.
+// Contiguous values in memory, as many as fill a register with words.
 template <typename T>
 struct Values {
-  static constexpr int64_t k = 1;  // of k in a loaded word
+  static constexpr int64_t k = 1;  // values of k in a loaded word
   static Lanes load(const T* p) { return load_lanes(p); }
 };
 #if defined(RUBRICATE_TARGET_AVX2) || defined(RUBRICATE_TARGET_AVX512)
 template <>
-struct Values<bf16> {  // pairs stay together through the transpose: half the shuffles
+struct Values<bf16> {  // a transpose keeps pairs together: half the shuffles
   static constexpr int64_t k = 2;
   static Lanes load(const bf16* p) { return load_bits(p); }
 };
 #endif
 
-// The words that a transposed register holds, put into the panel's words: as they are, or a pair taken apart.
+// Stores the words of a transposed register as words of the panel: unchanged, or pairs split in two.
 template <typename Word, int64_t Loaded>
 inline void put(float* out, [[maybe_unused]] int64_t width, Lanes a, [[maybe_unused]] int64_t k, int64_t lanes) {
   const auto store = [&](float* p, Lanes words) {
@@ -91,11 +91,11 @@ inline void put(float* out, [[maybe_unused]] int64_t width, Lanes a, [[maybe_unu
 #endif
 }
 
-// Many rows at once are too many streams for the processor's own prefetching.
+// Many rows at the same time are too many streams for the hardware prefetcher.
 constexpr int64_t kAhead = 256;  // bytes
 
-// Stored [index, k]: blocks of kLanes rows by kLanes words are transposed in registers. Where width is no multiple of
-// kLanes, a step's store reaches into the next step's words, which are stored after it.
+// Stored [index, k]: blocks of kLanes rows by kLanes words are transposed in registers. If width is not a multiple of
+// kLanes, the store of a step reaches into the next step's words, which are stored after it.
 template <typename Word, typename T, int64_t width>
 inline void pack_rows(const T* data, int64_t stride, int64_t count, int64_t k, float* panel) {
   constexpr int64_t loaded = Values<T>::k, step = kLanes * loaded;
@@ -147,7 +147,7 @@ inline Lanes load_across<Pair, bf16>(const bf16* row, int64_t stride, int64_t le
 }
 #endif
 
-// Stored [k, index]: the words of a step lie side by side already. `row` and the row after it may be read over whole
+// Stored [k, index]: the words of a step are contiguous already. `row` and the row after it may be read in whole
 // registers. exact: nothing may be written past the width.
 template <typename Word, typename T, int64_t width>
 inline void pack_step(const T* row, int64_t stride, int64_t left, bool exact, float* words) {
@@ -161,7 +161,7 @@ inline void pack_step(const T* row, int64_t stride, int64_t left, bool exact, fl
   }
 }
 
-// ends: nothing of the panel follows.
+// ends: the panel has no more steps.
 template <typename Word, typename T, int64_t width>
 inline void pack_columns(const T* data, int64_t stride, int64_t count, int64_t k, bool ends, float* panel) {
   constexpr int64_t reach = (width + kLanes - 1) / kLanes * kLanes;
@@ -172,7 +172,7 @@ inline void pack_columns(const T* data, int64_t stride, int64_t count, int64_t k
     pack_step<Word, T, width>(data + last * stride, stride, k - last, ends, panel);
     return;
   }
-  for (int64_t at = 0; at < k; at += Word::k, panel += width) {  // the loads would reach past the matrix
+  for (int64_t at = 0; at < k; at += Word::k, panel += width) {  // whole loads would reach past the matrix
     T rows[2 * reach] = {};
     for (int64_t i = 0; i < std::min(Word::k, k - at); ++i)
       std::memcpy(rows + i * reach, data + (at + i) * stride, static_cast<size_t>(count) * sizeof(T));
@@ -240,7 +240,7 @@ inline void begin_tile(Register (&sum)[Rows][Vectors], const TileArgs& t) {
   }
 }
 
-// The lines that the tile will write are on their way while it computes.
+// Prefetches the lines that the tile will write while it computes.
 template <int Rows, int Vectors>
 inline void prefetch_result(const TileArgs& t) {
   const char* at = t.partial != nullptr ? reinterpret_cast<const char*>(t.partial) : static_cast<const char*>(t.c);
@@ -307,7 +307,7 @@ inline void tile_of(const TileArgs& t) {
   end_tile<Whole>(sum, t);
 }
 
-// The part of a strip that begins at column `col`, a multiple of a panel's width.
+// The part of a strip that begins at column `col`, which is a multiple of a panel's width.
 inline TileArgs from_column(const TileArgs& strip, int64_t col, int64_t cols) {
   TileArgs t = strip;
   t.b += col * t.words;
@@ -319,8 +319,8 @@ inline TileArgs from_column(const TileArgs& strip, int64_t col, int64_t cols) {
   return t;
 }
 
-// A row of tiles, at most kRows high. Few rows take several panels at a time, so that enough sums are under way to hide
-// the latency of an addition.
+// A row of tiles, at most kRows high. Few rows take several panels at a time, so that there are enough independent sums
+// to hide the latency of an addition.
 template <typename Word, int Rows = kRows>
 inline void tile_row(const TileArgs& t) {
   if constexpr (Rows > 1)

@@ -15,7 +15,7 @@ using namespace rubricate::testing;
 
 namespace {
 
-// A gradient whose element i is the sum of product(i, k), a pair of factors, over k < terms.
+// A gradient: element i is the sum over k < terms of product(i, k), a pair of factors.
 template <typename Product>
 void check_gradient(const Tensor& grad, int64_t terms, Product&& product) {
   Doubles expected, naive;
@@ -46,7 +46,7 @@ TEST_CASE("linear: gradients of x, the weight and the bias") {
         CAPTURE(k);
         const Tensor xt = random_tensor(arena, {t, k}, kind.a, 1), wt = random_tensor(arena, {n, k}, kind.b, 2);
         const Tensor dy = random_tensor(arena, {t, n}, kind.c, 3);
-        // As the two matmuls of backward see it.
+        // As the two matmuls of the backward see it.
         const Tensor factor = kind.a == DType::bf16 ? random_tensor(arena, {t, n}, DType::bf16, 3) : dy;
         const Var x = Var::parameter(placed(xt));
         const Var bias = Var::parameter(placed(random_tensor(arena, {n}, DType::f32, 4)));
@@ -65,7 +65,7 @@ TEST_CASE("linear: gradients of x, the weight and the bias") {
                        [&](int64_t i, int64_t row) { return std::pair(element(dy, row * n + i), 1.0); });
         CHECK(weight.gradient->grad.dtype() == DType::f32);
 
-        // A second time adds on top.
+        // The second time adds to the first.
         const Doubles once = to_doubles(weight.gradient->grad);
         Tape again(device_arena(), Tape::Mode::training);
         again.backward(linear(again, x, weight, bias, kind.c), placed(dy));
@@ -92,7 +92,7 @@ TEST_CASE("linear: on a device, the same bits in every order of threads and bloc
   }
 }
 
-TEST_CASE("linears: the bits of each layer alone, few rows of x in one parallel region") {
+TEST_CASE("linears: the same bits as each layer alone, for few rows of x in one parallel region") {
   const auto arena = std::make_shared<Arena>();
   const Weight wide = Weight::of(random_tensor(arena, {1000, 512}, DType::bf16, 1));
   const Weight narrow = Weight::of(random_tensor(arena, {5, 512}, DType::bf16, 2));
@@ -145,7 +145,7 @@ TEST_CASE("linears: gradients of each layer") {
   CHECK(gradient(true) == gradient(false));
 }
 
-TEST_CASE("linear: records only what is wanted") {
+TEST_CASE("linear: records only what a gradient needs") {
   const auto arena = std::make_shared<Arena>();
   const Tensor x = random_tensor(arena, {3, 8}, DType::f32, 1);
   const Weight frozen = Weight::of(random_tensor(arena, {5, 8}, DType::f16, 2));
@@ -158,7 +158,7 @@ TEST_CASE("linear: records only what is wanted") {
   CHECK_FALSE(linear(serving, Var::parameter(x), frozen, {}, DType::f32).requires_grad());
 }
 
-TEST_CASE("linear: refuses what does not fit") {
+TEST_CASE("linear: refuses wrong shapes and dtypes") {
   const auto arena = std::make_shared<Arena>();
   Tape tape(arena, Tape::Mode::training), other(arena, Tape::Mode::training);
   const Tensor x = random_tensor(arena, {3, 8}, DType::f32, 1);

@@ -1,4 +1,4 @@
-// Lanes: as many fp32 words as a square transpose takes at a time; a word may hold a pair of bf16 values meanwhile.
+// Lanes: the number of fp32 words that a square transpose takes at a time; a word may hold a pair of bf16 values.
 #if defined(RUBRICATE_TARGET_AVX512)
 constexpr int64_t kLanes = 16;
 using Lanes = __m512;

@@ -1,8 +1,8 @@
-// cuBLASLt's matrices are column-major, ours row-major: a matrix of ours is its transpose there, with the same stride.
-// So C = op(A) op(B) is asked for as C^T = op(B)^T op(A)^T, with N rows and M columns:
+// cuBLASLt's matrices are column-major, ours row-major: one of our matrices is its own transpose there, with the same
+// stride. So C = op(A) op(B) is computed as C^T = op(B)^T op(A)^T, with N rows and M columns:
 //
-//   first factor   our B: stored [N, K] it is K x N there, to be transposed; stored [K, N] it is N x K, as needed
-//   second factor  our A: stored [M, K] it is K x M there, as needed; stored [K, M] it is M x K, to be transposed
+//   first factor   our B: stored [N, K] it is K x N there, transposed; stored [K, N] it is N x K, not transposed
+//   second factor  our A: stored [M, K] it is K x M there, not transposed; stored [K, M] it is M x K, transposed
 #include "ops/linear/matmul_cublaslt.cuh"
 
 #include <cstdio>
@@ -18,12 +18,12 @@ namespace rubricate::cuda {
 namespace {
 
 constexpr uint64_t kMostWorkspace = uint64_t{32} << 20;  // what NVIDIA recommends from Hopper on
-constexpr uint32_t kAlignment = 16;                      // of every matrix, which matmul_plan.cc sees to
+constexpr uint32_t kAlignment = 16;                      // of every matrix; matmul_plan.cc ensures it
 constexpr int kWanted = 8;
 
 int type_of(DType dtype) { return dtype == DType::bf16 ? lt::kBfloat16 : lt::kFloat32; }
 
-// What describes a product to cuBLASLt.
+// cuBLASLt's description of a matmul.
 class Description {
  public:
   Description(const lt::Api& api, const MatmulArgs& args) : api_(api) {
@@ -46,7 +46,7 @@ class Description {
   Description(const Description&) = delete;
   Description& operator=(const Description&) = delete;
 
-  lt::Status status = lt::kSuccess;  // of making it
+  lt::Status status = lt::kSuccess;  // of creating it
   lt::Product product = nullptr;
   lt::Layout a = nullptr, b = nullptr, c = nullptr;
 
@@ -59,7 +59,7 @@ class Description {
   const lt::Api& api_;
 };
 
-// What an algorithm may need and do.
+// cuBLASLt's constraints on an algorithm.
 class Wishes {
  public:
   explicit Wishes(const lt::Api& api) : api_(api) {
@@ -87,7 +87,7 @@ class Wishes {
   const lt::Api& api_;
 };
 
-// The first of cuBLASLt's proposals, which are in order of the time that it expects of them.
+// The first of cuBLASLt's proposals, which it orders by expected time.
 lt::Status first_proposal(const lt::Api& api, lt::Handle handle, const MatmulArgs& args, MatmulPlanArgs::Found* found) {
   const Description described(api, args);
   if (described.status != lt::kSuccess) return described.status;
@@ -116,7 +116,7 @@ int32_t matmul_plan_cuda(const MatmulPlanArgs& args, RubricateStream* stream) {
   if (handle == nullptr) return RUBRICATE_OK;
   const lt::Api& api = lt::library().api;
   const lt::Status status = first_proposal(api, handle, args.product, &found);
-  cudaGetLastError();  // of no account: no algorithm, then
+  cudaGetLastError();  // clear the error: there is no algorithm then
   if (!found.there)
     std::snprintf(found.why, sizeof found.why, "cublasLtMatmulAlgoGetHeuristic gave %s",
                   status == lt::kSuccess ? "no algorithm" : api.GetStatusName(status));
@@ -127,7 +127,7 @@ int32_t cublaslt_cuda(const CublasltArgs& args, RubricateStream* stream) {
   CublasltArgs::Found& found = *args.found;
   found = {};
   if (lt::handle(stream->device, found.why, sizeof found.why) != nullptr) found.version = lt::library().version;
-  cudaGetLastError();  // of no account: our own kernels, then
+  cudaGetLastError();  // clear the error: our own kernels are used then
   return RUBRICATE_OK;
 }
 

@@ -1,4 +1,4 @@
-// Products by cuBLASLt, for the kernel "matmul" of linear_cuda.cu.
+// Matmuls by cuBLASLt, for the kernel "matmul" of linear_cuda.cu.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace rubricate::cuda {
 
-// Puts the product into the stream, with args.algorithm. Is a RubricateStatus, the sentence set.
+// Queues the matmul with args.algorithm. Returns a RubricateStatus, with the message set.
 int32_t matmul_cublaslt(const MatmulArgs& args, RubricateStream* stream);
 
 }  // namespace rubricate::cuda

@@ -1,5 +1,5 @@
-// Products by cuBLASLt, where the test's device has it: on the emulated one a library in its place
-// (device/cuda/emulated/fake_cublaslt.cc), which refuses whatever is not as cuBLASLt's rules have it.
+// Matmuls by cuBLASLt, if the test's device has it. The emulated device has a fake
+// (device/cuda/emulated/fake_cublaslt.cc), which refuses everything that breaks cuBLASLt's rules.
 #include <cstdlib>
 
 #include "ops/linear/linear.h"
@@ -22,7 +22,7 @@ class SettingScope {
   MatmulSetting before_;
 };
 
-class FakeScope {  // what of the library in cuBLASLt's place fails
+class FakeScope {  // makes calls of the fake library fail
  public:
   explicit FakeScope(const char* what) { setenv("RUBRICATE_EMULATION_CUBLASLT", what, 1); }
   ~FakeScope() { unsetenv("RUBRICATE_EMULATION_CUBLASLT"); }
@@ -40,7 +40,7 @@ class DeviceScope {
 
 MatmulPlans& plans() { return MatmulPlans::of(test_stream()->device()); }
 
-// Whether there is cuBLASLt; says why not.
+// Whether there is cuBLASLt; prints why not.
 bool have_cublaslt() {
   if (!test_stream()) {
     MESSAGE("not tested: RUBRICATE_CUDA_LIBRARY names no plug-in");
@@ -57,7 +57,7 @@ bool have_fake() {
   return test_stream()->device().emulated();
 }
 
-// Below compute capability 8.0 cuBLASLt is given no bf16.
+// Below compute capability 8.0 cuBLASLt is not used for bf16.
 bool takes(DType dtype) { return dtype == DType::f32 || test_stream()->device().info().capability >= 80; }
 
 int64_t done_by(MatmulProvider provider, bool refused = false) {
@@ -67,7 +67,7 @@ int64_t done_by(MatmulProvider provider, bool refused = false) {
   return count;
 }
 
-// The product in double, and as a plain loop in fp32; `start` is what it is added to.
+// The product in double, and as a plain loop in fp32; `start` is the initial value of C.
 template <typename Left, typename Right>
 void check_product(const Tensor& got, int64_t terms, Left&& left, Right&& right, double start = 0.0) {
   Doubles expected, naive;
@@ -90,7 +90,7 @@ struct Kind {
 };
 constexpr Kind kKinds[] = {{DType::f32, DType::f32}, {DType::bf16, DType::bf16}, {DType::bf16, DType::f32}};
 
-// What linear gives, forward and backward, with gradients that are added to twice.
+// The results of linear, forward and backward; gradients are added to twice.
 std::vector<Tensor> linear_both_ways(const Tensor& x, const Tensor& w, const Tensor& dy, DType out) {
   const Var input = Var::parameter(placed(x));
   Weight weight = Weight::of(placed(w));
@@ -107,7 +107,7 @@ std::vector<Tensor> linear_both_ways(const Tensor& x, const Tensor& w, const Ten
   return results;
 }
 
-// A product of contiguous matrices of these sizes, forward, on the test's device; in bf16 where that can be.
+// The product of contiguous matrices of these sizes, forward, on the test's device; in bf16 if the device supports it.
 Tensor multiplied(int64_t m, int64_t n, int64_t k) {
   const auto here = test_arena();
   const DType dtype = takes(DType::bf16) ? DType::bf16 : DType::f32;
@@ -137,7 +137,7 @@ TEST_CASE("cuBLASLt multiplies in all three layouts, forward and backward, with 
       const Tensor dy = random_tensor(here, {t, n}, kind.out, 3);
       const std::vector<Tensor> results = linear_both_ways(x, w, dy, kind.out);
       CHECK(done_by(MatmulProvider::cublaslt) == before + 6);
-      // As the products of backward see it.
+      // As the matmuls of the backward see it.
       const Tensor factor = from_doubles(here, {t, n}, kind.in, to_doubles(dy));
       const auto at = [](const Tensor& matrix) {
         return [&matrix](int64_t i, int64_t j) { return element(matrix, i * matrix.dim(1) + j); };
@@ -159,7 +159,7 @@ TEST_CASE("cuBLASLt multiplies in all three layouts, forward and backward, with 
     }
 }
 
-TEST_CASE("cuBLASLt reads and writes within rows of more than their columns, at any multiple of 16 bytes") {
+TEST_CASE("cuBLASLt reads and writes rows with any stride and offset that is a multiple of 16 bytes") {
   if (!have_cublaslt()) return;
   const DeviceScope device;
   const SettingScope setting(MatmulSetting::cublaslt);
@@ -178,7 +178,7 @@ TEST_CASE("cuBLASLt reads and writes within rows of more than their columns, at 
       args.c_dtype = args.accumulate ? DType::f32 : dtype;
       const int64_t a_cols = args.a_transposed ? m : k, b_cols = args.b_transposed ? k : n;
       args.a_stride = a_cols + gap, args.b_stride = b_cols + 2 * gap, args.c_stride = n + gap;
-      // The matrices begin 16 bytes within their memory.
+      // The matrices begin 16 bytes after the start of their memory.
       const int64_t first = 16 / dtype_size(dtype), first_c = 16 / dtype_size(args.c_dtype);
       const Tensor a = random_tensor(here, {(args.a_transposed ? k : m) + 1, args.a_stride}, dtype, 1);
       const Tensor b = random_tensor(here, {(args.b_transposed ? n : k) + 1, args.b_stride}, dtype, 2);
@@ -209,7 +209,7 @@ TEST_CASE("cuBLASLt reads and writes within rows of more than their columns, at 
     }
 }
 
-TEST_CASE("left to itself, cuBLASLt gets what is large, our own kernels the rest") {
+TEST_CASE("with auto, cuBLASLt runs the large matmuls, our own kernels the rest") {
   if (!have_cublaslt()) return;
   const DeviceScope device;
   const SettingScope setting(MatmulSetting::automatic);
@@ -225,7 +225,7 @@ TEST_CASE("left to itself, cuBLASLt gets what is large, our own kernels the rest
   CHECK(std::string(plans().cublaslt(*test_stream()).why) == "RUBRICATE_MATMUL is own");
 }
 
-TEST_CASE("products are recorded by kind: rows up to the next power of 2") {
+TEST_CASE("matmuls are recorded by kind, with rows rounded up to a power of 2") {
   if (!have_cublaslt()) return;
   const DeviceScope device;
   const SettingScope setting(MatmulSetting::cublaslt);
@@ -240,7 +240,7 @@ TEST_CASE("products are recorded by kind: rows up to the next power of 2") {
   CHECK(count(256) == 1);
 }
 
-TEST_CASE("where cuBLASLt has no algorithm our own kernels multiply, for good, and the record says so") {
+TEST_CASE("if cuBLASLt has no algorithm, our own kernels run the matmul from then on, and the record says so") {
   if (!have_fake()) return;
   const DeviceScope device;
   Tensor own, refused;
@@ -265,7 +265,7 @@ TEST_CASE("where cuBLASLt has no algorithm our own kernels multiply, for good, a
   CHECK(told);
 }
 
-TEST_CASE("a product that cuBLASLt fails at is an error") {
+TEST_CASE("a matmul that fails in cuBLASLt is an error") {
   if (!have_fake()) return;
   const DeviceScope device;
   const SettingScope setting(MatmulSetting::cublaslt);

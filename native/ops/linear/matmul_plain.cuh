@@ -1,9 +1,9 @@
-// C = op(A) op(B) in fp32: one fused multiply-add after the other. For fp32 operands, whose precision tensor cores
-// would not keep, for mixed ones, and for every operand on devices without bf16 tensor cores.
+// C = op(A) op(B) in fp32: one chain of fused multiply-adds. For fp32 operands, whose precision tensor cores would not
+// keep, for mixed dtypes, and for all operands on devices without bf16 tensor cores.
 //
 // A block computes a tile of kM x kN elements, a thread kRows x kCols of them in registers. Panels of kPanel values of
-// k lie in shared memory as fp32, k by k, twice: the next one is read while this one is multiplied. An element's sum is
-// one chain over k from zero (or C), whatever the tile.
+// k are in shared memory as fp32, k by k, in two buffers: the next panel is read while this one is multiplied. An
+// element's sum is one chain over k from zero (or C), for any tile.
 //
 // Operations: 2 M N K on the fp32 units; (kM + kN) K elements read for kM kN K multiply-adds.
 #pragma once
@@ -16,7 +16,7 @@ namespace rubricate::cuda {
 constexpr int kPanel = 16;  // values of k
 constexpr int kPiece = 4;   // elements that a thread reads at once
 
-// kPiece elements at `from`, of which `left` exist; zeros follow. `whole`: the address allows one access for all.
+// kPiece elements at `from`, `left` of which exist; the rest are zero. `whole`: the address allows one access for all.
 template <typename T>
 __device__ __forceinline__ void load_piece(const T* from, int64_t left, bool whole, float (&values)[kPiece]) {
   if (whole && left >= kPiece) {
@@ -39,13 +39,13 @@ __device__ __forceinline__ void load_piece(const T* from, int64_t left, bool who
   for (int i = 0; i < kPiece; ++i) values[i] = i < left ? widen(from[i]) : 0.0f;
 }
 
-// What a thread carries of one operand's panel, kSize indices by kPanel values of k.
+// A thread's part of one operand's panel, kSize indices by kPanel values of k.
 template <typename T, int kSize, int kThreads>
 struct Carried {
   static constexpr int kPieces = kSize * kPanel / kPiece, kEach = (kPieces + kThreads - 1) / kThreads;
   float values[kEach][kPiece];
 
-  // along_k: k is the contiguous direction. The piece's place in the panel is the same in read and write.
+  // along_k: k is the contiguous direction. read and write use the same position in the panel.
   __device__ __forceinline__ static void place(int piece, bool along_k, int& index, int& k) {
     if (along_k) {
       index = piece / (kPanel / kPiece);
@@ -84,7 +84,7 @@ struct Carried {
   }
 };
 
-// The place in the tile of a thread's element i: groups of up to 4 neighbours, spread over the tile.
+// Position in the tile of a thread's element i: groups of up to 4 neighbours, spread over the tile.
 template <int kSize, int kEach>
 __device__ __forceinline__ int place_in_tile(int thread, int i) {
   constexpr int group = kEach < kPiece ? kEach : kPiece;
@@ -147,7 +147,7 @@ __global__ void __launch_bounds__((kM / kRows) * (kN / kCols))
     write(0);
   }
   for (int64_t panel = 0; panel < panels; ++panel) {
-    __syncthreads();  // this panel is written, and the other one is read no more
+    __syncthreads();  // this panel is written, and no thread reads the other one any more
     const bool more = panel + 1 < panels;
     if (more) read(panel + 1);
 #pragma unroll

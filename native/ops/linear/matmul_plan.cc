@@ -27,7 +27,7 @@ bool aligned(const void* data, int64_t stride, DType dtype) {
   return reinterpret_cast<uintptr_t>(data) % 16 == 0 && stride * dtype_size(dtype) % 16 == 0;
 }
 
-// What cuBLASLt can do as this project means it.
+// Matmuls that cuBLASLt can run with the rounding that this project requires.
 bool possible(const MatmulArgs& args, int32_t capability) {
   constexpr int64_t most = INT32_MAX;
   const bool halves = args.a_dtype == DType::bf16 && args.b_dtype == DType::bf16 && capability >= 80;
@@ -68,7 +68,7 @@ MatmulProvider choose_matmul(const MatmulArgs& args, MatmulSetting setting, int3
 
 MatmulPlans& MatmulPlans::of(const Device& device) {
   static Mutex lock;
-  static auto& all = *new std::map<int32_t, MatmulPlans*>();  // as devices, never destroyed
+  static auto& all = *new std::map<int32_t, MatmulPlans*>();  // like devices, never destroyed
   const std::lock_guard guard(lock);
   MatmulPlans*& plans = all[device.index()];
   if (plans == nullptr) plans = new MatmulPlans();

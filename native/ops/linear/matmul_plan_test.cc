@@ -10,7 +10,7 @@ namespace {
 
 alignas(256) unsigned char storage[1024];
 
-// A forward product that cuBLASLt takes, changed by `change`.
+// A forward matmul that cuBLASLt supports, modified by `change`.
 MatmulArgs product(const std::function<void(MatmulArgs&)>& change = {}) {
   MatmulArgs args;
   args.m = 512, args.n = 256, args.k = 128;
@@ -25,7 +25,7 @@ MatmulArgs product(const std::function<void(MatmulArgs&)>& change = {}) {
 struct Case {
   const char* what;
   std::function<void(MatmulArgs&)> change;
-  bool automatic, forced;  // whether cuBLASLt does it
+  bool automatic, forced;  // whether cuBLASLt runs it
 };
 
 void floats(MatmulArgs& args) { args.a_dtype = args.b_dtype = args.c_dtype = DType::f32; }
@@ -42,7 +42,7 @@ const Case kCases[] = {
        args.c_dtype = DType::f32, args.accumulate = true;
      },
      true, true},
-    {"rows of more than their columns", [](MatmulArgs& args) { args.a_stride = 136; }, true, true},
+    {"rows with a stride above their columns", [](MatmulArgs& args) { args.a_stride = 136; }, true, true},
     {"65 rows", [](MatmulArgs& args) { args.m = kFewRows + 1; }, true, true},
     {"64 rows, as in decoding", [](MatmulArgs& args) { args.m = kFewRows; }, false, true},
     {"one row", [](MatmulArgs& args) { args.m = 1; }, false, true},
@@ -50,7 +50,7 @@ const Case kCases[] = {
     {"short sums", [](MatmulArgs& args) { args.k = kLeastSize - 1; }, false, true},
     {"no rows", [](MatmulArgs& args) { args.m = 0; }, false, false},
     {"empty sums", [](MatmulArgs& args) { args.k = 0; }, false, false},
-    {"more rows than an int counts", [](MatmulArgs& args) { args.m = int64_t{1} << 31; }, false, false},
+    {"more rows than an int can hold", [](MatmulArgs& args) { args.m = int64_t{1} << 31; }, false, false},
     {"bf16 by f16", [](MatmulArgs& args) { args.b_dtype = DType::f16; }, false, false},
     {"f32 by bf16", [](MatmulArgs& args) { args.a_dtype = args.c_dtype = DType::f32; }, false, false},
     {"f32 into bf16", [](MatmulArgs& args) { floats(args), args.c_dtype = DType::bf16; }, false, false},
@@ -66,7 +66,7 @@ const Case kCases[] = {
 
 }  // namespace
 
-TEST_CASE("who multiplies follows from the product, the setting and the device") {
+TEST_CASE("the provider of a matmul depends on the matmul, the setting and the device") {
   for (const Case& one : kCases) {
     CAPTURE(one.what);
     const MatmulArgs args = product(one.change);
@@ -79,7 +79,7 @@ TEST_CASE("who multiplies follows from the product, the setting and the device")
   }
 }
 
-TEST_CASE("versions and settings in words") {
+TEST_CASE("versions and settings as text") {
   CHECK(cublaslt_version_text(130101) == "13.1.1");
   CHECK(cublaslt_version_text(120803) == "12.8.3");
   CHECK(matmul_text(MatmulSetting::automatic, 0) == "own kernels");

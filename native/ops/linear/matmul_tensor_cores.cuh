@@ -1,11 +1,11 @@
-// C = op(A) op(B) of 2-byte operands on tensor cores: bf16 by bf16, and bf16 by f16 (a weight stored so).
+// C = op(A) op(B) of 2-byte operands on tensor cores: bf16 by bf16, and bf16 by f16 (a weight stored as f16).
 //
-// A block computes a tile of kM x kN elements of C. Stages of kStep values of k of A and B go to shared memory by
-// cp.async, several ahead; warps read fragments with ldmatrix, transposing where k is not the contiguous direction.
-// Chunks of 16 bytes are swizzled, so that the eight rows that an ldmatrix reads lie in different banks.
+// A block computes a tile of kM x kN elements of C. Stages of kStep values of k of A and B are copied to shared memory
+// with cp.async, several stages ahead. Warps read fragments with ldmatrix, transposing if k is not the contiguous
+// direction. Chunks of 16 bytes are swizzled, so that the eight rows that an ldmatrix reads are in different banks.
 //
-// An element's sum is one chain of mma over k in steps of 16, from zero (or C), whatever the tile: the same bits for
-// every tile, so that the tile may follow from M. Nothing is split over k.
+// An element's sum is one chain of mma over k in steps of 16, from zero (or C): the same bits for every tile, so the
+// tile may depend on M. k is never split.
 //
 // Operations: 2 M N K; a block reads (kM + kN) * K * 2 bytes for kM kN K multiply-adds, 32 a byte with tiles of 128.
 #pragma once
@@ -35,7 +35,7 @@ StoredMatrix<T> stored_matrix(const void* data, int64_t stride, int64_t lines, i
           aligned_16(data) && stride % (16 / static_cast<int64_t>(sizeof(T))) == 0};
 }
 
-// The place of a chunk in a tile of `chunks` chunks a line (a power of two).
+// The position of a chunk in a tile of `chunks` chunks per line (a power of two).
 template <int chunks>
 __device__ __forceinline__ int swizzled(int line, int chunk) {
   if constexpr (chunks >= 8) return line * chunks + (chunk ^ (line & 7));
@@ -59,8 +59,8 @@ __device__ __forceinline__ void copy_tile(T* tile, const StoredMatrix<T>& from, 
   }
 }
 
-// Four 8x8 matrices that make 16 rows (or columns) of an operand from `index` on, k to k + 15. order: which of the two
-// halves varies first, the one of the index (A's fragment) or the one of k (two fragments of B).
+// Four 8x8 matrices: 16 rows (or columns) of an operand from `index` on, k to k + 15. order: which of the two halves
+// varies first, that of the index (fragment of A) or that of k (two fragments of B).
 template <int kSize, bool kAlongK, bool kIndexFirst, typename T>
 __device__ __forceinline__ void load_fragment(uint32_t (&words)[4], const T* tile, int index, int k) {
   const int lane = lane_index(), row = lane % 8, first = lane / 8 % 2 * 8, second = lane / 16 * 8;
@@ -72,7 +72,7 @@ __device__ __forceinline__ void load_fragment(uint32_t (&words)[4], const T* til
                              tile + swizzled<kSize / kCopyChunk>(to_k + row, to_index / kCopyChunk) * kCopyChunk);
 }
 
-// A pair of f16 as the exact sum of two pairs of bf16: 8 of the 11 significant bits, and the rest.
+// A pair of f16 as the exact sum of two pairs of bf16: 8 of the 11 significant bits, and the remainder.
 __device__ __forceinline__ void split_f16(uint32_t pair, uint32_t& high, uint32_t& rest) {
   const float x = widen(f16{static_cast<uint16_t>(pair & 0xffffu)}), y = widen(f16{static_cast<uint16_t>(pair >> 16)});
   const uint32_t x_high = __float_as_uint(x) & 0xffff0000u, y_high = __float_as_uint(y) & 0xffff0000u;
@@ -85,7 +85,7 @@ struct MatmulResult {
   int64_t m, n, k;
   void* c;
   int64_t stride;
-  bool bf16_result, accumulate, pairs;  // pairs: two neighbours from an even column on may be stored at once
+  bool bf16_result, accumulate, pairs;  // pairs: two neighbours from an even column on may be stored in one access
   const float* bias;
 };
 
@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(kWarpsM* kWarpsN* kWarpSize, std::is_same_v<TB
 
   for (int step = 0; step < steps; ++step) {
     copy_async_wait<kStages - 2>();
-    __syncthreads();  // all have the data of this step, and none reads the stage that is filled next
+    __syncthreads();  // all threads have this step's data, and none reads the stage that is filled next
     fetch(step + kStages - 1);
     const bf16* const tile_a = stage_a(step);
     const TB* const tile_b = stage_b(step);

@@ -17,8 +17,8 @@ using namespace rubricate::testing;
 
 namespace {
 
-// A stored matrix of random values at an odd address, with `gap` NaN elements after each row, and the values that it
-// holds after rounding.
+// A stored matrix of random values at an odd address, with `gap` NaN elements after each row, and its values after
+// rounding.
 struct Matrix {
   int64_t rows, cols, stride;
   DType dtype;
@@ -74,7 +74,7 @@ struct Case {
   DType a = DType::f32, b = DType::f32, c = DType::f32;
 };
 
-// op(A) and op(B), a C with a gap whose rest must stay as it was, and the expected values in double.
+// op(A) and op(B), a C with a gap that must stay unchanged, and the expected values in double.
 struct Problem {
   Case given;
   Matrix a, b;
@@ -95,7 +95,7 @@ struct Problem {
   double left(int64_t i, int64_t k) const { return given.a_transposed ? a.at(k, i) : a.at(i, k); }
   double right(int64_t j, int64_t k) const { return given.b_transposed ? b.at(j, k) : b.at(k, j); }
 
-  // On a device where `stream` is one, else on the CPU, from odd addresses.
+  // On a device if `stream` is one, else on the CPU, from odd addresses.
   std::vector<unsigned char> run(int64_t first = 0, int64_t rows = -1,
                                  const std::shared_ptr<Stream>& stream = nullptr) const {
     const auto arena = std::make_shared<Arena>(stream);
@@ -133,7 +133,7 @@ struct Problem {
   }
 };
 
-// The rule for lower precision: at most twice the error of the plain fp32 loop, and the one rounding of the result.
+// The rule for lower precision: at most twice the error of the plain fp32 loop, plus the one rounding of the result.
 void check_values(const Problem& problem, const std::shared_ptr<Stream>& stream = nullptr) {
   const Case& p = problem.given;
   const auto c = problem.run(0, -1, stream);
@@ -157,14 +157,14 @@ void check_values(const Problem& problem, const std::shared_ptr<Stream>& stream 
     }
   CHECK(worst <= 2.0 * naive_worst + slack);
   const size_t bytes = static_cast<size_t>(dtype_size(p.c));
-  for (int64_t i = 0; i < p.m && !p.accumulate; ++i)  // what lies between the rows of C is not written
+  for (int64_t i = 0; i < p.m && !p.accumulate; ++i)  // the gaps between rows of C are not written
     for (size_t at = 0; at < 2 * bytes; ++at)
       REQUIRE(c[static_cast<size_t>(i * problem.c_stride + p.n) * bytes + at] == 0xa5);
 }
 
 const std::vector<int64_t> kSizes = {1, 2, 3, 5, 7, 13, 16, 17, 33, 64, 100, 123, 257};
 
-// Each odd size meets every place, and some depths reach over several slices of k.
+// Each odd size occurs in each position, and some depths span several slices of k.
 std::vector<Case> shapes() {
   std::vector<Case> cases;
   const size_t count = kSizes.size();
@@ -202,7 +202,7 @@ TEST_CASE("matmul: values in every layout, dtype and path") {
   }
 }
 
-TEST_CASE("matmul: a row has the same bits alone, anywhere among others, and on any number of threads") {
+TEST_CASE("matmul: a row has the same bits alone, at any position among others, and on any number of threads") {
   for (const CpuPath path : supported_cpu_paths()) {
     const PathScope on(path);
     for (const ProductDtypes& kind : kProductDtypes)
@@ -221,7 +221,7 @@ TEST_CASE("matmul: a row has the same bits alone, anywhere among others, and on 
             for (int64_t first = 0; first + rows <= 37; first += 9) {
               const auto some = problem.run(first, rows);
               const size_t row = static_cast<size_t>(problem.c_stride * dtype_size(kind.c));
-              bool same = true;  // but for what lies between the rows
+              bool same = true;  // except the gaps between rows
               for (size_t i = 0; i < static_cast<size_t>(rows); ++i)
                 same = same && std::memcmp(some.data() + i * row, all.data() + (static_cast<size_t>(first) + i) * row,
                                            static_cast<size_t>(300 * dtype_size(kind.c))) == 0;
@@ -232,7 +232,7 @@ TEST_CASE("matmul: a row has the same bits alone, anywhere among others, and on 
   }
 }
 
-// Such rows' lines share sets of the level-1 cache, so few rows are multiplied by them in another order in time.
+// Lines of such rows share sets of the L1 cache, so the kernel visits them in another order.
 TEST_CASE("matmul: few rows have the same bits by a weight whose rows are a multiple of 4 KiB apart") {
   for (const CpuPath path : supported_cpu_paths()) {
     const PathScope on(path);
@@ -295,7 +295,7 @@ TEST_CASE("matmul on a device: values in every layout and dtype, aligned or not"
         }
 }
 
-TEST_CASE("matmul on a device: a row has the same bits whatever the tile, parts of k those of the whole") {
+TEST_CASE("matmul on a device: a row has the same bits with every tile, and parts of k those of the whole") {
   for (const auto& stream : devices()) {
     if (!stream) continue;
     for (const ProductDtypes& kind : kProductDtypes)
@@ -307,7 +307,7 @@ TEST_CASE("matmul on a device: a row has the same bits whatever the tile, parts 
         for (const int64_t rows : {1, 5, 17, 40})
           for (const int64_t first : {0, 131}) {
             const auto some = problem.run(first, rows, stream);
-            bool same = true;  // but for what lies between the rows
+            bool same = true;  // except the gaps between rows
             for (size_t i = 0; i < static_cast<size_t>(rows); ++i)
               same = same && std::memcmp(some.data() + i * row, all.data() + (static_cast<size_t>(first) + i) * row,
                                          static_cast<size_t>(330 * dtype_size(kind.c))) == 0;

@@ -9,7 +9,7 @@
 namespace rubricate {
 namespace {
 
-constexpr int32_t kTileRows = 16;  // of a device's thread: see red_edit_cuda.cu
+constexpr int32_t kTileRows = 16;  // rows of a device thread: see red_edit_cuda.cu
 
 const float* vector_data(const Var& vector, int64_t width, const char* name) {
   if (!vector.defined()) return nullptr;
@@ -17,7 +17,7 @@ const float* vector_data(const Var& vector, int64_t width, const char* name) {
   return vector.value().data<float>();
 }
 
-// out = scale * x + bias by each row's slot.
+// out = scale * x + bias, each row with its slot's vectors.
 Tensor edited(Tape& tape, const Tensor& x, const EditTable& table, bool with_bias, const SequenceRows& rows) {
   Tensor out = tape.empty(x.shape(), x.dtype());
   if (Stream* stream = tape.stream()) {

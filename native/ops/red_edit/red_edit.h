@@ -5,9 +5,9 @@
 //   dscale[s, j] += sum_t g[t, j] h[t, j]     dbias[s, j] += sum_t g[t, j]      over the rows t of slot s
 //
 // h, y, g, dh [T, d] f32 or bf16; scale and bias fp32 [d], either may be missing (then 1, or 0). fp32 inside, y rounded
-// once. The sums over rows are formed per sequence (rows ascending, in blocks of 64 counted from the sequence's first
-// row), then added to the adapter's gradient in the order of its sequences: an adapter's gradient has the same bits
-// whether its sequences came alone, among others', or over several micro-batches.
+// once. The sums over rows are computed per sequence (rows ascending, in blocks of 64 counted from the sequence's first
+// row), then added to the adapter's gradient in the order of its sequences. So an adapter's gradient has the same bits
+// whether its sequences are alone, among others, or spread over several micro-batches.
 #pragma once
 
 #include <memory>
@@ -19,7 +19,7 @@
 
 namespace rubricate {
 
-// One site's vectors for each slot of a batch; element 0 stands for "no edit" and holds two undefined values.
+// One site's vectors for each slot of a batch. Element 0 means "no edit" and has two undefined values.
 struct EditSlots {
   struct Vectors {
     Var scale;  // fp32 [d], or undefined: 1
@@ -32,24 +32,24 @@ struct EditSlots {
 // Errors: ERR_SHAPE (a vector is not [d]), ERR_ARGUMENT (rows), ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
 Var red_edit(Tape& tape, const Var& h, const EditSlots& slots, const SequenceRows& rows);
 
-// What follows is for ops that fuse the edit, or have vectors per slot like it.
+// The rest is for ops that fuse the edit, or have vectors per slot like it.
 
-struct EditTable {  // [slots] each; null pointers stand for 1 and 0
+struct EditTable {  // [slots] each; null pointers mean 1 and 0
   std::vector<const float*> scale, bias;
 };
-// Checks, then collects pointers.
+// Checks the vectors, then collects their pointers.
 EditTable edit_table(const EditSlots& slots, int64_t width, const SequenceRows& rows);
 // Adds the sums over rows of grad * h and of grad to the slots' gradients, as described above.
 void red_edit_accumulate(Tape& tape, const EditSlots& slots, const SequenceRows& rows, const Tensor& h,
                          const Tensor& grad);
 
-// Whether any vector needs a gradient on this tape. Throws ERR_FOREIGN, also for a vector in another
-// place than the tape's.
+// Whether any vector needs a gradient on this tape. Throws ERR_FOREIGN, also for a vector on another device than the
+// tape's.
 bool edit_wants_grad(const Tape& tape, const EditSlots& slots);
-// Whether the slot of any row has a vector.
+// Whether any row's slot has a vector.
 bool any_row_has(const std::vector<const float*>& vectors, const SequenceRows& rows);
 bool any_scale_trains(const EditSlots& slots);
-// The sums that make the slots' gradients: into scale.grad the products with x, into bias.grad the plain ones.
+// The row sums for the slots' gradients: sums of products with x go to scale.grad, plain sums to bias.grad.
 RowSums edit_sums(Tape& tape, const EditSlots& slots, const SequenceRows& rows, const Tensor& x, const Tensor& grad);
 
 }  // namespace rubricate

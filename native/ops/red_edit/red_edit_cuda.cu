@@ -1,7 +1,7 @@
-// The RED edit (red_edit.h): y = fma(scale, h, bias) by each row's slot. A thread has 8 columns of up to 16 rows of one
-// sequence, so that scale and bias are read once for them.
+// The RED edit (red_edit.h): y = fma(scale, h, bias), each row with its slot's vectors. A thread has 8 columns of up to
+// 16 rows of one sequence, so that it reads scale and bias once for them.
 //
-// Memory bounds it: 2 elements of memory for each (4 bytes in bf16, 8 in fp32), and 8 / 16 bytes of vectors from the
+// Memory-bound: 2 elements of memory per element (4 bytes in bf16, 8 in fp32), and 8 / 16 bytes of vectors from the
 // cache; one fused multiply-add.
 #include "ops/red_edit/red_edit_kernels.h"
 #include "ops/slots/slots.cuh"
@@ -10,7 +10,7 @@ namespace rubricate::cuda {
 namespace {
 
 constexpr int kThreads = 64;
-constexpr int kAtOnce = 4;  // rows under way
+constexpr int kAtOnce = 4;  // rows in flight
 
 template <typename T, bool kWhole>
 __global__ void __launch_bounds__(kThreads) red_edit(EditArgs args, int64_t strips) {
@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(kThreads) red_edit(EditArgs args, int64_t stri
 #pragma unroll
       for (int r = 0; r < kAtOnce; ++r) {
         if (t + r >= rows) break;
-        if (scale != nullptr || bias != nullptr) {  // else the very bits, whatever they mean
+        if (scale != nullptr || bias != nullptr) {  // otherwise the exact bits are copied, NaN included
           float values[kRowChunk];
           unpack(packed[r], values);
 #pragma unroll

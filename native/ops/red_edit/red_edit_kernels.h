@@ -1,4 +1,4 @@
-// Kernels of the RED edit: their arguments, and the CPU's entry point.
+// Kernels of the RED edit: their arguments, and the entry point of the CPU kernel.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ struct EditRowsArgs {
   void* y = nullptr;
 };
 
-// "red_edit/1": the same for all rows, each by its slot. y may be h.
+// "red_edit/1": the same for all rows, each with its slot's vectors. y may be h.
 struct EditArgs {
   DType dtype = DType::f32;  // of h and y: f32 or bf16
   int64_t cols = 0;

@@ -1,4 +1,4 @@
-// fma(scale, h, bias) of 16 columns from `j` on; null stands for 1 and 0.
+// fma(scale, h, bias) of 16 columns from `j` on; null means 1 and 0.
 template <typename Mask>
 inline F32x16 edit_lanes(F32x16 h, const float* scale, const float* bias, int64_t j, Mask mask) {
   if (scale == nullptr) return bias == nullptr ? h : add(h, load_masked(bias + j, mask));

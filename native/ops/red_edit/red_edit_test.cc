@@ -23,7 +23,7 @@ const std::vector<Case> kCases = {
     {{{700, 1}}, 1030},
     {{{300, 1}, {200, 0}, {17, 2}}, 257},
     {{{0, 1}}, 5},
-    {{{70, 1}, {3, 0}, {20, 2}}, 1032},  // whole chunks of 8 columns, more than a block has
+    {{{70, 1}, {3, 0}, {20, 2}}, 1032},  // whole chunks of 8 columns, more than one block has
 };
 
 EditSlots random_slots(const std::shared_ptr<Arena>& arena, int64_t slots, int64_t cols, bool scale, bool bias) {
@@ -232,7 +232,7 @@ TEST_CASE("red_edit: on a device, the same bits in every order of threads and bl
     }
 }
 
-TEST_CASE("red_edit: on a device, rows of slot 0 keep their bits, whatever they mean") {
+TEST_CASE("red_edit: on a device, rows of slot 0 keep their bits, even of a NaN") {
   const auto arena = test_arena();
   for (const int64_t d : {19, 24}) {
     Tensor h = random_tensor(arena, {6, d}, DType::bf16, 12);

@@ -1,4 +1,4 @@
-// One row of RMSNorm, for every kernel that contains it. The order of sums is rows.cuh's.
+// One row of RMSNorm, for all kernels that contain it. The order of sums is that of rows.cuh.
 #pragma once
 
 #include "ops/shared/rows.cuh"

@@ -1,7 +1,7 @@
-// RMSNorm (rms_norm.h): a block a row, which it keeps in registers, so that memory is read once.
+// RMSNorm (rms_norm.h): one block per row, which stays in registers, so that memory is read once.
 //
-// Memory bounds both ways: forward moves 2 elements of memory for about 4 operations (4 bytes in bf16), backward 3 (6
-// bytes) for about 7; weights come from the cache. The weight's gradient is row_sums_cuda.cu's: 2 elements more.
+// Memory-bound: forward moves 2 elements of memory for about 4 operations (4 bytes in bf16), backward 3 (6 bytes) for
+// about 7; weights come from the cache. The weight's gradient is computed by row_sums_cuda.cu: 2 elements more.
 #include "ops/rms_norm/rms_norm.cuh"
 #include "ops/rms_norm/rms_norm_kernels.h"
 

@@ -1,4 +1,4 @@
-// Kernels of RMSNorm over rows [begin, end): their arguments, on every device, and the CPU's entry points.
+// Kernels of RMSNorm over rows [begin, end): their arguments, on every device, and the entry points of the CPU kernels.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@ struct RmsNormArgs {
   const void* x = nullptr;
   const float* weight = nullptr;
   float eps = 0.0f;
-  float* inv = nullptr;        // [T] 1 / rms: written by forward where given, read by backward
+  float* inv = nullptr;        // [T] 1 / rms: written by the forward if given, read by the backward
   void* y = nullptr;           // forward
   const void* grad = nullptr;  // backward
   void* dx = nullptr;          // backward

@@ -1,6 +1,6 @@
-// The first functions are one row of RMSNorm, which kernels that contain it use too (edit_add_norm).
+// The first functions compute one row of RMSNorm; kernels that contain it use them too (edit_add_norm).
 
-// 1 / sqrt(ss / cols + eps), ss being the sum of squares.
+// 1 / sqrt(ss / cols + eps); ss is the sum of squares.
 inline float inverse_rms(F32x16 squares, int64_t cols, float eps) {
   return 1.0f / std::sqrt(reduce_add(squares) / static_cast<float>(cols) + eps);
 }

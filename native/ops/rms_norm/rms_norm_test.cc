@@ -13,7 +13,7 @@ const std::vector<std::pair<int64_t, int64_t>> kShapes = {{1, 1},   {3, 15},   {
                                                           {2, 768}, {65, 7},   {130, 40}, {300, 513},
                                                           {0, 8},   {3, 2056}, {2, 8200}, {1, 16392}};
 
-// y = x * r * w and, with g, dx and dw, with every intermediate result rounded to Real and x's rows in `dtype`.
+// y = x * r * w and, given g, dx and dw. Every intermediate result is rounded to Real, and x's rows to `dtype`.
 template <typename Real>
 struct Plain {
   std::vector<Real> y, dx, dw;
@@ -76,7 +76,7 @@ TEST_CASE("rms_norm: values and gradients against double, within the precision r
         CHECK(same_bits(alone.dx, row(result.dx)));
         return result;
       };
-      Result first;  // of a pool of one thread, then of the present path
+      Result first;  // of a pool of one thread, then of the current path
       on_every_device([&] {
         const Result result = check();
         const bool alone = present_device() || ThreadPool::instance().size() == 1;
@@ -135,7 +135,7 @@ TEST_CASE("rms_norm: a row of zeros stays finite") {
   });
 }
 
-TEST_CASE("rms_norm: nothing is recorded or kept where nothing needs a gradient") {
+TEST_CASE("rms_norm: nothing is recorded or kept if no input needs a gradient") {
   const auto arena = test_arena();
   const Tensor x = random_tensor(test_arena(), {8, 16}, DType::f32, 8),
                w = random_tensor(test_arena(), {16}, DType::f32, 9);

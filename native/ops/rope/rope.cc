@@ -41,7 +41,7 @@ Tensor rotate(Tape& tape, const Tensor& x, int64_t heads, const int32_t* positio
   return y;
 }
 
-// Checks the arguments and returns how many positions they need.
+// Checks the arguments and returns the number of positions that they need.
 int64_t checked_reach(const Tensor& x, int64_t heads, const int32_t* positions, const RopeTable& table, DType out) {
   for (const DType dtype : {x.dtype(), out})
     require(dtype == DType::f32 || dtype == DType::bf16, "ERR_DTYPE",
@@ -58,7 +58,7 @@ int64_t checked_reach(const Tensor& x, int64_t heads, const int32_t* positions, 
   return int64_t{last} + 1;
 }
 
-// The values of `positions` positions; the first of them are `earlier`, which may be null.
+// cos and sin of `positions` positions. `earlier` (may be null) has the first of them.
 std::shared_ptr<const RopeValues> extended(const RopeValues* earlier, const std::vector<float>& inv_freq, float factor,
                                            int64_t positions) {
   auto values = std::make_shared<RopeValues>();
@@ -68,7 +68,7 @@ std::shared_ptr<const RopeValues> extended(const RopeValues* earlier, const std:
   for (auto part : {&RopeValues::cos, &RopeValues::sin}) {
     std::vector<float>& all = (*values).*part;
     all.reserve(static_cast<size_t>(positions * half));
-    if (earlier != nullptr) all = earlier->*part;  // within what is reserved
+    if (earlier != nullptr) all = earlier->*part;  // does not reallocate
     all.resize(static_cast<size_t>(positions * half));
   }
   const int64_t from = earlier != nullptr ? earlier->positions : 0;
@@ -109,7 +109,7 @@ std::shared_ptr<const RopeValues> RopeTable::covering(int64_t needed) const {
   const std::shared_ptr<const RopeValues> earlier = current();
   if (earlier && earlier->positions >= needed) return earlier;
   const int64_t step = std::min(earlier ? 2 * earlier->positions : kFirstPositions, state_->positions);
-  // Not under the lock: whoever asks for the memory in use must not wait for this.
+  // Without the lock: memory_bytes() must not wait for this.
   auto values = extended(earlier.get(), state_->inv_freq, state_->factor, std::max(needed, step));
   const std::lock_guard guard(state_->lock);
   if (!state_->values || state_->values->positions < values->positions) state_->values = values;
@@ -120,7 +120,7 @@ Tensor RopeValues::on_device(const Tape& tape) const {
   const std::lock_guard guard(lock_);
   for (const Tensor& copy : copies_)
     if (copy.stream() == tape.stream()) return copy;
-  // Memory of its own arena: the tape's may be a job's.
+  // In an arena of its own: the tape's may be a job's.
   const auto arena = std::make_shared<Arena>(tape.arena()->shared_stream());
   const Tensor copy = Tensor::empty(arena, {2, positions, half}, DType::f32);
   const int64_t bytes = copy.bytes() / 2;

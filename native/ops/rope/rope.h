@@ -25,35 +25,36 @@ struct RopeValues {
   int64_t half = 0, positions = 0;
   std::vector<float> cos, sin;
 
-  // The values, cos then sin, in the memory of the tape's device: fp32 [2, positions, half]. Copied there on first use;
-  // the copy stays as long as the values do. Thread-safe.
+  // The values, cos then sin, on the tape's device: fp32 [2, positions, half]. Copied on first use; the copy lives as
+  // long as the values. Thread-safe.
   Tensor on_device(const Tape& tape) const;
   int64_t host_bytes() const { return 2 * positions * half * static_cast<int64_t>(sizeof(float)); }
   int64_t device_bytes() const { return device_bytes_.load(); }
 
  private:
   mutable Mutex lock_;
-  mutable std::vector<Tensor> copies_;  // one for each stream
+  mutable std::vector<Tensor> copies_;  // one per stream
   mutable std::atomic<int64_t> device_bytes_{0};
 };
 
-// A context may be far longer than any sequence that is fed, so the table holds what was asked for so far, and grows in
-// steps: at least to twice its positions, so that the work of growing stays in proportion to the positions. The angle
-// is the fp32 product position * inv_freq[i], as in transformers; `factor` multiplies cos and sin (attention_scaling).
-// Cosine and sine are taken in double and rounded once. Copies share one table. Thread-safe.
+// A context may be far longer than any sequence that is fed, so the table holds only the positions requested so far.
+// Each time it grows at least to twice its positions, so that the total work stays proportional to them. The angle is
+// the fp32 product position * inv_freq[i], as in transformers; `factor` multiplies cos and sin (attention_scaling). cos
+// and sin are computed in double and rounded once. Copies share one table. Thread-safe.
 class RopeTable {
  public:
-  static constexpr int64_t kFirstPositions = 2048;  // of the first step, where it may grow as far
+  static constexpr int64_t kFirstPositions = 2048;  // size of the first step, unless the maximum is smaller
 
-  // An empty table. positions: how far it may grow. Throws ERR_SHAPE where there is no frequency or no position.
+  // An empty table. positions: the maximum to which it may grow. Throws ERR_SHAPE if there is no frequency or no
+  // position.
   static RopeTable make(std::vector<float> inv_freq, float factor, int64_t positions);
 
   int64_t half() const { return static_cast<int64_t>(state_->inv_freq.size()); }
   int64_t positions() const { return state_->positions; }
-  // Values of `needed` positions or more, which stay valid when the table grows on. Throws std::bad_alloc, and then the
-  // table is as before.
+  // Values for at least `needed` positions; they stay valid when the table grows. Throws std::bad_alloc, and leaves the
+  // table unchanged then.
   std::shared_ptr<const RopeValues> covering(int64_t needed) const;
-  // The longest so far, or null; without waiting for a table that is growing.
+  // The current values, or null; does not wait for a table that is growing.
   std::shared_ptr<const RopeValues> current() const;
 
  private:
@@ -68,9 +69,8 @@ class RopeTable {
 };
 
 // out: dtype of y, f32 or bf16. positions: int32 [T] on the host, each below table.positions(); the caller keeps them
-// alive until backward has run. head_dim is 2 * table.half(). copies: of the forward that these positions are of, or
-// null. Errors: ERR_SHAPE, ERR_DTYPE, ERR_CONTEXT_LENGTH (a
-// position is beyond the table), ERR_FOREIGN, ERR_ABORTED.
+// alive until backward has run. head_dim is 2 * table.half(). copies: those of the forward with these positions, or
+// null. Errors: ERR_SHAPE, ERR_DTYPE, ERR_CONTEXT_LENGTH (a position outside the table), ERR_FOREIGN, ERR_ABORTED.
 Var rope(Tape& tape, const Var& x, int64_t heads, const int32_t* positions, const RopeTable& table, DType out,
          const std::shared_ptr<DeviceCopies>& copies = nullptr);
 

@@ -1,7 +1,7 @@
-// Rotary embedding (rope.h): a block a row, a thread for 8 pairs of a head at a time.
+// Rotary embedding (rope.h): one block per row; a thread rotates 8 pairs of a head at a time.
 //
-// Memory bounds it: 2 elements of memory for each (4 bytes in bf16) and 3 operations; cosine and sine, 8 bytes a pair,
-// are read from memory once a row and then from the cache for every head.
+// Memory-bound: 2 elements of memory per element (4 bytes in bf16) and 3 operations. cos and sin, 8 bytes per pair, are
+// read from memory once per row, and then from the cache for each head.
 #include "ops/rope/rope_kernels.h"
 #include "ops/shared/rows.cuh"
 

@@ -1,4 +1,4 @@
-// Kernels of rope.h: their arguments, on every device, and the CPU's entry point.
+// Kernels of rope.h: their arguments, on every device, and the entry point of the CPU kernel.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ namespace rubricate {
 struct RopeArgs {
   DType x_dtype = DType::f32, y_dtype = DType::f32;  // f32 or bf16 each
   const void* x = nullptr;                           // [rows, heads * 2 * half]
-  void* y = nullptr;                                 // as many
+  void* y = nullptr;                                 // same size
   const int32_t* positions = nullptr;                // [rows]
   const float* cos = nullptr;                        // [positions, half]
   const float* sin = nullptr;                        // [positions, half]

@@ -1,6 +1,6 @@
 // y1 = x1 c - x2 s,  y2 = x2 c + x1 s  for the two halves of every head of a row; see rope.h.
 
-// 16 components of one head, or fewer where `lanes` leaves some out. sign: 1, or -1 for the opposite angle.
+// 16 components of one head, or fewer if `lanes` masks some. sign: 1, or -1 for the opposite angle.
 template <bool kWhole, typename X, typename Y>
 inline void rotate(const X* x, Y* y, const float* cos, const float* sin, int64_t half, F32x16 sign, Mask16 lanes) {
   const auto get = [&](const auto* p) {

@@ -19,7 +19,7 @@ struct Case {
 };
 const Case kCases[] = {{1, 1, 1}, {3, 2, 5}, {7, 3, 16}, {5, 4, 32}, {2, 1, 40}, {301, 3, 64}, {33, 40, 64}};
 
-// The largest error of `got` over what two rounded products, a rounded sum and the store allow. turn: 1, or -1 for the
+// The largest error of `got`, less what two rounded products, a rounded sum and the store allow. turn: 1, or -1 for the
 // opposite angle.
 double worst_error(const Tensor& result, const Tensor& x, const Case& c, const std::vector<int32_t>& positions,
                    const RopeValues& table, double turn) {
@@ -46,7 +46,7 @@ double worst_error(const Tensor& result, const Tensor& x, const Case& c, const s
 
 }  // namespace
 
-TEST_CASE("rope's table holds cosine and sine of the fp32 angle, times the factor, however it grew") {
+TEST_CASE("rope's table holds cosine and sine of the fp32 angle, times the factor, for any steps of growth") {
   const std::vector<float> inv_freq = frequencies(6);
   const RopeTable table = RopeTable::make(inv_freq, 1.25f, int64_t{1} << 24);
   CHECK(table.half() == 6);
@@ -56,7 +56,7 @@ TEST_CASE("rope's table holds cosine and sine of the fp32 angle, times the facto
   CHECK(first->positions == RopeTable::kFirstPositions);
   CHECK(table.covering(2) == first);
   CHECK(table.covering(first->positions) == first);
-  const auto second = table.covering(first->positions + 1);  // the first one stays as it is
+  const auto second = table.covering(first->positions + 1);  // the first values are unchanged
   CHECK(second->positions == 2 * first->positions);
   CHECK(table.covering(20000)->positions == 20000);
   CHECK(table.current()->host_bytes() == int64_t{20000} * 6 * 8);
@@ -108,7 +108,7 @@ TEST_CASE("rope and its gradient against double, on every path, dtype and pool s
       const Tensor g = random_tensor(arena, x.shape(), out, 2, -2, 2);
       CAPTURE(c.rows);
       CAPTURE(c.half);
-      Tensor first_y, first_dx;  // of a pool of one thread, then of the present path
+      Tensor first_y, first_dx;  // of a pool of one thread, then of the current path
       on_every_device([&] {
         Tape tape(device_arena(), Tape::Mode::training);
         const Var in = leaf(placed(x)), y = rope(tape, in, c.heads, positions.data(), table, out);

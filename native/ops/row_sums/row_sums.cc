@@ -12,14 +12,14 @@ namespace rubricate {
 namespace {
 
 constexpr int64_t kBlockRows = kSumRows;
-constexpr int64_t kRowsAtOnce = 8;                 // rows made, then summed, while they are in the cache
-constexpr int64_t kRoundBytes = int64_t{4} << 20;  // block sums kept at once
-constexpr int64_t kColumns = 512;                  // columns of a chunk that sums or folds
+constexpr int64_t kRowsAtOnce = 8;                 // rows that are computed, then summed, while they are in the cache
+constexpr int64_t kRoundBytes = int64_t{4} << 20;  // maximum of block sums in memory
+constexpr int64_t kColumns = 512;                  // columns of a chunk of sums
 
 struct Block {
   int64_t begin, end;
-  int32_t slot;     // 0: nothing is summed
-  bool last;        // of its sequence
+  int32_t slot;     // 0: not summed
+  bool last;        // the last block of its sequence
   int64_t partial;  // index of its sums within its round, or -1
 };
 
@@ -36,7 +36,7 @@ std::vector<Block> blocks_of(const RowSums& sums, const SequenceRows& rows) {
   return blocks;
 }
 
-// The blocks [begin, end) whose sums are in memory together. Partials: [2][d] a block, products first.
+// The blocks [begin, end) whose sums are in memory together. Partials: [2][d] per block, products first.
 class Round {
  public:
   Round(const RowSums& sums, std::vector<Block>& blocks, size_t begin, size_t end, float* partials, float* carry)
@@ -48,9 +48,9 @@ class Round {
         carry_(carry),
         cols_(sums.grad.cols()) {}
 
-  // Every block as the work of one thread: its rows are made, a few at a time, and summed.
+  // One thread computes each block: it makes its rows, a few at a time, and sums them.
   void sum_by_blocks(const MakeRows& make_rows) {
-    std::vector<size_t> cuts{begin_};  // chunks of blocks with enough rows to be worth a thread's while
+    std::vector<size_t> cuts{begin_};  // chunks of blocks with enough rows to be worth a thread
     for (size_t i = begin_, rows = 0; i < end_; ++i) {
       rows += static_cast<size_t>(blocks_[i].end - blocks_[i].begin);
       if (static_cast<int64_t>(rows) < row_grain(cols_) && i + 1 < end_) continue;
@@ -63,7 +63,7 @@ class Round {
     });
   }
 
-  // The same sums, also split over columns: for rows that are there already.
+  // The same sums, also split over columns: for rows that exist already.
   void sum_by_columns() {
     const int64_t ranges = (cols_ + kColumns - 1) / kColumns;
     const auto blocks = static_cast<int64_t>(end_ - begin_);
@@ -77,7 +77,7 @@ class Round {
     });
   }
 
-  // Adds block sums to the open sequence's sum, and that to its slot's gradient where it ends.
+  // Adds block sums to the current sequence's sum, and at the sequence's end adds that to its slot's gradient.
   void fold() {
     const int64_t ranges = (cols_ + kColumns - 1) / kColumns;
     const auto blocks = static_cast<int64_t>(end_ - begin_);
@@ -152,7 +152,7 @@ void accumulate_row_sums(Tape& tape, const RowSums& sums, const SequenceRows& ro
   std::vector<Block> blocks = blocks_of(sums, rows);
   const int64_t most = std::clamp<int64_t>(kRoundBytes / std::max<int64_t>(1, 2 * 4 * cols), 16, 4096);
   const int64_t summed = std::count_if(blocks.begin(), blocks.end(), [](const Block& b) { return b.slot != 0; });
-  // Blocks alone may be too few for the threads; then all rows are made first, and summed by columns too.
+  // If there are fewer blocks than threads, all rows are made first, and then summed in chunks of columns too.
   if (summed == 0) {
     if (make_rows) parallel_ranges(rows.rows, row_grain(cols), make_rows);
     return;
@@ -178,7 +178,7 @@ namespace {
 
 // ---- on a device ----
 
-constexpr int64_t kDeviceRoundBytes = int64_t{64} << 20;  // of tiles' sums; one sequence may have more
+constexpr int64_t kDeviceRoundBytes = int64_t{64} << 20;  // of tiles' sums; a single sequence may have more
 
 int64_t tiles_of(const SequenceRows& rows, int64_t s) {
   return (rows.starts[s + 1] - rows.starts[s] + kSumRows - 1) / kSumRows;
@@ -194,10 +194,10 @@ bool any_summed(const RowSums& sums, const SequenceRows& rows) {
   return false;
 }
 
-// Sequences whose tiles' sums are in memory together.
+// Sequences whose tiles' sums are in memory at the same time.
 struct SequenceRound {
   int64_t first, last;            // sequences
-  int64_t first_tile, last_tile;  // theirs
+  int64_t first_tile, last_tile;  // their tiles
 };
 std::vector<SequenceRound> rounds_of(const SequenceRows& rows, int64_t most) {
   std::vector<SequenceRound> rounds{{0, 0, 0, 0}};

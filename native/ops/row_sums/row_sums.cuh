@@ -6,12 +6,12 @@
 
 namespace rubricate::cuda {
 
-// Whether chunks of all arrays and vectors may be accessed whole.
+// Whether whole chunks of all arrays and vectors may be accessed.
 bool sums_aligned(const SlotSumsArgs& args);
 
-// Tiles' sums into args.partials, and dh.
+// Writes the tiles' sums to args.partials, and dh.
 int32_t launch_tile_sums(const SlotSumsArgs& args, RubricateStream* stream);
-// Adds args.partials, tile by tile, and each sequence's sum to its slot's gradients.
+// Adds args.partials, tile by tile, and then each sequence's sum to its slot's gradients.
 int32_t launch_fold(const SlotSumsArgs& args, RubricateStream* stream);
 
 }  // namespace rubricate::cuda

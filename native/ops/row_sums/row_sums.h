@@ -1,11 +1,11 @@
-// Sums over rows into each slot's own gradient: the gradients of every vector that all rows of a sequence share.
+// Sums over rows into each slot's gradient: the gradients of vectors that all rows of a sequence share.
 //
 //   products[s, j] += sum_t grad[t, j] v[t, j]     plain[s, j] += sum_t grad[t, j]      over the rows t of slot s
 //   v = x, or (x - mean[t]) * inv[t]
 //
-// The order is fixed. A sequence's rows are taken in blocks of 64, counted from its first row; within a block one chain
-// from zero, ascending; block sums are added to the sequence's sum in order; the sequences' sums are added to the
-// slot's gradient in order. Threads share the work by blocks and columns, which changes no bit.
+// The order is fixed. A sequence's rows are split into blocks of 64, counted from its first row. A block is one chain
+// from zero, rows ascending; block sums are added to the sequence's sum in order; the sequences' sums are added to the
+// slot's gradient in order. Threads share the work by blocks and columns, which does not change the bits.
 #pragma once
 
 #include <cstdint>
@@ -20,24 +20,24 @@
 namespace rubricate {
 
 struct RowSums {
-  Tensor x;                     // [T, d] f32 or bf16; undefined where no slot wants products
+  Tensor x;                     // [T, d] f32 or bf16; undefined if no slot needs products
   Tensor grad;                  // [T, d] f32 or bf16
   const float* mean = nullptr;  // [T], or null: 0
   const float* inv = nullptr;   // [T], or null: 1
-  // [slots] each: fp32 [d] to add to, or null where not wanted. Slot 0 is never summed.
+  // [slots] each: fp32 [d] to add to, or null if not required. Slot 0 is never summed.
   std::vector<float*> products, plain;
 };
 
-// Adds the sums to the slots' gradients. make_rows, on the CPU alone: the sums drive the loop, and call make_rows(begin,
-// end) to compute rows [begin, end) of `grad` before they read them, so that the rows are summed while they are in the
-// cache. The ranges cover every row once; calls come from any thread.
+// Adds the sums to the slots' gradients. make_rows (CPU only): called as make_rows(begin, end) to compute rows [begin,
+// end) of `grad` just before they are summed, while they are in the cache. The ranges cover every row once; the calls
+// come from any thread.
 using MakeRows = std::function<void(int64_t begin, int64_t end)>;
 void accumulate_row_sums(Tape& tape, const RowSums& sums, const SequenceRows& rows, const MakeRows& make_rows = {});
 
-// The same on a device, in rounds of whole sequences, so that their blocks' sums need little memory. run(args, begin,
-// end) puts a kernel into the stream that sums args' sequences, whose rows are [begin, end): "row_sums/1", or one that
-// fuses it. With `dh` it also writes scale * grad, `scale` being of each slot, or null. Where nothing is to be summed
-// there is one round, and args.partials is null.
+// The same on a device, in rounds of whole sequences, which bounds the memory for block sums. run(args, begin, end)
+// queues a kernel that sums args' sequences, whose rows are [begin, end): "row_sums/1", or one that fuses it. With `dh`
+// it also writes scale * grad; `scale` is by slot, or null. If nothing needs sums there is one round, and args.partials
+// is null.
 void sum_rounds_on_device(Tape& tape, const RowSums& sums, const SequenceRows& rows, const Tensor& dh,
                           const std::vector<const float*>& scale,
                           const std::function<void(const SlotSumsArgs& args, int64_t begin, int64_t end)>& run);

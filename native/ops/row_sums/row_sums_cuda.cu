@@ -1,20 +1,20 @@
 // Sums over rows into each slot's gradients (row_sums.h), in two steps.
 //
-// Why two steps: a sum over all rows of a column is one long chain, too few threads to fill a device, and atomic
-// additions would change the order, and so the bits, from run to run. So tiles of 64 rows are summed at the same time,
-// and their sums are added in a fixed order afterwards. Why dh is written here too: it needs the same grad that the sums
-// read, so that fusing it saves one read of the tensor.
+// Why two steps: one chain over all rows of a column would use too few threads to fill a device, and atomic additions
+// would change the order, and so the bits, from run to run. So tiles of 64 rows are summed in parallel, and then their
+// sums are added in a fixed order. Why dh is written here too: it needs the grad that the sums read, so fusing it saves
+// one read of the tensor.
 //
-//   tiles   a thread walks 64 rows with 8 columns, one chain from zero each for products and plain; it writes them to
-//           partials [tiles, 2, cols], and dh = scale * grad on the way where that is wanted
+//   tiles   a thread adds 64 rows of 8 columns, one chain from zero each for products and plain, and writes them to
+//           partials [tiles, 2, cols]; it also writes dh = scale * grad if required
 //   fold    adds a sequence's tiles in order, then the sequences' sums to their slots' gradients in order
 //
 // Order of sums: rows ascending within a tile, tiles ascending within a sequence, sequences ascending within a slot.
-// Tiles are counted from a sequence's first row, so that no other sequence of the batch changes a bit.
+// Tiles are counted from a sequence's first row, so that other sequences of the batch do not change a bit.
 //
-// Memory bounds it: for each element grad and x are read (4 bytes in bf16) and dh written (6 bytes); the partials are
-// written and read once, 8 bytes for 64 rows of a column each way, which is 1/24 of that. Two operations for each
-// gradient and element.
+// Memory-bound: for each element grad and x are read (4 bytes in bf16) and dh is written (6 bytes). The partials are
+// written and read once, 8 bytes each way for 64 rows of a column, which is 1/24 of that. Two operations per gradient
+// and element.
 #include "ops/row_sums/row_sums.cuh"
 
 #include "ops/slots/slots.cuh"
@@ -23,7 +23,7 @@ namespace rubricate::cuda {
 namespace {
 
 constexpr int kThreads = 64;
-constexpr int kAtOnce = 4;  // rows under way
+constexpr int kAtOnce = 4;  // rows in flight
 
 template <typename T>
 __device__ __forceinline__ void add_row(const SlotSumsArgs& args, int64_t t, bool wants_products,
@@ -40,7 +40,7 @@ __device__ __forceinline__ void add_row(const SlotSumsArgs& args, int64_t t, boo
   }
 }
 
-// At least 1 block of odd shapes: told nothing, ptxas spills on sm_90 to make room for more.
+// At least 1 block even of odd shapes: without this hint ptxas spills on sm_90 to make room for more.
 template <typename T, bool kWhole>
 __global__ void __launch_bounds__(kThreads, kWhole ? 0 : 1) tile_sums(SlotSumsArgs args, int64_t strips) {
   const int64_t column = (blockIdx.x % strips * kThreads + threadIdx.x) * kRowChunk, left = args.cols - column;
@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(kThreads, kWhole ? 0 : 1) tile_sums(SlotSumsAr
   if (wants_plain) store_chunk<kWhole>(partial + args.cols, left, plain);
 }
 
-// A block has 32 columns of one of the two gradients; its warps sum as many sequences at a time.
+// A block has 32 columns of one of the two gradients; its warps sum that many sequences in parallel.
 constexpr int kFoldWarps = 8;
 constexpr int kTilesAtOnce = 8;
 
@@ -132,7 +132,7 @@ __global__ void __launch_bounds__(kFoldWarps* kWarpSize) fold(SlotSumsArgs args)
     const int32_t slot = args.rows.slots == nullptr ? args.rows.slot : args.rows.slots[s];
     return of_slot(part == 0 ? args.products : args.plain, slot);
   };
-  float* gradient = nullptr;  // the one being added to, and its value in column
+  float* gradient = nullptr;  // the gradient that is being added to, and its value in the column
   float value = 0.0f;
   for (int64_t base = args.first_sequence; base < args.last_sequence; base += kFoldWarps) {
     const int64_t mine = base + warp_index();

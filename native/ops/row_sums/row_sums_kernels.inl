@@ -1,4 +1,4 @@
-// One step of 16 columns: the accumulators stay in registers over the rows.
+// One step of 16 columns: the accumulators stay in registers for all rows.
 template <typename T, typename Mask>
 inline void row_sums_step(const RowSumsArgs& args, int64_t j, Mask mask) {
   F32x16 products = args.first || args.products == nullptr ? zero() : load_masked(args.products + j, mask);

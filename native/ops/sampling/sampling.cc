@@ -14,7 +14,7 @@
 namespace rubricate {
 namespace {
 
-constexpr uint64_t kSamplingStream = 0x73616d706c65;  // "sample": apart from other uses of the same seed
+constexpr uint64_t kSamplingStream = 0x73616d706c65;  // "sample": separates it from other uses of the same seed
 
 void check(int64_t vocabulary, const SamplingOptions& options) {
   const auto within = [](bool good, const char* what, const char* name, auto value) {
@@ -30,7 +30,7 @@ void check(int64_t vocabulary, const SamplingOptions& options) {
          "repetitionPenalty", options.repetition_penalty);
 }
 
-// Ids that the penalty acts on, ascending, once each.
+// Ids that the penalty applies to, ascending, without duplicates.
 std::vector<int32_t> penalised_ids(int64_t vocabulary, float penalty, const std::vector<int32_t>& history) {
   if (penalty == 1.0f) return {};
   std::vector<int32_t> ids = history;
@@ -54,7 +54,7 @@ std::vector<float> penalised(const float* logits, int64_t vocabulary, float pena
 
 [[noreturn]] void fail_not_finite() {
   fail("ERR_NOT_FINITE",
-       "Expected logits that are numbers, at least one of them finite, but received NaN, infinity or -inf alone");
+       "Expected logits that are numbers, at least one of them finite, but received NaN, +inf or only -inf");
 }
 
 FixedProb least_weight(const SamplingOptions& options, int32_t bits) {
@@ -65,7 +65,7 @@ double uniform(const SamplingOptions& options, uint64_t position) {
   return philox_uniform(options.seed, kSamplingStream, position);
 }
 
-// The largest score's lowest id. Sixteen at a time side by side, which compilers turn into vectors.
+// The lowest id with the largest score. Sixteen independent lanes, which compilers vectorize.
 int32_t most_likely(const float* scores, int64_t vocabulary) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   constexpr int64_t kLanes = 16;
@@ -74,7 +74,7 @@ int32_t most_likely(const float* scores, int64_t vocabulary) {
   std::fill(most, most + kLanes, -kInfinity);
   const auto visit = [&](int64_t lane, float score) {
     most[lane] = score > most[lane] ? score : most[lane];
-    invalid[lane] |= score < kInfinity ? 0 : 1;  // NaN too
+    invalid[lane] |= score < kInfinity ? 0 : 1;  // true for NaN too
   };
   int64_t i = 0;
   for (; i + kLanes <= vocabulary; i += kLanes)
@@ -86,7 +86,7 @@ int32_t most_likely(const float* scores, int64_t vocabulary) {
   return static_cast<int32_t>(std::find(scores, scores + vocabulary, top) - scores);
 }
 
-// Tokens that may be drawn, ids ascending, and their weights.
+// The candidate tokens, ids ascending, and their weights.
 struct Candidates {
   std::vector<int32_t> ids;
   std::vector<FixedProb> weights;
@@ -127,7 +127,7 @@ Candidates above_top_k(const std::vector<float>& scores, float most, const Sampl
   return candidates;
 }
 
-// Sorts only as many of the likeliest as it takes to reach top_p: few as a rule.
+// Sorts only as many of the most likely tokens as are needed to reach top_p: usually few.
 void keep_top_p(Candidates& candidates, const std::vector<float>& scores, double top_p) {
   const auto score = [&](size_t i) { return scores[static_cast<size_t>(candidates.ids[i])]; };
   const auto likelier = [&](size_t a, size_t b) { return score(a) != score(b) ? score(a) > score(b) : a < b; };
@@ -153,7 +153,7 @@ void keep_top_p(Candidates& candidates, const std::vector<float>& scores, double
 Candidates candidates_for(const float* logits, int64_t vocabulary, const SamplingOptions& options,
                           const std::vector<int32_t>& history) {
   check(vocabulary, options);
-  if (options.temperature == 0.0f && options.repetition_penalty == 1.0f)  // as a rule: no copy
+  if (options.temperature == 0.0f && options.repetition_penalty == 1.0f)  // the usual case: no copy
     return {{most_likely(logits, vocabulary)}, {1}};
   const std::vector<float> scores = penalised(logits, vocabulary, options.repetition_penalty, history);
   const int32_t best = most_likely(scores.data(), vocabulary);
@@ -181,7 +181,7 @@ int32_t sample_token(const float* logits, int64_t vocabulary, const SamplingOpti
 
 namespace {
 
-// What a device needs of the requests, and which passes any of them asks for.
+// The requests in the form that a device needs, and the passes that any of them needs.
 struct DeviceRequests {
   std::vector<SamplingRow> rows;
   std::vector<SamplingPenalty> penalties;

@@ -1,16 +1,16 @@
-// Sampling (sampling.h) of many rows of logits at once, so that a step of decoding brings home token ids.
+// Sampling (sampling.h) of many rows of logits, so that a step of decoding downloads only token ids.
 //
-// A row is spread over blocks, 4,096 logits each as a rule. Keys order logits as integers; the k-th largest, and the
-// least likely token that top-p keeps, are found 8 bits of the key at a time: a pass counts tokens, or sums their
-// weights, by the next 8 bits of those that agree so far, and every block of the next pass reads from the row's 256
-// sums which ones to go on with. Then the mass of each part is summed, and one block draws.
+// A row is spread over blocks, usually 4,096 logits each. Keys order logits as integers. The k-th largest, and the
+// least likely token that top-p keeps, are found 8 bits of the key at a time (radix select): a pass counts tokens, or
+// sums their weights, by the next 8 bits of the keys that match so far, and every block of the next pass reads the
+// row's 256 sums to find which keys match. Then the mass of each part is summed, and one block draws.
 //
-// Bytes: 4 a logit for the largest (all of it with a temperature of 0), 4 each for the 4 passes of top-k, the 4 of
-// top-p and the sum of the parts, the first from memory and the others, 512 KiB for a vocabulary of 128 Ki, from the L2
-// cache; 16 KiB of sums a row; and 4 bytes a row go home. About 30 operations for a weight. Launches: 2, with a
-// temperature 3, and 4 each for top-k and top-p; 1 for a penalty.
+// Bytes: 4 per logit for the largest (all there is with a temperature of 0), and 4 for each of the 4 passes of top-k,
+// the 4 of top-p and the sum of the parts; the first from memory, the others from the L2 cache (512 KiB for a
+// vocabulary of 128 Ki); 16 KiB of sums per row; 4 bytes per row are downloaded. About 30 operations per weight.
+// Launches: 2, with a temperature 3, plus 4 each for top-k and top-p; 1 for a penalty.
 //
-// All that is added is an integer, so atomics and the order of blocks change no bit.
+// Only integers are added, so neither atomics nor the order of blocks change the bits.
 #include "ops/sampling/sampling_kernels.h"
 #include "ops/shared/rows.cuh"
 
@@ -23,7 +23,7 @@ constexpr int kEach = static_cast<int>(kSampleChunk) / kThreads;
 constexpr FixedProb kAll = ~FixedProb{0};
 static_assert(kThreads == kSampleBins);
 
-// Shared memory through which a block's threads exchange sums and what was found.
+// Shared memory through which a block's threads exchange sums and results.
 struct BlockScratch {
   FixedProb sums[kThreads / kWarpSize];
   FixedProb rest, before;
@@ -51,8 +51,8 @@ __device__ __forceinline__ Scan scan(FixedProb x, BlockScratch& scratch) {
   return {x, total};
 }
 
-// The key, or its first 8 bits a pass, of the token with which a sum from the largest key down reaches `wanted`; and
-// what those of that key have to give.
+// The key (or its first 8 bits per pass) of the token at which a sum from the largest key down reaches `wanted`, and
+// the remainder that tokens with that key must contribute.
 struct Bin {
   uint32_t key;
   FixedProb rest;
@@ -72,7 +72,7 @@ __device__ __forceinline__ Bin find(const FixedProb* histograms, int passes, Fix
   return reached;
 }
 
-// The part of a row that a block works on.
+// The part of a row that a block processes.
 struct RowPart {
   int64_t row, first, count;
   SamplingRow options;
@@ -99,7 +99,7 @@ __device__ __forceinline__ RowPart part_of_block(const SampleArgs& args) {
   return {args, blockIdx.x / args.parts, blockIdx.x % args.parts};
 }
 
-// Calls visit(logit, offset in the part) for the thread's logits, in any order.
+// Calls visit(logit, offset in the part) for this thread's logits, in any order.
 template <bool kAligned, typename Visit>
 __device__ __forceinline__ void each(const float* z, int64_t count, Visit&& visit) {
   for (int64_t at = static_cast<int64_t>(threadIdx.x) * kValues; at < count; at += kThreads * kValues) {
@@ -142,13 +142,13 @@ __global__ void __launch_bounds__(kThreads) largest(SampleArgs args) {
   if (invalid) atomicMax(&args.bests[row].invalid, FixedProb{1});
 }
 
-// The least key that top-k keeps.
+// The lowest key that top-k keeps.
 __device__ __forceinline__ uint32_t least_key(const SampleArgs& args, const RowPart& part, BlockScratch& scratch) {
   if (part.options.top_k == 0) return 0;
   return find(part.histograms(args, false), kSamplePasses, static_cast<FixedProb>(part.options.top_k), scratch).key;
 }
 
-// Where top-p's sum from the likeliest down is reached, as far as `passes` tell.
+// The key at which top-p's sum from the most likely token down is reached, as far as `passes` have determined it.
 __device__ __forceinline__ Bin top_p_bin(const SampleArgs& args, const RowPart& part, int passes,
                                          BlockScratch& scratch) {
   if (passes == 0) return {0, 0};
@@ -157,8 +157,8 @@ __device__ __forceinline__ Bin top_p_bin(const SampleArgs& args, const RowPart& 
   return find(histograms, passes, mass_enough(part.options.top_p, total), scratch);
 }
 
-// A pass: by the next 8 bits of the key, the number (for top-k) or the mass (for top-p) of the tokens whose key agrees
-// with what the passes before found.
+// A pass: by the next 8 bits of the key, the number (top-k) or the mass (top-p) of the tokens whose key matches the
+// result of the earlier passes.
 template <bool kAligned, bool kByMass>
 __global__ void __launch_bounds__(kThreads) narrow_down(SampleArgs args, int pass) {
   RUBRICATE_SHARED(BlockScratch, scratch);
@@ -187,8 +187,8 @@ __global__ void __launch_bounds__(kThreads) narrow_down(SampleArgs args, int pas
   if (own > 0) atomicAdd(&args.histograms[row_sums + threadIdx.x], own);
 }
 
-// What may be drawn: keys above `key`, and the first `ties` tokens right at it; of these and those, weights from
-// least_weight on.
+// The candidates: keys above `key`, and the first `ties` tokens with that key; of all these, weights of at least
+// least_weight.
 struct Threshold {
   uint32_t key;
   FixedProb ties, tie_weight;
@@ -212,7 +212,7 @@ __device__ __forceinline__ FixedProb weight_above(const SampleArgs& args, const 
   const FixedProb weight = part.weight(args, score);
   return weight >= part.options.least_weight ? weight : 0;
 }
-// Of `count` ties that follow `before` others, how many are kept.
+// How many of `count` ties are kept if `before` others precede them.
 __device__ __forceinline__ FixedProb ties_kept(const Threshold& threshold, FixedProb before, FixedProb count) {
   const FixedProb left = before < threshold.ties ? threshold.ties - before : 0;
   return count < left ? count : left;
@@ -234,7 +234,7 @@ __global__ void __launch_bounds__(kThreads) sum_parts(SampleArgs args) {
   if (threadIdx.x == 0) args.in_parts[blockIdx.x] = {above, ties};
 }
 
-// A thread has neighbouring logits here, since ids matter. `target` and `ties` count from the part's beginning.
+// Here a thread has adjacent logits, since ids matter. `target` and `ties` count from the part's beginning.
 __device__ __forceinline__ void draw_in_part(const SampleArgs& args, const RowPart& part, const Threshold& threshold,
                                              FixedProb target, FixedProb ties, BlockScratch& scratch) {
   const float* const z = part.logits(args);

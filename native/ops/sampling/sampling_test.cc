@@ -35,7 +35,7 @@ int32_t sample(const std::vector<float>& logits, const SamplingOptions& o, uint6
   return sample_token(logits.data(), static_cast<int64_t>(logits.size()), o, history, position);
 }
 
-// Logits on a grid, so that many are equal, some of them -0 and 0, and every eleventh forbidden.
+// Logits on a grid, so that many are equal, some of them -0 and 0, and every eleventh -inf.
 std::vector<float> gridded(size_t vocabulary, uint64_t seed, double step) {
   std::vector<float> logits(vocabulary);
   for (size_t i = 0; i < vocabulary; ++i) {
@@ -45,7 +45,7 @@ std::vector<float> gridded(size_t vocabulary, uint64_t seed, double step) {
   return logits;
 }
 
-// Every option alone, together, and at its ends.
+// Each option by itself, all together, and at their bounds.
 std::vector<SampleRequest> every_kind(int32_t vocabulary) {
   const SamplingOptions kinds[] = {options(0.0f),
                                    options(0.0f, 0, 1.0f, 0.0f, 1.3f),
@@ -108,7 +108,7 @@ TEST_CASE("weights: 2^bits for the largest, the exponential below it, and no ove
   CHECK(worst < 0x1p-22);
 }
 
-TEST_CASE("keys order floats, and give them back") {
+TEST_CASE("keys order floats, and convert back to them") {
   const float ordered[] = {-kInfinity, -3e38f, -1.0f, -1e-40f, 0.0f, 1e-40f, 0.5f, 3e38f, kInfinity};
   for (size_t i = 0; i < std::size(ordered); ++i) {
     CHECK(score_of_key(ordered_key(ordered[i])) == ordered[i]);
@@ -156,11 +156,11 @@ TEST_CASE("the penalty acts once on each id, on either side of 0, on every devic
   present_device() = nullptr;
 }
 
-TEST_CASE("draws of one row after another are the CPU's on a device, over parts of a row and ties among them") {
+TEST_CASE("a device draws the CPU's tokens, over parts of a row and ties among them") {
   if (!test_stream()) return;
   for (const SamplingOptions& kind : {options(1.0f), options(1.0f, 3000), options(1.5f, 0, 0.7f)}) {
     CAPTURE(kind.top_k);
-    const std::vector<float> logits = gridded(8195, 5, 4.0);  // four values: top-p cuts through thousands of ties
+    const std::vector<float> logits = gridded(8195, 5, 4.0);  // four distinct values: top-p splits thousands of ties
     std::vector<SampleRequest> requests;
     for (uint64_t position = 0; position < 10; ++position) requests.push_back({kind, {}, position});
     present_device() = nullptr;
@@ -181,7 +181,7 @@ TEST_CASE("on a device tokens are the same in every order of threads and blocks"
   on_every_order([&] { return std::vector<Tensor>{sampled(rows, requests)}; });
 }
 
-TEST_CASE("a device brings home an id a row and no more") {
+TEST_CASE("a device downloads one id per row and no more") {
   if (!test_stream()) return;
   present_device() = test_stream();
   const std::vector<SampleRequest> requests = every_kind(1028);
@@ -193,7 +193,7 @@ TEST_CASE("a device brings home an id a row and no more") {
   present_device() = nullptr;
 }
 
-TEST_CASE("rows that cannot be sampled give codes, on every device") {
+TEST_CASE("rows that cannot be sampled give error codes, on every device") {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const auto code = [](const std::vector<float>& logits, const SamplingOptions& o,
                        const std::vector<int32_t>& history = {}) {
@@ -212,7 +212,7 @@ TEST_CASE("rows that cannot be sampled give codes, on every device") {
       CHECK(code({-kInfinity, -kInfinity, -kInfinity}, o) == "ERR_NOT_FINITE");
       CHECK(code({-kInfinity, 1.0f, -kInfinity}, o) == "");
     }
-    CHECK(code({1.0f, 3e38f}, options(1.0f, 0, 1.0f, 0.0f, 1e-3f), {1}) == "ERR_NOT_FINITE");  // beyond the largest
+    CHECK(code({1.0f, 3e38f}, options(1.0f, 0, 1.0f, 0.0f, 1e-3f), {1}) == "ERR_NOT_FINITE");  // overflows
     CHECK(code({1.0f, 2.0f}, options(-1.0f)) == "ERR_ARGUMENT");
     CHECK(code({1.0f, 2.0f}, options(1.0f, 0, 1.0f, 0.0f, 1.5f), {2}) == "ERR_ARGUMENT");
     Tape tape(device_arena(), Tape::Mode::inference);
@@ -286,7 +286,7 @@ TEST_CASE("top-p over a large flat vocabulary keeps just enough") {
   CHECK(mass - least_kept < 0.9);
 }
 
-TEST_CASE("draws follow the distribution, and a seed and position alone decide them") {
+TEST_CASE("draws follow the distribution, and depend only on seed and position") {
   SamplingOptions o = options(1.0f, 0, 1.0f, 0.0f, 1.0f);
   o.seed = 42;
   const auto expected = distribution(kLogits, o);
@@ -312,7 +312,7 @@ TEST_CASE("draws follow the distribution, and a seed and position alone decide t
   CHECK(sample(kLogits, options(1e-38f)) == 4);
 }
 
-TEST_CASE("logits that are no numbers and options out of range give codes") {
+TEST_CASE("NaN logits and options out of range give error codes") {
   const auto code = [](const std::vector<float>& logits, const SamplingOptions& o,
                        const std::vector<int32_t>& history = {}) {
     return error_code([&] { sample(logits, o, 0, history); });

@@ -1,4 +1,4 @@
-// What ops share: checks of arguments, and how large a chunk of a kernel's work is.
+// Checks of arguments that ops share, and the chunk size of a kernel's work.
 #pragma once
 
 #include <algorithm>
@@ -12,13 +12,13 @@
 
 namespace rubricate {
 
-// That the tape computes where the tensor's memory is; an undefined tensor passes. Throws ERR_FOREIGN.
+// Checks that the tensor is on the tape's device; an undefined tensor passes. Throws ERR_FOREIGN.
 inline void require_place(const Tape& tape, const Tensor& tensor, const char* name) {
   require(!tensor.defined() || tensor.stream() == tape.stream(), "ERR_FOREIGN",
           "Expected a tensor in the memory that the tape computes in for ", name, " but received one of another place");
 }
 
-// Rows that have kElementGrain elements together.
+// The number of rows that together have kElementGrain elements.
 inline int64_t row_grain(int64_t cols) { return std::max<int64_t>(1, kElementGrain / std::max<int64_t>(1, cols)); }
 
 }  // namespace rubricate

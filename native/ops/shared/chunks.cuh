@@ -1,5 +1,5 @@
-// Copies of 16-byte chunks to shared memory, and stores of neighbours, where a matrix may end within one, or its
-// addresses not allow accesses of that size.
+// Copies of 16-byte chunks to shared memory, and stores of neighbours, for matrices that may end within a chunk or
+// whose addresses do not allow 16-byte accesses.
 #pragma once
 
 #include "device/cuda/kernel.h"
@@ -8,7 +8,7 @@ namespace rubricate::cuda {
 
 constexpr int kCopyChunk = 8;  // elements of 2 bytes
 
-// The first `left` elements, fewer than a chunk or not aligned; zeros follow them.
+// The first `left` elements (fewer than a chunk, or not aligned), then zeros.
 template <typename T>
 __device__ __noinline__ uint4 part_of_chunk(const T* from, int64_t left) {
   uint32_t words[4] = {};
@@ -17,8 +17,8 @@ __device__ __noinline__ uint4 part_of_chunk(const T* from, int64_t left) {
   return make_uint4(words[0], words[1], words[2], words[3]);
 }
 
-// Fills the chunk at `to` with the elements at `from`, of which `left` exist (none: `from` is not read), and zeros.
-// aligned: `from` is aligned to 16 bytes. Ends with copy_async_wait and a barrier, as copy_async_16.
+// Fills the chunk at `to` with the elements at `from`, then zeros. `left` of them exist (if none, `from` is not read).
+// aligned: `from` is aligned to 16 bytes. Must be followed by copy_async_wait and a barrier, like copy_async_16.
 template <typename T>
 __device__ __forceinline__ void copy_chunk(T* to, const T* from, int64_t left, bool aligned) {
   static_assert(sizeof(T) == 2);
@@ -28,7 +28,7 @@ __device__ __forceinline__ void copy_chunk(T* to, const T* from, int64_t left, b
     store_16_shared(to, part_of_chunk(from, left));
 }
 
-// Two neighbours of a row, of which `left` exist; `whole`: both at once where both exist.
+// Two neighbours of a row, only `left` of which may exist; `whole`: if both exist they may be stored in one access.
 template <typename T>
 __device__ __forceinline__ void store_two(T* to, float x, float y, int64_t left, bool whole) {
   if (whole && left >= 2) {

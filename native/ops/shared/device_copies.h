@@ -1,6 +1,6 @@
-// What the ops of one forward read of the CPU's arrays on a device: positions, starts, slots, and the tiles that these
-// give. The first op that asks makes a table; the other ops, recomputed blocks and the backward share it. It lives as
-// long as the tape's records and the forward do.
+// Device copies of host arrays that the ops of one forward share: positions, starts, slots, and the tiles computed from
+// them. The first op that needs a table makes it; the other ops, recomputed blocks and the backward reuse it. It lives
+// as long as the tape's records and the forward.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,8 @@ class DeviceCopies {
     int64_t count = 0;  // elements
   };
 
-  // parameter: what else a table depends on, such as the rows of a tile. host(): its elements, a std::vector.
+  // parameter: anything else that a table depends on, for example the rows of a tile. host(): its elements, a
+  // std::vector.
   template <typename Host>
   Copy find_or_upload(Tape& tape, Table table, int64_t parameter, const Host& host) {
     for (const Entry& entry : entries_)
@@ -43,7 +44,7 @@ class DeviceCopies {
   std::vector<Entry> entries_;
 };
 
-// Of `copies`, or, where that is null, of the caller's own.
+// The table of `copies`, or, if that is null, one of the caller's own.
 template <typename Host>
 DeviceCopies::Copy device_copy(Tape& tape, const std::shared_ptr<DeviceCopies>& copies, DeviceCopies::Table table,
                                int64_t parameter, const Host& host) {

@@ -1,4 +1,4 @@
-// How an op runs a kernel where its tensors are: on a device in one launch, on the CPU in ranges on several threads.
+// Runs an op's kernel on its tensors' device: on CUDA in one launch, on the CPU in ranges on several threads.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,8 @@
 
 namespace rubricate {
 
-// Runs a kernel on [0, args.end): `device_kernel` at once, or `cpu_kernel` in ranges of `grain`, each with a copy of the
-// arguments that has its own begin and end.
+// Runs a kernel on [0, args.end): `device_kernel` in one launch, or `cpu_kernel` in ranges of `grain`; each range gets
+// a copy of the arguments with its own begin and end.
 template <typename Args>
 void launch_ranges(Stream* stream, const char* device_kernel, void (*cpu_kernel)(const Args&), const Args& args,
                    int64_t grain) {

@@ -1,8 +1,8 @@
-// What row-wise kernels share: how a row [cols] is spread over a block, in chunks of 8 elements, and sums over it.
+// Helpers of row-wise kernels: how a row [cols] is spread over a block, in chunks of 8 elements, and sums over it.
 //
 // Thread i of a block has chunks i, i + threads, i + 2 threads ... A row's sums run over a thread's elements in order,
-// then over the lanes of a warp, then over the warps: an order that the number of columns alone decides, so that the
-// result depends on neither dtype, alignment nor the other rows.
+// then over the lanes of a warp, then over the warps. The order depends only on the number of columns, so the result
+// depends neither on dtype, alignment nor other rows.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@ namespace rubricate::cuda {
 
 constexpr int kRowChunk = 8;  // elements: 16 bytes of bf16, twice 16 of fp32
 
-// 8 elements as memory has them, so that a row in registers costs no more than in memory.
+// 8 elements in their memory format, so that a row in registers takes no more space than in memory.
 template <typename T>
 struct Packed {
   static constexpr int kWords = kRowChunk * static_cast<int>(sizeof(T)) / 16;
@@ -55,7 +55,7 @@ __device__ __forceinline__ const T* at(const void* base, int64_t offset) {
   return base != nullptr ? static_cast<const T*>(base) + offset : nullptr;
 }
 
-// Whole chunks at addresses aligned to 16 bytes. `once`: nothing reads these lines again soon.
+// Whole chunks at addresses aligned to 16 bytes. `once`: these lines are not read again soon.
 template <typename T>
 __device__ __forceinline__ Packed<T> load_packed(const T* from) {
   Packed<T> packed;
@@ -76,7 +76,7 @@ __device__ __forceinline__ void store_packed(T* to, const Packed<T>& packed) {
   for (int w = 0; w < Packed<T>::kWords; ++w) store_16(to + w * kLanes<T>, packed.words[w]);
 }
 
-// `left` elements, of any alignment: one by one; what is not there reads as 0.
+// `left` elements of any alignment, one by one; missing ones are 0.
 template <typename T>
 __device__ __forceinline__ void load_some(const T* from, int64_t left, float (&values)[kRowChunk]) {
 #pragma unroll
@@ -89,7 +89,7 @@ __device__ __forceinline__ void store_some(T* to, int64_t left, const float (&va
     if (i < left) to[i] = narrow<T>(values[i]);
 }
 
-// A chunk with kWhole (aligned and complete) or without.
+// Loads or stores a chunk; kWhole: it is aligned and complete.
 template <bool kWhole, typename T>
 __device__ __forceinline__ void load_chunk(const T* from, int64_t left, float (&values)[kRowChunk]) {
   if constexpr (kWhole)
@@ -124,7 +124,7 @@ __device__ __forceinline__ void store_lanes(T* to, int64_t left, const float (&v
       if (i < left) to[i] = narrow<T>(values[i]);
   }
 }
-// The value that a T in memory would have.
+// The value after rounding to T.
 template <typename T>
 __device__ __forceinline__ void round_to(float (&values)[kRowChunk]) {
 #pragma unroll
@@ -132,7 +132,7 @@ __device__ __forceinline__ void round_to(float (&values)[kRowChunk]) {
 }
 
 // Chunks of a row that each thread keeps in registers, and threads. Rows of more than 2,048 chunks, and rows whose
-// chunks are not whole, are read again from memory (chunks 0 in a kernel's template), by the same threads in the same
+// chunks are not whole, are read from memory again (chunks 0 in a kernel's template), by the same threads in the same
 // order.
 struct RowShape {
   int chunks;
@@ -147,11 +147,12 @@ inline RowShape row_shape(int64_t cols) {
                                                        kMostRowThreads))};
 }
 inline bool fits_registers(int64_t cols) { return cols <= int64_t{4} * kMostRowThreads * kRowChunk; }
-// The bound for a kernel that keeps so many chunks.
+// Launch bound for a kernel that keeps this number of chunks.
 template <int kChunks>
 inline constexpr int kRowThreads = kChunks == 1 ? 256 : kMostRowThreads;
 
-// The sum over the block; every thread gets it. `partial`: shared, not used by anything else since the last barrier.
+// The sum over the block, returned to every thread. `partial`: shared, not used by anything else since the last
+// barrier.
 constexpr int kRowPartials = kMostRowThreads / kWarpSize;
 __device__ __forceinline__ float row_sum(float x, float* partial) {
   x = warp_sum(x);
@@ -179,7 +180,7 @@ __device__ __forceinline__ void for_chunks(int64_t cols, Body&& body) {
   }
 }
 
-// A row of T in registers: what the kernel's template keeps, or (0 chunks) the address, from which every pass reads.
+// A row of T: in registers, or (with 0 chunks) its address, from which every pass reads.
 template <typename T, int kChunks>
 struct Row {
   Packed<T> chunks[kChunks];
@@ -206,8 +207,8 @@ struct Row<T, 0> {
   }
 };
 
-// Calls body(std::integral_constant<int, kChunks>) for the kernel that these rows want: `aligned` says that every row
-// may be accessed by 16 bytes.
+// Calls body(std::integral_constant<int, kChunks>) with the kChunks that these rows need. aligned: every row allows
+// 16-byte accesses.
 template <typename Body>
 int32_t for_row_shape(int64_t cols, bool aligned, Body&& body) {
   if (!aligned || cols % kRowChunk != 0 || !fits_registers(cols)) return body(std::integral_constant<int, 0>());

@@ -1,4 +1,4 @@
-// How flat rows fall into sequences, and which adapter each sequence uses. Rows of a sequence lie together.
+// How flat rows are grouped into sequences, and the adapter slot of each sequence. Rows of a sequence are contiguous.
 #pragma once
 
 #include <algorithm>
@@ -14,16 +14,16 @@ struct SequenceRows {
   int64_t rows = 0;                 // all rows, T
   int64_t sequences = 0;            // S
   const int32_t* starts = nullptr;  // [S + 1]: first row of each sequence, then T; ascending
-  const int32_t* slots = nullptr;   // [S]: adapter slot of each sequence; 0 means no edit
-  // What the ops of one forward share on a device (device_copies.h); null: each op makes its own.
+  const int32_t* slots = nullptr;   // [S]: adapter slot of each sequence; 0: no edit
+  // Device copies that the ops of one forward share (device_copies.h); null: each op makes its own.
   std::shared_ptr<DeviceCopies> copies = nullptr;
 };
 
-// The rules of starts and slots: of batches and of ops alike. Errors: ERR_ARGUMENT.
-//   starts [sequences + 1]: from 0 to `rows`, each at least `least` rows after the one before: 0 where sequences may be
-//   empty; 1 where not, and then there is at least one. name: as the message says it.
+// The rules of starts and slots, for batches and ops. Errors: ERR_ARGUMENT.
+//   starts [sequences + 1]: from 0 to `rows`, each at least `least` rows after the one before: 0 if sequences may be
+//   empty; otherwise 1, and then there must be at least one sequence. name: used in messages.
 void check_starts(const int32_t* starts, int64_t sequences, int64_t rows, int32_t least, const char* name = "starts");
-// How many slots there are for so many sequences.
+// The number of slots must equal the number of sequences.
 void check_slot_count(int64_t slots, int64_t sequences);
 //   slots [sequences]: from 0 to `adapters`.
 void check_slots(const int32_t* slots, int64_t sequences, int64_t adapters);
@@ -32,7 +32,7 @@ void check_slots(const int32_t* slots, int64_t sequences, int64_t adapters);
 template <typename Body>
 void for_each_segment(const SequenceRows& rows, int64_t begin, int64_t end, Body&& body) {
   const int32_t* last = rows.starts + rows.sequences + 1;
-  int64_t s = std::upper_bound(rows.starts, last, begin) - rows.starts - 1;  // the last that starts at or before
+  int64_t s = std::upper_bound(rows.starts, last, begin) - rows.starts - 1;  // the last that starts before or at it
   for (; begin < end; ++s) {
     const int64_t stop = std::min<int64_t>(end, rows.starts[s + 1]);
     if (stop > begin) body(begin, stop, rows.slots[s]);
@@ -40,7 +40,7 @@ void for_each_segment(const SequenceRows& rows, int64_t begin, int64_t end, Body
   }
 }
 
-// A copy of the rows for backward: the caller's arrays need not outlive the forward.
+// A copy of the rows for the backward: the caller's arrays need not outlive the forward.
 class SavedRows {
  public:
   explicit SavedRows(const SequenceRows& rows)

@@ -1,4 +1,4 @@
-// Memory of one thread for a kernel: aligned for vector loads, kept from call to call, and only ever growing.
+// One thread's scratch memory for a kernel: aligned for vector loads, kept from call to call; it only grows.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,8 @@ namespace rubricate {
 // Use as `static thread_local Scratch scratch;`.
 class Scratch {
  public:
-  // Room for `count` fp32 numbers, aligned to 64 bytes; what it held before is lost where it grows. purpose: ends the
-  // message of ERR_OUT_OF_MEMORY, after which the scratch is empty.
+  // Room for `count` fp32 numbers, aligned to 64 bytes; growing discards the contents. purpose: the end of the message
+  // of ERR_OUT_OF_MEMORY, after which the scratch is empty.
   float* reserve(int64_t count, const char* purpose) {
     if (count > count_) {
       const size_t bytes = (static_cast<size_t>(count) * sizeof(float) + 63) / 64 * 64;

@@ -1,4 +1,4 @@
-// Rows, slots and tiles inside a kernel (slots_kernels.h), and the edit of a chunk of columns.
+// Device functions for rows, slots and tiles (slots_kernels.h), and the edit of a chunk of columns.
 #pragma once
 
 #include "ops/shared/rows.cuh"
@@ -42,7 +42,7 @@ __device__ __forceinline__ Pointer of_slot(const SlotTable<Pointer>& table, int3
   return table.many != nullptr ? table.many[slot] : table.few[slot];
 }
 
-// fma(scale, h, bias) in place, at columns [column, column + left); null stands for 1 and 0.
+// fma(scale, h, bias) in place, at columns [column, column + left); null means 1 and 0.
 template <bool kWhole>
 __device__ __forceinline__ void edit_chunk(float (&h)[kRowChunk], const float* scale, const float* bias, int64_t column,
                                            int64_t left) {

@@ -1,4 +1,4 @@
-// Sequences, slots and their vectors as kernels on a device take them (slots_kernels.h).
+// Sequences, slots and their vectors in the form that kernels on a device need (slots_kernels.h).
 #pragma once
 
 #include <algorithm>
@@ -11,15 +11,15 @@
 
 namespace rubricate {
 
-// What a kernel takes and the device memory that it points to, which must live until the kernel is in the stream.
+// A kernel's argument and the device memory that it points to, which must live until the kernel is queued.
 struct SlotRowsOnDevice {
   SlotRows rows;
   Tensor memory;
 };
 
-// By slots alone: neighbours of one slot may count as one sequence, so that rows of one slot need no array.
+// Only slots matter: adjacent sequences of one slot may be merged, so that rows of a single slot need no array.
 SlotRowsOnDevice slot_rows_on_device(Tape& tape, const SequenceRows& rows, int32_t tile_rows);
-// By sequences: tiles never cross from one to the next.
+// Sequences matter: a tile never spans two of them.
 SlotRowsOnDevice sequences_on_device(Tape& tape, const SequenceRows& rows, int32_t tile_rows);
 
 template <typename Pointer>

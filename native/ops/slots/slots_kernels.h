@@ -1,4 +1,4 @@
-// How kernels on a device find a row's adapter slot and that slot's vectors. Plain data; the pointers are the device's.
+// How kernels on a device find a row's adapter slot and that slot's vectors. Plain data; pointers are to device memory.
 #pragma once
 
 #include <cstdint>
@@ -7,12 +7,12 @@ namespace rubricate {
 
 constexpr int64_t kFewSlots = 8;
 
-// A pointer for each slot, null where it has none: in the arguments themselves where there are few.
+// A pointer for each slot, null if it has none. A few slots fit in the arguments themselves.
 template <typename Pointer>
 struct SlotTable {
   Pointer few[kFewSlots] = {};
-  const Pointer* many = nullptr;  // of every slot, where they are more than kFewSlots
-  bool aligned = true;            // all pointers to 16 bytes
+  const Pointer* many = nullptr;  // pointers of all slots, if there are more than kFewSlots
+  bool aligned = true;            // all pointers are aligned to 16 bytes
 };
 
 // Which sequence, slot and tile a row belongs to. Tiles are runs of `tile_rows` rows, counted from a sequence's first

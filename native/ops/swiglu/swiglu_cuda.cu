@@ -1,7 +1,7 @@
-// SwiGLU (swiglu.h): a thread for every 16 bytes.
+// SwiGLU (swiglu.h): one thread per 16 bytes.
 //
-// Memory bounds both ways: forward moves 3 elements of memory for about 12 operations (6 bytes in bf16), backward 5 (10
-// bytes) for about 18.
+// Memory-bound: forward moves 3 elements of memory for about 12 operations (6 bytes in bf16), backward 5 (10 bytes) for
+// about 18.
 #include "device/cuda/kernel.h"
 #include "ops/swiglu/swiglu_kernels.h"
 
@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// e^-|x| <= 1: neither form overflows, and small values keep their digits.
+// e^-|x| <= 1: neither form overflows, and small values keep their precision.
 __device__ __forceinline__ float sigmoid(float x) {
   const float e = expf(-fabsf(x));
   return (x >= 0.0f ? 1.0f : e) / (1.0f + e);
@@ -29,8 +29,8 @@ __global__ void __launch_bounds__(kThreads)
   store_vector_upto(y + i, count - i, x);
 }
 
-// s = sigmoid(gate);  dup = g gate s;  dgate = g up s (1 + gate (1 - s)). At least 4 blocks a multiprocessor: told
-// nothing, ptxas spills to make room for one more.
+// s = sigmoid(gate);  dup = g gate s;  dgate = g up s (1 + gate (1 - s)). At least 4 blocks per multiprocessor: without
+// this hint ptxas spills to make room for one more.
 template <typename T>
 __global__ void __launch_bounds__(kThreads, 4)
     swiglu_backward(const T* __restrict__ gate, const T* __restrict__ up, const T* __restrict__ grad,

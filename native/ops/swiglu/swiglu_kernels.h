@@ -1,4 +1,4 @@
-// Kernels of SwiGLU over [begin, end) of flat arrays: their arguments, on every device, and the CPU's entry points.
+// Kernels of SwiGLU over [begin, end) of flat arrays: their arguments, on every device, and the CPU entry points.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@ struct SwigluArgs {
   const void* up = nullptr;
   void* y = nullptr;           // forward
   const void* grad = nullptr;  // backward
-  void* dgate = nullptr;       // backward; null where not wanted
-  void* dup = nullptr;         // backward; null where not wanted
+  void* dgate = nullptr;       // backward; null if not required
+  void* dup = nullptr;         // backward; null if not required
   int64_t begin = 0, end = 0;
 };
 

@@ -110,7 +110,7 @@ TEST_CASE("swiglu: large gates neither overflow nor turn into NaN") {
   });
 }
 
-TEST_CASE("swiglu: one input alone may need a gradient; none, and nothing is kept") {
+TEST_CASE("swiglu: only one input may need a gradient; if none does, nothing is kept") {
   const auto arena = test_arena(), inputs = test_arena();
   const Tensor x = random_tensor(inputs, {3, 20}, DType::f32, 7);
   {
