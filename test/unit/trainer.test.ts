@@ -380,7 +380,7 @@ describe("options", () => {
     ["ERR_DATA", { eval: [] }, /supervised token in eval/],
     ["ERR_DATA", { train: [ids(3)], eval: 0.5 }, /One example/],
     ["ERR_CONTEXT_LENGTH", { train: [ids(3), ids(33)] }, /example 1 of train has 33/],
-    ["ERR_CONTEXT_LENGTH", { train: [ids(9)], maxLength: 8 }, /at most 8/],
+    ["ERR_CONTEXT_LENGTH", { train: [ids(9)], maxLength: 8 }, /at most 8 tokens \(the run's maxLength\)/],
     ["ERR_ARGUMENT", { train: [ids(1)] }, /train\[0\].tokenIds/],
     ["ERR_ARGUMENT", { train: [{ ...ids(4), supervised: new Uint8Array(3) }] }, /train\[0\].supervised/],
     ["ERR_ARGUMENT", { train: "data.jsonl" }, /train/],
