@@ -149,10 +149,12 @@ test.each(hostile)("ends soon: %s", (_, source) => {
 test.each([
   ["captured texts", "{% set x %}{{ t }}{{ i }}{% endset %}{% set n.a = [n.a, x] %}"],
   ["results of macros", "{% set n.a = [n.a, f()] %}"],
+  ["copies of lists", "{% set n.a = [n.a, l.copy()] %}"],
+  ["copies of dicts", "{% set n.a = [n.a, d.copy()] %}"],
 ])("%s that are kept are charged for their memory", (_, body) => {
-  const start = `${long("t", "→", 19)}{% macro f() %}{{ t }}1{% endmacro %}{% set n = namespace(a=0) %}`;
+  const start = `${long("t", "→", 19)}{% macro f() %}{{ t }}1{% endmacro %}{% set n = namespace(a=0) %}{% set l = [0] * 90000 %}{% set d = dict(range(9000) | batch(2)) %}`;
   const kept = `${start}{% for i in range(600) %}${body}{% endfor %}`;
-  // 600 of them are 600 MB; a step is 1024 characters that are kept at most.
+  // 600 of them are 100 to 600 MB; a step is 1024 characters that are kept, or 8 elements, at most.
   expect(() => new ChatTemplate(kept, {}).render(checkMessages(chat, undefined))).toThrow(
     /did not end within \d+ steps/,
   );
