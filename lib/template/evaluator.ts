@@ -49,26 +49,6 @@ export class Scope {
   }
 }
 
-/** Whether jinja2 computes an expression when it compiles the template. */
-function isLiteral(node: Expression | undefined): boolean {
-  switch (node?.kind) {
-    case undefined:
-    case "constant":
-      return true;
-    case "item":
-      return isLiteral(node.object) && isLiteral(node.key);
-    case "slice":
-      return node.parts.every(isLiteral);
-    case "list":
-    case "tuple":
-      return node.items.every(isLiteral);
-    case "dict":
-      return node.pairs.flat().every(isLiteral);
-    default:
-      return false;
-  }
-}
-
 /** A value that can be called and is no plain function. */
 interface Recursive {
   recurse(args: readonly Value[]): Value;
@@ -91,7 +71,7 @@ export class Evaluator implements FilterContext {
       case "item": {
         const object = this.evaluate(node.object, scope);
         const key = this.evaluate(node.key, scope);
-        if (key instanceof Slice) return chargeMade(getSlice(object, key, this.budget, isLiteral(node)), this.budget);
+        if (key instanceof Slice) return chargeMade(getSlice(object, key, this.budget), this.budget);
         return getItem(object, key, this.budget);
       }
       case "slice":

@@ -222,14 +222,10 @@ export function getItem(value: Value, key: Value, budget: Budget): Value {
   return found === undefined ? new Undefined(described(value, name)) : found;
 }
 
-/**
- * `value[start:stop:step]`, which Python's own rules apply to.
- * @param literal jinja2 computes it when it compiles the template, and takes an error for an undefined value
- */
-export function getSlice(value: Value, key: Slice, budget: Budget, literal: boolean): Value {
+/** `value[start:stop:step]`, which fails where Python does: jinja2 leaves it to Python. */
+export function getSlice(value: Value, key: Slice, budget: Budget): Value {
   const part = element(value, key, budget);
   if (part !== undefined) return part;
-  if (literal) return new Undefined(`${typeName(value)} object has no element slice`);
   throw new TemplateFault(
     textOf(value) !== undefined || itemsOf(value) || value instanceof Range
       ? "slice indices must be integers or None or have an __index__ method"

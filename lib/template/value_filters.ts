@@ -176,7 +176,6 @@ function truncate(value: Value, given: CallArguments, budget: Budget): Value {
   const size = integerOf(length, 255);
   const endingLength = lengthOfText(ending, budget);
   if (size < endingLength) throw new TemplateFault(`expected length >= ${endingLength}, got ${size}`);
-  if (value instanceof Undefined) return "";
   if (hasLength(value, budget) <= size + integerOf(leeway, 5)) return value;
   const text = requireText(value);
   budget.charge(text.length / 8);

@@ -378,7 +378,7 @@ describe("options", () => {
     ["ERR_DATA", { train: [] }, /supervised token in train/],
     ["ERR_DATA", { train: [{ ...ids(3), supervised: new Uint8Array(3) }] }, /supervised token in train/],
     ["ERR_DATA", { eval: [] }, /supervised token in eval/],
-    ["ERR_DATA", { train: [ids(3)], eval: 0.5 }, /One example/],
+    ["ERR_DATA", { train: [ids(3)], eval: 0.5 }, /at least 2 examples to split but received 1/],
     ["ERR_CONTEXT_LENGTH", { train: [ids(3), ids(33)] }, /example 1 of train has 33/],
     ["ERR_CONTEXT_LENGTH", { train: [ids(9)], maxLength: 8 }, /at most 8 tokens \(the run's maxLength\)/],
     ["ERR_ARGUMENT", { train: [ids(1)] }, /train\[0\].tokenIds/],
