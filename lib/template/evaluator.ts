@@ -71,7 +71,8 @@ export class Evaluator implements FilterContext {
       case "item": {
         const object = this.evaluate(node.object, scope);
         const key = this.evaluate(node.key, scope);
-        if (key instanceof Slice) return chargeMade(getSlice(object, key, this.budget), this.budget);
+        if (key instanceof Slice)
+          return chargeMade(getSlice(object, key, this.budget, node.object.kind === "constant"), this.budget);
         return getItem(object, key, this.budget);
       }
       case "slice":

@@ -222,10 +222,14 @@ export function getItem(value: Value, key: Value, budget: Budget): Value {
   return found === undefined ? new Undefined(described(value, name)) : found;
 }
 
-/** `value[start:stop:step]`, which fails where Python does: jinja2 leaves it to Python. */
-export function getSlice(value: Value, key: Slice, budget: Budget): Value {
+/**
+ * `value[start:stop:step]`, which fails where Python does: jinja2 leaves it to Python.
+ * @param constant jinja2 computes a part of a constant that it prints when it compiles the template: that may be undefined
+ */
+export function getSlice(value: Value, key: Slice, budget: Budget, constant: boolean): Value {
   const part = element(value, key, budget);
   if (part !== undefined) return part;
+  if (constant) return new Undefined(`${typeName(value)} object has no element slice`);
   throw new TemplateFault(
     textOf(value) !== undefined || itemsOf(value) || value instanceof Range
       ? "slice indices must be integers or None or have an __index__ method"

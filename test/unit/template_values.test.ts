@@ -11,6 +11,7 @@ test.each<[string, string]>([
   ["{% for x in [1, 2] %}{% break %}{% else %}E{% endfor %}", "E"],
   ["{% for x in [1, 2] %}{{ x }}{% if x == 2 %}{% break %}{% endif %}{% else %}E{% endfor %}", "12"],
   ["{% for x in [1, 2] %}{% if x == 1 %}{% continue %}{% endif %}{{ x }}{% else %}E{% endfor %}", "2"],
+  ["{{ none[:5] }}{{ 'abc'['a':] }}{{ 5[1:] is defined }}", "False"],
   ["{{ 'abc'[none:2] }}{{ 'abc'[true:] }}", "abbc"],
   ["{{ none | int }}|{{ none | float }}|{{ [] | int }}|{{ {} | float }}", "0|0.0|0|0.0"],
   ["{{ [1] | groupby('missing') | list }}{{ [] | groupby('missing') }}", "[(Undefined, [1])][]"],
