@@ -1,6 +1,7 @@
 #include "ops/layer_norm/layer_norm.h"
 
 #include "ops/layer_norm/layer_norm_kernels.h"
+#include "ops/row_sums/row_sums.h"
 #include "ops/shared/checks.h"
 #include "ops/shared/launch.h"
 #include "ops/slots/slots.h"
