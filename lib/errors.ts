@@ -120,6 +120,14 @@ export function invalid(
   return new RubricateError(code, `Expected ${what} for ${name} but received ${describe(received)}`);
 }
 
+/** The system's reason for failing at a path, without the path: Node's messages end with the call and its path. */
+export function systemReason(error: unknown, path: string): string {
+  const message = reasonOf(error);
+  const { syscall } = error as NodeJS.ErrnoException;
+  const end = `, ${syscall} '${path}'`;
+  return message.endsWith(end) ? message.slice(0, -end.length) : message;
+}
+
 /** The system's code of an error, such as "ENOENT". */
 export function systemCode(error: unknown): string | undefined {
   return (error as NodeJS.ErrnoException | undefined)?.code;

@@ -1,4 +1,4 @@
-/** Notices: what a caller should know about loaded files that are unusual but accepted. */
+/** Notices: what a caller should know about files or arguments that are unusual but accepted. */
 
 /** Stable names of notices; docs/folders.md describes them. */
 export type NoticeCode =
@@ -6,7 +6,8 @@ export type NoticeCode =
   | "RUBRICATE_NO_END_TOKEN"
   | "RUBRICATE_CHAT_TEMPLATE_CHANGED"
   | "RUBRICATE_TOKENIZER_CHANGED"
-  | "RUBRICATE_BASE_MISMATCH";
+  | "RUBRICATE_BASE_MISMATCH"
+  | "RUBRICATE_TOOLS_IGNORED";
 
 export interface Notice {
   /** Stable: code may branch on it. */

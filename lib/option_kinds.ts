@@ -53,6 +53,8 @@ export function number(least: number, most = Number.POSITIVE_INFINITY): Kind<num
 
 const { smallestFloat32, largestFloat32, largestBeta } = limits;
 const float32Range = `from 2^-126 to ${largestFloat32} (the range of float32)`;
+/** Temperatures that are taken, for messages. */
+export const temperatures = `0, or a number from 2^-126 to ${limits.mostTemperature}`;
 const fitsFloat32 = (value: number) => value >= smallestFloat32 && value <= largestFloat32;
 
 /** The core computes in float32: a number that rounds to infinity or 0 there would change its meaning. */

@@ -52,7 +52,7 @@ export class WorkerThread<C extends Calls<C>, Notice = never> {
   private readonly worker: Worker;
   private readonly pending = new Map<number, Pending>();
   private calls = 0;
-  private abandoned = false;
+  private abandoned: RubricateError | undefined;
   /** Why no more calls are taken. */
   private ended: RubricateError | undefined;
 
@@ -99,10 +99,9 @@ export class WorkerThread<C extends Calls<C>, Notice = never> {
   }
 
   /** Ends the thread once no call is running. For a thread that nobody can call any more. */
-  abandon(): void {
-    this.abandoned = true;
-    if (this.pending.size === 0)
-      void this.close(new RubricateError("ERR_DISPOSED", "The dataset was left to the garbage collector"));
+  abandon(reason: RubricateError): void {
+    this.abandoned = reason;
+    if (this.pending.size === 0) void this.close(reason);
   }
 
   /** Ends the thread immediately, even during a call; running calls reject with `reason`. */
@@ -122,7 +121,7 @@ export class WorkerThread<C extends Calls<C>, Notice = never> {
     if (this.pending.size === 0) this.worker.unref();
     if ("error" in reply) pending.reject(new RubricateError(reply.error.code, reply.error.message));
     else pending.resolve(reply.result as never);
-    if (this.abandoned) this.abandon();
+    if (this.abandoned) this.abandon(this.abandoned);
   }
 
   private end(reason: RubricateError): void {

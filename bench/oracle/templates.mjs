@@ -4,7 +4,8 @@ import { createRequire } from "node:module";
 
 const require = createRequire(import.meta.url);
 const { ChatTemplate } = require("../../dist/template/chat_template.js");
-const { parseExact } = require("../../dist/template/exact_json.js");
+const { checkMessages } = require("../../dist/template/chat_messages.js");
+const { parseExact } = require("../../dist/files/exact_json.js");
 
 const { cases, show } = JSON.parse(readFileSync(process.argv[2], "utf8"));
 
@@ -12,7 +13,7 @@ function rendered({ template, conversation, prompt, special }) {
   try {
     const { messages, tools } = parseExact(conversation);
     const chat = new ChatTemplate(template, special);
-    const { text, generated } = chat.render(messages, { tools, addGenerationPrompt: prompt });
+    const { text, generated } = chat.render(checkMessages(messages, tools), { addGenerationPrompt: prompt });
     return { text, spans: generated };
   } catch (error) {
     return { error: `${error.code ?? error.name}: ${error.message}` };

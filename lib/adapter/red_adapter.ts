@@ -4,8 +4,8 @@ import { invalid, RubricateError } from "../errors";
 import { readTogether, writeInto } from "../files/atomic";
 import { mostBytes } from "../files/safetensors";
 import { isClaimed } from "../in_use";
-import type { ModelAdapter } from "../model/checks";
 import type { LlamaModel } from "../model/model";
+import type { ModelAdapter } from "../model_arguments";
 import { type NativeAdapter, type NativeModel, native } from "../native";
 import { type Notice, reportNotices } from "../notices";
 import {

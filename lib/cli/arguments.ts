@@ -3,6 +3,7 @@ import { suggestion } from "../options";
 import { type Command, UsageError } from "./command";
 import type { Flag } from "./flag";
 import { type FlagName, flags, type Values } from "./flags";
+import { flagNameOf } from "./training_flags";
 
 /** The parsed command line. */
 interface Arguments {
@@ -13,6 +14,27 @@ interface Arguments {
 /** `maxSteps` is written --max-steps. */
 export function kebab(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** Names of options in camel case, as the library's messages have them, outside of paths and quotation marks. */
+const optionName = /(?<![\w/.\-"'])[a-z]+(?:[A-Z]\w*|\.[a-z]+[A-Z]\w*)(?![\w/\-"'])/g;
+/** The place of the name in the message of an invalid argument, see `invalid`. */
+const argumentName = / for ([\w.]+)(?:\[\d+\])? but received /;
+
+/** A message of the library with the command's flags in place of options. */
+export function withFlags(message: string, command: Command): string {
+  const flagOf = (name: string) => {
+    const [option, field] = name.split(".") as [string, string?];
+    const known: readonly string[] = command.flags;
+    const flag = field === undefined && known.includes(option) ? option : flagNameOf(option, field);
+    return flag !== undefined && known.includes(flag) ? `--${kebab(flag)}` : undefined;
+  };
+  return message
+    .replace(argumentName, (whole, name: string) => {
+      const flag = flagOf(name);
+      return flag === undefined ? whole : ` for ${flag} but received `;
+    })
+    .replace(optionName, (name) => flagOf(name) ?? name);
 }
 
 const quote = (value: string | undefined) =>

@@ -24,6 +24,8 @@ export interface Command {
   readonly positionals?: readonly string[];
   /** In addition to --help and --json, which all commands have. */
   readonly flags: readonly FlagName[];
+  /** The flags by headings of --help, where there are many. */
+  readonly groups?: Readonly<Record<string, readonly FlagName[]>>;
   /** Required flags. */
   readonly required?: readonly FlagName[];
   /** Defaults of this command that differ from the flag's, for --help. */

@@ -2,7 +2,7 @@
 import { type RedSite, type RedVariant, redSites, redVariants } from "../adapter/config";
 import { limits } from "../limits";
 import { cudaIndex, type DeviceChoice } from "../model/device";
-import { choice, integer, list, number, text } from "../option_kinds";
+import { choice, integer, list, number, temperatures, text } from "../option_kinds";
 import { type Flag, flag, narrowed, parsed, toggle } from "./flag";
 import { trainingFlags } from "./training_flags";
 
@@ -85,7 +85,7 @@ export const flags = {
   temperature: flag(
     narrowed(
       number(0, limits.mostTemperature),
-      `0, or a number from ${limits.leastTemperature} to ${limits.mostTemperature}`,
+      temperatures,
       (value) => value === 0 || value >= limits.leastTemperature,
     ),
     "sampling temperature; 0: always the most likely token",

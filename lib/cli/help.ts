@@ -2,6 +2,7 @@ import { kebab } from "./arguments";
 import type { Command } from "./command";
 import type { Flag } from "./flag";
 import { type FlagName, flags } from "./flags";
+import { lines as linesOf } from "./text";
 
 /** The version of the package. */
 export function version(): string {
@@ -10,15 +11,7 @@ export function version(): string {
 
 /** Wraps a text to a width; all lines except the first are indented by `indent` spaces. */
 function wrap(text: string, width: number, indent: number): string {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && line.length + 1 + word.length > width - indent) {
-      lines.push(line);
-      line = word;
-    } else line = line === "" ? word : `${line} ${word}`;
-  }
-  return [...lines, line].join(`\n${" ".repeat(indent)}`);
+  return linesOf(text, width - indent).join(`\n${" ".repeat(indent)}`);
 }
 
 /** A flag with a placeholder for its value. */
@@ -40,15 +33,21 @@ export function commandHelp(command: Command, width: number): string {
     wrap(command.summary, width, 0),
   ];
   if (command.details !== "") lines.push("", ...command.details.split("\n").map((line) => wrap(line, width, 0)));
-  lines.push("", "Flags:");
   const column = 34;
-  for (const name of [...command.flags, "json", "help"] as FlagName[]) {
+  const describe = (name: FlagName) => {
     const flag: Flag<unknown> = flags[name];
     const fallback = command.defaults?.[name] ?? flag.default;
     const help = wrap(flag.help + (fallback === undefined ? "" : ` (default: ${fallback})`), width, column);
     const usage = `  ${usageOf(name)}`;
     lines.push(usage.length < column ? usage.padEnd(column) + help : `${usage}\n${" ".repeat(column)}${help}`);
+  };
+  const groups = command.groups ?? { Flags: command.flags };
+  for (const [heading, names] of Object.entries(groups)) {
+    lines.push("", `${heading}:`);
+    for (const name of names) describe(name);
   }
+  if (command.groups) lines.push("", "General:");
+  for (const name of ["json", "help"] as const) describe(name);
   lines.push("", wrap("Exit status: 0 done, 1 failed, 2 invalid command line, 130 interrupted.", width, 0));
   return lines.join("\n");
 }

@@ -1,10 +1,11 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { configFile } from "../adapter/files";
-import { RubricateError } from "../errors";
+import { RubricateError, systemReason } from "../errors";
 import { present } from "../files/read";
+import { kebab } from "./arguments";
 import { type Command, type Invocation, UsageError } from "./command";
-import { dataFlags, modelFlags } from "./flags";
+import { dataFlags, type FlagName, modelFlags } from "./flags";
 import { inspectAdapter } from "./inspect_adapter";
 import { inspectData } from "./inspect_data";
 import { inspectModel } from "./inspect_model";
@@ -20,6 +21,8 @@ export const inspectCommand: Command = {
     const given = await withPath(invocation);
     const { data, adapter, model } = given.values;
     if (data !== undefined) return inspectData(given, data);
+    for (const name of [...dataFlags, "rows"] as const satisfies readonly FlagName[])
+      if (given.values[name] !== undefined) throw new UsageError(`Expected --${kebab(name)} only with data`);
     if (adapter !== undefined) return inspectAdapter(given, adapter);
     if (model !== undefined) return inspectModel(given);
     throw new UsageError("Expected a PATH, --model DIR, --adapter DIR or --data FILE");
@@ -38,7 +41,9 @@ async function withPath(invocation: Invocation): Promise<Invocation> {
 
 async function kindOf(path: string): Promise<"model" | "adapter" | "data"> {
   const found = await stat(path).catch((cause: Error) => {
-    throw new RubricateError("ERR_FILE", `Expected a folder or a file at ${path}: ${cause.message}`, { cause });
+    throw new RubricateError("ERR_FILE", `Expected a folder or a file at ${path}: ${systemReason(cause, path)}`, {
+      cause,
+    });
   });
   if (!found.isDirectory()) return "data";
   if (!(await present(join(path, configFile)))) return "model";

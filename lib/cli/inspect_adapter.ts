@@ -55,33 +55,43 @@ function readVectors(dir: string, config: AdapterFileConfig): Promise<Map<string
   return readAdapterVectors(dir, widthsOf, most);
 }
 
-/** Shows what an adapter edits, and how much; with --model, checks it against its base. */
-export async function inspectAdapter(invocation: Invocation, dir: string): Promise<void> {
-  const { values, terminal } = invocation;
-  const config = await readAdapterConfig(dir);
-  const vectors = await readVectors(dir, config);
-  let notices: readonly Notice[] = [];
-  if (values.model !== undefined) {
-    const model = await loadModel(invocation);
-    try {
-      const adapter = (await loadAdapter({ ...invocation, values: { ...values, adapter: dir } }, model))!;
-      notices = adapter.notices;
-      adapter.dispose();
-    } finally {
-      model.dispose();
-    }
+/** Loads the adapter with --model, if given. @returns its notices */
+async function checkedAgainstBase(invocation: Invocation, dir: string): Promise<readonly Notice[]> {
+  const { values } = invocation;
+  if (values.model === undefined) return [];
+  const model = await loadModel(invocation);
+  try {
+    const adapter = (await loadAdapter({ ...invocation, values: { ...values, adapter: dir } }, model))!;
+    const { notices } = adapter;
+    adapter.dispose();
+    return notices;
+  } finally {
+    model.dispose();
   }
-  const parameters = [...vectors.values()].reduce((sum, { length }) => sum + length, 0);
+}
+
+/** How far the vectors of each site are from their identities. */
+function siteStats(vectors: ReadonlyMap<string, Float32Array>) {
   const names = new Set([...vectors.keys()].map((name) => name.replace(/\.(scale|bias|ln\.weight|ln\.bias)$/, "")));
   const statsOf = (name: string, identity: number) => {
     const vector = vectors.get(name);
     return vector ? distance(vector, identity) : null;
   };
-  const sites = [...names].map((site) => ({
+  return [...names].map((site) => ({
     site,
     scale: statsOf(`${site}.scale`, 1),
     bias: statsOf(`${site}.bias`, 0),
   }));
+}
+
+/** Shows what an adapter edits, and how much; with --model, checks it against its base. */
+export async function inspectAdapter(invocation: Invocation, dir: string): Promise<void> {
+  const { values, terminal } = invocation;
+  const config = await readAdapterConfig(dir);
+  const vectors = await readVectors(dir, config);
+  const notices = await checkedAgainstBase(invocation, dir);
+  const parameters = [...vectors.values()].reduce((sum, { length }) => sum + length, 0);
+  const sites = siteStats(vectors);
   const { variant, layers, base, tokenizer, rubricate } = config;
   terminal.event({
     dir,

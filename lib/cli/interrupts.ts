@@ -6,6 +6,8 @@ export class Interrupts {
   private readonly controller = new AbortController();
   private readonly takers: (() => void)[] = [];
   private stopping: (() => void) | undefined;
+  /** Whether the command stops without a message. */
+  isQuiet = false;
 
   /** Aborted by the first interrupt that no other function handles. */
   get signal(): AbortSignal {
@@ -32,6 +34,7 @@ export class Interrupts {
 
   /** Stops the command silently, when its output is no longer read. */
   stopQuietly(): void {
+    this.isQuiet = true;
     this.controller.abort(new Error("the reader of the output went away"));
   }
 

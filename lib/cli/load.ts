@@ -12,11 +12,25 @@ function modelDir(name: string | undefined): string {
   return name === undefined || name === "embedded" ? embeddedModelDir() : name;
 }
 
+/** Says what an interrupt has stopped. */
+async function reportingStop<T>({ terminal, interrupts }: Invocation, doing: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (interrupts.signal.aborted && !interrupts.isQuiet) {
+      terminal.progress.clear();
+      terminal.note(`interrupted while ${doing}`);
+    }
+    throw error;
+  }
+}
+
 /** Loads the model by --model, --device, --dtype and --threads. */
-export async function loadModel({ values, terminal, interrupts }: Invocation): Promise<LlamaModel> {
+export async function loadModel(invocation: Invocation): Promise<LlamaModel> {
+  const { values, terminal, interrupts } = invocation;
   if (values.threads !== undefined) native().setThreads(values.threads);
   terminal.progress.restart();
-  const model = await LlamaModel.fromPretrained(modelDir(values.model), {
+  const loading = LlamaModel.fromPretrained(modelDir(values.model), {
     device: values.device,
     dtype: values.dtype,
     signal: interrupts.signal,
@@ -24,6 +38,7 @@ export async function loadModel({ values, terminal, interrupts }: Invocation): P
     onProgress: ({ loadedBytes, totalBytes }) =>
       terminal.progress.show(loadedBytes / totalBytes, `loading ${bytes(loadedBytes)} of ${bytes(totalBytes)}`),
   });
+  const model = await reportingStop(invocation, "loading the model", loading);
   terminal.progress.restart();
   return model;
 }
@@ -41,13 +56,10 @@ export async function loadAdapter(
 }
 
 /** Tokenises a JSONL file by the data flags. */
-export async function loadData(
-  { values, terminal, interrupts }: Invocation,
-  model: LlamaModel,
-  path: string,
-): Promise<Dataset> {
+export async function loadData(invocation: Invocation, model: LlamaModel, path: string): Promise<Dataset> {
+  const { values, terminal, interrupts } = invocation;
   terminal.progress.restart();
-  const data = await Dataset.fromJsonl(path, {
+  const loading = Dataset.fromJsonl(path, {
     tokenizer: model.requireTokenizer(),
     format: values.format,
     loss: values.loss,
@@ -57,6 +69,7 @@ export async function loadData(
     onProgress: (progress) =>
       terminal.progress.show(progress.bytes / progress.totalBytes, `reading ${path}: ${plural(progress.rows, "row")}`),
   });
+  const data = await reportingStop(invocation, `reading ${path}`, loading);
   terminal.progress.restart();
   return data;
 }

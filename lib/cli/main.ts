@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { oneLine, RubricateError } from "../errors";
 import { suggestion } from "../options";
-import { readArguments } from "./arguments";
+import { readArguments, withFlags } from "./arguments";
 import { benchCommand } from "./bench";
 import { chatCommand } from "./chat";
 import { type Command, status, UsageError } from "./command";
@@ -95,7 +95,8 @@ function reportFailure(
     terminal.progress.clear();
     return status.interrupted;
   }
-  const message = error instanceof Error ? error.message : String(error);
+  const said = error instanceof Error ? error.message : String(error);
+  const message = command && error instanceof RubricateError ? withFlags(said, command) : said;
   terminal.event({ type: "error", code, message });
   terminal.note(`${who}: ${message} [${code}]`);
   if (code !== "ERR_ARGUMENT") return status.failed;

@@ -1,7 +1,6 @@
 import { RedAdapter } from "../adapter/red_adapter";
 import type { Dataset } from "../data/dataset";
 import { RubricateError } from "../errors";
-import type { LlamaModel } from "../model/model";
 import { numberIn } from "../option_kinds";
 import type { StepEvent, TrainEvent, TrainSummary } from "../train/events";
 import { checkRunOptions } from "../train/option_checks";
@@ -14,26 +13,25 @@ import { count, duration, plural, shellQuoted } from "./text";
 import { flagNameOf, trainingFlagNames, trainingOptionsOf } from "./training_flags";
 
 const redFlags = ["variant", "sites", "layers"] as const satisfies readonly FlagName[];
-/** In the order of --help. */
-const allFlags = [
-  ...new Set([
-    ...modelFlags,
-    ...dataFlags,
-    "eval",
-    "out",
-    "resume",
-    "method",
-    ...redFlags,
-    ...trainingFlagNames,
-  ] as const),
-];
+const named = {
+  Model: modelFlags,
+  Data: dataFlags,
+  Adapter: ["method", ...redFlags],
+  Evaluation: ["eval", "evalEverySteps", "noEvalEveryEpoch", "noKeepBest", "earlyStopping", "earlyStoppingMinDelta"],
+  Output: ["out", "resume", "checkpointEverySteps", "keepCheckpoints", "loggers"],
+} satisfies Record<string, readonly FlagName[]>;
+const { Model, Data, Adapter, ...last } = named;
+const grouped = new Set<FlagName>(Object.values(named).flat());
+/** In the order of --help. A training option that no other group has is of the optimizer and its batches. */
+const groups = { Model, Data, Adapter, Optimization: trainingFlagNames.filter((name) => !grouped.has(name)), ...last };
 
 export const trainCommand: Command = {
   name: "train",
   summary: "Fine-tunes a model on JSONL data.",
   details:
     "Writes the adapter (with --method full the model) into --out, with log.jsonl and the checkpoints. Ctrl-C writes a checkpoint and prints how to resume; a second one ends immediately.",
-  flags: allFlags,
+  flags: Object.values(groups).flat(),
+  groups,
   required: ["model", "data", "out"],
   run: train,
 };
@@ -91,7 +89,7 @@ async function train(invocation: Invocation): Promise<number> {
     await (adapter ?? model).savePretrained(values.out!);
     terminal.event({ type: "saved", path: values.out });
     terminal.event({ type: "end", ...summary });
-    reportEnd(invocation, model, summary);
+    reportEnd(invocation, training, summary);
     return status.done;
   } finally {
     for (const one of data) await one.dispose();
@@ -173,7 +171,7 @@ export function stepWords(event: StepEvent): string {
   return `step ${step}/${totalSteps}  epoch ${epoch.toFixed(2)}  loss ${loss.toFixed(4)}  ${count(tokensPerSecond)} tokens/s  ${duration(secondsLeft)} left`;
 }
 
-function reportEnd({ values, terminal }: Invocation, model: LlamaModel, summary: TrainSummary): void {
+function reportEnd({ values, terminal }: Invocation, data: Dataset, summary: TrainSummary): void {
   const { steps, trainLoss, evalLoss, seconds, tokensPerSecond, peakMemoryMib } = summary;
   const out = shellQuoted(values.out!);
   const base = shellQuoted(values.model!);
@@ -185,6 +183,6 @@ function reportEnd({ values, terminal }: Invocation, model: LlamaModel, summary:
   terminal.print(`${count(tokensPerSecond)} tokens/s, ${count(peakMemoryMib)} MiB peak memory`);
   terminal.print(`${values.method === "full" ? "The model" : "The adapter"} is in ${values.out}. Try it:`);
   const which = values.method === "full" ? `--model ${out}` : `--model ${base} --adapter ${out}`;
-  const chat = model.tokenizer?.chatTemplate === undefined ? "" : " --chat";
+  const chat = 2 * data.chatRows > data.length ? " --chat" : "";
   terminal.print(`  rubricate generate ${which}${chat} --prompt "..."`);
 }

@@ -9,7 +9,7 @@ type Plain<T> = Extract<T, object> extends never ? NonNullable<T> : unknown;
 
 type ValueOf<F> = F extends OptionName ? Plain<TrainingOptions[F]> : F extends "out" ? string : unknown;
 
-export type TrainingFlags = { readonly [F in TrainingFlagName]: Flag<ValueOf<F>> };
+type TrainingFlags = { readonly [F in TrainingFlagName]: Flag<ValueOf<F>> };
 
 const declared = optionEntries.flatMap(([option, declaration]) =>
   (Object.entries(declaration.flags) as [TrainingFlagName, OptionFlag][]).map(([name, flag]) => ({

@@ -9,9 +9,9 @@ import type { Example } from "./types";
 export interface EpochPlanOptions {
   /** Tokens of each example, [examples]. */
   readonly lengths: ArrayLike<number>;
-  /** Supervised tokens of each example, [examples]; examples without any are left out. */
+  /** Supervised tokens of each example, [examples]; examples without any are skipped. */
   readonly supervisedCounts: ArrayLike<number>;
-  /** Sequences of a micro-batch; of no account when packing. */
+  /** Sequences of a micro-batch; ignored when packing. */
   readonly batchSize: number;
   /** A new random order each epoch; otherwise the order of the data. */
   readonly shuffle: boolean;
@@ -55,7 +55,7 @@ export function checkBatchSize(batchSize: number): void {
   if (!positive(batchSize)) throw invalid("batchSize", "a positive integer", batchSize);
 }
 
-/** What `dataset.plan` is asked for. */
+/** Options of `dataset.plan`. */
 export type PlanOptions = Omit<EpochPlanOptions, "lengths" | "supervisedCounts">;
 
 const planOptionNames: OptionNames<PlanOptions> = {
@@ -69,7 +69,7 @@ const planOptionNames: OptionNames<PlanOptions> = {
 const packingNames: OptionNames<{ maxTokens: number }> = { maxTokens: true };
 
 /**
- * The options of a plan as its thread takes them, where a wrong one could not be told from a broken thread.
+ * The options of a plan as its thread takes them, checked here: in the thread a wrong one would look like a broken thread.
  * @throws RubricateError ERR_ARGUMENT
  */
 export function checkedPlanOptions(given: PlanOptions): PlanOptions {
@@ -186,7 +186,7 @@ export class EpochPlan {
 }
 
 /**
- * Lays examples end to end. The target of a position is the next token of its own sequence where that is supervised.
+ * Concatenates examples. The target of a position is the next token of its own sequence where that is supervised.
  * @param examples at least one, each of at least one token
  * @param slot of each: 1 with an adapter
  */

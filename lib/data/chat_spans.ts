@@ -7,7 +7,7 @@ import type { Span } from "./types";
 export interface ChatText {
   readonly text: string;
   /**
-   * Spans of `text`, in UTF-16 units, in order, found as they are asked for: what is truncated costs nothing. May throw
+   * Spans of `text`, in UTF-16 units, in order, computed lazily: what is truncated costs nothing. May throw
    * IrregularChat: `exactSpans` then has the spans, in more time.
    */
   readonly spans: Iterable<Span>;
@@ -16,10 +16,10 @@ export interface ChatText {
 
 /**
  * Renders a conversation and finds the assistant's turns: between the template's generation tags if it has them, else
- * between growing prefixes. A turn then begins where the conversation before it ends that asks for an answer
- * (`add_generation_prompt`), and ends where the conversation ends that has it last, so that the token which ends the turn
- * belongs to it. Most turns of a long conversation are like one before, and need no prefix of their own (`regularSpans`).
- * @param given messages at the beginning whose answers are left out
+ * between growing prefixes. A turn then begins where the messages before it end, rendered with `add_generation_prompt`,
+ * and ends where the messages up to it end, so that the token which ends the turn belongs to it. Most turns of a long
+ * conversation are written like one before, and no prefix is rendered for them (`regularSpans`).
+ * @param given messages at the beginning whose answers are not supervised
  * @throws {RubricateError} ERR_TEMPLATE where the template fails, or the prefixes do not nest; also from the spans
  */
 export function assistantSpans(
@@ -39,7 +39,7 @@ export function assistantSpans(
     if (!within.startsWith(part))
       throw new RubricateError(
         "ERR_TEMPLATE",
-        `The chat template writes the first ${count} messages differently when more follow, so the assistant's turns cannot be told; mark them in the template by {% generation %} and {% endgeneration %}, or train on all tokens`,
+        `The chat template writes the first ${count} messages differently when more follow, so the assistant's turns cannot be found; mark them in the template by {% generation %} and {% endgeneration %}, or train on all tokens`,
       );
     return part.length;
   };
@@ -57,6 +57,6 @@ export function assistantSpans(
   };
   const exactSpans = { *[Symbol.iterator]() { for (const at of turns) yield exact(at); } }; // biome-ignore format: one line
   const render = (changed: readonly ChatMessage[]) => tokenizer.applyChatTemplate(changed, options);
-  const conversation = { messages, turns, text, template: template.source, render, exact };
+  const conversation = { messages, turns, text, strings: template.strings, render, exact };
   return { text, spans: { [Symbol.iterator]: () => regularSpans(conversation) }, exactSpans };
 }

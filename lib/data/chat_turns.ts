@@ -12,13 +12,13 @@ import type { Span } from "./types";
 export class IrregularChat extends Error {}
 
 /** A conversation without generation tags. */
-export interface RenderedConversation {
+interface RenderedConversation {
   readonly messages: readonly ChatMessage[];
   /** Places of the assistant's messages that are wanted, ascending. */
   readonly turns: readonly number[];
   readonly text: string;
-  /** Source of the template. */
-  readonly template: string;
+  /** String literals of the template. */
+  readonly strings: Iterable<string>;
   render(messages: readonly ChatMessage[]): string;
   /** The span of one turn, by rendering what goes before. */
   exact(at: number): Span;
@@ -44,7 +44,7 @@ interface Kind {
  */
 export function* regularSpans(conversation: RenderedConversation): Generator<Span, void, void> {
   const { messages, turns, text, exact } = conversation;
-  const literals = turns.length > fewTurns ? literalsOf(conversation.template) : [];
+  const literals = turns.length > fewTurns ? searchedTexts(conversation.strings) : [];
   const ordinary = messages.map((message) => isOrdinary(message, literals));
   const places = turns.length > fewTurns ? placesOf(conversation, ordinary) : undefined;
   const shapes = places && messages.map(shapeOf);
@@ -81,7 +81,7 @@ export function* regularSpans(conversation: RenderedConversation): Generator<Spa
 /**
  * Where the template writes each message's content: known where the text with marks in place of the contents becomes the
  * conversation's, once each mark is replaced by its content again.
- * @returns undefined where it is not so
+ * @returns undefined otherwise
  */
 function placesOf(conversation: RenderedConversation, ordinary: readonly boolean[]): (Span | undefined)[] | undefined {
   const { messages, text } = conversation;
@@ -130,17 +130,10 @@ function placesIn(
   return end === text.length ? places : undefined;
 }
 
-/**
- * Texts that a template may look for in a message, such as `</think>`: strings of its expressions, names of roles and
- * fields apart.
- */
-function literalsOf(template: string): string[] {
-  const found = new Set<string>();
-  for (const [, code] of template.matchAll(/\{[{%](.*?)[%}]\}/gs))
-    for (const [, single, double] of code!.matchAll(/'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"/gs))
-      for (const part of (single ?? double!).split(/\\.|\s/s))
-        if (part.length > 1 && !/^\w+$/.test(part)) found.add(part);
-  return [...found];
+/** Texts that a template may look for in a message, such as `</think>`: its literals, names of roles and fields apart. */
+function searchedTexts(strings: Iterable<string>): string[] {
+  const parts = [...strings].flatMap((text) => text.split(/\s/));
+  return [...new Set(parts.filter((part) => part.length > 1 && !/^\w+$/.test(part)))];
 }
 
 /** Whether a template has nothing to look for in a message. */

@@ -1,4 +1,4 @@
-/** The thread that reads and tokenises rows, or encodes prompts. */
+/** The thread that reads and tokenises rows. */
 import path from "node:path";
 import { WorkerThread } from "../worker_thread";
 import type { IndexProgress } from "./row_index";
@@ -6,7 +6,7 @@ import type { WorkerCalls, WorkerStart } from "./worker_protocol";
 
 const kind = { module: path.join(__dirname, "dataset_worker"), name: "data", doing: "tokenising" };
 
-/** Its notices tell how far indexing has come, some twenty times a second. */
+/** Its notices are the progress of indexing, some twenty times a second. */
 export class DataWorker extends WorkerThread<WorkerCalls, IndexProgress> {
   constructor(start: WorkerStart) {
     super(kind, start);

@@ -34,13 +34,13 @@ export interface DatasetOptions {
   readonly tokenizer: Tokenizer;
   /** Shape of the rows. Default: "auto", each row by its own fields. */
   readonly format?: DataFormat;
-  /** Tokens of an example at most, 2 or more; longer ones lose their end, and `reports` tells. */
+  /** Tokens of an example at most, 2 or more; longer ones are truncated and listed in `reports`. */
   readonly maxLength: number;
   /** Which tokens are learned: completions and the assistant's turns (default), or all. */
   readonly loss?: "completion" | "all";
   /**
-   * `model.vocabularySize`: rows with a token that the model does not have are skipped, and `reports` tells. Default: such rows stay,
-   * and training or evaluation with them is refused.
+   * `model.vocabularySize`: rows with a token that the model does not have are skipped and listed in `reports`. Default: such rows
+   * stay, and training or evaluation with them is refused.
    */
   readonly vocabularySize?: number;
   /** Ends indexing with ERR_ABORTED. */
@@ -77,11 +77,13 @@ interface Source extends IndexSummary {
 }
 
 /** Ends the threads of sources of which no dataset is left. */
-const collected = new FinalizationRegistry<DataWorker>((worker) => worker.abandon());
+const collected = new FinalizationRegistry<DataWorker>((worker) =>
+  worker.abandon(new RubricateError("ERR_DISPOSED", "The dataset was collected as garbage")),
+);
 
 /**
  * Examples to train on or to evaluate with. The rows stay in their file, of which an index is kept; a thread of the
- * dataset's own reads and tokenises them when they are asked for, so that the event loop stays free and memory bounded. Dispose
+ * dataset's own reads and tokenises them at each request, so that the event loop stays free and memory bounded. Dispose
  * of it when done; the garbage collector is the safety net.
  */
 export class Dataset {
@@ -179,19 +181,24 @@ export class Dataset {
     return this.source.tokenizer.eosTokenId ?? null;
   }
 
-  /** Rows of the whole source that were left out or cut off, with line and reason: the first thousand. */
+  /** Rows of the whole source that were skipped or truncated, with line and reason: the first thousand. */
   get reports(): readonly RowReport[] {
     return this.source.reports;
   }
 
-  /** What rows of the whole source have that the chat template leaves out: "tools", or "tool_calls" of messages. */
+  /** What rows of the whole source have that the chat template does not write: "tools", or "tool_calls" of messages. */
   get notices(): readonly string[] {
     return this.source.notices;
   }
 
-  /** How many rows of the whole source were left out and cut off, beyond the first thousand too. */
+  /** How many rows of the whole source were skipped and truncated, those after the first thousand included. */
   get reportCounts(): { readonly skipped: number; readonly truncated: number } {
     return this.source.reportCounts;
+  }
+
+  /** How many usable rows of the whole source are conversations. @internal */
+  get chatRows(): number {
+    return this.source.chatRows;
   }
 
   /** The same by reasons, each with its number of rows and the first lines: fifty reasons, and the others together. */
@@ -226,7 +233,7 @@ export class Dataset {
   }
 
   /**
-   * Examples by index, read and tokenised when they are asked for.
+   * Examples by index, read and tokenised at this call.
    * @returns the examples in the order of `indices`, which may repeat
    * @throws {RubricateError} ERR_DATA where the file has changed; ERR_DISPOSED; ERR_ARGUMENT
    */
@@ -272,16 +279,16 @@ export class Dataset {
   }
 
   /**
-   * Parts the examples at random, which takes some 0.2 s for each million. The parts share this dataset's thread and end
+   * Splits the examples at random, which takes some 0.2 s for each million. The parts share this dataset's thread and end
    * with it.
    * @param fraction share of the examples that `eval` gets, in (0, 1); each part gets at least one
-   * @param seed integer in [0, 2^53); the same seed parts the same data alike on every machine
+   * @param seed integer in [0, 2^53); the same seed splits the same data alike on every machine
    */
   split(fraction: number, seed: number): { train: Dataset; eval: Dataset } {
     return atOnce(this.splitSteps(fraction, seed));
   }
 
-  /** As `split`, giving way to the event loop meanwhile. @internal */
+  /** As `split`, in slices between which the event loop runs. @internal */
   splitInSlices(fraction: number, seed: number): Promise<{ train: Dataset; eval: Dataset }> {
     return inSlices(this.splitSteps(fraction, seed));
   }
@@ -289,8 +296,6 @@ export class Dataset {
   private *splitSteps(fraction: number, seed: number): Steps<{ train: Dataset; eval: Dataset }> {
     if (!(typeof fraction === "number" && fraction > 0 && fraction < 1))
       throw invalid("fraction", "a number between 0 and 1", fraction);
-    if (this.length < 2)
-      throw new RubricateError("ERR_DATA", "One example cannot be parted into training and evaluation");
     const parts = yield* splitSteps(this.length, fraction, seed);
     const part = (indices: Int32Array) => new Dataset(this.source, this.rows ? gathered(this.rows, indices) : indices);
     return { train: part(parts.train), eval: part(parts.eval) };

@@ -1,7 +1,6 @@
-/** The thread that reads and tokenises a dataset's rows, or a long prompt. */
+/** The thread that reads and tokenises a dataset's rows. */
 import "../background_thread";
 import { workerData } from "node:worker_threads";
-import { encodeAtOnce } from "../generate/prompt";
 import { Tokenizer } from "../tokenizer/tokenizer";
 import { answerCalls, notify } from "../worker_calls";
 import { EpochPlan, planEpoch } from "./batches";
@@ -36,7 +35,7 @@ answerCalls<WorkerCalls>({
   index() {
     const source =
       start.path === undefined ? memorySource(Buffer.concat(sent.splice(0)), reasons) : fileSource(start.path);
-    const index = new RowIndex(source, tokenizer, start.options!);
+    const index = new RowIndex(source, tokenizer, start.options);
     let last = performance.now();
     const summary = index.build((progress) => {
       const now = performance.now();
@@ -51,12 +50,6 @@ answerCalls<WorkerCalls>({
   plan(options) {
     const { indices, starts } = EpochPlan.from(planEpoch(options));
     return [{ indices, starts }, [indices.buffer, starts.buffer]];
-  },
-
-  encode({ prompt, context }) {
-    const given = "text" in prompt ? prompt : { messages: JSON.parse(prompt.messagesJson) };
-    const ids = encodeAtOnce(tokenizer, given, context);
-    return [ids, [ids.buffer]];
   },
 
   examples(indices) {

@@ -1,9 +1,9 @@
 import { oneLine, quoted, RubricateError, reasonOf } from "../errors";
-import { checkShape, JsonLimit } from "../files/json";
+import { parseExact } from "../files/exact_json";
+import { checkShape, JsonLimit } from "../files/json_shape";
 import { limits } from "../limits";
 import { atOnce } from "../steps";
 import { TemplateLimit } from "../template/budget";
-import { parseExact } from "../template/exact_json";
 import { endOf, joined, promptAndCompletion } from "../tokenizer/sequence";
 import type { Tokenizer } from "../tokenizer/tokenizer";
 import { assistantSpans } from "./chat_spans";
@@ -35,6 +35,7 @@ export interface EncodedRow {
   readonly truncated: boolean;
   /** Fields of the row that its chat template does not name, so that it leaves them out. */
   readonly ignored: readonly string[];
+  readonly isChat: boolean;
 }
 
 /** A shorter line cannot take much memory, whatever is in it. */
@@ -90,7 +91,8 @@ function encodeRow(row: Row, tokenizer: Tokenizer, options: EncodingOptions): En
     supervisedCount,
     highestId,
     truncated,
-    ignored: row.kind === "chat" ? ignoredFields(row, tokenizer) : [],
+    isChat: row.kind === "chat",
+    ignored: row.kind === "chat" ? tokenizer.templateFor(row.tools).ignoredFields(row.messages, row.tools) : [],
   };
 }
 
@@ -118,13 +120,6 @@ export function beyondVocabulary(tokenizer: Tokenizer, id: number, size: number)
     `${name}; the tokenizer has ${tokenizer.vocabSize - size} more tokens than the model: resize the model's embedding, remove ` +
     "the token from the tokenizer, or read the data with this model's tokenizer"
   );
-}
-
-/** Tools and their calls: a template that does not name them writes the conversation without. */
-function ignoredFields({ messages, tools }: Row & { kind: "chat" }, tokenizer: Tokenizer): string[] {
-  const given = { tools: tools !== undefined, tool_calls: messages.some((message) => message.tool_calls) };
-  const template = tokenizer.templateFor(tools);
-  return Object.entries(given).flatMap(([name, isGiven]) => (isGiven && !template.mentions(name) ? [name] : []));
 }
 
 interface Tokens {

@@ -33,7 +33,7 @@ export function* scanLines(
     if (length === 0) break;
     const chunk = buffer.subarray(0, length);
     onChunk(chunk);
-    // A mark that is split over two reads would need a file that gives less than three bytes at once.
+    // A mark that is split over two reads would need a file that gives less than three bytes in one read.
     let start = position === 0 && chunk[0] === 0xef && chunk[1] === 0xbb && chunk[2] === 0xbf ? 3 : 0;
     if (start > 0) line.offset = start;
     for (let end = chunk.indexOf(newline, start); end >= 0; end = chunk.indexOf(newline, start)) {

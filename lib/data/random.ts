@@ -1,6 +1,6 @@
 /**
  * Random numbers for orders and splits: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
- * SC 2011). A number depends on its seed, stream and place in the stream alone, so the same arguments give the same order
+ * SC 2011). A number depends only on its seed, stream and place in the stream, so the same arguments give the same order
  * on every machine.
  */
 import { invalid } from "../errors";
@@ -53,7 +53,7 @@ export class Random {
 
   /**
    * @param seed integer in [0, 2^53)
-   * @param stream two integers in [0, 2^32) that tell one use of a seed from another
+   * @param stream two integers in [0, 2^32) that distinguish one use of a seed from another
    */
   constructor(
     seed: number,

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, readSync } from "node:fs";
 import { crc32 } from "node:zlib";
+import { Column } from "../columns";
 import { type ErrorCode, RubricateError } from "../errors";
 import { cannotRead, openRegularSync } from "../files/read";
 import { limits } from "../limits";
@@ -76,8 +77,10 @@ export interface IndexSummary {
   readonly reportCounts: { readonly skipped: number; readonly truncated: number };
   /** Of all of them. */
   readonly reportReasons: readonly ReasonReport[];
-  /** What rows have that the chat template leaves out. */
+  /** What rows have that the chat template does not write. */
   readonly notices: readonly string[];
+  /** Usable rows that are conversations. */
+  readonly chatRows: number;
   /** SHA-256 of all bytes, in hexadecimal. */
   readonly contentHash: string;
 }
@@ -90,29 +93,9 @@ export interface IndexProgress {
   readonly rows: number;
 }
 
-/** A growing table of numbers. */
-class Column<T extends Float64Array | Int32Array | Uint32Array> {
-  length = 0;
-  constructor(private array: T) {}
-  push(value: number): void {
-    if (this.length === this.array.length) {
-      const larger = new (this.array.constructor as new (length: number) => T)(this.length * 2);
-      larger.set(this.array as never);
-      this.array = larger;
-    }
-    this.array[this.length++] = value;
-  }
-  at(index: number): number {
-    return this.array[index]!;
-  }
-  copy(): T {
-    return this.array.slice(0, this.length) as T;
-  }
-}
-
 /**
  * Rows of a source by number. One pass keeps 32 bytes a row (place, size, checksum, line, counts, largest id); a row is read and
- * tokenised again when it is asked for, unless it is among the first, which are remembered.
+ * tokenised again at each request, unless it is among the first, which are kept.
  */
 export class RowIndex {
   private readonly offsets = new Column(new Float64Array(1024));
@@ -126,11 +109,12 @@ export class RowIndex {
   private knownTokens = 0;
   private tokenCount = 0;
   private supervisedTokenCount = 0;
+  private chatRows = 0;
   private readonly reports = new RowReports();
   /** The first error of a template. */
   private templateError: RubricateError | undefined;
   private rowsOverLimit = 0;
-  /** Rows that have a field which the template leaves out, by its name. */
+  /** Rows that have a field which the template does not write, by its name. */
   private readonly ignored = new Map<string, number>();
 
   constructor(
@@ -169,6 +153,7 @@ export class RowIndex {
       reportCounts: reports.counts,
       reportReasons: reports.reasons,
       notices: this.notices(),
+      chatRows: this.chatRows,
       contentHash: hash.digest("hex"),
     };
   }
@@ -176,7 +161,7 @@ export class RowIndex {
   private notices(): string[] {
     return [...this.ignored].map(
       ([name, rows]) =>
-        `${rows} ${rows === 1 ? "row has" : "rows have"} "${name}", which the chat template does not name and leaves out`,
+        `${rows} ${rows === 1 ? "row has" : "rows have"} "${name}", which the chat template does not write`,
     );
   }
 
@@ -213,6 +198,7 @@ export class RowIndex {
     this.highestIds.push(row.highestId);
     this.tokenCount += length;
     this.supervisedTokenCount += row.supervisedCount;
+    if (row.isChat) this.chatRows++;
     this.remember(this.lengths.length - 1, row);
   }
 

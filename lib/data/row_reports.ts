@@ -1,8 +1,8 @@
-/** What is told of rows that cannot be used as they stand: the first of them one by one, and all of them by their reasons. */
+/** Reports of rows that are skipped or truncated: the first of them one by one, and all of them counted by reason. */
 import type { ReasonReport, RowReport } from "./types";
 
 export const keptReports = 1000;
-/** Reasons that are told apart; further ones are counted together. */
+/** Reasons that are counted one by one; further ones are counted together. */
 const keptReasons = 50;
 const linesOfAReason = 5;
 
@@ -34,7 +34,7 @@ export class RowReports {
     if (known.lines.length < linesOfAReason) known.lines.push(line);
   }
 
-  /** In the order in which they were met first. */
+  /** In the order of their first rows. */
   get reasons(): ReasonReport[] {
     return [...this.byReason.values()];
   }

@@ -1,9 +1,9 @@
 import { RubricateError } from "../errors";
+import { JsonNumber } from "../files/exact_values";
 import { isObject, type JsonObject } from "../files/json";
 import { limits } from "../limits";
-import { type ChatMessage, nestingLevels, requireMessages } from "../template/chat_messages";
-import { JsonNumber } from "../template/exact_values";
-import { tooMuch } from "../template/plain_messages";
+import { type ChatMessage, requireMessages } from "../template/chat_messages";
+import { nestingLevels, tooMuch } from "../template/plain_messages";
 
 /** How a row of a data file is read: by its own fields, or as one shape only. */
 export type DataFormat = "auto" | "chat" | "prompt" | "text";

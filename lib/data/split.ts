@@ -1,3 +1,4 @@
+import { RubricateError } from "../errors";
 import type { Steps } from "../steps";
 import { Random } from "./random";
 
@@ -5,16 +6,18 @@ const splitStream = 2;
 const stepLength = 1 << 11;
 
 /**
- * Parts examples at random.
- * @param length number of examples, at least 2
+ * Splits examples at random.
+ * @param length number of examples
  * @param fraction share of them that `eval` gets, in (0, 1); each part gets at least one
  * @returns indices of either part, ascending
+ * @throws {RubricateError} ERR_DATA where there are fewer than two examples
  */
 export function* splitSteps(
   length: number,
   fraction: number,
   seed: number,
 ): Steps<{ train: Int32Array; eval: Int32Array }> {
+  if (length < 2) throw new RubricateError("ERR_DATA", `Expected at least 2 examples to split but received ${length}`);
   const count = Math.min(length - 1, Math.max(1, Math.round(length * fraction)));
   const random = new Random(seed, [splitStream, 0]);
   const order = new Int32Array(length);

@@ -69,7 +69,7 @@ class Borders {
     private readonly text: string,
   ) {}
 
-  /** @param at not before those that were asked for */
+  /** @param at not before that of an earlier call */
   find(at: number): Border {
     const { ids, text } = this;
     if (at === text.length) return { tokens: ids.length, exact: true };
@@ -88,7 +88,7 @@ class Borders {
     return undefined;
   }
 
-  /** An added token before the border is what the tokenizer splits the text at, whatever surrounds it. */
+  /** An added token before the border is where the tokenizer splits every text. */
   private beginning({ at, tokens }: Anchor): [number, number] {
     const before = this.ids[tokens - 1];
     const name =

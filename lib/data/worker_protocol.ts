@@ -1,4 +1,3 @@
-import type { ChatMessage } from "../template/chat_messages";
 import type { TokenizerParts } from "../tokenizer/parts";
 import type { EpochPlan, EpochPlanOptions } from "./batches";
 import type { EncodingOptions } from "./encode_row";
@@ -7,14 +6,11 @@ import type { IndexSummary } from "./row_index";
 /** What a data worker is started with. */
 export interface WorkerStart {
   readonly tokenizer: TokenizerParts;
-  /** How rows become examples, if there will be any. */
-  readonly options: EncodingOptions | undefined;
+  /** How rows become examples. */
+  readonly options: EncodingOptions;
   /** The JSONL file; without one, rows are sent. */
   readonly path: string | undefined;
 }
-
-/** A text, or a conversation with the prompt for an answer. */
-export type Prompt = { readonly text: string } | { readonly messages: readonly ChatMessage[] };
 
 /** Examples end to end. */
 export interface FlatExamples {
@@ -34,13 +30,5 @@ export interface WorkerCalls {
   rows: { argument: readonly (string | { readonly unusable: string })[]; result: null };
   index: { argument: null; result: IndexSummary };
   plan: { argument: EpochPlanOptions; result: Pick<EpochPlan, "indices" | "starts"> };
-  /** Ids of a prompt for a context of so many tokens. */
-  encode: {
-    argument: {
-      readonly prompt: { readonly text: string } | { readonly messagesJson: string };
-      readonly context: number;
-    };
-    result: Int32Array<ArrayBuffer>;
-  };
   examples: { argument: Int32Array; result: FlatExamples };
 }

@@ -6,8 +6,8 @@ import { randomBytes } from "node:crypto";
 import { lstat, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { RubricateError, systemCode } from "../errors";
-import { commitFolder, commitList, finishCommit, pendingCommit, stagedName } from "./commit";
+import { RubricateError, systemCode, systemReason } from "../errors";
+import { attempts, commitFolder, commitList, finishCommit, pendingCommit, stagedName } from "./commit";
 import { entriesOf, fileOperations, type WritableFile } from "./operations";
 
 /**
@@ -24,8 +24,6 @@ const abandonedAfterMs = 3600_000;
 /** Bytes written per call: large enough to be fast, small enough not to block the event loop. */
 const sliceBytes = 1 << 18;
 
-/** Attempts while other processes write into the same folder. */
-const attempts = 500;
 /** Pause between attempts, randomised. */
 const pause = () => setTimeout(Math.random() * 5);
 
@@ -252,7 +250,7 @@ async function writeFiles(folder: string, files: readonly FileContents[]): Promi
   for (const { name, data } of files) {
     const file = await operations.create(join(folder, name));
     try {
-      for await (const piece of pieces(data)) await writeAll(file, piece, join(folder, name));
+      for await (const slice of slicesOf(data)) await writeAll(file, slice, join(folder, name));
       await file.sync();
     } finally {
       await file.close();
@@ -266,10 +264,16 @@ function pieces(data: FileContents["data"]): Iterable<Uint8Array> | AsyncIterabl
   return ArrayBuffer.isView(data) ? [data as Uint8Array] : data;
 }
 
+/** A file's contents in slices that are small enough to be written, or hashed on this thread, between other work. */
+export async function* slicesOf(data: FileContents["data"]): AsyncGenerator<Uint8Array, void, void> {
+  for await (const piece of pieces(data))
+    for (let at = 0; at < piece.length; at += sliceBytes) yield piece.subarray(at, at + sliceBytes);
+}
+
 /** The system may write less than it was given. */
 async function writeAll(file: WritableFile, bytes: Uint8Array, path: string): Promise<void> {
   for (let at = 0; at < bytes.length; ) {
-    const written = await file.write(bytes.subarray(at, at + sliceBytes));
+    const written = await file.write(bytes.subarray(at));
     if (written <= 0) throw new Error(`the system wrote nothing of ${bytes.length - at} bytes to ${path}`);
     at += written;
   }
@@ -292,6 +296,6 @@ export async function withFileErrors<T>(path: string, work: () => Promise<T>, ve
     return await work();
   } catch (cause) {
     if (cause instanceof RubricateError) throw cause;
-    throw new RubricateError("ERR_FILE", `${verb} ${path}: ${(cause as Error).message}`, { cause });
+    throw new RubricateError("ERR_FILE", `${verb} ${path}: ${systemReason(cause, path)}`, { cause });
   }
 }

@@ -20,7 +20,7 @@ import { cannotRead } from "./read";
 const committed = ".rubricate-commit";
 const listName = /^list-[0-9a-f]{12}\.json$/;
 /** Attempts to read a commit that other processes are moving. */
-const attempts = 500;
+export const attempts = 500;
 
 export const commitFolder = (folder: string) => join(folder, committed);
 

@@ -5,8 +5,6 @@ import { atOnce } from "../steps";
 import { checkShape, JsonLimit } from "./json_shape";
 import { readBytes } from "./read";
 
-export { checkShape, JsonLimit } from "./json_shape";
-
 /** An object of a JSON document. */
 export type JsonObject = Record<string, unknown>;
 

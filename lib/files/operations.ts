@@ -1,7 +1,7 @@
 import { constants } from "node:fs";
 import { mkdir, open, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import { systemCode } from "../errors";
+import { RubricateError, systemCode } from "../errors";
 
 /** A file being written. */
 export interface WritableFile {
@@ -36,6 +36,10 @@ async function makeFolders(path: string): Promise<string | undefined> {
     if (systemCode(error) !== "ENOENT" || dirname(path) === path) {
       // EEXIST, or what a read-only or special file system reports for an existing folder
       if ((await stat(path).catch(() => undefined))?.isDirectory()) return undefined;
+      if (systemCode(error) === "EEXIST")
+        throw new RubricateError("ERR_FILE", `Expected a folder or nothing at ${path} but it is no folder`, {
+          cause: error,
+        });
       throw error;
     }
   }

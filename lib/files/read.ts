@@ -6,7 +6,7 @@
 import { isUtf8 } from "node:buffer";
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats, statSync } from "node:fs";
 import { type FileHandle, lstat, open, stat } from "node:fs/promises";
-import { RubricateError, systemCode } from "../errors";
+import { RubricateError, systemCode, systemReason } from "../errors";
 
 /** Opening must not wait for a pipe's writer, or make a terminal the process's controlling one. */
 const openFlags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOCTTY ?? 0);
@@ -15,7 +15,7 @@ const pieceBytes = 1 << 18;
 
 /** ERR_FILE for an error of the system. */
 export function cannotRead(path: string, cause: unknown): RubricateError {
-  return new RubricateError("ERR_FILE", `Cannot read ${path}: ${(cause as Error).message}`, { cause });
+  return new RubricateError("ERR_FILE", `Cannot read ${path}: ${systemReason(cause, path)}`, { cause });
 }
 
 function kindOf(status: Stats): string {

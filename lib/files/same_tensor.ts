@@ -2,7 +2,8 @@
 import type { FileHandle } from "node:fs/promises";
 import { throwIfAborted } from "../job";
 import { inSlices } from "../steps";
-import { checkShape, isObject } from "./json";
+import { isObject } from "./json";
+import { checkShape } from "./json_shape";
 import { cannotRead, openRegular } from "./read";
 
 /** Location of a tensor's bytes. */

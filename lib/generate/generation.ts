@@ -1,14 +1,15 @@
 import { requireModel } from "../brands";
-import type { Prompt } from "../data/worker_protocol";
 import { invalid, RubricateError } from "../errors";
 import { runJob } from "../job";
 import { limits } from "../limits";
-import { adapterHandle, checkedIds, type ModelAdapter } from "../model/checks";
+import { adapterHandle, checkedIds, type ModelAdapter } from "../model_arguments";
 import type { NativeModel, NativeSamplingOptions } from "../native";
+import { temperatures } from "../option_kinds";
 import { booleanOf, checkOptions, type OptionNames, signalOf } from "../options";
 import { prefixed } from "../tokenizer/sequence";
 import type { ChatMessage, Tokenizer } from "../tokenizer/tokenizer";
 import { encodePrompt } from "./prompt";
+import type { Prompt } from "./prompt_protocol";
 import type { Stoppable } from "./prompt_thread";
 import { StopFilter, stopStrings } from "./stop_strings";
 
@@ -121,7 +122,7 @@ function temperatureOf({ temperature }: GenerateOptions): number {
   const chosen = temperature ?? 0;
   const isNumber = typeof chosen === "number";
   if (!isNumber || !(chosen === 0 || (chosen >= leastTemperature && chosen <= mostTemperature)))
-    throw invalid("temperature", `0, or a number from ${leastTemperature} to ${mostTemperature}`, temperature);
+    throw invalid("temperature", temperatures, temperature);
   return chosen;
 }
 
@@ -205,15 +206,22 @@ function unlessEnded(work: Work, error: unknown): undefined {
   if (!work.ended) throw error;
 }
 
-async function* generated(model: GenerationModel, given: GenerateOptions, work: Work): Pieces {
+function checkedCall(model: GenerationModel, given: GenerateOptions) {
   requireModel(model);
   const options = checkOptions(given, optionNames, "generate");
-  const sampling = samplingOptions(options);
-  const maxNewTokens = integerInRange("maxNewTokens", options.maxNewTokens, 256, 1, limits.maxNewTokens);
-  const stops = new StopFilter(stopStrings(options.stop));
-  const skipSpecialTokens = booleanOf("skipSpecialTokens", options.skipSpecialTokens, true);
-  const signal = signalOf(options.signal);
   adapterHandle(options.adapter, model);
+  return {
+    options,
+    sampling: samplingOptions(options),
+    maxNewTokens: integerInRange("maxNewTokens", options.maxNewTokens, 256, 1, limits.maxNewTokens),
+    stops: new StopFilter(stopStrings(options.stop)),
+    skipSpecialTokens: booleanOf("skipSpecialTokens", options.skipSpecialTokens, true),
+    signal: signalOf(options.signal),
+  };
+}
+
+async function* generated(model: GenerationModel, given: GenerateOptions, work: Work): Pieces {
+  const { options, sampling, maxNewTokens, stops, skipSpecialTokens, signal } = checkedCall(model, given);
   const prompt = await promptIds(model, options, work).catch((error) => unlessEnded(work, error));
   if (!prompt || work.ended) return undefined as never;
   const text = model.tokenizer?.createDecoder({ skipSpecialTokens, after: prompt.subarray(-promptEnd) });

@@ -2,13 +2,13 @@
  * Token ids of a prompt or a conversation, without keeping the event loop: what is not certain to be quick, a thread does,
  * which a signal ends at once.
  */
-import type { Prompt } from "../data/worker_protocol";
 import { invalid, RubricateError } from "../errors";
 import { throwIfAborted } from "../job";
 import { limits } from "../limits";
 import { TemplateLimit } from "../template/budget";
 import { type Conversation, checkMessages } from "../template/chat_messages";
 import type { Tokenizer } from "../tokenizer/tokenizer";
+import type { Prompt } from "./prompt_protocol";
 import { encodeInThread, type Stoppable } from "./prompt_thread";
 
 /**
@@ -55,6 +55,7 @@ export async function encodePrompt(
   if ("text" in given) text = given.text;
   else {
     const conversation = checkMessages(given.messages, undefined, most);
+    tokenizer.tellIgnored(conversation);
     text = quickText(tokenizer, conversation);
     if (text === undefined)
       return encodeInThread(tokenizer, { messages: conversation.messages }, context, signal, work);

@@ -1,10 +1,20 @@
 /** One thread for each tokenizer that encodes long prompts, one after another, with the same tables. */
-import { DataWorker } from "../data/data_worker";
-import type { Prompt, WorkerCalls } from "../data/worker_protocol";
+import path from "node:path";
 import { RubricateError } from "../errors";
 import { abortError, onAbort } from "../job";
 import type { TokenizerParts } from "../tokenizer/parts";
 import type { Tokenizer } from "../tokenizer/tokenizer";
+import { WorkerThread } from "../worker_thread";
+import type { Prompt, PromptCalls, PromptWorkerStart } from "./prompt_protocol";
+
+const kind = { module: path.join(__dirname, "prompt_worker"), name: "prompt", doing: "encoding a prompt" };
+
+/** The thread that encodes prompts. */
+export class PromptWorker extends WorkerThread<PromptCalls> {
+  constructor(start: PromptWorkerStart) {
+    super(kind, start);
+  }
+}
 
 /** Work that somebody may end before its time. */
 export interface Stoppable {
@@ -12,7 +22,7 @@ export interface Stoppable {
 }
 
 interface Job {
-  readonly argument: WorkerCalls["encode"]["argument"];
+  readonly argument: PromptCalls["encode"]["argument"];
   readonly ids: Promise<Int32Array<ArrayBuffer>>;
   resolve(ids: Int32Array<ArrayBuffer>): void;
   reject(error: unknown): void;
@@ -35,7 +45,7 @@ const idleMs = 10_000;
 class PromptThread {
   private readonly waiting: Job[] = [];
   private running: Job | undefined;
-  private worker: DataWorker | undefined;
+  private worker: PromptWorker | undefined;
   private idle: NodeJS.Timeout | undefined;
 
   /** It does not hold the tokenizer, by which it is found. */
@@ -72,9 +82,8 @@ class PromptThread {
     this.idle = setTimeout(() => void this.close(), idleMs).unref();
   }
 
-  private usableWorker(): DataWorker {
-    if (!this.worker || this.worker.isEnded)
-      this.worker = new DataWorker({ tokenizer: this.parts, options: undefined, path: undefined });
+  private usableWorker(): PromptWorker {
+    if (!this.worker || this.worker.isEnded) this.worker = new PromptWorker({ tokenizer: this.parts });
     return this.worker;
   }
 

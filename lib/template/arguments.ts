@@ -1,9 +1,8 @@
 /** Arguments of filters, tests and functions, by place and by name. */
 import { TemplateFault } from "./budget";
-import { indexOf } from "./operators";
-import { type Named, textOf, typeName, type Value } from "./values";
+import { isInteger, type Named, textOf, typeName, type Value } from "./values";
 
-export interface Given {
+export interface CallArguments {
   readonly args: readonly Value[];
   readonly named: Named;
 }
@@ -12,7 +11,11 @@ export interface Given {
  * @param parameters names in order; one that ends in "!" has to be given
  * @returns values in that order; undefined for what was not given
  */
-export function bound(name: string, parameters: readonly string[], { args, named }: Given): (Value | undefined)[] {
+export function bindArguments(
+  name: string,
+  parameters: readonly string[],
+  { args, named }: CallArguments,
+): (Value | undefined)[] {
   if (args.length > parameters.length)
     throw new TemplateFault(`${name}() takes ${parameters.length} arguments but ${args.length} were given`);
   const plain = parameters.map((parameter) => parameter.replace("!", ""));
@@ -30,10 +33,12 @@ export function bound(name: string, parameters: readonly string[], { args, named
 }
 
 export function integerOf(value: Value | undefined, otherwise: number): number {
-  if (value === undefined) return otherwise;
-  const number = indexOf(value);
-  if (number === undefined) throw new TemplateFault(`'${typeName(value)}' object cannot be interpreted as an integer`);
-  return number;
+  return value === undefined ? otherwise : Number(requireInteger(value));
+}
+
+export function requireInteger(value: Value): bigint {
+  if (!isInteger(value)) throw new TemplateFault(`'${typeName(value)}' object cannot be interpreted as an integer`);
+  return BigInt(value);
 }
 
 export function requireText(value: Value): string {

@@ -1,6 +1,6 @@
 /**
  * What a template may use up. Every node that is evaluated, and every operation whose cost depends on sizes, is charged
- * before it runs, so that a template that loops for ever or grows without bound ends with an error after the same number of
+ * before it runs, so that a template that loops endlessly or grows without bound ends with an error after the same number of
  * steps on every machine, without a thread or a clock.
  */
 

@@ -1,10 +1,10 @@
 import { invalid } from "../errors";
+import { JsonNumber } from "../files/exact_values";
 import { limits } from "../limits";
 import { isRecord, listOf, readArgument } from "../options";
-import { JsonNumber } from "./exact_values";
-import { PlainCopy, tooMuch } from "./plain_messages";
+import { type ConversationSize, PlainCopy } from "./plain_messages";
 
-/** One turn of a conversation. The template gets all fields as they are: what it does with the content is its matter. */
+/** One turn of a conversation. The template gets all fields as they are. */
 export interface ChatMessage {
   readonly role: string;
   /** Most often a string; a list of parts, or the result of a tool as JSON data, where the template takes that. */
@@ -12,15 +12,13 @@ export interface ChatMessage {
   readonly [field: string]: unknown;
 }
 
-/** Messages and tools that are plain data, in arrays of their own. */
+/** A copy of messages and tools as plain data. */
 export interface Conversation {
   readonly messages: readonly ChatMessage[];
   readonly tools: readonly object[] | undefined;
-  /** Values, all levels counted, and characters of their strings. */
-  readonly size: { readonly values: number; readonly characters: number };
+  /** What a template may cost depends on it. */
+  readonly size: ConversationSize;
 }
-
-export const nestingLevels = `${limits.rowNesting} levels of arrays and objects`;
 
 const messageForm = "{role, content}";
 
@@ -57,8 +55,8 @@ function isOfTool({ role, tool_calls, function_call }: Record<string, unknown>):
 }
 
 /**
- * Checks and copies a conversation before a template runs on it. What a template does with the fields, the content among
- * them, is the template's matter.
+ * Checks and copies a conversation before a template runs on it. Fields besides the role are not checked: templates differ in
+ * what they take.
  * @param mayBeEmpty for the beginning of a conversation
  * @param most values that messages and tools may have, and characters of their strings; of names, as many
  * @throws RubricateError ERR_ARGUMENT naming the message
@@ -93,36 +91,4 @@ export function checkMessages(
     return readArgument(name, "an object", () => copy.of(tool, name, levels) as object);
   });
   return { messages: plain, tools: plainTools, size: copy.size };
-}
-
-/**
- * Elements and characters of messages and tools, all levels counted, and the names of fields besides the usual two: what a
- * template may cost depends on them. They are plain data, as `checkMessages` and JSON give them.
- * @throws RubricateError ERR_ARGUMENT where there are too many, as of values that hold themselves
- */
-export function conversationSize(messages: unknown, tools: unknown): { elements: number; characters: number } {
-  let elements = 0;
-  let characters = 0;
-  const addCharacters = (length: number) => {
-    characters += length;
-    if (characters > limits.chatCharacters) throw tooMuch(`${limits.chatCharacters} characters`);
-  };
-  const addElements = (count: number) => {
-    elements += count;
-    if (elements > limits.lineValues) throw tooMuch(`${limits.lineValues} values`);
-  };
-  const count = (part: unknown, levels: number): void => {
-    addElements(1);
-    if (typeof part === "string") addCharacters(part.length);
-    if (typeof part !== "object" || part === null) return;
-    if (levels === 0) throw tooMuch(nestingLevels);
-    if (Array.isArray(part)) for (const inner of part) count(inner, levels - 1);
-    else
-      for (const [name, inner] of Object.entries(part)) {
-        if (name !== "role" && name !== "content") addCharacters(name.length);
-        count(inner, levels - 1);
-      }
-  };
-  count([messages, tools], limits.rowNesting + 1); // the array of both is none of the caller's levels
-  return { elements, characters };
 }

@@ -1,6 +1,6 @@
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
-import { type ChatMessage, conversationSize } from "./chat_messages";
+import type { ChatMessage, Conversation } from "./chat_messages";
 import { toValue } from "./convert";
 import { type GeneratedText, parseProgram, runProgram } from "./interpreter";
 import type { Program } from "./parser";
@@ -13,7 +13,7 @@ export interface RenderedChat {
   readonly generated: readonly (readonly [number, number])[];
 }
 
-/** What the parser takes as a token or more than that; it takes some microseconds for each. */
+/** Matches at least each token of the parser, which takes some microseconds for each. */
 const templateToken = /[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]/gu;
 
 /**
@@ -21,8 +21,6 @@ const templateToken = /[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]/gu;
  * `strftime_now`, and the special tokens by name (`bos_token`, `eos_token`, ...).
  */
 export class ChatTemplate {
-  /** Whether the template marks what the assistant says by `{% generation %}` ... `{% endgeneration %}`. */
-  readonly marksGeneration: boolean;
   private readonly program: Program;
 
   /**
@@ -30,7 +28,7 @@ export class ChatTemplate {
    * @throws {RubricateError} ERR_TEMPLATE where the source is not a template that can be run
    */
   constructor(
-    readonly source: string,
+    source: string,
     private readonly specialTokens: Readonly<Record<string, string>>,
   ) {
     if (source.length > limits.templateCharacters)
@@ -50,7 +48,6 @@ export class ChatTemplate {
         "ERR_TEMPLATE",
         `Expected at most ${limits.templateTokens} words and signs in the chat template but received more`,
       );
-    this.marksGeneration = marksGeneration(source);
     try {
       this.program = parseProgram(source);
     } catch (error) {
@@ -58,24 +55,31 @@ export class ChatTemplate {
     }
   }
 
+  /** Whether the template marks what the assistant says by `{% generation %}` ... `{% endgeneration %}`. */
+  get marksGeneration(): boolean {
+    return this.program.marksGeneration;
+  }
+
+  /** The string literals of its expressions. */
+  get strings(): ReadonlySet<string> {
+    return this.program.strings;
+  }
+
   /**
    * @returns the conversation as text. The same arguments give the same text, `strftime_now` apart.
    * @throws {RubricateError} ERR_TEMPLATE where the template fails, raises an exception or does not end
    */
   render(
-    messages: readonly ChatMessage[],
-    options: {
-      readonly addGenerationPrompt?: boolean;
-      readonly tools?: readonly object[];
-      readonly maxSteps?: number;
-    } = {},
+    conversation: Conversation,
+    options: { readonly addGenerationPrompt?: boolean; readonly maxSteps?: number } = {},
   ): RenderedChat {
-    if (!Array.isArray(messages)) throw invalid("messages", "an array of {role, content}", messages);
+    const { values, characters: ofStrings, nameCharacters } = conversation.size;
+    const characters = ofStrings + nameCharacters;
     try {
-      const { elements, characters } = conversationSize(messages, options.tools);
-      const { text, generated } = runProgram(this.program, this.variables(messages, options), {
-        steps: options.maxSteps ?? limits.templateSteps + 50 * elements + characters / 8,
-        elements: 100_000 + 8 * elements,
+      const variables = this.variables(conversation, options.addGenerationPrompt ?? false);
+      const { text, generated } = runProgram(this.program, variables, {
+        steps: options.maxSteps ?? limits.templateSteps + 50 * values + characters / 8,
+        elements: 100_000 + 8 * values,
         characters: Math.min((1 << 20) + 8 * characters, limits.renderedCharacters),
       });
       return {
@@ -90,33 +94,39 @@ export class ChatTemplate {
   }
 
   /** Whether the template reads a variable or field of that name anywhere. */
-  mentions(name: string): boolean {
+  private mentions(name: string): boolean {
     return this.program.mentioned.has(name);
   }
 
-  private variables(
-    messages: readonly ChatMessage[],
-    options: { readonly addGenerationPrompt?: boolean; readonly tools?: readonly object[] },
-  ): ReadonlyMap<string, Value> {
+  /** What a conversation has that the template does not write: "tools", or "tool_calls" of messages. */
+  ignoredFields(messages: readonly ChatMessage[], tools: readonly object[] | undefined): string[] {
+    const given = {
+      tools: tools !== undefined && tools.length > 0,
+      tool_calls: messages.some((message) => message.tool_calls),
+    };
+    return Object.entries(given).flatMap(([name, isGiven]) => (isGiven && !this.mentions(name) ? [name] : []));
+  }
+
+  private variables({ messages, tools }: Conversation, addGenerationPrompt: boolean): ReadonlyMap<string, Value> {
     const variables: Record<string, Value> = {
       ...this.specialTokens,
       messages: toValue(messages),
-      tools: toValue(options.tools),
+      tools: toValue(tools),
       documents: null,
-      add_generation_prompt: options.addGenerationPrompt ?? false,
+      add_generation_prompt: addGenerationPrompt,
     };
     return new Map(Object.entries(variables));
   }
 }
 
-/** @throws RubricateError ERR_TEMPLATE where the text of a generation block went elsewhere than where it stood */
+/** @throws RubricateError ERR_TEMPLATE where the text of a generation block is not at its block's place in the result */
 function spansOf(text: string, generated: readonly GeneratedText[]): [number, number][] {
   const spans: [number, number][] = [];
   for (const { start, text: part } of generated) {
     if (!text.startsWith(part, start))
       throw new RubricateError(
         "ERR_TEMPLATE",
-        "The chat template has {% generation %} where the place of its text cannot be told, as in a macro that writes something before it",
+        "The chat template has {% generation %} where the place of its text is not known, as in a macro that writes something before it",
       );
     if (part !== "") spans.push([start, start + part.length]);
   }
@@ -128,8 +138,4 @@ function failure(what: string, error: unknown): RubricateError {
   const message = error instanceof Error ? error.message : String(error);
   const reason = error instanceof RangeError ? `it grows without bound (${message})` : message;
   return new RubricateError("ERR_TEMPLATE", `The chat template ${what}: ${reason}`, { cause: error });
-}
-
-export function marksGeneration(source: string): boolean {
-  return /\{%[-+]?\s*generation\s*-?%\}/.test(source);
 }

@@ -1,5 +1,5 @@
 /** Plain data as a template sees it: what Python reads from its JSON. */
-import { fieldNames, JsonNumber } from "./exact_values";
+import { fieldNames, JsonNumber } from "../files/exact_values";
 import { Dict, type Value } from "./values";
 
 /** A number is an int where JSON spells it as one: 20 is, 1e21 is not. */

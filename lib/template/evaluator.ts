@@ -1,15 +1,17 @@
 /** Evaluates the expressions of a template. */
 
-import type { Given } from "./arguments";
+import type { CallArguments } from "./arguments";
 import { type Budget, TemplateFault } from "./budget";
 import { compare, contains, equal } from "./compare";
-import type { FilterContext } from "./filters";
-import { filters } from "./list_filters";
+import { type Known, tests } from "./jinja_tests";
+import { listFilters } from "./list_filters";
 import type { Arguments, CompareOperator, Expression } from "./nodes";
 import { getAttribute, getItem, Slice } from "./objects";
 import { binary, concatenated, signed } from "./operators";
-import { type Known, tests } from "./tests";
+import { type FilterContext, valueFilters } from "./value_filters";
 import { Callable, Dict, isTrue, iterated, Tuple, typeName, Undefined, type Value } from "./values";
+
+const filters = { ...valueFilters, ...listFilters };
 
 export const known: Known = {
   filter: (name) => Object.hasOwn(filters, name),
@@ -37,7 +39,7 @@ export class Scope {
 }
 
 /** A value that can be called and is no plain function. */
-export interface Recursive {
+interface Recursive {
   recurse(args: readonly Value[]): Value;
 }
 const isRecursive = (value: Value): value is Value & Recursive =>
@@ -153,7 +155,7 @@ export class Evaluator implements FilterContext {
     }
   }
 
-  arguments(nodes: Arguments, scope: Scope): Given {
+  arguments(nodes: Arguments, scope: Scope): CallArguments {
     const args = nodes.args.map((node) => this.evaluate(node, scope));
     const named = new Map(nodes.named.map(([name, node]) => [name, this.evaluate(node, scope)]));
     if (nodes.spread) {
@@ -175,7 +177,7 @@ export class Evaluator implements FilterContext {
     }
   }
 
-  call(callee: Value, { args, named }: Given): Value {
+  call(callee: Value, { args, named }: CallArguments): Value {
     this.budget.charge(1);
     if (callee instanceof Callable) return callee.call(args, named);
     if (callee instanceof Undefined) callee.fail();
@@ -183,13 +185,13 @@ export class Evaluator implements FilterContext {
     throw new TemplateFault(`'${typeName(callee)}' object is not callable`);
   }
 
-  filter(name: string, value: Value, given: Given): Value {
+  filter(name: string, value: Value, given: CallArguments): Value {
     this.budget.charge(1);
     if (!Object.hasOwn(filters, name)) throw new TemplateFault(`No filter named '${name}' found.`);
     return filters[name]!(value, given, this);
   }
 
-  test(name: string, value: Value, given: Given): boolean {
+  test(name: string, value: Value, given: CallArguments): boolean {
     this.budget.charge(1);
     if (!Object.hasOwn(tests, name)) throw new TemplateFault(`No test named '${name}' found.`);
     return tests[name]!(value, given, this.budget, known);

@@ -20,10 +20,11 @@ export class ExpressionParser extends TokenReader {
   /** Names that the macros around this place read. */
   protected readonly reading: Set<string>[] = [];
   /** All names that are read, and fields that are looked up: what a template may use at all. */
-  readonly mentioned = new Set<string>();
-  /** Whether an unknown filter or test is an error only where it is reached. */
+  protected readonly mentioned = new Set<string>();
+  protected readonly strings = new Set<string>();
+  /** Whether an unknown filter or test is an error only when it is evaluated. */
   protected soft = false;
-  /** Filters and tests that there are not, where that is an error at once. */
+  /** Unknown filters and tests that are errors when the template is parsed. */
   protected readonly unknown: string[] = [];
 
   /** @param knows whether there is a filter or test of that name */
@@ -130,6 +131,7 @@ export class ExpressionParser extends TokenReader {
         let value = "";
         while (this.current.type === "string") value += this.next().value;
         this.mentioned.add(value);
+        this.strings.add(value);
         return { kind: "constant", value };
       }
       case "integer":

@@ -2,7 +2,7 @@
 import { type Budget, TemplateFault } from "./budget";
 import { asNumber } from "./compare";
 import { Dict, isInteger, isNumber, lengthOfText, type Named, Tuple, textOf, typeName, type Value } from "./values";
-import { floatText, integerText, repr, str } from "./writing";
+import { floatText, integerText, repr, str, TextWriter } from "./writing";
 
 /** Digits after the point that are written at most. */
 const mostDigits = 100;
@@ -79,17 +79,10 @@ export function formatPercent(text: string, given: Value, budget: Budget): strin
     if (used >= values.length) throw new TemplateFault("not enough arguments for format string");
     return values[used++]!;
   };
-  const parts: string[] = [];
-  let length = 0;
-  const add = (part: string) => {
-    length += part.length;
-    budget.text(length, Number.POSITIVE_INFINITY);
-    budget.charge(1 + part.length / 1024);
-    parts.push(part);
-  };
+  const writer = new TextWriter(budget, 1);
   let last = 0;
   for (const found of text.matchAll(percent)) {
-    add(checked(text.slice(last, found.index)));
+    writer.add(checked(text.slice(last, found.index)));
     last = found.index + found[0].length;
     const [, name, flags, width, precision, kind] = found as unknown as [
       string,
@@ -100,7 +93,7 @@ export function formatPercent(text: string, given: Value, budget: Budget): strin
       string?,
     ];
     if (kind === "%") {
-      add("%");
+      writer.add("%");
       continue;
     }
     const star = (size: string | undefined) => (size === "*" ? String(next()) : size);
@@ -115,12 +108,12 @@ export function formatPercent(text: string, given: Value, budget: Budget): strin
       if (entry === undefined) throw new TemplateFault(`KeyError: ${name}`);
       value = entry;
     }
-    add(converted(kind!, value, { flags: flags!, width: Number(size || 0), precision: digits }, budget));
+    writer.add(converted(kind!, value, { flags: flags!, width: Number(size || 0), precision: digits }, budget));
   }
-  add(checked(text.slice(last)));
+  writer.add(checked(text.slice(last)));
   if (used < values.length && !mapped && !(given instanceof Dict) && !Array.isArray(given))
     throw new TemplateFault("not all arguments converted during string formatting");
-  return parts.join("");
+  return writer.text();
 }
 
 function checked(text: string): string {
@@ -180,7 +173,7 @@ export function truncated(value: bigint | number): bigint {
 const specification = /^(?:([\s\S])?([<>=^]))?([-+ ]?)(#?)(0?)(\d*)([,_]?)(?:\.(\d+))?([bcdeEfFgGnosxX%]?)$/u;
 
 /** `format(value, spec)` */
-export function formatValue(value: Value, spec: string, budget: Budget): string {
+function formatValue(value: Value, spec: string, budget: Budget): string {
   if (spec === "") return str(value, budget);
   const found = specification.exec(spec);
   if (!found) throw new TemplateFault("Invalid format specifier");
@@ -237,12 +230,12 @@ function grouped(text: string, separator: string, kind: string): string {
   return sign + groups.join(separator) + rest;
 }
 
-/** `text.format(...)`; `look` reads a field or element of a value. */
+/** `text.format(...)`; `lookup` reads a field or element of a value. */
 export function formatBraces(
   text: string,
   args: readonly Value[],
   named: Named,
-  look: (value: Value, key: Value, attribute: boolean) => Value,
+  lookup: (value: Value, key: Value, attribute: boolean) => Value,
   budget: Budget,
 ): string {
   budget.text(text.length, 64);
@@ -264,14 +257,13 @@ export function formatBraces(
     for (const [, attribute, key] of path.matchAll(/\.([^.[]+)|\[([^\]]+)\]/g))
       value =
         attribute !== undefined
-          ? look(value, attribute, true)
-          : look(value, /^\d+$/.test(key!) ? BigInt(key!) : key!, false);
+          ? lookup(value, attribute, true)
+          : lookup(value, /^\d+$/.test(key!) ? BigInt(key!) : key!, false);
     return value;
   };
   const write = (source: string, level: number): string => {
     if (level > 2) throw new TemplateFault("Max string recursion exceeded");
-    const parts: string[] = [];
-    let length = 0;
+    const writer = new TextWriter(budget, 0, Number.POSITIVE_INFINITY); // charged as the source is read
     for (let at = 0; at < source.length; ) {
       budget.charge(1 / 2);
       const sign = source[at]!;
@@ -296,11 +288,9 @@ export function formatBraces(
         part = formatValue(value, write(spec ?? "", level + 1), budget);
         at = end + 1;
       }
-      length += part.length;
-      budget.text(length, Number.POSITIVE_INFINITY);
-      parts.push(part);
+      writer.add(part);
     }
-    return parts.join("");
+    return writer.text();
   };
   return write(text, 0);
 }

@@ -1,25 +1,20 @@
 /** The functions that every template has: those of jinja2, and transformers' two. */
-import { bound } from "./arguments";
+import { bindArguments, requireInteger } from "./arguments";
 import { type Budget, TemplateFault, TemplateLimit } from "./budget";
 import { strftime } from "./strftime";
 import {
   Attributes,
   Callable,
   Dict,
-  isInteger,
   iterated,
   listOfValue,
   type Named,
   Namespace,
   Range,
-  typeName,
   Undefined,
   type Value,
 } from "./values";
 import { str } from "./writing";
-
-/** What a template raises by `raise_exception`. */
-export class RaisedException extends TemplateFault {}
 
 /** More numbers than that jinja2's sandbox refuses. */
 const mostNumbers = 100_000;
@@ -28,10 +23,7 @@ function range(args: readonly Value[], named: Named): Value {
   if (named.size > 0) throw new TemplateFault("range() takes no keyword arguments");
   if (args.length < 1 || args.length > 3)
     throw new TemplateFault(`range expected 1 to 3 arguments, got ${args.length}`);
-  const numbers = args.map((arg) => {
-    if (!isInteger(arg)) throw new TemplateFault(`'${typeName(arg)}' object cannot be interpreted as an integer`);
-    return BigInt(arg);
-  });
+  const numbers = args.map(requireInteger);
   const [start, stop] = numbers.length === 1 ? [0n, numbers[0]!] : [numbers[0]!, numbers[1]!];
   const step = numbers[2] ?? 1n;
   if (step === 0n) throw new TemplateFault("range() arg 3 must not be zero");
@@ -88,7 +80,7 @@ class Cycler extends Attributes {
 }
 
 function joiner(args: readonly Value[], named: Named): Value {
-  const [separator = ", "] = bound("joiner", ["sep"], { args, named });
+  const [separator = ", "] = bindArguments("joiner", ["sep"], { args, named });
   let used = false;
   return new Callable("joiner", () => {
     const result = used ? separator : "";
@@ -105,11 +97,11 @@ export function globalsOf(budget: Budget): Map<string, Value> {
     cycler: (args) => new Cycler(args),
     joiner,
     raise_exception: (args, named) => {
-      const [message = null] = bound("raise_exception", ["message!"], { args, named });
-      throw new RaisedException(message instanceof Undefined ? "it raised an exception" : str(message, budget));
+      const [message = null] = bindArguments("raise_exception", ["message!"], { args, named });
+      throw new TemplateFault(message instanceof Undefined ? "it raised an exception" : str(message, budget));
     },
     strftime_now: (args, named) => {
-      const [format] = bound("strftime_now", ["format!"], { args, named });
+      const [format] = bindArguments("strftime_now", ["format!"], { args, named });
       if (typeof format !== "string" || format.length > 256)
         throw new TemplateFault("strftime_now() takes a short string");
       budget.charge(format.length / 4);

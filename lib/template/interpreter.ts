@@ -1,4 +1,4 @@
-/** Runs a parsed template: writes its text, and keeps where generation blocks stand in it. */
+/** Runs a parsed template: writes its text, and records the places of generation blocks in it. */
 import { Budget, type TemplateBudget, TemplateFault } from "./budget";
 import { Evaluator, known, Scope } from "./evaluator";
 import { globalsOf } from "./globals";
@@ -6,26 +6,18 @@ import { Loop } from "./loop";
 import type { Expression, MacroNode, Statement } from "./nodes";
 import { type Program, parseTemplate } from "./parser";
 import { Callable, Dict, isTrue, iterated, Namespace, Tuple, Undefined, type Value } from "./values";
-import { str } from "./writing";
+import { str, TextWriter } from "./writing";
 
 type Status = "done" | "break" | "continue";
 
-class Output {
-  private readonly parts: string[] = [];
-  length = 0;
-  constructor(private readonly budget: Budget) {}
-  add(text: string): void {
-    this.length += text.length;
-    this.budget.text(this.length, Number.POSITIVE_INFINITY);
-    this.budget.charge(text.length / 4096);
-    this.parts.push(text);
-  }
-  text(): string {
-    return this.parts.join("");
+/** What statements write; each was charged when it ran. */
+class Output extends TextWriter {
+  constructor(budget: Budget) {
+    super(budget, 0, 4096);
   }
 }
 
-/** A generation block's text, and where transformers takes it to stand. */
+/** A generation block's text, and its start as transformers computes it. */
 export interface GeneratedText {
   readonly start: number;
   readonly text: string;
@@ -236,7 +228,7 @@ export function parseProgram(source: string): Program {
 }
 
 /**
- * @param variables what the template sees beside jinja2's own functions
+ * @param variables what the template sees in addition to jinja2's functions
  * @throws {TemplateLimit} where the budget does not suffice; TemplateFault where jinja2 raises an exception
  */
 export function runProgram(

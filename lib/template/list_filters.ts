@@ -1,16 +1,16 @@
 /** jinja2's filters on sequences and dicts. */
-import { bound, type Given, integerOf } from "./arguments";
+import { bindArguments, type CallArguments, integerOf } from "./arguments";
 import { type Budget, TemplateFault } from "./budget";
 import { compare, equal } from "./compare";
-import { type Filter, type FilterContext, valueFilters } from "./filters";
 import { getAttribute, getItem, reversed } from "./objects";
 import { binary } from "./operators";
+import type { Filter, FilterContext } from "./value_filters";
 import {
   Dict,
   isTrue,
   iterated,
-  Lazy,
   listOfValue,
+  PyGenerator,
   Tuple,
   textOf,
   typeName,
@@ -40,7 +40,7 @@ function attributeGetter(attribute: Value | undefined, budget: Budget, otherwise
   };
 }
 
-/** Texts in lower case, for what does not tell cases apart. */
+/** Texts in lower case, for comparisons that ignore case. */
 const folded =
   (caseSensitive: boolean, budget: Budget): Getter =>
   (value) => {
@@ -62,9 +62,9 @@ function sorted(items: readonly Value[], key: Getter, backwards: boolean, budget
     .map(([, item]) => item);
 }
 
-function sort(value: Value, given: Given, budget: Budget): Value {
+function sort(value: Value, given: CallArguments, budget: Budget): Value {
   const names = ["reverse", "case_sensitive", "attribute"];
-  const [backwards = false, caseSensitive = false, attribute] = bound("sort", names, given);
+  const [backwards = false, caseSensitive = false, attribute] = bindArguments("sort", names, given);
   const paths: readonly (Value | undefined)[] = typeof attribute === "string" ? attribute.split(",") : [attribute];
   const fold = folded(isTrue(caseSensitive, budget), budget);
   const getters = paths.map((path) => attributeGetter(path, budget));
@@ -72,9 +72,9 @@ function sort(value: Value, given: Given, budget: Budget): Value {
   return sorted(listOfValue(value, budget), key, isTrue(backwards, budget), budget);
 }
 
-function dictsort(value: Value, given: Given, budget: Budget): Value {
+function dictsort(value: Value, given: CallArguments, budget: Budget): Value {
   const names = ["case_sensitive", "by", "reverse"];
-  const [caseSensitive = false, by = "key", backwards = false] = bound("dictsort", names, given);
+  const [caseSensitive = false, by = "key", backwards = false] = bindArguments("dictsort", names, given);
   if (by !== "key" && by !== "value") throw new TemplateFault('You can only sort by either "key" or "value"');
   if (value instanceof Undefined) value.fail();
   if (!(value instanceof Dict)) throw new TemplateFault(`'${typeName(value)}' object has no attribute 'items'`);
@@ -84,7 +84,13 @@ function dictsort(value: Value, given: Given, budget: Budget): Value {
 }
 
 /** Select, reject and their relatives: by a test that is named, or by truth. What is false or empty has no elements. */
-function chooser(value: Value, given: Given, context: FilterContext, wanted: boolean, byAttribute: boolean): Value {
+function chooser(
+  value: Value,
+  given: CallArguments,
+  context: FilterContext,
+  wanted: boolean,
+  byAttribute: boolean,
+): Value {
   const { budget } = context;
   return lazy(value, budget, function* () {
     if (!isTrue(value, budget)) return;
@@ -101,9 +107,9 @@ function chooser(value: Value, given: Given, context: FilterContext, wanted: boo
   });
 }
 
-/** A generator; it reads nothing before somebody reads it. */
-function lazy(value: Value, budget: Budget, work: (items: Generator<Value>) => Generator<Value>): Lazy {
-  return new Lazy(
+/** A generator, which reads nothing before its first element is read. */
+function lazy(value: Value, budget: Budget, work: (items: Generator<Value>) => Generator<Value>): PyGenerator {
+  return new PyGenerator(
     (function* () {
       yield* work(iterated(value, budget));
     })(),
@@ -111,7 +117,7 @@ function lazy(value: Value, budget: Budget, work: (items: Generator<Value>) => G
 }
 
 /** What `map` does to each element. */
-function mapping({ args, named }: Given, context: FilterContext): Getter {
+function mapping({ args, named }: CallArguments, context: FilterContext): Getter {
   if (args.length === 0 && named.has("attribute")) {
     const others = [...named.keys()].filter((name) => name !== "attribute" && name !== "default");
     if (others.length > 0) throw new TemplateFault(`Unexpected keyword argument '${others[0]}'`);
@@ -123,7 +129,7 @@ function mapping({ args, named }: Given, context: FilterContext): Getter {
   return (item) => context.filter(name, item, { args: rest, named });
 }
 
-function map(value: Value, given: Given, context: FilterContext): Value {
+function map(value: Value, given: CallArguments, context: FilterContext): Value {
   const { budget } = context;
   return lazy(value, budget, function* () {
     if (!isTrue(value, budget)) return;
@@ -132,8 +138,8 @@ function map(value: Value, given: Given, context: FilterContext): Value {
   });
 }
 
-function unique(value: Value, given: Given, budget: Budget): Value {
-  const [caseSensitive = false, attribute] = bound("unique", ["case_sensitive", "attribute"], given);
+function unique(value: Value, given: CallArguments, budget: Budget): Value {
+  const [caseSensitive = false, attribute] = bindArguments("unique", ["case_sensitive", "attribute"], given);
   const get = attributeGetter(attribute, budget);
   const fold = folded(isTrue(caseSensitive, budget), budget);
   return lazy(value, budget, function* (items) {
@@ -148,9 +154,9 @@ function unique(value: Value, given: Given, budget: Budget): Value {
   });
 }
 
-function groupby(value: Value, given: Given, budget: Budget): Value {
+function groupby(value: Value, given: CallArguments, budget: Budget): Value {
   const names = ["attribute!", "default", "case_sensitive"];
-  const [attribute, otherwise, caseSensitive = false] = bound("groupby", names, given);
+  const [attribute, otherwise, caseSensitive = false] = bindArguments("groupby", names, given);
   const get = attributeGetter(attribute, budget, otherwise === null ? undefined : otherwise);
   const fold = folded(isTrue(caseSensitive, budget), budget);
   const key: Getter = (item) => fold(get(item));
@@ -166,7 +172,7 @@ function groupby(value: Value, given: Given, budget: Budget): Value {
 
 function extreme(sign: number): Filter {
   return (value, given, { budget }) => {
-    const [caseSensitive = false, attribute] = bound("min or max", ["case_sensitive", "attribute"], given);
+    const [caseSensitive = false, attribute] = bindArguments("min or max", ["case_sensitive", "attribute"], given);
     const get = attributeGetter(attribute, budget);
     const fold = folded(isTrue(caseSensitive, budget), budget);
     let best: { item: Value; key: Value } | undefined;
@@ -178,8 +184,8 @@ function extreme(sign: number): Filter {
   };
 }
 
-function join(value: Value, given: Given, budget: Budget): Value {
-  const [separator = "", attribute] = bound("join", ["d", "attribute"], given);
+function join(value: Value, given: CallArguments, budget: Budget): Value {
+  const [separator = "", attribute] = bindArguments("join", ["d", "attribute"], given);
   const get = attributeGetter(attribute, budget);
   const between = str(separator, budget);
   const parts: string[] = [];
@@ -194,8 +200,8 @@ function join(value: Value, given: Given, budget: Budget): Value {
   return parts.join(between);
 }
 
-function sum(value: Value, given: Given, budget: Budget): Value {
-  const [attribute, start = 0n] = bound("sum", ["attribute", "start"], given);
+function sum(value: Value, given: CallArguments, budget: Budget): Value {
+  const [attribute, start = 0n] = bindArguments("sum", ["attribute", "start"], given);
   if (typeof start === "string") throw new TemplateFault("sum() can't sum strings [use ''.join(seq) instead]");
   const get = attributeGetter(attribute, budget);
   let total: Value = start;
@@ -203,8 +209,8 @@ function sum(value: Value, given: Given, budget: Budget): Value {
   return total;
 }
 
-function batch(value: Value, given: Given, budget: Budget): Value {
-  const [size, fill = null] = bound("batch", ["linecount!", "fill_with"], given);
+function batch(value: Value, given: CallArguments, budget: Budget): Value {
+  const [size, fill = null] = bindArguments("batch", ["linecount!", "fill_with"], given);
   const count = integerOf(size, 1);
   return lazy(value, budget, function* (items) {
     let part: Value[] = [];
@@ -222,8 +228,8 @@ function batch(value: Value, given: Given, budget: Budget): Value {
   });
 }
 
-function slice(value: Value, given: Given, budget: Budget): Value {
-  const [slices, fill = null] = bound("slice", ["slices!", "fill_with"], given);
+function slice(value: Value, given: CallArguments, budget: Budget): Value {
+  const [slices, fill = null] = bindArguments("slice", ["slices!", "fill_with"], given);
   const count = integerOf(slices, 1);
   return lazy(value, budget, function* (items) {
     const all = [...items];
@@ -242,8 +248,8 @@ function slice(value: Value, given: Given, budget: Budget): Value {
 }
 
 const items: Filter = (value, given) => {
-  bound("items", [], given);
-  return new Lazy(
+  bindArguments("items", [], given);
+  return new PyGenerator(
     (function* () {
       if (value instanceof Undefined) return;
       if (!(value instanceof Dict)) throw new TemplateFault("Can only get item pairs from a mapping.");
@@ -252,17 +258,16 @@ const items: Filter = (value, given) => {
   );
 };
 
-export const filters: Readonly<Record<string, Filter>> = {
-  ...valueFilters,
+export const listFilters: Readonly<Record<string, Filter>> = {
   attr: (value, given, { budget }) => {
-    const [name] = bound("attr", ["name!"], given);
+    const [name] = bindArguments("attr", ["name!"], given);
     const found = getAttribute(value, str(name!, budget), budget);
     return value instanceof Dict && value.get(name!) === found ? new Undefined("it has no such attribute") : found;
   },
   batch: (value, given, { budget }) => batch(value, given, budget),
   dictsort: (value, given, { budget }) => dictsort(value, given, budget),
   first: (value, given, { budget }) => {
-    bound("first", [], given);
+    bindArguments("first", [], given);
     const next = iterated(value, budget).next();
     return next.done ? new Undefined("No first item, sequence was empty.") : next.value;
   },
@@ -270,13 +275,13 @@ export const filters: Readonly<Record<string, Filter>> = {
   items,
   join: (value, given, { budget }) => join(value, given, budget),
   last: (value, given, { budget }) => {
-    bound("last", [], given);
+    bindArguments("last", [], given);
     if (value instanceof Undefined) return new Undefined("No last item, sequence was empty.");
     const next = reversed(value, budget).next();
     return next.done ? new Undefined("No last item, sequence was empty.") : next.value;
   },
   list: (value, given, { budget }) => {
-    bound("list", [], given);
+    bindArguments("list", [], given);
     return listOfValue(value, budget);
   },
   map,

@@ -56,10 +56,10 @@ export interface Signature {
   readonly defaults: readonly Expression[];
 }
 
-/** What a macro's body uses beside its parameters. */
 export interface MacroNode extends Signature {
   readonly name: string;
   readonly body: readonly Statement[];
+  /** Names that the body reads. `caller`, `kwargs` and `varargs` are bound only where it reads them. */
   readonly uses: ReadonlySet<string>;
 }
 

@@ -104,7 +104,7 @@ function attribute(value: Value, name: string, budget: Budget): Value | undefine
     if (!Object.hasOwn(textMethods, name)) return undefined;
     const method = textMethods[name]!;
     return new Callable(name, (args, named) => {
-      const result = method(text, { args, named, budget, look: (one, key, dot) => looked(one, key, dot, budget) });
+      const result = method(text, { args, named, budget, lookup: (one, key, dot) => looked(one, key, dot, budget) });
       return value instanceof Markup && typeof result === "string" ? new Markup(result) : result;
     });
   }

@@ -5,8 +5,12 @@ import type { Expression, MacroNode, Signature, Statement } from "./nodes";
 
 export interface Program {
   readonly body: readonly Statement[];
-  /** Names, fields and strings that stand in the template. */
+  /** Names, fields and strings of the template. */
   readonly mentioned: ReadonlySet<string>;
+  /** Its string literals. */
+  readonly strings: ReadonlySet<string>;
+  /** Whether it has a `{% generation %}` tag. */
+  readonly marksGeneration: boolean;
 }
 
 /**
@@ -20,11 +24,13 @@ export function parseTemplate(source: string, knows: (kind: "filter" | "test", n
 class Parser extends ExpressionParser {
   /** Whether a loop is around this place that `break` could end. */
   private inLoop = false;
+  private marksGeneration = false;
 
   program(): Program {
     const body = this.statements([]);
     if (this.unknown.length > 0) this.fail(this.unknown[0]!);
-    return { body, mentioned: this.mentioned };
+    const { mentioned, strings, marksGeneration } = this;
+    return { body, mentioned, strings, marksGeneration };
   }
 
   /** Statements up to one of the tags, which is current then. */
@@ -96,6 +102,7 @@ class Parser extends ExpressionParser {
         return [{ kind: "filterBlock", filter, body: this.bodyOf("endfilter") }];
       }
       case "generation":
+        this.marksGeneration = true;
         return [{ kind: "generation", body: this.scope(() => this.bodyOf("endgeneration"), false) }];
       case "print":
         return this.printed();

@@ -1,7 +1,16 @@
 import { types } from "node:util";
 import { invalid, RubricateError } from "../errors";
+import { fieldNames, JsonNumber, keepOrder, setField } from "../files/exact_values";
 import { limits } from "../limits";
-import { fieldNames, JsonNumber, keepOrder } from "./exact_values";
+
+/** Values of messages and tools, all levels counted, characters of their strings, and of the names of their fields. */
+export interface ConversationSize {
+  readonly values: number;
+  readonly characters: number;
+  readonly nameCharacters: number;
+}
+
+export const nestingLevels = `${limits.rowNesting} levels of arrays and objects`;
 
 /** The error of more than fits. */
 export function tooMuch(limit: string): RubricateError {
@@ -31,22 +40,26 @@ export class PlainCopy {
     this.nameCharacters = mostCharacters;
   }
 
-  /** Values and characters of strings that were copied. */
-  get size(): { readonly values: number; readonly characters: number } {
-    return { values: this.values - this.left, characters: this.mostCharacters - this.characters };
+  /** What was copied. */
+  get size(): ConversationSize {
+    return {
+      values: this.values - this.left,
+      characters: this.mostCharacters - this.characters,
+      nameCharacters: this.mostCharacters - this.nameCharacters,
+    };
   }
 
   /**
    * @param name of the argument, for messages
    * @returns undefined for what JSON omits
-   * @throws RubricateError ERR_ARGUMENT where there is too much, or a bigint; whatever getters throw
+   * @throws RubricateError ERR_ARGUMENT where there is too much, or a bigint; also what getters throw
    */
   of(given: unknown, name: string, levels: number): unknown {
     if (--this.left < 0) throw this.tooManyValues();
     if (typeof given === "string") return this.text(given);
     if (typeof given !== "object" || given === null) return primitive(given, name);
     if (given instanceof JsonNumber) return given;
-    if (levels <= 0) throw tooMuch(`${limits.rowNesting} levels of arrays and objects`);
+    if (levels <= 0) throw tooMuch(nestingLevels);
     this.requireRoom(given);
     const value = jsonValue(given);
     if (value !== given) return this.of(value, name, levels - 1);
@@ -80,9 +93,7 @@ export class PlainCopy {
       this.nameCharacters -= field.length;
       if (this.nameCharacters < 0) throw tooMuch(`${this.mostCharacters} characters of names`);
       const part = this.of((value as Record<string, unknown>)[field], name, levels - 1);
-      if (part === undefined) continue;
-      if (field !== "__proto__") copy[field] = part;
-      else Object.defineProperty(copy, field, { value: part, enumerable: true, configurable: true, writable: true });
+      if (part !== undefined) setField(copy, field, part);
     }
     keepOrder(copy, fields);
     return copy;

@@ -1,31 +1,19 @@
 /** The methods of Python's str. */
+import { type CallArguments, integerOf } from "./arguments";
 import { type Budget, TemplateFault } from "./budget";
 import { formatBraces } from "./format";
 import { whitespace } from "./lexer";
 import { indexOf, slicePlaces } from "./operators";
 import { replaced, split, splitRight, stripped } from "./text_parts";
-import {
-  Dict,
-  isTrue,
-  isWide,
-  iterated,
-  lengthOfText,
-  type Named,
-  Tuple,
-  textOf,
-  typeName,
-  type Value,
-} from "./values";
+import { Dict, isTrue, isWide, iterated, lengthOfText, Tuple, textOf, typeName, type Value } from "./values";
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: three of them end lines
 const lineEnd = /\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/g;
 
 /** A call of a method of a text. */
-export interface TextCall {
-  readonly args: readonly Value[];
-  readonly named: Named;
+interface TextCall extends CallArguments {
   readonly budget: Budget;
-  readonly look: (value: Value, key: Value, attribute: boolean) => Value;
+  readonly lookup: (value: Value, key: Value, attribute: boolean) => Value;
 }
 type Method = (text: string, call: TextCall) => Value;
 
@@ -41,11 +29,7 @@ function textArgument({ args }: TextCall, at: number, otherwise?: string): strin
 }
 
 function numberArgument({ args, named }: TextCall, at: number, name: string, otherwise: number): number {
-  const value = args[at] ?? named.get(name);
-  if (value === undefined) return otherwise;
-  const number = indexOf(value);
-  if (number === undefined) throw new TemplateFault(`'${typeName(value)}' object cannot be interpreted as an integer`);
-  return number;
+  return integerOf(args[at] ?? named.get(name), otherwise);
 }
 
 const strip =
@@ -181,7 +165,7 @@ const titleOf = (text: string): string =>
     /(\p{Cased})((?:\p{Cased}|\p{M})*)/gu,
     (_, first: string, rest: string) => titled(first) + rest.toLowerCase(),
   );
-/** These have a capital form of their own. */
+/** Their title case differs from their upper case. */
 const digraphs: Readonly<Record<string, string>> = {
   ǆ: "ǅ",
   Ǆ: "ǅ",
@@ -286,12 +270,12 @@ export const textMethods: Readonly<Record<string, Method>> = {
   partition: (text, call) => partition(text, call, false),
   rpartition: (text, call) => partition(text, call, true),
   join,
-  format: (text, { args, named, look, budget }) => formatBraces(text, args, named, look, budget),
-  format_map: (text, { args, look, budget }) => {
+  format: (text, { args, named, lookup, budget }) => formatBraces(text, args, named, lookup, budget),
+  format_map: (text, { args, lookup, budget }) => {
     const names = new Map<string, Value>();
     if (args[0] instanceof Dict)
       for (const [key, value] of args[0].entries.values()) if (typeof key === "string") names.set(key, value);
-    return formatBraces(text, [], names, look, budget);
+    return formatBraces(text, [], names, lookup, budget);
   },
   upper: mapped((text) => text.toUpperCase()),
   lower: mapped((text) => text.toLowerCase()),
@@ -325,3 +309,8 @@ export const textMethods: Readonly<Record<string, Method>> = {
     return /\p{Cased}/u.test(text) && titleOf(text) === text;
   },
 };
+
+/** A call of a method by its name, of one that reads no fields of its arguments. */
+export function callTextMethod(name: string, text: string, budget: Budget, args: readonly Value[] = []): Value {
+  return textMethods[name]!(text, { args, named: new Map(), budget, lookup: () => null });
+}

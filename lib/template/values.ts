@@ -7,7 +7,7 @@ import { type Budget, TemplateFault, TemplateLimit } from "./budget";
 export type Value = null | boolean | bigint | number | string | Value[] | PyObject;
 export type Named = ReadonlyMap<string, Value>;
 
-/** A value of a class of its own. */
+/** A value that no type of JavaScript represents. */
 export abstract class PyObject {
   /** Python's name of the type. */
   abstract readonly type: string;
@@ -24,7 +24,7 @@ export class Tuple extends PyObject {
   }
 }
 
-export type Key = string | bigint | number | null | object;
+type Key = string | bigint | number | null | object;
 
 /** A dict: its keys are equal as Python's are, so 1, 1.0 and True are one. */
 export class Dict extends PyObject {
@@ -84,7 +84,7 @@ export class Range extends PyObject {
 }
 
 /** A generator: it can be read once. */
-export class Lazy extends PyObject {
+export class PyGenerator extends PyObject {
   readonly type = "generator";
   constructor(readonly iterator: Iterator<Value>) {
     super();
@@ -136,7 +136,7 @@ export abstract class Attributes extends PyObject {
 /** Parts of a tuple that is a key, all levels counted. */
 const mostParts = 100;
 
-/** What stands for a key in a Map. */
+/** A key as a Map compares it. */
 function hashed(key: Value, room = { left: mostParts }): Key {
   if (--room.left < 0) throw new TemplateLimit(`it makes a key of more than ${mostParts} parts`);
   if (typeof key === "string" || typeof key === "bigint" || key === null) return key;
@@ -234,7 +234,7 @@ export function* iterated(value: Value, budget: Budget): Generator<Value> {
       budget.charge(1 / 4);
       yield value.at(at);
     }
-  } else if (value instanceof Lazy) {
+  } else if (value instanceof PyGenerator) {
     for (let next = value.iterator.next(); !next.done; next = value.iterator.next()) {
       budget.charge(1 / 4);
       yield next.value;
@@ -245,7 +245,7 @@ export function* iterated(value: Value, budget: Budget): Generator<Value> {
 /** Whether `iterated` takes it. */
 export function isIterable(value: Value): boolean {
   if (textOf(value) !== undefined || itemsOf(value)) return true;
-  const kinds = [Dict, View, Range, Lazy, Undefined];
+  const kinds = [Dict, View, Range, PyGenerator, Undefined];
   return kinds.some((kind) => value instanceof kind);
 }
 

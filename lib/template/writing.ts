@@ -6,9 +6,9 @@ import {
   Callable,
   Dict,
   isWide,
-  type Lazy,
   Markup,
   Namespace,
+  type PyGenerator,
   type PyObject,
   Range,
   Tuple,
@@ -45,7 +45,7 @@ export function integerText(value: bigint): string {
 const unprintable = /[\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/gu;
 const plain = /^[ !#-&(-[\]-~]*$/;
 
-export function textRepr(text: string): string {
+function textRepr(text: string): string {
   if (plain.test(text)) return `'${text}'`;
   const quote = text.includes("'") && !text.includes('"') ? '"' : "'";
   const named: Record<string, string> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
@@ -66,14 +66,24 @@ export function textRepr(text: string): string {
 }
 
 /** Puts a text together, and charges for each part. */
-class Writer {
+export class TextWriter {
+  /** In UTF-16 units. */
+  length = 0;
   private readonly parts: string[] = [];
-  private length = 0;
-  constructor(readonly budget: Budget) {}
+
+  /**
+   * @param perPart steps for each part
+   * @param perStep characters for a step more
+   */
+  constructor(
+    readonly budget: Budget,
+    private readonly perPart = 1 / 8,
+    private readonly perStep = 1024,
+  ) {}
   add(text: string): void {
     this.length += text.length;
     this.budget.text(this.length, Number.POSITIVE_INFINITY);
-    this.budget.charge(1 / 8 + text.length / 1024);
+    this.budget.charge(this.perPart + text.length / this.perStep);
     this.parts.push(text);
   }
   text(): string {
@@ -91,12 +101,12 @@ export function str(value: Value, budget: Budget): string {
 
 /** `repr(value)` */
 export function repr(value: Value, budget: Budget): string {
-  const writer = new Writer(budget);
+  const writer = new TextWriter(budget);
   writeRepr(value, writer);
   return writer.text();
 }
 
-function writeRepr(value: Value, writer: Writer): void {
+function writeRepr(value: Value, writer: TextWriter): void {
   if (value === null) writer.add("None");
   else if (typeof value === "boolean") writer.add(value ? "True" : "False");
   else if (typeof value === "number") writer.add(floatText(value));
@@ -107,7 +117,7 @@ function writeRepr(value: Value, writer: Writer): void {
   } else writer.budget.nested(() => writeObject(value, writer));
 }
 
-function writeAll(values: Iterable<Value>, writer: Writer): void {
+function writeAll(values: Iterable<Value>, writer: TextWriter): void {
   let first = true;
   for (const value of values) {
     if (!first) writer.add(", ");
@@ -116,7 +126,7 @@ function writeAll(values: Iterable<Value>, writer: Writer): void {
   }
 }
 
-function writeObject(value: Value[] | PyObject, writer: Writer): void {
+function writeObject(value: Value[] | PyObject, writer: TextWriter): void {
   if (Array.isArray(value)) {
     writer.add("[");
     writeAll(value, writer);
@@ -141,10 +151,10 @@ function writeObject(value: Value[] | PyObject, writer: Writer): void {
   else if (value instanceof Attributes) writer.add(String(value.attribute("__repr__") ?? `<${value.type}>`));
   else if (value instanceof Callable && value.type === "Macro") writer.add(`<Macro ${textRepr(value.name)}>`);
   // Python writes an address, which differs each time.
-  else throw new TemplateFault(`Expected a value that can be written but received a ${(value as Lazy).type}`);
+  else throw new TemplateFault(`Expected a value that can be written but received a ${(value as PyGenerator).type}`);
 }
 
-function writePairs(pairs: Iterable<readonly [Value, Value]>, writer: Writer): void {
+function writePairs(pairs: Iterable<readonly [Value, Value]>, writer: TextWriter): void {
   writer.add("{");
   let first = true;
   for (const [key, value] of pairs) {
@@ -157,7 +167,7 @@ function writePairs(pairs: Iterable<readonly [Value, Value]>, writer: Writer): v
   writer.add("}");
 }
 
-export interface JsonOptions {
+interface JsonOptions {
   readonly ascii: boolean;
   /** What a level is indented by; null writes one line. */
   readonly indent: string | null;
@@ -209,7 +219,7 @@ function jsonKey(key: Value, options: JsonOptions): string {
 
 /** `json.dumps(value)` */
 export function json(value: Value, options: JsonOptions, budget: Budget): string {
-  const writer = new Writer(budget);
+  const writer = new TextWriter(budget);
   const line = (level: number): string => {
     if (options.indent === null) return "";
     budget.text(options.indent.length * level);

@@ -1,4 +1,5 @@
 /** The added tokens of a tokenizer: gathered from its files, then a table in shared memory. */
+import { grown } from "../columns";
 import { invalid, quoted } from "../errors";
 import type { JsonObject } from "../files/json";
 import { limits } from "../limits";
@@ -35,11 +36,6 @@ export class AddedTokenList {
    * @param units UTF-16 units of their contents at most
    */
   reserve(tokens: number, units: number): void {
-    const grown = <T extends Int32Array | Uint8Array | Uint16Array>(array: T, length: number): T => {
-      const larger = new (array.constructor as new (length: number) => T)(length);
-      larger.set(array);
-      return larger;
-    };
     const room = this.size + tokens;
     this.ids = grown(this.ids, room);
     this.flags = grown(this.flags, room);
@@ -155,17 +151,17 @@ export class AddedTokens {
   }
 }
 
-/** Texts to look for, as they are posted to another thread, without a copy. */
+/** Texts to search, as they are posted to another thread, without a copy. */
 export interface SoughtColumns {
-  /** Ids of added tokens by what stands in the text. */
+  /** Ids of added tokens by their texts as they are searched. */
   readonly table: TokenColumns;
-  /** Entries of those that are looked for, by their texts' UTF-16 units. */
+  /** Entries of those that are searched, by their texts' UTF-16 units. */
   readonly order: Int32Array<SharedArrayBuffer>;
 }
 
 /**
- * The added tokens that are looked for after the normalizer, or before it.
- * @param textOf how a token that is looked for after it stands in the text there; without one, as it is
+ * The added tokens that are searched after the normalizer, or before it.
+ * @param textOf the normalizer, for tokens that are searched after it; without one, their contents
  */
 export function soughtIn(
   added: AddedTokens,

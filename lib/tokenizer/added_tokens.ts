@@ -2,7 +2,7 @@
 import { type AddedTokens, flags, type SoughtColumns } from "./added_list";
 import { TokenTable } from "./token_table";
 
-/** An added token that stands in a text. */
+/** An added token found in a text. */
 interface Found {
   readonly id: number;
   readonly flags: number;
@@ -44,7 +44,7 @@ export class AddedTokenSplitter {
     }
   }
 
-  /** The tokens and what is between them, one after another; space that a token takes with it is left out. */
+  /** The tokens and what is between them, one after another, without the space that a token strips. */
   *split(text: string): Generator<Piece, void> {
     let start = 0;
     let skips = false;
@@ -120,7 +120,7 @@ export class AddedTokenSplitter {
 const wordBefore = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}]$/u;
 const wordAfter = /^[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}]/u;
 
-/** Whether no character of a word is beside [start, end). */
+/** Whether no character of a word is next to [start, end). */
 function standsAlone(text: string, start: number, end: number): boolean {
   return !wordBefore.test(text.slice(Math.max(0, start - 2), start)) && !wordAfter.test(text.slice(end, end + 2));
 }

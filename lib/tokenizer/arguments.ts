@@ -1,4 +1,4 @@
-/** What a tokenizer's methods are asked for, and checks of it. */
+/** Arguments of a tokenizer's methods, and their checks. */
 import { invalid, quoted } from "../errors";
 import { limits } from "../limits";
 import { isMissing, lengthOf, type OptionNames, readArgument } from "../options";
@@ -62,7 +62,7 @@ export interface EncodeOptions {
 export const encodeNames: OptionNames<EncodeOptions> = { addSpecialTokens: true };
 
 export interface DecodeOptions {
-  /** Leaves special tokens out of the text. Default: false. */
+  /** Omits special tokens from the text. Default: false. */
   readonly skipSpecialTokens?: boolean;
 }
 

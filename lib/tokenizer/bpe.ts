@@ -100,7 +100,7 @@ export class BytePairEncoder {
   /**
    * Merges the first symbols of what was read.
    *
-   * Where the word goes on, its end is not certain: what follows may merge with the last token at any time. `last` is the last
+   * Where the word continues, its end is not certain: what follows may merge with the last token at any time. `last` is the last
    * token that is certain. It stays so while no merge with what follows it can have come before those that were done: it
    * would need a lower rank than one of them (among equal ranks the left merge comes first). `risk` is the lowest rank that
    * it can have, given the character that follows. Tokens after `last` are left as they are. At the end no merge waits any
@@ -177,7 +177,7 @@ export class BytePairEncoder {
     if (rank >= 0) this.queue.push(rank, left);
   }
 
-  /** The lowest rank that a merge of a token with what follows it can have, whatever that becomes. */
+  /** The lowest rank that a merge of a token with what follows it can have, for any merges of what follows. */
   private risk(at: number, following: number): number {
     this.risks ??= this.lowestRanks();
     const { symbols } = this.reader;

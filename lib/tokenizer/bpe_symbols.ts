@@ -1,4 +1,5 @@
 /** The symbols that a word begins as, before any merge. */
+import { grown } from "../columns";
 import { type BpeOptions, unknown } from "./bpe_tables";
 import { byteCharacters } from "./pre_tokens";
 import type { TokenTable } from "./token_table";
@@ -52,19 +53,14 @@ export class SymbolReader {
   read(most: number): void {
     const { word } = this;
     while (this.at < word.length && this.count <= most) {
-      if (this.count + symbolsOfCharacter > this.symbols.length) this.grow();
+      if (this.count + symbolsOfCharacter > this.symbols.length)
+        this.symbols = grown(this.symbols, 2 * this.symbols.length);
       const code = word.codePointAt(this.at)!;
       this.at += code > 0xffff ? 2 : 1;
       if (!this.byteLevel) this.append(code);
       else if (code < 0x80) this.append(byteCodes[code]!);
       else for (const byte of Buffer.from(String.fromCodePoint(code))) this.append(byteCodes[byte]!);
     }
-  }
-
-  private grow(): void {
-    const larger = new Int32Array(2 * this.symbols.length);
-    larger.set(this.symbols);
-    this.symbols = larger;
   }
 
   /** Gives back what an unusually long word needed. */

@@ -1,4 +1,5 @@
 /** What byte-pair encoding works on: the merges of a vocabulary, and the queue of those that a word allows. */
+import { grown } from "../columns";
 import { quoted } from "../errors";
 import { sharedInts, slotCount, type TokenTable } from "./token_table";
 
@@ -25,11 +26,7 @@ export class MergeQueue {
   }
 
   push(rank: number, position: number): void {
-    if (this.size === this.keys.length) {
-      const larger = new Float64Array(this.size * 2);
-      larger.set(this.keys);
-      this.keys = larger;
-    }
+    if (this.size === this.keys.length) this.keys = grown(this.keys, 2 * this.size);
     const { keys } = this;
     const key = rank * positions + position;
     let at = this.size++;
@@ -65,7 +62,7 @@ export class MergeQueue {
   }
 }
 
-/** Numbers by pair of numbers, for this thread alone: open addressing, since a Map of so many pairs is the slowest part. */
+/** Numbers by pair of numbers, in memory of one thread: open addressing, since a Map of so many pairs is the slowest part. */
 export class PairMap {
   private readonly mask: number;
   /** 0 where a slot is free, else one more than the number. */

@@ -63,7 +63,7 @@ export function templatesOf(config: JsonObject, file: string): ChatTemplates | u
   );
 }
 
-/** What decides the hash of a tokenizer beside its tokenizer.json. */
+/** The part of a tokenizer's hash that its tokenizer.json does not have. */
 export function templatesText(templates: ChatTemplates): string {
   if (typeof templates === "string") return templates;
   return Object.entries(templates)

@@ -6,7 +6,7 @@
 interface Grouping {
   /** Runs of these digits. */
   readonly digits: RegExp;
-  /** Whether a number is split from the text beside it. */
+  /** Whether a number is split from the text next to it. */
   readonly whole: boolean;
   /** What must not follow a number. */
   readonly refused?: RegExp;
@@ -28,7 +28,7 @@ function word(): RegExp {
   return /^[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\u00B2\u00B3\u00B9\u00BC-\u00BE]/u;
 }
 
-/** @returns a function that splits a text as a Split of this pattern does, where it is one of those */
+/** @returns a function that splits a text as a Split of this pattern does, or undefined for other patterns */
 export function digitGrouper(source: string): ((text: string) => string[]) | undefined {
   for (const [form, grouping] of forms) {
     const found = form.exec(source);

@@ -45,7 +45,7 @@ export function bytesOf(files: TokenizerFiles): TokenizerBytes {
   };
 }
 
-/** Files that become text when somebody asks for it. */
+/** Files whose text is decoded when it is first read. */
 export function filesOf(bytes: TokenizerBytes): TokenizerFiles {
   const texts = new Map<Uint8Array, string>();
   const text = (one: Uint8Array) => {

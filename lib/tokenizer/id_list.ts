@@ -1,3 +1,5 @@
+import { grown } from "../columns";
+
 /** A growing list of token ids with an upper bound. */
 export class IdList {
   private ids = new Int32Array(64);
@@ -11,11 +13,7 @@ export class IdList {
   }
 
   push(id: number): void {
-    if (this.length === this.ids.length) {
-      const larger = new Int32Array(2 * this.length);
-      larger.set(this.ids);
-      this.ids = larger;
-    }
+    if (this.length === this.ids.length) this.ids = grown(this.ids, 2 * this.length);
     this.ids[this.length++] = id;
   }
 

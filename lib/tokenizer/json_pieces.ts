@@ -1,8 +1,8 @@
 /**
  * JSON texts too long to parse at one go: found out where the members of an object or array lie, and parsed some at a time
- * by `JSON.parse`, which alone decides what is valid. Texts are UTF-8.
+ * by `JSON.parse`, which decides what is valid. Texts are UTF-8.
  */
-import { checkShape, JsonLimit } from "../files/json";
+import { checkShape, JsonLimit } from "../files/json_shape";
 import { limits } from "../limits";
 import { atOnce } from "../steps";
 
@@ -60,7 +60,7 @@ export function kindOf(bytes: Uint8Array, { start }: Extent): "object" | "array"
  * @param least bytes of a run, the last one aside; with 1, each member is a run
  * @param visit called with each run
  * @returns number of members
- * @throws SyntaxError where brackets or commas are wrong; what the members are is not looked at
+ * @throws SyntaxError where brackets or commas are wrong; the members themselves are not checked
  */
 export function eachRun(bytes: Uint8Array, value: Extent, least: number, visit: (run: Extent) => void): number {
   const close = bytes[value.start] === openObject ? closeObject : closeArray;
@@ -158,7 +158,7 @@ export function parseInPieces(
   return partsOf(bytes, value, 1, true);
 }
 
-/** Checks a value that nobody needs as `parseInPieces` does. A list of empty lists would take 14 times its bytes. */
+/** Checks an unused value as `parseInPieces` does. A list of empty lists would take 14 times its bytes. */
 export function checkInPieces(bytes: Buffer, extent: Extent): void {
   const value = { start: afterBlanks(bytes, extent.start), end: extent.end };
   atOnce(checkShape(bytes, limits.tokenizerValues, value.start, value.end));

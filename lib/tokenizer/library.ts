@@ -7,10 +7,10 @@
  * the Rust library's syntax. Replaced, with the reason:
  * - vocabulary, merges, added tokens, encoding: a string and an object for each token and merge take half a second and
  *   fifteen times the file's bytes, and nothing of it can be shared between threads;
- * - normalizers and pre-tokenizers: they differ beyond ASCII (`splitsOf`, normalizers.ts) and hold all words of a text at once;
+ * - normalizers and pre-tokenizers: they differ beyond ASCII (`splitsOf`, normalizers.ts) and hold all words of a text at the same time;
  * - the decoder ByteFallback: of bytes that are no UTF-8 it keeps what is; the Rust library makes each of them U+FFFD;
  * - the decoder ByteLevel: it decodes what is between added tokens apart, and makes NUL of a character outside its table;
- * - the decoder Metaspace: it leaves out the first space, prepended or not, and no other of the first token;
+ * - the decoder Metaspace: it drops the first space, prepended or not, and no other of the first token;
  * - the decoder Replace: it takes `$` in the content for a reference to the match.
  */
 import { isObject, type JsonObject } from "../files/json";
@@ -37,10 +37,10 @@ interface Library {
 /** Loaded when it is first used: the thread that makes tables needs it for few of them. */
 const library = () => require("@huggingface/tokenizers") as Library;
 
-/** Decodes tokens, and puts others beside a text. */
+/** Decodes tokens, and has those that are added to a text. */
 export interface DecoderAndAffixes {
   decode(tokens: string[]): string;
-  /** Whether the decoder knows tokens that stand for a byte. */
+  /** Whether the decoder has tokens of single bytes. */
   readonly hasByteFallback: boolean;
   /** Whether it replaces in the joined text, so that a token may change the text of those before it. */
   readonly replacesInWhole: boolean;
@@ -131,7 +131,7 @@ function textOfBytes(run: readonly number[]): string {
   if (run.length === 1) return run[0]! < 0x80 ? String.fromCharCode(run[0]!) : "\uFFFD";
   const bytes = Buffer.from(run);
   const text = bytes.toString("utf8");
-  // A U+FFFD stands for wrong bytes, or is one of the text's own characters.
+  // A U+FFFD is the replacement of wrong bytes, or a character of the text.
   const valid = !text.includes("\uFFFD") || Buffer.from(text).equals(bytes);
   return valid ? text : "\uFFFD".repeat(run.length);
 }
@@ -191,7 +191,7 @@ function eachTokenOnce(decode: (token: string) => string): (token: string) => st
   };
 }
 
-/** Each "▁" is a space; those of the first token are left out if they were prepended. */
+/** Each "▁" is a space; those of the first token are dropped if they were prepended. */
 function decodeMetaspace(tokens: string[], prepended: boolean): string[] {
   const spaced = eachTokenOnce((token) => token.replaceAll("▁", " "));
   return tokens.map((token, at) => (at === 0 && prepended ? token.replaceAll("▁", "") : spaced(token)));

@@ -69,7 +69,7 @@ function singleNormalizer(part: JsonObject): Normalizer {
   }
 }
 
-/** Text that is replaced at once: V8 keeps all matches until the end, which takes many times the memory of a long text. */
+/** Text that one `replace` takes: V8 keeps all matches until the end, which takes many times the memory of a long text. */
 const partLength = 1 << 16;
 
 /** A normalizer of single characters, done part by part. */

@@ -62,7 +62,7 @@ const generationNames = ["eos_token_id", "bos_token_id"];
 const bufferOf = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 
 /**
- * Makes the parts, at once: a megabyte takes some 50 ms, and memory for a few times the files' bytes.
+ * Makes the parts on the calling thread: a megabyte takes some 50 ms, and memory for a few times the files' bytes.
  * @throws {RubricateError} ERR_TOKENIZER naming the file that is malformed or unsupported; ERR_OUT_OF_MEMORY
  */
 export function partsOf(files: TokenizerBytes): TokenizerParts {
@@ -176,7 +176,7 @@ function idList(value: unknown): number[] {
 /**
  * The changes that transformers (5.x, `TokenizersBackend`, `LlamaTokenizer` and `CodeLlamaTokenizer`) makes to tokenizer.json: tokens declared in
  * tokenizer_config.json, and SentencePiece-like LLaMA tokenizers rebuilt with a Metaspace pre-tokenizer. BOS and EOS are what
- * the post-processor of tokenizer.json says; `add_bos_token` and `add_eos_token` are not read beside it.
+ * the post-processor of tokenizer.json says; `add_bos_token` and `add_eos_token` are not read.
  */
 function asTransformersBuildsIt(tokenizer: JsonObject, config: JsonObject, unknown: string | null): JsonObject {
   const result: JsonObject = {
@@ -223,7 +223,7 @@ function rebuildAsLlama(tokenizer: JsonObject, config: JsonObject): void {
   };
 }
 
-/** As `rebuildAsLlama`, but `legacy` is not looked at, a space is always stripped, and there is a token for what is unknown. */
+/** As `rebuildAsLlama`, but `legacy` is ignored, a space is always stripped, and there is an unknown token. */
 function rebuildAsCodeLlama(tokenizer: JsonObject, config: JsonObject, unknown: string | null): void {
   rebuildAsLlama(tokenizer, { legacy: false });
   const prefixed = config.add_prefix_space !== false && config.add_prefix_space !== 0;

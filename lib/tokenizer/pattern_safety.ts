@@ -1,7 +1,7 @@
 /**
  * Which patterns of tokenizer.json are linear. V8's engine backtracks, so that most patterns can be made to take time that
- * grows with the square of the text, or for ever, while nothing else of the process runs. Only patterns that this file
- * proves linear are accepted. They are also small: V8 compiles a pattern at once, with its repetitions written out.
+ * grows with the square of the text, or endlessly, while nothing else of the process runs. Only patterns that this file
+ * proves linear are accepted. They are also small: V8 compiles a pattern in one go, with its repetitions expanded.
  */
 
 /** What a part of a pattern may cost: ways to match it, each of bounded length; Infinity where there is no bound. */
@@ -48,7 +48,7 @@ const linearWholes = new Set([" ?[^(\\s|[.,!?…。，、।۔،])]+", ...["\\s+
 
 /**
  * A pattern that finds the same in time that grows with the length of the text only, if there is one for it. Whitespace at
- * an end is then looked for at the beginning of a run alone: every later place of the run would look through the rest of it.
+ * an end is then searched only at the beginning of a run: every later place of the run would search the rest of it.
  * Newlines are written as escapes, and a possessive whitespace before an end as what it means: an end of the text.
  */
 export function linearForm(source: string): string {

@@ -16,13 +16,13 @@ export const continued = -1;
  * @param section number of the text among those between added tokens, or `continued`
  * @returns false where no more words are wanted
  */
-export type WordSink = (text: string, section: number) => boolean;
+type WordSink = (text: string, section: number) => boolean;
 
 /** GPT-2's pattern with Unicode's white space: JavaScript's \s has U+FEFF and lacks U+0085. */
 const gpt2 =
   /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
-/** Characters that a byte-level vocabulary spells the bytes with: a printable one stands for itself. */
+/** Characters that a byte-level vocabulary spells the bytes with: a printable one is itself. */
 export const byteCharacters: readonly string[] = (() => {
   let others = 0;
   return Array.from({ length: 256 }, (_, byte) => {

@@ -279,7 +279,7 @@ function checkEach(tokenizer: JsonObject, file: string): void {
       if (one.type !== "Metaspace" || one.add_prefix_space !== false || one.prepend_scheme === "never") continue;
       throw invalid(
         `prepend_scheme of ${part} in ${file}`,
-        '"never" beside add_prefix_space false',
+        '"never" with add_prefix_space false',
         one.prepend_scheme,
         "ERR_TOKENIZER",
       );
@@ -306,7 +306,7 @@ export function checkAddedToken(token: unknown, where: string, file: string): as
   checkFields(token, addedToken, where, file);
 }
 
-/** Tokens that a post-processor puts beside the text, with the ids that it gives them. */
+/** Tokens that a post-processor adds to the text, with the ids that it gives them. */
 function* processorTokens(component: JsonObject, file: string): Generator<[token: string, id: unknown]> {
   if (component.type === "ByteLevel") return;
   if (component.type !== "TemplateProcessing") {

@@ -9,7 +9,7 @@ interface SplitConfig {
 }
 
 /**
- * How a Split divides a text where it has to look at the text as a whole: where it merges, or groups digits from the right.
+ * How a Split divides a text that needs the whole text: where it merges, or groups digits from the right.
  * @param pattern the library's translation
  * @returns undefined where one match after another will do
  */

@@ -1,4 +1,4 @@
-/** Where a tokenizer's tables are made: in a thread, or at once where that is as fast. */
+/** Makes a tokenizer's tables: in a thread, or on the calling one if that is as fast. */
 import path from "node:path";
 import { RubricateError } from "../errors";
 import { WorkerThread } from "../worker_thread";
@@ -14,7 +14,7 @@ const kind = {
   module: path.join(__dirname, "table_worker"),
   name: "tokenizer",
   doing: "building a tokenizer",
-  // Parsed pieces are garbage at once: V8 would let up to 48 MB of them come together before it looks.
+  // Parsed pieces become garbage immediately: V8 would let up to 48 MB of them come together before it looks.
   resourceLimits: { maxYoungGenerationSizeMb: 2 },
 };
 
@@ -30,7 +30,7 @@ let last: Promise<unknown> = Promise.resolve();
 
 /**
  * Makes the parts without keeping the event loop for long. One thread at a time does that, however many tokenizers are
- * loaded at once: each takes memory for a few times its files.
+ * loaded at a time: each takes memory for a few times its files.
  * @throws {RubricateError} as `partsOf`
  */
 export function partsInThread(files: TokenizerBytes): Promise<TokenizerParts> {

@@ -12,7 +12,7 @@ import { continued, type PreTokenizer, preTokenizerOf } from "./pre_tokens";
 import { UnigramEncoder, type UnigramModel } from "./unigram";
 
 /** Added tokens, and how they are looked for. */
-export interface AddedParts {
+interface AddedParts {
   readonly added: AddedTokens;
   /** Those that are looked for before the normalizer, and after it. */
   readonly raw: SoughtColumns;

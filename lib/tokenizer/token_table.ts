@@ -1,4 +1,5 @@
-/** Token ids by text and texts by id, in shared memory: whatever thread gets a table's columns has the same table. */
+/** Token ids by text and texts by id, in shared memory: every thread that gets a table's columns has the same table. */
+import { grown } from "../columns";
 import { limits } from "../limits";
 
 const hashSeed = 0x811c9dc5;
@@ -163,7 +164,7 @@ export class TokenTable {
     return entry < 0 ? -1 : this.unitAt(entry, 0);
   }
 
-  /** Whether each token has an id of its own, and none is empty. */
+  /** Whether no two tokens have the same id, and none is empty. */
   isUnambiguous(): boolean {
     for (let entry = 0; entry < this.entries; entry++)
       if (this.entryOf(this.ids[entry]!) !== entry || this.lengthAt(entry) === 0) return false;
@@ -190,16 +191,9 @@ export class TokenTable {
 
   private reserve(length: number, id: number): void {
     const needed = this.starts[this.entries]! + length;
-    if (needed > this.characters.length) {
-      const size = Math.max(needed, Math.ceil(1.5 * this.characters.length));
-      const larger = new Uint16Array(new SharedArrayBuffer(2 * size));
-      larger.set(this.characters);
-      this.characters = larger;
-    }
-    if (id >= this.entryOfId.length) {
-      const larger = sharedInts(Math.max(id + 1, Math.ceil(1.5 * this.entryOfId.length)));
-      larger.set(this.entryOfId);
-      this.entryOfId = larger;
-    }
+    if (needed > this.characters.length)
+      this.characters = grown(this.characters, Math.max(needed, Math.ceil(1.5 * this.characters.length)));
+    if (id >= this.entryOfId.length)
+      this.entryOfId = grown(this.entryOfId, Math.max(id + 1, Math.ceil(1.5 * this.entryOfId.length)));
   }
 }

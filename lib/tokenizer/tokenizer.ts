@@ -1,8 +1,9 @@
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
+import { reportNotices } from "../notices";
 import { booleanOf, checkOptions, isMissing, pathOf, readArgument } from "../options";
-import { type ChatMessage, checkMessages } from "../template/chat_messages";
-import { ChatTemplate, marksGeneration, type RenderedChat } from "../template/chat_template";
+import { type ChatMessage, type Conversation, checkMessages } from "../template/chat_messages";
+import { ChatTemplate, type RenderedChat } from "../template/chat_template";
 import { AddedTokens, flags } from "./added_list";
 import {
   type ChatOptions,
@@ -68,6 +69,7 @@ export class Tokenizer {
   private readonly texts = new Map<number, string>();
   /** Parsed when first used, so that a model whose template cannot be read still works on text. */
   private readonly templates = new Map<string, ChatTemplate | RubricateError>();
+  private hasToldIgnored = false;
 
   /**
    * Reads the tokenizer of a Hugging Face folder: tokenizer.json and, as present, tokenizer_config.json,
@@ -81,9 +83,11 @@ export class Tokenizer {
     return new Tokenizer(filesOf(bytes), await partsInThread(bytes));
   }
 
-  /** A tokenizer of another thread's tables. That thread keeps the files. @internal */
+  /** A tokenizer of another thread's tables. That thread keeps the files, and tells notices. @internal */
   static ofParts(parts: TokenizerParts): Tokenizer {
-    return new Tokenizer({ directory: parts.directory, tokenizerJson: "" }, parts);
+    const tokenizer = new Tokenizer({ directory: parts.directory, tokenizerJson: "" }, parts);
+    tokenizer.hasToldIgnored = true;
+    return tokenizer;
   }
 
   /**
@@ -253,7 +257,8 @@ export class Tokenizer {
   }
 
   /**
-   * The messages as the chat template writes them.
+   * The messages as the chat template writes them. Tools, or calls of tools, that the template does not write give the
+   * notice RUBRICATE_TOOLS_IGNORED, once per tokenizer.
    * @throws {RubricateError} ERR_TEMPLATE where there is no template, or it fails or does not end
    */
   applyChatTemplate(messages: readonly ChatMessage[], options: ChatOptions = {}): string {
@@ -269,8 +274,20 @@ export class Tokenizer {
   renderChat(messages: readonly ChatMessage[], options: ChatOptions = {}): RenderedChat {
     const given = checkOptions(options, chatNames, "applyChatTemplate");
     const addGenerationPrompt = booleanOf("addGenerationPrompt", given.addGenerationPrompt, false);
-    const { messages: plain, tools } = checkMessages(messages, given.tools, undefined, given.mayBeEmpty);
-    return this.templateFor(tools).render(plain, { addGenerationPrompt, tools, maxSteps: given.maxSteps });
+    const conversation = checkMessages(messages, given.tools, undefined, given.mayBeEmpty);
+    this.tellIgnored(conversation);
+    const template = this.templateFor(conversation.tools);
+    return template.render(conversation, { addGenerationPrompt, maxSteps: given.maxSteps });
+  }
+
+  /** Tells once what of conversations the chat template does not write. @internal */
+  tellIgnored({ messages, tools }: Conversation): void {
+    if (this.hasToldIgnored) return;
+    const ignored = this.templateFor(tools).ignoredFields(messages, tools);
+    if (ignored.length === 0) return;
+    this.hasToldIgnored = true;
+    const message = `The chat template does not write ${ignored.join(" and ")}: the text of the conversation lacks them`;
+    reportNotices([{ code: "RUBRICATE_TOOLS_IGNORED", message }], undefined);
   }
 
   /** @throws {RubricateError} ERR_TEMPLATE where there is no chat template, or it cannot be parsed */
@@ -291,9 +308,12 @@ export class Tokenizer {
     return known;
   }
 
-  /** Whether the chat template marks what the assistant says with generation tags. */
+  /**
+   * Whether the chat template marks what the assistant says with generation tags.
+   * @throws {RubricateError} ERR_TEMPLATE where the template cannot be parsed
+   */
   get marksGeneration(): boolean {
-    return marksGeneration(this.chatTemplate ?? "");
+    return this.chatTemplate !== undefined && this.templateFor(undefined).marksGeneration;
   }
 
   /** Ids of what the post-processor adds. */

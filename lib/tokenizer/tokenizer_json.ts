@@ -1,6 +1,7 @@
 /** Reads the documents of a tokenizer: tokens and merges go into tables, and of the rest what is used is parsed. */
 import { escaped, invalid, oneLine, RubricateError } from "../errors";
-import { isObject, JsonLimit, type JsonObject } from "../files/json";
+import { isObject, type JsonObject } from "../files/json";
+import { JsonLimit } from "../files/json_shape";
 import { limits } from "../limits";
 import type { AddedTokenList } from "./added_list";
 import { MergeTable } from "./bpe_tables";
@@ -23,8 +24,8 @@ import { checkAddedToken } from "./schema";
 import { idLimit, TokenTable } from "./token_table";
 import { PieceTable } from "./unigram_pieces";
 
-/** What tokenizer.json says, beside its added tokens. */
-export interface TokenizerDocument {
+/** What tokenizer.json says, except for its added tokens. */
+interface TokenizerDocument {
   /** Without `model.vocab`, `model.merges` and `added_tokens`. */
   readonly document: JsonObject;
   readonly vocabulary: TokenTable;
@@ -188,7 +189,7 @@ function requireRoom(count: number, { start, end }: Extent, least: number, where
     throw new RubricateError("ERR_TOKENIZER", `Expected entries of at least ${least} bytes for ${where}`);
 }
 
-/** A file that is parsed once more to say where it is wrong. */
+/** A file that is parsed once more to find its error. */
 const reportedBytes = 1 << 18;
 
 /** What `JSON.parse` finds wrong with the whole: it knows better where. */
@@ -202,7 +203,7 @@ function reasonOf(bytes: Buffer): string | undefined {
   }
 }
 
-/** Runs of members, none of which is too long to be parsed at once. */
+/** Runs of members, none of which is too long for one `JSON.parse`. */
 function shortRuns(bytes: Buffer, extent: Extent, where: string): Members {
   const members = membersOf(bytes, extent, runBytes);
   for (const { start, end } of members.runs)

@@ -7,7 +7,7 @@ import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { configFile, tensorFile } from "../adapter/files";
 import { formatJson, quoted, RubricateError } from "../errors";
-import { type FileContents, removeFolder, writeFolder } from "../files/atomic";
+import { type FileContents, removeFolder, slicesOf, writeFolder } from "../files/atomic";
 import { isObject, readJson } from "../files/json";
 import { entriesOf } from "../files/operations";
 import { readPieces } from "../files/read";
@@ -112,15 +112,12 @@ async function* withDigest(
   digests: Record<string, { bytes: number; sha256: string }>,
 ): AsyncGenerator<Uint8Array, void, void> {
   const hash = createHash("sha256");
-  const sliceBytes = 1 << 18; // hashing runs on this thread: small portions
   let bytes = 0;
-  for await (const piece of typeof data === "string" || ArrayBuffer.isView(data) ? [Buffer.from(data)] : data)
-    for (let at = 0; at < piece.length; at += sliceBytes) {
-      const slice = piece.subarray(at, at + sliceBytes);
-      hash.update(slice);
-      bytes += slice.length;
-      yield slice;
-    }
+  for await (const slice of slicesOf(data)) {
+    hash.update(slice);
+    bytes += slice.length;
+    yield slice;
+  }
   digests[name] = { bytes, sha256: hash.digest("hex") };
 }
 

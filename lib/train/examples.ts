@@ -111,8 +111,6 @@ export class ExampleArray implements ExampleSource {
   }
 
   private *splitSteps(fraction: number, seed: number): Steps<{ train: ExampleSource; eval: ExampleSource }> {
-    if (this.length < 2)
-      throw new RubricateError("ERR_DATA", "One example cannot be split into training and evaluation");
     const parts = yield* splitSteps(this.length, fraction, seed);
     const those = (indices: Int32Array) => Array.from(indices, (index) => this.all[index]!);
     const own = (example: Example) => example;

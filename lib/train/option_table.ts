@@ -131,7 +131,7 @@ export const trainingOptions = {
   seed: option(integer(0, Number.MAX_SAFE_INTEGER, "an integer from 0 to 2^53 - 1"), {
     default: 42,
     identity: true,
-    flags: { seed: { help: "the same seed gives the same result", default: "42 to train, 0 to generate" } },
+    flags: { seed: { help: "the same seed gives the same result" } },
   }),
   /** Decoupled weight decay, as in AdamW. Default: 0. */
   weightDecay: option(nonNegativeFloat32, {

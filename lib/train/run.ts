@@ -1,11 +1,7 @@
 import { join } from "node:path";
-import { adapterFiles, tensorFile } from "../adapter/files";
 import { microBatchOf } from "../data/batches";
-import type { FileContents } from "../files/atomic";
-import { finiteTensors, safetensorsPieces } from "../files/safetensors";
 import { runJob, throwIfAborted } from "../job";
 import { type NativeMicroBatch, type NativeOptimizer, type NativeTenantResult, native } from "../native";
-import type { CheckpointContents } from "./checkpoint";
 import { endTokenNotices } from "./end_token";
 import { evaluateSource } from "./evaluate";
 import type { EndEvent, StepEvent, TrainEvent, TrainSummary } from "./events";
@@ -19,11 +15,10 @@ import { type Cursor, Plan, type PlannedStep } from "./plan";
 import { recomputeRule } from "./recompute";
 import { type Resumption, resumption } from "./resume";
 import { type LastStep, RunCheckpoints } from "./run_checkpoints";
+import { checkpointContents, parameterFileOf } from "./run_contents";
 import { learningRateAt, warmupStepsOf } from "./schedule";
 import { newState } from "./state";
 import { restoreMoments, type Trainee, traineeOf } from "./trainee";
-
-const weightsFile = "parameters.safetensors";
 
 /** A step's examples. */
 interface Loaded {
@@ -68,7 +63,9 @@ export class Run {
     const { outputDir, identity } = parts;
     const { checkpoint } = resumed;
     if (outputDir !== undefined)
-      this.checkpoints = new RunCheckpoints(outputDir, identity, parts.settings.keepCheckpoints, () => this.contents());
+      this.checkpoints = new RunCheckpoints(outputDir, identity, parts.settings.keepCheckpoints, () =>
+        checkpointContents(parts, this.state, this.optimizer, this.best),
+      );
     if (!checkpoint) return;
     this.checkpoints?.resumeFrom(checkpoint);
     Object.assign(this.state, checkpoint.state);
@@ -111,7 +108,7 @@ export class Run {
     const { outputDir } = settings;
     const cpuPath = native().cpu().path;
     const matmul = model.device.matmul ?? null;
-    const parameterFile = adapter ? tensorFile : weightsFile;
+    const parameterFile = parameterFileOf(adapter);
     const request = { outputDir, resume, identity, plan, cpuPath, matmul, trainee, parameterFile, signal };
     const resumed = await resumption(request);
     throwIfAborted(signal);
@@ -310,31 +307,6 @@ export class Run {
     state.evaluatedStep = state.step;
     state.evalLoss = found.loss;
     yield { type: "eval", step: state.step, ...found, best };
-  }
-
-  private async contents(): Promise<CheckpointContents> {
-    const { settings, identity, trainee } = this.parts;
-    const { model } = settings;
-    return {
-      identity,
-      cpuPath: native().cpu().path,
-      matmul: model.device.matmul ?? null,
-      products: model.native.products(),
-      version: native().version,
-      state: this.state,
-      trainee,
-      parameterFiles: await this.parameterFiles(),
-      optimizer: this.optimizer,
-      best: this.best,
-    };
-  }
-
-  /** An adapter's checkpoint is also an adapter folder. */
-  private async parameterFiles(): Promise<FileContents[]> {
-    const { settings, trainee } = this.parts;
-    const { adapter } = settings;
-    if (adapter) return adapterFiles(await adapter.fileConfig(), adapter.vectors());
-    return [{ name: weightsFile, data: safetensorsPieces(finiteTensors(trainee.tensors())) }];
   }
 
   private async finish(): Promise<EndEvent> {

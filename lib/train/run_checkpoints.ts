@@ -92,7 +92,10 @@ export function failureWith(error: unknown, last: LastStep | undefined, stopped:
         "with the same options (resume: true)",
     );
   }
-  const earlier = last.earlier === undefined ? "there is no earlier one" : `the newest is ${last.earlier}`;
+  const earlier =
+    last.earlier === undefined ? "there is no earlier checkpoint" : `the newest checkpoint is ${last.earlier}`;
+  // A due checkpoint failed and, tried once more, failed in the same way.
+  if (reasonOf(error) === reasonOf(last.failure)) return withMessage(`${reasonOf(error)}; ${earlier}`);
   const lost = `the checkpoint of step ${last.step} could not be written: ${reasonOf(last.failure)}; ${earlier}`;
   // A caller who stops a run expects a checkpoint, so its failure becomes the error.
   const failed = last.failure instanceof RubricateError ? last.failure.code : "ERR_INTERNAL";

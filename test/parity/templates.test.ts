@@ -1,9 +1,9 @@
 /** Chat templates against what jinja2 makes of them, as transformers uses it: each construct, and each error. */
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import type { ChatMessage } from "../../lib/template/chat_messages";
+import { parseExact } from "../../lib/files/exact_json";
+import { type ChatMessage, checkMessages } from "../../lib/template/chat_messages";
 import { ChatTemplate } from "../../lib/template/chat_template";
-import { parseExact } from "../../lib/template/exact_json";
 
 interface Fixture {
   readonly conversation: string;
@@ -15,7 +15,7 @@ const { messages, tools } = parseExact(conversation) as { messages: ChatMessage[
 const special = { bos_token: "<s>", eos_token: "</s>" };
 
 test.each(cases)("$template", ({ template, text, error }) => {
-  const render = () => new ChatTemplate(template, special).render(messages, { tools }).text;
+  const render = () => new ChatTemplate(template, special).render(checkMessages(messages, tools)).text;
   if (error === undefined) expect(render()).toBe(text);
   else expect(render).toThrow(expect.objectContaining({ code: "ERR_TEMPLATE" }));
 });

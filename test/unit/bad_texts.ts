@@ -52,7 +52,7 @@ export const badTexts: readonly Case[] = [
     argv: () => ["generate", "--model", good(), "--token-ids", "1,2048"],
     api: () => generates(good(), { tokenIds: [1, 2048] }),
     code: "ERR_ARGUMENT",
-    says: /Expected an integer from 0 to 2047 for tokenIds\[1\]/,
+    says: /Expected an integer from 0 to 2047 for (tokenIds\[1\]|--token-ids) but received/,
   },
   {
     what: "a temperature below 0",

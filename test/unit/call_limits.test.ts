@@ -1,7 +1,8 @@
 /** The section "Calls" of docs/limits.md: a value at a limit is accepted, one past it is refused. */
-import type { Prompt } from "../../lib/data/worker_protocol";
+
 import type { GenerateOptions } from "../../lib/generate/generation";
 import { encodePrompt } from "../../lib/generate/prompt";
+import type { Prompt } from "../../lib/generate/prompt_protocol";
 import { stopStrings } from "../../lib/generate/stop_strings";
 import { Dataset, embeddedModelDir, LlamaModel, setDeviceMemoryLimit, Tensor, Tokenizer } from "../../lib/index";
 import { limits } from "../../lib/limits";

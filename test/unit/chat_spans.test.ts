@@ -152,6 +152,47 @@ describe.each<[string, string, () => string | undefined]>([
   });
 });
 
+test.each([
+  ["in a comment", `{# {% generation %} #}${tools}`],
+  ["in a string", `{% if messages[0].content == "{% generation %}" %}{% endif %}${tools}`],
+])("a generation tag %s marks nothing: turns are found by prefixes", async (_, chatTemplate) => {
+  const { files } = await Tokenizer.fromPretrained(path.join(fixtures, "byte_level"));
+  const spansOf = (template: string) =>
+    assistantSpans(
+      new Tokenizer({ ...files, chatTemplate: template }),
+      [
+        { role: "user", content: "q" },
+        { role: "assistant", content: "a" },
+      ],
+      0,
+    );
+  const chat = spansOf(chatTemplate);
+  expect([...chat.spans].map(([start, end]) => chat.text.slice(start, end))).toEqual(["a<|im_end|>\n"]);
+});
+
+test("a template's literals are known although they hold the end of a tag", async () => {
+  const { files } = await Tokenizer.fromPretrained(path.join(fixtures, "byte_level"));
+  const cut =
+    "{% for m in messages %}{{ m.role }}:{{ m.content.split('%}x<cut>')[0] }};{% endfor %}" +
+    "{% if add_generation_prompt %}assistant:{% endif %}";
+  const tokenizer = new Tokenizer({ ...files, chatTemplate: cut });
+  const messages = Array.from({ length: 80 }, (_, at) => ({
+    role: at % 2 ? "assistant" : "user",
+    content: at % 8 === 5 ? `answer ${at} %}x<cut> rest` : `words ${at}`,
+  }));
+  const chat = assistantSpans(tokenizer, messages, 0);
+  let renders = 0;
+  const render = tokenizer.renderChat.bind(tokenizer);
+  tokenizer.renderChat = (...given) => {
+    renders++;
+    return render(...given);
+  };
+  const spans = [...chat.spans];
+  // One rendering finds the messages' places; what looks like text that the template searches is rendered each.
+  expect(renders).toBeLessThan(60);
+  expect(spans).toEqual([...chat.exactSpans]);
+});
+
 test("calls of tools, with results in between", async () => {
   const { files } = await Tokenizer.fromPretrained(path.join(fixtures, "byte_level"));
   const tokenizer = new Tokenizer({ ...files, chatTemplate: tools });

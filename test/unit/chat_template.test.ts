@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { limits } from "../../lib/limits";
-import { type ChatMessage, conversationSize } from "../../lib/template/chat_messages";
+import { type ChatMessage, checkMessages } from "../../lib/template/chat_messages";
 import { ChatTemplate } from "../../lib/template/chat_template";
 import { strftime } from "../../lib/template/strftime";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer";
@@ -23,7 +23,8 @@ const chat: ChatMessage[] = [
   { role: "user", content: "q" },
   { role: "assistant", content: "a" },
 ];
-const render = (source: string, messages = chat) => new ChatTemplate(source, special).render(messages);
+const render = (source: string, messages = chat) =>
+  new ChatTemplate(source, special).render(checkMessages(messages, undefined));
 
 test.each(["chatml", "llama-2", "llama-3", "zephyr", "mistral"])("%s as transformers renders it", async (name) => {
   const own = cases.filter((one) => one.template === name);
@@ -67,6 +68,18 @@ test.each<[string, string, string, [number, number][]]>([
   ["untagged", "x", "x", []],
 ])("generation tags: %s", (_, source, text, generated) => {
   expect(render(source)).toEqual({ text, generated });
+});
+
+test.each<[string, string, boolean]>([
+  ["a tag", "{%- generation -%}x{%- endgeneration -%}", true],
+  ["a tag with a plus", "{%+ generation +%}x{% endgeneration %}", true],
+  ["a tag after a newline", "{%\ngeneration\n%}x{% endgeneration %}", true],
+  ["a comment", "{# {% generation %} #}x", false],
+  ["a string", "{{ '{% generation %}' }}", false],
+  ["raw text", "{% raw %}{% generation %}{% endraw %}", false],
+  ["a variable of that name", "{% set generation = 1 %}{{ generation }}", false],
+])("whether a template marks what the assistant says: %s", (_, source, marks) => {
+  expect(new ChatTemplate(source, special).marksGeneration).toBe(marks);
 });
 
 test("messages cannot forge generation tags", () => {
@@ -179,7 +192,7 @@ test("a template of as many words and signs as are allowed, and of one more", ()
 });
 
 test("a template of as many steps as are allowed, and of fewer than it needs", () => {
-  const turns = (content: string): ChatMessage[] => [{ role: "user", content }];
+  const turns = (content: string) => checkMessages([{ role: "user", content }], undefined);
   const looping = (count: number) => new ChatTemplate(`{% for i in range(${count}) %}x{% endfor %}`, special);
   /** The fewest steps with which a template ends. */
   const needed = (template: ChatTemplate): number => {
@@ -195,11 +208,12 @@ test("a template of as many steps as are allowed, and of fewer than it needs", (
     }
     return high;
   };
-  const { elements } = conversationSize(turns(""), undefined);
-  const base = limits.templateSteps + 50 * elements;
+  const { values, characters: own, nameCharacters } = turns("").size;
+  expect({ values, own, nameCharacters }).toEqual({ values: 3, own: 4, nameCharacters: 11 });
+  const base = limits.templateSteps + 50 * values;
   const eachTurn = (needed(looping(2000)) - needed(looping(1000))) / 1000;
   const template = looping(Math.ceil((base + 100) / eachTurn));
-  const characters = 8 * (needed(template) - base) - "user".length;
+  const characters = 8 * (needed(template) - base) - own - nameCharacters;
   expect(characters).toBeGreaterThan(0);
   expect(template.render(turns("x".repeat(characters))).text).toMatch(/^x+$/);
   expect(() => template.render(turns("x".repeat(characters - 8)))).toThrow(/did not end within \d+ steps/);
@@ -251,7 +265,7 @@ test("messages and tools that are deep, many or hold themselves are refused, at 
   for (let level = 0; level < 50; level++) shared = [shared, shared];
   for (const deep of [nested(limits.rowNesting - 1), nested(100_000), cyclic])
     expect(within(deep)).toThrow(refused(/at most 64 levels/));
-  const other = 6; // the pair, the messages, the message, its role, its content, the tools that are none
+  const other = 3; // the message, its role, its content
   expect(within(new Array(limits.lineValues - other - 1).fill(1))()).toMatchObject({ text: "a" });
   for (const many of [shared, new Array(limits.lineValues - other).fill(1)])
     expect(within(many)).toThrow(refused(/at most 1048576 values/));

@@ -58,6 +58,30 @@ test.each<[string, unknown, Record<string, string>, string | undefined, string |
   expect(tokenizer.chatTemplate).toBe(plain);
 });
 
+test.each<[string, string, { tools?: object[]; tool_calls?: object[] }, string[]]>([
+  ["tools that are not written", "{{ messages[0].content }}", { tools: [{}] }, ["tools"]],
+  ["tools that are written", "{{ tools | tojson }}", { tools: [{}] }, []],
+  ["no tools", "D", { tools: [] }, []],
+  ["calls that are not written", "{{ tools }}", { tool_calls: [{}] }, ["tool_calls"]],
+  ["calls that are written", "{{ messages[0].tool_calls }}", { tool_calls: [{}] }, []],
+  ["both", "D", { tools: [{}], tool_calls: [{}] }, ["tools and tool_calls"]],
+])("a notice, once per tokenizer: %s", async (_, template, { tools, ...fields }, named) => {
+  const warned = jest.spyOn(process, "emitWarning").mockImplementation(() => {});
+  try {
+    const tokenizer = await Tokenizer.fromPretrained(folderWith(template));
+    const messages = [{ role: "assistant", content: "x", ...fields }];
+    for (let call = 0; call < 2; call++) tokenizer.applyChatTemplate(messages, tools ? { tools } : {});
+    Tokenizer.ofParts(tokenizer.parts).applyChatTemplate(messages, tools ? { tools } : {});
+    const notices = named.map((names) => [
+      `The chat template does not write ${names}: the text of the conversation lacks them`,
+      { type: "RubricateNotice", code: "RUBRICATE_TOOLS_IGNORED" },
+    ]);
+    expect(warned.mock.calls).toEqual(notices);
+  } finally {
+    warned.mockRestore();
+  }
+});
+
 test("spans are those of the chosen template", async () => {
   const marked = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}";
   const tokenizer = await Tokenizer.fromPretrained(folderWith(list({ default: "D", tool_use: `T${marked}` })));

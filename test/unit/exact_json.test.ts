@@ -5,14 +5,14 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { Dataset } from "../../lib/data/dataset";
 import { encodeLine } from "../../lib/data/encode_row";
+import { parseExact } from "../../lib/files/exact_json";
 import { checkMessages } from "../../lib/template/chat_messages";
 import { ChatTemplate } from "../../lib/template/chat_template";
-import { parseExact } from "../../lib/template/exact_json";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 
 const fixtures = path.join(__dirname, "..", "parity", "fixtures", "tokenizer");
 const render = (source: string, value: unknown) =>
-  new ChatTemplate(source, {}).render(checkMessages([{ role: "user", content: "", value }], undefined).messages).text;
+  new ChatTemplate(source, {}).render(checkMessages([{ role: "user", content: "", value }], undefined)).text;
 
 // Expected texts are Python's: json.dumps(json.loads(text)), and str of it.
 test.each([
@@ -86,12 +86,10 @@ test("fields that the template does not name are told once a file", async () => 
       await data.dispose();
       return data.notices;
     };
-    expect(await notices(source)).toEqual([
-      '2 rows have "tools", which the chat template does not name and leaves out',
-    ]);
+    expect(await notices(source)).toEqual(['2 rows have "tools", which the chat template does not write']);
     expect(await notices("{% for m in messages %}{{ m['role'] }}{% endfor %}")).toEqual([
-      '2 rows have "tools", which the chat template does not name and leaves out',
-      '2 rows have "tool_calls", which the chat template does not name and leaves out',
+      '2 rows have "tools", which the chat template does not write',
+      '2 rows have "tool_calls", which the chat template does not write',
     ]);
     expect(await notices(`{{ tools }}${source}`)).toEqual([]);
   } finally {

@@ -126,7 +126,7 @@ test("the newest checkpoint is named if it has the last finished step already", 
 
 describe.each([undefined, 3])("if the checkpoint cannot be written, with checkpoints every %s steps,", (every) => {
   const there = every === undefined ? [] : ["checkpoint-3", "checkpoint-6"];
-  const earlier = every === undefined ? "there is no earlier one" : "the newest is ROOT/checkpoint-6";
+  const earlier = every === undefined ? "there is no earlier checkpoint" : "the newest checkpoint is ROOT/checkpoint-6";
   const full = () => expect.stringMatching(`could not be written: .*ENOSPC.*; ${earlier.replace("ROOT", root)}$`);
 
   const fullDisk = () =>
@@ -174,6 +174,31 @@ describe.each([undefined, 3])("if the checkpoint cannot be written, with checkpo
     expect(readdirSync(root).sort()).toEqual([...there, "log.jsonl"]);
   });
 });
+
+test.each([
+  [7, 1, "there is no earlier checkpoint"],
+  [3, 2, "the newest checkpoint is ROOT/checkpoint-3"],
+])(
+  "a due checkpoint that cannot be written is tried once more, and reported once: every %d steps",
+  async (every, at, and) => {
+    let folders = 0;
+    replaceFileOperations((real) => ({
+      ...real,
+      makeFolder: async (folder) => {
+        if (folder.includes(".checkpoint-") && ++folders >= at) throw new Error("EFBIG: file too large, write");
+        return real.makeFolder(folder);
+      },
+    }));
+    const { error } = await outcomeOf(run({ checkpointEverySteps: every }).trainer);
+    replaceFileOperations(undefined);
+    const failed = join(root, `checkpoint-${every * at}`);
+    expect(error).toMatchObject({
+      code: "ERR_FILE",
+      message: `Cannot write ${failed}: EFBIG: file too large, write; ${and.replace("ROOT", root)}`,
+    });
+    expect(folders).toBe(at + 1);
+  },
+);
 
 test("stopping the run gives the abort error and a checkpoint", async () => {
   const { error } = await outcomeOf(run().trainer, { signal: abortInJob(failedStep - 1, "step") });

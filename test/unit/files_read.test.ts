@@ -305,8 +305,8 @@ test("all files are read, and all JSON is parsed, by the readers with limits", (
   const allowed: Record<string, RegExp> = {
     "train/loggers.ts": /(JsonLines|TensorBoard)Logger\.open|JSON\.parse\(line\.toString|static async open/,
     "train/tensorboard.ts": /static async open\(/,
-    "data/dataset_worker.ts": /JSON\.parse\(prompt\.messagesJson\)/, // of messages whose values were counted
-    "template/exact_json.ts": /JSON\.parse\(/, // of lines whose values were counted
+    "generate/prompt_worker.ts": /JSON\.parse\(prompt\.messagesJson\)/, // of messages whose values were counted
+    "files/exact_json.ts": /JSON\.parse\(/, // of lines whose values were counted
     "tokenizer/tokenizer_json.ts": /JSON\.parse\(bytes\.toString\("utf8"\)\)/,
     "train/folder_lock.ts": /open\(path, "wx"\)/,
     "tokenizer/json_pieces.ts": /JSON\.parse\(/,

@@ -1,5 +1,6 @@
 /** The limit of memory for the objects, arrays and names of a JSON text: at the limit, and one byte past it. */
-import { checkShape, parseJson } from "../../lib/files/json";
+import { parseJson } from "../../lib/files/json";
+import { checkShape } from "../../lib/files/json_shape";
 import { limits } from "../../lib/limits";
 import { atOnce } from "../../lib/steps";
 

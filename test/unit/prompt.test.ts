@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { DataWorker } from "../../lib/data/data_worker";
-import type { Prompt } from "../../lib/data/worker_protocol";
 import { encodeAtOnce, encodePrompt } from "../../lib/generate/prompt";
+import type { Prompt } from "../../lib/generate/prompt_protocol";
 import { limits } from "../../lib/limits";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 

@@ -192,6 +192,7 @@ const notPublic = new Set([
   "Dataset#splitInSlices",
   "Dataset#splitSteps",
   "Tokenizer.ofParts",
+  "Tokenizer#tellIgnored",
   "Tokenizer#textOf",
   "Tokenizer#tokenId",
   "Tokenizer#has",

@@ -1,7 +1,7 @@
 /** Hostile templates, one for each operation whose cost depends on sizes: all end soon, by the budget or on their own. */
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import type { ChatMessage } from "../../lib/template/chat_messages";
+import { type ChatMessage, checkMessages } from "../../lib/template/chat_messages";
 import { ChatTemplate } from "../../lib/template/chat_template";
 
 /** Makes `name` a text of 2^doublings times `text`. */
@@ -126,7 +126,7 @@ test.each(hostile)("ends soon: %s", (_, source) => {
   const started = process.cpuUsage();
   let message = "";
   try {
-    template.render(chat);
+    template.render(checkMessages(chat, undefined));
   } catch (error) {
     expect(error).toMatchObject({ code: "ERR_TEMPLATE" });
     message = (error as Error).message;
@@ -146,6 +146,8 @@ test.each(["chatml", "llama-2", "llama-3", "zephyr", "mistral"])("300 turns of %
     content: at % 7 ? "Some words, and some more of them. ".repeat(20) : "Short.",
   }));
   const source = readFileSync(path.join(fixtures, `${name}.jinja`), "utf8");
-  const { text } = new ChatTemplate(source, { bos_token: "<s>", eos_token: "</s>" }).render(turns);
+  const { text } = new ChatTemplate(source, { bos_token: "<s>", eos_token: "</s>" }).render(
+    checkMessages(turns, undefined),
+  );
   expect(text.length).toBeGreaterThan(300_000);
 });

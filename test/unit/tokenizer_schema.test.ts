@@ -136,7 +136,7 @@ test.each<[string, object, RegExp]>([
   [
     "two kinds of prefix",
     { pre_tokenizer: { type: "Metaspace", add_prefix_space: false, prepend_scheme: "first" } },
-    /"never" beside add_prefix_space false/,
+    /"never" with add_prefix_space false/,
   ],
   [
     "ByteLevel twice",

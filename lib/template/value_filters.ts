@@ -1,20 +1,20 @@
-/** jinja2's filters, those on texts and single values; lists are next door. */
-import { bound, type Given, integerOf, requireText } from "./arguments";
+/** jinja2's filters on texts and single values. */
+import { bindArguments, type CallArguments, integerOf, requireText } from "./arguments";
 import { type Budget, TemplateFault } from "./budget";
 import { asNumber } from "./compare";
 import { fixed, formatPercent, truncated } from "./format";
 import { hasLength, reversed } from "./objects";
 import { escaped } from "./operators";
-import { capitalized, type TextCall, textMethods } from "./text_methods";
+import { callTextMethod, capitalized } from "./text_methods";
 import { replaced, stripped } from "./text_parts";
 import {
   Dict,
   isNumber,
   isTrue,
   iterated,
-  Lazy,
   listOfValue,
   Markup,
+  PyGenerator,
   Tuple,
   textOf,
   typeName,
@@ -27,16 +27,16 @@ import { json, str } from "./writing";
 /** What filters may use of the interpreter. */
 export interface FilterContext {
   readonly budget: Budget;
-  filter(name: string, value: Value, given: Given): Value;
-  test(name: string, value: Value, given: Given): boolean;
+  filter(name: string, value: Value, given: CallArguments): Value;
+  test(name: string, value: Value, given: CallArguments): boolean;
 }
-export type Filter = (value: Value, given: Given, context: FilterContext) => Value;
+export type Filter = (value: Value, given: CallArguments, context: FilterContext) => Value;
 
 /** A filter that takes the value's text, and keeps its mark. */
 const ofText =
   (name: string, work: (text: string, budget: Budget) => string): Filter =>
   (value, given, { budget }) => {
-    bound(name, [], given);
+    bindArguments(name, [], given);
     const text = str(value, budget);
     budget.text(text.length, 64);
     const result = work(text, budget);
@@ -46,20 +46,19 @@ const ofText =
 
 const titleWord = /([-\s({[<]+)/u;
 
-function trim(value: Value, given: Given, budget: Budget): Value {
-  const [characters = null] = bound("trim", ["chars"], given);
+function trim(value: Value, given: CallArguments, budget: Budget): Value {
+  const [characters = null] = bindArguments("trim", ["chars"], given);
   const text = stripped(str(value, budget), characters === null ? null : requireText(characters), "both", budget);
   return value instanceof Markup ? new Markup(text) : text;
 }
 
-function indent(value: Value, given: Given, budget: Budget): Value {
-  const [width = 4n, first = false, blank = false] = bound("indent", ["width", "first", "blank"], given);
+function indent(value: Value, given: CallArguments, budget: Budget): Value {
+  const [width = 4n, first = false, blank = false] = bindArguments("indent", ["width", "first", "blank"], given);
   const size = typeof width === "string" ? width.length : integerOf(width, 4);
   if (value instanceof Undefined) value.fail();
   const text = `${requireText(value)}\n`;
   budget.text(text.length, 64);
-  const call: TextCall = { args: [], named: new Map(), budget, look: () => null };
-  const lines = textMethods.splitlines!(text, call) as string[];
+  const lines = callTextMethod("splitlines", text, budget) as string[];
   budget.text(text.length + lines.length * Math.max(0, size));
   const by = typeof width === "string" ? width : " ".repeat(Math.max(0, size));
   let result: string;
@@ -68,9 +67,9 @@ function indent(value: Value, given: Given, budget: Budget): Value {
   return isTrue(first, budget) ? by + result : result;
 }
 
-function tojson(value: Value, given: Given, budget: Budget): Value {
+function tojson(value: Value, given: CallArguments, budget: Budget): Value {
   const names = ["ensure_ascii", "indent", "separators", "sort_keys"];
-  const [ascii = false, indentation = null, separators = null, sorted = false] = bound("tojson", names, given);
+  const [ascii = false, indentation = null, separators = null, sorted = false] = bindArguments("tojson", names, given);
   let by: string | null = null;
   if (indentation !== null) {
     const width = typeof indentation === "string" ? 0 : integerOf(indentation, 0);
@@ -116,8 +115,8 @@ function integerIn(text: string, base: number): bigint | undefined {
 const signedInteger = (plain: string): bigint =>
   plain.startsWith("-") ? -BigInt(plain.slice(1)) : BigInt(plain.replace("+", ""));
 
-function toInteger(value: Value, given: Given, budget: Budget): Value {
-  const [otherwise = 0n, base = 10n] = bound("int", ["default", "base"], given);
+function toInteger(value: Value, given: CallArguments, budget: Budget): Value {
+  const [otherwise = 0n, base = 10n] = bindArguments("int", ["default", "base"], given);
   const text = textOf(value);
   if (text === undefined) {
     if (!isNumber(value)) return otherwise;
@@ -132,8 +131,8 @@ function toInteger(value: Value, given: Given, budget: Budget): Value {
   return float === undefined || !Number.isFinite(float) ? otherwise : truncated(float);
 }
 
-function round(value: Value, given: Given): Value {
-  const [precision, method = "common"] = bound("round", ["precision", "method"], given);
+function round(value: Value, given: CallArguments): Value {
+  const [precision, method = "common"] = bindArguments("round", ["precision", "method"], given);
   if (!["common", "ceil", "floor"].includes(method as string))
     throw new TemplateFault("method must be common, ceil or floor");
   if (!isNumber(value)) throw new TemplateFault(`type ${typeName(value)} doesn't define __round__ method`);
@@ -162,15 +161,14 @@ function roundedFloat(value: number, digits: number): number {
   return Number(fixed(value / scale, 0)) * scale;
 }
 
-function center(value: Value, given: Given, context: FilterContext): Value {
-  const [width = 80n] = bound("center", ["width"], given);
-  const call = { args: [width], named: new Map(), budget: context.budget, look: () => null };
-  return textMethods.center!(str(value, context.budget), call);
+function center(value: Value, given: CallArguments, context: FilterContext): Value {
+  const [width = 80n] = bindArguments("center", ["width"], given);
+  return callTextMethod("center", str(value, context.budget), context.budget, [width]);
 }
 
-function truncate(value: Value, given: Given, budget: Budget): Value {
+function truncate(value: Value, given: CallArguments, budget: Budget): Value {
   const names = ["length", "killwords", "end", "leeway"];
-  const [length = 255n, killWords = false, end = "...", leeway = 5n] = bound("truncate", names, given);
+  const [length = 255n, killWords = false, end = "...", leeway = 5n] = bindArguments("truncate", names, given);
   const ending = requireText(end);
   const size = integerOf(length, 255);
   if (size < [...ending].length) throw new TemplateFault(`expected length >= ${ending.length}, got ${size}`);
@@ -196,8 +194,8 @@ function urlQuoted(text: string, forQuery: boolean, budget: Budget): string {
     .join("");
 }
 
-function urlencode(value: Value, given: Given, budget: Budget): Value {
-  bound("urlencode", [], given);
+function urlencode(value: Value, given: CallArguments, budget: Budget): Value {
+  bindArguments("urlencode", [], given);
   if (textOf(value) !== undefined || !(value instanceof Dict || Array.isArray(value)))
     return urlQuoted(str(value, budget), false, budget);
   const pairs = value instanceof Dict ? [...new View(value, "items")] : value;
@@ -218,22 +216,22 @@ function absolute(value: Value): Value {
 }
 
 /** A filter without arguments. */
-const alone =
+const withoutArguments =
   (name: string, work: (value: Value, budget: Budget) => Value): Filter =>
   (value, given, { budget }) => {
-    bound(name, [], given);
+    bindArguments(name, [], given);
     return work(value, budget);
   };
 const length: Filter = (value, given, { budget }) => {
-  bound("length", [], given);
+  bindArguments("length", [], given);
   return BigInt(hasLength(value, budget));
 };
 const otherwise: Filter = (value, given, { budget }) => {
-  const [other = "", boolean = false] = bound("default", ["default_value", "boolean"], given);
+  const [other = "", boolean = false] = bindArguments("default", ["default_value", "boolean"], given);
   return value instanceof Undefined || (isTrue(boolean, budget) && !isTrue(value, budget)) ? other : value;
 };
 const escapeText: Filter = (value, given, { budget }) => {
-  bound("escape", [], given);
+  bindArguments("escape", [], given);
   if (value instanceof Markup) return value;
   const text = str(value, budget);
   budget.text(6 * text.length, 64);
@@ -241,7 +239,7 @@ const escapeText: Filter = (value, given, { budget }) => {
 };
 
 export const valueFilters: Readonly<Record<string, Filter>> = {
-  abs: alone("abs", absolute),
+  abs: withoutArguments("abs", absolute),
   capitalize: ofText("capitalize", capitalized),
   center,
   default: otherwise,
@@ -249,10 +247,10 @@ export const valueFilters: Readonly<Record<string, Filter>> = {
   e: escapeText,
   escape: escapeText,
   forceescape: (value, given, context) => escapeText(str(value, context.budget), given, context),
-  safe: alone("safe", (value, budget) => new Markup(str(value, budget))),
-  string: alone("string", (value, budget) => (value instanceof Markup ? value : str(value, budget))),
+  safe: withoutArguments("safe", (value, budget) => new Markup(str(value, budget))),
+  string: withoutArguments("string", (value, budget) => (value instanceof Markup ? value : str(value, budget))),
   float: (value, given, { budget }) => {
-    const [other = 0] = bound("float", ["default"], given);
+    const [other = 0] = bindArguments("float", ["default"], given);
     const text = textOf(value);
     if (text === undefined) return isNumber(value) ? Number(asNumber(value)) : other;
     budget.text(text.length, 16);
@@ -270,16 +268,16 @@ export const valueFilters: Readonly<Record<string, Filter>> = {
   count: length,
   lower: ofText("lower", (text) => text.toLowerCase()),
   replace: (value, given, { budget }) => {
-    const [old, by, most = null] = bound("replace", ["old!", "new!", "count"], given);
+    const [old, by, most = null] = bindArguments("replace", ["old!", "new!", "count"], given);
     const times = most === null ? -1 : integerOf(most, -1);
     const text = str(value, budget);
     return replaced(text, str(old!, budget), str(by!, budget), times < 0 ? Number.POSITIVE_INFINITY : times, budget);
   },
-  reverse: alone("reverse", (value, budget) => {
+  reverse: withoutArguments("reverse", (value, budget) => {
     const text = textOf(value);
     if (text === undefined) {
-      if (value instanceof Lazy) return listOfValue(value, budget).reverse();
-      return new Lazy(reversed(value, budget));
+      if (value instanceof PyGenerator) return listOfValue(value, budget).reverse();
+      return new PyGenerator(reversed(value, budget));
     }
     budget.text(text.length, 16);
     return [...text].reverse().join("");
@@ -298,7 +296,7 @@ export const valueFilters: Readonly<Record<string, Filter>> = {
   truncate: (value, given, { budget }) => truncate(value, given, budget),
   upper: ofText("upper", (text) => text.toUpperCase()),
   urlencode: (value, given, { budget }) => urlencode(value, given, budget),
-  wordcount: alone("wordcount", (value, budget) => {
+  wordcount: withoutArguments("wordcount", (value, budget) => {
     const text = str(value, budget);
     budget.text(text.length, 32);
     return BigInt(text.match(/[\p{L}\p{N}_]+/gu)?.length ?? 0);

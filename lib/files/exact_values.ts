@@ -12,6 +12,12 @@ export class JsonNumber {
 
 const orders = new WeakMap<object, readonly string[]>();
 
+/** Sets an own field, of the name `__proto__`, too. */
+export function setField(record: Record<string, unknown>, name: string, value: unknown): void {
+  if (name !== "__proto__") record[name] = value;
+  else Object.defineProperty(record, name, { value, enumerable: true, configurable: true, writable: true });
+}
+
 /** Keeps the order of an object's fields where JavaScript has another. */
 export function keepOrder(record: object, names: readonly string[]): void {
   const own = Object.keys(record);

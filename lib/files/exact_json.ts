@@ -2,7 +2,7 @@
  * JSON whose numbers keep what Python reads from their spelling, and whose objects keep the order of their fields: 20.0 is a
  * float, 12345678901234567890 has all its digits, and a field "1" stays behind a field "b".
  */
-import { JsonNumber, keepOrder } from "./exact_values";
+import { JsonNumber, keepOrder, setField } from "./exact_values";
 
 /** Numbers that JavaScript reads otherwise, and names that it puts first. */
 const special = /(?<![\w."-])-?\d+(?:\.\d+|[eE]|\d{15})|"\d{1,10}"\s*:|-0/;
@@ -101,9 +101,7 @@ class ExactParser {
       fields.set(name, this.value());
     }
     const record: Record<string, unknown> = {};
-    for (const [name, value] of fields)
-      if (name !== "__proto__") record[name] = value;
-      else Object.defineProperty(record, name, { value, enumerable: true, configurable: true, writable: true });
+    for (const [name, value] of fields) setField(record, name, value);
     keepOrder(record, [...fields.keys()]);
     return record;
   }
