@@ -96,7 +96,7 @@ test("the ids before are checked", () => {
   expect(() => byteLevel.createDecoder({ after: 5 as never })).toThrow(/for after but received 5/);
 });
 
-const replace = (String: string, content: string) => ({ type: "Replace", pattern: { String }, content });
+const replace = (text: string, content: string) => ({ type: "Replace", pattern: { String: text }, content });
 const strip = (start: number, stop: number) => ({ type: "Strip", content: " ", start, stop });
 test.each<[string, object[] | null]>([
   ["none", null],
