@@ -46,7 +46,8 @@ export const templateBytes = limits.documentBytes;
  */
 export async function requireNoModel(folder: string): Promise<void> {
   for (const name of ["config.json", weightsFile, indexFile])
-    if (await present(join(folder, name)))
+    if (await present(join(folder, name)).catch(() => false))
+      // what is wrong with the folder is reported by the write
       throw new RubricateError(
         "ERR_FILE",
         `Expected a folder without a model for the adapter at ${folder} but found ${name}: transformers would apply the ` +
