@@ -41,13 +41,12 @@ export const templateName = /^[^/\\\0]+\.jinja$/;
 export const templateBytes = limits.documentBytes;
 
 /**
- * Checks a folder into which an adapter will be saved.
+ * Checks a folder into which an adapter will be saved. What else is wrong with the folder, the write reports.
  * @throws RubricateError ERR_FILE if it has a model
  */
 export async function requireNoModel(folder: string): Promise<void> {
   for (const name of ["config.json", weightsFile, indexFile])
     if (await present(join(folder, name)).catch(() => false))
-      // what is wrong with the folder is reported by the write
       throw new RubricateError(
         "ERR_FILE",
         `Expected a folder without a model for the adapter at ${folder} but found ${name}: transformers would apply the ` +
