@@ -20,15 +20,16 @@ export { type DemoPair, type DemoPairs, embeddedModelDir, loadDemoPairs } from "
 export { type ErrorCode, errorCodes, RubricateError } from "./errors";
 export type { GenerateOptions, GenerationPiece, GenerationResult } from "./generate/generation";
 export type { Architecture, StackArchitecture } from "./model/architecture";
-export type { ModelAdapter } from "./model/checks";
 export { type DeviceChoice, type MatrixProduct, type ModelDevice, setDeviceMemoryLimit } from "./model/device";
 export {
   type BaseFingerprint,
   LlamaModel,
   type LoadOptions,
   type LogitsOptions,
+  type ModelAdapter,
   type ModelMemory,
 } from "./model/model";
+
 export type { Notice, NoticeCode } from "./notices";
 export {
   type AdamWOptions,

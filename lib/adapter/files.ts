@@ -3,6 +3,7 @@ import { stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { quoted, RubricateError } from "../errors";
 import { type FileContents, readableFile } from "../files/atomic";
+import { adapterConfigFile as configFile, adapterTensorFile as tensorFile } from "../files/model_folder";
 import { present, readText, requireContents } from "../files/read";
 import {
   finiteTensors,
@@ -16,8 +17,7 @@ import { firstNotFinite } from "../finite";
 import { limits } from "../limits";
 import { type AdapterFileConfig, parseAdapterConfig } from "./config";
 
-export const configFile = "adapter_config.json";
-export const tensorFile = "adapter_model.safetensors";
+export { configFile, tensorFile };
 
 /** The two files of an adapter, to be written together. `vectors`: by name, fp32 [width]. */
 export function adapterFiles(config: AdapterFileConfig, vectors: ReadonlyMap<string, Float32Array>): FileContents[] {

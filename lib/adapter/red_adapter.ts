@@ -2,10 +2,11 @@ import { basename, resolve } from "node:path";
 import { adapterBrand, requireModel } from "../brands";
 import { invalid, RubricateError } from "../errors";
 import { readTogether, writeInto } from "../files/atomic";
+import { requireNoModel } from "../files/model_folder";
 import { mostBytes } from "../files/safetensors";
 import { isClaimed } from "../in_use";
-import type { ModelAdapter } from "../model/checks";
 import type { LlamaModel } from "../model/model";
+import type { ModelAdapter } from "../model_arguments";
 import { type NativeAdapter, type NativeModel, native } from "../native";
 import { type Notice, reportNotices } from "../notices";
 import {
@@ -181,12 +182,15 @@ export class RedAdapter implements ModelAdapter {
   /**
    * Writes the adapter into a folder, which is created if needed; other files in it stay. Atomic: after a crash or with a
    * full disk the earlier adapter is still there.
-   * @throws RubricateError ERR_FILE, ERR_NOT_FINITE, ERR_DISPOSED
+   * @throws RubricateError ERR_FILE, also if the folder has a model; ERR_NOT_FINITE, ERR_DISPOSED
    */
   async savePretrained(dir: string): Promise<void> {
     const folder = resolve(pathOf("dir", dir));
     const vectors = this.vectors();
-    await writeInto(folder, adapterFiles(await this.fileConfig(), vectors));
+    await writeInto(folder, adapterFiles(await this.fileConfig(), vectors), async () => {
+      await requireNoModel(folder);
+      return [];
+    });
   }
 
   /** The contents of adapter_config.json. @internal */

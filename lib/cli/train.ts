@@ -1,6 +1,7 @@
 import { RedAdapter } from "../adapter/red_adapter";
 import type { Dataset } from "../data/dataset";
 import { RubricateError } from "../errors";
+import { requireNoModel } from "../files/model_folder";
 import { numberIn } from "../option_kinds";
 import type { StepEvent, TrainEvent, TrainSummary } from "../train/events";
 import { checkRunOptions } from "../train/option_checks";
@@ -69,6 +70,7 @@ async function train(invocation: Invocation): Promise<number> {
   const { values, terminal, interrupts } = invocation;
   const share = evalShare(values.eval);
   checkOptions(values, share);
+  if (values.method !== "full") await requireNoModel(values.out!); // or saving would fail at the end
   const model = await loadModel(invocation);
   const data: Dataset[] = [];
   const load = async (path: string) => {

@@ -2,7 +2,7 @@ import { requireModel } from "../brands";
 import { invalid, RubricateError } from "../errors";
 import { runJob } from "../job";
 import { limits } from "../limits";
-import { adapterHandle, checkedIds, type ModelAdapter } from "../model/checks";
+import { adapterHandle, checkedIds, type ModelAdapter } from "../model_arguments";
 import type { NativeModel, NativeSamplingOptions } from "../native";
 import { temperatures } from "../option_kinds";
 import { booleanOf, checkOptions, type OptionNames, signalOf } from "../options";

@@ -9,6 +9,13 @@ import type { Prompt, PromptCalls, PromptWorkerStart } from "./prompt_protocol";
 
 const kind = { module: path.join(__dirname, "prompt_worker"), name: "prompt", doing: "encoding a prompt" };
 
+/** The thread that encodes prompts. */
+export class PromptWorker extends WorkerThread<PromptCalls> {
+  constructor(start: PromptWorkerStart) {
+    super(kind, start);
+  }
+}
+
 /** Work that somebody may end before its time. */
 export interface Stoppable {
   stop: () => void;
@@ -38,7 +45,7 @@ const idleMs = 10_000;
 class PromptThread {
   private readonly waiting: Job[] = [];
   private running: Job | undefined;
-  private worker: WorkerThread<PromptCalls> | undefined;
+  private worker: PromptWorker | undefined;
   private idle: NodeJS.Timeout | undefined;
 
   /** It does not hold the tokenizer, by which it is found. */
@@ -75,9 +82,8 @@ class PromptThread {
     this.idle = setTimeout(() => void this.close(), idleMs).unref();
   }
 
-  private usableWorker(): WorkerThread<PromptCalls> {
-    const start: PromptWorkerStart = { tokenizer: this.parts };
-    if (!this.worker || this.worker.isEnded) this.worker = new WorkerThread<PromptCalls>(kind, start);
+  private usableWorker(): PromptWorker {
+    if (!this.worker || this.worker.isEnded) this.worker = new PromptWorker({ tokenizer: this.parts });
     return this.worker;
   }
 

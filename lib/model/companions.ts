@@ -4,6 +4,9 @@ import { dirname, join, sep } from "node:path";
 import { RubricateError } from "../errors";
 import type { FileContents } from "../files/atomic";
 import {
+  adapterConfigFile,
+  adapterPickle,
+  adapterTensorFile,
   companionFiles,
   indexFile,
   shardName,
@@ -73,12 +76,14 @@ async function templatesIn(folder: string): Promise<string[]> {
 }
 
 /**
- * Existing files of a folder that the loader would read in addition to or instead of the files that a save writes.
+ * Existing files of a folder that the loader would read in addition to or instead of the files that a save writes, and those
+ * of an adapter, which transformers would apply to the new weights.
  * @param written names of these
  * @returns names of files; the folder of templates if that is a link
  */
 export async function staleFiles(folder: string, written: readonly string[]): Promise<string[]> {
-  const isRead = (name: string) => Object.hasOwn(companionFiles, name) || name === weightsFile || name === indexFile;
+  const others = [weightsFile, indexFile, adapterConfigFile, adapterTensorFile, adapterPickle];
+  const isRead = (name: string) => Object.hasOwn(companionFiles, name) || others.includes(name);
   const stale = (await entriesOf(folder)).filter((name) => isRead(name) || shardName.test(name));
   const templates = await lstat(join(folder, templatesFolder)).catch(() => undefined);
   if (templates?.isSymbolicLink()) stale.push(templatesFolder);

@@ -10,19 +10,20 @@ import { readJson } from "../files/json";
 import { present } from "../files/read";
 import { type GenerateOptions, type GenerationPiece, type GenerationResult, generate } from "../generate/generation";
 import { Callback, runJob, throwIfAborted } from "../job";
+import { adapterHandle, checkedIds, type ModelAdapter } from "../model_arguments";
 import { type NativeModel, native } from "../native";
 import { type Notice, reportNotices } from "../notices";
 import { checkOptions, functionOf, type OptionNames, pathOf, signalOf } from "../options";
 import { Tokenizer } from "../tokenizer/tokenizer";
 import type { Architecture, ModelDescription } from "./architecture";
 import { findCheckpoint } from "./checkpoint_files";
-import { adapterHandle, checkedIds, type ModelAdapter } from "./checks";
 import { ConfigReader } from "./config_reader";
 import { type DeviceChoice, type ModelDevice, onDevice } from "./device";
 import { describeLlama, withOwnHead } from "./llama";
 import { saveModel } from "./save";
 
 export type { ModelMemory } from "../binding/model";
+export type { ModelAdapter } from "../model_arguments";
 
 export interface LoadOptions {
   /**

@@ -3,7 +3,7 @@ import { grown } from "../columns";
 import { invalid, quoted } from "../errors";
 import type { JsonObject } from "../files/json";
 import { limits } from "../limits";
-import { idLimit, sharedInts, slotCount, type TokenColumns, TokenTable } from "./token_table";
+import { hashOf, idLimit, sharedInts, slotCount, type TokenColumns, TokenTable } from "./token_table";
 
 /** What a token of the list is, as bits. */
 export const flags = { special: 1, lstrip: 2, rstrip: 4, singleWord: 8, normalized: 16 } as const;
@@ -19,16 +19,30 @@ function flagsOf(token: JsonObject): number {
   );
 }
 
+/** Where a token of the list was named, as further bits. */
+const named = { inTokenizer: 32, inConfig: 64, otherIdInConfig: 128 } as const;
+const flagBits = named.inTokenizer - 1;
+
+/** How transformers loads the files. */
+export interface Loading {
+  /** Whether it rebuilds the tokenizer for its class: then it adds all tokens by ascending ids. */
+  readonly rebuilt: boolean;
+  /** Whether tokenizer_config.json has `added_tokens_decoder`: a rebuilt tokenizer has those tokens alone. */
+  readonly declared: boolean;
+  /** Contents of the named special tokens, which it adds in any case. */
+  readonly special: readonly string[];
+}
+
 /** Added tokens as the files name them, one after another. Typed arrays: an object each would be ten times as large. */
 export class AddedTokenList {
   private size = 0;
   private ids = new Int32Array(0);
-  private flags = new Uint8Array(0);
+  private bits = new Uint8Array(0);
   private characters = new Uint16Array(0);
   private starts = new Int32Array(1);
   private lengths = new Int32Array(0);
   private units = 0;
-  /** One more than the place of a token, by its id. */
+  /** One more than the place of a token, by the hash of its content. */
   private slots = new Int32Array(0);
 
   /**
@@ -38,82 +52,150 @@ export class AddedTokenList {
   reserve(tokens: number, units: number): void {
     const room = this.size + tokens;
     this.ids = grown(this.ids, room);
-    this.flags = grown(this.flags, room);
+    this.bits = grown(this.bits, room);
     this.starts = grown(this.starts, room + 1);
     this.lengths = grown(this.lengths, room);
     this.characters = grown(this.characters.subarray(0, this.units), this.units + units);
     this.slots = new Int32Array(slotCount(room));
-    for (let place = 0; place < this.size; place++) this.slots[this.slot(this.ids[place]!)] = place + 1;
+    for (let place = 0; place < this.size; place++) this.slots[this.slot(this.textAt(place))] = place + 1;
   }
 
-  /** The content of the token with an id. */
-  content(id: number): string | undefined {
-    const place = this.slots[this.slot(id)]! - 1;
-    return place < 0 ? undefined : this.textAt(place);
+  /**
+   * Adds a token of tokenizer.json, for which there is room.
+   * @throws {RubricateError} ERR_TOKENIZER where its content has another id already
+   */
+  add(id: number, token: JsonObject, file: string): void {
+    const place = this.placeOf(token, id);
+    if (this.ids[place] !== id) throw wrongId(token.content as string, file, this.ids[place]!, id);
+    this.bits[place] = flagsOf(token) | named.inTokenizer;
   }
 
-  /** Adds a token, for which there is room, or replaces the one with the same id. */
-  set(id: number, token: JsonObject): void {
-    const slot = this.slot(id);
-    if (this.slots[slot] === 0) this.slots[slot] = ++this.size;
-    const place = this.slots[slot]! - 1;
+  /**
+   * Adds a token of tokenizer_config.json, for which there is room. What it says of a token of tokenizer.json counts more,
+   * its id apart.
+   * @throws {RubricateError} ERR_TOKENIZER where its content is declared already
+   */
+  declare(id: number, token: JsonObject, file: string): void {
+    const place = this.placeOf(token, id);
+    const before = this.bits[place]!;
+    if (before & named.inConfig) throw wrongId(token.content as string, file, this.ids[place]!, id);
+    const other = this.ids[place] === id ? 0 : named.otherIdInConfig;
+    this.bits[place] = flagsOf(token) | named.inConfig | (before & named.inTokenizer) | other;
+  }
+
+  /** Makes a special token of the one with this content. @returns whether there is one */
+  makeSpecial(content: string): boolean {
+    const place = this.slots[this.slot(content)]! - 1;
+    if (place >= 0) this.bits[place]! |= flags.special;
+    return place >= 0;
+  }
+
+  /** The place of a token with this content; a new one where there is none. */
+  private placeOf(token: JsonObject, id: number): number {
     const content = token.content as string;
+    const slot = this.slot(content);
+    if (this.slots[slot] !== 0) return this.slots[slot]! - 1;
+    const place = this.size++;
+    this.slots[slot] = this.size;
     this.ids[place] = id;
-    this.flags[place] = flagsOf(token);
     this.starts[place] = this.units;
     this.lengths[place] = content.length;
     for (let at = 0; at < content.length; at++) this.characters[this.units++] = content.charCodeAt(at);
-  }
-
-  /** Makes a special token of the first one with this content. @returns whether there is one */
-  makeSpecial(content: string): boolean {
-    for (let place = 0; place < this.size; place++)
-      if (this.lengths[place] === content.length && this.textAt(place) === content) {
-        this.flags[place]! |= flags.special;
-        return true;
-      }
-    return false;
+    return place;
   }
 
   private textAt(place: number): string {
     return Buffer.from(this.characters.buffer, 2 * this.starts[place]!, 2 * this.lengths[place]!).toString("utf16le");
   }
 
-  private slot(id: number): number {
+  private slot(content: string): number {
     const mask = this.slots.length - 1;
-    let at = (Math.imul(id, 0x9e3779b1) >>> 7) & mask;
-    while (this.slots[at]! > 0 && this.ids[this.slots[at]! - 1] !== id) at = (at + 1) & mask;
+    let at = hashOf(content) & mask;
+    while (this.slots[at]! > 0 && !this.holds(this.slots[at]! - 1, content)) at = (at + 1) & mask;
     return at;
   }
 
+  private holds(place: number, content: string): boolean {
+    return this.lengths[place] === content.length && this.textAt(place) === content;
+  }
+
+  /** Places in the order in which transformers adds the tokens. */
+  private order(rebuilt: boolean): Int32Array {
+    const { ids, bits } = this;
+    const isFirst = (place: number) => !rebuilt && (bits[place]! & named.inTokenizer) !== 0;
+    return Int32Array.from({ length: this.size }, (_, place) => place).sort((a, b) => {
+      if (isFirst(a) !== isFirst(b)) return isFirst(a) ? -1 : 1;
+      return isFirst(a) ? a - b : ids[a]! - ids[b]!;
+    });
+  }
+
   /**
-   * The table, by ascending ids. Every added token has one id, and every id one text. Where the vocabulary has the text too,
-   * the Rust library takes the vocabulary's id.
+   * Gives the tokens the ids that transformers gives them: that of the vocabulary, or else the next one, whatever the files
+   * say. An id in tokenizer.json must be that one; those in tokenizer_config.json say only the order.
+   */
+  private assignIds(vocabulary: TokenTable, loading: Loading, file: string): void {
+    const { rebuilt, declared, special } = loading;
+    let next = vocabulary.size;
+    for (const place of this.order(rebuilt)) {
+      const content = this.textAt(place);
+      const bits = this.bits[place]!;
+      const listed = vocabulary.id(content);
+      const id = listed >= 0 ? listed : next;
+      if (listed < 0 && vocabulary.entryOf(id) >= 0)
+        throw invalid(`the id of ${quoted(content)} in ${file}`, "an id of its own", id, "ERR_TOKENIZER");
+      if (bits & named.inTokenizer) {
+        if (this.ids[place] !== id) throw wrongId(content, file, id, this.ids[place]!);
+        if (rebuilt && declared) this.requireDeclared(place, content, listed >= 0 && special.includes(content), file);
+      }
+      this.ids[place] = id;
+      next = Math.max(next, id + 1);
+    }
+  }
+
+  /** A tokenizer that is rebuilt has no tokens of tokenizer.json but those that tokenizer_config.json declares. */
+  private requireDeclared(place: number, content: string, isSpecial: boolean, file: string): void {
+    const bits = this.bits[place]!;
+    const isDeclared = (bits & named.inConfig) !== 0;
+    if (isDeclared ? bits & named.otherIdInConfig : !isSpecial)
+      throw invalid(
+        `the id of ${quoted(content)} in added_tokens_decoder beside ${file}`,
+        `${this.ids[place]}, as there,`,
+        isDeclared ? "another" : undefined,
+        "ERR_TOKENIZER",
+      );
+  }
+
+  /**
+   * The table, by ascending ids. Every added token has one id, and every id one text.
    * @throws {RubricateError} ERR_TOKENIZER
    */
-  table(vocabulary: TokenTable, file: string): AddedTokens {
+  table(vocabulary: TokenTable, loading: Loading, file: string): AddedTokens {
     const { ids, size } = this;
     if (size > limits.addedTokens)
       throw invalid(`the number of added tokens in ${file}`, `at most ${limits.addedTokens}`, size, "ERR_TOKENIZER");
+    this.assignIds(vocabulary, loading, file);
     const limit = idLimit(vocabulary.size + size);
     const table = new TokenTable(size, this.units, limit);
     const bits = new Uint8Array(new SharedArrayBuffer(size));
     const places = Int32Array.from({ length: size }, (_, place) => place);
     for (const place of places.sort((a, b) => ids[a]! - ids[b]!)) {
-      const id = ids[place]!;
       const content = this.textAt(place);
-      if (id >= limit)
-        throw invalid(`the id of ${quoted(content)} in ${file}`, `an integer in [0, ${limit})`, id, "ERR_TOKENIZER");
-      const listed = vocabulary.id(content);
-      const before = table.id(content);
-      const other = before >= 0 ? before : listed >= 0 ? listed : id;
-      if (other !== id)
-        throw invalid(`the id of ${quoted(content)} in ${file}`, `${other}, as elsewhere,`, id, "ERR_TOKENIZER");
-      bits[table.size] = this.flags[place]!;
-      table.add(content, id);
+      if (ids[place]! >= limit)
+        throw invalid(
+          `the id of ${quoted(content)} in ${file}`,
+          `an integer in [0, ${limit})`,
+          ids[place],
+          "ERR_TOKENIZER",
+        );
+      bits[table.size] = this.bits[place]! & flagBits;
+      table.add(content, ids[place]!);
     }
     return new AddedTokens({ table: table.columns, bits });
   }
+}
+
+function wrongId(content: string, file: string, expected: number, received: number) {
+  return invalid(`the id of ${quoted(content)} in ${file}`, `${expected}, as elsewhere,`, received, "ERR_TOKENIZER");
 }
 
 /** Added tokens as they are posted to another thread, without a copy. */

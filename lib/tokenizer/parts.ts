@@ -89,12 +89,7 @@ function define(files: TokenizerBytes): TokenizerParts {
   const parsed = (bytes: Uint8Array | undefined, name: string, used: readonly string[], declared?: AddedTokenList) =>
     bytes === undefined ? {} : parseDocument(bufferOf(bytes), at(name), used, declared);
   const tokenizerJson = bufferOf(files.tokenizerJson);
-  const { document, vocabulary, merges, pieces } = parseTokenizerJson(
-    tokenizerJson,
-    at("tokenizer.json"),
-    directory,
-    list,
-  );
+  const { document, vocabulary, merges, pieces } = parseTokenizerJson(tokenizerJson, at("tokenizer.json"), list);
   checkDocument(document, at("tokenizer.json"));
   const config = parsed(files.tokenizerConfig, "tokenizer_config.json", configNames, list);
   const generation = parsed(files.generationConfig, "generation_config.json", generationNames);
@@ -108,9 +103,14 @@ function define(files: TokenizerBytes): TokenizerParts {
   list.reserve(special.length, special.join("").length);
   for (const content of special) {
     const id = vocabulary.id(content);
-    if (!list.makeSpecial(content) && id >= 0) list.set(id, { content, special: true });
+    if (!list.makeSpecial(content) && id >= 0) list.add(id, { content, special: true }, at("tokenizer.json"));
   }
-  const added = list.table(vocabulary, at("tokenizer.json"));
+  const loading = {
+    rebuilt: rebuiltAs(document, config) !== undefined,
+    declared: Object.hasOwn(config, "added_tokens_decoder"),
+    special,
+  };
+  const added = list.table(vocabulary, loading, at("tokenizer.json"));
   const unknown = specialTokens.unk_token ?? "<unk>";
   const built = asTransformersBuildsIt(document, config, vocabulary.id(unknown) < 0 ? null : unknown);
   checkComponents(built, at("tokenizer.json"));
@@ -186,15 +186,20 @@ function asTransformersBuildsIt(tokenizer: JsonObject, config: JsonObject, unkno
     decoder: null,
     ...tokenizer,
   };
+  const className = rebuiltAs(tokenizer, config);
+  if (className !== undefined && (tokenizer.model as JsonObject).type === "Unigram")
+    throw invalid(`model.type beside "tokenizer_class": "${className}"`, '"BPE"', "Unigram", "ERR_TOKENIZER");
+  if (className === "LlamaTokenizer") rebuildAsLlama(result, config);
+  if (className === "CodeLlamaTokenizer") rebuildAsCodeLlama(result, config, unknown);
+  return result;
+}
+
+/** The class for which transformers makes a tokenizer of its own from the vocabulary and merges, if it is such a class. */
+function rebuiltAs(tokenizer: JsonObject, config: JsonObject): string | undefined {
   const className = typeof config.tokenizer_class === "string" ? config.tokenizer_class.replace(/Fast$/, "") : "";
   const byteLevel = JSON.stringify([tokenizer.pre_tokenizer, tokenizer.decoder]).includes('"ByteLevel"');
-  const isLlama = className === "LlamaTokenizer" && !byteLevel;
-  const isCodeLlama = className === "CodeLlamaTokenizer";
-  if ((isLlama || isCodeLlama) && (tokenizer.model as JsonObject).type === "Unigram")
-    throw invalid(`model.type beside "tokenizer_class": "${className}"`, '"BPE"', "Unigram", "ERR_TOKENIZER");
-  if (isLlama) rebuildAsLlama(result, config);
-  if (isCodeLlama) rebuildAsCodeLlama(result, config, unknown);
-  return result;
+  if (className === "LlamaTokenizer" && !byteLevel) return className;
+  return className === "CodeLlamaTokenizer" ? className : undefined;
 }
 
 function rebuildAsLlama(tokenizer: JsonObject, config: JsonObject): void {

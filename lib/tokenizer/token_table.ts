@@ -10,6 +10,12 @@ function hashed(text: string, hash: number): number {
   return hash;
 }
 
+/** The hash of two texts put together. */
+export function hashOf(text: string, rest = ""): number {
+  const hash = hashed(rest, hashed(text, hashSeed));
+  return hash ^ (hash >>> 15);
+}
+
 /** Numbers that several threads can read. */
 export function sharedInts(length: number): Int32Array<SharedArrayBuffer> {
   return new Int32Array(new SharedArrayBuffer(4 * length));
@@ -172,10 +178,8 @@ export class TokenTable {
   }
 
   private slot(text: string, rest: string): number {
-    let hash = hashed(rest, hashed(text, hashSeed));
-    hash ^= hash >>> 15;
     const mask = this.slots.length - 1;
-    let at = hash & mask;
+    let at = hashOf(text, rest) & mask;
     while (this.slots[at]! > 0 && !this.holds(this.slots[at]! - 1, text, rest)) at = (at + 1) & mask;
     return at;
   }

@@ -88,16 +88,10 @@ function opened(bytes: Buffer, value: Extent, { left, most, keeps }: Wanted, fil
 /**
  * Parses tokenizer.json, the vocabulary and the merges into tables, the added tokens into a list.
  * @param file what errors call it
- * @param directory its folder
  * @throws {RubricateError} ERR_TOKENIZER where it is malformed or its model is neither a byte-pair encoding nor a unigram model
  * @throws {Error} where a merge names a token that the vocabulary lacks
  */
-export function parseTokenizerJson(
-  bytes: Buffer,
-  file: string,
-  directory: string,
-  list: AddedTokenList,
-): TokenizerDocument {
+export function parseTokenizerJson(bytes: Buffer, file: string, list: AddedTokenList): TokenizerDocument {
   const fail = (what: string) => new RubricateError("ERR_TOKENIZER", `${file} ${what}`);
   try {
     const whole = { start: afterBlanks(bytes, 0), end: bytes.length };
@@ -111,7 +105,7 @@ export function parseTokenizerJson(
     if (!model || kindOf(bytes, model) !== "object") throw fail("has no `model` object");
     const { known, long } = opened(bytes, model, { left: ["vocab", "merges"], most }, file);
     const added = root.long.get("added_tokens");
-    if (added) addAddedTokens(bytes, added, file, directory, list);
+    if (added) addAddedTokens(bytes, added, file, list);
     const vocab = long.get("vocab");
     const merges = long.get("merges");
     if (!vocab) throw fail("has no `model.vocab`");
@@ -167,6 +161,7 @@ function addDeclaredTokens(bytes: Buffer, extent: Extent, file: string, list: Ad
   if (count > limits.addedTokens)
     throw invalid(`the number of added tokens in ${file}`, `at most ${limits.addedTokens}`, count, "ERR_TOKENIZER");
   list.reserve(count, extent.end - extent.start);
+  const ids = new Set<number>();
   // One by one: of an object whose names are large numbers, V8 would make a sparse array.
   eachRun(bytes, extent, 1, (run) => {
     const { name, value } = memberOf(bytes, run);
@@ -174,7 +169,10 @@ function addDeclaredTokens(bytes: Buffer, extent: Extent, file: string, list: Ad
     const id = /^\d{1,15}$/.test(name) ? Number(name) : Number.NaN;
     if (!isObject(token)) throw invalid(`added_tokens_decoder[${escaped(name)}]`, "an object", token, "ERR_TOKENIZER");
     checkAddedToken({ ...token, id }, `added_tokens_decoder[${escaped(name)}]`, file);
-    list.set(id, token);
+    if (ids.has(id))
+      throw invalid(`added_tokens_decoder[${escaped(name)}] in ${file}`, "an id of its own", id, "ERR_TOKENIZER");
+    ids.add(id);
+    list.declare(id, token, file);
   });
 }
 
@@ -215,7 +213,7 @@ function shortRuns(bytes: Buffer, extent: Extent, where: string): Members {
   return members;
 }
 
-function addAddedTokens(bytes: Buffer, extent: Extent, file: string, directory: string, list: AddedTokenList): void {
+function addAddedTokens(bytes: Buffer, extent: Extent, file: string, list: AddedTokenList): void {
   if (kindOf(bytes, extent) !== "array") throw invalid(`added_tokens in ${file}`, "a list", {}, "ERR_TOKENIZER");
   const { count, runs } = shortRuns(bytes, extent, `added_tokens in ${file}`);
   if (count > limits.addedTokens)
@@ -225,11 +223,7 @@ function addAddedTokens(bytes: Buffer, extent: Extent, file: string, directory: 
   for (const run of runs)
     for (const token of valuesIn(bytes, run)) {
       checkAddedToken(token, `added_tokens[${at}]`, file);
-      const id = token.id as number;
-      const before = list.content(id);
-      if (before !== undefined && before !== token.content)
-        throw invalid(`added_tokens[${at}].id in ${directory}`, "an id of its own", id, "ERR_TOKENIZER");
-      list.set(id, token);
+      list.add(token.id as number, token, file);
       at++;
     }
 }

@@ -1,7 +1,9 @@
+import { join } from "node:path";
+import { requireNoModel } from "../files/model_folder";
 import { claim } from "../in_use";
 import { FolderLock } from "./folder_lock";
 import type { Settings } from "./options";
-import { requireNoLinks } from "./output_links";
+import { bestFolder, requireNoLinks } from "./output_links";
 
 const remedy = "wait until it ends, or end it with return()";
 
@@ -13,7 +15,7 @@ export class RunLock {
   private readonly releases: (() => unknown)[] = [];
 
   /** @throws RubricateError ERR_BUSY naming what is in use, ERR_FILE */
-  async take(trainer: object, { model, adapter, outputDir }: Settings): Promise<void> {
+  async take(trainer: object, { model, adapter, outputDir, keepBest }: Settings): Promise<void> {
     this.releases.push(claim(trainer, false, () => `The Trainer is in use by another run; ${remedy}`));
     this.releases.push(
       claim(model.native, adapter !== undefined, (byShared) =>
@@ -28,6 +30,7 @@ export class RunLock {
       );
     if (outputDir === undefined) return;
     await requireNoLinks(outputDir);
+    if (adapter && keepBest) await requireNoModel(join(outputDir, bestFolder)); // or saving would fail in the middle of the run
     const folder = await FolderLock.take(outputDir);
     this.releases.push(() => folder.release());
   }

@@ -2,7 +2,7 @@
 import { resolve } from "node:path";
 import { requireAdapter, requireModel } from "../brands";
 import { invalid } from "../errors";
-import { adapterHandle } from "../model/checks";
+import { adapterHandle } from "../model_arguments";
 import { checkOptions, type OptionNames } from "../options";
 import type { RunFacts } from "./option";
 import { checkRunOptions } from "./option_checks";

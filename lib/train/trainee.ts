@@ -3,9 +3,9 @@ import { RubricateError } from "../errors";
 import { bytesOf, float32Values, type ReadTensor, type StoredTensor } from "../files/safetensors";
 import { areFinite } from "../finite";
 import { runJob } from "../job";
-import { adapterHandle } from "../model/checks";
 import { requireCompanions } from "../model/companions";
 import type { BaseFingerprint, LlamaModel } from "../model/model";
+import { adapterHandle } from "../model_arguments";
 import type { NativeAdapter, NativeOptimizer, NativeParameters } from "../native";
 import { inSlices, type Steps } from "../steps";
 

@@ -22,7 +22,7 @@ struct SiteParts {
   std::function<Var(Tape&, const Var& x)> input;
   std::function<Weight(Tape&, const Weight& weight)> weight;
   std::function<Var(Tape&, const Var& x)> branch;
-  EditSlots affine;  // no slots: no edit
+  SlotVectors affine;  // no slots: no edit
   std::function<Var(Tape&, const Var& y, const SequenceRows& rows)> output;
   bool trains = false;  // whether any part has a parameter that needs a gradient
 

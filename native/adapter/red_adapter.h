@@ -31,8 +31,8 @@ class RedAdapter : public ParameterSet {
   struct SiteVectors {
     int64_t layer = 0;
     Site site = Site::down_proj;
-    EditSlots::Vectors edit;  // undefined if the variant has none
-    EditSlots::Vectors norm;  // weight in `scale`
+    SlotVectors::Vectors edit;  // undefined if the variant has none
+    SlotVectors::Vectors norm;  // weight in `scale`
   };
 
   // layers: ascending, each once, within the model. The edit starts as the identity: scale 1, bias 0. (The LayerNorm

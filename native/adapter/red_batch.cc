@@ -9,7 +9,9 @@ namespace {
 
 Var frozen(const Var& var) { return var.defined() ? Var(var.value()) : Var(); }
 
-EditSlots::Vectors frozen(const EditSlots::Vectors& vectors) { return {frozen(vectors.scale), frozen(vectors.bias)}; }
+SlotVectors::Vectors frozen(const SlotVectors::Vectors& vectors) {
+  return {frozen(vectors.scale), frozen(vectors.bias)};
+}
 
 }  // namespace
 
@@ -48,7 +50,7 @@ RedBatch::RedBatch(const Architecture& architecture, const std::vector<std::shar
         parts->affine.slots.resize(adapters.size() + 1);
         parts->trains = training;
         if (vectors.norm.scale.defined()) {
-          auto norm = std::make_shared<EditSlots>();
+          auto norm = std::make_shared<SlotVectors>();
           norm->slots.resize(adapters.size() + 1);
           for (size_t j = 0; j < placed_.size(); ++j) {
             if (!placed_[j]) continue;

@@ -17,7 +17,7 @@ namespace {
 
 // Each slot's vectors and each sequence's rows, from an object with scales, biases, starts and slots.
 struct Edits {
-  EditSlots slots;
+  SlotVectors slots;
   SequenceRows rows;  // arrays that the tape keeps until the backward has run
 
   Edits(TapeState& tape, const Napi::Object& given, int64_t row_count) {
@@ -56,7 +56,7 @@ Napi::Value rms_norm_op(const Napi::CallbackInfo& info) {
 Napi::Value layer_norm_op(const Napi::CallbackInfo& info) {
   const auto tape = tape_argument(info[0]);
   const Var x = tensor_argument(info[1], "x");
-  EditSlots slots;
+  SlotVectors slots;
   slots.slots.resize(2);
   slots.slots[1] = {leaf_argument(info[2], "weight"), leaf_argument(info[3], "bias")};
   const int64_t rows = x.value().rows();

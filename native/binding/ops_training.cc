@@ -71,7 +71,7 @@ Napi::Value gradient_norm_op(const Napi::CallbackInfo& info) {
   const Napi::Array array = array_argument(info[0], "grads");
   std::vector<Tensor> grads;
   for (uint32_t i = 0; i < array.Length(); ++i) grads.push_back(tensor_argument(array.Get(i), "grads").value());
-  return Napi::Number::New(info.Env(), gradient_norm(grads));
+  return Napi::Number::New(info.Env(), global_norm(grads));
 }
 
 }  // namespace

@@ -58,7 +58,7 @@ std::vector<double> square_sums_on_device(Stream& stream, const std::vector<Tens
 
 }  // namespace
 
-double gradient_norm(const std::vector<Tensor>& grads, const std::shared_ptr<Arena>& workspace) {
+double global_norm(const std::vector<Tensor>& grads, const std::shared_ptr<Arena>& workspace) {
   return gradient_norms({grads}, workspace).front();
 }
 

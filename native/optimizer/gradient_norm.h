@@ -11,7 +11,7 @@ namespace rubricate {
 // sqrt of the sum of squares over all tensors (fp32): sums in double per block of 4,096 elements, blocks in order. NaN
 // and infinity propagate. workspace: an arena of the tensors' device, if they are on one; null: a temporary one.
 // Errors: ERR_DTYPE, ERR_FOREIGN.
-double gradient_norm(const std::vector<Tensor>& grads, const std::shared_ptr<Arena>& workspace = nullptr);
+double global_norm(const std::vector<Tensor>& tensors, const std::shared_ptr<Arena>& workspace = nullptr);
 // The norm of each set of gradients, all on one device: one launch, and one download of the blocks' sums.
 std::vector<double> gradient_norms(const std::vector<std::vector<Tensor>>& sets,
                                    const std::shared_ptr<Arena>& workspace = nullptr);

@@ -14,7 +14,7 @@ TEST_CASE("norms of many sets equal those of each set alone, and take one launch
   const std::vector<Tensor> grads = {random_tensor(arena, {17}, DType::f32, 1),
                                      random_tensor(arena, {4099}, DType::f32, 2),
                                      random_tensor(arena, {1}, DType::f32, 3)};
-  const std::vector<double> alone = {gradient_norm({grads[0], grads[1]}), 0.0, gradient_norm({grads[2]})};
+  const std::vector<double> alone = {global_norm({grads[0], grads[1]}), 0.0, global_norm({grads[2]})};
   on_every_device([&] {
     CHECK(gradient_norms({{placed(grads[0]), placed(grads[1])}, {}, {placed(grads[2])}}) == alone);
     if (!present_device()) return;
@@ -28,15 +28,15 @@ TEST_CASE("norms of many sets equal those of each set alone, and take one launch
 TEST_CASE("on a device the norm has the same bits as on the CPU in every order of threads and blocks") {
   const auto arena = test_arena();
   const Tensor p = random_tensor(arena, {4999}, DType::f32, 1), grad = random_tensor(arena, {4999}, DType::f32, 2);
-  const double norm = gradient_norm({grad, p});
+  const double norm = global_norm({grad, p});
   on_every_order([&] {
-    CHECK(gradient_norm({placed(grad), placed(p)}) == norm);
+    CHECK(global_norm({placed(grad), placed(p)}) == norm);
     return std::vector<Tensor>{};
   });
   if (!test_stream()) return;
   const Tensor there = p.copied_to(std::make_shared<Arena>(test_stream()));
-  CHECK(error_code([&] { gradient_norm({there, p}); }) == "ERR_FOREIGN");
-  CHECK(error_code([&] { gradient_norm({p, there}); }) == "ERR_FOREIGN");
+  CHECK(error_code([&] { global_norm({there, p}); }) == "ERR_FOREIGN");
+  CHECK(error_code([&] { global_norm({p, there}); }) == "ERR_FOREIGN");
 }
 
 TEST_CASE("the gradient norm: exact sums, the same bits on every setting, NaN and infinity propagate") {
@@ -47,16 +47,16 @@ TEST_CASE("the gradient norm: exact sums, the same bits on every setting, NaN an
   double exact = 0.0;
   for (const Tensor& grad : grads)
     for (const double value : to_doubles(grad)) exact += value * value;
-  const double first = gradient_norm(grads);
+  const double first = global_norm(grads);
   CHECK(std::fabs(first - std::sqrt(exact)) <= 1e-12 * first);
   const auto norm = [&] {
     std::vector<Tensor> there;
     for (const Tensor& grad : grads) there.push_back(placed(grad));
-    return gradient_norm(there);
+    return global_norm(there);
   };
   on_every_device([&] { CHECK(norm() == first); });
-  CHECK(gradient_norm({}) == 0.0);
-  CHECK(gradient_norm({from_doubles(arena, {2}, DType::f32, {3e30, 4e30})}) == doctest::Approx(5e30));
+  CHECK(global_norm({}) == 0.0);
+  CHECK(global_norm({from_doubles(arena, {2}, DType::f32, {3e30, 4e30})}) == doctest::Approx(5e30));
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     grads[3].data<float>()[4095] = bad;
     on_every_device([&] { CHECK_FALSE(std::isfinite(norm())); });
@@ -74,5 +74,5 @@ TEST_CASE("clipping is as in torch.nn.utils.clip_grad_norm_") {
 }
 
 TEST_CASE("the gradient norm takes only float32") {
-  CHECK(error_code([&] { gradient_norm({Tensor::zeros(test_arena(), {4}, DType::bf16)}); }) == "ERR_DTYPE");
+  CHECK(error_code([&] { global_norm({Tensor::zeros(test_arena(), {4}, DType::bf16)}); }) == "ERR_DTYPE");
 }

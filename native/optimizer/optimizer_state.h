@@ -23,7 +23,7 @@ struct OptimizerState {
   std::shared_ptr<Arena> arena;
   // Upper bounds of the absolute values of parameters and of m; below 0: unknown. native/train/update_check.h maintains
   // them.
-  double largest_value = -1.0, largest_moment = 0.0;
+  double value_bound = -1.0, moment_bound = 0.0;
 
   // For a flat set (ParameterSet::whole): its moments as flat tensors, and the value that weight decay pulls each
   // element to.
@@ -42,7 +42,7 @@ struct OptimizerState {
   // Call after writing to m and v from outside: invalidates the device copy, which the next placed() renews.
   void changed() {
     placed_is_whole_ = false;
-    largest_value = -1.0;
+    value_bound = -1.0;
   }
 
  private:

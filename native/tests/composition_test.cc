@@ -143,8 +143,8 @@ Var random_vector(int64_t width, uint64_t seed, double least, double most) {
   return Var::parameter(random_tensor(test_arena(), {width}, DType::f32, seed, least, most));
 }
 
-EditSlots one_slot(const Var& scale, const Var& bias) {
-  EditSlots edit;
+SlotVectors one_slot(const Var& scale, const Var& bias) {
+  SlotVectors edit;
   edit.slots = {{}, {scale, bias}};
   return edit;
 }

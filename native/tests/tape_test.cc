@@ -138,7 +138,7 @@ TEST_CASE("recomputed and stored give the same bits, and recomputing stores less
       for (uint64_t i = 0; i < 4; ++i)
         parameters.push_back(Var::parameter(random_tensor(leaves, {d}, DType::f32, 20 + i)));
       const Var weight = Var::parameter(random_tensor(leaves, {d}, DType::f32, 30));
-      const EditSlots edit{{{}, {parameters[0], parameters[1]}, {parameters[2], parameters[3]}}};
+      const SlotVectors edit{{{}, {parameters[0], parameters[1]}, {parameters[2], parameters[3]}}};
       const Tape::Block block = [&](Tape& tape, const std::vector<Var>& in) {
         const Var h = swiglu(tape, silu(tape, in[1]), in[1]);
         return edit_add_norm(tape, h, in[0], &edit, rows.view(), {weight, 1e-5f});

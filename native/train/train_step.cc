@@ -36,7 +36,7 @@ void check_finite(ParameterSet& trained, double loss, double norm, const std::sh
   require(std::isfinite(loss), "ERR_NOT_FINITE", "The loss is ", loss, "; nothing was updated");
   if (std::isfinite(norm)) return;
   for (const Parameter& parameter : trained.parameters())
-    require(std::isfinite(gradient_norm({parameter.grad}, arena)), "ERR_NOT_FINITE", "The gradient of ", parameter.name,
+    require(std::isfinite(global_norm({parameter.grad}, arena)), "ERR_NOT_FINITE", "The gradient of ", parameter.name,
             " is not finite; nothing was updated");
   fail("ERR_NOT_FINITE", "The gradient norm is ", norm, "; nothing was updated");
 }
@@ -44,7 +44,7 @@ void check_finite(ParameterSet& trained, double loss, double norm, const std::sh
 // trained: the tenant's parameters on the step's device; an adapter's are contiguous, so one launch updates them.
 void update_parameters(const Tenant& tenant, ParameterSet& trained, double norm,
                        const std::shared_ptr<Stream>& stream) {
-  const float scale = tenant.max_grad_norm > 0.0 ? clip_factor(norm, tenant.max_grad_norm) : 1.0f;
+  const float scale = gradient_scale(tenant, norm);
   OptimizerState& state = *tenant.optimizer;
   const int64_t step = state.step + 1;
   if (const Parameter all = trained.whole(); all.master.defined()) {
@@ -56,10 +56,8 @@ void update_parameters(const Tenant& tenant, ParameterSet& trained, double norm,
   }
   std::vector<Parameter>& parameters = trained.parameters();
   for (size_t i = 0; i < parameters.size(); ++i) {
-    AdamWOptions options = tenant.options;
-    if (!parameters[i].decays) options.weight_decay = 0.0f;
-    adamw_step(parameters[i].master, parameters[i].grad, state.m[i], state.v[i], step, options,
-               tenant.decay_to_zero ? 0.0f : parameters[i].decay_target, scale);
+    const Parameter& parameter = parameters[i];
+    parameter_update(tenant, parameter, {parameter.master, state.m[i], state.v[i]}, scale);
     if (parameters[i].publish) parameters[i].publish();
   }
 }

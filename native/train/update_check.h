@@ -1,4 +1,4 @@
-// Checks that the result of an optimizer step is finite, before anything is updated.
+// The update of a parameter by an optimizer step, and the check that its result is finite, before anything is updated.
 #pragma once
 
 #include <memory>
@@ -6,6 +6,16 @@
 #include "train/train_step.h"
 
 namespace rubricate {
+
+// What clipping scales a gradient of that norm by.
+float gradient_scale(const Tenant& tenant, double norm);
+
+struct UpdatedTensors {
+  Tensor value, m, v;
+};
+// AdamW's update of a parameter with its gradient, by the tenant's options and the parameter's rule of decay. tensors: its
+// master and moments, or copies of them.
+void parameter_update(const Tenant& tenant, const Parameter& parameter, const UpdatedTensors& tensors, float scale);
 
 // Throws ERR_NOT_FINITE, naming the parameter, if AdamW's update would make a parameter or a moment infinite or NaN.
 // For almost every step, bounds on the parameters and moments show that it does not; the optimizer's state keeps them

@@ -27,18 +27,28 @@ export class Tree {
   /** Whether build/ holds the addon of the unpatched sources. */
   #addonIsClean = false;
   /** Whether the checkout's addon will do where no C++ is patched. */
-  #borrowsAddon;
+  #borrowsAddon = false;
   #environment = buildEnvironment(this.#folder);
 
-  /** @param {boolean} borrowsAddon whether no patch of the run touches C++, so that nothing need be built */
-  constructor(borrowsAddon) {
-    this.#borrowsAddon = borrowsAddon && existsSync(join(root, addonPath));
+  constructor() {
+    /** The commit of which this is a copy. */
+    this.commit = this.#must("git", ["rev-parse", "HEAD"], root).trim();
     const archive = join(this.#folder, "..", `${this.#folder.split("/").at(-1)}.tar`);
-    this.#must("git", ["archive", "--format=tar", `--output=${archive}`, "HEAD"], root);
+    this.#must("git", ["archive", "--format=tar", `--output=${archive}`, this.commit], root);
     this.#must("tar", ["-xf", archive, "-C", this.#folder], root);
     rmSync(archive);
     symlinkSync(join(root, "node_modules"), join(this.#folder, "node_modules"));
     this.#must("git", ["init", "--quiet"], this.#folder); // so that git apply works on this folder alone
+  }
+
+  /** The folder of the commit's patches: those of the checkout may change while they are tried. */
+  get patches() {
+    return join(this.#folder, "test", "mutants");
+  }
+
+  /** Takes the checkout's addon, if there is one, for a run in which no patch touches C++, so that nothing need be built. */
+  borrowAddon() {
+    this.#borrowsAddon = existsSync(join(root, addonPath));
   }
 
   remove() {
@@ -136,6 +146,7 @@ export class Tree {
   #must(command, args, cwd) {
     const run = this.#run(command, args, { cwd });
     if (run.status !== 0) throw new Error(`${command} ${args.join(" ")}: ${run.error?.message ?? run.stderr}`);
+    return run.stdout;
   }
 }
 

@@ -75,7 +75,7 @@ const tested: Readonly<Record<string, readonly [file: string, ...titles: string[
   stdinBytes: ["test/unit/stdin.test.ts", "a prompt is read to the limit", "each line of a conversation is read to"],
   rowNesting: [chat, "messages and tools that are deep, many or hold themselves are refused, at the limits"],
   tokenId: ["test/unit/tokenizer_limits.test.ts", '"tokenId"'],
-  unusedTokenIds: [schema, "the largest added id", "one past that"],
+  unusedTokenIds: [schema, "the largest id of the vocabulary", "one past that"],
   addedTokens: [schema, "many added tokens", "one added token more"],
   tokenizerPartsBytes: ["test/unit/tokenizer_limits.test.ts", '"tokenizerPartsBytes"'],
   tokenizerEntryBytes: ["test/unit/tokenizer_limits.test.ts", '"tokenizerEntryBytes"'],

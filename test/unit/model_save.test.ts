@@ -17,8 +17,8 @@ import { finishInto, readableFile, writeInto } from "../../lib/files/atomic";
 import { commitFolder, commitList, finishCommit } from "../../lib/files/commit";
 import { companionFiles, indexFile, templatesFolder, weightsFile } from "../../lib/files/model_folder";
 import { replaceFileOperations } from "../../lib/files/operations";
-import { LlamaModel, Tokenizer } from "../../lib/index";
-import { writeModel } from "./cli_support";
+import { Dataset, LlamaModel, RedAdapter, Tokenizer, Trainer } from "../../lib/index";
+import { runCli, writeModel } from "./cli_support";
 import { type Failure, temporaryFolder, withFailureAt } from "./failing_files";
 
 let root: string;
@@ -105,6 +105,10 @@ const foreign: Record<string, (folder: string) => unknown> = {
     writeFileSync(join(folder, "special_tokens_map.json"), '{"eos_token":"a","bos_token":"b"}'),
   "added_tokens.json": (folder) => writeFileSync(join(folder, "added_tokens.json"), '{"<z>":2046}'),
   "chat_template.jinja": (folder) => writeFileSync(join(folder, "chat_template.jinja"), "OLD"),
+  "an adapter": (folder) => {
+    for (const name of ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"])
+      writeFileSync(join(folder, name), "OLD");
+  },
   "named templates": (folder) => {
     mkdirSync(join(folder, templatesFolder));
     writeFileSync(join(folder, templatesFolder, "tool_use.jinja"), "OLD");
@@ -128,6 +132,31 @@ test.each(Object.keys(foreign))("saving over %s of another model leaves nothing 
     rmSync(root, { recursive: true });
   }
 });
+
+test.each(["config.json", weightsFile, "model.safetensors.index.json"])(
+  "an adapter is not saved or trained into a folder with %s of a model",
+  async (name) => {
+    await writeModel(at("source"));
+    mkdirSync(at("out", "best"), { recursive: true });
+    for (const folder of [at("out"), at("out", "best")]) writeFileSync(join(folder, name), "mine");
+    writeFileSync(at("data.jsonl"), '{"text":"a"}\n');
+    const text = new RegExp(`without a model for the adapter at .* found ${name}`);
+    const says = { code: "ERR_FILE", message: expect.stringMatching(text) };
+    const model = await LlamaModel.fromPretrained(at("source"));
+    const adapter = RedAdapter.create(model);
+    await expect(adapter.savePretrained(at("out"))).rejects.toMatchObject(says);
+    const data = await Dataset.fromJsonl(at("data.jsonl"), { tokenizer: model.requireTokenizer(), maxLength: 8 });
+    const options = { model, adapter, train: data, eval: data, keepBest: true, evalEveryEpoch: true, epochs: 1 };
+    const run = new Trainer({ ...options, outputDir: at("out") }).run();
+    await expect(run.next()).rejects.toMatchObject(says);
+    const argv = ["train", "--model", at("source"), "--data", at("data.jsonl"), "--out", at("out")];
+    expect(await runCli(argv)).toMatchObject({ status: 1, stderr: expect.stringMatching(text) });
+    for (const folder of [at("out"), at("out", "best")])
+      expect(readdirSync(folder).filter((one) => one !== "best")).toEqual([name]);
+    await data.dispose();
+    model.dispose();
+  },
+);
 
 test("a sharded model is saved into its own folder, and its named templates stay", async () => {
   await writeModel(at("m"));

@@ -1,13 +1,13 @@
 /** The one thread of a tokenizer for long prompts: its queue, signals, and how it ends. */
-import { DataWorker } from "../../lib/data/data_worker";
 import { encodeAtOnce, encodePrompt } from "../../lib/generate/prompt";
+import { PromptWorker } from "../../lib/generate/prompt_thread";
 import { embeddedModelDir, LlamaModel } from "../../lib/index";
 import { limits } from "../../lib/limits";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 
 const context = 1 << 17;
 let tokenizer: Tokenizer;
-const call = jest.spyOn(DataWorker.prototype, "call");
+const call = jest.spyOn(PromptWorker.prototype, "call");
 beforeEach(async () => {
   tokenizer = await Tokenizer.fromPretrained(embeddedModelDir());
   call.mockClear();
@@ -62,7 +62,7 @@ test("a prompt that fails leaves its thread to the next", async () => {
 });
 
 test("a thread without work ends", async () => {
-  const close = jest.spyOn(DataWorker.prototype, "close");
+  const close = jest.spyOn(PromptWorker.prototype, "close");
   jest.useFakeTimers({ doNotFake: ["setImmediate", "nextTick", "queueMicrotask", "performance"] });
   try {
     await encode(long);
@@ -93,7 +93,7 @@ test("return() ends the encoding at once", async () => {
   const pieces = model.generate({ prompt: "a b ".repeat(most / 4) });
   const first = pieces.next();
   await new Promise((resolve) => setTimeout(resolve, 5));
-  const stop = jest.spyOn(DataWorker.prototype, "close");
+  const stop = jest.spyOn(PromptWorker.prototype, "close");
   await pieces.return(undefined as never);
   await expect(first).resolves.toEqual({ done: true, value: undefined });
   expect(stop).toHaveBeenCalled();

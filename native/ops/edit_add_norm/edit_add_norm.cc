@@ -14,8 +14,8 @@ namespace {
 // Only what the backward needs.
 struct Saved {
   std::shared_ptr<GradSlot> h_slot, residual_slot, weight_slot;
-  EditSlots slots;  // empty if no row has an edit
-  EditTable table;
+  SlotVectors slots;  // empty if no row has an edit
+  SlotPointers table;
   SavedRows rows;
   Tensor h;                 // if a scale trains
   Tensor sum, inv, weight;  // if there is a norm
@@ -43,7 +43,7 @@ struct UneditedRows {
   int32_t starts[2];
   int32_t slot = 0;
 };
-const EditTable kNoEdit{{nullptr}, {nullptr}};
+const SlotPointers kNoEdit{{nullptr}, {nullptr}};
 
 void Saved::backward(Tape& tape, const Tensor& grad_sum, const Tensor& grad_normed) const {
   const Tensor& like = grad_sum.defined() ? grad_sum : grad_normed;
@@ -65,7 +65,7 @@ void Saved::backward(Tape& tape, const Tensor& grad_sum, const Tensor& grad_norm
                               .dh = scaled ? dh.raw() : nullptr};
   if (Stream* stream = tape.stream()) {
     if (grad_normed.defined() || scaled || edit_trains())  // otherwise g and dh are grad_sum itself
-      sum_rounds_on_device(tape, edit_sums(tape, slots, sequence_rows, h, g), sequence_rows, scaled ? dh : Tensor(),
+      sum_rounds_on_device(tape, slot_sums(tape, slots, sequence_rows, h, g), sequence_rows, scaled ? dh : Tensor(),
                            table.scale, [&](const SlotSumsArgs& sums, int64_t begin, int64_t end) {
                              if (!grad_normed.defined()) return stream->run("row_sums/1", sums);
                              all.begin = begin;
@@ -93,12 +93,12 @@ void Saved::backward(Tape& tape, const Tensor& grad_sum, const Tensor& grad_norm
         edit_add_norm_backward_cpu(args, residual.defined() ? &recompute_sum : nullptr);
       });
     };
-  accumulate_row_sums(tape, edit_sums(tape, slots, sequence_rows, h, g), sequence_rows, make_rows);
+  accumulate_row_sums(tape, slot_sums(tape, slots, sequence_rows, h, g), sequence_rows, make_rows);
   tape.accumulate(residual_slot, g);
   tape.accumulate(h_slot, dh);
 }
 
-void run_forward(Tape& tape, const EditAddNormArgs& all, const EditTable& table, const SequenceRows& rows) {
+void run_forward(Tape& tape, const EditAddNormArgs& all, const SlotPointers& table, const SequenceRows& rows) {
   if (Stream* stream = tape.stream()) {
     const SlotRowsOnDevice placed = slot_rows_on_device(tape, rows, 1);
     const auto scale = slot_table_on_device(tape, table.scale), bias = slot_table_on_device(tape, table.bias);
@@ -117,18 +117,18 @@ void run_forward(Tape& tape, const EditAddNormArgs& all, const EditTable& table,
 
 }  // namespace
 
-std::pair<Var, Var> edit_add_norm(Tape& tape, const Var& h, const Var& residual, const EditSlots* edit,
+std::pair<Var, Var> edit_add_norm(Tape& tape, const Var& h, const Var& residual, const SlotVectors* edit,
                                   const SequenceRows& rows, const SumNorm& norm) {
   const Tensor& x = h.value();
   check(tape, x, residual.value(), norm);
   const UneditedRows unedited(x.rows());
   SequenceRows used = unedited.view();
-  EditTable table = kNoEdit;
+  SlotPointers table = kNoEdit;
   bool wanted = tape.wants_grad({h.slot().get(), residual.slot().get(), norm.weight.slot().get()});
   if (edit != nullptr) {
     require(rows.rows == x.rows(), "ERR_SHAPE", "Expected ", x.rows(), " rows for rows but received ", rows.rows);
-    EditTable given = edit_table(*edit, x.cols(), rows);
-    wanted = edit_wants_grad(tape, *edit) || wanted;
+    SlotPointers given = slot_pointers(*edit, x.cols(), rows);
+    wanted = slots_want_grad(tape, *edit) || wanted;
     if (any_row_has(given.scale, rows) || any_row_has(given.bias, rows)) {
       table = std::move(given);
       used = rows;
@@ -162,7 +162,7 @@ std::pair<Var, Var> edit_add_norm(Tape& tape, const Var& h, const Var& residual,
   auto saved = std::make_shared<Saved>(Saved{.h_slot = h.slot(),
                                              .residual_slot = residual.slot(),
                                              .weight_slot = norm.weight.slot(),
-                                             .slots = edit != nullptr ? *edit : EditSlots{{{}}},
+                                             .slots = edit != nullptr ? *edit : SlotVectors{{{}}},
                                              .table = std::move(table),
                                              .rows = SavedRows(used),
                                              .h = keeps_h ? x : Tensor(),

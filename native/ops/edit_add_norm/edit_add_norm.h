@@ -25,7 +25,7 @@ struct SumNorm {
 };
 
 // Returns {sum, normed}. `edit` may be null. Errors: ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
-std::pair<Var, Var> edit_add_norm(Tape& tape, const Var& h, const Var& residual, const EditSlots* edit,
+std::pair<Var, Var> edit_add_norm(Tape& tape, const Var& h, const Var& residual, const SlotVectors* edit,
                                   const SequenceRows& rows, const SumNorm& norm);
 
 }  // namespace rubricate

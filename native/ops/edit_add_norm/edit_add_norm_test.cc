@@ -100,7 +100,7 @@ Result run(const Case& c, const Inputs& in, const TestRows& rows, bool fused) {
   const auto row_input = [](const Tensor& x, bool wanted) { return wanted ? leaf(placed(x)) : Var(placed(x)); };
   const Var h = row_input(in.h, c.h_grad), residual = row_input(in.residual, c.residual_grad);
   const SumNorm norm{c.norm ? train(in.weight, c.weight_trains) : Var(), kEps};
-  EditSlots edit{{{}}};
+  SlotVectors edit{{{}}};
   for (const auto& [scale, bias] : in.vectors)
     edit.slots.push_back({train(scale, c.vectors_train), train(bias, c.vectors_train)});
 
@@ -341,7 +341,7 @@ TEST_CASE("edit_add_norm saves only what its backward needs") {
     const Inputs in = make_inputs(c, rows, DType::f32);
     const auto arena = test_arena();
     Tape tape(arena, mode);
-    EditSlots edit{{{}, {Var::parameter(in.vectors[0].first), Var::parameter(in.vectors[0].second)}}};
+    SlotVectors edit{{{}, {Var::parameter(in.vectors[0].first), Var::parameter(in.vectors[0].second)}}};
     if (!c.vectors_train) edit.slots[1] = {in.vectors[0].first, in.vectors[0].second};
     const auto of_h = test_arena();
     {
@@ -375,7 +375,7 @@ TEST_CASE("edit_add_norm: wrong arguments") {
   const Tensor h = random_tensor(arena, {4, 20}, DType::f32, 1);
   const Var weight = random_tensor(arena, {20}, DType::f32, 2);
   const TestRows rows({{4, 1}});
-  const EditSlots edit{{{}, {weight, {}}}};
+  const SlotVectors edit{{{}, {weight, {}}}};
   const auto code = [&](const Var& h, const Var& residual, const TestRows& rows, const Var& weight) {
     return error_code([&] { edit_add_norm(tape, h, residual, &edit, rows.view(), {weight, kEps}); });
   };

@@ -1,6 +1,7 @@
 #include "ops/layer_norm/layer_norm.h"
 
 #include "ops/layer_norm/layer_norm_kernels.h"
+#include "ops/row_sums/row_sums.h"
 #include "ops/shared/checks.h"
 #include "ops/shared/launch.h"
 #include "ops/slots/slots.h"
@@ -9,7 +10,7 @@ namespace rubricate {
 namespace {
 
 void run(Tape& tape, const char* device_kernel, void (*cpu_kernel)(const LayerNormArgs&), const LayerNormArgs& all,
-         const EditTable& table, const SequenceRows& rows) {
+         const SlotPointers& table, const SequenceRows& rows) {
   if (Stream* stream = tape.stream()) {
     const SlotRowsOnDevice placed = slot_rows_on_device(tape, rows, 1);
     const auto weight = slot_table_on_device(tape, table.scale), bias = slot_table_on_device(tape, table.bias);
@@ -28,14 +29,14 @@ void run(Tape& tape, const char* device_kernel, void (*cpu_kernel)(const LayerNo
 
 struct Saved {
   Tensor x, mean, inv;
-  EditSlots slots;
-  EditTable table;
+  SlotVectors slots;
+  SlotPointers table;
   SavedRows rows;
   std::shared_ptr<GradSlot> x_slot;
 
   void backward(Tape& tape, const Tensor& grad) const {
     const SequenceRows sequence_rows = rows.view();
-    RowSums sums = edit_sums(tape, slots, sequence_rows, x, grad);
+    RowSums sums = slot_sums(tape, slots, sequence_rows, x, grad);
     sums.mean = mean.data<float>();
     sums.inv = inv.data<float>();
     accumulate_row_sums(tape, sums, sequence_rows);
@@ -57,17 +58,17 @@ struct Saved {
 
 }  // namespace
 
-Var layer_norm(Tape& tape, const Var& x, const EditSlots& slots, const SequenceRows& rows, float eps) {
+Var layer_norm(Tape& tape, const Var& x, const SlotVectors& slots, const SequenceRows& rows, float eps) {
   tape.check_cancelled("layer_norm");
   const Tensor& value = x.value();
   require_floating(value, "x");
   require_place(tape, value, "x");
   require(rows.rows == value.rows(), "ERR_SHAPE", "Expected ", value.rows(), " rows for rows but received ", rows.rows);
-  EditTable table = edit_table(slots, value.cols(), rows);
+  SlotPointers table = slot_pointers(slots, value.cols(), rows);
   for (size_t s = 0; s < table.scale.size(); ++s)
     require(table.scale[s] != nullptr || table.bias[s] == nullptr, "ERR_ARGUMENT",
             "Expected a weight with the bias of slot ", s);
-  const bool slots_wanted = edit_wants_grad(tape, slots);
+  const bool slots_wanted = slots_want_grad(tape, slots);
   const bool wanted = tape.wants_grad(x) || slots_wanted;
   if (!any_row_has(table.scale, rows)) return x;
 

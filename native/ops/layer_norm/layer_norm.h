@@ -8,11 +8,12 @@
 #pragma once
 
 #include "autograd/tape.h"
-#include "ops/red_edit/red_edit.h"
+#include "ops/shared/rows.h"
+#include "ops/slots/slot_vectors.h"
 
 namespace rubricate {
 
 // `slots`: scale holds the weight, bias the bias. Errors: ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
-Var layer_norm(Tape& tape, const Var& x, const EditSlots& slots, const SequenceRows& rows, float eps);
+Var layer_norm(Tape& tape, const Var& x, const SlotVectors& slots, const SequenceRows& rows, float eps);
 
 }  // namespace rubricate

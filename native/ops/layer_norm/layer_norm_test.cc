@@ -40,7 +40,7 @@ struct Result {
 Result run(const Inputs& in, const TestRows& rows) {
   Tape tape(device_arena(), Tape::Mode::training);
   const auto parameter = [](const Tensor& vector) { return Var::parameter(placed(vector)); };
-  const EditSlots slots{{{}, {parameter(in.weight1), parameter(in.bias1)}, {parameter(in.weight2), Var()}}};
+  const SlotVectors slots{{{}, {parameter(in.weight1), parameter(in.bias1)}, {parameter(in.weight2), Var()}}};
   const Var x = leaf(placed(in.x));
   const Var y = layer_norm(tape, x, slots, rows.view(), kEps);
   if (y.slot() != x.slot()) tape.backward(y, placed(in.grad));
@@ -166,7 +166,7 @@ TEST_CASE("layer_norm: rows of a slot without weight keep their bits; nothing is
   const auto arena = test_arena();
   const Tensor x = random_tensor(test_arena(), {4, 20}, DType::bf16, 1);
   const Var weight = Var::parameter(random_tensor(test_arena(), {20}, DType::f32, 2));
-  const EditSlots slots{{{}, {weight, {}}, {}}};
+  const SlotVectors slots{{{}, {weight, {}}, {}}};
   Tape tape(arena, Tape::Mode::inference);
   const TestRows rows({{1, 2}, {2, 1}, {1, 0}});
   {
@@ -185,7 +185,7 @@ TEST_CASE("layer_norm: wrong arguments") {
   const Tensor x = random_tensor(arena, {2, 8}, DType::f32, 1);
   const Var w = random_tensor(arena, {8}, DType::f32, 2);
   const TestRows rows({{2, 1}});
-  const auto code = [&](const Var& x, const EditSlots& slots, const TestRows& rows) {
+  const auto code = [&](const Var& x, const SlotVectors& slots, const TestRows& rows) {
     return error_code([&] { layer_norm(tape, x, slots, rows.view(), kEps); });
   };
   CHECK(code(x, {{{}, {w, w}}}, rows) == "");

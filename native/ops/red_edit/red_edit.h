@@ -10,46 +10,19 @@
 // whether its sequences are alone, among others, or spread over several micro-batches.
 #pragma once
 
-#include <memory>
-#include <vector>
-
 #include "autograd/tape.h"
 #include "ops/row_sums/row_sums.h"
 #include "ops/shared/rows.h"
+#include "ops/slots/slot_vectors.h"
 
 namespace rubricate {
 
-// One site's vectors for each slot of a batch. Element 0 means "no edit" and has two undefined values.
-struct EditSlots {
-  struct Vectors {
-    Var scale;  // fp32 [d], or undefined: 1
-    Var bias;   // fp32 [d], or undefined: 0
-  };
-  std::vector<Vectors> slots;
-  bool trains() const;  // whether any vector needs a gradient
-};
-
 // Errors: ERR_SHAPE (a vector is not [d]), ERR_ARGUMENT (rows), ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
-Var red_edit(Tape& tape, const Var& h, const EditSlots& slots, const SequenceRows& rows);
+// The backward's sums are those of ops/row_sums; edit_add_norm fuses both passes with what follows an edit.
+Var red_edit(Tape& tape, const Var& h, const SlotVectors& slots, const SequenceRows& rows);
 
-// The rest is for ops that fuse the edit, or have vectors per slot like it.
-
-struct EditTable {  // [slots] each; null pointers mean 1 and 0
-  std::vector<const float*> scale, bias;
-};
-// Checks the vectors, then collects their pointers.
-EditTable edit_table(const EditSlots& slots, int64_t width, const SequenceRows& rows);
 // Adds the sums over rows of grad * h and of grad to the slots' gradients, as described above.
-void red_edit_accumulate(Tape& tape, const EditSlots& slots, const SequenceRows& rows, const Tensor& h,
+void red_edit_accumulate(Tape& tape, const SlotVectors& slots, const SequenceRows& rows, const Tensor& h,
                          const Tensor& grad);
-
-// Whether any vector needs a gradient on this tape. Throws ERR_FOREIGN, also for a vector on another device than the
-// tape's.
-bool edit_wants_grad(const Tape& tape, const EditSlots& slots);
-// Whether any row's slot has a vector.
-bool any_row_has(const std::vector<const float*>& vectors, const SequenceRows& rows);
-bool any_scale_trains(const EditSlots& slots);
-// The row sums for the slots' gradients: sums of products with x go to scale.grad, plain sums to bias.grad.
-RowSums edit_sums(Tape& tape, const EditSlots& slots, const SequenceRows& rows, const Tensor& x, const Tensor& grad);
 
 }  // namespace rubricate

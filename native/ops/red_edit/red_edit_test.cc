@@ -26,11 +26,11 @@ const std::vector<Case> kCases = {
     {{{70, 1}, {3, 0}, {20, 2}}, 1032},  // whole chunks of 8 columns, more than one block has
 };
 
-EditSlots random_slots(const std::shared_ptr<Arena>& arena, int64_t slots, int64_t cols, bool scale, bool bias) {
-  EditSlots edit{{{}}};
+SlotVectors random_slots(const std::shared_ptr<Arena>& arena, int64_t slots, int64_t cols, bool scale, bool bias) {
+  SlotVectors edit{{{}}};
   for (int64_t s = 1; s < slots; ++s) {
     const auto seed = static_cast<uint64_t>(100 + 2 * s);
-    EditSlots::Vectors vectors;
+    SlotVectors::Vectors vectors;
     if (scale) vectors.scale = Var::parameter(random_tensor(arena, {cols}, DType::f32, seed, -2.0, 2.0));
     if (bias) vectors.bias = Var::parameter(random_tensor(arena, {cols}, DType::f32, seed + 1));
     edit.slots.push_back(vectors);
@@ -80,7 +80,7 @@ struct Result {
   Tensor y, dh;
   std::vector<std::pair<Tensor, Tensor>> grads;  // of each slot's scale and bias
 };
-Result run(const Tensor& h, const Tensor& grad, const TestRows& rows, EditSlots edit) {
+Result run(const Tensor& h, const Tensor& grad, const TestRows& rows, SlotVectors edit) {
   for (auto& [scale, bias] : edit.slots) {  // fresh gradients
     if (scale.defined()) scale = Var::parameter(placed(scale.value()));
     if (bias.defined()) bias = Var::parameter(placed(bias.value()));
@@ -105,7 +105,7 @@ TEST_CASE("red_edit: values, dh and the documented order of the gradients' sums"
       CAPTURE(t);
       CAPTURE(d);
       const Tensor h = random_tensor(arena, {t, d}, dtype, 1), grad = random_tensor(arena, {t, d}, dtype, 2);
-      const EditSlots edit = random_slots(arena, 3, d, c.scale, c.bias);
+      const SlotVectors edit = random_slots(arena, 3, d, c.scale, c.bias);
       Doubles y, dh, naive_y, naive_dh;
       for (size_t s = 0; s < rows.slots.size(); ++s)
         for (int64_t i = rows.starts[s] * d; i < rows.starts[s + 1] * d; ++i) {
@@ -143,7 +143,7 @@ TEST_CASE("red_edit: gradients against central differences in double") {
   const int64_t t = 6, d = 5;
   const TestRows rows({{4, 1}, {2, 1}});
   const Tensor h = random_tensor(arena, {t, d}, DType::f32, 3), grad = random_tensor(arena, {t, d}, DType::f32, 4);
-  const EditSlots edit = random_slots(arena, 2, d, true, true);
+  const SlotVectors edit = random_slots(arena, 2, d, true, true);
   const Doubles scale = to_doubles(edit.slots[1].scale.value()), bias = to_doubles(edit.slots[1].bias.value());
   const Doubles hs = to_doubles(h), gs = to_doubles(grad);
   const auto loss = [&](const Doubles& h, const Doubles& scale, const Doubles& bias) {
@@ -169,9 +169,9 @@ TEST_CASE("red_edit: an adapter's gradient has the same bits alone, among others
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const Tensor h = random_tensor(arena, {308, d}, dtype, 5), grad = random_tensor(arena, {308, d}, dtype, 6);
     on_every_device([&] {
-      const EditSlots edit = random_slots(arena, 4, d, true, true);
+      const SlotVectors edit = random_slots(arena, 4, d, true, true);
       const Result all = run(h, grad, together, edit);
-      EditSlots alone{
+      SlotVectors alone{
           {{},
            {Var::parameter(placed(edit.slots[1].scale.value())), Var::parameter(placed(edit.slots[1].bias.value()))}}};
       for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{100, 170}, {178, 307}, {307, 308}}) {
@@ -196,7 +196,7 @@ TEST_CASE("red_edit: thousands of slots, one row each") {
   const TestRows rows(sequences);
   const Tensor h = random_tensor(arena, {slots - 1, d}, DType::f32, 7);
   const Tensor grad = random_tensor(arena, {slots - 1, d}, DType::f32, 8);
-  const EditSlots edit = random_slots(arena, slots, d, true, true);
+  const SlotVectors edit = random_slots(arena, slots, d, true, true);
   const auto check = [&] {
     const Result result = run(h, grad, rows, edit);
     for (int64_t s = 1; s < slots; ++s) {
@@ -222,7 +222,7 @@ TEST_CASE("red_edit: on a device, the same bits in every order of threads and bl
   for (const int64_t d : {19, 40})
     for (const DType dtype : {DType::f32, DType::bf16}) {
       const Tensor h = random_tensor(arena, {308, d}, dtype, 5), grad = random_tensor(arena, {308, d}, dtype, 6);
-      const EditSlots edit = random_slots(arena, 10, d, true, true);  // more slots than arguments hold
+      const SlotVectors edit = random_slots(arena, 10, d, true, true);  // more slots than arguments hold
       on_every_order([&] {
         const Result result = run(h, grad, rows, edit);
         std::vector<Tensor> all{result.y, result.dh};
@@ -238,7 +238,7 @@ TEST_CASE("red_edit: on a device, rows of slot 0 keep their bits, even of a NaN"
     Tensor h = random_tensor(arena, {6, d}, DType::bf16, 12);
     h.data<bf16>()[2] = {0x7f81};  // a signalling NaN
     h.data<bf16>()[3] = {0x8000};
-    const EditSlots edit = random_slots(arena, 2, d, true, true);
+    const SlotVectors edit = random_slots(arena, 2, d, true, true);
     const TestRows rows({{4, 0}, {2, 1}});
     on_every_order([&] {
       const Result result = run(h, h, rows, edit);
@@ -253,7 +253,7 @@ TEST_CASE("red_edit: one long sequence is split over threads") {
   const auto arena = test_arena();
   const TestRows rows({{512, 1}});
   const Tensor h = random_tensor(arena, {512, 512}, DType::f32, 9);
-  const EditSlots edit = random_slots(arena, 2, 512, true, true);
+  const SlotVectors edit = random_slots(arena, 2, 512, true, true);
   Tape tape(arena, Tape::Mode::training);
   const PoolSize size(2);
   const int64_t before = ThreadPool::instance().split_regions();
@@ -266,7 +266,7 @@ TEST_CASE("red_edit: rows of slot 0 keep their bits, and without any edit nothin
   Tensor h = random_tensor(arena, {4, 20}, DType::bf16, 10);
   h.data<bf16>()[0] = {0x7f81};  // a signalling NaN
   h.data<bf16>()[1] = {0x8000};
-  const EditSlots edit = random_slots(arena, 2, 20, true, true);
+  const SlotVectors edit = random_slots(arena, 2, 20, true, true);
   Tape tape(arena, Tape::Mode::training);
   const TestRows mixed({{2, 0}, {2, 1}});
   const Var y = red_edit(tape, h, edit, mixed.view());
@@ -285,8 +285,8 @@ TEST_CASE("red_edit: wrong arguments") {
   const auto arena = test_arena();
   Tape tape(arena, Tape::Mode::training);
   const Tensor h = random_tensor(arena, {4, 20}, DType::f32, 11);
-  const EditSlots edit = random_slots(arena, 2, 20, true, true);
-  const auto code = [&](const Tensor& h, const EditSlots& edit, const TestRows& rows) {
+  const SlotVectors edit = random_slots(arena, 2, 20, true, true);
+  const auto code = [&](const Tensor& h, const SlotVectors& edit, const TestRows& rows) {
     return error_code([&] { red_edit(tape, h, edit, rows.view()); });
   };
   const TestRows rows({{4, 1}});
@@ -297,7 +297,7 @@ TEST_CASE("red_edit: wrong arguments") {
   CHECK(code(h, edit, TestRows({{5, 1}, {-1, 1}})) == "ERR_ARGUMENT");
   CHECK(code(h, random_slots(arena, 2, 21, true, false), rows) == "ERR_SHAPE");
   CHECK(code(random_tensor(arena, {4, 20}, DType::f16, 1), edit, rows) == "ERR_DTYPE");
-  EditSlots wrong = edit;
+  SlotVectors wrong = edit;
   wrong.slots[1].bias = random_tensor(arena, {20}, DType::bf16, 1);
   CHECK(code(h, wrong, rows) == "ERR_DTYPE");
   wrong = edit;

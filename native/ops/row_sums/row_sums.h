@@ -16,6 +16,7 @@
 #include "autograd/tape.h"
 #include "ops/row_sums/row_sums_kernels.h"
 #include "ops/shared/rows.h"
+#include "ops/slots/slot_vectors.h"
 
 namespace rubricate {
 
@@ -27,6 +28,9 @@ struct RowSums {
   // [slots] each: fp32 [d] to add to, or null if not required. Slot 0 is never summed.
   std::vector<float*> products, plain;
 };
+
+// The row sums for the slots' gradients: sums of products with x go to scale.grad, plain sums to bias.grad.
+RowSums slot_sums(Tape& tape, const SlotVectors& slots, const SequenceRows& rows, const Tensor& x, const Tensor& grad);
 
 // Adds the sums to the slots' gradients. make_rows (CPU only): called as make_rows(begin, end) to compute rows [begin,
 // end) of `grad` just before they are summed, while they are in the cache. The ranges cover every row once; the calls

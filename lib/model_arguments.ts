@@ -1,8 +1,8 @@
 /** Checks of arguments that several calls of a model have: token ids and adapter. */
-import { requireAdapter } from "../brands";
-import { invalid, RubricateError } from "../errors";
-import type { NativeAdapter, NativeModel } from "../native";
-import { integersOf, lengthOf } from "../options";
+import { requireAdapter } from "./brands";
+import { invalid, RubricateError } from "./errors";
+import type { NativeAdapter, NativeModel } from "./native";
+import { integersOf, lengthOf } from "./options";
 
 // Declared here, not in lib/adapter: adapters depend on models, never the other way around.
 /** The adapter's interface for calls of a model. RedAdapter implements it. */

@@ -1,0 +1,59 @@
+#include "ops/slots/slot_vectors.h"
+
+#include <algorithm>
+
+#include "ops/shared/checks.h"
+
+namespace rubricate {
+namespace {
+
+const float* vector_data(const Var& vector, int64_t width, const char* name) {
+  if (!vector.defined()) return nullptr;
+  require_vector(vector.value(), width, name);
+  return vector.value().data<float>();
+}
+
+}  // namespace
+
+bool SlotVectors::trains() const {
+  return std::any_of(slots.begin(), slots.end(),
+                     [](const Vectors& v) { return v.scale.requires_grad() || v.bias.requires_grad(); });
+}
+
+SlotPointers slot_pointers(const SlotVectors& slots, int64_t width, const SequenceRows& rows) {
+  check_starts(rows.starts, rows.sequences, rows.rows, 0);
+  check_slots(rows.slots, rows.sequences, static_cast<int64_t>(slots.slots.size()) - 1);
+  SlotPointers table;
+  table.scale.reserve(slots.slots.size());
+  table.bias.reserve(slots.slots.size());
+  for (const auto& [scale, bias] : slots.slots) {
+    require(!table.scale.empty() || (!scale.defined() && !bias.defined()), "ERR_ARGUMENT",
+            "Expected no vectors for slot 0, which means no edit");
+    table.scale.push_back(vector_data(scale, width, "scale"));
+    table.bias.push_back(vector_data(bias, width, "bias"));
+  }
+  return table;
+}
+
+bool slots_want_grad(const Tape& tape, const SlotVectors& slots) {
+  bool wanted = false;
+  for (const auto& [scale, bias] : slots.slots) {
+    require_place(tape, scale.value(), "scale");
+    require_place(tape, bias.value(), "bias");
+    wanted = tape.wants_grad(scale, bias) || wanted;
+  }
+  return wanted;
+}
+
+bool any_row_has(const std::vector<const float*>& vectors, const SequenceRows& rows) {
+  for (int64_t s = 0; s < rows.sequences; ++s)
+    if (vectors[static_cast<size_t>(rows.slots[s])] != nullptr && rows.starts[s] < rows.starts[s + 1]) return true;
+  return false;
+}
+
+bool any_scale_trains(const SlotVectors& slots) {
+  return std::any_of(slots.slots.begin(), slots.slots.end(),
+                     [](const SlotVectors::Vectors& v) { return v.scale.requires_grad(); });
+}
+
+}  // namespace rubricate
