@@ -61,9 +61,12 @@ export function quoted(text: string): string {
   return formatJson(text);
 }
 
-/** The same without the quotation marks. */
-export function escaped(text: string): string {
-  return oneLine(shortened(text));
+/**
+ * The same without the quotation marks.
+ * @param length characters that are shown
+ */
+export function escaped(text: string, length = shownLength): string {
+  return oneLine(shortened(text, length));
 }
 
 /**

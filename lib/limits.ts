@@ -107,6 +107,8 @@ export const limits = {
   renderedCharacters: 2 ** 24,
   /** Steps of a template (about a microsecond each), in addition to 50 per part and 1 per 8 characters of the conversation. */
   templateSteps: 200_000,
+  /** Messages that are rendered in all to find the assistant's turns in one conversation. */
+  turnMessages: 2 ** 20,
   /** Steps on the event loop's thread; a worker thread renders templates that need more. */
   quickTemplateSteps: 20_000,
 

@@ -1,4 +1,5 @@
 import { RubricateError } from "../errors";
+import { limits } from "../limits";
 import type { ChatMessage, ChatOptions, Tokenizer } from "../tokenizer/tokenizer";
 import { regularSpans } from "./chat_turns";
 import type { Span } from "./types";
@@ -29,8 +30,15 @@ export function assistantSpans(
   tools?: readonly object[],
 ): ChatText {
   const options: ChatOptions = tools ? { tools } : {};
+  let rendered = 0;
   const { text, generated } = tokenizer.renderChat(messages, options);
   const prefix = (count: number, addGenerationPrompt: boolean, within: string): number => {
+    rendered += count;
+    if (rendered > limits.turnMessages)
+      throw new RubricateError(
+        "ERR_TEMPLATE",
+        `The turns of a conversation of ${messages.length} messages cannot be found by rendering at most ${limits.turnMessages} messages in all, since many differ in their roles, fields or markup; mark them in the template by {% generation %} and {% endgeneration %}, or train on all tokens`,
+      );
     const part = tokenizer.applyChatTemplate(messages.slice(0, count), {
       ...options,
       addGenerationPrompt,

@@ -38,9 +38,17 @@ export interface EncodedRow {
   readonly isChat: boolean;
 }
 
-/** A shorter line cannot take much memory, whatever is in it. */
+/** A shorter line cannot take much memory, whatever is in it; its levels alone may be too many. */
 const plainBytes = 1 << 16;
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** Whether a line opens so many arrays and objects that their levels have to be counted. */
+function mayBeDeep(line: Uint8Array): boolean {
+  if (line.length < 2 * limits.jsonNesting) return false;
+  let opened = 0;
+  for (const byte of line) if (byte === 0x5b || byte === 0x7b) opened++;
+  return opened > limits.jsonNesting;
+}
 
 /**
  * Reads and encodes a line of a JSONL file.
@@ -51,7 +59,7 @@ const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 export function encodeLine(line: Uint8Array, tokenizer: Tokenizer, options: EncodingOptions): EncodedRow {
   let value: unknown;
   try {
-    if (line.length > plainBytes) atOnce(checkShape(line, limits.lineValues));
+    if (line.length > plainBytes || mayBeDeep(line)) atOnce(checkShape(line, limits.lineValues));
     value = parseExact(utf8.decode(line));
   } catch (error) {
     if (error instanceof JsonLimit) throw new UnusableRow(error.message);

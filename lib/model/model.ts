@@ -117,7 +117,7 @@ export class LlamaModel {
     const { headDiffers, ...checkpoint } = await findCheckpoint(folder, configured, signal);
     const description = headDiffers ? withOwnHead(configured) : configured;
     const hasTokenizer = await present(join(folder, "tokenizer.json"));
-    const tokenizer = hasTokenizer ? await Tokenizer.fromPretrained(folder) : undefined;
+    const tokenizer = hasTokenizer ? await Tokenizer.load(folder, signal) : undefined;
     const eosTokenIds = await endTokens(folder, description, tokenizer);
     const notices = [
       ...(headDiffers ? [headNotTied(folder)] : []),

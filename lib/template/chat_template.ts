@@ -1,4 +1,4 @@
-import { invalid, RubricateError } from "../errors";
+import { escaped, invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
 import type { ChatMessage, Conversation } from "./chat_messages";
 import { toValue } from "./convert";
@@ -133,9 +133,12 @@ function spansOf(text: string, generated: readonly GeneratedText[]): [number, nu
   return spans;
 }
 
+/** Characters of a reason that are shown: templates make names and messages of any length. */
+const shownReason = 500;
+
 function failure(what: string, error: unknown): RubricateError {
   if (error instanceof RubricateError) return error;
   const message = error instanceof Error ? error.message : String(error);
-  const reason = error instanceof RangeError ? `it grows without bound (${message})` : message;
+  const reason = escaped(error instanceof RangeError ? `it grows without bound (${message})` : message, shownReason);
   return new RubricateError("ERR_TEMPLATE", `The chat template ${what}: ${reason}`, { cause: error });
 }

@@ -1,6 +1,18 @@
 /** Python's `==`, `<` and `in`. */
 import { type Budget, TemplateFault } from "./budget";
-import { Dict, isNumber, itemsOf, iterated, Range, textOf, typeName, Undefined, type Value, View } from "./values";
+import {
+  Dict,
+  isNumber,
+  itemsOf,
+  iterated,
+  Range,
+  Tuple,
+  textOf,
+  typeName,
+  Undefined,
+  type Value,
+  View,
+} from "./values";
 
 export const asNumber = (value: bigint | boolean | number): bigint | number =>
   typeof value === "boolean" ? (value ? 1n : 0n) : value;
@@ -30,8 +42,13 @@ export function equal(a: Value, b: Value, budget: Budget): boolean {
   if (a instanceof Range && b instanceof Range)
     return a.length === b.length && (a.length === 0 || (a.start === b.start && (a.length === 1 || a.step === b.step)));
   if (a instanceof View && b instanceof View && a.what !== "values" && b.what !== "values")
-    return a.dict.size === b.dict.size && [...a].every((item) => contains(b, item, budget));
+    return a.dict.size === b.dict.size && every(a, budget, (item) => contains(b, item, budget));
   return a === b;
+}
+
+function every(items: Value, budget: Budget, holds: (item: Value) => boolean): boolean {
+  for (const item of iterated(items, budget)) if (!holds(item)) return false;
+  return true;
 }
 
 function equalDicts(a: Dict, b: Dict, budget: Budget): boolean {
@@ -90,11 +107,13 @@ export function contains(container: Value, item: Value, budget: Budget): boolean
     budget.search(text.length, sought.length);
     return text.includes(sought);
   }
-  if (container instanceof Dict) {
-    budget.charge((textOf(item)?.length ?? 0) / 1024);
-    return container.get(item) !== undefined;
+  if (container instanceof Dict) return container.get(item, budget) !== undefined;
+  if (container instanceof View && container.what === "keys") return container.dict.get(item, budget) !== undefined;
+  if (container instanceof View && container.what === "items") {
+    if (!(item instanceof Tuple) || item.items.length !== 2) return false;
+    const own = container.dict.get(item.items[0]!, budget);
+    return own !== undefined && equal(own, item.items[1]!, budget);
   }
-  if (container instanceof View && container.what === "keys") return container.dict.get(item) !== undefined;
   for (const one of iterated(container, budget)) if (one === item || equal(one, item, budget)) return true;
   return false;
 }

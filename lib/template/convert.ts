@@ -17,7 +17,7 @@ export function toValue(given: unknown): Value {
   const dict = new Dict();
   for (const name of fieldNames(given)) {
     const value = (given as Record<string, unknown>)[name];
-    if (value !== undefined) dict.set(name, toValue(value));
+    if (value !== undefined) dict.setField(name, toValue(value));
   }
   return dict;
 }

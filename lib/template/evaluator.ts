@@ -6,10 +6,21 @@ import { compare, contains, equal } from "./compare";
 import { type Known, tests } from "./jinja_tests";
 import { listFilters } from "./list_filters";
 import type { Arguments, CompareOperator, Expression } from "./nodes";
-import { getAttribute, getItem, Slice } from "./objects";
+import { getAttribute, getItem, getSlice, Slice } from "./objects";
 import { binary, concatenated, signed } from "./operators";
 import { type FilterContext, valueFilters } from "./value_filters";
-import { Callable, Dict, isTrue, iterated, Tuple, typeName, Undefined, type Value } from "./values";
+import {
+  Callable,
+  chargeMade,
+  chargeRead,
+  Dict,
+  isTrue,
+  iterated,
+  Tuple,
+  typeName,
+  Undefined,
+  type Value,
+} from "./values";
 
 const filters = { ...valueFilters, ...listFilters };
 
@@ -59,7 +70,10 @@ export class Evaluator implements FilterContext {
         return getAttribute(this.evaluate(node.object, scope), node.name, this.budget);
       case "item": {
         const object = this.evaluate(node.object, scope);
-        return getItem(object, this.evaluate(node.key, scope), this.budget);
+        const key = this.evaluate(node.key, scope);
+        if (key instanceof Slice)
+          return chargeMade(getSlice(object, key, this.budget, node.object.kind === "constant"), this.budget);
+        return getItem(object, key, this.budget);
       }
       case "slice":
         return new Slice(node.parts.map((part) => (part ? this.evaluate(part, scope) : null)));
@@ -74,7 +88,10 @@ export class Evaluator implements FilterContext {
       case "tuple":
         return new Tuple(node.items.map((item) => this.evaluate(item, scope)));
       case "dict":
-        return Dict.of(node.pairs.map(([key, value]) => [this.evaluate(key, scope), this.evaluate(value, scope)]));
+        return Dict.of(
+          node.pairs.map(([key, value]) => [this.evaluate(key, scope), this.evaluate(value, scope)]),
+          this.budget,
+        );
       case "field":
         throw new TemplateFault("a field of a namespace stands where a value is expected");
       default:
@@ -109,7 +126,7 @@ export class Evaluator implements FilterContext {
         return signed(node.negative, this.evaluate(node.operand, scope));
       case "binary": {
         const left = this.evaluate(node.left, scope);
-        return binary(node.operator, left, this.evaluate(node.right, scope), budget);
+        return chargeMade(binary(node.operator, left, this.evaluate(node.right, scope), budget), budget);
       }
       case "concat":
         return concatenated(
@@ -177,22 +194,30 @@ export class Evaluator implements FilterContext {
     }
   }
 
-  call(callee: Value, { args, named }: CallArguments): Value {
+  /** Every operation may go through what it is given. */
+  private chargeOperation({ args, named }: CallArguments, operand: Value = null): void {
     this.budget.charge(1);
-    if (callee instanceof Callable) return callee.call(args, named);
+    chargeRead(operand, this.budget);
+    for (const value of args) chargeRead(value, this.budget);
+    for (const value of named.values()) chargeRead(value, this.budget);
+  }
+
+  call(callee: Value, { args, named }: CallArguments): Value {
+    this.chargeOperation({ args, named });
+    if (callee instanceof Callable) return chargeMade(callee.call(args, named), this.budget);
     if (callee instanceof Undefined) callee.fail();
-    if (isRecursive(callee)) return callee.recurse(args);
+    if (isRecursive(callee)) return chargeMade(callee.recurse(args), this.budget);
     throw new TemplateFault(`'${typeName(callee)}' object is not callable`);
   }
 
   filter(name: string, value: Value, given: CallArguments): Value {
-    this.budget.charge(1);
+    this.chargeOperation(given, value);
     if (!Object.hasOwn(filters, name)) throw new TemplateFault(`No filter named '${name}' found.`);
-    return filters[name]!(value, given, this);
+    return chargeMade(filters[name]!(value, given, this), this.budget);
   }
 
   test(name: string, value: Value, given: CallArguments): boolean {
-    this.budget.charge(1);
+    this.chargeOperation(given, value);
     if (!Object.hasOwn(tests, name)) throw new TemplateFault(`No test named '${name}' found.`);
     return tests[name]!(value, given, this.budget, known);
   }

@@ -1,7 +1,19 @@
 /** Python's `%` for texts, `str.format`, and the numbers that both write. */
 import { type Budget, TemplateFault } from "./budget";
 import { asNumber } from "./compare";
-import { Dict, isInteger, isNumber, lengthOfText, type Named, Tuple, textOf, typeName, type Value } from "./values";
+import {
+  Dict,
+  isInteger,
+  isNumber,
+  lengthOfText,
+  type Named,
+  Range,
+  Tuple,
+  textOf,
+  typeName,
+  Undefined,
+  type Value,
+} from "./values";
 import { floatText, integerText, repr, str, TextWriter } from "./writing";
 
 /** Digits after the point that are written at most. */
@@ -104,17 +116,21 @@ export function formatPercent(text: string, given: Value, budget: Budget): strin
     else {
       if (!(given instanceof Dict)) throw new TemplateFault("format requires a mapping");
       mapped = true;
-      const entry = given.get(name);
+      const entry = given.get(name, budget);
       if (entry === undefined) throw new TemplateFault(`KeyError: ${name}`);
       value = entry;
     }
     writer.add(converted(kind!, value, { flags: flags!, width: Number(size || 0), precision: digits }, budget));
   }
   writer.add(checked(text.slice(last)));
-  if (used < values.length && !mapped && !(given instanceof Dict) && !Array.isArray(given))
+  if (used < values.length && !mapped && !isSubscriptable(given))
     throw new TemplateFault("not all arguments converted during string formatting");
   return writer.text();
 }
+
+/** What Python takes for a mapping here, so that it need not be used. */
+const isSubscriptable = (value: Value): boolean =>
+  Array.isArray(value) || [Dict, Range, Undefined].some((kind) => value instanceof kind);
 
 function checked(text: string): string {
   if (text.includes("%")) throw new TemplateFault("incomplete format");

@@ -36,15 +36,15 @@ function pairsOf(args: readonly Value[], named: Named, budget: Budget): Dict {
   const dict = new Dict();
   const [given] = args;
   if (args.length > 1) throw new TemplateFault(`dict expected at most 1 argument, got ${args.length}`);
-  if (given instanceof Dict) for (const [key, value] of given.entries.values()) dict.set(key, value);
+  if (given instanceof Dict) for (const [key, value] of given.entries.values()) dict.set(key, value, budget);
   else if (given !== undefined)
     for (const pair of iterated(given, budget)) {
       const [key, value, ...more] = listOfValue(pair, budget);
       if (key === undefined || value === undefined || more.length > 0)
         throw new TemplateFault("dictionary update sequence element has not length 2");
-      dict.set(key, value);
+      dict.set(key, value, budget);
     }
-  for (const [key, value] of named) dict.set(key, value);
+  for (const [key, value] of named) dict.set(key, value, budget);
   budget.list(dict.size);
   return dict;
 }

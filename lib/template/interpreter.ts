@@ -5,7 +5,7 @@ import { globalsOf } from "./globals";
 import { Loop } from "./loop";
 import type { Expression, MacroNode, Statement } from "./nodes";
 import { type Program, parseTemplate } from "./parser";
-import { Callable, Dict, isTrue, iterated, Namespace, Tuple, Undefined, type Value } from "./values";
+import { Callable, Dict, isTrue, iterated, Namespace, Tuple, textOf, typeName, Undefined, type Value } from "./values";
 import { str, TextWriter } from "./writing";
 
 type Status = "done" | "break" | "continue";
@@ -14,6 +14,10 @@ type Status = "done" | "break" | "continue";
 class Output extends TextWriter {
   constructor(budget: Budget) {
     super(budget, 0, 4096);
+  }
+  override text(): string {
+    this.budget.text(this.length);
+    return super.text();
   }
 }
 
@@ -93,7 +97,7 @@ class Interpreter extends Evaluator {
         const call = node.call as Expression & { kind: "call" };
         const callee = this.evaluate(call.callee, scope);
         const { args, named } = this.arguments(call.arguments, scope);
-        const all = new Map([...named, ["caller", this.macro(node.macro, scope)] as const]);
+        const all = new Map([...named, ["caller", this.macro(node.macro, scope, null)] as const]);
         out.add(str(this.call(callee, { args, named: all }), this.budget));
         return "done";
       }
@@ -116,7 +120,12 @@ class Interpreter extends Evaluator {
     if (status !== "done") return status;
     const text = node.filter ? this.filtered(node.filter, part.text(), scope) : part.text();
     if (node.kind === "capture") this.assign(node.target, text, scope);
-    else out.add(str(text, this.budget));
+    else {
+      const written = textOf(text);
+      if (written === undefined)
+        throw new TemplateFault(`sequence item 0: expected str instance, ${typeName(text)} found`);
+      out.add(written);
+    }
     return "done";
   }
 
@@ -155,16 +164,17 @@ class Interpreter extends Evaluator {
       });
     const items = node.test ? this.chosen(node, node.test, given, scope) : iterated(given, budget);
     const loop = new Loop(given, items, node.test !== undefined, depth, budget, node.recursive ? again : undefined);
-    let ran = false;
+    let ended = false; // whether a pass came to the end of its body: jinja2 runs `else` where none did
     for (let next = loop.next(); !next.done; next = loop.next()) {
-      ran = true;
       budget.charge(2);
       const inner = new Scope(scope);
       inner.names.set("loop", loop);
       this.assign(node.target, next.value, inner);
-      if (this.run(node.body, inner, out) === "break") return "done";
+      const status = this.run(node.body, inner, out);
+      if (status === "done") ended = true;
+      else if (status === "break") break;
     }
-    return ran ? "done" : this.run(node.otherwise, new Scope(scope), out);
+    return ended ? "done" : this.run(node.otherwise, new Scope(scope), out);
   }
 
   private *chosen(node: Statement & { kind: "for" }, test: Expression, given: Value, scope: Scope): Generator<Value> {
@@ -175,13 +185,14 @@ class Interpreter extends Evaluator {
     }
   }
 
-  private macro(node: MacroNode, scope: Scope): Callable {
+  /** @param name that it has for the template; that of a call block has none */
+  private macro(node: MacroNode, scope: Scope, name: string | null = node.name): Callable {
     const fields = new Map<string, Value>([
-      ["name", node.name],
+      ["name", name],
       ["arguments", new Tuple(node.parameters)],
     ]);
     return new Callable(
-      node.name,
+      name ?? "",
       (args, named) => this.budget.nested(() => this.invoke(node, scope, args, named)),
       "Macro",
       fields,
@@ -201,7 +212,7 @@ class Interpreter extends Evaluator {
     const values = parameters.map((name, at) => (at < args.length ? args[at] : take(name)));
     if (uses.has("caller") && !parameters.includes("caller"))
       inner.names.set("caller", take("caller") ?? new Undefined("No caller defined"));
-    if (uses.has("kwargs") && !parameters.includes("kwargs")) inner.names.set("kwargs", Dict.of(named));
+    if (uses.has("kwargs") && !parameters.includes("kwargs")) inner.names.set("kwargs", Dict.of(named, this.budget));
     else if (named.size > 0)
       throw new TemplateFault(`macro '${node.name}' takes no keyword argument '${[...named.keys()][0]}'`);
     if (uses.has("varargs") && !parameters.includes("varargs"))

@@ -26,7 +26,7 @@ type Getter = (item: Value) => Value;
 function attributeGetter(attribute: Value | undefined, budget: Budget, otherwise?: Value): Getter {
   if (attribute === undefined || attribute === null) return (item) => item;
   const text = textOf(attribute);
-  budget.charge((text?.length ?? 0) / 8);
+  budget.charge(1 + (text?.length ?? 0) / 8);
   const parts: Value[] =
     text === undefined ? [attribute] : text.split(".").map((part) => (/^\d+$/.test(part) ? BigInt(part) : part));
   return (item) => {
@@ -56,7 +56,7 @@ function sorted(items: readonly Value[], key: Getter, backwards: boolean, budget
   return keyed
     .sort(([a], [b]) => {
       budget.charge(1 / 2);
-      const order = equal(a, b, budget) ? 0 : compare(a, b, "<", budget);
+      const order = compare(a, b, "<", budget);
       return Number.isNaN(order) ? 0 : sign * order;
     })
     .map(([, item]) => item);
@@ -65,6 +65,7 @@ function sorted(items: readonly Value[], key: Getter, backwards: boolean, budget
 function sort(value: Value, given: CallArguments, budget: Budget): Value {
   const names = ["reverse", "case_sensitive", "attribute"];
   const [backwards = false, caseSensitive = false, attribute] = bindArguments("sort", names, given);
+  budget.charge((textOf(attribute ?? null)?.length ?? 0) / 8);
   const paths: readonly (Value | undefined)[] = typeof attribute === "string" ? attribute.split(",") : [attribute];
   const fold = folded(isTrue(caseSensitive, budget), budget);
   const getters = paths.map((path) => attributeGetter(path, budget));
@@ -80,7 +81,7 @@ function dictsort(value: Value, given: CallArguments, budget: Budget): Value {
   if (!(value instanceof Dict)) throw new TemplateFault(`'${typeName(value)}' object has no attribute 'items'`);
   const fold = folded(isTrue(caseSensitive, budget), budget);
   const key: Getter = (item) => fold((item as Tuple).items[by === "key" ? 0 : 1]!);
-  return sorted([...new View(value, "items")], key, isTrue(backwards, budget), budget);
+  return sorted(listOfValue(new View(value, "items"), budget), key, isTrue(backwards, budget), budget);
 }
 
 /** Select, reject and their relatives: by a test that is named, or by truth. What is false or empty has no elements. */
@@ -146,9 +147,9 @@ function unique(value: Value, given: CallArguments, budget: Budget): Value {
     const seen = new Dict();
     for (const item of items) {
       const key = fold(get(item));
-      budget.charge(1 / 4 + (textOf(key)?.length ?? 0) / 1024);
-      if (seen.get(key) !== undefined) continue;
-      seen.set(key, true);
+      budget.charge(1 / 4);
+      if (seen.get(key, budget) !== undefined) continue;
+      seen.set(key, true, budget);
       yield item;
     }
   });
@@ -262,7 +263,9 @@ export const listFilters: Readonly<Record<string, Filter>> = {
   attr: (value, given, { budget }) => {
     const [name] = bindArguments("attr", ["name!"], given);
     const found = getAttribute(value, str(name!, budget), budget);
-    return value instanceof Dict && value.get(name!) === found ? new Undefined("it has no such attribute") : found;
+    return value instanceof Dict && value.get(name!, budget) === found
+      ? new Undefined("it has no such attribute")
+      : found;
   },
   batch: (value, given, { budget }) => batch(value, given, budget),
   dictsort: (value, given, { budget }) => dictsort(value, given, budget),

@@ -6,12 +6,14 @@ import { textMethods } from "./text_methods";
 import {
   Attributes,
   Callable,
+  chargeRead,
   Dict,
   isNumber,
   isWide,
   itemsOf,
   iterated,
   lengthOf,
+  listOfValue,
   Markup,
   type Named,
   Namespace,
@@ -48,7 +50,7 @@ function dictMethod(dict: Dict, name: string, budget: Budget): Method | undefine
     case "get":
       return (args) => {
         if (args[0] === undefined) throw new TemplateFault("get expected at least 1 argument, got 0");
-        const value = dict.get(args[0]);
+        const value = dict.get(args[0], budget);
         return value === undefined ? (args[1] ?? null) : value;
       };
     case "items":
@@ -61,7 +63,7 @@ function dictMethod(dict: Dict, name: string, budget: Budget): Method | undefine
     case "copy":
       return () => {
         budget.list(dict.size);
-        return Dict.of(dict.entries.values());
+        return Dict.of(dict.entries.values(), budget);
       };
     default:
       return undefined;
@@ -69,6 +71,8 @@ function dictMethod(dict: Dict, name: string, budget: Budget): Method | undefine
 }
 
 function sequenceMethod(value: Value, name: string, budget: Budget): Method | undefined {
+  if (value instanceof Range && (name === "count" || name === "index"))
+    return (args) => sequenceMethod(listOfValue(value, budget), name, budget)!(args, new Map());
   const items = itemsOf(value);
   if (!items) return undefined;
   if (name === "count") return ([sought]) => BigInt(items.filter((item) => equal(item, sought ?? null, budget)).length);
@@ -97,16 +101,36 @@ function numberAttribute(value: bigint | boolean | number, name: string): Value 
   return name === "is_integer" ? () => true : undefined;
 }
 
+/** A method bound to its value, which every call may go through once. */
+function method(value: Value, name: string, call: Method, budget: Budget): Callable {
+  return new Callable(name, (args, named) => {
+    chargeRead(value, budget);
+    return call(args, named);
+  });
+}
+
+/** What a method of a marked text gives: its parts are marked, too. */
+function marked(result: Value): Value {
+  if (typeof result === "string") return new Markup(result);
+  if (Array.isArray(result)) return result.map(marked);
+  return result instanceof Tuple ? new Tuple(result.items.map(marked)) : result;
+}
+
 /** What `getattr` finds, or undefined. */
 function attribute(value: Value, name: string, budget: Budget): Value | undefined {
   const text = textOf(value);
   if (text !== undefined) {
     if (!Object.hasOwn(textMethods, name)) return undefined;
-    const method = textMethods[name]!;
-    return new Callable(name, (args, named) => {
-      const result = method(text, { args, named, budget, lookup: (one, key, dot) => looked(one, key, dot, budget) });
-      return value instanceof Markup && typeof result === "string" ? new Markup(result) : result;
-    });
+    const work = textMethods[name]!;
+    return method(
+      value,
+      name,
+      (args, named) => {
+        const result = work(text, { args, named, budget, lookup: (one, key, dot) => looked(one, key, dot, budget) });
+        return value instanceof Markup ? marked(result) : result;
+      },
+      budget,
+    );
   }
   if (value instanceof Undefined) value.fail();
   if (value instanceof Namespace) return value.fields.get(name);
@@ -119,7 +143,7 @@ function attribute(value: Value, name: string, budget: Budget): Value | undefine
     : value instanceof Dict
       ? dictMethod(value, name, budget)
       : sequenceMethod(value, name, budget);
-  return typeof found === "function" ? new Callable(name, found) : found;
+  return typeof found === "function" ? method(value, name, found, budget) : found;
 }
 
 /** `obj[key]`, or undefined where Python raises TypeError or LookupError. */
@@ -128,8 +152,7 @@ function element(value: Value, key: Value, budget: Budget): Value | undefined {
   if (key instanceof Slice) return slice(value, key, budget);
   if (value instanceof Dict) {
     if (Array.isArray(key) || key instanceof Dict || key instanceof Namespace) return undefined;
-    budget.charge((textOf(key)?.length ?? 0) / 1024);
-    return value.get(key);
+    return value.get(key, budget);
   }
   const at = indexOf(key);
   if (at === undefined) return undefined;
@@ -199,6 +222,21 @@ export function getItem(value: Value, key: Value, budget: Budget): Value {
   return found === undefined ? new Undefined(described(value, name)) : found;
 }
 
+/**
+ * `value[start:stop:step]`, which fails where Python does: jinja2 leaves it to Python.
+ * @param constant jinja2 computes a part of a constant that it prints when it compiles the template: that may be undefined
+ */
+export function getSlice(value: Value, key: Slice, budget: Budget, constant: boolean): Value {
+  const part = element(value, key, budget);
+  if (part !== undefined) return part;
+  if (constant) return new Undefined(`${typeName(value)} object has no element slice`);
+  throw new TemplateFault(
+    textOf(value) !== undefined || itemsOf(value) || value instanceof Range
+      ? "slice indices must be integers or None or have an __index__ method"
+      : `'${typeName(value)}' object is not subscriptable`,
+  );
+}
+
 function looked(value: Value, key: Value, dot: boolean, budget: Budget): Value {
   const found = dot ? getAttribute(value, key as string, budget) : getItem(value, key, budget);
   if (found instanceof Undefined) found.fail();
@@ -208,6 +246,7 @@ function looked(value: Value, key: Value, dot: boolean, budget: Budget): Value {
 /** `reversed(value)` */
 export function* reversed(value: Value, budget: Budget): Generator<Value> {
   const text = textOf(value);
+  if (value instanceof Undefined) return;
   const items: readonly Value[] | undefined =
     text !== undefined
       ? [...text]

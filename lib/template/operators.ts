@@ -19,7 +19,7 @@ const spelled: Readonly<Record<BinaryOperator, string>> = {
 export function binary(operator: BinaryOperator, a: Value, b: Value, budget: Budget): Value {
   if (isNumber(a) && isNumber(b)) return arithmetic(operator, asNumber(a), asNumber(b), budget);
   if (operator === "%" && textOf(a) !== undefined) {
-    if (a instanceof Markup) return new Markup(formatPercent(a.text, escapedValue(b), budget));
+    if (a instanceof Markup) return new Markup(formatPercent(a.text, escapedValue(b, budget), budget));
     return formatPercent(textOf(a)!, b, budget);
   }
   if (a instanceof Undefined) a.fail();
@@ -47,9 +47,14 @@ export const escaped = (text: string): string =>
     .replaceAll('"', "&#34;");
 
 /** What a marked text is formatted with. */
-function escapedValue(value: Value): Value {
-  if (typeof value === "string") return escaped(value);
-  return value instanceof Tuple ? new Tuple(value.items.map(escapedValue)) : value;
+function escapedValue(value: Value, budget: Budget): Value {
+  if (value instanceof Tuple) return new Tuple(value.items.map((item) => escapedItem(item, budget)));
+  return escapedItem(value, budget);
+}
+function escapedItem(value: Value, budget: Budget): Value {
+  if (typeof value !== "string") return value;
+  budget.text(6 * value.length, 64);
+  return escaped(value);
 }
 
 function joined(a: Value, b: Value, budget: Budget): Value | undefined {
@@ -116,7 +121,8 @@ function integers(operator: BinaryOperator, a: bigint, b: bigint): bigint {
 function power(a: bigint, b: bigint, budget: Budget): bigint {
   if (b < 0n) return floats("**", asFloat(a), asFloat(b)) as unknown as bigint;
   const bits = a === 0n || a === 1n || a === -1n ? 1 : a.toString(16).replace("-", "").length * 4;
-  if (bits > 1) budget.bits(bits * Number(b));
+  const float = Math.abs(Number(a)); // its logarithm is exact enough where it is finite
+  if (bits > 1) budget.bits(Number.isFinite(float) ? Math.log2(float) * Number(b) : bits * Number(b));
   return bits === 1 ? (b === 0n ? 1n : a === -1n && b % 2n === 0n ? 1n : a) : a ** b;
 }
 

@@ -24,6 +24,8 @@ export function parseTemplate(source: string, knows: (kind: "filter" | "test", n
 class Parser extends ExpressionParser {
   /** Whether a loop is around this place that `break` could end. */
   private inLoop = false;
+  /** Loops around the present place. */
+  private loops = 0;
   private marksGeneration = false;
 
   program(): Program {
@@ -147,8 +149,10 @@ class Parser extends ExpressionParser {
     const iterable = this.tuple({ conditional: false, end: "recursive" });
     const test = this.skipName("if") ? this.expression() : undefined;
     const recursive = this.skipName("recursive");
+    this.loops++;
     const body = this.scope(() => this.body("endfor", "else"), true);
     const otherwise = this.next().value === "else" ? this.bodyOf("endfor") : [];
+    this.loops--;
     return { kind: "for", target, iterable, test, recursive, body, otherwise };
   }
 
@@ -168,6 +172,8 @@ class Parser extends ExpressionParser {
 
   private assignment(): Statement {
     const target = this.target({ fields: true });
+    if (this.loops > 0 && names(target).includes("loop"))
+      this.fail("Can't assign to special loop variable in for-loop");
     if (this.skip("=")) return { kind: "set", target, value: this.tuple() };
     let filter: Expression | undefined;
     while (this.skip("|")) filter = this.filter(filter);

@@ -160,10 +160,22 @@ const mapped =
     return result;
   };
 
+/** A text in lower case without its first character, which decides with the others which sigma is a final one. */
+const lowerAfter = (first: string, text: string): string => text.toLowerCase().slice(first.toLowerCase().length);
+
+/** Case folding of one character: what all its cases have in common. Cherokee folds to upper case, the dotless i not at all. */
+function foldedCharacter(one: string): string {
+  if (one === "ı") return one;
+  const upper = one.toLowerCase().toUpperCase();
+  return /[\u13a0-\u13f5]/.test(upper) ? upper : [...upper].map((part) => part.toLowerCase()).join("");
+}
+const caseFolded = (text: string): string =>
+  text.replace(/[^\p{ASCII}]/gu, foldedCharacter).replace(/[A-Z]+/g, (part) => part.toLowerCase());
+
 const titleOf = (text: string): string =>
   text.replace(
     /(\p{Cased})((?:\p{Cased}|\p{M})*)/gu,
-    (_, first: string, rest: string) => titled(first) + rest.toLowerCase(),
+    (_, first: string, rest: string) => titled(first) + lowerAfter(first, first + rest),
   );
 /** Their title case differs from their upper case. */
 const digraphs: Readonly<Record<string, string>> = {
@@ -184,7 +196,7 @@ const titled = (character: string): string => {
 };
 export const capitalized = (text: string): string => {
   const [first = ""] = text;
-  return titled(first) + text.slice(first.length).toLowerCase();
+  return titled(first) + lowerAfter(first, text);
 };
 
 function expandTabs(text: string, call: TextCall): Value {
@@ -273,13 +285,14 @@ export const textMethods: Readonly<Record<string, Method>> = {
   format: (text, { args, named, lookup, budget }) => formatBraces(text, args, named, lookup, budget),
   format_map: (text, { args, lookup, budget }) => {
     const names = new Map<string, Value>();
+    if (args[0] instanceof Dict) budget.list(args[0].size);
     if (args[0] instanceof Dict)
       for (const [key, value] of args[0].entries.values()) if (typeof key === "string") names.set(key, value);
     return formatBraces(text, [], names, lookup, budget);
   },
   upper: mapped((text) => text.toUpperCase()),
   lower: mapped((text) => text.toLowerCase()),
-  casefold: mapped((text) => text.replace(/[ßẞ]/g, "ss").toLowerCase()),
+  casefold: mapped(caseFolded),
   title: (text, { budget }) => {
     budget.text(text.length, 8);
     return titleOf(text);

@@ -9,9 +9,11 @@ import { callTextMethod, capitalized } from "./text_methods";
 import { replaced, stripped } from "./text_parts";
 import {
   Dict,
+  isIterable,
   isNumber,
   isTrue,
   iterated,
+  lengthOfText,
   listOfValue,
   Markup,
   PyGenerator,
@@ -22,7 +24,7 @@ import {
   type Value,
   View,
 } from "./values";
-import { json, str } from "./writing";
+import { json, str, TextWriter } from "./writing";
 
 /** What filters may use of the interpreter. */
 export interface FilterContext {
@@ -119,6 +121,7 @@ function toInteger(value: Value, given: CallArguments, budget: Budget): Value {
   const [otherwise = 0n, base = 10n] = bindArguments("int", ["default", "base"], given);
   const text = textOf(value);
   if (text === undefined) {
+    if (value instanceof Undefined) value.fail();
     if (!isNumber(value)) return otherwise;
     const number = asNumber(value);
     return typeof number === "number" && !Number.isFinite(number) ? otherwise : truncated(number);
@@ -171,12 +174,13 @@ function truncate(value: Value, given: CallArguments, budget: Budget): Value {
   const [length = 255n, killWords = false, end = "...", leeway = 5n] = bindArguments("truncate", names, given);
   const ending = requireText(end);
   const size = integerOf(length, 255);
-  if (size < [...ending].length) throw new TemplateFault(`expected length >= ${ending.length}, got ${size}`);
-  if (value instanceof Undefined) return "";
-  const points = [...requireText(value)];
-  budget.charge(points.length / 8);
-  if (points.length <= size + integerOf(leeway, 5)) return value;
-  const cut = points.slice(0, size - [...ending].length).join("");
+  const endingLength = lengthOfText(ending, budget);
+  if (size < endingLength) throw new TemplateFault(`expected length >= ${endingLength}, got ${size}`);
+  if (hasLength(value, budget) <= size + integerOf(leeway, 5)) return value;
+  const text = requireText(value);
+  budget.charge(text.length / 8);
+  const points = [...text];
+  const cut = points.slice(0, size - endingLength).join("");
   if (isTrue(killWords, budget)) return cut + ending;
   const space = cut.lastIndexOf(" ");
   return (space < 0 ? cut : cut.slice(0, space)) + ending;
@@ -196,14 +200,15 @@ function urlQuoted(text: string, forQuery: boolean, budget: Budget): string {
 
 function urlencode(value: Value, given: CallArguments, budget: Budget): Value {
   bindArguments("urlencode", [], given);
-  if (textOf(value) !== undefined || !(value instanceof Dict || Array.isArray(value)))
-    return urlQuoted(str(value, budget), false, budget);
-  const pairs = value instanceof Dict ? [...new View(value, "items")] : value;
-  const quoted = (pair: Value) =>
-    listOfValue(pair, budget)
-      .map((part) => urlQuoted(str(part, budget), true, budget))
-      .join("=");
-  return pairs.map(quoted).join("&");
+  if (textOf(value) !== undefined || !isIterable(value)) return urlQuoted(str(value, budget), false, budget);
+  const writer = new TextWriter(budget);
+  for (const pair of iterated(value instanceof Dict ? new View(value, "items") : value, budget)) {
+    const parts = listOfValue(pair, budget);
+    if (parts.length !== 2) throw new TemplateFault(`Expected pairs for urlencode but received ${parts.length} values`);
+    const [name, own] = parts.map((part) => urlQuoted(str(part, budget), true, budget));
+    writer.add(`${writer.length > 0 ? "&" : ""}${name}=${own}`);
+  }
+  return writer.text();
 }
 
 function absolute(value: Value): Value {
@@ -252,6 +257,7 @@ export const valueFilters: Readonly<Record<string, Filter>> = {
   float: (value, given, { budget }) => {
     const [other = 0] = bindArguments("float", ["default"], given);
     const text = textOf(value);
+    if (value instanceof Undefined) value.fail();
     if (text === undefined) return isNumber(value) ? Number(asNumber(value)) : other;
     budget.text(text.length, 16);
     return floatOf(stripped(text, null, "both", budget)) ?? other;
@@ -259,7 +265,7 @@ export const valueFilters: Readonly<Record<string, Filter>> = {
   format: (value, { args, named }, { budget }) => {
     if (args.length > 0 && named.size > 0)
       throw new TemplateFault("can't handle positional and keyword arguments at the same time");
-    const given = named.size > 0 ? Dict.of(named) : new Tuple(args);
+    const given = named.size > 0 ? Dict.of(named, budget) : new Tuple(args);
     return formatPercent(str(value, budget), given, budget);
   },
   indent: (value, given, { budget }) => indent(value, given, budget),

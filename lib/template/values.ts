@@ -31,17 +31,21 @@ export class Dict extends PyObject {
   readonly type = "dict";
   readonly entries = new Map<Key, readonly [key: Value, value: Value]>();
 
-  static of(pairs: Iterable<readonly [Value, Value]>): Dict {
+  static of(pairs: Iterable<readonly [Value, Value]>, budget: Budget): Dict {
     const dict = new Dict();
-    for (const [key, value] of pairs) dict.set(key, value);
+    for (const [key, value] of pairs) dict.set(key, value, budget);
     return dict;
   }
-  get(key: Value): Value | undefined {
-    return this.entries.get(hashed(key))?.[1];
+  get(key: Value, budget: Budget): Value | undefined {
+    return this.entries.get(hashed(key, budget))?.[1];
   }
-  set(key: Value, value: Value): void {
-    const hash = hashed(key);
+  set(key: Value, value: Value, budget: Budget): void {
+    const hash = hashed(key, budget);
     this.entries.set(hash, [this.entries.get(hash)?.[0] ?? key, value]);
+  }
+  /** Sets what the caller gave, which no budget bounds. */
+  setField(name: string, value: Value): void {
+    this.entries.set(name, [name, value]);
   }
   get size(): number {
     return this.entries.size;
@@ -136,19 +140,27 @@ export abstract class Attributes extends PyObject {
 /** Parts of a tuple that is a key, all levels counted. */
 const mostParts = 100;
 
-/** A key as a Map compares it. */
-function hashed(key: Value, room = { left: mostParts }): Key {
+/** A key as a Map compares it. V8 reads all of a text to hash it. */
+function hashed(key: Value, budget: Budget, room = { left: mostParts }): Key {
   if (--room.left < 0) throw new TemplateLimit(`it makes a key of more than ${mostParts} parts`);
+  chargeRead(key, budget);
   if (typeof key === "string" || typeof key === "bigint" || key === null) return key;
   if (typeof key === "boolean") return key ? 1n : 0n;
   if (typeof key === "number") return Number.isInteger(key) ? BigInt(key) : key;
   if (key instanceof Markup) return key.text;
   if (key instanceof Undefined) return Undefined;
-  if (key instanceof Tuple)
-    return `\0tuple${key.items
-      .map((part) => hashed(part, room))
-      .map((part) => `${typeof part}${String(part).length}:${String(part)}`)
-      .join()}`;
+  if (key instanceof Tuple) {
+    let length = 0;
+    const parts = key.items.map((part) => {
+      const hash = hashed(part, budget, room);
+      const text = String(hash);
+      length += text.length;
+      budget.text(length, Number.POSITIVE_INFINITY);
+      return `${typeof hash}${text.length}:${text}`;
+    });
+    budget.text(length);
+    return `\0tuple${parts.join()}`;
+  }
   if (Array.isArray(key) || key instanceof Dict || key instanceof Namespace)
     throw new TemplateFault(`unhashable type: '${typeName(key)}'`);
   return key;
@@ -178,6 +190,36 @@ export function textOf(value: Value): string | undefined {
 export function itemsOf(value: Value): readonly Value[] | undefined {
   if (Array.isArray(value)) return value;
   return value instanceof Tuple ? value.items : undefined;
+}
+
+/** An integer of more bits takes as long as a text of some length. */
+const isLarge = (value: Value): boolean => typeof value === "bigint" && BigInt.asIntN(64, value) !== value;
+
+/**
+ * Charges for going through a value once. The evaluator does so for all that an operation is given, so that none is free;
+ * one that takes longer charges more itself. What elements hold is charged where it is read.
+ */
+export function chargeRead(value: Value, budget: Budget): void {
+  if (value === null || typeof value === "number" || typeof value === "boolean") return;
+  if (typeof value === "string") budget.charge(value.length / 1024);
+  else if (typeof value === "bigint") {
+    if (isLarge(value)) budget.charge(16);
+  } else if (value instanceof Markup) budget.charge(value.text.length / 1024);
+  else if (value instanceof View) budget.charge(value.dict.size / 1024);
+  else budget.charge((value instanceof Dict ? value.size : (itemsOf(value)?.length ?? 0)) / 1024);
+}
+
+/** Charges for the memory of what an operation gives, and refuses what is too large. */
+export function chargeMade<T extends Value>(value: T, budget: Budget): T {
+  const text = textOf(value);
+  if (text !== undefined) budget.text(text.length);
+  else if (value instanceof Dict) budget.list(value.size);
+  else if (isLarge(value)) budget.charge(4);
+  else {
+    const items = itemsOf(value);
+    if (items) budget.list(items.length);
+  }
+  return value;
 }
 
 const surrogates = /[\ud800-\udfff]/;

@@ -4,6 +4,7 @@ import { compare } from "./compare";
 import {
   Attributes,
   Callable,
+  chargeRead,
   Dict,
   isWide,
   Markup,
@@ -110,8 +111,10 @@ function writeRepr(value: Value, writer: TextWriter): void {
   if (value === null) writer.add("None");
   else if (typeof value === "boolean") writer.add(value ? "True" : "False");
   else if (typeof value === "number") writer.add(floatText(value));
-  else if (typeof value === "bigint") writer.add(integerText(value));
-  else if (typeof value === "string") {
+  else if (typeof value === "bigint") {
+    chargeRead(value, writer.budget);
+    writer.add(integerText(value));
+  } else if (typeof value === "string") {
     writer.budget.text(value.length, 16);
     writer.add(textRepr(value));
   } else writer.budget.nested(() => writeObject(value, writer));
@@ -149,7 +152,8 @@ function writeObject(value: Value[] | PyObject, writer: TextWriter): void {
   } else if (value instanceof Markup) writer.add(`Markup(${textRepr(value.text)})`);
   else if (value instanceof Undefined) writer.add("Undefined");
   else if (value instanceof Attributes) writer.add(String(value.attribute("__repr__") ?? `<${value.type}>`));
-  else if (value instanceof Callable && value.type === "Macro") writer.add(`<Macro ${textRepr(value.name)}>`);
+  else if (value instanceof Callable && value.type === "Macro")
+    writer.add(value.name === "" ? "<Macro anonymous>" : `<Macro ${textRepr(value.name)}>`);
   // Python writes an address, which differs each time.
   else throw new TemplateFault(`Expected a value that can be written but received a ${(value as PyGenerator).type}`);
 }
@@ -240,6 +244,7 @@ export function json(value: Value, options: JsonOptions, budget: Budget): string
     writer.add(first ? close! : line(level) + close!);
   };
   const write = (one: Value, level: number): void => {
+    chargeRead(one, budget);
     const scalar = jsonScalar(one);
     if (scalar !== undefined) writer.add(scalar);
     else if (typeof one === "string" || one instanceof Markup)

@@ -20,6 +20,9 @@ export function requireTexts(files: TokenizerFiles): void {
     if (typeof text !== "string" && !isMissing(text)) throw invalid(`files.${name}`, "a string", text);
 }
 
+/** The Rust library takes no others; those that the vocabulary lacks have no text. */
+const mostId = 2 ** 32 - 1;
+
 /** @throws RubricateError ERR_ARGUMENT */
 export function checkedDecodeIds(ids: ArrayLike<number>, name = "ids"): number[] {
   const length = lengthOf(name, "an array of token ids", ids);
@@ -28,7 +31,8 @@ export function checkedDecodeIds(ids: ArrayLike<number>, name = "ids"): number[]
     const list: number[] = [];
     for (let at = 0; at < length; at++) {
       const id = ids[at]!;
-      if (!Number.isInteger(id)) throw invalid(`${name}[${at}]`, "an integer", id);
+      if (!Number.isInteger(id) || id < 0 || id > mostId)
+        throw invalid(`${name}[${at}]`, `an integer from 0 to ${mostId}`, id);
       list.push(id);
     }
     return list;

@@ -4,6 +4,7 @@ import { RubricateError } from "../errors";
 import { finishInto } from "../files/atomic";
 import { present, readBytes, readSharedText } from "../files/read";
 import { limits } from "../limits";
+import { isMissing } from "../options";
 import { type ChatTemplates, readChatTemplates } from "./chat_templates";
 
 /** Contents of a tokenizer's files, as text; those that a folder lacks are undefined. */
@@ -33,7 +34,7 @@ export interface TokenizerBytes {
 
 /** The bytes of files that a caller gives. */
 export function bytesOf(files: TokenizerFiles): TokenizerBytes {
-  const bytes = (text: string | undefined) => (text === undefined ? undefined : Buffer.from(text));
+  const bytes = (text: string | null | undefined) => (isMissing(text) ? undefined : Buffer.from(text));
   return {
     directory: files.directory,
     tokenizerJson: Buffer.from(files.tokenizerJson),
@@ -41,7 +42,7 @@ export function bytesOf(files: TokenizerFiles): TokenizerBytes {
     specialTokensMap: bytes(files.specialTokensMap),
     generationConfig: bytes(files.generationConfig),
     modelConfig: bytes(files.modelConfig),
-    chatTemplate: files.chatTemplate,
+    chatTemplate: files.chatTemplate ?? undefined,
   };
 }
 

@@ -1,4 +1,4 @@
-/** The thread that makes a tokenizer's tables: it answers one call, and is ended. */
+/** The thread that makes a tokenizer's tables: it answers one call after another. */
 import "../background_thread";
 import { answerCalls } from "../worker_calls";
 import { partsOf } from "./parts";

@@ -78,9 +78,14 @@ export class Tokenizer {
    * or unsupported; ERR_TEMPLATE
    */
   static async fromPretrained(directory: string): Promise<Tokenizer> {
+    return Tokenizer.load(directory);
+  }
+
+  /** The same, until the signal fires. @internal */
+  static async load(directory: string, signal?: AbortSignal): Promise<Tokenizer> {
     pathOf("directory", directory);
     const bytes = await readTokenizerFiles(directory);
-    return new Tokenizer(filesOf(bytes), await partsInThread(bytes));
+    return new Tokenizer(filesOf(bytes), await partsInThread(bytes, signal));
   }
 
   /** A tokenizer of another thread's tables. That thread keeps the files, and tells notices. @internal */

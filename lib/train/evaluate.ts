@@ -54,7 +54,7 @@ export async function evaluate(
   const onProgress = functionOf("onProgress", given.onProgress);
   adapterHandle(given.adapter, model);
   const source = await exampleSource(data, "data", model.architecture.vocabulary);
-  requireFit(source, model.contextLength, "data");
+  requireFit(source, model.contextLength, "data", "the model's context");
   return evaluateSource(model, source, adapterHandle(given.adapter, model), { batchSize, signal, onProgress });
 }
 

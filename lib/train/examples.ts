@@ -163,16 +163,22 @@ function* elementsOf(data: readonly Example[], name: string): Steps<Example[]> {
 
 /**
  * Checks that a model can take the examples.
+ * @param most tokens of one, and what sets that
  * @throws RubricateError ERR_DATA if no token is supervised, ERR_CONTEXT_LENGTH if an example is too long
  */
-export function requireFit(source: ExampleSource, contextLength: number, name: string): void {
+export function requireFit(
+  source: ExampleSource,
+  most: number,
+  name: string,
+  what: "the model's context" | "the run's maxLength",
+): void {
   let supervised = 0;
   for (let at = 0; at < source.length; at++) {
     supervised += source.supervisedCounts[at]!;
-    if (source.lengths[at]! > contextLength)
+    if (source.lengths[at]! > most)
       throw new RubricateError(
         "ERR_CONTEXT_LENGTH",
-        `Expected examples of at most ${contextLength} tokens, the model's context, but example ${at} of ${name} has ` +
+        `Expected examples of at most ${most} tokens (${what}) but example ${at} of ${name} has ` +
           `${source.lengths[at]}; set maxLength when reading the data`,
       );
   }

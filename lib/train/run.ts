@@ -91,8 +91,9 @@ export class Run {
       ({ train, eval: evaluation } = await train.splitInSlices(settings.eval, settings.seed));
     else if (settings.eval !== undefined)
       evaluation = await exampleSource(settings.eval, "eval", model.architecture.vocabulary);
-    requireFit(train, maxLength, "train");
-    if (evaluation) requireFit(evaluation, maxLength, "eval");
+    const what = maxLength < model.contextLength ? "the run's maxLength" : "the model's context";
+    requireFit(train, maxLength, "train", what);
+    if (evaluation) requireFit(evaluation, maxLength, "eval", what);
     const plan = new Plan(train, settings);
     const totalSteps = await plan.totalSteps();
     const warmupSteps = warmupStepsOf(settings, totalSteps);

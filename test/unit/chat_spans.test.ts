@@ -4,6 +4,8 @@ import path from "node:path";
 import { assistantSpans, type ChatText } from "../../lib/data/chat_spans";
 import { tokensInSpans } from "../../lib/data/token_spans";
 import { embeddedModelDir } from "../../lib/embedded";
+import { limits } from "../../lib/limits";
+import { ChatTemplate } from "../../lib/template/chat_template";
 import { type ChatMessage, Tokenizer } from "../../lib/tokenizer/tokenizer";
 
 const fixtures = path.join(__dirname, "..", "parity", "fixtures", "tokenizer");
@@ -254,4 +256,35 @@ test("a template that writes some turns in another way has them compared, and th
   const ids = tokenizer.encodeStart(chat.text, 1e6);
   expect(() => [...chat.spans]).toThrow();
   expect(Buffer.from(tokensInSpans(tokenizer, ids, chat))).toEqual(Buffer.from(tokensByPrefixes(tokenizer, ids, chat)));
+});
+
+test("turns that are all different are rendered up to a limit", async () => {
+  const { files } = await Tokenizer.fromPretrained(path.join(fixtures, "byte_level"));
+  const chatTemplate =
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+  const tokenizer = new Tokenizer({ ...files, chatTemplate });
+  const chatOf = (count: number) => {
+    const messages = Array.from({ length: count }, (_, at) => ({
+      role: at % 2 ? "assistant" : `user${at}`,
+      content: `say ${at}`,
+    }));
+    return assistantSpans(tokenizer, messages, 0);
+  };
+  const render = jest.spyOn(ChatTemplate.prototype, "render");
+  const work = () => render.mock.calls.reduce((sum, [{ messages }]) => sum + messages.length, 0);
+  const given = limits.turnMessages;
+  Object.assign(limits, { turnMessages: 100 * 99 });
+  try {
+    // The 100 messages have 1 + 2 + ... + 99 = 4950 before and within their turns; the 200 have 19,900.
+    expect([...chatOf(100).spans]).toHaveLength(50);
+    expect(() => [...chatOf(200).spans]).toThrow(
+      expect.objectContaining({ code: "ERR_TEMPLATE", message: expect.stringContaining("at most 9900 messages") }),
+    );
+    render.mockClear();
+    expect(() => [...chatOf(2000).exactSpans]).toThrow(/at most 9900 messages/);
+    expect(work()).toBeLessThan(9900 + 2000);
+  } finally {
+    Object.assign(limits, { turnMessages: given });
+    render.mockRestore();
+  }
 });

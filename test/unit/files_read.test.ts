@@ -282,6 +282,10 @@ describe("limits: accepted at the limit, refused one past it", () => {
     const deep = `"${"a".repeat(1 << 16)}"`;
     expect(encode(`${"[".repeat(limits.jsonNesting - 1)}${deep}${"]".repeat(limits.jsonNesting - 1)}`)()).toBeDefined();
     expect(encode(`${"[".repeat(limits.jsonNesting)}${deep}${"]".repeat(limits.jsonNesting)}`)).toThrow(/nested/);
+    const short = (levels: number) => `${"[".repeat(levels)}1${"]".repeat(levels)}`;
+    expect(encode(short(limits.jsonNesting - 1))()).toBeDefined();
+    expect(encode(short(limits.jsonNesting))).toThrow(/nested/);
+    expect(encode(`"${short(limits.jsonNesting)}"`)()).toBeDefined(); // a text
   });
 });
 

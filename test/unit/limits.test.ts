@@ -96,6 +96,7 @@ const tested: Readonly<Record<string, readonly [file: string, ...titles: string[
   templateTokens: [chat, "a template of as many words and signs as are allowed, and of one more"],
   renderedCharacters: [chat, "characters of strings count once", "one character more is refused"],
   templateSteps: [chat, "a template of as many steps as are allowed, and of fewer than it needs"],
+  turnMessages: ["test/unit/chat_spans.test.ts", "turns that are all different are rendered up to a limit"],
   quickTemplateSteps: [prompts, "a template of few steps", "a template of many"],
   largestFloat32: [numbers, "%j is accepted, %j refused"],
   smallestFloat32: [numbers, "%j is accepted, %j refused"],

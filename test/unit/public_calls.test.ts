@@ -192,6 +192,7 @@ const notPublic = new Set([
   "Dataset#splitInSlices",
   "Dataset#splitSteps",
   "Tokenizer.ofParts",
+  "Tokenizer.load",
   "Tokenizer#tellIgnored",
   "Tokenizer#textOf",
   "Tokenizer#tokenId",

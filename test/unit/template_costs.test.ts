@@ -109,6 +109,14 @@ const hostile: [string, string][] = [
   ["powers", always("{{ 3 ** 9000 > 1 }}{{ 10 ** 10 ** 10 }}")],
   ["products", `{% set n = namespace(x=3) %}${always("{% set n.x = n.x * n.x %}")}`],
   ["tuples as keys", `{% set n = namespace(t=(1, 2)) %}${"{% set n.t = (n.t, n.t) %}".repeat(40)}${always("{{ {n.t: 1} }}")}`],
+  ["long tuples as keys", `${texts}{% set k = (${Array(95).fill("t").join()}) %}${always("{% if k in {} %}{% endif %}")}`],
+  ["long tuples as keys that are kept", `${texts}{% set k = (t, t) %}{% set n = namespace(a=0) %}${always("{% set n.a = [n.a, {(k, i): 1}] %}")}`],
+  ["keys of dicts", `{% set d = dict(range(60000) | batch(2)) %}{% set e = dict(d) %}${always("{{ d.keys() == e.keys() }}")}`],
+  ["pairs of dicts", `{% set d = dict(range(20000) | batch(2)) %}{% set e = dict(d) %}${always("{{ d.items() == e.items() }}")}`],
+  ["sort by many paths", `{% set t = ',' * 1000000 %}${always("{% set x = [] | sort(attribute=t) %}")}`],
+  ["removed affixes", `${texts}{% set u = 'b' ~ t %}${always("{% for j in range(2000) %}{% set x = u.removesuffix(t) %}{% endfor %}")}`],
+  ["copies that are kept", "{% set l = [0] * 100000 %}{% set n = namespace(a=0) %}{% for i in range(99999) %}{% set n.a = [n.a, l.copy()] %}{% endfor %}"],
+  ["a marked text formatted with tuples in tuples", `{% set n = namespace(t=('<', '<')) %}${"{% set n.t = (n.t, n.t) %}".repeat(40)}${always("{{ ('%s%s' | safe) % n.t }}")}`],
   ["lists in lists", `{% set n = namespace(t=[1]) %}${"{% set n.t = [n.t, n.t] %}".repeat(40)}${always("{{ n.t == [n.t[0], n.t[1]] }}{{ n.t }}")}`],
   ["many elements for one", always("{{ [1] | batch(90000, 0) | list | length }}{{ [1] | slice(90000) | list | length }}")],
   ["groups", `${lists}${always("{{ s | groupby(0) | length }}")}`],
@@ -136,6 +144,20 @@ test.each(hostile)("ends soon: %s", (_, source) => {
   if (process.env.TIMES) console.error(Math.round(took), _, message.slice(0, 90));
   // A quarter of that is usual; without their charges, these take seconds to hours.
   expect(took).toBeLessThan(2000);
+});
+
+test.each([
+  ["captured texts", "{% set x %}{{ t }}{{ i }}{% endset %}{% set n.a = [n.a, x] %}"],
+  ["results of macros", "{% set n.a = [n.a, f()] %}"],
+  ["copies of lists", "{% set n.a = [n.a, l.copy()] %}"],
+  ["copies of dicts", "{% set n.a = [n.a, d.copy()] %}"],
+])("%s that are kept are charged for their memory", (_, body) => {
+  const start = `${long("t", "→", 19)}{% macro f() %}{{ t }}1{% endmacro %}{% set n = namespace(a=0) %}{% set l = [0] * 90000 %}{% set d = dict(range(9000) | batch(2)) %}`;
+  const kept = `${start}{% for i in range(600) %}${body}{% endfor %}`;
+  // 600 of them are 100 to 600 MB; a step is 1024 characters that are kept, or 8 elements, at most.
+  expect(() => new ChatTemplate(kept, {}).render(checkMessages(chat, undefined))).toThrow(
+    /did not end within \d+ steps/,
+  );
 });
 
 const fixtures = path.join(__dirname, "..", "parity", "fixtures", "tokenizer");

@@ -92,7 +92,9 @@ test("special tokens are shown where that is asked for", () => {
 
 test("the ids before are checked", () => {
   const byteLevel = tokenizers.get("byte_level")!;
-  expect(() => byteLevel.createDecoder({ after: [1.5] })).toThrow("Expected an integer for after[0] but received 1.5");
+  expect(() => byteLevel.createDecoder({ after: [1.5] })).toThrow(
+    "Expected an integer from 0 to 4294967295 for after[0] but received 1.5",
+  );
   expect(() => byteLevel.createDecoder({ after: 5 as never })).toThrow(/for after but received 5/);
 });
 
@@ -147,3 +149,26 @@ test("cleaning up holds little back", () => {
   expect(cleanUp.push(".")).toBe("");
   expect(cleanUp.push(" And")).toBe(".");
 });
+
+test("ids that the vocabulary lacks have no text, and those that the Rust library cannot take are refused", () => {
+  const tokenizer = tokenizers.get("byte_level")!;
+  expect([tokenizer.decode([1e9]), tokenizer.decode([2 ** 32 - 1])]).toEqual(["", ""]);
+  for (const id of [-1, 2 ** 32, 1.5, Number.NaN])
+    expect(() => tokenizer.decode([0, id])).toThrow(
+      expect.objectContaining({
+        code: "ERR_ARGUMENT",
+        message: `Expected an integer from 0 to 4294967295 for ids[1] but received ${id}`,
+      }),
+    );
+});
+
+test.each(["tokenizerConfig", "specialTokensMap", "generationConfig", "modelConfig", "chatTemplate"])(
+  "%s: null is a file that is missing",
+  (name) => {
+    const { directory, tokenizerJson } = tokenizers.get("byte_level")!.files;
+    const without = new Tokenizer({ directory, tokenizerJson });
+    const given = new Tokenizer({ directory, tokenizerJson, [name]: null } as never);
+    expect(given.parts.hash).toBe(without.parts.hash);
+    expect(given.chatTemplate).toBe(without.chatTemplate);
+  },
+);

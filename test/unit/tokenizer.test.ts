@@ -109,14 +109,16 @@ test("a word of a million characters", () => {
   expect([...ids.subarray(0, short.length - 2)]).toEqual([...short.subarray(0, short.length - 2)]);
 });
 
-test.each<[number[]]>([[[]], [[-1]], [[1e9]]])("ids %j are no text", (ids) => {
+test.each<[number[]]>([[[]], [[1e9]]])("ids %j are no text", (ids) => {
   expect(loaded.get("llama")!.tokenizer.decode(ids)).toBe("");
   const decoder = loaded.get("llama")!.tokenizer.createDecoder();
   expect(ids.map((id) => decoder.push(id)).join("") + decoder.end()).toBe("");
 });
 
 test("decoding refuses what is no id", () => {
-  expect(() => loaded.get("llama")!.tokenizer.decode([1.5])).toThrow("Expected an integer for ids[0]");
+  expect(() => loaded.get("llama")!.tokenizer.decode([1.5])).toThrow(
+    "Expected an integer from 0 to 4294967295 for ids[0]",
+  );
 });
 
 const home = mkdtempSync(path.join(tmpdir(), "rubricate-tokenizer-"));

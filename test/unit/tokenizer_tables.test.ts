@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { Dataset, Tokenizer } from "../../lib/index";
+import { Dataset, type RubricateError, Tokenizer } from "../../lib/index";
 import { MergeTable } from "../../lib/tokenizer/bpe_tables";
 import { bytesOf } from "../../lib/tokenizer/files";
 import { type TokenizerParts, tokenizerError } from "../../lib/tokenizer/parts";
@@ -124,6 +124,67 @@ test("several folders at once are each loaded, beside one that cannot be", async
   expect((found[0] as PromiseFulfilledResult<Tokenizer>).value.vocabSize).toBe(40_003);
 });
 
+/** Copies of a large tokenizer, each with another token. */
+const copies = (name: string, count: number) =>
+  Array.from({ length: count }, (_, at) =>
+    write(`${name}${at}`, {
+      added_tokens: [],
+      model: { ...model, vocab: { ...vocabularyOf(10_000 + at), ...model.vocab } },
+    }),
+  );
+
+test("loads of equal files that are under way have the same tables, and others their own", async () => {
+  const [other] = copies("other", 1);
+  const [one, same, own] = await Promise.all([large, large, other!].map((at) => Tokenizer.fromPretrained(at)));
+  expect(same!.parts).toBe(one!.parts);
+  expect(own!.vocabSize).toBe(10_003);
+  expect((await Tokenizer.fromPretrained(large)).parts).not.toBe(one!.parts);
+});
+
+test("loads that wait for their turn end as soon as their signal fires, and others of the same files go on", async () => {
+  const folders = copies("turn", 12);
+  const controller = new AbortController();
+  const ended: string[] = [];
+  const load = async (at: string, signal?: AbortSignal) => {
+    const { vocabSize } = await Tokenizer.load(at, signal);
+    ended.push(`made ${vocabSize}`);
+  };
+  const loads = folders.map((at) =>
+    load(at, controller.signal).catch((error: RubricateError) => {
+      ended.push(error.code);
+    }),
+  );
+  const going = load(large);
+  const shared = load(folders[11]!);
+  await Promise.race(loads);
+  const before = ended.length;
+  controller.abort();
+  await Promise.all(loads);
+  expect(new Set(ended.slice(before))).toEqual(new Set(["ERR_ABORTED"])); // none was made in between
+  expect(ended.length - before).toBeGreaterThan(6);
+  await Promise.all([going, shared]);
+  expect(ended).toContain("made 40003");
+  expect(ended).toContain("made 10014");
+  await expect(Tokenizer.load(large, controller.signal)).rejects.toMatchObject({ code: "ERR_ABORTED" });
+});
+
+/** After a while without work the thread ends. */
+const idle = () => new Promise((resolve) => setTimeout(resolve, 400));
+
+test("one thread serves loads in a row, and ends a while after", async () => {
+  await idle();
+  const started = jest.spyOn(workerEntry, "of");
+  try {
+    for (const at of copies("row", 3)) await Tokenizer.fromPretrained(at);
+    expect(started).toHaveBeenCalledTimes(1);
+    await idle();
+    await Tokenizer.fromPretrained(large);
+    expect(started).toHaveBeenCalledTimes(2);
+  } finally {
+    started.mockRestore();
+  }
+});
+
 /** A thread's module that does this when it is called. */
 function moduleOf(name: string, body: string): string {
   const module = path.join(folder, `${name}.cjs`);
@@ -136,6 +197,7 @@ test.each([
   ["exits", "process.exit(3)"],
 ])("a thread that %s ends loading with an error, and the next one loads", async (name, body) => {
   const file = moduleOf(name, body);
+  await idle();
   const { of } = workerEntry;
   workerEntry.of = () => ({ file, argv: [] });
   try {
