@@ -83,9 +83,9 @@ void run(const Work& w) {
   std::vector<int32_t> starts, slots(sequences, 1);
   for (int32_t s = 0; s <= sequences; ++s) starts.push_back(s * rows_each);
   const SequenceRows rows{w.rows, sequences, starts.data(), slots.data()};
-  const EditSlots edit{
+  const SlotVectors edit{
       {{}, {Var::parameter(w.random({w.cols}, DType::f32, 6)), Var::parameter(w.random({w.cols}, DType::f32, 7))}}};
-  const EditSlots no_edit{{{}, {}}};
+  const SlotVectors no_edit{{{}, {}}};
   const SumNorm norm{weight, 1e-5f};
 
   // In chunks, on every thread, like the ops.
@@ -102,7 +102,7 @@ void run(const Work& w) {
   const double copy = 2.0 * static_cast<double>(w.bytes()) / copy_seconds * 1e-9;
   std::printf("  %-38s %9.1f us %7.2f GB/s\n", "copy", copy_seconds * 1e6, copy);
 
-  const auto forward = [&](const EditSlots* slots, const SumNorm& norm) {
+  const auto forward = [&](const SlotVectors* slots, const SumNorm& norm) {
     return best_seconds(w.repetitions, [&, slots] {
       return [&, slots] {
         Tape tape(w.arena, Tape::Mode::inference);
@@ -113,7 +113,7 @@ void run(const Work& w) {
   report("edit_add_norm forward, edit and norm", forward(&edit, norm), 4 * w.bytes(), copy);
   report("edit_add_norm forward, norm only", forward(nullptr, norm), 4 * w.bytes(), copy);
 
-  const auto backward = [&](const EditSlots& slots) {
+  const auto backward = [&](const SlotVectors& slots) {
     return best_seconds(w.repetitions, [&] {
       auto tape = std::make_shared<Tape>(w.arena, Tape::Mode::training);
       const Var a(h, leaf_slot(h)), b(residual, leaf_slot(residual));
