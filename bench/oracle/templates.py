@@ -60,7 +60,7 @@ CONVERSATIONS = {
     "emoji": rows('{"role": "user", "content": "😀 é \\ufeff"}', '{"role": "assistant", "content": "👩‍👩‍👧 \\u0085"}'),
     "parts": rows('{"role": "user", "content": [{"type": "text", "text": "see"}, {"type": "image"}, {"type": "text", "text": "?"}]}', '{"role": "assistant", "content": [{"type": "text", "text": "Yes."}]}'),
     "odd order": rows(USER, USER, ANSWER, ANSWER, SYSTEM),
-    "other values": rows('{"role": "user", "content": 20.0}', '{"role": "assistant", "content": {"a": [1, null, false, 1e22]}}', '{"role": "critic", "content": true}'),
+    "other values": rows('{"role": "user", "content": "Hi", "count": 20.0, "flag": true, "none": null}', '{"role": "assistant", "content": {"a": [1, null, false, 1e22]}}', '{"role": "critic", "content": "So."}'),
 }
 
 
