@@ -97,7 +97,11 @@ async function noWeights(dir: string): Promise<RubricateError> {
   for (const [pattern, what] of otherKinds) {
     const found = entries.filter((entry) => pattern.test(entry));
     if (found.length === 0) continue;
-    const names = found.slice(0, shownNames).map((name) => escaped(name)).join(", ") + (found.length > shownNames ? ", ..." : "");
+    const names =
+      found
+        .slice(0, shownNames)
+        .map((name) => escaped(name))
+        .join(", ") + (found.length > shownNames ? ", ..." : "");
     return new RubricateError(
       "ERR_FILE",
       `Expected ${weightsFile} or ${indexFile} in ${dir} but found ${names}, ${what}`,

@@ -59,7 +59,7 @@ export const badTexts: readonly Case[] = [
     argv: () => ["generate", "--model", good(), "--prompt", "x", "--temperature", "-1"],
     api: () => generates(good(), { prompt: "x", temperature: -1 }),
     code: "ERR_ARGUMENT",
-    says: /Expected 0, or a number from 1\.17\S+e-38 to 100 for (--)?temperature/,
+    says: /Expected 0, or a number from 2\^-126 to 100 for (--)?temperature/,
   },
   {
     what: "weights that are NaN, at generating",
