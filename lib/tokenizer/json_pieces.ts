@@ -19,6 +19,7 @@ export interface Members {
   readonly count: number;
 }
 
+const space = 0x20;
 const quote = 0x22;
 const comma = 0x2c;
 const colon = 0x3a;
@@ -67,24 +68,25 @@ export function eachRun(bytes: Uint8Array, value: Extent, least: number, visit: 
   let count = 0;
   let start = value.start + 1;
   let depth = 0;
-  let inString = false;
   const add = (end: number) => {
     if (afterBlanks(bytes, start) >= end && (count > 0 || bytes[end] === comma))
       throw new SyntaxError("a comma too many");
     visit({ start, end });
     start = end + 1;
   };
-  for (let at = start; at < value.end; at++) {
-    const byte = bytes[at];
-    if (byte === quote) inString = !inString;
-    else if (inString) {
-      if (byte === backslash) at++;
+  const { end } = value;
+  for (let at = start; at < end; at++) {
+    const byte = bytes[at]!;
+    if (byte <= space) continue; // most of an indented file
+    if (byte === quote) {
+      // Most of the rest: a loop of its own, with two comparisons for each byte.
+      for (at++; at < end && bytes[at] !== quote; at++) if (bytes[at] === backslash) at++;
     } else if (byte === openObject || byte === openArray) depth++;
     else if (byte === comma && depth === 0) {
       if (at - start >= least) add(at);
       count++;
     } else if ((byte === closeObject || byte === closeArray) && depth-- === 0) {
-      if (byte !== close || afterBlanks(bytes, at + 1) < value.end) break;
+      if (byte !== close || afterBlanks(bytes, at + 1) < end) break;
       if (count > 0 || afterBlanks(bytes, start) < at) {
         add(at);
         count++;
