@@ -1,6 +1,6 @@
 // What is left to the garbage collector: `node --expose-gc collected_child.cjs datasets|runs`. Prints what still exists.
 require("./typescript.cjs");
-const { mkdtempSync, readdirSync, readlinkSync, rmSync } = require("node:fs");
+const { mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync } = require("node:fs");
 const { tmpdir } = require("node:os");
 const { join } = require("node:path");
 const { Dataset } = require("../../lib/data/dataset");
@@ -27,7 +27,12 @@ const rows = Array.from({ length: 6 }, (_, at) => ({ text: `hello there ${at}` }
 const kinds = {
   /** Remaining threads of datasets, and examples of a dataset that was collected while they were read. */
   async datasets() {
-    const tokenizer = await Tokenizer.fromPretrained(embeddedModelDir());
+    // Built on this thread: the thread of `fromPretrained` would end at some time while others are counted.
+    const directory = embeddedModelDir();
+    const tokenizer = new Tokenizer({
+      directory,
+      tokenizerJson: readFileSync(join(directory, "tokenizer.json"), "utf8"),
+    });
     const make = () => Dataset.fromRows(rows, { tokenizer, maxLength: 16 });
     await (await make()).dispose();
     const before = threads();
