@@ -38,14 +38,17 @@ const works = [
   { shape: "15m", dtype: "bfloat16", sequences: 8, length: 256 },
   { shape: "110m", dtype: "float32", sequences: 4, length: 256 },
   { shape: "110m", dtype: "bfloat16", sequences: 4, length: 256 },
+  { shape: "15m", dtype: "float32", sequences: 8, length: 256, method: "full" },
+  { shape: "15m", dtype: "bfloat16", sequences: 8, length: 256, method: "full" },
 ];
+const nameOf = ({ shape, dtype, method = "red" }) => `${shape} ${dtype} ${method}`;
 const sideFile = fileURLToPath(new URL("side.mjs", import.meta.url));
 
 async function measure(work, folder) {
-  const { shape, dtype, sequences, length } = work;
+  const { shape, dtype, sequences, length, method = "red" } = work;
   writeRandomModel(folder, shapes[shape], { dtype });
   const start = (checkout) =>
-    new Side(process.execPath, [sideFile, join(checkout, "dist"), folder, String(sequences), String(length)]);
+    new Side(process.execPath, [sideFile, join(checkout, "dist"), folder, String(sequences), String(length), method]);
   const [ours, theirs] = [start(root), start(other)];
   try {
     await Promise.all([ours.ready(), theirs.ready()]);
@@ -82,12 +85,12 @@ const head = {
 };
 console.log(`${machineLine(head)}\nbeside commit ${head.otherCommit.slice(0, 12)}`);
 const results = [];
-for (const work of works.filter(({ shape, dtype }) => `${shape} ${dtype}`.includes(values.filter))) {
+for (const work of works.filter((work) => nameOf(work).includes(values.filter))) {
   const found = await withTemporaryFolder((folder) => measure(work, join(folder, "model")));
   const shown = ({ ratio, interval: [low, high] }) => `${ratio.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`;
-  const { shape, dtype, sequences, length, step, decode, memory, same } = found;
+  const { sequences, length, step, decode, memory, same } = found;
   console.log(
-    `${shape} ${dtype} ${sequences} x ${length}: step ${step.median.toFixed(1)} ms, ratio ${shown(step)}; ` +
+    `${nameOf(found)} ${sequences} x ${length}: step ${step.median.toFixed(1)} ms, ratio ${shown(step)}; ` +
       `decode ${decode.median.toFixed(2)} ms, ratio ${shown(decode)}; memory ${memory.ratio.toFixed(3)}; ` +
       `losses and tokens ${same ? "equal" : "DIFFER"}`,
   );

@@ -2,14 +2,14 @@
  * One of two builds, for `run.mjs`: each "step" on stdin is a training step and then some decoded tokens. It uses the public
  * API only, so that it can load an older build.
  *
- *     node side.mjs DIST MODEL SEQUENCES LENGTH
+ *     node side.mjs DIST MODEL SEQUENCES LENGTH METHOD
  */
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { watchMemory } from "../js/process_memory.mjs";
 
-const [dist, folder, sequences, length] = process.argv.slice(2);
+const [dist, folder, sequences, length, method] = process.argv.slice(2);
 const { LlamaModel, RedAdapter, Trainer } = createRequire(import.meta.url)(join(dist, "index.js"));
 const decoded = 32;
 
@@ -21,10 +21,11 @@ const examples = Array.from({ length: Number(sequences) }, (_, row) => ({
 }));
 
 const model = await LlamaModel.fromPretrained(folder, { device: "cpu" });
-const adapter = RedAdapter.create(model);
+const trained = method === "full" ? {} : { adapter: RedAdapter.create(model) };
 const run = new Trainer({
   model,
-  adapter,
+  ...trained,
+  method,
   train: examples,
   batchSize: Number(sequences),
   maxSteps: 1e6,
