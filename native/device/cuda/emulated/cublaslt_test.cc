@@ -37,7 +37,7 @@ TEST_CASE("cuBLASLt 12 and 13 are opened, others are not") {
   CHECK(has(later, "its version is 14.0.0"));
 }
 
-TEST_CASE("a library that lacks a function, a missing library, and " none " have different errors") {
+TEST_CASE("a library that lacks a function, a missing library, and none have different errors") {
   const lt::Library broken = lt::open((kFolder + "/libfake_cublaslt_without_matmul.so").c_str());
   CHECK(broken.version == 0);
   CHECK(has(broken, "it has no cublasLtMatmul"));
