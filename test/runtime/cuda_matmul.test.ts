@@ -114,7 +114,7 @@ describeOnEmulation("with a library in cuBLASLt's place", () => {
     [
       fake,
       { RUBRICATE_EMULATION_CUBLASLT_VERSION: "110502" },
-      /own kernels: .* of version 11\.5\.2, but 12 or 13 is needed$/,
+      /own kernels: .*its version is 11\.5\.2, but 12 or 13 is needed$/,
     ],
     [
       fake,
