@@ -1,4 +1,4 @@
-/** Rows that cannot be used: skipped and told, alone where others can, and an error where none can. */
+/** Rows that cannot be used: skipped and reported if other rows can be used, an error if none can. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
