@@ -62,8 +62,10 @@ test("the generator of generate says so when it is awaited, also as the result o
     code: "ERR_STATE",
     message: expect.stringMatching(/^Expected the generator of generate to be iterated .*: await model.complete\(/),
   };
-  const pieces = () => model.generate({ prompt: "a", maxNewTokens: 2 }) as AsyncGenerator<{ text: string }>;
+  const pieces = () => model.generate({ prompt: "a", maxNewTokens: 2 });
+  // @ts-expect-error TypeScript refuses it, too
   await expect((async () => await pieces())()).rejects.toMatchObject(says);
+  // @ts-expect-error the same
   await expect((async () => pieces())()).rejects.toMatchObject(says);
   await expect(Promise.all([pieces()])).rejects.toMatchObject(says);
 });
