@@ -10,9 +10,10 @@ import { evaluate } from "../train/evaluate";
 import { Trainer } from "../train/trainer";
 import type { Command, Invocation } from "./command";
 import { modelFlags } from "./flags";
+import { commandLine, flagsOf, pathWord, tryLine } from "./hints";
 import { loadModel } from "./load";
 import type { Terminal } from "./terminal";
-import { bytes, count, duration, lines, padded, plural, shellQuoted } from "./text";
+import { bytes, count, duration, lines, padded, plural } from "./text";
 import { stepWords } from "./train";
 
 const defaults = { out: "rubricate-demo", epochs: 15, learningRate: 1e-2, batchSize: 8, seed: 42, maxNewTokens: 16 };
@@ -179,15 +180,12 @@ async function answers(
   const isChat = model.requireTokenizer().chatTemplate !== undefined;
   const texts: string[] = [];
   for (const prompt of prompts) {
-    const pieces = model.generate({
+    const { text, finishReason } = await model.complete({
       ...(isChat ? { messages: [{ role: "user", content: prompt }] } : { prompt: `${prompt}\n` }),
       adapter,
       maxNewTokens: values.maxNewTokens ?? defaults.maxNewTokens,
       signal: interrupts.signal,
     });
-    let next = await pieces.next();
-    while (!next.done) next = await pieces.next();
-    const { text, finishReason } = next.value;
     texts.push(`${text.trim()}${finishReason === "length" ? "…" : ""}`);
   }
   return texts;
@@ -227,14 +225,15 @@ function showSamples(terminal: Terminal, samples: readonly Sample[]): void {
 }
 
 function showNext({ values, terminal }: Invocation, out: string, prompt: string, isChat: boolean): void {
-  const base = values.model === undefined ? "" : ` --model ${shellQuoted(values.model)}`;
-  const common = `${base} --adapter ${shellQuoted(out)}`;
+  const trained = { model: values.model ?? "embedded", adapter: out };
   terminal.print();
   terminal.print("Next:");
-  terminal.print(`  rubricate generate${common}${isChat ? " --chat" : ""} --prompt ${shellQuoted(prompt)}`);
-  if (isChat) terminal.print(`  rubricate chat${common}`);
-  terminal.print(`  rubricate inspect ${shellQuoted(out)}`);
-  terminal.print("  rubricate train --model DIR --data train.jsonl --eval 0.1 --out my-adapter");
+  const generate = ["generate", ...flagsOf(trained), ...(isChat ? ["--chat"] : []), "--prompt", prompt];
+  terminal.print(`  ${commandLine(generate)}`);
+  if (isChat) terminal.print(`  ${tryLine(trained, true)}`);
+  terminal.print(`  ${commandLine(["inspect", pathWord(out)])}`);
+  const own = ["train", "--model", "DIR", "--data", "train.jsonl", "--eval", "0.1", "--out", "my-adapter"];
+  terminal.print(`  ${commandLine(own)}`);
 }
 
 async function weightBytes(dir: string): Promise<number> {

@@ -9,8 +9,9 @@ import { Trainer } from "../train/trainer";
 import { kebab } from "./arguments";
 import { type Command, type Invocation, status, UsageError } from "./command";
 import { dataFlags, type FlagName, modelFlags, type Values } from "./flags";
+import { commandLine, tryLine } from "./hints";
 import { loadData, loadModel, reportRows } from "./load";
-import { count, duration, plural, shellQuoted } from "./text";
+import { count, duration, plural } from "./text";
 import { flagNameOf, trainingFlagNames, trainingOptionsOf } from "./training_flags";
 
 const redFlags = ["variant", "sites", "layers"] as const satisfies readonly FlagName[];
@@ -135,7 +136,7 @@ async function runTrainer(trainer: Trainer, invocation: Invocation): Promise<Tra
 /** The command line that resumes from here. */
 function resumeLine({ argv }: Invocation): string {
   const again = argv.filter((argument) => !/^--resume(=|$)/.test(argument));
-  return ["rubricate", ...again, "--resume"].map(shellQuoted).join(" ");
+  return commandLine([...again, "--resume"]);
 }
 
 function report(event: TrainEvent, { terminal }: Invocation): void {
@@ -175,16 +176,15 @@ export function stepWords(event: StepEvent): string {
 
 function reportEnd({ values, terminal }: Invocation, data: Dataset, summary: TrainSummary): void {
   const { steps, trainLoss, evalLoss, seconds, tokensPerSecond, peakMemoryMib } = summary;
-  const out = shellQuoted(values.out!);
-  const base = shellQuoted(values.model!);
+  const full = values.method === "full";
+  const out = values.out!;
   const losses = [
     ...(trainLoss === null ? [] : [`training loss ${trainLoss.toFixed(4)}`]),
     ...(evalLoss === null ? [] : [`evaluation loss ${evalLoss.toFixed(4)}`]),
   ].join(", ");
   terminal.print(`${plural(steps, "step")} in ${duration(seconds)}${losses && `: ${losses}`}`);
   terminal.print(`${count(tokensPerSecond)} tokens/s, ${count(peakMemoryMib)} MiB peak memory`);
-  terminal.print(`${values.method === "full" ? "The model" : "The adapter"} is in ${values.out}. Try it:`);
-  const which = values.method === "full" ? `--model ${out}` : `--model ${base} --adapter ${out}`;
-  const chat = 2 * data.chatRows > data.length ? " --chat" : "";
-  terminal.print(`  rubricate generate ${which}${chat} --prompt "..."`);
+  terminal.print(`${full ? "The model" : "The adapter"} is in ${out}. Try it:`);
+  const trained = full ? { model: out } : { model: values.model!, adapter: out };
+  terminal.print(`  ${tryLine(trained, 2 * data.chatRows > data.length)}`);
 }

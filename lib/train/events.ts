@@ -68,7 +68,7 @@ export interface TrainSummary {
   readonly trainLoss: number | null;
   /** With the final parameters; null without evaluation. */
   readonly evalLoss: number | null;
-  /** Of this call of `run`. */
+  /** Of this call of `run` or `train`. */
   readonly seconds: number;
   readonly tokensPerSecond: number;
   readonly peakMemoryMib: number;

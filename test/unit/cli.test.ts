@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Writable } from "node:stream";
+import { commandLine } from "../../lib/cli/hints";
 import { Interrupts } from "../../lib/cli/interrupts";
 import { ProgressLine } from "../../lib/cli/progress";
 import { loadDemoPairs } from "../../lib/embedded";
@@ -100,11 +101,10 @@ test("generate writes the text of model.generate, for a prompt from a flag and f
   const { stdout } = await runCli([...argv, "--prompt", prompt, "--json"]);
   const [result] = jsonLines(stdout);
   expect(Object.keys(result)).toEqual([
-    ...["text", "tokens", "tokensPerSecond", "finishReason", "promptTokens", "tokenIds"],
+    ...["text", "tokens", "tokensPerSecond", "finishReason", "promptTokens", "tokenIds", "seed"],
   ]);
   const model = await LlamaModel.fromPretrained(at("model"));
-  let text = "";
-  for await (const piece of model.generate({ prompt, maxNewTokens: 5, temperature: 1, seed: 3 })) text += piece.text;
+  const { text } = await model.complete({ prompt, maxNewTokens: 5, temperature: 1, seed: 3 });
   model.dispose();
   expect(result.text).toBe(text);
   expect(result.tokens).toBe(result.tokenIds.length);
@@ -116,9 +116,30 @@ test("generate writes the text of model.generate, for a prompt from a flag and f
   });
 });
 
+test("sampling without --seed draws one, and reports it so that the text can be repeated", async () => {
+  const argv = ["generate", "--model", at("model"), "--max-new-tokens", "5", "--temperature", "9", "--prompt", "x"];
+  const [one] = jsonLines((await runCli([...argv, "--json"])).stdout);
+  const [again] = jsonLines((await runCli([...argv, "--json", "--seed", `${one.seed}`])).stdout);
+  expect(again).toMatchObject({ seed: one.seed, tokenIds: one.tokenIds });
+  const { stdout, stderr } = await runCli(argv);
+  const [, seed] = /^seed (\d+): --seed \1 gives this text again$/m.exec(stderr)!;
+  expect(Number(seed)).not.toBe(one.seed);
+  const repeated = await runCli([...argv, "--seed", seed!]);
+  expect(repeated.stdout).toBe(stdout);
+  expect(repeated.stderr).not.toContain("seed");
+  const [greedy] = jsonLines((await runCli([...argv, "--temperature", "0", "--json"])).stdout);
+  expect(greedy.seed).toBeNull();
+  const chat = ["chat", ...argv.slice(1, -2), "--json"];
+  const answers = jsonLines((await runCli(chat, { stdin: "hello\n/reset\nhello\n" })).stdout);
+  expect(answers[0].seed).not.toBe(answers[1].seed);
+  const [repeat] = jsonLines((await runCli([...chat, "--seed", `${answers[0].seed}`], { stdin: "hello\n" })).stdout);
+  expect(repeat).toMatchObject({ text: answers[0].text, seed: answers[0].seed });
+});
+
 test("an interrupt ends generation with status 130, and its line", async () => {
   const interrupts = new Interrupts();
   const argv = ["generate", "--model", at("model"), "--max-new-tokens", "60", "--temperature", "2", "--prompt", "x"];
+  argv.push("--seed", "0");
   let pieces = 0;
   const onOutput = () => {
     if (++pieces === 3) interrupts.interrupt();
@@ -144,7 +165,7 @@ test("chat answers line by line, and keeps the conversation", async () => {
 test("an interrupt stops an answer, and the conversation continues", async () => {
   const interrupts = new Interrupts();
   let pieces = 0;
-  const argv = ["chat", "--model", at("model"), "--max-new-tokens", "60", "--temperature", "2"];
+  const argv = ["chat", "--model", at("model"), "--max-new-tokens", "60", "--temperature", "2", "--seed", "0"];
   const onOutput = (text: string) => {
     if (text !== "\n" && ++pieces === 3) interrupts.interrupt();
   };
@@ -207,7 +228,8 @@ test("demo lowers the held-out loss, counts right answers, and prints the next c
     const { stdout } = await runCli(argv, { columns });
     expect(stdout).toContain(`Held-out loss  ${before.toFixed(4)} before, ${after.toFixed(4)} after`);
     expect(stdout).toContain("Right answers  0.0 % before");
-    expect(stdout).toContain(`rubricate generate --model ${at("model")} --adapter ${at("demo")} --chat --prompt`);
+    const next = ["generate", "--model", at("model"), "--adapter", at("demo"), "--chat", "--prompt"];
+    expect(stdout).toContain(`\n  ${commandLine(next)} `);
     const samples = stdout.slice(
       stdout.indexOf(columns < 72 ? "> " : "held-out letter"),
       stdout.indexOf("Right answers"),
@@ -238,7 +260,7 @@ test("an interrupt leaves a checkpoint and the command line that resumes; the re
   expect(stopped.status).toBe(130);
   expect(stopped.stderr).toContain("stopping after a checkpoint");
   expect(stopped.stderr).toContain(
-    `resume with:\n  rubricate ${training("--out", at("stopped"), "--json").join(" ")} --resume`,
+    `resume with:\n  ${commandLine([...training("--out", at("stopped"), "--json"), "--resume"])}\n`,
   );
   expect(jsonLines(stopped.stdout).at(-1)).toMatchObject({ type: "checkpoint" });
   expect(existsSync(at("stopped", "adapter_config.json"))).toBe(false);

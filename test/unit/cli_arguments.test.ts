@@ -127,4 +127,7 @@ test("numbers formatted for people", () => {
   expect([12, 1536, 5 * 2 ** 30].map(bytes)).toEqual(["12 bytes", "1.5 KiB", "5.0 GiB"]);
   expect(count(1234567)).toBe("1,234,567");
   expect(["a-b/c", "two words", "it's"].map(shellQuoted)).toEqual(["a-b/c", "'two words'", "'it'\\''s'"]);
+  expect(["", "é", "$x", "it's\n", "\\é\t"].map(shellQuoted)).toEqual([
+    ...["''", "'é'", "'$x'", "$'it\\047s\\012'", "$'\\134\\303\\251\\011'"],
+  ]);
 });

@@ -105,6 +105,14 @@ const trainerTakes = {
   recompute: `${withoutNull} true false`,
 };
 
+/** `run` and `train` have the same arguments. */
+const running: Omit<PublicCall, "call"> = {
+  args: () => [{}],
+  options: () => ({ signal: new AbortController().signal, resume: false }),
+  takes: { 0: noOptions, signal: missing, resume: `${missing} false` },
+  codes: ["ERR_CHECKPOINT"],
+};
+
 export const training: Record<string, PublicCall> = {
   "new Trainer": {
     args: (s) => [trainer(s)],
@@ -162,10 +170,11 @@ export const training: Record<string, PublicCall> = {
     takes: { 0: "undefined zero one minus" },
   },
   "Trainer#run": {
-    args: () => [{}],
+    ...running,
     call: (s, args) => drained(new api.Trainer(trainer(s)).run(...(args as never as [api.RunOptions]))),
-    options: () => ({ signal: new AbortController().signal, resume: false }),
-    takes: { 0: noOptions, signal: missing, resume: `${missing} false` },
-    codes: ["ERR_CHECKPOINT"],
+  },
+  "Trainer#train": {
+    ...running,
+    call: (s, args) => new api.Trainer(trainer(s)).train(...(args as never as [api.RunOptions])),
   },
 };
