@@ -19,7 +19,7 @@ const named = {
   Data: dataFlags,
   Adapter: ["method", ...redFlags],
   Evaluation: ["eval", "evalEverySteps", "noEvalEveryEpoch", "noKeepBest", "earlyStopping", "earlyStoppingMinDelta"],
-  Output: ["out", "resume", "checkpointEverySteps", "keepCheckpoints", "loggers"],
+  Output: ["out", "resume", "checkpointEveryMinutes", "checkpointEverySteps", "keepCheckpoints", "loggers"],
 } satisfies Record<string, readonly FlagName[]>;
 const { Model, Data, Adapter, ...last } = named;
 const grouped = new Set<FlagName>(Object.values(named).flat());
@@ -30,7 +30,7 @@ export const trainCommand: Command = {
   name: "train",
   summary: "Fine-tunes a model on JSONL data.",
   details:
-    "Writes the adapter (with --method full the model) into --out, with log.jsonl and the checkpoints. Ctrl-C writes a checkpoint and prints how to resume; a second one ends immediately.",
+    "Writes the adapter (with --method full the model) into --out, with log.jsonl and the checkpoints. Ctrl-C writes a checkpoint and prints how to resume, as SIGTERM and a closed terminal (SIGHUP) do; a second one ends immediately.",
   flags: Object.values(groups).flat(),
   groups,
   required: ["model", "data", "out"],

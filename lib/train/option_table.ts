@@ -223,7 +223,23 @@ export const trainingOptions = {
       noKeepBest: { help: "keeps the last parameters, not those of the lowest evaluation loss", alone: false },
     },
   }),
-  /** Number of optimizer steps between checkpoints. Needs `outputDir`. */
+  /**
+   * Minutes between checkpoints, counted from the last one, whatever was its reason; a checkpoint is written after the step
+   * during which they have passed. 0: none by time. With an `outputDir` the last step has a checkpoint too, unless this is 0
+   * and `checkpointEverySteps` is not given. Only the clock decides when a checkpoint is written, and a checkpoint changes no
+   * bit of the training. Default: 10.
+   */
+  checkpointEveryMinutes: option(number(0), {
+    default: 10,
+    identity: false,
+    flags: {
+      checkpointEveryMinutes: { help: "writes a checkpoint every X minutes, and one of the last step; 0: none" },
+    },
+  }),
+  /**
+   * Number of optimizer steps between checkpoints, in addition to those of `checkpointEveryMinutes`; the last step has one
+   * too. Needs `outputDir`.
+   */
   checkpointEverySteps: option(count, {
     default: undefined,
     identity: false,

@@ -63,7 +63,7 @@ export class Run {
     const { outputDir, identity } = parts;
     const { checkpoint } = resumed;
     if (outputDir !== undefined)
-      this.checkpoints = new RunCheckpoints(outputDir, identity, parts.settings.keepCheckpoints, () =>
+      this.checkpoints = new RunCheckpoints(outputDir, identity, parts.settings, () =>
         checkpointContents(parts, this.state, this.optimizer, this.best),
       );
     if (!checkpoint) return;
@@ -167,14 +167,12 @@ export class Run {
 
   private async *steps(): AsyncGenerator<TrainEvent, void, void> {
     const { checkpoints } = this;
-    const { settings, signal } = this.parts;
-    const every = settings.checkpointEverySteps;
+    const { signal } = this.parts;
     let loading: Promise<Loaded> | undefined;
     await checkpoints?.prune(this.state.step);
     for (;;) {
       if (this.evaluationIsDue()) yield* this.evaluate();
-      const due = every !== undefined && (this.state.step % every === 0 || this.isFinished());
-      if (checkpoints && due && this.state.step > checkpoints.latestStep) {
+      if (checkpoints?.isDue(this.state.step, this.isFinished())) {
         const path = await checkpoints.write(this.state.step);
         await checkpoints.prune(this.state.step);
         yield { type: "checkpoint", step: this.state.step, path };

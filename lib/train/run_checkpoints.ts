@@ -1,6 +1,6 @@
 /**
  * Writes a run's checkpoints into its outputDir: those that are due, and one of the last finished step if the run ends
- * early.
+ * early. The clock decides only when one is written: no part of the training depends on it.
  */
 import { RubricateError, reasonOf } from "../errors";
 import {
@@ -11,18 +11,21 @@ import {
   writeCheckpoint,
 } from "./checkpoint";
 import type { RunIdentity } from "./identity";
+import type { Settings } from "./options";
 import { isSameRun } from "./resume";
 
 export class RunCheckpoints {
   private latest: { readonly step: number; readonly path: string } | undefined;
   /** Whether the checkpoint of a step in the outputDir is this run's; each is read once. */
   private readonly own = new Map<number, boolean>();
+  /** When the last checkpoint was finished, or this object was made, in milliseconds of `performance.now`. */
+  private lastAt = performance.now();
 
   /** @param contents returns the contents of a checkpoint of the run's current state */
   constructor(
     private readonly outputDir: string,
     private readonly identity: RunIdentity,
-    private readonly keepCheckpoints: number,
+    private readonly settings: Pick<Settings, "checkpointEverySteps" | "checkpointEveryMinutes" | "keepCheckpoints">,
     private readonly contents: () => Promise<CheckpointContents>,
   ) {}
 
@@ -35,11 +38,24 @@ export class RunCheckpoints {
     this.latest = { step: state.step, path };
   }
 
+  /**
+   * Whether a checkpoint of the run's current step is due.
+   * @param isLast whether the run makes no further step
+   */
+  isDue(step: number, isLast: boolean): boolean {
+    if (step <= this.latestStep) return false;
+    const { checkpointEverySteps: steps, checkpointEveryMinutes: minutes } = this.settings;
+    if (isLast && (steps !== undefined || minutes > 0)) return true;
+    if (steps !== undefined && step % steps === 0) return true;
+    return minutes > 0 && performance.now() - this.lastAt >= minutes * 60_000;
+  }
+
   /** @returns its path @throws RubricateError ERR_FILE, ERR_NOT_FINITE */
   async write(step: number): Promise<string> {
     const path = await writeCheckpoint(this.outputDir, await this.contents());
     this.latest = { step, path };
     this.own.set(step, true);
+    this.lastAt = performance.now();
     return path;
   }
 
@@ -53,7 +69,7 @@ export class RunCheckpoints {
       this.own.set(one, own);
       return own;
     };
-    return removeOldCheckpoints(this.outputDir, step, this.keepCheckpoints, isOwn);
+    return removeOldCheckpoints(this.outputDir, step, this.settings.keepCheckpoints, isOwn);
   }
 
   /** Writes a checkpoint of the run's current step, unless there is one. It does not throw. */

@@ -147,7 +147,7 @@ describe("TensorBoard's files", () => {
   });
 
   test("hold the scalars of steps and evaluations", async () => {
-    const options = { outputDir: root, eval: 0.3, loggers: ["tensorboard" as const] };
+    const options = { outputDir: root, eval: 0.3, loggers: ["tensorboard" as const], checkpointEveryMinutes: 0 };
     const { events } = await outcomeOf(newTrainer(model, options).trainer);
     const [name, ...others] = readdirSync(root).filter((one) => one !== "best");
     expect(name).toMatch(/^events\.out\.tfevents\.\d+\./);
