@@ -5,11 +5,12 @@ import { requireNoModel } from "../files/model_folder";
 import { numberIn } from "../option_kinds";
 import type { StepEvent, TrainEvent, TrainSummary } from "../train/events";
 import { checkRunOptions } from "../train/option_checks";
+import { requireNoResults, requireOutsideModel } from "../train/output_folder";
 import { Trainer } from "../train/trainer";
 import { kebab } from "./arguments";
 import { type Command, type Invocation, status, UsageError } from "./command";
 import { dataFlags, type FlagName, modelFlags, type Values } from "./flags";
-import { loadData, loadModel, reportRows } from "./load";
+import { loadData, loadModel, modelDir, reportRows } from "./load";
 import { count, duration, plural, shellQuoted } from "./text";
 import { flagNameOf, trainingFlagNames, trainingOptionsOf } from "./training_flags";
 
@@ -19,7 +20,15 @@ const named = {
   Data: dataFlags,
   Adapter: ["method", ...redFlags],
   Evaluation: ["eval", "evalEverySteps", "noEvalEveryEpoch", "noKeepBest", "earlyStopping", "earlyStoppingMinDelta"],
-  Output: ["out", "resume", "checkpointEveryMinutes", "checkpointEverySteps", "keepCheckpoints", "loggers"],
+  Output: [
+    "out",
+    "resume",
+    "overwrite",
+    "checkpointEveryMinutes",
+    "checkpointEverySteps",
+    "keepCheckpoints",
+    "loggers",
+  ],
 } satisfies Record<string, readonly FlagName[]>;
 const { Model, Data, Adapter, ...last } = named;
 const grouped = new Set<FlagName>(Object.values(named).flat());
@@ -66,11 +75,18 @@ function checkOptions(values: Values, share: number | undefined): void {
   }
 }
 
+/** Checks --out before anything is loaded; the run checks it again. @throws RubricateError ERR_FILE, ERR_CHECKPOINT */
+async function checkOutput({ out, model, method, resume, overwrite }: Values): Promise<void> {
+  await requireOutsideModel(out!, modelDir(model));
+  if (method !== "full") await requireNoModel(out!); // or saving would fail at the end
+  if (resume === undefined && !overwrite) await requireNoResults(out!);
+}
+
 async function train(invocation: Invocation): Promise<number> {
   const { values, terminal, interrupts } = invocation;
   const share = evalShare(values.eval);
   checkOptions(values, share);
-  if (values.method !== "full") await requireNoModel(values.out!); // or saving would fail at the end
+  await checkOutput(values);
   const model = await loadModel(invocation);
   const data: Dataset[] = [];
   const load = async (path: string) => {

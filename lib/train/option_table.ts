@@ -45,6 +45,16 @@ export const trainingOptions = {
       },
     },
   }),
+  /**
+   * Starts the run even if `outputDir` has the results of another one: its adapter, its `best`, its checkpoints, or with
+   * method "full" its model. They stay until the run has a checkpoint or a result in their place. With `resume`, the run
+   * still resumes from its own checkpoints. The model that is trained on is never overwritten. Default: false.
+   */
+  overwrite: option(boolean, {
+    default: false,
+    identity: false,
+    flags: { overwrite: { help: "replaces the results of another run in --out", alone: true } },
+  }),
   /** "red" trains the adapter, "full" all weights of the model. Default: "red". */
   method: option(choice(["red", "full"]), {
     default: "red",

@@ -16,6 +16,7 @@ import { recomputeRule } from "./recompute";
 import { type Resumption, resumption } from "./resume";
 import { type LastStep, RunCheckpoints } from "./run_checkpoints";
 import { checkpointContents, parameterFileOf } from "./run_contents";
+import { finishOverwriting, writeRunFile } from "./run_file";
 import { learningRateAt, warmupStepsOf } from "./schedule";
 import { newState } from "./state";
 import { restoreMoments, type Trainee, traineeOf } from "./trainee";
@@ -61,11 +62,12 @@ export class Run {
     const { recompute, model, adapter } = parts.settings;
     this.recomputes = recomputeRule(recompute, model, adapter);
     const { outputDir, identity } = parts;
-    const { checkpoint } = resumed;
+    const { checkpoint, overwrites } = resumed;
     if (outputDir !== undefined)
       this.checkpoints = new RunCheckpoints(outputDir, identity, parts.settings, () =>
         checkpointContents(parts, this.state, this.optimizer, this.best),
       );
+    if (overwrites) this.checkpoints?.overwriteOthers();
     if (!checkpoint) return;
     this.checkpoints?.resumeFrom(checkpoint);
     Object.assign(this.state, checkpoint.state);
@@ -110,7 +112,8 @@ export class Run {
     const cpuPath = native().cpu().path;
     const matmul = model.device.matmul ?? null;
     const parameterFile = parameterFileOf(adapter);
-    const request = { outputDir, resume, identity, plan, cpuPath, matmul, trainee, parameterFile, signal };
+    const { overwrite } = settings;
+    const request = { outputDir, resume, overwrite, identity, plan, cpuPath, matmul, trainee, parameterFile, signal };
     const resumed = await resumption(request);
     throwIfAborted(signal);
     const run = new Run(
@@ -118,6 +121,7 @@ export class Run {
       resumed,
     );
     await run.restore();
+    if (outputDir !== undefined) await writeRunFile(outputDir, { identity, overwrites: resumed.overwrites });
     return run;
   }
 
@@ -149,6 +153,9 @@ export class Run {
     const notices = [...endTokenNotices(train.endTokenId, settings.model), ...this.resumed.notices];
     for (const message of notices) yield { type: "notice", message };
     yield* this.steps();
+    // Without a checkpoint the run has no result there yet.
+    if (this.resumed.overwrites && this.checkpoints && this.checkpoints.latestStep > 0)
+      await finishOverwriting(this.parts.outputDir!, this.parts.identity, settings.keepBest);
     const end = await this.finish();
     yield end;
     const { type: _, ...summary } = end;

@@ -3,9 +3,12 @@
  * early. The clock decides only when one is written: no part of the training depends on it.
  */
 import { RubricateError, reasonOf } from "../errors";
+import { removeFolder } from "../files/atomic";
 import {
   type Checkpoint,
   type CheckpointContents,
+  checkpointPath,
+  checkpointSteps,
   readState,
   removeOldCheckpoints,
   writeCheckpoint,
@@ -20,6 +23,8 @@ export class RunCheckpoints {
   private readonly own = new Map<number, boolean>();
   /** When the last checkpoint was finished, or this object was made, in milliseconds of `performance.now`. */
   private lastAt = performance.now();
+  /** Whether the outputDir has checkpoints of another run, to be removed once it has one of this run. */
+  private overwrites = false;
 
   /** @param contents returns the contents of a checkpoint of the run's current state */
   constructor(
@@ -32,6 +37,11 @@ export class RunCheckpoints {
   /** Step of the newest checkpoint that the run has written or was resumed from; 0: none. */
   get latestStep(): number {
     return this.latest?.step ?? 0;
+  }
+
+  /** The run replaces another one's checkpoints. */
+  overwriteOthers(): void {
+    this.overwrites = true;
   }
 
   resumeFrom({ path, state }: Checkpoint): void {
@@ -60,7 +70,7 @@ export class RunCheckpoints {
   }
 
   /** Removes the run's older checkpoints. @throws RubricateError ERR_FILE */
-  prune(step: number): Promise<void> {
+  async prune(step: number): Promise<void> {
     const isOwn = async (one: number, path: string) => {
       const known = this.own.get(one);
       if (known !== undefined) return known;
@@ -69,7 +79,13 @@ export class RunCheckpoints {
       this.own.set(one, own);
       return own;
     };
-    return removeOldCheckpoints(this.outputDir, step, this.settings.keepCheckpoints, isOwn);
+    if (this.overwrites && this.latest !== undefined) {
+      for (const one of await checkpointSteps(this.outputDir)) {
+        const path = checkpointPath(this.outputDir, one);
+        if (one > step || !(await isOwn(one, path))) await removeFolder(path);
+      }
+    }
+    await removeOldCheckpoints(this.outputDir, step, this.settings.keepCheckpoints, isOwn);
   }
 
   /** Writes a checkpoint of the run's current step, unless there is one. It does not throw. */

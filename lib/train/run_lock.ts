@@ -3,6 +3,7 @@ import { requireNoModel } from "../files/model_folder";
 import { claim } from "../in_use";
 import { FolderLock } from "./folder_lock";
 import type { Settings } from "./options";
+import { requireOutsideModel } from "./output_folder";
 import { bestFolder, requireNoLinks } from "./output_links";
 
 const remedy = "wait until it ends, or end it with return()";
@@ -29,6 +30,7 @@ export class RunLock {
         claim(adapter.native, false, () => `The adapter is in use by another training run; ${remedy}`),
       );
     if (outputDir === undefined) return;
+    await requireOutsideModel(outputDir, model.dir);
     await requireNoLinks(outputDir);
     if (adapter && keepBest) await requireNoModel(join(outputDir, bestFolder)); // or saving would fail in the middle of the run
     const folder = await FolderLock.take(outputDir);

@@ -109,6 +109,7 @@ const rows: Readonly<Record<OptionName, Row>> = {
     refuses: [...all(resumable, [1, {}, "a\0b"]), ["", resumable, ""]],
     flag: "--resume=",
   },
+  overwrite: { ...boolean(false), identity: false },
   method: { ...choice("red", "--method", ["red", "full"]), takes: [["red"]] },
   learningRate: nonNegative(1e-3, "--learning-rate"),
   schedule: choice("linear", "--schedule", ["linear", "cosine", "constant", "constant_with_warmup"]),

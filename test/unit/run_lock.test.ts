@@ -153,7 +153,7 @@ describe("a folder", () => {
     await end();
     const { trainer } = newTrainer(model, { outputDir: join(root, "link") });
     expect((await outcomeOf(trainer, { resume: true })).error).toBeUndefined();
-    expect(readdirSync(folder).sort()).toEqual(["checkpoint-10", "checkpoint-2", "log.jsonl"]);
+    expect(readdirSync(folder).sort()).toEqual(["checkpoint-10", "checkpoint-2", "log.jsonl", "run.json"]);
   });
 
   test("that was created for a run that cannot begin is removed", async () => {

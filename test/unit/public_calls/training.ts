@@ -93,6 +93,7 @@ const trainerTakes = {
   seed: `${withoutNull} zero one`,
   eval: `${withoutNull} half`,
   outputDir: withoutNull,
+  overwrite: `${withoutNull} true false`,
   maxLength: withoutNull,
   evalEverySteps: withoutNull,
   evalEveryEpoch: `${withoutNull} false`,
@@ -152,6 +153,7 @@ export const training: Record<string, PublicCall> = {
       recompute: "auto",
       loggers: ["jsonl", "tensorboard"],
       resume: "auto",
+      overwrite: true,
     }),
   },
   "new Trainer of an example": {
