@@ -1,9 +1,12 @@
+import { join } from "node:path";
 import { RedAdapter } from "../adapter/red_adapter";
 import type { Dataset } from "../data/dataset";
 import { RubricateError } from "../errors";
 import { requireNoModel } from "../files/model_folder";
+import { present } from "../files/read";
 import { numberIn } from "../option_kinds";
 import type { StepEvent, TrainEvent, TrainSummary } from "../train/events";
+import { lockFile } from "../train/folder_lock";
 import { checkRunOptions } from "../train/option_checks";
 import { requireNoResults, requireOutsideModel } from "../train/output_folder";
 import { Trainer } from "../train/trainer";
@@ -79,7 +82,8 @@ function checkOptions(values: Values, share: number | undefined): void {
 async function checkOutput({ out, model, method, resume, overwrite }: Values): Promise<void> {
   await requireOutsideModel(out!, modelDir(model));
   if (method !== "full") await requireNoModel(out!); // or saving would fail at the end
-  if (resume === undefined && !overwrite) await requireNoResults(out!);
+  // If another run uses the folder, that is what its lock says.
+  if (resume === undefined && !overwrite && !(await present(join(out!, lockFile)))) await requireNoResults(out!);
 }
 
 async function train(invocation: Invocation): Promise<number> {

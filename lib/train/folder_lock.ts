@@ -14,7 +14,7 @@ import { fileOperations } from "../files/operations";
 import { readText } from "../files/read";
 import { limits } from "../limits";
 
-const lockFile = ".rubricate-lock";
+export const lockFile = ".rubricate-lock";
 /** Exists while the lock of an ended process is replaced, which only one process may do at a time. */
 const takeoverFile = ".rubricate-lock-takeover";
 /** Interval at which a holder touches its file. */
