@@ -17,6 +17,7 @@ import { type Resumption, resumption } from "./resume";
 import { type LastStep, RunCheckpoints } from "./run_checkpoints";
 import { checkpointContents, parameterFileOf } from "./run_contents";
 import { finishOverwriting, writeRunFile } from "./run_file";
+import type { RunLock } from "./run_lock";
 import { learningRateAt, warmupStepsOf } from "./schedule";
 import { newState } from "./state";
 import { restoreMoments, type Trainee, traineeOf } from "./trainee";
@@ -38,6 +39,7 @@ interface Parts {
   readonly trainee: Trainee;
   readonly identity: RunIdentity;
   readonly outputDir: string | undefined;
+  readonly lock: RunLock;
 }
 
 /** One run of a Trainer. */
@@ -64,9 +66,10 @@ export class Run {
     const { outputDir, identity } = parts;
     const { checkpoint, overwrites } = resumed;
     if (outputDir !== undefined)
-      this.checkpoints = new RunCheckpoints(outputDir, identity, parts.settings, () =>
-        checkpointContents(parts, this.state, this.optimizer, this.best),
-      );
+      this.checkpoints = new RunCheckpoints(outputDir, identity, parts.settings, async () => {
+        await parts.lock.requireFolder();
+        return checkpointContents(parts, this.state, this.optimizer, this.best);
+      });
     if (overwrites) this.checkpoints?.overwriteOthers();
     if (!checkpoint) return;
     this.checkpoints?.resumeFrom(checkpoint);
@@ -84,7 +87,12 @@ export class Run {
   }
 
   /** Prepares a run: checks the data and reads the checkpoint to resume from, if any. */
-  static async begin(settings: Settings, resume: boolean | string, signal: AbortSignal | undefined): Promise<Run> {
+  static async begin(
+    settings: Settings,
+    resume: boolean | string,
+    lock: RunLock,
+    signal: AbortSignal | undefined,
+  ): Promise<Run> {
     throwIfAborted(signal);
     const { model, adapter, maxLength } = settings;
     let train = await exampleSource(settings.train, "train", model.architecture.vocabulary);
@@ -117,7 +125,7 @@ export class Run {
     const resumed = await resumption(request);
     throwIfAborted(signal);
     const run = new Run(
-      { settings, signal, train, evaluation, plan, totalSteps, warmupSteps, trainee, identity, outputDir },
+      { settings, signal, train, evaluation, plan, totalSteps, warmupSteps, trainee, identity, outputDir, lock },
       resumed,
     );
     await run.restore();
@@ -292,7 +300,7 @@ export class Run {
   }
 
   private async *evaluate(): AsyncGenerator<TrainEvent, void, void> {
-    const { settings, evaluation, trainee, signal, outputDir } = this.parts;
+    const { settings, evaluation, trainee, signal, outputDir, lock } = this.parts;
     const { model, adapter, batchSize, keepBest, earlyStopping } = settings;
     const found = await evaluateSource(model, evaluation!, adapter?.native ?? null, { batchSize, signal });
     const { state } = this;
@@ -302,6 +310,7 @@ export class Run {
       const snapshot = keepBest ? await trainee.snapshot() : undefined;
       if (keepBest && outputDir !== undefined) {
         const path = join(outputDir, bestFolder);
+        await lock.requireFolder();
         await requireNoLink(path); // saving follows links, because callers choose where to save
         await (adapter ?? model).savePretrained(path);
       }

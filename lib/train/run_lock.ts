@@ -14,6 +14,7 @@ const remedy = "wait until it ends, or end it with return()";
  */
 export class RunLock {
   private readonly releases: (() => unknown)[] = [];
+  private folder: FolderLock | undefined;
 
   /** @throws RubricateError ERR_BUSY naming what is in use, ERR_FILE */
   async take(trainer: object, { model, adapter, outputDir, keepBest }: Settings): Promise<void> {
@@ -34,7 +35,13 @@ export class RunLock {
     await requireNoLinks(outputDir);
     if (adapter && keepBest) await requireNoModel(join(outputDir, bestFolder)); // or saving would fail in the middle of the run
     const folder = await FolderLock.take(outputDir);
+    this.folder = folder;
     this.releases.push(() => folder.release());
+  }
+
+  /** Before the run writes into its outputDir. @throws RubricateError ERR_BUSY if it is another run's by now, ERR_FILE */
+  async requireFolder(): Promise<void> {
+    await this.folder?.requireHeld();
   }
 
   /** Adds a function to call when the run releases its locks. */
