@@ -34,6 +34,7 @@ export function withFlags(message: string, command: Command): string {
       const flag = flagOf(name);
       return flag === undefined ? whole : ` for ${flag} but received `;
     })
+    .replace(/\b([a-z]+): true\b/g, (whole, name: string) => flagOf(name) ?? whole)
     .replace(optionName, (name) => flagOf(name) ?? name);
 }
 

@@ -1,11 +1,24 @@
+import { constants } from "node:os";
+
+/** The signals that ask a command to stop: Ctrl-C, the end of a service or a job, a terminal that was closed. */
+export const stopSignals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+export type StopSignal = (typeof stopSignals)[number];
+
+/** The exit status of a process that a signal has ended, as shells report it. */
+export function statusOf(signal: StopSignal): number {
+  return 128 + constants.signals[signal];
+}
+
 /**
- * Ctrl-C (SIGINT) and SIGTERM: the first asks the command to stop, through its AbortSignal; the second ends the process
+ * Signals: the first asks the command to stop, through its AbortSignal; the second ends the process
  * immediately. A command may handle the first one itself, for example to stop an answer.
  */
 export class Interrupts {
   private readonly controller = new AbortController();
   private readonly takers: (() => void)[] = [];
   private stopping: (() => void) | undefined;
+  private isInterrupted = false;
   /** Whether the command stops without a message. */
   isQuiet = false;
 
@@ -19,14 +32,20 @@ export class Interrupts {
     this.stopping = handler;
   }
 
-  /** Handles an interrupt. @returns whether the process must end immediately */
-  interrupt(): boolean {
+  /**
+   * Handles an interrupt. A closed terminal may send SIGHUP twice, from the shell and from the system, and its output is
+   * lost before or after that: neither ends the process before it has written its checkpoint.
+   * @returns whether the process must end immediately
+   */
+  interrupt(signal: StopSignal = "SIGINT"): boolean {
     const taker = this.takers.at(-1);
     if (taker) {
       taker();
       return false;
     }
-    if (this.signal.aborted) return true;
+    if (this.isInterrupted) return signal !== "SIGHUP";
+    this.isInterrupted = true;
+    if (this.signal.aborted) return false;
     this.stopping?.();
     this.controller.abort(new Error("interrupted"));
     return false;

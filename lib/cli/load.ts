@@ -8,7 +8,7 @@ import type { Invocation } from "./command";
 import { bytes, count, plural } from "./text";
 
 /** The folder that --model names. */
-function modelDir(name: string | undefined): string {
+export function modelDir(name: string | undefined): string {
   return name === undefined || name === "embedded" ? embeddedModelDir() : name;
 }
 

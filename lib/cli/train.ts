@@ -1,16 +1,20 @@
+import { join } from "node:path";
 import { RedAdapter } from "../adapter/red_adapter";
 import type { Dataset } from "../data/dataset";
 import { RubricateError } from "../errors";
 import { requireNoModel } from "../files/model_folder";
+import { present } from "../files/read";
 import { numberIn } from "../option_kinds";
 import type { StepEvent, TrainEvent, TrainSummary } from "../train/events";
+import { lockFile } from "../train/folder_lock";
 import { checkRunOptions } from "../train/option_checks";
+import { requireNoResults, requireOutsideModel } from "../train/output_folder";
 import { Trainer } from "../train/trainer";
 import { kebab } from "./arguments";
 import { type Command, type Invocation, status, UsageError } from "./command";
 import { dataFlags, type FlagName, modelFlags, type Values } from "./flags";
 import { commandLine, tryLine } from "./hints";
-import { loadData, loadModel, reportRows } from "./load";
+import { loadData, loadModel, modelDir, reportRows } from "./load";
 import { count, duration, plural } from "./text";
 import { flagNameOf, trainingFlagNames, trainingOptionsOf } from "./training_flags";
 
@@ -20,7 +24,15 @@ const named = {
   Data: dataFlags,
   Adapter: ["method", ...redFlags],
   Evaluation: ["eval", "evalEverySteps", "noEvalEveryEpoch", "noKeepBest", "earlyStopping", "earlyStoppingMinDelta"],
-  Output: ["out", "resume", "checkpointEverySteps", "keepCheckpoints", "loggers"],
+  Output: [
+    "out",
+    "resume",
+    "overwrite",
+    "checkpointEveryMinutes",
+    "checkpointEverySteps",
+    "keepCheckpoints",
+    "loggers",
+  ],
 } satisfies Record<string, readonly FlagName[]>;
 const { Model, Data, Adapter, ...last } = named;
 const grouped = new Set<FlagName>(Object.values(named).flat());
@@ -31,7 +43,7 @@ export const trainCommand: Command = {
   name: "train",
   summary: "Fine-tunes a model on JSONL data.",
   details:
-    "Writes the adapter (with --method full the model) into --out, with log.jsonl and the checkpoints. Ctrl-C writes a checkpoint and prints how to resume; a second one ends immediately.",
+    "Writes the adapter (with --method full the model) into --out, with log.jsonl and the checkpoints. Ctrl-C writes a checkpoint and prints how to resume, as SIGTERM and a closed terminal (SIGHUP) do; a second one ends immediately.",
   flags: Object.values(groups).flat(),
   groups,
   required: ["model", "data", "out"],
@@ -67,11 +79,19 @@ function checkOptions(values: Values, share: number | undefined): void {
   }
 }
 
+/** Checks --out before anything is loaded; the run checks it again. @throws RubricateError ERR_FILE, ERR_CHECKPOINT */
+async function checkOutput({ out, model, method, resume, overwrite }: Values): Promise<void> {
+  await requireOutsideModel(out!, modelDir(model));
+  if (method !== "full") await requireNoModel(out!); // or saving would fail at the end
+  // If another run uses the folder, that is what its lock says.
+  if (resume === undefined && !overwrite && !(await present(join(out!, lockFile)))) await requireNoResults(out!);
+}
+
 async function train(invocation: Invocation): Promise<number> {
   const { values, terminal, interrupts } = invocation;
   const share = evalShare(values.eval);
   checkOptions(values, share);
-  if (values.method !== "full") await requireNoModel(values.out!); // or saving would fail at the end
+  await checkOutput(values);
   const model = await loadModel(invocation);
   const data: Dataset[] = [];
   const load = async (path: string) => {

@@ -53,5 +53,6 @@ function checkTogether(options: RunOptionValues, say: OptionNaming): void {
       if (options[name]) throw needs(name, "eval");
   if (options.outputDir !== undefined) return;
   if (options.checkpointEverySteps !== undefined) throw needs("checkpointEverySteps", "outputDir");
+  if (options.checkpointEveryMinutes) throw needs("checkpointEveryMinutes", "outputDir");
   if (options.loggers?.length) throw needs("loggers", "outputDir");
 }

@@ -45,6 +45,16 @@ export const trainingOptions = {
       },
     },
   }),
+  /**
+   * Starts the run even if `outputDir` has the results of another one: its adapter, its `best`, its checkpoints, or with
+   * method "full" its model. They stay until the run has a checkpoint or a result in their place. With `resume`, the run
+   * still resumes from its own checkpoints. The model that is trained on is never overwritten. Default: false.
+   */
+  overwrite: option(boolean, {
+    default: false,
+    identity: false,
+    flags: { overwrite: { help: "replaces the results of another run in --out", alone: true } },
+  }),
   /** "red" trains the adapter, "full" all weights of the model. Default: "red". */
   method: option(choice(["red", "full"]), {
     default: "red",
@@ -223,7 +233,23 @@ export const trainingOptions = {
       noKeepBest: { help: "keeps the last parameters, not those of the lowest evaluation loss", alone: false },
     },
   }),
-  /** Number of optimizer steps between checkpoints. Needs `outputDir`. */
+  /**
+   * Minutes between checkpoints, counted from the last one, whatever was its reason; a checkpoint is written after the step
+   * during which they have passed. 0: none by time. With an `outputDir` the last step has a checkpoint too, unless this is 0
+   * and `checkpointEverySteps` is not given. Only the clock decides when a checkpoint is written, and a checkpoint changes no
+   * bit of the training. Default: 10.
+   */
+  checkpointEveryMinutes: option(number(0), {
+    default: 10,
+    identity: false,
+    flags: {
+      checkpointEveryMinutes: { help: "writes a checkpoint every X minutes, and one of the last step; 0: none" },
+    },
+  }),
+  /**
+   * Number of optimizer steps between checkpoints, in addition to those of `checkpointEveryMinutes`; the last step has one
+   * too. Needs `outputDir`.
+   */
   checkpointEverySteps: option(count, {
     default: undefined,
     identity: false,

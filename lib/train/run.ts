@@ -16,6 +16,8 @@ import { recomputeRule } from "./recompute";
 import { type Resumption, resumption } from "./resume";
 import { type LastStep, RunCheckpoints } from "./run_checkpoints";
 import { checkpointContents, parameterFileOf } from "./run_contents";
+import { finishOverwriting, writeRunFile } from "./run_file";
+import type { RunLock } from "./run_lock";
 import { learningRateAt, warmupStepsOf } from "./schedule";
 import { newState } from "./state";
 import { restoreMoments, type Trainee, traineeOf } from "./trainee";
@@ -37,6 +39,7 @@ interface Parts {
   readonly trainee: Trainee;
   readonly identity: RunIdentity;
   readonly outputDir: string | undefined;
+  readonly lock: RunLock;
 }
 
 /** One run of a Trainer. */
@@ -61,11 +64,13 @@ export class Run {
     const { recompute, model, adapter } = parts.settings;
     this.recomputes = recomputeRule(recompute, model, adapter);
     const { outputDir, identity } = parts;
-    const { checkpoint } = resumed;
+    const { checkpoint, overwrites } = resumed;
     if (outputDir !== undefined)
-      this.checkpoints = new RunCheckpoints(outputDir, identity, parts.settings.keepCheckpoints, () =>
-        checkpointContents(parts, this.state, this.optimizer, this.best),
-      );
+      this.checkpoints = new RunCheckpoints(outputDir, identity, parts.settings, async () => {
+        await parts.lock.requireFolder();
+        return checkpointContents(parts, this.state, this.optimizer, this.best);
+      });
+    if (overwrites) this.checkpoints?.overwriteOthers();
     if (!checkpoint) return;
     this.checkpoints?.resumeFrom(checkpoint);
     Object.assign(this.state, checkpoint.state);
@@ -82,7 +87,12 @@ export class Run {
   }
 
   /** Prepares a run: checks the data and reads the checkpoint to resume from, if any. */
-  static async begin(settings: Settings, resume: boolean | string, signal: AbortSignal | undefined): Promise<Run> {
+  static async begin(
+    settings: Settings,
+    resume: boolean | string,
+    lock: RunLock,
+    signal: AbortSignal | undefined,
+  ): Promise<Run> {
     throwIfAborted(signal);
     const { model, adapter, maxLength } = settings;
     let train = await exampleSource(settings.train, "train", model.architecture.vocabulary);
@@ -110,14 +120,16 @@ export class Run {
     const cpuPath = native().cpu().path;
     const matmul = model.device.matmul ?? null;
     const parameterFile = parameterFileOf(adapter);
-    const request = { outputDir, resume, identity, plan, cpuPath, matmul, trainee, parameterFile, signal };
+    const { overwrite } = settings;
+    const request = { outputDir, resume, overwrite, identity, plan, cpuPath, matmul, trainee, parameterFile, signal };
     const resumed = await resumption(request);
     throwIfAborted(signal);
     const run = new Run(
-      { settings, signal, train, evaluation, plan, totalSteps, warmupSteps, trainee, identity, outputDir },
+      { settings, signal, train, evaluation, plan, totalSteps, warmupSteps, trainee, identity, outputDir, lock },
       resumed,
     );
     await run.restore();
+    if (outputDir !== undefined) await writeRunFile(outputDir, { identity, overwrites: resumed.overwrites });
     return run;
   }
 
@@ -149,6 +161,9 @@ export class Run {
     const notices = [...endTokenNotices(train.endTokenId, settings.model), ...this.resumed.notices];
     for (const message of notices) yield { type: "notice", message };
     yield* this.steps();
+    // Without a checkpoint the run has no result there yet.
+    if (this.resumed.overwrites && this.checkpoints && this.checkpoints.latestStep > 0)
+      await finishOverwriting(this.parts.outputDir!, this.parts.identity, settings.keepBest);
     const end = await this.finish();
     yield end;
     const { type: _, ...summary } = end;
@@ -167,14 +182,12 @@ export class Run {
 
   private async *steps(): AsyncGenerator<TrainEvent, void, void> {
     const { checkpoints } = this;
-    const { settings, signal } = this.parts;
-    const every = settings.checkpointEverySteps;
+    const { signal } = this.parts;
     let loading: Promise<Loaded> | undefined;
     await checkpoints?.prune(this.state.step);
     for (;;) {
       if (this.evaluationIsDue()) yield* this.evaluate();
-      const due = every !== undefined && (this.state.step % every === 0 || this.isFinished());
-      if (checkpoints && due && this.state.step > checkpoints.latestStep) {
+      if (checkpoints?.isDue(this.state.step, this.isFinished())) {
         const path = await checkpoints.write(this.state.step);
         await checkpoints.prune(this.state.step);
         yield { type: "checkpoint", step: this.state.step, path };
@@ -287,7 +300,7 @@ export class Run {
   }
 
   private async *evaluate(): AsyncGenerator<TrainEvent, void, void> {
-    const { settings, evaluation, trainee, signal, outputDir } = this.parts;
+    const { settings, evaluation, trainee, signal, outputDir, lock } = this.parts;
     const { model, adapter, batchSize, keepBest, earlyStopping } = settings;
     const found = await evaluateSource(model, evaluation!, adapter?.native ?? null, { batchSize, signal });
     const { state } = this;
@@ -297,6 +310,7 @@ export class Run {
       const snapshot = keepBest ? await trainee.snapshot() : undefined;
       if (keepBest && outputDir !== undefined) {
         const path = join(outputDir, bestFolder);
+        await lock.requireFolder();
         await requireNoLink(path); // saving follows links, because callers choose where to save
         await (adapter ?? model).savePretrained(path);
       }

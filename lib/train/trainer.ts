@@ -83,7 +83,7 @@ export class Trainer {
     try {
       throwIfAborted(signal);
       await lock.take(this, this.settings);
-      const run = await Run.begin(this.settings, resume, signal);
+      const run = await Run.begin(this.settings, resume, lock, signal);
       lock.onRelease(() => run.end());
       loggers = await this.openLogs(run, signal);
       lock.onRelease(() => closeLoggers(loggers).catch(() => {})); // for a generator that is never finished

@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -69,7 +69,7 @@ test("train prints one event a line, and ends with the figures of the run", asyn
   expect(status).toBe(0);
   const events = jsonLines(stdout);
   expect(events.map(({ type }) => type).filter((type, i, types) => type !== types[i - 1])).toEqual([
-    ...["data", "start", "step", "eval", "step", "eval", "step", "eval", "saved", "end"],
+    ...["data", "start", "step", "eval", "step", "eval", "step", "eval", "checkpoint", "saved", "end"],
   ]);
   expect(events[0]).toMatchObject({ rows: 13, skipped: 1, truncated: 1 });
   expect(events[0].reports.map(({ line }: { line: number }) => line)).toEqual([13, 14]);
@@ -81,7 +81,9 @@ test("train prints one event a line, and ends with the figures of the run", asyn
   expect(steps.at(-1).loss).toBeLessThan(steps[0].loss);
   expect(stderr).toContain("1 row skipped, 1 truncated");
   expect(stderr).toContain("line 13 skipped: not valid JSON");
-  expect(readdirSync(out).sort()).toEqual(["adapter_config.json", "adapter_model.safetensors", "best", "log.jsonl"]);
+  expect(readdirSync(out).sort()).toEqual([
+    ...["adapter_config.json", "adapter_model.safetensors", "best", `checkpoint-${end.steps}`, "log.jsonl", "run.json"],
+  ]);
 });
 
 test("eval reports a lower loss with the adapter", async () => {
@@ -284,47 +286,6 @@ test("a log that cannot grow leaves a checkpoint and prints how to resume; the r
   expect(completed("--out", at("room"))).toBe(0);
   const file = "adapter_model.safetensors";
   expect(readFileSync(at("full-disk", file)).equals(readFileSync(at("room", file)))).toBe(true);
-});
-
-/** Runs a command line in its own process, and acts on it once it has reported a finished step. */
-async function disturbed(argv: string[], disturb: (child: ReturnType<typeof spawn>) => void) {
-  const child = spawn(process.execPath, [...nodeArguments, ...argv], { stdio: ["ignore", "pipe", "pipe"] });
-  let [stdout, stderr] = ["", ""];
-  child.stderr.on("data", (chunk) => {
-    stderr += chunk;
-  });
-  const read = (chunk: Buffer) => {
-    stdout += chunk;
-    if (!stdout.includes('"type":"step"')) return;
-    child.stdout.off("data", read).resume();
-    disturb(child);
-  };
-  child.stdout.on("data", read);
-  const status = await new Promise<number | null>((resolve) => child.on("close", resolve));
-  return { status, stderr };
-}
-const hasCheckpoint = (folder: string) => readdirSync(folder).some((name) => /^checkpoint-\d+$/.test(name));
-
-test.each(["SIGINT", "SIGTERM"] as const)("%s: exit status 130 and a checkpoint", async (signal) => {
-  const argv = training("--out", at(signal), "--json", "--epochs", "20000");
-  const { status, stderr } = await disturbed(argv, (child) => child.kill(signal));
-  expect(status).toBe(130);
-  expect(stderr).toContain("resume with:");
-  expect(stderr).not.toMatch(/^\s+at /m);
-  expect(hasCheckpoint(at(signal))).toBe(true);
-});
-
-test("a second interrupt ends the process immediately", () => {
-  const interrupts = new Interrupts();
-  expect([interrupts.interrupt(), interrupts.interrupt()]).toEqual([false, true]);
-});
-
-test("if the reader of the output ends, the command writes its checkpoint and ends silently", async () => {
-  const argv = training("--out", at("pipe"), "--json", "--epochs", "20000");
-  const { status, stderr } = await disturbed(argv, (child) => child.stdout!.destroy());
-  expect(status).toBe(0);
-  expect(stderr).not.toContain("EPIPE");
-  expect(hasCheckpoint(at("pipe"))).toBe(true);
 });
 
 test("doctor prints what it found", () => {

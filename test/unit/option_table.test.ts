@@ -109,6 +109,7 @@ const rows: Readonly<Record<OptionName, Row>> = {
     refuses: [...all(resumable, [1, {}, "a\0b"]), ["", resumable, ""]],
     flag: "--resume=",
   },
+  overwrite: { ...boolean(false), identity: false },
   method: { ...choice("red", "--method", ["red", "full"]), takes: [["red"]] },
   learningRate: nonNegative(1e-3, "--learning-rate"),
   schedule: choice("linear", "--schedule", ["linear", "cosine", "constant", "constant_with_warmup"]),
@@ -168,6 +169,17 @@ const rows: Readonly<Record<OptionName, Row>> = {
     others: evaluated,
   },
   keepBest: boolean(false, evaluated),
+  checkpointEveryMinutes: {
+    default: 10,
+    identity: false,
+    takes: [[0], [1e-9], [0.5], [1e9]],
+    refuses: [
+      ...numbers("a number of at least 0", -1, Number.POSITIVE_INFINITY),
+      ...all("a number of at least 0", ["1"]),
+    ],
+    flag: "--checkpoint-every-minutes",
+    others: { outputDir: "x" },
+  },
   checkpointEverySteps: count(undefined, false, "--checkpoint-every-steps", { outputDir: "x" }),
   keepCheckpoints: count(2, false, "--keep-checkpoints"),
   recompute: {

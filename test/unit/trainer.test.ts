@@ -283,7 +283,7 @@ test("an abort between two steps writes a checkpoint, an abort before the first 
     signal: controller.signal,
   });
   expect(before).toMatchObject({ events: [], error: { code: "ERR_ABORTED" } });
-  expect(readdirSync(root).sort()).toEqual(["checkpoint-4", "log.jsonl"]);
+  expect(readdirSync(root).sort()).toEqual(["checkpoint-4", "log.jsonl", "run.json"]);
 });
 
 test("all weights are trained in slot 0, with checkpoints of their own", async () => {
