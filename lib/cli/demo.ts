@@ -8,7 +8,7 @@ import { printable } from "../errors";
 import type { LlamaModel } from "../model/model";
 import { evaluate } from "../train/evaluate";
 import { Trainer } from "../train/trainer";
-import type { Command, Invocation } from "./command";
+import { type Command, type Invocation, UsageError } from "./command";
 import { modelFlags } from "./flags";
 import { loadModel } from "./load";
 import type { Terminal } from "./terminal";
@@ -39,6 +39,8 @@ export const demoCommand: Command = {
     maxNewTokens: String(defaults.maxNewTokens),
   },
   async run(invocation) {
+    if (invocation.values.learningRate === "sweep")
+      throw new UsageError('Expected a number for --learning-rate but received "sweep": the demo has no data to compare rates with');
     const model = await loadModel(invocation);
     try {
       await demonstrate(invocation, model);

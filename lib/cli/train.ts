@@ -3,7 +3,7 @@ import type { Dataset } from "../data/dataset";
 import { RubricateError } from "../errors";
 import { requireNoModel } from "../files/model_folder";
 import { numberIn } from "../option_kinds";
-import type { StepEvent, TrainEvent, TrainSummary } from "../train/events";
+import type { StartEvent, StepEvent, TrainEvent, TrainSummary, TrialEvent } from "../train/events";
 import { checkRunOptions } from "../train/option_checks";
 import { Trainer } from "../train/trainer";
 import { kebab } from "./arguments";
@@ -140,11 +140,15 @@ function resumeLine({ argv }: Invocation): string {
 
 function report(event: TrainEvent, { terminal }: Invocation): void {
   switch (event.type) {
+    case "trial":
+      terminal.note(trialWords(event));
+      break;
     case "start": {
       const rows = `${plural(event.trainRows, "row")} to train on, ${count(event.evalRows)} to evaluate with`;
       terminal.note(
         `${rows}, ${count(event.trainableParameters)} trainable parameters, ${plural(event.totalSteps, "step")}`,
       );
+      terminal.note(rateWords(event));
       if (event.resumedStep > 0) terminal.note(`resuming after step ${event.resumedStep}`);
       break;
     }
@@ -165,6 +169,20 @@ function report(event: TrainEvent, { terminal }: Invocation): void {
       break;
     default:
   }
+}
+
+function trialWords({ learningRate, steps, evalLoss }: TrialEvent): string {
+  const loss = evalLoss === null ? "the training was not finite" : `evaluation loss ${evalLoss.toFixed(4)}`;
+  return `sweep: learning rate ${learningRate}, ${plural(steps, "step")}: ${loss}`;
+}
+
+function rateWords({ learningRate, learningRateFrom }: StartEvent): string {
+  const sources = {
+    option: "as given",
+    default: "the default for this method, these sites and this model",
+    sweep: "found by the sweep",
+  };
+  return `learning rate ${learningRate}, ${sources[learningRateFrom]}`;
 }
 
 /** Describes a step. */

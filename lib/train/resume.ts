@@ -32,6 +32,9 @@ interface ResumeRequest {
 /** Characters of a field in messages: two fingerprints fit. */
 const identityLength = 240;
 
+/** It says where the learning rate came from: an equal rate gives the same run. */
+const sourceField = "learningRateFrom";
+
 /** Fields that may grow if the learning rate does not depend on them. */
 const lengthFields = ["epochs", "maxSteps", "totalSteps"];
 
@@ -41,8 +44,7 @@ const lengthFields = ["epochs", "maxSteps", "totalSteps"];
  */
 export async function resumption(request: ResumeRequest): Promise<Resumption> {
   const { outputDir, resume } = request;
-  if (typeof resume !== "boolean" && (typeof resume !== "string" || resume === ""))
-    throw invalid("resume", 'true, false, "auto" or the path of a checkpoint', resume);
+  requireResume(resume);
   if (typeof resume === "string" && resume !== "auto") {
     await requireFolder(resume);
     const checkpoint = await readSameRun(resume, request);
@@ -50,18 +52,14 @@ export async function resumption(request: ResumeRequest): Promise<Resumption> {
     return acceptCheckpoint(request, checkpoint, []);
   }
   if (outputDir === undefined) {
-    if (resume !== false) throw new RubricateError("ERR_ARGUMENT", "resume needs outputDir");
+    requireNoResume(resume);
     return { checkpoint: undefined, notices: [] };
   }
   await removeLeftovers(outputDir);
   const steps = await checkpointSteps(outputDir);
   if (resume === false) {
-    if (steps.length === 0) return { checkpoint: undefined, notices: [] };
-    throw new RubricateError(
-      "ERR_CHECKPOINT",
-      `Expected no checkpoints of an earlier run in ${outputDir} but found ${checkpointPath(outputDir, steps[0]!)}; ` +
-        "resume that run, remove its checkpoints, or choose another outputDir",
-    );
+    requireNone(outputDir, steps);
+    return { checkpoint: undefined, notices: [] };
   }
   const notices: string[] = [];
   for (const step of steps) {
@@ -77,15 +75,74 @@ export async function resumption(request: ResumeRequest): Promise<Resumption> {
     }
     return acceptCheckpoint(request, checkpoint, notices);
   }
-  if (resume === true)
-    throw new RubricateError(
-      "ERR_CHECKPOINT",
-      [`Expected a checkpoint to resume from in ${outputDir} but found no usable one`, ...notices].join("; "),
-    );
+  if (resume === true) throw noneToResume(outputDir, notices);
   return { checkpoint: undefined, notices };
 }
 
-class OtherRun extends RubricateError {
+function requireResume(resume: boolean | string): void {
+  if (typeof resume !== "boolean" && (typeof resume !== "string" || resume === ""))
+    throw invalid("resume", 'true, false, "auto" or the path of a checkpoint', resume);
+}
+
+/** Of a run without outputDir. */
+function requireNoResume(resume: boolean | string): void {
+  if (resume !== false) throw new RubricateError("ERR_ARGUMENT", "resume needs outputDir");
+}
+
+function requireNone(outputDir: string, steps: readonly number[]): void {
+  if (steps.length > 0)
+    throw new RubricateError(
+      "ERR_CHECKPOINT",
+      `Expected no checkpoints of an earlier run in ${outputDir} but found ${checkpointPath(outputDir, steps[0]!)}; ` +
+        "resume that run, remove its checkpoints, or choose another outputDir",
+    );
+}
+
+function noneToResume(outputDir: string, notices: readonly string[]): RubricateError {
+  return new RubricateError(
+    "ERR_CHECKPOINT",
+    [`Expected a checkpoint to resume from in ${outputDir} but found no usable one`, ...notices].join("; "),
+  );
+}
+
+/** A checkpoint's path, and the identity of its run. */
+export interface SavedRun {
+  readonly path: string;
+  readonly identity: RunIdentity;
+}
+
+/**
+ * The run that one with this `outputDir` and `resume` would resume; undefined for a new run. Reads only the newest state, not
+ * the parameters.
+ * @throws RubricateError ERR_CHECKPOINT where the run could not begin: checkpoints in the way of a new run, or none to resume from
+ */
+export async function savedRun(outputDir: string | undefined, resume: boolean | string): Promise<SavedRun | undefined> {
+  requireResume(resume);
+  if (typeof resume === "string" && resume !== "auto") {
+    await requireFolder(resume);
+    return { path: resume, identity: (await readState(resume)).identity };
+  }
+  if (outputDir === undefined) {
+    requireNoResume(resume);
+    return undefined;
+  }
+  const steps = await checkpointSteps(outputDir);
+  if (resume === false) requireNone(outputDir, steps);
+  const notices: string[] = [];
+  for (const step of steps) {
+    const path = checkpointPath(outputDir, step);
+    try {
+      return { path, identity: (await readState(path)).identity };
+    } catch (error) {
+      if (!(error instanceof RubricateError && error.code === "ERR_CHECKPOINT")) throw error;
+      notices.push(error.message);
+    }
+  }
+  if (resume === true) throw noneToResume(outputDir, notices);
+  return undefined;
+}
+
+export class OtherRun extends RubricateError {
   constructor(path: string, different: string) {
     super("ERR_CHECKPOINT", `The checkpoint ${path} belongs to another run: ${different}`);
   }
@@ -151,7 +208,7 @@ function difference(saved: RunIdentity, present: RunIdentity, step: number): str
   const growing = saved.schedule === "constant" || saved.schedule === "constant_with_warmup";
   for (const name of new Set([...Object.keys(present), ...Object.keys(saved)])) {
     const [before, now] = [saved[name], present[name]];
-    if (JSON.stringify(before) === JSON.stringify(now)) continue;
+    if (name === sourceField || JSON.stringify(before) === JSON.stringify(now)) continue;
     if (growing && lengthFields.includes(name) && Number(present.totalSteps) >= step) continue;
     return `it has ${escaped(name)} ${formatJson(before, identityLength)}, this one ${formatJson(now, identityLength)}`;
   }

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { requireNoModel } from "../files/model_folder";
 import { claim } from "../in_use";
 import { FolderLock } from "./folder_lock";
-import type { Settings } from "./options";
+import type { TrainerSettings } from "./options";
 import { bestFolder, requireNoLinks } from "./output_links";
 
 const remedy = "wait until it ends, or end it with return()";
@@ -15,7 +15,7 @@ export class RunLock {
   private readonly releases: (() => unknown)[] = [];
 
   /** @throws RubricateError ERR_BUSY naming what is in use, ERR_FILE */
-  async take(trainer: object, { model, adapter, outputDir, keepBest }: Settings): Promise<void> {
+  async take(trainer: object, { model, adapter, outputDir, keepBest }: TrainerSettings): Promise<void> {
     this.releases.push(claim(trainer, false, () => `The Trainer is in use by another run; ${remedy}`));
     this.releases.push(
       claim(model.native, adapter !== undefined, (byShared) =>
