@@ -62,7 +62,8 @@ export type {
   StepEvent,
   TrainEvent,
   TrainSummary,
+  TrialEvent,
 } from "./train/events";
-export type { LoggerName, TrainerOptions } from "./train/options";
+export type { LearningRateSource, LoggerName, TrainerOptions } from "./train/options";
 export type { Schedule } from "./train/schedule";
 export { type RunOptions, Trainer } from "./train/trainer";

@@ -12,7 +12,7 @@ import { evaluate } from "../train/evaluate";
 import { requireNoResults } from "../train/output_folder";
 import { runFile } from "../train/output_links";
 import { Trainer } from "../train/trainer";
-import type { Command, Invocation } from "./command";
+import { type Command, type Invocation, UsageError } from "./command";
 import { modelFlags } from "./flags";
 import { commandLine, flagsOf, pathWord, tryLine } from "./hints";
 import { loadModel } from "./load";
@@ -44,6 +44,8 @@ export const demoCommand: Command = {
     maxNewTokens: String(defaults.maxNewTokens),
   },
   async run(invocation) {
+    if (invocation.values.learningRate === "sweep")
+      throw new UsageError('Expected a number for --learning-rate but received "sweep": the demo has no data to compare rates with');
     const model = await loadModel(invocation);
     try {
       await demonstrate(invocation, model);

@@ -5,7 +5,7 @@ import { RubricateError } from "../errors";
 import { requireNoModel } from "../files/model_folder";
 import { present } from "../files/read";
 import { numberIn } from "../option_kinds";
-import type { StepEvent, TrainEvent, TrainSummary } from "../train/events";
+import type { StartEvent, StepEvent, TrainEvent, TrainSummary, TrialEvent } from "../train/events";
 import { lockFile } from "../train/folder_lock";
 import { checkRunOptions } from "../train/option_checks";
 import { requireNoResults, requireOutsideModel } from "../train/output_folder";
@@ -161,11 +161,15 @@ function resumeLine({ argv }: Invocation): string {
 
 function report(event: TrainEvent, { terminal }: Invocation): void {
   switch (event.type) {
+    case "trial":
+      terminal.note(trialWords(event));
+      break;
     case "start": {
       const rows = `${plural(event.trainRows, "row")} to train on, ${count(event.evalRows)} to evaluate with`;
       terminal.note(
         `${rows}, ${count(event.trainableParameters)} trainable parameters, ${plural(event.totalSteps, "step")}`,
       );
+      terminal.note(rateWords(event));
       if (event.resumedStep > 0) terminal.note(`resuming after step ${event.resumedStep}`);
       break;
     }
@@ -186,6 +190,20 @@ function report(event: TrainEvent, { terminal }: Invocation): void {
       break;
     default:
   }
+}
+
+function trialWords({ learningRate, steps, evalLoss }: TrialEvent): string {
+  const loss = evalLoss === null ? "the training was not finite" : `evaluation loss ${evalLoss.toFixed(4)}`;
+  return `sweep: learning rate ${learningRate}, ${plural(steps, "step")}: ${loss}`;
+}
+
+function rateWords({ learningRate, learningRateFrom }: StartEvent): string {
+  const sources = {
+    option: "as given",
+    default: "the default for this method, these sites and this model",
+    sweep: "found by the sweep",
+  };
+  return `learning rate ${learningRate}, ${sources[learningRateFrom]}`;
 }
 
 /** Describes a step. */

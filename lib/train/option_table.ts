@@ -14,11 +14,13 @@ import {
   list,
   nonNegativeFloat32,
   number,
+  numberOr,
   optional,
   path,
   positiveFloat32,
   record,
 } from "../option_kinds";
+import { defaultLearningRate, defaultMethod } from "./learning_rates";
 import { type Option, option, type RunFacts } from "./option";
 import { type Schedule, schedules } from "./schedule";
 
@@ -57,15 +59,24 @@ export const trainingOptions = {
   }),
   /** "red" trains the adapter, "full" all weights of the model. Default: "red". */
   method: option(choice(["red", "full"]), {
-    default: "red",
+    default: defaultMethod,
     identity: true,
     flags: { method: { help: "trains a RED adapter, or all weights of the model" } },
   }),
-  /** The highest learning rate of the schedule. Default: 1e-3. */
-  learningRate: option(nonNegativeFloat32, {
-    default: 1e-3,
+  /**
+   * The highest learning rate of the schedule. "sweep": a short search on `eval` finds it before the run, see
+   * docs/training.md. Default: 0.1 for RED at ffn, 0.03 for RED at other sites, 0.001 with method "full"; less for models
+   * wider than 200.
+   */
+  learningRate: option(numberOr(nonNegativeFloat32, "sweep"), {
+    default: defaultLearningRate,
     identity: true,
-    flags: { learningRate: { help: "the highest learning rate of the schedule" } },
+    flags: {
+      learningRate: {
+        help: "the highest learning rate of the schedule; sweep: the one that a short search on --eval finds",
+        default: "0.1 for RED at ffn, 0.03 at other sites, 0.001 with --method full; less for models wider than 200",
+      },
+    },
   }),
   /** As in transformers. Default: "linear". */
   schedule: option(choice<Schedule>(schedules), {

@@ -38,6 +38,9 @@ interface ResumeRequest {
 /** Characters of a field in messages: two fingerprints fit. */
 const identityLength = 240;
 
+/** It says where the learning rate came from: an equal rate gives the same run. */
+const sourceField = "learningRateFrom";
+
 /** Fields that may grow if the learning rate does not depend on them. */
 const lengthFields = ["epochs", "maxSteps", "totalSteps"];
 
@@ -47,8 +50,7 @@ const lengthFields = ["epochs", "maxSteps", "totalSteps"];
  */
 export async function resumption(request: ResumeRequest): Promise<Resumption> {
   const { outputDir, resume } = request;
-  if (typeof resume !== "boolean" && (typeof resume !== "string" || resume === ""))
-    throw invalid("resume", 'true, false, "auto" or the path of a checkpoint', resume);
+  requireResume(resume);
   if (typeof resume === "string" && resume !== "auto") {
     await requireFolder(resume);
     const checkpoint = await readSameRun(resume, request);
@@ -57,7 +59,7 @@ export async function resumption(request: ResumeRequest): Promise<Resumption> {
     return acceptCheckpoint(request, checkpoint, [], overwrites);
   }
   if (outputDir === undefined) {
-    if (resume !== false) throw new RubricateError("ERR_ARGUMENT", "resume needs outputDir");
+    requireNoResume(resume);
     return { checkpoint: undefined, notices: [], overwrites: false };
   }
   await removeLeftovers(outputDir);
@@ -87,11 +89,7 @@ async function resumptionIn(outputDir: string, request: ResumeRequest): Promise<
     }
     return acceptCheckpoint(request, checkpoint, notices, overwrites);
   }
-  if (request.resume === true)
-    throw new RubricateError(
-      "ERR_CHECKPOINT",
-      [`Expected a checkpoint to resume from in ${outputDir} but found no usable one`, ...notices].join("; "),
-    );
+  if (request.resume === true) throw noneToResume(outputDir, notices);
   if (!overwrites && !(await isOwnFolder(outputDir, request.identity))) await requireNoFinalResult(outputDir);
   return { checkpoint: undefined, notices, overwrites };
 }
@@ -108,7 +106,66 @@ async function mayOverwrite(outputDir: string, { overwrite, identity }: ResumeRe
   return (await readRunFile(outputDir))?.overwrites === true && (await isOwnFolder(outputDir, identity));
 }
 
-class OtherRun extends RubricateError {
+function requireResume(resume: boolean | string): void {
+  if (typeof resume !== "boolean" && (typeof resume !== "string" || resume === ""))
+    throw invalid("resume", 'true, false, "auto" or the path of a checkpoint', resume);
+}
+
+/** Of a run without outputDir. */
+function requireNoResume(resume: boolean | string): void {
+  if (resume !== false) throw new RubricateError("ERR_ARGUMENT", "resume needs outputDir");
+}
+
+function noneToResume(outputDir: string, notices: readonly string[]): RubricateError {
+  return new RubricateError(
+    "ERR_CHECKPOINT",
+    [`Expected a checkpoint to resume from in ${outputDir} but found no usable one`, ...notices].join("; "),
+  );
+}
+
+/** A checkpoint's path, and the identity of its run. */
+export interface SavedRun {
+  readonly path: string;
+  readonly identity: RunIdentity;
+}
+
+/**
+ * The run that one with this `outputDir` and `resume` would resume; undefined for a new run. Reads only the newest state, not
+ * the parameters.
+ * @throws RubricateError ERR_CHECKPOINT where the run could not begin: checkpoints in the way of a new run, or none to resume from
+ */
+export async function savedRun(
+  { outputDir, overwrite }: { readonly outputDir: string | undefined; readonly overwrite: boolean },
+  resume: boolean | string,
+): Promise<SavedRun | undefined> {
+  requireResume(resume);
+  if (typeof resume === "string" && resume !== "auto") {
+    await requireFolder(resume);
+    return { path: resume, identity: (await readState(resume)).identity };
+  }
+  if (outputDir === undefined) {
+    requireNoResume(resume);
+    return undefined;
+  }
+  if (resume === false) {
+    if (!overwrite) await requireNoResults(outputDir);
+    return undefined;
+  }
+  const notices: string[] = [];
+  for (const step of await checkpointSteps(outputDir)) {
+    const path = checkpointPath(outputDir, step);
+    try {
+      return { path, identity: (await readState(path)).identity };
+    } catch (error) {
+      if (!(error instanceof RubricateError && error.code === "ERR_CHECKPOINT")) throw error;
+      notices.push(error.message);
+    }
+  }
+  if (resume === true) throw noneToResume(outputDir, notices);
+  return undefined;
+}
+
+export class OtherRun extends RubricateError {
   constructor(path: string, different: string) {
     super(
       "ERR_CHECKPOINT",
@@ -185,7 +242,7 @@ function difference(saved: RunIdentity, present: RunIdentity, step: number): str
   const growing = saved.schedule === "constant" || saved.schedule === "constant_with_warmup";
   for (const name of new Set([...Object.keys(present), ...Object.keys(saved)])) {
     const [before, now] = [saved[name], present[name]];
-    if (JSON.stringify(before) === JSON.stringify(now)) continue;
+    if (name === sourceField || JSON.stringify(before) === JSON.stringify(now)) continue;
     if (growing && lengthFields.includes(name) && Number(present.totalSteps) >= step) continue;
     return `it has ${escaped(name)} ${formatJson(before, identityLength)}, this one ${formatJson(now, identityLength)}`;
   }

@@ -5,9 +5,10 @@ import { type NativeMicroBatch, type NativeOptimizer, type NativeTenantResult, n
 import { endTokenNotices } from "./end_token";
 import { evaluateSource } from "./evaluate";
 import type { EndEvent, StepEvent, TrainEvent, TrainSummary } from "./events";
-import { type ExampleSource, exampleSource, requireFit } from "./examples";
+import type { ExampleSource } from "./examples";
 import { identityOf, type RunIdentity } from "./identity";
 import type { LogPosition } from "./loggers";
+import { LossTrend } from "./loss_trend";
 import { Meter, peakMemoryMib } from "./meter";
 import type { Settings } from "./options";
 import { bestFolder, requireNoLink } from "./output_links";
@@ -19,6 +20,7 @@ import { checkpointContents, parameterFileOf } from "./run_contents";
 import { finishOverwriting, writeRunFile } from "./run_file";
 import type { RunLock } from "./run_lock";
 import { learningRateAt, warmupStepsOf } from "./schedule";
+import { sourcesOf } from "./sources";
 import { newState } from "./state";
 import { restoreMoments, type Trainee, traineeOf } from "./trainee";
 
@@ -54,6 +56,8 @@ export class Run {
   private readonly checkpoints: RunCheckpoints | undefined;
   /** Whether the parameters are those of the best evaluation instead of those of the last step. */
   private holdsBest = false;
+  /** undefined if losses are not compared with the first: in a resumed run they are not known. */
+  private readonly trend: LossTrend | undefined;
   private readonly recomputes: (microBatches: readonly NativeMicroBatch[]) => boolean;
 
   private constructor(
@@ -71,7 +75,10 @@ export class Run {
         return checkpointContents(parts, this.state, this.optimizer, this.best);
       });
     if (overwrites) this.checkpoints?.overwriteOthers();
-    if (!checkpoint) return;
+    if (!checkpoint) {
+      this.trend = lossTrendOf(parts);
+      return;
+    }
     this.checkpoints?.resumeFrom(checkpoint);
     Object.assign(this.state, checkpoint.state);
     this.best = checkpoint.best;
@@ -94,16 +101,8 @@ export class Run {
     signal: AbortSignal | undefined,
   ): Promise<Run> {
     throwIfAborted(signal);
-    const { model, adapter, maxLength } = settings;
-    let train = await exampleSource(settings.train, "train", model.architecture.vocabulary);
-    let evaluation: ExampleSource | undefined;
-    if (typeof settings.eval === "number")
-      ({ train, eval: evaluation } = await train.splitInSlices(settings.eval, settings.seed));
-    else if (settings.eval !== undefined)
-      evaluation = await exampleSource(settings.eval, "eval", model.architecture.vocabulary);
-    const what = maxLength < model.contextLength ? "the run's maxLength" : "the model's context";
-    requireFit(train, maxLength, "train", what);
-    if (evaluation) requireFit(evaluation, maxLength, "eval", what);
+    const { model, adapter } = settings;
+    const { train, evaluation } = await sourcesOf(settings);
     const plan = new Plan(train, settings);
     const totalSteps = await plan.totalSteps();
     const warmupSteps = warmupStepsOf(settings, totalSteps);
@@ -152,6 +151,8 @@ export class Run {
     yield {
       type: "start",
       totalSteps,
+      learningRate: settings.learningRate,
+      learningRateFrom: settings.learningRateFrom,
       trainRows: train.length,
       evalRows: evaluation?.length ?? 0,
       skippedRows: train.reportCounts.skipped,
@@ -201,6 +202,8 @@ export class Run {
       loading = this.state.step + 1 < this.parts.totalSteps ? this.load(step) : undefined; // during the step
       const result = await job;
       yield this.record(step, microBatches, result, (performance.now() - startedAt) / 1000);
+      const message = this.trend?.add(result.loss);
+      if (message !== undefined) yield { type: "notice", message };
     }
   }
 
@@ -345,4 +348,12 @@ export class Run {
       reason,
     };
   }
+}
+
+/** undefined for data in the caller's order, whose loss may rise with the data. */
+function lossTrendOf({ settings, warmupSteps }: Parts): LossTrend | undefined {
+  const { learningRate, method, adapter, shuffle, model } = settings;
+  if (!shuffle) return undefined;
+  const { hidden } = model.architecture;
+  return new LossTrend(learningRate, { method, sites: adapter?.config.sites ?? [], hidden }, warmupSteps);
 }

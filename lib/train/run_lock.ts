@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { requireNoModel } from "../files/model_folder";
 import { claim } from "../in_use";
 import { FolderLock } from "./folder_lock";
-import type { Settings } from "./options";
+import type { TrainerSettings } from "./options";
 import { requireOutsideModel } from "./output_folder";
 import { bestFolder, requireNoLinks } from "./output_links";
 
@@ -17,7 +17,7 @@ export class RunLock {
   private folder: FolderLock | undefined;
 
   /** @throws RubricateError ERR_BUSY naming what is in use, ERR_FILE */
-  async take(trainer: object, { model, adapter, outputDir, keepBest }: Settings): Promise<void> {
+  async take(trainer: object, { model, adapter, outputDir, keepBest }: TrainerSettings): Promise<void> {
     this.releases.push(claim(trainer, false, () => `The Trainer is in use by another run; ${remedy}`));
     this.releases.push(
       claim(model.native, adapter !== undefined, (byShared) =>

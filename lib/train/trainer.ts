@@ -5,11 +5,12 @@ import { isAborted, throwIfAborted } from "../job";
 import { checkOptions, type OptionNames, signalOf } from "../options";
 import type { TrainEvent, TrainSummary } from "./events";
 import { closeLoggers, openLoggers, type RunLogger } from "./loggers";
-import type { Settings, TrainerOptions } from "./options";
+import type { TrainerOptions, TrainerSettings } from "./options";
 import { Run } from "./run";
 import { failureWith, requireKept } from "./run_checkpoints";
 import { RunLock } from "./run_lock";
 import { checkedSettings, resolvedResume } from "./settings";
+import { withLearningRate } from "./sweep";
 
 export interface RunOptions {
   /** Stops the run between two ops; with an `outputDir` a checkpoint of the last finished step is written first. */
@@ -29,7 +30,7 @@ const runOptionNames: OptionNames<RunOptions> = { signal: true, resume: true };
  * give bit-identical results, also if the run was stopped and resumed.
  */
 export class Trainer {
-  private readonly settings: Settings;
+  private readonly settings: TrainerSettings;
 
   /** @throws RubricateError ERR_ARGUMENT naming the option */
   constructor(options: TrainerOptions) {
@@ -83,9 +84,11 @@ export class Trainer {
     try {
       throwIfAborted(signal);
       await lock.take(this, this.settings);
-      const run = await Run.begin(this.settings, resume, lock, signal);
+      const { settings, trials } = yield* withLearningRate(this.settings, resume, signal);
+      const run = await Run.begin(settings, resume, lock, signal);
       lock.onRelease(() => run.end());
       loggers = await this.openLogs(run, signal);
+      for (const trial of trials) for (const logger of loggers) await logger.write(trial);
       lock.onRelease(() => closeLoggers(loggers).catch(() => {})); // for a generator that is never finished
       return yield* this.logEvents(run, loggers, signal);
     } finally {

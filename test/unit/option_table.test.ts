@@ -8,6 +8,7 @@ import { trainingFlags, trainingOptionsOf } from "../../lib/cli/training_flags";
 import { RubricateError } from "../../lib/errors";
 import { integer } from "../../lib/option_kinds";
 import { identityOf } from "../../lib/train/identity";
+import { defaultLearningRate } from "../../lib/train/learning_rates";
 import { option } from "../../lib/train/option";
 import { type OptionName, optionEntries, type TrainingFlagName, trainingOptions } from "../../lib/train/option_table";
 import type { TrainerOptions } from "../../lib/train/options";
@@ -111,7 +112,19 @@ const rows: Readonly<Record<OptionName, Row>> = {
   },
   overwrite: { ...boolean(false), identity: false },
   method: { ...choice("red", "--method", ["red", "full"]), takes: [["red"]] },
-  learningRate: nonNegative(1e-3, "--learning-rate"),
+  learningRate: {
+    default: 0.1,
+    identity: true,
+    takes: [[0], [least32], [most32], ["sweep"]],
+    refuses: [
+      ...numbers("a number of at least 0", -1, -least32),
+      ...numbers(`0 or ${float32}`, least32 / 2, 3.5e38),
+      ...all('a number of at least 0 or "sweep"', ["1", false, Number.POSITIVE_INFINITY]),
+      ["sweeps", 'a number of at least 0 or "sweep"', "sweeps"],
+    ],
+    flag: "--learning-rate",
+    others: evaluated,
+  },
   schedule: choice("linear", "--schedule", ["linear", "cosine", "constant", "constant_with_warmup"]),
   warmupSteps: {
     default: undefined,
@@ -273,6 +286,7 @@ test.each<[string[], object]>([
   [["--recompute=false"], { recompute: false }],
   [["--loggers", "jsonl, tensorboard"], { loggers: ["jsonl", "tensorboard"] }],
   [["--learning-rate", "1e-2", "--max-steps", "7"], { learningRate: 0.01, maxSteps: 7 }],
+  [["--learning-rate", "sweep"], { learningRate: "sweep" }],
   [["--max-length", "9", "--sites", "q"], {}],
 ])("%j sets %j", (argv, options) => {
   const needed = ["--model", "x", "--data", "y", "--out", "z"];
@@ -289,6 +303,37 @@ test("every option but maxLength has a flag, and each flag sets its option", () 
       if (kind.placeholder === undefined) expect([flag, alone]).toEqual([flag, expect.any(Boolean)]);
       expect(Object.keys(trainingOptionsOf({ [flag]: alone ?? 1 }))).toEqual([name]);
     }
+});
+
+test.each<[object, object, number]>([
+  [{}, {}, 0.1],
+  [{ sites: ["ffn", "q"] }, {}, 0.03],
+  [{ sites: ["attention"] }, {}, 0.03],
+  [{}, { method: "full", adapter: undefined }, 0.001],
+  [{}, { learningRate: undefined }, 0.1],
+])("the default learning rate of an adapter of %j with %j is %d", (sites, options, learningRate) => {
+  const settings = settingsOf({ adapter: RedAdapter.create(model, sites), ...options });
+  expect(settings).toMatchObject({ learningRate, learningRateFrom: "default" });
+  expect(identityOf(settings)).toMatchObject({ learningRate });
+  expect(identityOf(settings)).not.toHaveProperty("learningRateFrom");
+});
+
+test("the default learning rate falls with the hidden size above 200, and is a short number", () => {
+  const rates = [4, 200, 201, 768, 2048, 4096].map((hidden) =>
+    [
+      { method: "red", sites: ["ffn"], hidden } as const,
+      { method: "red", sites: ["ffn", "v"], hidden } as const,
+      { method: "full", sites: [], hidden } as const,
+    ].map(defaultLearningRate),
+  );
+  expect(rates).toEqual([
+    [0.1, 0.03, 0.001],
+    [0.1, 0.03, 0.001],
+    [0.1, 0.03, 0.001],
+    [0.03, 0.008, 0.0003],
+    [0.01, 0.003, 0.0001],
+    [0.005, 0.001, 0.00005],
+  ]);
 });
 
 test("defaults that depend on the run", () => {

@@ -31,6 +31,8 @@ describe("a run", () => {
     expect(events[0]).toEqual({
       type: "start",
       totalSteps: 10,
+      learningRate: 0.05,
+      learningRateFrom: "option",
       trainRows: 13,
       evalRows: 0,
       skippedRows: 0,
