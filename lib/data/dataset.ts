@@ -20,14 +20,14 @@ import { Tokenizer } from "../tokenizer/tokenizer";
 import { checkedPlanOptions, EpochPlan, type PlanOptions } from "./batches";
 import { DataWorker } from "./data_worker";
 import { beyondVocabulary, type EncodingOptions } from "./encode_row";
-import type { IndexProgress, IndexSummary } from "./row_index";
+import { cacheFolder } from "./index_cache";
 import type { DataFormat } from "./rows";
 import { sendRows } from "./sent_rows";
 import { splitSteps } from "./split";
-import type { Example, ReasonReport, RowReport } from "./types";
+import type { Example, IndexProgress, IndexSummary, ReasonReport, RowReport } from "./types";
 
-export type { IndexProgress } from "./row_index";
 export type { DataFormat } from "./rows";
+export type { IndexProgress } from "./types";
 
 /** How rows become examples, see docs/data-formats.md. */
 export interface DatasetOptions {
@@ -118,7 +118,8 @@ export class Dataset {
   }
 
   /**
-   * Indexes a JSONL file: every row is read and tokenised once, in a thread.
+   * Indexes a JSONL file: every row is read and tokenised once, in a thread. The index of a file of a MiB or more is kept on
+   * disk (docs/data-formats.md) and used again while the file's bytes, the tokenizer and the options are the same.
    * @throws {RubricateError} ERR_FILE; ERR_DATA where no row can be used or the file changes meanwhile; ERR_TEMPLATE where
    *   no conversation can be encoded with the chat template; ERR_ABORTED; ERR_ARGUMENT
    */
@@ -144,7 +145,8 @@ export class Dataset {
   ): Promise<Dataset> {
     const stopped = "Indexing was stopped";
     throwIfAborted(signal, stopped);
-    const worker = new DataWorker({ tokenizer: tokenizer.parts, options: encoding, path: file });
+    const cache = file === undefined ? undefined : cacheFolder();
+    const worker = new DataWorker({ tokenizer: tokenizer.parts, options: encoding, path: file, cache });
     const progress = new Callback(onProgress);
     progress.stop = () => void worker.close(new RubricateError("ERR_ABORTED", "onProgress failed"));
     worker.onNotice = onProgress && ((done) => progress.tell(done));

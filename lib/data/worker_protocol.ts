@@ -1,7 +1,7 @@
 import type { TokenizerParts } from "../tokenizer/parts";
 import type { EpochPlan, EpochPlanOptions } from "./batches";
 import type { EncodingOptions } from "./encode_row";
-import type { IndexSummary } from "./row_index";
+import type { IndexSummary } from "./types";
 
 /** What a data worker is started with. */
 export interface WorkerStart {
@@ -10,6 +10,8 @@ export interface WorkerStart {
   readonly options: EncodingOptions;
   /** The JSONL file; without one, rows are sent. */
   readonly path: string | undefined;
+  /** Folder of the cache of indexes, if it is to be used. */
+  readonly cache: string | undefined;
 }
 
 /** Examples end to end. */
