@@ -18,7 +18,15 @@ const named = {
   Model: modelFlags,
   Data: dataFlags,
   Adapter: ["method", ...redFlags],
-  Evaluation: ["eval", "evalEverySteps", "noEvalEveryEpoch", "noKeepBest", "earlyStopping", "earlyStoppingMinDelta"],
+  Evaluation: [
+    "eval",
+    "evalEverySteps",
+    "noEvalEveryEpoch",
+    "evalOnStart",
+    "noKeepBest",
+    "earlyStopping",
+    "earlyStoppingMinDelta",
+  ],
   Output: ["out", "resume", "checkpointEverySteps", "keepCheckpoints", "loggers"],
 } satisfies Record<string, readonly FlagName[]>;
 const { Model, Data, Adapter, ...last } = named;

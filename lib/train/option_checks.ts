@@ -49,7 +49,7 @@ function checkTogether(options: RunOptionValues, say: OptionNaming): void {
     throw invalid(say("eval"), "examples, or a number between 0 and 1", options.eval);
   requireOneWarmup(options, say);
   if (options.eval === undefined)
-    for (const name of ["evalEverySteps", "evalEveryEpoch", "earlyStopping", "keepBest"] as const)
+    for (const name of ["evalEverySteps", "evalEveryEpoch", "evalOnStart", "earlyStopping", "keepBest"] as const)
       if (options[name]) throw needs(name, "eval");
   if (options.outputDir !== undefined) return;
   if (options.checkpointEverySteps !== undefined) throw needs("checkpointEverySteps", "outputDir");

@@ -160,6 +160,7 @@ const rows: Readonly<Record<OptionName, Row>> = {
   maxLength: { ...count(64, false), takes: [[1], [64], [largest, 64]] },
   evalEverySteps: count(undefined, true, "--eval-every-steps", evaluated),
   evalEveryEpoch: boolean(false, evaluated),
+  evalOnStart: { ...boolean(false, evaluated), identity: false },
   earlyStopping: {
     default: undefined,
     identity: true,
@@ -252,6 +253,7 @@ test.each(flagged)("$flag $text is refused with the message of $name", async ({ 
 test.each<[string[], object]>([
   [["--no-shuffle", "--group-by-length"], { shuffle: false, groupByLength: true }],
   [["--no-keep-best", "--no-eval-every-epoch"], { keepBest: false, evalEveryEpoch: false }],
+  [["--eval-on-start"], { evalOnStart: true }],
   [["--packing"], { packing: true }],
   [["--packing=9"], { packing: { maxTokens: 9 } }],
   [["--early-stopping", "2"], { earlyStopping: { patience: 2 } }],
