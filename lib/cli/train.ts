@@ -36,7 +36,7 @@ const groups = { Model, Data, Adapter, Optimization: trainingFlagNames.filter((n
 
 export const trainCommand: Command = {
   name: "train",
-  summary: "Fine-tunes a model on JSONL data.",
+  summary: "Fine-tunes a model on JSONL, JSON or CSV data.",
   details:
     "Writes the adapter (with --method full the model) into --out, with log.jsonl and the checkpoints. Ctrl-C writes a checkpoint and prints how to resume; a second one ends immediately.",
   flags: Object.values(groups).flat(),

@@ -5,6 +5,7 @@ import { Tokenizer } from "../tokenizer/tokenizer";
 import { answerCalls, notify } from "../worker_calls";
 import { EpochPlan, planEpoch } from "./batches";
 import { IndexCache } from "./index_cache";
+import { formatOfFile } from "./row_format";
 import { fileSource, memorySource, RowIndex } from "./row_index";
 import { keptReports } from "./row_reports";
 import type { Example, IndexProgress } from "./types";
@@ -37,7 +38,8 @@ answerCalls<WorkerCalls>({
     const source =
       start.path === undefined ? memorySource(Buffer.concat(sent.splice(0)), reasons) : fileSource(start.path);
     const cache = start.cache === undefined ? undefined : new IndexCache(start.cache);
-    const index = new RowIndex(source, tokenizer, start.options);
+    const layout = start.path !== undefined && start.byName ? formatOfFile(start.path, source) : "jsonl";
+    const index = new RowIndex(source, tokenizer, start.options, layout);
     let last = performance.now();
     let reached: IndexProgress | undefined;
     const summary = index.build((progress) => {

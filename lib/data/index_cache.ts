@@ -30,7 +30,7 @@ import { RowColumns, rowBytes } from "./row_columns";
 import type { IndexFacts } from "./types";
 
 /** Raise this whenever the same row may be encoded, counted or reported in another way than before. */
-const cacheFormat = 1;
+const cacheFormat = 2;
 /** Smaller files are indexed within a second. */
 export const smallestCached = 1 << 20;
 
@@ -63,16 +63,20 @@ export function cacheFolder(): string | undefined {
 
 /**
  * The name of the index of a file.
- * @param contentHash SHA-256 of the file's bytes
+ * @param contents SHA-256 of the file's bytes, and how it is cut into rows
  * @returns undefined where the same rows may be encoded differently another day
  */
-export function indexKey(contentHash: string, tokenizer: Tokenizer, options: EncodingOptions): string | undefined {
+export function indexKey(
+  contents: readonly string[],
+  tokenizer: Tokenizer,
+  options: EncodingOptions,
+): string | undefined {
   if (JSON.stringify(tokenizer.parts.chatTemplates ?? "").includes("strftime_now")) return undefined;
   const { format, maxLength, loss, vocabularySize = null } = options;
   const code = [cacheFormat, packageRoot().version, process.versions.unicode, endianness()];
   const encoding = [tokenizer.hash, tokenizer.eosTokenIds, format, maxLength, loss, vocabularySize];
   return createHash("sha256")
-    .update(JSON.stringify([code, encoding, contentHash]))
+    .update(JSON.stringify([code, encoding, contents]))
     .digest("hex");
 }
 

@@ -5,10 +5,11 @@ import { type ErrorCode, RubricateError } from "../errors";
 import { cannotRead, openRegularSync } from "../files/read";
 import { limits } from "../limits";
 import type { Tokenizer } from "../tokenizer/tokenizer";
-import { type EncodedRow, type EncodingOptions, encodeLine } from "./encode_row";
+import { type EncodedRow, type EncodingOptions, encodeValue } from "./encode_row";
 import { type IndexCache, indexKey, smallestCached } from "./index_cache";
-import { isBlank, scanLines } from "./line_scanner";
+import { isBlank } from "./line_scanner";
 import { RowColumns } from "./row_columns";
+import { type RowFormat, type RowFormatName, rowFormatOf } from "./row_format";
 import { RowReports } from "./row_reports";
 import { UnusableRow } from "./rows";
 import type { Example, IndexFacts, IndexProgress, IndexSummary } from "./types";
@@ -67,6 +68,7 @@ export function memorySource(bytes: Buffer, reasons: ReadonlyMap<number, string>
  * tokenised again at each request, unless it is among the first, which are kept.
  */
 export class RowIndex {
+  private readonly format: RowFormat;
   private columns = new RowColumns();
   private readonly known = new Map<number, EncodedRow>();
   private knownTokens = 0;
@@ -86,7 +88,10 @@ export class RowIndex {
     private readonly source: RowSource,
     private readonly tokenizer: Tokenizer,
     private readonly options: EncodingOptions,
-  ) {}
+    private readonly layout: RowFormatName = "jsonl",
+  ) {
+    this.format = rowFormatOf(layout, source);
+  }
 
   /**
    * Reads and tokenises everything once, or takes the index of the same contents from the cache.
@@ -96,7 +101,7 @@ export class RowIndex {
     const { source, tokenizer, options } = this;
     if (!cache || source.size < smallestCached) return this.summary(this.scan(onProgress));
     const contentHash = hashOf(source);
-    const key = indexKey(contentHash, tokenizer, options);
+    const key = indexKey([contentHash, this.layout], tokenizer, options);
     if (key === undefined) return this.summary(this.scan(onProgress));
     const stored = cache.read(key);
     if (stored) {
@@ -129,7 +134,7 @@ export class RowIndex {
       hash.update(chunk);
       bytes += chunk.length;
     };
-    for (const line of scanLines((into, offset) => source.read(into, offset), limits.lineBytes, onChunk)) {
+    for (const line of this.format.scan(onChunk)) {
       if (!line.bytes) reports.add(line.number, "skipped", `the line is longer than ${limits.lineBytes} bytes`);
       else if (!isBlank(line.bytes)) this.add(line.offset, line.bytes, line.number);
       onProgress({ bytes, totalBytes: source.size, rows: this.columns.count });
@@ -145,6 +150,7 @@ export class RowIndex {
       notices: this.notices(),
       chatRows: this.chatRows,
       contentHash: hash.digest("hex"),
+      layout: this.layout,
     };
   }
 
@@ -166,7 +172,7 @@ export class RowIndex {
   private add(offset: number, bytes: Buffer, number: number): void {
     let row: EncodedRow;
     try {
-      row = encodeLine(bytes, this.tokenizer, this.options);
+      row = this.encode(bytes);
     } catch (error) {
       if (!(error instanceof UnusableRow)) {
         if (!(error instanceof RubricateError)) throw error;
@@ -194,6 +200,10 @@ export class RowIndex {
     return { tokenIds: row.tokenIds, supervised: row.supervised, line: this.columns.lines.at(index) };
   }
 
+  private encode(bytes: Buffer): EncodedRow {
+    return encodeValue(this.format.value(bytes), this.tokenizer, this.options);
+  }
+
   private readAgain(index: number): EncodedRow {
     const bytes = Buffer.allocUnsafe(this.columns.sizes.at(index));
     let filled = 0;
@@ -203,7 +213,7 @@ export class RowIndex {
       filled += read;
     }
     if (crc32(bytes) !== this.columns.checksums.at(index)) throw changed(this.source);
-    const row = encodeLine(bytes, this.tokenizer, this.options);
+    const row = this.encode(bytes);
     if (this.forget) this.checkCached(index, row);
     return row;
   }

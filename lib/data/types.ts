@@ -45,6 +45,8 @@ export interface IndexFacts {
   readonly chatRows: number;
   /** SHA-256 of all bytes, in hexadecimal. */
   readonly contentHash: string;
+  /** How the source is cut into rows. */
+  readonly layout: "jsonl" | "array" | "csv";
 }
 
 /** What is known of rows once they are indexed. */

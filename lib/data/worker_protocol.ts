@@ -8,8 +8,10 @@ export interface WorkerStart {
   readonly tokenizer: TokenizerParts;
   /** How rows become examples. */
   readonly options: EncodingOptions;
-  /** The JSONL file; without one, rows are sent. */
+  /** The file; without one, rows are sent. */
   readonly path: string | undefined;
+  /** Whether the file's name decides how it is cut into rows; otherwise it is JSONL. */
+  readonly byName: boolean;
   /** Folder of the cache of indexes, if it is to be used. */
   readonly cache: string | undefined;
 }

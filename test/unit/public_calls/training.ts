@@ -28,6 +28,12 @@ export const data: Record<string, PublicCall> = {
     codes: fileCodes,
     runs: false,
   },
+  "Dataset.fromFile": {
+    args: (s) => [join(s.dir, "..", "rows.jsonl"), datasetOptions(s)],
+    call: (_, args) => closed(api.Dataset.fromFile(...(args as never as [string, api.DatasetOptions]))),
+    codes: fileCodes,
+    runs: false,
+  },
   "Dataset.fromRows": {
     args: (s) => [[{ text: "hello there" }], datasetOptions(s)],
     call: (_, args) => closed(api.Dataset.fromRows(...(args as never as [unknown[], api.DatasetOptions]))),
