@@ -55,11 +55,11 @@ export async function loadAdapter(
   });
 }
 
-/** Tokenises a JSONL file by the data flags. */
+/** Tokenises a data file by the data flags. */
 export async function loadData(invocation: Invocation, model: LlamaModel, path: string): Promise<Dataset> {
   const { values, terminal, interrupts } = invocation;
   terminal.progress.restart();
-  const loading = Dataset.fromJsonl(path, {
+  const loading = Dataset.fromFile(path, {
     tokenizer: model.requireTokenizer(),
     format: values.format,
     loss: values.loss,

@@ -23,7 +23,15 @@ const named = {
   Model: modelFlags,
   Data: dataFlags,
   Adapter: ["method", ...redFlags],
-  Evaluation: ["eval", "evalEverySteps", "noEvalEveryEpoch", "noKeepBest", "earlyStopping", "earlyStoppingMinDelta"],
+  Evaluation: [
+    "eval",
+    "evalEverySteps",
+    "noEvalEveryEpoch",
+    "evalOnStart",
+    "noKeepBest",
+    "earlyStopping",
+    "earlyStoppingMinDelta",
+  ],
   Output: [
     "out",
     "resume",
@@ -41,7 +49,7 @@ const groups = { Model, Data, Adapter, Optimization: trainingFlagNames.filter((n
 
 export const trainCommand: Command = {
   name: "train",
-  summary: "Fine-tunes a model on JSONL data.",
+  summary: "Fine-tunes a model on JSONL, JSON or CSV data.",
   details:
     "Writes the adapter (with --method full the model) into --out, with log.jsonl and the checkpoints. Ctrl-C writes a checkpoint and prints how to resume, as SIGTERM and a closed terminal (SIGHUP) do; a second one ends immediately.",
   flags: Object.values(groups).flat(),

@@ -211,6 +211,15 @@ export const trainingOptions = {
     flags: { noEvalEveryEpoch: { help: "does not evaluate at the end of each epoch", alone: false } },
   }),
   /**
+   * Evaluates before the first step, like eval_on_start in transformers: the base line, an `eval` event of step 0. It changes nothing
+   * of the run: it is neither the best evaluation nor one that `earlyStopping` counts. Needs `eval`. Default: false.
+   */
+  evalOnStart: option(boolean, {
+    default: false,
+    identity: false, // it changes no result
+    flags: { evalOnStart: { help: "evaluates before the first step too", alone: true } },
+  }),
+  /**
    * Stops after `patience` consecutive evaluations without a loss lower than the best by more than `minDelta` (default 0).
    * Needs `eval`.
    */

@@ -3,7 +3,7 @@ import { microBatchOf } from "../data/batches";
 import { runJob, throwIfAborted } from "../job";
 import { type NativeMicroBatch, type NativeOptimizer, type NativeTenantResult, native } from "../native";
 import { endTokenNotices } from "./end_token";
-import { evaluateSource } from "./evaluate";
+import { type Evaluation, evaluateSource } from "./evaluate";
 import type { EndEvent, StepEvent, TrainEvent, TrainSummary } from "./events";
 import type { ExampleSource } from "./examples";
 import { identityOf, type RunIdentity } from "./identity";
@@ -161,6 +161,8 @@ export class Run {
     };
     const notices = [...endTokenNotices(train.endTokenId, settings.model), ...this.resumed.notices];
     for (const message of notices) yield { type: "notice", message };
+    if (settings.evalOnStart && evaluation && this.state.step === 0)
+      yield { type: "eval", step: 0, ...(await this.evaluation(evaluation)), best: false };
     yield* this.steps();
     // Without a checkpoint the run has no result there yet.
     if (this.resumed.overwrites && this.checkpoints && this.checkpoints.latestStep > 0)
@@ -302,10 +304,17 @@ export class Run {
     );
   }
 
+  /** Evaluates the parameters as they are. */
+  private evaluation(source: ExampleSource): Promise<Evaluation> {
+    const { settings, signal } = this.parts;
+    const { model, adapter, batchSize } = settings;
+    return evaluateSource(model, source, adapter?.native ?? null, { batchSize, signal });
+  }
+
   private async *evaluate(): AsyncGenerator<TrainEvent, void, void> {
-    const { settings, evaluation, trainee, signal, outputDir, lock } = this.parts;
-    const { model, adapter, batchSize, keepBest, earlyStopping } = settings;
-    const found = await evaluateSource(model, evaluation!, adapter?.native ?? null, { batchSize, signal });
+    const { settings, evaluation, trainee, outputDir, lock } = this.parts;
+    const { model, adapter, keepBest, earlyStopping } = settings;
+    const found = await this.evaluation(evaluation!);
     const { state } = this;
     const before = state.best?.loss ?? Number.POSITIVE_INFINITY;
     const best = found.loss < before;

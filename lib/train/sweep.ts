@@ -172,6 +172,7 @@ function trialSettings(settings: Settings, steps: number, totalSteps: number): S
     warmupRatio: undefined,
     evalEverySteps: undefined,
     evalEveryEpoch: false,
+    evalOnStart: false,
     earlyStopping: undefined,
     keepBest: false,
     outputDir: undefined,

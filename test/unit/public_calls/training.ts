@@ -28,6 +28,12 @@ export const data: Record<string, PublicCall> = {
     codes: fileCodes,
     runs: false,
   },
+  "Dataset.fromFile": {
+    args: (s) => [join(s.dir, "..", "rows.jsonl"), datasetOptions(s)],
+    call: (_, args) => closed(api.Dataset.fromFile(...(args as never as [string, api.DatasetOptions]))),
+    codes: fileCodes,
+    runs: false,
+  },
   "Dataset.fromRows": {
     args: (s) => [[{ text: "hello there" }], datasetOptions(s)],
     call: (_, args) => closed(api.Dataset.fromRows(...(args as never as [unknown[], api.DatasetOptions]))),
@@ -97,6 +103,7 @@ const trainerTakes = {
   maxLength: withoutNull,
   evalEverySteps: withoutNull,
   evalEveryEpoch: `${withoutNull} false`,
+  evalOnStart: `${withoutNull} false`,
   keepBest: `${withoutNull} false`,
   checkpointEverySteps: withoutNull,
   checkpointEveryMinutes: `${withoutNull} zero`,
@@ -153,6 +160,7 @@ export const training: Record<string, PublicCall> = {
       maxLength: 64,
       evalEverySteps: 1,
       evalEveryEpoch: false,
+      evalOnStart: true,
       earlyStopping: { patience: 1 },
       keepBest: false,
       checkpointEverySteps: 1,
