@@ -1,9 +1,9 @@
 /** The system that this process runs on, and those that the package has a prebuilt addon for. */
 
 /** As the fields `os`, `cpu` and `libc` of package.json. */
-const prebuilt = { os: ["linux"], cpu: ["x64"], libc: ["glibc"] };
+const prebuilt = { os: ["linux"], cpu: ["x64", "arm64"], libc: ["glibc"] };
 /** The same for messages. */
-export const prebuiltFor = "Linux on x64 with glibc 2.28 or later";
+export const prebuiltFor = "Linux on x64 and arm64 with glibc 2.28 or later";
 
 /** @param glibc its version; undefined if the C library is another one */
 export function describePlatform(os: string, cpu: string, glibc: string | undefined) {

@@ -1,12 +1,14 @@
 // Builds the addon into build/Release/rubricate.node: with cmake-js if cmake is installed, else with node-gyp. In an installed package
 // `npm run build:gyp` calls it; it has neither cmake-js nor node-gyp, but npm has a node-gyp of its own in the PATH of its scripts.
 //   node native/scripts/build_native.mjs [cmake|gyp]
+//   node native/scripts/build_native.mjs --target linux-arm64      in build-linux-arm64, with a cross compiler
 // RUBRICATE_JOBS: number of parallel compiler processes (default 2).
 import { copyFileSync, existsSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { jobs, root, run, works } from "./commands.mjs";
+import { buildFor, targetOption } from "./cross.mjs";
 
 const require = createRequire(join(root, "package.json"));
 
@@ -59,4 +61,8 @@ export function build(how) {
   else buildWithCmake();
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) build(process.argv[2]);
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { target, rest } = targetOption(process.argv.slice(2));
+  if (target === undefined) build(rest[0]);
+  else buildFor(target);
+}

@@ -12,9 +12,10 @@ export const plugin = "librubricate_cuda.so";
 export const thisPlatform = `${process.platform}-${process.arch}`;
 /** The platforms with a prebuilt addon. */
 export const platforms = os.flatMap((system) => cpu.map((processor) => `${system}-${processor}`));
+/** The addon's file name on all of them. */
+export const shippedAddon = "rubricate.glibc.node";
 
 const pluginPlatforms = ["linux-x64"];
-const shippedAddon = "rubricate.glibc.node";
 /** e_machine in the header of an ELF file: EM_X86_64, EM_AARCH64. */
 const machines = { x64: 62, arm64: 183 };
 

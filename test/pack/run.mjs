@@ -68,8 +68,12 @@ function pack() {
     if (mebibytes > 10) return "it is above 10 MB";
     for (const needed of ["dist/index.js", "dist/index.mjs", "dist/index.d.ts", "dist/index.d.mts"])
       if (!paths.includes(needed)) return `it lacks ${needed}: run npm run build`;
-    for (const file of ["prebuilds/linux-x64/rubricate.glibc.node", "prebuilds/linux-x64/librubricate_cuda.so"])
-      if (!paths.includes(file)) return `it lacks ${file}`;
+    for (const file of [
+      "linux-x64/rubricate.glibc.node",
+      "linux-x64/librubricate_cuda.so",
+      "linux-arm64/rubricate.glibc.node",
+    ])
+      if (!paths.includes(`prebuilds/${file}`)) return `it lacks prebuilds/${file}`;
     const stray = paths.filter((path) => /_test\.cc$|doctest|^(test|bench|build)\b|\.(js.map|log)$/.test(path));
     return stray.length > 0 ? `it holds ${stray.join(", ")}` : undefined;
   });

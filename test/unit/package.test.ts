@@ -125,6 +125,7 @@ describe("platforms", () => {
   test.each([
     ["linux", "x64", "2.36", "linux x64, glibc 2.36", true],
     ["linux", "x64", undefined, "linux x64, a C library other than glibc, such as musl", false],
+    ["linux", "arm64", "2.28", "linux arm64, glibc 2.28", true],
     ["linux", "s390x", "2.36", "linux s390x, glibc 2.36", false],
     ["darwin", "arm64", undefined, "darwin arm64", false],
   ])("%s %s with glibc %s", (os, cpu, glibc, text, supported) => {
