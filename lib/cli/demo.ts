@@ -140,7 +140,8 @@ async function demonstrate(invocation: Invocation, model: LlamaModel): Promise<v
 async function requireOwnFolder(out: string, adapter: RedAdapter): Promise<void> {
   const layout = (config: object | undefined) => JSON.stringify({ ...config, rubricate: undefined });
   const earlier = await readAdapterConfig(out).catch(() => undefined);
-  const isDemo = layout(earlier) === layout(await adapter.fileConfig()) && !(await present(join(out, runFile)));
+  const isDemo =
+    layout(earlier) === layout(await adapter.fileConfig()) && !(await present(join(out, runFile)).catch(() => true));
   if (!isDemo) await requireNoResults(out);
 }
 

@@ -92,7 +92,8 @@ async function checkOutput({ out, model, method, resume, overwrite }: Values): P
   await requireOutsideModel(out!, modelDir(model));
   if (method !== "full") await requireNoModel(out!); // or saving would fail at the end
   // If another run uses the folder, that is what its lock says.
-  if (resume === undefined && !overwrite && !(await present(join(out!, lockFile)))) await requireNoResults(out!);
+  const isInUse = await present(join(out!, lockFile)).catch(() => false);
+  if (resume === undefined && !overwrite && !isInUse) await requireNoResults(out!);
 }
 
 async function train(invocation: Invocation): Promise<number> {

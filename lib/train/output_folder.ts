@@ -43,6 +43,7 @@ async function finalResultIn(outputDir: string): Promise<string | undefined> {
  * @throws RubricateError ERR_CHECKPOINT if the folder has checkpoints, ERR_FILE if it has another result of a run
  */
 export async function requireNoResults(outputDir: string): Promise<void> {
+  if ((await folderId(outputDir)) === undefined) return; // the write reports what else is there
   const [step] = await checkpointSteps(outputDir);
   if (step !== undefined)
     throw new RubricateError(
