@@ -40,7 +40,9 @@ export const demoCommand: Command = {
   },
   async run(invocation) {
     if (invocation.values.learningRate === "sweep")
-      throw new UsageError('Expected a number for --learning-rate but received "sweep": the demo has no data to compare rates with');
+      throw new UsageError(
+        'Expected a number for --learning-rate but received "sweep": the demo has no data to compare rates with',
+      );
     const model = await loadModel(invocation);
     try {
       await demonstrate(invocation, model);
