@@ -27,7 +27,7 @@ const named = {
     "earlyStopping",
     "earlyStoppingMinDelta",
   ],
-  Output: ["out", "resume", "checkpointEverySteps", "keepCheckpoints", "loggers"],
+  Output: ["config", "out", "resume", "checkpointEverySteps", "keepCheckpoints", "loggers"],
 } satisfies Record<string, readonly FlagName[]>;
 const { Model, Data, Adapter, ...last } = named;
 const grouped = new Set<FlagName>(Object.values(named).flat());
