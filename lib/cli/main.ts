@@ -6,6 +6,7 @@ import { benchCommand } from "./bench";
 import { chatCommand } from "./chat";
 import { type Command, status, UsageError } from "./command";
 import { configArguments } from "./config_file";
+import { curveCommand } from "./curve";
 import { demoCommand } from "./demo";
 import { doctorCommand } from "./doctor";
 import { evalCommand } from "./eval";
@@ -23,6 +24,7 @@ export const commands: readonly Command[] = [
   generateCommand,
   chatCommand,
   inspectCommand,
+  curveCommand,
   benchCommand,
   doctorCommand,
 ];

@@ -80,7 +80,13 @@ test("train prints one event a line, and ends with the figures of the run", asyn
   expect(steps.at(-1).loss).toBeLessThan(steps[0].loss);
   expect(stderr).toContain("1 row skipped, 1 truncated");
   expect(stderr).toContain("line 13 skipped: not valid JSON");
-  expect(readdirSync(out).sort()).toEqual(["adapter_config.json", "adapter_model.safetensors", "best", "log.jsonl"]);
+  expect(readdirSync(out).sort()).toEqual([
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "best",
+    "curve.svg",
+    "log.jsonl",
+  ]);
 });
 
 test("eval reports a lower loss with the adapter", async () => {
@@ -365,7 +371,7 @@ describe("documents", () => {
 
   test("docs/cli.md has the help of every command", async () => {
     const text = read("cli.md");
-    for (const command of ["demo", "train", "eval", "generate", "chat", "inspect", "bench", "doctor"]) {
+    for (const command of ["demo", "train", "eval", "generate", "chat", "inspect", "curve", "bench", "doctor"]) {
       const { stdout } = await runCli([command, "--help"]);
       expect(text).toContain(stdout.trim());
     }
