@@ -18,7 +18,9 @@ export {
 export type { Example, ReasonReport, RowReport } from "./data/types";
 export { type DemoPair, type DemoPairs, embeddedModelDir, loadDemoPairs } from "./embedded";
 export { type ErrorCode, errorCodes, RubricateError } from "./errors";
-export type { GenerateOptions, GenerationPiece, GenerationResult } from "./generate/generation";
+export type { GenerateOptions } from "./generate/options";
+export type { GenerationPiece, GenerationResult, GenerationUsage } from "./generate/result";
+export type { IteratedOnly } from "./generators";
 export type { Architecture, StackArchitecture } from "./model/architecture";
 export { type DeviceChoice, type MatrixProduct, type ModelDevice, setDeviceMemoryLimit } from "./model/device";
 export {

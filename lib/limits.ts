@@ -53,6 +53,8 @@ export const limits = {
   lineBytes: 16 * MiB,
   /** Values in a line of a JSONL file. Rows with more are skipped. */
   lineValues: 1 << 20,
+  /** Bytes of all indexes that are kept of data files. */
+  indexCacheBytes: 1 << 30,
   /** Bytes of a line of a run's log.jsonl. */
   logLineBytes: 1 << 16,
   /** Bytes of the header of a safetensors file with expected tensors, in addition to those for each tensor. */

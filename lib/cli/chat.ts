@@ -2,7 +2,8 @@ import { createInterface } from "node:readline";
 import { Readable } from "node:stream";
 import type { RedAdapter } from "../adapter/red_adapter";
 import { RubricateError } from "../errors";
-import type { GenerationResult } from "../generate/generation";
+import type { GenerationResult } from "../generate/result";
+import { returned } from "../generators";
 import type { LlamaModel } from "../model/model";
 import type { ChatMessage } from "../tokenizer/tokenizer";
 import { type Command, type Invocation, status } from "./command";
@@ -18,7 +19,7 @@ export const chatCommand: Command = {
   summary: "Chats with a model that has a chat template.",
   details: `Each line of stdin is a message. ${hint}`,
   flags: [...modelFlags, "adapter", "allowBaseMismatch", "system", ...samplingFlags],
-  defaults: { model: "embedded", seed: "0" },
+  defaults: { model: "embedded", seed: "random" },
   run: chat,
 };
 
@@ -106,15 +107,11 @@ async function answer(
   let result: GenerationResult | undefined;
   try {
     const pieces = model.generate({ messages, adapter, ...samplingOf(values), signal: controller.signal });
-    for (let next = await pieces.next(); ; next = await pieces.next()) {
-      if (next.done) {
-        result = next.value;
-        break;
-      }
-      written += next.value.text;
+    result = await returned(pieces, ({ text }) => {
+      written += text;
       tokens++;
-      terminal.write(next.value.text);
-    }
+      terminal.write(text);
+    });
   } catch (error) {
     if (!controller.signal.aborted || !(error instanceof RubricateError) || error.code !== "ERR_ABORTED") throw error;
   } finally {
@@ -122,7 +119,7 @@ async function answer(
     interrupts.signal.removeEventListener("abort", stop);
   }
   terminal.print();
-  const { tokensPerSecond = null, finishReason = "stopped" } = result ?? {};
-  terminal.event({ text: written, tokens: result?.tokenIds.length ?? tokens, tokensPerSecond, finishReason });
+  const { tokensPerSecond = null, finishReason = "stopped", seed = null } = result ?? {};
+  terminal.event({ text: written, tokens: result?.tokenIds.length ?? tokens, tokensPerSecond, finishReason, seed });
   return written;
 }

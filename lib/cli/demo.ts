@@ -1,18 +1,23 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { tensorFile } from "../adapter/files";
+import { readAdapterConfig, tensorFile } from "../adapter/files";
 import { RedAdapter } from "../adapter/red_adapter";
 import { Dataset } from "../data/dataset";
 import { type DemoPair, loadDemoPairs } from "../embedded";
 import { printable } from "../errors";
+import { requireNoModel } from "../files/model_folder";
+import { present } from "../files/read";
 import type { LlamaModel } from "../model/model";
 import { evaluate } from "../train/evaluate";
+import { requireNoResults } from "../train/output_folder";
+import { runFile } from "../train/output_links";
 import { Trainer } from "../train/trainer";
 import { type Command, type Invocation, UsageError } from "./command";
 import { modelFlags } from "./flags";
+import { commandLine, flagsOf, pathWord, tryLine } from "./hints";
 import { loadModel } from "./load";
 import type { Terminal } from "./terminal";
-import { bytes, count, duration, lines, padded, plural, shellQuoted } from "./text";
+import { bytes, count, duration, lines, padded, plural } from "./text";
 import { stepWords } from "./train";
 
 const defaults = { out: "rubricate-demo", epochs: 15, learningRate: 1e-2, batchSize: 8, seed: 42, maxNewTokens: 16 };
@@ -29,7 +34,7 @@ export const demoCommand: Command = {
   summary: "Trains a small model to sort letters by office in about half a minute, and tests it on held-out letters.",
   details:
     "The model and the examples are part of the package: nothing is downloaded. Answers and held-out losses are of examples that are not in the training data.",
-  flags: [...modelFlags, "out", "epochs", "learningRate", "batchSize", "seed", "maxNewTokens"],
+  flags: [...modelFlags, "out", "overwrite", "epochs", "learningRate", "batchSize", "seed", "maxNewTokens"],
   defaults: {
     model: "embedded",
     out: defaults.out,
@@ -74,6 +79,7 @@ async function demonstrate(invocation: Invocation, model: LlamaModel): Promise<v
   const { values, terminal, interrupts } = invocation;
   const { signal } = interrupts;
   const out = values.out ?? defaults.out;
+  await requireNoModel(out); // or saving would fail at the end
   const pairs = loadDemoPairs();
   const dataOf = (some: readonly DemoPair[]) =>
     Dataset.fromRows(
@@ -83,6 +89,7 @@ async function demonstrate(invocation: Invocation, model: LlamaModel): Promise<v
   await using train = await dataOf(pairs.train);
   await using heldOut = await dataOf(pairs.heldOut);
   const adapter = RedAdapter.create(model, { sites });
+  if (!values.overwrite) await requireOwnFolder(out, adapter);
   terminal.print(`A language model of ${count(model.parameterCount)} parameters learns which office answers a letter:`);
   terminal.print(`${plural(train.length, "example")} to learn from, ${plural(heldOut.length, "other")} to test with.`);
   terminal.print(`Training changes ${count(adapter.parameterCount)} numbers.`);
@@ -127,6 +134,15 @@ async function demonstrate(invocation: Invocation, model: LlamaModel): Promise<v
     `Adapter        ${count(adapterBytes)} bytes in ${out}, ${((100 * adapterBytes) / modelBytes).toFixed(2)} % of the model's ${bytes(modelBytes)}`,
   );
   showNext(invocation, out, prompts[0]!, model.requireTokenizer().chatTemplate !== undefined);
+}
+
+/** An earlier demo's adapter is replaced, another one is not. @throws RubricateError ERR_FILE, ERR_CHECKPOINT */
+async function requireOwnFolder(out: string, adapter: RedAdapter): Promise<void> {
+  const layout = (config: object | undefined) => JSON.stringify({ ...config, rubricate: undefined });
+  const earlier = await readAdapterConfig(out).catch(() => undefined);
+  const isDemo =
+    layout(earlier) === layout(await adapter.fileConfig()) && !(await present(join(out, runFile)).catch(() => true));
+  if (!isDemo) await requireNoResults(out);
 }
 
 /** Trains and shows the loss. @returns the loss of every step */
@@ -183,15 +199,12 @@ async function answers(
   const isChat = model.requireTokenizer().chatTemplate !== undefined;
   const texts: string[] = [];
   for (const prompt of prompts) {
-    const pieces = model.generate({
+    const { text, finishReason } = await model.complete({
       ...(isChat ? { messages: [{ role: "user", content: prompt }] } : { prompt: `${prompt}\n` }),
       adapter,
       maxNewTokens: values.maxNewTokens ?? defaults.maxNewTokens,
       signal: interrupts.signal,
     });
-    let next = await pieces.next();
-    while (!next.done) next = await pieces.next();
-    const { text, finishReason } = next.value;
     texts.push(`${text.trim()}${finishReason === "length" ? "…" : ""}`);
   }
   return texts;
@@ -231,14 +244,15 @@ function showSamples(terminal: Terminal, samples: readonly Sample[]): void {
 }
 
 function showNext({ values, terminal }: Invocation, out: string, prompt: string, isChat: boolean): void {
-  const base = values.model === undefined ? "" : ` --model ${shellQuoted(values.model)}`;
-  const common = `${base} --adapter ${shellQuoted(out)}`;
+  const trained = { model: values.model ?? "embedded", adapter: out };
   terminal.print();
   terminal.print("Next:");
-  terminal.print(`  rubricate generate${common}${isChat ? " --chat" : ""} --prompt ${shellQuoted(prompt)}`);
-  if (isChat) terminal.print(`  rubricate chat${common}`);
-  terminal.print(`  rubricate inspect ${shellQuoted(out)}`);
-  terminal.print("  rubricate train --model DIR --data train.jsonl --eval 0.1 --out my-adapter");
+  const generate = ["generate", ...flagsOf(trained), ...(isChat ? ["--chat"] : []), "--prompt", prompt];
+  terminal.print(`  ${commandLine(generate)}`);
+  if (isChat) terminal.print(`  ${tryLine(trained, true)}`);
+  terminal.print(`  ${commandLine(["inspect", pathWord(out)])}`);
+  const own = ["train", "--model", "DIR", "--data", "train.jsonl", "--eval", "0.1", "--out", "my-adapter"];
+  terminal.print(`  ${commandLine(own)}`);
 }
 
 async function weightBytes(dir: string): Promise<number> {

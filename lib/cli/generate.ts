@@ -1,4 +1,6 @@
-import type { GenerateOptions, GenerationPiece, GenerationResult } from "../generate/generation";
+import type { GenerateOptions } from "../generate/options";
+import type { GenerationPiece, GenerationResult } from "../generate/result";
+import { returned } from "../generators";
 import type { ChatMessage } from "../tokenizer/tokenizer";
 import { type Command, type Invocation, UsageError } from "./command";
 import { modelFlags, samplingFlags, type Values } from "./flags";
@@ -20,7 +22,7 @@ export const generateCommand: Command = {
     ...samplingFlags,
     "showSpecialTokens",
   ],
-  defaults: { model: "embedded", seed: "0" },
+  defaults: { model: "embedded", seed: "random" },
   async run(invocation) {
     const { values, terminal, interrupts } = invocation;
     const input = await inputOf(invocation);
@@ -32,10 +34,11 @@ export const generateCommand: Command = {
       const pieces = model.generate(options);
       const plain = model.tokenizer === undefined;
       const write = ({ text, tokenId }: GenerationPiece) => terminal.write(plain ? `${tokenId} ` : text);
-      const { text, tokenIds, tokensPerSecond, finishReason, promptTokens } = await writePieces(pieces, write, () =>
-        terminal.print(),
-      );
-      terminal.event({ text, tokens: tokenIds.length, tokensPerSecond, finishReason, promptTokens, tokenIds });
+      const result = await writePieces(pieces, write, () => terminal.print());
+      const { text, tokenIds, tokensPerSecond, finishReason, promptTokens, seed } = result;
+      terminal.event({ text, tokens: tokenIds.length, tokensPerSecond, finishReason, promptTokens, tokenIds, seed });
+      const isDrawn = seed !== null && values.seed === undefined;
+      if (isDrawn && !terminal.json) terminal.note(`seed ${seed}: --seed ${seed} gives this text again`);
     } finally {
       model.dispose();
     }
@@ -50,12 +53,12 @@ async function writePieces(
 ): Promise<GenerationResult> {
   let begun = false;
   try {
-    for (;;) {
-      const next = await pieces.next();
+    const result = await returned(pieces, (piece) => {
       begun = true;
-      if (next.done) return next.value;
-      write(next.value);
-    }
+      write(piece);
+    });
+    begun = true; // also without a piece
+    return result;
   } finally {
     if (begun) end();
   }

@@ -14,7 +14,7 @@ export const inspectCommand: Command = {
   name: "inspect",
   summary: "Shows the contents of a model, of an adapter, or of data as used in training.",
   details:
-    "PATH is a model's folder, an adapter's folder, or a JSONL file (the same as --model, --adapter and --data). With --model, an adapter is checked against its base. Data need --model; learned tokens are marked.",
+    "PATH is a model's folder, an adapter's folder, or a data file (the same as --model, --adapter and --data). With --model, an adapter is checked against its base. Data need --model; learned tokens are marked.",
   positionals: ["PATH"],
   flags: [...modelFlags, "adapter", "allowBaseMismatch", ...dataFlags, "rows"],
   async run(invocation) {

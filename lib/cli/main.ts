@@ -11,7 +11,7 @@ import { evalCommand } from "./eval";
 import { generateCommand } from "./generate";
 import { commandHelp, generalHelp, version } from "./help";
 import { inspectCommand } from "./inspect";
-import { Interrupts } from "./interrupts";
+import { Interrupts, statusOf, stopSignals } from "./interrupts";
 import { type Streams, Terminal } from "./terminal";
 import { trainCommand } from "./train";
 
@@ -31,7 +31,8 @@ const helpWidth = (streams: Streams) => Math.min(120, Math.max(60, streams.stdou
 /**
  * Runs a command line.
  * @param argv without node and script
- * @returns the exit status: 0 done, 1 failed, 2 invalid command line, 130 interrupted
+ * @returns the exit status: 0 done, 1 failed, 2 invalid command line, 130 interrupted (`main` ends with the status of
+ * the signal)
  */
 export async function run(argv: readonly string[], streams: Streams, interrupts = new Interrupts()): Promise<number> {
   const [name, ...rest] = argv;
@@ -108,6 +109,7 @@ function reportFailure(
 function main(): void {
   const interrupts = new Interrupts();
   let lostOutput: Error | undefined;
+  let stoppedBy: number | undefined;
   const { stdin, stdout, stderr, env } = process;
   stdout.on("error", (error: NodeJS.ErrnoException) => {
     lostOutput ??= error;
@@ -115,14 +117,17 @@ function main(): void {
   });
   stderr.on("error", () => {}); // the error cannot be reported anywhere
   const end = (code: number) => {
+    // After a signal, which may be that of a closed terminal, stdout may be lost too.
+    if (stoppedBy !== undefined && (code === status.interrupted || lostOutput)) process.exit(stoppedBy);
     const cause = lostOutput as NodeJS.ErrnoException | undefined;
     if (cause && cause.code !== "EPIPE")
       stderr.write(`rubricate: Cannot write to stdout: ${cause.message} [ERR_FILE]\n`);
     process.exit(cause ? (cause.code === "EPIPE" ? status.done : status.failed) : code);
   };
-  for (const name of ["SIGINT", "SIGTERM"] as const)
+  for (const name of stopSignals)
     process.on(name, () => {
-      if (interrupts.interrupt()) process.exit(status.interrupted);
+      stoppedBy ??= statusOf(name);
+      if (interrupts.interrupt(name)) process.exit(statusOf(name));
     });
   process.on("uncaughtException", (error: NodeJS.ErrnoException) => {
     if (error.syscall === "write") {

@@ -1,4 +1,5 @@
 /** Formats text and numbers for people. */
+import { oneLine } from "../errors";
 
 const wide =
   /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}/u;
@@ -89,9 +90,16 @@ export function plural(number: number, noun: string): string {
   return `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-/** Quotes an argument for a POSIX shell. */
+/**
+ * Quotes an argument for a POSIX shell. With characters that a terminal does not show as they are, it is written in
+ * dollar-single-quotes (POSIX.1-2024; bash, zsh, ksh).
+ */
 export function shellQuoted(argument: string): string {
-  return /^[\w@%+=:,./-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", "'\\''")}'`;
+  if (/^[\w@%+=:,./-]+$/.test(argument)) return argument;
+  if (oneLine(argument) === argument && !argument.includes("\t")) return `'${argument.replaceAll("'", "'\\''")}'`;
+  const octal = (bytes: Buffer) => [...bytes].map((byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("");
+  const words = [...argument].map((one) => (/[^\P{ASCII}\p{Cc}'\\]/u.test(one) ? one : octal(Buffer.from(one))));
+  return `$'${words.join("")}'`;
 }
 
 /** A table: the first column to the left, the others to the right. */

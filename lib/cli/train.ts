@@ -1,16 +1,21 @@
+import { join } from "node:path";
 import { RedAdapter } from "../adapter/red_adapter";
 import type { Dataset } from "../data/dataset";
 import { RubricateError } from "../errors";
 import { requireNoModel } from "../files/model_folder";
+import { present } from "../files/read";
 import { numberIn } from "../option_kinds";
 import type { StartEvent, StepEvent, TrainEvent, TrainSummary, TrialEvent } from "../train/events";
+import { lockFile } from "../train/folder_lock";
 import { checkRunOptions } from "../train/option_checks";
+import { requireNoResults, requireOutsideModel } from "../train/output_folder";
 import { Trainer } from "../train/trainer";
 import { kebab } from "./arguments";
 import { type Command, type Invocation, status, UsageError } from "./command";
 import { dataFlags, type FlagName, modelFlags, type Values } from "./flags";
-import { loadData, loadModel, reportRows } from "./load";
-import { count, duration, plural, shellQuoted } from "./text";
+import { commandLine, tryLine } from "./hints";
+import { loadData, loadModel, modelDir, reportRows } from "./load";
+import { count, duration, plural } from "./text";
 import { flagNameOf, trainingFlagNames, trainingOptionsOf } from "./training_flags";
 
 const redFlags = ["variant", "sites", "layers"] as const satisfies readonly FlagName[];
@@ -18,8 +23,24 @@ const named = {
   Model: modelFlags,
   Data: dataFlags,
   Adapter: ["method", ...redFlags],
-  Evaluation: ["eval", "evalEverySteps", "noEvalEveryEpoch", "noKeepBest", "earlyStopping", "earlyStoppingMinDelta"],
-  Output: ["out", "resume", "checkpointEverySteps", "keepCheckpoints", "loggers"],
+  Evaluation: [
+    "eval",
+    "evalEverySteps",
+    "noEvalEveryEpoch",
+    "evalOnStart",
+    "noKeepBest",
+    "earlyStopping",
+    "earlyStoppingMinDelta",
+  ],
+  Output: [
+    "out",
+    "resume",
+    "overwrite",
+    "checkpointEveryMinutes",
+    "checkpointEverySteps",
+    "keepCheckpoints",
+    "loggers",
+  ],
 } satisfies Record<string, readonly FlagName[]>;
 const { Model, Data, Adapter, ...last } = named;
 const grouped = new Set<FlagName>(Object.values(named).flat());
@@ -28,9 +49,9 @@ const groups = { Model, Data, Adapter, Optimization: trainingFlagNames.filter((n
 
 export const trainCommand: Command = {
   name: "train",
-  summary: "Fine-tunes a model on JSONL data.",
+  summary: "Fine-tunes a model on JSONL, JSON or CSV data.",
   details:
-    "Writes the adapter (with --method full the model) into --out, with log.jsonl and the checkpoints. Ctrl-C writes a checkpoint and prints how to resume; a second one ends immediately.",
+    "Writes the adapter (with --method full the model) into --out, with log.jsonl and the checkpoints. Ctrl-C writes a checkpoint and prints how to resume, as SIGTERM and a closed terminal (SIGHUP) do; a second one ends immediately.",
   flags: Object.values(groups).flat(),
   groups,
   required: ["model", "data", "out"],
@@ -66,11 +87,20 @@ function checkOptions(values: Values, share: number | undefined): void {
   }
 }
 
+/** Checks --out before anything is loaded; the run checks it again. @throws RubricateError ERR_FILE, ERR_CHECKPOINT */
+async function checkOutput({ out, model, method, resume, overwrite }: Values): Promise<void> {
+  await requireOutsideModel(out!, modelDir(model));
+  if (method !== "full") await requireNoModel(out!); // or saving would fail at the end
+  // If another run uses the folder, that is what its lock says.
+  const isInUse = await present(join(out!, lockFile)).catch(() => false);
+  if (resume === undefined && !overwrite && !isInUse) await requireNoResults(out!);
+}
+
 async function train(invocation: Invocation): Promise<number> {
   const { values, terminal, interrupts } = invocation;
   const share = evalShare(values.eval);
   checkOptions(values, share);
-  if (values.method !== "full") await requireNoModel(values.out!); // or saving would fail at the end
+  await checkOutput(values);
   const model = await loadModel(invocation);
   const data: Dataset[] = [];
   const load = async (path: string) => {
@@ -135,7 +165,7 @@ async function runTrainer(trainer: Trainer, invocation: Invocation): Promise<Tra
 /** The command line that resumes from here. */
 function resumeLine({ argv }: Invocation): string {
   const again = argv.filter((argument) => !/^--resume(=|$)/.test(argument));
-  return ["rubricate", ...again, "--resume"].map(shellQuoted).join(" ");
+  return commandLine([...again, "--resume"]);
 }
 
 function report(event: TrainEvent, { terminal }: Invocation): void {
@@ -193,16 +223,15 @@ export function stepWords(event: StepEvent): string {
 
 function reportEnd({ values, terminal }: Invocation, data: Dataset, summary: TrainSummary): void {
   const { steps, trainLoss, evalLoss, seconds, tokensPerSecond, peakMemoryMib } = summary;
-  const out = shellQuoted(values.out!);
-  const base = shellQuoted(values.model!);
+  const full = values.method === "full";
+  const out = values.out!;
   const losses = [
     ...(trainLoss === null ? [] : [`training loss ${trainLoss.toFixed(4)}`]),
     ...(evalLoss === null ? [] : [`evaluation loss ${evalLoss.toFixed(4)}`]),
   ].join(", ");
   terminal.print(`${plural(steps, "step")} in ${duration(seconds)}${losses && `: ${losses}`}`);
   terminal.print(`${count(tokensPerSecond)} tokens/s, ${count(peakMemoryMib)} MiB peak memory`);
-  terminal.print(`${values.method === "full" ? "The model" : "The adapter"} is in ${values.out}. Try it:`);
-  const which = values.method === "full" ? `--model ${out}` : `--model ${base} --adapter ${out}`;
-  const chat = 2 * data.chatRows > data.length ? " --chat" : "";
-  terminal.print(`  rubricate generate ${which}${chat} --prompt "..."`);
+  terminal.print(`${full ? "The model" : "The adapter"} is in ${out}. Try it:`);
+  const trained = full ? { model: out } : { model: values.model!, adapter: out };
+  terminal.print(`  ${tryLine(trained, 2 * data.chatRows > data.length)}`);
 }

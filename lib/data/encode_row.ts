@@ -57,17 +57,25 @@ function mayBeDeep(line: Uint8Array): boolean {
  * @throws {RubricateError} ERR_TEMPLATE where the tokenizer has no chat template that can be parsed
  */
 export function encodeLine(line: Uint8Array, tokenizer: Tokenizer, options: EncodingOptions): EncodedRow {
-  let value: unknown;
+  return encodeValue(parsedRow(line), tokenizer, options);
+}
+
+/** The JSON of a row. @throws {UnusableRow} */
+export function parsedRow(line: Uint8Array): unknown {
   try {
     if (line.length > plainBytes || mayBeDeep(line)) atOnce(checkShape(line, limits.lineValues));
-    value = parseExact(utf8.decode(line));
+    return parseExact(utf8.decode(line));
   } catch (error) {
     if (error instanceof JsonLimit) throw new UnusableRow(error.message);
     const reason = error instanceof SyntaxError ? `not valid JSON: ${oneLine(error.message)}` : "not valid UTF-8";
     throw new UnusableRow(reason);
   }
+}
+
+/** As `encodeLine`, of what the line says. */
+export function encodeValue(value: unknown, tokenizer: Tokenizer, options: EncodingOptions): EncodedRow {
   try {
-    return encodeRow(readRow(value, options.format), tokenizer, options);
+    return encodeRow(readRow(value, options.format, tokenizer.chatTemplate !== undefined), tokenizer, options);
   } catch (error) {
     if (error instanceof UnusableRow || error instanceof RubricateError) throw error;
     throw new UnusableRow(`it cannot be encoded: ${oneLine(reasonOf(error))}`); // such as a stack that is not deep enough

@@ -8,7 +8,10 @@ import { invalid, RubricateError } from "../errors";
 import { finishInto } from "../files/atomic";
 import { readJson } from "../files/json";
 import { present } from "../files/read";
-import { type GenerateOptions, type GenerationPiece, type GenerationResult, generate } from "../generate/generation";
+import { complete, generate } from "../generate/calls";
+import type { GenerateOptions } from "../generate/options";
+import type { GenerationPiece, GenerationResult } from "../generate/result";
+import type { IteratedOnly } from "../generators";
 import { Callback, runJob, throwIfAborted } from "../job";
 import { adapterHandle, checkedIds, type ModelAdapter } from "../model_arguments";
 import { type NativeModel, native } from "../native";
@@ -231,11 +234,23 @@ export class LlamaModel {
   }
 
   /**
-   * Continues a prompt, a conversation or token ids, and yields the text in pieces. The generator returns a summary.
-   * @throws RubricateError ERR_ARGUMENT, ERR_CONTEXT_LENGTH, ERR_TOKENIZER, ERR_TEMPLATE, ERR_NOT_FINITE, ERR_ABORTED
+   * Continues a prompt, a conversation or token ids, and yields the text in pieces. The generator returns the result; it
+   * starts when it is iterated, and cannot be awaited: for the whole result, await `complete`.
+   * @throws RubricateError ERR_ARGUMENT, ERR_CONTEXT_LENGTH, ERR_TOKENIZER, ERR_TEMPLATE, ERR_NOT_FINITE, ERR_ABORTED,
+   * ERR_DISPOSED, ERR_STATE if the generator is awaited
    */
-  generate(options: GenerateOptions): AsyncGenerator<GenerationPiece, GenerationResult, void> {
+  generate(options: GenerateOptions): AsyncGenerator<GenerationPiece, GenerationResult, void> & IteratedOnly {
     return generate(this, options);
+  }
+
+  /**
+   * Continues a prompt, a conversation or token ids, and gives the whole result. The same options as `generate`; the
+   * signal stops it.
+   * @throws RubricateError ERR_ARGUMENT, ERR_CONTEXT_LENGTH, ERR_TOKENIZER, ERR_TEMPLATE, ERR_NOT_FINITE, ERR_ABORTED,
+   * ERR_DISPOSED
+   */
+  complete(options: GenerateOptions): Promise<GenerationResult> {
+    return complete(this, options);
   }
 
   /**

@@ -14,6 +14,7 @@ const target = join(root, "docs", "api");
 const pages = {
   model: "Models: loading, logits, saving",
   generate: "Generation",
+  generators: "Generators",
   tokenizer: "Tokenizers",
   adapter: "RED adapters",
   data: "Data sets",

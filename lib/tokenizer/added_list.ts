@@ -3,6 +3,8 @@ import { grown } from "../columns";
 import { invalid, quoted } from "../errors";
 import type { JsonObject } from "../files/json";
 import { limits } from "../limits";
+import { checkAddedToken } from "./schema";
+import type { SpecialTokens } from "./special_tokens";
 import { hashOf, idLimit, sharedInts, slotCount, type TokenColumns, TokenTable } from "./token_table";
 
 /** What a token of the list is, as bits. */
@@ -20,24 +22,25 @@ function flagsOf(token: JsonObject): number {
 }
 
 /** Where a token of the list was named, as further bits. */
-const named = { inTokenizer: 32, inConfig: 64, otherIdInConfig: 128 } as const;
+const named = { inTokenizer: 32, inConfig: 64, otherIdInConfig: 128, last: 256, specialBefore: 512 } as const;
 const flagBits = named.inTokenizer - 1;
+
+/** What is known of a token of tokenizer.json when another file names it. */
+const kept = (bits: number) => (bits & named.inTokenizer) | (bits & flags.special ? named.specialBefore : 0);
 
 /** How transformers loads the files. */
 export interface Loading {
   /** Whether it rebuilds the tokenizer for its class: then it adds all tokens by ascending ids. */
   readonly rebuilt: boolean;
-  /** Whether tokenizer_config.json has `added_tokens_decoder`: a rebuilt tokenizer has those tokens alone. */
+  /** Whether tokenizer_config.json has `added_tokens_decoder`: a rebuilt tokenizer has those tokens and special ones alone. */
   readonly declared: boolean;
-  /** Contents of the named special tokens, which it adds in any case. */
-  readonly special: readonly string[];
 }
 
 /** Added tokens as the files name them, one after another. Typed arrays: an object each would be ten times as large. */
 export class AddedTokenList {
   private size = 0;
   private ids = new Int32Array(0);
-  private bits = new Uint8Array(0);
+  private bits = new Uint16Array(0);
   private characters = new Uint16Array(0);
   private starts = new Int32Array(1);
   private lengths = new Int32Array(0);
@@ -50,11 +53,12 @@ export class AddedTokenList {
    * @param units UTF-16 units of their contents at most
    */
   reserve(tokens: number, units: number): void {
-    const room = this.size + tokens;
-    this.ids = grown(this.ids, room);
-    this.bits = grown(this.bits, room);
-    this.starts = grown(this.starts, room + 1);
-    this.lengths = grown(this.lengths, room);
+    const { size } = this;
+    const room = size + tokens; // may be less than before: tokens that were there already took no place
+    this.ids = grown(this.ids.subarray(0, size), room);
+    this.bits = grown(this.bits.subarray(0, size), room);
+    this.starts = grown(this.starts.subarray(0, size + 1), room + 1);
+    this.lengths = grown(this.lengths.subarray(0, size), room);
     this.characters = grown(this.characters.subarray(0, this.units), this.units + units);
     this.slots = new Int32Array(slotCount(room));
     for (let place = 0; place < this.size; place++) this.slots[this.slot(this.textAt(place))] = place + 1;
@@ -80,14 +84,36 @@ export class AddedTokenList {
     const before = this.bits[place]!;
     if (before & named.inConfig) throw wrongId(token.content as string, file, this.ids[place]!, id);
     const other = this.ids[place] === id ? 0 : named.otherIdInConfig;
-    this.bits[place] = flagsOf(token) | named.inConfig | (before & named.inTokenizer) | other;
+    this.bits[place] = flagsOf(token) | named.inConfig | kept(before) | other;
   }
 
-  /** Makes a special token of the one with this content. @returns whether there is one */
-  makeSpecial(content: string): boolean {
-    const place = this.slots[this.slot(content)]! - 1;
-    if (place >= 0) this.bits[place]! |= flags.special;
-    return place >= 0;
+  /** Ids that tokens have so far. */
+  takenIds(): Set<number> {
+    return new Set(this.ids.subarray(0, this.size));
+  }
+
+  /** Adds a token of added_tokens.json, for which there is room. */
+  declareBeside(id: number, token: JsonObject): void {
+    const place = this.placeOf(token, id);
+    this.bits[place] = flagsOf(token) | named.inConfig | kept(this.bits[place]!);
+  }
+
+  /** Adds special tokens that no list has, after all others, and makes the named ones of the lists special. */
+  addSpecial({ named: byName, extra }: SpecialTokens, { rebuilt, declared }: Loading, file: string): void {
+    const contents = [...byName.values(), ...extra].map(({ content }) => content as string);
+    this.reserve(contents.length, contents.join("").length);
+    const listed = this.size;
+    const add = (token: JsonObject) => {
+      checkAddedToken({ ...token, id: 0 }, "a special token", file);
+      const place = this.placeOf(token, limits.tokenId);
+      const before = this.bits[place]!;
+      if (place < listed && !(rebuilt && declared && !(before & (named.inConfig | named.last)))) return place;
+      this.bits[place] = flagsOf(token) | named.last | kept(before);
+      return place;
+    };
+    for (const token of byName.values()) this.bits[add({ ...token, special: true })]! |= flags.special;
+    const isNamed = new Set(contents.slice(0, byName.size));
+    for (const token of extra) add(isNamed.has(token.content as string) ? { ...token, special: true } : token);
   }
 
   /** The place of a token with this content; a new one where there is none. */
@@ -122,11 +148,13 @@ export class AddedTokenList {
   /** Places in the order in which transformers adds the tokens. */
   private order(rebuilt: boolean): Int32Array {
     const { ids, bits } = this;
-    const isFirst = (place: number) => !rebuilt && (bits[place]! & named.inTokenizer) !== 0;
-    return Int32Array.from({ length: this.size }, (_, place) => place).sort((a, b) => {
-      if (isFirst(a) !== isFirst(b)) return isFirst(a) ? -1 : 1;
-      return isFirst(a) ? a - b : ids[a]! - ids[b]!;
-    });
+    const stage = (place: number) => {
+      if (bits[place]! & named.last) return 2;
+      return !rebuilt && bits[place]! & named.inTokenizer ? 0 : 1;
+    };
+    return Int32Array.from({ length: this.size }, (_, place) => place).sort(
+      (a, b) => stage(a) - stage(b) || (stage(a) === 1 ? ids[a]! - ids[b]! : a - b),
+    );
   }
 
   /**
@@ -134,7 +162,7 @@ export class AddedTokenList {
    * say. An id in tokenizer.json must be that one; those in tokenizer_config.json say only the order.
    */
   private assignIds(vocabulary: TokenTable, loading: Loading, file: string): void {
-    const { rebuilt, declared, special } = loading;
+    const { rebuilt, declared } = loading;
     let next = vocabulary.size;
     for (const place of this.order(rebuilt)) {
       const content = this.textAt(place);
@@ -145,7 +173,7 @@ export class AddedTokenList {
         throw invalid(`the id of ${quoted(content)} in ${file}`, "an id of its own", id, "ERR_TOKENIZER");
       if (bits & named.inTokenizer) {
         if (this.ids[place] !== id) throw wrongId(content, file, id, this.ids[place]!);
-        if (rebuilt && declared) this.requireDeclared(place, content, listed >= 0 && special.includes(content), file);
+        if (rebuilt && declared) this.requireDeclared(place, content, file);
       }
       this.ids[place] = id;
       next = Math.max(next, id + 1);
@@ -153,10 +181,10 @@ export class AddedTokenList {
   }
 
   /** A tokenizer that is rebuilt has no tokens of tokenizer.json but those that tokenizer_config.json declares. */
-  private requireDeclared(place: number, content: string, isSpecial: boolean, file: string): void {
+  private requireDeclared(place: number, content: string, file: string): void {
     const bits = this.bits[place]!;
     const isDeclared = (bits & named.inConfig) !== 0;
-    if (isDeclared ? bits & named.otherIdInConfig : !isSpecial)
+    if (isDeclared ? bits & named.otherIdInConfig : !(bits & named.last))
       throw invalid(
         `the id of ${quoted(content)} in added_tokens_decoder beside ${file}`,
         `${this.ids[place]}, as there,`,
@@ -187,7 +215,9 @@ export class AddedTokenList {
           ids[place],
           "ERR_TOKENIZER",
         );
-      bits[table.size] = this.bits[place]! & flagBits;
+      const dropped = loading.rebuilt && loading.declared && !(this.bits[place]! & named.last);
+      const wasSpecial = !dropped && this.bits[place]! & named.specialBefore;
+      bits[table.size] = (this.bits[place]! & flagBits) | (wasSpecial ? flags.special : 0);
       table.add(content, ids[place]!);
     }
     return new AddedTokens({ table: table.columns, bits });

@@ -7,7 +7,7 @@ import type { TokenizerFiles } from "./files";
 /** @throws RubricateError ERR_ARGUMENT where a file's content is no text */
 export function requireTexts(files: TokenizerFiles): void {
   if (typeof files !== "object" || files === null) throw invalid("files", "a tokenizer's files", files);
-  const { directory, tokenizerJson, tokenizerConfig, specialTokensMap } = files;
+  const { directory, tokenizerJson, tokenizerConfig, specialTokensMap, addedTokens } = files;
   const { generationConfig, modelConfig, chatTemplate } = files;
   for (const [name, text] of Object.entries({ directory, tokenizerJson }))
     if (typeof text !== "string") throw invalid(`files.${name}`, "a string", text);
@@ -15,7 +15,14 @@ export function requireTexts(files: TokenizerFiles): void {
   for (const [name, text] of named)
     if (typeof text !== "string") throw invalid(`files.chatTemplate[${quoted(name)}]`, "a string", text);
   const template = named.length > 0 ? undefined : chatTemplate;
-  const others = { tokenizerConfig, specialTokensMap, generationConfig, modelConfig, chatTemplate: template };
+  const others = {
+    tokenizerConfig,
+    specialTokensMap,
+    addedTokens,
+    generationConfig,
+    modelConfig,
+    chatTemplate: template,
+  };
   for (const [name, text] of Object.entries(others))
     if (typeof text !== "string" && !isMissing(text)) throw invalid(`files.${name}`, "a string", text);
 }

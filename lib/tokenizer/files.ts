@@ -14,6 +14,8 @@ export interface TokenizerFiles {
   readonly tokenizerJson: string;
   readonly tokenizerConfig?: string | undefined;
   readonly specialTokensMap?: string | undefined;
+  /** added_tokens.json of older tokenizers. */
+  readonly addedTokens?: string | undefined;
   readonly generationConfig?: string | undefined;
   /** config.json, for the tokens that end a text. */
   readonly modelConfig?: string | undefined;
@@ -27,6 +29,7 @@ export interface TokenizerBytes {
   readonly tokenizerJson: Uint8Array;
   readonly tokenizerConfig: Uint8Array | undefined;
   readonly specialTokensMap: Uint8Array | undefined;
+  readonly addedTokens: Uint8Array | undefined;
   readonly generationConfig: Uint8Array | undefined;
   readonly modelConfig: Uint8Array | undefined;
   readonly chatTemplate: ChatTemplates | undefined;
@@ -40,6 +43,7 @@ export function bytesOf(files: TokenizerFiles): TokenizerBytes {
     tokenizerJson: Buffer.from(files.tokenizerJson),
     tokenizerConfig: bytes(files.tokenizerConfig),
     specialTokensMap: bytes(files.specialTokensMap),
+    addedTokens: bytes(files.addedTokens),
     generationConfig: bytes(files.generationConfig),
     modelConfig: bytes(files.modelConfig),
     chatTemplate: files.chatTemplate ?? undefined,
@@ -54,7 +58,8 @@ export function filesOf(bytes: TokenizerBytes): TokenizerFiles {
     texts.set(one, known);
     return known;
   };
-  const { directory, tokenizerJson, tokenizerConfig, specialTokensMap, generationConfig, modelConfig } = bytes;
+  const { directory, tokenizerJson, tokenizerConfig, specialTokensMap, addedTokens, generationConfig, modelConfig } =
+    bytes;
   return {
     directory,
     get tokenizerJson() {
@@ -65,6 +70,9 @@ export function filesOf(bytes: TokenizerBytes): TokenizerFiles {
     },
     get specialTokensMap() {
       return specialTokensMap && text(specialTokensMap);
+    },
+    get addedTokens() {
+      return addedTokens && text(addedTokens);
     },
     get generationConfig() {
       return generationConfig && text(generationConfig);
@@ -77,8 +85,8 @@ export function filesOf(bytes: TokenizerBytes): TokenizerFiles {
 }
 
 /**
- * Reads tokenizer.json and, as present, tokenizer_config.json, special_tokens_map.json, generation_config.json, config.json,
- * chat_template.jinja and additional_chat_templates/ of a folder.
+ * Reads tokenizer.json and, as present, tokenizer_config.json, special_tokens_map.json, added_tokens.json,
+ * generation_config.json, config.json, chat_template.jinja and additional_chat_templates/ of a folder.
  * @throws {RubricateError} ERR_FILE where one cannot be read, ERR_TOKENIZER where tokenizer.json is missing
  */
 export async function readTokenizerFiles(directory: string): Promise<TokenizerBytes> {
@@ -88,11 +96,12 @@ export async function readTokenizerFiles(directory: string): Promise<TokenizerBy
     (await present(at(name))) ? readSharedText(at(name), limit) : undefined;
   if (!(await present(at("tokenizer.json"))))
     throw new RubricateError("ERR_TOKENIZER", `${at("tokenizer.json")} does not exist; a tokenizer is read from it`);
-  const [tokenizerJson, tokenizerConfig, specialTokensMap, generationConfig, modelConfig, chatTemplate] =
+  const [tokenizerJson, tokenizerConfig, specialTokensMap, addedTokens, generationConfig, modelConfig, chatTemplate] =
     await Promise.all([
       readBytes(at("tokenizer.json"), limits.tokenizerBytes, (size) => Buffer.from(new SharedArrayBuffer(size))),
       ifPresent("tokenizer_config.json", limits.tokenizerConfigBytes),
       ifPresent("special_tokens_map.json"),
+      ifPresent("added_tokens.json", limits.tokenizerConfigBytes),
       ifPresent("generation_config.json"),
       ifPresent("config.json"),
       readChatTemplates(directory),
@@ -102,6 +111,7 @@ export async function readTokenizerFiles(directory: string): Promise<TokenizerBy
     tokenizerJson,
     tokenizerConfig,
     specialTokensMap,
+    addedTokens,
     generationConfig,
     modelConfig,
     chatTemplate,

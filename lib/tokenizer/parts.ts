@@ -5,15 +5,16 @@
 import { createHash } from "node:crypto";
 import path from "node:path";
 import { invalid, RubricateError } from "../errors";
-import { isObject, type JsonObject } from "../files/json";
+import type { JsonObject } from "../files/json";
 import { type AddedColumns, AddedTokenList, type AddedTokens, type SoughtColumns, soughtIn } from "./added_list";
 import type { MergeColumns } from "./bpe_tables";
 import { type ChatTemplates, templatesOf, templatesText } from "./chat_templates";
 import type { TokenizerBytes } from "./files";
 import { normalizerOf } from "./normalizers";
 import { checkComponents, checkDocument, checkProcessor } from "./schema";
+import { namesTokens, type SpecialTokens, specialTokensOf } from "./special_tokens";
 import type { TokenColumns } from "./token_table";
-import { parseDocument, parseTokenizerJson } from "./tokenizer_json";
+import { addTokensBeside, parseDocument, parseTokenizerJson, type Used } from "./tokenizer_json";
 import type { PieceColumns } from "./unigram_pieces";
 
 /** What a tokenizer is made of. */
@@ -45,19 +46,10 @@ export interface TokenizerParts {
   readonly hash: string;
 }
 
-const specialNames = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 const cleanUpName = "clean_up_tokenization_spaces";
 const bpeCleanUpName = `${cleanUpName}_for_bpe_even_though_it_will_corrupt_output`;
-const configNames = [
-  ...specialNames,
-  "chat_template",
-  "tokenizer_class",
-  "add_prefix_space",
-  "legacy",
-  cleanUpName,
-  bpeCleanUpName,
-];
-const generationNames = ["eos_token_id", "bos_token_id"];
+const configNames = ["chat_template", "tokenizer_class", "add_prefix_space", "legacy", cleanUpName, bpeCleanUpName];
+const isEndToken = (name: string) => name === "eos_token_id" || name === "bos_token_id";
 
 const bufferOf = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 
@@ -86,30 +78,26 @@ function define(files: TokenizerBytes): TokenizerParts {
   const { directory } = files;
   const at = (name: string) => path.join(directory, name);
   const list = new AddedTokenList();
-  const parsed = (bytes: Uint8Array | undefined, name: string, used: readonly string[], declared?: AddedTokenList) =>
+  const parsed = (bytes: Uint8Array | undefined, name: string, used: Used, declared?: AddedTokenList) =>
     bytes === undefined ? {} : parseDocument(bufferOf(bytes), at(name), used, declared);
   const tokenizerJson = bufferOf(files.tokenizerJson);
   const { document, vocabulary, merges, pieces } = parseTokenizerJson(tokenizerJson, at("tokenizer.json"), list);
   checkDocument(document, at("tokenizer.json"));
-  const config = parsed(files.tokenizerConfig, "tokenizer_config.json", configNames, list);
-  const generation = parsed(files.generationConfig, "generation_config.json", generationNames);
-  const model = parsed(files.modelConfig, "config.json", generationNames);
-  const specialTokens = namedSpecialTokens(
-    parsed(files.specialTokensMap, "special_tokens_map.json", specialNames),
-    config,
-  );
+  const isUsed = (name: string) => configNames.includes(name) || namesTokens(name);
+  const config = parsed(files.tokenizerConfig, "tokenizer_config.json", isUsed, list);
+  const generation = parsed(files.generationConfig, "generation_config.json", isEndToken);
+  const model = parsed(files.modelConfig, "config.json", isEndToken);
+  const map = parsed(files.specialTokensMap, "special_tokens_map.json", namesTokens);
+  const special = specialTokensOf(config, map, at("tokenizer_config.json"));
   const chatTemplates = files.chatTemplate ?? templatesOf(config, at("tokenizer_config.json"));
-  const special = Object.values(specialTokens);
-  list.reserve(special.length, special.join("").length);
-  for (const content of special) {
-    const id = vocabulary.id(content);
-    if (!list.makeSpecial(content) && id >= 0) list.add(id, { content, special: true }, at("tokenizer.json"));
-  }
   const loading = {
     rebuilt: rebuiltAs(document, config) !== undefined,
     declared: Object.hasOwn(config, "added_tokens_decoder"),
-    special,
   };
+  if (!loading.declared && files.addedTokens)
+    addTokensBeside(bufferOf(files.addedTokens), at("added_tokens.json"), list, special);
+  list.addSpecial(special, loading, at("tokenizer_config.json"));
+  const specialTokens = contentsOf(special);
   const added = list.table(vocabulary, loading, at("tokenizer.json"));
   const unknown = specialTokens.unk_token ?? "<unk>";
   const built = asTransformersBuildsIt(document, config, vocabulary.id(unknown) < 0 ? null : unknown);
@@ -151,23 +139,8 @@ function hashOf(bytes: Buffer, templates: ChatTemplates | undefined, rules: stri
   return hash.digest("hex");
 }
 
-function contentOf(token: unknown): string | undefined {
-  if (typeof token === "string") return token;
-  return isObject(token) && typeof token.content === "string" ? token.content : undefined;
-}
-
-/** As transformers does it: special_tokens_map.json counts only without `added_tokens_decoder`, and then more than the config. */
-function namedSpecialTokens(map: JsonObject, config: JsonObject): Record<string, string> {
-  const named: Record<string, string> = {};
-  const hasDecoder = Object.hasOwn(config, "added_tokens_decoder");
-  for (const source of hasDecoder ? [config] : [config, map])
-    for (const name of specialNames) {
-      const content = contentOf(source[name]);
-      if (content) named[name] = content;
-      else if (source[name] === null) delete named[name];
-    }
-  return named;
-}
+const contentsOf = ({ named }: SpecialTokens): Record<string, string> =>
+  Object.fromEntries([...named].map(([name, { content }]) => [name, content as string]));
 
 function idList(value: unknown): number[] {
   return (Array.isArray(value) ? value : [value]).filter((id): id is number => Number.isInteger(id) && id >= 0);

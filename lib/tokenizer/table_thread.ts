@@ -52,9 +52,10 @@ let idle: NodeJS.Timeout | undefined;
  * @throws {RubricateError} as `partsOf`; ERR_ABORTED as soon as the signal fires
  */
 export async function partsInThread(files: TokenizerBytes, signal?: AbortSignal): Promise<TokenizerParts> {
-  const { tokenizerJson, tokenizerConfig, specialTokensMap, generationConfig } = files;
+  const { tokenizerJson, tokenizerConfig, specialTokensMap, addedTokens, generationConfig } = files;
   let size = 0;
-  for (const bytes of [tokenizerJson, tokenizerConfig, specialTokensMap, generationConfig]) size += bytes?.length ?? 0;
+  for (const bytes of [tokenizerJson, tokenizerConfig, specialTokensMap, addedTokens, generationConfig])
+    size += bytes?.length ?? 0;
   if (size < bytesAtOnce) return partsOf(files);
   throwIfAborted(signal);
   const build = [...builds].find((one) => isDeepStrictEqual(one.files, files)) ?? begin(files);

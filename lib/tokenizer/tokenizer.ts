@@ -73,7 +73,7 @@ export class Tokenizer {
 
   /**
    * Reads the tokenizer of a Hugging Face folder: tokenizer.json and, as present, tokenizer_config.json,
-   * special_tokens_map.json, generation_config.json, chat_template.jinja and additional_chat_templates/.
+   * special_tokens_map.json, added_tokens.json, generation_config.json, chat_template.jinja and additional_chat_templates/.
    * @throws {RubricateError} ERR_FILE where a file cannot be read; ERR_TOKENIZER naming the file that is missing, malformed
    * or unsupported; ERR_TEMPLATE
    */

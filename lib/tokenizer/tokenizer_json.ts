@@ -21,6 +21,7 @@ import {
   valuesIn,
 } from "./json_pieces";
 import { checkAddedToken } from "./schema";
+import type { SpecialTokens } from "./special_tokens";
 import { idLimit, TokenTable } from "./token_table";
 import { PieceTable } from "./unigram_pieces";
 
@@ -128,21 +129,18 @@ export function parseTokenizerJson(bytes: Buffer, file: string, list: AddedToken
   }
 }
 
+/** Whether a member of a document is used. */
+export type Used = (name: string) => boolean;
+
 /**
  * Reads another document of the tokenizer's folder: the members that are used, and added tokens into the list. The rest is
  * only checked.
  * @throws {RubricateError} ERR_TOKENIZER
  */
-export function parseDocument(bytes: Buffer, file: string, used: readonly string[], list?: AddedTokenList): JsonObject {
-  const fail = (what: string) => new RubricateError("ERR_TOKENIZER", `${file} ${what}`);
-  try {
-    const whole = { start: afterBlanks(bytes, 0), end: bytes.length };
-    if (kindOf(bytes, whole) !== "object") {
-      checkInPieces(bytes, whole);
-      throw fail("does not hold a JSON object");
-    }
+export function parseDocument(bytes: Buffer, file: string, used: Used, list?: AddedTokenList): JsonObject {
+  return withinObject(bytes, file, (whole) => {
     const left = list ? ["added_tokens_decoder"] : [];
-    const { known, long } = opened(bytes, whole, { left, keeps: (name) => used.includes(name) }, file);
+    const { known, long } = opened(bytes, whole, { left, keeps: used }, file);
     const added = long.get("added_tokens_decoder");
     if (list && added) {
       known.added_tokens_decoder = {}; // others ask whether there is one
@@ -150,10 +148,44 @@ export function parseDocument(bytes: Buffer, file: string, used: readonly string
       else checkInPieces(bytes, added);
     }
     return known;
+  });
+}
+
+/** Calls `read` with the extent of the object that the document is. @throws {RubricateError} ERR_TOKENIZER */
+function withinObject<T>(bytes: Buffer, file: string, read: (whole: Extent) => T): T {
+  const fail = (what: string) => new RubricateError("ERR_TOKENIZER", `${file} ${what}`);
+  try {
+    const whole = { start: afterBlanks(bytes, 0), end: bytes.length };
+    if (kindOf(bytes, whole) === "object") return read(whole);
+    checkInPieces(bytes, whole);
+    throw fail("does not hold a JSON object");
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw cause;
     throw fail(`is not valid JSON: ${oneLine(reasonOf(bytes) ?? cause.message)}`);
   }
+}
+
+/**
+ * Reads added_tokens.json, in which older tokenizers have the ids of their added tokens by content. What tokenizer.json says
+ * of an id counts more.
+ * @param special tokens of this list are special ones
+ * @throws {RubricateError} ERR_TOKENIZER
+ */
+export function addTokensBeside(bytes: Buffer, file: string, list: AddedTokenList, special: SpecialTokens): void {
+  withinObject(bytes, file, (extent) => {
+    const { count } = shortRuns(bytes, extent, file);
+    if (count > limits.addedTokens)
+      throw invalid(`the number of added tokens in ${file}`, `at most ${limits.addedTokens}`, count, "ERR_TOKENIZER");
+    list.reserve(count, extent.end - extent.start);
+    const taken = list.takenIds();
+    eachRun(bytes, extent, 1, (run) => {
+      const { name: content, value } = memberOf(bytes, run);
+      const id = valueAt(bytes, value);
+      const token = { content, id, special: special.contents.has(content) } as JsonObject;
+      checkAddedToken(token, `an entry of ${escaped(content)}`, file);
+      if (!taken.has(id as number)) list.declareBeside(id as number, token);
+    });
+  });
 }
 
 function addDeclaredTokens(bytes: Buffer, extent: Extent, file: string, list: AddedTokenList): void {

@@ -54,6 +54,7 @@ export interface StepEvent {
 
 export interface EvalEvent {
   readonly type: "eval";
+  /** 0: before the first step (`evalOnStart`). */
   readonly step: number;
   readonly loss: number;
   /** exp(loss) */
@@ -61,7 +62,7 @@ export interface EvalEvent {
   readonly accuracy: number;
   /** Number of supervised tokens. */
   readonly tokens: number;
-  /** Whether it is the lowest loss so far. */
+  /** Whether it is the lowest loss so far, of those after a step. */
   readonly best: boolean;
 }
 
@@ -84,7 +85,7 @@ export interface TrainSummary {
   readonly trainLoss: number | null;
   /** With the final parameters; null without evaluation. */
   readonly evalLoss: number | null;
-  /** Of this call of `run`. */
+  /** Of this call of `run` or `train`. */
   readonly seconds: number;
   readonly tokensPerSecond: number;
   readonly peakMemoryMib: number;

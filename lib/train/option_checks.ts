@@ -54,9 +54,10 @@ function checkTogether(options: RunOptionValues, say: OptionNaming): void {
       `${say("learningRate")} "sweep" needs ${say("eval")}, whose loss it compares`,
     );
   if (options.eval === undefined)
-    for (const name of ["evalEverySteps", "evalEveryEpoch", "earlyStopping", "keepBest"] as const)
+    for (const name of ["evalEverySteps", "evalEveryEpoch", "evalOnStart", "earlyStopping", "keepBest"] as const)
       if (options[name]) throw needs(name, "eval");
   if (options.outputDir !== undefined) return;
   if (options.checkpointEverySteps !== undefined) throw needs("checkpointEverySteps", "outputDir");
+  if (options.checkpointEveryMinutes) throw needs("checkpointEveryMinutes", "outputDir");
   if (options.loggers?.length) throw needs("loggers", "outputDir");
 }

@@ -3,7 +3,7 @@ import { microBatchOf } from "../data/batches";
 import { runJob, throwIfAborted } from "../job";
 import { type NativeMicroBatch, type NativeOptimizer, type NativeTenantResult, native } from "../native";
 import { endTokenNotices } from "./end_token";
-import { evaluateSource } from "./evaluate";
+import { type Evaluation, evaluateSource } from "./evaluate";
 import type { EndEvent, StepEvent, TrainEvent, TrainSummary } from "./events";
 import type { ExampleSource } from "./examples";
 import { identityOf, type RunIdentity } from "./identity";
@@ -17,6 +17,8 @@ import { recomputeRule } from "./recompute";
 import { type Resumption, resumption } from "./resume";
 import { type LastStep, RunCheckpoints } from "./run_checkpoints";
 import { checkpointContents, parameterFileOf } from "./run_contents";
+import { finishOverwriting, writeRunFile } from "./run_file";
+import type { RunLock } from "./run_lock";
 import { learningRateAt, warmupStepsOf } from "./schedule";
 import { sourcesOf } from "./sources";
 import { newState } from "./state";
@@ -39,6 +41,7 @@ interface Parts {
   readonly trainee: Trainee;
   readonly identity: RunIdentity;
   readonly outputDir: string | undefined;
+  readonly lock: RunLock;
 }
 
 /** One run of a Trainer. */
@@ -65,11 +68,13 @@ export class Run {
     const { recompute, model, adapter } = parts.settings;
     this.recomputes = recomputeRule(recompute, model, adapter);
     const { outputDir, identity } = parts;
-    const { checkpoint } = resumed;
+    const { checkpoint, overwrites } = resumed;
     if (outputDir !== undefined)
-      this.checkpoints = new RunCheckpoints(outputDir, identity, parts.settings.keepCheckpoints, () =>
-        checkpointContents(parts, this.state, this.optimizer, this.best),
-      );
+      this.checkpoints = new RunCheckpoints(outputDir, identity, parts.settings, async () => {
+        await parts.lock.requireFolder();
+        return checkpointContents(parts, this.state, this.optimizer, this.best);
+      });
+    if (overwrites) this.checkpoints?.overwriteOthers();
     if (!checkpoint) {
       this.trend = lossTrendOf(parts);
       return;
@@ -89,7 +94,12 @@ export class Run {
   }
 
   /** Prepares a run: checks the data and reads the checkpoint to resume from, if any. */
-  static async begin(settings: Settings, resume: boolean | string, signal: AbortSignal | undefined): Promise<Run> {
+  static async begin(
+    settings: Settings,
+    resume: boolean | string,
+    lock: RunLock,
+    signal: AbortSignal | undefined,
+  ): Promise<Run> {
     throwIfAborted(signal);
     const { model, adapter } = settings;
     const { train, evaluation } = await sourcesOf(settings);
@@ -109,14 +119,16 @@ export class Run {
     const cpuPath = native().cpu().path;
     const matmul = model.device.matmul ?? null;
     const parameterFile = parameterFileOf(adapter);
-    const request = { outputDir, resume, identity, plan, cpuPath, matmul, trainee, parameterFile, signal };
+    const { overwrite } = settings;
+    const request = { outputDir, resume, overwrite, identity, plan, cpuPath, matmul, trainee, parameterFile, signal };
     const resumed = await resumption(request);
     throwIfAborted(signal);
     const run = new Run(
-      { settings, signal, train, evaluation, plan, totalSteps, warmupSteps, trainee, identity, outputDir },
+      { settings, signal, train, evaluation, plan, totalSteps, warmupSteps, trainee, identity, outputDir, lock },
       resumed,
     );
     await run.restore();
+    if (outputDir !== undefined) await writeRunFile(outputDir, { identity, overwrites: resumed.overwrites });
     return run;
   }
 
@@ -149,7 +161,12 @@ export class Run {
     };
     const notices = [...endTokenNotices(train.endTokenId, settings.model), ...this.resumed.notices];
     for (const message of notices) yield { type: "notice", message };
+    if (settings.evalOnStart && evaluation && this.state.step === 0)
+      yield { type: "eval", step: 0, ...(await this.evaluation(evaluation)), best: false };
     yield* this.steps();
+    // Without a checkpoint the run has no result there yet.
+    if (this.resumed.overwrites && this.checkpoints && this.checkpoints.latestStep > 0)
+      await finishOverwriting(this.parts.outputDir!, this.parts.identity, settings.keepBest);
     const end = await this.finish();
     yield end;
     const { type: _, ...summary } = end;
@@ -168,14 +185,12 @@ export class Run {
 
   private async *steps(): AsyncGenerator<TrainEvent, void, void> {
     const { checkpoints } = this;
-    const { settings, signal } = this.parts;
-    const every = settings.checkpointEverySteps;
+    const { signal } = this.parts;
     let loading: Promise<Loaded> | undefined;
     await checkpoints?.prune(this.state.step);
     for (;;) {
       if (this.evaluationIsDue()) yield* this.evaluate();
-      const due = every !== undefined && (this.state.step % every === 0 || this.isFinished());
-      if (checkpoints && due && this.state.step > checkpoints.latestStep) {
+      if (checkpoints?.isDue(this.state.step, this.isFinished())) {
         const path = await checkpoints.write(this.state.step);
         await checkpoints.prune(this.state.step);
         yield { type: "checkpoint", step: this.state.step, path };
@@ -289,10 +304,17 @@ export class Run {
     );
   }
 
+  /** Evaluates the parameters as they are. */
+  private evaluation(source: ExampleSource): Promise<Evaluation> {
+    const { settings, signal } = this.parts;
+    const { model, adapter, batchSize } = settings;
+    return evaluateSource(model, source, adapter?.native ?? null, { batchSize, signal });
+  }
+
   private async *evaluate(): AsyncGenerator<TrainEvent, void, void> {
-    const { settings, evaluation, trainee, signal, outputDir } = this.parts;
-    const { model, adapter, batchSize, keepBest, earlyStopping } = settings;
-    const found = await evaluateSource(model, evaluation!, adapter?.native ?? null, { batchSize, signal });
+    const { settings, evaluation, trainee, outputDir, lock } = this.parts;
+    const { model, adapter, keepBest, earlyStopping } = settings;
+    const found = await this.evaluation(evaluation!);
     const { state } = this;
     const before = state.best?.loss ?? Number.POSITIVE_INFINITY;
     const best = found.loss < before;
@@ -300,6 +322,7 @@ export class Run {
       const snapshot = keepBest ? await trainee.snapshot() : undefined;
       if (keepBest && outputDir !== undefined) {
         const path = join(outputDir, bestFolder);
+        await lock.requireFolder();
         await requireNoLink(path); // saving follows links, because callers choose where to save
         await (adapter ?? model).savePretrained(path);
       }

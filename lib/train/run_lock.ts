@@ -3,6 +3,7 @@ import { requireNoModel } from "../files/model_folder";
 import { claim } from "../in_use";
 import { FolderLock } from "./folder_lock";
 import type { TrainerSettings } from "./options";
+import { requireOutsideModel } from "./output_folder";
 import { bestFolder, requireNoLinks } from "./output_links";
 
 const remedy = "wait until it ends, or end it with return()";
@@ -13,6 +14,7 @@ const remedy = "wait until it ends, or end it with return()";
  */
 export class RunLock {
   private readonly releases: (() => unknown)[] = [];
+  private folder: FolderLock | undefined;
 
   /** @throws RubricateError ERR_BUSY naming what is in use, ERR_FILE */
   async take(trainer: object, { model, adapter, outputDir, keepBest }: TrainerSettings): Promise<void> {
@@ -29,10 +31,17 @@ export class RunLock {
         claim(adapter.native, false, () => `The adapter is in use by another training run; ${remedy}`),
       );
     if (outputDir === undefined) return;
+    await requireOutsideModel(outputDir, model.dir);
     await requireNoLinks(outputDir);
     if (adapter && keepBest) await requireNoModel(join(outputDir, bestFolder)); // or saving would fail in the middle of the run
     const folder = await FolderLock.take(outputDir);
+    this.folder = folder;
     this.releases.push(() => folder.release());
+  }
+
+  /** Before the run writes into its outputDir. @throws RubricateError ERR_BUSY if it is another run's by now, ERR_FILE */
+  async requireFolder(): Promise<void> {
+    await this.folder?.requireHeld();
   }
 
   /** Adds a function to call when the run releases its locks. */

@@ -13,6 +13,7 @@ import type { Settings, TrainerSettings } from "./options";
 import { Plan } from "./plan";
 import { OtherRun, savedRun } from "./resume";
 import { Run } from "./run";
+import { RunLock } from "./run_lock";
 import { warmupStepsOf } from "./schedule";
 import { sourcesOf } from "./sources";
 import { traineeOf } from "./trainee";
@@ -49,9 +50,10 @@ export async function* withLearningRate(
 ): AsyncGenerator<TrialEvent, Swept, void> {
   const { learningRate } = settings;
   if (learningRate !== "sweep") return { settings: { ...settings, learningRate }, trials: [] };
-  const saved = await savedRun(settings.outputDir, resume);
+  const saved = await savedRun(settings, resume);
   if (!saved) return yield* sweep(settings, signal);
   const { learningRate: found, learningRateFrom } = saved.identity;
+  if (learningRateFrom !== "sweep" && settings.overwrite) return yield* sweep(settings, signal);
   if (learningRateFrom !== "sweep" || nonNegativeFloat32.fault(found) !== undefined)
     throw new OtherRun(saved.path, `it has learningRate ${JSON.stringify(found)}, which no sweep found`);
   return { settings: { ...settings, learningRate: found as number }, trials: [] };
@@ -142,7 +144,8 @@ function sum(numbers: ArrayLike<number>): number {
 
 /** Trains and evaluates. @returns the loss; null if it, or an update, was not finite */
 async function trialLoss(settings: Settings, signal: AbortSignal | undefined): Promise<number | null> {
-  const run = await Run.begin(settings, false, signal);
+  const lock = new RunLock(); // holds nothing: the caller has the locks of the run
+  const run = await Run.begin(settings, false, lock, signal);
   try {
     let loss: number | null = null;
     for await (const event of run.events()) if (event.type === "eval") loss = event.loss;
@@ -164,6 +167,7 @@ function trialSettings(settings: Settings, steps: number, totalSteps: number): S
     warmupRatio: undefined,
     evalEverySteps: undefined,
     evalEveryEpoch: false,
+    evalOnStart: false,
     earlyStopping: undefined,
     keepBest: false,
     outputDir: undefined,

@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
  */
 export const layers = [
   ["binding"],
+  ["serve"],
   ["generate", "train"],
   ["model"],
   ["adapter"],

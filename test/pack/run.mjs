@@ -25,6 +25,7 @@ import { fileURLToPath } from "node:url";
 const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, "..", "..");
 const work = mkdtempSync(join(tmpdir(), "rubricate-pack-"));
+const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 const model = join(root, "test", "parity", "fixtures", "gqa");
 const versions = process.argv.slice(2);
 let failures = 0;
@@ -64,13 +65,15 @@ function pack() {
   const tarball = join(work, filename);
   const mebibytes = statSync(tarball).size / 2 ** 20;
   report(`the tarball has ${mebibytes.toFixed(1)} MiB in ${paths.length} files`, () => {
-    if (mebibytes > 20) return "it is above 20 MB";
+    if (mebibytes > 10) return "it is above 10 MB";
     for (const needed of ["dist/index.js", "dist/index.mjs", "dist/index.d.ts", "dist/index.d.mts"])
       if (!paths.includes(needed)) return `it lacks ${needed}: run npm run build`;
-    if (!paths.some((path) => /^prebuilds\/.*\.node$/.test(path)))
-      return "it has no prebuild: run npm run make:prebuilds";
-    if (!paths.some((path) => /^prebuilds\/.*\/librubricate_cuda\.so$/.test(path)))
-      return "it has no CUDA plug-in: run npm run build:cuda && npm run make:prebuilds";
+    for (const file of [
+      "linux-x64/rubricate.glibc.node",
+      "linux-x64/librubricate_cuda.so",
+      "linux-arm64/rubricate.glibc.node",
+    ])
+      if (!paths.includes(`prebuilds/${file}`)) return `it lacks prebuilds/${file}`;
     const stray = paths.filter((path) => /_test\.cc$|doctest|^(test|bench|build)\b|\.(js.map|log)$/.test(path));
     return stray.length > 0 ? `it holds ${stray.join(", ")}` : undefined;
   });
@@ -78,6 +81,9 @@ function pack() {
 }
 
 const environment = bareEnvironment();
+report("prepack allows the tarball", () => {
+  execFileSync("sh", ["-c", manifest.scripts.prepack], { cwd: root, encoding: "utf8", stdio: "pipe" });
+});
 const tarball = pack();
 const project = join(work, "project");
 mkdirSync(project);
@@ -95,6 +101,20 @@ const install = (folder, ...names) =>
 report("it installs with scripts off, without compiler or Python", () => {
   install(project, tarball, "@types/node@20");
 });
+for (const [option, field] of [
+  ["--os=darwin", "os"],
+  ["--cpu=s390x", "cpu"],
+  ["--libc=musl", "libc"],
+]) {
+  report(`it is refused with ${option}`, () => {
+    try {
+      install(project, "--dry-run", option, tarball);
+    } catch ({ stderr }) {
+      return stderr.includes("EBADPLATFORM") && stderr.includes(`"${field}":`) ? undefined : stderr;
+    }
+    return "it was installed";
+  });
+}
 cpSync(join(here, "programs"), project, { recursive: true });
 
 const { asCommonJs, runnableBlocks } = createRequire(import.meta.url)("../unit/docs_blocks.cjs");

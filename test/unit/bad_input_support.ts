@@ -6,7 +6,7 @@ import type { RedSite } from "../../lib/adapter/config";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
 import { Dataset, type DatasetOptions } from "../../lib/data/dataset";
 import type { ErrorCode } from "../../lib/errors";
-import type { GenerateOptions } from "../../lib/generate/generation";
+import type { GenerateOptions } from "../../lib/generate/options";
 import { LlamaModel, type LoadOptions } from "../../lib/model/model";
 import type { TrainerOptions } from "../../lib/train/options";
 import { Trainer } from "../../lib/train/trainer";

@@ -1,6 +1,6 @@
 /** The section "Calls" of docs/limits.md: a value at a limit is accepted, one past it is refused. */
 
-import type { GenerateOptions } from "../../lib/generate/generation";
+import type { GenerateOptions } from "../../lib/generate/options";
 import { encodePrompt } from "../../lib/generate/prompt";
 import type { Prompt } from "../../lib/generate/prompt_protocol";
 import { stopStrings } from "../../lib/generate/stop_strings";

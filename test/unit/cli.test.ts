@@ -1,8 +1,9 @@
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Writable } from "node:stream";
+import { commandLine } from "../../lib/cli/hints";
 import { Interrupts } from "../../lib/cli/interrupts";
 import { ProgressLine } from "../../lib/cli/progress";
 import { loadDemoPairs } from "../../lib/embedded";
@@ -69,7 +70,7 @@ test("train prints one event a line, and ends with the figures of the run", asyn
   expect(status).toBe(0);
   const events = jsonLines(stdout);
   expect(events.map(({ type }) => type).filter((type, i, types) => type !== types[i - 1])).toEqual([
-    ...["data", "start", "step", "eval", "step", "eval", "step", "eval", "saved", "end"],
+    ...["data", "start", "step", "eval", "step", "eval", "step", "eval", "checkpoint", "saved", "end"],
   ]);
   expect(events[0]).toMatchObject({ rows: 13, skipped: 1, truncated: 1 });
   expect(events[0].reports.map(({ line }: { line: number }) => line)).toEqual([13, 14]);
@@ -81,7 +82,9 @@ test("train prints one event a line, and ends with the figures of the run", asyn
   expect(steps.at(-1).loss).toBeLessThan(steps[0].loss);
   expect(stderr).toContain("1 row skipped, 1 truncated");
   expect(stderr).toContain("line 13 skipped: not valid JSON");
-  expect(readdirSync(out).sort()).toEqual(["adapter_config.json", "adapter_model.safetensors", "best", "log.jsonl"]);
+  expect(readdirSync(out).sort()).toEqual([
+    ...["adapter_config.json", "adapter_model.safetensors", "best", `checkpoint-${end.steps}`, "log.jsonl", "run.json"],
+  ]);
 });
 
 test("train --learning-rate sweep shows its trials, and trains with the rate that it finds", async () => {
@@ -123,11 +126,10 @@ test("generate writes the text of model.generate, for a prompt from a flag and f
   const { stdout } = await runCli([...argv, "--prompt", prompt, "--json"]);
   const [result] = jsonLines(stdout);
   expect(Object.keys(result)).toEqual([
-    ...["text", "tokens", "tokensPerSecond", "finishReason", "promptTokens", "tokenIds"],
+    ...["text", "tokens", "tokensPerSecond", "finishReason", "promptTokens", "tokenIds", "seed"],
   ]);
   const model = await LlamaModel.fromPretrained(at("model"));
-  let text = "";
-  for await (const piece of model.generate({ prompt, maxNewTokens: 5, temperature: 1, seed: 3 })) text += piece.text;
+  const { text } = await model.complete({ prompt, maxNewTokens: 5, temperature: 1, seed: 3 });
   model.dispose();
   expect(result.text).toBe(text);
   expect(result.tokens).toBe(result.tokenIds.length);
@@ -139,9 +141,30 @@ test("generate writes the text of model.generate, for a prompt from a flag and f
   });
 });
 
+test("sampling without --seed draws one, and reports it so that the text can be repeated", async () => {
+  const argv = ["generate", "--model", at("model"), "--max-new-tokens", "5", "--temperature", "9", "--prompt", "x"];
+  const [one] = jsonLines((await runCli([...argv, "--json"])).stdout);
+  const [again] = jsonLines((await runCli([...argv, "--json", "--seed", `${one.seed}`])).stdout);
+  expect(again).toMatchObject({ seed: one.seed, tokenIds: one.tokenIds });
+  const { stdout, stderr } = await runCli(argv);
+  const [, seed] = /^seed (\d+): --seed \1 gives this text again$/m.exec(stderr)!;
+  expect(Number(seed)).not.toBe(one.seed);
+  const repeated = await runCli([...argv, "--seed", seed!]);
+  expect(repeated.stdout).toBe(stdout);
+  expect(repeated.stderr).not.toContain("seed");
+  const [greedy] = jsonLines((await runCli([...argv, "--temperature", "0", "--json"])).stdout);
+  expect(greedy.seed).toBeNull();
+  const chat = ["chat", ...argv.slice(1, -2), "--json"];
+  const answers = jsonLines((await runCli(chat, { stdin: "hello\n/reset\nhello\n" })).stdout);
+  expect(answers[0].seed).not.toBe(answers[1].seed);
+  const [repeat] = jsonLines((await runCli([...chat, "--seed", `${answers[0].seed}`], { stdin: "hello\n" })).stdout);
+  expect(repeat).toMatchObject({ text: answers[0].text, seed: answers[0].seed });
+});
+
 test("an interrupt ends generation with status 130, and its line", async () => {
   const interrupts = new Interrupts();
   const argv = ["generate", "--model", at("model"), "--max-new-tokens", "60", "--temperature", "2", "--prompt", "x"];
+  argv.push("--seed", "0");
   let pieces = 0;
   const onOutput = () => {
     if (++pieces === 3) interrupts.interrupt();
@@ -167,7 +190,7 @@ test("chat answers line by line, and keeps the conversation", async () => {
 test("an interrupt stops an answer, and the conversation continues", async () => {
   const interrupts = new Interrupts();
   let pieces = 0;
-  const argv = ["chat", "--model", at("model"), "--max-new-tokens", "60", "--temperature", "2"];
+  const argv = ["chat", "--model", at("model"), "--max-new-tokens", "60", "--temperature", "2", "--seed", "0"];
   const onOutput = (text: string) => {
     if (text !== "\n" && ++pieces === 3) interrupts.interrupt();
   };
@@ -230,7 +253,8 @@ test("demo lowers the held-out loss, counts right answers, and prints the next c
     const { stdout } = await runCli(argv, { columns });
     expect(stdout).toContain(`Held-out loss  ${before.toFixed(4)} before, ${after.toFixed(4)} after`);
     expect(stdout).toContain("Right answers  0.0 % before");
-    expect(stdout).toContain(`rubricate generate --model ${at("model")} --adapter ${at("demo")} --chat --prompt`);
+    const next = ["generate", "--model", at("model"), "--adapter", at("demo"), "--chat", "--prompt"];
+    expect(stdout).toContain(`\n  ${commandLine(next)} `);
     const samples = stdout.slice(
       stdout.indexOf(columns < 72 ? "> " : "held-out letter"),
       stdout.indexOf("Right answers"),
@@ -261,7 +285,7 @@ test("an interrupt leaves a checkpoint and the command line that resumes; the re
   expect(stopped.status).toBe(130);
   expect(stopped.stderr).toContain("stopping after a checkpoint");
   expect(stopped.stderr).toContain(
-    `resume with:\n  rubricate ${training("--out", at("stopped"), "--json").join(" ")} --resume`,
+    `resume with:\n  ${commandLine([...training("--out", at("stopped"), "--json"), "--resume"])}\n`,
   );
   expect(jsonLines(stopped.stdout).at(-1)).toMatchObject({ type: "checkpoint" });
   expect(existsSync(at("stopped", "adapter_config.json"))).toBe(false);
@@ -285,47 +309,6 @@ test("a log that cannot grow leaves a checkpoint and prints how to resume; the r
   expect(completed("--out", at("room"))).toBe(0);
   const file = "adapter_model.safetensors";
   expect(readFileSync(at("full-disk", file)).equals(readFileSync(at("room", file)))).toBe(true);
-});
-
-/** Runs a command line in its own process, and acts on it once it has reported a finished step. */
-async function disturbed(argv: string[], disturb: (child: ReturnType<typeof spawn>) => void) {
-  const child = spawn(process.execPath, [...nodeArguments, ...argv], { stdio: ["ignore", "pipe", "pipe"] });
-  let [stdout, stderr] = ["", ""];
-  child.stderr.on("data", (chunk) => {
-    stderr += chunk;
-  });
-  const read = (chunk: Buffer) => {
-    stdout += chunk;
-    if (!stdout.includes('"type":"step"')) return;
-    child.stdout.off("data", read).resume();
-    disturb(child);
-  };
-  child.stdout.on("data", read);
-  const status = await new Promise<number | null>((resolve) => child.on("close", resolve));
-  return { status, stderr };
-}
-const hasCheckpoint = (folder: string) => readdirSync(folder).some((name) => /^checkpoint-\d+$/.test(name));
-
-test.each(["SIGINT", "SIGTERM"] as const)("%s: exit status 130 and a checkpoint", async (signal) => {
-  const argv = training("--out", at(signal), "--json", "--epochs", "20000");
-  const { status, stderr } = await disturbed(argv, (child) => child.kill(signal));
-  expect(status).toBe(130);
-  expect(stderr).toContain("resume with:");
-  expect(stderr).not.toMatch(/^\s+at /m);
-  expect(hasCheckpoint(at(signal))).toBe(true);
-});
-
-test("a second interrupt ends the process immediately", () => {
-  const interrupts = new Interrupts();
-  expect([interrupts.interrupt(), interrupts.interrupt()]).toEqual([false, true]);
-});
-
-test("if the reader of the output ends, the command writes its checkpoint and ends silently", async () => {
-  const argv = training("--out", at("pipe"), "--json", "--epochs", "20000");
-  const { status, stderr } = await disturbed(argv, (child) => child.stdout!.destroy());
-  expect(status).toBe(0);
-  expect(stderr).not.toContain("EPIPE");
-  expect(hasCheckpoint(at("pipe"))).toBe(true);
 });
 
 test("doctor prints what it found", () => {

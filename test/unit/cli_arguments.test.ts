@@ -42,6 +42,19 @@ test.each<[string[], object]>([
   [["--prompt=--help"], { prompt: "--help" }],
   [["--top-k", "5", "--top-p", "0.5", "--min-p", "0.1"], { topK: 5, topP: 0.5, minP: 0.1 }],
   [["--beta1", "0.8"], { beta1: 0.8 }],
+  [["--lr", "0.5"], { learningRate: 0.5 }],
+  [["--learning_rate=0.5"], { learningRate: 0.5 }],
+  [["--output_dir", "a_b"], { out: "a_b" }],
+  [["--output-dir=--a_b"], { out: "--a_b" }],
+  [["--num-train-epochs", "2", "--epochs", "3"], { epochs: 3 }],
+  [
+    ["--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "4"],
+    { batchSize: 2, gradientAccumulationSteps: 4 },
+  ],
+  [["--lr-scheduler-type", "cosine", "--warmup_ratio", "0.1"], { schedule: "cosine", warmupRatio: 0.1 }],
+  [["--save-steps", "10", "--max_steps", "20"], { checkpointEverySteps: 10, maxSteps: 20 }],
+  [["--gradient-checkpointing"], { recompute: true }],
+  [["--model_name_or_path", "m", "--train_file", "t", "--validation_file", "v"], { model: "m", data: "t", eval: "v" }],
   [["-h", "--learning-rate", "1"], { help: true }],
 ])("%j", (argv, values) => {
   expect(valuesOf(...argv)).toEqual(values);
@@ -51,6 +64,14 @@ test.each<[string[], string]>([
   [["--nonsense"], 'Expected a flag of rubricate all but received "--nonsense"'],
   [["-x"], 'Expected a flag of rubricate all but received "-x"'],
   [["--epoch", "1"], 'received "--epoch"; did you mean --epochs?'],
+  [["--lr=x"], 'Expected a number of at least 0 for --lr but received "x"'],
+  [["--eval-steps", "5"], "did you mean --eval-every-steps? (an epoch's end is evaluated as well"],
+  [["--eval_steps", "5"], 'received "--eval_steps"; did you mean --eval-every-steps?'],
+  [["--logging-steps", "5"], "; every step is logged: leave it out"],
+  [["--save_total_limit", "5"], "did you mean --keep-checkpoints?"],
+  [["--max_seq_length", "5"], "did you mean --max-length?"],
+  [["--bf16"], "did you mean --dtype? (bfloat16)"],
+  [["--target_modules", "q_proj"], "did you mean --sites?"],
   [["--epochs"], "Expected a positive integer for --epochs but received nothing"],
   [["--epochs", "--json"], "Expected a positive integer for --epochs but received nothing"],
   [["--epochs", "1.5"], 'for --epochs but received "1.5"'],
@@ -127,4 +148,7 @@ test("numbers formatted for people", () => {
   expect([12, 1536, 5 * 2 ** 30].map(bytes)).toEqual(["12 bytes", "1.5 KiB", "5.0 GiB"]);
   expect(count(1234567)).toBe("1,234,567");
   expect(["a-b/c", "two words", "it's"].map(shellQuoted)).toEqual(["a-b/c", "'two words'", "'it'\\''s'"]);
+  expect(["", "é", "$x", "it's\n", "\\é\t"].map(shellQuoted)).toEqual([
+    ...["''", "'é'", "'$x'", "$'it\\047s\\012'", "$'\\134\\303\\251\\011'"],
+  ]);
 });

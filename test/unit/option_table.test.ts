@@ -110,6 +110,7 @@ const rows: Readonly<Record<OptionName, Row>> = {
     refuses: [...all(resumable, [1, {}, "a\0b"]), ["", resumable, ""]],
     flag: "--resume=",
   },
+  overwrite: { ...boolean(false), identity: false },
   method: { ...choice("red", "--method", ["red", "full"]), takes: [["red"]] },
   learningRate: {
     default: 0.1,
@@ -173,6 +174,7 @@ const rows: Readonly<Record<OptionName, Row>> = {
   maxLength: { ...count(64, false), takes: [[1], [64], [largest, 64]] },
   evalEverySteps: count(undefined, true, "--eval-every-steps", evaluated),
   evalEveryEpoch: boolean(false, evaluated),
+  evalOnStart: { ...boolean(false, evaluated), identity: false },
   earlyStopping: {
     default: undefined,
     identity: true,
@@ -181,6 +183,17 @@ const rows: Readonly<Record<OptionName, Row>> = {
     others: evaluated,
   },
   keepBest: boolean(false, evaluated),
+  checkpointEveryMinutes: {
+    default: 10,
+    identity: false,
+    takes: [[0], [1e-9], [0.5], [1e9]],
+    refuses: [
+      ...numbers("a number of at least 0", -1, Number.POSITIVE_INFINITY),
+      ...all("a number of at least 0", ["1"]),
+    ],
+    flag: "--checkpoint-every-minutes",
+    others: { outputDir: "x" },
+  },
   checkpointEverySteps: count(undefined, false, "--checkpoint-every-steps", { outputDir: "x" }),
   keepCheckpoints: count(2, false, "--keep-checkpoints"),
   recompute: {
@@ -241,6 +254,14 @@ test.each<[object, string]>([
   [{ earlyStopping: { patience: 1, minDelta: -1 } }, "Expected a number of at least 0 for earlyStopping.minDelta"],
   [{ earlyStopping: { patience: 1, minDelta: null } }, "Expected a number of at least 0 for earlyStopping.minDelta"],
   [{ learning_rate: 1 }, 'Unknown option "learning_rate" for Trainer; did you mean learningRate?'],
+  [{ lr: 1 }, 'Unknown option "lr" for Trainer; did you mean learningRate?'],
+  [{ numTrainEpochs: 1 }, 'Unknown option "numTrainEpochs" for Trainer; did you mean epochs?'],
+  [{ per_device_train_batch_size: 1 }, "did you mean batchSize?"],
+  [{ output_dir: "a" }, "did you mean outputDir?"],
+  [{ saveSteps: 1 }, "did you mean checkpointEverySteps?"],
+  [{ load_best_model_at_end: true }, "did you mean keepBest? (it is on if there is an evaluation)"],
+  [{ loggingSteps: 1 }, "; every step is logged: leave it out"],
+  [{ train_dataset: [] }, "did you mean train?"],
 ])("%j is refused", (options, message) => {
   expect(refusal({ ...evaluated, ...options })).toContain(message);
 });
@@ -265,6 +286,7 @@ test.each(flagged)("$flag $text is refused with the message of $name", async ({ 
 test.each<[string[], object]>([
   [["--no-shuffle", "--group-by-length"], { shuffle: false, groupByLength: true }],
   [["--no-keep-best", "--no-eval-every-epoch"], { keepBest: false, evalEveryEpoch: false }],
+  [["--eval-on-start"], { evalOnStart: true }],
   [["--packing"], { packing: true }],
   [["--packing=9"], { packing: { maxTokens: 9 } }],
   [["--early-stopping", "2"], { earlyStopping: { patience: 2 } }],

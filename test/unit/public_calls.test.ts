@@ -102,7 +102,7 @@ test.each(withOptions)("%s refuses wrong options", async (name, entry) => {
   for (const option of Object.keys(entry.options!(subjects)))
     found.push(...(await surprises(entry, option, (value) => withOption(option, value))));
   expect(found).toEqual([]);
-  const unknown = settled((async () => entry.call(subjects, withOption("noSuchOption", 1) as never[]))());
+  const unknown = (async () => settled(entry.call(subjects, withOption("noSuchOption", 1) as never[])))();
   await expect(unknown).rejects.toMatchObject({
     code: "ERR_ARGUMENT",
     message: expect.stringMatching(/^Unknown option "noSuchOption" for \w/),
@@ -111,7 +111,7 @@ test.each(withOptions)("%s refuses wrong options", async (name, entry) => {
 });
 
 describe("an adapter that cannot be used", () => {
-  const takers = ["LlamaModel#logits", "LlamaModel#generate", "evaluate", "new Trainer"];
+  const takers = ["LlamaModel#logits", "LlamaModel#generate", "LlamaModel#complete", "evaluate", "new Trainer"];
 
   test.each(takers)("by %s", async (name) => {
     const entry = calls[name]!;
@@ -203,6 +203,7 @@ const notPublic = new Set([
   "Tokenizer#decodeIds",
   "Tokenizer#templateFor",
   "Trainer#events",
+  "Trainer#locked",
   "Trainer#logEvents",
   "Trainer#openLogs",
   // Constructors that are private in TypeScript, and that of the error class, which accepts anything.

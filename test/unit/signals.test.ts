@@ -55,6 +55,7 @@ const messages = [{ role: "user", content: "hi", pad: "z".repeat(limits.quickCha
 const calls: [string, (signal: AbortSignal) => Promise<unknown>][] = [
   ["generate with a long prompt", (signal) => all(model.generate({ messages, maxNewTokens: 1, signal }))],
   ["generate with ids", (signal) => all(model.generate({ tokenIds: [1], maxNewTokens: 1, signal }))],
+  ["complete", (signal) => model.complete({ tokenIds: [1], maxNewTokens: 1, signal })],
   ["logits", (signal) => model.logits([1], { signal })],
   ["evaluate", (signal) => evaluate(model, examples, { signal })],
   [
@@ -72,6 +73,11 @@ const calls: [string, (signal: AbortSignal) => Promise<unknown>][] = [
     "Trainer.run",
     (signal) =>
       all(new Trainer({ model, adapter: RedAdapter.create(model), train: examples, maxSteps: 2 }).run({ signal })),
+  ],
+  [
+    "Trainer.train",
+    (signal) =>
+      new Trainer({ model, adapter: RedAdapter.create(model), train: examples, maxSteps: 2 }).train({ signal }),
   ],
 ];
 

@@ -162,7 +162,7 @@ test("ids that the vocabulary lacks have no text, and those that the Rust librar
     );
 });
 
-test.each(["tokenizerConfig", "specialTokensMap", "generationConfig", "modelConfig", "chatTemplate"])(
+test.each(["tokenizerConfig", "specialTokensMap", "addedTokens", "generationConfig", "modelConfig", "chatTemplate"])(
   "%s: null is a file that is missing",
   (name) => {
     const { directory, tokenizerJson } = tokenizers.get("byte_level")!.files;

@@ -3,6 +3,37 @@ import { join } from "node:path";
 import * as api from "../../../lib/index";
 import { fileCodes, missing, none, noOptions, on, type PublicCall, withoutNull } from "./support";
 
+/** `generate` and `complete` have the same arguments. */
+const generation: Omit<PublicCall, "call"> = {
+  args: () => [{ prompt: "a", maxNewTokens: 1 }],
+  options: (s) => ({
+    prompt: "hello",
+    adapter: s.adapter,
+    maxNewTokens: 1,
+    temperature: 0.5,
+    topK: 3,
+    topP: 0.5,
+    minP: 0.1,
+    repetitionPenalty: 1.1,
+    stop: ["end", "stop"],
+    seed: 7,
+    signal: new AbortController().signal,
+  }),
+  takes: {
+    prompt: "text",
+    adapter: missing,
+    maxNewTokens: `${missing} one`,
+    temperature: `${missing} zero one half`,
+    topK: `${missing} zero one`,
+    topP: `${missing} one half`,
+    minP: `${missing} zero one half`,
+    repetitionPenalty: `${missing} one half`,
+    stop: `${withoutNull} text array`,
+    seed: `${missing} zero one`,
+    signal: missing,
+  },
+};
+
 export const models: Record<string, PublicCall> = {
   embeddedModelDir: { args: none, call: () => api.embeddedModelDir() },
   loadDemoPairs: { args: none, call: () => api.loadDemoPairs() },
@@ -28,36 +59,8 @@ export const models: Record<string, PublicCall> = {
     takes: { 1: noOptions, adapter: missing, signal: missing },
     codes: ["ERR_CONTEXT_LENGTH"],
   },
-  "LlamaModel#generate": {
-    args: () => [{ prompt: "a", maxNewTokens: 1 }],
-    call: on("model", "generate"),
-    options: (s) => ({
-      prompt: "hello",
-      adapter: s.adapter,
-      maxNewTokens: 1,
-      temperature: 0.5,
-      topK: 3,
-      topP: 0.5,
-      minP: 0.1,
-      repetitionPenalty: 1.1,
-      stop: ["end", "stop"],
-      seed: 7,
-      signal: new AbortController().signal,
-    }),
-    takes: {
-      prompt: "text",
-      adapter: missing,
-      maxNewTokens: `${missing} one`,
-      temperature: `${missing} zero one half`,
-      topK: `${missing} zero one`,
-      topP: `${missing} one half`,
-      minP: `${missing} zero one half`,
-      repetitionPenalty: `${missing} one half`,
-      stop: `${withoutNull} text array`,
-      seed: `${missing} zero one`,
-      signal: missing,
-    },
-  },
+  "LlamaModel#generate": { ...generation, call: on("model", "generate") },
+  "LlamaModel#complete": { ...generation, call: on("model", "complete") },
   "LlamaModel#generate of messages": {
     args: () => [{ messages: [{ role: "user", content: "a" }], maxNewTokens: 1 }],
     call: on("model", "generate"),

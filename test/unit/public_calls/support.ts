@@ -110,7 +110,6 @@ export const drained = async (events: AsyncGenerator<unknown>) => {
 };
 /** Consumes a call's result to its end. */
 export async function settled(value: unknown): Promise<unknown> {
-  const result = (await value) as Partial<AsyncGenerator> | undefined;
-  if (typeof result?.next === "function") await drained(result as AsyncGenerator);
-  return result;
+  const result = value as Partial<AsyncGenerator> | undefined;
+  return typeof result?.next === "function" ? drained(result as AsyncGenerator) : value;
 }

@@ -28,6 +28,12 @@ export const data: Record<string, PublicCall> = {
     codes: fileCodes,
     runs: false,
   },
+  "Dataset.fromFile": {
+    args: (s) => [join(s.dir, "..", "rows.jsonl"), datasetOptions(s)],
+    call: (_, args) => closed(api.Dataset.fromFile(...(args as never as [string, api.DatasetOptions]))),
+    codes: fileCodes,
+    runs: false,
+  },
   "Dataset.fromRows": {
     args: (s) => [[{ text: "hello there" }], datasetOptions(s)],
     call: (_, args) => closed(api.Dataset.fromRows(...(args as never as [unknown[], api.DatasetOptions]))),
@@ -93,16 +99,27 @@ const trainerTakes = {
   seed: `${withoutNull} zero one`,
   eval: `${withoutNull} half`,
   outputDir: withoutNull,
+  overwrite: `${withoutNull} true false`,
   maxLength: withoutNull,
   evalEverySteps: withoutNull,
   evalEveryEpoch: `${withoutNull} false`,
+  evalOnStart: `${withoutNull} false`,
   keepBest: `${withoutNull} false`,
   checkpointEverySteps: withoutNull,
+  checkpointEveryMinutes: `${withoutNull} zero`,
   loggers: `${withoutNull} array`,
   resume: `${withoutNull} false`,
   earlyStopping: withoutNull,
   keepCheckpoints: counted,
   recompute: `${withoutNull} true false`,
+};
+
+/** `run` and `train` have the same arguments. */
+const running: Omit<PublicCall, "call"> = {
+  args: () => [{}],
+  options: () => ({ signal: new AbortController().signal, resume: false }),
+  takes: { 0: noOptions, signal: missing, resume: `${missing} false` },
+  codes: ["ERR_CHECKPOINT"],
 };
 
 export const training: Record<string, PublicCall> = {
@@ -143,13 +160,16 @@ export const training: Record<string, PublicCall> = {
       maxLength: 64,
       evalEverySteps: 1,
       evalEveryEpoch: false,
+      evalOnStart: true,
       earlyStopping: { patience: 1 },
       keepBest: false,
       checkpointEverySteps: 1,
+      checkpointEveryMinutes: 1,
       keepCheckpoints: 1,
       recompute: "auto",
       loggers: ["jsonl", "tensorboard"],
       resume: "auto",
+      overwrite: true,
     }),
   },
   "new Trainer of an example": {
@@ -162,10 +182,11 @@ export const training: Record<string, PublicCall> = {
     takes: { 0: "undefined zero one minus" },
   },
   "Trainer#run": {
-    args: () => [{}],
+    ...running,
     call: (s, args) => drained(new api.Trainer(trainer(s)).run(...(args as never as [api.RunOptions]))),
-    options: () => ({ signal: new AbortController().signal, resume: false }),
-    takes: { 0: noOptions, signal: missing, resume: `${missing} false` },
-    codes: ["ERR_CHECKPOINT"],
+  },
+  "Trainer#train": {
+    ...running,
+    call: (s, args) => new api.Trainer(trainer(s)).train(...(args as never as [api.RunOptions])),
   },
 };
