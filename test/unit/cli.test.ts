@@ -83,7 +83,8 @@ test("train prints one event a line, and ends with the figures of the run", asyn
   expect(stderr).toContain("1 row skipped, 1 truncated");
   expect(stderr).toContain("line 13 skipped: not valid JSON");
   expect(readdirSync(out).sort()).toEqual([
-    ...["adapter_config.json", "adapter_model.safetensors", "best", `checkpoint-${end.steps}`, "log.jsonl", "run.json"],
+    ...["adapter_config.json", "adapter_model.safetensors", "best", `checkpoint-${end.steps}`, "curve.svg"],
+    ...["log.jsonl", "run.json"],
   ]);
 });
 
@@ -371,7 +372,7 @@ describe("documents", () => {
 
   test("docs/cli.md has the help of every command", async () => {
     const text = read("cli.md");
-    for (const command of ["demo", "train", "eval", "generate", "chat", "inspect", "bench", "doctor"]) {
+    for (const command of ["demo", "train", "eval", "generate", "chat", "inspect", "curve", "bench", "doctor"]) {
       const { stdout } = await runCli([command, "--help"]);
       expect(text).toContain(stdout.trim());
     }
