@@ -144,7 +144,7 @@ export class RedAdapter implements ModelAdapter {
     const adapter = await readTogether(
       folder,
       [configFile, tensorFile],
-      () => RedAdapter.load(folder, model, takesAny),
+      () => RedAdapter.load(folder, dir, model, takesAny),
       (replaced) => replaced.dispose(),
     );
     try {
@@ -156,8 +156,8 @@ export class RedAdapter implements ModelAdapter {
     return adapter;
   }
 
-  private static async load(folder: string, model: LlamaModel, takesAny: boolean): Promise<RedAdapter> {
-    const file = await readAdapterConfig(folder);
+  private static async load(folder: string, given: string, model: LlamaModel, takesAny: boolean): Promise<RedAdapter> {
+    const file = await readAdapterConfig(folder, given);
     const mismatch = await baseMismatch(folder, file, model);
     if (mismatch !== undefined && !takesAny)
       throw new RubricateError("ERR_BASE_MISMATCH", `${mismatch}; allowBaseMismatch accepts it`);

@@ -59,6 +59,9 @@ export class Tokenizer {
   /** One more than the largest id, added tokens included. */
   readonly vocabSize: number;
 
+  /** The token in place of characters that the vocabulary cannot spell, if there is one. @internal */
+  readonly unknownId: number | undefined;
+
   /** By how much its normalizer can multiply a text's characters at most. @internal */
   readonly growth: number;
 
@@ -126,6 +129,12 @@ export class Tokenizer {
     try {
       const options = document.model as BpeOptions & UnigramOptions;
       const model = pieces ? { options, pieces: new PieceTable(pieces) } : { options, vocabulary, merges };
+      const unknown = pieces
+        ? (options.unk_id ?? -1)
+        : options.unk_token == null
+          ? -1
+          : vocabulary.id(options.unk_token);
+      this.unknownId = unknown < 0 ? undefined : unknown;
       this.encoder = new TextToIds(document, model, { added, raw, normalized });
       this.decoder = buildDecoder(document);
     } catch (error) {
@@ -195,6 +204,11 @@ export class Tokenizer {
     const affixed = booleanOf("addSpecialTokens", addSpecialTokens, true);
     const ids = this.encoder.encode(wellFormed(text));
     return affixed ? ids.between(this.prefixIds, this.suffixIds) : ids.between([], []);
+  }
+
+  /** Characters of all texts so far that became nothing, since the vocabulary cannot spell them. @internal */
+  get droppedCharacters(): number {
+    return this.encoder.dropped;
   }
 
   /**
