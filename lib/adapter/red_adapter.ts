@@ -1,5 +1,6 @@
 import { basename, resolve } from "node:path";
 import { adapterBrand, requireModel } from "../brands";
+import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
 import { readTogether, writeInto } from "../files/atomic";
 import { requireNoModel } from "../files/model_folder";
@@ -77,6 +78,10 @@ export interface SiteStats {
  * start).
  */
 export class RedAdapter implements ModelAdapter {
+  static {
+    markCopy(RedAdapter);
+  }
+
   /** @internal */
   readonly [adapterBrand] = true;
   private disposed = false;

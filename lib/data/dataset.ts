@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import path from "node:path";
 import { isInstance, sourceBrand } from "../brands";
+import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
 import { abortError, Callback, onAbort, throwIfAborted } from "../job";
 import { limits } from "../limits";
@@ -91,6 +92,10 @@ const collected = new FinalizationRegistry<DataWorker>((worker) =>
  * of it when done; the garbage collector is the safety net.
  */
 export class Dataset {
+  static {
+    markCopy(Dataset);
+  }
+
   /** @internal */
   readonly [sourceBrand] = true;
   /** Tokens of each example, [examples]. */

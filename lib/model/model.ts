@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import type { MatrixProduct } from "../binding/devices";
 import type { ModelMemory } from "../binding/model";
 import { modelBrand, requireModel } from "../brands";
+import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
 import { finishInto } from "../files/atomic";
 import { readJson } from "../files/json";
@@ -73,6 +74,10 @@ export interface BaseFingerprint {
  * when done; otherwise the garbage collector frees it.
  */
 export class LlamaModel {
+  static {
+    markCopy(LlamaModel);
+  }
+
   /** @internal */
   readonly [modelBrand] = true;
   private fingerprintPromise: Promise<BaseFingerprint> | undefined;

@@ -1,3 +1,4 @@
+import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
 import { reportNotices } from "../notices";
@@ -35,14 +36,19 @@ import { PieceTable } from "./unigram_pieces";
 export type { ChatMessage } from "../template/chat_messages";
 export type { RenderedChat } from "../template/chat_template";
 export type { ChatOptions, DecodeOptions, DecoderOptions, EncodeOptions } from "./arguments";
+export type { ChatTemplates } from "./chat_templates";
 export type { TokenizerFiles } from "./files";
-export { TokenDecoder } from "./token_decoder";
+export { type DecodingRules, TokenDecoder } from "./token_decoder";
 
 /** Texts of tokens that are kept once they were asked for. */
 const keptTexts = 1 << 14;
 
 /** Text to token ids and back, exactly as transformers does it with the same folder. Immutable. */
 export class Tokenizer {
+  static {
+    markCopy(Tokenizer);
+  }
+
   /** Id that begins a sequence, if the tokenizer has one. */
   readonly bosTokenId: number | undefined;
   /** Ids that end a sequence: the tokenizer's own first, then those of generation_config.json, or else of config.json. May be empty. */
