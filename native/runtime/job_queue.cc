@@ -175,6 +175,8 @@ void JobQueue::yield() {
   }
 }
 
+bool JobQueue::wanted() const { return state_->may_yield && state_->brief_waiting.load(std::memory_order_relaxed) > 0; }
+
 void JobQueue::close() {
   state_->end();
   if (state_->thread.joinable()) state_->thread.join();

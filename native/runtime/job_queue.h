@@ -31,6 +31,8 @@ class JobQueue {
   // brief job waits for the next yield and the brief jobs before it, and no number of brief jobs can starve the
   // extended one. Does nothing in a brief job: a later job would overtake the waiting ones.
   void yield();
+  // From the thread: whether yield() would run a job now. One relaxed load.
+  bool wanted() const;
   // Cancels running and waiting jobs (each job's `run` is still called, to report it) and joins the thread.
   void close();
   // Like close(), but does not join the thread; call it once every job has reported. The thread runs at low priority,

@@ -10,7 +10,7 @@ import type {
   NativeJob,
   NativeMicroBatch,
   NativeSums,
-  NativeTenantResult,
+  NativeTenantOutcome,
   NativeTrainRequest,
 } from "../../lib/native";
 
@@ -106,7 +106,7 @@ function* losses(adapter: FakeAdapter, { tokenIds, targets }: NativeMicroBatch) 
   }
 }
 
-function trainStep({ tenants, microBatches }: NativeTrainRequest): NativeTenantResult[] {
+function trainStep({ tenants, microBatches }: NativeTrainRequest): NativeTenantOutcome[] {
   hooks.onJob?.("step");
   const [{ parameters, optimizer: given, options }] = tenants as never as [
     { parameters: FakeAdapter; optimizer: FakeOptimizer; options: { learningRate: number } },
@@ -131,7 +131,8 @@ function trainStep({ tenants, microBatches }: NativeTrainRequest): NativeTenantR
   parameters.grads = grads;
   hooks.steps++;
   const gradNorm = Math.hypot(...grads);
-  return [{ loss: nats / count, supervisedTokens: count, correctTokens: Math.floor(count / 2), gradNorm }];
+  const correctTokens = Math.floor(count / 2);
+  return [{ loss: nats / count, supervisedTokens: count, correctTokens, gradNorm, error: undefined }];
 }
 
 function evaluate(microBatches: readonly NativeMicroBatch[], [adapter]: readonly FakeAdapter[]): NativeSums {
