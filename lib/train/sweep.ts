@@ -16,6 +16,7 @@ import { Run } from "./run";
 import { RunLock } from "./run_lock";
 import { warmupStepsOf } from "./schedule";
 import { sourcesOf } from "./sources";
+import type { StepMaker } from "./step_maker";
 import { traineeOf } from "./trainee";
 
 /** Rates of the second round: the best of the first, each with twice its steps. */
@@ -37,6 +38,12 @@ interface Swept {
   readonly trials: readonly TrialEvent[];
 }
 
+/** What the trials share with the run. */
+interface SweptRun {
+  readonly signal: AbortSignal | undefined;
+  readonly steps: StepMaker;
+}
+
 /**
  * The settings with a learning rate. "sweep": that of the run to resume from; otherwise trials find it, whose events are
  * yielded.
@@ -45,24 +52,21 @@ interface Swept {
  */
 export async function* withLearningRate(
   settings: TrainerSettings,
-  resume: boolean | string,
-  signal: AbortSignal | undefined,
+  run: SweptRun & { readonly resume: boolean | string },
 ): AsyncGenerator<TrialEvent, Swept, void> {
   const { learningRate } = settings;
+  const { resume } = run;
   if (learningRate !== "sweep") return { settings: { ...settings, learningRate }, trials: [] };
   const saved = await savedRun(settings, resume);
-  if (!saved) return yield* sweep(settings, signal);
+  if (!saved) return yield* sweep(settings, run);
   const { learningRate: found, learningRateFrom } = saved.identity;
-  if (learningRateFrom !== "sweep" && settings.overwrite) return yield* sweep(settings, signal);
+  if (learningRateFrom !== "sweep" && settings.overwrite) return yield* sweep(settings, run);
   if (learningRateFrom !== "sweep" || nonNegativeFloat32.fault(found) !== undefined)
     throw new OtherRun(saved.path, `it has learningRate ${JSON.stringify(found)}, which no sweep found`);
   return { settings: { ...settings, learningRate: found as number }, trials: [] };
 }
 
-async function* sweep(
-  given: TrainerSettings,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<TrialEvent, Swept, void> {
+async function* sweep(given: TrainerSettings, run: SweptRun): AsyncGenerator<TrialEvent, Swept, void> {
   const { train, evaluation } = await sourcesOf(given);
   const settings = { ...given, train, eval: evaluation! };
   const totalSteps = await new Plan(train, settings).totalSteps();
@@ -74,7 +78,7 @@ async function* sweep(
   const round = async function* (some: readonly number[], steps: number) {
     const results: TrialEvent[] = [];
     for (const learningRate of some) {
-      const evalLoss = await trialLoss({ ...settings, eval: part, learningRate }, steps, totalSteps, signal);
+      const evalLoss = await trialLoss({ ...settings, eval: part, learningRate }, steps, totalSteps, run);
       const trial: TrialEvent = { type: "trial", learningRate, steps, evalLoss };
       results.push(trial);
       trials.push(trial);
@@ -144,12 +148,13 @@ async function trialLoss(
   settings: Settings,
   steps: number,
   totalSteps: number,
-  signal: AbortSignal | undefined,
+  { signal, steps: maker }: SweptRun,
 ): Promise<number | null> {
   const { trainee } = await traineeOf(settings.model, settings.adapter);
   const before = await trainee.snapshot();
   const lock = new RunLock(); // holds nothing: the caller has the locks of the run
-  const run = await Run.begin(trialSettings(settings, steps, totalSteps), false, lock, signal);
+  const trial = trialSettings(settings, steps, totalSteps);
+  const run = await Run.begin({ settings: trial, resume: false, lock, signal }, maker);
   try {
     let loss: number | null = null;
     for await (const event of run.events()) if (event.type === "eval") loss = event.loss;
@@ -158,7 +163,7 @@ async function trialLoss(
     if (error instanceof RubricateError && error.code === "ERR_NOT_FINITE") return null;
     throw error;
   } finally {
-    run.end();
+    run.core.end();
     await trainee.restore(before);
   }
 }
