@@ -26,6 +26,7 @@ const rows = [
   { ...embedded, data: "letters", steps: short, batchSize: 4, seeds },
   { ...middle, dtype: "bfloat16", data: "e2e", steps: short, batchSize: 4, seeds: [1] },
   { ...middle, data: "e2e", steps: long, batchSize: 4, seeds: [1] },
+  { ...embedded, data: "stories", steps: 300, batchSize: 4, seeds: [1], methods: ["red ffn", "red all sites"] },
 ];
 
 /** A text that is the same for the same run. */
@@ -34,9 +35,7 @@ export const keyOf = ({ name, dtype, data, steps, batchSize, method, rate, seed 
 
 /** Every run, first those that every row needs. */
 export const cases = rows
-  .flatMap(({ seeds, ...row }) =>
-    Object.keys(methods).flatMap((method) =>
-      ratesOf(method).flatMap((rate) => seeds.map((seed) => ({ ...row, method, rate, seed }))),
-    ),
+  .flatMap(({ seeds, methods: some = Object.keys(methods), ...row }) =>
+    some.flatMap((method) => ratesOf(method).flatMap((rate) => seeds.map((seed) => ({ ...row, method, rate, seed })))),
   )
   .sort((a, b) => a.seed - b.seed || a.steps - b.steps);

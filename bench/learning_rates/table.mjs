@@ -15,7 +15,17 @@ export function rowsOf(results) {
         : mean(some.map((run) => run.evalLoss));
     });
     const seeds = new Set(runs.map(({ seed }) => seed)).size;
-    return { name, method, rates: ratesOf(method), losses, before: mean(runs.map(({ before }) => before)), seeds };
+    const complete = ratesOf(method).every((rate) => runs.some((run) => run.rate === rate));
+    return {
+      name,
+      method,
+      runs,
+      complete,
+      rates: ratesOf(method),
+      losses,
+      before: mean(runs.map(({ before }) => before)),
+      seeds,
+    };
   });
 }
 

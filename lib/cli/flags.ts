@@ -52,6 +52,10 @@ export const flags = {
   dtype: flag(choice(["auto", "float32", "bfloat16"]), "dtype of the computation", "auto, as stored"),
   threads: flag(integer(1, 256), "number of threads for computation", "one per core"),
 
+  config: flag(
+    text("FILE"),
+    "a JSON file with further flags, or options of Trainer; what the command line says counts",
+  ),
   data: flag(
     text("FILE"),
     "JSONL, a JSON array or CSV, with chats, prompts with completions, or texts, see docs/data-formats.md",

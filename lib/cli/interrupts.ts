@@ -11,6 +11,12 @@ export function statusOf(signal: StopSignal): number {
 }
 
 /**
+ * Two signals that are closer count as one: `timeout` signals its child and then its group, and a Ctrl-C below npm comes from
+ * the terminal and from npm. A person who wants to end the process at once presses Ctrl-C again later than that.
+ */
+const repetitionMs = 500;
+
+/**
  * Signals: the first asks the command to stop, through its AbortSignal; the second ends the process
  * immediately. A command may handle the first one itself, for example to stop an answer.
  */
@@ -18,9 +24,12 @@ export class Interrupts {
   private readonly controller = new AbortController();
   private readonly takers: (() => void)[] = [];
   private stopping: (() => void) | undefined;
-  private isInterrupted = false;
+  private interruptedAt: number | undefined;
   /** Whether the command stops without a message. */
   isQuiet = false;
+
+  /** @param now milliseconds on a clock that never goes back */
+  constructor(private readonly now = () => performance.now()) {}
 
   /** Aborted by the first interrupt that no other function handles. */
   get signal(): AbortSignal {
@@ -43,8 +52,8 @@ export class Interrupts {
       taker();
       return false;
     }
-    if (this.isInterrupted) return signal !== "SIGHUP";
-    this.isInterrupted = true;
+    if (this.interruptedAt !== undefined) return signal !== "SIGHUP" && this.now() - this.interruptedAt >= repetitionMs;
+    this.interruptedAt = this.now();
     if (this.signal.aborted) return false;
     this.stopping?.();
     this.controller.abort(new Error("interrupted"));

@@ -5,6 +5,8 @@ import { readArguments, withFlags } from "./arguments";
 import { benchCommand } from "./bench";
 import { chatCommand } from "./chat";
 import { type Command, status, UsageError } from "./command";
+import { configArguments } from "./config_file";
+import { curveCommand } from "./curve";
 import { demoCommand } from "./demo";
 import { doctorCommand } from "./doctor";
 import { evalCommand } from "./eval";
@@ -22,6 +24,7 @@ export const commands: readonly Command[] = [
   generateCommand,
   chatCommand,
   inspectCommand,
+  curveCommand,
   benchCommand,
   doctorCommand,
 ];
@@ -59,7 +62,7 @@ export async function run(argv: readonly string[], streams: Streams, interrupts 
   const terminal = new Terminal(streams, argv.includes("--json"));
   try {
     if (!command) throw unknownCommand(wanted!);
-    const { values, positionals } = readArguments(command, rest);
+    const { values, positionals } = argumentsOf(command, rest);
     if (values.help) {
       streams.stdout.write(`${commandHelp(command, width)}\n`);
       return status.done;
@@ -68,6 +71,14 @@ export async function run(argv: readonly string[], streams: Streams, interrupts 
   } catch (error) {
     return reportFailure(error, command, terminal, interrupts);
   }
+}
+
+/** The arguments of a command, before which those of its configuration file stand: a flag replaces a key. */
+function argumentsOf(command: Command, argv: readonly string[]) {
+  if (!command.flags.includes("config")) return readArguments(command, argv);
+  const { config, help } = readArguments({ ...command, required: [] }, argv).values;
+  if (config === undefined || help) return readArguments(command, argv);
+  return readArguments(command, [...configArguments(config, command), ...argv]);
 }
 
 function unknownCommand(name: string): UsageError {

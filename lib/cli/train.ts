@@ -1,10 +1,11 @@
 import { join } from "node:path";
 import { RedAdapter } from "../adapter/red_adapter";
 import type { Dataset } from "../data/dataset";
-import { RubricateError } from "../errors";
+import { RubricateError, reasonOf } from "../errors";
 import { requireNoModel } from "../files/model_folder";
 import { present } from "../files/read";
 import { numberIn } from "../option_kinds";
+import { writeCurve } from "../train/curve";
 import type { StartEvent, StepEvent, TrainEvent, TrainSummary, TrialEvent } from "../train/events";
 import { lockFile } from "../train/folder_lock";
 import { checkRunOptions } from "../train/option_checks";
@@ -33,6 +34,7 @@ const named = {
     "earlyStoppingMinDelta",
   ],
   Output: [
+    "config",
     "out",
     "resume",
     "overwrite",
@@ -51,7 +53,7 @@ export const trainCommand: Command = {
   name: "train",
   summary: "Fine-tunes a model on JSONL, JSON or CSV data.",
   details:
-    "Writes the adapter (with --method full the model) into --out, with log.jsonl and the checkpoints. Ctrl-C writes a checkpoint and prints how to resume, as SIGTERM and a closed terminal (SIGHUP) do; a second one ends immediately.",
+    "Writes the adapter (with --method full the model) into --out, with log.jsonl, the checkpoints and a picture of the losses, curve.svg. Ctrl-C writes a checkpoint and prints how to resume, as SIGTERM and a closed terminal (SIGHUP) do; a second one ends immediately.",
   flags: Object.values(groups).flat(),
   groups,
   required: ["model", "data", "out"],
@@ -120,12 +122,24 @@ async function train(invocation: Invocation): Promise<number> {
     const summary = await runTrainer(trainer, invocation);
     await (adapter ?? model).savePretrained(values.out!);
     terminal.event({ type: "saved", path: values.out });
+    await drawCurve(invocation);
     terminal.event({ type: "end", ...summary });
     reportEnd(invocation, training, summary);
     return status.done;
   } finally {
     for (const one of data) await one.dispose();
     model.dispose();
+  }
+}
+
+/** Draws the log; the result is saved already, so that a failure does not end the command. */
+async function drawCurve({ values, terminal }: Invocation): Promise<void> {
+  if (values.loggers !== undefined && !(values.loggers as readonly string[]).includes("jsonl")) return;
+  try {
+    const { path } = await writeCurve(values.out!);
+    terminal.note(`the losses are drawn in ${path}`);
+  } catch (error) {
+    terminal.note(`notice: the curve was not drawn: ${reasonOf(error)}`);
   }
 }
 

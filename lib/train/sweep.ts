@@ -23,14 +23,14 @@ import { traineeOf } from "./trainee";
 const finalists = 2;
 /** Steps of all trials together, as a share of the run's. */
 const stepShare = 1 / 5;
-/** Work of all evaluations together, as a share of the run's: with `stepShare` a third. */
-const evaluationShare = 2 / 15;
-/** A token costs three times as much in training as in an evaluation, which has no backward pass. */
-const trainingCost = 3;
+/** Work of all evaluations together, as a share of that of the run's steps. With `stepShare` and what else a trial takes: below a third. */
+const evaluationShare = 1 / 10;
+/** Cost of a token in training, in evaluations of one: at least one backward pass of the same products. */
+const trainingCost = 2;
 /** Losses of finalists that differ by less are taken as equal, and the higher rate wins: short trials favour the lower ones. */
 const equalLosses = 0.05;
-/** Steps of a trial of the first round below which losses say too little. */
-const fewestSteps = 2;
+/** Steps of a trial of the first round below which losses say too little: with 2, rates were missed by 0.15 nats. */
+const fewestSteps = 5;
 
 interface Swept {
   readonly settings: Settings;
@@ -74,11 +74,14 @@ async function* sweep(given: TrainerSettings, run: SweptRun): AsyncGenerator<Tri
   const unit = Math.floor((totalSteps * stepShare) / (rates.length + 2 * finalists));
   if (unit < fewestSteps) throw tooShort(totalSteps, rates.length);
   const part = await evaluationPart(evaluation!, train, totalSteps, rates.length + finalists, settings);
+  const { trainee } = await traineeOf(settings.model, settings.adapter);
+  const before = await trainee.snapshot();
   const trials: TrialEvent[] = [];
   const round = async function* (some: readonly number[], steps: number) {
     const results: TrialEvent[] = [];
     for (const learningRate of some) {
-      const evalLoss = await trialLoss({ ...settings, eval: part, learningRate }, steps, totalSteps, run);
+      const trialOptions = trialSettings({ ...settings, eval: part, learningRate }, steps, totalSteps);
+      const evalLoss = await trialLoss(trialOptions, run).finally(() => trainee.restore(before));
       const trial: TrialEvent = { type: "trial", learningRate, steps, evalLoss };
       results.push(trial);
       trials.push(trial);
@@ -143,18 +146,10 @@ function sum(numbers: ArrayLike<number>): number {
   return total;
 }
 
-/** Trains, evaluates, and restores the parameters. @returns the loss; null if it, or an update, was not finite */
-async function trialLoss(
-  settings: Settings,
-  steps: number,
-  totalSteps: number,
-  { signal, steps: maker }: SweptRun,
-): Promise<number | null> {
-  const { trainee } = await traineeOf(settings.model, settings.adapter);
-  const before = await trainee.snapshot();
+/** Trains and evaluates. @returns the loss; null if it, or an update, was not finite */
+async function trialLoss(settings: Settings, { signal, steps }: SweptRun): Promise<number | null> {
   const lock = new RunLock(); // holds nothing: the caller has the locks of the run
-  const trial = trialSettings(settings, steps, totalSteps);
-  const run = await Run.begin({ settings: trial, resume: false, lock, signal }, maker);
+  const run = await Run.begin({ settings, resume: false, lock, signal }, steps);
   try {
     let loss: number | null = null;
     for await (const event of run.events()) if (event.type === "eval") loss = event.loss;
@@ -164,7 +159,6 @@ async function trialLoss(
     throw error;
   } finally {
     run.core.end();
-    await trainee.restore(before);
   }
 }
 

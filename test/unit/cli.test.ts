@@ -54,6 +54,7 @@ test.each<[string[], string]>([
   [["--learning-rate", "1e39"], '(the range of float32) for --learning-rate but received "1e39"'],
   [["--weight-decay", "1e30", "--learning-rate", "1e30"], "for --learning-rate times --weight-decay"],
   [["--eval", "2"], "for --eval"],
+  [["--learning-rate", "sweep"], '--learning-rate "sweep" needs --eval, whose loss it compares'],
   [["--method", "full", "--sites", "ffn"], "Expected no --sites with --method full"],
 ])("train refuses %j before it loads anything", async (flags, says) => {
   const argv = ["train", "--model", at("nowhere"), "--data", at("nowhere.jsonl"), "--out", at("out"), ...flags];
@@ -82,7 +83,30 @@ test("train prints one event a line, and ends with the figures of the run", asyn
   expect(stderr).toContain("1 row skipped, 1 truncated");
   expect(stderr).toContain("line 13 skipped: not valid JSON");
   expect(readdirSync(out).sort()).toEqual([
-    ...["adapter_config.json", "adapter_model.safetensors", "best", `checkpoint-${end.steps}`, "log.jsonl", "run.json"],
+    ...["adapter_config.json", "adapter_model.safetensors", "best", `checkpoint-${end.steps}`, "curve.svg"],
+    ...["log.jsonl", "run.json"],
+  ]);
+});
+
+test("train --learning-rate sweep shows its trials, and trains with the rate that it finds", async () => {
+  const argv = [...training("--out", at("swept"), "--eval", "0.25", "--max-steps", "250", "--json"), "--learning-rate"];
+  const { status, stdout, stderr } = await runCli([...argv, "sweep", "--no-eval-every-epoch"]);
+  expect(status).toBe(0);
+  const events = jsonLines(stdout);
+  const trials = events.filter(({ type }) => type === "trial");
+  expect(trials).toHaveLength(8);
+  const { learningRate, learningRateFrom } = events.find(({ type }) => type === "start");
+  expect(learningRateFrom).toBe("sweep");
+  expect(trials.slice(6).map((trial) => trial.learningRate)).toContain(learningRate);
+  expect(stderr).toContain(`sweep: learning rate 0.001, 5 steps: evaluation loss ${trials[0].evalLoss.toFixed(4)}\n`);
+  expect(stderr).toContain(`learning rate ${learningRate}, found by the sweep\n`);
+});
+
+test("the demo refuses a sweep, for which it has no data", async () => {
+  const { status, stderr } = await runCli(["demo", "--learning-rate", "sweep"]);
+  expect([status, stderr.split("\n")[0]]).toEqual([
+    2,
+    expect.stringContaining("Expected a number for --learning-rate"),
   ]);
 });
 
@@ -348,7 +372,7 @@ describe("documents", () => {
 
   test("docs/cli.md has the help of every command", async () => {
     const text = read("cli.md");
-    for (const command of ["demo", "train", "eval", "generate", "chat", "inspect", "bench", "doctor"]) {
+    for (const command of ["demo", "train", "eval", "generate", "chat", "inspect", "curve", "bench", "doctor"]) {
       const { stdout } = await runCli([command, "--help"]);
       expect(text).toContain(stdout.trim());
     }

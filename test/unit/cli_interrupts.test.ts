@@ -62,15 +62,31 @@ test.each([
   expect(hasCheckpoint(at(signal))).toBe(true);
 });
 
+/** Interrupts at these milliseconds. @returns for each whether the process must end at once */
+function interruptedAt(times: number[]): boolean[] {
+  let now = 0;
+  const interrupts = new Interrupts(() => now);
+  return times.map((time, at) => {
+    now = time;
+    return interrupts.interrupt(at === 0 ? "SIGINT" : "SIGTERM");
+  });
+}
+
 test("a second interrupt ends the process immediately", () => {
-  const interrupts = new Interrupts();
-  expect([interrupts.interrupt(), interrupts.interrupt()]).toEqual([false, true]);
+  expect(interruptedAt([1000, 1600])).toEqual([false, true]);
+});
+
+test("a signal that arrives twice, as from timeout or npm, counts as one", () => {
+  expect(interruptedAt([1000, 1001, 1499, 1501])).toEqual([false, false, false, true]);
 });
 
 test("a closed terminal, whose output is lost and which sends its signal twice, does not end it before its checkpoint", () => {
-  const interrupts = new Interrupts();
+  let now = 0;
+  const interrupts = new Interrupts(() => now);
   interrupts.stopQuietly();
-  expect([interrupts.interrupt("SIGHUP"), interrupts.interrupt("SIGHUP")]).toEqual([false, false]);
+  expect(interrupts.interrupt("SIGHUP")).toBe(false);
+  now = 1000;
+  expect(interrupts.interrupt("SIGHUP")).toBe(false);
   expect(interrupts.interrupt("SIGTERM")).toBe(true);
 });
 
