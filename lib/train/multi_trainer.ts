@@ -6,7 +6,8 @@ import type { LlamaModel } from "../model/model";
 import { integer, type Kind, number } from "../option_kinds";
 import { checkOptions, isMissing, type OptionNames, signalOf } from "../options";
 import type { TrainerOptions, TrainerSettings } from "./options";
-import { runEvents } from "./run_events";
+import { type PublishOptions, publishing } from "./publish";
+import { type RunRequest, runEvents } from "./run_events";
 import { RunLock } from "./run_lock";
 import { checkedSettings, trainerOptionNames } from "./settings";
 import { type Member, SharedSteps } from "./shared_steps";
@@ -24,13 +25,15 @@ export interface MultiTrainerOptions {
 export interface MultiRunOptions extends Omit<TrainerOptions, "model"> {
   /** Its share of the tokens while it trains beside others, from 0.001 to 1000: with 2, twice that of 1. Default: 1. */
   readonly weight?: number;
+  /** Makes versions of the adapter that an engine answers with, while it trains or at the end. */
+  readonly publish?: PublishOptions;
   /** Ends the run as `cancel` does. */
   readonly signal?: AbortSignal;
 }
 
 const multiNames: OptionNames<MultiTrainerOptions> = { model: true, maxRows: true, maxTenants: true };
 const { model: _, ...namesOfTrainer } = trainerOptionNames;
-const runNames: OptionNames<MultiRunOptions> = { ...namesOfTrainer, weight: true, signal: true };
+const runNames: OptionNames<MultiRunOptions> = { ...namesOfTrainer, weight: true, publish: true, signal: true };
 
 const count = integer(1, 2 ** 31 - 1);
 const weights = number(0.001, 1000);
@@ -73,10 +76,11 @@ export class MultiTrainer {
     if (this.closed) throw new RubricateError("ERR_STATE", "The MultiTrainer takes no more runs: it was closed");
     if (typeof name !== "string" || name.length === 0 || name.length > limits.runNameCharacters)
       throw invalid("name", `a string of 1 to ${limits.runNameCharacters} characters`, name);
-    const { weight, signal, ...own } = checkOptions(options, runNames, "MultiTrainer.add");
+    const { weight, publish, signal, ...own } = checkOptions(options, runNames, "MultiTrainer.add");
     if (own.method === "full") throw invalid("method", '"red" (a Trainer trains all weights of a model)', own.method);
     const settings = checkedSettings({ ...own, model: this.model });
     const share = checked("weight", weight, weights, 1);
+    const hooks = publishing(publish, settings.adapter!, settings.eval !== undefined);
     const outer = signalOf(signal);
     this.requireFree(name, settings);
     const lock = new RunLock();
@@ -86,7 +90,7 @@ export class MultiTrainer {
       void lock.release();
       throw error;
     }
-    return this.begin(name, settings, lock, this.steps.join(share), outer);
+    return this.begin(name, { settings, lock, steps: this.steps.join(share), hooks }, outer);
   }
 
   /** Cancels all runs, and takes no more. With an outputDir, each writes a checkpoint of its last step. */
@@ -102,25 +106,24 @@ export class MultiTrainer {
 
   private begin(
     name: string,
-    settings: TrainerSettings,
-    lock: RunLock,
-    member: Member,
+    parts: Pick<RunRequest, "settings" | "lock" | "hooks"> & { readonly steps: Member },
     outer: AbortSignal | undefined,
   ): TrainingRun {
+    const { settings, lock, steps } = parts;
     const controller = new AbortController();
     const { signal } = controller;
     const stop = () => controller.abort(abortError(outer!).cause);
     let release: (() => void) | undefined;
     if (outer && isAborted(outer)) stop();
     else if (outer) release = onAbort(outer, stop);
-    const request = { settings, resume: settings.resume, signal, lock, steps: member };
+    const request = { ...parts, resume: settings.resume, signal };
     const run = new TrainingRun(name, {
       events: runEvents(request, () => lock.takeFolder(settings)),
       controller,
-      away: () => member.away(),
+      away: () => steps.away(),
       ended: () => {
         release?.();
-        member.leave();
+        steps.leave();
         this.active.delete(name);
       },
     });

@@ -81,6 +81,8 @@ export class RunCore {
   private readonly trend: LossTrend | undefined;
   private readonly recomputes: (rows: number) => boolean;
   private loading: Promise<Loaded> | undefined;
+  /** The last step of which `hooks.onStep` was told. */
+  private hookedStep = 0;
 
   private constructor(
     private readonly parts: Parts,
@@ -104,6 +106,7 @@ export class RunCore {
     }
     this.checkpoints?.resumeFrom(checkpoint);
     Object.assign(this.state, checkpoint.state);
+    this.hookedStep = this.state.step;
     this.evaluations.best = checkpoint.best;
   }
 
@@ -192,7 +195,10 @@ export class RunCore {
   /** Evaluates and writes a checkpoint, as far as they are due. */
   async *whatIsDue(): AsyncGenerator<TrainEvent, void, void> {
     const { checkpoints } = this;
+    const { step } = this.state;
     if (this.evaluations.isDue()) yield await this.evaluations.evaluate();
+    if (step > this.hookedStep) await this.parts.hooks.onStep?.(step);
+    this.hookedStep = step;
     if (!checkpoints || !this.checkpointIsDue()) return;
     const path = await checkpoints.write(this.state.step);
     await checkpoints.prune(this.state.step);

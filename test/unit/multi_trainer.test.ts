@@ -295,6 +295,62 @@ describe("events", () => {
   });
 });
 
+describe("publishing", () => {
+  /** An engine that keeps what it was given. */
+  function engineOf() {
+    const versions: { name: string; values: Float32Array[] }[] = [];
+    const set = async (name: string, adapter: RedAdapter) =>
+      void versions.push({ name, values: [...adapter.vectors().values()] });
+    return { versions, adapters: { set } };
+  }
+
+  test.each([
+    ["end", {}, 1],
+    ["best", { eval: 0.3, evalEverySteps: 2, evalEveryEpoch: false }, undefined],
+    [{ everySteps: 4 }, {}, 2],
+  ] as const)("when %p", async (when, more, count) => {
+    const engine = engineOf();
+    const { adapter, run } = added(new MultiTrainer({ model }), "one", {
+      ...more,
+      publish: { engine, name: "support", when },
+    });
+    const events = await eventsOf(run);
+    const best = events.filter((event) => event.type === "eval" && event.best).length;
+    expect(engine.versions).toHaveLength(count ?? best);
+    expect(new Set(engine.versions.map(({ name }) => name))).toEqual(new Set(["support"]));
+    if (when === "end" || when === "best")
+      expect(engine.versions.at(-1)!.values).toEqual([...adapter.vectors().values()]);
+  });
+
+  test("that fails ends its run", async () => {
+    const engine = { adapters: { set: () => Promise.reject(new RubricateError("ERR_OUT_OF_MEMORY", "full")) } };
+    const trainer = new MultiTrainer({ model });
+    const broken = added(trainer, "broken", { publish: { engine, name: "support" } });
+    const sound = added(trainer, "sound");
+    expect(await failure(broken.run.done)).toMatchObject({ code: "ERR_OUT_OF_MEMORY", message: "full" });
+    await sound.run.done;
+  });
+
+  test.each([
+    [{ engine: {}, name: "a" }, "Expected an Engine for publish.engine but received"],
+    [{ engine: engineOf(), name: "" }, "Expected the name of an adapter for publish.name but received"],
+    [
+      { engine: engineOf(), name: "a", when: "now" },
+      'Expected "best", "end" or { everySteps } for publish.when but received',
+    ],
+    [{ engine: engineOf(), name: "a", when: "best" }, 'publish.when "best" needs eval'],
+    [
+      { engine: engineOf(), name: "a", when: { everySteps: 0 } },
+      "Expected a positive integer for publish.when.everySteps",
+    ],
+    [{ engine: engineOf(), name: "a", at: 3 }, "at"],
+  ])("of %p is refused", (publish, message) => {
+    expect(() => added(new MultiTrainer({ model }), "one", { publish: publish as never })).toThrow(
+      expect.objectContaining({ code: "ERR_ARGUMENT", message: expect.stringContaining(message) }),
+    );
+  });
+});
+
 describe("a refused run", () => {
   const refusals = (adapter: RedAdapter): [object | undefined, string, string][] => [
     [
