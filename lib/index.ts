@@ -68,6 +68,9 @@ export type {
   TrainSummary,
   TrialEvent,
 } from "./train/events";
+export { type MultiRunOptions, MultiTrainer, type MultiTrainerOptions } from "./train/multi_trainer";
 export type { LearningRateSource, LoggerName, TrainerOptions } from "./train/options";
+export type { Publisher, PublishOptions } from "./train/publish";
 export type { Schedule } from "./train/schedule";
 export { type RunOptions, Trainer } from "./train/trainer";
+export { TrainingRun } from "./train/training_run";

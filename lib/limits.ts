@@ -68,6 +68,11 @@ export const limits = {
   /** Levels of arrays and objects in the messages and tools of a row or of a call. */
   rowNesting: 64,
 
+  /** UTF-16 units of the name of a MultiTrainer's run. */
+  runNameCharacters: 2 ** 8,
+  /** Events of such a run that are kept until somebody takes them. */
+  queuedEvents: 2 ** 10,
+
   // Tokenizers and chat templates
   /** Largest token id. */
   tokenId: 2 ** 24 - 1,
