@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
  */
 export const layers = [
   ["binding"],
-  ["generate", "train"],
+  ["generate", "serve", "train"],
   ["model"],
   ["adapter"],
   ["optimizer"],

@@ -1,0 +1,51 @@
+// What an engine is asked, and what it answers.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "adapter/adapter_version.h"
+#include "ops/sampling/sampling.h"
+
+namespace rubricate {
+
+struct EngineRequest {
+  std::vector<int32_t> prompt;                    // at least one token
+  std::shared_ptr<const AdapterVersion> version;  // null: the base
+  SamplingOptions sampling;
+  int32_t max_new = 1;            // tokens to generate; at least 1
+  std::vector<int32_t> stop_ids;  // end the answer; not part of it
+  uint32_t tenant = 0;            // whose share of the model it counts towards
+  float weight = 1.0f;            // of the tenant's share, above 0
+  uint64_t domain = 0;            // only requests of one domain share pages
+  int64_t deadline_ns = 0;        // on the engine's clock; 0: none
+};
+
+// Rows of `kColumns` numbers: request, kind, value, position. A request's rows are in order; the last one is its end.
+struct EngineOutputs {
+  static constexpr int64_t kColumns = 4;
+  enum class Kind : int32_t {
+    started = 0,  // value: tokens of the prompt that were found in the cache. Once, before the first token
+    token = 1,    // value: the token; position: how many were generated before it
+    // The ends. position: how many tokens were generated
+    stopped = 2,  // value: the stop id
+    length = 3,   // max_new tokens were generated
+    context = 4,  // the context is full
+    failed = 5,   // value: index into errors
+  };
+  struct Failure {
+    std::string code, message;
+  };
+
+  std::vector<int32_t> rows;  // [count, kColumns]
+  std::vector<Failure> errors;
+
+  bool empty() const { return rows.empty(); }
+  void add(int32_t request, Kind kind, int32_t value, int32_t position) {
+    rows.insert(rows.end(), {request, static_cast<int32_t>(kind), value, position});
+  }
+};
+
+}  // namespace rubricate
