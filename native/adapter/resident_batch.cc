@@ -30,7 +30,7 @@ const float* DeviceVersions::of(const std::shared_ptr<const AdapterVersion>& ver
   return recent_.front().values.data<float>();
 }
 
-void DeviceVersions::keep() {
+void DeviceVersions::trim() {
   while (bytes_ > limit_ && !recent_.empty()) {
     bytes_ -= recent_.back().values.bytes();
     by_id_.erase(recent_.back().id);

@@ -19,10 +19,10 @@ class DeviceVersions {
  public:
   // arena: of the device; without a stream of() returns the version's own values.
   DeviceVersions(std::shared_ptr<Arena> arena, int64_t bytes) : arena_(std::move(arena)), limit_(bytes) {}
-  // The version's values where the model computes. Stays valid until the next keep().
+  // The version's values where the model computes. Stays valid until trim().
   const float* of(const std::shared_ptr<const AdapterVersion>& version);
   // Ends a step: removes copies until the limit holds.
-  void keep();
+  void trim();
   int64_t bytes() const { return bytes_; }
   int64_t uploads() const { return uploads_; }  // so far
 

@@ -11,7 +11,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "adapter/resident_batch.h"
+#include "base/error.h"
+#include "base/mutex.h"
 #include "device/arena.h"
 #include "model/kv_pool.h"
 #include "model/model.h"
@@ -20,6 +21,8 @@
 #include "serve/order.h"
 #include "serve/request.h"
 #include "serve/schedule.h"
+#include "serve/sequence.h"
+#include "serve/stepper.h"
 
 namespace rubricate {
 
@@ -56,7 +59,6 @@ class Engine : public Resident {
   // CPU. Errors: ERR_ARGUMENT.
   Engine(std::shared_ptr<const Model> model, std::shared_ptr<Stream> stream, EngineOptions options,
          std::function<void()> told);
-  ~Engine() override;
 
   // From any thread; then wake the queue. A number for the request, or -1: too many are under way. Throws what is wrong
   // with the request: ERR_ARGUMENT, ERR_CONTEXT_LENGTH, ERR_CACHE_FULL (it could never fit), ERR_SHAPE (a version of
@@ -80,9 +82,6 @@ class Engine : public Resident {
   void check() const;
 
  private:
-  struct Sequence;
-  struct Step;
-
   // The parts of a turn, in order.
   void take_mail();
   void end_overdue();
@@ -91,34 +90,33 @@ class Engine : public Resident {
   void report();
 
   void add(Mailbox::Submission submission);
-  void start(Sequence& sequence);
+  bool admit(Sequence& sequence);
   void put_out(Sequence& sequence);
-  // Pages for a sequence's tokens, if need be those of others. false: the sequence itself was put out, or ended.
+  // Pages for all tokens of a sequence, if need be those of others. false: it was put out itself, or ended.
   bool make_room(Sequence& sequence);
-  Sequence* victim(const Sequence& needy, bool paused_only);
-  std::vector<Sequence*> runnable();
-  Step plan(int64_t most);
-  void run(Step& step);
-  void take_tokens(const Step& step, const std::vector<int32_t>& ids);
-  void failed(const Step& step, const EngineOutputs::Failure& failure);
-  void end(int32_t id, EngineOutputs::Kind kind, int32_t value);
-  void fail(int32_t id, const EngineOutputs::Failure& failure);
-  void fail_all(const EngineOutputs::Failure& failure);
-  bool paused(const Sequence& sequence) const;
+  // Of the running sequences the one to put out first, or null.
+  Sequence* victim(const Sequence* needy, bool paused_only) const;
+  std::vector<Sequence*> planned(std::vector<StepPart>& parts);
+  void take_tokens(const std::vector<Sequence*>& sequences, const std::vector<int32_t>& ids);
+  void step_failed(const std::vector<Sequence*>& sequences, const Error& error);
+  void end(Sequence& sequence, EngineOutputs::Kind kind, int32_t value);
+  void fail(Sequence& sequence, const std::string& code, const std::string& message);
+  void fail_all(const std::string& code, const std::string& message);
+  bool paused(const Sequence& sequence) const { return sequence.paused(options_.ahead); }
   int32_t group_of(const AdapterVersion* version);
 
   const std::shared_ptr<const Model> model_;
   EngineOptions options_;
-  const std::shared_ptr<Arena> arena_;  // of steps
+  const std::shared_ptr<Arena> arena_;  // of the model's device
   Mailbox mailbox_;
+  Stepper stepper_;
   // Everything below is used by turns alone.
   KvPool pool_;
-  DeviceVersions versions_;
-  ResidentBatch batch_;
   std::unordered_map<int32_t, std::unique_ptr<Sequence>> sequences_;  // all that did not end, by request
-  std::vector<Sequence*> running_;                                    // with pages, by when they were admitted
+  std::vector<Sequence*> running_;                                    // by arrival
   StepTimes times_;
-  int32_t last_group_ = -1;
+  uint64_t arrivals_ = 0;
+  int32_t last_group_ = -1, groups_ = 0;
   int64_t most_rows_ = 0;  // of a step, after one that found too little memory; 0: no bound
   EngineOutputs outputs_;
   int64_t ended_ = 0;  // requests that ended in this turn

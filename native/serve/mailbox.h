@@ -41,8 +41,8 @@ class Mailbox {
 
   // From the model's thread.
   Mail take_mail();
-  void ended(int64_t count);  // that many requests ended
-  void send(EngineOutputs outputs);
+  // ended: how many requests these outputs end.
+  void send(EngineOutputs outputs, int64_t ended);
 
   // From the thread that reads.
   void drain(EngineOutputs& outputs);

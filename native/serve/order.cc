@@ -11,6 +11,10 @@ std::optional<int32_t> ArrivalOrder::next() {
   return waiting_.front();
 }
 
+void ArrivalOrder::start(int32_t request, int64_t) { remove(request); }
+
+void ArrivalOrder::put_out(int32_t request) { wait(request, 0, 1.0f, true); }
+
 void ArrivalOrder::remove(int32_t request) {
   const auto place = places_.find(request);
   if (place == places_.end()) return;

@@ -43,9 +43,21 @@ struct EngineOutputs {
   std::vector<Failure> errors;
 
   bool empty() const { return rows.empty(); }
+  int64_t count() const { return static_cast<int64_t>(rows.size()) / kColumns; }
+  void append(const EngineOutputs& later);
   void add(int32_t request, Kind kind, int32_t value, int32_t position) {
     rows.insert(rows.end(), {request, static_cast<int32_t>(kind), value, position});
   }
 };
+
+inline void EngineOutputs::append(const EngineOutputs& later) {
+  const auto known = static_cast<int32_t>(errors.size());
+  for (size_t row = 0; row < later.rows.size(); row += kColumns) {
+    const int32_t* const cell = later.rows.data() + row;
+    const auto kind = static_cast<Kind>(cell[1]);
+    add(cell[0], kind, kind == Kind::failed ? cell[2] + known : cell[2], cell[3]);
+  }
+  errors.insert(errors.end(), later.errors.begin(), later.errors.end());
+}
 
 }  // namespace rubricate
