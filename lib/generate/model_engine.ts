@@ -37,6 +37,23 @@ class RunningEngine {
   }
 }
 
+/** While an engine is being closed for another one. */
+const noSteps: NativeEngineStats = {
+  running: 0,
+  waiting: 0,
+  pages: 0,
+  freePages: 0,
+  cachedPages: 0,
+  pageBytes: 0,
+  steps: 0,
+  computedTokens: 0,
+  generatedTokens: 0,
+  putOut: 0,
+  stepMs: 0,
+  versions: 0,
+  deviceVersionBytes: 0,
+};
+
 /** An engine that nobody uses is closed after this time: it has memory of keys and values. */
 const idleMs = 10_000;
 
@@ -65,9 +82,7 @@ export class ModelEngine {
   async submit(request: EngineRequest): Promise<RequestStream> {
     while (this.closing) await this.closing;
     const model = this.model(); // its error comes before those of the engine
-    clearTimeout(this.idleTimer);
-    this.running ??= new RunningEngine(model, this.owned ?? this.defaults(), ModelEngine.idleCall(this));
-    return this.running.submit({ ...request, domain: this.weights * 2 ** 32 + request.tenant });
+    return this.started(model).submit({ ...request, domain: this.weights * 2 ** 32 + request.tenant });
   }
 
   /**
@@ -99,10 +114,17 @@ export class ModelEngine {
     this.weights = (this.weights + 1) % 2 ** 20;
   }
 
-  /** undefined while there is no engine. */
-  stats(): NativeEngineStats | undefined {
-    void this.model();
-    return this.running?.native.stats();
+  /** Of the owner's engine, which this makes if it was not needed yet. */
+  stats(): NativeEngineStats {
+    const model = this.model();
+    if (this.closing) return noSteps;
+    return this.started(model).native.stats();
+  }
+
+  private started(model: NativeModel): RunningEngine {
+    clearTimeout(this.idleTimer);
+    this.running ??= new RunningEngine(model, this.owned ?? this.defaults(), ModelEngine.idleCall(this));
+    return this.running;
   }
 
   /** Closes an engine that nobody owns, some time after its last request. */

@@ -41,8 +41,7 @@ export class RequestStream {
         if ("error" in this.end) throw this.end.error;
         return undefined;
       }
-      this.tokens.length = 0;
-      this.read = 0;
+      this.drop();
       await new Promise<void>((resolve) => {
         this.wake = resolve;
       });
@@ -61,8 +60,7 @@ export class RequestStream {
   abort(): void {
     if (this.aborted) return;
     this.aborted = true;
-    this.tokens.length = 0;
-    this.read = 0;
+    this.drop();
     if (!this.end) this.tell(() => this.native.abort(this.id));
   }
 
@@ -75,11 +73,17 @@ export class RequestStream {
       if (!this.aborted) this.tokens.push(value);
     } else {
       this.end = endOf(kind, failures[value]);
+      if ("error" in this.end && this.end.error.code === "ERR_DEADLINE") this.drop(); // it is too late for them
       this.onEnd();
     }
     if (!this.wake || (this.read === this.tokens.length && !this.end)) return;
     this.wake();
     this.wake = undefined;
+  }
+
+  private drop(): void {
+    this.tokens.length = 0;
+    this.read = 0;
   }
 
   /** The handle refuses every call once its engine or model is gone; the request's end says so. */
