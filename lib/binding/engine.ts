@@ -22,6 +22,8 @@ export interface NativeEngineOptions {
   readonly stepMs: number;
   /** Share of the model's time for training while requests want it, above 0 and below 1. */
   readonly trainingShare: number;
+  /** Whether requests of one domain and version share keys and values of equal beginnings. */
+  readonly sharePrefixes: boolean;
   /** Bytes of copies of versions on a CUDA device. */
   readonly maxDeviceVersionBytes: number;
 }
@@ -41,24 +43,31 @@ export interface NativeEngineRequest {
   readonly weight: number;
   /** Only requests of one domain share keys and values: 0 to 2^53 - 1. */
   readonly domain: number;
+  /** -1: no log-probabilities; else those of each token and of so many of the likeliest, at most 20. */
+  readonly topLogProbs: number;
   /** From now on; 0: none. */
   readonly deadlineMs: number;
 }
 
-/** Kinds of output rows; from `stopped` on the request has ended. */
+/** Kinds of output rows; from `stopped` on the request has ended, and position is how many tokens were generated. */
 export const outputKinds = {
   /** value: tokens of the prompt that were found in the cache. */
   started: 0,
   /** value: the token; position: how many were generated before it. */
   token: 1,
-  /** value: the stop id; position: how many tokens were generated, as for all ends. */
-  stopped: 2,
+  /**
+   * After its token. value: how many of the likeliest tokens; position: index into the call's numbers of the token's
+   * log-probability, and behind it for each of the likeliest its id and log-probability, in nats.
+   */
+  logProbs: 2,
+  /** value: the stop id. */
+  stopped: 3,
   /** maxNewTokens were generated. */
-  length: 3,
+  length: 4,
   /** The context is full. */
-  context: 4,
+  context: 5,
   /** value: index into the call's failures. */
-  failed: 5,
+  failed: 6,
 } as const;
 
 export interface NativeFailure {
@@ -67,8 +76,8 @@ export interface NativeFailure {
 }
 
 /**
- * Called once for everything that came since the last call, with `rows` of (request, kind, value, position). `numbers` is
- * for log-probabilities, and empty as yet. It must not throw, and must not keep the model's or the engine's objects alive
+ * Called once for everything that came since the last call, with `rows` of (request, kind, value, position). `numbers`
+ * has log-probabilities. It must not throw, and must not keep the model's or the engine's objects alive
  * while no request is under way, or they are never collected.
  */
 export type NativeOutputs = (rows: Int32Array, numbers: Float32Array, failures: readonly NativeFailure[]) => void;
@@ -85,6 +94,8 @@ export interface NativeEngineStats {
   /** Rows of prompts, also of those that were computed again. */
   readonly computedTokens: number;
   readonly generatedTokens: number;
+  /** Tokens of prompts that were found in the cache. */
+  readonly foundTokens: number;
   /** Sequences that gave up their pages, to be computed again. */
   readonly putOut: number;
   /** Of the last step: its time and its distinct versions. */

@@ -35,6 +35,8 @@ EngineRequest request_argument(const Napi::Value& value) {
   request.tenant = static_cast<uint32_t>(integer_argument(object.Get("tenant"), "tenant", 0, UINT32_MAX));
   request.weight = float_argument(object.Get("weight"), "weight");
   request.domain = static_cast<uint64_t>(integer_argument(object.Get("domain"), "domain", 0, (int64_t{1} << 53) - 1));
+  request.top_log_probs =
+      static_cast<int32_t>(integer_argument(object.Get("topLogProbs"), "topLogProbs", -1, kMostTopLogProbs));
   const int64_t deadline = nanoseconds_argument(object.Get("deadlineMs"), "deadlineMs");
   if (deadline > 0) request.deadline_ns = now_ns() + deadline;
   return request;
@@ -107,7 +109,8 @@ void EngineState::call() {
         failure.Set("message", outputs.errors[i].message);
         failures.Set(i, failure);
       }
-      on_outputs_.Call({rows, Napi::Float32Array::New(env, 0), failures});
+      const auto count = static_cast<int64_t>(outputs.numbers.size());
+      on_outputs_.Call({rows, float32_value(env, outputs.numbers.data(), count), failures});
     } catch (const Napi::Error& error) {  // the callback's own
       napi_fatal_exception(env, error.Value());
     }
@@ -170,6 +173,7 @@ Napi::Value EngineHandle::stats(const Napi::CallbackInfo& info) {
   set("steps", stats.steps);
   set("computedTokens", stats.computed_tokens);
   set("generatedTokens", stats.generated_tokens);
+  set("foundTokens", stats.found_tokens);
   set("putOut", stats.put_out);
   object.Set("stepMs", static_cast<double>(stats.step_ns) / 1e6);
   set("versions", stats.versions);
@@ -206,6 +210,7 @@ Napi::Value make_engine(const Napi::CallbackInfo& info, const std::shared_ptr<Mo
   options.step_ns = nanoseconds_argument(object.Get("stepMs"), "stepMs");
   options.version_bytes =
       integer_argument(object.Get("maxDeviceVersionBytes"), "maxDeviceVersionBytes", 0, int64_t{1} << 46);
+  options.share_prefixes = boolean_argument(object.Get("sharePrefixes"), "sharePrefixes");
   options.check_weights = [state = model.get()] { state->checkpoint.check_unchanged(); };
   const double share = number_argument(object.Get("trainingShare"), "trainingShare");
   const Napi::Function on_outputs = function_argument(info[1], "onOutputs");

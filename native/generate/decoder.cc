@@ -34,13 +34,15 @@ void Decoder::feed(const std::vector<int32_t>& sequences, const Batch& batch, co
     const Tensor logits =
         head_logits(tape, hidden.value(), model_->head(), static_cast<int64_t>(rows.size()), rows.data());
     std::vector<SampleRequest> samples;
+    std::vector<TokenCounts> counts(finished.size());
     for (const size_t i : finished) {
       const DecodeRequest& request = requests[i];
       const auto& fed = history_[static_cast<size_t>(request.sequence)];
-      samples.push_back({request.sampling, {}, fed.size() + request.tokens.size()});
+      TokenCounts& own = counts[samples.size()];
+      samples.push_back({request.sampling, &own, fed.size() + request.tokens.size()});
       if (request.sampling.repetition_penalty == 1.0f) continue;
-      samples.back().history = fed;
-      samples.back().history.insert(samples.back().history.end(), request.tokens.begin(), request.tokens.end());
+      own.add_prompt(fed.data(), static_cast<int64_t>(fed.size()));
+      own.add_prompt(request.tokens.data(), static_cast<int64_t>(request.tokens.size()));
     }
     const std::vector<int32_t> ids = sample_tokens(tape, logits, samples);
     for (size_t r = 0; r < finished.size(); ++r) next[finished[r]] = ids[r];

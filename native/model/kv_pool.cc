@@ -1,6 +1,7 @@
 #include "model/kv_pool.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace rubricate {
 namespace {
@@ -50,13 +51,19 @@ int32_t KvPool::take() {
     addresses_[page] = pages_[page].raw();
   }
   free_.pop_back();
-  users_[page] = 1;
+  add_user(static_cast<int32_t>(page), false);
   return static_cast<int32_t>(page);
 }
 
-void KvPool::drop(int32_t page, bool full) {
+void KvPool::add_user(int32_t page, bool cached) {
+  if (users_[static_cast<size_t>(page)]++ > 0) return;
+  cached_ -= cached;
+  if (memory_ != nullptr) memory_->used(page);
+}
+
+void KvPool::drop(int32_t page) {
   if (--users_[static_cast<size_t>(page)] > 0) return;
-  if (full && memory_ != nullptr && memory_->keep(page))
+  if (memory_ != nullptr && memory_->keep(page))
     ++cached_;
   else
     free_.push_back(page);
@@ -69,7 +76,7 @@ bool KvPool::reserve(KvSequence& sequence, int64_t length) {
   try {
     for (int64_t i = 0; i < wanted; ++i) sequence.pages.push_back(take());
   } catch (...) {
-    for (; sequence.pages.size() > before; sequence.pages.pop_back()) drop(sequence.pages.back(), false);
+    for (; sequence.pages.size() > before; sequence.pages.pop_back()) drop(sequence.pages.back());
     throw;
   }
   return true;
@@ -77,18 +84,20 @@ bool KvPool::reserve(KvSequence& sequence, int64_t length) {
 
 void KvPool::share(KvSequence& sequence, const std::vector<int32_t>& pages) {
   require(sequence.pages.empty() && sequence.length == 0, "ERR_INTERNAL", "Expected an empty sequence");
-  for (const int32_t page : pages) {
-    if (users_[static_cast<size_t>(page)]++ > 0) continue;
-    --cached_;
-    memory_->used(page);
-  }
+  for (const int32_t page : pages) add_user(page, true);
   sequence.pages = pages;
   sequence.length = static_cast<int32_t>(static_cast<int64_t>(pages.size()) * kKeyBlock);
 }
 
+void KvPool::replace(KvSequence& sequence, int64_t index, int32_t page) {
+  int32_t& own = sequence.pages.at(static_cast<size_t>(index));
+  add_user(page, true);
+  drop(std::exchange(own, page));
+}
+
 void KvPool::release(KvSequence& sequence) {
   for (auto left = static_cast<int64_t>(sequence.pages.size()); left > 0; --left)
-    drop(sequence.pages[static_cast<size_t>(left - 1)], left * kKeyBlock <= sequence.length);
+    drop(sequence.pages[static_cast<size_t>(left - 1)]);
   sequence = {};
 }
 

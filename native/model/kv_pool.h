@@ -27,10 +27,10 @@ class KvPool {
   class Memory {
    public:
     virtual ~Memory() = default;
-    // The last user of a full page has gone. Whether the page is cached; it is then unused until used() or evict().
-    virtual bool keep(int32_t page) = 0;
-    // A cached page has a user again.
+    // A page has its first user: one that was free, or one that was cached.
     virtual void used(int32_t page) = 0;
+    // Its last user has gone. Whether it is cached: kept until used() or evict(). Only full pages may be.
+    virtual bool keep(int32_t page) = 0;
     // The cached page to give up next, which the memory forgets; -1: none is cached.
     virtual int32_t evict() = 0;
   };
@@ -55,8 +55,9 @@ class KvPool {
   bool reserve(KvSequence& sequence, int64_t length);
   // Begins an empty sequence with full pages that hold its first tokens: used or cached ones.
   void share(KvSequence& sequence, const std::vector<int32_t>& pages);
-  // Gives everything back, and empties the sequence. Its full pages are offered to the memory, the last ones first, so
-  // that of two pages that were used together the one that continues the other is given up first.
+  // Uses `page` in place of a sequence's page number `index`: both hold the same.
+  void replace(KvSequence& sequence, int64_t index, int32_t page);
+  // Gives everything back, and empties the sequence. The last pages go first.
   void release(KvSequence& sequence);
   // The pages of the sequences of a batch, for one forward: reserved up to the end of the batch's rows. Valid until the
   // next call. After the forward the caller adds the rows to each length.
@@ -64,7 +65,8 @@ class KvPool {
 
  private:
   int32_t take();
-  void drop(int32_t page, bool full);
+  void add_user(int32_t page, bool cached);
+  void drop(int32_t page);
 
   const Architecture& architecture_;
   DType dtype_;

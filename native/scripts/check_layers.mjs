@@ -11,7 +11,8 @@ import { fileURLToPath } from "node:url";
  */
 export const layers = [
   ["binding"],
-  ["generate", "serve", "train"],
+  ["serve"],
+  ["generate", "train"],
   ["model"],
   ["adapter"],
   ["optimizer"],

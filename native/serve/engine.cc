@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <mutex>
+
+#include "serve/fair_order.h"
 
 namespace rubricate {
 namespace {
@@ -17,15 +18,12 @@ EngineOptions checked(EngineOptions options) {
   require(options.max_sequences >= 1, "ERR_ARGUMENT", "Expected 1 or more for maxSequences but received ",
           options.max_sequences);
   require(options.max_queue >= 0, "ERR_ARGUMENT", "Expected 0 or more for maxQueue but received ", options.max_queue);
+  require(options.pages >= 1 && options.pages <= INT32_MAX, "ERR_ARGUMENT", "Expected from 1 to ", INT32_MAX,
+          " pages but received ", options.pages);
   require(options.ahead >= 1, "ERR_ARGUMENT", "Expected 1 or more for ahead but received ", options.ahead);
   if (!options.clock) options.clock = monotonic_ns;
-  if (!options.order) options.order = std::make_unique<ArrivalOrder>();
+  if (!options.order) options.order = std::make_unique<FairOrder>();
   return options;
-}
-
-void check_sampling(const SamplingOptions& options) {
-  const float logit = 0.0f;
-  sampling_distribution(&logit, 1, options, {});
 }
 
 }  // namespace
@@ -37,7 +35,9 @@ Engine::Engine(std::shared_ptr<const Model> model, std::shared_ptr<Stream> strea
       arena_(std::make_shared<Arena>(stream)),
       mailbox_(int64_t{options_.max_sequences} + options_.max_queue, std::move(told)),
       stepper_(model_, arena_, options_.version_bytes, options_.check_weights),
-      pool_(model_->architecture(), model_->compute(), std::make_shared<Arena>(std::move(stream)), options_.pages) {
+      prefixes_(options_.share_prefixes ? std::make_unique<Prefixes>(options_.pages) : nullptr),
+      pool_(model_->architecture(), model_->compute(), std::make_shared<Arena>(std::move(stream)), options_.pages,
+            prefixes_.get()) {
   counts_.page_bytes = KvPool::page_bytes(model_->architecture(), model_->compute());
   report();
 }
@@ -49,12 +49,16 @@ int32_t Engine::submit(EngineRequest request) {
   require(prompt <= architecture.context, "ERR_CONTEXT_LENGTH", "Expected at most ", architecture.context,
           " tokens (the model's context) but received ", prompt);
   require(request.max_new >= 1, "ERR_ARGUMENT", "Expected 1 or more for maxNewTokens but received ", request.max_new);
-  require(request.weight > 0.0f && std::isfinite(request.weight), "ERR_ARGUMENT",
-          "Expected a finite number above 0 for weight but received ", request.weight);
+  const auto weight = static_cast<double>(request.weight);
+  require(weight >= Fairness::kLeastWeight && weight <= Fairness::kMostWeight, "ERR_ARGUMENT",
+          "Expected a number from ", Fairness::kLeastWeight, " to ", Fairness::kMostWeight, " for weight but received ",
+          weight);
   for (const int32_t token : request.prompt)
     require(token >= 0 && token < architecture.vocabulary, "ERR_ARGUMENT", "Expected token ids from 0 to ",
             architecture.vocabulary - 1, " but received ", token);
-  check_sampling(request.sampling);
+  check_sampling(architecture.vocabulary, request.sampling);
+  require(request.top_log_probs >= -1 && request.top_log_probs <= kMostTopLogProbs, "ERR_ARGUMENT",
+          "Expected from -1 to ", kMostTopLogProbs, " for topLogProbs but received ", request.top_log_probs);
   if (request.version) stepper_.check(*request.version);
   // The last token is never computed.
   const int64_t most = std::min(prompt + request.max_new, architecture.context) - 1;
@@ -112,6 +116,8 @@ void Engine::add(Mailbox::Submission submission) {
   sequence->request = std::move(submission.request);
   sequence->tokens = std::move(sequence->request.prompt);
   sequence->arrival = ++arrivals_;
+  if (sequence->request.sampling.counts())
+    sequence->counts.add_prompt(sequence->tokens.data(), static_cast<int64_t>(sequence->tokens.size()));
   options_.order->wait(sequence->id, sequence->request.tenant, sequence->request.weight, false);
   sequences_.emplace(submission.id, std::move(sequence));
 }
@@ -188,6 +194,7 @@ void Engine::check() const {
            "as many users of each page as sequences have it");
   }
   expect(used == pool_.used(), "free, used and cached pages to be all pages");
+  expect(pool_.cached() == (prefixes_ ? prefixes_->cached() : 0), "each cached page in the index");
 }
 
 }  // namespace rubricate

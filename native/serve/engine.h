@@ -19,6 +19,7 @@
 #include "runtime/resident.h"
 #include "serve/mailbox.h"
 #include "serve/order.h"
+#include "serve/prefixes.h"
 #include "serve/request.h"
 #include "serve/schedule.h"
 #include "serve/sequence.h"
@@ -36,7 +37,8 @@ struct EngineOptions {
   std::function<int64_t()> clock;            // nanoseconds, of deadlines; default: a monotonic clock
   // Called after each step; an error that it throws ends all requests. Throws ERR_FILE if the weights' files changed.
   std::function<void()> check_weights;
-  std::unique_ptr<Order> order;  // default: first come, first served
+  bool share_prefixes = true;    // among sequences of one domain and version
+  std::unique_ptr<Order> order;  // default: by the fairness of tenants
 };
 
 // Counts are of the last turn's end.
@@ -47,9 +49,10 @@ struct EngineStats {
   int64_t steps = 0;
   int64_t computed_tokens = 0;  // rows of prompts, also of those that were computed again
   int64_t generated_tokens = 0;
-  int64_t put_out = 0;   // sequences that gave up their pages
-  int64_t step_ns = 0;   // of the last step
-  int64_t versions = 0;  // in the last step
+  int64_t found_tokens = 0;  // of prompts, in the cache
+  int64_t put_out = 0;       // sequences that gave up their pages
+  int64_t step_ns = 0;       // of the last step
+  int64_t versions = 0;      // in the last step
   int64_t device_version_bytes = 0;
 };
 
@@ -97,7 +100,8 @@ class Engine : public Resident {
   // Of the running sequences the one to put out first, or null.
   Sequence* victim(const Sequence* needy, bool paused_only) const;
   std::vector<Sequence*> planned(std::vector<StepPart>& parts);
-  void take_tokens(const std::vector<Sequence*>& sequences, const std::vector<int32_t>& ids);
+  void take_tokens(const std::vector<Sequence*>& sequences, std::vector<StepResult> results);
+  void take_token(Sequence& sequence, const SampledToken& token);
   void step_failed(const std::vector<Sequence*>& sequences, const Error& error);
   void end(Sequence& sequence, EngineOutputs::Kind kind, int32_t value);
   void fail(Sequence& sequence, const std::string& code, const std::string& message);
@@ -111,6 +115,7 @@ class Engine : public Resident {
   Mailbox mailbox_;
   Stepper stepper_;
   // Everything below is used by turns alone.
+  const std::unique_ptr<Prefixes> prefixes_;  // null: sequences share no pages
   KvPool pool_;
   std::unordered_map<int32_t, std::unique_ptr<Sequence>> sequences_;  // all that did not end, by request
   std::vector<Sequence*> running_;                                    // by arrival

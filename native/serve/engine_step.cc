@@ -29,19 +29,28 @@ void Engine::admit() {
 // a sequence is not admitted only to be put out again. false: not yet.
 bool Engine::admit(Sequence& sequence) {
   const auto active = std::count_if(running_.begin(), running_.end(), [&](auto* one) { return !paused(*one); });
-  const int64_t wanted = KvPool::pages_for(static_cast<int64_t>(sequence.tokens.size())) + (active + 7) / 8;
+  // Weights that are trained change what a page should hold.
+  if (prefixes_ != nullptr && !model_->trainable()) prefixes_->find(pool_, sequence);
+  const auto length = static_cast<int64_t>(sequence.tokens.size());
+  const int64_t wanted =
+      KvPool::pages_for(length) - static_cast<int64_t>(sequence.keys.pages.size()) + (active + 7) / 8;
+  const auto not_yet = [&] {
+    pool_.release(sequence.keys);
+    return false;
+  };
   while (pool_.free() + pool_.cached() < wanted) {
     Sequence* const other = victim(nullptr, true);
-    if (other == nullptr) return false;
+    if (other == nullptr) return not_yet();
     put_out(*other);
   }
   try {
-    if (!pool_.reserve(sequence.keys, static_cast<int64_t>(sequence.tokens.size()))) return false;
+    pool_.reserve(sequence.keys, length);
   } catch (const Error& error) {
-    if (!running_.empty()) return false;  // they give back what they have
+    if (!running_.empty()) return not_yet();  // they give back what they have
     fail(sequence, error.code(), error.what());
     return true;
   }
+  counts_.found_tokens += sequence.keys.length;
   if (!sequence.started) outputs_.add(sequence.id, EngineOutputs::Kind::started, sequence.keys.length, 0);
   sequence.started = sequence.running = true;
   sequence.group = group_of(sequence.request.version.get());
@@ -129,8 +138,8 @@ std::vector<Sequence*> Engine::planned(std::vector<StepPart>& parts) {
   for (const auto& [sequence, count] : taking) {
     if (!runs(sequence)) continue;
     sequences.push_back(sequence);
-    parts.push_back(
-        {&sequence->keys, &sequence->tokens, count, sequence->request.version, &sequence->request.sampling});
+    parts.push_back({&sequence->keys, &sequence->tokens, count, sequence->request.version, &sequence->request.sampling,
+                     &sequence->counts, sequence->request.top_log_probs});
   }
   return sequences;
 }
@@ -146,9 +155,9 @@ void Engine::compute() {
       decoding += sequences[i]->pending() == 1;
     }
     const int64_t begin = options_.clock();
-    std::vector<int32_t> ids;
+    std::vector<StepResult> results;
     try {
-      ids = stepper_.run(pool_, parts);
+      results = stepper_.run(pool_, parts);
     } catch (const Error& error) {
       if (is(error, "ERR_OUT_OF_MEMORY") && rows > 1) {
         most_rows_ = rows / 2;
@@ -166,7 +175,10 @@ void Engine::compute() {
     counts_.computed_tokens += rows;
     counts_.versions = stepper_.versions();
     most_rows_ = 2 * most_rows_ > StepTimes::kMostChunk + options_.max_sequences ? 0 : 2 * most_rows_;
-    return take_tokens(sequences, ids);
+    if (prefixes_ != nullptr && !model_->trainable())
+      for (size_t i = 0; i < parts.size(); ++i)
+        prefixes_->add(pool_, *sequences[i], sequences[i]->keys.length - parts[i].rows);
+    return take_tokens(sequences, std::move(results));
   }
 }
 
@@ -176,31 +188,38 @@ void Engine::step_failed(const std::vector<Sequence*>& sequences, const Error& e
   for (Sequence* sequence : sequences) fail(*sequence, error.code(), error.what());
 }
 
-void Engine::take_tokens(const std::vector<Sequence*>& sequences, const std::vector<int32_t>& ids) {
+void Engine::take_tokens(const std::vector<Sequence*>& sequences, std::vector<StepResult> results) {
   for (size_t i = 0; i < sequences.size(); ++i) {
-    Sequence& sequence = *sequences[i];
-    sequence.last_step = counts_.steps;
-    const int32_t id = ids[i];
-    if (id == Stepper::kNotSampled) continue;
-    if (id == Stepper::kNotFinite) {
-      fail(sequence, "ERR_NOT_FINITE", "Expected logits that are numbers, at least one of them finite");
-      continue;
-    }
-    const auto& stops = sequence.request.stop_ids;
-    if (std::find(stops.begin(), stops.end(), id) != stops.end()) {
-      end(sequence, EngineOutputs::Kind::stopped, id);
-      continue;
-    }
-    outputs_.add(sequence.id, EngineOutputs::Kind::token, id, sequence.generated);
-    sequence.tokens.push_back(id);
-    ++sequence.generated;
-    ++counts_.generated_tokens;
-    options_.order->generated(sequence.id, 1);
-    if (sequence.generated == sequence.request.max_new)
-      end(sequence, EngineOutputs::Kind::length, -1);
-    else if (static_cast<int64_t>(sequence.tokens.size()) >= model_->architecture().context)
-      end(sequence, EngineOutputs::Kind::context, -1);
+    sequences[i]->last_step = counts_.steps;
+    if (results[i].sampled) take_token(*sequences[i], results[i].token);
   }
+}
+
+void Engine::take_token(Sequence& sequence, const SampledToken& token) {
+  using Kind = EngineOutputs::Kind;
+  if (token.id < 0)
+    return fail(sequence, "ERR_NOT_FINITE",
+                "Expected logits that are numbers, at least one of them finite, but received NaN, +inf or only -inf");
+  const auto& stops = sequence.request.stop_ids;
+  if (std::find(stops.begin(), stops.end(), token.id) != stops.end()) return end(sequence, Kind::stopped, token.id);
+  outputs_.add(sequence.id, Kind::token, token.id, sequence.generated);
+  if (sequence.request.top_log_probs >= 0) {
+    const auto& top = token.log_probs.top;
+    outputs_.add(sequence.id, Kind::log_probs, static_cast<int32_t>(top.size()),
+                 static_cast<int32_t>(outputs_.numbers.size()));
+    outputs_.numbers.push_back(token.log_probs.chosen);
+    for (const TokenLogProb& one : top)
+      outputs_.numbers.insert(outputs_.numbers.end(), {static_cast<float>(one.id), one.log_prob});
+  }
+  sequence.tokens.push_back(token.id);
+  if (sequence.request.sampling.counts()) sequence.counts.add_generated(token.id);
+  ++sequence.generated;
+  ++counts_.generated_tokens;
+  options_.order->generated(sequence.id, 1);
+  if (sequence.generated == sequence.request.max_new)
+    end(sequence, Kind::length, -1);
+  else if (static_cast<int64_t>(sequence.tokens.size()) >= model_->architecture().context)
+    end(sequence, Kind::context, -1);
 }
 
 }  // namespace rubricate

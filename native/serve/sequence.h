@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "model/kv_pool.h"
+#include "ops/sampling/token_counts.h"
 #include "serve/request.h"
 
 namespace rubricate {
@@ -13,6 +14,7 @@ struct Sequence {
   int32_t id = 0;
   EngineRequest request;
   std::vector<int32_t> tokens;  // of the prompt, then those generated
+  TokenCounts counts;           // of the tokens, if the sampling needs them
   KvSequence keys;              // keys.length of the tokens are computed
   int32_t generated = 0;
   int64_t taken = 0;      // generated tokens that the reader has taken

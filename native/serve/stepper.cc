@@ -1,23 +1,8 @@
 #include "serve/stepper.h"
 
-#include "device/cpu/thread_pool.h"
 #include "ops/cross_entropy/cross_entropy.h"
 
 namespace rubricate {
-namespace {
-
-int32_t sampled_or_not_finite(const Tensor& logits, int64_t row, const StepPart& part) {
-  try {
-    const auto& history = *part.tokens;
-    return sample_token(logits.data<float>() + row * logits.cols(), logits.cols(), *part.sampling, history,
-                        history.size());
-  } catch (const Error& error) {
-    if (std::string(error.code()) != "ERR_NOT_FINITE") throw;
-    return Stepper::kNotFinite;
-  }
-}
-
-}  // namespace
 
 Stepper::Stepper(std::shared_ptr<const Model> model, std::shared_ptr<Arena> arena, int64_t version_bytes,
                  std::function<void()> check_weights)
@@ -27,7 +12,7 @@ Stepper::Stepper(std::shared_ptr<const Model> model, std::shared_ptr<Arena> aren
       versions_(arena_, version_bytes),
       batch_(model_->architecture()) {}
 
-std::vector<int32_t> Stepper::run(KvPool& pool, const std::vector<StepPart>& parts) {
+std::vector<StepResult> Stepper::run(KvPool& pool, const std::vector<StepPart>& parts) {
   struct End {
     Stepper& stepper;
     ~End() {
@@ -37,13 +22,13 @@ std::vector<int32_t> Stepper::run(KvPool& pool, const std::vector<StepPart>& par
       stepper.arena_->end_job();
     }
   } const end{*this};
-  std::vector<int32_t> ids = forward(pool, parts);
+  std::vector<StepResult> results = forward(pool, parts);
   if (check_weights_) check_weights_();
   for (const StepPart& part : parts) part.keys->length += static_cast<int32_t>(part.rows);
-  return ids;
+  return results;
 }
 
-std::vector<int32_t> Stepper::forward(KvPool& pool, const std::vector<StepPart>& parts) {
+std::vector<StepResult> Stepper::forward(KvPool& pool, const std::vector<StepPart>& parts) {
   BatchArrays arrays{{}, {0}, {}, {}};
   std::vector<KvSequence*> sequences;
   std::vector<int32_t> rows;    // that end a part which samples
@@ -66,15 +51,16 @@ std::vector<int32_t> Stepper::forward(KvPool& pool, const std::vector<StepPart>&
   Tape tape(arena_, Tape::Mode::inference);
   const Var hidden = model_->forward(tape, batch, &batch_, false, &keys);
 
-  std::vector<int32_t> ids(parts.size(), kNotSampled);
-  if (rows.empty()) return ids;
-  const auto count = static_cast<int64_t>(rows.size());
-  const Tensor logits = head_logits(tape, hidden.value(), model_->head(), count, rows.data()).on_cpu();
-  parallel_ranges(count, 1, [&](int64_t begin, int64_t) {
-    const size_t part = samples[static_cast<size_t>(begin)];
-    ids[part] = sampled_or_not_finite(logits, begin, parts[part]);
-  });
-  return ids;
+  std::vector<StepResult> results(parts.size());
+  if (rows.empty()) return results;
+  const Tensor logits =
+      head_logits(tape, hidden.value(), model_->head(), static_cast<int64_t>(rows.size()), rows.data());
+  std::vector<SampleRequest> requests;
+  for (const size_t i : samples)
+    requests.push_back({*parts[i].sampling, parts[i].counts, parts[i].tokens->size(), parts[i].top_log_probs});
+  std::vector<SampledToken> tokens = sample_rows(tape, logits, requests);
+  for (size_t i = 0; i < samples.size(); ++i) results[samples[i]] = {true, std::move(tokens[i])};
+  return results;
 }
 
 }  // namespace rubricate

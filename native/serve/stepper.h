@@ -21,15 +21,20 @@ struct StepPart {
   int64_t rows = 0;
   std::shared_ptr<const AdapterVersion> version;  // null: the base
   const SamplingOptions* sampling = nullptr;
+  const TokenCounts* counts = nullptr;  // of the tokens
+  int32_t top_log_probs = -1;           // as in SampleRequest
 
   // Whether these are its last tokens: then the next one is sampled.
   bool samples() const { return keys->length + rows == static_cast<int64_t>(tokens->size()); }
 };
 
+struct StepResult {
+  bool sampled = false;
+  SampledToken token;  // id -1: the part's logits are not numbers
+};
+
 class Stepper {
  public:
-  static constexpr int32_t kNotSampled = -1, kNotFinite = -2;
-
   // arena: of the model's device, for steps alone. version_bytes: of copies of versions there. check_weights: called
   // after the last read of the weights; may be empty.
   Stepper(std::shared_ptr<const Model> model, std::shared_ptr<Arena> arena, int64_t version_bytes,
@@ -37,15 +42,14 @@ class Stepper {
 
   // Whether a version fits the model: throws ERR_ARGUMENT, ERR_SHAPE. From any thread.
   void check(const AdapterVersion& version) const { batch_.check(version); }
-  // For each part the token sampled, kNotSampled, or kNotFinite if its logits are not numbers; and adds the rows to the
-  // sequences' lengths. On an error nothing has changed: ERR_OUT_OF_MEMORY, ERR_DEVICE_LOST, what check_weights throws.
-  std::vector<int32_t> run(KvPool& pool, const std::vector<StepPart>& parts);
+  // The result of each part; adds the rows to the sequences' lengths. On an error nothing has changed: ERR_OUT_OF_MEMORY, ERR_DEVICE_LOST, what check_weights throws.
+  std::vector<StepResult> run(KvPool& pool, const std::vector<StepPart>& parts);
 
   int64_t versions() const { return slots_; }  // in the last step
   int64_t version_bytes() const { return versions_.bytes(); }
 
  private:
-  std::vector<int32_t> forward(KvPool& pool, const std::vector<StepPart>& parts);
+  std::vector<StepResult> forward(KvPool& pool, const std::vector<StepPart>& parts);
 
   const std::shared_ptr<const Model> model_;
   const std::shared_ptr<Arena> arena_;

@@ -82,6 +82,6 @@ test("a drawing in another order is found", () => {
   const { status, faults } = check(copy);
   expect(status).toBe(1);
   expect(faults).toEqual([
-    expect.stringMatching(/^ARCHITECTURE\.md: expected it to draw binding > generate, train > /),
+    expect.stringMatching(/^ARCHITECTURE\.md: expected it to draw binding > serve > generate, train > /),
   ]);
 });

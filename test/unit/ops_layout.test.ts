@@ -14,7 +14,15 @@ const shared = ["row_sums", "shared", "slots"];
 const seven = (name: string) =>
   [".cc", ".h", "_cpu.cc", "_cuda.cu", "_kernels.h", "_kernels.inl", "_test.cc"].map((end) => name + end);
 /** Files that an op has in addition to the seven, or lacks. */
-const more: Record<string, string[]> = { rms_norm: ["rms_norm.cuh"] };
+const more: Record<string, string[]> = {
+  rms_norm: ["rms_norm.cuh"],
+  cross_entropy: ["log_sum.inl"],
+  sampling: [
+    ...["", "_cpu"].map((end) => `log_probs${end}.cc`),
+    ...[".h", "_kernels.h", "_kernels.inl", "_test.cc"].map((end) => `log_probs${end}`),
+    ...["sample_rows.cc", "sampling_row.h", "sampling_penalties_test.cc", "token_counts.h"],
+  ],
+};
 const severalKernels = ["attention", "linear"];
 const withoutVectors = ["sampling"];
 
@@ -30,7 +38,7 @@ test.each(severalKernels)("%s, which has several kernels, has the seven files to
 
 test.each(withoutVectors)("%s has the seven files except the CPU's vector kernels", (name) => {
   const expected = seven(name).filter((file) => !/_cpu\.cc$|\.inl$/.test(file));
-  expect(filesOf(name)).toEqual(expected.sort());
+  expect(filesOf(name)).toEqual([...expected, ...(more[name] ?? [])].sort());
 });
 
 test("a header only for nvcc and the emulation ends in .cuh", () => {

@@ -6,17 +6,11 @@
 #include <limits>
 
 #include "base/error.h"
-#include "base/random.h"
-#include "device/stream.h"
-#include "ops/sampling/sampling_kernels.h"
-#include "ops/shared/checks.h"
+#include "ops/sampling/sampling_row.h"
 
 namespace rubricate {
-namespace {
 
-constexpr uint64_t kSamplingStream = 0x73616d706c65;  // "sample": separates it from other uses of the same seed
-
-void check(int64_t vocabulary, const SamplingOptions& options) {
+void check_sampling(int64_t vocabulary, const SamplingOptions& options) {
   const auto within = [](bool good, const char* what, const char* name, auto value) {
     require(good, "ERR_ARGUMENT", "Expected ", what, " for ", name, " but received ", value);
   };
@@ -28,44 +22,41 @@ void check(int64_t vocabulary, const SamplingOptions& options) {
   within(options.min_p >= 0.0f && options.min_p <= 1.0f, "a number from 0 to 1", "minP", options.min_p);
   within(options.repetition_penalty > 0.0f && std::isfinite(options.repetition_penalty), "a finite number above 0",
          "repetitionPenalty", options.repetition_penalty);
-}
-
-// Ids that the penalty applies to, ascending, without duplicates.
-std::vector<int32_t> penalised_ids(int64_t vocabulary, float penalty, const std::vector<int32_t>& history) {
-  if (penalty == 1.0f) return {};
-  std::vector<int32_t> ids = history;
-  std::sort(ids.begin(), ids.end());
-  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
-  for (const int32_t id : ids)
-    require(id >= 0 && id < vocabulary, "ERR_ARGUMENT", "Expected ids from 0 to ", vocabulary - 1,
-            " for history but received ", id);
-  return ids;
-}
-
-std::vector<float> penalised(const float* logits, int64_t vocabulary, float penalty,
-                             const std::vector<int32_t>& history) {
-  std::vector<float> scores(logits, logits + vocabulary);
-  for (const int32_t id : penalised_ids(vocabulary, penalty, history)) {
-    float& score = scores[static_cast<size_t>(id)];
-    score = score < 0.0f ? score * penalty : score / penalty;
+  within(std::fabs(options.frequency_penalty) <= 2.0f, "a number from -2 to 2", "frequencyPenalty",
+         options.frequency_penalty);
+  within(std::fabs(options.presence_penalty) <= 2.0f, "a number from -2 to 2", "presencePenalty",
+         options.presence_penalty);
+  if (options.logit_bias == nullptr) return;
+  int64_t before = -1;
+  for (const LogitBias& own : *options.logit_bias) {
+    within(own.id > before && own.id < vocabulary, "ascending ids of the vocabulary", "logitBias", own.id);
+    within(std::fabs(own.bias) <= 100.0f, "numbers from -100 to 100", "logitBias", own.bias);
+    before = own.id;
   }
-  return scores;
 }
 
-[[noreturn]] void fail_not_finite() {
+void fail_not_finite() {
   fail("ERR_NOT_FINITE",
        "Expected logits that are numbers, at least one of them finite, but received NaN, +inf or only -inf");
 }
 
-FixedProb least_weight(const SamplingOptions& options, int32_t bits) {
-  return mass_enough(static_cast<double>(options.min_p), FixedProb{1} << bits);
+namespace {
+
+// The logits of a row after bias and penalties.
+std::vector<float> changed(const float* logits, int64_t vocabulary, const SamplingOptions& options,
+                           const TokenCounts* counts) {
+  std::vector<float> scores(logits, logits + vocabulary);
+  const auto apply = [&](const SamplingChange& change) {
+    float& score = scores[static_cast<size_t>(change.id)];
+    score = changed_score(score, change);
+  };
+  each_bias(options, apply);
+  each_penalty(vocabulary, options, counts, apply);
+  return scores;
 }
 
-double uniform(const SamplingOptions& options, uint64_t position) {
-  return philox_uniform(options.seed, kSamplingStream, position);
-}
-
-// The lowest id with the largest score. Sixteen independent lanes, which compilers vectorize.
+// The lowest id with the largest score; -1 if a score is NaN or +inf, or all are -inf. Sixteen independent lanes, which
+// compilers vectorize.
 int32_t most_likely(const float* scores, int64_t vocabulary) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   constexpr int64_t kLanes = 16;
@@ -82,7 +73,7 @@ int32_t most_likely(const float* scores, int64_t vocabulary) {
   for (; i < vocabulary; ++i) visit(i % kLanes, scores[i]);
   const float top = *std::max_element(most, most + kLanes);
   const bool finite = std::all_of(invalid, invalid + kLanes, [](int32_t count) { return count == 0; });
-  if (!finite || !(top > -kInfinity)) fail_not_finite();
+  if (!finite || !(top > -kInfinity)) return -1;
   return static_cast<int32_t>(std::find(scores, scores + vocabulary, top) - scores);
 }
 
@@ -150,16 +141,17 @@ void keep_top_p(Candidates& candidates, const std::vector<float>& scores, double
   candidates.filter([&](size_t i) { return kept[i]; });
 }
 
+// None if the row is not finite.
 Candidates candidates_for(const float* logits, int64_t vocabulary, const SamplingOptions& options,
-                          const std::vector<int32_t>& history) {
-  check(vocabulary, options);
-  if (options.temperature == 0.0f && options.repetition_penalty == 1.0f)  // the usual case: no copy
-    return {{most_likely(logits, vocabulary)}, {1}};
-  const std::vector<float> scores = penalised(logits, vocabulary, options.repetition_penalty, history);
-  const int32_t best = most_likely(scores.data(), vocabulary);
+                          const TokenCounts* counts) {
+  std::vector<float> own;
+  if (options.temperature != 0.0f || options.counts() || options.logit_bias != nullptr)
+    own = changed(logits, vocabulary, options, counts);
+  const int32_t best = most_likely(own.empty() ? logits : own.data(), vocabulary);  // the usual case: no copy
+  if (best < 0) return {};
   if (options.temperature == 0.0f) return {{best}, {1}};
-  Candidates candidates = above_top_k(scores, scores[static_cast<size_t>(best)], options);
-  if (options.top_p < 1.0f) keep_top_p(candidates, scores, static_cast<double>(options.top_p));
+  Candidates candidates = above_top_k(own, own[static_cast<size_t>(best)], options);
+  if (options.top_p < 1.0f) keep_top_p(candidates, own, static_cast<double>(options.top_p));
   const FixedProb least = least_weight(options, weight_bits(vocabulary));
   if (least > 0) candidates.filter([&](size_t i) { return candidates.weights[i] >= least; });
   return candidates;
@@ -167,10 +159,11 @@ Candidates candidates_for(const float* logits, int64_t vocabulary, const Samplin
 
 }  // namespace
 
-int32_t sample_token(const float* logits, int64_t vocabulary, const SamplingOptions& options,
-                     const std::vector<int32_t>& history, uint64_t position) {
-  const Candidates candidates = candidates_for(logits, vocabulary, options, history);
-  const FixedProb drawn = mass_drawn(uniform(options, position), candidates.total());
+int32_t sample_finite(const float* logits, int64_t vocabulary, const SamplingOptions& options,
+                      const TokenCounts* counts, uint64_t position) {
+  const Candidates candidates = candidates_for(logits, vocabulary, options, counts);
+  if (candidates.ids.empty()) return -1;
+  const FixedProb drawn = mass_drawn(uniform_of(options, position), candidates.total());
   FixedProb cumulative = 0;
   for (size_t i = 0; i < candidates.ids.size(); ++i) {
     cumulative += candidates.weights[i];
@@ -179,89 +172,19 @@ int32_t sample_token(const float* logits, int64_t vocabulary, const SamplingOpti
   fail("ERR_INTERNAL", "Expected a token for every draw");
 }
 
-namespace {
-
-// The requests in the form that a device needs, and the passes that any of them needs.
-struct DeviceRequests {
-  std::vector<SamplingRow> rows;
-  std::vector<SamplingPenalty> penalties;
-  bool draws = false, top_k = false, top_p = false;
-
-  DeviceRequests(int64_t vocabulary, const std::vector<SampleRequest>& requests) {
-    for (const SampleRequest& request : requests) {
-      const SamplingOptions& options = request.options;
-      check(vocabulary, options);
-      for (const int32_t id : penalised_ids(vocabulary, options.repetition_penalty, request.history))
-        penalties.push_back({static_cast<int32_t>(rows.size()), id, options.repetition_penalty});
-      SamplingRow row;
-      if (options.temperature > 0.0f)
-        row = {options.temperature, options.top_k < vocabulary ? options.top_k : 0, static_cast<double>(options.top_p),
-               least_weight(options, weight_bits(vocabulary)), uniform(options, request.position)};
-      draws = draws || row.temperature > 0.0f;
-      top_k = top_k || row.top_k > 0;
-      top_p = top_p || row.top_p < 1.0;
-      rows.push_back(row);
-    }
-  }
-};
-
-std::vector<int32_t> sample_on_device(Tape& tape, const Tensor& logits, const DeviceRequests& requests) {
-  SampleArgs args;
-  args.rows = logits.rows();
-  args.vocabulary = logits.cols();
-  args.part = sample_part(args.vocabulary);
-  args.parts = sample_parts(args.vocabulary);
-  args.logits = logits.data<float>();
-  const auto uploaded = [&](const auto& values) {
-    return tape.upload(values.data(), static_cast<int64_t>(values.size() * sizeof(values[0])));
-  };
-  const Tensor rows = uploaded(requests.rows);
-  args.options = static_cast<const SamplingRow*>(rows.raw());
-  Tensor penalties;
-  if (!requests.penalties.empty()) penalties = uploaded(requests.penalties);
-  args.penalties = static_cast<const SamplingPenalty*>(penalties.raw());
-  args.penalised = static_cast<int64_t>(requests.penalties.size());
-  args.bits = weight_bits(args.vocabulary);
-  args.draws = requests.draws;
-  args.top_k = requests.top_k;
-  args.top_p = requests.top_p;
-  const SamplePlan plan(args.rows, args.vocabulary, requests.draws, requests.top_k || requests.top_p);
-  const Tensor workspace = tape.empty({(plan.bytes + 3) / 4}, DType::i32);
-  auto* const begin = static_cast<char*>(workspace.raw());
-  args.bests = reinterpret_cast<SamplingBest*>(begin);
-  args.histograms = reinterpret_cast<FixedProb*>(begin + plan.histograms);
-  args.in_parts = reinterpret_cast<SamplingPart*>(begin + plan.in_parts);
-  args.ids = reinterpret_cast<int32_t*>(begin + plan.ids);
-  tape.stream()->fill(begin, 0, plan.zeros());
-  tape.stream()->run("sample/1", args);
-  std::vector<int32_t> ids(requests.rows.size());
-  tape.stream()->download(ids.data(), args.ids, args.rows * static_cast<int64_t>(sizeof(int32_t)));
-  for (const int32_t id : ids)
-    if (id < 0) fail_not_finite();
-  return ids;
-}
-
-}  // namespace
-
-std::vector<int32_t> sample_tokens(Tape& tape, const Tensor& logits, const std::vector<SampleRequest>& requests) {
-  tape.check_cancelled("sample_tokens");
-  require(logits.defined() && logits.dtype() == DType::f32, "ERR_DTYPE", "Expected a tensor of float32 for logits");
-  require(logits.rank() == 2 && logits.dim(0) == static_cast<int64_t>(requests.size()), "ERR_SHAPE", "Expected shape [",
-          requests.size(), ", vocabulary] for logits but received ", shape_text(logits.shape()));
-  require_place(tape, logits, "logits");
-  if (requests.empty()) return {};
-  const int64_t vocabulary = logits.cols();
-  if (tape.stream() != nullptr) return sample_on_device(tape, logits, DeviceRequests(vocabulary, requests));
-  std::vector<int32_t> ids;
-  for (const SampleRequest& request : requests)
-    ids.push_back(sample_token(logits.data<float>() + static_cast<int64_t>(ids.size()) * vocabulary, vocabulary,
-                               request.options, request.history, request.position));
-  return ids;
+int32_t sample_token(const float* logits, int64_t vocabulary, const SamplingOptions& options, const TokenCounts& counts,
+                     uint64_t position) {
+  check_sampling(vocabulary, options);
+  const int32_t id = sample_finite(logits, vocabulary, options, &counts, position);
+  if (id < 0) fail_not_finite();
+  return id;
 }
 
 std::vector<double> sampling_distribution(const float* logits, int64_t vocabulary, const SamplingOptions& options,
-                                          const std::vector<int32_t>& history) {
-  const Candidates candidates = candidates_for(logits, vocabulary, options, history);
+                                          const TokenCounts& counts) {
+  check_sampling(vocabulary, options);
+  const Candidates candidates = candidates_for(logits, vocabulary, options, &counts);
+  if (candidates.ids.empty()) fail_not_finite();
   const auto total = static_cast<double>(candidates.total());
   std::vector<double> probabilities(static_cast<size_t>(vocabulary), 0.0);
   for (size_t i = 0; i < candidates.ids.size(); ++i)

@@ -8,7 +8,7 @@
 // Bytes: 4 per logit for the largest (all there is with a temperature of 0), and 4 for each of the 4 passes of top-k,
 // the 4 of top-p and the sum of the parts; the first from memory, the others from the L2 cache (512 KiB for a
 // vocabulary of 128 Ki); 16 KiB of sums per row; 4 bytes per row are downloaded. About 30 operations per weight.
-// Launches: 2, with a temperature 3, plus 4 each for top-k and top-p; 1 for a penalty.
+// Launches: 2, with a temperature 3, plus 4 each for top-k and top-p; 1 for biases, 1 for penalties.
 //
 // Only integers are added, so neither atomics nor the order of blocks change the bits.
 #include "ops/sampling/sampling_kernels.h"
@@ -111,12 +111,19 @@ __device__ __forceinline__ void each(const float* z, int64_t count, Visit&& visi
   }
 }
 
-__global__ void __launch_bounds__(kThreads) penalise(SampleArgs args) {
+// No two of these changes are of the same logit.
+__global__ void __launch_bounds__(kThreads)
+    change(float* logits, int64_t vocabulary, const SamplingChange* changes, int64_t count) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (i >= args.penalised) return;
-  const SamplingPenalty own = args.penalties[i];
-  float& score = args.logits[own.row * args.vocabulary + own.id];
-  score = score < 0.0f ? score * own.penalty : score / own.penalty;
+  if (i >= count) return;
+  const SamplingChange own = changes[i];
+  float& score = logits[own.row * vocabulary + own.id];
+  score = changed_score(score, own);
+}
+int32_t change_logits(const SampleArgs& args, int64_t first, int64_t count, RubricateStream* stream) {
+  if (count == 0) return RUBRICATE_OK;
+  return RUBRICATE_LAUNCH(change, blocks_for(count, kThreads), kThreads, 0, stream, args.logits, args.vocabulary,
+                          args.changes + first, count);
 }
 
 template <bool kAligned>
@@ -309,15 +316,14 @@ int32_t sample(const SampleArgs& args, RubricateStream* stream) {
 
 int32_t sample_cuda(const SampleArgs& args, RubricateStream* stream) {
   if (args.rows == 0) return RUBRICATE_OK;
-  if (args.penalised > 0) {
-    const int32_t status = RUBRICATE_LAUNCH(penalise, blocks_for(args.penalised, kThreads), kThreads, 0, stream, args);
-    if (status != RUBRICATE_OK) return status;
-  }
+  int32_t status = change_logits(args, 0, args.biased, stream);
+  if (status == RUBRICATE_OK) status = change_logits(args, args.biased, args.penalised, stream);
+  if (status != RUBRICATE_OK) return status;
   return aligned_16(args.logits) && args.vocabulary % kValues == 0 ? sample<true>(args, stream)
                                                                    : sample<false>(args, stream);
 }
 
-RUBRICATE_KERNEL("sample/1", sample_cuda);
+RUBRICATE_KERNEL("sample/2", sample_cuda);
 
 }  // namespace
 }  // namespace rubricate::cuda

@@ -79,11 +79,16 @@ struct SamplingRow {
   FixedProb least_weight = 0;  // minimum weight for min-p; 0: off
   double uniform = 0.0;        // random number of the draw
 };
-// An id of a row's history, without duplicates.
-struct SamplingPenalty {
+// A change of one logit: by a logit bias, or by the penalties.
+struct SamplingChange {
   int32_t row = 0, id = 0;
-  float penalty = 1.0f;
+  float added = 0.0f, repetition = 1.0f, subtracted = 0.0f;
 };
+RUBRICATE_EVERYWHERE inline float changed_score(float score, const SamplingChange& change) {
+  score = score + change.added;
+  score = score < 0.0f ? score * change.repetition : score / change.repetition;
+  return score - change.subtracted;
+}
 
 constexpr int64_t kSampleChunk = 4096;  // logits that a block loads at a time
 constexpr int64_t kSampleBins = 256;    // values of 8 bits of a key; also the maximum parts of a row
@@ -106,13 +111,13 @@ struct SamplingPart {
   FixedProb above = 0, ties = 0;  // mass above the threshold; number of tokens at it
 };
 
-// "sample/1". Writes penalised scores into the logits.
+// "sample/2". Writes changed scores into the logits.
 struct SampleArgs {
   int64_t rows = 0, vocabulary = 0, part = 0, parts = 0;
-  float* logits = nullptr;                     // [rows, vocabulary]
-  const SamplingRow* options = nullptr;        // [rows]
-  const SamplingPenalty* penalties = nullptr;  // [penalised]
-  int64_t penalised = 0;
+  float* logits = nullptr;                  // [rows, vocabulary]
+  const SamplingRow* options = nullptr;     // [rows]
+  const SamplingChange* changes = nullptr;  // [biased + penalised]: each of the biased ids once, then of the penalised
+  int64_t biased = 0, penalised = 0;
   int32_t bits = 0;   // weight_bits(vocabulary)
   int32_t draws = 0;  // whether any row has a temperature above 0, and whether any of those has top-k or top-p
   int32_t top_k = 0, top_p = 0;

@@ -25,14 +25,20 @@ SamplingOptions options(float temperature, int32_t top_k = 0, float top_p = 1.0f
   return {temperature, top_k, top_p, min_p, penalty, 0};
 }
 
+TokenCounts prompt(const std::vector<int32_t>& ids) {
+  TokenCounts counts;
+  counts.add_prompt(ids.data(), static_cast<int64_t>(ids.size()));
+  return counts;
+}
+
 std::vector<double> distribution(const std::vector<float>& logits, const SamplingOptions& o,
                                  const std::vector<int32_t>& history = {}) {
-  return sampling_distribution(logits.data(), static_cast<int64_t>(logits.size()), o, history);
+  return sampling_distribution(logits.data(), static_cast<int64_t>(logits.size()), o, prompt(history));
 }
 
 int32_t sample(const std::vector<float>& logits, const SamplingOptions& o, uint64_t position = 0,
                const std::vector<int32_t>& history = {}) {
-  return sample_token(logits.data(), static_cast<int64_t>(logits.size()), o, history, position);
+  return sample_token(logits.data(), static_cast<int64_t>(logits.size()), o, prompt(history), position);
 }
 
 // Logits on a grid, so that many are equal, some of them -0 and 0, and every eleventh -inf.
@@ -45,8 +51,15 @@ std::vector<float> gridded(size_t vocabulary, uint64_t seed, double step) {
   return logits;
 }
 
-// Each option by itself, all together, and at their bounds.
-std::vector<SampleRequest> every_kind(int32_t vocabulary) {
+// What every_kind's requests were fed.
+std::vector<int32_t> fed(int32_t vocabulary) {
+  std::vector<int32_t> ids;
+  for (int32_t i = 0; i < 9; ++i) ids.push_back(i * i * 7 % vocabulary);
+  return ids;
+}
+
+// Each option by itself, all together, and at their bounds. `counts` must outlive them.
+std::vector<SampleRequest> every_kind(const TokenCounts& counts, int32_t vocabulary) {
   const SamplingOptions kinds[] = {options(0.0f),
                                    options(0.0f, 0, 1.0f, 0.0f, 1.3f),
                                    options(1.0f),
@@ -67,9 +80,8 @@ std::vector<SampleRequest> every_kind(int32_t vocabulary) {
                                    options(1e38f, 0, 0.5f)};
   std::vector<SampleRequest> requests;
   for (const SamplingOptions& kind : kinds) {
-    requests.push_back({kind, {}, requests.size()});
+    requests.push_back({kind, &counts, requests.size()});
     requests.back().options.seed = 77;
-    for (int32_t i = 0; i < 9; ++i) requests.back().history.push_back(i * i * 7 % vocabulary);
   }
   return requests;
 }
@@ -125,11 +137,13 @@ TEST_CASE("rows are sampled as sample_token does, the same tokens on every devic
   };
   for (const Case& c : {Case{1, 1.0}, Case{10, 0.5}, Case{61, 1.0}, Case{1028, 0.125}, Case{9001, 0.01}}) {
     CAPTURE(c.vocabulary);
-    const std::vector<SampleRequest> requests = every_kind(static_cast<int32_t>(c.vocabulary));
+    const std::vector<int32_t> history = fed(static_cast<int32_t>(c.vocabulary));
+    const TokenCounts counts = prompt(history);
+    const std::vector<SampleRequest> requests = every_kind(counts, static_cast<int32_t>(c.vocabulary));
     const std::vector<float> logits = gridded(c.vocabulary, 3, c.step);
     std::vector<int32_t> expected;
     for (const SampleRequest& request : requests)
-      expected.push_back(sample(logits, request.options, request.position, request.history));
+      expected.push_back(sample(logits, request.options, request.position, history));
     const Tensor all =
         Tensor::from_host(test_arena(), {static_cast<int64_t>(expected.size())}, DType::i32, expected.data());
     const Tensor rows = rows_of(logits, requests.size());
@@ -146,7 +160,8 @@ TEST_CASE("the penalty acts once on each id, on either side of 0, on every devic
   for (const auto& stream : devices()) {
     present_device() = stream;
     const auto id = [&](const std::vector<float>& logits, const std::vector<int32_t>& history) {
-      return to_doubles(sampled(rows_of(logits, 1), {{half, history, 0}}))[0];
+      const TokenCounts counts = prompt(history);
+      return to_doubles(sampled(rows_of(logits, 1), {{half, &counts, 0}}))[0];
     };
     CHECK(id({2.0f, 3.0f}, {1, 1}) == 0);
     CHECK(id({2.0f, 4.5f}, {1, 1}) == 1);
@@ -162,7 +177,7 @@ TEST_CASE("a device draws the CPU's tokens, over parts of a row and ties among t
     CAPTURE(kind.top_k);
     const std::vector<float> logits = gridded(8195, 5, 4.0);  // four distinct values: top-p splits thousands of ties
     std::vector<SampleRequest> requests;
-    for (uint64_t position = 0; position < 10; ++position) requests.push_back({kind, {}, position});
+    for (uint64_t position = 0; position < 10; ++position) requests.push_back({kind, nullptr, position});
     present_device() = nullptr;
     const Tensor rows = rows_of(logits, requests.size()), here = sampled(rows, requests);
     present_device() = test_stream();
@@ -175,7 +190,8 @@ TEST_CASE("a device draws the CPU's tokens, over parts of a row and ties among t
 }
 
 TEST_CASE("on a device tokens are the same in every order of threads and blocks") {
-  const std::vector<SampleRequest> all = every_kind(5000);
+  const TokenCounts counts = prompt(fed(5000));
+  const std::vector<SampleRequest> all = every_kind(counts, 5000);
   const std::vector<SampleRequest> requests = {all[0], all[3], all[6], all[11]};
   const Tensor rows = rows_of(gridded(5000, 9, 0.25), requests.size());
   on_every_order([&] { return std::vector<Tensor>{sampled(rows, requests)}; });
@@ -184,7 +200,8 @@ TEST_CASE("on a device tokens are the same in every order of threads and blocks"
 TEST_CASE("a device downloads one id per row and no more") {
   if (!test_stream()) return;
   present_device() = test_stream();
-  const std::vector<SampleRequest> requests = every_kind(1028);
+  const TokenCounts counts = prompt(fed(1028));
+  const std::vector<SampleRequest> requests = every_kind(counts, 1028);
   const Tensor rows = placed(rows_of(gridded(1028, 3, 0.125), requests.size()));
   Tape tape(device_arena(), Tape::Mode::inference);
   const int64_t before = test_stream()->downloaded();
@@ -202,7 +219,8 @@ TEST_CASE("rows that cannot be sampled give error codes, on every device") {
     both.insert(both.end(), logits.begin(), logits.end());
     const Tensor rows =
         Tensor::from_host(test_arena(), {2, static_cast<int64_t>(logits.size())}, DType::f32, both.data());
-    return error_code([&] { sampled(rows, {{{}, {}, 0}, {o, history, 1}}); });
+    const TokenCounts counts = prompt(history);
+    return error_code([&] { sampled(rows, {{{}, nullptr, 0}, {o, &counts, 1}}); });
   };
   for (const auto& stream : devices()) {
     present_device() = stream;
