@@ -43,17 +43,30 @@ export function defaultCacheBytes(model: SizedModel): number {
   return Math.max(context, Math.floor(Math.min(contexts * context, freeBytes(model))));
 }
 
-export const engineDefaults = { maxSequences: 256, maxQueue: 1024, stepMs: 50, trainingShare: 0.2 } as const;
+/** Bytes that a cache can have at most, on the model's device: pages beyond its memory would only be counted. */
+export function mostCacheBytes(model: SizedModel): number {
+  return Math.max(pageBytes(model), model.memory().device?.total ?? os.totalmem());
+}
+
+export const engineDefaults = {
+  maxSequences: 256,
+  maxQueue: 1024,
+  stepMs: 50,
+  trainingShare: 0.2,
+  prefixCache: true,
+} as const;
 
 /** Bytes of copies of adapters on a device. */
 export const deviceVersionBytes = 2 ** 30;
 
 /** The engine of a model that no Engine uses: it refuses nothing, as the model's calls never did. */
 export function modelEngineOptions(model: SizedModel): NativeEngineOptions {
+  const { prefixCache, ...defaults } = engineDefaults;
   return {
-    ...engineDefaults,
+    ...defaults,
     cacheBytes: defaultCacheBytes(model),
     maxQueue: 2 ** 24,
+    sharePrefixes: prefixCache,
     maxDeviceVersionBytes: deviceVersionBytes,
   };
 }

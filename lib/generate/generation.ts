@@ -62,9 +62,8 @@ interface Request {
   readonly answer: Answer;
   readonly adapter: ChosenAdapter;
   readonly promptTokens: number;
-  /** When the call began, and when the engine was given the request, as of `performance.now()`. */
+  /** When the call began, as of `performance.now()`. */
   readonly calledAt: number;
-  readonly submittedAt: number;
   readonly release: (() => void) | undefined;
 }
 
@@ -161,7 +160,6 @@ async function started(model: GenerationModel, begin: (work: Work) => Served, wo
     if (left < 0) throw overdue();
     // The listener comes first: a signal that refuses it must not leave a request under way.
     release = call.signal && onAbort(call.signal, () => work.stop());
-    const submittedAt = performance.now();
     const stream = await model.engine.submit({
       tokenIds: prompt,
       version: adapter.version,
@@ -170,12 +168,13 @@ async function started(model: GenerationModel, begin: (work: Work) => Served, wo
       stopIds: Int32Array.from(model.eosTokenIds),
       tenant: served.tenant,
       weight: served.weight,
+      topLogProbs: -1,
       deadlineMs: left,
     });
     stream.onEnd = () => served.over();
     work.stop = () => stream.abort();
     const answer = new Answer(decoder, stops);
-    return { call, stream, answer, adapter, promptTokens: prompt.length, calledAt, submittedAt, release };
+    return { call, stream, answer, adapter, promptTokens: prompt.length, calledAt, release };
   } catch (error) {
     release?.();
     served.over();
@@ -189,17 +188,17 @@ async function started(model: GenerationModel, begin: (work: Work) => Served, wo
 
 const overdue = () => new RubricateError("ERR_DEADLINE", "The request's deadline passed before its first step");
 
-function result({ call, stream, answer, adapter, promptTokens, calledAt, submittedAt }: Request): GenerationResult {
+function result({ call, stream, answer, adapter, promptTokens, calledAt }: Request): GenerationResult {
   const end = stream.end;
   const finishReason = answer.stopped || !end || "error" in end ? "stop" : end.reason;
-  const { startedAt = submittedAt, firstTokenAt, cachedTokens } = stream;
+  const { queuedMs, firstTokenAt, cachedTokens } = stream;
   return resultOf(
     { promptTokens, sampling: call.sampling },
     { text: answer.text, tokenIds: answer.tokenIds, finishReason },
     {
       adapter: adapter.named ?? null,
       cachedTokens,
-      queuedMs: startedAt - submittedAt,
+      queuedMs,
       firstTokenMs: firstTokenAt === undefined ? null : firstTokenAt - calledAt,
     },
     (performance.now() - calledAt) / 1e3,

@@ -48,6 +48,7 @@ const noSteps: NativeEngineStats = {
   steps: 0,
   computedTokens: 0,
   generatedTokens: 0,
+  foundTokens: 0,
   putOut: 0,
   stepMs: 0,
   versions: 0,

@@ -16,8 +16,9 @@ const COLUMNS = 4;
 export class RequestStream {
   /** Tokens of the prompt that were found in the cache. */
   cachedTokens = 0;
-  /** When the request took part in its first step, and when its first token came, as of `performance.now()`. */
-  startedAt: number | undefined;
+  /** Milliseconds that it waited for its first step. */
+  queuedMs = 0;
+  /** When its first token came, as of `performance.now()`. */
   firstTokenAt: number | undefined;
   /** The request has ended, though its reader may have tokens left. */
   end: End | undefined;
@@ -65,13 +66,14 @@ export class RequestStream {
   }
 
   /** An output of this request. Must not throw. */
-  put(kind: number, value: number, failures: readonly NativeFailure[]): void {
-    if (kind === outputKinds.started) this.startedAt ??= performance.now();
-    if (kind === outputKinds.started) this.cachedTokens = value;
-    else if (kind === outputKinds.token) {
+  put(kind: number, value: number, position: number, failures: readonly NativeFailure[]): void {
+    if (kind === outputKinds.started) {
+      this.cachedTokens = value;
+      this.queuedMs = position;
+    } else if (kind === outputKinds.token) {
       this.firstTokenAt ??= performance.now();
       if (!this.aborted) this.tokens.push(value);
-    } else {
+    } else if (kind >= outputKinds.stopped) {
       this.end = endOf(kind, failures[value]);
       if ("error" in this.end && this.end.error.code === "ERR_DEADLINE") this.drop(); // it is too late for them
       this.onEnd();
@@ -131,7 +133,7 @@ export class Outputs {
       const kind = rows[at + 1]!;
       const stream = this.streams.get(id);
       if (kind >= outputKinds.stopped) this.streams.delete(id);
-      stream?.put(kind, rows[at + 2]!, failures);
+      stream?.put(kind, rows[at + 2]!, rows[at + 3]!, failures);
     }
     if (before === 0 || this.streams.size > 0) return;
     for (const resolve of this.waiting) resolve();

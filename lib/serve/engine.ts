@@ -26,6 +26,8 @@ export interface EngineStats {
   readonly steps: number;
   /** Tokens of prompts that were computed, also those computed again. */
   readonly promptTokens: number;
+  /** Tokens of prompts whose keys and values were found in the cache. */
+  readonly cachedTokens: number;
   readonly generatedTokens: number;
   /** Requests that gave up their memory for others, and were computed again. */
   readonly putOut: number;
@@ -83,11 +85,12 @@ export class Engine {
   stats(): EngineStats {
     this.requireOpen();
     const resident = this.adapters.list().filter((one) => one.resident).length;
-    const { computedTokens, versions, deviceVersionBytes: _, ...native } = this.model.engine.stats();
+    const { computedTokens, foundTokens, versions, deviceVersionBytes: _, ...native } = this.model.engine.stats();
     return {
       requests: this.underWay.size,
       ...native,
       promptTokens: computedTokens,
+      cachedTokens: foundTokens,
       stepAdapters: versions,
       adapters: resident,
       adapterBytes: this.adapters.bytes,

@@ -2,13 +2,19 @@
 import type { RedAdapter } from "../adapter/red_adapter";
 import { requireModel } from "../brands";
 import { invalid } from "../errors";
-import { defaultCacheBytes, deviceVersionBytes, engineDefaults, pageBytes } from "../generate/engine_size";
+import {
+  defaultCacheBytes,
+  deviceVersionBytes,
+  engineDefaults,
+  mostCacheBytes,
+  pageBytes,
+} from "../generate/engine_size";
 import { type GenerateOptions, generateOptionNames } from "../generate/options";
 import { limits } from "../limits";
 import type { LlamaModel } from "../model/model";
 import type { NativeEngineOptions } from "../native";
 import { integer, type Kind, number, positiveFloat32 } from "../option_kinds";
-import { checkOptions, functionOf, isMissing, type OptionNames } from "../options";
+import { booleanOf, checkOptions, functionOf, isMissing, type OptionNames } from "../options";
 
 export interface EngineOptions {
   /** A model has at most one Engine, until that is closed. */
@@ -26,6 +32,11 @@ export interface EngineOptions {
   readonly stepMs?: number;
   /** Share of the model's time for training while requests want it too; above 0 and below 1. Default: 0.2. */
   readonly trainingShare?: number;
+  /**
+   * Whether a prompt that begins as an earlier one of the same tenant and the same version of an adapter takes over its keys
+   * and values. It changes no answer. Default: true.
+   */
+  readonly prefixCache?: boolean;
   /** Bytes of the adapters' versions in memory. Default: 2^30. */
   readonly maxAdapterBytes?: number;
   /** Versions of an adapter that are kept, with the current one, 1 to 1,000. Default: 3. */
@@ -48,6 +59,7 @@ const engineOptionNames: OptionNames<EngineOptions> = {
   maxQueue: true,
   stepMs: true,
   trainingShare: true,
+  prefixCache: true,
   maxAdapterBytes: true,
   keepVersions: true,
   loadAdapter: true,
@@ -104,13 +116,10 @@ export function engineSettings(given: EngineOptions) {
   const page = pageBytes(model);
   const atLeast = `an integer from ${page} (one page of this model) to 2^46`;
   const bytes = integer(0, limits.engineBytes);
+  const size = integer(page, limits.engineBytes, atLeast);
+  const cacheBytes = checked("cacheBytes", size, options.cacheBytes, defaultCacheBytes(model));
   const native: NativeEngineOptions = {
-    cacheBytes: checked(
-      "cacheBytes",
-      integer(page, limits.engineBytes, atLeast),
-      options.cacheBytes,
-      defaultCacheBytes(model),
-    ),
+    cacheBytes: Math.min(cacheBytes, mostCacheBytes(model)),
     maxSequences: checked(
       "maxSequences",
       integer(1, limits.maxSequences),
@@ -120,6 +129,7 @@ export function engineSettings(given: EngineOptions) {
     maxQueue: checked("maxQueue", integer(0, limits.maxQueue), options.maxQueue, engineDefaults.maxQueue),
     stepMs: checked("stepMs", number(1, limits.stepMs), options.stepMs, engineDefaults.stepMs),
     trainingShare: checked("trainingShare", share, options.trainingShare, engineDefaults.trainingShare),
+    sharePrefixes: booleanOf("prefixCache", options.prefixCache, engineDefaults.prefixCache),
     maxDeviceVersionBytes: deviceVersionBytes,
   };
   return {

@@ -149,6 +149,32 @@ describe("what ends a request early leaves nothing behind:", () => {
   });
 });
 
+test("a prompt takes over the keys and values of an earlier one of its tenant and adapter, and of the same weights", async () => {
+  const own = await loadModel();
+  const tokenIds = Array.from({ length: 150 }, (_, at) => 5 + ((7 * at) % 400));
+  await withEngine({ model: own }, async (engine) => {
+    await engine.adapters.set("a", adapterOf(own, 1));
+    const ask = (more: object = {}) => engine.complete({ tokenIds, maxNewTokens: 8, ...more });
+    const first = await ask();
+    expect(first.cachedTokens).toBe(0);
+    const again = await ask();
+    expect(again).toMatchObject({ cachedTokens: 128, tokenIds: first.tokenIds });
+    expect(await ask({ tenant: "acme" })).toMatchObject({ cachedTokens: 0, tokenIds: first.tokenIds });
+    expect(await ask({ tenant: "acme" })).toMatchObject({ cachedTokens: 128, tokenIds: first.tokenIds });
+    expect((await ask({ adapter: "a" })).cachedTokens).toBe(0);
+    expect((await ask({ adapter: "a" })).cachedTokens).toBe(128);
+    await engine.adapters.set("a", adapterOf(own, 2));
+    expect((await ask({ adapter: "a" })).cachedTokens).toBe(0);
+    expect(engine.stats().cachedTokens).toBe(3 * 128);
+    own.forgetFingerprint(); // as full fine-tuning does
+    expect((await ask()).cachedTokens).toBe(0);
+  });
+  await withEngine({ model: own, prefixCache: false }, async (engine) => {
+    for (let at = 0; at < 2; at++) expect((await engine.complete({ tokenIds, maxNewTokens: 2 })).cachedTokens).toBe(0);
+  });
+  own.dispose();
+});
+
 test("one request more than the engine takes is refused, and the others end", async () => {
   await withEngine({ model, maxSequences: 1, maxQueue: 2 }, async (engine) => {
     const answers = await Promise.allSettled(prompts.map((_, at) => engine.complete(request(at))));
