@@ -33,6 +33,9 @@ export {
 } from "./model/model";
 
 export type { Notice, NoticeCode } from "./notices";
+export type { AdapterInfo, AdapterRegistry, AdapterVersion } from "./serve/adapters";
+export { Engine, type EngineStats } from "./serve/engine";
+export type { EngineGenerateOptions, EngineOptions } from "./serve/engine_options";
 export {
   type AdamWOptions,
   type AttentionOptions,
