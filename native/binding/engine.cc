@@ -181,12 +181,14 @@ EngineHandle::EngineHandle(const Napi::CallbackInfo& info) : Handle(info) {
 
 Napi::Value EngineHandle::submit(const Napi::CallbackInfo& info) {
   const auto state = use();
-  EngineRequest request = request_argument(info[0]);  // may run JavaScript, so the engine is looked at afterwards
+  state->core();
+  EngineRequest request = request_argument(info[0]);  // may run JavaScript that closes the engine
   return Napi::Number::New(info.Env(), state->submit(std::move(request)));
 }
 
 Napi::Value EngineHandle::abort(const Napi::CallbackInfo& info) {
   const auto state = use();
+  state->core();  // its error comes first
   const auto request = static_cast<int32_t>(integer_argument(info[0], "request", 0, INT32_MAX));
   state->abort(request);
   return info.Env().Undefined();
@@ -194,6 +196,7 @@ Napi::Value EngineHandle::abort(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineHandle::taken(const Napi::CallbackInfo& info) {
   const auto state = use();
+  state->core();
   const auto request = static_cast<int32_t>(integer_argument(info[0], "request", 0, INT32_MAX));
   const auto tokens = static_cast<int32_t>(integer_argument(info[1], "tokens", 0, INT32_MAX));
   state->taken(request, tokens);

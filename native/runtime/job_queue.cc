@@ -62,7 +62,8 @@ struct JobQueue::State {
   std::atomic<int64_t> pending{0}, brief_waiting{0};
   Clock clock;
   std::shared_ptr<Resident> resident;
-  std::atomic<bool> attached{false};  // resident != null
+  std::atomic<bool> attached{false};      // resident != null
+  std::atomic<bool> turn_waiting{false};  // it was woken, or wanted a turn when it was last asked
   Share share;
   int64_t resumed = 0;  // when the extended job went on while the resident wanted turns; 0: it did not. The thread's.
 
@@ -89,7 +90,11 @@ struct JobQueue::State {
   }
 
   // Under the mutex.
-  bool turn_wanted() const { return !closed && resident && resident->wants(); }
+  bool turn_wanted() {
+    const bool wanted = !closed && resident && resident->wants();
+    turn_waiting.store(wanted, std::memory_order_relaxed);
+    return wanted;
+  }
 
   std::shared_ptr<Resident> wanting() {
     const std::lock_guard lock(mutex);
@@ -197,6 +202,7 @@ struct JobQueue::State {
   // Under the mutex. The caller destroys what it gets without the mutex.
   std::shared_ptr<Resident> take_resident() {
     attached.store(false, std::memory_order_relaxed);
+    turn_waiting.store(false, std::memory_order_relaxed);
     return std::exchange(resident, nullptr);
   }
 
@@ -279,12 +285,19 @@ void JobQueue::detach() {
 
 void JobQueue::wake() {
   const std::lock_guard lock(state_->mutex);
+  if (state_->resident) state_->turn_waiting.store(true, std::memory_order_relaxed);
   state_->wake.notify_one();
 }
 
 void JobQueue::set_training_share(double share) {
   const std::lock_guard lock(state_->mutex);
   state_->share.set(share);
+}
+
+bool JobQueue::wanted() const {
+  const State& s = *state_;
+  return s.may_yield &&
+         (s.brief_waiting.load(std::memory_order_relaxed) > 0 || s.turn_waiting.load(std::memory_order_relaxed));
 }
 
 void JobQueue::close() {

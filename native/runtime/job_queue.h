@@ -37,6 +37,8 @@ class JobQueue {
   // extended one. Then the resident has as many turns as its share of the time allows (runtime/share.h), with a brief
   // job that waits before each. Does nothing in a brief job or a turn: a later job would overtake the waiting ones.
   void yield();
+  // From the thread: whether a brief job or the resident waits for a yield. A relaxed load or two.
+  bool wanted() const;
 
   // The queue has at most one resident; ERR_STATE if there is one. Starts the thread, so it throws like enqueue(). With
   // no extended job its turns and jobs alternate. close() and retire() detach it.

@@ -70,3 +70,42 @@ TEST_CASE("an engine answers as a decoder: alone and together, over versions of 
     }
   });
 }
+
+TEST_CASE("an engine on a device answers as a decoder there, with few and with many versions in a step") {
+  if (!test_stream()) return;
+  struct OnDevice {
+    OnDevice() { present_device() = test_stream(); }
+    ~OnDevice() { present_device() = nullptr; }
+  } const scope;
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const std::shared_ptr<const Model> model = tiny_model({}, dtype, dtype);
+    for (const int count : {3, 11}) {  // up to 8 slots fit in a kernel's arguments
+      CAPTURE(count);
+      EngineOptions options;
+      options.version_bytes = 2000;  // of few versions
+      Served together(model, std::move(options));
+      std::vector<int32_t> ids;
+      std::vector<std::vector<int32_t>> expected;
+      for (int i = 0; i < count; ++i) {
+        const auto seed = static_cast<uint64_t>(i);
+        const auto variant = i % 4 == 1 ? RedVariant::ln : i % 4 == 2 ? RedVariant::scale : RedVariant::all;
+        const auto adapter = i == 0 ? nullptr
+                                    : random_adapter(*model, variant, seed,
+                                                     i % 2 == 0 ? all_sites() : std::vector<Site>{Site::down_proj});
+        EngineRequest request;
+        request.prompt = tiny_tokens(i == 2 ? 70 : 3 + i, 1);
+        request.max_new = 3;
+        request.sampling.temperature = i % 3 == 0 ? 0.7f : 0.0f;
+        if (adapter) request.version = AdapterVersion::of(*adapter);
+        expected.push_back(decoded(model, adapter, request.prompt, request.sampling, request.max_new));
+        ids.push_back(together.engine->submit(std::move(request)));
+      }
+      together.run();
+      for (int i = 0; i < count; ++i) {
+        CAPTURE(i);
+        CHECK(together.answer(ids[static_cast<size_t>(i)]).ids == expected[static_cast<size_t>(i)]);
+      }
+      CHECK(together.engine->stats().device_version_bytes <= 2000);
+    }
+  }
+}
