@@ -13,9 +13,14 @@ export function grown<T extends Numbers>(array: T, length: number): T {
 
 /** A list of numbers that grows. */
 export class Column<T extends Numbers> {
-  length = 0;
-  /** @param array memory to begin with, at least one number */
-  constructor(private array: T) {}
+  /**
+   * @param array memory to begin with, at least one number
+   * @param length how many of its numbers are the list's
+   */
+  constructor(
+    private array: T,
+    public length = 0,
+  ) {}
 
   push(value: number): void {
     if (this.length === this.array.length) this.array = grown(this.array, 2 * this.length);
@@ -24,6 +29,11 @@ export class Column<T extends Numbers> {
 
   at(index: number): number {
     return this.array[index]!;
+  }
+
+  /** The numbers, in the list's own memory until it grows. */
+  view(): T {
+    return this.array.subarray(0, this.length) as T;
   }
 
   copy(): T {

@@ -1,4 +1,6 @@
 import { isNativeError } from "node:util/types";
+import { isOfAnotherCopy, shareErrorClass } from "./copies";
+
 /**
  * Every error this package throws or rejects with carries one of these codes. They are stable: code may branch on them.
  * `docs/errors.md` lists each with its remedy.
@@ -39,8 +41,15 @@ export const errorCodes = {
 
 export type ErrorCode = keyof typeof errorCodes;
 
-/** The one error class of this package. `code` is stable, `message` is for people. */
+/**
+ * The one error class of this package. `code` is stable, `message` is for people. `instanceof` holds also for the errors of
+ * other copies of the package in the process.
+ */
 export class RubricateError extends Error {
+  static {
+    shareErrorClass(RubricateError);
+  }
+
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
@@ -98,7 +107,9 @@ function describe(value: unknown): string {
   if (typeof value === "symbol") return `${shortened(String(value))} of type symbol`;
   if (typeof value === "function") return "a function";
   try {
-    return Array.isArray(value) ? `an array of length ${value.length}` : `an instance of ${classOf(value)}`;
+    if (Array.isArray(value)) return `an array of length ${value.length}`;
+    const name = `an instance of ${classOf(value)}`;
+    return isOfAnotherCopy(value) ? `${name} of another copy of rubricate ("npm ls rubricate" shows them)` : name;
   } catch {
     return "an object that cannot be read"; // a revoked proxy, or a getter that throws
   }

@@ -7,7 +7,7 @@ export {
   type SiteStats,
   type VectorStats,
 } from "./adapter/red_adapter";
-export type { PlanOptions } from "./data/batches";
+export type { EpochPlan, PlanOptions } from "./data/batches";
 export {
   type DataFormat,
   Dataset,
@@ -49,11 +49,15 @@ export { type Dtype, type FloatDtype, Tape, Tensor, type TensorOptions } from ".
 export {
   type ChatMessage,
   type ChatOptions,
+  type ChatTemplates,
   type DecodeOptions,
+  type DecoderOptions,
+  type DecodingRules,
   type EncodeOptions,
   type RenderedChat,
   TokenDecoder,
   Tokenizer,
+  type TokenizerFiles,
 } from "./tokenizer/tokenizer";
 export { type EvaluateOptions, type Evaluation, evaluate } from "./train/evaluate";
 export type {
@@ -65,7 +69,11 @@ export type {
   StepEvent,
   TrainEvent,
   TrainSummary,
+  TrialEvent,
 } from "./train/events";
-export type { LoggerName, TrainerOptions } from "./train/options";
+export { type MultiRunOptions, MultiTrainer, type MultiTrainerOptions } from "./train/multi_trainer";
+export type { LearningRateSource, LoggerName, TrainerOptions } from "./train/options";
+export type { Publisher, PublishOptions } from "./train/publish";
 export type { Schedule } from "./train/schedule";
 export { type RunOptions, Trainer } from "./train/trainer";
+export { TrainingRun } from "./train/training_run";

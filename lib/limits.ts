@@ -53,6 +53,8 @@ export const limits = {
   lineBytes: 16 * MiB,
   /** Values in a line of a JSONL file. Rows with more are skipped. */
   lineValues: 1 << 20,
+  /** Bytes of all indexes that are kept of data files. */
+  indexCacheBytes: 1 << 30,
   /** Bytes of a line of a run's log.jsonl. */
   logLineBytes: 1 << 16,
   /** Bytes of the header of a safetensors file with expected tensors, in addition to those for each tensor. */
@@ -65,6 +67,11 @@ export const limits = {
   stdinBytes: 16 * MiB,
   /** Levels of arrays and objects in the messages and tools of a row or of a call. */
   rowNesting: 64,
+
+  /** UTF-16 units of the name of a MultiTrainer's run. */
+  runNameCharacters: 2 ** 8,
+  /** Events of such a run that are kept until somebody takes them. */
+  queuedEvents: 2 ** 10,
 
   // Tokenizers and chat templates
   /** Largest token id. */

@@ -68,6 +68,17 @@ export const positiveFloat32 = numberKind("a positive number", (value) => {
   return fitsFloat32(value) ? undefined : `a number ${float32Range}`;
 });
 
+/** A number of a kind, or a word. */
+export function numberOr<const T extends string>(kind: Kind<number>, word: T): Kind<number | T> {
+  const expects = `${kind.expects} or "${word}"`;
+  return {
+    placeholder: `${kind.placeholder}|${word}`,
+    expects,
+    read: (text) => (text === word ? word : kind.read(text)),
+    fault: (value) => (value === word ? undefined : isNumber(value) ? kind.fault(value) : expects),
+  };
+}
+
 /** A decay rate: below 1 also after rounding to float32. */
 export const belowOne = numberKind("a number in [0, 1)", (value) => {
   if (value < 0 || value >= 1) return "a number in [0, 1)";

@@ -1,6 +1,7 @@
 /** Checks of callers' arguments. An invalid value, and an error thrown while reading one, becomes a RubricateError. */
 import { invalid, RubricateError, reasonOf } from "./errors";
 import { limits } from "./limits";
+import { lettersOf, otherNameHint } from "./other_names";
 
 /** The names of an interface's options. A missing or unknown name does not compile. */
 export type OptionNames<T> = Readonly<Record<keyof T, true>>;
@@ -30,15 +31,14 @@ function abbreviates(short: string, long: string): boolean {
   return at === short.length && 3 * short.length >= 2 * long.length;
 }
 
-/** max_new_tokens, --max-new-tokens and maxNewTokens are the same word. */
-const lettersOf = (name: string) => name.toLowerCase().replace(/[^a-z0-9]/g, "");
-
 /** Longer names are not compared: that takes time, and no option name is similar. */
 const longestName = 64;
 
 /** "; did you mean NAME?" with the most similar name; empty if none is similar. */
 export function suggestion(given: string, known: readonly string[]): string {
   if (given.length > longestName) return "";
+  const other = otherNameHint(given, known);
+  if (other !== undefined) return other;
   const letters = lettersOf(given);
   const [nearest] = known
     .map((name) => ({ name, away: distance(letters, lettersOf(name)) }))

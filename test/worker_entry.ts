@@ -1,5 +1,8 @@
-/** Lets worker threads start from TypeScript in tests: a plain script compiles their modules as they are loaded. */
+/** For every test: worker threads start from TypeScript (a plain script compiles their modules as they are loaded). */
 import path from "node:path";
+
+process.env.RUBRICATE_CACHE ??= "none"; // tests do not write into the home of who runs them
+
 import { workerEntry } from "../lib/worker_thread";
 
 workerEntry.of = (module) =>

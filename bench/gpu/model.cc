@@ -87,7 +87,7 @@ class Training {
   std::pair<double, double> step() {
     run_.stream->synchronize();
     const double start = now();
-    const TenantResult result = train_step(model_, {tenant_}, {batch_}, recompute_, true, control_).front();
+    const TenantResult result = train_step(model_, {tenant_}, {batch_}, {recompute_}, control_).front().result;
     run_.stream->synchronize();
     return {now() - start, result.loss};
   }

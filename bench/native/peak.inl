@@ -6,6 +6,8 @@
 constexpr int kSums = 24;
 #elif defined(RUBRICATE_TARGET_AVX2)
 constexpr int kSums = 6;  // F32x16 is two registers here
+#elif defined(RUBRICATE_TARGET_NEON)
+constexpr int kSums = 6;  // four registers
 #else
 constexpr int kSums = 2;
 #endif

@@ -119,7 +119,7 @@ Profile profile(Model& model, const MicroBatch& batch, int repetitions, bool pai
       since = at;
     };
     control.observer = [&](const char* op, bool backward) { next({op, backward}); };
-    train_step(model, {tenant}, {batch}, false, true, control);
+    train_step(model, {tenant}, {batch}, {}, control);
     next({"after", false});
     if (repetition < 0) continue;  // warm-up: allocates
     result.whole.push_back(since - began);

@@ -1,4 +1,6 @@
 /** Inputs and results of a training step or an evaluation. */
+import type { RubricateError } from "../errors";
+import type { NativeJob } from "../job";
 import type { NativeOptimizer, NativeOptimizerOptions } from "./optimizer";
 import type { NativeAdapter, NativeParameters } from "./parameters";
 
@@ -28,9 +30,19 @@ interface NativeTenant {
 }
 
 export interface NativeTrainRequest {
+  /** Adapters of one layout (variant, sites, layers), each once; or the model's own weights. */
   readonly tenants: readonly NativeTenant[];
-  /** Sequences of slot i + 1 belong to tenant i; when the model's own weights train, all slots are 0. */
+  /**
+   * Sequences of slot i + 1 belong to tenant i; when the model's own weights train, all slots are 0. A tenant's sequences
+   * are in the order in which its gradient is summed. Nothing else about the order or the split changes its result.
+   */
   readonly microBatches: readonly NativeMicroBatch[];
+  /**
+   * Most tokens of a micro-batch: the core splits the sequences again, in their order; one that is longer goes alone.
+   * undefined: the micro-batches as they are. Adapters only. While a brief job waits as the step begins, a step of
+   * adapters on the CPU has at most 256 tokens a micro-batch.
+   */
+  readonly maxRows?: number | undefined;
   readonly recompute: boolean;
   /** false: compute gradients and change nothing else. */
   readonly update: boolean;
@@ -45,6 +57,24 @@ export interface NativeTenantResult {
   readonly gradNorm: number;
 }
 
+/**
+ * What a step made of one tenant. With an error (ERR_DATA: no supervised tokens; ERR_NOT_FINITE; ERR_ABORTED: cancelTenant)
+ * the tenant was not updated, and its numbers mean nothing. The others were, with the bits of a step without it.
+ */
+export interface NativeTenantOutcome extends NativeTenantResult {
+  readonly error: RubricateError | undefined;
+}
+
+/**
+ * A step's outcomes, by tenant. It rejects, and nothing has changed, with what concerns all tenants (ERR_OUT_OF_MEMORY,
+ * ERR_ABORTED, ERR_FILE, ERR_DEVICE_LOST), and with the error of an only tenant.
+ */
+export interface NativeTrainJob extends NativeJob<NativeTenantOutcome[]> {
+  /** Leaves tenant `index` out of the step's update, unless that has begun. Harmless once the step has ended. */
+  cancelTenant(index: number): void;
+}
+
+/** A slot's sums depend only on its own sequences: those of an adapter with a NaN are NaN, the others are not. */
 export interface NativeSums {
   /** By slot: summed nats, supervised tokens, and tokens whose largest logit was the target. */
   readonly nats: Float64Array;

@@ -1,6 +1,6 @@
 /** The handle of a model. */
 import type { NativeJob } from "../job";
-import type { NativeBatch, NativeMicroBatch, NativeSums, NativeTenantResult, NativeTrainRequest } from "./batches";
+import type { NativeBatch, NativeMicroBatch, NativeSums, NativeTrainJob, NativeTrainRequest } from "./batches";
 import type { NativeDecoder } from "./decoder";
 import type { MatrixProduct } from "./devices";
 import type { NativeEngine, NativeEngineOptions, NativeOutputs, NativeVersion } from "./engine";
@@ -57,10 +57,12 @@ export interface NativeModel {
   readonly pendingJobs: number;
   /** Logits of `rows` (all if it is undefined), fp32 [rows, vocabulary]. */
   logits(batch: NativeBatch, adapters: readonly (NativeAdapter | null)[], rows?: Int32Array): NativeJob<Float32Array>;
-  trainStep(request: NativeTrainRequest): NativeJob<NativeTenantResult[]>;
+  trainStep(request: NativeTrainRequest): NativeTrainJob;
+  /** maxRows: as for a training step. */
   evaluate(
     microBatches: readonly NativeMicroBatch[],
     adapters: readonly (NativeAdapter | null)[],
+    maxRows?: number,
   ): NativeJob<NativeSums>;
   /** Makes the weights trainable: private copies with fp32 masters and gradients. */
   makeTrainable(): NativeJob<NativeParameters>;

@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import { suggestion } from "../options";
+import { sameNames } from "../other_names";
 import { type Command, UsageError } from "./command";
 import type { Flag } from "./flag";
 import { type FlagName, flags, type Values } from "./flags";
@@ -34,7 +35,15 @@ export function withFlags(message: string, command: Command): string {
       const flag = flagOf(name);
       return flag === undefined ? whole : ` for ${flag} but received `;
     })
+    .replace(/\b([a-z]+): true\b/g, (whole, name: string) => flagOf(name) ?? whole)
     .replace(optionName, (name) => flagOf(name) ?? name);
+}
+
+/** `--learning_rate`, as transformers writes it. Only a known flag is changed. */
+function withHyphens(argument: string, known: ReadonlyMap<string, unknown>): string {
+  const [, name, rest] = /^--(\w+_[\w-]*)((?:=.*)?)$/s.exec(argument) ?? [];
+  const written = name?.replaceAll("_", "-");
+  return written !== undefined && known.has(written) ? `--${written}${rest}` : argument;
 }
 
 const quote = (value: string | undefined) =>
@@ -47,6 +56,8 @@ const quote = (value: string | undefined) =>
 export function readArguments(command: Command, argv: readonly string[]): Arguments {
   const known = new Map<string, FlagName>();
   for (const name of ["help", "json", ...command.flags] as FlagName[]) known.set(kebab(name), name);
+  const own = [...known.keys()];
+  for (const [written, name] of sameNames(command.flags)) if (!known.has(written)) known.set(written, name);
   const options = Object.fromEntries(
     [...known].map(([written, name]) => {
       const flag: Flag<unknown> = flags[name];
@@ -57,12 +68,17 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
   const fail = (message: string) => new UsageError(message);
   const values: Record<string, unknown> = {};
   const positionals: string[] = [];
-  for (const token of parseArgs({ args: [...argv], options, strict: false, tokens: true }).tokens) {
+  for (const token of parseArgs({
+    args: argv.map((one) => withHyphens(one, known)),
+    options,
+    strict: false,
+    tokens: true,
+  }).tokens) {
     if (token.kind === "positional") positionals.push(token.value);
     if (token.kind !== "option") continue;
     const name = known.get(token.name);
     if (name === undefined) {
-      const written = [...known.keys()].map((one) => `--${one}`);
+      const written = own.map((one) => `--${one}`);
       throw fail(
         `Expected a flag of rubricate ${command.name} but received ${quote(token.rawName)}${suggestion(token.rawName, written)}`,
       );

@@ -1,14 +1,18 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { tensorFile } from "../adapter/files";
+import { readAdapterConfig, tensorFile } from "../adapter/files";
 import { RedAdapter } from "../adapter/red_adapter";
 import { Dataset } from "../data/dataset";
 import { type DemoPair, loadDemoPairs } from "../embedded";
 import { printable } from "../errors";
+import { requireNoModel } from "../files/model_folder";
+import { present } from "../files/read";
 import type { LlamaModel } from "../model/model";
 import { evaluate } from "../train/evaluate";
+import { requireNoResults } from "../train/output_folder";
+import { runFile } from "../train/output_links";
 import { Trainer } from "../train/trainer";
-import type { Command, Invocation } from "./command";
+import { type Command, type Invocation, UsageError } from "./command";
 import { modelFlags } from "./flags";
 import { commandLine, flagsOf, pathWord, tryLine } from "./hints";
 import { loadModel } from "./load";
@@ -30,7 +34,7 @@ export const demoCommand: Command = {
   summary: "Trains a small model to sort letters by office in about half a minute, and tests it on held-out letters.",
   details:
     "The model and the examples are part of the package: nothing is downloaded. Answers and held-out losses are of examples that are not in the training data.",
-  flags: [...modelFlags, "out", "epochs", "learningRate", "batchSize", "seed", "maxNewTokens"],
+  flags: [...modelFlags, "out", "overwrite", "epochs", "learningRate", "batchSize", "seed", "maxNewTokens"],
   defaults: {
     model: "embedded",
     out: defaults.out,
@@ -40,6 +44,10 @@ export const demoCommand: Command = {
     maxNewTokens: String(defaults.maxNewTokens),
   },
   async run(invocation) {
+    if (invocation.values.learningRate === "sweep")
+      throw new UsageError(
+        'Expected a number for --learning-rate but received "sweep": the demo has no data to compare rates with',
+      );
     const model = await loadModel(invocation);
     try {
       await demonstrate(invocation, model);
@@ -71,6 +79,7 @@ async function demonstrate(invocation: Invocation, model: LlamaModel): Promise<v
   const { values, terminal, interrupts } = invocation;
   const { signal } = interrupts;
   const out = values.out ?? defaults.out;
+  await requireNoModel(out); // or saving would fail at the end
   const pairs = loadDemoPairs();
   const dataOf = (some: readonly DemoPair[]) =>
     Dataset.fromRows(
@@ -80,6 +89,7 @@ async function demonstrate(invocation: Invocation, model: LlamaModel): Promise<v
   await using train = await dataOf(pairs.train);
   await using heldOut = await dataOf(pairs.heldOut);
   const adapter = RedAdapter.create(model, { sites });
+  if (!values.overwrite) await requireOwnFolder(out, adapter);
   terminal.print(`A language model of ${count(model.parameterCount)} parameters learns which office answers a letter:`);
   terminal.print(`${plural(train.length, "example")} to learn from, ${plural(heldOut.length, "other")} to test with.`);
   terminal.print(`Training changes ${count(adapter.parameterCount)} numbers.`);
@@ -117,13 +127,22 @@ async function demonstrate(invocation: Invocation, model: LlamaModel): Promise<v
     `Right answers  ${share(exactMatch.before)} before, ${share(exactMatch.after)} after, of ${exactMatch.of} held-out letters`,
   );
   terminal.print(
-    `Held-out loss  ${before.loss.toFixed(4)} before, ${after.loss.toFixed(4)} after: ${fallPercent.toFixed(1)} % less`,
+    `Held-out loss  ${before.loss.toFixed(2)} before, ${after.loss.toFixed(2)} after: ${fallPercent.toFixed(1)} % less`,
   );
   terminal.print(`Training       ${plural(steps, "step")} in ${duration(seconds)}`);
   terminal.print(
     `Adapter        ${count(adapterBytes)} bytes in ${out}, ${((100 * adapterBytes) / modelBytes).toFixed(2)} % of the model's ${bytes(modelBytes)}`,
   );
   showNext(invocation, out, prompts[0]!, model.requireTokenizer().chatTemplate !== undefined);
+}
+
+/** An earlier demo's adapter is replaced, another one is not. @throws RubricateError ERR_FILE, ERR_CHECKPOINT */
+async function requireOwnFolder(out: string, adapter: RedAdapter): Promise<void> {
+  const layout = (config: object | undefined) => JSON.stringify({ ...config, rubricate: undefined });
+  const earlier = await readAdapterConfig(out).catch(() => undefined);
+  const isDemo =
+    layout(earlier) === layout(await adapter.fileConfig()) && !(await present(join(out, runFile)).catch(() => true));
+  if (!isDemo) await requireNoResults(out);
 }
 
 /** Trains and shows the loss. @returns the loss of every step */

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { embeddedModelDir } from "../embedded";
 import { cudaDevices } from "../model/device";
 import { native } from "../native";
+import { thisPlatform } from "../platform";
 import { type Command, status } from "./command";
 import { version } from "./help";
 import { bytes, padded } from "./text";
@@ -50,14 +51,11 @@ function nodeVersion(): Finding {
 }
 
 function platform(): Finding {
-  const { header } = process.report.getReport() as { header?: { glibcVersionRuntime?: string } };
-  const libc = header?.glibcVersionRuntime;
-  const text = `${process.platform} ${process.arch}${libc ? `, glibc ${libc}` : ""}`;
-  const known = process.platform === "linux" && process.arch === "x64";
+  const { text, supported } = thisPlatform();
   return {
     name: "platform",
     ok: true,
-    text: known ? text : `${text}: no prebuilt binary; the addon is built from source`,
+    text: supported ? text : `${text}: no prebuilt addon; it has to be built from source`,
   };
 }
 

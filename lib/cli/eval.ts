@@ -6,7 +6,7 @@ import { plural } from "./text";
 
 export const evalCommand: Command = {
   name: "eval",
-  summary: "Reports the loss of a model, with or without an adapter, on JSONL data.",
+  summary: "Reports the loss of a model, with or without an adapter, on data.",
   details: "The loss is the mean over all supervised tokens, in nats.",
   flags: [...modelFlags, "adapter", "allowBaseMismatch", ...dataFlags, "batchSize"],
   required: ["model", "data"],

@@ -1,5 +1,6 @@
 /** All flags of the command line: how each value is parsed, and its text in --help. */
 import { type RedSite, type RedVariant, redSites, redVariants } from "../adapter/config";
+import { dataFormats } from "../data/rows";
 import { limits } from "../limits";
 import { cudaIndex, type DeviceChoice } from "../model/device";
 import { choice, integer, list, number, temperatures, text } from "../option_kinds";
@@ -51,12 +52,20 @@ export const flags = {
   dtype: flag(choice(["auto", "float32", "bfloat16"]), "dtype of the computation", "auto, as stored"),
   threads: flag(integer(1, 256), "number of threads for computation", "one per core"),
 
-  data: flag(text("FILE"), "JSONL with chats, prompts with completions, or texts, see docs/data-formats.md"),
-  format: flag(choice(["auto", "chat", "prompt", "text"]), "format of the rows", "auto, by each row's fields"),
+  config: flag(
+    text("FILE"),
+    "a JSON file with further flags, or options of Trainer; what the command line says counts",
+  ),
+  data: flag(
+    text("FILE"),
+    "JSONL, a JSON array or CSV, with chats, prompts with completions, or texts, see docs/data-formats.md",
+  ),
+  format: flag(choice(dataFormats), "format of the rows", "auto, by each row's fields"),
   loss: flag(choice(["completion", "all"]), "tokens to learn: only the answers, or all", "completion"),
   maxLength: flag(integer(2), "maximum tokens of a row; longer rows are truncated at their end", "the model's context"),
+  strict: toggle("stops at the first row that cannot be used, instead of skipping it"),
   rows: flag(integer(1), "rows to show", "3"),
-  eval: flag(text("FILE|X"), "JSONL to evaluate with, or the share of the data, between 0 and 1, to split off for it"),
+  eval: flag(text("FILE|X"), "a file to evaluate with, or the share of the data, between 0 and 1, to split off for it"),
 
   variant: flag(
     choice<RedVariant>(redVariants),
@@ -142,4 +151,4 @@ export const samplingFlags = [
 ] as const satisfies readonly FlagName[];
 
 /** Flags of all commands that read data. */
-export const dataFlags = ["data", "format", "loss", "maxLength"] as const satisfies readonly FlagName[];
+export const dataFlags = ["data", "format", "loss", "maxLength", "strict"] as const satisfies readonly FlagName[];

@@ -48,7 +48,14 @@ export function commandHelp(command: Command, width: number): string {
   }
   if (command.groups) lines.push("", "General:");
   for (const name of ["json", "help"] as const) describe(name);
-  lines.push("", wrap("Exit status: 0 done, 1 failed, 2 invalid command line, 130 interrupted.", width, 0));
+  lines.push(
+    "",
+    wrap(
+      "Exit status: 0 done, 1 failed, 2 invalid command line, 130 interrupted (143 by SIGTERM, 129 by SIGHUP).",
+      width,
+      0,
+    ),
+  );
   return lines.join("\n");
 }
 

@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { configFile } from "../adapter/files";
 import { RubricateError, systemReason } from "../errors";
+import { hubHint } from "../files/not_a_folder";
 import { present } from "../files/read";
 import { kebab } from "./arguments";
 import { type Command, type Invocation, UsageError } from "./command";
@@ -14,7 +15,7 @@ export const inspectCommand: Command = {
   name: "inspect",
   summary: "Shows the contents of a model, of an adapter, or of data as used in training.",
   details:
-    "PATH is a model's folder, an adapter's folder, or a JSONL file (the same as --model, --adapter and --data). With --model, an adapter is checked against its base. Data need --model; learned tokens are marked.",
+    "PATH is a model's folder, an adapter's folder, or a data file (the same as --model, --adapter and --data). With --model, an adapter is checked against its base. Data need --model; learned tokens are marked.",
   positionals: ["PATH"],
   flags: [...modelFlags, "adapter", "allowBaseMismatch", ...dataFlags, "rows"],
   async run(invocation) {
@@ -40,10 +41,9 @@ async function withPath(invocation: Invocation): Promise<Invocation> {
 }
 
 async function kindOf(path: string): Promise<"model" | "adapter" | "data"> {
-  const found = await stat(path).catch((cause: Error) => {
-    throw new RubricateError("ERR_FILE", `Expected a folder or a file at ${path}: ${systemReason(cause, path)}`, {
-      cause,
-    });
+  const found = await stat(path).catch(async (cause: Error) => {
+    const reason = `${systemReason(cause, path)}${await hubHint(path)}`;
+    throw new RubricateError("ERR_FILE", `Expected a folder or a file at ${path}: ${reason}`, { cause });
   });
   if (!found.isDirectory()) return "data";
   if (!(await present(join(path, configFile)))) return "model";

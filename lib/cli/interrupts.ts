@@ -1,13 +1,35 @@
+import { constants } from "node:os";
+
+/** The signals that ask a command to stop: Ctrl-C, the end of a service or a job, a terminal that was closed. */
+export const stopSignals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+export type StopSignal = (typeof stopSignals)[number];
+
+/** The exit status of a process that a signal has ended, as shells report it. */
+export function statusOf(signal: StopSignal): number {
+  return 128 + constants.signals[signal];
+}
+
 /**
- * Ctrl-C (SIGINT) and SIGTERM: the first asks the command to stop, through its AbortSignal; the second ends the process
+ * Two signals that are closer count as one: `timeout` signals its child and then its group, and a Ctrl-C below npm comes from
+ * the terminal and from npm. A person who wants to end the process at once presses Ctrl-C again later than that.
+ */
+const repetitionMs = 500;
+
+/**
+ * Signals: the first asks the command to stop, through its AbortSignal; the second ends the process
  * immediately. A command may handle the first one itself, for example to stop an answer.
  */
 export class Interrupts {
   private readonly controller = new AbortController();
   private readonly takers: (() => void)[] = [];
   private stopping: (() => void) | undefined;
+  private interruptedAt: number | undefined;
   /** Whether the command stops without a message. */
   isQuiet = false;
+
+  /** @param now milliseconds on a clock that never goes back */
+  constructor(private readonly now = () => performance.now()) {}
 
   /** Aborted by the first interrupt that no other function handles. */
   get signal(): AbortSignal {
@@ -19,14 +41,20 @@ export class Interrupts {
     this.stopping = handler;
   }
 
-  /** Handles an interrupt. @returns whether the process must end immediately */
-  interrupt(): boolean {
+  /**
+   * Handles an interrupt. A closed terminal may send SIGHUP twice, from the shell and from the system, and its output is
+   * lost before or after that: neither ends the process before it has written its checkpoint.
+   * @returns whether the process must end immediately
+   */
+  interrupt(signal: StopSignal = "SIGINT"): boolean {
     const taker = this.takers.at(-1);
     if (taker) {
       taker();
       return false;
     }
-    if (this.signal.aborted) return true;
+    if (this.interruptedAt !== undefined) return signal !== "SIGHUP" && this.now() - this.interruptedAt >= repetitionMs;
+    this.interruptedAt = this.now();
+    if (this.signal.aborted) return false;
     this.stopping?.();
     this.controller.abort(new Error("interrupted"));
     return false;

@@ -8,7 +8,7 @@ import type { Invocation } from "./command";
 import { bytes, count, plural } from "./text";
 
 /** The folder that --model names. */
-function modelDir(name: string | undefined): string {
+export function modelDir(name: string | undefined): string {
   return name === undefined || name === "embedded" ? embeddedModelDir() : name;
 }
 
@@ -55,14 +55,15 @@ export async function loadAdapter(
   });
 }
 
-/** Tokenises a JSONL file by the data flags. */
+/** Tokenises a data file by the data flags. */
 export async function loadData(invocation: Invocation, model: LlamaModel, path: string): Promise<Dataset> {
   const { values, terminal, interrupts } = invocation;
   terminal.progress.restart();
-  const loading = Dataset.fromJsonl(path, {
+  const loading = Dataset.fromFile(path, {
     tokenizer: model.requireTokenizer(),
     format: values.format,
     loss: values.loss,
+    strict: values.strict,
     vocabularySize: model.vocabularySize,
     maxLength: Math.min(values.maxLength ?? model.contextLength, model.contextLength),
     signal: interrupts.signal,

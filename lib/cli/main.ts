@@ -5,13 +5,15 @@ import { readArguments, withFlags } from "./arguments";
 import { benchCommand } from "./bench";
 import { chatCommand } from "./chat";
 import { type Command, status, UsageError } from "./command";
+import { configArguments } from "./config_file";
+import { curveCommand } from "./curve";
 import { demoCommand } from "./demo";
 import { doctorCommand } from "./doctor";
 import { evalCommand } from "./eval";
 import { generateCommand } from "./generate";
 import { commandHelp, generalHelp, version } from "./help";
 import { inspectCommand } from "./inspect";
-import { Interrupts } from "./interrupts";
+import { Interrupts, statusOf, stopSignals } from "./interrupts";
 import { type Streams, Terminal } from "./terminal";
 import { trainCommand } from "./train";
 
@@ -22,6 +24,7 @@ export const commands: readonly Command[] = [
   generateCommand,
   chatCommand,
   inspectCommand,
+  curveCommand,
   benchCommand,
   doctorCommand,
 ];
@@ -31,7 +34,8 @@ const helpWidth = (streams: Streams) => Math.min(120, Math.max(60, streams.stdou
 /**
  * Runs a command line.
  * @param argv without node and script
- * @returns the exit status: 0 done, 1 failed, 2 invalid command line, 130 interrupted
+ * @returns the exit status: 0 done, 1 failed, 2 invalid command line, 130 interrupted (`main` ends with the status of
+ * the signal)
  */
 export async function run(argv: readonly string[], streams: Streams, interrupts = new Interrupts()): Promise<number> {
   const [name, ...rest] = argv;
@@ -58,7 +62,7 @@ export async function run(argv: readonly string[], streams: Streams, interrupts 
   const terminal = new Terminal(streams, argv.includes("--json"));
   try {
     if (!command) throw unknownCommand(wanted!);
-    const { values, positionals } = readArguments(command, rest);
+    const { values, positionals } = argumentsOf(command, rest);
     if (values.help) {
       streams.stdout.write(`${commandHelp(command, width)}\n`);
       return status.done;
@@ -67,6 +71,14 @@ export async function run(argv: readonly string[], streams: Streams, interrupts 
   } catch (error) {
     return reportFailure(error, command, terminal, interrupts);
   }
+}
+
+/** The arguments of a command, before which those of its configuration file stand: a flag replaces a key. */
+function argumentsOf(command: Command, argv: readonly string[]) {
+  if (!command.flags.includes("config")) return readArguments(command, argv);
+  const { config, help } = readArguments({ ...command, required: [] }, argv).values;
+  if (config === undefined || help) return readArguments(command, argv);
+  return readArguments(command, [...configArguments(config, command), ...argv]);
 }
 
 function unknownCommand(name: string): UsageError {
@@ -108,6 +120,7 @@ function reportFailure(
 function main(): void {
   const interrupts = new Interrupts();
   let lostOutput: Error | undefined;
+  let stoppedBy: number | undefined;
   const { stdin, stdout, stderr, env } = process;
   stdout.on("error", (error: NodeJS.ErrnoException) => {
     lostOutput ??= error;
@@ -115,14 +128,17 @@ function main(): void {
   });
   stderr.on("error", () => {}); // the error cannot be reported anywhere
   const end = (code: number) => {
+    // After a signal, which may be that of a closed terminal, stdout may be lost too.
+    if (stoppedBy !== undefined && (code === status.interrupted || lostOutput)) process.exit(stoppedBy);
     const cause = lostOutput as NodeJS.ErrnoException | undefined;
     if (cause && cause.code !== "EPIPE")
       stderr.write(`rubricate: Cannot write to stdout: ${cause.message} [ERR_FILE]\n`);
     process.exit(cause ? (cause.code === "EPIPE" ? status.done : status.failed) : code);
   };
-  for (const name of ["SIGINT", "SIGTERM"] as const)
+  for (const name of stopSignals)
     process.on(name, () => {
-      if (interrupts.interrupt()) process.exit(status.interrupted);
+      stoppedBy ??= statusOf(name);
+      if (interrupts.interrupt(name)) process.exit(statusOf(name));
     });
   process.on("uncaughtException", (error: NodeJS.ErrnoException) => {
     if (error.syscall === "write") {

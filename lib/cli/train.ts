@@ -1,16 +1,21 @@
+import { join } from "node:path";
 import { RedAdapter } from "../adapter/red_adapter";
 import type { Dataset } from "../data/dataset";
-import { RubricateError } from "../errors";
+import { RubricateError, reasonOf } from "../errors";
 import { requireNoModel } from "../files/model_folder";
+import { present } from "../files/read";
 import { numberIn } from "../option_kinds";
-import type { StepEvent, TrainEvent, TrainSummary } from "../train/events";
+import { writeCurve } from "../train/curve";
+import type { StartEvent, StepEvent, TrainEvent, TrainSummary, TrialEvent } from "../train/events";
+import { lockFile } from "../train/folder_lock";
 import { checkRunOptions } from "../train/option_checks";
+import { requireNoResults, requireOutsideModel } from "../train/output_folder";
 import { Trainer } from "../train/trainer";
 import { kebab } from "./arguments";
 import { type Command, type Invocation, status, UsageError } from "./command";
 import { dataFlags, type FlagName, modelFlags, type Values } from "./flags";
 import { commandLine, tryLine } from "./hints";
-import { loadData, loadModel, reportRows } from "./load";
+import { loadData, loadModel, modelDir, reportRows } from "./load";
 import { count, duration, plural } from "./text";
 import { flagNameOf, trainingFlagNames, trainingOptionsOf } from "./training_flags";
 
@@ -19,8 +24,25 @@ const named = {
   Model: modelFlags,
   Data: dataFlags,
   Adapter: ["method", ...redFlags],
-  Evaluation: ["eval", "evalEverySteps", "noEvalEveryEpoch", "noKeepBest", "earlyStopping", "earlyStoppingMinDelta"],
-  Output: ["out", "resume", "checkpointEverySteps", "keepCheckpoints", "loggers"],
+  Evaluation: [
+    "eval",
+    "evalEverySteps",
+    "noEvalEveryEpoch",
+    "evalOnStart",
+    "noKeepBest",
+    "earlyStopping",
+    "earlyStoppingMinDelta",
+  ],
+  Output: [
+    "config",
+    "out",
+    "resume",
+    "overwrite",
+    "checkpointEveryMinutes",
+    "checkpointEverySteps",
+    "keepCheckpoints",
+    "loggers",
+  ],
 } satisfies Record<string, readonly FlagName[]>;
 const { Model, Data, Adapter, ...last } = named;
 const grouped = new Set<FlagName>(Object.values(named).flat());
@@ -29,9 +51,9 @@ const groups = { Model, Data, Adapter, Optimization: trainingFlagNames.filter((n
 
 export const trainCommand: Command = {
   name: "train",
-  summary: "Fine-tunes a model on JSONL data.",
+  summary: "Fine-tunes a model on JSONL, JSON or CSV data.",
   details:
-    "Writes the adapter (with --method full the model) into --out, with log.jsonl and the checkpoints. Ctrl-C writes a checkpoint and prints how to resume; a second one ends immediately.",
+    "Writes the adapter (with --method full the model) into --out, with log.jsonl, the checkpoints and a picture of the losses, curve.svg. Ctrl-C writes a checkpoint and prints how to resume, as SIGTERM and a closed terminal (SIGHUP) do; a second one ends immediately.",
   flags: Object.values(groups).flat(),
   groups,
   required: ["model", "data", "out"],
@@ -67,11 +89,20 @@ function checkOptions(values: Values, share: number | undefined): void {
   }
 }
 
+/** Checks --out before anything is loaded; the run checks it again. @throws RubricateError ERR_FILE, ERR_CHECKPOINT */
+async function checkOutput({ out, model, method, resume, overwrite }: Values): Promise<void> {
+  await requireOutsideModel(out!, modelDir(model));
+  if (method !== "full") await requireNoModel(out!); // or saving would fail at the end
+  // If another run uses the folder, that is what its lock says.
+  const isInUse = await present(join(out!, lockFile)).catch(() => false);
+  if (resume === undefined && !overwrite && !isInUse) await requireNoResults(out!);
+}
+
 async function train(invocation: Invocation): Promise<number> {
   const { values, terminal, interrupts } = invocation;
   const share = evalShare(values.eval);
   checkOptions(values, share);
-  if (values.method !== "full") await requireNoModel(values.out!); // or saving would fail at the end
+  await checkOutput(values);
   const model = await loadModel(invocation);
   const data: Dataset[] = [];
   const load = async (path: string) => {
@@ -91,12 +122,24 @@ async function train(invocation: Invocation): Promise<number> {
     const summary = await runTrainer(trainer, invocation);
     await (adapter ?? model).savePretrained(values.out!);
     terminal.event({ type: "saved", path: values.out });
+    await drawCurve(invocation);
     terminal.event({ type: "end", ...summary });
     reportEnd(invocation, training, summary);
     return status.done;
   } finally {
     for (const one of data) await one.dispose();
     model.dispose();
+  }
+}
+
+/** Draws the log; the result is saved already, so that a failure does not end the command. */
+async function drawCurve({ values, terminal }: Invocation): Promise<void> {
+  if (values.loggers !== undefined && !(values.loggers as readonly string[]).includes("jsonl")) return;
+  try {
+    const { path } = await writeCurve(values.out!);
+    terminal.note(`the losses are drawn in ${path}`);
+  } catch (error) {
+    terminal.note(`notice: the curve was not drawn: ${reasonOf(error)}`);
   }
 }
 
@@ -141,11 +184,15 @@ function resumeLine({ argv }: Invocation): string {
 
 function report(event: TrainEvent, { terminal }: Invocation): void {
   switch (event.type) {
+    case "trial":
+      terminal.note(trialWords(event));
+      break;
     case "start": {
       const rows = `${plural(event.trainRows, "row")} to train on, ${count(event.evalRows)} to evaluate with`;
       terminal.note(
         `${rows}, ${count(event.trainableParameters)} trainable parameters, ${plural(event.totalSteps, "step")}`,
       );
+      terminal.note(rateWords(event));
       if (event.resumedStep > 0) terminal.note(`resuming after step ${event.resumedStep}`);
       break;
     }
@@ -166,6 +213,20 @@ function report(event: TrainEvent, { terminal }: Invocation): void {
       break;
     default:
   }
+}
+
+function trialWords({ learningRate, steps, evalLoss }: TrialEvent): string {
+  const loss = evalLoss === null ? "the training was not finite" : `evaluation loss ${evalLoss.toFixed(4)}`;
+  return `sweep: learning rate ${learningRate}, ${plural(steps, "step")}: ${loss}`;
+}
+
+function rateWords({ learningRate, learningRateFrom }: StartEvent): string {
+  const sources = {
+    option: "as given",
+    default: "the default for this method, these sites and this model",
+    sweep: "found by the sweep",
+  };
+  return `learning rate ${learningRate}, ${sources[learningRateFrom]}`;
 }
 
 /** Describes a step. */

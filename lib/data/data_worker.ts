@@ -1,7 +1,7 @@
 /** The thread that reads and tokenises rows. */
 import path from "node:path";
 import { WorkerThread } from "../worker_thread";
-import type { IndexProgress } from "./row_index";
+import type { IndexProgress } from "./types";
 import type { WorkerCalls, WorkerStart } from "./worker_protocol";
 
 const kind = { module: path.join(__dirname, "dataset_worker"), name: "data", doing: "tokenising" };

@@ -1,10 +1,12 @@
 import { createHash } from "node:crypto";
 import path from "node:path";
 import { isInstance, sourceBrand } from "../brands";
+import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
 import { abortError, Callback, onAbort, throwIfAborted } from "../job";
 import { limits } from "../limits";
 import {
+  booleanOf,
   checkOptions,
   functionOf,
   integersOf,
@@ -20,14 +22,14 @@ import { Tokenizer } from "../tokenizer/tokenizer";
 import { checkedPlanOptions, EpochPlan, type PlanOptions } from "./batches";
 import { DataWorker } from "./data_worker";
 import { beyondVocabulary, type EncodingOptions } from "./encode_row";
-import type { IndexProgress, IndexSummary } from "./row_index";
-import type { DataFormat } from "./rows";
+import { cacheFolder } from "./index_cache";
+import { type DataFormat, dataFormats } from "./rows";
 import { sendRows } from "./sent_rows";
 import { splitSteps } from "./split";
-import type { Example, ReasonReport, RowReport } from "./types";
+import type { Example, IndexProgress, IndexSummary, ReasonReport, RowReport } from "./types";
 
-export type { IndexProgress } from "./row_index";
 export type { DataFormat } from "./rows";
+export type { IndexProgress } from "./types";
 
 /** How rows become examples, see docs/data-formats.md. */
 export interface DatasetOptions {
@@ -43,6 +45,8 @@ export interface DatasetOptions {
    * stay, and training or evaluation with them is refused.
    */
   readonly vocabularySize?: number;
+  /** Ends indexing at the first row that cannot be used, with ERR_DATA. Default: false; such rows are skipped. */
+  readonly strict?: boolean;
   /** Ends indexing with ERR_ABORTED. */
   readonly signal?: AbortSignal;
   /** Told some twenty times a second how far indexing has come. What it throws ends indexing, which rejects with it. */
@@ -55,6 +59,7 @@ const optionNames: OptionNames<DatasetOptions> = {
   maxLength: true,
   loss: true,
   vocabularySize: true,
+  strict: true,
   signal: true,
   onProgress: true,
 };
@@ -87,6 +92,10 @@ const collected = new FinalizationRegistry<DataWorker>((worker) =>
  * of it when done; the garbage collector is the safety net.
  */
 export class Dataset {
+  static {
+    markCopy(Dataset);
+  }
+
   /** @internal */
   readonly [sourceBrand] = true;
   /** Tokens of each example, [examples]. */
@@ -118,13 +127,23 @@ export class Dataset {
   }
 
   /**
-   * Indexes a JSONL file: every row is read and tokenised once, in a thread.
+   * Indexes a JSONL file: every row is read and tokenised once, in a thread. The index of a file of a MiB or more is kept on
+   * disk (docs/data-formats.md) and used again while the file's bytes, the tokenizer and the options are the same.
    * @throws {RubricateError} ERR_FILE; ERR_DATA where no row can be used or the file changes meanwhile; ERR_TEMPLATE where
    *   no conversation can be encoded with the chat template; ERR_ABORTED; ERR_ARGUMENT
    */
   static async fromJsonl(file: string, options: DatasetOptions): Promise<Dataset> {
     pathOf("path", file);
-    return Dataset.index(path.resolve(file), undefined, checked(options, "Dataset.fromJsonl"));
+    return Dataset.index({ path: path.resolve(file), byName: false }, checked(options, "Dataset.fromJsonl"));
+  }
+
+  /**
+   * As `fromJsonl`, of a file whose name says what it is: comma-separated values (.csv), one JSON array (.json, if it begins
+   * with "["), or else JSONL. Line numbers of an array are places in it.
+   */
+  static async fromFile(file: string, options: DatasetOptions): Promise<Dataset> {
+    pathOf("path", file);
+    return Dataset.index({ path: path.resolve(file), byName: true }, checked(options, "Dataset.fromFile"));
   }
 
   /**
@@ -134,17 +153,17 @@ export class Dataset {
   static async fromRows(rows: readonly unknown[], options: DatasetOptions): Promise<Dataset> {
     const isArray = readArgument("rows", "an array", () => Array.isArray(rows) && rows.length >= 0);
     if (!isArray) throw invalid("rows", "an array", rows);
-    return Dataset.index(undefined, rows, checked(options, "Dataset.fromRows"));
+    return Dataset.index({ rows }, checked(options, "Dataset.fromRows"));
   }
 
   private static async index(
-    file: string | undefined,
-    rows: readonly unknown[] | undefined,
-    { tokenizer, signal, onProgress, encoding }: CheckedOptions,
+    { path: file, byName = false, rows }: { path?: string; byName?: boolean; rows?: readonly unknown[] },
+    { tokenizer, signal, onProgress, strict, encoding }: CheckedOptions,
   ): Promise<Dataset> {
     const stopped = "Indexing was stopped";
     throwIfAborted(signal, stopped);
-    const worker = new DataWorker({ tokenizer: tokenizer.parts, options: encoding, path: file });
+    const cache = file === undefined ? undefined : cacheFolder();
+    const worker = new DataWorker({ tokenizer: tokenizer.parts, options: encoding, path: file, byName, strict, cache });
     const progress = new Callback(onProgress);
     progress.stop = () => void worker.close(new RubricateError("ERR_ABORTED", "onProgress failed"));
     worker.onNotice = onProgress && ((done) => progress.tell(done));
@@ -158,6 +177,7 @@ export class Dataset {
       const { format, maxLength, loss, vocabularySize } = encoding;
       const identity = [summary.contentHash, tokenizer.hash, tokenizer.eosTokenIds, format, maxLength, loss];
       if (vocabularySize !== undefined && vocabularySize < tokenizer.vocabSize) identity.push(vocabularySize);
+      if (summary.layout !== "jsonl") identity.push(summary.layout);
       const fingerprint = createHash("sha256").update(JSON.stringify(identity)).digest("hex");
       const source = { ...summary, worker, tokenizer, fingerprint };
       collected.register(source, worker);
@@ -186,7 +206,10 @@ export class Dataset {
     return this.source.reports;
   }
 
-  /** What rows of the whole source have that the chat template does not write: "tools", or "tool_calls" of messages. */
+  /**
+   * For people: what rows of the whole source have that the chat template does not write ("tools", or "tool_calls" of
+   * messages), and how many tokens stand for characters that the tokenizer cannot spell.
+   */
   get notices(): readonly string[] {
     return this.source.notices;
   }
@@ -316,6 +339,7 @@ interface CheckedOptions {
   readonly tokenizer: Tokenizer;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: DatasetOptions["onProgress"];
+  readonly strict: boolean;
   readonly encoding: EncodingOptions;
 }
 
@@ -323,8 +347,8 @@ function checked(options: DatasetOptions, what: string): CheckedOptions {
   const given = checkOptions(options, optionNames, what);
   const { tokenizer, format = "auto", maxLength, loss = "completion" } = given;
   if (!isInstance(tokenizer, Tokenizer)) throw invalid("tokenizer", "a Tokenizer", tokenizer);
-  if (!["auto", "chat", "prompt", "text"].includes(format))
-    throw invalid("format", '"auto", "chat", "prompt" or "text"', format);
+  if (!dataFormats.includes(format))
+    throw invalid("format", '"auto", "chat", "prompt", "text", "alpaca" or "sharegpt"', format);
   if (!Number.isSafeInteger(maxLength) || maxLength < 2)
     throw invalid("maxLength", "an integer of at least 2", maxLength);
   if (loss !== "completion" && loss !== "all") throw invalid("loss", '"completion" or "all"', loss);
@@ -333,7 +357,8 @@ function checked(options: DatasetOptions, what: string): CheckedOptions {
   const vocabularySize = isMissing(given.vocabularySize) ? undefined : given.vocabularySize;
   if (vocabularySize !== undefined && !(Number.isSafeInteger(vocabularySize) && vocabularySize > 0))
     throw invalid("vocabularySize", "a positive integer", vocabularySize);
-  return { tokenizer, signal, onProgress, encoding: { format, maxLength, loss, vocabularySize } };
+  const strict = booleanOf("strict", given.strict, false);
+  return { tokenizer, signal, onProgress, strict, encoding: { format, maxLength, loss, vocabularySize } };
 }
 
 // Plain loops over what may be millions of rows, on the caller's thread: an iterator takes ten times as long.

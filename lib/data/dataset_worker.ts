@@ -4,9 +4,11 @@ import { workerData } from "node:worker_threads";
 import { Tokenizer } from "../tokenizer/tokenizer";
 import { answerCalls, notify } from "../worker_calls";
 import { EpochPlan, planEpoch } from "./batches";
+import { IndexCache } from "./index_cache";
+import { formatOfFile } from "./row_format";
 import { fileSource, memorySource, RowIndex } from "./row_index";
 import { keptReports } from "./row_reports";
-import type { Example } from "./types";
+import type { Example, IndexProgress } from "./types";
 import type { FlatExamples, WorkerCalls, WorkerStart } from "./worker_protocol";
 
 const progressInterval = 50;
@@ -35,14 +37,19 @@ answerCalls<WorkerCalls>({
   index() {
     const source =
       start.path === undefined ? memorySource(Buffer.concat(sent.splice(0)), reasons) : fileSource(start.path);
-    const index = new RowIndex(source, tokenizer, start.options);
+    const cache = start.cache === undefined ? undefined : new IndexCache(start.cache);
+    const layout = start.path !== undefined && start.byName ? formatOfFile(start.path, source) : "jsonl";
+    const index = new RowIndex(source, tokenizer, start.options, layout, start.strict);
     let last = performance.now();
+    let reached: IndexProgress | undefined;
     const summary = index.build((progress) => {
+      reached = progress;
       const now = performance.now();
       if (now - last < progressInterval) return;
       last = now;
       notify(progress);
-    });
+    }, cache);
+    if (reached) notify(reached); // the end is told in any case
     rows = index;
     return [summary, [summary.lengths.buffer, summary.supervisedCounts.buffer, summary.highestIds.buffer]];
   },

@@ -36,6 +36,10 @@ export interface EncodedRow {
   /** Fields of the row that its chat template does not name, so that it leaves them out. */
   readonly ignored: readonly string[];
   readonly isChat: boolean;
+  /** How many of its tokens stand for characters that the vocabulary cannot spell. */
+  readonly unknown: number;
+  /** Whether such characters became nothing. */
+  readonly drops: boolean;
 }
 
 /** A shorter line cannot take much memory, whatever is in it; its levels alone may be too many. */
@@ -57,17 +61,25 @@ function mayBeDeep(line: Uint8Array): boolean {
  * @throws {RubricateError} ERR_TEMPLATE where the tokenizer has no chat template that can be parsed
  */
 export function encodeLine(line: Uint8Array, tokenizer: Tokenizer, options: EncodingOptions): EncodedRow {
-  let value: unknown;
+  return encodeValue(parsedRow(line), tokenizer, options);
+}
+
+/** The JSON of a row. @throws {UnusableRow} */
+export function parsedRow(line: Uint8Array): unknown {
   try {
     if (line.length > plainBytes || mayBeDeep(line)) atOnce(checkShape(line, limits.lineValues));
-    value = parseExact(utf8.decode(line));
+    return parseExact(utf8.decode(line));
   } catch (error) {
     if (error instanceof JsonLimit) throw new UnusableRow(error.message);
     const reason = error instanceof SyntaxError ? `not valid JSON: ${oneLine(error.message)}` : "not valid UTF-8";
     throw new UnusableRow(reason);
   }
+}
+
+/** As `encodeLine`, of what the line says. */
+export function encodeValue(value: unknown, tokenizer: Tokenizer, options: EncodingOptions): EncodedRow {
   try {
-    return encodeRow(readRow(value, options.format), tokenizer, options);
+    return encodeRow(readRow(value, options.format, tokenizer.chatTemplate !== undefined), tokenizer, options);
   } catch (error) {
     if (error instanceof UnusableRow || error instanceof RubricateError) throw error;
     throw new UnusableRow(`it cannot be encoded: ${oneLine(reasonOf(error))}`); // such as a stack that is not deep enough
@@ -76,6 +88,7 @@ export function encodeLine(line: Uint8Array, tokenizer: Tokenizer, options: Enco
 
 /** As `encodeLine`, of a row that has been read. */
 function encodeRow(row: Row, tokenizer: Tokenizer, options: EncodingOptions): EncodedRow {
+  const dropped = tokenizer.droppedCharacters;
   // One token more than are kept, to see whether the row is truncated.
   const { tokenIds, supervised } = tokens(row, tokenizer, options.loss, options.maxLength + 1);
   const length = Math.min(tokenIds.length, options.maxLength);
@@ -93,7 +106,12 @@ function encodeRow(row: Row, tokenizer: Tokenizer, options: EncodingOptions): En
     );
   }
   const highestId = requireVocabulary(tokenIds, length, tokenizer, options.vocabularySize);
+  let unknown = 0;
+  if (tokenizer.unknownId !== undefined)
+    for (let at = 0; at < length; at++) if (tokenIds[at] === tokenizer.unknownId) unknown++;
   return {
+    unknown,
+    drops: tokenizer.droppedCharacters > dropped,
     tokenIds: tokenIds.slice(0, length),
     supervised: supervised.slice(0, length),
     supervisedCount,

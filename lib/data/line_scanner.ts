@@ -1,5 +1,5 @@
-/** A line of a file. */
-interface Line {
+/** A line of a file, or what else is one row. */
+export interface Line {
   /** Place of its first byte in the file. */
   readonly offset: number;
   /** Its bytes without the end of line; undefined where it is longer than allowed. Valid until the next line is read. */
@@ -9,6 +9,33 @@ interface Line {
 }
 
 const chunkLength = 1 << 20;
+
+/** A part of a file. Valid until the next one is read. */
+interface Chunk {
+  readonly chunk: Buffer;
+  /** Place of its first byte in the file. */
+  readonly position: number;
+  /** Where its text begins: behind a UTF-8 byte-order mark. */
+  readonly start: number;
+}
+
+/** A file in chunks of 1 MiB. */
+export function* readChunks(
+  read: (into: Buffer, offset: number) => number,
+  onChunk: (chunk: Buffer) => void,
+): Generator<Chunk> {
+  const buffer = Buffer.allocUnsafe(chunkLength);
+  for (let position = 0; ; ) {
+    const length = read(buffer, position);
+    if (length === 0) return;
+    const chunk = buffer.subarray(0, length);
+    onChunk(chunk);
+    // A mark that is split over two reads would need a file that gives less than three bytes in one read.
+    const marked = position === 0 && chunk[0] === 0xef && chunk[1] === 0xbb && chunk[2] === 0xbf;
+    yield { chunk, position, start: marked ? 3 : 0 };
+    position += length;
+  }
+}
 const newline = 0x0a;
 const carriageReturn = 0x0d;
 
@@ -24,18 +51,11 @@ export function* scanLines(
   maxLength: number,
   onChunk: (chunk: Buffer) => void = () => {},
 ): Generator<Line> {
-  const buffer = Buffer.allocUnsafe(chunkLength);
   let number = 1;
-  let position = 0;
   const line = new PartialLine(maxLength);
-  for (;;) {
-    const length = read(buffer, position);
-    if (length === 0) break;
-    const chunk = buffer.subarray(0, length);
-    onChunk(chunk);
-    // A mark that is split over two reads would need a file that gives less than three bytes in one read.
-    let start = position === 0 && chunk[0] === 0xef && chunk[1] === 0xbb && chunk[2] === 0xbf ? 3 : 0;
-    if (start > 0) line.offset = start;
+  for (const { chunk, position, start: first } of readChunks(read, onChunk)) {
+    let start = first;
+    if (position === 0) line.offset = first;
     for (let end = chunk.indexOf(newline, start); end >= 0; end = chunk.indexOf(newline, start)) {
       line.add(chunk.subarray(start, end));
       yield { offset: line.offset, bytes: line.take(), number: number++ };
@@ -43,12 +63,12 @@ export function* scanLines(
       line.offset = position + start;
     }
     line.add(Buffer.from(chunk.subarray(start)));
-    position += length;
   }
   if (line.length > 0) yield { offset: line.offset, bytes: line.take(), number };
 }
 
-class PartialLine {
+/** A row that may go on in the next chunk. */
+export class PartialLine {
   private parts: Buffer[] = [];
   length = 0;
   offset = 0;

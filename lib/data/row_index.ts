@@ -1,16 +1,19 @@
 import { createHash } from "node:crypto";
 import { closeSync, readSync } from "node:fs";
 import { crc32 } from "node:zlib";
-import { Column } from "../columns";
 import { type ErrorCode, RubricateError } from "../errors";
 import { cannotRead, openRegularSync } from "../files/read";
 import { limits } from "../limits";
 import type { Tokenizer } from "../tokenizer/tokenizer";
-import { type EncodedRow, type EncodingOptions, encodeLine } from "./encode_row";
-import { isBlank, scanLines } from "./line_scanner";
+import { type EncodedRow, type EncodingOptions, encodeValue } from "./encode_row";
+import { type IndexCache, indexKey, smallestCached } from "./index_cache";
+import { isBlank } from "./line_scanner";
+import { RowColumns } from "./row_columns";
+import { type RowFormat, type RowFormatName, rowFormatOf } from "./row_format";
 import { RowReports } from "./row_reports";
 import { UnusableRow } from "./rows";
-import type { Example, ReasonReport, RowReport } from "./types";
+import type { Example, IndexFacts, IndexProgress, IndexSummary } from "./types";
+import { UnknownTokens } from "./unknown_tokens";
 
 /** What is remembered of tokenised rows: 4 bytes a token and about 64 tokens' worth of bookkeeping a row, 20 MiB. */
 const remembered = 2 ** 22;
@@ -61,56 +64,22 @@ export function memorySource(bytes: Buffer, reasons: ReadonlyMap<number, string>
   };
 }
 
-/** What is known of rows once they are indexed. */
-export interface IndexSummary {
-  /** Tokens of each usable row, [rows]. */
-  readonly lengths: Int32Array<ArrayBuffer>;
-  /** Supervised tokens of each usable row, [rows]. */
-  readonly supervisedCounts: Int32Array<ArrayBuffer>;
-  /** The largest token id of each usable row, [rows]. */
-  readonly highestIds: Int32Array<ArrayBuffer>;
-  /** Sums of both. */
-  readonly tokenCount: number;
-  readonly supervisedTokenCount: number;
-  /** The first thousand. */
-  readonly reports: readonly RowReport[];
-  readonly reportCounts: { readonly skipped: number; readonly truncated: number };
-  /** Of all of them. */
-  readonly reportReasons: readonly ReasonReport[];
-  /** What rows have that the chat template does not write. */
-  readonly notices: readonly string[];
-  /** Usable rows that are conversations. */
-  readonly chatRows: number;
-  /** SHA-256 of all bytes, in hexadecimal. */
-  readonly contentHash: string;
-}
-
-/** How far indexing has come. */
-export interface IndexProgress {
-  readonly bytes: number;
-  readonly totalBytes: number;
-  /** Usable rows so far. */
-  readonly rows: number;
-}
-
 /**
  * Rows of a source by number. One pass keeps 32 bytes a row (place, size, checksum, line, counts, largest id); a row is read and
  * tokenised again at each request, unless it is among the first, which are kept.
  */
 export class RowIndex {
-  private readonly offsets = new Column(new Float64Array(1024));
-  private readonly sizes = new Column(new Int32Array(1024));
-  private readonly checksums = new Column(new Uint32Array(1024));
-  private readonly lines = new Column(new Uint32Array(1024));
-  private readonly lengths = new Column(new Int32Array(1024));
-  private readonly supervisedCounts = new Column(new Int32Array(1024));
-  private readonly highestIds = new Column(new Int32Array(1024));
+  private readonly format: RowFormat;
+  private readonly unknown: UnknownTokens;
+  private columns = new RowColumns();
   private readonly known = new Map<number, EncodedRow>();
   private knownTokens = 0;
   private tokenCount = 0;
   private supervisedTokenCount = 0;
   private chatRows = 0;
   private readonly reports = new RowReports();
+  /** Removes the cache's entry, where the index is from one. */
+  private forget: (() => void) | undefined;
   /** The first error of a template. */
   private templateError: RubricateError | undefined;
   private rowsOverLimit = 0;
@@ -121,13 +90,47 @@ export class RowIndex {
     private readonly source: RowSource,
     private readonly tokenizer: Tokenizer,
     private readonly options: EncodingOptions,
-  ) {}
+    private readonly layout: RowFormatName = "jsonl",
+    private readonly strict = false,
+  ) {
+    this.unknown = new UnknownTokens(tokenizer);
+    this.format = rowFormatOf(layout, source);
+  }
 
   /**
-   * Reads and tokenises everything once.
+   * Reads and tokenises everything once, or takes the index of the same contents from the cache.
    * @throws {RubricateError} ERR_DATA where no row can be used or the file changes meanwhile; ERR_FILE; ERR_TEMPLATE
    */
-  build(onProgress: (progress: IndexProgress) => void): IndexSummary {
+  build(onProgress: (progress: IndexProgress) => void, cache?: IndexCache): IndexSummary {
+    const { source, tokenizer, options } = this;
+    if (!cache || source.size < smallestCached) return this.summary(this.scan(onProgress));
+    const contentHash = hashOf(source);
+    const key = indexKey([contentHash, this.layout], tokenizer, options);
+    if (key === undefined) return this.summary(this.scan(onProgress));
+    const stored = cache.read(key);
+    if (stored) {
+      if (this.strict) requireNoSkipped(source, stored.facts);
+      this.columns = stored.columns;
+      this.forget = () => cache.remove(key);
+      return this.summary(stored.facts);
+    }
+    const facts = this.scan(onProgress);
+    if (facts.contentHash !== contentHash) throw changed(source);
+    cache.write(key, { facts, columns: this.columns });
+    return this.summary(facts);
+  }
+
+  private summary(facts: IndexFacts): IndexSummary {
+    const { lengths, supervisedCounts, highestIds } = this.columns;
+    return {
+      ...facts,
+      lengths: lengths.copy(),
+      supervisedCounts: supervisedCounts.copy(),
+      highestIds: highestIds.copy(),
+    };
+  }
+
+  private scan(onProgress: (progress: IndexProgress) => void): IndexFacts {
     const { source } = this;
     const hash = createHash("sha256");
     const { reports } = this;
@@ -136,17 +139,14 @@ export class RowIndex {
       hash.update(chunk);
       bytes += chunk.length;
     };
-    for (const line of scanLines((into, offset) => source.read(into, offset), limits.lineBytes, onChunk)) {
-      if (!line.bytes) reports.add(line.number, "skipped", `the line is longer than ${limits.lineBytes} bytes`);
+    for (const line of this.format.scan(onChunk)) {
+      if (!line.bytes) this.skip(line.number, `the line is longer than ${limits.lineBytes} bytes`);
       else if (!isBlank(line.bytes)) this.add(line.offset, line.bytes, line.number);
-      onProgress({ bytes, totalBytes: source.size, rows: this.lengths.length });
+      onProgress({ bytes, totalBytes: source.size, rows: this.columns.count });
     }
     if (bytes !== source.size) throw changed(source);
-    if (this.lengths.length === 0) throw unusable(source, reports, this.templateError?.code ?? "ERR_DATA");
+    if (this.columns.count === 0) throw unusable(source, reports, this.templateError?.code ?? "ERR_DATA");
     return {
-      lengths: this.lengths.copy(),
-      supervisedCounts: this.supervisedCounts.copy(),
-      highestIds: this.highestIds.copy(),
       tokenCount: this.tokenCount,
       supervisedTokenCount: this.supervisedTokenCount,
       reports: reports.first,
@@ -155,69 +155,98 @@ export class RowIndex {
       notices: this.notices(),
       chatRows: this.chatRows,
       contentHash: hash.digest("hex"),
+      layout: this.layout,
     };
   }
 
+  /** @throws {RubricateError} ERR_DATA where every row has to be usable */
+  private skip(line: number, reason: string): void {
+    if (this.strict) throw unusableRow(this.source, line, reason);
+    this.reports.add(line, "skipped", reason);
+  }
+
   private notices(): string[] {
-    return [...this.ignored].map(
+    const ignored = [...this.ignored].map(
       ([name, rows]) =>
         `${rows} ${rows === 1 ? "row has" : "rows have"} "${name}", which the chat template does not write`,
     );
+    return [...ignored, ...this.unknown.notices()];
   }
 
   /** Rows of a template that never ends take long each: the first few decide whether that concerns every row. */
   private checkTemplate({ cause, exceedsLimit }: UnusableRow, line: number): void {
     if (!(cause instanceof RubricateError)) return;
     this.templateError ??= cause;
-    if (exceedsLimit && this.lengths.length === 0 && ++this.rowsOverLimit === hopelessRows)
+    if (exceedsLimit && this.columns.count === 0 && ++this.rowsOverLimit === hopelessRows)
       throw new RubricateError(cause.code, `line ${line} and all lines before it: ${cause.message}`, { cause });
   }
 
   private add(offset: number, bytes: Buffer, number: number): void {
     let row: EncodedRow;
+    let value: unknown;
     try {
-      row = encodeLine(bytes, this.tokenizer, this.options);
+      value = this.format.value(bytes);
+      row = encodeValue(value, this.tokenizer, this.options);
     } catch (error) {
       if (!(error instanceof UnusableRow)) {
         if (!(error instanceof RubricateError)) throw error;
         throw new RubricateError(error.code, `line ${number}: ${error.message}`, { cause: error }); // concerns every row
       }
       this.checkTemplate(error, number);
-      this.reports.add(number, "skipped", this.source.reasons?.get(number) ?? error.message);
+      const reason = this.source.reasons?.get(number) ?? error.message;
+      this.skip(number, reason);
       return;
     }
     const length = row.tokenIds.length;
+    this.unknown.add(number, row, value);
     if (row.truncated) this.reports.add(number, "truncated", `it was truncated to its first ${length} tokens`);
     for (const name of row.ignored) this.ignored.set(name, (this.ignored.get(name) ?? 0) + 1);
-    this.offsets.push(offset);
-    this.sizes.push(bytes.length);
-    this.checksums.push(crc32(bytes));
-    this.lines.push(number);
-    this.lengths.push(length);
-    this.supervisedCounts.push(row.supervisedCount);
-    this.highestIds.push(row.highestId);
+    const { supervisedCount, highestId } = row;
+    const checksum = crc32(bytes);
+    this.columns.push({ offset, size: bytes.length, checksum, line: number, length, supervisedCount, highestId });
     this.tokenCount += length;
-    this.supervisedTokenCount += row.supervisedCount;
+    this.supervisedTokenCount += supervisedCount;
     if (row.isChat) this.chatRows++;
-    this.remember(this.lengths.length - 1, row);
+    this.remember(this.columns.count - 1, row);
   }
 
   /** @throws {RubricateError} ERR_DATA where the row is no longer what was indexed */
   example(index: number): Example {
     const row = this.known.get(index) ?? this.readAgain(index);
-    return { tokenIds: row.tokenIds, supervised: row.supervised, line: this.lines.at(index) };
+    return { tokenIds: row.tokenIds, supervised: row.supervised, line: this.columns.lines.at(index) };
+  }
+
+  private encode(bytes: Buffer): EncodedRow {
+    return encodeValue(this.format.value(bytes), this.tokenizer, this.options);
   }
 
   private readAgain(index: number): EncodedRow {
-    const bytes = Buffer.allocUnsafe(this.sizes.at(index));
+    const bytes = Buffer.allocUnsafe(this.columns.sizes.at(index));
     let filled = 0;
     while (filled < bytes.length) {
-      const read = this.source.read(bytes.subarray(filled), this.offsets.at(index) + filled);
+      const read = this.source.read(bytes.subarray(filled), this.columns.offsets.at(index) + filled);
       if (read === 0) throw changed(this.source);
       filled += read;
     }
-    if (crc32(bytes) !== this.checksums.at(index)) throw changed(this.source);
-    return encodeLine(bytes, this.tokenizer, this.options);
+    if (crc32(bytes) !== this.columns.checksums.at(index)) throw changed(this.source);
+    const row = this.encode(bytes);
+    if (this.forget) this.checkCached(index, row);
+    return row;
+  }
+
+  /** An index of the cache has to be that of this row, or the plan of the run would be one of other rows. */
+  private checkCached(index: number, row: EncodedRow): void {
+    const { lengths, supervisedCounts, lines } = this.columns;
+    if (row.tokenIds.length === lengths.at(index) && row.supervisedCount === supervisedCounts.at(index)) {
+      this.remember(index, row);
+      return;
+    }
+    this.forget!();
+    throw new RubricateError(
+      "ERR_DATA",
+      `${this.source.name}: line ${lines.at(index)} has other tokens than in the index that was kept of it, which is now ` +
+        "removed; load the data again",
+    );
   }
 
   /** Epochs visit every row once, so that keeping the first is better than keeping the latest. */
@@ -227,6 +256,29 @@ export class RowIndex {
     this.knownTokens += cost;
     this.known.set(index, row);
   }
+}
+
+function unusableRow(source: RowSource, line: number, reason: string): RubricateError {
+  return new RubricateError("ERR_DATA", `${source.name}: line ${line} cannot be used: ${reason}`);
+}
+
+/** For an index from the cache, whose rows may have been skipped when it was made. */
+function requireNoSkipped(source: RowSource, { reportReasons }: IndexFacts): void {
+  const [first] = reportReasons.filter(({ kind }) => kind === "skipped").sort((a, b) => a.lines[0]! - b.lines[0]!);
+  if (first) throw unusableRow(source, first.lines[0]!, first.reason);
+}
+
+/** SHA-256 of all bytes, in hexadecimal. */
+function hashOf(source: RowSource): string {
+  const hash = createHash("sha256");
+  const buffer = Buffer.allocUnsafe(1 << 20);
+  let position = 0;
+  for (let read = source.read(buffer, 0); read > 0; read = source.read(buffer, position)) {
+    hash.update(buffer.subarray(0, read));
+    position += read;
+  }
+  if (position !== source.size) throw changed(source);
+  return hash.digest("hex");
 }
 
 function changed(source: RowSource): RubricateError {

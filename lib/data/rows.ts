@@ -1,14 +1,17 @@
-import { RubricateError } from "../errors";
+import { quoted, RubricateError } from "../errors";
 import { JsonNumber } from "../files/exact_values";
 import { isObject, type JsonObject } from "../files/json";
 import { limits } from "../limits";
 import { type ChatMessage, requireMessages } from "../template/chat_messages";
 import { nestingLevels, tooMuch } from "../template/plain_messages";
+import { alpacaPrompt, shareGptRoles } from "./other_shapes";
 
 /** How a row of a data file is read: by its own fields, or as one shape only. */
-export type DataFormat = "auto" | "chat" | "prompt" | "text";
+export type DataFormat = "auto" | "chat" | "prompt" | "text" | "alpaca" | "sharegpt";
 
-/** A row's content, of one of the three shapes. */
+export const dataFormats = ["auto", "chat", "prompt", "text", "alpaca", "sharegpt"] as const;
+
+/** A row's content: Alpaca's and ShareGPT's shapes become one of these, too. */
 export type Row =
   | {
       readonly kind: "chat";
@@ -33,21 +36,42 @@ export class UnusableRow extends Error {
 }
 
 /**
- * Reads a row: `{messages}`, `{prompt, completion}` (strings, or lists of messages) or `{text}`. Other fields are ignored.
- * @param value the parsed JSON of a line
+ * Reads a row: `{messages}`, `{prompt, completion}` (strings, or lists of messages), `{text}`, Alpaca's
+ * `{instruction, input, output}` or ShareGPT's `{conversations}`. Other fields are ignored.
+ * @param value what a line says
+ * @param asChat whether Alpaca's rows become conversations, because there is a chat template
  * @throws {UnusableRow} with the reason
  */
-export function readRow(value: unknown, format: DataFormat): Row {
+export function readRow(value: unknown, format: DataFormat, asChat = false): Row {
   if (!isObject(value))
     throw new UnusableRow(
       `not a JSON object but ${value === null ? "null" : Array.isArray(value) ? "an array" : `a ${typeof value}`}`,
     );
-  const wants = (shape: DataFormat, field: string) =>
-    format === shape || (format === "auto" && value[field] !== undefined && value[field] !== null);
+  const has = (field: string) => value[field] !== undefined && value[field] !== null;
+  const wants = (shape: DataFormat, field: string) => format === shape || (format === "auto" && has(field));
+  const own = ["messages", "prompt", "completion", "text"].find(has);
+  const other = has("conversations")
+    ? "conversations"
+    : has("instruction") && has("output")
+      ? "instruction"
+      : undefined;
+  if (format === "auto" && own !== undefined && other !== undefined)
+    throw new UnusableRow(
+      `it has the fields of two shapes, "${own}" and "${other}": say with format which one is meant`,
+    );
+  if (format === "auto" && other === "conversations" && has("instruction") && has("output"))
+    throw new UnusableRow(
+      'it has the fields of two shapes, "conversations" and "instruction": say with format which one is meant',
+    );
+  if (wants("sharegpt", "conversations"))
+    return { kind: "chat", given: 0, ...toolsOf(value), messages: shareGpt(value) };
+  if (format === "alpaca" || (own === undefined && wants("alpaca", "instruction"))) return alpaca(value, asChat);
   if (wants("chat", "messages")) return chat(value);
   if (wants("prompt", "prompt") || wants("prompt", "completion")) return promptAndCompletion(value);
   if (wants("text", "text")) return { kind: "text", text: nonEmpty(value, "text") };
-  throw new UnusableRow('it has neither "messages", nor "prompt" and "completion", nor "text"');
+  throw new UnusableRow(
+    'it has neither "messages", nor "prompt" and "completion", nor "text", nor "instruction" and "output", nor "conversations"',
+  );
 }
 
 function nonEmpty(row: JsonObject, field: string): string {
@@ -71,6 +95,43 @@ function promptAndCompletion(row: JsonObject): Row {
     ? messageList(row.completion, "completion")
     : [{ role: "assistant", content: nonEmpty(row, "completion") }];
   return { kind: "chat", messages: [...prompt, ...completion], given: prompt.length, ...toolsOf(row) };
+}
+
+function alpaca(row: JsonObject, asChat: boolean): Row {
+  const instruction = nonEmpty(row, "instruction");
+  const input = row.input === undefined || row.input === null ? "" : string(row, "input");
+  const output = nonEmpty(row, "output");
+  for (const field of ["system", "history"]) {
+    const more = row[field];
+    if (more !== undefined && more !== null && (more as { length?: unknown }).length !== 0)
+      throw new UnusableRow(`"${field}" beside "instruction" is not read: write the row as "messages"`);
+  }
+  if (!asChat) return { kind: "prompt", prompt: alpacaPrompt(instruction, input), completion: output };
+  const messages = [
+    { role: "user", content: input === "" ? instruction : `${instruction}\n${input}` },
+    { role: "assistant", content: output },
+  ];
+  return { kind: "chat", messages, given: 0 };
+}
+
+function shareGpt(row: JsonObject): readonly ChatMessage[] {
+  const { conversations, system } = row;
+  if (!Array.isArray(conversations)) throw new UnusableRow('"conversations" is not a list of messages');
+  const messages = conversations.map((message: unknown, at) => {
+    if (!isObject(message)) throw new UnusableRow(`conversations[${at}] is not an object`);
+    if (message.from === undefined && message.role !== undefined)
+      throw new UnusableRow(`conversations[${at}] has "role" instead of "from": name the list "messages"`);
+    const from = string(message, "from");
+    const role = shareGptRoles.get(from);
+    if (role === undefined)
+      throw new UnusableRow(
+        `conversations[${at}] is from ${quoted(from)}, not one of ${[...shareGptRoles.keys()].join(", ")}`,
+      );
+    return { role, content: string(message, "value") };
+  });
+  if (system !== undefined && system !== null && system !== "")
+    messages.unshift({ role: "system", content: string(row, "system") });
+  return messageList(messages, "conversations");
 }
 
 function chat(row: JsonObject): Row {

@@ -28,3 +28,41 @@ export interface RowReport {
   readonly kind: "skipped" | "truncated";
   readonly reason: string;
 }
+
+/** What is known of all rows together once they are indexed. */
+export interface IndexFacts {
+  /** Tokens of all usable rows. */
+  readonly tokenCount: number;
+  readonly supervisedTokenCount: number;
+  /** The first thousand. */
+  readonly reports: readonly RowReport[];
+  readonly reportCounts: { readonly skipped: number; readonly truncated: number };
+  /** Of all of them. */
+  readonly reportReasons: readonly ReasonReport[];
+  /** What rows have that the chat template does not write. */
+  readonly notices: readonly string[];
+  /** Usable rows that are conversations. */
+  readonly chatRows: number;
+  /** SHA-256 of all bytes, in hexadecimal. */
+  readonly contentHash: string;
+  /** How the source is cut into rows. */
+  readonly layout: "jsonl" | "array" | "csv";
+}
+
+/** What is known of rows once they are indexed. */
+export interface IndexSummary extends IndexFacts {
+  /** Tokens of each usable row, [rows]. */
+  readonly lengths: Int32Array<ArrayBuffer>;
+  /** Supervised tokens of each usable row, [rows]. */
+  readonly supervisedCounts: Int32Array<ArrayBuffer>;
+  /** The largest token id of each usable row, [rows]. */
+  readonly highestIds: Int32Array<ArrayBuffer>;
+}
+
+/** How far indexing has come. */
+export interface IndexProgress {
+  readonly bytes: number;
+  readonly totalBytes: number;
+  /** Usable rows so far. */
+  readonly rows: number;
+}

@@ -1,15 +1,21 @@
 import type { TokenizerParts } from "../tokenizer/parts";
 import type { EpochPlan, EpochPlanOptions } from "./batches";
 import type { EncodingOptions } from "./encode_row";
-import type { IndexSummary } from "./row_index";
+import type { IndexSummary } from "./types";
 
 /** What a data worker is started with. */
 export interface WorkerStart {
   readonly tokenizer: TokenizerParts;
   /** How rows become examples. */
   readonly options: EncodingOptions;
-  /** The JSONL file; without one, rows are sent. */
+  /** The file; without one, rows are sent. */
   readonly path: string | undefined;
+  /** Whether the file's name decides how it is cut into rows; otherwise it is JSONL. */
+  readonly byName: boolean;
+  /** Whether the first row that cannot be used ends indexing. */
+  readonly strict: boolean;
+  /** Folder of the cache of indexes, if it is to be used. */
+  readonly cache: string | undefined;
 }
 
 /** Examples end to end. */

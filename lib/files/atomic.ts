@@ -142,6 +142,26 @@ export async function writeFolder(folder: string, files: readonly FileContents[]
 }
 
 /**
+ * Writes one file into an existing folder, and replaces an existing one; `removeLeftovers` removes what an interruption
+ * leaves.
+ * @throws RubricateError ERR_FILE
+ */
+export async function replaceFile(path: string, data: FileContents["data"]): Promise<void> {
+  const target = resolve(path);
+  await withFileErrors(target, async () => {
+    const [parent, stage] = [dirname(target), temporaryName(target)];
+    try {
+      await writeFiles(parent, [{ name: basename(stage), data }]);
+      await fileOperations().rename(stage, target);
+      await fileOperations().syncFolder(parent);
+    } catch (error) {
+      await removeQuietly(stage);
+      throw error;
+    }
+  });
+}
+
+/**
  * Removes a folder atomically: no reader sees a part of it at its path.
  * @throws RubricateError ERR_FILE
  */
@@ -155,7 +175,7 @@ export async function removeFolder(folder: string): Promise<void> {
   });
 }
 
-/** Removes what interrupted calls of `writeFolder` and `removeFolder` left in `parent`. Nothing may be writing there. */
+/** Removes what interrupted calls of `writeFolder`, `replaceFile` and `removeFolder` left in `parent`. Nothing may be writing there. */
 export async function removeLeftovers(parent: string): Promise<void> {
   await withFileErrors(parent, async () => {
     for (const name of await entriesOf(parent))

@@ -1,9 +1,25 @@
+import type { LearningRateSource } from "./options";
+
 /** The events of a run. Losses are mean nats per supervised token. */
-export type TrainEvent = StartEvent | StepEvent | EvalEvent | CheckpointEvent | NoticeEvent | EndEvent;
+export type TrainEvent = TrialEvent | StartEvent | StepEvent | EvalEvent | CheckpointEvent | NoticeEvent | EndEvent;
+
+/** A learning rate that a sweep has tried, before the start of the run. */
+export interface TrialEvent {
+  readonly type: "trial";
+  readonly learningRate: number;
+  /** Optimizer steps of the trial. */
+  readonly steps: number;
+  /** On the evaluation data, or a part of them; null if the training was not finite. */
+  readonly evalLoss: number | null;
+}
 
 export interface StartEvent {
   readonly type: "start";
   readonly totalSteps: number;
+  /** The highest of the schedule. */
+  readonly learningRate: number;
+  /** Whether the caller gave it, it is the default for the method and sites, or a sweep found it. */
+  readonly learningRateFrom: LearningRateSource;
   /** Usable rows. */
   readonly trainRows: number;
   readonly evalRows: number;
@@ -38,6 +54,7 @@ export interface StepEvent {
 
 export interface EvalEvent {
   readonly type: "eval";
+  /** 0: before the first step (`evalOnStart`). */
   readonly step: number;
   readonly loss: number;
   /** exp(loss) */
@@ -45,7 +62,7 @@ export interface EvalEvent {
   readonly accuracy: number;
   /** Number of supervised tokens. */
   readonly tokens: number;
-  /** Whether it is the lowest loss so far. */
+  /** Whether it is the lowest loss so far, of those after a step. */
   readonly best: boolean;
 }
 

@@ -3,8 +3,9 @@
  * terminated) that hold the lock. Node has no flock, so the file may outlive them. It contains a unique identity of the
  * thread (its number, start time and boot); a lock whose thread has ended is taken over.
  */
+import { randomBytes } from "node:crypto";
 import { readlinkSync } from "node:fs";
-import { lstat, lutimes, open, readlink, realpath, rmdir, unlink } from "node:fs/promises";
+import { type FileHandle, lstat, open, readlink, realpath, rmdir, unlink } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { escaped, RubricateError, systemCode } from "../errors";
@@ -14,7 +15,7 @@ import { fileOperations } from "../files/operations";
 import { readText } from "../files/read";
 import { limits } from "../limits";
 
-const lockFile = ".rubricate-lock";
+export const lockFile = ".rubricate-lock";
 /** Exists while the lock of an ended process is replaced, which only one process may do at a time. */
 const takeoverFile = ".rubricate-lock-takeover";
 /** Interval at which a holder touches its file. */
@@ -45,13 +46,13 @@ export class FolderLock {
   private readonly touching: NodeJS.Timeout;
 
   private constructor(
-    private readonly path: string,
+    private readonly folder: string,
     private readonly text: string,
     private readonly created: string[],
+    private file: FileHandle,
   ) {
     this.touching = setInterval(() => {
-      const now = new Date();
-      lutimes(path, now, now).catch(() => {}); // at worst another machine considers it abandoned
+      this.touch().catch(() => {}); // at worst another machine considers it abandoned
     }, touchMs);
     this.touching.unref();
   }
@@ -70,8 +71,8 @@ export class FolderLock {
         const real = await realpath(folder); // different paths of the folder have the same lock
         const text = `${JSON.stringify(await thisThread())}\n`;
         const path = join(real, lockFile);
-        if (!(await createdWith(path, text))) await takeOver(real, path, text);
-        return new FolderLock(path, text, created);
+        const file = (await createdWith(path, text)) ?? (await takeOver(real, path, text));
+        return new FolderLock(real, text, created, file);
       } catch (error) {
         await removeEmpty(created);
         throw error;
@@ -79,11 +80,44 @@ export class FolderLock {
     });
   }
 
+  private get path(): string {
+    return join(this.folder, lockFile);
+  }
+
+  /**
+   * Writes the file's contents again, in place: the time of the change is then by the clock of its file system, which for a
+   * network's is another machine's. If the file was replaced, this changes the replaced one, which has no name any more.
+   */
+  private async touch(): Promise<void> {
+    await this.file.write(this.text, 0);
+    await this.file.datasync();
+  }
+
+  /**
+   * Checks that the lock is still this one's. A process that was suspended may have lost it to one of another machine; a
+   * lock that was removed is made again.
+   * @throws RubricateError ERR_BUSY naming the file, ERR_FILE
+   */
+  async requireHeld(): Promise<void> {
+    const found = await readLock(this.path);
+    if (found?.text === this.text) return;
+    const again = found ? undefined : await withFileErrors(this.path, () => createdWith(this.path, this.text));
+    if (!again)
+      throw new RubricateError(
+        "ERR_BUSY",
+        `The folder ${this.folder} is in use by another training run by now: this one lost its lock, ${this.path}, because ` +
+          "the file was replaced while its process was suspended, or by hand",
+      );
+    await this.file.close().catch(() => {});
+    this.file = again;
+  }
+
   /** Releases the lock. The folder is removed if `take` created it and it is empty. */
   async release(): Promise<void> {
     if (!this.held) return;
     this.held = false;
     clearInterval(this.touching);
+    await this.file.close().catch(() => {});
     try {
       if ((await readText(this.path, limits.documentBytes)) === this.text) await unlink(this.path);
     } catch {
@@ -102,39 +136,43 @@ async function removeEmpty(folders: readonly string[]): Promise<void> {
   }
 }
 
-/** Creates a file. @returns false if it exists already */
-async function createdWith(path: string, text: string): Promise<boolean> {
-  let file: Awaited<ReturnType<typeof open>>;
+/** Creates a file. @returns the open file; undefined if it exists already */
+async function createdWith(path: string, text: string): Promise<FileHandle | undefined> {
+  let file: FileHandle;
   try {
     file = await open(path, "wx");
   } catch (error) {
-    if (systemCode(error) === "EEXIST") return false;
+    if (systemCode(error) === "EEXIST") return undefined;
     throw error;
   }
   try {
     await file.writeFile(text);
+    return file;
   } catch (error) {
+    await file.close();
     await unlink(path).catch(() => {});
     throw error;
-  } finally {
-    await file.close();
   }
-  return true;
 }
 
 /** Replaces a lock whose process has ended. */
-async function takeOver(folder: string, path: string, text: string): Promise<void> {
+async function takeOver(folder: string, path: string, text: string): Promise<FileHandle> {
   await requireEnded(folder, path);
   const takeover = join(folder, takeoverFile);
-  if (!(await createdWith(takeover, text))) {
+  let turn = await createdWith(takeover, text);
+  if (!turn) {
     await requireEnded(folder, takeover);
     await unlink(takeover).catch(() => {});
-    if (!(await createdWith(takeover, text))) throw busy(folder, "another process", takeover);
+    turn = await createdWith(takeover, text);
+    if (!turn) throw busy(folder, "another process", takeover);
   }
   try {
+    await turn.close();
     await requireEnded(folder, path); // another process may have taken it over meanwhile
     await unlink(path).catch(() => {});
-    if (!(await createdWith(path, text))) throw busy(folder, "another process", path);
+    const file = await createdWith(path, text);
+    if (!file) throw busy(folder, "another process", path);
+    return file;
   } finally {
     await unlink(takeover).catch(() => {});
   }
@@ -144,26 +182,42 @@ async function takeOver(folder: string, path: string, text: string): Promise<voi
 async function requireEnded(folder: string, path: string): Promise<void> {
   const found = await readLock(path);
   if (!found) return; // released meanwhile
-  const { text, silent } = found;
+  const { text, touched } = found;
   const holder = holderIn(text, path);
+  const silent = async () => Math.max(0, (await timeIn(folder)) - touched); // 0 for a time in the future
   if (!holder) {
-    if (silent < writingMs) throw busy(folder, "another process", path);
+    if ((await silent()) < writingMs) throw busy(folder, "another process", path);
     return;
   }
   const who = `process ${holder.pid} on ${escaped(holder.host)}, since ${escaped(holder.time)}`;
   if (holder.place === (await thisThread()).place) {
     if (await isRunning(holder)) throw busy(folder, who, path);
-  } else if (silent < silentMs)
+  } else if ((await silent()) < silentMs)
     throw busy(folder, who, path, "That process cannot be checked from here; if it has ended, wait two minutes or");
 }
 
-/** @returns a lock's text, and how long ago it was touched; 0 for a time in the future */
-async function readLock(path: string): Promise<{ text: string; silent: number } | undefined> {
+/**
+ * The time on the clock of a folder's file system, in milliseconds: that of a new file. The clocks of machines that share a
+ * folder may differ by more than the times that are compared here.
+ */
+async function timeIn(folder: string): Promise<number> {
+  const path = join(folder, `.rubricate-clock-${randomBytes(6).toString("hex")}`);
+  const file = await open(path, "wx");
+  try {
+    return (await file.stat()).mtimeMs;
+  } finally {
+    await file.close();
+    await unlink(path).catch(() => {});
+  }
+}
+
+/** @returns a lock's text, and when it was touched, in milliseconds */
+async function readLock(path: string): Promise<{ text: string; touched: number } | undefined> {
   try {
     const status = await lstat(path);
     if (!status.isFile())
       throw new RubricateError("ERR_FILE", `Expected a lock file or nothing at ${path} but it is not a regular file`);
-    return { text: await readText(path, limits.documentBytes), silent: Math.max(0, Date.now() - status.mtimeMs) };
+    return { text: await readText(path, limits.documentBytes), touched: status.mtimeMs };
   } catch (cause) {
     const gone = await lstat(path).then(
       () => false,

@@ -1,8 +1,9 @@
 /** The declaration of a training option. */
 import type { Kind } from "../option_kinds";
+import type { Trained } from "./learning_rates";
 
 /** Facts about a run that defaults may depend on. */
-export interface RunFacts {
+export interface RunFacts extends Trained {
   readonly contextLength: number;
   /** Whether `eval` is given. */
   readonly evaluates: boolean;

@@ -40,18 +40,24 @@ function checkValue(kind: Kind<unknown>, value: unknown, say: (field?: string) =
 function checkTogether(options: RunOptionValues, say: OptionNaming): void {
   const needs = (name: OptionName, other: "eval" | "outputDir") =>
     new RubricateError("ERR_ARGUMENT", `${say(name)} needs ${say(other)}`);
-  const { learningRate = trainingOptions.learningRate.default, weightDecay = trainingOptions.weightDecay.default } =
-    options;
-  const decay = Number(learningRate) * Number(weightDecay);
+  // Default rates and those of a sweep are below 1, so that no decay is too large with them.
+  const { learningRate, weightDecay = trainingOptions.weightDecay.default } = options;
+  const decay = typeof learningRate === "number" ? learningRate * Number(weightDecay) : 0;
   if (decay > limits.largestFloat32)
     throw invalid(`${say("learningRate")} times ${say("weightDecay")}`, `at most ${limits.largestFloat32}`, decay);
   if (typeof options.eval === "number" && !(options.eval > 0 && options.eval < 1))
     throw invalid(say("eval"), "examples, or a number between 0 and 1", options.eval);
   requireOneWarmup(options, say);
+  if (options.eval === undefined && learningRate === "sweep")
+    throw new RubricateError(
+      "ERR_ARGUMENT",
+      `${say("learningRate")} "sweep" needs ${say("eval")}, whose loss it compares`,
+    );
   if (options.eval === undefined)
-    for (const name of ["evalEverySteps", "evalEveryEpoch", "earlyStopping", "keepBest"] as const)
+    for (const name of ["evalEverySteps", "evalEveryEpoch", "evalOnStart", "earlyStopping", "keepBest"] as const)
       if (options[name]) throw needs(name, "eval");
   if (options.outputDir !== undefined) return;
   if (options.checkpointEverySteps !== undefined) throw needs("checkpointEverySteps", "outputDir");
+  if (options.checkpointEveryMinutes) throw needs("checkpointEveryMinutes", "outputDir");
   if (options.loggers?.length) throw needs("loggers", "outputDir");
 }

@@ -14,11 +14,13 @@ import {
   list,
   nonNegativeFloat32,
   number,
+  numberOr,
   optional,
   path,
   positiveFloat32,
   record,
 } from "../option_kinds";
+import { defaultLearningRate, defaultMethod } from "./learning_rates";
 import { type Option, option, type RunFacts } from "./option";
 import { type Schedule, schedules } from "./schedule";
 
@@ -45,17 +47,36 @@ export const trainingOptions = {
       },
     },
   }),
+  /**
+   * Starts the run even if `outputDir` has the results of another one: its adapter, its `best`, its checkpoints, or with
+   * method "full" its model. They stay until the run has a checkpoint or a result in their place. With `resume`, the run
+   * still resumes from its own checkpoints. The model that is trained on is never overwritten. Default: false.
+   */
+  overwrite: option(boolean, {
+    default: false,
+    identity: false,
+    flags: { overwrite: { help: "replaces the results of another run in --out", alone: true } },
+  }),
   /** "red" trains the adapter, "full" all weights of the model. Default: "red". */
   method: option(choice(["red", "full"]), {
-    default: "red",
+    default: defaultMethod,
     identity: true,
     flags: { method: { help: "trains a RED adapter, or all weights of the model" } },
   }),
-  /** The highest learning rate of the schedule. Default: 1e-3. */
-  learningRate: option(nonNegativeFloat32, {
-    default: 1e-3,
+  /**
+   * The highest learning rate of the schedule. "sweep": a short search on `eval` finds it before the run, see
+   * docs/training.md. Default: 0.1 for RED at ffn, 0.03 for RED at other sites, 0.001 with method "full"; less for models
+   * wider than 200.
+   */
+  learningRate: option(numberOr(nonNegativeFloat32, "sweep"), {
+    default: defaultLearningRate,
     identity: true,
-    flags: { learningRate: { help: "the highest learning rate of the schedule" } },
+    flags: {
+      learningRate: {
+        help: "the highest learning rate of the schedule; sweep: the one that a short search on --eval finds",
+        default: "0.1 for RED at ffn, 0.03 at other sites, 0.001 with --method full; less for models wider than 200",
+      },
+    },
   }),
   /** As in transformers. Default: "linear". */
   schedule: option(choice<Schedule>(schedules), {
@@ -190,6 +211,15 @@ export const trainingOptions = {
     flags: { noEvalEveryEpoch: { help: "does not evaluate at the end of each epoch", alone: false } },
   }),
   /**
+   * Evaluates before the first step, like eval_on_start in transformers: the base line, an `eval` event of step 0. It changes nothing
+   * of the run: it is neither the best evaluation nor one that `earlyStopping` counts. Needs `eval`. Default: false.
+   */
+  evalOnStart: option(boolean, {
+    default: false,
+    identity: false, // it changes no result
+    flags: { evalOnStart: { help: "evaluates before the first step too", alone: true } },
+  }),
+  /**
    * Stops after `patience` consecutive evaluations without a loss lower than the best by more than `minDelta` (default 0).
    * Needs `eval`.
    */
@@ -223,7 +253,23 @@ export const trainingOptions = {
       noKeepBest: { help: "keeps the last parameters, not those of the lowest evaluation loss", alone: false },
     },
   }),
-  /** Number of optimizer steps between checkpoints. Needs `outputDir`. */
+  /**
+   * Minutes between checkpoints, counted from the last one, whatever was its reason; a checkpoint is written after the step
+   * during which they have passed. 0: none by time. With an `outputDir` the last step has a checkpoint too, unless this is 0
+   * and `checkpointEverySteps` is not given. Only the clock decides when a checkpoint is written, and a checkpoint changes no
+   * bit of the training. Default: 10.
+   */
+  checkpointEveryMinutes: option(number(0), {
+    default: 10,
+    identity: false,
+    flags: {
+      checkpointEveryMinutes: { help: "writes a checkpoint every X minutes, and one of the last step; 0: none" },
+    },
+  }),
+  /**
+   * Number of optimizer steps between checkpoints, in addition to those of `checkpointEveryMinutes`; the last step has one
+   * too. Needs `outputDir`.
+   */
   checkpointEverySteps: option(count, {
     default: undefined,
     identity: false,

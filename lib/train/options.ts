@@ -2,6 +2,7 @@ import type { RedAdapter } from "../adapter/red_adapter";
 import type { Dataset } from "../data/dataset";
 import type { Example } from "../data/types";
 import type { LlamaModel } from "../model/model";
+import type { ExampleSource } from "./examples";
 import type { TrainingOptions, TrainingSettings } from "./option_table";
 
 export type { LoggerName } from "./option_table";
@@ -17,8 +18,17 @@ export interface TrainerOptions extends TrainingOptions {
   readonly eval?: Dataset | readonly Example[] | number;
 }
 
+/** Where a learning rate comes from: the caller, the default, or a sweep. */
+export type LearningRateSource = "option" | "default" | "sweep";
+
 /** Options with their defaults, checked. */
-export type Settings = Pick<TrainerOptions, "model" | "adapter" | "train" | "eval"> &
+export type TrainerSettings = Pick<TrainerOptions, "model" | "adapter"> &
   Omit<TrainingSettings, "packing"> & {
+    readonly train: Dataset | readonly Example[] | ExampleSource;
+    readonly eval?: Dataset | readonly Example[] | ExampleSource | number;
     readonly packing: { readonly maxTokens: number } | undefined;
+    readonly learningRateFrom: LearningRateSource;
   };
+
+/** The settings of a run, whose learning rate is known. */
+export type Settings = TrainerSettings & { readonly learningRate: number };

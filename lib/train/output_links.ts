@@ -13,9 +13,17 @@ import { eventFilePrefix } from "./tensorboard";
 
 /** Folder of the outputDir with the result of the lowest evaluation loss. */
 export const bestFolder = "best";
+/** File of the outputDir that names its run, see run_file.ts. */
+export const runFile = "run.json";
 
 function isOfRun(name: string): boolean {
-  return name === bestFolder || name === logFile || checkpointName.test(name) || name.startsWith(eventFilePrefix);
+  return (
+    name === bestFolder ||
+    name === logFile ||
+    name === runFile ||
+    checkpointName.test(name) ||
+    name.startsWith(eventFilePrefix)
+  );
 }
 
 /** @throws RubricateError ERR_FILE if a path that a run would write to or read is a symbolic link */

@@ -1,6 +1,6 @@
 import type { EpochPlan } from "../data/batches";
 import type { ExampleSource } from "./examples";
-import type { Settings } from "./options";
+import type { TrainerSettings } from "./options";
 
 /** A position between two optimizer steps: the epoch, and the micro-batches of it that are done. */
 export interface Cursor {
@@ -23,7 +23,7 @@ export class Plan {
 
   constructor(
     private readonly source: ExampleSource,
-    private readonly settings: Settings,
+    private readonly settings: TrainerSettings,
   ) {}
 
   /** Optimizer steps of the run: those of its epochs, or `maxSteps`. */

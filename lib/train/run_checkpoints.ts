@@ -1,28 +1,36 @@
 /**
  * Writes a run's checkpoints into its outputDir: those that are due, and one of the last finished step if the run ends
- * early.
+ * early. The clock decides only when one is written: no part of the training depends on it.
  */
 import { RubricateError, reasonOf } from "../errors";
+import { removeFolder } from "../files/atomic";
 import {
   type Checkpoint,
   type CheckpointContents,
+  checkpointPath,
+  checkpointSteps,
   readState,
   removeOldCheckpoints,
   writeCheckpoint,
 } from "./checkpoint";
 import type { RunIdentity } from "./identity";
+import type { Settings } from "./options";
 import { isSameRun } from "./resume";
 
 export class RunCheckpoints {
   private latest: { readonly step: number; readonly path: string } | undefined;
   /** Whether the checkpoint of a step in the outputDir is this run's; each is read once. */
   private readonly own = new Map<number, boolean>();
+  /** When the last checkpoint was finished, or this object was made, in milliseconds of `performance.now`. */
+  private lastAt = performance.now();
+  /** Whether the outputDir has checkpoints of another run, to be removed once it has one of this run. */
+  private overwrites = false;
 
   /** @param contents returns the contents of a checkpoint of the run's current state */
   constructor(
     private readonly outputDir: string,
     private readonly identity: RunIdentity,
-    private readonly keepCheckpoints: number,
+    private readonly settings: Pick<Settings, "checkpointEverySteps" | "checkpointEveryMinutes" | "keepCheckpoints">,
     private readonly contents: () => Promise<CheckpointContents>,
   ) {}
 
@@ -31,8 +39,25 @@ export class RunCheckpoints {
     return this.latest?.step ?? 0;
   }
 
+  /** The run replaces another one's checkpoints. */
+  overwriteOthers(): void {
+    this.overwrites = true;
+  }
+
   resumeFrom({ path, state }: Checkpoint): void {
     this.latest = { step: state.step, path };
+  }
+
+  /**
+   * Whether a checkpoint of the run's current step is due.
+   * @param isLast whether the run makes no further step
+   */
+  isDue(step: number, isLast: boolean): boolean {
+    if (step <= this.latestStep) return false;
+    const { checkpointEverySteps: steps, checkpointEveryMinutes: minutes } = this.settings;
+    if (isLast && (steps !== undefined || minutes > 0)) return true;
+    if (steps !== undefined && step % steps === 0) return true;
+    return minutes > 0 && performance.now() - this.lastAt >= minutes * 60_000;
   }
 
   /** @returns its path @throws RubricateError ERR_FILE, ERR_NOT_FINITE */
@@ -40,11 +65,12 @@ export class RunCheckpoints {
     const path = await writeCheckpoint(this.outputDir, await this.contents());
     this.latest = { step, path };
     this.own.set(step, true);
+    this.lastAt = performance.now();
     return path;
   }
 
   /** Removes the run's older checkpoints. @throws RubricateError ERR_FILE */
-  prune(step: number): Promise<void> {
+  async prune(step: number): Promise<void> {
     const isOwn = async (one: number, path: string) => {
       const known = this.own.get(one);
       if (known !== undefined) return known;
@@ -53,7 +79,13 @@ export class RunCheckpoints {
       this.own.set(one, own);
       return own;
     };
-    return removeOldCheckpoints(this.outputDir, step, this.keepCheckpoints, isOwn);
+    if (this.overwrites && this.latest !== undefined) {
+      for (const one of await checkpointSteps(this.outputDir)) {
+        const path = checkpointPath(this.outputDir, one);
+        if (one > step || !(await isOwn(one, path))) await removeFolder(path);
+      }
+    }
+    await removeOldCheckpoints(this.outputDir, step, this.settings.keepCheckpoints, isOwn);
   }
 
   /** Writes a checkpoint of the run's current step, unless there is one. It does not throw. */

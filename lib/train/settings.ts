@@ -4,12 +4,13 @@ import { requireAdapter, requireModel } from "../brands";
 import { invalid } from "../errors";
 import { adapterHandle } from "../model_arguments";
 import { checkOptions, type OptionNames } from "../options";
+import { defaultMethod } from "./learning_rates";
 import type { RunFacts } from "./option";
 import { checkRunOptions } from "./option_checks";
 import { type OptionName, optionEntries, type TrainingSettings } from "./option_table";
-import type { Settings, TrainerOptions } from "./options";
+import type { TrainerOptions, TrainerSettings } from "./options";
 
-const optionNames: OptionNames<TrainerOptions> = {
+export const trainerOptionNames: OptionNames<TrainerOptions> = {
   model: true,
   adapter: true,
   train: true,
@@ -18,21 +19,25 @@ const optionNames: OptionNames<TrainerOptions> = {
 };
 
 /** @throws RubricateError ERR_ARGUMENT naming the option; ERR_FOREIGN, ERR_DISPOSED for the adapter */
-export function checkedSettings(given: TrainerOptions): Settings {
-  const options = checkOptions(given, optionNames, "Trainer");
-  const { model, adapter, train } = options;
+export function checkedSettings(given: TrainerOptions): TrainerSettings {
+  const options = checkOptions(given, trainerOptionNames, "Trainer");
+  const { model, adapter, train, learningRate } = options;
   requireModel(model);
   checkRunOptions(options);
+  const method = options.method ?? defaultMethod;
+  if (method === "red") {
+    requireAdapter(adapter);
+    adapterHandle(adapter, model);
+  } else if (adapter !== undefined) throw invalid("adapter", 'none with method "full"', adapter);
   const run = {
+    method,
+    sites: adapter?.config.sites ?? [],
+    hidden: model.architecture.hidden,
     contextLength: model.contextLength,
     evaluates: options.eval !== undefined,
     writes: options.outputDir !== undefined,
   };
   const settings = withDefaults(options, run);
-  if (settings.method === "red") {
-    requireAdapter(adapter);
-    adapterHandle(adapter, model);
-  } else if (adapter !== undefined) throw invalid("adapter", 'none with method "full"', adapter);
   const { packing, maxLength, outputDir, resume } = settings;
   return {
     ...settings,
@@ -45,6 +50,7 @@ export function checkedSettings(given: TrainerOptions): Settings {
     // Resolved now, because the working directory may change before or during the run.
     outputDir: outputDir === undefined ? undefined : resolve(outputDir),
     resume: resolvedResume(resume),
+    learningRateFrom: learningRate === undefined ? "default" : learningRate === "sweep" ? "sweep" : "option",
   };
 }
 

@@ -18,12 +18,14 @@ Tape::Tape(std::shared_ptr<Arena> arena, Mode mode) : id_(next_tape_id()), arena
 Tape::Tape(const JobControl& control, Mode mode) : Tape(control.arena, mode) {
   cancel_ = control.cancelled;
   yield_ = control.yield;
+  wanted_ = control.wanted;
   observer_ = control.observer;
 }
 
 Tape::Tape(const Tape& outer, Mode mode) : Tape(outer.arena_, mode) {
   cancel_ = outer.cancel_;
   yield_ = outer.yield_;
+  wanted_ = outer.wanted_;
   observer_ = outer.observer_;
 }
 
@@ -146,7 +148,7 @@ void Tape::run_backward() {
     node.out0->grad = {};
     if (node.out1) node.out1->grad = {};
     if (!grad0.defined() && !grad1.defined()) continue;  // the loss does not depend on this op
-    check_cancelled();
+    yield();
     if (observer_) observer_(node.op, true);
     node.backward(*this, grad0, grad1);
   }

@@ -67,12 +67,16 @@ class Tape {
   // backward count as part of it and are not reported.
   using Observer = JobControl::Observer;
   void set_observer(Observer observer) { observer_ = std::move(observer); }
-  // Called between blocks, so that a long job can let shorter ones run.
+  // Called between blocks, between the backwards of ops, and within large ops, so that a long job can let shorter ones run.
+  // They run on this thread: what an op has in the thread's own memory (ops/shared/scratch.h) is lost.
   void set_yield(std::function<void()> yield) { yield_ = std::move(yield); }
-  void yield() {
+  void yield() const {
     check_cancelled();
     if (yield_) yield_();
   }
+  // Whether shorter jobs are under way, so that a large op should yield within: see JobControl.
+  void set_wanted(std::function<bool()> wanted) { wanted_ = std::move(wanted); }
+  bool wanted() const { return wanted_ && wanted_(); }
 
   // Whether an op with these inputs must save anything for a backward. Throws ERR_FOREIGN for a value of another tape.
   bool wants_grad(std::initializer_list<const GradSlot*> inputs) const;
@@ -122,6 +126,7 @@ class Tape {
   Mode mode_;
   const std::atomic<bool>* cancel_ = nullptr;
   std::function<void()> yield_;
+  std::function<bool()> wanted_;
   Observer observer_;
   bool running_backward_ = false;
   std::vector<Node> nodes_;

@@ -87,6 +87,10 @@ std::vector<MicroBatch> micro_batches_argument(const Napi::Value& value, const c
   return batches;
 }
 
+int64_t max_rows_argument(const Napi::Value& value) {
+  return is_missing(value) ? 0 : integer_argument(value, "maxRows", 1, INT32_MAX);
+}
+
 TrainRequest train_request_argument(const Napi::Value& value, const std::shared_ptr<ModelState>& model) {
   const std::shared_ptr<Model> core = model->model;  // reading the request may run JavaScript that frees it
   const Napi::Object object = object_argument(value, "request");
@@ -102,8 +106,9 @@ TrainRequest train_request_argument(const Napi::Value& value, const std::shared_
   }
   request.micro_batches = micro_batches_argument(object.Get("microBatches"), "microBatches",
                                                  BatchBounds::of(core->architecture(), adapters));
-  request.recompute = boolean_argument(object.Get("recompute"), "recompute");
-  request.update = boolean_argument(object.Get("update"), "update");
+  request.options.recompute = boolean_argument(object.Get("recompute"), "recompute");
+  request.options.update = boolean_argument(object.Get("update"), "update");
+  request.options.max_rows = max_rows_argument(object.Get("maxRows"));
   return request;
 }
 

@@ -21,9 +21,11 @@ std::vector<MicroBatch> micro_batches_argument(const Napi::Value& value, const c
 struct TrainRequest {
   std::vector<Tenant> tenants;
   std::vector<MicroBatch> micro_batches;
-  bool recompute = false, update = true;
+  StepOptions options;
   std::vector<std::shared_ptr<void>> uses;
 };
+// Most rows of a micro-batch; missing: 0.
+int64_t max_rows_argument(const Napi::Value& value);
 TrainRequest train_request_argument(const Napi::Value& value, const std::shared_ptr<ModelState>& model);
 
 // AdamW's options, from a NativeOptimizerOptions object.

@@ -9,9 +9,26 @@
 #include "binding/engine.h"
 #include "binding/version.h"
 #include "binding/weights.h"
+#include "runtime/short_work.h"
 #include "train/evaluate.h"
 
 namespace rubricate::binding {
+namespace {
+
+Napi::Object outcome_value(Napi::Env env, const TenantOutcome& outcome) {
+  const TenantResult& result = outcome.result;
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("loss", result.loss);
+  object.Set("supervisedTokens", static_cast<double>(result.supervised));
+  object.Set("correctTokens", static_cast<double>(result.correct));
+  object.Set("gradNorm", result.grad_norm);
+  object.Set("error",
+             outcome.error ? make_error(env, {outcome.error->code(), outcome.error->what()}).Value() : env.Undefined());
+  return object;
+}
+
+}  // namespace
+
 Napi::Value start_model_job(const std::shared_ptr<ModelState>& state, JobQueue::Length length, ModelWork work,
                             std::vector<std::shared_ptr<void>> holds, Napi::Function on_progress) {
   require(!state->disposed, "ERR_DISPOSED", "Expected a model but received one that was disposed of");
@@ -21,7 +38,9 @@ Napi::Value start_model_job(const std::shared_ptr<ModelState>& state, JobQueue::
   spec.length = length;
   spec.work = [model, length, work = std::move(work)](const std::atomic<bool>& cancelled, Progress& progress) {
     const std::shared_ptr<Arena>& arena = model->arena(length);  // the arena is the same one when the job ends
-    JobControl control = {&cancelled, [model] { model->queue.yield(); }, arena};
+    ShortWork others(model->queue);
+    JobControl control = {&cancelled, [&others] { others.yield(); }, arena};
+    control.wanted = [&others] { return others.wanted(); };
     control.check_weights = [model] { model->checkpoint.check_unchanged(); };
     Settle settle;
     try {
@@ -94,23 +113,29 @@ Napi::Value ModelHandle::logits(const Napi::CallbackInfo& info) {
 Napi::Value ModelHandle::train_step(const Napi::CallbackInfo& info) {
   const auto state = use();
   TrainRequest request = train_request_argument(info[0], state);
+  std::vector<std::shared_ptr<std::atomic<bool>>> flags;
+  for (Tenant& tenant : request.tenants)
+    tenant.cancelled = flags.emplace_back(std::make_shared<std::atomic<bool>>(false));
   auto work = [model = state->model, tenants = std::move(request.tenants), batches = std::move(request.micro_batches),
-               recompute = request.recompute, update = request.update](const JobControl& control, Progress&) -> Settle {
-    const auto results = rubricate::train_step(*model, tenants, batches, recompute, update, control);
-    return [results](Napi::Env env) {
-      Napi::Array array = Napi::Array::New(env, results.size());
-      for (uint32_t i = 0; i < results.size(); ++i) {
-        Napi::Object object = Napi::Object::New(env);
-        object.Set("loss", results[i].loss);
-        object.Set("supervisedTokens", static_cast<double>(results[i].supervised));
-        object.Set("correctTokens", static_cast<double>(results[i].correct));
-        object.Set("gradNorm", results[i].grad_norm);
-        array.Set(i, object);
-      }
+               options = request.options](const JobControl& control, Progress&) -> Settle {
+    auto outcomes = rubricate::train_step(*model, tenants, batches, options, control);
+    if (outcomes.size() == 1 && outcomes[0].error) throw *outcomes[0].error;
+    return [outcomes = std::move(outcomes)](Napi::Env env) {
+      Napi::Array array = Napi::Array::New(env, outcomes.size());
+      for (uint32_t i = 0; i < outcomes.size(); ++i) array.Set(i, outcome_value(env, outcomes[i]));
       return array;
     };
   };
-  return start_model_job(state, JobQueue::Length::extended, std::move(work), std::move(request.uses));
+  const Napi::Value job = start_model_job(state, JobQueue::Length::extended, std::move(work), std::move(request.uses));
+  const auto cancel = [flags = std::move(flags)](const Napi::CallbackInfo& call) {
+    return guarded(call.Env(), [&] {
+      const int64_t last = static_cast<int64_t>(flags.size()) - 1;
+      flags[static_cast<size_t>(integer_argument(call[0], "index", 0, last))]->store(true);
+      return call.Env().Undefined();
+    });
+  };
+  job.As<Napi::Object>().Set("cancelTenant", Napi::Function::New(info.Env(), cancel));
+  return job;
 }
 
 Napi::Value ModelHandle::evaluate(const Napi::CallbackInfo& info) {
@@ -119,9 +144,9 @@ Napi::Value ModelHandle::evaluate(const Napi::CallbackInfo& info) {
   const Adapters adapters = adapters_argument(info[1], state);
   auto batches =
       micro_batches_argument(info[0], "microBatches", BatchBounds::of(model->architecture(), adapters.core.size()));
-  auto work = [model, batches = std::move(batches), core = adapters.core](const JobControl& control,
-                                                                          Progress&) -> Settle {
-    const SlotSums sums = rubricate::evaluate(*model, core, batches, control);
+  auto work = [model, batches = std::move(batches), core = adapters.core, max_rows = max_rows_argument(info[2])](
+                  const JobControl& control, Progress&) -> Settle {
+    const SlotSums sums = rubricate::evaluate(*model, core, batches, max_rows, control);
     return [sums](Napi::Env env) {
       const auto numbers = [env](const auto& values) {
         Napi::Float64Array array = Napi::Float64Array::New(env, values.size());

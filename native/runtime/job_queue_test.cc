@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "doctest/doctest.h"
+#include "runtime/short_work.h"
 
 using rubricate::JobQueue;
+using rubricate::ShortWork;
 using Length = JobQueue::Length;
 
 namespace {
@@ -52,6 +54,50 @@ TEST_CASE("a brief job overtakes an extended one at its yield, an extended one d
   queued = true;
   wait_for(done);
   CHECK(order == std::vector<int>{3, 1, 2});
+}
+
+TEST_CASE("a brief job is wanted while it waits, by an extended job alone") {
+  JobQueue queue;
+  std::atomic<bool> started{false}, queued{false}, done{false};
+  std::vector<bool> wanted;
+  queue.enqueue({Length::extended, [&](const auto&) {
+                   wanted.push_back(queue.wanted());
+                   started = true;
+                   wait_for(queued);
+                   wanted.push_back(queue.wanted());
+                   queue.yield();
+                   wanted.push_back(queue.wanted());
+                 }});
+  wait_for(started);
+  queue.enqueue({Length::extended, [&](const auto&) { done = true; }});
+  for (int i = 0; i < 2; ++i) queue.enqueue({Length::brief, [&](const auto&) { wanted.push_back(queue.wanted()); }});
+  queued = true;
+  wait_for(done);
+  CHECK(wanted == std::vector<bool>{false, true, false, false, false});
+}
+
+TEST_CASE("short work is under way while a job waits, and its yield lets that job run") {
+  JobQueue queue;
+  std::atomic<bool> started{false}, queued{false}, done{false};
+  std::vector<bool> wanted;
+  bool ran = false, ran_first = false;
+  queue.enqueue({Length::extended, [&](const auto&) {
+                   ShortWork others(queue);
+                   others.yield();
+                   wanted.push_back(others.wanted());
+                   started = true;
+                   wait_for(queued);
+                   wanted.push_back(others.wanted());
+                   others.yield();  // for a second others.wanted() stays true: not tested, as it depends on the time
+                   ran_first = ran;
+                   done = true;
+                 }});
+  wait_for(started);
+  queue.enqueue({Length::brief, [&](const auto&) { ran = true; }});
+  queued = true;
+  wait_for(done);
+  CHECK(wanted == std::vector<bool>{false, true});
+  CHECK(ran_first);
 }
 
 namespace {

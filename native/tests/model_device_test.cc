@@ -45,7 +45,7 @@ std::vector<Tensor> trained(Model& model, const Tenant& tenant, const std::vecto
   std::vector<Tensor> out;
   std::vector<float> figures;
   for (int step = 0; step < steps; ++step) {
-    const TenantResult result = train_step(model, {tenant}, batches, recompute, true, control()).front();
+    const TenantResult result = trained_step(model, {tenant}, batches, recompute, true, control()).front();
     figures.push_back(static_cast<float>(result.loss));
     figures.push_back(static_cast<float>(result.grad_norm));
     if (step == 0) append(out, copies(*tenant.parameters, true));
@@ -132,7 +132,7 @@ TEST_CASE("evaluation on a device matches the CPU") {
     const auto model = tiny_model({});
     const auto adapter = random_adapter(*model, RedVariant::all, 1);
     const auto sums =
-        evaluate(*model, {adapter}, {tiny_batch({tiny_tokens(66, 1), tiny_tokens(14, 2)}, {1, 0})}, control());
+        evaluate(*model, {adapter}, {tiny_batch({tiny_tokens(66, 1), tiny_tokens(14, 2)}, {1, 0})}, 0, control());
     CHECK(sums.supervised == std::vector<int64_t>{13, 65});
     return std::vector<Tensor>{from_doubles(test_arena(), {2}, DType::f32, sums.nats)};
   });
@@ -190,7 +190,7 @@ TEST_CASE("a decoder on a device uses the new values of an adapter that was trai
     std::vector<int32_t> next;
     Decoder first(model, device_arena());
     for (uint64_t i = 0; i < 6; ++i) {
-      if (i == 2) train_step(*model, {tenant}, {tiny_batch({tiny_tokens(20, 1)}, {1})}, false, true, control());
+      if (i == 2) trained_step(*model, {tenant}, {tiny_batch({tiny_tokens(20, 1)}, {1})}, false, true, control());
       Decoder own(model, device_arena());
       Decoder& decoder = one_decoder ? first : own;
       next.push_back(
@@ -216,7 +216,7 @@ TEST_CASE("a model's device memory is released, and a step leaves none in use") 
     const auto adapter = random_adapter(*model, RedVariant::all, 5);
     const Tenant tenant = {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {}, 0.0};
     const JobControl job = control();
-    train_step(*model, {tenant}, {tiny_batch({tiny_tokens(70, 1)}, {1})}, false, true, job);
+    trained_step(*model, {tenant}, {tiny_batch({tiny_tokens(70, 1)}, {1})}, false, true, job);
     CHECK(job.arena->stats().used == 0);
     CHECK(device.memory().used > before);
   }
@@ -237,7 +237,7 @@ TEST_CASE("a model on a device grows its rotary table with its sequences, and a 
   const auto gradients = [&](const std::function<void()>& yield) {
     JobControl job = control();
     job.yield = yield;
-    train_step(*grown, {tenant}, {tiny_batch({tiny_tokens(20, 1)}, {1})}, true, false, job);
+    trained_step(*grown, {tenant}, {tiny_batch({tiny_tokens(20, 1)}, {1})}, true, false, job);
     return copies(*adapter, true);
   };
   const auto expected = gradients({});
@@ -268,13 +268,13 @@ TEST_CASE("a step that runs out of device memory changes nothing, and the model 
   const Tensor expected = logits();
   const auto before = copies(*adapter, false);
   device.set_limit(device.memory().used + (64 << 10));
-  CHECK(error_code([&] { train_step(*model, {tenant}, batches, false, true, control()); }) == "ERR_OUT_OF_MEMORY");
+  CHECK(error_code([&] { trained_step(*model, {tenant}, batches, false, true, control()); }) == "ERR_OUT_OF_MEMORY");
   CHECK(tenant.optimizer->step == 0);
   const auto after = copies(*adapter, false);
   for (size_t i = 0; i < before.size(); ++i) CHECK(same_bits(before[i], after[i]));
   CHECK(same_bits(logits(), expected));
   device.set_limit(0);
-  train_step(*model, {tenant}, batches, false, true, control());
+  trained_step(*model, {tenant}, batches, false, true, control());
   CHECK(tenant.optimizer->step == 1);
   present_device() = nullptr;
 }

@@ -29,7 +29,7 @@ void check_same(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
 
 std::vector<Tensor> gradients(Model& model, const Tenant& tenant, const std::vector<MicroBatch>& batches,
                               bool recompute) {
-  train_step(model, {tenant}, batches, recompute, false, control());
+  trained_step(model, {tenant}, batches, recompute, false, control());
   return copies(*tenant.parameters, true);
 }
 
@@ -59,9 +59,9 @@ TEST_CASE("an adapter's gradients have the same bits alone, packed, among other 
       check_same(alone, gradients(*model, tenant_of(a), {tiny_batch({s1}, {1}), tiny_batch({s2, s3}, {1, 1})}, false));
       check_same(alone, gradients(*model, tenant_of(a),
                                   {tiny_batch({s1}, {1}), tiny_batch({s2}, {1}), tiny_batch({s3}, {1})}, true));
-      train_step(*model, {tenant_of(b), tenant_of(a)},
-                 {tiny_batch({other, s1}, {1, 2}), tiny_batch({other, s2, other, s3, other}, {0, 2, 1, 2, 1})}, false,
-                 false, control());
+      trained_step(*model, {tenant_of(b), tenant_of(a)},
+                   {tiny_batch({other, s1}, {1, 2}), tiny_batch({other, s2, other, s3, other}, {0, 2, 1, 2, 1})}, false,
+                   false, control());
       check_same(alone, copies(*a, true));
     }
   });
@@ -76,8 +76,8 @@ TEST_CASE("a step has the same bits on pools of any size, and was split") {
     const Tenant tenant = tenant_of(random_adapter(*model, RedVariant::all, 3));
     const int64_t before = ThreadPool::instance().split_regions();
     for (int step = 0; step < 3; ++step)
-      train_step(*model, {tenant}, {tiny_batch({tiny_tokens(200, 1, 512), tiny_tokens(90, 2, 512)}, {1, 1})}, false,
-                 true, control());
+      trained_step(*model, {tenant}, {tiny_batch({tiny_tokens(200, 1, 512), tiny_tokens(90, 2, 512)}, {1, 1})}, false,
+                   true, control());
     if (threads > 1) CHECK(ThreadPool::instance().split_regions() > before + 100);
     const auto values = copies(*tenant.parameters, false);
     if (first.empty()) first = values;
@@ -93,7 +93,7 @@ TEST_CASE("a step allocates no memory from the system after the first of its sha
     const auto arena = std::make_shared<Arena>(nullptr, true);
     int64_t blocks = 0;
     for (int step = 0; step < 3; ++step) {
-      train_step(*model, {tenant}, {batch}, false, true, {nullptr, {}, arena});
+      trained_step(*model, {tenant}, {batch}, false, true, {nullptr, {}, arena});
       arena->end_job();
       if (step > 0) CHECK(arena->stats().blocks == blocks);
       blocks = arena->stats().blocks;
@@ -153,7 +153,7 @@ TEST_CASE("a sequence's gradients and logits have the same bits at any position 
         }
         const MicroBatch micro = tiny_batch(sequences, slots);
         const Batch& batch = micro.batch();
-        train_step(*model, tenants, {micro}, false, false, control());
+        trained_step(*model, tenants, {micro}, false, false, control());
         check_same(alone, copies(*adapters[0], true));
         std::vector<std::shared_ptr<RedAdapter>> order;
         for (const Tenant& tenant : tenants) order.push_back(tenant.adapter);
@@ -264,7 +264,7 @@ TEST_CASE("a step that is not finite changes nothing") {
   adapter->parameters()[0].master.data<float>()[0] = std::numeric_limits<float>::infinity();
   const auto before = copies(*adapter, false);
   CHECK(error_code([&] {
-          train_step(*model, {tenant}, {tiny_batch({tiny_tokens(20, 1)}, {1})}, false, true, control());
+          trained_step(*model, {tenant}, {tiny_batch({tiny_tokens(20, 1)}, {1})}, false, true, control());
         }) == "ERR_NOT_FINITE");
   check_same(before, copies(*adapter, false));
   CHECK(tenant.optimizer->step == 0);
@@ -279,7 +279,7 @@ TEST_CASE("an update whose result is not finite changes nothing: neither paramet
         Tenant tenant = full ? full_tenant(*model) : tenant_of(random_adapter(*model, RedVariant::all, 5));
         tenant.options.beta1 = 0.0;  // a change of the gradient moves a parameter by more than the learning rate
         const std::vector<int32_t> slots = {full ? 0 : 1};
-        train_step(*model, {tenant}, {tiny_batch({tiny_tokens(20, 1)}, slots)}, false, true, control());
+        trained_step(*model, {tenant}, {tiny_batch({tiny_tokens(20, 1)}, slots)}, false, true, control());
         const auto before = copies(*tenant.parameters, false);
         OptimizerState& state = *tenant.optimizer;
         std::vector<Tensor> moments;
@@ -289,7 +289,7 @@ TEST_CASE("an update whose result is not finite changes nothing: neither paramet
         tenant.options.learning_rate = decays ? 2e38 : 3.3e38;
         tenant.options.weight_decay = decays ? 1e6 : 0.0;
         const std::vector<MicroBatch> next = {tiny_batch({tiny_tokens(20, 2)}, slots)};
-        CHECK(error_code([&] { train_step(*model, {tenant}, next, false, true, control()); }) == "ERR_NOT_FINITE");
+        CHECK(error_code([&] { trained_step(*model, {tenant}, next, false, true, control()); }) == "ERR_NOT_FINITE");
         check_same(before, copies(*tenant.parameters, false));
         std::vector<Tensor> after;
         for (const auto* tensors : {&state.m, &state.v})
@@ -298,7 +298,7 @@ TEST_CASE("an update whose result is not finite changes nothing: neither paramet
         CHECK(state.step == 1);
         CHECK(!state.half_updated);
         tenant.options = sound;
-        train_step(*model, {tenant}, next, false, true, control());
+        trained_step(*model, {tenant}, next, false, true, control());
         CHECK(state.step == 2);
       }
 }
@@ -314,9 +314,9 @@ TEST_CASE("an aborted step changes nothing and the model stays usable") {
   int yields = 0;
   stopping.yield = [&] { cancelled = ++yields == 2; };
   const std::vector<MicroBatch> batches = {tiny_batch({tiny_tokens(20, 1)}, {1})};
-  CHECK(error_code([&] { train_step(*model, {tenant}, batches, false, true, stopping); }) == "ERR_ABORTED");
+  CHECK(error_code([&] { trained_step(*model, {tenant}, batches, false, true, stopping); }) == "ERR_ABORTED");
   check_same(before, copies(*adapter, false));
   CHECK(stopping.arena->stats().used == 0);
-  train_step(*model, {tenant}, batches, false, true, control());
+  trained_step(*model, {tenant}, batches, false, true, control());
   CHECK(tenant.optimizer->step == 1);
 }

@@ -88,6 +88,18 @@ inline MicroBatch tiny_batch(const std::vector<std::vector<int32_t>>& sequences,
   return {fitting_batch(std::move(arrays)), std::move(targets)};
 }
 
+// A step whose first error is thrown.
+inline std::vector<TenantResult> trained_step(Model& model, const std::vector<Tenant>& tenants,
+                                              const std::vector<MicroBatch>& batches, bool recompute, bool update,
+                                              const JobControl& control) {
+  std::vector<TenantResult> results;
+  for (const TenantOutcome& outcome : train_step(model, tenants, batches, {recompute, update}, control)) {
+    if (outcome.error) throw *outcome.error;
+    results.push_back(outcome.result);
+  }
+  return results;
+}
+
 // Random vectors: scales around 1, biases around 0.
 inline void randomize(RedAdapter& adapter, uint64_t seed) {
   for (Parameter& parameter : adapter.parameters()) {

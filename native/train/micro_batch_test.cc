@@ -1,12 +1,32 @@
 // Tests each rule of a batch at its bound and past it.
 #include "train/micro_batch.h"
 
+#include <string>
+#include <vector>
+
 #include "tests/test_support.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;
 
 namespace {
+
+// Each micro-batch as the slots and the first tokens of its sequences.
+std::vector<std::string> described(const std::vector<MicroBatch>& micro_batches) {
+  std::vector<std::string> texts;
+  for (const MicroBatch& micro : micro_batches) {
+    std::string text;
+    const Batch& batch = micro.batch();
+    for (size_t s = 0; s < batch.slots().size(); ++s) {
+      const auto row = static_cast<size_t>(batch.starts()[s]);
+      text += std::to_string(batch.slots()[s]) + ":" + std::to_string(batch.tokens()[row]) + "/" +
+              std::to_string(micro.targets()[row]) + "x" + std::to_string(batch.starts()[s + 1] - batch.starts()[s]) +
+              " ";
+    }
+    texts.push_back(text);
+  }
+  return texts;
+}
 
 struct Case {
   const char* name;
@@ -130,4 +150,42 @@ TEST_CASE("supervised rows and their counts by slot; a batch made for larger bou
   CHECK(count_supervised({micro}, {11, 5, 3}) == std::vector<int64_t>{1, 0, 1, 0});
   for (const BatchBounds& smaller : {BatchBounds{9, 4, 2}, BatchBounds{10, 3, 2}, BatchBounds{10, 4, 1}})
     CHECK(error_code([&] { count_supervised({micro}, smaller); }) == "ERR_FOREIGN");
+}
+
+TEST_CASE("sequences are split again in their order, up to the most rows, and a longer one goes alone") {
+  const auto micro = [](std::vector<int32_t> first, const std::vector<int32_t>& lengths, std::vector<int32_t> slots) {
+    BatchArrays arrays{{}, {0}, std::move(slots), {}};
+    for (size_t s = 0; s < lengths.size(); ++s) {
+      arrays.tokens.insert(arrays.tokens.end(), static_cast<size_t>(lengths[s]), first[s]);
+      arrays.starts.push_back(static_cast<int32_t>(arrays.tokens.size()));
+    }
+    std::vector<int32_t> targets;
+    for (const int32_t token : arrays.tokens) targets.push_back(token - 1);
+    return MicroBatch(Batch(std::move(arrays), kBounds), std::move(targets));
+  };
+  const std::vector<MicroBatch> given = {micro({1, 2, 3}, {2, 1, 1}, {1, 2, 1}), micro({4, 5}, {4, 2}, {2, 1})};
+  const auto split = [&](const Split& how) { return described(split_again(given, how, kBounds)); };
+  using Texts = std::vector<std::string>;
+  const Texts all = {"1:1/0x2 2:2/1x1 1:3/2x1 ", "2:4/3x4 1:5/4x2 "};
+  CHECK(described(given) == all);
+  CHECK(split({}) == all);
+  CHECK(split({100, false, {}}) == all);
+  CHECK(split({100, true, {}}) == Texts{all[0] + all[1]});
+  CHECK(split({3, true, {}}) == Texts{"1:1/0x2 2:2/1x1 ", "1:3/2x1 ", "2:4/3x4 ", "1:5/4x2 "});
+  CHECK(split({2, false, {}}) == Texts{"1:1/0x2 ", "2:2/1x1 1:3/2x1 ", "2:4/3x4 ", "1:5/4x2 "});
+  CHECK(split({5, true, {}}) == Texts{"1:1/0x2 2:2/1x1 1:3/2x1 ", "2:4/3x4 ", "1:5/4x2 "});
+  CHECK(split({4, false, {false, false, true}}) == Texts{"1:1/0x2 1:3/2x1 ", "1:5/4x2 "});
+  CHECK(split({0, true, {false, true, true}}).empty());
+}
+
+TEST_CASE("a micro-batch has at most 256 rows while shorter jobs are under way, and no more than asked for") {
+  JobControl control{nullptr, {}, test_arena()};
+  CHECK(most_rows(0, control) == 0);
+  CHECK(most_rows(4096, control) == 4096);
+  control.wanted = [] { return false; };
+  CHECK(most_rows(4096, control) == 4096);
+  control.wanted = [] { return true; };
+  CHECK(most_rows(0, control) == 256);
+  CHECK(most_rows(4096, control) == 256);
+  CHECK(most_rows(17, control) == 17);
 }

@@ -1,6 +1,8 @@
 #include "train/train_step.h"
 
+#include <algorithm>
 #include <cmath>
+#include <string_view>
 
 #include "adapter/red_batch.h"
 #include "ops/cross_entropy/cross_entropy.h"
@@ -32,8 +34,19 @@ std::vector<Tensor> gradients_of(ParameterSet& parameters) {
   return gradients;
 }
 
-void check_finite(ParameterSet& trained, double loss, double norm, const std::shared_ptr<Arena>& arena) {
-  require(std::isfinite(loss), "ERR_NOT_FINITE", "The loss is ", loss, "; nothing was updated");
+// What an only tenant's step would have thrown, if that concerns the tenant alone.
+template <typename Body>
+std::optional<Error> failure_of(Body&& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    if (std::string_view(error.code()) != "ERR_NOT_FINITE") throw;
+    return error;
+  }
+  return std::nullopt;
+}
+
+void check_gradient(ParameterSet& trained, double norm, const std::shared_ptr<Arena>& arena) {
   if (std::isfinite(norm)) return;
   for (const Parameter& parameter : trained.parameters())
     require(std::isfinite(global_norm({parameter.grad}, arena)), "ERR_NOT_FINITE", "The gradient of ", parameter.name,
@@ -62,73 +75,167 @@ void update_parameters(const Tenant& tenant, ParameterSet& trained, double norm,
   }
 }
 
-// Updates on the device that the step runs on, then downloads all results.
-void update_all(const std::vector<Tenant>& tenants, const RedBatch& edits, const std::vector<double>& norms,
-                const std::shared_ptr<Stream>& stream) {
-  for (const Tenant& tenant : tenants) tenant.optimizer->placed(stream);  // may run out of memory: before any change
-  for (const Tenant& tenant : tenants) tenant.optimizer->half_updated = true;
-  for (size_t i = 0; i < tenants.size(); ++i)
-    update_parameters(tenants[i], trained_by(tenants[i], edits, i), norms[i], stream);
-  edits.fetch_values();
-  for (const Tenant& tenant : tenants) {
-    tenant.optimizer->fetch();
-    tenant.optimizer->step += 1;
-    tenant.optimizer->half_updated = false;
-    tenant.parameters->changed();
+// One step: its tenants, and what became of each.
+class Step {
+ public:
+  Step(Model& model, const std::vector<Tenant>& tenants, const StepOptions& options, const JobControl& control)
+      : model_(model),
+        tenants_(tenants),
+        options_(options),
+        control_(control),
+        adapters_(adapters_of(tenants)),
+        bounds_(BatchBounds::of(model.architecture(), adapters_.size())),
+        slots_(adapters_.size() + 1),
+        first_slot_(adapters_.empty() ? 0 : 1),
+        edits_(model.architecture(), adapters_, true, control.arena),
+        sums_(slots_),
+        outcomes_(tenants.size()) {}
+
+  std::vector<TenantOutcome> run(const std::vector<MicroBatch>& given) {
+    std::vector<MicroBatch> again;
+    for (const MicroBatch& micro : begin(given, again)) {
+      forward_backward(micro);
+      if (!goes_on()) break;
+    }
+    if (goes_on()) finish();
+    return std::move(outcomes_);
   }
-}
+
+ private:
+  // Leaves out the tenants that cannot take part, and splits the sequences of the others.
+  const std::vector<MicroBatch>& begin(const std::vector<MicroBatch>& given, std::vector<MicroBatch>& again) {
+    counts_ = count_supervised(given, bounds_);
+    Split split{adapters_.empty() ? 0 : most_rows(options_.max_rows, control_), options_.max_rows > 0, {}};
+    split.left_out.resize(slots_);
+    for (size_t i = 0; i < tenants_.size(); ++i) {
+      if (counts_[slot(i)] == 0)
+        outcomes_[i].error = Error("ERR_DATA", "Expected at least one supervised token in the step's micro-batches");
+      check_flag(i);
+      if (outcomes_[i].error)
+        split.left_out[slot(i)] = true;
+      else
+        tenants_[i].parameters->zero_grad();
+    }
+    slot_weight_.assign(slots_, 0.0);
+    for (size_t s = 0; s < slots_; ++s)
+      if (counts_[s] > 0) slot_weight_[s] = 1.0 / static_cast<double>(counts_[s]);
+    const bool all = std::none_of(split.left_out.begin(), split.left_out.end(), [](bool out) { return out; });
+    if (split.max_rows == 0 && all) return given;
+    if (goes_on()) again = split_again(given, split, bounds_);
+    return again;
+  }
+
+  void forward_backward(const MicroBatch& micro) {
+    const Supervised supervised = supervised_rows(micro, slot_weight_);
+    Tape tape(control_, Tape::Mode::training);
+    const Var hidden =
+        model_.forward(tape, micro.batch(), adapters_.empty() ? nullptr : &edits_, options_.recompute, nullptr);
+    if (supervised.rows.empty()) return;
+    CrossEntropy result = head_cross_entropy(tape, hidden, model_.head(), supervised.loss_rows());
+    sums_.add(supervised, result);
+    // A loss that is not finite is that of its own rows: neither the forward nor the backward mixes rows of sequences.
+    for (size_t i = 0; i < tenants_.size(); ++i)
+      if (taking_part(i) && !std::isfinite(sums_.nats[slot(i)]))
+        outcomes_[i].error = Error("ERR_NOT_FINITE", "The loss is not finite; nothing was updated");
+    if (goes_on()) tape.backward(result.loss);
+  }
+
+  // Checks everything that can fail before the first update: an update that began is finished for all.
+  void finish() {
+    edits_.fetch_gradients();
+    if (control_.observer) control_.observer("update", false);
+    std::vector<std::vector<Tensor>> gradients;
+    for (size_t i = 0; i < tenants_.size(); ++i)
+      if (taking_part(i)) gradients.push_back(gradients_of(trained(i)));
+    const std::vector<double> norms = gradient_norms(gradients, control_.arena);
+    auto norm = norms.begin();
+    for (size_t i = 0; i < tenants_.size(); ++i) {
+      if (!taking_part(i)) continue;
+      const size_t s = slot(i);
+      outcomes_[i].result = {sums_.nats[s] / static_cast<double>(counts_[s]), counts_[s], sums_.correct[s], *norm++};
+      outcomes_[i].error =
+          failure_of([&] { check_gradient(trained(i), outcomes_[i].result.grad_norm, control_.arena); });
+    }
+    if (control_.check_weights) control_.check_weights();
+    if (control_.yield) control_.yield();
+    for (size_t i = 0; i < tenants_.size(); ++i) check_flag(i);
+    if (!options_.update) return;
+    for (size_t i = 0; i < tenants_.size(); ++i)
+      if (taking_part(i))
+        outcomes_[i].error = failure_of(
+            [&] { require_finite_update(tenants_[i], trained(i), outcomes_[i].result.grad_norm, control_.arena); });
+    update();
+  }
+
+  // Shorter jobs may run between two tenants, and see each before or after its update.
+  void update() {
+    const std::shared_ptr<Stream> stream = control_.arena->shared_stream();
+    for (size_t i = 0; i < tenants_.size(); ++i)
+      if (taking_part(i)) tenants_[i].optimizer->placed(stream);  // may run out of memory: before any change
+    for (size_t i = 0; i < tenants_.size(); ++i)
+      if (taking_part(i)) tenants_[i].optimizer->half_updated = true;
+    for (size_t i = 0; i < tenants_.size(); ++i) {
+      if (!taking_part(i)) continue;
+      update_parameters(tenants_[i], trained(i), outcomes_[i].result.grad_norm, stream);
+      if (stream == nullptr) updated(i);
+      if (control_.yield) control_.yield();
+    }
+    if (stream != nullptr) fetch_updates();
+  }
+
+  // After all updates are queued, so that the device need not wait for the host between two of them. It may be lost until the
+  // last download.
+  void fetch_updates() {
+    edits_.fetch_values();
+    for (size_t i = 0; i < tenants_.size(); ++i)
+      if (taking_part(i)) tenants_[i].optimizer->fetch();
+    for (size_t i = 0; i < tenants_.size(); ++i)
+      if (taking_part(i)) updated(i);
+  }
+
+  void updated(size_t i) {
+    OptimizerState& state = *tenants_[i].optimizer;
+    if (control_.arena->stream() == nullptr) state.fetch();
+    state.step += 1;
+    state.half_updated = false;
+    tenants_[i].parameters->changed();
+  }
+
+  void check_flag(size_t i) {
+    const auto& cancelled = tenants_[i].cancelled;
+    if (taking_part(i) && cancelled && cancelled->load(std::memory_order_relaxed))
+      outcomes_[i].error = Error("ERR_ABORTED", "The operation was aborted");
+  }
+  bool taking_part(size_t i) const { return !outcomes_[i].error; }
+  bool goes_on() const {
+    return std::any_of(outcomes_.begin(), outcomes_.end(), [](const TenantOutcome& one) { return !one.error; });
+  }
+  size_t slot(size_t i) const { return first_slot_ + i; }
+  ParameterSet& trained(size_t i) const { return trained_by(tenants_[i], edits_, i); }
+
+  Model& model_;
+  const std::vector<Tenant>& tenants_;
+  const StepOptions& options_;
+  const JobControl& control_;
+  const std::vector<std::shared_ptr<RedAdapter>> adapters_;
+  const BatchBounds bounds_;
+  const size_t slots_, first_slot_;
+  const RedBatch edits_;
+  SlotSums sums_;
+  std::vector<int64_t> counts_;      // supervised tokens, by slot
+  std::vector<double> slot_weight_;  // of a row's loss
+  std::vector<TenantOutcome> outcomes_;
+};
 
 }  // namespace
 
-std::vector<TenantResult> train_step(Model& model, const std::vector<Tenant>& tenants,
-                                     const std::vector<MicroBatch>& micro_batches, bool recompute, bool update,
-                                     const JobControl& control) {
+std::vector<TenantOutcome> train_step(Model& model, const std::vector<Tenant>& tenants,
+                                      const std::vector<MicroBatch>& micro_batches, const StepOptions& options,
+                                      const JobControl& control) {
   require(!tenants.empty() && !micro_batches.empty(), "ERR_ARGUMENT",
           "Expected at least one adapter and one micro-batch");
-  const std::vector<std::shared_ptr<RedAdapter>> adapters = adapters_of(tenants);
-  const size_t slots = adapters.size() + 1;
-  const std::vector<int64_t> counts =
-      count_supervised(micro_batches, BatchBounds::of(model.architecture(), adapters.size()));
-  std::vector<double> slot_weight(slots, 0.0);
-  for (size_t s = 0; s < slots; ++s)
-    if (counts[s] > 0) slot_weight[s] = 1.0 / static_cast<double>(counts[s]);
-  const size_t first_slot = adapters.empty() ? 0 : 1;
-  for (size_t i = 0; i < tenants.size(); ++i) {
-    require(counts[first_slot + i] > 0, "ERR_DATA",
-            "Expected at least one supervised token in the step's micro-batches");
-    tenants[i].parameters->zero_grad();
-  }
-
-  const RedBatch edits(model.architecture(), adapters, true, control.arena);
-  SlotSums sums(slots);
-  for (const MicroBatch& micro : micro_batches) {
-    const Supervised supervised = supervised_rows(micro, slot_weight);
-    Tape tape(control, Tape::Mode::training);
-    const Var hidden = model.forward(tape, micro.batch(), adapters.empty() ? nullptr : &edits, recompute, nullptr);
-    if (supervised.rows.empty()) continue;
-    CrossEntropy result = head_cross_entropy(tape, hidden, model.head(), supervised.loss_rows());
-    sums.add(supervised, result);
-    require(std::isfinite(*result.loss.value().on_cpu().data<float>()), "ERR_NOT_FINITE",
-            "The loss is not finite; nothing was updated");
-    tape.backward(result.loss);
-  }
-
-  edits.fetch_gradients();
-  if (control.observer) control.observer("update", false);
-  std::vector<std::vector<Tensor>> gradients;
-  for (size_t i = 0; i < tenants.size(); ++i) gradients.push_back(gradients_of(trained_by(tenants[i], edits, i)));
-  const std::vector<double> norms = gradient_norms(gradients, control.arena);
-  std::vector<TenantResult> results;
-  for (size_t i = 0; i < tenants.size(); ++i) {
-    const size_t s = first_slot + i;
-    results.push_back({sums.nats[s] / static_cast<double>(counts[s]), counts[s], sums.correct[s], norms[i]});
-    check_finite(trained_by(tenants[i], edits, i), results[i].loss, norms[i], control.arena);
-  }
-  if (control.check_weights) control.check_weights();
-  for (size_t i = 0; update && i < tenants.size(); ++i)
-    require_finite_update(tenants[i], trained_by(tenants[i], edits, i), norms[i], control.arena);
-  if (update) update_all(tenants, edits, norms, control.arena->shared_stream());
-  return results;
+  require(options.max_rows >= 0, "ERR_ARGUMENT", "Expected 0 or more for maxRows but received ", options.max_rows);
+  return Step(model, tenants, options, control).run(micro_batches);
 }
 
 }  // namespace rubricate

@@ -1,11 +1,14 @@
 // One optimizer step: forward and backward of every micro-batch, clipping, AdamW.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "adapter/red_adapter.h"
+#include "base/error.h"
 #include "model/model.h"
 #include "ops/adamw/adamw.h"
 #include "optimizer/optimizer_state.h"
@@ -24,6 +27,8 @@ struct Tenant {
   AdamWOptions options;
   double max_grad_norm = 1.0;  // 0: no clipping
   bool decay_to_zero = false;  // true: weight decay pulls scales to 0 too, as in the reference implementation
+  // Set from any thread: leaves this tenant out of an update that has not begun. May be null.
+  std::shared_ptr<const std::atomic<bool>> cancelled = {};
 };
 
 struct TenantResult {
@@ -33,12 +38,28 @@ struct TenantResult {
   double grad_norm = 0.0;  // before clipping
 };
 
-// The loss of a tenant's step is the sum over its supervised tokens in all micro-batches, divided by their number. With
-// `update` false, gradients are computed and kept for reading, and nothing else changes. A loss or gradient that is not
-// finite, or an update whose result is not, throws ERR_NOT_FINITE before any optimizer has changed anything. So do
-// ERR_ABORTED and ERR_FILE.
-std::vector<TenantResult> train_step(Model& model, const std::vector<Tenant>& tenants,
-                                     const std::vector<MicroBatch>& micro_batches, bool recompute, bool update,
-                                     const JobControl& control);
+// With an error the tenant was not updated, and its result means nothing.
+//   ERR_DATA: no supervised token in the step. ERR_NOT_FINITE: its loss, gradient or updated values. ERR_ABORTED: its flag.
+struct TenantOutcome {
+  TenantResult result;
+  std::optional<Error> error;
+};
+
+struct StepOptions {
+  bool recompute = false;  // activation checkpointing
+  bool update = true;      // false: gradients are computed and kept for reading, and nothing else changes
+  // The core splits the sequences into micro-batches of at most so many rows; 0: they are split as they are given. Ignored
+  // for the model's own weights, whose bits depend on the split.
+  int64_t max_rows = 0;
+};
+
+// The loss of a tenant's step is the sum over its supervised tokens in all micro-batches, divided by their number.
+// A tenant's outcome, gradient, values and moments have the bits of its step alone, whoever shares the step, whatever is
+// wrong with the others, and however the sequences are split; its sequences are taken in their order.
+// What concerns all throws before anything has changed: ERR_ARGUMENT (no tenants, adapters of several layouts), ERR_ABORTED
+// (the job's flag, which is not looked at after the last backward), ERR_FILE, ERR_OUT_OF_MEMORY, ERR_DEVICE_LOST.
+std::vector<TenantOutcome> train_step(Model& model, const std::vector<Tenant>& tenants,
+                                      const std::vector<MicroBatch>& micro_batches, const StepOptions& options,
+                                      const JobControl& control);
 
 }  // namespace rubricate

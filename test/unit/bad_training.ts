@@ -103,7 +103,7 @@ export const badTraining: readonly Case[] = [
     argv: (f) => trainArguments(f, "--resume", "--learning-rate", "0.5"),
     api: (f) => trains(f, { resume: true, learningRate: 0.5 }),
     code: "ERR_CHECKPOINT",
-    says: /belongs to another run: it has (learningRate|--learning-rate) 0\.001, this one 0\.5/,
+    says: /belongs to another run: it has (learningRate|--learning-rate) 0\.1, this one 0\.5/,
   },
   {
     what: "checkpoints in the way",
@@ -152,8 +152,8 @@ export const badTraining: readonly Case[] = [
     "a number that is none",
     ["--learning-rate", "fast"],
     { learningRate: "fast" },
-    /Expected a number of at least 0 for learningRate/,
-    /Expected a number of at least 0 for --learning-rate but received "fast"/,
+    /Expected a number of at least 0 or "sweep" for learningRate/,
+    /Expected a number of at least 0 or "sweep" for --learning-rate but received "fast"/,
   ),
   option(
     "no epochs",

@@ -61,7 +61,7 @@ test("checkpoints are written as often as asked and at the end, and the newest s
   const reported = events.filter(({ type }) => type === "checkpoint") as { step: number; path: string }[];
   expect(reported.map(({ step }) => step)).toEqual([3, 6, 9, 10]);
   expect(reported[0]!.path).toBe(join(root, "checkpoint-3"));
-  expect(readdirSync(root).sort()).toEqual(["checkpoint-10", "checkpoint-9", "log.jsonl"]);
+  expect(readdirSync(root).sort()).toEqual(["checkpoint-10", "checkpoint-9", "log.jsonl", "run.json"]);
   const saved = await RedAdapter.fromPretrained(join(root, "checkpoint-10"), model); // is an adapter folder too
   expect(saved.vectors()).toEqual(await uninterrupted());
 });
@@ -356,6 +356,7 @@ test.each(failures)(
     const expected = await uninterrupted({ ...options, checkpointEverySteps: undefined });
     const counted = newTrainer(model, { ...options, outputDir: join(root, "counted") });
     const { operations } = await withFailureAt(-1, failure, () => drain(counted.trainer));
+    const started = operations.indexOf("rename") + 1; // the flush after run.json got its name
     const resumedFrom = new Set<number>();
     for (let at = 0; at < operations.length; at++) {
       const outputDir = join(root, `${at}`);
@@ -370,13 +371,13 @@ test.each(failures)(
       expect(notices(events)).toEqual([]); // none was ever incomplete
       const { resumedStep } = events[0] as { resumedStep: number };
       // After one write fails with a full disk, the last finished step is saved, unless the run could not start: its folder
-      // is created first.
-      if (failure === "ENOSPC") expect(resumedStep > 0).toBe(at > 0);
+      // and run.json are made first.
+      if (failure === "ENOSPC") expect(resumedStep > 0).toBe(at > started);
       resumedFrom.add(resumedStep);
       expect(adapter.vectors()).toEqual(expected);
       const best = await RedAdapter.fromPretrained(join(outputDir, "best"), model);
       expect(best.vectors()).toEqual(expected);
-      expect(readdirSync(outputDir).sort()).toEqual(["best", "checkpoint-3", "log.jsonl"]);
+      expect(readdirSync(outputDir).sort()).toEqual(["best", "checkpoint-3", "log.jsonl", "run.json"]);
     }
     expect([...resumedFrom].sort()).toEqual([0, 2, 3]);
   },
@@ -393,7 +394,7 @@ test("a damaged checkpoint of a later step does not cause good ones to be remove
   const { trainer } = newTrainer(model, { outputDir: root, checkpointEverySteps: 1, keepCheckpoints: 1 });
   const { events } = await outcomeOf(trainer, { resume: true, signal: abortInJob(1, "step") });
   expect(events.at(-1)).toMatchObject({ type: "checkpoint", step: 8 });
-  expect(readdirSync(root).sort()).toEqual(["checkpoint-8", "checkpoint-9", "log.jsonl"]);
+  expect(readdirSync(root).sort()).toEqual(["checkpoint-8", "checkpoint-9", "log.jsonl", "run.json"]);
 });
 
 test("folders with other names are not touched", async () => {

@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -54,6 +54,7 @@ test.each<[string[], string]>([
   [["--learning-rate", "1e39"], '(the range of float32) for --learning-rate but received "1e39"'],
   [["--weight-decay", "1e30", "--learning-rate", "1e30"], "for --learning-rate times --weight-decay"],
   [["--eval", "2"], "for --eval"],
+  [["--learning-rate", "sweep"], '--learning-rate "sweep" needs --eval, whose loss it compares'],
   [["--method", "full", "--sites", "ffn"], "Expected no --sites with --method full"],
 ])("train refuses %j before it loads anything", async (flags, says) => {
   const argv = ["train", "--model", at("nowhere"), "--data", at("nowhere.jsonl"), "--out", at("out"), ...flags];
@@ -69,7 +70,7 @@ test("train prints one event a line, and ends with the figures of the run", asyn
   expect(status).toBe(0);
   const events = jsonLines(stdout);
   expect(events.map(({ type }) => type).filter((type, i, types) => type !== types[i - 1])).toEqual([
-    ...["data", "start", "step", "eval", "step", "eval", "step", "eval", "saved", "end"],
+    ...["data", "start", "step", "eval", "step", "eval", "step", "eval", "checkpoint", "saved", "end"],
   ]);
   expect(events[0]).toMatchObject({ rows: 13, skipped: 1, truncated: 1 });
   expect(events[0].reports.map(({ line }: { line: number }) => line)).toEqual([13, 14]);
@@ -81,7 +82,32 @@ test("train prints one event a line, and ends with the figures of the run", asyn
   expect(steps.at(-1).loss).toBeLessThan(steps[0].loss);
   expect(stderr).toContain("1 row skipped, 1 truncated");
   expect(stderr).toContain("line 13 skipped: not valid JSON");
-  expect(readdirSync(out).sort()).toEqual(["adapter_config.json", "adapter_model.safetensors", "best", "log.jsonl"]);
+  expect(readdirSync(out).sort()).toEqual([
+    ...["adapter_config.json", "adapter_model.safetensors", "best", `checkpoint-${end.steps}`, "curve.svg"],
+    ...["log.jsonl", "run.json"],
+  ]);
+});
+
+test("train --learning-rate sweep shows its trials, and trains with the rate that it finds", async () => {
+  const argv = [...training("--out", at("swept"), "--eval", "0.25", "--max-steps", "250", "--json"), "--learning-rate"];
+  const { status, stdout, stderr } = await runCli([...argv, "sweep", "--no-eval-every-epoch"]);
+  expect(status).toBe(0);
+  const events = jsonLines(stdout);
+  const trials = events.filter(({ type }) => type === "trial");
+  expect(trials).toHaveLength(8);
+  const { learningRate, learningRateFrom } = events.find(({ type }) => type === "start");
+  expect(learningRateFrom).toBe("sweep");
+  expect(trials.slice(6).map((trial) => trial.learningRate)).toContain(learningRate);
+  expect(stderr).toContain(`sweep: learning rate 0.001, 5 steps: evaluation loss ${trials[0].evalLoss.toFixed(4)}\n`);
+  expect(stderr).toContain(`learning rate ${learningRate}, found by the sweep\n`);
+});
+
+test("the demo refuses a sweep, for which it has no data", async () => {
+  const { status, stderr } = await runCli(["demo", "--learning-rate", "sweep"]);
+  expect([status, stderr.split("\n")[0]]).toEqual([
+    2,
+    expect.stringContaining("Expected a number for --learning-rate"),
+  ]);
 });
 
 test("eval reports a lower loss with the adapter", async () => {
@@ -226,7 +252,7 @@ test("demo lowers the held-out loss, counts right answers, and prints the next c
   expect(new Set(offices.map(({ completion }) => completion)).size).toBe(8);
   for (const columns of [50, 90]) {
     const { stdout } = await runCli(argv, { columns });
-    expect(stdout).toContain(`Held-out loss  ${before.toFixed(4)} before, ${after.toFixed(4)} after`);
+    expect(stdout).toContain(`Held-out loss  ${before.toFixed(2)} before, ${after.toFixed(2)} after`);
     expect(stdout).toContain("Right answers  0.0 % before");
     const next = ["generate", "--model", at("model"), "--adapter", at("demo"), "--chat", "--prompt"];
     expect(stdout).toContain(`\n  ${commandLine(next)} `);
@@ -284,47 +310,6 @@ test("a log that cannot grow leaves a checkpoint and prints how to resume; the r
   expect(completed("--out", at("room"))).toBe(0);
   const file = "adapter_model.safetensors";
   expect(readFileSync(at("full-disk", file)).equals(readFileSync(at("room", file)))).toBe(true);
-});
-
-/** Runs a command line in its own process, and acts on it once it has reported a finished step. */
-async function disturbed(argv: string[], disturb: (child: ReturnType<typeof spawn>) => void) {
-  const child = spawn(process.execPath, [...nodeArguments, ...argv], { stdio: ["ignore", "pipe", "pipe"] });
-  let [stdout, stderr] = ["", ""];
-  child.stderr.on("data", (chunk) => {
-    stderr += chunk;
-  });
-  const read = (chunk: Buffer) => {
-    stdout += chunk;
-    if (!stdout.includes('"type":"step"')) return;
-    child.stdout.off("data", read).resume();
-    disturb(child);
-  };
-  child.stdout.on("data", read);
-  const status = await new Promise<number | null>((resolve) => child.on("close", resolve));
-  return { status, stderr };
-}
-const hasCheckpoint = (folder: string) => readdirSync(folder).some((name) => /^checkpoint-\d+$/.test(name));
-
-test.each(["SIGINT", "SIGTERM"] as const)("%s: exit status 130 and a checkpoint", async (signal) => {
-  const argv = training("--out", at(signal), "--json", "--epochs", "20000");
-  const { status, stderr } = await disturbed(argv, (child) => child.kill(signal));
-  expect(status).toBe(130);
-  expect(stderr).toContain("resume with:");
-  expect(stderr).not.toMatch(/^\s+at /m);
-  expect(hasCheckpoint(at(signal))).toBe(true);
-});
-
-test("a second interrupt ends the process immediately", () => {
-  const interrupts = new Interrupts();
-  expect([interrupts.interrupt(), interrupts.interrupt()]).toEqual([false, true]);
-});
-
-test("if the reader of the output ends, the command writes its checkpoint and ends silently", async () => {
-  const argv = training("--out", at("pipe"), "--json", "--epochs", "20000");
-  const { status, stderr } = await disturbed(argv, (child) => child.stdout!.destroy());
-  expect(status).toBe(0);
-  expect(stderr).not.toContain("EPIPE");
-  expect(hasCheckpoint(at("pipe"))).toBe(true);
 });
 
 test("doctor prints what it found", () => {
@@ -387,7 +372,7 @@ describe("documents", () => {
 
   test("docs/cli.md has the help of every command", async () => {
     const text = read("cli.md");
-    for (const command of ["demo", "train", "eval", "generate", "chat", "inspect", "bench", "doctor"]) {
+    for (const command of ["demo", "train", "eval", "generate", "chat", "inspect", "curve", "bench", "doctor"]) {
       const { stdout } = await runCli([command, "--help"]);
       expect(text).toContain(stdout.trim());
     }

@@ -64,7 +64,7 @@ test.each<[string, unknown, string]>([
   const outcome = await outcomeOf(run().trainer);
   expect(outcome.error).toMatchObject({ code, message: reported(error), cause: error });
   expect(outcome.events.at(-1)).toEqual({ type: "checkpoint", step: 7, path: path() });
-  expect(readdirSync(root).sort()).toEqual(["checkpoint-7", "log.jsonl"]);
+  expect(readdirSync(root).sort()).toEqual(["checkpoint-7", "log.jsonl", "run.json"]);
   await requireSameBits();
 });
 
@@ -154,7 +154,7 @@ describe.each([undefined, 3])("if the checkpoint cannot be written, with checkpo
     const { error } = await outcomeOf(run({ checkpointEverySteps: every }).trainer);
     expect(error).toMatchObject({ code: "ERR_NOT_FINITE", message: full() });
     expect(error!.message).toMatch(/^The loss is NaN; the checkpoint of step 7/);
-    expect(readdirSync(root).sort()).toEqual([...there, "log.jsonl"]);
+    expect(readdirSync(root).sort()).toEqual([...there, "log.jsonl", "run.json"]);
   });
 
   test("a run that was stopped ends with that error", async () => {
@@ -162,7 +162,7 @@ describe.each([undefined, 3])("if the checkpoint cannot be written, with checkpo
     failWithFullDisk(new RubricateError("ERR_ABORTED", "stopped"), controller);
     const { error } = await outcomeOf(run({ checkpointEverySteps: every }).trainer, { signal: controller.signal });
     expect(error).toMatchObject({ code: "ERR_FILE", message: full() });
-    expect(readdirSync(root).sort()).toEqual([...there, "log.jsonl"]);
+    expect(readdirSync(root).sort()).toEqual([...there, "log.jsonl", "run.json"]);
   });
 
   test("a consumer that leaves gets the error", async () => {
@@ -171,7 +171,7 @@ describe.each([undefined, 3])("if the checkpoint cannot be written, with checkpo
       value = (await events.next()).value as TrainEvent;
     fullDisk();
     await expect(events.return(undefined as never)).rejects.toMatchObject({ code: "ERR_FILE" });
-    expect(readdirSync(root).sort()).toEqual([...there, "log.jsonl"]);
+    expect(readdirSync(root).sort()).toEqual([...there, "log.jsonl", "run.json"]);
   });
 });
 
@@ -236,7 +236,7 @@ describe("a consumer that", () => {
     const events = run().trainer.run();
     await until(events as never);
     await events.return(undefined as never);
-    expect(readdirSync(root).sort()).toEqual(["checkpoint-7", "log.jsonl"]);
+    expect(readdirSync(root).sort()).toEqual(["checkpoint-7", "log.jsonl", "run.json"]);
     await requireSameBits();
   });
 
@@ -244,7 +244,7 @@ describe("a consumer that", () => {
     const events = run().trainer.run();
     await events.next();
     await events.return(undefined as never);
-    expect(readdirSync(root)).toEqual(["log.jsonl"]);
+    expect(readdirSync(root)).toEqual(["log.jsonl", "run.json"]);
   });
 });
 
@@ -252,7 +252,7 @@ test("an error before the first step, or without an outputDir, is unchanged", as
   const error = new RubricateError("ERR_NOT_FINITE", "The loss is NaN");
   failIn("step", 1, error);
   expect((await outcomeOf(run().trainer)).error).toBe(error);
-  expect(readdirSync(root)).toEqual(["log.jsonl"]);
+  expect(readdirSync(root)).toEqual(["log.jsonl", "run.json"]);
   failIn("step", 3, error);
   expect((await outcomeOf(newTrainer(model).trainer)).error).toBe(error);
 });

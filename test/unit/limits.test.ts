@@ -68,6 +68,7 @@ const tested: Readonly<Record<string, readonly [file: string, ...titles: string[
   tokenizerMemberBytes: [files, '"tokenizerValues and tokenizerMemberBytes"'],
   lineBytes: [files, '"lineBytes"'],
   lineValues: [files, '"lineValues, and the nesting of a line"'],
+  indexCacheBytes: ["test/unit/index_cache.test.ts", "entries may have as many bytes as the limit"],
   logLineBytes: ["test/unit/log_rewind.test.ts", "a line may have logLineBytes bytes, and no more"],
   knownHeaderBytes: [files, '"knownHeaderBytes and knownTensorBytes"'],
   knownTensorBytes: [files, '"knownHeaderBytes and knownTensorBytes"'],

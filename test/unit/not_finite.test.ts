@@ -98,7 +98,7 @@ test("weights that are not finite at the end of a run are an error, and no check
   const kept = { ...options, maxSteps: 1, outputDir: root, checkpointEverySteps: 1 };
   const second = await outcomeOf(newTrainer(model as never, kept).trainer);
   expect(second.error).toMatchObject({ code: "ERR_NOT_FINITE" });
-  expect(readdirSync(root)).toEqual(["log.jsonl"]);
+  expect(readdirSync(root)).toEqual(["log.jsonl", "run.json"]);
 });
 
 test("an adapter with such a number is not written, and the earlier files stay", async () => {

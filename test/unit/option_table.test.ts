@@ -8,6 +8,7 @@ import { trainingFlags, trainingOptionsOf } from "../../lib/cli/training_flags";
 import { RubricateError } from "../../lib/errors";
 import { integer } from "../../lib/option_kinds";
 import { identityOf } from "../../lib/train/identity";
+import { defaultLearningRate } from "../../lib/train/learning_rates";
 import { option } from "../../lib/train/option";
 import { type OptionName, optionEntries, type TrainingFlagName, trainingOptions } from "../../lib/train/option_table";
 import type { TrainerOptions } from "../../lib/train/options";
@@ -109,8 +110,21 @@ const rows: Readonly<Record<OptionName, Row>> = {
     refuses: [...all(resumable, [1, {}, "a\0b"]), ["", resumable, ""]],
     flag: "--resume=",
   },
+  overwrite: { ...boolean(false), identity: false },
   method: { ...choice("red", "--method", ["red", "full"]), takes: [["red"]] },
-  learningRate: nonNegative(1e-3, "--learning-rate"),
+  learningRate: {
+    default: 0.1,
+    identity: true,
+    takes: [[0], [least32], [most32], ["sweep"]],
+    refuses: [
+      ...numbers("a number of at least 0", -1, -least32),
+      ...numbers(`0 or ${float32}`, least32 / 2, 3.5e38),
+      ...all('a number of at least 0 or "sweep"', ["1", false, Number.POSITIVE_INFINITY]),
+      ["sweeps", 'a number of at least 0 or "sweep"', "sweeps"],
+    ],
+    flag: "--learning-rate",
+    others: evaluated,
+  },
   schedule: choice("linear", "--schedule", ["linear", "cosine", "constant", "constant_with_warmup"]),
   warmupSteps: {
     default: undefined,
@@ -160,6 +174,7 @@ const rows: Readonly<Record<OptionName, Row>> = {
   maxLength: { ...count(64, false), takes: [[1], [64], [largest, 64]] },
   evalEverySteps: count(undefined, true, "--eval-every-steps", evaluated),
   evalEveryEpoch: boolean(false, evaluated),
+  evalOnStart: { ...boolean(false, evaluated), identity: false },
   earlyStopping: {
     default: undefined,
     identity: true,
@@ -168,6 +183,17 @@ const rows: Readonly<Record<OptionName, Row>> = {
     others: evaluated,
   },
   keepBest: boolean(false, evaluated),
+  checkpointEveryMinutes: {
+    default: 10,
+    identity: false,
+    takes: [[0], [1e-9], [0.5], [1e9]],
+    refuses: [
+      ...numbers("a number of at least 0", -1, Number.POSITIVE_INFINITY),
+      ...all("a number of at least 0", ["1"]),
+    ],
+    flag: "--checkpoint-every-minutes",
+    others: { outputDir: "x" },
+  },
   checkpointEverySteps: count(undefined, false, "--checkpoint-every-steps", { outputDir: "x" }),
   keepCheckpoints: count(2, false, "--keep-checkpoints"),
   recompute: {
@@ -228,6 +254,14 @@ test.each<[object, string]>([
   [{ earlyStopping: { patience: 1, minDelta: -1 } }, "Expected a number of at least 0 for earlyStopping.minDelta"],
   [{ earlyStopping: { patience: 1, minDelta: null } }, "Expected a number of at least 0 for earlyStopping.minDelta"],
   [{ learning_rate: 1 }, 'Unknown option "learning_rate" for Trainer; did you mean learningRate?'],
+  [{ lr: 1 }, 'Unknown option "lr" for Trainer; did you mean learningRate?'],
+  [{ numTrainEpochs: 1 }, 'Unknown option "numTrainEpochs" for Trainer; did you mean epochs?'],
+  [{ per_device_train_batch_size: 1 }, "did you mean batchSize?"],
+  [{ output_dir: "a" }, "did you mean outputDir?"],
+  [{ saveSteps: 1 }, "did you mean checkpointEverySteps?"],
+  [{ load_best_model_at_end: true }, "did you mean keepBest? (it is on if there is an evaluation)"],
+  [{ loggingSteps: 1 }, "; every step is logged: leave it out"],
+  [{ train_dataset: [] }, "did you mean train?"],
 ])("%j is refused", (options, message) => {
   expect(refusal({ ...evaluated, ...options })).toContain(message);
 });
@@ -252,6 +286,7 @@ test.each(flagged)("$flag $text is refused with the message of $name", async ({ 
 test.each<[string[], object]>([
   [["--no-shuffle", "--group-by-length"], { shuffle: false, groupByLength: true }],
   [["--no-keep-best", "--no-eval-every-epoch"], { keepBest: false, evalEveryEpoch: false }],
+  [["--eval-on-start"], { evalOnStart: true }],
   [["--packing"], { packing: true }],
   [["--packing=9"], { packing: { maxTokens: 9 } }],
   [["--early-stopping", "2"], { earlyStopping: { patience: 2 } }],
@@ -261,6 +296,7 @@ test.each<[string[], object]>([
   [["--recompute=false"], { recompute: false }],
   [["--loggers", "jsonl, tensorboard"], { loggers: ["jsonl", "tensorboard"] }],
   [["--learning-rate", "1e-2", "--max-steps", "7"], { learningRate: 0.01, maxSteps: 7 }],
+  [["--learning-rate", "sweep"], { learningRate: "sweep" }],
   [["--max-length", "9", "--sites", "q"], {}],
 ])("%j sets %j", (argv, options) => {
   const needed = ["--model", "x", "--data", "y", "--out", "z"];
@@ -277,6 +313,37 @@ test("every option but maxLength has a flag, and each flag sets its option", () 
       if (kind.placeholder === undefined) expect([flag, alone]).toEqual([flag, expect.any(Boolean)]);
       expect(Object.keys(trainingOptionsOf({ [flag]: alone ?? 1 }))).toEqual([name]);
     }
+});
+
+test.each<[object, object, number]>([
+  [{}, {}, 0.1],
+  [{ sites: ["ffn", "q"] }, {}, 0.03],
+  [{ sites: ["attention"] }, {}, 0.03],
+  [{}, { method: "full", adapter: undefined }, 0.001],
+  [{}, { learningRate: undefined }, 0.1],
+])("the default learning rate of an adapter of %j with %j is %d", (sites, options, learningRate) => {
+  const settings = settingsOf({ adapter: RedAdapter.create(model, sites), ...options });
+  expect(settings).toMatchObject({ learningRate, learningRateFrom: "default" });
+  expect(identityOf(settings)).toMatchObject({ learningRate });
+  expect(identityOf(settings)).not.toHaveProperty("learningRateFrom");
+});
+
+test("the default learning rate falls with the hidden size above 200, and is a short number", () => {
+  const rates = [4, 200, 201, 768, 2048, 4096].map((hidden) =>
+    [
+      { method: "red", sites: ["ffn"], hidden } as const,
+      { method: "red", sites: ["ffn", "v"], hidden } as const,
+      { method: "full", sites: [], hidden } as const,
+    ].map(defaultLearningRate),
+  );
+  expect(rates).toEqual([
+    [0.1, 0.03, 0.001],
+    [0.1, 0.03, 0.001],
+    [0.1, 0.03, 0.001],
+    [0.03, 0.008, 0.0003],
+    [0.01, 0.003, 0.0001],
+    [0.005, 0.001, 0.00005],
+  ]);
 });
 
 test("defaults that depend on the run", () => {

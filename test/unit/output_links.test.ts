@@ -87,7 +87,7 @@ test("the outputDir itself may be a link, and other links in it are ignored", as
     });
     expect(error).toBeUndefined();
   }
-  expect(readdirSync(out)).toEqual(expect.arrayContaining(["best", "checkpoint-3", "log.jsonl"]));
+  expect(readdirSync(out)).toEqual(expect.arrayContaining(["best", "checkpoint-3", "log.jsonl", "run.json"]));
 });
 
 test("a run whose working directory changes stays in its folder", async () => {
@@ -96,7 +96,7 @@ test("a run whose working directory changes stays in its folder", async () => {
   process.chdir(victim); // before the run starts
   for await (const event of trainer.run()) if (event.type === "step") process.chdir(event.step % 2 ? root : victim);
   expect(readdirSync(victim)).toEqual(["creds.json"]);
-  expect(readdirSync(out)).toEqual(expect.arrayContaining(["best", "checkpoint-3", "log.jsonl"]));
+  expect(readdirSync(out)).toEqual(expect.arrayContaining(["best", "checkpoint-3", "log.jsonl", "run.json"]));
 });
 
 test("so does the checkpoint that a run is resumed from", async () => {

@@ -153,7 +153,7 @@ describe("a folder", () => {
     await end();
     const { trainer } = newTrainer(model, { outputDir: join(root, "link") });
     expect((await outcomeOf(trainer, { resume: true })).error).toBeUndefined();
-    expect(readdirSync(folder).sort()).toEqual(["checkpoint-2", "log.jsonl"]);
+    expect(readdirSync(folder).sort()).toEqual(["checkpoint-10", "checkpoint-2", "log.jsonl", "run.json"]);
   });
 
   test("that was created for a run that cannot begin is removed", async () => {
@@ -298,6 +298,38 @@ describe("a folder", () => {
     const path = await lockWith({ started: "1" });
     writeFileSync(`${path}-takeover`, readFileSync(path));
     await taken();
+  });
+
+  test("is not written by a run that lost its lock, and a removed lock is made again", async () => {
+    const { run, end } = await running(model, { outputDir: root });
+    const path = join(root, locks()[0]!);
+    const text = readFileSync(path, "utf8");
+    rmSync(path);
+    const checkpointed = running(model, { outputDir: join(root, "other"), checkpointEverySteps: 1 });
+    const other = await checkpointed;
+    const theirs = join(root, "other", locks(join(root, "other"))[0]!);
+    rmSync(theirs);
+    await other.run.next();
+    await other.run.next();
+    expect(readFileSync(theirs, "utf8")).toBe(text);
+    await other.end();
+    writeFileSync(path, text.replace('"pid"', '"place":"elsewhere","pid"'));
+    const before = readdirSync(root);
+    const failure = expect.stringMatching(/^The folder .* by another training run by now: this one lost its lock, /);
+    await expect(end()).rejects.toMatchObject({ code: "ERR_BUSY", message: failure });
+    expect((await run.next()).done).toBe(true);
+    expect(readdirSync(root)).toEqual(before);
+  });
+
+  test("has a lock whose age is by the clock of the folder, not of this machine", async () => {
+    const path = await lockWith({ place: "elsewhere" });
+    const now = jest.spyOn(Date, "now").mockReturnValue(Date.now() + 1e7);
+    await expect(FolderLock.take(root)).rejects.toMatchObject({ code: "ERR_BUSY" });
+    now.mockReturnValue(Date.now() - 2e7);
+    utimesSync(path, new Date(0), new Date(0));
+    await taken();
+    now.mockRestore();
+    expect(readdirSync(root)).toEqual([]);
   });
 
   test("releases only its own lock", async () => {

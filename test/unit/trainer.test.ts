@@ -1,7 +1,8 @@
-import { readdirSync, rmSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
 import type { NativeTrainRequest } from "../../lib/native";
+import { evaluate } from "../../lib/train/evaluate";
 import type { StepEvent, TrainEvent } from "../../lib/train/events";
 import type { TrainerOptions } from "../../lib/train/options";
 import { storedBytesPerToken, storedShare } from "../../lib/train/recompute";
@@ -31,6 +32,8 @@ describe("a run", () => {
     expect(events[0]).toEqual({
       type: "start",
       totalSteps: 10,
+      learningRate: 0.05,
+      learningRateFrom: "option",
       trainRows: 13,
       evalRows: 0,
       skippedRows: 0,
@@ -209,6 +212,30 @@ describe("evaluation", () => {
     expect(summary!.evalLoss).toBe((events.filter(({ type }) => type === "eval").at(-1) as { loss: number }).loss);
   });
 
+  test("before the first step gives the base line, and changes nothing else", async () => {
+    // At this rate each step makes the loss worse than the base line, which is not kept as the best.
+    const options = { eval: someExamples(5, 20), learningRate: 1.5, evalEverySteps: 1, earlyStopping: { patience: 3 } };
+    const without = newTrainer(model, options);
+    const before = await evaluate(model, options.eval, { adapter: without.adapter, batchSize: 3 });
+    const expected = await outcomeOf(without.trainer);
+    const { trainer, adapter } = newTrainer(model, { ...options, evalOnStart: true });
+    const { events, summary } = await outcomeOf(trainer);
+    expect(events[1]).toEqual({ type: "eval", step: 0, ...before, best: false });
+    expect(timeless(events.toSpliced(1, 1))).toEqual(timeless(expected.events));
+    expect(summary!.reason).toBe(expected.summary!.reason);
+    expect(adapter.vectors()).toEqual(without.adapter.vectors());
+  });
+
+  test("before the first step is not repeated by a resumed run, and stays in its log", async () => {
+    const options = { eval: someExamples(5, 20), evalOnStart: true, outputDir: root, checkpointEverySteps: 1 };
+    await outcomeOf(newTrainer(model, options).trainer, { signal: abortInJob(2, "step") });
+    hooks.onJob = undefined;
+    const { events } = await outcomeOf(newTrainer(model, { ...options, resume: true }).trainer);
+    expect(events.filter((event) => event.type === "eval" && event.step === 0)).toEqual([]);
+    const log = readFileSync(join(root, "log.jsonl"), "utf8");
+    expect(log.match(/"type":"eval","step":0/g)).toHaveLength(1);
+  });
+
   test("stops a run that does not get better", async () => {
     const { events, summary } = await outcomeOf(
       newTrainer(model, { ...worsening, earlyStopping: { patience: 2 } }).trainer,
@@ -283,7 +310,7 @@ test("an abort between two steps writes a checkpoint, an abort before the first 
     signal: controller.signal,
   });
   expect(before).toMatchObject({ events: [], error: { code: "ERR_ABORTED" } });
-  expect(readdirSync(root).sort()).toEqual(["checkpoint-4", "log.jsonl"]);
+  expect(readdirSync(root).sort()).toEqual(["checkpoint-4", "log.jsonl", "run.json"]);
 });
 
 test("all weights are trained in slot 0, with checkpoints of their own", async () => {

@@ -10,7 +10,7 @@ namespace {
 
 bool supported([[maybe_unused]] CpuPath path) {
 #if defined(RUBRICATE_EMULATE_AVX512)
-  return true;  // a test build: device/cpu/simd/emulate_avx512.h
+  return path != CpuPath::neon;  // a test build: device/cpu/simd/emulate_avx512.h
 #elif defined(__x86_64__)
   switch (path) {
     case CpuPath::portable:
@@ -22,8 +22,12 @@ bool supported([[maybe_unused]] CpuPath path) {
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     case CpuPath::avx512_bf16:
       return supported(CpuPath::avx512) && __builtin_cpu_supports("avx512bf16");
+    case CpuPath::neon:
+      return false;
   }
   return false;
+#elif defined(__aarch64__)
+  return path == CpuPath::portable || path == CpuPath::neon;
 #else
   return path == CpuPath::portable;
 #endif
@@ -34,7 +38,7 @@ CpuPath choose() {
   if (name == nullptr || *name == '\0') return supported_cpu_paths().back();
   const auto path = value_of(kCpuPathNames, name);
   require(path.has_value(), "ERR_DEVICE",
-          "Expected portable, avx2, avx512 or avx512_bf16 for RUBRICATE_CPU_PATH but received ", name);
+          "Expected portable, avx2, avx512, avx512_bf16 or neon for RUBRICATE_CPU_PATH but received ", name);
   require(supported(*path), "ERR_DEVICE",
           "Expected a path that this processor supports for RUBRICATE_CPU_PATH but received ", name);
   return *path;

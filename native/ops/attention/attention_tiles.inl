@@ -1,6 +1,6 @@
 // Register tiles, and the packing of rows into fp32.
 
-constexpr int kTileRows = 6;  // with 16 columns: 12 of AVX2's 16 registers
+constexpr int kTileRows = 6;  // with 16 columns: 12 of AVX2's 16 registers, 24 of NEON's 32
 
 // Number of 16-column vectors that a tile of R rows keeps in registers.
 template <int R>
@@ -134,6 +134,16 @@ inline void transpose_8x8(const float* x, int64_t stride, float* out, int64_t ou
     _mm256_storeu_ps(out + i * out_stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
     _mm256_storeu_ps(out + (i + 4) * out_stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
   }
+}
+#elif defined(RUBRICATE_TARGET_NEON)
+inline void transpose_8x8(const float* x, int64_t stride, float* out, int64_t out_stride) {
+  for (int i = 0; i < 8; i += 4)
+    for (int j = 0; j < 8; j += 4) {
+      float32x4_t r[4];
+      for (int row = 0; row < 4; ++row) r[row] = vld1q_f32(x + (i + row) * stride + j);
+      transpose_4x4(r);
+      for (int row = 0; row < 4; ++row) vst1q_f32(out + (j + row) * out_stride + i, r[row]);
+    }
 }
 #else
 inline void transpose_8x8(const float* x, int64_t stride, float* out, int64_t out_stride) {

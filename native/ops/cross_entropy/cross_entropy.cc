@@ -182,7 +182,7 @@ class HeadPass {
     z_ = tape_.empty({chunk_, head_.rows}, DType::f32);
     gathered_ = tape_.empty({chunk_, head_.cols}, x_.dtype());
     for (int64_t begin = 0; begin < rows_.count; begin += chunk_) {
-      tape_.check_cancelled();
+      tape_.yield();
       chunk(begin, std::min(chunk_, rows_.count - begin));
     }
     const std::vector<double> losses = losses_.losses();
@@ -203,6 +203,7 @@ class HeadPass {
     block.gather(gathered_);
     const void* x = block.data(gathered_);
     logits_of(tape_, x, x_.dtype(), count, head_, z_.data<float>());
+    tape_.yield();
 
     RowLossArgs args;
     args.rows = count;
@@ -214,6 +215,7 @@ class HeadPass {
     args.dz_dtype = x_.dtype();
     args.weights = weights_.data() + begin;
     row_loss(tape_, args);
+    tape_.yield();
     if (dw.defined()) add_weight_gradient(x, count);
     if (dx.defined()) input_gradient(begin, count);  // last: it may reuse the gathered rows' memory
   }

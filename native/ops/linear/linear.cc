@@ -112,7 +112,8 @@ Var recorded(Tape& tape, const Var& x, const Weight& weight, const Var& bias, Te
 
 void matmul(const Tape& tape, const MatmulArgs& args) {
   Stream* const stream = tape.stream();
-  if (stream == nullptr) return matmul_cpu(args);
+  if (stream == nullptr)
+    return tape.wanted() ? matmul_in_ranges(args, range_columns(args), [&] { tape.yield(); }) : matmul_cpu(args);
   MatmulArgs planned = MatmulPlans::of(stream->device()).planned(*stream, args);
   Tensor workspace;  // may be freed once the matmul is queued: later uses of its memory are queued behind it
   if (planned.algorithm.workspace_bytes > 0) {
@@ -136,7 +137,7 @@ std::vector<Var> linears(Tape& tape, const Var& x, const std::vector<Linear>& la
     results.push_back(tape.empty({x.value().dim(0), layer.weight.view.rows}, layer.out));
     products.push_back(forward(x.value(), layer.weight.view, layer.bias, results.back()));
   }
-  if (tape.stream() == nullptr)
+  if (tape.stream() == nullptr && !tape.wanted())
     matmuls_cpu(products);
   else
     for (const MatmulArgs& product : products) matmul(tape, product);

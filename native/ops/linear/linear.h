@@ -17,6 +17,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "autograd/tape.h"
@@ -44,7 +45,13 @@ std::vector<Var> linears(Tape& tape, const Var& x, const std::vector<Linear>& la
 // the bits of the whole (bf16 on AVX-512-BF16: split at even k).
 // Errors: ERR_DTYPE (accumulate into another dtype), ERR_OUT_OF_MEMORY.
 void matmul_cpu(const MatmulArgs& args);
-// The same on the tape's device. On a CUDA device addresses are aligned to their elements.
+// The same in ranges of so many columns of C; calls `before` before each. The bits are the same, as an element is one chain
+// over k whatever the range. `before` may run other matmuls: nothing is kept from one range to the next.
+void matmul_in_ranges(const MatmulArgs& args, int64_t columns, const std::function<void()>& before);
+// Columns of a range of about 20 ms on cores of 75 GFLOP/s, or more where A would be packed too often.
+int64_t range_columns(const MatmulArgs& args);
+// The same on the tape's device. On a CUDA device addresses are aligned to their elements. On the CPU in ranges, with a yield
+// before each, while shorter jobs are under way (Tape::wanted).
 void matmul(const Tape& tape, const MatmulArgs& args);
 // Several matmuls with the same A, its sizes and its layout.
 void matmuls_cpu(const std::vector<MatmulArgs>& products);

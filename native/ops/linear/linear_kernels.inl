@@ -12,6 +12,16 @@ inline Register broadcast(float x) { return {_mm256_set1_ps(x)}; }
 inline Register load_register(const float* p) { return {_mm256_loadu_ps(p)}; }
 inline void store_register(float* p, Register a) { _mm256_storeu_ps(p, a.v); }
 inline Register fma(Register a, Register b, Register c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+#elif defined(RUBRICATE_TARGET_NEON)
+struct Register {
+  float32x4_t v;
+};
+constexpr int64_t kRegister = 4;
+inline Register zero_register() { return {vdupq_n_f32(0.0f)}; }
+inline Register broadcast(float x) { return {vdupq_n_f32(x)}; }
+inline Register load_register(const float* p) { return {vld1q_f32(p)}; }
+inline void store_register(float* p, Register a) { vst1q_f32(p, a.v); }
+inline Register fma(Register a, Register b, Register c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
 #else
 using Register = F32x16;
 constexpr int64_t kRegister = 16;
@@ -28,6 +38,8 @@ inline void store_register(float* p, const Register& a) { store(p, a); }
 constexpr int kRows = 14, kVectors = 2;  // 28 of 32 registers hold sums
 #elif defined(RUBRICATE_TARGET_AVX2)
 constexpr int kRows = 4, kVectors = 3;  // 12 of 16; 6 by 2 would load 8 registers for 12 multiply-adds instead of 7
+#elif defined(RUBRICATE_TARGET_NEON)
+constexpr int kRows = 8, kVectors = 3;  // 24 of 32
 #else
 constexpr int kRows = 2, kVectors = 1;
 #endif
@@ -64,7 +76,7 @@ struct Values {
   static constexpr int64_t k = 1;  // values of k in a loaded word
   static Lanes load(const T* p) { return load_lanes(p); }
 };
-#if defined(RUBRICATE_TARGET_AVX2) || defined(RUBRICATE_TARGET_AVX512)
+#if defined(RUBRICATE_TARGET_AVX2) || defined(RUBRICATE_TARGET_AVX512) || defined(RUBRICATE_TARGET_NEON)
 template <>
 struct Values<bf16> {  // a transpose keeps pairs together: half the shuffles
   static constexpr int64_t k = 2;
@@ -85,7 +97,7 @@ inline void put(float* out, [[maybe_unused]] int64_t width, Lanes a, [[maybe_unu
     store(out, a);
     return;
   }
-#if defined(RUBRICATE_TARGET_AVX2) || defined(RUBRICATE_TARGET_AVX512)
+#if defined(RUBRICATE_TARGET_AVX2) || defined(RUBRICATE_TARGET_AVX512) || defined(RUBRICATE_TARGET_NEON)
   store(out, low_bf16(a));
   if (k > 1) store(out + width, high_bf16(a));
 #endif

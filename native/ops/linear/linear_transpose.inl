@@ -79,6 +79,22 @@ inline void transpose(Lanes (&r)[8]) {
     r[4 + j] = _mm256_permute2f128_ps(u[j], u[4 + j], 0x31);
   }
 }
+#elif defined(RUBRICATE_TARGET_NEON)
+constexpr int64_t kLanes = 4;
+using Lanes = float32x4_t;
+inline Lanes zero_lanes() { return vdupq_n_f32(0.0f); }
+inline Lanes load_lanes(const float* p) { return vld1q_f32(p); }
+template <typename T>
+inline Lanes load_lanes(const T* p) {
+  return widen(vld1_u16(reinterpret_cast<const uint16_t*>(p)), p);
+}
+inline Lanes load_bits(const bf16* p) { return vreinterpretq_f32_u16(vld1q_u16(reinterpret_cast<const uint16_t*>(p))); }
+inline Lanes low_bf16(Lanes pairs) { return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(pairs), 16)); }
+inline Lanes high_bf16(Lanes pairs) {
+  return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(pairs), vdupq_n_u32(0xffff0000)));
+}
+inline void store_lanes(float* p, Lanes a) { vst1q_f32(p, a); }
+inline void transpose(Lanes (&r)[4]) { transpose_4x4(r); }
 #else
 constexpr int64_t kLanes = 2;
 struct Lanes {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -81,6 +82,8 @@ struct Problem {
   std::vector<float> bias;
   std::vector<float> c0;
   int64_t c_stride;
+  int64_t columns = 0;            // of a range; 0: the whole at once
+  std::function<void()> between;  // called before each range
 
   explicit Problem(const Case& p, int64_t a_gap = 3, int64_t b_gap = 5)
       : given(p),
@@ -127,7 +130,10 @@ struct Problem {
     args.accumulate = given.accumulate;
     args.bias = given.bias ? static_cast<const float*>(there(bias.data(), bias.size() * 4)) : nullptr;
     const Tape tape(arena, Tape::Mode::inference);
-    matmul(tape, args);
+    if (columns > 0)
+      matmul_in_ranges(args, columns, between);
+    else
+      matmul(tape, args);
     if (stream) stream->download(c.data(), args.c, static_cast<int64_t>(c.size()));
     return c;
   }
@@ -229,6 +235,58 @@ TEST_CASE("matmul: a row has the same bits alone, at any position among others, 
             }
         }
       }
+  }
+}
+
+TEST_CASE("matmul: ranges of columns give the bits of the whole, also with other matmuls between them") {
+  for (const CpuPath path : supported_cpu_paths()) {
+    const PathScope on(path);
+    const Problem other({50, 70, 90});
+    for (const ProductDtypes& kind : kProductDtypes)
+      for (const int64_t m : {5, 37})
+        for (int layout = 0; layout < 4; ++layout) {
+          const bool accumulate = kind.c == DType::f32 && layout == 1;
+          Problem problem({m, 301, 517, layout / 2 == 1, layout % 2 == 0, accumulate, true, kind.a, kind.b, kind.c});
+          CAPTURE(cpu_path_name(path));
+          CAPTURE(name_of(problem.given));
+          const auto whole = problem.run();
+          int ranges = 0;
+          problem.between = [&] {
+            ++ranges;
+            other.run();  // uses the thread's packing buffers
+          };
+          for (const int threads : {1, 3})
+            for (const int64_t columns : {1, 7, 100, 300, 301, 1000}) {
+              const PoolSize size(threads);
+              problem.columns = columns;
+              ranges = 0;
+              CHECK_MESSAGE(problem.run() == whole, columns << " columns on " << threads << " threads");
+              CHECK(ranges == (301 + columns - 1) / columns);
+            }
+        }
+  }
+}
+
+TEST_CASE("matmul: on the tape in ranges, with a yield before each, only while shorter jobs are under way") {
+  const PoolSize one(1);
+  MatmulArgs args;
+  args.m = 1024, args.n = 800, args.k = 2048;
+  CHECK(range_columns(args) == 192);
+  args.m = 16;
+  CHECK(range_columns(args) > 800);
+  for (const bool wanted : {false, true}) {
+    Tape tape(test_arena(), Tape::Mode::inference);
+    int yields = 0;
+    tape.set_yield([&] { ++yields; });
+    tape.set_wanted([&] { return wanted; });
+    std::vector<float> a(16 * 8, 1.0f), b(24 * 8, 1.0f), c(16 * 24, 0.0f);
+    MatmulArgs small;
+    small.m = 16, small.n = 24, small.k = 8;
+    small.a = a.data(), small.b = b.data(), small.c = c.data();
+    small.a_stride = small.b_stride = 8, small.c_stride = 24, small.b_transposed = true;
+    matmul(tape, small);
+    CHECK(yields == (wanted ? 1 : 0));
+    CHECK(c == std::vector<float>(16 * 24, 8.0f));
   }
 }
 

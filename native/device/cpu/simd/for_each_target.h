@@ -9,7 +9,7 @@
 // Everything in it has internal linkage: otherwise the linker could use one target's out-of-line copy of a function for
 // another target.
 // To depend on the target, a file tests RUBRICATE_TARGET_AVX512_BF16, RUBRICATE_TARGET_AVX512 (set for both of the
-// AVX-512 targets) or RUBRICATE_TARGET_AVX2. Define RUBRICATE_KERNELS_USE_BF16 to compile the fourth target; otherwise
+// AVX-512 targets), RUBRICATE_TARGET_AVX2 or RUBRICATE_TARGET_NEON. Define RUBRICATE_KERNELS_USE_BF16 to compile the fourth target; otherwise
 // avx512_bf16 uses the avx512 kernels. RUBRICATE_EMULATE_AVX512: a test build that emulates AVX-512 with AVX2.
 #include <algorithm>
 #include <bit>
@@ -25,6 +25,8 @@
 #include "device/cpu/simd/emulate_avx512.h"
 #elif defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #ifndef RUBRICATE_KERNELS
@@ -100,6 +102,18 @@ namespace avx512_bf16 = avx512;
 }  // namespace rubricate
 #endif
 #undef RUBRICATE_TARGET_AVX512
+#elif defined(__aarch64__)
+#define RUBRICATE_TARGET_NEON
+namespace rubricate {
+namespace {
+namespace neon {
+#include "device/cpu/simd/vec_neon.inl"
+#include "device/cpu/simd/vec_common.inl"
+#include RUBRICATE_KERNELS
+}  // namespace neon
+}  // namespace
+}  // namespace rubricate
+#undef RUBRICATE_TARGET_NEON
 #endif
 // clang-format on
 
@@ -116,6 +130,10 @@ namespace avx512_bf16 = avx512;
     default:                                     \
       return portable::function(__VA_ARGS__);    \
   }
+#elif defined(__aarch64__)
+#define RUBRICATE_DISPATCH(function, ...)                                                    \
+  return ::rubricate::cpu_path() == ::rubricate::CpuPath::neon ? neon::function(__VA_ARGS__) \
+                                                               : portable::function(__VA_ARGS__)
 #else
 #define RUBRICATE_DISPATCH(function, ...) return portable::function(__VA_ARGS__)
 #endif

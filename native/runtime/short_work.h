@@ -1,0 +1,36 @@
+// Whether shorter jobs are under way beside an extended one.
+#pragma once
+
+#include <chrono>
+
+#include "runtime/job_queue.h"
+
+namespace rubricate {
+
+// Of one extended job, on its queue's thread. A client that decodes asks for its next token soon after it got the last: between
+// the two nobody waits, but the next large matmul should be cut all the same.
+class ShortWork {
+ public:
+  explicit ShortWork(JobQueue& queue) : queue_(queue) {}
+
+  void yield() {
+    if (!queue_.wanted()) return queue_.yield();
+    queue_.yield();
+    last_ = Clock::now();
+    seen_ = true;
+  }
+  // Whether a job waits, or ran at a yield within the last second.
+  bool wanted() {
+    if (queue_.wanted()) return true;
+    seen_ = seen_ && Clock::now() - last_ < std::chrono::seconds(1);
+    return seen_;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  JobQueue& queue_;
+  Clock::time_point last_;
+  bool seen_ = false;
+};
+
+}  // namespace rubricate

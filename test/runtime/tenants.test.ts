@@ -1,0 +1,129 @@
+/** A training step of many tenants through the binding. The bits are compared by native/train/train_step_test.cc. */
+import { join } from "node:path";
+import { RubricateError } from "../../lib/errors";
+import { LlamaModel } from "../../lib/model/model";
+import { type NativeAdapter, type NativeModel, type NativeTrainRequest, native } from "../../lib/native";
+import { expectedOf } from "../parity/fixtures";
+
+const { Adapter, Optimizer } = native();
+const { batch } = expectedOf("gqa");
+const count = batch.sequenceStarts.length - 1;
+const options = {
+  learningRate: 0.01,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  weightDecay: 0,
+  decayToZero: false,
+  maxGradNorm: 1,
+};
+
+let model: NativeModel;
+let architecture: string;
+
+beforeAll(async () => {
+  const loaded = await LlamaModel.fromPretrained(join(__dirname, "../parity/fixtures/gqa"));
+  architecture = JSON.stringify(loaded.architecture);
+  model = (loaded as unknown as { native: NativeModel }).native;
+});
+
+const newAdapter = () => new Adapter(architecture, "all", ["down_proj"], Int32Array.from([0, 1]));
+
+/** All sequences of the fixture, for each adapter. `silent`: the slot whose sequences have no targets. */
+function request(adapters: readonly NativeAdapter[], more: Partial<NativeTrainRequest> = {}, silent = 0) {
+  const microBatches = adapters.map((_, at) => ({
+    tokenIds: Int32Array.from(batch.tokenIds),
+    sequenceStarts: Int32Array.from(batch.sequenceStarts),
+    targets: at + 1 === silent ? new Int32Array(batch.targets.length).fill(-1) : Int32Array.from(batch.targets),
+    slots: new Int32Array(count).fill(at + 1),
+  }));
+  const tenants = adapters.map((parameters) => ({ parameters, optimizer: new Optimizer(parameters), options }));
+  return { tenants, microBatches, recompute: false, update: true, ...more };
+}
+
+async function alone(): Promise<Float32Array> {
+  const adapter = newAdapter();
+  await model.trainStep(request([adapter])).promise;
+  return adapter.values();
+}
+
+/** Calls `start` while the model's thread is busy, so that what it starts does not begin before it returns. */
+async function queued<T>(start: () => T): Promise<T> {
+  const { microBatches, ...rest } = request([newAdapter()]);
+  const ahead = model.trainStep({ ...rest, microBatches: Array(100_000).fill(microBatches[0]) });
+  const started = start();
+  ahead.cancel();
+  await expect(ahead.promise).rejects.toMatchObject({ code: "ERR_ABORTED" });
+  return started;
+}
+
+test.each([undefined, 1, 50, 4096])("each tenant has its own outcome, with maxRows %p", async (maxRows) => {
+  const [sound, broken, silent, other] = [newAdapter(), newAdapter(), newAdapter(), newAdapter()];
+  broken!.setValues(broken!.values().fill(Number.NaN, 0, 1));
+  const all = [sound!, broken!, silent!, other!];
+  const before = all.map((adapter) => adapter.values());
+  const outcomes = await model.trainStep(request(all, { maxRows }, 3)).promise;
+  expect(outcomes.map(({ error }) => error?.code)).toEqual([undefined, "ERR_NOT_FINITE", "ERR_DATA", undefined]);
+  expect(outcomes[1]!.error).toBeInstanceOf(RubricateError);
+  const expected = await alone();
+  expect(sound!.values()).toEqual(expected);
+  expect(other!.values()).toEqual(expected);
+  expect(broken!.values()).toEqual(before[1]);
+  expect(silent!.values()).toEqual(before[2]);
+  expect(outcomes[0]).toEqual(outcomes[3]);
+});
+
+test("a tenant is cancelled alone, the job cancels all", async () => {
+  const [first, second] = [newAdapter(), newAdapter()];
+  const before = second.values();
+  const job = await queued(() => {
+    const started = model.trainStep(request([first, second]));
+    started.cancelTenant(1);
+    return started;
+  });
+  const outcomes = await job.promise;
+  expect(outcomes.map(({ error }) => error?.code)).toEqual([undefined, "ERR_ABORTED"]);
+  expect(first.values()).toEqual(await alone());
+  expect(second.values()).toEqual(before);
+  job.cancelTenant(0); // the step has ended
+  const whole = await queued(() => {
+    const started = model.trainStep(request([first, second]));
+    started.cancel();
+    started.promise.catch(() => {});
+    return started;
+  });
+  await expect(whole.promise).rejects.toMatchObject({ code: "ERR_ABORTED" });
+});
+
+test("the error of an only tenant rejects", async () => {
+  const only = request([newAdapter()], {}, 1);
+  await expect(model.trainStep(only).promise).rejects.toMatchObject({ code: "ERR_DATA" });
+  const job = await queued(() => {
+    const started = model.trainStep(request([newAdapter()]));
+    started.cancelTenant(0);
+    started.promise.catch(() => {});
+    return started;
+  });
+  await expect(job.promise).rejects.toMatchObject({ code: "ERR_ABORTED" });
+});
+
+test("bad arguments are errors", async () => {
+  for (const maxRows of [0, -1, 1.5, 2 ** 31, "8"] as number[]) {
+    const job = model.trainStep(request([newAdapter()], { maxRows }));
+    await expect(job.promise).rejects.toMatchObject({ code: "ERR_ARGUMENT" });
+    await expect(model.evaluate([], [], maxRows).promise).rejects.toMatchObject({ code: "ERR_ARGUMENT" });
+  }
+  const job = model.trainStep(request([newAdapter()]));
+  for (const index of [-1, 1, 0.5]) expect(() => job.cancelTenant(index)).toThrow(/index/);
+  await job.promise;
+});
+
+test("an evaluation sums by slot, whatever maxRows", async () => {
+  const adapters = [newAdapter(), newAdapter()];
+  const { microBatches } = request(adapters);
+  const [plain, ...others] = await Promise.all(
+    [undefined, 1, 50, 4096].map((maxRows) => model.evaluate(microBatches, adapters, maxRows).promise),
+  );
+  for (const sums of others) expect(sums).toEqual(plain);
+  expect(plain!.nats[1]).toBe(plain!.nats[2]);
+});
