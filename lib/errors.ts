@@ -1,4 +1,6 @@
 import { isNativeError } from "node:util/types";
+import { isOfAnotherCopy, shareErrorClass } from "./copies";
+
 /**
  * Every error this package throws or rejects with carries one of these codes. They are stable: code may branch on them.
  * `docs/errors.md` lists each with its remedy.
@@ -7,12 +9,15 @@ export const errorCodes = {
   ERR_ABORTED: "The operation was stopped by its AbortSignal.",
   ERR_ARGUMENT: "An argument has the wrong type or value.",
   ERR_ADAPTER_FORMAT: "An adapter folder or file is malformed or incomplete.",
+  ERR_ADAPTER_UNKNOWN: "An engine has no adapter, or no version of it, of this name.",
   ERR_BASE_MISMATCH: "The adapter was trained on another base model.",
   ERR_BUSY: "The object is in use by a running job.",
+  ERR_CACHE_FULL: "A request or an adapter can never fit into an engine's memory.",
   ERR_CHECKPOINT: "A checkpoint is missing, incomplete or belongs to another run.",
   ERR_CONFIG: "A model's config.json is malformed or asks for something unsupported.",
   ERR_CONTEXT_LENGTH: "The input does not fit into the model's context.",
   ERR_DATA: "Training or evaluation data cannot be used.",
+  ERR_DEADLINE: "A request did not end within its time.",
   ERR_DEVICE: "The requested device is not available.",
   ERR_DEVICE_LOST: "A GPU failed and cannot be used again in this process.",
   ERR_DISPOSED: "The object was disposed of.",
@@ -24,6 +29,7 @@ export const errorCodes = {
   ERR_NATIVE_LOAD: "The native addon could not be loaded.",
   ERR_NOT_FINITE: "A loss, gradient or weight is not finite.",
   ERR_OUT_OF_MEMORY: "Memory could not be allocated, or a thread could not be started.",
+  ERR_QUEUE_FULL: "Too many requests are under way in an engine.",
   ERR_SAFETENSORS: "A safetensors file is malformed.",
   ERR_SHAPE: "A tensor has the wrong shape.",
   ERR_STATE: "The call is not allowed in the object's present state.",
@@ -35,8 +41,15 @@ export const errorCodes = {
 
 export type ErrorCode = keyof typeof errorCodes;
 
-/** The one error class of this package. `code` is stable, `message` is for people. */
+/**
+ * The one error class of this package. `code` is stable, `message` is for people. `instanceof` holds also for the errors of
+ * other copies of the package in the process.
+ */
 export class RubricateError extends Error {
+  static {
+    shareErrorClass(RubricateError);
+  }
+
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
@@ -94,7 +107,9 @@ function describe(value: unknown): string {
   if (typeof value === "symbol") return `${shortened(String(value))} of type symbol`;
   if (typeof value === "function") return "a function";
   try {
-    return Array.isArray(value) ? `an array of length ${value.length}` : `an instance of ${classOf(value)}`;
+    if (Array.isArray(value)) return `an array of length ${value.length}`;
+    const name = `an instance of ${classOf(value)}`;
+    return isOfAnotherCopy(value) ? `${name} of another copy of rubricate ("npm ls rubricate" shows them)` : name;
   } catch {
     return "an object that cannot be read"; // a revoked proxy, or a getter that throws
   }

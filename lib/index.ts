@@ -7,7 +7,7 @@ export {
   type SiteStats,
   type VectorStats,
 } from "./adapter/red_adapter";
-export type { PlanOptions } from "./data/batches";
+export type { EpochPlan, PlanOptions } from "./data/batches";
 export {
   type DataFormat,
   Dataset,
@@ -33,6 +33,9 @@ export {
 } from "./model/model";
 
 export type { Notice, NoticeCode } from "./notices";
+export type { AdapterInfo, AdapterRegistry, AdapterVersion } from "./serve/adapters";
+export { Engine, type EngineStats } from "./serve/engine";
+export type { EngineGenerateOptions, EngineOptions } from "./serve/engine_options";
 export {
   type AdamWOptions,
   type AttentionOptions,
@@ -46,11 +49,15 @@ export { type Dtype, type FloatDtype, Tape, Tensor, type TensorOptions } from ".
 export {
   type ChatMessage,
   type ChatOptions,
+  type ChatTemplates,
   type DecodeOptions,
+  type DecoderOptions,
+  type DecodingRules,
   type EncodeOptions,
   type RenderedChat,
   TokenDecoder,
   Tokenizer,
+  type TokenizerFiles,
 } from "./tokenizer/tokenizer";
 export { type EvaluateOptions, type Evaluation, evaluate } from "./train/evaluate";
 export type {

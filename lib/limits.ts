@@ -155,6 +155,16 @@ export const limits = {
   deviceNumber: 9999,
   /** Of `setDeviceMemoryLimit`. */
   deviceMemoryBytes: Number.MAX_SAFE_INTEGER,
+  /** UTF-16 units of the name of an engine's adapter or tenant. */
+  servedName: 256,
+  /** Milliseconds from a request's beginning to its end: what a timer can count. */
+  deadlineMs: 2 ** 31 - 1,
+  /** Of `Engine`: bytes of keys and values, or of adapters. */
+  engineBytes: 2 ** 46,
+  maxSequences: 65_536,
+  maxQueue: 2 ** 24,
+  stepMs: 60_000,
+  keepVersions: 1000,
 
   // Training
   /** Options of the optimizer, which computes in float32. */

@@ -10,6 +10,7 @@ export type { NativeBinding } from "./binding/addon";
 export type * from "./binding/batches";
 export type * from "./binding/decoder";
 export type * from "./binding/devices";
+export type * from "./binding/engine";
 export type * from "./binding/model";
 export type * from "./binding/ops";
 export type * from "./binding/optimizer";

@@ -39,11 +39,15 @@ export function packageRootOf(from: string | null): PackageRoot {
     }
     folder = dirname(folder) === folder ? null : dirname(folder);
   }
-  throw new RubricateError(
-    "ERR_NATIVE_LOAD",
+  throw new RubricateError("ERR_NATIVE_LOAD", bundledMessage(from));
+}
+
+/** Also the message of dist/not_bundled.mjs, which native/scripts/finish_dist.mjs writes. */
+export function bundledMessage(from: string | null): string {
+  return (
     `Expected the code of ${packageName} in its package but it runs from ${from ?? "a bundle"}, where a bundler put it: the ` +
-      "native addon, the worker thread's file and the embedded model are not there. Keep the package out of the bundle: esbuild " +
-      `--external:${packageName}; webpack externals: { ${packageName}: "commonjs ${packageName}" }; ` +
-      `Rollup external: ["${packageName}"] (docs/bundlers.md)`,
+    "native addon, the worker thread's file and the embedded model are not there. Keep the package out of the bundle: esbuild " +
+    `--external:${packageName}; webpack externals: { ${packageName}: "commonjs ${packageName}" }; Next.js ` +
+    `serverExternalPackages: ["${packageName}"]; Rollup external: ["${packageName}"] (docs/bundlers.md)`
   );
 }

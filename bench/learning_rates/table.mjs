@@ -3,29 +3,25 @@ import { methods, ratesOf } from "./cases.mjs";
 
 const mean = (numbers) => numbers.reduce((sum, one) => sum + one, 0) / numbers.length;
 
-/** Rows with the mean loss of the seeds at each rate; null where a run was not finite or is missing. */
+/**
+ * Rows with the mean loss at each rate, of the seeds that have every rate; `complete`: there is one. A loss is null where a run
+ * was not finite or is missing.
+ */
 export function rowsOf(results) {
-  const groups = Map.groupBy?.(results, rowName) ?? grouped(results, rowName);
-  return [...groups].map(([name, runs]) => {
-    const { method } = runs[0];
-    const losses = ratesOf(method).map((rate) => {
+  return [...grouped(results, rowName)].map(([name, all]) => {
+    const [{ method }] = all;
+    const rates = ratesOf(method);
+    const whole = [...grouped(all, ({ seed }) => seed).values()].filter((some) =>
+      rates.every((rate) => some.some((run) => run.rate === rate)),
+    );
+    const runs = whole.length > 0 ? whole.flat() : all;
+    const losses = rates.map((rate) => {
       const some = runs.filter((run) => run.rate === rate);
-      return some.length === 0 || some.some(({ evalLoss }) => evalLoss === null)
-        ? null
-        : mean(some.map((run) => run.evalLoss));
+      const hasAll = some.length > 0 && some.every(({ evalLoss }) => evalLoss !== null);
+      return hasAll ? mean(some.map(({ evalLoss }) => evalLoss)) : null;
     });
-    const seeds = new Set(runs.map(({ seed }) => seed)).size;
-    const complete = ratesOf(method).every((rate) => runs.some((run) => run.rate === rate));
-    return {
-      name,
-      method,
-      runs,
-      complete,
-      rates: ratesOf(method),
-      losses,
-      before: mean(runs.map(({ before }) => before)),
-      seeds,
-    };
+    const before = mean(runs.map((run) => run.before));
+    return { name, method, runs, complete: whole.length > 0, rates, losses, before, seeds: whole.length };
   });
 }
 

@@ -1,5 +1,6 @@
 import { formatJson, RubricateError } from "../errors";
 import { isObject, type JsonObject, parseJson } from "../files/json";
+import { mergePeft } from "../files/not_a_folder";
 import type { NativeSite } from "../native";
 
 /** Vectors of a site: scale and bias, one of the two, or both followed by a layer norm. */
@@ -101,7 +102,7 @@ export function parseAdapterConfig(text: string, path: string): AdapterFileConfi
     throw new RubricateError(
       "ERR_ADAPTER_FORMAT",
       `Expected an adapter that rubricate wrote but ${path} is one of PEFT (peft_type ${formatJson(document.peft_type)}), which cannot ` +
-        "be loaded. Merge it into its base with peft (merge_and_unload, then save_pretrained) and load the result as the model",
+        `be loaded. ${mergePeft}`,
     );
   if (document.format !== 1) throw malformed(`${path}: format`, "1", document.format);
   if (document.kind !== "red") throw malformed(`${path}: kind`, '"red"', document.kind);

@@ -4,6 +4,7 @@ import { join, resolve } from "node:path";
 import { quoted, RubricateError } from "../errors";
 import { type FileContents, readableFile } from "../files/atomic";
 import { adapterConfigFile as configFile, adapterTensorFile as tensorFile } from "../files/model_folder";
+import { requireFolder } from "../files/not_a_folder";
 import { present, readText, requireContents } from "../files/read";
 import {
   finiteTensors,
@@ -30,15 +31,12 @@ export function adapterFiles(config: AdapterFileConfig, vectors: ReadonlyMap<str
 
 /**
  * Reads only an adapter's configuration.
+ * @param given the folder as the caller wrote it, for messages
  * @throws RubricateError ERR_FILE if the folder does not exist or cannot be read, ERR_ADAPTER_FORMAT
  */
-export async function readAdapterConfig(dir: string): Promise<AdapterFileConfig> {
+export async function readAdapterConfig(dir: string, given = dir): Promise<AdapterFileConfig> {
   const folder = resolve(dir);
-  const info = await stat(folder).catch((cause: Error) => {
-    throw new RubricateError("ERR_FILE", `Expected an adapter folder at ${folder}: ${cause.message}`, { cause });
-  });
-  if (!info.isDirectory())
-    throw new RubricateError("ERR_FILE", `Expected an adapter folder at ${folder} but it is a file`);
+  await requireFolder("adapter", folder, given);
   const path = await fileOf(folder, configFile);
   return parseAdapterConfig(await readText(path, limits.documentBytes), path);
 }

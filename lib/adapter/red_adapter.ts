@@ -1,5 +1,6 @@
 import { basename, resolve } from "node:path";
 import { adapterBrand, requireModel } from "../brands";
+import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
 import { readTogether, writeInto } from "../files/atomic";
 import { requireNoModel } from "../files/model_folder";
@@ -77,6 +78,10 @@ export interface SiteStats {
  * start).
  */
 export class RedAdapter implements ModelAdapter {
+  static {
+    markCopy(RedAdapter);
+  }
+
   /** @internal */
   readonly [adapterBrand] = true;
   private disposed = false;
@@ -139,7 +144,7 @@ export class RedAdapter implements ModelAdapter {
     const adapter = await readTogether(
       folder,
       [configFile, tensorFile],
-      () => RedAdapter.load(folder, model, takesAny),
+      () => RedAdapter.load(folder, dir, model, takesAny),
       (replaced) => replaced.dispose(),
     );
     try {
@@ -151,8 +156,8 @@ export class RedAdapter implements ModelAdapter {
     return adapter;
   }
 
-  private static async load(folder: string, model: LlamaModel, takesAny: boolean): Promise<RedAdapter> {
-    const file = await readAdapterConfig(folder);
+  private static async load(folder: string, given: string, model: LlamaModel, takesAny: boolean): Promise<RedAdapter> {
+    const file = await readAdapterConfig(folder, given);
     const mismatch = await baseMismatch(folder, file, model);
     if (mismatch !== undefined && !takesAny)
       throw new RubricateError("ERR_BASE_MISMATCH", `${mismatch}; allowBaseMismatch accepts it`);

@@ -3,6 +3,7 @@ import type { NativeJob } from "../job";
 import type { NativeBatch, NativeMicroBatch, NativeSums, NativeTrainJob, NativeTrainRequest } from "./batches";
 import type { NativeDecoder } from "./decoder";
 import type { MatrixProduct } from "./devices";
+import type { NativeEngine, NativeEngineOptions, NativeOutputs, NativeVersion } from "./engine";
 import type { NativeAdapter, NativeParameters } from "./parameters";
 import type { NativeDtype } from "./tensor";
 
@@ -66,6 +67,14 @@ export interface NativeModel {
   /** Makes the weights trainable: private copies with fp32 masters and gradients. */
   makeTrainable(): NativeJob<NativeParameters>;
   createDecoder(): NativeDecoder;
+  /** ERR_STATE if the model has an engine. */
+  createEngine(options: NativeEngineOptions, onOutputs: NativeOutputs): NativeEngine;
+  /**
+   * The adapter's present vectors. While a job of this model trains the adapter, they are copied between two of its ops, so
+   * that they are of one update; ERR_BUSY if another model trains it. If nothing trains it, they are copied once, until they
+   * change.
+   */
+  publish(adapter: NativeAdapter): NativeJob<NativeVersion>;
   /** A tensor in its stored dtype, by canonical name. */
   readTensor(name: string): NativeJob<{ dtype: NativeDtype; shape: number[]; data: Uint8Array }>;
   /**

@@ -63,6 +63,7 @@ export const flags = {
   format: flag(choice(dataFormats), "format of the rows", "auto, by each row's fields"),
   loss: flag(choice(["completion", "all"]), "tokens to learn: only the answers, or all", "completion"),
   maxLength: flag(integer(2), "maximum tokens of a row; longer rows are truncated at their end", "the model's context"),
+  strict: toggle("stops at the first row that cannot be used, instead of skipping it"),
   rows: flag(integer(1), "rows to show", "3"),
   eval: flag(text("FILE|X"), "a file to evaluate with, or the share of the data, between 0 and 1, to split off for it"),
 
@@ -150,4 +151,4 @@ export const samplingFlags = [
 ] as const satisfies readonly FlagName[];
 
 /** Flags of all commands that read data. */
-export const dataFlags = ["data", "format", "loss", "maxLength"] as const satisfies readonly FlagName[];
+export const dataFlags = ["data", "format", "loss", "maxLength", "strict"] as const satisfies readonly FlagName[];

@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { configFile } from "../adapter/files";
 import { RubricateError, systemReason } from "../errors";
+import { hubHint } from "../files/not_a_folder";
 import { present } from "../files/read";
 import { kebab } from "./arguments";
 import { type Command, type Invocation, UsageError } from "./command";
@@ -40,10 +41,9 @@ async function withPath(invocation: Invocation): Promise<Invocation> {
 }
 
 async function kindOf(path: string): Promise<"model" | "adapter" | "data"> {
-  const found = await stat(path).catch((cause: Error) => {
-    throw new RubricateError("ERR_FILE", `Expected a folder or a file at ${path}: ${systemReason(cause, path)}`, {
-      cause,
-    });
+  const found = await stat(path).catch(async (cause: Error) => {
+    const reason = `${systemReason(cause, path)}${await hubHint(path)}`;
+    throw new RubricateError("ERR_FILE", `Expected a folder or a file at ${path}: ${reason}`, { cause });
   });
   if (!found.isDirectory()) return "data";
   if (!(await present(join(path, configFile)))) return "model";

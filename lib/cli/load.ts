@@ -63,6 +63,7 @@ export async function loadData(invocation: Invocation, model: LlamaModel, path: 
     tokenizer: model.requireTokenizer(),
     format: values.format,
     loss: values.loss,
+    strict: values.strict,
     vocabularySize: model.vocabularySize,
     maxLength: Math.min(values.maxLength ?? model.contextLength, model.contextLength),
     signal: interrupts.signal,

@@ -5,12 +5,8 @@ import { checkOptions, isMissing, type OptionNames } from "../options";
 import { Random } from "./random";
 import type { Example } from "./types";
 
-/** What an epoch's plan depends on; nothing else does, so that a resumed run finds the same plan. */
-export interface EpochPlanOptions {
-  /** Tokens of each example, [examples]. */
-  readonly lengths: ArrayLike<number>;
-  /** Supervised tokens of each example, [examples]; examples without any are skipped. */
-  readonly supervisedCounts: ArrayLike<number>;
+/** Options of `dataset.plan`. */
+export interface PlanOptions {
   /** Sequences of a micro-batch; ignored when packing. */
   readonly batchSize: number;
   /** A new random order each epoch; otherwise the order of the data. */
@@ -23,6 +19,14 @@ export interface EpochPlanOptions {
   readonly packing?: { readonly maxTokens: number } | undefined;
   /** Micro-batches of sequences of about the same length, the longest of all in the first. Default: false. */
   readonly groupByLength?: boolean | undefined;
+}
+
+/** What an epoch's plan depends on; nothing else does, so that a resumed run finds the same plan. */
+export interface EpochPlanOptions extends PlanOptions {
+  /** Tokens of each example, [examples]. */
+  readonly lengths: ArrayLike<number>;
+  /** Supervised tokens of each example, [examples]; examples without any are skipped. */
+  readonly supervisedCounts: ArrayLike<number>;
 }
 
 /** Sequences that packing arranges at a time: enough to fill micro-batches, few enough to keep the order random. */
@@ -54,9 +58,6 @@ const positive = (value: number) => Number.isSafeInteger(value) && value > 0;
 export function checkBatchSize(batchSize: number): void {
   if (!positive(batchSize)) throw invalid("batchSize", "a positive integer", batchSize);
 }
-
-/** Options of `dataset.plan`. */
-export type PlanOptions = Omit<EpochPlanOptions, "lengths" | "supervisedCounts">;
 
 const planOptionNames: OptionNames<PlanOptions> = {
   batchSize: true,
@@ -155,7 +156,7 @@ function pack(order: number[], lengths: ArrayLike<number>, maxTokens: number, ra
   return result;
 }
 
-/** A plan in flat arrays, cheap to send between threads. */
+/** Micro-batches of an epoch, as indices of examples, in flat arrays. */
 export class EpochPlan {
   /**
    * @param indices examples of all micro-batches in order, [examples]
@@ -166,6 +167,7 @@ export class EpochPlan {
     readonly starts: Int32Array<ArrayBuffer>,
   ) {}
 
+  /** @internal */
   static from(groups: readonly (readonly number[])[]): EpochPlan {
     const starts = new Int32Array(groups.length + 1);
     for (const [at, group] of groups.entries()) starts[at + 1] = starts[at]! + group.length;

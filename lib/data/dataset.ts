@@ -1,10 +1,12 @@
 import { createHash } from "node:crypto";
 import path from "node:path";
 import { isInstance, sourceBrand } from "../brands";
+import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
 import { abortError, Callback, onAbort, throwIfAborted } from "../job";
 import { limits } from "../limits";
 import {
+  booleanOf,
   checkOptions,
   functionOf,
   integersOf,
@@ -43,6 +45,8 @@ export interface DatasetOptions {
    * stay, and training or evaluation with them is refused.
    */
   readonly vocabularySize?: number;
+  /** Ends indexing at the first row that cannot be used, with ERR_DATA. Default: false; such rows are skipped. */
+  readonly strict?: boolean;
   /** Ends indexing with ERR_ABORTED. */
   readonly signal?: AbortSignal;
   /** Told some twenty times a second how far indexing has come. What it throws ends indexing, which rejects with it. */
@@ -55,6 +59,7 @@ const optionNames: OptionNames<DatasetOptions> = {
   maxLength: true,
   loss: true,
   vocabularySize: true,
+  strict: true,
   signal: true,
   onProgress: true,
 };
@@ -87,6 +92,10 @@ const collected = new FinalizationRegistry<DataWorker>((worker) =>
  * of it when done; the garbage collector is the safety net.
  */
 export class Dataset {
+  static {
+    markCopy(Dataset);
+  }
+
   /** @internal */
   readonly [sourceBrand] = true;
   /** Tokens of each example, [examples]. */
@@ -149,12 +158,12 @@ export class Dataset {
 
   private static async index(
     { path: file, byName = false, rows }: { path?: string; byName?: boolean; rows?: readonly unknown[] },
-    { tokenizer, signal, onProgress, encoding }: CheckedOptions,
+    { tokenizer, signal, onProgress, strict, encoding }: CheckedOptions,
   ): Promise<Dataset> {
     const stopped = "Indexing was stopped";
     throwIfAborted(signal, stopped);
     const cache = file === undefined ? undefined : cacheFolder();
-    const worker = new DataWorker({ tokenizer: tokenizer.parts, options: encoding, path: file, byName, cache });
+    const worker = new DataWorker({ tokenizer: tokenizer.parts, options: encoding, path: file, byName, strict, cache });
     const progress = new Callback(onProgress);
     progress.stop = () => void worker.close(new RubricateError("ERR_ABORTED", "onProgress failed"));
     worker.onNotice = onProgress && ((done) => progress.tell(done));
@@ -197,7 +206,10 @@ export class Dataset {
     return this.source.reports;
   }
 
-  /** What rows of the whole source have that the chat template does not write: "tools", or "tool_calls" of messages. */
+  /**
+   * For people: what rows of the whole source have that the chat template does not write ("tools", or "tool_calls" of
+   * messages), and how many tokens stand for characters that the tokenizer cannot spell.
+   */
   get notices(): readonly string[] {
     return this.source.notices;
   }
@@ -327,6 +339,7 @@ interface CheckedOptions {
   readonly tokenizer: Tokenizer;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: DatasetOptions["onProgress"];
+  readonly strict: boolean;
   readonly encoding: EncodingOptions;
 }
 
@@ -344,7 +357,8 @@ function checked(options: DatasetOptions, what: string): CheckedOptions {
   const vocabularySize = isMissing(given.vocabularySize) ? undefined : given.vocabularySize;
   if (vocabularySize !== undefined && !(Number.isSafeInteger(vocabularySize) && vocabularySize > 0))
     throw invalid("vocabularySize", "a positive integer", vocabularySize);
-  return { tokenizer, signal, onProgress, encoding: { format, maxLength, loss, vocabularySize } };
+  const strict = booleanOf("strict", given.strict, false);
+  return { tokenizer, signal, onProgress, strict, encoding: { format, maxLength, loss, vocabularySize } };
 }
 
 // Plain loops over what may be millions of rows, on the caller's thread: an iterator takes ten times as long.

@@ -39,7 +39,7 @@ answerCalls<WorkerCalls>({
       start.path === undefined ? memorySource(Buffer.concat(sent.splice(0)), reasons) : fileSource(start.path);
     const cache = start.cache === undefined ? undefined : new IndexCache(start.cache);
     const layout = start.path !== undefined && start.byName ? formatOfFile(start.path, source) : "jsonl";
-    const index = new RowIndex(source, tokenizer, start.options, layout);
+    const index = new RowIndex(source, tokenizer, start.options, layout, start.strict);
     let last = performance.now();
     let reached: IndexProgress | undefined;
     const summary = index.build((progress) => {

@@ -36,6 +36,10 @@ export interface EncodedRow {
   /** Fields of the row that its chat template does not name, so that it leaves them out. */
   readonly ignored: readonly string[];
   readonly isChat: boolean;
+  /** How many of its tokens stand for characters that the vocabulary cannot spell. */
+  readonly unknown: number;
+  /** Whether such characters became nothing. */
+  readonly drops: boolean;
 }
 
 /** A shorter line cannot take much memory, whatever is in it; its levels alone may be too many. */
@@ -84,6 +88,7 @@ export function encodeValue(value: unknown, tokenizer: Tokenizer, options: Encod
 
 /** As `encodeLine`, of a row that has been read. */
 function encodeRow(row: Row, tokenizer: Tokenizer, options: EncodingOptions): EncodedRow {
+  const dropped = tokenizer.droppedCharacters;
   // One token more than are kept, to see whether the row is truncated.
   const { tokenIds, supervised } = tokens(row, tokenizer, options.loss, options.maxLength + 1);
   const length = Math.min(tokenIds.length, options.maxLength);
@@ -101,7 +106,12 @@ function encodeRow(row: Row, tokenizer: Tokenizer, options: EncodingOptions): En
     );
   }
   const highestId = requireVocabulary(tokenIds, length, tokenizer, options.vocabularySize);
+  let unknown = 0;
+  if (tokenizer.unknownId !== undefined)
+    for (let at = 0; at < length; at++) if (tokenIds[at] === tokenizer.unknownId) unknown++;
   return {
+    unknown,
+    drops: tokenizer.droppedCharacters > dropped,
     tokenIds: tokenIds.slice(0, length),
     supervised: supervised.slice(0, length),
     supervisedCount,

@@ -30,7 +30,7 @@ import { RowColumns, rowBytes } from "./row_columns";
 import type { IndexFacts } from "./types";
 
 /** Raise this whenever the same row may be encoded, counted or reported in another way than before. */
-const cacheFormat = 2;
+const cacheFormat = 3;
 /** Smaller files are indexed within a second. */
 export const smallestCached = 1 << 20;
 

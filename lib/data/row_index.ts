@@ -13,6 +13,7 @@ import { type RowFormat, type RowFormatName, rowFormatOf } from "./row_format";
 import { RowReports } from "./row_reports";
 import { UnusableRow } from "./rows";
 import type { Example, IndexFacts, IndexProgress, IndexSummary } from "./types";
+import { UnknownTokens } from "./unknown_tokens";
 
 /** What is remembered of tokenised rows: 4 bytes a token and about 64 tokens' worth of bookkeeping a row, 20 MiB. */
 const remembered = 2 ** 22;
@@ -69,6 +70,7 @@ export function memorySource(bytes: Buffer, reasons: ReadonlyMap<number, string>
  */
 export class RowIndex {
   private readonly format: RowFormat;
+  private readonly unknown: UnknownTokens;
   private columns = new RowColumns();
   private readonly known = new Map<number, EncodedRow>();
   private knownTokens = 0;
@@ -89,7 +91,9 @@ export class RowIndex {
     private readonly tokenizer: Tokenizer,
     private readonly options: EncodingOptions,
     private readonly layout: RowFormatName = "jsonl",
+    private readonly strict = false,
   ) {
+    this.unknown = new UnknownTokens(tokenizer);
     this.format = rowFormatOf(layout, source);
   }
 
@@ -105,6 +109,7 @@ export class RowIndex {
     if (key === undefined) return this.summary(this.scan(onProgress));
     const stored = cache.read(key);
     if (stored) {
+      if (this.strict) requireNoSkipped(source, stored.facts);
       this.columns = stored.columns;
       this.forget = () => cache.remove(key);
       return this.summary(stored.facts);
@@ -135,7 +140,7 @@ export class RowIndex {
       bytes += chunk.length;
     };
     for (const line of this.format.scan(onChunk)) {
-      if (!line.bytes) reports.add(line.number, "skipped", `the line is longer than ${limits.lineBytes} bytes`);
+      if (!line.bytes) this.skip(line.number, `the line is longer than ${limits.lineBytes} bytes`);
       else if (!isBlank(line.bytes)) this.add(line.offset, line.bytes, line.number);
       onProgress({ bytes, totalBytes: source.size, rows: this.columns.count });
     }
@@ -154,11 +159,18 @@ export class RowIndex {
     };
   }
 
+  /** @throws {RubricateError} ERR_DATA where every row has to be usable */
+  private skip(line: number, reason: string): void {
+    if (this.strict) throw unusableRow(this.source, line, reason);
+    this.reports.add(line, "skipped", reason);
+  }
+
   private notices(): string[] {
-    return [...this.ignored].map(
+    const ignored = [...this.ignored].map(
       ([name, rows]) =>
         `${rows} ${rows === 1 ? "row has" : "rows have"} "${name}", which the chat template does not write`,
     );
+    return [...ignored, ...this.unknown.notices()];
   }
 
   /** Rows of a template that never ends take long each: the first few decide whether that concerns every row. */
@@ -171,18 +183,22 @@ export class RowIndex {
 
   private add(offset: number, bytes: Buffer, number: number): void {
     let row: EncodedRow;
+    let value: unknown;
     try {
-      row = this.encode(bytes);
+      value = this.format.value(bytes);
+      row = encodeValue(value, this.tokenizer, this.options);
     } catch (error) {
       if (!(error instanceof UnusableRow)) {
         if (!(error instanceof RubricateError)) throw error;
         throw new RubricateError(error.code, `line ${number}: ${error.message}`, { cause: error }); // concerns every row
       }
       this.checkTemplate(error, number);
-      this.reports.add(number, "skipped", this.source.reasons?.get(number) ?? error.message);
+      const reason = this.source.reasons?.get(number) ?? error.message;
+      this.skip(number, reason);
       return;
     }
     const length = row.tokenIds.length;
+    this.unknown.add(number, row, value);
     if (row.truncated) this.reports.add(number, "truncated", `it was truncated to its first ${length} tokens`);
     for (const name of row.ignored) this.ignored.set(name, (this.ignored.get(name) ?? 0) + 1);
     const { supervisedCount, highestId } = row;
@@ -240,6 +256,16 @@ export class RowIndex {
     this.knownTokens += cost;
     this.known.set(index, row);
   }
+}
+
+function unusableRow(source: RowSource, line: number, reason: string): RubricateError {
+  return new RubricateError("ERR_DATA", `${source.name}: line ${line} cannot be used: ${reason}`);
+}
+
+/** For an index from the cache, whose rows may have been skipped when it was made. */
+function requireNoSkipped(source: RowSource, { reportReasons }: IndexFacts): void {
+  const [first] = reportReasons.filter(({ kind }) => kind === "skipped").sort((a, b) => a.lines[0]! - b.lines[0]!);
+  if (first) throw unusableRow(source, first.lines[0]!, first.reason);
 }
 
 /** SHA-256 of all bytes, in hexadecimal. */

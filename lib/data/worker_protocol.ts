@@ -12,6 +12,8 @@ export interface WorkerStart {
   readonly path: string | undefined;
   /** Whether the file's name decides how it is cut into rows; otherwise it is JSONL. */
   readonly byName: boolean;
+  /** Whether the first row that cannot be used ends indexing. */
+  readonly strict: boolean;
   /** Folder of the cache of indexes, if it is to be used. */
   readonly cache: string | undefined;
 }

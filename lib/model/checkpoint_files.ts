@@ -3,6 +3,7 @@ import { basename, join } from "node:path";
 import { escaped, formatJson, RubricateError } from "../errors";
 import { readJson } from "../files/json";
 import { indexFile, weightsFile } from "../files/model_folder";
+import { convertPickles } from "../files/not_a_folder";
 import { entriesOf } from "../files/operations";
 import { present as exists, requireContents } from "../files/read";
 import { haveSameBytes } from "../files/same_tensor";
@@ -83,9 +84,9 @@ const otherKinds: readonly (readonly [name: RegExp, what: string])[] = [
     /^(adapter_config\.json|adapter_model\.(safetensors|bin))$/,
     "an adapter: load its base as the model, and this folder as the adapter",
   ],
-  [/^pytorch_model.*\.bin(\.index\.json)?$/, "PyTorch's pickles: convert them with transformers' save_pretrained"],
-  [/\.(pth|pt|ckpt)$/, "PyTorch's pickles: convert them with transformers' save_pretrained"],
-  [/\.gguf$/, "llama.cpp's format: take the model's original folder, with safetensors"],
+  [/^pytorch_model.*\.bin(\.index\.json)?$/, convertPickles],
+  [/\.(pth|pt|ckpt)$/, convertPickles],
+  [/\.gguf$/i, "llama.cpp's format: take the model's original folder, with safetensors"],
   [/^(tf_model\.h5|flax_model.*\.msgpack)$/, "another framework's: convert them with transformers' save_pretrained"],
   [/\.safetensors$/, "safetensors of other names: rename a single file, or write the index of its shards"],
 ];

@@ -1,14 +1,17 @@
 import { createHash } from "node:crypto";
-import { stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { MatrixProduct } from "../binding/devices";
 import type { ModelMemory } from "../binding/model";
 import { modelBrand, requireModel } from "../brands";
+import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
 import { finishInto } from "../files/atomic";
 import { readJson } from "../files/json";
+import { requireFolder } from "../files/not_a_folder";
 import { present } from "../files/read";
 import { complete, generate } from "../generate/calls";
+import { modelEngineOptions } from "../generate/engine_size";
+import { ModelEngine } from "../generate/model_engine";
 import type { GenerateOptions } from "../generate/options";
 import type { GenerationPiece, GenerationResult } from "../generate/result";
 import type { IteratedOnly } from "../generators";
@@ -20,6 +23,7 @@ import { checkOptions, functionOf, type OptionNames, pathOf, signalOf } from "..
 import { Tokenizer } from "../tokenizer/tokenizer";
 import type { Architecture, ModelDescription } from "./architecture";
 import { findCheckpoint } from "./checkpoint_files";
+import { readConfig } from "./config_file";
 import { ConfigReader } from "./config_reader";
 import { type DeviceChoice, type ModelDevice, onDevice } from "./device";
 import { describeLlama, withOwnHead } from "./llama";
@@ -72,8 +76,17 @@ export interface BaseFingerprint {
  * when done; otherwise the garbage collector frees it.
  */
 export class LlamaModel {
+  static {
+    markCopy(LlamaModel);
+  }
+
   /** @internal */
   readonly [modelBrand] = true;
+  /** What its generations run on. @internal */
+  readonly engine = new ModelEngine(
+    () => this.native,
+    () => modelEngineOptions(this),
+  );
   private fingerprintPromise: Promise<BaseFingerprint> | undefined;
   private disposed = false;
 
@@ -109,11 +122,7 @@ export class LlamaModel {
       throw invalid("dtype", '"auto", "float32" or "bfloat16"', dtype);
     throwIfAborted(signal);
     const folder = resolve(dir);
-    const info = await stat(folder).catch((cause: Error) => {
-      throw new RubricateError("ERR_FILE", `Expected a model folder at ${folder}: ${cause.message}`, { cause });
-    });
-    if (!info.isDirectory())
-      throw new RubricateError("ERR_FILE", `Expected a model folder at ${folder} but it is a file`);
+    await requireFolder("model", folder, dir);
     await finishInto(folder);
     const configPath = join(folder, "config.json");
     const configured = describeLlama(await readConfig(folder, configPath), configPath);
@@ -211,6 +220,7 @@ export class LlamaModel {
   /** To be called after the weights changed. @internal */
   forgetFingerprint(): void {
     this.fingerprintPromise = undefined;
+    this.engine.forgetKeys();
   }
 
   /**
@@ -286,16 +296,6 @@ export class LlamaModel {
 
 function sha256(data: string | Uint8Array): string {
   return createHash("sha256").update(data).digest("hex");
-}
-
-/** @throws RubricateError ERR_FILE, also if the folder is an adapter's; ERR_JSON */
-async function readConfig(folder: string, path: string): Promise<unknown> {
-  if (!(await present(path)) && (await present(join(folder, "adapter_config.json"))))
-    throw new RubricateError(
-      "ERR_FILE",
-      `Expected a model folder at ${folder} but it is an adapter's: load its base as the model, and this folder as the adapter`,
-    );
-  return readJson(path);
 }
 
 const headNotTied = (folder: string): Notice => ({

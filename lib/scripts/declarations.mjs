@@ -51,6 +51,9 @@ export function* statements(text) {
 export const nameOf = (code) =>
   /^export (?:declare )?(?:abstract )?(?:class|interface|type|const|function) (\w+)/.exec(code)?.[1];
 
+/** Whether a member is not public. */
+export const isHidden = ({ doc, code }) => /^(private|protected)\b/.test(code) || /@internal/.test(doc);
+
 /** The text between the outermost braces. */
 export const bodyOf = (code) => code.slice(code.indexOf("{") + 1, code.lastIndexOf("}"));
 
@@ -67,6 +70,10 @@ function* typeArguments(text) {
     }
   }
 }
+
+/** Typed arrays without type arguments, which TypeScript has only from 5.7 on; there the argument has a default. */
+export const withPlainArrays = (text) =>
+  text.replace(/\b((?:Big)?(?:Int|Uint|Float)\d+(?:Clamped)?Array|DataView|Buffer)<ArrayBuffer(?:Like)?>/g, "$1");
 
 /** The declarations of the table of options, below the folder of all declarations. */
 export const optionsFile = join("train", "option_table.d.ts");

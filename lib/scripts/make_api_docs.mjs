@@ -5,7 +5,16 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { bodyOf, nameOf, optionsFile, statements, withPlainOptions } from "./declarations.mjs";
+import {
+  bodyOf,
+  isHidden,
+  nameOf,
+  optionsFile,
+  statements,
+  withPlainArrays,
+  withPlainOptions,
+} from "./declarations.mjs";
+import { unexportedTypes } from "./public_types.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 const target = join(root, "docs", "api");
@@ -17,6 +26,7 @@ const pages = {
   generators: "Generators",
   tokenizer: "Tokenizers",
   adapter: "RED adapters",
+  serve: "Serving: the engine and its adapters",
   data: "Data sets",
   train: "Training and evaluation",
   tensor: "Tensors, the tape and the ops",
@@ -76,8 +86,6 @@ function describeMember({ doc, code }) {
   return [...lines, ...describeTags(tags, "  ")].join("\n");
 }
 
-const isHidden = ({ doc, code }) => /^(private|protected)\b/.test(code) || /@internal/.test(doc);
-
 /** `export declare class X {` and the like, without the words that every declaration has. */
 const headOf = (code) => code.replace(/^export (declare )?/, "");
 
@@ -124,7 +132,7 @@ function findDeclaration(folder, module, name) {
     } catch {
       continue;
     }
-    for (const statement of statements(text)) if (nameOf(statement.code) === name) return statement;
+    for (const statement of statements(withPlainArrays(text))) if (nameOf(statement.code) === name) return statement;
     for (const [from, origin] of exportsOf(text))
       if (from === name) return findDeclaration(dirname(path), origin, name);
   }
@@ -135,11 +143,16 @@ function findDeclaration(folder, module, name) {
 function makePages(folder) {
   const notice = "<!-- Made by `npm run docs` from the doc comments in lib/: change those. -->\n";
   const sections = new Map(Object.keys(pages).map((page) => [page, []]));
+  const declarations = [];
   for (const [name, module] of exportsOf(readFileSync(join(folder, "index.d.ts"), "utf8"))) {
     const page = sections.get(module.split("/")[0]);
     if (!page) throw new Error(`No page for ${name} of ${module}: add one to lib/scripts/make_api_docs.mjs`);
-    page.push({ name, text: describeDeclaration(folder, name, findDeclaration(folder, module, name)) });
+    const declaration = findDeclaration(folder, module, name);
+    declarations.push([name, declaration.code]);
+    page.push({ name, text: describeDeclaration(folder, name, declaration) });
   }
+  const unexported = unexportedTypes(declarations);
+  if (unexported.length > 0) throw new Error(`Expected lib/index.ts to export the types: ${unexported.join(", ")}`);
   const files = new Map();
   const index = [notice, "# API", "", 'Everything that `import ... from "rubricate"` gives.', ""];
   for (const [page, title] of Object.entries(pages)) {

@@ -1,5 +1,6 @@
 import { isFloat32Array, isInt32Array } from "node:util/types";
 import { isInstance } from "../brands";
+import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
 import { type NativeTape, type NativeTensor, native } from "../native";
@@ -43,6 +44,7 @@ export class Tensor {
 
   static {
     construct = (handle) => new Tensor(handle);
+    markCopy(Tensor);
   }
 
   /**
@@ -148,6 +150,10 @@ export function tapeOf(tape: Tape): NativeTape {
 
 /** Records ops and runs them backward. Ops none of whose inputs needs a gradient are not recorded. */
 export class Tape {
+  static {
+    markCopy(Tape);
+  }
+
   constructor() {
     tapes.set(this, new (native().Tape)());
   }

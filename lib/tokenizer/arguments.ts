@@ -79,6 +79,7 @@ export interface DecodeOptions {
 
 export const decodeNames: OptionNames<DecodeOptions> = { skipSpecialTokens: true };
 
+/** Options of `tokenizer.createDecoder`. */
 export interface DecoderOptions extends DecodeOptions {
   /** Ids that stand before those that come, such as a prompt's: the pieces are what follows their text. Default: none. */
   readonly after?: ArrayLike<number>;

@@ -47,6 +47,11 @@ export class BytePairEncoder {
     this.divisible = model.vocabulary.isUnambiguous();
   }
 
+  /** Characters so far that became nothing: the vocabulary has neither them nor a token for what it lacks. */
+  get dropped(): number {
+    return this.reader.dropped;
+  }
+
   /** Appends the ids of a word, of a long one no more than its first that the list has room for. */
   encode(word: string, into: IdList): void {
     const cached = this.cache.get(word);
@@ -55,10 +60,11 @@ export class BytePairEncoder {
       return;
     }
     const start = into.length;
+    const { dropped } = this;
     const whole = this.wholeWord(word);
     if (whole >= 0) into.push(whole);
     else this.mergeWord(word, into);
-    if (word.length > cachedWordLength) return;
+    if (word.length > cachedWordLength || this.dropped > dropped) return; // each time is counted
     if (this.cache.size >= cachedWords) this.cache.clear();
     this.cache.set(word, into.from(start));
   }

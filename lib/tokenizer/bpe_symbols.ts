@@ -9,6 +9,8 @@ export class SymbolReader {
   /** The symbols. Who takes some of them away writes what is left, and its number. */
   symbols = new Int32Array(256);
   count = 0;
+  /** Characters so far that became nothing. */
+  dropped = 0;
   private word = "";
   private at = 0;
   private unknownBefore = false;
@@ -85,7 +87,7 @@ export class SymbolReader {
     } else if (this.unknown !== undefined) {
       if (!(this.unknownBefore && this.options.fuse_unk)) this.symbols[this.count++] = this.unknown;
       this.unknownBefore = true;
-    }
+    } else this.dropped++;
   }
 
   private character(code: number): number {

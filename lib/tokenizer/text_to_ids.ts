@@ -48,6 +48,11 @@ export class TextToIds {
         : new BytePairEncoder(model, byteLevel);
   }
 
+  /** Characters of all texts so far that became nothing. */
+  get dropped(): number {
+    return this.encoder instanceof BytePairEncoder ? this.encoder.dropped : 0;
+  }
+
   /**
    * @param most ids that are wanted: the first ones, which are the same whatever follows them
    * @param continues whether the text goes on with one before: what is put before a text is then left out

@@ -1,3 +1,4 @@
+import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
 import { limits } from "../limits";
 import { reportNotices } from "../notices";
@@ -35,14 +36,19 @@ import { PieceTable } from "./unigram_pieces";
 export type { ChatMessage } from "../template/chat_messages";
 export type { RenderedChat } from "../template/chat_template";
 export type { ChatOptions, DecodeOptions, DecoderOptions, EncodeOptions } from "./arguments";
+export type { ChatTemplates } from "./chat_templates";
 export type { TokenizerFiles } from "./files";
-export { TokenDecoder } from "./token_decoder";
+export { type DecodingRules, TokenDecoder } from "./token_decoder";
 
 /** Texts of tokens that are kept once they were asked for. */
 const keptTexts = 1 << 14;
 
 /** Text to token ids and back, exactly as transformers does it with the same folder. Immutable. */
 export class Tokenizer {
+  static {
+    markCopy(Tokenizer);
+  }
+
   /** Id that begins a sequence, if the tokenizer has one. */
   readonly bosTokenId: number | undefined;
   /** Ids that end a sequence: the tokenizer's own first, then those of generation_config.json, or else of config.json. May be empty. */
@@ -52,6 +58,9 @@ export class Tokenizer {
   readonly suffixIds: readonly number[];
   /** One more than the largest id, added tokens included. */
   readonly vocabSize: number;
+
+  /** The token in place of characters that the vocabulary cannot spell, if there is one. @internal */
+  readonly unknownId: number | undefined;
 
   /** By how much its normalizer can multiply a text's characters at most. @internal */
   readonly growth: number;
@@ -120,6 +129,12 @@ export class Tokenizer {
     try {
       const options = document.model as BpeOptions & UnigramOptions;
       const model = pieces ? { options, pieces: new PieceTable(pieces) } : { options, vocabulary, merges };
+      const unknown = pieces
+        ? (options.unk_id ?? -1)
+        : options.unk_token == null
+          ? -1
+          : vocabulary.id(options.unk_token);
+      this.unknownId = unknown < 0 ? undefined : unknown;
       this.encoder = new TextToIds(document, model, { added, raw, normalized });
       this.decoder = buildDecoder(document);
     } catch (error) {
@@ -189,6 +204,11 @@ export class Tokenizer {
     const affixed = booleanOf("addSpecialTokens", addSpecialTokens, true);
     const ids = this.encoder.encode(wellFormed(text));
     return affixed ? ids.between(this.prefixIds, this.suffixIds) : ids.between([], []);
+  }
+
+  /** Characters of all texts so far that became nothing, since the vocabulary cannot spell them. @internal */
+  get droppedCharacters(): number {
+    return this.encoder.dropped;
   }
 
   /**

@@ -23,10 +23,12 @@ struct SiteParts {
   std::function<Weight(Tape&, const Weight& weight)> weight;
   std::function<Var(Tape&, const Var& x)> branch;
   SlotVectors affine;  // no slots: no edit
+  EditView view;       // `affine` for inference: without gradients, checked before; no slots: no edit. Not both.
   std::function<Var(Tape&, const Var& y, const SequenceRows& rows)> output;
   bool trains = false;  // whether any part has a parameter that needs a gradient
 
   bool has_affine() const { return !affine.slots.empty(); }
+  bool has_view() const { return view.slots > 0; }
 };
 
 // The adapters of one batch. Each sequence uses one slot; slot 0 is the base without edits.

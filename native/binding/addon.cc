@@ -5,10 +5,12 @@
 #include "binding/adapter.h"
 #include "binding/decoder.h"
 #include "binding/devices.h"
+#include "binding/engine.h"
 #include "binding/files.h"
 #include "binding/model.h"
 #include "binding/ops.h"
 #include "binding/tensor.h"
+#include "binding/version.h"
 #include "device/cpu/cpu_path.h"
 #include "device/cpu/thread_pool.h"
 #include "device/cpu/thread_priority.h"
@@ -74,6 +76,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   define_function(env, exports, "readSafetensorsNames", &read_safetensors_names);
   define_class<ModelHandle>(env, environment);
   define_class<DecoderHandle>(env, environment);
+  define_class<EngineHandle>(env, environment);
+  define_class<VersionHandle>(env, environment);
   define_class<ParametersHandle>(env, environment);
   exports.Set("Adapter", define_class<AdapterHandle>(env, environment));
   exports.Set("Optimizer", define_class<OptimizerHandle>(env, environment));

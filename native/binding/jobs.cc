@@ -1,6 +1,7 @@
 #include "binding/jobs.h"
 
 #include <mutex>
+#include <utility>
 
 #include "binding/environment.h"
 
@@ -53,7 +54,7 @@ Napi::Object Jobs::start(JobSpec spec) {
                return info.Env().Undefined();
              }));
   jobs_.emplace(&job, std::move(owned));
-  if (jobs_.size() == 1) napi_ref_threadsafe_function(env_, wake_);
+  count(1);
   // The queue gets a bare pointer: the job must be destroyed on this thread, whichever thread finishes it.
   try {
     job.spec.queue->enqueue({job.spec.length, [this, &job](const std::atomic<bool>&) { run(job); }, job.cancelled});
@@ -72,6 +73,30 @@ Napi::Object Jobs::rejected(Napi::Env env, const Napi::Value& reason) {
   handle.Set("promise", deferred.Promise());
   handle.Set("cancel", Napi::Function::New(env, [](const Napi::CallbackInfo& info) { return info.Env().Undefined(); }));
   return handle;
+}
+
+Napi::Object Jobs::resolved(Napi::Env env, const Napi::Value& value) {
+  const Napi::Promise::Deferred deferred(env);
+  deferred.Resolve(value);
+  Napi::Object handle = Napi::Object::New(env);
+  handle.Set("promise", deferred.Promise());
+  handle.Set("cancel", Napi::Function::New(env, [](const Napi::CallbackInfo& info) { return info.Env().Undefined(); }));
+  return handle;
+}
+
+std::function<void()> Jobs::asker(const std::shared_ptr<Caller>& caller) {
+  std::erase_if(callers_, [](const auto& weak) { return weak.expired(); });
+  callers_.push_back(caller);
+  return [this, asked = caller->asked_] {
+    if (!asked->exchange(true)) post(nullptr);
+  };
+}
+
+void Jobs::count(int64_t more) {
+  const int64_t before = std::exchange(alive_, alive_ + more);
+  if (closed_) return;
+  if (before == 0) napi_ref_threadsafe_function(env_, wake_);
+  if (alive_ == 0) napi_unref_threadsafe_function(env_, wake_);
 }
 
 void Jobs::run(Job& job) {
@@ -103,6 +128,9 @@ void Jobs::drain() {
   for (const auto& [job, owned] : jobs_)
     if (job->progress.waiting_.load()) progressed.push_back(job);
   for (Job* job : progressed) tell_progress(*job);
+  const auto callers = callers_;  // a call may add one
+  for (const auto& weak : callers)
+    if (const auto caller = weak.lock(); caller && caller->asked_->exchange(false)) caller->call();
   for (Job* job : finished) settle(*job);
 }
 
@@ -125,7 +153,7 @@ void Jobs::settle(Job& job) {
   const auto found = jobs_.find(&job);
   const std::unique_ptr<Job> owned = std::move(found->second);
   jobs_.erase(found);
-  if (jobs_.empty()) napi_unref_threadsafe_function(env_, wake_);
+  count(-1);
   job.spec.holds.clear();
   // Ignore the statuses: a promise of an environment that is ending cannot settle, and nothing waits for it.
   try {
@@ -150,6 +178,8 @@ void Jobs::close() {
   }
   for (const auto& [job, owned] : jobs_) job->cancelled->store(true);
   for (const auto& [job, owned] : jobs_) job->spec.queue->close();
+  for (const auto& weak : std::exchange(callers_, {}))
+    if (const auto caller = weak.lock()) caller->end();
   jobs_.clear();
   napi_release_threadsafe_function(wake_, napi_tsfn_abort);
 }

@@ -48,6 +48,19 @@ struct JobSpec {
   Napi::Function on_progress;                // (done, total); may be empty
 };
 
+// Something else that is called on the JavaScript thread when another thread asked for it.
+class Caller {
+ public:
+  virtual ~Caller() = default;
+  virtual void call() = 0;
+  // The environment ends: threads that may ask must have ended when it returns, and no reference to JavaScript remains.
+  virtual void end() = 0;
+
+ private:
+  friend class Jobs;
+  std::shared_ptr<std::atomic<bool>> asked_ = std::make_shared<std::atomic<bool>>(false);
+};
+
 class Jobs {
  public:
   explicit Jobs(Napi::Env env);
@@ -59,6 +72,14 @@ class Jobs {
   Napi::Object start(JobSpec spec);
   // Returns a NativeJob that rejects.
   static Napi::Object rejected(Napi::Env env, const Napi::Value& reason);
+  // Returns a NativeJob that has resolved.
+  static Napi::Object resolved(Napi::Env env, const Napi::Value& value);
+  // Makes a function that asks for a call of `caller`, from any thread; calls are coalesced. Call it until the
+  // environment has ended, and no longer.
+  std::function<void()> asker(const std::shared_ptr<Caller>& caller);
+  // While there is a hold, the process stays alive, as while a job runs.
+  void hold() { count(1); }
+  void let_go() { count(-1); }
   // Cancels the jobs of a queue without waiting for them to settle.
   void cancel(const JobQueue& queue);
   // When the environment ends: cancels and joins all jobs.
@@ -72,11 +93,14 @@ class Jobs {
   void drain();                  // on the JavaScript thread
   void tell_progress(Job& job);  // on the JavaScript thread
   void settle(Job& job);         // on the JavaScript thread; destroys the job
+  void count(int64_t more);      // of jobs and holds
 
   Napi::Env env_;
   napi_threadsafe_function wake_ = nullptr;
-  std::unordered_map<Job*, std::unique_ptr<Job>> jobs_;  // used only on the JavaScript thread
-  Mutex mutex_;                                          // guards the members below
+  std::unordered_map<Job*, std::unique_ptr<Job>> jobs_;  // used only on the JavaScript thread, as the next two
+  std::vector<std::weak_ptr<Caller>> callers_;
+  int64_t alive_ = 0;  // jobs and holds
+  Mutex mutex_;        // guards the members below
   std::vector<Job*> finished_;
   bool woken_ = false, closed_ = false;
 };

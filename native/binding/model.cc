@@ -6,26 +6,14 @@
 #include "binding/batches.h"
 #include "binding/decoder.h"
 #include "binding/devices.h"
+#include "binding/engine.h"
+#include "binding/version.h"
 #include "binding/weights.h"
 #include "runtime/short_work.h"
 #include "train/evaluate.h"
 
 namespace rubricate::binding {
 namespace {
-
-// Counts a running job of a model. The last one frees what a disposed model left.
-class JobCount {
- public:
-  explicit JobCount(std::shared_ptr<ModelState> model) : model_(std::move(model)) { ++model_->jobs; }
-  ~JobCount() {
-    if (--model_->jobs == 0 && model_->disposed) model_->free();
-  }
-  JobCount(const JobCount&) = delete;
-  JobCount& operator=(const JobCount&) = delete;
-
- private:
-  std::shared_ptr<ModelState> model_;
-};
 
 Napi::Object outcome_value(Napi::Env env, const TenantOutcome& outcome) {
   const TenantResult& result = outcome.result;
@@ -78,7 +66,8 @@ Napi::Function ModelHandle::define(Napi::Env env) {
       {getter_of<&ModelHandle::compute>("compute"), getter_of<&ModelHandle::pending_jobs>("pendingJobs"),
        job_of<&ModelHandle::logits>("logits"), job_of<&ModelHandle::train_step>("trainStep"),
        job_of<&ModelHandle::evaluate>("evaluate"), job_of<&ModelHandle::make_trainable>("makeTrainable"),
-       method_of<&ModelHandle::create_decoder>("createDecoder"), job_of<&ModelHandle::read_tensor>("readTensor"),
+       method_of<&ModelHandle::create_decoder>("createDecoder"), method_of<&ModelHandle::create_engine>("createEngine"),
+       job_of<&ModelHandle::publish>("publish"), job_of<&ModelHandle::read_tensor>("readTensor"),
        job_of<&ModelHandle::fingerprint_bytes>("fingerprintBytes"), method_of<&ModelHandle::memory>("memory"),
        method_of<&ModelHandle::products>("products"), method_of<&ModelHandle::dispose>("dispose")});
 }
@@ -203,6 +192,10 @@ Napi::Value ModelHandle::create_decoder(const Napi::CallbackInfo& info) {
   return DecoderHandle::make(info.Env(), std::move(decoder));
 }
 
+Napi::Value ModelHandle::create_engine(const Napi::CallbackInfo& info) { return make_engine(info, use()); }
+
+Napi::Value ModelHandle::publish(const Napi::CallbackInfo& info) { return publish_version(info, use()); }
+
 Napi::Value ModelHandle::read_tensor(const Napi::CallbackInfo& info) {
   const auto state = use();
   auto work = [model = state.get(), name = string_argument(info[0], "name")](const JobControl&, Progress&) -> Settle {
@@ -256,6 +249,7 @@ Napi::Value ModelHandle::dispose(const Napi::CallbackInfo& info) {
   if (state_ != nullptr) {
     state_->disposed = true;
     state_->environment->jobs().cancel(state_->queue);
+    if (state_->engine) state_->engine->close("ERR_DISPOSED", "The model was disposed of");
     if (state_->jobs == 0) state_->free();
     state_.reset();
   }

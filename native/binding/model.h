@@ -21,6 +21,8 @@ class ModelHandle : public Handle<ModelHandle, ModelState> {
   Napi::Value evaluate(const Napi::CallbackInfo& info);
   Napi::Value make_trainable(const Napi::CallbackInfo& info);
   Napi::Value create_decoder(const Napi::CallbackInfo& info);
+  Napi::Value create_engine(const Napi::CallbackInfo& info);
+  Napi::Value publish(const Napi::CallbackInfo& info);
   Napi::Value read_tensor(const Napi::CallbackInfo& info);
   Napi::Value fingerprint_bytes(const Napi::CallbackInfo& info);
   Napi::Value memory(const Napi::CallbackInfo& info);

@@ -3,6 +3,7 @@
 #include <system_error>
 #include <thread>
 
+#include "binding/engine.h"
 #include "device/cpu/thread_priority.h"
 #include "ops/linear/matmul_plan.h"
 
@@ -40,12 +41,16 @@ void ModelState::free() {
   for (const auto& weak : decoders)
     if (const auto decoder = weak.lock()) decoder->decoder.reset();
   decoders.clear();
+  queue.detach();
   struct Rest {
+    std::shared_ptr<Engine> engine;
     std::shared_ptr<Model> model;
     Checkpoint checkpoint;
     std::shared_ptr<Arena> extended_arena, brief_arena;
   };
-  auto rest = std::make_shared<Rest>(Rest{std::move(model), std::move(checkpoint), extended_arena, brief_arena});
+  auto rest = std::make_shared<Rest>(
+      Rest{engine ? engine->give_up() : nullptr, std::move(model), std::move(checkpoint), extended_arena, brief_arena});
+  engine.reset();
   model.reset();
   checkpoint = {};
   extended_arena = brief_arena = std::make_shared<Arena>();

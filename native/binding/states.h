@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "adapter/adapter_version.h"
 #include "binding/arguments.h"
 #include "binding/environment.h"
 #include "device/stream.h"
@@ -18,6 +19,7 @@
 namespace rubricate::binding {
 
 struct DecoderState;
+class EngineState;
 
 struct ModelState : std::enable_shared_from_this<ModelState> {
   explicit ModelState(std::shared_ptr<Environment> of) : environment(std::move(of)) {}
@@ -32,6 +34,7 @@ struct ModelState : std::enable_shared_from_this<ModelState> {
   bool disposed = false;
   bool trainable = false;
   std::vector<std::weak_ptr<DecoderState>> decoders;
+  std::shared_ptr<EngineState> engine;  // null until made, and after it was closed
   JobQueue queue;  // last member: its thread ends before the objects that its jobs use are destroyed
 
   const std::shared_ptr<Arena>& arena(JobQueue::Length length) const {
@@ -55,9 +58,25 @@ struct UseCounts {
   bool in_use() const { return !models.empty(); }
 };
 
+// Counts a running job of a model. The last one frees what a disposed model left.
+class JobCount {
+ public:
+  explicit JobCount(std::shared_ptr<ModelState> model) : model_(std::move(model)) { ++model_->jobs; }
+  ~JobCount() {
+    if (--model_->jobs == 0 && model_->disposed) model_->free();
+  }
+  JobCount(const JobCount&) = delete;
+  JobCount& operator=(const JobCount&) = delete;
+
+ private:
+  std::shared_ptr<ModelState> model_;
+};
+
 struct AdapterState {
   std::shared_ptr<Environment> environment;
   std::shared_ptr<RedAdapter> adapter;
+  std::shared_ptr<const AdapterVersion> published;  // the last version that was made of it
+  int64_t published_at = -1;                        // and RedAdapter::version() then
   UseCounts used;
   ExternalBytes bytes;
 };

@@ -23,7 +23,8 @@ void Decoder::feed(const std::vector<int32_t>& sequences, const Batch& batch, co
                    const std::vector<DecodeRequest>& requests, std::vector<int32_t>& next) {
   cache_.prepare(sequences, batch);
   Tape tape(control, Tape::Mode::inference);
-  const Var hidden = model_->forward(tape, batch, &edits, false, &cache_);
+  const PagedKeys keys = cache_.keys();
+  const Var hidden = model_->forward(tape, batch, &edits, false, &keys);
   std::vector<int32_t> rows;
   for (const size_t i : finished) {
     const auto at = std::find(sequences.begin(), sequences.end(), requests[i].sequence) - sequences.begin();

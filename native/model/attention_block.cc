@@ -35,7 +35,9 @@ Var AttentionBlock::attend(Tape& tape, const Var& normed, const BlockInput& in) 
     const Var q = rotated(qkv[0], shape.heads);
     const Var k = rotated(qkv[1], shape.kv_heads);
     const Var v = cast(tape, qkv[2], compute);
-    const PagedKeys keys = in.cache->keys(layer, rows.copies);
+    PagedKeys keys = *in.cache;
+    keys.layer = layer;
+    keys.copies = rows.copies;
     store_keys(tape, k.value(), v.value(), shape, rows.sequences, rows.starts, keys);
     return attention_paged(tape, q.value(), shape, rows.sequences, rows.starts, keys);
   }

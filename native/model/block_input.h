@@ -2,7 +2,7 @@
 #pragma once
 
 #include "adapter/parts.h"
-#include "model/kv_cache.h"
+#include "ops/attention/attention.h"
 #include "ops/rope/rope.h"
 
 namespace rubricate {
@@ -12,7 +12,7 @@ struct BlockInput {
   const int32_t* positions;  // [T]
   SequenceRows rows;
   const AdapterSet* adapters;  // null: no adapters
-  KvCache* cache;              // null: attention only within the batch
+  const PagedKeys* cache;      // null: attention only within the batch
   const RopeTable& rope;
 
   const SiteParts* parts(int64_t layer, Site site) const {

@@ -17,6 +17,7 @@ const SiteParts& parts_of(const EditedLayer& at) {
 // y = scale * y + bias (affine);  y = output(y)
 Var edited(Tape& tape, Var y, const SiteParts& parts, const SequenceRows& rows) {
   if (parts.has_affine()) y = red_edit(tape, y, parts.affine, rows);
+  if (parts.has_view()) y = red_edit(tape, y.value(), parts.view, rows);
   if (parts.output) y = parts.output(tape, y, rows);
   return y;
 }
@@ -64,9 +65,10 @@ std::vector<Var> edited_linears(Tape& tape, const Var& x, std::initializer_list<
 std::pair<Var, Var> closing_linear(Tape& tape, Var inner, const EditedLayer& at, const Var& residual,
                                    const SumNorm& norm, const SequenceRows& rows) {
   const SiteParts& parts = parts_of(at);
-  const bool fused = parts.has_affine() && !parts.output;
+  const bool fused = (parts.has_affine() || parts.has_view()) && !parts.output;
   Var h = unedited_linear(tape, inner, at);
   inner = {};  // frees memory that edit_add_norm can reuse
+  if (fused && parts.has_view()) return edit_add_norm(tape, h.value(), residual.value(), parts.view, rows, norm);
   if (!fused) h = edited(tape, std::move(h), parts, rows);
   return edit_add_norm(tape, h, residual, fused ? &parts.affine : nullptr, rows, norm);
 }

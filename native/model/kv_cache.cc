@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "ops/shared/device_copies.h"
-
 namespace rubricate {
 
 KvCache::KvCache(const Architecture& architecture, DType dtype, std::shared_ptr<Arena> arena)
@@ -50,6 +48,7 @@ void KvCache::truncate(int32_t sequence, int32_t length) {
 int32_t KvCache::take_page() {
   if (free_pages_.empty()) {
     pages_.push_back(Tensor::empty(arena_, {architecture_.stack.layers * layer_bytes_ / 4}, DType::f32));
+    addresses_.push_back(pages_.back().raw());
     return static_cast<int32_t>(pages_.size()) - 1;
   }
   const int32_t page = free_pages_.back();
@@ -76,16 +75,16 @@ void KvCache::prepare(const std::vector<int32_t>& sequences, const Batch& batch)
               table_.begin() + static_cast<std::ptrdiff_t>(i) * pages_per_sequence_);
 }
 
-PagedKeys KvCache::keys(int64_t layer, const std::shared_ptr<DeviceCopies>& copies) const {
+PagedKeys KvCache::keys() const {
   PagedKeys keys;
   keys.dtype = dtype_;
-  keys.pages.reserve(pages_.size());
-  for (const Tensor& page : pages_) keys.pages.push_back(static_cast<char*>(page.raw()) + layer * layer_bytes_);
+  keys.pages = addresses_.data();
+  keys.page_count = static_cast<int64_t>(addresses_.size());
+  keys.layers = architecture_.stack.layers;
+  keys.layer_bytes = layer_bytes_;
   keys.page_table = table_.data();
   keys.pages_per_sequence = pages_per_sequence_;
   keys.past = past_.data();
-  keys.copies = copies;
-  if (copies) keys.page_copies = std::make_shared<DeviceCopies>();
   return keys;
 }
 

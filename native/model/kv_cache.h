@@ -23,11 +23,11 @@ class KvCache {
   // Drops positions from `length` on.
   void truncate(int32_t sequence, int32_t length);
 
-  // Makes room for the batch's new tokens; batch.past must equal the lengths of `sequences`. Then call keys(layer) for
-  // each layer, and commit() when the forward is done; so a failed forward leaves the lengths unchanged.
+  // Makes room for the batch's new tokens; batch.past must equal the lengths of `sequences`. Then run the forward with
+  // keys(), and commit() when it is done; so a failed forward leaves the lengths unchanged.
   void prepare(const std::vector<int32_t>& sequences, const Batch& batch);
-  // copies: those of the current forward; null on the CPU.
-  PagedKeys keys(int64_t layer, const std::shared_ptr<DeviceCopies>& copies) const;
+  // The pages of the prepared batch, valid until the next prepare().
+  PagedKeys keys() const;
   void commit(const std::vector<int32_t>& sequences, const Batch& batch);
 
  private:
@@ -45,6 +45,7 @@ class KvCache {
   int64_t layer_bytes_;  // of one page of one layer
   std::vector<Sequence> sequences_;
   std::vector<Tensor> pages_;  // each [layers, layer_bytes]
+  std::vector<void*> addresses_;
   std::vector<int32_t> free_pages_;
   // The batch that was prepared.
   std::vector<int32_t> table_, past_;

@@ -57,7 +57,8 @@ Var Model::embed(Tape& tape, const Batch& batch) const {
   return rubricate::embedding(tape, order.data(), batch.rows(), Weight::of(rows), compute_);
 }
 
-Var Model::forward(Tape& tape, const Batch& batch, const AdapterSet* adapters, bool recompute, KvCache* cache) const {
+Var Model::forward(Tape& tape, const Batch& batch, const AdapterSet* adapters, bool recompute,
+                   const PagedKeys* cache) const {
   batch.require_within(BatchBounds::of(architecture_, static_cast<size_t>(batch.bounds().adapters)));
   require(cache == nullptr || !tape.training(), "ERR_INTERNAL", "A cache serves inference only");
   const auto copies = tape.stream() != nullptr ? std::make_shared<DeviceCopies>() : nullptr;

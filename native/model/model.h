@@ -14,7 +14,6 @@
 #include "files/tensor_source.h"
 #include "model/batch.h"
 #include "model/block.h"
-#include "model/kv_cache.h"
 #include "model/weight_loader.h"
 #include "ops/rope/rope.h"
 #include "optimizer/parameter.h"
@@ -48,10 +47,12 @@ class Model {
 
   // The final norm's output for every row, [T, hidden] in the compute dtype.
   //   adapters: the edits of the batch; may be null. recompute: activation checkpointing of each block.
-  //   cache: keys and values of earlier positions, prepared for this batch; inference only; may be null.
+  //   cache: the pages of all layers for this batch, with the keys and values of earlier positions; inference only; may
+  //   be null.
   // The batch must live until the tape has run backward. Errors: ERR_FOREIGN (a batch made for another model),
   // ERR_ABORTED.
-  Var forward(Tape& tape, const Batch& batch, const AdapterSet* adapters, bool recompute, KvCache* cache) const;
+  Var forward(Tape& tape, const Batch& batch, const AdapterSet* adapters, bool recompute,
+              const PagedKeys* cache) const;
 
   // Bytes of this model's own (not mapped) memory, on its device: weights, and the RoPE table, which grows with the
   // longest sequence so far. May be called from any thread.

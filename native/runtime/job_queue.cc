@@ -15,6 +15,7 @@
 #include "base/thread.h"
 #include "device/cpu/thread_pool.h"
 #include "device/cpu/thread_priority.h"
+#include "runtime/share.h"
 
 namespace rubricate {
 
@@ -59,6 +60,12 @@ struct JobQueue::State {
   bool closed = false;
   bool may_yield = false;  // the innermost job is an extended one; used only by the thread
   std::atomic<int64_t> pending{0}, brief_waiting{0};
+  Clock clock;
+  std::shared_ptr<Resident> resident;
+  std::atomic<bool> attached{false};      // resident != null
+  std::atomic<bool> turn_waiting{false};  // it was woken, or wanted a turn when it was last asked
+  Share share;
+  int64_t resumed = 0;  // when the extended job went on while the resident wanted turns; 0: it did not. The thread's.
 
   void run(const Job& job) {
     std::shared_ptr<std::atomic<bool>>& flag = running[job.length == Length::brief];
@@ -71,8 +78,64 @@ struct JobQueue::State {
     job.run(*job.cancelled);
     may_yield = outer;
     const std::lock_guard lock(mutex);
+    if (job.length == Length::extended) rest();
     flag = nullptr;
     pending.fetch_sub(1, std::memory_order_relaxed);
+  }
+
+  // One side of the share has nothing to do.
+  void rest() {
+    share.clear();
+    resumed = 0;
+  }
+
+  // Under the mutex.
+  bool turn_wanted() {
+    const bool wanted = !closed && resident && resident->wants();
+    turn_waiting.store(wanted, std::memory_order_relaxed);
+    return wanted;
+  }
+
+  std::shared_ptr<Resident> wanting() {
+    const std::lock_guard lock(mutex);
+    return turn_wanted() ? resident : nullptr;
+  }
+
+  void run_brief() {
+    // Only the jobs that wait now: otherwise clients that enqueue again at once would starve the extended job.
+    for (int64_t left = brief_waiting.load(std::memory_order_relaxed); left > 0; --left) {
+      const std::optional<Job> job = take_brief();
+      if (!job) return;
+      run(*job);
+    }
+  }
+
+  // At a yield: the turns that the share allows. trained: when the extended job reached this yield.
+  void run_turns(int64_t trained) {
+    {
+      const std::lock_guard lock(mutex);
+      if (!turn_wanted()) return rest();
+      if (resumed != 0) share.trained(trained - resumed);
+    }
+    constexpr int64_t kLeast = 1000;  // that a turn counts, so that none is free
+    for (;;) {
+      const auto own = wanting();
+      {
+        const std::lock_guard lock(mutex);
+        if (!own || !share.owes()) break;
+      }
+      const int64_t begin = clock();
+      may_yield = false;
+      own->turn();
+      may_yield = true;
+      const int64_t end = clock();
+      {
+        const std::lock_guard lock(mutex);
+        share.served(std::max(end - begin, kLeast));
+      }
+      run_brief();
+    }
+    resumed = clock();
   }
 
   // The brief job that has waited longest, if any.
@@ -103,25 +166,51 @@ struct JobQueue::State {
     Registry::instance().remove(this);
   }
 
+  // Under the mutex: until something may have come.
+  void wait(std::unique_lock<Mutex>& lock) {
+    const int64_t due = resident && !closed ? resident->due_in() : -1;
+    if (due < 0) return wake.wait(lock);
+    wake.wait_until(lock, Condition::Clock::now() + std::chrono::nanoseconds(due));
+  }
+
   void run_jobs() {
-    for (;;) {
+    for (bool turned = false;;) {  // whether a turn was the last to run
       Job job;
+      std::shared_ptr<Resident> own;
       {
         std::unique_lock lock(mutex);
-        while (jobs.empty() && !closed) wake.wait(lock);
-        if (jobs.empty()) return;
-        job = std::move(jobs.front());
-        jobs.pop_front();
-        if (job.length == Length::brief) brief_waiting.fetch_sub(1, std::memory_order_relaxed);
+        for (; jobs.empty() || !turned; wait(lock)) {
+          if (turn_wanted()) own = resident;
+          if (own || !jobs.empty()) break;
+          if (closed) return;
+        }
+        if (!own) {
+          job = std::move(jobs.front());
+          jobs.pop_front();
+          if (job.length == Length::brief) brief_waiting.fetch_sub(1, std::memory_order_relaxed);
+        }
       }
-      run(job);
+      turned = own != nullptr;
+      if (own)
+        own->turn();
+      else
+        run(job);
       ThreadPool::end_turn();
     }
   }
 
+  // Under the mutex. The caller destroys what it gets without the mutex.
+  std::shared_ptr<Resident> take_resident() {
+    attached.store(false, std::memory_order_relaxed);
+    turn_waiting.store(false, std::memory_order_relaxed);
+    return std::exchange(resident, nullptr);
+  }
+
   // Returns whether jobs are waiting.
   bool end() {
+    std::shared_ptr<Resident> gone;
     const std::lock_guard lock(mutex);
+    gone = take_resident();
     closed = true;
     for (const Job& job : jobs) job.cancelled->store(true);
     for (const auto& flag : running)
@@ -143,7 +232,12 @@ void JobQueue::Registry::end_all() {
 
 void JobQueue::end_all() { Registry::instance().end_all(); }
 
-JobQueue::JobQueue() : state_(std::make_shared<State>()) {}
+JobQueue::JobQueue(Clock clock) : state_(std::make_shared<State>()) {
+  state_->clock = clock ? std::move(clock) : [] {
+    const auto now = Condition::Clock::now().time_since_epoch();
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
+  };
+}
 JobQueue::~JobQueue() { close(); }
 
 void JobQueue::enqueue(Job job) {
@@ -167,15 +261,44 @@ void JobQueue::enqueue(Job job) {
 void JobQueue::yield() {
   State& s = *state_;
   if (!s.may_yield) return;
-  // Only the jobs that wait now: otherwise clients that enqueue again at once would starve the extended job.
-  for (int64_t left = s.brief_waiting.load(std::memory_order_relaxed); left > 0; --left) {
-    const std::optional<Job> job = s.take_brief();
-    if (!job) return;
-    s.run(*job);
-  }
+  const bool turns = s.attached.load(std::memory_order_relaxed);
+  const int64_t now = turns ? s.clock() : 0;
+  s.run_brief();
+  if (turns) s.run_turns(now);
 }
 
-bool JobQueue::wanted() const { return state_->may_yield && state_->brief_waiting.load(std::memory_order_relaxed) > 0; }
+void JobQueue::attach(std::shared_ptr<Resident> resident) {
+  State& s = *state_;
+  const std::lock_guard lock(s.mutex);
+  require(!s.closed && !s.resident, "ERR_STATE", "Expected an open queue without a resident");
+  if (!s.thread.joinable()) s.start(state_);
+  s.resident = std::move(resident);
+  s.attached.store(true, std::memory_order_relaxed);
+  s.wake.notify_one();
+}
+
+void JobQueue::detach() {
+  std::shared_ptr<Resident> gone;
+  const std::lock_guard lock(state_->mutex);
+  gone = state_->take_resident();
+}
+
+void JobQueue::wake() {
+  const std::lock_guard lock(state_->mutex);
+  if (state_->resident) state_->turn_waiting.store(true, std::memory_order_relaxed);
+  state_->wake.notify_one();
+}
+
+void JobQueue::set_training_share(double share) {
+  const std::lock_guard lock(state_->mutex);
+  state_->share.set(share);
+}
+
+bool JobQueue::wanted() const {
+  const State& s = *state_;
+  return s.may_yield &&
+         (s.brief_waiting.load(std::memory_order_relaxed) > 0 || s.turn_waiting.load(std::memory_order_relaxed));
+}
 
 void JobQueue::close() {
   state_->end();

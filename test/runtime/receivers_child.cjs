@@ -3,6 +3,15 @@
 // a wrong result.
 const { native, load, architecture } = require("./native_support.cjs");
 
+const engineOptions = {
+  cacheBytes: 1 << 20,
+  maxSequences: 4,
+  maxQueue: 4,
+  stepMs: 50,
+  trainingShare: 0.2,
+  sharePrefixes: true,
+  maxDeviceVersionBytes: 0,
+};
 const newAdapter = (Class = native.Adapter) => new Class(architecture, "all", ["down_proj"], Int32Array.of(0, 1));
 
 /** A handle of each class. */
@@ -13,6 +22,8 @@ async function makeHandles() {
   return {
     model,
     decoder: model.createDecoder(),
+    engine: model.createEngine(engineOptions, () => {}),
+    version: await model.publish(adapter).promise,
     parameters: await trained.makeTrainable().promise,
     adapter,
     optimizer: new native.Optimizer(adapter),

@@ -138,7 +138,9 @@ test.each([
   expect(find).toThrow(
     expect.objectContaining({
       code: "ERR_NATIVE_LOAD",
-      message: expect.stringMatching(/a bundler put it.*--external:rubricate; webpack externals: \{ rubricate: /),
+      message: expect.stringMatching(
+        /a bundler put it.*--external:rubricate; webpack externals: \{ rubricate: .*Next\.js serverExternalPackages: /,
+      ),
     }),
   );
 });

@@ -187,9 +187,11 @@ describe("a run with a sweep resumes", () => {
   test("with the rate found, without a second sweep, to the same bits", async () => {
     const whole = sweepingTrainer();
     await outcomeOf(whole.trainer);
-    const learningRate = await stopped();
+    let learningRate = await stopped();
     expect(identityIn(join(outputDir, "checkpoint-30"))).toMatchObject({ learningRate, learningRateFrom: "sweep" });
     for (const resume of [true, "auto", join(outputDir, "checkpoint-30")]) {
+      rmSync(outputDir, { recursive: true });
+      learningRate = await stopped();
       const { trainer, adapter } = sweepingTrainer({ outputDir });
       const { events, error } = await outcomeOf(trainer, { resume });
       expect(error).toBeUndefined();
@@ -212,7 +214,7 @@ describe("a run with a sweep resumes", () => {
     hooks.steps = 0;
     const { error } = await outcomeOf(sweepingTrainer({ outputDir }).trainer, { resume: true });
     expect(error).toMatchObject({ code: "ERR_CHECKPOINT" });
-    expect(error!.message).toMatch(/belongs to another run: it has learningRate 0\.01, which no sweep found$/);
+    expect(error!.message).toMatch(/belongs to another run: it has learningRate 0\.01, which no sweep found;/);
     expect(hooks.steps).toBe(0);
   });
 });

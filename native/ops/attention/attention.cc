@@ -38,7 +38,8 @@ void check_keys(const Tensor& k, const Tensor& v, const AttentionShape& shape, D
 void check_cache(const PagedKeys& cache, DType dtype, int64_t sequences, const int32_t* starts) {
   require(cache.dtype == dtype, "ERR_DTYPE", "Expected a cache of ", dtype_name(dtype), " but received one of ",
           dtype_name(cache.dtype));
-  const int64_t pages = static_cast<int64_t>(cache.pages.size());
+  require(cache.layer >= 0 && cache.layer < cache.layers, "ERR_SHAPE", "Expected a layer below ", cache.layers,
+          " but received ", cache.layer);
   for (int64_t s = 0; s < sequences; ++s) {
     require(cache.past[s] >= 0, "ERR_SHAPE", "Expected 0 or more past positions but received ", cache.past[s]);
     const int64_t length = cache.past[s] + starts[s + 1] - starts[s], used = (length + kKeyBlock - 1) / kKeyBlock;
@@ -46,14 +47,15 @@ void check_cache(const PagedKeys& cache, DType dtype, int64_t sequences, const i
             " positions in the cache but received ", length);
     for (int64_t b = 0; b < used; ++b) {
       const int32_t page = cache.page_table[s * cache.pages_per_sequence + b];
-      require(page >= 0 && page < pages && cache.pages[static_cast<size_t>(page)] != nullptr, "ERR_SHAPE",
-              "Expected a page below ", pages, " but received ", page);
+      require(page >= 0 && page < cache.page_count && cache.pages[page] != nullptr, "ERR_SHAPE",
+              "Expected a page below ", cache.page_count, " but received ", page);
     }
   }
 }
 
 KeySource paged_source(const PagedKeys& cache) {
-  return {.pages = cache.pages.data(),
+  return {.pages = cache.pages,
+          .page_offset = cache.layer * cache.layer_bytes,
           .page_table = cache.page_table,
           .pages_per_sequence = cache.pages_per_sequence,
           .past = cache.past};
@@ -97,18 +99,28 @@ DeviceTiles key_tiles(Tape& tape, int64_t sequences, const int32_t* starts, cons
                       [&] { return tiles_of(sequences, starts, nullptr, 1, true); })};
 }
 
-// The addresses of each sequence's pages, in device memory; null if a page is missing.
-Tensor device_pages(Tape& tape, const PagedKeys& cache, int64_t sequences) {
+// The addresses of each sequence's pages of this layer, [sequences, pages_per_sequence] in device memory; null if a page
+// is missing. The layers of a forward share one upload, which `memory` holds.
+struct DevicePages {
+  Tensor memory;
+  void** addresses = nullptr;
+};
+DevicePages device_pages(Tape& tape, const PagedKeys& cache, int64_t sequences) {
+  const int64_t entries = sequences * cache.pages_per_sequence;
   const auto addresses = [&] {
-    std::vector<void*> pages(static_cast<size_t>(sequences * cache.pages_per_sequence));
-    for (size_t i = 0; i < pages.size(); ++i) {
+    std::vector<void*> pages(static_cast<size_t>(cache.layers * entries));
+    for (int64_t i = 0; i < entries; ++i) {
       const int32_t page = cache.page_table[i];
-      const bool there = page >= 0 && page < static_cast<int64_t>(cache.pages.size());
-      pages[i] = there ? cache.pages[static_cast<size_t>(page)] : nullptr;
+      if (page < 0 || page >= cache.page_count || cache.pages[page] == nullptr) continue;
+      for (int64_t layer = 0; layer < cache.layers; ++layer)
+        pages[static_cast<size_t>(layer * entries + i)] =
+            static_cast<char*>(cache.pages[page]) + layer * cache.layer_bytes;
     }
     return pages;
   };
-  return device_copy(tape, cache.page_copies, DeviceCopies::Table::pages, 0, addresses).memory;
+  DevicePages pages{device_copy(tape, cache.copies, DeviceCopies::Table::pages, 0, addresses).memory};
+  pages.addresses = static_cast<void**>(pages.memory.raw()) + cache.layer * entries;
+  return pages;
 }
 
 // What the backward needs. Only values, so that it keeps no gradients alive but those it computes.
@@ -180,7 +192,7 @@ void forward_on_device(Tape& tape, Stream& stream, const Tensor& q, const void* 
                        const Copies& copies, const Tensor& o, float* lse) {
   const DeviceTiles tiles =
       query_tiles(tape, shape, sequences, starts, cache != nullptr ? cache->past : nullptr, copies);
-  const Tensor pages = cache != nullptr ? device_pages(tape, *cache, sequences) : Tensor();
+  const DevicePages pages = cache != nullptr ? device_pages(tape, *cache, sequences) : DevicePages();
   stream.run("attention_forward/1",
              AttentionForwardDeviceArgs{.dtype = q.dtype(),
                                         .shape = shape,
@@ -191,7 +203,7 @@ void forward_on_device(Tape& tape, Stream& stream, const Tensor& q, const void* 
                                         .lse = lse,
                                         .tiles = tiles.data(),
                                         .tile_count = tiles.count(),
-                                        .pages = static_cast<const void* const*>(pages.raw()),
+                                        .pages = pages.addresses,
                                         .pages_per_sequence = cache != nullptr ? cache->pages_per_sequence : 0});
 }
 
@@ -248,7 +260,8 @@ void store_keys(Tape& tape, const Tensor& k, const Tensor& v, const AttentionSha
       return device_copy(tape, cache.copies, table, 0, [&] { return std::vector<int32_t>(from, from + count); }).memory;
     };
     const Tensor device_starts = copied(Table::starts, starts, sequences + 1);
-    const Tensor past = copied(Table::past, cache.past, sequences), pages = device_pages(tape, cache, sequences);
+    const Tensor past = copied(Table::past, cache.past, sequences);
+    const DevicePages pages = device_pages(tape, cache, sequences);
     return stream->run("store_keys/1", StoreKeysDeviceArgs{.dtype = k.dtype(),
                                                            .shape = shape,
                                                            .k = k.raw(),
@@ -257,7 +270,7 @@ void store_keys(Tape& tape, const Tensor& k, const Tensor& v, const AttentionSha
                                                            .past = static_cast<const int32_t*>(past.raw()),
                                                            .sequences = sequences,
                                                            .rows = k.dim(0),
-                                                           .pages = static_cast<void* const*>(pages.raw()),
+                                                           .pages = pages.addresses,
                                                            .pages_per_sequence = cache.pages_per_sequence});
   }
   store_keys_cpu({.dtype = k.dtype(),

@@ -28,18 +28,19 @@ class DeviceCopies;
 Var attention(Tape& tape, const Var& q, const Var& k, const Var& v, const AttentionShape& shape, int64_t sequences,
               const int32_t* starts, const std::shared_ptr<DeviceCopies>& copies = nullptr);
 
-// Keys and values of one layer in pages of kKeyBlock positions. A page has 2 * kv_heads * kKeyBlock * head_dim elements
-// of the compute dtype: first the keys, for each kv head in panels of 16 keys, transposed: [kv_heads, kKeyBlock / 16,
+// Keys and values in pages of kKeyBlock positions, for all layers; `layer` is the one that is meant. A layer of a page
+// has 2 * kv_heads * kKeyBlock * head_dim elements of the compute dtype: first the keys, for each kv head in panels of 16 keys, transposed: [kv_heads, kKeyBlock / 16,
 // head_dim, 16], so that decoding reads 16 keys of one component in one vector; then the values, [kv_heads, kKeyBlock,
 // head_dim]. On a device keys are stored in rows, like values.
 struct PagedKeys {
   DType dtype = DType::f32;
-  std::vector<void*> pages;             // address of each page of this layer, on the tape's device
-  const int32_t* page_table = nullptr;  // [sequences, pages_per_sequence]: index into pages
+  void* const* pages = nullptr;  // [page_count]: address of each page, on the tape's device; null: none
+  int64_t page_count = 0;
+  int64_t layers = 1, layer = 0, layer_bytes = 0;  // layer l of a page begins l * layer_bytes after its address
+  const int32_t* page_table = nullptr;             // [sequences, pages_per_sequence]: index into pages
   int64_t pages_per_sequence = 0;
-  const int32_t* past = nullptr;  // [sequences]: positions already in the cache before this batch
-  // Copies for this layer's pages, and for the forward's starts and past; or null.
-  std::shared_ptr<DeviceCopies> page_copies, copies;
+  const int32_t* past = nullptr;         // [sequences]: positions already in the cache before this batch
+  std::shared_ptr<DeviceCopies> copies;  // those of the forward, of starts, past and the pages of all layers; or null
 };
 // Writes the batch's new keys and values [T, kv_heads * head_dim] into their pages, at positions past[s] + 0, 1, ...
 // Errors: ERR_SHAPE (also pages that are missing or too few), ERR_ARGUMENT (starts), ERR_DTYPE.

@@ -63,7 +63,8 @@ void store_block(const StoreKeysArgs& args, int64_t sequence, int64_t kv_head, i
   const int64_t head_dim = args.shape.head_dim, kv_heads = args.shape.kv_heads, stride = kv_heads * head_dim;
   const int64_t past = args.cache.past[sequence], block = begin / kKeyBlock;
   const int32_t page = args.cache.page_table[sequence * args.cache.pages_per_sequence + block];
-  T* keys = static_cast<T*>(args.cache.pages[page]) + kv_head * head_dim * kKeyBlock;
+  char* layer = static_cast<char*>(args.cache.pages[page]) + args.cache.page_offset;
+  T* keys = reinterpret_cast<T*>(layer) + kv_head * head_dim * kKeyBlock;
   T* values = keys + kv_heads * head_dim * kKeyBlock;
   const int64_t first = (args.starts[sequence] + begin - past) * stride + kv_head * head_dim;
   const T *k = static_cast<const T*>(args.k) + first, *v = static_cast<const T*>(args.v) + first;

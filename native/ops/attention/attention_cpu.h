@@ -18,6 +18,7 @@ struct KeySource {
   const void* k = nullptr;  // [T, kv_heads * head_dim]
   const void* v = nullptr;  // [T, kv_heads * head_dim]
   void* const* pages = nullptr;
+  int64_t page_offset = 0;  // bytes from a page's address to the layer's keys
   const int32_t* page_table = nullptr;
   int64_t pages_per_sequence = 0;
   const int32_t* past = nullptr;  // [sequences], with pages

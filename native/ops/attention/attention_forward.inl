@@ -41,7 +41,8 @@ template <typename T>
 KeyBlock<T> page_block(const AttentionForwardArgs& args, const AttentionTask& task, int64_t b) {
   const int64_t head_dim = args.shape.head_dim;
   const int32_t page = args.source.page_table[task.sequence * args.source.pages_per_sequence + b];
-  const T* keys = static_cast<const T*>(args.source.pages[page]) + task.kv_head * head_dim * kKeyBlock;
+  const char* layer = static_cast<const char*>(args.source.pages[page]) + args.source.page_offset;
+  const T* keys = reinterpret_cast<const T*>(layer) + task.kv_head * head_dim * kKeyBlock;
   return {{keys, 16, 16 * head_dim}, {keys + args.shape.kv_heads * head_dim * kKeyBlock, head_dim, 16}};
 }
 

@@ -20,13 +20,16 @@ struct Cache {
     for (int32_t& page : table)
       if (page >= 0) page = static_cast<int32_t>(pages - 1 - page);
     keys.dtype = dtype;
-    for (int64_t page = 0; page < pages; ++page) keys.pages.push_back(static_cast<char*>(memory.raw()) + page * bytes);
+    for (int64_t page = 0; page < pages; ++page) addresses.push_back(static_cast<char*>(memory.raw()) + page * bytes);
+    keys.pages = addresses.data();
+    keys.page_count = pages;
     keys.page_table = table.data();
     keys.pages_per_sequence = per_sequence;
     keys.past = past.data();
   }
   int64_t bytes, per_sequence = 0;
   std::vector<int32_t> table, past;
+  std::vector<void*> addresses;
   Tensor memory;
   PagedKeys keys;
 };

@@ -98,10 +98,11 @@ void Saved::backward(Tape& tape, const Tensor& grad_sum, const Tensor& grad_norm
   tape.accumulate(h_slot, dh);
 }
 
-void run_forward(Tape& tape, const EditAddNormArgs& all, const SlotPointers& table, const SequenceRows& rows) {
+void run_forward(Tape& tape, const EditAddNormArgs& all, const EditView& edit, const SequenceRows& rows) {
   if (Stream* stream = tape.stream()) {
     const SlotRowsOnDevice placed = slot_rows_on_device(tape, rows, 1);
-    const auto scale = slot_table_on_device(tape, table.scale), bias = slot_table_on_device(tape, table.bias);
+    const auto scale = slot_table_on_device(tape, edit.scale, edit.slots, edit.scale_on_device);
+    const auto bias = slot_table_on_device(tape, edit.bias, edit.slots, edit.bias_on_device);
     return stream->run("edit_add_norm_forward/1",
                        EditAddNormSlotsArgs{.all = all, .rows = placed.rows, .scale = scale.table, .bias = bias.table});
   }
@@ -109,13 +110,36 @@ void run_forward(Tape& tape, const EditAddNormArgs& all, const SlotPointers& tab
     EditAddNormArgs args = all;
     args.begin = begin;
     args.end = end;
-    args.scale = table.scale[static_cast<size_t>(slot)];
-    args.bias = table.bias[static_cast<size_t>(slot)];
+    args.scale = edit.scale[slot];
+    args.bias = edit.bias != nullptr ? edit.bias[slot] : nullptr;
     edit_add_norm_forward_cpu(args);
   });
 }
 
 }  // namespace
+
+std::pair<Tensor, Tensor> edit_add_norm(Tape& tape, const Tensor& h, const Tensor& residual, const EditView& edit,
+                                        const SequenceRows& rows, const SumNorm& norm) {
+  check(tape, h, residual, norm);
+  require(rows.rows == h.rows(), "ERR_SHAPE", "Expected ", h.rows(), " rows for rows but received ", rows.rows);
+  require_view(edit, h.cols(), rows);
+  const UneditedRows unedited(h.rows());
+  const bool edits = any_row_has(edit.scale, rows) || any_row_has(edit.bias, rows);
+  Tensor sum = tape.empty(h.shape(), h.dtype());
+  Tensor normed = norm.weight.defined() ? tape.empty(h.shape(), h.dtype()) : Tensor();
+  run_forward(tape,
+              {.dtype = h.dtype(),
+               .cols = h.cols(),
+               .end = h.rows(),
+               .h = h.raw(),
+               .residual = residual.raw(),
+               .weight = static_cast<const float*>(norm.weight.value().raw()),
+               .eps = norm.eps,
+               .sum = sum.raw(),
+               .normed = normed.raw()},
+              edits ? edit : kNoEdit.view(h.cols()), edits ? rows : unedited.view());
+  return {std::move(sum), std::move(normed)};
+}
 
 std::pair<Var, Var> edit_add_norm(Tape& tape, const Var& h, const Var& residual, const SlotVectors* edit,
                                   const SequenceRows& rows, const SumNorm& norm) {
@@ -152,7 +176,7 @@ std::pair<Var, Var> edit_add_norm(Tape& tape, const Var& h, const Var& residual,
                .sum = sum.raw(),
                .normed = normed.raw(),
                .inv = static_cast<float*>(inv.raw())},
-              table, used);
+              table.view(x.cols()), used);
   if (!wanted) return {sum, normed};
 
   // h is kept for the scale's gradient and the residual by the op that made it, so the sum is recomputed, not stored.

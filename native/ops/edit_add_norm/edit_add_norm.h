@@ -28,4 +28,8 @@ struct SumNorm {
 std::pair<Var, Var> edit_add_norm(Tape& tape, const Var& h, const Var& residual, const SlotVectors* edit,
                                   const SequenceRows& rows, const SumNorm& norm);
 
+// The same without gradients.
+std::pair<Tensor, Tensor> edit_add_norm(Tape& tape, const Tensor& h, const Tensor& residual, const EditView& edit,
+                                        const SequenceRows& rows, const SumNorm& norm);
+
 }  // namespace rubricate

@@ -10,10 +10,11 @@ namespace rubricate {
 namespace {
 
 void run(Tape& tape, const char* device_kernel, void (*cpu_kernel)(const LayerNormArgs&), const LayerNormArgs& all,
-         const SlotPointers& table, const SequenceRows& rows) {
+         const EditView& norm, const SequenceRows& rows) {
   if (Stream* stream = tape.stream()) {
     const SlotRowsOnDevice placed = slot_rows_on_device(tape, rows, 1);
-    const auto weight = slot_table_on_device(tape, table.scale), bias = slot_table_on_device(tape, table.bias);
+    const auto weight = slot_table_on_device(tape, norm.scale, norm.slots, norm.scale_on_device);
+    const auto bias = slot_table_on_device(tape, norm.bias, norm.slots, norm.bias_on_device);
     return stream->run(device_kernel,
                        LayerNormSlotsArgs{.all = all, .rows = placed.rows, .weight = weight.table, .bias = bias.table});
   }
@@ -21,8 +22,8 @@ void run(Tape& tape, const char* device_kernel, void (*cpu_kernel)(const LayerNo
     LayerNormArgs args = all;
     args.begin = begin;
     args.end = end;
-    args.weight = table.scale[static_cast<size_t>(slot)];
-    args.bias = table.bias[static_cast<size_t>(slot)];
+    args.weight = norm.scale[slot];
+    args.bias = norm.bias != nullptr ? norm.bias[slot] : nullptr;
     cpu_kernel(args);
   });
 }
@@ -51,12 +52,25 @@ struct Saved {
          .inv = inv.data<float>(),
          .grad = grad.raw(),
          .dx = dx.raw()},
-        table, sequence_rows);
+        table.view(grad.cols()), sequence_rows);
     tape.accumulate(x_slot, dx);
   }
 };
 
 }  // namespace
+
+Tensor layer_norm(Tape& tape, const Tensor& x, const EditView& norm, const SequenceRows& rows, float eps) {
+  tape.check_cancelled("layer_norm");
+  require_floating(x, "x");
+  require_place(tape, x, "x");
+  require(rows.rows == x.rows(), "ERR_SHAPE", "Expected ", x.rows(), " rows for rows but received ", rows.rows);
+  require_view(norm, x.cols(), rows);
+  if (!any_row_has(norm.scale, rows)) return x;
+  Tensor y = tape.empty(x.shape(), x.dtype());
+  run(tape, "layer_norm_forward/1", layer_norm_forward_cpu,
+      {.dtype = x.dtype(), .cols = x.cols(), .end = x.rows(), .x = x.raw(), .eps = eps, .y = y.raw()}, norm, rows);
+  return y;
+}
 
 Var layer_norm(Tape& tape, const Var& x, const SlotVectors& slots, const SequenceRows& rows, float eps) {
   tape.check_cancelled("layer_norm");
@@ -84,7 +98,7 @@ Var layer_norm(Tape& tape, const Var& x, const SlotVectors& slots, const Sequenc
        .mean = static_cast<float*>(mean.raw()),
        .inv = static_cast<float*>(inv.raw()),
        .y = y.raw()},
-      table, rows);
+      table.view(value.cols()), rows);
   if (!wanted) return y;
   auto saved = std::make_shared<Saved>(Saved{value, mean, inv, slots, std::move(table), SavedRows(rows), x.slot()});
   return tape.record("layer_norm", std::move(y),

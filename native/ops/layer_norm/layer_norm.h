@@ -15,5 +15,7 @@ namespace rubricate {
 
 // `slots`: scale holds the weight, bias the bias. Errors: ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
 Var layer_norm(Tape& tape, const Var& x, const SlotVectors& slots, const SequenceRows& rows, float eps);
+// The same without gradients: x itself if no row has a weight.
+Tensor layer_norm(Tape& tape, const Tensor& x, const EditView& norm, const SequenceRows& rows, float eps);
 
 }  // namespace rubricate

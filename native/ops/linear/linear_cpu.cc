@@ -27,9 +27,9 @@ constexpr int64_t kJobRows = 1024;          // maximum; B is packed again for ev
 constexpr int64_t kJobCols = 1024;  // maximum; the unshared part of A is packed again for every block of columns
 constexpr int64_t kSharedJobCols = 144, kOwnJobCols = 384;  // approximate, with a shared A and without
 // A range of columns between two yields: multiply-adds for each thread, about 20 ms at 75 GFLOP/s; and the least columns, as
-// A is packed again for each range: 3 % of its work.
+// A is packed again for each range, which costs 8 % at the least.
 constexpr double kRangeWork = 0.75e9;
-constexpr int64_t kRangeCols = 384;
+constexpr int64_t kRangeCols = 192;
 // Few rows, as in decoding.
 constexpr int64_t kFewRows = 16;
 constexpr int64_t kFewDepth = 128, kFewCols = 32;  // maximum of packed B: half of the L1 cache

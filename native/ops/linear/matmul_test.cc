@@ -271,7 +271,7 @@ TEST_CASE("matmul: on the tape in ranges, with a yield before each, only while s
   const PoolSize one(1);
   MatmulArgs args;
   args.m = 1024, args.n = 800, args.k = 2048;
-  CHECK(range_columns(args) == 384);
+  CHECK(range_columns(args) == 192);
   args.m = 16;
   CHECK(range_columns(args) > 800);
   for (const bool wanted : {false, true}) {

@@ -12,13 +12,12 @@ namespace {
 constexpr int32_t kTileRows = 16;  // rows of a device thread: see red_edit_cuda.cu
 
 // out = scale * x + bias, each row with its slot's vectors.
-Tensor edited(Tape& tape, const Tensor& x, const SlotPointers& table, bool with_bias, const SequenceRows& rows) {
+Tensor edited(Tape& tape, const Tensor& x, const EditView& edit, const SequenceRows& rows) {
   Tensor out = tape.empty(x.shape(), x.dtype());
   if (Stream* stream = tape.stream()) {
     const SlotRowsOnDevice placed = slot_rows_on_device(tape, rows, kTileRows);
-    const auto scale = slot_table_on_device(tape, table.scale);
-    const auto bias =
-        slot_table_on_device(tape, with_bias ? table.bias : std::vector<const float*>(table.bias.size(), nullptr));
+    const auto scale = slot_table_on_device(tape, edit.scale, edit.slots, edit.scale_on_device);
+    const auto bias = slot_table_on_device(tape, edit.bias, edit.slots, edit.bias_on_device);
     stream->run("red_edit/1", EditArgs{.dtype = x.dtype(),
                                        .cols = x.cols(),
                                        .h = x.raw(),
@@ -29,14 +28,13 @@ Tensor edited(Tape& tape, const Tensor& x, const SlotPointers& table, bool with_
     return out;
   }
   parallel_segments(rows, x.cols(), [&](int64_t begin, int64_t end, int32_t slot) {
-    const auto s = static_cast<size_t>(slot);
     red_edit_rows_cpu({.dtype = x.dtype(),
                        .cols = x.cols(),
                        .begin = begin,
                        .end = end,
                        .h = x.raw(),
-                       .scale = table.scale[s],
-                       .bias = with_bias ? table.bias[s] : nullptr,
+                       .scale = edit.scale[slot],
+                       .bias = edit.bias != nullptr ? edit.bias[slot] : nullptr,
                        .y = out.raw()});
   });
   return out;
@@ -51,19 +49,31 @@ Tensor backward_on_device(Tape& tape, const SlotVectors& slots, const SlotPointe
   return dh;
 }
 
-}  // namespace
-
-Var red_edit(Tape& tape, const Var& h, const SlotVectors& slots, const SequenceRows& rows) {
+// The checks of every red_edit.
+void check(const Tape& tape, const Tensor& x, const SequenceRows& rows) {
   tape.check_cancelled("red_edit");
-  const Tensor& x = h.value();
   require_floating(x, "h");
   require_place(tape, x, "h");
   require(rows.rows == x.rows(), "ERR_SHAPE", "Expected ", x.rows(), " rows for rows but received ", rows.rows);
+}
+
+}  // namespace
+
+Tensor red_edit(Tape& tape, const Tensor& h, const EditView& edit, const SequenceRows& rows) {
+  check(tape, h, rows);
+  require_view(edit, h.cols(), rows);
+  if (!any_row_has(edit.scale, rows) && !any_row_has(edit.bias, rows)) return h;
+  return edited(tape, h, edit, rows);
+}
+
+Var red_edit(Tape& tape, const Var& h, const SlotVectors& slots, const SequenceRows& rows) {
+  const Tensor& x = h.value();
+  check(tape, x, rows);
   SlotPointers table = slot_pointers(slots, x.cols(), rows);
   const bool edit_wanted = slots_want_grad(tape, slots);
   const bool wanted = tape.wants_grad(h) || edit_wanted;
   if (!any_row_has(table.scale, rows) && !any_row_has(table.bias, rows)) return h;
-  Tensor y = edited(tape, x, table, true, rows);
+  Tensor y = edited(tape, x, table.view(x.cols()), rows);
   if (!wanted) return y;
   const Tensor saved_h = any_scale_trains(slots) ? x : Tensor();
   return tape.record("red_edit", std::move(y),
@@ -75,7 +85,9 @@ Var red_edit(Tape& tape, const Var& h, const SlotVectors& slots, const SequenceR
                          return tape.accumulate(h_slot, backward_on_device(tape, slots, table, rows, saved_h, grad));
                        red_edit_accumulate(tape, slots, rows, saved_h, grad);
                        if (!h_slot) return;
-                       tape.accumulate(h_slot, scaled ? edited(tape, grad, table, false, rows) : grad);
+                       EditView scale_only = table.view(grad.cols());
+                       scale_only.bias = nullptr;
+                       tape.accumulate(h_slot, scaled ? edited(tape, grad, scale_only, rows) : grad);
                      });
 }
 

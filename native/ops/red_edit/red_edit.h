@@ -21,6 +21,9 @@ namespace rubricate {
 // The backward's sums are those of ops/row_sums; edit_add_norm fuses both passes with what follows an edit.
 Var red_edit(Tape& tape, const Var& h, const SlotVectors& slots, const SequenceRows& rows);
 
+// The same without gradients: h itself if no row has a vector. Errors: as above.
+Tensor red_edit(Tape& tape, const Tensor& h, const EditView& edit, const SequenceRows& rows);
+
 // Adds the sums over rows of grad * h and of grad to the slots' gradients, as described above.
 void red_edit_accumulate(Tape& tape, const SlotVectors& slots, const SequenceRows& rows, const Tensor& h,
                          const Tensor& grad);

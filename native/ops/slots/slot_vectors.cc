@@ -45,10 +45,16 @@ bool slots_want_grad(const Tape& tape, const SlotVectors& slots) {
   return wanted;
 }
 
-bool any_row_has(const std::vector<const float*>& vectors, const SequenceRows& rows) {
+bool any_row_has(const float* const* vectors, const SequenceRows& rows) {
+  if (vectors == nullptr) return false;
   for (int64_t s = 0; s < rows.sequences; ++s)
-    if (vectors[static_cast<size_t>(rows.slots[s])] != nullptr && rows.starts[s] < rows.starts[s + 1]) return true;
+    if (vectors[rows.slots[s]] != nullptr && rows.starts[s] < rows.starts[s + 1]) return true;
   return false;
+}
+
+void require_view(const EditView& view, int64_t width, const SequenceRows& rows) {
+  require(view.width == width, "ERR_SHAPE", "Expected vectors of ", width, " numbers but received ", view.width);
+  check_slots(rows.slots, rows.sequences, view.slots - 1);
 }
 
 bool any_scale_trains(const SlotVectors& slots) {

@@ -18,8 +18,24 @@ struct SlotVectors {
   bool trains() const;  // whether any vector needs a gradient
 };
 
+// One site's vectors for each slot, without gradients: what inference needs. They were checked before: an op reads them
+// as they are. Slot 0 has none.
+struct EditView {
+  int64_t slots = 0;  // 0: no edit
+  int64_t width = 0;  // elements of each vector
+  // [slots] in host memory: addresses on the tape's device; null: 1, and 0. `bias` itself may be null: no slot has one.
+  const float* const* scale = nullptr;
+  const float* const* bias = nullptr;
+  // The same two tables in the device's memory; null: ops upload their own copies.
+  const float* const* scale_on_device = nullptr;
+  const float* const* bias_on_device = nullptr;
+};
+
 struct SlotPointers {  // [slots] each; null pointers mean 1 and 0
   std::vector<const float*> scale, bias;
+  EditView view(int64_t width) const {
+    return {static_cast<int64_t>(scale.size()), width, scale.data(), bias.data(), nullptr, nullptr};
+  }
 };
 // Checks the vectors, then collects their pointers.
 SlotPointers slot_pointers(const SlotVectors& slots, int64_t width, const SequenceRows& rows);
@@ -27,7 +43,13 @@ SlotPointers slot_pointers(const SlotVectors& slots, int64_t width, const Sequen
 // tape's.
 bool slots_want_grad(const Tape& tape, const SlotVectors& slots);
 // Whether any row's slot has a vector.
-bool any_row_has(const std::vector<const float*>& vectors, const SequenceRows& rows);
+bool any_row_has(const float* const* vectors, const SequenceRows& rows);
+inline bool any_row_has(const std::vector<const float*>& vectors, const SequenceRows& rows) {
+  return any_row_has(vectors.data(), rows);
+}
+// For an op that takes a view: the view must be of vectors as wide as the rows, and have every row's slot. Throws
+// ERR_SHAPE, ERR_ARGUMENT.
+void require_view(const EditView& view, int64_t width, const SequenceRows& rows);
 bool any_scale_trains(const SlotVectors& slots);
 
 }  // namespace rubricate

@@ -28,19 +28,29 @@ struct SlotTableOnDevice {
   Tensor memory;
 };
 
+// pointers [count], in host memory; null: every slot's is null. on_device: the same in device memory, or null.
 template <typename Pointer>
-SlotTableOnDevice<Pointer> slot_table_on_device(Tape& tape, const std::vector<Pointer>& pointers) {
+SlotTableOnDevice<Pointer> slot_table_on_device(Tape& tape, const Pointer* pointers, int64_t count,
+                                                const Pointer* on_device = nullptr) {
   SlotTableOnDevice<Pointer> result;
-  const auto count = static_cast<int64_t>(pointers.size());
-  for (const Pointer pointer : pointers)
-    if (reinterpret_cast<uintptr_t>(pointer) % 16 != 0) result.table.aligned = false;
+  if (pointers == nullptr && count <= kFewSlots) return result;
+  const std::vector<Pointer> none(pointers == nullptr ? static_cast<size_t>(count) : 0, nullptr);
+  if (pointers == nullptr) pointers = none.data();
+  for (int64_t slot = 0; slot < count; ++slot)
+    if (reinterpret_cast<uintptr_t>(pointers[slot]) % 16 != 0) result.table.aligned = false;
   if (count <= kFewSlots) {
-    std::copy(pointers.begin(), pointers.end(), result.table.few);
+    std::copy(pointers, pointers + count, result.table.few);
+  } else if (on_device != nullptr) {
+    result.table.many = on_device;
   } else {
-    result.memory = tape.upload(pointers.data(), count * static_cast<int64_t>(sizeof(Pointer)));
+    result.memory = tape.upload(pointers, count * static_cast<int64_t>(sizeof(Pointer)));
     result.table.many = static_cast<const Pointer*>(result.memory.raw());
   }
   return result;
+}
+template <typename Pointer>
+SlotTableOnDevice<Pointer> slot_table_on_device(Tape& tape, const std::vector<Pointer>& pointers) {
+  return slot_table_on_device(tape, pointers.data(), static_cast<int64_t>(pointers.size()));
 }
 
 }  // namespace rubricate

@@ -8,6 +8,7 @@ const datasetTakes = {
   format: withoutNull,
   loss: withoutNull,
   vocabularySize: missing,
+  strict: `${missing} true false`,
   signal: missing,
   onProgress: `${missing} function`,
 };
@@ -16,6 +17,7 @@ const allDatasetOptions = (s: Subjects) => ({
   format: "text",
   loss: "all",
   vocabularySize: 2 ** 24,
+  strict: false,
   signal: new AbortController().signal,
   onProgress: () => {},
 });

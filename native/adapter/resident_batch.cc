@@ -1,0 +1,132 @@
+#include "adapter/resident_batch.h"
+
+#include <algorithm>
+
+#include "device/stream.h"
+#include "ops/layer_norm/layer_norm.h"
+
+namespace rubricate {
+namespace {
+
+size_t site_key(int64_t layer, Site site) { return static_cast<size_t>(layer * kSites + static_cast<int>(site)); }
+
+// A row of the table for each vector that a site may have.
+constexpr int64_t kEditRows = 2, kNormRows = 4;
+
+}  // namespace
+
+const float* DeviceVersions::of(const std::shared_ptr<const AdapterVersion>& version) {
+  if (arena_->stream() == nullptr) return version->values();
+  const auto found = by_id_.find(version->id());
+  if (found != by_id_.end()) {
+    recent_.splice(recent_.begin(), recent_, found->second);
+    return recent_.front().values.data<float>();
+  }
+  Tensor values = Tensor::from_host(arena_, {version->layout().count}, DType::f32, version->values());
+  recent_.push_front({version->id(), std::move(values)});
+  by_id_.emplace(version->id(), recent_.begin());
+  bytes_ += recent_.front().values.bytes();
+  ++uploads_;
+  return recent_.front().values.data<float>();
+}
+
+void DeviceVersions::trim() {
+  while (bytes_ > limit_ && !recent_.empty()) {
+    bytes_ -= recent_.back().values.bytes();
+    by_id_.erase(recent_.back().id);
+    recent_.pop_back();
+  }
+}
+
+ResidentBatch::ResidentBatch(const Architecture& architecture)
+    : architecture_(architecture), site_index_(static_cast<size_t>(architecture.stack.layers * kSites), -1) {}
+
+void ResidentBatch::check(const AdapterVersion& version) const {
+  for (const RedLayout::SiteVectors& site : version.layout().sites) {
+    require(site.layer < architecture_.stack.layers, "ERR_ARGUMENT", "The adapter edits layer ", site.layer,
+            " but the model has ", architecture_.stack.layers);
+    const int64_t width = site_width(architecture_, site.site);
+    require(site.width == width, "ERR_SHAPE", "Expected vectors of ", width, " numbers for ",
+            site_name(site.layer, site.site), " but received ", site.width);
+  }
+}
+
+void ResidentBatch::clear() {
+  versions_.clear();
+  slot_by_id_.clear();
+  std::fill(site_index_.begin(), site_index_.end(), -1);
+  parts_.clear();
+  on_device_ = {};
+}
+
+int32_t ResidentBatch::slot_of(const std::shared_ptr<const AdapterVersion>& version) {
+  if (!version) return 0;
+  const auto [found, added] = slot_by_id_.emplace(version->id(), static_cast<int32_t>(versions_.size()) + 1);
+  if (!added) return found->second;
+  if (!versions_.empty()) {
+    const AdapterVersion& first = *versions_.front();
+    require(first.has_norm() == version->has_norm() && (!first.has_norm() || first.layout() == version->layout()),
+            "ERR_INTERNAL", "Expected versions with a layer norm in steps of their own layout");
+  }
+  versions_.push_back(version);
+  return found->second;
+}
+
+void ResidentBatch::place(DeviceVersions& copies, const std::shared_ptr<Arena>& arena) {
+  std::vector<const RedLayout::SiteVectors*> edited;
+  for (const auto& version : versions_)
+    for (const RedLayout::SiteVectors& site : version->layout().sites) {
+      int32_t& index = site_index_[site_key(site.layer, site.site)];
+      if (index >= 0) continue;
+      index = static_cast<int32_t>(edited.size());
+      edited.push_back(&site);
+    }
+  const bool norm = !versions_.empty() && versions_.front()->has_norm();
+  const int64_t rows = norm ? kNormRows : kEditRows, width = slots() + 1;
+  table_.assign(edited.size() * static_cast<size_t>(rows * width), nullptr);
+  for (int64_t slot = 1; slot < width; ++slot) {
+    const auto& version = versions_[static_cast<size_t>(slot - 1)];
+    const float* const values = copies.of(version);
+    for (const RedLayout::SiteVectors& site : version->layout().sites) {
+      const int64_t first = site_index_[site_key(site.layer, site.site)] * rows;
+      const auto set = [&](int64_t row, int64_t offset) {
+        if (offset >= 0) table_[static_cast<size_t>((first + row) * width + slot)] = values + offset;
+      };
+      set(0, site.scale);
+      set(1, site.bias);
+      if (!norm) continue;
+      set(2, site.norm_weight);
+      set(3, site.norm_bias);
+    }
+  }
+  const float* const* device = nullptr;
+  if (Stream* stream = arena->stream(); stream != nullptr && !table_.empty()) {
+    const auto bytes = static_cast<int64_t>(table_.size() * sizeof(const float*));
+    on_device_ = Tensor::empty(arena, {(bytes + 3) / 4}, DType::i32);
+    stream->upload(on_device_.raw(), table_.data(), bytes);
+    device = static_cast<const float* const*>(on_device_.raw());
+  }
+  parts_.resize(edited.size());
+  for (size_t e = 0; e < edited.size(); ++e) {
+    const auto view = [&](int64_t row) {
+      const auto at = static_cast<int64_t>(e) * rows + row;
+      const auto of = [&](const float* const* table, int64_t i) {
+        return table != nullptr ? table + i * width : nullptr;
+      };
+      return EditView{width,          edited[e]->width,  of(table_.data(), at), of(table_.data(), at + 1),
+                      of(device, at), of(device, at + 1)};
+    };
+    parts_[e].view = view(0);
+    if (!norm) continue;
+    parts_[e].output = [norm_view = view(2)](Tape& tape, const Var& y, const SequenceRows& sequence_rows) {
+      return layer_norm(tape, y.value(), norm_view, sequence_rows, kRedLayerNormEps);
+    };
+  }
+}
+
+const SiteParts* ResidentBatch::at(int64_t layer, Site site) const {
+  const int32_t index = site_index_[site_key(layer, site)];
+  return index >= 0 ? &parts_[static_cast<size_t>(index)] : nullptr;
+}
+
+}  // namespace rubricate

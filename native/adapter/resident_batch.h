@@ -1,0 +1,68 @@
+// The adapters of a step of inference: one slot for each distinct version, and one table of addresses, filled once a
+// step, from which the ops of all layers read. Work of a step: distinct versions x edited sites.
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "adapter/adapter_version.h"
+#include "adapter/parts.h"
+
+namespace rubricate {
+
+// Copies of versions on a device, within a number of bytes: the least recently used go first. A look-up does not depend
+// on how many there are. On the CPU it copies nothing.
+class DeviceVersions {
+ public:
+  // arena: of the device; without a stream of() returns the version's own values.
+  DeviceVersions(std::shared_ptr<Arena> arena, int64_t bytes) : arena_(std::move(arena)), limit_(bytes) {}
+  // The version's values where the model computes. Stays valid until trim().
+  const float* of(const std::shared_ptr<const AdapterVersion>& version);
+  // Ends a step: removes copies until the limit holds.
+  void trim();
+  int64_t bytes() const { return bytes_; }
+  int64_t uploads() const { return uploads_; }  // so far
+
+ private:
+  struct Copy {
+    int64_t id = 0;
+    Tensor values;
+  };
+  std::shared_ptr<Arena> arena_;
+  int64_t limit_, bytes_ = 0, uploads_ = 0;
+  std::list<Copy> recent_;  // the most recently used first
+  std::unordered_map<int64_t, std::list<Copy>::iterator> by_id_;
+};
+
+class ResidentBatch : public AdapterSet {
+ public:
+  explicit ResidentBatch(const Architecture& architecture);
+  // Whether a version's layout fits the model. Errors: ERR_ARGUMENT, ERR_SHAPE.
+  void check(const AdapterVersion& version) const;
+
+  // Begins a step; the versions and slots of the step before are forgotten.
+  void clear();
+  // The slot of a version in this step; null: slot 0. Versions with a layer norm share a step only with versions of the
+  // same layout, and not with the base: the caller sees to that (ERR_INTERNAL).
+  int32_t slot_of(const std::shared_ptr<const AdapterVersion>& version);
+  int64_t slots() const { return static_cast<int64_t>(versions_.size()); }  // without slot 0
+  // Fills the table, after the last slot_of() and before the forward. On a device it is uploaded in one copy, in memory
+  // of `arena`.
+  void place(DeviceVersions& copies, const std::shared_ptr<Arena>& arena);
+  const SiteParts* at(int64_t layer, Site site) const override;
+
+ private:
+  const Architecture& architecture_;
+  std::vector<std::shared_ptr<const AdapterVersion>> versions_;  // slot i + 1
+  std::unordered_map<int64_t, int32_t> slot_by_id_;
+  // [edited sites][2 or 4][slots + 1]: scale, bias, and the norm's weight and bias
+  std::vector<const float*> table_;
+  Tensor on_device_;
+  std::vector<int32_t> site_index_;  // [layers * kSites]: place among the edited sites; -1: not edited
+  std::vector<SiteParts> parts_;     // [edited sites]
+};
+
+}  // namespace rubricate

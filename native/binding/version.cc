@@ -1,0 +1,61 @@
+#include "binding/version.h"
+
+#include "binding/adapter.h"
+#include "binding/model.h"
+
+namespace rubricate::binding {
+
+Napi::Function VersionHandle::define(Napi::Env env) {
+  return DefineClass(env, "NativeVersion",
+                     {getter_of<&VersionHandle::id>("id"), getter_of<&VersionHandle::bytes>("bytes"),
+                      method_of<&VersionHandle::dispose>("dispose")});
+}
+
+VersionHandle::VersionHandle(const Napi::CallbackInfo& info) : Handle(info) {
+  guarded(info.Env(), [&] { state_ = take_made(info); });
+}
+
+Napi::Value VersionHandle::id(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(use()->version->id()));
+}
+
+Napi::Value VersionHandle::bytes(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(use()->version->bytes()));
+}
+
+Napi::Value VersionHandle::dispose(const Napi::CallbackInfo& info) {
+  state_.reset();
+  return info.Env().Undefined();
+}
+
+namespace {
+
+Napi::Object version_value(Napi::Env env, const std::shared_ptr<const AdapterVersion>& version) {
+  auto state = std::make_shared<VersionState>();
+  state->environment = shared_environment(env);
+  state->version = version;
+  state->bytes = ExternalBytes(state->environment, version->bytes());
+  return VersionHandle::make(env, std::move(state));
+}
+
+}  // namespace
+
+Napi::Value publish_version(const Napi::CallbackInfo& info, const std::shared_ptr<ModelState>& model) {
+  const auto adapter = AdapterHandle::argument(info[0], "adapter");
+  require(!model->disposed, "ERR_DISPOSED", "Expected a model but received one that was disposed of");
+  if (adapter->used.training == 0) {  // only this thread could change the values
+    if (!adapter->published || adapter->published_at != adapter->adapter->version()) {
+      adapter->published = AdapterVersion::of(*adapter->adapter);
+      adapter->published_at = adapter->adapter->version();
+    }
+    return Jobs::resolved(info.Env(), version_value(info.Env(), adapter->published));
+  }
+  auto work = [core = adapter->adapter](const JobControl&, Progress&) -> Settle {
+    auto version = AdapterVersion::of(*core);
+    return [version](Napi::Env env) { return version_value(env, version); };
+  };
+  return start_model_job(model, JobQueue::Length::brief, std::move(work),
+                         {std::make_shared<AdapterUse>(adapter, model, false)});
+}
+
+}  // namespace rubricate::binding

@@ -1,0 +1,230 @@
+// A resident of a job queue: its turns between jobs, and within extended jobs by their share of the time.
+#include "runtime/resident.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+#include "doctest/doctest.h"
+#include "runtime/job_queue.h"
+
+using rubricate::JobQueue;
+using rubricate::Resident;
+using Length = JobQueue::Length;
+
+namespace {
+
+constexpr int64_t kMs = 1'000'000;
+
+void wait_for(const std::atomic<bool>& flag) {
+  while (!flag.load()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
+// Wants a number of turns; each takes some time of a clock that the test advances.
+class Turns : public Resident {
+ public:
+  Turns(std::atomic<int64_t>& clock, int64_t turn_ns) : clock_(clock), turn_ns_(turn_ns) {}
+  void turn() override {
+    clock_ += turn_ns_;
+    ++taken;
+    if (during) during();
+    --left;
+  }
+  bool wants() const override { return left > 0; }
+  int64_t due_in() const override { return due; }
+
+  std::atomic<int> left{0}, taken{0};
+  std::atomic<int64_t> due{-1};
+  std::function<void()> during;
+
+ private:
+  std::atomic<int64_t>& clock_;
+  const int64_t turn_ns_;
+};
+
+struct Fixture {
+  std::atomic<int64_t> clock{1};
+  JobQueue queue{[this] { return clock.load(); }};
+  std::shared_ptr<Turns> turns = std::make_shared<Turns>(clock, 10 * kMs);
+
+  void want(int count) {
+    turns->left = count;
+    queue.wake();
+  }
+  void finish() const {
+    while (turns->left > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a resident has turns without any job, when it is woken") {
+  Fixture f;
+  f.queue.attach(f.turns);
+  CHECK(f.turns->taken == 0);
+  f.want(3);
+  f.finish();
+  CHECK(f.turns->taken == 3);
+}
+
+TEST_CASE("turns and brief jobs alternate") {
+  Fixture f;
+  std::string order;
+  std::atomic<bool> started{false}, ready{false}, done{false};
+  f.queue.enqueue({Length::extended, [&](const auto&) {
+                     started = true;
+                     wait_for(ready);
+                   }});
+  wait_for(started);
+  f.turns->during = [&] { order += 't'; };
+  f.turns->left = 4;
+  f.queue.attach(f.turns);
+  for (int i = 0; i < 4; ++i)
+    f.queue.enqueue({Length::brief, [&, i](const auto&) {
+                       order += 'j';
+                       done = i == 3;
+                     }});
+  ready = true;
+  wait_for(done);
+  f.finish();
+  CHECK((order == "tjtjtjtj" || order == "jtjtjtjt"));
+}
+
+TEST_CASE("within an extended job turns get their share of the time, at its yields, and brief jobs go first") {
+  Fixture f;
+  f.queue.set_training_share(0.5);
+  f.queue.attach(f.turns);
+  std::vector<int> at_yield;
+  std::atomic<bool> done{false};
+  int brief_before = -1;
+  f.queue.enqueue({Length::extended, [&](const auto&) {
+                     f.queue.yield();  // nobody wants anything
+                     at_yield.push_back(f.turns->taken);
+                     f.turns->left = 1000;
+                     f.queue.enqueue({Length::brief, [&](const auto&) { brief_before = f.turns->taken; }});
+                     for (int i = 0; i < 4; ++i) {
+                       f.queue.yield();
+                       at_yield.push_back(f.turns->taken);
+                       f.clock += 20 * kMs;  // training computes
+                     }
+                     f.turns->left = 0;
+                     done = true;
+                   }});
+  wait_for(done);
+  CHECK(brief_before == 0);
+  // The first are the credit of 50 ms; then 20 ms of training owe 20 ms of turns.
+  CHECK(at_yield == std::vector<int>{0, 5, 7, 9, 11});
+}
+
+TEST_CASE("time that passes while the resident wants nothing is not owed to it") {
+  Fixture f;
+  f.queue.set_training_share(0.5);
+  f.queue.attach(f.turns);
+  std::atomic<bool> done{false};
+  int first = 0, second = 0;
+  f.queue.enqueue({Length::extended, [&](const auto&) {
+                     f.turns->left = 2;
+                     f.queue.yield();
+                     first = f.turns->taken;
+                     for (int i = 0; i < 10; ++i) {
+                       f.clock += 500 * kMs;
+                       f.queue.yield();
+                     }
+                     f.turns->left = 1000;
+                     f.queue.yield();
+                     second = f.turns->taken - first;
+                     f.turns->left = 0;
+                     done = true;
+                   }});
+  wait_for(done);
+  CHECK(first == 2);
+  CHECK(second == 5);  // the credit
+}
+
+TEST_CASE("a turn's own yield does nothing, and brief jobs wait for its end") {
+  Fixture f;
+  std::atomic<bool> inside{false}, done{false};
+  std::atomic<int> nested{0};
+  f.turns->during = [&] {
+    if (inside.exchange(true)) ++nested;
+    f.queue.enqueue({Length::brief, [&](const auto&) { nested += inside; }});
+    f.queue.yield();
+    inside = false;
+  };
+  f.queue.attach(f.turns);
+  f.queue.enqueue({Length::extended, [&](const auto&) {
+                     f.turns->left = 3;
+                     for (int i = 0; i < 5; ++i) f.queue.yield();
+                     done = true;
+                   }});
+  wait_for(done);
+  f.finish();
+  CHECK(nested == 0);
+  CHECK(f.turns->taken == 3);
+}
+
+TEST_CASE("whether shorter work waits is known within an extended job, and only there") {
+  Fixture f;
+  f.queue.attach(f.turns);
+  std::atomic<bool> done{false};
+  bool before = true, woken = false, after = true;
+  f.queue.enqueue({Length::extended, [&](const auto&) {
+                     f.queue.yield();
+                     before = f.queue.wanted();
+                     f.turns->left = 1;
+                     f.queue.wake();
+                     woken = f.queue.wanted();
+                     f.queue.yield();
+                     f.queue.yield();
+                     after = f.queue.wanted();
+                     done = true;
+                   }});
+  wait_for(done);
+  CHECK(!before);
+  CHECK(woken);
+  CHECK(!after);
+  CHECK(!f.queue.wanted());
+}
+
+TEST_CASE("a resident that is due has its turn though nobody wakes the queue") {
+  Fixture f;
+  f.turns->due = 5 * kMs;
+  std::atomic<int> asked{0};
+  class Due : public Resident {
+   public:
+    explicit Due(std::atomic<int>& taken) : taken_(taken) {}
+    void turn() override { ++taken_; }
+    bool wants() const override { return asked_++ > 2 && taken_ == 0; }
+    int64_t due_in() const override { return taken_ == 0 ? kMs : -1; }
+
+   private:
+    std::atomic<int>& taken_;
+    mutable std::atomic<int> asked_{0};
+  };
+  f.queue.attach(std::make_shared<Due>(asked));
+  while (asked == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  CHECK(asked == 1);
+}
+
+TEST_CASE("a queue has one resident; detached it has no further turn, and closing the queue lets go of it") {
+  Fixture f;
+  f.queue.attach(f.turns);
+  CHECK_THROWS_AS(f.queue.attach(f.turns), rubricate::Error);
+  f.queue.detach();
+  f.want(5);
+  std::atomic<bool> done{false};
+  f.queue.enqueue({Length::brief, [&](const auto&) { done = true; }});
+  wait_for(done);
+  CHECK(f.turns->taken == 0);
+  f.queue.attach(f.turns);
+  f.finish();
+  CHECK(f.turns->taken == 5);
+  f.queue.close();
+  CHECK(f.turns.use_count() == 1);
+  CHECK_THROWS_AS(f.queue.attach(f.turns), rubricate::Error);
+}

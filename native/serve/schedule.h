@@ -1,0 +1,39 @@
+// Which rows the next step computes. Times decide only how many rows of prompts go beside those that decode, never a
+// result.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace rubricate {
+
+// Smoothed times of steps, in nanoseconds.
+class StepTimes {
+ public:
+  // decoding: rows of sequences that decode; prompt: rows of prompts.
+  void add(int64_t decoding, int64_t prompt, int64_t ns);
+  // How many rows of prompts fit beside the decoding ones in a step of that length: kLeastChunk to kMostChunk, and
+  // kMostChunk if nothing decodes.
+  int64_t chunk(int64_t decoding, int64_t step_ns) const;
+
+  static constexpr int64_t kLeastChunk = 16, kMostChunk = 256;
+
+ private:
+  double decode_ns_ = 0.0;  // of the decoding rows of a step; 0: unknown
+  double row_ns_ = 0.0;     // of a row of a prompt; 0: unknown
+};
+
+// A sequence that could compute rows in the next step.
+struct Runnable {
+  int64_t pending = 0;  // tokens that are not computed yet, at least 1; 1: it decodes
+  int32_t group = 0;    // sequences of different groups may not share a step
+};
+
+// The rows of the next step for each of `runnable`, which are in order of preference: one row for each that decodes, then
+// chunks of prompts up to `chunk` rows, all of group `group`, and at most `most` rows in total.
+std::vector<int64_t> planned_rows(const std::vector<Runnable>& runnable, int32_t group, int64_t chunk, int64_t most);
+
+// The group of the next step: the one after `last` that any runnable sequence is of, so that groups alternate.
+int32_t next_group(const std::vector<Runnable>& runnable, int32_t last);
+
+}  // namespace rubricate

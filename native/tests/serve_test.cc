@@ -1,0 +1,111 @@
+// The engine against steps of a decoder, which feeds one sequence at a time.
+#include "doctest/doctest.h"
+#include "generate/decoder.h"
+#include "tests/serve_support.h"
+
+using namespace rubricate;
+using namespace rubricate::testing;
+using Kind = EngineOutputs::Kind;
+
+namespace {
+
+std::vector<int32_t> decoded(const std::shared_ptr<const Model>& model, const std::shared_ptr<RedAdapter>& adapter,
+                             const std::vector<int32_t>& prompt, const SamplingOptions& sampling, int32_t count) {
+  Decoder decoder(model, device_arena());
+  const JobControl control{nullptr, {}, device_arena()};
+  DecodeRequest request{decoder.add_sequence(), prompt, adapter, sampling};
+  std::vector<int32_t> text;
+  for (int32_t i = 0; i < count; ++i) {
+    text.push_back(decoder.step({request}, 256, control).front());
+    request.tokens = {text.back()};
+  }
+  return text;
+}
+
+}  // namespace
+
+TEST_CASE("an engine answers as a decoder: alone and together, over versions of several layouts") {
+  on_every_path([] {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const std::shared_ptr<const Model> model = tiny_model({}, dtype, dtype);
+      struct Case {
+        std::shared_ptr<RedAdapter> adapter;
+        EngineRequest request;
+      };
+      std::vector<Case> cases;
+      const auto add = [&](const std::shared_ptr<RedAdapter>& adapter, int64_t length, bool draws) {
+        EngineRequest request;
+        request.prompt = tiny_tokens(length, static_cast<uint64_t>(length));
+        if (adapter) request.version = AdapterVersion::of(*adapter);
+        request.max_new = 20;
+        if (draws) {
+          request.sampling.temperature = 0.9f;
+          request.sampling.repetition_penalty = 1.2f;
+          request.sampling.seed = static_cast<uint64_t>(length);
+        }
+        cases.push_back({adapter, std::move(request)});
+      };
+      add(nullptr, 5, false);
+      add(random_adapter(*model, RedVariant::all, 1), 70, true);
+      add(random_adapter(*model, RedVariant::scale, 2, {Site::down_proj, Site::v_proj}), 64, false);
+      add(random_adapter(*model, RedVariant::ln, 3), 9, true);
+      add(random_adapter(*model, RedVariant::bias, 4, {Site::q_proj, Site::up_proj}), 1, true);
+      add(random_adapter(*model, RedVariant::ln, 5, {Site::o_proj}), 130, false);
+      add(random_adapter(*model, RedVariant::ln, 6), 20, false);
+
+      Served together(model);
+      std::vector<int32_t> ids;
+      for (const Case& one : cases) ids.push_back(together.engine->submit(one.request));
+      together.run();
+      for (size_t i = 0; i < cases.size(); ++i) {
+        CAPTURE(i);
+        const auto& request = cases[i].request;
+        const auto expected = decoded(model, cases[i].adapter, request.prompt, request.sampling, request.max_new);
+        CHECK(alone(model, request).ids == expected);
+        CHECK(together.answer(ids[i]).ids == expected);
+        CHECK(together.answer(ids[i]).end == Kind::length);
+      }
+      CHECK(together.engine->stats().generated_tokens == 20 * 7);
+      CHECK(together.engine->stats().free_pages + together.engine->stats().cached_pages == 64);
+    }
+  });
+}
+
+TEST_CASE("an engine on a device answers as a decoder there, with few and with many versions in a step") {
+  if (!test_stream()) return;
+  struct OnDevice {
+    OnDevice() { present_device() = test_stream(); }
+    ~OnDevice() { present_device() = nullptr; }
+  } const scope;
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const std::shared_ptr<const Model> model = tiny_model({}, dtype, dtype);
+    for (const int count : {3, 11}) {  // up to 8 slots fit in a kernel's arguments
+      CAPTURE(count);
+      EngineOptions options;
+      options.version_bytes = 2000;  // of few versions
+      Served together(model, std::move(options));
+      std::vector<int32_t> ids;
+      std::vector<std::vector<int32_t>> expected;
+      for (int i = 0; i < count; ++i) {
+        const auto seed = static_cast<uint64_t>(i);
+        const auto variant = i % 4 == 1 ? RedVariant::ln : i % 4 == 2 ? RedVariant::scale : RedVariant::all;
+        const auto adapter = i == 0 ? nullptr
+                                    : random_adapter(*model, variant, seed,
+                                                     i % 2 == 0 ? all_sites() : std::vector<Site>{Site::down_proj});
+        EngineRequest request;
+        request.prompt = tiny_tokens(i == 2 ? 70 : 3 + i, 1);
+        request.max_new = 3;
+        request.sampling.temperature = i % 3 == 0 ? 0.7f : 0.0f;
+        if (adapter) request.version = AdapterVersion::of(*adapter);
+        expected.push_back(decoded(model, adapter, request.prompt, request.sampling, request.max_new));
+        ids.push_back(together.engine->submit(std::move(request)));
+      }
+      together.run();
+      for (int i = 0; i < count; ++i) {
+        CAPTURE(i);
+        CHECK(together.answer(ids[static_cast<size_t>(i)]).ids == expected[static_cast<size_t>(i)]);
+      }
+      CHECK(together.engine->stats().device_version_bytes <= 2000);
+    }
+  }
+}
