@@ -3,12 +3,11 @@ import type { RedAdapterConfig } from "../adapter/config";
 import type { RedAdapter } from "../adapter/red_adapter";
 import { requireAdapter } from "../brands";
 import { invalid, quoted, RubricateError } from "../errors";
-import { firstNotFiniteSteps } from "../finite";
 import type { ChosenAdapter, Work } from "../generate/served";
 import { runJob } from "../job";
 import type { LlamaModel } from "../model/model";
-import { inSlices } from "../steps";
 import { nameOf } from "./engine_options";
+import { requireFinite, requireSameBase } from "./fitting";
 import { Loads } from "./loads";
 import { NamedAdapter, Version } from "./versions";
 
@@ -46,11 +45,14 @@ interface Settings {
 
 /** Adapters by name: `engine.adapters`. */
 export class AdapterRegistry {
-  /** By when they were last used or set, the latest last. */
+  /** Those in memory, by when they were last used or set, the latest last. */
   private readonly named = new Map<string, NamedAdapter>();
+  /** Those that gave up their memory, and can be loaded again. */
+  private readonly away = new Map<string, NamedAdapter>();
   /** The last version's number of names that were deleted. */
   private readonly deleted = new Map<string, number>();
   private readonly loads: Loads;
+  private total = 0;
   private closed = false;
 
   /** @internal */
@@ -74,12 +76,12 @@ export class AdapterRegistry {
 
   /** undefined: there is no adapter of this name. */
   get(name: string): AdapterInfo | undefined {
-    const adapter = this.named.get(name);
+    const adapter = this.named.get(name) ?? this.away.get(name);
     return adapter && infoOf(adapter);
   }
 
   list(): AdapterInfo[] {
-    return [...this.named.values()].map(infoOf);
+    return [...this.named.values(), ...this.away.values()].map(infoOf);
   }
 
   /** Makes a version current that is kept. @throws RubricateError ERR_ADAPTER_UNKNOWN */
@@ -102,16 +104,15 @@ export class AdapterRegistry {
   /** Forgets an adapter and its versions; requests under way end by theirs. @throws RubricateError ERR_ADAPTER_UNKNOWN */
   async delete(name: string): Promise<void> {
     const adapter = this.known(name);
-    adapter.dropAll();
+    this.change(adapter, () => adapter.dropAll());
     this.named.delete(name);
+    this.away.delete(name);
     this.deleted.set(name, adapter.lastNumber);
   }
 
   /** Bytes of all versions in memory. */
   get bytes(): number {
-    let sum = 0;
-    for (const { bytes } of this.named.values()) sum += bytes;
-    return sum;
+    return this.total;
   }
 
   /**
@@ -144,7 +145,9 @@ export class AdapterRegistry {
     this.closed = true;
     this.loads.abort();
     for (const adapter of this.named.values()) adapter.dropAll();
+    this.total = 0;
     this.named.clear();
+    this.away.clear();
     this.deleted.clear();
   }
 
@@ -161,10 +164,12 @@ export class AdapterRegistry {
       handle.dispose();
       throw error;
     }
-    const named = this.named.get(name) ?? new NamedAdapter(name, this.deleted.get(name) ?? 0);
+    const known = this.named.get(name) ?? this.away.get(name);
+    const named = known ?? new NamedAdapter(name, this.deleted.get(name) ?? 0);
     this.deleted.delete(name);
+    this.away.delete(name);
     const version = new Version(named.lastNumber + 1, handle, config);
-    named.add(version, keepVersions);
+    this.change(named, () => named.add(version, keepVersions));
     this.used(named);
     return { name, version: version.number };
   }
@@ -182,29 +187,58 @@ export class AdapterRegistry {
     this.named.set(adapter.name, adapter);
   }
 
+  /** Changes the versions of an adapter. */
+  private change(adapter: NamedAdapter, work: () => void): void {
+    const before = adapter.bytes;
+    work();
+    this.total += adapter.bytes - before;
+  }
+
   /**
-   * Drops what was not used for longest, until a version of so many bytes has room: earlier versions first, then, if they
-   * can be loaded again, adapters that are neither pinned nor in use.
+   * Makes room for a version, or changes nothing. What was not used for longest goes first: an adapter's earlier versions,
+   * then, if it can be loaded again and is in no use, the adapter; those of the same name are the last.
    */
   private makeRoom(name: string, bytes: number): void {
     const { maxAdapterBytes, keepVersions, loadAdapter } = this.settings;
     const own = this.named.get(name);
-    // The oldest version of the same name goes anyway.
-    const leaves = own && own.versions.length >= keepVersions ? own.versions[0]!.bytes : 0;
-    const over = () => this.bytes + bytes - leaves - maxAdapterBytes;
-    const others = () => [...this.named.values()].filter((one) => one !== own && !one.pinned);
-    for (const one of others()) while (over() > 0 && one.dropOld());
-    if (loadAdapter) for (const one of others()) if (over() > 0 && one.requests === 0) one.dropAll();
-    if (over() > 0)
+    const drops: (() => void)[] = [];
+    let lacking = this.total + bytes - (own?.leaving(keepVersions) ?? 0) - maxAdapterBytes;
+    const dropSome = (adapter: NamedAdapter, versions: readonly Version[]) => {
+      for (const version of versions) {
+        if (lacking <= 0) return;
+        lacking -= version.bytes;
+        drops.push(() => this.change(adapter, () => adapter.drop(version)));
+      }
+    };
+    for (const adapter of this.named.values()) {
+      if (lacking <= 0) break;
+      if (adapter === own || adapter.pinned) continue;
+      dropSome(adapter, adapter.earlier());
+      if (lacking <= 0 || !loadAdapter || adapter.requests > 0) continue;
+      lacking -= adapter.current!.bytes;
+      drops.push(() => this.sendAway(adapter));
+    }
+    if (lacking > 0 && own) {
+      lacking += own.leaving(keepVersions); // once one of them is dropped, the new version replaces none
+      dropSome(own, [...own.earlier(), own.current!]);
+    }
+    if (lacking > 0)
       throw new RubricateError(
         "ERR_CACHE_FULL",
-        `Expected room for an adapter of ${bytes} bytes but those in memory have ${this.bytes} of ${maxAdapterBytes} (maxAdapterBytes)`,
+        `Expected room for an adapter of ${bytes} bytes but those in memory have ${this.total} of ${maxAdapterBytes} (maxAdapterBytes)`,
       );
+    for (const drop of drops) drop();
+  }
+
+  private sendAway(adapter: NamedAdapter): void {
+    this.change(adapter, () => adapter.dropAll());
+    this.named.delete(adapter.name);
+    this.away.set(adapter.name, adapter);
   }
 
   private known(name: string): NamedAdapter {
     this.requireOpen();
-    const adapter = this.named.get(name);
+    const adapter = this.named.get(name) ?? this.away.get(name);
     if (!adapter) throw unknown(name);
     return adapter;
   }
@@ -254,29 +288,4 @@ function versionOf(adapter: NamedAdapter, number: number): Version {
   if (version) return version;
   const kept = adapter.versions.map((one) => one.number).join(", ");
   throw invalid(`the version of ${quoted(adapter.name)}`, `one of ${kept}`, number, "ERR_ADAPTER_UNKNOWN");
-}
-
-/** An adapter of another model object is served if that has the same weights. */
-async function requireSameBase(model: LlamaModel, adapter: RedAdapter): Promise<void> {
-  try {
-    adapter.nativeFor(model);
-    return;
-  } catch (error) {
-    if (!(error instanceof RubricateError) || error.code !== "ERR_FOREIGN") throw error;
-  }
-  const [own, { base }] = [await model.fingerprint(), await adapter.fileConfig()];
-  const part = (["architecture", "weights"] as const).find((name) => own[name] !== base[name]);
-  if (part !== undefined)
-    throw new RubricateError(
-      "ERR_BASE_MISMATCH",
-      `Expected an adapter of ${model.dir} (${part} ${own[part]}) but received one of ${quoted(base.name)} (${part} ${base[part]})`,
-    );
-}
-
-/** @throws RubricateError ERR_NOT_FINITE */
-async function requireFinite(adapter: RedAdapter): Promise<void> {
-  for (const [name, values] of adapter.vectors()) {
-    const at = await inSlices(firstNotFiniteSteps(values));
-    if (at >= 0) throw invalid(`${name}[${at}]`, "a finite number", values[at], "ERR_NOT_FINITE");
-  }
 }

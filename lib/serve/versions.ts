@@ -63,15 +63,22 @@ export class NamedAdapter {
     this.lastNumber = version.number;
     this.versions.push(version);
     this.current = version;
-    while (this.versions.length > keep) this.versions.shift()!.drop();
+    while (this.versions.length > keep) this.drop(this.versions[0]!);
   }
 
-  /** Drops the oldest version that is not current. @returns whether there was one */
-  dropOld(): boolean {
-    const at = this.versions.findIndex((version) => version !== this.current);
-    if (at < 0) return false;
-    this.versions.splice(at, 1)[0]!.drop();
-    return true;
+  /** Versions that are not current, oldest first. */
+  earlier(): Version[] {
+    return this.versions.filter((version) => version !== this.current);
+  }
+
+  /** Bytes of the version that the next `add` drops. */
+  leaving(keep: number): number {
+    return this.versions.length >= keep ? this.versions[0]!.bytes : 0;
+  }
+
+  drop(version: Version): void {
+    this.versions.splice(this.versions.indexOf(version), 1);
+    version.drop();
   }
 
   dropAll(): void {

@@ -12,6 +12,7 @@ describe.each(["mha", "gqa", "llama3", "bias", "gqa_bf16", "linear_rope"])("%s",
   let tensors: Map<string, Float32Array>;
   beforeAll(async () => {
     model = await loadFixture(fixture, { dtype: "float32" });
+    Object.defineProperty(model, "eosTokenIds", { value: [] }); // the expected ids go on
     tensors = await tensorsOf(fixture);
   });
   afterAll(() => model?.dispose());
@@ -47,6 +48,18 @@ describe.each(["mha", "gqa", "llama3", "bias", "gqa_bf16", "linear_rope"])("%s",
       decoder.removeSequence(sequence);
     }
     decoder.dispose();
+  });
+
+  test("greedy ids of all prompts at once, in the steps of one engine", async () => {
+    const using = expected.greedy.map(({ adapter: name }) =>
+      name === null ? null : adapterOf(model, tensors, expected.red.find((one) => one.name === name)!),
+    );
+    const answers = expected.greedy.map(({ prompt, ids }, at) =>
+      model.complete({ tokenIds: prompt, adapter: using[at], maxNewTokens: ids.length }),
+    );
+    for (const [at, { tokenIds }] of (await Promise.all(answers)).entries())
+      expect(tokenIds).toEqual(expected.greedy[at]!.ids);
+    for (const adapter of using) adapter?.dispose();
   });
 
   if (fixture !== "gqa_bf16") return;

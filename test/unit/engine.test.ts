@@ -1,6 +1,6 @@
 /** Requests of an Engine: their answers are those of the same request alone, and what ends one disturbs no other. */
 import { outputKinds } from "../../lib/binding/engine";
-import { Engine, type LlamaModel, type RedAdapter } from "../../lib/index";
+import { Engine, type LlamaModel, MultiTrainer, type RedAdapter, Trainer } from "../../lib/index";
 import { spyOnEngine } from "./engine_spy";
 import { adapterOf, failed, loadModel, nextId, until, withEngine } from "./engine_support";
 
@@ -70,6 +70,50 @@ test("a request that began with a RedAdapter keeps its vectors while they change
   for await (const { tokenId } of pieces) ids.push(tokenId);
   expect(ids).toEqual(expected);
   expect((await model.complete({ ...request(0), adapter })).tokenIds).not.toEqual(expected);
+});
+
+describe("beside training,", () => {
+  const train = [5, 6, 7].map((id) => ({
+    tokenIds: Int32Array.from({ length: 24 }, (_, at) => id + ((at * 5) % 90)),
+    supervised: new Uint8Array(24).fill(1),
+    line: id,
+  }));
+  const options = { train, maxSteps: 6, batchSize: 2, learningRate: 0.05, seed: 3 };
+
+  test("an answer is by the vectors at its beginning, and the training has the bits that it has alone", async () => {
+    const trained = async (beside: (adapter: RedAdapter) => Promise<unknown>) => {
+      const adapter = adapterOf(model, 5);
+      const training = new Trainer({ model, adapter, ...options }).train();
+      await Promise.all([training, beside(adapter)]);
+      return adapter.native.values();
+    };
+    const alone = await trained(async () => {});
+    const untrained = (await model.complete({ ...request(0), adapter: adapterOf(model, 5) })).tokenIds;
+    const values = await trained(async (adapter) => {
+      const pieces = model.generate({ ...request(0), adapter });
+      const ids = [await nextId(pieces)];
+      for await (const { tokenId } of pieces) ids.push(tokenId);
+      expect(ids).toEqual(untrained);
+      for (let at = 0; at < 4; at++) await model.complete({ ...request(at), adapter });
+    });
+    expect(values).toEqual(alone);
+  });
+
+  test("a run publishes into the engine, and requests that begin later have what it learned", async () => {
+    await withEngine({ model }, async (engine) => {
+      const adapter = adapterOf(model, 5);
+      await engine.adapters.set("acme", adapter);
+      const before = (await engine.complete({ ...request(0), adapter: "acme" })).tokenIds;
+      const trainer = new MultiTrainer({ model });
+      const run = trainer.add("acme", { adapter, ...options, publish: { engine, name: "acme" } });
+      await run.done;
+      await trainer.close();
+      const after = await engine.complete({ ...request(0), adapter: "acme" });
+      expect(after.adapter).toEqual({ name: "acme", version: 2 });
+      expect(after.tokenIds).not.toEqual(before);
+      expect(after.tokenIds).toEqual((await model.complete({ ...request(0), adapter })).tokenIds);
+    });
+  });
 });
 
 describe("what ends a request early leaves nothing behind:", () => {

@@ -1,5 +1,5 @@
 /** `engine.adapters`: names, versions, memory, loads. */
-import { type AdapterRegistry, Engine, type EngineOptions, type LlamaModel, type RedAdapter } from "../../lib/index";
+import { type AdapterRegistry, Engine, type EngineOptions, type LlamaModel, RedAdapter } from "../../lib/index";
 import { adapterOf, failed, loadModel, until, withEngine } from "./engine_support";
 
 let model: LlamaModel;
@@ -147,7 +147,30 @@ test("without loadAdapter, memory that is full refuses a new adapter, after earl
       message: `Expected room for an adapter of ${bytes} bytes but those in memory have ${2 * bytes} of ${2 * bytes} (maxAdapterBytes)`,
     });
     expect(registry.list().map(({ name }) => name)).toEqual(["a", "b"]);
+    expect(await registry.set("b", adapters[3]!)).toEqual({ name: "b", version: 2 });
+    expect(versions(registry, "b")).toEqual([2]);
     expect(engine.stats()).toMatchObject({ adapters: 2, adapterBytes: 2 * bytes });
+  });
+});
+
+test("a name that is set again and again gives up its own earlier versions, and a refused set drops nothing", async () => {
+  await engineWith({ maxAdapterBytes: 2 * bytes, keepVersions: 5 }, async (engine) => {
+    const registry = engine.adapters;
+    for (let at = 0; at < 4; at++) await registry.set("a", adapters[at]!);
+    expect(versions(registry, "a")).toEqual([3, 4]);
+    const large = RedAdapter.create(model, { sites: ["ffn", "attention", "q"] });
+    expect(await failed(() => registry.set("b", large))).toMatchObject({ code: "ERR_CACHE_FULL" });
+    expect(await failed(() => registry.set("a", large))).toMatchObject({ code: "ERR_CACHE_FULL" });
+    expect(versions(registry, "a")).toEqual([3, 4]);
+    await registry.rollback("a", 3);
+    await registry.set("a", adapters[4]!);
+    expect(versions(registry, "a")).toEqual([3, 5]);
+    await registry.delete("a");
+    expect(registry.bytes).toBe(0);
+  });
+  await engineWith({ maxAdapterBytes: bytes, keepVersions: 1 }, async (engine) => {
+    for (let at = 0; at < 3; at++) await engine.adapters.set("a", adapters[at]!);
+    expect(engine.adapters.get("a")).toMatchObject({ version: 3, versions: [3], bytes });
   });
 });
 
