@@ -40,7 +40,7 @@ interface Settings {
   readonly maxAdapterBytes: number;
   readonly keepVersions: number;
   readonly loadAdapter:
-    | ((name: string, signal: AbortSignal) => RedAdapter | undefined | PromiseLike<RedAdapter | undefined>)
+    | ((name: string, signal: AbortSignal) => RedAdapter | undefined | Promise<RedAdapter | undefined>)
     | undefined;
 }
 

@@ -1,8 +1,8 @@
 /** Many requests on one model, each with its own adapter. */
 import { RubricateError } from "../errors";
-import { generation, type Pieces } from "../generate/generation";
+import { generation } from "../generate/generation";
 import { checkedCall } from "../generate/options";
-import type { GenerationResult } from "../generate/result";
+import type { GenerationPiece, GenerationResult } from "../generate/result";
 import { presentVersion, type Served, type Work } from "../generate/served";
 import { type IteratedOnly, iteratedOnly, returned } from "../generators";
 import type { LlamaModel } from "../model/model";
@@ -71,7 +71,7 @@ export class Engine {
    * @throws RubricateError as that; ERR_ADAPTER_UNKNOWN, ERR_QUEUE_FULL, ERR_CACHE_FULL, ERR_DEADLINE; ERR_STATE while the
    * engine drains; ERR_ABORTED when it is closed; what `loadAdapter` throws
    */
-  generate(options: EngineGenerateOptions): Pieces & IteratedOnly {
+  generate(options: EngineGenerateOptions): AsyncGenerator<GenerationPiece, GenerationResult, void> & IteratedOnly {
     const pieces = generation(this.model, (work) => this.serve(options, "generate", work));
     return iteratedOnly(pieces, "generate", "engine.complete(...)");
   }

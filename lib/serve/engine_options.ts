@@ -49,7 +49,7 @@ export interface EngineOptions {
   readonly loadAdapter?: (
     name: string,
     signal: AbortSignal,
-  ) => RedAdapter | undefined | PromiseLike<RedAdapter | undefined>;
+  ) => RedAdapter | undefined | Promise<RedAdapter | undefined>;
 }
 
 const engineOptionNames: OptionNames<EngineOptions> = {

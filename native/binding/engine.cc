@@ -188,7 +188,7 @@ Napi::Value EngineHandle::submit(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineHandle::abort(const Napi::CallbackInfo& info) {
   const auto state = use();
-  state->core();  // or a disposed engine would be told last
+  state->core();  // its error comes first
   const auto request = static_cast<int32_t>(integer_argument(info[0], "request", 0, INT32_MAX));
   state->abort(request);
   return info.Env().Undefined();
@@ -196,7 +196,7 @@ Napi::Value EngineHandle::abort(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineHandle::taken(const Napi::CallbackInfo& info) {
   const auto state = use();
-  state->core();  // or a disposed engine would be told last
+  state->core();
   const auto request = static_cast<int32_t>(integer_argument(info[0], "request", 0, INT32_MAX));
   const auto tokens = static_cast<int32_t>(integer_argument(info[1], "tokens", 0, INT32_MAX));
   state->taken(request, tokens);
