@@ -31,6 +31,8 @@ class Member implements StepMaker {
   /** "back": it was in the last step and asks for the next one soon. */
   state: "away" | "back" | "waiting" | "in step" = "away";
   served = 0;
+  /** Of its adapter, once it has asked for a step. */
+  layout: string | undefined;
 
   constructor(
     private readonly steps: SharedSteps,
@@ -164,8 +166,9 @@ export class SharedSteps {
 
 /** The member's count of rows is the entry's. */
 function waitingOf(member: Member, step: StepRequest, settle: (outcome: Outcome) => void): Waiting {
+  member.layout ??= step.trainee.names.join();
   return {
-    layout: step.trainee.names.join(),
+    layout: member.layout,
     weight: member.weight,
     rows: rowsOf(step.microBatches),
     get served() {

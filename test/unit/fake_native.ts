@@ -118,7 +118,8 @@ function faultOf(nats: number, count: number): RubricateError | undefined {
 function trainStep({ tenants, microBatches }: NativeTrainRequest): NativeTenantOutcome[] {
   hooks.onJob?.("step");
   hooks.onStep?.(tenants.length);
-  const outcomes = tenants.map((tenant, at) => stepOf(tenant as never, at + 1, microBatches));
+  const first = microBatches[0]!.slots![0] === 0 ? 0 : 1; // 0: the model's own weights
+  const outcomes = tenants.map((tenant, at) => stepOf(tenant as never, first + at, microBatches));
   if (outcomes.length === 1 && outcomes[0]!.error) throw outcomes[0]!.error;
   hooks.steps++;
   return outcomes;
