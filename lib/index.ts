@@ -33,6 +33,9 @@ export {
 } from "./model/model";
 
 export type { Notice, NoticeCode } from "./notices";
+export type { AdapterInfo, AdapterRegistry, AdapterVersion } from "./serve/adapters";
+export { Engine, type EngineStats } from "./serve/engine";
+export type { EngineGenerateOptions, EngineOptions } from "./serve/engine_options";
 export {
   type AdamWOptions,
   type AttentionOptions,
@@ -68,6 +71,9 @@ export type {
   TrainSummary,
   TrialEvent,
 } from "./train/events";
+export { type MultiRunOptions, MultiTrainer, type MultiTrainerOptions } from "./train/multi_trainer";
 export type { LearningRateSource, LoggerName, TrainerOptions } from "./train/options";
+export type { Publisher, PublishOptions } from "./train/publish";
 export type { Schedule } from "./train/schedule";
 export { type RunOptions, Trainer } from "./train/trainer";
+export { TrainingRun } from "./train/training_run";

@@ -68,6 +68,11 @@ export const limits = {
   /** Levels of arrays and objects in the messages and tools of a row or of a call. */
   rowNesting: 64,
 
+  /** UTF-16 units of the name of a MultiTrainer's run. */
+  runNameCharacters: 2 ** 8,
+  /** Events of such a run that are kept until somebody takes them. */
+  queuedEvents: 2 ** 10,
+
   // Tokenizers and chat templates
   /** Largest token id. */
   tokenId: 2 ** 24 - 1,
@@ -150,6 +155,16 @@ export const limits = {
   deviceNumber: 9999,
   /** Of `setDeviceMemoryLimit`. */
   deviceMemoryBytes: Number.MAX_SAFE_INTEGER,
+  /** UTF-16 units of the name of an engine's adapter or tenant. */
+  servedName: 256,
+  /** Milliseconds from a request's beginning to its end: what a timer can count. */
+  deadlineMs: 2 ** 31 - 1,
+  /** Of `Engine`: bytes of keys and values, or of adapters. */
+  engineBytes: 2 ** 46,
+  maxSequences: 65_536,
+  maxQueue: 2 ** 24,
+  stepMs: 60_000,
+  keepVersions: 1000,
 
   // Training
   /** Options of the optimizer, which computes in float32. */

@@ -51,7 +51,7 @@ export interface NativeEngineRequest {
 
 /** Kinds of output rows; from `stopped` on the request has ended, and position is how many tokens were generated. */
 export const outputKinds = {
-  /** value: tokens of the prompt that were found in the cache. */
+  /** value: tokens of the prompt that were found in the cache; position: milliseconds since `submit`. */
   started: 0,
   /** value: the token; position: how many were generated before it. */
   token: 1,
@@ -104,7 +104,10 @@ export interface NativeEngineStats {
   readonly deviceVersionBytes: number;
 }
 
-/** The process stays alive while requests are under way. ERR_DISPOSED once the model or the engine was disposed of. */
+/**
+ * The process stays alive while requests are under way, except those that pause until their readers take what they were
+ * told. ERR_DISPOSED once the model or the engine was disposed of.
+ */
 export interface NativeEngine {
   /**
    * Never waits. A number for the request, from 0 on, or -1: too many are under way. ERR_CACHE_FULL if the request could

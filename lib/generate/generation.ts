@@ -1,20 +1,24 @@
+/** A generation: from a call's options to token ids, and from the tokens of the model's engine to text. */
 import { invalid, RubricateError } from "../errors";
-import { runJob } from "../job";
-import { adapterHandle, checkedIds } from "../model_arguments";
+import { onAbort, throwIfAborted } from "../job";
+import { checkedIds } from "../model_arguments";
 import type { NativeModel } from "../native";
-import { signalOf } from "../options";
 import { prefixed } from "../tokenizer/sequence";
 import type { Tokenizer } from "../tokenizer/tokenizer";
-import { checkedCall, type GenerateOptions } from "./options";
+import { Answer } from "./answer";
+import type { ModelEngine } from "./model_engine";
+import type { CheckedCall } from "./options";
+import type { RequestStream } from "./outputs";
 import { encodePrompt } from "./prompt";
 import type { Prompt } from "./prompt_protocol";
-import type { Stoppable } from "./prompt_thread";
 import { type GenerationPiece, type GenerationResult, resultOf } from "./result";
+import { type ChosenAdapter, type Served, Work } from "./served";
 
 /** What a generation needs of a LlamaModel. */
 export interface GenerationModel {
   readonly dir: string;
   readonly native: NativeModel;
+  readonly engine: ModelEngine;
   readonly tokenizer: Tokenizer | undefined;
   readonly contextLength: number;
   readonly vocabularySize: number;
@@ -22,13 +26,7 @@ export interface GenerationModel {
   requireTokenizer(): Tokenizer;
 }
 
-/**
- * Tokens that a job feeds at most while a prompt is read in. It bounds the memory, and how long other generations on the
- * model wait; it changes no result.
- */
-const PREFILL_CHUNK = 256;
-
-async function promptIds(model: GenerationModel, options: GenerateOptions, work: Stoppable): Promise<Int32Array> {
+async function promptIds(model: GenerationModel, { options, signal }: CheckedCall, work: Work): Promise<Int32Array> {
   const given = [options.prompt, options.messages, options.tokenIds].filter((value) => value !== undefined);
   if (given.length !== 1) {
     throw new RubricateError(
@@ -39,8 +37,7 @@ async function promptIds(model: GenerationModel, options: GenerateOptions, work:
   const prompt = { prompt: true };
   if (options.tokenIds !== undefined) return checkedIds(options.tokenIds, model, prompt);
   const tokenizer = model.requireTokenizer();
-  const encode = (prompt: Prompt) =>
-    encodePrompt(tokenizer, prompt, model.contextLength, signalOf(options.signal), work);
+  const encode = (prompt: Prompt) => encodePrompt(tokenizer, prompt, model.contextLength, signal, work);
   if (options.messages !== undefined) {
     return checkedIds(await encode({ messages: options.messages }), model, prompt);
   }
@@ -58,84 +55,152 @@ async function promptIds(model: GenerationModel, options: GenerateOptions, work:
 /** Tokens of a prompt whose text may matter to what follows: all of a run of bytes. */
 const promptEnd = 1 << 14;
 
-/** The work of a generator under way, which `return()` ends. */
-interface Work extends Stoppable {
-  ended: boolean;
+/** A request of the model's engine, with one reader. */
+interface Request {
+  readonly call: CheckedCall;
+  readonly stream: RequestStream;
+  readonly answer: Answer;
+  readonly adapter: ChosenAdapter;
+  readonly promptTokens: number;
+  /** When the call began, as of `performance.now()`. */
+  readonly calledAt: number;
+  readonly release: (() => void) | undefined;
 }
 
 export type Pieces = AsyncGenerator<GenerationPiece, GenerationResult, void>;
 
+/** Ends the requests of generators that were left half-way and collected. */
+const collected = new FinalizationRegistry<Work>((work) => work.end());
+
 /**
  * See LlamaModel.generate. A generator's own `return` waits for the work under way; this one's ends it.
- * @param what the method that was called, for messages
+ * @param begin checks the call; called when the generator is first iterated
  */
-export function generation(model: GenerationModel, given: GenerateOptions, what: string): Pieces {
-  const work: Work = { stop: () => {}, ended: false };
-  const pieces = generated(model, given, what, work);
+export function generation(model: GenerationModel, begin: (work: Work) => Served): Pieces {
+  const work = new Work();
+  const pieces = generated(model, begin, work);
   const finish = pieces.return.bind(pieces);
   pieces.return = (value) => {
-    work.ended = true;
-    work.stop();
+    work.end();
     return finish(value);
   };
+  collected.register(pieces, work);
   return pieces;
 }
 
-/** What a generator gives that `return()` ended: its caller asked for no result. */
-function unlessEnded(work: Work, error: unknown): undefined {
-  if (!work.ended) throw error;
+async function* generated(model: GenerationModel, begin: (work: Work) => Served, work: Work): Pieces {
+  let request: Request | undefined;
+  try {
+    request = await started(model, begin, work);
+    const { stream, answer } = request;
+    for (;;) {
+      const token = await nextToken(request, work);
+      if (token === undefined) break;
+      const piece = answer.push(token);
+      if (answer.stopped) stream.abort(); // what ran ahead is dropped
+      yield piece;
+      if (answer.stopped) break;
+      stream.taken();
+    }
+    const rest = answer.rest();
+    if (rest) yield rest;
+    return result(request);
+  } catch (error) {
+    if (!work.ended) throw error;
+    return undefined as never; // who ended the generator asked for no result
+  } finally {
+    if (request) await leave(request);
+  }
 }
 
-async function* generated(model: GenerationModel, given: GenerateOptions, what: string, work: Work): Pieces {
-  const { options, sampling, maxNewTokens, stops, skipSpecialTokens, signal } = checkedCall(model, given, what);
-  const prompt = await promptIds(model, options, work).catch((error) => unlessEnded(work, error));
-  if (!prompt || work.ended) return undefined as never;
-  const text = model.tokenizer?.createDecoder({ skipSpecialTokens, after: prompt.subarray(-promptEnd) });
-  const decoder = model.native.createDecoder();
-  const started = performance.now();
-  const tokenIds: number[] = [];
-  let written = "";
-  let finishReason: GenerationResult["finishReason"] = "length";
+/** The next token; undefined once the text has ended. @throws RubricateError why there is none */
+async function nextToken({ stream, call: { signal } }: Request, work: Work): Promise<number | undefined> {
+  const check = () => {
+    throwIfAborted(signal);
+    work.check();
+  };
+  check();
+  let token: number | undefined;
   try {
-    const sequence = decoder.addSequence();
-    const step = async (tokenIds: Int32Array) => {
-      const request = { sequence, tokenIds, adapter: adapterHandle(options.adapter, model), sampling };
-      return (await runJob(() => decoder.step([request], PREFILL_CHUNK), signal, work))[0]!;
-    };
-    let input: Int32Array = prompt;
-    for (; input.length > PREFILL_CHUNK; input = input.subarray(PREFILL_CHUNK)) {
-      await step(input.subarray(0, PREFILL_CHUNK)); // what it would continue with is of no use yet
-    }
-    while (tokenIds.length < maxNewTokens) {
-      if (prompt.length + tokenIds.length >= model.contextLength) {
-        finishReason = "context";
-        break;
-      }
-      const next = await step(input);
-      if (model.eosTokenIds.includes(next)) {
-        finishReason = "stop";
-        break;
-      }
-      tokenIds.push(next);
-      input = Int32Array.of(next);
-      const piece = text ? stops.push(text.push(next), false) : "";
-      written += piece;
-      yield { text: piece, tokenId: next };
-      if (stops.stopped) {
-        finishReason = "stop";
-        break;
-      }
-    }
-    const rest = text && !stops.stopped ? stops.push(text.end(), true) : "";
-    if (rest !== "") {
-      written += rest;
-      yield { text: rest, tokenId: tokenIds[tokenIds.length - 1]! };
-    }
+    token = await stream.next();
   } catch (error) {
-    return unlessEnded(work, error) as never;
-  } finally {
-    decoder.dispose();
+    check(); // of what was stopped, the reason
+    throw error;
   }
-  const seconds = (performance.now() - started) / 1e3;
-  return resultOf({ promptTokens: prompt.length, sampling }, { text: written, tokenIds, finishReason }, seconds);
+  check();
+  return token;
+}
+
+/** Ends what is still under way. A request whose text has ended leaves the engine by itself. */
+async function leave({ stream, answer, release }: Request): Promise<void> {
+  release?.();
+  if (stream.end) return;
+  stream.abort();
+  if (!answer.stopped) await stream.next().catch(() => {});
+}
+
+/** Encodes the prompt and gives it to the engine. */
+async function started(model: GenerationModel, begin: (work: Work) => Served, work: Work): Promise<Request> {
+  const calledAt = performance.now();
+  const served = begin(work);
+  const { call, deadlineMs } = served;
+  let adapter: ChosenAdapter | undefined;
+  let release: (() => void) | undefined;
+  const timer = deadlineMs > 0 ? setTimeout(() => work.fail(overdue()), deadlineMs).unref() : undefined;
+  try {
+    throwIfAborted(call.signal);
+    adapter = await served.choose(work);
+    work.check();
+    const prompt = await promptIds(model, call, work);
+    const { skipSpecialTokens, stops } = call;
+    const decoder = model.tokenizer?.createDecoder({ skipSpecialTokens, after: prompt.subarray(-promptEnd) });
+    throwIfAborted(call.signal);
+    work.check();
+    const left = deadlineMs > 0 ? deadlineMs - (performance.now() - calledAt) : 0;
+    if (left < 0) throw overdue();
+    // The listener comes first: a signal that refuses it must not leave a request under way.
+    release = call.signal && onAbort(call.signal, () => work.stop());
+    const stream = await model.engine.submit({
+      tokenIds: prompt,
+      version: adapter.version,
+      sampling: call.sampling,
+      maxNewTokens: call.maxNewTokens,
+      stopIds: Int32Array.from(model.eosTokenIds),
+      tenant: served.tenant,
+      weight: served.weight,
+      topLogProbs: -1,
+      deadlineMs: left,
+    });
+    stream.onEnd = () => served.over();
+    work.stop = () => stream.abort();
+    const answer = new Answer(decoder, stops);
+    return { call, stream, answer, adapter, promptTokens: prompt.length, calledAt, release };
+  } catch (error) {
+    release?.();
+    served.over();
+    work.check(); // of what was stopped, the reason
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    adapter?.release();
+  }
+}
+
+const overdue = () => new RubricateError("ERR_DEADLINE", "The request's deadline passed before its first step");
+
+function result({ call, stream, answer, adapter, promptTokens, calledAt }: Request): GenerationResult {
+  const end = stream.end;
+  const finishReason = answer.stopped || !end || "error" in end ? "stop" : end.reason;
+  const { queuedMs, firstTokenAt, cachedTokens } = stream;
+  return resultOf(
+    { promptTokens, sampling: call.sampling },
+    { text: answer.text, tokenIds: answer.tokenIds, finishReason },
+    {
+      adapter: adapter.named ?? null,
+      cachedTokens,
+      queuedMs,
+      firstTokenMs: firstTokenAt === undefined ? null : firstTokenAt - calledAt,
+    },
+    (performance.now() - calledAt) / 1e3,
+  );
 }

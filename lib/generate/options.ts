@@ -1,12 +1,11 @@
 /** The options of a generation and their checks. */
 import { randomInt } from "node:crypto";
-import { requireModel } from "../brands";
 import { invalid } from "../errors";
 import { limits } from "../limits";
-import { adapterHandle, type ModelAdapter } from "../model_arguments";
-import type { NativeModel, NativeSamplingOptions } from "../native";
+import type { ModelAdapter } from "../model_arguments";
+import type { NativeSamplingOptions } from "../native";
 import { temperatures } from "../option_kinds";
-import { booleanOf, checkOptions, isMissing, type OptionNames, signalOf } from "../options";
+import { booleanOf, isMissing, type OptionNames, signalOf } from "../options";
 import type { ChatMessage } from "../tokenizer/tokenizer";
 import { StopFilter, stopStrings } from "./stop_strings";
 
@@ -44,7 +43,7 @@ export interface GenerateOptions {
   readonly signal?: AbortSignal;
 }
 
-const optionNames: OptionNames<GenerateOptions> = {
+export const generateOptionNames: OptionNames<GenerateOptions> = {
   prompt: true,
   messages: true,
   tokenIds: true,
@@ -127,19 +126,21 @@ function samplingOptions(options: GenerateOptions): NativeSamplingOptions {
   };
 }
 
+/** The options of a call, checked. */
+export interface CheckedCall {
+  readonly options: Omit<GenerateOptions, "adapter">;
+  readonly sampling: NativeSamplingOptions;
+  readonly maxNewTokens: number;
+  readonly stops: StopFilter;
+  readonly skipSpecialTokens: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
 /**
- * Checks all options of a call before any work starts.
- * @param what the method, for messages
- * @throws RubricateError ERR_ARGUMENT, ERR_FOREIGN, ERR_DISPOSED
+ * Checks all options of a call before any work starts, except the adapter.
+ * @throws RubricateError ERR_ARGUMENT
  */
-export function checkedCall(
-  model: { readonly dir: string; readonly native: NativeModel },
-  given: GenerateOptions,
-  what: string,
-) {
-  requireModel(model);
-  const options = checkOptions(given, optionNames, what);
-  adapterHandle(options.adapter, model);
+export function checkedCall(options: Omit<GenerateOptions, "adapter">): CheckedCall {
   return {
     options,
     sampling: samplingOptions(options),

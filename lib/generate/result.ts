@@ -26,6 +26,14 @@ export interface GenerationResult {
   readonly usage: GenerationUsage;
   /** The seed that was given or drawn: with it, the same call gives the same text. null with temperature 0: no seed is used. */
   readonly seed: number | null;
+  /** The name and version of the engine's adapter that answered; null for the base, and for a RedAdapter that was given. */
+  readonly adapter: { readonly name: string; readonly version: number } | null;
+  /** Tokens of the prompt whose keys and values an earlier request had left, so that they were not computed again. */
+  readonly cachedTokens: number;
+  /** Milliseconds that the request waited for its first step, once its prompt was encoded. */
+  readonly queuedMs: number;
+  /** Milliseconds from the call to the first token; null if there is none. */
+  readonly firstTokenMs: number | null;
   /** Generated tokens a second, the prompt's time included. */
   readonly tokensPerSecond: number;
 }
@@ -34,6 +42,7 @@ export interface GenerationResult {
 export function resultOf(
   { promptTokens, sampling }: { promptTokens: number; sampling: NativeSamplingOptions },
   made: Pick<GenerationResult, "text" | "tokenIds" | "finishReason">,
+  served: Pick<GenerationResult, "adapter" | "cachedTokens" | "queuedMs" | "firstTokenMs">,
   seconds: number,
 ): GenerationResult {
   const completionTokens = made.tokenIds.length;
@@ -42,6 +51,7 @@ export function resultOf(
     promptTokens,
     usage: { promptTokens, completionTokens, totalTokens: promptTokens + completionTokens },
     seed: sampling.temperature === 0 ? null : sampling.seed,
+    ...served,
     tokensPerSecond: completionTokens / Math.max(seconds, 1e-9),
   };
 }

@@ -10,6 +10,8 @@ import { readJson } from "../files/json";
 import { requireFolder } from "../files/not_a_folder";
 import { present } from "../files/read";
 import { complete, generate } from "../generate/calls";
+import { modelEngineOptions } from "../generate/engine_size";
+import { ModelEngine } from "../generate/model_engine";
 import type { GenerateOptions } from "../generate/options";
 import type { GenerationPiece, GenerationResult } from "../generate/result";
 import type { IteratedOnly } from "../generators";
@@ -80,6 +82,11 @@ export class LlamaModel {
 
   /** @internal */
   readonly [modelBrand] = true;
+  /** What its generations run on. @internal */
+  readonly engine = new ModelEngine(
+    () => this.native,
+    () => modelEngineOptions(this),
+  );
   private fingerprintPromise: Promise<BaseFingerprint> | undefined;
   private disposed = false;
 
@@ -213,6 +220,7 @@ export class LlamaModel {
   /** To be called after the weights changed. @internal */
   forgetFingerprint(): void {
     this.fingerprintPromise = undefined;
+    this.engine.forgetKeys();
   }
 
   /**

@@ -26,6 +26,7 @@ const pages = {
   generators: "Generators",
   tokenizer: "Tokenizers",
   adapter: "RED adapters",
+  serve: "Serving: the engine and its adapters",
   data: "Data sets",
   train: "Training and evaluation",
   tensor: "Tensors, the tape and the ops",

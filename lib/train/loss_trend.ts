@@ -3,6 +3,7 @@
  * far above that of the first step. The rules are for clear cases only; docs/training.md describes them.
  */
 import { defaultLearningRate, type Trained } from "./learning_rates";
+import type { Settings } from "./options";
 
 /** Steps whose mean is compared with the first step. */
 const recentSteps = 20;
@@ -99,4 +100,12 @@ function mean(numbers: readonly number[]): number {
 /** Standard deviation of a step's loss, from the differences of neighbours, which a trend hardly changes. */
 function deviation(losses: readonly number[]): number {
   return Math.sqrt(mean(losses.slice(1).map((loss, at) => (loss - losses[at]!) ** 2)) / 2);
+}
+
+/** The trend to watch in a run; undefined for data in the caller's order, whose loss may rise with the data. */
+export function lossTrendOf(settings: Settings, warmupSteps: number): LossTrend | undefined {
+  const { learningRate, method, adapter, shuffle, model } = settings;
+  if (!shuffle) return undefined;
+  const { hidden } = model.architecture;
+  return new LossTrend(learningRate, { method, sites: adapter?.config.sites ?? [], hidden }, warmupSteps);
 }

@@ -1,6 +1,5 @@
 import type { RedAdapter } from "../adapter/red_adapter";
 import type { LlamaModel } from "../model/model";
-import type { NativeMicroBatch } from "../native";
 
 /** Share of the free memory that stored activations may take with recompute "auto". */
 export const storedShare = 0.5;
@@ -46,20 +45,19 @@ export function storedBytesPerToken(
 }
 
 /**
- * Whether a step's blocks are recomputed in the backward pass. "auto": if its largest micro-batch would store more than
- * `storedShare` of the free memory. Free memory is what the process can still use (of the machine or its container) when
- * the run begins, less the mapped weights, which have to stay in memory too; on a CUDA device, what is free there or kept
- * for reuse. Both ways give bit-identical results.
+ * Whether the blocks of a step whose largest micro-batch has so many rows are recomputed in the backward pass. "auto": if
+ * it would store more than `storedShare` of the free memory. Free memory is what the process can still use (of the machine
+ * or its container) when the run begins, less the mapped weights, which have to stay in memory too; on a CUDA device, what
+ * is free there or kept for reuse. Both ways give bit-identical results.
  */
 export function recomputeRule(
   choice: boolean | "auto",
   model: LlamaModel,
   adapter: RedAdapter | undefined,
-): (microBatches: readonly NativeMicroBatch[]) => boolean {
+): (rows: number) => boolean {
   if (choice !== "auto") return () => choice;
   const { mapped, device } = model.memory();
   const budget = storedShare * (device ? device.free + device.cached : process.availableMemory() - mapped);
   const bytesPerToken = storedBytesPerToken(model, adapter);
-  return (microBatches) =>
-    microBatches.reduce((most, { tokenIds }) => Math.max(most, tokenIds.length), 0) * bytesPerToken > budget;
+  return (rows) => rows * bytesPerToken > budget;
 }

@@ -6,7 +6,7 @@ import type { TrainerSettings } from "./options";
 import { requireOutsideModel } from "./output_folder";
 import { bestFolder, requireNoLinks } from "./output_links";
 
-const remedy = "wait until it ends, or end it with return()";
+const remedy = "wait until it ends, or end it: return() of a Trainer's run, cancel() of a MultiTrainer's";
 
 /**
  * The locks of a run: its adapter, with method "full" its model, and its outputDir. Two runs on one of them would mix their
@@ -17,7 +17,13 @@ export class RunLock {
   private folder: FolderLock | undefined;
 
   /** @throws RubricateError ERR_BUSY naming what is in use, ERR_FILE */
-  async take(trainer: object, { model, adapter, outputDir, keepBest }: TrainerSettings): Promise<void> {
+  async take(trainer: object, settings: TrainerSettings): Promise<void> {
+    this.claim(trainer, settings);
+    await this.takeFolder(settings);
+  }
+
+  /** Locks the adapter, or the model. @throws RubricateError ERR_BUSY naming what is in use */
+  claim(trainer: object, { model, adapter }: TrainerSettings): void {
     this.releases.push(claim(trainer, false, () => `The Trainer is in use by another run; ${remedy}`));
     this.releases.push(
       claim(model.native, adapter !== undefined, (byShared) =>
@@ -30,6 +36,10 @@ export class RunLock {
       this.releases.push(
         claim(adapter.native, false, () => `The adapter is in use by another training run; ${remedy}`),
       );
+  }
+
+  /** Locks the outputDir, if there is one. @throws RubricateError ERR_BUSY, ERR_FILE */
+  async takeFolder({ model, adapter, outputDir, keepBest }: TrainerSettings): Promise<void> {
     if (outputDir === undefined) return;
     await requireOutsideModel(outputDir, model.dir);
     await requireNoLinks(outputDir);

@@ -10,7 +10,7 @@ import { checkRunOptions } from "./option_checks";
 import { type OptionName, optionEntries, type TrainingSettings } from "./option_table";
 import type { TrainerOptions, TrainerSettings } from "./options";
 
-const optionNames: OptionNames<TrainerOptions> = {
+export const trainerOptionNames: OptionNames<TrainerOptions> = {
   model: true,
   adapter: true,
   train: true,
@@ -20,7 +20,7 @@ const optionNames: OptionNames<TrainerOptions> = {
 
 /** @throws RubricateError ERR_ARGUMENT naming the option; ERR_FOREIGN, ERR_DISPOSED for the adapter */
 export function checkedSettings(given: TrainerOptions): TrainerSettings {
-  const options = checkOptions(given, optionNames, "Trainer");
+  const options = checkOptions(given, trainerOptionNames, "Trainer");
   const { model, adapter, train, learningRate } = options;
   requireModel(model);
   checkRunOptions(options);

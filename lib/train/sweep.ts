@@ -16,6 +16,7 @@ import { Run } from "./run";
 import { RunLock } from "./run_lock";
 import { warmupStepsOf } from "./schedule";
 import { sourcesOf } from "./sources";
+import type { StepMaker } from "./step_maker";
 import { traineeOf } from "./trainee";
 
 /** Rates of the second round: the best of the first, each with twice its steps. */
@@ -37,6 +38,12 @@ interface Swept {
   readonly trials: readonly TrialEvent[];
 }
 
+/** What the trials share with the run. */
+interface SweptRun {
+  readonly signal: AbortSignal | undefined;
+  readonly steps: StepMaker;
+}
+
 /**
  * The settings with a learning rate. "sweep": that of the run to resume from; otherwise trials find it, whose events are
  * yielded.
@@ -45,24 +52,21 @@ interface Swept {
  */
 export async function* withLearningRate(
   settings: TrainerSettings,
-  resume: boolean | string,
-  signal: AbortSignal | undefined,
+  run: SweptRun & { readonly resume: boolean | string },
 ): AsyncGenerator<TrialEvent, Swept, void> {
   const { learningRate } = settings;
+  const { resume } = run;
   if (learningRate !== "sweep") return { settings: { ...settings, learningRate }, trials: [] };
   const saved = await savedRun(settings, resume);
-  if (!saved) return yield* sweep(settings, signal);
+  if (!saved) return yield* sweep(settings, run);
   const { learningRate: found, learningRateFrom } = saved.identity;
-  if (learningRateFrom !== "sweep" && settings.overwrite) return yield* sweep(settings, signal);
+  if (learningRateFrom !== "sweep" && settings.overwrite) return yield* sweep(settings, run);
   if (learningRateFrom !== "sweep" || nonNegativeFloat32.fault(found) !== undefined)
     throw new OtherRun(saved.path, `it has learningRate ${JSON.stringify(found)}, which no sweep found`);
   return { settings: { ...settings, learningRate: found as number }, trials: [] };
 }
 
-async function* sweep(
-  given: TrainerSettings,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<TrialEvent, Swept, void> {
+async function* sweep(given: TrainerSettings, run: SweptRun): AsyncGenerator<TrialEvent, Swept, void> {
   const { train, evaluation } = await sourcesOf(given);
   const settings = { ...given, train, eval: evaluation! };
   const totalSteps = await new Plan(train, settings).totalSteps();
@@ -77,7 +81,7 @@ async function* sweep(
     const results: TrialEvent[] = [];
     for (const learningRate of some) {
       const trialOptions = trialSettings({ ...settings, eval: part, learningRate }, steps, totalSteps);
-      const evalLoss = await trialLoss(trialOptions, signal).finally(() => trainee.restore(before));
+      const evalLoss = await trialLoss(trialOptions, run).finally(() => trainee.restore(before));
       const trial: TrialEvent = { type: "trial", learningRate, steps, evalLoss };
       results.push(trial);
       trials.push(trial);
@@ -143,9 +147,9 @@ function sum(numbers: ArrayLike<number>): number {
 }
 
 /** Trains and evaluates. @returns the loss; null if it, or an update, was not finite */
-async function trialLoss(settings: Settings, signal: AbortSignal | undefined): Promise<number | null> {
+async function trialLoss(settings: Settings, { signal, steps }: SweptRun): Promise<number | null> {
   const lock = new RunLock(); // holds nothing: the caller has the locks of the run
-  const run = await Run.begin(settings, false, lock, signal);
+  const run = await Run.begin({ settings, resume: false, lock, signal }, steps);
   try {
     let loss: number | null = null;
     for await (const event of run.events()) if (event.type === "eval") loss = event.loss;
@@ -154,7 +158,7 @@ async function trialLoss(settings: Settings, signal: AbortSignal | undefined): P
     if (error instanceof RubricateError && error.code === "ERR_NOT_FINITE") return null;
     throw error;
   } finally {
-    run.end();
+    run.core.end();
   }
 }
 

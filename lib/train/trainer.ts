@@ -1,16 +1,13 @@
 import { RubricateError } from "../errors";
 import { type IteratedOnly, iteratedOnly, returned } from "../generators";
 import { isClaimed } from "../in_use";
-import { isAborted, throwIfAborted } from "../job";
 import { checkOptions, type OptionNames, signalOf } from "../options";
 import type { TrainEvent, TrainSummary } from "./events";
-import { closeLoggers, openLoggers, type RunLogger } from "./loggers";
 import type { TrainerOptions, TrainerSettings } from "./options";
-import { Run } from "./run";
-import { failureWith, requireKept } from "./run_checkpoints";
+import { runEvents } from "./run_events";
 import { RunLock } from "./run_lock";
 import { checkedSettings, resolvedResume } from "./settings";
-import { withLearningRate } from "./sweep";
+import { stepsAlone } from "./step_maker";
 
 export interface RunOptions {
   /** Stops the run between two ops; with an `outputDir` a checkpoint of the last finished step is written first. */
@@ -80,71 +77,8 @@ export class Trainer {
     const signal = signalOf(options.signal);
     if (isClaimed(this)) throw new RubricateError("ERR_STATE", "The Trainer is in use by a run that has not ended");
     const resume = resolvedResume(options.resume ?? this.settings.resume); // before the working directory can change
-    let loggers: RunLogger[] = [];
-    try {
-      throwIfAborted(signal);
-      await lock.take(this, this.settings);
-      const { settings, trials } = yield* withLearningRate(this.settings, resume, signal);
-      const run = await Run.begin(settings, resume, lock, signal);
-      lock.onRelease(() => run.end());
-      loggers = await this.openLogs(run, signal);
-      for (const trial of trials) for (const logger of loggers) await logger.write(trial);
-      lock.onRelease(() => closeLoggers(loggers).catch(() => {})); // for a generator that is never finished
-      return yield* this.logEvents(run, loggers, signal);
-    } finally {
-      // After a normal end they are closed already; otherwise the run's own error is reported.
-      await closeLoggers(loggers).catch(() => {});
-      await lock.release();
-    }
+    const { settings } = this;
+    const steps = stepsAlone(settings.model);
+    return yield* runEvents({ settings, resume, signal, lock, steps }, () => lock.take(this, settings));
   }
-
-  /** Logs and yields the events of a run. If it ends early, its last finished step is saved. */
-  private async *logEvents(
-    run: Run,
-    loggers: readonly RunLogger[],
-    signal: AbortSignal | undefined,
-  ): AsyncGenerator<TrainEvent, TrainSummary, void> {
-    const events = run.events();
-    /** What is running: an error that the consumer throws is passed back unchanged. */
-    let turn: "run" | "logs" | "consumer" | "none" = "run";
-    try {
-      for (;;) {
-        turn = "run";
-        const next = await events.next();
-        turn = "logs";
-        if (next.done) {
-          await closeLoggers(loggers);
-          turn = "none";
-          return next.value;
-        }
-        for (const logger of loggers) await logger.write(next.value);
-        turn = "consumer";
-        yield next.value;
-      }
-    } catch (error) {
-      const thrower = turn;
-      turn = "none";
-      const last = await run.keepLastStep();
-      if (thrower === "consumer") throw error;
-      if (last && "path" in last && last.written) {
-        const event: TrainEvent = { type: "checkpoint", step: last.step, path: last.path };
-        // After a truncated line or with a full disk nothing more is logged.
-        if (thrower === "run") for (const logger of loggers) await logger.write(event).catch(() => {});
-        yield event;
-      }
-      throw failureWith(error, last, isAbort(error) && isAborted(signal));
-    } finally {
-      if (turn === "consumer") requireKept(await run.keepLastStep()); // the consumer left the loop
-    }
-  }
-
-  private async openLogs(run: Run, signal: AbortSignal | undefined): Promise<RunLogger[]> {
-    const { outputDir, loggers } = this.settings;
-    if (outputDir === undefined) return [];
-    return openLoggers(loggers, outputDir, run.resumedPosition, signal);
-  }
-}
-
-function isAbort(error: unknown): boolean {
-  return error instanceof RubricateError && error.code === "ERR_ABORTED";
 }

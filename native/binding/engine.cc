@@ -38,7 +38,8 @@ EngineRequest request_argument(const Napi::Value& value) {
   request.top_log_probs =
       static_cast<int32_t>(integer_argument(object.Get("topLogProbs"), "topLogProbs", -1, kMostTopLogProbs));
   const int64_t deadline = nanoseconds_argument(object.Get("deadlineMs"), "deadlineMs");
-  if (deadline > 0) request.deadline_ns = now_ns() + deadline;
+  request.submitted_ns = now_ns();
+  if (deadline > 0) request.deadline_ns = request.submitted_ns + deadline;
   return request;
 }
 
@@ -47,6 +48,7 @@ EngineRequest request_argument(const Napi::Value& value) {
 void EngineState::attach(EngineOptions options, double training_share) {
   const auto model = model_.lock();
   model->queue.set_training_share(training_share);
+  ahead_ = options.ahead;
   core_ = std::make_shared<Engine>(model->model, model->stream, std::move(options),
                                    environment->jobs().asker(shared_from_this()));
   model->queue.attach(core_);
@@ -63,12 +65,43 @@ Engine& EngineState::core() const {
 int32_t EngineState::submit(EngineRequest request) {
   const int32_t id = core().submit(std::move(request));
   if (id < 0) return id;
-  if (++under_way_ == 1 && !count_) {
-    count_ = std::make_shared<JobCount>(model_.lock());
-    environment->jobs().hold();
-  }
+  untaken_.emplace(id, 0);
+  if (!count_) count_ = std::make_shared<JobCount>(model_.lock());
+  hold_while_active();
   wake();
   return id;
+}
+
+void EngineState::abort(int32_t request) {
+  core().abort(request);
+  if (const auto found = untaken_.find(request); found != untaken_.end()) {
+    paused_ -= found->second >= ahead_;
+    found->second = INT64_MIN / 2;  // its end is to be told
+    hold_while_active();
+  }
+  wake();
+}
+
+void EngineState::taken(int32_t request, int32_t tokens) {
+  core().taken(request, tokens);
+  if (const auto found = untaken_.find(request); found != untaken_.end()) {
+    const bool was_paused = found->second >= ahead_;
+    found->second -= tokens;
+    paused_ -= was_paused && found->second < ahead_;
+    hold_while_active();
+  }
+  wake();
+}
+
+void EngineState::hold_while_active() {
+  const bool active = static_cast<int64_t>(untaken_.size()) > paused_ || (closed_ && !untaken_.empty());
+  if (active == held_) return;
+  held_ = active;
+  if (active) {
+    environment->jobs().hold();
+  } else {
+    environment->jobs().let_go();
+  }
 }
 
 void EngineState::wake() const {
@@ -79,6 +112,7 @@ void EngineState::close(const char* code, const char* message) {
   if (!core_) return;
   closed_ = true;
   core_->close({code, message});
+  hold_while_active();
   wake();
 }
 
@@ -95,9 +129,18 @@ void EngineState::call() {
   const Napi::HandleScope scope(env);
   EngineOutputs outputs;
   core_->drain(outputs);
+  constexpr auto kToken = static_cast<int32_t>(EngineOutputs::Kind::token);
   constexpr auto kFirstEnd = static_cast<int32_t>(EngineOutputs::Kind::stopped);
-  for (size_t row = 0; row < outputs.rows.size(); row += EngineOutputs::kColumns)
-    under_way_ -= outputs.rows[row + 1] >= kFirstEnd;
+  for (size_t row = 0; row < outputs.rows.size(); row += EngineOutputs::kColumns) {
+    const auto found = untaken_.find(outputs.rows[row]);
+    if (found == untaken_.end()) continue;
+    if (outputs.rows[row + 1] == kToken) {
+      paused_ += ++found->second == ahead_;
+    } else if (outputs.rows[row + 1] >= kFirstEnd) {
+      paused_ -= found->second >= ahead_;
+      untaken_.erase(found);
+    }
+  }
   if (!outputs.empty()) {
     try {
       Napi::Int32Array rows = Napi::Int32Array::New(env, outputs.rows.size());
@@ -115,9 +158,8 @@ void EngineState::call() {
       napi_fatal_exception(env, error.Value());
     }
   }
-  if (under_way_ > 0 || !count_) return;
-  environment->jobs().let_go();
-  count_.reset();
+  hold_while_active();
+  if (untaken_.empty()) count_.reset();
 }
 
 void EngineState::end() {
@@ -146,18 +188,18 @@ Napi::Value EngineHandle::submit(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineHandle::abort(const Napi::CallbackInfo& info) {
   const auto state = use();
-  Engine& core = state->core();
-  core.abort(static_cast<int32_t>(integer_argument(info[0], "request", 0, INT32_MAX)));
-  state->wake();
+  state->core();  // its error comes first
+  const auto request = static_cast<int32_t>(integer_argument(info[0], "request", 0, INT32_MAX));
+  state->abort(request);
   return info.Env().Undefined();
 }
 
 Napi::Value EngineHandle::taken(const Napi::CallbackInfo& info) {
   const auto state = use();
-  Engine& core = state->core();
+  state->core();
   const auto request = static_cast<int32_t>(integer_argument(info[0], "request", 0, INT32_MAX));
-  core.taken(request, static_cast<int32_t>(integer_argument(info[1], "tokens", 0, INT32_MAX)));
-  state->wake();
+  const auto tokens = static_cast<int32_t>(integer_argument(info[1], "tokens", 0, INT32_MAX));
+  state->taken(request, tokens);
   return info.Env().Undefined();
 }
 

@@ -4,6 +4,8 @@
 // model frees nothing before the last of them has ended. The model holds the engine; a handle alone keeps neither.
 #pragma once
 
+#include <unordered_map>
+
 #include "binding/handle.h"
 #include "binding/states.h"
 #include "serve/engine.h"
@@ -19,6 +21,8 @@ class EngineState : public Caller, public std::enable_shared_from_this<EngineSta
   // Makes the core's engine and attaches it. Throws ERR_STATE if the model has one.
   void attach(EngineOptions options, double training_share);
   int32_t submit(EngineRequest request);
+  void abort(int32_t request);
+  void taken(int32_t request, int32_t tokens);
   // The core's engine. Throws ERR_DISPOSED after the engine was closed or its model was disposed of.
   Engine& core() const;
   std::shared_ptr<ModelState> model() const { return model_.lock(); }
@@ -36,7 +40,15 @@ class EngineState : public Caller, public std::enable_shared_from_this<EngineSta
   std::shared_ptr<Engine> core_;  // null after it was given up
   bool closed_ = false;
   Napi::FunctionReference on_outputs_;
-  int64_t under_way_ = 0;            // requests whose end was not told
+  // The process stays alive while there is something to tell that somebody may wait for: not for requests that pause
+  // until their readers take what they were told, as these may be gone.
+  void hold_while_active();
+
+  // Requests whose end was not told: how many tokens the reader has not taken.
+  std::unordered_map<int32_t, int64_t> untaken_;
+  int64_t paused_ = 0;  // of these
+  int64_t ahead_ = 0;   // tokens after which a request pauses
+  bool held_ = false;
   std::shared_ptr<JobCount> count_;  // while requests are under way
 };
 

@@ -51,7 +51,12 @@ bool Engine::admit(Sequence& sequence) {
     return true;
   }
   counts_.found_tokens += sequence.keys.length;
-  if (!sequence.started) outputs_.add(sequence.id, EngineOutputs::Kind::started, sequence.keys.length, 0);
+  if (!sequence.started) {
+    const int64_t since = sequence.request.submitted_ns;
+    const int64_t waited_ms =
+        since == 0 ? 0 : std::clamp<int64_t>((options_.clock() - since) / 1'000'000, 0, INT32_MAX);
+    outputs_.add(sequence.id, EngineOutputs::Kind::started, sequence.keys.length, static_cast<int32_t>(waited_ms));
+  }
   sequence.started = sequence.running = true;
   sequence.group = group_of(sequence.request.version.get());
   options_.order->start(sequence.id, sequence.pending());

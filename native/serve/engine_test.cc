@@ -188,7 +188,8 @@ TEST_CASE("random schedules: every request that ended answers what it answers al
       const Base base = base_of(dtype);
       Alone expected(base);
       for (int64_t i = 0; i < std::max<int64_t>(1, count / (paths * 6)); ++i) {
-        CAPTURE(++seed);
+        ++seed;
+        CAPTURE(seed);
         run_schedule(base, expected, seed);
       }
     }

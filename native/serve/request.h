@@ -20,6 +20,7 @@ struct EngineRequest {
   uint32_t tenant = 0;            // whose share of the model it counts towards
   float weight = 1.0f;            // of the tenant's share, above 0
   uint64_t domain = 0;            // only requests of one domain share pages
+  int64_t submitted_ns = 0;       // on the engine's clock; 0: not told
   int64_t deadline_ns = 0;        // on the engine's clock; 0: none
   int32_t top_log_probs = -1;     // -1: no log-probabilities; else each token\'s, and of so many of the likeliest
 };
@@ -28,8 +29,10 @@ struct EngineRequest {
 struct EngineOutputs {
   static constexpr int64_t kColumns = 4;
   enum class Kind : int32_t {
-    started = 0,  // value: tokens of the prompt that were found in the cache. Once, before the first token
-    token = 1,    // value: the token; position: how many were generated before it
+    // value: tokens of the prompt that were found in the cache; position: milliseconds since it was submitted. Once,
+    // before the first token
+    started = 0,
+    token = 1,  // value: the token; position: how many were generated before it
     // After its token, if wanted. value: how many tops; position: index into numbers of the token's log-probability,
     // and for each top its id and log-probability
     log_probs = 2,

@@ -79,7 +79,9 @@ const parts = {
       join("node_modules", "jest", "bin", "jest.js"),
       ...["--runInBand", "--testTimeout=3600000", "test/parity", "--testPathIgnorePatterns=red_bits"],
     ]),
-  all: () => nativeTests(),
+  // qemu's user mode ends the process at a bus error, even if it has a handler.
+  all: () =>
+    nativeTests("--test-case-exclude=truncating a mapped file*,lost pages*,*bus error*,a shard that is truncated*"),
 };
 
 const chosen = process.argv.length > 2 ? process.argv.slice(2) : ["few", "readme"];

@@ -76,7 +76,7 @@ const inMain = {
   /** The process waits for the request, which nothing else keeps alive. */
   async awaited() {
     const { ask } = await engine();
-    ask({ tokenIds: new Int32Array(100).fill(7), maxNewTokens: 28 }).then(print);
+    ask({ tokenIds: new Int32Array(100).fill(7), maxNewTokens: 29 }).then(print);
   },
   async exit() {
     await unread();

@@ -1,5 +1,5 @@
 /** `complete`, and the seed of a generation. */
-import { embeddedModelDir, type GenerateOptions, LlamaModel } from "../../lib/index";
+import { embeddedModelDir, type GenerateOptions, type GenerationResult, LlamaModel } from "../../lib/index";
 
 let model: LlamaModel;
 beforeAll(async () => {
@@ -7,8 +7,11 @@ beforeAll(async () => {
 });
 afterAll(() => model.dispose());
 
-const timeless = ({ tokensPerSecond, ...rest }: { tokensPerSecond: number }) => {
+/** Without times, and without what earlier requests left in the cache. */
+const timeless = ({ tokensPerSecond, queuedMs, firstTokenMs, cachedTokens: _, ...rest }: GenerationResult) => {
   expect(tokensPerSecond).toBeGreaterThan(0);
+  expect(queuedMs).toBeGreaterThanOrEqual(0);
+  expect(firstTokenMs).toBeGreaterThanOrEqual(queuedMs);
   return rest;
 };
 

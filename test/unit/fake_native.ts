@@ -17,6 +17,8 @@ import type {
 export const hooks: {
   /** Called as a step or an evaluation begins; may throw, or abort something. */
   onJob?: ((kind: "step" | "evaluate") => void) | undefined;
+  /** Called as a step begins, with its number of tenants; may throw. */
+  onStep?: ((tenants: number) => void) | undefined;
   cpuPath: string;
   steps: number;
 } = { cpuPath: "fake", steps: 0 };
@@ -97,29 +99,52 @@ export class FakeOptimizer {
 }
 
 /** The loss at a target: the distance of a parameter (chosen by the target) from a point (chosen by the token). */
-function* losses(adapter: FakeAdapter, { tokenIds, targets }: NativeMicroBatch) {
+function* losses(adapter: FakeAdapter, { tokenIds, targets, sequenceStarts, slots }: NativeMicroBatch, slot = 1) {
+  let sequence = 0;
   for (const [row, target] of targets.entries()) {
-    if (target < 0) continue;
+    if (row >= sequenceStarts[sequence + 1]!) sequence++;
+    if (target < 0 || slots![sequence] !== slot) continue;
     const index = (target * 7 + tokenIds[row]!) % adapter.current.length;
     const away = adapter.current[index]! - (tokenIds[row]! % 5) / 3;
     yield { index, away, loss: away * away };
   }
 }
 
+function faultOf(nats: number, count: number): RubricateError | undefined {
+  if (count === 0) return new RubricateError("ERR_DATA", "Expected at least one supervised token");
+  return Number.isFinite(nats) ? undefined : new RubricateError("ERR_NOT_FINITE", "The loss is not finite");
+}
+
 function trainStep({ tenants, microBatches }: NativeTrainRequest): NativeTenantOutcome[] {
   hooks.onJob?.("step");
-  const [{ parameters, optimizer: given, options }] = tenants as never as [
-    { parameters: FakeAdapter; optimizer: FakeOptimizer; options: { learningRate: number } },
-  ];
-  const optimizer = given as unknown as FakeOptimizer;
+  hooks.onStep?.(tenants.length);
+  const outcomes = tenants.map((tenant, at) => stepOf(tenant as never, at + 1, microBatches));
+  if (outcomes.length === 1 && outcomes[0]!.error) throw outcomes[0]!.error;
+  hooks.steps++;
+  return outcomes;
+}
+
+interface FakeTenant {
+  readonly parameters: FakeAdapter;
+  readonly optimizer: FakeOptimizer;
+  readonly options: { readonly learningRate: number };
+}
+
+function stepOf(
+  { parameters, optimizer, options }: FakeTenant,
+  slot: number,
+  microBatches: readonly NativeMicroBatch[],
+): NativeTenantOutcome {
   const grads = new Float32Array(parameters.current.length);
   let [nats, count] = [0, 0];
   for (const batch of microBatches)
-    for (const { index, away, loss } of losses(parameters, batch)) {
+    for (const { index, away, loss } of losses(parameters, batch, slot)) {
       nats += loss;
       count++;
       grads[index] = grads[index]! + 2 * away;
     }
+  const error = faultOf(nats, count);
+  if (error) return { loss: 0, supervisedTokens: 0, correctTokens: 0, gradNorm: 0, error };
   optimizer.step++;
   for (const [at, sum] of grads.entries()) {
     const grad = sum / count;
@@ -129,10 +154,9 @@ function trainStep({ tenants, microBatches }: NativeTrainRequest): NativeTenantO
     parameters.current[at] = parameters.current[at]! - (options.learningRate * optimizer.m[at]!) / corrected;
   }
   parameters.grads = grads;
-  hooks.steps++;
   const gradNorm = Math.hypot(...grads);
   const correctTokens = Math.floor(count / 2);
-  return [{ loss: nats / count, supervisedTokens: count, correctTokens, gradNorm, error: undefined }];
+  return { loss: nats / count, supervisedTokens: count, correctTokens, gradNorm, error: undefined };
 }
 
 function evaluate(microBatches: readonly NativeMicroBatch[], [adapter]: readonly FakeAdapter[]): NativeSums {

@@ -114,6 +114,12 @@ const tested: Readonly<Record<string, readonly [file: string, ...titles: string[
   decodedCharacters: [calls, 'test("decodedCharacters"'],
   exampleIndices: [calls, '["exampleIndices"'],
   tensorElements: [calls, 'test("tensorElements"'],
+  ...Object.fromEntries(
+    ["servedName", "deadlineMs", "engineBytes", "maxSequences", "maxQueue", "stepMs", "keepVersions"].map((name) => [
+      name,
+      ["test/unit/engine_input.test.ts", `["${name}"`, "%s is accepted, and no more"],
+    ]),
+  ),
   deviceNumber: [calls, 'test("deviceNumber and deviceMemoryBytes"'],
   deviceMemoryBytes: [calls, 'test("deviceNumber and deviceMemoryBytes"'],
 };

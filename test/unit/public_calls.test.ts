@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as api from "../../lib/index";
 import { adapters, models } from "./public_calls/models";
+import { serving } from "./public_calls/serving";
 import { oddValues, type PublicCall, type Subjects, settled } from "./public_calls/support";
 import { operations, tensors } from "./public_calls/tensors";
 import { tokenizers } from "./public_calls/text";
@@ -12,6 +13,7 @@ import { data, training } from "./public_calls/training";
 const calls: Readonly<Record<string, PublicCall>> = {
   ...models,
   ...adapters,
+  ...serving,
   ...data,
   ...training,
   ...tokenizers,
@@ -187,6 +189,10 @@ const notPublic = new Set([
   "RedAdapter#byName",
   "RedAdapter#fileConfig",
   "RedAdapter#nativeFor",
+  "Engine#end",
+  "Engine#serve",
+  "Engine#allEnded",
+  "Engine#requireOpen",
   "Dataset.index",
   "Dataset#requireVocabulary",
   "Dataset#splitInSlices",

@@ -4,7 +4,7 @@ import * as api from "../../../lib/index";
 import { fileCodes, missing, none, noOptions, on, type PublicCall, withoutNull } from "./support";
 
 /** `generate` and `complete` have the same arguments. */
-const generation: Omit<PublicCall, "call"> = {
+export const generation: Omit<PublicCall, "call"> = {
   args: () => [{ prompt: "a", maxNewTokens: 1 }],
   options: (s) => ({
     prompt: "hello",
