@@ -76,4 +76,4 @@ export type { LearningRateSource, LoggerName, TrainerOptions } from "./train/opt
 export type { Publisher, PublishOptions } from "./train/publish";
 export type { Schedule } from "./train/schedule";
 export { type RunOptions, Trainer } from "./train/trainer";
-export { TrainingRun } from "./train/training_run";
+export type { TrainingRun } from "./train/training_run";

@@ -4,7 +4,7 @@ import { abortError, isAborted, onAbort } from "../job";
 import { limits } from "../limits";
 import type { LlamaModel } from "../model/model";
 import { integer, type Kind, number } from "../option_kinds";
-import { checkOptions, isMissing, type OptionNames, signalOf } from "../options";
+import { checkOptions, type OptionNames, signalOf } from "../options";
 import type { TrainerOptions, TrainerSettings } from "./options";
 import { type PublishOptions, publishing } from "./publish";
 import { type RunRequest, runEvents } from "./run_events";
@@ -149,8 +149,8 @@ export class MultiTrainer {
 }
 
 function checked(name: string, value: number | undefined, kind: Kind<number>, fallback: number): number {
-  if (isMissing(value)) return fallback;
+  if (value === undefined) return fallback;
   const expected = kind.fault(value);
   if (expected !== undefined) throw invalid(name, expected, value);
-  return value as number;
+  return value;
 }

@@ -92,7 +92,11 @@ class Alone {
     for (const auto* ids : {&request.prompt, &request.stop_ids})
       for (const int32_t id : *ids) key += std::to_string(id) + ",";
     auto [found, added] = answers_.try_emplace(key);
-    if (added) found->second = alone(base_.model, request);
+    if (added) {
+      EngineRequest unhurried = request;
+      unhurried.deadline_ns = 0;
+      found->second = alone(base_.model, unhurried);
+    }
     return found->second;
   }
 

@@ -22,7 +22,7 @@ struct EngineRequest {
   uint64_t domain = 0;            // only requests of one domain share pages
   int64_t submitted_ns = 0;       // on the engine's clock; 0: not told
   int64_t deadline_ns = 0;        // on the engine's clock; 0: none
-  int32_t top_log_probs = -1;     // -1: no log-probabilities; else each token\'s, and of so many of the likeliest
+  int32_t top_log_probs = -1;     // -1: no log-probabilities; else each token's, and of so many of the likeliest
 };
 
 // Rows of `kColumns` numbers: request, kind, value, position. A request's rows are in order; the last one is its end.

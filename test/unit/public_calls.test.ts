@@ -113,7 +113,14 @@ test.each(withOptions)("%s refuses wrong options", async (name, entry) => {
 });
 
 describe("an adapter that cannot be used", () => {
-  const takers = ["LlamaModel#logits", "LlamaModel#generate", "LlamaModel#complete", "evaluate", "new Trainer"];
+  const takers = [
+    "LlamaModel#logits",
+    "LlamaModel#generate",
+    "LlamaModel#complete",
+    "evaluate",
+    "new Trainer",
+    "MultiTrainer#add",
+  ];
 
   test.each(takers)("by %s", async (name) => {
     const entry = calls[name]!;
@@ -210,8 +217,8 @@ const notPublic = new Set([
   "Tokenizer#templateFor",
   "Trainer#events",
   "Trainer#locked",
-  "Trainer#logEvents",
-  "Trainer#openLogs",
+  "MultiTrainer#begin",
+  "MultiTrainer#requireFree",
   // Constructors that are private in TypeScript, and that of the error class, which accepts anything.
   "new LlamaModel",
   "new RedAdapter",

@@ -68,13 +68,13 @@ export const data: Record<string, PublicCall> = {
   "Dataset#split": { args: () => [0.5, 1], call: on("data", "split"), takes: { 0: "half", 1: "zero one" } },
 };
 
-const trainer = (s: Subjects) => ({
-  model: s.model,
+const multiRun = (s: Subjects) => ({
   adapter: api.RedAdapter.create(s.model),
   train: s.examples,
   maxSteps: 1,
   batchSize: 2,
 });
+const trainer = (s: Subjects) => ({ model: s.model, ...multiRun(s) });
 const counted = `${withoutNull} one`;
 const atLeastZero = `${withoutNull} zero one half`;
 const belowOne = `${withoutNull} zero half`;
@@ -115,6 +115,9 @@ const trainerTakes = {
   keepCheckpoints: counted,
   recompute: `${withoutNull} true false`,
 };
+
+/** What is not the model. */
+const { model: _, ...multiTakes } = trainerTakes as Record<string, string>;
 
 /** `run` and `train` have the same arguments. */
 const running: Omit<PublicCall, "call"> = {
@@ -183,6 +186,25 @@ export const training: Record<string, PublicCall> = {
     call: (s, [line]) => drained(new api.Trainer({ ...trainer(s), train: [{ ...s.examples[0]!, line: line! }] }).run()),
     takes: { 0: "undefined zero one minus" },
   },
+  "new MultiTrainer": {
+    args: (s) => [{ model: s.model }],
+    call: (_, args) => new api.MultiTrainer(...(args as never as [api.MultiTrainerOptions])),
+    options: (s) => ({ model: s.model, maxRows: 64, maxTenants: 2 }),
+    takes: { maxRows: counted, maxTenants: counted },
+  },
+  "MultiTrainer#add": {
+    args: (s) => ["one", multiRun(s)],
+    call: (s, args) => new api.MultiTrainer({ model: s.model }).add(...(args as never as [string, never])).done,
+    takes: { 0: "text", ...multiTakes, weight: `${withoutNull} one half`, publish: missing, signal: missing },
+    options: (s) => ({
+      ...multiRun(s),
+      weight: 2,
+      publish: { engine: { adapters: { set: async () => {} } }, name: "one" },
+      signal: new AbortController().signal,
+    }),
+    codes: ["ERR_DATA"],
+  },
+  "MultiTrainer#close": { args: () => [], call: (s) => new api.MultiTrainer({ model: s.model }).close() },
   "Trainer#run": {
     ...running,
     call: (s, args) => drained(new api.Trainer(trainer(s)).run(...(args as never as [api.RunOptions]))),
