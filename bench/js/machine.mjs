@@ -1,7 +1,8 @@
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
 import os from "node:os";
-import { native, root } from "./package.mjs";
+import { built, native, root } from "./package.mjs";
+
+const { processorText, thisProcessor } = built("cli/bench_machine.js");
 
 function git(...args) {
   try {
@@ -11,25 +12,13 @@ function git(...args) {
   }
 }
 
-/** The processor's name, with its family and model, since a hypervisor may hide part of the name. */
-function processor() {
-  const name = os.cpus()[0]?.model.trim() ?? "unknown";
-  try {
-    const info = readFileSync("/proc/cpuinfo", "utf8");
-    const [family, model] = ["cpu family", "model"].map(
-      (key) => new RegExp(`^${key}\\s*:\\s*(\\d+)`, "m").exec(info)[1],
-    );
-    return `${name} (family ${family}, model ${model})`;
-  } catch {
-    return name; // not Linux, or not x64
-  }
-}
-
 /** The machine, on which figures depend besides the code; part of every result. */
 export function describeMachine() {
   const { path, threads } = native.cpu();
+  const processor = thisProcessor();
   return {
-    cpu: processor(),
+    cpu: processorText(processor),
+    processor,
     cores: os.cpus().length,
     memoryGiB: Math.round(os.totalmem() / 2 ** 30),
     path,

@@ -16,7 +16,7 @@
 #include "ops/attention/attention.h"
 
 #define RUBRICATE_KERNELS_USE_BF16
-#define RUBRICATE_KERNELS "../bench/native/peak.inl"
+#define RUBRICATE_KERNELS "device/cpu/peak_kernels.inl"
 #include "device/cpu/simd/for_each_target.h"
 
 namespace rubricate {

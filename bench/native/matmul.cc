@@ -24,7 +24,7 @@
 #include "ops/linear/linear.h"
 
 #define RUBRICATE_KERNELS_USE_BF16
-#define RUBRICATE_KERNELS "native/peak.inl"
+#define RUBRICATE_KERNELS "device/cpu/peak_kernels.inl"
 #include "device/cpu/simd/for_each_target.h"
 
 namespace rubricate {

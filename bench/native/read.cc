@@ -9,7 +9,7 @@
 #include "device/cpu/thread_pool.h"
 
 #define RUBRICATE_KERNELS_USE_BF16
-#define RUBRICATE_KERNELS "native/peak.inl"
+#define RUBRICATE_KERNELS "device/cpu/peak_kernels.inl"
 #include "device/cpu/simd/for_each_target.h"
 
 namespace rubricate {

@@ -14,6 +14,11 @@ export interface NativeBinding {
   /** Sets how errors are made: `new errorClass(code, message)`, and for a bad argument the result of `bad`. Per environment. */
   setErrors(errorClass: typeof RubricateError, bad: typeof invalid): void;
   cpu(): { path: string; supported: string[]; threads: number; splitRegions: number };
+  /**
+   * What this processor reaches at most with its threads and path (native/device/cpu/peak.h): operations a second of
+   * multiply-adds by dtype, bytes a second of a plain read. Takes some tenths of a second, on the caller's thread.
+   */
+  peakRates(): { float32: number; bfloat16: number; read: number };
   setThreads(threads: number): void;
   /** Lowers the calling worker's priority below the event loop's thread (native/device/cpu/thread_priority.h). */
   lowerThreadPriority(): void;

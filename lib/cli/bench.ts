@@ -1,30 +1,18 @@
-import { cpus } from "node:os";
-import { deviceText } from "../model/device";
+import { access, constants } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import { quoted } from "../errors";
+import { replaceFile, withFileErrors } from "../files/atomic";
 import type { LlamaModel } from "../model/model";
-import { native } from "../native";
 import type { BenchCase } from "./bench_cases";
+import { type Comparison, compared, readStored } from "./bench_compare";
+import { describeMachine, type Machine, processorText } from "./bench_machine";
 import { decoding, prefill, trainingStep } from "./bench_model";
 import { attention, callOverheads, matmul, redEdit } from "./bench_ops";
-import type { Command, Invocation } from "./command";
+import { type BenchResult, quick, thorough, timeCase } from "./bench_timing";
+import { type Command, type Invocation, UsageError } from "./command";
 import { modelFlags } from "./flags";
-import { version } from "./help";
 import { loadModel } from "./load";
 import { plural, table } from "./text";
-
-/** Minimum number of runs of a case, and their minimum duration. */
-const leastRuns = 5;
-const leastSeconds = 0.5;
-
-interface BenchResult {
-  readonly name: string;
-  readonly runs: number;
-  /** Milliseconds of the fastest and of the median run. */
-  readonly bestMs: number;
-  readonly medianMs: number;
-  /** Rate of the fastest run in `unit`. */
-  readonly rate: number;
-  readonly unit: string;
-}
 
 /** Kernels at shapes of a model with 110 million parameters, in fp32, and whole steps of the model. */
 function casesOf(model: LlamaModel): BenchCase[] {
@@ -44,82 +32,99 @@ export const benchCommand: Command = {
   name: "bench",
   summary: "Measures the speed of training and generation, and of their parts, on this machine.",
   details:
-    "Each case runs for at least half a second; the fastest and the median run are reported. Kernels are timed through the public ops, including allocations. Nothing else should run on the machine.",
-  flags: [...modelFlags],
+    "Each case runs for at least half a second. The table has the time of a call in the fastest and in the median run, how much the runs differ (interquartile range, as a share of the median), the rate of the fastest run, and its share of the machine's peak, measured in the same run: a loop of multiply-adds on registers, for GB/s a plain read of memory, which data in a cache can exceed. Kernels are timed through the public ops, including allocations. Nothing else should run on the machine.",
+  flags: [...modelFlags, "filter", "quick", "out", "compare"],
   defaults: { model: "embedded" },
+  meanings: { out: { placeholder: "FILE", help: "also writes the results into this file, as JSON" } },
   async run(invocation) {
-    const { terminal, interrupts } = invocation;
+    const { values, terminal, interrupts } = invocation;
+    const before = values.compare === undefined ? undefined : await readStored(values.compare);
+    if (values.out !== undefined) await requireFolderOf(values.out); // now, not after minutes
     const model = await loadModel(invocation);
     try {
-      const cases = casesOf(model);
+      const cases = chosen(casesOf(model), values.filter);
+      const machine = describeMachine(model);
       const results: BenchResult[] = [];
       for (const [at, one] of cases.entries()) {
-        if (interrupts.signal.aborted) break;
         terminal.progress.show(at / cases.length, one.name, true);
-        results.push(await timeCase(one, interrupts.signal));
+        const result = await timeCase(one, values.quick ? quick : thorough, machine.peaks, interrupts.signal);
+        interrupts.signal.throwIfAborted();
+        results.push(result!);
       }
       terminal.progress.restart();
-      interrupts.signal.throwIfAborted();
-      show(invocation, model, results);
+      const isQuick = values.quick ?? false;
+      const report = { machine, quick: isQuick, model: model.dir, products: model.native.products(), results };
+      if (values.out !== undefined) {
+        const date = new Date().toISOString();
+        await replaceFile(values.out, `${JSON.stringify({ date, ...report }, null, 2)}\n`);
+      }
+      const comparison = before && compared({ machine, results, isQuick }, before);
+      const { differences, ratios, missing } = comparison ?? {};
+      const comparedWith = comparison && {
+        file: values.compare,
+        differences,
+        ratios: Object.fromEntries(ratios!),
+        missing,
+      };
+      terminal.event({ ...report, ...(comparedWith && { compared: comparedWith }) });
+      show(invocation, machine, results, comparison);
     } finally {
       model.dispose();
     }
   },
 };
 
-async function timeCase({ group, name, start, work, unit }: BenchCase, signal: AbortSignal): Promise<BenchResult> {
-  const { run, end } = start();
-  const times: number[] = [];
-  try {
-    await run(); // warm-up
-    for (let total = 0; (times.length < leastRuns || total < leastSeconds * 1e3) && !signal.aborted; ) {
-      const before = process.hrtime.bigint();
-      await run();
-      const ms = Number(process.hrtime.bigint() - before) / 1e6;
-      times.push(ms);
-      total += ms;
-    }
-  } finally {
-    end();
-  }
-  times.sort((a, b) => a - b);
-  const bestMs = times[0] ?? Number.NaN;
-  const medianMs = times[times.length >> 1] ?? Number.NaN;
-  return {
-    name: `${group}: ${name}`,
-    runs: times.length,
-    bestMs,
-    medianMs,
-    rate: work / (bestMs / 1e3),
-    unit,
-  };
+async function requireFolderOf(file: string): Promise<void> {
+  const folder = dirname(resolve(file));
+  await withFileErrors(file, () => access(folder, constants.W_OK));
 }
 
-function show({ terminal }: Invocation, model: LlamaModel, results: readonly BenchResult[]): void {
-  const { path, threads } = native().cpu();
-  const machine = {
-    cpu: cpus()[0]?.model ?? "unknown",
-    threads,
-    kernels: path,
-    node: process.version,
-    platform: `${process.platform}-${process.arch}`,
-    rubricate: version(),
-    device: deviceText(model.device),
-    matmul: model.device.matmul ?? null,
-  };
-  terminal.event({ machine, model: model.dir, products: model.native.products(), results });
+/** @throws UsageError if no case matches */
+function chosen(all: readonly BenchCase[], filter = ""): BenchCase[] {
+  const full = ({ group, name }: BenchCase) => `${group}: ${name}`;
+  const found = all.filter((one) => full(one).includes(filter));
+  if (found.length === 0)
+    throw new UsageError(
+      `Expected a part of a case's name for --filter but received ${quoted(filter)}; the cases are ${all.map(full).join("; ")}`,
+    );
+  return found;
+}
+
+const percent = (share: number) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
+const time = (ms: number) => (ms < 0.01 ? `${(ms * 1e3).toFixed(2)} us` : `${ms.toFixed(3)} ms`);
+
+function show(
+  { terminal, values }: Invocation,
+  machine: Machine,
+  results: readonly BenchResult[],
+  comparison: Comparison | undefined,
+): void {
+  const { processor, threads, kernels, node, rubricate, peaks, loadAverage, matmul: products, device } = machine;
+  const giga = (value: number) => (value / 1e9).toFixed(1);
   terminal.print(
-    `${machine.cpu}, ${plural(threads, "thread")}, ${path} kernels, Node ${process.version}, rubricate ${version()}`,
+    `${processorText(processor)}, ${plural(threads, "thread")}, ${kernels} kernels, Node ${node}, rubricate ${rubricate}`,
   );
-  if (machine.matmul !== null) terminal.print(`the model on ${machine.device}, matmuls by ${machine.matmul}`);
+  terminal.print(
+    `peaks: ${giga(peaks.float32)} GFLOP/s in float32, ${giga(peaks.bfloat16)} in bfloat16, reading ${giga(peaks.read)} GB/s; ` +
+      `load ${loadAverage.toFixed(2)}`,
+  );
+  if (products !== null) terminal.print(`the model on ${device}, matmuls by ${products}`);
+  for (const difference of comparison?.differences ?? [])
+    terminal.print(`not the machine or effort of ${values.compare}: ${difference}; the ratios show that, too`);
   terminal.print();
-  const ms = (value: number) => (value < 0.01 ? `${(value * 1e3).toFixed(2)} us` : `${value.toFixed(3)} ms`);
-  const rows = results.map(({ name, runs, bestMs, medianMs, rate, unit }) => [
+  const ratioOf = (name: string) => comparison?.ratios.get(name)?.toFixed(2) ?? "";
+  const rows = results.map(({ name, runs, bestMs, medianMs, spread, rate, unit, peakShare }) => [
     name,
-    ms(bestMs),
-    ms(medianMs),
+    time(bestMs),
+    time(medianMs),
+    percent(spread),
     `${rate >= 100 ? rate.toFixed(0) : rate.toPrecision(3)} ${unit}`,
+    peakShare === null ? "" : percent(peakShare),
     String(runs),
+    ...(comparison ? [ratioOf(name)] : []),
   ]);
-  for (const line of table([["case", "best", "median", "rate", "runs"], ...rows])) terminal.print(line);
+  const head = ["case", "best", "median", "spread", "rate", "of peak", "runs", ...(comparison ? ["ratio"] : [])];
+  for (const line of table([head, ...rows])) terminal.print(line);
+  if (comparison && comparison.missing.length > 0)
+    terminal.print(`only in ${values.compare}: ${comparison.missing.join("; ")}`);
 }

@@ -8,6 +8,10 @@ export interface BenchCase<Needs extends unknown[] = []> {
   /** Work of one run in `unit` times seconds: 10^9 bytes or operations, or a count. */
   readonly work: number;
   readonly unit: "GB/s" | "GFLOP/s" | "tokens/s" | "calls/s";
+  /** Calls in a run, of which times are given. Default: 1. */
+  readonly calls?: number;
+  /** What bounds the rate of a case in GB/s or GFLOP/s: a plain read, or multiply-adds of a dtype. */
+  readonly peak?: "read" | BenchDtype;
   start(...needs: Needs): Started;
 }
 

@@ -19,6 +19,7 @@ export function redEdit(rows: number, width: number, dtype: BenchDtype, backward
     name: `${what}, ${short[dtype]} [${rows}, ${width}]`,
     unit: "GB/s" as const,
     work: (elements * bytesOf[dtype]) / 1e9,
+    peak: "read" as const,
   };
   const inputs = () => [
     tensor([rows, width], dtype, whole),
@@ -40,6 +41,7 @@ export function matmul(rows: number, k: number, n: number, dtype: BenchDtype): B
     name: `${short[dtype]} [${rows}, ${k}] x [${k}, ${n}]`,
     unit: "GFLOP/s" as const,
     work: (2 * rows * k * n) / 1e9,
+    peak: dtype,
   };
   const inputs = () => [tensor([rows, k], dtype), tensor([n, k], dtype)];
   return onTape(description, inputs, (tape, [x, weight]) => ops.linear(tape, x!, weight!));
@@ -62,6 +64,7 @@ export function attention(
       `${heads} heads (${kvHeads} of keys) of ${headDim}`,
     unit: "GFLOP/s" as const,
     work: operations / 1e9,
+    peak: dtype,
   };
   const inputs = () => [
     tensor([rows, heads * headDim], dtype, backward),
@@ -76,11 +79,12 @@ export function attention(
   });
 }
 
+/** Calls of one run: a single one is too short for the clock. */
 const calls = 100;
 
-/** `calls` calls with almost no work. */
+/** Calls with almost no work. */
 function overhead(name: string, start: () => Started): BenchCase {
-  return { group: "call overhead", name, unit: "calls/s", work: calls, start };
+  return { group: "call overhead", name, unit: "calls/s", work: calls, calls, start };
 }
 
 export function callOverheads(): BenchCase[] {

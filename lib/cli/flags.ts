@@ -83,6 +83,10 @@ export const flags = {
     "all",
   ),
 
+  filter: flag(text("TEXT"), "only cases whose name contains this text"),
+  quick: toggle("two runs of each case: shows that everything works, its figures mean little"),
+  compare: flag(text("FILE"), "results that --out wrote, to compare with"),
+
   prompt: flag(text("TEXT"), "what to continue; without it, stdin is read"),
   chat: toggle("formats the prompt as a user's message with the chat template"),
   system: flag(text("TEXT"), "the system message of a chat"),

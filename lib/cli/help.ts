@@ -15,10 +15,10 @@ function wrap(text: string, width: number, indent: number): string {
 }
 
 /** A flag with a placeholder for its value. */
-export function usageOf(name: FlagName): string {
+export function usageOf(name: FlagName, command?: Command): string {
   const flag: Flag<unknown> = flags[name];
   const written = `${flag.short ? `-${flag.short}, ` : ""}--${kebab(name)}`;
-  const { placeholder } = flag.kind;
+  const placeholder = command?.meanings?.[name]?.placeholder ?? flag.kind.placeholder;
   if (placeholder === undefined) return written;
   return flag.alone === undefined ? `${written} ${placeholder}` : `${written}[=${placeholder}]`;
 }
@@ -26,7 +26,7 @@ export function usageOf(name: FlagName): string {
 /** @param width of the terminal, in columns */
 export function commandHelp(command: Command, width: number): string {
   const positionals = (command.positionals ?? []).map((name) => ` [${name}]`).join("");
-  const required = (command.required ?? []).map((name) => ` ${usageOf(name)}`).join("");
+  const required = (command.required ?? []).map((name) => ` ${usageOf(name, command)}`).join("");
   const lines = [
     `Usage: rubricate ${command.name}${positionals}${required} [flags]`,
     "",
@@ -37,8 +37,12 @@ export function commandHelp(command: Command, width: number): string {
   const describe = (name: FlagName) => {
     const flag: Flag<unknown> = flags[name];
     const fallback = command.defaults?.[name] ?? flag.default;
-    const help = wrap(flag.help + (fallback === undefined ? "" : ` (default: ${fallback})`), width, column);
-    const usage = `  ${usageOf(name)}`;
+    const help = wrap(
+      (command.meanings?.[name]?.help ?? flag.help) + (fallback === undefined ? "" : ` (default: ${fallback})`),
+      width,
+      column,
+    );
+    const usage = `  ${usageOf(name, command)}`;
     lines.push(usage.length < column ? usage.padEnd(column) + help : `${usage}\n${" ".repeat(column)}${help}`);
   };
   const groups = command.groups ?? { Flags: command.flags };

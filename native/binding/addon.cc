@@ -12,6 +12,7 @@
 #include "binding/tensor.h"
 #include "binding/version.h"
 #include "device/cpu/cpu_path.h"
+#include "device/cpu/peak.h"
 #include "device/cpu/thread_pool.h"
 #include "device/cpu/thread_priority.h"
 
@@ -38,6 +39,15 @@ Napi::Value cpu(const Napi::CallbackInfo& info) {
   cpu.Set("threads", ThreadPool::instance().size());
   cpu.Set("splitRegions", static_cast<double>(ThreadPool::instance().split_regions()));
   return cpu;
+}
+
+Napi::Value peak_rates(const Napi::CallbackInfo& info) {
+  const PeakRates rates = measure_peak_rates();
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("float32", rates.f32);
+  result.Set("bfloat16", rates.bf16);
+  result.Set("read", rates.read);
+  return result;
 }
 
 Napi::Value set_threads(const Napi::CallbackInfo& info) {
@@ -67,6 +77,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("version", RUBRICATE_VERSION);
   define_function(env, exports, "setErrors", &guarded_function<&set_errors>);
   define_function(env, exports, "cpu", &guarded_function<&cpu>);
+  define_function(env, exports, "peakRates", &guarded_function<&peak_rates>);
   define_function(env, exports, "setThreads", &guarded_function<&set_threads>);
   define_function(env, exports, "lowerThreadPriority", &guarded_function<&lower_priority>);
   define_function(env, exports, "loadModel", &load_model);

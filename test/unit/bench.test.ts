@@ -8,6 +8,8 @@ import { LlamaModel } from "../../lib/model/model";
 const root = join(__dirname, "../..");
 const node = (...args: string[]) => promisify(execFile)(process.execPath, args, { cwd: root });
 
+const escaped = (text: string) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+
 let folder: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "rubricate-bench-test-"));
@@ -28,6 +30,8 @@ test.each([
     machine: {
       cpu: expect.any(String),
       cores: expect.any(Number),
+      processor: { name: expect.any(String), flags: expect.any(Array) },
+      peaks: { float32: expect.any(Number), bfloat16: expect.any(Number), read: expect.any(Number) },
       path: expect.any(String),
       threads: expect.any(Number),
       node: process.version,
@@ -37,13 +41,18 @@ test.each([
   });
   expect(written.results).toHaveLength(count);
   for (const result of written.results) {
-    expect(`${result.group}: ${result.name}`).toContain(filter);
+    expect(result.name).toContain(filter);
+    expect([typeof result.spread, result.calls]).toEqual(["number", unit === "calls/s" ? 100 : 1]);
+    expect(result.peakShare === null).toBe(unit !== "GB/s");
     expect(result.unit).toBe(unit);
     expect(result.runs).toBeGreaterThanOrEqual(2);
     expect(result.bestMs).toBeLessThanOrEqual(result.medianMs);
     expect(result.rate).toBeGreaterThan(0);
-    expect(stdout).toContain(result.name);
+    expect(stdout).toContain(result.name.slice(result.name.indexOf(": ") + 2));
   }
+  const again = await node("bench/main.mjs", "--quick", "--filter", filter, "--compare", out);
+  for (const { name } of written.results)
+    expect(again.stdout).toMatch(new RegExp(`^ +\\d+\\.\\d\\d  ${escaped(name)}$`, "m"));
 });
 
 test("a filter that matches nothing fails", async () => {

@@ -120,7 +120,7 @@ test.each([60, 100])("help fits into %i columns and names every flag of its comm
 });
 
 test("flags with their placeholders", () => {
-  expect((["json", "help", "model", "resume"] as const).map(usageOf)).toEqual([
+  expect((["json", "help", "model", "resume"] as const).map((name) => usageOf(name))).toEqual([
     "--json",
     "-h, --help",
     "--model DIR",

@@ -1,5 +1,6 @@
 /** Environments of the package: other realms, special file systems, clones without git-lfs, bundlers. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runInNewContext } from "node:vm";
@@ -143,6 +144,19 @@ test.each([
       ),
     }),
   );
+});
+
+test("a bundle of ES modules names the remedy before it fails at a require, and the package itself loads", () => {
+  const dist = join(__dirname, "..", "..", "dist");
+  mkdirSync(at("bundle"));
+  for (const name of ["index.mjs", "not_bundled.mjs"]) copyFileSync(join(dist, name), at("bundle", name));
+  writeFileSync(at("bundle", "index.js"), `throw new Error('Dynamic require of "node:path" is not supported')`);
+  const load = (path: string) => spawnSync(process.execPath, [path], { encoding: "utf8" });
+  expect(load(at("bundle", "index.mjs"))).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/a bundler put it.*esbuild --external:rubricate[\s\S]*code: 'ERR_NATIVE_LOAD'/),
+  });
+  expect(load(join(dist, "index.mjs"))).toMatchObject({ status: 0, stderr: "" });
 });
 
 test("the package's own root is found", () => {
