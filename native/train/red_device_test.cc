@@ -24,7 +24,7 @@ struct RedRun {
   std::vector<MicroBatch> batches = {tiny_batch({tiny_tokens(9, 1)}, {1}), tiny_batch({tiny_tokens(5, 2)}, {1})};
   double max_grad_norm = 0.01;
   Tenant tenant() const { return {adapter, adapter, optimizer, kOptions, max_grad_norm}; }
-  void step(Model& on) const { train_step(on, {tenant()}, batches, false, true, control()); }
+  void step(Model& on) const { trained_step(on, {tenant()}, batches, false, true, control()); }
   std::vector<Tensor> state() const {
     return {adapter->values(), adapter->gradients(), optimizer->whole.m, optimizer->whole.v};
   }
@@ -138,7 +138,7 @@ TEST_CASE("a step with a finite loss but a gradient that is not finite changes n
     };
     const auto model = tiny_model({.tied = false}, DType::f32, DType::f32, infinite);
     run.batches = {MicroBatch(fitting_batch({{1, 2, 3, 60}, {0, 4}, {1}, {}}), {2, 3, -1, -1})};
-    const auto loss_alone = evaluate(*model, {run.adapter}, run.batches, control());
+    const auto loss_alone = evaluate(*model, {run.adapter}, run.batches, 0, control());
     CHECK(std::isfinite(loss_alone.nats[1]));
     std::string says;
     try {
