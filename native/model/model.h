@@ -51,8 +51,7 @@ class Model {
   //   be null.
   // The batch must live until the tape has run backward. Errors: ERR_FOREIGN (a batch made for another model),
   // ERR_ABORTED.
-  Var forward(Tape& tape, const Batch& batch, const AdapterSet* adapters, bool recompute,
-              const PagedKeys* cache) const;
+  Var forward(Tape& tape, const Batch& batch, const AdapterSet* adapters, bool recompute, const PagedKeys* cache) const;
 
   // Bytes of this model's own (not mapped) memory, on its device: weights, and the RoPE table, which grows with the
   // longest sequence so far. May be called from any thread.
