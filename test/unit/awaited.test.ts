@@ -30,7 +30,7 @@ describe("a generator that is awaited", () => {
   });
 
   test("of run says so, locks nothing, trains nothing, and can still be iterated", async () => {
-    const made = newTrainer(model, { outputDir: root });
+    const made = newTrainer(model, { outputDir: root, overwrite: true });
     const before = vectorsOf(made);
     const run = made.trainer.run();
     const says = wrong("run", "trainer.train\\(\\.\\.\\.\\)");
