@@ -48,7 +48,7 @@ function identity(machine: JsonObject, isQuick: boolean): Record<string, string 
   const { processor, kernels, path, threads, cores, device } = machine;
   return {
     processor: isObject(processor) ? processorText(processor as unknown as Processor) : text(machine.cpu),
-    "instruction sets": isObject(processor) && Array.isArray(processor.flags) ? processor.flags.join(" ") : undefined,
+    "instruction sets": isObject(processor) ? text(processor.flags) : undefined,
     kernels: text(kernels ?? path),
     threads: text(threads),
     processors: text(cores),

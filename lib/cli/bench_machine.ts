@@ -13,8 +13,8 @@ export interface Processor {
   readonly family?: string;
   readonly model?: string;
   readonly stepping?: string;
-  /** Instruction sets that matter to kernels, sorted. */
-  readonly flags: readonly string[];
+  /** Instruction sets that matter to kernels, sorted, with spaces between. */
+  readonly flags: string;
 }
 
 /** The names are those of x64; arm64 has others. */
@@ -24,7 +24,7 @@ const keys = {
   model: ["model", "CPU part"],
   stepping: ["stepping", "CPU variant"],
 };
-const vectorFlags = /^(sse4_2|avx|fma|f16c|amx|gfni|asimd|sve|sme|bf16|i8mm|fphp)/;
+const vectorFlags = /^(sse4_2|avx|fma|f16c|amx|gfni|asimd|sve|sme2?$|bf16|i8mm|fphp)/;
 
 /** @param text of /proc/cpuinfo, of which the first processor counts; empty where there is none */
 export function processorOf(text: string, fallback: string): Processor {
@@ -44,7 +44,10 @@ export function processorOf(text: string, fallback: string): Processor {
     family: field(keys.family),
     model: field(keys.model),
     stepping: field(keys.stepping),
-    flags: all.filter((flag) => vectorFlags.test(flag)).sort(),
+    flags: all
+      .filter((flag) => vectorFlags.test(flag))
+      .sort()
+      .join(" "),
   };
 }
 

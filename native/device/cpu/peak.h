@@ -1,5 +1,5 @@
 // Rates that this machine reaches at most, on the threads of the process and with its path of kernels: benchmarks compare
-// theirs with them. Each is the best of several passes of about a hundredth of a second.
+// theirs with them. Each is the best of many short passes.
 #pragma once
 
 namespace rubricate {
