@@ -64,7 +64,7 @@ test.each<[string[], string]>([
   [["--nonsense"], 'Expected a flag of rubricate all but received "--nonsense"'],
   [["-x"], 'Expected a flag of rubricate all but received "-x"'],
   [["--epoch", "1"], 'received "--epoch"; did you mean --epochs?'],
-  [["--lr=x"], 'Expected a number of at least 0 for --lr but received "x"'],
+  [["--lr=x"], 'Expected a number of at least 0 or "sweep" for --lr but received "x"'],
   [["--eval-steps", "5"], "did you mean --eval-every-steps? (an epoch's end is evaluated as well"],
   [["--eval_steps", "5"], 'received "--eval_steps"; did you mean --eval-every-steps?'],
   [["--logging-steps", "5"], "; every step is logged: leave it out"],

@@ -180,7 +180,7 @@ describe("the code in the documents runs", () => {
   });
 
   test("the README's program learns, saves and answers", () => {
-    expect(programs).toHaveLength(1);
+    expect(programs).toHaveLength(2);
     const output = execute(programs[0]!);
     const losses = [...output.matchAll(/^step \d+ of \d+: loss (\d+\.\d+)$/gm)].map(([, loss]) => Number(loss));
     expect(losses.length).toBeGreaterThan(10);
@@ -193,6 +193,12 @@ describe("the code in the documents runs", () => {
       "adapter_config.json",
       "adapter_model.safetensors",
     ]);
+  });
+
+  test("the README's three tenants: two are answered while one learns, which then answers by what it learned", () => {
+    const lines = execute(programs[1]!).trim().split("\n");
+    expect(lines.map((line) => line.split(/[: ]/)[0]).sort()).toEqual(["acme", "globex", "initech", "initech"]);
+    expect(lines.slice(-2)).toEqual(["initech has version 2", "initech: The Navy, in room seven."]);
   });
 
   test("the demo prints the table of the README, and most of its answers are right", () => {
