@@ -127,7 +127,7 @@ async function demonstrate(invocation: Invocation, model: LlamaModel): Promise<v
     `Right answers  ${share(exactMatch.before)} before, ${share(exactMatch.after)} after, of ${exactMatch.of} held-out letters`,
   );
   terminal.print(
-    `Held-out loss  ${before.loss.toFixed(2)} before, ${after.loss.toFixed(2)} after: ${fallPercent.toFixed(1)} % less`,
+    `Held-out loss  ${before.loss.toFixed(1)} before, ${after.loss.toFixed(2)} after: ${fallPercent.toFixed(1)} % less`,
   );
   terminal.print(`Training       ${plural(steps, "step")} in ${duration(seconds)}`);
   terminal.print(

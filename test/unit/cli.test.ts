@@ -252,7 +252,7 @@ test("demo lowers the held-out loss, counts right answers, and prints the next c
   expect(new Set(offices.map(({ completion }) => completion)).size).toBe(8);
   for (const columns of [50, 90]) {
     const { stdout } = await runCli(argv, { columns });
-    expect(stdout).toContain(`Held-out loss  ${before.toFixed(2)} before, ${after.toFixed(2)} after`);
+    expect(stdout).toContain(`Held-out loss  ${before.toFixed(1)} before, ${after.toFixed(2)} after`);
     expect(stdout).toContain("Right answers  0.0 % before");
     const next = ["generate", "--model", at("model"), "--adapter", at("demo"), "--chat", "--prompt"];
     expect(stdout).toContain(`\n  ${commandLine(next)} `);
