@@ -27,7 +27,7 @@ const others = {
   ...{ groupByLength: true, shuffle: false, seed: 7, weightDecay: 0.25, weightDecayTarget: "zero", beta1: 0.5 },
   ...{ beta2: 0.5, epsilon: 1e-6, maxGradNorm: 0, evalEverySteps: 5, evalEveryEpoch: false, evalOnStart: true },
   ...{ earlyStopping: { patience: 2, minDelta: 0.5 }, keepBest: false, checkpointEverySteps: 5, keepCheckpoints: 1 },
-  ...{ recompute: "auto", loggers: ["jsonl", "tensorboard"] },
+  ...{ checkpointEveryMinutes: 3, overwrite: true, recompute: "auto", loggers: ["jsonl", "tensorboard"] },
 };
 
 test("every option of Trainer with a flag may be a key, with the value that programs give", () => {
