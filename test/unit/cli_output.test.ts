@@ -70,7 +70,7 @@ test("a finished run resumes to the same adapter", async () => {
     expect(adapter().equals(first)).toBe(true);
   }
   expect(readdirSync(at("out")).sort()).toEqual([
-    ...["adapter_config.json", "adapter_model.safetensors", "checkpoint-2", "log.jsonl", "run.json"],
+    ...["adapter_config.json", "adapter_model.safetensors", "checkpoint-2", "curve.svg", "log.jsonl", "run.json"],
   ]);
 });
 
