@@ -15,9 +15,9 @@ test("datasets end their threads, except one with a part still in use, and finis
 
 test("an unfinished run releases its adapter, its folder and its log", () => {
   expect(child("runs")).toEqual({
-    during: { held: 1, logs: 1 },
+    during: { held: 1, open: [".rubricate-lock", "log.jsonl"] },
     refused: "ERR_BUSY",
-    after: { held: 0, logs: 0 },
+    after: { held: 0, open: [] },
     steps: 9,
   });
 });

@@ -2,7 +2,7 @@
 require("./typescript.cjs");
 const { mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync } = require("node:fs");
 const { tmpdir } = require("node:os");
-const { join } = require("node:path");
+const { basename, join } = require("node:path");
 const { Dataset } = require("../../lib/data/dataset");
 const { LlamaModel } = require("../../lib/model/model");
 const { Tokenizer } = require("../../lib/tokenizer/tokenizer");
@@ -55,25 +55,28 @@ const kinds = {
     const train = [{ tokenIds: Int32Array.of(1, 2, 3, 4), supervised: new Uint8Array(4).fill(1), line: 1 }];
     const trainer = () => new Trainer({ model, adapter, train, maxSteps: 9, outputDir: folder, loggers: ["jsonl"] });
     const held = () => readdirSync(folder).filter((name) => name.includes("lock")).length;
-    const logs = () =>
-      readdirSync("/proc/self/fd").filter((fd) => {
-        try {
-          return readlinkSync(`/proc/self/fd/${fd}`).startsWith(folder);
-        } catch {
-          return false;
-        }
-      }).length;
+    const open = () =>
+      readdirSync("/proc/self/fd")
+        .flatMap((fd) => {
+          try {
+            const path = readlinkSync(`/proc/self/fd/${fd}`);
+            return path.startsWith(folder) ? [basename(path)] : [];
+          } catch {
+            return [];
+          }
+        })
+        .sort();
     await (async () => {
       const run = trainer().run();
       for (let at = 0; at < 3; at++) await run.next();
     })();
-    const during = { held: held(), logs: logs() };
+    const during = { held: held(), open: open() };
     const refused = await trainer()
       .run()
       .next()
       .catch(({ code }) => code);
-    await collectUntil(() => held() === 0 && logs() === 0);
-    const after = { held: held(), logs: logs() };
+    await collectUntil(() => held() === 0 && open().length === 0);
+    const after = { held: held(), open: open() };
     let steps = 0;
     for await (const { type } of trainer().run()) if (type === "step") steps++;
     return { during, refused, after, steps };
