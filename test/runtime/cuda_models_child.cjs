@@ -56,16 +56,15 @@ const scenarios = {
     await setDeviceMemoryLimit("cuda", limit);
     const long = model.contextLength - 8;
     const training = await failed(train(model, long));
-    const generating = await failed(generate(model, long));
     const loaded = await failed(load("cuda"));
+    const cpu = await load("cpu");
+    const text = same(await generate(model, long), await generate(cpu, long)); // its prompt in parts that fit
     const figures = model.memory().device;
     const usable = same(before, await model.logits([1, 2, 3]));
     await setDeviceMemoryLimit("cuda", 0);
     await train(model, long);
-    const cpu = await load("cpu");
-    const text = same(await generate(model, long), await generate(cpu, long));
     const lifted = model.memory().device.limit;
-    return { limit, loading, failures: [training, generating, loaded], figures, usable, text, lifted };
+    return { limit, loading, failures: [training, loaded], figures, usable, text, lifted };
   },
 
   // Two devices; cuda:1 is lost while its jobs wait.

@@ -4,7 +4,7 @@ import type { Example } from "../../lib/data/types";
 import type { StartEvent, TrainEvent } from "../../lib/train/events";
 import type { TrainerOptions } from "../../lib/train/options";
 import { Trainer } from "../../lib/train/trainer";
-import { loadFixture } from "./fixtures";
+import { loadFixture } from "../parity/fixtures";
 
 const examples: Example[] = Array.from({ length: 12 }, (_, at) => {
   const length = 3 + ((at * 7) % 11);
