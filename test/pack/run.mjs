@@ -66,7 +66,7 @@ function pack() {
   const tarball = join(work, filename);
   const mebibytes = statSync(tarball).size / 2 ** 20;
   report(`the tarball has ${mebibytes.toFixed(1)} MiB in ${paths.length} files`, () => {
-    if (mebibytes > 10) return "it is above 10 MB";
+    if (mebibytes > 16) return "it is above 16 MiB"; // 5.5 of them the CUDA plug-in, 4.3 the embedded model
     for (const needed of ["dist/index.js", "dist/index.mjs", "dist/index.d.ts", "dist/index.d.mts"])
       if (!paths.includes(needed)) return `it lacks ${needed}: run npm run build`;
     for (const file of [
