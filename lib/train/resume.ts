@@ -70,7 +70,7 @@ export async function resumption(request: ResumeRequest): Promise<Resumption> {
   return resumptionIn(outputDir, request);
 }
 
-/** Resumes from the newest usable checkpoint of this run in its outputDir; with "auto" and without one, starts anew. */
+/** Resumes from the newest usable checkpoint of this run in its outputDir; "auto" starts a new run without one. */
 async function resumptionIn(outputDir: string, request: ResumeRequest): Promise<Resumption> {
   const overwrites = await mayOverwrite(outputDir, request);
   const steps = await checkpointSteps(outputDir);
