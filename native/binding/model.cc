@@ -9,6 +9,7 @@
 #include "binding/engine.h"
 #include "binding/version.h"
 #include "binding/weights.h"
+#include "model/logits.h"
 #include "runtime/short_work.h"
 #include "train/evaluate.h"
 

@@ -99,13 +99,4 @@ std::vector<int32_t> Decoder::step(const std::vector<DecodeRequest>& requests, i
   return next;
 }
 
-Tensor forward_logits(const Model& model, const Batch& batch, const std::vector<std::shared_ptr<RedAdapter>>& adapters,
-                      const std::vector<int32_t>& rows, const JobControl& control) {
-  batch.require_within(BatchBounds::of(model.architecture(), adapters.size()));
-  const RedBatch edits(model.architecture(), adapters, false, control.arena);
-  Tape tape(control, Tape::Mode::inference);
-  const Var hidden = model.forward(tape, batch, &edits, false, nullptr);
-  return head_logits(tape, hidden.value(), model.head(), static_cast<int64_t>(rows.size()), rows.data()).on_cpu();
-}
-
 }  // namespace rubricate

@@ -44,8 +44,4 @@ class Decoder {
   std::vector<std::vector<int32_t>> history_;  // by sequence: all tokens fed so far
 };
 
-// Logits of all rows of a batch (or of the given rows), fp32 [rows, vocabulary], in CPU memory.
-Tensor forward_logits(const Model& model, const Batch& batch, const std::vector<std::shared_ptr<RedAdapter>>& adapters,
-                      const std::vector<int32_t>& rows, const JobControl& control);
-
 }  // namespace rubricate
