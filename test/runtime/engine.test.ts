@@ -66,7 +66,11 @@ function serve(options: Partial<NativeEngineOptions> = {}) {
       const answer = answers.get(id)!;
       if (kind === outputKinds.token) {
         answer.ids.push(value);
-        engine.taken(id, 1);
+        try {
+          engine.taken(id, 1);
+        } catch {
+          // The engine or its model is gone: what was computed before still comes, then the end.
+        }
       } else if (kind >= outputKinds.stopped) {
         answer.end = kind;
         if (kind === outputKinds.failed) answer.code = failures[value]!.code;
