@@ -1,6 +1,14 @@
 /** The handles of an engine: continuous batching over versions of adapters. */
 import type { NativeJob } from "../job";
-import type { NativeSamplingOptions } from "./decoder";
+
+export interface NativeSamplingOptions {
+  readonly temperature: number;
+  readonly topK: number;
+  readonly topP: number;
+  readonly minP: number;
+  readonly repetitionPenalty: number;
+  readonly seed: number;
+}
 
 /** Vectors of an adapter that no longer change (native/adapter/adapter_version.h). */
 export interface NativeVersion {

@@ -2,7 +2,7 @@
 #include <map>
 #include <string>
 
-#include "generate/decoder.h"
+#include "model/logits.h"
 #include "tests/test_model.h"
 #include "train/evaluate.h"
 
