@@ -20,6 +20,7 @@ export { type DemoPair, type DemoPairs, embeddedModelDir, loadDemoPairs } from "
 export { type ErrorCode, errorCodes, RubricateError } from "./errors";
 export type { GenerateOptions } from "./generate/options";
 export type { GenerationPiece, GenerationResult, GenerationUsage } from "./generate/result";
+export type { PenaltyOptions } from "./generate/sampling_options";
 export type { IteratedOnly } from "./generators";
 export type { Architecture, StackArchitecture } from "./model/architecture";
 export { type DeviceChoice, type MatrixProduct, type ModelDevice, setDeviceMemoryLimit } from "./model/device";

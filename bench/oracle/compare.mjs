@@ -55,7 +55,17 @@ if (values.logits) {
 
   const { greedy } = JSON.parse(readFileSync(`${values.logits}.json`, "utf8"));
   const decoder = model.native.createDecoder();
-  const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
+  const sampling = {
+    temperature: 0,
+    topK: 0,
+    topP: 1,
+    minP: 0,
+    repetitionPenalty: 1,
+    frequencyPenalty: 0,
+    presencePenalty: 0,
+    logitBias: null,
+    seed: 0,
+  };
   result.greedy = { compared: 0, different: 0 };
   for (const { prompt, ids } of greedy) {
     const sequence = decoder.addSequence();

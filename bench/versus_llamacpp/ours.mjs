@@ -9,7 +9,17 @@ import { answer, prompt, workOptions } from "./work.mjs";
 const { model: folder, measure, sequences, length, count } = workOptions();
 const model = await rubricate.LlamaModel.fromPretrained(folder);
 const vocabulary = model.vocabularySize;
-const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
+const sampling = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  frequencyPenalty: 0,
+  presencePenalty: 0,
+  logitBias: null,
+  seed: 0,
+};
 const since = (start) => (performance.now() - start) / 1e3;
 
 /** One sequence, through the public API. Seconds count from the call, or from the first token. */

@@ -8,6 +8,11 @@ export interface NativeSamplingOptions {
   readonly topP: number;
   readonly minP: number;
   readonly repetitionPenalty: number;
+  /** Of what was generated; a decoder, which cannot tell that from what it was fed, takes only 0. */
+  readonly frequencyPenalty: number;
+  readonly presencePenalty: number;
+  /** Ids ascending, each once, and what is added to the logit of each. Copied. null: none. */
+  readonly logitBias: { readonly ids: Int32Array; readonly biases: Float32Array } | null;
   readonly seed: number;
 }
 

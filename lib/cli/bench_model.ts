@@ -62,7 +62,17 @@ export function prefill(length: number): ModelCase {
   };
 }
 
-const greedy = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
+const greedy = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  frequencyPenalty: 0,
+  presencePenalty: 0,
+  logitBias: null,
+  seed: 0,
+};
 
 /** Each token uses the next of `adapters` adapters, cyclically; 0: only the base. */
 export function decoding(promptTokens: number, newTokens: number, adapters: 0 | 1 | 2): ModelCase {

@@ -67,7 +67,9 @@ async function writePieces(
 /** The options set by the sampling flags. */
 export function samplingOf(values: Values) {
   const { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, stop, seed } = values;
-  return { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, stop, seed } satisfies GenerateOptions;
+  const { frequencyPenalty, presencePenalty, logitBias } = values;
+  const penalties = { repetitionPenalty, frequencyPenalty, presencePenalty, logitBias };
+  return { maxNewTokens, temperature, topK, topP, minP, ...penalties, stop, seed } satisfies GenerateOptions;
 }
 
 async function inputOf({ values, terminal, interrupts }: Invocation): Promise<GenerateOptions> {

@@ -17,7 +17,7 @@ function servedByModel(model: GenerationModel, given: GenerateOptions, what: str
   requireModel(model);
   const options = checkOptions(given, generateOptionNames, what);
   adapterHandle(options.adapter, model);
-  const call = checkedCall(options);
+  const call = checkedCall(options, model.vocabularySize);
   const choose: Served["choose"] = (work) => presentVersion(model, options.adapter, call, work);
   return { call, tenant: 0, weight: 1, deadlineMs: 0, choose, over: () => {} };
 }

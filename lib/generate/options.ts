@@ -7,11 +7,12 @@ import type { NativeSamplingOptions } from "../native";
 import { temperatures } from "../option_kinds";
 import { booleanOf, isMissing, type OptionNames, signalOf } from "../options";
 import type { ChatMessage } from "../tokenizer/tokenizer";
+import { type PenaltyOptions, penaltyOptions } from "./sampling_options";
 import { StopFilter, stopStrings } from "./stop_strings";
 
 /** How to continue, and what: exactly one of `prompt`, `messages` and `tokenIds`. Defaults are those of greedy decoding, which uses no
  * random numbers. */
-export interface GenerateOptions {
+export interface GenerateOptions extends PenaltyOptions {
   /** Text; the tokenizer's beginning-of-sequence token is put before it, unless it begins with that. */
   readonly prompt?: string;
   /** A conversation, rendered by the model's chat template with the prompt for an answer. */
@@ -54,6 +55,9 @@ export const generateOptionNames: OptionNames<GenerateOptions> = {
   topP: true,
   minP: true,
   repetitionPenalty: true,
+  frequencyPenalty: true,
+  presencePenalty: true,
+  logitBias: true,
   stop: true,
   skipSpecialTokens: true,
   seed: true,
@@ -108,7 +112,7 @@ function seedOf(options: GenerateOptions): number {
   return isMissing(seed) && !isMissing(temperature) && temperature > 0 ? randomInt(mostDrawn) : given;
 }
 
-function samplingOptions(options: GenerateOptions): NativeSamplingOptions {
+function samplingOptions(options: GenerateOptions, vocabularySize: number): NativeSamplingOptions {
   const { leastRepetitionPenalty, mostRepetitionPenalty } = limits;
   return {
     temperature: temperatureOf(options),
@@ -122,6 +126,7 @@ function samplingOptions(options: GenerateOptions): NativeSamplingOptions {
       leastRepetitionPenalty,
       mostRepetitionPenalty,
     ),
+    ...penaltyOptions(options, vocabularySize),
     seed: seedOf(options),
   };
 }
@@ -138,12 +143,13 @@ export interface CheckedCall {
 
 /**
  * Checks all options of a call before any work starts, except the adapter.
+ * @param vocabularySize of the model
  * @throws RubricateError ERR_ARGUMENT
  */
-export function checkedCall(options: Omit<GenerateOptions, "adapter">): CheckedCall {
+export function checkedCall(options: Omit<GenerateOptions, "adapter">, vocabularySize: number): CheckedCall {
   return {
     options,
-    sampling: samplingOptions(options),
+    sampling: samplingOptions(options, vocabularySize),
     maxNewTokens: integerInRange("maxNewTokens", options.maxNewTokens, 256, 1, limits.maxNewTokens),
     stops: new StopFilter(stopStrings(options.stop)),
     skipSpecialTokens: booleanOf("skipSpecialTokens", options.skipSpecialTokens, true),

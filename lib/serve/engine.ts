@@ -131,8 +131,8 @@ export class Engine {
     if (this.state === "draining")
       throw new RubricateError("ERR_STATE", "Expected an Engine that takes requests but it was asked to drain");
     const { options, adapter, tenant, weight, deadlineMs } = callSettings(given, what);
-    const call = checkedCall(options);
     const { model } = this;
+    const call = checkedCall(options, model.vocabularySize);
     const spec = typeof adapter === "string" ? adapterSpec(adapter) : undefined;
     if (typeof adapter !== "string") adapterHandle(adapter, model);
     let released = () => {};

@@ -61,6 +61,8 @@ std::vector<int32_t> Decoder::step(const std::vector<DecodeRequest>& requests, i
     require(!request.tokens.empty(), "ERR_ARGUMENT", "Expected at least one token to feed but received none");
     require(length <= model_->architecture().context, "ERR_CONTEXT_LENGTH", "Expected at most ",
             model_->architecture().context, " tokens (the model's context) but received ", length);
+    require(request.sampling.frequency_penalty == 0.0f && request.sampling.presence_penalty == 0.0f, "ERR_ARGUMENT",
+            "Expected 0 for frequencyPenalty and presencePenalty: a decoder does not know what was generated");
     adapters.push_back(request.adapter);
   }
   const RedBatch edits(model_->architecture(), adapters, false, control.arena, &copies_);

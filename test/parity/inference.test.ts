@@ -4,7 +4,17 @@ import type { LlamaModel } from "../../lib/model/model";
 import type { NativeAdapter } from "../../lib/native";
 import { adapterOf, expectedOf, loadFixture, microBatch, relativeError, tensorsOf } from "./fixtures";
 
-const greedy = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
+const greedy = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  frequencyPenalty: 0,
+  presencePenalty: 0,
+  logitBias: null,
+  seed: 0,
+};
 
 describe.each(["mha", "gqa", "llama3", "bias", "gqa_bf16", "linear_rope"])("%s", (fixture) => {
   const expected = expectedOf(fixture);

@@ -20,7 +20,17 @@ const engineOptions: NativeEngineOptions = {
   sharePrefixes: true,
   maxDeviceVersionBytes: 0,
 };
-const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
+const sampling = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  frequencyPenalty: 0,
+  presencePenalty: 0,
+  logitBias: null,
+  seed: 0,
+};
 const request = (more: Partial<NativeEngineRequest> = {}): NativeEngineRequest => ({
   tokenIds: Int32Array.of(1, 2, 3),
   version: null,
@@ -63,7 +73,7 @@ function serve(options: Partial<NativeEngineOptions> = {}) {
       const answer = answers.get(id)!;
       if (kind === outputKinds.token) {
         answer.ids.push(value);
-        engine.taken(id, 1);
+        code(() => engine.taken(id, 1)); // refused for tokens that were on their way when the engine was closed
       } else if (kind >= outputKinds.stopped) {
         answer.end = kind;
         if (kind === outputKinds.failed) answer.code = failures[value]!.code;
@@ -193,6 +203,21 @@ test("disposing of the model ends its requests with ERR_DISPOSED", async () => {
     expect(code(call)).toBe("ERR_DISPOSED");
 });
 
+/** What TypeScript never passes. */
+const wrongBiases = [
+  { ids: Int32Array.of(128), biases: Float32Array.of(1) },
+  { ids: Int32Array.of(-1), biases: Float32Array.of(1) },
+  { ids: Int32Array.of(2, 1), biases: Float32Array.of(1, 1) },
+  { ids: Int32Array.of(1, 1), biases: Float32Array.of(1, 1) },
+  { ids: Int32Array.of(1), biases: Float32Array.of(1, 1) },
+  { ids: Int32Array.of(1), biases: Float32Array.of(Number.NaN) },
+  { ids: Int32Array.of(1), biases: Float32Array.of(101) },
+  { ids: Int32Array.from({ length: 100_000 }, (_, id) => id), biases: new Float32Array(100_000) },
+  { ids: [1], biases: [1] },
+  undefined,
+  5,
+];
+
 test("wrong arguments give their codes, and too many requests -1", () => {
   const { engine, start } = serve({ maxSequences: 1, maxQueue: 1 });
   const wrong: Partial<NativeEngineRequest>[] = [
@@ -207,6 +232,11 @@ test("wrong arguments give their codes, and too many requests -1", () => {
     { deadlineMs: Number.NaN },
     { version: {} as never },
     { sampling: { ...sampling, topP: 0 } },
+    ...[2.5, -3, Number.NaN].flatMap((bad) => [
+      { sampling: { ...sampling, frequencyPenalty: bad } },
+      { sampling: { ...sampling, presencePenalty: bad } },
+    ]),
+    ...wrongBiases.map((logitBias) => ({ sampling: { ...sampling, logitBias: logitBias as never } })),
   ];
   for (const more of wrong) expect(code(() => engine.submit(request(more)))).toBe("ERR_ARGUMENT");
   expect(code(() => engine.submit(request({ tokenIds: new Int32Array(129) })))).toBe("ERR_CONTEXT_LENGTH");

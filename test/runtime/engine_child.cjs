@@ -17,7 +17,17 @@ const options = {
 const request = (more) => ({
   tokenIds: Int32Array.of(1, 2, 3),
   version: null,
-  sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 },
+  sampling: {
+    temperature: 0,
+    topK: 0,
+    topP: 1,
+    minP: 0,
+    repetitionPenalty: 1,
+    frequencyPenalty: 0,
+    presencePenalty: 0,
+    logitBias: null,
+    seed: 0,
+  },
   maxNewTokens: 100,
   stopIds: new Int32Array(),
   tenant: 0,

@@ -38,7 +38,17 @@ const kinds = {
     await model.trainStep({ tenants, microBatches: [microBatch], recompute: false, update: true }).promise;
     const decoder = model.createDecoder();
     const sequence = decoder.addSequence();
-    const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
+    const sampling = {
+      temperature: 0,
+      topK: 0,
+      topP: 1,
+      minP: 0,
+      repetitionPenalty: 1,
+      frequencyPenalty: 0,
+      presencePenalty: 0,
+      logitBias: null,
+      seed: 0,
+    };
     await decoder.step([{ sequence, tokenIds: Int32Array.of(1, 2, 3), adapter, sampling }], 64).promise;
     for (const each of [decoder, optimizer, adapter, model]) each.dispose();
   },

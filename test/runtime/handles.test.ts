@@ -26,7 +26,17 @@ const options = {
   decayToZero: false,
   maxGradNorm: 1,
 };
-const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
+const sampling = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  frequencyPenalty: 0,
+  presencePenalty: 0,
+  logitBias: null,
+  seed: 0,
+};
 
 let architecture: string;
 const load = async (): Promise<NativeModel> => {
