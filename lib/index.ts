@@ -19,8 +19,14 @@ export type { Example, ReasonReport, RowReport } from "./data/types";
 export { type DemoPair, type DemoPairs, embeddedModelDir, loadDemoPairs } from "./embedded";
 export { type ErrorCode, errorCodes, RubricateError } from "./errors";
 export type { GenerateOptions } from "./generate/options";
-export type { GenerationPiece, GenerationResult, GenerationUsage } from "./generate/result";
-export type { PenaltyOptions } from "./generate/sampling_options";
+export type {
+  GeneratedLogProbability,
+  GenerationPiece,
+  GenerationResult,
+  GenerationUsage,
+  TokenLogProbability,
+} from "./generate/result";
+export type { LogProbabilityOptions, PenaltyOptions } from "./generate/sampling_options";
 export type { IteratedOnly } from "./generators";
 export type { Architecture, StackArchitecture } from "./model/architecture";
 export { type DeviceChoice, type MatrixProduct, type ModelDevice, setDeviceMemoryLimit } from "./model/device";

@@ -142,6 +142,12 @@ export const flags = {
     parsed("LIST", "token ids, each once, with numbers from -100 to 100, such as 13=-100,8=0.5", parseLogitBias),
     "added to the logits of token ids, such as 13=-100,8=0.5",
   ),
+  logProbabilities: toggle("gives the log-probability of each token, with --json"),
+  topLogProbabilities: flag(
+    integer(0, limits.topLogProbabilities),
+    "gives so many of the most likely tokens with each, with --log-probabilities",
+    "0",
+  ),
   showSpecialTokens: toggle("writes special tokens out, such as those of a chat template"),
   stop: {
     ...flag(

@@ -8,7 +8,7 @@ import type { Tokenizer } from "../tokenizer/tokenizer";
 import { Answer } from "./answer";
 import type { ModelEngine } from "./model_engine";
 import type { CheckedCall } from "./options";
-import type { RequestStream } from "./outputs";
+import type { GeneratedToken, RequestStream } from "./outputs";
 import { encodePrompt } from "./prompt";
 import type { Prompt } from "./prompt_protocol";
 import { type GenerationPiece, type GenerationResult, resultOf } from "./result";
@@ -114,13 +114,13 @@ async function* generated(model: GenerationModel, begin: (work: Work) => Served,
 }
 
 /** The next token; undefined once the text has ended. @throws RubricateError why there is none */
-async function nextToken({ stream, call: { signal } }: Request, work: Work): Promise<number | undefined> {
+async function nextToken({ stream, call: { signal } }: Request, work: Work): Promise<GeneratedToken | undefined> {
   const check = () => {
     throwIfAborted(signal);
     work.check();
   };
   check();
-  let token: number | undefined;
+  let token: GeneratedToken | undefined;
   try {
     token = await stream.next();
   } catch (error) {
@@ -168,7 +168,7 @@ async function started(model: GenerationModel, begin: (work: Work) => Served, wo
       stopIds: Int32Array.from(model.eosTokenIds),
       tenant: served.tenant,
       weight: served.weight,
-      topLogProbs: -1,
+      topLogProbs: call.topLogProbs,
       deadlineMs: left,
     });
     stream.onEnd = () => served.over();
@@ -191,10 +191,11 @@ const overdue = () => new RubricateError("ERR_DEADLINE", "The request's deadline
 function result({ call, stream, answer, adapter, promptTokens, calledAt }: Request): GenerationResult {
   const end = stream.end;
   const finishReason = answer.stopped || !end || "error" in end ? "stop" : end.reason;
+  const { text, tokenIds, logProbabilities } = answer;
   const { queuedMs, firstTokenAt, cachedTokens } = stream;
   return resultOf(
     { promptTokens, sampling: call.sampling },
-    { text: answer.text, tokenIds: answer.tokenIds, finishReason },
+    { text, tokenIds, ...(call.topLogProbs >= 0 && { logProbabilities }), finishReason },
     {
       adapter: adapter.named ?? null,
       cachedTokens,

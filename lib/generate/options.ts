@@ -7,12 +7,17 @@ import type { NativeSamplingOptions } from "../native";
 import { temperatures } from "../option_kinds";
 import { booleanOf, isMissing, type OptionNames, signalOf } from "../options";
 import type { ChatMessage } from "../tokenizer/tokenizer";
-import { type PenaltyOptions, penaltyOptions } from "./sampling_options";
+import {
+  type LogProbabilityOptions,
+  type PenaltyOptions,
+  penaltyOptions,
+  topLogProbabilitiesOf,
+} from "./sampling_options";
 import { StopFilter, stopStrings } from "./stop_strings";
 
 /** How to continue, and what: exactly one of `prompt`, `messages` and `tokenIds`. Defaults are those of greedy decoding, which uses no
  * random numbers. */
-export interface GenerateOptions extends PenaltyOptions {
+export interface GenerateOptions extends PenaltyOptions, LogProbabilityOptions {
   /** Text; the tokenizer's beginning-of-sequence token is put before it, unless it begins with that. */
   readonly prompt?: string;
   /** A conversation, rendered by the model's chat template with the prompt for an answer. */
@@ -58,6 +63,8 @@ export const generateOptionNames: OptionNames<GenerateOptions> = {
   frequencyPenalty: true,
   presencePenalty: true,
   logitBias: true,
+  logProbabilities: true,
+  topLogProbabilities: true,
   stop: true,
   skipSpecialTokens: true,
   seed: true,
@@ -136,6 +143,8 @@ export interface CheckedCall {
   readonly options: Omit<GenerateOptions, "adapter">;
   readonly sampling: NativeSamplingOptions;
   readonly maxNewTokens: number;
+  /** How many of the likeliest tokens are wanted with each; -1: no log-probabilities. */
+  readonly topLogProbs: number;
   readonly stops: StopFilter;
   readonly skipSpecialTokens: boolean;
   readonly signal: AbortSignal | undefined;
@@ -151,6 +160,7 @@ export function checkedCall(options: Omit<GenerateOptions, "adapter">, vocabular
     options,
     sampling: samplingOptions(options, vocabularySize),
     maxNewTokens: integerInRange("maxNewTokens", options.maxNewTokens, 256, 1, limits.maxNewTokens),
+    topLogProbs: topLogProbabilitiesOf(options),
     stops: new StopFilter(stopStrings(options.stop)),
     skipSpecialTokens: booleanOf("skipSpecialTokens", options.skipSpecialTokens, true),
     signal: signalOf(options.signal),

@@ -18,6 +18,8 @@ export const generation: Omit<PublicCall, "call"> = {
     frequencyPenalty: 0.5,
     presencePenalty: -0.5,
     logitBias: { 5: 1 },
+    logProbabilities: true,
+    topLogProbabilities: 2,
     stop: ["end", "stop"],
     seed: 7,
     signal: new AbortController().signal,
@@ -34,6 +36,8 @@ export const generation: Omit<PublicCall, "call"> = {
     frequencyPenalty: `${missing} zero one half minus`,
     presencePenalty: `${missing} zero one half minus`,
     logitBias: `${missing} object map class`,
+    logProbabilities: `${missing} true false`,
+    topLogProbabilities: missing, // an integer needs logProbabilities, too
     stop: `${withoutNull} text array`,
     seed: `${missing} zero one`,
     signal: missing,
