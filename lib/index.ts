@@ -27,6 +27,7 @@ export type {
   TokenLogProbability,
 } from "./generate/result";
 export type { LogProbabilityOptions, PenaltyOptions } from "./generate/sampling_options";
+export type { ScoreResult } from "./generate/scoring";
 export type { IteratedOnly } from "./generators";
 export type { Architecture, StackArchitecture } from "./model/architecture";
 export { type DeviceChoice, type MatrixProduct, type ModelDevice, setDeviceMemoryLimit } from "./model/device";
@@ -42,7 +43,12 @@ export {
 export type { Notice, NoticeCode } from "./notices";
 export type { AdapterInfo, AdapterRegistry, AdapterVersion } from "./serve/adapters";
 export { Engine, type EngineStats } from "./serve/engine";
-export type { EngineGenerateOptions, EngineOptions } from "./serve/engine_options";
+export type {
+  EngineCallOptions,
+  EngineGenerateOptions,
+  EngineOptions,
+  EngineScoreOptions,
+} from "./serve/engine_options";
 export {
   type AdamWOptions,
   type AttentionOptions,

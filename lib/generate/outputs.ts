@@ -30,6 +30,8 @@ export class RequestStream {
   queuedMs = 0;
   /** When its first token came, as of `performance.now()`. */
   firstTokenAt: number | undefined;
+  /** Log-probabilities of the prompt's tokens that are scored, as far as they are known. */
+  readonly scores: number[] = [];
   /** The request has ended, though its reader may have tokens left. */
   end: End | undefined;
   /** Called once, when the request has ended. */
@@ -87,6 +89,8 @@ export class RequestStream {
       // Its token came before it in the same call, so that nobody has read it yet.
       const token = this.tokens.pop();
       if (token) this.tokens.push(withLogProbability(token, numbers, value, position));
+    } else if (kind === outputKinds.scores) {
+      for (let at = position; at < position + value; at++) this.scores.push(numbers[at]!);
     } else if (kind >= outputKinds.stopped) {
       this.end = endOf(kind, failures[value]);
       if ("error" in this.end && this.end.error.code === "ERR_DEADLINE") this.drop(); // it is too late for them

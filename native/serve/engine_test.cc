@@ -72,10 +72,15 @@ EngineRequest random_request(const Base& base, Draws& draws, bool replaced) {
   request.tenant = static_cast<uint32_t>(draws.below(3));
   request.weight = request.tenant == 2 ? 3.0f : 1.0f;
   request.domain = static_cast<uint64_t>(draws.below(2));
+  if (const auto prompt = static_cast<int64_t>(request.prompt.size()); prompt > 1 && draws.one_in(3)) {
+    request.score_from = 1 + static_cast<int32_t>(draws.below(prompt - 1));
+    if (draws.one_in(2)) request.max_new = 0;
+  }
   return request;
 }
 
-bool is_beginning(const std::vector<int32_t>& part, const std::vector<int32_t>& whole) {
+template <typename T>
+bool is_beginning(const std::vector<T>& part, const std::vector<T>& whole) {
   return part.size() <= whole.size() && std::equal(part.begin(), part.end(), whole.begin());
 }
 
@@ -84,11 +89,11 @@ class Alone {
  public:
   explicit Alone(const Base& base) : base_(base) {}
   const Answer& of(const EngineRequest& request) {
-    std::string key = std::to_string(request.version ? request.version->id() : 0) + " " +
-                      std::to_string(request.max_new) + " " + std::to_string(request.sampling.temperature) + " " +
-                      std::to_string(request.sampling.seed) + " " +
-                      std::to_string(request.sampling.repetition_penalty) + " " +
-                      std::to_string(request.sampling.presence_penalty) + ":";
+    std::string key =
+        std::to_string(request.version ? request.version->id() : 0) + " " + std::to_string(request.max_new) + " " +
+        std::to_string(request.sampling.temperature) + " " + std::to_string(request.sampling.seed) + " " +
+        std::to_string(request.sampling.repetition_penalty) + " " + std::to_string(request.sampling.presence_penalty) +
+        " " + std::to_string(request.score_from) + ":";
     for (const auto* ids : {&request.prompt, &request.stop_ids})
       for (const int32_t id : *ids) key += std::to_string(id) + ",";
     auto [found, added] = answers_.try_emplace(key);
@@ -158,6 +163,7 @@ void run_schedule(const Base& base, Alone& alone, uint64_t seed) {
     if (stopped) {
       CHECK((got.code == "ERR_ABORTED" ? one.aborted : one.request.deadline_ns != 0));
       CHECK(is_beginning(got.ids, expected.ids));
+      CHECK(is_beginning(got.scores, expected.scores));
     } else {
       CHECK(got.text() == expected.text());
     }
@@ -228,6 +234,8 @@ TEST_CASE("a request that is wrong, or could never fit, is refused with its code
   CHECK(code([](EngineRequest& r) { r.prompt[1] = 97; }) == "ERR_ARGUMENT");
   CHECK(code([](EngineRequest& r) { r.max_new = 0; }) == "ERR_ARGUMENT");
   CHECK(code([](EngineRequest& r) { r.weight = 0.0f; }) == "ERR_ARGUMENT");
+  for (const int32_t from : {-2, 0, 5, INT32_MAX})
+    CHECK(code([from](EngineRequest& r) { r.score_from = from; }) == "ERR_ARGUMENT");
   CHECK(code([](EngineRequest& r) { r.sampling.top_p = 2.0f; }) == "ERR_ARGUMENT");
   CHECK(code([](EngineRequest& r) { r.top_log_probs = 21; }) == "ERR_ARGUMENT");
   CHECK(code([](EngineRequest& r) { r.prompt = tiny_tokens(201, 1, 97); }) == "ERR_CONTEXT_LENGTH");
@@ -398,6 +406,92 @@ TEST_CASE("log-probabilities come with each token, whatever shares the step") {
     return own;
   };
   CHECK(numbers(false) == numbers(true));
+}
+
+TEST_CASE("scores are the log-probabilities that a generation tells of the same tokens, of each version") {
+  const Base base = base_of(DType::f32);
+  for (const auto& version : {std::shared_ptr<const AdapterVersion>(), base.adapters[0][0], base.adapters[4][1]}) {
+    EngineRequest request = request_of(70, 90);
+    request.version = version;
+    request.top_log_probs = 0;
+    Served served(base.model);
+    const int32_t id = served.engine->submit(request);
+    served.run();
+    const Answer generated = served.answer(id);
+    REQUIRE(generated.log_probs.size() == 90);
+    request.prompt.insert(request.prompt.end(), generated.ids.begin(), generated.ids.end());
+    request.score_from = 70;
+    request.max_new = 0;
+    CHECK(alone(base.model, request).scores == generated.log_probs);
+    // Beside others, and with keys and values of before the first token to score, which were found.
+    const int64_t before = served.engine->stats().found_tokens;
+    const int32_t again = served.engine->submit(request), other = served.engine->submit(request_of(150, 9, 3));
+    served.run();
+    CHECK(served.answer(again).scores == generated.log_probs);
+    CHECK(served.answer(again).end == Kind::length);
+    CHECK(served.answer(again).ids.empty());
+    CHECK(served.engine->stats().found_tokens - before == 64);
+    CHECK(served.answer(other).text() == alone(base.model, request_of(150, 9, 3)).text());
+  }
+}
+
+TEST_CASE("a request may score its prompt and generate, fill the context, and be scored alone though it fills it") {
+  const Base base = base_of(DType::f32);
+  EngineRequest request = request_of(200, 0);
+  request.score_from = 1;
+  const Answer whole = alone(base.model, request);
+  CHECK(whole.scores.size() == 199);
+  CHECK(whole.end == Kind::length);
+  request.score_from = 199;
+  CHECK(alone(base.model, request).scores == std::vector<float>{whole.scores.back()});
+  request.prompt.resize(150);
+  request.score_from = 60;
+  request.max_new = 3;
+  const Answer both = alone(base.model, request);
+  CHECK(both.scores == std::vector<float>(whole.scores.begin() + 59, whole.scores.begin() + 149));
+  EngineRequest plain = request_of(200, 3);
+  plain.prompt.resize(150);
+  CHECK(both.ids == alone(base.model, plain).ids);
+}
+
+TEST_CASE("a request whose scores are not numbers fails alone") {
+  const Base base = base_of(DType::f32);
+  Served served(base.model);
+  EngineRequest request = request_of(40, 0);
+  request.score_from = 1;
+  const int32_t good = served.engine->submit(request);
+  request.version = base.adapters.back()[0];
+  const int32_t bad = served.engine->submit(request);
+  served.run();
+  CHECK(served.answer(bad).code == "ERR_NOT_FINITE");
+  CHECK(served.answer(good).scores.size() == 39);
+}
+
+TEST_CASE("a sequence that gave up its pages tells each score once") {
+  const Base base = base_of(DType::f32);
+  for (const bool share : {false, true}) {
+    EngineOptions options;
+    options.pages = 8;
+    options.step_ns = 1;  // the least chunks beside what decodes
+    options.share_prefixes = share;
+    Served served(base.model, std::move(options));
+    // Both need a third page while the prompt is scored, which has three, and one is free.
+    const int32_t one = served.engine->submit(request_of(119, 30, 1)),
+                  two = served.engine->submit(request_of(119, 30, 3));
+    while (served.answer(one).ids.size() < 4) served.turn();  // steps without prompts: their time is known
+    EngineRequest request = request_of(190, 0, 2);
+    request.prompt.resize(150);
+    request.score_from = 5;
+    const int32_t scored = served.engine->submit(request);
+    while (served.engine->stats().put_out == 0 && served.engine->wants()) served.turn();
+    CHECK(served.answer(scored).scores.size() > 64);
+    CHECK(!served.answer(scored).ended);
+    served.run();
+    CHECK(served.engine->stats().found_tokens == (share ? 64 : 0));
+    CHECK(served.answer(scored).scores == alone(base.model, request).scores);
+    CHECK(served.answer(one).ids == alone(base.model, request_of(119, 30, 1)).ids);
+    CHECK(served.answer(two).ids == alone(base.model, request_of(119, 30, 3)).ids);
+  }
 }
 
 TEST_CASE("a step that finds too little memory is halved, and a request that needs it alone ends") {

@@ -1,6 +1,7 @@
 // Engines for tests: a driver that takes turns by hand and gathers what each request answered.
 #pragma once
 
+#include <bit>
 #include <functional>
 #include <map>
 #include <memory>
@@ -14,6 +15,7 @@ namespace rubricate::testing {
 
 struct Answer {
   std::vector<int32_t> ids;
+  std::vector<float> scores, log_probs;
   bool started = false, ended = false;
   EngineOutputs::Kind end = EngineOutputs::Kind::started;
   int32_t value = 0;
@@ -22,6 +24,7 @@ struct Answer {
   std::string text() const {
     std::string all;
     for (const int32_t id : ids) all += std::to_string(id) + " ";
+    for (const float score : scores) all += std::to_string(std::bit_cast<uint32_t>(score)) + " ";
     return all + "| " + std::to_string(static_cast<int>(end)) + " " + code;
   }
 };
@@ -56,6 +59,12 @@ class Served {
         REQUIRE(cell[3] == static_cast<int32_t>(answer.ids.size()));
         answer.ids.push_back(cell[2]);
         if (reads) engine->taken(cell[0], 1);
+      } else if (kind == EngineOutputs::Kind::log_probs) {
+        answer.log_probs.push_back(outputs.numbers.at(static_cast<size_t>(cell[3])));
+      } else if (kind == EngineOutputs::Kind::scores) {
+        REQUIRE(answer.ids.empty());
+        const auto first = outputs.numbers.begin() + cell[3];
+        answer.scores.insert(answer.scores.end(), first, first + cell[2]);
       } else {
         REQUIRE(cell[3] == static_cast<int32_t>(answer.ids.size()));
         answer.ended = true;

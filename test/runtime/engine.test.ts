@@ -41,6 +41,7 @@ const request = (more: Partial<NativeEngineRequest> = {}): NativeEngineRequest =
   weight: 1,
   domain: 0,
   topLogProbs: -1,
+  scoreFrom: -1,
   deadlineMs: 0,
   ...more,
 });
@@ -228,6 +229,10 @@ test("wrong arguments give their codes, and too many requests -1", () => {
     { tenant: -1 },
     { domain: 0.5 },
     { topLogProbs: 21 },
+    { scoreFrom: -2 },
+    { scoreFrom: 0 },
+    { scoreFrom: 3, maxNewTokens: 0 },
+    { scoreFrom: 0.5 },
     { deadlineMs: -1 },
     { deadlineMs: Number.NaN },
     { version: {} as never },
@@ -251,13 +256,13 @@ const run = (scenario: string) => {
 };
 
 test("a process with an idle engine ends, and one with a request under way waits for it", () => {
-  expect(run("idle")).toEqual({ status: 0, out: "end 4", error: "" });
-  expect(run("awaited")).toEqual({ status: 0, out: "end 5", error: "" });
+  expect(run("idle")).toEqual({ status: 0, out: "end 5", error: "" });
+  expect(run("awaited")).toEqual({ status: 0, out: "end 6", error: "" });
 });
 
 test("a process and a worker end while requests are under way", () => {
   expect(run("exit")).toEqual({ status: 5, out: "", error: "" });
-  expect(run("terminate")).toEqual({ status: 0, out: "end 4", error: "" });
+  expect(run("terminate")).toEqual({ status: 0, out: "end 5", error: "" });
 });
 
 test("what the callback throws is an uncaught exception", () => {

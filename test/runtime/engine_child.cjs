@@ -34,6 +34,7 @@ const request = (more) => ({
   weight: 1,
   domain: 0,
   topLogProbs: -1,
+  scoreFrom: -1,
   deadlineMs: 0,
   ...more,
 });
@@ -47,7 +48,7 @@ async function engine() {
     for (let row = 0; row < rows.length; row += 4) {
       const [id, kind, value] = rows.subarray(row, row + 4);
       if (kind === 1) started.taken(id, 1);
-      if (kind >= 3) ends.get(id)(kind === 6 ? failures[value].code : `end ${kind}`);
+      if (kind >= 4) ends.get(id)(kind === 7 ? failures[value].code : `end ${kind}`);
     }
   });
   const ask = (more) => new Promise((resolve) => ends.set(started.submit(request(more)), resolve));
