@@ -27,33 +27,6 @@ class Draws {
   uint64_t seed_, next_ = 0;
 };
 
-struct Base {
-  std::shared_ptr<const Model> model;
-  // By adapter, then by version: a replaced version differs from the one before it.
-  std::vector<std::vector<std::shared_ptr<const AdapterVersion>>> adapters;
-};
-
-Base base_of(DType dtype) {
-  Base base;
-  const TinyConfig config{.vocabulary = 97, .layers = 3, .context = 200};
-  base.model = tiny_model(config, dtype, dtype);
-  const auto add = [&](RedVariant variant, uint64_t seed, const std::vector<Site>& sites) {
-    base.adapters.push_back(
-        {random_version(*base.model, variant, seed, sites), random_version(*base.model, variant, seed + 100, sites)});
-  };
-  add(RedVariant::all, 1, all_sites());
-  add(RedVariant::all, 2, {Site::down_proj});
-  add(RedVariant::scale, 3, {Site::down_proj, Site::q_proj});
-  add(RedVariant::bias, 4, {Site::v_proj, Site::gate_proj});
-  add(RedVariant::ln, 5, {Site::down_proj});
-  add(RedVariant::ln, 6, {Site::o_proj, Site::k_proj});
-  // Vectors that are not numbers: its requests fail alone.
-  RedAdapter broken(base.model->architecture(), RedVariant::all, {Site::down_proj}, {1});
-  broken.parameters()[0].master.data<float>()[3] = std::numeric_limits<float>::quiet_NaN();
-  base.adapters.push_back({AdapterVersion::of(broken), AdapterVersion::of(broken)});
-  return base;
-}
-
 EngineRequest random_request(const Base& base, Draws& draws, bool replaced) {
   EngineRequest request;
   // Few beginnings, so that some are shared.
@@ -177,13 +150,6 @@ void run_schedule(const Base& base, Alone& alone, uint64_t seed) {
 int64_t schedules() {
   const char* const given = std::getenv("RUBRICATE_SCHEDULES");
   return given != nullptr ? std::atoll(given) : 60;
-}
-
-EngineRequest request_of(int64_t length, int32_t max_new, uint64_t seed = 1) {
-  EngineRequest request;
-  request.prompt = tiny_tokens(length, seed, 97);
-  request.max_new = max_new;
-  return request;
 }
 
 }  // namespace
@@ -406,92 +372,6 @@ TEST_CASE("log-probabilities come with each token, whatever shares the step") {
     return own;
   };
   CHECK(numbers(false) == numbers(true));
-}
-
-TEST_CASE("scores are the log-probabilities that a generation tells of the same tokens, of each version") {
-  const Base base = base_of(DType::f32);
-  for (const auto& version : {std::shared_ptr<const AdapterVersion>(), base.adapters[0][0], base.adapters[4][1]}) {
-    EngineRequest request = request_of(70, 90);
-    request.version = version;
-    request.top_log_probs = 0;
-    Served served(base.model);
-    const int32_t id = served.engine->submit(request);
-    served.run();
-    const Answer generated = served.answer(id);
-    REQUIRE(generated.log_probs.size() == 90);
-    request.prompt.insert(request.prompt.end(), generated.ids.begin(), generated.ids.end());
-    request.score_from = 70;
-    request.max_new = 0;
-    CHECK(alone(base.model, request).scores == generated.log_probs);
-    // Beside others, and with keys and values of before the first token to score, which were found.
-    const int64_t before = served.engine->stats().found_tokens;
-    const int32_t again = served.engine->submit(request), other = served.engine->submit(request_of(150, 9, 3));
-    served.run();
-    CHECK(served.answer(again).scores == generated.log_probs);
-    CHECK(served.answer(again).end == Kind::length);
-    CHECK(served.answer(again).ids.empty());
-    CHECK(served.engine->stats().found_tokens - before == 64);
-    CHECK(served.answer(other).text() == alone(base.model, request_of(150, 9, 3)).text());
-  }
-}
-
-TEST_CASE("a request may score its prompt and generate, fill the context, and be scored alone though it fills it") {
-  const Base base = base_of(DType::f32);
-  EngineRequest request = request_of(200, 0);
-  request.score_from = 1;
-  const Answer whole = alone(base.model, request);
-  CHECK(whole.scores.size() == 199);
-  CHECK(whole.end == Kind::length);
-  request.score_from = 199;
-  CHECK(alone(base.model, request).scores == std::vector<float>{whole.scores.back()});
-  request.prompt.resize(150);
-  request.score_from = 60;
-  request.max_new = 3;
-  const Answer both = alone(base.model, request);
-  CHECK(both.scores == std::vector<float>(whole.scores.begin() + 59, whole.scores.begin() + 149));
-  EngineRequest plain = request_of(200, 3);
-  plain.prompt.resize(150);
-  CHECK(both.ids == alone(base.model, plain).ids);
-}
-
-TEST_CASE("a request whose scores are not numbers fails alone") {
-  const Base base = base_of(DType::f32);
-  Served served(base.model);
-  EngineRequest request = request_of(40, 0);
-  request.score_from = 1;
-  const int32_t good = served.engine->submit(request);
-  request.version = base.adapters.back()[0];
-  const int32_t bad = served.engine->submit(request);
-  served.run();
-  CHECK(served.answer(bad).code == "ERR_NOT_FINITE");
-  CHECK(served.answer(good).scores.size() == 39);
-}
-
-TEST_CASE("a sequence that gave up its pages tells each score once") {
-  const Base base = base_of(DType::f32);
-  for (const bool share : {false, true}) {
-    EngineOptions options;
-    options.pages = 8;
-    options.step_ns = 1;  // the least chunks beside what decodes
-    options.share_prefixes = share;
-    Served served(base.model, std::move(options));
-    // Both need a third page while the prompt is scored, which has three, and one is free.
-    const int32_t one = served.engine->submit(request_of(119, 30, 1)),
-                  two = served.engine->submit(request_of(119, 30, 3));
-    while (served.answer(one).ids.size() < 4) served.turn();  // steps without prompts: their time is known
-    EngineRequest request = request_of(190, 0, 2);
-    request.prompt.resize(150);
-    request.score_from = 5;
-    const int32_t scored = served.engine->submit(request);
-    while (served.engine->stats().put_out == 0 && served.engine->wants()) served.turn();
-    CHECK(served.answer(scored).scores.size() > 64);
-    CHECK(!served.answer(scored).ended);
-    served.run();
-    CHECK(served.engine->stats().found_tokens == (share ? 64 : 0));
-    CHECK(served.answer(scored).scores == alone(base.model, request).scores);
-    CHECK(served.answer(one).ids == alone(base.model, request_of(119, 30, 1)).ids);
-    CHECK(served.answer(two).ids == alone(base.model, request_of(119, 30, 3)).ids);
-  }
 }
 
 TEST_CASE("a step that finds too little memory is halved, and a request that needs it alone ends") {

@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -100,6 +101,41 @@ inline Answer alone(const std::shared_ptr<const Model>& model, EngineRequest req
   const int32_t id = served.engine->submit(std::move(request));
   served.run();
   return served.answer(id);
+}
+
+// A model, and adapters of all kinds.
+struct Base {
+  std::shared_ptr<const Model> model;
+  // By adapter, then by version: a replaced version differs from the one before it.
+  std::vector<std::vector<std::shared_ptr<const AdapterVersion>>> adapters;
+};
+
+inline Base base_of(DType dtype) {
+  Base base;
+  const TinyConfig config{.vocabulary = 97, .layers = 3, .context = 200};
+  base.model = tiny_model(config, dtype, dtype);
+  const auto add = [&](RedVariant variant, uint64_t seed, const std::vector<Site>& sites) {
+    base.adapters.push_back(
+        {random_version(*base.model, variant, seed, sites), random_version(*base.model, variant, seed + 100, sites)});
+  };
+  add(RedVariant::all, 1, all_sites());
+  add(RedVariant::all, 2, {Site::down_proj});
+  add(RedVariant::scale, 3, {Site::down_proj, Site::q_proj});
+  add(RedVariant::bias, 4, {Site::v_proj, Site::gate_proj});
+  add(RedVariant::ln, 5, {Site::down_proj});
+  add(RedVariant::ln, 6, {Site::o_proj, Site::k_proj});
+  // Vectors that are not numbers: its requests fail alone.
+  RedAdapter broken(base.model->architecture(), RedVariant::all, {Site::down_proj}, {1});
+  broken.parameters()[0].master.data<float>()[3] = std::numeric_limits<float>::quiet_NaN();
+  base.adapters.push_back({AdapterVersion::of(broken), AdapterVersion::of(broken)});
+  return base;
+}
+
+inline EngineRequest request_of(int64_t length, int32_t max_new, uint64_t seed = 1) {
+  EngineRequest request;
+  request.prompt = tiny_tokens(length, seed, 97);
+  request.max_new = max_new;
+  return request;
 }
 
 }  // namespace rubricate::testing
