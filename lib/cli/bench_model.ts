@@ -62,14 +62,24 @@ export function prefill(length: number): ModelCase {
   };
 }
 
-const greedy = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
+const greedy = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  frequencyPenalty: 0,
+  presencePenalty: 0,
+  logitBias: null,
+  seed: 0,
+};
 
 /** A generation on the model's engine, as `generate` runs it, but without text and without tokens that end it. */
 async function generated(model: LlamaModel, tokenIds: Int32Array, maxNewTokens: number, adapter: RedAdapter | null) {
   const version = adapter && (await runJob(() => model.native.publish(adapter.native)));
   const stream = await model.engine.submit({
     ...{ tokenIds, version, sampling: greedy, maxNewTokens, stopIds: new Int32Array() },
-    ...{ tenant: 0, weight: 1, topLogProbs: -1, deadlineMs: 0 },
+    ...{ tenant: 0, weight: 1, topLogProbs: -1, scoreFrom: -1, deadlineMs: 0 },
   });
   version?.dispose();
   while ((await stream.next()) !== undefined) stream.taken();

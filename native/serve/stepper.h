@@ -23,6 +23,8 @@ struct StepPart {
   const SamplingOptions* sampling = nullptr;
   const TokenCounts* counts = nullptr;  // of the tokens
   int32_t top_log_probs = -1;           // as in SampleRequest
+  // The tokens whose log-probabilities are wanted: each comes from the row of the token before it. None if not less.
+  int64_t score_begin = 0, score_end = 0;
 
   // Whether these are its last tokens: then the next one is sampled.
   bool samples() const { return keys->length + rows == static_cast<int64_t>(tokens->size()); }
@@ -30,7 +32,8 @@ struct StepPart {
 
 struct StepResult {
   bool sampled = false;
-  SampledToken token;  // id -1: the part's logits are not numbers
+  SampledToken token;         // id -1: the part's logits are not numbers
+  std::vector<float> scores;  // of score_begin to score_end
 };
 
 class Stepper {
@@ -52,6 +55,8 @@ class Stepper {
 
  private:
   std::vector<StepResult> forward(KvPool& pool, const std::vector<StepPart>& parts);
+  void score(Tape& tape, const Tensor& hidden, const std::vector<StepPart>& parts, const std::vector<int32_t>& starts,
+             std::vector<StepResult>& results) const;
 
   const std::shared_ptr<const Model> model_;
   const std::shared_ptr<Arena> arena_;

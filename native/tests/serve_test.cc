@@ -26,6 +26,11 @@ std::vector<int32_t> forwarded(const Model& model, const std::shared_ptr<RedAdap
   return text;
 }
 
+struct OnDevice {
+  OnDevice() { present_device() = test_stream(); }
+  ~OnDevice() { present_device() = nullptr; }
+};
+
 }  // namespace
 
 TEST_CASE("an engine answers as forwards of the whole do: alone and together, over versions of several layouts") {
@@ -78,10 +83,7 @@ TEST_CASE("an engine answers as forwards of the whole do: alone and together, ov
 TEST_CASE(
     "an engine on a device answers as forwards of the whole do there, with few and with many versions in a step") {
   if (!test_stream()) return;
-  struct OnDevice {
-    OnDevice() { present_device() = test_stream(); }
-    ~OnDevice() { present_device() = nullptr; }
-  } const scope;
+  const OnDevice scope;
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const std::shared_ptr<const Model> model = tiny_model({}, dtype, dtype);
     for (const int count : {3, 11}) {  // up to 8 slots fit in a kernel's arguments
@@ -111,6 +113,34 @@ TEST_CASE(
         CHECK(together.answer(ids[static_cast<size_t>(i)]).ids == expected[static_cast<size_t>(i)]);
       }
       CHECK(together.engine->stats().device_version_bytes <= 2000);
+    }
+  }
+}
+
+TEST_CASE("an engine on a device scores tokens as a generation there tells their log-probabilities") {
+  if (!test_stream()) return;
+  const OnDevice scope;
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const std::shared_ptr<const Model> model = tiny_model({}, dtype, dtype);
+    Served served(model);
+    for (const auto& version :
+         {std::shared_ptr<const AdapterVersion>(), AdapterVersion::of(*random_adapter(*model, RedVariant::all, 1))}) {
+      EngineRequest request;
+      request.prompt = tiny_tokens(12, 1);
+      request.version = version;
+      request.max_new = 4;
+      request.top_log_probs = 0;
+      const int32_t generated = served.engine->submit(request);
+      served.run();
+      const Answer answer = served.answer(generated);
+      request.prompt.insert(request.prompt.end(), answer.ids.begin(), answer.ids.end());
+      request.score_from = 12;
+      request.max_new = 0;
+      const int32_t one = served.engine->submit(request), two = served.engine->submit(request);
+      served.run();
+      CHECK(answer.log_probs.size() == 4);
+      CHECK(served.answer(one).scores == answer.log_probs);
+      CHECK(served.answer(two).scores == answer.log_probs);
     }
   }
 }

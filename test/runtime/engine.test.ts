@@ -22,7 +22,17 @@ const engineOptions: NativeEngineOptions = {
   sharePrefixes: true,
   maxDeviceVersionBytes: 0,
 };
-const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
+const sampling = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  frequencyPenalty: 0,
+  presencePenalty: 0,
+  logitBias: null,
+  seed: 0,
+};
 const request = (more: Partial<NativeEngineRequest> = {}): NativeEngineRequest => ({
   tokenIds: Int32Array.of(1, 2, 3),
   version: null,
@@ -33,6 +43,7 @@ const request = (more: Partial<NativeEngineRequest> = {}): NativeEngineRequest =
   weight: 1,
   domain: 0,
   topLogProbs: -1,
+  scoreFrom: -1,
   deadlineMs: 0,
   ...more,
 });
@@ -66,11 +77,7 @@ function serve(options: Partial<NativeEngineOptions> = {}) {
       const answer = answers.get(id)!;
       if (kind === outputKinds.token) {
         answer.ids.push(value);
-        try {
-          engine.taken(id, 1);
-        } catch {
-          // The engine or its model is gone: what was computed before still comes, then the end.
-        }
+        code(() => engine.taken(id, 1)); // refused for tokens that were on their way when the engine was closed
       } else if (kind >= outputKinds.stopped) {
         answer.end = kind;
         if (kind === outputKinds.failed) answer.code = failures[value]!.code;
@@ -240,6 +247,21 @@ test("disposing of the model ends its requests with ERR_DISPOSED", async () => {
     expect(code(call)).toBe("ERR_DISPOSED");
 });
 
+/** What TypeScript never passes. */
+const wrongBiases = [
+  { ids: Int32Array.of(128), biases: Float32Array.of(1) },
+  { ids: Int32Array.of(-1), biases: Float32Array.of(1) },
+  { ids: Int32Array.of(2, 1), biases: Float32Array.of(1, 1) },
+  { ids: Int32Array.of(1, 1), biases: Float32Array.of(1, 1) },
+  { ids: Int32Array.of(1), biases: Float32Array.of(1, 1) },
+  { ids: Int32Array.of(1), biases: Float32Array.of(Number.NaN) },
+  { ids: Int32Array.of(1), biases: Float32Array.of(101) },
+  { ids: Int32Array.from({ length: 100_000 }, (_, id) => id), biases: new Float32Array(100_000) },
+  { ids: [1], biases: [1] },
+  undefined,
+  5,
+];
+
 test("wrong arguments give their codes, and too many requests -1", () => {
   const { engine, start } = serve({ maxSequences: 1, maxQueue: 1 });
   const wrong: Partial<NativeEngineRequest>[] = [
@@ -250,10 +272,19 @@ test("wrong arguments give their codes, and too many requests -1", () => {
     { tenant: -1 },
     { domain: 0.5 },
     { topLogProbs: 21 },
+    { scoreFrom: -2 },
+    { scoreFrom: 0 },
+    { scoreFrom: 3, maxNewTokens: 0 },
+    { scoreFrom: 0.5 },
     { deadlineMs: -1 },
     { deadlineMs: Number.NaN },
     { version: {} as never },
     { sampling: { ...sampling, topP: 0 } },
+    ...[2.5, -3, Number.NaN].flatMap((bad) => [
+      { sampling: { ...sampling, frequencyPenalty: bad } },
+      { sampling: { ...sampling, presencePenalty: bad } },
+    ]),
+    ...wrongBiases.map((logitBias) => ({ sampling: { ...sampling, logitBias: logitBias as never } })),
   ];
   for (const more of wrong) expect(code(() => engine.submit(request(more)))).toBe("ERR_ARGUMENT");
   expect(code(() => engine.submit(request({ tokenIds: new Int32Array(129) })))).toBe("ERR_CONTEXT_LENGTH");
@@ -268,13 +299,13 @@ const run = (scenario: string) => {
 };
 
 test("a process with an idle engine ends, and one with a request under way waits for it", () => {
-  expect(run("idle")).toEqual({ status: 0, out: "end 4", error: "" });
-  expect(run("awaited")).toEqual({ status: 0, out: "end 5", error: "" });
+  expect(run("idle")).toEqual({ status: 0, out: "end 5", error: "" });
+  expect(run("awaited")).toEqual({ status: 0, out: "end 6", error: "" });
 });
 
 test("a process and a worker end while requests are under way", () => {
   expect(run("exit")).toEqual({ status: 5, out: "", error: "" });
-  expect(run("terminate")).toEqual({ status: 0, out: "end 4", error: "" });
+  expect(run("terminate")).toEqual({ status: 0, out: "end 5", error: "" });
 });
 
 test("what the callback throws is an uncaught exception", () => {

@@ -14,13 +14,24 @@ const engineOptions = {
 };
 const request = {
   tokenIds: Int32Array.of(1, 2, 3),
-  sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 },
+  sampling: {
+    temperature: 0,
+    topK: 0,
+    topP: 1,
+    minP: 0,
+    repetitionPenalty: 1,
+    frequencyPenalty: 0,
+    presencePenalty: 0,
+    logitBias: null,
+    seed: 0,
+  },
   maxNewTokens: 2,
   stopIds: new Int32Array(),
   tenant: 0,
   weight: 1,
   domain: 0,
   topLogProbs: -1,
+  scoreFrom: -1,
   deadlineMs: 0,
 };
 
@@ -59,7 +70,7 @@ const kinds = {
     await model.trainStep({ tenants, microBatches: [microBatch], recompute: false, update: true }).promise;
     const version = await model.publish(adapter).promise;
     await new Promise((ended) => {
-      const onOutputs = (rows) => rows.at(-3) >= 3 && ended();
+      const onOutputs = (rows) => rows.at(-3) >= 4 && ended();
       model.createEngine(engineOptions, onOutputs).submit({ ...request, version });
     });
     for (const each of [version, optimizer, adapter, model]) each.dispose();
