@@ -1,5 +1,7 @@
 #include "architecture/architecture.h"
 
+#include <algorithm>
+
 #include "architecture/site.h"
 #include "base/error.h"
 #include "base/json.h"
@@ -15,6 +17,17 @@ std::string choice(const JsonAt& at, std::initializer_list<const char*> allowed)
     expected += (expected.empty() ? "" : " or ") + std::string(option);
   }
   at.reject(expected);
+}
+
+// A name for people and for the fingerprint: nothing is selected by it. Callers are this package's own families.
+constexpr size_t kMaxLabel = 32;
+std::string label(const JsonAt& at) {
+  const std::string value = at.string();
+  const bool fits = std::all_of(value.begin(), value.end(),
+                                [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_'; });
+  if (!fits || value.empty() || value.size() > kMaxLabel)
+    at.reject(concat("1 to ", kMaxLabel, " characters of a to z, 0 to 9 and _"));
+  return value;
 }
 
 float positive(const JsonAt& at, double most = limits::kMaxPositive) {
@@ -71,7 +84,7 @@ Architecture Architecture::parse(const std::string& json) {
   at.expect_only({"version", "family", "vocabulary", "hidden", "context", "tied_embeddings", "stacks"});
   Architecture architecture;
   architecture.version = at["version"].integer(1, 1);
-  architecture.family = choice(at["family"], {"llama"});
+  architecture.family = label(at["family"]);
   architecture.vocabulary = at["vocabulary"].integer(1, limits::kMaxVocabulary);
   architecture.hidden = at["hidden"].integer(1, limits::kMaxHidden);
   architecture.context = at["context"].integer(1, limits::kMaxContext);

@@ -38,7 +38,7 @@ struct Architecture {
   };
 
   int64_t version = 1;
-  std::string family;  // "llama"
+  std::string family;  // a label: the core selects nothing by it
   int64_t vocabulary = 0, hidden = 0, context = 0;
   bool tied_embeddings = false;
   Stack stack;

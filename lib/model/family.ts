@@ -1,0 +1,30 @@
+/** A family of decoders: how its config.json is read, as far as it differs from the others. */
+import type { ConfigReader } from "./config_reader";
+
+export interface Family {
+  /** The value of `model_type`; also the label in the architecture document. */
+  readonly modelType: string;
+  /** Values of fields that a config.json lacks, as transformers has them. */
+  readonly defaults: {
+    readonly max_position_embeddings: number;
+    /** Without it: num_attention_heads. A null in config.json always means that. */
+    readonly num_key_value_heads?: number;
+  };
+  /** Which linear layers have a bias. */
+  biases(config: ConfigReader): Biases;
+  /**
+   * The number of positions that a token sees, itself among them; undefined if it sees all before it. Sequences up to this
+   * length are exact without a window, and the context is limited to it.
+   * @throws RubricateError ERR_CONFIG if some of the layers have a window that matters
+   */
+  window?(config: ConfigReader, size: { readonly layers: number; readonly positions: number }): number | undefined;
+}
+
+export interface Biases {
+  /** Of the projections to queries, keys and values. */
+  readonly qkv: boolean;
+  /** Of the attention's output projection. */
+  readonly output: boolean;
+  /** Of the three projections of the feed-forward. */
+  readonly feedForward: boolean;
+}
