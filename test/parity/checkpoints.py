@@ -81,9 +81,9 @@ CHECKPOINTS = {
         (32, 44, 2, 4, 1, 96), rope_parameters={"rope_theta": 10000.0, "rope_type": "default"}, head_dim=16,
         layer_types=["full_attention"] * 2, tie_word_embeddings=True, dtype="float32",
     ),
-    "qwen2_bf16": qwen2((48, 88, 2, 6, 2, 128), rope_theta=10000.0, tie_word_embeddings=True, torch_dtype="bfloat16"),
+    "qwen2_bf16": qwen2((32, 44, 2, 4, 2, 96), rope_theta=10000.0, tie_word_embeddings=True, torch_dtype="bfloat16"),
     "mistral": mistral((32, 44, 2, 4, 2, 96), head_dim=16, rope_theta=10000.0, torch_dtype="float32"),
-    "mistral_bf16": mistral((48, 88, 2, 6, 2, 128), rope_theta=10000.0, torch_dtype="bfloat16"),
+    "mistral_bf16": mistral((32, 44, 2, 4, 2, 96), rope_theta=10000.0, torch_dtype="bfloat16"),
 }
 SHARDS = {"llama3": 3}
 HEAD_ONLY = ("linear_rope",)  # of the two names of a tied weight, the file has lm_head.weight: transformers reads that, too

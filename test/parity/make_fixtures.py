@@ -15,7 +15,7 @@ import transformers
 from safetensors.torch import save_file
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1] / "bench" / "oracle"))
+sys.path.insert(1, str(HERE.parents[1] / "bench" / "oracle"))  # 1: this folder has a checkpoints.py, too
 import optimizing  # noqa: E402
 import reference  # noqa: E402
 from checkpoints import CHECKPOINTS, write_checkpoint  # noqa: E402
