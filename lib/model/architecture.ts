@@ -27,6 +27,8 @@ export interface StackArchitecture {
     readonly mask: "causal";
     readonly qkv_bias: boolean;
     readonly output_bias: boolean;
+    /** RMS norms of each head's q and k before RoPE. Left out where there are none. */
+    readonly head_norm?: true;
   };
   readonly feed_forward: { readonly kind: "swiglu"; readonly size: number; readonly bias: boolean };
 }

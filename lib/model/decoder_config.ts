@@ -44,7 +44,7 @@ const positionsOf = (config: ConfigReader, { defaults }: Family): number =>
 function describeStack(config: ConfigReader, family: Family, hidden: number): StackArchitecture {
   const heads = config.integer("num_attention_heads", 1, limits.maxHeads);
   const kvHeads = keyValueHeads(config, family, heads);
-  const headDim = headDimension(config, hidden, heads);
+  const headDim = headDimension(config, family, hidden, heads);
   const biases = family.biases(config);
   return {
     layers: config.integer("num_hidden_layers", 1, limits.maxLayers),
@@ -62,6 +62,7 @@ function describeStack(config: ConfigReader, family: Family, hidden: number): St
       mask: "causal",
       qkv_bias: biases.qkv,
       output_bias: biases.output,
+      ...(family.headNorm ? { head_norm: true } : {}),
     },
     feed_forward: {
       kind: "swiglu",
@@ -80,9 +81,9 @@ function keyValueHeads(config: ConfigReader, { defaults }: Family, heads: number
 }
 
 /** Dimension of a head. */
-function headDimension(config: ConfigReader, hidden: number, heads: number): number {
-  if (config.has("head_dim")) {
-    const value = config.integer("head_dim", 2, limits.maxHeadDim);
+function headDimension(config: ConfigReader, { defaults }: Family, hidden: number, heads: number): number {
+  if (config.has("head_dim") || defaults.head_dim !== undefined) {
+    const value = config.integer("head_dim", 2, limits.maxHeadDim, defaults.head_dim);
     if (value % 2 !== 0) throw config.fail("head_dim", "an even integer");
     return value;
   }

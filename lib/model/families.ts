@@ -6,10 +6,11 @@ import { describeDecoder } from "./decoder_config";
 import { llama } from "./families/llama";
 import { mistral } from "./families/mistral";
 import { qwen2 } from "./families/qwen2";
+import { qwen3 } from "./families/qwen3";
 import type { Family } from "./family";
 
 const families: ReadonlyMap<string, Family> = new Map(
-  [llama, mistral, qwen2].map((family) => [family.modelType, family]),
+  [llama, mistral, qwen2, qwen3].map((family) => [family.modelType, family]),
 );
 
 /**
@@ -26,7 +27,7 @@ export function describeModel(document: unknown, path: string): ModelDescription
   return describeDecoder(config, family);
 }
 
-/** `"llama", "mistral" or "qwen2"` */
+/** `"llama", "mistral" or ...` */
 function knownTypes(): string {
   const names = [...families.keys()].map((name) => `"${name}"`);
   return `${names.slice(0, -1).join(", ")} or ${names.at(-1)}`;

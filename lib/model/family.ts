@@ -9,7 +9,11 @@ export interface Family {
     readonly max_position_embeddings: number;
     /** Without it: num_attention_heads. A null in config.json always means that. */
     readonly num_key_value_heads?: number;
+    /** Without it: hidden_size / num_attention_heads. */
+    readonly head_dim?: number;
   };
+  /** Whether each head of q and k is normed before RoPE. */
+  readonly headNorm?: boolean;
   /** Which linear layers have a bias. */
   biases(config: ConfigReader): Biases;
   /**
@@ -17,7 +21,13 @@ export interface Family {
    * length are exact without a window, and the context is limited to it.
    * @throws RubricateError ERR_CONFIG if some of the layers have a window that matters
    */
-  window?(config: ConfigReader, size: { readonly layers: number; readonly positions: number }): number | undefined;
+  window?(config: ConfigReader, size: WindowSize): number | undefined;
+}
+
+export interface WindowSize {
+  readonly layers: number;
+  /** max_position_embeddings */
+  readonly positions: number;
 }
 
 export interface Biases {

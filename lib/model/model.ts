@@ -73,7 +73,7 @@ export interface BaseFingerprint {
 }
 
 /**
- * A language model on this machine: a LLaMA, Mistral or Qwen2 (docs/families.md). It owns one native thread, to which every asynchronous call is queued. Dispose of it
+ * A language model on this machine: a LLaMA, Mistral, Qwen2 or Qwen3 (docs/families.md). It owns one native thread, to which every asynchronous call is queued. Dispose of it
  * when done; otherwise the garbage collector frees it.
  */
 export class LlamaModel {

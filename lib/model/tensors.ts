@@ -20,6 +20,7 @@ function canonicalTensors(architecture: Architecture): string[] {
   for (let layer = 0; layer < layers; layer++) {
     const prefix = `layers.${layer}.`;
     names.push(`${prefix}input_layernorm.weight`, `${prefix}post_attention_layernorm.weight`);
+    if (attention.head_norm) names.push(`${prefix}self_attn.q_norm.weight`, `${prefix}self_attn.k_norm.weight`);
     for (const [projection, kind] of Object.entries(projections)) {
       names.push(`${prefix}${projection}.weight`);
       if (biased[kind]) names.push(`${prefix}${projection}.bias`);
@@ -38,6 +39,7 @@ function countParameters(architecture: Architecture): number {
     2 * hidden * q +
     2 * hidden * kv +
     3 * hidden * feedForward.size +
+    (attention.head_norm ? 2 * attention.head_dim : 0) +
     (attention.qkv_bias ? q + 2 * kv : 0) +
     (attention.output_bias ? hidden : 0) +
     (feedForward.bias ? 2 * feedForward.size + hidden : 0);

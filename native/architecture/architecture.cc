@@ -54,14 +54,15 @@ Architecture::Stack parse_stack(const JsonAt& at) {
   norm.expect_only({"kind", "eps"});
   stack.norm = {choice(norm["kind"], {"rms"}), positive(norm["eps"])};
 
-  attention.expect_only({"heads", "kv_heads", "head_dim", "scale", "mask", "qkv_bias", "output_bias"});
+  attention.expect_only({"heads", "kv_heads", "head_dim", "scale", "mask", "qkv_bias", "output_bias", "head_norm"});
   stack.attention = {attention["heads"].integer(1, limits::kMaxHeads),
                      attention["kv_heads"].integer(1, limits::kMaxHeads),
                      attention["head_dim"].integer(2, limits::kMaxHeadDim),
                      positive(attention["scale"]),
                      choice(attention["mask"], {"causal"}),
                      attention["qkv_bias"].boolean(),
-                     attention["output_bias"].boolean()};
+                     attention["output_bias"].boolean(),
+                     attention.has("head_norm") && attention["head_norm"].boolean()};
   if (stack.attention.heads % stack.attention.kv_heads != 0)
     attention["kv_heads"].reject(concat("a divisor of heads (", stack.attention.heads, ")"));
   if (stack.attention.head_dim % 2 != 0) attention["head_dim"].reject("an even integer");
@@ -110,6 +111,10 @@ std::vector<TensorSpec> tensor_specs(const Architecture& architecture) {
       if (bias) specs.push_back({site_name(l, site) + ".bias", {outputs}});
     };
     const int64_t q = attention.heads * attention.head_dim, kv = attention.kv_heads * attention.head_dim;
+    if (attention.head_norm) {
+      specs.push_back({prefix + "self_attn.q_norm.weight", {attention.head_dim}});
+      specs.push_back({prefix + "self_attn.k_norm.weight", {attention.head_dim}});
+    }
     project(Site::q_proj, q, hidden, attention.qkv_bias);
     project(Site::k_proj, kv, hidden, attention.qkv_bias);
     project(Site::v_proj, kv, hidden, attention.qkv_bias);

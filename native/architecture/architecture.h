@@ -23,6 +23,7 @@ struct Architecture {
     float scale = 0.0f;
     std::string mask;  // "causal"
     bool qkv_bias = false, output_bias = false;
+    bool head_norm = false;  // RMS norms of each head's q and k before RoPE, with the eps of the stack's norm
   };
   struct FeedForward {
     std::string kind;  // "swiglu"

@@ -29,6 +29,7 @@ const fixtures: [fixture: string, family: string][] = [
   ["qwen2", "qwen2"],
   ["qwen2_tied", "qwen2"],
   ["mistral", "mistral"],
+  ["qwen3", "qwen3"],
 ];
 
 /** Largest |a - b| relative to the largest |b|. */
@@ -153,7 +154,7 @@ describe.each(fixtures)("%s (%s) in fp32", (fixture, family) => {
 /** How far from fp32 bf16 may be, as a multiple of PyTorch's distance. */
 const bound = 1.5;
 
-describe.each(["gqa_bf16", "qwen2_bf16", "mistral_bf16"])("%s in bf16", (fixture) => {
+describe.each(["gqa_bf16", "qwen2_bf16", "mistral_bf16", "qwen3_bf16"])("%s in bf16", (fixture) => {
   const expected = expectedOf(fixture);
   let model: LlamaModel;
   let tensors: Map<string, Float32Array>;
@@ -207,43 +208,46 @@ describe.each(["gqa_bf16", "qwen2_bf16", "mistral_bf16"])("%s in bf16", (fixture
   });
 });
 
-describe.each(["gqa", "qwen2", "qwen2_tied", "mistral", "qwen2_bf16", "mistral_bf16"])("saving %s", (fixture) => {
-  let folder: string;
-  beforeAll(() => {
-    folder = mkdtempSync(join(tmpdir(), "rubricate-families-"));
-  });
-  afterAll(() => rmSync(folder, { recursive: true }));
-  const bytes = (dir: string, name: string) => readFileSync(join(dir, name));
-
-  test("after full fine-tuning: the same files, names, shapes and dtypes, and an adapter that fits", async () => {
-    using model = await loadFixture(fixture);
-    const original = await model.fingerprint();
-    const parameters = await runJob(() => model.native.makeTrainable());
-    await tenSteps(model, parameters, expectedOf(fixture).training);
-    model.forgetFingerprint();
-    const trained = await model.fingerprint();
-    expect(trained).toEqual({ ...original, weights: expect.not.stringMatching(original.weights) });
-    await model.savePretrained(join(folder, "model"));
-    expect(bytes(join(folder, "model"), "config.json")).toEqual(bytes(folderOf(fixture), "config.json"));
-    const shapes = async (dir: string) =>
-      [...(await readSafetensors(join(dir, "model.safetensors")))].map(([name, { dtype, shape }]) => ({
-        name,
-        dtype,
-        shape,
-      }));
-    const [saved, source] = [await shapes(join(folder, "model")), await shapes(folderOf(fixture))];
-    expect(saved).toHaveLength(source.length);
-    expect(saved).toEqual(expect.arrayContaining(source));
-
-    using adapter = RedAdapter.create(model);
-    await adapter.savePretrained(join(folder, "adapter"));
-    using loaded = await LlamaModel.fromPretrained(join(folder, "model"), { device });
-    expect(await loaded.fingerprint()).toEqual(trained);
-    expect(await loaded.logits([1, 2, 3])).toEqual(await model.logits([1, 2, 3]));
-    (await RedAdapter.fromPretrained(join(folder, "adapter"), loaded)).dispose();
-    using base = await loadFixture(fixture);
-    await expect(RedAdapter.fromPretrained(join(folder, "adapter"), base)).rejects.toMatchObject({
-      code: "ERR_BASE_MISMATCH",
+describe.each(["gqa", "qwen2", "qwen2_tied", "mistral", "qwen3", "qwen2_bf16", "mistral_bf16", "qwen3_bf16"])(
+  "saving %s",
+  (fixture) => {
+    let folder: string;
+    beforeAll(() => {
+      folder = mkdtempSync(join(tmpdir(), "rubricate-families-"));
     });
-  });
-});
+    afterAll(() => rmSync(folder, { recursive: true }));
+    const bytes = (dir: string, name: string) => readFileSync(join(dir, name));
+
+    test("after full fine-tuning: the same files, names, shapes and dtypes, and an adapter that fits", async () => {
+      using model = await loadFixture(fixture);
+      const original = await model.fingerprint();
+      const parameters = await runJob(() => model.native.makeTrainable());
+      await tenSteps(model, parameters, expectedOf(fixture).training);
+      model.forgetFingerprint();
+      const trained = await model.fingerprint();
+      expect(trained).toEqual({ ...original, weights: expect.not.stringMatching(original.weights) });
+      await model.savePretrained(join(folder, "model"));
+      expect(bytes(join(folder, "model"), "config.json")).toEqual(bytes(folderOf(fixture), "config.json"));
+      const shapes = async (dir: string) =>
+        [...(await readSafetensors(join(dir, "model.safetensors")))].map(([name, { dtype, shape }]) => ({
+          name,
+          dtype,
+          shape,
+        }));
+      const [saved, source] = [await shapes(join(folder, "model")), await shapes(folderOf(fixture))];
+      expect(saved).toHaveLength(source.length);
+      expect(saved).toEqual(expect.arrayContaining(source));
+
+      using adapter = RedAdapter.create(model);
+      await adapter.savePretrained(join(folder, "adapter"));
+      using loaded = await LlamaModel.fromPretrained(join(folder, "model"), { device });
+      expect(await loaded.fingerprint()).toEqual(trained);
+      expect(await loaded.logits([1, 2, 3])).toEqual(await model.logits([1, 2, 3]));
+      (await RedAdapter.fromPretrained(join(folder, "adapter"), loaded)).dispose();
+      using base = await loadFixture(fixture);
+      await expect(RedAdapter.fromPretrained(join(folder, "adapter"), base)).rejects.toMatchObject({
+        code: "ERR_BASE_MISMATCH",
+      });
+    });
+  },
+);

@@ -3,7 +3,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
-import { LlamaModel } from "../../lib/index";
+import { LlamaModel, Tokenizer } from "../../lib/index";
 import { describeModel } from "../../lib/model/families";
 import { evaluate } from "../../lib/train/evaluate";
 import { Trainer } from "../../lib/train/trainer";
@@ -25,6 +25,7 @@ test.each([
   ["llama", 2048, 4, [false, false, false]],
   ["mistral", 4096, 8, [false, false, false]],
   ["qwen2", 32768, 32, [true, false, false]],
+  ["qwen3", 32768, 32, [false, false, false]],
 ])("%s: defaults and biases", (type, context, kvHeads, biases) => {
   const changes = { num_key_value_heads: undefined, num_attention_heads: kvHeads, head_dim: 8 };
   const { architecture } = describeIt(type, changes);
@@ -53,6 +54,17 @@ test.each(["llama", "mistral", "qwen2"])("%s: head_dim given or derived, and bot
   expect(old.position.inv_freq[0]).toBe(0.5);
 });
 
+test("qwen3: head_dim is 128 by default, and heads are normed", () => {
+  const { architecture, tensors, parameterCount } = describeIt("qwen3", { attention_bias: true });
+  const plain = describeIt("llama", { attention_bias: true, head_dim: 128 });
+  const [{ attention }] = architecture.stacks;
+  expect(attention).toEqual({ ...plain.architecture.stacks[0].attention, head_norm: true });
+  expect(attention.head_dim).toBe(128);
+  const norms = [0, 1].flatMap((layer) => ["q", "k"].map((one) => `layers.${layer}.self_attn.${one}_norm.weight`));
+  expect(tensors.filter((name) => !plain.tensors.includes(name))).toEqual(norms);
+  expect(parameterCount - plain.parameterCount).toBe(4 * 128);
+});
+
 test("tensors and their number follow the biases", () => {
   const llama = describeIt("llama", { attention_bias: true });
   const qwen2 = describeIt("qwen2");
@@ -69,7 +81,7 @@ test("tensors and their number follow the biases", () => {
 
 test("an unknown model_type gives an error that names the known ones", () => {
   expect(() => describeIt("qwen3_moe")).toThrow(
-    refused(/^Expected "llama", "mistral" or "qwen2" for model_type in config.json but received "qwen3_moe"$/),
+    refused(/^Expected "llama", "mistral", "qwen2" or "qwen3" for model_type in config.json but received "qwen3_moe"$/),
   );
   expect(() => describeModel(sizes, "config.json")).toThrow(refused(/a string for model_type .* received nothing/));
 });
@@ -103,9 +115,9 @@ describe("mistral: sliding_window", () => {
   });
 });
 
-describe("qwen2: use_sliding_window", () => {
+describe.each(["qwen2", "qwen3"])("%s: use_sliding_window", (type) => {
   const found = (changes: object) => {
-    const { architecture, slidingWindow } = describeIt("qwen2", { max_position_embeddings: 512, ...changes });
+    const { architecture, slidingWindow } = describeIt(type, { max_position_embeddings: 512, ...changes });
     return [architecture.context, slidingWindow];
   };
   const [full, sliding] = ["full_attention", "sliding_attention"];
@@ -138,8 +150,37 @@ describe("qwen2: use_sliding_window", () => {
 });
 
 test("another activation is refused in every family", () => {
-  for (const type of ["llama", "mistral", "qwen2"])
+  for (const type of ["llama", "mistral", "qwen2", "qwen3"])
     expect(() => describeIt(type, { hidden_act: "gelu" })).toThrow(refused(/Expected "silu" for hidden_act/));
+});
+
+/** The templates of Qwen2's and Mistral's first chat models, with what jinja2 makes of the conversation. */
+const templates: [family: string, template: string, text: string][] = [
+  [
+    "qwen2",
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello!<|im_end|>\n<|im_start|>user\n2 < 3?<|im_end|>\n<|im_start|>assistant\n",
+  ],
+  [
+    "mistral",
+    "{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}{% elif message['role'] == 'assistant' %}{{ message['content'] + eos_token + ' ' }}{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}",
+    "<s>[INST] Hi [/INST]Hello!</s> [INST] 2 < 3? [/INST]",
+  ],
+];
+
+test.each(templates)("the chat template of %s is loaded and rendered", async (_, template, text) => {
+  const folder = mkdtempSync(join(tmpdir(), "rubricate-families-"));
+  cpSync(join(__dirname, "../parity/fixtures/tokenizer/llama"), folder, { recursive: true });
+  const path = join(folder, "tokenizer_config.json");
+  writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), chat_template: template }));
+  const tokenizer = await Tokenizer.fromPretrained(folder);
+  rmSync(folder, { recursive: true });
+  const messages = [
+    { role: "user", content: "Hi" },
+    { role: "assistant", content: "Hello!" },
+    { role: "user", content: "2 < 3?" },
+  ];
+  expect(tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true })).toBe(text);
 });
 
 describe("a Mistral whose window is smaller than its context", () => {

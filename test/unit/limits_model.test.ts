@@ -80,6 +80,18 @@ test("an architecture document has limits", () => {
   );
 });
 
+test("a family is a label, and nothing is selected by it", () => {
+  const document = describeModel(config, "config.json").architecture;
+  const made = (family: string) =>
+    new (native().Adapter)(JSON.stringify({ ...document, family }), "all", ["down_proj"], Int32Array.of(0));
+  for (const family of ["llama", "another_family_2", "a".repeat(32)])
+    expect(made(family).widths).toEqual(made("llama").widths);
+  for (const family of ["", "LLaMA", "a b", "a".repeat(33)])
+    expect(() => made(family)).toThrow(
+      expect.objectContaining({ code: "ERR_CONFIG", message: expect.stringMatching(/1 to 32 characters .* family/) }),
+    );
+});
+
 test.each([
   ["a head that is too large by default", { hidden_size: 1024 }, /up to 256 .* for num_attention_heads/],
   ["a head of an odd size by default", { hidden_size: 6 }, /an even size/],

@@ -1,22 +1,25 @@
 import { limits } from "../../limits";
 import type { ConfigReader } from "../config_reader";
-import type { Family } from "../family";
+import type { Family, WindowSize } from "../family";
 
 /** Qwen2 and Qwen2.5. Source: transformers' Qwen2Config. */
 export const qwen2: Family = {
   modelType: "qwen2",
   defaults: { max_position_embeddings: 32768, num_key_value_heads: 32 },
   biases: () => ({ qkv: true, output: false, feedForward: false }),
-  window(config, { layers, positions }) {
-    if (!slides(config, layers)) return undefined;
-    const window = config.integer("sliding_window", 1, limits.maxContext, 4096);
-    if (window >= positions) return undefined;
-    throw config.fail(
-      "use_sliding_window",
-      `false, or a sliding_window of max_position_embeddings (${positions}) or more,`,
-    );
-  },
+  window: requireNoWindow,
 };
+
+/** Refuses a window that is smaller than the context: not all layers have it. */
+export function requireNoWindow(config: ConfigReader, { layers, positions }: WindowSize): undefined {
+  if (!slides(config, layers)) return undefined;
+  const window = config.integer("sliding_window", 1, limits.maxContext, 4096);
+  if (window >= positions) return undefined;
+  throw config.fail(
+    "use_sliding_window",
+    `false, or a sliding_window of max_position_embeddings (${positions}) or more,`,
+  );
+}
 
 /** Whether a layer has a window. Those from max_window_layers on have one, unless layer_types names the layers. */
 function slides(config: ConfigReader, layers: number): boolean {
