@@ -1,4 +1,5 @@
 /** Checks of arguments that several calls of a model have: token ids and adapter. */
+
 import { requireAdapter } from "./brands";
 import { invalid, RubricateError } from "./errors";
 import type { NativeAdapter, NativeModel } from "./native";
@@ -28,6 +29,13 @@ export function adapterHandle(
   return adapter.nativeFor(model);
 }
 
+/** What bounds the tokens of a sequence, for messages. */
+export function contextName({ slidingWindow }: { readonly slidingWindow?: number | undefined }): string {
+  return slidingWindow === undefined
+    ? "the model's context"
+    : `the model's context, which sliding_window ${slidingWindow} in its config.json limits`;
+}
+
 /**
  * Checks token ids and copies them for the core.
  * @param prompt whether the context needs room for one more token
@@ -35,7 +43,11 @@ export function adapterHandle(
  */
 export function checkedIds(
   tokenIds: ArrayLike<number>,
-  model: { readonly contextLength: number; readonly vocabularySize: number },
+  model: {
+    readonly contextLength: number;
+    readonly slidingWindow?: number | undefined;
+    readonly vocabularySize: number;
+  },
   { prompt }: { readonly prompt: boolean },
 ): Int32Array {
   const { contextLength, vocabularySize } = model;
@@ -44,7 +56,7 @@ export function checkedIds(
   if (length > contextLength || (prompt && length === contextLength))
     throw new RubricateError(
       "ERR_CONTEXT_LENGTH",
-      `Expected ${prompt ? "a prompt of fewer than" : "at most"} ${contextLength} tokens (the model's context) but ` +
+      `Expected ${prompt ? "a prompt of fewer than" : "at most"} ${contextLength} tokens (${contextName(model)}) but ` +
         `received ${length}`,
     );
   return integersOf("tokenIds", tokenIds, length, 0, vocabularySize - 1);

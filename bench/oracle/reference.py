@@ -1,4 +1,4 @@
-"""RED edits on Hugging Face LLaMAs in PyTorch: the reference for the native core.
+"""RED edits on Hugging Face decoders in PyTorch: the reference for the native core.
 
 Shared by the scripts in this folder and by test/parity/make_fixtures.py. Deliberately simple and slow:
 each sequence runs alone and unpadded, attention is transformers' eager one, and an edit is a forward hook.
@@ -51,7 +51,7 @@ def load_model(folder, dtype=torch.float32, attention="eager"):
 
 
 def canonical(name):
-    """A Hugging Face LLaMA tensor or module name without its leading "model."."""
+    """A Hugging Face tensor or module name without its leading "model."."""
     return name.removeprefix("model.")
 
 
@@ -239,9 +239,9 @@ def load_float64(folder):
     model.double()
     model.model.rotary_emb.inv_freq = frequencies
     for module in model.modules():
-        if isinstance(module, modeling_llama.LlamaRMSNorm):
+        if type(module).__name__.endswith("RMSNorm"):  # each family has its own class of the same code
             module.forward = MethodType(_norm64, module)
-        elif isinstance(module, modeling_llama.LlamaRotaryEmbedding):
+        elif type(module).__name__.endswith("RotaryEmbedding"):
             module.forward = MethodType(_rotary64, module)
     return model
 

@@ -51,7 +51,10 @@ export const flags = {
   help: toggle("prints the usage of the command", "h"),
   json: toggle("writes JSON to stdout, see docs/cli.md"),
 
-  model: flag(text("DIR"), 'a Hugging Face folder of a LLaMA, or "embedded" for the small model of the package'),
+  model: flag(
+    text("DIR"),
+    'a Hugging Face model folder of a known family (docs/families.md), or "embedded" for the small model of the package',
+  ),
   adapter: flag(text("DIR"), "an adapter's folder"),
   allowBaseMismatch: toggle("accepts an adapter of another base if its vectors fit"),
   device: flag(

@@ -1,10 +1,11 @@
 /**
  * A model's shape as data. The native core (native/architecture/architecture.h) checks it and builds the model from it; a family
- * (lib/model/llama.ts) makes it from a config.json.
+ * (lib/model/families.ts) makes it from a config.json.
  */
 export interface Architecture {
   readonly version: 1;
-  readonly family: "llama";
+  /** A label, the config's `model_type`: the core selects nothing by it. */
+  readonly family: string;
   readonly vocabulary: number;
   readonly hidden: number;
   /** Maximum number of positions of a sequence. */
@@ -26,6 +27,8 @@ export interface StackArchitecture {
     readonly mask: "causal";
     readonly qkv_bias: boolean;
     readonly output_bias: boolean;
+    /** RMS norms of each head's q and k before RoPE. Left out where there are none. */
+    readonly head_norm?: true;
   };
   readonly feed_forward: { readonly kind: "swiglu"; readonly size: number; readonly bias: boolean };
 }
@@ -37,6 +40,8 @@ export interface ModelDescription {
   readonly tensors: readonly string[];
   /** Number of parameters; tied ones count once. */
   readonly parameterCount: number;
+  /** The sliding window that limits the context; undefined if none does. */
+  readonly slidingWindow: number | undefined;
   readonly bosTokenId: number | undefined;
   readonly eosTokenIds: readonly number[];
 }

@@ -19,6 +19,11 @@ export class ConfigReader {
     return this.value[key] !== undefined && this.value[key] !== null;
   }
 
+  /** Whether the field is there, perhaps as null. */
+  given(key: string): boolean {
+    return this.value[key] !== undefined;
+  }
+
   fail(key: string, expected: string): RubricateError {
     const received = describeValue(this.value[key]);
     return new RubricateError("ERR_CONFIG", `Expected ${expected} for ${key} in ${this.path} but received ${received}`);
@@ -52,6 +57,15 @@ export class ConfigReader {
     if (!this.has(key) && fallback !== undefined) return fallback;
     const value = this.value[key];
     if (typeof value !== "string") throw this.fail(key, "a string");
+    return value;
+  }
+
+  /** A list of one of the choices for each of `length` things; undefined without the field. */
+  choices(key: string, choices: readonly string[], length: number): readonly string[] | undefined {
+    if (!this.has(key)) return undefined;
+    const value = this.value[key];
+    if (!Array.isArray(value) || value.length !== length || !value.every((one) => choices.includes(one)))
+      throw this.fail(key, `an array of ${length} strings, each ${choices.map((one) => `"${one}"`).join(" or ")},`);
     return value;
   }
 

@@ -26,8 +26,9 @@ import { findCheckpoint } from "./checkpoint_files";
 import { readConfig } from "./config_file";
 import { ConfigReader } from "./config_reader";
 import { type DeviceChoice, type ModelDevice, onDevice } from "./device";
-import { describeLlama, withOwnHead } from "./llama";
+import { describeModel } from "./families";
 import { saveModel } from "./save";
+import { withOwnHead } from "./tensors";
 
 export type { ModelMemory } from "../binding/model";
 export type { ModelAdapter } from "../model_arguments";
@@ -72,7 +73,7 @@ export interface BaseFingerprint {
 }
 
 /**
- * A LLaMA (1, 2 or 3) on this machine. It owns one native thread, to which every asynchronous call is queued. Dispose of it
+ * A language model on this machine: a LLaMA, Mistral, Qwen2 or Qwen3 (docs/families.md). It owns one native thread, to which every asynchronous call is queued. Dispose of it
  * when done; otherwise the garbage collector frees it.
  */
 export class LlamaModel {
@@ -125,7 +126,7 @@ export class LlamaModel {
     await requireFolder("model", folder, dir);
     await finishInto(folder);
     const configPath = join(folder, "config.json");
-    const configured = describeLlama(await readConfig(folder, configPath), configPath);
+    const configured = describeModel(await readConfig(folder, configPath), configPath);
     const { headDiffers, ...checkpoint } = await findCheckpoint(folder, configured, signal);
     const description = headDiffers ? withOwnHead(configured) : configured;
     const hasTokenizer = await present(join(folder, "tokenizer.json"));
@@ -168,6 +169,11 @@ export class LlamaModel {
 
   get contextLength(): number {
     return this.architecture.context;
+  }
+
+  /** The sliding window that limits `contextLength`; undefined if none does. */
+  get slidingWindow(): number | undefined {
+    return this.description.slidingWindow;
   }
 
   get vocabularySize(): number {

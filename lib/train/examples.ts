@@ -166,12 +166,7 @@ function* elementsOf(data: readonly Example[], name: string): Steps<Example[]> {
  * @param most tokens of one, and what sets that
  * @throws RubricateError ERR_DATA if no token is supervised, ERR_CONTEXT_LENGTH if an example is too long
  */
-export function requireFit(
-  source: ExampleSource,
-  most: number,
-  name: string,
-  what: "the model's context" | "the run's maxLength",
-): void {
+export function requireFit(source: ExampleSource, most: number, name: string, what: string): void {
   let supervised = 0;
   for (let at = 0; at < source.length; at++) {
     supervised += source.supervisedCounts[at]!;

@@ -14,6 +14,8 @@ export const storedShare = 0.5;
  *                         if only one has its scale trained: the core recomputes the sum after that
  *     2 c size            gate and up of the feed-forward
  *
+ * with norms of heads (H + K) (4 + 4 / head_dim) more: q and k before the norms in fp32, and the norms' factors;
+ *
  * and in addition, for RED the edited projections' outputs (in fp32 for q, k and v; with a layer norm twice, plus mean and
  * deviation), for full fine-tuning the inputs of q, gate and down: c (2 hidden + size). Temporary tensors of the current
  * block are not counted.
@@ -27,8 +29,13 @@ export function storedBytesPerToken(
   const { heads, kv_heads, head_dim } = attention;
   const element = model.dtype === "bfloat16" ? 2 : 4;
   const [queries, keys] = [heads * head_dim, kv_heads * head_dim];
+  const normed = attention.head_norm ? 4 * (queries + keys + heads + kv_heads) : 0;
   const common =
-    element * (2 * queries + 2 * keys) + 4 * heads + 2 * (element * hidden + 4) + 2 * element * feed_forward.size;
+    normed +
+    element * (2 * queries + 2 * keys) +
+    4 * heads +
+    2 * (element * hidden + 4) +
+    2 * element * feed_forward.size;
   if (!adapter) return layers * (common + element * (2 * hidden + feed_forward.size));
   const { variant, sites, layers: edited } = adapter.config;
   const [closing, inner] = [element * hidden, element * feed_forward.size];

@@ -1,5 +1,7 @@
 #include "architecture/architecture.h"
 
+#include <algorithm>
+
 #include "architecture/site.h"
 #include "base/error.h"
 #include "base/json.h"
@@ -15,6 +17,17 @@ std::string choice(const JsonAt& at, std::initializer_list<const char*> allowed)
     expected += (expected.empty() ? "" : " or ") + std::string(option);
   }
   at.reject(expected);
+}
+
+// A name for people and for the fingerprint: nothing is selected by it. Callers are this package's own families.
+constexpr size_t kMaxLabel = 32;
+std::string label(const JsonAt& at) {
+  const std::string value = at.string();
+  const bool fits = std::all_of(value.begin(), value.end(),
+                                [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_'; });
+  if (!fits || value.empty() || value.size() > kMaxLabel)
+    at.reject(concat("1 to ", kMaxLabel, " characters of a to z, 0 to 9 and _"));
+  return value;
 }
 
 float positive(const JsonAt& at, double most = limits::kMaxPositive) {
@@ -41,14 +54,15 @@ Architecture::Stack parse_stack(const JsonAt& at) {
   norm.expect_only({"kind", "eps"});
   stack.norm = {choice(norm["kind"], {"rms"}), positive(norm["eps"])};
 
-  attention.expect_only({"heads", "kv_heads", "head_dim", "scale", "mask", "qkv_bias", "output_bias"});
+  attention.expect_only({"heads", "kv_heads", "head_dim", "scale", "mask", "qkv_bias", "output_bias", "head_norm"});
   stack.attention = {attention["heads"].integer(1, limits::kMaxHeads),
                      attention["kv_heads"].integer(1, limits::kMaxHeads),
                      attention["head_dim"].integer(2, limits::kMaxHeadDim),
                      positive(attention["scale"]),
                      choice(attention["mask"], {"causal"}),
                      attention["qkv_bias"].boolean(),
-                     attention["output_bias"].boolean()};
+                     attention["output_bias"].boolean(),
+                     attention.has("head_norm") && attention["head_norm"].boolean()};
   if (stack.attention.heads % stack.attention.kv_heads != 0)
     attention["kv_heads"].reject(concat("a divisor of heads (", stack.attention.heads, ")"));
   if (stack.attention.head_dim % 2 != 0) attention["head_dim"].reject("an even integer");
@@ -71,7 +85,7 @@ Architecture Architecture::parse(const std::string& json) {
   at.expect_only({"version", "family", "vocabulary", "hidden", "context", "tied_embeddings", "stacks"});
   Architecture architecture;
   architecture.version = at["version"].integer(1, 1);
-  architecture.family = choice(at["family"], {"llama"});
+  architecture.family = label(at["family"]);
   architecture.vocabulary = at["vocabulary"].integer(1, limits::kMaxVocabulary);
   architecture.hidden = at["hidden"].integer(1, limits::kMaxHidden);
   architecture.context = at["context"].integer(1, limits::kMaxContext);
@@ -97,6 +111,10 @@ std::vector<TensorSpec> tensor_specs(const Architecture& architecture) {
       if (bias) specs.push_back({site_name(l, site) + ".bias", {outputs}});
     };
     const int64_t q = attention.heads * attention.head_dim, kv = attention.kv_heads * attention.head_dim;
+    if (attention.head_norm) {
+      specs.push_back({prefix + "self_attn.q_norm.weight", {attention.head_dim}});
+      specs.push_back({prefix + "self_attn.k_norm.weight", {attention.head_dim}});
+    }
     project(Site::q_proj, q, hidden, attention.qkv_bias);
     project(Site::k_proj, kv, hidden, attention.qkv_bias);
     project(Site::v_proj, kv, hidden, attention.qkv_bias);

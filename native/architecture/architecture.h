@@ -23,6 +23,7 @@ struct Architecture {
     float scale = 0.0f;
     std::string mask;  // "causal"
     bool qkv_bias = false, output_bias = false;
+    bool head_norm = false;  // RMS norms of each head's q and k before RoPE, with the eps of the stack's norm
   };
   struct FeedForward {
     std::string kind;  // "swiglu"
@@ -38,7 +39,7 @@ struct Architecture {
   };
 
   int64_t version = 1;
-  std::string family;  // "llama"
+  std::string family;  // a label: the core selects nothing by it
   int64_t vocabulary = 0, hidden = 0, context = 0;
   bool tied_embeddings = false;
   Stack stack;

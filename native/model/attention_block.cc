@@ -1,6 +1,9 @@
 #include "model/attention_block.h"
 
+#include <string>
+
 #include "ops/elementwise/elementwise.h"
+#include "ops/rms_norm/rms_norm.h"
 
 namespace rubricate {
 
@@ -15,6 +18,10 @@ AttentionBlock AttentionBlock::load(const WeightLoader& weights, const Architect
   block.k_proj = weights.linear(layer, Site::k_proj);
   block.v_proj = weights.linear(layer, Site::v_proj);
   block.o_proj = weights.linear(layer, Site::o_proj);
+  const std::string prefix = "layers." + std::to_string(layer) + ".self_attn.";
+  block.q_norm = weights.vector(prefix + "q_norm.weight");
+  block.k_norm = weights.vector(prefix + "k_norm.weight");
+  block.eps = architecture.stack.norm.eps;
   return block;
 }
 
@@ -27,13 +34,14 @@ Var AttentionBlock::attend(Tape& tape, const Var& normed, const BlockInput& in) 
   const EditedLayer q_layer{q_proj, in.parts(layer, Site::q_proj), DType::f32};
   const EditedLayer k_layer{k_proj, in.parts(layer, Site::k_proj), DType::f32};
   const EditedLayer v_layer{v_proj, v_parts, v_out};
-  const auto rotated = [&](const Var& x, int64_t heads) {
-    return rope(tape, x, heads, in.positions, in.rope, compute, rows.copies);
+  const auto rotated = [&](const Var& x, const Var& norm, int64_t heads) {
+    return rope(tape, norm.defined() ? head_norm(tape, x, norm, eps) : x, heads, in.positions, in.rope, compute,
+                rows.copies);
   };
   if (in.cache != nullptr) {  // there are few rows, so their matmuls run together
     const std::vector<Var> qkv = edited_linears(tape, normed, {q_layer, k_layer, v_layer}, rows);
-    const Var q = rotated(qkv[0], shape.heads);
-    const Var k = rotated(qkv[1], shape.kv_heads);
+    const Var q = rotated(qkv[0], q_norm, shape.heads);
+    const Var k = rotated(qkv[1], k_norm, shape.kv_heads);
     const Var v = cast(tape, qkv[2], compute);
     PagedKeys keys = *in.cache;
     keys.layer = layer;
@@ -42,8 +50,8 @@ Var AttentionBlock::attend(Tape& tape, const Var& normed, const BlockInput& in) 
     return attention_paged(tape, q.value(), shape, rows.sequences, rows.starts, keys);
   }
   // One after the other, so that the fp32 q is freed before k is allocated.
-  const Var q = rotated(edited_linear(tape, normed, q_layer, rows), shape.heads);
-  const Var k = rotated(edited_linear(tape, normed, k_layer, rows), shape.kv_heads);
+  const Var q = rotated(edited_linear(tape, normed, q_layer, rows), q_norm, shape.heads);
+  const Var k = rotated(edited_linear(tape, normed, k_layer, rows), k_norm, shape.kv_heads);
   const Var v = cast(tape, edited_linear(tape, normed, v_layer, rows), compute);
   return attention(tape, q, k, v, shape, rows.sequences, rows.starts, rows.copies);
 }

@@ -16,6 +16,8 @@ struct AttentionBlock {
   AttentionShape shape{};
   DType compute = DType::f32;
   LinearLayer q_proj, k_proj, v_proj, o_proj;
+  Var q_norm, k_norm;  // fp32 [head_dim]; undefined if the architecture has no norms of heads
+  float eps = 0.0f;    // of these norms
 
   static AttentionBlock load(const WeightLoader& weights, const Architecture& architecture, int64_t layer,
                              DType compute);

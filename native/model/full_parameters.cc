@@ -14,6 +14,9 @@ struct Model::FullParameters : ParameterSet {
       const std::string prefix = "layers." + std::to_string(l) + ".";
       add(block.input_norm, prefix + "input_layernorm.weight", model.compute_);
       add(block.post_norm, prefix + "post_attention_layernorm.weight", model.compute_);
+      AttentionBlock& attention = block.attention;
+      if (attention.q_norm.defined()) add(attention.q_norm, prefix + "self_attn.q_norm.weight", model.compute_);
+      if (attention.k_norm.defined()) add(attention.k_norm, prefix + "self_attn.k_norm.weight", model.compute_);
       for (const auto& [site, short_name] : kSiteNames) {
         const std::string name = site_name(static_cast<int64_t>(l), site);
         LinearLayer& layer = block.linear(site);

@@ -2,6 +2,7 @@
 // belong to adapters that this package does not ship: LoRA as a `branch` (Hu et al. 2021) and ETHER as an `input` (Bini
 // et al. 2024). Gradients are checked against central differences of the whole model's loss, RED edits against a model
 // with the edit folded into its weights.
+#include <algorithm>
 #include <cmath>
 
 #include "adapter/parts.h"
@@ -107,13 +108,8 @@ double loss_of(const Model& model, const AdapterSet& adapters, bool recompute, b
 }
 
 // The derivative along the gradient, which is the norm of the gradient: by differences and from the tape.
-void check_gradient(const Model& model, const AdapterSet& adapters, const Tensor& parameter, GradSlot& slot) {
-  slot.grad = {};
-  loss_of(model, adapters, false, true);
-  const Doubles gradient = to_doubles(slot.grad);
-  slot.grad = {};
-  loss_of(model, adapters, true, true);
-  CHECK(to_doubles(slot.grad) == gradient);  // recomputed = stored
+void check_derivative(const Model& model, const AdapterSet& adapters, const Tensor& parameter,
+                      const Doubles& gradient) {
   double norm = 0.0;
   for (const double g : gradient) norm += g * g;
   norm = std::sqrt(norm);
@@ -128,6 +124,16 @@ void check_gradient(const Model& model, const AdapterSet& adapters, const Tensor
   const double numeric = (8.0 * (at(step) - at(-step)) - (at(2 * step) - at(-2 * step))) / (12.0 * step);
   at(0.0);
   CHECK(numeric == doctest::Approx(norm).epsilon(3e-3));
+}
+
+void check_gradient(const Model& model, const AdapterSet& adapters, const Tensor& parameter, GradSlot& slot) {
+  slot.grad = {};
+  loss_of(model, adapters, false, true);
+  const Doubles gradient = to_doubles(slot.grad);
+  slot.grad = {};
+  loss_of(model, adapters, true, true);
+  CHECK(to_doubles(slot.grad) == gradient);  // recomputed = stored
+  check_derivative(model, adapters, parameter, gradient);
 }
 
 // A trained tensor of a part of SiteParts, and its gradient.
@@ -232,21 +238,38 @@ TEST_CASE("each part of an adapter composes with the block at each site and gets
 }
 
 TEST_CASE("all parts at all sites together get the right gradients") {
-  const auto model = tiny_model({});
-  std::map<Site, SiteParts> everywhere;
-  std::vector<Trained> all;
-  for (const Site site : all_sites()) {
-    const auto [outputs, inputs] = shape_at(model->architecture(), site);
-    SiteParts parts;
-    kParts[2].second(parts, outputs, inputs);  // first: a branch replaces the parts
-    for (const int i : {0, 1, 3, 4}) {
-      const auto trained = kParts[i].second(parts, outputs, inputs);
-      all.insert(all.end(), trained.begin(), trained.end());
+  for (const bool head_norm : {false, true}) {
+    const auto model = tiny_model({.head_norm = head_norm});
+    std::map<Site, SiteParts> everywhere;
+    std::vector<Trained> all;
+    for (const Site site : all_sites()) {
+      const auto [outputs, inputs] = shape_at(model->architecture(), site);
+      SiteParts parts;
+      kParts[2].second(parts, outputs, inputs);  // first: a branch replaces the parts
+      for (const int i : {0, 1, 3, 4}) {
+        const auto trained = kParts[i].second(parts, outputs, inputs);
+        all.insert(all.end(), trained.begin(), trained.end());
+      }
+      everywhere.emplace(site, std::move(parts));
     }
-    everywhere.emplace(site, std::move(parts));
+    const Adapters adapters(std::move(everywhere));
+    for (const Trained& one : all) check_gradient(*model, adapters, one.value, *one.slot);
   }
-  const Adapters adapters(std::move(everywhere));
-  for (const Trained& one : all) check_gradient(*model, adapters, one.value, *one.slot);
+}
+
+TEST_CASE("the weights of heads' norms get the right gradients") {
+  const auto model = tiny_model({.head_norm = true});
+  const auto parameters = model->make_trainable();
+  int checked = 0;
+  for (const Parameter& parameter : parameters->parameters()) {
+    if (parameter.name.find("_norm.weight") == std::string::npos) continue;
+    CAPTURE(parameter.name);
+    std::fill_n(parameter.grad.data<float>(), parameter.grad.count(), 0.0f);
+    loss_of(*model, Adapters({}), false, true);
+    check_derivative(*model, Adapters({}), parameter.master, to_doubles(parameter.grad));
+    ++checked;
+  }
+  CHECK(checked == 6);
 }
 
 TEST_CASE("a RED edit at any site is the layer with its rows scaled and its bias shifted") {

@@ -1,5 +1,8 @@
 #include "model/model.h"
 
+#include <cstring>
+
+#include "adapter/red_adapter.h"
 #include "adapter/red_batch.h"
 #include "doctest/doctest.h"
 #include "model/logits.h"
@@ -44,10 +47,47 @@ TEST_CASE("a recomputed step has the same bits as a stored one") {
       const std::vector<MicroBatch> batches = {tiny_batch({tiny_tokens(70, 1), tiny_tokens(9, 2)}, {1, 1})};
       check_same(gradients(*model, tenant, batches, false), gradients(*model, tenant, batches, true));
     }
-  auto model = tiny_model({});
-  const Tenant tenant = full_tenant(*model);
-  const std::vector<MicroBatch> batches = {tiny_batch({tiny_tokens(70, 1), tiny_tokens(9, 2)}, {0, 0})};
-  check_same(gradients(*model, tenant, batches, false), gradients(*model, tenant, batches, true));
+  for (const bool head_norm : {false, true}) {
+    auto model = tiny_model({.head_norm = head_norm});
+    const Tenant tenant = full_tenant(*model);
+    const std::vector<MicroBatch> batches = {tiny_batch({tiny_tokens(70, 1), tiny_tokens(9, 2)}, {0, 0})};
+    check_same(gradients(*model, tenant, batches, false), gradients(*model, tenant, batches, true));
+  }
+}
+
+TEST_CASE("norms of heads: decoded tokens are those of the whole sequence, and the norms matter") {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const std::shared_ptr<const Model> model = tiny_model({.head_norm = true}, dtype, dtype);
+    const auto adapter = random_adapter(*model, RedVariant::all, 21);
+    const auto greedy = [&](const Model& of, std::vector<int32_t> tokens, int count) {
+      for (int i = 0; i < count; ++i) {
+        const auto n = static_cast<int32_t>(tokens.size());
+        const Tensor logits =
+            forward_logits(of, fitting_batch({tokens, {0, n}, {1}, {}}), {adapter}, {n - 1}, control());
+        tokens.push_back(sample_token(logits.data<float>(), logits.cols(), {}, {}, tokens.size()));
+      }
+      return tokens;
+    };
+    const auto prompt = tiny_tokens(130, 5);
+    const auto whole = greedy(*model, prompt, 12);
+    for (const int32_t chunk : {7, 256}) {
+      Decoding decoding(model);
+      decoding.add(prompt, AdapterVersion::of(*adapter));
+      auto text = prompt;
+      while (text.size() < whole.size()) text.push_back(decoding.step(chunk).back());
+      CHECK(text == whole);
+    }
+    const auto scaled =
+        tiny_model({.head_norm = true}, dtype, dtype, [](const std::string& name, const Tensor& tensor) {
+          if (name != "layers.0.self_attn.k_norm.weight") return;
+          const Tensor changed = random_tensor(test_arena(), tensor.shape(), tensor.dtype(), 99, -2.0, 2.0);
+          std::memcpy(tensor.raw(), changed.raw(), static_cast<size_t>(tensor.bytes()));
+        });
+    const auto logits = [&](const Model& of) {
+      return forward_logits(of, fitting_batch({prompt, {0, 130}, {0}, {}}), {}, {129}, control());
+    };
+    CHECK(!same_bits(logits(*scaled), logits(*model)));
+  }
 }
 
 TEST_CASE("an adapter's gradients have the same bits alone, packed, among other adapters and over micro-batches") {

@@ -17,7 +17,7 @@ namespace rubricate::testing {
 struct TinyConfig {
   int64_t vocabulary = 61, hidden = 24, layers = 3, heads = 4, kv_heads = 2, head_dim = 6, feed_forward = 40,
           context = 300;
-  bool tied = true, bias = false;
+  bool tied = true, bias = false, head_norm = false;
 };
 
 inline std::string tiny_json(const TinyConfig& c) {
@@ -31,8 +31,8 @@ inline std::string tiny_json(const TinyConfig& c) {
                 c.layers, R"(,"norm":{"kind":"rms","eps":1e-5},"position":{"kind":"rope","inv_freq":[)", frequencies,
                 R"(],"factor":1},"attention":{"heads":)", c.heads, R"(,"kv_heads":)", c.kv_heads, R"(,"head_dim":)",
                 c.head_dim, R"(,"scale":0.4,"mask":"causal","qkv_bias":)", flag(c.bias), R"(,"output_bias":)",
-                flag(c.bias), R"(},"feed_forward":{"kind":"swiglu","size":)", c.feed_forward, R"(,"bias":)",
-                flag(c.bias), "}}]}");
+                flag(c.bias), c.head_norm ? R"(,"head_norm":true)" : "", R"(},"feed_forward":{"kind":"swiglu","size":)",
+                c.feed_forward, R"(,"bias":)", flag(c.bias), "}}]}");
 }
 
 // Made on the current device (see on_every_device). Matrices are uniform in +-1.5 / sqrt(inputs), stored as `stored`;

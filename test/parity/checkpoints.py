@@ -1,4 +1,4 @@
-"""Tiny random LLaMA checkpoints as Hugging Face folders: one for each thing that differs between members of the family."""
+"""Tiny random checkpoints as Hugging Face folders: one for each thing that differs between LLaMAs, and for each other family."""
 import json
 
 import torch
@@ -24,6 +24,36 @@ def configuration(dims, **changes):
         "eos_token_id": 2,
         **changes,
     }
+
+
+def qwen2(dims, **changes):
+    """Biases on q, k and v; the window that is not used is shorter than the sequences."""
+    return configuration(
+        dims, architectures=["Qwen2ForCausalLM"], model_type="qwen2", use_sliding_window=False, sliding_window=8,
+        max_window_layers=1, **changes,
+    )
+
+
+def mistral(dims, **changes):
+    """The window is shorter than the positions, and longer than the sequences."""
+    return configuration(
+        dims, architectures=["MistralForCausalLM"], model_type="mistral", sliding_window=64, tie_word_embeddings=False,
+        **changes,
+    )
+
+
+def qwen3(dims, **changes):
+    """Norms of heads; head_dim is not hidden / heads."""
+    return configuration(
+        dims, architectures=["Qwen3ForCausalLM"], model_type="qwen3", head_dim=16, attention_bias=False, use_sliding_window=False,
+        sliding_window=None, max_window_layers=2, rope_theta=1000000.0, rope_scaling=None, rms_norm_eps=1e-6, **changes,
+    )
+
+
+def has_bias(config, module):
+    if config["model_type"] == "qwen2":
+        return module in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+    return config.get("attention_bias" if "self_attn" in module else "mlp_bias")
 
 
 # Both ways of saying the rotary parameters, both of saying the dtype, and defaults left unsaid, as they occur in the wild.
@@ -54,6 +84,16 @@ CHECKPOINTS = {
         (32, 44, 2, 4, 1, 96), rope_theta=10000.0, rope_scaling={"type": "linear", "factor": 4.0},
         tie_word_embeddings=True, torch_dtype="float32",
     ),
+    "qwen2": qwen2((32, 44, 2, 4, 2, 96), rope_theta=1000000.0, tie_word_embeddings=False, torch_dtype="float32"),
+    "qwen2_tied": qwen2(
+        (32, 44, 2, 4, 1, 96), rope_parameters={"rope_theta": 10000.0, "rope_type": "default"}, head_dim=16,
+        layer_types=["full_attention"] * 2, tie_word_embeddings=True, dtype="float32",
+    ),
+    "qwen2_bf16": qwen2((32, 44, 2, 4, 2, 96), rope_theta=10000.0, tie_word_embeddings=True, torch_dtype="bfloat16"),
+    "mistral": mistral((32, 44, 2, 4, 2, 96), head_dim=16, rope_theta=10000.0, torch_dtype="float32"),
+    "mistral_bf16": mistral((32, 44, 2, 4, 2, 96), rope_theta=10000.0, torch_dtype="bfloat16"),
+    "qwen3": qwen3((32, 44, 2, 4, 2, 96), tie_word_embeddings=False, torch_dtype="float32"),
+    "qwen3_bf16": qwen3((32, 44, 2, 4, 2, 96), tie_word_embeddings=True, torch_dtype="bfloat16"),
 }
 SHARDS = {"llama3": 3}
 HEAD_ONLY = ("linear_rope",)  # of the two names of a tied weight, the file has lm_head.weight: transformers reads that, too
@@ -76,17 +116,20 @@ def random_weights(config, generator):
     def normal(*shape, std):
         return torch.randn(*shape, generator=generator) * std
 
-    def norm_weight():
-        return torch.empty(hidden).uniform_(0.5, 1.5, generator=generator)
+    def norm_weight(width=hidden):
+        return torch.empty(width).uniform_(0.5, 1.5, generator=generator)
 
     weights = {"model.embed_tokens.weight": normal(config["vocab_size"], hidden, std=0.3)}
     for layer in range(config["num_hidden_layers"]):
         prefix = f"model.layers.{layer}."
         weights[prefix + "input_layernorm.weight"] = norm_weight()
         weights[prefix + "post_attention_layernorm.weight"] = norm_weight()
+        if config["model_type"] == "qwen3":
+            weights[prefix + "self_attn.q_norm.weight"] = norm_weight(head_dim)
+            weights[prefix + "self_attn.k_norm.weight"] = norm_weight(head_dim)
         for module, (rows, columns) in widths.items():
             weights[f"{prefix}{module}.weight"] = normal(rows, columns, std=1.2 * columns**-0.5)
-            if config.get("attention_bias" if "self_attn" in module else "mlp_bias"):
+            if has_bias(config, module):
                 weights[f"{prefix}{module}.bias"] = normal(rows, std=0.3)
     weights["model.norm.weight"] = norm_weight()
     if not config["tie_word_embeddings"]:

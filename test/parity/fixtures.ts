@@ -4,9 +4,10 @@ import type { RedSite, RedVariant } from "../../lib/adapter/config";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
 import type { Example } from "../../lib/data/types";
 import { float32Values, readSafetensors } from "../../lib/files/safetensors";
+import { runJob } from "../../lib/job";
 import type { DeviceChoice } from "../../lib/model/device";
 import { LlamaModel, type LoadOptions } from "../../lib/model/model";
-import type { NativeMicroBatch } from "../../lib/native";
+import { type NativeAdapter, type NativeMicroBatch, type NativeParameters, native } from "../../lib/native";
 
 interface StoredBatch {
   readonly tokenIds: number[];
@@ -106,6 +107,33 @@ export function adapterOf(model: LlamaModel, tensors: ReadonlyMap<string, Float3
   const names = [...adapter.vectors().keys()];
   adapter.setVectors(new Map(names.map((name) => [name, tensors.get(`${one.name}.${name}`)!])));
   return adapter;
+}
+
+const noUpdate = {
+  learningRate: 0,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  weightDecay: 0,
+  decayToZero: false,
+  maxGradNorm: 1,
+};
+
+/** Forms gradients of a fixture's batch and changes nothing. @returns the loss */
+export async function backward(
+  model: LlamaModel,
+  parameters: NativeAdapter | NativeParameters,
+  batch: StoredBatch,
+  recompute = false,
+): Promise<number> {
+  const slot = "widths" in parameters ? 1 : 0;
+  const optimizer = new (native().Optimizer)(parameters);
+  const tenants = [{ parameters, optimizer, options: noUpdate }];
+  const request = { tenants, microBatches: [microBatch(batch, slot)], recompute, update: false };
+  const [result] = await runJob(() => model.native.trainStep(request));
+  optimizer.dispose();
+  expect(result!.supervisedTokens).toBe(batch.supervisedTokens);
+  return result!.loss;
 }
 
 /** ||a - b|| / ||b||, in double. */

@@ -1,35 +1,7 @@
 /** Gradients of every vector of every RED case, and of every weight, against PyTorch's. */
 import { runJob } from "../../lib/job";
 import type { LlamaModel } from "../../lib/model/model";
-import { type NativeAdapter, type NativeParameters, native } from "../../lib/native";
-import { adapterOf, expectedOf, loadFixture, microBatch, relativeError, tensorsOf, under } from "./fixtures";
-
-const options = {
-  learningRate: 0,
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
-  weightDecay: 0,
-  decayToZero: false,
-  maxGradNorm: 1,
-};
-
-/** Forms gradients of a fixture's batch and changes nothing. @returns the loss */
-async function backward(
-  model: LlamaModel,
-  parameters: NativeAdapter | NativeParameters,
-  batch: Parameters<typeof microBatch>[0],
-  recompute = false,
-): Promise<number> {
-  const slot = "widths" in parameters ? 1 : 0;
-  const optimizer = new (native().Optimizer)(parameters);
-  const tenants = [{ parameters, optimizer, options }];
-  const request = { tenants, microBatches: [microBatch(batch, slot)], recompute, update: false };
-  const [result] = await runJob(() => model.native.trainStep(request));
-  optimizer.dispose();
-  expect(result!.supervisedTokens).toBe(batch.supervisedTokens);
-  return result!.loss;
-}
+import { adapterOf, backward, expectedOf, loadFixture, relativeError, tensorsOf, under } from "./fixtures";
 
 const fixtures = ["mha", "gqa", "llama3", "bias", "gqa_bf16", "linear_rope"];
 

@@ -31,7 +31,12 @@ export const badModels: readonly Case[] = [
     "ERR_JSON",
     /config\.json/,
   ),
-  model("another model_type", inConfig({ model_type: "gpt2" }), "ERR_CONFIG", /Expected "llama" for model_type.*gpt2/),
+  model(
+    "another model_type",
+    inConfig({ model_type: "gpt2" }),
+    "ERR_CONFIG",
+    /Expected "llama", "mistral", "qwen2" or "qwen3" for model_type.*gpt2/,
+  ),
   model("a size that is not a number", inConfig({ hidden_size: "16" }), "ERR_CONFIG", /hidden_size/),
   model("layers without end", inConfig({ num_hidden_layers: 1e9 }), "ERR_CONFIG", /1 to 4096 for num_hidden_layers/),
   model("a head without end", inConfig({ head_dim: 2 ** 33 }), "ERR_CONFIG", /2 to 256 for head_dim/),

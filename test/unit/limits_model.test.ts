@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { limits } from "../../lib/limits";
 import { findCheckpoint } from "../../lib/model/checkpoint_files";
-import { describeLlama } from "../../lib/model/llama";
+import { describeModel } from "../../lib/model/families";
 import { LlamaModel } from "../../lib/model/model";
 import { native } from "../../lib/native";
 
@@ -21,7 +21,7 @@ const config = {
 /** The result of a config.json with these values: "" or the error's code and message. */
 function outcome(changes: object): string {
   try {
-    describeLlama(JSON.parse(JSON.stringify({ ...config, ...changes })), "config.json");
+    describeModel(JSON.parse(JSON.stringify({ ...config, ...changes })), "config.json");
     return "";
   } catch (error) {
     return `${(error as { code: string }).code}: ${(error as Error).message}`;
@@ -60,7 +60,7 @@ test("minPositive and maxFrequency", () => {
 test("an architecture document has limits", () => {
   const { Adapter } = native();
   const { maxJsonBytes, maxJsonValues, maxJsonDepth } = limits;
-  const text = JSON.stringify(describeLlama(config, "config.json").architecture);
+  const text = JSON.stringify(describeModel(config, "config.json").architecture);
   const read = (document: string) => new Adapter(document, "all", ["down_proj"], Int32Array.of(0));
   const code = "ERR_JSON";
   expect(() => read(text.padEnd(maxJsonBytes))).not.toThrow();
@@ -78,6 +78,18 @@ test("an architecture document has limits", () => {
   expect(() => read(nested(maxJsonDepth + 2))).toThrow(
     expect.objectContaining({ code, message: expect.stringContaining(`at most ${maxJsonDepth} levels`) }),
   );
+});
+
+test("a family is a label, and nothing is selected by it", () => {
+  const document = describeModel(config, "config.json").architecture;
+  const made = (family: string) =>
+    new (native().Adapter)(JSON.stringify({ ...document, family }), "all", ["down_proj"], Int32Array.of(0));
+  for (const family of ["llama", "another_family_2", "a".repeat(32)])
+    expect(made(family).widths).toEqual(made("llama").widths);
+  for (const family of ["", "LLaMA", "a b", "a".repeat(33)])
+    expect(() => made(family)).toThrow(
+      expect.objectContaining({ code: "ERR_CONFIG", message: expect.stringMatching(/1 to 32 characters .* family/) }),
+    );
 });
 
 test.each([
@@ -103,15 +115,15 @@ test.each([
 
 test("reports a number beyond the range of doubles, and does not descend into nested values", () => {
   const parsed = JSON.parse('{"model_type":"llama","hidden_size":1e999}');
-  expect(() => describeLlama(parsed, "config.json")).toThrow("for hidden_size in config.json but received Infinity");
+  expect(() => describeModel(parsed, "config.json")).toThrow("for hidden_size in config.json but received Infinity");
   const deep = JSON.parse(`${"[".repeat(20000)}${"]".repeat(20000)}`);
-  expect(() => describeLlama({ ...config, hidden_size: deep }, "config.json")).toThrow("an array of length 1");
+  expect(() => describeModel({ ...config, hidden_size: deep }, "config.json")).toThrow("an array of length 1");
 });
 
 test("accepts the maximum number of ids, and a negative zero as 0", () => {
   const ids = Array(limits.maxTokenIds).fill(limits.maxVocabulary - 1);
-  expect(describeLlama({ ...config, eos_token_id: ids }, "config.json").eosTokenIds).toHaveLength(limits.maxTokenIds);
-  expect(Object.is(describeLlama({ ...config, bos_token_id: -0 }, "config.json").bosTokenId, 0)).toBe(true);
+  expect(describeModel({ ...config, eos_token_id: ids }, "config.json").eosTokenIds).toHaveLength(limits.maxTokenIds);
+  expect(Object.is(describeModel({ ...config, bos_token_id: -0 }, "config.json").bosTokenId, 0)).toBe(true);
 });
 
 describe("a model in a folder of its own", () => {
@@ -144,7 +156,7 @@ describe("a model in a folder of its own", () => {
   });
 
   test("passes no list of names to the core, which would block the event loop", async () => {
-    const many = describeLlama({ ...fixtureConfig, num_hidden_layers: limits.maxLayers }, "config.json");
+    const many = describeModel({ ...fixtureConfig, num_hidden_layers: limits.maxLayers }, "config.json");
     const { names, prefix, ignored } = await findCheckpoint(fixture, many);
     expect(Object.keys(names).length + ignored.length).toBeLessThan(4);
     expect(prefix).toBe("model.");

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { bytesOf, float32Tensor, type StoredTensor, safetensorsPieces } from "../../lib/files/safetensors";
 import { LlamaModel, type Notice, Tokenizer } from "../../lib/index";
-import { describeLlama } from "../../lib/model/llama";
+import { describeModel } from "../../lib/model/families";
 import { config, hidden, rewriteHeader, writeModel } from "./cli_support";
 
 let root: string;
@@ -15,7 +15,7 @@ afterEach(() => rmSync(root, { recursive: true }));
 const at = (...names: string[]) => join(root, ...names);
 
 const base = { ...config, hidden_size: 16, num_attention_heads: 2, max_position_embeddings: 64 };
-const describeIt = (changes: object) => describeLlama({ ...base, rope_theta: undefined, ...changes }, "config.json");
+const describeIt = (changes: object) => describeModel({ ...base, rope_theta: undefined, ...changes }, "config.json");
 const frequencies = (changes: object) =>
   describeIt(changes).architecture.stacks[0].position.inv_freq.map((value) => Number(value.toFixed(6)));
 

@@ -1,6 +1,9 @@
 /** When blocks are recomputed in the backward pass, with the real core. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RedAdapter, type RedAdapterOptions } from "../../lib/adapter/red_adapter";
+import { float32Tensor, readSafetensors, type StoredTensor, safetensorsPieces } from "../../lib/files/safetensors";
 import { LlamaModel } from "../../lib/model/model";
 import { type NativeMicroBatch, native } from "../../lib/native";
 import { recomputeRule, storedBytesPerToken, storedShare } from "../../lib/train/recompute";
@@ -9,24 +12,29 @@ const embedded = join(__dirname, "../../lib/embedded/default");
 const still = { learningRate: 0, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, decayToZero: false };
 
 /** Sequences of 64 tokens with four supervised tokens each, so that the head's share is small. */
-function microBatch(sequences: number, slot: 0 | 1): NativeMicroBatch {
+function microBatch(sequences: number, slot: 0 | 1, ids: number): NativeMicroBatch {
   const length = 64;
   return {
-    tokenIds: Int32Array.from({ length: sequences * length }, (_, at) => (at * 7 + 3) % 500),
+    tokenIds: Int32Array.from({ length: sequences * length }, (_, at) => (at * 7 + 3) % ids),
     sequenceStarts: Int32Array.from({ length: sequences + 1 }, (_, at) => at * length),
-    targets: Int32Array.from({ length: sequences * length }, (_, at) => (at % length < length - 4 ? -1 : at % 500)),
+    targets: Int32Array.from({ length: sequences * length }, (_, at) => (at % length < length - 4 ? -1 : at % ids)),
     slots: new Int32Array(sequences).fill(slot),
   };
 }
 
 /** Peak memory of jobs, in bytes, during one step of a new model. */
-async function peakOf(dtype: "float32" | "bfloat16", spec: RedAdapterOptions | undefined, sequences: number) {
-  using model = await LlamaModel.fromPretrained(embedded, { dtype });
+async function peakOf(
+  dtype: "float32" | "bfloat16",
+  spec: RedAdapterOptions | undefined,
+  sequences: number,
+  folder = embedded,
+) {
+  using model = await LlamaModel.fromPretrained(folder, { dtype });
   const adapter = spec && RedAdapter.create(model, spec);
   const parameters = adapter?.native ?? (await model.native.makeTrainable().promise);
   const optimizer = new (native().Optimizer)(parameters);
   const tenants = [{ parameters, optimizer, options: { ...still, maxGradNorm: 0 } }];
-  const microBatches = [microBatch(sequences, adapter ? 1 : 0)];
+  const microBatches = [microBatch(sequences, adapter ? 1 : 0, Math.min(500, model.vocabularySize))];
   await model.native.trainStep({ tenants, microBatches, recompute: false, update: false }).promise;
   const found = { peak: model.memory().workspacePeak, perToken: storedBytesPerToken(model, adapter) };
   optimizer.dispose();
@@ -35,8 +43,8 @@ async function peakOf(dtype: "float32" | "bfloat16", spec: RedAdapterOptions | u
 }
 
 /** Growth of the peak per token in bytes: measured, and counted by the rule. */
-async function growthOf(dtype: "float32" | "bfloat16", spec: RedAdapterOptions | undefined) {
-  const [small, large] = [await peakOf(dtype, spec, 2), await peakOf(dtype, spec, 8)];
+async function growthOf(dtype: "float32" | "bfloat16", spec: RedAdapterOptions | undefined, folder = embedded) {
+  const [small, large] = [await peakOf(dtype, spec, 2, folder), await peakOf(dtype, spec, 8, folder)];
   return { measured: (large.peak - small.peak) / (6 * 64), counted: small.perToken };
 }
 
@@ -57,6 +65,43 @@ test.each<["float32" | "bfloat16", RedAdapterOptions]>([
   ];
   expect(all.measured - fewer.measured).toBe(all.counted - fewer.counted);
   expect(all.counted / all.measured).toBeGreaterThan(0.8); // the rest belongs to the current block
+});
+
+/** The embedded model with norms of heads. */
+async function normedModel(folder: string): Promise<void> {
+  const config = JSON.parse(readFileSync(join(embedded, "config.json"), "utf8"));
+  const head_dim = config.hidden_size / config.num_attention_heads;
+  writeFileSync(join(folder, "config.json"), JSON.stringify({ ...config, model_type: "qwen3", head_dim }));
+  const stored = await readSafetensors(join(embedded, "model.safetensors"));
+  const tensors: StoredTensor[] = [...stored].map(([name, tensor]) => ({
+    name,
+    dtype: tensor.dtype as "F32" | "BF16",
+    shape: tensor.shape,
+    data: () => tensor.data,
+  }));
+  for (let layer = 0; layer < config.num_hidden_layers; layer++)
+    for (const norm of ["q_norm", "k_norm"])
+      tensors.push(
+        float32Tensor(`model.layers.${layer}.self_attn.${norm}.weight`, [head_dim], new Float32Array(head_dim).fill(1)),
+      );
+  const pieces: Uint8Array[] = [];
+  for await (const piece of safetensorsPieces(tensors)) pieces.push(piece);
+  writeFileSync(join(folder, "model.safetensors"), Buffer.concat(pieces));
+}
+
+describe("with norms of heads", () => {
+  let folder: string;
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), "rubricate-recompute-"));
+    await normedModel(folder);
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  test.each(["float32", "bfloat16"] as const)("in %s, one more layer costs the counted bytes", async (dtype) => {
+    const grown = (layers: number[]) => growthOf(dtype, { layers }, folder);
+    const [all, fewer] = [await grown([0, 1, 2, 3]), await grown([1, 2, 3])];
+    expect(all.measured - fewer.measured).toBe(all.counted - fewer.counted);
+  });
 });
 
 test("with all weights trained, most of the memory's growth is counted", async () => {

@@ -16,6 +16,10 @@ namespace rubricate {
 // Errors: ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.
 Var rms_norm(Tape& tape, const Var& x, const Var& weight, float eps);
 
+// The same for each head on its own, with one weight for all: x, y [T, heads * d]; weight fp32 [d].
+// Errors: as rms_norm; ERR_SHAPE if d does not divide the columns of x. Source: transformers' Qwen3Attention (q_norm).
+Var head_norm(Tape& tape, const Var& x, const Var& weight, float eps);
+
 // The gradient of a norm's weight, for every op that contains an RMSNorm:
 // weight.grad_j += sum_t grad_tj x_tj inv_t: rows ascending in blocks of 64, then block sums in order
 // (row_sums.h, all rows being one sequence). x, grad [T, d] f32 or bf16; inv fp32 [T].

@@ -1,5 +1,7 @@
 #include "ops/rms_norm/rms_norm.h"
 
+#include <array>
+
 #include "ops/elementwise/elementwise.h"
 #include "tests/test_support.h"
 
@@ -110,6 +112,35 @@ TEST_CASE("rms_norm: gradients against central differences in double") {
     check_close(to_doubles(result.dx), dx, 1e-5, 1e-6);
     check_close(to_doubles(result.dw), dw, 1e-5, 1e-6);
   });
+}
+
+TEST_CASE("head_norm: each head as a row of rms_norm, and a width that divides no row is refused") {
+  const auto arena = test_arena();
+  for (const DType dtype : {DType::f32, DType::bf16})
+    for (const auto& [rows, heads, width] : {std::array<int64_t, 3>{5, 3, 6}, {70, 4, 16}, {1, 1, 40}, {3, 2, 128}}) {
+      CAPTURE(rows);
+      const Tensor x = random_tensor(arena, {rows, heads * width}, dtype, 1, -3.0, 2.0);
+      const Tensor g = random_tensor(arena, {rows, heads * width}, dtype, 3);
+      const Tensor w = random_tensor(arena, {width}, DType::f32, 2, 0.5, 1.5);
+      on_every_device([&] {
+        const Shape as_rows = {rows * heads, width};
+        const Result wanted = run(x.reshaped(as_rows), w, g.reshaped(as_rows));
+        Tape tape(device_arena(), Tape::Mode::training);
+        const Var input = leaf(placed(x)), weight = Var::parameter(placed(w));
+        const Var y = head_norm(tape, input, weight, kEps);
+        CHECK(y.value().shape() == x.shape());
+        tape.backward(y, placed(g));
+        CHECK(input.grad().shape() == x.shape());
+        CHECK(same_bits(y.value().reshaped(as_rows), wanted.y));
+        CHECK(same_bits(input.grad().reshaped(as_rows), wanted.dx));
+        CHECK(same_bits(weight.grad(), wanted.dw));
+      });
+    }
+  Tape tape(arena, Tape::Mode::inference);
+  const Var x = random_tensor(arena, {2, 12}, DType::f32, 1);
+  for (const int64_t width : {5, 24})
+    CHECK(error_code([&] { head_norm(tape, x, random_tensor(arena, {width}, DType::f32, 2), kEps); }) == "ERR_SHAPE");
+  CHECK(error_code([&] { head_norm(tape, x, random_tensor(arena, {2, 6}, DType::f32, 2), kEps); }) == "ERR_SHAPE");
 }
 
 TEST_CASE("rms_norm: on a device, the same bits in every order of threads and blocks") {

@@ -1,0 +1,95 @@
+/** Turns the config.json of a decoder into an architecture. */
+import { weightsFile } from "../files/model_folder";
+import { limits } from "../limits";
+import type { Architecture, ModelDescription, StackArchitecture } from "./architecture";
+import type { ConfigReader } from "./config_reader";
+import type { Family } from "./family";
+import { inverseFrequencies } from "./rope";
+import { tensorsOf } from "./tensors";
+
+/**
+ * Reads what all families have in common, and asks the family for the rest.
+ * @throws RubricateError ERR_CONFIG for a value that is missing, wrong or not supported
+ */
+export function describeDecoder(config: ConfigReader, family: Family): ModelDescription {
+  if (config.string("hidden_act", "silu") !== "silu") throw config.fail("hidden_act", '"silu"');
+  // transformers loads the weights from the file named here.
+  if (config.string("transformers_weights", weightsFile) !== weightsFile)
+    throw config.fail("transformers_weights", `"${weightsFile}", or no such field,`);
+  const hidden = config.integer("hidden_size", 1, limits.maxHidden);
+  const stack = describeStack(config, family, hidden);
+  const positions = positionsOf(config, family);
+  const window = family.window?.(config, { layers: stack.layers, positions });
+  const architecture: Architecture = {
+    version: 1,
+    family: family.modelType,
+    vocabulary: config.integer("vocab_size", 1, limits.maxVocabulary),
+    hidden,
+    context: Math.min(positions, window ?? positions),
+    tied_embeddings: config.boolean("tie_word_embeddings", false),
+    stacks: [stack],
+  };
+  return {
+    architecture,
+    ...tensorsOf(architecture),
+    slidingWindow: window !== undefined && window < positions ? window : undefined,
+    bosTokenId: config.ids("bos_token_id")[0],
+    eosTokenIds: config.ids("eos_token_id"),
+  };
+}
+
+const positionsOf = (config: ConfigReader, { defaults }: Family): number =>
+  config.integer("max_position_embeddings", 1, limits.maxContext, defaults.max_position_embeddings);
+
+function describeStack(config: ConfigReader, family: Family, hidden: number): StackArchitecture {
+  const heads = config.integer("num_attention_heads", 1, limits.maxHeads);
+  const kvHeads = keyValueHeads(config, family, heads);
+  const headDim = headDimension(config, family, hidden, heads);
+  const biases = family.biases(config);
+  return {
+    layers: config.integer("num_hidden_layers", 1, limits.maxLayers),
+    norm: { kind: "rms", eps: config.positive("rms_norm_eps", 1e-6) },
+    position: {
+      kind: "rope",
+      inv_freq: inverseFrequencies(config, headDim, positionsOf(config, family)),
+      factor: 1,
+    },
+    attention: {
+      heads,
+      kv_heads: kvHeads,
+      head_dim: headDim,
+      scale: 1 / Math.sqrt(headDim),
+      mask: "causal",
+      qkv_bias: biases.qkv,
+      output_bias: biases.output,
+      ...(family.headNorm ? { head_norm: true } : {}),
+    },
+    feed_forward: {
+      kind: "swiglu",
+      size: config.integer("intermediate_size", 1, limits.maxIntermediate),
+      bias: biases.feedForward,
+    },
+  };
+}
+
+function keyValueHeads(config: ConfigReader, { defaults }: Family, heads: number): number {
+  const name = "num_key_value_heads";
+  const fallback = config.given(name) ? heads : (defaults.num_key_value_heads ?? heads);
+  const kvHeads = config.integer(name, 1, limits.maxHeads, fallback);
+  if (heads % kvHeads !== 0) throw config.fail(name, `a divisor of num_attention_heads (${heads})`);
+  return kvHeads;
+}
+
+/** Dimension of a head. */
+function headDimension(config: ConfigReader, { defaults }: Family, hidden: number, heads: number): number {
+  if (config.has("head_dim") || defaults.head_dim !== undefined) {
+    const value = config.integer("head_dim", 2, limits.maxHeadDim, defaults.head_dim);
+    if (value % 2 !== 0) throw config.fail("head_dim", "an even integer");
+    return value;
+  }
+  if (hidden % heads !== 0) throw config.fail("num_attention_heads", `a divisor of hidden_size (${hidden})`);
+  const value = hidden / heads;
+  if (value % 2 !== 0 || value > limits.maxHeadDim)
+    throw config.fail("num_attention_heads", `heads of an even size up to ${limits.maxHeadDim} (hidden_size / heads)`);
+  return value;
+}

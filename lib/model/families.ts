@@ -1,0 +1,34 @@
+/** The families of models that can be loaded; docs/families.md describes each. */
+
+import type { ModelDescription } from "./architecture";
+import { ConfigReader } from "./config_reader";
+import { describeDecoder } from "./decoder_config";
+import { llama } from "./families/llama";
+import { mistral } from "./families/mistral";
+import { qwen2 } from "./families/qwen2";
+import { qwen3 } from "./families/qwen3";
+import type { Family } from "./family";
+
+const families: ReadonlyMap<string, Family> = new Map(
+  [llama, mistral, qwen2, qwen3].map((family) => [family.modelType, family]),
+);
+
+/**
+ * Reads a config.json. Its `model_type` selects the family. Defaults, and the precedence of settings given in two places,
+ * are those of transformers.
+ * @param document the parsed config.json
+ * @param path for messages
+ * @throws RubricateError ERR_CONFIG for a value that is missing, wrong or not supported
+ */
+export function describeModel(document: unknown, path: string): ModelDescription {
+  const config = ConfigReader.of(document, path);
+  const family = families.get(config.string("model_type"));
+  if (!family) throw config.fail("model_type", knownTypes());
+  return describeDecoder(config, family);
+}
+
+/** `"llama", "mistral" or ...` */
+function knownTypes(): string {
+  const names = [...families.keys()].map((name) => `"${name}"`);
+  return `${names.slice(0, -1).join(", ")} or ${names.at(-1)}`;
+}

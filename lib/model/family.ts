@@ -1,0 +1,40 @@
+/** A family of decoders: how its config.json is read, as far as it differs from the others. */
+import type { ConfigReader } from "./config_reader";
+
+export interface Family {
+  /** The value of `model_type`; also the label in the architecture document. */
+  readonly modelType: string;
+  /** Values of fields that a config.json lacks, as transformers has them. */
+  readonly defaults: {
+    readonly max_position_embeddings: number;
+    /** Without it: num_attention_heads. A null in config.json always means that. */
+    readonly num_key_value_heads?: number;
+    /** Without it: hidden_size / num_attention_heads. */
+    readonly head_dim?: number;
+  };
+  /** Whether each head of q and k is normed before RoPE. */
+  readonly headNorm?: boolean;
+  /** Which linear layers have a bias. */
+  biases(config: ConfigReader): Biases;
+  /**
+   * The number of positions that a token sees, itself among them; undefined if it sees all before it. Sequences up to this
+   * length are exact without a window, and the context is limited to it.
+   * @throws RubricateError ERR_CONFIG if some of the layers have a window that matters
+   */
+  window?(config: ConfigReader, size: WindowSize): number | undefined;
+}
+
+export interface WindowSize {
+  readonly layers: number;
+  /** max_position_embeddings */
+  readonly positions: number;
+}
+
+export interface Biases {
+  /** Of the projections to queries, keys and values. */
+  readonly qkv: boolean;
+  /** Of the attention's output projection. */
+  readonly output: boolean;
+  /** Of the three projections of the feed-forward. */
+  readonly feedForward: boolean;
+}

@@ -1,0 +1,253 @@
+/** Each family of decoders against PyTorch and transformers: logits, losses, gradients, ten steps, generated ids, saving. */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { RedAdapter } from "../../lib/adapter/red_adapter";
+import { readSafetensors } from "../../lib/files/safetensors";
+import { runJob } from "../../lib/job";
+import { LlamaModel } from "../../lib/model/model";
+import { type NativeAdapter, type NativeParameters, native } from "../../lib/native";
+import { learningRateAt } from "../../lib/train/schedule";
+import {
+  adapterOf,
+  backward,
+  type Curve,
+  device,
+  type Expected,
+  expectedOf,
+  folderOf,
+  loadFixture,
+  microBatch,
+  relativeError,
+  tensorsOf,
+  under,
+} from "./fixtures";
+
+/** One of LLaMA, which the other tests of this folder compare more closely, and the other families. */
+const fixtures: [fixture: string, family: string][] = [
+  ["gqa", "llama"],
+  ["qwen2", "qwen2"],
+  ["qwen2_tied", "qwen2"],
+  ["mistral", "mistral"],
+  ["qwen3", "qwen3"],
+];
+
+/** Largest |a - b| relative to the largest |b|. */
+function largestError(a: Float32Array, b: Float32Array): number {
+  expect(a.length).toBe(b.length);
+  const largest = (of: (at: number) => number) => b.reduce((most, _, at) => Math.max(most, Math.abs(of(at))), 0);
+  return largest((at) => a[at]! - b[at]!) / largest((at) => b[at]!);
+}
+
+const logitsOf = (model: LlamaModel, expected: Expected, adapter?: NativeAdapter) =>
+  runJob(() => model.native.logits(microBatch(expected.batch, adapter ? 1 : 0), adapter ? [adapter] : []));
+
+/** The ten steps of a fixture. @returns the losses */
+async function tenSteps(
+  model: LlamaModel,
+  parameters: NativeAdapter | NativeParameters,
+  { settings, batches }: Expected["training"],
+): Promise<number[]> {
+  const optimizer = new (native().Optimizer)(parameters);
+  const slot = "widths" in parameters ? 1 : 0;
+  const fixed = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, decayToZero: false };
+  const losses: number[] = [];
+  for (const [step, stored] of batches.entries()) {
+    const learningRate = learningRateAt("linear", settings.lr, step, settings.warmup, settings.steps);
+    const tenants = [{ parameters, optimizer, options: { ...fixed, learningRate, maxGradNorm: settings.clip } }];
+    const microBatches = stored.map((batch) => microBatch(batch, slot));
+    const request = { tenants, microBatches, recompute: false, update: true };
+    const [result] = await runJob(() => model.native.trainStep(request));
+    losses.push(result!.loss);
+  }
+  optimizer.dispose();
+  return losses;
+}
+
+/** Gradients of all weights by name. */
+const gradientsOf = (parameters: NativeParameters) =>
+  new Map(parameters.names.map((name, index) => [name, parameters.gradient(index)]));
+const valuesOf = (parameters: NativeParameters) =>
+  new Map(parameters.names.map((name, index) => [name, parameters.value(index)]));
+
+/** The relative error of each vector, those of at most `tolerance` as true. */
+function expectNear(found: ReadonlyMap<string, Float32Array>, wanted: Map<string, Float32Array>, tolerance: number) {
+  expect(wanted.size).toBeGreaterThan(0);
+  for (const [name, values] of wanted) {
+    const error = relativeError(found.get(name)!, values);
+    expect([name, error <= tolerance || error]).toEqual([name, true]);
+  }
+}
+
+describe.each(fixtures)("%s (%s) in fp32", (fixture, family) => {
+  const expected = expectedOf(fixture);
+  let model: LlamaModel;
+  let tensors: Map<string, Float32Array>;
+  beforeAll(async () => {
+    model = await loadFixture(fixture, { dtype: "float32" });
+    Object.defineProperty(model, "eosTokenIds", { value: [] }); // the expected ids go on
+    tensors = await tensorsOf(fixture);
+  });
+  afterAll(() => model?.dispose());
+
+  test("the family, and the number of parameters", async () => {
+    expect(model.architecture.family).toBe(family);
+    const stored = await readSafetensors(join(folderOf(fixture), "model.safetensors"));
+    const numbers = [...stored.values()].reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+    expect(model.parameterCount).toBe(numbers);
+  });
+
+  test("logits, unedited and edited", async () => {
+    expect(largestError(await logitsOf(model, expected), tensors.get("logits")!)).toBeLessThan(1e-5);
+    const one = expected.red.find(({ name }) => name === "red.all.ffn")!;
+    using adapter = adapterOf(model, tensors, one);
+    const edited = await logitsOf(model, expected, adapter.native);
+    expect(largestError(edited, tensors.get(`${one.name}.logits`)!)).toBeLessThan(1e-5);
+  });
+
+  test.each(expected.red)("$name: loss and gradients", async (one) => {
+    using adapter = adapterOf(model, tensors, one);
+    const loss = await backward(model, adapter.native, expected.batch);
+    expect(Math.abs(loss / one.float64Loss - 1)).toBeLessThan(1e-6);
+    expectNear(adapter.gradients(), under(tensors, `${one.name}.grad.`), 1e-5);
+  });
+
+  test("loss and gradients of all weights", async () => {
+    using own = await loadFixture(fixture, { dtype: "float32" });
+    const parameters = await runJob(() => own.native.makeTrainable());
+    const loss = await backward(own, parameters, expected.batch);
+    expect(Math.abs(loss / expected.full.float64Loss - 1)).toBeLessThan(1e-6);
+    const wanted = under(tensors, "full.grad.");
+    expect([...parameters.names].sort()).toEqual([...wanted.keys()].sort());
+    expectNear(gradientsOf(parameters), wanted, 1e-5);
+  });
+
+  test("ten steps of RED, and of all weights", async () => {
+    const { training } = expected;
+    const compare = (losses: number[], { losses: wanted }: Curve) =>
+      expect(relativeError(losses, wanted)).toBeLessThan(1e-5);
+    using adapter = RedAdapter.create(model);
+    compare(await tenSteps(model, adapter.native, training), training.float64Red);
+    expectNear(adapter.vectors(), under(tensors, "float64.train.red."), 1e-4);
+    using own = await loadFixture(fixture, { dtype: "float32" });
+    const parameters = await runJob(() => own.native.makeTrainable());
+    compare(await tenSteps(own, parameters, training), training.float64Full);
+    expectNear(valuesOf(parameters), under(tensors, "float64.train.full."), 1e-4);
+  });
+
+  test("greedy ids", async () => {
+    expect(expected.greedy.length).toBeGreaterThan(3);
+    for (const { adapter: name, prompt, ids } of expected.greedy) {
+      const one = expected.red.find((found) => found.name === name);
+      using adapter = one && adapterOf(model, tensors, one);
+      const { tokenIds } = await model.complete({
+        tokenIds: prompt,
+        adapter,
+        temperature: 0,
+        maxNewTokens: ids.length,
+      });
+      expect(tokenIds).toEqual(ids);
+    }
+  });
+});
+
+/** How far from fp32 bf16 may be, as a multiple of PyTorch's distance. */
+const bound = 1.5;
+
+describe.each(["gqa_bf16", "qwen2_bf16", "mistral_bf16", "qwen3_bf16"])("%s in bf16", (fixture) => {
+  const expected = expectedOf(fixture);
+  let model: LlamaModel;
+  let tensors: Map<string, Float32Array>;
+  beforeAll(async () => {
+    model = await loadFixture(fixture);
+    tensors = await tensorsOf(fixture);
+  });
+  afterAll(() => model?.dispose());
+
+  function expectClose(found: ReadonlyMap<string, Float32Array>, theirs: string, reference: string): void {
+    const names = [...under(tensors, theirs).keys()];
+    expect(names.length).toBeGreaterThan(0);
+    for (const name of names) {
+      const wanted = tensors.get(reference + name)!;
+      const [mine, pytorch] = [
+        relativeError(found.get(name)!, wanted),
+        relativeError(tensors.get(theirs + name)!, wanted),
+      ];
+      expect([name, mine <= bound * pytorch, mine, pytorch]).toEqual([name, true, mine, pytorch]);
+    }
+  }
+
+  test("logits", async () => {
+    expect(model.dtype).toBe("bfloat16");
+    const wanted = tensors.get("logits")!;
+    const theirs = relativeError(tensors.get("bf16.logits")!, wanted);
+    expect(relativeError(await logitsOf(model, expected), wanted)).toBeLessThanOrEqual(bound * theirs);
+  });
+
+  test.each(expected.red)("$name: gradients", async (one) => {
+    using adapter = adapterOf(model, tensors, one);
+    await backward(model, adapter.native, expected.batch);
+    expectClose(adapter.gradients(), `bf16.${one.name}.grad.`, `${one.name}.grad.`);
+  });
+
+  test("gradients of all weights", async () => {
+    using own = await loadFixture(fixture);
+    const parameters = await runJob(() => own.native.makeTrainable());
+    await backward(own, parameters, expected.batch);
+    expectClose(gradientsOf(parameters), "bf16.full.grad.", "full.grad.");
+  });
+
+  test("ten steps of RED, and of all weights", async () => {
+    using adapter = RedAdapter.create(model);
+    await tenSteps(model, adapter.native, expected.training);
+    expectClose(adapter.vectors(), "bf16.train.red.", "float64.train.red.");
+    using own = await loadFixture(fixture);
+    const parameters = await runJob(() => own.native.makeTrainable());
+    await tenSteps(own, parameters, expected.training);
+    expectClose(valuesOf(parameters), "bf16.train.full.", "float64.train.full.");
+  });
+});
+
+describe.each(["gqa", "qwen2", "qwen2_tied", "mistral", "qwen3", "qwen2_bf16", "mistral_bf16", "qwen3_bf16"])(
+  "saving %s",
+  (fixture) => {
+    let folder: string;
+    beforeAll(() => {
+      folder = mkdtempSync(join(tmpdir(), "rubricate-families-"));
+    });
+    afterAll(() => rmSync(folder, { recursive: true }));
+    const bytes = (dir: string, name: string) => readFileSync(join(dir, name));
+
+    test("after full fine-tuning: the same files, names, shapes and dtypes, and an adapter that fits", async () => {
+      using model = await loadFixture(fixture);
+      const original = await model.fingerprint();
+      const parameters = await runJob(() => model.native.makeTrainable());
+      await tenSteps(model, parameters, expectedOf(fixture).training);
+      model.forgetFingerprint();
+      const trained = await model.fingerprint();
+      expect(trained).toEqual({ ...original, weights: expect.not.stringMatching(original.weights) });
+      await model.savePretrained(join(folder, "model"));
+      expect(bytes(join(folder, "model"), "config.json")).toEqual(bytes(folderOf(fixture), "config.json"));
+      const shapes = async (dir: string) =>
+        [...(await readSafetensors(join(dir, "model.safetensors")))].map(([name, { dtype, shape }]) => ({
+          name,
+          dtype,
+          shape,
+        }));
+      const [saved, source] = [await shapes(join(folder, "model")), await shapes(folderOf(fixture))];
+      expect(saved).toHaveLength(source.length);
+      expect(saved).toEqual(expect.arrayContaining(source));
+
+      using adapter = RedAdapter.create(model);
+      await adapter.savePretrained(join(folder, "adapter"));
+      using loaded = await LlamaModel.fromPretrained(join(folder, "model"), { device });
+      expect(await loaded.fingerprint()).toEqual(trained);
+      expect(await loaded.logits([1, 2, 3])).toEqual(await model.logits([1, 2, 3]));
+      (await RedAdapter.fromPretrained(join(folder, "adapter"), loaded)).dispose();
+      using base = await loadFixture(fixture);
+      await expect(RedAdapter.fromPretrained(join(folder, "adapter"), base)).rejects.toMatchObject({
+        code: "ERR_BASE_MISMATCH",
+      });
+    });
+  },
+);
