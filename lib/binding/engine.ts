@@ -1,6 +1,18 @@
 /** The handles of an engine: continuous batching over versions of adapters. */
 import type { NativeJob } from "../job";
-import type { NativeSamplingOptions } from "./decoder";
+
+export interface NativeSamplingOptions {
+  readonly temperature: number;
+  readonly topK: number;
+  readonly topP: number;
+  readonly minP: number;
+  readonly repetitionPenalty: number;
+  readonly frequencyPenalty: number;
+  readonly presencePenalty: number;
+  /** Ids ascending, each once, and what is added to the logit of each. Copied. null: none. */
+  readonly logitBias: { readonly ids: Int32Array; readonly biases: Float32Array } | null;
+  readonly seed: number;
+}
 
 /** Vectors of an adapter that no longer change (native/adapter/adapter_version.h). */
 export interface NativeVersion {

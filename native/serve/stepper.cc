@@ -51,6 +51,7 @@ std::vector<StepResult> Stepper::forward(KvPool& pool, const std::vector<StepPar
   batch_.place(versions_, arena_);
   const PagedKeys keys = pool.keys(sequences, batch);
   Tape tape(arena_, Tape::Mode::inference);
+  tape.set_observer(observer_);
   const Var hidden = model_->forward(tape, batch, &batch_, false, &keys);
 
   std::vector<StepResult> results(parts.size());

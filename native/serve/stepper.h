@@ -45,6 +45,8 @@ class Stepper {
 
   // Whether a version fits the model: throws ERR_ARGUMENT, ERR_SHAPE. From any thread.
   void check(const AdapterVersion& version) const { batch_.check(version); }
+  // Called when an op of a step begins, for profiles (bench/native/decode.cc).
+  void observe(Tape::Observer observer) { observer_ = std::move(observer); }
   // The result of each part; adds the rows to the sequences' lengths. On an error nothing has changed: ERR_OUT_OF_MEMORY, ERR_DEVICE_LOST, what check_weights throws.
   std::vector<StepResult> run(KvPool& pool, const std::vector<StepPart>& parts);
 
@@ -59,6 +61,7 @@ class Stepper {
   const std::shared_ptr<const Model> model_;
   const std::shared_ptr<Arena> arena_;
   const std::function<void()> check_weights_;
+  Tape::Observer observer_;
   DeviceVersions versions_;
   ResidentBatch batch_;
   int64_t slots_ = 0;
