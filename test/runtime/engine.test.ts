@@ -77,11 +77,7 @@ function serve(options: Partial<NativeEngineOptions> = {}) {
       const answer = answers.get(id)!;
       if (kind === outputKinds.token) {
         answer.ids.push(value);
-        try {
-          engine.taken(id, 1);
-        } catch {
-          // The engine or its model is gone: what was computed before still comes, then the end.
-        }
+        code(() => engine.taken(id, 1)); // refused for tokens that were on their way when the engine was closed
       } else if (kind >= outputKinds.stopped) {
         answer.end = kind;
         if (kind === outputKinds.failed) answer.code = failures[value]!.code;
