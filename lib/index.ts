@@ -19,7 +19,15 @@ export type { Example, ReasonReport, RowReport } from "./data/types";
 export { type DemoPair, type DemoPairs, embeddedModelDir, loadDemoPairs } from "./embedded";
 export { type ErrorCode, errorCodes, RubricateError } from "./errors";
 export type { GenerateOptions } from "./generate/options";
-export type { GenerationPiece, GenerationResult, GenerationUsage } from "./generate/result";
+export type {
+  GeneratedLogProbability,
+  GenerationPiece,
+  GenerationResult,
+  GenerationUsage,
+  TokenLogProbability,
+} from "./generate/result";
+export type { LogProbabilityOptions, PenaltyOptions } from "./generate/sampling_options";
+export type { ScoreResult } from "./generate/scoring";
 export type { IteratedOnly } from "./generators";
 export type { Architecture, StackArchitecture } from "./model/architecture";
 export { type DeviceChoice, type MatrixProduct, type ModelDevice, setDeviceMemoryLimit } from "./model/device";
@@ -35,7 +43,12 @@ export {
 export type { Notice, NoticeCode } from "./notices";
 export type { AdapterInfo, AdapterRegistry, AdapterVersion } from "./serve/adapters";
 export { Engine, type EngineStats } from "./serve/engine";
-export type { EngineGenerateOptions, EngineOptions } from "./serve/engine_options";
+export type {
+  EngineCallOptions,
+  EngineGenerateOptions,
+  EngineOptions,
+  EngineScoreOptions,
+} from "./serve/engine_options";
 export {
   type AdamWOptions,
   type AttentionOptions,

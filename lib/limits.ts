@@ -131,6 +131,13 @@ export const limits = {
   leastTemperature: 2 ** -126,
   leastRepetitionPenalty: 1e-3,
   mostRepetitionPenalty: 1e3,
+  /** Of `frequencyPenalty` and `presencePenalty`, above and below 0. */
+  mostPenalty: 2,
+  /** Of the bias of one token, above and below 0. */
+  mostLogitBias: 100,
+  /** Token ids of one `logitBias`. */
+  logitBiases: 1024,
+  topLogProbabilities: 20,
   stopStrings: 256,
   /** UTF-16 units of one. */
   stopStringLength: 1024,

@@ -8,7 +8,6 @@ import { prebuiltFor, thisPlatform } from "./platform";
 
 export type { NativeBinding } from "./binding/addon";
 export type * from "./binding/batches";
-export type * from "./binding/decoder";
 export type * from "./binding/devices";
 export type * from "./binding/engine";
 export type * from "./binding/model";

@@ -37,6 +37,8 @@ const theirs: Readonly<Record<string, OtherName>> = {
   model_name_or_path: same("model"),
   train_file: same("data"),
   validation_file: same("eval"),
+  logprobs: like("true or false; topLogProbabilities says how many others", "logProbabilities"),
+  top_logprobs: like("with logProbabilities: true", "topLogProbabilities"),
   max_seq_length: like(undefined, "maxLength"),
   sequence_len: like(undefined, "maxLength"),
   eval_steps: like("an epoch's end is evaluated as well, unless evalEveryEpoch is false", "evalEverySteps"),

@@ -4,11 +4,11 @@
 #include <map>
 
 #include "base/error.h"
-#include "generate/decoder.h"
 #include "gpu/results.h"
 #include "gpu/sections.h"
 #include "native/random_model.h"
 #include "tensor/conversion.h"
+#include "tests/decoding.h"
 
 namespace rubricate::bench {
 namespace {
@@ -26,7 +26,7 @@ std::vector<int64_t> training_batches(const Run& run) {
 std::vector<int64_t> decoding_batches(const Run& run) {
   return run.rehearse ? std::vector<int64_t>{1, 3} : std::vector<int64_t>{1, 8, 16};
 }
-constexpr int64_t kPrompt = 32;  // tokens
+constexpr int64_t kPrompt = 32, kMostSteps = 512;  // tokens of a prompt; of decoding
 
 // Weights that another program can reproduce: all tensors are parts of one array of random bf16, tensor i from element
 // 4096 i on, except the norms' weights, which are 1. So a 7B model needs only 0.3 GB on the host.
@@ -123,29 +123,23 @@ class Training {
 class Decoding {
  public:
   Decoding(const Run& run, const std::shared_ptr<const Model>& model, int64_t batch)
-      : run_(run), decoder_(model, run.arena()), control_{nullptr, {}, run.arena()} {
-    const auto adapter = feed_forward_edits(model->architecture());
+      : sequences_(model, run.stream, batch * KvPool::pages_for(kPrompt + kMostSteps)) {
+    const auto version = AdapterVersion::of(*feed_forward_edits(model->architecture()));
     for (int64_t s = 0; s < batch; ++s) {
-      DecodeRequest request;
-      request.sequence = decoder_.add_sequence();
-      for (int64_t i = 0; i < kPrompt; ++i) request.tokens.push_back(random_token(s, i, shape_of(run).vocabulary));
-      request.adapter = adapter;
-      requests_.push_back(std::move(request));
+      std::vector<int32_t> prompt;
+      for (int64_t i = 0; i < kPrompt; ++i) prompt.push_back(random_token(s, i, shape_of(run).vocabulary));
+      sequences_.add(std::move(prompt), version);
     }
   }
   // Seconds of one decoding step.
   double step() {
     const double start = now();
-    const std::vector<int32_t> next = decoder_.step(requests_, 512, control_);
-    for (size_t i = 0; i < requests_.size(); ++i) requests_[i].tokens = {next[i]};
+    sequences_.step(512);
     return now() - start;
   }
 
  private:
-  const Run& run_;
-  Decoder decoder_;
-  JobControl control_;
-  std::vector<DecodeRequest> requests_;
+  testing::Decoding sequences_;
 };
 
 double gibibytes(int64_t bytes) { return static_cast<double>(bytes) / static_cast<double>(1 << 30); }

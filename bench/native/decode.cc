@@ -19,8 +19,8 @@
 #include <vector>
 
 #include "device/cpu/thread_pool.h"
-#include "generate/decoder.h"
 #include "native/random_model.h"
+#include "tests/decoding.h"
 
 #define RUBRICATE_KERNELS_USE_BF16
 #define RUBRICATE_KERNELS "device/cpu/peak_kernels.inl"
@@ -71,28 +71,26 @@ struct Profile {
 
 Profile profile(const std::shared_ptr<const Model>& model, int64_t sequences, int steps, int64_t length,
                 int64_t bytes) {
-  Decoder decoder(model, std::make_shared<Arena>());
-  std::vector<DecodeRequest> requests;
+  testing::Decoding decoding(model, nullptr, sequences * KvPool::pages_for(length + steps + 3));
   for (int64_t s = 0; s < sequences; ++s) {
-    requests.push_back({decoder.add_sequence(), {}, nullptr, {}});
-    for (int64_t i = 0; i < length; ++i)
-      requests.back().tokens.push_back(random_token(s, i, model->architecture().vocabulary));
+    std::vector<int32_t> prompt;
+    for (int64_t i = 0; i < length; ++i) prompt.push_back(random_token(s, i, model->architecture().vocabulary));
+    decoding.add(std::move(prompt));
   }
   const std::vector<float> memory(static_cast<size_t>(bytes / (2 << 20) * (2 << 20) / 4), 1.0f);
   Profile result;
   result.read_bytes = static_cast<double>(memory.size()) * 4.0;
-  JobControl control;
-  control.arena = std::make_shared<Arena>();
-  for (int step = -3; step < steps; ++step) {  // the first feeds the prompts, and allocates
-    std::vector<std::string> ops = {"before"};
-    std::vector<double> times = {now()};
-    control.observer = [&](const char* op, bool) {
-      times.push_back(now());
-      ops.push_back(op);
-    };
-    const std::vector<int32_t> tokens = decoder.step(requests, 256, control);
+  std::vector<std::string> ops;
+  std::vector<double> times;
+  decoding.stepper.observe([&](const char* op, bool) {
     times.push_back(now());
-    for (size_t i = 0; i < requests.size(); ++i) requests[i].tokens = {tokens[i]};
+    ops.push_back(op);
+  });
+  for (int step = -3; step < steps; ++step) {  // the first feeds the prompts, and allocates
+    ops = {"before"};
+    times = {now()};
+    decoding.step();
+    times.push_back(now());
     const std::vector<double> reads = read(memory);
     if (step < 0) continue;
     for (size_t i = 0; i < ops.size(); ++i) times[i] = times[i + 1] - times[i];

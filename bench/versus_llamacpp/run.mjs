@@ -8,7 +8,7 @@
  *
  * Both sides stay loaded and alternate; the first two turns of each are not counted. A row's figures: tokens/s (medians), the median of the
  * pairs' ratios with its 95 % confidence interval, the peaks of resident memory (VmHWM, mapped weights included). Prefill counts from the
- * call to the first token; decoding from each sequence's first token on. The sides' logits after a prompt must agree to 3 % of their spread
+ * call to the first token; decoding from when each sequence has its first token: ours by concurrent calls of `generate`. The sides' logits after a prompt must agree to 3 % of their spread
  * (root mean square), or the row is void; bits cannot agree, since llama.cpp rounds activations and cached keys at other points, so greedy
  * ids diverge at some near tie: the number of equal leading ids is reported.
  */
@@ -74,11 +74,11 @@ async function compare(row, files, { peer, pairs, read }) {
   const before = readBandwidth(read);
   const answers = await alternate(ours, theirs, pairs);
   const after = readBandwidth(read);
-  const ratios = answers.theirs.map(({ seconds }, i) => seconds / answers.ours[i].seconds);
-  const tokens = row.measure === "prefill" ? row.length : row.sequences * row.count;
-  const rate = (list) => tokens / median(list.map(({ seconds }) => seconds));
+  const rates = (list) => list.map(({ tokens, seconds }) => tokens / seconds);
+  const theirRates = rates(answers.theirs);
+  const ratios = rates(answers.ours).map((rate, i) => rate / theirRates[i]);
   const [{ peakMiB }, { peakMiB: theirPeakMiB }] = [await ours.end(), await theirs.end()];
-  const tokensPerSecond = rate(answers.ours);
+  const tokensPerSecond = median(rates(answers.ours));
   const bandwidth = before && { before, after };
   const readGBs = bandwidth && Math.max(before.threads2, after.threads2);
   const weightGBs = row.measure === "decode" ? ((tokensPerSecond / row.sequences) * stepBytes) / 1e9 : undefined;
@@ -90,7 +90,7 @@ async function compare(row, files, { peer, pairs, read }) {
     interval: medianInterval(ratios),
     pairs,
     tokensPerSecond,
-    theirTokensPerSecond: rate(answers.theirs),
+    theirTokensPerSecond: median(theirRates),
     weightGBs,
     readGBs,
     peakMiB,

@@ -43,7 +43,7 @@ async function prefill(seed) {
   const { value } = await stream.next();
   const seconds = since(start);
   await stream.return();
-  return { seconds, ids: [value] };
+  return { seconds, tokens: length, ids: [value] };
 }
 
 /** One step of all streams at a time, so that every batch is full. */
@@ -59,7 +59,7 @@ async function decode(seed) {
   for (let i = 0; i < count; i++) ids.push(await step());
   const seconds = since(start);
   await Promise.all(streams.map((stream) => stream.return()));
-  return { seconds, ids };
+  return { seconds, tokens: sequences * count, ids };
 }
 
 async function lastLogits() {

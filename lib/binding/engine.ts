@@ -1,6 +1,18 @@
 /** The handles of an engine: continuous batching over versions of adapters. */
 import type { NativeJob } from "../job";
-import type { NativeSamplingOptions } from "./decoder";
+
+export interface NativeSamplingOptions {
+  readonly temperature: number;
+  readonly topK: number;
+  readonly topP: number;
+  readonly minP: number;
+  readonly repetitionPenalty: number;
+  readonly frequencyPenalty: number;
+  readonly presencePenalty: number;
+  /** Ids ascending, each once, and what is added to the logit of each. Copied. null: none. */
+  readonly logitBias: { readonly ids: Int32Array; readonly biases: Float32Array } | null;
+  readonly seed: number;
+}
 
 /** Vectors of an adapter that no longer change (native/adapter/adapter_version.h). */
 export interface NativeVersion {
@@ -34,7 +46,7 @@ export interface NativeEngineRequest {
   /** null: the base. */
   readonly version: NativeVersion | null;
   readonly sampling: NativeSamplingOptions;
-  /** At least 1. */
+  /** At least 1; with `scoreFrom` also 0: nothing is generated. */
   readonly maxNewTokens: number;
   /** Tokens that end the answer without being part of it. Copied. */
   readonly stopIds: Int32Array;
@@ -45,6 +57,8 @@ export interface NativeEngineRequest {
   readonly domain: number;
   /** -1: no log-probabilities; else those of each token and of so many of the likeliest, at most 20. */
   readonly topLogProbs: number;
+  /** -1: none; else log-probabilities of the prompt's tokens from this one on, 1 to one less than the tokens. */
+  readonly scoreFrom: number;
   /** From now on; 0: none. */
   readonly deadlineMs: number;
 }
@@ -60,14 +74,19 @@ export const outputKinds = {
    * log-probability, and behind it for each of the likeliest its id and log-probability, in nats.
    */
   logProbs: 2,
+  /**
+   * Of the prompt's tokens from `scoreFrom` on, in their order, before any token. value: how many; position: index into the
+   * call's numbers of their log-probabilities, in nats.
+   */
+  scores: 3,
   /** value: the stop id. */
-  stopped: 3,
+  stopped: 4,
   /** maxNewTokens were generated. */
-  length: 4,
+  length: 5,
   /** The context is full. */
-  context: 5,
+  context: 6,
   /** value: index into the call's failures. */
-  failed: 6,
+  failed: 7,
 } as const;
 
 export interface NativeFailure {

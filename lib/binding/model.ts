@@ -1,7 +1,6 @@
 /** The handle of a model. */
 import type { NativeJob } from "../job";
 import type { NativeBatch, NativeMicroBatch, NativeSums, NativeTrainJob, NativeTrainRequest } from "./batches";
-import type { NativeDecoder } from "./decoder";
 import type { MatrixProduct } from "./devices";
 import type { NativeEngine, NativeEngineOptions, NativeOutputs, NativeVersion } from "./engine";
 import type { NativeAdapter, NativeParameters } from "./parameters";
@@ -66,7 +65,6 @@ export interface NativeModel {
   ): NativeJob<NativeSums>;
   /** Makes the weights trainable: private copies with fp32 masters and gradients. */
   makeTrainable(): NativeJob<NativeParameters>;
-  createDecoder(): NativeDecoder;
   /** ERR_STATE if the model has an engine. */
   createEngine(options: NativeEngineOptions, onOutputs: NativeOutputs): NativeEngine;
   /**

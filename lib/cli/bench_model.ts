@@ -62,30 +62,48 @@ export function prefill(length: number): ModelCase {
   };
 }
 
-const greedy = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
+const greedy = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  frequencyPenalty: 0,
+  presencePenalty: 0,
+  logitBias: null,
+  seed: 0,
+};
 
-/** Each token uses the next of `adapters` adapters, cyclically; 0: only the base. */
+/** A generation on the model's engine, as `generate` runs it, but without text and without tokens that end it. */
+async function generated(model: LlamaModel, tokenIds: Int32Array, maxNewTokens: number, adapter: RedAdapter | null) {
+  const version = adapter && (await runJob(() => model.native.publish(adapter.native)));
+  const stream = await model.engine.submit({
+    ...{ tokenIds, version, sampling: greedy, maxNewTokens, stopIds: new Int32Array() },
+    ...{ tenant: 0, weight: 1, topLogProbs: -1, scoreFrom: -1, deadlineMs: 0 },
+  });
+  version?.dispose();
+  while ((await stream.next()) !== undefined) stream.taken();
+}
+
+/**
+ * A sequence of the base or of one adapter; two sequences, each of an adapter of its own, which share steps. At most 64
+ * tokens each: of a longer one the engine would find the first keys and values of the run before.
+ */
 export function decoding(promptTokens: number, newTokens: number, adapters: 0 | 1 | 2): ModelCase {
+  const sequences = Math.max(adapters, 1);
   return {
     group: adapters > 1 ? "adapter switch" : "decoding",
-    name: `${newTokens} tokens after ${promptTokens}, ${["base only", "one adapter", "two adapters in turn"][adapters]}`,
+    name: `${newTokens} tokens after ${promptTokens}, ${["base only", "one adapter", "two sequences, an adapter each"][adapters]}`,
     unit: "tokens/s",
-    work: newTokens,
+    work: sequences * newTokens,
     start(model) {
       const taken = Array.from({ length: adapters }, () => RedAdapter.create(model));
       const prompt = idsFor(promptTokens, model);
       return {
-        async run() {
-          const decoder = model.native.createDecoder();
-          const sequence = decoder.addSequence();
-          let tokenIds = prompt;
-          for (let at = 0; at < newTokens; at++) {
-            const adapter = adapters > 0 ? taken[at % adapters]!.native : null;
-            const request = { sequence, tokenIds, adapter, sampling: greedy };
-            tokenIds = Int32Array.from(await runJob(() => decoder.step([request], 256)));
-          }
-          decoder.dispose();
-        },
+        run: () =>
+          Promise.all(
+            Array.from({ length: sequences }, (_, at) => generated(model, prompt, newTokens, taken[at] ?? null)),
+          ),
         end: () => disposeAll(taken),
       };
     },

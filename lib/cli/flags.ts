@@ -3,7 +3,7 @@ import { type RedSite, type RedVariant, redSites, redVariants } from "../adapter
 import { dataFormats } from "../data/rows";
 import { limits } from "../limits";
 import { cudaIndex, type DeviceChoice } from "../model/device";
-import { choice, integer, list, number, temperatures, text } from "../option_kinds";
+import { choice, integer, list, number, numberIn, temperatures, text } from "../option_kinds";
 import { type Flag, flag, narrowed, parsed, toggle } from "./flag";
 import { trainingFlags } from "./training_flags";
 
@@ -30,6 +30,18 @@ function parseLayers(value: string): number[] | "all" | undefined {
 function parseTokenIds(value: string): number[] | undefined {
   const parts = value.split(/[\s,]+/).filter((part) => part !== "");
   return parts.length > 0 && parts.every((part) => /^\d{1,9}$/.test(part)) ? parts.map(Number) : undefined;
+}
+
+/** "13=-100,8=0.5": token ids and what is added to their logits, each id once. */
+function parseLogitBias(value: string): Map<number, number> | undefined {
+  const biases = new Map<number, number>();
+  for (const part of value.split(",")) {
+    const [, id, bias] = /^\s*(\d{1,9})\s*=(.*)$/.exec(part) ?? [];
+    const added = bias === undefined ? undefined : numberIn(bias.trim());
+    if (added === undefined || Math.abs(added) > limits.mostLogitBias || biases.has(Number(id))) return undefined;
+    biases.set(Number(id), added);
+  }
+  return biases;
 }
 
 /** By name in camel case; the command line uses --kebab-case. */
@@ -119,6 +131,26 @@ export const flags = {
     "above 1: tokens that have occurred become less likely",
     "1",
   ),
+  frequencyPenalty: flag(
+    number(-limits.mostPenalty, limits.mostPenalty),
+    "subtracted from a token's logit for each time that it was generated",
+    "0",
+  ),
+  presencePenalty: flag(
+    number(-limits.mostPenalty, limits.mostPenalty),
+    "subtracted from a token's logit if it was generated",
+    "0",
+  ),
+  logitBias: flag(
+    parsed("LIST", "token ids, each once, with numbers from -100 to 100, such as 13=-100,8=0.5", parseLogitBias),
+    "added to the logits of token ids, such as 13=-100,8=0.5",
+  ),
+  logProbabilities: toggle("gives the log-probability of each token, with --json"),
+  topLogProbabilities: flag(
+    integer(0, limits.topLogProbabilities),
+    "gives so many of the most likely tokens with each, with --log-probabilities",
+    "0",
+  ),
   showSpecialTokens: toggle("writes special tokens out, such as those of a chat template"),
   stop: {
     ...flag(
@@ -153,6 +185,9 @@ export const samplingFlags = [
   "topP",
   "minP",
   "repetitionPenalty",
+  "frequencyPenalty",
+  "presencePenalty",
+  "logitBias",
   "stop",
   "seed",
 ] as const satisfies readonly FlagName[];

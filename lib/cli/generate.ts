@@ -20,23 +20,35 @@ export const generateCommand: Command = {
     "system",
     "tokenIds",
     ...samplingFlags,
+    "logProbabilities",
+    "topLogProbabilities",
     "showSpecialTokens",
   ],
   defaults: { model: "embedded", seed: "random" },
   async run(invocation) {
     const { values, terminal, interrupts } = invocation;
+    const asked = logProbabilitiesOf(invocation);
     const input = await inputOf(invocation);
     const model = await loadModel(invocation);
     try {
       const adapter = await loadAdapter(invocation, model);
       const skipSpecialTokens = values.showSpecialTokens !== true;
-      const options = { ...input, ...samplingOf(values), skipSpecialTokens, adapter, signal: interrupts.signal };
+      const options = {
+        ...input,
+        ...samplingOf(values),
+        ...asked,
+        skipSpecialTokens,
+        adapter,
+        signal: interrupts.signal,
+      };
       const pieces = model.generate(options);
       const plain = model.tokenizer === undefined;
       const write = ({ text, tokenId }: GenerationPiece) => terminal.write(plain ? `${tokenId} ` : text);
       const result = await writePieces(pieces, write, () => terminal.print());
-      const { text, tokenIds, tokensPerSecond, finishReason, promptTokens, seed } = result;
-      terminal.event({ text, tokens: tokenIds.length, tokensPerSecond, finishReason, promptTokens, tokenIds, seed });
+      const { text, tokenIds, tokensPerSecond, finishReason, promptTokens, seed, logProbabilities } = result;
+      const tokens = tokenIds.length;
+      const given = { text, tokens, tokensPerSecond, finishReason, promptTokens, tokenIds, seed };
+      terminal.event({ ...given, ...(logProbabilities && { logProbabilities }) });
       const isDrawn = seed !== null && values.seed === undefined;
       if (isDrawn && !terminal.json) terminal.note(`seed ${seed}: --seed ${seed} gives this text again`);
     } finally {
@@ -67,7 +79,17 @@ async function writePieces(
 /** The options set by the sampling flags. */
 export function samplingOf(values: Values) {
   const { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, stop, seed } = values;
-  return { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, stop, seed } satisfies GenerateOptions;
+  const { frequencyPenalty, presencePenalty, logitBias } = values;
+  const penalties = { repetitionPenalty, frequencyPenalty, presencePenalty, logitBias };
+  return { maxNewTokens, temperature, topK, topP, minP, ...penalties, stop, seed } satisfies GenerateOptions;
+}
+
+function logProbabilitiesOf({ values, terminal }: Invocation) {
+  const { logProbabilities, topLogProbabilities } = values;
+  if (topLogProbabilities !== undefined && !logProbabilities)
+    throw new UsageError("Expected --log-probabilities to go with --top-log-probabilities");
+  if (logProbabilities && !terminal.json) throw new UsageError("Expected --json to go with --log-probabilities");
+  return { logProbabilities, topLogProbabilities } satisfies GenerateOptions;
 }
 
 async function inputOf({ values, terminal, interrupts }: Invocation): Promise<GenerateOptions> {

@@ -1,10 +1,13 @@
 import type { TokenDecoder } from "../tokenizer/token_decoder";
-import type { GenerationPiece } from "./result";
+import type { GeneratedToken } from "./outputs";
+import type { GeneratedLogProbability, GenerationPiece } from "./result";
 import type { StopFilter } from "./stop_strings";
 
 /** The text of generated tokens. */
 export class Answer {
   readonly tokenIds: number[] = [];
+  /** Of the tokens that came with theirs. */
+  readonly logProbabilities: GeneratedLogProbability[] = [];
   text = "";
 
   /** @param decoder undefined for a model without a tokenizer: the text is empty */
@@ -18,11 +21,13 @@ export class Answer {
     return this.stops.stopped;
   }
 
-  push(tokenId: number): GenerationPiece {
+  push(token: GeneratedToken): GenerationPiece {
+    const { tokenId } = token;
     this.tokenIds.push(tokenId);
+    if ("logProbability" in token) this.logProbabilities.push(token);
     const text = this.decoder ? this.stops.push(this.decoder.push(tokenId), false) : "";
     this.text += text;
-    return { text, tokenId };
+    return { text, ...token };
   }
 
   /** The text that was held back, at the end; undefined if there is none. */

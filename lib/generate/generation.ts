@@ -1,70 +1,18 @@
 /** A generation: from a call's options to token ids, and from the tokens of the model's engine to text. */
-import { invalid, RubricateError } from "../errors";
-import { onAbort, throwIfAborted } from "../job";
-import { checkedIds } from "../model_arguments";
-import type { NativeModel } from "../native";
-import { prefixed } from "../tokenizer/sequence";
-import type { Tokenizer } from "../tokenizer/tokenizer";
 import { Answer } from "./answer";
-import type { ModelEngine } from "./model_engine";
 import type { CheckedCall } from "./options";
-import type { RequestStream } from "./outputs";
-import { encodePrompt } from "./prompt";
-import type { Prompt } from "./prompt_protocol";
+import { promptIds } from "./prompt_ids";
+import { leave, nextToken, type RequestModel, type StartedRequest, started } from "./request";
 import { type GenerationPiece, type GenerationResult, resultOf } from "./result";
-import { type ChosenAdapter, type Served, Work } from "./served";
-
-/** What a generation needs of a LlamaModel. */
-export interface GenerationModel {
-  readonly dir: string;
-  readonly native: NativeModel;
-  readonly engine: ModelEngine;
-  readonly tokenizer: Tokenizer | undefined;
-  readonly contextLength: number;
-  readonly vocabularySize: number;
-  readonly eosTokenIds: readonly number[];
-  requireTokenizer(): Tokenizer;
-}
-
-async function promptIds(model: GenerationModel, { options, signal }: CheckedCall, work: Work): Promise<Int32Array> {
-  const given = [options.prompt, options.messages, options.tokenIds].filter((value) => value !== undefined);
-  if (given.length !== 1) {
-    throw new RubricateError(
-      "ERR_ARGUMENT",
-      `Expected exactly one of prompt, messages and tokenIds but received ${given.length}`,
-    );
-  }
-  const prompt = { prompt: true };
-  if (options.tokenIds !== undefined) return checkedIds(options.tokenIds, model, prompt);
-  const tokenizer = model.requireTokenizer();
-  const encode = (prompt: Prompt) => encodePrompt(tokenizer, prompt, model.contextLength, signal, work);
-  if (options.messages !== undefined) {
-    return checkedIds(await encode({ messages: options.messages }), model, prompt);
-  }
-  if (typeof options.prompt !== "string") throw invalid("prompt", "a string", options.prompt);
-  const ids = prefixed(tokenizer, await encode({ text: options.prompt }));
-  if (ids.length === 0) {
-    throw new RubricateError(
-      "ERR_ARGUMENT",
-      "Expected a prompt of at least one token: this tokenizer adds none to an empty text",
-    );
-  }
-  return checkedIds(ids, model, prompt);
-}
+import { type Served, Work } from "./served";
 
 /** Tokens of a prompt whose text may matter to what follows: all of a run of bytes. */
 const promptEnd = 1 << 14;
 
-/** A request of the model's engine, with one reader. */
-interface Request {
+interface Generation extends StartedRequest {
   readonly call: CheckedCall;
-  readonly stream: RequestStream;
   readonly answer: Answer;
-  readonly adapter: ChosenAdapter;
   readonly promptTokens: number;
-  /** When the call began, as of `performance.now()`. */
-  readonly calledAt: number;
-  readonly release: (() => void) | undefined;
 }
 
 export type Pieces = AsyncGenerator<GenerationPiece, GenerationResult, void>;
@@ -76,7 +24,7 @@ const collected = new FinalizationRegistry<Work>((work) => work.end());
  * See LlamaModel.generate. A generator's own `return` waits for the work under way; this one's ends it.
  * @param begin checks the call; called when the generator is first iterated
  */
-export function generation(model: GenerationModel, begin: (work: Work) => Served): Pieces {
+export function generation(model: RequestModel, begin: (work: Work) => Served): Pieces {
   const work = new Work();
   const pieces = generated(model, begin, work);
   const finish = pieces.return.bind(pieces);
@@ -88,10 +36,10 @@ export function generation(model: GenerationModel, begin: (work: Work) => Served
   return pieces;
 }
 
-async function* generated(model: GenerationModel, begin: (work: Work) => Served, work: Work): Pieces {
-  let request: Request | undefined;
+async function* generated(model: RequestModel, begin: (work: Work) => Served, work: Work): Pieces {
+  let request: Generation | undefined;
   try {
-    request = await started(model, begin, work);
+    request = await startedGeneration(model, begin, work);
     const { stream, answer } = request;
     for (;;) {
       const token = await nextToken(request, work);
@@ -109,92 +57,31 @@ async function* generated(model: GenerationModel, begin: (work: Work) => Served,
     if (!work.ended) throw error;
     return undefined as never; // who ended the generator asked for no result
   } finally {
-    if (request) await leave(request);
+    if (request) await leave(request, !request.answer.stopped);
   }
 }
 
-/** The next token; undefined once the text has ended. @throws RubricateError why there is none */
-async function nextToken({ stream, call: { signal } }: Request, work: Work): Promise<number | undefined> {
-  const check = () => {
-    throwIfAborted(signal);
-    work.check();
-  };
-  check();
-  let token: number | undefined;
-  try {
-    token = await stream.next();
-  } catch (error) {
-    check(); // of what was stopped, the reason
-    throw error;
-  }
-  check();
-  return token;
-}
-
-/** Ends what is still under way. A request whose text has ended leaves the engine by itself. */
-async function leave({ stream, answer, release }: Request): Promise<void> {
-  release?.();
-  if (stream.end) return;
-  stream.abort();
-  if (!answer.stopped) await stream.next().catch(() => {});
-}
-
-/** Encodes the prompt and gives it to the engine. */
-async function started(model: GenerationModel, begin: (work: Work) => Served, work: Work): Promise<Request> {
-  const calledAt = performance.now();
-  const served = begin(work);
-  const { call, deadlineMs } = served;
-  let adapter: ChosenAdapter | undefined;
-  let release: (() => void) | undefined;
-  const timer = deadlineMs > 0 ? setTimeout(() => work.fail(overdue()), deadlineMs).unref() : undefined;
-  try {
-    throwIfAborted(call.signal);
-    adapter = await served.choose(work);
-    work.check();
-    const prompt = await promptIds(model, call, work);
-    const { skipSpecialTokens, stops } = call;
+async function startedGeneration(model: RequestModel, begin: (work: Work) => Served, work: Work): Promise<Generation> {
+  let made: Pick<Generation, "call" | "answer" | "promptTokens"> | undefined;
+  const request = await started(model, begin, work, async (call) => {
+    const prompt = await promptIds(model, call.options, call.signal, work);
+    const { skipSpecialTokens, stops, sampling, maxNewTokens, topLogProbs } = call;
     const decoder = model.tokenizer?.createDecoder({ skipSpecialTokens, after: prompt.subarray(-promptEnd) });
-    throwIfAborted(call.signal);
-    work.check();
-    const left = deadlineMs > 0 ? deadlineMs - (performance.now() - calledAt) : 0;
-    if (left < 0) throw overdue();
-    // The listener comes first: a signal that refuses it must not leave a request under way.
-    release = call.signal && onAbort(call.signal, () => work.stop());
-    const stream = await model.engine.submit({
-      tokenIds: prompt,
-      version: adapter.version,
-      sampling: call.sampling,
-      maxNewTokens: call.maxNewTokens,
-      stopIds: Int32Array.from(model.eosTokenIds),
-      tenant: served.tenant,
-      weight: served.weight,
-      topLogProbs: -1,
-      deadlineMs: left,
-    });
-    stream.onEnd = () => served.over();
-    work.stop = () => stream.abort();
-    const answer = new Answer(decoder, stops);
-    return { call, stream, answer, adapter, promptTokens: prompt.length, calledAt, release };
-  } catch (error) {
-    release?.();
-    served.over();
-    work.check(); // of what was stopped, the reason
-    throw error;
-  } finally {
-    clearTimeout(timer);
-    adapter?.release();
-  }
+    made = { call, answer: new Answer(decoder, stops), promptTokens: prompt.length };
+    const stopIds = Int32Array.from(model.eosTokenIds);
+    return { tokenIds: prompt, sampling, maxNewTokens, stopIds, topLogProbs, scoreFrom: -1 };
+  });
+  return { ...request, ...made! };
 }
 
-const overdue = () => new RubricateError("ERR_DEADLINE", "The request's deadline passed before its first step");
-
-function result({ call, stream, answer, adapter, promptTokens, calledAt }: Request): GenerationResult {
+function result({ call, stream, answer, adapter, promptTokens, calledAt }: Generation): GenerationResult {
   const end = stream.end;
   const finishReason = answer.stopped || !end || "error" in end ? "stop" : end.reason;
+  const { text, tokenIds, logProbabilities } = answer;
   const { queuedMs, firstTokenAt, cachedTokens } = stream;
   return resultOf(
     { promptTokens, sampling: call.sampling },
-    { text: answer.text, tokenIds: answer.tokenIds, finishReason },
+    { text, tokenIds, ...(call.topLogProbs >= 0 && { logProbabilities }), finishReason },
     {
       adapter: adapter.named ?? null,
       cachedTokens,

@@ -19,7 +19,7 @@ class RunningEngine {
   ) {
     const outputs = new Outputs(onIdle);
     this.outputs = outputs;
-    this.native = model.createEngine(options, (rows, _, failures) => outputs.hand(rows, failures));
+    this.native = model.createEngine(options, (rows, numbers, failures) => outputs.hand(rows, { numbers, failures }));
   }
 
   submit(request: NativeEngineRequest): RequestStream {

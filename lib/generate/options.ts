@@ -7,11 +7,17 @@ import type { NativeSamplingOptions } from "../native";
 import { temperatures } from "../option_kinds";
 import { booleanOf, isMissing, type OptionNames, signalOf } from "../options";
 import type { ChatMessage } from "../tokenizer/tokenizer";
+import {
+  type LogProbabilityOptions,
+  type PenaltyOptions,
+  penaltyOptions,
+  topLogProbabilitiesOf,
+} from "./sampling_options";
 import { StopFilter, stopStrings } from "./stop_strings";
 
 /** How to continue, and what: exactly one of `prompt`, `messages` and `tokenIds`. Defaults are those of greedy decoding, which uses no
  * random numbers. */
-export interface GenerateOptions {
+export interface GenerateOptions extends PenaltyOptions, LogProbabilityOptions {
   /** Text; the tokenizer's beginning-of-sequence token is put before it, unless it begins with that. */
   readonly prompt?: string;
   /** A conversation, rendered by the model's chat template with the prompt for an answer. */
@@ -54,6 +60,11 @@ export const generateOptionNames: OptionNames<GenerateOptions> = {
   topP: true,
   minP: true,
   repetitionPenalty: true,
+  frequencyPenalty: true,
+  presencePenalty: true,
+  logitBias: true,
+  logProbabilities: true,
+  topLogProbabilities: true,
   stop: true,
   skipSpecialTokens: true,
   seed: true,
@@ -108,7 +119,7 @@ function seedOf(options: GenerateOptions): number {
   return isMissing(seed) && !isMissing(temperature) && temperature > 0 ? randomInt(mostDrawn) : given;
 }
 
-function samplingOptions(options: GenerateOptions): NativeSamplingOptions {
+function samplingOptions(options: GenerateOptions, vocabularySize: number): NativeSamplingOptions {
   const { leastRepetitionPenalty, mostRepetitionPenalty } = limits;
   return {
     temperature: temperatureOf(options),
@@ -122,6 +133,7 @@ function samplingOptions(options: GenerateOptions): NativeSamplingOptions {
       leastRepetitionPenalty,
       mostRepetitionPenalty,
     ),
+    ...penaltyOptions(options, vocabularySize),
     seed: seedOf(options),
   };
 }
@@ -131,6 +143,8 @@ export interface CheckedCall {
   readonly options: Omit<GenerateOptions, "adapter">;
   readonly sampling: NativeSamplingOptions;
   readonly maxNewTokens: number;
+  /** How many of the likeliest tokens are wanted with each; -1: no log-probabilities. */
+  readonly topLogProbs: number;
   readonly stops: StopFilter;
   readonly skipSpecialTokens: boolean;
   readonly signal: AbortSignal | undefined;
@@ -138,13 +152,15 @@ export interface CheckedCall {
 
 /**
  * Checks all options of a call before any work starts, except the adapter.
+ * @param vocabularySize of the model
  * @throws RubricateError ERR_ARGUMENT
  */
-export function checkedCall(options: Omit<GenerateOptions, "adapter">): CheckedCall {
+export function checkedCall(options: Omit<GenerateOptions, "adapter">, vocabularySize: number): CheckedCall {
   return {
     options,
-    sampling: samplingOptions(options),
+    sampling: samplingOptions(options, vocabularySize),
     maxNewTokens: integerInRange("maxNewTokens", options.maxNewTokens, 256, 1, limits.maxNewTokens),
+    topLogProbs: topLogProbabilitiesOf(options),
     stops: new StopFilter(stopStrings(options.stop)),
     skipSpecialTokens: booleanOf("skipSpecialTokens", options.skipSpecialTokens, true),
     signal: signalOf(options.signal),

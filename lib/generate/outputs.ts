@@ -2,12 +2,22 @@
 import { outputKinds } from "../binding/engine";
 import { type ErrorCode, RubricateError } from "../errors";
 import type { NativeEngine, NativeFailure } from "../native";
+import type { GeneratedLogProbability, TokenLogProbability } from "./result";
+
+/** A token, with its log-probability if the request asked for that. */
+export type GeneratedToken = { readonly tokenId: number } | GeneratedLogProbability;
 
 /** Why a request ended: what ended its text, or an error. */
 export type End = { readonly reason: "stop" | "length" | "context" } | { readonly error: RubricateError };
 
 /** Tokens that a reader takes before the core hears of it; the core lets a request run 256 tokens ahead. */
 const CREDIT = 32;
+
+/** What the rows of one call of the core refer to. */
+interface Told {
+  readonly numbers: Float32Array;
+  readonly failures: readonly NativeFailure[];
+}
 
 /** Numbers of an output row: request, kind, value, position. */
 const COLUMNS = 4;
@@ -20,11 +30,13 @@ export class RequestStream {
   queuedMs = 0;
   /** When its first token came, as of `performance.now()`. */
   firstTokenAt: number | undefined;
+  /** Log-probabilities of the prompt's tokens that are scored, as far as they are known. */
+  readonly scores: number[] = [];
   /** The request has ended, though its reader may have tokens left. */
   end: End | undefined;
   /** Called once, when the request has ended. */
   onEnd: () => void = () => {};
-  private tokens: number[] = [];
+  private tokens: GeneratedToken[] = [];
   private read = 0;
   private owed = 0;
   private aborted = false;
@@ -36,7 +48,7 @@ export class RequestStream {
   ) {}
 
   /** The next token; undefined once there are no more. @throws RubricateError what ended the request */
-  async next(): Promise<number | undefined> {
+  async next(): Promise<GeneratedToken | undefined> {
     while (this.read === this.tokens.length) {
       if (this.end) {
         if ("error" in this.end) throw this.end.error;
@@ -66,13 +78,19 @@ export class RequestStream {
   }
 
   /** An output of this request. Must not throw. */
-  put(kind: number, value: number, position: number, failures: readonly NativeFailure[]): void {
+  put(kind: number, value: number, position: number, { numbers, failures }: Told): void {
     if (kind === outputKinds.started) {
       this.cachedTokens = value;
       this.queuedMs = position;
     } else if (kind === outputKinds.token) {
       this.firstTokenAt ??= performance.now();
-      if (!this.aborted) this.tokens.push(value);
+      if (!this.aborted) this.tokens.push({ tokenId: value });
+    } else if (kind === outputKinds.logProbs) {
+      // Its token came before it in the same call, so that nobody has read it yet.
+      const token = this.tokens.pop();
+      if (token) this.tokens.push(withLogProbability(token, numbers, value, position));
+    } else if (kind === outputKinds.scores) {
+      for (let at = position; at < position + value; at++) this.scores.push(numbers[at]!);
     } else if (kind >= outputKinds.stopped) {
       this.end = endOf(kind, failures[value]);
       if ("error" in this.end && this.end.error.code === "ERR_DEADLINE") this.drop(); // it is too late for them
@@ -96,6 +114,19 @@ export class RequestStream {
       // the end comes, or has come
     }
   }
+}
+
+/** @param at index of the token's log-probability, behind which are ids and log-probabilities of the likeliest */
+function withLogProbability(
+  { tokenId }: GeneratedToken,
+  numbers: Float32Array,
+  count: number,
+  at: number,
+): GeneratedLogProbability {
+  const topLogProbabilities: TokenLogProbability[] = [];
+  for (let one = at + 1; one <= at + 2 * count; one += 2)
+    topLogProbabilities.push({ tokenId: numbers[one]!, logProbability: numbers[one + 1]! });
+  return { tokenId, logProbability: numbers[at]!, topLogProbabilities };
 }
 
 function endOf(kind: number, failure: NativeFailure | undefined): End {
@@ -126,14 +157,14 @@ export class Outputs {
   }
 
   /** The core's callback: everything that came since the last one. */
-  hand(rows: Int32Array, failures: readonly NativeFailure[]): void {
+  hand(rows: Int32Array, told: Told): void {
     const before = this.streams.size;
     for (let at = 0; at < rows.length; at += COLUMNS) {
       const id = rows[at]!;
       const kind = rows[at + 1]!;
       const stream = this.streams.get(id);
       if (kind >= outputKinds.stopped) this.streams.delete(id);
-      stream?.put(kind, rows[at + 2]!, rows[at + 3]!, failures);
+      stream?.put(kind, rows[at + 2]!, rows[at + 3]!, told);
     }
     if (before === 0 || this.streams.size > 0) return;
     for (const resolve of this.waiting) resolve();

@@ -24,6 +24,7 @@ export function encodeAtOnce(
   const text =
     "text" in prompt ? prompt.text : tokenizer.applyChatTemplate(prompt.messages, { addGenerationPrompt: true });
   requireFit(text, context);
+  if ("text" in prompt && prompt.continues) return tokenizer.encodeStart(text, Number.MAX_SAFE_INTEGER, true);
   return tokenizer.encode(text, { addSpecialTokens: false });
 }
 
@@ -51,6 +52,7 @@ export async function encodePrompt(
   work?: Stoppable,
 ): Promise<Int32Array<ArrayBuffer>> {
   throwIfAborted(signal);
+  const continues = "text" in given && given.continues === true;
   let text: string | undefined;
   if ("text" in given) text = given.text;
   else {
@@ -64,8 +66,8 @@ export async function encodePrompt(
   if (text.length > limits.promptCharacters)
     throw invalid("the length of a prompt", `at most ${limits.promptCharacters} characters`, text.length);
   if (text.length * tokenizer.growth > limits.quickCharacters)
-    return encodeInThread(tokenizer, { text }, context, signal, work);
-  return encodeAtOnce(tokenizer, { text });
+    return encodeInThread(tokenizer, { text, continues }, context, signal, work);
+  return encodeAtOnce(tokenizer, { text, continues });
 }
 
 /** A value takes as long as so many characters. */

@@ -1,8 +1,10 @@
 import type { ChatMessage } from "../template/chat_messages";
 import type { TokenizerParts } from "../tokenizer/parts";
 
-/** A text, or a conversation with the prompt for an answer. */
-export type Prompt = { readonly text: string } | { readonly messages: readonly ChatMessage[] };
+/** A text, which may go on with one before it; or a conversation with the prompt for an answer. */
+export type Prompt =
+  | { readonly text: string; readonly continues?: boolean }
+  | { readonly messages: readonly ChatMessage[] };
 
 /** What the thread that encodes prompts is started with. */
 export interface PromptWorkerStart {
@@ -14,7 +16,7 @@ export interface PromptCalls {
   /** Ids of a prompt for a context of so many tokens. */
   encode: {
     argument: {
-      readonly prompt: { readonly text: string } | { readonly messagesJson: string };
+      readonly prompt: Exclude<Prompt, { readonly messages: unknown }> | { readonly messagesJson: string };
       readonly context: number;
     };
     result: Int32Array<ArrayBuffer>;

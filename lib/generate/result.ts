@@ -1,10 +1,26 @@
 /** What a generation gives: pieces while it runs, and a result at its end. */
 import type { NativeSamplingOptions } from "../native";
 
+/** A token and the logarithm (to base e) of its probability: at most 0. */
+export interface TokenLogProbability {
+  readonly tokenId: number;
+  /** The model's own: of its logits as they are, before bias, penalties, temperature and the rest of the sampling. */
+  readonly logProbability: number;
+}
+
+/** A generated token's log-probability, and those of the likeliest tokens in its place. */
+export interface GeneratedLogProbability extends TokenLogProbability {
+  /** As many as `topLogProbabilities` asks for, the likeliest first; of equal ones the lower id. */
+  readonly topLogProbabilities: readonly TokenLogProbability[];
+}
+
 export interface GenerationPiece {
   /** Text that became certain with this token; may be empty in the middle of a character or a possible stop string. */
   readonly text: string;
   readonly tokenId: number;
+  /** With the option `logProbabilities`, except in a last piece that has only text which was held back. */
+  readonly logProbability?: number;
+  readonly topLogProbabilities?: readonly TokenLogProbability[];
 }
 
 export interface GenerationUsage {
@@ -20,6 +36,8 @@ export interface GenerationResult {
   readonly text: string;
   /** Generated ids, without the one that ended the text. */
   readonly tokenIds: number[];
+  /** With the option `logProbabilities`: one for each of `tokenIds`. */
+  readonly logProbabilities?: readonly GeneratedLogProbability[];
   /** "stop": an end token or stop string; "length": maxNewTokens; "context": the model's context is full. */
   readonly finishReason: "stop" | "length" | "context";
   readonly promptTokens: number;
@@ -41,7 +59,7 @@ export interface GenerationResult {
 /** The result of a generation, from what it was asked for and what came out. */
 export function resultOf(
   { promptTokens, sampling }: { promptTokens: number; sampling: NativeSamplingOptions },
-  made: Pick<GenerationResult, "text" | "tokenIds" | "finishReason">,
+  made: Pick<GenerationResult, "text" | "tokenIds" | "logProbabilities" | "finishReason">,
   served: Pick<GenerationResult, "adapter" | "cachedTokens" | "queuedMs" | "firstTokenMs">,
   seconds: number,
 ): GenerationResult {

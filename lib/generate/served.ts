@@ -40,8 +40,13 @@ export interface ChosenAdapter {
   release(): void;
 }
 
-export interface Served {
-  readonly call: CheckedCall;
+/** What a call of any kind has. */
+export interface ServedCall {
+  readonly signal: AbortSignal | undefined;
+}
+
+export interface Served<C extends ServedCall = CheckedCall> {
+  readonly call: C;
   readonly tenant: number;
   readonly weight: number;
   /** 0: none. */
@@ -56,7 +61,7 @@ export interface Served {
 export async function presentVersion(
   model: { readonly dir: string; readonly native: NativeModel },
   adapter: ModelAdapter | null | undefined,
-  { signal }: CheckedCall,
+  { signal }: ServedCall,
   work: Work,
 ): Promise<ChosenAdapter> {
   const handle = adapterHandle(adapter, model);

@@ -1,14 +1,22 @@
 /** Many requests on one model, each with its own adapter. */
 import { RubricateError } from "../errors";
 import { generation } from "../generate/generation";
-import { checkedCall } from "../generate/options";
 import type { GenerationPiece, GenerationResult } from "../generate/result";
-import { presentVersion, type Served, type Work } from "../generate/served";
+import { type ScoreResult, scored } from "../generate/scoring";
+import { presentVersion, type Served, type ServedCall, type Work } from "../generate/served";
 import { type IteratedOnly, iteratedOnly, returned } from "../generators";
 import type { LlamaModel } from "../model/model";
 import { adapterHandle } from "../model_arguments";
 import { AdapterRegistry, adapterSpec } from "./adapters";
-import { callSettings, type EngineGenerateOptions, type EngineOptions, engineSettings } from "./engine_options";
+import {
+  type Asking,
+  type EngineGenerateOptions,
+  type EngineOptions,
+  type EngineScoreOptions,
+  engineSettings,
+  generateSettings,
+  scoreSettings,
+} from "./engine_options";
 import { Tenants } from "./tenants";
 
 /** Counts of the engine's last step, and sums since its first. */
@@ -72,13 +80,28 @@ export class Engine {
    * engine drains; ERR_ABORTED when it is closed; what `loadAdapter` throws
    */
   generate(options: EngineGenerateOptions): AsyncGenerator<GenerationPiece, GenerationResult, void> & IteratedOnly {
-    const pieces = generation(this.model, (work) => this.serve(options, "generate", work));
+    const pieces = generation(this.model, (work) => this.generating(options, "generate", work));
     return iteratedOnly(pieces, "generate", "engine.complete(...)");
   }
 
   /** As `LlamaModel.complete`, with the options and errors of `generate`. */
   complete(options: EngineGenerateOptions): Promise<GenerationResult> {
-    return returned(generation(this.model, (work) => this.serve(options, "complete", work)));
+    return returned(generation(this.model, (work) => this.generating(options, "complete", work)));
+  }
+
+  /**
+   * Log-probabilities of a given continuation. It shares steps with all other requests, and generates nothing; what it gives does
+   * not depend on them: the bits are those of the request alone, of the same tokens' `logProbabilities` in a generation, and of
+   * the loss in training (on the CPU; on a GPU with `RUBRICATE_MATMUL=own`).
+   * @throws RubricateError as `complete`; ERR_CONTEXT_LENGTH if prompt and continuation do not fit together; ERR_NOT_FINITE if a
+   * log-probability is not a finite number
+   */
+  score(options: EngineScoreOptions): Promise<ScoreResult> {
+    return scored(this.model, (work) => {
+      this.requireTakes();
+      const { asking, call } = scoreSettings(options);
+      return this.serve(asking, call, work);
+    });
   }
 
   /** @throws RubricateError ERR_DISPOSED */
@@ -125,18 +148,20 @@ export class Engine {
     this.adapters.close();
     await this.model.engine.release();
   }
+
   /** @param what the method, for messages */
-  private serve(given: EngineGenerateOptions, what: string, work: Work): Served {
-    this.requireOpen();
-    if (this.state === "draining")
-      throw new RubricateError("ERR_STATE", "Expected an Engine that takes requests but it was asked to drain");
-    const { options, adapter, tenant, weight, deadlineMs } = callSettings(given, what);
-    const call = checkedCall(options);
+  private generating(given: EngineGenerateOptions, what: string, work: Work): Served {
+    this.requireTakes();
+    const { asking, call } = generateSettings(given, what, this.model.vocabularySize);
+    return this.serve(asking, call, work);
+  }
+
+  private serve<C extends ServedCall>({ adapter, tenant, weight, deadlineMs }: Asking, call: C, work: Work): Served<C> {
     const { model } = this;
     const spec = typeof adapter === "string" ? adapterSpec(adapter) : undefined;
     if (typeof adapter !== "string") adapterHandle(adapter, model);
     let released = () => {};
-    const choose: Served["choose"] = async (work) => {
+    const choose: Served<C>["choose"] = async (work) => {
       if (typeof adapter !== "string") return presentVersion(model, adapter, call, work);
       const { chosen, over } = await this.adapters.choose(spec!, call.signal, work);
       released = over;
@@ -156,6 +181,12 @@ export class Engine {
 
   private async allEnded(): Promise<void> {
     while (this.underWay.size > 0) await new Promise<void>((resolve) => this.ended.add(resolve));
+  }
+
+  private requireTakes(): void {
+    this.requireOpen();
+    if (this.state === "draining")
+      throw new RubricateError("ERR_STATE", "Expected an Engine that takes requests but it was asked to drain");
   }
 
   private requireOpen(): void {

@@ -9,12 +9,14 @@ import {
   mostCacheBytes,
   pageBytes,
 } from "../generate/engine_size";
-import { type GenerateOptions, generateOptionNames } from "../generate/options";
+import { checkedCall, type GenerateOptions, generateOptionNames } from "../generate/options";
+import type { ScoreCall } from "../generate/scoring";
 import { limits } from "../limits";
 import type { LlamaModel } from "../model/model";
 import type { NativeEngineOptions } from "../native";
 import { integer, type Kind, number, positiveFloat32 } from "../option_kinds";
-import { booleanOf, checkOptions, functionOf, isMissing, type OptionNames } from "../options";
+import { booleanOf, checkOptions, functionOf, isMissing, lengthOf, type OptionNames, signalOf } from "../options";
+import type { ChatMessage } from "../tokenizer/tokenizer";
 
 export interface EngineOptions {
   /** A model has at most one Engine, until that is closed. */
@@ -65,8 +67,8 @@ const engineOptionNames: OptionNames<EngineOptions> = {
   loadAdapter: true,
 };
 
-/** As for `LlamaModel.generate`; in addition, who asks and which adapter answers. */
-export interface EngineGenerateOptions extends Omit<GenerateOptions, "adapter"> {
+/** Who asks, and which adapter answers. */
+export interface EngineCallOptions {
   /**
    * The name of an adapter of `engine.adapters`, also with a version ("support@6"), or a RedAdapter of the model. Default: the
    * model alone.
@@ -80,11 +82,33 @@ export interface EngineGenerateOptions extends Omit<GenerateOptions, "adapter"> 
   readonly deadlineMs?: number;
 }
 
-const callNames: OptionNames<EngineGenerateOptions> = {
-  ...generateOptionNames,
-  tenant: true,
-  weight: true,
-  deadlineMs: true,
+/** As for `LlamaModel.generate`; in addition, who asks and which adapter answers. */
+export interface EngineGenerateOptions extends Omit<GenerateOptions, "adapter">, EngineCallOptions {}
+
+/** What is scored: a continuation of exactly one of `prompt`, `messages` and `tokenIds`. */
+export interface EngineScoreOptions extends EngineCallOptions {
+  /** Text, as for `generate`; "" with a tokenizer that puts a token before a text: the continuation is a whole text. */
+  readonly prompt?: string;
+  /** A conversation, rendered by the model's chat template with the prompt for an answer. */
+  readonly messages?: readonly ChatMessage[];
+  readonly tokenIds?: ArrayLike<number>;
+  /**
+   * A text or token ids, at least one. Behind `prompt` a text has the ids of a training row's completion, and elsewhere those
+   * of the middle of a text. No end token is added.
+   */
+  readonly continuation: string | ArrayLike<number>;
+  readonly signal?: AbortSignal;
+}
+
+const callNames: OptionNames<EngineCallOptions> = { adapter: true, tenant: true, weight: true, deadlineMs: true };
+const generateNames: OptionNames<EngineGenerateOptions> = { ...generateOptionNames, ...callNames };
+const scoreNames: OptionNames<EngineScoreOptions> = {
+  prompt: true,
+  messages: true,
+  tokenIds: true,
+  continuation: true,
+  ...callNames,
+  signal: true,
 };
 
 function checked<T>(name: string, kind: Kind<T>, value: T | null | undefined, fallback: T): T {
@@ -141,18 +165,31 @@ export function engineSettings(given: EngineOptions) {
   };
 }
 
-/**
- * The options of a call, but for those of every generation.
- * @param what the method, for messages
- * @throws RubricateError ERR_ARGUMENT
- */
-export function callSettings(given: EngineGenerateOptions, what: string) {
-  const { adapter, tenant, weight, deadlineMs, ...options } = checkOptions(given, callNames, what);
+/** What the options of a call say of who asks. @throws RubricateError ERR_ARGUMENT */
+function asking({ adapter, tenant, weight, deadlineMs }: EngineCallOptions) {
   return {
-    options,
     adapter,
     tenant: isMissing(tenant) ? undefined : nameOf("tenant", tenant),
     weight: checked("weight", positiveFloat32, weight, 1),
     deadlineMs: isMissing(deadlineMs) ? 0 : checked("deadlineMs", number(1, limits.deadlineMs), deadlineMs, 0),
   };
+}
+
+export type Asking = ReturnType<typeof asking>;
+
+/**
+ * @param what the method, for messages
+ * @throws RubricateError ERR_ARGUMENT
+ */
+export function generateSettings(given: EngineGenerateOptions, what: string, vocabularySize: number) {
+  const options = checkOptions(given, generateNames, what);
+  return { asking: asking(options), call: checkedCall(options, vocabularySize) };
+}
+
+/** @throws RubricateError ERR_ARGUMENT */
+export function scoreSettings(given: EngineScoreOptions): { asking: Asking; call: ScoreCall } {
+  const options = checkOptions(given, scoreNames, "score");
+  const { continuation } = options;
+  if (typeof continuation !== "string") lengthOf("continuation", "a text or token ids", continuation);
+  return { asking: asking(options), call: { options, signal: signalOf(options.signal) } };
 }

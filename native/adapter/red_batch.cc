@@ -15,18 +15,8 @@ SlotVectors::Vectors frozen(const SlotVectors::Vectors& vectors) {
 
 }  // namespace
 
-std::shared_ptr<RedAdapter> RedCopies::of(const std::shared_ptr<RedAdapter>& adapter) {
-  std::erase_if(copies_, [](const Copy& copy) { return copy.adapter.expired(); });
-  const auto own =
-      std::find_if(copies_.begin(), copies_.end(), [&](const Copy& copy) { return copy.adapter.lock() == adapter; });
-  if (own != copies_.end() && own->version == adapter->version()) return own->copy;
-  Copy& copy = own != copies_.end() ? *own : copies_.emplace_back();
-  copy = {adapter, adapter->version(), std::make_shared<RedAdapter>(*adapter, arena_, false)};
-  return copy.copy;
-}
-
 RedBatch::RedBatch(const Architecture& architecture, const std::vector<std::shared_ptr<RedAdapter>>& adapters,
-                   bool training, const std::shared_ptr<Arena>& arena, RedCopies* copies)
+                   bool training, const std::shared_ptr<Arena>& arena)
     : adapters_(adapters), placed_(adapters) {
   parts_.resize(static_cast<size_t>(architecture.stack.layers * kSites));
   const RedAdapter* first = nullptr;
@@ -35,9 +25,7 @@ RedBatch::RedBatch(const Architecture& architecture, const std::vector<std::shar
     if (first == nullptr) first = adapters[i].get();
     require(first->same_layout(*adapters[i]), "ERR_ARGUMENT",
             "Expected all adapters of a batch to have the same variant, sites and layers");
-    if (arena->stream() == nullptr) continue;
-    placed_[i] = copies != nullptr && !training ? copies->of(adapters[i])
-                                                : std::make_shared<RedAdapter>(*adapters[i], arena, training);
+    if (arena->stream() != nullptr) placed_[i] = std::make_shared<RedAdapter>(*adapters[i], arena, training);
   }
   for (size_t i = 0; i < placed_.size(); ++i) {
     if (!placed_[i]) continue;

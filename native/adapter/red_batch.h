@@ -10,30 +10,14 @@
 
 namespace rubricate {
 
-// Device copies of adapters, reused from batch to batch of inference; a copy is renewed when its adapter has changed.
-class RedCopies {
- public:
-  explicit RedCopies(std::shared_ptr<Arena> arena) : arena_(std::move(arena)) {}
-  std::shared_ptr<RedAdapter> of(const std::shared_ptr<RedAdapter>& adapter);
-
- private:
-  struct Copy {
-    std::weak_ptr<RedAdapter> adapter;
-    int64_t version = 0;
-    std::shared_ptr<RedAdapter> copy;
-  };
-  std::shared_ptr<Arena> arena_;
-  std::vector<Copy> copies_;
-};
-
 // The adapters of one batch: slot i + 1 is adapters[i]; null is an empty slot. All adapters must have the same variant,
 // sites and layers.
 class RedBatch : public AdapterSet {
  public:
   // training: whether the vectors need gradients. arena: the job's; if it is on a device, the current vectors are
-  // copied there, or, without training, taken from `copies` if they are up to date.
+  // copied there.
   RedBatch(const Architecture& architecture, const std::vector<std::shared_ptr<RedAdapter>>& adapters, bool training,
-           const std::shared_ptr<Arena>& arena, RedCopies* copies = nullptr);
+           const std::shared_ptr<Arena>& arena);
   const SiteParts* at(int64_t layer, Site site) const override;
   // The i-th adapter's vectors and gradients on the batch's device: on the CPU the adapter itself, else its device
   // copy.

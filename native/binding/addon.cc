@@ -3,7 +3,6 @@
 
 #include "base/limits.h"
 #include "binding/adapter.h"
-#include "binding/decoder.h"
 #include "binding/devices.h"
 #include "binding/engine.h"
 #include "binding/files.h"
@@ -86,7 +85,6 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   define_function(env, exports, "readSafetensors", &read_safetensors);
   define_function(env, exports, "readSafetensorsNames", &read_safetensors_names);
   define_class<ModelHandle>(env, environment);
-  define_class<DecoderHandle>(env, environment);
   define_class<EngineHandle>(env, environment);
   define_class<VersionHandle>(env, environment);
   define_class<ParametersHandle>(env, environment);

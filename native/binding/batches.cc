@@ -122,6 +122,22 @@ AdamWOptions adamw_argument(const Napi::Object& options) {
   return adamw;
 }
 
+namespace {
+
+std::shared_ptr<const std::vector<LogitBias>> logit_bias_argument(const Napi::Value& value) {
+  if (value.IsNull()) return nullptr;
+  const Napi::Object object = object_argument(value, "logitBias");
+  const std::vector<int32_t> ids = int32_argument(object.Get("ids"), "logitBias.ids");
+  const std::vector<float> biases = float32_argument(object.Get("biases"), "logitBias.biases");
+  require(ids.size() == biases.size(), "ERR_ARGUMENT", "Expected ", ids.size(),
+          " numbers for logitBias.biases but received ", biases.size());
+  auto own = std::make_shared<std::vector<LogitBias>>();
+  for (size_t i = 0; i < ids.size(); ++i) own->push_back({ids[i], biases[i]});
+  return own;
+}
+
+}  // namespace
+
 SamplingOptions sampling_argument(const Napi::Value& value, const char* name) {
   const Napi::Object object = object_argument(value, name);
   SamplingOptions sampling;
@@ -130,6 +146,9 @@ SamplingOptions sampling_argument(const Napi::Value& value, const char* name) {
   sampling.top_p = float_argument(object.Get("topP"), "topP");
   sampling.min_p = float_argument(object.Get("minP"), "minP");
   sampling.repetition_penalty = float_argument(object.Get("repetitionPenalty"), "repetitionPenalty");
+  sampling.frequency_penalty = float_argument(object.Get("frequencyPenalty"), "frequencyPenalty");
+  sampling.presence_penalty = float_argument(object.Get("presencePenalty"), "presencePenalty");
+  sampling.logit_bias = logit_bias_argument(object.Get("logitBias"));
   sampling.seed = static_cast<uint64_t>(integer_argument(object.Get("seed"), "seed", 0, (int64_t{1} << 53) - 1));
   return sampling;
 }

@@ -5,6 +5,7 @@
 
 #include "binding/handle.h"
 #include "binding/states.h"
+#include "ops/sampling/sampling.h"
 
 namespace rubricate::binding {
 

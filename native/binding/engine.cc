@@ -30,13 +30,14 @@ EngineRequest request_argument(const Napi::Value& value) {
   const auto version = VersionHandle::argument_or_null(object.Get("version"), "version");
   if (version) request.version = version->version;
   request.sampling = sampling_argument(object.Get("sampling"), "sampling");
-  request.max_new = static_cast<int32_t>(integer_argument(object.Get("maxNewTokens"), "maxNewTokens", 1, INT32_MAX));
+  request.max_new = static_cast<int32_t>(integer_argument(object.Get("maxNewTokens"), "maxNewTokens", 0, INT32_MAX));
   request.stop_ids = int32_argument(object.Get("stopIds"), "stopIds");
   request.tenant = static_cast<uint32_t>(integer_argument(object.Get("tenant"), "tenant", 0, UINT32_MAX));
   request.weight = float_argument(object.Get("weight"), "weight");
   request.domain = static_cast<uint64_t>(integer_argument(object.Get("domain"), "domain", 0, (int64_t{1} << 53) - 1));
   request.top_log_probs =
       static_cast<int32_t>(integer_argument(object.Get("topLogProbs"), "topLogProbs", -1, kMostTopLogProbs));
+  request.score_from = static_cast<int32_t>(integer_argument(object.Get("scoreFrom"), "scoreFrom", -1, INT32_MAX));
   const int64_t deadline = nanoseconds_argument(object.Get("deadlineMs"), "deadlineMs");
   request.submitted_ns = now_ns();
   if (deadline > 0) request.deadline_ns = request.submitted_ns + deadline;

@@ -39,8 +39,8 @@ void Environment::on_exit(void* self) {
   environment.files_queue_.reset();
   for (Napi::FunctionReference* reference :
        {&environment.error_class, &environment.invalid, &environment.model, &environment.adapter,
-        &environment.parameters, &environment.optimizer, &environment.decoder, &environment.engine,
-        &environment.version, &environment.tensor, &environment.tape})
+        &environment.parameters, &environment.optimizer, &environment.engine, &environment.version, &environment.tensor,
+        &environment.tape})
     reference->Reset();
   environment.arena_->trim();
   if (live_environments.fetch_sub(1) > 1) return;

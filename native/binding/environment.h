@@ -26,7 +26,7 @@ class Environment {
   bool alive() const { return alive_; }
 
   Napi::FunctionReference error_class, invalid;  // RubricateError and invalid() of lib/errors.ts
-  Napi::FunctionReference model, adapter, parameters, optimizer, decoder, engine, version, tensor,
+  Napi::FunctionReference model, adapter, parameters, optimizer, engine, version, tensor,
       tape;  // constructors
   // The native object that the next handle wraps, when C++ constructs a handle (handle.h). Constructors of Node-API
   // accept only JavaScript values, so a native object cannot be passed as an argument.

@@ -4,11 +4,11 @@
 
 #include "binding/adapter.h"
 #include "binding/batches.h"
-#include "binding/decoder.h"
 #include "binding/devices.h"
 #include "binding/engine.h"
 #include "binding/version.h"
 #include "binding/weights.h"
+#include "model/logits.h"
 #include "runtime/short_work.h"
 #include "train/evaluate.h"
 
@@ -66,10 +66,10 @@ Napi::Function ModelHandle::define(Napi::Env env) {
       {getter_of<&ModelHandle::compute>("compute"), getter_of<&ModelHandle::pending_jobs>("pendingJobs"),
        job_of<&ModelHandle::logits>("logits"), job_of<&ModelHandle::train_step>("trainStep"),
        job_of<&ModelHandle::evaluate>("evaluate"), job_of<&ModelHandle::make_trainable>("makeTrainable"),
-       method_of<&ModelHandle::create_decoder>("createDecoder"), method_of<&ModelHandle::create_engine>("createEngine"),
-       job_of<&ModelHandle::publish>("publish"), job_of<&ModelHandle::read_tensor>("readTensor"),
-       job_of<&ModelHandle::fingerprint_bytes>("fingerprintBytes"), method_of<&ModelHandle::memory>("memory"),
-       method_of<&ModelHandle::products>("products"), method_of<&ModelHandle::dispose>("dispose")});
+       method_of<&ModelHandle::create_engine>("createEngine"), job_of<&ModelHandle::publish>("publish"),
+       job_of<&ModelHandle::read_tensor>("readTensor"), job_of<&ModelHandle::fingerprint_bytes>("fingerprintBytes"),
+       method_of<&ModelHandle::memory>("memory"), method_of<&ModelHandle::products>("products"),
+       method_of<&ModelHandle::dispose>("dispose")});
 }
 
 ModelHandle::ModelHandle(const Napi::CallbackInfo& info) : Handle(info) {
@@ -179,17 +179,6 @@ Napi::Value ModelHandle::make_trainable(const Napi::CallbackInfo&) {
     };
   };
   return start_model_job(state, JobQueue::Length::extended, std::move(work));
-}
-
-Napi::Value ModelHandle::create_decoder(const Napi::CallbackInfo& info) {
-  const auto state = use();
-  auto decoder = std::make_shared<DecoderState>();
-  decoder->environment = state->environment;
-  decoder->model = state;
-  decoder->decoder = std::make_shared<Decoder>(state->model, std::make_shared<Arena>(state->stream));
-  std::erase_if(state->decoders, [](const auto& weak) { return weak.expired(); });
-  state->decoders.push_back(decoder);
-  return DecoderHandle::make(info.Env(), std::move(decoder));
 }
 
 Napi::Value ModelHandle::create_engine(const Napi::CallbackInfo& info) { return make_engine(info, use()); }

@@ -20,7 +20,6 @@ class ModelHandle : public Handle<ModelHandle, ModelState> {
   Napi::Value train_step(const Napi::CallbackInfo& info);
   Napi::Value evaluate(const Napi::CallbackInfo& info);
   Napi::Value make_trainable(const Napi::CallbackInfo& info);
-  Napi::Value create_decoder(const Napi::CallbackInfo& info);
   Napi::Value create_engine(const Napi::CallbackInfo& info);
   Napi::Value publish(const Napi::CallbackInfo& info);
   Napi::Value read_tensor(const Napi::CallbackInfo& info);

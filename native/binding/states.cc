@@ -38,9 +38,6 @@ void ModelState::place_on(Device& device) {
 }
 
 void ModelState::free() {
-  for (const auto& weak : decoders)
-    if (const auto decoder = weak.lock()) decoder->decoder.reset();
-  decoders.clear();
   queue.detach();
   struct Rest {
     std::shared_ptr<Engine> engine;

@@ -4,13 +4,11 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "adapter/adapter_version.h"
 #include "binding/arguments.h"
 #include "binding/environment.h"
 #include "device/stream.h"
-#include "generate/decoder.h"
 #include "model/checkpoint.h"
 #include "model/model.h"
 #include "runtime/job_queue.h"
@@ -18,7 +16,6 @@
 
 namespace rubricate::binding {
 
-struct DecoderState;
 class EngineState;
 
 struct ModelState : std::enable_shared_from_this<ModelState> {
@@ -33,7 +30,6 @@ struct ModelState : std::enable_shared_from_this<ModelState> {
   int64_t jobs = 0;  // running and waiting jobs
   bool disposed = false;
   bool trainable = false;
-  std::vector<std::weak_ptr<DecoderState>> decoders;
   std::shared_ptr<EngineState> engine;  // null until made, and after it was closed
   JobQueue queue;  // last member: its thread ends before the objects that its jobs use are destroyed
 
@@ -109,21 +105,6 @@ struct NativeOptimizerState {
     return made;
   }
   std::shared_ptr<rubricate::OptimizerState> made;  // null until made
-};
-
-struct DecoderState {
-  struct Sequence {
-    bool used = false;
-    int32_t core = -1;      // its id in the core's decoder; -1: not created yet
-    int64_t length = 0;     // tokens fed so far
-    bool stepping = false;  // a running step feeds it
-  };
-  std::shared_ptr<Environment> environment;
-  std::shared_ptr<ModelState> model;
-  std::shared_ptr<Decoder> decoder;  // null after it was freed
-  std::vector<Sequence> sequences;
-  std::vector<int32_t> removed;  // ids in the core's decoder to remove when no job uses it
-  int64_t jobs = 0;
 };
 
 // While it lives, marks an adapter or the model's own parameters as used by a job of `model`.

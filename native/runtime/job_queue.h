@@ -14,7 +14,7 @@ namespace rubricate {
 
 class JobQueue {
  public:
-  enum class Length { brief, extended };  // extended: training, evaluation, loading; brief: decoding, logits
+  enum class Length { brief, extended };  // extended: training, evaluation, loading; brief: logits, versions
   struct Job {
     Length length = Length::brief;
     // Must not throw. If `cancelled` is set when it begins, it should only report that.

@@ -56,8 +56,12 @@ struct Fixture {
     turns->left = count;
     queue.wake();
   }
-  void finish() const {
+  // Waits until nobody wants turns and every job has ended: only then may the test read what they wrote.
+  void finish() {
     while (turns->left > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    std::atomic<bool> ended{false};
+    queue.enqueue({Length::extended, [&](const auto&) { ended = true; }});
+    wait_for(ended);
   }
 };
 
@@ -116,6 +120,7 @@ TEST_CASE("within an extended job turns get their share of the time, at its yiel
                      done = true;
                    }});
   wait_for(done);
+  f.finish();
   CHECK(brief_before == 0);
   // The first are the credit of 50 ms; then 20 ms of training owe 20 ms of turns.
   CHECK(at_yield == std::vector<int>{0, 5, 7, 9, 11});
@@ -142,6 +147,7 @@ TEST_CASE("time that passes while the resident wants nothing is not owed to it")
                      done = true;
                    }});
   wait_for(done);
+  f.finish();
   CHECK(first == 2);
   CHECK(second == 5);  // the credit
 }

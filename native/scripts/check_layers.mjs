@@ -7,23 +7,23 @@ import { fileURLToPath } from "node:url";
 
 /**
  * The folders of native/, from the top down: the only definition of their order. ARCHITECTURE.md draws it, and the script
- * compares the two. Each line of the drawing is a list here; the folders of one list do not include each other.
+ * compares the two.
  */
 export const layers = [
-  ["binding"],
-  ["serve"],
-  ["generate", "train"],
-  ["model"],
-  ["adapter"],
-  ["optimizer"],
-  ["architecture"],
-  ["ops"],
-  ["autograd"],
-  ["runtime"],
-  ["files"],
-  ["tensor"],
-  ["device"],
-  ["base"],
+  "binding",
+  "serve",
+  "train",
+  "model",
+  "adapter",
+  "optimizer",
+  "architecture",
+  "ops",
+  "autograd",
+  "runtime",
+  "files",
+  "tensor",
+  "device",
+  "base",
 ];
 
 /** Tests, named *_test.cc, follow the order too, and may also include the tests' shared files. */
@@ -43,7 +43,7 @@ function filesIn(folder) {
     .sort();
 }
 
-const rankOf = (folder) => layers.findIndex((names) => names.includes(folder));
+const rankOf = (folder) => layers.indexOf(folder);
 
 /**
  * The files of native/ that a text includes, each with its line; also kernels, which for_each_target.h includes. An
@@ -67,7 +67,7 @@ function faultOf(file, from, to) {
   if (to === librariesOfTests) return isTest(file) ? undefined : `only tests may include ${librariesOfTests}/`;
   if (rankOf(to) === -1) return `${to}/ is missing in the order of native/scripts/check_layers.mjs`;
   if (rankOf(to) > rankOf(from)) return undefined;
-  return `${from}/ may not include ${to}/, which is ${rankOf(to) === rankOf(from) ? "beside" : "above"} it`;
+  return `${from}/ may not include ${to}/, which is above it`;
 }
 
 /** Every include of native/ that is not of a lower layer, as one line of text each. */
@@ -93,15 +93,15 @@ export function upwardIncludes(checkout) {
   return faults;
 }
 
-/** The lists of folders that ARCHITECTURE.md draws, from the top down. */
+/** The folders that ARCHITECTURE.md draws, from the top down. */
 export function drawnLayers(text) {
-  return [...text.matchAll(/^ {4}native\/(\w+(?:, \w+)*) {2,}\S/gm)].map((match) => match[1].split(", "));
+  return [...text.matchAll(/^ {4}native\/(\w+) {2,}\S/gm)].map((match) => match[1]);
 }
 
 /** How the drawing in ARCHITECTURE.md differs from the order above; undefined if it does not. */
 export function drawingFault(checkout) {
   const drawn = drawnLayers(readFileSync(join(checkout, "ARCHITECTURE.md"), "utf8"));
-  const shown = (lists) => lists.map((names) => [...names].sort().join(", ")).join(" > ");
+  const shown = (folders) => folders.join(" > ");
   if (shown(drawn) === shown(layers)) return undefined;
   return `ARCHITECTURE.md: expected it to draw ${shown(layers)} but it draws ${shown(drawn)}`;
 }

@@ -48,7 +48,13 @@ int32_t Engine::submit(EngineRequest request) {
   require(prompt >= 1, "ERR_ARGUMENT", "Expected at least one token for tokenIds but received none");
   require(prompt <= architecture.context, "ERR_CONTEXT_LENGTH", "Expected at most ", architecture.context,
           " tokens (the model's context) but received ", prompt);
-  require(request.max_new >= 1, "ERR_ARGUMENT", "Expected 1 or more for maxNewTokens but received ", request.max_new);
+  const bool scores = request.score_from != -1;
+  require(request.max_new >= (scores ? 0 : 1), "ERR_ARGUMENT", "Expected ", scores ? 0 : 1,
+          " or more for maxNewTokens but received ", request.max_new);
+  require(!scores || (request.score_from >= 1 && request.score_from < prompt), "ERR_ARGUMENT", "Expected from 1 to ",
+          prompt - 1, " for scoreFrom (nothing predicts the first token) but received ", request.score_from);
+  require(!scores || request.max_new == 0 || prompt < architecture.context, "ERR_CONTEXT_LENGTH",
+          "Expected fewer than ", architecture.context, " tokens (the model's context) but received ", prompt);
   const auto weight = static_cast<double>(request.weight);
   require(weight >= Fairness::kLeastWeight && weight <= Fairness::kMostWeight, "ERR_ARGUMENT",
           "Expected a number from ", Fairness::kLeastWeight, " to ", Fairness::kMostWeight, " for weight but received ",
@@ -115,6 +121,8 @@ void Engine::add(Mailbox::Submission submission) {
   sequence->id = submission.id;
   sequence->request = std::move(submission.request);
   sequence->tokens = std::move(sequence->request.prompt);
+  sequence->prompt = static_cast<int64_t>(sequence->tokens.size());
+  sequence->to_score = sequence->request.score_from >= 0 ? sequence->request.score_from : sequence->prompt;
   sequence->arrival = ++arrivals_;
   if (sequence->request.sampling.counts())
     sequence->counts.add_prompt(sequence->tokens.data(), static_cast<int64_t>(sequence->tokens.size()));

@@ -1,5 +1,6 @@
 // The computing half of a turn: who takes part, with how many rows, and what comes of it.
 #include <algorithm>
+#include <cmath>
 #include <mutex>
 #include <string>
 
@@ -17,7 +18,7 @@ void Engine::admit() {
     Sequence& sequence = *sequences_.at(*next);
     const auto active = std::count_if(running_.begin(), running_.end(), [&](auto* one) { return !paused(*one); });
     if (active >= options_.max_sequences) return;
-    if (static_cast<int64_t>(sequence.tokens.size()) >= model_->architecture().context) {
+    if (sequence.length() >= model_->architecture().context) {
       end(sequence, EngineOutputs::Kind::context, -1);
       continue;
     }
@@ -31,7 +32,7 @@ bool Engine::admit(Sequence& sequence) {
   const auto active = std::count_if(running_.begin(), running_.end(), [&](auto* one) { return !paused(*one); });
   // Weights that are trained change what a page should hold.
   if (prefixes_ != nullptr && !model_->trainable()) prefixes_->find(pool_, sequence);
-  const auto length = static_cast<int64_t>(sequence.tokens.size());
+  const int64_t length = sequence.length();
   const int64_t wanted =
       KvPool::pages_for(length) - static_cast<int64_t>(sequence.keys.pages.size()) + (active + 7) / 8;
   const auto not_yet = [&] {
@@ -100,7 +101,7 @@ bool Engine::make_room(Sequence& sequence) {
   for (;;) {
     std::string failure = "Expected a page";
     try {
-      if (pool_.reserve(sequence.keys, static_cast<int64_t>(sequence.tokens.size()))) return true;
+      if (pool_.reserve(sequence.keys, sequence.length())) return true;
     } catch (const Error& error) {
       failure = error.what();
     }
@@ -144,7 +145,9 @@ std::vector<Sequence*> Engine::planned(std::vector<StepPart>& parts) {
     if (!runs(sequence)) continue;
     sequences.push_back(sequence);
     parts.push_back({&sequence->keys, &sequence->tokens, count, sequence->request.version, &sequence->request.sampling,
-                     &sequence->counts, sequence->request.top_log_probs});
+                     &sequence->counts, sequence->request.top_log_probs,
+                     std::max<int64_t>(sequence->to_score, sequence->keys.length + 1),
+                     std::min<int64_t>(sequence->prompt, sequence->keys.length + count + 1)});
   }
   return sequences;
 }
@@ -196,8 +199,28 @@ void Engine::step_failed(const std::vector<Sequence*>& sequences, const Error& e
 void Engine::take_tokens(const std::vector<Sequence*>& sequences, std::vector<StepResult> results) {
   for (size_t i = 0; i < sequences.size(); ++i) {
     sequences[i]->last_step = counts_.steps;
-    if (results[i].sampled) take_token(*sequences[i], results[i].token);
+    if (!take_scores(*sequences[i], results[i].scores)) continue;
+    if (results[i].sampled)
+      take_token(*sequences[i], results[i].token);
+    else if (sequences[i]->pending() == 0)
+      end(*sequences[i], EngineOutputs::Kind::length, -1);
   }
+}
+
+bool Engine::take_scores(Sequence& sequence, const std::vector<float>& scores) {
+  for (size_t i = 0; i < scores.size(); ++i)
+    if (!std::isfinite(scores[i])) {
+      fail(sequence, "ERR_NOT_FINITE",
+           concat("Expected a finite log-probability of token ", sequence.to_score + static_cast<int64_t>(i),
+                  " but received ", scores[i]));
+      return false;
+    }
+  if (scores.empty()) return true;
+  outputs_.add(sequence.id, EngineOutputs::Kind::scores, static_cast<int32_t>(scores.size()),
+               static_cast<int32_t>(outputs_.numbers.size()));
+  outputs_.numbers.insert(outputs_.numbers.end(), scores.begin(), scores.end());
+  sequence.to_score += static_cast<int64_t>(scores.size());
+  return true;
 }
 
 void Engine::take_token(Sequence& sequence, const SampledToken& token) {

@@ -27,33 +27,6 @@ class Draws {
   uint64_t seed_, next_ = 0;
 };
 
-struct Base {
-  std::shared_ptr<const Model> model;
-  // By adapter, then by version: a replaced version differs from the one before it.
-  std::vector<std::vector<std::shared_ptr<const AdapterVersion>>> adapters;
-};
-
-Base base_of(DType dtype) {
-  Base base;
-  const TinyConfig config{.vocabulary = 97, .layers = 3, .context = 200};
-  base.model = tiny_model(config, dtype, dtype);
-  const auto add = [&](RedVariant variant, uint64_t seed, const std::vector<Site>& sites) {
-    base.adapters.push_back(
-        {random_version(*base.model, variant, seed, sites), random_version(*base.model, variant, seed + 100, sites)});
-  };
-  add(RedVariant::all, 1, all_sites());
-  add(RedVariant::all, 2, {Site::down_proj});
-  add(RedVariant::scale, 3, {Site::down_proj, Site::q_proj});
-  add(RedVariant::bias, 4, {Site::v_proj, Site::gate_proj});
-  add(RedVariant::ln, 5, {Site::down_proj});
-  add(RedVariant::ln, 6, {Site::o_proj, Site::k_proj});
-  // Vectors that are not numbers: its requests fail alone.
-  RedAdapter broken(base.model->architecture(), RedVariant::all, {Site::down_proj}, {1});
-  broken.parameters()[0].master.data<float>()[3] = std::numeric_limits<float>::quiet_NaN();
-  base.adapters.push_back({AdapterVersion::of(broken), AdapterVersion::of(broken)});
-  return base;
-}
-
 EngineRequest random_request(const Base& base, Draws& draws, bool replaced) {
   EngineRequest request;
   // Few beginnings, so that some are shared.
@@ -72,10 +45,15 @@ EngineRequest random_request(const Base& base, Draws& draws, bool replaced) {
   request.tenant = static_cast<uint32_t>(draws.below(3));
   request.weight = request.tenant == 2 ? 3.0f : 1.0f;
   request.domain = static_cast<uint64_t>(draws.below(2));
+  if (const auto prompt = static_cast<int64_t>(request.prompt.size()); prompt > 1 && draws.one_in(3)) {
+    request.score_from = 1 + static_cast<int32_t>(draws.below(prompt - 1));
+    if (draws.one_in(2)) request.max_new = 0;
+  }
   return request;
 }
 
-bool is_beginning(const std::vector<int32_t>& part, const std::vector<int32_t>& whole) {
+template <typename T>
+bool is_beginning(const std::vector<T>& part, const std::vector<T>& whole) {
   return part.size() <= whole.size() && std::equal(part.begin(), part.end(), whole.begin());
 }
 
@@ -84,11 +62,11 @@ class Alone {
  public:
   explicit Alone(const Base& base) : base_(base) {}
   const Answer& of(const EngineRequest& request) {
-    std::string key = std::to_string(request.version ? request.version->id() : 0) + " " +
-                      std::to_string(request.max_new) + " " + std::to_string(request.sampling.temperature) + " " +
-                      std::to_string(request.sampling.seed) + " " +
-                      std::to_string(request.sampling.repetition_penalty) + " " +
-                      std::to_string(request.sampling.presence_penalty) + ":";
+    std::string key =
+        std::to_string(request.version ? request.version->id() : 0) + " " + std::to_string(request.max_new) + " " +
+        std::to_string(request.sampling.temperature) + " " + std::to_string(request.sampling.seed) + " " +
+        std::to_string(request.sampling.repetition_penalty) + " " + std::to_string(request.sampling.presence_penalty) +
+        " " + std::to_string(request.score_from) + ":";
     for (const auto* ids : {&request.prompt, &request.stop_ids})
       for (const int32_t id : *ids) key += std::to_string(id) + ",";
     auto [found, added] = answers_.try_emplace(key);
@@ -158,6 +136,7 @@ void run_schedule(const Base& base, Alone& alone, uint64_t seed) {
     if (stopped) {
       CHECK((got.code == "ERR_ABORTED" ? one.aborted : one.request.deadline_ns != 0));
       CHECK(is_beginning(got.ids, expected.ids));
+      CHECK(is_beginning(got.scores, expected.scores));
     } else {
       CHECK(got.text() == expected.text());
     }
@@ -167,17 +146,10 @@ void run_schedule(const Base& base, Alone& alone, uint64_t seed) {
   CHECK(stats.running + stats.waiting == 0);
 }
 
-// A few in every run of the tests; more with RUBRICATE_SCHEDULES.
+// Some in every run of the tests; as many as RUBRICATE_SCHEDULES says.
 int64_t schedules() {
   const char* const given = std::getenv("RUBRICATE_SCHEDULES");
-  return given != nullptr ? std::atoll(given) : 60;
-}
-
-EngineRequest request_of(int64_t length, int32_t max_new, uint64_t seed = 1) {
-  EngineRequest request;
-  request.prompt = tiny_tokens(length, seed, 97);
-  request.max_new = max_new;
-  return request;
+  return given != nullptr ? std::atoll(given) : few_cases() ? 1 : 60;
 }
 
 }  // namespace
@@ -186,7 +158,7 @@ TEST_CASE("random schedules: every request that ended answers what it answers al
   if (present_device()) return;
   const int64_t count = schedules();
   uint64_t seed = 0;
-  const auto paths = static_cast<int64_t>(supported_cpu_paths().size());
+  const auto paths = static_cast<int64_t>(tested_cpu_paths().size());
   on_every_setting([&] {
     for (const DType dtype : {DType::f32, DType::bf16}) {
       const Base base = base_of(dtype);
@@ -228,6 +200,8 @@ TEST_CASE("a request that is wrong, or could never fit, is refused with its code
   CHECK(code([](EngineRequest& r) { r.prompt[1] = 97; }) == "ERR_ARGUMENT");
   CHECK(code([](EngineRequest& r) { r.max_new = 0; }) == "ERR_ARGUMENT");
   CHECK(code([](EngineRequest& r) { r.weight = 0.0f; }) == "ERR_ARGUMENT");
+  for (const int32_t from : {-2, 0, 5, INT32_MAX})
+    CHECK(code([from](EngineRequest& r) { r.score_from = from; }) == "ERR_ARGUMENT");
   CHECK(code([](EngineRequest& r) { r.sampling.top_p = 2.0f; }) == "ERR_ARGUMENT");
   CHECK(code([](EngineRequest& r) { r.top_log_probs = 21; }) == "ERR_ARGUMENT");
   CHECK(code([](EngineRequest& r) { r.prompt = tiny_tokens(201, 1, 97); }) == "ERR_CONTEXT_LENGTH");

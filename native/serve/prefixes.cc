@@ -8,9 +8,8 @@ int64_t version_of(const Sequence& sequence) { return sequence.request.version ?
 }  // namespace
 
 void Prefixes::find(KvPool& pool, Sequence& sequence) {
-  const auto count = static_cast<int64_t>(sequence.tokens.size()) - 1;
-  pool.share(sequence.keys,
-             index_.lookup(sequence.request.domain, version_of(sequence), sequence.tokens.data(), count));
+  pool.share(sequence.keys, index_.lookup(sequence.request.domain, version_of(sequence), sequence.tokens.data(),
+                                          sequence.shareable()));
 }
 
 void Prefixes::add(KvPool& pool, Sequence& sequence, int64_t before) {

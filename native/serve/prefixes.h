@@ -14,8 +14,8 @@ class Prefixes : public KvPool::Memory {
  public:
   explicit Prefixes(int64_t pages) : index_(static_cast<int32_t>(pages)) {}
 
-  // Gives a sequence without pages those that hold the beginning of its tokens. The last token is always computed, since
-  // its logits are wanted.
+  // Gives a sequence without pages those that hold the beginning of its tokens, up to what is always computed: the last
+  // token, and those before tokens to score.
   void find(KvPool& pool, Sequence& sequence);
   // After a step: the pages that it filled, from position `before` on, can be found from now on.
   void add(KvPool& pool, Sequence& sequence, int64_t before);

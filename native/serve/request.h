@@ -15,7 +15,7 @@ struct EngineRequest {
   std::vector<int32_t> prompt;                    // at least one token
   std::shared_ptr<const AdapterVersion> version;  // null: the base
   SamplingOptions sampling;
-  int32_t max_new = 1;            // tokens to generate; at least 1
+  int32_t max_new = 1;            // tokens to generate; 0: the prompt is only scored
   std::vector<int32_t> stop_ids;  // end the answer; not part of it
   uint32_t tenant = 0;            // whose share of the model it counts towards
   float weight = 1.0f;            // of the tenant's share, above 0
@@ -23,6 +23,7 @@ struct EngineRequest {
   int64_t submitted_ns = 0;       // on the engine's clock; 0: not told
   int64_t deadline_ns = 0;        // on the engine's clock; 0: none
   int32_t top_log_probs = -1;     // -1: no log-probabilities; else each token's, and of so many of the likeliest
+  int32_t score_from = -1;        // -1: none; else log-probabilities of the prompt's tokens from here on, at least 1
 };
 
 // Rows of `kColumns` numbers: request, kind, value, position. A request's rows are in order; the last one is its end.
@@ -36,11 +37,14 @@ struct EngineOutputs {
     // After its token, if wanted. value: how many tops; position: index into numbers of the token's log-probability,
     // and for each top its id and log-probability
     log_probs = 2,
+    // Of the prompt's tokens that are to be scored, in their order, before any token. value: how many; position: index
+    // into numbers of their log-probabilities
+    scores = 3,
     // The ends. position: how many tokens were generated
-    stopped = 3,  // value: the stop id
-    length = 4,   // max_new tokens were generated
-    context = 5,  // the context is full
-    failed = 6,   // value: index into errors
+    stopped = 4,  // value: the stop id
+    length = 5,   // max_new tokens were generated
+    context = 6,  // the context is full
+    failed = 7,   // value: index into errors
   };
   struct Failure {
     std::string code, message;
@@ -63,8 +67,8 @@ inline void EngineOutputs::append(const EngineOutputs& later) {
   for (size_t row = 0; row < later.rows.size(); row += kColumns) {
     const int32_t* const cell = later.rows.data() + row;
     const auto kind = static_cast<Kind>(cell[1]);
-    add(cell[0], kind, kind == Kind::failed ? cell[2] + known : cell[2],
-        kind == Kind::log_probs ? cell[3] + listed : cell[3]);
+    const bool numbered = kind == Kind::log_probs || kind == Kind::scores;
+    add(cell[0], kind, kind == Kind::failed ? cell[2] + known : cell[2], numbered ? cell[3] + listed : cell[3]);
   }
   numbers.insert(numbers.end(), later.numbers.begin(), later.numbers.end());
   errors.insert(errors.end(), later.errors.begin(), later.errors.end());

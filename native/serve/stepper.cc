@@ -1,5 +1,7 @@
 #include "serve/stepper.h"
 
+#include <algorithm>
+
 #include "ops/cross_entropy/cross_entropy.h"
 
 namespace rubricate {
@@ -49,9 +51,11 @@ std::vector<StepResult> Stepper::forward(KvPool& pool, const std::vector<StepPar
   batch_.place(versions_, arena_);
   const PagedKeys keys = pool.keys(sequences, batch);
   Tape tape(arena_, Tape::Mode::inference);
+  tape.set_observer(observer_);
   const Var hidden = model_->forward(tape, batch, &batch_, false, &keys);
 
   std::vector<StepResult> results(parts.size());
+  score(tape, hidden.value(), parts, batch.starts(), results);
   if (rows.empty()) return results;
   const Tensor logits =
       head_logits(tape, hidden.value(), model_->head(), static_cast<int64_t>(rows.size()), rows.data());
@@ -59,8 +63,30 @@ std::vector<StepResult> Stepper::forward(KvPool& pool, const std::vector<StepPar
   for (const size_t i : samples)
     requests.push_back({*parts[i].sampling, parts[i].counts, parts[i].tokens->size(), parts[i].top_log_probs});
   std::vector<SampledToken> tokens = sample_rows(tape, logits, requests);
-  for (size_t i = 0; i < samples.size(); ++i) results[samples[i]] = {true, std::move(tokens[i])};
+  for (size_t i = 0; i < samples.size(); ++i) {
+    results[samples[i]].sampled = true;
+    results[samples[i]].token = std::move(tokens[i]);
+  }
   return results;
+}
+
+void Stepper::score(Tape& tape, const Tensor& hidden, const std::vector<StepPart>& parts,
+                    const std::vector<int32_t>& starts, std::vector<StepResult>& results) const {
+  std::vector<int32_t> rows, targets;
+  for (size_t i = 0; i < parts.size(); ++i)
+    for (int64_t at = parts[i].score_begin; at < parts[i].score_end; ++at) {
+      rows.push_back(starts[i] + static_cast<int32_t>(at - 1 - parts[i].keys->length));
+      targets.push_back((*parts[i].tokens)[static_cast<size_t>(at)]);
+    }
+  if (rows.empty()) return;
+  const std::vector<float> scores =
+      score_rows(tape, hidden, model_->head(), static_cast<int64_t>(rows.size()), rows.data(), targets.data());
+  auto from = scores.begin();
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const int64_t count = std::max<int64_t>(0, parts[i].score_end - parts[i].score_begin);
+    results[i].scores.assign(from, from + count);
+    from += count;
+  }
 }
 
 }  // namespace rubricate

@@ -23,6 +23,8 @@ struct StepPart {
   const SamplingOptions* sampling = nullptr;
   const TokenCounts* counts = nullptr;  // of the tokens
   int32_t top_log_probs = -1;           // as in SampleRequest
+  // The tokens whose log-probabilities are wanted: each comes from the row of the token before it. None if not less.
+  int64_t score_begin = 0, score_end = 0;
 
   // Whether these are its last tokens: then the next one is sampled.
   bool samples() const { return keys->length + rows == static_cast<int64_t>(tokens->size()); }
@@ -30,7 +32,8 @@ struct StepPart {
 
 struct StepResult {
   bool sampled = false;
-  SampledToken token;  // id -1: the part's logits are not numbers
+  SampledToken token;         // id -1: the part's logits are not numbers
+  std::vector<float> scores;  // of score_begin to score_end
 };
 
 class Stepper {
@@ -42,6 +45,8 @@ class Stepper {
 
   // Whether a version fits the model: throws ERR_ARGUMENT, ERR_SHAPE. From any thread.
   void check(const AdapterVersion& version) const { batch_.check(version); }
+  // Called when an op of a step begins, for profiles (bench/native/decode.cc).
+  void observe(Tape::Observer observer) { observer_ = std::move(observer); }
   // The result of each part; adds the rows to the sequences' lengths. On an error nothing has changed: ERR_OUT_OF_MEMORY, ERR_DEVICE_LOST, what check_weights throws.
   std::vector<StepResult> run(KvPool& pool, const std::vector<StepPart>& parts);
 
@@ -50,10 +55,13 @@ class Stepper {
 
  private:
   std::vector<StepResult> forward(KvPool& pool, const std::vector<StepPart>& parts);
+  void score(Tape& tape, const Tensor& hidden, const std::vector<StepPart>& parts, const std::vector<int32_t>& starts,
+             std::vector<StepResult>& results) const;
 
   const std::shared_ptr<const Model> model_;
   const std::shared_ptr<Arena> arena_;
   const std::function<void()> check_weights_;
+  Tape::Observer observer_;
   DeviceVersions versions_;
   ResidentBatch batch_;
   int64_t slots_ = 0;

@@ -8,7 +8,7 @@
 #include "adapter/parts.h"
 #include "adapter/red_batch.h"
 #include "doctest/doctest.h"
-#include "generate/decoder.h"
+#include "model/logits.h"
 #include "ops/cross_entropy/cross_entropy.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/layer_norm/layer_norm.h"

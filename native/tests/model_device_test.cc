@@ -1,7 +1,8 @@
 // A model on a device against the same model on the CPU, and against itself: the same bits in any order of threads,
 // alone and in a batch. Only if RUBRICATE_CUDA_LIBRARY names a plug-in.
 #include "doctest/doctest.h"
-#include "generate/decoder.h"
+#include "model/logits.h"
+#include "tests/decoding.h"
 #include "tests/test_model.h"
 #include "train/evaluate.h"
 
@@ -79,19 +80,15 @@ std::vector<Tensor> full_training(DType stored, DType compute, int steps) {
 
 std::vector<int32_t> decoded(const std::shared_ptr<const Model>& model, const std::shared_ptr<RedAdapter>& adapter,
                              int32_t chunk, bool company) {
-  Decoder decoder(model, device_arena());
+  Decoding decoding(model, present_device());
   SamplingOptions sampling;
   sampling.temperature = 0.8f;
   sampling.top_k = 20;
   sampling.seed = 4;
-  std::vector<DecodeRequest> requests = {{decoder.add_sequence(), tiny_tokens(70, 5), adapter, sampling}};
-  if (company) requests.insert(requests.begin(), {decoder.add_sequence(), tiny_tokens(33, 6), nullptr, {}});
+  if (company) decoding.add(tiny_tokens(33, 6));
+  decoding.add(tiny_tokens(70, 5), AdapterVersion::of(*adapter), sampling);
   std::vector<int32_t> text;
-  for (int i = 0; i < 8; ++i) {
-    const auto next = decoder.step(requests, chunk, control());
-    text.push_back(next.back());
-    for (size_t r = 0; r < requests.size(); ++r) requests[r].tokens = {next[r]};
-  }
+  for (int i = 0; i < 8; ++i) text.push_back(decoding.step(chunk).back());
   return text;
 }
 
@@ -165,36 +162,34 @@ TEST_CASE("a decoding step on a device downloads only an id for each sequence") 
   if (!test_stream()) return;
   present_device() = test_stream();
   const std::shared_ptr<const Model> model = tiny_model({});
-  Decoder decoder(model, device_arena());
-  std::vector<DecodeRequest> requests;
+  Decoding decoding(model, present_device());
   for (const float temperature : {0.0f, 1.0f, 0.7f})
-    requests.push_back({decoder.add_sequence(), tiny_tokens(5, 1), nullptr, {temperature, 20, 0.9f, 0.01f, 1.1f, 3}});
+    decoding.add(tiny_tokens(5, 1), nullptr, {temperature, 20, 0.9f, 0.01f, 1.1f, 3});
   const int64_t before = test_stream()->downloaded();
-  decoder.step(requests, 256, control());
+  decoding.step();
   CHECK(test_stream()->downloaded() - before == 3 * 4);
   present_device() = nullptr;
 }
 
-TEST_CASE("a decoder on a device uses the new values of an adapter that was trained meanwhile") {
+TEST_CASE("decoding on a device uses the new values of an adapter that was trained meanwhile") {
   if (!test_stream()) return;
   present_device() = test_stream();
   const std::shared_ptr<Model> model = tiny_model({});
   const auto adapter = random_adapter(*model, RedVariant::all, 5);
   const Tenant tenant = {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {.learning_rate = 0.3}, 0.0};
-  // The next token of each prompt in turn, in one decoder or each in a new one; a training step follows the second
-  // prompt.
-  const auto texts = [&](bool one_decoder) {
+  // The next token of each prompt in turn, with the copies of earlier versions on the device or without; a training
+  // step follows the second prompt.
+  const auto texts = [&](bool keeps_copies) {
     randomize(*adapter, 5);
     adapter->changed();
     *tenant.optimizer = OptimizerState(*adapter);
     std::vector<int32_t> next;
-    Decoder first(model, device_arena());
+    auto decoding = std::make_unique<Decoding>(model, present_device());
     for (uint64_t i = 0; i < 6; ++i) {
       if (i == 2) trained_step(*model, {tenant}, {tiny_batch({tiny_tokens(20, 1)}, {1})}, false, true, control());
-      Decoder own(model, device_arena());
-      Decoder& decoder = one_decoder ? first : own;
-      next.push_back(
-          decoder.step({{decoder.add_sequence(), tiny_tokens(4, 50 + i % 2), adapter, {}}}, 256, control()).front());
+      if (!keeps_copies) decoding = std::make_unique<Decoding>(model, present_device());
+      decoding->add(tiny_tokens(4, 50 + i % 2), AdapterVersion::of(*adapter));
+      next.push_back(decoding->step().back());
     }
     return next;
   };

@@ -2,9 +2,10 @@
 
 #include <cstring>
 
-#include "adapter/red_adapter.h"
+#include "adapter/red_batch.h"
 #include "doctest/doctest.h"
-#include "generate/decoder.h"
+#include "model/logits.h"
+#include "tests/decoding.h"
 #include "tests/test_model.h"
 #include "train/train_step.h"
 
@@ -70,13 +71,10 @@ TEST_CASE("norms of heads: a decoder's tokens are those of the whole sequence, a
     const auto prompt = tiny_tokens(130, 5);
     const auto whole = continued(*model, prompt);
     for (const int32_t chunk : {7, 256}) {
-      Decoder decoder(model, test_arena());
-      std::vector<DecodeRequest> requests = {{decoder.add_sequence(), prompt, nullptr, sampling}};
+      Decoding decoding(model);
+      decoding.add(prompt, nullptr, sampling);
       auto text = prompt;
-      while (text.size() < whole.size()) {
-        text.push_back(decoder.step(requests, chunk, control()).back());
-        requests.front().tokens = {text.back()};
-      }
+      while (text.size() < whole.size()) text.push_back(decoding.step(chunk).back());
       CHECK(text == whole);
     }
     const auto scaled =
@@ -209,20 +207,16 @@ TEST_CASE("decoding gives the same tokens for any split of the prompt and any ot
     const std::shared_ptr<const Model> model = tiny_model({}, dtype, dtype);
     const auto adapter = random_adapter(*model, RedVariant::all, 21);
     const auto prompt = tiny_tokens(130, 5);
+    SamplingOptions sampling;
+    sampling.temperature = 0.8f;
+    sampling.top_k = 20;
+    sampling.seed = 4;
     const auto decode = [&](int32_t chunk, bool company) {
-      Decoder decoder(model, test_arena());
-      SamplingOptions sampling;
-      sampling.temperature = 0.8f;
-      sampling.top_k = 20;
-      sampling.seed = 4;
-      std::vector<DecodeRequest> requests = {{decoder.add_sequence(), prompt, adapter, sampling}};
-      if (company) requests.insert(requests.begin(), {decoder.add_sequence(), tiny_tokens(33, 6), nullptr, {}});
+      Decoding decoding(model);
+      if (company) decoding.add(tiny_tokens(33, 6));
+      decoding.add(prompt, AdapterVersion::of(*adapter), sampling);
       std::vector<int32_t> text;
-      for (int i = 0; i < 40; ++i) {
-        const auto next = decoder.step(requests, chunk, control());
-        text.push_back(next.back());
-        for (size_t r = 0; r < requests.size(); ++r) requests[r].tokens = {next[r]};
-      }
+      for (int i = 0; i < 40; ++i) text.push_back(decoding.step(chunk).back());
       return text;
     };
     const auto whole = decode(256, false);
@@ -231,10 +225,6 @@ TEST_CASE("decoding gives the same tokens for any split of the prompt and any ot
     CHECK(decode(5, true) == whole);
     // The same without a cache: all tokens are computed again for each new token.
     std::vector<int32_t> tokens = prompt;
-    SamplingOptions sampling;
-    sampling.temperature = 0.8f;
-    sampling.top_k = 20;
-    sampling.seed = 4;
     for (int i = 0; i < 10; ++i) {
       const auto n = static_cast<int32_t>(tokens.size());
       const Tensor logits =
@@ -247,17 +237,17 @@ TEST_CASE("decoding gives the same tokens for any split of the prompt and any ot
 
 TEST_CASE("a decoding step has one parallel region for q, k and v, and one for gate and up") {
   const PoolSize size(2);
-  for (const CpuPath path : supported_cpu_paths()) {
+  for (const CpuPath path : tested_cpu_paths()) {
     if (path == CpuPath::portable) continue;  // the portable path has no kernels for few rows
     const PathScope on(path);
     CAPTURE(cpu_path_name(path));
     const std::shared_ptr<const Model> model = tiny_model(
         {.hidden = 256, .layers = 2, .heads = 4, .kv_heads = 4, .head_dim = 64, .feed_forward = 512, .tied = false});
-    Decoder decoder(model, std::make_shared<Arena>());
-    const int32_t sequence = decoder.add_sequence();
-    decoder.step({{sequence, tiny_tokens(5, 1), nullptr, {}}}, 256, control());
+    Decoding decoding(model);
+    decoding.add(tiny_tokens(5, 1));
+    decoding.step();
     const int64_t regions = ThreadPool::instance().split_regions();
-    decoder.step({{sequence, {1}, nullptr, {}}}, 256, control());
+    decoding.step();
     CHECK(ThreadPool::instance().split_regions() - regions ==
           2 * 4);  // for each layer; other ops are too small to split
   }

@@ -1,7 +1,9 @@
 // Engines for tests: a driver that takes turns by hand and gathers what each request answered.
 #pragma once
 
+#include <bit>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -14,6 +16,7 @@ namespace rubricate::testing {
 
 struct Answer {
   std::vector<int32_t> ids;
+  std::vector<float> scores, log_probs;
   bool started = false, ended = false;
   EngineOutputs::Kind end = EngineOutputs::Kind::started;
   int32_t value = 0;
@@ -22,6 +25,7 @@ struct Answer {
   std::string text() const {
     std::string all;
     for (const int32_t id : ids) all += std::to_string(id) + " ";
+    for (const float score : scores) all += std::to_string(std::bit_cast<uint32_t>(score)) + " ";
     return all + "| " + std::to_string(static_cast<int>(end)) + " " + code;
   }
 };
@@ -56,6 +60,12 @@ class Served {
         REQUIRE(cell[3] == static_cast<int32_t>(answer.ids.size()));
         answer.ids.push_back(cell[2]);
         if (reads) engine->taken(cell[0], 1);
+      } else if (kind == EngineOutputs::Kind::log_probs) {
+        answer.log_probs.push_back(outputs.numbers.at(static_cast<size_t>(cell[3])));
+      } else if (kind == EngineOutputs::Kind::scores) {
+        REQUIRE(answer.ids.empty());
+        const auto first = outputs.numbers.begin() + cell[3];
+        answer.scores.insert(answer.scores.end(), first, first + cell[2]);
       } else {
         REQUIRE(cell[3] == static_cast<int32_t>(answer.ids.size()));
         answer.ended = true;
@@ -91,6 +101,41 @@ inline Answer alone(const std::shared_ptr<const Model>& model, EngineRequest req
   const int32_t id = served.engine->submit(std::move(request));
   served.run();
   return served.answer(id);
+}
+
+// A model, and adapters of all kinds.
+struct Base {
+  std::shared_ptr<const Model> model;
+  // By adapter, then by version: a replaced version differs from the one before it.
+  std::vector<std::vector<std::shared_ptr<const AdapterVersion>>> adapters;
+};
+
+inline Base base_of(DType dtype) {
+  Base base;
+  const TinyConfig config{.vocabulary = 97, .layers = 3, .context = 200};
+  base.model = tiny_model(config, dtype, dtype);
+  const auto add = [&](RedVariant variant, uint64_t seed, const std::vector<Site>& sites) {
+    base.adapters.push_back(
+        {random_version(*base.model, variant, seed, sites), random_version(*base.model, variant, seed + 100, sites)});
+  };
+  add(RedVariant::all, 1, all_sites());
+  add(RedVariant::all, 2, {Site::down_proj});
+  add(RedVariant::scale, 3, {Site::down_proj, Site::q_proj});
+  add(RedVariant::bias, 4, {Site::v_proj, Site::gate_proj});
+  add(RedVariant::ln, 5, {Site::down_proj});
+  add(RedVariant::ln, 6, {Site::o_proj, Site::k_proj});
+  // Vectors that are not numbers: its requests fail alone.
+  RedAdapter broken(base.model->architecture(), RedVariant::all, {Site::down_proj}, {1});
+  broken.parameters()[0].master.data<float>()[3] = std::numeric_limits<float>::quiet_NaN();
+  base.adapters.push_back({AdapterVersion::of(broken), AdapterVersion::of(broken)});
+  return base;
+}
+
+inline EngineRequest request_of(int64_t length, int32_t max_new, uint64_t seed = 1) {
+  EngineRequest request;
+  request.prompt = tiny_tokens(length, seed, 97);
+  request.max_new = max_new;
+  return request;
 }
 
 }  // namespace rubricate::testing

@@ -1,6 +1,6 @@
-// The engine against steps of a decoder, which feeds one sequence at a time.
+// The engine against a forward of the whole sequence for each token, which caches no keys and values.
 #include "doctest/doctest.h"
-#include "generate/decoder.h"
+#include "model/logits.h"
 #include "tests/serve_support.h"
 
 using namespace rubricate;
@@ -9,22 +9,31 @@ using Kind = EngineOutputs::Kind;
 
 namespace {
 
-std::vector<int32_t> decoded(const std::shared_ptr<const Model>& model, const std::shared_ptr<RedAdapter>& adapter,
-                             const std::vector<int32_t>& prompt, const SamplingOptions& sampling, int32_t count) {
-  Decoder decoder(model, device_arena());
+std::vector<int32_t> forwarded(const Model& model, const std::shared_ptr<RedAdapter>& adapter,
+                               const EngineRequest& request) {
   const JobControl control{nullptr, {}, device_arena()};
-  DecodeRequest request{decoder.add_sequence(), prompt, adapter, sampling};
-  std::vector<int32_t> text;
-  for (int32_t i = 0; i < count; ++i) {
-    text.push_back(decoder.step({request}, 256, control).front());
-    request.tokens = {text.back()};
+  std::vector<int32_t> tokens = request.prompt, text;
+  TokenCounts counts;
+  counts.add_prompt(tokens.data(), static_cast<int64_t>(tokens.size()));
+  for (int32_t i = 0; i < request.max_new; ++i) {
+    const auto length = static_cast<int32_t>(tokens.size());
+    const Batch batch = fitting_batch({tokens, {0, length}, {adapter ? 1 : 0}, {}});
+    const Tensor logits = forward_logits(model, batch, {adapter}, {length - 1}, control);
+    text.push_back(sample_token(logits.data<float>(), logits.cols(), request.sampling, counts, tokens.size()));
+    tokens.push_back(text.back());
+    counts.add_generated(text.back());
   }
   return text;
 }
 
+struct OnDevice {
+  OnDevice() { present_device() = test_stream(); }
+  ~OnDevice() { present_device() = nullptr; }
+};
+
 }  // namespace
 
-TEST_CASE("an engine answers as a decoder: alone and together, over versions of several layouts") {
+TEST_CASE("an engine answers as forwards of the whole do: alone and together, over versions of several layouts") {
   on_every_path([] {
     for (const DType dtype : {DType::f32, DType::bf16}) {
       const std::shared_ptr<const Model> model = tiny_model({}, dtype, dtype);
@@ -60,7 +69,7 @@ TEST_CASE("an engine answers as a decoder: alone and together, over versions of 
       for (size_t i = 0; i < cases.size(); ++i) {
         CAPTURE(i);
         const auto& request = cases[i].request;
-        const auto expected = decoded(model, cases[i].adapter, request.prompt, request.sampling, request.max_new);
+        const auto expected = forwarded(*model, cases[i].adapter, request);
         CHECK(alone(model, request).ids == expected);
         CHECK(together.answer(ids[i]).ids == expected);
         CHECK(together.answer(ids[i]).end == Kind::length);
@@ -71,12 +80,10 @@ TEST_CASE("an engine answers as a decoder: alone and together, over versions of 
   });
 }
 
-TEST_CASE("an engine on a device answers as a decoder there, with few and with many versions in a step") {
+TEST_CASE(
+    "an engine on a device answers as forwards of the whole do there, with few and with many versions in a step") {
   if (!test_stream()) return;
-  struct OnDevice {
-    OnDevice() { present_device() = test_stream(); }
-    ~OnDevice() { present_device() = nullptr; }
-  } const scope;
+  const OnDevice scope;
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const std::shared_ptr<const Model> model = tiny_model({}, dtype, dtype);
     for (const int count : {3, 11}) {  // up to 8 slots fit in a kernel's arguments
@@ -97,7 +104,7 @@ TEST_CASE("an engine on a device answers as a decoder there, with few and with m
         request.max_new = 3;
         request.sampling.temperature = i % 3 == 0 ? 0.7f : 0.0f;
         if (adapter) request.version = AdapterVersion::of(*adapter);
-        expected.push_back(decoded(model, adapter, request.prompt, request.sampling, request.max_new));
+        expected.push_back(forwarded(*model, adapter, request));
         ids.push_back(together.engine->submit(std::move(request)));
       }
       together.run();
@@ -106,6 +113,34 @@ TEST_CASE("an engine on a device answers as a decoder there, with few and with m
         CHECK(together.answer(ids[static_cast<size_t>(i)]).ids == expected[static_cast<size_t>(i)]);
       }
       CHECK(together.engine->stats().device_version_bytes <= 2000);
+    }
+  }
+}
+
+TEST_CASE("an engine on a device scores tokens as a generation there tells their log-probabilities") {
+  if (!test_stream()) return;
+  const OnDevice scope;
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const std::shared_ptr<const Model> model = tiny_model({}, dtype, dtype);
+    Served served(model);
+    for (const auto& version :
+         {std::shared_ptr<const AdapterVersion>(), AdapterVersion::of(*random_adapter(*model, RedVariant::all, 1))}) {
+      EngineRequest request;
+      request.prompt = tiny_tokens(12, 1);
+      request.version = version;
+      request.max_new = 4;
+      request.top_log_probs = 0;
+      const int32_t generated = served.engine->submit(request);
+      served.run();
+      const Answer answer = served.answer(generated);
+      request.prompt.insert(request.prompt.end(), answer.ids.begin(), answer.ids.end());
+      request.score_from = 12;
+      request.max_new = 0;
+      const int32_t one = served.engine->submit(request), two = served.engine->submit(request);
+      served.run();
+      CHECK(answer.log_probs.size() == 4);
+      CHECK(served.answer(one).scores == answer.log_probs);
+      CHECK(served.answer(two).scores == answer.log_probs);
     }
   }
 }

@@ -46,6 +46,21 @@ class PoolSize {
   int before_;
 };
 
+// Whether the largest tests take a few of their cases (RUBRICATE_TEST_FEW): for builds that are 20 to 100 times slower.
+inline bool few_cases() { return std::getenv("RUBRICATE_TEST_FEW") != nullptr; }
+
+// The instruction sets to test: all that are supported here, or those of them that RUBRICATE_TEST_PATHS names, as in
+// avx512,avx512_bf16.
+inline std::vector<CpuPath> tested_cpu_paths() {
+  std::vector<CpuPath> paths = supported_cpu_paths();
+  const char* const given = std::getenv("RUBRICATE_TEST_PATHS");
+  if (given == nullptr) return paths;
+  const std::string names = concat(",", given, ",");
+  std::erase_if(paths, [&](CpuPath path) { return names.find(concat(",", cpu_path_name(path), ",")) == names.npos; });
+  REQUIRE_MESSAGE(!paths.empty(), "RUBRICATE_TEST_PATHS names no path that this processor supports: " << given);
+  return paths;
+}
+
 // Runs on one instruction set for a scope.
 class PathScope {
  public:
@@ -61,7 +76,7 @@ class PathScope {
 // Calls body() on every supported instruction set, with the path's name in the messages.
 template <typename Body>
 void on_every_path(Body&& body) {
-  for (const CpuPath path : supported_cpu_paths()) {
+  for (const CpuPath path : tested_cpu_paths()) {
     const PathScope scope(path);
     const std::string name = cpu_path_name(path);
     CAPTURE(name);

@@ -2,7 +2,7 @@
 #include <map>
 #include <string>
 
-#include "generate/decoder.h"
+#include "model/logits.h"
 #include "tests/test_model.h"
 #include "train/evaluate.h"
 
@@ -117,7 +117,8 @@ TEST_CASE("an update that began is finished for all tenants, whatever flags are 
 TEST_CASE("work at the yields of a step changes no bits, neither do the smaller parts of work beside it") {
   on_every_path([] {
     for (const DType dtype : {DType::f32, DType::bf16})
-      for (const int threads : {1, 2, 3}) {
+      for (const int threads : {2, 1, 3}) {
+        if (few_cases() && threads != 2) break;
         CAPTURE(dtype_name(dtype));
         CAPTURE(threads);
         const PoolSize size(threads);
@@ -133,9 +134,10 @@ TEST_CASE("work at the yields of a step changes no bits, neither do the smaller 
         const Tensor expected_logits = logits();
         JobControl job{nullptr, {}, test_arena()};
         int works = 0;
+        const int every = few_cases() ? 8 : 1;
         bool same_logits = true;
         job.yield = [&] {
-          ++works;
+          if (++works % every != 0) return;
           same_logits = same_logits && same_bits(logits(), expected_logits);
         };
         job.wanted = [] { return true; };

@@ -148,7 +148,8 @@ TEST_CASE("64 tenants of a step get the bytes of their runs alone, whatever is w
       for (size_t i = 0; i < kTenants; ++i) expected.push_back(alone(*model, i));
       CHECK(expected[kNotFinite].code == "ERR_NOT_FINITE");
       CHECK(expected[kUnsupervised].code == "ERR_DATA");
-      for (const auto& [threads, max_rows] : {std::pair(1, 0), {2, 64}, {3, 1}, {2, 1000}}) {
+      for (const auto& [threads, max_rows] : {std::pair(2, 64), {1, 0}, {3, 1}, {2, 1000}}) {
+        if (few_cases() && max_rows != 64) break;
         const PoolSize size(threads);
         CAPTURE(threads);
         CAPTURE(max_rows);

@@ -4,8 +4,6 @@ import type { LlamaModel } from "../../lib/model/model";
 import type { NativeAdapter } from "../../lib/native";
 import { adapterOf, expectedOf, loadFixture, microBatch, relativeError, tensorsOf } from "./fixtures";
 
-const greedy = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
-
 describe.each(["mha", "gqa", "llama3", "bias", "gqa_bf16", "linear_rope"])("%s", (fixture) => {
   const expected = expectedOf(fixture);
   let model: LlamaModel;
@@ -32,22 +30,13 @@ describe.each(["mha", "gqa", "llama3", "bias", "gqa_bf16", "linear_rope"])("%s",
     }
   });
 
-  test.each([256, 3])("greedy ids, the prompt fed %i tokens at a time", async (chunk) => {
-    const decoder = model.native.createDecoder();
+  test("greedy ids of each prompt alone", async () => {
     for (const { adapter: name, prompt, ids } of expected.greedy) {
       using adapter =
         name === null ? undefined : adapterOf(model, tensors, expected.red.find((one) => one.name === name)!);
-      const sequence = decoder.addSequence();
-      const found: number[] = [];
-      for (let tokenIds: Int32Array = Int32Array.from(prompt); found.length < ids.length; ) {
-        const request = { sequence, tokenIds, adapter: adapter?.native ?? null, sampling: greedy };
-        tokenIds = await runJob(() => decoder.step([request], chunk));
-        found.push(tokenIds[0]!);
-      }
-      expect(found).toEqual(ids);
-      decoder.removeSequence(sequence);
+      const { tokenIds } = await model.complete({ tokenIds: prompt, adapter, maxNewTokens: ids.length });
+      expect(tokenIds).toEqual(ids);
     }
-    decoder.dispose();
   });
 
   test("greedy ids of all prompts at once, in the steps of one engine", async () => {

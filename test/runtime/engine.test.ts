@@ -3,10 +3,12 @@ import { join } from "node:path";
 import { outputKinds } from "../../lib/binding/engine";
 import { LlamaModel } from "../../lib/model/model";
 import {
+  type NativeAdapter,
   type NativeEngine,
   type NativeEngineOptions,
   type NativeEngineRequest,
   type NativeModel,
+  type NativeOptimizer,
   native,
 } from "../../lib/native";
 
@@ -20,7 +22,17 @@ const engineOptions: NativeEngineOptions = {
   sharePrefixes: true,
   maxDeviceVersionBytes: 0,
 };
-const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
+const sampling = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  frequencyPenalty: 0,
+  presencePenalty: 0,
+  logitBias: null,
+  seed: 0,
+};
 const request = (more: Partial<NativeEngineRequest> = {}): NativeEngineRequest => ({
   tokenIds: Int32Array.of(1, 2, 3),
   version: null,
@@ -31,6 +43,7 @@ const request = (more: Partial<NativeEngineRequest> = {}): NativeEngineRequest =
   weight: 1,
   domain: 0,
   topLogProbs: -1,
+  scoreFrom: -1,
   deadlineMs: 0,
   ...more,
 });
@@ -42,6 +55,7 @@ const load = async (): Promise<NativeModel> => {
   architecture = JSON.stringify(loaded.architecture);
   return (loaded as unknown as { native: NativeModel }).native;
 };
+const newAdapter = () => new (native().Adapter)(architecture, "all", ["down_proj"], Int32Array.of(0, 1));
 beforeEach(async () => {
   model = await load();
 });
@@ -63,7 +77,7 @@ function serve(options: Partial<NativeEngineOptions> = {}) {
       const answer = answers.get(id)!;
       if (kind === outputKinds.token) {
         answer.ids.push(value);
-        engine.taken(id, 1);
+        code(() => engine.taken(id, 1)); // refused for tokens that were on their way when the engine was closed
       } else if (kind >= outputKinds.stopped) {
         answer.end = kind;
         if (kind === outputKinds.failed) answer.code = failures[value]!.code;
@@ -78,44 +92,19 @@ function serve(options: Partial<NativeEngineOptions> = {}) {
   return { engine, start, calls: () => calls };
 }
 
-async function decoded(tokenIds: Int32Array, count: number) {
-  const decoder = model.createDecoder();
-  const sequence = decoder.addSequence();
-  const ids: number[] = [];
-  for (let input = tokenIds; ids.length < count; input = Int32Array.of(ids.at(-1)!))
-    ids.push((await decoder.step([{ sequence, tokenIds: input, adapter: null, sampling }], 256).promise)[0]!);
-  return ids;
+/** The likeliest tokens after a prompt, each by a forward of the whole sequence, which caches nothing. */
+async function forwarded(prompt: Int32Array, count: number) {
+  const ids = [...prompt];
+  while (ids.length < prompt.length + count) {
+    const batch = { tokenIds: Int32Array.from(ids), sequenceStarts: Int32Array.of(0, ids.length) };
+    const logits = await model.logits(batch, [], Int32Array.of(ids.length - 1)).promise;
+    ids.push(logits.indexOf(logits.reduce((most, one) => Math.max(most, one))));
+  }
+  return ids.slice(prompt.length);
 }
 
-const code = (call: () => unknown) => {
-  try {
-    call();
-    return "none";
-  } catch (error) {
-    return (error as { code: string }).code;
-  }
-};
-
-test("requests that share an engine answer as a decoder does, with few calls into JavaScript", async () => {
-  const { engine, start, calls } = serve();
-  const prompts = [1, 30, 70, 5].map((length) => Int32Array.from({ length }, (_, i) => (i * 7) % 128));
-  const answers = await Promise.all(prompts.map((tokenIds) => start({ tokenIds }).answer));
-  for (const [i, answer] of answers.entries()) {
-    expect(answer.ids).toEqual(await decoded(prompts[i]!, 10));
-    expect(answer.end).toBe(outputKinds.length);
-  }
-  expect(calls()).toBeLessThan(44);
-  expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, generatedTokens: 40 });
-  expect(model.pendingJobs).toBe(0);
-});
-
-test("an answer is of one version, also while the adapter is trained", async () => {
-  const adapter = new (native().Adapter)(architecture, "all", ["down_proj"], Int32Array.of(0, 1));
-  const optimizer = new (native().Optimizer)(adapter);
-  const before = await model.publish(adapter).promise;
-  expect((await model.publish(adapter).promise).id).toBe(before.id);
-  const { start } = serve();
-  const { ids } = await start({ version: before }).answer;
+/** A training step over that many micro-batches. */
+function train(adapter: NativeAdapter, optimizer: NativeOptimizer, microBatches: number) {
   const options = {
     learningRate: 0.1,
     beta1: 0.9,
@@ -132,12 +121,44 @@ test("an answer is of one version, also while the adapter is trained", async () 
     targets: tokenIds.map((id) => (id + 1) % 64),
     slots: Int32Array.of(1),
   };
-  const step = model.trainStep({
+  return model.trainStep({
     tenants: [{ parameters: adapter, optimizer, options }],
-    microBatches: Array(200).fill(microBatch),
+    microBatches: Array(microBatches).fill(microBatch),
     recompute: false,
     update: true,
-  } as Parameters<NativeModel["trainStep"]>[0]);
+  });
+}
+
+const code = (call: () => unknown) => {
+  try {
+    call();
+    return "none";
+  } catch (error) {
+    return (error as { code: string }).code;
+  }
+};
+
+test("requests that share an engine answer as forwards of the whole do, with few calls into JavaScript", async () => {
+  const { engine, start, calls } = serve();
+  const prompts = [1, 30, 70, 5].map((length) => Int32Array.from({ length }, (_, i) => (i * 7) % 128));
+  const answers = await Promise.all(prompts.map((tokenIds) => start({ tokenIds }).answer));
+  for (const [i, answer] of answers.entries()) {
+    expect(answer.ids).toEqual(await forwarded(prompts[i]!, 10));
+    expect(answer.end).toBe(outputKinds.length);
+  }
+  expect(calls()).toBeLessThan(44);
+  expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, generatedTokens: 40 });
+  expect(model.pendingJobs).toBe(0);
+});
+
+test("an answer is of one version, also while the adapter is trained", async () => {
+  const adapter = newAdapter();
+  const optimizer = new (native().Optimizer)(adapter);
+  const before = await model.publish(adapter).promise;
+  expect((await model.publish(adapter).promise).id).toBe(before.id);
+  const { start } = serve();
+  const { ids } = await start({ version: before }).answer;
+  const step = train(adapter, optimizer, 200);
   const during = model.publish(adapter).promise;
   const answers = [start({ version: before }), start({ version: before, tokenIds: Int32Array.of(9) })];
   expect((await answers[0]!.answer).ids).toEqual(ids);
@@ -148,6 +169,39 @@ test("an answer is of one version, also while the adapter is trained", async () 
   const after = await model.publish(adapter).promise;
   expect(after.id).not.toBe(before.id);
   expect((await start({ version: after }).answer).ids).not.toEqual(ids);
+});
+
+test("requests are answered between the blocks of a training step on the same model", async () => {
+  const adapter = newAdapter();
+  const step = train(adapter, new (native().Optimizer)(adapter), 100_000);
+  const { start } = serve();
+  for (let i = 0; i < 5; i++) expect((await start().answer).end).toBe(outputKinds.length);
+  expect(model.pendingJobs).toBe(1);
+  step.cancel();
+  await expect(step.promise).rejects.toMatchObject({ code: "ERR_ABORTED" });
+});
+
+test.each([true, false])(
+  "requests whose pages others had before read none of their keys, sharePrefixes %s",
+  async (sharePrefixes) => {
+    const { start } = serve({ cacheBytes: 1, sharePrefixes }); // of one page
+    for (const first of [7, 9, 7, 8]) {
+      const tokenIds = Int32Array.of(first, 8, 9);
+      expect((await start({ tokenIds }).answer).ids).toEqual(await forwarded(tokenIds, 10));
+    }
+  },
+);
+
+test("a getter that disposes of the model while a request is read does no harm", () => {
+  const { engine } = serve();
+  const evil = {
+    ...request(),
+    get tokenIds() {
+      model.dispose();
+      return Int32Array.of(1);
+    },
+  };
+  expect(code(() => engine.submit(evil))).toBe("ERR_DISPOSED");
 });
 
 test("an aborted request ends with ERR_ABORTED, once, and others go on", async () => {
@@ -193,6 +247,21 @@ test("disposing of the model ends its requests with ERR_DISPOSED", async () => {
     expect(code(call)).toBe("ERR_DISPOSED");
 });
 
+/** What TypeScript never passes. */
+const wrongBiases = [
+  { ids: Int32Array.of(128), biases: Float32Array.of(1) },
+  { ids: Int32Array.of(-1), biases: Float32Array.of(1) },
+  { ids: Int32Array.of(2, 1), biases: Float32Array.of(1, 1) },
+  { ids: Int32Array.of(1, 1), biases: Float32Array.of(1, 1) },
+  { ids: Int32Array.of(1), biases: Float32Array.of(1, 1) },
+  { ids: Int32Array.of(1), biases: Float32Array.of(Number.NaN) },
+  { ids: Int32Array.of(1), biases: Float32Array.of(101) },
+  { ids: Int32Array.from({ length: 100_000 }, (_, id) => id), biases: new Float32Array(100_000) },
+  { ids: [1], biases: [1] },
+  undefined,
+  5,
+];
+
 test("wrong arguments give their codes, and too many requests -1", () => {
   const { engine, start } = serve({ maxSequences: 1, maxQueue: 1 });
   const wrong: Partial<NativeEngineRequest>[] = [
@@ -203,10 +272,19 @@ test("wrong arguments give their codes, and too many requests -1", () => {
     { tenant: -1 },
     { domain: 0.5 },
     { topLogProbs: 21 },
+    { scoreFrom: -2 },
+    { scoreFrom: 0 },
+    { scoreFrom: 3, maxNewTokens: 0 },
+    { scoreFrom: 0.5 },
     { deadlineMs: -1 },
     { deadlineMs: Number.NaN },
     { version: {} as never },
     { sampling: { ...sampling, topP: 0 } },
+    ...[2.5, -3, Number.NaN].flatMap((bad) => [
+      { sampling: { ...sampling, frequencyPenalty: bad } },
+      { sampling: { ...sampling, presencePenalty: bad } },
+    ]),
+    ...wrongBiases.map((logitBias) => ({ sampling: { ...sampling, logitBias: logitBias as never } })),
   ];
   for (const more of wrong) expect(code(() => engine.submit(request(more)))).toBe("ERR_ARGUMENT");
   expect(code(() => engine.submit(request({ tokenIds: new Int32Array(129) })))).toBe("ERR_CONTEXT_LENGTH");
@@ -221,13 +299,13 @@ const run = (scenario: string) => {
 };
 
 test("a process with an idle engine ends, and one with a request under way waits for it", () => {
-  expect(run("idle")).toEqual({ status: 0, out: "end 4", error: "" });
-  expect(run("awaited")).toEqual({ status: 0, out: "end 5", error: "" });
+  expect(run("idle")).toEqual({ status: 0, out: "end 5", error: "" });
+  expect(run("awaited")).toEqual({ status: 0, out: "end 6", error: "" });
 });
 
 test("a process and a worker end while requests are under way", () => {
   expect(run("exit")).toEqual({ status: 5, out: "", error: "" });
-  expect(run("terminate")).toEqual({ status: 0, out: "end 4", error: "" });
+  expect(run("terminate")).toEqual({ status: 0, out: "end 5", error: "" });
 });
 
 test("what the callback throws is an uncaught exception", () => {

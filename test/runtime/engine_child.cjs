@@ -17,13 +17,24 @@ const options = {
 const request = (more) => ({
   tokenIds: Int32Array.of(1, 2, 3),
   version: null,
-  sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 },
+  sampling: {
+    temperature: 0,
+    topK: 0,
+    topP: 1,
+    minP: 0,
+    repetitionPenalty: 1,
+    frequencyPenalty: 0,
+    presencePenalty: 0,
+    logitBias: null,
+    seed: 0,
+  },
   maxNewTokens: 100,
   stopIds: new Int32Array(),
   tenant: 0,
   weight: 1,
   domain: 0,
   topLogProbs: -1,
+  scoreFrom: -1,
   deadlineMs: 0,
   ...more,
 });
@@ -37,7 +48,7 @@ async function engine() {
     for (let row = 0; row < rows.length; row += 4) {
       const [id, kind, value] = rows.subarray(row, row + 4);
       if (kind === 1) started.taken(id, 1);
-      if (kind >= 3) ends.get(id)(kind === 6 ? failures[value].code : `end ${kind}`);
+      if (kind >= 4) ends.get(id)(kind === 7 ? failures[value].code : `end ${kind}`);
     }
   });
   const ask = (more) => new Promise((resolve) => ends.set(started.submit(request(more)), resolve));

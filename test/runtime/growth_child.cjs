@@ -3,6 +3,38 @@
 // many bytes the resident set grew by after the warm-up rounds.
 const { native, architecture, load, microBatch, options } = require("./native_support.cjs");
 
+const engineOptions = {
+  cacheBytes: 1 << 20,
+  maxSequences: 4,
+  maxQueue: 4,
+  stepMs: 50,
+  trainingShare: 0.2,
+  sharePrefixes: true,
+  maxDeviceVersionBytes: 0,
+};
+const request = {
+  tokenIds: Int32Array.of(1, 2, 3),
+  sampling: {
+    temperature: 0,
+    topK: 0,
+    topP: 1,
+    minP: 0,
+    repetitionPenalty: 1,
+    frequencyPenalty: 0,
+    presencePenalty: 0,
+    logitBias: null,
+    seed: 0,
+  },
+  maxNewTokens: 2,
+  stopIds: new Int32Array(),
+  tenant: 0,
+  weight: 1,
+  domain: 0,
+  topLogProbs: -1,
+  scoreFrom: -1,
+  deadlineMs: 0,
+};
+
 const kinds = {
   async tensors() {
     const { Tensor, Tape, ops } = native;
@@ -36,11 +68,12 @@ const kinds = {
     const optimizer = new Optimizer(adapter);
     const tenants = [{ parameters: adapter, optimizer, options }];
     await model.trainStep({ tenants, microBatches: [microBatch], recompute: false, update: true }).promise;
-    const decoder = model.createDecoder();
-    const sequence = decoder.addSequence();
-    const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
-    await decoder.step([{ sequence, tokenIds: Int32Array.of(1, 2, 3), adapter, sampling }], 64).promise;
-    for (const each of [decoder, optimizer, adapter, model]) each.dispose();
+    const version = await model.publish(adapter).promise;
+    await new Promise((ended) => {
+      const onOutputs = (rows) => rows.at(-3) >= 4 && ended();
+      model.createEngine(engineOptions, onOutputs).submit({ ...request, version });
+    });
+    for (const each of [version, optimizer, adapter, model]) each.dispose();
   },
 };
 

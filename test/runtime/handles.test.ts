@@ -26,7 +26,15 @@ const options = {
   decayToZero: false,
   maxGradNorm: 1,
 };
-const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
+const engineOptions = {
+  cacheBytes: 1 << 20,
+  maxSequences: 4,
+  maxQueue: 4,
+  stepMs: 50,
+  trainingShare: 0.2,
+  sharePrefixes: true,
+  maxDeviceVersionBytes: 0,
+};
 
 let architecture: string;
 const load = async (): Promise<NativeModel> => {
@@ -123,7 +131,6 @@ describe("synchronous calls throw", () => {
         ),
     ],
     ["no thread at all", "ERR_ARGUMENT", () => native().setThreads(0)],
-    ["a sequence that was never added", "ERR_ARGUMENT", () => model.createDecoder().length(0)],
     ["a constructor that is not public", "ERR_ARGUMENT", () => new (model.constructor as new () => unknown)()],
     ["no function for bad arguments", "ERR_ARGUMENT", () => native().setErrors(RubricateError, wrong(null))],
     ["no error class", "ERR_ARGUMENT", () => native().setErrors(wrong(null), invalid)],
@@ -215,7 +222,7 @@ test("disposed objects report it", async () => {
   const adapter = newAdapter();
   const optimizer = new Optimizer(adapter);
   const own = await load();
-  const decoder = own.createDecoder();
+  const engine = own.createEngine(engineOptions, () => {});
   for (const each of [tensor, tape, optimizer, adapter, own]) {
     each.dispose();
     each.dispose();
@@ -228,7 +235,8 @@ test("disposed objects report it", async () => {
   expect(() => new Optimizer(adapter)).toThrow(disposed);
   expect(() => optimizer.step).toThrow(disposed);
   expect(() => own.memory()).toThrow(disposed);
-  expect(() => decoder.addSequence()).toThrow(disposed);
+  expect(() => own.createEngine(engineOptions, () => {})).toThrow(disposed);
+  expect(() => engine.stats()).toThrow(disposed);
   await expect(own.logits(extents, []).promise).rejects.toMatchObject({ code: "ERR_DISPOSED" });
   await expect(model.logits(extents, [adapter]).promise).rejects.toMatchObject({ code: "ERR_DISPOSED" });
 });
@@ -327,38 +335,6 @@ test("a weight is staged in pieces, replaced as a whole, and read back", async (
   own.dispose();
 });
 
-test("generation runs between the blocks of a training step on the same model", async () => {
-  const job = model.trainStep(request(newAdapter(), undefined, 100_000));
-  const decoder = model.createDecoder();
-  const sequence = decoder.addSequence();
-  for (let i = 0; i < 5; i++) {
-    await decoder.step([{ sequence, tokenIds: Int32Array.of(5), adapter: null, sampling }], 64).promise;
-    expect(model.pendingJobs).toBe(1);
-  }
-  expect(decoder.length(sequence)).toBe(5);
-  job.cancel();
-  await expect(job.promise).rejects.toMatchObject({ code: "ERR_ABORTED" });
-  decoder.dispose();
-});
-
-test("a decoder runs one step at a time; sequences can be added and removed meanwhile", async () => {
-  const decoder = model.createDecoder();
-  const first = decoder.addSequence();
-  const feed = (sequence: number) => [{ sequence, tokenIds: Int32Array.of(7, 8, 9), adapter: null, sampling }];
-  const job = decoder.step(feed(first), 1);
-  const second = decoder.addSequence();
-  expect(second).not.toBe(first);
-  expect(() => decoder.removeSequence(first)).toThrow(expect.objectContaining({ code: "ERR_BUSY" }));
-  await expect(decoder.step(feed(second), 1).promise).rejects.toMatchObject({ code: "ERR_BUSY" });
-  const [token] = await job.promise;
-  expect(await decoder.step(feed(second), 64).promise).toEqual(Int32Array.of(token as number));
-  decoder.removeSequence(first);
-  expect(decoder.addSequence()).toBe(first);
-  expect(decoder.length(first)).toBe(0);
-  expect(await decoder.step(feed(first), 2).promise).toEqual(Int32Array.of(token as number));
-  decoder.dispose();
-});
-
 /** A safetensors file with a number of tensors and bytes in each; each byte is its position. */
 function tensorFile(count: number, bytes: number): string {
   const header: Record<string, unknown> = {};
@@ -405,23 +381,6 @@ test("a callback that throws ends the loading with its own error", async () => {
     throw thrown;
   };
   await expect(native().loadModel({ ...spec, names, onProgress }).promise).rejects.toBe(thrown);
-});
-
-test("a getter that disposes of the object being read does no harm", async () => {
-  const own = await load();
-  const decoder = own.createDecoder();
-  const sequence = decoder.addSequence();
-  const evil = {
-    sequence,
-    get tokenIds() {
-      decoder.dispose();
-      own.dispose();
-      return Int32Array.of(1);
-    },
-    adapter: null,
-    sampling,
-  };
-  await expect(decoder.step([evil], 4).promise).rejects.toMatchObject({ code: "ERR_DISPOSED" });
 });
 
 test("a file that changes while it is in use ends jobs with ERR_FILE", async () => {

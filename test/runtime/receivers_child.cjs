@@ -21,7 +21,6 @@ async function makeHandles() {
   const adapter = newAdapter();
   return {
     model,
-    decoder: model.createDecoder(),
     engine: model.createEngine(engineOptions, () => {}),
     version: await model.publish(adapter).promise,
     parameters: await trained.makeTrainable().promise,

@@ -142,6 +142,25 @@ test("generate writes the text of model.generate, for a prompt from a flag and f
   });
 });
 
+test("generate passes penalties and the bias on, and writes log-probabilities", async () => {
+  const argv = ["generate", "--model", at("model"), "--max-new-tokens", "5", "--prompt", "x", "--json"];
+  const flags = ["--frequency-penalty", "1.5", "--presence-penalty", "-1", "--logit-bias", "20=4,30=-2.5"];
+  const log = ["--log-probabilities", "--top-log-probabilities", "2"];
+  const [result] = jsonLines((await runCli([...argv, ...flags, ...log])).stdout);
+  const model = await LlamaModel.fromPretrained(at("model"));
+  const { tokenIds, logProbabilities } = await model.complete({
+    prompt: "x",
+    maxNewTokens: 5,
+    frequencyPenalty: 1.5,
+    presencePenalty: -1,
+    logitBias: { 20: 4, 30: -2.5 },
+    logProbabilities: true,
+    topLogProbabilities: 2,
+  });
+  model.dispose();
+  expect(result).toMatchObject({ tokenIds, logProbabilities });
+});
+
 test("sampling without --seed draws one, and reports it so that the text can be repeated", async () => {
   const argv = ["generate", "--model", at("model"), "--max-new-tokens", "5", "--temperature", "9", "--prompt", "x"];
   const [one] = jsonLines((await runCli([...argv, "--json"])).stdout);

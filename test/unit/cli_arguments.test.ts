@@ -41,6 +41,16 @@ test.each<[string[], object]>([
   [["--prompt", "-1 is a number"], { prompt: "-1 is a number" }],
   [["--prompt=--help"], { prompt: "--help" }],
   [["--top-k", "5", "--top-p", "0.5", "--min-p", "0.1"], { topK: 5, topP: 0.5, minP: 0.1 }],
+  [["--frequency-penalty", "-2", "--presence_penalty=0.5"], { frequencyPenalty: -2, presencePenalty: 0.5 }],
+  [
+    ["--logit-bias", "13=-100, 8 = .5"],
+    {
+      logitBias: new Map([
+        [13, -100],
+        [8, 0.5],
+      ]),
+    },
+  ],
   [["--beta1", "0.8"], { beta1: 0.8 }],
   [["--lr", "0.5"], { learningRate: 0.5 }],
   [["--learning_rate=0.5"], { learningRate: 0.5 }],
@@ -72,6 +82,11 @@ test.each<[string[], string]>([
   [["--max_seq_length", "5"], "did you mean --max-length?"],
   [["--bf16"], "did you mean --dtype? (bfloat16)"],
   [["--target_modules", "q_proj"], "did you mean --sites?"],
+  ...["", "13", "13=", "=1", "13=x", "13=101", "13=-100.5", "1.5=1", "13=1,13=1", "13=1,", "-1=1"].map(
+    (value): [string[], string] => [[`--logit-bias=${value}`], "Expected token ids, each once, with numbers from -100"],
+  ),
+  [["--frequency-penalty", "2.1"], "Expected a number from -2 to 2 for --frequency-penalty"],
+  [["--presence-penalty", "-3"], "Expected a number from -2 to 2 for --presence-penalty"],
   [["--epochs"], "Expected a positive integer for --epochs but received nothing"],
   [["--epochs", "--json"], "Expected a positive integer for --epochs but received nothing"],
   [["--epochs", "1.5"], 'for --epochs but received "1.5"'],

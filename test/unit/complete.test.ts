@@ -79,6 +79,10 @@ test("wrong options reject and name the method", async () => {
     code: "ERR_ARGUMENT",
     message: 'Unknown option "maxTokens" for complete; did you mean maxNewTokens?',
   });
+  await expect(model.complete({ prompt: "a", logprobs: true } as never)).rejects.toMatchObject({
+    code: "ERR_ARGUMENT",
+    message: expect.stringContaining('Unknown option "logprobs" for complete; did you mean logProbabilities?'),
+  });
   await expect(complete({ prompt: "a" })).rejects.toMatchObject({ code: "ERR_ARGUMENT" });
 });
 

@@ -263,7 +263,8 @@ test("an engine that drains takes no requests and ends those it has", async () =
 
 test("close ends what is under way, and calls of the model itself go on", async () => {
   const engine = new Engine({ model });
-  const streams = prompts.map((_, at) => engine.generate(request(at)));
+  // So long that none has ended before the engine is closed.
+  const streams = prompts.map((_, at) => engine.generate({ ...request(at), maxNewTokens: 150 }));
   for (const stream of streams) await stream.next();
   const half = streams[0]!; // left half-way
   const waiting = streams.slice(1).map((stream) => failed(() => stream.next().then(() => stream.next())));

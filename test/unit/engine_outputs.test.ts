@@ -36,8 +36,8 @@ function fakeModel() {
     hand = onOutputs;
     return engine;
   };
-  const tell = (rows: number[][], failures: { code: string; message: string }[] = []) =>
-    hand(Int32Array.from(rows.flat()), new Float32Array(0), failures);
+  const tell = (rows: number[][], failures: { code: string; message: string }[] = [], numbers: number[] = []) =>
+    hand(Int32Array.from(rows.flat()), Float32Array.from(numbers), failures);
   const native = { createEngine } as NativeModel;
   return {
     calls,
@@ -49,7 +49,7 @@ function fakeModel() {
   };
 }
 
-const { started, token, stopped, failed } = outputKinds;
+const { started, token, logProbs, stopped, failed } = outputKinds;
 
 test("tokens come in order, whether they are awaited or had run ahead, and then the end", async () => {
   const { tell, engine } = fakeModel();
@@ -62,8 +62,8 @@ test("tokens come in order, whether they are awaited or had run ahead, and then 
     [0, token, 11, 1],
     [9, token, 99, 0],
   ]);
-  expect(await first).toBe(10);
-  expect(await one.next()).toBe(11);
+  expect(await first).toEqual({ tokenId: 10 });
+  expect(await one.next()).toEqual({ tokenId: 11 });
   expect(one).toMatchObject({ cachedTokens: 64, queuedMs: 7, end: undefined });
   const last = one.next();
   tell(
@@ -75,8 +75,33 @@ test("tokens come in order, whether they are awaited or had run ahead, and then 
   );
   expect(await last).toBeUndefined();
   expect(one.end).toEqual({ reason: "stop" });
-  expect(await two.next()).toBe(20);
+  expect(await two.next()).toEqual({ tokenId: 20 });
   await expect(two.next()).rejects.toMatchObject({ code: "ERR_NOT_FINITE", message: "NaN" });
+});
+
+test("log-probabilities go to their own tokens, and those of an aborted request nowhere", async () => {
+  const { tell, engine } = fakeModel();
+  const [one, two] = [await engine.submit(request), await engine.submit(request)];
+  const first = one.next();
+  two.abort();
+  const rows = [
+    [0, token, 10, 0],
+    [0, logProbs, 2, 0],
+    [1, token, 20, 0],
+    [1, logProbs, 0, 5],
+    [0, token, 11, 1],
+    [0, logProbs, 0, 6],
+  ];
+  tell(rows, [], [-0.5, 8, -0.25, 10, -0.5, -9, -1.5]);
+  const topLogProbabilities = [
+    { tokenId: 8, logProbability: -0.25 },
+    { tokenId: 10, logProbability: -0.5 },
+  ];
+  expect(await first).toEqual({ tokenId: 10, logProbability: -0.5, topLogProbabilities });
+  expect(await one.next()).toEqual({ tokenId: 11, logProbability: -1.5, topLogProbabilities: [] });
+  const none = two.next();
+  tell([[1, failed, 0, 1]], [{ code: "ERR_ABORTED", message: "stopped" }]);
+  await expect(none).rejects.toMatchObject({ code: "ERR_ABORTED" });
 });
 
 test("the core is told of all tokens that a reader took, and of none that it did not take", async () => {
@@ -84,7 +109,7 @@ test("the core is told of all tokens that a reader took, and of none that it did
   const stream = await engine.submit(request);
   tell(Array.from({ length: 200 }, (_, at) => [0, token, at, at]));
   for (let at = 0; at < 100; at++) {
-    expect(await stream.next()).toBe(at);
+    expect(await stream.next()).toEqual({ tokenId: at });
     stream.taken();
   }
   const told = calls.filter(([name]) => name === "taken").map(([, , tokens]) => tokens as number);

@@ -107,6 +107,8 @@ const tested: Readonly<Record<string, readonly [file: string, ...titles: string[
   ...Object.fromEntries(
     [...read(calls).matchAll(/^ {2}\["(\w+)", \(\w+\) =>/gm)].map(([, name]) => [name!, [calls, '"%s"']]),
   ),
+  logitBiases: ["test/unit/sampling_options.test.ts", "a logit bias has at most so many ids"],
+  topLogProbabilities: ["test/unit/sampling_options.test.ts", "log-probabilities are asked for by true"],
   chatMessages: [calls, '["chatMessages"'],
   chatCharacters: [calls, '["chatCharacters"'],
   promptValues: [calls, '"promptValues"'],

@@ -100,3 +100,15 @@ test("return() ends the encoding at once", async () => {
   stop.mockRestore();
   model.dispose();
 });
+
+test("a text that goes on with one before it gets no space, whichever thread reads it", async () => {
+  const json = JSON.parse(tokenizer.files.tokenizerJson as string);
+  json.normalizer = { type: "Prepend", prepend: "w" };
+  const own = new Tokenizer({ ...tokenizer.files, tokenizerJson: JSON.stringify(json) });
+  for (const text of ["word", long]) {
+    const ids = await encodePrompt(own, { text, continues: true }, context, undefined);
+    expect([...ids]).toEqual([...own.encodeStart(text, Number.MAX_SAFE_INTEGER, true)]);
+    expect(ids).not.toEqual(await encodePrompt(own, { text }, context, undefined));
+  }
+  expect(call).toHaveBeenCalledTimes(2);
+});

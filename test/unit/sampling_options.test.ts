@@ -3,11 +3,11 @@ import {
   type LogProbabilityOptions,
   type PenaltyOptions,
   penaltyOptions,
-  samplingLimits,
   topLogProbabilitiesOf,
 } from "../../lib/generate/sampling_options";
+import { limits } from "../../lib/limits";
 
-const vocabulary = 1000;
+const vocabulary = 2000;
 const checked = (options: unknown) => penaltyOptions(options as PenaltyOptions, vocabulary);
 const top = (options: unknown) => topLogProbabilitiesOf(options as LogProbabilityOptions);
 const argument = (message: string) => expect.objectContaining({ code: "ERR_ARGUMENT", message });
@@ -18,8 +18,7 @@ test("without options nothing changes", () => {
   expect(checked({})).toEqual({
     frequencyPenalty: 0,
     presencePenalty: 0,
-    logitBiasIds: new Int32Array(0),
-    logitBiases: new Float32Array(0),
+    logitBias: null,
   });
   expect(top({})).toBe(-1);
 });
@@ -40,27 +39,27 @@ test("penalties are numbers from -2 to 2", () => {
 });
 
 test("a logit bias is an object or a Map, and goes to the core by ascending id", () => {
-  const ids = Int32Array.of(3, 20, 999);
+  const ids = Int32Array.of(3, 20, 1999);
   const values = Float32Array.of(-100, 0.5, 100);
   for (const logitBias of [
-    { 999: 100, 20: 0.5, 3: -100 },
+    { 1999: 100, 20: 0.5, 3: -100 },
     new Map([
-      [999, 100],
+      [1999, 100],
       [3, -100],
       [20, 0.5],
     ]),
-    Object.assign(Object.create({ 4: 1 }), { 999: 100, 20: 0.5, 3: -100 }),
+    Object.assign(Object.create({ 4: 1 }), { 1999: 100, 20: 0.5, 3: -100 }),
   ])
-    expect(checked({ logitBias })).toMatchObject({ logitBiasIds: ids, logitBiases: values });
+    expect(checked({ logitBias })).toMatchObject({ logitBias: { ids, biases: values } });
 });
 
 test.each([
-  [{ 1000: 1 }, 'Expected token ids from 0 to 999 for logitBias but received "1000" of type string'],
-  [{ "-1": 1 }, 'Expected token ids from 0 to 999 for logitBias but received "-1" of type string'],
-  [{ "01": 1 }, 'Expected token ids from 0 to 999 for logitBias but received "01" of type string'],
-  [{ "": 1 }, 'Expected token ids from 0 to 999 for logitBias but received "" of type string'],
-  [{ "1e2": 1 }, 'Expected token ids from 0 to 999 for logitBias but received "1e2" of type string'],
-  [new Map([[1.5, 1]]), "Expected token ids from 0 to 999 for logitBias but received 1.5"],
+  [{ 2000: 1 }, 'Expected token ids from 0 to 1999 for logitBias but received "2000" of type string'],
+  [{ "-1": 1 }, 'Expected token ids from 0 to 1999 for logitBias but received "-1" of type string'],
+  [{ "01": 1 }, 'Expected token ids from 0 to 1999 for logitBias but received "01" of type string'],
+  [{ "": 1 }, 'Expected token ids from 0 to 1999 for logitBias but received "" of type string'],
+  [{ "1e2": 1 }, 'Expected token ids from 0 to 1999 for logitBias but received "1e2" of type string'],
+  [new Map([[1.5, 1]]), "Expected token ids from 0 to 1999 for logitBias but received 1.5"],
   [
     new Map<unknown, number>([
       ["1", 1],
@@ -75,18 +74,21 @@ test.each([
   expect(() => checked({ logitBias })).toThrow(argument(message));
 });
 
-test.each([[[1]], [Float32Array.of(1)], ["1"], [1], [() => 1]])("%p is no logit bias", (logitBias) => {
-  expect(() => checked({ logitBias })).toThrow(
-    expect.objectContaining({
-      message: expect.stringMatching(/^Expected an object or a Map from token ids to numbers for logitBias/),
-    }),
-  );
-});
+test.each([[[1]], [Float32Array.of(1)], [new Set([1])], [Promise.resolve({})], ["1"], [1], [() => 1]])(
+  "%p is no logit bias",
+  (logitBias) => {
+    expect(() => checked({ logitBias })).toThrow(
+      expect.objectContaining({
+        message: expect.stringMatching(/^Expected an object or a Map from token ids to numbers for logitBias/),
+      }),
+    );
+  },
+);
 
-test("a logit bias has at most 300 ids, and of more no more are read", () => {
-  const most = samplingLimits.logitBiases;
-  expect(checked({ logitBias: biases(most) }).logitBiasIds).toHaveLength(most);
-  const message = "Expected at most 300 token ids for logitBias but received more";
+test("a logit bias has at most so many ids, and of more no more are read", () => {
+  const most = limits.logitBiases;
+  expect(checked({ logitBias: biases(most) }).logitBias?.ids).toHaveLength(most);
+  const message = `Expected at most ${most} token ids for logitBias but received more`;
   expect(() => checked({ logitBias: biases(most + 1) })).toThrow(argument(message));
   let read = 0;
   class Counting extends Map<number, number> {
@@ -103,9 +105,10 @@ test("a logit bias has at most 300 ids, and of more no more are read", () => {
 
 test("log-probabilities are asked for by true, with 0 to 20 others", () => {
   expect(top({ logProbabilities: true })).toBe(0);
-  expect(top({ logProbabilities: true, topLogProbabilities: 20 })).toBe(20);
+  const { topLogProbabilities } = limits;
+  expect(top({ logProbabilities: true, topLogProbabilities })).toBe(20);
   expect(top({ logProbabilities: false })).toBe(-1);
-  for (const bad of [21, -1, 1.5, "3"])
+  for (const bad of [topLogProbabilities + 1, -1, 1.5, "3"])
     expect(() => top({ logProbabilities: true, topLogProbabilities: bad })).toThrow(
       expect.objectContaining({
         code: "ERR_ARGUMENT",

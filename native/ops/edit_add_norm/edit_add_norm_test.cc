@@ -234,13 +234,17 @@ TEST_CASE("edit_add_norm: values against double, within the precision rule") {
         return to_doubles(from_doubles(arena, {static_cast<int64_t>(x.size())}, dtype, x));
       };
       Doubles edited = to_doubles(in.h);
-      for (size_t s = 0; s < rows.slots.size(); ++s)
-        for (auto i = static_cast<size_t>(rows.starts[s] * c.cols);
-             i < static_cast<size_t>(rows.starts[s + 1] * c.cols); ++i) {
-          const size_t j = i % static_cast<size_t>(c.cols);
-          if (rows.slots[s] == 1) edited[i] = rounded({rounded({vectors[0][j] * edited[i]})[0] + vectors[1][j]})[0];
-          if (rows.slots[s] == 2) edited[i] = rounded({vectors[2][j] * edited[i]})[0];
-        }
+      const auto edit = [&](size_t slot, const auto& change) {
+        for (size_t s = 0; s < rows.slots.size(); ++s)
+          if (rows.slots[s] == static_cast<int32_t>(slot))
+            for (auto i = static_cast<size_t>(rows.starts[s] * c.cols);
+                 i < static_cast<size_t>(rows.starts[s + 1] * c.cols); ++i)
+              change(edited[i], i % static_cast<size_t>(c.cols));
+        edited = rounded(edited);
+      };
+      edit(1, [&](double& y, size_t j) { y *= vectors[0][j]; });
+      edit(2, [&](double& y, size_t j) { y *= vectors[2][j]; });
+      edit(1, [&](double& y, size_t j) { y += vectors[1][j]; });
       const Doubles zeros(edited.size());
       Doubles naive_sum = to_doubles(in.residual);
       for (size_t i = 0; i < edited.size(); ++i) naive_sum[i] += edited[i];

@@ -99,7 +99,7 @@ TEST_CASE("linears: the same bits as each layer alone, for few rows of x in one 
   const Weight other = Weight::of(random_tensor(arena, {700, 512}, DType::f16, 3));
   const Var bias = random_tensor(arena, {1000}, DType::f32, 4);
   const PoolSize size(2);
-  for (const CpuPath path : supported_cpu_paths()) {
+  for (const CpuPath path : tested_cpu_paths()) {
     const PathScope on(path);
     CAPTURE(cpu_path_name(path));
     for (const int64_t rows : {1, 3, 8, 16, 17}) {

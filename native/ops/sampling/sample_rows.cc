@@ -135,13 +135,4 @@ std::vector<SampledToken> sample_rows(Tape& tape, const Tensor& logits, const st
   return sampled;
 }
 
-std::vector<int32_t> sample_tokens(Tape& tape, const Tensor& logits, const std::vector<SampleRequest>& requests) {
-  std::vector<int32_t> ids;
-  for (const SampledToken& token : sample_rows(tape, logits, requests)) {
-    if (token.id < 0) fail_not_finite();
-    ids.push_back(token.id);
-  }
-  return ids;
-}
-
 }  // namespace rubricate

@@ -35,12 +35,12 @@ void check_sampling(int64_t vocabulary, const SamplingOptions& options) {
   }
 }
 
-void fail_not_finite() {
+namespace {
+
+[[noreturn]] void fail_not_finite() {
   fail("ERR_NOT_FINITE",
        "Expected logits that are numbers, at least one of them finite, but received NaN, +inf or only -inf");
 }
-
-namespace {
 
 // The logits of a row after bias and penalties.
 std::vector<float> changed(const float* logits, int64_t vocabulary, const SamplingOptions& options,

@@ -73,9 +73,6 @@ struct SampledToken {
 // penalised ones. Throws what sample_token throws except ERR_NOT_FINITE.
 std::vector<SampledToken> sample_rows(Tape& tape, const Tensor& logits, const std::vector<SampleRequest>& requests);
 
-// The ids alone; ERR_NOT_FINITE if any row cannot be sampled.
-std::vector<int32_t> sample_tokens(Tape& tape, const Tensor& logits, const std::vector<SampleRequest>& requests);
-
 // The probabilities that sample_token draws from, [vocabulary]; with a temperature of 0 all on one id. Same errors.
 std::vector<double> sampling_distribution(const float* logits, int64_t vocabulary, const SamplingOptions& options,
                                           const TokenCounts& counts);

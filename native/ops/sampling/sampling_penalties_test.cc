@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ops/sampling/sampling.h"
+#include "tests/sampled_ids.h"
 #include "tests/test_support.h"
 
 using namespace rubricate;
@@ -170,7 +171,7 @@ TEST_CASE("sampling: rows with bias and penalties give sample_token's ids on eve
   const Tensor rows = rows_of(logits, requests.size());
   on_every_device([&] {
     Tape tape(device_arena(), Tape::Mode::inference);
-    CHECK(sample_tokens(tape, placed(rows), requests) == expected);
+    CHECK(sampled_ids(tape, placed(rows), requests) == expected);
   });
 }
 
@@ -180,7 +181,7 @@ TEST_CASE("sampling: rows are split over threads") {
   const Tensor rows = rows_of(std::vector<float>(40000, 1.0f), requests.size());
   Tape tape(test_arena(), Tape::Mode::inference);
   const int64_t before = ThreadPool::instance().split_regions();
-  sample_tokens(tape, rows, requests);
+  sampled_ids(tape, rows, requests);
   CHECK(ThreadPool::instance().split_regions() > before);
 }
 
@@ -200,7 +201,7 @@ TEST_CASE("sampling: a row that is not finite ends alone, with its company's ids
       CHECK(sampled[1].id == -1);
       CHECK(sampled[2].id == -1);
       CHECK(sampled[3].id == 1);
-      CHECK(error_code([&] { sample_tokens(tape, placed(rows), requests); }) == "ERR_NOT_FINITE");
+      CHECK(error_code([&] { sampled_ids(tape, placed(rows), requests); }) == "ERR_NOT_FINITE");
     }
   }
   present_device() = nullptr;

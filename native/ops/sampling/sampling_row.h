@@ -10,8 +10,6 @@
 
 namespace rubricate {
 
-[[noreturn]] void fail_not_finite();
-
 // sample_token without checks of the options; -1 where it throws ERR_NOT_FINITE.
 int32_t sample_finite(const float* logits, int64_t vocabulary, const SamplingOptions& options,
                       const TokenCounts* counts, uint64_t position);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ops/sampling/sampling_kernels.h"
+#include "tests/sampled_ids.h"
 #include "tests/test_support.h"
 
 using namespace rubricate;
@@ -88,7 +89,7 @@ std::vector<SampleRequest> every_kind(const TokenCounts& counts, int32_t vocabul
 
 Tensor sampled(const Tensor& logits, const std::vector<SampleRequest>& requests) {
   Tape tape(device_arena(), Tape::Mode::inference);
-  const std::vector<int32_t> ids = sample_tokens(tape, placed(logits), requests);
+  const std::vector<int32_t> ids = sampled_ids(tape, placed(logits), requests);
   return Tensor::from_host(test_arena(), {static_cast<int64_t>(ids.size())}, DType::i32, ids.data());
 }
 
@@ -205,7 +206,7 @@ TEST_CASE("a device downloads one id per row and no more") {
   const Tensor rows = placed(rows_of(gridded(1028, 3, 0.125), requests.size()));
   Tape tape(device_arena(), Tape::Mode::inference);
   const int64_t before = test_stream()->downloaded();
-  sample_tokens(tape, rows, requests);
+  sampled_ids(tape, rows, requests);
   CHECK(test_stream()->downloaded() - before == static_cast<int64_t>(4 * requests.size()));
   present_device() = nullptr;
 }
@@ -235,11 +236,11 @@ TEST_CASE("rows that cannot be sampled give error codes, on every device") {
     CHECK(code({1.0f, 2.0f}, options(1.0f, 0, 1.0f, 0.0f, 1.5f), {2}) == "ERR_ARGUMENT");
     Tape tape(device_arena(), Tape::Mode::inference);
     const Tensor one = placed(rows_of({1.0f, 2.0f}, 1));
-    CHECK(error_code([&] { sample_tokens(tape, one, {}); }) == "ERR_SHAPE");
+    CHECK(error_code([&] { sampled_ids(tape, one, {}); }) == "ERR_SHAPE");
     CHECK(error_code([&] {
-            sample_tokens(tape, Tensor::zeros(device_arena(), {1, 2}, DType::bf16), {{}});
+            sampled_ids(tape, Tensor::zeros(device_arena(), {1, 2}, DType::bf16), {{}});
           }) == "ERR_DTYPE");
-    if (stream) CHECK(error_code([&] { sample_tokens(tape, rows_of({1.0f}, 1), {{}}); }) == "ERR_FOREIGN");
+    if (stream) CHECK(error_code([&] { sampled_ids(tape, rows_of({1.0f}, 1), {{}}); }) == "ERR_FOREIGN");
   }
   present_device() = nullptr;
 }

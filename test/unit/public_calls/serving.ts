@@ -4,7 +4,7 @@ import { generation } from "./models";
 import { choice, missing, none, type PublicCall, settled } from "./support";
 
 const calling =
-  (method: "generate" | "complete" | "stats" | "drain" | "close"): PublicCall["call"] =>
+  (method: "generate" | "complete" | "score" | "stats" | "drain" | "close"): PublicCall["call"] =>
   async ({ model }, args) => {
     const engine = new api.Engine({ model });
     try {
@@ -54,6 +54,28 @@ export const serving: Record<string, PublicCall> = {
   },
   "Engine#generate": { ...request, call: calling("generate"), skips: { deadlineMs: "one" } },
   "Engine#complete": { ...request, call: calling("complete"), skips: { deadlineMs: "one" } },
+  "Engine#score": {
+    args: () => [{ prompt: "a", continuation: "b" }],
+    call: calling("score"),
+    options: () => ({
+      prompt: "hello",
+      continuation: [1, 2],
+      tenant: "acme",
+      weight: 2,
+      deadlineMs: 60_000,
+      signal: new AbortController().signal,
+    }),
+    takes: {
+      prompt: "text",
+      continuation: "text",
+      tenant: `${missing} text`,
+      weight: `${missing} one half`,
+      deadlineMs: `${missing} one`,
+      signal: missing,
+    },
+    skips: { deadlineMs: "one" },
+    codes: ["ERR_CONTEXT_LENGTH"],
+  },
   "Engine#stats": { args: none, call: calling("stats") },
   "Engine#drain": { args: none, call: calling("drain") },
   "Engine#close": { args: none, call: calling("close") },

@@ -1,0 +1,93 @@
+// Requests that score their prompts: the numbers are those of a generation, whatever shares the steps.
+#include "doctest/doctest.h"
+#include "tests/serve_support.h"
+
+using namespace rubricate;
+using namespace rubricate::testing;
+using Kind = EngineOutputs::Kind;
+
+TEST_CASE("scores are the log-probabilities that a generation tells of the same tokens, of each version") {
+  const Base base = base_of(DType::f32);
+  for (const auto& version : {std::shared_ptr<const AdapterVersion>(), base.adapters[0][0], base.adapters[4][1]}) {
+    EngineRequest request = request_of(70, 90);
+    request.version = version;
+    request.top_log_probs = 0;
+    Served served(base.model);
+    const int32_t id = served.engine->submit(request);
+    served.run();
+    const Answer generated = served.answer(id);
+    REQUIRE(generated.log_probs.size() == 90);
+    request.prompt.insert(request.prompt.end(), generated.ids.begin(), generated.ids.end());
+    request.score_from = 70;
+    request.max_new = 0;
+    CHECK(alone(base.model, request).scores == generated.log_probs);
+    // Beside others, and with keys and values of before the first token to score, which were found.
+    const int64_t before = served.engine->stats().found_tokens;
+    const int32_t again = served.engine->submit(request), other = served.engine->submit(request_of(150, 9, 3));
+    served.run();
+    CHECK(served.answer(again).scores == generated.log_probs);
+    CHECK(served.answer(again).end == Kind::length);
+    CHECK(served.answer(again).ids.empty());
+    CHECK(served.engine->stats().found_tokens - before == 64);
+    CHECK(served.answer(other).text() == alone(base.model, request_of(150, 9, 3)).text());
+  }
+}
+
+TEST_CASE("a request may score its prompt and generate, fill the context, and be scored alone though it fills it") {
+  const Base base = base_of(DType::f32);
+  EngineRequest request = request_of(200, 0);
+  request.score_from = 1;
+  const Answer whole = alone(base.model, request);
+  CHECK(whole.scores.size() == 199);
+  CHECK(whole.end == Kind::length);
+  request.score_from = 199;
+  CHECK(alone(base.model, request).scores == std::vector<float>{whole.scores.back()});
+  request.prompt.resize(150);
+  request.score_from = 60;
+  request.max_new = 3;
+  const Answer both = alone(base.model, request);
+  CHECK(both.scores == std::vector<float>(whole.scores.begin() + 59, whole.scores.begin() + 149));
+  EngineRequest plain = request_of(200, 3);
+  plain.prompt.resize(150);
+  CHECK(both.ids == alone(base.model, plain).ids);
+}
+
+TEST_CASE("a request whose scores are not numbers fails alone") {
+  const Base base = base_of(DType::f32);
+  Served served(base.model);
+  EngineRequest request = request_of(40, 0);
+  request.score_from = 1;
+  const int32_t good = served.engine->submit(request);
+  request.version = base.adapters.back()[0];
+  const int32_t bad = served.engine->submit(request);
+  served.run();
+  CHECK(served.answer(bad).code == "ERR_NOT_FINITE");
+  CHECK(served.answer(good).scores.size() == 39);
+}
+
+TEST_CASE("a sequence that gave up its pages tells each score once") {
+  const Base base = base_of(DType::f32);
+  for (const bool share : {false, true}) {
+    EngineOptions options;
+    options.pages = 8;
+    options.step_ns = 1;  // the least chunks beside what decodes
+    options.share_prefixes = share;
+    Served served(base.model, std::move(options));
+    // Both need a third page while the prompt is scored, which has three, and one is free.
+    const int32_t one = served.engine->submit(request_of(119, 30, 1)),
+                  two = served.engine->submit(request_of(119, 30, 3));
+    while (served.answer(one).ids.size() < 4) served.turn();  // steps without prompts: their time is known
+    EngineRequest request = request_of(190, 0, 2);
+    request.prompt.resize(150);
+    request.score_from = 5;
+    const int32_t scored = served.engine->submit(request);
+    while (served.engine->stats().put_out == 0 && served.engine->wants()) served.turn();
+    CHECK(served.answer(scored).scores.size() > 64);
+    CHECK(!served.answer(scored).ended);
+    served.run();
+    CHECK(served.engine->stats().found_tokens == (share ? 64 : 0));
+    CHECK(served.answer(scored).scores == alone(base.model, request).scores);
+    CHECK(served.answer(one).ids == alone(base.model, request_of(119, 30, 1)).ids);
+    CHECK(served.answer(two).ids == alone(base.model, request_of(119, 30, 3)).ids);
+  }
+}

@@ -1,0 +1,164 @@
+/** Scores of an Engine: those of the same tokens in a generation and in training, whatever shares the steps. */
+import {
+  Dataset,
+  type Engine,
+  type EngineScoreOptions,
+  evaluate,
+  type LlamaModel,
+  type RedAdapter,
+} from "../../lib/index";
+import { adapterOf, failed, loadModel, until, withEngine } from "./engine_support";
+
+let model: LlamaModel;
+let adapter: RedAdapter;
+beforeAll(async () => {
+  model = await loadModel();
+  adapter = adapterOf(model, 2);
+});
+afterAll(() => model.dispose());
+
+const messages = [{ role: "user", content: "What of the Navy?" }];
+const tokenIds = Array.from({ length: 70 }, (_, at) => 1 + ((at * 37) % 900));
+
+test("they have the bits that a generation's log-probabilities have, by each version, alone and beside others", async () => {
+  await withEngine({ model }, async (engine) => {
+    await engine.adapters.set("a", adapterOf(model, 1));
+    await engine.adapters.set("a", adapter);
+    const sums = new Set<number>();
+    for (const name of [undefined, "a", "a@1", adapter]) {
+      const call = { tokenIds, maxNewTokens: 90, temperature: 1, seed: 3, logProbabilities: true, adapter: name };
+      const generated = await engine.complete(call);
+      const expected = generated.logProbabilities!.map(({ tokenId, logProbability }) => ({ tokenId, logProbability }));
+      const ask = () => engine.score({ tokenIds, continuation: generated.tokenIds, adapter: name });
+      const alone = await ask();
+      expect(alone).toMatchObject({ tokenIds: generated.tokenIds, logProbabilities: expected, promptTokens: 70 });
+      expect(alone.adapter).toEqual(generated.adapter);
+      expect(alone.sum).toBe(expected.reduce((sum, one) => sum + one.logProbability, 0));
+      const others = [1, 2, 3].map((seed) => engine.complete({ ...call, tokenIds: [seed, 7], seed, adapter: "a" }));
+      for (const beside of await Promise.all([ask(), ask(), ask()])) expect(beside.logProbabilities).toEqual(expected);
+      await Promise.all(others);
+      sums.add(alone.sum);
+    }
+    expect(sums.size).toBe(3);
+    expect(engine.stats().requests).toBe(0);
+  });
+});
+
+test("what is found in the cache ends before the first token to score, and changes no bit", async () => {
+  await withEngine({ model }, async (engine) => {
+    const whole = await engine.score({ tokenIds: tokenIds.slice(0, 1), continuation: tokenIds.slice(1) });
+    expect(whole.cachedTokens).toBe(0);
+    const again = await engine.score({ tokenIds: tokenIds.slice(0, 1), continuation: tokenIds.slice(1) });
+    expect(again).toMatchObject({ cachedTokens: 0, logProbabilities: whole.logProbabilities });
+    const end = await engine.score({ tokenIds: tokenIds.slice(0, 65), continuation: tokenIds.slice(65) });
+    expect(end).toMatchObject({ cachedTokens: 64, logProbabilities: whole.logProbabilities.slice(64) });
+    const before = await engine.score({ tokenIds: tokenIds.slice(0, 64), continuation: tokenIds.slice(64) });
+    expect(before).toMatchObject({ cachedTokens: 0, logProbabilities: whole.logProbabilities.slice(63) });
+  });
+});
+
+test.each([
+  ["a prompt and its completion", "We ask about ", "the tariff and the Navy."],
+  ["a token over the joint", "Fellow cit", "izens of the Senate"],
+  ["no space between", "Navy", "."],
+  ["a whole text", "", "The people of the United States"],
+])("a text has the ids and the loss of a training row: %s", async (_, prompt, completion) => {
+  const tokenizer = model.requireTokenizer();
+  const row = prompt === "" ? { text: completion } : { prompt, completion };
+  const data = await Dataset.fromRows([row], { tokenizer, maxLength: 100 });
+  const [example] = await data.examples([0]);
+  await data.dispose();
+  await withEngine({ model }, async (engine) => {
+    const scored = await engine.score({ prompt, continuation: completion, adapter });
+    const learned = Array.from(example!.tokenIds).slice(scored.promptTokens);
+    expect(learned.slice(0, scored.tokenIds.length)).toEqual(scored.tokenIds);
+    expect(learned.length - scored.tokenIds.length).toBeLessThanOrEqual(1); // the end token
+    const supervised = Uint8Array.from(example!.supervised, (_, at) => Number(at >= scored.promptTokens));
+    const { loss, tokens } = await evaluate(model, [{ ...example!, supervised }], { adapter });
+    const before = Array.from(example!.tokenIds).slice(0, scored.promptTokens);
+    const { sum } = await engine.score({ tokenIds: before, continuation: learned, adapter });
+    expect(tokens).toBe(learned.length);
+    expect(-sum / tokens).toBeCloseTo(loss, 12);
+  });
+});
+
+test("after messages and ids a text goes on in the middle", async () => {
+  const tokenizer = model.requireTokenizer();
+  await withEngine({ model }, async (engine) => {
+    const before = Array.from(tokenizer.encodeChat(messages, { addGenerationPrompt: true }));
+    const expected = Array.from(tokenizer.encodeStart("the Navy", 100, true));
+    const after = await engine.score({ messages, continuation: "the Navy" });
+    expect(after).toMatchObject({ promptTokens: before.length, tokenIds: expected });
+    const ids = await engine.score({ tokenIds: before, continuation: "the Navy" });
+    expect(ids).toMatchObject({ tokenIds: expected, sum: after.sum });
+  });
+});
+
+test("prompt and continuation may fill the context, and no more", async () => {
+  await withEngine({ model }, async (engine) => {
+    const ids = new Array(model.contextLength - 1).fill(5);
+    const score = (continuation: EngineScoreOptions["continuation"]) => engine.score({ tokenIds: ids, continuation });
+    expect((await score([7])).logProbabilities).toHaveLength(1);
+    expect(await failed(() => score([7, 8]))).toMatchObject({
+      code: "ERR_CONTEXT_LENGTH",
+      message:
+        "Expected at most 1 tokens (what the prompt leaves of the model's context) for continuation but received 2",
+    });
+    expect(await failed(() => score({ length: 2 ** 40 }))).toMatchObject({ code: "ERR_CONTEXT_LENGTH" });
+    expect(await failed(() => score("a b c"))).toMatchObject({ code: "ERR_CONTEXT_LENGTH" });
+  });
+});
+
+const argument = (message: string) => ({ code: "ERR_ARGUMENT", message: expect.stringContaining(message) });
+test.each<[string, object, object]>([
+  ["no continuation", { continuation: undefined }, argument("Expected a text or token ids for continuation")],
+  ["a number", { continuation: 5 }, argument("Expected a text or token ids for continuation but received 5")],
+  ["an empty text", { continuation: "" }, argument("Expected at least one token for continuation")],
+  ["no ids", { continuation: [] }, argument("Expected at least one token for continuation")],
+  ["an id that is none", { continuation: [1, 2.5] }, argument("for continuation[1] but received 2.5")],
+  ["NaN", { continuation: [Number.NaN] }, argument("for continuation[0] but received NaN")],
+  ["an id beyond the vocabulary", { continuation: [1e6] }, argument("for continuation[0] but received 1000000")],
+  ["no prompt", { tokenIds: undefined }, argument("Expected exactly one of prompt, messages and tokenIds")],
+  ["two prompts", { prompt: "a" }, argument("Expected exactly one of prompt, messages and tokenIds")],
+  ["an option of generate", { temperature: 1 }, argument('Unknown option "temperature" for score')],
+  ["an unknown adapter", { adapter: "nobody" }, { code: "ERR_ADAPTER_UNKNOWN" }],
+  ["a signal that fired", { signal: AbortSignal.abort("before") }, { code: "ERR_ABORTED", cause: "before" }],
+  ["no signal", { signal: {} }, { code: "ERR_ARGUMENT" }],
+  ["a weight of 0", { weight: 0 }, { code: "ERR_ARGUMENT" }],
+])("bad input has its code, and disturbs nobody: %s", async (_, given, error) => {
+  await withEngine({ model }, async (engine) => {
+    const call = { tokenIds: [1, 5, 9], continuation: [7, 8] };
+    const alone = await engine.score(call);
+    const [, beside] = await Promise.all([
+      expect(engine.score({ ...call, ...given } as EngineScoreOptions)).rejects.toMatchObject(error),
+      engine.score(call),
+    ]);
+    expect(beside.sum).toBe(alone.sum);
+    expect(engine.stats().requests).toBe(0);
+  });
+});
+
+test("a signal, a deadline, draining and closing end it as they end a generation", async () => {
+  const call = { tokenIds, continuation: new Array(180).fill(9) };
+  const noPages = (engine: Engine) =>
+    until(() => engine.stats().freePages + engine.stats().cachedPages === engine.stats().pages);
+  await withEngine({ model }, async (engine) => {
+    const controller = new AbortController();
+    const aborted = failed(() => engine.score({ ...call, signal: controller.signal }));
+    await until(() => engine.stats().waiting + engine.stats().running > 0 || engine.stats().steps > 0);
+    controller.abort("enough");
+    expect([undefined, "ERR_ABORTED"]).toContain((await aborted)?.code); // it may have been done
+    await noPages(engine);
+    const score = engine.score(call);
+    const drained = engine.drain();
+    expect(await failed(() => engine.score(call))).toMatchObject({ code: "ERR_STATE" });
+    await drained;
+    expect((await score).tokenIds).toHaveLength(180);
+  });
+  await withEngine({ model }, async (engine) => {
+    const closed = failed(() => engine.score(call));
+    await engine.close();
+    expect(await closed).toMatchObject({ code: "ERR_ABORTED", message: "The engine was closed" });
+    expect(await failed(() => engine.score(call))).toMatchObject({ code: "ERR_DISPOSED" });
+  });
+});
