@@ -4,11 +4,12 @@
  *
  *   node test/runtime/engine_requests.mjs [COUNT = 1000] [SHAPE = 15m] [seed]
  *
- * 100 adapters; room for keys and values of a tenth of what the requests would take together. Text, ids, what ended it and
+ * 100 adapters; room for keys and values of a tenth of what the requests would take together; the first third of them is admitted
+ * and then outgrows it. Text, ids, what ended it and
  * log-probabilities must be equal bit for bit, and what was aborted must be a beginning. Equal requests are computed alone once.
  */
 import { rubricate } from "../../bench/js/package.mjs";
-import { prefixes, randomRequest } from "./engine_requests_random.mjs";
+import { outgrowing, prefixes, randomRequest } from "./engine_requests_random.mjs";
 import {
   adapterOf,
   countOf,
@@ -94,7 +95,8 @@ async function tenth(model, requests) {
 
 async function together(model, requests) {
   const adapters = Array.from({ length: adapterCount }, (_, at) => adapterOf(model, at));
-  const engine = new Engine({ model, cacheBytes: await tenth(model, requests), maxQueue: requests.length });
+  // Only the memory bounds how many share a step: so that there is too little of it.
+  const engine = new Engine({ model, cacheBytes: await tenth(model, requests), maxSequences: requests.length });
   for (const [at, adapter] of adapters.entries()) await engine.adapters.set(`a${at}`, adapter);
   const answers = await Promise.all(requests.map((request) => ask({ engine, model, adapters }, request, true)));
   await everyPageBack(engine);
@@ -125,13 +127,16 @@ async function main() {
   const total = countOf(count);
   console.log(`seed ${seed}`);
   const random = randomFrom(Number(seed));
-  const endIds = Array.from({ length: 8 }, (_, at) => 40 + 250 * at);
+  const endIds = Array.from({ length: 3 }, (_, at) => 400 + 500 * at);
   await withRandomModel(shape, { eos_token_id: endIds }, async (load) => {
     const model = await load();
     const own = prefixes(random, model.contextLength);
     const requests = [];
-    for (let at = 0; at < total; at++)
-      requests.push(at > 0 && random(10) === 0 ? requests[random(at)] : randomRequest(random, own, adapterCount));
+    for (let at = 0; at < total; at++) {
+      const again = at > 0 && random(10) === 0;
+      const make = 3 * at < total ? outgrowing : randomRequest;
+      requests.push(again ? requests[random(at)] : make(random, own, adapterCount));
+    }
     const begun = performance.now();
     const { answers, stats } = await together(model, requests);
     const { putOut, cachedTokens, generatedTokens, steps, pages } = stats;

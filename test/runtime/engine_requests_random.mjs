@@ -19,7 +19,7 @@ function prompt(random, shared, adapter) {
     const length = 1 + random(20);
     return { options: { prompt: textOf(random, length) }, most: 8 * length };
   }
-  const beginning = random(4) ? shared[(adapter + 1) % shared.length] : [];
+  const beginning = random(3) ? shared[(adapter + 1) % shared.length] : [];
   const tokenIds = [...beginning, ...idsOf(random, 1 + random(20))];
   return { options: { tokenIds }, most: tokenIds.length };
 }
@@ -49,6 +49,20 @@ function outputs(random) {
   if (random(4) === 0) options.stop = random(2) ? pick(random, stops) : stops.slice(random(stops.length));
   if (random(8) === 0) options.skipSpecialTokens = false;
   return options;
+}
+
+/**
+ * A request whose prompt takes a page of 64 positions but for a few, and whose answer takes several: if only such are admitted,
+ * they soon need more pages than there are.
+ */
+export function outgrowing(random, shared, adapters) {
+  for (;;) {
+    const request = randomRequest(random, shared, adapters);
+    if (request.kind === "score" || request.abortAfter !== undefined) continue;
+    const { prompt: _, ...options } = request.options;
+    Object.assign(options, { tokenIds: idsOf(random, 48 + random(16)), maxNewTokens: 80 + random(100) });
+    return { ...request, options, positions: 63 + options.maxNewTokens };
+  }
 }
 
 /**
