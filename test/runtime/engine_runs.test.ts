@@ -9,7 +9,7 @@ function run(script: string, ...args: string[]): string {
 }
 
 test("random requests at once, with preemptions, prefixes and aborts, answer as each does alone", () => {
-  const output = run("engine_requests.mjs", "60", "tiny", "7");
+  const output = run("engine_requests.mjs", "100", "tiny", "7");
   expect(output).toMatch(/"preemptions":[1-9]\d*,"prefixTokens":[1-9]/);
   expect(output).toMatch(/all answers are those of the \d+ different requests alone/);
 }, 120_000);
