@@ -64,7 +64,7 @@ async function mixing(model) {
   await setAdapters(engine, model, Math.max(...numbers));
   const answers = new Map(numbers.map((over) => [over, []]));
   const again = [...answers.keys()];
-  for (const over of again) await ask(engine, shape.vocab_size, size, over); // memory is taken, threads are started
+  await ask(engine, shape.vocab_size, size, again[0]); // memory is taken, threads are started
   for (let pair = 0; pair < pairs; pair++)
     for (const over of pair % 2 ? [...again].reverse() : again)
       answers.get(over).push(await ask(engine, shape.vocab_size, size, over));
@@ -83,20 +83,24 @@ async function mixing(model) {
 }
 
 async function resident(folder, many, few) {
+  const sizes = { ...size, vocabulary: shape.vocab_size };
   const script = fileURLToPath(new URL("mixing_side.mjs", import.meta.url));
-  const side = (set) =>
-    new Side(process.execPath, [script, folder, String(set), String(few), JSON.stringify({ ...size, ...shape })]);
-  const [ours, theirs] = [side(many), side(few)];
+  const sides = [];
+  const begin = async (set) => {
+    const side = new Side(process.execPath, [script, folder, String(set), String(few), JSON.stringify(sizes)]);
+    sides.push(side);
+    const { ready: _, ...grown } = await side.ready(); // before the other begins, so that neither disturbs the other's start
+    return { side, grown };
+  };
   try {
-    const { ready: _, ...grown } = await ours.ready();
-    await theirs.ready();
+    const { side: ours, grown } = await begin(many);
+    const { side: theirs } = await begin(few);
     const answers = await alternate(ours, theirs, pairs);
     const same = [...answers.ours, ...answers.theirs].every(({ ids }) => sameIds(ids, answers.ours[0].ids));
     const rates = { tokensPerSecond: rateOf(answers.ours), theirTokensPerSecond: rateOf(answers.theirs) };
     return { results: { resident: many, few, ...rates, ...compared(answers.ours, answers.theirs), ...grown }, same };
   } finally {
-    ours.kill();
-    theirs.kill();
+    for (const side of sides) side.kill();
   }
 }
 

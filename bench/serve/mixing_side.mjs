@@ -14,7 +14,7 @@ import { setAdapters } from "./work.mjs";
 
 const [folder, setText, fewText, sizes] = process.argv.slice(2);
 const [set, few] = [Number(setText), Number(fewText)];
-const { vocab_size: vocabulary, ...size } = JSON.parse(sizes);
+const { vocabulary, ...size } = JSON.parse(sizes);
 setFlagsFromString("--expose-gc");
 const collect = runInNewContext("gc");
 
