@@ -115,15 +115,19 @@ void decoding(const Problem& p, int threads, int repetitions) {
   const int64_t blocks = (p.length + kKeyBlock - 1) / kKeyBlock, count = p.sequences * blocks;
   const Tensor memory = noise(arena, count, 2 * p.kv_heads * kKeyBlock * p.head_dim, p.dtype, 5);
   std::vector<int32_t> table, past(static_cast<size_t>(p.sequences), static_cast<int32_t>(p.length - 1)), starts{0};
+  std::vector<void*> pages;
   PagedKeys cache;
   cache.dtype = p.dtype;
   cache.pages_per_sequence = blocks;
   cache.past = past.data();
   for (int64_t page = 0; page < count; ++page) {
-    cache.pages.push_back(static_cast<char*>(memory.raw()) + page * memory.cols() * dtype_size(p.dtype));
+    pages.push_back(static_cast<char*>(memory.raw()) + page * memory.cols() * dtype_size(p.dtype));
     table.push_back(static_cast<int32_t>(page));
   }
   for (int64_t s = 0; s < p.sequences; ++s) starts.push_back(static_cast<int32_t>(s + 1));
+  cache.pages = pages.data();
+  cache.page_count = count;
+  cache.layer_bytes = memory.cols() * dtype_size(p.dtype);
   cache.page_table = table.data();
   const Tensor q = noise(arena, p.sequences, p.heads * p.head_dim, p.dtype, 6);
   const Tensor k = noise(arena, p.sequences, p.kv_heads * p.head_dim, p.dtype, 7);

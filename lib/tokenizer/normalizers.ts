@@ -3,6 +3,7 @@ import { RubricateError } from "../errors";
 import type { JsonObject } from "../files/json";
 import { limits } from "../limits";
 import { replacePattern } from "./library";
+import { withStack } from "./match";
 
 type Normalizer = (text: string) => string;
 
@@ -47,7 +48,7 @@ function singleNormalizer(part: JsonObject): Normalizer {
       const replace =
         [...sought].length === 1
           ? inParts((text) => text.split(sought).join(content))
-          : (text: string) => replacedAll(text, pattern, content);
+          : (text: string) => withStack(() => replacedAll(text, pattern, content));
       return (text) => {
         requireRoom(text.length * Math.max(1, content.length / 4));
         return replace(text);

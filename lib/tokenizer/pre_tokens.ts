@@ -2,9 +2,9 @@
  * Pre-tokenizers that hand on one word after another, so that a long text is never held as a list of words, and its rest is
  * not looked at once enough ids are found.
  */
-import { RubricateError } from "../errors";
 import type { JsonObject } from "../files/json";
 import { splitPattern, splitsOf } from "./library";
+import { withStack } from "./match";
 import { inParts } from "./normalizers";
 import { dividerOf } from "./split_behavior";
 
@@ -110,18 +110,4 @@ function splitAt(pattern: RegExp, wants: { gaps: boolean; matches: boolean }, ne
 
 function matchOf(pattern: RegExp, text: string): RegExpExecArray | null {
   return withStack(() => pattern.exec(text));
-}
-
-/** V8 notes each character of a match that it could take back, and fails where these are many millions. */
-function withStack<T>(match: () => T): T {
-  try {
-    return match();
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    throw new RubricateError(
-      "ERR_TOKENIZER",
-      "Expected words of at most about 4 million characters but the text has a longer one, such as a row of the same letter",
-      { cause: error },
-    );
-  }
 }

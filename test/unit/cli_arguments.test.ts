@@ -111,7 +111,7 @@ test.each<[string[], string]>([
 
 test("a missing required flag is named", () => {
   const command: Command = { ...all, required: ["model"] };
-  expect(() => readArguments(command, [])).toThrow("Expected --model DIR: a Hugging Face folder");
+  expect(() => readArguments(command, [])).toThrow("Expected --model DIR: a Hugging Face model folder");
 });
 
 test("names on the command line", () => {

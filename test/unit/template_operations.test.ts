@@ -56,16 +56,20 @@ const calls = [
   ["{:}", (value: string, args: string) => `{(${value}): (${args || 1})}`] as const,
 ];
 
+/** Milliseconds; a sixth of that is usual. What is not charged takes seconds to hours. */
+const mostTime = 1000;
+
 test.each(calls)("%s ends soon on large values", (_, call) => {
   let worst = { took: 0, message: "", source: "" };
   for (const value of large)
     for (const args of given) {
       const source = call(value, args);
-      const one = timed(kept(source));
+      let one = timed(kept(source));
+      // On a busy machine a moment can take long; what is not charged takes long each time.
+      for (let again = 0; again < 3 && one.took > mostTime; again++) one = timed(kept(source));
       if (one.took > worst.took) worst = { ...one, source };
     }
   if (process.env.TIMES) console.error(_, Math.round(worst.took), worst.source, worst.message.slice(0, 90));
-  // A sixth of that is usual. What is not charged takes seconds to hours.
   expect(worst).toMatchObject({ took: expect.any(Number) });
-  expect(worst.took).toBeLessThan(1000);
+  expect(worst.took).toBeLessThan(mostTime);
 });

@@ -376,8 +376,12 @@ test.each<[string, object, boolean]>([
   else expect(() => built(change)).toThrow(expect.objectContaining({ code: "ERR_TOKENIZER" }));
 });
 
-test("a match that the engine cannot hold is an error", () => {
-  const tokenizer = built(split({ pattern: { Regex: "(?:\\r?\\n)+" } }));
+const lines = { Regex: "(?:\\r?\\n)+" };
+test.each([
+  ["pre-tokenizer", split({ pattern: lines })],
+  ["normalizer", { normalizer: { type: "Replace", pattern: lines, content: " " } }],
+])("a match of a %s that the engine cannot hold is an error", (_, change) => {
+  const tokenizer = built(change);
   expect(() => tokenizer.encode("\n".repeat(limits.textCharacters))).toThrow(
     expect.objectContaining({
       code: "ERR_TOKENIZER",
