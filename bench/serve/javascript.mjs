@@ -2,8 +2,8 @@
  * What an engine costs the thread that runs JavaScript: its processor time for each token at 64 streams, and how late its timers
  * fire beside 200 streams whose prompts are long texts.
  *
- *     node bench/serve/javascript.mjs [--shapes tiny,15m] [--streams 64] [--seconds 10] [--late-streams 200] [--characters 4000]
- *         [--filter tokens|lateness] [--out FILE.json]
+ *     node bench/serve/javascript.mjs [--shape tiny,15m] [--dtype bfloat16] [--streams 64] [--seconds 10] [--late-streams 200]
+ *         [--characters 4000] [--filter tokens|lateness] [--out FILE.json]
  *
  * The processor time is that of the main thread alone: `process.cpuUsage` counts all threads, also those that run the model.
  * Linux has it in /proc/self/task/TID/schedstat, whose first number is nanoseconds on a processor, in user code and in the kernel
@@ -20,7 +20,7 @@ import { latenessBeside } from "../js/lateness.mjs";
 import { describeRun, machineLine } from "../js/machine.mjs";
 import { rubricate } from "../js/package.mjs";
 import { writeRandomModel } from "../js/random_model.mjs";
-import { shapes } from "../js/shapes.mjs";
+import { countOf, numbersOf, shapeOf } from "./work.mjs";
 
 const { Engine, LlamaModel, embeddedModelDir } = rubricate;
 const vocabulary = 2048; // of the tokenizer
@@ -28,7 +28,8 @@ const newTokens = 128;
 
 const { values } = parseArgs({
   options: {
-    shapes: { type: "string", default: "tiny,15m" },
+    shape: { type: "string", default: "tiny,15m" },
+    dtype: { type: "string", default: "bfloat16" },
     streams: { type: "string", default: "64" },
     seconds: { type: "string", default: "10" },
     "late-streams": { type: "string", default: "200" },
@@ -37,11 +38,16 @@ const { values } = parseArgs({
     out: { type: "string" },
   },
 });
-const wanted = values.shapes.split(",");
-if (process.platform !== "linux" || wanted.some((shape) => !shapes[shape])) {
-  console.error(`Expected Linux, and shapes among ${Object.keys(shapes).join(", ")}`);
+if (process.platform !== "linux") {
+  console.error(`Expected Linux, for the time of one thread, but this is ${process.platform}`);
   process.exit(2);
 }
+const wanted = values.shape.split(",");
+for (const shape of wanted) shapeOf(shape);
+const tokenStreams = countOf("streams", values.streams);
+const lateStreams = countOf("late-streams", values["late-streams"]);
+const characters = countOf("characters", values.characters);
+const [seconds] = numbersOf("seconds", values.seconds);
 
 /** Microseconds that the main thread has run. */
 const mainThreadUs = () => Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, "utf8").split(" ")[0]) / 1e3;
@@ -50,8 +56,8 @@ const mainThreadUs = () => Number(readFileSync(`/proc/self/task/${process.pid}/s
 async function withEngine(shape, config, options, work) {
   return withTemporaryFolder(async (temporary) => {
     const folder = join(temporary, "model");
-    const full = { ...shapes[shape], vocab_size: vocabulary, tie_word_embeddings: false, ...config };
-    writeRandomModel(folder, full, { tokenizer: embeddedModelDir() });
+    const full = { ...shapeOf(shape), vocab_size: vocabulary, tie_word_embeddings: false, ...config };
+    writeRandomModel(folder, full, { dtype: values.dtype, tokenizer: embeddedModelDir() });
     const model = await LlamaModel.fromPretrained(folder, { device: "cpu" });
     const engine = new Engine({ model, ...options });
     try {
@@ -75,7 +81,7 @@ const readers = {
     (await engine.complete({ ...request, logProbabilities: true, topLogProbabilities: 5 })).tokenIds.length,
 };
 
-async function perToken(engine, reader, streams, seconds) {
+async function perToken(engine, reader, streams) {
   const stream = async (seed, end) => {
     let tokens = 0;
     for (let round = 0; round === 0 || performance.now() < end; round++) {
@@ -98,11 +104,11 @@ async function perToken(engine, reader, streams, seconds) {
 }
 
 async function measureTokens(shape) {
-  const streams = Number(values.streams);
+  const streams = tokenStreams;
   return withEngine(shape, {}, { maxSequences: streams }, async (engine) => {
     const found = [];
     for (const reader of Object.keys(readers)) {
-      const one = { shape, reader, streams, ...(await perToken(engine, reader, streams, Number(values.seconds))) };
+      const one = { shape, reader, streams, ...(await perToken(engine, reader, streams)) };
       const { mainThreadUsPerToken, tokensPerSecond, eventLoopUtilization } = one;
       console.log(
         `${shape}, ${streams} streams, ${reader}: ${mainThreadUsPerToken.toFixed(2)} us of the main thread for a token, ` +
@@ -115,7 +121,7 @@ async function measureTokens(shape) {
 }
 
 /** A text of that many characters, another one for each number. */
-function textOf(number, characters) {
+function textOf(number) {
   const words = ["river", "went", "home", "a", "girl", "and", "small", "told", "of", "winter"];
   let text = `${number}`;
   for (let at = number; text.length < characters; at++) text += ` ${words[(at * at + number) % words.length]}`;
@@ -123,16 +129,16 @@ function textOf(number, characters) {
 }
 
 async function measureLateness(shape) {
-  const [streams, characters] = [Number(values["late-streams"]), Number(values.characters)];
+  const streams = lateStreams;
   return withEngine(shape, { max_position_embeddings: 4096 }, { maxSequences: streams }, async (engine) => {
     let prompts = 0;
     const work = async () => {
       const stream = () =>
-        readers.generate(engine, { prompt: textOf(prompts++, characters), temperature: 1, seed: 1, maxNewTokens: 32 });
+        readers.generate(engine, { prompt: textOf(prompts++), temperature: 1, seed: 1, maxNewTokens: 32 });
       await Promise.all(Array.from({ length: streams }, stream));
     };
-    await readers.generate(engine, { prompt: textOf(prompts++, characters), maxNewTokens: 2 });
-    const lateMs = await latenessBeside(work, Number(values.seconds));
+    await readers.generate(engine, { prompt: textOf(prompts++), maxNewTokens: 2 });
+    const lateMs = await latenessBeside(work, seconds);
     const promptTokens = engine.stats().promptTokens / prompts;
     console.log(
       `${shape}, ${streams} streams of ${characters} characters (${promptTokens.toFixed(0)} tokens computed for each): timers late by p50 ${lateMs.p50} ms, ` +

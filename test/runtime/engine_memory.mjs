@@ -5,8 +5,9 @@
  *   node test/runtime/engine_memory.mjs [COUNT = 100000] [seed]
  *
  * Ends: the text's own, a stop string, a full queue, a deadline, a cache that is too small, a loop that is left, a generator
- * that is left half-way and collected, a signal in each phase, an unknown adapter. Each must give its error code and no other. At the end
- * every page must be back, and from 20,000 requests on resident memory must not grow after the first tenth (by more than 1 %).
+ * that is left half-way and collected, a signal in each phase, an unknown adapter. Each must give its error code and no other. At
+ * the end every page must be back, and from 20,000 requests on resident memory must not grow after the first tenth (by more
+ * than 1 %).
  */
 import assert from "node:assert/strict";
 import { rubricate } from "../../bench/js/package.mjs";

@@ -5,8 +5,8 @@
  *   node test/runtime/engine_requests.mjs [COUNT = 1000] [SHAPE = 15m] [seed]
  *
  * 100 adapters; room for keys and values of a tenth of what the requests would take together; the first third of them is admitted
- * and then outgrows it. Text, ids, what ended it and
- * log-probabilities must be equal bit for bit, and what was aborted must be a beginning. Equal requests are computed alone once.
+ * and then outgrows it. Text, ids, what ended it and log-probabilities must be equal bit for bit, and what was aborted must be a
+ * beginning. Equal requests are computed alone once.
  */
 import { rubricate } from "../../bench/js/package.mjs";
 import { outgrowing, prefixes, randomRequest } from "./engine_requests_random.mjs";

@@ -4,10 +4,10 @@
  *
  *   node test/runtime/engine_sets.mjs [COUNT = 10000]
  *
- * Before each set none to two answers are awaited. Version k has a bias behind the last layer by which one token, that of k, wins at each place of an answer, and scales of its
- * own. So an answer shows its version, which must be the one that its result names; no call may fail. Afterwards each
- * version that answered is computed alone: log-probabilities must be equal bit for bit. From 5,000 sets on, resident memory
- * must not grow after the first tenth (by more than 1 %).
+ * Before each set none to two answers are awaited. Version k has a bias behind the last layer by which one token, that of k, wins
+ * at each place of an answer, and scales of its own. So an answer shows its version, which must be the one that its result names;
+ * no call may fail. Afterwards each version that answered is computed alone: log-probabilities must be equal bit for bit. From
+ * 5,000 sets on, resident memory must not grow after the first tenth (by more than 1 %).
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
