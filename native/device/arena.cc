@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <iterator>
@@ -28,6 +29,33 @@ bool poison() {
   return set;
 }
 
+#if defined(__SANITIZE_ADDRESS__)  // nothing after the requested bytes, so that each access there is found
+void* allocate_aligned(size_t size) {
+  void* address = nullptr;
+  return posix_memalign(&address, 64, size) == 0 ? address : nullptr;
+}
+
+void release_aligned(void* address) noexcept { std::free(address); }
+#else
+// Not posix_memalign: before glibc 2.38 it asks for more than it returns, so that it cannot take a block of this size that
+// was given back. Many blocks that stay, allocated among others that come and go, would take 1.5 times their bytes.
+constexpr size_t kAlignment = 64;  // bytes of a cache line; malloc's alignment is 16
+
+void* allocate_aligned(size_t size) {
+  char* const block = static_cast<char*>(std::malloc(size + kAlignment));
+  if (block == nullptr) return nullptr;
+  char* const address = block + kAlignment - reinterpret_cast<uintptr_t>(block) % kAlignment;
+  std::memcpy(address - sizeof(block), &block, sizeof(block));
+  return address;
+}
+
+void release_aligned(void* address) noexcept {
+  void* block = nullptr;
+  std::memcpy(&block, static_cast<char*>(address) - sizeof(block), sizeof(block));
+  std::free(block);
+}
+#endif
+
 bool usually_keeps(const Stream* stream) {
 #if defined(__SANITIZE_ADDRESS__)
   if (stream == nullptr) return false;
@@ -52,15 +80,14 @@ int64_t Arena::size_of(int64_t bytes) const { return exact_ ? std::max<int64_t>(
 
 void* Arena::from_system(int64_t size) {
   if (stream_) return stream_->device().allocate(size);
-  void* address = nullptr;  // posix_memalign: aligned_alloc takes only multiples of the alignment
-  return posix_memalign(&address, 64, static_cast<size_t>(size)) == 0 ? address : nullptr;
+  return allocate_aligned(static_cast<size_t>(size));
 }
 
 void Arena::to_system(void* address, int64_t size) noexcept {
   if (stream_)
     stream_->device().release(address, size);
   else
-    std::free(address);
+    release_aligned(address);
 }
 
 void* Arena::allocate(int64_t bytes) {
