@@ -1,4 +1,4 @@
-/** What mixing.mjs, prompt.mjs and training.mjs share: options, a model, adapters that differ, prompts, a comparison of tokens. */
+/** What javascript.mjs, mixing.mjs, prompt.mjs and training.mjs share: options, a model, adapters that differ, prompts, a comparison of tokens. */
 import { join } from "node:path";
 import { withTemporaryFolder } from "../js/folder.mjs";
 import { rubricate } from "../js/package.mjs";

@@ -10,6 +10,7 @@ import { type Conversation, checkMessages } from "../template/chat_messages";
 import type { Tokenizer } from "../tokenizer/tokenizer";
 import type { Prompt } from "./prompt_protocol";
 import { encodeInThread, type Stoppable } from "./prompt_thread";
+import { turnFor } from "./turns";
 
 /**
  * @param context tokens that fit into the model
@@ -58,24 +59,37 @@ export async function encodePrompt(
   else {
     const conversation = checkMessages(given.messages, undefined, most);
     tokenizer.tellIgnored(conversation);
-    text = quickText(tokenizer, conversation);
+    const { characters, values } = conversation.size;
+    const cost = characters + valueCharacters * values;
+    if (cost <= limits.quickCharacters) {
+      await turn(cost, signal);
+      text = quickText(tokenizer, conversation);
+    }
     if (text === undefined)
       return encodeInThread(tokenizer, { messages: conversation.messages }, context, signal, work);
   }
   requireFit(text, context);
   if (text.length > limits.promptCharacters)
     throw invalid("the length of a prompt", `at most ${limits.promptCharacters} characters`, text.length);
-  if (text.length * tokenizer.growth > limits.quickCharacters)
-    return encodeInThread(tokenizer, { text, continues }, context, signal, work);
+  const cost = text.length * tokenizer.growth;
+  if (cost > limits.quickCharacters) return encodeInThread(tokenizer, { text, continues }, context, signal, work);
+  if ("text" in given) await turn(cost, signal);
   return encodeAtOnce(tokenizer, { text, continues });
+}
+
+/** Waits for a turn of the event loop, unless this one will do. @throws {RubricateError} ERR_ABORTED */
+async function turn(characters: number, signal: AbortSignal | undefined): Promise<void> {
+  const later = turnFor(characters);
+  if (!later) return;
+  await later;
+  throwIfAborted(signal);
 }
 
 /** A value takes as long as so many characters. */
 const valueCharacters = 16;
 
 /** The conversation as the template writes it, or undefined where that may take long. */
-function quickText(tokenizer: Tokenizer, { messages, size }: Conversation): string | undefined {
-  if (size.characters + valueCharacters * size.values > limits.quickCharacters) return undefined;
+function quickText(tokenizer: Tokenizer, { messages }: Conversation): string | undefined {
   try {
     return tokenizer.renderChat(messages, { addGenerationPrompt: true, maxSteps: limits.quickTemplateSteps }).text;
   } catch (error) {

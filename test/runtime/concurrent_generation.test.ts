@@ -65,10 +65,11 @@ test("concurrent generations take turns during training, which continues", async
     const trainer = new Trainer({ model, adapter: RedAdapter.create(model), train, maxSteps: 100_000 });
     for await (const event of trainer.run({ signal: stop.signal })) if (event.type === "step") steps++;
   })();
-  const { order } = await generateAtOnce();
-  const stepsMeanwhile = steps;
+  // On a busy machine one round may be over before the training has begun.
+  do {
+    const { order } = await generateAtOnce();
+    expect(longestWait(order)).toBeLessThanOrEqual(CLIENTS - 1);
+  } while (steps === 0);
   stop.abort();
   await expect(training).rejects.toMatchObject({ code: "ERR_ABORTED" });
-  expect(longestWait(order)).toBeLessThanOrEqual(CLIENTS - 1);
-  expect(stepsMeanwhile).toBeGreaterThan(0);
 });

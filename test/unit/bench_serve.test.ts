@@ -85,10 +85,29 @@ test("training beside streams", async () => {
   ]);
 });
 
+(process.platform === "linux" ? test : test.skip)(
+  "the main thread's time, and lateness beside long prompts",
+  async () => {
+    const sizes = ["--streams", "3", "--seconds", "0.1", "--late-streams", "2", "--characters", "500"];
+    const { results } = await measured("javascript", ...sizes);
+    const one = { shape: "tiny", streams: 3, mainThreadUsPerToken: number, tokensPerSecond: number };
+    expect(results.tokens).toMatchObject([
+      { reader: "generate", ...one },
+      { reader: "complete", ...one },
+      { reader: "complete with 5 log-probabilities", ...one },
+    ]);
+    for (const { mainThreadUsPerToken } of results.tokens) expect(mainThreadUsPerToken).toBeGreaterThan(0);
+    expect(results.lateness).toMatchObject([
+      { shape: "tiny", streams: 2, characters: 500, promptTokens: number, lateMs: { p50: number, "p99.9": number } },
+    ]);
+  },
+);
+
 test.each([
   ["mixing", "--requests", "0", "Expected whole numbers from 1 on, comma-separated, for --requests but received 0"],
   ["mixing", "--pairs", "5", "Expected whole numbers from 6 on, comma-separated, for --pairs but received 5"],
   ["prompt", "--streams", "2,3", "Expected one number for --streams but received 2,3"],
+  ["javascript", "--streams", "x", "Expected whole numbers from 1 on, comma-separated, for --streams but received x"],
   ["training", "--shares", "0.1,x", "Expected numbers above 0, comma-separated, for --shares but received 0.1,x"],
   ["prompt", "--shape", "large", "Expected one of tiny, embedded, 15m, 110m, 7b for --shape but received large"],
 ])("%s refuses %s %s", async (name, option, value, message) => {

@@ -85,6 +85,57 @@ test.each<[string, unknown]>([
   call.mockRestore();
 });
 
+describe("many prompts at once", () => {
+  const texts = Array.from({ length: 40 }, (_, at) => `${at} ${"word ".repeat(600 + (at % 5) * 300)}`);
+  const prompts = texts.map((text, at): Prompt => (at % 4 === 3 ? { messages: turns(1, text) } : { text }));
+
+  /** Does something, and tells which texts were encoded on this thread in each turn of the event loop. */
+  async function inTurns(work: () => Promise<void>): Promise<string[][]> {
+    const found: string[][] = [[]];
+    const encode = jest.spyOn(Tokenizer.prototype, "encode").mockImplementation((text) => {
+      found.at(-1)!.push(text);
+      return new Int32Array(1);
+    });
+    let over = false;
+    const turn = () => {
+      found.push([]);
+      if (!over) setImmediate(turn);
+    };
+    setImmediate(turn);
+    await work();
+    over = true;
+    encode.mockRestore();
+    return found.filter((turn) => turn.length > 0);
+  }
+
+  test("share turns of the event loop, in their order", async () => {
+    const found = await inTurns(async () => {
+      await Promise.all(prompts.map((prompt) => encodePrompt(tokenizer, prompt, context, undefined)));
+    });
+    const characters = found.map((turn) => turn.reduce((sum, text) => sum + text.length, 0));
+    // A conversation's text has some more than it.
+    for (const one of characters) expect(one).toBeLessThanOrEqual(limits.quickCharacters + 500);
+    // A turn and the next one together have more than the limit.
+    const all = texts.join("").length;
+    expect(found.length).toBeLessThanOrEqual((2 * all) / limits.quickCharacters + 1);
+    expect(found.flat().map((text) => Number(/\d+/.exec(text)))).toEqual(texts.map((_, at) => at));
+  });
+
+  test("that are aborted while they wait are not encoded", async () => {
+    const ending = new AbortController();
+    const found = await inTurns(async () => {
+      const encoding = prompts.map((prompt, at) =>
+        encodePrompt(tokenizer, prompt, context, at ? ending.signal : undefined),
+      );
+      ending.abort();
+      const ends = await Promise.allSettled(encoding);
+      expect(ends.filter(({ status }) => status === "fulfilled").length).toBeLessThan(6);
+      for (const end of ends) if (end.status === "rejected") expect(end.reason).toMatchObject({ code: "ERR_ABORTED" });
+    });
+    expect(found.flat().length).toBeLessThan(6);
+  });
+});
+
 test("a signal ends the thread", async () => {
   const ending = new AbortController();
   const encoding = encodePrompt(tokenizer, { text: "word ".repeat(1 << 19) }, context, ending.signal);
