@@ -1,5 +1,6 @@
 /** Benchmarks of a model: a training step, prefill, decoding, and decoding that switches adapters at every token. */
 import { RedAdapter } from "../adapter/red_adapter";
+import { greedy } from "../generate/sampling_options";
 import { runJob } from "../job";
 import type { LlamaModel } from "../model/model";
 import { native } from "../native";
@@ -61,18 +62,6 @@ export function prefill(length: number): ModelCase {
     },
   };
 }
-
-const greedy = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  repetitionPenalty: 1,
-  frequencyPenalty: 0,
-  presencePenalty: 0,
-  logitBias: null,
-  seed: 0,
-};
 
 /** A generation on the model's engine, as `generate` runs it, but without text and without tokens that end it. */
 async function generated(model: LlamaModel, tokenIds: Int32Array, maxNewTokens: number, adapter: RedAdapter | null) {

@@ -5,6 +5,19 @@ import { limits } from "../limits";
 import type { NativeSamplingOptions } from "../native";
 import { isMissing, isRecord, readArgument } from "../options";
 
+/** The likeliest token, of unchanged logits. */
+export const greedy: NativeSamplingOptions = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  frequencyPenalty: 0,
+  presencePenalty: 0,
+  logitBias: null,
+  seed: 0,
+};
+
 /** Changes of the logits before sampling, with the definitions and ranges of OpenAI's API and the order of vLLM. */
 export interface PenaltyOptions {
   /** Subtracted from a token's logit once for each time that it was generated; from -2 to 2, default 0. */

@@ -3,6 +3,7 @@ import { joined } from "../tokenizer/sequence";
 import { followingIds, type PromptOptions, promptIds } from "./prompt_ids";
 import { leave, nextToken, type RequestModel, started } from "./request";
 import type { TokenLogProbability } from "./result";
+import { greedy } from "./sampling_options";
 import { type Served, type ServedCall, Work } from "./served";
 
 export interface ScoreResult {
@@ -26,19 +27,6 @@ export interface ScoreCall extends ServedCall {
   readonly options: PromptOptions & { readonly continuation: string | ArrayLike<number> };
 }
 
-/** Nothing is sampled. */
-const unused = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  repetitionPenalty: 1,
-  frequencyPenalty: 0,
-  presencePenalty: 0,
-  logitBias: null,
-  seed: 0,
-};
-
 /** See Engine.score. @param begin checks the call */
 export async function scored(model: RequestModel, begin: (work: Work) => Served<ScoreCall>): Promise<ScoreResult> {
   const work = new Work();
@@ -50,7 +38,7 @@ export async function scored(model: RequestModel, begin: (work: Work) => Served<
     promptTokens = before.length;
     return {
       tokenIds: ids,
-      sampling: unused,
+      sampling: greedy, // nothing is sampled
       maxNewTokens: 0,
       stopIds: new Int32Array(0),
       topLogProbs: -1,

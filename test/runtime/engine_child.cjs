@@ -1,43 +1,13 @@
 // One scenario of engine.test.ts, in its own process: `node engine_child.cjs SCENARIO`. In a worker, the scenario is its
 // workerData.
 const { Worker, isMainThread, parentPort, workerData } = require("node:worker_threads");
+const { engineOptions, requestOf } = require("./engine_defaults.cjs");
 
 const support = () => require("./native_support.cjs");
 const print = (line) => process.stdout.write(`${line}\n`);
 
-const options = {
-  cacheBytes: 1 << 20,
-  maxSequences: 8,
-  maxQueue: 8,
-  stepMs: 50,
-  trainingShare: 0.2,
-  sharePrefixes: true,
-  maxDeviceVersionBytes: 0,
-};
-const request = (more) => ({
-  tokenIds: Int32Array.of(1, 2, 3),
-  version: null,
-  sampling: {
-    temperature: 0,
-    topK: 0,
-    topP: 1,
-    minP: 0,
-    repetitionPenalty: 1,
-    frequencyPenalty: 0,
-    presencePenalty: 0,
-    logitBias: null,
-    seed: 0,
-  },
-  maxNewTokens: 100,
-  stopIds: new Int32Array(),
-  tenant: 0,
-  weight: 1,
-  domain: 0,
-  topLogProbs: -1,
-  scoreFrom: -1,
-  deadlineMs: 0,
-  ...more,
-});
+const options = { ...engineOptions, maxSequences: 8, maxQueue: 8 };
+const request = (more) => requestOf({ maxNewTokens: 100, ...more });
 
 /** An engine, and a function that submits a request and resolves with its end. */
 async function engine() {

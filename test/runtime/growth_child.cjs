@@ -1,39 +1,7 @@
 // Rounds of creating and disposing: `node --expose-gc growth_child.cjs tensors|adapters|models|dropped ROUNDS WARM_UP`.
-// Prints how
-// many bytes the resident set grew by after the warm-up rounds.
+// Prints how many bytes the resident set grew by after the warm-up rounds.
 const { native, architecture, load, microBatch, options } = require("./native_support.cjs");
-
-const engineOptions = {
-  cacheBytes: 1 << 20,
-  maxSequences: 4,
-  maxQueue: 4,
-  stepMs: 50,
-  trainingShare: 0.2,
-  sharePrefixes: true,
-  maxDeviceVersionBytes: 0,
-};
-const request = {
-  tokenIds: Int32Array.of(1, 2, 3),
-  sampling: {
-    temperature: 0,
-    topK: 0,
-    topP: 1,
-    minP: 0,
-    repetitionPenalty: 1,
-    frequencyPenalty: 0,
-    presencePenalty: 0,
-    logitBias: null,
-    seed: 0,
-  },
-  maxNewTokens: 2,
-  stopIds: new Int32Array(),
-  tenant: 0,
-  weight: 1,
-  domain: 0,
-  topLogProbs: -1,
-  scoreFrom: -1,
-  deadlineMs: 0,
-};
+const { engineOptions, requestOf } = require("./engine_defaults.cjs");
 
 const kinds = {
   async tensors() {
@@ -71,7 +39,7 @@ const kinds = {
     const version = await model.publish(adapter).promise;
     await new Promise((ended) => {
       const onOutputs = (rows) => rows.at(-3) >= 4 && ended();
-      model.createEngine(engineOptions, onOutputs).submit({ ...request, version });
+      model.createEngine(engineOptions, onOutputs).submit(requestOf({ version, maxNewTokens: 2 }));
     });
     for (const each of [version, optimizer, adapter, model]) each.dispose();
   },

@@ -2,16 +2,8 @@
 // missing check reads foreign memory, which may end the process. Prints the number of calls and, as JSON, those with
 // a wrong result.
 const { native, load, architecture } = require("./native_support.cjs");
+const { engineOptions } = require("./engine_defaults.cjs");
 
-const engineOptions = {
-  cacheBytes: 1 << 20,
-  maxSequences: 4,
-  maxQueue: 4,
-  stepMs: 50,
-  trainingShare: 0.2,
-  sharePrefixes: true,
-  maxDeviceVersionBytes: 0,
-};
 const newAdapter = (Class = native.Adapter) => new Class(architecture, "all", ["down_proj"], Int32Array.of(0, 1));
 
 /** A handle of each class. */
