@@ -24,10 +24,10 @@ LENGTHS = (13, 37, 1, 22)  # of the batch's sequences
 LENGTHS_BF16 = (13, 37, 1, 22, 30, 34)  # more rows to average rounding over
 # In bf16, PyTorch's own ways to the same gradient (eager or fused attention, edit rounded once or twice) differ in their
 # distance to fp32 by a factor of 2 on most checkpoints as small as these, for single vectors up to 7 (k_proj.bias, where terms
-# cancel). At this seed they stay within 1.4 of each other, so that a bound of 1.5 measures the code under test, not luck. For
-# qwen2_bf16 they stay within 1.54 (the best of 81 seeds), for qwen3_bf16 within 1.47 (the best of 90).
+# cancel). At gqa_bf16's seed they stay within 1.4 of each other, so that a bound of 1.5 for each vector measures the code under
+# test, not luck. The seeds of the other families are not chosen: their test compares means over the vectors.
 SEEDS = {"mha": 0, "gqa": 100, "llama3": 200, "bias": 300, "gqa_bf16": 422, "linear_rope": 500} | {
-    "qwen2": 600, "qwen2_tied": 700, "qwen2_bf16": 853, "mistral": 900, "mistral_bf16": 1000, "qwen3": 1100, "qwen3_bf16": 1282,
+    "qwen2": 600, "qwen2_tied": 700, "qwen2_bf16": 800, "mistral": 900, "mistral_bf16": 1000, "qwen3": 1100, "qwen3_bf16": 1200,
 }  # fmt: skip
 WILD = {"scale": (-8.0, 17.0), "bias": (-2.0, 2.0)}  # as far as trained edits go (reference checkpoints)
 MILD = {"scale": (-2.0, 3.0), "bias": (-1.0, 1.0)}  # before the softmax, where WILD would saturate it
