@@ -35,6 +35,7 @@ export function buildFor(name, built = ["rubricate"]) {
   }
   run("cmake", [
     ...["-S", root, "-B", folder, ...generator(), "-DRUBRICATE_TESTS=ON"],
+    `-DRUBRICATE_TEST_SOURCES=${process.env.RUBRICATE_TEST_SOURCES ?? ""}`,
     ...["-DCMAKE_SYSTEM_NAME=Linux", `-DCMAKE_SYSTEM_PROCESSOR=${target.processor}`],
     `-DCMAKE_CXX_COMPILER=${compilerOf(target)}`,
     `-DCMAKE_JS_INC=${join(root, "node_modules", "node-api-headers", "include")}`,
