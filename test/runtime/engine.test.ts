@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { outputKinds } from "../../lib/binding/engine";
+import { greedy } from "../../lib/generate/sampling_options";
 import { LlamaModel } from "../../lib/model/model";
 import {
   type NativeAdapter,
@@ -22,21 +23,10 @@ const engineOptions: NativeEngineOptions = {
   sharePrefixes: true,
   maxDeviceVersionBytes: 0,
 };
-const sampling = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  repetitionPenalty: 1,
-  frequencyPenalty: 0,
-  presencePenalty: 0,
-  logitBias: null,
-  seed: 0,
-};
 const request = (more: Partial<NativeEngineRequest> = {}): NativeEngineRequest => ({
   tokenIds: Int32Array.of(1, 2, 3),
   version: null,
-  sampling,
+  sampling: greedy,
   maxNewTokens: 10,
   stopIds: new Int32Array(),
   tenant: 0,
@@ -279,12 +269,12 @@ test("wrong arguments give their codes, and too many requests -1", () => {
     { deadlineMs: -1 },
     { deadlineMs: Number.NaN },
     { version: {} as never },
-    { sampling: { ...sampling, topP: 0 } },
+    { sampling: { ...greedy, topP: 0 } },
     ...[2.5, -3, Number.NaN].flatMap((bad) => [
-      { sampling: { ...sampling, frequencyPenalty: bad } },
-      { sampling: { ...sampling, presencePenalty: bad } },
+      { sampling: { ...greedy, frequencyPenalty: bad } },
+      { sampling: { ...greedy, presencePenalty: bad } },
     ]),
-    ...wrongBiases.map((logitBias) => ({ sampling: { ...sampling, logitBias: logitBias as never } })),
+    ...wrongBiases.map((logitBias) => ({ sampling: { ...greedy, logitBias: logitBias as never } })),
   ];
   for (const more of wrong) expect(code(() => engine.submit(request(more)))).toBe("ERR_ARGUMENT");
   expect(code(() => engine.submit(request({ tokenIds: new Int32Array(129) })))).toBe("ERR_CONTEXT_LENGTH");
