@@ -278,6 +278,7 @@ test.each<[string, () => string]>([
     `${peakSource}
     (async () => {
       await Tokenizer.fromPretrained(process.argv[2]);
+      resetPeak();
       const before = peak();
       await Tokenizer.fromPretrained(process.argv[3]);
       console.log(peak() - before);
