@@ -3,6 +3,7 @@
 #include <cstring>
 #include <optional>
 
+#include "base/integers.h"
 #include "base/limits.h"
 #include "binding/arguments.h"
 #include "binding/environment.h"
@@ -37,7 +38,7 @@ Contents read(const std::string& path, const std::atomic<bool>& cancelled) {
   int64_t total = 0;
   for (const auto& [name, entry] : file->tensors()) {
     contents.tensors.push_back({name, entry.dtype, entry.shape, total, entry.bytes});
-    total += (entry.bytes + kAlignment - 1) / kAlignment * kAlignment;
+    total += round_up(entry.bytes, kAlignment);
   }
   contents.data.emplace(total);
   auto* const data = static_cast<char*>(contents.data->data());

@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "base/integers.h"
 #include "device/stream.h"
 
 namespace rubricate {
@@ -21,7 +22,7 @@ int64_t rounded(int64_t bytes) {
   if (bytes <= 64) return 64;
   int64_t step = 64;
   while (step * 16 <= bytes) step *= 2;
-  return (bytes + step - 1) / step * step;
+  return round_up(bytes, step);
 }
 
 bool poison() {

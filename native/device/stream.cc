@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "base/integers.h"
 #include "device/cuda/loader.h"
 
 namespace rubricate {
@@ -53,7 +54,7 @@ char* Stream::stage(int64_t bytes) {
     device_.check(table_.synchronize_event(halves_[half_].passed), "Waiting for an event");
   }
   char* const memory = halves_[half_].memory + filled_;
-  filled_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  filled_ += round_up(bytes, kAlignment);
   return memory;
 }
 

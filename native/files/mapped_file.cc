@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "base/error.h"
+#include "base/integers.h"
 #include "base/limits.h"
 #include "files/lost_pages.h"
 
@@ -51,7 +52,7 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
   if (file->size_ == 0) return file;
 
   const int64_t page = sysconf(_SC_PAGESIZE);
-  file->mapped_bytes_ = (file->size_ + page - 1) / page * page;
+  file->mapped_bytes_ = round_up(file->size_, page);
   void* const address = mmap(nullptr, static_cast<size_t>(file->size_), PROT_READ, MAP_PRIVATE, file->descriptor_, 0);
   require(address != MAP_FAILED, "ERR_FILE", "Could not map ", path, ": ", reason());
   file->data_ = static_cast<char*>(address);

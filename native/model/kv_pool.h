@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "architecture/architecture.h"
+#include "base/integers.h"
 #include "model/batch.h"
 #include "ops/attention/attention.h"
 #include "tensor/tensor.h"
@@ -42,7 +43,7 @@ class KvPool {
   KvPool& operator=(const KvPool&) = delete;
 
   static int64_t page_bytes(const Architecture& architecture, DType dtype);
-  static int64_t pages_for(int64_t length) { return (length + kKeyBlock - 1) / kKeyBlock; }
+  static int64_t pages_for(int64_t length) { return ceil_div(length, kKeyBlock); }
   int64_t capacity() const { return static_cast<int64_t>(users_.size()); }
   int64_t free() const { return static_cast<int64_t>(free_.size()); }
   int64_t cached() const { return cached_; }

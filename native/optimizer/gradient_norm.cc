@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "base/integers.h"
 #include "device/stream.h"
 #include "ops/adamw/adamw_kernels.h"
 #include "tensor/checks.h"
@@ -9,7 +10,7 @@
 namespace rubricate {
 namespace {
 
-int64_t norm_blocks(const Tensor& grad) { return (grad.count() + kNormBlock - 1) / kNormBlock; }
+int64_t norm_blocks(const Tensor& grad) { return ceil_div(grad.count(), kNormBlock); }
 
 // Sums of squares of every block of every tensor, in order.
 std::vector<double> square_sums_here(const std::vector<Tensor>& grads) {

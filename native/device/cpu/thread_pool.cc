@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "base/fair_lock.h"
+#include "base/integers.h"
 #include "base/limits.h"
 #include "base/mutex.h"
 #include "base/thread.h"
@@ -47,7 +48,7 @@ int cgroup_quota() {  // whole CPUs that a container may use; 0 if there is no l
   std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen("/sys/fs/cgroup/cpu.max", "r"), &std::fclose);
   long long quota = 0, period = 0;
   if (!file || std::fscanf(file.get(), "%lld %lld", &quota, &period) != 2 || period <= 0) return 0;
-  return static_cast<int>((quota + period - 1) / period);
+  return static_cast<int>(ceil_div(quota, period));
 }
 
 }  // namespace

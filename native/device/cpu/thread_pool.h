@@ -8,6 +8,8 @@
 #include <functional>
 #include <type_traits>
 
+#include "base/integers.h"
+
 namespace rubricate {
 
 class ThreadPool {
@@ -56,7 +58,7 @@ constexpr int64_t kElementGrain = 32768;
 template <typename Body>
 void parallel_ranges(int64_t count, int64_t grain, const Body& body) {
   if (count <= 0) return;
-  ThreadPool::instance().parallel_for((count + grain - 1) / grain, [&](int64_t chunk) {
+  ThreadPool::instance().parallel_for(ceil_div(count, grain), [&](int64_t chunk) {
     const int64_t begin = chunk * grain;
     body(begin, begin + grain < count ? begin + grain : count);
   });

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "base/integers.h"
 #include "device/cuda/abi.h"
 #include "device/cuda/status.h"
 
@@ -26,7 +27,7 @@ constexpr int64_t kPlainSharedBytes = 48 << 10;  // more than this has to be req
 
 // Blocks for `count` items, `per_block` each; at most `most` (for grid-stride loops).
 inline unsigned blocks_for(int64_t count, int64_t per_block, int64_t most = 0x7fffffff) {
-  return static_cast<unsigned>(std::min(most, (count + per_block - 1) / per_block));
+  return static_cast<unsigned>(std::min(most, ceil_div(count, per_block)));
 }
 
 // The same for about one wave: at most `per_processor` blocks per multiprocessor.

@@ -1,5 +1,6 @@
 #include "ops/adamw/adamw_kernels.h"
 
+#include "base/integers.h"
 #include "device/cpu/thread_pool.h"
 #include "ops/shared/checks.h"
 
@@ -26,7 +27,7 @@ void adamw_cpu(const AdamWArgs& args) {
 }
 
 void square_sums_cpu(const SquareSumArgs& args) {
-  parallel_ranges((args.count + kNormBlock - 1) / kNormBlock, 2 * kElementGrain / kNormBlock,
+  parallel_ranges(ceil_div(args.count, kNormBlock), 2 * kElementGrain / kNormBlock,
                   [&](int64_t begin, int64_t end) { dispatch_square_sums(args, begin, end); });
 }
 

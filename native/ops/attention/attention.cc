@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/integers.h"
 #include "device/cpu/thread_pool.h"
 #include "device/stream.h"
 #include "ops/attention/attention_cpu.h"
@@ -42,7 +43,7 @@ void check_cache(const PagedKeys& cache, DType dtype, int64_t sequences, const i
           " but received ", cache.layer);
   for (int64_t s = 0; s < sequences; ++s) {
     require(cache.past[s] >= 0, "ERR_SHAPE", "Expected 0 or more past positions but received ", cache.past[s]);
-    const int64_t length = cache.past[s] + starts[s + 1] - starts[s], used = (length + kKeyBlock - 1) / kKeyBlock;
+    const int64_t length = cache.past[s] + starts[s + 1] - starts[s], used = ceil_div(length, kKeyBlock);
     require(used <= cache.pages_per_sequence, "ERR_SHAPE", "Expected at most ", cache.pages_per_sequence * kKeyBlock,
             " positions in the cache but received ", length);
     for (int64_t b = 0; b < used; ++b) {

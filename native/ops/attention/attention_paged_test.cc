@@ -1,3 +1,4 @@
+#include "base/integers.h"
 #include "ops/attention/attention_cpu.h"
 #include "tests/test_support.h"
 
@@ -11,7 +12,7 @@ struct Cache {
   Cache(const AttentionShape& shape, DType dtype, const std::vector<int64_t>& lengths)
       : bytes(2 * shape.kv_heads * kKeyBlock * shape.head_dim * dtype_size(dtype)), past(lengths.size(), 0) {
     int64_t pages = 0;
-    for (const int64_t length : lengths) per_sequence = std::max(per_sequence, (length + kKeyBlock - 1) / kKeyBlock);
+    for (const int64_t length : lengths) per_sequence = std::max(per_sequence, ceil_div(length, kKeyBlock));
     for (size_t s = 0; s < lengths.size(); ++s)
       for (int64_t b = 0; b < per_sequence; ++b)
         table.push_back(b * kKeyBlock < lengths[s] ? static_cast<int32_t>(pages++) : -1);

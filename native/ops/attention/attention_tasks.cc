@@ -2,6 +2,8 @@
 
 #include "ops/attention/attention_cpu.h"
 
+#include "base/integers.h"
+
 namespace rubricate {
 namespace {
 
@@ -32,7 +34,7 @@ std::vector<AttentionTask> forward_tasks(const AttentionShape& shape, int64_t se
   const int64_t group = shape.heads / shape.kv_heads;
   const auto count_tasks = [&](int64_t tile) {
     int64_t count = 0;
-    for (int64_t s = 0; s < sequences; ++s) count += ((starts[s + 1] - starts[s]) * group + tile - 1) / tile;
+    for (int64_t s = 0; s < sequences; ++s) count += ceil_div((starts[s + 1] - starts[s]) * group, tile);
     return count * shape.kv_heads;
   };
   int64_t tile = kMostTileRows;
@@ -79,7 +81,7 @@ std::vector<AttentionTask> backward_tasks(const AttentionShape& shape, int64_t s
   for (int64_t s = 0; s < sequences; ++s) {
     const int64_t rows = (starts[s + 1] - starts[s]) * group;
     if (rows == 0) continue;
-    const int64_t length = rows / group, blocks = (length + kKeyBlock - 1) / kKeyBlock;
+    const int64_t length = rows / group, blocks = ceil_div(length, kKeyBlock);
     AttentionTask task{.sequence = s, .row_end = rows, .block_end = blocks, .queries = queries, .keys = keys};
     if (together) {
       task.cost = 5 * depth * pairs(0, group, 0, rows, INT32_MAX);

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <vector>
 
+#include "base/integers.h"
 #include "device/cpu/thread_pool.h"
 #include "device/stream.h"
 #include "ops/embedding/embedding_kernels.h"
@@ -26,7 +27,7 @@ void check(const Tape& tape, const int32_t* tokens, int64_t count, const Weight&
 // Only one thread works on each part of the vocabulary, so every row of dW adds its tokens in order.
 void scatter_add(const int32_t* tokens, const Tensor& grad, float* dweight) {
   const int64_t threads = ThreadPool::instance().size();
-  const int64_t chunks = (grad.count() + kElementGrain - 1) / kElementGrain;
+  const int64_t chunks = ceil_div(grad.count(), kElementGrain);
   const int64_t parts = threads == 1 ? 1 : std::min(4 * threads, chunks);
   ThreadPool::instance().parallel_for(parts, [&](int64_t part) {
     embedding_backward_cpu({.tokens = tokens,

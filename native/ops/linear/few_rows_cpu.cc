@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "base/integers.h"
 #include "device/cpu/thread_pool.h"
 #include "ops/shared/scratch.h"
 
@@ -35,9 +36,9 @@ class Split {
   Split(const MatmulArgs& args, int64_t threads)
       : columns_(args.n), streams_(streams(args)), length_(args.n / streams_) {
     const int64_t bytes = args.n * args.k * dtype_size(args.b_dtype), longest = block_columns() / streams_ - 2;
-    const int64_t least = std::max((bytes + kChunkBytes / 2) / kChunkBytes, (length_ + longest - 1) / longest);
+    const int64_t least = std::max((bytes + kChunkBytes / 2) / kChunkBytes, ceil_div(length_, longest));
     const int64_t most = std::min(length_, bytes / kLeastBytes);
-    chunks_ = std::clamp<int64_t>((least + threads - 1) / threads * threads, 1, std::max<int64_t>(most, 1));
+    chunks_ = std::clamp<int64_t>(round_up(least, threads), 1, std::max<int64_t>(most, 1));
   }
   int64_t chunks() const { return chunks_; }
   int64_t begin(int64_t chunk) const { return chunk < chunks_ ? at(chunk) * streams_ : columns_; }

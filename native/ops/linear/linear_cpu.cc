@@ -9,6 +9,7 @@
 #include <numeric>
 #include <utility>
 
+#include "base/integers.h"
 #include "device/cpu/thread_pool.h"
 #include "ops/shared/scratch.h"
 
@@ -33,9 +34,6 @@ constexpr int64_t kRangeCols = 192;
 // Few rows, as in decoding.
 constexpr int64_t kFewRows = 16;
 constexpr int64_t kFewDepth = 128, kFewCols = 32;  // maximum of packed B: half of the L1 cache
-
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 constexpr const char* kPacking = "the packing of a matmul";
 

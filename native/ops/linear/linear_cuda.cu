@@ -3,6 +3,7 @@
 // Own kernels, which always work: matmul_tensor_cores.cuh for bf16 by bf16 and bf16 by f16, matmul_plain.cuh for the
 // rest. The dtypes and the device decide which one runs; the tile depends on the sizes, and does not change the bits.
 // matmul_cublaslt.cuh runs the matmuls for which the caller selected cuBLASLt.
+#include "base/integers.h"
 #include "device/cuda/kernel.h"
 #include "device/cuda/status.h"
 #include "ops/linear/linear_kernels.h"
@@ -33,7 +34,7 @@ MatmulResult result_of(const MatmulArgs& args) {
 }
 
 int64_t tiles(const MatmulArgs& args, int64_t rows, int64_t cols) {
-  return (args.m + rows - 1) / rows * ((args.n + cols - 1) / cols);
+  return ceil_div(args.m, rows) * ceil_div(args.n, cols);
 }
 
 template <typename TB, bool kATransposed, bool kBTransposed, int kM, int kN, int kWarpsM, int kWarpsN, int kStages>

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/integers.h"
 #include "base/random.h"
 #include "device/cpu/cpu_path.h"
 #include "device/cpu/thread_pool.h"
@@ -263,7 +264,7 @@ TEST_CASE("matmul: ranges of columns give the bits of the whole, also with other
               problem.columns = columns;
               ranges = 0;
               CHECK_MESSAGE(problem.run() == whole, columns << " columns on " << threads << " threads");
-              CHECK(ranges == (301 + columns - 1) / columns);
+              CHECK(ranges == ceil_div(301, columns));
             }
         }
   }

@@ -2,6 +2,7 @@
 //
 // Memory-bound: 2 elements of memory per element (4 bytes in bf16) and 3 operations. cos and sin, 8 bytes per pair, are
 // read from memory once per row, and then from the cache for each head.
+#include "base/integers.h"
 #include "ops/rope/rope_kernels.h"
 #include "ops/shared/rows.cuh"
 
@@ -40,10 +41,9 @@ __global__ void __launch_bounds__(kMostThreads) rope(RopeArgs args, int chunks) 
 
 template <typename X, typename Y>
 int32_t run(const RopeArgs& args, RubricateStream* stream) {
-  const int chunks = static_cast<int>((args.half + kRowChunk - 1) / kRowChunk);
+  const int chunks = static_cast<int>(ceil_div(args.half, kRowChunk));
   const int64_t items = args.heads * chunks;
-  const int threads =
-      static_cast<int>(std::min<int64_t>(kMostThreads, (items + kWarpSize - 1) / kWarpSize * kWarpSize));
+  const int threads = static_cast<int>(std::min<int64_t>(kMostThreads, round_up(items, kWarpSize)));
   const bool whole = args.half % kRowChunk == 0 && aligned_16(args.x) && aligned_16(args.y) && aligned_16(args.cos) &&
                      aligned_16(args.sin);
   if (whole) return RUBRICATE_LAUNCH((rope<X, Y, true>), blocks_for(args.rows, 1), threads, 0, stream, args, chunks);

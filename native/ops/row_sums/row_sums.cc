@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/integers.h"
 #include "device/cpu/thread_pool.h"
 #include "device/stream.h"
 #include "ops/row_sums/row_sums_kernels.h"
@@ -64,7 +65,7 @@ class Round {
 
   // The same sums, also split over columns: for rows that exist already.
   void sum_by_columns() {
-    const int64_t ranges = (cols_ + kColumns - 1) / kColumns;
+    const int64_t ranges = ceil_div(cols_, kColumns);
     const auto blocks = static_cast<int64_t>(end_ - begin_);
     const int64_t grain = std::max<int64_t>(1, kElementGrain / (kBlockRows * std::clamp<int64_t>(cols_, 1, kColumns)));
     parallel_ranges(ranges * blocks, grain, [&](int64_t first, int64_t last) {
@@ -78,7 +79,7 @@ class Round {
 
   // Adds block sums to the current sequence's sum, and at the sequence's end adds that to its slot's gradient.
   void fold() {
-    const int64_t ranges = (cols_ + kColumns - 1) / kColumns;
+    const int64_t ranges = ceil_div(cols_, kColumns);
     const auto blocks = static_cast<int64_t>(end_ - begin_);
     const int64_t grain = std::max<int64_t>(1, kElementGrain / (2 * blocks * kColumns));
     parallel_ranges(ranges, grain, [&](int64_t first, int64_t last) {

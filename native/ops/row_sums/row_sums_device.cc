@@ -1,6 +1,7 @@
 // The sums on a device, in rounds of whole sequences.
 #include <algorithm>
 
+#include "base/integers.h"
 #include "device/stream.h"
 #include "ops/row_sums/row_sums.h"
 #include "ops/slots/slots.h"
@@ -11,7 +12,7 @@ namespace {
 constexpr int64_t kDeviceRoundBytes = int64_t{64} << 20;  // of tiles' sums; a single sequence may have more
 
 int64_t tiles_of(const SequenceRows& rows, int64_t s) {
-  return (rows.starts[s + 1] - rows.starts[s] + kSumRows - 1) / kSumRows;
+  return ceil_div(rows.starts[s + 1] - rows.starts[s], kSumRows);
 }
 
 bool any_summed(const RowSums& sums, const SequenceRows& rows) {

@@ -1,11 +1,12 @@
 #include "ops/slots/slots.h"
 
+#include "base/integers.h"
 #include "ops/shared/device_copies.h"
 
 namespace rubricate {
 namespace {
 
-int32_t tiles_of(int64_t rows, int32_t tile_rows) { return static_cast<int32_t>((rows + tile_rows - 1) / tile_rows); }
+int32_t tiles_of(int64_t rows, int32_t tile_rows) { return static_cast<int32_t>(ceil_div(rows, tile_rows)); }
 
 SlotRowsOnDevice one_sequence(int64_t rows, int32_t slot, int32_t tile_rows) {
   SlotRowsOnDevice result;
