@@ -2,6 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
+#include <string>
+
+#include "device/slabs.h"
 
 namespace rubricate {
 namespace {
@@ -9,6 +13,24 @@ namespace {
 int64_t next_id() {
   static std::atomic<int64_t> id{0};
   return ++id;
+}
+
+// Index of the first number that is infinite or NaN; `count` if all are finite.
+int64_t first_not_finite(const float* values, int64_t count) {
+  constexpr int64_t kPart = 1024;  // a loop without an exit, which compilers vectorise
+  for (int64_t start = 0; start < count; start += kPart) {
+    const int64_t end = std::min(count, start + kPart);
+    int32_t bad = 0;
+    for (int64_t at = start; at < end; ++at) bad |= !std::isfinite(values[at]);
+    if (bad != 0) return std::find_if(values + start, values + end, [](float v) { return !std::isfinite(v); }) - values;
+  }
+  return count;
+}
+
+// As JavaScript writes it.
+const char* text_of_not_finite(float value) {
+  if (std::isnan(value)) return "NaN";
+  return value > 0.0f ? "Infinity" : "-Infinity";
 }
 
 }  // namespace
@@ -34,7 +56,27 @@ bool RedLayout::has_norm() const {
 
 AdapterVersion::AdapterVersion(const RedAdapter& adapter)
     : id_(next_id()), layout_(RedLayout::of(adapter)), has_norm_(layout_.has_norm()) {
-  values_ = adapter.values().copied_to(std::make_shared<Arena>());
+  const Tensor& from = adapter.values();
+  std::shared_ptr<void> memory = Slabs::process().allocate(from.bytes());
+  void* const address = memory.get();
+  values_ = Tensor::borrow(std::move(memory), address, from.shape(), from.dtype());
+  copy_elements(values_, from);
+}
+
+void AdapterVersion::require_finite() const {
+  const int64_t found = first_not_finite(values(), layout_.count);
+  if (found == layout_.count) return;
+  for (const RedLayout::SiteVectors& own : layout_.sites) {
+    const auto check = [&](int64_t start, const char* part) {
+      require(start < 0 || found < start || found >= start + own.width, "ERR_NOT_FINITE",
+              "Expected a finite number for ", site_name(own.layer, own.site), part, "[", found - start,
+              "] but received ", text_of_not_finite(values()[found]));
+    };
+    check(own.scale, ".scale");
+    check(own.bias, ".bias");
+    check(own.norm_weight, ".ln.weight");
+    check(own.norm_bias, ".ln.bias");
+  }
 }
 
 std::shared_ptr<const AdapterVersion> AdapterVersion::of(const RedAdapter& adapter) {

@@ -44,6 +44,8 @@ class AdapterVersion {
   const float* values() const { return values_.data<float>(); }  // [layout().count], in host memory
   int64_t bytes() const { return values_.bytes(); }
   bool has_norm() const { return has_norm_; }
+  // Throws ERR_NOT_FINITE, which names the first number that is infinite or NaN: its vector, and its place there.
+  void require_finite() const;
 
  private:
   explicit AdapterVersion(const RedAdapter& adapter);
