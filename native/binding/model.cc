@@ -142,8 +142,7 @@ Napi::Value ModelHandle::evaluate(const Napi::CallbackInfo& info) {
   const auto state = use();
   const std::shared_ptr<Model> model = state->model;
   const Adapters adapters = adapters_argument(info[1], state);
-  auto batches =
-      micro_batches_argument(info[0], "microBatches", BatchBounds::of(model->architecture(), adapters.core.size()));
+  auto batches = micro_batches_argument(info[0], BatchBounds::of(model->architecture(), adapters.core.size()));
   auto work = [model, batches = std::move(batches), core = adapters.core, max_rows = max_rows_argument(info[2])](
                   const JobControl& control, Progress&) -> Settle {
     const SlotSums sums = rubricate::evaluate(*model, core, batches, max_rows, control);
