@@ -221,6 +221,7 @@ Napi::Value ModelHandle::memory(const Napi::CallbackInfo& info) {
   Napi::Object memory = Napi::Object::New(info.Env());
   memory.Set("mapped", static_cast<double>(mapped_bytes(*state)));
   memory.Set("owned", static_cast<double>(state->model->owned_bytes()));
+  memory.Set("keysAndValues", static_cast<double>(state->engine ? state->engine->pool_bytes() : 0));
   memory.Set("workspace", static_cast<double>(extended.used + brief.used));
   memory.Set("workspacePeak", static_cast<double>(extended.peak + brief.peak));
   memory.Set("workspaceCached", static_cast<double>(extended.cached + brief.cached));

@@ -169,6 +169,7 @@ void Engine::report() {
   counts_.pages = pool_.capacity();
   counts_.free_pages = pool_.free();
   counts_.cached_pages = pool_.cached();
+  counts_.pool_bytes = pool_.allocated_bytes();
   counts_.device_version_bytes = stepper_.version_bytes();
   int64_t deadline = 0;
   for (const auto& [id, sequence] : sequences_)
