@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <mutex>
 #include <string>
+#include <utility>
 
+#include "base/mutex.h"
 #include "device/slabs.h"
 
 namespace rubricate {
@@ -13,6 +16,19 @@ namespace {
 int64_t next_id() {
   static std::atomic<int64_t> id{0};
   return ++id;
+}
+
+// The layout that all versions share which have an equal one. Programs have few layouts, and often thousands of versions.
+std::shared_ptr<const RedLayout> shared(RedLayout layout) {
+  static Mutex mutex;
+  static std::vector<std::weak_ptr<const RedLayout>>& known = *new std::vector<std::weak_ptr<const RedLayout>>;
+  const std::lock_guard lock(mutex);
+  std::erase_if(known, [](const auto& one) { return one.expired(); });
+  for (const auto& one : known)
+    if (auto found = one.lock(); found && *found == layout) return found;
+  auto made = std::make_shared<const RedLayout>(std::move(layout));
+  known.push_back(made);
+  return made;
 }
 
 // Index of the first number that is infinite or NaN; `count` if all are finite.
@@ -55,7 +71,7 @@ bool RedLayout::has_norm() const {
 }
 
 AdapterVersion::AdapterVersion(const RedAdapter& adapter)
-    : id_(next_id()), layout_(RedLayout::of(adapter)), has_norm_(layout_.has_norm()) {
+    : id_(next_id()), layout_(shared(RedLayout::of(adapter))), has_norm_(layout_->has_norm()) {
   const Tensor& from = adapter.values();
   std::shared_ptr<void> memory = Slabs::process().allocate(from.bytes());
   void* const address = memory.get();
@@ -64,9 +80,9 @@ AdapterVersion::AdapterVersion(const RedAdapter& adapter)
 }
 
 void AdapterVersion::require_finite() const {
-  const int64_t found = first_not_finite(values(), layout_.count);
-  if (found == layout_.count) return;
-  for (const RedLayout::SiteVectors& own : layout_.sites) {
+  const int64_t found = first_not_finite(values(), layout().count);
+  if (found == layout().count) return;
+  for (const RedLayout::SiteVectors& own : layout().sites) {
     const auto check = [&](int64_t start, const char* part) {
       require(start < 0 || found < start || found >= start + own.width, "ERR_NOT_FINITE",
               "Expected a finite number for ", site_name(own.layer, own.site), part, "[", found - start,

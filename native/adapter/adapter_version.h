@@ -40,7 +40,7 @@ class AdapterVersion {
   AdapterVersion& operator=(const AdapterVersion&) = delete;
 
   int64_t id() const { return id_; }  // unique in this process, never reused; from 1 on
-  const RedLayout& layout() const { return layout_; }
+  const RedLayout& layout() const { return *layout_; }
   const float* values() const { return values_.data<float>(); }  // [layout().count], in host memory
   int64_t bytes() const { return values_.bytes(); }
   bool has_norm() const { return has_norm_; }
@@ -50,7 +50,7 @@ class AdapterVersion {
  private:
   explicit AdapterVersion(const RedAdapter& adapter);
   int64_t id_;
-  RedLayout layout_;
+  std::shared_ptr<const RedLayout> layout_;  // versions of one layout share it
   bool has_norm_;
   Tensor values_;
 };

@@ -43,7 +43,9 @@ TEST_CASE("a version keeps its values while its adapter changes, and has a numbe
   CHECK(std::equal(before.begin(), before.end(), first->values()));
   const auto second = AdapterVersion::of(*adapter);
   CHECK(second->id() != first->id());
-  CHECK(second->layout() == first->layout());
+  CHECK(&second->layout() == &first->layout());
+  CHECK(&AdapterVersion::of(*adapter_of(RedVariant::all, all_sites(), 3))->layout() == &first->layout());
+  CHECK(AdapterVersion::of(*adapter_of(RedVariant::scale, all_sites(), 1))->layout() != first->layout());
   CHECK(!std::equal(before.begin(), before.end(), second->values()));
   CHECK(second->bytes() == adapter->values().bytes());
 }

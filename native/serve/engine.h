@@ -123,6 +123,7 @@ class Engine : public Resident {
   std::unordered_map<int32_t, std::unique_ptr<Sequence>> sequences_;  // all that did not end, by request
   std::vector<Sequence*> running_;                                    // by arrival
   StepTimes times_;
+  const double score_cost_;
   uint64_t arrivals_ = 0;
   int32_t last_group_ = -1, groups_ = 0;
   int64_t most_rows_ = 0;  // of a step, after one that found too little memory; 0: no bound
