@@ -27,7 +27,7 @@ export type {
   TokenLogProbability,
 } from "./generate/result";
 export type { LogProbabilityOptions, PenaltyOptions } from "./generate/sampling_options";
-export type { ScoreResult } from "./generate/scoring";
+export type { ScoreOptions, ScoreResult } from "./generate/scoring";
 export type { IteratedOnly } from "./generators";
 export type { Architecture, StackArchitecture } from "./model/architecture";
 export { type DeviceChoice, type MatrixProduct, type ModelDevice, setDeviceMemoryLimit } from "./model/device";

@@ -250,7 +250,7 @@ export class RedAdapter implements ModelAdapter {
   setVectors(vectors: ReadonlyMap<string, Float32Array>): void {
     if (isClaimed(this.native))
       throw new RubricateError("ERR_BUSY", "The adapter is in use by a training run that has not ended");
-    const values = this.native.values();
+    const values = this.native.values(takeSpare(this.parameterCount));
     const places = this.byName(values, true);
     readArgument("vectors", "a Map of names and numbers", () => {
       if (Object.prototype.toString.call(vectors) !== "[object Map]")
@@ -262,6 +262,7 @@ export class RedAdapter implements ModelAdapter {
       }
     });
     this.native.setValues(values);
+    spare = new WeakRef(values);
   }
 
   /** Distance of each site from the identity. */
@@ -299,6 +300,20 @@ export class RedAdapter implements ModelAdapter {
     }
     return vectors;
   }
+}
+
+/**
+ * The numbers of the last `setVectors`, for the next one: garbage of the size of an adapter at each call would come to a
+ * large part of the memory of many adapters before it is collected.
+ */
+let spare: WeakRef<Float32Array> | undefined;
+
+/** Takes it, since a getter of what was given may call `setVectors` too. */
+function takeSpare(count: number): Float32Array | undefined {
+  const taken = spare?.deref();
+  if (taken?.length !== count) return undefined;
+  spare = undefined;
+  return taken;
 }
 
 /** Whether two objects are the same model, as a proxy and its target are. */

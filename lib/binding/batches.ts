@@ -58,8 +58,9 @@ export interface NativeTenantResult {
 }
 
 /**
- * What a step made of one tenant. With an error (ERR_DATA: no supervised tokens; ERR_NOT_FINITE; ERR_ABORTED: cancelTenant)
- * the tenant was not updated, and its numbers mean nothing. The others were, with the bits of a step without it.
+ * What a step made of one tenant. With an error (ERR_DATA: no supervised tokens; ERR_NOT_FINITE; ERR_ABORTED: cancelTenant;
+ * ERR_ARGUMENT, ERR_CONTEXT_LENGTH: a wrong micro-batch, which has sequences of this tenant alone) the tenant was not updated,
+ * and its numbers mean nothing. The others were, with the bits of a step without it.
  */
 export interface NativeTenantOutcome extends NativeTenantResult {
   readonly error: RubricateError | undefined;

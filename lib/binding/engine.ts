@@ -19,6 +19,8 @@ export interface NativeVersion {
   /** Unique in this process. */
   readonly id: number;
   readonly bytes: number;
+  /** ERR_NOT_FINITE, which names the first number that is infinite or NaN. */
+  requireFinite(): void;
   /** Lets go of it; requests under way keep it. */
   dispose(): void;
 }

@@ -32,6 +32,12 @@ export interface ModelMemory {
   readonly mapped: number;
   /** Memory owned by this model: weights, and the RoPE table, which grows with the longest sequence. */
   readonly owned: number;
+  /**
+   * Pages of keys and values: those that its engine has allocated so far, whether requests use them or not; `Engine.stats` has
+   * how many they use. At most the engine's `cacheBytes`. 0 before its first request, and once its engine was closed, which
+   * without an `Engine` happens ten seconds after the last request.
+   */
+  readonly keysAndValues: number;
   /** Tensors of running jobs, their peak, and memory kept for the next job. */
   readonly workspace: number;
   readonly workspacePeak: number;

@@ -9,8 +9,11 @@ export interface NativeAdapter {
   /** Canonical names such as "layers.0.mlp.down_proj.scale", and the width of each. */
   readonly names: readonly string[];
   readonly widths: readonly number[];
-  /** Copies of all vectors, concatenated, fp32 [sum of widths]. ERR_BUSY while a job trains the adapter; gradients() too. */
-  values(): Float32Array;
+  /**
+   * Copies of all vectors, concatenated, fp32 [sum of widths]. ERR_BUSY while a job trains the adapter; gradients() too.
+   * @param into takes the copies and is returned; default: a new array
+   */
+  values(into?: Float32Array): Float32Array;
   /** Gradients of the last backward, before clipping; same layout. */
   gradients(): Float32Array;
   /** ERR_BUSY while a job uses the adapter. */

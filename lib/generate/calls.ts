@@ -1,35 +1,56 @@
-/** `LlamaModel.generate` and `LlamaModel.complete`. */
+/** `LlamaModel.generate`, `LlamaModel.complete` and `LlamaModel.score`. */
 import { requireModel } from "../brands";
 import { type IteratedOnly, iteratedOnly, returned } from "../generators";
-import { adapterHandle } from "../model_arguments";
+import { adapterHandle, type ModelAdapter } from "../model_arguments";
 import { checkOptions } from "../options";
 import { generation, type Pieces } from "./generation";
-import { checkedCall, type GenerateOptions, generateOptionNames } from "./options";
+import { type CheckedCall, checkedCall, type GenerateOptions, generateOptionNames } from "./options";
 import type { RequestModel } from "./request";
 import type { GenerationResult } from "./result";
-import { presentVersion, type Served } from "./served";
+import { checkedScore, type ScoreCall, type ScoreOptions, type ScoreResult, scored, scoreOptionNames } from "./scoring";
+import { presentVersion, type Served, type ServedCall } from "./served";
+
+/** A call of the model itself. */
+function servedByModel<C extends ServedCall>(
+  model: RequestModel,
+  adapter: ModelAdapter | null | undefined,
+  call: C,
+): Served<C> {
+  const choose: Served["choose"] = (work) => presentVersion(model, adapter, call, work);
+  return { call, tenant: 0, weight: 1, deadlineMs: 0, choose, over: () => {} };
+}
 
 /**
- * A call of the model itself.
  * @param what the method, for messages
  * @throws RubricateError ERR_ARGUMENT, ERR_FOREIGN, ERR_DISPOSED
  */
-function servedByModel(model: RequestModel, given: GenerateOptions, what: string): Served {
+function generating(model: RequestModel, given: GenerateOptions, what: string): Served<CheckedCall> {
   requireModel(model);
   const options = checkOptions(given, generateOptionNames, what);
   adapterHandle(options.adapter, model);
-  const call = checkedCall(options, model.vocabularySize);
-  const choose: Served["choose"] = (work) => presentVersion(model, options.adapter, call, work);
-  return { call, tenant: 0, weight: 1, deadlineMs: 0, choose, over: () => {} };
+  return servedByModel(model, options.adapter, checkedCall(options, model.vocabularySize));
 }
 
 /** See LlamaModel.generate. */
 export function generate(model: RequestModel, options: GenerateOptions): Pieces & IteratedOnly {
-  const pieces = generation(model, () => servedByModel(model, options, "generate"));
+  const pieces = generation(model, () => generating(model, options, "generate"));
   return iteratedOnly(pieces, "generate", "model.complete(...)");
 }
 
 /** See LlamaModel.complete. */
 export function complete(model: RequestModel, options: GenerateOptions): Promise<GenerationResult> {
-  return returned(generation(model, () => servedByModel(model, options, "complete")));
+  return returned(generation(model, () => generating(model, options, "complete")));
+}
+
+/** @throws RubricateError ERR_ARGUMENT, ERR_FOREIGN, ERR_DISPOSED */
+function scoring(model: RequestModel, given: ScoreOptions): Served<ScoreCall> {
+  requireModel(model);
+  const options = checkOptions(given, scoreOptionNames, "score");
+  adapterHandle(options.adapter, model);
+  return servedByModel(model, options.adapter, checkedScore(options));
+}
+
+/** See LlamaModel.score. */
+export function score(model: RequestModel, options: ScoreOptions): Promise<ScoreResult> {
+  return scored(model, () => scoring(model, options));
 }

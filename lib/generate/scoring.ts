@@ -1,10 +1,39 @@
 /** Log-probabilities of given tokens. */
+import type { ModelAdapter } from "../model_arguments";
+import { lengthOf, type OptionNames, signalOf } from "../options";
 import { joined } from "../tokenizer/sequence";
-import { followingIds, type PromptOptions, promptIds } from "./prompt_ids";
+import type { ChatMessage } from "../tokenizer/tokenizer";
+import { followingIds, promptIds } from "./prompt_ids";
 import { leave, nextToken, type RequestModel, started } from "./request";
 import type { TokenLogProbability } from "./result";
 import { greedy } from "./sampling_options";
 import { type Served, type ServedCall, Work } from "./served";
+
+/** What is scored: a continuation of exactly one of `prompt`, `messages` and `tokenIds`. */
+export interface ScoreOptions {
+  /** Text, as for `generate`; "" with a tokenizer that puts a token before a text: the continuation is a whole text. */
+  readonly prompt?: string;
+  /** A conversation, rendered by the model's chat template with the prompt for an answer. */
+  readonly messages?: readonly ChatMessage[];
+  readonly tokenIds?: ArrayLike<number>;
+  /**
+   * A text or token ids, at least one. Behind `prompt` a text has the ids of a training row's completion, and elsewhere those
+   * of the middle of a text. No end token is added.
+   */
+  readonly continuation: string | ArrayLike<number>;
+  /** A RedAdapter that was created or loaded for this model object. Default: the model alone. */
+  readonly adapter?: ModelAdapter | null;
+  readonly signal?: AbortSignal;
+}
+
+export const scoreOptionNames: OptionNames<ScoreOptions> = {
+  prompt: true,
+  messages: true,
+  tokenIds: true,
+  continuation: true,
+  adapter: true,
+  signal: true,
+};
 
 export interface ScoreResult {
   /** Ids of the continuation. */
@@ -24,10 +53,20 @@ export interface ScoreResult {
 
 /** A call of `score`, checked. */
 export interface ScoreCall extends ServedCall {
-  readonly options: PromptOptions & { readonly continuation: string | ArrayLike<number> };
+  readonly options: Omit<ScoreOptions, "adapter">;
 }
 
-/** See Engine.score. @param begin checks the call */
+/**
+ * Checks the options of a call, except the adapter, before any work starts.
+ * @throws RubricateError ERR_ARGUMENT
+ */
+export function checkedScore(options: Omit<ScoreOptions, "adapter">): ScoreCall {
+  const { continuation, signal } = options;
+  if (typeof continuation !== "string") lengthOf("continuation", "a text or token ids", continuation);
+  return { options, signal: signalOf(signal) };
+}
+
+/** See Engine.score and LlamaModel.score. @param begin checks the call */
 export async function scored(model: RequestModel, begin: (work: Work) => Served<ScoreCall>): Promise<ScoreResult> {
   const work = new Work();
   let ids = new Int32Array(0);

@@ -9,11 +9,12 @@ import { finishInto } from "../files/atomic";
 import { readJson } from "../files/json";
 import { requireFolder } from "../files/not_a_folder";
 import { present } from "../files/read";
-import { complete, generate } from "../generate/calls";
+import { complete, generate, score } from "../generate/calls";
 import { modelEngineOptions } from "../generate/engine_size";
 import { ModelEngine } from "../generate/model_engine";
 import type { GenerateOptions } from "../generate/options";
 import type { GenerationPiece, GenerationResult } from "../generate/result";
+import type { ScoreOptions, ScoreResult } from "../generate/scoring";
 import type { IteratedOnly } from "../generators";
 import { Callback, runJob, throwIfAborted } from "../job";
 import { adapterHandle, checkedIds, type ModelAdapter } from "../model_arguments";
@@ -267,6 +268,17 @@ export class LlamaModel {
    */
   complete(options: GenerateOptions): Promise<GenerationResult> {
     return complete(this, options);
+  }
+
+  /**
+   * Log-probabilities of a given continuation. It shares steps with all other requests, and generates nothing; what it gives does
+   * not depend on them: the bits are those of the request alone, of the same tokens' `logProbabilities` in a generation, and of
+   * the loss in training (on the CPU; on a GPU with `RUBRICATE_MATMUL=own`).
+   * @throws RubricateError as `complete`; ERR_CONTEXT_LENGTH if prompt and continuation do not fit together; ERR_NOT_FINITE if a
+   * log-probability is not a finite number
+   */
+  score(options: ScoreOptions): Promise<ScoreResult> {
+    return score(this, options);
   }
 
   /**

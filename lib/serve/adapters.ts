@@ -7,7 +7,7 @@ import type { ChosenAdapter, Work } from "../generate/served";
 import { runJob } from "../job";
 import type { LlamaModel } from "../model/model";
 import { nameOf } from "./engine_options";
-import { requireFinite, requireSameBase } from "./fitting";
+import { requireSameBase } from "./fitting";
 import { Loads } from "./loads";
 import { NamedAdapter, Version } from "./versions";
 
@@ -155,9 +155,9 @@ export class AdapterRegistry {
     const { model, keepVersions } = this.settings;
     const { config } = adapter;
     await requireSameBase(model, adapter);
-    await requireFinite(adapter);
     const handle = await runJob(() => model.native.publish(adapter.native), signal);
     try {
+      handle.requireFinite();
       this.requireOpen();
       this.makeRoom(name, handle.bytes);
     } catch (error) {

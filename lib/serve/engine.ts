@@ -89,13 +89,7 @@ export class Engine {
     return returned(generation(this.model, (work) => this.generating(options, "complete", work)));
   }
 
-  /**
-   * Log-probabilities of a given continuation. It shares steps with all other requests, and generates nothing; what it gives does
-   * not depend on them: the bits are those of the request alone, of the same tokens' `logProbabilities` in a generation, and of
-   * the loss in training (on the CPU; on a GPU with `RUBRICATE_MATMUL=own`).
-   * @throws RubricateError as `complete`; ERR_CONTEXT_LENGTH if prompt and continuation do not fit together; ERR_NOT_FINITE if a
-   * log-probability is not a finite number
-   */
+  /** As `LlamaModel.score`, with the adapter's name, a tenant and a deadline, and the further errors of `generate`. */
   score(options: EngineScoreOptions): Promise<ScoreResult> {
     return scored(this.model, (work) => {
       this.requireTakes();

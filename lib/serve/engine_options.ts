@@ -10,13 +10,12 @@ import {
   pageBytes,
 } from "../generate/engine_size";
 import { checkedCall, type GenerateOptions, generateOptionNames } from "../generate/options";
-import type { ScoreCall } from "../generate/scoring";
+import { checkedScore, type ScoreCall, type ScoreOptions, scoreOptionNames } from "../generate/scoring";
 import { limits } from "../limits";
 import type { LlamaModel } from "../model/model";
 import type { NativeEngineOptions } from "../native";
 import { integer, type Kind, number, positiveFloat32 } from "../option_kinds";
-import { booleanOf, checkOptions, functionOf, isMissing, lengthOf, type OptionNames, signalOf } from "../options";
-import type { ChatMessage } from "../tokenizer/tokenizer";
+import { booleanOf, checkOptions, functionOf, isMissing, type OptionNames } from "../options";
 
 export interface EngineOptions {
   /** A model has at most one Engine, until that is closed. */
@@ -85,31 +84,12 @@ export interface EngineCallOptions {
 /** As for `LlamaModel.generate`; in addition, who asks and which adapter answers. */
 export interface EngineGenerateOptions extends Omit<GenerateOptions, "adapter">, EngineCallOptions {}
 
-/** What is scored: a continuation of exactly one of `prompt`, `messages` and `tokenIds`. */
-export interface EngineScoreOptions extends EngineCallOptions {
-  /** Text, as for `generate`; "" with a tokenizer that puts a token before a text: the continuation is a whole text. */
-  readonly prompt?: string;
-  /** A conversation, rendered by the model's chat template with the prompt for an answer. */
-  readonly messages?: readonly ChatMessage[];
-  readonly tokenIds?: ArrayLike<number>;
-  /**
-   * A text or token ids, at least one. Behind `prompt` a text has the ids of a training row's completion, and elsewhere those
-   * of the middle of a text. No end token is added.
-   */
-  readonly continuation: string | ArrayLike<number>;
-  readonly signal?: AbortSignal;
-}
+/** As for `LlamaModel.score`; in addition, who asks and which adapter scores. */
+export interface EngineScoreOptions extends Omit<ScoreOptions, "adapter">, EngineCallOptions {}
 
 const callNames: OptionNames<EngineCallOptions> = { adapter: true, tenant: true, weight: true, deadlineMs: true };
 const generateNames: OptionNames<EngineGenerateOptions> = { ...generateOptionNames, ...callNames };
-const scoreNames: OptionNames<EngineScoreOptions> = {
-  prompt: true,
-  messages: true,
-  tokenIds: true,
-  continuation: true,
-  ...callNames,
-  signal: true,
-};
+const scoreNames: OptionNames<EngineScoreOptions> = { ...scoreOptionNames, ...callNames };
 
 function checked<T>(name: string, kind: Kind<T>, value: T | null | undefined, fallback: T): T {
   const chosen = value ?? fallback;
@@ -189,7 +169,5 @@ export function generateSettings(given: EngineGenerateOptions, what: string, voc
 /** @throws RubricateError ERR_ARGUMENT */
 export function scoreSettings(given: EngineScoreOptions): { asking: Asking; call: ScoreCall } {
   const options = checkOptions(given, scoreNames, "score");
-  const { continuation } = options;
-  if (typeof continuation !== "string") lengthOf("continuation", "a text or token ids", continuation);
-  return { asking: asking(options), call: { options, signal: signalOf(options.signal) } };
+  return { call: checkedScore(options), asking: asking(options) };
 }

@@ -1,9 +1,7 @@
 /** Whether an adapter may be served. */
 import type { RedAdapter } from "../adapter/red_adapter";
-import { invalid, quoted, RubricateError } from "../errors";
-import { firstNotFiniteSteps } from "../finite";
+import { quoted, RubricateError } from "../errors";
 import type { LlamaModel } from "../model/model";
-import { inSlices } from "../steps";
 
 /** An adapter of another model object is served if that has the same weights. */
 export async function requireSameBase(model: LlamaModel, adapter: RedAdapter): Promise<void> {
@@ -20,12 +18,4 @@ export async function requireSameBase(model: LlamaModel, adapter: RedAdapter): P
       "ERR_BASE_MISMATCH",
       `Expected an adapter of ${model.dir} (${part} ${own[part]}) but received one of ${quoted(base.name)} (${part} ${base[part]})`,
     );
-}
-
-/** @throws RubricateError ERR_NOT_FINITE */
-export async function requireFinite(adapter: RedAdapter): Promise<void> {
-  for (const [name, values] of adapter.vectors()) {
-    const at = await inSlices(firstNotFiniteSteps(values));
-    if (at >= 0) throw invalid(`${name}[${at}]`, "a finite number", values[at], "ERR_NOT_FINITE");
-  }
 }

@@ -40,15 +40,17 @@ class AdapterVersion {
   AdapterVersion& operator=(const AdapterVersion&) = delete;
 
   int64_t id() const { return id_; }  // unique in this process, never reused; from 1 on
-  const RedLayout& layout() const { return layout_; }
+  const RedLayout& layout() const { return *layout_; }
   const float* values() const { return values_.data<float>(); }  // [layout().count], in host memory
   int64_t bytes() const { return values_.bytes(); }
   bool has_norm() const { return has_norm_; }
+  // Throws ERR_NOT_FINITE, which names the first number that is infinite or NaN: its vector, and its place there.
+  void require_finite() const;
 
  private:
   explicit AdapterVersion(const RedAdapter& adapter);
   int64_t id_;
-  RedLayout layout_;
+  std::shared_ptr<const RedLayout> layout_;  // versions of one layout share it
   bool has_norm_;
   Tensor values_;
 };

@@ -1,6 +1,10 @@
 #include "adapter/adapter_version.h"
 
+#include <cmath>
+#include <utility>
+
 #include "adapter/resident_batch.h"
+#include "device/slabs.h"
 #include "doctest/doctest.h"
 #include "tests/test_model.h"
 
@@ -39,9 +43,50 @@ TEST_CASE("a version keeps its values while its adapter changes, and has a numbe
   CHECK(std::equal(before.begin(), before.end(), first->values()));
   const auto second = AdapterVersion::of(*adapter);
   CHECK(second->id() != first->id());
-  CHECK(second->layout() == first->layout());
+  CHECK(&second->layout() == &first->layout());
+  CHECK(&AdapterVersion::of(*adapter_of(RedVariant::all, all_sites(), 3))->layout() == &first->layout());
+  CHECK(AdapterVersion::of(*adapter_of(RedVariant::scale, all_sites(), 1))->layout() != first->layout());
   CHECK(!std::equal(before.begin(), before.end(), second->values()));
   CHECK(second->bytes() == adapter->values().bytes());
+}
+
+TEST_CASE("a version names its first number that is not finite, by vector and place") {
+  for (const RedVariant variant : {RedVariant::all, RedVariant::scale, RedVariant::bias, RedVariant::ln}) {
+    const auto adapter = adapter_of(variant, {Site::down_proj, Site::q_proj}, 1);
+    AdapterVersion::of(*adapter)->require_finite();
+    for (Parameter& parameter : adapter->parameters()) {
+      float* const values = parameter.master.data<float>();
+      const int64_t last = parameter.master.count() - 1;
+      const float kept = values[last];
+      for (const auto& [bad, text] : {std::pair{NAN, "NaN"}, {INFINITY, "Infinity"}, {-INFINITY, "-Infinity"}}) {
+        values[last] = bad;
+        const auto version = AdapterVersion::of(*adapter);
+        const auto [code, message] = thrown([&] { version->require_finite(); });
+        CHECK(code == "ERR_NOT_FINITE");
+        CHECK(message == concat("Expected a finite number for ", parameter.name, "[", last, "] but received ", text));
+      }
+      values[last] = kept;
+    }
+    adapter->parameters().back().master.data<float>()[0] = NAN;
+    adapter->parameters().front().master.data<float>()[1] = INFINITY;
+    const auto version = AdapterVersion::of(*adapter);
+    CHECK(thrown([&] { version->require_finite(); }).second ==
+          concat("Expected a finite number for ", adapter->parameters().front().name, "[1] but received Infinity"));
+  }
+}
+
+TEST_CASE("versions are of their very size, apart from the memory of what comes and goes") {
+  const auto adapter = adapter_of(RedVariant::all, all_sites(), 1);
+  const SlabStats before = Slabs::process().stats();
+  std::vector<std::shared_ptr<const AdapterVersion>> versions;
+  for (int i = 0; i < 300; ++i) versions.push_back(AdapterVersion::of(*adapter));
+#if !defined(__SANITIZE_ADDRESS__)
+  const int64_t one = (adapter->values().bytes() + 63) / 64 * 64;
+  CHECK(Slabs::process().stats().used - before.used == 300 * one);
+#endif
+  versions.clear();
+  CHECK(Slabs::process().stats().used == before.used);
+  CHECK(Slabs::process().stats().mapped == before.mapped);
 }
 
 TEST_CASE("a step's table has each distinct version once, with the vectors of its own layout") {

@@ -51,11 +51,22 @@ void require_at_rest(const AdapterState& state) {
   require(state.used.training == 0, "ERR_BUSY", "Expected an adapter that is not being trained by a running job");
 }
 
+void require_count(std::span<const float> values, const Tensor& own) {
+  require(static_cast<int64_t>(values.size()) == own.count(), "ERR_SHAPE", "Expected ", own.count(),
+          " numbers for values but received ", values.size());
+}
+
 }  // namespace
 
 Napi::Value AdapterHandle::values(const Napi::CallbackInfo& info) {
   require_at_rest(*use());
   const Tensor& values = state_->adapter->values();
+  if (!is_missing(info[0])) {
+    const std::span<float> into = float32_elements(info[0], "into");
+    require_count(into, values);
+    std::memcpy(into.data(), values.raw(), into.size_bytes());
+    return info[0];
+  }
   return float32_value(info.Env(), values.data<float>(), values.count());
 }
 
@@ -67,12 +78,11 @@ Napi::Value AdapterHandle::gradients(const Napi::CallbackInfo& info) {
 
 Napi::Value AdapterHandle::set_values(const Napi::CallbackInfo& info) {
   const auto state = use();
-  const std::vector<float> values = float32_argument(info[0], "values");
+  const std::span<const float> values = float32_elements(info[0], "values");
   const Tensor& own = state->adapter->values();
-  require(static_cast<int64_t>(values.size()) == own.count(), "ERR_SHAPE", "Expected ", own.count(),
-          " numbers for values but received ", values.size());
+  require_count(values, own);
   require(!state->used.in_use(), "ERR_BUSY", "Expected an adapter that no running job uses");
-  std::memcpy(own.raw(), values.data(), static_cast<size_t>(own.bytes()));
+  std::memcpy(own.raw(), values.data(), values.size_bytes());
   state->adapter->changed();
   return info.Env().Undefined();
 }

@@ -11,8 +11,8 @@ namespace rubricate::binding {
 namespace {
 
 template <typename T>
-std::vector<T> typed_argument(const Napi::Value& value, const char* name, napi_typedarray_type expected,
-                              const char* what) {
+std::span<T> typed_elements(const Napi::Value& value, const char* name, napi_typedarray_type expected,
+                            const char* what) {
   if (value.IsEmpty() || !value.IsTypedArray()) reject_argument(name, what, value);
   napi_typedarray_type type = napi_int8_array;
   size_t length = 0;
@@ -20,9 +20,14 @@ std::vector<T> typed_argument(const Napi::Value& value, const char* name, napi_t
   if (napi_get_typedarray_info(value.Env(), value, &type, &length, &data, nullptr, nullptr) != napi_ok ||
       type != expected)
     reject_argument(name, what, value);
-  std::vector<T> copy(length);
-  if (length > 0) std::memcpy(copy.data(), data, length * sizeof(T));
-  return copy;
+  return {static_cast<T*>(data), length};
+}
+
+template <typename T>
+std::vector<T> typed_argument(const Napi::Value& value, const char* name, napi_typedarray_type expected,
+                              const char* what) {
+  const std::span<T> elements = typed_elements<T>(value, name, expected, what);
+  return {elements.begin(), elements.end()};
 }
 
 }  // namespace
@@ -87,6 +92,10 @@ std::vector<int32_t> int32_argument(const Napi::Value& value, const char* name) 
 
 std::vector<float> float32_argument(const Napi::Value& value, const char* name) {
   return typed_argument<float>(value, name, napi_float32_array, "a Float32Array");
+}
+
+std::span<float> float32_elements(const Napi::Value& value, const char* name) {
+  return typed_elements<float>(value, name, napi_float32_array, "a Float32Array");
 }
 
 std::vector<std::string> strings_argument(const Napi::Value& value, const char* name) {

@@ -7,6 +7,7 @@
 #include <napi.h>
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,8 @@ Napi::Array array_argument(const Napi::Value& value, const char* name);
 Napi::Function function_argument(const Napi::Value& value, const char* name);
 std::vector<int32_t> int32_argument(const Napi::Value& value, const char* name);  // an Int32Array, copied
 std::vector<float> float32_argument(const Napi::Value& value, const char* name);  // a Float32Array, copied
+// The elements of a Float32Array, which are valid until JavaScript runs.
+std::span<float> float32_elements(const Napi::Value& value, const char* name);
 std::vector<std::string> strings_argument(const Napi::Value& value, const char* name);
 Shape shape_argument(const Napi::Value& value, const char* name);
 DType dtype_argument(const Napi::Value& value, const char* name);  // "float32", ...

@@ -1,5 +1,7 @@
 #include "binding/batches.h"
 
+#include <algorithm>
+#include <optional>
 #include <set>
 
 #include "binding/adapter.h"
@@ -76,15 +78,45 @@ Batch batch_argument(const Napi::Value& value, const char* name, const BatchBoun
   return {arrays_argument(object_argument(value, name)), bounds};
 }
 
-std::vector<MicroBatch> micro_batches_argument(const Napi::Value& value, const char* name, const BatchBounds& bounds) {
-  const Napi::Array array = array_argument(value, name);
+namespace {
+
+// The only one of several tenants whose sequences a micro-batch has; null if there is none such.
+Tenant* only_tenant(std::vector<Tenant>& tenants, const std::vector<int32_t>& slots) {
+  if (tenants.size() < 2 || slots.empty()) return nullptr;
+  const int32_t slot = slots.front();
+  const bool only = std::all_of(slots.begin(), slots.end(), [slot](int32_t other) { return other == slot; });
+  if (!only || slot < 1 || static_cast<size_t>(slot) > tenants.size()) return nullptr;
+  return &tenants[static_cast<size_t>(slot - 1)];
+}
+
+// The micro-batches of a step. What is wrong with one of a single tenant is that tenant's outcome.
+std::vector<MicroBatch> step_batches_argument(const Napi::Value& value, const BatchBounds& bounds,
+                                              std::vector<Tenant>& tenants) {
+  const Napi::Array array = array_argument(value, "microBatches");
   std::vector<MicroBatch> batches;
+  std::optional<Error> refused;
   for (uint32_t i = 0; i < array.Length(); ++i) {
-    const Napi::Object object = object_argument(array.Get(i), name);
+    const Napi::Object object = object_argument(array.Get(i), "microBatches");
     BatchArrays arrays = arrays_argument(object);
-    batches.emplace_back(Batch(std::move(arrays), bounds), int32_argument(object.Get("targets"), "targets"));
+    std::vector<int32_t> targets = int32_argument(object.Get("targets"), "targets");
+    Tenant* const tenant = only_tenant(tenants, arrays.slots);
+    try {
+      batches.emplace_back(Batch(std::move(arrays), bounds), std::move(targets));
+    } catch (const Error& error) {
+      if (tenant == nullptr) throw;
+      if (!tenant->refused) tenant->refused = error;
+      if (!refused) refused = error;
+    }
   }
+  if (batches.empty() && refused) throw Error(*refused);
   return batches;
+}
+
+}  // namespace
+
+std::vector<MicroBatch> micro_batches_argument(const Napi::Value& value, const BatchBounds& bounds) {
+  std::vector<Tenant> none;
+  return step_batches_argument(value, bounds, none);
 }
 
 int64_t max_rows_argument(const Napi::Value& value) {
@@ -104,8 +136,8 @@ TrainRequest train_request_argument(const Napi::Value& value, const std::shared_
     require(seen.insert(tenant.parameters.get()).second, "ERR_ARGUMENT", "Expected each adapter once for tenants");
     adapters += tenant.adapter != nullptr;
   }
-  request.micro_batches = micro_batches_argument(object.Get("microBatches"), "microBatches",
-                                                 BatchBounds::of(core->architecture(), adapters));
+  request.micro_batches = step_batches_argument(object.Get("microBatches"),
+                                                BatchBounds::of(core->architecture(), adapters), request.tenants);
   request.options.recompute = boolean_argument(object.Get("recompute"), "recompute");
   request.options.update = boolean_argument(object.Get("update"), "update");
   request.options.max_rows = max_rows_argument(object.Get("maxRows"));

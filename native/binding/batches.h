@@ -17,7 +17,7 @@ Adapters adapters_argument(const Napi::Value& value, const std::shared_ptr<Model
 
 // Copies the typed arrays once. The rules are in model/batch.h and train/micro_batch.h.
 Batch batch_argument(const Napi::Value& value, const char* name, const BatchBounds& bounds);
-std::vector<MicroBatch> micro_batches_argument(const Napi::Value& value, const char* name, const BatchBounds& bounds);
+std::vector<MicroBatch> micro_batches_argument(const Napi::Value& value, const BatchBounds& bounds);
 
 struct TrainRequest {
   std::vector<Tenant> tenants;

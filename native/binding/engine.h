@@ -25,6 +25,8 @@ class EngineState : public Caller, public std::enable_shared_from_this<EngineSta
   void taken(int32_t request, int32_t tokens);
   // The core's engine. Throws ERR_DISPOSED after the engine was closed or its model was disposed of.
   Engine& core() const;
+  // Of its keys and values, at the end of its last turn; 0 after give_up().
+  int64_t pool_bytes() const { return core_ ? core_->stats().pool_bytes : 0; }
   std::shared_ptr<ModelState> model() const { return model_.lock(); }
   void wake() const;
   // Ends all requests with this error.

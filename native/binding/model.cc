@@ -142,8 +142,7 @@ Napi::Value ModelHandle::evaluate(const Napi::CallbackInfo& info) {
   const auto state = use();
   const std::shared_ptr<Model> model = state->model;
   const Adapters adapters = adapters_argument(info[1], state);
-  auto batches =
-      micro_batches_argument(info[0], "microBatches", BatchBounds::of(model->architecture(), adapters.core.size()));
+  auto batches = micro_batches_argument(info[0], BatchBounds::of(model->architecture(), adapters.core.size()));
   auto work = [model, batches = std::move(batches), core = adapters.core, max_rows = max_rows_argument(info[2])](
                   const JobControl& control, Progress&) -> Settle {
     const SlotSums sums = rubricate::evaluate(*model, core, batches, max_rows, control);
@@ -222,6 +221,7 @@ Napi::Value ModelHandle::memory(const Napi::CallbackInfo& info) {
   Napi::Object memory = Napi::Object::New(info.Env());
   memory.Set("mapped", static_cast<double>(mapped_bytes(*state)));
   memory.Set("owned", static_cast<double>(state->model->owned_bytes()));
+  memory.Set("keysAndValues", static_cast<double>(state->engine ? state->engine->pool_bytes() : 0));
   memory.Set("workspace", static_cast<double>(extended.used + brief.used));
   memory.Set("workspacePeak", static_cast<double>(extended.peak + brief.peak));
   memory.Set("workspaceCached", static_cast<double>(extended.cached + brief.cached));

@@ -6,9 +6,10 @@
 namespace rubricate::binding {
 
 Napi::Function VersionHandle::define(Napi::Env env) {
-  return DefineClass(env, "NativeVersion",
-                     {getter_of<&VersionHandle::id>("id"), getter_of<&VersionHandle::bytes>("bytes"),
-                      method_of<&VersionHandle::dispose>("dispose")});
+  return DefineClass(
+      env, "NativeVersion",
+      {getter_of<&VersionHandle::id>("id"), getter_of<&VersionHandle::bytes>("bytes"),
+       method_of<&VersionHandle::require_finite>("requireFinite"), method_of<&VersionHandle::dispose>("dispose")});
 }
 
 VersionHandle::VersionHandle(const Napi::CallbackInfo& info) : Handle(info) {
@@ -21,6 +22,11 @@ Napi::Value VersionHandle::id(const Napi::CallbackInfo& info) {
 
 Napi::Value VersionHandle::bytes(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(use()->version->bytes()));
+}
+
+Napi::Value VersionHandle::require_finite(const Napi::CallbackInfo& info) {
+  use()->version->require_finite();
+  return info.Env().Undefined();
 }
 
 Napi::Value VersionHandle::dispose(const Napi::CallbackInfo& info) {

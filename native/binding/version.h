@@ -23,6 +23,7 @@ class VersionHandle : public Handle<VersionHandle, VersionState> {
 
   Napi::Value id(const Napi::CallbackInfo& info);
   Napi::Value bytes(const Napi::CallbackInfo& info);
+  Napi::Value require_finite(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
 };
 

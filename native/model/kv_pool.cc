@@ -33,10 +33,7 @@ KvPool::KvPool(const Architecture& architecture, DType dtype, std::shared_ptr<Ar
   for (int64_t page = capacity; page-- > 0;) free_.push_back(static_cast<int32_t>(page));
 }
 
-int64_t KvPool::allocated_bytes() const {
-  const auto count = std::count_if(addresses_.begin(), addresses_.end(), [](void* at) { return at != nullptr; });
-  return count * page_bytes(architecture_, dtype_);
-}
+int64_t KvPool::allocated_bytes() const { return allocated_ * page_bytes(architecture_, dtype_); }
 
 int32_t KvPool::take() {
   if (free_.empty()) {
@@ -49,6 +46,7 @@ int32_t KvPool::take() {
   if (addresses_[page] == nullptr) {
     pages_[page] = Tensor::empty(arena_, {architecture_.stack.layers * layer_bytes_ / 4}, DType::f32);
     addresses_[page] = pages_[page].raw();
+    ++allocated_;
   }
   free_.pop_back();
   add_user(static_cast<int32_t>(page), false);

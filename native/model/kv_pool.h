@@ -78,7 +78,7 @@ class KvPool {
   std::vector<void*> addresses_;  // by page
   std::vector<int32_t> users_;    // by page
   std::vector<int32_t> free_;     // allocated ones at the end, which is where pages are taken from
-  int64_t cached_ = 0;
+  int64_t cached_ = 0, allocated_ = 0;
   std::vector<int32_t> table_, past_;  // of keys()
 };
 

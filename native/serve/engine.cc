@@ -37,7 +37,8 @@ Engine::Engine(std::shared_ptr<const Model> model, std::shared_ptr<Stream> strea
       stepper_(model_, arena_, options_.version_bytes, options_.check_weights),
       prefixes_(options_.share_prefixes ? std::make_unique<Prefixes>(options_.pages) : nullptr),
       pool_(model_->architecture(), model_->compute(), std::make_shared<Arena>(std::move(stream)), options_.pages,
-            prefixes_.get()) {
+            prefixes_.get()),
+      score_cost_(score_cost(model_->architecture())) {
   counts_.page_bytes = KvPool::page_bytes(model_->architecture(), model_->compute());
   report();
 }
@@ -169,6 +170,7 @@ void Engine::report() {
   counts_.pages = pool_.capacity();
   counts_.free_pages = pool_.free();
   counts_.cached_pages = pool_.cached();
+  counts_.pool_bytes = pool_.allocated_bytes();
   counts_.device_version_bytes = stepper_.version_bytes();
   int64_t deadline = 0;
   for (const auto& [id, sequence] : sequences_)

@@ -46,6 +46,7 @@ struct EngineStats {
   int64_t running = 0;  // sequences that have pages
   int64_t waiting = 0;  // requests without
   int64_t pages = 0, free_pages = 0, cached_pages = 0, page_bytes = 0;
+  int64_t pool_bytes = 0;  // of pages that were allocated; they stay so
   int64_t steps = 0;
   int64_t computed_tokens = 0;  // rows of prompts, also of those that were computed again
   int64_t generated_tokens = 0;
@@ -122,6 +123,7 @@ class Engine : public Resident {
   std::unordered_map<int32_t, std::unique_ptr<Sequence>> sequences_;  // all that did not end, by request
   std::vector<Sequence*> running_;                                    // by arrival
   StepTimes times_;
+  const double score_cost_;
   uint64_t arrivals_ = 0;
   int32_t last_group_ = -1, groups_ = 0;
   int64_t most_rows_ = 0;  // of a step, after one that found too little memory; 0: no bound

@@ -91,3 +91,40 @@ TEST_CASE("a sequence that gave up its pages tells each score once") {
     CHECK(served.answer(two).ids == alone(base.model, request_of(119, 30, 3)).ids);
   }
 }
+
+TEST_CASE("beside streams a prompt that is scored has fewer rows in a step than one that is not") {
+  const Base base = base_of(DType::f32);
+  const double cost = score_cost(base.model->architecture());
+  REQUIRE(cost > 1.1);
+  // Rows of a prompt of 150 tokens in each step beside a stream. Each look at the clock takes longer than a step should, so that
+  // chunks are as small as they can be.
+  const auto chunks = [&](int32_t score_from) {
+    int64_t now = 0;
+    EngineOptions options;
+    options.pages = 64;
+    options.clock = [&now] { return now += 1'000'000'000; };
+    Engine engine(base.model, present_device(), std::move(options), [] {});
+    engine.submit(request_of(3, 100));
+    while (engine.stats().generated_tokens < 2) engine.turn();
+    EngineRequest request = request_of(150, 1, 2);
+    request.score_from = score_from;
+    engine.submit(std::move(request));
+    std::vector<int64_t> rows;
+    for (int64_t before = engine.stats().computed_tokens, left = 150; left > 0;) {
+      engine.turn();
+      const int64_t after = engine.stats().computed_tokens;
+      rows.push_back(after - before - 1);  // one is the stream's
+      left -= rows.back();
+      before = after;
+      REQUIRE(rows.back() > 0);
+    }
+    return rows;
+  };
+  CHECK(chunks(-1).front() == 16);
+  CHECK(chunks(-1) == chunks(149));
+  const std::vector<int64_t> scored = chunks(1);
+  CHECK(scored.front() == static_cast<int64_t>(16.0 / cost));
+  CHECK(scored[1] == scored.front());
+  CHECK(chunks(40).front() == 16);
+  CHECK(chunks(40)[4] == scored.front());
+}

@@ -124,14 +124,19 @@ std::vector<Sequence*> Engine::planned(std::vector<StepPart>& parts) {
     std::stable_sort(candidates.begin(), candidates.end(),
                      [](auto* a, auto* b) { return a->last_step < b->last_step; });
   std::vector<Runnable> runnable;
-  for (const Sequence* sequence : candidates) runnable.push_back({sequence->pending(), sequence->group});
+  for (const Sequence* sequence : candidates) {
+    const int64_t first = sequence->keys.length + 1;  // whose row is the next one
+    runnable.push_back({sequence->pending(), sequence->group, std::max<int64_t>(sequence->to_score - first, 0),
+                        sequence->prompt - first});
+  }
   if (runnable.empty()) return {};
   last_group_ = next_group(runnable, last_group_);
   const auto decoding = std::count_if(runnable.begin(), runnable.end(), [&](const Runnable& one) {
     return one.group == last_group_ && one.pending == 1;
   });
-  const std::vector<int64_t> rows = planned_rows(runnable, last_group_, times_.chunk(decoding, options_.step_ns),
-                                                 most_rows_ > 0 ? most_rows_ : INT32_MAX);
+  const std::vector<int64_t> rows =
+      planned_rows(runnable, last_group_, times_.chunk(decoding, options_.step_ns),
+                   most_rows_ > 0 ? most_rows_ : INT32_MAX, decoding > 0 ? score_cost_ : 1.0);
   std::vector<std::pair<Sequence*, int64_t>> taking;
   for (size_t i = 0; i < candidates.size(); ++i)
     if (rows[i] > 0) taking.emplace_back(candidates[i], rows[i]);
@@ -157,10 +162,12 @@ void Engine::compute() {
     std::vector<StepPart> parts;
     const std::vector<Sequence*> sequences = planned(parts);
     if (sequences.empty()) return;
-    int64_t rows = 0, decoding = 0;
+    int64_t rows = 0, scored = 0, decoding = 0;
     for (size_t i = 0; i < parts.size(); ++i) {
       rows += parts[i].rows;
-      decoding += sequences[i]->pending() == 1;
+      const bool decodes = sequences[i]->pending() == 1;
+      decoding += decodes;
+      if (!decodes) scored += parts[i].scored();
     }
     const int64_t begin = options_.clock();
     std::vector<StepResult> results;
@@ -178,7 +185,8 @@ void Engine::compute() {
       return step_failed(sequences, Error("ERR_INTERNAL", error.what()));
     }
     counts_.step_ns = options_.clock() - begin;
-    times_.add(decoding, rows - decoding, counts_.step_ns);
+    times_.add(decoding, static_cast<double>(rows - decoding) + (score_cost_ - 1.0) * static_cast<double>(scored),
+               counts_.step_ns);
     ++counts_.steps;
     counts_.computed_tokens += rows;
     counts_.versions = stepper_.versions();

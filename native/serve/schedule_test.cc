@@ -36,6 +36,36 @@ TEST_CASE("rows of prompts beside decoding aim at the length of a step, within b
   CHECK(times.chunk(0, 12 * kMs) == StepTimes::kMostChunk);
 }
 
+TEST_CASE("rows that are scored take their cost of a chunk, and a chunk has a row at least") {
+  const auto planned = [](const std::vector<Runnable>& all, int64_t chunk, double cost, int64_t most = INT32_MAX) {
+    return planned_rows(all, 0, chunk, most, cost);
+  };
+  CHECK(planned({{100, 0, 0, 99}}, 16, 3.0) == std::vector<int64_t>{5});
+  CHECK(planned({{100, 0, 10, 99}}, 16, 3.0) == std::vector<int64_t>{12});
+  CHECK(planned({{100, 0, 40, 99}}, 16, 3.0) == std::vector<int64_t>{16});
+  CHECK(planned({{100, 0, 2, 4}}, 16, 3.0) == std::vector<int64_t>{12});  // it was put out: the rest is no prompt
+  CHECK(planned({{4, 0, 0, 3}, {1, 0}, {100, 0}}, 16, 3.0) == std::vector<int64_t>{4, 1, 6});
+  CHECK(planned({{100, 0}, {100, 0, 0, 99}}, 16, 3.0) == std::vector<int64_t>{16, 0});
+  CHECK(planned({{100, 0, 0, 99}, {100, 0}}, 16, 50.0) == std::vector<int64_t>{1, 0});
+  CHECK(planned({{100, 0, 0, 99}, {1, 0}}, 16, 50.0, 1) == std::vector<int64_t>{0, 1});
+  CHECK(planned({{100, 0, 0, 99}}, 16, 1.0) == std::vector<int64_t>{16});
+  CHECK(planned({{100, 0, 0, 0}}, 16, 3.0) == std::vector<int64_t>{16});
+}
+
+TEST_CASE("a row that is scored costs the head's multiplications beside those of its blocks") {
+  // [24, 24] of 4 heads and [12, 24] of 2, two of each; three of [40, 24]; the head: [97, 24]
+  Architecture architecture;
+  architecture.vocabulary = 97;
+  architecture.hidden = 24;
+  architecture.stack.layers = 3;
+  architecture.stack.attention.heads = 4;
+  architecture.stack.attention.kv_heads = 2;
+  architecture.stack.attention.head_dim = 6;
+  architecture.stack.feed_forward.size = 40;
+  CHECK(score_cost(architecture) ==
+        doctest::Approx(1.0 + 97.0 * 24 / (3.0 * (2 * 24 * 24 + 2 * 12 * 24 + 3 * 40 * 24))));
+}
+
 TEST_CASE("the order of tenants: a tenant's requests keep their order, and one that was put out goes first") {
   FairOrder order;
   order.wait(1, 7, 1.0f, false);

@@ -83,9 +83,8 @@ void Stepper::score(Tape& tape, const Tensor& hidden, const std::vector<StepPart
       score_rows(tape, hidden, model_->head(), static_cast<int64_t>(rows.size()), rows.data(), targets.data());
   auto from = scores.begin();
   for (size_t i = 0; i < parts.size(); ++i) {
-    const int64_t count = std::max<int64_t>(0, parts[i].score_end - parts[i].score_begin);
-    results[i].scores.assign(from, from + count);
-    from += count;
+    results[i].scores.assign(from, from + parts[i].scored());
+    from += parts[i].scored();
   }
 }
 

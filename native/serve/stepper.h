@@ -2,6 +2,7 @@
 // computed.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -25,6 +26,7 @@ struct StepPart {
   int32_t top_log_probs = -1;           // as in SampleRequest
   // The tokens whose log-probabilities are wanted: each comes from the row of the token before it. None if not less.
   int64_t score_begin = 0, score_end = 0;
+  int64_t scored() const { return std::max<int64_t>(0, score_end - score_begin); }
 
   // Whether these are its last tokens: then the next one is sampled.
   bool samples() const { return keys->length + rows == static_cast<int64_t>(tokens->size()); }

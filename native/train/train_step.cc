@@ -108,7 +108,9 @@ class Step {
     Split split{adapters_.empty() ? 0 : most_rows(options_.max_rows, control_), options_.max_rows > 0, {}};
     split.left_out.resize(slots_);
     for (size_t i = 0; i < tenants_.size(); ++i) {
-      if (counts_[slot(i)] == 0)
+      if (tenants_[i].refused)
+        outcomes_[i].error = tenants_[i].refused;
+      else if (counts_[slot(i)] == 0)
         outcomes_[i].error = Error("ERR_DATA", "Expected at least one supervised token in the step's micro-batches");
       check_flag(i);
       if (outcomes_[i].error)

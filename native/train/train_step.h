@@ -29,6 +29,8 @@ struct Tenant {
   bool decay_to_zero = false;  // true: weight decay pulls scales to 0 too, as in the reference implementation
   // Set from any thread: leaves this tenant out of an update that has not begun. May be null.
   std::shared_ptr<const std::atomic<bool>> cancelled = {};
+  // What is wrong with its sequences, if they were refused: it takes no part in the step, and this is its outcome.
+  std::optional<Error> refused = {};
 };
 
 struct TenantResult {
@@ -39,7 +41,7 @@ struct TenantResult {
 };
 
 // With an error the tenant was not updated, and its result means nothing.
-//   ERR_DATA: no supervised token in the step. ERR_NOT_FINITE: its loss, gradient or updated values. ERR_ABORTED: its flag.
+//   Tenant::refused. ERR_DATA: no supervised token in the step. ERR_NOT_FINITE: its loss, gradient or updated values. ERR_ABORTED: its flag.
 struct TenantOutcome {
   TenantResult result;
   std::optional<Error> error;

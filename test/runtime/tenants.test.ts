@@ -2,7 +2,13 @@
 import { join } from "node:path";
 import { RubricateError } from "../../lib/errors";
 import { LlamaModel } from "../../lib/model/model";
-import { type NativeAdapter, type NativeModel, type NativeTrainRequest, native } from "../../lib/native";
+import {
+  type NativeAdapter,
+  type NativeMicroBatch,
+  type NativeModel,
+  type NativeTrainRequest,
+  native,
+} from "../../lib/native";
 import { expectedOf } from "../parity/fixtures";
 
 const { Adapter, Optimizer } = native();
@@ -20,10 +26,12 @@ const options = {
 
 let model: NativeModel;
 let architecture: string;
+let context: number;
 
 beforeAll(async () => {
   const loaded = await LlamaModel.fromPretrained(join(__dirname, "../parity/fixtures/gqa"));
   architecture = JSON.stringify(loaded.architecture);
+  context = loaded.contextLength;
   model = (loaded as unknown as { native: NativeModel }).native;
 });
 
@@ -72,6 +80,42 @@ test.each([undefined, 1, 50, 4096])("each tenant has its own outcome, with maxRo
   expect(silent!.values()).toEqual(before[2]);
   expect(outcomes[0]).toEqual(outcomes[3]);
 });
+
+test.each<[string, string, (microBatch: { tokenIds: Int32Array; targets: Int32Array }) => object]>([
+  ["a token outside the vocabulary", "ERR_ARGUMENT", ({ tokenIds }) => ({ tokenIds: tokenIds.with(0, 5000) })],
+  ["a negative token", "ERR_ARGUMENT", ({ tokenIds }) => ({ tokenIds: tokenIds.with(3, -1) })],
+  ["a target outside the vocabulary", "ERR_ARGUMENT", ({ targets }) => ({ targets: targets.with(1, 5000) })],
+  ["targets of other tokens", "ERR_ARGUMENT", ({ targets }) => ({ targets: targets.slice(1) })],
+  ["starts that do not fit", "ERR_ARGUMENT", () => ({ sequenceStarts: new Int32Array(count + 1) })],
+  ["a sequence longer than the context", "ERR_CONTEXT_LENGTH", () => longOf(context + 1)],
+])("a micro-batch that is refused ends its tenant alone: %s", async (_, code, change) => {
+  const adapters = [newAdapter(), newAdapter(), newAdapter()];
+  const before = adapters[1]!.values();
+  const given = request(adapters);
+  const [first, second, third] = given.microBatches;
+  const broken = { ...second!, ...change(second!) } as Required<NativeMicroBatch>;
+  // Its other micro-batches are sound.
+  const outcomes = await model.trainStep({ ...given, microBatches: [first!, second!, broken, third!] }).promise;
+  expect(outcomes.map(({ error }) => error?.code)).toEqual([undefined, code, undefined]);
+  const expected = await alone();
+  expect(adapters[0]!.values()).toEqual(expected);
+  expect(adapters[2]!.values()).toEqual(expected);
+  expect(adapters[1]!.values()).toEqual(before);
+  // What several tenants have sequences of rejects, and so does a step in which nothing is left.
+  const both = { ...given, microBatches: [{ ...broken, slots: broken.slots.map((__, at) => 1 + (at % 2)) }, third!] };
+  if (broken.slots.length > 1) await expect(model.trainStep(both).promise).rejects.toMatchObject({ code });
+  const all = [1, 2, 3].map((slot) => ({ ...broken, slots: broken.slots.map(() => slot) }));
+  await expect(model.trainStep({ ...given, microBatches: all }).promise).rejects.toMatchObject({ code });
+  const only = request([newAdapter()]);
+  const wrong = { ...broken, slots: broken.slots.map(() => 1) };
+  await expect(model.trainStep({ ...only, microBatches: [wrong] }).promise).rejects.toMatchObject({ code });
+});
+
+/** A micro-batch of one sequence of the second tenant. */
+function longOf(length: number) {
+  const tokenIds = new Int32Array(length).fill(1);
+  return { tokenIds, targets: tokenIds, sequenceStarts: Int32Array.of(0, length), slots: Int32Array.of(2) };
+}
 
 test("a tenant is cancelled alone, the job cancels all", async () => {
   const [first, second] = [newAdapter(), newAdapter()];

@@ -1,5 +1,6 @@
 /** `engine.adapters`: names, versions, memory, loads. */
 import { type AdapterRegistry, Engine, type EngineOptions, type LlamaModel, RedAdapter } from "../../lib/index";
+import { native } from "../../lib/native";
 import { adapterOf, failed, loadModel, until, withEngine } from "./engine_support";
 
 let model: LlamaModel;
@@ -13,6 +14,7 @@ beforeAll(async () => {
 afterAll(() => model.dispose());
 
 const request = { tokenIds: [1, 5, 9], maxNewTokens: 6 };
+const adamw = { learningRate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 };
 const engineWith = <T>(options: Omit<EngineOptions, "model">, work: (engine: Engine) => Promise<T>) =>
   withEngine({ model, ...options }, work);
 const versions = (registry: AdapterRegistry, name: string) => registry.get(name)?.versions;
@@ -124,7 +126,40 @@ test("what is refused changes nothing: another base, numbers that are not finite
   }
 });
 
-test("a set that fails once its vectors were checked leaves the version before it", async () => {
+test("a set names the vector and the place of a number that is not finite", async () => {
+  await engineWith({}, async (engine) => {
+    const broken = adapterOf(model, 1);
+    const { names, widths } = broken.native;
+    const values = broken.native.values();
+    values[values.length - 2] = Number.NEGATIVE_INFINITY;
+    broken.native.setValues(values);
+    expect(await failed(() => engine.adapters.set("a", broken))).toMatchObject({
+      code: "ERR_NOT_FINITE",
+      message: `Expected a finite number for ${names.at(-1)}[${widths.at(-1)! - 2}] but received -Infinity`,
+    });
+    expect(engine.adapters.get("a")).toBeUndefined();
+  });
+});
+
+test("an adapter is set while a step of its training is under way", async () => {
+  await engineWith({}, async (engine) => {
+    const adapter = adapterOf(model, 1);
+    const parameters = adapter.native;
+    const before = parameters.values();
+    const optimizer = new (native().Optimizer)(parameters);
+    const options = { ...adamw, maxGradNorm: 1, decayToZero: false };
+    const tokenIds = Int32Array.from({ length: 64 }, (_, at) => 1 + at);
+    const micro = { tokenIds, targets: tokenIds, sequenceStarts: Int32Array.of(0, 64), slots: Int32Array.of(1) };
+    const tenants = [{ parameters, optimizer, options }];
+    const step = model.native.trainStep({ tenants, microBatches: [micro], recompute: false, update: true });
+    expect(() => parameters.values()).toThrow(expect.objectContaining({ code: "ERR_BUSY" }));
+    expect(await engine.adapters.set("a", adapter)).toEqual({ name: "a", version: 1 });
+    await step.promise;
+    expect(parameters.values()).not.toEqual(before);
+  });
+});
+
+test("a set of an adapter that is disposed of meanwhile leaves the version before it", async () => {
   await engineWith({}, async (engine) => {
     await engine.adapters.set("a", adapters[0]!);
     const own = adapterOf(model, 1);

@@ -1,11 +1,13 @@
-/** Scores of an Engine: those of the same tokens in a generation and in training, whatever shares the steps. */
+/** Scores of a model and of an Engine: those of the same tokens in a generation and in training, whatever shares the steps. */
 import {
   Dataset,
   type Engine,
   type EngineScoreOptions,
   evaluate,
   type LlamaModel,
-  type RedAdapter,
+  RedAdapter,
+  type ScoreOptions,
+  type ScoreResult,
 } from "../../lib/index";
 import { adapterOf, failed, loadModel, until, withEngine } from "./engine_support";
 
@@ -161,4 +163,73 @@ test("a signal, a deadline, draining and closing end it as they end a generation
     expect(await closed).toMatchObject({ code: "ERR_ABORTED", message: "The engine was closed" });
     expect(await failed(() => engine.score(call))).toMatchObject({ code: "ERR_DISPOSED" });
   });
+});
+
+test("a model scores as an Engine does, without one and beside one", async () => {
+  const calls: ScoreOptions[] = [
+    { tokenIds, continuation: [7, 8, 9] },
+    { tokenIds, continuation: [7, 8, 9], adapter },
+    { prompt: "We ask about ", continuation: "the tariff", adapter: null },
+    { messages, continuation: "the Navy", adapter },
+  ];
+  const alone: ScoreResult[] = [];
+  for (const call of calls) alone.push(await model.score(call));
+  expect(new Set(alone.map(({ sum }) => sum)).size).toBe(4);
+  for (const { tokenIds: ids, logProbabilities, adapter: named } of alone) {
+    expect(logProbabilities.map(({ tokenId }) => tokenId)).toEqual(ids);
+    expect(named).toBeNull();
+  }
+  const withoutTimes = ({ queuedMs: _, cachedTokens: __, ...rest }: ScoreResult) => rest;
+  const expected = alone.map(withoutTimes);
+  const together = await Promise.all(calls.map((call) => model.score(call)));
+  expect(together.map(withoutTimes)).toEqual(expected);
+  await until(() => !model.native.pendingJobs);
+  await withEngine({ model }, async (engine) => {
+    for (const [at, call] of calls.entries()) {
+      expect(withoutTimes(await engine.score(call as EngineScoreOptions))).toEqual(expected[at]);
+      expect(withoutTimes(await model.score(call))).toEqual(expected[at]);
+    }
+    expect(engine.stats().requests).toBe(0);
+  });
+});
+
+test("a model's scores check their options", async () => {
+  const other = await loadModel();
+  const call = { tokenIds: [1, 5, 9], continuation: [7, 8] };
+  const foreign = RedAdapter.create(other);
+  const codes: [object, object][] = [
+    [{ tenant: "a" }, argument('Unknown option "tenant" for score')],
+    [{ adapter: "a" }, argument("for adapter")],
+    [{ adapter: foreign }, { code: "ERR_FOREIGN" }],
+    [{ continuation: 5 }, argument("Expected a text or token ids for continuation but received 5")],
+    [{ continuation: [] }, argument("Expected at least one token for continuation")],
+    [{ prompt: "a" }, argument("Expected exactly one of prompt, messages and tokenIds")],
+    [{ signal: AbortSignal.abort("before") }, { code: "ERR_ABORTED", cause: "before" }],
+  ];
+  for (const [given, error] of codes)
+    expect(await failed(() => model.score({ ...call, ...given }))).toMatchObject(error);
+  expect(await failed(() => model.score(undefined as never))).toMatchObject({ code: "ERR_ARGUMENT" });
+  other.dispose();
+  expect(await failed(() => other.score(call))).toMatchObject({ code: "ERR_DISPOSED" });
+});
+
+test("a model's memory has the pages of its engine's keys and values, until that is closed", async () => {
+  const own = await loadModel();
+  const pages = () => own.memory().keysAndValues;
+  expect(pages()).toBe(0);
+  await withEngine({ model: own }, async (engine) => {
+    expect(pages()).toBe(0);
+    await engine.score({ tokenIds, continuation: [7] }); // 70 positions
+    const { pageBytes } = engine.stats();
+    await until(() => pages() > 0);
+    expect(pages()).toBe(2 * pageBytes);
+    await engine.score({ tokenIds: [1], continuation: [7] }); // pages that were given back are allocated still
+    expect(pages()).toBeGreaterThanOrEqual(2 * pageBytes);
+    expect(pages()).toBeLessThanOrEqual(3 * pageBytes);
+  });
+  expect(pages()).toBe(0);
+  await own.score({ tokenIds, continuation: [7] });
+  await until(() => pages() > 0);
+  own.dispose();
+  expect(pages).toThrow(expect.objectContaining({ code: "ERR_DISPOSED" }));
 });
