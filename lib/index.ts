@@ -1,7 +1,8 @@
 /** The public names. */
+
+export type { Adapter, AdapterConfig, AdapterMethod, LoadAdapterOptions } from "./adapter/adapter";
 export type { RedAdapterConfig, RedSite, RedVariant } from "./adapter/config";
 export {
-  type LoadAdapterOptions,
   RedAdapter,
   type RedAdapterOptions,
   type SiteStats,

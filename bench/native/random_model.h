@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "tensor/conversion.h"
+#include "tests/red_plan.h"
 #include "train/train_step.h"
 
 namespace rubricate {
@@ -81,10 +82,10 @@ inline MicroBatch random_batch(int64_t sequences, int64_t length, int64_t vocabu
 }
 
 // A RED edit after every layer's down projection.
-inline std::shared_ptr<RedAdapter> feed_forward_edits(const Architecture& architecture) {
+inline std::shared_ptr<Adapter> feed_forward_edits(const Architecture& architecture) {
   std::vector<int64_t> layers;
   for (int64_t l = 0; l < architecture.stack.layers; ++l) layers.push_back(l);
-  return std::make_shared<RedAdapter>(architecture, RedVariant::all, std::vector<Site>{Site::down_proj}, layers);
+  return testing::red_adapter(architecture, testing::RedVariant::all, {Site::down_proj}, layers);
 }
 
 }  // namespace rubricate

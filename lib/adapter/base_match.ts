@@ -5,14 +5,10 @@ import type { LlamaModel } from "../model/model";
 import type { Notice } from "../notices";
 import { templatesText } from "../tokenizer/chat_templates";
 import type { Tokenizer } from "../tokenizer/tokenizer";
-import type { AdapterFileConfig } from "./config";
+import type { AdapterOrigin } from "./config";
 
 /** How an adapter's base differs from a model, in a sentence; undefined if it is the same. */
-export async function baseMismatch(
-  dir: string,
-  file: AdapterFileConfig,
-  model: LlamaModel,
-): Promise<string | undefined> {
+export async function baseMismatch(dir: string, file: AdapterOrigin, model: LlamaModel): Promise<string | undefined> {
   const own = await model.fingerprint();
   const part = (["architecture", "weights"] as const).find((name) => own[name] !== file.base[name]);
   return (
@@ -22,7 +18,7 @@ export async function baseMismatch(
   );
 }
 
-type Hashes = AdapterFileConfig["tokenizer"];
+type Hashes = AdapterOrigin["tokenizer"];
 
 /** The hashes of a tokenizer in adapter_config.json. */
 export function tokenizerHashes(tokenizer: Tokenizer | undefined): Hashes {

@@ -37,10 +37,9 @@ export interface RedAdapterConfig {
   readonly hidden: number;
 }
 
-/** adapter_config.json, version 1 of the format. */
-export interface AdapterFileConfig extends RedAdapterConfig {
+/** What an adapter was trained with, and what wrote it. */
+export interface AdapterOrigin {
   readonly format: 1;
-  readonly kind: "red";
   /** The base that it was trained on: fingerprints (SHA-256 in hexadecimal) and, for people, the folder's name. */
   readonly base: { readonly architecture: string; readonly weights: string; readonly name: string };
   /**
@@ -50,6 +49,11 @@ export interface AdapterFileConfig extends RedAdapterConfig {
   readonly tokenizer: { readonly hash: string; readonly template?: string | null } | null;
   /** Version of the package that wrote it. */
   readonly rubricate: string;
+}
+
+/** adapter_config.json of a RED adapter, version 1 of the format. */
+export interface AdapterFileConfig extends RedAdapterConfig, AdapterOrigin {
+  readonly kind: "red";
 }
 
 /** Reads fields strictly: every field must be present and of its type; other fields are errors. */
@@ -106,14 +110,8 @@ export function parseAdapterConfig(text: string, path: string): AdapterFileConfi
     );
   if (document.format !== 1) throw malformed(`${path}: format`, "1", document.format);
   if (document.kind !== "red") throw malformed(`${path}: kind`, '"red"', document.kind);
-  const names = ["format", "kind", "variant", "sites", "layers", "hidden", "base", "tokenizer", "rubricate"];
+  const names = ["kind", "variant", "sites", "layers", "hidden", ...originNames];
   const fields = new Fields(document, path, names);
-  const base = new Fields(fields.get<JsonObject>("base", "an object", isObject), `${path}: base`, [
-    "architecture",
-    "weights",
-    "name",
-  ]);
-  const tokenizer = fields.get<JsonObject | null>("tokenizer", "an object or null", (v) => v === null || isObject(v));
   return {
     format: 1,
     kind: "red",
@@ -121,13 +119,38 @@ export function parseAdapterConfig(text: string, path: string): AdapterFileConfi
     sites: fields.get("sites", `some of ${redSites.join(", ")}, each once`, (v) => isSiteList(v)),
     layers: fields.get("layers", "ascending layer numbers", (v) => isLayerList(v)),
     hidden: fields.get("hidden", "a positive integer", (v) => isCount(v) && v > 0),
+    ...originOf(fields, path),
+  };
+}
+
+const originNames = ["format", "base", "tokenizer", "rubricate"];
+
+/**
+ * Parses an origin that is an object of its own.
+ * @param where for messages
+ * @throws RubricateError ERR_ADAPTER_FORMAT naming the field and the value
+ */
+export function parseOrigin(value: unknown, where: string): AdapterOrigin {
+  if (!isObject(value)) throw malformed(where, "an object", value);
+  if (value.format !== 1) throw malformed(`${where}: format`, "1", value.format);
+  return { format: 1, ...originOf(new Fields(value, where, originNames), where) };
+}
+
+function originOf(fields: Fields, where: string): Omit<AdapterOrigin, "format"> {
+  const base = new Fields(fields.get<JsonObject>("base", "an object", isObject), `${where}: base`, [
+    "architecture",
+    "weights",
+    "name",
+  ]);
+  const tokenizer = fields.get<JsonObject | null>("tokenizer", "an object or null", (v) => v === null || isObject(v));
+  return {
     base: { architecture: base.hash("architecture"), weights: base.hash("weights"), name: base.text("name") },
-    tokenizer: tokenizer && tokenizerHashes(tokenizer, `${path}: tokenizer`),
+    tokenizer: tokenizer && tokenizerHashes(tokenizer, `${where}: tokenizer`),
     rubricate: fields.text("rubricate"),
   };
 }
 
-function tokenizerHashes(value: JsonObject, where: string): AdapterFileConfig["tokenizer"] {
+function tokenizerHashes(value: JsonObject, where: string): AdapterOrigin["tokenizer"] {
   const hasTemplate = Object.hasOwn(value, "template");
   const fields = new Fields(value, where, hasTemplate ? ["hash", "template"] : ["hash"]);
   const hash = fields.text("hash");

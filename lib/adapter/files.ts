@@ -20,6 +20,9 @@ import { type AdapterFileConfig, parseAdapterConfig } from "./config";
 
 export { configFile, tensorFile };
 
+/** The number of elements of a shape. */
+export const elementCount = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);
+
 /** The two files of an adapter, to be written together. `vectors`: by name, fp32 [width]. */
 export function adapterFiles(config: AdapterFileConfig, vectors: ReadonlyMap<string, Float32Array>): FileContents[] {
   const tensors = [...vectors].map(([name, values]) => float32Tensor(name, [values.length], values));
@@ -43,13 +46,13 @@ export async function readAdapterConfig(dir: string, given = dir): Promise<Adapt
 
 /**
  * Reads the vectors of an adapter's folder. All must be present, of the right width, and finite.
- * @param widthsOf returns the width of each expected vector by name; it may use the tensors of the file
+ * @param shapesOf returns the shape of each expected tensor by name; it may use the tensors of the file
  * @param most bytes that the file may have
  * @throws RubricateError ERR_FILE, ERR_ADAPTER_FORMAT naming the tensor
  */
 export async function readAdapterVectors(
   dir: string,
-  widthsOf: (tensors: ReadonlyMap<string, ReadTensor>) => ReadonlyMap<string, number>,
+  shapesOf: (tensors: ReadonlyMap<string, ReadTensor>) => ReadonlyMap<string, readonly number[]>,
   most: number,
 ): Promise<Map<string, Float32Array>> {
   const path = await fileOf(resolve(dir), tensorFile);
@@ -61,16 +64,16 @@ export async function readAdapterVectors(
     if (!(cause instanceof RubricateError) || cause.code !== "ERR_SAFETENSORS") throw cause;
     throw new RubricateError("ERR_ADAPTER_FORMAT", cause.message, { cause });
   }
-  const widths = widthsOf(tensors);
+  const shapes = shapesOf(tensors);
   const wrong = (text: string) => new RubricateError("ERR_ADAPTER_FORMAT", `${text} in ${path}`);
-  for (const name of tensors.keys()) if (!widths.has(name)) throw wrong(`Expected no tensor ${quoted(name)}`);
+  for (const name of tensors.keys()) if (!shapes.has(name)) throw wrong(`Expected no tensor ${quoted(name)}`);
   const vectors = new Map<string, Float32Array>();
-  for (const [name, width] of widths) {
+  for (const [name, shape] of shapes) {
     const tensor = tensors.get(name);
     if (!tensor) throw wrong(`Expected a tensor ${name} but found none`);
     if (tensor.dtype !== "F32") throw wrong(`Expected F32 for ${name} but found ${tensor.dtype}`);
-    if (tensor.shape.length !== 1 || tensor.shape[0] !== width)
-      throw wrong(`Expected shape [${width}] for ${name} but found [${tensor.shape.join(", ")}]`);
+    if (tensor.shape.join() !== shape.join())
+      throw wrong(`Expected shape [${shape.join(", ")}] for ${name} but found [${tensor.shape.join(", ")}]`);
     const values = float32Values(tensor, name);
     const at = firstNotFinite(values);
     if (at >= 0) throw wrong(`Expected finite numbers but found ${values[at]} at ${at} of ${name}`);

@@ -1,30 +1,18 @@
 import { basename, resolve } from "node:path";
-import { adapterBrand, requireModel } from "../brands";
+import { requireModel } from "../brands";
 import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
-import { readTogether, writeInto } from "../files/atomic";
-import { requireNoModel } from "../files/model_folder";
+import { type FileContents, readTogether } from "../files/atomic";
 import { mostBytes } from "../files/safetensors";
-import { isClaimed } from "../in_use";
 import type { LlamaModel } from "../model/model";
-import type { ModelAdapter } from "../model_arguments";
-import { type NativeAdapter, type NativeModel, native } from "../native";
+import { type NativeAdapter, native } from "../native";
 import { type Notice, reportNotices } from "../notices";
-import {
-  booleanOf,
-  checkOptions,
-  functionOf,
-  lengthOf,
-  listOf,
-  type OptionNames,
-  pathOf,
-  readArgument,
-} from "../options";
+import { booleanOf, checkOptions, functionOf, listOf, type OptionNames, pathOf } from "../options";
+import { Adapter, checkedLayers, type LoadAdapterOptions, newHandle, requireInUse } from "./adapter";
 import { baseMismatch, tokenizerHashes, tokenizerNotices } from "./base_match";
 import {
   type AdapterFileConfig,
   isSiteList,
-  nativeSites,
   type RedAdapterConfig,
   type RedSite,
   type RedVariant,
@@ -32,6 +20,8 @@ import {
   redVariants,
 } from "./config";
 import { adapterFiles, configFile, readAdapterConfig, readAdapterVectors, tensorFile } from "./files";
+import type { AdapterPlan } from "./plan";
+import { redPlan } from "./red_plan";
 
 export interface RedAdapterOptions {
   /** Default: "all", scale and bias. */
@@ -43,16 +33,6 @@ export interface RedAdapterOptions {
 }
 
 const optionNames: OptionNames<RedAdapterOptions> = { variant: true, sites: true, layers: true };
-
-export interface LoadAdapterOptions {
-  /** Accept an adapter that was trained on another base if its vectors fit. Default: false. */
-  readonly allowBaseMismatch?: boolean;
-  /**
-   * Called with each difference from the model that it was trained with; see `RedAdapter.notices`. Default:
-   * `process.emitWarning`.
-   */
-  readonly onNotice?: (notice: Notice) => void;
-}
 
 const loadOptionNames: OptionNames<LoadAdapterOptions> = { allowBaseMismatch: true, onNotice: true };
 
@@ -77,22 +57,26 @@ export interface SiteStats {
  * independent of the base's dtype. A new adapter is the identity (except with variant "ln", which normalises from the
  * start).
  */
-export class RedAdapter implements ModelAdapter {
+export class RedAdapter extends Adapter {
   static {
     markCopy(RedAdapter);
   }
 
-  /** @internal */
-  readonly [adapterBrand] = true;
-  private disposed = false;
+  readonly method = "red";
 
   private constructor(
-    private readonly model: LlamaModel,
+    model: LlamaModel,
     readonly config: RedAdapterConfig,
-    private readonly handle: NativeAdapter,
-    /** Differences between the model that it was loaded for and the one that it was trained with; empty for a new adapter. */
-    readonly notices: readonly Notice[] = [],
-  ) {}
+    handle: NativeAdapter,
+    notices: readonly Notice[] = [],
+  ) {
+    super(model, handle, notices);
+  }
+
+  /** @internal */
+  get sites(): readonly RedSite[] {
+    return this.config.sites;
+  }
 
   /**
    * A new adapter for a model: scales 1, biases 0.
@@ -121,12 +105,7 @@ export class RedAdapter implements ModelAdapter {
   }
 
   private static build(model: LlamaModel, config: RedAdapterConfig, notices?: readonly Notice[]): RedAdapter {
-    const handle = new (native().Adapter)(
-      JSON.stringify(model.architecture),
-      config.variant,
-      config.sites.map((site) => nativeSites[site]),
-      Int32Array.from(config.layers),
-    );
+    const handle = newHandle(model, redPlan(model.architecture, config));
     return new RedAdapter(model, Object.freeze(config), handle, notices);
   }
 
@@ -173,8 +152,8 @@ export class RedAdapter implements ModelAdapter {
     if (mismatch !== undefined) notices.unshift({ code: "RUBRICATE_BASE_MISMATCH", message: mismatch });
     const adapter = RedAdapter.build(model, { variant, sites, layers, hidden }, notices);
     try {
-      const { names, widths } = adapter.handle;
-      const expected = new Map(names.map((name, at) => [name, widths[at]!]));
+      const { names, shapes } = adapter.native;
+      const expected = new Map(names.map((name, at) => [name, shapes[at]!]));
       const most = mostBytes(names.length, adapter.parameterCount);
       adapter.setVectors(await readAdapterVectors(folder, () => expected, most));
     } catch (error) {
@@ -184,18 +163,15 @@ export class RedAdapter implements ModelAdapter {
     return adapter;
   }
 
-  /**
-   * Writes the adapter into a folder, which is created if needed; other files in it stay. Atomic: after a crash or with a
-   * full disk the earlier adapter is still there.
-   * @throws RubricateError ERR_FILE, also if the folder has a model; ERR_NOT_FINITE, ERR_DISPOSED
-   */
-  async savePretrained(dir: string): Promise<void> {
-    const folder = resolve(pathOf("dir", dir));
+  /** @internal */
+  plan(): AdapterPlan {
+    return redPlan(this.model.architecture, this.config);
+  }
+
+  /** @internal */
+  override async files(): Promise<FileContents[]> {
     const vectors = this.vectors();
-    await writeInto(folder, adapterFiles(await this.fileConfig(), vectors), async () => {
-      await requireNoModel(folder);
-      return [];
-    });
+    return adapterFiles(await this.fileConfig(), vectors);
   }
 
   /** The contents of adapter_config.json. @internal */
@@ -206,63 +182,9 @@ export class RedAdapter implements ModelAdapter {
     return { format: 1, kind: "red", variant, sites, layers, hidden, base, tokenizer, rubricate: native().version };
   }
 
-  /** The handle of the native core. @internal */
-  get native(): NativeAdapter {
-    if (this.disposed) throw new RubricateError("ERR_DISPOSED", "Expected an adapter in use but it was disposed of");
-    return this.handle;
-  }
-
-  /**
-   * The handle, for a call of `model`. Vectors trained on one model are meaningless for another model of the same shape.
-   * @throws RubricateError ERR_FOREIGN, ERR_DISPOSED
-   * @internal
-   */
-  nativeFor(model: { readonly dir: string; readonly native: NativeModel }): NativeAdapter {
-    if (this.model !== model && !haveSameCore(this.model, model))
-      throw new RubricateError(
-        "ERR_FOREIGN",
-        `Expected an adapter of this model (${model.dir}) but received one that was created or loaded for another model ` +
-          `object (${this.model.dir}); load it for this model: RedAdapter.fromPretrained(dir, model)`,
-      );
-    return this.native;
-  }
-
-  /** Trainable numbers. */
-  get parameterCount(): number {
-    return this.native.widths.reduce((sum, width) => sum + width, 0);
-  }
-
   /** Copies of the vectors by canonical name ("layers.0.mlp.down_proj.scale"), fp32 [width]. */
-  vectors(): Map<string, Float32Array> {
-    return this.byName(this.native.values());
-  }
-
-  /** Gradients of the last backward, before clipping, by the vectors' names, fp32 [width]. */
-  gradients(): Map<string, Float32Array> {
-    return this.byName(this.native.gradients());
-  }
-
-  /**
-   * Overwrites vectors by name; the others stay. If one is refused, none is written.
-   * @throws RubricateError ERR_ARGUMENT for an unknown name, ERR_SHAPE, ERR_NOT_FINITE, ERR_BUSY while a job or a training
-   * run uses the adapter
-   */
-  setVectors(vectors: ReadonlyMap<string, Float32Array>): void {
-    if (isClaimed(this.native))
-      throw new RubricateError("ERR_BUSY", "The adapter is in use by a training run that has not ended");
-    const values = this.native.values(takeSpare(this.parameterCount));
-    const places = this.byName(values, true);
-    readArgument("vectors", "a Map of names and numbers", () => {
-      if (Object.prototype.toString.call(vectors) !== "[object Map]")
-        throw invalid("vectors", "a Map of names and numbers", vectors);
-      for (const [name, given] of vectors) {
-        const place = places.get(name);
-        if (!place) throw invalid("vectors", `names among ${this.native.names[0]}, ...`, name);
-        setVector(name, place, given);
-      }
-    });
-    this.native.setValues(values);
-    spare = new WeakRef(values);
+  override vectors(): Map<string, Float32Array> {
+    return super.vectors();
   }
 
   /** Distance of each site from the identity. */
@@ -277,83 +199,6 @@ export class RedAdapter implements ModelAdapter {
     }
     return [...sites.values()];
   }
-
-  /** Frees its memory. Further calls throw ERR_DISPOSED. */
-  dispose(): void {
-    if (this.disposed) return;
-    this.disposed = true;
-    this.handle.dispose();
-  }
-
-  [Symbol.dispose](): void {
-    this.dispose();
-  }
-
-  private byName(flat: Float32Array, shared = false): Map<string, Float32Array> {
-    const { names, widths } = this.native;
-    const vectors = new Map<string, Float32Array>();
-    let start = 0;
-    for (const [at, name] of names.entries()) {
-      const end = start + widths[at]!;
-      vectors.set(name, shared ? flat.subarray(start, end) : flat.slice(start, end));
-      start = end;
-    }
-    return vectors;
-  }
-}
-
-/**
- * The numbers of the last `setVectors`, for the next one: garbage of the size of an adapter at each call would come to a
- * large part of the memory of many adapters before it is collected.
- */
-let spare: WeakRef<Float32Array> | undefined;
-
-/** Takes it, since a getter of what was given may call `setVectors` too. */
-function takeSpare(count: number): Float32Array | undefined {
-  const taken = spare?.deref();
-  if (taken?.length !== count) return undefined;
-  spare = undefined;
-  return taken;
-}
-
-/** Whether two objects are the same model, as a proxy and its target are. */
-function haveSameCore(one: { readonly native: NativeModel }, other: { readonly native: NativeModel }): boolean {
-  try {
-    return one.native === other.native;
-  } catch {
-    return false; // one of them was disposed of
-  }
-}
-
-/** @throws RubricateError ERR_DISPOSED */
-function requireInUse(model: LlamaModel): void {
-  void model.native;
-}
-
-/** Copies numbers as float32 into the vector `place`. */
-function setVector(name: string, place: Float32Array, given: ArrayLike<number>): void {
-  const length = lengthOf(name, `${place.length} numbers`, given);
-  if (length !== place.length) throw invalid(name, `${place.length} numbers`, given, "ERR_SHAPE");
-  for (let at = 0; at < length; at++) {
-    const value = given[at]!;
-    if (typeof value !== "number") throw invalid(`${name}[${at}]`, "a number", value);
-    place[at] = value;
-    if (!Number.isFinite(place[at]))
-      throw invalid(`${name}[${at}]`, "a finite float32 number", value, "ERR_NOT_FINITE");
-  }
-}
-
-function checkedLayers(layers: readonly number[] | "all", count: number): number[] {
-  if (layers === "all") return Array.from({ length: count }, (_, layer) => layer);
-  const list = listOf("layers", '"all" or at least one layer', layers, count);
-  if (list.length === 0) throw invalid("layers", '"all" or at least one layer', layers);
-  for (const layer of list)
-    if (!Number.isInteger(layer) || layer < 0 || layer >= count)
-      throw invalid("layers", `layer numbers from 0 to ${count - 1}`, layer);
-  const sorted = list.sort((a, b) => a - b);
-  for (const [at, layer] of sorted.entries())
-    if (at > 0 && layer === sorted[at - 1]) throw invalid("layers", "each layer once", layer);
-  return sorted;
 }
 
 /** Distance of a vector from its identity: mean and maximum. */

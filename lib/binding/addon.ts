@@ -5,7 +5,7 @@ import type { NativeCudaDevices } from "./devices";
 import type { NativeModel, NativeModelSpec } from "./model";
 import type { NativeOps } from "./ops";
 import type { NativeOptimizer } from "./optimizer";
-import type { NativeAdapter, NativeParameters, NativeSite, NativeVariant } from "./parameters";
+import type { NativeAdapter, NativeParameters } from "./parameters";
 import type { NativeDtype, NativeTape, NativeTensor } from "./tensor";
 
 export interface NativeBinding {
@@ -34,11 +34,10 @@ export interface NativeBinding {
   }>;
   /** The names of `exact` that the file has, then its names with this suffix, at most one for each possible layer. */
   readSafetensorsNames(path: string, exact: readonly string[], suffix: string): NativeJob<string[]>;
+  /** The architecture as a model has it; the plan as native/adapter/plan.h describes it. */
   Adapter: new (
     architecture: string,
-    variant: NativeVariant,
-    sites: readonly NativeSite[],
-    layers: Int32Array,
+    plan: string,
   ) => NativeAdapter;
   Optimizer: new (parameters: NativeAdapter | NativeParameters) => NativeOptimizer;
   Tensor: {

@@ -30,7 +30,7 @@ interface NativeTenant {
 }
 
 export interface NativeTrainRequest {
-  /** Adapters of one layout (variant, sites, layers), each once; or the model's own weights. */
+  /** Adapters, each once (one with layer norms only with those of its own sites and layers); or the model's own weights. */
   readonly tenants: readonly NativeTenant[];
   /**
    * Sequences of slot i + 1 belong to tenant i; when the model's own weights train, all slots are 0. A tenant's sequences

@@ -1,16 +1,15 @@
 /** Handles of trainable parameters: the vectors of an adapter, or the weights of a model. */
 import type { NativeJob } from "../job";
 
-export type NativeVariant = "all" | "scale" | "bias" | "ln";
 export type NativeSite = "q_proj" | "k_proj" | "v_proj" | "o_proj" | "gate_proj" | "up_proj" | "down_proj";
 
-/** Vectors of an adapter in a fixed order: by layer, site, and then scale, bias, ln.weight, ln.bias. */
+/** The parameters of an adapter, in the order of its plan. */
 export interface NativeAdapter {
-  /** Canonical names such as "layers.0.mlp.down_proj.scale", and the width of each. */
+  /** Canonical names such as "layers.0.mlp.down_proj.scale", and the shape of each. */
   readonly names: readonly string[];
-  readonly widths: readonly number[];
+  readonly shapes: readonly (readonly number[])[];
   /**
-   * Copies of all vectors, concatenated, fp32 [sum of widths]. ERR_BUSY while a job trains the adapter; gradients() too.
+   * Copies of all values, concatenated, fp32. ERR_BUSY while a job trains the adapter; gradients() too.
    * @param into takes the copies and is returned; default: a new array
    */
   values(into?: Float32Array): Float32Array;

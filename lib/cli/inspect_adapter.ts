@@ -42,7 +42,7 @@ function readVectors(dir: string, config: AdapterFileConfig): Promise<Map<string
   const expected = expectedVectors(config);
   const widest = Math.min(config.hidden, limits.maxHidden) * mostTimesHidden;
   const most = mostBytes(expected.length, Math.min(expected.length, limits.maxTensorsRead) * widest);
-  const widthsOf = (tensors: ReadonlyMap<string, ReadTensor>) => {
+  const shapesOf = (tensors: ReadonlyMap<string, ReadTensor>) => {
     const firstOf = (...sites: RedSite[]) => {
       const first = expected.find(({ site }) => sites.includes(site));
       return (first && tensors.get(first.name)?.shape[0]) ?? config.hidden;
@@ -50,9 +50,9 @@ function readVectors(dir: string, config: AdapterFileConfig): Promise<Map<string
     const [keys, inner] = [firstOf("k", "v"), firstOf("gate", "up")];
     const closing = { ffn: config.hidden, attention: config.hidden };
     const widths = { ...closing, q: firstOf("q"), k: keys, v: keys, gate: inner, up: inner };
-    return new Map(expected.map(({ name, site }) => [name, widths[site]]));
+    return new Map(expected.map(({ name, site }) => [name, [widths[site]]]));
   };
-  return readAdapterVectors(dir, widthsOf, most);
+  return readAdapterVectors(dir, shapesOf, most);
 }
 
 /** Loads the adapter with --model, if given. @returns its notices */

@@ -1,6 +1,5 @@
 /** The adapters of an engine, by name and version. */
-import type { RedAdapterConfig } from "../adapter/config";
-import type { RedAdapter } from "../adapter/red_adapter";
+import type { Adapter, AdapterConfig } from "../adapter/adapter";
 import { requireAdapter } from "../brands";
 import { invalid, quoted, RubricateError } from "../errors";
 import type { ChosenAdapter, Work } from "../generate/served";
@@ -24,7 +23,7 @@ export interface AdapterInfo extends AdapterVersion {
   /** Of these versions together. */
   readonly bytes: number;
   /** What the current version edits; null if it is not in memory. */
-  readonly config: RedAdapterConfig | null;
+  readonly config: AdapterConfig | null;
   readonly pinned: boolean;
   /** false: it gave up its memory, and is loaded again when a request names it. */
   readonly resident: boolean;
@@ -39,7 +38,7 @@ interface Settings {
   readonly maxAdapterBytes: number;
   readonly keepVersions: number;
   readonly loadAdapter:
-    | ((name: string, signal: AbortSignal) => RedAdapter | undefined | Promise<RedAdapter | undefined>)
+    | ((name: string, signal: AbortSignal) => Adapter | undefined | Promise<Adapter | undefined>)
     | undefined;
 }
 
@@ -67,7 +66,7 @@ export class AdapterRegistry {
    * @returns the name and the new version's number
    * @throws RubricateError ERR_ARGUMENT, ERR_BASE_MISMATCH, ERR_NOT_FINITE, ERR_CACHE_FULL, ERR_BUSY, ERR_DISPOSED
    */
-  async set(name: string, adapter: RedAdapter): Promise<AdapterVersion> {
+  async set(name: string, adapter: Adapter): Promise<AdapterVersion> {
     this.requireOpen();
     nameOf("name", name);
     requireAdapter(adapter);
@@ -151,7 +150,7 @@ export class AdapterRegistry {
     this.deleted.clear();
   }
 
-  private async add(name: string, adapter: RedAdapter, signal?: AbortSignal): Promise<AdapterVersion> {
+  private async add(name: string, adapter: Adapter, signal?: AbortSignal): Promise<AdapterVersion> {
     const { model, keepVersions } = this.settings;
     const { config } = adapter;
     await requireSameBase(model, adapter);

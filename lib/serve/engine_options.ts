@@ -1,5 +1,5 @@
 /** The options of an Engine and of its calls, and their checks. */
-import type { RedAdapter } from "../adapter/red_adapter";
+import type { Adapter } from "../adapter/adapter";
 import { requireModel } from "../brands";
 import { invalid } from "../errors";
 import {
@@ -47,10 +47,7 @@ export interface EngineOptions {
    * signal fires when none of them waits any more. undefined: there is no such adapter. Without this function only adapters
    * that were set are known.
    */
-  readonly loadAdapter?: (
-    name: string,
-    signal: AbortSignal,
-  ) => RedAdapter | undefined | Promise<RedAdapter | undefined>;
+  readonly loadAdapter?: (name: string, signal: AbortSignal) => Adapter | undefined | Promise<Adapter | undefined>;
 }
 
 const engineOptionNames: OptionNames<EngineOptions> = {
@@ -69,10 +66,10 @@ const engineOptionNames: OptionNames<EngineOptions> = {
 /** Who asks, and which adapter answers. */
 export interface EngineCallOptions {
   /**
-   * The name of an adapter of `engine.adapters`, also with a version ("support@6"), or a RedAdapter of the model. Default: the
+   * The name of an adapter of `engine.adapters`, also with a version ("support@6"), or an adapter object of the model. Default: the
    * model alone.
    */
-  readonly adapter?: string | RedAdapter | null;
+  readonly adapter?: string | Adapter | null;
   /** Tenants share the engine by weight, however many requests each has. Default: one tenant for all that name none. */
   readonly tenant?: string;
   /** Of the tenant's share; a positive number. Default: 1. */

@@ -1,21 +1,22 @@
 /** Whether an adapter may be served. */
-import type { RedAdapter } from "../adapter/red_adapter";
+import { basename } from "node:path";
+import type { Adapter } from "../adapter/adapter";
 import { quoted, RubricateError } from "../errors";
 import type { LlamaModel } from "../model/model";
 
 /** An adapter of another model object is served if that has the same weights. */
-export async function requireSameBase(model: LlamaModel, adapter: RedAdapter): Promise<void> {
+export async function requireSameBase(model: LlamaModel, adapter: Adapter): Promise<void> {
   try {
     adapter.nativeFor(model);
     return;
   } catch (error) {
     if (!(error instanceof RubricateError) || error.code !== "ERR_FOREIGN") throw error;
   }
-  const [own, { base }] = [await model.fingerprint(), await adapter.fileConfig()];
+  const [own, base] = [await model.fingerprint(), await adapter.base()];
   const part = (["architecture", "weights"] as const).find((name) => own[name] !== base[name]);
   if (part !== undefined)
     throw new RubricateError(
       "ERR_BASE_MISMATCH",
-      `Expected an adapter of ${model.dir} (${part} ${own[part]}) but received one of ${quoted(base.name)} (${part} ${base[part]})`,
+      `Expected an adapter of ${model.dir} (${part} ${own[part]}) but received one of ${quoted(basename(adapter.baseDir))} (${part} ${base[part]})`,
     );
 }

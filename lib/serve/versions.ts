@@ -1,5 +1,5 @@
 /** The versions of one adapter in an engine. */
-import type { RedAdapterConfig } from "../adapter/config";
+import type { AdapterConfig } from "../adapter/adapter";
 import type { NativeVersion } from "../native";
 
 /** One state of an adapter's vectors. It is freed once it was dropped and no request uses it. */
@@ -12,7 +12,7 @@ export class Version {
   constructor(
     readonly number: number,
     readonly handle: NativeVersion,
-    readonly config: RedAdapterConfig,
+    readonly config: AdapterConfig,
   ) {
     this.bytes = handle.bytes;
   }

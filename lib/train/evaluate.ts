@@ -1,4 +1,4 @@
-import type { RedAdapter } from "../adapter/red_adapter";
+import type { Adapter } from "../adapter/adapter";
 import { requireModel } from "../brands";
 import { checkBatchSize, microBatchOf } from "../data/batches";
 import type { Dataset } from "../data/dataset";
@@ -13,7 +13,7 @@ import { type ExampleSource, exampleSource, requireFit } from "./examples";
 
 export interface EvaluateOptions {
   /** An adapter that was created or loaded for this model object. Default: only the model. */
-  readonly adapter?: RedAdapter | null;
+  readonly adapter?: Adapter | null;
   /** Sequences per micro-batch; the result does not depend on it. Default: 8. */
   readonly batchSize?: number;
   readonly signal?: AbortSignal;

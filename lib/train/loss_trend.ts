@@ -107,5 +107,5 @@ export function lossTrendOf(settings: Settings, warmupSteps: number): LossTrend 
   const { learningRate, method, adapter, shuffle, model } = settings;
   if (!shuffle) return undefined;
   const { hidden } = model.architecture;
-  return new LossTrend(learningRate, { method, sites: adapter?.config.sites ?? [], hidden }, warmupSteps);
+  return new LossTrend(learningRate, { method, sites: adapter?.sites ?? [], hidden }, warmupSteps);
 }

@@ -1,4 +1,4 @@
-import type { RedAdapter } from "../adapter/red_adapter";
+import type { Adapter } from "../adapter/adapter";
 import type { Dataset } from "../data/dataset";
 import type { Example } from "../data/types";
 import type { LlamaModel } from "../model/model";
@@ -11,7 +11,7 @@ export type { LoggerName } from "./option_table";
 export interface TrainerOptions extends TrainingOptions {
   readonly model: LlamaModel;
   /** The adapter that method "red" trains. */
-  readonly adapter?: RedAdapter;
+  readonly adapter?: Adapter;
   /** An array is copied when a run begins. */
   readonly train: Dataset | readonly Example[];
   /** Examples to evaluate with, or the share of `train`, in (0, 1), that is split off at random by the seed. */

@@ -1,5 +1,5 @@
 /** When a run's adapter becomes a version that an engine answers with. */
-import type { RedAdapter } from "../adapter/red_adapter";
+import type { Adapter } from "../adapter/adapter";
 import { invalid, RubricateError } from "../errors";
 import { integer } from "../option_kinds";
 import { checkOptions, isMissing, isRecord, type OptionNames, readArgument } from "../options";
@@ -9,7 +9,7 @@ import type { RunHooks } from "./run_hooks";
 export interface Publisher {
   readonly adapters: {
     /** Makes a copy of the adapter's present values the current version of a name. */
-    set(name: string, adapter: RedAdapter): Promise<unknown>;
+    set(name: string, adapter: Adapter): Promise<unknown>;
   };
 }
 
@@ -35,7 +35,7 @@ const steps = integer(1);
  */
 export function publishing(
   given: PublishOptions | null | undefined,
-  adapter: RedAdapter,
+  adapter: Adapter,
   evaluates: boolean,
 ): RunHooks | undefined {
   if (isMissing(given)) return undefined;

@@ -1,5 +1,7 @@
-import type { RedAdapter } from "../adapter/red_adapter";
+import type { Adapter } from "../adapter/adapter";
+import type { SitePlan } from "../adapter/plan";
 import type { LlamaModel } from "../model/model";
+import type { NativeSite } from "../native";
 
 /** Share of the free memory that stored activations may take with recompute "auto". */
 export const storedShare = 0.5;
@@ -17,12 +19,12 @@ export const storedShare = 0.5;
  * with norms of heads (H + K) (4 + 4 / head_dim) more: q and k before the norms in fp32, and the norms' factors;
  *
  * and in addition, for RED the edited projections' outputs (in fp32 for q, k and v; with a layer norm twice, plus mean and
- * deviation), for full fine-tuning the inputs of q, gate and down: c (2 hidden + size). Temporary tensors of the current
+ * deviation), for LoRA the inputs of its layers and 4 rank for each, for full fine-tuning the inputs of q, gate and down: c (2 hidden + size). Temporary tensors of the current
  * block are not counted.
  */
 export function storedBytesPerToken(
   model: Pick<LlamaModel, "architecture" | "dtype" | "device">,
-  adapter?: RedAdapter,
+  adapter?: Adapter,
 ): number {
   const { hidden, stacks } = model.architecture;
   const [{ layers, attention, feed_forward }] = stacks;
@@ -37,18 +39,55 @@ export function storedBytesPerToken(
     2 * (element * hidden + 4) +
     2 * element * feed_forward.size;
   if (!adapter) return layers * (common + element * (2 * hidden + feed_forward.size));
-  const { variant, sites, layers: edited } = adapter.config;
-  const [closing, inner] = [element * hidden, element * feed_forward.size];
-  const bytes = { q: 4 * queries, k: 4 * keys, v: 4 * keys, attention: closing, ffn: closing, gate: inner, up: inner };
-  const copies = { all: 1, scale: 1, bias: 0, ln: 2 }[variant];
-  const moments = variant === "ln" ? 8 : 0;
-  const outputs = sites.reduce((sum, site) => sum + copies * bytes[site] + moments, 0);
-  const scaled = variant === "all" || variant === "scale";
-  const formedAgain =
-    model.device.kind === "cpu" && scaled && sites.includes("ffn") !== sites.includes("attention")
-      ? element * hidden
-      : 0;
-  return (layers - Math.min(...edited)) * common + edited.length * (outputs - formedAgain);
+  const sizes: Sizes = {
+    hidden: element * hidden,
+    inner: element * feed_forward.size,
+    outputs: { q_proj: 4 * queries, k_proj: 4 * keys, v_proj: 4 * keys },
+    sumsAgain: model.device.kind === "cpu",
+  };
+  const { sites, parameters } = adapter.plan();
+  const edited = new Map<number, SitePlan[]>();
+  for (const site of sites) edited.set(site.layer, [...(edited.get(site.layer) ?? []), site]);
+  const ofLayers = [...edited.values()].reduce((sum, own) => sum + editBytes(own, sizes) + updateBytes(own, sizes), 0);
+  const projected = sites.reduce(
+    (sum, { low_rank }) => sum + (low_rank ? 4 * parameters[low_rank.a]!.shape[0]! : 0),
+    0,
+  );
+  return (layers - Math.min(...edited.keys())) * common + ofLayers + projected;
+}
+
+/** Bytes per token. */
+interface Sizes {
+  /** The residual stream, and the inner values of the feed-forward. */
+  readonly hidden: number;
+  readonly inner: number;
+  /** Outputs that are fp32; the others are as wide as one of the two. */
+  readonly outputs: Partial<Record<NativeSite, number>>;
+  /** Whether a sum after a sub-layer can be formed again. */
+  readonly sumsAgain: boolean;
+}
+
+/** What the edits of a layer's sites store: outputs, with a layer norm twice, plus mean and deviation. */
+function editBytes(sites: readonly SitePlan[], { hidden, inner, outputs, sumsAgain }: Sizes): number {
+  const outputOf = (site: NativeSite) => outputs[site] ?? (site === "gate_proj" || site === "up_proj" ? inner : hidden);
+  const bytes = sites.reduce((sum, { site, scale, norm }) => {
+    const copies = (scale === undefined ? 0 : 1) + (norm ? 1 : 0);
+    return sum + copies * outputOf(site) + (norm ? 8 : 0);
+  }, 0);
+  const closing = sites.filter(({ site }) => site === "down_proj" || site === "o_proj");
+  const formedAgain = sumsAgain && closing.length === 1 && closing[0]!.scale !== undefined && !closing[0]!.norm;
+  return bytes - (formedAgain ? hidden : 0);
+}
+
+/** What low-rank updates store of a layer: their inputs, of which several have one, and that of o_proj is stored anyway. */
+function updateBytes(sites: readonly SitePlan[], { hidden, inner }: Sizes): number {
+  const updated = sites.filter(({ low_rank }) => low_rank !== undefined).map(({ site }) => site);
+  const any = (...names: NativeSite[]) => names.some((name) => updated.includes(name));
+  return (
+    (any("q_proj", "k_proj", "v_proj") ? hidden : 0) +
+    (any("gate_proj", "up_proj") ? hidden : 0) +
+    (any("down_proj") ? inner : 0)
+  );
 }
 
 /**
@@ -60,7 +99,7 @@ export function storedBytesPerToken(
 export function recomputeRule(
   choice: boolean | "auto",
   model: LlamaModel,
-  adapter: RedAdapter | undefined,
+  adapter: Adapter | undefined,
 ): (rows: number) => boolean {
   if (choice !== "auto") return () => choice;
   const { mapped, device } = model.memory();

@@ -1,6 +1,7 @@
 /** What a run writes into its checkpoints. */
-import { adapterFiles, tensorFile } from "../adapter/files";
-import type { RedAdapter } from "../adapter/red_adapter";
+
+import type { Adapter } from "../adapter/adapter";
+import { tensorFile } from "../adapter/files";
 import type { FileContents } from "../files/atomic";
 import { finiteTensors, safetensorsPieces } from "../files/safetensors";
 import { type NativeOptimizer, native } from "../native";
@@ -20,7 +21,7 @@ interface WrittenParts {
 }
 
 /** The name of the file of the trained parameters. */
-export function parameterFileOf(adapter: RedAdapter | undefined): string {
+export function parameterFileOf(adapter: Adapter | undefined): string {
   return adapter ? tensorFile : weightsFile;
 }
 
@@ -48,6 +49,6 @@ export async function checkpointContents(
 
 /** An adapter's checkpoint is also an adapter folder. */
 async function parameterFiles({ adapter }: Settings, trainee: Trainee): Promise<FileContents[]> {
-  if (adapter) return adapterFiles(await adapter.fileConfig(), adapter.vectors());
+  if (adapter) return adapter.files();
   return [{ name: weightsFile, data: safetensorsPieces(finiteTensors(trainee.tensors())) }];
 }

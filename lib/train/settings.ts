@@ -31,7 +31,7 @@ export function checkedSettings(given: TrainerOptions): TrainerSettings {
   } else if (adapter !== undefined) throw invalid("adapter", 'none with method "full"', adapter);
   const run = {
     method,
-    sites: adapter?.config.sites ?? [],
+    sites: adapter?.sites ?? [],
     hidden: model.architecture.hidden,
     contextLength: model.contextLength,
     evaluates: options.eval !== undefined,

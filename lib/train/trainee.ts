@@ -1,4 +1,4 @@
-import type { RedAdapter } from "../adapter/red_adapter";
+import type { Adapter } from "../adapter/adapter";
 import { RubricateError } from "../errors";
 import { bytesOf, float32Values, type ReadTensor, type StoredTensor } from "../files/safetensors";
 import { areFinite } from "../finite";
@@ -76,8 +76,8 @@ class AdapterTrainee implements Trainee {
 
   constructor(readonly parameters: NativeAdapter) {
     this.names = [...parameters.names];
-    this.shapes = [...parameters.widths].map((width) => [width]);
-    this.count = parameters.widths.reduce((sum, width) => sum + width, 0);
+    this.shapes = parameters.shapes.map((shape) => [...shape]);
+    this.count = this.shapes.reduce((sum, shape) => sum + elementCount(shape), 0);
   }
 
   tensors(): StoredTensor[] {
@@ -91,9 +91,9 @@ class AdapterTrainee implements Trainee {
   private values(): Float32Array[] {
     const flat = this.parameters.values();
     let start = 0;
-    return this.shapes.map(([width]) => {
-      start += width!;
-      return flat.slice(start - width!, start);
+    return this.shapes.map((shape) => {
+      start += elementCount(shape);
+      return flat.slice(start - elementCount(shape), start);
     });
   }
 
@@ -198,7 +198,7 @@ async function makeTrainable(model: LlamaModel): Promise<TrainableModel> {
 /** The parameters that a run trains, and its base; makes a model's weights trainable. */
 export async function traineeOf(
   model: LlamaModel,
-  adapter: RedAdapter | undefined,
+  adapter: Adapter | undefined,
 ): Promise<{ trainee: Trainee; base: BaseFingerprint }> {
   const vectors = adapterHandle(adapter, model);
   if (vectors) return { trainee: new AdapterTrainee(vectors), base: await model.fingerprint() };

@@ -18,18 +18,20 @@ const Architecture& architecture() {
   return made;
 }
 
-std::shared_ptr<RedAdapter> adapter_of(RedVariant variant, const std::vector<Site>& sites, uint64_t seed) {
-  auto adapter = std::make_shared<RedAdapter>(architecture(), variant, sites, std::vector<int64_t>{0, 2});
+std::shared_ptr<Adapter> adapter_of(RedVariant variant, const std::vector<Site>& sites, uint64_t seed) {
+  auto adapter = red_adapter(architecture(), variant, sites, {0, 2});
   randomize(*adapter, seed);
   return adapter;
 }
 
 // A site's vector in a slot, from the adapter itself.
-const float* expected(const RedAdapter& adapter, int64_t layer, Site site, bool bias) {
-  const RedAdapter::SiteVectors* own = adapter.find(layer, site);
-  if (own == nullptr) return nullptr;
-  const Var& vector = bias ? own->edit.bias : own->edit.scale;
-  return vector.defined() ? vector.value().data<float>() : nullptr;
+const float* expected(const Adapter& adapter, int64_t layer, Site site, bool bias) {
+  for (const AdapterPlan::SitePlan& own : adapter.plan()->sites) {
+    if (own.layer != layer || own.site != site) continue;
+    const Var vector = adapter.var(bias ? own.bias : own.scale);
+    return vector.defined() ? vector.value().data<float>() : nullptr;
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -37,15 +39,15 @@ const float* expected(const RedAdapter& adapter, int64_t layer, Site site, bool 
 TEST_CASE("a version keeps its values while its adapter changes, and has a number of its own") {
   const auto adapter = adapter_of(RedVariant::all, all_sites(), 1);
   const auto first = AdapterVersion::of(*adapter);
-  const std::vector<float> before(first->values(), first->values() + first->layout().count);
+  const std::vector<float> before(first->values(), first->values() + first->plan().count);
   CHECK(std::equal(before.begin(), before.end(), adapter->values().data<float>()));
   randomize(*adapter, 2);
   CHECK(std::equal(before.begin(), before.end(), first->values()));
   const auto second = AdapterVersion::of(*adapter);
   CHECK(second->id() != first->id());
-  CHECK(&second->layout() == &first->layout());
-  CHECK(&AdapterVersion::of(*adapter_of(RedVariant::all, all_sites(), 3))->layout() == &first->layout());
-  CHECK(AdapterVersion::of(*adapter_of(RedVariant::scale, all_sites(), 1))->layout() != first->layout());
+  CHECK(&second->plan() == &first->plan());
+  CHECK(&AdapterVersion::of(*adapter_of(RedVariant::all, all_sites(), 3))->plan() == &first->plan());
+  CHECK(AdapterVersion::of(*adapter_of(RedVariant::scale, all_sites(), 1))->plan() != first->plan());
   CHECK(!std::equal(before.begin(), before.end(), second->values()));
   CHECK(second->bytes() == adapter->values().bytes());
 }
@@ -90,7 +92,7 @@ TEST_CASE("versions are of their very size, apart from the memory of what comes 
 }
 
 TEST_CASE("a step's table has each distinct version once, with the vectors of its own layout") {
-  const std::vector<std::shared_ptr<RedAdapter>> adapters = {
+  const std::vector<std::shared_ptr<Adapter>> adapters = {
       adapter_of(RedVariant::all, {Site::down_proj, Site::q_proj}, 1), adapter_of(RedVariant::scale, {Site::v_proj}, 2),
       adapter_of(RedVariant::bias, {Site::down_proj}, 3)};
   std::vector<std::shared_ptr<const AdapterVersion>> versions;
@@ -151,7 +153,7 @@ TEST_CASE("copies of versions on a device are made once, and the least recently 
   DeviceVersions copies(arena, 2 * versions[0]->bytes());
   const auto use = [&](size_t i) {
     const float* const at = copies.of(versions[i]);
-    std::vector<float> values(static_cast<size_t>(versions[i]->layout().count));
+    std::vector<float> values(static_cast<size_t>(versions[i]->plan().count));
     test_stream()->download(values.data(), at, versions[i]->bytes());
     CHECK(std::equal(values.begin(), values.end(), versions[i]->values()));
     copies.trim();

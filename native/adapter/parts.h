@@ -1,7 +1,8 @@
 // What an adapter can do at a site (architecture/site.h). Adapters declare parts; edited_linear (model/edited_linear.h)
 // composes them, at each of the seven sites:
 //
-//   x' = input(x);  y = x' W'^T + b, W' = weight(W);  y += branch(x);  y = scale * y + bias (affine);  y = output(y)
+//   x' = input(x);  y = x' W'^T + b, W' = weight(W);  y += branch(x);  y += factor * B (A x) (low_rank);
+//   y = scale * y + bias (affine);  y = output(y)
 //
 // If the two sites that end a sub-layer have only `affine`, the block runs the fused op; anything else runs the same
 // formula op by op, on the same tape.
@@ -13,6 +14,7 @@
 #include "architecture/site.h"
 #include "autograd/tape.h"
 #include "autograd/weight.h"
+#include "ops/low_rank/low_rank.h"
 #include "ops/red_edit/red_edit.h"
 #include "ops/shared/rows.h"
 
@@ -22,11 +24,13 @@ struct SiteParts {
   std::function<Var(Tape&, const Var& x)> input;
   std::function<Weight(Tape&, const Weight& weight)> weight;
   std::function<Var(Tape&, const Var& x)> branch;
-  SlotVectors affine;  // no slots: no edit
-  EditView view;       // `affine` for inference: without gradients, checked before; no slots: no edit. Not both.
+  LowRankSlots low_rank;  // no slots: no update
+  SlotVectors affine;     // no slots: no edit
+  EditView view;          // `affine` for inference: without gradients, checked before; no slots: no edit. Not both.
   std::function<Var(Tape&, const Var& y, const SequenceRows& rows)> output;
   bool trains = false;  // whether any part has a parameter that needs a gradient
 
+  bool has_low_rank() const { return !low_rank.slots.empty(); }
   bool has_affine() const { return !affine.slots.empty(); }
   bool has_view() const { return view.slots > 0; }
 };

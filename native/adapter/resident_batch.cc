@@ -22,7 +22,7 @@ const float* DeviceVersions::of(const std::shared_ptr<const AdapterVersion>& ver
     recent_.splice(recent_.begin(), recent_, found->second);
     return recent_.front().values.data<float>();
   }
-  Tensor values = Tensor::from_host(arena_, {version->layout().count}, DType::f32, version->values());
+  Tensor values = Tensor::from_host(arena_, {version->plan().count}, DType::f32, version->values());
   recent_.push_front({version->id(), std::move(values)});
   by_id_.emplace(version->id(), recent_.begin());
   bytes_ += recent_.front().values.bytes();
@@ -41,15 +41,7 @@ void DeviceVersions::trim() {
 ResidentBatch::ResidentBatch(const Architecture& architecture)
     : architecture_(architecture), site_index_(static_cast<size_t>(architecture.stack.layers * kSites), -1) {}
 
-void ResidentBatch::check(const AdapterVersion& version) const {
-  for (const RedLayout::SiteVectors& site : version.layout().sites) {
-    require(site.layer < architecture_.stack.layers, "ERR_ARGUMENT", "The adapter edits layer ", site.layer,
-            " but the model has ", architecture_.stack.layers);
-    const int64_t width = site_width(architecture_, site.site);
-    require(site.width == width, "ERR_SHAPE", "Expected vectors of ", width, " numbers for ",
-            site_name(site.layer, site.site), " but received ", site.width);
-  }
-}
+void ResidentBatch::check(const AdapterVersion& version) const { version.plan().require_fits(architecture_); }
 
 void ResidentBatch::clear() {
   versions_.clear();
@@ -65,7 +57,7 @@ int32_t ResidentBatch::slot_of(const std::shared_ptr<const AdapterVersion>& vers
   if (!added) return found->second;
   if (!versions_.empty()) {
     const AdapterVersion& first = *versions_.front();
-    require(first.has_norm() == version->has_norm() && (!first.has_norm() || first.layout() == version->layout()),
+    require(first.has_norm() == version->has_norm() && (!first.has_norm() || first.plan() == version->plan()),
             "ERR_INTERNAL", "Expected versions with a layer norm in steps of their own layout");
   }
   versions_.push_back(version);
@@ -73,9 +65,9 @@ int32_t ResidentBatch::slot_of(const std::shared_ptr<const AdapterVersion>& vers
 }
 
 void ResidentBatch::place(DeviceVersions& copies, const std::shared_ptr<Arena>& arena) {
-  std::vector<const RedLayout::SiteVectors*> edited;
+  std::vector<const AdapterPlan::SitePlan*> edited;
   for (const auto& version : versions_)
-    for (const RedLayout::SiteVectors& site : version->layout().sites) {
+    for (const AdapterPlan::SitePlan& site : version->plan().sites) {
       int32_t& index = site_index_[site_key(site.layer, site.site)];
       if (index >= 0) continue;
       index = static_cast<int32_t>(edited.size());
@@ -84,16 +76,19 @@ void ResidentBatch::place(DeviceVersions& copies, const std::shared_ptr<Arena>& 
   const bool norm = !versions_.empty() && versions_.front()->has_norm();
   const int64_t rows = norm ? kNormRows : kEditRows, width = slots() + 1;
   table_.assign(edited.size() * static_cast<size_t>(rows * width), nullptr);
+  parts_.resize(edited.size());
   for (int64_t slot = 1; slot < width; ++slot) {
     const auto& version = versions_[static_cast<size_t>(slot - 1)];
     const float* const values = copies.of(version);
-    for (const RedLayout::SiteVectors& site : version->layout().sites) {
-      const int64_t first = site_index_[site_key(site.layer, site.site)] * rows;
-      const auto set = [&](int64_t row, int64_t offset) {
-        if (offset >= 0) table_[static_cast<size_t>((first + row) * width + slot)] = values + offset;
+    for (const AdapterPlan::SitePlan& site : version->plan().sites) {
+      const int64_t index = site_index_[site_key(site.layer, site.site)], first = index * rows;
+      const auto set = [&](int64_t row, int32_t vector) {
+        if (vector < 0) return;
+        table_[static_cast<size_t>((first + row) * width + slot)] = values + version->plan().offset(vector);
       };
       set(0, site.scale);
       set(1, site.bias);
+      if (site.has_low_rank()) add(parts_[static_cast<size_t>(index)].low_rank, slot, site, version->plan(), values);
       if (!norm) continue;
       set(2, site.norm_weight);
       set(3, site.norm_bias);
@@ -106,22 +101,34 @@ void ResidentBatch::place(DeviceVersions& copies, const std::shared_ptr<Arena>& 
     stream->upload(on_device_.raw(), table_.data(), bytes);
     device = static_cast<const float* const*>(on_device_.raw());
   }
-  parts_.resize(edited.size());
   for (size_t e = 0; e < edited.size(); ++e) {
     const auto view = [&](int64_t row) {
       const auto at = static_cast<int64_t>(e) * rows + row;
       const auto of = [&](const float* const* table, int64_t i) {
         return table != nullptr ? table + i * width : nullptr;
       };
-      return EditView{width,          edited[e]->width,  of(table_.data(), at), of(table_.data(), at + 1),
-                      of(device, at), of(device, at + 1)};
+      return EditView{width,
+                      site_width(architecture_, edited[e]->site),
+                      of(table_.data(), at),
+                      of(table_.data(), at + 1),
+                      of(device, at),
+                      of(device, at + 1)};
     };
     parts_[e].view = view(0);
     if (!norm) continue;
     parts_[e].output = [norm_view = view(2)](Tape& tape, const Var& y, const SequenceRows& sequence_rows) {
-      return layer_norm(tape, y.value(), norm_view, sequence_rows, kRedLayerNormEps);
+      return layer_norm(tape, y.value(), norm_view, sequence_rows, kEditNormEps);
     };
   }
+}
+
+void ResidentBatch::add(LowRankSlots& low_rank, int64_t slot, const AdapterPlan::SitePlan& site,
+                        const AdapterPlan& plan, const float* values) const {
+  low_rank.inputs = site_inputs(architecture_, site.site);
+  low_rank.outputs = site_width(architecture_, site.site);
+  low_rank.slots.resize(static_cast<size_t>(slots()) + 1);
+  low_rank.slots[static_cast<size_t>(slot)] = {
+      values + plan.offset(site.a), values + plan.offset(site.b), plan.rank(site), site.factor, nullptr, nullptr};
 }
 
 const SiteParts* ResidentBatch::at(int64_t layer, Site site) const {

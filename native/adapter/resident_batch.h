@@ -40,13 +40,13 @@ class DeviceVersions {
 class ResidentBatch : public AdapterSet {
  public:
   explicit ResidentBatch(const Architecture& architecture);
-  // Whether a version's layout fits the model. Errors: ERR_ARGUMENT, ERR_SHAPE.
+  // Whether a version's plan fits the model. Errors: ERR_ARGUMENT, ERR_SHAPE.
   void check(const AdapterVersion& version) const;
 
   // Begins a step; the versions and slots of the step before are forgotten.
   void clear();
   // The slot of a version in this step; null: slot 0. Versions with a layer norm share a step only with versions of the
-  // same layout, and not with the base: the caller sees to that (ERR_INTERNAL).
+  // same plan, and not with the base: the caller sees to that (ERR_INTERNAL).
   int32_t slot_of(const std::shared_ptr<const AdapterVersion>& version);
   int64_t slots() const { return static_cast<int64_t>(versions_.size()); }  // without slot 0
   // Fills the table, after the last slot_of() and before the forward. On a device it is uploaded in one copy, in memory
@@ -55,6 +55,10 @@ class ResidentBatch : public AdapterSet {
   const SiteParts* at(int64_t layer, Site site) const override;
 
  private:
+  // Sets a slot's matrices of a site. values: the version's, where the model computes.
+  void add(LowRankSlots& low_rank, int64_t slot, const AdapterPlan::SitePlan& site, const AdapterPlan& plan,
+           const float* values) const;
+
   const Architecture& architecture_;
   std::vector<std::shared_ptr<const AdapterVersion>> versions_;  // slot i + 1
   std::unordered_map<int64_t, int32_t> slot_by_id_;

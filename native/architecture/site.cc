@@ -27,4 +27,9 @@ int64_t site_width(const Architecture& architecture, Site site) {
   fail("ERR_INTERNAL", "Unknown site");
 }
 
+int64_t site_inputs(const Architecture& architecture, Site site) {
+  if (site == Site::o_proj) return architecture.stack.attention.heads * architecture.stack.attention.head_dim;
+  return site == Site::down_proj ? architecture.stack.feed_forward.size : architecture.hidden;
+}
+
 }  // namespace rubricate

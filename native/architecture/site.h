@@ -22,5 +22,7 @@ inline constexpr std::array<Named<Site>, kSites> kSiteNames{{{Site::q_proj, "q_p
 std::string site_name(int64_t layer, Site site);
 // Width of a site's output, and so of its vectors.
 int64_t site_width(const Architecture& architecture, Site site);
+// Width of its input.
+int64_t site_inputs(const Architecture& architecture, Site site);
 
 }  // namespace rubricate

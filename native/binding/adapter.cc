@@ -7,7 +7,7 @@ namespace rubricate::binding {
 Napi::Function AdapterHandle::define(Napi::Env env) {
   return DefineClass(
       env, "NativeAdapter",
-      {getter_of<&AdapterHandle::names>("names"), getter_of<&AdapterHandle::widths>("widths"),
+      {getter_of<&AdapterHandle::names>("names"), getter_of<&AdapterHandle::shapes>("shapes"),
        method_of<&AdapterHandle::values>("values"), method_of<&AdapterHandle::gradients>("gradients"),
        method_of<&AdapterHandle::set_values>("setValues"), method_of<&AdapterHandle::dispose>("dispose")});
 }
@@ -15,34 +15,18 @@ Napi::Function AdapterHandle::define(Napi::Env env) {
 AdapterHandle::AdapterHandle(const Napi::CallbackInfo& info) : Handle(info) {
   guarded(info.Env(), [&] {
     const Architecture architecture = Architecture::parse(string_argument(info[0], "architecture"));
-    const auto variant = named_argument(info[1], "variant", kRedVariantNames);
-    const Napi::Array site_names = array_argument(info[2], "sites");
-    std::vector<Site> sites;
-    for (uint32_t i = 0; i < site_names.Length(); ++i)
-      sites.push_back(named_argument(site_names.Get(i), "sites", kSiteNames));
-    const std::vector<int32_t> layers = int32_argument(info[3], "layers");
+    AdapterPlan plan = AdapterPlan::parse(string_argument(info[1], "plan"));
     auto state = std::make_shared<AdapterState>();
     state->environment = shared_environment(info.Env());
-    state->adapter = std::make_shared<RedAdapter>(architecture, variant, std::move(sites),
-                                                  std::vector<int64_t>(layers.begin(), layers.end()));
+    state->adapter = std::make_shared<Adapter>(architecture, std::move(plan));
     state->bytes = ExternalBytes(state->environment, 2 * state->adapter->values().bytes());
     state_ = std::move(state);
   });
 }
 
-Napi::Value AdapterHandle::names(const Napi::CallbackInfo& info) {
-  const auto& parameters = use()->adapter->parameters();
-  Napi::Array names = Napi::Array::New(info.Env(), parameters.size());
-  for (uint32_t i = 0; i < parameters.size(); ++i) names.Set(i, parameters[i].name);
-  return names;
-}
+Napi::Value AdapterHandle::names(const Napi::CallbackInfo& info) { return names_value(info.Env(), *use()->adapter); }
 
-Napi::Value AdapterHandle::widths(const Napi::CallbackInfo& info) {
-  const auto& parameters = use()->adapter->parameters();
-  Napi::Array widths = Napi::Array::New(info.Env(), parameters.size());
-  for (uint32_t i = 0; i < parameters.size(); ++i) widths.Set(i, static_cast<double>(parameters[i].master.count()));
-  return widths;
-}
+Napi::Value AdapterHandle::shapes(const Napi::CallbackInfo& info) { return shapes_value(info.Env(), *use()->adapter); }
 
 namespace {
 

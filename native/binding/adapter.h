@@ -6,6 +6,10 @@
 
 namespace rubricate::binding {
 
+// Canonical names of parameters, and their shapes.
+Napi::Array names_value(Napi::Env env, ParameterSet& set);
+Napi::Array shapes_value(Napi::Env env, ParameterSet& set);
+
 class AdapterHandle : public Handle<AdapterHandle, AdapterState> {
  public:
   static constexpr const char* kName = "an adapter";
@@ -15,7 +19,7 @@ class AdapterHandle : public Handle<AdapterHandle, AdapterState> {
   explicit AdapterHandle(const Napi::CallbackInfo& info);
 
   Napi::Value names(const Napi::CallbackInfo& info);
-  Napi::Value widths(const Napi::CallbackInfo& info);
+  Napi::Value shapes(const Napi::CallbackInfo& info);
   Napi::Value values(const Napi::CallbackInfo& info);
   Napi::Value gradients(const Napi::CallbackInfo& info);
   Napi::Value set_values(const Napi::CallbackInfo& info);

@@ -10,8 +10,8 @@
 namespace rubricate::binding {
 
 struct Adapters {
-  std::vector<std::shared_ptr<RedAdapter>> core;  // null: an empty slot
-  std::vector<std::shared_ptr<void>> uses;        // keep these while the job runs
+  std::vector<std::shared_ptr<Adapter>> core;  // null: an empty slot
+  std::vector<std::shared_ptr<void>> uses;     // keep these while the job runs
 };
 Adapters adapters_argument(const Napi::Value& value, const std::shared_ptr<ModelState>& model);
 

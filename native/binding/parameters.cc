@@ -19,19 +19,23 @@ ParametersHandle::ParametersHandle(const Napi::CallbackInfo& info) : Handle(info
   guarded(info.Env(), [&] { state_ = take_made(info); });
 }
 
-Napi::Value ParametersHandle::names(const Napi::CallbackInfo& info) {
-  const auto& parameters = use()->set->parameters();
-  Napi::Array names = Napi::Array::New(info.Env(), parameters.size());
+Napi::Array names_value(Napi::Env env, ParameterSet& set) {
+  const auto& parameters = set.parameters();
+  Napi::Array names = Napi::Array::New(env, parameters.size());
   for (uint32_t i = 0; i < parameters.size(); ++i) names.Set(i, parameters[i].name);
   return names;
 }
 
-Napi::Value ParametersHandle::shapes(const Napi::CallbackInfo& info) {
-  const auto& parameters = use()->set->parameters();
-  Napi::Array shapes = Napi::Array::New(info.Env(), parameters.size());
-  for (uint32_t i = 0; i < parameters.size(); ++i) shapes.Set(i, shape_value(info.Env(), parameters[i].master.shape()));
+Napi::Array shapes_value(Napi::Env env, ParameterSet& set) {
+  const auto& parameters = set.parameters();
+  Napi::Array shapes = Napi::Array::New(env, parameters.size());
+  for (uint32_t i = 0; i < parameters.size(); ++i) shapes.Set(i, shape_value(env, parameters[i].master.shape()));
   return shapes;
 }
+
+Napi::Value ParametersHandle::names(const Napi::CallbackInfo& info) { return names_value(info.Env(), *use()->set); }
+
+Napi::Value ParametersHandle::shapes(const Napi::CallbackInfo& info) { return shapes_value(info.Env(), *use()->set); }
 
 size_t ParametersHandle::index_argument(const Napi::Value& index) const {
   const auto count = static_cast<int64_t>(use()->set->parameters().size());

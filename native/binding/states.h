@@ -70,9 +70,9 @@ class JobCount {
 
 struct AdapterState {
   std::shared_ptr<Environment> environment;
-  std::shared_ptr<RedAdapter> adapter;
+  std::shared_ptr<Adapter> adapter;
   std::shared_ptr<const AdapterVersion> published;  // the last version that was made of it
-  int64_t published_at = -1;                        // and RedAdapter::version() then
+  int64_t published_at = -1;                        // and Adapter::version() then
   UseCounts used;
   ExternalBytes bytes;
 };

@@ -14,6 +14,11 @@ const SiteParts& parts_of(const EditedLayer& at) {
   return at.parts != nullptr ? *at.parts : none;
 }
 
+// y += factor * B (A x) (low_rank)
+Var updated(Tape& tape, Var y, const Var& x, const SiteParts& parts, const SequenceRows& rows) {
+  return parts.has_low_rank() ? add_low_rank(tape, std::move(y), x, parts.low_rank, rows) : y;
+}
+
 // y = scale * y + bias (affine);  y = output(y)
 Var edited(Tape& tape, Var y, const SiteParts& parts, const SequenceRows& rows) {
   if (parts.has_affine()) y = red_edit(tape, y, parts.affine, rows);
@@ -41,7 +46,8 @@ bool is_plain(const EditedLayer& at) {
 }  // namespace
 
 Var edited_linear(Tape& tape, const Var& x, const EditedLayer& at, const SequenceRows& rows) {
-  return edited(tape, unedited_linear(tape, x, at), parts_of(at), rows);
+  const SiteParts& parts = parts_of(at);
+  return edited(tape, updated(tape, unedited_linear(tape, x, at), x, parts, rows), parts, rows);
 }
 
 std::vector<Var> edited_linears(Tape& tape, const Var& x, std::initializer_list<EditedLayer> layers,
@@ -56,7 +62,8 @@ std::vector<Var> edited_linears(Tape& tape, const Var& x, std::initializer_list<
   results = linears(tape, x, together);
   auto result = results.begin();
   for (const EditedLayer& at : layers) {
-    *result = edited(tape, std::move(*result), parts_of(at), rows);
+    const SiteParts& parts = parts_of(at);
+    *result = edited(tape, updated(tape, std::move(*result), x, parts, rows), parts, rows);
     ++result;
   }
   return results;
@@ -66,7 +73,7 @@ std::pair<Var, Var> closing_linear(Tape& tape, Var inner, const EditedLayer& at,
                                    const SumNorm& norm, const SequenceRows& rows) {
   const SiteParts& parts = parts_of(at);
   const bool fused = (parts.has_affine() || parts.has_view()) && !parts.output;
-  Var h = unedited_linear(tape, inner, at);
+  Var h = updated(tape, unedited_linear(tape, inner, at), inner, parts, rows);
   inner = {};  // frees memory that edit_add_norm can reuse
   if (fused && parts.has_view()) return edit_add_norm(tape, h.value(), residual.value(), parts.view, rows, norm);
   if (!fused) h = edited(tape, std::move(h), parts, rows);

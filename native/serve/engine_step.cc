@@ -71,7 +71,7 @@ int32_t Engine::group_of(const AdapterVersion* version) {
   if (version == nullptr || !version->has_norm()) return 0;
   for (const Sequence* other : running_)
     if (other->request.version && other->request.version->has_norm() &&
-        other->request.version->layout() == version->layout())
+        other->request.version->plan() == version->plan())
       return other->group;
   return ++groups_;
 }

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "adapter/adapter_batch.h"
 #include "adapter/parts.h"
-#include "adapter/red_batch.h"
 #include "doctest/doctest.h"
 #include "model/logits.h"
 #include "ops/cross_entropy/cross_entropy.h"
@@ -189,7 +189,7 @@ const std::pair<const char*, Part> kParts[] = {
      [](SiteParts& parts, int64_t outputs, int64_t) {
        const Var scale = random_vector(outputs, 38, 0.5, 1.5), bias = random_vector(outputs, 39, -0.5, 0.5);
        parts.output = [norm = one_slot(scale, bias)](Tape& tape, const Var& y, const SequenceRows& rows) {
-         return layer_norm(tape, y, norm, rows, kRedLayerNormEps);
+         return layer_norm(tape, y, norm, rows, kEditNormEps);
        };
        return std::vector<Trained>{trained(scale), trained(bias)};
      }},
@@ -203,7 +203,7 @@ std::pair<int64_t, int64_t> shape_at(const Architecture& architecture, Site site
 }
 
 // Scale and bias of each site of each layer, folded into the weights: s (W x + b) + c = (diag(s) W) x + (s b + c).
-std::unique_ptr<Model> folded_model(const TinyConfig& config, RedAdapter& adapter) {
+std::unique_ptr<Model> folded_model(const TinyConfig& config, Adapter& adapter) {
   std::map<std::string, Tensor> vectors;
   for (const Parameter& parameter : adapter.parameters()) vectors[parameter.name] = parameter.master;
   return tiny_model(config, DType::f32, DType::f32, [&](const std::string& name, const Tensor& tensor) {
@@ -276,7 +276,7 @@ TEST_CASE("a RED edit at any site is the layer with its rows scaled and its bias
   std::vector<std::vector<Site>> cases = {all_sites()};
   for (const Site site : all_sites()) cases.push_back({site});
   const TinyConfig config{.bias = true};
-  const auto logits = [](const Model& model, const std::shared_ptr<RedAdapter>& adapter) {
+  const auto logits = [](const Model& model, const std::shared_ptr<Adapter>& adapter) {
     return to_doubles(forward_logits(model, fitting_batch({tiny_tokens(9, 3), {0, 9}, {1}, {}}), {adapter}, {0, 4, 8},
                                      {nullptr, {}, test_arena()}));
   };

@@ -78,7 +78,7 @@ std::vector<Tensor> full_training(DType stored, DType compute, int steps) {
   return trained(*model, tenant, {tiny_batch({tiny_tokens(26, 1), tiny_tokens(7, 2)}, {0, 0})}, steps, false);
 }
 
-std::vector<int32_t> decoded(const std::shared_ptr<const Model>& model, const std::shared_ptr<RedAdapter>& adapter,
+std::vector<int32_t> decoded(const std::shared_ptr<const Model>& model, const std::shared_ptr<Adapter>& adapter,
                              int32_t chunk, bool company) {
   Decoding decoding(model, present_device());
   SamplingOptions sampling;

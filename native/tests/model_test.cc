@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "adapter/red_batch.h"
+#include "adapter/adapter_batch.h"
 #include "doctest/doctest.h"
 #include "model/logits.h"
 #include "tests/decoding.h"
@@ -14,7 +14,7 @@ using namespace rubricate::testing;
 
 namespace {
 
-Tenant tenant_of(const std::shared_ptr<RedAdapter>& adapter) {
+Tenant tenant_of(const std::shared_ptr<Adapter>& adapter) {
   return {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {}, 0.0};
 }
 
@@ -170,7 +170,7 @@ TEST_CASE("logits of a sequence have the same bits alone and in a batch with oth
 TEST_CASE("a sequence's gradients and logits have the same bits at any position among 2 to 37 adapters") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     auto model = tiny_model({}, dtype, dtype);
-    std::vector<std::shared_ptr<RedAdapter>> adapters;
+    std::vector<std::shared_ptr<Adapter>> adapters;
     for (uint64_t i = 0; i < 37; ++i) adapters.push_back(random_adapter(*model, RedVariant::all, 100 + i));
     const auto own = tiny_tokens(45, 9);
     const auto alone = gradients(*model, tenant_of(adapters[0]), {tiny_batch({own}, {1})}, false);
@@ -193,7 +193,7 @@ TEST_CASE("a sequence's gradients and logits have the same bits at any position 
         const Batch& batch = micro.batch();
         trained_step(*model, tenants, {micro}, false, false, control());
         check_same(alone, copies(*adapters[0], true));
-        std::vector<std::shared_ptr<RedAdapter>> order;
+        std::vector<std::shared_ptr<Adapter>> order;
         for (const Tenant& tenant : tenants) order.push_back(tenant.adapter);
         const int32_t last = batch.starts()[static_cast<size_t>(place) + 1] - 1;
         CHECK(same_bits(logits, forward_logits(*model, fitting_batch({batch.tokens(), batch.starts(), slots, {}}),
@@ -271,13 +271,11 @@ TEST_CASE(
 
 TEST_CASE("nothing is recorded below the lowest edit") {
   auto model = tiny_model({});
-  const auto top = std::make_shared<RedAdapter>(model->architecture(), RedVariant::all,
-                                                std::vector<Site>{Site::down_proj}, std::vector<int64_t>{2});
-  const auto all = std::make_shared<RedAdapter>(model->architecture(), RedVariant::all,
-                                                std::vector<Site>{Site::down_proj}, std::vector<int64_t>{0, 1, 2});
-  const auto recorded = [&](const std::shared_ptr<RedAdapter>& adapter) {
+  const auto top = red_adapter(model->architecture(), RedVariant::all, {Site::down_proj}, {2});
+  const auto all = red_adapter(model->architecture(), RedVariant::all, {Site::down_proj}, {0, 1, 2});
+  const auto recorded = [&](const std::shared_ptr<Adapter>& adapter) {
     const auto arena = test_arena();
-    const RedBatch edits(model->architecture(), {adapter}, true, arena);
+    const AdapterBatch edits(model->architecture(), {adapter}, true, arena);
     Tape tape(arena, Tape::Mode::training);
     const Batch batch = fitting_batch({tiny_tokens(12, 1), {0, 12}, {1}, {}});
     model->forward(tape, batch, &edits, false, nullptr);

@@ -125,9 +125,9 @@ inline Base base_of(DType dtype) {
   add(RedVariant::ln, 5, {Site::down_proj});
   add(RedVariant::ln, 6, {Site::o_proj, Site::k_proj});
   // Vectors that are not numbers: its requests fail alone.
-  RedAdapter broken(base.model->architecture(), RedVariant::all, {Site::down_proj}, {1});
-  broken.parameters()[0].master.data<float>()[3] = std::numeric_limits<float>::quiet_NaN();
-  base.adapters.push_back({AdapterVersion::of(broken), AdapterVersion::of(broken)});
+  const auto broken = red_adapter(base.model->architecture(), RedVariant::all, {Site::down_proj}, {1});
+  broken->parameters()[0].master.data<float>()[3] = std::numeric_limits<float>::quiet_NaN();
+  base.adapters.push_back({AdapterVersion::of(*broken), AdapterVersion::of(*broken)});
   return base;
 }
 

@@ -9,7 +9,7 @@ using Kind = EngineOutputs::Kind;
 
 namespace {
 
-std::vector<int32_t> forwarded(const Model& model, const std::shared_ptr<RedAdapter>& adapter,
+std::vector<int32_t> forwarded(const Model& model, const std::shared_ptr<Adapter>& adapter,
                                const EngineRequest& request) {
   const JobControl control{nullptr, {}, device_arena()};
   std::vector<int32_t> tokens = request.prompt, text;
@@ -38,11 +38,11 @@ TEST_CASE("an engine answers as forwards of the whole do: alone and together, ov
     for (const DType dtype : {DType::f32, DType::bf16}) {
       const std::shared_ptr<const Model> model = tiny_model({}, dtype, dtype);
       struct Case {
-        std::shared_ptr<RedAdapter> adapter;
+        std::shared_ptr<Adapter> adapter;
         EngineRequest request;
       };
       std::vector<Case> cases;
-      const auto add = [&](const std::shared_ptr<RedAdapter>& adapter, int64_t length, bool draws) {
+      const auto add = [&](const std::shared_ptr<Adapter>& adapter, int64_t length, bool draws) {
         EngineRequest request;
         request.prompt = tiny_tokens(length, static_cast<uint64_t>(length));
         if (adapter) request.version = AdapterVersion::of(*adapter);

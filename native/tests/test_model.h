@@ -6,9 +6,10 @@
 #include <memory>
 #include <string>
 
-#include "adapter/red_adapter.h"
+#include "adapter/adapter.h"
 #include "model/model.h"
 #include "tensor/conversion.h"
+#include "tests/red_plan.h"
 #include "tests/test_support.h"
 #include "train/train_step.h"
 
@@ -101,7 +102,7 @@ inline std::vector<TenantResult> trained_step(Model& model, const std::vector<Te
 }
 
 // Random vectors: scales around 1, biases around 0.
-inline void randomize(RedAdapter& adapter, uint64_t seed) {
+inline void randomize(Adapter& adapter, uint64_t seed) {
   for (Parameter& parameter : adapter.parameters()) {
     ++seed;
     float* values = parameter.master.data<float>();
@@ -118,9 +119,9 @@ inline std::vector<Site> all_sites() {
 }
 
 // RED edits at every site of the first layer and the third, with random vectors.
-inline std::shared_ptr<RedAdapter> random_adapter(const Model& model, RedVariant variant, uint64_t seed,
-                                                  const std::vector<Site>& sites = all_sites()) {
-  auto adapter = std::make_shared<RedAdapter>(model.architecture(), variant, sites, std::vector<int64_t>{0, 2});
+inline std::shared_ptr<Adapter> random_adapter(const Model& model, RedVariant variant, uint64_t seed,
+                                               const std::vector<Site>& sites = all_sites()) {
+  auto adapter = red_adapter(model.architecture(), variant, sites, {0, 2});
   randomize(*adapter, seed);
   return adapter;
 }

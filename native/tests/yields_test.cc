@@ -11,7 +11,7 @@ using namespace rubricate::testing;
 
 namespace {
 
-Tenant tenant_of(const std::shared_ptr<RedAdapter>& adapter) {
+Tenant tenant_of(const std::shared_ptr<Adapter>& adapter) {
   return {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {}, 0.0};
 }
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <string_view>
 
-#include "adapter/red_batch.h"
+#include "adapter/adapter_batch.h"
 #include "ops/cross_entropy/cross_entropy.h"
 #include "optimizer/gradient_norm.h"
 #include "train/update_check.h"
@@ -12,8 +12,8 @@
 namespace rubricate {
 namespace {
 
-std::vector<std::shared_ptr<RedAdapter>> adapters_of(const std::vector<Tenant>& tenants) {
-  std::vector<std::shared_ptr<RedAdapter>> adapters;
+std::vector<std::shared_ptr<Adapter>> adapters_of(const std::vector<Tenant>& tenants) {
+  std::vector<std::shared_ptr<Adapter>> adapters;
   for (const Tenant& tenant : tenants) {
     require(tenant.adapter != nullptr || tenants.size() == 1, "ERR_ARGUMENT",
             "Expected full fine-tuning to be the only training in its batch");
@@ -23,7 +23,7 @@ std::vector<std::shared_ptr<RedAdapter>> adapters_of(const std::vector<Tenant>& 
 }
 
 // Tenant i's parameters, on the device that the step runs on.
-ParameterSet& trained_by(const Tenant& tenant, const RedBatch& edits, size_t i) {
+ParameterSet& trained_by(const Tenant& tenant, const AdapterBatch& edits, size_t i) {
   if (tenant.adapter) return edits.placed(i);
   return *tenant.parameters;
 }
@@ -219,10 +219,10 @@ class Step {
   const std::vector<Tenant>& tenants_;
   const StepOptions& options_;
   const JobControl& control_;
-  const std::vector<std::shared_ptr<RedAdapter>> adapters_;
+  const std::vector<std::shared_ptr<Adapter>> adapters_;
   const BatchBounds bounds_;
   const size_t slots_, first_slot_;
-  const RedBatch edits_;
+  const AdapterBatch edits_;
   SlotSums sums_;
   std::vector<int64_t> counts_;      // supervised tokens, by slot
   std::vector<double> slot_weight_;  // of a row's loss

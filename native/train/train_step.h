@@ -7,7 +7,7 @@
 #include <optional>
 #include <vector>
 
-#include "adapter/red_adapter.h"
+#include "adapter/adapter.h"
 #include "base/error.h"
 #include "model/model.h"
 #include "ops/adamw/adamw.h"
@@ -21,7 +21,7 @@ namespace rubricate {
 // A set of parameters that is trained: an adapter's, or the model's own. In one batch sequences of slot i belong to
 // tenant i - 1 (to tenant 0, in slot 0, when the model's own weights are trained).
 struct Tenant {
-  std::shared_ptr<RedAdapter> adapter;  // null: the model's own weights
+  std::shared_ptr<Adapter> adapter;  // null: the model's own weights
   std::shared_ptr<ParameterSet> parameters;
   std::shared_ptr<OptimizerState> optimizer;
   AdamWOptions options;
@@ -58,7 +58,7 @@ struct StepOptions {
 // The loss of a tenant's step is the sum over its supervised tokens in all micro-batches, divided by their number.
 // A tenant's outcome, gradient, values and moments have the bits of its step alone, whoever shares the step, whatever is
 // wrong with the others, and however the sequences are split; its sequences are taken in their order.
-// What concerns all throws before anything has changed: ERR_ARGUMENT (no tenants, adapters of several layouts), ERR_ABORTED
+// What concerns all throws before anything has changed: ERR_ARGUMENT (no tenants, adapters that share no batch), ERR_ABORTED
 // (the job's flag, which is not looked at after the last backward), ERR_FILE, ERR_OUT_OF_MEMORY, ERR_DEVICE_LOST.
 std::vector<TenantOutcome> train_step(Model& model, const std::vector<Tenant>& tenants,
                                       const std::vector<MicroBatch>& micro_batches, const StepOptions& options,

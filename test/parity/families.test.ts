@@ -49,7 +49,7 @@ async function tenSteps(
   { settings, batches }: Expected["training"],
 ): Promise<number[]> {
   const optimizer = new (native().Optimizer)(parameters);
-  const slot = "widths" in parameters ? 1 : 0;
+  const slot = "values" in parameters ? 1 : 0;
   const fixed = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, decayToZero: false };
   const losses: number[] = [];
   for (const [step, stored] of batches.entries()) {

@@ -126,7 +126,7 @@ export async function backward(
   batch: StoredBatch,
   recompute = false,
 ): Promise<number> {
-  const slot = "widths" in parameters ? 1 : 0;
+  const slot = "values" in parameters ? 1 : 0;
   const optimizer = new (native().Optimizer)(parameters);
   const tenants = [{ parameters, optimizer, options: noUpdate }];
   const request = { tenants, microBatches: [microBatch(batch, slot)], recompute, update: false };

@@ -131,7 +131,7 @@ describe("gqa_bf16, computed in bf16: as near to fp32 as PyTorch's bf16, to half
   /** Ten steps of the core's own; some of its sequences carry no loss, and a Trainer would leave them out. */
   async function lossesOf(model: LlamaModel, parameters: NativeAdapter | NativeParameters): Promise<number[]> {
     const optimizer = new (native().Optimizer)(parameters);
-    const slot = "widths" in parameters ? 1 : 0;
+    const slot = "values" in parameters ? 1 : 0;
     const losses: number[] = [];
     for (const [step, stored] of batches.entries()) {
       const learningRate = learningRateAt("linear", settings.lr, step, settings.warmup, settings.steps);

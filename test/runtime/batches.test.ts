@@ -3,9 +3,12 @@
  * argument.
  */
 import { join } from "node:path";
+import { type RedSite, type RedVariant, redSites } from "../../lib/adapter/config";
+import { linearAt } from "../../lib/adapter/plan";
+import { redPlan } from "../../lib/adapter/red_plan";
 import { invalid } from "../../lib/errors";
 import { LlamaModel } from "../../lib/model/model";
-import { type NativeModel, type NativeVariant, native } from "../../lib/native";
+import { type NativeModel, native } from "../../lib/native";
 
 const folder = join(__dirname, "../parity/fixtures/gqa");
 const vocabulary = 128;
@@ -107,8 +110,10 @@ async function outcome(job: { promise: Promise<unknown> }): Promise<[string, str
   }
 }
 
-const newAdapter = (variant: NativeVariant = "all") =>
-  new (native().Adapter)(JSON.stringify(owner.architecture), variant, ["down_proj"], Int32Array.of(0));
+const newAdapter = (variant: RedVariant = "all", site: RedSite = "ffn", layer = 0) => {
+  const plan = redPlan(owner.architecture, { variant, sites: [site], layers: [layer] });
+  return new (native().Adapter)(JSON.stringify(owner.architecture), JSON.stringify(plan));
+};
 
 describe("a batch", () => {
   test.each(extentsRules)("%s, of logits", async (_, batch, code, message) => {
@@ -150,7 +155,7 @@ test("the ops check starts and slots like a batch, with the same messages", () =
 });
 
 describe("names of enums", () => {
-  test.each<[NativeVariant, string[]]>([
+  test.each<[RedVariant, string[]]>([
     ["all", ["scale", "bias"]],
     ["scale", ["scale"]],
     ["bias", ["bias"]],
@@ -159,14 +164,12 @@ describe("names of enums", () => {
     expect(newAdapter(variant).names).toEqual(vectors.map((vector) => `layers.0.mlp.down_proj.${vector}`));
   });
 
-  test.each(["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const)(
-    "the site %s",
-    (site) => {
-      const { names } = new (native().Adapter)(JSON.stringify(owner.architecture), "bias", [site], Int32Array.of(1));
-      const group = site.startsWith("gate") || site.startsWith("up") || site.startsWith("down") ? "mlp" : "self_attn";
-      expect(names).toEqual([`layers.1.${group}.${site}.bias`]);
-    },
-  );
+  test.each(redSites)("the site %s", (site) => {
+    const { names, shapes } = newAdapter("bias", site, 1);
+    const { name, outputs } = linearAt(owner.architecture, 1, site);
+    expect(names).toEqual([`${name}.bias`]);
+    expect(shapes).toEqual([[outputs]]);
+  });
 
   test.each(["float32", "bfloat16", "float16", "int32"] as const)("the dtype %s is printed as it is read", (dtype) => {
     const values = dtype === "int32" ? Int32Array.of(1) : Float32Array.of(1);
@@ -174,8 +177,9 @@ describe("names of enums", () => {
   });
 
   test("an unknown name", () => {
-    expect(() => newAdapter("lora" as NativeVariant)).toThrow(
-      'Expected "all" or "scale" or "bias" or "ln" for variant but received "lora" of type string',
+    const plan = { parameters: [{ name: "s", shape: [4], start: 1 }], sites: [{ layer: 0, site: "ffn", scale: 0 }] };
+    expect(() => new (native().Adapter)(JSON.stringify(owner.architecture), JSON.stringify(plan))).toThrow(
+      'Expected a site for plan: sites[0].site but received the string "ffn"',
     );
   });
 });

@@ -13,6 +13,7 @@ import {
   type NativeOptimizer,
   native,
 } from "../../lib/native";
+import { redAdapter } from "./red_adapters";
 
 const folder = join(__dirname, "../parity/fixtures/gqa");
 const engineOptions: NativeEngineOptions = {
@@ -46,7 +47,7 @@ const load = async (source = folder): Promise<NativeModel> => {
   architecture = JSON.stringify(loaded.architecture);
   return (loaded as unknown as { native: NativeModel }).native;
 };
-const newAdapter = () => new (native().Adapter)(architecture, "all", ["down_proj"], Int32Array.of(0, 1));
+const newAdapter = () => redAdapter(architecture);
 beforeEach(async () => {
   model = await load();
 });

@@ -6,6 +6,7 @@ import { limits } from "../../lib/limits";
 import { LlamaModel } from "../../lib/model/model";
 import { type NativeModel, type NativeTensor, native } from "../../lib/native";
 import { expectedOf } from "../parity/fixtures";
+import { planOf, redAdapter } from "./red_adapters";
 
 const { Adapter, Optimizer, Tensor, Tape, ops } = native();
 const folder = join(__dirname, "../parity/fixtures/gqa");
@@ -42,7 +43,7 @@ const load = async (): Promise<NativeModel> => {
   architecture = JSON.stringify(model.architecture);
   return (model as unknown as { native: NativeModel }).native;
 };
-const newAdapter = (layers = [0, 1]) => new Adapter(architecture, "all", ["down_proj"], Int32Array.from(layers));
+const newAdapter = (layers?: readonly number[]) => redAdapter(architecture, layers);
 const request = (adapter = newAdapter(), optimizer = new Optimizer(adapter), times = 1) => ({
   tenants: [{ parameters: adapter, optimizer, options }],
   microBatches: Array(times).fill(microBatch),
@@ -107,10 +108,12 @@ describe("synchronous calls throw", () => {
     ],
     ["a negative token id", "ERR_ARGUMENT", () => ops.embedding(new Tape(), Int32Array.of(-1), matrix(4, 2))],
     ["a target beyond the logits", "ERR_ARGUMENT", () => ops.crossEntropy(new Tape(), matrix(1, 4), Int32Array.of(4))],
-    ["an unknown site", "ERR_ARGUMENT", () => new Adapter(architecture, "all", [wrong("mlp")], Int32Array.of(0))],
+    ["a plan that is not JSON", "ERR_JSON", () => new Adapter(architecture, "{")],
+    ["a plan that lacks all", "ERR_ARGUMENT", () => new Adapter(architecture, "{}")],
+    ["no plan", "ERR_ARGUMENT", () => new Adapter(architecture, wrong(undefined))],
     ["a layer beyond the last", "ERR_ARGUMENT", () => newAdapter([0, 7])],
-    ["an architecture that is not JSON", "ERR_JSON", () => new Adapter("{", "all", ["down_proj"], Int32Array.of(0))],
-    ["an architecture that lacks all", "ERR_CONFIG", () => new Adapter("{}", "all", ["down_proj"], Int32Array.of(0))],
+    ["an architecture that is not JSON", "ERR_JSON", () => new Adapter("{", planOf(architecture))],
+    ["an architecture that lacks all", "ERR_CONFIG", () => new Adapter("{}", planOf(architecture))],
     ["too few values", "ERR_SHAPE", () => newAdapter().setValues(new Float32Array(3))],
     ["an optimizer for nothing", "ERR_ARGUMENT", () => new Optimizer(wrong(undefined))],
     [

@@ -39,6 +39,18 @@ const architecture = JSON.stringify({
   ],
 });
 
+/** RED's plan: a scale and a bias after the feed-forward of both layers. */
+const plan = JSON.stringify({
+  parameters: [0, 1].flatMap((layer) =>
+    ["scale", "bias"].map((part, at) => ({
+      name: `layers.${layer}.mlp.down_proj.${part}`,
+      shape: [48],
+      start: 1 - at,
+    })),
+  ),
+  sites: [0, 1].map((layer) => ({ layer, site: "down_proj", scale: 2 * layer, bias: 2 * layer + 1 })),
+});
+
 const load = () =>
   native.loadModel({
     architecture,
@@ -67,7 +79,7 @@ const microBatch = {
 /** A loaded model with an adapter and its optimizer. */
 async function trainee() {
   const model = await load();
-  const adapter = new native.Adapter(architecture, "all", ["down_proj"], Int32Array.of(0, 1));
+  const adapter = new native.Adapter(architecture, plan);
   const optimizer = new native.Optimizer(adapter);
   /** A NativeJob of one optimizer step over `microBatches` times the same micro-batch; 1,000 take about a second. */
   const step = (microBatches = 1) =>
@@ -80,4 +92,4 @@ async function trainee() {
   return { model, adapter, optimizer, step };
 }
 
-module.exports = { native, architecture, load, microBatch, options, trainee };
+module.exports = { native, architecture, plan, load, microBatch, options, trainee };

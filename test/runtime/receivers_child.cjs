@@ -1,10 +1,10 @@
 // Calls every getter and method of every native class with every kind of wrong `this`, in its own process: a
 // missing check reads foreign memory, which may end the process. Prints the number of calls and, as JSON, those with
 // a wrong result.
-const { native, load, architecture } = require("./native_support.cjs");
+const { native, load, architecture, plan } = require("./native_support.cjs");
 const { engineOptions } = require("./engine_defaults.cjs");
 
-const newAdapter = (Class = native.Adapter) => new Class(architecture, "all", ["down_proj"], Int32Array.of(0, 1));
+const newAdapter = (Class = native.Adapter) => new Class(architecture, plan);
 
 /** A handle of each class. */
 async function makeHandles() {

@@ -10,8 +10,9 @@ import {
   native,
 } from "../../lib/native";
 import { expectedOf } from "../parity/fixtures";
+import { redAdapter } from "./red_adapters";
 
-const { Adapter, Optimizer } = native();
+const { Optimizer } = native();
 const { batch } = expectedOf("gqa");
 const count = batch.sequenceStarts.length - 1;
 const options = {
@@ -35,7 +36,7 @@ beforeAll(async () => {
   model = (loaded as unknown as { native: NativeModel }).native;
 });
 
-const newAdapter = () => new Adapter(architecture, "all", ["down_proj"], Int32Array.from([0, 1]));
+const newAdapter = () => redAdapter(architecture);
 
 /** All sequences of the fixture, for each adapter. `silent`: the slot whose sequences have no targets. */
 function request(adapters: readonly NativeAdapter[], more: Partial<NativeTrainRequest> = {}, silent = 0) {

@@ -108,7 +108,7 @@ test("what is refused changes nothing: another base, numbers that are not finite
       [disposed, "ERR_DISPOSED"],
       [{}, "ERR_ARGUMENT"],
       [null, "ERR_ARGUMENT"],
-      [Object.create(other, { fileConfig: { value: otherBase } }), "ERR_BASE_MISMATCH"],
+      [Object.create(other, { base: { value: otherBase } }), "ERR_BASE_MISMATCH"],
     ];
     for (const [adapter, code] of codes)
       expect(await failed(() => registry.set("a", adapter as RedAdapter))).toMatchObject({ code });
@@ -121,21 +121,20 @@ test("what is refused changes nothing: another base, numbers that are not finite
   sameWeights.dispose();
 
   async function otherBase() {
-    const config = await adapters[0]!.fileConfig();
-    return { ...config, base: { ...config.base, weights: "0".repeat(64) } };
+    return { ...(await adapters[0]!.base()), weights: "0".repeat(64) };
   }
 });
 
 test("a set names the vector and the place of a number that is not finite", async () => {
   await engineWith({}, async (engine) => {
     const broken = adapterOf(model, 1);
-    const { names, widths } = broken.native;
+    const { names, shapes } = broken.native;
     const values = broken.native.values();
     values[values.length - 2] = Number.NEGATIVE_INFINITY;
     broken.native.setValues(values);
     expect(await failed(() => engine.adapters.set("a", broken))).toMatchObject({
       code: "ERR_NOT_FINITE",
-      message: `Expected a finite number for ${names.at(-1)}[${widths.at(-1)! - 2}] but received -Infinity`,
+      message: `Expected a finite number for ${names.at(-1)}[${shapes.at(-1)![0]! - 2}] but received -Infinity`,
     });
     expect(engine.adapters.get("a")).toBeUndefined();
   });

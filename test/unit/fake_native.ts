@@ -3,6 +3,9 @@
  * loss at a token is a parabola. Every step depends on parameters, moments, step count and data.
  */
 import { readFileSync } from "node:fs";
+import { elementCount } from "../../lib/adapter/files";
+import type { AdapterPlan } from "../../lib/adapter/plan";
+import { redPlan } from "../../lib/adapter/red_plan";
 import { modelBrand } from "../../lib/brands";
 import { RubricateError } from "../../lib/errors";
 import type {
@@ -39,30 +42,37 @@ function job<T>(work: () => T): NativeJob<T> {
   return { promise, cancel: () => (cancelled = true) };
 }
 
-const parts = {
-  all: ["scale", "bias"],
-  scale: ["scale"],
-  bias: ["bias"],
-  ln: ["scale", "bias", "ln.weight", "ln.bias"],
+const architecture = {
+  version: 1,
+  family: "llama",
+  vocabulary: 50,
+  hidden: 4,
+  context: 32,
+  stacks: [
+    {
+      layers: 3,
+      attention: { heads: 1, kv_heads: 1, head_dim: 4 },
+      feed_forward: { kind: "swiglu", size: 4, bias: false },
+    },
+  ],
 };
 
+const fakePlan = JSON.stringify(redPlan(architecture as never, { variant: "all", sites: ["ffn"], layers: [0] }));
+
 export class FakeAdapter {
-  readonly names: string[] = [];
-  readonly widths: number[] = [];
+  readonly names: string[];
+  readonly shapes: number[][];
   current: Float32Array;
   grads: Float32Array;
   disposed = false;
 
-  constructor(_: string, variant: keyof typeof parts, sites: readonly string[], layers: Int32Array) {
-    for (const layer of layers)
-      for (const site of sites)
-        for (const part of parts[variant]) {
-          const block = ["gate_proj", "up_proj", "down_proj"].includes(site) ? "mlp" : "self_attn";
-          this.names.push(`layers.${layer}.${block}.${site}.${part}`);
-          this.widths.push(4);
-        }
-    this.current = Float32Array.from({ length: this.names.length * 4 }, (_, at) =>
-      /(scale|weight)$/.test(this.names[at >> 2]!) ? 1 : 0,
+  /** Without a plan: RED's vectors after the feed-forward of layer 0. */
+  constructor(_ = "", plan = fakePlan) {
+    const { parameters } = JSON.parse(plan) as AdapterPlan;
+    this.names = parameters.map(({ name }) => name);
+    this.shapes = parameters.map(({ shape }) => [...shape]);
+    this.current = Float32Array.from(
+      parameters.flatMap(({ shape, start }) => new Array<number>(elementCount(shape)).fill(start)),
     );
     this.grads = new Float32Array(this.current.length);
   }
@@ -207,7 +217,6 @@ export function native(): NativeBinding {
 
 /** The part of a LlamaModel that adapters and training use. */
 export function fakeModel(changes: object = {}) {
-  const architecture = { version: 1, family: "llama", vocabulary: 50, hidden: 4, context: 32, stacks: [{ layers: 3 }] };
   return {
     [modelBrand]: true,
     architecture,

@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { redPlan } from "../../lib/adapter/red_plan";
 import { limits } from "../../lib/limits";
 import { findCheckpoint } from "../../lib/model/checkpoint_files";
 import { describeModel } from "../../lib/model/families";
@@ -60,8 +61,10 @@ test("minPositive and maxFrequency", () => {
 test("an architecture document has limits", () => {
   const { Adapter } = native();
   const { maxJsonBytes, maxJsonValues, maxJsonDepth } = limits;
-  const text = JSON.stringify(describeModel(config, "config.json").architecture);
-  const read = (document: string) => new Adapter(document, "all", ["down_proj"], Int32Array.of(0));
+  const { architecture } = describeModel(config, "config.json");
+  const text = JSON.stringify(architecture);
+  const plan = JSON.stringify(redPlan(architecture, { variant: "all", sites: ["ffn"], layers: [0] }));
+  const read = (document: string) => new Adapter(document, plan);
   const code = "ERR_JSON";
   expect(() => read(text.padEnd(maxJsonBytes))).not.toThrow();
   expect(() => read(text.padEnd(maxJsonBytes + 1))).toThrow(
@@ -82,10 +85,11 @@ test("an architecture document has limits", () => {
 
 test("a family is a label, and nothing is selected by it", () => {
   const document = describeModel(config, "config.json").architecture;
+  const plan = redPlan(document, { variant: "all", sites: ["ffn"], layers: [0] });
   const made = (family: string) =>
-    new (native().Adapter)(JSON.stringify({ ...document, family }), "all", ["down_proj"], Int32Array.of(0));
+    new (native().Adapter)(JSON.stringify({ ...document, family }), JSON.stringify(plan));
   for (const family of ["llama", "another_family_2", "a".repeat(32)])
-    expect(made(family).widths).toEqual(made("llama").widths);
+    expect(made(family).shapes).toEqual(made("llama").shapes);
   for (const family of ["", "LLaMA", "a b", "a".repeat(33)])
     expect(() => made(family)).toThrow(
       expect.objectContaining({ code: "ERR_CONFIG", message: expect.stringMatching(/1 to 32 characters .* family/) }),

@@ -84,8 +84,7 @@ function overflowing(at: number, value = Number.POSITIVE_INFINITY, changes = {})
 
 test("weights that are not finite at the end of a run are an error, and no checkpoint", async () => {
   const { FakeAdapter } = jest.requireActual("./fake_native");
-  const weights = new FakeAdapter("", "all", ["down_proj"], Int32Array.of(0));
-  weights.shapes = weights.widths.map((width: number) => [width]);
+  const weights = new FakeAdapter();
   const job = <T>(value: T) => ({ promise: Promise.resolve(value), cancel: () => {} });
   weights.readValue = (at: number, start: number, count: number) =>
     job(weights.current.slice(at * 4 + start, at * 4 + start + count));

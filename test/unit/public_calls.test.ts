@@ -193,9 +193,12 @@ const notPublic = new Set([
   "LlamaModel#forgetFingerprint",
   "RedAdapter.build",
   "RedAdapter.load",
+  "RedAdapter#base",
   "RedAdapter#byName",
   "RedAdapter#fileConfig",
+  "RedAdapter#files",
   "RedAdapter#nativeFor",
+  "RedAdapter#plan",
   "Engine#end",
   "Engine#generating",
   "Engine#serve",
@@ -234,10 +237,11 @@ const isMethod = (owner: object, name: string) =>
 
 function methodsOf(name: string, Class: { readonly prototype: object }): string[] {
   const statics = Object.getOwnPropertyNames(Class).filter((one) => one !== "prototype" && isMethod(Class, one));
-  const methods = Object.getOwnPropertyNames(Class.prototype).filter(
-    (one) => one !== "constructor" && one !== "dispose" && isMethod(Class.prototype, one),
-  );
-  return [`new ${name}`, ...statics.map((one) => `${name}.${one}`), ...methods.map((one) => `${name}#${one}`)];
+  const methods = new Set<string>(); // its own and those of its base class in this package
+  for (let own = Class.prototype; /^class\b/.test(String(own.constructor)); own = Object.getPrototypeOf(own))
+    for (const one of Object.getOwnPropertyNames(own))
+      if (one !== "constructor" && one !== "dispose" && isMethod(own, one)) methods.add(one);
+  return [`new ${name}`, ...statics.map((one) => `${name}.${one}`), ...[...methods].map((one) => `${name}#${one}`)];
 }
 
 test("the tables hold everything that is public", () => {

@@ -107,8 +107,7 @@ describe("a model", () => {
   /** A model whose weights are an adapter's numbers. */
   const trainable = () => {
     const { FakeAdapter } = jest.requireActual("./fake_native");
-    const weights = new FakeAdapter("", "all", ["down_proj"], Int32Array.of(0));
-    weights.shapes = weights.widths.map((width: number) => [width]);
+    const weights = new FakeAdapter();
     const job = <T>(value: T) => ({ promise: Promise.resolve(value), cancel: () => {} });
     weights.readValue = (at: number, start: number, count: number) =>
       job(weights.current.slice(at * 4 + start, at * 4 + start + count));

@@ -316,8 +316,8 @@ test("an abort between two steps writes a checkpoint, an abort before the first 
 test("all weights are trained in slot 0, with checkpoints of their own", async () => {
   const { FakeAdapter } = jest.requireActual("./fake_native");
   const weights = () => {
-    const inner = new FakeAdapter("", "all", ["down_proj"], Int32Array.of(0));
-    inner.shapes = inner.widths.map((width: number) => [2, width / 2]);
+    const inner = new FakeAdapter();
+    inner.shapes = inner.shapes.map(([width]: [number]) => [2, width / 2]);
     const job = <T>(value: T) => ({ promise: Promise.resolve(value), cancel: () => {} });
     const staged = new Map<number, number[]>();
     inner.readValue = (at: number, start: number, count: number) =>

@@ -19,7 +19,7 @@ JobControl control() { return {nullptr, {}, device_arena()}; }
 // A RED step with the variant that has the most vectors: two micro-batches, weight decay, clipping.
 struct RedRun {
   std::shared_ptr<Model> model = tiny_model({});
-  std::shared_ptr<RedAdapter> adapter = random_adapter(*model, RedVariant::ln, 5);
+  std::shared_ptr<Adapter> adapter = random_adapter(*model, RedVariant::ln, 5);
   std::shared_ptr<OptimizerState> optimizer = std::make_shared<OptimizerState>(*adapter);
   std::vector<MicroBatch> batches = {tiny_batch({tiny_tokens(9, 1)}, {1}), tiny_batch({tiny_tokens(5, 2)}, {1})};
   double max_grad_norm = 0.01;

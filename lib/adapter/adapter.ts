@@ -1,0 +1,229 @@
+/** What the adapters of all methods share. */
+import { resolve } from "node:path";
+import { adapterBrand } from "../brands";
+import { invalid, RubricateError } from "../errors";
+import { type FileContents, writeInto } from "../files/atomic";
+import { requireNoModel } from "../files/model_folder";
+import { isClaimed } from "../in_use";
+import type { BaseFingerprint, LlamaModel } from "../model/model";
+import type { ModelAdapter } from "../model_arguments";
+import { type NativeAdapter, type NativeModel, native } from "../native";
+import type { Notice } from "../notices";
+import { lengthOf, listOf, pathOf, readArgument } from "../options";
+import type { RedAdapterConfig, RedSite } from "./config";
+import { elementCount } from "./files";
+import type { AdapterPlan } from "./plan";
+
+export interface LoadAdapterOptions {
+  /** Accept an adapter that was trained on another base if its parameters fit. Default: false. */
+  readonly allowBaseMismatch?: boolean;
+  /**
+   * Called with each difference from the model that it was trained with; see the adapter's `notices`. Default:
+   * `process.emitWarning`.
+   */
+  readonly onNotice?: (notice: Notice) => void;
+}
+
+/** What an adapter changes: of a `RedAdapter`. */
+export type AdapterConfig = RedAdapterConfig;
+
+/** How an adapter changes its base. */
+export type AdapterMethod = "red" | "lora";
+
+/**
+ * An adapter of a model: a `RedAdapter` or a `LoraAdapter`. Its parameters and their gradients are fp32, independent of the
+ * base's dtype.
+ */
+export abstract class Adapter implements ModelAdapter {
+  /** @internal */
+  readonly [adapterBrand] = true;
+  private disposed = false;
+
+  /** How it changes its base. */
+  abstract readonly method: AdapterMethod;
+  /** What it changes, as its folder records it. */
+  abstract readonly config: AdapterConfig;
+  /** The linear layers that it changes. @internal */
+  abstract readonly sites: readonly RedSite[];
+
+  /** @internal */
+  protected constructor(
+    protected readonly model: LlamaModel,
+    private readonly handle: NativeAdapter,
+    /** Differences between the model that it was loaded for and the one that it was trained with; empty for a new adapter. */
+    readonly notices: readonly Notice[],
+  ) {}
+
+  /** What the core runs. @internal */
+  abstract plan(): AdapterPlan;
+
+  /** The files of its folder. @internal */
+  abstract files(): Promise<FileContents[]>;
+
+  /** The base that it belongs to. @internal */
+  base(): Promise<BaseFingerprint> {
+    return this.model.fingerprint();
+  }
+
+  /** The folder of its base. @internal */
+  get baseDir(): string {
+    return this.model.dir;
+  }
+
+  /**
+   * Writes the adapter into a folder, which is created if needed; other files in it stay. Atomic: after a crash or with a
+   * full disk the earlier adapter is still there.
+   * @throws RubricateError ERR_FILE, also if the folder has a model; ERR_NOT_FINITE, ERR_DISPOSED
+   */
+  async savePretrained(dir: string): Promise<void> {
+    const folder = resolve(pathOf("dir", dir));
+    await writeInto(folder, await this.files(), async () => {
+      await requireNoModel(folder);
+      return [];
+    });
+  }
+
+  /** The handle of the native core. @internal */
+  get native(): NativeAdapter {
+    if (this.disposed) throw new RubricateError("ERR_DISPOSED", "Expected an adapter in use but it was disposed of");
+    return this.handle;
+  }
+
+  /**
+   * The handle, for a call of `model`. Values trained on one model are meaningless for another model of the same shape.
+   * @throws RubricateError ERR_FOREIGN, ERR_DISPOSED
+   * @internal
+   */
+  nativeFor(model: { readonly dir: string; readonly native: NativeModel }): NativeAdapter {
+    if (this.model !== model && !haveSameCore(this.model, model))
+      throw new RubricateError(
+        "ERR_FOREIGN",
+        `Expected an adapter of this model (${model.dir}) but received one that was created or loaded for another model ` +
+          `object (${this.model.dir}); load it for this model: ${classNames[this.method]}.fromPretrained(dir, model)`,
+      );
+    return this.native;
+  }
+
+  /** Trainable numbers. */
+  get parameterCount(): number {
+    return this.native.shapes.reduce((sum, shape) => sum + elementCount(shape), 0);
+  }
+
+  /** Copies of the parameters by name, fp32; a matrix by rows. The subclass says what there is. */
+  vectors(): Map<string, Float32Array> {
+    return this.byName(this.native.values());
+  }
+
+  /** Gradients of the last backward, before clipping, by the same names. */
+  gradients(): Map<string, Float32Array> {
+    return this.byName(this.native.gradients());
+  }
+
+  /**
+   * Overwrites parameters by name; the others stay. If one is refused, none is written.
+   * @throws RubricateError ERR_ARGUMENT for an unknown name, ERR_SHAPE, ERR_NOT_FINITE, ERR_BUSY while a job or a training
+   * run uses the adapter
+   */
+  setVectors(vectors: ReadonlyMap<string, Float32Array>): void {
+    if (isClaimed(this.native))
+      throw new RubricateError("ERR_BUSY", "The adapter is in use by a training run that has not ended");
+    const values = this.native.values(takeSpare(this.parameterCount));
+    const places = this.byName(values, true);
+    readArgument("vectors", "a Map of names and numbers", () => {
+      if (Object.prototype.toString.call(vectors) !== "[object Map]")
+        throw invalid("vectors", "a Map of names and numbers", vectors);
+      for (const [name, given] of vectors) {
+        const place = places.get(name);
+        if (!place) throw invalid("vectors", `names among ${this.native.names[0]}, ...`, name);
+        setVector(name, place, given);
+      }
+    });
+    this.native.setValues(values);
+    spare = new WeakRef(values);
+  }
+
+  /** Frees its memory. Further calls throw ERR_DISPOSED. */
+  dispose(): void {
+    if (this.disposed) return;
+    this.disposed = true;
+    this.handle.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  private byName(flat: Float32Array, shared = false): Map<string, Float32Array> {
+    const { names, shapes } = this.native;
+    const vectors = new Map<string, Float32Array>();
+    let start = 0;
+    for (const [at, name] of names.entries()) {
+      const end = start + elementCount(shapes[at]!);
+      vectors.set(name, shared ? flat.subarray(start, end) : flat.slice(start, end));
+      start = end;
+    }
+    return vectors;
+  }
+}
+
+/** The handle of a new adapter of a model. */
+export function newHandle(model: LlamaModel, plan: AdapterPlan): NativeAdapter {
+  return new (native().Adapter)(JSON.stringify(model.architecture), JSON.stringify(plan));
+}
+
+/**
+ * The numbers of the last `setVectors`, for the next one: garbage of the size of an adapter at each call would come to a
+ * large part of the memory of many adapters before it is collected.
+ */
+let spare: WeakRef<Float32Array> | undefined;
+
+/** Takes it, since a getter of what was given may call `setVectors` too. */
+function takeSpare(count: number): Float32Array | undefined {
+  const taken = spare?.deref();
+  if (taken?.length !== count) return undefined;
+  spare = undefined;
+  return taken;
+}
+
+const classNames: Readonly<Record<AdapterMethod, string>> = { red: "RedAdapter", lora: "LoraAdapter" };
+
+/** Whether two objects are the same model, as a proxy and its target are. */
+function haveSameCore(one: { readonly native: NativeModel }, other: { readonly native: NativeModel }): boolean {
+  try {
+    return one.native === other.native;
+  } catch {
+    return false; // one of them was disposed of
+  }
+}
+
+/** @throws RubricateError ERR_DISPOSED */
+export function requireInUse(model: LlamaModel): void {
+  void model.native;
+}
+
+/** Copies numbers as float32 into the vector `place`. */
+function setVector(name: string, place: Float32Array, given: ArrayLike<number>): void {
+  const length = lengthOf(name, `${place.length} numbers`, given);
+  if (length !== place.length) throw invalid(name, `${place.length} numbers`, given, "ERR_SHAPE");
+  for (let at = 0; at < length; at++) {
+    const value = given[at]!;
+    if (typeof value !== "number") throw invalid(`${name}[${at}]`, "a number", value);
+    place[at] = value;
+    if (!Number.isFinite(place[at]))
+      throw invalid(`${name}[${at}]`, "a finite float32 number", value, "ERR_NOT_FINITE");
+  }
+}
+
+/** The layers of an option: ascending, each once. @throws RubricateError ERR_ARGUMENT */
+export function checkedLayers(layers: readonly number[] | "all", count: number): number[] {
+  if (layers === "all") return Array.from({ length: count }, (_, layer) => layer);
+  const list = listOf("layers", '"all" or at least one layer', layers, count);
+  if (list.length === 0) throw invalid("layers", '"all" or at least one layer', layers);
+  for (const layer of list)
+    if (!Number.isInteger(layer) || layer < 0 || layer >= count)
+      throw invalid("layers", `layer numbers from 0 to ${count - 1}`, layer);
+  const sorted = list.sort((a, b) => a - b);
+  for (const [at, layer] of sorted.entries())
+    if (at > 0 && layer === sorted[at - 1]) throw invalid("layers", "each layer once", layer);
+  return sorted;
+}

@@ -1,0 +1,83 @@
+#include "adapter/adapter_batch.h"
+
+#include "ops/layer_norm/layer_norm.h"
+
+namespace rubricate {
+namespace {
+
+size_t site_key(int64_t layer, Site site) { return static_cast<size_t>(layer * kSites + static_cast<int>(site)); }
+
+void check_plans(const Architecture& architecture, const std::vector<std::shared_ptr<Adapter>>& adapters) {
+  const Adapter* first = nullptr;
+  for (const auto& adapter : adapters) {
+    if (!adapter) continue;
+    adapter->plan()->require_fits(architecture);
+    if (first == nullptr) first = adapter.get();
+    const bool norm = first->plan()->has_norm() || adapter->plan()->has_norm();
+    require(!norm || *first->plan() == *adapter->plan(), "ERR_ARGUMENT",
+            "Expected all adapters of a batch to have the same sites and layers, as one of them has layer norms");
+  }
+}
+
+}  // namespace
+
+AdapterBatch::AdapterBatch(const Architecture& architecture, const std::vector<std::shared_ptr<Adapter>>& adapters,
+                           bool training, const std::shared_ptr<Arena>& arena)
+    : training_(training), adapters_(adapters), placed_(adapters) {
+  parts_.resize(static_cast<size_t>(architecture.stack.layers * kSites));
+  norms_.resize(parts_.size());
+  check_plans(architecture, adapters);
+  for (size_t i = 0; i < adapters.size(); ++i) {
+    if (!adapters[i]) continue;
+    if (arena->stream() != nullptr) placed_[i] = std::make_shared<Adapter>(*adapters[i], arena, training);
+    for (const AdapterPlan::SitePlan& plan : placed_[i]->plan()->sites) add(plan, i + 1, *placed_[i]);
+  }
+}
+
+void AdapterBatch::add(const AdapterPlan::SitePlan& plan, size_t slot, const Adapter& adapter) {
+  const size_t slots = adapters_.size() + 1, key = site_key(plan.layer, plan.site);
+  if (!parts_[key]) parts_[key] = std::make_unique<SiteParts>();
+  SiteParts& parts = *parts_[key];
+  parts.trains = training_;
+  const auto var = [&](int32_t index) {
+    const Var own = adapter.var(index);
+    return training_ || !own.defined() ? own : Var(own.value());
+  };
+  if (plan.edits()) {
+    parts.affine.slots.resize(slots);
+    parts.affine.slots[slot] = {var(plan.scale), var(plan.bias)};
+  }
+  if (plan.has_low_rank()) {
+    const Var a = var(plan.a), b = var(plan.b);
+    parts.low_rank.inputs = a.value().dim(1);
+    parts.low_rank.outputs = b.value().dim(0);
+    parts.low_rank.slots.resize(slots);
+    parts.low_rank.slots[slot] = {
+        a.value().data<float>(), b.value().data<float>(), a.value().dim(0), plan.factor, a.slot(), b.slot()};
+  }
+  if (plan.has_norm()) {
+    std::shared_ptr<SlotVectors>& norm = norms_[key];
+    if (!norm) {
+      norm = std::make_shared<SlotVectors>();
+      norm->slots.resize(slots);
+      parts.output = [norm](Tape& tape, const Var& y, const SequenceRows& rows) {
+        return layer_norm(tape, y, *norm, rows, kEditNormEps);
+      };
+    }
+    norm->slots[slot] = {var(plan.norm_weight), var(plan.norm_bias)};
+  }
+}
+
+void AdapterBatch::fetch_gradients() const {
+  for (size_t i = 0; i < adapters_.size(); ++i)
+    if (placed_[i] != adapters_[i]) copy_elements(adapters_[i]->gradients(), placed_[i]->gradients());
+}
+
+void AdapterBatch::fetch_values() const {
+  for (size_t i = 0; i < adapters_.size(); ++i)
+    if (placed_[i] != adapters_[i]) copy_elements(adapters_[i]->values(), placed_[i]->values());
+}
+
+const SiteParts* AdapterBatch::at(int64_t layer, Site site) const { return parts_[site_key(layer, site)].get(); }
+
+}  // namespace rubricate

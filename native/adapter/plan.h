@@ -1,0 +1,65 @@
+// What an adapter is, as data: its parameters, and what each site does with them. A method (lib/adapter/methods/) writes
+// a plan; the core runs it and knows no method by name.
+//
+//   { "parameters": [ { "name": "layers.0.mlp.down_proj.scale", "shape": [24], "start": 1 }, ... ],
+//     "sites": [ { "layer": 0, "site": "down_proj", "scale": 0, "bias": 1 },
+//                { "layer": 0, "site": "q_proj", "low_rank": { "a": 2, "b": 3, "factor": 2 } }, ... ] }
+//
+// Numbers after "scale", "bias", "norm" ("weight", "bias") and "low_rank" ("a", "b") are indices of parameters. Each
+// parameter has one place, each site is named once.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "architecture/architecture.h"
+#include "architecture/site.h"
+#include "tensor/tensor.h"
+
+namespace rubricate {
+
+constexpr float kEditNormEps = 1e-5f;  // of the layer norm after an edit: torch.nn.LayerNorm's default
+
+struct AdapterPlan {
+  struct Parameter {
+    std::string name;
+    Shape shape;         // fp32
+    float start = 0.0f;  // each element's first value, and what weight decay pulls it to
+    int64_t offset = 0;  // elements from the beginning of the adapter's values
+    bool operator==(const Parameter&) const = default;
+  };
+  // Indices of parameters; -1: none. In this order: y = W x + b; y += factor * B (A x); y = scale * y + bias; y = norm(y).
+  struct SitePlan {
+    int64_t layer = 0;
+    Site site = Site::down_proj;
+    int32_t scale = -1, bias = -1;             // [outputs] each
+    int32_t norm_weight = -1, norm_bias = -1;  // [outputs] each: a layer norm, both or none
+    int32_t a = -1, b = -1;                    // [rank, inputs], [outputs, rank]: a low-rank update, both or none
+    float factor = 0.0f;
+    bool edits() const { return scale >= 0 || bias >= 0; }
+    bool has_norm() const { return norm_weight >= 0; }
+    bool has_low_rank() const { return a >= 0; }
+    bool operator==(const SitePlan&) const = default;
+  };
+  std::vector<Parameter> parameters;
+  std::vector<SitePlan> sites;
+  int64_t count = 0;  // elements of all parameters
+
+  // Errors: ERR_JSON; ERR_ARGUMENT naming the path in the document.
+  static AdapterPlan parse(const std::string& json);
+  // Whether layers and shapes fit the model. Errors: ERR_ARGUMENT (a layer), ERR_SHAPE.
+  void require_fits(const Architecture& architecture) const;
+  // Whether any site has a layer norm. Such adapters share a batch only with those of the same plan: their sites round
+  // once more than others, so another sequence beside them would lose its bits.
+  bool has_norm() const;
+  int64_t rank(const SitePlan& site) const { return parameters[static_cast<size_t>(site.a)].shape[0]; }
+  int64_t offset(int32_t index) const { return parameters[static_cast<size_t>(index)].offset; }
+  bool operator==(const AdapterPlan&) const = default;
+};
+
+// The plan itself, or an equal one that is in use: programs have few plans, and often thousands of adapters.
+std::shared_ptr<const AdapterPlan> shared_plan(AdapterPlan plan);
+
+}  // namespace rubricate

@@ -1,0 +1,77 @@
+#include "adapter/plan.h"
+
+#include "doctest/doctest.h"
+#include "tests/red_plan.h"
+#include "tests/test_model.h"
+
+using namespace rubricate;
+using namespace rubricate::testing;
+
+namespace {
+
+const Architecture& architecture() {
+  static const Architecture made = Architecture::parse(tiny_json({}));
+  return made;
+}
+
+const std::string kVectors =
+    R"({"parameters":[{"name":"s","shape":[24],"start":1},{"name":"b","shape":[24],"start":0}],"sites":)";
+
+// What parsing and fitting throws: the code, then the message.
+std::pair<std::string, std::string> refusal(const std::string& json) {
+  return thrown([&] { AdapterPlan::parse(json).require_fits(architecture()); });
+}
+
+}  // namespace
+
+TEST_CASE("a plan is read as it is written") {
+  const AdapterPlan red = AdapterPlan::parse(
+      R"({"parameters":[{"name":"layers.0.mlp.down_proj.scale","shape":[24],"start":1},
+                        {"name":"layers.0.mlp.down_proj.bias","shape":[24],"start":0}],
+          "sites":[{"layer":0,"site":"down_proj","scale":0,"bias":1}]})");
+  CHECK(red == red_plan(architecture(), RedVariant::all, {Site::down_proj}, {0}));
+  CHECK(red.count == 48);
+  CHECK(!red.has_norm());
+  const AdapterPlan low_rank = AdapterPlan::parse(
+      R"({"parameters":[{"name":"A","shape":[3,24],"start":0},{"name":"B","shape":[12,3],"start":0}],
+          "sites":[{"layer":2,"site":"k_proj","low_rank":{"a":0,"b":1,"factor":0.5}}]})");
+  low_rank.require_fits(architecture());
+  CHECK(low_rank.sites[0].has_low_rank());
+  CHECK(low_rank.rank(low_rank.sites[0]) == 3);
+  CHECK(low_rank.sites[0].factor == 0.5f);
+  CHECK(low_rank.offset(1) == 72);
+}
+
+TEST_CASE("a plan that does not fit is refused with its place") {
+  const struct {
+    std::string json;
+    const char *code, *part;
+  } cases[] = {
+      {"[]", "ERR_ARGUMENT", "plan"},
+      {R"({"parameters":[],"sites":[]})", "ERR_ARGUMENT", "at least one parameter"},
+      {R"({"parameters":[{"name":"s","shape":[0],"start":1}],"sites":[]})", "ERR_ARGUMENT", "shape"},
+      {R"({"parameters":[{"name":"s","shape":[2,2,2],"start":1}],"sites":[]})", "ERR_ARGUMENT", "one or two sizes"},
+      {R"({"parameters":[{"name":"s","shape":[24],"start":1e99}],"sites":[]})", "ERR_ARGUMENT", "finite"},
+      {kVectors + R"([{"layer":0,"site":"down_proj","scale":0}]})", "ERR_ARGUMENT", "all have a place"},
+      {kVectors + R"([{"layer":0,"site":"down_proj","scale":0,"bias":2}]})", "ERR_ARGUMENT", "sites[0].bias"},
+      {kVectors + R"([{"layer":0,"site":"down_proj","scale":0,"bias":0}]})", "ERR_ARGUMENT", "no other place"},
+      {kVectors + R"([{"layer":0,"site":"head","scale":0,"bias":1}]})", "ERR_ARGUMENT", "a site"},
+      {kVectors + R"([{"layer":0,"site":"down_proj"}]})", "ERR_ARGUMENT", "at least one part"},
+      {kVectors + R"([{"layer":0,"site":"down_proj","gate":0}]})", "ERR_ARGUMENT", "gate"},
+      {kVectors + R"([{"layer":0,"site":"down_proj","norm":{"weight":0}}]})", "ERR_ARGUMENT", "bias"},
+      {kVectors + R"([{"layer":0,"site":"o_proj","scale":0},{"layer":0,"site":"o_proj","bias":1}]})", "ERR_ARGUMENT",
+       "each site of a layer once"},
+      {kVectors + R"([{"layer":9,"site":"down_proj","scale":0,"bias":1}]})", "ERR_ARGUMENT", "layer 9"},
+      {kVectors + R"([{"layer":0,"site":"gate_proj","scale":0,"bias":1}]})", "ERR_SHAPE", "[40]"},
+      {kVectors + R"([{"layer":0,"site":"q_proj","low_rank":{"a":0,"b":1,"factor":1}}]})", "ERR_SHAPE", "[24, 24]"},
+      {R"({"parameters":[{"name":"A","shape":[3,24],"start":0},{"name":"B","shape":[24,2],"start":0}],
+           "sites":[{"layer":0,"site":"q_proj","low_rank":{"a":0,"b":1,"factor":1}}]})",
+       "ERR_SHAPE", "[24, 3]"},
+  };
+  for (const auto& [json, code, part] : cases) {
+    CAPTURE(json);
+    const auto [thrown_code, message] = refusal(json);
+    CHECK(thrown_code == code);
+    CHECK_MESSAGE(contains(message, part), message);
+  }
+}

@@ -1,0 +1,134 @@
+// Adapters of several methods in one batch: each has the bits that it has alone, in training and in serving.
+#include "adapter/adapter_batch.h"
+#include "doctest/doctest.h"
+#include "model/logits.h"
+#include "tests/decoding.h"
+#include "tests/lora_plan.h"
+#include "tests/serve_support.h"
+
+using namespace rubricate;
+using namespace rubricate::testing;
+
+namespace {
+
+JobControl control() { return {nullptr, {}, device_arena()}; }
+
+Tenant tenant_of(const std::shared_ptr<Adapter>& adapter) {
+  return {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {}, 0.0};
+}
+
+// RED, RED at one site, LoRA, and LoRA of another rank at other sites.
+std::vector<std::shared_ptr<Adapter>> some_adapters(const Model& model) {
+  return {random_adapter(model, RedVariant::all, 11), random_lora(model, 3, 12),
+          random_adapter(model, RedVariant::scale, 13, {Site::down_proj}),
+          random_lora(model, 5, 14, {Site::q_proj, Site::v_proj, Site::o_proj})};
+}
+
+std::vector<std::vector<int32_t>> sequences_of(size_t adapter) {
+  return {tiny_tokens(9 + 20 * static_cast<int64_t>(adapter), 100 + adapter), tiny_tokens(17, 200 + adapter)};
+}
+
+void check_same(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
+  REQUIRE(a.size() == b.size());
+  for (size_t i = 0; i < a.size(); ++i) CHECK(same_bits(a[i], b[i]));
+}
+
+void check_training(DType dtype) {
+  const auto model = tiny_model({}, dtype, dtype);
+  const auto adapters = some_adapters(*model);
+  std::vector<std::vector<Tensor>> alone;
+  std::vector<Tenant> tenants;
+  for (size_t i = 0; i < adapters.size(); ++i) {
+    const auto sequences = sequences_of(i);
+    const auto gradients = [&](const std::vector<MicroBatch>& batches, bool recompute) {
+      trained_step(*model, {tenant_of(adapters[i])}, batches, recompute, false, control());
+      return copies(*adapters[i], true);
+    };
+    alone.push_back(gradients({tiny_batch(sequences, {1, 1})}, false));
+    check_same(alone.back(), gradients({tiny_batch(sequences, {1, 1})}, true));
+    check_same(alone.back(), gradients({tiny_batch({sequences[0]}, {1}), tiny_batch({sequences[1]}, {1})}, false));
+    for (const Tensor& gradient : alone.back())
+      CHECK(max_error(to_doubles(gradient), Doubles(static_cast<size_t>(gradient.count()))) > 0.0);
+    tenants.push_back(tenant_of(adapters[i]));
+  }
+  std::vector<std::vector<int32_t>> all{tiny_tokens(21, 5)};
+  std::vector<int32_t> slots{0};
+  for (size_t turn = 0; turn < 2; ++turn)
+    for (size_t i = 0; i < adapters.size(); ++i) {
+      all.push_back(sequences_of(i)[turn]);
+      slots.push_back(static_cast<int32_t>(i) + 1);
+    }
+  for (const bool recompute : {false, true}) {
+    trained_step(*model, tenants, {tiny_batch(all, slots)}, recompute, false, control());
+    for (size_t i = 0; i < adapters.size(); ++i) {
+      CAPTURE(i);
+      check_same(copies(*adapters[i], true), alone[i]);
+    }
+  }
+}
+
+// What a request answers by forwards of the whole.
+std::vector<int32_t> forwarded(const Model& model, const std::shared_ptr<Adapter>& adapter,
+                               const EngineRequest& request) {
+  std::vector<int32_t> tokens = request.prompt;
+  for (int32_t i = 0; i < request.max_new; ++i) {
+    const auto last = static_cast<int32_t>(tokens.size()) - 1;
+    const Doubles logits = to_doubles(
+        forward_logits(model, fitting_batch({tokens, {0, last + 1}, {1}, {}}), {adapter}, {last}, control()));
+    tokens.push_back(static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
+  }
+  return {tokens.end() - request.max_new, tokens.end()};
+}
+
+void check_serving(DType dtype) {
+  const std::shared_ptr<const Model> model = tiny_model({}, dtype, dtype);
+  auto adapters = some_adapters(*model);
+  adapters.push_back(nullptr);
+  Served together(model);
+  std::vector<EngineRequest> requests;
+  std::vector<int32_t> ids;
+  for (size_t i = 0; i < adapters.size(); ++i) {
+    EngineRequest request;
+    request.prompt = tiny_tokens(5 + 30 * static_cast<int64_t>(i), i);
+    request.max_new = 6;
+    if (adapters[i]) request.version = AdapterVersion::of(*adapters[i]);
+    requests.push_back(request);
+    ids.push_back(together.engine->submit(request));
+  }
+  together.run();
+  for (size_t i = 0; i < adapters.size(); ++i) {
+    CAPTURE(i);
+    CHECK(together.answer(ids[i]).ids == forwarded(*model, adapters[i], requests[i]));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("low-rank and RED adapters train in one step with the bits of each alone") {
+  on_every_path([] {
+    for (const DType dtype : {DType::f32, DType::bf16}) check_training(dtype);
+  });
+}
+
+TEST_CASE("an engine answers for low-rank and RED adapters and the base in one step as forwards of the whole do") {
+  on_every_path([] {
+    for (const DType dtype : {DType::f32, DType::bf16}) check_serving(dtype);
+  });
+}
+
+TEST_CASE("on a device low-rank and RED adapters train and answer together with the bits of each alone") {
+  if (!test_stream()) return;
+  present_device() = test_stream();
+  check_training(DType::f32);
+  check_serving(DType::f32);
+  present_device() = nullptr;
+}
+
+TEST_CASE("adapters with a layer norm share a batch only with those of the same plan") {
+  const auto model = tiny_model({});
+  const auto norm = random_adapter(*model, RedVariant::ln, 1), same = random_adapter(*model, RedVariant::ln, 2),
+             other = random_lora(*model, 3, 3);
+  AdapterBatch(model->architecture(), {norm, same}, false, test_arena());
+  CHECK(error_code([&] { AdapterBatch(model->architecture(), {norm, other}, false, test_arena()); }) == "ERR_ARGUMENT");
+  CHECK(error_code([&] { AdapterBatch(model->architecture(), {other, norm}, false, test_arena()); }) == "ERR_ARGUMENT");
+}
