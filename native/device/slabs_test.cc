@@ -17,14 +17,6 @@ namespace {
 
 constexpr int64_t kBytes = 73'728;  // an adapter of 12 layers of width 768
 
-// Memory of this process that no file is behind.
-int64_t resident_bytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.rfind("RssAnon:", 0) == 0) return 1024 * std::stoll(line.substr(8));
-  return -1;
-}
-
 std::vector<std::shared_ptr<void>> filled(Slabs& slabs, int64_t count, int64_t bytes) {
   std::vector<std::shared_ptr<void>> blocks;
   for (int64_t i = 0; i < count; ++i) {
@@ -58,6 +50,18 @@ TEST_CASE("blocks of slabs are aligned, apart from each other, and keep what is 
 }
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+namespace {
+
+// Memory of this process that no file is behind.
+int64_t resident_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.rfind("RssAnon:", 0) == 0) return 1024 * std::stoll(line.substr(8));
+  return -1;
+}
+
+}  // namespace
+
 TEST_CASE("blocks of slabs take their bytes, and a block that is given back takes none, whatever its neighbours do") {
   Slabs slabs;
   constexpr int64_t kCount = 400, kAll = kCount * kBytes;
