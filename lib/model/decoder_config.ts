@@ -16,6 +16,9 @@ export function describeDecoder(config: ConfigReader, family: Family): ModelDesc
   // transformers loads the weights from the file named here.
   if (config.string("transformers_weights", weightsFile) !== weightsFile)
     throw config.fail("transformers_weights", `"${weightsFile}", or no such field,`);
+  // With any other value, also null, transformers lets each token see those after it, as embedding models do.
+  if (config.given("is_causal") && !config.boolean("is_causal", false))
+    throw config.fail("is_causal", "true, or no such field,");
   const hidden = config.integer("hidden_size", 1, limits.maxHidden);
   const stack = describeStack(config, family, hidden);
   const positions = positionsOf(config, family);

@@ -135,6 +135,7 @@ export class LlamaModel {
     const eosTokenIds = await endTokens(folder, description, tokenizer);
     const notices = [
       ...(headDiffers ? [headNotTied(folder)] : []),
+      ...(tokenizer?.parts.notices ?? []),
       ...(tokenizer && eosTokenIds.length === 0 ? [noEndToken(folder)] : []),
     ];
     const spec = {

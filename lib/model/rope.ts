@@ -4,6 +4,9 @@ import type { ConfigReader } from "./config_reader";
 
 const f32 = Math.fround;
 
+/** Kinds of layers, for which the settings of some models differ; transformers fails or ignores them in these families. */
+const layerKinds = ["full_attention", "sliding_attention"];
+
 /**
  * 1 / theta^(2 i / head_dim) in fp32 as transformers computes it, then the configured scaling. Both spellings of the
  * settings are read: `rope_theta` and `rope_scaling`, or `rope_parameters`.
@@ -16,6 +19,8 @@ export function inverseFrequencies(config: ConfigReader, headDim: number, positi
   const parameters = config.filledObject("rope_scaling") ?? config.filledObject("rope_parameters");
   const source = parameters?.has("rope_theta") ? parameters : config;
   const theta = source.positive("rope_theta", 10000, limits.maxRopeTheta);
+  for (const kind of layerKinds)
+    if (parameters?.given(kind)) throw parameters.fail(kind, "settings for all layers, not for those of one kind,");
   const plain = Array.from({ length: headDim / 2 }, (_, i) => f32(1 / f32(theta ** f32((2 * i) / headDim))));
   const { minPositive, maxFrequency } = limits;
   const fits = (frequency: number) => frequency >= minPositive && frequency <= maxFrequency;

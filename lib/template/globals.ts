@@ -36,6 +36,7 @@ function pairsOf(args: readonly Value[], named: Named, budget: Budget): Dict {
   const dict = new Dict();
   const [given] = args;
   if (args.length > 1) throw new TemplateFault(`dict expected at most 1 argument, got ${args.length}`);
+  if (given instanceof Undefined) given.fail();
   if (given instanceof Dict) for (const [key, value] of given.entries.values()) dict.set(key, value, budget);
   else if (given !== undefined)
     for (const pair of iterated(given, budget)) {

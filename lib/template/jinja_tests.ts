@@ -1,6 +1,6 @@
 /** jinja2's tests: what stands behind `is`. */
 import { bindArguments, type CallArguments } from "./arguments";
-import { type Budget, TemplateFault } from "./budget";
+import type { Budget } from "./budget";
 import { compare, contains, equal } from "./compare";
 import { binary } from "./operators";
 import { callTextMethod } from "./text_methods";
@@ -33,10 +33,8 @@ const greater = comparisonTest(">", (order) => order > 0);
 const least = comparisonTest(">=", (order) => order >= 0);
 const less = comparisonTest("<", (order) => order < 0);
 const most = comparisonTest("<=", (order) => order <= 0);
-const remainderOf = (value: Value, by: Value, budget: Budget): Value => {
-  if (textOf(value) !== undefined) throw new TemplateFault("not all arguments converted during string formatting");
-  return binary("%", value, by, budget);
-};
+/** Of a text it is what `%` formats. */
+const remainderOf = (value: Value, by: Value, budget: Budget): Value => binary("%", value, by, budget);
 const cased = (name: "isupper" | "islower") =>
   unaryTest((value, budget) => callTextMethod(name, str(value, budget), budget) as boolean);
 const isSequence = (value: Value) =>

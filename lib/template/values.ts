@@ -252,6 +252,7 @@ export function lengthOf(value: Value, budget: Budget): number | undefined {
 
 export function isTrue(value: Value, budget: Budget): boolean {
   if (typeof value === "string") return value !== "";
+  if (typeof value === "number") return value !== 0; // NaN is true in Python
   if (value === null || typeof value !== "object") return Boolean(value);
   return lengthOf(value, budget) !== 0;
 }

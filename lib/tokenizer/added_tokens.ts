@@ -15,6 +15,7 @@ type Piece = { readonly text: string; readonly id: undefined } | { readonly id: 
 
 const trailingSpace = /\p{White_Space}+$/u;
 const leadingSpace = /^\p{White_Space}+/u;
+const spaceAt = /\p{White_Space}*/uy;
 
 /**
  * Splits text at added tokens. The sorted list is searched instead of a trie: @huggingface/tokenizers has one of objects,
@@ -48,6 +49,7 @@ export class AddedTokenSplitter {
   *split(text: string): Generator<Piece, void> {
     let start = 0;
     let skips = false;
+    let spaceEnd = 0;
     const between = (end: number, bits: number) => {
       const piece = text.slice(start, end);
       const begun = skips ? piece.replace(leadingSpace, "") : piece;
@@ -64,12 +66,18 @@ export class AddedTokenSplitter {
         at = end; // it stays text, all of it
         continue;
       }
+      // A token of spaces that strips those before it may stand in what the last token stripped: nothing of it is left.
+      if (skips && found.flags & flags.lstrip && end <= spaceEnd) {
+        at = end;
+        continue;
+      }
       const before = between(at, found.flags);
       if (before !== "") yield { text: before, id: undefined };
       yield { id: found.id };
       at = end;
       start = at;
       skips = (found.flags & flags.rstrip) !== 0;
+      if (skips && at >= spaceEnd) spaceEnd = endOfSpace(text, at); // once for a run of spaces, which may be all tokens
     }
     const rest = between(text.length, 0);
     if (rest !== "") yield { text: rest, id: undefined };
@@ -123,6 +131,12 @@ const wordAfter = /^[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}]/u;
 /** Whether no character of a word is next to [start, end). */
 function standsAlone(text: string, start: number, end: number): boolean {
   return !wordBefore.test(text.slice(Math.max(0, start - 2), start)) && !wordAfter.test(text.slice(end, end + 2));
+}
+
+function endOfSpace(text: string, start: number): number {
+  spaceAt.lastIndex = start;
+  spaceAt.exec(text);
+  return spaceAt.lastIndex;
 }
 
 /** Looks from the end: a regular expression would try every run of spaces from its start. */

@@ -17,7 +17,7 @@ export interface TokenizerFiles {
   /** added_tokens.json of older tokenizers. */
   readonly addedTokens?: string | undefined;
   readonly generationConfig?: string | undefined;
-  /** config.json, for the tokens that end a text. */
+  /** config.json, for the tokens that end a text and the class of the tokenizer. */
   readonly modelConfig?: string | undefined;
   /** One, or several by name. */
   readonly chatTemplate?: ChatTemplates | undefined;

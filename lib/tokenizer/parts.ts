@@ -4,13 +4,15 @@
  */
 import { createHash } from "node:crypto";
 import path from "node:path";
-import { invalid, RubricateError } from "../errors";
+import { RubricateError } from "../errors";
 import type { JsonObject } from "../files/json";
+import type { Notice } from "../notices";
 import { type AddedColumns, AddedTokenList, type AddedTokens, type SoughtColumns, soughtIn } from "./added_list";
 import type { MergeColumns } from "./bpe_tables";
 import { type ChatTemplates, templatesOf, templatesText } from "./chat_templates";
 import type { TokenizerBytes } from "./files";
 import { normalizerOf } from "./normalizers";
+import { rebuildingOf, rebuilt, withDefaults } from "./rebuilt";
 import { checkComponents, checkDocument, checkProcessor } from "./schema";
 import { namesTokens, type SpecialTokens, specialTokensOf } from "./special_tokens";
 import type { TokenColumns } from "./token_table";
@@ -44,12 +46,22 @@ export interface TokenizerParts {
   readonly chatTemplates: ChatTemplates | undefined;
   /** SHA-256, in hexadecimal, of tokenizer.json, what other files change of it, and the chat templates. */
   readonly hash: string;
+  readonly notices: readonly Notice[];
 }
 
 const cleanUpName = "clean_up_tokenization_spaces";
 const bpeCleanUpName = `${cleanUpName}_for_bpe_even_though_it_will_corrupt_output`;
-const configNames = ["chat_template", "tokenizer_class", "add_prefix_space", "legacy", cleanUpName, bpeCleanUpName];
-const isEndToken = (name: string) => name === "eos_token_id" || name === "bos_token_id";
+const configNames = [
+  "chat_template",
+  "tokenizer_class",
+  "auto_map",
+  "add_prefix_space",
+  "legacy",
+  cleanUpName,
+  bpeCleanUpName,
+];
+const generationNames = ["eos_token_id", "bos_token_id"];
+const modelNames = [...generationNames, "model_type", "tokenizer_class"];
 
 const bufferOf = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 
@@ -85,13 +97,15 @@ function define(files: TokenizerBytes): TokenizerParts {
   checkDocument(document, at("tokenizer.json"));
   const isUsed = (name: string) => configNames.includes(name) || namesTokens(name);
   const config = parsed(files.tokenizerConfig, "tokenizer_config.json", isUsed, list);
-  const generation = parsed(files.generationConfig, "generation_config.json", isEndToken);
-  const model = parsed(files.modelConfig, "config.json", isEndToken);
+  const generation = parsed(files.generationConfig, "generation_config.json", (name) => generationNames.includes(name));
+  const model = parsed(files.modelConfig, "config.json", (name) => modelNames.includes(name));
   const map = parsed(files.specialTokensMap, "special_tokens_map.json", namesTokens);
-  const special = specialTokensOf(config, map, at("tokenizer_config.json"));
   const chatTemplates = files.chatTemplate ?? templatesOf(config, at("tokenizer_config.json"));
+  const whole: JsonObject = { ...noParts, ...document };
+  const { className, notice } = rebuildingOf(whole, config, model, directory);
+  const special = specialTokensOf(withDefaults(config, className), map, at("tokenizer_config.json"));
   const loading = {
-    rebuilt: rebuiltAs(document, config) !== undefined,
+    rebuilt: className !== undefined,
     declared: Object.hasOwn(config, "added_tokens_decoder"),
   };
   if (!loading.declared && files.addedTokens)
@@ -100,7 +114,7 @@ function define(files: TokenizerBytes): TokenizerParts {
   const specialTokens = contentsOf(special);
   const added = list.table(vocabulary, loading, at("tokenizer.json"));
   const unknown = specialTokens.unk_token ?? "<unk>";
-  const built = asTransformersBuildsIt(document, config, vocabulary.id(unknown) < 0 ? null : unknown);
+  const built = className ? rebuilt(whole, config, className, vocabulary.id(unknown) < 0 ? null : unknown) : whole;
   checkComponents(built, at("tokenizer.json"));
   const idOf = (token: string) => {
     const id = added.table.id(token);
@@ -123,6 +137,7 @@ function define(files: TokenizerBytes): TokenizerParts {
     generationBosId: idList(generation.bos_token_id)[0],
     chatTemplates,
     hash: hashOf(tokenizerJson, chatTemplates, JSON.stringify([rulesOf(built), specialTokens]), added),
+    notices: notice ? [notice] : [],
   };
 }
 
@@ -146,68 +161,5 @@ function idList(value: unknown): number[] {
   return (Array.isArray(value) ? value : [value]).filter((id): id is number => Number.isInteger(id) && id >= 0);
 }
 
-/**
- * The changes that transformers (5.x, `TokenizersBackend`, `LlamaTokenizer` and `CodeLlamaTokenizer`) makes to tokenizer.json: tokens declared in
- * tokenizer_config.json, and SentencePiece-like LLaMA tokenizers rebuilt with a Metaspace pre-tokenizer. BOS and EOS are what
- * the post-processor of tokenizer.json says; `add_bos_token` and `add_eos_token` are not read.
- */
-function asTransformersBuildsIt(tokenizer: JsonObject, config: JsonObject, unknown: string | null): JsonObject {
-  const result: JsonObject = {
-    normalizer: null,
-    pre_tokenizer: null,
-    post_processor: null,
-    decoder: null,
-    ...tokenizer,
-  };
-  const className = rebuiltAs(tokenizer, config);
-  if (className !== undefined && (tokenizer.model as JsonObject).type === "Unigram")
-    throw invalid(`model.type beside "tokenizer_class": "${className}"`, '"BPE"', "Unigram", "ERR_TOKENIZER");
-  if (className === "LlamaTokenizer") rebuildAsLlama(result, config);
-  if (className === "CodeLlamaTokenizer") rebuildAsCodeLlama(result, config, unknown);
-  return result;
-}
-
-/** The class for which transformers makes a tokenizer of its own from the vocabulary and merges, if it is such a class. */
-function rebuiltAs(tokenizer: JsonObject, config: JsonObject): string | undefined {
-  const className = typeof config.tokenizer_class === "string" ? config.tokenizer_class.replace(/Fast$/, "") : "";
-  const byteLevel = JSON.stringify([tokenizer.pre_tokenizer, tokenizer.decoder]).includes('"ByteLevel"');
-  if (className === "LlamaTokenizer" && !byteLevel) return className;
-  return className === "CodeLlamaTokenizer" ? className : undefined;
-}
-
-function rebuildAsLlama(tokenizer: JsonObject, config: JsonObject): void {
-  const prefixed = config.add_prefix_space !== false && config.add_prefix_space !== 0;
-  const scheme = !prefixed ? "never" : config.legacy === true ? "always" : "first";
-  const strip = prefixed ? [{ type: "Strip", content: " ", start: 1, stop: 0 }] : [];
-  tokenizer.normalizer = null;
-  tokenizer.pre_tokenizer = { type: "Metaspace", replacement: "▁", prepend_scheme: scheme, split: false };
-  tokenizer.decoder = {
-    type: "Sequence",
-    decoders: [
-      { type: "Replace", pattern: { String: "▁" }, content: " " },
-      { type: "ByteFallback" },
-      { type: "Fuse" },
-      ...strip,
-    ],
-  };
-  tokenizer.model = {
-    ...(tokenizer.model as JsonObject),
-    unk_token: null,
-    fuse_unk: true,
-    byte_fallback: true,
-    ignore_merges: false,
-    continuing_subword_prefix: null,
-    end_of_word_suffix: null,
-  };
-}
-
-/** As `rebuildAsLlama`, but `legacy` is ignored, a space is always stripped, and there is an unknown token. */
-function rebuildAsCodeLlama(tokenizer: JsonObject, config: JsonObject, unknown: string | null): void {
-  rebuildAsLlama(tokenizer, { legacy: false });
-  const prefixed = config.add_prefix_space !== false && config.add_prefix_space !== 0;
-  tokenizer.pre_tokenizer = {
-    ...(tokenizer.pre_tokenizer as JsonObject),
-    prepend_scheme: prefixed ? "first" : "never",
-  };
-  tokenizer.model = { ...(tokenizer.model as JsonObject), unk_token: unknown };
-}
+/** The parts that tokenizer.json may lack. */
+const noParts = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null };

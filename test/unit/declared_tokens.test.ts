@@ -9,6 +9,7 @@ beforeEach(() => {
   root = temporaryFolder();
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
+const fixture = join(__dirname, "..", "parity", "fixtures", "tokenizer", "llama");
 const at = (...names: string[]) => join(root, ...names);
 
 const token = (id: number, content: string, more = {}) => ({ id, content, normalized: false, ...more });
@@ -70,7 +71,7 @@ test.each<[what: string, name: string, declared: Record<string, object> | undefi
 
 /** A copy of a small tokenizer with these tokens. */
 function declaring(name: string, declared: Record<string, object> | undefined, added: object[]): string {
-  cpSync(join(__dirname, "..", "parity", "fixtures", "tokenizer", "llama"), at("t"), { recursive: true });
+  cpSync(fixture, at("t"), { recursive: true });
   const edit = (file: string, change: (document: { added_tokens: object[] }) => object) =>
     writeFileSync(at("t", file), JSON.stringify(change(JSON.parse(readFileSync(at("t", file), "utf8")))));
   edit("tokenizer.json", (document) => ({ ...document, added_tokens: [...document.added_tokens, ...added] }));
@@ -81,3 +82,37 @@ function declaring(name: string, declared: Record<string, object> | undefined, a
   }));
   return at("t");
 }
+
+/** A token that strips the spaces after it, one of spaces that strips on both sides, and two others. */
+const spaces = [
+  token(700, "<x>", { rstrip: true }),
+  token(701, "\n", { lstrip: true, rstrip: true }),
+  token(702, "\t"),
+  token(703, "<y>", { lstrip: true }),
+];
+/** Ids by tokenizers 0.23. */
+test.each([
+  ["<x>\na", [700, 338]],
+  ["<x> \na", [700, 338]],
+  ["<x>\n\n", [700]],
+  ["<x>\n \nb", [700, 352]],
+  ["a\n\nb", [338, 701, 352]],
+  ["\n\n\n", [701]],
+  ["<x>\tb", [700, 702, 352]],
+  ["<x> \t\n b", [700, 702, 701, 352]],
+  ["<x>  \t <y>", [700, 702, 703]],
+  ["<x>\n<y>", [700, 703]],
+  ["a\n<y>", [338, 701, 703]],
+])("tokens of spaces that others strip: %j", (text, ids) => {
+  const document = JSON.parse(readFileSync(join(fixture, "tokenizer.json"), "utf8"));
+  const added_tokens = [...document.added_tokens, ...spaces];
+  const tokenizer = new Tokenizer({ directory: "here", tokenizerJson: JSON.stringify({ ...document, added_tokens }) });
+  expect([...tokenizer.encode(text, { addSpecialTokens: false })]).toEqual(ids);
+});
+
+test("many of them", () => {
+  const document = JSON.parse(readFileSync(join(fixture, "tokenizer.json"), "utf8"));
+  const added_tokens = [...document.added_tokens, token(700, "\n", { rstrip: true })];
+  const tokenizer = new Tokenizer({ directory: "here", tokenizerJson: JSON.stringify({ ...document, added_tokens }) });
+  expect(tokenizer.encode("\n".repeat(1 << 20), { addSpecialTokens: false })).toHaveLength(1 << 20);
+});

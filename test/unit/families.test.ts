@@ -154,6 +154,16 @@ test("another activation is refused in every family", () => {
     expect(() => describeIt(type, { hidden_act: "gelu" })).toThrow(refused(/Expected "silu" for hidden_act/));
 });
 
+test.each([
+  [false, /Expected true, or no such field, for is_causal in .* received false/],
+  [null, /for is_causal in .* received nothing/],
+  [0, /true or false for is_causal in .* received 0/],
+])("attention to later tokens is refused in every family: is_causal %p", (given, says) => {
+  for (const type of ["llama", "mistral", "qwen2", "qwen3"])
+    expect(() => describeIt(type, { is_causal: given })).toThrow(refused(says));
+  expect(describeIt("qwen2", { is_causal: true }).architecture.stacks[0].attention.mask).toBe("causal");
+});
+
 /** The templates of Qwen2's and Mistral's first chat models, with what jinja2 makes of the conversation. */
 const templates: [family: string, template: string, text: string][] = [
   [

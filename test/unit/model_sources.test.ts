@@ -92,6 +92,11 @@ test.each(rope)("RoPE's settings: %s", (_, changes, expected) => {
 test.each([
   [{ partial_rotary_factor: 0.5, rope_scaling: old(4) }, /Expected 1 for partial_rotary_factor in .* received 0.5/],
   [{ rope_scaling: old(4, { partial_rotary_factor: 0.5 }) }, /Expected 1 for partial_rotary_factor/],
+  [
+    { rope_parameters: { full_attention: { rope_type: "linear", factor: 2 } } },
+    /settings for all layers, not for those of one kind, for full_attention in .*\(rope_parameters\) but received an object/,
+  ],
+  [{ rope_scaling: { sliding_attention: {}, rope_type: "default" } }, /for sliding_attention in .*\(rope_scaling\)/],
   [{ transformers_weights: "other.safetensors" }, /for transformers_weights in .* received "other.safetensors"/],
 ])("refused: %j", (changes, says) => {
   expect(() => describeIt(changes)).toThrow(
