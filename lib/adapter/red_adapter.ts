@@ -6,6 +6,7 @@ import { readTogether, writeInto } from "../files/atomic";
 import { requireNoModel } from "../files/model_folder";
 import { mostBytes } from "../files/safetensors";
 import { isClaimed } from "../in_use";
+import { hasGate } from "../model/architecture";
 import type { LlamaModel } from "../model/model";
 import type { ModelAdapter } from "../model_arguments";
 import { type NativeAdapter, type NativeModel, native } from "../native";
@@ -110,6 +111,8 @@ export class RedAdapter implements ModelAdapter {
     const sites = listOf("sites", siteList, given);
     if (!redVariants.includes(variant)) throw invalid("variant", `one of ${redVariants.join(", ")}`, variant);
     if (!isSiteList(sites)) throw invalid("sites", siteList, given);
+    if (sites.includes("gate") && !hasGate(model.architecture))
+      throw invalid("sites", "sites other than gate, which a feed-forward without a gate lacks,", given);
     const count = model.architecture.stacks[0].layers;
     const config = {
       variant,

@@ -1,4 +1,5 @@
 import type { RedAdapter } from "../adapter/red_adapter";
+import { hasGate } from "../model/architecture";
 import type { LlamaModel } from "../model/model";
 
 /** Share of the free memory that stored activations may take with recompute "auto". */
@@ -10,9 +11,10 @@ export const storedShare = 0.5;
  *
  *     c (2 H + 2 K)       q, k, v and the output of attention; H, K: heads and kv heads times head_dim
  *     4 heads             the softmax's denominators
- *     2 (c hidden + 4)    the residual stream after each sub-layer, and the norm's factor; on the CPU only after one of them,
- *                         if only one has its scale trained: the core recomputes the sum after that
- *     2 c size            gate and up of the feed-forward
+ *     2 (c hidden + 4)    the residual stream after each sub-layer, and the norm's factor, with LayerNorm also its mean; on
+ *                         the CPU with RMSNorm only after one of them, if only one has its scale trained: the core
+ *                         recomputes the sum after that
+ *     2 c size            gate and up of the feed-forward; without a gate only up
  *
  * with norms of heads (H + K) (4 + 4 / head_dim) more: q and k before the norms in fp32, and the norms' factors;
  *
@@ -25,7 +27,8 @@ export function storedBytesPerToken(
   adapter?: RedAdapter,
 ): number {
   const { hidden, stacks } = model.architecture;
-  const [{ layers, attention, feed_forward }] = stacks;
+  const [{ layers, attention, feed_forward, norm }] = stacks;
+  const layerNorm = norm.kind === "layer";
   const { heads, kv_heads, head_dim } = attention;
   const element = model.dtype === "bfloat16" ? 2 : 4;
   const [queries, keys] = [heads * head_dim, kv_heads * head_dim];
@@ -34,8 +37,8 @@ export function storedBytesPerToken(
     normed +
     element * (2 * queries + 2 * keys) +
     4 * heads +
-    2 * (element * hidden + 4) +
-    2 * element * feed_forward.size;
+    2 * (element * hidden + (layerNorm ? 8 : 4)) +
+    (hasGate(model.architecture) ? 2 : 1) * element * feed_forward.size;
   if (!adapter) return layers * (common + element * (2 * hidden + feed_forward.size));
   const { variant, sites, layers: edited } = adapter.config;
   const [closing, inner] = [element * hidden, element * feed_forward.size];
@@ -45,7 +48,7 @@ export function storedBytesPerToken(
   const outputs = sites.reduce((sum, site) => sum + copies * bytes[site] + moments, 0);
   const scaled = variant === "all" || variant === "scale";
   const formedAgain =
-    model.device.kind === "cpu" && scaled && sites.includes("ffn") !== sites.includes("attention")
+    !layerNorm && model.device.kind === "cpu" && scaled && sites.includes("ffn") !== sites.includes("attention")
       ? element * hidden
       : 0;
   return (layers - Math.min(...edited)) * common + edited.length * (outputs - formedAgain);

@@ -24,6 +24,9 @@ RedAdapter::RedAdapter(const Architecture& architecture, RedVariant variant, std
   require(std::adjacent_find(sites.begin(), sites.end()) == sites.end(), "ERR_ARGUMENT",
           "Expected each site once for sites");
   check_layers(layers, architecture.stack.layers);
+  for (const Site site : sites)
+    require(has_site(architecture, site), "ERR_ARGUMENT", "Expected sites that the model has for sites but received ",
+            name_of(kSiteNames, site), ": its feed-forward has no gate");
 
   const bool has_scale = variant != RedVariant::bias, has_bias = variant != RedVariant::scale;
   const bool has_norm = variant == RedVariant::ln;

@@ -119,8 +119,8 @@ TEST_CASE("a sharded checkpoint opens under its own names, and errors name missi
   const Architecture architecture = Architecture::parse(tiny_json({}));
   const TemporaryFolder folder;
   std::vector<TensorSpec> specs = tensor_specs(architecture);
-  std::map<std::string, std::string> names;
-  for (const TensorSpec& spec : specs) names[spec.name] = "model." + spec.name;
+  std::map<std::string, StoredTensor> names;
+  for (const TensorSpec& spec : specs) names[spec.name] = {"model." + spec.name};
   std::vector<TensorSpec> first, second;
   for (TensorSpec spec : specs) {
     spec.name = "model." + spec.name;
