@@ -17,9 +17,9 @@ Var gelu(Tape& tape, const Var& x, GeluKind kind) {
   require_place(tape, value, "x");
   const bool wanted = tape.wants_grad(x);
   Tensor y = tape.empty(value.shape(), value.dtype());
-  launch_ranges(
-      tape.stream(), "gelu_forward/1", gelu_forward_cpu,
-      GeluArgs{.dtype = value.dtype(), .kind = kind, .x = value.raw(), .y = y.raw(), .end = value.count()}, kGrain);
+  launch_ranges(tape.stream(), "gelu_forward/1", gelu_forward_cpu,
+                GeluArgs{.dtype = value.dtype(), .kind = kind, .x = value.raw(), .y = y.raw(), .end = value.count()},
+                kGrain);
   if (!wanted) return y;
   return tape.record("gelu", std::move(y), [value, kind, slot = x.slot()](Tape& tape, const Tensor& grad) {
     const Tensor dx = tape.empty(value.shape(), value.dtype());

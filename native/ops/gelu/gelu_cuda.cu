@@ -16,7 +16,7 @@ __device__ __forceinline__ float limited(float x, float most) { return x > most 
 // Phi(-a) for a >= 0
 __device__ __forceinline__ float tail(float a) { return 0.5f * erfcf(a * 0.70710678118f); }
 
-constexpr float kTwice = 1.5957691216f;      // 2 sqrt(2 / pi)
+constexpr float kTwice = 1.5957691216f;     // 2 sqrt(2 / pi)
 constexpr float kCubic = 0.0713548162726f;  // that times 0.044715
 
 // e^-2u, 2 u = x (b + c x^2)

@@ -36,7 +36,7 @@ inline F32x16 gelu_exact_slope(F32x16 x) {
 }
 
 // 2 u = x (b + c x^2)
-constexpr float kGeluTwice = 1.5957691216f;  // 2 sqrt(2 / pi)
+constexpr float kGeluTwice = 1.5957691216f;     // 2 sqrt(2 / pi)
 constexpr float kGeluCubic = 0.0713548162726f;  // that times 0.044715
 inline F32x16 gelu_twice_u(F32x16 x) { return mul(x, fma(mul(x, x), set1(kGeluCubic), set1(kGeluTwice))); }
 

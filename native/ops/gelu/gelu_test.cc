@@ -110,8 +110,7 @@ TEST_CASE("gelu: gradients against central differences in double") {
   for (const GeluKind kind : kKinds) {
     const auto loss = [&](const Doubles& at) {
       double total = 0.0;
-      for (size_t i = 0; i < at.size(); ++i)
-        total += element(grad, static_cast<int64_t>(i)) * plain_value(at[i], kind);
+      for (size_t i = 0; i < at.size(); ++i) total += element(grad, static_cast<int64_t>(i)) * plain_value(at[i], kind);
       return total;
     };
     const Doubles wanted = numeric_gradient(loss, to_doubles(x));
@@ -121,7 +120,8 @@ TEST_CASE("gelu: gradients against central differences in double") {
 
 TEST_CASE("gelu: on a device, the same bits in every order of threads and blocks") {
   const auto arena = test_arena();
-  const Tensor x = random_tensor(arena, {5, 333}, DType::bf16, 1), grad = random_tensor(arena, {5, 333}, DType::bf16, 3);
+  const Tensor x = random_tensor(arena, {5, 333}, DType::bf16, 1),
+               grad = random_tensor(arena, {5, 333}, DType::bf16, 3);
   for (const GeluKind kind : kKinds)
     on_every_order([&] {
       const Result result = run(x, grad, kind);
