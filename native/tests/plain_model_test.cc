@@ -114,9 +114,8 @@ TEST_CASE("plain model: decoded tokens are those of the whole sequence, for any 
 
 TEST_CASE("plain model: an adapter has no site where the model has none") {
   const auto model = tiny_model(kPlain);
-  CHECK(error_code([&] {
-          RedAdapter(model->architecture(), RedVariant::all, {Site::gate_proj}, {0});
-        }) == "ERR_ARGUMENT");
+  CHECK(error_code([&] { RedAdapter(model->architecture(), RedVariant::all, {Site::gate_proj}, {0}); }) ==
+        "ERR_ARGUMENT");
 }
 
 TEST_CASE("plain model: the architecture's options, and values that are refused") {

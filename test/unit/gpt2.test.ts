@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
 import { readSafetensors, type StoredTensor, safetensorsPieces } from "../../lib/files/safetensors";
 import { LlamaModel } from "../../lib/index";
+import { limits } from "../../lib/limits";
 import { describeModel } from "../../lib/model/families";
 import { runCli } from "./cli_support";
 
@@ -109,6 +110,11 @@ describe("config.json", () => {
     expect(stackOf({ reorder_and_upcast_attn: true })).toEqual(stackOf({}));
     expect(describeIt({ eos_token_id: null, bos_token_id: 3 })).toMatchObject({ eosTokenIds: [], bosTokenId: 3 });
     expect(describeIt({ vocab_size: 97 })).toMatchObject({ eosTokenIds: [], bosTokenId: undefined });
+  });
+
+  test("the map of stored tensors does not grow with the layers: the core gets it on the event loop's thread", () => {
+    const partsOf = (n_layer: number) => Object.keys(describeIt({ n_layer }).storage.parts);
+    expect(partsOf(limits.maxLayers)).toEqual(partsOf(1));
   });
 
   test.each([
