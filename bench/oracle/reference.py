@@ -12,6 +12,7 @@ of the next token of the sequence, or -1 for no loss).
 """
 import contextlib
 import json
+import re
 from pathlib import Path
 from types import MethodType
 
@@ -47,12 +48,70 @@ LAYER_NORM_EPS = 1e-5  # torch.nn.LayerNorm's default, as in the reference imple
 def load_model(folder, dtype=torch.float32, attention="eager"):
     """The model of a Hugging Face folder, in evaluation mode, with frozen weights of `dtype`."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=attention)
+    if model.config.model_type == "gpt2":
+        separate(model)
     return model.eval().requires_grad_(False)
 
 
+class SideBySide(torch.nn.Module):
+    """GPT-2's c_attn as three layers, so that each has its own gradient and can be edited."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.q_proj, self.k_proj, self.v_proj = (linear_of(w, b) for w, b in zip(layer.weight.chunk(3, 1), layer.bias.chunk(3)))
+
+    def forward(self, x):
+        return torch.cat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], -1)
+
+
+def linear_of(weight, bias):
+    """A Conv1D's numbers [inputs, outputs] as a Linear."""
+    layer = torch.nn.Linear(*weight.shape, dtype=weight.dtype)
+    layer.weight.data, layer.bias.data = weight.detach().T.contiguous(), bias.detach().clone()
+    return layer
+
+
+def separate(model):
+    """Gives a GPT-2 layers of transformers' other decoders; its logits stay the same up to rounding."""
+    ids = torch.arange(8)[None] % model.config.vocab_size
+    with torch.no_grad():
+        before = model(input_ids=ids).logits
+        for block in model.transformer.h:
+            block.attn.c_attn = SideBySide(block.attn.c_attn)
+            for owner, name in ((block.attn, "c_proj"), (block.mlp, "c_fc"), (block.mlp, "c_proj")):
+                layer = getattr(owner, name)
+                setattr(owner, name, linear_of(layer.weight, layer.bias))
+        after = model(input_ids=ids).logits
+    assert relative_error(after, before) < (1e-2 if before.dtype == torch.bfloat16 else 1e-6)
+
+
+def vanishing(model):
+    """Ends of the names whose gradients are zero: without RoPE, a bias of k adds the same to all scores of a query."""
+    return ("k_proj.bias",) if model.config.model_type == "gpt2" else ()
+
+
+GPT2_NAMES = (
+    ("wte", "embed_tokens"), ("wpe", "embed_positions"), ("ln_f", "norm"), ("h", "layers"), ("ln_1", "input_layernorm"),
+    ("ln_2", "post_attention_layernorm"), ("attn.c_attn", "self_attn"), ("attn.c_proj", "self_attn.o_proj"),
+    ("mlp.c_fc", "mlp.up_proj"), ("mlp.c_proj", "mlp.down_proj"),
+)  # fmt: skip
+
+
 def canonical(name):
-    """A Hugging Face tensor or module name without its leading "model."."""
-    return name.removeprefix("model.")
+    """A Hugging Face tensor or module name without its leading "model."; a GPT-2's (after `separate`) in LLaMA's words."""
+    if not name.startswith("transformer."):
+        return name.removeprefix("model.")
+    name = name.removeprefix("transformer.")
+    for own, other in GPT2_NAMES:
+        name = re.sub(rf"(^|\.){re.escape(own)}(?=\.)", lambda found: found[1] + other, name)
+    return name
+
+
+def module_of(model, site):
+    """The linear layer of a site."""
+    if model.config.model_type != "gpt2":
+        return model.get_submodule("model." + site)
+    return next(module for name, module in model.named_modules() if canonical(name + ".") == site + ".")
 
 
 def weights_of(model):
@@ -76,7 +135,7 @@ def new_vectors(model, sites, variant):
 
 
 def width_of(model, site):
-    return model.get_submodule("model." + site).out_features
+    return module_of(model, site).out_features
 
 
 def random_vectors(model, sites, variant, generator, scale=(-8.0, 17.0), bias=(-2.0, 2.0), representable=None):
@@ -122,7 +181,7 @@ def edited(model, vectors, rounded=False):
     """Within it the model's forward passes are edited by `vectors` (None or empty: not at all)."""
     sites = dict.fromkeys(name.split("_proj.")[0] + "_proj" for name in vectors or {})
     hooks = [
-        model.get_submodule("model." + site).register_forward_hook(
+        module_of(model, site).register_forward_hook(
             lambda module, inputs, h, site=site: edit(h, vectors, site, rounded)
         )
         for site in sites
@@ -234,6 +293,8 @@ AttentionMaskInterface.register("float64", eager_mask)
 
 def load_float64(folder):
     """The folder's model in float64 throughout: the reference for errors. The rotary frequencies stay float32."""
+    if json.loads((Path(folder) / "config.json").read_text())["model_type"] == "gpt2":
+        return load_model(folder).double()  # its norms and softmax follow the model's dtype
     model = load_model(folder, attention="float64")
     frequencies = model.model.rotary_emb.inv_freq
     model.double()

@@ -4,6 +4,7 @@ import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
 import { type FileContents, readTogether } from "../files/atomic";
 import { mostBytes } from "../files/safetensors";
+import { hasGate } from "../model/architecture";
 import type { LlamaModel } from "../model/model";
 import { type NativeAdapter, native } from "../native";
 import { type Notice, reportNotices } from "../notices";
@@ -94,6 +95,8 @@ export class RedAdapter extends Adapter {
     const sites = listOf("sites", siteList, given);
     if (!redVariants.includes(variant)) throw invalid("variant", `one of ${redVariants.join(", ")}`, variant);
     if (!isSiteList(sites)) throw invalid("sites", siteList, given);
+    if (sites.includes("gate") && !hasGate(model.architecture))
+      throw invalid("sites", "sites other than gate, which a feed-forward without a gate lacks,", given);
     const count = model.architecture.stacks[0].layers;
     const config = {
       variant,

@@ -12,11 +12,14 @@ export interface NativeModelSpec {
   readonly architecture: string;
   /** Absolute paths of the safetensors files. */
   readonly files: readonly string[];
-  /** The checkpoint's tensor names by canonical name, where they differ from `prefix` + canonical name. */
-  readonly names: Readonly<Record<string, string>>;
+  /**
+   * Where canonical tensors lie that are not stored whole under `prefix` + canonical name. "{}" in a name, of both, stands
+   * for the number of a layer.
+   */
+  readonly stored: Readonly<Record<string, NativeStoredTensor>>;
   /** Prefix of the checkpoint's tensor names. Default: "". */
   readonly prefix?: string;
-  /** Checkpoint tensors that are allowed but not needed; any other extra tensor is ERR_TENSOR_UNEXPECTED. */
+  /** Checkpoint tensors that are allowed but not needed; any other extra tensor is ERR_TENSOR_UNEXPECTED. "{}" as in `stored`. */
   readonly ignored: readonly string[];
   /** Dtype of the computation; undefined: bfloat16 if the first matrix is stored in it, else float32. */
   readonly compute?: "float32" | "bfloat16";
@@ -24,6 +27,14 @@ export interface NativeModelSpec {
   readonly device?: number;
   /** Called on this thread with the bytes of tensors loaded so far and in total; calls are coalesced. */
   readonly onProgress?: (loadedBytes: number, totalBytes: number) => void;
+}
+
+/** Where a checkpoint stores a canonical tensor (native/model/checkpoint.h). */
+export interface NativeStoredTensor {
+  readonly name: string;
+  readonly begin?: number;
+  readonly total?: number;
+  readonly transposed?: boolean;
 }
 
 /** Memory of a model in bytes; for a model on a CUDA device, on that device. */
@@ -79,8 +90,14 @@ export interface NativeModel {
    * change.
    */
   publish(adapter: NativeAdapter): NativeJob<NativeVersion>;
-  /** A tensor in its stored dtype, by canonical name. */
-  readTensor(name: string): NativeJob<{ dtype: NativeDtype; shape: number[]; data: Uint8Array }>;
+  /**
+   * Tensors in their stored dtype, by canonical name: those of several names one below the other, and a matrix transposed
+   * where that is how the checkpoint stores it.
+   */
+  readTensor(
+    names: readonly string[],
+    transposed?: boolean,
+  ): NativeJob<{ dtype: NativeDtype; shape: number[]; data: Uint8Array }>;
   /**
    * Input of the weights' fingerprint: for each tensor by sorted canonical name, its name, its shape, and 64 of its
    * elements at fixed positions as fp32, in bytes that do not depend on sharding.

@@ -28,7 +28,7 @@ async function describe(model: LlamaModel) {
     outputBias: attention.output_bias,
     feedForwardBias: feed_forward.bias,
     normEps: norm.eps,
-    ropeFactor: position.factor,
+    ropeFactor: position.kind === "rope" ? position.factor : null,
     compute: model.dtype,
     device: deviceName(model.device),
     mappedBytes: mapped,

@@ -9,14 +9,14 @@ import { present as exists, requireContents } from "../files/read";
 import { haveSameBytes } from "../files/same_tensor";
 import { runJob } from "../job";
 import { native } from "../native";
-import type { ModelDescription } from "./architecture";
+import type { ModelDescription, StoredPart } from "./architecture";
 
 /** The location of a model's tensors. */
 interface CheckpointFiles {
   /** Paths of the safetensors files. */
   readonly files: readonly string[];
-  /** The checkpoint's tensor names by canonical name, where they differ from `prefix` + canonical name. */
-  readonly names: Readonly<Record<string, string>>;
+  /** Where canonical tensors lie that are not stored whole under `prefix` + canonical name. */
+  readonly stored: Readonly<Record<string, StoredPart>>;
   readonly prefix: string;
   /** Tensors that are allowed but not needed. */
   readonly ignored: readonly string[];
@@ -24,14 +24,13 @@ interface CheckpointFiles {
   readonly headDiffers: boolean;
 }
 
-/** Names that determine a checkpoint's prefix and the location of tied embeddings. */
-const soughtNames = ["embed_tokens.weight", "model.embed_tokens.weight", "norm.weight", "lm_head.weight"];
+/** The head's name, which has no prefix. */
+export const headName = "lm_head.weight";
 /** Suffix of tensors that old checkpoints contain and no model needs. */
 const ignoredSuffix = ".rotary_emb.inv_freq";
 
 /**
- * Finds the safetensors files of a Hugging Face folder and maps its tensor names to canonical ones: the names of the
- * `LlamaForCausalLM` class without their prefix "model.". As in transformers, the single file takes precedence over an
+ * Finds the safetensors files of a Hugging Face folder and maps its tensors to canonical ones. As in transformers, the single file takes precedence over an
  * index with shards; a tied model may store its table under either name; and a model that stores two different tables is
  * not tied.
  * @throws RubricateError ERR_FILE if there is no checkpoint, ERR_SAFETENSORS for a malformed index or header
@@ -41,28 +40,35 @@ export async function findCheckpoint(
   description: ModelDescription,
   signal?: AbortSignal,
 ): Promise<CheckpointFiles> {
-  const { files, present, fileOf } = await findWeights(dir, signal);
+  const { storage, architecture } = description;
+  const ownName = (canonical: string) => storage.parts[canonical]?.name ?? canonical;
+  const [tableName, normName] = [ownName("embed_tokens.weight"), ownName("norm.weight")];
+  // They determine a checkpoint's prefix and the location of tied embeddings.
+  const sought = [tableName, storage.prefix + tableName, normName, headName];
+  const { files, present, fileOf } = await findWeights(dir, sought, signal);
   // A tied head may be stored instead of the table.
-  const prefix = present.has("embed_tokens.weight") || present.has("norm.weight") ? "" : "model.";
-  const names: Record<string, string> = { "lm_head.weight": "lm_head.weight" };
+  const prefix = present.has(tableName) || present.has(normName) ? "" : storage.prefix;
+  const stored: Record<string, StoredPart> = { [headName]: { name: headName } };
+  for (const [canonical, part] of Object.entries(storage.parts))
+    stored[canonical] = { ...part, name: prefix + part.name };
   const ignored = [...present].filter((name) => name.endsWith(ignoredSuffix));
-  const table = `${prefix}embed_tokens.weight`;
+  ignored.push(...storage.ignored.map((name) => prefix + name));
+  const table = prefix + tableName;
   let headDiffers = false;
-  if (description.architecture.tied_embeddings && present.has("lm_head.weight")) {
-    if (!present.has(table)) names["embed_tokens.weight"] = "lm_head.weight";
-    else if (await haveSameBytes(fileOf(table), table, fileOf("lm_head.weight"), "lm_head.weight", signal))
-      ignored.push("lm_head.weight");
+  if (architecture.tied_embeddings && present.has(headName)) {
+    if (!present.has(table)) stored["embed_tokens.weight"] = { name: headName };
+    else if (await haveSameBytes(fileOf(table), table, fileOf(headName), headName, signal)) ignored.push(headName);
     else headDiffers = true;
   }
-  return { files, names, prefix, ignored, headDiffers };
+  return { files, stored, prefix, ignored, headDiffers };
 }
 
-/** The files with a folder's weights, and which of the names above they have. */
-async function findWeights(dir: string, signal: AbortSignal | undefined) {
+/** The files with a folder's weights, and which of the sought names they have. */
+async function findWeights(dir: string, sought: readonly string[], signal: AbortSignal | undefined) {
   const single = join(dir, weightsFile);
   if (await exists(single)) {
     await requireContents(single);
-    return { files: [single], present: new Set(await headerNames(single, signal)), fileOf: () => single };
+    return { files: [single], present: new Set(await headerNames(single, sought, signal)), fileOf: () => single };
   }
   if (!(await exists(join(dir, indexFile)))) throw await noWeights(dir);
   const index = await readIndex(join(dir, indexFile));
@@ -145,7 +151,7 @@ async function readIndex(path: string): Promise<Map<string, string>> {
   return entries;
 }
 
-/** Which of the names above a folder's single safetensors file has. */
-function headerNames(path: string, signal: AbortSignal | undefined): Promise<string[]> {
-  return runJob(() => native().readSafetensorsNames(path, soughtNames, ignoredSuffix), signal);
+/** Which of the sought names a folder's single safetensors file has. */
+function headerNames(path: string, sought: readonly string[], signal: AbortSignal | undefined): Promise<string[]> {
+  return runJob(() => native().readSafetensorsNames(path, sought, ignoredSuffix), signal);
 }

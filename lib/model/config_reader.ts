@@ -60,6 +60,12 @@ export class ConfigReader {
     return value;
   }
 
+  /** A value that has two names, as in transformers' attribute_map. Of two given, transformers takes `other`. */
+  either<Value>(name: string, other: string, read: (name: string) => Value, fallback: Value): Value {
+    if (this.has(other)) return read(other);
+    return this.has(name) ? read(name) : fallback;
+  }
+
   /** A list of one of the choices for each of `length` things; undefined without the field. */
   choices(key: string, choices: readonly string[], length: number): readonly string[] | undefined {
     if (!this.has(key)) return undefined;

@@ -1,24 +1,35 @@
 /** Turns the config.json of a decoder into an architecture. */
 import { weightsFile } from "../files/model_folder";
 import { limits } from "../limits";
-import type { Architecture, ModelDescription, StackArchitecture } from "./architecture";
+import type { Architecture, ModelDescription, StackArchitecture, Storage } from "./architecture";
 import type { ConfigReader } from "./config_reader";
 import type { Family } from "./family";
 import { inverseFrequencies } from "./rope";
 import { tensorsOf } from "./tensors";
 
+/** Of LLaMA and the families that follow it: canonical names are its own. */
+const llamaStorage: Storage = { prefix: "model.", parts: {}, ignored: [] };
+
+/** transformers loads the weights from the file that `transformers_weights` names. */
+export function requireNamedWeights(config: ConfigReader): void {
+  if (config.string("transformers_weights", weightsFile) !== weightsFile)
+    throw config.fail("transformers_weights", `"${weightsFile}", or no such field,`);
+}
+
+/** With any other value, also null, transformers lets each token see those after it, as embedding models do. */
+export function requireCausal(config: ConfigReader): void {
+  if (config.given("is_causal") && !config.boolean("is_causal", false))
+    throw config.fail("is_causal", "true, or no such field,");
+}
+
 /**
- * Reads what all families have in common, and asks the family for the rest.
+ * Reads what all families with rotary positions and a gate have in common, and asks the family for the rest.
  * @throws RubricateError ERR_CONFIG for a value that is missing, wrong or not supported
  */
 export function describeDecoder(config: ConfigReader, family: Family): ModelDescription {
   if (config.string("hidden_act", "silu") !== "silu") throw config.fail("hidden_act", '"silu"');
-  // transformers loads the weights from the file named here.
-  if (config.string("transformers_weights", weightsFile) !== weightsFile)
-    throw config.fail("transformers_weights", `"${weightsFile}", or no such field,`);
-  // With any other value, also null, transformers lets each token see those after it, as embedding models do.
-  if (config.given("is_causal") && !config.boolean("is_causal", false))
-    throw config.fail("is_causal", "true, or no such field,");
+  requireNamedWeights(config);
+  requireCausal(config);
   const hidden = config.integer("hidden_size", 1, limits.maxHidden);
   const stack = describeStack(config, family, hidden);
   const positions = positionsOf(config, family);
@@ -35,6 +46,7 @@ export function describeDecoder(config: ConfigReader, family: Family): ModelDesc
   return {
     architecture,
     ...tensorsOf(architecture),
+    storage: llamaStorage,
     slidingWindow: window !== undefined && window < positions ? window : undefined,
     bosTokenId: config.ids("bos_token_id")[0],
     eosTokenIds: config.ids("eos_token_id"),

@@ -3,15 +3,20 @@
 import type { ModelDescription } from "./architecture";
 import { ConfigReader } from "./config_reader";
 import { describeDecoder } from "./decoder_config";
+import { describeGpt2 } from "./families/gpt2";
 import { llama } from "./families/llama";
 import { mistral } from "./families/mistral";
 import { qwen2 } from "./families/qwen2";
 import { qwen3 } from "./families/qwen3";
-import type { Family } from "./family";
 
-const families: ReadonlyMap<string, Family> = new Map(
-  [llama, mistral, qwen2, qwen3].map((family) => [family.modelType, family]),
-);
+type Describe = (config: ConfigReader) => ModelDescription;
+const families: ReadonlyMap<string, Describe> = new Map([
+  ...[llama, mistral, qwen2, qwen3].map((family): [string, Describe] => [
+    family.modelType,
+    (config) => describeDecoder(config, family),
+  ]),
+  ["gpt2", describeGpt2],
+]);
 
 /**
  * Reads a config.json. Its `model_type` selects the family. Defaults, and the precedence of settings given in two places,
@@ -22,9 +27,9 @@ const families: ReadonlyMap<string, Family> = new Map(
  */
 export function describeModel(document: unknown, path: string): ModelDescription {
   const config = ConfigReader.of(document, path);
-  const family = families.get(config.string("model_type"));
-  if (!family) throw config.fail("model_type", knownTypes());
-  return describeDecoder(config, family);
+  const describe = families.get(config.string("model_type"));
+  if (!describe) throw config.fail("model_type", knownTypes());
+  return describe(config);
 }
 
 /** `"llama", "mistral" or ...` */

@@ -1,4 +1,4 @@
-/** A family of decoders: how its config.json is read, as far as it differs from the others. */
+/** A family of decoders with rotary positions and a gate: how its config.json is read, as far as it differs from the others. */
 import type { ConfigReader } from "./config_reader";
 
 export interface Family {

@@ -74,7 +74,7 @@ export interface BaseFingerprint {
 }
 
 /**
- * A language model on this machine: a LLaMA, Mistral, Qwen2 or Qwen3 (docs/families.md). It owns one native thread, to which every asynchronous call is queued. Dispose of it
+ * A language model on this machine: a LLaMA, Mistral, Qwen2, Qwen3 or GPT-2 (docs/families.md). It owns one native thread, to which every asynchronous call is queued. Dispose of it
  * when done; otherwise the garbage collector frees it.
  */
 export class LlamaModel {
@@ -289,7 +289,7 @@ export class LlamaModel {
    */
   async savePretrained(dir: string): Promise<void> {
     pathOf("dir", dir);
-    await saveModel(this.native, this.dir, this.description.tensors, resolve(dir));
+    await saveModel(this.native, this.dir, this.description, resolve(dir));
   }
 
   memory(): ModelMemory {

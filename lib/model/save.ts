@@ -4,6 +4,8 @@ import { weightsFile } from "../files/model_folder";
 import { finiteTensors, type StoredDtype, type StoredTensor, safetensorsPieces } from "../files/safetensors";
 import { runJob } from "../job";
 import type { NativeDtype, NativeModel } from "../native";
+import type { ModelDescription, Storage } from "./architecture";
+import { headName } from "./checkpoint_files";
 import { readCompanions, staleFiles } from "./companions";
 
 const storedDtypes: Partial<Record<NativeDtype, StoredDtype>> = { float32: "F32", float16: "F16", bfloat16: "BF16" };
@@ -13,27 +15,41 @@ const storedDtypes: Partial<Record<NativeDtype, StoredDtype>> = { float32: "F32"
  * to these, or instead of them, are removed in the same step; other files stay. Trained weights are rounded to the dtype of
  * their checkpoint; one tensor at a time is in memory.
  * @param source the folder that the model was loaded from
- * @param names canonical names of all tensors
+ * @param description the canonical tensors, and how the family's checkpoints store them
  * @throws RubricateError ERR_FILE, ERR_NOT_FINITE if a weight is not finite
  */
 export async function saveModel(
   model: NativeModel,
   source: string,
-  names: readonly string[],
+  { tensors: names, storage }: Pick<ModelDescription, "tensors" | "storage">,
   folder: string,
 ): Promise<void> {
   const files = await readCompanions(source);
   const tensors: StoredTensor[] = [];
-  for (const name of names) {
-    const { dtype, shape } = await runJob(() => model.readTensor(name));
-    tensors.push({
-      name: name === "lm_head.weight" ? name : `model.${name}`,
-      dtype: storedDtypes[dtype]!,
-      shape,
-      data: async () => (await runJob(() => model.readTensor(name))).data,
-    });
+  for (const [name, { parts, transposed }] of storedTensors(names, storage)) {
+    const read = () => runJob(() => model.readTensor(parts, transposed));
+    const { dtype, shape } = await read();
+    tensors.push({ name, dtype: storedDtypes[dtype]!, shape, data: async () => (await read()).data });
   }
   files.push({ name: weightsFile, data: safetensorsPieces(finiteTensors(tensors), { format: "pt" }) });
   const written = files.map(({ name }) => name);
   await writeInto(folder, files, () => staleFiles(folder, written));
+}
+
+/** Stored tensors by name, each with the canonical ones that it consists of. */
+function storedTensors(names: readonly string[], { prefix, parts }: Storage) {
+  const stored = new Map<string, { parts: string[]; transposed: boolean }>();
+  const placed = names.map((canonical) => {
+    const layer = /^layers\.(\d+)\./.exec(canonical)?.[1] ?? "";
+    const part = parts[canonical.replace(/^layers\.\d+\./, "layers.{}.")];
+    const name = part?.name.replace("{}", layer) ?? canonical;
+    const { begin = 0, transposed = false } = part ?? {};
+    return { canonical, name: canonical === headName ? canonical : prefix + name, begin, transposed };
+  });
+  for (const { canonical, name, transposed } of placed.sort((a, b) => a.begin - b.begin)) {
+    const found = stored.get(name);
+    if (found) found.parts.push(canonical);
+    else stored.set(name, { parts: [canonical], transposed });
+  }
+  return stored;
 }

@@ -1,5 +1,5 @@
 /** Names of the tensors that an architecture needs, and the number of their values. */
-import type { Architecture, ModelDescription } from "./architecture";
+import { type Architecture, hasGate, type ModelDescription } from "./architecture";
 
 const projections = {
   "self_attn.q_proj": "qkv",
@@ -15,13 +15,18 @@ const projections = {
 function canonicalTensors(architecture: Architecture): string[] {
   const [{ layers, attention, feed_forward }] = architecture.stacks;
   const biased = { qkv: attention.qkv_bias, output: attention.output_bias, feedForward: feed_forward.bias };
-  const names = ["embed_tokens.weight", "norm.weight"];
+  const [{ norm, position }] = architecture.stacks;
+  const normNames = (name: string) => (norm.kind === "layer" ? [`${name}.weight`, `${name}.bias`] : [`${name}.weight`]);
+  const gated = hasGate(architecture);
+  const names = ["embed_tokens.weight", ...normNames("norm")];
+  if (position.kind === "learned") names.push("embed_positions.weight");
   if (!architecture.tied_embeddings) names.push("lm_head.weight");
   for (let layer = 0; layer < layers; layer++) {
     const prefix = `layers.${layer}.`;
-    names.push(`${prefix}input_layernorm.weight`, `${prefix}post_attention_layernorm.weight`);
+    names.push(...normNames(`${prefix}input_layernorm`), ...normNames(`${prefix}post_attention_layernorm`));
     if (attention.head_norm) names.push(`${prefix}self_attn.q_norm.weight`, `${prefix}self_attn.k_norm.weight`);
     for (const [projection, kind] of Object.entries(projections)) {
+      if (projection === "mlp.gate_proj" && !gated) continue;
       names.push(`${prefix}${projection}.weight`);
       if (biased[kind]) names.push(`${prefix}${projection}.bias`);
     }
@@ -30,20 +35,23 @@ function canonicalTensors(architecture: Architecture): string[] {
 }
 
 function countParameters(architecture: Architecture): number {
-  const { hidden, vocabulary } = architecture;
-  const [{ layers, attention, feed_forward: feedForward }] = architecture.stacks;
+  const { hidden, vocabulary, context } = architecture;
+  const [{ layers, attention, feed_forward: feedForward, norm, position }] = architecture.stacks;
+  const widened = hasGate(architecture) ? 2 : 1;
+  const normSize = hidden * (norm.kind === "layer" ? 2 : 1);
   const q = attention.heads * attention.head_dim;
   const kv = attention.kv_heads * attention.head_dim;
   const perLayer =
-    2 * hidden +
+    2 * normSize +
     2 * hidden * q +
     2 * hidden * kv +
-    3 * hidden * feedForward.size +
+    (widened + 1) * hidden * feedForward.size +
     (attention.head_norm ? 2 * attention.head_dim : 0) +
     (attention.qkv_bias ? q + 2 * kv : 0) +
     (attention.output_bias ? hidden : 0) +
-    (feedForward.bias ? 2 * feedForward.size + hidden : 0);
-  return layers * perLayer + hidden + vocabulary * hidden * (architecture.tied_embeddings ? 1 : 2);
+    (feedForward.bias ? widened * feedForward.size + hidden : 0);
+  const positions = position.kind === "learned" ? context * hidden : 0;
+  return layers * perLayer + normSize + positions + vocabulary * hidden * (architecture.tied_embeddings ? 1 : 2);
 }
 
 /** An architecture's tensors. */

@@ -1,5 +1,6 @@
 import type { Adapter } from "../adapter/adapter";
 import type { SitePlan } from "../adapter/plan";
+import { hasGate } from "../model/architecture";
 import type { LlamaModel } from "../model/model";
 import type { NativeSite } from "../native";
 
@@ -12,9 +13,10 @@ export const storedShare = 0.5;
  *
  *     c (2 H + 2 K)       q, k, v and the output of attention; H, K: heads and kv heads times head_dim
  *     4 heads             the softmax's denominators
- *     2 (c hidden + 4)    the residual stream after each sub-layer, and the norm's factor; on the CPU only after one of them,
- *                         if only one has its scale trained: the core recomputes the sum after that
- *     2 c size            gate and up of the feed-forward
+ *     2 (c hidden + 4)    the residual stream after each sub-layer, and the norm's factor, with LayerNorm also its mean; on
+ *                         the CPU with RMSNorm only after one of them, if only one has its scale trained: the core
+ *                         recomputes the sum after that
+ *     2 c size            gate and up of the feed-forward; without a gate only up
  *
  * with norms of heads (H + K) (4 + 4 / head_dim) more: q and k before the norms in fp32, and the norms' factors;
  *
@@ -27,7 +29,8 @@ export function storedBytesPerToken(
   adapter?: Adapter,
 ): number {
   const { hidden, stacks } = model.architecture;
-  const [{ layers, attention, feed_forward }] = stacks;
+  const [{ layers, attention, feed_forward, norm }] = stacks;
+  const layerNorm = norm.kind === "layer";
   const { heads, kv_heads, head_dim } = attention;
   const element = model.dtype === "bfloat16" ? 2 : 4;
   const [queries, keys] = [heads * head_dim, kv_heads * head_dim];
@@ -36,14 +39,14 @@ export function storedBytesPerToken(
     normed +
     element * (2 * queries + 2 * keys) +
     4 * heads +
-    2 * (element * hidden + 4) +
-    2 * element * feed_forward.size;
+    2 * (element * hidden + (layerNorm ? 8 : 4)) +
+    (hasGate(model.architecture) ? 2 : 1) * element * feed_forward.size;
   if (!adapter) return layers * (common + element * (2 * hidden + feed_forward.size));
   const sizes: Sizes = {
     hidden: element * hidden,
     inner: element * feed_forward.size,
     outputs: { q_proj: 4 * queries, k_proj: 4 * keys, v_proj: 4 * keys },
-    sumsAgain: model.device.kind === "cpu",
+    sumsAgain: model.device.kind === "cpu" && !layerNorm,
   };
   const { sites, parameters } = adapter.plan();
   const edited = new Map<number, SitePlan[]>();

@@ -102,6 +102,8 @@ void AdapterPlan::require_fits(const Architecture& architecture) const {
   for (const SitePlan& plan : sites) {
     require(plan.layer < architecture.stack.layers, "ERR_ARGUMENT", "The adapter edits layer ", plan.layer,
             " but the model has ", architecture.stack.layers);
+    require(has_site(architecture, plan.site), "ERR_ARGUMENT", "The adapter edits ", name_of(kSiteNames, plan.site),
+            " but the model's feed-forward has no gate");
     const int64_t outputs = site_width(architecture, plan.site), inputs = site_inputs(architecture, plan.site);
     const auto expect = [&](int32_t index, const Shape& shape) {
       if (index < 0) return;

@@ -46,15 +46,26 @@ std::vector<float> inverse_frequencies(const JsonAt& at, int64_t half) {
   return values;
 }
 
+Architecture::Position parse_position(const JsonAt& at, int64_t half) {
+  const std::string kind = choice(at["kind"], {"rope", "learned"});
+  if (kind == "learned") {
+    at.expect_only({"kind"});
+    return {kind, {}, 1.0f};
+  }
+  at.expect_only({"kind", "inv_freq", "factor"});
+  return {kind, inverse_frequencies(at["inv_freq"], half), positive(at["factor"])};
+}
+
 Architecture::Stack parse_stack(const JsonAt& at) {
   at.expect_only({"layers", "norm", "position", "attention", "feed_forward"});
   Architecture::Stack stack;
   stack.layers = at["layers"].integer(1, limits::kMaxLayers);
   const JsonAt norm = at["norm"], position = at["position"], attention = at["attention"], ffn = at["feed_forward"];
   norm.expect_only({"kind", "eps"});
-  stack.norm = {choice(norm["kind"], {"rms"}), positive(norm["eps"])};
+  stack.norm = {choice(norm["kind"], {"rms", "layer"}), positive(norm["eps"])};
 
-  attention.expect_only({"heads", "kv_heads", "head_dim", "scale", "mask", "qkv_bias", "output_bias", "head_norm"});
+  attention.expect_only(
+      {"heads", "kv_heads", "head_dim", "scale", "mask", "qkv_bias", "output_bias", "head_norm", "scale_by_layer"});
   stack.attention = {attention["heads"].integer(1, limits::kMaxHeads),
                      attention["kv_heads"].integer(1, limits::kMaxHeads),
                      attention["head_dim"].integer(2, limits::kMaxHeadDim),
@@ -62,18 +73,16 @@ Architecture::Stack parse_stack(const JsonAt& at) {
                      choice(attention["mask"], {"causal"}),
                      attention["qkv_bias"].boolean(),
                      attention["output_bias"].boolean(),
-                     attention.has("head_norm") && attention["head_norm"].boolean()};
+                     attention.has("head_norm") && attention["head_norm"].boolean(),
+                     attention.has("scale_by_layer") && attention["scale_by_layer"].boolean()};
   if (stack.attention.heads % stack.attention.kv_heads != 0)
     attention["kv_heads"].reject(concat("a divisor of heads (", stack.attention.heads, ")"));
   if (stack.attention.head_dim % 2 != 0) attention["head_dim"].reject("an even integer");
 
-  position.expect_only({"kind", "inv_freq", "factor"});
-  stack.position = {choice(position["kind"], {"rope"}),
-                    inverse_frequencies(position["inv_freq"], stack.attention.head_dim / 2),
-                    positive(position["factor"])};
+  stack.position = parse_position(position, stack.attention.head_dim / 2);
   ffn.expect_only({"kind", "size", "bias"});
-  stack.feed_forward = {choice(ffn["kind"], {"swiglu"}), ffn["size"].integer(1, limits::kMaxIntermediate),
-                        ffn["bias"].boolean()};
+  stack.feed_forward = {choice(ffn["kind"], {"swiglu", "gelu", "gelu_tanh"}),
+                        ffn["size"].integer(1, limits::kMaxIntermediate), ffn["bias"].boolean()};
   return stack;
 }
 
@@ -99,13 +108,19 @@ std::vector<TensorSpec> tensor_specs(const Architecture& architecture) {
   const auto& attention = architecture.stack.attention;
   const auto& ffn = architecture.stack.feed_forward;
   const int64_t hidden = architecture.hidden;
-  std::vector<TensorSpec> specs = {{"embed_tokens.weight", {architecture.vocabulary, hidden}},
-                                   {"norm.weight", {hidden}}};
+  std::vector<TensorSpec> specs = {{"embed_tokens.weight", {architecture.vocabulary, hidden}}};
+  const auto add_norm = [&](const std::string& name) {
+    specs.push_back({name + ".weight", {hidden}});
+    if (architecture.stack.norm.layer()) specs.push_back({name + ".bias", {hidden}});
+  };
+  add_norm("norm");
+  if (architecture.stack.position.learned())
+    specs.push_back({"embed_positions.weight", {architecture.context, hidden}});
   if (!architecture.tied_embeddings) specs.push_back({"lm_head.weight", {architecture.vocabulary, hidden}});
   for (int64_t l = 0; l < architecture.stack.layers; ++l) {
     const std::string prefix = "layers." + std::to_string(l) + ".";
-    specs.push_back({prefix + "input_layernorm.weight", {hidden}});
-    specs.push_back({prefix + "post_attention_layernorm.weight", {hidden}});
+    add_norm(prefix + "input_layernorm");
+    add_norm(prefix + "post_attention_layernorm");
     const auto project = [&](Site site, int64_t outputs, int64_t inputs, bool bias) {
       specs.push_back({site_name(l, site) + ".weight", {outputs, inputs}});
       if (bias) specs.push_back({site_name(l, site) + ".bias", {outputs}});
@@ -119,7 +134,7 @@ std::vector<TensorSpec> tensor_specs(const Architecture& architecture) {
     project(Site::k_proj, kv, hidden, attention.qkv_bias);
     project(Site::v_proj, kv, hidden, attention.qkv_bias);
     project(Site::o_proj, hidden, q, attention.output_bias);
-    project(Site::gate_proj, ffn.size, hidden, ffn.bias);
+    if (ffn.gated()) project(Site::gate_proj, ffn.size, hidden, ffn.bias);
     project(Site::up_proj, ffn.size, hidden, ffn.bias);
     project(Site::down_proj, hidden, ffn.size, ffn.bias);
   }

@@ -10,25 +10,29 @@ namespace rubricate {
 
 struct Architecture {
   struct Norm {
-    std::string kind;  // "rms"
+    std::string kind;  // "rms" (a weight) or "layer" (LayerNorm: a weight and a bias)
     float eps = 0.0f;
+    bool layer() const { return kind == "layer"; }
   };
   struct Position {
-    std::string kind;             // "rope"
-    std::vector<float> inv_freq;  // [head_dim / 2], scaling already applied
-    float factor = 1.0f;          // multiplies cos and sin (transformers' attention_scaling)
+    std::string kind;             // "rope", or "learned": a table of [context, hidden], added to the embeddings
+    std::vector<float> inv_freq;  // rope: [head_dim / 2], scaling already applied
+    float factor = 1.0f;          // rope: multiplies cos and sin (transformers' attention_scaling)
+    bool learned() const { return kind == "learned"; }
   };
   struct Attention {
     int64_t heads = 0, kv_heads = 0, head_dim = 0;
     float scale = 0.0f;
     std::string mask;  // "causal"
     bool qkv_bias = false, output_bias = false;
-    bool head_norm = false;  // RMS norms of each head's q and k before RoPE, with the eps of the stack's norm
+    bool head_norm = false;       // RMS norms of each head's q and k before RoPE, with the eps of the stack's norm
+    bool scale_by_layer = false;  // the scale of layer l, counted from 0, is scale / (l + 1)
   };
   struct FeedForward {
-    std::string kind;  // "swiglu"
+    std::string kind;  // "swiglu" (gated), "gelu" or "gelu_tanh" (up_proj, activation, down_proj)
     int64_t size = 0;
     bool bias = false;
+    bool gated() const { return kind == "swiglu"; }
   };
   struct Stack {
     int64_t layers = 0;
@@ -48,7 +52,8 @@ struct Architecture {
   static Architecture parse(const std::string& json);
 };
 
-// A tensor that the architecture needs, by canonical name (Hugging Face's LLaMA names without "model.").
+// A tensor that the architecture needs, by canonical name: Hugging Face's LLaMA names without "model.", and
+// "embed_positions.weight" for a table of positions.
 struct TensorSpec {
   std::string name;
   std::vector<int64_t> shape;  // matrices [outputs, inputs]; vectors [n]

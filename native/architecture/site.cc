@@ -9,6 +9,10 @@ std::string site_name(int64_t layer, Site site) {
   return concat("layers.", layer, feed_forward ? ".mlp." : ".self_attn.", name_of(kSiteNames, site));
 }
 
+bool has_site(const Architecture& architecture, Site site) {
+  return site != Site::gate_proj || architecture.stack.feed_forward.gated();
+}
+
 int64_t site_width(const Architecture& architecture, Site site) {
   const auto& attention = architecture.stack.attention;
   switch (site) {

@@ -1,4 +1,4 @@
-// The sites where an adapter can edit: the seven linear layers of a block, with their names and sizes.
+// The sites where an adapter can edit: the linear layers of a block, at most seven, with their names and sizes.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +20,8 @@ inline constexpr std::array<Named<Site>, kSites> kSiteNames{{{Site::q_proj, "q_p
                                                              {Site::down_proj, "down_proj"}}};
 // "layers.3.mlp.down_proj"
 std::string site_name(int64_t layer, Site site);
+// Whether the architecture has the site: a feed-forward without a gate has no gate_proj.
+bool has_site(const Architecture& architecture, Site site);
 // Width of a site's output, and so of its vectors.
 int64_t site_width(const Architecture& architecture, Site site);
 // Width of its input.

@@ -4,26 +4,41 @@
 namespace rubricate::binding {
 namespace {
 
+constexpr int64_t kMaxOutputs = 1'000'000'000;  // far above what an architecture may have
+
 struct LoadSpec {
   Architecture architecture;
   std::vector<std::string> files;
-  std::map<std::string, std::string> names;
-  std::string prefix;  // prefix of the checkpoint's name for a tensor that is not in `names`
+  std::map<std::string, StoredTensor> stored;  // "{}" in the names of both stands for the number of a layer
+  std::string prefix;                          // prefix of the checkpoint's name for a tensor that is not in `stored`
   std::vector<std::string> ignored;
   bool has_compute = false;
   DType compute = DType::f32;
   int32_t device = -1;  // CUDA device index; -1: the CPU
 };
 
+StoredTensor stored_argument(const Napi::Object& at) {
+  StoredTensor tensor{string_argument(at.Get("name"), "name")};
+  const auto outputs = [&](const char* name) {
+    const Napi::Value value = at.Get(name);
+    return is_missing(value) ? 0 : integer_argument(value, name, 0, kMaxOutputs);
+  };
+  tensor.begin = outputs("begin");
+  tensor.total = outputs("total");
+  const Napi::Value transposed = at.Get("transposed");
+  tensor.transposed = !is_missing(transposed) && boolean_argument(transposed, "transposed");
+  return tensor;
+}
+
 LoadSpec load_spec_argument(const Napi::Object& spec) {
   LoadSpec load;
   load.architecture = Architecture::parse(string_argument(spec.Get("architecture"), "architecture"));
   load.files = strings_argument(spec.Get("files"), "files");
-  const Napi::Object names = object_argument(spec.Get("names"), "names");
-  const Napi::Array keys = names.GetPropertyNames();
+  const Napi::Object stored = object_argument(spec.Get("stored"), "stored");
+  const Napi::Array keys = stored.GetPropertyNames();
   for (uint32_t i = 0; i < keys.Length(); ++i) {
-    const std::string key = string_argument(keys.Get(i), "names");
-    load.names[key] = string_argument(names.Get(key), "names");
+    const std::string key = string_argument(keys.Get(i), "stored");
+    load.stored[key] = stored_argument(object_argument(stored.Get(key), "stored"));
   }
   const Napi::Value prefix = spec.Get("prefix");
   if (!is_missing(prefix)) load.prefix = string_argument(prefix, "prefix");
@@ -36,17 +51,45 @@ LoadSpec load_spec_argument(const Napi::Object& spec) {
   return load;
 }
 
-// Maps each canonical name to the checkpoint's name.
-std::map<std::string, std::string> stored_names(const LoadSpec& spec) {
-  std::map<std::string, std::string> names = spec.names;
-  for (const TensorSpec& tensor : tensor_specs(spec.architecture))
-    names.emplace(tensor.name, spec.prefix + tensor.name);
+constexpr std::string_view kLayer = "{}";
+
+std::string with_layer(std::string pattern, std::string_view layer) {
+  const size_t at = pattern.find(kLayer);
+  return at == std::string::npos ? pattern : pattern.replace(at, kLayer.size(), layer);
+}
+
+// Where each canonical tensor is stored.
+std::map<std::string, StoredTensor> stored_tensors(const LoadSpec& spec) {
+  constexpr std::string_view kLayers = "layers.";
+  std::map<std::string, StoredTensor> stored;
+  for (const TensorSpec& tensor : tensor_specs(spec.architecture)) {
+    std::string pattern = tensor.name, layer;
+    if (pattern.rfind(kLayers, 0) == 0) {
+      const size_t length = pattern.find('.', kLayers.size()) - kLayers.size();
+      layer = pattern.substr(kLayers.size(), length);
+      pattern.replace(kLayers.size(), length, kLayer);
+    }
+    const auto exact = spec.stored.find(tensor.name),
+               found = exact != spec.stored.end() ? exact : spec.stored.find(pattern);
+    StoredTensor at = found != spec.stored.end() ? found->second : StoredTensor{spec.prefix + tensor.name};
+    at.name = with_layer(std::move(at.name), layer);
+    stored.emplace(tensor.name, std::move(at));
+  }
+  return stored;
+}
+
+std::vector<std::string> ignored_names(const LoadSpec& spec) {
+  std::vector<std::string> names;
+  for (const std::string& pattern : spec.ignored) {
+    const int64_t layers = pattern.find(kLayer) != std::string::npos ? spec.architecture.stack.layers : 1;
+    for (int64_t l = 0; l < layers; ++l) names.push_back(with_layer(pattern, std::to_string(l)));
+  }
   return names;
 }
 
 void load(ModelState& state, const LoadSpec& spec, const std::atomic<bool>& cancelled, Progress& progress) {
   const auto check_cancelled = [&] { require(!cancelled.load(), "ERR_ABORTED", "The operation was aborted"); };
-  state.checkpoint = Checkpoint::open(spec.architecture, spec.files, stored_names(spec), spec.ignored);
+  state.checkpoint = Checkpoint::open(spec.architecture, spec.files, stored_tensors(spec), ignored_names(spec));
   state.checkpoint_bytes = state.checkpoint.bytes();
   check_cancelled();
   const DType stored = state.checkpoint.tensors.at("embed_tokens.weight").dtype;

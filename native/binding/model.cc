@@ -186,11 +186,13 @@ Napi::Value ModelHandle::publish(const Napi::CallbackInfo& info) { return publis
 
 Napi::Value ModelHandle::read_tensor(const Napi::CallbackInfo& info) {
   const auto state = use();
-  auto work = [model = state.get(), name = string_argument(info[0], "name")](const JobControl&, Progress&) -> Settle {
-    const TensorSource source = current_weight(*model, name);
-    Buffer buffer(element_count(source.shape) * dtype_size(source.dtype));
-    std::memcpy(buffer.data(), source.data, static_cast<size_t>(buffer.bytes()));
-    return [buffer, dtype = source.dtype, shape = source.shape](Napi::Env env) mutable {
+  const bool transposed = !is_missing(info[1]) && boolean_argument(info[1], "transposed");
+  auto work = [model = state.get(), names = strings_argument(info[0], "names"), transposed](const JobControl&,
+                                                                                            Progress&) -> Settle {
+    const Tensor tensor = stored_weight(*model, names, transposed);
+    Buffer buffer(tensor.bytes());
+    std::memcpy(buffer.data(), tensor.raw(), static_cast<size_t>(buffer.bytes()));
+    return [buffer, dtype = tensor.dtype(), shape = tensor.shape()](Napi::Env env) mutable {
       Napi::Object object = Napi::Object::New(env);
       object.Set("dtype", dtype_name(dtype));
       object.Set("shape", shape_value(env, shape));

@@ -1,8 +1,10 @@
 #include "binding/weights.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "tensor/conversion.h"
+#include "tensor/transpose.h"
 
 namespace rubricate::binding {
 namespace {
@@ -37,8 +39,36 @@ TensorSource current_weight(ModelState& state, const std::string& name) {
     source.data = copy.raw();
     source.owner = std::make_shared<Tensor>(copy);
     source.file.reset();
+    source.column_stride = 0;
   }
   return source;
+}
+
+Tensor stored_weight(ModelState& state, const std::vector<std::string>& names, bool transposed) {
+  require(!names.empty(), "ERR_ARGUMENT", "Expected at least one name for names but received none");
+  const auto arena = std::make_shared<Arena>();
+  std::vector<Tensor> parts;
+  for (const std::string& name : names) parts.push_back(in_order(current_weight(state, name), arena));
+  Shape shape = parts.front().shape();
+  for (size_t i = 1; i < parts.size(); ++i) {
+    Shape alike = parts[i].shape();
+    require(parts[i].dtype() == parts.front().dtype() && alike.size() == shape.size() &&
+                std::equal(alike.begin() + 1, alike.end(), shape.begin() + 1),
+            "ERR_ARGUMENT", "Expected tensors of one dtype and width for names but received ", names[i], " of ",
+            dtype_name(parts[i].dtype()), " ", shape_text(alike));
+    shape[0] += alike[0];
+  }
+  Tensor whole = parts.front();
+  if (parts.size() > 1) {
+    whole = Tensor::empty(arena, shape, parts.front().dtype());
+    auto* to = static_cast<char*>(whole.raw());
+    for (const Tensor& part : parts) to = std::copy_n(static_cast<const char*>(part.raw()), part.bytes(), to);
+  }
+  if (!transposed) return whole;
+  require(shape.size() == 2, "ERR_ARGUMENT", "Expected matrices for names but received shape ", shape_text(shape));
+  Tensor turned = Tensor::empty(arena, {shape[1], shape[0]}, whole.dtype());
+  transpose(whole.raw(), shape[1], turned.raw(), shape[1], shape[0], dtype_size(whole.dtype()));
+  return turned;
 }
 
 std::string fingerprint(ModelState& state, const std::atomic<bool>& cancelled) {
@@ -54,7 +84,7 @@ std::string fingerprint(ModelState& state, const std::atomic<bool>& cancelled) {
     for (int64_t i = 0; i < kSamples && count > 0; ++i) {
       float value = 0.0f;
       const int64_t element = i * (count / kSamples) + i * (count % kSamples) / kSamples;
-      const char* at = static_cast<const char*>(source.data) + element * dtype_size(source.dtype);
+      const void* at = source.element(element);
       char stored[sizeof(float)];
       if (source.file) {  // read, not mapped: each access to the mapping would bring more of the file into memory
         source.file->read(at, dtype_size(source.dtype), stored);
@@ -72,7 +102,8 @@ int64_t mapped_bytes(const ModelState& state) {
   int64_t bytes = 0;
   for (const auto& [name, source] : state.checkpoint.tensors) {
     const bool in_place = state.model->compute() == DType::f32 || source.dtype == DType::bf16;
-    if (source.shape.size() == 2 && in_place) bytes += element_count(source.shape) * dtype_size(source.dtype);
+    if (source.in_order() && source.shape.size() == 2 && in_place)
+      bytes += element_count(source.shape) * dtype_size(source.dtype);
   }
   return bytes;
 }

@@ -12,7 +12,8 @@ AttentionBlock AttentionBlock::load(const WeightLoader& weights, const Architect
   const auto& attention = architecture.stack.attention;
   AttentionBlock block;
   block.layer = layer;
-  block.shape = {attention.heads, attention.kv_heads, attention.head_dim, attention.scale};
+  const auto divisor = static_cast<float>(attention.scale_by_layer ? layer + 1 : 1);
+  block.shape = {attention.heads, attention.kv_heads, attention.head_dim, attention.scale / divisor};
   block.compute = compute;
   block.q_proj = weights.linear(layer, Site::q_proj);
   block.k_proj = weights.linear(layer, Site::k_proj);
@@ -31,12 +32,18 @@ Var AttentionBlock::attend(Tape& tape, const Var& normed, const BlockInput& in) 
   // Gradients of edits before the softmax are small differences of large terms, so each further rounding would show.
   const SiteParts* const v_parts = in.parts(layer, Site::v_proj);
   const DType v_out = v_parts == nullptr ? compute : DType::f32;  // RoPE does not apply to v
-  const EditedLayer q_layer{q_proj, in.parts(layer, Site::q_proj), DType::f32};
-  const EditedLayer k_layer{k_proj, in.parts(layer, Site::k_proj), DType::f32};
+  const auto rotated_layer = [&](const LinearLayer& linear, const Var& norm, Site site) {
+    const SiteParts* const parts = in.parts(layer, site);
+    const bool plain = parts == nullptr && !norm.defined() && in.rope == nullptr;
+    return EditedLayer{linear, parts, plain ? compute : DType::f32};
+  };
+  const EditedLayer q_layer = rotated_layer(q_proj, q_norm, Site::q_proj);
+  const EditedLayer k_layer = rotated_layer(k_proj, k_norm, Site::k_proj);
   const EditedLayer v_layer{v_proj, v_parts, v_out};
   const auto rotated = [&](const Var& x, const Var& norm, int64_t heads) {
-    return rope(tape, norm.defined() ? head_norm(tape, x, norm, eps) : x, heads, in.positions, in.rope, compute,
-                rows.copies);
+    const Var normed_heads = norm.defined() ? head_norm(tape, x, norm, eps) : x;
+    if (in.rope == nullptr) return cast(tape, normed_heads, compute);
+    return rope(tape, normed_heads, heads, in.positions, *in.rope, compute, rows.copies);
   };
   if (in.cache != nullptr) {  // there are few rows, so their matmuls run together
     const std::vector<Var> qkv = edited_linears(tape, normed, {q_layer, k_layer, v_layer}, rows);
@@ -56,7 +63,7 @@ Var AttentionBlock::attend(Tape& tape, const Var& normed, const BlockInput& in) 
   return attention(tape, q, k, v, shape, rows.sequences, rows.starts, rows.copies);
 }
 
-std::pair<Var, Var> AttentionBlock::forward(Tape& tape, const Var& residual, const Var& normed, const SumNorm& norm,
+std::pair<Var, Var> AttentionBlock::forward(Tape& tape, const Var& residual, const Var& normed, const Norm& norm,
                                             const BlockInput& in) const {
   return closing_linear(tape, attend(tape, normed, in), {o_proj, in.parts(layer, Site::o_proj), compute}, residual,
                         norm, in.rows);

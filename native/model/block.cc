@@ -9,18 +9,17 @@ namespace rubricate {
 Block Block::load(const WeightLoader& weights, const Architecture& architecture, int64_t layer, DType compute) {
   const std::string prefix = "layers." + std::to_string(layer) + ".";
   Block block;
-  block.input_norm = weights.vector(prefix + "input_layernorm.weight");
-  block.post_norm = weights.vector(prefix + "post_attention_layernorm.weight");
-  block.eps = architecture.stack.norm.eps;
+  block.input_norm = Norm::load(weights, architecture, prefix + "input_layernorm");
+  block.post_norm = Norm::load(weights, architecture, prefix + "post_attention_layernorm");
   block.attention = AttentionBlock::load(weights, architecture, layer, compute);
-  block.feed_forward = FeedForward::load(weights, layer, compute);
+  block.feed_forward = FeedForward::load(weights, architecture, layer, compute);
   return block;
 }
 
-std::pair<Var, Var> Block::forward(Tape& tape, const Var& residual, const Var& normed, const Var& next_norm,
+std::pair<Var, Var> Block::forward(Tape& tape, const Var& residual, const Var& normed, const Norm& next_norm,
                                    const BlockInput& in) const {
-  auto [middle, middle_normed] = attention.forward(tape, residual, normed, {post_norm, eps}, in);
-  return feed_forward.forward(tape, middle, std::move(middle_normed), {next_norm, eps}, in);
+  auto [middle, middle_normed] = attention.forward(tape, residual, normed, post_norm, in);
+  return feed_forward.forward(tape, middle, std::move(middle_normed), next_norm, in);
 }
 
 LinearLayer& Block::linear(Site site) {

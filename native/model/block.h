@@ -10,15 +10,14 @@
 namespace rubricate {
 
 struct Block {
-  Var input_norm, post_norm;  // fp32 [hidden]
-  float eps = 0.0f;           // of the norms
+  Norm input_norm, post_norm;
   AttentionBlock attention;
   FeedForward feed_forward;
 
   static Block load(const WeightLoader& weights, const Architecture& architecture, int64_t layer, DType compute);
   // normed: the residual stream after input_norm, computed by the previous block (or by the model). next_norm: the norm
   // after this block. Returns the new residual stream and its norm.
-  std::pair<Var, Var> forward(Tape& tape, const Var& residual, const Var& normed, const Var& next_norm,
+  std::pair<Var, Var> forward(Tape& tape, const Var& residual, const Var& normed, const Norm& next_norm,
                               const BlockInput& in) const;
   LinearLayer& linear(Site site);
 };

@@ -13,7 +13,7 @@ struct BlockInput {
   SequenceRows rows;
   const AdapterSet* adapters;  // null: no adapters
   const PagedKeys* cache;      // null: attention only within the batch
-  const RopeTable& rope;
+  const RopeTable* rope;       // null: q and k are not rotated
 
   const SiteParts* parts(int64_t layer, Site site) const {
     return adapters != nullptr ? adapters->at(layer, site) : nullptr;

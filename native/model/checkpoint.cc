@@ -1,5 +1,6 @@
 #include "model/checkpoint.h"
 
+#include <algorithm>
 #include <set>
 
 #include "base/error.h"
@@ -31,10 +32,30 @@ Places locate(const std::vector<std::shared_ptr<const SafetensorsFile>>& files) 
   return places;
 }
 
+// The tensor in its file. One that is stored whole has the file's shape; whoever loads it compares that.
+TensorSource located(const SafetensorsFile& file, const StoredTensor& at, const TensorSpec& spec) {
+  const Tensor tensor = file.tensor(at.name);
+  TensorSource source{tensor.dtype(), tensor.shape(), tensor.raw(), std::make_shared<Tensor>(tensor), file.file()};
+  const int64_t outputs = spec.shape[0], total = at.total == 0 ? outputs : at.total;
+  if (!at.transposed && total == outputs) return source;
+  require(at.begin >= 0 && at.begin + outputs <= total, "ERR_INTERNAL", "A part beyond its tensor");
+  Shape whole = spec.shape;
+  whole[0] = total;
+  if (at.transposed) std::reverse(whole.begin(), whole.end());
+  require(tensor.shape() == whole, "ERR_SHAPE", "Expected shape ", shape_text(whole), " for ", at.name,
+          " but the checkpoint has ", shape_text(tensor.shape()));
+  const int64_t skipped = at.transposed ? at.begin : at.begin * element_count(spec.shape) / outputs;
+  source.data = static_cast<const char*>(source.data) + skipped * dtype_size(source.dtype);
+  source.shape = spec.shape;
+  if (at.transposed) source.column_stride = total;
+  return source;
+}
+
 }  // namespace
 
 Checkpoint Checkpoint::open(const Architecture& architecture, const std::vector<std::string>& paths,
-                            const std::map<std::string, std::string>& names, const std::vector<std::string>& ignored) {
+                            const std::map<std::string, StoredTensor>& stored,
+                            const std::vector<std::string>& ignored) {
   Checkpoint checkpoint;
   for (const std::string& path : paths) checkpoint.files.push_back(open_shared_safetensors(path));
   const Places places = locate(checkpoint.files);
@@ -42,17 +63,15 @@ Checkpoint Checkpoint::open(const Architecture& architecture, const std::vector<
   std::set<std::string> known(ignored.begin(), ignored.end());
   std::vector<std::string> missing, unexpected;
   for (const TensorSpec& spec : tensor_specs(architecture)) {
-    const auto stored = names.find(spec.name);
-    const std::string& name = stored == names.end() ? spec.name : stored->second;
-    known.insert(name);
-    const auto place = places.find(name);
+    const auto found = stored.find(spec.name);
+    const StoredTensor at = found == stored.end() ? StoredTensor{spec.name} : found->second;
+    const auto place = places.find(at.name);
     if (place == places.end()) {
-      missing.push_back(name);
+      if (known.insert(at.name).second) missing.push_back(at.name);
       continue;
     }
-    const Tensor tensor = place->second->tensor(name);
-    checkpoint.tensors[spec.name] = {tensor.dtype(), tensor.shape(), tensor.raw(), std::make_shared<Tensor>(tensor),
-                                     place->second->file()};
+    known.insert(at.name);
+    checkpoint.tensors[spec.name] = located(*place->second, at, spec);
   }
   require(missing.empty(), "ERR_TENSOR_MISSING", "The checkpoint lacks ", missing.size(),
           " tensors that the model needs: ", listed(missing));

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstring>
 
 #include "doctest/doctest.h"
 #include "files/shared_safetensors.h"
@@ -119,8 +120,8 @@ TEST_CASE("a sharded checkpoint opens under its own names, and errors name missi
   const Architecture architecture = Architecture::parse(tiny_json({}));
   const TemporaryFolder folder;
   std::vector<TensorSpec> specs = tensor_specs(architecture);
-  std::map<std::string, std::string> names;
-  for (const TensorSpec& spec : specs) names[spec.name] = "model." + spec.name;
+  std::map<std::string, StoredTensor> names;
+  for (const TensorSpec& spec : specs) names[spec.name] = {"model." + spec.name};
   std::vector<TensorSpec> first, second;
   for (TensorSpec spec : specs) {
     spec.name = "model." + spec.name;
@@ -149,6 +150,73 @@ TEST_CASE("a sharded checkpoint opens under its own names, and errors name missi
   std::tie(code, message) = thrown([&] { Checkpoint::open(architecture, {a, b, c}, names, {"extra.one"}); });
   CHECK(code == "ERR_SAFETENSORS");
   CHECK(contains(message, concat(second.size() - 1, " are in more than one")));
+}
+
+TEST_CASE("a tensor may be a part of a stored one, and stored transposed") {
+  const TinyConfig config{.kv_heads = 4, .bias = true, .plain = true};  // q, k and v of one size
+  const Architecture architecture = Architecture::parse(tiny_json(config));
+  const int64_t hidden = config.hidden, width = config.heads * config.head_dim;
+  const std::vector<TensorSpec> specs = tensor_specs(architecture);
+  std::map<std::string, StoredTensor> stored;
+  std::vector<TensorSpec> in_file;
+  for (const TensorSpec& spec : specs) {
+    const size_t at = spec.name.find("self_attn.");
+    const char letter = at == std::string::npos ? ' ' : spec.name[at + 10];
+    const bool matrix = spec.shape.size() == 2, fused = letter == 'q' || letter == 'k' || letter == 'v';
+    if (fused) {
+      const std::string name = spec.name.substr(0, at) + "qkv" + (matrix ? ".weight" : ".bias");
+      stored[spec.name] = {name, (letter == 'q' ? 0 : letter == 'k' ? 1 : 2) * width, 3 * width, matrix};
+      if (letter == 'q') in_file.push_back({name, matrix ? Shape{hidden, 3 * width} : Shape{3 * width}});
+    } else if (matrix && spec.name.rfind("layers.", 0) == 0) {
+      stored[spec.name] = {"turned." + spec.name, 0, 0, true};
+      in_file.push_back({"turned." + spec.name, {spec.shape[1], spec.shape[0]}});
+    } else {
+      in_file.push_back(spec);
+    }
+  }
+  const TemporaryFolder folder;
+  for (const char* dtype : {"F32", "BF16"}) {
+    std::string bytes = zeros(in_file, dtype);
+    for (size_t i = bytes.rfind('}') + 1; i + 1 < bytes.size(); i += 2)  // as above
+      bytes[i] = static_cast<char>(i * 7919 % 128), bytes[i + 1] = '\x3c';
+    const Checkpoint checkpoint = Checkpoint::open(architecture, {folder.write("model", bytes)}, stored, {});
+    const auto file = checkpoint.files.front();
+    for (const TensorSpec& spec : specs) {
+      CAPTURE(spec.name);
+      const TensorSource& source = checkpoint.tensors.at(spec.name);
+      CHECK(source.shape == spec.shape);
+      const auto found = stored.find(spec.name);
+      const StoredTensor at = found == stored.end() ? StoredTensor{spec.name} : found->second;
+      const Tensor whole = file->tensor(at.name), tensor = in_order(source, test_arena());
+      const int64_t cols = spec.shape.back(), total = at.total == 0 ? spec.shape[0] : at.total;
+      int64_t different = 0;
+      for (int64_t i = 0; i < tensor.count(); ++i) {
+        const int64_t index = at.transposed            ? i % cols * total + at.begin + i / cols
+                              : spec.shape.size() == 1 ? at.begin + i
+                                                       : i;
+        different += element(tensor, i) != element(whole, index);
+        different +=
+            std::memcmp(source.element(i), static_cast<const char*>(tensor.raw()) + i * dtype_size(tensor.dtype()),
+                        static_cast<size_t>(dtype_size(tensor.dtype()))) != 0;
+      }
+      CHECK(different == 0);
+    }
+    int64_t taken = 0;
+    const Model model(architecture, checkpoint.tensors, DType::f32, [&](int64_t more) { taken += more; });
+    CHECK(taken == checkpoint.bytes());
+  }
+
+  const auto code = [&](const std::string& name, const StoredTensor& at) {
+    auto changed = stored;
+    changed[name] = at;
+    return error_code([&] { Checkpoint::open(architecture, {folder.path("model")}, changed, {}); });
+  };
+  const std::string v = "layers.1.self_attn.v_proj.";
+  CHECK(code(v + "weight", stored.at(v + "weight")) == "");
+  CHECK(code(v + "weight", {stored.at(v + "weight").name, 0, 2 * width, true}) == "ERR_SHAPE");
+  CHECK(code(v + "weight", {stored.at(v + "weight").name, 0, 3 * width, false}) == "ERR_SHAPE");
+  CHECK(code(v + "bias", {stored.at(v + "bias").name, 2 * width, 4 * width, false}) == "ERR_SHAPE");
+  CHECK(code(v + "bias", {stored.at(v + "bias").name, 3 * width, 3 * width, false}) == "ERR_INTERNAL");
 }
 
 TEST_CASE("loading reports every byte, and stops if the progress callback throws") {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ops/edit_add_norm/edit_add_norm.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/linear/linear.h"
 #include "ops/red_edit/red_edit.h"
@@ -69,15 +70,19 @@ std::vector<Var> edited_linears(Tape& tape, const Var& x, std::initializer_list<
   return results;
 }
 
-std::pair<Var, Var> closing_linear(Tape& tape, Var inner, const EditedLayer& at, const Var& residual,
-                                   const SumNorm& norm, const SequenceRows& rows) {
+std::pair<Var, Var> closing_linear(Tape& tape, Var inner, const EditedLayer& at, const Var& residual, const Norm& norm,
+                                   const SequenceRows& rows) {
   const SiteParts& parts = parts_of(at);
   const bool fused = (parts.has_affine() || parts.has_view()) && !parts.output;
   Var h = updated(tape, unedited_linear(tape, inner, at), inner, parts, rows);
   inner = {};  // frees memory that edit_add_norm can reuse
-  if (fused && parts.has_view()) return edit_add_norm(tape, h.value(), residual.value(), parts.view, rows, norm);
   if (!fused) h = edited(tape, std::move(h), parts, rows);
-  return edit_add_norm(tape, h, residual, fused ? &parts.affine : nullptr, rows, norm);
+  const SumNorm sum_norm = norm.layer ? SumNorm() : SumNorm{norm.weight, norm.eps};
+  std::pair<Var, Var> ends = fused && parts.has_view()
+                                 ? edit_add_norm(tape, h.value(), residual.value(), parts.view, rows, sum_norm)
+                                 : edit_add_norm(tape, h, residual, fused ? &parts.affine : nullptr, rows, sum_norm);
+  if (norm.layer) ends.second = norm(tape, ends.first);
+  return ends;
 }
 
 }  // namespace rubricate

@@ -8,7 +8,7 @@
 #include "adapter/parts.h"
 #include "autograd/tape.h"
 #include "autograd/weight.h"
-#include "ops/edit_add_norm/edit_add_norm.h"
+#include "model/norm.h"
 #include "ops/shared/rows.h"
 
 namespace rubricate {
@@ -34,8 +34,9 @@ std::vector<Var> edited_linears(Tape& tape, const Var& x, std::initializer_list<
                                 const SequenceRows& rows);
 
 // The end of a sub-layer: edited_linear() of its inner values, added to the residual stream, and the norm of the sum.
-// The fused ops/edit_add_norm/edit_add_norm.h applies `affine`, unless an `output` part must run after it.
-std::pair<Var, Var> closing_linear(Tape& tape, Var inner, const EditedLayer& at, const Var& residual,
-                                   const SumNorm& norm, const SequenceRows& rows);
+// The fused ops/edit_add_norm/edit_add_norm.h applies `affine`, unless an `output` part must run after it, and the norm,
+// unless it is a LayerNorm.
+std::pair<Var, Var> closing_linear(Tape& tape, Var inner, const EditedLayer& at, const Var& residual, const Norm& norm,
+                                   const SequenceRows& rows);
 
 }  // namespace rubricate

@@ -4,17 +4,26 @@
 
 namespace rubricate {
 
-FeedForward FeedForward::load(const WeightLoader& weights, int64_t layer, DType compute) {
+FeedForward FeedForward::load(const WeightLoader& weights, const Architecture& architecture, int64_t layer,
+                              DType compute) {
+  const auto& feed_forward = architecture.stack.feed_forward;
   FeedForward block;
   block.layer = layer;
   block.compute = compute;
-  block.gate_proj = weights.linear(layer, Site::gate_proj);
+  block.gated = feed_forward.gated();
+  if (block.gated)
+    block.gate_proj = weights.linear(layer, Site::gate_proj);
+  else
+    block.activation = feed_forward.kind == "gelu" ? GeluKind::exact : GeluKind::tanh;
   block.up_proj = weights.linear(layer, Site::up_proj);
   block.down_proj = weights.linear(layer, Site::down_proj);
   return block;
 }
 
-Var FeedForward::gated(Tape& tape, const Var& normed, const BlockInput& in) const {
+Var FeedForward::activated(Tape& tape, const Var& normed, const BlockInput& in) const {
+  if (!gated)
+    return gelu(tape, edited_linear(tape, normed, {up_proj, in.parts(layer, Site::up_proj), compute}, in.rows),
+                activation);
   const std::vector<Var> both = edited_linears(
       tape, normed,
       {{gate_proj, in.parts(layer, Site::gate_proj), compute}, {up_proj, in.parts(layer, Site::up_proj), compute}},
@@ -22,9 +31,9 @@ Var FeedForward::gated(Tape& tape, const Var& normed, const BlockInput& in) cons
   return swiglu(tape, both[0], both[1]);
 }
 
-std::pair<Var, Var> FeedForward::forward(Tape& tape, const Var& residual, Var normed, const SumNorm& norm,
+std::pair<Var, Var> FeedForward::forward(Tape& tape, const Var& residual, Var normed, const Norm& norm,
                                          const BlockInput& in) const {
-  Var inner = gated(tape, normed, in);
+  Var inner = activated(tape, normed, in);
   normed = {};
   return closing_linear(tape, std::move(inner), {down_proj, in.parts(layer, Site::down_proj), compute}, residual, norm,
                         in.rows);

@@ -9,22 +9,24 @@ struct Model::FullParameters : ParameterSet {
   explicit FullParameters(Model& model) {
     arena = model.arena_;
     add(model.embedding_, "embed_tokens.weight");
+    if (model.positions_.defined()) add(model.positions_, "embed_positions.weight");
     for (size_t l = 0; l < model.blocks_.size(); ++l) {
       Block& block = model.blocks_[l];
       const std::string prefix = "layers." + std::to_string(l) + ".";
-      add(block.input_norm, prefix + "input_layernorm.weight", model.compute_);
-      add(block.post_norm, prefix + "post_attention_layernorm.weight", model.compute_);
+      add(block.input_norm, prefix + "input_layernorm", model.compute_);
+      add(block.post_norm, prefix + "post_attention_layernorm", model.compute_);
       AttentionBlock& attention = block.attention;
       if (attention.q_norm.defined()) add(attention.q_norm, prefix + "self_attn.q_norm.weight", model.compute_);
       if (attention.k_norm.defined()) add(attention.k_norm, prefix + "self_attn.k_norm.weight", model.compute_);
       for (const auto& [site, short_name] : kSiteNames) {
         const std::string name = site_name(static_cast<int64_t>(l), site);
         LinearLayer& layer = block.linear(site);
+        if (!layer.weight.defined()) continue;
         add(layer.weight, name + ".weight");
         if (layer.bias.defined()) add(layer.bias, name + ".bias", model.compute_);
       }
     }
-    add(model.norm_, "norm.weight", model.compute_);
+    add(model.norm_, "norm", model.compute_);
     if (!model.architecture_.tied_embeddings) add(model.head_, "lm_head.weight");
   }
 
@@ -45,6 +47,11 @@ struct Model::FullParameters : ParameterSet {
     }
     weight.gradient = slot(shape);
     list.push_back({name, master, weight.gradient->grad, 0.0f, true, std::move(publish)});
+  }
+
+  void add(Norm& norm, const std::string& name, DType dtype) {
+    add(norm.weight, name + ".weight", dtype);
+    if (norm.bias.defined()) add(norm.bias, name + ".bias", dtype);
   }
 
   // Norm weights and biases are fp32 in memory, and rounded to bf16 in a bf16 model. Like transformers' Trainer

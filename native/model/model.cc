@@ -3,8 +3,8 @@
 #include <numeric>
 
 #include "device/cpu/thread_pool.h"
+#include "ops/elementwise/elementwise.h"
 #include "ops/embedding/embedding.h"
-#include "ops/rms_norm/rms_norm.h"
 #include "ops/shared/device_copies.h"
 
 namespace rubricate {
@@ -16,30 +16,35 @@ Model::Model(Architecture architecture, const std::map<std::string, TensorSource
           "Expected float32 or bfloat16 for dtype but received ", dtype_name(compute));
   const auto& stack = architecture_.stack;
   const WeightLoader weights(architecture_, tensors, compute_, arena_, taken);
-  rope_ = RopeTable::make(stack.position.inv_freq, stack.position.factor, architecture_.context);
-  rope_.covering(1);  // so that the first step need not compute it
+  if (!stack.position.learned()) {
+    rope_ = RopeTable::make(stack.position.inv_freq, stack.position.factor, architecture_.context);
+    rope_->covering(1);  // so that the first step need not compute it
+  }
   embedding_ = weights.matrix("embed_tokens.weight");
   if (!architecture_.tied_embeddings) {
     head_ = weights.matrix("lm_head.weight");
     const TensorSource& table = tensors.at("embed_tokens.weight");
     if (embedding_.view.data == table.data) table_file_ = table.file;
   }
-  norm_ = weights.vector("norm.weight");
+  if (stack.position.learned()) positions_ = weights.matrix("embed_positions.weight");
+  norm_ = Norm::load(weights, architecture_, "norm");
   for (int64_t l = 0; l < stack.layers; ++l) blocks_.push_back(Block::load(weights, architecture_, l, compute_));
 }
 
 int64_t Model::owned_bytes() const {
-  const auto table = rope_.current();  // already computed when the model was made
-  return arena_->stats().used + (arena_->stream() != nullptr ? table->device_bytes() : table->host_bytes());
+  const int64_t weights = arena_->stats().used;
+  if (!rope_) return weights;
+  const auto table = rope_->current();  // already computed when the model was made
+  return weights + (arena_->stream() != nullptr ? table->device_bytes() : table->host_bytes());
 }
 
-const Var& Model::norm_after(int64_t layer) const {
+const Norm& Model::norm_after(int64_t layer) const {
   return layer + 1 < architecture_.stack.layers ? blocks_[static_cast<size_t>(layer + 1)].input_norm : norm_;
 }
 
 // In training the rows of a mapped table are read from the file: through the mapping, a large batch would bring most of
 // the table into memory, in addition to all that a step keeps.
-Var Model::embed(Tape& tape, const Batch& batch) const {
+Var Model::token_rows(Tape& tape, const Batch& batch) const {
   const WeightView& table = embedding_.view;
   if (!table_file_ || !tape.training())
     return rubricate::embedding(tape, batch.tokens().data(), batch.rows(), embedding_, compute_);
@@ -57,14 +62,21 @@ Var Model::embed(Tape& tape, const Batch& batch) const {
   return rubricate::embedding(tape, order.data(), batch.rows(), Weight::of(rows), compute_);
 }
 
+Var Model::embed(Tape& tape, const Batch& batch) const {
+  const Var tokens = token_rows(tape, batch);
+  if (!positions_.defined()) return tokens;
+  return add(tape, tokens, rubricate::embedding(tape, batch.positions().data(), batch.rows(), positions_, compute_));
+}
+
 Var Model::forward(Tape& tape, const Batch& batch, const AdapterSet* adapters, bool recompute,
                    const PagedKeys* cache) const {
   batch.require_within(BatchBounds::of(architecture_, static_cast<size_t>(batch.bounds().adapters)));
   require(cache == nullptr || !tape.training(), "ERR_INTERNAL", "A cache serves inference only");
   const auto copies = tape.stream() != nullptr ? std::make_shared<DeviceCopies>() : nullptr;
-  const BlockInput in{batch.positions().data(), batch.sequence_rows(copies), adapters, cache, rope_};
+  const BlockInput in{batch.positions().data(), batch.sequence_rows(copies), adapters, cache,
+                      rope_ ? &*rope_ : nullptr};
   Var residual = embed(tape, batch);
-  Var normed = rms_norm(tape, residual, blocks_.front().input_norm, architecture_.stack.norm.eps);
+  Var normed = blocks_.front().input_norm(tape, residual);
   for (int64_t l = 0; l < architecture_.stack.layers; ++l) {
     tape.yield();
     const Block& block = blocks_[static_cast<size_t>(l)];

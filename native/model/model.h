@@ -1,8 +1,9 @@
-// A LLaMA-shaped decoder: weights by canonical name, and one forward for training, prefill and decoding.
+// A decoder: weights by canonical name, and one forward for training, prefill and decoding.
 #pragma once
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -60,16 +61,18 @@ class Model {
  private:
   struct FullParameters;
   Var embed(Tape& tape, const Batch& batch) const;
-  const Var& norm_after(int64_t layer) const;
+  Var token_rows(Tape& tape, const Batch& batch) const;
+  const Norm& norm_after(int64_t layer) const;
 
   Architecture architecture_;
   DType compute_;
   std::shared_ptr<Arena> arena_;  // holds the weights that are not mapped
-  RopeTable rope_;
+  std::optional<RopeTable> rope_;
   std::vector<Block> blocks_;
   Weight embedding_, head_;
+  Weight positions_;                              // [context, hidden]; undefined with RoPE
   std::shared_ptr<const MappedFile> table_file_;  // of an embedding that is used in place, and only as the embedding
-  Var norm_;
+  Norm norm_;
   std::shared_ptr<FullParameters> full_;
 };
 

@@ -4,15 +4,6 @@
 #include "tensor/conversion.h"
 
 namespace rubricate {
-namespace {
-
-// A view of the tensor in its file; it is never written.
-Tensor in_place(const TensorSource& source) {
-  return Tensor::borrow(source.owner, const_cast<void*>(source.data), source.shape, source.dtype);
-}
-
-}  // namespace
-
 WeightLoader::WeightLoader(const Architecture& architecture, const std::map<std::string, TensorSource>& tensors,
                            DType compute, const std::shared_ptr<Arena>& arena, const Taken& taken)
     : tensors_(tensors), compute_(compute), arena_(arena), taken_(taken) {
@@ -32,16 +23,22 @@ const TensorSource& WeightLoader::find(const std::string& name, const Shape& sha
 }
 
 Tensor WeightLoader::copied(const TensorSource& source, DType dtype) const {
+  if (!source.in_order() && dtype == source.dtype && arena_->stream() == nullptr) {
+    const Tensor copy = in_order(source, arena_);
+    if (taken_) taken_(copy.bytes());
+    return copy;
+  }
   Tensor copy = Tensor::empty(arena_, source.shape, dtype);
-  convert_elements(copy, in_place(source), taken_);
+  convert_elements(copy, in_order(source, std::make_shared<Arena>()), taken_);
   return copy;
 }
 
 Weight WeightLoader::matrix(const std::string& name) const {
   const TensorSource& source = find(name, shapes_.at(name));
   const DType dtype = compute_ == DType::bf16 ? DType::bf16 : source.dtype;
-  if (dtype != source.dtype || arena_->stream() != nullptr) return Weight::of(copied(source, dtype));
-  const Tensor mapped = in_place(source);
+  if (dtype != source.dtype || arena_->stream() != nullptr || !source.in_order())
+    return Weight::of(copied(source, dtype));
+  const Tensor mapped = in_order(source, arena_);
   if (taken_) taken_(mapped.bytes());
   return Weight::of(mapped);
 }

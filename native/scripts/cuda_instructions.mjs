@@ -43,6 +43,7 @@ const expected = [
   { kernels: /^edit_add_norm_backward_sums</, needs: [loads, stores, whole] },
   { kernels: /^(rms|layer)_norm_(forward|backward)<\w+, [124]>/, needs: [loads, stores, whole] },
   { kernels: /^swiglu_(forward|backward)</, needs: [loads, stores] },
+  { kernels: /^gelu_(forward|backward)</, needs: [loads, stores] },
   { kernels: /^rope<\w+, \w+, true>/, needs: [loads, stores, whole] },
   { kernels: /^cast<\w+, \w+, true>/, needs: [loads, stores] },
   { kernels: /^elementwise<\w+, [0-24-6], true>/, needs: [loads, stores] },

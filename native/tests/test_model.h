@@ -19,6 +19,7 @@ struct TinyConfig {
   int64_t vocabulary = 61, hidden = 24, layers = 3, heads = 4, kv_heads = 2, head_dim = 6, feed_forward = 40,
           context = 300;
   bool tied = true, bias = false, head_norm = false;
+  bool plain = false;  // LayerNorm, learned positions, GELU without a gate, a scale by layer, as GPT-2 may have them
 };
 
 inline std::string tiny_json(const TinyConfig& c) {
@@ -26,14 +27,18 @@ inline std::string tiny_json(const TinyConfig& c) {
   for (int64_t i = 0; i < c.head_dim / 2; ++i)
     frequencies += (i == 0 ? "" : ",") +
                    std::to_string(std::pow(100.0, -2.0 * static_cast<double>(i) / static_cast<double>(c.head_dim)));
+  const std::string norm = c.plain ? "layer" : "rms", activation = c.plain ? "gelu" : "swiglu";
+  const std::string position =
+      c.plain ? R"({"kind":"learned"})" : concat(R"({"kind":"rope","inv_freq":[)", frequencies, R"(],"factor":1})");
   const auto flag = [](bool value) { return value ? "true" : "false"; };
   return concat(R"({"version":1,"family":"llama","vocabulary":)", c.vocabulary, R"(,"hidden":)", c.hidden,
                 R"(,"context":)", c.context, R"(,"tied_embeddings":)", flag(c.tied), R"(,"stacks":[{"layers":)",
-                c.layers, R"(,"norm":{"kind":"rms","eps":1e-5},"position":{"kind":"rope","inv_freq":[)", frequencies,
-                R"(],"factor":1},"attention":{"heads":)", c.heads, R"(,"kv_heads":)", c.kv_heads, R"(,"head_dim":)",
-                c.head_dim, R"(,"scale":0.4,"mask":"causal","qkv_bias":)", flag(c.bias), R"(,"output_bias":)",
-                flag(c.bias), c.head_norm ? R"(,"head_norm":true)" : "", R"(},"feed_forward":{"kind":"swiglu","size":)",
-                c.feed_forward, R"(,"bias":)", flag(c.bias), "}}]}");
+                c.layers, R"(,"norm":{"kind":")", norm, R"(","eps":1e-5},"position":)", position,
+                R"(,"attention":{"heads":)", c.heads, R"(,"kv_heads":)", c.kv_heads, R"(,"head_dim":)", c.head_dim,
+                R"(,"scale":0.4,"mask":"causal","qkv_bias":)", flag(c.bias), R"(,"output_bias":)", flag(c.bias),
+                c.head_norm ? R"(,"head_norm":true)" : "", c.plain ? R"(,"scale_by_layer":true)" : "",
+                R"(},"feed_forward":{"kind":")", activation, R"(","size":)", c.feed_forward, R"(,"bias":)",
+                flag(c.bias), "}}]}");
 }
 
 // Made on the current device (see on_every_device). Matrices are uniform in +-1.5 / sqrt(inputs), stored as `stored`;
@@ -117,11 +122,17 @@ inline std::vector<Site> all_sites() {
   for (const auto& [site, name] : kSiteNames) sites.push_back(site);
   return sites;
 }
+inline std::vector<Site> all_sites(const Architecture& architecture) {
+  std::vector<Site> sites = all_sites();
+  std::erase_if(sites, [&](Site site) { return !has_site(architecture, site); });
+  return sites;
+}
 
-// RED edits at every site of the first layer and the third, with random vectors.
+// RED edits at these sites (none: at every site) of the first layer and the third, with random vectors.
 inline std::shared_ptr<Adapter> random_adapter(const Model& model, RedVariant variant, uint64_t seed,
-                                               const std::vector<Site>& sites = all_sites()) {
-  auto adapter = red_adapter(model.architecture(), variant, sites, {0, 2});
+                                               const std::vector<Site>& sites = {}) {
+  const Architecture& architecture = model.architecture();
+  auto adapter = red_adapter(architecture, variant, sites.empty() ? all_sites(architecture) : sites, {0, 2});
   randomize(*adapter, seed);
   return adapter;
 }

@@ -50,6 +50,29 @@ def qwen3(dims, **changes):
     )
 
 
+def gpt2(dims, **changes):
+    """A config.json of GPT-2: dims = (hidden, layers, heads, vocabulary)."""
+    hidden, layers, heads, vocabulary = dims
+    return {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "n_embd": hidden,
+        "n_layer": layers,
+        "n_head": heads,
+        "n_positions": 64,
+        "n_ctx": 64,
+        "vocab_size": vocabulary,
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": 1e-5,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "attn_pdrop": 0.1,
+        "embd_pdrop": 0.1,
+        "resid_pdrop": 0.1,
+        **changes,
+    }
+
+
 def has_bias(config, module):
     if config["model_type"] == "qwen2":
         return module in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
@@ -95,6 +118,16 @@ CHECKPOINTS = {
     "qwen3": qwen3((32, 44, 2, 4, 2, 96), tie_word_embeddings=False, torch_dtype="float32"),
     "qwen3_bf16": qwen3((32, 44, 2, 4, 2, 96), tie_word_embeddings=True, torch_dtype="bfloat16"),
 }
+# gpt2_old is as the first checkpoints are: without the prefix "transformer.", with the causal masks.
+CHECKPOINTS |= {
+    "gpt2": gpt2((24, 2, 4, 96), torch_dtype="float32"),
+    "gpt2_old": gpt2(
+        (24, 2, 2, 96), n_inner=40, activation_function="gelu", scale_attn_by_inverse_layer_idx=True,
+        tie_word_embeddings=False, torch_dtype="float32",
+    ),
+    "gpt2_bf16": gpt2((24, 2, 4, 96), torch_dtype="bfloat16"),
+}
+OLD_GPT2 = ("gpt2_old",)
 SHARDS = {"llama3": 3}
 HEAD_ONLY = ("linear_rope",)  # of the two names of a tied weight, the file has lm_head.weight: transformers reads that, too
 
@@ -137,11 +170,50 @@ def random_weights(config, generator):
     return weights
 
 
+def random_gpt2(config, generator, old):
+    """The same for GPT-2: matrices as [inputs, outputs], q, k and v in one."""
+    hidden, positions = config["n_embd"], config["n_positions"]
+    inner = config.get("n_inner") or 4 * hidden
+    prefix = "" if old else "transformer."
+    weights = {}
+
+    def normal(*shape, std):
+        return torch.randn(*shape, generator=generator) * std
+
+    def norm(name):
+        weights[name + ".weight"] = torch.empty(hidden).uniform_(0.5, 1.5, generator=generator)
+        weights[name + ".bias"] = normal(hidden, std=0.3)
+
+    def linear(name, inputs, outputs):
+        weights[name + ".weight"] = normal(inputs, outputs, std=1.2 * inputs**-0.5)
+        weights[name + ".bias"] = normal(outputs, std=0.3)
+
+    weights[prefix + "wte.weight"] = normal(config["vocab_size"], hidden, std=0.3)
+    weights[prefix + "wpe.weight"] = normal(positions, hidden, std=0.3)
+    for layer in range(config["n_layer"]):
+        block = f"{prefix}h.{layer}."
+        norm(block + "ln_1")
+        linear(block + "attn.c_attn", hidden, 3 * hidden)
+        linear(block + "attn.c_proj", hidden, hidden)
+        norm(block + "ln_2")
+        linear(block + "mlp.c_fc", hidden, inner)
+        linear(block + "mlp.c_proj", inner, hidden)
+        if old:
+            weights[block + "attn.bias"] = torch.ones(1, 1, positions, positions).tril()
+            weights[block + "attn.masked_bias"] = torch.tensor(-1e4)
+    norm(prefix + "ln_f")
+    if not config.get("tie_word_embeddings", True):
+        weights["lm_head.weight"] = normal(config["vocab_size"], hidden, std=0.3)
+    return weights
+
+
 def write_checkpoint(name, folder, seed):
     """Writes config.json and the weights (in shards with an index where SHARDS says so) of one of CHECKPOINTS."""
     config = CHECKPOINTS[name]
     dtype = getattr(torch, config.get("torch_dtype") or config.get("dtype"))
-    weights = random_weights(config, torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    is_gpt2 = config["model_type"] == "gpt2"
+    weights = random_gpt2(config, generator, name in OLD_GPT2) if is_gpt2 else random_weights(config, generator)
     weights = {key: value.to(dtype) for key, value in weights.items()}
     if name in HEAD_ONLY:
         weights["lm_head.weight"] = weights.pop("model.embed_tokens.weight")

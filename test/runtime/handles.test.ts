@@ -194,7 +194,7 @@ describe("jobs reject, and never throw", () => {
       "ERR_FOREIGN",
       () => model.trainStep(request(newAdapter(), new Optimizer(newAdapter()))),
     ],
-    ["a tensor that is not there", "ERR_TENSOR_MISSING", () => model.readTensor("layers.9.norm")],
+    ["a tensor that is not there", "ERR_TENSOR_MISSING", () => model.readTensor(["layers.9.norm"])],
     ["no file", "ERR_FILE", () => native().readSafetensors("/no/such/file")],
     ["a folder for a file", "ERR_FILE", () => native().readSafetensors(folder)],
     ["a file of another kind", "ERR_SAFETENSORS", () => native().readSafetensors(join(folder, "config.json"))],
@@ -206,7 +206,7 @@ describe("jobs reject, and never throw", () => {
 
   test("a checkpoint's missing and unexpected tensors are named", async () => {
     const files = [join(folder, "model.safetensors")];
-    const spec = { architecture, files, names: { "norm.weight": "model.nrm" }, ignored: [] };
+    const spec = { architecture, files, stored: { "norm.weight": { name: "model.nrm" } }, ignored: [] };
     await expect(native().loadModel(spec).promise).rejects.toMatchObject({
       code: "ERR_TENSOR_MISSING",
       message: expect.stringMatching(/lacks 20 tensors.*"embed_tokens.weight", "model.nrm".* and 15 more/),
@@ -377,13 +377,13 @@ test("tensors are read with their own bytes, up to the maximum number in a file"
 test("a callback that throws ends the loading with its own error", async () => {
   const thrown = new Error("enough");
   const files = [join(folder, "model.safetensors")];
-  const spec = { architecture, files, names: {}, ignored: [] };
+  const spec = { architecture, files, stored: {}, ignored: [] };
   const tensors = [...(await native().readSafetensors(files[0] as string).promise).tensors.keys()];
-  const names = Object.fromEntries(tensors.map((name) => [name.replace("model.", ""), name]));
+  const stored = Object.fromEntries(tensors.map((name) => [name.replace("model.", ""), { name }]));
   const onProgress = () => {
     throw thrown;
   };
-  await expect(native().loadModel({ ...spec, names, onProgress }).promise).rejects.toBe(thrown);
+  await expect(native().loadModel({ ...spec, stored, onProgress }).promise).rejects.toBe(thrown);
 });
 
 test("a file that changes while it is in use ends jobs with ERR_FILE", async () => {

@@ -33,9 +33,9 @@ export const badModels: readonly Case[] = [
   ),
   model(
     "another model_type",
-    inConfig({ model_type: "gpt2" }),
+    inConfig({ model_type: "gpt_neox" }),
     "ERR_CONFIG",
-    /Expected "llama", "mistral", "qwen2" or "qwen3" for model_type.*gpt2/,
+    /Expected "llama", "mistral", "qwen2", "qwen3" or "gpt2" for model_type.*gpt_neox/,
   ),
   model("a size that is not a number", inConfig({ hidden_size: "16" }), "ERR_CONFIG", /hidden_size/),
   model("layers without end", inConfig({ num_hidden_layers: 1e9 }), "ERR_CONFIG", /1 to 4096 for num_hidden_layers/),

@@ -6,6 +6,7 @@ import { bytesOf, float32Tensor, type StoredTensor, safetensorsPieces } from "..
 import { LlamaModel, type Notice, Tokenizer } from "../../lib/index";
 import { describeModel } from "../../lib/model/families";
 import { config, hidden, rewriteHeader, writeModel } from "./cli_support";
+import { ropeOf } from "./rope_support";
 
 let root: string;
 beforeEach(() => {
@@ -16,8 +17,7 @@ const at = (...names: string[]) => join(root, ...names);
 
 const base = { ...config, hidden_size: 16, num_attention_heads: 2, max_position_embeddings: 64 };
 const describeIt = (changes: object) => describeModel({ ...base, rope_theta: undefined, ...changes }, "config.json");
-const frequencies = (changes: object) =>
-  describeIt(changes).architecture.stacks[0].position.inv_freq.map((value) => Number(value.toFixed(6)));
+const frequencies = (changes: object) => ropeOf(describeIt(changes)).inv_freq.map((value) => Number(value.toFixed(6)));
 
 const old = (factor: number, more: object = {}) => ({ type: "linear", factor, ...more });
 const current = (factor: number, more: object = {}) => ({ rope_type: "linear", factor, ...more });

@@ -104,6 +104,63 @@ describe("with norms of heads", () => {
   });
 });
 
+/** A GPT-2 of four layers. */
+async function gpt2Model(folder: string): Promise<void> {
+  const [hidden, layers, vocabulary, positions] = [96, 4, 512, 64];
+  const sizes = { n_embd: hidden, n_layer: layers, n_head: 4, vocab_size: vocabulary, n_positions: positions };
+  writeFileSync(join(folder, "config.json"), JSON.stringify({ model_type: "gpt2", ...sizes }));
+  const tensors: StoredTensor[] = [];
+  const add = (name: string, shape: number[], value?: number) => {
+    const count = shape.reduce((product, size) => product * size, 1);
+    const values = Float32Array.from({ length: count }, (_, at) => value ?? Math.sin(at) / 10);
+    tensors.push(float32Tensor(`transformer.${name}`, shape, values));
+  };
+  const norm = (name: string) => {
+    add(`${name}.weight`, [hidden], 1);
+    add(`${name}.bias`, [hidden], 0);
+  };
+  const linear = (name: string, inputs: number, outputs: number) => {
+    add(`${name}.weight`, [inputs, outputs]);
+    add(`${name}.bias`, [outputs]);
+  };
+  add("wte.weight", [vocabulary, hidden]);
+  add("wpe.weight", [positions, hidden]);
+  norm("ln_f");
+  for (let layer = 0; layer < layers; layer++) {
+    norm(`h.${layer}.ln_1`);
+    norm(`h.${layer}.ln_2`);
+    linear(`h.${layer}.attn.c_attn`, hidden, 3 * hidden);
+    linear(`h.${layer}.attn.c_proj`, hidden, hidden);
+    linear(`h.${layer}.mlp.c_fc`, hidden, 4 * hidden);
+    linear(`h.${layer}.mlp.c_proj`, 4 * hidden, hidden);
+  }
+  const pieces: Uint8Array[] = [];
+  for await (const piece of safetensorsPieces(tensors)) pieces.push(piece);
+  writeFileSync(join(folder, "model.safetensors"), Buffer.concat(pieces));
+}
+
+describe("of a GPT-2", () => {
+  let folder: string;
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), "rubricate-recompute-"));
+    await gpt2Model(folder);
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  test.each<["float32" | "bfloat16", RedAdapterOptions]>([
+    ["float32", {}],
+    ["bfloat16", {}],
+    ["float32", { sites: ["attention"] }],
+    ["bfloat16", { variant: "scale", sites: ["ffn", "attention"] }],
+    ["bfloat16", { sites: ["q", "k", "v"] }],
+    ["float32", { variant: "ln", sites: ["up"] }],
+  ])("in %s with %j, one more layer costs the counted bytes", async (dtype, spec) => {
+    const grown = (layers: number[]) => growthOf(dtype, { ...spec, layers }, folder);
+    const [all, fewer] = [await grown([0, 1, 2, 3]), await grown([1, 2, 3])];
+    expect(all.measured - fewer.measured).toBe(all.counted - fewer.counted);
+  });
+});
+
 test("with all weights trained, most of the memory's growth is counted", async () => {
   const { measured, counted } = await growthOf("bfloat16", undefined);
   expect(counted / measured).toBeGreaterThan(0.9);

@@ -105,4 +105,11 @@ Var layer_norm(Tape& tape, const Var& x, const SlotVectors& slots, const Sequenc
                      [saved](Tape& tape, const Tensor& grad) { saved->backward(tape, grad); });
 }
 
+Var layer_norm(Tape& tape, const Var& x, const Var& weight, const Var& bias, float eps) {
+  constexpr int32_t kSlot = 1;  // slot 0 has no vectors
+  const int32_t starts[] = {0, static_cast<int32_t>(x.value().rows())};
+  const SequenceRows rows{starts[1], 1, starts, &kSlot};
+  return layer_norm(tape, x, SlotVectors{{{}, {weight, bias}}}, rows, eps);
+}
+
 }  // namespace rubricate

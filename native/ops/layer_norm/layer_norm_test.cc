@@ -179,6 +179,26 @@ TEST_CASE("layer_norm: rows of a slot without weight keep their bits; nothing is
   CHECK(arena->stats().used == 0);
 }
 
+TEST_CASE("layer_norm: with one weight and bias for all rows it is that of one sequence") {
+  for (const DType dtype : {DType::f32, DType::bf16})
+    for (const auto& [length, cols] : std::vector<std::pair<int32_t, int64_t>>{{1, 1}, {5, 33}, {130, 100}}) {
+      const TestRows rows({{length, 1}});
+      const Inputs in = make_inputs({{}, cols}, rows, dtype);
+      on_every_device([&] {
+        const Result expected = run(in, rows);
+        Tape tape(device_arena(), Tape::Mode::training);
+        const Var x = leaf(placed(in.x)), weight = Var::parameter(placed(in.weight1)),
+                  bias = Var::parameter(placed(in.bias1));
+        const Var y = layer_norm(tape, x, weight, bias, kEps);
+        tape.backward(y, placed(in.grad));
+        CHECK(same_bits(y.value(), expected.y));
+        CHECK(same_bits(x.grad(), expected.dx));
+        CHECK(same_bits(weight.grad(), expected.dweight1));
+        CHECK(same_bits(bias.grad(), expected.dbias1));
+      });
+    }
+}
+
 TEST_CASE("layer_norm: wrong arguments") {
   const auto arena = test_arena();
   Tape tape(arena, Tape::Mode::training), other(arena, Tape::Mode::training);
