@@ -8,8 +8,9 @@ import { RedAdapter } from "../../lib/adapter/red_adapter";
 import { writeInto } from "../../lib/files/atomic";
 import { readSafetensors, type StoredDtype, safetensorsPieces } from "../../lib/files/safetensors";
 import { limits } from "../../lib/limits";
-import type { LlamaModel } from "../../lib/model/model";
+import { LlamaModel } from "../../lib/model/model";
 import { Engine } from "../../lib/serve/engine";
+import { MultiTrainer } from "../../lib/train/multi_trainer";
 import { Trainer } from "../../lib/train/trainer";
 import { examplesOf, expectedOf, folderOf, loadFixture } from "../parity/fixtures";
 import { runCli } from "./cli_support";
@@ -199,6 +200,40 @@ test("an adapter of other weights is refused, and taken with a notice", async ()
   const folder = join(home, "of-gqa");
   await adapter.savePretrained(folder);
   await expect(LoraAdapter.fromPretrained(folder, other)).rejects.toMatchObject({ code: "ERR_BASE_MISMATCH" });
+  const allowed = LoraAdapter.fromPretrained(folder, other, { allowBaseMismatch: true, ...quiet });
+  await expect(allowed).rejects.toMatchObject({ code: "ERR_ADAPTER_FORMAT" }); // its shapes do not fit
+  const changed = join(home, "changed");
+  cpSync(folderOf("gqa"), changed, { recursive: true });
+  const weights = join(changed, "model.safetensors");
+  const bytes = readFileSync(weights);
+  for (let at = bytes.length - 4000; at < bytes.length; at += 4) bytes.writeFloatLE(0.25, at);
+  writeFileSync(weights, bytes);
+  using near = await LlamaModel.fromPretrained(changed, { dtype: "float32", device: "cpu" });
+  await expect(LoraAdapter.fromPretrained(folder, near)).rejects.toMatchObject({ code: "ERR_BASE_MISMATCH" });
+  using taken = await LoraAdapter.fromPretrained(folder, near, { allowBaseMismatch: true, ...quiet });
+  expect(taken.notices.map(({ code }) => code)).toEqual(["RUBRICATE_BASE_MISMATCH"]);
+  expect(taken.vectors()).toEqual(adapter.vectors());
+});
+
+test("a MultiTrainer trains LoRA of two ranks and RED with the bits of each alone", async () => {
+  const train = expectedOf("gqa").training.batches.flatMap((step) => step.flatMap(examplesOf));
+  const options = { train, maxSteps: 4, batchSize: 4, learningRate: 0.01 };
+  const make = async () => [
+    await LoraAdapter.create(model, { rank: 2, seed: 1 }),
+    await LoraAdapter.create(model, { rank: 3, seed: 2 }),
+    RedAdapter.create(model),
+  ];
+  const [alone, together] = [await make(), await make()];
+  for (const adapter of alone) {
+    const events = new Trainer({ model, adapter, ...options }).run();
+    while (!(await events.next()).done);
+  }
+  const trainer = new MultiTrainer({ model });
+  const runs = together.map((adapter, at) => trainer.add(`${at}`, { adapter, ...options }));
+  await Promise.all(runs.map(({ done }) => done));
+  await trainer.close();
+  for (const [at, adapter] of together.entries()) expect(adapter.vectors()).toEqual(alone[at]!.vectors());
+  for (const adapter of [...alone, ...together]) adapter.dispose();
 });
 
 test("a run resumes from its checkpoint with the bits of one that was not interrupted, and its folders are adapters", async () => {
