@@ -2,6 +2,9 @@
 
 export type { Adapter, AdapterConfig, AdapterMethod, LoadAdapterOptions } from "./adapter/adapter";
 export type { RedAdapterConfig, RedSite, RedVariant } from "./adapter/config";
+export { loadAdapter } from "./adapter/load";
+export { LoraAdapter, type LoraAdapterOptions } from "./adapter/lora_adapter";
+export type { LoraAdapterConfig, LoraModule } from "./adapter/lora_config";
 export {
   RedAdapter,
   type RedAdapterOptions,

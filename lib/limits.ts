@@ -133,6 +133,8 @@ export const limits = {
   mostRepetitionPenalty: 1e3,
   /** Of `frequencyPenalty` and `presencePenalty`, above and below 0. */
   mostPenalty: 2,
+  /** Rank of a LoRA adapter. */
+  mostLoraRank: 8192,
   /** Of the bias of one token, above and below 0. */
   mostLogitBias: 100,
   /** Token ids of one `logitBias`. */

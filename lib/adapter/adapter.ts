@@ -12,6 +12,7 @@ import type { Notice } from "../notices";
 import { lengthOf, listOf, pathOf, readArgument } from "../options";
 import type { RedAdapterConfig, RedSite } from "./config";
 import { elementCount } from "./files";
+import type { LoraAdapterConfig } from "./lora_config";
 import type { AdapterPlan } from "./plan";
 
 export interface LoadAdapterOptions {
@@ -24,8 +25,8 @@ export interface LoadAdapterOptions {
   readonly onNotice?: (notice: Notice) => void;
 }
 
-/** What an adapter changes: of a `RedAdapter`. */
-export type AdapterConfig = RedAdapterConfig;
+/** What an adapter changes: of a `RedAdapter`, or of a `LoraAdapter`. */
+export type AdapterConfig = RedAdapterConfig | LoraAdapterConfig;
 
 /** How an adapter changes its base. */
 export type AdapterMethod = "red" | "lora";

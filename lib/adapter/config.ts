@@ -105,8 +105,10 @@ export function parseAdapterConfig(text: string, path: string): AdapterFileConfi
   if (document.peft_type !== undefined)
     throw new RubricateError(
       "ERR_ADAPTER_FORMAT",
-      `Expected an adapter that rubricate wrote but ${path} is one of PEFT (peft_type ${formatJson(document.peft_type)}), which cannot ` +
-        `be loaded. ${mergePeft}`,
+      `Expected a RED adapter but ${path} is one of PEFT (peft_type ${formatJson(document.peft_type)})` +
+        (document.peft_type === "LORA"
+          ? ": load it with LoraAdapter.fromPretrained or loadAdapter"
+          : `, which cannot be loaded. ${mergePeft}`),
     );
   if (document.format !== 1) throw malformed(`${path}: format`, "1", document.format);
   if (document.kind !== "red") throw malformed(`${path}: kind`, '"red"', document.kind);

@@ -9,13 +9,15 @@ import { present, readText, requireContents } from "../files/read";
 import {
   finiteTensors,
   float32Tensor,
-  float32Values,
+  type ReadDtype,
   type ReadTensor,
   readSafetensors,
   safetensorsPieces,
+  widened,
 } from "../files/safetensors";
-import { firstNotFinite } from "../finite";
+import { firstNotFiniteSteps } from "../finite";
 import { limits } from "../limits";
+import { inSlices } from "../steps";
 import { type AdapterFileConfig, parseAdapterConfig } from "./config";
 
 export { configFile, tensorFile };
@@ -23,9 +25,16 @@ export { configFile, tensorFile };
 /** The number of elements of a shape. */
 export const elementCount = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);
 
-/** The two files of an adapter, to be written together. `vectors`: by name, fp32 [width]. */
-export function adapterFiles(config: AdapterFileConfig, vectors: ReadonlyMap<string, Float32Array>): FileContents[] {
-  const tensors = [...vectors].map(([name, values]) => float32Tensor(name, [values.length], values));
+/** An fp32 parameter to be written, by rows. */
+interface WrittenParameter {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly values: Float32Array;
+}
+
+/** The two files of an adapter, to be written together. */
+export function adapterFiles(config: object, parameters: readonly WrittenParameter[]): FileContents[] {
+  const tensors = parameters.map(({ name, shape, values }) => float32Tensor(name, shape, values));
   return [
     { name: configFile, data: `${JSON.stringify(config, null, 2)}\n` },
     { name: tensorFile, data: safetensorsPieces(finiteTensors(tensors), { format: "pt" }) },
@@ -33,27 +42,38 @@ export function adapterFiles(config: AdapterFileConfig, vectors: ReadonlyMap<str
 }
 
 /**
- * Reads only an adapter's configuration.
+ * Reads the text of an adapter's configuration, of any method.
  * @param given the folder as the caller wrote it, for messages
  * @throws RubricateError ERR_FILE if the folder does not exist or cannot be read, ERR_ADAPTER_FORMAT
  */
-export async function readAdapterConfig(dir: string, given = dir): Promise<AdapterFileConfig> {
+export async function readAdapterText(dir: string, given = dir): Promise<{ text: string; path: string }> {
   const folder = resolve(dir);
   await requireFolder("adapter", folder, given);
   const path = await fileOf(folder, configFile);
-  return parseAdapterConfig(await readText(path, limits.documentBytes), path);
+  return { text: await readText(path, limits.documentBytes), path };
 }
 
 /**
- * Reads the vectors of an adapter's folder. All must be present, of the right width, and finite.
+ * Reads only the configuration of a RED adapter.
+ * @throws RubricateError ERR_FILE, ERR_ADAPTER_FORMAT
+ */
+export async function readAdapterConfig(dir: string, given = dir): Promise<AdapterFileConfig> {
+  const { text, path } = await readAdapterText(dir, given);
+  return parseAdapterConfig(text, path);
+}
+
+/**
+ * Reads the parameters of an adapter's folder. All must be present, of the right shape, and finite.
  * @param shapesOf returns the shape of each expected tensor by name; it may use the tensors of the file
  * @param most bytes that the file may have
+ * @param dtypes that they may have; 16 bits are widened, which is exact
  * @throws RubricateError ERR_FILE, ERR_ADAPTER_FORMAT naming the tensor
  */
 export async function readAdapterVectors(
   dir: string,
   shapesOf: (tensors: ReadonlyMap<string, ReadTensor>) => ReadonlyMap<string, readonly number[]>,
   most: number,
+  dtypes: readonly ReadDtype[] = ["F32"],
 ): Promise<Map<string, Float32Array>> {
   const path = await fileOf(resolve(dir), tensorFile);
   await requireSize(path, most);
@@ -71,11 +91,12 @@ export async function readAdapterVectors(
   for (const [name, shape] of shapes) {
     const tensor = tensors.get(name);
     if (!tensor) throw wrong(`Expected a tensor ${name} but found none`);
-    if (tensor.dtype !== "F32") throw wrong(`Expected F32 for ${name} but found ${tensor.dtype}`);
+    if (!dtypes.includes(tensor.dtype as ReadDtype))
+      throw wrong(`Expected ${dtypes.join(" or ")} for ${name} but found ${tensor.dtype}`);
     if (tensor.shape.join() !== shape.join())
       throw wrong(`Expected shape [${shape.join(", ")}] for ${name} but found [${tensor.shape.join(", ")}]`);
-    const values = float32Values(tensor, name);
-    const at = firstNotFinite(values);
+    const values = await inSlices(widened(tensor, name));
+    const at = await inSlices(firstNotFiniteSteps(values));
     if (at >= 0) throw wrong(`Expected finite numbers but found ${values[at]} at ${at} of ${name}`);
     vectors.set(name, values);
   }

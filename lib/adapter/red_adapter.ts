@@ -173,8 +173,8 @@ export class RedAdapter extends Adapter {
 
   /** @internal */
   override async files(): Promise<FileContents[]> {
-    const vectors = this.vectors();
-    return adapterFiles(await this.fileConfig(), vectors);
+    const parameters = [...this.vectors()].map(([name, values]) => ({ name, shape: [values.length], values }));
+    return adapterFiles(await this.fileConfig(), parameters);
   }
 
   /** The contents of adapter_config.json. @internal */

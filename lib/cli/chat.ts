@@ -1,6 +1,6 @@
 import { createInterface } from "node:readline";
 import { Readable } from "node:stream";
-import type { RedAdapter } from "../adapter/red_adapter";
+import type { Adapter } from "../adapter/adapter";
 import { RubricateError } from "../errors";
 import type { GenerationResult } from "../generate/result";
 import { returned } from "../generators";
@@ -33,7 +33,7 @@ async function chat(invocation: Invocation): Promise<number> {
   }
 }
 
-async function converse(invocation: Invocation, model: LlamaModel, adapter: RedAdapter | undefined): Promise<number> {
+async function converse(invocation: Invocation, model: LlamaModel, adapter: Adapter | undefined): Promise<number> {
   const { values, terminal, interrupts } = invocation;
   const { stdin, stdout } = terminal.streams;
   const isTty = stdin.isTTY === true && stdout.isTTY === true && !terminal.json;
@@ -68,7 +68,7 @@ async function converse(invocation: Invocation, model: LlamaModel, adapter: RedA
 async function turn(
   invocation: Invocation,
   model: LlamaModel,
-  adapter: RedAdapter | undefined,
+  adapter: Adapter | undefined,
   before: readonly ChatMessage[],
   said: string,
   kept: number,
@@ -95,7 +95,7 @@ async function turn(
 async function answer(
   { values, terminal, interrupts }: Invocation,
   model: LlamaModel,
-  adapter: RedAdapter | undefined,
+  adapter: Adapter | undefined,
   messages: readonly ChatMessage[],
 ): Promise<string> {
   const controller = new AbortController();

@@ -1,5 +1,6 @@
 /** All flags of the command line: how each value is parsed, and its text in --help. */
 import { type RedSite, type RedVariant, redSites, redVariants } from "../adapter/config";
+import { isModuleChoice, type LoraModule, loraModules } from "../adapter/lora_config";
 import { dataFormats } from "../data/rows";
 import { limits } from "../limits";
 import { cudaIndex, type DeviceChoice } from "../model/device";
@@ -25,6 +26,11 @@ function parseLayers(value: string): number[] | "all" | undefined {
     }
   }
   return [...layers].sort((a, b) => a - b);
+}
+
+function parseModules(value: string): LoraModule[] | "all-linear" | undefined {
+  const choice = value === "all-linear" ? value : value.split(",").map((name) => name.trim());
+  return isModuleChoice(choice) ? (choice as LoraModule[] | "all-linear") : undefined;
 }
 
 function parseTokenIds(value: string): number[] | undefined {
@@ -97,6 +103,19 @@ export const flags = {
     "layers to edit, such as 0-3,7",
     "all",
   ),
+
+  rank: flag(integer(1, limits.mostLoraRank), "rows of LoRA's matrix A, and columns of B", "8"),
+  alpha: flag(
+    narrowed(number(0, limits.maxPositive), "a number above 0", (value) => value > 0),
+    "LoRA's update is multiplied by alpha / rank",
+    "8",
+  ),
+  targetModules: flag(
+    parsed("LIST", `"all-linear" or some of ${loraModules.join(", ")}, each once`, parseModules),
+    `linear layers that LoRA updates, comma-separated, or all-linear: some of ${loraModules.join(", ")}`,
+    "q_proj,v_proj",
+  ),
+  rankStabilized: toggle("multiplies LoRA's update by alpha / sqrt(rank) instead"),
 
   filter: flag(text("TEXT"), "only cases whose name contains this text"),
   quick: toggle("two runs of each case: shows that everything works, its figures mean little"),

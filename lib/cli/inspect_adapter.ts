@@ -1,11 +1,13 @@
 import { join } from "node:path";
 import { type AdapterFileConfig, type RedSite, sitePath } from "../adapter/config";
 import { readAdapterConfig, readAdapterVectors } from "../adapter/files";
+import { methodIn } from "../adapter/load";
 import { distance } from "../adapter/red_adapter";
 import { mostBytes, type ReadTensor } from "../files/safetensors";
 import { limits } from "../limits";
 import type { Notice } from "../notices";
 import type { Invocation } from "./command";
+import { inspectLora } from "./inspect_lora";
 import { loadAdapter, loadModel } from "./load";
 import { bytes, count, table } from "./text";
 
@@ -86,6 +88,7 @@ function siteStats(vectors: ReadonlyMap<string, Float32Array>) {
 
 /** Shows what an adapter edits, and how much; with --model, checks it against its base. */
 export async function inspectAdapter(invocation: Invocation, dir: string): Promise<void> {
+  if ((await methodIn(dir)) === "lora") return inspectLora(invocation, dir, () => checkedAgainstBase(invocation, dir));
   const { values, terminal } = invocation;
   const config = await readAdapterConfig(dir);
   const vectors = await readVectors(dir, config);

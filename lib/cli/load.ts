@@ -1,5 +1,6 @@
 /** Loads the model, the adapter and the data of a command. */
-import { RedAdapter } from "../adapter/red_adapter";
+import type { Adapter } from "../adapter/adapter";
+import { loadAdapter as load } from "../adapter/load";
 import { Dataset } from "../data/dataset";
 import { embeddedModelDir } from "../embedded";
 import { LlamaModel } from "../model/model";
@@ -44,12 +45,9 @@ export async function loadModel(invocation: Invocation): Promise<LlamaModel> {
 }
 
 /** Loads the adapter by --adapter, if given. */
-export async function loadAdapter(
-  { values, terminal }: Invocation,
-  model: LlamaModel,
-): Promise<RedAdapter | undefined> {
+export async function loadAdapter({ values, terminal }: Invocation, model: LlamaModel): Promise<Adapter | undefined> {
   if (values.adapter === undefined) return undefined;
-  return RedAdapter.fromPretrained(values.adapter, model, {
+  return load(values.adapter, model, {
     allowBaseMismatch: values.allowBaseMismatch,
     onNotice: ({ message }) => terminal.note(`notice: ${message}`),
   });

@@ -1,13 +1,16 @@
 import { join } from "node:path";
+import { LoraAdapter } from "../adapter/lora_adapter";
 import { RedAdapter } from "../adapter/red_adapter";
 import type { Dataset } from "../data/dataset";
 import { RubricateError, reasonOf } from "../errors";
 import { requireNoModel } from "../files/model_folder";
 import { present } from "../files/read";
+import type { LlamaModel } from "../model/model";
 import { numberIn } from "../option_kinds";
 import { writeCurve } from "../train/curve";
 import type { StartEvent, StepEvent, TrainEvent, TrainSummary, TrialEvent } from "../train/events";
 import { lockFile } from "../train/folder_lock";
+import { defaultMethod } from "../train/learning_rates";
 import { checkRunOptions } from "../train/option_checks";
 import { requireNoResults, requireOutsideModel } from "../train/output_folder";
 import { Trainer } from "../train/trainer";
@@ -19,11 +22,18 @@ import { loadData, loadModel, modelDir, reportRows } from "./load";
 import { count, duration, plural } from "./text";
 import { flagNameOf, trainingFlagNames, trainingOptionsOf } from "./training_flags";
 
-const redFlags = ["variant", "sites", "layers"] as const satisfies readonly FlagName[];
+const redFlags = ["variant", "sites"] as const satisfies readonly FlagName[];
+const loraFlags = ["rank", "alpha", "targetModules", "rankStabilized"] as const satisfies readonly FlagName[];
+/** Flags of adapters that a method does not take. */
+const otherFlags: Record<"red" | "lora" | "full", readonly FlagName[]> = {
+  red: loraFlags,
+  lora: redFlags,
+  full: [...redFlags, ...loraFlags, "layers"],
+};
 const named = {
   Model: modelFlags,
   Data: dataFlags,
-  Adapter: ["method", ...redFlags],
+  Adapter: ["method", ...redFlags, "layers", ...loraFlags],
   Evaluation: [
     "eval",
     "evalEverySteps",
@@ -74,9 +84,9 @@ const flagText = (option: string, field?: string) => `--${kebab(flagNameOf(optio
 /** Checks all options before anything is loaded. @throws UsageError naming the flags */
 function checkOptions(values: Values, share: number | undefined): void {
   const fail = (message: string) => new UsageError(message);
-  if (values.method === "full")
-    for (const name of redFlags)
-      if (values[name] !== undefined) throw fail(`Expected no ${flagText(name)} with --method full`);
+  const method = values.method ?? defaultMethod;
+  for (const name of otherFlags[method])
+    if (values[name] !== undefined) throw fail(`Expected no ${flagText(name)} with --method ${method}`);
   if (values.eval === undefined)
     for (const name of ["evalEveryEpoch", "keepBest"] as const)
       if (values[flagNameOf(name)!] !== undefined) throw fail(`${flagText(name)} needs --eval`);
@@ -113,7 +123,7 @@ async function train(invocation: Invocation): Promise<number> {
   };
   try {
     const full = values.method === "full";
-    const adapter = full ? undefined : RedAdapter.create(model, redOptions(values));
+    const adapter = full ? undefined : await newAdapter(model, values);
     const training = await load(values.data!);
     const evaluation = share ?? (values.eval === undefined ? undefined : await load(values.eval));
     const trainer = new Trainer({ ...trainingOptionsOf(values), model, adapter, train: training, eval: evaluation });
@@ -143,8 +153,11 @@ async function drawCurve({ values, terminal }: Invocation): Promise<void> {
   }
 }
 
-function redOptions({ variant, sites, layers }: Values) {
-  return { variant, sites, layers };
+async function newAdapter(model: LlamaModel, values: Values): Promise<RedAdapter | LoraAdapter> {
+  const { method, variant, sites, layers, rank, alpha, targetModules, rankStabilized, seed } = values;
+  return method === "lora"
+    ? LoraAdapter.create(model, { rank, alpha, targetModules, layers, rankStabilized, seed })
+    : RedAdapter.create(model, { variant, sites, layers });
 }
 
 /** Runs the trainer and shows its progress; when it is stopped, prints how to resume. */

@@ -4,6 +4,7 @@ import { areFinite } from "../finite";
 import { runJob } from "../job";
 import { limits } from "../limits";
 import { native } from "../native";
+import type { Steps } from "../steps";
 
 /** Bytes of an element of each dtype that is written here, by the format's names. */
 const elementBytes = { F32: 4, F16: 2, BF16: 2 } as const;
@@ -125,4 +126,34 @@ export function float32Values(tensor: ReadTensor, name: string): Float32Array {
   const values = new Float32Array(byteLength / 4);
   bytesOf(values).set(tensor.data);
   return values;
+}
+
+/** Numbers widened per step. */
+const portion = 1 << 14;
+
+/** Dtypes that `widened` reads. */
+export type ReadDtype = StoredDtype;
+
+/** The elements of a tensor as fp32: those of 16 bits are widened, which is exact. @throws RubricateError ERR_DTYPE */
+export function* widened(tensor: ReadTensor, name: string): Steps<Float32Array> {
+  if (tensor.dtype !== "BF16" && tensor.dtype !== "F16") return float32Values(tensor, name);
+  const { data, dtype } = tensor;
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  const words = new Uint32Array(data.byteLength / 2);
+  for (let at = 0; at < words.length; at++) {
+    const half = view.getUint16(2 * at, true);
+    words[at] = dtype === "BF16" ? half << 16 : wordOf(half);
+    if (at % portion === 0) yield;
+  }
+  return new Float32Array(words.buffer);
+}
+
+/** The bits of a float16 as a float32. */
+function wordOf(half: number): number {
+  const [sign, exponent, fraction] = [(half & 0x8000) << 16, (half >> 10) & 31, half & 1023];
+  if (exponent === 31) return sign | 0x7f800000 | (fraction << 13);
+  if (exponent > 0) return sign | ((exponent + 112) << 23) | (fraction << 13);
+  if (fraction === 0) return sign;
+  const shift = Math.clz32(fraction) - 21; // a subnormal: the first bit set becomes the implicit one
+  return sign | ((113 - shift) << 23) | (((fraction << shift) & 1023) << 13);
 }

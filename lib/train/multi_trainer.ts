@@ -21,7 +21,7 @@ export interface MultiTrainerOptions {
   readonly maxTenants?: number;
 }
 
-/** The options of a run of a MultiTrainer: those of a Trainer with method "red", and its part in shared steps. */
+/** The options of a run of a MultiTrainer: those of a Trainer that trains an adapter, and its part in shared steps. */
 export interface MultiRunOptions extends Omit<TrainerOptions, "model"> {
   /** Its share of the tokens while it trains beside others, from 0.001 to 1000: with 2, twice that of 1. Default: 1. */
   readonly weight?: number;
@@ -77,7 +77,8 @@ export class MultiTrainer {
     if (typeof name !== "string" || name.length === 0 || name.length > limits.runNameCharacters)
       throw invalid("name", `a string of 1 to ${limits.runNameCharacters} characters`, name);
     const { weight, publish, signal, ...own } = checkOptions(options, runNames, "MultiTrainer.add");
-    if (own.method === "full") throw invalid("method", '"red" (a Trainer trains all weights of a model)', own.method);
+    if (own.method === "full")
+      throw invalid("method", "that of the adapter (a Trainer trains all weights of a model)", own.method);
     const settings = checkedSettings({ ...own, model: this.model });
     const share = checked("weight", weight, weights, 1);
     const hooks = publishing(publish, settings.adapter!, settings.eval !== undefined);

@@ -57,16 +57,16 @@ export const trainingOptions = {
     identity: false,
     flags: { overwrite: { help: "replaces the results of another run in --out", alone: true } },
   }),
-  /** "red" trains the adapter, "full" all weights of the model. Default: "red". */
-  method: option(choice(["red", "full"]), {
-    default: defaultMethod,
+  /** "red" and "lora" train the adapter, "full" all weights of the model. Default: that of the adapter. */
+  method: option(choice(["red", "lora", "full"]), {
+    default: ({ method }) => method,
     identity: true,
-    flags: { method: { help: "trains a RED adapter, or all weights of the model" } },
+    flags: { method: { help: "trains a RED or a LoRA adapter, or all weights of the model", default: defaultMethod } },
   }),
   /**
    * The highest learning rate of the schedule. "sweep": a short search on `eval` finds it before the run, see
-   * docs/training.md. Default: 0.1 for RED at ffn, 0.03 for RED at other sites, 0.001 with method "full"; less for models
-   * wider than 200.
+   * docs/training.md. Default: 0.1 for RED at ffn, 0.03 for RED at other sites, 0.005 for LoRA, 0.001 with method "full";
+   * less for models wider than 200.
    */
   learningRate: option(numberOr(nonNegativeFloat32, "sweep"), {
     default: defaultLearningRate,
@@ -74,7 +74,8 @@ export const trainingOptions = {
     flags: {
       learningRate: {
         help: "the highest learning rate of the schedule; sweep: the one that a short search on --eval finds",
-        default: "0.1 for RED at ffn, 0.03 at other sites, 0.001 with --method full; less for models wider than 200",
+        default:
+          "0.1 for RED at ffn, 0.03 at other sites, 0.005 for LoRA, 0.001 with --method full; less for models wider than 200",
       },
     },
   }),

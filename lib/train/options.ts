@@ -10,7 +10,7 @@ export type { LoggerName } from "./option_table";
 /** The model, the data and the options of a run. */
 export interface TrainerOptions extends TrainingOptions {
   readonly model: LlamaModel;
-  /** The adapter that method "red" trains. */
+  /** The adapter that is trained, with any method but "full". */
   readonly adapter?: Adapter;
   /** An array is copied when a run begins. */
   readonly train: Dataset | readonly Example[];

@@ -4,7 +4,6 @@ import { requireAdapter, requireModel } from "../brands";
 import { invalid } from "../errors";
 import { adapterHandle } from "../model_arguments";
 import { checkOptions, type OptionNames } from "../options";
-import { defaultMethod } from "./learning_rates";
 import type { RunFacts } from "./option";
 import { checkRunOptions } from "./option_checks";
 import { type OptionName, optionEntries, type TrainingSettings } from "./option_table";
@@ -24,11 +23,13 @@ export function checkedSettings(given: TrainerOptions): TrainerSettings {
   const { model, adapter, train, learningRate } = options;
   requireModel(model);
   checkRunOptions(options);
-  const method = options.method ?? defaultMethod;
-  if (method === "red") {
+  if (options.method !== "full") {
     requireAdapter(adapter);
     adapterHandle(adapter, model);
+    if (options.method !== undefined && adapter!.method !== options.method)
+      throw invalid("method", `"${adapter!.method}", that of the adapter`, options.method);
   } else if (adapter !== undefined) throw invalid("adapter", 'none with method "full"', adapter);
+  const method = options.method ?? adapter!.method;
   const run = {
     method,
     sites: adapter?.sites ?? [],

@@ -17,11 +17,11 @@ Tenant tenant_of(const std::shared_ptr<Adapter>& adapter) {
   return {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {}, 0.0};
 }
 
-// RED, RED at one site, LoRA, and LoRA of another rank at other sites.
+// RED, LoRA, LoRA of another rank at other sites, and RED at one site. The two of LoRA are neighbours in a batch.
 std::vector<std::shared_ptr<Adapter>> some_adapters(const Model& model) {
   return {random_adapter(model, RedVariant::all, 11), random_lora(model, 3, 12),
-          random_adapter(model, RedVariant::scale, 13, {Site::down_proj}),
-          random_lora(model, 5, 14, {Site::q_proj, Site::v_proj, Site::o_proj})};
+          random_lora(model, 5, 14, {Site::q_proj, Site::v_proj, Site::o_proj}),
+          random_adapter(model, RedVariant::scale, 13, {Site::down_proj})};
 }
 
 std::vector<std::vector<int32_t>> sequences_of(size_t adapter) {

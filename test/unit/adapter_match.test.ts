@@ -108,12 +108,21 @@ test("generate and inspect report it", async () => {
 
 const folders: [what: string, make: (folder: string) => void, asAdapter: RegExp, asModel: RegExp][] = [
   [
-    "PEFT's",
+    "PEFT's LoRA",
     (folder) => {
       writeFileSync(join(folder, "adapter_config.json"), '{"peft_type":"LORA","r":8}');
       writeFileSync(join(folder, "adapter_model.safetensors"), "");
     },
-    /is one of PEFT \(peft_type "LORA"\), which cannot be loaded\. Merge it into its base/,
+    /is one of PEFT \(peft_type "LORA"\): load it with LoraAdapter\.fromPretrained or loadAdapter/,
+    /Expected a model folder at .* but it is an adapter's/,
+  ],
+  [
+    "PEFT's",
+    (folder) => {
+      writeFileSync(join(folder, "adapter_config.json"), '{"peft_type":"IA3","r":8}');
+      writeFileSync(join(folder, "adapter_model.safetensors"), "");
+    },
+    /is one of PEFT \(peft_type "IA3"\), which cannot be loaded\. Merge it into its base/,
     /Expected a model folder at .* but it is an adapter's/,
   ],
   [

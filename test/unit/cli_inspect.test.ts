@@ -29,12 +29,13 @@ const nameOf = (layer: number, site: RedSite, part: string) => `layers.${layer}.
 let folders = 0;
 /** Inspects an adapter with one vector of another width. */
 async function inspected(changed: Record<string, number> = {}) {
-  const vectors = new Map<string, Float32Array>();
+  const vectors: { name: string; shape: number[]; values: Float32Array }[] = [];
   for (const layer of config.layers)
     for (const site of redSites)
       for (const part of ["scale", "bias"]) {
         const name = nameOf(layer, site, part);
-        vectors.set(name, new Float32Array(changed[name] ?? widths[site]).fill(1));
+        const width = changed[name] ?? widths[site];
+        vectors.push({ name, shape: [width], values: new Float32Array(width).fill(1) });
       }
   const dir = join(home, String(folders++));
   await writeInto(dir, adapterFiles(config, vectors));

@@ -108,6 +108,7 @@ const tested: Readonly<Record<string, readonly [file: string, ...titles: string[
     [...read(calls).matchAll(/^ {2}\["(\w+)", \(\w+\) =>/gm)].map(([, name]) => [name!, [calls, '"%s"']]),
   ),
   logitBiases: ["test/unit/sampling_options.test.ts", "a logit bias has at most so many ids"],
+  mostLoraRank: ["test/unit/lora_adapter.test.ts", "takes the largest rank"],
   topLogProbabilities: ["test/unit/sampling_options.test.ts", "log-probabilities are asked for by true"],
   chatMessages: [calls, '["chatMessages"'],
   chatCharacters: [calls, '["chatCharacters"'],

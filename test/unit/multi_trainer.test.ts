@@ -359,7 +359,7 @@ describe("a refused run", () => {
     [
       { method: "full" },
       "ERR_ARGUMENT",
-      'Expected "red" (a Trainer trains all weights of a model) for method but received',
+      "Expected that of the adapter (a Trainer trains all weights of a model) for method but received",
     ],
     [{ weight: 0 }, "ERR_ARGUMENT", "Expected a number from 0.001 to 1000 for weight but received 0"],
     [
@@ -369,7 +369,11 @@ describe("a refused run", () => {
     ],
     [{ model }, "ERR_ARGUMENT", "model"],
     [{ signal: 3 }, "ERR_ARGUMENT", "for signal but received 3"],
-    [{ adapter: undefined }, "ERR_ARGUMENT", "Expected a RedAdapter for adapter but received undefined"],
+    [
+      { adapter: undefined },
+      "ERR_ARGUMENT",
+      "Expected a RedAdapter or a LoraAdapter for adapter but received undefined",
+    ],
     [{ learningRates: 1 }, "ERR_ARGUMENT", "learningRate"],
     [{ adapter: RedAdapter.create(fakeModel()) }, "ERR_FOREIGN", "model"],
     [{ adapter }, "ERR_BUSY", "The adapter is in use by another training run"],

@@ -29,8 +29,10 @@ beforeAll(async () => {
   const model = await api.LlamaModel.fromPretrained(dir, { device: "cpu" });
   const tokenizer = model.requireTokenizer();
   const adapter = api.RedAdapter.create(model);
-  const adapterDir = join(home, "saved");
+  const lora = await api.LoraAdapter.create(model);
+  const [adapterDir, loraDir] = [join(home, "saved"), join(home, "lora")];
   await adapter.savePretrained(adapterDir);
+  await lora.savePretrained(loraDir);
   const rows = [{ text: "once upon a time" }, { text: "there was a girl" }, { text: "who had a dog" }];
   const all = await api.Dataset.fromRows(rows, { tokenizer, maxLength: 16 });
   const out = join(home, "out");
@@ -40,7 +42,20 @@ beforeAll(async () => {
     return api.Tensor.from(new Float32Array(count).fill(1), shape, "float32", { requiresGrad: true });
   };
   const examples = await all.examples([0, 1]);
-  subjects = { dir, adapterDir, out, model, tokenizer, adapter, data: all, examples, tensor, tape: new api.Tape() };
+  subjects = {
+    dir,
+    adapterDir,
+    loraDir,
+    out,
+    model,
+    tokenizer,
+    adapter,
+    lora,
+    data: all,
+    examples,
+    tensor,
+    tape: new api.Tape(),
+  };
 });
 
 afterAll(async () => {
@@ -190,6 +205,14 @@ describe("after dispose()", () => {
 
 /** Methods visible to JavaScript that are not public: private or @internal in the source. */
 const notPublic = new Set([
+  "new LoraAdapter",
+  "LoraAdapter.build",
+  "LoraAdapter.load",
+  "LoraAdapter#base",
+  "LoraAdapter#byName",
+  "LoraAdapter#files",
+  "LoraAdapter#nativeFor",
+  "LoraAdapter#plan",
   "LlamaModel#forgetFingerprint",
   "RedAdapter.build",
   "RedAdapter.load",

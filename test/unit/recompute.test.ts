@@ -2,6 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { LoraAdapter, type LoraAdapterOptions } from "../../lib/adapter/lora_adapter";
 import { RedAdapter, type RedAdapterOptions } from "../../lib/adapter/red_adapter";
 import { float32Tensor, readSafetensors, type StoredTensor, safetensorsPieces } from "../../lib/files/safetensors";
 import { LlamaModel } from "../../lib/model/model";
@@ -22,15 +23,14 @@ function microBatch(sequences: number, slot: 0 | 1, ids: number): NativeMicroBat
   };
 }
 
+type Spec = RedAdapterOptions | LoraAdapterOptions;
+
 /** Peak memory of jobs, in bytes, during one step of a new model. */
-async function peakOf(
-  dtype: "float32" | "bfloat16",
-  spec: RedAdapterOptions | undefined,
-  sequences: number,
-  folder = embedded,
-) {
+async function peakOf(dtype: "float32" | "bfloat16", spec: Spec | undefined, sequences: number, folder = embedded) {
   using model = await LlamaModel.fromPretrained(folder, { dtype });
-  const adapter = spec && RedAdapter.create(model, spec);
+  const adapter =
+    spec &&
+    ("rank" in spec ? await LoraAdapter.create(model, spec) : RedAdapter.create(model, spec as RedAdapterOptions));
   const parameters = adapter?.native ?? (await model.native.makeTrainable().promise);
   const optimizer = new (native().Optimizer)(parameters);
   const tenants = [{ parameters, optimizer, options: { ...still, maxGradNorm: 0 } }];
@@ -43,12 +43,12 @@ async function peakOf(
 }
 
 /** Growth of the peak per token in bytes: measured, and counted by the rule. */
-async function growthOf(dtype: "float32" | "bfloat16", spec: RedAdapterOptions | undefined, folder = embedded) {
+async function growthOf(dtype: "float32" | "bfloat16", spec: Spec | undefined, folder = embedded) {
   const [small, large] = [await peakOf(dtype, spec, 2, folder), await peakOf(dtype, spec, 8, folder)];
   return { measured: (large.peak - small.peak) / (6 * 64), counted: small.perToken };
 }
 
-test.each<["float32" | "bfloat16", RedAdapterOptions]>([
+test.each<["float32" | "bfloat16", Spec]>([
   ["float32", {}],
   ["bfloat16", {}],
   ["float32", { sites: ["attention"] }],
@@ -57,6 +57,9 @@ test.each<["float32" | "bfloat16", RedAdapterOptions]>([
   ["bfloat16", { variant: "ln", sites: ["ffn", "attention"] }],
   ["bfloat16", { variant: "bias" }],
   ["float32", { sites: ["gate", "up"] }],
+  ["bfloat16", { rank: 8 }],
+  ["float32", { rank: 16, targetModules: "all-linear" }],
+  ["float32", { rank: 4, targetModules: ["o_proj", "down_proj"] }],
   ["bfloat16", { variant: "ln", sites: ["gate"] }],
 ])("in %s with %j, storing one more layer costs the counted bytes", async (dtype, spec) => {
   const [all, fewer] = [

@@ -1,7 +1,7 @@
 /** Models and adapters. */
 import { join } from "node:path";
 import * as api from "../../../lib/index";
-import { fileCodes, missing, none, noOptions, on, type PublicCall, withoutNull } from "./support";
+import { choice, fileCodes, missing, none, noOptions, on, type PublicCall, withoutNull } from "./support";
 
 /** `generate` and `complete` have the same arguments. */
 export const generation: Omit<PublicCall, "call"> = {
@@ -122,6 +122,46 @@ export const adapters: Record<string, PublicCall> = {
     options: () => ({ allowBaseMismatch: true }),
     takes: { 2: noOptions, allowBaseMismatch: `${missing} true false` },
     codes: fileCodes,
+  },
+  loadAdapter: {
+    args: (s) => [s.adapterDir, s.model, {}],
+    call: (_, args) => api.loadAdapter(...(args as never as [string, api.LlamaModel])),
+    options: () => ({ allowBaseMismatch: true }),
+    takes: { 2: noOptions, allowBaseMismatch: `${missing} true false` },
+    codes: fileCodes,
+  },
+  "LoraAdapter.create": {
+    args: (s) => [s.model, {}],
+    call: (_, args) => api.LoraAdapter.create(...(args as never as [api.LlamaModel])),
+    options: () => ({ rank: 2, alpha: 3, targetModules: ["q_proj"], layers: [0], rankStabilized: true, seed: 5 }),
+    takes: {
+      1: noOptions,
+      rank: `${withoutNull} one`,
+      alpha: `${withoutNull} one half`,
+      targetModules: withoutNull,
+      layers: withoutNull,
+      rankStabilized: choice,
+      seed: `${withoutNull} zero one`,
+    },
+  },
+  "LoraAdapter.fromPretrained": {
+    args: (s) => [s.loraDir, s.model, {}],
+    call: (_, args) => api.LoraAdapter.fromPretrained(...(args as never as [string, api.LlamaModel])),
+    options: () => ({ allowBaseMismatch: true }),
+    takes: { 2: noOptions, allowBaseMismatch: `${missing} true false` },
+    codes: fileCodes,
+  },
+  "LoraAdapter#savePretrained": {
+    args: (s) => [join(s.out, "lora")],
+    call: on("lora", "savePretrained"),
+    skips: { 0: "text" },
+  },
+  "LoraAdapter#vectors": { args: none, call: on("lora", "vectors") },
+  "LoraAdapter#gradients": { args: none, call: on("lora", "gradients") },
+  "LoraAdapter#setVectors": {
+    args: (s) => [s.lora.vectors()],
+    call: on("lora", "setVectors"),
+    takes: { 0: "map" },
   },
   "RedAdapter#savePretrained": {
     args: (s) => [join(s.out, "adapter")],

@@ -59,13 +59,15 @@ export const oddValues: Record<string, () => unknown> = {
 
 export interface Subjects {
   readonly dir: string;
-  /** Holds an adapter. */
+  /** Hold an adapter each. */
   readonly adapterDir: string;
+  readonly loraDir: string;
   /** Where calls may write. */
   readonly out: string;
   readonly model: api.LlamaModel;
   readonly tokenizer: api.Tokenizer;
   readonly adapter: api.RedAdapter;
+  readonly lora: api.LoraAdapter;
   readonly data: api.Dataset;
   readonly examples: readonly api.Example[];
   readonly tensor: (...shape: number[]) => api.Tensor;

@@ -1,0 +1,225 @@
+import { basename, resolve } from "node:path";
+import { requireModel } from "../brands";
+import { markCopy } from "../copies";
+import { invalid, RubricateError } from "../errors";
+import { type FileContents, readTogether } from "../files/atomic";
+import { isObject, parseJson } from "../files/json";
+import { mostBytes } from "../files/safetensors";
+import { limits } from "../limits";
+import type { LlamaModel } from "../model/model";
+import { type NativeAdapter, native } from "../native";
+import { type Notice, reportNotices } from "../notices";
+import { booleanOf, checkOptions, functionOf, listOf, type OptionNames, pathOf } from "../options";
+import { inSlices } from "../steps";
+import { Adapter, checkedLayers, type LoadAdapterOptions, newHandle, requireInUse } from "./adapter";
+import { baseMismatch, tokenizerHashes, tokenizerNotices } from "./base_match";
+import type { AdapterOrigin, RedSite } from "./config";
+import { adapterFiles, configFile, readAdapterText, readAdapterVectors, tensorFile } from "./files";
+import {
+  isModuleChoice,
+  type LoraAdapterConfig,
+  type LoraFileConfig,
+  type LoraModule,
+  loraDocument,
+  loraModules,
+  modulesOf,
+  parseLoraConfig,
+} from "./lora_config";
+import { loraPlan, loraStart, sitesOf } from "./lora_plan";
+import type { AdapterPlan } from "./plan";
+
+export interface LoraAdapterOptions {
+  /** Rows of A and columns of B, 1 to 8,192. Default: 8. */
+  readonly rank?: number;
+  /** The update is multiplied by alpha / rank. Default: 8, as in PEFT. */
+  readonly alpha?: number;
+  /** The linear layers to update, or "all-linear". Default: ["q_proj", "v_proj"], as in PEFT for LLaMA. */
+  readonly targetModules?: readonly LoraModule[] | "all-linear";
+  /** Layer numbers from 0. Default: "all". */
+  readonly layers?: readonly number[] | "all";
+  /** Multiplies the update by alpha / sqrt(rank) (arXiv 2312.03732), PEFT's `use_rslora`. Default: false. */
+  readonly rankStabilized?: boolean;
+  /** Of the random numbers in A: an integer in [0, 2^53). Default: 0. */
+  readonly seed?: number;
+}
+
+const optionNames: OptionNames<LoraAdapterOptions> = {
+  rank: true,
+  alpha: true,
+  targetModules: true,
+  layers: true,
+  rankStabilized: true,
+  seed: true,
+};
+
+const loadOptionNames: OptionNames<LoadAdapterOptions> = { allowBaseMismatch: true, onNotice: true };
+
+/**
+ * A LoRA adapter (Hu et al., arXiv 2106.09685): at each of its linear layers y = W x + b + factor * B (A x), with factor
+ * alpha / rank. The parameters have PEFT's names, such as "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+ * [rank, inputs] and "...lora_B.weight" [outputs, rank], in rows. Its folder is one of PEFT.
+ */
+export class LoraAdapter extends Adapter {
+  static {
+    markCopy(LoraAdapter);
+  }
+
+  readonly method = "lora";
+
+  private constructor(
+    model: LlamaModel,
+    readonly config: LoraAdapterConfig,
+    handle: NativeAdapter,
+    notices: readonly Notice[] = [],
+  ) {
+    super(model, handle, notices);
+  }
+
+  /** @internal */
+  get sites(): readonly RedSite[] {
+    return sitesOf(this.config.targetModules);
+  }
+
+  /**
+   * A new adapter for a model, which changes nothing: A is uniform in [-1, 1) / sqrt(inputs), as in PEFT, and B is 0.
+   * @throws RubricateError ERR_ARGUMENT, ERR_DISPOSED
+   */
+  static async create(model: LlamaModel, options: LoraAdapterOptions = {}): Promise<LoraAdapter> {
+    requireModel(model);
+    const given = checkOptions(options, optionNames, "LoraAdapter.create");
+    const { rank = 8, alpha = 8, targetModules: modules = ["q_proj", "v_proj"], layers = "all", seed = 0 } = given;
+    requireInUse(model);
+    if (!Number.isInteger(rank) || rank < 1 || rank > limits.mostLoraRank)
+      throw invalid("rank", `an integer from 1 to ${limits.mostLoraRank}`, rank);
+    if (typeof alpha !== "number" || !(alpha > 0 && alpha <= limits.maxPositive))
+      throw invalid("alpha", `a number above 0, at most ${limits.maxPositive}`, alpha);
+    const moduleList = `"all-linear" or some of ${loraModules.join(", ")}, each once`;
+    const targetModules = typeof modules === "string" ? modules : listOf("targetModules", moduleList, modules);
+    if (!isModuleChoice(targetModules)) throw invalid("targetModules", moduleList, modules);
+    if (!Number.isSafeInteger(seed) || seed < 0) throw invalid("seed", "an integer in [0, 2^53)", seed);
+    const config = {
+      rank,
+      alpha,
+      targetModules: modulesOf(targetModules),
+      layers: checkedLayers(layers, model.architecture.stacks[0].layers),
+      rankStabilized: booleanOf("rankStabilized", given.rankStabilized, false),
+    };
+    const adapter = LoraAdapter.build(model, config);
+    try {
+      adapter.native.setValues(await inSlices(loraStart(adapter.plan(), seed)));
+      requireInUse(model);
+    } catch (error) {
+      adapter.dispose();
+      throw error;
+    }
+    return adapter;
+  }
+
+  private static build(model: LlamaModel, config: LoraAdapterConfig, notices?: readonly Notice[]): LoraAdapter {
+    const handle = newHandle(model, loraPlan(model.architecture, config));
+    return new LoraAdapter(model, Object.freeze(config), handle, notices);
+  }
+
+  /**
+   * Loads an adapter that `savePretrained` or PEFT wrote. Strict: every matrix must be present, of the right shape and
+   * finite, and a configuration that asks for something that is not computed here is refused. PEFT records no fingerprint
+   * of the base: then only the shapes are checked, and a notice says so.
+   * @throws RubricateError ERR_ARGUMENT, ERR_FILE, ERR_ADAPTER_FORMAT, ERR_BASE_MISMATCH, ERR_DISPOSED
+   */
+  static async fromPretrained(dir: string, model: LlamaModel, options: LoadAdapterOptions = {}): Promise<LoraAdapter> {
+    const folder = resolve(pathOf("dir", dir)); // before the working directory can change
+    requireModel(model);
+    const { allowBaseMismatch, onNotice } = checkOptions(options, loadOptionNames, "LoraAdapter.fromPretrained");
+    const takesAny = booleanOf("allowBaseMismatch", allowBaseMismatch, false);
+    const listener = functionOf("onNotice", onNotice);
+    requireInUse(model);
+    const adapter = await readTogether(
+      folder,
+      [configFile, tensorFile],
+      () => LoraAdapter.load(folder, dir, model, takesAny),
+      (replaced) => replaced.dispose(),
+    );
+    try {
+      reportNotices(adapter.notices, listener);
+    } catch (error) {
+      adapter.dispose();
+      throw error;
+    }
+    return adapter;
+  }
+
+  private static async load(folder: string, given: string, model: LlamaModel, takesAny: boolean): Promise<LoraAdapter> {
+    const { text, path } = await readAdapterText(folder, given);
+    const document = parseJson(text, path, "ERR_ADAPTER_FORMAT");
+    if (!isObject(document) || document.peft_type === undefined)
+      throw new RubricateError(
+        "ERR_ADAPTER_FORMAT",
+        `Expected a LoRA adapter in ${folder} but ${path} has no peft_type`,
+      );
+    const file = parseLoraConfig(document, path);
+    const notices = await originNotices(folder, file, model, takesAny);
+    const count = model.architecture.stacks[0].layers;
+    const { rank, alpha, targetModules, rankStabilized, layers = checkedLayers("all", count) } = file;
+    if (layers.at(-1)! >= count)
+      throw new RubricateError(
+        "ERR_ADAPTER_FORMAT",
+        `Expected an adapter for ${count} layers in ${folder} but its matrices are for layer ${layers.at(-1)}`,
+      );
+    const adapter = LoraAdapter.build(model, { rank, alpha, targetModules, layers, rankStabilized }, notices);
+    try {
+      const { names, shapes } = adapter.native;
+      const expected = new Map(names.map((name, at) => [name, shapes[at]!]));
+      const most = mostBytes(names.length, adapter.parameterCount);
+      const read = await readAdapterVectors(folder, () => expected, most, ["F32", "BF16", "F16"]);
+      const flat = new Float32Array(adapter.parameterCount);
+      let start = 0;
+      for (const name of names) {
+        flat.set(read.get(name)!, start);
+        start += read.get(name)!.length;
+      }
+      adapter.native.setValues(flat);
+    } catch (error) {
+      adapter.dispose();
+      throw error;
+    }
+    return adapter;
+  }
+
+  /** @internal */
+  plan(): AdapterPlan {
+    return loraPlan(this.model.architecture, this.config);
+  }
+
+  /** @internal */
+  override async files(): Promise<FileContents[]> {
+    const { names, shapes } = this.native;
+    const vectors = this.vectors();
+    const tensors = names.map((name, at) => ({ name, shape: shapes[at]!, values: vectors.get(name)! }));
+    const base = { ...(await this.model.fingerprint()), name: basename(this.model.dir) };
+    const tokenizer = tokenizerHashes(this.model.tokenizer);
+    const origin: AdapterOrigin = { format: 1, base, tokenizer, rubricate: native().version };
+    return adapterFiles(loraDocument(this.config, this.model.architecture.stacks[0].layers, origin), tensors);
+  }
+}
+
+/** @throws RubricateError ERR_BASE_MISMATCH */
+async function originNotices(
+  folder: string,
+  { origin }: LoraFileConfig,
+  model: LlamaModel,
+  takesAny: boolean,
+): Promise<Notice[]> {
+  if (!origin)
+    return [
+      {
+        code: "RUBRICATE_BASE_UNKNOWN",
+        message: `The adapter in ${folder} does not record the weights that it was trained on: only its shapes were compared with ${model.dir}`,
+      },
+    ];
+  const mismatch = await baseMismatch(folder, origin, model);
+  if (mismatch !== undefined && !takesAny)
+    throw new RubricateError("ERR_BASE_MISMATCH", `${mismatch}; allowBaseMismatch accepts it`);
+  const notices = tokenizerNotices(folder, origin.tokenizer, model);
+  if (mismatch !== undefined) notices.unshift({ code: "RUBRICATE_BASE_MISMATCH", message: mismatch });
+  return notices;
+}
