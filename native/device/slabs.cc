@@ -22,6 +22,11 @@ int64_t page_bytes() {
   return bytes;
 }
 
+void check_size(int64_t bytes) {
+  require(bytes >= 0 && bytes < int64_t{1} << 46, "ERR_OUT_OF_MEMORY", "Expected a size below 64 TiB but received ",
+          bytes, " bytes");
+}
+
 void* map_memory(int64_t bytes) {
   void* const memory =
       mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -47,6 +52,7 @@ int64_t Slabs::Slab::bytes() const { return round_up(size * blocks, page_bytes()
 
 #if defined(__SANITIZE_ADDRESS__)
 std::shared_ptr<void> Slabs::allocate(int64_t bytes) {
+  check_size(bytes);
   void* address = nullptr;
   require(posix_memalign(&address, kAlignment, static_cast<size_t>(std::max<int64_t>(bytes, 1))) == 0,
           "ERR_OUT_OF_MEMORY", "Could not allocate ", bytes, " bytes");
@@ -54,8 +60,7 @@ std::shared_ptr<void> Slabs::allocate(int64_t bytes) {
 }
 #else
 std::shared_ptr<void> Slabs::allocate(int64_t bytes) {
-  require(bytes >= 0 && bytes < int64_t{1} << 46, "ERR_OUT_OF_MEMORY", "Expected a size below 64 TiB but received ",
-          bytes, " bytes");
+  check_size(bytes);
   const int64_t size = round_up(std::max<int64_t>(bytes, 1), kAlignment);
   Slab* slab = nullptr;
   int64_t block = 0;
