@@ -110,6 +110,8 @@ export const limits = {
   templateWhitespace: 2 ** 8,
   /** Words and symbols of a chat template; the parser takes some microseconds for each. */
   templateTokens: 3 * 2 ** 12,
+  /** Levels of expressions and blocks in one another. */
+  templateLevels: 150,
   /** UTF-16 units of a string that a template makes: 2^20 plus eight per unit of the conversation, up to this. */
   renderedCharacters: 2 ** 24,
   /** Steps of a template (about a microsecond each), in addition to 50 per part and 1 per 8 characters of the conversation. */

@@ -1,9 +1,7 @@
 /** Reads a template's tokens one by one. */
+import { limits } from "../limits";
 import { TemplateFault } from "./budget";
 import type { Token } from "./lexer";
-
-/** Levels of expressions and blocks in one another. */
-const levels = 150;
 
 export class TokenReader {
   private at = 0;
@@ -51,7 +49,8 @@ export class TokenReader {
   }
 
   protected nested<T>(work: () => T): T {
-    if (++this.depth > levels) this.fail(`more than ${levels} levels of expressions and blocks`);
+    const { templateLevels } = limits;
+    if (++this.depth > templateLevels) this.fail(`more than ${templateLevels} levels of expressions and blocks`);
     const result = work();
     this.depth--;
     return result;

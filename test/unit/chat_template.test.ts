@@ -191,6 +191,17 @@ test("a template of as many words and signs as are allowed, and of one more", ()
   expect(() => render(`{{ ${"1.".repeat(32_000)} }}`)).toThrow(/words and signs/);
 });
 
+test("blocks and operators in one another up to a limit, and one level more", () => {
+  const { templateLevels } = limits;
+  const blocks = (count: number) => `${"{% if true %}".repeat(count)}x${"{% endif %}".repeat(count)}`;
+  const operators = (count: number) => `{{ ${"not ".repeat(count)}true }}`;
+  const inner = 1; // that of the expression
+  for (const source of [blocks, operators]) {
+    expect(render(source(templateLevels - inner)).text).toMatch(/^(x|True|False)$/);
+    expect(() => render(source(templateLevels - inner + 1))).toThrow(/more than 150 levels of expressions and blocks/);
+  }
+});
+
 test("a template of as many steps as are allowed, and of fewer than it needs", () => {
   const turns = (content: string) => checkMessages([{ role: "user", content }], undefined);
   const looping = (count: number) => new ChatTemplate(`{% for i in range(${count}) %}x{% endfor %}`, special);

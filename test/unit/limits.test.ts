@@ -97,6 +97,7 @@ const tested: Readonly<Record<string, readonly [file: string, ...titles: string[
   templateCharacters: [prompts, "a chat template has a limit, and one more character is refused"],
   templateWhitespace: [prompts, "whitespace of a chat template has a limit, and one more character is refused"],
   templateTokens: [chat, "a template of as many words and signs as are allowed, and of one more"],
+  templateLevels: [chat, "blocks and operators in one another up to a limit, and one level more"],
   renderedCharacters: [chat, "characters of strings count once", "one character more is refused"],
   templateSteps: [chat, "a template of as many steps as are allowed, and of fewer than it needs"],
   turnMessages: ["test/unit/chat_spans.test.ts", "turns that are all different are rendered up to a limit"],
