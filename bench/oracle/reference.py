@@ -48,39 +48,66 @@ LAYER_NORM_EPS = 1e-5  # torch.nn.LayerNorm's default, as in the reference imple
 def load_model(folder, dtype=torch.float32, attention="eager"):
     """The model of a Hugging Face folder, in evaluation mode, with frozen weights of `dtype`."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=attention)
-    if model.config.model_type == "gpt2":
+    if model.config.model_type in ("gpt2", "phi3"):
         separate(model)
     return model.eval().requires_grad_(False)
 
 
 class SideBySide(torch.nn.Module):
-    """GPT-2's c_attn as three layers, so that each has its own gradient and can be edited."""
+    """A fused layer as several, so that each has its own gradient and can be edited."""
 
-    def __init__(self, layer):
+    def __init__(self, **layers):
         super().__init__()
-        self.q_proj, self.k_proj, self.v_proj = (linear_of(w, b) for w, b in zip(layer.weight.chunk(3, 1), layer.bias.chunk(3)))
+        for name, layer in layers.items():
+            self.add_module(name, layer)
 
     def forward(self, x):
-        return torch.cat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], -1)
+        return torch.cat([layer(x) for layer in self.children()], -1)
+
+
+def parts_of(layer, **rows):
+    """The rows of a Linear without bias as several."""
+    parts = layer.weight.split(list(rows.values()))
+    return SideBySide(**{name: linear_of(part.T, None) for name, part in zip(rows, parts)})
 
 
 def linear_of(weight, bias):
     """A Conv1D's numbers [inputs, outputs] as a Linear."""
-    layer = torch.nn.Linear(*weight.shape, dtype=weight.dtype)
-    layer.weight.data, layer.bias.data = weight.detach().T.contiguous(), bias.detach().clone()
+    layer = torch.nn.Linear(*weight.shape, bias=bias is not None, dtype=weight.dtype)
+    layer.weight.data = weight.detach().T.clone(memory_format=torch.contiguous_format)
+    if bias is not None:
+        layer.bias.data = bias.detach().clone()
     return layer
 
 
+def separate_gpt2(block):
+    fused = block.attn.c_attn
+    thirds = zip("qkv", fused.weight.chunk(3, 1), fused.bias.chunk(3))
+    block.attn.c_attn = SideBySide(**{f"{letter}_proj": linear_of(w, b) for letter, w, b in thirds})
+    for owner, name in ((block.attn, "c_proj"), (block.mlp, "c_fc"), (block.mlp, "c_proj")):
+        layer = getattr(owner, name)
+        setattr(owner, name, linear_of(layer.weight, layer.bias))
+
+
+def separate_phi3(block, config):
+    head_dim = config.hidden_size // config.num_attention_heads
+    q, kv = config.num_attention_heads * head_dim, config.num_key_value_heads * head_dim
+    block.self_attn.qkv_proj = parts_of(block.self_attn.qkv_proj, q_proj=q, k_proj=kv, v_proj=kv)
+    size = config.intermediate_size
+    block.mlp.gate_up_proj = parts_of(block.mlp.gate_up_proj, gate_proj=size, up_proj=size)
+
+
 def separate(model):
-    """Gives a GPT-2 layers of transformers' other decoders; its logits stay the same up to rounding."""
+    """Gives a model the layers of transformers' other decoders; its logits stay the same up to rounding."""
     ids = torch.arange(8)[None] % model.config.vocab_size
     with torch.no_grad():
         before = model(input_ids=ids).logits
-        for block in model.transformer.h:
-            block.attn.c_attn = SideBySide(block.attn.c_attn)
-            for owner, name in ((block.attn, "c_proj"), (block.mlp, "c_fc"), (block.mlp, "c_proj")):
-                layer = getattr(owner, name)
-                setattr(owner, name, linear_of(layer.weight, layer.bias))
+        if model.config.model_type == "gpt2":
+            for block in model.transformer.h:
+                separate_gpt2(block)
+        else:
+            for block in model.model.layers:
+                separate_phi3(block, model.config)
         after = model(input_ids=ids).logits
     assert relative_error(after, before) < (1e-2 if before.dtype == torch.bfloat16 else 1e-6)
 
@@ -100,7 +127,7 @@ GPT2_NAMES = (
 def canonical(name):
     """A Hugging Face tensor or module name without its leading "model."; a GPT-2's (after `separate`) in LLaMA's words."""
     if not name.startswith("transformer."):
-        return name.removeprefix("model.")
+        return name.removeprefix("model.").replace("qkv_proj.", "").replace("gate_up_proj.", "")
     name = name.removeprefix("transformer.")
     for own, other in GPT2_NAMES:
         name = re.sub(rf"(^|\.){re.escape(own)}(?=\.)", lambda found: found[1] + other, name)
@@ -109,8 +136,6 @@ def canonical(name):
 
 def module_of(model, site):
     """The linear layer of a site."""
-    if model.config.model_type != "gpt2":
-        return model.get_submodule("model." + site)
     return next(module for name, module in model.named_modules() if canonical(name + ".") == site + ".")
 
 

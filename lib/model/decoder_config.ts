@@ -30,6 +30,7 @@ export function describeDecoder(config: ConfigReader, family: Family): ModelDesc
   if (config.string("hidden_act", "silu") !== "silu") throw config.fail("hidden_act", '"silu"');
   requireNamedWeights(config);
   requireCausal(config);
+  family.check?.(config);
   const hidden = config.integer("hidden_size", 1, limits.maxHidden);
   const stack = describeStack(config, family, hidden);
   const positions = positionsOf(config, family);
@@ -46,12 +47,16 @@ export function describeDecoder(config: ConfigReader, family: Family): ModelDesc
   return {
     architecture,
     ...tensorsOf(architecture),
-    storage: llamaStorage,
+    storage: family.storage?.(stack) ?? llamaStorage,
     slidingWindow: window !== undefined && window < positions ? window : undefined,
-    bosTokenId: config.ids("bos_token_id")[0],
-    eosTokenIds: config.ids("eos_token_id"),
+    bosTokenId: idsOf(config, "bos_token_id", family.defaults.bos_token_id)[0],
+    eosTokenIds: idsOf(config, "eos_token_id", family.defaults.eos_token_id),
   };
 }
+
+/** Ids of a field that, if it is missing, means the default, and if it is null none. */
+export const idsOf = (config: ConfigReader, name: string, fallback: number | undefined): readonly number[] =>
+  config.given(name) || fallback === undefined ? config.ids(name) : [fallback];
 
 const positionsOf = (config: ConfigReader, { defaults }: Family): number =>
   config.integer("max_position_embeddings", 1, limits.maxContext, defaults.max_position_embeddings);
@@ -63,7 +68,7 @@ function describeStack(config: ConfigReader, family: Family, hidden: number): St
   const biases = family.biases(config);
   return {
     layers: config.integer("num_hidden_layers", 1, limits.maxLayers),
-    norm: { kind: "rms", eps: config.positive("rms_norm_eps", 1e-6) },
+    norm: { kind: "rms", eps: config.positive("rms_norm_eps", family.defaults.rms_norm_eps ?? 1e-6) },
     position: {
       kind: "rope",
       inv_freq: inverseFrequencies(config, headDim, positionsOf(config, family)),

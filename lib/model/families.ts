@@ -6,12 +6,13 @@ import { describeDecoder } from "./decoder_config";
 import { describeGpt2 } from "./families/gpt2";
 import { llama } from "./families/llama";
 import { mistral } from "./families/mistral";
+import { phi3 } from "./families/phi3";
 import { qwen2 } from "./families/qwen2";
 import { qwen3 } from "./families/qwen3";
 
 type Describe = (config: ConfigReader) => ModelDescription;
 const families: ReadonlyMap<string, Describe> = new Map([
-  ...[llama, mistral, qwen2, qwen3].map((family): [string, Describe] => [
+  ...[llama, mistral, qwen2, qwen3, phi3].map((family): [string, Describe] => [
     family.modelType,
     (config) => describeDecoder(config, family),
   ]),

@@ -1,4 +1,5 @@
 /** A family of decoders with rotary positions and a gate: how its config.json is read, as far as it differs from the others. */
+import type { StackArchitecture, Storage } from "./architecture";
 import type { ConfigReader } from "./config_reader";
 
 export interface Family {
@@ -11,9 +12,18 @@ export interface Family {
     readonly num_key_value_heads?: number;
     /** Without it: hidden_size / num_attention_heads. */
     readonly head_dim?: number;
+    /** Without it: 1e-6. */
+    readonly rms_norm_eps?: number;
+    /** Without them: none. */
+    readonly bos_token_id?: number;
+    readonly eos_token_id?: number;
   };
   /** Whether each head of q and k is normed before RoPE. */
   readonly headNorm?: boolean;
+  /** @throws RubricateError ERR_CONFIG for fields of this family alone that are not supported */
+  check?(config: ConfigReader): void;
+  /** How its checkpoints store the tensors. Without it: as LLaMA's. */
+  storage?(stack: StackArchitecture): Storage;
   /** Which linear layers have a bias. */
   biases(config: ConfigReader): Biases;
   /**

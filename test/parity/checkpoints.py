@@ -50,6 +50,14 @@ def qwen3(dims, **changes):
     )
 
 
+def phi3(dims, **changes):
+    """q, k and v in one matrix, gate and up in another; the window is as in mistral."""
+    return configuration(
+        dims, architectures=["Phi3ForCausalLM"], model_type="phi3", sliding_window=64, rope_theta=10000.0, rope_scaling=None,
+        pad_token_id=None, **changes,  # the default is beyond the vocabulary
+    )
+
+
 def gpt2(dims, **changes):
     """A config.json of GPT-2: dims = (hidden, layers, heads, vocabulary)."""
     hidden, layers, heads, vocabulary = dims
@@ -127,6 +135,10 @@ CHECKPOINTS |= {
     ),
     "gpt2_bf16": gpt2((24, 2, 4, 96), torch_dtype="bfloat16"),
 }
+CHECKPOINTS |= {
+    "phi3": phi3((32, 44, 2, 4, 2, 96), tie_word_embeddings=False, torch_dtype="float32"),
+    "phi3_bf16": phi3((32, 44, 2, 4, 4, 96), tie_word_embeddings=False, torch_dtype="bfloat16"),
+}
 OLD_GPT2 = ("gpt2_old",)
 SHARDS = {"llama3": 3}
 HEAD_ONLY = ("linear_rope",)  # of the two names of a tied weight, the file has lm_head.weight: transformers reads that, too
@@ -164,6 +176,10 @@ def random_weights(config, generator):
             weights[f"{prefix}{module}.weight"] = normal(rows, columns, std=1.2 * columns**-0.5)
             if has_bias(config, module):
                 weights[f"{prefix}{module}.bias"] = normal(rows, std=0.3)
+        if config["model_type"] == "phi3":
+            for group, fused, parts in (("self_attn", "qkv_proj", "qkv"), ("mlp", "gate_up_proj", ("gate", "up"))):
+                rows = [weights.pop(f"{prefix}{group}.{part}_proj.weight") for part in parts]
+                weights[f"{prefix}{group}.{fused}.weight"] = torch.cat(rows)
     weights["model.norm.weight"] = norm_weight()
     if not config["tie_word_embeddings"]:
         weights["lm_head.weight"] = normal(config["vocab_size"], hidden, std=0.3)

@@ -32,6 +32,7 @@ const fixtures: [fixture: string, family: string][] = [
   ["qwen3", "qwen3"],
   ["gpt2", "gpt2"],
   ["gpt2_old", "gpt2"],
+  ["phi3", "phi3"],
 ];
 
 /** The causal masks that old checkpoints of GPT-2 hold. */
@@ -177,67 +178,70 @@ describe.each(fixtures)("%s (%s) in fp32", (fixture, family) => {
 const bound = 1.5;
 const ofOne = 3;
 
-describe.each(["gqa_bf16", "qwen2_bf16", "mistral_bf16", "qwen3_bf16", "gpt2_bf16"])("%s in bf16", (fixture) => {
-  const expected = expectedOf(fixture);
-  let model: LlamaModel;
-  let tensors: Map<string, Float32Array>;
-  beforeAll(async () => {
-    model = await loadFixture(fixture);
-    tensors = await tensorsOf(fixture);
-  });
-  afterAll(() => model?.dispose());
-
-  /**
-   * The geometric mean over the vectors: both errors of a vector are noise of rounding, and that of one whose terms cancel, such as the
-   * gradient of k_proj's bias, differs by a factor of 2 and more between PyTorch's own ways to it. In fp32 each is compared on its own.
-   */
-  function expectClose(found: ReadonlyMap<string, Float32Array>, theirs: string, reference: string): void {
-    const { family } = model.architecture;
-    const names = [...under(tensors, theirs).keys()].filter((name) => !vanishes(family, name));
-    expect(names.length).toBeGreaterThan(0);
-    const ratios = names.map((name) => {
-      const wanted = tensors.get(reference + name)!;
-      return relativeError(found.get(name)!, wanted) / relativeError(tensors.get(theirs + name)!, wanted);
+describe.each(["gqa_bf16", "qwen2_bf16", "mistral_bf16", "qwen3_bf16", "gpt2_bf16", "phi3_bf16"])(
+  "%s in bf16",
+  (fixture) => {
+    const expected = expectedOf(fixture);
+    let model: LlamaModel;
+    let tensors: Map<string, Float32Array>;
+    beforeAll(async () => {
+      model = await loadFixture(fixture);
+      tensors = await tensorsOf(fixture);
     });
-    const mean = Math.exp(ratios.reduce((sum, ratio) => sum + Math.log(ratio), 0) / ratios.length);
-    expect(mean).toBeLessThanOrEqual(bound);
-    expect(names.filter((_, at) => ratios[at]! > ofOne)).toEqual([]);
-  }
+    afterAll(() => model?.dispose());
 
-  test("logits", async () => {
-    expect(model.dtype).toBe("bfloat16");
-    const wanted = tensors.get("logits")!;
-    const theirs = relativeError(tensors.get("bf16.logits")!, wanted);
-    expect(relativeError(await logitsOf(model, expected), wanted)).toBeLessThanOrEqual(bound * theirs);
-  });
+    /**
+     * The geometric mean over the vectors: both errors of a vector are noise of rounding, and that of one whose terms cancel, such as the
+     * gradient of k_proj's bias, differs by a factor of 2 and more between PyTorch's own ways to it. In fp32 each is compared on its own.
+     */
+    function expectClose(found: ReadonlyMap<string, Float32Array>, theirs: string, reference: string): void {
+      const { family } = model.architecture;
+      const names = [...under(tensors, theirs).keys()].filter((name) => !vanishes(family, name));
+      expect(names.length).toBeGreaterThan(0);
+      const ratios = names.map((name) => {
+        const wanted = tensors.get(reference + name)!;
+        return relativeError(found.get(name)!, wanted) / relativeError(tensors.get(theirs + name)!, wanted);
+      });
+      const mean = Math.exp(ratios.reduce((sum, ratio) => sum + Math.log(ratio), 0) / ratios.length);
+      expect(mean).toBeLessThanOrEqual(bound);
+      expect(names.filter((_, at) => ratios[at]! > ofOne)).toEqual([]);
+    }
 
-  test.each(expected.red)("$name: gradients", async (one) => {
-    using adapter = adapterOf(model, tensors, one);
-    await backward(model, adapter.native, expected.batch);
-    expectClose(adapter.gradients(), `bf16.${one.name}.grad.`, `${one.name}.grad.`);
-  });
+    test("logits", async () => {
+      expect(model.dtype).toBe("bfloat16");
+      const wanted = tensors.get("logits")!;
+      const theirs = relativeError(tensors.get("bf16.logits")!, wanted);
+      expect(relativeError(await logitsOf(model, expected), wanted)).toBeLessThanOrEqual(bound * theirs);
+    });
 
-  test("gradients of all weights", async () => {
-    using own = await loadFixture(fixture);
-    const parameters = await runJob(() => own.native.makeTrainable());
-    await backward(own, parameters, expected.batch);
-    expectClose(gradientsOf(parameters), "bf16.full.grad.", "full.grad.");
-  });
+    test.each(expected.red)("$name: gradients", async (one) => {
+      using adapter = adapterOf(model, tensors, one);
+      await backward(model, adapter.native, expected.batch);
+      expectClose(adapter.gradients(), `bf16.${one.name}.grad.`, `${one.name}.grad.`);
+    });
 
-  test("ten steps of RED, and of all weights", async () => {
-    using adapter = RedAdapter.create(model);
-    await tenSteps(model, adapter.native, expected.training);
-    expectClose(adapter.vectors(), "bf16.train.red.", "float64.train.red.");
-    using own = await loadFixture(fixture);
-    const parameters = await runJob(() => own.native.makeTrainable());
-    await tenSteps(own, parameters, expected.training);
-    expectClose(valuesOf(parameters), "bf16.train.full.", "float64.train.full.");
-  });
-});
+    test("gradients of all weights", async () => {
+      using own = await loadFixture(fixture);
+      const parameters = await runJob(() => own.native.makeTrainable());
+      await backward(own, parameters, expected.batch);
+      expectClose(gradientsOf(parameters), "bf16.full.grad.", "full.grad.");
+    });
+
+    test("ten steps of RED, and of all weights", async () => {
+      using adapter = RedAdapter.create(model);
+      await tenSteps(model, adapter.native, expected.training);
+      expectClose(adapter.vectors(), "bf16.train.red.", "float64.train.red.");
+      using own = await loadFixture(fixture);
+      const parameters = await runJob(() => own.native.makeTrainable());
+      await tenSteps(own, parameters, expected.training);
+      expectClose(valuesOf(parameters), "bf16.train.full.", "float64.train.full.");
+    });
+  },
+);
 
 const saved = ["gqa", "qwen2", "qwen2_tied", "mistral", "qwen3", "qwen2_bf16", "mistral_bf16", "qwen3_bf16"];
 
-describe.each([...saved, "gpt2", "gpt2_bf16"])("saving %s", (fixture) => {
+describe.each([...saved, "gpt2", "gpt2_bf16", "phi3", "phi3_bf16"])("saving %s", (fixture) => {
   let folder: string;
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), "rubricate-families-"));
@@ -278,7 +282,7 @@ describe.each([...saved, "gpt2", "gpt2_bf16"])("saving %s", (fixture) => {
   });
 });
 
-describe.each(["gqa", "gpt2", "gpt2_old", "gpt2_bf16"])("saving %s untrained", (fixture) => {
+describe.each(["gqa", "gpt2", "gpt2_old", "gpt2_bf16", "phi3"])("saving %s untrained", (fixture) => {
   test("gives the tensors that it was loaded from, byte for byte", async () => {
     const folder = mkdtempSync(join(tmpdir(), "rubricate-families-"));
     try {

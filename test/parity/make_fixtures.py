@@ -29,6 +29,7 @@ LENGTHS_BF16 = (13, 37, 1, 22, 30, 34)  # more rows to average rounding over
 SEEDS = {"mha": 0, "gqa": 100, "llama3": 200, "bias": 300, "gqa_bf16": 422, "linear_rope": 500} | {
     "qwen2": 600, "qwen2_tied": 700, "qwen2_bf16": 800, "mistral": 900, "mistral_bf16": 1000, "qwen3": 1100, "qwen3_bf16": 1200,
     "gpt2": 1300, "gpt2_old": 1400, "gpt2_bf16": 1500,
+    "phi3": 1600, "phi3_bf16": 1700,
 }  # fmt: skip
 WILD = {"scale": (-8.0, 17.0), "bias": (-2.0, 2.0)}  # as far as trained edits go (reference checkpoints)
 MILD = {"scale": (-2.0, 3.0), "bias": (-1.0, 1.0)}  # before the softmax, where WILD would saturate it
@@ -40,7 +41,7 @@ def cases_of(fixture):
     """(variant, kinds, layers or None for all) of each RED case of a fixture."""
     everything = ["q", "k", "v", "attention", "ffn"]
     cases = [("all", ["ffn"], None), ("all", ["attention"], None), ("all", everything, None)]
-    if fixture.startswith(("qwen", "mistral", "gpt2")):
+    if fixture.startswith(("qwen", "mistral", "gpt2", "phi3")):
         return cases[::2]
     if fixture == "linear_rope":
         return cases[:1]

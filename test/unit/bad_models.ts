@@ -35,7 +35,7 @@ export const badModels: readonly Case[] = [
     "another model_type",
     inConfig({ model_type: "gpt_neox" }),
     "ERR_CONFIG",
-    /Expected "llama", "mistral", "qwen2", "qwen3" or "gpt2" for model_type.*gpt_neox/,
+    /Expected "llama", "mistral", "qwen2", "qwen3", "phi3" or "gpt2" for model_type.*gpt_neox/,
   ),
   model("a size that is not a number", inConfig({ hidden_size: "16" }), "ERR_CONFIG", /hidden_size/),
   model("layers without end", inConfig({ num_hidden_layers: 1e9 }), "ERR_CONFIG", /1 to 4096 for num_hidden_layers/),

@@ -84,7 +84,7 @@ test("tensors and their number follow the biases", () => {
 test("an unknown model_type gives an error that names the known ones", () => {
   expect(() => describeIt("qwen3_moe")).toThrow(
     refused(
-      /^Expected "llama", "mistral", "qwen2", "qwen3" or "gpt2" for model_type in config.json but received "qwen3_moe"$/,
+      /^Expected "llama", "mistral", "qwen2", "qwen3", "phi3" or "gpt2" for model_type in config.json but received "qwen3_moe"$/,
     ),
   );
   expect(() => describeModel(sizes, "config.json")).toThrow(refused(/a string for model_type .* received nothing/));

@@ -2,7 +2,7 @@
 import { limits } from "../../limits";
 import type { Architecture, ModelDescription, StoredPart } from "../architecture";
 import type { ConfigReader } from "../config_reader";
-import { requireCausal, requireNamedWeights } from "../decoder_config";
+import { idsOf, requireCausal, requireNamedWeights } from "../decoder_config";
 import { tensorsOf } from "../tensors";
 
 /** Values of `activation_function`, by the architecture's word. */
@@ -67,8 +67,7 @@ export function describeGpt2(config: ConfigReader): ModelDescription {
       },
     ],
   };
-  const ids = (name: string) =>
-    config.given(name) ? config.ids(name) : [endOfText].filter((token) => token < vocabulary);
+  const ids = (name: string) => idsOf(config, name, endOfText < vocabulary ? endOfText : undefined);
   return {
     architecture,
     ...tensorsOf(architecture),
