@@ -6,6 +6,7 @@ import { type FileContents, readTogether } from "../files/atomic";
 import { isObject, parseJson } from "../files/json";
 import { mostBytes } from "../files/safetensors";
 import { limits } from "../limits";
+import { hasGate } from "../model/architecture";
 import type { LlamaModel } from "../model/model";
 import { type NativeAdapter, native } from "../native";
 import { type Notice, reportNotices } from "../notices";
@@ -96,11 +97,18 @@ export class LoraAdapter extends Adapter {
     const moduleList = `"all-linear" or some of ${loraModules.join(", ")}, each once`;
     const targetModules = typeof modules === "string" ? modules : listOf("targetModules", moduleList, modules);
     if (!isModuleChoice(targetModules)) throw invalid("targetModules", moduleList, modules);
+    const gated = hasGate(model.architecture);
+    if (!gated && targetModules.includes("gate_proj"))
+      throw invalid(
+        "targetModules",
+        "modules other than gate_proj, which a feed-forward without a gate lacks,",
+        modules,
+      );
     if (!Number.isSafeInteger(seed) || seed < 0) throw invalid("seed", "an integer in [0, 2^53)", seed);
     const config = {
       rank,
       alpha,
-      targetModules: modulesOf(targetModules),
+      targetModules: modulesOf(targetModules, gated),
       layers: checkedLayers(layers, model.architecture.stacks[0].layers),
       rankStabilized: booleanOf("rankStabilized", given.rankStabilized, false),
     };
@@ -164,6 +172,11 @@ export class LoraAdapter extends Adapter {
       throw new RubricateError(
         "ERR_ADAPTER_FORMAT",
         `Expected an adapter for ${count} layers in ${folder} but its matrices are for layer ${layers.at(-1)}`,
+      );
+    if (targetModules.includes("gate_proj") && !hasGate(model.architecture))
+      throw new RubricateError(
+        "ERR_ADAPTER_FORMAT",
+        `Expected an adapter without gate_proj in ${folder}: the feed-forward of ${model.dir} has no gate`,
       );
     const adapter = LoraAdapter.build(model, { rank, alpha, targetModules, layers, rankStabilized }, notices);
     try {

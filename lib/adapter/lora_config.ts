@@ -145,8 +145,9 @@ export function isModuleChoice(value: unknown): value is ModuleChoice {
 }
 
 /** In the order of a block. */
-export function modulesOf(choice: ModuleChoice): LoraModule[] {
-  return choice === "all-linear" ? [...loraModules] : loraModules.filter((name) => choice.includes(name));
+export function modulesOf(choice: ModuleChoice, gated = true): LoraModule[] {
+  if (choice !== "all-linear") return loraModules.filter((name) => choice.includes(name));
+  return loraModules.filter((name) => gated || name !== "gate_proj");
 }
 
 const isLayer = (value: unknown): value is number =>

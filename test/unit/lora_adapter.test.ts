@@ -94,6 +94,27 @@ describe("a new adapter", () => {
   });
 });
 
+test("of a model without a gate, all-linear leaves gate_proj out, and naming it is refused", async () => {
+  using plain = await loadFixture("gpt2");
+  using adapter = await LoraAdapter.create(plain, { targetModules: "all-linear", rank: 2 });
+  const targetModules = ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"];
+  expect(adapter.config.targetModules).toEqual(targetModules);
+  const folder = join(home, "gpt2");
+  await adapter.savePretrained(folder);
+  using loaded = await LoraAdapter.fromPretrained(folder, plain);
+  expect(loaded.config).toEqual(adapter.config);
+  expect(loaded.vectors()).toEqual(adapter.vectors());
+  await expect(LoraAdapter.create(plain, { targetModules: ["gate_proj"] })).rejects.toMatchObject({
+    code: "ERR_ARGUMENT",
+    message: expect.stringContaining("modules other than gate_proj"),
+  });
+  const gated = changed({ target_modules: ["gate_proj", "q_proj"] });
+  await expect(LoraAdapter.fromPretrained(gated, plain, quiet)).rejects.toMatchObject({
+    code: "ERR_ADAPTER_FORMAT",
+    message: expect.stringContaining("Expected an adapter without gate_proj"),
+  });
+});
+
 /** A copy of PEFT's folder with other fields in its configuration. */
 function changed(fields: object): string {
   const folder = mkdtempSync(join(home, "peft-"));
