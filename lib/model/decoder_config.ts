@@ -7,6 +7,9 @@ import type { Family } from "./family";
 import { inverseFrequencies } from "./rope";
 import { tensorsOf } from "./tensors";
 
+/** transformers' names of one function. */
+const siluNames: ReadonlySet<string> = new Set(["silu", "swish"]);
+
 /** Of LLaMA and the families that follow it: canonical names are its own. */
 const llamaStorage: Storage = { prefix: "model.", parts: {}, ignored: [] };
 
@@ -27,7 +30,7 @@ export function requireCausal(config: ConfigReader): void {
  * @throws RubricateError ERR_CONFIG for a value that is missing, wrong or not supported
  */
 export function describeDecoder(config: ConfigReader, family: Family): ModelDescription {
-  if (config.string("hidden_act", "silu") !== "silu") throw config.fail("hidden_act", '"silu"');
+  if (!siluNames.has(config.string("hidden_act", "silu"))) throw config.fail("hidden_act", '"silu" or "swish"');
   requireNamedWeights(config);
   requireCausal(config);
   family.check?.(config);

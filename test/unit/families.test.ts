@@ -153,9 +153,13 @@ describe.each(["qwen2", "qwen3"])("%s: use_sliding_window", (type) => {
   ])("refused: %s", (_, changes, says) => expect(() => found(changes)).toThrow(refused(says)));
 });
 
-test("another activation is refused in every family", () => {
-  for (const type of ["llama", "mistral", "qwen2", "qwen3"])
-    expect(() => describeIt(type, { hidden_act: "gelu" })).toThrow(refused(/Expected "silu" for hidden_act/));
+test("the activation is silu, which is also named swish; another is refused in every family", () => {
+  for (const type of ["llama", "mistral", "qwen2", "qwen3"]) {
+    expect(() => describeIt(type, { hidden_act: "gelu" })).toThrow(
+      refused(/Expected "silu" or "swish" for hidden_act/),
+    );
+    expect(describeIt(type, { hidden_act: "swish" }).architecture).toEqual(describeIt(type, {}).architecture);
+  }
 });
 
 test.each([

@@ -47,7 +47,7 @@ test.each([
   [{ rope_scaling: { rope_type: "linear", factor: 2 } }, /"default": .* for rope_type .*"linear"/],
   [{ partial_rotary_factor: 0.75 }, /1 for partial_rotary_factor in config.json but received 0.75/],
   [{ rope_parameters: { partial_rotary_factor: 0.5 } }, /1 for partial_rotary_factor in .*rope_parameters/],
-  [{ hidden_act: "gelu" }, /"silu" for hidden_act/],
+  [{ hidden_act: "gelu" }, /"silu" or "swish" for hidden_act/],
   [{ sliding_window: 0 }, /for sliding_window/],
 ])("%p is refused", (changes, says) => {
   expect(() => describeIt(changes)).toThrow(refused(says));
