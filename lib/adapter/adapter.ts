@@ -1,17 +1,26 @@
 /** What the adapters of all methods share. */
 import { resolve } from "node:path";
-import { adapterBrand } from "../brands";
+import { adapterBrand, requireModel } from "../brands";
 import { invalid, RubricateError } from "../errors";
-import { type FileContents, writeInto } from "../files/atomic";
+import { type FileContents, readTogether, writeInto } from "../files/atomic";
 import { requireNoModel } from "../files/model_folder";
 import { isClaimed } from "../in_use";
 import type { BaseFingerprint, LlamaModel } from "../model/model";
 import type { ModelAdapter } from "../model_arguments";
 import { type NativeAdapter, type NativeModel, native } from "../native";
-import type { Notice } from "../notices";
-import { lengthOf, listOf, pathOf, readArgument } from "../options";
+import { type Notice, reportNotices } from "../notices";
+import {
+  booleanOf,
+  checkOptions,
+  functionOf,
+  lengthOf,
+  listOf,
+  type OptionNames,
+  pathOf,
+  readArgument,
+} from "../options";
 import type { RedAdapterConfig, RedSite } from "./config";
-import { elementCount } from "./files";
+import { configFile, elementCount, tensorFile } from "./files";
 import type { LoraAdapterConfig } from "./lora_config";
 import type { AdapterPlan } from "./plan";
 
@@ -195,6 +204,43 @@ function haveSameCore(one: { readonly native: NativeModel }, other: { readonly n
   } catch {
     return false; // one of them was disposed of
   }
+}
+
+const loadOptionNames: OptionNames<LoadAdapterOptions> = { allowBaseMismatch: true, onNotice: true };
+
+/**
+ * What `fromPretrained` of all methods does: reads a folder's two files together, which may be replaced meanwhile, and reports
+ * the adapter's notices.
+ * @param what `fromPretrained` of the method's class, for messages
+ * @param load loads the method's adapter; takesAny: of any base that it fits
+ * @throws RubricateError ERR_ARGUMENT, ERR_FILE, ERR_DISPOSED, and what `load` throws
+ */
+export async function loadFolder<T extends Adapter>(
+  dir: string,
+  model: LlamaModel,
+  options: LoadAdapterOptions,
+  what: string,
+  load: (folder: string, takesAny: boolean) => Promise<T>,
+): Promise<T> {
+  const folder = resolve(pathOf("dir", dir)); // before the working directory can change
+  requireModel(model);
+  const { allowBaseMismatch, onNotice } = checkOptions(options, loadOptionNames, what);
+  const takesAny = booleanOf("allowBaseMismatch", allowBaseMismatch, false);
+  const listener = functionOf("onNotice", onNotice);
+  requireInUse(model);
+  const adapter = await readTogether(
+    folder,
+    [configFile, tensorFile],
+    () => load(folder, takesAny),
+    (replaced) => replaced.dispose(),
+  );
+  try {
+    reportNotices(adapter.notices, listener);
+  } catch (error) {
+    adapter.dispose();
+    throw error;
+  }
+  return adapter;
 }
 
 /** @throws RubricateError ERR_DISPOSED */

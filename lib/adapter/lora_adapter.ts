@@ -1,21 +1,21 @@
-import { basename, resolve } from "node:path";
+import { basename } from "node:path";
 import { requireModel } from "../brands";
 import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
-import { type FileContents, readTogether } from "../files/atomic";
+import type { FileContents } from "../files/atomic";
 import { isObject, parseJson } from "../files/json";
 import { mostBytes } from "../files/safetensors";
 import { limits } from "../limits";
 import { hasGate } from "../model/architecture";
 import type { LlamaModel } from "../model/model";
 import { type NativeAdapter, native } from "../native";
-import { type Notice, reportNotices } from "../notices";
-import { booleanOf, checkOptions, functionOf, listOf, type OptionNames, pathOf } from "../options";
+import type { Notice } from "../notices";
+import { booleanOf, checkOptions, listOf, type OptionNames } from "../options";
 import { inSlices } from "../steps";
-import { Adapter, checkedLayers, type LoadAdapterOptions, newHandle, requireInUse } from "./adapter";
+import { Adapter, checkedLayers, type LoadAdapterOptions, loadFolder, newHandle, requireInUse } from "./adapter";
 import { baseMismatch, tokenizerHashes, tokenizerNotices } from "./base_match";
 import type { AdapterOrigin, RedSite } from "./config";
-import { adapterFiles, configFile, readAdapterText, readAdapterVectors, tensorFile } from "./files";
+import { adapterFiles, readAdapterText, readAdapterVectors } from "./files";
 import {
   isModuleChoice,
   type LoraAdapterConfig,
@@ -52,8 +52,6 @@ const optionNames: OptionNames<LoraAdapterOptions> = {
   rankStabilized: true,
   seed: true,
 };
-
-const loadOptionNames: OptionNames<LoadAdapterOptions> = { allowBaseMismatch: true, onNotice: true };
 
 /**
  * A LoRA adapter (Hu et al., arXiv 2106.09685): at each of its linear layers y = W x + b + factor * B (A x), with factor
@@ -134,26 +132,9 @@ export class LoraAdapter extends Adapter {
    * of the base: then only the shapes are checked, and a notice says so.
    * @throws RubricateError ERR_ARGUMENT, ERR_FILE, ERR_ADAPTER_FORMAT, ERR_BASE_MISMATCH, ERR_DISPOSED
    */
-  static async fromPretrained(dir: string, model: LlamaModel, options: LoadAdapterOptions = {}): Promise<LoraAdapter> {
-    const folder = resolve(pathOf("dir", dir)); // before the working directory can change
-    requireModel(model);
-    const { allowBaseMismatch, onNotice } = checkOptions(options, loadOptionNames, "LoraAdapter.fromPretrained");
-    const takesAny = booleanOf("allowBaseMismatch", allowBaseMismatch, false);
-    const listener = functionOf("onNotice", onNotice);
-    requireInUse(model);
-    const adapter = await readTogether(
-      folder,
-      [configFile, tensorFile],
-      () => LoraAdapter.load(folder, dir, model, takesAny),
-      (replaced) => replaced.dispose(),
-    );
-    try {
-      reportNotices(adapter.notices, listener);
-    } catch (error) {
-      adapter.dispose();
-      throw error;
-    }
-    return adapter;
+  static fromPretrained(dir: string, model: LlamaModel, options: LoadAdapterOptions = {}): Promise<LoraAdapter> {
+    const load = (folder: string, takesAny: boolean) => LoraAdapter.load(folder, dir, model, takesAny);
+    return loadFolder(dir, model, options, "LoraAdapter.fromPretrained", load);
   }
 
   private static async load(folder: string, given: string, model: LlamaModel, takesAny: boolean): Promise<LoraAdapter> {

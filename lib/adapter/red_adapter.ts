@@ -1,15 +1,15 @@
-import { basename, resolve } from "node:path";
+import { basename } from "node:path";
 import { requireModel } from "../brands";
 import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
-import { type FileContents, readTogether } from "../files/atomic";
+import type { FileContents } from "../files/atomic";
 import { mostBytes } from "../files/safetensors";
 import { hasGate } from "../model/architecture";
 import type { LlamaModel } from "../model/model";
 import { type NativeAdapter, native } from "../native";
-import { type Notice, reportNotices } from "../notices";
-import { booleanOf, checkOptions, functionOf, listOf, type OptionNames, pathOf } from "../options";
-import { Adapter, checkedLayers, type LoadAdapterOptions, newHandle, requireInUse } from "./adapter";
+import type { Notice } from "../notices";
+import { checkOptions, listOf, type OptionNames } from "../options";
+import { Adapter, checkedLayers, type LoadAdapterOptions, loadFolder, newHandle, requireInUse } from "./adapter";
 import { baseMismatch, tokenizerHashes, tokenizerNotices } from "./base_match";
 import {
   type AdapterFileConfig,
@@ -20,7 +20,7 @@ import {
   redSites,
   redVariants,
 } from "./config";
-import { adapterFiles, configFile, readAdapterConfig, readAdapterVectors, tensorFile } from "./files";
+import { adapterFiles, readAdapterConfig, readAdapterVectors } from "./files";
 import type { AdapterPlan } from "./plan";
 import { redPlan } from "./red_plan";
 
@@ -34,8 +34,6 @@ export interface RedAdapterOptions {
 }
 
 const optionNames: OptionNames<RedAdapterOptions> = { variant: true, sites: true, layers: true };
-
-const loadOptionNames: OptionNames<LoadAdapterOptions> = { allowBaseMismatch: true, onNotice: true };
 
 /** Distance of a vector from the identity (scale 1, bias 0). */
 export interface VectorStats {
@@ -116,26 +114,9 @@ export class RedAdapter extends Adapter {
    * Loads an adapter that `savePretrained` wrote. Strict: every vector must be present, of the right width and finite.
    * @throws RubricateError ERR_ARGUMENT, ERR_FILE, ERR_ADAPTER_FORMAT, ERR_BASE_MISMATCH, ERR_DISPOSED
    */
-  static async fromPretrained(dir: string, model: LlamaModel, options: LoadAdapterOptions = {}): Promise<RedAdapter> {
-    const folder = resolve(pathOf("dir", dir)); // before the working directory can change
-    requireModel(model);
-    const { allowBaseMismatch, onNotice } = checkOptions(options, loadOptionNames, "RedAdapter.fromPretrained");
-    const takesAny = booleanOf("allowBaseMismatch", allowBaseMismatch, false);
-    const listener = functionOf("onNotice", onNotice);
-    requireInUse(model);
-    const adapter = await readTogether(
-      folder,
-      [configFile, tensorFile],
-      () => RedAdapter.load(folder, dir, model, takesAny),
-      (replaced) => replaced.dispose(),
-    );
-    try {
-      reportNotices(adapter.notices, listener);
-    } catch (error) {
-      adapter.dispose();
-      throw error;
-    }
-    return adapter;
+  static fromPretrained(dir: string, model: LlamaModel, options: LoadAdapterOptions = {}): Promise<RedAdapter> {
+    const load = (folder: string, takesAny: boolean) => RedAdapter.load(folder, dir, model, takesAny);
+    return loadFolder(dir, model, options, "RedAdapter.fromPretrained", load);
   }
 
   private static async load(folder: string, given: string, model: LlamaModel, takesAny: boolean): Promise<RedAdapter> {

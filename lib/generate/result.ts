@@ -44,7 +44,7 @@ export interface GenerationResult {
   readonly usage: GenerationUsage;
   /** The seed that was given or drawn: with it, the same call gives the same text. null with temperature 0: no seed is used. */
   readonly seed: number | null;
-  /** The name and version of the engine's adapter that answered; null for the base, and for a RedAdapter that was given. */
+  /** The name and version of the engine's adapter that answered; null for the base, and for an adapter object that was given. */
   readonly adapter: { readonly name: string; readonly version: number } | null;
   /** Tokens of the prompt whose keys and values an earlier request had left, so that they were not computed again. */
   readonly cachedTokens: number;

@@ -21,7 +21,7 @@ export interface ScoreOptions {
    * of the middle of a text. No end token is added.
    */
   readonly continuation: string | ArrayLike<number>;
-  /** A RedAdapter that was created or loaded for this model object. Default: the model alone. */
+  /** A RedAdapter or LoraAdapter that was created or loaded for this model object. Default: the model alone. */
   readonly adapter?: ModelAdapter | null;
   readonly signal?: AbortSignal;
 }
@@ -43,7 +43,7 @@ export interface ScoreResult {
   /** Their sum, the logarithm of the whole continuation's probability. */
   readonly sum: number;
   readonly promptTokens: number;
-  /** The name and version of the engine's adapter that was used; null for the base, and for a RedAdapter that was given. */
+  /** The name and version of the engine's adapter that was used; null for the base, and for an adapter object that was given. */
   readonly adapter: { readonly name: string; readonly version: number } | null;
   /** Tokens of the prompt whose keys and values an earlier request had left, so that they were not computed again. */
   readonly cachedTokens: number;

@@ -57,7 +57,7 @@ export interface Served<C extends ServedCall = CheckedCall> {
   over(): void;
 }
 
-/** A RedAdapter's present state. */
+/** The present state of an adapter object. */
 export async function presentVersion(
   model: { readonly dir: string; readonly native: NativeModel },
   adapter: ModelAdapter | null | undefined,

@@ -132,6 +132,7 @@ describe("an adapter that cannot be used", () => {
     "LlamaModel#logits",
     "LlamaModel#generate",
     "LlamaModel#complete",
+    "LlamaModel#score",
     "evaluate",
     "new Trainer",
     "MultiTrainer#add",

@@ -82,6 +82,18 @@ export const models: Record<string, PublicCall> = {
     options: () => ({ tokenIds: [1, 2] }),
     codes: ["ERR_CONTEXT_LENGTH"],
   },
+  "LlamaModel#score": {
+    args: () => [{ prompt: "a", continuation: "b" }],
+    call: on("model", "score"),
+    options: (s) => ({
+      prompt: "hello",
+      continuation: [1, 2],
+      adapter: s.adapter,
+      signal: new AbortController().signal,
+    }),
+    takes: { prompt: "text", continuation: "text", adapter: missing, signal: missing },
+    codes: ["ERR_CONTEXT_LENGTH"],
+  },
   "LlamaModel#savePretrained": {
     args: (s) => [join(s.out, "model")],
     call: on("model", "savePretrained"),
