@@ -5,6 +5,7 @@
 #include "tests/decoding.h"
 #include "tests/lora_plan.h"
 #include "tests/serve_support.h"
+#include "tests/step_support.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;
@@ -12,10 +13,6 @@ using namespace rubricate::testing;
 namespace {
 
 JobControl control() { return {nullptr, {}, device_arena()}; }
-
-Tenant tenant_of(const std::shared_ptr<Adapter>& adapter) {
-  return {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {}, 0.0};
-}
 
 // RED, LoRA, LoRA of another rank at other sites, and RED at one site. The two of LoRA are neighbours in a batch.
 std::vector<std::shared_ptr<Adapter>> some_adapters(const Model& model) {
@@ -26,11 +23,6 @@ std::vector<std::shared_ptr<Adapter>> some_adapters(const Model& model) {
 
 std::vector<std::vector<int32_t>> sequences_of(size_t adapter) {
   return {tiny_tokens(9 + 20 * static_cast<int64_t>(adapter), 100 + adapter), tiny_tokens(17, 200 + adapter)};
-}
-
-void check_same(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
-  REQUIRE(a.size() == b.size());
-  for (size_t i = 0; i < a.size(); ++i) CHECK(same_bits(a[i], b[i]));
 }
 
 void check_training(DType dtype) {

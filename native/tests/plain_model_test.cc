@@ -3,7 +3,7 @@
 #include "doctest/doctest.h"
 #include "model/logits.h"
 #include "tests/decoding.h"
-#include "tests/test_model.h"
+#include "tests/step_support.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;
@@ -12,27 +12,7 @@ namespace {
 
 const TinyConfig kPlain{.bias = true, .plain = true};
 
-Tenant tenant_of(const std::shared_ptr<Adapter>& adapter) {
-  return {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {}, 0.0};
-}
-
-Tenant full_tenant(Model& model) {
-  auto parameters = model.make_trainable();
-  return {nullptr, parameters, std::make_shared<OptimizerState>(*parameters), {}, 0.0};
-}
-
 JobControl control() { return {nullptr, {}, test_arena()}; }
-
-void check_same(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
-  REQUIRE(a.size() == b.size());
-  for (size_t i = 0; i < a.size(); ++i) CHECK(same_bits(a[i], b[i]));
-}
-
-std::vector<Tensor> gradients(Model& model, const Tenant& tenant, const std::vector<MicroBatch>& batches,
-                              bool recompute) {
-  trained_step(model, {tenant}, batches, recompute, false, control());
-  return copies(*tenant.parameters, true);
-}
 
 }  // namespace
 

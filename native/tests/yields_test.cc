@@ -3,17 +3,13 @@
 #include <string>
 
 #include "model/logits.h"
-#include "tests/test_model.h"
+#include "tests/step_support.h"
 #include "train/evaluate.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;
 
 namespace {
-
-Tenant tenant_of(const std::shared_ptr<Adapter>& adapter) {
-  return {adapter, adapter, std::make_shared<OptimizerState>(*adapter), {}, 0.0};
-}
 
 std::vector<Tenant> three_tenants(const Model& model) {
   std::vector<Tenant> tenants;
