@@ -8,6 +8,9 @@ import { runJob } from "../../lib/job";
 import type { DeviceChoice } from "../../lib/model/device";
 import { LlamaModel, type LoadOptions } from "../../lib/model/model";
 import { type NativeAdapter, type NativeMicroBatch, type NativeParameters, native } from "../../lib/native";
+import type { StepEvent } from "../../lib/train/events";
+import type { TrainerOptions } from "../../lib/train/options";
+import { Trainer } from "../../lib/train/trainer";
 
 interface StoredBatch {
   readonly tokenIds: number[];
@@ -145,4 +148,26 @@ export function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): numbe
     size += b[at]! ** 2;
   }
   return Math.sqrt(away / size);
+}
+
+/** A Trainer's steps over a fixture's training batches: each has 3 sequences and 1 more that carries loss. */
+export async function trainedSteps(
+  model: LlamaModel,
+  { settings, batches }: Expected["training"],
+  options: Partial<TrainerOptions>,
+): Promise<StepEvent[]> {
+  const trainer = new Trainer({
+    model,
+    train: batches.flatMap((step) => step.flatMap(examplesOf)),
+    shuffle: false,
+    epochs: 1,
+    batchSize: 4,
+    learningRate: settings.lr,
+    warmupSteps: settings.warmup,
+    maxGradNorm: settings.clip,
+    ...options,
+  });
+  const steps: StepEvent[] = [];
+  for await (const event of trainer.run()) if (event.type === "step") steps.push(event);
+  return steps;
 }

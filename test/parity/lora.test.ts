@@ -5,13 +5,10 @@ import { join } from "node:path";
 import { LoraAdapter } from "../../lib/adapter/lora_adapter";
 import { float32Values, readSafetensors } from "../../lib/files/safetensors";
 import type { LlamaModel } from "../../lib/model/model";
-import type { StepEvent } from "../../lib/train/events";
 import type { TrainerOptions } from "../../lib/train/options";
-import { Trainer } from "../../lib/train/trainer";
-import { backward, examplesOf, expectedOf, folderOf, loadFixture, relativeError, under } from "./fixtures";
+import { backward, expectedOf, folderOf, loadFixture, relativeError, trainedSteps, under } from "./fixtures";
 
 const base = expectedOf("gqa");
-const { settings, batches } = base.training;
 const quiet = { onNotice: () => {} };
 let model: LlamaModel;
 let home: string;
@@ -24,22 +21,7 @@ afterAll(() => {
   rmSync(home, { recursive: true, force: true });
 });
 
-async function stepsOf(options: Partial<TrainerOptions>): Promise<StepEvent[]> {
-  const trainer = new Trainer({
-    model,
-    train: batches.flatMap((step) => step.flatMap(examplesOf)),
-    shuffle: false,
-    epochs: 1,
-    batchSize: 4,
-    learningRate: settings.lr,
-    warmupSteps: settings.warmup,
-    maxGradNorm: settings.clip,
-    ...options,
-  });
-  const steps: StepEvent[] = [];
-  for await (const event of trainer.run()) if (event.type === "step") steps.push(event);
-  return steps;
-}
+const stepsOf = (options: Partial<TrainerOptions>) => trainedSteps(model, base.training, options);
 
 describe.each(["all", "qv", "rslora"])("%s", (name) => {
   const folder = join(folderOf("lora"), name);

@@ -7,7 +7,6 @@ import { evaluate } from "../../lib/train/evaluate";
 import type { StepEvent } from "../../lib/train/events";
 import type { TrainerOptions } from "../../lib/train/options";
 import { learningRateAt } from "../../lib/train/schedule";
-import { Trainer } from "../../lib/train/trainer";
 import {
   adapterOf,
   type Curve,
@@ -17,6 +16,7 @@ import {
   microBatch,
   relativeError,
   tensorsOf,
+  trainedSteps,
   under,
 } from "./fixtures";
 
@@ -24,7 +24,6 @@ const fixtures = ["mha", "gqa", "llama3", "bias", "linear_rope"];
 
 describe.each(fixtures)("%s", (fixture) => {
   const expected = expectedOf(fixture);
-  const { settings, batches } = expected.training;
   let model: LlamaModel;
   let tensors: Map<string, Float32Array>;
   beforeAll(async () => {
@@ -33,25 +32,7 @@ describe.each(fixtures)("%s", (fixture) => {
   });
   afterAll(() => model?.dispose());
 
-  /** The steps of the fixture: each takes 3 sequences and 1 more that carries loss. */
-  const train = batches.flatMap((step) => step.flatMap(examplesOf));
-
-  async function stepsOf(options: Partial<TrainerOptions>): Promise<StepEvent[]> {
-    const trainer = new Trainer({
-      model,
-      train,
-      shuffle: false,
-      epochs: 1,
-      batchSize: 4,
-      learningRate: settings.lr,
-      warmupSteps: settings.warmup,
-      maxGradNorm: settings.clip,
-      ...options,
-    });
-    const steps: StepEvent[] = [];
-    for await (const event of trainer.run()) if (event.type === "step") steps.push(event);
-    return steps;
-  }
+  const stepsOf = (options: Partial<TrainerOptions>) => trainedSteps(model, expected.training, options);
 
   function compare(steps: readonly StepEvent[], wanted: Omit<Curve, "learningRates">, tolerance: number): void {
     const rates = expected.training.red.learningRates;
