@@ -8,14 +8,13 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "base/integers.h"
 
 namespace rubricate {
 namespace {
 
 constexpr int64_t kAlignment = 64;                // bytes of a cache line
 constexpr int64_t kSlabBytes = int64_t{4} << 20;  // a process may have about 65,000 mappings
-
-int64_t round_up(int64_t bytes, int64_t step) { return (bytes + step - 1) / step * step; }
 
 int64_t page_bytes() {
   static const int64_t bytes = sysconf(_SC_PAGESIZE);

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/integers.h"
 #include "tests/test_support.h"
 
 using namespace rubricate;
@@ -56,7 +57,7 @@ namespace {
 // How many of the pages that are wholly within a block take memory.
 int64_t resident_pages(const void* block, int64_t bytes) {
   const int64_t page = sysconf(_SC_PAGESIZE), begin = reinterpret_cast<intptr_t>(block);
-  const int64_t first = (begin + page - 1) / page * page, end = (begin + bytes) / page * page;
+  const int64_t first = round_up(begin, page), end = (begin + bytes) / page * page;
   std::vector<unsigned char> resident(static_cast<size_t>((end - first) / page));
   void* const at = static_cast<char*>(const_cast<void*>(block)) + (first - begin);
   REQUIRE(mincore(at, static_cast<size_t>(end - first), resident.data()) == 0);

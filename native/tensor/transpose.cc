@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/integers.h"
 #include "device/cpu/thread_pool.h"
 
 namespace rubricate {
@@ -26,7 +27,7 @@ void transpose(const void* from, int64_t stride, void* to, int64_t rows, int64_t
           element_size);
   const auto* const source = static_cast<const char*>(from);
   auto* const destination = static_cast<char*>(to);
-  const int64_t tiles = (rows + kTile - 1) / kTile;
+  const int64_t tiles = ceil_div(rows, kTile);
   parallel_ranges(tiles, 1, [&](int64_t first, int64_t last) {
     for (int64_t tile = first; tile < last; ++tile) {
       const int64_t begin = tile * kTile, end = std::min(rows, begin + kTile);
