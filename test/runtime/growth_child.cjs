@@ -1,6 +1,6 @@
 // Rounds of creating and disposing: `node --expose-gc growth_child.cjs tensors|adapters|models|dropped ROUNDS WARM_UP`.
 // Prints how many bytes the resident set grew by after the warm-up rounds.
-const { native, architecture, load, microBatch, options } = require("./native_support.cjs");
+const { native, architecture, plan, load, microBatch, options } = require("./native_support.cjs");
 const { engineOptions, requestOf } = require("./engine_defaults.cjs");
 
 const kinds = {
@@ -23,7 +23,7 @@ const kinds = {
   },
   async adapters() {
     const { Adapter, Optimizer } = native;
-    const adapter = new Adapter(architecture, "ln", ["q_proj", "down_proj"], Int32Array.of(0, 1));
+    const adapter = new Adapter(architecture, plan);
     const optimizer = new Optimizer(adapter);
     adapter.setValues(adapter.values());
     optimizer.dispose();
@@ -32,7 +32,7 @@ const kinds = {
   async models() {
     const model = await load();
     const { Adapter, Optimizer } = native;
-    const adapter = new Adapter(architecture, "all", ["down_proj"], Int32Array.of(0, 1));
+    const adapter = new Adapter(architecture, plan);
     const optimizer = new Optimizer(adapter);
     const tenants = [{ parameters: adapter, optimizer, options }];
     await model.trainStep({ tenants, microBatches: [microBatch], recompute: false, update: true }).promise;

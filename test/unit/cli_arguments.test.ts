@@ -62,6 +62,10 @@ test.each<[string[], object]>([
     { batchSize: 2, gradientAccumulationSteps: 4 },
   ],
   [["--lr-scheduler-type", "cosine", "--warmup_ratio", "0.1"], { schedule: "cosine", warmupRatio: 0.1 }],
+  [
+    ["--target_modules", "q_proj", "--lora_r", "4", "--lora-alpha", "16"],
+    { targetModules: ["q_proj"], rank: 4, alpha: 16 },
+  ],
   [["--save-steps", "10", "--max_steps", "20"], { checkpointEverySteps: 10, maxSteps: 20 }],
   [["--gradient-checkpointing"], { recompute: true }],
   [["--model_name_or_path", "m", "--train_file", "t", "--validation_file", "v"], { model: "m", data: "t", eval: "v" }],
@@ -81,7 +85,6 @@ test.each<[string[], string]>([
   [["--save_total_limit", "5"], "did you mean --keep-checkpoints?"],
   [["--max_seq_length", "5"], "did you mean --max-length?"],
   [["--bf16"], "did you mean --dtype? (bfloat16)"],
-  [["--target_modules", "q_proj"], "did you mean --sites?"],
   ...["", "13", "13=", "=1", "13=x", "13=101", "13=-100.5", "1.5=1", "13=1,13=1", "13=1,", "-1=1"].map(
     (value): [string[], string] => [[`--logit-bias=${value}`], "Expected token ids, each once, with numbers from -100"],
   ),

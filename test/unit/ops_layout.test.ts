@@ -25,8 +25,12 @@ const more: Record<string, string[]> = {
 };
 const severalKernels = ["attention", "linear"];
 const withoutVectors = ["sampling"];
+/** Without kernels of their own: they run others' on the tape. */
+const ofOtherOps = ["low_rank"];
 
-const plainOps = folders.filter((name) => ![...shared, ...severalKernels, ...withoutVectors].includes(name));
+const plainOps = folders.filter(
+  (name) => ![...shared, ...severalKernels, ...withoutVectors, ...ofOtherOps].includes(name),
+);
 
 test.each(plainOps)("%s has the seven files of an op, and no others", (name) => {
   expect(filesOf(name)).toEqual([...seven(name), ...(more[name] ?? [])].sort());
@@ -39,6 +43,10 @@ test.each(severalKernels)("%s, which has several kernels, has the seven files to
 test.each(withoutVectors)("%s has the seven files except the CPU's vector kernels", (name) => {
   const expected = seven(name).filter((file) => !/_cpu\.cc$|\.inl$/.test(file));
   expect(filesOf(name)).toEqual([...expected, ...(more[name] ?? [])].sort());
+});
+
+test.each(ofOtherOps)("%s has the files of an op without kernels", (name) => {
+  expect(filesOf(name)).toEqual([`${name}.cc`, `${name}.h`, `${name}_test.cc`]);
 });
 
 test("a header only for nvcc and the emulation ends in .cuh", () => {

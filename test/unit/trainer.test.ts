@@ -74,7 +74,8 @@ describe("a run", () => {
   });
 
   test("recomputes blocks if a step's micro-batches would store too much", async () => {
-    const stacks = [{ layers: 3, attention: { heads: 1, kv_heads: 1, head_dim: 4 }, feed_forward: { size: 8 } }];
+    const attention = { heads: 1, kv_heads: 1, head_dim: 4 };
+    const stacks = [{ layers: 3, norm: { kind: "rms" }, attention, feed_forward: { kind: "swiglu", size: 8 } }];
     const architecture = { version: 1, family: "llama", vocabulary: 50, hidden: 4, context: 32, stacks };
     const spied = fakeModel({ architecture, dtype: "float32", memory: () => ({ mapped: 1000 }) });
     const { native } = spied as { native: { trainStep: (request: NativeTrainRequest) => unknown } };
