@@ -66,9 +66,9 @@ Tensor stored_weight(ModelState& state, const std::vector<std::string>& names, b
   }
   if (!transposed) return whole;
   require(shape.size() == 2, "ERR_ARGUMENT", "Expected matrices for names but received shape ", shape_text(shape));
-  Tensor turned = Tensor::empty(arena, {shape[1], shape[0]}, whole.dtype());
-  transpose(whole.raw(), shape[1], turned.raw(), shape[1], shape[0], dtype_size(whole.dtype()));
-  return turned;
+  Tensor result = Tensor::empty(arena, {shape[1], shape[0]}, whole.dtype());
+  transpose(whole.raw(), shape[1], result.raw(), shape[1], shape[0], dtype_size(whole.dtype()));
+  return result;
 }
 
 std::string fingerprint(ModelState& state, const std::atomic<bool>& cancelled) {

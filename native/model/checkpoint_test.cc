@@ -168,8 +168,8 @@ TEST_CASE("a tensor may be a part of a stored one, and stored transposed") {
       stored[spec.name] = {name, (letter == 'q' ? 0 : letter == 'k' ? 1 : 2) * width, 3 * width, matrix};
       if (letter == 'q') in_file.push_back({name, matrix ? Shape{hidden, 3 * width} : Shape{3 * width}});
     } else if (matrix && spec.name.rfind("layers.", 0) == 0) {
-      stored[spec.name] = {"turned." + spec.name, 0, 0, true};
-      in_file.push_back({"turned." + spec.name, {spec.shape[1], spec.shape[0]}});
+      stored[spec.name] = {"transposed." + spec.name, 0, 0, true};
+      in_file.push_back({"transposed." + spec.name, {spec.shape[1], spec.shape[0]}});
     } else {
       in_file.push_back(spec);
     }

@@ -145,11 +145,11 @@ describe("stored tensors", () => {
       code: "ERR_SHAPE",
       message: "Expected shape [24, 72] for transformer.h.1.attn.c_attn.weight but the checkpoint has [24, 48]",
     });
-    const turned = await folderWith((tensors) => {
+    const transposed = await folderWith((tensors) => {
       const { dtype, data } = tensors.get("transformer.h.0.mlp.c_fc.weight")!;
       tensors.set("transformer.h.0.mlp.c_fc.weight", { dtype, shape: [96, 24], data });
     });
-    await expect(load(turned)).rejects.toMatchObject({
+    await expect(load(transposed)).rejects.toMatchObject({
       code: "ERR_SHAPE",
       message: "Expected shape [24, 96] for transformer.h.0.mlp.c_fc.weight but the checkpoint has [96, 24]",
     });
