@@ -1,9 +1,10 @@
 /**
  * Our side of versus_torch: one training step for each line "step" on standard input, through the public Trainer.
  *
- *     node ours.mjs --model FOLDER --ids IDS.json --method red|full --batch N --length N --steps N --rate N
+ *     node ours.mjs --model FOLDER --ids IDS.json --method red|lora|full --batch N --length N --steps N
+ *         --rate N [--adapter FOLDER]
  *
- * IDS.json: [[id, ...], ...], sequences in order, cyclically. Answers in lines of JSON.
+ * IDS.json: [[id, ...], ...], sequences in order, cyclically. FOLDER: where a LoRA adapter starts. Answers in lines of JSON.
  */
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -11,13 +12,17 @@ import { parseArgs } from "node:util";
 import { native, rubricate } from "../js/package.mjs";
 
 const option = { type: "string" };
-const names = ["model", "ids", "method", "batch", "length", "steps", "rate"];
+const names = ["model", "ids", "method", "batch", "length", "steps", "rate", "adapter"];
 const { values } = parseArgs({ options: Object.fromEntries(names.map((name) => [name, option])) });
 const [batchSize, length, steps] = [values.batch, values.length, values.steps].map(Number);
-const { LlamaModel, RedAdapter, Trainer } = rubricate;
+const { LlamaModel, LoraAdapter, RedAdapter, Trainer } = rubricate;
 
 const model = await LlamaModel.fromPretrained(values.model);
-const adapter = values.method === "red" ? RedAdapter.create(model) : undefined;
+const adapters = {
+  red: () => RedAdapter.create(model),
+  lora: () => LoraAdapter.fromPretrained(values.adapter, model),
+};
+const adapter = await adapters[values.method]?.();
 const sequences = JSON.parse(readFileSync(values.ids, "utf8"));
 const train = Array.from({ length: batchSize * steps }, (_, i) => {
   const tokenIds = Int32Array.from(sequences[i % sequences.length].slice(0, length));

@@ -3,7 +3,8 @@
  *
  *     node bench/versus_torch/run.mjs --python PYTHON [--filter TEXT] [--pairs 10] [--out FILE.json]
  *
- * PYTHON: an interpreter with torch and transformers. Both sides stay loaded and alternate, a step each; the first two steps of each are
+ * PYTHON: an interpreter with torch, transformers and, for LoRA, PEFT. LoRA has rank 8, on q and v, and both sides start from the same
+ * matrices. Both sides stay loaded and alternate, a step each; the first two steps of each are
  * not counted. A row's figures: the median of the pairs' ratios of tokens/s with its 95 % confidence interval; the peaks of resident memory
  * (VmHWM) of both processes. PyTorch runs eager and compiled, a bf16 checkpoint in bf16 and in fp32, and the fastest mode counts. A row
  * whose losses differ by more than 1e-3 (fp32) or 1e-2 (bf16), relative, is void.
@@ -14,16 +15,18 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { withTemporaryFolder } from "../js/folder.mjs";
 import { describeRun, machineLine } from "../js/machine.mjs";
+import { rubricate } from "../js/package.mjs";
 import { alternate, median, medianInterval, Side } from "../js/pairs.mjs";
 import { writeRandomModel } from "../js/random_model.mjs";
 import { shapes } from "../js/shapes.mjs";
 
+const { LlamaModel, LoraAdapter } = rubricate;
 const here = dirname(fileURLToPath(import.meta.url));
 const warmup = 2;
 const learningRate = 1e-3;
 const tolerance = { float32: 1e-3, bfloat16: 1e-2 };
 
-const cases = ["red", "full"].flatMap((method) =>
+const cases = ["red", "lora", "full"].flatMap((method) =>
   ["float32", "bfloat16"].flatMap((dtype) => [
     { method, dtype, shape: "15m", batch: 8, length: 256 },
     { method, dtype, shape: "15m", batch: 2, length: 1024 },
@@ -41,6 +44,15 @@ function writeIds(path, vocabulary) {
     return Math.floor((state / 2 ** 32) * vocabulary);
   };
   writeFileSync(path, JSON.stringify(Array.from({ length: 64 }, () => Array.from({ length: 1024 }, next))));
+}
+
+/** The folder of a new LoRA adapter of a model. */
+async function newLora(folder) {
+  const model = await LlamaModel.fromPretrained(folder, { device: "cpu" });
+  const adapter = await LoraAdapter.create(model);
+  await adapter.savePretrained(`${folder}-lora`);
+  model.dispose();
+  return `${folder}-lora`;
 }
 
 async function warm(side, limit) {
@@ -86,9 +98,10 @@ async function bestTorch(python, args, dtype) {
 }
 
 async function compare(row, folders, python, pairs) {
-  const { model, ids } = folders(row);
+  const { model, ids, adapter } = await folders(row);
   const common = ["--model", model, "--ids", ids, "--method", row.method, "--rate", String(learningRate)];
   common.push("--batch", String(row.batch), "--length", String(row.length));
+  if (row.method === "lora") common.push("--adapter", adapter);
   const torch = await bestTorch(python, common, row.dtype);
   const ours = new Side(process.execPath, [join(here, "ours.mjs"), ...common, "--steps", String(pairs + warmup + 2)]);
   const us = await warm(ours);
@@ -152,13 +165,13 @@ console.log(
 );
 const rows = [];
 await withTemporaryFolder(async (folder) => {
-  const folders = ({ shape, dtype }) => {
+  const folders = async ({ method, shape, dtype }) => {
     const model = join(folder, `${shape}-${dtype}`);
     const config = { ...shapes[shape], tie_word_embeddings: false, max_position_embeddings: 4096 };
     writeRandomModel(model, config, { dtype });
     const ids = join(folder, "ids.json");
     writeIds(ids, config.vocab_size);
-    return { model, ids };
+    return { model, ids, ...(method === "lora" && { adapter: await newLora(model) }) };
   };
   for (const row of cases.filter((row) => nameOf(row).includes(values.filter))) {
     rows.push(await compare(row, folders, values.python, Number(values.pairs)));

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """PyTorch's side of versus_torch: one training step for each line "step" on standard input.
 
-  python torch_side.py --model FOLDER --ids IDS.json --method red|full --batch N --length N --rate R [--compile]
+  python torch_side.py --model FOLDER --ids IDS.json --method red|lora|full --batch N --length N --rate R
+                [--adapter FOLDER] [--compile]
 
 transformers' LLaMA in the checkpoint's dtype, or in fp32 (--upcast), with its default attention (sdpa); RED as a module around each down projection
-with fp32 vectors; torch's AdamW without weight decay; gradients clipped to norm 1. Every position except the first is a target.
+with fp32 vectors, LoRA as PEFT loads it from FOLDER; torch's AdamW without weight decay; gradients clipped to norm 1. Every position except the first is a target.
 Answers in lines of JSON.
 """
 import argparse
@@ -33,7 +34,11 @@ class Edited(nn.Module):
         return h * self.scale.to(h.dtype) + self.bias.to(h.dtype)
 
 
-def trainable_parameters(model, method):
+def trainable_parameters(model, method, adapter):
+    if method == "lora":
+        import peft
+
+        peft.PeftModel.from_pretrained(model, adapter, is_trainable=True)  # puts its layers into the model
     if method == "red":
         model.requires_grad_(False)
         for layer in model.model.layers:
@@ -45,10 +50,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True)
     parser.add_argument("--ids", required=True)
-    parser.add_argument("--method", choices=["red", "full"], required=True)
+    parser.add_argument("--method", choices=["red", "lora", "full"], required=True)
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--length", type=int, required=True)
     parser.add_argument("--rate", type=float, required=True)
+    parser.add_argument("--adapter", help="the folder of a LoRA adapter")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--upcast", action="store_true", help="compute a bf16 checkpoint in fp32")
     args = parser.parse_args()
@@ -56,7 +62,7 @@ def main():
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32 if args.upcast else "auto")
     model.config.use_cache = False
     model.train()
-    trainable = trainable_parameters(model, args.method)
+    trainable = trainable_parameters(model, args.method, args.adapter)
     optimizer = torch.optim.AdamW(trainable, lr=args.rate, weight_decay=0.0)
     run = torch.compile(model) if args.compile else model
     sequences = json.load(open(args.ids))
