@@ -77,6 +77,7 @@ void ResidentBatch::place(DeviceVersions& copies, const std::shared_ptr<Arena>& 
   const int64_t rows = norm ? kNormRows : kEditRows, width = slots() + 1;
   table_.assign(edited.size() * static_cast<size_t>(rows * width), nullptr);
   parts_.resize(edited.size());
+  std::vector<bool> edits(edited.size(), false);  // whether any version has a scale or a bias there
   for (int64_t slot = 1; slot < width; ++slot) {
     const auto& version = versions_[static_cast<size_t>(slot - 1)];
     const float* const values = copies.of(version);
@@ -86,6 +87,7 @@ void ResidentBatch::place(DeviceVersions& copies, const std::shared_ptr<Arena>& 
         if (vector < 0) return;
         table_[static_cast<size_t>((first + row) * width + slot)] = values + version->plan().offset(vector);
       };
+      if (site.edits()) edits[static_cast<size_t>(index)] = true;
       set(0, site.scale);
       set(1, site.bias);
       if (site.has_low_rank()) add(parts_[static_cast<size_t>(index)].low_rank, slot, site, version->plan(), values);
@@ -114,7 +116,7 @@ void ResidentBatch::place(DeviceVersions& copies, const std::shared_ptr<Arena>& 
                       of(device, at),
                       of(device, at + 1)};
     };
-    parts_[e].view = view(0);
+    if (edits[e]) parts_[e].view = view(0);  // not where all have a low-rank update alone
     if (!norm) continue;
     parts_[e].output = [norm_view = view(2)](Tape& tape, const Var& y, const SequenceRows& sequence_rows) {
       return layer_norm(tape, y.value(), norm_view, sequence_rows, kEditNormEps);

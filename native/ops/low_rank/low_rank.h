@@ -7,9 +7,9 @@
 //
 // x [T, inputs], y [T, outputs]: f32 or bf16. A [rank, inputs], B [outputs, rank]: f32. Everything is computed in fp32, and
 // y is rounded once. An element of y is one chain that starts from y, over k in ascending order; an element of dA and dB is
-// one chain over the slot's rows in their order, which goes on from sequence to sequence and from one micro-batch to the
-// next. So a row has the same bits alone and among rows of other slots, and so have the gradients (with our own matmul:
-// ops/linear/linear.h). Rows of slots without an update keep their bits, and those of their gradients.
+// one chain over the slot's rows in their order, over all its sequences and micro-batches. So a row has the same bits
+// alone and among rows of other slots, and so have the gradients (with our own matmul: ops/linear/linear.h). Rows of slots
+// without an update keep their bits, and those of their gradients.
 #pragma once
 
 #include <cstdint>
