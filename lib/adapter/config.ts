@@ -20,6 +20,17 @@ export const nativeSites: Readonly<Record<RedSite, NativeSite>> = {
   up: "up_proj",
 };
 
+/** The linear layers of a block, in the order in which their parameters lie. */
+export const linearModules: readonly NativeSite[] = [
+  "q_proj",
+  "k_proj",
+  "v_proj",
+  "o_proj",
+  "gate_proj",
+  "up_proj",
+  "down_proj",
+];
+
 /** A site's place in a layer, such as "mlp.down_proj". */
 export function sitePath(site: RedSite): string {
   return `${["ffn", "gate", "up"].includes(site) ? "mlp" : "self_attn"}.${nativeSites[site]}`;

@@ -5,20 +5,12 @@
 import { formatJson, RubricateError } from "../errors";
 import { isObject, type JsonObject } from "../files/json";
 import { limits } from "../limits";
-import { type AdapterOrigin, parseOrigin } from "./config";
+import { type AdapterOrigin, linearModules, parseOrigin } from "./config";
 
 /** A linear layer of each block, by the name of its module. */
 export type LoraModule = "q_proj" | "k_proj" | "v_proj" | "o_proj" | "gate_proj" | "up_proj" | "down_proj";
 
-export const loraModules: readonly LoraModule[] = [
-  "q_proj",
-  "k_proj",
-  "v_proj",
-  "o_proj",
-  "gate_proj",
-  "up_proj",
-  "down_proj",
-];
+export const loraModules: readonly LoraModule[] = linearModules;
 
 /** What a LoRA adapter changes. */
 export interface LoraAdapterConfig {

@@ -1,7 +1,7 @@
 /** Plans of adapters: what a method tells the core (native/adapter/plan.h). */
 import type { Architecture } from "../model/architecture";
 import type { NativeSite } from "../native";
-import { nativeSites, type RedSite, sitePath } from "./config";
+import { linearModules, nativeSites, type RedSite, sitePath } from "./config";
 
 /** What a site does, by indices of parameters, in this order. */
 export interface SitePlan {
@@ -41,11 +41,9 @@ export class PlanBuilder {
   }
 }
 
-const nativeOrder = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
-
 /** Sites in the order of their parameters in a layer. */
 export function inOrder(sites: readonly RedSite[]): RedSite[] {
-  return [...sites].sort((a, b) => nativeOrder.indexOf(nativeSites[a]) - nativeOrder.indexOf(nativeSites[b]));
+  return [...sites].sort((a, b) => linearModules.indexOf(nativeSites[a]) - linearModules.indexOf(nativeSites[b]));
 }
 
 /** The site's linear layer: its canonical name without ".weight", and its sizes. */
