@@ -15,7 +15,7 @@
  *     Nearest: arm64 vec_test[,...]           the same, built for arm64 and run under qemu
  *     Nearest: jest test/unit/schedule.test.ts
  * Patches, sources and tests are those of the commit, which the first line names. Tests count only where they pass without
- * the patch. Exit status 1 where a mutant survives, does not apply or does not build. Without --nearest, the nearest tests
+ * the patch: "tests fail" where they do not. Exit status 1 where a mutant is not killed. Without --nearest, the nearest tests
  * run first and everything else after them.
  */
 import { parseArgs } from "node:util";
@@ -32,7 +32,8 @@ function partsFor(mutant, { nearest, tests }) {
 function verdictOf(tree, mutant, options) {
   for (const part of partsFor(mutant, options)) {
     if (part.kind === "native" && !mutant.isNative) continue;
-    tree.requireGood(part);
+    const failing = tree.failsUnpatched(part);
+    if (failing) return { verdict: "tests fail", by: failing };
     if (!tree.apply(mutant.path)) return { verdict: "does not apply" };
     try {
       const { built, failed } = tree.test(part, mutant.isNative);
