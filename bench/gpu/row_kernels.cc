@@ -142,8 +142,8 @@ class Rows {
     RopeArgs rope;
     rope.x_dtype = rope.y_dtype = dtype_, rope.x = in_[0].raw(), rope.y = out_[0].raw();
     rope.positions = static_cast<const int32_t*>(positions_.raw()), rope.cos = floats(cos_), rope.sin = floats(sin_);
-    rope.rows = rows_, rope.heads = cols_ / head_dim, rope.half = head_dim / 2;
-    all.push_back({"rope", 2, [this, rope] { clock_.run("rope/1", rope); }, {out_[0]}});
+    rope.rows = rows_, rope.heads = cols_ / head_dim, rope.half = head_dim / 2, rope.head_dim = head_dim;
+    all.push_back({"rope", 2, [this, rope] { clock_.run("rope/2", rope); }, {out_[0]}});
 
     SwigluArgs swiglu;
     swiglu.dtype = dtype_, swiglu.gate = in_[0].raw(), swiglu.up = in_[1].raw(), swiglu.y = out_[0].raw();

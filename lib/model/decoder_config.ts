@@ -74,7 +74,7 @@ function describeStack(config: ConfigReader, family: Family, hidden: number): St
     norm: { kind: "rms", eps: config.positive("rms_norm_eps", family.defaults.rms_norm_eps ?? 1e-6) },
     position: {
       kind: "rope",
-      inv_freq: inverseFrequencies(config, headDim, positionsOf(config, family)),
+      inv_freq: inverseFrequencies(config, family.rotated?.(config, headDim) ?? headDim, positionsOf(config, family)),
       factor: 1,
     },
     attention: {

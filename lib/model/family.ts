@@ -20,6 +20,8 @@ export interface Family {
   };
   /** Whether each head of q and k is normed before RoPE. */
   readonly headNorm?: boolean;
+  /** How many components of a head RoPE rotates, the first ones. Without it: all. */
+  rotated?(config: ConfigReader, headDim: number): number;
   /** @throws RubricateError ERR_CONFIG for fields of this family alone that are not supported */
   check?(config: ConfigReader): void;
   /** How its checkpoints store the tensors. Without it: as LLaMA's. */

@@ -8,20 +8,21 @@ const f32 = Math.fround;
 const layerKinds = ["full_attention", "sliding_attention"];
 
 /**
- * 1 / theta^(2 i / head_dim) in fp32 as transformers computes it, then the configured scaling. Both spellings of the
+ * 1 / theta^(2 i / rotated) in fp32 as transformers computes it, then the configured scaling. Both spellings of the
  * settings are read: `rope_theta` and `rope_scaling`, or `rope_parameters`.
+ * @param rotated components of a head that are rotated; if it is odd, one more is, as in transformers
  * @param positions the model's max_position_embeddings
- * @returns [headDim / 2]
+ * @returns [rotated / 2]
  * @throws RubricateError ERR_CONFIG
  */
-export function inverseFrequencies(config: ConfigReader, headDim: number, positions: number): readonly number[] {
+export function inverseFrequencies(config: ConfigReader, rotated: number, positions: number): readonly number[] {
   // If both are given, transformers uses `rope_scaling`, the old name; an empty object counts as missing.
   const parameters = config.filledObject("rope_scaling") ?? config.filledObject("rope_parameters");
   const source = parameters?.has("rope_theta") ? parameters : config;
   const theta = source.positive("rope_theta", 10000, limits.maxRopeTheta);
   for (const kind of layerKinds)
     if (parameters?.given(kind)) throw parameters.fail(kind, "settings for all layers, not for those of one kind,");
-  const plain = Array.from({ length: headDim / 2 }, (_, i) => f32(1 / f32(theta ** f32((2 * i) / headDim))));
+  const plain = Array.from({ length: Math.ceil(rotated / 2) }, (_, i) => f32(1 / f32(theta ** f32((2 * i) / rotated))));
   const { minPositive, maxFrequency } = limits;
   const fits = (frequency: number) => frequency >= minPositive && frequency <= maxFrequency;
   const expected = `a number that gives frequencies from ${minPositive} to ${maxFrequency}`;

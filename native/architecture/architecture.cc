@@ -38,9 +38,9 @@ float positive(const JsonAt& at, double most = limits::kMaxPositive) {
 }
 
 std::vector<float> inverse_frequencies(const JsonAt& at, int64_t half) {
-  if (at.size() != half) at.reject(concat(half, " numbers (half of head_dim)"));
+  if (at.size() < 1 || at.size() > half) at.reject(concat("1 to ", half, " numbers (half of head_dim)"));
   std::vector<float> values;
-  for (int64_t i = 0; i < half; ++i) {
+  for (int64_t i = 0; i < at.size(); ++i) {
     values.push_back(positive(at.at(i), limits::kMaxFrequency));
   }
   return values;

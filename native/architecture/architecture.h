@@ -16,7 +16,7 @@ struct Architecture {
   };
   struct Position {
     std::string kind;             // "rope", or "learned": a table of [context, hidden], added to the embeddings
-    std::vector<float> inv_freq;  // rope: [head_dim / 2], scaling already applied
+    std::vector<float> inv_freq;  // rope: head_dim / 2 or fewer, scaling already applied
     float factor = 1.0f;          // rope: multiplies cos and sin (transformers' attention_scaling)
     bool learned() const { return kind == "learned"; }
   };

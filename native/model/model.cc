@@ -17,7 +17,8 @@ Model::Model(Architecture architecture, const std::map<std::string, TensorSource
   const auto& stack = architecture_.stack;
   const WeightLoader weights(architecture_, tensors, compute_, arena_, taken);
   if (!stack.position.learned()) {
-    rope_ = RopeTable::make(stack.position.inv_freq, stack.position.factor, architecture_.context);
+    rope_ = RopeTable::make(stack.position.inv_freq, stack.position.factor, architecture_.context,
+                            stack.attention.head_dim);
     rope_->covering(1);  // so that the first step need not compute it
   }
   embedding_ = weights.matrix("embed_tokens.weight");

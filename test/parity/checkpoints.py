@@ -136,7 +136,7 @@ CHECKPOINTS |= {
     "gpt2_bf16": gpt2((24, 2, 4, 96), torch_dtype="bfloat16"),
 }
 CHECKPOINTS |= {
-    "phi3": phi3((32, 44, 2, 4, 2, 96), tie_word_embeddings=False, torch_dtype="float32"),
+    "phi3": phi3((32, 44, 2, 4, 2, 96), partial_rotary_factor=0.75, tie_word_embeddings=False, torch_dtype="float32"),
     "phi3_bf16": phi3((32, 44, 2, 4, 4, 96), tie_word_embeddings=False, torch_dtype="bfloat16"),
 }
 OLD_GPT2 = ("gpt2_old",)

@@ -45,8 +45,8 @@ test("q, k and v, and gate and up, are rows of one stored matrix", () => {
 test.each([
   [{ rope_scaling: { type: "longrope", short_factor: [1, 1, 1, 1] } }, /"default": .* for type .*"longrope"/],
   [{ rope_scaling: { rope_type: "linear", factor: 2 } }, /"default": .* for rope_type .*"linear"/],
-  [{ partial_rotary_factor: 0.75 }, /1 for partial_rotary_factor in config.json but received 0.75/],
-  [{ rope_parameters: { partial_rotary_factor: 0.5 } }, /1 for partial_rotary_factor in .*rope_parameters/],
+  [{ partial_rotary_factor: 1.25 }, /1 to 8 components of a head .* for partial_rotary_factor .* received 1.25/],
+  [{ rope_parameters: { partial_rotary_factor: 0.1 } }, /1 to 8 .* for partial_rotary_factor in .*rope_parameters/],
   [{ hidden_act: "gelu" }, /"silu" or "swish" for hidden_act/],
   [{ sliding_window: 0 }, /for sliding_window/],
 ])("%p is refused", (changes, says) => {

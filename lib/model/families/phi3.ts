@@ -9,6 +9,7 @@ export const phi3: Family = {
   defaults: { max_position_embeddings: 4096, rms_norm_eps: 1e-5, bos_token_id: 1, eos_token_id: 32000 },
   biases: () => ({ qkv: false, output: false, feedForward: false }),
   check: requirePlainRope,
+  rotated: rotatedOf,
   storage: storageOf,
   /** In all layers; none without the field. */
   window(config) {
@@ -16,7 +17,7 @@ export const phi3: Family = {
   },
 };
 
-/** Phi-3 has no scaling but "longrope", whose factors depend on a sequence's length, and may rotate a part of each head. */
+/** Phi-3 has no scaling but "longrope", whose factors depend on a sequence's length. */
 function requirePlainRope(config: ConfigReader): void {
   const parameters = config.filledObject("rope_scaling") ?? config.filledObject("rope_parameters");
   if (parameters && parameters.string("rope_type", parameters.string("type", "default")) !== "default")
@@ -24,8 +25,16 @@ function requirePlainRope(config: ConfigReader): void {
       parameters.has("rope_type") ? "rope_type" : "type",
       '"default": a Phi-3 of the short context,',
     );
+}
+
+/** Phi-4-mini, for example, rotates three quarters of each head. */
+function rotatedOf(config: ConfigReader, headDim: number): number {
+  const parameters = config.filledObject("rope_scaling") ?? config.filledObject("rope_parameters");
   const source = parameters?.has("partial_rotary_factor") ? parameters : config;
-  if (source.positive("partial_rotary_factor", 1) !== 1) throw source.fail("partial_rotary_factor", "1");
+  const rotated = Math.trunc(headDim * source.positive("partial_rotary_factor", 1));
+  if (rotated < 1 || rotated > headDim)
+    throw source.fail("partial_rotary_factor", `a share that leaves 1 to ${headDim} components of a head (head_dim)`);
+  return rotated;
 }
 
 /** q, k and v are the rows of one matrix, gate and up those of another. */

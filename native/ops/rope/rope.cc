@@ -26,6 +26,7 @@ Tensor rotate(Tape& tape, const Tensor& x, int64_t heads, const int32_t* positio
                 .rows = x.rows(),
                 .heads = heads,
                 .half = table.half,
+                .head_dim = x.cols() / heads,
                 .backward = backward};
   if (Stream* stream = tape.stream()) {
     const Tensor there = table.on_device(tape);
@@ -34,7 +35,7 @@ Tensor rotate(Tape& tape, const Tensor& x, int64_t heads, const int32_t* positio
     args.positions = placed.memory.data<int32_t>();
     args.cos = there.data<float>();
     args.sin = args.cos + table.positions * table.half;
-    stream->run("rope/1", args);
+    stream->run("rope/2", args);
   } else {
     rope_cpu(args);
   }
@@ -46,9 +47,9 @@ int64_t checked_reach(const Tensor& x, int64_t heads, const int32_t* positions, 
   for (const DType dtype : {x.dtype(), out})
     require(dtype == DType::f32 || dtype == DType::bf16, "ERR_DTYPE",
             "Expected float32 or bfloat16 for x and the output of rope but received ", dtype_name(dtype));
-  const int64_t half = table.half();
-  require(heads > 0 && x.rank() == 2 && x.cols() == heads * 2 * half, "ERR_SHAPE", "Expected [T, ", heads, " * ",
-          2 * half, "] for x but received ", shape_text(x.shape()));
+  const int64_t head_dim = table.head_dim();
+  require(heads > 0 && x.rank() == 2 && x.cols() == heads * head_dim, "ERR_SHAPE", "Expected [T, ", heads, " * ",
+          head_dim, "] for x but received ", shape_text(x.shape()));
   int32_t last = 0;
   for (int64_t row = 0; row < x.rows(); ++row) {
     require(positions[row] >= 0 && positions[row] < table.positions(), "ERR_CONTEXT_LENGTH",
@@ -87,14 +88,19 @@ std::shared_ptr<const RopeValues> extended(const RopeValues* earlier, const std:
 
 }  // namespace
 
-RopeTable RopeTable::make(std::vector<float> inv_freq, float factor, int64_t positions) {
+RopeTable RopeTable::make(std::vector<float> inv_freq, float factor, int64_t positions, int64_t head_dim) {
   require(!inv_freq.empty() && positions > 0, "ERR_SHAPE",
           "Expected at least one frequency and one position but received ", inv_freq.size(), " and ", positions);
+  const int64_t rotated = 2 * static_cast<int64_t>(inv_freq.size());
+  if (head_dim == 0) head_dim = rotated;
+  require(head_dim >= rotated, "ERR_SHAPE", "Expected a head of ", rotated, " components or more for ", inv_freq.size(),
+          " frequencies but received ", head_dim);
   RopeTable table;
   table.state_ = std::make_shared<State>();
   table.state_->inv_freq = std::move(inv_freq);
   table.state_->factor = factor;
   table.state_->positions = positions;
+  table.state_->head_dim = head_dim;
   return table;
 }
 

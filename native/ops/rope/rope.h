@@ -1,10 +1,9 @@
-// Rotary position embedding (Su et al. 2021), in transformers' layout: component i of a head pairs with
-// i + head_dim / 2.
+// Rotary position embedding (Su et al. 2021), in transformers' layout: component i of a head pairs with i + h.
 //
 //   y[i] = x[i] c - x[i + h] s,  y[i + h] = x[i + h] c + x[i] s
-//   h = head_dim / 2;  c, s = cos, sin(position * inv_freq[i])
+//   h = number of frequencies, at most head_dim / 2;  c, s = cos, sin(position * inv_freq[i])
 //
-// Backward is the rotation by the opposite angle. x, y [T, heads * head_dim], f32 or bf16 each; fp32 inside, y rounded
+// Components from 2 h on, if there are any, are not rotated (transformers' partial_rotary_factor). Backward is the rotation by the opposite angle. x, y [T, heads * head_dim], f32 or bf16 each; fp32 inside, y rounded
 // once, and so is the gradient of x, to x's dtype.
 #pragma once
 
@@ -20,7 +19,7 @@ namespace rubricate {
 
 class DeviceCopies;
 
-// cos and sin of the positions below `positions`: fp32 [positions, half] each, half = head_dim / 2. Immutable.
+// cos and sin of the positions below `positions`: fp32 [positions, half] each, half = the number of frequencies. Immutable.
 struct RopeValues {
   int64_t half = 0, positions = 0;
   std::vector<float> cos, sin;
@@ -45,11 +44,12 @@ class RopeTable {
  public:
   static constexpr int64_t kFirstPositions = 2048;  // size of the first step, unless the maximum is smaller
 
-  // An empty table. positions: the maximum to which it may grow. Throws ERR_SHAPE if there is no frequency or no
-  // position.
-  static RopeTable make(std::vector<float> inv_freq, float factor, int64_t positions);
+  // An empty table. positions: the maximum to which it may grow. head_dim: 0 for twice the number of frequencies. Throws
+  // ERR_SHAPE if there is no frequency or no position, or head_dim is too small.
+  static RopeTable make(std::vector<float> inv_freq, float factor, int64_t positions, int64_t head_dim = 0);
 
   int64_t half() const { return static_cast<int64_t>(state_->inv_freq.size()); }
+  int64_t head_dim() const { return state_->head_dim; }
   int64_t positions() const { return state_->positions; }
   // Values for at least `needed` positions; they stay valid when the table grows. Throws std::bad_alloc, and leaves the
   // table unchanged then.
@@ -61,7 +61,7 @@ class RopeTable {
   struct State {
     std::vector<float> inv_freq;
     float factor = 1.0f;
-    int64_t positions = 0;
+    int64_t positions = 0, head_dim = 0;
     Mutex lock;
     std::shared_ptr<const RopeValues> values;
   };
@@ -69,7 +69,7 @@ class RopeTable {
 };
 
 // out: dtype of y, f32 or bf16. positions: int32 [T] on the host, each below table.positions(); the caller keeps them
-// alive until backward has run. head_dim is 2 * table.half(). copies: those of the forward with these positions, or
+// alive until backward has run. copies: those of the forward with these positions, or
 // null. Errors: ERR_SHAPE, ERR_DTYPE, ERR_CONTEXT_LENGTH (a position outside the table), ERR_FOREIGN, ERR_ABORTED.
 Var rope(Tape& tape, const Var& x, int64_t heads, const int32_t* positions, const RopeTable& table, DType out,
          const std::shared_ptr<DeviceCopies>& copies = nullptr);

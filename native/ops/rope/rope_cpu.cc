@@ -17,7 +17,7 @@ constexpr int64_t kGrainElements = 65536;  // about 20 us
 }  // namespace
 
 void rope_cpu(const RopeArgs& args) {
-  const int64_t grain = std::max<int64_t>(1, kGrainElements / std::max<int64_t>(1, args.heads * 2 * args.half));
+  const int64_t grain = std::max<int64_t>(1, kGrainElements / std::max<int64_t>(1, args.heads * args.head_dim));
   parallel_ranges(args.rows, grain, [&](int64_t begin, int64_t end) { dispatch_rows(args, begin, end); });
 }
 

@@ -1,4 +1,5 @@
-// Rotary embedding (rope.h): one block per row; a thread rotates 8 pairs of a head at a time.
+// Rotary embedding (rope.h): one block per row; a thread rotates 8 pairs of a head at a time, or copies 8
+// components that are not rotated.
 //
 // Memory-bound: 2 elements of memory per element (4 bytes in bf16) and 3 operations. cos and sin, 8 bytes per pair, are
 // read from memory once per row, and then from the cache for each head.
@@ -12,15 +13,23 @@ namespace {
 constexpr int kMostThreads = 256;
 
 template <typename X, typename Y, bool kWhole>
-__global__ void __launch_bounds__(kMostThreads) rope(RopeArgs args, int chunks) {
+__global__ void __launch_bounds__(kMostThreads) rope(RopeArgs args, int chunks, int copies) {
   const int64_t row = blockIdx.x, half = args.half;
   const float* const cos = args.cos + args.positions[row] * half;
   const float* const sin = args.sin + args.positions[row] * half;
   const float sign = args.backward ? -1.0f : 1.0f;
-  const int items = static_cast<int>(args.heads) * chunks;
+  const int parts = chunks + copies, items = static_cast<int>(args.heads) * parts;
   for (int item = static_cast<int>(threadIdx.x); item < items; item += static_cast<int>(blockDim.x)) {
-    const int64_t i = static_cast<int64_t>(item % chunks) * kRowChunk, left = half - i;
-    const int64_t first = (row * args.heads + item / chunks) * 2 * half + i;
+    const int part = item % parts;
+    const int64_t head = (row * args.heads + item / parts) * args.head_dim;
+    if (part >= chunks) {
+      const int64_t i = 2 * half + static_cast<int64_t>(part - chunks) * kRowChunk, left = args.head_dim - i;
+      float values[kRowChunk];
+      load_chunk<kWhole>(static_cast<const X*>(args.x) + head + i, left, values);
+      store_chunk<kWhole>(static_cast<Y*>(args.y) + head + i, left, values);
+      continue;
+    }
+    const int64_t i = static_cast<int64_t>(part) * kRowChunk, left = half - i, first = head + i;
     const X* const x = static_cast<const X*>(args.x) + first;
     Y* const y = static_cast<Y*>(args.y) + first;
     float c[kRowChunk], s[kRowChunk], x1[kRowChunk], x2[kRowChunk], y1[kRowChunk], y2[kRowChunk];
@@ -42,12 +51,14 @@ __global__ void __launch_bounds__(kMostThreads) rope(RopeArgs args, int chunks) 
 template <typename X, typename Y>
 int32_t run(const RopeArgs& args, RubricateStream* stream) {
   const int chunks = static_cast<int>(ceil_div(args.half, kRowChunk));
-  const int64_t items = args.heads * chunks;
+  const int copies = static_cast<int>(ceil_div(args.head_dim - 2 * args.half, kRowChunk));
+  const int64_t items = args.heads * (chunks + copies);
   const int threads = static_cast<int>(std::min<int64_t>(kMostThreads, round_up(items, kWarpSize)));
-  const bool whole = args.half % kRowChunk == 0 && aligned_16(args.x) && aligned_16(args.y) && aligned_16(args.cos) &&
-                     aligned_16(args.sin);
-  if (whole) return RUBRICATE_LAUNCH((rope<X, Y, true>), blocks_for(args.rows, 1), threads, 0, stream, args, chunks);
-  return RUBRICATE_LAUNCH((rope<X, Y, false>), blocks_for(args.rows, 1), threads, 0, stream, args, chunks);
+  const bool whole = args.half % kRowChunk == 0 && args.head_dim % kRowChunk == 0 && aligned_16(args.x) &&
+                     aligned_16(args.y) && aligned_16(args.cos) && aligned_16(args.sin);
+  if (whole)
+    return RUBRICATE_LAUNCH((rope<X, Y, true>), blocks_for(args.rows, 1), threads, 0, stream, args, chunks, copies);
+  return RUBRICATE_LAUNCH((rope<X, Y, false>), blocks_for(args.rows, 1), threads, 0, stream, args, chunks, copies);
 }
 
 int32_t rope_cuda(const RopeArgs& args, RubricateStream* stream) {
@@ -57,7 +68,7 @@ int32_t rope_cuda(const RopeArgs& args, RubricateStream* stream) {
   return args.y_dtype == DType::bf16 ? run<float, bf16>(args, stream) : run<float, float>(args, stream);
 }
 
-RUBRICATE_KERNEL("rope/1", rope_cuda);
+RUBRICATE_KERNEL("rope/2", rope_cuda);
 
 }  // namespace
 }  // namespace rubricate::cuda

@@ -7,16 +7,16 @@
 
 namespace rubricate {
 
-// "rope/1"
+// "rope/2"
 struct RopeArgs {
-  DType x_dtype = DType::f32, y_dtype = DType::f32;  // f32 or bf16 each
-  const void* x = nullptr;                           // [rows, heads * 2 * half]
-  void* y = nullptr;                                 // same size
-  const int32_t* positions = nullptr;                // [rows]
-  const float* cos = nullptr;                        // [positions, half]
-  const float* sin = nullptr;                        // [positions, half]
-  int64_t rows = 0, heads = 0, half = 0;
-  bool backward = false;  // rotates by the opposite angle
+  DType x_dtype = DType::f32, y_dtype = DType::f32;     // f32 or bf16 each
+  const void* x = nullptr;                              // [rows, heads * head_dim]
+  void* y = nullptr;                                    // same size
+  const int32_t* positions = nullptr;                   // [rows]
+  const float* cos = nullptr;                           // [positions, half]
+  const float* sin = nullptr;                           // [positions, half]
+  int64_t rows = 0, heads = 0, half = 0, head_dim = 0;  // 2 * half <= head_dim
+  bool backward = false;                                // rotates by the opposite angle
 };
 
 void rope_cpu(const RopeArgs& args);

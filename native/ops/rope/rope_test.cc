@@ -15,9 +15,10 @@ std::vector<float> frequencies(int64_t half) {
 }
 
 struct Case {
-  int64_t rows, heads, half;
+  int64_t rows, heads, half, head_dim;
 };
-const Case kCases[] = {{1, 1, 1}, {3, 2, 5}, {7, 3, 16}, {5, 4, 32}, {2, 1, 40}, {301, 3, 64}, {33, 40, 64}};
+const Case kCases[] = {{1, 1, 1, 2},      {3, 2, 5, 10},     {7, 3, 16, 32}, {5, 4, 32, 64}, {2, 1, 40, 80},
+                       {301, 3, 64, 128}, {33, 40, 64, 128}, {3, 2, 5, 11},  {5, 3, 16, 64}, {4, 2, 24, 128}};
 
 // The largest error of `got`, less what two rounded products, a rounded sum and the store allow. turn: 1, or -1 for the
 // opposite angle.
@@ -28,7 +29,7 @@ double worst_error(const Tensor& result, const Tensor& x, const Case& c, const s
   for (int64_t t = 0; t < c.rows; ++t) {
     for (int64_t head = 0; head < c.heads; ++head) {
       for (int64_t i = 0; i < c.half; ++i) {
-        const int64_t a = (t * c.heads + head) * 2 * c.half + i, b = a + c.half;
+        const int64_t a = (t * c.heads + head) * c.head_dim + i, b = a + c.half;
         const size_t at = static_cast<size_t>(positions[static_cast<size_t>(t)] * c.half + i);
         const double cos = table.cos[at], sin = turn * table.sin[at];
         const auto miss = [&](int64_t where, double p, double q) {
@@ -38,6 +39,11 @@ double worst_error(const Tensor& result, const Tensor& x, const Case& c, const s
         };
         miss(a, element(x, a) * cos, -element(x, b) * sin);
         miss(b, element(x, b) * cos, element(x, a) * sin);
+      }
+      for (int64_t i = 2 * c.half; i < c.head_dim; ++i) {
+        const int64_t at = (t * c.heads + head) * c.head_dim + i;
+        const double error = std::abs(element(got, at) - element(x, at));
+        if (error > unit_roundoff(got.dtype()) * std::abs(element(x, at))) worst = std::max(worst, 2.0);
       }
     }
   }
@@ -80,6 +86,7 @@ TEST_CASE("rope's table holds cosine and sine of the fp32 angle, times the facto
   CHECK(error_code([&] { RopeTable::make(inv_freq, 1.0f, 10).covering(11); }) == "ERR_INTERNAL");
   CHECK(error_code([] { RopeTable::make({}, 1.0f, 4); }) == "ERR_SHAPE");
   CHECK(error_code([] { RopeTable::make({1.0f}, 1.0f, 0); }) == "ERR_SHAPE");
+  CHECK(error_code([] { RopeTable::make({1.0f, 1.0f}, 1.0f, 4, 3); }) == "ERR_SHAPE");
 }
 
 TEST_CASE("rope's backward keeps the values of its forward when the table grows in between") {
@@ -99,12 +106,12 @@ TEST_CASE("rope's backward keeps the values of its forward when the table grows 
 TEST_CASE("rope and its gradient against double, on every path, dtype and pool size; a row alone has the same bits") {
   const auto arena = test_arena();
   for (const Case& c : kCases) {
-    const RopeTable table = RopeTable::make(frequencies(c.half), 1.0f, 2048);
+    const RopeTable table = RopeTable::make(frequencies(c.half), 1.0f, 2048, c.head_dim);
     std::vector<int32_t> positions;
     for (int64_t t = 0; t < c.rows; ++t) positions.push_back(static_cast<int32_t>((t * 37 + 5) % 2048));
     for (const auto& [dtype, out] : {std::pair(DType::f32, DType::f32), std::pair(DType::bf16, DType::bf16),
                                      std::pair(DType::f32, DType::bf16), std::pair(DType::bf16, DType::f32)}) {
-      const Tensor x = random_tensor(arena, {c.rows, c.heads * 2 * c.half}, dtype, 1, -2, 2);
+      const Tensor x = random_tensor(arena, {c.rows, c.heads * c.head_dim}, dtype, 1, -2, 2);
       const Tensor g = random_tensor(arena, x.shape(), out, 2, -2, 2);
       CAPTURE(c.rows);
       CAPTURE(c.half);
@@ -133,7 +140,7 @@ TEST_CASE("rope and its gradient against double, on every path, dtype and pool s
 }
 
 TEST_CASE("rope: on a device, the same bits in every order of threads and blocks") {
-  const RopeTable table = RopeTable::make(frequencies(24), 1.0f, 64);
+  const RopeTable table = RopeTable::make(frequencies(18), 1.0f, 64, 48);
   const Tensor x = random_tensor(test_arena(), {9, 3 * 48}, DType::bf16, 1);
   const int32_t positions[] = {0, 1, 2, 3, 0, 1, 63, 62, 61};
   on_every_order([&] {
