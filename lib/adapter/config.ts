@@ -102,6 +102,12 @@ function malformed(where: string, what: string, received: unknown): RubricateErr
   return new RubricateError("ERR_ADAPTER_FORMAT", `Expected ${what} in ${where} but received ${formatJson(received)}`);
 }
 
+/** The classes that load folders of PEFT, by peft_type. */
+export const peftClasses: ReadonlyMap<unknown, string> = new Map([
+  ["LORA", "LoraAdapter"],
+  ["IA3", "Ia3Adapter"],
+]);
+
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 
 /**
@@ -117,8 +123,8 @@ export function parseAdapterConfig(text: string, path: string): AdapterFileConfi
     throw new RubricateError(
       "ERR_ADAPTER_FORMAT",
       `Expected a RED adapter but ${path} is one of PEFT (peft_type ${formatJson(document.peft_type)})` +
-        (document.peft_type === "LORA"
-          ? ": load it with LoraAdapter.fromPretrained or loadAdapter"
+        (peftClasses.has(document.peft_type)
+          ? `: load it with ${peftClasses.get(document.peft_type)}.fromPretrained or loadAdapter`
           : `, which cannot be loaded. ${mergePeft}`),
     );
   if (document.format !== 1) throw malformed(`${path}: format`, "1", document.format);

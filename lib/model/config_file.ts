@@ -1,5 +1,6 @@
 /** Reads a model folder's config.json. */
 import { join } from "node:path";
+import { peftClasses } from "../adapter/config";
 import { escaped, RubricateError } from "../errors";
 import { isObject, readJson } from "../files/json";
 import { adapterConfigFile } from "../files/model_folder";
@@ -14,7 +15,7 @@ export async function readConfig(folder: string, path: string): Promise<unknown>
   const fail = (what: string) => new RubricateError("ERR_FILE", `Expected a model folder at ${folder} but ${what}`);
   if (await present(adapter)) {
     const config = await readJson(adapter).catch(() => undefined);
-    const isPeft = isObject(config) && config.peft_type !== undefined && config.peft_type !== "LORA";
+    const isPeft = isObject(config) && config.peft_type !== undefined && !peftClasses.has(config.peft_type);
     throw fail(
       `it is an adapter's${isPeft ? ` of PEFT, which cannot be loaded. ${mergePeft}` : ": load its base as the model, and this folder as the adapter"}`,
     );
