@@ -1,6 +1,6 @@
 import { formatJson, RubricateError } from "../errors";
 import { isObject, type JsonObject, parseJson } from "../files/json";
-import { mergePeft } from "../files/not_a_folder";
+import { mergePeft, peftClasses } from "../files/not_a_folder";
 import type { NativeSite } from "../native";
 
 /** Vectors of a site: scale and bias, one of the two, or both followed by a layer norm. */
@@ -101,12 +101,6 @@ class Fields {
 function malformed(where: string, what: string, received: unknown): RubricateError {
   return new RubricateError("ERR_ADAPTER_FORMAT", `Expected ${what} in ${where} but received ${formatJson(received)}`);
 }
-
-/** The classes that load folders of PEFT, by peft_type. */
-export const peftClasses: ReadonlyMap<unknown, string> = new Map([
-  ["LORA", "LoraAdapter"],
-  ["IA3", "Ia3Adapter"],
-]);
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 

@@ -1,10 +1,9 @@
 /** Reads a model folder's config.json. */
 import { join } from "node:path";
-import { peftClasses } from "../adapter/config";
 import { escaped, RubricateError } from "../errors";
 import { isObject, readJson } from "../files/json";
 import { adapterConfigFile } from "../files/model_folder";
-import { mergePeft } from "../files/not_a_folder";
+import { mergePeft, peftClasses } from "../files/not_a_folder";
 import { entriesOf } from "../files/operations";
 import { present } from "../files/read";
 

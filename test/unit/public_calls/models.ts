@@ -179,7 +179,7 @@ export const adapters: Record<string, PublicCall> = {
     args: (s) => [s.model, {}],
     call: (_, args) => api.Ia3Adapter.create(...(args as never as [api.LlamaModel])),
     options: () => ({ targetModules: ["up_proj", "v_proj"], feedforwardModules: ["up_proj"] }),
-    takes: { 1: noOptions, targetModules: withoutNull, feedforwardModules: withoutNull },
+    takes: { 1: noOptions, targetModules: withoutNull, feedforwardModules: `${withoutNull} array` },
   },
   "Ia3Adapter.fromPretrained": {
     args: (s) => [s.ia3Dir, s.model, {}],
