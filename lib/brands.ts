@@ -33,5 +33,6 @@ export function requireModel(model: unknown): void {
 
 /** @throws RubricateError ERR_ARGUMENT */
 export function requireAdapter(adapter: unknown): void {
-  if (!hasBrand(adapter, adapterBrand)) throw invalid("adapter", "a RedAdapter or a LoraAdapter", adapter);
+  if (!hasBrand(adapter, adapterBrand))
+    throw invalid("adapter", "a RedAdapter, a LoraAdapter or an Ia3Adapter", adapter);
 }

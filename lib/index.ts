@@ -2,6 +2,8 @@
 
 export type { Adapter, AdapterConfig, AdapterMethod, LoadAdapterOptions } from "./adapter/adapter";
 export type { RedAdapterConfig, RedSite, RedVariant } from "./adapter/config";
+export { Ia3Adapter, type Ia3AdapterOptions } from "./adapter/ia3_adapter";
+export type { Ia3AdapterConfig, Ia3Module } from "./adapter/ia3_config";
 export { loadAdapter } from "./adapter/load";
 export { LoraAdapter, type LoraAdapterOptions } from "./adapter/lora_adapter";
 export type { LoraAdapterConfig, LoraModule } from "./adapter/lora_config";

@@ -21,6 +21,7 @@ import {
 } from "../options";
 import type { RedAdapterConfig, RedSite } from "./config";
 import { configFile, elementCount, tensorFile } from "./files";
+import type { Ia3AdapterConfig } from "./ia3_config";
 import type { LoraAdapterConfig } from "./lora_config";
 import type { AdapterPlan } from "./plan";
 
@@ -34,15 +35,15 @@ export interface LoadAdapterOptions {
   readonly onNotice?: (notice: Notice) => void;
 }
 
-/** What an adapter changes: of a `RedAdapter`, or of a `LoraAdapter`. */
-export type AdapterConfig = RedAdapterConfig | LoraAdapterConfig;
+/** What an adapter changes: of a `RedAdapter`, a `LoraAdapter`, or an `Ia3Adapter`. */
+export type AdapterConfig = RedAdapterConfig | LoraAdapterConfig | Ia3AdapterConfig;
 
 /** How an adapter changes its base. */
-export type AdapterMethod = "red" | "lora";
+export type AdapterMethod = "red" | "lora" | "ia3";
 
 /**
- * An adapter of a model: a `RedAdapter` or a `LoraAdapter`. Its parameters and their gradients are fp32, independent of the
- * base's dtype.
+ * An adapter of a model: a `RedAdapter`, a `LoraAdapter` or an `Ia3Adapter`. Its parameters and their gradients are fp32,
+ * independent of the base's dtype.
  */
 export abstract class Adapter implements ModelAdapter {
   /** @internal */
@@ -112,6 +113,11 @@ export abstract class Adapter implements ModelAdapter {
           `object (${this.model.dir}); load it for this model: ${classNames[this.method]}.fromPretrained(dir, model)`,
       );
     return this.native;
+  }
+
+  /** The shape of each parameter in a folder, in the order of the handle's names. @internal */
+  storedShapes(): readonly (readonly number[])[] {
+    return this.native.shapes;
   }
 
   /** Trainable numbers. */
@@ -195,7 +201,11 @@ function takeSpare(count: number): Float32Array | undefined {
   return taken;
 }
 
-const classNames: Readonly<Record<AdapterMethod, string>> = { red: "RedAdapter", lora: "LoraAdapter" };
+const classNames: Readonly<Record<AdapterMethod, string>> = {
+  red: "RedAdapter",
+  lora: "LoraAdapter",
+  ia3: "Ia3Adapter",
+};
 
 /** Whether two objects are the same model, as a proxy and its target are. */
 function haveSameCore(one: { readonly native: NativeModel }, other: { readonly native: NativeModel }): boolean {

@@ -1,6 +1,6 @@
 /** Compares a model with the one that an adapter was trained on: the weights, and the token ids of the same text. */
 import { createHash } from "node:crypto";
-import { quoted } from "../errors";
+import { quoted, RubricateError } from "../errors";
 import type { LlamaModel } from "../model/model";
 import type { Notice } from "../notices";
 import { templatesText } from "../tokenizer/chat_templates";
@@ -54,4 +54,29 @@ export function tokenizerNotices(dir: string, trained: Hashes, model: LlamaModel
         "another tokenizer: conversations become other token ids",
     },
   ];
+}
+
+/**
+ * How a model differs from the one that a folder of PEFT's format records; undefined: it records none.
+ * @throws RubricateError ERR_BASE_MISMATCH
+ */
+export async function originNotices(
+  folder: string,
+  origin: AdapterOrigin | undefined,
+  model: LlamaModel,
+  takesAny: boolean,
+): Promise<Notice[]> {
+  if (!origin)
+    return [
+      {
+        code: "RUBRICATE_BASE_UNKNOWN",
+        message: `The adapter in ${folder} does not record the weights that it was trained on: only its shapes were compared with ${model.dir}`,
+      },
+    ];
+  const mismatch = await baseMismatch(folder, origin, model);
+  if (mismatch !== undefined && !takesAny)
+    throw new RubricateError("ERR_BASE_MISMATCH", `${mismatch}; allowBaseMismatch accepts it`);
+  const notices = tokenizerNotices(folder, origin.tokenizer, model);
+  if (mismatch !== undefined) notices.unshift({ code: "RUBRICATE_BASE_MISMATCH", message: mismatch });
+  return notices;
 }

@@ -13,13 +13,12 @@ import type { Notice } from "../notices";
 import { booleanOf, checkOptions, listOf, type OptionNames } from "../options";
 import { inSlices } from "../steps";
 import { Adapter, checkedLayers, type LoadAdapterOptions, loadFolder, newHandle, requireInUse } from "./adapter";
-import { baseMismatch, tokenizerHashes, tokenizerNotices } from "./base_match";
+import { originNotices, tokenizerHashes } from "./base_match";
 import type { AdapterOrigin, RedSite } from "./config";
 import { adapterFiles, readAdapterText, readAdapterVectors } from "./files";
 import {
   isModuleChoice,
   type LoraAdapterConfig,
-  type LoraFileConfig,
   type LoraModule,
   loraDocument,
   loraModules,
@@ -146,7 +145,7 @@ export class LoraAdapter extends Adapter {
         `Expected a LoRA adapter in ${folder} but ${path} has no peft_type`,
       );
     const file = parseLoraConfig(document, path);
-    const notices = await originNotices(folder, file, model, takesAny);
+    const notices = await originNotices(folder, file.origin, model, takesAny);
     const count = model.architecture.stacks[0].layers;
     const { rank, alpha, targetModules, rankStabilized, layers = checkedLayers("all", count) } = file;
     if (layers.at(-1)! >= count)
@@ -194,26 +193,4 @@ export class LoraAdapter extends Adapter {
     const origin: AdapterOrigin = { format: 1, base, tokenizer, rubricate: native().version };
     return adapterFiles(loraDocument(this.config, this.model.architecture.stacks[0].layers, origin), tensors);
   }
-}
-
-/** @throws RubricateError ERR_BASE_MISMATCH */
-async function originNotices(
-  folder: string,
-  { origin }: LoraFileConfig,
-  model: LlamaModel,
-  takesAny: boolean,
-): Promise<Notice[]> {
-  if (!origin)
-    return [
-      {
-        code: "RUBRICATE_BASE_UNKNOWN",
-        message: `The adapter in ${folder} does not record the weights that it was trained on: only its shapes were compared with ${model.dir}`,
-      },
-    ];
-  const mismatch = await baseMismatch(folder, origin, model);
-  if (mismatch !== undefined && !takesAny)
-    throw new RubricateError("ERR_BASE_MISMATCH", `${mismatch}; allowBaseMismatch accepts it`);
-  const notices = tokenizerNotices(folder, origin.tokenizer, model);
-  if (mismatch !== undefined) notices.unshift({ code: "RUBRICATE_BASE_MISMATCH", message: mismatch });
-  return notices;
 }

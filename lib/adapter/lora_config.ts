@@ -2,10 +2,10 @@
  * adapter_config.json of a LoRA adapter: PEFT's LoraConfig, with an object "rubricate" of what PEFT does not record. A field
  * that would change the mathematics and is not computed here is refused by name.
  */
-import { formatJson, RubricateError } from "../errors";
-import { isObject, type JsonObject } from "../files/json";
+import type { JsonObject } from "../files/json";
 import { limits } from "../limits";
 import { type AdapterOrigin, linearModules, parseOrigin } from "./config";
+import { PeftFields } from "./peft_config";
 
 /** A linear layer of each block, by the name of its module. */
 export type LoraModule = "q_proj" | "k_proj" | "v_proj" | "o_proj" | "gate_proj" | "up_proj" | "down_proj";
@@ -74,12 +74,6 @@ const known = new Set([
 /** Starts that leave the base's weights as they are; others subtract from them, so that the base would be another. */
 const starts: readonly unknown[] = [undefined, true, false, "gaussian", "eva", "orthogonal"];
 
-function isNeutral(value: unknown): boolean {
-  if (value === null || value === false) return true;
-  if (Array.isArray(value)) return value.length === 0;
-  return isObject(value) && Object.keys(value).length === 0;
-}
-
 const isPositive = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) > 0;
 
 /**
@@ -88,38 +82,22 @@ const isPositive = (value: unknown): value is number => Number.isSafeInteger(val
  * @throws RubricateError ERR_ADAPTER_FORMAT naming the field and the value
  */
 export function parseLoraConfig(document: JsonObject, path: string): LoraFileConfig {
-  const take = <T>(name: string, what: string, holds: (value: unknown) => value is T): T => {
-    const value = document[name];
-    if (holds(value)) return value;
-    throw new RubricateError(
-      "ERR_ADAPTER_FORMAT",
-      `Expected ${what} for ${name} in ${path} but received ${formatJson(value)}`,
-    );
-  };
-  const isOneOf =
-    (values: readonly unknown[]) =>
-    (value: unknown): value is unknown =>
-      values.includes(value);
-  take("peft_type", '"LORA"', isOneOf(["LORA"]));
-  take("task_type", '"CAUSAL_LM" or null', isOneOf([undefined, null, "CAUSAL_LM"]));
-  take("bias", '"none"', isOneOf([undefined, "none"]));
-  take("init_lora_weights", "a start that leaves the base as it is", isOneOf(starts));
-  for (const [name, value] of Object.entries(document))
-    if (!ignored.has(name) && !known.has(name) && !isNeutral(value))
-      throw new RubricateError(
-        "ERR_ADAPTER_FORMAT",
-        `Expected no ${name} in ${path} but received ${formatJson(value)}: an adapter with it cannot be computed here`,
-      );
+  const fields = new PeftFields(document, path);
+  fields.takeOneOf("peft_type", '"LORA"', ["LORA"]);
+  fields.takeOneOf("task_type", '"CAUSAL_LM" or null', [undefined, null, "CAUSAL_LM"]);
+  fields.takeOneOf("bias", '"none"', [undefined, "none"]);
+  fields.takeOneOf("init_lora_weights", "a start that leaves the base as it is", starts);
+  fields.requireNoOther(known, ignored);
   const isRank = (value: unknown): value is number => isPositive(value) && value <= limits.mostLoraRank;
   const isAlpha = (value: unknown): value is number => typeof value === "number" && Number.isFinite(Math.fround(value));
   return {
-    rank: take("r", `an integer from 1 to ${limits.mostLoraRank}`, isRank),
-    alpha: take("lora_alpha", "a number", isAlpha),
+    rank: fields.take("r", `an integer from 1 to ${limits.mostLoraRank}`, isRank),
+    alpha: fields.take("lora_alpha", "a number", isAlpha),
     targetModules: modulesOf(
-      take("target_modules", `"all-linear" or some of ${loraModules.join(", ")}, each once`, isModuleChoice),
+      fields.take("target_modules", `"all-linear" or some of ${loraModules.join(", ")}, each once`, isModuleChoice),
     ),
-    layers: layersOf(take("layers_to_transform", "ascending layer numbers, one, or null", isLayerChoice)),
-    rankStabilized: take("use_rslora", "true or false", isOneOf([undefined, true, false])) === true,
+    layers: layersOf(fields.take("layers_to_transform", "ascending layer numbers, one, or null", isLayerChoice)),
+    rankStabilized: fields.takeOneOf("use_rslora", "true or false", [undefined, true, false]) === true,
     origin: document.rubricate === undefined ? undefined : parseOrigin(document.rubricate, `${path}: rubricate`),
   };
 }

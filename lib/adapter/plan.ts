@@ -9,6 +9,8 @@ export interface SitePlan {
   readonly site: NativeSite;
   /** y += factor * B (A x). */
   readonly low_rank?: { readonly a: number; readonly b: number; readonly factor: number };
+  /** x = input_scale * x, before the linear layer. */
+  readonly input_scale?: number;
   /** y = scale * y + bias. */
   readonly scale?: number;
   readonly bias?: number;

@@ -1,5 +1,6 @@
 /** All flags of the command line: how each value is parsed, and its text in --help. */
 import { type RedSite, type RedVariant, redSites, redVariants } from "../adapter/config";
+import { type Ia3Module, ia3Modules } from "../adapter/ia3_config";
 import { isModuleChoice, type LoraModule, loraModules } from "../adapter/lora_config";
 import { dataFormats } from "../data/rows";
 import { limits } from "../limits";
@@ -112,8 +113,13 @@ export const flags = {
   ),
   targetModules: flag(
     parsed("LIST", `"all-linear" or some of ${loraModules.join(", ")}, each once`, parseModules),
-    `linear layers that LoRA updates, comma-separated, or all-linear: some of ${loraModules.join(", ")}`,
-    "q_proj,v_proj",
+    `linear layers that LoRA updates or (IA)3 scales, comma-separated, or all-linear: some of ${loraModules.join(", ")}`,
+    "q_proj,v_proj for LoRA, k_proj,v_proj,down_proj for (IA)3",
+  ),
+  feedforwardModules: flag(
+    list<Ia3Module>(ia3Modules),
+    "those of --target-modules whose input (IA)3 scales, not the output, comma-separated",
+    "down_proj, if it is one of them",
   ),
   rankStabilized: toggle("multiplies LoRA's update by alpha / sqrt(rank) instead"),
 

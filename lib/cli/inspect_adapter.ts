@@ -7,6 +7,7 @@ import { mostBytes, type ReadTensor } from "../files/safetensors";
 import { limits } from "../limits";
 import type { Notice } from "../notices";
 import type { Invocation } from "./command";
+import { inspectIa3 } from "./inspect_ia3";
 import { inspectLora } from "./inspect_lora";
 import { loadAdapter, loadModel } from "./load";
 import { bytes, count, table } from "./text";
@@ -88,7 +89,10 @@ function siteStats(vectors: ReadonlyMap<string, Float32Array>) {
 
 /** Shows what an adapter edits, and how much; with --model, checks it against its base. */
 export async function inspectAdapter(invocation: Invocation, dir: string): Promise<void> {
-  if ((await methodIn(dir)) === "lora") return inspectLora(invocation, dir, () => checkedAgainstBase(invocation, dir));
+  const method = await methodIn(dir);
+  const check = () => checkedAgainstBase(invocation, dir);
+  if (method === "lora") return inspectLora(invocation, dir, check);
+  if (method === "ia3") return inspectIa3(invocation, dir, check);
   const { values, terminal } = invocation;
   const config = await readAdapterConfig(dir);
   const vectors = await readVectors(dir, config);

@@ -1,4 +1,6 @@
 import { join } from "node:path";
+import type { Adapter } from "../adapter/adapter";
+import { Ia3Adapter } from "../adapter/ia3_adapter";
 import { LoraAdapter } from "../adapter/lora_adapter";
 import { RedAdapter } from "../adapter/red_adapter";
 import type { Dataset } from "../data/dataset";
@@ -10,7 +12,7 @@ import { numberIn } from "../option_kinds";
 import { writeCurve } from "../train/curve";
 import type { StartEvent, StepEvent, TrainEvent, TrainSummary, TrialEvent } from "../train/events";
 import { lockFile } from "../train/folder_lock";
-import { defaultMethod } from "../train/learning_rates";
+import { defaultMethod, type TrainingMethod } from "../train/learning_rates";
 import { checkRunOptions } from "../train/option_checks";
 import { requireNoResults, requireOutsideModel } from "../train/output_folder";
 import { Trainer } from "../train/trainer";
@@ -23,17 +25,18 @@ import { count, duration, plural } from "./text";
 import { flagNameOf, trainingFlagNames, trainingOptionsOf } from "./training_flags";
 
 const redFlags = ["variant", "sites"] as const satisfies readonly FlagName[];
-const loraFlags = ["rank", "alpha", "targetModules", "rankStabilized"] as const satisfies readonly FlagName[];
+const lowRankFlags = ["rank", "alpha", "rankStabilized"] as const satisfies readonly FlagName[];
 /** Flags of adapters that a method does not take. */
-const otherFlags: Record<"red" | "lora" | "full", readonly FlagName[]> = {
-  red: loraFlags,
-  lora: redFlags,
-  full: [...redFlags, ...loraFlags, "layers"],
+const otherFlags: Record<TrainingMethod, readonly FlagName[]> = {
+  red: [...lowRankFlags, "targetModules", "feedforwardModules"],
+  lora: [...redFlags, "feedforwardModules"],
+  ia3: [...redFlags, ...lowRankFlags, "layers"],
+  full: [...redFlags, ...lowRankFlags, "targetModules", "feedforwardModules", "layers"],
 };
 const named = {
   Model: modelFlags,
   Data: dataFlags,
-  Adapter: ["method", ...redFlags, "layers", ...loraFlags],
+  Adapter: ["method", ...redFlags, "layers", "rank", "alpha", "targetModules", "feedforwardModules", "rankStabilized"],
   Evaluation: [
     "eval",
     "evalEverySteps",
@@ -54,10 +57,16 @@ const named = {
     "loggers",
   ],
 } satisfies Record<string, readonly FlagName[]>;
-const { Model, Data, Adapter, ...last } = named;
+const { Model, Data, Adapter: adapterFlags, ...last } = named;
 const grouped = new Set<FlagName>(Object.values(named).flat());
 /** In the order of --help. A training option that no other group has is of the optimizer and its batches. */
-const groups = { Model, Data, Adapter, Optimization: trainingFlagNames.filter((name) => !grouped.has(name)), ...last };
+const groups = {
+  Model,
+  Data,
+  Adapter: adapterFlags,
+  Optimization: trainingFlagNames.filter((name) => !grouped.has(name)),
+  ...last,
+};
 
 export const trainCommand: Command = {
   name: "train",
@@ -153,11 +162,12 @@ async function drawCurve({ values, terminal }: Invocation): Promise<void> {
   }
 }
 
-async function newAdapter(model: LlamaModel, values: Values): Promise<RedAdapter | LoraAdapter> {
-  const { method, variant, sites, layers, rank, alpha, targetModules, rankStabilized, seed } = values;
-  return method === "lora"
-    ? LoraAdapter.create(model, { rank, alpha, targetModules, layers, rankStabilized, seed })
-    : RedAdapter.create(model, { variant, sites, layers });
+async function newAdapter(model: LlamaModel, values: Values): Promise<Adapter> {
+  const { method, variant, sites, layers, rank, alpha, targetModules, feedforwardModules, rankStabilized, seed } =
+    values;
+  if (method === "lora") return LoraAdapter.create(model, { rank, alpha, targetModules, layers, rankStabilized, seed });
+  if (method === "ia3") return Ia3Adapter.create(model, { targetModules, feedforwardModules });
+  return RedAdapter.create(model, { variant, sites, layers });
 }
 
 /** Runs the trainer and shows its progress; when it is stopped, prints how to resume. */

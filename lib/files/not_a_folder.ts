@@ -12,7 +12,13 @@ export const convertPickles =
   '(python -c \'from transformers import AutoModelForCausalLM as M; M.from_pretrained("OLD").save_pretrained("NEW")\'), ' +
   "and copy the tokenizer's files";
 
-/** How an adapter of PEFT can be used. */
+/** The classes that load folders of PEFT, by peft_type. */
+export const peftClasses: ReadonlyMap<unknown, string> = new Map([
+  ["LORA", "LoraAdapter"],
+  ["IA3", "Ia3Adapter"],
+]);
+
+/** How another adapter of PEFT can be used. */
 export const mergePeft =
   "Merge it into its base with peft (merge_and_unload, then save_pretrained) and load the result as the model";
 

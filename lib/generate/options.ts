@@ -23,7 +23,7 @@ export interface GenerateOptions extends PenaltyOptions, LogProbabilityOptions {
   /** A conversation, rendered by the model's chat template with the prompt for an answer. */
   readonly messages?: readonly ChatMessage[];
   readonly tokenIds?: ArrayLike<number>;
-  /** A RedAdapter or LoraAdapter that was created or loaded for this model object. Default: the model alone. */
+  /** A RedAdapter, LoraAdapter or Ia3Adapter that was created or loaded for this model object. Default: the model alone. */
   readonly adapter?: ModelAdapter | null;
   /** Default 256. */
   readonly maxNewTokens?: number;

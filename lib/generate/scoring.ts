@@ -21,7 +21,7 @@ export interface ScoreOptions {
    * of the middle of a text. No end token is added.
    */
   readonly continuation: string | ArrayLike<number>;
-  /** A RedAdapter or LoraAdapter that was created or loaded for this model object. Default: the model alone. */
+  /** A RedAdapter, LoraAdapter or Ia3Adapter that was created or loaded for this model object. Default: the model alone. */
   readonly adapter?: ModelAdapter | null;
   readonly signal?: AbortSignal;
 }

@@ -58,7 +58,7 @@ const loadOptionNames: OptionNames<LoadOptions> = {
 };
 
 export interface LogitsOptions {
-  /** A RedAdapter or LoraAdapter that was created or loaded for this model object. Default: only the model. */
+  /** A RedAdapter, LoraAdapter or Ia3Adapter that was created or loaded for this model object. Default: only the model. */
   readonly adapter?: ModelAdapter | null;
   readonly signal?: AbortSignal;
 }

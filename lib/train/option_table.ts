@@ -57,16 +57,18 @@ export const trainingOptions = {
     identity: false,
     flags: { overwrite: { help: "replaces the results of another run in --out", alone: true } },
   }),
-  /** "red" and "lora" train the adapter, "full" all weights of the model. Default: that of the adapter. */
-  method: option(choice(["red", "lora", "full"]), {
+  /** "red", "lora" and "ia3" train the adapter, "full" all weights of the model. Default: that of the adapter. */
+  method: option(choice(["red", "lora", "ia3", "full"]), {
     default: ({ method }) => method,
     identity: true,
-    flags: { method: { help: "trains a RED or a LoRA adapter, or all weights of the model", default: defaultMethod } },
+    flags: {
+      method: { help: "trains a RED, a LoRA or an (IA)3 adapter, or all weights of the model", default: defaultMethod },
+    },
   }),
   /**
    * The highest learning rate of the schedule. "sweep": a short search on `eval` finds it before the run, see
-   * docs/training.md. Default: 0.1 for RED at ffn, 0.03 for RED at other sites, 0.005 for LoRA, 0.001 with method "full";
-   * less for models wider than 200.
+   * docs/training.md. Default: 0.1 for RED at ffn, 0.03 for RED at other sites, 0.005 for LoRA, 0.06 for (IA)3, 0.001
+   * with method "full"; less for models wider than 200.
    */
   learningRate: option(numberOr(nonNegativeFloat32, "sweep"), {
     default: defaultLearningRate,
@@ -75,7 +77,7 @@ export const trainingOptions = {
       learningRate: {
         help: "the highest learning rate of the schedule; sweep: the one that a short search on --eval finds",
         default:
-          "0.1 for RED at ffn, 0.03 at other sites, 0.005 for LoRA, 0.001 with --method full; less for models wider than 200",
+          "0.1 for RED at ffn, 0.03 at other sites, 0.005 for LoRA, 0.06 for (IA)3, 0.001 with --method full; less for models wider than 200",
       },
     },
   }),

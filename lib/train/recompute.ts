@@ -21,7 +21,7 @@ export const storedShare = 0.5;
  * with norms of heads (H + K) (4 + 4 / head_dim) more: q and k before the norms in fp32, and the norms' factors;
  *
  * and in addition, for RED the edited projections' outputs (in fp32 for q, k and v; with a layer norm twice, plus mean and
- * deviation), for LoRA the inputs of its layers and 4 rank for each, for full fine-tuning the inputs of q, gate and down: c (2 hidden + size). Temporary tensors of the current
+ * deviation), for LoRA the inputs of its layers and 4 rank for each, for a scaled input that input, for full fine-tuning the inputs of q, gate and down: c (2 hidden + size). Temporary tensors of the current
  * block are not counted.
  */
 export function storedBytesPerToken(
@@ -82,9 +82,11 @@ function editBytes(sites: readonly SitePlan[], { hidden, inner, outputs, sumsAga
   return bytes - (formedAgain ? hidden : 0);
 }
 
-/** What low-rank updates store of a layer: their inputs, of which several have one, and that of o_proj is stored anyway. */
+/** What low-rank updates and scales of inputs store of a layer: its inputs, of which several have one, and that of o_proj is stored anyway. */
 function updateBytes(sites: readonly SitePlan[], { hidden, inner }: Sizes): number {
-  const updated = sites.filter(({ low_rank }) => low_rank !== undefined).map(({ site }) => site);
+  const updated = sites
+    .filter((own) => own.low_rank !== undefined || own.input_scale !== undefined)
+    .map(({ site }) => site);
   const any = (...names: NativeSite[]) => names.some((name) => updated.includes(name));
   return (
     (any("q_proj", "k_proj", "v_proj") ? hidden : 0) +

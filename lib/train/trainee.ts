@@ -74,9 +74,13 @@ class AdapterTrainee implements Trainee {
   readonly shapes: readonly (readonly number[])[];
   readonly count: number;
 
-  constructor(readonly parameters: NativeAdapter) {
+  /** @param shapes those of its folder, which is in a checkpoint */
+  constructor(
+    readonly parameters: NativeAdapter,
+    shapes: readonly (readonly number[])[],
+  ) {
     this.names = [...parameters.names];
-    this.shapes = parameters.shapes.map((shape) => [...shape]);
+    this.shapes = shapes.map((shape) => [...shape]);
     this.count = this.shapes.reduce((sum, shape) => sum + elementCount(shape), 0);
   }
 
@@ -201,7 +205,8 @@ export async function traineeOf(
   adapter: Adapter | undefined,
 ): Promise<{ trainee: Trainee; base: BaseFingerprint }> {
   const vectors = adapterHandle(adapter, model);
-  if (vectors) return { trainee: new AdapterTrainee(vectors), base: await model.fingerprint() };
+  if (vectors)
+    return { trainee: new AdapterTrainee(vectors, adapter!.storedShapes()), base: await model.fingerprint() };
   await requireCompanions(model.dir); // otherwise training could end with a model that cannot be saved
   const handle = model.native;
   let making = trainable.get(handle);

@@ -43,6 +43,10 @@ void AdapterBatch::add(const AdapterPlan::SitePlan& plan, size_t slot, const Ada
     const Var own = adapter.var(index);
     return training_ || !own.defined() ? own : Var(own.value());
   };
+  if (plan.scales_input()) {
+    parts.input_scale.slots.resize(slots);
+    parts.input_scale.slots[slot].scale = var(plan.input_scale);
+  }
   if (plan.edits()) {
     parts.affine.slots.resize(slots);
     parts.affine.slots[slot] = {var(plan.scale), var(plan.bias)};

@@ -1,7 +1,7 @@
 // What an adapter can do at a site (architecture/site.h). Adapters declare parts; edited_linear (model/edited_linear.h)
 // composes them, at each of the seven sites:
 //
-//   x' = input(x);  y = x' W'^T + b, W' = weight(W);  y += branch(x);  y += factor * B (A x) (low_rank);
+//   x' = input_scale * x (by slot);  x' = input(x');  y = x' W'^T + b, W' = weight(W);  y += branch(x);  y += factor * B (A x) (low_rank);
 //   y = scale * y + bias (affine);  y = output(y)
 //
 // If the two sites that end a sub-layer have only `affine`, the block runs the fused op; anything else runs the same
@@ -21,6 +21,8 @@
 namespace rubricate {
 
 struct SiteParts {
+  SlotVectors input_scale;    // scales alone; no slots: x stays
+  EditView input_scale_view;  // the same for inference, as `view`. Not both.
   std::function<Var(Tape&, const Var& x)> input;
   std::function<Weight(Tape&, const Weight& weight)> weight;
   std::function<Var(Tape&, const Var& x)> branch;
@@ -33,6 +35,7 @@ struct SiteParts {
   bool has_low_rank() const { return !low_rank.slots.empty(); }
   bool has_affine() const { return !affine.slots.empty(); }
   bool has_view() const { return view.slots > 0; }
+  bool changes_input() const { return !input_scale.slots.empty() || input_scale_view.slots > 0 || input; }
 };
 
 // The adapters of one batch. Each sequence uses one slot; slot 0 is the base without edits.

@@ -44,12 +44,13 @@ class Indices {
 };
 
 AdapterPlan::SitePlan parse_site(const JsonAt& at, Indices& indices) {
-  at.expect_only({"layer", "site", "scale", "bias", "norm", "low_rank"});
+  at.expect_only({"layer", "site", "input_scale", "scale", "bias", "norm", "low_rank"});
   AdapterPlan::SitePlan plan;
   plan.layer = at["layer"].integer(0, limits::kMaxLayers - 1);
   const auto site = value_of(kSiteNames, at["site"].string());
   if (!site) at["site"].reject("a site");
   plan.site = *site;
+  plan.input_scale = indices.read_if(at, "input_scale");
   plan.scale = indices.read_if(at, "scale");
   plan.bias = indices.read_if(at, "bias");
   if (at.has("norm")) {
@@ -66,7 +67,7 @@ AdapterPlan::SitePlan parse_site(const JsonAt& at, Indices& indices) {
     plan.factor = static_cast<float>(low_rank["factor"].number());
     if (!std::isfinite(plan.factor)) low_rank["factor"].reject("a finite float32 number");
   }
-  if (!plan.edits() && !plan.has_norm() && !plan.has_low_rank()) at.reject("at least one part");
+  if (!plan.scales_input() && !plan.edits() && !plan.has_norm() && !plan.has_low_rank()) at.reject("at least one part");
   return plan;
 }
 
@@ -111,6 +112,7 @@ void AdapterPlan::require_fits(const Architecture& architecture) const {
       require(own.shape == shape, "ERR_SHAPE", "Expected shape ", shape_text(shape), " for ", own.name,
               " but received ", shape_text(own.shape));
     };
+    expect(plan.input_scale, {inputs});
     for (const int32_t vector : {plan.scale, plan.bias, plan.norm_weight, plan.norm_bias}) expect(vector, {outputs});
     if (!plan.has_low_rank()) continue;
     expect(plan.a, {rank(plan), inputs});

@@ -3,9 +3,10 @@
 //
 //   { "parameters": [ { "name": "layers.0.mlp.down_proj.scale", "shape": [24], "start": 1 }, ... ],
 //     "sites": [ { "layer": 0, "site": "down_proj", "scale": 0, "bias": 1 },
-//                { "layer": 0, "site": "q_proj", "low_rank": { "a": 2, "b": 3, "factor": 2 } }, ... ] }
+//                { "layer": 0, "site": "q_proj", "low_rank": { "a": 2, "b": 3, "factor": 2 } },
+//                { "layer": 1, "site": "down_proj", "input_scale": 4 }, ... ] }
 //
-// Numbers after "scale", "bias", "norm" ("weight", "bias") and "low_rank" ("a", "b") are indices of parameters. Each
+// Numbers after "input_scale", "scale", "bias", "norm" ("weight", "bias") and "low_rank" ("a", "b") are indices of parameters. Each
 // parameter has one place, each site is named once.
 #pragma once
 
@@ -30,14 +31,17 @@ struct AdapterPlan {
     int64_t offset = 0;  // elements from the beginning of the adapter's values
     bool operator==(const Parameter&) const = default;
   };
-  // Indices of parameters; -1: none. In this order: y = W x + b; y += factor * B (A x); y = scale * y + bias; y = norm(y).
+  // Indices of parameters; -1: none. In this order: y = W (input_scale * x) + b; y += factor * B (A x);
+  // y = scale * y + bias; y = norm(y).
   struct SitePlan {
     int64_t layer = 0;
     Site site = Site::down_proj;
+    int32_t input_scale = -1;                  // [inputs]
     int32_t scale = -1, bias = -1;             // [outputs] each
     int32_t norm_weight = -1, norm_bias = -1;  // [outputs] each: a layer norm, both or none
     int32_t a = -1, b = -1;                    // [rank, inputs], [outputs, rank]: a low-rank update, both or none
     float factor = 0.0f;
+    bool scales_input() const { return input_scale >= 0; }
     bool edits() const { return scale >= 0 || bias >= 0; }
     bool has_norm() const { return norm_weight >= 0; }
     bool has_low_rank() const { return a >= 0; }

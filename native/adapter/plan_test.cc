@@ -40,6 +40,12 @@ TEST_CASE("a plan is read as it is written") {
   CHECK(low_rank.rank(low_rank.sites[0]) == 3);
   CHECK(low_rank.sites[0].factor == 0.5f);
   CHECK(low_rank.offset(1) == 72);
+  const AdapterPlan input = AdapterPlan::parse(
+      R"({"parameters":[{"name":"s","shape":[40],"start":1}],
+          "sites":[{"layer":1,"site":"down_proj","input_scale":0}]})");
+  input.require_fits(architecture());
+  CHECK(input.sites[0].scales_input());
+  CHECK(!input.sites[0].edits());
 }
 
 TEST_CASE("a plan that does not fit is refused with its place") {
@@ -63,6 +69,8 @@ TEST_CASE("a plan that does not fit is refused with its place") {
        "each site of a layer once"},
       {kVectors + R"([{"layer":9,"site":"down_proj","scale":0,"bias":1}]})", "ERR_ARGUMENT", "layer 9"},
       {kVectors + R"([{"layer":0,"site":"gate_proj","scale":0,"bias":1}]})", "ERR_SHAPE", "[40]"},
+      {kVectors + R"([{"layer":0,"site":"down_proj","input_scale":0,"bias":1}]})", "ERR_SHAPE", "[40]"},
+      {kVectors + R"([{"layer":0,"site":"q_proj","input_scale":2,"bias":1}]})", "ERR_ARGUMENT", "input_scale"},
       {kVectors + R"([{"layer":0,"site":"q_proj","low_rank":{"a":0,"b":1,"factor":1}}]})", "ERR_SHAPE", "[24, 24]"},
       {R"({"parameters":[{"name":"A","shape":[3,24],"start":0},{"name":"B","shape":[24,2],"start":0}],
            "sites":[{"layer":0,"site":"q_proj","low_rank":{"a":0,"b":1,"factor":1}}]})",

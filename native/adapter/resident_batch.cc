@@ -10,8 +10,8 @@ namespace {
 
 size_t site_key(int64_t layer, Site site) { return static_cast<size_t>(layer * kSites + static_cast<int>(site)); }
 
-// A row of the table for each vector that a site may have.
-constexpr int64_t kEditRows = 2, kNormRows = 4;
+// A row of the table for each vector that a site may have: of the edit, of the norm, of the input's scale.
+constexpr int64_t kEditRows = 2, kNormRows = 2, kInputRows = 1;
 
 }  // namespace
 
@@ -64,20 +64,29 @@ int32_t ResidentBatch::slot_of(const std::shared_ptr<const AdapterVersion>& vers
   return found->second;
 }
 
-void ResidentBatch::place(DeviceVersions& copies, const std::shared_ptr<Arena>& arena) {
+std::vector<const AdapterPlan::SitePlan*> ResidentBatch::number_sites(bool& scales) {
   std::vector<const AdapterPlan::SitePlan*> edited;
   for (const auto& version : versions_)
     for (const AdapterPlan::SitePlan& site : version->plan().sites) {
+      scales = scales || site.scales_input();
       int32_t& index = site_index_[site_key(site.layer, site.site)];
       if (index >= 0) continue;
       index = static_cast<int32_t>(edited.size());
       edited.push_back(&site);
     }
+  return edited;
+}
+
+void ResidentBatch::place(DeviceVersions& copies, const std::shared_ptr<Arena>& arena) {
+  bool scales = false;
+  const std::vector<const AdapterPlan::SitePlan*> edited = number_sites(scales);
   const bool norm = !versions_.empty() && versions_.front()->has_norm();
-  const int64_t rows = norm ? kNormRows : kEditRows, width = slots() + 1;
+  const int64_t input_row = kEditRows + (norm ? kNormRows : 0), rows = input_row + (scales ? kInputRows : 0);
+  const int64_t width = slots() + 1;
   table_.assign(edited.size() * static_cast<size_t>(rows * width), nullptr);
   parts_.resize(edited.size());
   std::vector<bool> edits(edited.size(), false);  // whether any version has a scale or a bias there
+  std::vector<bool> scales_input(edited.size(), false);
   for (int64_t slot = 1; slot < width; ++slot) {
     const auto& version = versions_[static_cast<size_t>(slot - 1)];
     const float* const values = copies.of(version);
@@ -88,6 +97,8 @@ void ResidentBatch::place(DeviceVersions& copies, const std::shared_ptr<Arena>& 
         table_[static_cast<size_t>((first + row) * width + slot)] = values + version->plan().offset(vector);
       };
       if (site.edits()) edits[static_cast<size_t>(index)] = true;
+      if (site.scales_input()) scales_input[static_cast<size_t>(index)] = true;
+      set(input_row, site.input_scale);
       set(0, site.scale);
       set(1, site.bias);
       if (site.has_low_rank()) add(parts_[static_cast<size_t>(index)].low_rank, slot, site, version->plan(), values);
@@ -104,18 +115,24 @@ void ResidentBatch::place(DeviceVersions& copies, const std::shared_ptr<Arena>& 
     device = static_cast<const float* const*>(on_device_.raw());
   }
   for (size_t e = 0; e < edited.size(); ++e) {
+    const auto of = [&](const float* const* table, int64_t row) {
+      return table != nullptr ? table + (static_cast<int64_t>(e) * rows + row) * width : nullptr;
+    };
     const auto view = [&](int64_t row) {
-      const auto at = static_cast<int64_t>(e) * rows + row;
-      const auto of = [&](const float* const* table, int64_t i) {
-        return table != nullptr ? table + i * width : nullptr;
-      };
       return EditView{width,
                       site_width(architecture_, edited[e]->site),
-                      of(table_.data(), at),
-                      of(table_.data(), at + 1),
-                      of(device, at),
-                      of(device, at + 1)};
+                      of(table_.data(), row),
+                      of(table_.data(), row + 1),
+                      of(device, row),
+                      of(device, row + 1)};
     };
+    if (scales_input[e])
+      parts_[e].input_scale_view = {width,
+                                    site_inputs(architecture_, edited[e]->site),
+                                    of(table_.data(), input_row),
+                                    nullptr,
+                                    of(device, input_row),
+                                    nullptr};
     if (edits[e]) parts_[e].view = view(0);  // not where all have a low-rank update alone
     if (!norm) continue;
     parts_[e].output = [norm_view = view(2)](Tape& tape, const Var& y, const SequenceRows& sequence_rows) {

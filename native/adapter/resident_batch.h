@@ -55,6 +55,8 @@ class ResidentBatch : public AdapterSet {
   const SiteParts* at(int64_t layer, Site site) const override;
 
  private:
+  // Numbers the sites of the step's versions. Returns one plan of each; scales: set to whether any scales its input.
+  std::vector<const AdapterPlan::SitePlan*> number_sites(bool& scales);
   // Sets a slot's matrices of a site. values: the version's, where the model computes.
   void add(LowRankSlots& low_rank, int64_t slot, const AdapterPlan::SitePlan& site, const AdapterPlan& plan,
            const float* values) const;
@@ -62,7 +64,8 @@ class ResidentBatch : public AdapterSet {
   const Architecture& architecture_;
   std::vector<std::shared_ptr<const AdapterVersion>> versions_;  // slot i + 1
   std::unordered_map<int64_t, int32_t> slot_by_id_;
-  // [edited sites][2 or 4][slots + 1]: scale, bias, and the norm's weight and bias
+  // [edited sites][rows][slots + 1]: scale, bias, the norm's weight and bias if there are norms, and input_scale if any
+  // site has one
   std::vector<const float*> table_;
   Tensor on_device_;
   std::vector<int32_t> site_index_;  // [layers * kSites]: place among the edited sites; -1: not edited

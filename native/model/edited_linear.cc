@@ -28,11 +28,19 @@ Var edited(Tape& tape, Var y, const SiteParts& parts, const SequenceRows& rows) 
   return y;
 }
 
-// x' = input(x);  y = x' W'^T + b, W' = weight(W);  y += branch(x)
-Var unedited_linear(Tape& tape, const Var& x, const EditedLayer& at) {
+// x' = input_scale * x;  x' = input(x')
+Var changed_input(Tape& tape, Var x, const SiteParts& parts, const SequenceRows& rows) {
+  if (!parts.input_scale.slots.empty()) x = red_edit(tape, x, parts.input_scale, rows);
+  if (parts.input_scale_view.slots > 0) x = red_edit(tape, x.value(), parts.input_scale_view, rows);
+  if (parts.input) x = parts.input(tape, x);
+  return x;
+}
+
+// y = x' W'^T + b, W' = weight(W);  y += branch(x)
+Var unedited_linear(Tape& tape, const Var& x, const EditedLayer& at, const SequenceRows& rows) {
   const auto& [weight, bias] = at.layer;
   const SiteParts& parts = parts_of(at);
-  const Var input = parts.input ? parts.input(tape, x) : x;
+  const Var input = changed_input(tape, x, parts, rows);
   Var y = parts.weight ? linear(tape, input, parts.weight(tape, weight), bias, at.out)
                        : linear(tape, input, weight, bias, at.out);
   if (parts.branch) y = add(tape, y, cast(tape, parts.branch(tape, x), at.out));
@@ -41,26 +49,28 @@ Var unedited_linear(Tape& tape, const Var& x, const EditedLayer& at) {
 
 bool is_plain(const EditedLayer& at) {
   const SiteParts& parts = parts_of(at);
-  return !parts.input && !parts.weight && !parts.branch;
+  return !parts.changes_input() && !parts.weight && !parts.branch;
 }
 
 }  // namespace
 
 Var edited_linear(Tape& tape, const Var& x, const EditedLayer& at, const SequenceRows& rows) {
   const SiteParts& parts = parts_of(at);
-  return edited(tape, updated(tape, unedited_linear(tape, x, at), x, parts, rows), parts, rows);
+  return edited(tape, updated(tape, unedited_linear(tape, x, at, rows), x, parts, rows), parts, rows);
 }
 
 std::vector<Var> edited_linears(Tape& tape, const Var& x, std::initializer_list<EditedLayer> layers,
                                 const SequenceRows& rows) {
   std::vector<Var> results;
-  if (!std::all_of(layers.begin(), layers.end(), is_plain)) {
-    for (const EditedLayer& at : layers) results.push_back(edited_linear(tape, x, at, rows));
-    return results;
+  // The matmuls are recorded before the other parts both ways: the backward pass adds the gradients of x in that order, so
+  // that a row has the same bits whether another slot's adapter scales its input or not.
+  if (std::all_of(layers.begin(), layers.end(), is_plain)) {
+    std::vector<Linear> together;
+    for (const EditedLayer& at : layers) together.push_back({at.layer.weight, at.layer.bias, at.out});
+    results = linears(tape, x, together);
+  } else {
+    for (const EditedLayer& at : layers) results.push_back(unedited_linear(tape, x, at, rows));
   }
-  std::vector<Linear> together;
-  for (const EditedLayer& at : layers) together.push_back({at.layer.weight, at.layer.bias, at.out});
-  results = linears(tape, x, together);
   auto result = results.begin();
   for (const EditedLayer& at : layers) {
     const SiteParts& parts = parts_of(at);
@@ -74,7 +84,7 @@ std::pair<Var, Var> closing_linear(Tape& tape, Var inner, const EditedLayer& at,
                                    const SequenceRows& rows) {
   const SiteParts& parts = parts_of(at);
   const bool fused = (parts.has_affine() || parts.has_view()) && !parts.output;
-  Var h = updated(tape, unedited_linear(tape, inner, at), inner, parts, rows);
+  Var h = updated(tape, unedited_linear(tape, inner, at, rows), inner, parts, rows);
   inner = {};  // frees memory that edit_add_norm can reuse
   if (!fused) h = edited(tape, std::move(h), parts, rows);
   const SumNorm sum_norm = norm.layer ? SumNorm() : SumNorm{norm.weight, norm.eps};

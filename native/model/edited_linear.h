@@ -28,7 +28,7 @@ struct EditedLayer {
 // Applies the layer to x, with all parts. Errors: those of linear(), and what the parts throw.
 Var edited_linear(Tape& tape, const Var& x, const EditedLayer& at, const SequenceRows& rows);
 
-// The same as edited_linear() of each layer, with the same bits. If no part changes the inputs of the matmuls, the
+// The same as edited_linear() of each layer; the values have the same bits. If no part changes the inputs of the matmuls, the
 // matmuls run together (ops/linear/linear.h, linears).
 std::vector<Var> edited_linears(Tape& tape, const Var& x, std::initializer_list<EditedLayer> layers,
                                 const SequenceRows& rows);

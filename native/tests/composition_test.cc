@@ -1,4 +1,4 @@
-// The block applies what an adapter declares at a site: each of the five parts at each of the seven sites. Two parts
+// The block applies what an adapter declares at a site: each of the six parts at each of the seven sites. Two parts
 // belong to adapters that this package does not ship: LoRA as a `branch` (Hu et al. 2021) and ETHER as an `input` (Bini
 // et al. 2024). Gradients are checked against central differences of the whole model's loss, RED edits against a model
 // with the edit folded into its weights.
@@ -13,6 +13,7 @@
 #include "ops/elementwise/elementwise.h"
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/linear/linear.h"
+#include "tests/ia3_plan.h"
 #include "tests/test_model.h"
 
 using namespace rubricate;
@@ -155,7 +156,7 @@ SlotVectors one_slot(const Var& scale, const Var& bias) {
   return edit;
 }
 
-// One of the five parts for a layer of that shape, and its trained tensors.
+// One of the six parts for a layer of that shape, and its trained tensors.
 using Part = std::function<std::vector<Trained>(SiteParts& parts, int64_t outputs, int64_t inputs)>;
 
 const std::pair<const char*, Part> kParts[] = {
@@ -193,6 +194,12 @@ const std::pair<const char*, Part> kParts[] = {
        };
        return std::vector<Trained>{trained(scale), trained(bias)};
      }},
+    {"input_scale",
+     [](SiteParts& parts, int64_t, int64_t inputs) {
+       const Var scale = random_vector(inputs, 40, 0.5, 1.5);
+       parts.input_scale = one_slot(scale, {});
+       return std::vector<Trained>{trained(scale)};
+     }},
 };
 
 // The outputs and inputs of a site's layer.
@@ -202,12 +209,17 @@ std::pair<int64_t, int64_t> shape_at(const Architecture& architecture, Site site
   return {};
 }
 
-// Scale and bias of each site of each layer, folded into the weights: s (W x + b) + c = (diag(s) W) x + (s b + c).
+// Scale and bias of each site of each layer, folded into the weights: s (W x + b) + c = (diag(s) W) x + (s b + c), and
+// W (s x) = (W diag(s)) x.
 std::unique_ptr<Model> folded_model(const TinyConfig& config, Adapter& adapter) {
   std::map<std::string, Tensor> vectors;
   for (const Parameter& parameter : adapter.parameters()) vectors[parameter.name] = parameter.master;
   return tiny_model(config, DType::f32, DType::f32, [&](const std::string& name, const Tensor& tensor) {
     const size_t dot = name.rfind('.');
+    const auto input = vectors.find(name.substr(0, dot) + ".input_scale");
+    if (input != vectors.end() && name.substr(dot) == ".weight")
+      for (int64_t i = 0; i < tensor.count(); ++i)
+        tensor.data<float>()[i] *= input->second.data<float>()[i % tensor.cols()];
     const auto scale = vectors.find(name.substr(0, dot) + ".scale"), bias = vectors.find(name.substr(0, dot) + ".bias");
     if (scale == vectors.end()) return;
     const bool is_bias = name.substr(dot) == ".bias";
@@ -246,7 +258,7 @@ TEST_CASE("all parts at all sites together get the right gradients") {
       const auto [outputs, inputs] = shape_at(model->architecture(), site);
       SiteParts parts;
       kParts[2].second(parts, outputs, inputs);  // first: a branch replaces the parts
-      for (const int i : {0, 1, 3, 4}) {
+      for (const int i : {0, 1, 3, 4, 5}) {
         const auto trained = kParts[i].second(parts, outputs, inputs);
         all.insert(all.end(), trained.begin(), trained.end());
       }
@@ -272,20 +284,41 @@ TEST_CASE("the weights of heads' norms get the right gradients") {
   CHECK(checked == 6);
 }
 
-TEST_CASE("a RED edit at any site is the layer with its rows scaled and its bias shifted") {
+namespace {
+
+std::vector<std::vector<Site>> each_and_all_sites() {
   std::vector<std::vector<Site>> cases = {all_sites()};
   for (const Site site : all_sites()) cases.push_back({site});
-  const TinyConfig config{.bias = true};
-  const auto logits = [](const Model& model, const std::shared_ptr<Adapter>& adapter) {
-    return to_doubles(forward_logits(model, fitting_batch({tiny_tokens(9, 3), {0, 9}, {1}, {}}), {adapter}, {0, 4, 8},
+  return cases;
+}
+
+// The adapter's logits are those of the model with its vectors in the weights.
+void check_folded(const TinyConfig& config, const Model& model, const std::shared_ptr<Adapter>& adapter) {
+  const auto logits = [](const Model& of, const std::shared_ptr<Adapter>& with) {
+    return to_doubles(forward_logits(of, fitting_batch({tiny_tokens(9, 3), {0, 9}, {1}, {}}), {with}, {0, 4, 8},
                                      {nullptr, {}, test_arena()}));
   };
-  for (const auto& sites : cases) {
+  const Doubles edited = logits(model, adapter), folded = logits(*folded_model(config, *adapter), nullptr);
+  for (size_t i = 0; i < edited.size(); ++i) CHECK(edited[i] == doctest::Approx(folded[i]).epsilon(1e-4).scale(1.0));
+  CHECK(edited != logits(model, nullptr));
+}
+
+}  // namespace
+
+TEST_CASE("a RED edit at any site is the layer with its rows scaled and its bias shifted") {
+  const TinyConfig config{.bias = true};
+  for (const auto& sites : each_and_all_sites()) {
     CAPTURE(site_name(0, sites.front()));
     const auto model = tiny_model(config);
-    const auto adapter = random_adapter(*model, RedVariant::all, 7, sites);
-    const Doubles edited = logits(*model, adapter), folded = logits(*folded_model(config, *adapter), nullptr);
-    for (size_t i = 0; i < edited.size(); ++i) CHECK(edited[i] == doctest::Approx(folded[i]).epsilon(1e-4).scale(1.0));
-    CHECK(edited != logits(*model, nullptr));
+    check_folded(config, *model, random_adapter(*model, RedVariant::all, 7, sites));
+  }
+}
+
+TEST_CASE("a scale of the input at any site is the layer with its columns scaled") {
+  const TinyConfig config{.bias = true};
+  for (const auto& sites : each_and_all_sites()) {
+    CAPTURE(site_name(0, sites.front()));
+    const auto model = tiny_model(config);
+    check_folded(config, *model, random_ia3(*model, 7, {}, sites));
   }
 }

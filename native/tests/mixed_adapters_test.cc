@@ -3,6 +3,7 @@
 #include "doctest/doctest.h"
 #include "model/logits.h"
 #include "tests/decoding.h"
+#include "tests/ia3_plan.h"
 #include "tests/lora_plan.h"
 #include "tests/serve_support.h"
 #include "tests/step_support.h"
@@ -14,11 +15,15 @@ namespace {
 
 JobControl control() { return {nullptr, {}, device_arena()}; }
 
-// RED, LoRA, LoRA of another rank at other sites, and RED at one site. The two of LoRA are neighbours in a batch.
+// RED, LoRA, LoRA of another rank at other sites, RED at one site, (IA)3, and scales of all sites' inputs. The two of LoRA
+// are neighbours in a batch.
 std::vector<std::shared_ptr<Adapter>> some_adapters(const Model& model) {
-  return {random_adapter(model, RedVariant::all, 11), random_lora(model, 3, 12),
+  return {random_adapter(model, RedVariant::all, 11),
+          random_lora(model, 3, 12),
           random_lora(model, 5, 14, {Site::q_proj, Site::v_proj, Site::o_proj}),
-          random_adapter(model, RedVariant::scale, 13, {Site::down_proj})};
+          random_adapter(model, RedVariant::scale, 13, {Site::down_proj}),
+          random_ia3(model, 15),
+          random_ia3(model, 16, {}, all_sites())};
 }
 
 std::vector<std::vector<int32_t>> sequences_of(size_t adapter) {
@@ -96,19 +101,19 @@ void check_serving(DType dtype) {
 
 }  // namespace
 
-TEST_CASE("low-rank and RED adapters train in one step with the bits of each alone") {
+TEST_CASE("adapters of several methods train in one step with the bits of each alone") {
   on_every_path([] {
     for (const DType dtype : {DType::f32, DType::bf16}) check_training(dtype);
   });
 }
 
-TEST_CASE("an engine answers for low-rank and RED adapters and the base in one step as forwards of the whole do") {
+TEST_CASE("an engine answers for adapters of several methods and the base in one step as forwards of the whole do") {
   on_every_path([] {
     for (const DType dtype : {DType::f32, DType::bf16}) check_serving(dtype);
   });
 }
 
-TEST_CASE("on a device low-rank and RED adapters train and answer together with the bits of each alone") {
+TEST_CASE("on a device adapters of several methods train and answer together with the bits of each alone") {
   if (!test_stream()) return;
   present_device() = test_stream();
   check_training(DType::f32);

@@ -117,12 +117,21 @@ const folders: [what: string, make: (folder: string) => void, asAdapter: RegExp,
     /Expected a model folder at .* but it is an adapter's/,
   ],
   [
-    "PEFT's",
+    "PEFT's (IA)3",
     (folder) => {
-      writeFileSync(join(folder, "adapter_config.json"), '{"peft_type":"IA3","r":8}');
+      writeFileSync(join(folder, "adapter_config.json"), '{"peft_type":"IA3"}');
       writeFileSync(join(folder, "adapter_model.safetensors"), "");
     },
-    /is one of PEFT \(peft_type "IA3"\), which cannot be loaded\. Merge it into its base/,
+    /is one of PEFT \(peft_type "IA3"\): load it with Ia3Adapter\.fromPretrained or loadAdapter/,
+    /Expected a model folder at .* but it is an adapter's: load its base/,
+  ],
+  [
+    "PEFT's",
+    (folder) => {
+      writeFileSync(join(folder, "adapter_config.json"), '{"peft_type":"ADALORA","r":8}');
+      writeFileSync(join(folder, "adapter_model.safetensors"), "");
+    },
+    /is one of PEFT \(peft_type "ADALORA"\), which cannot be loaded\. Merge it into its base/,
     /Expected a model folder at .* but it is an adapter's/,
   ],
   [

@@ -69,11 +69,13 @@ test("an adapter's folder as the model: PEFT's is to be merged, another is to be
   await expect(asModel(join(path, ".."))).rejects.toMatchObject(
     error("but it is an adapter's: load its base as the model"),
   );
-  writeFileSync(path, '{"peft_type": "LORA"}');
-  await expect(asModel(join(path, ".."))).rejects.toMatchObject(
-    error("but it is an adapter's: load its base as the model"),
-  );
-  writeFileSync(path, '{"peft_type": "IA3"}');
+  for (const type of ["LORA", "IA3"]) {
+    writeFileSync(path, `{"peft_type": "${type}"}`);
+    await expect(asModel(join(path, ".."))).rejects.toMatchObject(
+      error("but it is an adapter's: load its base as the model"),
+    );
+  }
+  writeFileSync(path, '{"peft_type": "ADALORA"}');
   await expect(asModel(join(path, ".."))).rejects.toMatchObject(
     error("but it is an adapter's of PEFT, which cannot be loaded. Merge it into its base with peft"),
   );

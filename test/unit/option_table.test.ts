@@ -111,7 +111,7 @@ const rows: Readonly<Record<OptionName, Row>> = {
     flag: "--resume=",
   },
   overwrite: { ...boolean(false), identity: false },
-  method: { ...choice("red", "--method", ["red", "lora", "full"]), takes: [["red"]] },
+  method: { ...choice("red", "--method", ["red", "lora", "ia3", "full"]), takes: [["red"]] },
   learningRate: {
     default: 0.1,
     identity: true,
@@ -335,15 +335,16 @@ test("the default learning rate falls with the hidden size above 200, and is a s
       { method: "red", sites: ["ffn", "v"], hidden } as const,
       { method: "full", sites: [], hidden } as const,
       { method: "lora", sites: ["q", "v"], hidden } as const,
+      { method: "ia3", sites: ["k", "v", "ffn"], hidden } as const,
     ].map(defaultLearningRate),
   );
   expect(rates).toEqual([
-    [0.1, 0.03, 0.001, 0.005],
-    [0.1, 0.03, 0.001, 0.005],
-    [0.1, 0.03, 0.001, 0.005],
-    [0.03, 0.008, 0.0003, 0.001],
-    [0.01, 0.003, 0.0001, 0.0005],
-    [0.005, 0.001, 0.00005, 0.0002],
+    [0.1, 0.03, 0.001, 0.005, 0.06],
+    [0.1, 0.03, 0.001, 0.005, 0.06],
+    [0.1, 0.03, 0.001, 0.005, 0.06],
+    [0.03, 0.008, 0.0003, 0.001, 0.02],
+    [0.01, 0.003, 0.0001, 0.0005, 0.006],
+    [0.005, 0.001, 0.00005, 0.0002, 0.003],
   ]);
 });
 

@@ -30,9 +30,11 @@ beforeAll(async () => {
   const tokenizer = model.requireTokenizer();
   const adapter = api.RedAdapter.create(model);
   const lora = await api.LoraAdapter.create(model);
-  const [adapterDir, loraDir] = [join(home, "saved"), join(home, "lora")];
+  const ia3 = api.Ia3Adapter.create(model);
+  const [adapterDir, loraDir, ia3Dir] = [join(home, "saved"), join(home, "lora"), join(home, "ia3")];
   await adapter.savePretrained(adapterDir);
   await lora.savePretrained(loraDir);
+  await ia3.savePretrained(ia3Dir);
   const rows = [{ text: "once upon a time" }, { text: "there was a girl" }, { text: "who had a dog" }];
   const all = await api.Dataset.fromRows(rows, { tokenizer, maxLength: 16 });
   const out = join(home, "out");
@@ -46,11 +48,13 @@ beforeAll(async () => {
     dir,
     adapterDir,
     loraDir,
+    ia3Dir,
     out,
     model,
     tokenizer,
     adapter,
     lora,
+    ia3,
     data: all,
     examples,
     tensor,
@@ -214,6 +218,16 @@ const notPublic = new Set([
   "LoraAdapter#files",
   "LoraAdapter#nativeFor",
   "LoraAdapter#plan",
+  "LoraAdapter#storedShapes",
+  "new Ia3Adapter",
+  "Ia3Adapter.build",
+  "Ia3Adapter.load",
+  "Ia3Adapter#base",
+  "Ia3Adapter#byName",
+  "Ia3Adapter#files",
+  "Ia3Adapter#nativeFor",
+  "Ia3Adapter#plan",
+  "Ia3Adapter#storedShapes",
   "LlamaModel#forgetFingerprint",
   "RedAdapter.build",
   "RedAdapter.load",
@@ -223,6 +237,7 @@ const notPublic = new Set([
   "RedAdapter#files",
   "RedAdapter#nativeFor",
   "RedAdapter#plan",
+  "RedAdapter#storedShapes",
   "Engine#end",
   "Engine#generating",
   "Engine#serve",

@@ -2,6 +2,8 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Ia3Adapter, type Ia3AdapterOptions } from "../../lib/adapter/ia3_adapter";
+import type { Ia3Module } from "../../lib/adapter/ia3_config";
 import { LoraAdapter, type LoraAdapterOptions } from "../../lib/adapter/lora_adapter";
 import { RedAdapter, type RedAdapterOptions } from "../../lib/adapter/red_adapter";
 import { float32Tensor, readSafetensors, type StoredTensor, safetensorsPieces } from "../../lib/files/safetensors";
@@ -23,14 +25,18 @@ function microBatch(sequences: number, slot: 0 | 1, ids: number): NativeMicroBat
   };
 }
 
-type Spec = RedAdapterOptions | LoraAdapterOptions;
+type Spec = RedAdapterOptions | LoraAdapterOptions | Ia3AdapterOptions;
+
+function adapterOf(model: LlamaModel, spec: Spec) {
+  if ("rank" in spec) return LoraAdapter.create(model, spec);
+  if ("feedforwardModules" in spec) return Ia3Adapter.create(model, spec);
+  return RedAdapter.create(model, spec as RedAdapterOptions);
+}
 
 /** Peak memory of jobs, in bytes, during one step of a new model. */
 async function peakOf(dtype: "float32" | "bfloat16", spec: Spec | undefined, sequences: number, folder = embedded) {
   using model = await LlamaModel.fromPretrained(folder, { dtype });
-  const adapter =
-    spec &&
-    ("rank" in spec ? await LoraAdapter.create(model, spec) : RedAdapter.create(model, spec as RedAdapterOptions));
+  const adapter = spec && (await adapterOf(model, spec));
   const parameters = adapter?.native ?? (await model.native.makeTrainable().promise);
   const optimizer = new (native().Optimizer)(parameters);
   const tenants = [{ parameters, optimizer, options: { ...still, maxGradNorm: 0 } }];
@@ -68,6 +74,16 @@ test.each<["float32" | "bfloat16", Spec]>([
   ];
   expect(all.measured - fewer.measured).toBe(all.counted - fewer.counted);
   expect(all.counted / all.measured).toBeGreaterThan(0.8); // the rest belongs to the current block
+});
+
+test.each<["float32" | "bfloat16", readonly Ia3Module[]]>([
+  ["float32", ["k_proj", "v_proj", "down_proj"]],
+  ["bfloat16", ["q_proj", "k_proj", "gate_proj"]],
+  ["float32", ["o_proj", "up_proj", "down_proj"]],
+])("in %s with scaled inputs of %j, storing costs the counted bytes", async (dtype, modules) => {
+  const { measured, counted } = await growthOf(dtype, { targetModules: modules, feedforwardModules: modules });
+  expect(counted / measured).toBeGreaterThan(0.8); // the rest belongs to the current block
+  expect(counted).toBeLessThanOrEqual(measured);
 });
 
 /** The embedded model with norms of heads. */

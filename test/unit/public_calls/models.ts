@@ -175,6 +175,31 @@ export const adapters: Record<string, PublicCall> = {
     call: on("lora", "setVectors"),
     takes: { 0: "map" },
   },
+  "Ia3Adapter.create": {
+    args: (s) => [s.model, {}],
+    call: (_, args) => api.Ia3Adapter.create(...(args as never as [api.LlamaModel])),
+    options: () => ({ targetModules: ["up_proj", "v_proj"], feedforwardModules: ["up_proj"] }),
+    takes: { 1: noOptions, targetModules: withoutNull, feedforwardModules: `${withoutNull} array` },
+  },
+  "Ia3Adapter.fromPretrained": {
+    args: (s) => [s.ia3Dir, s.model, {}],
+    call: (_, args) => api.Ia3Adapter.fromPretrained(...(args as never as [string, api.LlamaModel])),
+    options: () => ({ allowBaseMismatch: true }),
+    takes: { 2: noOptions, allowBaseMismatch: `${missing} true false` },
+    codes: fileCodes,
+  },
+  "Ia3Adapter#savePretrained": {
+    args: (s) => [join(s.out, "ia3")],
+    call: on("ia3", "savePretrained"),
+    skips: { 0: "text" },
+  },
+  "Ia3Adapter#vectors": { args: none, call: on("ia3", "vectors") },
+  "Ia3Adapter#gradients": { args: none, call: on("ia3", "gradients") },
+  "Ia3Adapter#setVectors": {
+    args: (s) => [s.ia3.vectors()],
+    call: on("ia3", "setVectors"),
+    takes: { 0: "map" },
+  },
   "RedAdapter#savePretrained": {
     args: (s) => [join(s.out, "adapter")],
     call: on("adapter", "savePretrained"),

@@ -62,12 +62,14 @@ export interface Subjects {
   /** Hold an adapter each. */
   readonly adapterDir: string;
   readonly loraDir: string;
+  readonly ia3Dir: string;
   /** Where calls may write. */
   readonly out: string;
   readonly model: api.LlamaModel;
   readonly tokenizer: api.Tokenizer;
   readonly adapter: api.RedAdapter;
   readonly lora: api.LoraAdapter;
+  readonly ia3: api.Ia3Adapter;
   readonly data: api.Dataset;
   readonly examples: readonly api.Example[];
   readonly tensor: (...shape: number[]) => api.Tensor;

@@ -1,0 +1,173 @@
+import { basename } from "node:path";
+import { requireModel } from "../brands";
+import { markCopy } from "../copies";
+import { invalid, RubricateError } from "../errors";
+import type { FileContents } from "../files/atomic";
+import { isObject, parseJson } from "../files/json";
+import { mostBytes } from "../files/safetensors";
+import { hasGate } from "../model/architecture";
+import type { LlamaModel } from "../model/model";
+import { type NativeAdapter, native } from "../native";
+import type { Notice } from "../notices";
+import { checkOptions, listOf, type OptionNames } from "../options";
+import { Adapter, type LoadAdapterOptions, loadFolder, newHandle, requireInUse } from "./adapter";
+import { originNotices, tokenizerHashes } from "./base_match";
+import type { AdapterOrigin, RedSite } from "./config";
+import { adapterFiles, readAdapterText, readAdapterVectors } from "./files";
+import {
+  type Ia3AdapterConfig,
+  type Ia3Module,
+  ia3Document,
+  ia3Modules,
+  isModuleList,
+  parseIa3Config,
+  usualFeedforward,
+} from "./ia3_config";
+import { ia3Plan, storedShape } from "./ia3_plan";
+import { isModuleChoice, modulesOf } from "./lora_config";
+import { sitesOf } from "./lora_plan";
+import type { AdapterPlan } from "./plan";
+
+export interface Ia3AdapterOptions {
+  /** The linear layers to scale, or "all-linear". Default: ["k_proj", "v_proj", "down_proj"], as in the paper. */
+  readonly targetModules?: readonly Ia3Module[] | "all-linear";
+  /** Those of them whose input is scaled, not the output. Default: down_proj, if it is one of them. */
+  readonly feedforwardModules?: readonly Ia3Module[];
+}
+
+const optionNames: OptionNames<Ia3AdapterOptions> = { targetModules: true, feedforwardModules: true };
+
+/**
+ * An (IA)3 adapter (Liu et al., arXiv 2205.05638): at each of its linear layers y = scale * (W x + b), or for a feed-forward
+ * module y = W (scale * x) + b, in all layers. The parameters have PEFT's names, such as
+ * "base_model.model.model.layers.0.mlp.down_proj.ia3_l", fp32 [outputs], or [inputs]. Its folder is one of PEFT. A new
+ * adapter changes nothing: all scales are 1.
+ */
+export class Ia3Adapter extends Adapter {
+  static {
+    markCopy(Ia3Adapter);
+  }
+
+  readonly method = "ia3";
+
+  private constructor(
+    model: LlamaModel,
+    readonly config: Ia3AdapterConfig,
+    handle: NativeAdapter,
+    notices: readonly Notice[] = [],
+  ) {
+    super(model, handle, notices);
+  }
+
+  /** @internal */
+  get sites(): readonly RedSite[] {
+    return sitesOf(this.config.targetModules);
+  }
+
+  /**
+   * A new adapter for a model, which changes nothing: all scales are 1.
+   * @throws RubricateError ERR_ARGUMENT, ERR_DISPOSED
+   */
+  static create(model: LlamaModel, options: Ia3AdapterOptions = {}): Ia3Adapter {
+    requireModel(model);
+    const { targetModules: modules = ["k_proj", "v_proj", "down_proj"], feedforwardModules } = checkOptions(
+      options,
+      optionNames,
+      "Ia3Adapter.create",
+    );
+    requireInUse(model);
+    const names = ia3Modules.join(", ");
+    const moduleList = `"all-linear" or some of ${names}, each once`;
+    const choice = typeof modules === "string" ? modules : listOf("targetModules", moduleList, modules);
+    if (!isModuleChoice(choice)) throw invalid("targetModules", moduleList, modules);
+    const gated = hasGate(model.architecture);
+    if (!gated && choice.includes("gate_proj"))
+      throw invalid(
+        "targetModules",
+        "modules other than gate_proj, which a feed-forward without a gate lacks,",
+        modules,
+      );
+    const targetModules = modulesOf(choice, gated);
+    if (feedforwardModules === undefined)
+      return Ia3Adapter.build(model, { targetModules, feedforwardModules: usualFeedforward(targetModules) });
+    const some = `some of targetModules (${targetModules.join(", ")}), each once,`;
+    const given = listOf("feedforwardModules", some, feedforwardModules);
+    if (!isModuleList(given) || given.some((name) => !targetModules.includes(name)))
+      throw invalid("feedforwardModules", some, feedforwardModules);
+    const inputs = targetModules.filter((name) => given.includes(name));
+    return Ia3Adapter.build(model, { targetModules, feedforwardModules: inputs });
+  }
+
+  private static build(model: LlamaModel, config: Ia3AdapterConfig, notices?: readonly Notice[]): Ia3Adapter {
+    const handle = newHandle(model, ia3Plan(model.architecture, config));
+    return new Ia3Adapter(model, Object.freeze(config), handle, notices);
+  }
+
+  /**
+   * Loads an adapter that `savePretrained` or PEFT wrote. Strict: every vector must be present, of the right shape and
+   * finite, and a configuration that asks for something that is not computed here is refused. PEFT records no fingerprint
+   * of the base: then only the shapes are checked, and a notice says so.
+   * @throws RubricateError ERR_ARGUMENT, ERR_FILE, ERR_ADAPTER_FORMAT, ERR_BASE_MISMATCH, ERR_DISPOSED
+   */
+  static fromPretrained(dir: string, model: LlamaModel, options: LoadAdapterOptions = {}): Promise<Ia3Adapter> {
+    const load = (folder: string, takesAny: boolean) => Ia3Adapter.load(folder, dir, model, takesAny);
+    return loadFolder(dir, model, options, "Ia3Adapter.fromPretrained", load);
+  }
+
+  private static async load(folder: string, given: string, model: LlamaModel, takesAny: boolean): Promise<Ia3Adapter> {
+    const { text, path } = await readAdapterText(folder, given);
+    const document = parseJson(text, path, "ERR_ADAPTER_FORMAT");
+    if (!isObject(document) || document.peft_type === undefined)
+      throw new RubricateError(
+        "ERR_ADAPTER_FORMAT",
+        `Expected an (IA)3 adapter in ${folder} but ${path} has no peft_type`,
+      );
+    const { targetModules, feedforwardModules, origin } = parseIa3Config(document, path);
+    const notices = await originNotices(folder, origin, model, takesAny);
+    if (targetModules.includes("gate_proj") && !hasGate(model.architecture))
+      throw new RubricateError(
+        "ERR_ADAPTER_FORMAT",
+        `Expected an adapter without gate_proj in ${folder}: the feed-forward of ${model.dir} has no gate`,
+      );
+    const adapter = Ia3Adapter.build(model, { targetModules, feedforwardModules }, notices);
+    try {
+      const { names } = adapter.native;
+      const shapes = adapter.storedShapes();
+      const expected = new Map(names.map((name, at) => [name, shapes[at]!]));
+      const most = mostBytes(names.length, adapter.parameterCount);
+      const read = await readAdapterVectors(folder, () => expected, most, ["F32", "BF16", "F16"]);
+      const flat = new Float32Array(adapter.parameterCount);
+      let start = 0;
+      for (const name of names) {
+        flat.set(read.get(name)!, start);
+        start += read.get(name)!.length;
+      }
+      adapter.native.setValues(flat);
+    } catch (error) {
+      adapter.dispose();
+      throw error;
+    }
+    return adapter;
+  }
+
+  /** @internal */
+  plan(): AdapterPlan {
+    return ia3Plan(this.model.architecture, this.config);
+  }
+
+  /** @internal */
+  override storedShapes(): readonly (readonly number[])[] {
+    const { names, shapes } = this.native;
+    return names.map((name, at) => storedShape(name, shapes[at]![0]!, this.config.feedforwardModules));
+  }
+
+  /** @internal */
+  override async files(): Promise<FileContents[]> {
+    const shapes = this.storedShapes();
+    const tensors = [...this.vectors()].map(([name, values], at) => ({ name, shape: shapes[at]!, values }));
+    const base = { ...(await this.model.fingerprint()), name: basename(this.model.dir) };
+    const tokenizer = tokenizerHashes(this.model.tokenizer);
+    const origin: AdapterOrigin = { format: 1, base, tokenizer, rubricate: native().version };
+    return adapterFiles(ia3Document(this.config, origin), tensors);
+  }
+}

@@ -1,0 +1,102 @@
+/** adapter_config.json of an (IA)3 adapter: PEFT's IA3Config, with an object "rubricate" of what PEFT does not record. */
+import { formatJson, RubricateError } from "../errors";
+import type { JsonObject } from "../files/json";
+import { type AdapterOrigin, parseOrigin } from "./config";
+import { isModuleChoice, type LoraModule, loraModules, modulesOf } from "./lora_config";
+import { PeftFields } from "./peft_config";
+
+/** A linear layer of each block, by the name of its module. */
+export type Ia3Module = LoraModule;
+
+export const ia3Modules: readonly Ia3Module[] = loraModules;
+
+/** What an (IA)3 adapter changes: all layers of the model. */
+export interface Ia3AdapterConfig {
+  /** The linear layers that it scales. */
+  readonly targetModules: readonly Ia3Module[];
+  /** Those of them whose input is scaled; of the others it is the output. */
+  readonly feedforwardModules: readonly Ia3Module[];
+}
+
+/** An adapter_config.json that was read. */
+export interface Ia3FileConfig extends Ia3AdapterConfig {
+  /** The base and the tokenizer that it was trained with; undefined if PEFT wrote the folder. */
+  readonly origin: AdapterOrigin | undefined;
+}
+
+const ignored = new Set([
+  "auto_mapping",
+  "base_model_name_or_path",
+  "inference_mode",
+  "init_ia3_weights",
+  "peft_version",
+  "revision",
+]);
+
+const known = new Set([
+  "peft_type",
+  "task_type",
+  "target_modules",
+  "feedforward_modules",
+  "fan_in_fan_out",
+  "rubricate",
+]);
+
+/** The feed-forward modules unless others are named: as in PEFT. */
+export const usualFeedforward = (targetModules: readonly Ia3Module[]) =>
+  targetModules.filter((name) => name === "down_proj");
+
+/** Whether a value is a list of modules, each once; it may be empty. */
+export function isModuleList(value: unknown): value is readonly Ia3Module[] {
+  return Array.isArray(value) && (value.length === 0 || isModuleChoice(value));
+}
+
+/**
+ * Reads an (IA)3 adapter's configuration that PEFT or this package wrote.
+ * @param path for messages
+ * @throws RubricateError ERR_ADAPTER_FORMAT naming the field and the value
+ */
+export function parseIa3Config(document: JsonObject, path: string): Ia3FileConfig {
+  const fields = new PeftFields(document, path);
+  fields.takeOneOf("peft_type", '"IA3"', ["IA3"]);
+  fields.takeOneOf("task_type", '"CAUSAL_LM" or null', [undefined, null, "CAUSAL_LM"]);
+  fields.takeOneOf("fan_in_fan_out", "false", [undefined, false]);
+  fields.requireNoOther(known, ignored);
+  const names = ia3Modules.join(", ");
+  const targetModules = modulesOf(
+    fields.take("target_modules", `"all-linear" or some of ${names}, each once`, isModuleChoice),
+  );
+  const isChoice = (value: unknown): value is undefined | null | readonly Ia3Module[] =>
+    value === undefined || value === null || isModuleList(value);
+  const given = fields.take("feedforward_modules", `some of ${names}, each once, or null`, isChoice);
+  const other = given?.find((name) => !targetModules.includes(name));
+  if (other !== undefined)
+    throw new RubricateError(
+      "ERR_ADAPTER_FORMAT",
+      `Expected names of target_modules for feedforward_modules in ${path} but received ${formatJson(other)}`,
+    );
+  return {
+    targetModules,
+    feedforwardModules: given ? targetModules.filter((name) => given.includes(name)) : usualFeedforward(targetModules),
+    origin: document.rubricate === undefined ? undefined : parseOrigin(document.rubricate, `${path}: rubricate`),
+  };
+}
+
+/** The document of an adapter, as PEFT reads it. */
+export function ia3Document(
+  { targetModules, feedforwardModules }: Ia3AdapterConfig,
+  origin: AdapterOrigin,
+): JsonObject {
+  return {
+    peft_type: "IA3",
+    task_type: "CAUSAL_LM",
+    base_model_name_or_path: origin.base.name,
+    target_modules: targetModules,
+    feedforward_modules: feedforwardModules,
+    fan_in_fan_out: false,
+    inference_mode: true,
+    init_ia3_weights: true,
+    modules_to_save: null,
+    rubricate: origin,
+  };
+}
