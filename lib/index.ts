@@ -5,6 +5,7 @@ export type { RedAdapterConfig, RedSite, RedVariant } from "./adapter/config";
 export { loadAdapter } from "./adapter/load";
 export { LoraAdapter, type LoraAdapterOptions } from "./adapter/lora_adapter";
 export type { LoraAdapterConfig, LoraModule } from "./adapter/lora_config";
+export { type MergeOptions, mergeAdapter } from "./adapter/merge";
 export {
   RedAdapter,
   type RedAdapterOptions,
