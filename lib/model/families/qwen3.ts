@@ -6,10 +6,10 @@ export const qwen3: Family = {
   modelType: "qwen3",
   defaults: { max_position_embeddings: 32768, num_key_value_heads: 32, head_dim: 128 },
   headNorm: true,
-  biasFields: { qkv: "attention_bias", output: "attention_bias" },
   biases(config) {
     const attention = config.boolean("attention_bias", false);
     return { qkv: attention, output: attention, feedForward: false };
   },
   window: requireNoWindow,
+  biasFields: { qkv: "attention_bias", output: "attention_bias" },
 };
