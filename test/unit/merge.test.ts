@@ -1,4 +1,6 @@
 /** Merging: a folder that computes what base and adapter compute; what cannot be merged is refused. */
+
+import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Adapter } from "../../lib/adapter/adapter";
@@ -11,7 +13,7 @@ import { Random } from "../../lib/data/random";
 import { readSafetensors } from "../../lib/files/safetensors";
 import { LlamaModel } from "../../lib/model/model";
 import { folderOf } from "../parity/fixtures";
-import { runCli } from "./cli_support";
+import { nodeArguments, runCli } from "./cli_support";
 import { temporaryFolder } from "./failing_files";
 
 let root: string;
@@ -252,7 +254,9 @@ describe("refused", () => {
     using model = await load(folderOf("gqa"));
     using adapter = await loraOf(model);
     adapter.setVectors(new Map([...adapter.vectors()].map(([name, values]) => [name, values.fill(1e30)])));
-    expect(await errorOf(mergeAdapter(model, adapter, at("new/merged")))).toMatch(/^ERR_NOT_FINITE: .*down_proj.weight/);
+    expect(await errorOf(mergeAdapter(model, adapter, at("new/merged")))).toMatch(
+      /^ERR_NOT_FINITE: .*down_proj.weight/,
+    );
     expect(existsSync(at("new"))).toBe(false);
   });
 
@@ -301,6 +305,27 @@ test.each([1, 5, 20])("aborted at piece %i: nothing is left, and an existing fol
   };
   await expect(mergeAdapter(model, adapter, at("new"), { onProgress })).rejects.toBe(thrown);
   expect(existsSync(at("new"))).toBe(false);
+});
+
+test("killed in the middle: the folder holds no model, and the next merge needs no overwrite", async () => {
+  using model = await load(folderOf("gqa"));
+  using adapter = await redOf(model, "all", ["ffn"]);
+  await adapter.savePretrained(at("adapter"));
+  const library = join(__dirname, "..", "..", "lib", "index.ts");
+  const program = `
+    const { LlamaModel, RedAdapter, mergeAdapter } = require(${JSON.stringify(library)});
+    (async () => {
+      const model = await LlamaModel.fromPretrained(${JSON.stringify(folderOf("gqa"))}, { device: "cpu" });
+      const adapter = await RedAdapter.fromPretrained(${JSON.stringify(at("adapter"))}, model);
+      let pieces = 0;
+      const onProgress = () => ++pieces === 12 && process.kill(process.pid, "SIGKILL");
+      await mergeAdapter(model, adapter, ${JSON.stringify(at("merged"))}, { onProgress });
+    })();`;
+  const { signal } = spawnSync(process.execPath, [...nodeArguments.slice(0, 2), "-e", program], { encoding: "utf8" });
+  expect(signal).toBe("SIGKILL");
+  expect(readdirSync(at("merged")).filter((name) => !name.startsWith(".rubricate-new-"))).toEqual([]);
+  expect(await errorOf(load(at("merged")))).toMatch(/^ERR_FILE/);
+  await expectMerged(model, adapter);
 });
 
 describe("the command line", () => {

@@ -102,7 +102,7 @@ export const models: Record<string, PublicCall> = {
   "LlamaModel#memory": { args: none, call: on("model", "memory") },
   "LlamaModel#products": { args: none, call: on("model", "products") },
   mergeAdapter: {
-    args: (s) => [s.model, s.adapter, join(s.out, "merged"), {}],
+    args: (s) => [s.model, s.adapter, join(s.out, "merged"), { overwrite: true }],
     call: (_, args) => api.mergeAdapter(...(args as never as [api.LlamaModel, api.Adapter, string])),
     options: () => ({
       dtype: "auto",
@@ -110,13 +110,8 @@ export const models: Record<string, PublicCall> = {
       signal: new AbortController().signal,
       onProgress: () => {},
     }),
-    takes: {
-      3: noOptions,
-      dtype: `${missing} text`,
-      overwrite: `${missing} flag`,
-      signal: missing,
-      onProgress: `${missing} function`,
-    },
+    takes: { dtype: missing, overwrite: "true", signal: missing, onProgress: `${missing} function` },
+    codes: fileCodes, // the folder has a model by then
     skips: { 2: "text" },
   },
   evaluate: {
