@@ -26,6 +26,7 @@ export const errorCodes = {
   ERR_FOREIGN: "An object belongs to another environment, model or tape.",
   ERR_INTERNAL: "An invariant of this package was broken; please report it.",
   ERR_JSON: "A JSON document is malformed.",
+  ERR_MERGE: "An adapter cannot be merged into its base.",
   ERR_NATIVE_LOAD: "The native addon could not be loaded.",
   ERR_NOT_FINITE: "A loss, gradient or weight is not finite.",
   ERR_OUT_OF_MEMORY: "Memory could not be allocated, or a thread could not be started.",

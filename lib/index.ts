@@ -7,6 +7,7 @@ export type { Ia3AdapterConfig, Ia3Module } from "./adapter/ia3_config";
 export { loadAdapter } from "./adapter/load";
 export { LoraAdapter, type LoraAdapterOptions } from "./adapter/lora_adapter";
 export type { LoraAdapterConfig, LoraModule } from "./adapter/lora_config";
+export { type MergeOptions, mergeAdapter } from "./adapter/merge";
 export {
   RedAdapter,
   type RedAdapterOptions,

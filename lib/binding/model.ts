@@ -67,6 +67,29 @@ export interface ModelMemory {
   };
 }
 
+/** A canonical tensor of a merged model: W' = diag(scale) (W + factor B A), or b' = scale * b + bias. */
+export interface NativeMergedPart {
+  /** undefined: zeros, of a bias that the model does not have. */
+  readonly name?: string | undefined;
+  readonly shape: readonly number[];
+  /** a: [rank, inputs], b: [outputs, rank]. */
+  readonly inputScale?: Float32Array | undefined;
+  readonly lowRank?:
+    | { readonly a: Float32Array; readonly b: Float32Array; readonly rank: number; readonly factor: number }
+    | undefined;
+  /** [outputs] */
+  readonly scale?: Float32Array | undefined;
+  /** [outputs]; of a vector alone. */
+  readonly bias?: Float32Array | undefined;
+}
+
+/** A tensor's elements, row-major. */
+export interface NativeContents {
+  readonly dtype: NativeDtype;
+  readonly shape: number[];
+  readonly data: Uint8Array;
+}
+
 export interface NativeModel {
   readonly compute: "float32" | "bfloat16";
   /** Jobs that run or wait. */
@@ -90,14 +113,18 @@ export interface NativeModel {
    * change.
    */
   publish(adapter: NativeAdapter): NativeJob<NativeVersion>;
+  /** Stored dtype and shape of each tensor, by canonical name. */
+  tensorSpecs(): Record<string, { readonly dtype: NativeDtype; readonly shape: readonly number[] }>;
   /**
    * Tensors in their stored dtype, by canonical name: those of several names one below the other, and a matrix transposed
    * where that is how the checkpoint stores it.
    */
-  readTensor(
-    names: readonly string[],
-    transposed?: boolean,
-  ): NativeJob<{ dtype: NativeDtype; shape: number[]; data: Uint8Array }>;
+  readTensor(names: readonly string[], transposed?: boolean): NativeJob<NativeContents>;
+  /**
+   * The tensors of a merged model, computed in fp32 and rounded once to `dtype`; put together as by `readTensor`. Tensors without a
+   * change keep their bytes.
+   */
+  mergedTensor(parts: readonly NativeMergedPart[], dtype: NativeDtype, transposed: boolean): NativeJob<NativeContents>;
   /**
    * Input of the weights' fingerprint: for each tensor by sorted canonical name, its name, its shape, and 64 of its
    * elements at fixed positions as fp32, in bytes that do not depend on sharding.

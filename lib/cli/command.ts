@@ -31,7 +31,7 @@ export interface Command {
   /** Defaults of this command that differ from the flag's, for --help. */
   readonly defaults?: Partial<Record<FlagName, string>>;
   /** Placeholders and texts of this command that differ from the flag's, for --help. */
-  readonly meanings?: Partial<Record<FlagName, { readonly placeholder: string; readonly help: string }>>;
+  readonly meanings?: Partial<Record<FlagName, { readonly placeholder?: string; readonly help: string }>>;
   /** @returns the exit status; nothing: 0 */
   // biome-ignore lint/suspicious/noConfusingVoidType: commands with a single exit status return nothing
   run(invocation: Invocation): Promise<number | void>;

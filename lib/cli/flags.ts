@@ -63,6 +63,7 @@ export const flags = {
     'a Hugging Face model folder of a known family (docs/families.md), or "embedded" for the small model of the package',
   ),
   adapter: flag(text("DIR"), "an adapter's folder"),
+  verify: toggle("compares the logits of base and adapter with those of the merged model"),
   allowBaseMismatch: toggle("accepts an adapter of another base if its vectors fit"),
   device: flag(
     parsed("auto|cpu|cuda|cuda:N", "one of auto, cpu, cuda, cuda:N", (value) =>

@@ -14,6 +14,7 @@ import { generateCommand } from "./generate";
 import { commandHelp, generalHelp, version } from "./help";
 import { inspectCommand } from "./inspect";
 import { Interrupts, statusOf, stopSignals } from "./interrupts";
+import { mergeCommand } from "./merge";
 import { type Streams, Terminal } from "./terminal";
 import { trainCommand } from "./train";
 
@@ -21,6 +22,7 @@ export const commands: readonly Command[] = [
   demoCommand,
   trainCommand,
   evalCommand,
+  mergeCommand,
   generateCommand,
   chatCommand,
   inspectCommand,

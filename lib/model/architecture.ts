@@ -79,6 +79,9 @@ export interface StoredPart {
   readonly transposed?: boolean;
 }
 
+/** Groups of linear layers that have biases together: q, k and v; the attention's output; the feed-forward's. */
+export type BiasGroup = "qkv" | "output" | "feedForward";
+
 /** A config.json as interpreted by its family. */
 export interface ModelDescription {
   readonly architecture: Architecture;
@@ -86,6 +89,8 @@ export interface ModelDescription {
   readonly tensors: readonly string[];
   /** How checkpoints of the family store them. */
   readonly storage: Storage;
+  /** Fields of config.json that, set to true, give a group of linear layers biases. */
+  readonly biasFields: Partial<Readonly<Record<BiasGroup, string>>>;
   /** Number of parameters; tied ones count once. */
   readonly parameterCount: number;
   /** The sliding window that limits the context; undefined if none does. */

@@ -84,6 +84,14 @@ async function findWeights(dir: string, sought: readonly string[], signal: Abort
   return { files, present: new Set(index.keys()), fileOf: (name: string) => join(dir, index.get(name)!) };
 }
 
+/**
+ * The file of each stored tensor of a folder with shards; undefined if it has a single file.
+ * @throws RubricateError ERR_FILE, ERR_SAFETENSORS for a malformed index
+ */
+export async function shardsIn(dir: string): Promise<ReadonlyMap<string, string> | undefined> {
+  return (await exists(join(dir, weightsFile))) ? undefined : readIndex(join(dir, indexFile));
+}
+
 /** Unsupported weights, and adapters, by file name. */
 const otherKinds: readonly (readonly [name: RegExp, what: string])[] = [
   [

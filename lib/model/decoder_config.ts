@@ -51,6 +51,7 @@ export function describeDecoder(config: ConfigReader, family: Family): ModelDesc
     architecture,
     ...tensorsOf(architecture),
     storage: family.storage?.(stack) ?? llamaStorage,
+    biasFields: family.biasFields ?? {},
     slidingWindow: window !== undefined && window < positions ? window : undefined,
     bosTokenId: idsOf(config, "bos_token_id", family.defaults.bos_token_id)[0],
     eosTokenIds: idsOf(config, "eos_token_id", family.defaults.eos_token_id),

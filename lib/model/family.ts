@@ -1,5 +1,5 @@
 /** A family of decoders with rotary positions and a gate: how its config.json is read, as far as it differs from the others. */
-import type { StackArchitecture, Storage } from "./architecture";
+import type { BiasGroup, StackArchitecture, Storage } from "./architecture";
 import type { ConfigReader } from "./config_reader";
 
 export interface Family {
@@ -28,6 +28,8 @@ export interface Family {
   storage?(stack: StackArchitecture): Storage;
   /** Which linear layers have a bias. */
   biases(config: ConfigReader): Biases;
+  /** Fields of config.json that, set to true, give a group of linear layers biases. Without it: none. */
+  readonly biasFields?: Partial<Readonly<Record<BiasGroup, string>>>;
   /**
    * The number of positions that a token sees, itself among them; undefined if it sees all before it. Sequences up to this
    * length are exact without a window, and the context is limited to it.

@@ -95,7 +95,8 @@ export class LlamaModel {
   private constructor(
     /** Absolute path of the folder that it was loaded from. */
     readonly dir: string,
-    private readonly description: ModelDescription,
+    /** @internal */
+    readonly description: ModelDescription,
     private readonly handle: NativeModel,
     /** undefined if the folder has no tokenizer.json: then use token ids. */
     readonly tokenizer: Tokenizer | undefined,

@@ -8,7 +8,12 @@ import type { ModelDescription, Storage } from "./architecture";
 import { headName } from "./checkpoint_files";
 import { readCompanions, staleFiles } from "./companions";
 
-const storedDtypes: Partial<Record<NativeDtype, StoredDtype>> = { float32: "F32", float16: "F16", bfloat16: "BF16" };
+/** Names of dtypes in a safetensors file. */
+export const storedDtypes: Partial<Record<NativeDtype, StoredDtype>> = {
+  float32: "F32",
+  float16: "F16",
+  bfloat16: "BF16",
+};
 
 /**
  * Writes config, tokenizer files and weights atomically. Files of an earlier model that the loader would read in addition
@@ -37,7 +42,7 @@ export async function saveModel(
 }
 
 /** Stored tensors by name, each with the canonical ones that it consists of. */
-function storedTensors(names: readonly string[], { prefix, parts }: Storage) {
+export function storedTensors(names: readonly string[], { prefix, parts }: Storage) {
   const stored = new Map<string, { parts: string[]; transposed: boolean }>();
   const placed = names.map((canonical) => {
     const layer = /^layers\.(\d+)\./.exec(canonical)?.[1] ?? "";

@@ -6,6 +6,7 @@
 #include "binding/batches.h"
 #include "binding/devices.h"
 #include "binding/engine.h"
+#include "binding/merged_weight.h"
 #include "binding/version.h"
 #include "binding/weights.h"
 #include "model/logits.h"
@@ -25,6 +26,20 @@ Napi::Object outcome_value(Napi::Env env, const TenantOutcome& outcome) {
   object.Set("error",
              outcome.error ? make_error(env, {outcome.error->code(), outcome.error->what()}).Value() : env.Undefined());
   return object;
+}
+
+// A tensor's dtype, shape and bytes.
+Settle contents_value(const Tensor& tensor) {
+  Buffer buffer(tensor.bytes());
+  std::memcpy(buffer.data(), tensor.raw(), static_cast<size_t>(buffer.bytes()));
+  return [buffer, dtype = tensor.dtype(), shape = tensor.shape()](Napi::Env env) mutable {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("dtype", dtype_name(dtype));
+    object.Set("shape", shape_value(env, shape));
+    const auto bytes = static_cast<size_t>(buffer.bytes());
+    object.Set("data", Napi::Uint8Array::New(env, bytes, buffer.release(env), 0));
+    return object;
+  };
 }
 
 }  // namespace
@@ -67,7 +82,8 @@ Napi::Function ModelHandle::define(Napi::Env env) {
        job_of<&ModelHandle::logits>("logits"), job_of<&ModelHandle::train_step>("trainStep"),
        job_of<&ModelHandle::evaluate>("evaluate"), job_of<&ModelHandle::make_trainable>("makeTrainable"),
        method_of<&ModelHandle::create_engine>("createEngine"), job_of<&ModelHandle::publish>("publish"),
-       job_of<&ModelHandle::read_tensor>("readTensor"), job_of<&ModelHandle::fingerprint_bytes>("fingerprintBytes"),
+       method_of<&ModelHandle::tensor_specs>("tensorSpecs"), job_of<&ModelHandle::read_tensor>("readTensor"),
+       job_of<&ModelHandle::merged_tensor>("mergedTensor"), job_of<&ModelHandle::fingerprint_bytes>("fingerprintBytes"),
        method_of<&ModelHandle::memory>("memory"), method_of<&ModelHandle::products>("products"),
        method_of<&ModelHandle::dispose>("dispose")});
 }
@@ -184,22 +200,35 @@ Napi::Value ModelHandle::create_engine(const Napi::CallbackInfo& info) { return 
 
 Napi::Value ModelHandle::publish(const Napi::CallbackInfo& info) { return publish_version(info, use()); }
 
+Napi::Value ModelHandle::tensor_specs(const Napi::CallbackInfo& info) {
+  const auto state = use();
+  Napi::Object specs = Napi::Object::New(info.Env());
+  for (const auto& [name, source] : state->checkpoint.tensors) {
+    Napi::Object spec = Napi::Object::New(info.Env());
+    spec.Set("dtype", dtype_name(source.dtype));
+    spec.Set("shape", shape_value(info.Env(), source.shape));
+    specs.Set(name, spec);
+  }
+  return specs;
+}
+
 Napi::Value ModelHandle::read_tensor(const Napi::CallbackInfo& info) {
   const auto state = use();
   const bool transposed = !is_missing(info[1]) && boolean_argument(info[1], "transposed");
   auto work = [model = state.get(), names = strings_argument(info[0], "names"), transposed](const JobControl&,
                                                                                             Progress&) -> Settle {
-    const Tensor tensor = stored_weight(*model, names, transposed);
-    Buffer buffer(tensor.bytes());
-    std::memcpy(buffer.data(), tensor.raw(), static_cast<size_t>(buffer.bytes()));
-    return [buffer, dtype = tensor.dtype(), shape = tensor.shape()](Napi::Env env) mutable {
-      Napi::Object object = Napi::Object::New(env);
-      object.Set("dtype", dtype_name(dtype));
-      object.Set("shape", shape_value(env, shape));
-      const auto bytes = static_cast<size_t>(buffer.bytes());
-      object.Set("data", Napi::Uint8Array::New(env, bytes, buffer.release(env), 0));
-      return object;
-    };
+    return contents_value(stored_weight(*model, names, transposed));
+  };
+  return start_model_job(state, JobQueue::Length::brief, std::move(work));
+}
+
+Napi::Value ModelHandle::merged_tensor(const Napi::CallbackInfo& info) {
+  const auto state = use();
+  const DType dtype = dtype_argument(info[1], "dtype");
+  const bool transposed = boolean_argument(info[2], "transposed");
+  auto work = [model = state.get(), parts = merged_parts_argument(info[0]), dtype, transposed](
+                  const JobControl& control, Progress&) -> Settle {
+    return contents_value(merged_weight(*model, parts, dtype, transposed, *control.cancelled));
   };
   return start_model_job(state, JobQueue::Length::brief, std::move(work));
 }

@@ -22,7 +22,9 @@ class ModelHandle : public Handle<ModelHandle, ModelState> {
   Napi::Value make_trainable(const Napi::CallbackInfo& info);
   Napi::Value create_engine(const Napi::CallbackInfo& info);
   Napi::Value publish(const Napi::CallbackInfo& info);
+  Napi::Value tensor_specs(const Napi::CallbackInfo& info);
   Napi::Value read_tensor(const Napi::CallbackInfo& info);
+  Napi::Value merged_tensor(const Napi::CallbackInfo& info);
   Napi::Value fingerprint_bytes(const Napi::CallbackInfo& info);
   Napi::Value memory(const Napi::CallbackInfo& info);
   Napi::Value products(const Napi::CallbackInfo& info);

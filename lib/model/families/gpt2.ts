@@ -72,6 +72,7 @@ export function describeGpt2(config: ConfigReader): ModelDescription {
     architecture,
     ...tensorsOf(architecture),
     storage: storageOf(hidden),
+    biasFields: {}, // all have one
     slidingWindow: undefined,
     bosTokenId: ids("bos_token_id")[0],
     eosTokenIds: ids("eos_token_id"),

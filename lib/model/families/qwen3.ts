@@ -11,4 +11,5 @@ export const qwen3: Family = {
     return { qkv: attention, output: attention, feedForward: false };
   },
   window: requireNoWindow,
+  biasFields: { qkv: "attention_bias", output: "attention_bias" },
 };

@@ -101,6 +101,19 @@ export const models: Record<string, PublicCall> = {
   },
   "LlamaModel#memory": { args: none, call: on("model", "memory") },
   "LlamaModel#products": { args: none, call: on("model", "products") },
+  mergeAdapter: {
+    args: (s) => [s.model, s.adapter, join(s.out, "merged"), { overwrite: true }],
+    call: (_, args) => api.mergeAdapter(...(args as never as [api.LlamaModel, api.Adapter, string])),
+    options: () => ({
+      dtype: "auto",
+      overwrite: true,
+      signal: new AbortController().signal,
+      onProgress: () => {},
+    }),
+    takes: { dtype: missing, overwrite: "true", signal: missing, onProgress: `${missing} function` },
+    codes: fileCodes, // the folder has a model by then
+    skips: { 2: "text" },
+  },
   evaluate: {
     args: (s) => [s.model, s.examples, {}],
     call: (_, args) => api.evaluate(...(args as never as [api.LlamaModel, api.Example[]])),

@@ -1,0 +1,99 @@
+/** What merging an adapter changes in its base, from the adapter's plan alone: no method is named here. */
+import { RubricateError } from "../errors";
+import type { BiasGroup, ModelDescription } from "../model/architecture";
+import type { NativeMergedPart, NativeSite } from "../native";
+import { nativeSites, type RedSite, redSites, sitePath } from "./config";
+import type { AdapterPlan, SitePlan } from "./plan";
+
+/** The change of one linear layer: W' = diag(scale) (W diag(inputScale) + factor B A), b' = scale * b + bias. */
+export interface LinearEdit {
+  /** For messages. */
+  readonly where: string;
+  readonly site: NativeSite;
+  readonly inputScale?: Float32Array | undefined;
+  readonly lowRank?: NativeMergedPart["lowRank"];
+  readonly scale?: Float32Array | undefined;
+  readonly bias?: Float32Array | undefined;
+}
+
+/** Steps of a site that change its weight and bias only, in the order of native/adapter/plan.h. Any other is refused. */
+const linearSteps: readonly string[] = ["input_scale", "low_rank", "scale", "bias"] satisfies (keyof SitePlan)[];
+const stepNames: Readonly<Record<string, string>> = { norm: "a layer norm" };
+
+/**
+ * The edits of an adapter by the canonical name of the linear layer, without ".weight".
+ * @param values the adapter's parameters, in the plan's order
+ * @throws RubricateError ERR_MERGE naming the site and the step, for a step that is not linear
+ */
+export function linearEdits({ parameters, sites }: AdapterPlan, values: Float32Array): Map<string, LinearEdit> {
+  let end = 0;
+  const vectors = parameters.map(({ shape }) => {
+    const begin = end;
+    end += shape.reduce((product, size) => product * size, 1);
+    return values.subarray(begin, end);
+  });
+  const vector = (index: number | undefined) => (index === undefined ? undefined : vectors[index]!);
+  const edits = new Map<string, LinearEdit>();
+  for (const plan of sites) {
+    const red = redSites.find((name) => nativeSites[name] === plan.site) as RedSite;
+    const where = `layer ${plan.layer}, site ${red}`;
+    requireLinear(plan, where);
+    const { low_rank: low } = plan;
+    edits.set(`layers.${plan.layer}.${sitePath(red)}`, {
+      where,
+      site: plan.site,
+      lowRank: low && {
+        a: vectors[low.a]!,
+        b: vectors[low.b]!,
+        rank: parameters[low.a]!.shape[0]!,
+        factor: low.factor,
+      },
+      inputScale: vector(plan.input_scale),
+      scale: vector(plan.scale),
+      bias: vector(plan.bias),
+    });
+  }
+  return edits;
+}
+
+function requireLinear(plan: SitePlan, where: string): void {
+  const steps = Object.keys(plan).filter((name) => name !== "layer" && name !== "site");
+  const other = steps.find((name) => plan[name as keyof SitePlan] !== undefined && !linearSteps.includes(name));
+  if (other === undefined) return;
+  throw new RubricateError(
+    "ERR_MERGE",
+    `Expected only linear steps to merge but ${where} has ${stepNames[other] ?? `the step ${other}`}, which no weight ` +
+      "and bias can express; keep base and adapter apart",
+  );
+}
+
+const groups: Readonly<Record<NativeSite, BiasGroup>> = {
+  q_proj: "qkv",
+  k_proj: "qkv",
+  v_proj: "qkv",
+  o_proj: "output",
+  gate_proj: "feedForward",
+  up_proj: "feedForward",
+  down_proj: "feedForward",
+};
+
+/**
+ * The fields of config.json that must be true so that the model has a place for each bias that the edits add.
+ * @throws RubricateError ERR_MERGE naming the site, if its family has no place for one
+ */
+export function biasFieldsFor(edits: ReadonlyMap<string, LinearEdit>, base: ModelDescription): Set<string> {
+  const present = new Set(base.tensors);
+  const fields = new Set<string>();
+  for (const [name, { where, site, bias }] of edits) {
+    if (!bias || present.has(`${name}.bias`)) continue;
+    const field = base.biasFields[groups[site]];
+    if (field === undefined)
+      throw new RubricateError(
+        "ERR_MERGE",
+        `Expected a place for the bias of ${where} but a model of model_type ${base.architecture.family} has none at ` +
+          `${site}; keep base and adapter apart, or train without biases (RED's variant "scale", or LoRA)`,
+      );
+    fields.add(field);
+  }
+  return fields;
+}
