@@ -67,12 +67,13 @@ export interface ModelMemory {
   };
 }
 
-/** A canonical tensor of a merged model: W' = diag(scale) (W + factor B A), or b' = scale * b + bias. */
+/** A canonical tensor of a merged model: W' = diag(scale) (W diag(inputScale) + factor B A), or b' = scale * b + bias. */
 export interface NativeMergedPart {
   /** undefined: zeros, of a bias that the model does not have. */
   readonly name?: string | undefined;
   readonly shape: readonly number[];
   /** a: [rank, inputs], b: [outputs, rank]. */
+  /** [inputs]; of a matrix alone. */
   readonly inputScale?: Float32Array | undefined;
   readonly lowRank?:
     | { readonly a: Float32Array; readonly b: Float32Array; readonly rank: number; readonly factor: number }
