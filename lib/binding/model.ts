@@ -72,9 +72,9 @@ export interface NativeMergedPart {
   /** undefined: zeros, of a bias that the model does not have. */
   readonly name?: string | undefined;
   readonly shape: readonly number[];
-  /** a: [rank, inputs], b: [outputs, rank]. */
   /** [inputs]; of a matrix alone. */
   readonly inputScale?: Float32Array | undefined;
+  /** a: [rank, inputs], b: [outputs, rank]. */
   readonly lowRank?:
     | { readonly a: Float32Array; readonly b: Float32Array; readonly rank: number; readonly factor: number }
     | undefined;

@@ -1,7 +1,5 @@
-import { access, constants } from "node:fs/promises";
-import { dirname, resolve } from "node:path";
 import { quoted } from "../errors";
-import { replaceFile, withFileErrors } from "../files/atomic";
+import { replaceFile } from "../files/atomic";
 import type { LlamaModel } from "../model/model";
 import type { BenchCase } from "./bench_cases";
 import { type Comparison, compared, readStored } from "./bench_compare";
@@ -13,6 +11,7 @@ import { type Command, type Invocation, UsageError } from "./command";
 import { modelFlags } from "./flags";
 import { loadModel } from "./load";
 import { plural, table } from "./text";
+import { requireFolderOf } from "./writable";
 
 /** Kernels at shapes of a model with 110 million parameters, in fp32, and whole steps of the model. */
 function casesOf(model: LlamaModel): BenchCase[] {
@@ -73,11 +72,6 @@ export const benchCommand: Command = {
     }
   },
 };
-
-async function requireFolderOf(file: string): Promise<void> {
-  const folder = dirname(resolve(file));
-  await withFileErrors(file, () => access(folder, constants.W_OK));
-}
 
 /** @throws UsageError if no case matches */
 function chosen(all: readonly BenchCase[], filter = ""): BenchCase[] {

@@ -124,6 +124,10 @@ export const flags = {
   ),
   rankStabilized: toggle("multiplies LoRA's update by alpha / sqrt(rank) instead"),
 
+  metrics: toggle("reports BLEU, NIST, ROUGE-L and CIDEr of the answers instead of the loss"),
+  predictions: flag(text("FILE"), "with --metrics, answers to score: a line for each input, in the inputs' order"),
+  writePredictions: flag(text("FILE"), "with --metrics, writes the generated answers there, a line each"),
+
   filter: flag(text("TEXT"), "only cases whose name contains this text"),
   quick: toggle("two runs of each case: shows that everything works, its figures mean little"),
   compare: flag(text("FILE"), "results that --out wrote, to compare with"),

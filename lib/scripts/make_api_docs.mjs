@@ -29,6 +29,7 @@ const pages = {
   serve: "Serving: the engine and its adapters",
   data: "Data sets",
   train: "Training and evaluation",
+  metrics: "Scores of generated texts",
   tensor: "Tensors, the tape and the ops",
   embedded: "The embedded model",
   notices: "Notices",

@@ -1,4 +1,4 @@
-/** Tokenizers. */
+/** Tokenizers, and scores of texts. */
 import * as api from "../../../lib/index";
 import { choice, missing, none, noOptions, on, type PublicCall } from "./support";
 
@@ -51,6 +51,11 @@ export const tokenizers: Record<string, PublicCall> = {
   "Tokenizer#encodeChat": chat("encodeChat"),
   "Tokenizer#renderChat": chat("renderChat"),
   "Tokenizer#checkChatTemplate": { args: none, call: on("tokenizer", "checkChatTemplate") },
+  scoreTexts: {
+    args: () => [{ predictions: ["a"], references: [["a"]] }],
+    call: (_, args) => api.scoreTexts(...(args as never as [api.ScoreTextsOptions])),
+    options: () => ({ predictions: ["a b"], references: [["a c", "b"]] }),
+  },
   "new TokenDecoder": {
     args: () => [{ decode: () => "", skips: () => false, isByte: () => false, cleansUp: false }],
     call: (_, args) => new api.TokenDecoder(...(args as never as ConstructorParameters<typeof api.TokenDecoder>)),

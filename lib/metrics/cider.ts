@@ -1,0 +1,69 @@
+import { add, type Counts, countNgrams, sum } from "./ngrams";
+import type { Tokenized } from "./tokenized";
+
+const longest = 4;
+/** Standard deviation of the length penalty, in tokens. */
+const sigma = 6;
+
+/** An n-gram's share of a text, by n from 1: its count times its inverse document frequency. */
+interface Vector {
+  readonly weights: readonly Counts[];
+  readonly norms: readonly number[];
+  /** Number of bigrams, which pycocoevalcap takes as the length. */
+  readonly length: number;
+}
+
+/** For each n-gram the number of inputs with a reference that has it. */
+function documentFrequencies(rows: readonly Tokenized[]): Counts {
+  const frequencies: Counts = new Map();
+  for (const { references } of rows) {
+    const present = new Set<string>();
+    for (const text of references)
+      for (let n = 1; n <= longest; n++) for (const ngram of countNgrams(text, n).keys()) present.add(ngram);
+    for (const ngram of present) add(frequencies, ngram);
+  }
+  return frequencies;
+}
+
+function vectorOf(tokens: readonly string[], frequencies: Counts, inputs: number): Vector {
+  const weights: Counts[] = [];
+  for (let n = 1; n <= longest; n++) {
+    const counts = countNgrams(tokens, n);
+    for (const [ngram, count] of counts)
+      counts.set(ngram, count * (Math.log(inputs) - Math.log(frequencies.get(ngram) ?? 1)));
+    weights.push(counts);
+  }
+  const norms = weights.map((ofN) => Math.sqrt(sum([...ofN.values()].map((weight) => weight ** 2))));
+  return { weights, norms, length: Math.max(0, tokens.length - 1) };
+}
+
+/** Mean over n of the cosine of two vectors, the prediction's weights clipped by the reference's, times the length penalty. */
+function similarity(prediction: Vector, reference: Vector): number {
+  const penalty = Math.exp(-((prediction.length - reference.length) ** 2) / (2 * sigma ** 2));
+  let total = 0;
+  for (let n = 0; n < longest; n++) {
+    let dot = 0;
+    for (const [ngram, weight] of prediction.weights[n]!) {
+      const other = reference.weights[n]!.get(ngram) ?? 0;
+      dot += Math.min(weight, other) * other;
+    }
+    const norm = prediction.norms[n]! * reference.norms[n]!;
+    if (norm !== 0) total += (dot / norm) * penalty;
+  }
+  return total / longest;
+}
+
+/**
+ * CIDEr-D (Vedantam et al. 2015), 0 to 10, as in pycocoevalcap's `cider_scorer.py`: 10 times the mean over predictions, and
+ * over the references of each, of `similarity`. Inverse document frequencies are those of the given references, so a score
+ * depends on the whole corpus; with one input all weights, and the score, are 0.
+ */
+export function cider(rows: readonly Tokenized[]): number {
+  const frequencies = documentFrequencies(rows);
+  const vector = (tokens: readonly string[]) => vectorOf(tokens, frequencies, rows.length);
+  const scores = rows.map(({ prediction, references }) => {
+    const predicted = vector(prediction);
+    return sum(references.map((text) => similarity(predicted, vector(text)))) / references.length;
+  });
+  return (10 * sum(scores)) / rows.length;
+}
