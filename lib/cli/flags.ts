@@ -62,6 +62,7 @@ export const flags = {
     'a Hugging Face model folder of a known family (docs/families.md), or "embedded" for the small model of the package',
   ),
   adapter: flag(text("DIR"), "an adapter's folder"),
+  from: flag(text("FILE"), "delta_vector.pth of RED's reference implementation"),
   allowBaseMismatch: toggle("accepts an adapter of another base if its vectors fit"),
   device: flag(
     parsed("auto|cpu|cuda|cuda:N", "one of auto, cpu, cuda, cuda:N", (value) =>
