@@ -46,6 +46,7 @@ beforeAll(async () => {
     dir,
     adapterDir,
     loraDir,
+    referenceFile: join(dir, "delta_vector.pth"),
     out,
     model,
     tokenizer,

@@ -90,7 +90,7 @@ export const op = {
   tuple: (...items: Buffer[]) => Buffer.concat([Buffer.from("("), ...items, Buffer.from("t")]),
   name: (module: string, name: string) => Buffer.from(`c${module}\n${name}\n`),
   call: (called: Buffer, args: Buffer) => Buffer.concat([called, args, Buffer.from("R")]),
-  pickle: (...body: Buffer[]) => Buffer.concat([Buffer.from([0x80, 2]), ...body, Buffer.from(".")]),
+  pickle: (...body: Buffer[]): Buffer => Buffer.concat([Buffer.from([0x80, 2]), ...body, Buffer.from(".")]),
 };
 
 export interface Described {
@@ -143,7 +143,7 @@ export const floats = (...values: number[]): Buffer => Buffer.from(Float32Array.
 
 /** The entries of a file with one tensor, or with what is given instead. */
 export function entriesOf({
-  pickle = op.pickle(dictionary([op.text("x"), tensor()])),
+  pickle = op.pickle(dictionary([op.text("x"), tensor()])) as Buffer,
   order = "little",
   storages = { 0: floats(1, 2, 3, 4) } as Readonly<Record<string, Buffer>>,
 } = {}): Entry[] {

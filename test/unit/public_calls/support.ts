@@ -62,6 +62,7 @@ export interface Subjects {
   /** Hold an adapter each. */
   readonly adapterDir: string;
   readonly loraDir: string;
+  readonly referenceFile: string;
   /** Where calls may write. */
   readonly out: string;
   readonly model: api.LlamaModel;
