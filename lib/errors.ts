@@ -38,6 +38,7 @@ export const errorCodes = {
   ERR_TENSOR_MISSING: "A checkpoint lacks a tensor that the model needs.",
   ERR_TENSOR_UNEXPECTED: "A checkpoint holds a tensor that the model does not know.",
   ERR_TOKENIZER: "A tokenizer is missing, malformed or unsupported.",
+  ERR_TORCH_FILE: "A file of torch.save is malformed or holds something other than tensors.",
 } as const;
 
 export type ErrorCode = keyof typeof errorCodes;

@@ -61,6 +61,15 @@ export const limits = {
   knownHeaderBytes: MiB,
   /** Bytes for each tensor in such a header. */
   knownTensorBytes: 256,
+  /** Entries of a file of torch.save, and bytes of its directory. */
+  torchEntries: 1 << 14,
+  torchDirectoryBytes: 4 * MiB,
+  /** Bytes and operations of its data.pkl, and bytes of a text in that. */
+  torchPickleBytes: 4 * MiB,
+  torchOperations: 1 << 18,
+  torchNameBytes: 1024,
+  /** Bytes of all its tensors together. */
+  torchTensorBytes: 256 * MiB,
   /** Files of an interrupted write into a folder. */
   commitFiles: 1 << 13,
   /** Bytes of a prompt on stdin, and of a line of a conversation there. */

@@ -1,4 +1,4 @@
-import { basename } from "node:path";
+import { basename, resolve } from "node:path";
 import { requireModel } from "../brands";
 import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
@@ -8,7 +8,7 @@ import { hasGate } from "../model/architecture";
 import type { LlamaModel } from "../model/model";
 import { type NativeAdapter, native } from "../native";
 import type { Notice } from "../notices";
-import { checkOptions, listOf, type OptionNames } from "../options";
+import { checkOptions, listOf, type OptionNames, pathOf } from "../options";
 import { Adapter, checkedLayers, type LoadAdapterOptions, loadFolder, newHandle, requireInUse } from "./adapter";
 import { baseMismatch, tokenizerHashes, tokenizerNotices } from "./base_match";
 import {
@@ -23,6 +23,7 @@ import {
 import { adapterFiles, readAdapterConfig, readAdapterVectors } from "./files";
 import type { AdapterPlan } from "./plan";
 import { redPlan } from "./red_plan";
+import { readReference } from "./reference";
 
 export interface RedAdapterOptions {
   /** Default: "all", scale and bias. */
@@ -144,6 +145,25 @@ export class RedAdapter extends Adapter {
       adapter.dispose();
       throw error;
     }
+    return adapter;
+  }
+
+  /**
+   * Reads an adapter of RED's reference implementation (github.com/mlwu22/RED): the `delta_vector.pth` of a LLaMA, whose names
+   * Mistral and Qwen share, or of a GPT-2. Its numbers are kept to the bit. The file does not say which weights it was
+   * trained on: `savePretrained` records `model` as its base.
+   * @param path of the file; nothing in it is executed
+   * @throws RubricateError ERR_ARGUMENT, ERR_FILE, ERR_TORCH_FILE, ERR_ADAPTER_FORMAT if its vectors are not those of all
+   * layers of `model`, ERR_DISPOSED
+   */
+  static async fromReference(path: string, model: LlamaModel): Promise<RedAdapter> {
+    const file = resolve(pathOf("path", path)); // before the working directory can change
+    requireModel(model);
+    requireInUse(model);
+    const { config, vectors } = await readReference(file, model.architecture);
+    requireInUse(model);
+    const adapter = RedAdapter.build(model, config);
+    adapter.setVectors(vectors);
     return adapter;
   }
 

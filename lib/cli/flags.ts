@@ -64,6 +64,7 @@ export const flags = {
   ),
   adapter: flag(text("DIR"), "an adapter's folder"),
   verify: toggle("compares the logits of base and adapter with those of the merged model"),
+  from: flag(text("FILE"), "delta_vector.pth of RED's reference implementation"),
   allowBaseMismatch: toggle("accepts an adapter of another base if its vectors fit"),
   device: flag(
     parsed("auto|cpu|cuda|cuda:N", "one of auto, cpu, cuda, cuda:N", (value) =>

@@ -40,12 +40,22 @@ async function withPath(invocation: Invocation): Promise<Invocation> {
   return { ...invocation, values: { ...values, [kind]: path } };
 }
 
+/** Files of torch.save. */
+const torchName = /\.(pth|pt)$/i;
+
 async function kindOf(path: string): Promise<"model" | "adapter" | "data"> {
   const found = await stat(path).catch(async (cause: Error) => {
     const reason = `${systemReason(cause, path)}${await hubHint(path)}`;
     throw new RubricateError("ERR_FILE", `Expected a folder or a file at ${path}: ${reason}`, { cause });
   });
-  if (!found.isDirectory()) return "data";
+  if (!found.isDirectory()) {
+    if (torchName.test(path))
+      throw new UsageError(
+        `Expected a model, an adapter or data but ${path} is named as a file of torch.save; if it is a delta_vector.pth of ` +
+          `RED's reference implementation, "rubricate import --model DIR --from ${path} --out DIR" makes an adapter of it`,
+      );
+    return "data";
+  }
   if (!(await present(join(path, configFile)))) return "model";
   if (await present(join(path, "config.json")))
     throw new UsageError(

@@ -12,6 +12,7 @@ import { doctorCommand } from "./doctor";
 import { evalCommand } from "./eval";
 import { generateCommand } from "./generate";
 import { commandHelp, generalHelp, version } from "./help";
+import { importCommand } from "./import";
 import { inspectCommand } from "./inspect";
 import { Interrupts, statusOf, stopSignals } from "./interrupts";
 import { mergeCommand } from "./merge";
@@ -26,6 +27,7 @@ export const commands: readonly Command[] = [
   generateCommand,
   chatCommand,
   inspectCommand,
+  importCommand,
   curveCommand,
   benchCommand,
   doctorCommand,

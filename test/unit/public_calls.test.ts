@@ -49,6 +49,7 @@ beforeAll(async () => {
     adapterDir,
     loraDir,
     ia3Dir,
+    referenceFile: join(dir, "delta_vector.pth"),
     out,
     model,
     tokenizer,

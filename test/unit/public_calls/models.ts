@@ -148,6 +148,11 @@ export const adapters: Record<string, PublicCall> = {
     takes: { 2: noOptions, allowBaseMismatch: `${missing} true false` },
     codes: fileCodes,
   },
+  "RedAdapter.fromReference": {
+    args: (s) => [s.referenceFile, s.model],
+    call: (_, args) => api.RedAdapter.fromReference(...(args as never as [string, api.LlamaModel])),
+    codes: ["ERR_FILE", "ERR_TORCH_FILE", "ERR_ADAPTER_FORMAT"],
+  },
   loadAdapter: {
     args: (s) => [s.adapterDir, s.model, {}],
     call: (_, args) => api.loadAdapter(...(args as never as [string, api.LlamaModel])),

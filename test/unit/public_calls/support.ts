@@ -63,6 +63,7 @@ export interface Subjects {
   readonly adapterDir: string;
   readonly loraDir: string;
   readonly ia3Dir: string;
+  readonly referenceFile: string;
   /** Where calls may write. */
   readonly out: string;
   readonly model: api.LlamaModel;
