@@ -90,9 +90,10 @@ test.each([
   ["ln", [...all, ...norm]],
 ])("variant %s, in any order of names and as vectors of one dimension", async (variant, names) => {
   for (const order of [names, [...names].reverse()]) {
-    using adapter = await RedAdapter.fromReference(fileWith(order, { shape: [48] }), llama);
+    const adapter = await RedAdapter.fromReference(fileWith(order, { shape: [48] }), llama);
     expect(adapter.config.variant).toBe(variant);
     for (const values of adapter.vectors().values()) expect(values.every((one) => one === 1)).toBe(true);
+    adapter.dispose();
   }
 });
 
