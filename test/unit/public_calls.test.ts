@@ -9,6 +9,7 @@ import { oddValues, type PublicCall, type Subjects, settled } from "./public_cal
 import { operations, tensors } from "./public_calls/tensors";
 import { tokenizers } from "./public_calls/text";
 import { data, training } from "./public_calls/training";
+import { writeVectors } from "./torch_archives";
 
 const calls: Readonly<Record<string, PublicCall>> = {
   ...models,
@@ -35,6 +36,12 @@ beforeAll(async () => {
   await adapter.savePretrained(adapterDir);
   await lora.savePretrained(loraDir);
   await ia3.savePretrained(ia3Dir);
+  const referenceFile = join(home, "delta_vector.pth");
+  const { hidden, stacks } = model.architecture;
+  const vectorNames = Array.from({ length: stacks[0].layers }, (_, layer) =>
+    ["bias", "scaling"].map((part) => `model.layers.${layer}.mlp.down_proj.delta_vector.activation_${part}`),
+  );
+  writeVectors(referenceFile, vectorNames.flat(), { width: hidden });
   const rows = [{ text: "once upon a time" }, { text: "there was a girl" }, { text: "who had a dog" }];
   const all = await api.Dataset.fromRows(rows, { tokenizer, maxLength: 16 });
   const out = join(home, "out");
@@ -49,7 +56,7 @@ beforeAll(async () => {
     adapterDir,
     loraDir,
     ia3Dir,
-    referenceFile: join(dir, "delta_vector.pth"),
+    referenceFile,
     out,
     model,
     tokenizer,

@@ -1,5 +1,5 @@
 /** Adapters of RED's reference implementation: RedAdapter.fromReference, rubricate import, rubricate inspect. */
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadAdapter } from "../../lib/adapter/load";
@@ -8,7 +8,7 @@ import { float32Values, readSafetensors } from "../../lib/files/safetensors";
 import type { LlamaModel } from "../../lib/model/model";
 import { folderOf, loadFixture } from "../parity/fixtures";
 import { runCli } from "./cli_support";
-import { dictionary, entriesOf, op, tensor, zip } from "./torch_archives";
+import { writeVectors } from "./torch_archives";
 
 const ids = Int32Array.of(5, 9, 22, 7, 41, 3);
 const fileOf = (name: string) => join(folderOf("reference"), name, "delta_vector.pth");
@@ -64,17 +64,9 @@ test.each(["llama", "gpt2", "gpt2_more"])("%s: vectors equal torch's, and logits
 });
 
 /** A file for the model `llama` (2 layers of width 48), whose names and shapes are changed. */
-function fileWith(
-  names: readonly string[],
-  { shape = [1, 48] as readonly number[], value = 1, type = "FloatStorage" } = {},
-) {
+function fileWith(names: readonly string[], options: Partial<Parameters<typeof writeVectors>[2]> = {}) {
   const path = join(home, "delta_vector.pth");
-  const items = names.map((name): [Buffer, Buffer] => [
-    op.text(name),
-    tensor({ type, count: 48, shape, strides: shape.length === 1 ? [1] : [shape[1]!, 1] }),
-  ]);
-  const storages = { 0: Buffer.from(new Float32Array(48).fill(value).buffer) };
-  writeFileSync(path, zip(entriesOf({ pickle: op.pickle(dictionary(...items)), storages })));
+  writeVectors(path, names, { width: 48, ...options });
   return path;
 }
 const vector = (layer: number | string, part: string, module = "mlp.down_proj") =>
@@ -97,7 +89,7 @@ test.each([
   }
 });
 
-test.each<[what: string, names: readonly string[], says: RegExp, options?: Parameters<typeof fileWith>[1]]>([
+test.each<[what: string, names: readonly string[], says: RegExp, ...options: [Parameters<typeof fileWith>[1]?]]>([
   ["nothing", [], /Expected RED's vectors .* it has none/],
   [
     "a missing layer",
@@ -130,8 +122,8 @@ test.each<[what: string, names: readonly string[], says: RegExp, options?: Param
     /those of T5, a family that is not/,
   ],
   ["infinity", all, /finite numbers but found Infinity at 0/, { value: Number.POSITIVE_INFINITY }],
-])("refuses %s", async (_, names, says, options) => {
-  await expect(RedAdapter.fromReference(fileWith(names, options), llama)).rejects.toEqual(
+])("refuses %s", async (_, names, says, ...options) => {
+  await expect(RedAdapter.fromReference(fileWith(names, ...options), llama)).rejects.toEqual(
     expect.objectContaining({ code: "ERR_ADAPTER_FORMAT", message: expect.stringMatching(says) }),
   );
 });

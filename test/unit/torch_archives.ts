@@ -1,4 +1,5 @@
 /** Writes files as torch.save does, and wrong ones. */
+import { writeFileSync } from "node:fs";
 import { crc32 } from "node:zlib";
 
 export interface Entry {
@@ -153,4 +154,21 @@ export function entriesOf({
     ...Object.entries(storages).map(([key, data]) => ({ name: `a/data/${key}`, data })),
     { name: "a/version", data: Buffer.from("3\n") },
   ];
+}
+
+/** Writes a file of named vectors that share one storage of `width` numbers, all `value`. */
+export function writeVectors(
+  path: string,
+  names: readonly string[],
+  {
+    width,
+    shape = [1, width],
+    value = 1,
+    type = "FloatStorage",
+  }: { width: number; shape?: readonly number[]; value?: number; type?: string },
+): void {
+  const strides = shape.length === 1 ? [1] : [shape[1]!, 1];
+  const items = names.map((name): [Buffer, Buffer] => [op.text(name), tensor({ type, count: width, shape, strides })]);
+  const storages = { 0: Buffer.from(new Float32Array(width).fill(value).buffer) };
+  writeFileSync(path, zip(entriesOf({ pickle: op.pickle(dictionary(...items)), storages })));
 }
