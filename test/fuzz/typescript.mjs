@@ -17,7 +17,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
 const names = ["tokenizer", "tokenizer_config", "config", "index", "header", "adapter", "trainer_state", "rows"];
-names.push("template", "messages");
+names.push("template", "messages", "torch_file");
 const { values: options } = parseArgs({
   options: {
     seconds: { type: "string", default: "60" },

@@ -3,7 +3,8 @@ import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Random } from "./mutations.mjs";
-import { rubricate, targets } from "./typescript_targets.mjs";
+import { rubricate } from "./package.mjs";
+import { targets } from "./typescript_targets.mjs";
 
 const [target, seed, from, home, once] = process.argv.slice(2);
 const { prepare, run } = targets[target];

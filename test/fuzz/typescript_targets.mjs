@@ -1,11 +1,12 @@
 /** The fuzzed parsers: each target makes an input from a seed, parses it, and uses the result. */
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { join } from "node:path";
 import { anything, asBytes, assembled, mutated } from "./mutations.mjs";
+import { rubricate } from "./package.mjs";
+import { torchTarget } from "./torch_target.mjs";
 
-export const rubricate = createRequire(import.meta.url)("../../dist");
-const { LlamaModel, RedAdapter, Dataset, Tokenizer, Trainer, embeddedModelDir } = rubricate;
+const { Ia3Adapter, LlamaModel, LoraAdapter, RedAdapter, Dataset, Tokenizer, Trainer, embeddedModelDir, loadAdapter } =
+  rubricate;
 const embedded = embeddedModelDir();
 const read = (name) => readFileSync(join(embedded, name));
 const json = (name) => JSON.parse(read(name));
@@ -190,9 +191,10 @@ async function readIndex(random, home, attempt, { header }) {
   await useModel(folderWith(home, "model.safetensors.index.json", bytes), attempt);
 }
 
-async function readAdapter(random, _, attempt, { model, adapter, config }) {
-  writeFileSync(join(adapter, "adapter_config.json"), asBytes(random, mutated(random, config)));
-  const loaded = await attempt(() => RedAdapter.fromPretrained(adapter, model));
+async function readAdapter(random, _, attempt, { model, adapters }) {
+  const { folder, config } = random.pick(adapters);
+  writeFileSync(join(folder, "adapter_config.json"), asBytes(random, mutated(random, config)));
+  const loaded = await attempt(() => loadAdapter(folder, model));
   if (!loaded) return;
   await attempt(() => model.logits([1, 2], { adapter: loaded }));
   loaded.dispose();
@@ -220,11 +222,16 @@ async function prepareResume(home) {
   return { model, options, kept, state: JSON.parse(readFileSync(join(kept, "trainer_state.json"))) };
 }
 
-async function prepareAdapter(home) {
+/** An adapter of each method, with the formats of their configurations. */
+async function prepareAdapters(home) {
   const model = await LlamaModel.fromPretrained(embedded, { device: "cpu" });
-  const adapter = join(home, "adapter");
-  await RedAdapter.create(model).savePretrained(adapter);
-  return { model, adapter, config: JSON.parse(readFileSync(join(adapter, "adapter_config.json"))) };
+  const adapters = [];
+  for (const method of [RedAdapter, LoraAdapter, Ia3Adapter]) {
+    const folder = join(home, method.name);
+    await (await method.create(model)).savePretrained(folder);
+    adapters.push({ folder, config: JSON.parse(readFileSync(join(folder, "adapter_config.json"))) });
+  }
+  return { model, adapters };
 }
 
 const prepareTokenizer = async () => ({ tokenizer: await Tokenizer.fromPretrained(embedded) });
@@ -244,7 +251,8 @@ export const targets = {
   },
   index: { prepare: splitHeader, run: readIndex },
   header: { prepare: splitHeader, run: readHeader },
-  adapter: { prepare: prepareAdapter, run: readAdapter },
+  adapter: { prepare: prepareAdapters, run: readAdapter },
+  torch_file: torchTarget,
   trainer_state: { prepare: prepareResume, run: resume },
   rows: { prepare: prepareTokenizer, run: readRows },
   template: {
