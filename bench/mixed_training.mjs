@@ -17,7 +17,7 @@ import { median, medianInterval } from "./js/pairs.mjs";
 import { writeRandomModel } from "./js/random_model.mjs";
 import { shapes } from "./js/shapes.mjs";
 
-const { LlamaModel, RedAdapter } = rubricate;
+const { LanguageModel, RedAdapter } = rubricate;
 const { values } = parseArgs({
   options: {
     pairs: { type: "string", default: "10" },
@@ -66,7 +66,7 @@ console.log(machineLine(head));
 const results = await withTemporaryFolder(async (temporary) => {
   const folder = join(temporary, "model");
   writeRandomModel(folder, shapes["15m"], { dtype: "float32" });
-  const model = await LlamaModel.fromPretrained(folder, { device: "cpu" });
+  const model = await LanguageModel.fromPretrained(folder, { device: "cpu" });
   const one = stepOf(model, 1);
   await one();
   const found = [];

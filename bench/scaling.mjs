@@ -18,7 +18,7 @@ import { median } from "./js/pairs.mjs";
 import { writeRandomModel } from "./js/random_model.mjs";
 import { shapes } from "./js/shapes.mjs";
 
-const { LlamaModel, RedAdapter, Trainer } = rubricate;
+const { LanguageModel, RedAdapter, Trainer } = rubricate;
 const headSize = 48;
 const anchor = { width: 288, batch: 4, length: 512 };
 const points = [
@@ -91,7 +91,7 @@ await withTemporaryFolder(async (folder) => {
     if (chosen.length === 0) continue;
     const path = join(folder, String(width));
     writeRandomModel(path, configOf(width), { dtype: values.dtype });
-    const model = await LlamaModel.fromPretrained(path);
+    const model = await LanguageModel.fromPretrained(path);
     for (const point of chosen) {
       const tokensPerSecond = await measure(model, point, Number(values.steps));
       const base = point === anchor ? { tokensPerSecond } : results[0];

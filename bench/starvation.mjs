@@ -17,7 +17,7 @@ import { rubricate } from "./js/package.mjs";
 import { writeRandomModel } from "./js/random_model.mjs";
 import { shapes } from "./js/shapes.mjs";
 
-const { LlamaModel } = rubricate;
+const { LanguageModel } = rubricate;
 const highestRatio = 20;
 const newTokens = 32;
 
@@ -115,7 +115,7 @@ async function withModel(shape, work) {
   return withTemporaryFolder(async (folder) => {
     const path = join(folder, "model");
     writeRandomModel(path, shapes[shape]);
-    const model = await LlamaModel.fromPretrained(path, { device: "cpu" });
+    const model = await LanguageModel.fromPretrained(path, { device: "cpu" });
     try {
       return await work(model);
     } finally {

@@ -29,7 +29,7 @@ const { values, positionals } = parseArgs({
   },
 });
 const checkout = resolve(positionals[0] ?? root);
-const { LlamaModel, RedAdapter, Trainer } = createRequire(import.meta.url)(join(checkout, "dist", "index.js"));
+const { LanguageModel, RedAdapter, Trainer } = createRequire(import.meta.url)(join(checkout, "dist", "index.js"));
 const [sequences, length, vocabulary] = [4, 256, 32000];
 
 async function timed(work) {
@@ -40,7 +40,7 @@ async function timed(work) {
 
 async function measure(folder) {
   writeRandomModel(folder, shapes[values.shape], { dtype: "float32" });
-  const model = await LlamaModel.fromPretrained(folder, { device: "cpu" });
+  const model = await LanguageModel.fromPretrained(folder, { device: "cpu" });
   const ask = () => timed(() => model.logits([1]));
   await ask();
   const alone = [];

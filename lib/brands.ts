@@ -4,7 +4,7 @@
  */
 import { invalid } from "./errors";
 
-export const modelBrand = Symbol("rubricate.LlamaModel");
+export const modelBrand = Symbol("rubricate.LanguageModel");
 export const adapterBrand = Symbol("rubricate.RedAdapter");
 export const sourceBrand = Symbol("rubricate.ExampleSource");
 
@@ -28,7 +28,7 @@ export function isInstance<T>(value: unknown, Class: { readonly prototype: T }):
 
 /** @throws RubricateError ERR_ARGUMENT */
 export function requireModel(model: unknown): void {
-  if (!hasBrand(model, modelBrand)) throw invalid("model", "a LlamaModel", model);
+  if (!hasBrand(model, modelBrand)) throw invalid("model", "a LanguageModel", model);
 }
 
 /** @throws RubricateError ERR_ARGUMENT */

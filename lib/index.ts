@@ -41,6 +41,7 @@ export type { Architecture, LearnedPosition, RopePosition, StackArchitecture } f
 export { type DeviceChoice, type MatrixProduct, type ModelDevice, setDeviceMemoryLimit } from "./model/device";
 export {
   type BaseFingerprint,
+  LanguageModel,
   LlamaModel,
   type LoadOptions,
   type LogitsOptions,

@@ -10,7 +10,7 @@
  */
 import { appendFileSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { LlamaModel } from "../../dist/model/model.js";
+import { LanguageModel } from "../../dist/model/model.js";
 import { native } from "../../dist/native.js";
 import { writeSafetensors } from "./safetensors.mjs";
 import { readJson } from "./tokens.mjs";
@@ -93,7 +93,7 @@ function save(parameters) {
   renameSync(`${path}.new`, path);
 }
 
-const model = await LlamaModel.fromPretrained(masters, { dtype: "float32" });
+const model = await LanguageModel.fromPretrained(masters, { dtype: "float32" });
 const parameters = await model.native.makeTrainable().promise;
 const optimizer = new (native().Optimizer)(parameters);
 const [beta1, beta2] = plan.betas;

@@ -7,7 +7,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { LlamaModel } from "../../dist/index.mjs";
+import { LanguageModel } from "../../dist/index.mjs";
 
 const [modelFile, activationsFile] = process.argv.slice(2);
 if (activationsFile === undefined) throw new Error("Expected two files: the model and its activations");
@@ -54,7 +54,7 @@ function writeFolder(folder, { config, ...tensors }) {
 const folder = mkdtempSync(join(tmpdir(), "rubricate-nano-sort-"));
 try {
   writeFolder(folder, parsed(modelFile));
-  const model = await LlamaModel.fromPretrained(folder, { device: process.env.RUBRICATE_TEST_DEVICE ?? "cpu" });
+  const model = await LanguageModel.fromPretrained(folder, { device: process.env.RUBRICATE_TEST_DEVICE ?? "cpu" });
   const { idx, lm_head } = parsed(activationsFile);
   const [sequences, tokens] = idx.shape;
   const [ids, wanted] = [numbers(idx), numbers(lm_head)];

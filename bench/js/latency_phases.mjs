@@ -7,7 +7,7 @@ import { pipeline } from "node:stream/promises";
 import { writeLargeTokenizer } from "./large_tokenizer.mjs";
 import { rubricate } from "./package.mjs";
 
-const { Dataset, evaluate, LlamaModel, RedAdapter, Tokenizer, Trainer } = rubricate;
+const { Dataset, evaluate, LanguageModel, RedAdapter, Tokenizer, Trainer } = rubricate;
 
 const words =
   "the of and to in a that is for it was on with as be by at this from have an they which one had not but what all were when we there can more if no man out other so what up time go about than into could state only new year some take come these know see use get like then first any work now may such give over think most even find day also after way many must look before great back through long where much should well people down own just because good each those feel seem how high too place little world very still nation hand old life tell write become here show house both between need mean call develop under last right move thing general school never same another begin while number part turn real leave might want point form off child few small since against ask late home interest large person end open public follow during present without again hold govern around possible head consider word program problem however lead system set order eye plan run keep face fact group play stand increase early course change help line".split(
@@ -65,7 +65,7 @@ function trainOn(model, adapter, more = {}) {
  * models open and all threads started
  */
 export async function makePhases({ models, rows, folder }, idleMs) {
-  const [first, second] = await Promise.all(models.map((path) => LlamaModel.fromPretrained(path)));
+  const [first, second] = await Promise.all(models.map((path) => LanguageModel.fromPretrained(path)));
   const [adapter, other] = [RedAdapter.create(first), RedAdapter.create(second)];
   const held = examples(sequences, tokens, first.vocabularySize);
   const prompt = held[0].tokenIds;
@@ -79,7 +79,7 @@ export async function makePhases({ models, rows, folder }, idleMs) {
     {
       name: "loading",
       async work() {
-        const model = await LlamaModel.fromPretrained(models[0]);
+        const model = await LanguageModel.fromPretrained(models[0]);
         await model.fingerprint();
         model.dispose();
       },

@@ -11,7 +11,7 @@ function withModel(models, shape, dtype, slow, one) {
     name: `${shape}, ${dtype}, ${one.name}`,
     slow,
     async start() {
-      const model = await rubricate.LlamaModel.fromPretrained(models(shape, dtype));
+      const model = await rubricate.LanguageModel.fromPretrained(models(shape, dtype));
       const { run, end } = one.start(model);
       return {
         run,

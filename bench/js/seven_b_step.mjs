@@ -8,11 +8,11 @@ import { rubricate } from "./package.mjs";
 import { watchMemory } from "./process_memory.mjs";
 
 const [folder, supervised] = process.argv.slice(2);
-const { LlamaModel, RedAdapter, Trainer } = rubricate;
+const { LanguageModel, RedAdapter, Trainer } = rubricate;
 
 const memory = watchMemory();
 const openedAt = performance.now();
-const model = await LlamaModel.fromPretrained(folder);
+const model = await LanguageModel.fromPretrained(folder);
 const openMs = performance.now() - openedAt;
 
 const adapter = RedAdapter.create(model);

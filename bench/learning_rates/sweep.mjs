@@ -17,7 +17,7 @@ import { methods } from "./cases.mjs";
 import { examplesOf } from "./data.mjs";
 import { rowsOf } from "./table.mjs";
 
-const { LlamaModel, RedAdapter, Trainer } = rubricate;
+const { LanguageModel, RedAdapter, Trainer } = rubricate;
 const { values } = parseArgs({
   options: {
     models: { type: "string" },
@@ -52,7 +52,7 @@ const cpuSeconds = () => {
 
 /** Runs with a sweep. */
 async function run({ name, dtype, data, steps, batchSize, method, seed }) {
-  const model = await LlamaModel.fromPretrained(folders[name], { dtype });
+  const model = await LanguageModel.fromPretrained(folders[name], { dtype });
   try {
     const { train, evaluation } = await examplesOf(data, model, folders[name], values);
     const { sites } = methods[method];

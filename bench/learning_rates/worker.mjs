@@ -4,13 +4,13 @@ import { rubricate } from "../js/package.mjs";
 import { methods } from "./cases.mjs";
 import { examplesOf } from "./data.mjs";
 
-const { LlamaModel, RedAdapter, Trainer } = rubricate;
+const { LanguageModel, RedAdapter, Trainer } = rubricate;
 const { folders, sources } = JSON.parse(process.argv[2]);
 const examples = new Map();
 const losses = new Map();
 
 async function loaded({ name, dtype, data }) {
-  const model = await LlamaModel.fromPretrained(folders[name], { dtype });
+  const model = await LanguageModel.fromPretrained(folders[name], { dtype });
   const key = `${name} ${data}`;
   if (!examples.has(key)) examples.set(key, await examplesOf(data, model, folders[name], sources));
   return { model, ...examples.get(key) };

@@ -23,14 +23,14 @@ if (!values.folders) {
   console.error("usage: node checkpoints.mjs --folders FOLDER [--most 1e-4] [--verbose]");
   process.exit(2);
 }
-const { LlamaModel } = rubricate;
+const { LanguageModel } = rubricate;
 
 /** Logits of a folder, [tokens * vocabulary], or the reason for having none; and the notices. */
 async function logitsOf(folder, ids) {
   const notices = [];
   try {
     const options = { device: "cpu", dtype: "float32", onNotice: ({ code }) => notices.push(code) };
-    const model = await LlamaModel.fromPretrained(folder, options);
+    const model = await LanguageModel.fromPretrained(folder, options);
     const logits = await model.logits(ids);
     model.dispose();
     return { logits, notices };

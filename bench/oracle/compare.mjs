@@ -26,8 +26,8 @@ if (!values.model || !values.ids) {
   );
   process.exit(2);
 }
-const { LlamaModel, RedAdapter } = rubricate;
-const model = await LlamaModel.fromPretrained(values.model, { device: "cpu", dtype: values.dtype ?? "float32" });
+const { LanguageModel, RedAdapter } = rubricate;
+const model = await LanguageModel.fromPretrained(values.model, { device: "cpu", dtype: values.dtype ?? "float32" });
 const adapter = values.adapter && (await randomAdapter(values.adapter));
 const sequences = JSON.parse(readFileSync(values.ids, "utf8"));
 const result = {};

@@ -24,8 +24,8 @@ if (!values.model || !values.data || !values.out) {
   console.error("usage: node export_batches.mjs --model FOLDER --data ROWS.jsonl --out BATCHES.jsonl [--batch-size 8]");
   process.exit(2);
 }
-const { Dataset, LlamaModel } = rubricate;
-const model = await LlamaModel.fromPretrained(values.model, { device: "cpu" });
+const { Dataset, LanguageModel } = rubricate;
+const model = await LanguageModel.fromPretrained(values.model, { device: "cpu" });
 const data = await Dataset.fromJsonl(values.data, { tokenizer: model.tokenizer, maxLength: model.contextLength });
 const plan = await data.plan({
   batchSize: Number(values["batch-size"] ?? 8),

@@ -18,8 +18,8 @@ if (!values.model || !values.out) {
   console.error("usage: node merged.mjs --model FOLDER --out FOLDER [--dtype float32]");
   process.exit(2);
 }
-const { LlamaModel, LoraAdapter, RedAdapter, mergeAdapter } = rubricate;
-const model = await LlamaModel.fromPretrained(values.model, { device: "cpu", dtype: "float32" });
+const { LanguageModel, LoraAdapter, RedAdapter, mergeAdapter } = rubricate;
+const model = await LanguageModel.fromPretrained(values.model, { device: "cpu", dtype: "float32" });
 const random = new Random(5, [1, 1]);
 const number = () => random.uint32() / 2 ** 31 - 1;
 const ids = Int32Array.from(

@@ -22,7 +22,7 @@ import { rubricate } from "../js/package.mjs";
 import { writeRandomModel } from "../js/random_model.mjs";
 import { countOf, numbersOf, shapeOf } from "./work.mjs";
 
-const { Engine, LlamaModel, embeddedModelDir } = rubricate;
+const { Engine, LanguageModel, embeddedModelDir } = rubricate;
 const vocabulary = 2048; // of the tokenizer
 const newTokens = 128;
 
@@ -58,7 +58,7 @@ async function withEngine(shape, config, options, work) {
     const folder = join(temporary, "model");
     const full = { ...shapeOf(shape), vocab_size: vocabulary, tie_word_embeddings: false, ...config };
     writeRandomModel(folder, full, { dtype: values.dtype, tokenizer: embeddedModelDir() });
-    const model = await LlamaModel.fromPretrained(folder, { device: "cpu" });
+    const model = await LanguageModel.fromPretrained(folder, { device: "cpu" });
     const engine = new Engine({ model, ...options });
     try {
       return await work(engine);

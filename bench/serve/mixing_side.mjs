@@ -28,7 +28,7 @@ async function residentBytes() {
 }
 
 const say = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
-const model = await rubricate.LlamaModel.fromPretrained(folder, { device: "cpu" });
+const model = await rubricate.LanguageModel.fromPretrained(folder, { device: "cpu" });
 const engine = await engineFor(model, size, { maxAdapterBytes: 2 ** 40 });
 await setAdapters(engine, model, few);
 await ask(engine, vocabulary, size, few); // memory is taken, threads are started

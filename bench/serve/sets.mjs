@@ -21,7 +21,7 @@ const { values } = parseArgs({
     out: { type: "string" },
   },
 });
-const { Engine, LlamaModel, RedAdapter } = rubricate;
+const { Engine, LanguageModel, RedAdapter } = rubricate;
 
 function summary(times) {
   const sorted = [...times].sort((a, b) => a - b);
@@ -46,7 +46,7 @@ async function times(engine, adapter) {
 const results = await withTemporaryFolder(async (temporary) => {
   const folder = join(temporary, "model");
   writeRandomModel(folder, shapes[values.shape], { dtype: values.dtype });
-  const model = await LlamaModel.fromPretrained(folder, { device: "cpu" });
+  const model = await LanguageModel.fromPretrained(folder, { device: "cpu" });
   const engine = new Engine({ model });
   const adapter = RedAdapter.create(model);
   await engine.adapters.set("a", adapter);

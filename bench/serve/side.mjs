@@ -10,11 +10,11 @@ import { createInterface } from "node:readline";
 import { watchMemory } from "../js/process_memory.mjs";
 
 const [dist, folder, how, tokens] = process.argv.slice(2);
-const { LlamaModel, RedAdapter } = createRequire(import.meta.url)(join(dist, "index.js"));
+const { LanguageModel, RedAdapter } = createRequire(import.meta.url)(join(dist, "index.js"));
 const clients = 8;
 
 const say = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
-const model = await LlamaModel.fromPretrained(folder, { device: "cpu" });
+const model = await LanguageModel.fromPretrained(folder, { device: "cpu" });
 const adapters = Array.from({ length: clients }, (_, client) => {
   const adapter = RedAdapter.create(model);
   const changed = [...adapter.vectors()].map(([name, values]) => [

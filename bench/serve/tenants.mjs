@@ -18,7 +18,7 @@ import { median, medianInterval } from "../js/pairs.mjs";
 import { writeRandomModel } from "../js/random_model.mjs";
 import { shapes } from "../js/shapes.mjs";
 
-const { LlamaModel, MultiTrainer, RedAdapter, Trainer } = rubricate;
+const { LanguageModel, MultiTrainer, RedAdapter, Trainer } = rubricate;
 const { values } = parseArgs({
   options: {
     shape: { type: "string", default: "15m" },
@@ -85,7 +85,7 @@ console.log(machineLine(head));
 const result = await withTemporaryFolder(async (temporary) => {
   const folder = join(temporary, "model");
   writeRandomModel(folder, shapes[values.shape], { dtype: "float32" });
-  const model = await LlamaModel.fromPretrained(folder, { device: "cpu" });
+  const model = await LanguageModel.fromPretrained(folder, { device: "cpu" });
   requireEqual((await oneAfterAnother(model)).adapters, (await together(model)).adapters);
   const times = { alone: [], shared: [] };
   for (let pair = 0; pair < pairs; pair++) {

@@ -5,7 +5,7 @@ import { rubricate } from "../js/package.mjs";
 import { writeRandomModel } from "../js/random_model.mjs";
 import { shapes } from "../js/shapes.mjs";
 
-const { LlamaModel, RedAdapter } = rubricate;
+const { LanguageModel, RedAdapter } = rubricate;
 
 /** Ends the process with a message that names the option. */
 function refuse(name, expected, text) {
@@ -55,7 +55,7 @@ export function withModelFolder(shape, dtype, work) {
 /** Writes a random model, opens it, and frees both after the work. */
 export function withModel(shape, dtype, work) {
   return withModelFolder(shape, dtype, async (folder) => {
-    const model = await LlamaModel.fromPretrained(folder, { device: "cpu" });
+    const model = await LanguageModel.fromPretrained(folder, { device: "cpu" });
     try {
       return await work(model);
     } finally {

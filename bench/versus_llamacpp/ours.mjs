@@ -7,7 +7,7 @@ import { native, rubricate } from "../js/package.mjs";
 import { answer, prompt, workOptions } from "./work.mjs";
 
 const { model: folder, measure, sequences, length, count } = workOptions();
-const model = await rubricate.LlamaModel.fromPretrained(folder);
+const model = await rubricate.LanguageModel.fromPretrained(folder);
 const vocabulary = model.vocabularySize;
 const since = (start) => (performance.now() - start) / 1e3;
 

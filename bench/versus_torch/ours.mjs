@@ -15,9 +15,9 @@ const option = { type: "string" };
 const names = ["model", "ids", "method", "batch", "length", "steps", "rate", "adapter"];
 const { values } = parseArgs({ options: Object.fromEntries(names.map((name) => [name, option])) });
 const [batchSize, length, steps] = [values.batch, values.length, values.steps].map(Number);
-const { LlamaModel, LoraAdapter, RedAdapter, Trainer } = rubricate;
+const { LanguageModel, LoraAdapter, RedAdapter, Trainer } = rubricate;
 
-const model = await LlamaModel.fromPretrained(values.model);
+const model = await LanguageModel.fromPretrained(values.model);
 const adapters = {
   red: () => RedAdapter.create(model),
   lora: () => LoraAdapter.fromPretrained(values.adapter, model),

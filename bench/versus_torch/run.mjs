@@ -20,7 +20,7 @@ import { alternate, median, medianInterval, Side } from "../js/pairs.mjs";
 import { writeRandomModel } from "../js/random_model.mjs";
 import { shapes } from "../js/shapes.mjs";
 
-const { LlamaModel, LoraAdapter } = rubricate;
+const { LanguageModel, LoraAdapter } = rubricate;
 const here = dirname(fileURLToPath(import.meta.url));
 const warmup = 2;
 const learningRate = 1e-3;
@@ -48,7 +48,7 @@ function writeIds(path, vocabulary) {
 
 /** The folder of a new LoRA adapter of a model. */
 async function newLora(folder) {
-  const model = await LlamaModel.fromPretrained(folder, { device: "cpu" });
+  const model = await LanguageModel.fromPretrained(folder, { device: "cpu" });
   const adapter = await LoraAdapter.create(model);
   await adapter.savePretrained(`${folder}-lora`);
   model.dispose();

@@ -5,7 +5,7 @@ import { invalid, RubricateError } from "../errors";
 import { type FileContents, readTogether, writeInto } from "../files/atomic";
 import { requireNoModel } from "../files/model_folder";
 import { isClaimed } from "../in_use";
-import type { BaseFingerprint, LlamaModel } from "../model/model";
+import type { BaseFingerprint, LanguageModel } from "../model/model";
 import type { ModelAdapter } from "../model_arguments";
 import { type NativeAdapter, type NativeModel, native } from "../native";
 import { type Notice, reportNotices } from "../notices";
@@ -59,7 +59,7 @@ export abstract class Adapter implements ModelAdapter {
 
   /** @internal */
   protected constructor(
-    protected readonly model: LlamaModel,
+    protected readonly model: LanguageModel,
     private readonly handle: NativeAdapter,
     /** Differences between the model that it was loaded for and the one that it was trained with; empty for a new adapter. */
     readonly notices: readonly Notice[],
@@ -183,7 +183,7 @@ export abstract class Adapter implements ModelAdapter {
 }
 
 /** The handle of a new adapter of a model. */
-export function newHandle(model: LlamaModel, plan: AdapterPlan): NativeAdapter {
+export function newHandle(model: LanguageModel, plan: AdapterPlan): NativeAdapter {
   return new (native().Adapter)(JSON.stringify(model.architecture), JSON.stringify(plan));
 }
 
@@ -227,7 +227,7 @@ const loadOptionNames: OptionNames<LoadAdapterOptions> = { allowBaseMismatch: tr
  */
 export async function loadFolder<T extends Adapter>(
   dir: string,
-  model: LlamaModel,
+  model: LanguageModel,
   options: LoadAdapterOptions,
   what: string,
   load: (folder: string, takesAny: boolean) => Promise<T>,
@@ -254,7 +254,7 @@ export async function loadFolder<T extends Adapter>(
 }
 
 /** @throws RubricateError ERR_DISPOSED */
-export function requireInUse(model: LlamaModel): void {
+export function requireInUse(model: LanguageModel): void {
   void model.native;
 }
 

@@ -1,14 +1,18 @@
 /** Compares a model with the one that an adapter was trained on: the weights, and the token ids of the same text. */
 import { createHash } from "node:crypto";
 import { quoted, RubricateError } from "../errors";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import type { Notice } from "../notices";
 import { templatesText } from "../tokenizer/chat_templates";
 import type { Tokenizer } from "../tokenizer/tokenizer";
 import type { AdapterOrigin } from "./config";
 
 /** How an adapter's base differs from a model, in a sentence; undefined if it is the same. */
-export async function baseMismatch(dir: string, file: AdapterOrigin, model: LlamaModel): Promise<string | undefined> {
+export async function baseMismatch(
+  dir: string,
+  file: AdapterOrigin,
+  model: LanguageModel,
+): Promise<string | undefined> {
   const own = await model.fingerprint();
   const part = (["architecture", "weights"] as const).find((name) => own[name] !== file.base[name]);
   return (
@@ -32,7 +36,7 @@ export function tokenizerHashes(tokenizer: Tokenizer | undefined): Hashes {
 }
 
 /** One notice for each difference. If either side has no tokenizer, there is nothing to compare. */
-export function tokenizerNotices(dir: string, trained: Hashes, model: LlamaModel): Notice[] {
+export function tokenizerNotices(dir: string, trained: Hashes, model: LanguageModel): Notice[] {
   const own = tokenizerHashes(model.tokenizer);
   if (!trained || !own || trained.hash === own.hash) return [];
   const was = `the adapter in ${dir} was trained with`;
@@ -63,7 +67,7 @@ export function tokenizerNotices(dir: string, trained: Hashes, model: LlamaModel
 export async function originNotices(
   folder: string,
   origin: AdapterOrigin | undefined,
-  model: LlamaModel,
+  model: LanguageModel,
   takesAny: boolean,
 ): Promise<Notice[]> {
   if (!origin)

@@ -6,7 +6,7 @@ import type { FileContents } from "../files/atomic";
 import { isObject, parseJson } from "../files/json";
 import { mostBytes } from "../files/safetensors";
 import { hasGate } from "../model/architecture";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import { type NativeAdapter, native } from "../native";
 import type { Notice } from "../notices";
 import { checkOptions, listOf, type OptionNames } from "../options";
@@ -51,7 +51,7 @@ export class Ia3Adapter extends Adapter {
   readonly method = "ia3";
 
   private constructor(
-    model: LlamaModel,
+    model: LanguageModel,
     readonly config: Ia3AdapterConfig,
     handle: NativeAdapter,
     notices: readonly Notice[] = [],
@@ -68,7 +68,7 @@ export class Ia3Adapter extends Adapter {
    * A new adapter for a model, which changes nothing: all scales are 1.
    * @throws RubricateError ERR_ARGUMENT, ERR_DISPOSED
    */
-  static create(model: LlamaModel, options: Ia3AdapterOptions = {}): Ia3Adapter {
+  static create(model: LanguageModel, options: Ia3AdapterOptions = {}): Ia3Adapter {
     requireModel(model);
     const { targetModules: modules = ["k_proj", "v_proj", "down_proj"], feedforwardModules } = checkOptions(
       options,
@@ -98,7 +98,7 @@ export class Ia3Adapter extends Adapter {
     return Ia3Adapter.build(model, { targetModules, feedforwardModules: inputs });
   }
 
-  private static build(model: LlamaModel, config: Ia3AdapterConfig, notices?: readonly Notice[]): Ia3Adapter {
+  private static build(model: LanguageModel, config: Ia3AdapterConfig, notices?: readonly Notice[]): Ia3Adapter {
     const handle = newHandle(model, ia3Plan(model.architecture, config));
     return new Ia3Adapter(model, Object.freeze(config), handle, notices);
   }
@@ -109,12 +109,17 @@ export class Ia3Adapter extends Adapter {
    * of the base: then only the shapes are checked, and a notice says so.
    * @throws RubricateError ERR_ARGUMENT, ERR_FILE, ERR_ADAPTER_FORMAT, ERR_BASE_MISMATCH, ERR_DISPOSED
    */
-  static fromPretrained(dir: string, model: LlamaModel, options: LoadAdapterOptions = {}): Promise<Ia3Adapter> {
+  static fromPretrained(dir: string, model: LanguageModel, options: LoadAdapterOptions = {}): Promise<Ia3Adapter> {
     const load = (folder: string, takesAny: boolean) => Ia3Adapter.load(folder, dir, model, takesAny);
     return loadFolder(dir, model, options, "Ia3Adapter.fromPretrained", load);
   }
 
-  private static async load(folder: string, given: string, model: LlamaModel, takesAny: boolean): Promise<Ia3Adapter> {
+  private static async load(
+    folder: string,
+    given: string,
+    model: LanguageModel,
+    takesAny: boolean,
+  ): Promise<Ia3Adapter> {
     const { text, path } = await readAdapterText(folder, given);
     const document = parseJson(text, path, "ERR_ADAPTER_FORMAT");
     if (!isObject(document) || document.peft_type === undefined)

@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { requireModel } from "../brands";
 import { isObject, parseJson } from "../files/json";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import { pathOf } from "../options";
 import type { AdapterMethod, LoadAdapterOptions } from "./adapter";
 import { readAdapterText } from "./files";
@@ -30,7 +30,7 @@ export async function methodIn(dir: string, given = dir): Promise<AdapterMethod>
  */
 export async function loadAdapter(
   dir: string,
-  model: LlamaModel,
+  model: LanguageModel,
   options: LoadAdapterOptions = {},
 ): Promise<RedAdapter | LoraAdapter | Ia3Adapter> {
   const folder = resolve(pathOf("dir", dir)); // before the working directory can change

@@ -7,7 +7,7 @@ import { isObject, parseJson } from "../files/json";
 import { mostBytes } from "../files/safetensors";
 import { limits } from "../limits";
 import { hasGate } from "../model/architecture";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import { type NativeAdapter, native } from "../native";
 import type { Notice } from "../notices";
 import { booleanOf, checkOptions, listOf, type OptionNames } from "../options";
@@ -65,7 +65,7 @@ export class LoraAdapter extends Adapter {
   readonly method = "lora";
 
   private constructor(
-    model: LlamaModel,
+    model: LanguageModel,
     readonly config: LoraAdapterConfig,
     handle: NativeAdapter,
     notices: readonly Notice[] = [],
@@ -82,7 +82,7 @@ export class LoraAdapter extends Adapter {
    * A new adapter for a model, which changes nothing: A is uniform in [-1, 1) / sqrt(inputs), as in PEFT, and B is 0.
    * @throws RubricateError ERR_ARGUMENT, ERR_DISPOSED
    */
-  static async create(model: LlamaModel, options: LoraAdapterOptions = {}): Promise<LoraAdapter> {
+  static async create(model: LanguageModel, options: LoraAdapterOptions = {}): Promise<LoraAdapter> {
     requireModel(model);
     const given = checkOptions(options, optionNames, "LoraAdapter.create");
     const { rank = 8, alpha = 8, targetModules: modules = ["q_proj", "v_proj"], layers = "all", seed = 0 } = given;
@@ -120,7 +120,7 @@ export class LoraAdapter extends Adapter {
     return adapter;
   }
 
-  private static build(model: LlamaModel, config: LoraAdapterConfig, notices?: readonly Notice[]): LoraAdapter {
+  private static build(model: LanguageModel, config: LoraAdapterConfig, notices?: readonly Notice[]): LoraAdapter {
     const handle = newHandle(model, loraPlan(model.architecture, config));
     return new LoraAdapter(model, Object.freeze(config), handle, notices);
   }
@@ -131,12 +131,17 @@ export class LoraAdapter extends Adapter {
    * of the base: then only the shapes are checked, and a notice says so.
    * @throws RubricateError ERR_ARGUMENT, ERR_FILE, ERR_ADAPTER_FORMAT, ERR_BASE_MISMATCH, ERR_DISPOSED
    */
-  static fromPretrained(dir: string, model: LlamaModel, options: LoadAdapterOptions = {}): Promise<LoraAdapter> {
+  static fromPretrained(dir: string, model: LanguageModel, options: LoadAdapterOptions = {}): Promise<LoraAdapter> {
     const load = (folder: string, takesAny: boolean) => LoraAdapter.load(folder, dir, model, takesAny);
     return loadFolder(dir, model, options, "LoraAdapter.fromPretrained", load);
   }
 
-  private static async load(folder: string, given: string, model: LlamaModel, takesAny: boolean): Promise<LoraAdapter> {
+  private static async load(
+    folder: string,
+    given: string,
+    model: LanguageModel,
+    takesAny: boolean,
+  ): Promise<LoraAdapter> {
     const { text, path } = await readAdapterText(folder, given);
     const document = parseJson(text, path, "ERR_ADAPTER_FORMAT");
     if (!isObject(document) || document.peft_type === undefined)

@@ -12,7 +12,7 @@ import type { ModelDescription } from "../model/architecture";
 import { shardsIn } from "../model/checkpoint_files";
 import { readCompanions, staleFiles } from "../model/companions";
 import { describeModel } from "../model/families";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import { withOwnHead } from "../model/tensors";
 import { booleanOf, checkOptions, functionOf, type OptionNames, pathOf, signalOf } from "../options";
 import type { Adapter } from "./adapter";
@@ -44,7 +44,7 @@ const dtypes = ["auto", "float32", "bfloat16"] as const;
  * ERR_FILE, also if the folder has a model or an adapter; ERR_NOT_FINITE, ERR_FOREIGN, ERR_ABORTED, ERR_DISPOSED
  */
 export async function mergeAdapter(
-  model: LlamaModel,
+  model: LanguageModel,
   adapter: Adapter,
   dir: string,
   options: MergeOptions = {},
@@ -98,7 +98,7 @@ export async function requireFree(folder: string): Promise<void> {
 
 /** The files beside the weights, with config.json as the merged model needs it, and what it then describes. */
 async function companionsFor(
-  model: LlamaModel,
+  model: LanguageModel,
   biasFields: ReadonlySet<string>,
   dtype: "auto" | "float32" | "bfloat16",
 ): Promise<{ files: FileContents[]; description: ModelDescription }> {
@@ -125,7 +125,7 @@ interface Writing {
 
 /** The files of the weights: one, or shards as the base has them, with their index. */
 async function weightFiles(
-  model: LlamaModel,
+  model: LanguageModel,
   tensors: readonly MergedTensor[],
   { onBytes, signal }: Writing,
 ): Promise<FileContents[]> {

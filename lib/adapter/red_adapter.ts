@@ -5,7 +5,7 @@ import { invalid, RubricateError } from "../errors";
 import type { FileContents } from "../files/atomic";
 import { mostBytes } from "../files/safetensors";
 import { hasGate } from "../model/architecture";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import { type NativeAdapter, native } from "../native";
 import type { Notice } from "../notices";
 import { checkOptions, listOf, type OptionNames, pathOf } from "../options";
@@ -65,7 +65,7 @@ export class RedAdapter extends Adapter {
   readonly method = "red";
 
   private constructor(
-    model: LlamaModel,
+    model: LanguageModel,
     readonly config: RedAdapterConfig,
     handle: NativeAdapter,
     notices: readonly Notice[] = [],
@@ -82,7 +82,7 @@ export class RedAdapter extends Adapter {
    * A new adapter for a model: scales 1, biases 0.
    * @throws RubricateError ERR_ARGUMENT, ERR_DISPOSED
    */
-  static create(model: LlamaModel, options: RedAdapterOptions = {}): RedAdapter {
+  static create(model: LanguageModel, options: RedAdapterOptions = {}): RedAdapter {
     requireModel(model);
     const {
       variant = "all",
@@ -106,7 +106,7 @@ export class RedAdapter extends Adapter {
     return RedAdapter.build(model, config);
   }
 
-  private static build(model: LlamaModel, config: RedAdapterConfig, notices?: readonly Notice[]): RedAdapter {
+  private static build(model: LanguageModel, config: RedAdapterConfig, notices?: readonly Notice[]): RedAdapter {
     const handle = newHandle(model, redPlan(model.architecture, config));
     return new RedAdapter(model, Object.freeze(config), handle, notices);
   }
@@ -115,12 +115,17 @@ export class RedAdapter extends Adapter {
    * Loads an adapter that `savePretrained` wrote. Strict: every vector must be present, of the right width and finite.
    * @throws RubricateError ERR_ARGUMENT, ERR_FILE, ERR_ADAPTER_FORMAT, ERR_BASE_MISMATCH, ERR_DISPOSED
    */
-  static fromPretrained(dir: string, model: LlamaModel, options: LoadAdapterOptions = {}): Promise<RedAdapter> {
+  static fromPretrained(dir: string, model: LanguageModel, options: LoadAdapterOptions = {}): Promise<RedAdapter> {
     const load = (folder: string, takesAny: boolean) => RedAdapter.load(folder, dir, model, takesAny);
     return loadFolder(dir, model, options, "RedAdapter.fromPretrained", load);
   }
 
-  private static async load(folder: string, given: string, model: LlamaModel, takesAny: boolean): Promise<RedAdapter> {
+  private static async load(
+    folder: string,
+    given: string,
+    model: LanguageModel,
+    takesAny: boolean,
+  ): Promise<RedAdapter> {
     const file = await readAdapterConfig(folder, given);
     const mismatch = await baseMismatch(folder, file, model);
     if (mismatch !== undefined && !takesAny)
@@ -156,7 +161,7 @@ export class RedAdapter extends Adapter {
    * @throws RubricateError ERR_ARGUMENT, ERR_FILE, ERR_TORCH_FILE, ERR_ADAPTER_FORMAT if its vectors are not those of all
    * layers of `model`, ERR_DISPOSED
    */
-  static async fromReference(path: string, model: LlamaModel): Promise<RedAdapter> {
+  static async fromReference(path: string, model: LanguageModel): Promise<RedAdapter> {
     const file = resolve(pathOf("path", path)); // before the working directory can change
     requireModel(model);
     requireInUse(model);

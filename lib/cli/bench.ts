@@ -1,6 +1,6 @@
 import { quoted } from "../errors";
 import { replaceFile } from "../files/atomic";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import type { BenchCase } from "./bench_cases";
 import { type Comparison, compared, readStored } from "./bench_compare";
 import { describeMachine, type Machine, processorText } from "./bench_machine";
@@ -14,7 +14,7 @@ import { plural, table } from "./text";
 import { requireFolderOf } from "./writable";
 
 /** Kernels at shapes of a model with 110 million parameters, in fp32, and whole steps of the model. */
-function casesOf(model: LlamaModel): BenchCase[] {
+function casesOf(model: LanguageModel): BenchCase[] {
   const tokens = Math.min(256, model.contextLength - 40);
   const works = [trainingStep(4, tokens), prefill(tokens), ...([0, 1, 2] as const).map((one) => decoding(8, 32, one))];
   return [

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { availableParallelism, cpus, loadavg } from "node:os";
 import { deviceText } from "../model/device";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import { native } from "../native";
 import { version } from "./help";
 
@@ -72,7 +72,7 @@ export function processorText({ name, vendor, family, model, stepping }: Process
 /** Operations and bytes a second that the processor reaches at most, measured in this run. */
 export type Peaks = ReturnType<ReturnType<typeof native>["peakRates"]>;
 
-export function describeMachine(model: LlamaModel) {
+export function describeMachine(model: LanguageModel) {
   const { path, threads } = native().cpu();
   return {
     processor: thisProcessor(),

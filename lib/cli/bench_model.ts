@@ -2,17 +2,17 @@
 import { RedAdapter } from "../adapter/red_adapter";
 import { greedy } from "../generate/sampling_options";
 import { runJob } from "../job";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import { native } from "../native";
 import { type BenchCase, disposeAll } from "./bench_cases";
 
-type ModelCase = BenchCase<[model: LlamaModel]>;
+type ModelCase = BenchCase<[model: LanguageModel]>;
 
-const idsFor = (count: number, { vocabularySize }: LlamaModel) =>
+const idsFor = (count: number, { vocabularySize }: LanguageModel) =>
   Int32Array.from({ length: count }, (_, at) => (7 * at + 3) % vocabularySize);
 
 /** Sequences of equal length; all tokens except the first are targets. */
-function microBatch(sequences: number, length: number, model: LlamaModel) {
+function microBatch(sequences: number, length: number, model: LanguageModel) {
   const tokenIds = idsFor(sequences * length, model);
   return {
     tokenIds,
@@ -64,7 +64,7 @@ export function prefill(length: number): ModelCase {
 }
 
 /** A generation on the model's engine, as `generate` runs it, but without text and without tokens that end it. */
-async function generated(model: LlamaModel, tokenIds: Int32Array, maxNewTokens: number, adapter: RedAdapter | null) {
+async function generated(model: LanguageModel, tokenIds: Int32Array, maxNewTokens: number, adapter: RedAdapter | null) {
   const version = adapter && (await runJob(() => model.native.publish(adapter.native)));
   const stream = await model.engine.submit({
     ...{ tokenIds, version, sampling: greedy, maxNewTokens, stopIds: new Int32Array() },

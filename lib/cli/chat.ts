@@ -4,7 +4,7 @@ import type { Adapter } from "../adapter/adapter";
 import { RubricateError } from "../errors";
 import type { GenerationResult } from "../generate/result";
 import { returned } from "../generators";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import type { ChatMessage } from "../tokenizer/tokenizer";
 import { type Command, type Invocation, status } from "./command";
 import { modelFlags, samplingFlags } from "./flags";
@@ -33,7 +33,7 @@ async function chat(invocation: Invocation): Promise<number> {
   }
 }
 
-async function converse(invocation: Invocation, model: LlamaModel, adapter: Adapter | undefined): Promise<number> {
+async function converse(invocation: Invocation, model: LanguageModel, adapter: Adapter | undefined): Promise<number> {
   const { values, terminal, interrupts } = invocation;
   const { stdin, stdout } = terminal.streams;
   const isTty = stdin.isTTY === true && stdout.isTTY === true && !terminal.json;
@@ -67,7 +67,7 @@ async function converse(invocation: Invocation, model: LlamaModel, adapter: Adap
 /** One message and its answer. @returns the conversation with both; the oldest exchanges are dropped if they no longer fit */
 async function turn(
   invocation: Invocation,
-  model: LlamaModel,
+  model: LanguageModel,
   adapter: Adapter | undefined,
   before: readonly ChatMessage[],
   said: string,
@@ -94,7 +94,7 @@ async function turn(
 /** Writes the answer as it is generated. @returns the part that was written before it ended or was stopped */
 async function answer(
   { values, terminal, interrupts }: Invocation,
-  model: LlamaModel,
+  model: LanguageModel,
   adapter: Adapter | undefined,
   messages: readonly ChatMessage[],
 ): Promise<string> {

@@ -7,7 +7,7 @@ import { type DemoPair, loadDemoPairs } from "../embedded";
 import { printable } from "../errors";
 import { requireNoModel } from "../files/model_folder";
 import { present } from "../files/read";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import { evaluate } from "../train/evaluate";
 import { requireNoResults } from "../train/output_folder";
 import { runFile } from "../train/output_links";
@@ -65,7 +65,7 @@ interface Sample {
 }
 
 /** A pair as a row: a chat if the model has a chat template. */
-function rowOf(model: LlamaModel, { prompt, completion }: DemoPair): object {
+function rowOf(model: LanguageModel, { prompt, completion }: DemoPair): object {
   if (model.requireTokenizer().chatTemplate === undefined) return { prompt: `${prompt}\n`, completion };
   return {
     messages: [
@@ -75,7 +75,7 @@ function rowOf(model: LlamaModel, { prompt, completion }: DemoPair): object {
   };
 }
 
-async function demonstrate(invocation: Invocation, model: LlamaModel): Promise<void> {
+async function demonstrate(invocation: Invocation, model: LanguageModel): Promise<void> {
   const { values, terminal, interrupts } = invocation;
   const { signal } = interrupts;
   const out = values.out ?? defaults.out;
@@ -148,7 +148,7 @@ async function requireOwnFolder(out: string, adapter: RedAdapter): Promise<void>
 /** Trains and shows the loss. @returns the loss of every step */
 async function learn(
   { values, terminal, interrupts }: Invocation,
-  model: LlamaModel,
+  model: LanguageModel,
   adapter: RedAdapter,
   train: Dataset,
 ): Promise<{ losses: number[]; seconds: number; steps: number }> {
@@ -192,7 +192,7 @@ async function learn(
 /** Greedy answers to the prompts. */
 async function answers(
   { values, interrupts }: Invocation,
-  model: LlamaModel,
+  model: LanguageModel,
   adapter: RedAdapter,
   prompts: readonly string[],
 ): Promise<string[]> {

@@ -3,7 +3,7 @@ import { type AnsweredInput, type AnsweredInputs, readAnswers, readTextLines } f
 import { RubricateError } from "../errors";
 import { replaceFile } from "../files/atomic";
 import { scoreTexts } from "../metrics/score_texts";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import { kebab } from "./arguments";
 import { type Invocation, UsageError } from "./command";
 import type { FlagName, Values } from "./flags";
@@ -53,7 +53,7 @@ const together = 64;
 /** Answers to all inputs, each in one line. */
 async function generated(
   { values, terminal, interrupts }: Invocation,
-  model: LlamaModel,
+  model: LanguageModel,
   adapter: Awaited<ReturnType<typeof loadAdapter>>,
   inputs: readonly AnsweredInput[],
 ): Promise<string[]> {

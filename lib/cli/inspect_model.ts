@@ -1,11 +1,11 @@
 import { deviceName, deviceText } from "../model/device";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import type { Invocation } from "./command";
 import { loadModel } from "./load";
 import { bytes, count, padded } from "./text";
 
 /** A model's properties, as `inspect --json` writes them. */
-async function describe(model: LlamaModel) {
+async function describe(model: LanguageModel) {
   const { architecture, tokenizer } = model;
   const [stack] = architecture.stacks;
   const { attention, feed_forward, norm, position } = stack;
@@ -43,7 +43,7 @@ async function describe(model: LlamaModel) {
 }
 
 /** The same for people. */
-function rowsOf(model: LlamaModel, description: Awaited<ReturnType<typeof describe>>): [string, string][] {
+function rowsOf(model: LanguageModel, description: Awaited<ReturnType<typeof describe>>): [string, string][] {
   const { tokenizer } = model;
   const biases = [
     description.qkvBias ? "q, k, v" : "",

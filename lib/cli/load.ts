@@ -3,7 +3,7 @@ import type { Adapter } from "../adapter/adapter";
 import { loadAdapter as load } from "../adapter/load";
 import { Dataset } from "../data/dataset";
 import { embeddedModelDir } from "../embedded";
-import { LlamaModel } from "../model/model";
+import { LanguageModel } from "../model/model";
 import { native } from "../native";
 import type { Invocation } from "./command";
 import { bytes, count, plural } from "./text";
@@ -27,11 +27,11 @@ async function reportingStop<T>({ terminal, interrupts }: Invocation, doing: str
 }
 
 /** Loads the model by --model, --device, --dtype and --threads. */
-export async function loadModel(invocation: Invocation): Promise<LlamaModel> {
+export async function loadModel(invocation: Invocation): Promise<LanguageModel> {
   const { values, terminal, interrupts } = invocation;
   if (values.threads !== undefined) native().setThreads(values.threads);
   terminal.progress.restart();
-  const loading = LlamaModel.fromPretrained(modelDir(values.model), {
+  const loading = LanguageModel.fromPretrained(modelDir(values.model), {
     device: values.device,
     dtype: values.dtype,
     signal: interrupts.signal,
@@ -45,7 +45,10 @@ export async function loadModel(invocation: Invocation): Promise<LlamaModel> {
 }
 
 /** Loads the adapter by --adapter, if given. */
-export async function loadAdapter({ values, terminal }: Invocation, model: LlamaModel): Promise<Adapter | undefined> {
+export async function loadAdapter(
+  { values, terminal }: Invocation,
+  model: LanguageModel,
+): Promise<Adapter | undefined> {
   if (values.adapter === undefined) return undefined;
   return load(values.adapter, model, {
     allowBaseMismatch: values.allowBaseMismatch,
@@ -54,7 +57,7 @@ export async function loadAdapter({ values, terminal }: Invocation, model: Llama
 }
 
 /** Tokenises a data file by the data flags. */
-export async function loadData(invocation: Invocation, model: LlamaModel, path: string): Promise<Dataset> {
+export async function loadData(invocation: Invocation, model: LanguageModel, path: string): Promise<Dataset> {
   const { values, terminal, interrupts } = invocation;
   terminal.progress.restart();
   const loading = Dataset.fromFile(path, {

@@ -1,6 +1,6 @@
 /** Compares the logits of base and adapter with those of the merged folder. */
 import { Random } from "../data/random";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import type { Invocation } from "./command";
 import { loadAdapter, loadModel } from "./load";
 
@@ -13,7 +13,7 @@ const seed = 7;
 const stream = 0x4d657267;
 
 /** Token sequences, the same for each call. */
-function* tokenSequences({ vocabularySize, contextLength }: LlamaModel): Generator<Int32Array> {
+function* tokenSequences({ vocabularySize, contextLength }: LanguageModel): Generator<Int32Array> {
   for (let at = 0; at < sequences; at++) {
     const random = new Random(seed, [stream, at]);
     yield Int32Array.from({ length: Math.min(longest, contextLength) }, () => random.uint32() % vocabularySize);

@@ -7,7 +7,7 @@ import type { Dataset } from "../data/dataset";
 import { RubricateError, reasonOf } from "../errors";
 import { requireNoModel } from "../files/model_folder";
 import { present } from "../files/read";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import { numberIn } from "../option_kinds";
 import { writeCurve } from "../train/curve";
 import type { StartEvent, StepEvent, TrainEvent, TrainSummary, TrialEvent } from "../train/events";
@@ -162,7 +162,7 @@ async function drawCurve({ values, terminal }: Invocation): Promise<void> {
   }
 }
 
-async function newAdapter(model: LlamaModel, values: Values): Promise<Adapter> {
+async function newAdapter(model: LanguageModel, values: Values): Promise<Adapter> {
   const { method, variant, sites, layers, rank, alpha, targetModules, feedforwardModules, rankStabilized, seed } =
     values;
   if (method === "lora") return LoraAdapter.create(model, { rank, alpha, targetModules, layers, rankStabilized, seed });

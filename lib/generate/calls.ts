@@ -1,4 +1,4 @@
-/** `LlamaModel.generate`, `LlamaModel.complete` and `LlamaModel.score`. */
+/** `LanguageModel.generate`, `LanguageModel.complete` and `LanguageModel.score`. */
 import { requireModel } from "../brands";
 import { type IteratedOnly, iteratedOnly, returned } from "../generators";
 import { adapterHandle, type ModelAdapter } from "../model_arguments";
@@ -31,13 +31,13 @@ function generating(model: RequestModel, given: GenerateOptions, what: string): 
   return servedByModel(model, options.adapter, checkedCall(options, model.vocabularySize));
 }
 
-/** See LlamaModel.generate. */
+/** See LanguageModel.generate. */
 export function generate(model: RequestModel, options: GenerateOptions): Pieces & IteratedOnly {
   const pieces = generation(model, () => generating(model, options, "generate"));
   return iteratedOnly(pieces, "generate", "model.complete(...)");
 }
 
-/** See LlamaModel.complete. */
+/** See LanguageModel.complete. */
 export function complete(model: RequestModel, options: GenerateOptions): Promise<GenerationResult> {
   return returned(generation(model, () => generating(model, options, "complete")));
 }
@@ -50,7 +50,7 @@ function scoring(model: RequestModel, given: ScoreOptions): Served<ScoreCall> {
   return servedByModel(model, options.adapter, checkedScore(options));
 }
 
-/** See LlamaModel.score. */
+/** See LanguageModel.score. */
 export function score(model: RequestModel, options: ScoreOptions): Promise<ScoreResult> {
   return scored(model, () => scoring(model, options));
 }

@@ -21,7 +21,7 @@ export type Pieces = AsyncGenerator<GenerationPiece, GenerationResult, void>;
 const collected = new FinalizationRegistry<Work>((work) => work.end());
 
 /**
- * See LlamaModel.generate. A generator's own `return` waits for the work under way; this one's ends it.
+ * See LanguageModel.generate. A generator's own `return` waits for the work under way; this one's ends it.
  * @param begin checks the call; called when the generator is first iterated
  */
 export function generation(model: RequestModel, begin: (work: Work) => Served): Pieces {

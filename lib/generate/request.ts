@@ -7,7 +7,7 @@ import type { EngineRequest, ModelEngine } from "./model_engine";
 import type { GeneratedToken, RequestStream } from "./outputs";
 import type { ChosenAdapter, Served, ServedCall, Work } from "./served";
 
-/** What a request needs of a LlamaModel. */
+/** What a request needs of a LanguageModel. */
 export interface RequestModel {
   readonly dir: string;
   readonly native: NativeModel;

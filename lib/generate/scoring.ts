@@ -66,7 +66,7 @@ export function checkedScore(options: Omit<ScoreOptions, "adapter">): ScoreCall 
   return { options, signal: signalOf(signal) };
 }
 
-/** See Engine.score and LlamaModel.score. @param begin checks the call */
+/** See Engine.score and LanguageModel.score. @param begin checks the call */
 export async function scored(model: RequestModel, begin: (work: Work) => Served<ScoreCall>): Promise<ScoreResult> {
   const work = new Work();
   let ids = new Int32Array(0);

@@ -44,7 +44,7 @@ export interface LoadOptions {
   readonly dtype?: "auto" | "float32" | "bfloat16";
   /** Called with the bytes of weights loaded so far and in total. If it throws, the loading ends and rejects with that. */
   readonly onProgress?: (progress: { loadedBytes: number; totalBytes: number }) => void;
-  /** Called with each notice about the folder; see `LlamaModel.notices`. Default: `process.emitWarning`. */
+  /** Called with each notice about the folder; see `LanguageModel.notices`. Default: `process.emitWarning`. */
   readonly onNotice?: (notice: Notice) => void;
   readonly signal?: AbortSignal;
 }
@@ -77,9 +77,9 @@ export interface BaseFingerprint {
  * A language model on this machine: a LLaMA, Mistral, Qwen2, Qwen3, Phi-3 or GPT-2 (docs/families.md). It owns one native thread, to which every asynchronous call is queued. Dispose of it
  * when done; otherwise the garbage collector frees it.
  */
-export class LlamaModel {
+export class LanguageModel {
   static {
-    markCopy(LlamaModel);
+    markCopy(LanguageModel);
   }
 
   /** @internal */
@@ -114,9 +114,9 @@ export class LlamaModel {
    * @throws RubricateError ERR_FILE, ERR_CONFIG, ERR_JSON, ERR_SAFETENSORS, ERR_TENSOR_MISSING, ERR_TENSOR_UNEXPECTED,
    * ERR_SHAPE, ERR_DTYPE, ERR_TOKENIZER, ERR_DEVICE, ERR_DEVICE_LOST, ERR_OUT_OF_MEMORY, ERR_ABORTED
    */
-  static async fromPretrained(dir: string, given: LoadOptions = {}): Promise<LlamaModel> {
+  static async fromPretrained(dir: string, given: LoadOptions = {}): Promise<LanguageModel> {
     pathOf("dir", dir);
-    const options = checkOptions(given, loadOptionNames, "LlamaModel.fromPretrained");
+    const options = checkOptions(given, loadOptionNames, "LanguageModel.fromPretrained");
     const signal = signalOf(options.signal);
     const progress = new Callback(functionOf("onProgress", options.onProgress));
     const onNotice = functionOf("onNotice", options.onNotice);
@@ -157,7 +157,7 @@ export class LlamaModel {
         handle?.dispose();
         throw error;
       }
-      return new LlamaModel(folder, description, handle!, tokenizer, device, eosTokenIds, notices);
+      return new LanguageModel(folder, description, handle!, tokenizer, device, eosTokenIds, notices);
     });
   }
 
@@ -345,3 +345,8 @@ async function endTokens(
     : description.eosTokenIds;
   return [...new Set([...configured, ...(tokenizer?.eosTokenIds ?? [])])];
 }
+
+/** The same class under the name that it had when LLaMA was the only family. */
+export const LlamaModel = LanguageModel;
+/** As the class of this name. */
+export type LlamaModel = LanguageModel;

@@ -1,4 +1,4 @@
-/** Writes a model's folder in the format that `LlamaModel.fromPretrained` and transformers read. */
+/** Writes a model's folder in the format that `LanguageModel.fromPretrained` and transformers read. */
 import { writeInto } from "../files/atomic";
 import { weightsFile } from "../files/model_folder";
 import { finiteTensors, type StoredDtype, type StoredTensor, safetensorsPieces } from "../files/safetensors";

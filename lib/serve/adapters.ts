@@ -4,7 +4,7 @@ import { requireAdapter } from "../brands";
 import { invalid, quoted, RubricateError } from "../errors";
 import type { ChosenAdapter, Work } from "../generate/served";
 import { runJob } from "../job";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import { nameOf } from "./engine_options";
 import { requireSameBase } from "./fitting";
 import { Loads } from "./loads";
@@ -34,7 +34,7 @@ export interface AdapterInfo extends AdapterVersion {
 }
 
 interface Settings {
-  readonly model: LlamaModel;
+  readonly model: LanguageModel;
   readonly maxAdapterBytes: number;
   readonly keepVersions: number;
   readonly loadAdapter:

@@ -5,7 +5,7 @@ import type { GenerationPiece, GenerationResult } from "../generate/result";
 import { type ScoreResult, scored } from "../generate/scoring";
 import { presentVersion, type Served, type ServedCall, type Work } from "../generate/served";
 import { type IteratedOnly, iteratedOnly, returned } from "../generators";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import { adapterHandle } from "../model_arguments";
 import { AdapterRegistry, adapterSpec } from "./adapters";
 import {
@@ -54,7 +54,7 @@ export interface EngineStats {
 export class Engine {
   /** The adapters that requests can name. */
   readonly adapters: AdapterRegistry;
-  private readonly model: LlamaModel;
+  private readonly model: LanguageModel;
   private readonly tenants = new Tenants();
   /** Requests that have not ended. */
   private readonly underWay = new Set<Work>();
@@ -74,7 +74,7 @@ export class Engine {
   }
 
   /**
-   * As `LlamaModel.generate`, with the adapter's name, a tenant and a deadline. A reader that falls 256 tokens behind makes
+   * As `LanguageModel.generate`, with the adapter's name, a tenant and a deadline. A reader that falls 256 tokens behind makes
    * its own request wait, and no other.
    * @throws RubricateError as that; ERR_ADAPTER_UNKNOWN, ERR_QUEUE_FULL, ERR_CACHE_FULL, ERR_DEADLINE; ERR_STATE while the
    * engine drains; ERR_ABORTED when it is closed; what `loadAdapter` throws
@@ -84,12 +84,12 @@ export class Engine {
     return iteratedOnly(pieces, "generate", "engine.complete(...)");
   }
 
-  /** As `LlamaModel.complete`, with the options and errors of `generate`. */
+  /** As `LanguageModel.complete`, with the options and errors of `generate`. */
   complete(options: EngineGenerateOptions): Promise<GenerationResult> {
     return returned(generation(this.model, (work) => this.generating(options, "complete", work)));
   }
 
-  /** As `LlamaModel.score`, with the adapter's name, a tenant and a deadline, and the further errors of `generate`. */
+  /** As `LanguageModel.score`, with the adapter's name, a tenant and a deadline, and the further errors of `generate`. */
   score(options: EngineScoreOptions): Promise<ScoreResult> {
     return scored(this.model, (work) => {
       this.requireTakes();

@@ -12,14 +12,14 @@ import {
 import { checkedCall, type GenerateOptions, generateOptionNames } from "../generate/options";
 import { checkedScore, type ScoreCall, type ScoreOptions, scoreOptionNames } from "../generate/scoring";
 import { limits } from "../limits";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import type { NativeEngineOptions } from "../native";
 import { integer, type Kind, number, positiveFloat32 } from "../option_kinds";
 import { booleanOf, checkOptions, functionOf, isMissing, type OptionNames } from "../options";
 
 export interface EngineOptions {
   /** A model has at most one Engine, until that is closed. */
-  readonly model: LlamaModel;
+  readonly model: LanguageModel;
   /**
    * Bytes for the keys and values of all requests together; at least a page of 64 positions. Default: eight full contexts,
    * at most a quarter of the free memory (on a CUDA device 60 %), at least one context.
@@ -78,10 +78,10 @@ export interface EngineCallOptions {
   readonly deadlineMs?: number;
 }
 
-/** As for `LlamaModel.generate`; in addition, who asks and which adapter answers. */
+/** As for `LanguageModel.generate`; in addition, who asks and which adapter answers. */
 export interface EngineGenerateOptions extends Omit<GenerateOptions, "adapter">, EngineCallOptions {}
 
-/** As for `LlamaModel.score`; in addition, who asks and which adapter scores. */
+/** As for `LanguageModel.score`; in addition, who asks and which adapter scores. */
 export interface EngineScoreOptions extends Omit<ScoreOptions, "adapter">, EngineCallOptions {}
 
 const callNames: OptionNames<EngineCallOptions> = { adapter: true, tenant: true, weight: true, deadlineMs: true };

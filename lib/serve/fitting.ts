@@ -2,10 +2,10 @@
 import { basename } from "node:path";
 import type { Adapter } from "../adapter/adapter";
 import { quoted, RubricateError } from "../errors";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 
 /** An adapter of another model object is served if that has the same weights. */
-export async function requireSameBase(model: LlamaModel, adapter: Adapter): Promise<void> {
+export async function requireSameBase(model: LanguageModel, adapter: Adapter): Promise<void> {
   try {
     adapter.nativeFor(model);
     return;

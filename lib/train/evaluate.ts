@@ -5,7 +5,7 @@ import type { Dataset } from "../data/dataset";
 import type { Example } from "../data/types";
 import { RubricateError } from "../errors";
 import { Callback, runJob, throwIfAborted } from "../job";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import { adapterHandle, contextName } from "../model_arguments";
 import type { NativeAdapter, NativeSums } from "../native";
 import { checkOptions, functionOf, type OptionNames, signalOf } from "../options";
@@ -42,7 +42,7 @@ const microBatchesOfACall = 4;
  * @throws RubricateError ERR_ARGUMENT, ERR_DATA, ERR_CONTEXT_LENGTH, ERR_NOT_FINITE, ERR_ABORTED, ERR_DISPOSED
  */
 export async function evaluate(
-  model: LlamaModel,
+  model: LanguageModel,
   data: Dataset | readonly Example[],
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
@@ -60,7 +60,7 @@ export async function evaluate(
 
 /** Like `evaluate`, with checked examples. */
 export async function evaluateSource(
-  model: LlamaModel,
+  model: LanguageModel,
   source: ExampleSource,
   adapter: NativeAdapter | null,
   options: Pick<EvaluateOptions, "signal" | "onProgress"> & { batchSize: number },

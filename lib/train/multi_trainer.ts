@@ -2,7 +2,7 @@ import { requireModel } from "../brands";
 import { invalid, quoted, RubricateError } from "../errors";
 import { abortError, isAborted, onAbort } from "../job";
 import { limits } from "../limits";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import { integer, type Kind, number } from "../option_kinds";
 import { checkOptions, type OptionNames, signalOf } from "../options";
 import type { TrainerOptions, TrainerSettings } from "./options";
@@ -14,7 +14,7 @@ import { type Member, SharedSteps } from "./shared_steps";
 import { TrainingRun } from "./training_run";
 
 export interface MultiTrainerOptions {
-  readonly model: LlamaModel;
+  readonly model: LanguageModel;
   /** Tokens of a shared step; a run whose own step has more goes alone. It bounds a micro-batch, too. Default: 4096. */
   readonly maxRows?: number;
   /** Runs of a shared step. Default: 256. */
@@ -44,7 +44,7 @@ const weights = number(0.001, 1000);
  * runs of one layout (variant, sites, layers) share a step, and layouts take turns.
  */
 export class MultiTrainer {
-  private readonly model: LlamaModel;
+  private readonly model: LanguageModel;
   private readonly steps: SharedSteps;
   private readonly active = new Map<string, { readonly run: TrainingRun; readonly outputDir: string | undefined }>();
   private closed = false;

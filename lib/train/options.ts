@@ -1,7 +1,7 @@
 import type { Adapter } from "../adapter/adapter";
 import type { Dataset } from "../data/dataset";
 import type { Example } from "../data/types";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import type { ExampleSource } from "./examples";
 import type { TrainingOptions, TrainingSettings } from "./option_table";
 
@@ -9,7 +9,7 @@ export type { LoggerName } from "./option_table";
 
 /** The model, the data and the options of a run. */
 export interface TrainerOptions extends TrainingOptions {
-  readonly model: LlamaModel;
+  readonly model: LanguageModel;
   /** The adapter that is trained, with any method but "full". */
   readonly adapter?: Adapter;
   /** An array is copied when a run begins. */

@@ -1,7 +1,7 @@
 import type { Adapter } from "../adapter/adapter";
 import type { SitePlan } from "../adapter/plan";
 import { hasGate } from "../model/architecture";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import type { NativeSite } from "../native";
 
 /** Share of the free memory that stored activations may take with recompute "auto". */
@@ -25,7 +25,7 @@ export const storedShare = 0.5;
  * block are not counted.
  */
 export function storedBytesPerToken(
-  model: Pick<LlamaModel, "architecture" | "dtype" | "device">,
+  model: Pick<LanguageModel, "architecture" | "dtype" | "device">,
   adapter?: Adapter,
 ): number {
   const { hidden, stacks } = model.architecture;
@@ -103,7 +103,7 @@ function updateBytes(sites: readonly SitePlan[], { hidden, inner }: Sizes): numb
  */
 export function recomputeRule(
   choice: boolean | "auto",
-  model: LlamaModel,
+  model: LanguageModel,
   adapter: Adapter | undefined,
 ): (rows: number) => boolean {
   if (choice !== "auto") return () => choice;

@@ -4,7 +4,7 @@
  */
 import { RubricateError } from "../errors";
 import { abortError, onAbort, runJob, throwIfAborted } from "../job";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import type { NativeTenantResult } from "../native";
 import { FairSteps, type Share, type StepBounds } from "./fair_steps";
 import { rowsOf, type StepMaker, type StepRequest } from "./step_maker";
@@ -64,7 +64,7 @@ export class SharedSteps {
   private timer: NodeJS.Timeout | undefined;
 
   constructor(
-    private readonly model: LlamaModel,
+    private readonly model: LanguageModel,
     private readonly bounds: StepBounds,
   ) {
     this.fair = new FairSteps(bounds);

@@ -1,6 +1,6 @@
 /** How the optimizer steps of a run are made: alone here; together with those of other runs in shared_steps.ts. */
 import { runJob } from "../job";
-import type { LlamaModel } from "../model/model";
+import type { LanguageModel } from "../model/model";
 import type { NativeMicroBatch, NativeOptimizer, NativeOptimizerOptions, NativeTenantResult } from "../native";
 import type { Trainee } from "./trainee";
 
@@ -27,7 +27,7 @@ export function rowsOf(microBatches: readonly NativeMicroBatch[]): number {
 }
 
 /** Makes steps of one run alone. */
-export function stepsAlone(model: LlamaModel): StepMaker {
+export function stepsAlone(model: LanguageModel): StepMaker {
   return {
     async make({ microBatches, trainee, optimizer, options, recomputes }, signal) {
       const tenants = [{ parameters: trainee.parameters, optimizer, options }];

@@ -4,7 +4,7 @@ import { bytesOf, float32Values, type ReadTensor, type StoredTensor } from "../f
 import { areFinite } from "../finite";
 import { runJob } from "../job";
 import { requireCompanions } from "../model/companions";
-import type { BaseFingerprint, LlamaModel } from "../model/model";
+import type { BaseFingerprint, LanguageModel } from "../model/model";
 import { adapterHandle } from "../model_arguments";
 import type { NativeAdapter, NativeOptimizer, NativeParameters } from "../native";
 import { inSlices, type Steps } from "../steps";
@@ -193,7 +193,7 @@ interface TrainableModel {
 /** Models that were made trainable, which happens once. */
 const trainable = new WeakMap<object, Promise<TrainableModel>>();
 
-async function makeTrainable(model: LlamaModel): Promise<TrainableModel> {
+async function makeTrainable(model: LanguageModel): Promise<TrainableModel> {
   const base = await model.fingerprint();
   const parameters = await runJob(() => model.native.makeTrainable());
   return { parameters, base };
@@ -201,7 +201,7 @@ async function makeTrainable(model: LlamaModel): Promise<TrainableModel> {
 
 /** The parameters that a run trains, and its base; makes a model's weights trainable. */
 export async function traineeOf(
-  model: LlamaModel,
+  model: LanguageModel,
   adapter: Adapter | undefined,
 ): Promise<{ trainee: Trainee; base: BaseFingerprint }> {
   const vectors = adapterHandle(adapter, model);

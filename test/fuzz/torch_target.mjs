@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { parity, rubricate } from "./package.mjs";
 
-const { LlamaModel, RedAdapter } = rubricate;
+const { LanguageModel, RedAdapter } = rubricate;
 
 /** The entries of an archive without zip64, as torch writes small ones. */
 function entriesOf(bytes) {
@@ -87,7 +87,7 @@ const records = ["PK\x05\x06", "PK\x01\x02", "PK\x03\x04", "\xff\xff\xff\xff", "
 
 export const torchTarget = {
   async prepare() {
-    const model = await LlamaModel.fromPretrained(join(parity, "gqa"), { device: "cpu", dtype: "float32" });
+    const model = await LanguageModel.fromPretrained(join(parity, "gqa"), { device: "cpu", dtype: "float32" });
     return { model, bytes: readFileSync(join(parity, "reference", "llama", "delta_vector.pth")) };
   },
   async run(random, home, attempt, { model, bytes }) {

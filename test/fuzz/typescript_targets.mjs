@@ -5,8 +5,17 @@ import { anything, asBytes, assembled, mutated } from "./mutations.mjs";
 import { rubricate } from "./package.mjs";
 import { torchTarget } from "./torch_target.mjs";
 
-const { Ia3Adapter, LlamaModel, LoraAdapter, RedAdapter, Dataset, Tokenizer, Trainer, embeddedModelDir, loadAdapter } =
-  rubricate;
+const {
+  Ia3Adapter,
+  LanguageModel,
+  LoraAdapter,
+  RedAdapter,
+  Dataset,
+  Tokenizer,
+  Trainer,
+  embeddedModelDir,
+  loadAdapter,
+} = rubricate;
 const embedded = embeddedModelDir();
 const read = (name) => readFileSync(join(embedded, name));
 const json = (name) => JSON.parse(read(name));
@@ -51,7 +60,7 @@ const loadsTokenizer = (name, documentOf) => async (random, home, attempt) => {
 };
 
 async function useModel(folder, attempt) {
-  const model = await attempt(() => LlamaModel.fromPretrained(folder, { device: "cpu" }));
+  const model = await attempt(() => LanguageModel.fromPretrained(folder, { device: "cpu" }));
   if (!model) return;
   await attempt(async () => {
     for await (const _ of model.generate({ prompt: "hi", maxNewTokens: 2 }));
@@ -212,7 +221,7 @@ async function resume(random, home, attempt, { options, model, kept, state }) {
 }
 
 async function prepareResume(home) {
-  const model = await LlamaModel.fromPretrained(embedded, { device: "cpu" });
+  const model = await LanguageModel.fromPretrained(embedded, { device: "cpu" });
   const rows = [{ text: "hello there world" }, { text: "another one" }, { text: "third row of text" }];
   const train = await Dataset.fromRows(rows, { tokenizer: model.tokenizer, maxLength: 32 });
   const options = { model, train, outputDir: join(home, "run"), maxSteps: 3, checkpointEverySteps: 1, batchSize: 1 };
@@ -224,7 +233,7 @@ async function prepareResume(home) {
 
 /** An adapter of each method, with the formats of their configurations. */
 async function prepareAdapters(home) {
-  const model = await LlamaModel.fromPretrained(embedded, { device: "cpu" });
+  const model = await LanguageModel.fromPretrained(embedded, { device: "cpu" });
   const adapters = [];
   for (const method of [RedAdapter, LoraAdapter, Ia3Adapter]) {
     const folder = join(home, method.name);

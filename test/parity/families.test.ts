@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
 import { readSafetensors } from "../../lib/files/safetensors";
 import { runJob } from "../../lib/job";
-import { LlamaModel } from "../../lib/model/model";
+import { LanguageModel } from "../../lib/model/model";
 import { type NativeAdapter, type NativeParameters, native } from "../../lib/native";
 import { learningRateAt } from "../../lib/train/schedule";
 import {
@@ -51,12 +51,12 @@ function largestError(a: Float32Array, b: Float32Array): number {
   return largest((at) => a[at]! - b[at]!) / largest((at) => b[at]!);
 }
 
-const logitsOf = (model: LlamaModel, expected: Expected, adapter?: NativeAdapter) =>
+const logitsOf = (model: LanguageModel, expected: Expected, adapter?: NativeAdapter) =>
   runJob(() => model.native.logits(microBatch(expected.batch, adapter ? 1 : 0), adapter ? [adapter] : []));
 
 /** The ten steps of a fixture. @returns the losses */
 async function tenSteps(
-  model: LlamaModel,
+  model: LanguageModel,
   parameters: NativeAdapter | NativeParameters,
   { settings, batches }: Expected["training"],
 ): Promise<number[]> {
@@ -102,7 +102,7 @@ function expectNear(
 
 describe.each(fixtures)("%s (%s) in fp32", (fixture, family) => {
   const expected = expectedOf(fixture);
-  let model: LlamaModel;
+  let model: LanguageModel;
   let tensors: Map<string, Float32Array>;
   beforeAll(async () => {
     model = await loadFixture(fixture, { dtype: "float32" });
@@ -182,7 +182,7 @@ describe.each(["gqa_bf16", "qwen2_bf16", "mistral_bf16", "qwen3_bf16", "gpt2_bf1
   "%s in bf16",
   (fixture) => {
     const expected = expectedOf(fixture);
-    let model: LlamaModel;
+    let model: LanguageModel;
     let tensors: Map<string, Float32Array>;
     beforeAll(async () => {
       model = await loadFixture(fixture);
@@ -271,7 +271,7 @@ describe.each([...saved, "gpt2", "gpt2_bf16", "phi3", "phi3_bf16"])("saving %s",
 
     using adapter = RedAdapter.create(model);
     await adapter.savePretrained(join(folder, "adapter"));
-    using loaded = await LlamaModel.fromPretrained(join(folder, "model"), { device });
+    using loaded = await LanguageModel.fromPretrained(join(folder, "model"), { device });
     expect(await loaded.fingerprint()).toEqual(trained);
     expect(await loaded.logits([1, 2, 3])).toEqual(await model.logits([1, 2, 3]));
     (await RedAdapter.fromPretrained(join(folder, "adapter"), loaded)).dispose();

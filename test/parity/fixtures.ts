@@ -6,7 +6,7 @@ import type { Example } from "../../lib/data/types";
 import { float32Values, readSafetensors } from "../../lib/files/safetensors";
 import { runJob } from "../../lib/job";
 import type { DeviceChoice } from "../../lib/model/device";
-import { LlamaModel, type LoadOptions } from "../../lib/model/model";
+import { LanguageModel, type LoadOptions } from "../../lib/model/model";
 import { type NativeAdapter, type NativeMicroBatch, type NativeParameters, native } from "../../lib/native";
 import type { StepEvent } from "../../lib/train/events";
 import type { TrainerOptions } from "../../lib/train/options";
@@ -54,7 +54,7 @@ export const device = (process.env.RUBRICATE_TEST_DEVICE ?? "cpu") as DeviceChoi
 
 /** A fixture's model. */
 export const loadFixture = (fixture: string, options: LoadOptions = {}) =>
-  LlamaModel.fromPretrained(folderOf(fixture), { device, ...options });
+  LanguageModel.fromPretrained(folderOf(fixture), { device, ...options });
 
 export const folderOf = (fixture: string) => join(__dirname, "fixtures", fixture);
 
@@ -105,7 +105,7 @@ export function examplesOf({ tokenIds, sequenceStarts, targets }: StoredBatch): 
 }
 
 /** An adapter with a case's random vectors. */
-export function adapterOf(model: LlamaModel, tensors: ReadonlyMap<string, Float32Array>, one: RedCase): RedAdapter {
+export function adapterOf(model: LanguageModel, tensors: ReadonlyMap<string, Float32Array>, one: RedCase): RedAdapter {
   const adapter = RedAdapter.create(model, { variant: one.variant, sites: one.sites, layers: one.layers });
   const names = [...adapter.vectors().keys()];
   adapter.setVectors(new Map(names.map((name) => [name, tensors.get(`${one.name}.${name}`)!])));
@@ -124,7 +124,7 @@ const noUpdate = {
 
 /** Forms gradients of a fixture's batch and changes nothing. @returns the loss */
 export async function backward(
-  model: LlamaModel,
+  model: LanguageModel,
   parameters: NativeAdapter | NativeParameters,
   batch: StoredBatch,
   recompute = false,
@@ -152,7 +152,7 @@ export function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): numbe
 
 /** A Trainer's steps over a fixture's training batches: each has 3 sequences and 1 more that carries loss. */
 export async function trainedSteps(
-  model: LlamaModel,
+  model: LanguageModel,
   { settings, batches }: Expected["training"],
   options: Partial<TrainerOptions>,
 ): Promise<StepEvent[]> {

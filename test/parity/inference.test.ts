@@ -1,12 +1,12 @@
 /** Logits, and the ids of greedy decoding, against transformers'. */
 import { runJob } from "../../lib/job";
-import type { LlamaModel } from "../../lib/model/model";
+import type { LanguageModel } from "../../lib/model/model";
 import type { NativeAdapter } from "../../lib/native";
 import { adapterOf, expectedOf, loadFixture, microBatch, relativeError, tensorsOf } from "./fixtures";
 
 describe.each(["mha", "gqa", "llama3", "bias", "gqa_bf16", "linear_rope"])("%s", (fixture) => {
   const expected = expectedOf(fixture);
-  let model: LlamaModel;
+  let model: LanguageModel;
   let tensors: Map<string, Float32Array>;
   beforeAll(async () => {
     model = await loadFixture(fixture, { dtype: "float32" });
@@ -15,7 +15,7 @@ describe.each(["mha", "gqa", "llama3", "bias", "gqa_bf16", "linear_rope"])("%s",
   });
   afterAll(() => model?.dispose());
 
-  const logitsOf = (of: LlamaModel, adapter?: NativeAdapter) =>
+  const logitsOf = (of: LanguageModel, adapter?: NativeAdapter) =>
     runJob(() => of.native.logits(microBatch(expected.batch, adapter ? 1 : 0), adapter ? [adapter] : []));
 
   test("logits of the whole batch, unedited and edited", async () => {

@@ -4,13 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LoraAdapter } from "../../lib/adapter/lora_adapter";
 import { float32Values, readSafetensors } from "../../lib/files/safetensors";
-import type { LlamaModel } from "../../lib/model/model";
+import type { LanguageModel } from "../../lib/model/model";
 import type { TrainerOptions } from "../../lib/train/options";
 import { backward, expectedOf, folderOf, loadFixture, relativeError, trainedSteps, under } from "./fixtures";
 
 const base = expectedOf("gqa");
 const quiet = { onNotice: () => {} };
-let model: LlamaModel;
+let model: LanguageModel;
 let home: string;
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), "rubricate-lora-"));

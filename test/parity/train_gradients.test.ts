@@ -1,13 +1,13 @@
 /** Gradients of every vector of every RED case, and of every weight, against PyTorch's. */
 import { runJob } from "../../lib/job";
-import type { LlamaModel } from "../../lib/model/model";
+import type { LanguageModel } from "../../lib/model/model";
 import { adapterOf, backward, expectedOf, loadFixture, relativeError, tensorsOf, under } from "./fixtures";
 
 const fixtures = ["mha", "gqa", "llama3", "bias", "gqa_bf16", "linear_rope"];
 
 describe.each(fixtures)("%s in fp32", (fixture) => {
   const expected = expectedOf(fixture);
-  let model: LlamaModel;
+  let model: LanguageModel;
   let tensors: Map<string, Float32Array>;
   beforeAll(async () => {
     model = await loadFixture(fixture, { dtype: "float32" });
@@ -54,7 +54,7 @@ function expectNear(name: string, ours: Float32Array, theirs: Float32Array, fp32
 
 describe("gqa_bf16 in bf16", () => {
   const expected = expectedOf("gqa_bf16");
-  let model: LlamaModel;
+  let model: LanguageModel;
   let tensors: Map<string, Float32Array>;
   beforeAll(async () => {
     model = await loadFixture("gqa_bf16");

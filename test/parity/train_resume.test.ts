@@ -6,7 +6,7 @@ import { Dataset } from "../../lib/data/dataset";
 import type { Example } from "../../lib/data/types";
 import { embeddedModelDir } from "../../lib/embedded";
 import type { RubricateError } from "../../lib/errors";
-import { LlamaModel } from "../../lib/model/model";
+import { LanguageModel } from "../../lib/model/model";
 import { native } from "../../lib/native";
 import type { EvalEvent } from "../../lib/train/events";
 import type { TrainerOptions } from "../../lib/train/options";
@@ -17,7 +17,7 @@ import { device, loadFixture } from "./fixtures";
 // Where a processor plays the device, a run takes many seconds: half of it, stopped at one moment, stands for all.
 const [epochs, delays, pools] = device === "cpu" ? [4, [0, 1, 2, 3], [2, 3, 7]] : [2, [1], [2]];
 
-let model: LlamaModel;
+let model: LanguageModel;
 let root: string;
 beforeAll(async () => {
   model = await loadFixture("gqa");
@@ -110,7 +110,7 @@ describe.each(kinds)("a run that is %s", (_, changes) => {
 
 test("all weights, stopped and resumed by another model of the same folder, end with the same bits", async () => {
   const changes = { method: "full", adapter: undefined, batchSize: 8, learningRate: 1e-3, epochs: 2 } as const;
-  async function weightsOf(own: LlamaModel): Promise<Float32Array[]> {
+  async function weightsOf(own: LanguageModel): Promise<Float32Array[]> {
     const { promise } = own.native.makeTrainable();
     const parameters = await promise;
     return parameters.names.map((_, index) => parameters.value(index));
@@ -187,7 +187,7 @@ test.each([{ learningRate: 3e38 }, { learningRate: 1e20, weightDecay: 3e18, weig
 );
 
 test("a data worker that ends leaves the last finished step", async () => {
-  using own = await LlamaModel.fromPretrained(embeddedModelDir());
+  using own = await LanguageModel.fromPretrained(embeddedModelDir());
   const rows = Array.from({ length: 12 }, (_, at) => ({ prompt: `Once ${at}`, completion: ` upon a time ${at}` }));
   const trained = async (outputDir: string, resume: boolean, onStep: (step: number, data: Dataset) => unknown) => {
     using adapter = RedAdapter.create(own);
@@ -215,7 +215,7 @@ test("all weights that a step would take out of range stay as they were, and can
     message: expect.stringMatching(/The step would make .* infinite or NaN; nothing was updated/),
   });
   await own.savePretrained(join(root, "model"));
-  using again = await LlamaModel.fromPretrained(join(root, "model"));
+  using again = await LanguageModel.fromPretrained(join(root, "model"));
   const [before, after] = [model, again].map((one) => one.logits(Int32Array.of(3, 1, 4)));
   expect(await after).toEqual(await before);
 });

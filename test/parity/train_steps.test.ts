@@ -1,7 +1,7 @@
 /** Ten optimizer steps against PyTorch's: losses, gradient norms, learning rates, and where the parameters end. */
 import { RedAdapter } from "../../lib/adapter/red_adapter";
 import { runJob } from "../../lib/job";
-import type { LlamaModel } from "../../lib/model/model";
+import type { LanguageModel } from "../../lib/model/model";
 import { type NativeAdapter, type NativeParameters, native } from "../../lib/native";
 import { evaluate } from "../../lib/train/evaluate";
 import type { StepEvent } from "../../lib/train/events";
@@ -24,7 +24,7 @@ const fixtures = ["mha", "gqa", "llama3", "bias", "linear_rope"];
 
 describe.each(fixtures)("%s", (fixture) => {
   const expected = expectedOf(fixture);
-  let model: LlamaModel;
+  let model: LanguageModel;
   let tensors: Map<string, Float32Array>;
   beforeAll(async () => {
     model = await loadFixture(fixture, { dtype: "float32" });
@@ -110,7 +110,7 @@ describe("gqa_bf16, computed in bf16: as near to fp32 as PyTorch's bf16, to half
   const options = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, decayToZero: false };
 
   /** Ten steps of the core's own; some of its sequences carry no loss, and a Trainer would leave them out. */
-  async function lossesOf(model: LlamaModel, parameters: NativeAdapter | NativeParameters): Promise<number[]> {
+  async function lossesOf(model: LanguageModel, parameters: NativeAdapter | NativeParameters): Promise<number[]> {
     const optimizer = new (native().Optimizer)(parameters);
     const slot = "values" in parameters ? 1 : 0;
     const losses: number[] = [];

@@ -7,7 +7,7 @@ import { type RedSite, type RedVariant, redSites } from "../../lib/adapter/confi
 import { linearAt } from "../../lib/adapter/plan";
 import { redPlan } from "../../lib/adapter/red_plan";
 import { invalid } from "../../lib/errors";
-import { LlamaModel } from "../../lib/model/model";
+import { LanguageModel } from "../../lib/model/model";
 import { type NativeModel, native } from "../../lib/native";
 
 const folder = join(__dirname, "../parity/fixtures/gqa");
@@ -15,10 +15,10 @@ const vocabulary = 128;
 const context = 128;
 const ids = (...values: number[]) => Int32Array.from(values);
 
-let owner: LlamaModel;
+let owner: LanguageModel;
 let model: NativeModel;
 beforeAll(async () => {
-  owner = await LlamaModel.fromPretrained(folder);
+  owner = await LanguageModel.fromPretrained(folder);
   model = owner.native;
 });
 afterAll(() => owner.dispose());

@@ -13,7 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
 import { embeddedModelDir } from "../../lib/embedded";
-import { LlamaModel } from "../../lib/model/model";
+import { LanguageModel } from "../../lib/model/model";
 import { Trainer } from "../../lib/train/trainer";
 
 // The file of a loaded model is mapped. A job that reads it after a change gets no valid weights: it ends with
@@ -32,7 +32,7 @@ const load = async () => {
   return {
     folder,
     file: join(folder, "model.safetensors"),
-    model: await LlamaModel.fromPretrained(folder, { device: "cpu" }),
+    model: await LanguageModel.fromPretrained(folder, { device: "cpu" }),
   };
 };
 
@@ -42,14 +42,14 @@ const train = [0, 1].map((line) => {
 });
 
 /** Trains for two steps. @returns their losses */
-async function losses(options: { model: LlamaModel; adapter?: RedAdapter; method?: "full" }) {
+async function losses(options: { model: LanguageModel; adapter?: RedAdapter; method?: "full" }) {
   const found: number[] = [];
   for await (const event of new Trainer({ ...options, train, maxSteps: 2 }).run())
     if (event.type === "step") found.push(event.loss);
   return found;
 }
 
-const works: Record<string, (model: LlamaModel) => Promise<unknown>> = {
+const works: Record<string, (model: LanguageModel) => Promise<unknown>> = {
   "full fine-tuning": (model) => losses({ model, method: "full" }),
   "RED training": (model) => losses({ model, adapter: RedAdapter.create(model) }),
   logits: async (model) => (await model.logits([1, 2, 3])).slice(0, 8),

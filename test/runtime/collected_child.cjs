@@ -4,7 +4,7 @@ const { mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync } = require
 const { tmpdir } = require("node:os");
 const { basename, join } = require("node:path");
 const { Dataset } = require("../../lib/data/dataset");
-const { LlamaModel } = require("../../lib/model/model");
+const { LanguageModel } = require("../../lib/model/model");
 const { Tokenizer } = require("../../lib/tokenizer/tokenizer");
 const { RedAdapter } = require("../../lib/adapter/red_adapter");
 const { Trainer } = require("../../lib/train/trainer");
@@ -50,7 +50,7 @@ const kinds = {
 
   /** What an unfinished run still holds: its adapter, its folder, its log. */
   async runs() {
-    const model = await LlamaModel.fromPretrained(join(__dirname, "../parity/fixtures/gqa"));
+    const model = await LanguageModel.fromPretrained(join(__dirname, "../parity/fixtures/gqa"));
     const adapter = RedAdapter.create(model);
     const train = [{ tokenIds: Int32Array.of(1, 2, 3, 4), supervised: new Uint8Array(4).fill(1), line: 1 }];
     const trainer = () => new Trainer({ model, adapter, train, maxSteps: 9, outputDir: folder, loggers: ["jsonl"] });

@@ -1,7 +1,7 @@
 import { RedAdapter } from "../../lib/adapter/red_adapter";
 import { outputKinds } from "../../lib/binding/engine";
 import { embeddedModelDir } from "../../lib/embedded";
-import { LlamaModel } from "../../lib/model/model";
+import { LanguageModel } from "../../lib/model/model";
 import { Trainer } from "../../lib/train/trainer";
 import { spyOnEngine } from "../unit/engine_spy";
 
@@ -15,9 +15,9 @@ const prompts = Array.from({ length: CLIENTS }, (_, client) =>
 
 /** The request of each token that came. */
 const tokensOf: number[] = [];
-let model: LlamaModel;
+let model: LanguageModel;
 beforeAll(async () => {
-  model = await LlamaModel.fromPretrained(embeddedModelDir(), { device: "cpu" });
+  model = await LanguageModel.fromPretrained(embeddedModelDir(), { device: "cpu" });
   spyOnEngine(model, (rows) => {
     for (const [request, kind] of rows) if (kind === outputKinds.token) tokensOf.push(request!);
   });

@@ -7,7 +7,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { MatrixProduct, ModelDevice } from "../../lib/model/device";
-import { LlamaModel } from "../../lib/model/model";
+import { LanguageModel } from "../../lib/model/model";
 import { folderOf, relativeError } from "../parity/fixtures";
 import { nodeArguments, spawnCli } from "../unit/cli_support";
 import { temporaryFolder } from "../unit/failing_files";
@@ -52,7 +52,7 @@ describeOnEmulation("with a library in cuBLASLt's place", () => {
     expect(theirs.length).toBeGreaterThan(0);
     for (const product of theirs)
       expect(product).toMatchObject({ m: 4, layout: "NT", a: "float32", c: "float32", accumulates: false });
-    using cpu = await LlamaModel.fromPretrained(folderOf("gqa"), { device: "cpu" });
+    using cpu = await LanguageModel.fromPretrained(folderOf("gqa"), { device: "cpu" });
     expect(cpu.products()).toEqual([]);
     expect(relativeError(Float32Array.from(logits), await cpu.logits([1, 17, 44, 9]))).toBeLessThan(5e-6);
   });

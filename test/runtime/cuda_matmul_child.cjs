@@ -2,7 +2,7 @@
 // with a folder as argument the notices of a run resumed there, as JSON.
 const { join } = require("node:path");
 const { RedAdapter } = require("../../lib/adapter/red_adapter.ts");
-const { LlamaModel } = require("../../lib/model/model.ts");
+const { LanguageModel } = require("../../lib/model/model.ts");
 const { Trainer } = require("../../lib/train/trainer.ts");
 
 const [, , device, outputDir] = process.argv;
@@ -27,7 +27,7 @@ async function goOn(model) {
 }
 
 async function main() {
-  const model = await LlamaModel.fromPretrained(join(__dirname, "../parity/fixtures/gqa"), { device });
+  const model = await LanguageModel.fromPretrained(join(__dirname, "../parity/fixtures/gqa"), { device });
   const logits = [...(await model.logits([1, 17, 44, 9]))];
   const notices = outputDir === undefined ? [] : await goOn(model);
   return { device: model.device, logits, products: model.products(), notices };

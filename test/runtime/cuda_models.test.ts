@@ -10,7 +10,7 @@ import { RedAdapter } from "../../lib/adapter/red_adapter";
 import type { Example } from "../../lib/data/types";
 import { runJob } from "../../lib/job";
 import { type DeviceChoice, setDeviceMemoryLimit } from "../../lib/model/device";
-import { LlamaModel } from "../../lib/model/model";
+import { LanguageModel } from "../../lib/model/model";
 import type { TrainerOptions } from "../../lib/train/options";
 import { Trainer } from "../../lib/train/trainer";
 import { folderOf, relativeError } from "../parity/fixtures";
@@ -21,9 +21,9 @@ const plugin = process.env.RUBRICATE_CUDA_LIBRARY;
 const describeOnCuda = plugin ? describe : describe.skip;
 
 const prompt = [1, 17, 44, 9, 80, 3, 61];
-const load = (device: DeviceChoice, fixture = "gqa") => LlamaModel.fromPretrained(folderOf(fixture), { device });
+const load = (device: DeviceChoice, fixture = "gqa") => LanguageModel.fromPretrained(folderOf(fixture), { device });
 
-async function idsOf(model: LlamaModel, adapter: RedAdapter | null = null): Promise<number[]> {
+async function idsOf(model: LanguageModel, adapter: RedAdapter | null = null): Promise<number[]> {
   const ids: number[] = [];
   for await (const { tokenId } of model.generate({ tokenIds: prompt, adapter, maxNewTokens: 12 })) ids.push(tokenId);
   return ids;
@@ -38,7 +38,7 @@ const examples: Example[] = Array.from({ length: 24 }, (_, at) => {
   };
 });
 
-async function trained(model: LlamaModel, changes: Partial<TrainerOptions>, until = Number.POSITIVE_INFINITY) {
+async function trained(model: LanguageModel, changes: Partial<TrainerOptions>, until = Number.POSITIVE_INFINITY) {
   const outputDir = changes.outputDir;
   const settings = { batchSize: 4, learningRate: 0.01, epochs: 2, checkpointEverySteps: outputDir ? 1 : undefined };
   const trainer = new Trainer({ model, train: examples, ...settings, ...changes });
@@ -46,14 +46,14 @@ async function trained(model: LlamaModel, changes: Partial<TrainerOptions>, unti
     if (event.type === "step" && event.step === until) return;
 }
 
-async function weightsOf(model: LlamaModel): Promise<Float32Array[]> {
+async function weightsOf(model: LanguageModel): Promise<Float32Array[]> {
   const parameters = await runJob(() => model.native.makeTrainable());
   return parameters.names.map((_, index) => parameters.value(index));
 }
 
 describeOnCuda(`with the plug-in ${plugin ?? "that RUBRICATE_CUDA_LIBRARY names"}`, () => {
-  let cpu: LlamaModel;
-  let cuda: LlamaModel;
+  let cpu: LanguageModel;
+  let cuda: LanguageModel;
   let root: string;
   beforeAll(async () => {
     cpu = await load("cpu");
@@ -119,7 +119,7 @@ describeOnCuda(`with the plug-in ${plugin ?? "that RUBRICATE_CUDA_LIBRARY names"
     const { used } = cuda.memory().device!;
     const seen: number[] = [];
     const progress = async (signal?: AbortSignal, onProgress?: () => void) => {
-      const model = await LlamaModel.fromPretrained(folderOf("gqa"), {
+      const model = await LanguageModel.fromPretrained(folderOf("gqa"), {
         device: "cuda",
         signal,
         onProgress({ loadedBytes, totalBytes }) {
@@ -188,8 +188,8 @@ describeOnCuda(`with the plug-in ${plugin ?? "that RUBRICATE_CUDA_LIBRARY names"
       const [here, there] = [await weightsOf(second), await weightsOf(third)];
       for (const [at, values] of there.entries()) expect(relativeError(here[at]!, values)).toBeLessThan(1e-3);
       await third.savePretrained(join(root, "saved"));
-      using saved = await LlamaModel.fromPretrained(join(root, "saved"), { device: "cpu" });
-      using again = await LlamaModel.fromPretrained(join(root, "saved"), { device: "cuda" });
+      using saved = await LanguageModel.fromPretrained(join(root, "saved"), { device: "cpu" });
+      using again = await LanguageModel.fromPretrained(join(root, "saved"), { device: "cuda" });
       await again.savePretrained(join(root, "again"));
       const bytes = (folder: string) => readFileSync(join(root, folder, "model.safetensors"));
       expect(bytes("again").equals(bytes("saved"))).toBe(true);

@@ -2,10 +2,10 @@
 const { join } = require("node:path");
 const { RedAdapter } = require("../../lib/adapter/red_adapter.ts");
 const { setDeviceMemoryLimit } = require("../../lib/model/device.ts");
-const { LlamaModel } = require("../../lib/model/model.ts");
+const { LanguageModel } = require("../../lib/model/model.ts");
 const { Trainer } = require("../../lib/train/trainer.ts");
 
-const load = (device) => LlamaModel.fromPretrained(join(__dirname, "../parity/fixtures/gqa"), { device });
+const load = (device) => LanguageModel.fromPretrained(join(__dirname, "../parity/fixtures/gqa"), { device });
 const failed = (promise) =>
   promise.then(
     () => ({ code: "", message: "it succeeded" }),

@@ -1,16 +1,16 @@
 // Loads a model with device "auto", computes with it, and requests "cuda". Prints the results as JSON.
 const { join } = require("node:path");
 const { setDeviceMemoryLimit } = require("../../lib/model/device.ts");
-const { LlamaModel } = require("../../lib/model/model.ts");
+const { LanguageModel } = require("../../lib/model/model.ts");
 
 const fixture = join(__dirname, "../parity/fixtures/gqa");
 
 async function main() {
-  const model = await LlamaModel.fromPretrained(fixture);
+  const model = await LanguageModel.fromPretrained(fixture);
   const logits = await model.logits([1, 2, 3]);
   const { device } = model;
   model.dispose();
-  const error = await LlamaModel.fromPretrained(fixture, { device: "cuda" }).then(
+  const error = await LanguageModel.fromPretrained(fixture, { device: "cuda" }).then(
     () => ({ code: "", message: "it was loaded" }),
     ({ code, message }) => ({ code, message }),
   );

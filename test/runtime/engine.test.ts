@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { outputKinds } from "../../lib/binding/engine";
 import { embeddedModelDir } from "../../lib/embedded";
 import { greedy } from "../../lib/generate/sampling_options";
-import { LlamaModel } from "../../lib/model/model";
+import { LanguageModel } from "../../lib/model/model";
 import {
   type NativeAdapter,
   type NativeEngine,
@@ -43,7 +43,7 @@ const request = (more: Partial<NativeEngineRequest> = {}): NativeEngineRequest =
 let model: NativeModel;
 let architecture: string;
 const load = async (source = folder): Promise<NativeModel> => {
-  const loaded = await LlamaModel.fromPretrained(source);
+  const loaded = await LanguageModel.fromPretrained(source);
   architecture = JSON.stringify(loaded.architecture);
   return (loaded as unknown as { native: NativeModel }).native;
 };

@@ -6,8 +6,8 @@ const print = (line) => process.stdout.write(`${line}\n`);
 const long = { tokenIds: [1, 5, 9], maxNewTokens: 500 };
 
 async function load() {
-  const { LlamaModel, embeddedModelDir } = lib();
-  const model = await LlamaModel.fromPretrained(embeddedModelDir(), { device: "cpu" });
+  const { LanguageModel, embeddedModelDir } = lib();
+  const model = await LanguageModel.fromPretrained(embeddedModelDir(), { device: "cpu" });
   return Object.defineProperty(model, "eosTokenIds", { value: [] });
 }
 

@@ -6,7 +6,7 @@ import { rubricate } from "../../bench/js/package.mjs";
 import { writeRandomModel } from "../../bench/js/random_model.mjs";
 import { shapes } from "../../bench/js/shapes.mjs";
 
-const { embeddedModelDir, LlamaModel, RedAdapter } = rubricate;
+const { embeddedModelDir, LanguageModel, RedAdapter } = rubricate;
 
 /** Of the package's tokenizer, which the models have. */
 export const vocabulary = 2048;
@@ -46,7 +46,7 @@ export async function withRandomModel(shape, config, work) {
     writeRandomModel(folder, full, { tokenizer: embeddedModelDir() });
     const loaded = [];
     const load = async () => {
-      const model = await LlamaModel.fromPretrained(folder, { device: "cpu" });
+      const model = await LanguageModel.fromPretrained(folder, { device: "cpu" });
       loaded.push(model);
       return model;
     };

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { invalid, RubricateError } from "../../lib/errors";
 import { limits } from "../../lib/limits";
-import { LlamaModel } from "../../lib/model/model";
+import { LanguageModel } from "../../lib/model/model";
 import { type NativeModel, type NativeTensor, native } from "../../lib/native";
 import { expectedOf } from "../parity/fixtures";
 import { planOf, redAdapter } from "./red_adapters";
@@ -39,7 +39,7 @@ const engineOptions = {
 
 let architecture: string;
 const load = async (): Promise<NativeModel> => {
-  const model = await LlamaModel.fromPretrained(folder);
+  const model = await LanguageModel.fromPretrained(folder);
   architecture = JSON.stringify(model.architecture);
   return (model as unknown as { native: NativeModel }).native;
 };
@@ -391,7 +391,7 @@ test("a file that changes while it is in use ends jobs with ERR_FILE", async () 
   const { tmpdir } = await import("node:os");
   const copy = mkdtempSync(join(tmpdir(), "rubricate-"));
   cpSync(folder, copy, { recursive: true });
-  const changing = await LlamaModel.fromPretrained(copy);
+  const changing = await LanguageModel.fromPretrained(copy);
   const handle = (changing as unknown as { native: NativeModel }).native;
   await handle.logits(extents, []).promise;
   utimesSync(join(copy, "model.safetensors"), new Date(0), new Date(0));

@@ -3,7 +3,7 @@
 require("./typescript.cjs");
 const { createHash } = require("node:crypto");
 const { join } = require("node:path");
-const { LlamaModel } = require("../../lib/model/model");
+const { LanguageModel } = require("../../lib/model/model");
 const { RedAdapter } = require("../../lib/adapter/red_adapter");
 const { Trainer } = require("../../lib/train/trainer");
 
@@ -19,7 +19,7 @@ const train = Array.from({ length: 30 }, (_, at) => {
 });
 
 async function main() {
-  const model = await LlamaModel.fromPretrained(join(__dirname, "../parity/fixtures/gqa"));
+  const model = await LanguageModel.fromPretrained(join(__dirname, "../parity/fixtures/gqa"));
   const adapter = RedAdapter.create(model);
   const options = { batchSize: 2, gradientAccumulationSteps: 2, maxSteps: Number(steps), checkpointEverySteps: 1 };
   const evaluation = { eval: 0.2, evalEverySteps: 7, keepBest: true, evalEveryEpoch: false };

@@ -4,7 +4,7 @@
 require("./typescript.cjs");
 const { createHash } = require("node:crypto");
 const { join } = require("node:path");
-const { LlamaModel } = require("../../lib/model/model");
+const { LanguageModel } = require("../../lib/model/model");
 const { RedAdapter } = require("../../lib/adapter/red_adapter");
 const { MultiTrainer } = require("../../lib/train/multi_trainer");
 
@@ -29,7 +29,7 @@ async function follow(run, started) {
 }
 
 async function main() {
-  const model = await LlamaModel.fromPretrained(join(__dirname, "../parity/fixtures/gqa"));
+  const model = await LanguageModel.fromPretrained(join(__dirname, "../parity/fixtures/gqa"));
   const trainer = new MultiTrainer({ model });
   const own = [
     { eval: 0.2, evalEverySteps: 3, evalEveryEpoch: false, keepBest: true },

@@ -1,8 +1,8 @@
 /** An engine answers with what a MultiTrainer publishes while it trains. */
-import { type LlamaModel, MultiTrainer, RedAdapter } from "../../lib/index";
+import { type LanguageModel, MultiTrainer, RedAdapter } from "../../lib/index";
 import { loadModel, withEngine } from "../unit/engine_support";
 
-let model: LlamaModel;
+let model: LanguageModel;
 beforeAll(async () => {
   model = await loadModel();
 });

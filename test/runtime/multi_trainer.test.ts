@@ -4,7 +4,7 @@ import { join, relative } from "node:path";
 import { RedAdapter, type RedAdapterOptions } from "../../lib/adapter/red_adapter";
 import type { Example } from "../../lib/data/types";
 import type { RubricateError } from "../../lib/errors";
-import { LlamaModel } from "../../lib/model/model";
+import { LanguageModel } from "../../lib/model/model";
 import type { TrainEvent } from "../../lib/train/events";
 import { FairSteps, type Share } from "../../lib/train/fair_steps";
 import { type MultiRunOptions, MultiTrainer } from "../../lib/train/multi_trainer";
@@ -12,10 +12,10 @@ import { Trainer } from "../../lib/train/trainer";
 import { temporaryFolder } from "../unit/failing_files";
 import { timeless } from "../unit/training_support";
 
-let model: LlamaModel;
+let model: LanguageModel;
 let root: string;
 beforeAll(async () => {
-  model = await LlamaModel.fromPretrained(join(__dirname, "../parity/fixtures/gqa"));
+  model = await LanguageModel.fromPretrained(join(__dirname, "../parity/fixtures/gqa"));
 });
 beforeEach(() => {
   root = temporaryFolder();

@@ -1,7 +1,7 @@
 // Sets adapters in an engine: `node --expose-gc --require ./typescript.cjs resident_adapters_child.cjs changed|new COUNT`. Prints how
 // many bytes of memory the process took for them, and the bytes of their versions.
 const { readFileSync } = require("node:fs");
-const { Engine, LlamaModel, RedAdapter, embeddedModelDir } = require("../../lib/index.ts");
+const { Engine, LanguageModel, RedAdapter, embeddedModelDir } = require("../../lib/index.ts");
 const { redSites } = require("../../lib/adapter/config.ts");
 
 /** Bytes of memory that no file is behind, once garbage was collected. */
@@ -14,7 +14,7 @@ async function taken() {
 }
 
 async function main([kind, count]) {
-  const model = await LlamaModel.fromPretrained(embeddedModelDir(), { device: "cpu" });
+  const model = await LanguageModel.fromPretrained(embeddedModelDir(), { device: "cpu" });
   const engine = new Engine({ model });
   const made = () => RedAdapter.create(model, { sites: redSites });
   const one = made();

@@ -1,7 +1,7 @@
 /** A training step of many tenants through the binding. The bits are compared by native/train/train_step_test.cc. */
 import { join } from "node:path";
 import { RubricateError } from "../../lib/errors";
-import { LlamaModel } from "../../lib/model/model";
+import { LanguageModel } from "../../lib/model/model";
 import {
   type NativeAdapter,
   type NativeMicroBatch,
@@ -30,7 +30,7 @@ let architecture: string;
 let context: number;
 
 beforeAll(async () => {
-  const loaded = await LlamaModel.fromPretrained(join(__dirname, "../parity/fixtures/gqa"));
+  const loaded = await LanguageModel.fromPretrained(join(__dirname, "../parity/fixtures/gqa"));
   architecture = JSON.stringify(loaded.architecture);
   context = loaded.contextLength;
   model = (loaded as unknown as { native: NativeModel }).native;

@@ -59,7 +59,7 @@ describe("create", () => {
   });
 
   test("refuses a value that is not a model", () => {
-    expect(() => RedAdapter.create({} as never)).toThrow(/LlamaModel for model/);
+    expect(() => RedAdapter.create({} as never)).toThrow(/LanguageModel for model/);
   });
 });
 

@@ -2,7 +2,7 @@
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { LlamaModel, type Notice, RedAdapter } from "../../lib/index";
+import { LanguageModel, type Notice, RedAdapter } from "../../lib/index";
 import { runCli, writeModel } from "./cli_support";
 
 let root: string;
@@ -10,7 +10,7 @@ beforeEach(async () => {
   root = mkdtempSync(join(tmpdir(), "rubricate-match-"));
   await writeModel(at("m"));
   writeFileSync(at("m", "chat_template.jinja"), "{{ messages[0].content }}");
-  const model = await LlamaModel.fromPretrained(at("m"));
+  const model = await LanguageModel.fromPretrained(at("m"));
   await RedAdapter.create(model).savePretrained(at("a"));
   model.dispose();
 });
@@ -52,7 +52,7 @@ const changes: [what: string, change: () => void, code: string | undefined][] = 
 
 test.each(changes)("an adapter is loaded after a change of %s", async (_, change, code) => {
   change();
-  const model = await LlamaModel.fromPretrained(at("m"));
+  const model = await LanguageModel.fromPretrained(at("m"));
   const reported: Notice[] = [];
   const adapter = await RedAdapter.fromPretrained(at("a"), model, { onNotice: (notice) => reported.push(notice) });
   expect(reported.map((notice) => notice.code)).toEqual(code === undefined ? [] : [code]);
@@ -68,7 +68,7 @@ test.each(changes)("an adapter is loaded after a change of %s", async (_, change
 
 test("loading rejects with an error that a listener throws", async () => {
   writeFileSync(at("m/chat_template.jinja"), "OTHER");
-  const model = await LlamaModel.fromPretrained(at("m"));
+  const model = await LanguageModel.fromPretrained(at("m"));
   const onNotice = () => {
     throw new Error("mine");
   };
@@ -78,11 +78,11 @@ test("loading rejects with an error that a listener throws", async () => {
 
 test("without the template's hash, an adapter's tokenizer is compared as a whole", async () => {
   editJson("a/adapter_config.json", (document) => delete (document.tokenizer as Record<string, unknown>).template);
-  const model = await LlamaModel.fromPretrained(at("m"));
+  const model = await LanguageModel.fromPretrained(at("m"));
   expect((await RedAdapter.fromPretrained(at("a"), model)).notices).toEqual([]);
   model.dispose();
   writeFileSync(at("m/chat_template.jinja"), "OTHER");
-  const changed = await LlamaModel.fromPretrained(at("m"));
+  const changed = await LanguageModel.fromPretrained(at("m"));
   const [notice] = (await RedAdapter.fromPretrained(at("a"), changed, { onNotice: () => {} })).notices;
   expect(notice).toMatchObject({
     code: "RUBRICATE_TOKENIZER_CHANGED",
@@ -182,13 +182,13 @@ const folders: [what: string, make: (folder: string) => void, asAdapter: RegExp,
 test.each(folders)("%s folder is named as such", async (_, make, asAdapter, asModel) => {
   mkdirSync(at("x"));
   make(at("x"));
-  const model = await LlamaModel.fromPretrained(at("m"));
+  const model = await LanguageModel.fromPretrained(at("m"));
   await expect(RedAdapter.fromPretrained(at("x"), model)).rejects.toMatchObject({
     code: "ERR_ADAPTER_FORMAT",
     message: expect.stringMatching(asAdapter),
   });
   model.dispose();
-  await expect(LlamaModel.fromPretrained(at("x"))).rejects.toMatchObject({
+  await expect(LanguageModel.fromPretrained(at("x"))).rejects.toMatchObject({
     code: "ERR_FILE",
     message: expect.stringMatching(asModel),
   });

@@ -7,7 +7,7 @@ import { RedAdapter } from "../../lib/adapter/red_adapter";
 import { Dataset, type DatasetOptions } from "../../lib/data/dataset";
 import type { ErrorCode } from "../../lib/errors";
 import type { GenerateOptions } from "../../lib/generate/options";
-import { LlamaModel, type LoadOptions } from "../../lib/model/model";
+import { LanguageModel, type LoadOptions } from "../../lib/model/model";
 import type { TrainerOptions } from "../../lib/train/options";
 import { Trainer } from "../../lib/train/trainer";
 import { config, context, rewriteHeader } from "./cli_support";
@@ -50,10 +50,10 @@ export const inTokenizerConfig = (changes: object) =>
   });
 
 export const loads = (folder: string, options?: LoadOptions) =>
-  LlamaModel.fromPretrained(folder, options).then((model) => model.dispose());
+  LanguageModel.fromPretrained(folder, options).then((model) => model.dispose());
 
-export async function withModel<T>(folder: string, work: (model: LlamaModel) => Promise<T>): Promise<T> {
-  const model = await LlamaModel.fromPretrained(folder);
+export async function withModel<T>(folder: string, work: (model: LanguageModel) => Promise<T>): Promise<T> {
+  const model = await LanguageModel.fromPretrained(folder);
   try {
     return await work(model);
   } finally {

@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { LlamaModel } from "../../lib/model/model";
+import { LanguageModel } from "../../lib/model/model";
 
 const root = join(__dirname, "../..");
 const node = (...args: string[]) => promisify(execFile)(process.execPath, args, { cwd: root });
@@ -65,7 +65,7 @@ test("a random model is the same in one file and in three shards, another with a
   const made = async (name: string, ...args: string[]) => {
     const path = join(folder, name);
     await node("bench/js/random_model.mjs", path, "--shape", "tiny", ...args);
-    const model = await LlamaModel.fromPretrained(path);
+    const model = await LanguageModel.fromPretrained(path);
     const { weights } = await model.fingerprint();
     const { dtype } = model;
     model.dispose();

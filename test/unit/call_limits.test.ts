@@ -4,15 +4,15 @@ import type { GenerateOptions } from "../../lib/generate/options";
 import { encodePrompt } from "../../lib/generate/prompt";
 import type { Prompt } from "../../lib/generate/prompt_protocol";
 import { stopStrings } from "../../lib/generate/stop_strings";
-import { Dataset, embeddedModelDir, LlamaModel, setDeviceMemoryLimit, Tensor, Tokenizer } from "../../lib/index";
+import { Dataset, embeddedModelDir, LanguageModel, setDeviceMemoryLimit, Tensor, Tokenizer } from "../../lib/index";
 import { limits } from "../../lib/limits";
 import { checkMessages } from "../../lib/template/chat_messages";
 
-let model: LlamaModel;
+let model: LanguageModel;
 let data: Dataset;
 
 beforeAll(async () => {
-  model = await LlamaModel.fromPretrained(embeddedModelDir(), { device: "cpu" });
+  model = await LanguageModel.fromPretrained(embeddedModelDir(), { device: "cpu" });
   const tokenizer = model.requireTokenizer();
   data = await Dataset.fromRows([{ text: "hello there" }], { tokenizer, maxLength: 8 });
 });
@@ -133,7 +133,7 @@ test("tensorElements", () => {
 
 test("logits and generate without their model are refused", async () => {
   const { logits, generate } = model;
-  const expected = { code: "ERR_ARGUMENT", message: "Expected a LlamaModel for model but received undefined" };
+  const expected = { code: "ERR_ARGUMENT", message: "Expected a LanguageModel for model but received undefined" };
   await expect(logits([1])).rejects.toMatchObject(expected);
   await expect(generate({ tokenIds: [1] }).next()).rejects.toMatchObject(expected);
 });

@@ -2,15 +2,22 @@
 import { getEventListeners } from "node:events";
 import { readdirSync } from "node:fs";
 import workers from "node:worker_threads";
-import { Dataset, embeddedModelDir, evaluate, LlamaModel, type RubricateError, type Tokenizer } from "../../lib/index";
+import {
+  Dataset,
+  embeddedModelDir,
+  evaluate,
+  LanguageModel,
+  type RubricateError,
+  type Tokenizer,
+} from "../../lib/index";
 import { until } from "./engine_support";
 
 const dir = embeddedModelDir();
-let model: LlamaModel;
+let model: LanguageModel;
 let tokenizer: Tokenizer;
 
 beforeAll(async () => {
-  model = await LlamaModel.fromPretrained(dir, { device: "cpu" });
+  model = await LanguageModel.fromPretrained(dir, { device: "cpu" });
   tokenizer = model.requireTokenizer();
 });
 afterAll(() => model.dispose());
@@ -23,7 +30,7 @@ const example = { tokenIds: Int32Array.of(1, 2, 3), supervised: new Uint8Array(3
 
 type OnProgress = () => void;
 const calls: [string, (onProgress: OnProgress) => Promise<unknown>][] = [
-  ["LlamaModel.fromPretrained", (onProgress) => LlamaModel.fromPretrained(dir, { device: "cpu", onProgress })],
+  ["LanguageModel.fromPretrained", (onProgress) => LanguageModel.fromPretrained(dir, { device: "cpu", onProgress })],
   ["evaluate", (onProgress) => evaluate(model, new Array(20).fill(example), { onProgress, batchSize: 1 })],
   ["Dataset.fromRows", (onProgress) => Dataset.fromRows(manyRows, { tokenizer, maxLength: 64, onProgress })],
 ];
@@ -67,7 +74,7 @@ test("an invalid signal starts no thread and no job", async () => {
   const wrong = { code: "ERR_ARGUMENT", message: expect.stringMatching(/^Expected an AbortSignal for signal/) };
   const rows = [{ text: "hello there" }];
   await expect(Dataset.fromRows(rows, { tokenizer, maxLength: 8, signal })).rejects.toMatchObject(wrong);
-  await expect(LlamaModel.fromPretrained(dir, { device: "cpu", signal })).rejects.toMatchObject(wrong);
+  await expect(LanguageModel.fromPretrained(dir, { device: "cpu", signal })).rejects.toMatchObject(wrong);
   await expect(model.generate({ prompt: "a", signal }).next()).rejects.toMatchObject(wrong);
   await expect(model.logits([1], { signal })).rejects.toMatchObject(wrong);
   await expect(evaluate(model, [example], { signal })).rejects.toMatchObject(wrong);

@@ -7,7 +7,7 @@ import { commandLine } from "../../lib/cli/hints";
 import { Interrupts } from "../../lib/cli/interrupts";
 import { ProgressLine } from "../../lib/cli/progress";
 import { loadDemoPairs } from "../../lib/embedded";
-import { LlamaModel } from "../../lib/model/model";
+import { LanguageModel } from "../../lib/model/model";
 import { nodeArguments, rowsOf, runCli, spawnCli, writeModel } from "./cli_support";
 
 let home: string;
@@ -129,7 +129,7 @@ test("generate writes the text of model.generate, for a prompt from a flag and f
   expect(Object.keys(result)).toEqual([
     ...["text", "tokens", "tokensPerSecond", "finishReason", "promptTokens", "tokenIds", "seed"],
   ]);
-  const model = await LlamaModel.fromPretrained(at("model"));
+  const model = await LanguageModel.fromPretrained(at("model"));
   const { text } = await model.complete({ prompt, maxNewTokens: 5, temperature: 1, seed: 3 });
   model.dispose();
   expect(result.text).toBe(text);
@@ -147,7 +147,7 @@ test("generate passes penalties and the bias on, and writes log-probabilities", 
   const flags = ["--frequency-penalty", "1.5", "--presence-penalty", "-1", "--logit-bias", "20=4,30=-2.5"];
   const log = ["--log-probabilities", "--top-log-probabilities", "2"];
   const [result] = jsonLines((await runCli([...argv, ...flags, ...log])).stdout);
-  const model = await LlamaModel.fromPretrained(at("model"));
+  const model = await LanguageModel.fromPretrained(at("model"));
   const { tokenIds, logProbabilities } = await model.complete({
     prompt: "x",
     maxNewTokens: 5,

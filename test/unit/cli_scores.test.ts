@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { embeddedModelDir, LlamaModel, scoreTexts } from "../../lib";
+import { embeddedModelDir, LanguageModel, scoreTexts } from "../../lib";
 import { runCli } from "./cli_support";
 
 const folder = mkdtempSync(join(tmpdir(), "rubricate-scores-"));
@@ -141,7 +141,7 @@ describe("eval --metrics with a model", () => {
     const out = at("written.txt");
     const { status, stdout } = await runCli(argv(data, "--write-predictions", out, "--json"));
     expect(status).toBe(0);
-    const model = await LlamaModel.fromPretrained(embeddedModelDir(), { device: "cpu" });
+    const model = await LanguageModel.fromPretrained(embeddedModelDir(), { device: "cpu" });
     const answers: string[] = [];
     for (const prompt of [rows[0]!.prompt, rows[1]!.prompt, rows[3]!.prompt]) {
       const { text } = await model.complete({ prompt, maxNewTokens: 8 });

@@ -17,7 +17,7 @@ import { setTimeout } from "node:timers/promises";
 import * as atomic from "../../lib/files/atomic";
 import { commitFolder, commitList, finishCommit, pendingCommit } from "../../lib/files/commit";
 import { replaceFileOperations } from "../../lib/files/operations";
-import { LlamaModel } from "../../lib/index";
+import { LanguageModel } from "../../lib/index";
 import { limits } from "../../lib/limits";
 import { writeModel } from "./cli_support";
 import { temporaryFolder, withFailureAt } from "./failing_files";
@@ -152,7 +152,7 @@ test("a commit of the folder's owner is read by others; one of a third user is r
 
 test("a model whose save was interrupted is complete when it is loaded", async () => {
   await writeModel(join(root, "model"));
-  const model = await LlamaModel.fromPretrained(join(root, "model"));
+  const model = await LanguageModel.fromPretrained(join(root, "model"));
   await model.savePretrained(join(root, "whole"));
   const { operations } = await withFailureAt(-1, "EIO", () => model.savePretrained(join(root, "whole")));
   const moving = operations.indexOf("rename", operations.indexOf("rename") + 1);
@@ -160,7 +160,7 @@ test("a model whose save was interrupted is complete when it is loaded", async (
   await withFailureAt(moving, "power cut", () => model.savePretrained(folder));
   model.dispose();
   expect(readdirSync(folder)).not.toContain("model.safetensors");
-  (await LlamaModel.fromPretrained(folder)).dispose();
+  (await LanguageModel.fromPretrained(folder)).dispose();
   expect(tree(folder)).toEqual(tree(join(root, "whole")));
 });
 

@@ -1,9 +1,9 @@
 /** `complete`, and the seed of a generation. */
-import { embeddedModelDir, type GenerateOptions, type GenerationResult, LlamaModel } from "../../lib/index";
+import { embeddedModelDir, type GenerateOptions, type GenerationResult, LanguageModel } from "../../lib/index";
 
-let model: LlamaModel;
+let model: LanguageModel;
 beforeAll(async () => {
-  model = await LlamaModel.fromPretrained(embeddedModelDir(), { device: "cpu" });
+  model = await LanguageModel.fromPretrained(embeddedModelDir(), { device: "cpu" });
 });
 afterAll(() => model.dispose());
 

@@ -35,7 +35,7 @@ const tell = async (name, work) => {
 };
 (async () => {
   const dir = a.embeddedModelDir();
-  const [modelA, modelB] = [await a.LlamaModel.fromPretrained(dir), await b.LlamaModel.fromPretrained(dir)];
+  const [modelA, modelB] = [await a.LanguageModel.fromPretrained(dir), await b.LanguageModel.fromPretrained(dir)];
   const adapterA = a.RedAdapter.create(modelA);
   const dataA = await a.Dataset.fromRows([{ text: "The king." }], { tokenizer: modelA.tokenizer, maxLength: 8 });
   const tensorA = a.Tensor.from([1], [1]);
@@ -63,7 +63,7 @@ test("errors of each are instances of the other's class, and objects of the othe
     ),
   ];
   expect(said).toEqual({
-    model: refused("LlamaModel", "a LlamaModel for model"),
+    model: refused("LanguageModel", "a LanguageModel for model"),
     adapter: refused("RedAdapter", "a RedAdapter, a LoraAdapter or an Ia3Adapter for adapter"),
     tokenizer: refused("Tokenizer", "a Tokenizer for tokenizer"),
     dataset: refused("Dataset", "a Dataset or an array of examples for data"),

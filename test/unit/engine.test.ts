@@ -1,13 +1,13 @@
 /** Requests of an Engine: their answers are those of the same request alone, and what ends one disturbs no other. */
 import { outputKinds } from "../../lib/binding/engine";
-import { Engine, type LlamaModel, MultiTrainer, type RedAdapter, Trainer } from "../../lib/index";
+import { Engine, type LanguageModel, MultiTrainer, type RedAdapter, Trainer } from "../../lib/index";
 import { spyOnEngine } from "./engine_spy";
 import { adapterOf, failed, loadModel, nextId, until, withEngine } from "./engine_support";
 
 const COUNT = 8;
 const prompts = Array.from({ length: COUNT }, (_, at) => "What of the Navy? ".repeat(1 + at));
 
-let model: LlamaModel;
+let model: LanguageModel;
 let adapters: RedAdapter[];
 beforeAll(async () => {
   model = await loadModel();

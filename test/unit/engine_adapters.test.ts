@@ -1,9 +1,9 @@
 /** `engine.adapters`: names, versions, memory, loads. */
-import { type AdapterRegistry, Engine, type EngineOptions, type LlamaModel, RedAdapter } from "../../lib/index";
+import { type AdapterRegistry, Engine, type EngineOptions, type LanguageModel, RedAdapter } from "../../lib/index";
 import { native } from "../../lib/native";
 import { adapterOf, failed, loadModel, until, withEngine } from "./engine_support";
 
-let model: LlamaModel;
+let model: LanguageModel;
 let adapters: RedAdapter[];
 let bytes: number;
 beforeAll(async () => {

@@ -1,11 +1,11 @@
 /** Bad options of an Engine and of its calls: each has its code and sentence, and disturbs nobody. */
-import { Engine, type EngineGenerateOptions, type LlamaModel, RedAdapter } from "../../lib/index";
+import { Engine, type EngineGenerateOptions, type LanguageModel, RedAdapter } from "../../lib/index";
 import { limits } from "../../lib/limits";
 import { failed, loadModel } from "./engine_support";
 
-let model: LlamaModel;
+let model: LanguageModel;
 let engine: Engine;
-let other: LlamaModel;
+let other: LanguageModel;
 let page: number;
 beforeAll(async () => {
   [model, other] = [await loadModel(), await loadModel()];

@@ -1,9 +1,9 @@
 /** Looks at what a model's engine hands to JavaScript. */
-import type { LlamaModel } from "../../lib/model/model";
+import type { LanguageModel } from "../../lib/model/model";
 import type { NativeModel, NativeOutputs } from "../../lib/native";
 
 /** Calls back for each call into JavaScript, with its rows of (request, kind, value, position). */
-export function spyOnEngine(model: LlamaModel, onCall: (rows: readonly (readonly number[])[]) => void): () => void {
+export function spyOnEngine(model: LanguageModel, onCall: (rows: readonly (readonly number[])[]) => void): () => void {
   const { native } = model;
   const createEngine: NativeModel["createEngine"] = (options, onOutputs) => {
     const spied: NativeOutputs = (rows, numbers, failures) => {

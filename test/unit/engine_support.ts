@@ -4,13 +4,13 @@ import {
   type EngineOptions,
   embeddedModelDir,
   type GenerationPiece,
-  LlamaModel,
+  LanguageModel,
   RedAdapter,
 } from "../../lib/index";
 
 /** The embedded model without end tokens: an answer has as many tokens as its request wants. */
-export async function loadModel(): Promise<LlamaModel> {
-  const model = await LlamaModel.fromPretrained(embeddedModelDir(), { device: "cpu" });
+export async function loadModel(): Promise<LanguageModel> {
+  const model = await LanguageModel.fromPretrained(embeddedModelDir(), { device: "cpu" });
   return Object.defineProperty(model, "eosTokenIds", { value: [] });
 }
 
@@ -20,7 +20,7 @@ export async function nextId(pieces: AsyncGenerator<GenerationPiece, unknown, vo
 }
 
 /** An adapter whose answers differ from those of another number. */
-export function adapterOf(model: LlamaModel, number: number): RedAdapter {
+export function adapterOf(model: LanguageModel, number: number): RedAdapter {
   const adapter = RedAdapter.create(model);
   const changed = [...adapter.vectors()].map(([name, values]): [string, Float32Array] => [
     name,

@@ -3,7 +3,7 @@ import fs, { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { splitSteps } from "../../lib/data/split";
-import { Dataset, LlamaModel, RedAdapter, Tokenizer, Trainer } from "../../lib/index";
+import { Dataset, LanguageModel, RedAdapter, Tokenizer, Trainer } from "../../lib/index";
 import { atOnce, inSlices, type Steps } from "../../lib/steps";
 import { memberOf, membersOf, namedIn, valuesIn } from "../../lib/tokenizer/json_pieces";
 import { ExampleArray } from "../../lib/train/examples";
@@ -155,7 +155,7 @@ test("loading, indexing, training, checkpoints and generating read and write no 
     const data = await Dataset.fromJsonl(rows, { tokenizer, maxLength: 16 });
     const [example] = await data.examples([0]);
     await data.dispose();
-    const model = await LlamaModel.fromPretrained(tiny);
+    const model = await LanguageModel.fromPretrained(tiny);
     const adapter = RedAdapter.create(model);
     const train = [{ tokenIds: Int32Array.of(1, 2, 3), supervised: Uint8Array.of(0, 1, 1), line: 1 }];
     const outputDir = path.join(folder, name);

@@ -215,7 +215,7 @@ export function native(): NativeBinding {
   } as never;
 }
 
-/** The part of a LlamaModel that adapters and training use. */
+/** The part of a LanguageModel that adapters and training use. */
 export function fakeModel(changes: object = {}) {
   return {
     [modelBrand]: true,

@@ -3,7 +3,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
-import { LlamaModel, Tokenizer } from "../../lib/index";
+import { LanguageModel, Tokenizer } from "../../lib/index";
 import { describeModel } from "../../lib/model/families";
 import { evaluate } from "../../lib/train/evaluate";
 import { Trainer } from "../../lib/train/trainer";
@@ -203,7 +203,7 @@ test.each(templates)("the chat template of %s is loaded and rendered", async (_,
 
 describe("a Mistral whose window is smaller than its context", () => {
   let folder: string;
-  let model: LlamaModel;
+  let model: LanguageModel;
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), "rubricate-families-"));
     const source = join(__dirname, "../parity/fixtures/gqa");
@@ -211,7 +211,7 @@ describe("a Mistral whose window is smaller than its context", () => {
     const config = JSON.parse(readFileSync(join(source, "config.json"), "utf8"));
     const changes = { model_type: "mistral", sliding_window: 8 };
     writeFileSync(join(folder, "config.json"), JSON.stringify({ ...config, ...changes }));
-    model = await LlamaModel.fromPretrained(folder, { device: "cpu" });
+    model = await LanguageModel.fromPretrained(folder, { device: "cpu" });
   });
   afterAll(() => {
     model?.dispose();

@@ -21,7 +21,7 @@ import { encodeLine } from "../../lib/data/encode_row";
 import { memorySource, RowIndex } from "../../lib/data/row_index";
 import { parseJson, readJson } from "../../lib/files/json";
 import { present, readBytes, readPieces, readText, readTextSync } from "../../lib/files/read";
-import { Dataset, LlamaModel, RedAdapter, RubricateError, Tokenizer, Trainer } from "../../lib/index";
+import { Dataset, LanguageModel, RedAdapter, RubricateError, Tokenizer, Trainer } from "../../lib/index";
 import { limits } from "../../lib/limits";
 import { readTokenizerFiles } from "../../lib/tokenizer/files";
 import { parseInPieces } from "../../lib/tokenizer/json_pieces";
@@ -29,12 +29,12 @@ import { readState } from "../../lib/train/checkpoint";
 import { writeModel } from "./cli_support";
 
 let root: string;
-let model: LlamaModel;
+let model: LanguageModel;
 let socket: Server;
 beforeAll(async () => {
   root = mkdtempSync(path.join(tmpdir(), "rubricate-read-"));
   await writeModel(at("good"));
-  model = await LlamaModel.fromPretrained(at("good"));
+  model = await LanguageModel.fromPretrained(at("good"));
   await RedAdapter.create(model).savePretrained(at("adapter"));
   execFileSync("mkfifo", [at("pipe")]);
   socket = createServer().listen(at("socket"));
@@ -82,7 +82,7 @@ describe.each(strange)("a %s", (_, file, says) => {
 /** Every file of a folder that TypeScript code reads, with its reader. */
 const members: [string, string, (folder: string) => Promise<unknown>][] = [
   ...["config.json", "generation_config.json", "model.safetensors.index.json", "model.safetensors"].map(
-    (name): (typeof members)[0] => [name, "good", (folder) => LlamaModel.fromPretrained(folder)],
+    (name): (typeof members)[0] => [name, "good", (folder) => LanguageModel.fromPretrained(folder)],
   ),
   ...["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"].map(
     (name): (typeof members)[0] => [name, "good", (folder) => Tokenizer.fromPretrained(folder)],
@@ -139,7 +139,7 @@ test("a model is saved with its own files and those of a Hugging Face cache, not
   cpSync(at("good"), folder, { recursive: true });
   renameSync(path.join(folder, "config.json"), blob);
   symlinkSync(path.relative(folder, blob), path.join(folder, "config.json"));
-  const linked = await LlamaModel.fromPretrained(folder);
+  const linked = await LanguageModel.fromPretrained(folder);
   await linked.savePretrained(at("saved"));
   expect(lstatSync(at("saved", "config.json")).isFile()).toBe(true);
   expect(readFileSync(at("saved", "config.json"))).toEqual(readFileSync(blob));

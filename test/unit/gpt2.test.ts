@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
 import { readSafetensors, type StoredTensor, safetensorsPieces } from "../../lib/files/safetensors";
-import { LlamaModel } from "../../lib/index";
+import { LanguageModel } from "../../lib/index";
 import { limits } from "../../lib/limits";
 import { describeModel } from "../../lib/model/families";
 import { runCli } from "./cli_support";
@@ -40,7 +40,7 @@ async function folderWith(change: (tensors: Map<string, Omit<StoredTensor, "name
   writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), ...config }));
   return folder;
 }
-const load = (folder: string) => LlamaModel.fromPretrained(folder, { device: "cpu" });
+const load = (folder: string) => LanguageModel.fromPretrained(folder, { device: "cpu" });
 
 describe("config.json", () => {
   test("defaults", () => {

@@ -15,7 +15,7 @@ import {
   type StoredDtype,
   safetensorsPieces,
 } from "../../lib/files/safetensors";
-import { LlamaModel } from "../../lib/model/model";
+import { LanguageModel } from "../../lib/model/model";
 import { Engine } from "../../lib/serve/engine";
 import { MultiTrainer } from "../../lib/train/multi_trainer";
 import { Trainer } from "../../lib/train/trainer";
@@ -26,7 +26,7 @@ const peft = join(folderOf("ia3"), "usual");
 const quiet = { onNotice: () => {} };
 const ids = Int32Array.of(5, 9, 22, 7, 41, 3);
 const train = expectedOf("gqa").training.batches.flatMap((step) => step.flatMap(examplesOf));
-let model: LlamaModel;
+let model: LanguageModel;
 let home: string;
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), "rubricate-ia3-"));
@@ -347,7 +347,7 @@ describe("the command line", () => {
     const inspected = await runCli(["inspect", out, "--model", "embedded", "--json"]);
     expect(inspected).toMatchObject({ status: 0 });
     const shown = JSON.parse(inspected.stdout);
-    using base = await LlamaModel.fromPretrained(join(__dirname, "../../lib/embedded/default"));
+    using base = await LanguageModel.fromPretrained(join(__dirname, "../../lib/embedded/default"));
     using same = Ia3Adapter.create(base, { targetModules: ["v_proj", "up_proj"], feedforwardModules: ["up_proj"] });
     expect(shown).toMatchObject({ kind: "ia3", feedforwardModules: ["up_proj"], notices: [] });
     expect(shown.parameters).toBe(same.parameterCount);

@@ -5,7 +5,7 @@ import { redPlan } from "../../lib/adapter/red_plan";
 import { limits } from "../../lib/limits";
 import { findCheckpoint } from "../../lib/model/checkpoint_files";
 import { describeModel } from "../../lib/model/families";
-import { LlamaModel } from "../../lib/model/model";
+import { LanguageModel } from "../../lib/model/model";
 import { native } from "../../lib/native";
 
 const root = join(__dirname, "../..");
@@ -141,11 +141,11 @@ describe("a model in a folder of its own", () => {
   const fixtureConfig = JSON.parse(readFileSync(join(fixture, "config.json"), "utf8"));
 
   /** A model with other values in its config.json. */
-  function load(changes: object): Promise<LlamaModel> {
+  function load(changes: object): Promise<LanguageModel> {
     const dir = mkdtempSync(join(folder, "model-"));
     symlinkSync(join(fixture, "model.safetensors"), join(dir, "model.safetensors"));
     writeFileSync(join(dir, "config.json"), JSON.stringify({ ...fixtureConfig, ...changes }));
-    return LlamaModel.fromPretrained(dir, { device: "cpu" });
+    return LanguageModel.fromPretrained(dir, { device: "cpu" });
   }
 
   test("allocates memory for positions when sequences reach them", async () => {

@@ -3,12 +3,12 @@ import type {
   GenerateOptions,
   GenerationPiece,
   GenerationResult,
-  LlamaModel,
+  LanguageModel,
   TokenLogProbability,
 } from "../../lib/index";
 import { adapterOf, loadModel, withEngine } from "./engine_support";
 
-let model: LlamaModel;
+let model: LanguageModel;
 beforeAll(async () => {
   model = await loadModel();
 });

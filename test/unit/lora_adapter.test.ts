@@ -8,7 +8,7 @@ import { RedAdapter } from "../../lib/adapter/red_adapter";
 import { writeInto } from "../../lib/files/atomic";
 import { readSafetensors, type StoredDtype, safetensorsPieces } from "../../lib/files/safetensors";
 import { limits } from "../../lib/limits";
-import { LlamaModel } from "../../lib/model/model";
+import { LanguageModel } from "../../lib/model/model";
 import { Engine } from "../../lib/serve/engine";
 import { MultiTrainer } from "../../lib/train/multi_trainer";
 import { Trainer } from "../../lib/train/trainer";
@@ -18,7 +18,7 @@ import { runCli } from "./cli_support";
 const peft = join(folderOf("lora"), "all");
 const quiet = { onNotice: () => {} };
 const ids = Int32Array.of(5, 9, 22, 7, 41, 3);
-let model: LlamaModel;
+let model: LanguageModel;
 let home: string;
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), "rubricate-lora-"));
@@ -229,7 +229,7 @@ test("an adapter of other weights is refused, and taken with a notice", async ()
   const bytes = readFileSync(weights);
   for (let at = bytes.length - 4000; at < bytes.length; at += 4) bytes.writeFloatLE(0.25, at);
   writeFileSync(weights, bytes);
-  using near = await LlamaModel.fromPretrained(changed, { dtype: "float32", device: "cpu" });
+  using near = await LanguageModel.fromPretrained(changed, { dtype: "float32", device: "cpu" });
   await expect(LoraAdapter.fromPretrained(folder, near)).rejects.toMatchObject({ code: "ERR_BASE_MISMATCH" });
   using taken = await LoraAdapter.fromPretrained(folder, near, { allowBaseMismatch: true, ...quiet });
   expect(taken.notices.map(({ code }) => code)).toEqual(["RUBRICATE_BASE_MISMATCH"]);

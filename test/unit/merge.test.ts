@@ -12,7 +12,7 @@ import { RedAdapter } from "../../lib/adapter/red_adapter";
 import { Interrupts } from "../../lib/cli/interrupts";
 import { Random } from "../../lib/data/random";
 import { readSafetensors } from "../../lib/files/safetensors";
-import { LlamaModel } from "../../lib/model/model";
+import { LanguageModel } from "../../lib/model/model";
 import { folderOf } from "../parity/fixtures";
 import { nodeArguments, runCli } from "./cli_support";
 import { temporaryFolder } from "./failing_files";
@@ -25,7 +25,7 @@ afterEach(() => rmSync(root, { recursive: true, force: true }));
 const at = (...names: string[]) => join(root, ...names);
 const ids = Int32Array.of(5, 9, 22, 7, 41, 3, 3, 30);
 const load = (dir: string, dtype: "auto" | "float32" = "float32") =>
-  LlamaModel.fromPretrained(dir, { dtype, device: "cpu", onNotice: () => {} });
+  LanguageModel.fromPretrained(dir, { dtype, device: "cpu", onNotice: () => {} });
 
 const allSites: RedSite[] = ["q", "k", "v", "attention", "gate", "up", "ffn"];
 const sitesOf = (fixture: string) => allSites.filter((site) => site !== "gate" || !fixture.startsWith("gpt2"));
@@ -42,9 +42,9 @@ function fill<T extends Adapter>(adapter: T): T {
   return adapter;
 }
 
-const redOf = async (model: LlamaModel, variant: RedVariant, sites: RedSite[]) =>
+const redOf = async (model: LanguageModel, variant: RedVariant, sites: RedSite[]) =>
   fill(await RedAdapter.create(model, { variant, sites }));
-const loraOf = async (model: LlamaModel, rankStabilized = false) =>
+const loraOf = async (model: LanguageModel, rankStabilized = false) =>
   fill(await LoraAdapter.create(model, { rank: 3, alpha: 5, targetModules: "all-linear", rankStabilized }));
 
 function largestDifference(one: Float32Array, other: Float32Array): number {
@@ -53,7 +53,7 @@ function largestDifference(one: Float32Array, other: Float32Array): number {
 }
 
 /** Merges, and compares the logits of the folder with those of base and adapter, in fp32. */
-async function expectMerged(model: LlamaModel, adapter: Adapter, out = at("merged")) {
+async function expectMerged(model: LanguageModel, adapter: Adapter, out = at("merged")) {
   await mergeAdapter(model, adapter, out);
   using merged = await load(out);
   const expected = await model.logits(ids, { adapter });
@@ -248,7 +248,7 @@ describe("refused", () => {
     using other = await load(folderOf("gqa"));
     using adapter = await redOf(model, "scale", ["ffn"]);
     const merge = (...args: unknown[]) => errorOf((mergeAdapter as (...given: unknown[]) => Promise<void>)(...args));
-    expect(await merge({}, adapter, at("m"))).toMatch(/^ERR_ARGUMENT: Expected a LlamaModel for model/);
+    expect(await merge({}, adapter, at("m"))).toMatch(/^ERR_ARGUMENT: Expected a LanguageModel for model/);
     expect(await merge(model, null, at("m"))).toMatch(/^ERR_ARGUMENT: .* for adapter but received null/);
     expect(await merge(model, adapter, 7)).toMatch(/^ERR_ARGUMENT: .* for dir but received 7/);
     expect(await merge(model, adapter, at("m"), { dtype: "int8" })).toMatch(/^ERR_ARGUMENT: .* for dtype/);
@@ -323,9 +323,9 @@ test("killed in the middle: the folder holds no model, and the next merge needs 
   await adapter.savePretrained(at("adapter"));
   const library = join(__dirname, "..", "..", "lib", "index.ts");
   const program = `
-    const { LlamaModel, RedAdapter, mergeAdapter } = require(${JSON.stringify(library)});
+    const { LanguageModel, RedAdapter, mergeAdapter } = require(${JSON.stringify(library)});
     (async () => {
-      const model = await LlamaModel.fromPretrained(${JSON.stringify(folderOf("gqa"))}, { device: "cpu" });
+      const model = await LanguageModel.fromPretrained(${JSON.stringify(folderOf("gqa"))}, { device: "cpu" });
       const adapter = await RedAdapter.fromPretrained(${JSON.stringify(at("adapter"))}, model);
       let pieces = 0;
       const onProgress = () => ++pieces === 12 && process.kill(process.pid, "SIGKILL");

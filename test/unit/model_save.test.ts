@@ -17,7 +17,7 @@ import { finishInto, readableFile, writeInto } from "../../lib/files/atomic";
 import { commitFolder, commitList, finishCommit } from "../../lib/files/commit";
 import { companionFiles, indexFile, templatesFolder, weightsFile } from "../../lib/files/model_folder";
 import { replaceFileOperations } from "../../lib/files/operations";
-import { Dataset, LlamaModel, RedAdapter, Tokenizer, Trainer } from "../../lib/index";
+import { Dataset, LanguageModel, RedAdapter, Tokenizer, Trainer } from "../../lib/index";
 import { runCli, writeModel } from "./cli_support";
 import { type Failure, temporaryFolder, withFailureAt } from "./failing_files";
 
@@ -62,7 +62,7 @@ function shard(folder: string, names = ["model-00001-of-00002.safetensors", "mod
 
 /** The behaviour of a folder's model: everything that its files can change. */
 async function behaviour(folder: string) {
-  const model = await LlamaModel.fromPretrained(folder, { onNotice: () => {} });
+  const model = await LanguageModel.fromPretrained(folder, { onNotice: () => {} });
   try {
     const { tokenizer } = model;
     return {
@@ -122,7 +122,7 @@ test.each(Object.keys(foreign))("saving over %s of another model leaves nothing 
     foreign[what]!(at("out"));
     writeFileSync(at("out", "notes.txt"), "mine");
     writeFileSync(at("out", "pytorch_model.bin"), "mine");
-    const model = await LlamaModel.fromPretrained(at("source"));
+    const model = await LanguageModel.fromPretrained(at("source"));
     await model.savePretrained(at("out"));
     model.dispose();
     expect(readdirSync(at("out")).sort()).toEqual(
@@ -142,7 +142,7 @@ test.each(["config.json", weightsFile, "model.safetensors.index.json"])(
     writeFileSync(at("data.jsonl"), '{"text":"a"}\n');
     const text = new RegExp(`without a model for the adapter at .* found ${name}`);
     const says = { code: "ERR_FILE", message: expect.stringMatching(text) };
-    const model = await LlamaModel.fromPretrained(at("source"));
+    const model = await LanguageModel.fromPretrained(at("source"));
     const adapter = RedAdapter.create(model);
     await expect(adapter.savePretrained(at("out"))).rejects.toMatchObject(says);
     const data = await Dataset.fromJsonl(at("data.jsonl"), { tokenizer: model.requireTokenizer(), maxLength: 8 });
@@ -164,7 +164,7 @@ test("a sharded model is saved into its own folder, and its named templates stay
   writeFileSync(at("m", "chat_template.jinja"), "NEW");
   foreign["named templates"]!(at("m"));
   const before = await behaviour(at("m"));
-  const model = await LlamaModel.fromPretrained(at("m"));
+  const model = await LanguageModel.fromPretrained(at("m"));
   await model.savePretrained(at("m"));
   await model.savePretrained(at("copy"));
   model.dispose();
@@ -195,7 +195,7 @@ test("the loader reads no file name that a save does not know", async () => {
       return real(path, ...more);
     }) as never);
   }
-  (await LlamaModel.fromPretrained(at("m"))).dispose();
+  (await LanguageModel.fromPretrained(at("m"))).dispose();
   await Tokenizer.fromPretrained(at("m"));
   expect(looked).toContain("chat_template.jinja");
   const known = [...Object.keys(companionFiles), weightsFile, indexFile, "", ".rubricate-commit", templatesFolder];
@@ -296,7 +296,7 @@ test("a link in place of the templates' folder is removed, and its target stays;
   writeFileSync(at("theirs", "x.jinja"), "theirs");
   mkdirSync(at("out"));
   symlinkSync(at("theirs"), at("out", templatesFolder));
-  const model = await LlamaModel.fromPretrained(at("source"));
+  const model = await LanguageModel.fromPretrained(at("source"));
   await model.savePretrained(at("out"));
   expect(readdirSync(at("out"))).not.toContain(templatesFolder);
   expect(readFileSync(at("theirs", "x.jinja"), "utf8")).toBe("theirs");
@@ -311,7 +311,7 @@ test("a link in place of the templates' folder is removed, and its target stays;
 test("a tokenizer is read as one write left it", async () => {
   await writeModel(at("source"));
   writeFileSync(at("source", "chat_template.jinja"), "NEW");
-  const model = await LlamaModel.fromPretrained(at("source"));
+  const model = await LanguageModel.fromPretrained(at("source"));
   await writeModel(at("out"), { offset: 7 });
   const { operations } = await withFailureAt(-1, "EIO", () => model.savePretrained(at("whole")));
   // After the commit, before the files are moved.

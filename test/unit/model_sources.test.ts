@@ -3,7 +3,7 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { bytesOf, float32Tensor, type StoredTensor, safetensorsPieces } from "../../lib/files/safetensors";
-import { LlamaModel, type Notice, Tokenizer } from "../../lib/index";
+import { LanguageModel, type Notice, Tokenizer } from "../../lib/index";
 import { describeModel } from "../../lib/model/families";
 import { config, hidden, rewriteHeader, writeModel } from "./cli_support";
 import { ropeOf } from "./rope_support";
@@ -120,7 +120,7 @@ async function save(path: string, tensors: StoredTensor[]): Promise<void> {
 }
 
 async function firstLogits(folder: string): Promise<Float32Array> {
-  const model = await LlamaModel.fromPretrained(folder, { onNotice: () => {} });
+  const model = await LanguageModel.fromPretrained(folder, { onNotice: () => {} });
   try {
     return await model.logits([1, 2, 3]);
   } finally {
@@ -179,7 +179,7 @@ test.each(heads)("a tied model whose own head is %s", async (_, change, differs)
   addHead(at("untied"), change);
   writeFileSync(at("untied", "config.json"), JSON.stringify({ ...config, tie_word_embeddings: false }));
   const reported: Notice[] = [];
-  const model = await LlamaModel.fromPretrained(at("tied"), { onNotice: (notice) => reported.push(notice) });
+  const model = await LanguageModel.fromPretrained(at("tied"), { onNotice: (notice) => reported.push(notice) });
   expect(model.architecture.tied_embeddings).toBe(!differs);
   expect(reported.map(({ code }) => code)).toEqual(differs ? ["RUBRICATE_HEAD_NOT_TIED"] : []);
   expect(model.notices).toEqual(reported);
@@ -232,7 +232,7 @@ test("without a listener a notice is a warning of the process", async () => {
   await writeModel(at("m"));
   addHead(at("m"), (numbers) => numbers.map((value) => -value));
   const warn = jest.spyOn(process, "emitWarning").mockImplementation(() => {});
-  (await LlamaModel.fromPretrained(at("m"))).dispose();
+  (await LanguageModel.fromPretrained(at("m"))).dispose();
   expect(warn.mock.calls).toEqual([
     [expect.stringMatching(/lm_head.weight differs/), { type: "RubricateNotice", code: "RUBRICATE_HEAD_NOT_TIED" }],
   ]);
@@ -250,7 +250,7 @@ test.each([
   writeFileSync(at("m", "config.json"), JSON.stringify({ ...config, eos_token_id: ofConfig }));
   const document = ofGeneration === "none" ? {} : { eos_token_id: ofGeneration };
   if (ofGeneration !== undefined) writeFileSync(at("m", "generation_config.json"), JSON.stringify(document));
-  const model = await LlamaModel.fromPretrained(at("m"));
+  const model = await LanguageModel.fromPretrained(at("m"));
   expect(model.eosTokenIds).toEqual(expected);
   model.dispose();
 });

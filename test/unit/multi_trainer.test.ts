@@ -446,7 +446,7 @@ describe("a refused run", () => {
   test.each([
     [{ maxRows: 0 }, "Expected an integer from 1 to 2147483647 for maxRows but received 0"],
     [{ maxTenants: 1.5 }, "Expected an integer from 1 to 2147483647 for maxTenants but received 1.5"],
-    [{ model: {} }, "Expected a LlamaModel for model but received"],
+    [{ model: {} }, "Expected a LanguageModel for model but received"],
     [{ rows: 3 }, "rows"],
   ])("options of a MultiTrainer: %p", (more, message) => {
     expect(() => new MultiTrainer({ model, ...(more as Partial<MultiTrainerOptions>) })).toThrow(

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
-import { LlamaModel } from "../../lib/model/model";
+import { LanguageModel } from "../../lib/model/model";
 import { runCli } from "./cli_support";
 import { fakeModel } from "./fake_native";
 
@@ -17,7 +17,7 @@ const file = (...names: string[]) => {
   writeFileSync(path, "{}");
   return path;
 };
-const asModel = (path: string) => LlamaModel.fromPretrained(path);
+const asModel = (path: string) => LanguageModel.fromPretrained(path);
 const asAdapter = (path: string) => RedAdapter.fromPretrained(path, fakeModel());
 const error = (says: RegExp | string) => ({
   code: "ERR_FILE",

@@ -1,8 +1,8 @@
 /** Penalties and bias of a generation: against a reference made from the logits, and beside other requests. */
-import { type EngineGenerateOptions, type LlamaModel, type PenaltyOptions, RubricateError } from "../../lib/index";
+import { type EngineGenerateOptions, type LanguageModel, type PenaltyOptions, RubricateError } from "../../lib/index";
 import { adapterOf, failed, loadModel, withEngine } from "./engine_support";
 
-let model: LlamaModel;
+let model: LanguageModel;
 beforeAll(async () => {
   model = await loadModel();
 });

@@ -7,7 +7,7 @@ import { runInNewContext } from "node:vm";
 import { reasonOf } from "../../lib/errors";
 import { writeInto } from "../../lib/files/atomic";
 import { readBytes, readTextSync } from "../../lib/files/read";
-import { Dataset, LlamaModel, ops, RedAdapter, Tape, Tensor } from "../../lib/index";
+import { Dataset, LanguageModel, ops, RedAdapter, Tape, Tensor } from "../../lib/index";
 import { packageRoot, packageRootOf } from "../../lib/package_root";
 import { FolderLock } from "../../lib/train/folder_lock";
 import { runCli, writeModel } from "./cli_support";
@@ -37,7 +37,7 @@ describe("values of another realm", () => {
   });
 
   test("signals, objects, arrays and maps are calls' arguments", async () => {
-    const model = await LlamaModel.fromPretrained(at("m"), foreign("({ dtype: 'float32' })"));
+    const model = await LanguageModel.fromPretrained(at("m"), foreign("({ dtype: 'float32' })"));
     const ids = await model.logits(foreign("new Int32Array([1, 2])"));
     expect(await model.logits(foreign("[1, 2]"))).toEqual(ids);
     const adapter = RedAdapter.create(model, foreign("({ sites: ['ffn'], layers: [0] })"));
@@ -95,7 +95,7 @@ const pointerNames = [
 test.each(pointerNames)("a git-lfs pointer in place of %s is named", async (name) => {
   await writeModel(at(name));
   writeFileSync(at(name, name), pointer("git-lfs.github.com"));
-  await expect(LlamaModel.fromPretrained(at(name))).rejects.toMatchObject({
+  await expect(LanguageModel.fromPretrained(at(name))).rejects.toMatchObject({
     code: "ERR_FILE",
     message: expect.stringContaining(`${at(name, name)} is a git-lfs pointer, not the file: run "git lfs pull"`),
   });
@@ -111,8 +111,8 @@ test("pointers of shards, adapters, data and older git-lfs are named, and other 
   );
   writeFileSync(at("shards", file), pointer("git-lfs.github.com"));
   const says = { code: "ERR_FILE", message: expect.stringMatching(/is a git-lfs pointer/) };
-  await expect(LlamaModel.fromPretrained(at("shards"))).rejects.toMatchObject(says);
-  const model = await LlamaModel.fromPretrained(at("m"));
+  await expect(LanguageModel.fromPretrained(at("shards"))).rejects.toMatchObject(says);
+  const model = await LanguageModel.fromPretrained(at("m"));
   await RedAdapter.create(model).savePretrained(at("a"));
   for (const name of ["adapter_model.safetensors", "adapter_config.json"]) {
     writeFileSync(at("a", name), pointer("git-lfs.github.com"));

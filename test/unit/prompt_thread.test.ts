@@ -1,7 +1,7 @@
 /** The one thread of a tokenizer for long prompts: its queue, signals, and how it ends. */
 import { encodeAtOnce, encodePrompt } from "../../lib/generate/prompt";
 import { PromptWorker } from "../../lib/generate/prompt_thread";
-import { embeddedModelDir, LlamaModel } from "../../lib/index";
+import { embeddedModelDir, LanguageModel } from "../../lib/index";
 import { limits } from "../../lib/limits";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 
@@ -90,7 +90,7 @@ test("a conversation that is rendered too long is refused before it is encoded",
 });
 
 test("return() ends the encoding at once", async () => {
-  const model = await LlamaModel.fromPretrained(embeddedModelDir(), { device: "cpu" });
+  const model = await LanguageModel.fromPretrained(embeddedModelDir(), { device: "cpu" });
   const most = limits.tokenCharacters * model.contextLength;
   const pieces = model.generate({ prompt: "a b ".repeat(most / 4) });
   const first = pieces.next();

@@ -27,7 +27,7 @@ let subjects: Subjects;
 
 beforeAll(async () => {
   const dir = api.embeddedModelDir();
-  const model = await api.LlamaModel.fromPretrained(dir, { device: "cpu" });
+  const model = await api.LanguageModel.fromPretrained(dir, { device: "cpu" });
   const tokenizer = model.requireTokenizer();
   const adapter = api.RedAdapter.create(model);
   const lora = await api.LoraAdapter.create(model);
@@ -141,10 +141,10 @@ test.each(withOptions)("%s refuses wrong options", async (name, entry) => {
 
 describe("an adapter that cannot be used", () => {
   const takers = [
-    "LlamaModel#logits",
-    "LlamaModel#generate",
-    "LlamaModel#complete",
-    "LlamaModel#score",
+    "LanguageModel#logits",
+    "LanguageModel#generate",
+    "LanguageModel#complete",
+    "LanguageModel#score",
     "evaluate",
     "new Trainer",
     "MultiTrainer#add",
@@ -152,7 +152,7 @@ describe("an adapter that cannot be used", () => {
 
   test.each(takers)("by %s", async (name) => {
     const entry = calls[name]!;
-    const other = await api.LlamaModel.fromPretrained(subjects.dir, { device: "cpu" });
+    const other = await api.LanguageModel.fromPretrained(subjects.dir, { device: "cpu" });
     const foreign = api.RedAdapter.create(other);
     const gone = api.RedAdapter.create(subjects.model);
     gone.dispose();
@@ -178,7 +178,7 @@ describe("an adapter that cannot be used", () => {
 
 describe("after dispose()", () => {
   const gone = (subject: "model" | "adapter" | "data" | "tape") => async (name: string) => {
-    const model = await api.LlamaModel.fromPretrained(subjects.dir, { device: "cpu" });
+    const model = await api.LanguageModel.fromPretrained(subjects.dir, { device: "cpu" });
     const adapter = api.RedAdapter.create(model);
     const rows = [{ text: "hello there" }, { text: "and you" }];
     const all = await api.Dataset.fromRows(rows, { tokenizer: model.requireTokenizer(), maxLength: 8 });
@@ -193,7 +193,7 @@ describe("after dispose()", () => {
   const callsOf = (pattern: RegExp, without: readonly string[] = []) =>
     Object.keys(calls).filter((name) => pattern.test(name) && !without.includes(name));
 
-  test.each(callsOf(/^LlamaModel#|^RedAdapter\.|^evaluate/, ["LlamaModel#requireTokenizer"]))(
+  test.each(callsOf(/^LanguageModel#|^RedAdapter\.|^evaluate/, ["LanguageModel#requireTokenizer"]))(
     "of the model, %s",
     gone("model"),
   );
@@ -236,7 +236,7 @@ const notPublic = new Set([
   "Ia3Adapter#nativeFor",
   "Ia3Adapter#plan",
   "Ia3Adapter#storedShapes",
-  "LlamaModel#forgetFingerprint",
+  "LanguageModel#forgetFingerprint",
   "RedAdapter.build",
   "RedAdapter.load",
   "RedAdapter#base",
@@ -272,7 +272,7 @@ const notPublic = new Set([
   "MultiTrainer#begin",
   "MultiTrainer#requireFree",
   // Constructors that are private in TypeScript, and that of the error class, which accepts anything.
-  "new LlamaModel",
+  "new LanguageModel",
   "new RedAdapter",
   "new Dataset",
   "new Tensor",
@@ -292,7 +292,9 @@ function methodsOf(name: string, Class: { readonly prototype: object }): string[
 }
 
 test("the tables hold everything that is public", () => {
+  expect(api.LlamaModel).toBe(api.LanguageModel);
   const found = Object.entries(api).flatMap(([name, value]) => {
+    if (name === "LlamaModel") return [];
     if (typeof value === "function") return /^class\b/.test(String(value)) ? methodsOf(name, value as never) : [name];
     return Object.keys(value)
       .filter((key) => typeof (value as Record<string, unknown>)[key] === "function")

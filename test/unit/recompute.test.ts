@@ -7,7 +7,7 @@ import type { Ia3Module } from "../../lib/adapter/ia3_config";
 import { LoraAdapter, type LoraAdapterOptions } from "../../lib/adapter/lora_adapter";
 import { RedAdapter, type RedAdapterOptions } from "../../lib/adapter/red_adapter";
 import { float32Tensor, readSafetensors, type StoredTensor, safetensorsPieces } from "../../lib/files/safetensors";
-import { LlamaModel } from "../../lib/model/model";
+import { LanguageModel } from "../../lib/model/model";
 import { type NativeMicroBatch, native } from "../../lib/native";
 import { recomputeRule, storedBytesPerToken, storedShare } from "../../lib/train/recompute";
 
@@ -27,7 +27,7 @@ function microBatch(sequences: number, slot: 0 | 1, ids: number): NativeMicroBat
 
 type Spec = RedAdapterOptions | LoraAdapterOptions | Ia3AdapterOptions;
 
-function adapterOf(model: LlamaModel, spec: Spec) {
+function adapterOf(model: LanguageModel, spec: Spec) {
   if ("rank" in spec) return LoraAdapter.create(model, spec);
   if ("feedforwardModules" in spec) return Ia3Adapter.create(model, spec);
   return RedAdapter.create(model, spec as RedAdapterOptions);
@@ -35,7 +35,7 @@ function adapterOf(model: LlamaModel, spec: Spec) {
 
 /** Peak memory of jobs, in bytes, during one step of a new model. */
 async function peakOf(dtype: "float32" | "bfloat16", spec: Spec | undefined, sequences: number, folder = embedded) {
-  using model = await LlamaModel.fromPretrained(folder, { dtype });
+  using model = await LanguageModel.fromPretrained(folder, { dtype });
   const adapter = spec && (await adapterOf(model, spec));
   const parameters = adapter?.native ?? (await model.native.makeTrainable().promise);
   const optimizer = new (native().Optimizer)(parameters);
@@ -187,9 +187,9 @@ test("with all weights trained, most of the memory's growth is counted", async (
 });
 
 describe("recompute", () => {
-  let model: LlamaModel;
+  let model: LanguageModel;
   beforeAll(async () => {
-    model = await LlamaModel.fromPretrained(embedded);
+    model = await LanguageModel.fromPretrained(embedded);
   });
   afterAll(() => model?.dispose());
   afterEach(() => jest.restoreAllMocks());

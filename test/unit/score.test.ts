@@ -4,14 +4,14 @@ import {
   type Engine,
   type EngineScoreOptions,
   evaluate,
-  type LlamaModel,
+  type LanguageModel,
   RedAdapter,
   type ScoreOptions,
   type ScoreResult,
 } from "../../lib/index";
 import { adapterOf, failed, loadModel, until, withEngine } from "./engine_support";
 
-let model: LlamaModel;
+let model: LanguageModel;
 let adapter: RedAdapter;
 beforeAll(async () => {
   model = await loadModel();

@@ -3,7 +3,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { embeddedModelDir } from "../../lib/embedded";
-import { Dataset, LlamaModel, type Notice } from "../../lib/index";
+import { Dataset, LanguageModel, type Notice } from "../../lib/index";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 import { endTokenNotices } from "../../lib/train/end_token";
 import { runCli, writeModel } from "./cli_support";
@@ -127,7 +127,7 @@ test.each([
 });
 
 test("generate counts the ids of a prompt as data has them, with one BOS", async () => {
-  const model = await LlamaModel.fromPretrained(embeddedModelDir());
+  const model = await LanguageModel.fromPretrained(embeddedModelDir());
   const tokenizer = model.requireTokenizer();
   const counted = async (prompt: string) => {
     const pieces = model.generate({ prompt, maxNewTokens: 1 });
@@ -158,7 +158,7 @@ async function sentencePieceModel(): Promise<string> {
 
 test("generate's text is what decoding prompt and answer shows behind the prompt, with or without special tokens", async () => {
   const folder = await sentencePieceModel();
-  const model = await LlamaModel.fromPretrained(folder);
+  const model = await LanguageModel.fromPretrained(folder);
   const tokenizer = model.requireTokenizer();
   const prompt = "The user";
   const before = [...tokenizer.encode(prompt)];
@@ -230,7 +230,7 @@ test("the end token of config.json alone stops generation and is learned", async
     "config.json": { ...read("config.json"), eos_token_id: 1 },
   }));
   const notices: Notice[] = [];
-  const model = await LlamaModel.fromPretrained(folder, { onNotice: (notice) => notices.push(notice) });
+  const model = await LanguageModel.fromPretrained(folder, { onNotice: (notice) => notices.push(notice) });
   const { learned } = await rowOf(model.requireTokenizer(), { prompt: "Once", completion: " upon" });
   expect(learned.at(-1)).toBe("</s>");
   expect(model.eosTokenIds).toEqual([1]);
@@ -246,7 +246,7 @@ test("where no token ends a text, the model, a run and the command line say so",
     "config.json": without(read("config.json"), "eos_token_id"),
   }));
   const notices: Notice[] = [];
-  const model = await LlamaModel.fromPretrained(folder, { onNotice: (notice) => notices.push(notice) });
+  const model = await LanguageModel.fromPretrained(folder, { onNotice: (notice) => notices.push(notice) });
   expect(notices).toMatchObject([{ code: "RUBRICATE_NO_END_TOKEN" }]);
   const tokenizer = model.requireTokenizer();
   const data = await Dataset.fromRows([{ prompt: "Once", completion: " upon" }], { tokenizer, maxLength: 64 });

@@ -1,12 +1,20 @@
 /** Signals of polyfills with members that are missing or throw: calls continue or are refused, and no thread stays. */
 import { readdirSync } from "node:fs";
-import { Dataset, embeddedModelDir, evaluate, LlamaModel, RedAdapter, RubricateError, Trainer } from "../../lib/index";
+import {
+  Dataset,
+  embeddedModelDir,
+  evaluate,
+  LanguageModel,
+  RedAdapter,
+  RubricateError,
+  Trainer,
+} from "../../lib/index";
 import { limits } from "../../lib/limits";
 import { until } from "./engine_support";
 
-let model: LlamaModel;
+let model: LanguageModel;
 beforeAll(async () => {
-  model = await LlamaModel.fromPretrained(embeddedModelDir(), { device: "cpu" });
+  model = await LanguageModel.fromPretrained(embeddedModelDir(), { device: "cpu" });
 });
 afterAll(() => model.dispose());
 
@@ -67,8 +75,8 @@ const calls: [string, (signal: AbortSignal) => Promise<unknown>][] = [
     },
   ],
   [
-    "LlamaModel.fromPretrained",
-    async (signal) => (await LlamaModel.fromPretrained(embeddedModelDir(), { device: "cpu", signal })).dispose(),
+    "LanguageModel.fromPretrained",
+    async (signal) => (await LanguageModel.fromPretrained(embeddedModelDir(), { device: "cpu", signal })).dispose(),
   ],
   [
     "Trainer.run",

@@ -2,7 +2,7 @@
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { LlamaModel, Tokenizer } from "../../lib/index";
+import { LanguageModel, Tokenizer } from "../../lib/index";
 import { writeModel } from "./cli_support";
 
 const fixtures = join(__dirname, "..", "parity", "fixtures");
@@ -79,7 +79,7 @@ test("a model has its tokenizer's notices", async () => {
   await writeModel(folder);
   cpSync(join(fixtures, "tokenizer", "llama", "tokenizer.json"), join(folder, "tokenizer.json"));
   writeFileSync(join(folder, "tokenizer_config.json"), '{"tokenizer_class": "GemmaTokenizer", "eos_token": "</s>"}');
-  const model = await LlamaModel.fromPretrained(folder, { onNotice: () => {} });
+  const model = await LanguageModel.fromPretrained(folder, { onNotice: () => {} });
   expect(model.notices).toMatchObject([{ code: "RUBRICATE_TOKENIZER_CLASS" }]);
   model.dispose();
   rmSync(folder, { recursive: true });

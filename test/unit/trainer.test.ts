@@ -355,7 +355,7 @@ test("all weights are trained in slot 0, with checkpoints of their own", async (
 describe("options", () => {
   const [adapter, train] = [RedAdapter.create(model), someExamples(4)];
   test.each<[object, RegExp]>([
-    [{ model: {} }, /LlamaModel for model/],
+    [{ model: {} }, /LanguageModel for model/],
     [{ adapter: undefined }, /RedAdapter, a LoraAdapter or an Ia3Adapter for adapter/],
     [{ method: "full" }, /none with method "full" for adapter/],
     [{ method: "lora" }, /method/],

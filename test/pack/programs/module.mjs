@@ -1,6 +1,6 @@
-import { LlamaModel, RedAdapter, Trainer } from "rubricate";
+import { LanguageModel, RedAdapter, Trainer } from "rubricate";
 
-const model = await LlamaModel.fromPretrained(process.argv[2]);
+const model = await LanguageModel.fromPretrained(process.argv[2]);
 const adapter = RedAdapter.create(model);
 const train = [{ tokenIds: Int32Array.of(1, 5, 9, 7, 5, 9, 7, 5), supervised: new Uint8Array(8).fill(1), line: 1 }];
 const losses = [];

@@ -1,7 +1,7 @@
-import { type GenerationPiece, LlamaModel, RedAdapter, RubricateError, type TrainEvent, Trainer } from "rubricate";
+import { type GenerationPiece, LanguageModel, RedAdapter, RubricateError, type TrainEvent, Trainer } from "rubricate";
 
 export async function train(dir: string): Promise<number> {
-  using model = await LlamaModel.fromPretrained(dir, { signal: AbortSignal.timeout(10_000) });
+  using model = await LanguageModel.fromPretrained(dir, { signal: AbortSignal.timeout(10_000) });
   const adapter: RedAdapter = RedAdapter.create(model, { variant: "all", layers: [0] });
   const train = [{ tokenIds: Int32Array.of(1, 2), supervised: new Uint8Array(2), line: 1 }];
   const trainer = new Trainer({ model, adapter, train, maxSteps: 1 });

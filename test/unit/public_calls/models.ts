@@ -53,36 +53,37 @@ export const models: Record<string, PublicCall> = {
     skips: { 1: "zero one" },
     runs: false,
   },
-  "LlamaModel.fromPretrained": {
+  "LanguageModel.fromPretrained": {
     args: (s) => [s.dir, {}],
-    call: (_, args) => api.LlamaModel.fromPretrained(...(args as never as [string])).then((model) => model.dispose()),
+    call: (_, args) =>
+      api.LanguageModel.fromPretrained(...(args as never as [string])).then((model) => model.dispose()),
     options: () => ({ device: "cpu", dtype: "float32", onProgress: () => {}, signal: new AbortController().signal }),
     takes: { 1: noOptions, device: missing, dtype: missing, onProgress: `${missing} function`, signal: missing },
     codes: fileCodes,
   },
-  "LlamaModel#fingerprint": { args: none, call: on("model", "fingerprint") },
-  "LlamaModel#requireTokenizer": { args: none, call: on("model", "requireTokenizer") },
-  "LlamaModel#logits": {
+  "LanguageModel#fingerprint": { args: none, call: on("model", "fingerprint") },
+  "LanguageModel#requireTokenizer": { args: none, call: on("model", "requireTokenizer") },
+  "LanguageModel#logits": {
     args: () => [[1, 2], {}],
     call: on("model", "logits"),
     options: (s) => ({ adapter: s.adapter, signal: new AbortController().signal }),
     takes: { 1: noOptions, adapter: missing, signal: missing },
     codes: ["ERR_CONTEXT_LENGTH"],
   },
-  "LlamaModel#generate": { ...generation, call: on("model", "generate") },
-  "LlamaModel#complete": { ...generation, call: on("model", "complete") },
-  "LlamaModel#generate of messages": {
+  "LanguageModel#generate": { ...generation, call: on("model", "generate") },
+  "LanguageModel#complete": { ...generation, call: on("model", "complete") },
+  "LanguageModel#generate of messages": {
     args: () => [{ messages: [{ role: "user", content: "a" }], maxNewTokens: 1 }],
     call: on("model", "generate"),
     options: () => ({ messages: [{ role: "user", content: "a" }] }),
   },
-  "LlamaModel#generate of ids": {
+  "LanguageModel#generate of ids": {
     args: () => [{ tokenIds: [1, 2], maxNewTokens: 1 }],
     call: on("model", "generate"),
     options: () => ({ tokenIds: [1, 2] }),
     codes: ["ERR_CONTEXT_LENGTH"],
   },
-  "LlamaModel#score": {
+  "LanguageModel#score": {
     args: () => [{ prompt: "a", continuation: "b" }],
     call: on("model", "score"),
     options: (s) => ({
@@ -94,16 +95,16 @@ export const models: Record<string, PublicCall> = {
     takes: { prompt: "text", continuation: "text", adapter: missing, signal: missing },
     codes: ["ERR_CONTEXT_LENGTH"],
   },
-  "LlamaModel#savePretrained": {
+  "LanguageModel#savePretrained": {
     args: (s) => [join(s.out, "model")],
     call: on("model", "savePretrained"),
     skips: { 0: "text" },
   },
-  "LlamaModel#memory": { args: none, call: on("model", "memory") },
-  "LlamaModel#products": { args: none, call: on("model", "products") },
+  "LanguageModel#memory": { args: none, call: on("model", "memory") },
+  "LanguageModel#products": { args: none, call: on("model", "products") },
   mergeAdapter: {
     args: (s) => [s.model, s.adapter, join(s.out, "merged"), { overwrite: true }],
-    call: (_, args) => api.mergeAdapter(...(args as never as [api.LlamaModel, api.Adapter, string])),
+    call: (_, args) => api.mergeAdapter(...(args as never as [api.LanguageModel, api.Adapter, string])),
     options: () => ({
       dtype: "auto",
       overwrite: true,
@@ -116,7 +117,7 @@ export const models: Record<string, PublicCall> = {
   },
   evaluate: {
     args: (s) => [s.model, s.examples, {}],
-    call: (_, args) => api.evaluate(...(args as never as [api.LlamaModel, api.Example[]])),
+    call: (_, args) => api.evaluate(...(args as never as [api.LanguageModel, api.Example[]])),
     options: (s) => ({
       adapter: s.adapter,
       batchSize: 1,
@@ -137,32 +138,32 @@ export const models: Record<string, PublicCall> = {
 export const adapters: Record<string, PublicCall> = {
   "RedAdapter.create": {
     args: (s) => [s.model, {}],
-    call: (_, args) => api.RedAdapter.create(...(args as never as [api.LlamaModel])),
+    call: (_, args) => api.RedAdapter.create(...(args as never as [api.LanguageModel])),
     options: () => ({ variant: "ln", sites: ["q", "ffn"], layers: [0] }),
     takes: { 1: noOptions, variant: withoutNull, sites: withoutNull, layers: withoutNull },
   },
   "RedAdapter.fromPretrained": {
     args: (s) => [s.adapterDir, s.model, {}],
-    call: (_, args) => api.RedAdapter.fromPretrained(...(args as never as [string, api.LlamaModel])),
+    call: (_, args) => api.RedAdapter.fromPretrained(...(args as never as [string, api.LanguageModel])),
     options: () => ({ allowBaseMismatch: true }),
     takes: { 2: noOptions, allowBaseMismatch: `${missing} true false` },
     codes: fileCodes,
   },
   "RedAdapter.fromReference": {
     args: (s) => [s.referenceFile, s.model],
-    call: (_, args) => api.RedAdapter.fromReference(...(args as never as [string, api.LlamaModel])),
+    call: (_, args) => api.RedAdapter.fromReference(...(args as never as [string, api.LanguageModel])),
     codes: ["ERR_FILE", "ERR_TORCH_FILE", "ERR_ADAPTER_FORMAT"],
   },
   loadAdapter: {
     args: (s) => [s.adapterDir, s.model, {}],
-    call: (_, args) => api.loadAdapter(...(args as never as [string, api.LlamaModel])),
+    call: (_, args) => api.loadAdapter(...(args as never as [string, api.LanguageModel])),
     options: () => ({ allowBaseMismatch: true }),
     takes: { 2: noOptions, allowBaseMismatch: `${missing} true false` },
     codes: fileCodes,
   },
   "LoraAdapter.create": {
     args: (s) => [s.model, {}],
-    call: (_, args) => api.LoraAdapter.create(...(args as never as [api.LlamaModel])),
+    call: (_, args) => api.LoraAdapter.create(...(args as never as [api.LanguageModel])),
     options: () => ({ rank: 2, alpha: 3, targetModules: ["q_proj"], layers: [0], rankStabilized: true, seed: 5 }),
     takes: {
       1: noOptions,
@@ -176,7 +177,7 @@ export const adapters: Record<string, PublicCall> = {
   },
   "LoraAdapter.fromPretrained": {
     args: (s) => [s.loraDir, s.model, {}],
-    call: (_, args) => api.LoraAdapter.fromPretrained(...(args as never as [string, api.LlamaModel])),
+    call: (_, args) => api.LoraAdapter.fromPretrained(...(args as never as [string, api.LanguageModel])),
     options: () => ({ allowBaseMismatch: true }),
     takes: { 2: noOptions, allowBaseMismatch: `${missing} true false` },
     codes: fileCodes,
@@ -195,13 +196,13 @@ export const adapters: Record<string, PublicCall> = {
   },
   "Ia3Adapter.create": {
     args: (s) => [s.model, {}],
-    call: (_, args) => api.Ia3Adapter.create(...(args as never as [api.LlamaModel])),
+    call: (_, args) => api.Ia3Adapter.create(...(args as never as [api.LanguageModel])),
     options: () => ({ targetModules: ["up_proj", "v_proj"], feedforwardModules: ["up_proj"] }),
     takes: { 1: noOptions, targetModules: withoutNull, feedforwardModules: `${withoutNull} array` },
   },
   "Ia3Adapter.fromPretrained": {
     args: (s) => [s.ia3Dir, s.model, {}],
-    call: (_, args) => api.Ia3Adapter.fromPretrained(...(args as never as [string, api.LlamaModel])),
+    call: (_, args) => api.Ia3Adapter.fromPretrained(...(args as never as [string, api.LanguageModel])),
     options: () => ({ allowBaseMismatch: true }),
     takes: { 2: noOptions, allowBaseMismatch: `${missing} true false` },
     codes: fileCodes,

@@ -66,7 +66,7 @@ export interface Subjects {
   readonly referenceFile: string;
   /** Where calls may write. */
   readonly out: string;
-  readonly model: api.LlamaModel;
+  readonly model: api.LanguageModel;
   readonly tokenizer: api.Tokenizer;
   readonly adapter: api.RedAdapter;
   readonly lora: api.LoraAdapter;
