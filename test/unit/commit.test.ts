@@ -269,4 +269,4 @@ test("files that are replaced again and again are not read as a mixture", async 
       () => {},
     ),
   ).resolves.toBeUndefined();
-});
+}, 600_000); // a thousand files reach the disk
