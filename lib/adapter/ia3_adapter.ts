@@ -1,7 +1,7 @@
 import { basename } from "node:path";
 import { requireModel } from "../brands";
 import { markCopy } from "../copies";
-import { invalid, RubricateError } from "../errors";
+import { formatJson, invalid, RubricateError } from "../errors";
 import type { FileContents } from "../files/atomic";
 import { isObject, parseJson } from "../files/json";
 import { mostBytes } from "../files/safetensors";
@@ -127,8 +127,14 @@ export class Ia3Adapter extends Adapter {
         "ERR_ADAPTER_FORMAT",
         `Expected an (IA)3 adapter in ${folder} but ${path} has no peft_type`,
       );
-    const { targetModules, feedforwardModules, origin } = parseIa3Config(document, path);
+    const { targetModules, feedforwardModules, layers, origin } = parseIa3Config(document, path);
     const notices = await originNotices(folder, origin, model, takesAny);
+    const count = model.architecture.stacks[0].layers;
+    if (layers && (layers.length !== count || layers.at(-1) !== count - 1))
+      throw new RubricateError(
+        "ERR_ADAPTER_FORMAT",
+        `Expected target_modules in layers 0 to ${count - 1}, all of the model, in ${path} but received those of layers ${formatJson(layers)}`,
+      );
     if (targetModules.includes("gate_proj") && !hasGate(model.architecture))
       throw new RubricateError(
         "ERR_ADAPTER_FORMAT",

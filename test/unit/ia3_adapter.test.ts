@@ -133,7 +133,7 @@ describe("a folder of PEFT", () => {
     ["target_modules", ["lm_head"]],
     ["target_modules", null],
     ["feedforward_modules", "down_proj"],
-    ["feedforward_modules", ["mlp.down_proj"]],
+    ["feedforward_modules", ["mlp.k_proj"]],
     ["feedforward_modules", ["up_proj"]],
     ["task_type", "SEQ_2_SEQ_LM"],
     ["rubricate", {}],
