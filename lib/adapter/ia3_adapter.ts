@@ -22,6 +22,7 @@ import {
   isModuleList,
   parseIa3Config,
   usualFeedforward,
+  usualTargets,
 } from "./ia3_config";
 import { ia3Plan, storedShape } from "./ia3_plan";
 import { isModuleChoice, modulesOf } from "./lora_config";
@@ -70,7 +71,7 @@ export class Ia3Adapter extends Adapter {
    */
   static create(model: LanguageModel, options: Ia3AdapterOptions = {}): Ia3Adapter {
     requireModel(model);
-    const { targetModules: modules = ["k_proj", "v_proj", "down_proj"], feedforwardModules } = checkOptions(
+    const { targetModules: modules = usualTargets, feedforwardModules } = checkOptions(
       options,
       optionNames,
       "Ia3Adapter.create",
@@ -92,8 +93,9 @@ export class Ia3Adapter extends Adapter {
       return Ia3Adapter.build(model, { targetModules, feedforwardModules: usualFeedforward(targetModules) });
     const some = `some of targetModules (${targetModules.join(", ")}), each once,`;
     const given = listOf("feedforwardModules", some, feedforwardModules);
-    if (!isModuleList(given) || given.some((name) => !targetModules.includes(name)))
-      throw invalid("feedforwardModules", some, feedforwardModules);
+    const other = given.find((name) => !targetModules.includes(name));
+    if (other !== undefined) throw invalid("feedforwardModules", some, other);
+    if (!isModuleList(given)) throw invalid("feedforwardModules", some, feedforwardModules);
     const inputs = targetModules.filter((name) => given.includes(name));
     return Ia3Adapter.build(model, { targetModules, feedforwardModules: inputs });
   }

@@ -10,6 +10,9 @@ export type Ia3Module = LoraModule;
 
 export const ia3Modules: readonly Ia3Module[] = loraModules;
 
+/** The target modules unless others are named: those of the paper. */
+export const usualTargets: readonly Ia3Module[] = ["k_proj", "v_proj", "down_proj"];
+
 /** What an (IA)3 adapter changes: all layers of the model. */
 export interface Ia3AdapterConfig {
   /** The linear layers that it scales. */

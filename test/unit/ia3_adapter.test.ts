@@ -84,7 +84,7 @@ describe("a new adapter", () => {
     [
       "feedforwardModules",
       ["q_proj"],
-      /Expected some of targetModules \(k_proj, v_proj, down_proj\), each once, for feed/,
+      /Expected some of targetModules \(k_proj, v_proj, down_proj\), each once, for feed.* but received "q_proj"/,
     ],
     ["feedforwardModules", ["v_proj", "v_proj"], /each once/],
     ["feedforwardModules", "down_proj", /for feedforwardModules/],
