@@ -117,7 +117,7 @@ test.each<[what: string, bytes: Uint8Array | (() => Uint8Array), says: RegExp]>(
   ["two of data.pkl", zip([...entriesOf(), { name: "b/data.pkl", data: Buffer.alloc(3) }]), /one data\.pkl.*it has 2/],
   ["big-endian numbers", zip(entriesOf({ order: "big" })), /little-endian numbers .*"big"/],
   [
-    "a fourth name",
+    "another name",
     withPickle(x(op.call(op.name("os", "system"), op.tuple(op.text("ls"))))),
     /only collections\.OrderedDict, .* asks for "os\.system"/,
   ],
