@@ -4,7 +4,7 @@
  */
 
 interface OtherName {
-  /** Ours: the option's, or the flag's where that differs. */
+  /** Ours: the option's, or the flag's where that differs. The first that is known where the other name is given is meant. */
   readonly names: readonly string[];
   /** Whether it means exactly the same, for every value that ours accepts. */
   readonly same?: true;
@@ -76,8 +76,7 @@ const byLetters = new Map(Object.entries(theirs).map(([name, other]) => [letters
 export function otherNameHint(given: string, known: readonly string[]): string | undefined {
   const other = byLetters.get(lettersOf(given));
   if (other === undefined) return undefined;
-  const letters = other.names.map(lettersOf);
-  const ours = known.find((name) => letters.includes(lettersOf(name)));
+  const [ours] = other.names.flatMap((name) => known.find((one) => lettersOf(one) === lettersOf(name)) ?? []);
   if (ours === undefined && other.names.length > 0) return undefined;
   const note = other.note === undefined ? "" : ` (${other.note})`;
   return ours === undefined ? `; ${other.note}` : `; did you mean ${ours}?${note}`;

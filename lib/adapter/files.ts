@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import { quoted, RubricateError } from "../errors";
 import { type FileContents, readableFile } from "../files/atomic";
 import { adapterConfigFile as configFile, adapterTensorFile as tensorFile } from "../files/model_folder";
-import { requireFolder } from "../files/not_a_folder";
+import { importReference, requireFolder } from "../files/not_a_folder";
 import { present, readText, requireContents } from "../files/read";
 import {
   finiteTensors,
@@ -21,6 +21,9 @@ import { inSlices } from "../steps";
 import { type AdapterFileConfig, parseAdapterConfig } from "./config";
 
 export { configFile, tensorFile };
+
+/** What RED's reference implementation writes. */
+const referenceFile = "delta_vector.pth";
 
 /** The number of elements of a shape. */
 export const elementCount = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);
@@ -122,5 +125,10 @@ async function fileOf(folder: string, name: string): Promise<string> {
       "ERR_ADAPTER_FORMAT",
       `Expected ${name} in the adapter folder ${folder} but it is a model's folder: load it as the model`,
     );
-  throw new RubricateError("ERR_ADAPTER_FORMAT", `Expected ${name} in the adapter folder ${folder} but found none`);
+  const reference = join(folder, referenceFile);
+  const hint = name === configFile && (await present(reference)) ? `; ${importReference(reference)}` : "";
+  throw new RubricateError(
+    "ERR_ADAPTER_FORMAT",
+    `Expected ${name} in the adapter folder ${folder} but found none${hint}`,
+  );
 }

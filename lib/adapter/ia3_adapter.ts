@@ -1,7 +1,7 @@
 import { basename } from "node:path";
 import { requireModel } from "../brands";
 import { markCopy } from "../copies";
-import { invalid, RubricateError } from "../errors";
+import { formatJson, invalid, RubricateError } from "../errors";
 import type { FileContents } from "../files/atomic";
 import { isObject, parseJson } from "../files/json";
 import { mostBytes } from "../files/safetensors";
@@ -22,6 +22,7 @@ import {
   isModuleList,
   parseIa3Config,
   usualFeedforward,
+  usualTargets,
 } from "./ia3_config";
 import { ia3Plan, storedShape } from "./ia3_plan";
 import { isModuleChoice, modulesOf } from "./lora_config";
@@ -70,7 +71,7 @@ export class Ia3Adapter extends Adapter {
    */
   static create(model: LanguageModel, options: Ia3AdapterOptions = {}): Ia3Adapter {
     requireModel(model);
-    const { targetModules: modules = ["k_proj", "v_proj", "down_proj"], feedforwardModules } = checkOptions(
+    const { targetModules: modules = usualTargets, feedforwardModules } = checkOptions(
       options,
       optionNames,
       "Ia3Adapter.create",
@@ -92,8 +93,9 @@ export class Ia3Adapter extends Adapter {
       return Ia3Adapter.build(model, { targetModules, feedforwardModules: usualFeedforward(targetModules) });
     const some = `some of targetModules (${targetModules.join(", ")}), each once,`;
     const given = listOf("feedforwardModules", some, feedforwardModules);
-    if (!isModuleList(given) || given.some((name) => !targetModules.includes(name)))
-      throw invalid("feedforwardModules", some, feedforwardModules);
+    const other = given.find((name) => !targetModules.includes(name));
+    if (other !== undefined) throw invalid("feedforwardModules", some, other);
+    if (!isModuleList(given)) throw invalid("feedforwardModules", some, feedforwardModules);
     const inputs = targetModules.filter((name) => given.includes(name));
     return Ia3Adapter.build(model, { targetModules, feedforwardModules: inputs });
   }
@@ -127,8 +129,14 @@ export class Ia3Adapter extends Adapter {
         "ERR_ADAPTER_FORMAT",
         `Expected an (IA)3 adapter in ${folder} but ${path} has no peft_type`,
       );
-    const { targetModules, feedforwardModules, origin } = parseIa3Config(document, path);
+    const { targetModules, feedforwardModules, layers, origin } = parseIa3Config(document, path);
     const notices = await originNotices(folder, origin, model, takesAny);
+    const count = model.architecture.stacks[0].layers;
+    if (layers && (layers.length !== count || layers.at(-1) !== count - 1))
+      throw new RubricateError(
+        "ERR_ADAPTER_FORMAT",
+        `Expected target_modules in layers 0 to ${count - 1}, all of the model, in ${path} but received those of layers ${formatJson(layers)}`,
+      );
     if (targetModules.includes("gate_proj") && !hasGate(model.architecture))
       throw new RubricateError(
         "ERR_ADAPTER_FORMAT",

@@ -1,14 +1,17 @@
 /** adapter_config.json of an (IA)3 adapter: PEFT's IA3Config, with an object "rubricate" of what PEFT does not record. */
-import { formatJson, RubricateError } from "../errors";
 import type { JsonObject } from "../files/json";
 import { type AdapterOrigin, parseOrigin } from "./config";
-import { isModuleChoice, type LoraModule, loraModules, modulesOf } from "./lora_config";
+import { isModuleChoice, type LoraModule, loraModules } from "./lora_config";
 import { PeftFields } from "./peft_config";
+import { moduleNames, namedModules } from "./peft_modules";
 
 /** A linear layer of each block, by the name of its module. */
 export type Ia3Module = LoraModule;
 
 export const ia3Modules: readonly Ia3Module[] = loraModules;
+
+/** The target modules unless others are named: those of the paper. */
+export const usualTargets: readonly Ia3Module[] = ["k_proj", "v_proj", "down_proj"];
 
 /** What an (IA)3 adapter changes: all layers of the model. */
 export interface Ia3AdapterConfig {
@@ -20,6 +23,8 @@ export interface Ia3AdapterConfig {
 
 /** An adapter_config.json that was read. */
 export interface Ia3FileConfig extends Ia3AdapterConfig {
+  /** The layers of full names of modules; undefined: all of the model, which an adapter must have. */
+  readonly layers: readonly number[] | undefined;
   /** The base and the tokenizer that it was trained with; undefined if PEFT wrote the folder. */
   readonly origin: AdapterOrigin | undefined;
 }
@@ -62,22 +67,25 @@ export function parseIa3Config(document: JsonObject, path: string): Ia3FileConfi
   fields.takeOneOf("task_type", '"CAUSAL_LM" or null', [undefined, null, "CAUSAL_LM"]);
   fields.takeOneOf("fan_in_fan_out", "false", [undefined, false]);
   fields.requireNoOther(known, ignored);
-  const names = ia3Modules.join(", ");
-  const targetModules = modulesOf(
-    fields.take("target_modules", `"all-linear" or some of ${names}, each once`, isModuleChoice),
+  const target = fields.read("target_modules", `"all-linear" or ${moduleNames}`, (value) => {
+    const named = namedModules(value);
+    return named?.modules.length === 0 ? undefined : named;
+  });
+  const targetModules = target.modules;
+  const given = fields.read("feedforward_modules", `${moduleNames} or null`, (value) =>
+    value === undefined || value === null
+      ? { modules: usualFeedforward(targetModules), layers: undefined }
+      : Array.isArray(value)
+        ? namedModules(value)
+        : undefined,
   );
-  const isChoice = (value: unknown): value is undefined | null | readonly Ia3Module[] =>
-    value === undefined || value === null || isModuleList(value);
-  const given = fields.take("feedforward_modules", `some of ${names}, each once, or null`, isChoice);
-  const other = given?.find((name) => !targetModules.includes(name));
-  if (other !== undefined)
-    throw new RubricateError(
-      "ERR_ADAPTER_FORMAT",
-      `Expected names of target_modules for feedforward_modules in ${path} but received ${formatJson(other)}`,
-    );
+  const isTarget = given.modules.every((name) => targetModules.includes(name));
+  if (!isTarget || (given.layers && given.layers.join() !== target.layers?.join()))
+    throw fields.wrong("feedforward_modules", `names of target_modules (${targetModules.join(", ")})`);
   return {
     targetModules,
-    feedforwardModules: given ? targetModules.filter((name) => given.includes(name)) : usualFeedforward(targetModules),
+    feedforwardModules: given.modules,
+    layers: target.layers,
     origin: document.rubricate === undefined ? undefined : parseOrigin(document.rubricate, `${path}: rubricate`),
   };
 }

@@ -6,6 +6,7 @@ import type { JsonObject } from "../files/json";
 import { limits } from "../limits";
 import { type AdapterOrigin, linearModules, parseOrigin } from "./config";
 import { PeftFields } from "./peft_config";
+import { moduleNames, namedModules } from "./peft_modules";
 
 /** A linear layer of each block, by the name of its module. */
 export type LoraModule = "q_proj" | "k_proj" | "v_proj" | "o_proj" | "gate_proj" | "up_proj" | "down_proj";
@@ -90,13 +91,17 @@ export function parseLoraConfig(document: JsonObject, path: string): LoraFileCon
   fields.requireNoOther(known, ignored);
   const isRank = (value: unknown): value is number => isPositive(value) && value <= limits.mostLoraRank;
   const isAlpha = (value: unknown): value is number => typeof value === "number" && Number.isFinite(Math.fround(value));
+  const target = fields.read("target_modules", `"all-linear" or ${moduleNames}`, (value) => {
+    const named = namedModules(value);
+    return named?.modules.length === 0 ? undefined : named;
+  });
+  const layers = layersOf(fields.take("layers_to_transform", "ascending layer numbers, one, or null", isLayerChoice));
+  if (layers && target.layers) throw fields.wrong("layers_to_transform", "null beside full names in target_modules");
   return {
     rank: fields.take("r", `an integer from 1 to ${limits.mostLoraRank}`, isRank),
     alpha: fields.take("lora_alpha", "a number", isAlpha),
-    targetModules: modulesOf(
-      fields.take("target_modules", `"all-linear" or some of ${loraModules.join(", ")}, each once`, isModuleChoice),
-    ),
-    layers: layersOf(fields.take("layers_to_transform", "ascending layer numbers, one, or null", isLayerChoice)),
+    targetModules: target.modules,
+    layers: target.layers ?? layers,
     rankStabilized: fields.takeOneOf("use_rslora", "true or false", [undefined, true, false]) === true,
     origin: document.rubricate === undefined ? undefined : parseOrigin(document.rubricate, `${path}: rubricate`),
   };

@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { requireAdapter, requireModel } from "../brands";
 import { invalid, RubricateError } from "../errors";
 import { type FileContents, finishInto, withFileErrors, writeInto } from "../files/atomic";
+import { isOneOf, modelFolders } from "../files/folder_identity";
 import { type JsonObject, parseJson } from "../files/json";
 import { indexFile, weightsFile } from "../files/model_folder";
 import { newFolderGuard } from "../files/new_folder";
@@ -23,7 +24,7 @@ import { filesOf, type MergedTensor, mergedTensors } from "./merge_tensors";
 export interface MergeOptions {
   /** Dtype of the merged weights: "auto" (the default) is that of the base's checkpoint, tensor by tensor. */
   readonly dtype?: "auto" | "float32" | "bfloat16";
-  /** Replace a model or an adapter in the folder. Default: false. */
+  /** Replace a model or an adapter in the folder, other than `model`. Default: false. */
   readonly overwrite?: boolean;
   /** Called with the bytes of weights written so far and in total. If it throws, the merge ends and rejects with that. */
   readonly onProgress?: (progress: { writtenBytes: number; totalBytes: number }) => void;
@@ -41,7 +42,7 @@ const dtypes = ["auto", "float32", "bfloat16"] as const;
  * @param adapter of this model
  * @param dir the folder to write
  * @throws RubricateError ERR_ARGUMENT; ERR_MERGE for a step that is not linear, such as a layer norm, or a bias without a place;
- * ERR_FILE, also if the folder has a model or an adapter; ERR_NOT_FINITE, ERR_FOREIGN, ERR_ABORTED, ERR_DISPOSED
+ * ERR_FILE, also if the folder is that of the model, or has a model or an adapter; ERR_NOT_FINITE, ERR_FOREIGN, ERR_ABORTED, ERR_DISPOSED
  */
 export async function mergeAdapter(
   model: LanguageModel,
@@ -61,7 +62,11 @@ export async function mergeAdapter(
   throwIfAborted(signal);
   const edits = linearEdits(adapter.plan(), adapter.nativeFor(model).values());
   const fields = biasFieldsFor(edits, model.description);
-  if (!overwrite) await requireFree(folder);
+  await requireOtherThanModel(folder, model.dir);
+  const check = async () => {
+    if (!overwrite) await requireFree(folder);
+  };
+  await check();
   const { files, description } = await companionsFor(model, fields, dtype);
   const tensors = mergedTensors(model.native, edits, description, dtype === "auto" ? undefined : dtype);
   await progress.during(async () => {
@@ -75,7 +80,7 @@ export async function mergeAdapter(
     };
     files.push(...(await weightFiles(model, tensors, { onBytes, signal })));
     const written = files.map(({ name }) => name);
-    await newFolderGuard(folder, () => writeInto(folder, files, () => staleFiles(folder, written)));
+    await newFolderGuard(folder, () => writeInto(folder, files, () => staleFiles(folder, written), check));
   });
 }
 
@@ -93,6 +98,19 @@ export async function requireFree(folder: string): Promise<void> {
     "ERR_FILE",
     `Expected a folder without a model or an adapter for the merged model at ${folder} but found ${found[0]}; give ` +
       "another folder, or replace what is there with overwrite: true",
+  );
+}
+
+/**
+ * Checks that a merged model does not replace the files of its base.
+ * @throws RubricateError ERR_FILE
+ */
+export async function requireOtherThanModel(folder: string, modelDir: string): Promise<void> {
+  if (!(await isOneOf(folder, await modelFolders(modelDir)))) return;
+  throw new RubricateError(
+    "ERR_FILE",
+    `Expected a folder other than the model's for the merged model but ${folder} has files of the model at ${modelDir}, ` +
+      "which the merge would overwrite; choose another folder (overwrite: true does not allow it)",
   );
 }
 

@@ -20,9 +20,21 @@ export class PeftFields {
   take<T>(name: string, what: string, holds: (value: unknown) => value is T): T {
     const value = this.document[name];
     if (holds(value)) return value;
-    throw new RubricateError(
+    throw this.wrong(name, what);
+  }
+
+  /** @param read returns undefined for a value that is not `what` */
+  read<T>(name: string, what: string, read: (value: unknown) => T | undefined): T {
+    const value = read(this.document[name]);
+    if (value === undefined) throw this.wrong(name, what);
+    return value;
+  }
+
+  /** The error for the value of a field. */
+  wrong(name: string, what: string): RubricateError {
+    return new RubricateError(
       "ERR_ADAPTER_FORMAT",
-      `Expected ${what} for ${name} in ${this.path} but received ${formatJson(value)}`,
+      `Expected ${what} for ${name} in ${this.path} but received ${formatJson(this.document[name])}`,
     );
   }
 

@@ -97,8 +97,10 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
         `${command.name} but received ${quote(positionals[most])}`,
     );
   for (const name of command.required ?? [])
-    if (values[name] === undefined)
-      throw fail(`Expected --${kebab(name)} ${flags[name].kind.placeholder}: ${flags[name].help}`);
+    if (values[name] === undefined) {
+      const { placeholder = flags[name].kind.placeholder, help = flags[name].help } = command.meanings?.[name] ?? {};
+      throw fail(`Expected --${kebab(name)} ${placeholder}: ${help}`);
+    }
   return { values, positionals };
 }
 

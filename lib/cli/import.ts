@@ -15,7 +15,10 @@ export const importCommand: Command = {
     "The file is that of a LLaMA (or of another model with its names) or of a GPT-2. --model is the base that it was trained on: the file does not name it, so only its sizes are compared. Numbers are kept to the bit, and nothing in the file is executed.",
   flags: [...modelFlags, "from", "out", "overwrite"],
   required: ["model", "from", "out"],
-  meanings: { out: { placeholder: "DIR", help: "the adapter's folder" } },
+  meanings: {
+    out: { placeholder: "DIR", help: "the adapter's folder" },
+    overwrite: { help: "replaces an adapter in the folder" },
+  },
   async run(invocation) {
     const { values, terminal } = invocation;
     const { from, out } = values as { from: string; out: string };

@@ -1,10 +1,25 @@
 import { resolve } from "node:path";
-import { mergeAdapter, requireFree } from "../adapter/merge";
+import { mergeAdapter, requireFree, requireOtherThanModel } from "../adapter/merge";
+import { RubricateError } from "../errors";
+import { adapterFolders, isOneOf } from "../files/folder_identity";
 import type { Command } from "./command";
-import { modelFlags } from "./flags";
-import { loadAdapter, loadModel } from "./load";
+import { modelFlags, type Values } from "./flags";
+import { loadAdapter, loadModel, modelDir } from "./load";
 import { verifyMerge } from "./merge_verify";
 import { bytes } from "./text";
+
+/** Checks --out before the model is loaded; the merge checks it again. @throws RubricateError ERR_FILE */
+async function checkOutput({ out, model, adapter, overwrite }: Values): Promise<void> {
+  const folder = resolve(out!);
+  await requireOtherThanModel(folder, modelDir(model));
+  if (await isOneOf(folder, await adapterFolders(adapter!)))
+    throw new RubricateError(
+      "ERR_FILE",
+      `Expected a folder other than the adapter's for the merged model but ${folder} has files of the adapter at ${adapter}, ` +
+        "which the merge would overwrite; choose another folder (--overwrite does not allow it)",
+    );
+  if (!overwrite) await requireFree(folder);
+}
 
 export const mergeCommand: Command = {
   name: "merge",
@@ -17,12 +32,12 @@ export const mergeCommand: Command = {
   meanings: {
     out: { placeholder: "DIR", help: "folder of the merged model" },
     dtype: { placeholder: "auto|float32|bfloat16", help: "dtype of the merged weights" },
-    overwrite: { help: "replaces a model or an adapter in --out" },
+    overwrite: { help: "replaces a model or an adapter in --out, other than those that are merged" },
   },
   async run(invocation) {
     const { values, terminal, interrupts } = invocation;
     const out = values.out!;
-    if (!values.overwrite) await requireFree(resolve(out)); // before the model is loaded
+    await checkOutput(values);
     // The weights are merged as they are stored: the dtype of the computation does not matter.
     const loading = { ...invocation, values: { ...values, device: values.device ?? "cpu", dtype: undefined } };
     const model = await loadModel(loading);

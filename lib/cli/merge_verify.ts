@@ -1,5 +1,6 @@
 /** Compares the logits of base and adapter with those of the merged folder. */
 import { Random } from "../data/random";
+import { RubricateError } from "../errors";
 import type { LanguageModel } from "../model/model";
 import type { Invocation } from "./command";
 import { loadAdapter, loadModel } from "./load";
@@ -35,21 +36,22 @@ async function logitsOf(invocation: Invocation, model: string, dtype: Dtype | un
   }
 }
 
-/** The largest absolute difference, and its ratio to the largest absolute logit of `expected`. */
+/** The largest absolute difference, and its ratio to the largest absolute logit of `expected`; NaN if any number is NaN. */
 export function differenceOf(expected: readonly Float32Array[], received: readonly Float32Array[]) {
   let [difference, largest] = [0, 0];
   for (const [at, one] of expected.entries())
     for (let index = 0; index < one.length; index++) {
       const away = Math.abs(one[index]! - received[at]![index]!);
-      if (!(away <= difference)) difference = away; // also NaN
+      if (!(away <= difference) && !Number.isNaN(difference)) difference = away; // NaN is the largest
       largest = Math.max(largest, Math.abs(one[index]!));
     }
-  return { difference, ratio: difference / largest };
+  return { difference, ratio: difference === 0 ? 0 : difference / largest };
 }
 
 /**
  * Prints the differences. In float32 they are what rounding the merged weights costs. Of bfloat16 weights also: what merged and
  * unmerged model differ by when they compute in bfloat16, and beside it how far that is from float32 without a merge.
+ * @throws RubricateError ERR_NOT_FINITE if a logit is not finite, after all differences are printed
  */
 export async function verifyMerge(invocation: Invocation): Promise<void> {
   const { terminal, values } = invocation;
@@ -69,4 +71,22 @@ export async function verifyMerge(invocation: Invocation): Promise<void> {
   report("bfloat16", "merged weights, both computed in bfloat16", differenceOf(bf16.logits, mergedBf16.logits));
   report("rounding", "bfloat16 against float32, merged", differenceOf(exact.logits, mergedBf16.logits));
   report("rounding_base", "bfloat16 against float32, base and adapter", differenceOf(exact.logits, bf16.logits));
+  const own = `the merged model at ${out}`;
+  requireFinite([
+    [`${own} in float32`, merged.logits],
+    [`${own} in bfloat16`, mergedBf16.logits],
+    ["base and adapter in float32", exact.logits],
+    ["base and adapter in bfloat16", bf16.logits],
+  ]);
+}
+
+/** Refuses what has logits that are not finite: a difference to them says nothing. */
+function requireFinite(all: readonly (readonly [what: string, logits: readonly Float32Array[]])[]): void {
+  const holds = (one: Float32Array) => one.every(Number.isFinite);
+  const wrong = all.filter(([, logits]) => !logits.every(holds)).map(([what]) => what);
+  if (wrong.length === 0) return;
+  throw new RubricateError(
+    "ERR_NOT_FINITE",
+    `Expected finite logits but found NaN or Infinity in those of ${wrong.join(", ")}`,
+  );
 }

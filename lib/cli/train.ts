@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import type { Adapter } from "../adapter/adapter";
 import { Ia3Adapter } from "../adapter/ia3_adapter";
+import { usualTargets } from "../adapter/ia3_config";
 import { LoraAdapter } from "../adapter/lora_adapter";
 import { RedAdapter } from "../adapter/red_adapter";
 import type { Dataset } from "../data/dataset";
@@ -101,6 +102,11 @@ function checkOptions(values: Values, share: number | undefined): void {
       if (values[flagNameOf(name)!] !== undefined) throw fail(`${flagText(name)} needs --eval`);
   if (values.earlyStopping === undefined && values.earlyStoppingMinDelta !== undefined)
     throw fail(`${flagText("earlyStopping", "minDelta")} needs ${flagText("earlyStopping", "patience")}`);
+  const { feedforwardModules, targetModules = usualTargets } = values;
+  const other =
+    targetModules === "all-linear" ? undefined : feedforwardModules?.find((name) => !targetModules.includes(name));
+  if (other !== undefined)
+    throw fail(`Expected some of --target-modules (${targetModules}) for --feedforward-modules but received ${other}`);
   try {
     checkRunOptions({ ...trainingOptionsOf(values), eval: share ?? values.eval }, flagText);
   } catch (error) {

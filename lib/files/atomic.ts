@@ -37,15 +37,19 @@ const writing = new Map<string, Promise<void>>();
  * Concurrent writes are each atomic, and the last one wins. A symbolic link at a file's path is replaced; its target is not
  * touched.
  * @param stale returns the names of the files to remove; called when this write starts
+ * @param check throws if the folder must not be written; called when this write starts, and again immediately before the commit
  * @throws RubricateError ERR_FILE naming path and cause; then either no file or every file has been replaced
  */
 export async function writeInto(
   folder: string,
   files: readonly FileContents[],
   stale: () => Promise<readonly string[]> = async () => [],
+  check: () => Promise<void> = async () => {},
 ): Promise<void> {
   const target = resolve(folder);
-  const turn = (writing.get(target) ?? Promise.resolve()).catch(() => {}).then(() => writeNow(target, files, stale));
+  const turn = (writing.get(target) ?? Promise.resolve())
+    .catch(() => {})
+    .then(() => writeNow(target, files, stale, check));
   writing.set(target, turn);
   try {
     await turn;
@@ -58,11 +62,13 @@ async function writeNow(
   target: string,
   files: readonly FileContents[],
   stale: () => Promise<readonly string[]>,
+  check: () => Promise<void>,
 ): Promise<void> {
   await withFileErrors(target, async () => {
     await makeFolder(target);
     await finishCommit(target);
     await removeAbandoned(target);
+    await check();
     const removed = await stale();
     const names = files.map(({ name }) => name);
     for (const name of [...names, ...removed]) await requireReplaceable(target, name);
@@ -71,7 +77,7 @@ async function writeNow(
     const stage = join(target, staging + randomBytes(6).toString("hex"));
     try {
       await writeFiles(stage, [list, ...staged]);
-      await commit(stage, target);
+      await commit(stage, target, check);
       await fileOperations().syncFolder(target);
     } catch (error) {
       await removeQuietly(stage);
@@ -82,9 +88,10 @@ async function writeNow(
 }
 
 /** Commits the staged files. An unfinished commit of another process, which may have ended, is finished first. */
-async function commit(stage: string, target: string): Promise<void> {
+async function commit(stage: string, target: string, check: () => Promise<void>): Promise<void> {
   await whileOccupied(target, async () => {
     await finishCommit(target);
+    await check();
     await fileOperations().rename(stage, commitFolder(target));
   });
 }

@@ -22,6 +22,14 @@ export const peftClasses: ReadonlyMap<unknown, string> = new Map([
 export const mergePeft =
   "Merge it into its base with peft (merge_and_unload, then save_pretrained) and load the result as the model";
 
+/** How a file of RED's reference implementation becomes a folder. */
+export const importReference = (file: string) =>
+  "if it is delta_vector.pth of RED's reference implementation, make a folder of it with RedAdapter.fromReference, or with " +
+  `"rubricate import --model BASE --from ${file} --out DIR"`;
+
+/** Files that are given in place of an adapter's folder. */
+const referenceFile = /\.(pth|pt|ckpt)$/;
+
 /** Files that are given in place of a folder, by their names. */
 const fileKinds: readonly (readonly [name: RegExp, hint: string])[] = [
   [/\.gguf$/i, "llama.cpp's format, which is not read: take the model's original folder, with safetensors"],
@@ -52,7 +60,8 @@ export async function requireFolder(what: "model" | "adapter", folder: string, g
     throw fail(`: ${reasonOf(cause)}${await hubHint(given)}`, cause);
   }
   if (isFolder) return;
-  const hint = fileKinds.find(([name]) => name.test(basename(folder)))?.[1];
+  const isReference = what === "adapter" && referenceFile.test(folder);
+  const hint = isReference ? importReference(given) : fileKinds.find(([name]) => name.test(basename(folder)))?.[1];
   throw fail(` but it is a file${hint === undefined ? "" : `: ${hint}`}`);
 }
 

@@ -2,19 +2,11 @@
  * What an outputDir may have when a run begins. The model that is trained on must not be where the run writes, and the
  * results of another run are replaced only with `overwrite`.
  */
-import { realpath, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { RubricateError } from "../errors";
 import { readableFile } from "../files/atomic";
-import {
-  adapterConfigFile,
-  adapterTensorFile,
-  companionFiles,
-  indexFile,
-  shardName,
-  templatesFolder,
-  weightsFile,
-} from "../files/model_folder";
+import { folderId, modelFolders } from "../files/folder_identity";
+import { adapterConfigFile, adapterTensorFile, indexFile, weightsFile } from "../files/model_folder";
 import { entriesOf } from "../files/operations";
 import { present } from "../files/read";
 import { checkpointName, checkpointPath, checkpointSteps } from "./checkpoint";
@@ -77,7 +69,7 @@ export async function requireOutsideModel(outputDir: string, modelDir: string): 
   for (const path of inner.map((name) => join(outputDir, name))) await addFolder(written, path);
   const own = new Map(written);
   await addFolder(own, outputDir);
-  for (const folder of await foldersOf(modelDir)) {
+  for (const folder of await modelFolders(modelDir)) {
     let found = own.get((await folderId(folder)) ?? "");
     for (let at = folder; found === undefined && dirname(at) !== at; at = dirname(at))
       found = written.get((await folderId(dirname(at))) ?? "");
@@ -88,27 +80,6 @@ export async function requireOutsideModel(outputDir: string, modelDir: string): 
           "run would overwrite; choose another outputDir (overwrite: true does not allow it)",
       );
   }
-}
-
-/** The folders with a model's files: its own, and those that its files are linked from. */
-async function foldersOf(modelDir: string): Promise<Set<string>> {
-  const folders = new Set<string>();
-  const real = async (path: string) => realpath(path).catch(() => undefined); // loading reports what is missing
-  const own = await real(modelDir);
-  if (own === undefined) return folders;
-  folders.add(own);
-  const isRead = (name: string) =>
-    Object.hasOwn(companionFiles, name) || [weightsFile, indexFile].includes(name) || shardName.test(name);
-  for (const name of await entriesOf(own).catch(() => [])) {
-    const path = isRead(name) || name === templatesFolder ? await real(join(own, name)) : undefined;
-    if (path !== undefined) folders.add(name === templatesFolder ? path : dirname(path));
-  }
-  return folders;
-}
-
-async function folderId(path: string): Promise<string | undefined> {
-  const found = await stat(path, { bigint: true }).catch(() => undefined);
-  return found?.isDirectory() ? `${found.dev} ${found.ino}` : undefined;
 }
 
 async function addFolder(folders: Map<string, string>, path: string): Promise<void> {

@@ -3,6 +3,7 @@ import { type Command, UsageError } from "../../lib/cli/command";
 import { type FlagName, flags } from "../../lib/cli/flags";
 import { commandHelp, generalHelp, usageOf } from "../../lib/cli/help";
 import { commands } from "../../lib/cli/main";
+import { mergeCommand } from "../../lib/cli/merge";
 import { bytes, clipped, count, duration, lines, padded, shellQuoted, table, textWidth } from "../../lib/cli/text";
 import { suggestion } from "../../lib/options";
 
@@ -115,6 +116,8 @@ test.each<[string[], string]>([
 test("a missing required flag is named", () => {
   const command: Command = { ...all, required: ["model"] };
   expect(() => readArguments(command, [])).toThrow("Expected --model DIR: a Hugging Face model folder");
+  const given = ["--model", "a", "--adapter", "b"];
+  expect(() => readArguments(mergeCommand, given)).toThrow("Expected --out DIR: folder of the merged model");
 });
 
 test("names on the command line", () => {

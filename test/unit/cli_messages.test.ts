@@ -6,6 +6,7 @@ import { withFlags } from "../../lib/cli/arguments";
 import { Interrupts } from "../../lib/cli/interrupts";
 import { trainCommand } from "../../lib/cli/train";
 import { embeddedModelDir } from "../../lib/embedded";
+import { folderOf } from "../parity/fixtures";
 import { rowsOf, runCli } from "./cli_support";
 
 let home: string;
@@ -37,6 +38,9 @@ const training = (...more: string[]) => [
 test.each<[string, () => string[], number, () => string]>([
   ["layers", () => training("--layers", "3,9"), 2, () => "Expected layer numbers from 0 to 3 for --layers but received 9 [ERR_ARGUMENT]"],
   ["token ids", () => ["generate", "--token-ids", "1,99999999"], 2, () => "Expected an integer from 0 to 2047 for --token-ids but received 99999999 [ERR_ARGUMENT]"],
+  ["feed-forward modules that are no targets", () => training("--model", at("none"), "--method", "ia3", "--feedforward-modules", "gate_proj"), 2, () => "Expected some of --target-modules (k_proj,v_proj,down_proj) for --feedforward-modules but received gate_proj\n"],
+  ["the same, of given targets", () => training("--method", "ia3", "--target-modules", "q_proj,up_proj", "--feedforward-modules", "up_proj,down_proj"), 2, () => "Expected some of --target-modules (q_proj,up_proj) for --feedforward-modules but received down_proj\n"],
+  ["a gate that all-linear has not", () => training("--model", folderOf("gpt2"), "--method", "ia3", "--target-modules", "all-linear", "--feedforward-modules", "gate_proj"), 2, () => 'each once, for --feedforward-modules but received "gate_proj"'],
   ["packing", () => training("--packing=4"), 1, () => "raise --packing or lower --max-length [ERR_DATA]"],
   ["a temperature", () => ["generate", "--prompt", "a", "--temperature", "-1"], 2, () => 'Expected 0, or a number from 2^-126 to 100 for --temperature but received "-1"\n'],
   ["log-probabilities without JSON", () => ["generate", "--prompt", "a", "--log-probabilities"], 2, () => "Expected --json to go with --log-probabilities\n"],

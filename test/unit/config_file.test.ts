@@ -68,6 +68,7 @@ test("the command line replaces a key", () => {
 test.each<[unknown, string]>([
   [[1], "Expected an object in FILE but it has [1]"],
   [null, "Expected an object in FILE but it has null"],
+  [{ method: "lora", target_modules: ["q_proj"] }, 'Unknown key "target_modules" in FILE; did you mean targetModules?'],
   [{ learning_rate: 1 }, 'Unknown key "learning_rate" in FILE; did you mean learningRate?'],
   [{ num_train_epochs: 1 }, 'Unknown key "num_train_epochs" in FILE; did you mean epochs?'],
   [{ nonsense: 1 }, 'Unknown key "nonsense" in FILE; the keys are model, device, dtype'],

@@ -84,7 +84,7 @@ describe("a new adapter", () => {
     [
       "feedforwardModules",
       ["q_proj"],
-      /Expected some of targetModules \(k_proj, v_proj, down_proj\), each once, for feed/,
+      /Expected some of targetModules \(k_proj, v_proj, down_proj\), each once, for feed.* but received "q_proj"/,
     ],
     ["feedforwardModules", ["v_proj", "v_proj"], /each once/],
     ["feedforwardModules", "down_proj", /for feedforwardModules/],
@@ -133,7 +133,7 @@ describe("a folder of PEFT", () => {
     ["target_modules", ["lm_head"]],
     ["target_modules", null],
     ["feedforward_modules", "down_proj"],
-    ["feedforward_modules", ["mlp.down_proj"]],
+    ["feedforward_modules", ["mlp.k_proj"]],
     ["feedforward_modules", ["up_proj"]],
     ["task_type", "SEQ_2_SEQ_LM"],
     ["rubricate", {}],

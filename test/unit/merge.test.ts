@@ -1,7 +1,17 @@
 /** Merging: a folder that computes what base and adapter compute; what cannot be merged is refused. */
 
 import { spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import type { Adapter } from "../../lib/adapter/adapter";
 import type { RedSite, RedVariant } from "../../lib/adapter/config";
@@ -10,6 +20,7 @@ import { LoraAdapter } from "../../lib/adapter/lora_adapter";
 import { mergeAdapter } from "../../lib/adapter/merge";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
 import { Interrupts } from "../../lib/cli/interrupts";
+import { differenceOf } from "../../lib/cli/merge_verify";
 import { Random } from "../../lib/data/random";
 import { readSafetensors } from "../../lib/files/safetensors";
 import { LanguageModel } from "../../lib/model/model";
@@ -275,7 +286,8 @@ describe("refused", () => {
     using model = await load(at("base"));
     using adapter = await redOf(model, "all", ["ffn"]);
     await adapter.savePretrained(at("adapter"));
-    for (const folder of ["base", "adapter"]) {
+    cpSync(folderOf("gqa"), at("model"), { recursive: true });
+    for (const folder of ["model", "adapter"]) {
       const before = readdirSync(at(folder));
       expect(await errorOf(mergeAdapter(model, adapter, at(folder)))).toMatch(
         /^ERR_FILE: Expected a folder without a model or an adapter .* but found .*overwrite: true/,
@@ -283,12 +295,56 @@ describe("refused", () => {
       expect(readdirSync(at(folder))).toEqual(before);
     }
     const expected = await model.logits(ids, { adapter });
-    for (const folder of ["adapter", "base"]) {
+    for (const folder of ["adapter", "model"]) {
       await mergeAdapter(model, adapter, at(folder), { overwrite: true });
       using merged = await load(at(folder));
       expect(largestDifference(await merged.logits(ids), expected)).toBeLessThan(1e-5);
     }
     expect(existsSync(at("adapter/adapter_config.json"))).toBe(false);
+  });
+
+  test.each(["base", "link", "linked"])("the model's own folder, with overwrite, too: %s", async (out) => {
+    cpSync(folderOf("gqa"), at("base"), { recursive: true });
+    symlinkSync(at("base"), at("link"));
+    mkdirSync(at("linked"));
+    renameSync(at("base/model.safetensors"), at("linked/model.safetensors"));
+    symlinkSync(at("linked/model.safetensors"), at("base/model.safetensors"));
+    const before = readFileSync(at("base/model.safetensors"));
+    using model = await load(at("base"));
+    using adapter = await redOf(model, "all", ["ffn"]);
+    for (const overwrite of [false, true])
+      expect(await errorOf(mergeAdapter(model, adapter, at(out), { overwrite }))).toMatch(
+        /^ERR_FILE: Expected a folder other than the model's .* has files of the model at .*overwrite: true does not/,
+      );
+    expect(readFileSync(at("base/model.safetensors"))).toEqual(before);
+    expect(readdirSync(at("linked"))).toEqual(["model.safetensors"]);
+  });
+});
+
+describe("a folder that gets a model while the merge runs", () => {
+  test("two merges at once: one ends well and is kept, the other is refused", async () => {
+    using model = await load(folderOf("gqa"));
+    using first = await redOf(model, "all", ["ffn"]);
+    using second = await redOf(model, "scale", ["q"]);
+    const ends = await Promise.all([first, second].map((one) => errorOf(mergeAdapter(model, one, at("merged")))));
+    expect([...ends].sort()).toEqual([expect.stringMatching(/^ERR_FILE: Expected a folder without a model/), "none: "]);
+    using merged = await load(at("merged"));
+    const expected = await model.logits(ids, { adapter: ends[0] === "none: " ? first : second });
+    expect(largestDifference(await merged.logits(ids), expected)).toBeLessThan(1e-5);
+    expect(readdirSync(at("merged")).filter((name) => name.startsWith("."))).toEqual([]);
+  });
+
+  test("by another program, after the weights are staged: it stays", async () => {
+    using model = await load(folderOf("gqa"));
+    using adapter = await redOf(model, "all", ["ffn"]);
+    const onProgress = ({ writtenBytes, totalBytes }: { writtenBytes: number; totalBytes: number }) => {
+      if (writtenBytes === totalBytes) writeFileSync(at("merged/config.json"), "theirs");
+    };
+    expect(await errorOf(mergeAdapter(model, adapter, at("merged"), { onProgress }))).toMatch(
+      /^ERR_FILE: Expected a folder without a model or an adapter .* but found config\.json/,
+    );
+    expect(readdirSync(at("merged"))).toEqual(["config.json"]);
+    expect(readFileSync(at("merged/config.json"), "utf8")).toBe("theirs");
   });
 });
 
@@ -338,6 +394,16 @@ test("killed in the middle: the folder holds no model, and the next merge needs 
   await expectMerged(model, adapter);
 });
 
+test.each([
+  [[[1, 1]], [[Number.NaN, 1]], Number.NaN, Number.NaN],
+  [[[1, Number.NaN]], [[1, 1], [1]], Number.NaN, Number.NaN],
+  [[[1, 2], [4]], [[1, 2.5], [3]], 1, 0.25],
+  [[[0]], [[0]], 0, 0],
+])("the difference of %j and %j is %d, %d of the largest logit", (expected, received, difference, ratio) => {
+  const arrays = (all: number[][]) => all.map((one) => Float32Array.from(one));
+  expect(differenceOf(arrays(expected), arrays(received))).toEqual({ difference, ratio });
+}); // biome-ignore format: one line a case
+
 describe("the command line", () => {
   const saved = async (fixture: string, variant: RedVariant = "all", sites: RedSite[] = ["ffn"]) => {
     using model = await load(folderOf(fixture), "auto" as const);
@@ -360,6 +426,40 @@ describe("the command line", () => {
     expect(verified.float32.largestDifference).toBeLessThan(1e-5);
     expect(verified.float32.ratio).toBeLessThan(1e-5);
     expect(verified.rounding.largestDifference).toBeGreaterThan(10 * verified.float32.largestDifference);
+  });
+
+  test.each(["--model", "--adapter"])("refuses the folder of %s before anything is written", async (flag) => {
+    const argv = await saved("gqa");
+    cpSync(folderOf("gqa"), at("base"), { recursive: true });
+    argv[argv.indexOf("--model") + 1] = at("base");
+    const out = argv[argv.indexOf(flag) + 1]!;
+    const before = readdirSync(out);
+    for (const more of [[], ["--overwrite"], ["--overwrite", "--verify"]]) {
+      const outcome = await runCli([...argv, "--out", out, ...more]);
+      expect(outcome.stderr).toMatch(
+        /other than the (model|adapter)'s .*; choose another folder \(--overwrite does not allow it\) \[ERR_FILE\]/,
+      );
+      expect(outcome.status).toBe(1);
+    }
+    expect(readdirSync(out)).toEqual(before);
+  });
+
+  test("--verify of logits that are not finite fails, and says whose they are", async () => {
+    using model = await load(folderOf("gqa"));
+    using adapter = await redOf(model, "scale", ["q", "k"]);
+    adapter.setVectors(new Map([...adapter.vectors()].map(([name, values]) => [name, values.fill(1e25)])));
+    await adapter.savePretrained(at("adapter"));
+    const argv = ["merge", "--model", folderOf("gqa"), "--adapter", at("adapter"), "--out", at("merged"), "--verify"];
+    for (const more of [["--json"], ["--overwrite"]]) {
+      const outcome = await runCli([...argv, ...more]);
+      expect(outcome.stdout).toMatch(
+        more.includes("--json") ? /"comparison":"float32","largestDifference":null/ : /NaN/,
+      );
+      expect(outcome.stderr).toMatch(
+        /Expected finite logits but found NaN or Infinity in those of the merged model at .*merged in float32, .*\[ERR_NOT_FINITE\]/,
+      );
+      expect(outcome.status).toBe(1);
+    }
   });
 
   test("in words", async () => {

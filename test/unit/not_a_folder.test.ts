@@ -57,6 +57,18 @@ test.each([
   await expect(asAdapter(file("files", name))).rejects.toMatchObject(error(says));
 });
 
+test("a .pth file, or a folder with one, as the adapter: what imports it", async () => {
+  const path = file("reference", "delta_vector.pth");
+  const says = (one: string) => `"rubricate import --model BASE --from ${one} --out DIR"`;
+  await expect(asAdapter(path)).rejects.toMatchObject(error(`but it is a file: if it is delta_vector.pth of RED's`));
+  await expect(asAdapter(path)).rejects.toMatchObject(error(says(path)));
+  await expect(asAdapter(join(path, ".."))).rejects.toMatchObject({
+    code: "ERR_ADAPTER_FORMAT",
+    message: expect.stringContaining(says(path)),
+  });
+  await expect(asModel(path)).rejects.toMatchObject(error("but it is a file: PyTorch's pickles"));
+});
+
 test("a folder with only a GGUF file, and no config.json", async () => {
   const path = join(file("gguf", "x.Q8_0.GGUF"), "..");
   await expect(asModel(path)).rejects.toMatchObject(

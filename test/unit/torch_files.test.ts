@@ -63,6 +63,14 @@ describe("what torch.save writes", () => {
     expect(numbersOf((await read(withPickle(op.pickle(...body)))).get("x")!)).toEqual([1, 2, 3, 4]);
   });
 
+  test("a parameter is read as its tensor", async () => {
+    const hooks = op.call(op.name("collections", "OrderedDict"), Buffer.from(")"));
+    const needsGradient = Buffer.from("\x88", "latin1");
+    expect(numbersOf((await read(withPickle(x(parameter(tensor(), [needsGradient, hooks]))))).get("x")!)).toEqual([
+      1, 2, 3, 4,
+    ]);
+  });
+
   test("the check is asked before a storage is read", async () => {
     const fails = () => {
       throw new Error("no");
@@ -72,6 +80,17 @@ describe("what torch.save writes", () => {
 });
 
 const good = zip(entriesOf());
+/** A parameter in a pickle. `more`: the arguments after the tensor. */
+const parameter = (
+  of: Buffer,
+  more = [Buffer.from("\x89", "latin1"), op.call(op.name("collections", "OrderedDict"), Buffer.from(")"))],
+) => op.call(op.name("torch._utils", "_rebuild_parameter"), op.tuple(of, ...more));
+/** The start of a safetensors file. */
+const safetensors = (header: string, length = header.length) => {
+  const start = Buffer.alloc(8);
+  start.writeBigUInt64LE(BigInt(length));
+  return Buffer.concat([start, Buffer.from(header)]);
+};
 const x = (value: Buffer) => op.pickle(dictionary([op.text("x"), value]));
 
 test.each<[what: string, bytes: Uint8Array | (() => Uint8Array), says: RegExp]>([
@@ -98,17 +117,27 @@ test.each<[what: string, bytes: Uint8Array | (() => Uint8Array), says: RegExp]>(
   ["two of data.pkl", zip([...entriesOf(), { name: "b/data.pkl", data: Buffer.alloc(3) }]), /one data\.pkl.*it has 2/],
   ["big-endian numbers", zip(entriesOf({ order: "big" })), /little-endian numbers .*"big"/],
   [
-    "a fourth name",
+    "another name",
     withPickle(x(op.call(op.name("os", "system"), op.tuple(op.text("ls"))))),
     /only collections\.OrderedDict, .* asks for "os\.system"/,
   ],
   ["a name by INST", withPickle(op.pickle(Buffer.from("(ios\nsystem\n"))), /asks for "os\.system"/],
   [
-    "parameters",
-    withPickle(x(op.name("torch._utils", "_rebuild_parameter"))),
-    /asks for "torch\._utils\._rebuild_parameter"/,
+    "a parameter with a state",
+    withPickle(x(op.name("torch._utils", "_rebuild_parameter_with_state"))),
+    /asks for "torch\._utils\._rebuild_parameter_with_state"/,
   ],
-  ["float64", withTensor({ type: "DoubleStorage" }), /torch\.FloatStorage.*asks for "torch\.DoubleStorage"/],
+  ["a parameter that is not called", withPickle(x(op.name("torch._utils", "_rebuild_parameter"))), /names and tensors/],
+  ["a parameter of a number", withPickle(x(parameter(op.number(1)))), /parameters of a tensor .* found one of 1/],
+  ["a parameter with one argument", withPickle(x(parameter(tensor(), []))), /parameters of a tensor/],
+  [
+    "float64",
+    withTensor({ type: "DoubleStorage" }),
+    /it has float64 \(torch\.DoubleStorage\).*v\.float\(\) for.*torch\.load\("/,
+  ],
+  ["int32", withTensor({ type: "IntStorage" }), /float32, float16 or bfloat16 in .* it has int32 .*v\.float\(\)/],
+  ["a safetensors file", safetensors('{"x":1}'), /it is a safetensors file: a folder with adapter_config\.json/],
+  ["a header longer than the file", safetensors('{"x":1}', 1000), /it is no zip archive/],
   ["a prototype's name", withTensor({ type: "constructor" }), /asks for "torch\.constructor"/],
   ["protocol 4", withPickle(Buffer.from([0x80, 4, 0x4e, 0x2e])), /protocol 2.*protocol 4/],
   ["no protocol", withPickle(Buffer.from("N.")), /begins with byte 78/],

@@ -1,6 +1,6 @@
 /**
  * Reads the data.pkl of torch.save: the part of pickle's protocol 2 that describes dictionaries of tensors. Nothing is ever
- * called: three names of Python stand for data here, and every other name is refused.
+ * called: a few names of Python stand for data here, and every other name is refused.
  * Source of the operations: CPython's Lib/pickletools.py.
  */
 import { quoted } from "../../errors";
@@ -11,9 +11,22 @@ import { torchFault } from "./fault";
 export const storageDtypes = { FloatStorage: "F32", HalfStorage: "F16", BFloat16Storage: "BF16" } as const;
 export type TorchDtype = (typeof storageDtypes)[keyof typeof storageDtypes];
 
+/** Dtypes of storages that are not read, by class, as torch names them. */
+const otherStorages: ReadonlyMap<string, string> = new Map([
+  ["DoubleStorage", "float64"],
+  ["LongStorage", "int64"],
+  ["IntStorage", "int32"],
+  ["ShortStorage", "int16"],
+  ["CharStorage", "int8"],
+  ["ByteStorage", "uint8"],
+  ["BoolStorage", "bool"],
+  ["ComplexFloatStorage", "complex64"],
+  ["ComplexDoubleStorage", "complex128"],
+]);
+
 /** The names of Python that are accepted. */
 type Name =
-  | { readonly kind: "name"; readonly name: "OrderedDict" | "rebuildTensor" }
+  | { readonly kind: "name"; readonly name: "OrderedDict" | "rebuildTensor" | "rebuildParameter" }
   | { readonly kind: "name"; readonly name: "storage"; readonly dtype: TorchDtype };
 
 /** A storage as the pickle describes it: the entry data/KEY, with `count` elements. */
@@ -165,15 +178,22 @@ class Unpickler {
     this.push(owner);
   }
 
-  /** A name of Python: three are accepted. */
+  /** A name of Python; few are accepted. */
   name(module: string, name: string): Name {
     const full = `${module}.${name}`;
     if (full === "collections.OrderedDict") return { kind: "name", name: "OrderedDict" };
     if (full === "torch._utils._rebuild_tensor_v2") return { kind: "name", name: "rebuildTensor" };
+    if (full === "torch._utils._rebuild_parameter") return { kind: "name", name: "rebuildParameter" };
     if (module === "torch" && Object.hasOwn(storageDtypes, name))
       return { kind: "name", name: "storage", dtype: storageDtypes[name as keyof typeof storageDtypes] };
+    if (module === "torch" && otherStorages.has(name))
+      throw this.fault(
+        "float32, float16 or bfloat16",
+        `it has ${otherStorages.get(name)} (${full}); in Python, torch.save({k: v.float() for k, v in ` +
+          `torch.load(${JSON.stringify(this.path)}, map_location="cpu").items()}, "converted.pth") converts it`,
+      );
     throw this.fault(
-      `only collections.OrderedDict, torch._utils._rebuild_tensor_v2 and torch.${Object.keys(storageDtypes).join(", torch.")}`,
+      `only collections.OrderedDict, torch._utils._rebuild_tensor_v2, torch._utils._rebuild_parameter and torch.${Object.keys(storageDtypes).join(", torch.")}`,
       `its data.pkl asks for ${quoted(full)}`,
     );
   }
@@ -184,12 +204,19 @@ class Unpickler {
     const called = this.pop() as Name;
     if (kindOf(called) !== "name" || called.name === "storage" || items === undefined)
       throw this.fault(
-        "calls of OrderedDict and _rebuild_tensor_v2 in its data.pkl",
+        "calls of OrderedDict, _rebuild_tensor_v2 and _rebuild_parameter in its data.pkl",
         `found one of ${describeValue(called)}`,
       );
     if (called.name === "OrderedDict") {
       if (items.length > 0) throw this.fault("an empty OrderedDict", `found one of ${items.length} arguments`);
       this.push({ kind: "dictionary", items: [] } satisfies Dictionary);
+      return;
+    }
+    if (called.name === "rebuildParameter") {
+      // The tensor, whether it needs a gradient, and its hooks.
+      if (!isTensor(items[0]) || items.length !== 3)
+        throw this.fault("parameters of a tensor", `found one of ${describeValue(items[0])}`);
+      this.push(items[0]);
       return;
     }
     const [storage, offset, shape, strides] = items;

@@ -34,7 +34,7 @@ interface Placed extends TorchHeader {
 }
 
 /** Bytes at the start that tell the kinds of files apart. */
-const startBytes = 4;
+const startBytes = 9;
 const zipStart = 0x04034b50;
 
 /** Refuses other files than zip archives, and says what can be done. */
@@ -43,7 +43,14 @@ async function requireZip({ file, path, size }: Archive): Promise<void> {
   const { bytesRead } = await file.read(start, 0, startBytes, 0).catch((cause) => {
     throw cannotRead(path, cause);
   });
-  if (bytesRead === startBytes && start.readUInt32LE() === zipStart) return;
+  if (bytesRead >= 4 && start.readUInt32LE() === zipStart) return;
+  // The length of the header, and its first letter.
+  if (bytesRead === startBytes && start.readBigUInt64LE() < size && start[8] === 0x7b)
+    throw torchFault(
+      path,
+      "a file of torch.save",
+      "it is a safetensors file: a folder with adapter_config.json and adapter_model.safetensors is loaded as it is",
+    );
   const convert = `torch.save(torch.load(${JSON.stringify(path)}, map_location="cpu"), "converted.pth")`;
   const found =
     start[0] === 0x80
