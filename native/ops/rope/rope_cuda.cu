@@ -1,5 +1,4 @@
-// Rotary embedding (rope.h): one block per row; a thread rotates 8 pairs of a head at a time, or copies 8
-// components that are not rotated.
+// Rotary embedding (rope.h): one block per row; a thread rotates 8 pairs of a head at a time.
 //
 // Memory-bound: 2 elements of memory per element (4 bytes in bf16) and 3 operations. cos and sin, 8 bytes per pair, are
 // read from memory once per row, and then from the cache for each head.
@@ -13,23 +12,15 @@ namespace {
 constexpr int kMostThreads = 256;
 
 template <typename X, typename Y, bool kWhole>
-__global__ void __launch_bounds__(kMostThreads) rope(RopeArgs args, int chunks, int copies) {
+__global__ void __launch_bounds__(kMostThreads) rope(RopeArgs args, int chunks) {
   const int64_t row = blockIdx.x, half = args.half;
   const float* const cos = args.cos + args.positions[row] * half;
   const float* const sin = args.sin + args.positions[row] * half;
   const float sign = args.backward ? -1.0f : 1.0f;
-  const int parts = chunks + copies, items = static_cast<int>(args.heads) * parts;
+  const int items = static_cast<int>(args.heads) * chunks;
   for (int item = static_cast<int>(threadIdx.x); item < items; item += static_cast<int>(blockDim.x)) {
-    const int part = item % parts;
-    const int64_t head = (row * args.heads + item / parts) * args.head_dim;
-    if (part >= chunks) {
-      const int64_t i = 2 * half + static_cast<int64_t>(part - chunks) * kRowChunk, left = args.head_dim - i;
-      float values[kRowChunk];
-      load_chunk<kWhole>(static_cast<const X*>(args.x) + head + i, left, values);
-      store_chunk<kWhole>(static_cast<Y*>(args.y) + head + i, left, values);
-      continue;
-    }
-    const int64_t i = static_cast<int64_t>(part) * kRowChunk, left = half - i, first = head + i;
+    const int64_t i = static_cast<int64_t>(item % chunks) * kRowChunk, left = half - i;
+    const int64_t first = (row * args.heads + item / chunks) * args.head_dim + i;
     const X* const x = static_cast<const X*>(args.x) + first;
     Y* const y = static_cast<Y*>(args.y) + first;
     float c[kRowChunk], s[kRowChunk], x1[kRowChunk], x2[kRowChunk], y1[kRowChunk], y2[kRowChunk];
@@ -48,17 +39,36 @@ __global__ void __launch_bounds__(kMostThreads) rope(RopeArgs args, int chunks, 
   }
 }
 
+// The components of a head that are not rotated. A kernel of its own: in `rope` it would cost registers of every model.
+template <typename X, typename Y, bool kWhole>
+__global__ void __launch_bounds__(kMostThreads) rope_rest(RopeArgs args, int chunks) {
+  const int64_t row = blockIdx.x, begin = 2 * args.half;
+  const int items = static_cast<int>(args.heads) * chunks;
+  for (int item = static_cast<int>(threadIdx.x); item < items; item += static_cast<int>(blockDim.x)) {
+    const int64_t i = begin + static_cast<int64_t>(item % chunks) * kRowChunk;
+    const int64_t first = (row * args.heads + item / chunks) * args.head_dim + i;
+    float values[kRowChunk];
+    load_chunk<kWhole>(static_cast<const X*>(args.x) + first, args.head_dim - i, values);
+    store_chunk<kWhole>(static_cast<Y*>(args.y) + first, args.head_dim - i, values);
+  }
+}
+
 template <typename X, typename Y>
 int32_t run(const RopeArgs& args, RubricateStream* stream) {
   const int chunks = static_cast<int>(ceil_div(args.half, kRowChunk));
-  const int copies = static_cast<int>(ceil_div(args.head_dim - 2 * args.half, kRowChunk));
-  const int64_t items = args.heads * (chunks + copies);
-  const int threads = static_cast<int>(std::min<int64_t>(kMostThreads, round_up(items, kWarpSize)));
+  const int rest = static_cast<int>(ceil_div(args.head_dim - 2 * args.half, kRowChunk));
+  const auto threads = [&](int per_head) {
+    return static_cast<int>(std::min<int64_t>(kMostThreads, round_up(args.heads * per_head, kWarpSize)));
+  };
+  const unsigned blocks = blocks_for(args.rows, 1);
   const bool whole = args.half % kRowChunk == 0 && args.head_dim % kRowChunk == 0 && aligned_16(args.x) &&
                      aligned_16(args.y) && aligned_16(args.cos) && aligned_16(args.sin);
-  if (whole)
-    return RUBRICATE_LAUNCH((rope<X, Y, true>), blocks_for(args.rows, 1), threads, 0, stream, args, chunks, copies);
-  return RUBRICATE_LAUNCH((rope<X, Y, false>), blocks_for(args.rows, 1), threads, 0, stream, args, chunks, copies);
+  const int32_t status = whole
+                             ? RUBRICATE_LAUNCH((rope<X, Y, true>), blocks, threads(chunks), 0, stream, args, chunks)
+                             : RUBRICATE_LAUNCH((rope<X, Y, false>), blocks, threads(chunks), 0, stream, args, chunks);
+  if (status != RUBRICATE_OK || rest == 0) return status;
+  if (whole) return RUBRICATE_LAUNCH((rope_rest<X, Y, true>), blocks, threads(rest), 0, stream, args, rest);
+  return RUBRICATE_LAUNCH((rope_rest<X, Y, false>), blocks, threads(rest), 0, stream, args, rest);
 }
 
 int32_t rope_cuda(const RopeArgs& args, RubricateStream* stream) {
