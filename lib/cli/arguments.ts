@@ -111,7 +111,7 @@ function readValue(
   if (value === undefined && flag.alone !== undefined) return flag.alone;
   if (value === "-" && /FILE|DIR/.test(flag.kind.placeholder ?? ""))
     throw fail(
-      `Expected a path for ${written} but received "-": it stands for no stream, so save the data as a file (./- is a path of that name)`,
+      `Expected a path for ${written} but received "-": stdin and stdout are not supported there (the path of a file with that name is ./-)`,
     );
   const read = value === undefined ? undefined : flag.kind.read(value);
   const fault = read === undefined ? flag.kind.expects : flag.kind.fault(read);

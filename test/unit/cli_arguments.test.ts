@@ -95,11 +95,11 @@ test.each<[string[], string]>([
   [["--epochs", "-"], 'Expected a positive integer for --epochs but received "-"'],
   [
     ["--data", "-"],
-    'Expected a path for --data but received "-": it stands for no stream, so save the data as a file (./- is a path of that name)',
+    'Expected a path for --data but received "-": stdin and stdout are not supported there (the path of a file with that name is ./-)',
   ],
   [
     ["--data=-"],
-    'Expected a path for --data but received "-": it stands for no stream, so save the data as a file (./- is a path of that name)',
+    'Expected a path for --data but received "-": stdin and stdout are not supported there (the path of a file with that name is ./-)',
   ],
   [["--epochs", "1.5"], 'for --epochs but received "1.5"'],
   [["--epochs", "1e3"], 'for --epochs but received "1e3"'],
