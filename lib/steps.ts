@@ -1,3 +1,5 @@
+import { throwIfAborted } from "./job";
+
 /**
  * Work that would block the event loop, split into steps of well under a millisecond: a generator that yields after each.
  * `atOnce` runs all of them synchronously; `inSlices` lets the event loop run in between.
@@ -14,8 +16,12 @@ export function atOnce<T>(steps: Steps<T>): T {
   }
 }
 
-/** Runs steps for a millisecond at a time. If one throws, the promise rejects with that. */
-export async function inSlices<T>(steps: Steps<T>): Promise<T> {
+/**
+ * Runs steps for a millisecond at a time. If one throws, the promise rejects with that.
+ * @param signal asked after each turn of the event loop
+ * @throws RubricateError ERR_ABORTED
+ */
+export async function inSlices<T>(steps: Steps<T>, signal?: AbortSignal): Promise<T> {
   for (;;) {
     const end = performance.now() + sliceMs;
     do {
@@ -23,5 +29,6 @@ export async function inSlices<T>(steps: Steps<T>): Promise<T> {
       if (done) return value;
     } while (performance.now() < end);
     await new Promise<void>((resolve) => setImmediate(resolve));
+    throwIfAborted(signal);
   }
 }

@@ -59,6 +59,10 @@ def cases():
     yield "one word", ["Pub", "river", "cheap"], [["pub", "A pub"], ["sea"], ["cheap"]]
     yield "no n-gram of five", ["a b c d", "a b c d"], [["a b c d e"], ["a b c d"]]
     yield "sum of lengths is zero", ["a b c d e f g", "a"], [["a b c d e f"], ["b"]]
+    yield "shorter than the n-grams", ["the cat sat on", "yes", "no", "yes"], [["the cat sat on"], ["yes"], ["no"], ["yes"]]
+    yield "positive sums below the matches", ["a b c d e f g h i", "yes", "no"], [["a b c d e f g h i"], ["yes"], ["no"]]
+    yield "negative sums without matches", ["a b c d", "yes", "no", "yes"], [["d c b a"], ["no"], ["yes"], ["yes"]]
+    yield "negative terms of NIST", ["a b a c", "x", "y", "z"], [[f"a b a {last}" for last in "cdefghij"], ["k"], ["k"], ["k"]]
     yield "punctuation", [
         "It costs $1,000.50, i.e. 3.5 % more - not 5-10! (see [1], {2}, <b>)",
         "Well... \"quoted\" 'single' `tick` a/b a\\b x_y ~z^2 @home #1 *s* 1+1=2; q&a: yes?",
@@ -119,6 +123,26 @@ def score(scorer, rows):
         return None
 
 
+def score_bounded(scorer, lengths):
+    """The score as scoreTexts has it: n-grams are counted where the sum of `length - (n - 1)` is not positive, and for BLEU also
+    where the score is above 1.
+
+    @param lengths: of the tokens of the predictions
+    """
+    sums = [sum(length - n for length in lengths) for n in range(scorer.max_ngram)]
+    counts = [sum(max(0, length - n) for length in lengths) for n in range(scorer.max_ngram)]
+    totals = [summed if summed > 0 else counted for summed, counted in zip(sums, counts)]
+    if isinstance(scorer.cand_lens[0], list):  # NIST, which has no matches where nothing is counted
+        scorer.cand_lens = [[total or 1] for total in totals]
+        return float(scorer.score())
+    scorer.cand_lens = totals
+    score = float(scorer.score())
+    if score > 1:
+        scorer.cand_lens = counts
+        score = float(scorer.score())
+    return score
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--e2e-metrics", required=True, help="a checkout of e2e-metrics")
@@ -128,19 +152,23 @@ def main():
     made = []
     for name, predictions, references in cases():
         rows = list(zip(predictions, references))
-        bleu = BLEUScore()
+        bleu, nist = BLEUScore(), NISTScore()
         split = lambda text: " ".join(text.lower().split())
         results = {str(at): [split(text)] for at, text in enumerate(predictions)}
         truths = {str(at): [split(text) for text in texts] for at, texts in enumerate(references)}
+        tokens = [[token.lower() for token in bleu.tokenize(text)] for text in predictions]
+        lengths = [len(text) for text in tokens]
         made.append({
             "name": name,
             "predictions": predictions,
             "references": references,
-            "mtevalTokens": [[token.lower() for token in bleu.tokenize(text)] for text in predictions],
+            "mtevalTokens": tokens,
             "splitPredictions": [results[str(at)][0] for at in range(len(rows))],
             "splitReferences": [truths[str(at)] for at in range(len(rows))],
             "bleu": score(bleu, rows),
-            "nist": score(NISTScore(), rows),
+            "nist": score(nist, rows),
+            "boundedBleu": score_bounded(bleu, lengths),
+            "boundedNist": score_bounded(nist, lengths),
             "rougeL": float(Rouge().compute_score(truths, results)[0]),
             "cider": float(Cider().compute_score(truths, results)[0]),
         })

@@ -83,8 +83,8 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
         `Expected a flag of rubricate ${command.name} but received ${quote(token.rawName)}${suggestion(token.rawName, written)}`,
       );
     }
-    // A flag in place of a value, unless it is a negative number.
-    const isFlag = !token.inlineValue && /^-(?![\d.])/.test(token.value ?? "");
+    // A flag in place of a value, unless it is a dash alone or a negative number.
+    const isFlag = !token.inlineValue && /^-(?!$|[\d.])/.test(token.value ?? "");
     const value = readValue(flags[name], `--${token.name}`, isFlag ? undefined : token.value, fail);
     if ((flags[name] as Flag<unknown>).multiple) values[name] = [...((values[name] as unknown[]) ?? []), value];
     else values[name] = value;
@@ -111,6 +111,10 @@ function readValue(
   fail: (message: string) => UsageError,
 ): unknown {
   if (value === undefined && flag.alone !== undefined) return flag.alone;
+  if (value === "-" && /FILE|DIR/.test(flag.kind.placeholder ?? ""))
+    throw fail(
+      `Expected a path for ${written} but received "-": stdin and stdout are not supported there (the path of a file with that name is ./-)`,
+    );
   const read = value === undefined ? undefined : flag.kind.read(value);
   const fault = read === undefined ? flag.kind.expects : flag.kind.fault(read);
   if (fault !== undefined) throw fail(`Expected ${fault} for ${written} but received ${quote(value)}`);

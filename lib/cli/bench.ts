@@ -11,7 +11,7 @@ import { type Command, type Invocation, UsageError } from "./command";
 import { modelFlags } from "./flags";
 import { loadModel } from "./load";
 import { plural, table } from "./text";
-import { requireFolderOf } from "./writable";
+import { requireWritable } from "./writable";
 
 /** Kernels at shapes of a model with 110 million parameters, in fp32, and whole steps of the model. */
 function casesOf(model: LanguageModel): BenchCase[] {
@@ -38,7 +38,7 @@ export const benchCommand: Command = {
   async run(invocation) {
     const { values, terminal, interrupts } = invocation;
     const before = values.compare === undefined ? undefined : await readStored(values.compare);
-    if (values.out !== undefined) await requireFolderOf(values.out); // now, not after minutes
+    if (values.out !== undefined) await requireWritable(values.out); // now, not after minutes
     const model = await loadModel(invocation);
     try {
       const cases = chosen(casesOf(model), values.filter);

@@ -1,15 +1,15 @@
 /** `rubricate eval --metrics`: scores of predictions, given or generated, against the answers of the data. */
-import { type AnsweredInput, type AnsweredInputs, readAnswers, readTextLines } from "../data/answered_rows";
+import { type AnsweredInputs, readAnswers, readTextLines } from "../data/answered_rows";
 import { RubricateError } from "../errors";
 import { replaceFile } from "../files/atomic";
 import { scoreTexts } from "../metrics/score_texts";
-import type { LanguageModel } from "../model/model";
 import { kebab } from "./arguments";
 import { type Invocation, UsageError } from "./command";
+import { generated, partialFile, requirePrompts } from "./eval_answers";
 import type { FlagName, Values } from "./flags";
 import { loadAdapter, loadModel } from "./load";
 import { count, plural, table } from "./text";
-import { requireFolderOf } from "./writable";
+import { requireOther, requireWritable } from "./writable";
 
 /** Flags that only --metrics reads. */
 const ofMetrics = ["predictions", "writePredictions", "maxNewTokens", "stop"] as const satisfies readonly FlagName[];
@@ -47,50 +47,6 @@ function reportSkipped({ terminal, values }: Invocation, { skipped, reasons }: A
   for (const { reason, lines } of reasons.slice(0, 5)) terminal.note(`  line ${lines[0]}: ${reason}`);
 }
 
-/** Requests at a time: the engine computes them together. */
-const together = 64;
-
-/** Answers to all inputs, each in one line. */
-async function generated(
-  { values, terminal, interrupts }: Invocation,
-  model: LanguageModel,
-  adapter: Awaited<ReturnType<typeof loadAdapter>>,
-  inputs: readonly AnsweredInput[],
-): Promise<string[]> {
-  const { maxNewTokens, stop } = values;
-  const failure = new AbortController();
-  const signal = AbortSignal.any([interrupts.signal, failure.signal]);
-  const texts: string[] = [];
-  let next = 0;
-  let done = 0;
-  const work = async () => {
-    while (next < inputs.length) {
-      const at = next++;
-      const { input, line } = inputs[at]!;
-      try {
-        const { text } = await model.complete({ ...input, adapter, maxNewTokens, stop, signal });
-        texts[at] = text.replace(/\s+/gu, " ").trim();
-      } catch (error) {
-        if (failure.signal.aborted || interrupts.signal.aborted || !(error instanceof RubricateError)) throw error;
-        throw new RubricateError(error.code, `${values.data}: line ${line}: ${error.message}`, { cause: error });
-      }
-      terminal.progress.show(++done / inputs.length, `generated ${count(done)} of ${plural(inputs.length, "text")}`);
-    }
-  };
-  let first: unknown;
-  const noting = async () => {
-    try {
-      await work();
-    } catch (error) {
-      first ??= error;
-      failure.abort();
-    }
-  };
-  await Promise.all(Array.from({ length: together }, noting));
-  if (first !== undefined) throw first;
-  return texts;
-}
-
 /** The answers of the model to the inputs of the data, and what it was asked. */
 async function byModel(invocation: Invocation): Promise<{ answers: AnsweredInputs; predictions: string[] }> {
   const { values, terminal } = invocation;
@@ -99,6 +55,7 @@ async function byModel(invocation: Invocation): Promise<{ answers: AnsweredInput
     const adapter = await loadAdapter(invocation, model);
     const asChat = model.requireTokenizer().chatTemplate !== undefined;
     const answers = readAnswers(values.data!, values.format ?? "auto", asChat, values.strict === true);
+    await requirePrompts(invocation, model, answers.inputs);
     const predictions = await generated(invocation, model, adapter, answers.inputs);
     terminal.progress.clear();
     return { answers, predictions };
@@ -120,15 +77,24 @@ function byFile({ values }: Invocation): { answers: AnsweredInputs; predictions:
   return { answers, predictions };
 }
 
+/** Checks before the model is loaded where its answers will be written. @throws UsageError, RubricateError ERR_FILE */
+async function requireTarget({ values }: Invocation, target: string): Promise<void> {
+  const { data, config } = values;
+  for (const file of [target, partialFile(target)]) {
+    await requireOther(file, "--write-predictions", { "--data": data, "--config": config });
+    await requireWritable(file);
+  }
+}
+
 export async function evalScores(invocation: Invocation): Promise<void> {
-  const { values, terminal } = invocation;
+  const { values, terminal, interrupts } = invocation;
   const target = values.writePredictions;
-  if (target !== undefined) await requireFolderOf(target);
+  if (target !== undefined) await requireTarget(invocation, target);
   const { answers, predictions } = values.predictions === undefined ? await byModel(invocation) : byFile(invocation);
   if (target !== undefined) await replaceFile(target, predictions.map((text) => `${text}\n`).join(""));
   reportSkipped(invocation, answers);
   const references = answers.inputs.map((one) => one.references);
-  const scores = scoreTexts({ predictions, references });
+  const scores = await scoreTexts({ predictions, references, signal: interrupts.signal });
   const numbers = { inputs: predictions.length, references: references.flat().length, skipped: answers.skipped };
   terminal.event({ ...scores, ...numbers });
   const lines = [

@@ -1,4 +1,5 @@
-import { clippedMatches, sum } from "./ngrams";
+import type { Steps } from "../steps";
+import { clippedMatches, ngramTotals, sum } from "./ngrams";
 import type { Tokenized } from "./tokenized";
 
 const longest = 4;
@@ -21,17 +22,26 @@ function closestLength({ prediction, references }: Tokenized): number {
 /**
  * BLEU of a corpus (Papineni et al. 2002), 0 to 1: `BP * exp(1/4 * sum over n <= 4 of ln(matches_n / ngrams_n))`, where matches are
  * clipped by the references and `BP = min(1, exp(1 - r / c))`, for c tokens of predictions and r of the closest references. As
- * in e2e-metrics, `ngrams_n` is the sum of `length - (n - 1)`, which a shorter prediction makes smaller.
+ * in e2e-metrics, `ngrams_n` is the sum of `length - (n - 1)`, which a shorter prediction makes smaller. Where that is not
+ * positive, n-grams are counted; and so are all, where the score would be above 1.
  */
-export function bleu(rows: readonly Tokenized[]): number {
+export function* bleu(rows: readonly Tokenized[]): Steps<number> {
+  const matches: number[] = [];
+  for (let n = 1; n <= longest; n++) {
+    let ofN = 0;
+    for (const row of rows) ofN += sum((yield* clippedMatches(row, n)).values());
+    matches.push(ofN);
+  }
   const predicted = sum(rows.map(({ prediction }) => prediction.length));
   const reference = sum(rows.map(closestLength));
-  let logPrecisions = 0;
-  for (let n = 1; n <= longest; n++) {
-    const matches = sum(rows.map((row) => sum(clippedMatches(row.prediction, row.references, n).values())));
-    const total = predicted - (n - 1) * rows.length;
-    logPrecisions += Math.log(Math.max(matches, noMatch) / Math.max(total, noNgram));
-  }
   const brevityPenalty = predicted <= reference ? Math.exp(1 - reference / (predicted || noToken)) : 1;
-  return brevityPenalty * Math.exp(logPrecisions / longest);
+  const totals = matches.map((_, at) => ngramTotals(rows, at + 1));
+  const score = (totalOf: (total: (typeof totals)[number]) => number) => {
+    let logPrecisions = 0;
+    for (const [at, total] of totals.entries())
+      logPrecisions += Math.log(Math.max(matches[at]!, noMatch) / Math.max(totalOf(total), noNgram));
+    return brevityPenalty * Math.exp(logPrecisions / longest);
+  };
+  const asThere = score(({ summed, counted }) => (summed > 0 ? summed : counted));
+  return asThere <= 1 ? asThere : score(({ counted }) => counted);
 }

@@ -1,4 +1,6 @@
 /** Tokenization in the manner of the Penn Treebank, for ROUGE-L and CIDEr. */
+import type { Steps } from "../steps";
+import { inOneStep } from "./ngrams";
 
 /** Tokens that pycocoevalcap removes; others, such as brackets and currencies, count. */
 const removed = new Set(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"]);
@@ -67,11 +69,16 @@ function spelled(token: string): string {
  * brackets as `-lrb-`, decimals, abbreviations), not on every rule: rarer abbreviations, markup, telephone numbers and
  * emoticons may differ.
  */
-export function ptbTokens(text: string): string[] {
+export function* ptbTokens(text: string): Steps<string[]> {
   const tokens: string[] = [];
+  let done = 0;
   for (const match of text.replace(/[‘’]/gu, "'").matchAll(tokenPattern)) {
+    if (++done % inOneStep === 0) yield;
     const parts = match.slice(1).filter((part) => part !== undefined);
-    for (const part of parts.length === 0 ? [match[0]] : parts) tokens.push(spelled(part));
+    for (const part of parts.length === 0 ? [match[0]] : parts) {
+      const token = spelled(part);
+      if (!removed.has(token)) tokens.push(token.toLowerCase());
+    }
   }
-  return tokens.filter((token) => !removed.has(token)).map((token) => token.toLowerCase());
+  return tokens;
 }

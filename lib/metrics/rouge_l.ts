@@ -1,27 +1,18 @@
+import type { Steps } from "../steps";
+import { commonLength } from "./common_length";
 import { sum } from "./ngrams";
 import type { Tokenized } from "./tokenized";
 
 const beta = 1.2;
 
-/** Length of the longest common subsequence. */
-function commonLength(a: readonly string[], b: readonly string[]): number {
-  let previous = new Uint32Array(b.length + 1);
-  let current = new Uint32Array(b.length + 1);
-  for (const token of a) {
-    for (let at = 1; at <= b.length; at++)
-      current[at] = b[at - 1] === token ? previous[at - 1]! + 1 : Math.max(previous[at]!, current[at - 1]!);
-    [previous, current] = [current, previous];
-  }
-  return previous[b.length]!;
-}
-
 /** A text without tokens counts as one empty token, as `"".split(" ")` gives in pycocoevalcap. */
 const orEmpty = (tokens: readonly string[]) => (tokens.length === 0 ? [""] : tokens);
 
-function ofRow({ prediction, references }: Tokenized): number {
+function* ofRow({ prediction, references }: Tokenized): Steps<number> {
   const predicted = orEmpty(prediction);
   const texts = references.map(orEmpty);
-  const common = texts.map((text) => commonLength(predicted, text));
+  const common: number[] = [];
+  for (const text of texts) common.push(yield* commonLength(predicted, text));
   const most = (shares: readonly number[]) => shares.reduce((a, b) => Math.max(a, b));
   const precision = most(common.map((length) => length / predicted.length));
   const recall = most(common.map((length, at) => length / texts[at]!.length));
@@ -32,8 +23,10 @@ function ofRow({ prediction, references }: Tokenized): number {
 /**
  * ROUGE-L (Lin 2004), 0 to 1, as in pycocoevalcap's `rouge.py`: the mean over predictions of `(1 + b^2) P R / (R + b^2 P)`, b = 1.2.
  * P and R are the longest common subsequence's share of the prediction and of the reference; each is the largest over
- * the references, possibly of different ones. Its time is the product of the two lengths.
+ * the references, possibly of different ones. Its time is at most the product of the two lengths.
  */
-export function rougeL(rows: readonly Tokenized[]): number {
-  return sum(rows.map(ofRow)) / rows.length;
+export function* rougeL(rows: readonly Tokenized[]): Steps<number> {
+  const scores: number[] = [];
+  for (const row of rows) scores.push(yield* ofRow(row));
+  return sum(scores) / rows.length;
 }

@@ -5,6 +5,7 @@ import { scoreTexts } from "../../lib";
 import { cider } from "../../lib/metrics/cider";
 import { mtevalTokens } from "../../lib/metrics/mteval_tokens";
 import { rougeL } from "../../lib/metrics/rouge_l";
+import { atOnce } from "../../lib/steps";
 
 interface Case {
   readonly name: string;
@@ -16,6 +17,9 @@ interface Case {
   readonly bleu: number;
   /** null where e2e-metrics divides by zero. */
   readonly nist: number | null;
+  /** Those of e2e-metrics with n-grams counted where its sums of lengths are of no use: docs/metrics.md. */
+  readonly boundedBleu: number;
+  readonly boundedNist: number;
   readonly rougeL: number;
   readonly cider: number;
 }
@@ -27,14 +31,19 @@ const error = (value: number, expected: number) => Math.abs(value - expected) / 
 
 describe.each(cases)("$name", (given) => {
   test("the tokens are those of e2e-metrics", () => {
-    expect(given.predictions.map(mtevalTokens)).toEqual(given.mtevalTokens);
+    expect(given.predictions.map((text) => atOnce(mtevalTokens(text)))).toEqual(given.mtevalTokens);
   });
 
-  test("BLEU and NIST are those of e2e-metrics", () => {
-    const { bleu, nist } = scoreTexts({ predictions: given.predictions, references: given.references });
-    expect(error(bleu, given.bleu)).toBeLessThan(1e-9);
-    if (given.nist === null) expect(Number.isFinite(nist)).toBe(true);
-    else expect(error(nist, given.nist)).toBeLessThan(1e-9);
+  test("BLEU and NIST are those of e2e-metrics where its sums of lengths are positive, and else of counted n-grams", async () => {
+    const { bleu, nist } = await scoreTexts({ predictions: given.predictions, references: given.references });
+    const positive = (n: number) => given.mtevalTokens.reduce((total, { length }) => total + length - (n - 1), 0) > 0;
+    expect(bleu).toBeGreaterThanOrEqual(0);
+    expect(bleu).toBeLessThanOrEqual(1);
+    expect(nist).toBeGreaterThanOrEqual(0);
+    expect(error(bleu, given.boundedBleu)).toBeLessThan(1e-9);
+    expect(error(nist, given.boundedNist)).toBeLessThan(1e-9);
+    if (positive(4) && given.bleu <= 1) expect(error(bleu, given.bleu)).toBeLessThan(1e-9);
+    if (positive(5)) expect(error(nist, given.nist!)).toBeLessThan(1e-9);
   });
 
   test("ROUGE-L and CIDEr are those of pycocoevalcap on the same tokens", () => {
@@ -43,8 +52,8 @@ describe.each(cases)("$name", (given) => {
       prediction: tokens(prediction),
       references: given.splitReferences[at]!.map(tokens),
     }));
-    expect(error(rougeL(rows), given.rougeL)).toBeLessThan(1e-9);
-    expect(error(cider(rows), given.cider)).toBeLessThan(1e-9);
+    expect(error(atOnce(rougeL(rows)), given.rougeL)).toBeLessThan(1e-9);
+    expect(error(atOnce(cider(rows)), given.cider)).toBeLessThan(1e-9);
   });
 });
 
@@ -54,6 +63,14 @@ test("the fixture has the cases that matter", () => {
     "one word",
     "no n-gram of five",
     "sum of lengths is zero",
+  ]);
+  expect(cases.filter(({ bleu }) => bleu > 1).map(({ name }) => name)).toEqual([
+    "shorter than the n-grams",
+    "positive sums below the matches",
+    "negative terms of NIST",
+  ]);
+  expect(cases.filter(({ nist }) => nist !== null && nist < 0).map(({ name }) => name)).toEqual([
+    "negative terms of NIST",
   ]);
   expect(cases.some(({ references }) => new Set(references.map(({ length }) => length)).size > 5)).toBe(true);
 });

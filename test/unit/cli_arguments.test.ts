@@ -93,6 +93,15 @@ test.each<[string[], string]>([
   [["--presence-penalty", "-3"], "Expected a number from -2 to 2 for --presence-penalty"],
   [["--epochs"], "Expected a positive integer for --epochs but received nothing"],
   [["--epochs", "--json"], "Expected a positive integer for --epochs but received nothing"],
+  [["--epochs", "-"], 'Expected a positive integer for --epochs but received "-"'],
+  [
+    ["--data", "-"],
+    'Expected a path for --data but received "-": stdin and stdout are not supported there (the path of a file with that name is ./-)',
+  ],
+  [
+    ["--data=-"],
+    'Expected a path for --data but received "-": stdin and stdout are not supported there (the path of a file with that name is ./-)',
+  ],
   [["--epochs", "1.5"], 'for --epochs but received "1.5"'],
   [["--epochs", "1e3"], 'for --epochs but received "1e3"'],
   [["--epochs", "99999999999999999999"], "for --epochs"],

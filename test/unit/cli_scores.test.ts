@@ -1,7 +1,8 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { embeddedModelDir, LanguageModel, scoreTexts } from "../../lib";
+import { embeddedModelDir, LanguageModel, RubricateError, scoreTexts } from "../../lib";
+import { Interrupts } from "../../lib/cli/interrupts";
 import { runCli } from "./cli_support";
 
 const folder = mkdtempSync(join(tmpdir(), "rubricate-scores-"));
@@ -36,13 +37,13 @@ describe("eval --metrics --predictions", () => {
   test("rows with the same prompt are references of one input, in the order of first appearance", async () => {
     const { status, stdout } = await runCli(scoring("--json"));
     expect(status).toBe(0);
-    const expected = scoreTexts({ predictions, references });
+    const expected = await scoreTexts({ predictions, references });
     expect(JSON.parse(stdout)).toEqual({ ...expected, inputs: 3, references: 4, skipped: 0 });
   });
 
   test("a table shows the scores", async () => {
     const { stdout } = await runCli(scoring());
-    const { bleu, nist, rougeL, cider } = scoreTexts({ predictions, references });
+    const { bleu, nist, rougeL, cider } = await scoreTexts({ predictions, references });
     const table = [
       ["BLEU", bleu],
       ["NIST", nist],
@@ -103,6 +104,15 @@ describe("eval --metrics --predictions", () => {
     expect(stderr).toContain("none of 1 rows can be used; line 1: it is a text, without a prompt to answer [ERR_DATA]");
   });
 
+  test("an interrupt ends the scoring", async () => {
+    const one = write("one.jsonl", [{ prompt: "a", completion: "a b c d e f g h ".repeat(20_000) }]);
+    const lines = write("one.txt", ["a b c d e f g h ".repeat(20_000)]);
+    const interrupts = new Interrupts();
+    const scored = runCli(["eval", "--metrics", "--data", one, "--predictions", lines], { interrupts });
+    setTimeout(() => interrupts.interrupt(), 0); // as the handler of a signal, in a turn of the event loop
+    expect(await scored).toEqual({ status: 130, stdout: "", stderr: "" });
+  });
+
   test("bytes that are not UTF-8 are refused", async () => {
     writeFileSync(at("latin1.txt"), Buffer.from([0x61, 0x0a, 0xe9, 0x0a, 0x62, 0x0a]));
     const { stderr } = await runCli(["eval", "--metrics", "--data", data(), "--predictions", at("latin1.txt")]);
@@ -149,7 +159,7 @@ describe("eval --metrics with a model", () => {
     }
     model.dispose();
     expect(readFileSync(out, "utf8")).toBe(`${answers.join("\n")}\n`);
-    const expected = scoreTexts({ predictions: answers, references });
+    const expected = await scoreTexts({ predictions: answers, references });
     expect(JSON.parse(stdout)).toEqual({ ...expected, inputs: 3, references: 4, skipped: 0 });
     const again = await runCli(["eval", "--metrics", "--data", data, "--predictions", out, "--json"]);
     expect(again.stdout).toBe(stdout);
@@ -167,14 +177,101 @@ describe("eval --metrics with a model", () => {
     expect(readFileSync(out, "utf8").split("\n")).toEqual([whole[0], whole[1], stopped, ""]);
   });
 
-  test("a prompt that does not fit names its line, and no file is written", async () => {
-    const long = write("long.jsonl", [...rows, { prompt: "word ".repeat(5000), completion: "x" }]);
+  test("prompts that do not fit are found before anything is generated", async () => {
+    const tooLong = { prompt: "word ".repeat(5000), completion: "x" };
+    const long = write("long.jsonl", [...rows, tooLong, { ...tooLong, prompt: `${tooLong.prompt}!` }]);
     const out = at("not_written.txt");
+    const complete = jest.spyOn(LanguageModel.prototype, "complete");
     const { status, stderr } = await runCli(argv(long, "--write-predictions", out));
+    expect(complete).not.toHaveBeenCalled();
+    complete.mockRestore();
     expect(status).toBe(1);
-    expect(stderr).toContain(`${long}: line 5: `);
-    expect(stderr).toContain("[ERR_CONTEXT_LENGTH]");
+    expect(stderr).toContain(`${long}: line 5: Expected a prompt of `);
+    expect(stderr).toContain("(2 of 5 prompts cannot be answered, so nothing was generated) [ERR_CONTEXT_LENGTH]");
+    expect([existsSync(out), existsSync(`${out}.partial`)]).toEqual([false, false]);
+  });
+
+  /** Answers fail, or something happens, from the third on. */
+  async function failing(fail: () => void, interrupts: Interrupts) {
+    const { complete } = LanguageModel.prototype;
+    const before: Promise<unknown>[] = [];
+    const spy = jest.spyOn(LanguageModel.prototype, "complete").mockImplementation(async function (
+      this: LanguageModel,
+      options,
+    ) {
+      if (before.length < 2) {
+        const answer = complete.call(this, options);
+        before.push(answer);
+        return answer;
+      }
+      await Promise.all(before);
+      fail();
+      return complete.call(this, options);
+    });
+    const out = at("kept.txt");
+    const argvOut = argv(write("asked.jsonl", rows), "--write-predictions", out);
+    const outcome = await runCli(argvOut, { interrupts }).finally(() => spy.mockRestore());
     expect(existsSync(out)).toBe(false);
+    const kept = readFileSync(`${out}.partial`, "utf8");
+    rmSync(`${out}.partial`);
+    expect((await runCli(argvOut)).status).toBe(0);
+    const whole = readFileSync(out, "utf8").split("\n");
+    rmSync(out);
+    expect(kept).toBe([1, 2].map((line) => `${JSON.stringify({ line, prediction: whole[line - 1] })}\n`).join(""));
+    return { ...outcome, note: `2 answers of 3 generated before it: ${out}.partial` };
+  }
+
+  test("if generation fails, the answers until then are kept", async () => {
+    const { status, stderr, note } = await failing(() => {
+      throw new RubricateError("ERR_NOT_FINITE", "a logit");
+    }, new Interrupts());
+    expect(status).toBe(1);
+    expect(stderr).toContain(`${at("asked.jsonl")}: line 4: a logit (${note}) [ERR_NOT_FINITE]`);
+  });
+
+  test("if it is interrupted too", async () => {
+    const interrupts = new Interrupts();
+    const { status, stderr, note } = await failing(() => void interrupts.interrupt(), interrupts);
+    expect([status, stderr]).toEqual([130, `${note}\n`]);
+  });
+
+  test.each<[string, (data: string, out: string) => void]>([
+    ["the file itself", () => {}],
+    ["a symbolic link to it", (data, out) => symlinkSync(data, out)],
+    ["a hard link of it", (data, out) => linkSync(data, out)],
+  ])("predictions do not replace the data: %s", async (_, make) => {
+    const data = write("own.jsonl", rows);
+    const text = readFileSync(data, "utf8");
+    const out = at("link_of_own.jsonl");
+    rmSync(out, { force: true });
+    make(data, out);
+    const target = existsSync(out) ? out : join(folder, ".", "own.jsonl");
+    const load = jest.spyOn(LanguageModel, "fromPretrained");
+    const { status, stderr } = await runCli(argv(data, "--write-predictions", target));
+    expect(load).not.toHaveBeenCalled();
+    load.mockRestore();
+    expect(status).toBe(2);
+    expect(stderr).toContain(
+      `Expected another file for --write-predictions than that of --data (${data}) but received ${target}`,
+    );
+    expect(readFileSync(data, "utf8")).toBe(text);
+  });
+
+  test("nor do those that are kept after a failure", async () => {
+    const data = write("named.jsonl.partial", rows);
+    const { status, stderr } = await runCli([
+      ...argv(data, "--format", "auto"),
+      ...["--write-predictions", at("named.jsonl")],
+    ]);
+    expect([status, stderr.split("\n")[0]]).toEqual([2, expect.stringContaining(`but received ${data}`)]);
+  });
+
+  test("a folder in place of the file is refused before the model is loaded", async () => {
+    const load = jest.spyOn(LanguageModel, "fromPretrained");
+    const { status, stderr } = await runCli(argv(write("some.jsonl", rows), "--write-predictions", folder));
+    expect(load).not.toHaveBeenCalled();
+    load.mockRestore();
+    expect([status, stderr]).toEqual([1, expect.stringContaining(`Cannot write ${folder}: it is a folder`)]);
   });
 
   test("a folder that does not exist is refused before the model is loaded", async () => {

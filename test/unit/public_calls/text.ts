@@ -54,7 +54,8 @@ export const tokenizers: Record<string, PublicCall> = {
   scoreTexts: {
     args: () => [{ predictions: ["a"], references: [["a"]] }],
     call: (_, args) => api.scoreTexts(...(args as never as [api.ScoreTextsOptions])),
-    options: () => ({ predictions: ["a b"], references: [["a c", "b"]] }),
+    options: () => ({ predictions: ["a b"], references: [["a c", "b"]], signal: new AbortController().signal }),
+    takes: { signal: missing },
   },
   "new TokenDecoder": {
     args: () => [{ decode: () => "", skips: () => false, isByte: () => false, cleansUp: false }],
