@@ -223,7 +223,7 @@ test("writes by several processes take turns, and a concurrent reader finds one 
     }
   })();
   const rounds = copies.map(async (copy, number) => {
-    for (let round = 0; round < 15; round++) {
+    for (let round = 0; round < 15 || seen.size < 4; round++) {
       await copy.writeInto(folder, files(`${number}-${round}`));
       await setTimeout((number + round * 7) % 20); // lets the reader run
     }
@@ -231,7 +231,6 @@ test("writes by several processes take turns, and a concurrent reader finds one 
   await Promise.all(rounds);
   writing = false;
   await reading;
-  expect(seen.size).toBeGreaterThan(3);
   expect(await textOf("a.json")).toBe(await textOf("b.bin"));
   expect(readdirSync(folder).sort()).toEqual(["a.json", "b.bin"]);
 });
