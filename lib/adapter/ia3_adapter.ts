@@ -3,8 +3,6 @@ import { requireModel } from "../brands";
 import { markCopy } from "../copies";
 import { formatJson, invalid, RubricateError } from "../errors";
 import type { FileContents } from "../files/atomic";
-import { isObject, parseJson } from "../files/json";
-import { mostBytes } from "../files/safetensors";
 import { hasGate } from "../model/architecture";
 import type { LanguageModel } from "../model/model";
 import { type NativeAdapter, native } from "../native";
@@ -13,7 +11,7 @@ import { checkOptions, listOf, type OptionNames } from "../options";
 import { Adapter, type LoadAdapterOptions, loadFolder, newHandle, requireInUse } from "./adapter";
 import { originNotices, tokenizerHashes } from "./base_match";
 import type { AdapterOrigin, RedSite } from "./config";
-import { adapterFiles, readAdapterText, readAdapterVectors } from "./files";
+import { adapterFiles } from "./files";
 import {
   type Ia3AdapterConfig,
   type Ia3Module,
@@ -27,6 +25,7 @@ import {
 import { ia3Plan, storedShape } from "./ia3_plan";
 import { isModuleChoice, modulesOf } from "./lora_config";
 import { sitesOf } from "./lora_plan";
+import { readPeftDocument, requireGateFor, withParametersOf } from "./peft_folder";
 import type { AdapterPlan } from "./plan";
 
 export interface Ia3AdapterOptions {
@@ -122,13 +121,7 @@ export class Ia3Adapter extends Adapter {
     model: LanguageModel,
     takesAny: boolean,
   ): Promise<Ia3Adapter> {
-    const { text, path } = await readAdapterText(folder, given);
-    const document = parseJson(text, path, "ERR_ADAPTER_FORMAT");
-    if (!isObject(document) || document.peft_type === undefined)
-      throw new RubricateError(
-        "ERR_ADAPTER_FORMAT",
-        `Expected an (IA)3 adapter in ${folder} but ${path} has no peft_type`,
-      );
+    const { document, path } = await readPeftDocument(folder, given, "an (IA)3 adapter");
     const { targetModules, feedforwardModules, layers, origin } = parseIa3Config(document, path);
     const notices = await originNotices(folder, origin, model, takesAny);
     const count = model.architecture.stacks[0].layers;
@@ -137,30 +130,8 @@ export class Ia3Adapter extends Adapter {
         "ERR_ADAPTER_FORMAT",
         `Expected target_modules in layers 0 to ${count - 1}, all of the model, in ${path} but received those of layers ${formatJson(layers)}`,
       );
-    if (targetModules.includes("gate_proj") && !hasGate(model.architecture))
-      throw new RubricateError(
-        "ERR_ADAPTER_FORMAT",
-        `Expected an adapter without gate_proj in ${folder}: the feed-forward of ${model.dir} has no gate`,
-      );
-    const adapter = Ia3Adapter.build(model, { targetModules, feedforwardModules }, notices);
-    try {
-      const { names } = adapter.native;
-      const shapes = adapter.storedShapes();
-      const expected = new Map(names.map((name, at) => [name, shapes[at]!]));
-      const most = mostBytes(names.length, adapter.parameterCount);
-      const read = await readAdapterVectors(folder, () => expected, most, ["F32", "BF16", "F16"]);
-      const flat = new Float32Array(adapter.parameterCount);
-      let start = 0;
-      for (const name of names) {
-        flat.set(read.get(name)!, start);
-        start += read.get(name)!.length;
-      }
-      adapter.native.setValues(flat);
-    } catch (error) {
-      adapter.dispose();
-      throw error;
-    }
-    return adapter;
+    requireGateFor(targetModules, folder, model);
+    return withParametersOf(Ia3Adapter.build(model, { targetModules, feedforwardModules }, notices), folder);
   }
 
   /** @internal */

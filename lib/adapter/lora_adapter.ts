@@ -3,8 +3,6 @@ import { requireModel } from "../brands";
 import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
 import type { FileContents } from "../files/atomic";
-import { isObject, parseJson } from "../files/json";
-import { mostBytes } from "../files/safetensors";
 import { limits } from "../limits";
 import { hasGate } from "../model/architecture";
 import type { LanguageModel } from "../model/model";
@@ -15,7 +13,7 @@ import { inSlices } from "../steps";
 import { Adapter, checkedLayers, type LoadAdapterOptions, loadFolder, newHandle, requireInUse } from "./adapter";
 import { originNotices, tokenizerHashes } from "./base_match";
 import type { AdapterOrigin, RedSite } from "./config";
-import { adapterFiles, readAdapterText, readAdapterVectors } from "./files";
+import { adapterFiles } from "./files";
 import {
   isModuleChoice,
   type LoraAdapterConfig,
@@ -26,6 +24,7 @@ import {
   parseLoraConfig,
 } from "./lora_config";
 import { loraPlan, loraStart, sitesOf } from "./lora_plan";
+import { readPeftDocument, requireGateFor, withParametersOf } from "./peft_folder";
 import type { AdapterPlan } from "./plan";
 
 export interface LoraAdapterOptions {
@@ -142,13 +141,7 @@ export class LoraAdapter extends Adapter {
     model: LanguageModel,
     takesAny: boolean,
   ): Promise<LoraAdapter> {
-    const { text, path } = await readAdapterText(folder, given);
-    const document = parseJson(text, path, "ERR_ADAPTER_FORMAT");
-    if (!isObject(document) || document.peft_type === undefined)
-      throw new RubricateError(
-        "ERR_ADAPTER_FORMAT",
-        `Expected a LoRA adapter in ${folder} but ${path} has no peft_type`,
-      );
+    const { document, path } = await readPeftDocument(folder, given, "a LoRA adapter");
     const file = parseLoraConfig(document, path);
     const notices = await originNotices(folder, file.origin, model, takesAny);
     const count = model.architecture.stacks[0].layers;
@@ -158,29 +151,11 @@ export class LoraAdapter extends Adapter {
         "ERR_ADAPTER_FORMAT",
         `Expected an adapter for ${count} layers in ${folder} but its matrices are for layer ${layers.at(-1)}`,
       );
-    if (targetModules.includes("gate_proj") && !hasGate(model.architecture))
-      throw new RubricateError(
-        "ERR_ADAPTER_FORMAT",
-        `Expected an adapter without gate_proj in ${folder}: the feed-forward of ${model.dir} has no gate`,
-      );
-    const adapter = LoraAdapter.build(model, { rank, alpha, targetModules, layers, rankStabilized }, notices);
-    try {
-      const { names, shapes } = adapter.native;
-      const expected = new Map(names.map((name, at) => [name, shapes[at]!]));
-      const most = mostBytes(names.length, adapter.parameterCount);
-      const read = await readAdapterVectors(folder, () => expected, most, ["F32", "BF16", "F16"]);
-      const flat = new Float32Array(adapter.parameterCount);
-      let start = 0;
-      for (const name of names) {
-        flat.set(read.get(name)!, start);
-        start += read.get(name)!.length;
-      }
-      adapter.native.setValues(flat);
-    } catch (error) {
-      adapter.dispose();
-      throw error;
-    }
-    return adapter;
+    requireGateFor(targetModules, folder, model);
+    return withParametersOf(
+      LoraAdapter.build(model, { rank, alpha, targetModules, layers, rankStabilized }, notices),
+      folder,
+    );
   }
 
   /** @internal */

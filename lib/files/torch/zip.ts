@@ -70,7 +70,7 @@ async function findDirectory(archive: Archive): Promise<Directory> {
     !(tail.readUInt32LE(at) === signatures.end && at + sizes.end + tail.readUInt16LE(at + 20) === tail.length)
   )
     at--;
-  if (at < 0) throw torchFault(path, "the end of a zip archive", "found none: the file is cut off or damaged");
+  if (at < 0) throw torchFault(path, "the end of a zip archive", "found none: the file is truncated or damaged");
   const endAt = size - tail.length + at;
   const short = {
     count: tail.readUInt16LE(at + 10),
@@ -141,7 +141,7 @@ export async function readZip(archive: Archive): Promise<Map<string, ZipEntry>> 
     const [flags, method] = [fields.readUInt16LE(8), fields.readUInt16LE(10)];
     const nameEnd = at + sizes.entry + fields.readUInt16LE(28);
     const extraEnd = nameEnd + fields.readUInt16LE(30);
-    if (extraEnd > bytes.length) throw torchFault(path, "whole entries", "its directory is cut off");
+    if (extraEnd > bytes.length) throw torchFault(path, "whole entries", "its directory is truncated");
     const name = bytes.toString("utf8", at + sizes.entry, nameEnd);
     const { packed, size, start } = extents(path, name, fields, bytes.subarray(nameEnd, extraEnd));
     if (method !== 0 || packed !== size)
