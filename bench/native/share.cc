@@ -119,9 +119,9 @@ void report(const LlamaShape& shape, DType dtype, int64_t sequences, int64_t len
     if (kind == 2) {
       const double turns = of([](const Found& one) { return static_cast<double>(one.turns); });
       const double served = of([](const Found& one) { return one.served_ms; });
-      std::printf("; %.0f turns of %.2f ms, %.0f switches, share %.3f, longest between turns %.1f ms", turns, served / turns,
-                  of([](const Found& one) { return static_cast<double>(one.switches); }), ms / (ms + served),
-                  of([](const Found& one) { return one.longest_ms; }));
+      std::printf("; %.0f turns of %.2f ms, %.0f switches, share %.3f, longest between turns %.1f ms", turns,
+                  served / turns, of([](const Found& one) { return static_cast<double>(one.switches); }),
+                  ms / (ms + served), of([](const Found& one) { return one.longest_ms; }));
     }
     std::printf("\n");
   }
