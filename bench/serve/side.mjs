@@ -10,7 +10,7 @@ import { createInterface } from "node:readline";
 import { watchMemory } from "../js/process_memory.mjs";
 
 const [dist, folder, how, tokens] = process.argv.slice(2);
-const { LanguageModel, RedAdapter } = createRequire(import.meta.url)(join(dist, "index.js"));
+const { LlamaModel, LanguageModel = LlamaModel, RedAdapter } = createRequire(import.meta.url)(join(dist, "index.js")); // older builds: LlamaModel
 const clients = 8;
 
 const say = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
