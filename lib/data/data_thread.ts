@@ -25,7 +25,7 @@ class DataThread {
 }
 
 const threads: DataThread[] = [];
-let opened = 0;
+let made = 0;
 
 /** The thread for one more dataset. Each dataset stays in its thread. */
 function threadForNext(): DataThread {
@@ -52,7 +52,7 @@ export class DataWorker {
   /** Called with the progress of indexing, some twenty times a second. */
   onNotice: ((progress: IndexProgress) => void) | undefined;
   private readonly thread = threadForNext();
-  private readonly dataset = opened++;
+  private readonly dataset = made++;
   private readonly ready: Promise<unknown>;
   /** Rejects the calls that are under way. */
   private readonly pending = new Set<(reason: unknown) => void>();
@@ -63,7 +63,7 @@ export class DataWorker {
 
   constructor(start: DatasetStart) {
     this.thread.datasets.set(this.dataset, this);
-    this.ready = this.tell("open", { ...start, tokenizerNumber: numberOf(start.tokenizer) });
+    this.ready = this.tell("hold", { ...start, tokenizerNumber: numberOf(start.tokenizer) });
     this.ready.catch(() => {}); // each call rejects with it
   }
 

@@ -22,7 +22,7 @@ const held = new Map<number, Held>();
 const datasetOf = (number: number) => held.get(number)!.dataset;
 
 answerCalls<ThreadCalls>({
-  open({ dataset, argument: { tokenizer: parts, tokenizerNumber, ...start } }) {
+  hold({ dataset, argument: { tokenizer: parts, tokenizerNumber, ...start } }) {
     const shared = tokenizers.get(tokenizerNumber) ?? { tokenizer: Tokenizer.ofParts(parts), datasets: 0 };
     shared.datasets++;
     tokenizers.set(tokenizerNumber, shared);
@@ -53,7 +53,7 @@ answerCalls<ThreadCalls>({
 
   close({ dataset: number }) {
     const closed = held.get(number);
-    if (!closed) return [null]; // it could not be opened
+    if (!closed) return [null]; // it could not be held
     held.delete(number);
     closed.dataset.close();
     const shared = tokenizers.get(closed.tokenizerNumber)!;

@@ -50,7 +50,7 @@ export type ThreadCalls = {
   [K in keyof DatasetCalls]: { argument: ForDataset<DatasetCalls[K]["argument"]>; result: DatasetCalls[K]["result"] };
 } & {
   /** Adds a dataset. Those with the same number for their tokenizer share one object. */
-  open: { argument: ForDataset<DatasetStart & { readonly tokenizerNumber: number }>; result: null };
+  hold: { argument: ForDataset<DatasetStart & { readonly tokenizerNumber: number }>; result: null };
   /** Ends what the dataset does, closes its file and forgets it. */
   close: { argument: ForDataset<null>; result: null };
 };
