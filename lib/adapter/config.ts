@@ -1,7 +1,7 @@
 import { formatJson, RubricateError } from "../errors";
 import { isObject, type JsonObject, parseJson } from "../files/json";
 import { mergePeft, peftClasses } from "../files/not_a_folder";
-import type { NativeSite } from "../native";
+import type { NativeLinearSite } from "../native";
 
 /** Vectors of a site: scale and bias, one of the two, or both followed by a layer norm. */
 export type RedVariant = "all" | "scale" | "bias" | "ln";
@@ -10,7 +10,7 @@ export type RedSite = "ffn" | "attention" | "q" | "k" | "v" | "gate" | "up";
 
 export const redVariants: readonly RedVariant[] = ["all", "scale", "bias", "ln"];
 
-export const nativeSites: Readonly<Record<RedSite, NativeSite>> = {
+export const nativeSites: Readonly<Record<RedSite, NativeLinearSite>> = {
   ffn: "down_proj",
   attention: "o_proj",
   q: "q_proj",
@@ -21,7 +21,7 @@ export const nativeSites: Readonly<Record<RedSite, NativeSite>> = {
 };
 
 /** The linear layers of a block, in the order in which their parameters lie. */
-export const linearModules: readonly NativeSite[] = [
+export const linearModules: readonly NativeLinearSite[] = [
   "q_proj",
   "k_proj",
   "v_proj",

@@ -16,22 +16,45 @@ export interface SitePlan {
   readonly bias?: number;
   /** A layer norm. */
   readonly norm?: { readonly weight: number; readonly bias: number };
+  /** At a norm of the model, alone: the vectors that take the place of its own. At least one. */
+  readonly own?: { readonly weight?: number; readonly bias?: number };
+}
+
+/** A trained parameter, fp32. */
+export interface PlanParameter {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Each element's first value, and what weight decay pulls it to. */
+  readonly start: number;
+  /** Weight decay leaves it alone. */
+  readonly decays?: false;
+  /** Its first values are those of the base's tensor of that name, a vector, not `start`. */
+  readonly ofBase?: true;
 }
 
 export interface AdapterPlan {
-  /** fp32; `start`: each element's first value, and what weight decay pulls it to. */
-  readonly parameters: readonly { readonly name: string; readonly shape: readonly number[]; readonly start: number }[];
+  readonly parameters: readonly PlanParameter[];
   readonly sites: readonly SitePlan[];
 }
 
 /** Gathers the parameters of a plan. */
 export class PlanBuilder {
-  private readonly parameters: AdapterPlan["parameters"][number][] = [];
+  private readonly parameters: PlanParameter[] = [];
   private readonly sites: SitePlan[] = [];
 
   /** The index of a new parameter. */
   parameter(name: string, shape: readonly number[], start: number): number {
     return this.parameters.push({ name, shape, start }) - 1;
+  }
+
+  /** The same for one that weight decay leaves alone. */
+  undecayed(name: string, shape: readonly number[], start: number): number {
+    return this.parameters.push({ name, shape, start, decays: false }) - 1;
+  }
+
+  /** The same for one that begins as the base's vector of that name. */
+  ofBase(name: string, width: number): number {
+    return this.parameters.push({ name, shape: [width], start: 0, decays: false, ofBase: true }) - 1;
   }
 
   site(plan: SitePlan): void {
