@@ -68,7 +68,7 @@ export interface AdapterFileConfig extends RedAdapterConfig, AdapterOrigin {
 }
 
 /** Reads fields strictly: every field must be present and of its type; other fields are errors. */
-class Fields {
+export class Fields {
   constructor(
     private readonly value: JsonObject,
     private readonly where: string,
@@ -122,7 +122,8 @@ export function parseAdapterConfig(text: string, path: string): AdapterFileConfi
           : `, which cannot be loaded. ${mergePeft}`),
     );
   if (document.format !== 1) throw malformed(`${path}: format`, "1", document.format);
-  if (document.kind !== "red") throw malformed(`${path}: kind`, '"red"', document.kind);
+  if (document.kind !== "red")
+    throw malformed(`${path}: kind`, '"red" (loadAdapter loads adapters of any method)', document.kind);
   const names = ["kind", "variant", "sites", "layers", "hidden", ...originNames];
   const fields = new Fields(document, path, names);
   return {
@@ -132,7 +133,7 @@ export function parseAdapterConfig(text: string, path: string): AdapterFileConfi
     sites: fields.get("sites", `some of ${redSites.join(", ")}, each once`, (v) => isSiteList(v)),
     layers: fields.get("layers", "ascending layer numbers", (v) => isLayerList(v)),
     hidden: fields.get("hidden", "a positive integer", (v) => isCount(v) && v > 0),
-    ...originOf(fields, path),
+    ...parseOriginFields(fields, path),
   };
 }
 
@@ -146,10 +147,11 @@ const originNames = ["format", "base", "tokenizer", "rubricate"];
 export function parseOrigin(value: unknown, where: string): AdapterOrigin {
   if (!isObject(value)) throw malformed(where, "an object", value);
   if (value.format !== 1) throw malformed(`${where}: format`, "1", value.format);
-  return { format: 1, ...originOf(new Fields(value, where, originNames), where) };
+  return { format: 1, ...parseOriginFields(new Fields(value, where, originNames), where) };
 }
 
-function originOf(fields: Fields, where: string): Omit<AdapterOrigin, "format"> {
+/** The origin among the fields of a document. @throws RubricateError ERR_ADAPTER_FORMAT */
+export function parseOriginFields(fields: Fields, where: string): Omit<AdapterOrigin, "format"> {
   const base = new Fields(fields.get<JsonObject>("base", "an object", isObject), `${where}: base`, [
     "architecture",
     "weights",

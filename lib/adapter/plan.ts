@@ -1,12 +1,14 @@
 /** Plans of adapters: what a method tells the core (native/adapter/plan.h). */
 import type { Architecture } from "../model/architecture";
-import type { NativeSite } from "../native";
-import { linearModules, nativeSites, type RedSite, sitePath } from "./config";
+import { linearModules, nativeSites, type RedSite, redSites, sitePath } from "./config";
+
+/** A linear layer of a block, as the core names it. */
+export type PlanSite = "q_proj" | "k_proj" | "v_proj" | "o_proj" | "gate_proj" | "up_proj" | "down_proj";
 
 /** What a site does, by indices of parameters, in this order. */
 export interface SitePlan {
   readonly layer: number;
-  readonly site: NativeSite;
+  readonly site: PlanSite;
   /** y += factor * B (A x). */
   readonly low_rank?: { readonly a: number; readonly b: number; readonly factor: number };
   /** x = input_scale * x, before the linear layer. */
@@ -64,6 +66,12 @@ export class PlanBuilder {
   get plan(): AdapterPlan {
     return { parameters: this.parameters, sites: this.sites };
   }
+}
+
+/** The linear layers that a plan changes, in the order of a block. */
+export function sitesOfPlan({ sites }: AdapterPlan): RedSite[] {
+  const own = new Set<string>(sites.map(({ site }) => site));
+  return inOrder(redSites.filter((site) => own.has(nativeSites[site])));
 }
 
 /** Sites in the order of their parameters in a layer. */
