@@ -19,10 +19,13 @@ export { type MergeOptions, mergeAdapter } from "./adapter/merge";
 export { defineMethod, type Method, type MethodCall, type MethodFunction } from "./adapter/method";
 export { MethodAdapter } from "./adapter/method_adapter";
 export { type LinearSite, MethodBase } from "./adapter/method_base";
+export { bitfit } from "./adapter/methods/bitfit";
 export { ia3 } from "./adapter/methods/ia3";
 export { lora } from "./adapter/methods/lora";
+export { type NormsConfig, type NormsOptions, norms } from "./adapter/methods/norms";
 export { red } from "./adapter/methods/red";
-export { type AdapterPlan, PlanBuilder, type PlanSite, type SitePlan } from "./adapter/plan";
+export type { NormSite } from "./adapter/norm_sites";
+export { type AdapterPlan, PlanBuilder, type PlanParameter, type PlanSite, type SitePlan } from "./adapter/plan";
 export {
   RedAdapter,
   type RedAdapterOptions,

@@ -188,7 +188,8 @@ export abstract class Adapter implements ModelAdapter {
 
 /** The handle of a new adapter of a model. */
 export function newHandle(model: LanguageModel, plan: AdapterPlan): NativeAdapter {
-  return new (native().Adapter)(JSON.stringify(model.architecture), JSON.stringify(plan));
+  const parameters = plan.parameters.map(({ ofBase, ...own }) => own); // the core does not set first values
+  return new (native().Adapter)(JSON.stringify(model.architecture), JSON.stringify({ ...plan, parameters }));
 }
 
 /**

@@ -1,6 +1,6 @@
 import { formatJson, RubricateError } from "../errors";
 import { isObject, type JsonObject, parseJson } from "../files/json";
-import { mergePeft, peftClasses } from "../files/not_a_folder";
+import { mergePeft, peftLoaders } from "../files/not_a_folder";
 import type { NativeLinearSite } from "../native";
 
 /** Vectors of a site: scale and bias, one of the two, or both followed by a layer norm. */
@@ -117,8 +117,8 @@ export function parseAdapterConfig(text: string, path: string): AdapterFileConfi
     throw new RubricateError(
       "ERR_ADAPTER_FORMAT",
       `Expected a RED adapter but ${path} is one of PEFT (peft_type ${formatJson(document.peft_type)})` +
-        (peftClasses.has(document.peft_type)
-          ? `: load it with ${peftClasses.get(document.peft_type)}.fromPretrained or loadAdapter`
+        (peftLoaders.has(document.peft_type)
+          ? `: load it with ${peftLoaders.get(document.peft_type)}`
           : `, which cannot be loaded. ${mergePeft}`),
     );
   if (document.format !== 1) throw malformed(`${path}: format`, "1", document.format);

@@ -23,6 +23,7 @@ export interface LoadAnyAdapterOptions extends LoadAdapterOptions {
 const peftMethods: ReadonlyMap<unknown, string> = new Map([
   ["LORA", "lora"],
   ["IA3", "ia3"],
+  ["LN_TUNING", "norms"],
 ]);
 
 const classes = new Map<string, typeof RedAdapter | typeof LoraAdapter | typeof Ia3Adapter>([

@@ -7,6 +7,7 @@ import { invalid } from "../errors";
 import type { LanguageModel } from "../model/model";
 import type { Adapter } from "./adapter";
 import type { MethodBase } from "./method_base";
+import type { PeftMethod } from "./peft_method";
 import type { AdapterPlan } from "./plan";
 
 /**
@@ -32,6 +33,8 @@ export interface Method<Options extends object, Config extends object = Options>
   start?(plan: AdapterPlan, config: Config, seed: number): Iterable<readonly [name: string, values: Float32Array]>;
   /** The default learning rate for models up to 200 wide; for wider ones it falls in proportion. Default: 0.001. */
   readonly learningRate?: number;
+  /** For one whose adapters' folders are PEFT's. @internal */
+  readonly peft?: PeftMethod;
   /** For an adapter that has a class of its own. @internal */
   readonly create?: (model: LanguageModel, options: Options, seed: number) => Adapter | Promise<Adapter>;
 }

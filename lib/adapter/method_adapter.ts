@@ -2,8 +2,8 @@ import { basename } from "node:path";
 import { markCopy } from "../copies";
 import { formatJson, invalid, RubricateError } from "../errors";
 import type { FileContents } from "../files/atomic";
-import { isObject, parseJson } from "../files/json";
-import { mostBytes } from "../files/safetensors";
+import { isObject, type JsonObject, parseJson } from "../files/json";
+import { mostBytes, type ReadDtype } from "../files/safetensors";
 import type { LanguageModel } from "../model/model";
 import { type NativeAdapter, native } from "../native";
 import type { Notice } from "../notices";
@@ -11,11 +11,13 @@ import { checkOptions, type OptionNames } from "../options";
 import { inSlices, type Steps } from "../steps";
 import { Adapter, type MethodConfig, newHandle, type OtherMethod, requireInUse } from "./adapter";
 import { originNotices, tokenizerHashes } from "./base_match";
-import type { RedSite } from "./config";
+import { baseVectors } from "./base_vectors";
+import type { AdapterOrigin, RedSite } from "./config";
 import { adapterFiles, elementCount, readAdapterText, readAdapterVectors } from "./files";
 import type { AnyMethod } from "./method";
 import { MethodBase } from "./method_base";
 import { parseMethodConfig, requireSizes } from "./method_folder";
+import { type PeftMethod, peftDocument, peftOrigin } from "./peft_method";
 import { type AdapterPlan, sitesOfPlan } from "./plan";
 
 /**
@@ -41,6 +43,7 @@ export class MethodAdapter extends Adapter {
     definition: AnyMethod,
     config: object,
     private readonly ownPlan: AdapterPlan,
+    private readonly peft: PeftMethod | undefined,
     handle: NativeAdapter,
     notices: readonly Notice[] = [],
   ) {
@@ -56,7 +59,8 @@ export class MethodAdapter extends Adapter {
     const config = configOf(method, options, base);
     const adapter = MethodAdapter.build(model, method, config, base);
     try {
-      const values = await inSlices(startValues(method, adapter.ownPlan, config, seed));
+      const ofBase = await baseVectors(model, adapter.ownPlan);
+      const values = await inSlices(startValues(method, adapter.ownPlan, config, seed, ofBase));
       if (values) adapter.native.setValues(values);
       requireInUse(model);
       return adapter;
@@ -74,7 +78,7 @@ export class MethodAdapter extends Adapter {
     notices?: readonly Notice[],
   ): MethodAdapter {
     const plan = method.plan(config, base);
-    return new MethodAdapter(model, method, config, plan, handleOf(model, method, plan), notices);
+    return new MethodAdapter(model, method, config, plan, method.peft, handleOf(model, method, plan), notices);
   }
 
   /** @internal */
@@ -87,19 +91,21 @@ export class MethodAdapter extends Adapter {
   ): Promise<MethodAdapter> {
     const { text, path } = await readAdapterText(folder, given);
     const document = parseJson(text, path, "ERR_ADAPTER_FORMAT");
-    if (!isObject(document) || document.kind !== method.kind)
-      throw new RubricateError("ERR_ADAPTER_FORMAT", `Expected an adapter of ${method.kind} in ${path}`);
-    const file = parseMethodConfig(document, path);
-    const notices = await originNotices(folder, file, model, takesAny);
+    if (!isObject(document)) throw new RubricateError("ERR_ADAPTER_FORMAT", `Expected an object in ${path}`);
     const base = methodBase(model);
-    requireSizes(file, folder, base.layerCount, base.architecture.hidden);
-    const config = storedConfig(method, file.config, base, path);
+    const { origin, config } = method.peft
+      ? readPeftConfig(method, method.peft, document, path, model, base)
+      : readOwnConfig(method, document, path, base);
+    const notices = await originNotices(folder, origin, model, takesAny);
     const adapter = MethodAdapter.build(model, method, config, base, notices);
     try {
       const { names, shapes } = adapter.native;
-      const expected = new Map(names.map((name, at) => [name, shapes[at]!]));
+      const stored = names.map((name) => adapter.storedName(name));
+      const expected = new Map(stored.map((name, at) => [name, shapes[at]!]));
       const most = mostBytes(names.length, adapter.parameterCount);
-      adapter.setVectors(await readAdapterVectors(folder, () => expected, most));
+      const dtypes: readonly ReadDtype[] = method.peft ? ["F32", "BF16", "F16"] : ["F32"];
+      const read = await readAdapterVectors(folder, () => expected, most, dtypes);
+      adapter.setVectors(new Map(names.map((name, at) => [name, read.get(stored[at]!)!])));
       return adapter;
     } catch (error) {
       adapter.dispose();
@@ -117,18 +123,55 @@ export class MethodAdapter extends Adapter {
     return this.ownPlan;
   }
 
+  /** The name of a parameter in a folder. */
+  private storedName(parameter: string): string {
+    return this.peft?.nameOf(parameter, this.model.description) ?? parameter;
+  }
+
   /** @internal */
   override async files(): Promise<FileContents[]> {
     const { names, shapes } = this.native;
     const vectors = this.vectors();
-    const tensors = names.map((name, at) => ({ name, shape: shapes[at]!, values: vectors.get(name)! }));
+    const tensors = names.map((name, at) => ({
+      name: this.storedName(name),
+      shape: shapes[at]!,
+      values: vectors.get(name)!,
+    }));
     const { hidden, stacks } = this.model.architecture;
     const base = { ...(await this.model.fingerprint()), name: basename(this.model.dir) };
     const tokenizer = tokenizerHashes(this.model.tokenizer);
     const { method: kind, config } = this;
+    const origin: AdapterOrigin = { format: 1, base, tokenizer, rubricate: native().version };
+    if (this.peft) return adapterFiles(peftDocument(this.peft, config, this.model.description, origin), tensors);
     const document = { format: 1, kind, config, layers: stacks[0].layers, hidden, base, tokenizer };
     return adapterFiles({ ...document, rubricate: native().version }, tensors);
   }
+}
+
+/** What a folder says of an adapter. */
+interface ReadConfig {
+  readonly origin: AdapterOrigin | undefined;
+  readonly config: object;
+}
+
+function readOwnConfig(method: AnyMethod, document: JsonObject, path: string, base: MethodBase): ReadConfig {
+  if (document.kind !== method.kind)
+    throw new RubricateError("ERR_ADAPTER_FORMAT", `Expected an adapter of ${method.kind} in ${path}`);
+  const file = parseMethodConfig(document, path);
+  requireSizes(file, path, base.layerCount, base.architecture.hidden);
+  return { origin: file, config: storedConfig(method, file.config, base, path) };
+}
+
+function readPeftConfig(
+  method: AnyMethod,
+  peft: PeftMethod,
+  document: JsonObject,
+  path: string,
+  { description }: LanguageModel,
+  base: MethodBase,
+): ReadConfig {
+  const origin = peftOrigin(document, path);
+  return { origin, config: configOf(method, peft.options(document, path, description), base) };
 }
 
 /** What a method is told about a model. */
@@ -187,17 +230,19 @@ function* startValues(
   plan: AdapterPlan,
   config: object,
   seed: number,
+  ofBase: ReadonlyMap<string, Float32Array>,
 ): Steps<Float32Array | undefined> {
-  if (!method.start) return undefined;
+  if (!method.start && ofBase.size === 0) return undefined;
   const places = new Map<string, Float32Array>();
   const values = new Float32Array(plan.parameters.reduce((sum, { shape }) => sum + elementCount(shape), 0));
   let begin = 0;
   for (const { name, shape, start } of plan.parameters) {
     const place = values.subarray(begin, begin + elementCount(shape)).fill(start);
+    if (ofBase.has(name)) place.set(ofBase.get(name)!);
     places.set(name, place);
     begin += place.length;
   }
-  for (const [name, own] of method.start(plan, config, seed)) {
+  for (const [name, own] of method.start?.(plan, config, seed) ?? []) {
     const place = places.get(name);
     if (!place) throw invalid(`the start values of ${method.kind}`, "names of the plan's parameters", name);
     if (own.length !== place.length)

@@ -2,8 +2,20 @@
 import type { Architecture } from "../model/architecture";
 import { linearModules, nativeSites, type RedSite, redSites, sitePath } from "./config";
 
-/** A linear layer of a block, as the core names it. */
-export type PlanSite = "q_proj" | "k_proj" | "v_proj" | "o_proj" | "gate_proj" | "up_proj" | "down_proj";
+/**
+ * A linear layer of a block, or a norm, as the core names it. The final norm counts as the `input_layernorm` of one layer more than
+ * the model has.
+ */
+export type PlanSite =
+  | "q_proj"
+  | "k_proj"
+  | "v_proj"
+  | "o_proj"
+  | "gate_proj"
+  | "up_proj"
+  | "down_proj"
+  | "input_layernorm"
+  | "post_attention_layernorm";
 
 /** What a site does, by indices of parameters, in this order. */
 export interface SitePlan {

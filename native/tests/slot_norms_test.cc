@@ -26,7 +26,10 @@ struct Vectors {
 };
 Vectors make_vectors(int64_t cols, bool biases) {
   const auto vector = [&](uint64_t seed) { return random_tensor(test_arena(), {cols}, DType::f32, seed, -1.5, 2.0); };
-  Vectors v{.weight = vector(1), .scale = vector(6), .shift = vector(7)};
+  Vectors v;
+  v.weight = vector(1);
+  v.scale = vector(6);
+  v.shift = vector(7);
   v.w[1] = vector(2);
   v.w[2] = vector(3);
   if (!biases) return v;
