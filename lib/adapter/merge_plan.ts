@@ -28,7 +28,8 @@ const stepNames: Readonly<Record<string, string>> = { norm: "a layer norm" };
 /** What a plan's site is called: for people, and canonically, without ".weight". */
 function namesOf({ layer, site }: SitePlan, norms: readonly NormAt[]): { where: string; name: string } {
   const norm = norms.find(({ at }) => at.layer === layer && at.site === site);
-  if (norm) return { where: norm.site === "final_norm" ? "the final norm" : `layer ${layer}, ${norm.site}`, name: norm.name };
+  if (norm)
+    return { where: norm.site === "final_norm" ? "the final norm" : `layer ${layer}, ${norm.site}`, name: norm.name };
   const red = redSites.find((name) => nativeSites[name] === site) as RedSite;
   return { where: `layer ${layer}, site ${red}`, name: `layers.${layer}.${sitePath(red)}` };
 }

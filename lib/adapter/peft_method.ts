@@ -19,7 +19,12 @@ export interface PeftMethod {
 }
 
 /** adapter_config.json, as PEFT reads it. */
-export function peftDocument(method: PeftMethod, config: object, base: ModelDescription, origin: AdapterOrigin): JsonObject {
+export function peftDocument(
+  method: PeftMethod,
+  config: object,
+  base: ModelDescription,
+  origin: AdapterOrigin,
+): JsonObject {
   return {
     peft_type: method.type,
     task_type: "CAUSAL_LM",

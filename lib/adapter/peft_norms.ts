@@ -45,7 +45,8 @@ export const peftNorms: PeftMethod = {
     const norms = normsOf(base.architecture).map(({ site, name }) => ({ site, module: modules.get(name)! }));
     const what = `names of norms of the model (${[...new Set([...modules.values()].map(lastOf))].join(", ")}), of all layers,`;
     const targets = fields.take("target_modules", what, isNameList);
-    if (targets.some((target) => !norms.some(({ module }) => names(target, module)))) throw fields.wrong("target_modules", what);
+    if (targets.some((target) => !norms.some(({ module }) => names(target, module))))
+      throw fields.wrong("target_modules", what);
     const targeted = norms.filter(({ module }) => targets.some((target) => names(target, module)));
     const targetNorms = normSites.filter((own) => targeted.some(({ site }) => site === own));
     if (targeted.length !== norms.filter(({ site }) => targetNorms.includes(site)).length)

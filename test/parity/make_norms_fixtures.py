@@ -67,7 +67,9 @@ def make(name, base, settings, seed, out):
     folder.mkdir(parents=True, exist_ok=True)
     if settings is not None:
         save_folder(model, base, folder)
-    batch, tensors = expected["batch"], {f"value.{n}": p.detach().clone() for n, p in parameters.items()}
+    batch, tensors = expected["batch"], {}
+    if settings is None:
+        tensors |= {f"value.{n}": p.detach().clone() for n, p in parameters.items()}
     with torch.no_grad():
         tensors["logits"] = torch.cat([reference.logits_of(model, ids) for ids, _ in reference.sequences_of(batch)])
     loss, gradients = reference.loss_and_gradients(model, [batch], parameters)
