@@ -2,13 +2,16 @@
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join, relative } from "node:path";
 import { RedAdapter, type RedAdapterOptions } from "../../lib/adapter/red_adapter";
+import { Dataset } from "../../lib/data/dataset";
 import type { Example } from "../../lib/data/types";
+import { embeddedModelDir } from "../../lib/embedded";
 import type { RubricateError } from "../../lib/errors";
 import { LanguageModel } from "../../lib/model/model";
 import type { TrainEvent } from "../../lib/train/events";
 import { FairSteps, type Share } from "../../lib/train/fair_steps";
 import { type MultiRunOptions, MultiTrainer } from "../../lib/train/multi_trainer";
 import { Trainer } from "../../lib/train/trainer";
+import { watchedThreads } from "../unit/data_thread_support";
 import { temporaryFolder } from "../unit/failing_files";
 import { timeless } from "../unit/training_support";
 
@@ -173,3 +176,49 @@ test("runs that fail end with their own error, and the others go on", async () =
   expect(first.adapter.vectors()).toEqual(expected.vectors);
   expect(filesOf(join(root, "sound"))).toEqual(expected.files);
 }, 60_000);
+
+test("a data thread that ends ends the runs whose datasets it held, each with that error; the others have their bytes", async () => {
+  using own = await LanguageModel.fromPretrained(embeddedModelDir());
+  const tokenizer = own.requireTokenizer();
+  const rows = (seed: number) =>
+    Array.from({ length: 12 }, (_, at) => ({ prompt: `Once ${at}`, completion: ` upon ${seed} a time ${at}` }));
+  const settings = { epochs: 3, batchSize: 2, seed: 5, learningRate: 0.01 };
+  const expected = RedAdapter.create(own);
+  await using alone = await Dataset.fromRows(rows(1), { tokenizer, maxLength: 64 });
+  for await (const _ of new Trainer({ ...settings, model: own, adapter: expected, train: alone }).run());
+  await alone.dispose();
+
+  const workers = watchedThreads();
+  const trainer = new MultiTrainer({ model: own });
+  const runs: ReturnType<typeof trainer.add>[] = [];
+  const adapters: RedAdapter[] = [];
+  const datasets: Dataset[] = [];
+  for (const at of [0, 1, 2]) {
+    const train = await Dataset.fromRows(rows(at), { tokenizer, maxLength: 64 }); // the first and the third share a thread
+    datasets.push(train);
+  }
+  expect(workers).toHaveLength(2);
+  const [first] = datasets;
+  const { examples } = first!;
+  let reads = 0;
+  first!.examples = async (indices) => {
+    if (++reads === 3) await workers[0]!.terminate();
+    return examples.call(first, indices);
+  };
+  for (const [at, train] of datasets.entries()) {
+    const adapter = RedAdapter.create(own);
+    const outputDir = join(root, `${at}`);
+    adapters.push(adapter);
+    runs.push(trainer.add(`${at}`, { ...settings, adapter, train, outputDir }));
+  }
+  const errors = [0, 2].map((at) => errorOf(runs[at]!.done));
+  for (const error of await Promise.all(errors))
+    expect(error).toMatchObject({
+      code: "ERR_INTERNAL",
+      message: expect.stringContaining("The data worker ended with code 1"),
+    });
+  await runs[1]!.done;
+  expect(adapters[1]!.vectors()).toEqual(expected.vectors());
+  jest.restoreAllMocks();
+  for (const data of datasets) await data.dispose();
+}, 120_000);
