@@ -1,6 +1,5 @@
 /** PEFT's folders of LN tuning (LNTuningConfig): the norms that it names, whole, under the checkpoint's names. */
 import { RubricateError } from "../errors";
-import type { JsonObject } from "../files/json";
 import { limits } from "../limits";
 import type { ModelDescription } from "../model/architecture";
 import { storedTensors } from "../model/save";
