@@ -93,6 +93,12 @@ async function alone({ layout, weight: _, ...options }: Case, outputDir: string)
   return { events: timeless(events), vectors: adapter.vectors(), files: filesOf(outputDir) };
 }
 
+/** What chooses the runs of a shared call: of a step or of an evaluation. */
+function schedulerOf(trainer: MultiTrainer, kind: "steps" | "evaluations"): unknown {
+  const { steps } = trainer as never as { steps: Record<string, { fair: FairSteps }> };
+  return steps[kind]!.fair;
+}
+
 const errorOf = (promise: Promise<unknown>): Promise<RubricateError> =>
   promise.then(
     () => {
@@ -141,7 +147,9 @@ test("runs that join, leave, are cancelled and resumed have the bytes of their r
     if (at % 4 !== 1) expect(result.events).toEqual(expected[at]!.events);
   }
   expect(trainer.runs).toEqual([]);
-  const steps = choose.mock.results.map(({ value }) => value as Share[]);
+  const steps = choose.mock.results.flatMap(({ value }, at) =>
+    choose.mock.contexts[at] === schedulerOf(trainer, "steps") ? [value as Share[]] : [],
+  );
   choose.mockRestore();
   expect(Math.max(...steps.map(({ length }) => length))).toBeGreaterThan(3);
   for (const step of steps) {
@@ -149,6 +157,40 @@ test("runs that join, leave, are cancelled and resumed have the bytes of their r
     if (step.length > 1) expect(step.reduce((sum, { rows }) => sum + rows, 0)).toBeLessThanOrEqual(96);
   }
 }, 120_000);
+
+test("evaluations in shared calls have the bytes of those alone, of every run", async () => {
+  const cases = [0, 1, 2, 3].map((at) => ({
+    layout: {},
+    train: examples(6, at),
+    eval: examples(30 + at, 60 + at),
+    evalEverySteps: 1,
+    evalEveryEpoch: false,
+    maxSteps: 4,
+    batchSize: 2 + (at % 2),
+    seed: at,
+    learningRate: 0.01 * (1 + at),
+    keepBest: true,
+  }));
+  const expected: Result[] = [];
+  for (const [at, one] of cases.entries()) expected.push(await alone(one, join(root, `alone-${at}`)));
+  const choose = jest.spyOn(FairSteps.prototype, "choose");
+  const trainer = new MultiTrainer({ model, maxRows: 300 });
+  const runs = cases.map(({ layout, ...options }, at) => {
+    const adapter = RedAdapter.create(model, layout);
+    return { adapter, run: trainer.add(`${at}`, { ...options, adapter, outputDir: join(root, `${at}`) }) };
+  });
+  const events = await Promise.all(runs.map(({ run }) => eventsOf(run)));
+  for (const [at, { adapter }] of runs.entries()) {
+    expect(timeless(events[at]!)).toEqual(expected[at]!.events);
+    expect(adapter.vectors()).toEqual(expected[at]!.vectors);
+    expect(filesOf(join(root, `${at}`))).toEqual(expected[at]!.files);
+  }
+  const calls = choose.mock.results.flatMap(({ value }, at) =>
+    choose.mock.contexts[at] === schedulerOf(trainer, "evaluations") ? [(value as Share[]).length] : [],
+  );
+  choose.mockRestore();
+  expect(Math.max(...calls)).toBeGreaterThan(1);
+}, 60_000);
 
 test("runs that fail end with their own error, and the others go on", async () => {
   const sound = caseOf(0);
