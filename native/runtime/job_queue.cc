@@ -64,8 +64,9 @@ struct JobQueue::State {
   std::shared_ptr<Resident> resident;
   std::atomic<bool> attached{false};      // resident != null
   std::atomic<bool> turn_waiting{false};  // it was woken, or wanted a turn when it was last asked
-  Share share;
-  int64_t resumed = 0;  // when the extended job went on while the resident wanted turns; 0: it did not. The thread's.
+  Share share;                            // under the mutex, like what it is told
+  int64_t resumed = 0;                    // when the extended job began, or went on after its last yield
+  bool both_want = false;                 // the resident wanted turns then
 
   void run(const Job& job) {
     std::shared_ptr<std::atomic<bool>>& flag = running[job.length == Length::brief];
@@ -73,23 +74,40 @@ struct JobQueue::State {
       const std::lock_guard lock(mutex);
       flag = job.cancelled;
       if (closed) job.cancelled->store(true);
+      if (job.length == Length::extended) go_on();
     }
     const bool outer = std::exchange(may_yield, job.length == Length::extended);
     job.run(*job.cancelled);
     may_yield = outer;
     const std::lock_guard lock(mutex);
-    if (job.length == Length::extended) rest();
+    if (job.length == Length::extended) trained_until(clock());
     flag = nullptr;
     pending.fetch_sub(1, std::memory_order_relaxed);
   }
 
-  // One side of the share has nothing to do.
-  void rest() {
-    share.clear();
-    resumed = 0;
+  // Under the mutex, like the next three. The extended job computes from now on.
+  void go_on() {
+    both_want = turn_wanted();
+    resumed = clock();
   }
 
-  // Under the mutex.
+  // The extended job computed until then, since go_on().
+  void trained_until(int64_t now) {
+    if (both_want)
+      share.trained(now - resumed);
+    else
+      share.trained_alone(now - resumed);
+  }
+
+  // A turn outside an extended job. One that was queued meanwhile waits for its end.
+  void served_between(int64_t begin, int64_t end) {
+    const auto waits =
+        std::find_if(jobs.begin(), jobs.end(), [](const Job& job) { return job.length == Length::extended; });
+    const int64_t since = waits == jobs.end() ? end : std::clamp(waits->queued, begin, end);
+    share.served_alone(since - begin);
+    share.served(end - since);
+  }
+
   bool turn_wanted() {
     const bool wanted = !closed && resident && resident->wants();
     turn_waiting.store(wanted, std::memory_order_relaxed);
@@ -114,8 +132,7 @@ struct JobQueue::State {
   void run_turns(int64_t trained) {
     {
       const std::lock_guard lock(mutex);
-      if (!turn_wanted()) return rest();
-      if (resumed != 0) share.trained(trained - resumed);
+      trained_until(trained);
     }
     constexpr int64_t kLeast = 1000;  // that a turn counts, so that none is free
     for (;;) {
@@ -135,7 +152,8 @@ struct JobQueue::State {
       }
       run_brief();
     }
-    resumed = clock();
+    const std::lock_guard lock(mutex);
+    go_on();
   }
 
   // The brief job that has waited longest, if any.
@@ -192,11 +210,19 @@ struct JobQueue::State {
       }
       turned = own != nullptr;
       if (own)
-        own->turn();
+        turn_between(*own);
       else
         run(job);
       ThreadPool::end_turn();
     }
+  }
+
+  void turn_between(Resident& own) {
+    const int64_t begin = clock();
+    own.turn();
+    const int64_t end = clock();
+    const std::lock_guard lock(mutex);
+    served_between(begin, end);
   }
 
   // Under the mutex. The caller destroys what it gets without the mutex.
@@ -247,6 +273,7 @@ void JobQueue::enqueue(Job job) {
     if (!s.closed) {
       if (!s.thread.joinable()) s.start(state_);  // first: if it throws, nothing is queued
       const bool brief = job.length == Length::brief;
+      job.queued = s.clock();
       s.jobs.push_back(std::move(job));
       s.brief_waiting.fetch_add(brief, std::memory_order_relaxed);
       s.pending.fetch_add(1, std::memory_order_relaxed);
@@ -273,6 +300,7 @@ void JobQueue::attach(std::shared_ptr<Resident> resident) {
   require(!s.closed && !s.resident, "ERR_STATE", "Expected an open queue without a resident");
   if (!s.thread.joinable()) s.start(state_);
   s.resident = std::move(resident);
+  s.share.begin();
   s.attached.store(true, std::memory_order_relaxed);
   s.wake.notify_one();
 }

@@ -20,6 +20,7 @@ class JobQueue {
     // Must not throw. If `cancelled` is set when it begins, it should only report that.
     std::function<void(const std::atomic<bool>& cancelled)> run;
     std::shared_ptr<std::atomic<bool>> cancelled = std::make_shared<std::atomic<bool>>(false);
+    int64_t queued = 0;  // when, by the queue's clock; set by enqueue()
   };
 
   using Clock = std::function<int64_t()>;  // nanoseconds; only their differences count
@@ -41,7 +42,7 @@ class JobQueue {
   bool wanted() const;
 
   // The queue has at most one resident; ERR_STATE if there is one. Starts the thread, so it throws like enqueue(). With
-  // no extended job its turns and jobs alternate. close() and retire() detach it.
+  // no extended job its turns and jobs alternate. close() and retire() detach it. What it is owed begins anew.
   void attach(std::shared_ptr<Resident> resident);
   // No turn begins after this. One that runs on the queue's thread may still end; it keeps the resident alive.
   void detach();

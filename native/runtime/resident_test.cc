@@ -152,6 +152,92 @@ TEST_CASE("time that passes while the resident wants nothing is not owed to it")
   CHECK(second == 5);  // the credit
 }
 
+TEST_CASE("steps of any length get their share of the time, though a job ends with each and turns run between them") {
+  struct Case {
+    double share;
+    int64_t slice_ms, turn_ms;
+    int slices;      // of a step
+    int64_t queued;  // how many thousandths of the turn that follows a step pass before the next step is queued
+  };
+  for (const Case& c : {Case{0.2, 10, 15, 2, 100}, {0.2, 2, 15, 1, 500}, {0.5, 40, 15, 1, 900}, {0.1, 20, 7, 50, 0}}) {
+    CAPTURE(c.share);
+    CAPTURE(c.slice_ms);
+    constexpr int kSteps = 400;
+    std::atomic<int64_t> clock{1};
+    std::atomic<bool> done{false};
+    JobQueue queue([&] { return clock.load(); });
+    queue.set_training_share(c.share);
+    int64_t trained = 0, waited = 0;  // waited: for turns, from when a step is queued to its end
+    int steps = 0;
+    bool in_step = false, turned = false;
+    std::function<void()> queue_step;
+    class Always : public Resident {
+     public:
+      explicit Always(std::function<void()> body) : body_(std::move(body)) {}
+      void turn() override { body_(); }
+      bool wants() const override { return true; }
+
+     private:
+      const std::function<void()> body_;
+    };
+    const auto resident = std::make_shared<Always>([&] {
+      const int64_t turn = c.turn_ms * kMs, before = turn / 1000 * c.queued;
+      if (in_step || done || turned) {
+        clock += turn;
+        waited += in_step ? turn : 0;
+        return;
+      }
+      turned = true;
+      clock += before;  // JavaScript prepares the next step
+      queue_step();
+      clock += turn - before;
+      waited += turn - before;
+    });
+    queue_step = [&] {
+      queue.enqueue({Length::extended, [&](const auto&) {
+                       in_step = true;
+                       for (int i = 0; i < c.slices; ++i) {
+                         clock += c.slice_ms * kMs;
+                         trained += c.slice_ms * kMs;
+                         queue.yield();
+                       }
+                       in_step = turned = false;
+                       done = ++steps == kSteps;
+                     }});
+    };
+    queue.attach(resident);
+    wait_for(done);
+    queue.close();
+    const auto both = static_cast<double>(trained + waited);
+    CHECK(static_cast<double>(trained) / both == doctest::Approx(c.share).epsilon(0.02));
+  }
+}
+
+TEST_CASE("requests that follow each other closely do not get the credit each") {
+  Fixture f;
+  f.queue.set_training_share(0.2);
+  f.queue.attach(f.turns);
+  std::atomic<bool> done{false};
+  int64_t trained = 0;
+  f.queue.enqueue({Length::extended, [&](const auto&) {
+                     for (int i = 0; i < 2000; ++i) {
+                       if (f.turns->left == 0) {  // a yield at which nobody waits, then the next request of five turns
+                         f.queue.yield();
+                         f.turns->left = 5;
+                       }
+                       f.clock += 2 * kMs;
+                       trained += 2 * kMs;
+                       f.queue.yield();
+                     }
+                     f.turns->left = 0;
+                     done = true;
+                   }});
+  wait_for(done);
+  f.finish();
+  const auto served = static_cast<double>(f.turns->taken * 10 * kMs);
+  CHECK(static_cast<double>(trained) / (static_cast<double>(trained) + served) == doctest::Approx(0.2).epsilon(0.02));
+}
+
 TEST_CASE("a turn's own yield does nothing, and brief jobs wait for its end") {
   Fixture f;
   std::atomic<bool> inside{false}, done{false};

@@ -12,11 +12,19 @@ void Share::set(double training) {
   per_training_ = (1.0 - training) / training;
 }
 
-void Share::trained(int64_t ns) {
-  const double more = static_cast<double>(ns) * per_training_;
-  owed_ = static_cast<int64_t>(std::min(static_cast<double>(owed_) + more, static_cast<double>(kMost)));
+// What is owed after training for so long, if there were no bound.
+int64_t Share::owed_after(int64_t trained_ns) const {
+  constexpr double kBound = 1e18;
+  return static_cast<int64_t>(
+      std::min(static_cast<double>(owed_) + static_cast<double>(trained_ns) * per_training_, kBound));
 }
 
+void Share::trained(int64_t ns) { owed_ = std::min(owed_after(ns), kMost); }
+
+void Share::trained_alone(int64_t ns) { owed_ = std::min(owed_after(ns), kCredit); }
+
 void Share::served(int64_t ns) { owed_ = std::max(owed_ - ns, -kMost); }
+
+void Share::served_alone(int64_t ns) { owed_ = std::max(owed_ - ns, std::min(owed_, kCredit)); }
 
 }  // namespace rubricate

@@ -57,7 +57,44 @@ TEST_CASE("a first request does not wait, and neither side saves up more than a 
   share.trained(kMs);
   CHECK(share.owes());
   share.served(3600'000 * kMs);
-  share.clear();
+  share.begin();
+  CHECK(share.owes());
+}
+
+TEST_CASE("requests that pause get their credit back in the time in which training would earn it, and no more") {
+  Share share(0.2);
+  share.served(Share::kCredit);
+  share.trained_alone(5 * kMs);  // owes four times as much
+  share.served(20 * kMs - 1);
+  CHECK(share.owes());
+  share.served(1);
+  CHECK(!share.owes());
+  share.trained_alone(3600'000 * kMs);
+  share.served(Share::kCredit - 1);
+  CHECK(share.owes());
+  share.served(1);
+  CHECK(!share.owes());
+  share.trained(100 * kMs);      // 400 ms are owed,
+  share.trained_alone(1 * kMs);  // but the requests that wanted them ended
+  share.served(Share::kCredit);
+  CHECK(!share.owes());
+}
+
+TEST_CASE("turns while training has nothing to do pay what is owed to requests, and training saves up nothing") {
+  Share share(0.5);
+  share.trained(200 * kMs);
+  share.served_alone(150 * kMs);
+  share.served(100 * kMs - 1);
+  CHECK(share.owes());
+  share.served(1);
+  CHECK(!share.owes());
+  share.trained(20 * kMs);
+  share.served_alone(3600'000 * kMs);  // less than the credit is owed: it stays
+  share.served(20 * kMs - 1);
+  CHECK(share.owes());
+  share.served(1);
+  share.served_alone(3600'000 * kMs);
+  share.trained(1);
   CHECK(share.owes());
 }
 

@@ -444,7 +444,7 @@ describe("a refused run", () => {
     [
       { adapter: undefined },
       "ERR_ARGUMENT",
-      "Expected a RedAdapter, a LoraAdapter or an Ia3Adapter for adapter but received undefined",
+      "Expected a RedAdapter, a LoraAdapter, an Ia3Adapter or a MethodAdapter for adapter but received undefined",
     ],
     [{ learningRates: 1 }, "ERR_ARGUMENT", "learningRate"],
     [{ adapter: RedAdapter.create(fakeModel()) }, "ERR_FOREIGN", "model"],
