@@ -34,5 +34,5 @@ export function requireModel(model: unknown): void {
 /** @throws RubricateError ERR_ARGUMENT */
 export function requireAdapter(adapter: unknown): void {
   if (!hasBrand(adapter, adapterBrand))
-    throw invalid("adapter", "a RedAdapter, a LoraAdapter or an Ia3Adapter", adapter);
+    throw invalid("adapter", "a RedAdapter, a LoraAdapter, an Ia3Adapter or a MethodAdapter", adapter);
 }

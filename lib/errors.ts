@@ -30,6 +30,7 @@ export const errorCodes = {
   ERR_NATIVE_LOAD: "The native addon could not be loaded.",
   ERR_NOT_FINITE: "A loss, gradient or weight is not finite.",
   ERR_OUT_OF_MEMORY: "Memory could not be allocated, or a thread could not be started.",
+  ERR_PLAN: "The plan of an adapter's method is wrong.",
   ERR_QUEUE_FULL: "Too many requests are under way in an engine.",
   ERR_SAFETENSORS: "A safetensors file is malformed.",
   ERR_SHAPE: "A tensor has the wrong shape.",

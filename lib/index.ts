@@ -1,13 +1,31 @@
 /** The public names. */
 
-export type { Adapter, AdapterConfig, AdapterMethod, LoadAdapterOptions } from "./adapter/adapter";
+export type {
+  Adapter,
+  AdapterConfig,
+  AdapterMethod,
+  LoadAdapterOptions,
+  MethodConfig,
+  OtherMethod,
+} from "./adapter/adapter";
 export type { RedAdapterConfig, RedSite, RedVariant } from "./adapter/config";
+export { type CreateAdapterOptions, createAdapter } from "./adapter/create";
 export { Ia3Adapter, type Ia3AdapterOptions } from "./adapter/ia3_adapter";
 export type { Ia3AdapterConfig, Ia3Module } from "./adapter/ia3_config";
-export { loadAdapter } from "./adapter/load";
+export { type LoadAnyAdapterOptions, loadAdapter } from "./adapter/load";
 export { LoraAdapter, type LoraAdapterOptions } from "./adapter/lora_adapter";
 export type { LoraAdapterConfig, LoraModule } from "./adapter/lora_config";
 export { type MergeOptions, mergeAdapter } from "./adapter/merge";
+export { defineMethod, type Method, type MethodCall, type MethodFunction } from "./adapter/method";
+export { MethodAdapter } from "./adapter/method_adapter";
+export { type LinearSite, MethodBase } from "./adapter/method_base";
+export { bitfit } from "./adapter/methods/bitfit";
+export { ia3 } from "./adapter/methods/ia3";
+export { lora } from "./adapter/methods/lora";
+export { type NormsConfig, type NormsOptions, norms } from "./adapter/methods/norms";
+export { red } from "./adapter/methods/red";
+export type { NormSite } from "./adapter/norm_sites";
+export { type AdapterPlan, PlanBuilder, type PlanParameter, type PlanSite, type SitePlan } from "./adapter/plan";
 export {
   RedAdapter,
   type RedAdapterOptions,
@@ -48,7 +66,6 @@ export {
   type ModelAdapter,
   type ModelMemory,
 } from "./model/model";
-
 export type { Notice, NoticeCode } from "./notices";
 export type { AdapterInfo, AdapterRegistry, AdapterVersion } from "./serve/adapters";
 export { Engine, type EngineStats } from "./serve/engine";

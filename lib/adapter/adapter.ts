@@ -9,16 +9,7 @@ import type { BaseFingerprint, LanguageModel } from "../model/model";
 import type { ModelAdapter } from "../model_arguments";
 import { type NativeAdapter, type NativeModel, native } from "../native";
 import { type Notice, reportNotices } from "../notices";
-import {
-  booleanOf,
-  checkOptions,
-  functionOf,
-  lengthOf,
-  listOf,
-  type OptionNames,
-  pathOf,
-  readArgument,
-} from "../options";
+import { booleanOf, checkOptions, functionOf, lengthOf, type OptionNames, pathOf, readArgument } from "../options";
 import type { RedAdapterConfig, RedSite } from "./config";
 import { configFile, elementCount, tensorFile } from "./files";
 import type { Ia3AdapterConfig } from "./ia3_config";
@@ -35,14 +26,21 @@ export interface LoadAdapterOptions {
   readonly onNotice?: (notice: Notice) => void;
 }
 
-/** What an adapter changes: of a `RedAdapter`, a `LoraAdapter`, or an `Ia3Adapter`. */
-export type AdapterConfig = RedAdapterConfig | LoraAdapterConfig | Ia3AdapterConfig;
+/** What an adapter of another method than RED, LoRA and (IA)3 has: its options, checked, with their defaults. */
+export type MethodConfig = Readonly<Record<string, unknown>>;
 
-/** How an adapter changes its base. */
-export type AdapterMethod = "red" | "lora" | "ia3";
+/** What an adapter changes: of a `RedAdapter`, a `LoraAdapter`, an `Ia3Adapter`, or a `MethodAdapter`. */
+export type AdapterConfig = RedAdapterConfig | LoraAdapterConfig | Ia3AdapterConfig | MethodConfig;
+
+/** How an adapter changes its base: the kind of its method. */
+export type AdapterMethod = "red" | "lora" | "ia3" | OtherMethod;
+
+/** The kind of another method. It is a string; the mark only keeps comparisons with the three others exact in TypeScript. */
+export type OtherMethod = string & { readonly [otherMethod]: true };
+declare const otherMethod: unique symbol;
 
 /**
- * An adapter of a model: a `RedAdapter`, a `LoraAdapter` or an `Ia3Adapter`. Its parameters and their gradients are fp32,
+ * An adapter of a model: a `RedAdapter`, a `LoraAdapter`, an `Ia3Adapter`, or a `MethodAdapter`. Its parameters and their gradients are fp32,
  * independent of the base's dtype.
  */
 export abstract class Adapter implements ModelAdapter {
@@ -67,6 +65,12 @@ export abstract class Adapter implements ModelAdapter {
 
   /** What the core runs. @internal */
   abstract plan(): AdapterPlan;
+
+  /** What loads its folder, for messages. @internal */
+  abstract readonly loader: string;
+
+  /** The default learning rate of its method for narrow models; undefined: lib/train/learning_rates.ts has it. @internal */
+  readonly usualRate: number | undefined = undefined;
 
   /** The files of its folder. @internal */
   abstract files(): Promise<FileContents[]>;
@@ -110,7 +114,7 @@ export abstract class Adapter implements ModelAdapter {
       throw new RubricateError(
         "ERR_FOREIGN",
         `Expected an adapter of this model (${model.dir}) but received one that was created or loaded for another model ` +
-          `object (${this.model.dir}); load it for this model: ${classNames[this.method]}.fromPretrained(dir, model)`,
+          `object (${this.model.dir}); load it for this model: ${this.loader}(dir, model)`,
       );
     return this.native;
   }
@@ -184,7 +188,8 @@ export abstract class Adapter implements ModelAdapter {
 
 /** The handle of a new adapter of a model. */
 export function newHandle(model: LanguageModel, plan: AdapterPlan): NativeAdapter {
-  return new (native().Adapter)(JSON.stringify(model.architecture), JSON.stringify(plan));
+  const parameters = plan.parameters.map(({ ofBase, ...own }) => own); // the core does not set first values
+  return new (native().Adapter)(JSON.stringify(model.architecture), JSON.stringify({ ...plan, parameters }));
 }
 
 /**
@@ -200,12 +205,6 @@ function takeSpare(count: number): Float32Array | undefined {
   spare = undefined;
   return taken;
 }
-
-const classNames: Readonly<Record<AdapterMethod, string>> = {
-  red: "RedAdapter",
-  lora: "LoraAdapter",
-  ia3: "Ia3Adapter",
-};
 
 /** Whether two objects are the same model, as a proxy and its target are. */
 function haveSameCore(one: { readonly native: NativeModel }, other: { readonly native: NativeModel }): boolean {
@@ -269,18 +268,4 @@ function setVector(name: string, place: Float32Array, given: ArrayLike<number>):
     if (!Number.isFinite(place[at]))
       throw invalid(`${name}[${at}]`, "a finite float32 number", value, "ERR_NOT_FINITE");
   }
-}
-
-/** The layers of an option: ascending, each once. @throws RubricateError ERR_ARGUMENT */
-export function checkedLayers(layers: readonly number[] | "all", count: number): number[] {
-  if (layers === "all") return Array.from({ length: count }, (_, layer) => layer);
-  const list = listOf("layers", '"all" or at least one layer', layers, count);
-  if (list.length === 0) throw invalid("layers", '"all" or at least one layer', layers);
-  for (const layer of list)
-    if (!Number.isInteger(layer) || layer < 0 || layer >= count)
-      throw invalid("layers", `layer numbers from 0 to ${count - 1}`, layer);
-  const sorted = list.sort((a, b) => a - b);
-  for (const [at, layer] of sorted.entries())
-    if (at > 0 && layer === sorted[at - 1]) throw invalid("layers", "each layer once", layer);
-  return sorted;
 }

@@ -1,7 +1,7 @@
 import { formatJson, RubricateError } from "../errors";
 import { isObject, type JsonObject, parseJson } from "../files/json";
-import { mergePeft, peftClasses } from "../files/not_a_folder";
-import type { NativeSite } from "../native";
+import { mergePeft, peftLoaders } from "../files/not_a_folder";
+import type { NativeLinearSite } from "../native";
 
 /** Vectors of a site: scale and bias, one of the two, or both followed by a layer norm. */
 export type RedVariant = "all" | "scale" | "bias" | "ln";
@@ -10,7 +10,7 @@ export type RedSite = "ffn" | "attention" | "q" | "k" | "v" | "gate" | "up";
 
 export const redVariants: readonly RedVariant[] = ["all", "scale", "bias", "ln"];
 
-export const nativeSites: Readonly<Record<RedSite, NativeSite>> = {
+export const nativeSites: Readonly<Record<RedSite, NativeLinearSite>> = {
   ffn: "down_proj",
   attention: "o_proj",
   q: "q_proj",
@@ -21,7 +21,7 @@ export const nativeSites: Readonly<Record<RedSite, NativeSite>> = {
 };
 
 /** The linear layers of a block, in the order in which their parameters lie. */
-export const linearModules: readonly NativeSite[] = [
+export const linearModules: readonly NativeLinearSite[] = [
   "q_proj",
   "k_proj",
   "v_proj",
@@ -68,7 +68,7 @@ export interface AdapterFileConfig extends RedAdapterConfig, AdapterOrigin {
 }
 
 /** Reads fields strictly: every field must be present and of its type; other fields are errors. */
-class Fields {
+export class Fields {
   constructor(
     private readonly value: JsonObject,
     private readonly where: string,
@@ -117,12 +117,13 @@ export function parseAdapterConfig(text: string, path: string): AdapterFileConfi
     throw new RubricateError(
       "ERR_ADAPTER_FORMAT",
       `Expected a RED adapter but ${path} is one of PEFT (peft_type ${formatJson(document.peft_type)})` +
-        (peftClasses.has(document.peft_type)
-          ? `: load it with ${peftClasses.get(document.peft_type)}.fromPretrained or loadAdapter`
+        (peftLoaders.has(document.peft_type)
+          ? `: load it with ${peftLoaders.get(document.peft_type)}`
           : `, which cannot be loaded. ${mergePeft}`),
     );
   if (document.format !== 1) throw malformed(`${path}: format`, "1", document.format);
-  if (document.kind !== "red") throw malformed(`${path}: kind`, '"red"', document.kind);
+  if (document.kind !== "red")
+    throw malformed(`${path}: kind`, '"red" (loadAdapter loads adapters of any method)', document.kind);
   const names = ["kind", "variant", "sites", "layers", "hidden", ...originNames];
   const fields = new Fields(document, path, names);
   return {
@@ -132,7 +133,7 @@ export function parseAdapterConfig(text: string, path: string): AdapterFileConfi
     sites: fields.get("sites", `some of ${redSites.join(", ")}, each once`, (v) => isSiteList(v)),
     layers: fields.get("layers", "ascending layer numbers", (v) => isLayerList(v)),
     hidden: fields.get("hidden", "a positive integer", (v) => isCount(v) && v > 0),
-    ...originOf(fields, path),
+    ...parseOriginFields(fields, path),
   };
 }
 
@@ -146,10 +147,11 @@ const originNames = ["format", "base", "tokenizer", "rubricate"];
 export function parseOrigin(value: unknown, where: string): AdapterOrigin {
   if (!isObject(value)) throw malformed(where, "an object", value);
   if (value.format !== 1) throw malformed(`${where}: format`, "1", value.format);
-  return { format: 1, ...originOf(new Fields(value, where, originNames), where) };
+  return { format: 1, ...parseOriginFields(new Fields(value, where, originNames), where) };
 }
 
-function originOf(fields: Fields, where: string): Omit<AdapterOrigin, "format"> {
+/** The origin among the fields of a document. @throws RubricateError ERR_ADAPTER_FORMAT */
+export function parseOriginFields(fields: Fields, where: string): Omit<AdapterOrigin, "format"> {
   const base = new Fields(fields.get<JsonObject>("base", "an object", isObject), `${where}: base`, [
     "architecture",
     "weights",

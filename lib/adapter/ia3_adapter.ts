@@ -3,7 +3,7 @@ import { requireModel } from "../brands";
 import { markCopy } from "../copies";
 import { formatJson, invalid, RubricateError } from "../errors";
 import type { FileContents } from "../files/atomic";
-import { hasGate } from "../model/architecture";
+import { type Architecture, hasGate } from "../model/architecture";
 import type { LanguageModel } from "../model/model";
 import { type NativeAdapter, native } from "../native";
 import type { Notice } from "../notices";
@@ -37,6 +37,25 @@ export interface Ia3AdapterOptions {
 
 const optionNames: OptionNames<Ia3AdapterOptions> = { targetModules: true, feedforwardModules: true };
 
+/** The configuration of options whose names were checked. @throws RubricateError ERR_ARGUMENT */
+export function ia3ConfigOf(options: Ia3AdapterOptions, architecture: Architecture): Ia3AdapterConfig {
+  const { targetModules: modules = usualTargets, feedforwardModules } = options;
+  const moduleList = `"all-linear" or some of ${ia3Modules.join(", ")}, each once`;
+  const choice = typeof modules === "string" ? modules : listOf("targetModules", moduleList, modules);
+  if (!isModuleChoice(choice)) throw invalid("targetModules", moduleList, modules);
+  const gated = hasGate(architecture);
+  if (!gated && choice.includes("gate_proj"))
+    throw invalid("targetModules", "modules other than gate_proj, which a feed-forward without a gate lacks,", modules);
+  const targetModules = modulesOf(choice, gated);
+  if (feedforwardModules === undefined) return { targetModules, feedforwardModules: usualFeedforward(targetModules) };
+  const some = `some of targetModules (${targetModules.join(", ")}), each once,`;
+  const given = listOf("feedforwardModules", some, feedforwardModules);
+  const other = given.find((name) => !targetModules.includes(name));
+  if (other !== undefined) throw invalid("feedforwardModules", some, other);
+  if (!isModuleList(given)) throw invalid("feedforwardModules", some, feedforwardModules);
+  return { targetModules, feedforwardModules: targetModules.filter((name) => given.includes(name)) };
+}
+
 /**
  * An (IA)3 adapter (Liu et al., arXiv 2205.05638): at each of its linear layers y = scale * (W x + b), or for a feed-forward
  * module y = W (scale * x) + b, in all layers. The parameters have PEFT's names, such as
@@ -49,6 +68,8 @@ export class Ia3Adapter extends Adapter {
   }
 
   readonly method = "ia3";
+  /** @internal */
+  readonly loader = "Ia3Adapter.fromPretrained";
 
   private constructor(
     model: LanguageModel,
@@ -70,33 +91,9 @@ export class Ia3Adapter extends Adapter {
    */
   static create(model: LanguageModel, options: Ia3AdapterOptions = {}): Ia3Adapter {
     requireModel(model);
-    const { targetModules: modules = usualTargets, feedforwardModules } = checkOptions(
-      options,
-      optionNames,
-      "Ia3Adapter.create",
-    );
+    const given = checkOptions(options, optionNames, "Ia3Adapter.create");
     requireInUse(model);
-    const names = ia3Modules.join(", ");
-    const moduleList = `"all-linear" or some of ${names}, each once`;
-    const choice = typeof modules === "string" ? modules : listOf("targetModules", moduleList, modules);
-    if (!isModuleChoice(choice)) throw invalid("targetModules", moduleList, modules);
-    const gated = hasGate(model.architecture);
-    if (!gated && choice.includes("gate_proj"))
-      throw invalid(
-        "targetModules",
-        "modules other than gate_proj, which a feed-forward without a gate lacks,",
-        modules,
-      );
-    const targetModules = modulesOf(choice, gated);
-    if (feedforwardModules === undefined)
-      return Ia3Adapter.build(model, { targetModules, feedforwardModules: usualFeedforward(targetModules) });
-    const some = `some of targetModules (${targetModules.join(", ")}), each once,`;
-    const given = listOf("feedforwardModules", some, feedforwardModules);
-    const other = given.find((name) => !targetModules.includes(name));
-    if (other !== undefined) throw invalid("feedforwardModules", some, other);
-    if (!isModuleList(given)) throw invalid("feedforwardModules", some, feedforwardModules);
-    const inputs = targetModules.filter((name) => given.includes(name));
-    return Ia3Adapter.build(model, { targetModules, feedforwardModules: inputs });
+    return Ia3Adapter.build(model, ia3ConfigOf(given, model.architecture));
   }
 
   private static build(model: LanguageModel, config: Ia3AdapterConfig, notices?: readonly Notice[]): Ia3Adapter {

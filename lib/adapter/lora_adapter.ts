@@ -4,13 +4,13 @@ import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
 import type { FileContents } from "../files/atomic";
 import { limits } from "../limits";
-import { hasGate } from "../model/architecture";
+import { type Architecture, hasGate } from "../model/architecture";
 import type { LanguageModel } from "../model/model";
 import { type NativeAdapter, native } from "../native";
 import type { Notice } from "../notices";
 import { booleanOf, checkOptions, listOf, type OptionNames } from "../options";
 import { inSlices } from "../steps";
-import { Adapter, checkedLayers, type LoadAdapterOptions, loadFolder, newHandle, requireInUse } from "./adapter";
+import { Adapter, type LoadAdapterOptions, loadFolder, newHandle, requireInUse } from "./adapter";
 import { originNotices, tokenizerHashes } from "./base_match";
 import type { AdapterOrigin, RedSite } from "./config";
 import { adapterFiles } from "./files";
@@ -24,6 +24,7 @@ import {
   parseLoraConfig,
 } from "./lora_config";
 import { loraPlan, loraStart, sitesOf } from "./lora_plan";
+import { checkedLayers } from "./method_base";
 import { readPeftDocument, requireGateFor, withParametersOf } from "./peft_folder";
 import type { AdapterPlan } from "./plan";
 
@@ -51,6 +52,28 @@ const optionNames: OptionNames<LoraAdapterOptions> = {
   seed: true,
 };
 
+/** The configuration of options whose names were checked. @throws RubricateError ERR_ARGUMENT */
+export function loraConfigOf(given: Omit<LoraAdapterOptions, "seed">, architecture: Architecture): LoraAdapterConfig {
+  const { rank = 8, alpha = 8, targetModules: modules = ["q_proj", "v_proj"], layers = "all" } = given;
+  if (!Number.isInteger(rank) || rank < 1 || rank > limits.mostLoraRank)
+    throw invalid("rank", `an integer from 1 to ${limits.mostLoraRank}`, rank);
+  if (typeof alpha !== "number" || !(alpha > 0 && alpha <= limits.maxPositive))
+    throw invalid("alpha", `a number above 0, at most ${limits.maxPositive}`, alpha);
+  const moduleList = `"all-linear" or some of ${loraModules.join(", ")}, each once`;
+  const targetModules = typeof modules === "string" ? modules : listOf("targetModules", moduleList, modules);
+  if (!isModuleChoice(targetModules)) throw invalid("targetModules", moduleList, modules);
+  const gated = hasGate(architecture);
+  if (!gated && targetModules.includes("gate_proj"))
+    throw invalid("targetModules", "modules other than gate_proj, which a feed-forward without a gate lacks,", modules);
+  return {
+    rank,
+    alpha,
+    targetModules: modulesOf(targetModules, gated),
+    layers: checkedLayers(layers, architecture.stacks[0].layers),
+    rankStabilized: booleanOf("rankStabilized", given.rankStabilized, false),
+  };
+}
+
 /**
  * A LoRA adapter (Hu et al., arXiv 2106.09685): at each of its linear layers y = W x + b + factor * B (A x), with factor
  * alpha / rank. The parameters have PEFT's names, such as "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
@@ -62,6 +85,8 @@ export class LoraAdapter extends Adapter {
   }
 
   readonly method = "lora";
+  /** @internal */
+  readonly loader = "LoraAdapter.fromPretrained";
 
   private constructor(
     model: LanguageModel,
@@ -84,30 +109,10 @@ export class LoraAdapter extends Adapter {
   static async create(model: LanguageModel, options: LoraAdapterOptions = {}): Promise<LoraAdapter> {
     requireModel(model);
     const given = checkOptions(options, optionNames, "LoraAdapter.create");
-    const { rank = 8, alpha = 8, targetModules: modules = ["q_proj", "v_proj"], layers = "all", seed = 0 } = given;
     requireInUse(model);
-    if (!Number.isInteger(rank) || rank < 1 || rank > limits.mostLoraRank)
-      throw invalid("rank", `an integer from 1 to ${limits.mostLoraRank}`, rank);
-    if (typeof alpha !== "number" || !(alpha > 0 && alpha <= limits.maxPositive))
-      throw invalid("alpha", `a number above 0, at most ${limits.maxPositive}`, alpha);
-    const moduleList = `"all-linear" or some of ${loraModules.join(", ")}, each once`;
-    const targetModules = typeof modules === "string" ? modules : listOf("targetModules", moduleList, modules);
-    if (!isModuleChoice(targetModules)) throw invalid("targetModules", moduleList, modules);
-    const gated = hasGate(model.architecture);
-    if (!gated && targetModules.includes("gate_proj"))
-      throw invalid(
-        "targetModules",
-        "modules other than gate_proj, which a feed-forward without a gate lacks,",
-        modules,
-      );
+    const { seed = 0 } = given;
+    const config = loraConfigOf(given, model.architecture);
     if (!Number.isSafeInteger(seed) || seed < 0) throw invalid("seed", "an integer in [0, 2^53)", seed);
-    const config = {
-      rank,
-      alpha,
-      targetModules: modulesOf(targetModules, gated),
-      layers: checkedLayers(layers, model.architecture.stacks[0].layers),
-      rankStabilized: booleanOf("rankStabilized", given.rankStabilized, false),
-    };
     const adapter = LoraAdapter.build(model, config);
     try {
       adapter.native.setValues(await inSlices(loraStart(adapter.plan(), seed)));

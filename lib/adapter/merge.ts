@@ -60,7 +60,7 @@ export async function mergeAdapter(
   const signal = signalOf(given.signal);
   const progress = new Callback(functionOf("onProgress", given.onProgress));
   throwIfAborted(signal);
-  const edits = linearEdits(adapter.plan(), adapter.nativeFor(model).values());
+  const edits = linearEdits(adapter.plan(), adapter.nativeFor(model).values(), model.architecture);
   const fields = biasFieldsFor(edits, model.description);
   await requireOtherThanModel(folder, model.dir);
   const check = async () => {

@@ -1,11 +1,15 @@
 /** What merging an adapter changes in its base, from the adapter's plan alone: no method is named here. */
 import { RubricateError } from "../errors";
-import type { BiasGroup, ModelDescription } from "../model/architecture";
+import type { Architecture, BiasGroup, ModelDescription } from "../model/architecture";
 import type { NativeMergedPart, NativeSite } from "../native";
 import { nativeSites, type RedSite, redSites, sitePath } from "./config";
+import { type NormAt, normsOf } from "./norm_sites";
 import type { AdapterPlan, SitePlan } from "./plan";
 
-/** The change of one linear layer: W' = diag(scale) (W diag(inputScale) + factor B A), b' = scale * b + bias. */
+/**
+ * The change of one linear layer: W' = diag(scale) (W diag(inputScale) + factor B A), b' = scale * b + bias; or the vectors in place
+ * of those of a norm.
+ */
 export interface LinearEdit {
   /** For messages. */
   readonly where: string;
@@ -14,18 +18,33 @@ export interface LinearEdit {
   readonly lowRank?: NativeMergedPart["lowRank"];
   readonly scale?: Float32Array | undefined;
   readonly bias?: Float32Array | undefined;
+  readonly own?: { readonly weight?: Float32Array | undefined; readonly bias?: Float32Array | undefined } | undefined;
 }
 
 /** Steps of a site that change its weight and bias only, in the order of native/adapter/plan.h. Any other is refused. */
-const linearSteps: readonly string[] = ["input_scale", "low_rank", "scale", "bias"] satisfies (keyof SitePlan)[];
+const linearSteps: readonly string[] = ["input_scale", "low_rank", "scale", "bias", "own"] satisfies (keyof SitePlan)[];
 const stepNames: Readonly<Record<string, string>> = { norm: "a layer norm" };
 
+/** What a plan's site is called: for people, and canonically, without ".weight". */
+function namesOf({ layer, site }: SitePlan, norms: readonly NormAt[]): { where: string; name: string } {
+  const norm = norms.find(({ at }) => at.layer === layer && at.site === site);
+  if (norm)
+    return { where: norm.site === "final_norm" ? "the final norm" : `layer ${layer}, ${norm.site}`, name: norm.name };
+  const red = redSites.find((name) => nativeSites[name] === site) as RedSite;
+  return { where: `layer ${layer}, site ${red}`, name: `layers.${layer}.${sitePath(red)}` };
+}
+
 /**
- * The edits of an adapter by the canonical name of the linear layer, without ".weight".
+ * The edits of an adapter by the canonical name of the linear layer or the norm, without ".weight".
  * @param values the adapter's parameters, in the plan's order
  * @throws RubricateError ERR_MERGE naming the site and the step, for a step that is not linear
  */
-export function linearEdits({ parameters, sites }: AdapterPlan, values: Float32Array): Map<string, LinearEdit> {
+export function linearEdits(
+  { parameters, sites }: AdapterPlan,
+  values: Float32Array,
+  architecture: Pick<Architecture, "stacks">,
+): Map<string, LinearEdit> {
+  const norms = normsOf(architecture);
   let end = 0;
   const vectors = parameters.map(({ shape }) => {
     const begin = end;
@@ -35,11 +54,10 @@ export function linearEdits({ parameters, sites }: AdapterPlan, values: Float32A
   const vector = (index: number | undefined) => (index === undefined ? undefined : vectors[index]!);
   const edits = new Map<string, LinearEdit>();
   for (const plan of sites) {
-    const red = redSites.find((name) => nativeSites[name] === plan.site) as RedSite;
-    const where = `layer ${plan.layer}, site ${red}`;
+    const { where, name } = namesOf(plan, norms);
     requireLinear(plan, where);
-    const { low_rank: low } = plan;
-    edits.set(`layers.${plan.layer}.${sitePath(red)}`, {
+    const { low_rank: low, own } = plan;
+    edits.set(name, {
       where,
       site: plan.site,
       lowRank: low && {
@@ -51,6 +69,7 @@ export function linearEdits({ parameters, sites }: AdapterPlan, values: Float32A
       inputScale: vector(plan.input_scale),
       scale: vector(plan.scale),
       bias: vector(plan.bias),
+      own: own && { weight: vector(own.weight), bias: vector(own.bias) },
     });
   }
   return edits;
@@ -67,7 +86,7 @@ function requireLinear(plan: SitePlan, where: string): void {
   );
 }
 
-const groups: Readonly<Record<NativeSite, BiasGroup>> = {
+const groups: Readonly<Partial<Record<NativeSite, BiasGroup>>> = {
   q_proj: "qkv",
   k_proj: "qkv",
   v_proj: "qkv",
@@ -86,7 +105,8 @@ export function biasFieldsFor(edits: ReadonlyMap<string, LinearEdit>, base: Mode
   const fields = new Set<string>();
   for (const [name, { where, site, bias }] of edits) {
     if (!bias || present.has(`${name}.bias`)) continue;
-    const field = base.biasFields[groups[site]];
+    const group = groups[site];
+    const field = group && base.biasFields[group];
     if (field === undefined)
       throw new RubricateError(
         "ERR_MERGE",

@@ -3,13 +3,13 @@
  * "self_attn.k_proj", "model.layers.0.self_attn.k_proj". PEFT writes full names for "all-linear".
  */
 import { limits } from "../limits";
-import type { NativeSite } from "../native";
+import type { NativeLinearSite } from "../native";
 import { linearModules } from "./config";
 
 /** What a list names. */
 export interface NamedModules {
   /** In the order of a block. */
-  readonly modules: readonly NativeSite[];
+  readonly modules: readonly NativeLinearSite[];
   /** The layers of full names, ascending; undefined: all of the model. */
   readonly layers: readonly number[] | undefined;
 }
@@ -23,16 +23,16 @@ const attention = /^[qkvo]_proj$/;
 const namePattern = /^(?:(?:model\.)?layers\.(0|[1-9]\d{0,4})\.(?=\w+\.))?(?:(self_attn|mlp)\.)?(\w+)$/;
 
 interface NamedModule {
-  readonly module: NativeSite;
+  readonly module: NativeLinearSite;
   readonly layer: number | undefined;
 }
 
 function namedModule(name: unknown): NamedModule | undefined {
   const [, layer, half, module] = (typeof name === "string" && namePattern.exec(name)) || [];
-  if (!linearModules.includes(module as NativeSite)) return undefined;
+  if (!linearModules.includes(module as NativeLinearSite)) return undefined;
   if (half !== undefined && half !== (attention.test(module!) ? "self_attn" : "mlp")) return undefined;
   if (layer !== undefined && Number(layer) >= limits.maxLayers) return undefined;
-  return { module: module as NativeSite, layer: layer === undefined ? undefined : Number(layer) };
+  return { module: module as NativeLinearSite, layer: layer === undefined ? undefined : Number(layer) };
 }
 
 /**
@@ -43,7 +43,7 @@ export function namedModules(value: unknown): NamedModules | undefined {
   if (value === "all-linear") return { modules: linearModules, layers: undefined };
   if (!Array.isArray(value) || value.length > linearModules.length * limits.maxLayers) return undefined;
   const layers = new Set<number | undefined>();
-  const modules = new Set<NativeSite>();
+  const modules = new Set<NativeLinearSite>();
   const named = new Set<string>();
   for (const name of value) {
     const found = namedModule(name);

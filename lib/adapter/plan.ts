@@ -1,12 +1,26 @@
 /** Plans of adapters: what a method tells the core (native/adapter/plan.h). */
 import type { Architecture } from "../model/architecture";
-import type { NativeSite } from "../native";
-import { linearModules, nativeSites, type RedSite, sitePath } from "./config";
+import { linearModules, nativeSites, type RedSite, redSites, sitePath } from "./config";
+
+/**
+ * A linear layer of a block, or a norm, as the core names it. The final norm counts as the `input_layernorm` of one layer more than
+ * the model has.
+ */
+export type PlanSite =
+  | "q_proj"
+  | "k_proj"
+  | "v_proj"
+  | "o_proj"
+  | "gate_proj"
+  | "up_proj"
+  | "down_proj"
+  | "input_layernorm"
+  | "post_attention_layernorm";
 
 /** What a site does, by indices of parameters, in this order. */
 export interface SitePlan {
   readonly layer: number;
-  readonly site: NativeSite;
+  readonly site: PlanSite;
   /** y += factor * B (A x). */
   readonly low_rank?: { readonly a: number; readonly b: number; readonly factor: number };
   /** x = input_scale * x, before the linear layer. */
@@ -16,22 +30,45 @@ export interface SitePlan {
   readonly bias?: number;
   /** A layer norm. */
   readonly norm?: { readonly weight: number; readonly bias: number };
+  /** At a norm of the model, alone: the vectors that take the place of its own. At least one. */
+  readonly own?: { readonly weight?: number; readonly bias?: number };
+}
+
+/** A trained parameter, fp32. */
+export interface PlanParameter {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Each element's first value, and what weight decay pulls it to. */
+  readonly start: number;
+  /** Weight decay leaves it alone. */
+  readonly decays?: false;
+  /** Its first values are those of the base's tensor of that name, a vector, not `start`. */
+  readonly ofBase?: true;
 }
 
 export interface AdapterPlan {
-  /** fp32; `start`: each element's first value, and what weight decay pulls it to. */
-  readonly parameters: readonly { readonly name: string; readonly shape: readonly number[]; readonly start: number }[];
+  readonly parameters: readonly PlanParameter[];
   readonly sites: readonly SitePlan[];
 }
 
 /** Gathers the parameters of a plan. */
 export class PlanBuilder {
-  private readonly parameters: AdapterPlan["parameters"][number][] = [];
+  private readonly parameters: PlanParameter[] = [];
   private readonly sites: SitePlan[] = [];
 
   /** The index of a new parameter. */
   parameter(name: string, shape: readonly number[], start: number): number {
     return this.parameters.push({ name, shape, start }) - 1;
+  }
+
+  /** The same for one that weight decay leaves alone. */
+  undecayed(name: string, shape: readonly number[], start: number): number {
+    return this.parameters.push({ name, shape, start, decays: false }) - 1;
+  }
+
+  /** The same for one that begins as the base's vector of that name. */
+  ofBase(name: string, width: number): number {
+    return this.parameters.push({ name, shape: [width], start: 0, decays: false, ofBase: true }) - 1;
   }
 
   site(plan: SitePlan): void {
@@ -41,6 +78,12 @@ export class PlanBuilder {
   get plan(): AdapterPlan {
     return { parameters: this.parameters, sites: this.sites };
   }
+}
+
+/** The linear layers that a plan changes, in the order of a block. */
+export function sitesOfPlan({ sites }: AdapterPlan): RedSite[] {
+  const own = new Set<string>(sites.map(({ site }) => site));
+  return inOrder(redSites.filter((site) => own.has(nativeSites[site])));
 }
 
 /** Sites in the order of their parameters in a layer. */

@@ -4,12 +4,12 @@ import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
 import type { FileContents } from "../files/atomic";
 import { mostBytes } from "../files/safetensors";
-import { hasGate } from "../model/architecture";
+import { type Architecture, hasGate } from "../model/architecture";
 import type { LanguageModel } from "../model/model";
 import { type NativeAdapter, native } from "../native";
 import type { Notice } from "../notices";
 import { checkOptions, listOf, type OptionNames, pathOf } from "../options";
-import { Adapter, checkedLayers, type LoadAdapterOptions, loadFolder, newHandle, requireInUse } from "./adapter";
+import { Adapter, type LoadAdapterOptions, loadFolder, newHandle, requireInUse } from "./adapter";
 import { baseMismatch, tokenizerHashes, tokenizerNotices } from "./base_match";
 import {
   type AdapterFileConfig,
@@ -21,6 +21,7 @@ import {
   redVariants,
 } from "./config";
 import { adapterFiles, readAdapterConfig, readAdapterVectors } from "./files";
+import { checkedLayers } from "./method_base";
 import type { AdapterPlan } from "./plan";
 import { redPlan } from "./red_plan";
 import { readReference } from "./reference";
@@ -35,6 +36,19 @@ export interface RedAdapterOptions {
 }
 
 const optionNames: OptionNames<RedAdapterOptions> = { variant: true, sites: true, layers: true };
+
+/** The configuration of options whose names were checked. @throws RubricateError ERR_ARGUMENT */
+export function redConfigOf(options: RedAdapterOptions, architecture: Architecture): RedAdapterConfig {
+  const { variant = "all", sites: given = ["ffn"], layers = "all" } = options;
+  const siteList = `some of ${redSites.join(", ")}, each once`;
+  const sites = listOf("sites", siteList, given);
+  if (!redVariants.includes(variant)) throw invalid("variant", `one of ${redVariants.join(", ")}`, variant);
+  if (!isSiteList(sites)) throw invalid("sites", siteList, given);
+  if (sites.includes("gate") && !hasGate(architecture))
+    throw invalid("sites", "sites other than gate, which a feed-forward without a gate lacks,", given);
+  const { hidden, stacks } = architecture;
+  return { variant, sites, layers: checkedLayers(layers, stacks[0].layers), hidden };
+}
 
 /** Distance of a vector from the identity (scale 1, bias 0). */
 export interface VectorStats {
@@ -63,6 +77,8 @@ export class RedAdapter extends Adapter {
   }
 
   readonly method = "red";
+  /** @internal */
+  readonly loader = "RedAdapter.fromPretrained";
 
   private constructor(
     model: LanguageModel,
@@ -84,25 +100,9 @@ export class RedAdapter extends Adapter {
    */
   static create(model: LanguageModel, options: RedAdapterOptions = {}): RedAdapter {
     requireModel(model);
-    const {
-      variant = "all",
-      sites: given = ["ffn"],
-      layers = "all",
-    } = checkOptions(options, optionNames, "RedAdapter.create");
+    const given = checkOptions(options, optionNames, "RedAdapter.create");
     requireInUse(model);
-    const siteList = `some of ${redSites.join(", ")}, each once`;
-    const sites = listOf("sites", siteList, given);
-    if (!redVariants.includes(variant)) throw invalid("variant", `one of ${redVariants.join(", ")}`, variant);
-    if (!isSiteList(sites)) throw invalid("sites", siteList, given);
-    if (sites.includes("gate") && !hasGate(model.architecture))
-      throw invalid("sites", "sites other than gate, which a feed-forward without a gate lacks,", given);
-    const count = model.architecture.stacks[0].layers;
-    const config = {
-      variant,
-      sites,
-      layers: checkedLayers(layers, count),
-      hidden: model.architecture.hidden,
-    };
+    const config = redConfigOf(given, model.architecture);
     return RedAdapter.build(model, config);
   }
 

@@ -57,7 +57,10 @@ export interface NativeEngineRequest {
   readonly weight: number;
   /** Only requests of one domain share keys and values: 0 to 2^53 - 1. */
   readonly domain: number;
-  /** -1: no log-probabilities; else those of each token and of so many of the likeliest, at most 20. */
+  /**
+   * -1: no log-probabilities of generated tokens; else those of each and of so many of the likeliest, at most 20. Above 0 also
+   * as many of the likeliest with each scored token.
+   */
   readonly topLogProbs: number;
   /** -1: none; else log-probabilities of the prompt's tokens from this one on, 1 to one less than the tokens. */
   readonly scoreFrom: number;
@@ -81,14 +84,19 @@ export const outputKinds = {
    * call's numbers of their log-probabilities, in nats.
    */
   scores: 3,
+  /**
+   * After their scores, with `topLogProbs` above 0. value: how many of the likeliest tokens of each; position: index into the
+   * call's numbers of their ids and log-probabilities, token by token.
+   */
+  scoreTops: 4,
   /** value: the stop id. */
-  stopped: 4,
+  stopped: 5,
   /** maxNewTokens were generated. */
-  length: 5,
+  length: 6,
   /** The context is full. */
-  context: 6,
+  context: 7,
   /** value: index into the call's failures. */
-  failed: 7,
+  failed: 8,
 } as const;
 
 export interface NativeFailure {

@@ -82,6 +82,8 @@ export interface NativeMergedPart {
   readonly scale?: Float32Array | undefined;
   /** [outputs]; of a vector alone. */
   readonly bias?: Float32Array | undefined;
+  /** [outputs]; of a vector alone, in whose place it comes. */
+  readonly own?: Float32Array | undefined;
 }
 
 /** A tensor's elements, row-major. */

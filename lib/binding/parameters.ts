@@ -1,7 +1,11 @@
 /** Handles of trainable parameters: the vectors of an adapter, or the weights of a model. */
 import type { NativeJob } from "../job";
 
-export type NativeSite = "q_proj" | "k_proj" | "v_proj" | "o_proj" | "gate_proj" | "up_proj" | "down_proj";
+/** A linear layer of a block. */
+export type NativeLinearSite = "q_proj" | "k_proj" | "v_proj" | "o_proj" | "gate_proj" | "up_proj" | "down_proj";
+/** A norm of the model, by what it feeds; the final one is the first of one layer more. */
+export type NativeNormSite = "input_layernorm" | "post_attention_layernorm";
+export type NativeSite = NativeLinearSite | NativeNormSite;
 
 /** The parameters of an adapter, in the order of its plan. */
 export interface NativeAdapter {

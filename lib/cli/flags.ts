@@ -2,6 +2,7 @@
 import { type RedSite, type RedVariant, redSites, redVariants } from "../adapter/config";
 import { type Ia3Module, ia3Modules } from "../adapter/ia3_config";
 import { isModuleChoice, type LoraModule, loraModules } from "../adapter/lora_config";
+import { type NormSite, normSites } from "../adapter/norm_sites";
 import { dataFormats } from "../data/rows";
 import { limits } from "../limits";
 import { cudaIndex, type DeviceChoice } from "../model/device";
@@ -122,6 +123,11 @@ export const flags = {
     list<Ia3Module>(ia3Modules),
     "those of --target-modules whose input (IA)3 scales, not the output, comma-separated",
     "down_proj, if it is one of them",
+  ),
+  targetNorms: flag(
+    list<NormSite>(normSites),
+    `norms that LN tuning trains, comma-separated: some of ${normSites.join(", ")}`,
+    "all",
   ),
   rankStabilized: toggle("multiplies LoRA's update by alpha / sqrt(rank) instead"),
 

@@ -9,18 +9,27 @@ import { type Command, type Invocation, UsageError } from "./command";
 import { dataFlags, type FlagName, modelFlags } from "./flags";
 import { inspectAdapter } from "./inspect_adapter";
 import { inspectData } from "./inspect_data";
+import { inspectMethod } from "./inspect_method";
 import { inspectModel } from "./inspect_model";
+import { methodFlags } from "./method_flags";
 
 export const inspectCommand: Command = {
   name: "inspect",
   summary: "Shows the contents of a model, of an adapter, or of data as used in training.",
   details:
-    "PATH is a model's folder, an adapter's folder, or a data file (the same as --model, --adapter and --data). With --model, an adapter is checked against its base. Data need --model; learned tokens are marked.",
+    "PATH is a model's folder, an adapter's folder, or a data file (the same as --model, --adapter and --data). With --model, an adapter is checked against its base. Data need --model; learned tokens are marked. With --method it shows how many numbers that method trains on --model, which may be a config.json alone.",
   positionals: ["PATH"],
-  flags: [...modelFlags, "adapter", "allowBaseMismatch", ...dataFlags, "rows"],
+  flags: [...modelFlags, "adapter", "allowBaseMismatch", ...dataFlags, "rows", "method", ...methodFlags],
   async run(invocation) {
     const given = await withPath(invocation);
-    const { data, adapter, model } = given.values;
+    const { data, adapter, model, method } = given.values;
+    if (method !== undefined) {
+      if (data !== undefined || adapter !== undefined || model === undefined)
+        throw new UsageError("Expected --model alone with --method: it shows what the method trains on that model");
+      return inspectMethod(given, method);
+    }
+    for (const name of methodFlags)
+      if (given.values[name] !== undefined) throw new UsageError(`Expected --${kebab(name)} only with --method`);
     if (data !== undefined) return inspectData(given, data);
     for (const name of [...dataFlags, "rows"] as const satisfies readonly FlagName[])
       if (given.values[name] !== undefined) throw new UsageError(`Expected --${kebab(name)} only with data`);

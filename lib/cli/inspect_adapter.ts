@@ -9,6 +9,7 @@ import type { Notice } from "../notices";
 import type { Invocation } from "./command";
 import { inspectIa3 } from "./inspect_ia3";
 import { inspectLora } from "./inspect_lora";
+import { inspectOther } from "./inspect_other";
 import { loadAdapter, loadModel } from "./load";
 import { bytes, count, table } from "./text";
 
@@ -93,6 +94,7 @@ export async function inspectAdapter(invocation: Invocation, dir: string): Promi
   const check = () => checkedAgainstBase(invocation, dir);
   if (method === "lora") return inspectLora(invocation, dir, check);
   if (method === "ia3") return inspectIa3(invocation, dir, check);
+  if (method !== "red") return inspectOther(invocation, dir, check);
   const { values, terminal } = invocation;
   const config = await readAdapterConfig(dir);
   const vectors = await readVectors(dir, config);

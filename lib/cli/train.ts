@@ -1,19 +1,14 @@
 import { join } from "node:path";
-import type { Adapter } from "../adapter/adapter";
-import { Ia3Adapter } from "../adapter/ia3_adapter";
-import { usualTargets } from "../adapter/ia3_config";
-import { LoraAdapter } from "../adapter/lora_adapter";
-import { RedAdapter } from "../adapter/red_adapter";
+import { createAdapter } from "../adapter/create";
 import type { Dataset } from "../data/dataset";
 import { RubricateError, reasonOf } from "../errors";
 import { requireNoModel } from "../files/model_folder";
 import { present } from "../files/read";
-import type { LanguageModel } from "../model/model";
 import { numberIn } from "../option_kinds";
 import { writeCurve } from "../train/curve";
 import type { StartEvent, StepEvent, TrainEvent, TrainSummary, TrialEvent } from "../train/events";
 import { lockFile } from "../train/folder_lock";
-import { defaultMethod, type TrainingMethod } from "../train/learning_rates";
+import { defaultMethod } from "../train/learning_rates";
 import { checkRunOptions } from "../train/option_checks";
 import { requireNoResults, requireOutsideModel } from "../train/output_folder";
 import { Trainer } from "../train/trainer";
@@ -22,22 +17,14 @@ import { type Command, type Invocation, status, UsageError } from "./command";
 import { dataFlags, type FlagName, modelFlags, type Values } from "./flags";
 import { commandLine, tryLine } from "./hints";
 import { loadData, loadModel, modelDir, reportRows } from "./load";
+import { checkMethodFlags, methodCall, methodFlags } from "./method_flags";
 import { count, duration, plural } from "./text";
 import { flagNameOf, trainingFlagNames, trainingOptionsOf } from "./training_flags";
 
-const redFlags = ["variant", "sites"] as const satisfies readonly FlagName[];
-const lowRankFlags = ["rank", "alpha", "rankStabilized"] as const satisfies readonly FlagName[];
-/** Flags of adapters that a method does not take. */
-const otherFlags: Record<TrainingMethod, readonly FlagName[]> = {
-  red: [...lowRankFlags, "targetModules", "feedforwardModules"],
-  lora: [...redFlags, "feedforwardModules"],
-  ia3: [...redFlags, ...lowRankFlags, "layers"],
-  full: [...redFlags, ...lowRankFlags, "targetModules", "feedforwardModules", "layers"],
-};
 const named = {
   Model: modelFlags,
   Data: dataFlags,
-  Adapter: ["method", ...redFlags, "layers", "rank", "alpha", "targetModules", "feedforwardModules", "rankStabilized"],
+  Adapter: ["method", ...methodFlags],
   Evaluation: [
     "eval",
     "evalEverySteps",
@@ -95,18 +82,12 @@ const flagText = (option: string, field?: string) => `--${kebab(flagNameOf(optio
 function checkOptions(values: Values, share: number | undefined): void {
   const fail = (message: string) => new UsageError(message);
   const method = values.method ?? defaultMethod;
-  for (const name of otherFlags[method])
-    if (values[name] !== undefined) throw fail(`Expected no ${flagText(name)} with --method ${method}`);
+  checkMethodFlags(method, values);
   if (values.eval === undefined)
     for (const name of ["evalEveryEpoch", "keepBest"] as const)
       if (values[flagNameOf(name)!] !== undefined) throw fail(`${flagText(name)} needs --eval`);
   if (values.earlyStopping === undefined && values.earlyStoppingMinDelta !== undefined)
     throw fail(`${flagText("earlyStopping", "minDelta")} needs ${flagText("earlyStopping", "patience")}`);
-  const { feedforwardModules, targetModules = usualTargets } = values;
-  const other =
-    targetModules === "all-linear" ? undefined : feedforwardModules?.find((name) => !targetModules.includes(name));
-  if (other !== undefined)
-    throw fail(`Expected some of --target-modules (${targetModules}) for --feedforward-modules but received ${other}`);
   try {
     checkRunOptions({ ...trainingOptionsOf(values), eval: share ?? values.eval }, flagText);
   } catch (error) {
@@ -137,8 +118,8 @@ async function train(invocation: Invocation): Promise<number> {
     return read;
   };
   try {
-    const full = values.method === "full";
-    const adapter = full ? undefined : await newAdapter(model, values);
+    const { method = defaultMethod, seed } = values;
+    const adapter = method === "full" ? undefined : await createAdapter(model, methodCall(method, values), { seed });
     const training = await load(values.data!);
     const evaluation = share ?? (values.eval === undefined ? undefined : await load(values.eval));
     const trainer = new Trainer({ ...trainingOptionsOf(values), model, adapter, train: training, eval: evaluation });
@@ -166,14 +147,6 @@ async function drawCurve({ values, terminal }: Invocation): Promise<void> {
   } catch (error) {
     terminal.note(`notice: the curve was not drawn: ${reasonOf(error)}`);
   }
-}
-
-async function newAdapter(model: LanguageModel, values: Values): Promise<Adapter> {
-  const { method, variant, sites, layers, rank, alpha, targetModules, feedforwardModules, rankStabilized, seed } =
-    values;
-  if (method === "lora") return LoraAdapter.create(model, { rank, alpha, targetModules, layers, rankStabilized, seed });
-  if (method === "ia3") return Ia3Adapter.create(model, { targetModules, feedforwardModules });
-  return RedAdapter.create(model, { variant, sites, layers });
 }
 
 /** Runs the trainer and shows its progress; when it is stopped, prints how to resume. */

@@ -20,7 +20,7 @@ import {
 import { atOnce, inSlices, type Steps } from "../steps";
 import { Tokenizer } from "../tokenizer/tokenizer";
 import { checkedPlanOptions, EpochPlan, type PlanOptions } from "./batches";
-import { DataWorker } from "./data_worker";
+import { DataWorker } from "./data_thread";
 import { beyondVocabulary, type EncodingOptions } from "./encode_row";
 import { cacheFolder } from "./index_cache";
 import { type DataFormat, dataFormats } from "./rows";
@@ -81,15 +81,15 @@ interface Source extends IndexSummary {
   readonly fingerprint: string;
 }
 
-/** Ends the threads of sources of which no dataset is left. */
+/** Closes the sources of which no dataset is left. */
 const collected = new FinalizationRegistry<DataWorker>((worker) =>
   worker.abandon(new RubricateError("ERR_DISPOSED", "The dataset was collected as garbage")),
 );
 
 /**
- * Examples to train on or to evaluate with. The rows stay in their file, of which an index is kept; a thread of the
- * dataset's own reads and tokenises them at each request, so that the event loop stays free and memory bounded. Dispose
- * of it when done; the garbage collector is the safety net.
+ * Examples to train on or to evaluate with. The rows stay in their file, of which an index is kept; a thread reads and
+ * tokenises them at each request, so that the event loop stays free and memory bounded. All datasets together have at most
+ * two such threads. Dispose of it when done; the garbage collector is the safety net.
  */
 export class Dataset {
   static {
@@ -275,7 +275,7 @@ export class Dataset {
   }
 
   /**
-   * Micro-batches of an epoch, as `planEpoch` plans them, made in the dataset's thread: a large plan takes a while.
+   * Micro-batches of an epoch, as `planEpoch` plans them, made in a thread: a large plan takes a while.
    * @throws {RubricateError} as `planEpoch`; ERR_DISPOSED
    */
   async plan(options: PlanOptions): Promise<EpochPlan> {
@@ -302,7 +302,7 @@ export class Dataset {
   }
 
   /**
-   * Splits the examples at random, which takes some 0.2 s for each million. The parts share this dataset's thread and end
+   * Splits the examples at random, which takes some 0.2 s for each million. The parts share this dataset's rows and end
    * with it.
    * @param fraction share of the examples that `eval` gets, in (0, 1); each part gets at least one
    * @param seed integer in [0, 2^53); the same seed splits the same data alike on every machine
@@ -324,7 +324,7 @@ export class Dataset {
     return { train: part(parts.train), eval: part(parts.eval) };
   }
 
-  /** Ends the thread. Examples of this dataset and of its parts can no longer be read. */
+  /** Closes the file, and ends the thread that no other dataset uses. Examples of this dataset and of its parts can no longer be read. */
   async dispose(): Promise<void> {
     await this.source.worker.close(new RubricateError("ERR_DISPOSED", "The dataset was disposed of"));
   }

@@ -1,78 +1,63 @@
-/** The thread that reads and tokenises a dataset's rows. */
+/** A thread that reads and tokenises the rows of datasets. */
 import "../background_thread";
-import { workerData } from "node:worker_threads";
 import { Tokenizer } from "../tokenizer/tokenizer";
 import { answerCalls, notify } from "../worker_calls";
 import { EpochPlan, planEpoch } from "./batches";
-import { IndexCache } from "./index_cache";
-import { formatOfFile } from "./row_format";
-import { fileSource, memorySource, RowIndex } from "./row_index";
-import { keptReports } from "./row_reports";
-import type { Example, IndexProgress } from "./types";
-import type { FlatExamples, WorkerCalls, WorkerStart } from "./worker_protocol";
+import { HeldDataset } from "./held_dataset";
+import type { DatasetNotice, ThreadCalls } from "./worker_protocol";
 
-const progressInterval = 50;
+/** A tokenizer wraps the tables of the thread that started this one; the datasets that have it are counted. */
+interface SharedTokenizer {
+  readonly tokenizer: Tokenizer;
+  datasets: number;
+}
+const tokenizers = new Map<number, SharedTokenizer>();
 
-const start = workerData as WorkerStart;
-const sent: Buffer[] = [];
-let sentRows = 0;
-/** Why rows that were sent as null cannot be used, by number. */
-const reasons = new Map<number, string>();
-let rows: RowIndex | undefined;
-/** Wraps the tables of the thread that started this one. */
-const tokenizer = Tokenizer.ofParts(start.tokenizer);
+interface Held {
+  readonly dataset: HeldDataset;
+  readonly tokenizerNumber: number;
+}
+const held = new Map<number, Held>();
 
-answerCalls<WorkerCalls>({
-  rows(documents) {
-    let text = "";
-    for (const document of documents) {
-      sentRows++;
-      if (typeof document !== "string" && reasons.size < keptReports) reasons.set(sentRows, document.unusable);
-      text += typeof document === "string" ? `${document}\n` : "null\n";
-    }
-    sent.push(Buffer.from(text));
+const datasetOf = (number: number) => held.get(number)!.dataset;
+
+answerCalls<ThreadCalls>({
+  hold({ dataset, argument: { tokenizer: parts, tokenizerNumber, ...start } }) {
+    const shared = tokenizers.get(tokenizerNumber) ?? { tokenizer: Tokenizer.ofParts(parts), datasets: 0 };
+    shared.datasets++;
+    tokenizers.set(tokenizerNumber, shared);
+    held.set(dataset, { dataset: new HeldDataset(start, shared.tokenizer), tokenizerNumber });
     return [null];
   },
 
-  index() {
-    const source =
-      start.path === undefined ? memorySource(Buffer.concat(sent.splice(0)), reasons) : fileSource(start.path);
-    const cache = start.cache === undefined ? undefined : new IndexCache(start.cache);
-    const layout = start.path !== undefined && start.byName ? formatOfFile(start.path, source) : "jsonl";
-    const index = new RowIndex(source, tokenizer, start.options, layout, start.strict);
-    let last = performance.now();
-    let reached: IndexProgress | undefined;
-    const summary = index.build((progress) => {
-      reached = progress;
-      const now = performance.now();
-      if (now - last < progressInterval) return;
-      last = now;
-      notify(progress);
-    }, cache);
-    if (reached) notify(reached); // the end is told in any case
-    rows = index;
+  rows({ dataset, argument }) {
+    datasetOf(dataset).add(argument);
+    return [null];
+  },
+
+  async index({ dataset }) {
+    const tell = (notice: DatasetNotice) => notify(notice);
+    const summary = await datasetOf(dataset).index((progress) => tell({ dataset, progress }));
     return [summary, [summary.lengths.buffer, summary.supervisedCounts.buffer, summary.highestIds.buffer]];
   },
 
-  plan(options) {
-    const { indices, starts } = EpochPlan.from(planEpoch(options));
+  plan({ argument }) {
+    const { indices, starts } = EpochPlan.from(planEpoch(argument));
     return [{ indices, starts }, [indices.buffer, starts.buffer]];
   },
 
-  examples(indices) {
-    const flat = flatten(Array.from(indices, (index) => rows!.example(index)));
+  examples({ dataset, argument }) {
+    const flat = datasetOf(dataset).examples(argument);
     return [flat, [flat.tokenIds.buffer, flat.supervised.buffer, flat.starts.buffer, flat.lines.buffer]];
   },
-});
 
-function flatten(examples: readonly Example[]): FlatExamples {
-  const starts = new Int32Array(examples.length + 1);
-  for (const [at, { tokenIds }] of examples.entries()) starts[at + 1] = starts[at]! + tokenIds.length;
-  const tokenIds = new Int32Array(starts[examples.length]!);
-  const supervised = new Uint8Array(tokenIds.length);
-  for (const [at, example] of examples.entries()) {
-    tokenIds.set(example.tokenIds, starts[at]!);
-    supervised.set(example.supervised, starts[at]!);
-  }
-  return { tokenIds, supervised, starts, lines: Int32Array.from(examples, ({ line }) => line) };
-}
+  close({ dataset: number }) {
+    const closed = held.get(number);
+    if (!closed) return [null]; // it could not be held
+    held.delete(number);
+    closed.dataset.close();
+    const shared = tokenizers.get(closed.tokenizerNumber)!;
+    if (--shared.datasets === 0) tokenizers.delete(closed.tokenizerNumber);
+    return [null];
+  },
+});

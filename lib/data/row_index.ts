@@ -4,6 +4,7 @@ import { crc32 } from "node:zlib";
 import { type ErrorCode, RubricateError } from "../errors";
 import { cannotRead, openRegularSync } from "../files/read";
 import { limits } from "../limits";
+import { atOnce, type Steps } from "../steps";
 import type { Tokenizer } from "../tokenizer/tokenizer";
 import { type EncodedRow, type EncodingOptions, encodeValue } from "./encode_row";
 import { type IndexCache, indexKey, smallestCached } from "./index_cache";
@@ -22,7 +23,7 @@ const bookkeeping = 64;
 const hopelessRows = 16;
 
 /** Where lines come from. */
-interface RowSource {
+export interface RowSource {
   readonly name: string;
   readonly size: number;
   /** @returns the number of bytes read, 0 at the end */
@@ -102,11 +103,16 @@ export class RowIndex {
    * @throws {RubricateError} ERR_DATA where no row can be used or the file changes meanwhile; ERR_FILE; ERR_TEMPLATE
    */
   build(onProgress: (progress: IndexProgress) => void, cache?: IndexCache): IndexSummary {
+    return atOnce(this.steps(onProgress, cache));
+  }
+
+  /** The same, row by row. */
+  *steps(onProgress: (progress: IndexProgress) => void, cache?: IndexCache): Steps<IndexSummary> {
     const { source, tokenizer, options } = this;
-    if (!cache || source.size < smallestCached) return this.summary(this.scan(onProgress));
-    const contentHash = hashOf(source);
+    if (!cache || source.size < smallestCached) return this.summary(yield* this.scan(onProgress));
+    const contentHash = yield* hashOf(source);
     const key = indexKey([contentHash, this.layout], tokenizer, options);
-    if (key === undefined) return this.summary(this.scan(onProgress));
+    if (key === undefined) return this.summary(yield* this.scan(onProgress));
     const stored = cache.read(key);
     if (stored) {
       if (this.strict) requireNoSkipped(source, stored.facts);
@@ -114,7 +120,7 @@ export class RowIndex {
       this.forget = () => cache.remove(key);
       return this.summary(stored.facts);
     }
-    const facts = this.scan(onProgress);
+    const facts = yield* this.scan(onProgress);
     if (facts.contentHash !== contentHash) throw changed(source);
     cache.write(key, { facts, columns: this.columns });
     return this.summary(facts);
@@ -130,7 +136,7 @@ export class RowIndex {
     };
   }
 
-  private scan(onProgress: (progress: IndexProgress) => void): IndexFacts {
+  private *scan(onProgress: (progress: IndexProgress) => void): Steps<IndexFacts> {
     const { source } = this;
     const hash = createHash("sha256");
     const { reports } = this;
@@ -143,6 +149,7 @@ export class RowIndex {
       if (!line.bytes) this.skip(line.number, `the line is longer than ${limits.lineBytes} bytes`);
       else if (!isBlank(line.bytes)) this.add(line.offset, line.bytes, line.number);
       onProgress({ bytes, totalBytes: source.size, rows: this.columns.count });
+      yield;
     }
     if (bytes !== source.size) throw changed(source);
     if (this.columns.count === 0) throw unusable(source, reports, this.templateError?.code ?? "ERR_DATA");
@@ -269,13 +276,14 @@ function requireNoSkipped(source: RowSource, { reportReasons }: IndexFacts): voi
 }
 
 /** SHA-256 of all bytes, in hexadecimal. */
-function hashOf(source: RowSource): string {
+function* hashOf(source: RowSource): Steps<string> {
   const hash = createHash("sha256");
   const buffer = Buffer.allocUnsafe(1 << 20);
   let position = 0;
   for (let read = source.read(buffer, 0); read > 0; read = source.read(buffer, position)) {
     hash.update(buffer.subarray(0, read));
     position += read;
+    yield;
   }
   if (position !== source.size) throw changed(source);
   return hash.digest("hex");

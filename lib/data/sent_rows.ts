@@ -1,10 +1,10 @@
 /** Rows from memory on their way to a dataset's thread, each as a JSON document. */
-import type { DataWorker } from "./data_worker";
-import type { WorkerCalls } from "./worker_protocol";
+import type { DataWorker } from "./data_thread";
+import type { DatasetCalls } from "./worker_protocol";
 
 /** Sends rows in portions, giving way to the event loop in between. */
 export async function sendRows(worker: DataWorker, rows: readonly unknown[]): Promise<void> {
-  let portion: WorkerCalls["rows"]["argument"][number][] = [];
+  let portion: DatasetCalls["rows"]["argument"][number][] = [];
   let characters = 0;
   for (let at = 0; at < rows.length; at++) {
     const document = asJson(rows, at);

@@ -12,10 +12,11 @@ export const convertPickles =
   '(python -c \'from transformers import AutoModelForCausalLM as M; M.from_pretrained("OLD").save_pretrained("NEW")\'), ' +
   "and copy the tokenizer's files";
 
-/** The classes that load folders of PEFT, by peft_type. */
-export const peftClasses: ReadonlyMap<unknown, string> = new Map([
-  ["LORA", "LoraAdapter"],
-  ["IA3", "Ia3Adapter"],
+/** What loads folders of PEFT, by peft_type. */
+export const peftLoaders: ReadonlyMap<unknown, string> = new Map([
+  ["LORA", "LoraAdapter.fromPretrained or loadAdapter"],
+  ["IA3", "Ia3Adapter.fromPretrained or loadAdapter"],
+  ["LN_TUNING", "loadAdapter"],
 ]);
 
 /** How another adapter of PEFT can be used. */

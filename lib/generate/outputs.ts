@@ -32,6 +32,8 @@ export class RequestStream {
   firstTokenAt: number | undefined;
   /** Log-probabilities of the prompt's tokens that are scored, as far as they are known. */
   readonly scores: number[] = [];
+  /** The likeliest tokens in the place of each of `scores`, if they were asked for. */
+  readonly scoreTops: (readonly TokenLogProbability[])[] = [];
   /** The request has ended, though its reader may have tokens left. */
   end: End | undefined;
   /** Called once, when the request has ended. */
@@ -91,6 +93,9 @@ export class RequestStream {
       if (token) this.tokens.push(withLogProbability(token, numbers, value, position));
     } else if (kind === outputKinds.scores) {
       for (let at = position; at < position + value; at++) this.scores.push(numbers[at]!);
+    } else if (kind === outputKinds.scoreTops) {
+      for (let at = position; this.scoreTops.length < this.scores.length; at += 2 * value)
+        this.scoreTops.push(topsAt(numbers, value, at));
     } else if (kind >= outputKinds.stopped) {
       this.end = endOf(kind, failures[value]);
       if ("error" in this.end && this.end.error.code === "ERR_DEADLINE") this.drop(); // it is too late for them
@@ -123,10 +128,15 @@ function withLogProbability(
   count: number,
   at: number,
 ): GeneratedLogProbability {
-  const topLogProbabilities: TokenLogProbability[] = [];
-  for (let one = at + 1; one <= at + 2 * count; one += 2)
-    topLogProbabilities.push({ tokenId: numbers[one]!, logProbability: numbers[one + 1]! });
-  return { tokenId, logProbability: numbers[at]!, topLogProbabilities };
+  return { tokenId, logProbability: numbers[at]!, topLogProbabilities: topsAt(numbers, count, at + 1) };
+}
+
+/** The likeliest tokens, whose ids and log-probabilities begin at `at`. */
+function topsAt(numbers: Float32Array, count: number, at: number): TokenLogProbability[] {
+  const tops: TokenLogProbability[] = [];
+  for (let one = at; one < at + 2 * count; one += 2)
+    tops.push({ tokenId: numbers[one]!, logProbability: numbers[one + 1]! });
+  return tops;
 }
 
 function endOf(kind: number, failure: NativeFailure | undefined): End {

@@ -8,7 +8,7 @@ export interface TokenLogProbability {
   readonly logProbability: number;
 }
 
-/** A generated token's log-probability, and those of the likeliest tokens in its place. */
+/** The log-probability of a generated or scored token, and those of the likeliest tokens in its place. */
 export interface GeneratedLogProbability extends TokenLogProbability {
   /** As many as `topLogProbabilities` asks for, the likeliest first; of equal ones the lower id. */
   readonly topLogProbabilities: readonly TokenLogProbability[];

@@ -111,6 +111,15 @@ export function penaltyOptions(
   };
 }
 
+/** How many of the likeliest tokens are wanted. @throws RubricateError ERR_ARGUMENT */
+export function mostLikelyOf(topLogProbabilities: number | undefined): number {
+  const most = limits.topLogProbabilities;
+  const top = topLogProbabilities ?? 0;
+  if (!Number.isInteger(top) || top < 0 || top > most)
+    throw invalid("topLogProbabilities", `an integer from 0 to ${most}`, topLogProbabilities);
+  return top;
+}
+
 /**
  * How many of the likeliest tokens are wanted with each generated one; -1: no log-probabilities.
  * @throws RubricateError ERR_ARGUMENT
@@ -119,10 +128,7 @@ export function topLogProbabilitiesOf(options: LogProbabilityOptions): number {
   const { logProbabilities, topLogProbabilities } = options;
   const wanted = logProbabilities ?? false;
   if (typeof wanted !== "boolean") throw invalid("logProbabilities", "true or false", logProbabilities);
-  const most = limits.topLogProbabilities;
-  const top = topLogProbabilities ?? 0;
-  if (!Number.isInteger(top) || top < 0 || top > most)
-    throw invalid("topLogProbabilities", `an integer from 0 to ${most}`, topLogProbabilities);
+  const top = mostLikelyOf(topLogProbabilities);
   if (!wanted && !isMissing(topLogProbabilities))
     throw invalid("topLogProbabilities", "logProbabilities: true", logProbabilities);
   return wanted ? top : -1;

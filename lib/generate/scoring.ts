@@ -5,8 +5,8 @@ import { joined } from "../tokenizer/sequence";
 import type { ChatMessage } from "../tokenizer/tokenizer";
 import { followingIds, promptIds } from "./prompt_ids";
 import { leave, nextToken, type RequestModel, started } from "./request";
-import type { TokenLogProbability } from "./result";
-import { greedy } from "./sampling_options";
+import type { GeneratedLogProbability } from "./result";
+import { greedy, mostLikelyOf } from "./sampling_options";
 import { type Served, type ServedCall, Work } from "./served";
 
 /** What is scored: a continuation of exactly one of `prompt`, `messages` and `tokenIds`. */
@@ -23,6 +23,8 @@ export interface ScoreOptions {
   readonly continuation: string | ArrayLike<number>;
   /** A RedAdapter, LoraAdapter or Ia3Adapter that was created or loaded for this model object. Default: the model alone. */
   readonly adapter?: ModelAdapter | null;
+  /** Gives so many of the likeliest tokens in the place of each scored one, from 0 to 20. Default: 0. */
+  readonly topLogProbabilities?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -32,6 +34,7 @@ export const scoreOptionNames: OptionNames<ScoreOptions> = {
   tokenIds: true,
   continuation: true,
   adapter: true,
+  topLogProbabilities: true,
   signal: true,
 };
 
@@ -39,7 +42,7 @@ export interface ScoreResult {
   /** Ids of the continuation. */
   readonly tokenIds: number[];
   /** One for each of `tokenIds`: of the token behind the prompt and the tokens before it. */
-  readonly logProbabilities: readonly TokenLogProbability[];
+  readonly logProbabilities: readonly GeneratedLogProbability[];
   /** Their sum, the logarithm of the whole continuation's probability. */
   readonly sum: number;
   readonly promptTokens: number;
@@ -54,6 +57,8 @@ export interface ScoreResult {
 /** A call of `score`, checked. */
 export interface ScoreCall extends ServedCall {
   readonly options: Omit<ScoreOptions, "adapter">;
+  /** How many of the likeliest tokens are wanted with each scored one. */
+  readonly topLogProbs: number;
 }
 
 /**
@@ -61,9 +66,9 @@ export interface ScoreCall extends ServedCall {
  * @throws RubricateError ERR_ARGUMENT
  */
 export function checkedScore(options: Omit<ScoreOptions, "adapter">): ScoreCall {
-  const { continuation, signal } = options;
+  const { continuation, topLogProbabilities, signal } = options;
   if (typeof continuation !== "string") lengthOf("continuation", "a text or token ids", continuation);
-  return { options, signal: signalOf(signal) };
+  return { options, topLogProbs: mostLikelyOf(topLogProbabilities), signal: signalOf(signal) };
 }
 
 /** See Engine.score and LanguageModel.score. @param begin checks the call */
@@ -71,7 +76,7 @@ export async function scored(model: RequestModel, begin: (work: Work) => Served<
   const work = new Work();
   let ids = new Int32Array(0);
   let promptTokens = 0;
-  const request = await started(model, begin, work, async ({ options, signal }) => {
+  const request = await started(model, begin, work, async ({ options, topLogProbs, signal }) => {
     const before = await promptIds(model, options, signal, work);
     ids = joined(before, await followingIds(model, options, before, options.continuation, signal, work));
     promptTokens = before.length;
@@ -80,7 +85,7 @@ export async function scored(model: RequestModel, begin: (work: Work) => Served<
       sampling: greedy, // nothing is sampled
       maxNewTokens: 0,
       stopIds: new Int32Array(0),
-      topLogProbs: -1,
+      topLogProbs,
       scoreFrom: promptTokens,
     };
   });
@@ -91,10 +96,14 @@ export async function scored(model: RequestModel, begin: (work: Work) => Served<
     await leave(request, true);
   }
   const tokenIds = Array.from(ids.subarray(promptTokens));
-  const { scores, cachedTokens, queuedMs } = stream;
+  const { scores, scoreTops, cachedTokens, queuedMs } = stream;
   return {
     tokenIds,
-    logProbabilities: tokenIds.map((tokenId, at) => ({ tokenId, logProbability: scores[at]! })),
+    logProbabilities: tokenIds.map((tokenId, at) => ({
+      tokenId,
+      logProbability: scores[at]!,
+      topLogProbabilities: scoreTops[at] ?? [],
+    })),
     sum: scores.reduce((total, score) => total + score, 0),
     promptTokens,
     adapter: adapter.named ?? null,

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { escaped, RubricateError } from "../errors";
 import { isObject, readJson } from "../files/json";
 import { adapterConfigFile } from "../files/model_folder";
-import { mergePeft, peftClasses } from "../files/not_a_folder";
+import { mergePeft, peftLoaders } from "../files/not_a_folder";
 import { entriesOf } from "../files/operations";
 import { present } from "../files/read";
 
@@ -14,7 +14,7 @@ export async function readConfig(folder: string, path: string): Promise<unknown>
   const fail = (what: string) => new RubricateError("ERR_FILE", `Expected a model folder at ${folder} but ${what}`);
   if (await present(adapter)) {
     const config = await readJson(adapter).catch(() => undefined);
-    const isPeft = isObject(config) && config.peft_type !== undefined && !peftClasses.has(config.peft_type);
+    const isPeft = isObject(config) && config.peft_type !== undefined && !peftLoaders.has(config.peft_type);
     throw fail(
       `it is an adapter's${isPeft ? ` of PEFT, which cannot be loaded. ${mergePeft}` : ": load its base as the model, and this folder as the adapter"}`,
     );

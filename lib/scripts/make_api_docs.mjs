@@ -25,7 +25,7 @@ const pages = {
   generate: "Generation",
   generators: "Generators",
   tokenizer: "Tokenizers",
-  adapter: "RED adapters",
+  adapter: "Adapters and their methods",
   serve: "Serving: the engine and its adapters",
   data: "Data sets",
   train: "Training and evaluation",

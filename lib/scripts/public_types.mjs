@@ -15,6 +15,9 @@ const text = /"(?:\\.|[^"\\])*"/g;
 /** `name: ` and `name?: `: a parameter or a member, not a type. */
 const label = /\b\w+\??:/g;
 
+/** A parameter of a generic type or function: `<Options extends object, Config extends object = Options>`. */
+const typeParameter = /(?:<|, )([A-Z]\w*) extends /g;
+
 /** The public parts of a declaration: its head, and its members that are not hidden. */
 function* signatures(code) {
   if (!/^export (declare (abstract )?class|interface)\b/.test(code)) {
@@ -32,11 +35,13 @@ function* signatures(code) {
 export function unexportedTypes(declarations) {
   const known = new Set([...declarations.map(([name]) => name), ...libraryTypes, writtenOut]);
   const found = new Set();
-  for (const [name, code] of declarations)
+  for (const [name, code] of declarations) {
+    const own = new Set([...code.matchAll(typeParameter)].map(([, parameter]) => parameter));
     for (const signature of signatures(code)) {
       const bare = signature.replace(comment, "").replace(text, "").replace(label, "");
       for (const [type] of bare.matchAll(/\b[A-Z]\w+\b/g))
-        if (!known.has(type) && !(type in globalThis)) found.add(`${name} mentions ${type}`);
+        if (!known.has(type) && !own.has(type) && !(type in globalThis)) found.add(`${name} mentions ${type}`);
     }
+  }
   return [...found];
 }

@@ -12,7 +12,7 @@ import type { MergeColumns } from "./bpe_tables";
 import { type ChatTemplates, templatesOf, templatesText } from "./chat_templates";
 import type { TokenizerBytes } from "./files";
 import { normalizerOf } from "./normalizers";
-import { rebuildingOf, rebuilt, withDefaults } from "./rebuilt";
+import { rebuildingOf, rebuilt, tokensOfClass } from "./rebuilt";
 import { checkComponents, checkDocument, checkProcessor } from "./schema";
 import { namesTokens, type SpecialTokens, specialTokensOf } from "./special_tokens";
 import type { TokenColumns } from "./token_table";
@@ -103,7 +103,7 @@ function define(files: TokenizerBytes): TokenizerParts {
   const chatTemplates = files.chatTemplate ?? templatesOf(config, at("tokenizer_config.json"));
   const whole: JsonObject = { ...noParts, ...document };
   const { className, notice } = rebuildingOf(whole, config, model, directory);
-  const special = specialTokensOf(withDefaults(config, className), map, at("tokenizer_config.json"));
+  const special = specialTokensOf(config, map, at("tokenizer_config.json"), tokensOfClass(className));
   const loading = {
     rebuilt: className !== undefined,
     declared: Object.hasOwn(config, "added_tokens_decoder"),
@@ -113,14 +113,18 @@ function define(files: TokenizerBytes): TokenizerParts {
   list.addSpecial(special, loading, at("tokenizer_config.json"));
   const specialTokens = contentsOf(special);
   const added = list.table(vocabulary, loading, at("tokenizer.json"));
-  const unknown = specialTokens.unk_token ?? "<unk>";
-  const built = className ? rebuilt(whole, config, className, vocabulary.id(unknown) < 0 ? null : unknown) : whole;
-  checkComponents(built, at("tokenizer.json"));
   const idOf = (token: string) => {
     const id = added.table.id(token);
     const own = id >= 0 ? id : vocabulary.id(token);
     return own < 0 ? undefined : own;
   };
+  const { bos_token: bos, unk_token: unknown } = specialTokens;
+  const ruling = {
+    unknown: unknown !== undefined && vocabulary.id(unknown) >= 0 ? unknown : undefined,
+    bos: bos === undefined ? undefined : { content: bos, id: idOf(bos)! },
+  };
+  const built = className ? rebuilt(whole, config, className, ruling) : whole;
+  checkComponents(built, at("tokenizer.json"));
   checkProcessor(built.post_processor, idOf, at("tokenizer.json"));
   return {
     directory,

@@ -5,6 +5,7 @@
 import { invalid } from "../errors";
 import type { JsonObject } from "../files/json";
 import type { Notice } from "../notices";
+import { type ClassTokens, noClassTokens } from "./special_tokens";
 
 /** The class that rebuilds a tokenizer here, and what to say about it. */
 export interface Rebuilding {
@@ -14,7 +15,15 @@ export interface Rebuilding {
 }
 
 type RebuiltClass = "LlamaTokenizer" | "CodeLlamaTokenizer" | "Qwen2Tokenizer" | "GPT2Tokenizer";
-type Rebuild = (tokenizer: JsonObject, config: JsonObject, unknown: string | null) => void;
+type Rebuild = (tokenizer: JsonObject, config: JsonObject, special: NamedIds) => void;
+
+/** Special tokens that are part of a tokenizer's rules; undefined where a file says that there is none. */
+export interface NamedIds {
+  /** Its content, if the vocabulary has it. */
+  readonly unknown: string | undefined;
+  readonly bos: { readonly content: string; readonly id: number } | undefined;
+}
+const noTokens: NamedIds = { unknown: undefined, bos: undefined };
 
 const rebuilds: Readonly<Record<RebuiltClass, Rebuild>> = {
   LlamaTokenizer: rebuildAsLlama,
@@ -22,10 +31,25 @@ const rebuilds: Readonly<Record<RebuiltClass, Rebuild>> = {
   Qwen2Tokenizer: rebuildAsQwen2,
   GPT2Tokenizer: rebuildAsGpt2,
 };
-/** Byte-level classes, with the names of the special tokens that are "<|endoftext|>" where no file names them. */
-const byteLevelClasses: Readonly<Partial<Record<RebuiltClass, readonly string[]>>> = {
-  Qwen2Tokenizer: ["unk_token", "eos_token", "pad_token"],
-  GPT2Tokenizer: ["unk_token", "bos_token", "eos_token"],
+const byteLevelClasses: ReadonlySet<string> = new Set<RebuiltClass>(["Qwen2Tokenizer", "GPT2Tokenizer"]);
+
+const endOfText = "<|endoftext|>";
+const sentenceTokens = { unk_token: "<unk>", bos_token: "<s>", eos_token: "</s>" };
+/** The special tokens that a class has where no file names them. */
+const defaultTokens: Readonly<Partial<Record<RebuiltClass, ClassTokens>>> = {
+  Qwen2Tokenizer: { standard: { unk_token: endOfText, eos_token: endOfText, pad_token: endOfText }, own: {} },
+  GPT2Tokenizer: { standard: { unk_token: endOfText, bos_token: endOfText, eos_token: endOfText }, own: {} },
+  LlamaTokenizer: { standard: sentenceTokens, own: {} },
+  CodeLlamaTokenizer: {
+    standard: sentenceTokens,
+    own: {
+      prefix_token: "▁<PRE>",
+      middle_token: "▁<MID>",
+      suffix_token: "▁<SUF>",
+      eot_token: "▁<EOT>",
+      fill_token: "<FILL_ME>",
+    },
+  },
 };
 
 /** Families in which the class counts for nothing, and those in which it is this one if none is named. */
@@ -66,19 +90,17 @@ export function rebuildingOf(tokenizer: JsonObject, config: JsonObject, model: J
     return { className: undefined, notice: otherClasses.has(name) ? notFollowed(name, folder) : undefined };
   const className = name as RebuiltClass;
   const byteLevel = JSON.stringify([tokenizer.pre_tokenizer, tokenizer.decoder]).includes('"ByteLevel"');
-  if (byteLevel !== Object.hasOwn(byteLevelClasses, className))
+  if (byteLevel !== byteLevelClasses.has(className))
     return { className: undefined, notice: notFollowed(className, folder) };
   if (!byteLevel) return { className, notice: undefined };
-  const built = rebuilt(tokenizer, config, className, null);
+  const built = rebuilt(tokenizer, config, className, noTokens);
   const same = rulesOf(built) === rulesOf(tokenizer);
   return { className, notice: same ? undefined : followed(className, folder) };
 }
 
-/** tokenizer_config.json with the special tokens that a class has where no file names them; null is a name, too. */
-export function withDefaults(config: JsonObject, className: RebuiltClass | undefined): JsonObject {
-  const names = (className && byteLevelClasses[className]) ?? [];
-  return { ...Object.fromEntries(names.map((name) => [name, "<|endoftext|>"])), ...config };
-}
+/** The special tokens that a class has where no file names them. */
+export const tokensOfClass = (className: RebuiltClass | undefined): ClassTokens =>
+  (className && defaultTokens[className]) ?? noClassTokens;
 
 /** What decides on the ids of a byte-level tokenizer, spelled in one way. */
 function rulesOf({ normalizer, pre_tokenizer: preTokenizer }: JsonObject): string {
@@ -110,19 +132,18 @@ const followed = (name: string, folder: string) =>
 
 /**
  * The tokenizer with the rules of its class.
- * @param unknown the unknown token, if the vocabulary has it
  * @throws {RubricateError} ERR_TOKENIZER if the class has no unigram models
  */
 export function rebuilt(
   tokenizer: JsonObject,
   config: JsonObject,
   className: RebuiltClass,
-  unknown: string | null,
+  special: NamedIds,
 ): JsonObject {
   if ((tokenizer.model as JsonObject).type === "Unigram")
     throw invalid(`model.type beside "tokenizer_class": "${className}"`, '"BPE"', "Unigram", "ERR_TOKENIZER");
   const result = { ...tokenizer };
-  rebuilds[className](result, config, unknown);
+  rebuilds[className](result, config, special);
   return result;
 }
 
@@ -151,14 +172,29 @@ function rebuildAsLlama(tokenizer: JsonObject, config: JsonObject): void {
   tokenizer.model = { ...(tokenizer.model as JsonObject), ...plainModel, ...own };
 }
 
-/** As `rebuildAsLlama`, but `legacy` is ignored, a space is always stripped, and there is an unknown token. */
-function rebuildAsCodeLlama(tokenizer: JsonObject, config: JsonObject, unknown: string | null): void {
+/**
+ * As `rebuildAsLlama`, but `legacy` is ignored, a space is always stripped, there is an unknown token, and the beginning of a text is
+ * always marked: the post-processor of tokenizer.json and `add_bos_token` count for nothing.
+ */
+function rebuildAsCodeLlama(tokenizer: JsonObject, config: JsonObject, { unknown, bos }: NamedIds): void {
   rebuildAsLlama(tokenizer, { legacy: false });
   tokenizer.pre_tokenizer = {
     ...(tokenizer.pre_tokenizer as JsonObject),
     prepend_scheme: hasPrefix(config, true) ? "first" : "never",
   };
-  tokenizer.model = { ...(tokenizer.model as JsonObject), unk_token: unknown };
+  tokenizer.model = { ...(tokenizer.model as JsonObject), unk_token: unknown ?? null };
+  tokenizer.post_processor = bos === undefined ? null : startingWith(bos);
+}
+
+function startingWith({ content, id }: { readonly content: string; readonly id: number }): JsonObject {
+  const first = { SpecialToken: { id: content, type_id: 0 } };
+  const text = (name: string, type: number) => ({ Sequence: { id: name, type_id: type } });
+  return {
+    type: "TemplateProcessing",
+    single: [first, text("A", 0)],
+    pair: [first, text("A", 0), { SpecialToken: { id: content, type_id: 1 } }, text("B", 1)],
+    special_tokens: { [content]: { id: content, ids: [id], tokens: [content] } },
+  };
 }
 
 function rebuildAsGpt2(tokenizer: JsonObject, config: JsonObject): void {

@@ -22,6 +22,14 @@ export interface SpecialTokens {
   readonly contents: ReadonlySet<string>;
 }
 
+/** Special tokens that a class of transformers has by default, and gives to its base class as arguments. */
+export interface ClassTokens {
+  readonly standard: JsonObject;
+  /** The model's own. The class also lists them as extra tokens. */
+  readonly own: JsonObject;
+}
+export const noClassTokens: ClassTokens = { standard: {}, own: {} };
+
 /** A token as an object; undefined where the value is none. A string is a special token. */
 function tokenOf(value: unknown, special: boolean): JsonObject | undefined {
   if (typeof value === "string") return value === "" ? undefined : { content: value, special: true };
@@ -34,10 +42,21 @@ function tokenOf(value: unknown, special: boolean): JsonObject | undefined {
  * @param file the config's name, for errors
  * @throws {RubricateError} ERR_TOKENIZER
  */
-export function specialTokensOf(config: JsonObject, map: JsonObject, file: string): SpecialTokens {
+export function specialTokensOf(
+  given: JsonObject,
+  map: JsonObject,
+  file: string,
+  defaults = noClassTokens,
+): SpecialTokens {
+  const config = { ...defaults.standard, ...given };
   const beside = Object.hasOwn(config, "added_tokens_decoder") ? {} : map;
-  const { list, byName } = extraOf(config, beside);
-  const found = namedIn(config, beside, byName);
+  const own = argumentsOf(config, beside, defaults);
+  const { list, byName } = extraOf(
+    config,
+    beside,
+    Object.keys(defaults.own).map((name) => own.values[name]),
+  );
+  const found = namedIn(config, own, byName);
   const extra = list.flatMap(({ value, special }): JsonObject[] => {
     const token = tokenOf(value, special);
     return token ? [token] : [];
@@ -61,28 +80,42 @@ function contentsOf(config: JsonObject, map: JsonObject, extra: Listed): Set<str
   return contents;
 }
 
-/**
- * Tokens by name. Of a standard name the map's counts; of another one, first that of the object of extra tokens, then a string
- * in the config, then the map's.
- */
-function namedIn(config: JsonObject, map: JsonObject, byName: JsonObject): Map<string, JsonObject> {
-  const isStandard = (name: string) => standardNames.includes(name);
-  const own: JsonObject = {};
-  const explicit: JsonObject = {};
+const isStandard = (name: string) => standardNames.includes(name);
+
+/** Tokens that are arguments of the class, by name, and which of them special_tokens_map.json gives as objects. */
+interface Arguments {
+  readonly values: JsonObject;
+  readonly mapped: ReadonlySet<string>;
+}
+
+/** All but the strings in the config that name tokens of the model's own. */
+function argumentsOf(config: JsonObject, map: JsonObject, defaults: ClassTokens): Arguments {
+  const values: JsonObject = { ...defaults.own };
   const mapped = new Set<string>();
   for (const [name, value] of Object.entries(config))
-    if (name.endsWith("_token")) (isStandard(name) || typeof value !== "string" ? own : explicit)[name] = value;
+    if (name.endsWith("_token") && (isStandard(name) || typeof value !== "string")) values[name] = value;
   for (const [name, value] of Object.entries(map))
     if (name.endsWith("_token")) {
-      own[name] = value;
+      values[name] = value;
       if (isObject(value)) mapped.add(name);
       else mapped.delete(name);
     }
+  return { values, mapped };
+}
+
+/**
+ * Tokens by name. Of a standard name the map's counts; of another one, first that of the object of extra tokens, then a string
+ * in the config, then the map's, then that of the class.
+ */
+function namedIn(config: JsonObject, { values, mapped }: Arguments, byName: JsonObject): Map<string, JsonObject> {
+  const explicit: JsonObject = {};
+  for (const [name, value] of Object.entries(config))
+    if (name.endsWith("_token") && !isStandard(name) && typeof value === "string") explicit[name] = value;
   Object.assign(explicit, byName);
   const found = new Map<string, JsonObject>();
-  for (const name of [...standardNames, ...Object.keys(own), ...Object.keys(explicit)]) {
+  for (const name of [...standardNames, ...Object.keys(values), ...Object.keys(explicit)]) {
     const isExplicit = !isStandard(name) && Object.hasOwn(explicit, name);
-    const token = tokenOf(isExplicit ? explicit[name] : own[name], !isExplicit && mapped.has(name));
+    const token = tokenOf(isExplicit ? explicit[name] : values[name], !isExplicit && mapped.has(name));
     if (token && !found.has(name)) found.set(name, token);
   }
   return found;
@@ -91,8 +124,15 @@ function namedIn(config: JsonObject, map: JsonObject, byName: JsonObject): Map<s
 /** Extra tokens of a list. */
 type Listed = readonly { readonly value: unknown; readonly special: boolean }[];
 
-/** The tokens without a name, and those of an object, which have names: the steps of transformers, one by one. */
-function extraOf(config: JsonObject, map: JsonObject): { list: Listed; byName: JsonObject } {
+/**
+ * The tokens without a name, and those of an object, which have names: the steps of transformers, one by one.
+ * @param ofClass tokens that the class adds to the older of the two lists
+ */
+function extraOf(
+  config: JsonObject,
+  map: JsonObject,
+  ofClass: readonly unknown[],
+): { list: Listed; byName: JsonObject } {
   const [newer, older] = extraNames;
   const byName: JsonObject = {};
   const lists = new Map<string, Listed>();
@@ -118,5 +158,5 @@ function extraOf(config: JsonObject, map: JsonObject): { list: Listed; byName: J
       older,
       map[older].map((value) => ({ value, special: isObject(value) && !Object.hasOwn(value, "__type") })),
     );
-  return { list: lists.get(newer) ?? lists.get(older) ?? [], byName };
+  return { list: lists.get(newer) ?? [...(lists.get(older) ?? []), ...own([...ofClass])], byName };
 }

@@ -7,7 +7,7 @@ import { RubricateError } from "../errors";
 import { Callback, runJob, throwIfAborted } from "../job";
 import type { LanguageModel } from "../model/model";
 import { adapterHandle, contextName } from "../model_arguments";
-import type { NativeAdapter, NativeSums } from "../native";
+import type { NativeAdapter, NativeMicroBatch } from "../native";
 import { checkOptions, functionOf, type OptionNames, signalOf } from "../options";
 import { type ExampleSource, exampleSource, requireFit } from "./examples";
 
@@ -34,6 +34,33 @@ export interface Evaluation {
   readonly tokens: number;
 }
 
+/** A few micro-batches of one adapter or of the model: what one call of the core evaluates of a run. */
+export interface EvaluationPart {
+  readonly microBatches: readonly NativeMicroBatch[];
+  /** null: the model alone. */
+  readonly adapter: NativeAdapter | null;
+}
+
+/** Sums over the supervised tokens of a part. */
+export interface EvaluationSums {
+  readonly nats: number;
+  readonly supervisedTokens: number;
+  readonly correctTokens: number;
+}
+
+/** Evaluates parts of one run alone. */
+export async function sumsAlone(
+  model: LanguageModel,
+  { microBatches, adapter }: EvaluationPart,
+  signal: AbortSignal | undefined,
+  progress?: { stop: () => void },
+): Promise<EvaluationSums> {
+  const slot = adapter ? 1 : 0;
+  const evaluating = () => model.native.evaluate(microBatches, adapter ? [adapter] : []);
+  const { nats, supervisedTokens, correctTokens } = await runJob(evaluating, signal, progress);
+  return { nats: nats[slot]!, supervisedTokens: supervisedTokens[slot]!, correctTokens: correctTokens[slot]! };
+}
+
 /** Micro-batches per native call: few, so that other calls of the same model do not wait long. */
 const microBatchesOfACall = 4;
 
@@ -58,15 +85,19 @@ export async function evaluate(
   return evaluateSource(model, source, adapterHandle(given.adapter, model), { batchSize, signal, onProgress });
 }
 
-/** Like `evaluate`, with checked examples. */
+/** Like `evaluate`, with checked examples. @param options sums: evaluates a part; default: alone */
 export async function evaluateSource(
   model: LanguageModel,
   source: ExampleSource,
   adapter: NativeAdapter | null,
-  options: Pick<EvaluateOptions, "signal" | "onProgress"> & { batchSize: number },
+  options: Pick<EvaluateOptions, "signal" | "onProgress"> & {
+    readonly batchSize: number;
+    readonly sums?: (part: EvaluationPart, signal: AbortSignal | undefined) => Promise<EvaluationSums>;
+  },
 ): Promise<Evaluation> {
   const { batchSize, signal } = options;
   const progress = new Callback(options.onProgress);
+  const sumsOf = options.sums ?? ((part, by) => sumsAlone(model, part, by, progress));
   const plan = await source.plan({ batchSize, shuffle: false, seed: 0, epoch: 0 });
   const slot = adapter ? 1 : 0;
   const load = (from: number) => {
@@ -86,14 +117,10 @@ export async function evaluateSource(
       throwIfAborted(signal);
       const microBatches = await loading;
       loading = load(at + microBatchesOfACall);
-      const sums: NativeSums = await runJob(
-        () => model.native.evaluate(microBatches, adapter ? [adapter] : []),
-        signal,
-        progress,
-      );
-      total.nats += sums.nats[slot]!;
-      total.supervised += sums.supervisedTokens[slot]!;
-      total.correct += sums.correctTokens[slot]!;
+      const sums = await sumsOf({ microBatches, adapter }, signal);
+      total.nats += sums.nats;
+      total.supervised += sums.supervisedTokens;
+      total.correct += sums.correctTokens;
       for (const { sequenceStarts } of microBatches) total.done += sequenceStarts.length - 1;
       progress.tell({ done: total.done, total: plan.indices.length });
       progress.throwIfFailed();

@@ -107,5 +107,6 @@ export function lossTrendOf(settings: Settings, warmupSteps: number): LossTrend 
   const { learningRate, method, adapter, shuffle, model } = settings;
   if (!shuffle) return undefined;
   const { hidden } = model.architecture;
-  return new LossTrend(learningRate, { method, sites: adapter?.sites ?? [], hidden }, warmupSteps);
+  const trained = { method, sites: adapter?.sites ?? [], hidden, usualRate: adapter?.usualRate };
+  return new LossTrend(learningRate, trained, warmupSteps);
 }

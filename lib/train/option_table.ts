@@ -20,7 +20,7 @@ import {
   positiveFloat32,
   record,
 } from "../option_kinds";
-import { defaultLearningRate, defaultMethod } from "./learning_rates";
+import { defaultLearningRate, defaultMethod, type TrainingMethod, trainingMethods } from "./learning_rates";
 import { type Option, option, type RunFacts } from "./option";
 import { type Schedule, schedules } from "./schedule";
 
@@ -57,12 +57,15 @@ export const trainingOptions = {
     identity: false,
     flags: { overwrite: { help: "replaces the results of another run in --out", alone: true } },
   }),
-  /** "red", "lora" and "ia3" train the adapter, "full" all weights of the model. Default: that of the adapter. */
-  method: option(choice(["red", "lora", "ia3", "full"]), {
-    default: ({ method }) => method,
+  /** The method of the adapter, such as "red", or "full": trains all weights of the model. Default: that of the adapter. */
+  method: option(choice(trainingMethods), {
+    default: ({ method }) => method as TrainingMethod, // one of one's own is not among the names
     identity: true,
     flags: {
-      method: { help: "trains a RED, a LoRA or an (IA)3 adapter, or all weights of the model", default: defaultMethod },
+      method: {
+        help: "trains an adapter of this method (docs/methods.md), or all weights of the model",
+        default: defaultMethod,
+      },
     },
   }),
   /**

@@ -13,7 +13,7 @@ export class Run {
 
   /** Prepares a run: checks the data and reads the checkpoint to resume from, if any. */
   static async begin(start: RunStart, steps: StepMaker): Promise<Run> {
-    return new Run(await RunCore.begin(start), steps, start.signal);
+    return new Run(await RunCore.begin(start, steps), steps, start.signal);
   }
 
   async *events(): AsyncGenerator<TrainEvent, TrainSummary, void> {

@@ -27,7 +27,7 @@ import type { RunLock } from "./run_lock";
 import { learningRateAt, warmupStepsOf } from "./schedule";
 import { sourcesOf } from "./sources";
 import { newState } from "./state";
-import { rowsOf, type StepRequest } from "./step_maker";
+import { rowsOf, type StepMaker, type StepRequest } from "./step_maker";
 import { restoreMoments, type Trainee, traineeOf } from "./trainee";
 
 /** A step's examples. */
@@ -52,6 +52,7 @@ interface Parts {
   readonly outputDir: string | undefined;
   readonly lock: RunLock;
   readonly hooks: RunHooks;
+  readonly steps: StepMaker;
 }
 
 /** What a run is begun with. */
@@ -120,7 +121,7 @@ export class RunCore {
   }
 
   /** Prepares a run: checks the data and reads the checkpoint to resume from, if any. */
-  static async begin({ settings, resume, lock, signal, hooks = {} }: RunStart): Promise<RunCore> {
+  static async begin({ settings, resume, lock, signal, hooks = {} }: RunStart, steps: StepMaker): Promise<RunCore> {
     throwIfAborted(signal);
     const { model, adapter } = settings;
     const { train, evaluation } = await sourcesOf(settings);
@@ -144,10 +145,8 @@ export class RunCore {
     const request = { outputDir, resume, overwrite, identity, plan, cpuPath, matmul, trainee, parameterFile, signal };
     const resumed = await resumption(request);
     throwIfAborted(signal);
-    const run = new RunCore(
-      { settings, signal, train, evaluation, plan, totalSteps, warmupSteps, trainee, identity, outputDir, lock, hooks },
-      resumed,
-    );
+    const data = { train, evaluation, plan, totalSteps, warmupSteps };
+    const run = new RunCore({ settings, signal, ...data, trainee, identity, outputDir, lock, hooks, steps }, resumed);
     await run.restore();
     if (outputDir !== undefined) await writeRunFile(outputDir, { identity, overwrites: resumed.overwrites });
     return run;

@@ -8,6 +8,7 @@ import { bestFolder, requireNoLink } from "./output_links";
 import type { RunHooks } from "./run_hooks";
 import type { RunLock } from "./run_lock";
 import type { newState } from "./state";
+import type { StepMaker } from "./step_maker";
 import type { Trainee } from "./trainee";
 
 /** The parts of a run that its evaluations need. */
@@ -20,6 +21,7 @@ interface EvaluatedParts {
   readonly outputDir: string | undefined;
   readonly lock: RunLock;
   readonly hooks: RunHooks;
+  readonly steps: StepMaker;
 }
 
 export class RunEvaluations {
@@ -83,9 +85,15 @@ export class RunEvaluations {
   }
 
   /** Evaluates the parameters as they are. */
-  private evaluation(): Promise<Evaluation> {
-    const { settings, signal, evaluation } = this.parts;
+  private async evaluation(): Promise<Evaluation> {
+    const { settings, signal, evaluation, steps } = this.parts;
     const { model, adapter, batchSize } = settings;
-    return evaluateSource(model, evaluation!, adapter?.native ?? null, { batchSize, signal });
+    const sums: StepMaker["evaluate"] = (part, by) => steps.evaluate(part, by);
+    steps.evaluates(true);
+    try {
+      return await evaluateSource(model, evaluation!, adapter?.native ?? null, { batchSize, signal, sums });
+    } finally {
+      steps.evaluates(false);
+    }
   }
 }

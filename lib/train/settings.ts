@@ -34,6 +34,7 @@ export function checkedSettings(given: TrainerOptions): TrainerSettings {
     method,
     sites: adapter?.sites ?? [],
     hidden: model.architecture.hidden,
+    usualRate: adapter?.usualRate,
     contextLength: model.contextLength,
     evaluates: options.eval !== undefined,
     writes: options.outputDir !== undefined,

@@ -1,7 +1,8 @@
-/** How the optimizer steps of a run are made: alone here; together with those of other runs in shared_steps.ts. */
+/** How the steps and evaluations of a run are made: alone here; together with those of other runs in shared_steps.ts. */
 import { runJob } from "../job";
 import type { LanguageModel } from "../model/model";
 import type { NativeMicroBatch, NativeOptimizer, NativeOptimizerOptions, NativeTenantResult } from "../native";
+import { type EvaluationPart, type EvaluationSums, sumsAlone } from "./evaluate";
 import type { Trainee } from "./trainee";
 
 /** A step that a run is ready to make. */
@@ -17,6 +18,10 @@ export interface StepRequest {
 export interface StepMaker {
   /** Makes a step. @throws RubricateError then nothing of the run has changed */
   make(step: StepRequest, signal: AbortSignal | undefined): Promise<NativeTenantResult>;
+  /** Evaluates a part of the run's examples. */
+  evaluate(part: EvaluationPart, signal: AbortSignal | undefined): Promise<EvaluationSums>;
+  /** Tells that an evaluation of several parts begins, or that it has ended. */
+  evaluates(now: boolean): void;
   /** Tells that the run does something before its next step that takes long. */
   away(): void;
 }
@@ -36,6 +41,8 @@ export function stepsAlone(model: LanguageModel): StepMaker {
       const [result] = await runJob(() => model.native.trainStep(request), signal);
       return result!;
     },
+    evaluate: (part, signal) => sumsAlone(model, part, signal),
+    evaluates() {},
     away() {},
   };
 }

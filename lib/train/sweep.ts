@@ -70,7 +70,7 @@ async function* sweep(given: TrainerSettings, run: SweptRun): AsyncGenerator<Tri
   const { train, evaluation } = await sourcesOf(given);
   const settings = { ...given, train, eval: evaluation! };
   const totalSteps = await new Plan(train, settings).totalSteps();
-  const rates = ratesToSweep(settings.method);
+  const rates = ratesToSweep({ method: settings.method, usualRate: settings.adapter?.usualRate });
   const unit = Math.floor((totalSteps * stepShare) / (rates.length + 2 * finalists));
   if (unit < fewestSteps) throw tooShort(totalSteps, rates.length);
   const part = await evaluationPart(evaluation!, train, totalSteps, rates.length + finalists, settings);

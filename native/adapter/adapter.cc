@@ -28,7 +28,7 @@ void Adapter::make_parameters() {
       var.slot()->grad = gradients_.part(own.offset, own.shape);
       var.slot()->in_place = true;
     }
-    parameters_.push_back({own.name, var.value(), var.slot()->grad, own.start, true, {}});
+    parameters_.push_back({own.name, var.value(), var.slot()->grad, own.start, own.decays, {}});
     vars_.push_back(std::move(var));
   }
 }

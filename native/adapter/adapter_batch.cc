@@ -5,6 +5,7 @@
 namespace rubricate {
 namespace {
 
+// One layer more than the model has: its first norm is the final one.
 size_t site_key(int64_t layer, Site site) { return static_cast<size_t>(layer * kSites + static_cast<int>(site)); }
 
 void check_plans(const Architecture& architecture, const std::vector<std::shared_ptr<Adapter>>& adapters) {
@@ -24,7 +25,7 @@ void check_plans(const Architecture& architecture, const std::vector<std::shared
 AdapterBatch::AdapterBatch(const Architecture& architecture, const std::vector<std::shared_ptr<Adapter>>& adapters,
                            bool training, const std::shared_ptr<Arena>& arena)
     : training_(training), adapters_(adapters), placed_(adapters) {
-  parts_.resize(static_cast<size_t>(architecture.stack.layers * kSites));
+  parts_.resize(static_cast<size_t>((architecture.stack.layers + 1) * kSites));
   norms_.resize(parts_.size());
   check_plans(architecture, adapters);
   for (size_t i = 0; i < adapters.size(); ++i) {
@@ -50,6 +51,10 @@ void AdapterBatch::add(const AdapterPlan::SitePlan& plan, size_t slot, const Ada
   if (plan.edits()) {
     parts.affine.slots.resize(slots);
     parts.affine.slots[slot] = {var(plan.scale), var(plan.bias)};
+  }
+  if (plan.replaces()) {
+    parts.own_norm.slots.resize(slots);
+    parts.own_norm.slots[slot] = {var(plan.own_weight), var(plan.own_bias)};
   }
   if (plan.has_low_rank()) {
     const Var a = var(plan.a), b = var(plan.b);

@@ -29,10 +29,10 @@ class AdapterBatch : public AdapterSet {
   void add(const AdapterPlan::SitePlan& plan, size_t slot, const Adapter& adapter);
 
   const bool training_;
-  std::vector<std::unique_ptr<SiteParts>> parts_;  // [layers, kSites]
+  std::vector<std::unique_ptr<SiteParts>> parts_;  // [layers + 1, kSites]
   std::vector<std::shared_ptr<Adapter>> adapters_;
   std::vector<std::shared_ptr<Adapter>> placed_;     // the adapters themselves, or their device copies
-  std::vector<std::shared_ptr<SlotVectors>> norms_;  // [layers, kSites]: what the layer norms in `output` read
+  std::vector<std::shared_ptr<SlotVectors>> norms_;  // [layers + 1, kSites]: what the layer norms in `output` read
 };
 
 }  // namespace rubricate

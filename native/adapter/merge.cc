@@ -30,6 +30,7 @@ void merge_row(float* row, int64_t width, int64_t output, const LinearMerge& mer
     const float scale = merge.scale[static_cast<size_t>(output)];
     for (int64_t k = 0; k < width; ++k) row[k] *= scale;
   }
+  if (!merge.own.empty()) row[0] = merge.own[static_cast<size_t>(output)];
   if (!merge.bias.empty()) row[0] += merge.bias[static_cast<size_t>(output)];
 }
 
@@ -42,6 +43,7 @@ void merge_linear(const Tensor& to, const Tensor* from, const LinearMerge& merge
   require(!from || from->shape() == shape, "ERR_SHAPE", "Expected shape ", shape_text(shape), " but received ",
           from ? shape_text(from->shape()) : "");
   const int64_t outputs = shape[0], width = shape.size() == 2 ? shape[1] : 1;
+  if (!merge.own.empty()) require_count("own", merge.own, shape.size() == 1 ? outputs : 0);
   if (merge.rank > 0) {
     require_count("a", merge.a, merge.rank * width);
     require_count("b", merge.b, outputs * merge.rank);

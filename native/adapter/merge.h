@@ -1,4 +1,5 @@
-// Merges an adapter's edit of a linear layer into the layer's own weight and bias.
+// Merges an adapter's edit of a linear layer into the layer's own weight and bias, and its own norm in place of the
+// model's.
 #pragma once
 
 #include <atomic>
@@ -18,7 +19,8 @@ struct LinearMerge {
   std::vector<float> input_scale;  // [inputs]; empty: 1. Of a matrix alone
   std::vector<float> scale;        // [outputs]; empty: 1
   std::vector<float> bias;         // [outputs]; empty: 0. Of a vector alone
-  bool changes() const { return rank > 0 || !input_scale.empty() || !scale.empty() || !bias.empty(); }
+  std::vector<float> own;  // [outputs]: in place of the vector, which nothing else then changes; empty: not replaced
+  bool changes() const { return !own.empty() || rank > 0 || !input_scale.empty() || !scale.empty() || !bias.empty(); }
 };
 
 // Writes the merged weight or bias, computed in fp32 and rounded once to the dtype of `to`.

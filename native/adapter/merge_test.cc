@@ -43,6 +43,10 @@ TEST_CASE("a merged weight is diag(scale) (W diag(input_scale) + factor B A), a 
   vector.bias = {10, 20};
   CHECK(merged({2}, &b, vector) == std::vector<float>{16, 15});
   CHECK(merged({2}, nullptr, vector) == std::vector<float>{10, 20});
+  LinearMerge own;
+  own.own = {7, 8};
+  CHECK(own.changes());
+  CHECK(merged({2}, &b, own) == std::vector<float>{7, 8});
 }
 
 TEST_CASE("a merged weight is rounded once, to bfloat16") {
@@ -73,6 +77,9 @@ TEST_CASE("a merge checks its sizes, and stops when it is cancelled") {
   merge.input_scale = {1, 2};
   CHECK(code(merge, {2, 3}) == "ERR_SHAPE");
   merge.input_scale = {};
+  merge.own = {1, 2};  // of a matrix
+  CHECK(code(merge, {2, 3}) == "ERR_SHAPE");
+  merge.own = {};
   merge.rank = 1;
   merge.a = {1, 2, 3};
   merge.b = {1};

@@ -4,6 +4,8 @@
 //   x' = input_scale * x (by slot);  x' = input(x');  y = x' W'^T + b, W' = weight(W);  y += branch(x);  y += factor * B (A x) (low_rank);
 //   y = scale * y + bias (affine);  y = output(y)
 //
+// At a norm of the model there is `own_norm` alone: each row's slot has its own weight and bias in place of the norm's.
+//
 // If the two sites that end a sub-layer have only `affine`, the block runs the fused op; anything else runs the same
 // formula op by op, on the same tape.
 #pragma once
@@ -30,11 +32,15 @@ struct SiteParts {
   SlotVectors affine;     // no slots: no edit
   EditView view;          // `affine` for inference: without gradients, checked before; no slots: no edit. Not both.
   std::function<Var(Tape&, const Var& y, const SequenceRows& rows)> output;
-  bool trains = false;  // whether any part has a parameter that needs a gradient
+  SlotVectors own_norm;    // weight (as `scale`) and bias; undefined: the norm's own
+  EditView own_norm_view;  // the same for inference, as `view`. Not both.
+  bool trains = false;     // whether any part has a parameter that needs a gradient
 
   bool has_low_rank() const { return !low_rank.slots.empty(); }
   bool has_affine() const { return !affine.slots.empty(); }
   bool has_view() const { return view.slots > 0; }
+  bool has_own_norm() const { return !own_norm.slots.empty(); }
+  bool has_own_norm_view() const { return own_norm_view.slots > 0; }
   bool changes_input() const { return !input_scale.slots.empty() || input_scale_view.slots > 0 || input; }
 };
 
@@ -42,13 +48,13 @@ struct SiteParts {
 class AdapterSet {
  public:
   virtual ~AdapterSet() = default;
-  // The parts at a site, or null if there are none.
+  // The parts at a site, or null if there are none. layer: below site_layers().
   virtual const SiteParts* at(int64_t layer, Site site) const = 0;
-  // Whether any parameter in this layer needs a gradient. A recomputed block must then run its backward pass even if
-  // its input needs no gradient.
+  // Whether any parameter of this layer's block needs a gradient. A recomputed block must then run its backward pass even
+  // if its input needs no gradient. A block computes the first norm of the next layer, not its own.
   bool trains(int64_t layer) const {
     for (const auto& [site, name] : kSiteNames) {
-      const SiteParts* parts = at(layer, site);
+      const SiteParts* parts = at(site == Site::input_norm ? layer + 1 : layer, site);
       if (parts != nullptr && parts->trains) return true;
     }
     return false;

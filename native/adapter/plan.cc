@@ -14,7 +14,7 @@ namespace rubricate {
 namespace {
 
 AdapterPlan::Parameter parse_parameter(const JsonAt& at) {
-  at.expect_only({"name", "shape", "start"});
+  at.expect_only({"name", "shape", "start", "decays"});
   AdapterPlan::Parameter parameter;
   parameter.name = at["name"].string();
   const JsonAt shape = at["shape"];
@@ -23,6 +23,7 @@ AdapterPlan::Parameter parse_parameter(const JsonAt& at) {
     parameter.shape.push_back(shape.at(axis).integer(1, limits::kMaxIntermediate));
   parameter.start = static_cast<float>(at["start"].number());
   if (!std::isfinite(parameter.start)) at["start"].reject("a finite float32 number");
+  if (at.has("decays")) parameter.decays = at["decays"].boolean();
   return parameter;
 }
 
@@ -44,9 +45,9 @@ class Indices {
 };
 
 AdapterPlan::SitePlan parse_site(const JsonAt& at, Indices& indices) {
-  at.expect_only({"layer", "site", "input_scale", "scale", "bias", "norm", "low_rank"});
+  at.expect_only({"layer", "site", "input_scale", "scale", "bias", "norm", "low_rank", "own"});
   AdapterPlan::SitePlan plan;
-  plan.layer = at["layer"].integer(0, limits::kMaxLayers - 1);
+  plan.layer = at["layer"].integer(0, limits::kMaxLayers);
   const auto site = value_of(kSiteNames, at["site"].string());
   if (!site) at["site"].reject("a site");
   plan.site = *site;
@@ -67,7 +68,17 @@ AdapterPlan::SitePlan parse_site(const JsonAt& at, Indices& indices) {
     plan.factor = static_cast<float>(low_rank["factor"].number());
     if (!std::isfinite(plan.factor)) low_rank["factor"].reject("a finite float32 number");
   }
-  if (!plan.scales_input() && !plan.edits() && !plan.has_norm() && !plan.has_low_rank()) at.reject("at least one part");
+  if (at.has("own")) {
+    const JsonAt own = at["own"];
+    own.expect_only({"weight", "bias"});
+    plan.own_weight = indices.read_if(own, "weight");
+    plan.own_bias = indices.read_if(own, "bias");
+    if (!plan.replaces()) own.reject("a weight, a bias, or both");
+  }
+  const bool edits = plan.scales_input() || plan.edits() || plan.has_norm() || plan.has_low_rank();
+  if (!edits && !plan.replaces()) at.reject("at least one part");
+  if (is_norm(plan.site) ? edits : plan.replaces())
+    at.reject("own vectors at a norm of the model, and edits at a linear layer");
   return plan;
 }
 
@@ -101,11 +112,13 @@ AdapterPlan AdapterPlan::parse(const std::string& json) {
 
 void AdapterPlan::require_fits(const Architecture& architecture) const {
   for (const SitePlan& plan : sites) {
-    require(plan.layer < architecture.stack.layers, "ERR_ARGUMENT", "The adapter edits layer ", plan.layer,
+    require(plan.layer < site_layers(architecture, plan.site), "ERR_ARGUMENT", "The adapter edits layer ", plan.layer,
             " but the model has ", architecture.stack.layers);
     require(has_site(architecture, plan.site), "ERR_ARGUMENT", "The adapter edits ", name_of(kSiteNames, plan.site),
             " but the model's feed-forward has no gate");
     const int64_t outputs = site_width(architecture, plan.site), inputs = site_inputs(architecture, plan.site);
+    require(plan.own_bias < 0 || architecture.stack.norm.layer(), "ERR_ARGUMENT", "The adapter has a bias for ",
+            site_name(plan.layer, plan.site), " but the model's norms have none");
     const auto expect = [&](int32_t index, const Shape& shape) {
       if (index < 0) return;
       const Parameter& own = parameters[static_cast<size_t>(index)];
@@ -113,7 +126,9 @@ void AdapterPlan::require_fits(const Architecture& architecture) const {
               " but received ", shape_text(own.shape));
     };
     expect(plan.input_scale, {inputs});
-    for (const int32_t vector : {plan.scale, plan.bias, plan.norm_weight, plan.norm_bias}) expect(vector, {outputs});
+    for (const int32_t vector :
+         {plan.scale, plan.bias, plan.norm_weight, plan.norm_bias, plan.own_weight, plan.own_bias})
+      expect(vector, {outputs});
     if (!plan.has_low_rank()) continue;
     expect(plan.a, {rank(plan), inputs});
     expect(plan.b, {outputs, rank(plan)});

@@ -4,10 +4,12 @@
 //   { "parameters": [ { "name": "layers.0.mlp.down_proj.scale", "shape": [24], "start": 1 }, ... ],
 //     "sites": [ { "layer": 0, "site": "down_proj", "scale": 0, "bias": 1 },
 //                { "layer": 0, "site": "q_proj", "low_rank": { "a": 2, "b": 3, "factor": 2 } },
-//                { "layer": 1, "site": "down_proj", "input_scale": 4 }, ... ] }
+//                { "layer": 1, "site": "down_proj", "input_scale": 4 },
+//                { "layer": 0, "site": "input_layernorm", "own": { "weight": 5, "bias": 6 } }, ... ] }
 //
-// Numbers after "input_scale", "scale", "bias", "norm" ("weight", "bias") and "low_rank" ("a", "b") are indices of parameters. Each
-// parameter has one place, each site is named once.
+// Numbers after "input_scale", "scale", "bias", "norm" ("weight", "bias"), "low_rank" ("a", "b") and "own" ("weight",
+// "bias") are indices of parameters. Each parameter has one place, each site is named once. A norm of the model has "own"
+// alone, and no other site has it.
 #pragma once
 
 #include <cstdint>
@@ -29,10 +31,11 @@ struct AdapterPlan {
     Shape shape;         // fp32
     float start = 0.0f;  // each element's first value, and what weight decay pulls it to
     int64_t offset = 0;  // elements from the beginning of the adapter's values
+    bool decays = true;  // whether weight decay applies
     bool operator==(const Parameter&) const = default;
   };
   // Indices of parameters; -1: none. In this order: y = W (input_scale * x) + b; y += factor * B (A x);
-  // y = scale * y + bias; y = norm(y).
+  // y = scale * y + bias; y = norm(y). At a norm of the model: y = norm of x with the adapter's own weight and bias.
   struct SitePlan {
     int64_t layer = 0;
     Site site = Site::down_proj;
@@ -41,10 +44,12 @@ struct AdapterPlan {
     int32_t norm_weight = -1, norm_bias = -1;  // [outputs] each: a layer norm, both or none
     int32_t a = -1, b = -1;                    // [rank, inputs], [outputs, rank]: a low-rank update, both or none
     float factor = 0.0f;
+    int32_t own_weight = -1, own_bias = -1;  // [width] each: in place of the norm's own, at least one
     bool scales_input() const { return input_scale >= 0; }
     bool edits() const { return scale >= 0 || bias >= 0; }
     bool has_norm() const { return norm_weight >= 0; }
     bool has_low_rank() const { return a >= 0; }
+    bool replaces() const { return own_weight >= 0 || own_bias >= 0; }
     bool operator==(const SitePlan&) const = default;
   };
   std::vector<Parameter> parameters;
@@ -55,7 +60,7 @@ struct AdapterPlan {
   static AdapterPlan parse(const std::string& json);
   // Whether layers and shapes fit the model. Errors: ERR_ARGUMENT (a layer), ERR_SHAPE.
   void require_fits(const Architecture& architecture) const;
-  // Whether any site has a layer norm. Such adapters share a batch only with those of the same plan: their sites round
+  // Whether any site has a layer norm after its edit. Such adapters share a batch only with those of the same plan: their sites round
   // once more than others, so another sequence beside them would lose its bits.
   bool has_norm() const;
   int64_t rank(const SitePlan& site) const { return parameters[static_cast<size_t>(site.a)].shape[0]; }

@@ -48,6 +48,18 @@ TEST_CASE("a plan is read as it is written") {
   CHECK(!input.sites[0].edits());
 }
 
+TEST_CASE("a plan gives the norms of the model their own vectors, the final one as one of a layer more") {
+  const AdapterPlan norms = AdapterPlan::parse(
+      R"({"parameters":[{"name":"a","shape":[24],"start":1,"decays":false},{"name":"b","shape":[24],"start":1}],
+          "sites":[{"layer":3,"site":"input_layernorm","own":{"weight":0}},
+                   {"layer":2,"site":"post_attention_layernorm","own":{"weight":1}}]})");
+  norms.require_fits(architecture());
+  CHECK(norms.sites[0].replaces());
+  CHECK(!norms.parameters[0].decays);
+  CHECK(norms.parameters[1].decays);
+  CHECK(!norms.has_norm());
+}
+
 TEST_CASE("a plan that does not fit is refused with its place") {
   const struct {
     std::string json;
@@ -68,6 +80,19 @@ TEST_CASE("a plan that does not fit is refused with its place") {
       {kVectors + R"([{"layer":0,"site":"o_proj","scale":0},{"layer":0,"site":"o_proj","bias":1}]})", "ERR_ARGUMENT",
        "each site of a layer once"},
       {kVectors + R"([{"layer":9,"site":"down_proj","scale":0,"bias":1}]})", "ERR_ARGUMENT", "layer 9"},
+      {kVectors + R"([{"layer":3,"site":"down_proj","scale":0,"bias":1}]})", "ERR_ARGUMENT", "layer 3"},
+      {kVectors + R"([{"layer":4,"site":"input_layernorm","own":{"weight":0,"bias":1}}]})", "ERR_ARGUMENT", "layer 4"},
+      {kVectors + R"([{"layer":3,"site":"post_attention_layernorm","own":{"weight":0,"bias":1}}]})", "ERR_ARGUMENT",
+       "layer 3"},
+      {kVectors + R"([{"layer":0,"site":"input_layernorm","own":{"weight":0,"bias":1}}]})", "ERR_ARGUMENT",
+       "layers.0.input_layernorm"},
+      {kVectors + R"([{"layer":0,"site":"input_layernorm","scale":0,"bias":1}]})", "ERR_ARGUMENT", "own vectors"},
+      {kVectors + R"([{"layer":0,"site":"o_proj","own":{"weight":0,"bias":1}}]})", "ERR_ARGUMENT", "own vectors"},
+      {kVectors + R"([{"layer":0,"site":"input_layernorm","own":{}}]})", "ERR_ARGUMENT", "a weight, a bias, or both"},
+      {kVectors + R"([{"layer":0,"site":"input_layernorm","own":{"scale":0}}]})", "ERR_ARGUMENT", "scale"},
+      {R"({"parameters":[{"name":"s","shape":[23],"start":1}],
+           "sites":[{"layer":0,"site":"input_layernorm","own":{"weight":0}}]})",
+       "ERR_SHAPE", "[24]"},
       {kVectors + R"([{"layer":0,"site":"gate_proj","scale":0,"bias":1}]})", "ERR_SHAPE", "[40]"},
       {kVectors + R"([{"layer":0,"site":"down_proj","input_scale":0,"bias":1}]})", "ERR_SHAPE", "[40]"},
       {kVectors + R"([{"layer":0,"site":"q_proj","input_scale":2,"bias":1}]})", "ERR_ARGUMENT", "input_scale"},

@@ -39,7 +39,7 @@ void DeviceVersions::trim() {
 }
 
 ResidentBatch::ResidentBatch(const Architecture& architecture)
-    : architecture_(architecture), site_index_(static_cast<size_t>(architecture.stack.layers * kSites), -1) {}
+    : architecture_(architecture), site_index_(static_cast<size_t>((architecture.stack.layers + 1) * kSites), -1) {}
 
 void ResidentBatch::check(const AdapterVersion& version) const { version.plan().require_fits(architecture_); }
 
@@ -99,8 +99,8 @@ void ResidentBatch::place(DeviceVersions& copies, const std::shared_ptr<Arena>& 
       if (site.edits()) edits[static_cast<size_t>(index)] = true;
       if (site.scales_input()) scales_input[static_cast<size_t>(index)] = true;
       set(input_row, site.input_scale);
-      set(0, site.scale);
-      set(1, site.bias);
+      set(0, site.replaces() ? site.own_weight : site.scale);
+      set(1, site.replaces() ? site.own_bias : site.bias);
       if (site.has_low_rank()) add(parts_[static_cast<size_t>(index)].low_rank, slot, site, version->plan(), values);
       if (!norm) continue;
       set(2, site.norm_weight);
@@ -134,7 +134,8 @@ void ResidentBatch::place(DeviceVersions& copies, const std::shared_ptr<Arena>& 
                                     of(device, input_row),
                                     nullptr};
     if (edits[e]) parts_[e].view = view(0);  // not where all have a low-rank update alone
-    if (!norm) continue;
+    if (is_norm(edited[e]->site)) parts_[e].own_norm_view = view(0);
+    if (!norm || is_norm(edited[e]->site)) continue;
     parts_[e].output = [norm_view = view(2)](Tape& tape, const Var& y, const SequenceRows& sequence_rows) {
       return layer_norm(tape, y.value(), norm_view, sequence_rows, kEditNormEps);
     };

@@ -64,11 +64,11 @@ class ResidentBatch : public AdapterSet {
   const Architecture& architecture_;
   std::vector<std::shared_ptr<const AdapterVersion>> versions_;  // slot i + 1
   std::unordered_map<int64_t, int32_t> slot_by_id_;
-  // [edited sites][rows][slots + 1]: scale, bias, the norm's weight and bias if there are norms, and input_scale if any
+  // [edited sites][rows][slots + 1]: scale and bias (at a norm of the model its own weight and bias), the layer norm's weight and bias if there are norms, and input_scale if any
   // site has one
   std::vector<const float*> table_;
   Tensor on_device_;
-  std::vector<int32_t> site_index_;  // [layers * kSites]: place among the edited sites; -1: not edited
+  std::vector<int32_t> site_index_;  // [(layers + 1) * kSites]: place among the edited sites; -1: not edited
   std::vector<SiteParts> parts_;     // [edited sites]
 };
 

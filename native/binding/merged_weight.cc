@@ -22,6 +22,7 @@ LinearMerge merge_argument(const Napi::Object& part) {
   if (const Napi::Value scale = part.Get("inputScale"); !is_missing(scale))
     merge.input_scale = float32_argument(scale, "inputScale");
   if (const Napi::Value scale = part.Get("scale"); !is_missing(scale)) merge.scale = float32_argument(scale, "scale");
+  if (const Napi::Value own = part.Get("own"); !is_missing(own)) merge.own = float32_argument(own, "own");
   if (const Napi::Value bias = part.Get("bias"); !is_missing(bias)) merge.bias = float32_argument(bias, "bias");
   return merge;
 }

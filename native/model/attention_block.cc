@@ -63,10 +63,10 @@ Var AttentionBlock::attend(Tape& tape, const Var& normed, const BlockInput& in) 
   return attention(tape, q, k, v, shape, rows.sequences, rows.starts, rows.copies);
 }
 
-std::pair<Var, Var> AttentionBlock::forward(Tape& tape, const Var& residual, const Var& normed, const Norm& norm,
+std::pair<Var, Var> AttentionBlock::forward(Tape& tape, const Var& residual, const Var& normed, const EditedNorm& next,
                                             const BlockInput& in) const {
   return closing_linear(tape, attend(tape, normed, in), {o_proj, in.parts(layer, Site::o_proj), compute}, residual,
-                        norm, in.rows);
+                        next, in.rows);
 }
 
 }  // namespace rubricate

@@ -22,7 +22,7 @@ struct AttentionBlock {
   static AttentionBlock load(const WeightLoader& weights, const Architecture& architecture, int64_t layer,
                              DType compute);
   // Returns the new residual stream and its norm.
-  std::pair<Var, Var> forward(Tape& tape, const Var& residual, const Var& normed, const Norm& norm,
+  std::pair<Var, Var> forward(Tape& tape, const Var& residual, const Var& normed, const EditedNorm& next,
                               const BlockInput& in) const;
 
  private:

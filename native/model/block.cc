@@ -18,8 +18,11 @@ Block Block::load(const WeightLoader& weights, const Architecture& architecture,
 
 std::pair<Var, Var> Block::forward(Tape& tape, const Var& residual, const Var& normed, const Norm& next_norm,
                                    const BlockInput& in) const {
-  auto [middle, middle_normed] = attention.forward(tape, residual, normed, post_norm, in);
-  return feed_forward.forward(tape, middle, std::move(middle_normed), next_norm, in);
+  const int64_t layer = attention.layer;
+  auto [middle, middle_normed] =
+      attention.forward(tape, residual, normed, {post_norm, in.parts(layer, Site::post_norm)}, in);
+  return feed_forward.forward(tape, middle, std::move(middle_normed),
+                              {next_norm, in.parts(layer + 1, Site::input_norm)}, in);
 }
 
 LinearLayer& Block::linear(Site site) {
@@ -38,8 +41,11 @@ LinearLayer& Block::linear(Site site) {
       return feed_forward.up_proj;
     case Site::down_proj:
       return feed_forward.down_proj;
+    case Site::input_norm:
+    case Site::post_norm:
+      break;
   }
-  fail("ERR_INTERNAL", "Unknown site");
+  fail("ERR_INTERNAL", "Expected a linear layer");
 }
 
 }  // namespace rubricate

@@ -52,6 +52,13 @@ bool is_plain(const EditedLayer& at) {
   return !parts.changes_input() && !parts.weight && !parts.branch;
 }
 
+SumNorm sum_norm_of(const EditedNorm& next) {
+  SumNorm of{next.norm.weight, next.norm.eps};
+  if (next.parts != nullptr && next.parts->has_own_norm()) of.slots = &next.parts->own_norm;
+  if (next.parts != nullptr && next.parts->has_own_norm_view()) of.view = &next.parts->own_norm_view;
+  return of;
+}
+
 }  // namespace
 
 Var edited_linear(Tape& tape, const Var& x, const EditedLayer& at, const SequenceRows& rows) {
@@ -80,18 +87,18 @@ std::vector<Var> edited_linears(Tape& tape, const Var& x, std::initializer_list<
   return results;
 }
 
-std::pair<Var, Var> closing_linear(Tape& tape, Var inner, const EditedLayer& at, const Var& residual, const Norm& norm,
-                                   const SequenceRows& rows) {
+std::pair<Var, Var> closing_linear(Tape& tape, Var inner, const EditedLayer& at, const Var& residual,
+                                   const EditedNorm& next, const SequenceRows& rows) {
   const SiteParts& parts = parts_of(at);
   const bool fused = (parts.has_affine() || parts.has_view()) && !parts.output;
   Var h = updated(tape, unedited_linear(tape, inner, at, rows), inner, parts, rows);
   inner = {};  // frees memory that edit_add_norm can reuse
   if (!fused) h = edited(tape, std::move(h), parts, rows);
-  const SumNorm sum_norm = norm.layer ? SumNorm() : SumNorm{norm.weight, norm.eps};
+  const SumNorm sum_norm = next.norm.layer ? SumNorm() : sum_norm_of(next);
   std::pair<Var, Var> ends = fused && parts.has_view()
                                  ? edit_add_norm(tape, h.value(), residual.value(), parts.view, rows, sum_norm)
                                  : edit_add_norm(tape, h, residual, fused ? &parts.affine : nullptr, rows, sum_norm);
-  if (norm.layer) ends.second = norm(tape, ends.first);
+  if (next.norm.layer) ends.second = next(tape, ends.first, rows);
   return ends;
 }
 

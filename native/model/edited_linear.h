@@ -33,10 +33,10 @@ Var edited_linear(Tape& tape, const Var& x, const EditedLayer& at, const Sequenc
 std::vector<Var> edited_linears(Tape& tape, const Var& x, std::initializer_list<EditedLayer> layers,
                                 const SequenceRows& rows);
 
-// The end of a sub-layer: edited_linear() of its inner values, added to the residual stream, and the norm of the sum.
+// The end of a sub-layer: edited_linear() of its inner values, added to the residual stream, and the norm of the sum, `next`.
 // The fused ops/edit_add_norm/edit_add_norm.h applies `affine`, unless an `output` part must run after it, and the norm,
 // unless it is a LayerNorm.
-std::pair<Var, Var> closing_linear(Tape& tape, Var inner, const EditedLayer& at, const Var& residual, const Norm& norm,
-                                   const SequenceRows& rows);
+std::pair<Var, Var> closing_linear(Tape& tape, Var inner, const EditedLayer& at, const Var& residual,
+                                   const EditedNorm& next, const SequenceRows& rows);
 
 }  // namespace rubricate

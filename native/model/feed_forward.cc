@@ -31,11 +31,11 @@ Var FeedForward::activated(Tape& tape, const Var& normed, const BlockInput& in) 
   return swiglu(tape, both[0], both[1]);
 }
 
-std::pair<Var, Var> FeedForward::forward(Tape& tape, const Var& residual, Var normed, const Norm& norm,
+std::pair<Var, Var> FeedForward::forward(Tape& tape, const Var& residual, Var normed, const EditedNorm& next,
                                          const BlockInput& in) const {
   Var inner = activated(tape, normed, in);
   normed = {};
-  return closing_linear(tape, std::move(inner), {down_proj, in.parts(layer, Site::down_proj), compute}, residual, norm,
+  return closing_linear(tape, std::move(inner), {down_proj, in.parts(layer, Site::down_proj), compute}, residual, next,
                         in.rows);
 }
 

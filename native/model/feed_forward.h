@@ -20,7 +20,7 @@ struct FeedForward {
 
   static FeedForward load(const WeightLoader& weights, const Architecture& architecture, int64_t layer, DType compute);
   // Returns the new residual stream and its norm. Takes ownership of `normed`, so that down_proj can reuse its memory.
-  std::pair<Var, Var> forward(Tape& tape, const Var& residual, Var normed, const Norm& norm,
+  std::pair<Var, Var> forward(Tape& tape, const Var& residual, Var normed, const EditedNorm& next,
                               const BlockInput& in) const;
 
  private:

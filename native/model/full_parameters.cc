@@ -19,6 +19,7 @@ struct Model::FullParameters : ParameterSet {
       if (attention.q_norm.defined()) add(attention.q_norm, prefix + "self_attn.q_norm.weight", model.compute_);
       if (attention.k_norm.defined()) add(attention.k_norm, prefix + "self_attn.k_norm.weight", model.compute_);
       for (const auto& [site, short_name] : kSiteNames) {
+        if (is_norm(site)) continue;
         const std::string name = site_name(static_cast<int64_t>(l), site);
         LinearLayer& layer = block.linear(site);
         if (!layer.weight.defined()) continue;

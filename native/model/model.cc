@@ -77,7 +77,7 @@ Var Model::forward(Tape& tape, const Batch& batch, const AdapterSet* adapters, b
   const BlockInput in{batch.positions().data(), batch.sequence_rows(copies), adapters, cache,
                       rope_ ? &*rope_ : nullptr};
   Var residual = embed(tape, batch);
-  Var normed = blocks_.front().input_norm(tape, residual);
+  Var normed = EditedNorm{blocks_.front().input_norm, in.parts(0, Site::input_norm)}(tape, residual, in.rows);
   for (int64_t l = 0; l < architecture_.stack.layers; ++l) {
     tape.yield();
     const Block& block = blocks_[static_cast<size_t>(l)];

@@ -11,7 +11,14 @@ Norm Norm::load(const WeightLoader& weights, const Architecture& architecture, c
   return {norm.layer(), weights.vector(name + ".weight"), weights.vector(name + ".bias"), norm.eps};
 }
 
-Var Norm::operator()(Tape& tape, const Var& x) const {
+Var EditedNorm::operator()(Tape& tape, const Var& x, const SequenceRows& rows) const {
+  const auto& [layer, weight, bias, eps] = norm;
+  if (parts != nullptr && parts->has_own_norm())
+    return layer ? layer_norm(tape, x, {weight, bias}, parts->own_norm, rows, eps)
+                 : rms_norm(tape, x, weight, parts->own_norm, rows, eps);
+  if (parts != nullptr && parts->has_own_norm_view())
+    return layer ? layer_norm(tape, x.value(), {weight, bias}, parts->own_norm_view, rows, eps)
+                 : rms_norm(tape, x.value(), weight.value(), parts->own_norm_view, rows, eps);
   return layer ? layer_norm(tape, x, weight, bias, eps) : rms_norm(tape, x, weight, eps);
 }
 

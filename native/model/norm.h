@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "adapter/parts.h"
 #include "architecture/architecture.h"
 #include "autograd/tape.h"
 
@@ -18,7 +19,14 @@ struct Norm {
 
   // name: without ".weight".
   static Norm load(const WeightLoader& weights, const Architecture& architecture, const std::string& name);
-  Var operator()(Tape& tape, const Var& x) const;
+};
+
+// A norm in one batch.
+struct EditedNorm {
+  const Norm& norm;
+  const SiteParts* parts;  // null: no row has its own weight or bias
+
+  Var operator()(Tape& tape, const Var& x, const SequenceRows& rows) const;
 };
 
 }  // namespace rubricate

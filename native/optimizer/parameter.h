@@ -25,8 +25,8 @@ class ParameterSet {
   virtual ~ParameterSet() = default;
   virtual std::vector<Parameter>& parameters() = 0;
   virtual void changed() {}  // call after writing to masters
-  // All parameters as one contiguous tensor, if they are contiguous, all decay, and none has `publish`; otherwise
-  // `master` is undefined.
+  // All parameters as one contiguous tensor, if they are contiguous and none has `publish`; otherwise `master` is
+  // undefined. Its decay target and `decays` say nothing: those of parameters() count.
   virtual Parameter whole() { return {}; }
   void zero_grad();
   int64_t count();

@@ -104,7 +104,8 @@ class Engine : public Resident {
   void take_tokens(const std::vector<Sequence*>& sequences, std::vector<StepResult> results);
   void take_token(Sequence& sequence, const SampledToken& token);
   // false: they are not numbers, and the sequence has ended.
-  bool take_scores(Sequence& sequence, const std::vector<float>& scores);
+  bool take_scores(Sequence& sequence, const std::vector<LogProbs>& scores);
+  void tell_tops(const std::vector<TokenLogProb>& top);
   void step_failed(const std::vector<Sequence*>& sequences, const Error& error);
   void end(Sequence& sequence, EngineOutputs::Kind kind, int32_t value);
   void fail(Sequence& sequence, const std::string& code, const std::string& message);

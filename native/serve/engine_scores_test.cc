@@ -33,6 +33,38 @@ TEST_CASE("scores are the log-probabilities that a generation tells of the same 
   }
 }
 
+TEST_CASE(
+    "the likeliest tokens in the place of a scored one are those that a generation tells, whatever shares the steps") {
+  const Base base = base_of(DType::f32);
+  for (const auto& version : {std::shared_ptr<const AdapterVersion>(), base.adapters[0][0], base.adapters[4][1]}) {
+    EngineRequest request = request_of(70, 90);
+    request.version = version;
+    request.top_log_probs = 5;
+    const Answer generated = alone(base.model, request);
+    REQUIRE(generated.tops.size() == 90 * 2 * 5);
+    request.prompt.insert(request.prompt.end(), generated.ids.begin(), generated.ids.end());
+    request.score_from = 70;
+    request.max_new = 0;
+    EngineRequest plain = request, few = request;
+    plain.top_log_probs = -1;
+    few.top_log_probs = 2;
+    const Answer single = alone(base.model, request);
+    CHECK(single.score_tops == generated.tops);
+    CHECK(single.scores == generated.log_probs);
+    Served served(base.model);
+    const int32_t with = served.engine->submit(request), without = served.engine->submit(plain),
+                  two = served.engine->submit(few), stream = served.engine->submit(request_of(150, 9, 3));
+    served.run();
+    CHECK(served.answer(with).text() == single.text());
+    CHECK(served.answer(without).scores == single.scores);
+    CHECK(served.answer(without).score_tops.empty());
+    for (size_t i = 0; i < 90; ++i)
+      for (size_t k = 0; k < 4; ++k)
+        REQUIRE(served.answer(two).score_tops.at(4 * i + k) == single.score_tops.at(10 * i + k));
+    CHECK(served.answer(stream).text() == alone(base.model, request_of(150, 9, 3)).text());
+  }
+}
+
 TEST_CASE("a request may score its prompt and generate, fill the context, and be scored alone though it fills it") {
   const Base base = base_of(DType::f32);
   EngineRequest request = request_of(200, 0);
@@ -58,11 +90,18 @@ TEST_CASE("a request whose scores are not numbers fails alone") {
   EngineRequest request = request_of(40, 0);
   request.score_from = 1;
   const int32_t good = served.engine->submit(request);
-  request.version = base.adapters.back()[0];
-  const int32_t bad = served.engine->submit(request);
-  served.run();
-  CHECK(served.answer(bad).code == "ERR_NOT_FINITE");
+  request.top_log_probs = 3;
+  const int32_t good_too = served.engine->submit(request);
+  for (const int32_t top : {-1, 20}) {
+    request.top_log_probs = top;
+    request.version = base.adapters.back()[0];
+    const int32_t bad = served.engine->submit(request);
+    served.run();
+    CHECK(served.answer(bad).code == "ERR_NOT_FINITE");
+    CHECK(served.answer(bad).score_tops.empty());
+  }
   CHECK(served.answer(good).scores.size() == 39);
+  CHECK(served.answer(good_too).score_tops.size() == 39 * 2 * 3);
 }
 
 TEST_CASE("a sequence that gave up its pages tells each score once") {
@@ -80,13 +119,14 @@ TEST_CASE("a sequence that gave up its pages tells each score once") {
     EngineRequest request = request_of(190, 0, 2);
     request.prompt.resize(150);
     request.score_from = 5;
+    request.top_log_probs = 4;
     const int32_t scored = served.engine->submit(request);
     while (served.engine->stats().put_out == 0 && served.engine->wants()) served.turn();
     CHECK(served.answer(scored).scores.size() > 64);
     CHECK(!served.answer(scored).ended);
     served.run();
     CHECK(served.engine->stats().found_tokens == (share ? 64 : 0));
-    CHECK(served.answer(scored).scores == alone(base.model, request).scores);
+    CHECK(served.answer(scored).text() == alone(base.model, request).text());
     CHECK(served.answer(one).ids == alone(base.model, request_of(119, 30, 1)).ids);
     CHECK(served.answer(two).ids == alone(base.model, request_of(119, 30, 3)).ids);
   }

@@ -215,20 +215,30 @@ void Engine::take_tokens(const std::vector<Sequence*>& sequences, std::vector<St
   }
 }
 
-bool Engine::take_scores(Sequence& sequence, const std::vector<float>& scores) {
+bool Engine::take_scores(Sequence& sequence, const std::vector<LogProbs>& scores) {
   for (size_t i = 0; i < scores.size(); ++i)
-    if (!std::isfinite(scores[i])) {
+    if (!std::isfinite(scores[i].chosen)) {
       fail(sequence, "ERR_NOT_FINITE",
            concat("Expected a finite log-probability of token ", sequence.to_score + static_cast<int64_t>(i),
-                  " but received ", scores[i]));
+                  " but received ", scores[i].chosen));
       return false;
     }
   if (scores.empty()) return true;
-  outputs_.add(sequence.id, EngineOutputs::Kind::scores, static_cast<int32_t>(scores.size()),
-               static_cast<int32_t>(outputs_.numbers.size()));
-  outputs_.numbers.insert(outputs_.numbers.end(), scores.begin(), scores.end());
+  const auto next_number = [&] { return static_cast<int32_t>(outputs_.numbers.size()); };
+  outputs_.add(sequence.id, EngineOutputs::Kind::scores, static_cast<int32_t>(scores.size()), next_number());
+  for (const LogProbs& score : scores) outputs_.numbers.push_back(score.chosen);
+  if (sequence.request.top_log_probs > 0) {
+    const auto tops = static_cast<int32_t>(scores.front().top.size());
+    outputs_.add(sequence.id, EngineOutputs::Kind::score_tops, tops, next_number());
+    for (const LogProbs& score : scores) tell_tops(score.top);
+  }
   sequence.to_score += static_cast<int64_t>(scores.size());
   return true;
+}
+
+void Engine::tell_tops(const std::vector<TokenLogProb>& top) {
+  for (const TokenLogProb& one : top)
+    outputs_.numbers.insert(outputs_.numbers.end(), {static_cast<float>(one.id), one.log_prob});
 }
 
 void Engine::take_token(Sequence& sequence, const SampledToken& token) {
@@ -244,8 +254,7 @@ void Engine::take_token(Sequence& sequence, const SampledToken& token) {
     outputs_.add(sequence.id, Kind::log_probs, static_cast<int32_t>(top.size()),
                  static_cast<int32_t>(outputs_.numbers.size()));
     outputs_.numbers.push_back(token.log_probs.chosen);
-    for (const TokenLogProb& one : top)
-      outputs_.numbers.insert(outputs_.numbers.end(), {static_cast<float>(one.id), one.log_prob});
+    tell_tops(top);
   }
   sequence.tokens.push_back(token.id);
   if (sequence.request.sampling.counts()) sequence.counts.add_generated(token.id);

@@ -49,6 +49,7 @@ EngineRequest random_request(const Base& base, Draws& draws, bool replaced) {
     request.score_from = 1 + static_cast<int32_t>(draws.below(prompt - 1));
     if (draws.one_in(2)) request.max_new = 0;
   }
+  if (draws.one_in(3)) request.top_log_probs = static_cast<int32_t>(draws.below(6));
   return request;
 }
 
@@ -66,7 +67,7 @@ class Alone {
         std::to_string(request.version ? request.version->id() : 0) + " " + std::to_string(request.max_new) + " " +
         std::to_string(request.sampling.temperature) + " " + std::to_string(request.sampling.seed) + " " +
         std::to_string(request.sampling.repetition_penalty) + " " + std::to_string(request.sampling.presence_penalty) +
-        " " + std::to_string(request.score_from) + ":";
+        " " + std::to_string(request.score_from) + " " + std::to_string(request.top_log_probs) + ":";
     for (const auto* ids : {&request.prompt, &request.stop_ids})
       for (const int32_t id : *ids) key += std::to_string(id) + ",";
     auto [found, added] = answers_.try_emplace(key);
@@ -137,6 +138,8 @@ void run_schedule(const Base& base, Alone& alone, uint64_t seed) {
       CHECK((got.code == "ERR_ABORTED" ? one.aborted : one.request.deadline_ns != 0));
       CHECK(is_beginning(got.ids, expected.ids));
       CHECK(is_beginning(got.scores, expected.scores));
+      CHECK(is_beginning(got.score_tops, expected.score_tops));
+      CHECK(is_beginning(got.tops, expected.tops));
     } else {
       CHECK(got.text() == expected.text());
     }

@@ -22,8 +22,10 @@ struct EngineRequest {
   uint64_t domain = 0;            // only requests of one domain share pages
   int64_t submitted_ns = 0;       // on the engine's clock; 0: not told
   int64_t deadline_ns = 0;        // on the engine's clock; 0: none
-  int32_t top_log_probs = -1;     // -1: no log-probabilities; else each token's, and of so many of the likeliest
-  int32_t score_from = -1;        // -1: none; else log-probabilities of the prompt's tokens from here on, at least 1
+  // -1: no log-probabilities of generated tokens; else each one's, and of so many of the likeliest. Scored tokens have
+  // theirs always, and with more than 0 as many of the likeliest.
+  int32_t top_log_probs = -1;
+  int32_t score_from = -1;  // -1: none; else log-probabilities of the prompt's tokens from here on, at least 1
 };
 
 // Rows of `kColumns` numbers: request, kind, value, position. A request's rows are in order; the last one is its end.
@@ -40,11 +42,14 @@ struct EngineOutputs {
     // Of the prompt's tokens that are to be scored, in their order, before any token. value: how many; position: index
     // into numbers of their log-probabilities
     scores = 3,
+    // After their scores, if wanted. value: how many tops of each token; position: index into numbers of the id and
+    // log-probability of each top, token by token
+    score_tops = 4,
     // The ends. position: how many tokens were generated
-    stopped = 4,  // value: the stop id
-    length = 5,   // max_new tokens were generated
-    context = 6,  // the context is full
-    failed = 7,   // value: index into errors
+    stopped = 5,  // value: the stop id
+    length = 6,   // max_new tokens were generated
+    context = 7,  // the context is full
+    failed = 8,   // value: index into errors
   };
   struct Failure {
     std::string code, message;
@@ -67,7 +72,7 @@ inline void EngineOutputs::append(const EngineOutputs& later) {
   for (size_t row = 0; row < later.rows.size(); row += kColumns) {
     const int32_t* const cell = later.rows.data() + row;
     const auto kind = static_cast<Kind>(cell[1]);
-    const bool numbered = kind == Kind::log_probs || kind == Kind::scores;
+    const bool numbered = kind == Kind::log_probs || kind == Kind::scores || kind == Kind::score_tops;
     add(cell[0], kind, kind == Kind::failed ? cell[2] + known : cell[2], numbered ? cell[3] + listed : cell[3]);
   }
   numbers.insert(numbers.end(), later.numbers.begin(), later.numbers.end());

@@ -1,6 +1,7 @@
 #include "serve/stepper.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "ops/cross_entropy/cross_entropy.h"
 
@@ -72,16 +73,14 @@ std::vector<StepResult> Stepper::forward(KvPool& pool, const std::vector<StepPar
 
 void Stepper::score(Tape& tape, const Tensor& hidden, const std::vector<StepPart>& parts,
                     const std::vector<int32_t>& starts, std::vector<StepResult>& results) const {
-  std::vector<int32_t> rows, targets;
+  std::vector<LogProbRequest> wanted;
   for (size_t i = 0; i < parts.size(); ++i)
-    for (int64_t at = parts[i].score_begin; at < parts[i].score_end; ++at) {
-      rows.push_back(starts[i] + static_cast<int32_t>(at - 1 - parts[i].keys->length));
-      targets.push_back((*parts[i].tokens)[static_cast<size_t>(at)]);
-    }
-  if (rows.empty()) return;
-  const std::vector<float> scores =
-      score_rows(tape, hidden, model_->head(), static_cast<int64_t>(rows.size()), rows.data(), targets.data());
-  auto from = scores.begin();
+    for (int64_t at = parts[i].score_begin; at < parts[i].score_end; ++at)
+      wanted.push_back({starts[i] + static_cast<int32_t>(at - 1 - parts[i].keys->length),
+                        (*parts[i].tokens)[static_cast<size_t>(at)], std::max(parts[i].top_log_probs, 0)});
+  if (wanted.empty()) return;
+  std::vector<LogProbs> scores = score_rows(tape, hidden, model_->head(), wanted);
+  auto from = std::make_move_iterator(scores.begin());
   for (size_t i = 0; i < parts.size(); ++i) {
     results[i].scores.assign(from, from + parts[i].scored());
     from += parts[i].scored();

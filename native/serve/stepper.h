@@ -34,8 +34,8 @@ struct StepPart {
 
 struct StepResult {
   bool sampled = false;
-  SampledToken token;         // id -1: the part's logits are not numbers
-  std::vector<float> scores;  // of score_begin to score_end
+  SampledToken token;            // id -1: the part's logits are not numbers
+  std::vector<LogProbs> scores;  // of score_begin to score_end
 };
 
 class Stepper {

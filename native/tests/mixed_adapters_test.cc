@@ -5,6 +5,7 @@
 #include "tests/decoding.h"
 #include "tests/ia3_plan.h"
 #include "tests/lora_plan.h"
+#include "tests/norms_plan.h"
 #include "tests/serve_support.h"
 #include "tests/step_support.h"
 
@@ -15,23 +16,27 @@ namespace {
 
 JobControl control() { return {nullptr, {}, device_arena()}; }
 
-// RED, LoRA, LoRA of another rank at other sites, RED at one site, (IA)3, and scales of all sites' inputs. The two of LoRA
-// are neighbours in a batch.
+const TinyConfig kPlain{.bias = true, .plain = true};
+
+// RED, LoRA, LoRA of another rank at other sites, RED at one site, (IA)3, scales of all sites' inputs, own norms, and own
+// biases. The two of LoRA are neighbours in a batch.
 std::vector<std::shared_ptr<Adapter>> some_adapters(const Model& model) {
   return {random_adapter(model, RedVariant::all, 11),
-          random_lora(model, 3, 12),
+          random_lora(model, 3, 12, all_sites(model.architecture())),
           random_lora(model, 5, 14, {Site::q_proj, Site::v_proj, Site::o_proj}),
           random_adapter(model, RedVariant::scale, 13, {Site::down_proj}),
           random_ia3(model, 15),
-          random_ia3(model, 16, {}, all_sites())};
+          random_ia3(model, 16, {}, all_sites(model.architecture())),
+          random_norms(model, 17),
+          random_norms(model, 18, {.weights = false, .linear_biases = true})};
 }
 
 std::vector<std::vector<int32_t>> sequences_of(size_t adapter) {
   return {tiny_tokens(9 + 20 * static_cast<int64_t>(adapter), 100 + adapter), tiny_tokens(17, 200 + adapter)};
 }
 
-void check_training(DType dtype) {
-  const auto model = tiny_model({}, dtype, dtype);
+void check_training(const TinyConfig& config, DType dtype) {
+  const auto model = tiny_model(config, dtype, dtype);
   const auto adapters = some_adapters(*model);
   std::vector<std::vector<Tensor>> alone;
   std::vector<Tenant> tenants;
@@ -77,8 +82,8 @@ std::vector<int32_t> forwarded(const Model& model, const std::shared_ptr<Adapter
   return {tokens.end() - request.max_new, tokens.end()};
 }
 
-void check_serving(DType dtype) {
-  const std::shared_ptr<const Model> model = tiny_model({}, dtype, dtype);
+void check_serving(const TinyConfig& config, DType dtype) {
+  const std::shared_ptr<const Model> model = tiny_model(config, dtype, dtype);
   auto adapters = some_adapters(*model);
   adapters.push_back(nullptr);
   Served together(model);
@@ -103,21 +108,25 @@ void check_serving(DType dtype) {
 
 TEST_CASE("adapters of several methods train in one step with the bits of each alone") {
   on_every_path([] {
-    for (const DType dtype : {DType::f32, DType::bf16}) check_training(dtype);
+    for (const TinyConfig& config : {TinyConfig{}, kPlain})
+      for (const DType dtype : {DType::f32, DType::bf16}) check_training(config, dtype);
   });
 }
 
 TEST_CASE("an engine answers for adapters of several methods and the base in one step as forwards of the whole do") {
   on_every_path([] {
-    for (const DType dtype : {DType::f32, DType::bf16}) check_serving(dtype);
+    for (const TinyConfig& config : {TinyConfig{}, kPlain})
+      for (const DType dtype : {DType::f32, DType::bf16}) check_serving(config, dtype);
   });
 }
 
 TEST_CASE("on a device adapters of several methods train and answer together with the bits of each alone") {
   if (!test_stream()) return;
   present_device() = test_stream();
-  check_training(DType::f32);
-  check_serving(DType::f32);
+  for (const TinyConfig& config : {TinyConfig{}, kPlain}) {
+    check_training(config, DType::f32);
+    check_serving(config, DType::f32);
+  }
   present_device() = nullptr;
 }
 

@@ -17,6 +17,7 @@ namespace rubricate::testing {
 struct Answer {
   std::vector<int32_t> ids;
   std::vector<float> scores, log_probs;
+  std::vector<float> score_tops, tops;  // ids and log-probabilities of the likeliest, of scored and of generated tokens
   bool started = false, ended = false;
   EngineOutputs::Kind end = EngineOutputs::Kind::started;
   int32_t value = 0;
@@ -25,7 +26,8 @@ struct Answer {
   std::string text() const {
     std::string all;
     for (const int32_t id : ids) all += std::to_string(id) + " ";
-    for (const float score : scores) all += std::to_string(std::bit_cast<uint32_t>(score)) + " ";
+    for (const auto* numbers : {&scores, &score_tops, &tops})
+      for (const float number : *numbers) all += std::to_string(std::bit_cast<uint32_t>(number)) + " ";
     return all + "| " + std::to_string(static_cast<int>(end)) + " " + code;
   }
 };
@@ -48,6 +50,7 @@ class Served {
   void drain(bool reads = true) {
     EngineOutputs outputs;
     engine->drain(outputs);
+    int32_t scored = 0;  // tokens of the last scores
     for (size_t row = 0; row < outputs.rows.size(); row += EngineOutputs::kColumns) {
       const int32_t* const cell = outputs.rows.data() + row;
       Answer& answer = answers[cell[0]];
@@ -61,11 +64,17 @@ class Served {
         answer.ids.push_back(cell[2]);
         if (reads) engine->taken(cell[0], 1);
       } else if (kind == EngineOutputs::Kind::log_probs) {
-        answer.log_probs.push_back(outputs.numbers.at(static_cast<size_t>(cell[3])));
+        const auto first = outputs.numbers.begin() + cell[3];
+        answer.log_probs.push_back(*first);
+        answer.tops.insert(answer.tops.end(), first + 1, first + 1 + 2 * cell[2]);
       } else if (kind == EngineOutputs::Kind::scores) {
         REQUIRE(answer.ids.empty());
         const auto first = outputs.numbers.begin() + cell[3];
         answer.scores.insert(answer.scores.end(), first, first + cell[2]);
+        scored = cell[2];
+      } else if (kind == EngineOutputs::Kind::score_tops) {
+        const auto first = outputs.numbers.begin() + cell[3];
+        answer.score_tops.insert(answer.score_tops.end(), first, first + 2 * cell[2] * scored);
       } else {
         REQUIRE(cell[3] == static_cast<int32_t>(answer.ids.size()));
         answer.ended = true;

@@ -129,7 +129,7 @@ TEST_CASE("an engine on a device scores tokens as a generation there tells their
       request.prompt = tiny_tokens(12, 1);
       request.version = version;
       request.max_new = 4;
-      request.top_log_probs = 0;
+      request.top_log_probs = 3;
       const int32_t generated = served.engine->submit(request);
       served.run();
       const Answer answer = served.answer(generated);
@@ -140,6 +140,8 @@ TEST_CASE("an engine on a device scores tokens as a generation there tells their
       served.run();
       CHECK(answer.log_probs.size() == 4);
       CHECK(served.answer(one).scores == answer.log_probs);
+      CHECK(answer.tops.size() == 4 * 2 * 3);
+      CHECK(served.answer(one).score_tops == answer.tops);
       CHECK(served.answer(two).scores == answer.log_probs);
     }
   }

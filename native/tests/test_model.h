@@ -117,9 +117,11 @@ inline void randomize(Adapter& adapter, uint64_t seed) {
   }
 }
 
+// The linear layers.
 inline std::vector<Site> all_sites() {
   std::vector<Site> sites;
-  for (const auto& [site, name] : kSiteNames) sites.push_back(site);
+  for (const auto& [site, name] : kSiteNames)
+    if (!is_norm(site)) sites.push_back(site);
   return sites;
 }
 inline std::vector<Site> all_sites(const Architecture& architecture) {

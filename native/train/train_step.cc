@@ -54,7 +54,21 @@ void check_gradient(ParameterSet& trained, double norm, const std::shared_ptr<Ar
   fail("ERR_NOT_FINITE", "The gradient norm is ", norm, "; nothing was updated");
 }
 
-// trained: the tenant's parameters on the step's device; an adapter's are contiguous, so one launch updates them.
+// Calls body(first element, elements, decays) for the runs of parameters that all decay or all do not.
+template <typename Body>
+void for_each_run(const std::vector<Parameter>& parameters, const Body& body) {
+  int64_t begin = 0, count = 0;
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    count += parameters[i].master.count();
+    if (i + 1 < parameters.size() && parameters[i + 1].decays == parameters[i].decays) continue;
+    body(begin, count, parameters[i].decays);
+    begin += count;
+    count = 0;
+  }
+}
+
+// trained: the tenant's parameters on the step's device; an adapter's are contiguous, so one launch updates them, or one
+// for each run that decays or does not.
 void update_parameters(const Tenant& tenant, ParameterSet& trained, double norm,
                        const std::shared_ptr<Stream>& stream) {
   const float scale = gradient_scale(tenant, norm);
@@ -64,8 +78,14 @@ void update_parameters(const Tenant& tenant, ParameterSet& trained, double norm,
     const OptimizerState::Whole& moments = state.placed(stream);
     const bool own_targets = tenant.options.weight_decay > 0.0 && !tenant.decay_to_zero;
     state.updating();
-    return adamw_step(all.master, all.grad, moments.m, moments.v, step, tenant.options, 0.0f, scale,
-                      own_targets ? moments.decay_targets : Tensor());
+    for_each_run(trained.parameters(), [&](int64_t begin, int64_t count, bool decays) {
+      const auto part = [&](const Tensor& whole) { return whole.part(begin, {count}); };
+      AdamWOptions options = tenant.options;
+      if (!decays) options.weight_decay = 0.0f;
+      adamw_step(part(all.master), part(all.grad), part(moments.m), part(moments.v), step, options, 0.0f, scale,
+                 own_targets && decays ? part(moments.decay_targets) : Tensor());
+    });
+    return;
   }
   std::vector<Parameter>& parameters = trained.parameters();
   for (size_t i = 0; i < parameters.size(); ++i) {

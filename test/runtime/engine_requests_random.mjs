@@ -79,7 +79,8 @@ export function randomRequest(random, shared, adapters) {
   if (kind === "score") {
     const text = "prompt" in asked && random(2) === 0;
     const continuation = text ? ` ${textOf(random, 1 + random(8))}` : idsOf(random, 1 + random(30));
-    return { kind, adapter, tenant, options: { ...asked, continuation }, positions: most + 70 };
+    const options = { ...asked, continuation, ...(random(2) && { topLogProbabilities: random(21) }) };
+    return { kind, adapter, tenant, options, positions: most + 70 };
   }
   const maxNewTokens = 1 + random(random(3) ? 60 : 200);
   const options = { ...asked, maxNewTokens, ...sampling(random), ...penalties(random), ...outputs(random) };

@@ -2,13 +2,16 @@
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join, relative } from "node:path";
 import { RedAdapter, type RedAdapterOptions } from "../../lib/adapter/red_adapter";
+import { Dataset } from "../../lib/data/dataset";
 import type { Example } from "../../lib/data/types";
+import { embeddedModelDir } from "../../lib/embedded";
 import type { RubricateError } from "../../lib/errors";
 import { LanguageModel } from "../../lib/model/model";
 import type { TrainEvent } from "../../lib/train/events";
 import { FairSteps, type Share } from "../../lib/train/fair_steps";
 import { type MultiRunOptions, MultiTrainer } from "../../lib/train/multi_trainer";
 import { Trainer } from "../../lib/train/trainer";
+import { watchedThreads } from "../unit/data_thread_support";
 import { temporaryFolder } from "../unit/failing_files";
 import { timeless } from "../unit/training_support";
 
@@ -90,6 +93,12 @@ async function alone({ layout, weight: _, ...options }: Case, outputDir: string)
   return { events: timeless(events), vectors: adapter.vectors(), files: filesOf(outputDir) };
 }
 
+/** What chooses the runs of a shared call: of a step or of an evaluation. */
+function schedulerOf(trainer: MultiTrainer, kind: "steps" | "evaluations"): unknown {
+  const { steps } = trainer as never as { steps: Record<string, { fair: FairSteps }> };
+  return steps[kind]!.fair;
+}
+
 const errorOf = (promise: Promise<unknown>): Promise<RubricateError> =>
   promise.then(
     () => {
@@ -138,7 +147,9 @@ test("runs that join, leave, are cancelled and resumed have the bytes of their r
     if (at % 4 !== 1) expect(result.events).toEqual(expected[at]!.events);
   }
   expect(trainer.runs).toEqual([]);
-  const steps = choose.mock.results.map(({ value }) => value as Share[]);
+  const steps = choose.mock.results.flatMap(({ value }, at) =>
+    choose.mock.contexts[at] === schedulerOf(trainer, "steps") ? [value as Share[]] : [],
+  );
   choose.mockRestore();
   expect(Math.max(...steps.map(({ length }) => length))).toBeGreaterThan(3);
   for (const step of steps) {
@@ -146,6 +157,40 @@ test("runs that join, leave, are cancelled and resumed have the bytes of their r
     if (step.length > 1) expect(step.reduce((sum, { rows }) => sum + rows, 0)).toBeLessThanOrEqual(96);
   }
 }, 120_000);
+
+test("evaluations in shared calls have the bytes of those alone, of every run", async () => {
+  const cases = [0, 1, 2, 3].map((at) => ({
+    layout: {},
+    train: examples(6, at),
+    eval: examples(30 + at, 60 + at),
+    evalEverySteps: 1,
+    evalEveryEpoch: false,
+    maxSteps: 4,
+    batchSize: 2 + (at % 2),
+    seed: at,
+    learningRate: 0.01 * (1 + at),
+    keepBest: true,
+  }));
+  const expected: Result[] = [];
+  for (const [at, one] of cases.entries()) expected.push(await alone(one, join(root, `alone-${at}`)));
+  const choose = jest.spyOn(FairSteps.prototype, "choose");
+  const trainer = new MultiTrainer({ model, maxRows: 300 });
+  const runs = cases.map(({ layout, ...options }, at) => {
+    const adapter = RedAdapter.create(model, layout);
+    return { adapter, run: trainer.add(`${at}`, { ...options, adapter, outputDir: join(root, `${at}`) }) };
+  });
+  const events = await Promise.all(runs.map(({ run }) => eventsOf(run)));
+  for (const [at, { adapter }] of runs.entries()) {
+    expect(timeless(events[at]!)).toEqual(expected[at]!.events);
+    expect(adapter.vectors()).toEqual(expected[at]!.vectors);
+    expect(filesOf(join(root, `${at}`))).toEqual(expected[at]!.files);
+  }
+  const calls = choose.mock.results.flatMap(({ value }, at) =>
+    choose.mock.contexts[at] === schedulerOf(trainer, "evaluations") ? [(value as Share[]).length] : [],
+  );
+  choose.mockRestore();
+  expect(Math.max(...calls)).toBeGreaterThan(1);
+}, 60_000);
 
 test("runs that fail end with their own error, and the others go on", async () => {
   const sound = caseOf(0);
@@ -173,3 +218,49 @@ test("runs that fail end with their own error, and the others go on", async () =
   expect(first.adapter.vectors()).toEqual(expected.vectors);
   expect(filesOf(join(root, "sound"))).toEqual(expected.files);
 }, 60_000);
+
+test("a data thread that ends ends the runs whose datasets it held, each with that error; the others have their bytes", async () => {
+  using own = await LanguageModel.fromPretrained(embeddedModelDir());
+  const tokenizer = own.requireTokenizer();
+  const rows = (seed: number) =>
+    Array.from({ length: 12 }, (_, at) => ({ prompt: `Once ${at}`, completion: ` upon ${seed} a time ${at}` }));
+  const settings = { epochs: 3, batchSize: 2, seed: 5, learningRate: 0.01 };
+  const expected = RedAdapter.create(own);
+  await using alone = await Dataset.fromRows(rows(1), { tokenizer, maxLength: 64 });
+  for await (const _ of new Trainer({ ...settings, model: own, adapter: expected, train: alone }).run());
+  await alone.dispose();
+
+  const workers = watchedThreads();
+  const trainer = new MultiTrainer({ model: own });
+  const runs: ReturnType<typeof trainer.add>[] = [];
+  const adapters: RedAdapter[] = [];
+  const datasets: Dataset[] = [];
+  for (const at of [0, 1, 2]) {
+    const train = await Dataset.fromRows(rows(at), { tokenizer, maxLength: 64 }); // the first and the third share a thread
+    datasets.push(train);
+  }
+  expect(workers).toHaveLength(2);
+  const [first] = datasets;
+  const { examples } = first!;
+  let reads = 0;
+  first!.examples = async (indices) => {
+    if (++reads === 3) await workers[0]!.terminate();
+    return examples.call(first, indices);
+  };
+  for (const [at, train] of datasets.entries()) {
+    const adapter = RedAdapter.create(own);
+    const outputDir = join(root, `${at}`);
+    adapters.push(adapter);
+    runs.push(trainer.add(`${at}`, { ...settings, adapter, train, outputDir }));
+  }
+  const errors = [0, 2].map((at) => errorOf(runs[at]!.done));
+  for (const error of await Promise.all(errors))
+    expect(error).toMatchObject({
+      code: "ERR_INTERNAL",
+      message: expect.stringContaining("The data worker ended with code 1"),
+    });
+  await runs[1]!.done;
+  expect(adapters[1]!.vectors()).toEqual(expected.vectors());
+  jest.restoreAllMocks();
+  for (const data of datasets) await data.dispose();
+}, 120_000);

@@ -64,7 +64,7 @@ test("errors of each are instances of the other's class, and objects of the othe
   ];
   expect(said).toEqual({
     model: refused("LanguageModel", "a LanguageModel for model"),
-    adapter: refused("RedAdapter", "a RedAdapter, a LoraAdapter or an Ia3Adapter for adapter"),
+    adapter: refused("RedAdapter", "a RedAdapter, a LoraAdapter, an Ia3Adapter or a MethodAdapter for adapter"),
     tokenizer: refused("Tokenizer", "a Tokenizer for tokenizer"),
     dataset: refused("Dataset", "a Dataset or an array of examples for data"),
     tensor: refused("Tensor", "a Tensor for a"),

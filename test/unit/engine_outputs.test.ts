@@ -49,7 +49,7 @@ function fakeModel() {
   };
 }
 
-const { started, token, logProbs, stopped, failed } = outputKinds;
+const { started, token, logProbs, scores, scoreTops, stopped, length, failed } = outputKinds;
 
 test("tokens come in order, whether they are awaited or had run ahead, and then the end", async () => {
   const { tell, engine } = fakeModel();
@@ -102,6 +102,38 @@ test("log-probabilities go to their own tokens, and those of an aborted request 
   const none = two.next();
   tell([[1, failed, 0, 1]], [{ code: "ERR_ABORTED", message: "stopped" }]);
   await expect(none).rejects.toMatchObject({ code: "ERR_ABORTED" });
+});
+
+test("scores and the likeliest tokens in their places come in parts, each to its own request", async () => {
+  const { tell, engine } = fakeModel();
+  const [one, two] = [await engine.submit(request), await engine.submit(request)];
+  const top = (tokenId: number, logProbability: number) => ({ tokenId, logProbability });
+  tell(
+    [
+      [0, scores, 2, 0],
+      [0, scoreTops, 2, 2],
+      [1, scores, 1, 10],
+    ],
+    [],
+    [-0.5, -1.5, 7, -0.25, 8, -0.5, 9, -1, 7, -1.5, -3],
+  );
+  expect(one).toMatchObject({ scores: [-0.5, -1.5], end: undefined });
+  tell(
+    [
+      [0, scores, 1, 0],
+      [0, scoreTops, 2, 1],
+      [0, length, -1, 0],
+    ],
+    [],
+    [-2, 4, -2, 5, -2.5],
+  );
+  expect(one.scores).toEqual([-0.5, -1.5, -2]);
+  expect(one.scoreTops).toEqual([
+    [top(7, -0.25), top(8, -0.5)],
+    [top(9, -1), top(7, -1.5)],
+    [top(4, -2), top(5, -2.5)],
+  ]);
+  expect(two).toMatchObject({ scores: [-3], scoreTops: [] });
 });
 
 test("the core is told of all tokens that a reader took, and of none that it did not take", async () => {

@@ -22,6 +22,8 @@ export const hooks: {
   onJob?: ((kind: "step" | "evaluate") => void) | undefined;
   /** Called as a step begins, with its number of tenants; may throw. */
   onStep?: ((tenants: number) => void) | undefined;
+  /** Called as an evaluation begins, with its adapters; may throw. */
+  onEvaluate?: ((adapters: readonly unknown[]) => void) | undefined;
   cpuPath: string;
   steps: number;
 } = { cpuPath: "fake", steps: 0 };
@@ -170,14 +172,17 @@ function stepOf(
   return { loss: nats / count, supervisedTokens: count, correctTokens, gradNorm, error: undefined };
 }
 
-function evaluate(microBatches: readonly NativeMicroBatch[], [adapter]: readonly FakeAdapter[]): NativeSums {
+function evaluate(microBatches: readonly NativeMicroBatch[], adapters: readonly FakeAdapter[]): NativeSums {
   hooks.onJob?.("evaluate");
-  const sums = [new Float64Array(2), new Float64Array(2), new Float64Array(2)] as const;
-  for (const batch of microBatches)
-    for (const { loss } of losses(adapter!, batch)) {
-      sums[0][1]! += loss;
-      sums[1][1]! += 1;
-    }
+  hooks.onEvaluate?.(adapters);
+  const zeros = () => new Float64Array(adapters.length + 1);
+  const sums = [zeros(), zeros(), zeros()] as const;
+  for (const [at, adapter] of adapters.entries())
+    for (const batch of microBatches)
+      for (const { loss } of losses(adapter, batch, at + 1)) {
+        sums[0][at + 1]! += loss;
+        sums[1][at + 1]! += 1;
+      }
   return { nats: sums[0], supervisedTokens: sums[1], correctTokens: sums[2] };
 }
 

@@ -21,7 +21,7 @@ const model = fakeModel();
 let root: string;
 beforeEach(() => {
   root = temporaryFolder();
-  Object.assign(hooks, { onJob: undefined, onStep: undefined });
+  Object.assign(hooks, { onJob: undefined, onStep: undefined, onEvaluate: undefined });
 });
 afterEach(() => {
   rmSync(root, { recursive: true, force: true });
@@ -115,6 +115,78 @@ describe("a run", () => {
     release();
     await slow.run.done;
     expect(slow.adapter.vectors()).toEqual(expected);
+  });
+});
+
+describe("evaluations", () => {
+  const evaluated = { eval: someExamples(40, 7), evalEverySteps: 2, evalEveryEpoch: false, keepBest: true };
+
+  const eventsAlone = async (more: object = {}) =>
+    timeless((await outcomeOf(newTrainer(model, { ...evaluated, ...more }).trainer)).events);
+
+  test("of several runs share calls, and have the numbers of the runs alone", async () => {
+    const rates = [0.01, 0.02, 0.03, 0.04, 0.05];
+    const expected = [];
+    for (const learningRate of rates) expected.push(await eventsAlone({ learningRate }));
+    let most = 0;
+    hooks.onEvaluate = ({ length }) => {
+      most = Math.max(most, length);
+    };
+    const trainer = new MultiTrainer({ model });
+    const all = rates.map((learningRate, at) => added(trainer, `${at}`, { ...evaluated, learningRate }));
+    for (const [at, own] of (await Promise.all(all.map(({ run }) => eventsOf(run)))).entries())
+      expect(timeless(own)).toEqual(expected[at]);
+    expect(most).toBeGreaterThan(1);
+  });
+
+  test("of more rows than a call may have go alone", async () => {
+    const expected = await eventsAlone();
+    const sizes = new Set<number>();
+    hooks.onEvaluate = ({ length }) => sizes.add(length);
+    const trainer = new MultiTrainer({ model, maxRows: 20 });
+    const all = ["a", "b"].map((name) => added(trainer, name, evaluated));
+    for (const own of await Promise.all(all.map(({ run }) => eventsOf(run)))) expect(timeless(own)).toEqual(expected);
+    expect(sizes).toEqual(new Set([1]));
+  });
+
+  test("that fail end their run alone: vectors that are not finite, an adapter that is gone", async () => {
+    const expected = await eventsAlone();
+    const trainer = new MultiTrainer({ model });
+    const [sound, broken, gone] = ["sound", "broken", "gone"].map((name) =>
+      added(trainer, name, { ...evaluated, ...(name === "broken" && { evalOnStart: true }) }),
+    );
+    (broken!.adapter.native as never as { current: Float32Array }).current.fill(Number.NaN);
+    hooks.onEvaluate = (adapters) => {
+      if (adapters.includes(gone!.adapter.native)) throw new RubricateError("ERR_DISPOSED", "It is gone");
+    };
+    const errors = [broken!, gone!].map(({ run }) => failure(run.done));
+    expect(timeless(await eventsOf(sound!.run))).toEqual(expected);
+    expect(await errors[0]).toMatchObject({ code: "ERR_NOT_FINITE" });
+    expect(await errors[1]).toMatchObject({ code: "ERR_DISPOSED" });
+  });
+
+  test("that find too little memory together are halved", async () => {
+    const expected = await eventsAlone();
+    hooks.onEvaluate = ({ length }) => {
+      if (length > 2) throw new RubricateError("ERR_OUT_OF_MEMORY", "too many");
+    };
+    const trainer = new MultiTrainer({ model });
+    const all = Array.from({ length: 5 }, (_, at) => added(trainer, `${at}`, evaluated));
+    for (const own of await Promise.all(all.map(({ run }) => eventsOf(run)))) expect(timeless(own)).toEqual(expected);
+  });
+
+  test("are given up by the signal of their run, and the others go on", async () => {
+    const expected = await eventsAlone();
+    const trainer = new MultiTrainer({ model });
+    const sound = added(trainer, "sound", evaluated);
+    const controller = new AbortController();
+    const ended = added(trainer, "ended", { ...evaluated, signal: controller.signal });
+    hooks.onEvaluate = ({ length }) => {
+      if (length === 2) controller.abort("enough");
+    };
+    expect(await failure(ended.run.done)).toMatchObject({ code: "ERR_ABORTED", cause: "enough" });
+    expect(timeless(await eventsOf(sound.run))).toEqual(expected);
+    expect(trainer.runs).toEqual([]);
   });
 });
 
@@ -372,7 +444,7 @@ describe("a refused run", () => {
     [
       { adapter: undefined },
       "ERR_ARGUMENT",
-      "Expected a RedAdapter, a LoraAdapter or an Ia3Adapter for adapter but received undefined",
+      "Expected a RedAdapter, a LoraAdapter, an Ia3Adapter or a MethodAdapter for adapter but received undefined",
     ],
     [{ learningRates: 1 }, "ERR_ARGUMENT", "learningRate"],
     [{ adapter: RedAdapter.create(fakeModel()) }, "ERR_FOREIGN", "model"],

@@ -1,11 +1,11 @@
 /** Prompts that take long to encode: another thread does that, and a signal ends it. */
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { DataWorker } from "../../lib/data/data_worker";
 import { encodeAtOnce, encodePrompt } from "../../lib/generate/prompt";
 import type { Prompt } from "../../lib/generate/prompt_protocol";
 import { limits } from "../../lib/limits";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer";
+import { WorkerThread } from "../../lib/worker_thread";
 
 const fixtures = path.join(__dirname, "..", "parity", "fixtures", "tokenizer");
 const context = 1 << 17;
@@ -76,7 +76,7 @@ test.each<[string, unknown]>([
 ])("messages that have too much in %s are refused before they are copied", async (_, extra) => {
   // biome-ignore format: one line
   const messages = [{ role: "user", content: "a", extra }];
-  const call = jest.spyOn(DataWorker.prototype, "call");
+  const call = jest.spyOn(WorkerThread.prototype, "call");
   await expect(encodePrompt(tokenizer, { messages }, context, undefined)).rejects.toMatchObject({
     code: "ERR_ARGUMENT",
     message: expect.stringMatching(/at most \d+ (characters|characters of names|values) in messages and tools/),

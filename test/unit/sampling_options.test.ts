@@ -108,7 +108,7 @@ test("log-probabilities are asked for by true, with 0 to 20 others", () => {
   const { topLogProbabilities } = limits;
   expect(top({ logProbabilities: true, topLogProbabilities })).toBe(20);
   expect(top({ logProbabilities: false })).toBe(-1);
-  for (const bad of [topLogProbabilities + 1, -1, 1.5, "3"])
+  for (const bad of [topLogProbabilities + 1, -1, 1.5, Number.NaN, "3"])
     expect(() => top({ logProbabilities: true, topLogProbabilities: bad })).toThrow(
       expect.objectContaining({
         code: "ERR_ARGUMENT",

@@ -30,7 +30,7 @@ test("they have the bits that a generation's log-probabilities have, by each ver
     for (const name of [undefined, "a", "a@1", adapter]) {
       const call = { tokenIds, maxNewTokens: 90, temperature: 1, seed: 3, logProbabilities: true, adapter: name };
       const generated = await engine.complete(call);
-      const expected = generated.logProbabilities!.map(({ tokenId, logProbability }) => ({ tokenId, logProbability }));
+      const expected = generated.logProbabilities!;
       const ask = () => engine.score({ tokenIds, continuation: generated.tokenIds, adapter: name });
       const alone = await ask();
       expect(alone).toMatchObject({ tokenIds: generated.tokenIds, logProbabilities: expected, promptTokens: 70 });
@@ -43,6 +43,54 @@ test("they have the bits that a generation's log-probabilities have, by each ver
     }
     expect(sums.size).toBe(3);
     expect(engine.stats().requests).toBe(0);
+  });
+});
+
+/** The likeliest ids in the place behind `ids`, by the definition, in double; of equal logits the lower id. */
+async function likeliest(ids: number[], count: number): Promise<[number, number][]> {
+  const logits = Array.from((await model.logits(ids)).slice(-model.vocabularySize));
+  const most = Math.max(...logits);
+  const sum = logits.reduce((total, logit) => total + Math.exp(logit - most), 0);
+  const order = logits.map((_, id) => id).sort((a, b) => logits[b]! - logits[a]! || a - b);
+  return order.slice(0, count).map((id) => [id, logits[id]! - most - Math.log(sum)]);
+}
+
+test("the likeliest tokens in the place of each are those of the model's logits", async () => {
+  const before = tokenIds.slice(0, 5);
+  const continuation = tokenIds.slice(5, 12);
+  const plain = await model.score({ tokenIds: before, continuation });
+  const { logProbabilities } = await model.score({ tokenIds: before, continuation, topLogProbabilities: 4 });
+  for (const [at, { topLogProbabilities, ...own }] of logProbabilities.entries()) {
+    expect({ ...own, topLogProbabilities: [] }).toEqual(plain.logProbabilities[at]);
+    const expected = await likeliest([...before, ...continuation.slice(0, at)], 4);
+    expect(topLogProbabilities.map(({ tokenId }) => tokenId)).toEqual(expected.map(([id]) => id));
+    for (const [rank, { logProbability }] of topLogProbabilities.entries())
+      expect(logProbability).toBeCloseTo(expected[rank]![1], 5);
+  }
+});
+
+test("the likeliest tokens have the bits that a generation tells, by each version, alone and beside others", async () => {
+  await withEngine({ model }, async (engine) => {
+    await engine.adapters.set("a", adapter);
+    for (const name of [undefined, "a"]) {
+      const asked = { logProbabilities: true, topLogProbabilities: 20, adapter: name };
+      const call = { tokenIds, maxNewTokens: 70, temperature: 1, seed: 5 };
+      const generated = await engine.complete({ ...call, ...asked });
+      const scoring = { tokenIds, continuation: generated.tokenIds, adapter: name };
+      const ask = (topLogProbabilities: number) => engine.score({ ...scoring, topLogProbabilities });
+      expect((await ask(20)).logProbabilities).toEqual(generated.logProbabilities);
+      const others = [1, 2, 3].map((seed) => engine.complete({ ...call, tokenIds: [seed, 7], seed, adapter: "a" }));
+      const [all, few, none] = await Promise.all([ask(20), ask(2), ask(0)]);
+      await Promise.all(others);
+      expect(all.logProbabilities).toEqual(generated.logProbabilities);
+      const cut = (count: number) =>
+        generated.logProbabilities!.map((one) => ({
+          ...one,
+          topLogProbabilities: one.topLogProbabilities.slice(0, count),
+        }));
+      expect(few.logProbabilities).toEqual(cut(2));
+      expect(none.logProbabilities).toEqual(cut(0));
+    }
   });
 });
 
@@ -123,6 +171,12 @@ test.each<[string, object, object]>([
   ["no prompt", { tokenIds: undefined }, argument("Expected exactly one of prompt, messages and tokenIds")],
   ["two prompts", { prompt: "a" }, argument("Expected exactly one of prompt, messages and tokenIds")],
   ["an option of generate", { temperature: 1 }, argument('Unknown option "temperature" for score')],
+  ...[-1, 21, 1.5, Number.NaN, "3", true].map((topLogProbabilities): [string, object, object] => [
+    `${topLogProbabilities} of type ${typeof topLogProbabilities} for topLogProbabilities`,
+    { topLogProbabilities },
+    argument("Expected an integer from 0 to 20 for topLogProbabilities but received"),
+  ]),
+  ["vLLM's name for it", { prompt_logprobs: 1 }, argument("did you mean topLogProbabilities?")],
   ["an unknown adapter", { adapter: "nobody" }, { code: "ERR_ADAPTER_UNKNOWN" }],
   ["a signal that fired", { signal: AbortSignal.abort("before") }, { code: "ERR_ABORTED", cause: "before" }],
   ["no signal", { signal: {} }, { code: "ERR_ARGUMENT" }],
@@ -204,6 +258,7 @@ test("a model's scores check their options", async () => {
     [{ continuation: 5 }, argument("Expected a text or token ids for continuation but received 5")],
     [{ continuation: [] }, argument("Expected at least one token for continuation")],
     [{ prompt: "a" }, argument("Expected exactly one of prompt, messages and tokenIds")],
+    [{ topLogProbabilities: 21 }, argument("Expected an integer from 0 to 20 for topLogProbabilities but received 21")],
     [{ signal: AbortSignal.abort("before") }, { code: "ERR_ABORTED", cause: "before" }],
   ];
   for (const [given, error] of codes)

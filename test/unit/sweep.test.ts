@@ -41,7 +41,7 @@ describe("a sweep", () => {
     const { events } = await outcomeOf(trainer);
     const trials = trialsOf(events);
     const first = trials.slice(0, 6);
-    expect(first.map(({ learningRate }) => learningRate)).toEqual(ratesToSweep("red"));
+    expect(first.map(({ learningRate }) => learningRate)).toEqual(ratesToSweep({ method: "red" }));
     expect(trials.map(({ steps }) => steps)).toEqual([5, 5, 5, 5, 5, 5, 10, 10]);
     expect(events.slice(0, 9).map(({ type }) => type)).toEqual([...trials.map(() => "trial"), "start"]);
     const losses = (some: readonly TrialEvent[]) => some.map(({ evalLoss }) => evalLoss!);

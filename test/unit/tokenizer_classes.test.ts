@@ -38,6 +38,7 @@ test.each(described)("case %s", (_, { followed, expected, ...given }) => {
   expect(ids).toEqual(expected.ids);
   expect(ids.map((one: number[]) => tokenizer.decode(one))).toEqual(expected.decoded);
   expect(tokenizer.eosTokenId ?? null).toBe(expected.eos);
+  expect(tokenizer.vocabSize).toBe(expected.size);
   if (!followed) expect(tokenizer.parts.notices).toMatchObject([{ code: "RUBRICATE_TOKENIZER_CLASS" }]);
 });
 

@@ -19,10 +19,11 @@ from transformers import AutoTokenizer, logging
 logging.set_verbosity_error()
 FIXTURES = Path(__file__).parents[3] / "test" / "parity" / "fixtures" / "tokenizer"
 FAMILIES = ["llama", "mistral", "qwen2", "qwen3"]
-CLASSES = [None, "LlamaTokenizer", "LlamaTokenizerFast", "GPT2Tokenizer", "Qwen2Tokenizer", "Qwen2TokenizerFast", "PreTrainedTokenizerFast", "GemmaTokenizer", "OwnTokenizer"]
+CLASSES = [None, "LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "CodeLlamaTokenizerFast", "GPT2Tokenizer", "Qwen2Tokenizer", "Qwen2TokenizerFast", "PreTrainedTokenizerFast", "GemmaTokenizer", "OwnTokenizer"]
 BYTE_LEVEL_CLASSES = ["GPT2Tokenizer", "Qwen2Tokenizer"]
 SPECIAL = ["unk_token", "bos_token", "eos_token", "pad_token"]
-TEXTS = ["On 12345 it's  two\n\n\tcafe\u0301 x", " <|eot_id|> y</s>z", "<|endoftext|>a"]
+OWN = ["prefix_token", "middle_token", "suffix_token", "eot_token", "fill_token"]  # of CodeLlamaTokenizer
+TEXTS = ["On 12345 it's  two\n\n\tcafe\u0301 x", " <|eot_id|> y</s>z", "<|endoftext|>a", "▁<PRE>b▁<MID> <own>"]
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}
 QWEN2 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 RULES = {
@@ -33,7 +34,11 @@ RULES = {
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"Regex": QWEN2}, "behavior": "Isolated", "invert": False}, {**BYTES, "use_regex": False}]},
     },
 }
-BASES = [("llama", "as it is"), *(("byte_level", name) for name in RULES)]
+TEXT = {"Sequence": {"id": "A", "type_id": 0}}
+END = {"id": "</s>", "ids": [2], "tokens": ["</s>"]}
+RULES["no processor"] = {"post_processor": None}
+RULES["ended"] = {"post_processor": {"type": "TemplateProcessing", "single": [TEXT, {"SpecialToken": {"id": "</s>", "type_id": 0}}], "pair": [TEXT, {"Sequence": {"id": "B", "type_id": 1}}], "special_tokens": {"</s>": END}}}
+BASES = [*(("llama", name) for name in ("as it is", "no processor", "ended")), *(("byte_level", name) for name in ("as it is", "digits", "qwen2"))]
 
 
 def loaded(document, config, model):
@@ -54,6 +59,16 @@ def case(rng, base, rules, family, class_name):
             config.pop(name, None)
         elif rng.random() < 0.2:
             config[name] = None
+    if base == "llama":
+        for name in OWN:
+            if rng.random() < 0.3:
+                config[name] = rng.choice([None, "<own>", "<s>"])
+        for name, tokens in (("additional_special_tokens", ["<extra>"]), ("extra_special_tokens", ["<other>"])):
+            if rng.random() < 0.2:
+                config[name] = tokens
+    for name in ("add_bos_token", "add_eos_token"):
+        if rng.random() < 0.3:
+            config[name] = rng.choice([True, False])
     if rng.random() < 0.3:
         config["add_prefix_space"] = rng.choice([True, False])
     model = {"model_type": family}
@@ -67,7 +82,7 @@ def case(rng, base, rules, family, class_name):
     if not followed:
         tokenizer = loaded(document, {**config, "tokenizer_class": "PreTrainedTokenizerFast"}, {"model_type": "llama"})
     ids = [tokenizer(text)["input_ids"] for text in TEXTS]
-    expected = {"ids": ids, "decoded": [tokenizer.decode(one) for one in ids], "eos": tokenizer.eos_token_id}
+    expected = {"ids": ids, "decoded": [tokenizer.decode(one) for one in ids], "eos": tokenizer.eos_token_id, "size": len(tokenizer)}
     return {"base": base, "rules": RULES[rules], "config": config, "model": model, "followed": followed, "expected": expected}
 
 

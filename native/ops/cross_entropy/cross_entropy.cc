@@ -12,15 +12,6 @@
 namespace rubricate {
 namespace {
 
-// Each chunk packs the head again, which costs about 15 multiply-adds per weight: 6 % of 256 rows, 12 % of 128. So a
-// chunk has 32 MiB of logits, or up to 64 MiB if 32 MiB hold fewer than 128 rows. It depends only on the vocabulary, so
-// that dW's sums over rows are always split at the same rows.
-int64_t rows_per_chunk(int64_t vocabulary) {
-  constexpr int64_t kElements = int64_t{8} << 20;
-  const int64_t rows = std::max(kElements / vocabulary, std::min<int64_t>(2 * kElements / vocabulary, 128));
-  return std::clamp<int64_t>(rows / 16 * 16, 16, 1024);
-}
-
 void check_head(const Tensor& x, const Weight& head) {
   require_floating(x, "x");
   require(head.defined(), "ERR_ARGUMENT", "Expected a weight for head but received none");
@@ -169,7 +160,7 @@ class HeadPass {
         x_(x),
         head_(head),
         rows_(rows),
-        chunk_(std::min(rows_per_chunk(head.rows), rows.count)),
+        chunk_(std::min(head_rows_per_chunk(head.rows), rows.count)),
         losses_(tape, rows.count),
         places_(tape, rows.rows, rows.count),
         targets_(tape, rows.targets, rows.count),
@@ -294,6 +285,15 @@ float scalar_of(const Tensor& scalar) {
 }
 
 }  // namespace
+
+// Each chunk packs the head again, which costs about 15 multiply-adds per weight: 6 % of 256 rows, 12 % of 128. So a
+// chunk has 32 MiB of logits, or up to 64 MiB if 32 MiB hold fewer than 128 rows. It depends only on the vocabulary, so
+// that dW's sums over rows are always split at the same rows.
+int64_t head_rows_per_chunk(int64_t vocabulary) {
+  constexpr int64_t kElements = int64_t{8} << 20;
+  const int64_t rows = std::max(kElements / vocabulary, std::min<int64_t>(2 * kElements / vocabulary, 128));
+  return std::clamp<int64_t>(rows / 16 * 16, 16, 1024);
+}
 
 CrossEntropy head_cross_entropy(Tape& tape, const Var& x, const Weight& head, const LossRows& rows) {
   tape.check_cancelled("head_cross_entropy");

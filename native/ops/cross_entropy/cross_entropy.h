@@ -32,6 +32,9 @@ struct CrossEntropy {
 // Errors: ERR_SHAPE, ERR_DTYPE, ERR_ARGUMENT (a row or target out of range), ERR_FOREIGN, ERR_ABORTED.
 CrossEntropy head_cross_entropy(Tape& tape, const Var& x, const Weight& head, const LossRows& rows);
 
+// Rows whose logits are formed at a time.
+int64_t head_rows_per_chunk(int64_t vocabulary);
+
 // Logits of chosen rows, fp32 [R, V]; inference only.
 Tensor head_logits(Tape& tape, const Tensor& x, const Weight& head, int64_t count, const int32_t* rows);
 

@@ -8,7 +8,8 @@
 // backward, with g1 = d sum (from the next sub-layer's residual) and g2 = d normed:
 //   g = g1 + RMSNorm'(g2), rounded once; d residual = g; dh = scale * g; dscale += g * h, dbias += g (see red_edit.h)
 //
-// h, residual, sum, normed [T, d] in the compute dtype (f32 or bf16); norm weight fp32 [d].
+// h, residual, sum, normed [T, d] in the compute dtype (f32 or bf16); norm weight fp32 [d]. A row's slot may have its own
+// weight of the norm.
 #pragma once
 
 #include <utility>
@@ -22,6 +23,10 @@ namespace rubricate {
 struct SumNorm {
   Var weight;  // fp32 [d]; undefined: no norm, and the second result is undefined
   float eps = 0.0f;
+  // The weights of slots, as `scale`, in place of `weight`, which then does not train (see rms_norm.h). Both null, or one
+  // of them: for training, and without gradients.
+  const SlotVectors* slots = nullptr;
+  const EditView* view = nullptr;
 };
 
 // Returns {sum, normed}. `edit` may be null. Errors: ERR_SHAPE, ERR_DTYPE, ERR_FOREIGN, ERR_ABORTED.

@@ -19,6 +19,8 @@
 // operations. Backward reads sum, grad_sum and grad_normed and writes g and dh: 5 (10 bytes) for about 9; the sums read
 // h and g: 2 more (4 bytes), or fused 1 (2 bytes, 12 together). The fp32 vectors come from the cache: at most 12 bytes
 // per column and row.
+#include <type_traits>
+
 #include "ops/edit_add_norm/edit_add_norm_kernels.h"
 #include "ops/rms_norm/rms_norm.cuh"
 #include "ops/row_sums/row_sums.cuh"
@@ -27,8 +29,16 @@
 namespace rubricate::cuda {
 namespace {
 
-template <typename T, int kChunks>
-__global__ void __launch_bounds__(kRowThreads<kChunks>) edit_add_norm_forward(EditAddNormSlotsArgs args) {
+// With one weight of the norm for all rows, the kernels look up none.
+__device__ __forceinline__ const float* norm_weight(const EditAddNormSlotsArgs& args, int32_t) {
+  return args.all.weight;
+}
+__device__ __forceinline__ const float* norm_weight(const EditAddSlotNormArgs& args, int32_t slot) {
+  return of_slot_or(args.weight, slot, args.all.weight);
+}
+
+template <typename T, int kChunks, typename Args>
+__global__ void __launch_bounds__(kRowThreads<kChunks>) edit_add_norm_forward(Args args) {
   constexpr bool kWhole = kChunks > 0;
   RUBRICATE_SHARED(float[kRowPartials], partial);
   const EditAddNormArgs& all = args.all;
@@ -65,11 +75,12 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) edit_add_norm_forward(Ed
   const float inv = inverse_rms(row_sum(squares, partial), cols, all.eps);
   if (all.inv != nullptr && threadIdx.x == 0) all.inv[row] = inv;
   sums.from = sum;
+  const float* const weight = norm_weight(args, slot);
   T* const normed = static_cast<T*>(all.normed) + row * cols;
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
     float x[kRowChunk];
     sums.get(k, column, left, x);
-    norm_chunk<kWhole>(x, all.weight, inv, column, left);
+    norm_chunk<kWhole>(x, weight, inv, column, left);
     store_chunk<kWhole>(normed + column, left, x);
   });
 }
@@ -78,10 +89,10 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) edit_add_norm_forward(Ed
 // grad.
 template <typename T, bool kWhole>
 __device__ __forceinline__ void finish_chunk(const EditAddNormBackwardArgs& all, int64_t at_row, const float* scale,
-                                             const float (&x)[kRowChunk], float (&grad)[kRowChunk],
+                                             const float* weight, const float (&x)[kRowChunk], float (&grad)[kRowChunk],
                                              const float (&grad_sum)[kRowChunk], float inv, float factor,
                                              int64_t column, int64_t left) {
-  norm_backward_chunk<kWhole>(x, grad, all.weight, inv, factor, column, left);
+  norm_backward_chunk<kWhole>(x, grad, weight, inv, factor, column, left);
   if (all.grad_sum != nullptr) {
 #pragma unroll
     for (int i = 0; i < kRowChunk; ++i) grad[i] = grad_sum[i] + grad[i];
@@ -104,9 +115,16 @@ constexpr int kBlocksOfOneChunk = 0;
 constexpr int kBlocksOfOneChunk = 5;
 #endif
 
-template <typename T, int kChunks>
+__device__ __forceinline__ const float* norm_weight(const EditAddNormBackwardSlotsArgs& args, int64_t) {
+  return args.all.weight;
+}
+__device__ __forceinline__ const float* norm_weight(const EditAddSlotNormBackwardArgs& args, int64_t row) {
+  return of_slot_or(args.weight, slot_of_row(args.sums.rows, row), args.all.weight);
+}
+
+template <typename T, int kChunks, typename Args>
 __global__ void __launch_bounds__(kRowThreads<kChunks>, kChunks == 1 && sizeof(T) == 4 ? kBlocksOfOneChunk : 0)
-    edit_add_norm_backward(EditAddNormBackwardSlotsArgs args) {
+    edit_add_norm_backward(Args args) {
   constexpr bool kWhole = kChunks > 0;
   RUBRICATE_SHARED(float[kRowPartials], partial);
   const EditAddNormBackwardArgs& all = args.all;
@@ -117,13 +135,14 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>, kChunks == 1 && sizeof(T
   grad_sum.clear();
   if (all.grad_sum != nullptr) grad_sum.fetch(static_cast<const T*>(all.grad_sum) + at_row, cols);
   const float* const scale = all.dh != nullptr ? of_slot(args.sums.scale, slot_of_row(args.sums.rows, row)) : nullptr;
+  const float* const weight = norm_weight(args, row);
   const float inv = all.inv[row];
   float dot = 0.0f;
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
     float v[kRowChunk], g[kRowChunk];
     x.get(k, column, left, v);
     grad.get(k, column, left, g);
-    add_dot<kWhole>(v, g, all.weight, column, left, dot);
+    add_dot<kWhole>(v, g, weight, column, left, dot);
   });
   const float factor = norm_factor(row_sum(dot, partial), inv, cols);
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
@@ -131,7 +150,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>, kChunks == 1 && sizeof(T
     x.get(k, column, left, v);
     grad.get(k, column, left, g);
     if (all.grad_sum != nullptr) grad_sum.get(k, column, left, s);
-    finish_chunk<T, kWhole>(all, at_row, scale, v, g, s, inv, factor, column, left);
+    finish_chunk<T, kWhole>(all, at_row, scale, weight, v, g, s, inv, factor, column, left);
   });
 }
 
@@ -182,7 +201,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) edit_add_norm_backward_s
       x.get(k, column, left, v);
       grad.get(k, column, left, g);
       if (all.grad_sum != nullptr) grad_sum.get(k, column, left, s);
-      finish_chunk<T, true>(all, at_row, scale, v, g, s, inv, factor, column, left);
+      finish_chunk<T, true>(all, at_row, scale, all.weight, v, g, s, inv, factor, column, left);
       if (wants_products) h.get(k, column, left, v);
 #pragma unroll
       for (int i = 0; i < kRowChunk; ++i) {
@@ -201,36 +220,44 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) edit_add_norm_backward_s
   });
 }
 
-template <typename T>
-int32_t forward(const EditAddNormSlotsArgs& args, RubricateStream* stream) {
+inline bool weights_aligned(const EditAddNormSlotsArgs&) { return true; }
+inline bool weights_aligned(const EditAddSlotNormArgs& args) { return args.weight.aligned; }
+inline bool weights_aligned(const EditAddNormBackwardSlotsArgs&) { return true; }
+inline bool weights_aligned(const EditAddSlotNormBackwardArgs& args) { return args.weight.aligned; }
+
+template <typename T, typename Args>
+int32_t forward(const Args& args, RubricateStream* stream) {
   const EditAddNormArgs& all = args.all;
   const bool aligned = aligned_16(all.h) && aligned_16(all.residual) && aligned_16(all.sum) && aligned_16(all.normed) &&
-                       aligned_16(all.weight) && args.scale.aligned && args.bias.aligned;
+                       aligned_16(all.weight) && args.scale.aligned && args.bias.aligned && weights_aligned(args);
   return for_row_shape(all.cols, aligned, [&](auto chunks) {
-    return RUBRICATE_LAUNCH((edit_add_norm_forward<T, decltype(chunks)::value>), blocks_for(all.end, 1),
+    return RUBRICATE_LAUNCH((edit_add_norm_forward<T, decltype(chunks)::value, Args>), blocks_for(all.end, 1),
                             row_shape(all.cols).threads, 0, stream, args);
   });
 }
 
-template <typename T>
-int32_t backward(const EditAddNormBackwardSlotsArgs& args, RubricateStream* stream) {
+template <typename T, typename Args>
+int32_t backward(const Args& args, RubricateStream* stream) {
   const EditAddNormBackwardArgs& all = args.all;
   const bool summed = args.sums.partials != nullptr;
   const bool aligned = aligned_16(all.sum) && aligned_16(all.grad_normed) && aligned_16(all.grad_sum) &&
-                       aligned_16(all.g) && aligned_16(all.dh) && aligned_16(all.weight) && sums_aligned(args.sums);
-  const int64_t tiles = args.sums.last_tile - args.sums.first_tile;
+                       aligned_16(all.g) && aligned_16(all.dh) && aligned_16(all.weight) && sums_aligned(args.sums) &&
+                       weights_aligned(args);
   const int threads = row_shape(all.cols).threads;
   const int32_t launched = for_row_shape(all.cols, aligned, [&](auto chunks) {
     constexpr int kChunks = decltype(chunks)::value;
-    if constexpr (kChunks == 1 || (kChunks == 2 && sizeof(T) == 2)) {  // otherwise there are not enough registers
+    // Otherwise there are not enough registers, or each row needs its own weight.
+    if constexpr ((kChunks == 1 || (kChunks == 2 && sizeof(T) == 2)) &&
+                  std::is_same_v<Args, EditAddNormBackwardSlotsArgs>) {
+      const int64_t tiles = args.sums.last_tile - args.sums.first_tile;
       if (summed && tiles >= stream->multiprocessors) {
         const int32_t status =
             RUBRICATE_LAUNCH((edit_add_norm_backward_sums<T, kChunks>), blocks_for(tiles, 1), threads, 0, stream, args);
         return status == RUBRICATE_OK ? launch_fold(args.sums, stream) : status;
       }
     }
-    const int32_t status = RUBRICATE_LAUNCH((edit_add_norm_backward<T, kChunks>), blocks_for(all.end - all.begin, 1),
-                                            threads, 0, stream, args);
+    const int32_t status = RUBRICATE_LAUNCH((edit_add_norm_backward<T, kChunks, Args>),
+                                            blocks_for(all.end - all.begin, 1), threads, 0, stream, args);
     if (status != RUBRICATE_OK || !summed) return status;
     SlotSumsArgs sums = args.sums;
     sums.dh = nullptr;  // already written
@@ -240,17 +267,34 @@ int32_t backward(const EditAddNormBackwardSlotsArgs& args, RubricateStream* stre
   return launched;
 }
 
-int32_t edit_add_norm_forward_cuda(const EditAddNormSlotsArgs& args, RubricateStream* stream) {
+template <typename Args>
+int32_t forward_of(const Args& args, RubricateStream* stream) {
   if (args.all.end == 0 || args.all.cols == 0) return RUBRICATE_OK;
   return args.all.dtype == DType::bf16 ? forward<bf16>(args, stream) : forward<float>(args, stream);
 }
-int32_t edit_add_norm_backward_cuda(const EditAddNormBackwardSlotsArgs& args, RubricateStream* stream) {
+template <typename Args>
+int32_t backward_of(const Args& args, RubricateStream* stream) {
   if (args.all.end == args.all.begin || args.all.cols == 0) return RUBRICATE_OK;
   return args.all.dtype == DType::bf16 ? backward<bf16>(args, stream) : backward<float>(args, stream);
 }
 
+int32_t edit_add_norm_forward_cuda(const EditAddNormSlotsArgs& args, RubricateStream* stream) {
+  return forward_of(args, stream);
+}
+int32_t edit_add_norm_backward_cuda(const EditAddNormBackwardSlotsArgs& args, RubricateStream* stream) {
+  return backward_of(args, stream);
+}
+int32_t edit_add_slot_norm_forward_cuda(const EditAddSlotNormArgs& args, RubricateStream* stream) {
+  return forward_of(args, stream);
+}
+int32_t edit_add_slot_norm_backward_cuda(const EditAddSlotNormBackwardArgs& args, RubricateStream* stream) {
+  return backward_of(args, stream);
+}
+
 RUBRICATE_KERNEL("edit_add_norm_forward/1", edit_add_norm_forward_cuda);
 RUBRICATE_KERNEL("edit_add_norm_backward/1", edit_add_norm_backward_cuda);
+RUBRICATE_KERNEL("edit_add_slot_norm_forward/1", edit_add_slot_norm_forward_cuda);
+RUBRICATE_KERNEL("edit_add_slot_norm_backward/1", edit_add_slot_norm_backward_cuda);
 
 }  // namespace
 }  // namespace rubricate::cuda

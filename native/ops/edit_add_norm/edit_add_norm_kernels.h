@@ -30,6 +30,11 @@ struct EditAddNormSlotsArgs {
   SlotTable<const float*> scale, bias;
 };
 
+// "edit_add_slot_norm_forward/1": each row with its slot's weight of the norm, or all.weight where the slot has none.
+struct EditAddSlotNormArgs : EditAddNormSlotsArgs {
+  SlotTable<const float*> weight;
+};
+
 struct EditAddNormBackwardArgs {
   DType dtype = DType::f32;  // of sum, the gradients, g and dh
   int64_t cols = 0;
@@ -49,6 +54,11 @@ struct EditAddNormBackwardArgs {
 struct EditAddNormBackwardSlotsArgs {
   EditAddNormBackwardArgs all;
   SlotSumsArgs sums;
+};
+
+// "edit_add_slot_norm_backward/1": the same with weights of the norm by slot.
+struct EditAddSlotNormBackwardArgs : EditAddNormBackwardSlotsArgs {
+  SlotTable<const float*> weight;
 };
 
 // Rows [begin, end), which share one slot. recompute_sum: the forward's arguments (cols, h, residual, scale, bias),

@@ -21,4 +21,14 @@ Var layer_norm(Tape& tape, const Var& x, const Var& weight, const Var& bias, flo
 // The slots' norm without gradients: x itself if no row has a weight.
 Tensor layer_norm(Tape& tape, const Tensor& x, const EditView& norm, const SequenceRows& rows, float eps);
 
+// A norm of a model, whose weight or bias a row's slot may replace: `slots` has them as scale and bias. The norm's own
+// serve the slots that have none and get no gradient. Errors: as layer_norm; ERR_ARGUMENT (a norm that trains).
+struct NormVectors {
+  Var weight, bias;
+};
+Var layer_norm(Tape& tape, const Var& x, const NormVectors& own, const SlotVectors& slots, const SequenceRows& rows,
+               float eps);
+Tensor layer_norm(Tape& tape, const Tensor& x, const NormVectors& own, const EditView& slots, const SequenceRows& rows,
+                  float eps);
+
 }  // namespace rubricate

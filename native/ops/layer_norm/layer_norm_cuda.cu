@@ -31,8 +31,8 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) layer_norm_forward(Layer
   x.fetch(static_cast<const T*>(all.x) + row * cols, cols);
   T* const y = static_cast<T*>(all.y) + row * cols;
   const int32_t slot = slot_of_row(args.rows, row);
-  const float* const weight = of_slot(args.weight, slot);
-  const float* const bias = of_slot(args.bias, slot);
+  const float* const weight = of_slot_or(args.weight, slot, all.weight);
+  const float* const bias = of_slot_or(args.bias, slot, all.bias);
   if (weight == nullptr) return copy_row<kWhole>(x, y, cols);
   float total = 0.0f;
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) layer_norm_backward(Laye
   Row<T, kChunks> x, grad;
   grad.fetch(static_cast<const T*>(all.grad) + row * cols, cols);
   T* const dx = static_cast<T*>(all.dx) + row * cols;
-  const float* const weight = of_slot(args.weight, slot_of_row(args.rows, row));
+  const float* const weight = of_slot_or(args.weight, slot_of_row(args.rows, row), all.weight);
   if (weight == nullptr) return copy_row<kWhole>(grad, dx, cols);
   x.fetch(static_cast<const T*>(all.x) + row * cols, cols);
   const float mean = all.mean[row], inv = all.inv[row];
@@ -117,7 +117,8 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) layer_norm_backward(Laye
 template <typename T>
 int32_t forward(const LayerNormSlotsArgs& args, RubricateStream* stream) {
   const LayerNormArgs& all = args.all;
-  const bool aligned = aligned_16(all.x) && aligned_16(all.y) && args.weight.aligned && args.bias.aligned;
+  const bool aligned = aligned_16(all.x) && aligned_16(all.y) && args.weight.aligned && args.bias.aligned &&
+                       aligned_16(all.weight) && aligned_16(all.bias);
   return for_row_shape(all.cols, aligned, [&](auto chunks) {
     return RUBRICATE_LAUNCH((layer_norm_forward<T, decltype(chunks)::value>), blocks_for(all.end, 1),
                             row_shape(all.cols).threads, 0, stream, args);
@@ -126,7 +127,8 @@ int32_t forward(const LayerNormSlotsArgs& args, RubricateStream* stream) {
 template <typename T>
 int32_t backward(const LayerNormSlotsArgs& args, RubricateStream* stream) {
   const LayerNormArgs& all = args.all;
-  const bool aligned = aligned_16(all.x) && aligned_16(all.grad) && aligned_16(all.dx) && args.weight.aligned;
+  const bool aligned =
+      aligned_16(all.x) && aligned_16(all.grad) && aligned_16(all.dx) && args.weight.aligned && aligned_16(all.weight);
   return for_row_shape(all.cols, aligned, [&](auto chunks) {
     return RUBRICATE_LAUNCH((layer_norm_backward<T, decltype(chunks)::value>), blocks_for(all.end, 1),
                             row_shape(all.cols).threads, 0, stream, args);

@@ -13,8 +13,9 @@ struct LayerNormArgs {
   int64_t cols = 0;
   int64_t begin = 0, end = 0;  // rows; on the CPU they share one slot
   const void* x = nullptr;
-  const float* weight = nullptr;  // null: rows are copied unchanged; unused on a device, like bias
-  const float* bias = nullptr;    // null: 0
+  const float* weight =
+      nullptr;                  // null: rows are copied unchanged; on a device, of the slots that have none, like bias
+  const float* bias = nullptr;  // null: 0
   float eps = 0.0f;
   float* mean = nullptr;       // [T]: written by the forward if given, read by the backward
   float* inv = nullptr;        // [T] 1 / sqrt(var + eps): the same

@@ -4,14 +4,25 @@
 // about 7; weights come from the cache. The weight's gradient is computed by row_sums_cuda.cu: 2 elements more.
 #include "ops/rms_norm/rms_norm.cuh"
 #include "ops/rms_norm/rms_norm_kernels.h"
+#include "ops/slots/slots.cuh"
 
 namespace rubricate::cuda {
 namespace {
 
-template <typename T, int kChunks>
-__global__ void __launch_bounds__(kRowThreads<kChunks>) rms_norm_forward(RmsNormArgs args) {
+// With one weight for all rows the kernels look up no slot.
+__device__ __forceinline__ const RmsNormArgs& all_of(const RmsNormArgs& args) { return args; }
+__device__ __forceinline__ const RmsNormArgs& all_of(const RmsNormSlotsArgs& args) { return args.all; }
+__device__ __forceinline__ const float* weight_of(const RmsNormArgs& args, int64_t) { return args.weight; }
+__device__ __forceinline__ const float* weight_of(const RmsNormSlotsArgs& args, int64_t row) {
+  return of_slot_or(args.weight, slot_of_row(args.rows, row), args.all.weight);
+}
+
+template <typename T, int kChunks, typename Args>
+__global__ void __launch_bounds__(kRowThreads<kChunks>) rms_norm_forward(Args given) {
   RUBRICATE_SHARED(float[kRowPartials], partial);
+  const RmsNormArgs& args = all_of(given);
   const int64_t cols = args.cols, row = blockIdx.x;
+  const float* const weight = weight_of(given, row);
   Row<T, kChunks> x;
   x.fetch(static_cast<const T*>(args.x) + row * cols, cols);
   float squares = 0.0f;
@@ -26,15 +37,17 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) rms_norm_forward(RmsNorm
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
     float v[kRowChunk];
     x.get(k, column, left, v);
-    norm_chunk<(kChunks > 0)>(v, args.weight, inv, column, left);
+    norm_chunk<(kChunks > 0)>(v, weight, inv, column, left);
     store_chunk<(kChunks > 0)>(y + column, left, v);
   });
 }
 
-template <typename T, int kChunks>
-__global__ void __launch_bounds__(kRowThreads<kChunks>) rms_norm_backward(RmsNormArgs args) {
+template <typename T, int kChunks, typename Args>
+__global__ void __launch_bounds__(kRowThreads<kChunks>) rms_norm_backward(Args given) {
   RUBRICATE_SHARED(float[kRowPartials], partial);
+  const RmsNormArgs& args = all_of(given);
   const int64_t cols = args.cols, row = blockIdx.x;
+  const float* const weight = weight_of(given, row);
   Row<T, kChunks> x, grad;
   x.fetch(static_cast<const T*>(args.x) + row * cols, cols);
   grad.fetch(static_cast<const T*>(args.grad) + row * cols, cols);
@@ -44,7 +57,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) rms_norm_backward(RmsNor
     float v[kRowChunk], g[kRowChunk];
     x.get(k, column, left, v);
     grad.get(k, column, left, g);
-    add_dot<(kChunks > 0)>(v, g, args.weight, column, left, dot);
+    add_dot<(kChunks > 0)>(v, g, weight, column, left, dot);
   });
   const float factor = norm_factor(row_sum(dot, partial), inv, cols);
   T* const dx = static_cast<T*>(args.dx) + row * cols;
@@ -52,39 +65,59 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) rms_norm_backward(RmsNor
     float v[kRowChunk], g[kRowChunk];
     x.get(k, column, left, v);
     grad.get(k, column, left, g);
-    norm_backward_chunk<(kChunks > 0)>(v, g, args.weight, inv, factor, column, left);
+    norm_backward_chunk<(kChunks > 0)>(v, g, weight, inv, factor, column, left);
     store_chunk<(kChunks > 0)>(dx + column, left, g);
   });
 }
 
-template <typename T>
-int32_t forward(const RmsNormArgs& args, RubricateStream* stream) {
-  const bool aligned = aligned_16(args.x) && aligned_16(args.y) && aligned_16(args.weight);
+inline bool aligned_weights(const RmsNormArgs& args) { return aligned_16(args.weight); }
+inline bool aligned_weights(const RmsNormSlotsArgs& args) { return aligned_16(args.all.weight) && args.weight.aligned; }
+
+template <typename T, typename Args>
+int32_t forward(const Args& given, const RmsNormArgs& args, RubricateStream* stream) {
+  const bool aligned = aligned_16(args.x) && aligned_16(args.y) && aligned_weights(given);
   return for_row_shape(args.cols, aligned, [&](auto chunks) {
-    return RUBRICATE_LAUNCH((rms_norm_forward<T, decltype(chunks)::value>), blocks_for(args.end, 1),
-                            row_shape(args.cols).threads, 0, stream, args);
+    return RUBRICATE_LAUNCH((rms_norm_forward<T, decltype(chunks)::value, Args>), blocks_for(args.end, 1),
+                            row_shape(args.cols).threads, 0, stream, given);
   });
 }
-template <typename T>
-int32_t backward(const RmsNormArgs& args, RubricateStream* stream) {
-  const bool aligned = aligned_16(args.x) && aligned_16(args.grad) && aligned_16(args.dx) && aligned_16(args.weight);
+template <typename T, typename Args>
+int32_t backward(const Args& given, const RmsNormArgs& args, RubricateStream* stream) {
+  const bool aligned = aligned_16(args.x) && aligned_16(args.grad) && aligned_16(args.dx) && aligned_weights(given);
   return for_row_shape(args.cols, aligned, [&](auto chunks) {
-    return RUBRICATE_LAUNCH((rms_norm_backward<T, decltype(chunks)::value>), blocks_for(args.end, 1),
-                            row_shape(args.cols).threads, 0, stream, args);
+    return RUBRICATE_LAUNCH((rms_norm_backward<T, decltype(chunks)::value, Args>), blocks_for(args.end, 1),
+                            row_shape(args.cols).threads, 0, stream, given);
   });
 }
 
-int32_t rms_norm_forward_cuda(const RmsNormArgs& args, RubricateStream* stream) {
+template <typename Args>
+int32_t forward_of(const Args& given, const RmsNormArgs& args, RubricateStream* stream) {
   if (args.end == 0 || args.cols == 0) return RUBRICATE_OK;
-  return args.dtype == DType::bf16 ? forward<bf16>(args, stream) : forward<float>(args, stream);
+  return args.dtype == DType::bf16 ? forward<bf16>(given, args, stream) : forward<float>(given, args, stream);
+}
+template <typename Args>
+int32_t backward_of(const Args& given, const RmsNormArgs& args, RubricateStream* stream) {
+  if (args.end == 0 || args.cols == 0) return RUBRICATE_OK;
+  return args.dtype == DType::bf16 ? backward<bf16>(given, args, stream) : backward<float>(given, args, stream);
+}
+
+int32_t rms_norm_forward_cuda(const RmsNormArgs& args, RubricateStream* stream) {
+  return forward_of(args, args, stream);
 }
 int32_t rms_norm_backward_cuda(const RmsNormArgs& args, RubricateStream* stream) {
-  if (args.end == 0 || args.cols == 0) return RUBRICATE_OK;
-  return args.dtype == DType::bf16 ? backward<bf16>(args, stream) : backward<float>(args, stream);
+  return backward_of(args, args, stream);
+}
+int32_t rms_norm_slots_forward_cuda(const RmsNormSlotsArgs& args, RubricateStream* stream) {
+  return forward_of(args, args.all, stream);
+}
+int32_t rms_norm_slots_backward_cuda(const RmsNormSlotsArgs& args, RubricateStream* stream) {
+  return backward_of(args, args.all, stream);
 }
 
 RUBRICATE_KERNEL("rms_norm_forward/1", rms_norm_forward_cuda);
 RUBRICATE_KERNEL("rms_norm_backward/1", rms_norm_backward_cuda);
+RUBRICATE_KERNEL("rms_norm_slots_forward/1", rms_norm_slots_forward_cuda);
+RUBRICATE_KERNEL("rms_norm_slots_backward/1", rms_norm_slots_backward_cuda);
 
 }  // namespace
 }  // namespace rubricate::cuda

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "ops/slots/slots_kernels.h"
 
 namespace rubricate {
 
@@ -19,6 +20,14 @@ struct RmsNormArgs {
   void* y = nullptr;           // forward
   const void* grad = nullptr;  // backward
   void* dx = nullptr;          // backward
+};
+
+// "rms_norm_slots_forward/1", "rms_norm_slots_backward/1": all rows, each with its slot's weight, or all.weight where the
+// slot has none.
+struct RmsNormSlotsArgs {
+  RmsNormArgs all;
+  SlotRows rows;
+  SlotTable<const float*> weight;
 };
 
 void rms_norm_forward_cpu(const RmsNormArgs& args);

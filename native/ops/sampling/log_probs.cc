@@ -1,6 +1,7 @@
 #include "ops/sampling/log_probs.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "device/stream.h"
@@ -46,6 +47,7 @@ std::vector<LogProbs> on_cpu(const Tensor& logits, const std::vector<LogProbRequ
       const float* const z = logits.data<float>() + rows[i] * vocabulary;
       const auto log_prob = [&](int32_t id) { return log_prob_of(log_sums[i] - static_cast<double>(z[id])); };
       results[i].chosen = log_prob(requests[i].chosen);
+      if (!std::isfinite(log_sums[i])) continue;
       for (const int32_t id : largest(z, vocabulary, requests[i].top)) results[i].top.push_back({id, log_prob(id)});
     }
   });
@@ -99,9 +101,25 @@ std::vector<LogProbs> on_device(Tape& tape, const Tensor& logits, const std::vec
   for (size_t i = 0; i < requests.size(); ++i) {
     const float* const row = logits.data<float>() + requests[i].row * logits.cols();
     results[i].chosen = row_log_probs(tape, row, logits.cols(), {requests[i].chosen})[0];
-    if (requests[i].top > 0) results[i].top = top_on_device(tape, logits, requests[i]);
+    if (requests[i].top > 0 && !std::isnan(results[i].chosen))
+      results[i].top = top_on_device(tape, logits, requests[i]);
   }
   return results;
+}
+
+// The log-probabilities of targets alone: those of the requests `which`.
+void score_plain(Tape& tape, const Tensor& x, const Weight& head, const std::vector<LogProbRequest>& requests,
+                 const std::vector<size_t>& which, std::vector<LogProbs>& results) {
+  if (which.empty()) return;
+  std::vector<int32_t> rows, targets;
+  for (const size_t i : which) {
+    rows.push_back(requests[i].row);
+    targets.push_back(requests[i].chosen);
+  }
+  const std::vector<float> weights(which.size(), 1.0f);
+  const CrossEntropy scored = head_cross_entropy(
+      tape, x, head, {static_cast<int64_t>(which.size()), rows.data(), targets.data(), weights.data()});
+  for (size_t i = 0; i < which.size(); ++i) results[which[i]].chosen = 0.0f - scored.row_loss[i];
 }
 
 }  // namespace
@@ -124,13 +142,28 @@ std::vector<LogProbs> log_probs_of(Tape& tape, const Tensor& logits, const std::
   return tape.stream() != nullptr ? on_device(tape, logits, requests) : on_cpu(logits, requests);
 }
 
-std::vector<float> score_rows(Tape& tape, const Tensor& x, const Weight& head, int64_t count, const int32_t* rows,
-                              const int32_t* targets) {
-  const std::vector<float> weights(static_cast<size_t>(std::max<int64_t>(0, count)), 1.0f);
-  const CrossEntropy scored = head_cross_entropy(tape, x, head, {count, rows, targets, weights.data()});
-  std::vector<float> log_probs;
-  for (const float loss : scored.row_loss) log_probs.push_back(0.0f - loss);
-  return log_probs;
+std::vector<LogProbs> score_rows(Tape& tape, const Tensor& x, const Weight& head,
+                                 const std::vector<LogProbRequest>& requests) {
+  std::vector<LogProbs> results(requests.size());
+  std::vector<size_t> plain, topped;  // requests without and with the likeliest tokens, which need whole logits
+  for (size_t i = 0; i < requests.size(); ++i) (requests[i].top == 0 ? plain : topped).push_back(i);
+  score_plain(tape, x, head, requests, plain, results);
+  const auto chunk = static_cast<size_t>(head_rows_per_chunk(head.view.rows));
+  for (size_t begin = 0; begin < topped.size(); begin += chunk) {
+    tape.yield();
+    std::vector<int32_t> rows;
+    std::vector<LogProbRequest> own;
+    for (size_t i = begin; i < std::min(begin + chunk, topped.size()); ++i) {
+      const LogProbRequest& request = requests[topped[i]];
+      own.push_back({static_cast<int32_t>(rows.size()), request.chosen, request.top});
+      rows.push_back(request.row);
+    }
+    const Tensor logits = head_logits(tape, x, head, static_cast<int64_t>(rows.size()), rows.data());
+    tape.yield();
+    std::vector<LogProbs> told = log_probs_of(tape, logits, own);
+    for (size_t i = 0; i < told.size(); ++i) results[topped[begin + i]] = std::move(told[i]);
+  }
+  return results;
 }
 
 }  // namespace rubricate

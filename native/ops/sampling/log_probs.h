@@ -24,7 +24,7 @@ struct TokenLogProb {
 
 struct LogProbs {
   float chosen = 0.0f;
-  std::vector<TokenLogProb> top;  // the likeliest first; of equal logits the lower id
+  std::vector<TokenLogProb> top;  // the likeliest first; of equal logits the lower id; none if `chosen` is NaN
 };
 
 struct LogProbRequest {
@@ -32,15 +32,15 @@ struct LogProbRequest {
   int32_t top = 0;              // 0 to kMostTopLogProbs: how many of the likeliest, at most the vocabulary
 };
 
-// logits: [rows, vocabulary] fp32, on the tape's device, rows as cross_entropy takes them: no NaN or +inf, and not all
-// -inf. A device downloads a number for each row, and the whole row if `top` is not 0. Errors: ERR_SHAPE, ERR_DTYPE,
+// logits: [rows, vocabulary] fp32, on the tape's device. In a row with NaN or +inf, or of only -inf, all that is told is
+// NaN. A device downloads a number for each row, and the whole row if `top` is not 0. Errors: ERR_SHAPE, ERR_DTYPE,
 // ERR_FOREIGN, ERR_ARGUMENT.
 std::vector<LogProbs> log_probs_of(Tape& tape, const Tensor& logits, const std::vector<LogProbRequest>& requests);
 
-// The log-probability of each target behind its row of x, [count]. x: [rows, d] f32 or bf16, the model's last hidden
-// states; head: [vocabulary, d]; rows: [count] ascending, each once; targets: [count]. Logits are formed in chunks of
-// rows and dropped. Errors: those of head_cross_entropy.
-std::vector<float> score_rows(Tape& tape, const Tensor& x, const Weight& head, int64_t count, const int32_t* rows,
-                              const int32_t* targets);
+// The log-probability of each target (`chosen`) behind its row of x, and of the likeliest tokens there. x: [rows, d] f32
+// or bf16, the model's last hidden states; head: [vocabulary, d]; requests: rows ascending, each once. Logits are formed
+// in chunks of rows and dropped. Errors: those of head_cross_entropy and log_probs_of.
+std::vector<LogProbs> score_rows(Tape& tape, const Tensor& x, const Weight& head,
+                                 const std::vector<LogProbRequest>& requests);
 
 }  // namespace rubricate

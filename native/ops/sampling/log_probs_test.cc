@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <vector>
@@ -106,8 +107,17 @@ TEST_CASE("scoring: the bits of the loss, of the logits' log-probabilities, and 
     on_every_device([&] {
       Tape tape(device_arena(), Tape::Mode::inference);
       const Scored own(c.dtype, c.rows, c.vocabulary, c.width);
-      const std::vector<float> scores =
-          score_rows(tape, own.x, own.head, own.count(), own.rows.data(), own.targets.data());
+      const auto scored = [&](const auto& top_of) {
+        std::vector<LogProbRequest> wanted;
+        for (size_t i = 0; i < own.rows.size(); ++i)
+          wanted.push_back({own.rows[i], own.targets[i], top_of(static_cast<int32_t>(i))});
+        return score_rows(tape, own.x, own.head, wanted);
+      };
+      std::vector<float> scores;
+      for (const LogProbs& one : scored([](int32_t) { return 0; })) {
+        scores.push_back(one.chosen);
+        CHECK(one.top.empty());
+      }
 
       const std::vector<float> weights(own.rows.size(), 0.25f);
       std::vector<float> losses =
@@ -119,12 +129,20 @@ TEST_CASE("scoring: the bits of the loss, of the logits' log-probabilities, and 
       std::vector<LogProbRequest> requests;
       for (int32_t i = 0; i < own.count(); ++i) requests.push_back({i, own.targets[static_cast<size_t>(i)], 20});
       const Tensor logits = head_logits(tape, own.x, own.head, own.count(), own.rows.data());
+      // Rows with the likeliest tokens beside rows without.
+      const std::vector<LogProbs> with_tops = scored([](int32_t i) { return i % 3 * 10; });
       std::vector<float> chosen;
       for (const LogProbs& one : log_probs_of(tape, logits, requests)) {
+        const size_t at = chosen.size();
         chosen.push_back(one.chosen);
-        const size_t at = chosen.size() - 1;
         for (const TokenLogProb& top : one.top)
           if (top.id == own.targets[at]) CHECK(same_floats({top.log_prob}, {one.chosen}));
+        CHECK(same_floats({with_tops[at].chosen}, {one.chosen}));
+        REQUIRE(with_tops[at].top.size() == at % 3 * 10);
+        for (size_t k = 0; k < with_tops[at].top.size(); ++k) {
+          CHECK(with_tops[at].top[k].id == one.top[k].id);
+          CHECK(same_floats({with_tops[at].top[k].log_prob}, {one.top[k].log_prob}));
+        }
       }
       CHECK(same_floats(scores, chosen));
     });
@@ -167,7 +185,48 @@ TEST_CASE("log-probabilities: wrong rows, tokens, counts and tensors give error 
   CHECK(code(Tensor::zeros(test_arena(), {2, 7}, DType::bf16), {0, 0, 0}) == "ERR_DTYPE");
   CHECK(code(Tensor::zeros(test_arena(), {7}, DType::f32), {0, 0, 0}) == "ERR_SHAPE");
   const Scored own(DType::f32, 4, 7, 8);
-  const int32_t row = 9, target = 0;
-  CHECK(error_code([&] { score_rows(tape, own.x, own.head, 1, &row, &target); }) == "ERR_ARGUMENT");
-  CHECK(score_rows(tape, own.x, own.head, 0, nullptr, nullptr).empty());
+  for (const LogProbRequest& bad :
+       {LogProbRequest{9, 0, 0}, {9, 0, 2}, {-1, 0, 2}, {0, 7, 0}, {0, 7, 2}, {0, 0, 21}, {0, 0, -1}})
+    CHECK(error_code([&] { score_rows(tape, own.x, own.head, {bad}); }) == "ERR_ARGUMENT");
+  CHECK(score_rows(tape, own.x, own.head, {}).empty());
+}
+
+TEST_CASE("scoring with the likeliest tokens over several chunks of rows is the same as row by row") {
+  constexpr int64_t kVocabulary = 530000;
+  REQUIRE(head_rows_per_chunk(kVocabulary) == 16);
+  Tape tape(test_arena(), Tape::Mode::inference);
+  const Scored own(DType::f32, 40, kVocabulary, 8);
+  REQUIRE(own.count() > 16);
+  std::vector<LogProbRequest> wanted;
+  for (size_t i = 0; i < own.rows.size(); ++i) wanted.push_back({own.rows[i], own.targets[i], 2});
+  const std::vector<LogProbs> together = score_rows(tape, own.x, own.head, wanted);
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const LogProbs single = score_rows(tape, own.x, own.head, {wanted[i]})[0];
+    CHECK(same_floats({together[i].chosen}, {single.chosen}));
+    for (size_t k = 0; k < 2; ++k) {
+      CHECK(together[i].top[k].id == single.top[k].id);
+      CHECK(same_floats({together[i].top[k].log_prob}, {single.top[k].log_prob}));
+    }
+  }
+}
+
+TEST_CASE("log-probabilities: in a row whose logits are not numbers all is NaN, and other rows have theirs") {
+  const float infinite = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
+  on_every_device([&] {
+    for (const std::vector<float>& bad : {std::vector<float>{0, nan, 1, 2},
+                                          {nan, nan, nan, nan},
+                                          {0, infinite, 1, 2},
+                                          {-infinite, -infinite, -infinite, -infinite}}) {
+      std::vector<float> values = bad;
+      values.insert(values.end(), {1, 3, 2, -infinite});
+      Tape tape(device_arena(), Tape::Mode::inference);
+      const Tensor logits = placed(Tensor::from_host(test_arena(), {2, 4}, DType::f32, values.data()));
+      const std::vector<LogProbs> got = log_probs_of(tape, logits, {{0, 2, 4}, {1, 1, 2}});
+      CHECK(std::isnan(got[0].chosen));
+      CHECK(got[0].top.empty());
+      REQUIRE(got[1].top.size() == 2);
+      CHECK(got[1].top[0].id == 1);
+      CHECK(same_floats({got[1].top[0].log_prob}, {got[1].chosen}));
+    }
+  });
 }

@@ -35,6 +35,17 @@ SlotPointers slot_pointers(const SlotVectors& slots, int64_t width, const Sequen
   return table;
 }
 
+SlotPointers norm_pointers(const SlotVectors& slots, const Var& weight, const Var& bias, int64_t width,
+                           const SequenceRows& rows) {
+  SlotPointers table = slot_pointers(slots, width, rows);
+  require(!weight.requires_grad() && !bias.requires_grad(), "ERR_ARGUMENT",
+          "Expected a norm that does not train where slots have their own vectors");
+  for (size_t s = 0; s < table.bias.size(); ++s)
+    require(table.bias[s] == nullptr || bias.defined(), "ERR_ARGUMENT", "Expected no bias for slot ", s,
+            ": the norm has none");
+  return table;
+}
+
 bool slots_want_grad(const Tape& tape, const SlotVectors& slots) {
   bool wanted = false;
   for (const auto& [scale, bias] : slots.slots) {

@@ -1,4 +1,5 @@
-// Vectors of the slots of a batch: of an edit (scale and bias), or of a layer norm (weight and bias).
+// Vectors of the slots of a batch: of an edit (scale and bias), of a layer norm (weight and bias), or of a norm of the
+// model, whose own weight and bias they replace.
 #pragma once
 
 #include <vector>
@@ -31,6 +32,16 @@ struct EditView {
   const float* const* bias_on_device = nullptr;
 };
 
+// The pointer of a slot in a host table; a null table has none.
+inline const float* of_slot(const float* const* table, int32_t slot) {
+  return table != nullptr ? table[slot] : nullptr;
+}
+// A slot's vector, or the model's own if it has none.
+inline const float* of_slot_or(const float* const* table, int32_t slot, const float* own) {
+  const float* const found = of_slot(table, slot);
+  return found != nullptr ? found : own;
+}
+
 struct SlotPointers {  // [slots] each; null pointers mean 1 and 0
   std::vector<const float*> scale, bias;
   EditView view(int64_t width) const {
@@ -39,6 +50,10 @@ struct SlotPointers {  // [slots] each; null pointers mean 1 and 0
 };
 // Checks the vectors, then collects their pointers.
 SlotPointers slot_pointers(const SlotVectors& slots, int64_t width, const SequenceRows& rows);
+// The same for vectors in place of those of a norm of the model: its weight and its bias, or none. Throws ERR_ARGUMENT for
+// a bias where the norm has none, and if the norm's own vectors train.
+SlotPointers norm_pointers(const SlotVectors& slots, const Var& weight, const Var& bias, int64_t width,
+                           const SequenceRows& rows);
 // Whether any vector needs a gradient on this tape. Throws ERR_FOREIGN, also for a vector on another device than the
 // tape's.
 bool slots_want_grad(const Tape& tape, const SlotVectors& slots);
@@ -46,6 +61,10 @@ bool slots_want_grad(const Tape& tape, const SlotVectors& slots);
 bool any_row_has(const float* const* vectors, const SequenceRows& rows);
 inline bool any_row_has(const std::vector<const float*>& vectors, const SequenceRows& rows) {
   return any_row_has(vectors.data(), rows);
+}
+// Whether any row's slot has a vector of either kind.
+inline bool any_row_has(const EditView& view, const SequenceRows& rows) {
+  return any_row_has(view.scale, rows) || any_row_has(view.bias, rows);
 }
 // For an op that takes a view: the view must be of vectors as wide as the rows, and have every row's slot. Throws
 // ERR_SHAPE, ERR_ARGUMENT.

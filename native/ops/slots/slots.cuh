@@ -42,6 +42,13 @@ __device__ __forceinline__ Pointer of_slot(const SlotTable<Pointer>& table, int3
   return table.many != nullptr ? table.many[slot] : table.few[slot];
 }
 
+// The slot's vector, or `own` if it has none.
+__device__ __forceinline__ const float* of_slot_or(const SlotTable<const float*>& table, int32_t slot,
+                                                   const float* own) {
+  const float* const found = of_slot(table, slot);
+  return found != nullptr ? found : own;
+}
+
 // fma(scale, h, bias) in place, at columns [column, column + left); null means 1 and 0.
 template <bool kWhole>
 __device__ __forceinline__ void edit_chunk(float (&h)[kRowChunk], const float* scale, const float* bias, int64_t column,

@@ -1,0 +1,356 @@
+/** Methods: defining one, creating, saving and loading its adapters, the list of methods, what the command line shows. */
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createAdapter } from "../../lib/adapter/create";
+import { Ia3Adapter } from "../../lib/adapter/ia3_adapter";
+import { loadAdapter } from "../../lib/adapter/load";
+import { LoraAdapter } from "../../lib/adapter/lora_adapter";
+import { defineMethod, type Method, type MethodFunction } from "../../lib/adapter/method";
+import { MethodAdapter } from "../../lib/adapter/method_adapter";
+import { methodFunctionOf, methodKinds, methods } from "../../lib/adapter/methods";
+import { ia3 } from "../../lib/adapter/methods/ia3";
+import { lora } from "../../lib/adapter/methods/lora";
+import { red } from "../../lib/adapter/methods/red";
+import { PlanBuilder } from "../../lib/adapter/plan";
+import { RedAdapter } from "../../lib/adapter/red_adapter";
+import { flags } from "../../lib/cli/flags";
+import type { LanguageModel } from "../../lib/model/model";
+import { Trainer } from "../../lib/train/trainer";
+import { examplesOf, expectedOf, folderOf, loadFixture } from "../parity/fixtures";
+import { runCli } from "./cli_support";
+
+const quiet = { onNotice: () => {} };
+const ids = Int32Array.of(5, 9, 22, 7, 41, 3);
+let model: LanguageModel;
+let home: string;
+beforeAll(async () => {
+  home = mkdtempSync(join(tmpdir(), "rubricate-methods-"));
+  model = await loadFixture("gqa", { dtype: "float32" });
+});
+afterAll(() => {
+  model?.dispose();
+  rmSync(home, { recursive: true, force: true });
+});
+
+interface ShiftOptions {
+  readonly size?: number;
+  readonly sites?: readonly ("q" | "ffn")[];
+  readonly layers?: readonly number[] | "all";
+}
+
+/** A bias at some sites, whose first values are numbers up to `size`. */
+const shiftMethod: Method<ShiftOptions, Required<ShiftOptions>> = {
+  kind: "shift",
+  options: ["size", "sites", "layers"],
+  learningRate: 0.02,
+  check: ({ size = 1, sites = ["ffn"], layers = "all" }, base) => ({
+    size,
+    sites: base.sites(sites) as ("q" | "ffn")[],
+    layers: base.layers(layers),
+  }),
+  plan({ sites, layers }, base) {
+    const builder = new PlanBuilder();
+    for (const layer of layers as readonly number[])
+      for (const site of sites) {
+        const { name, outputs, at } = base.linear(layer, site);
+        builder.site({ ...at, bias: builder.parameter(`${name}.shift`, [outputs], 0) });
+      }
+    return builder.plan;
+  },
+  *start({ parameters }, { size }, seed) {
+    for (const { name, shape } of parameters)
+      yield [name, Float32Array.from({ length: shape[0]! }, (_, at) => (size * ((at + seed) % 7)) / 7)];
+  },
+};
+const shift = defineMethod(shiftMethod);
+const own = { ...quiet, methods: [shift] };
+
+describe("a method of one's own", () => {
+  test("makes an adapter with its configuration and first values", async () => {
+    const adapter = (await createAdapter(model, shift({ size: 0.5 }), { seed: 3 })) as MethodAdapter;
+    expect(adapter).toBeInstanceOf(MethodAdapter);
+    expect(adapter.method).toBe("shift");
+    expect(adapter.config).toEqual({ size: 0.5, sites: ["ffn"], layers: [0, 1] });
+    expect(adapter.vectors().get("layers.1.mlp.down_proj.shift")![1]).toBeCloseTo((0.5 * 4) / 7, 6);
+    expect(adapter.parameterCount).toBe(2 * model.architecture.hidden);
+  });
+
+  test("is taken with its defaults as it is", async () => {
+    expect((await createAdapter(model, shift)).config).toEqual({ size: 1, sites: ["ffn"], layers: [0, 1] });
+  });
+
+  test("saves and loads its adapters, with its configuration and no plan in the folder", async () => {
+    const dir = join(home, "saved");
+    const adapter = await createAdapter(model, shift({ sites: ["q", "ffn"] }), { seed: 2 });
+    await adapter.savePretrained(dir);
+    const document = JSON.parse(readFileSync(join(dir, "adapter_config.json"), "utf8"));
+    expect(document).toMatchObject({ format: 1, kind: "shift", config: adapter.config, layers: 2, hidden: 48 });
+    expect(Object.keys(document).sort()).toEqual([
+      "base",
+      "config",
+      "format",
+      "hidden",
+      "kind",
+      "layers",
+      "rubricate",
+      "tokenizer",
+    ]);
+    const loaded = await loadAdapter(dir, model, own);
+    expect(loaded.config).toEqual(adapter.config);
+    expect(loaded.vectors()).toEqual(adapter.vectors());
+    expect(await model.logits(ids, { adapter: loaded })).toEqual(await model.logits(ids, { adapter }));
+  });
+
+  test("trains by its own default learning rate, and resumes", async () => {
+    const train = expectedOf("gqa").training.batches.flatMap((step) => step.flatMap(examplesOf));
+    const trained = async (outputDir: string, stop?: number, resume = false) => {
+      const adapter = await createAdapter(model, shift());
+      const options = { batchSize: 4, maxSteps: 4, checkpointEverySteps: 1, loggers: [] };
+      const trainer = new Trainer({ model, adapter, train, outputDir, resume, ...options });
+      let rate = 0;
+      for await (const event of trainer.run()) {
+        if (event.type === "start") rate = event.learningRate;
+        if (event.type === "checkpoint" && event.step === stop) break;
+      }
+      return { adapter, rate };
+    };
+    const whole = await trained(join(home, "whole"));
+    expect(whole.rate).toBe(0.02);
+    await trained(join(home, "parts"), 2);
+    const resumed = await trained(join(home, "parts"), undefined, true);
+    expect(resumed.adapter.vectors()).toEqual(whole.adapter.vectors());
+  });
+});
+
+const broken = (changes: Partial<Method<ShiftOptions, Required<ShiftOptions>>>) =>
+  defineMethod({ ...shiftMethod, ...changes });
+
+test.each<[string, MethodFunction<ShiftOptions>, ShiftOptions, string, RegExp]>([
+  ["another option", shift, { side: 3 } as ShiftOptions, "ERR_ARGUMENT", /Unknown option "side" for shift/],
+  ["a wrong site", shift, { sites: ["o"] as never }, "ERR_ARGUMENT", /some of ffn, attention/],
+  ["a wrong layer", shift, { layers: [2] }, "ERR_ARGUMENT", /layer numbers from 0 to 1/],
+  [
+    "no configuration",
+    broken({ check: () => undefined as never }),
+    {},
+    "ERR_ARGUMENT",
+    /an object for the configuration/,
+  ],
+  [
+    "a plan of another width",
+    broken({
+      plan: () => {
+        const builder = new PlanBuilder();
+        builder.site({ layer: 0, site: "down_proj", bias: builder.parameter("wide", [7], 0) });
+        return builder.plan;
+      },
+    }),
+    {},
+    "ERR_PLAN",
+    /shape \[48\] for wide but received \[7\] \(the plan of method shift\)/,
+  ],
+  [
+    "a plan without sites",
+    broken({ plan: () => ({ parameters: [], sites: [] }) }),
+    {},
+    "ERR_PLAN",
+    /at least one parameter/,
+  ],
+  [
+    "start values of another name",
+    broken({
+      *start() {
+        yield ["other", new Float32Array(1)];
+      },
+    }),
+    {},
+    "ERR_ARGUMENT",
+    /names of the plan's parameters for the start values of shift but received "other"/,
+  ],
+  [
+    "start values of another length",
+    broken({
+      *start({ parameters }) {
+        yield [parameters[0]!.name, new Float32Array(1)];
+      },
+    }),
+    {},
+    "ERR_SHAPE",
+    /48 numbers for the start values/,
+  ],
+  [
+    "start values that are not finite",
+    broken({
+      *start({ parameters }) {
+        yield [parameters[0]!.name, new Float32Array(48).fill(Number.NaN)];
+      },
+    }),
+    {},
+    "ERR_NOT_FINITE",
+    /\[0\]/,
+  ],
+])("createAdapter refuses %s", async (_, method, options, code, message) => {
+  const made = createAdapter(model, method(options));
+  await expect(made).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+});
+
+test.each<[string, unknown, RegExp]>([
+  ["nothing", undefined, /an object with kind/],
+  ["a kind in capitals", { ...shiftMethod, kind: "Shift" }, /lower-case/],
+  ["no plan", { ...shiftMethod, plan: undefined }, /a function for plan/],
+  ["no names of options", { ...shiftMethod, options: "size" }, /a list of names for options/],
+  ["a learning rate of 0", { ...shiftMethod, learningRate: 0 }, /a positive number for learningRate/],
+])("defineMethod refuses %s", (_, given, message) => {
+  expect(() => defineMethod(given as never)).toThrow(message);
+});
+
+test("createAdapter refuses what is no method, and a wrong seed", async () => {
+  for (const given of [undefined, "red", {}, () => {}])
+    await expect(createAdapter(model, given as never)).rejects.toThrow(/a method with its options/);
+  await expect(createAdapter(model, shift(), { seed: -1 })).rejects.toThrow(/an integer in \[0, 2\^53\) for seed/);
+});
+
+test("the three methods with classes make adapters of them", async () => {
+  expect(await createAdapter(model, red({ sites: ["q"] }))).toBeInstanceOf(RedAdapter);
+  expect(await createAdapter(model, ia3())).toBeInstanceOf(Ia3Adapter);
+  const adapter = await createAdapter(model, lora({ rank: 2 }), { seed: 5 });
+  const direct = await LoraAdapter.create(model, { rank: 2, seed: 5 });
+  expect(adapter).toBeInstanceOf(LoraAdapter);
+  expect(adapter.vectors()).toEqual(direct.vectors());
+});
+
+describe("a folder", () => {
+  const saved = join(tmpdir(), `rubricate-methods-folder-${process.pid}`);
+  beforeAll(async () => (await createAdapter(model, shift())).savePretrained(saved));
+  afterAll(() => rmSync(saved, { recursive: true, force: true }));
+  const changed = (name: string, change: (document: Record<string, never>) => object) => {
+    const dir = join(home, name.replaceAll(" ", "-"));
+    cpSync(saved, dir, { recursive: true });
+    const path = join(dir, "adapter_config.json");
+    writeFileSync(path, JSON.stringify(change(JSON.parse(readFileSync(path, "utf8")))));
+    return dir;
+  };
+
+  test.each<[string, (document: Record<string, never>) => object, RegExp]>([
+    [
+      "of an unknown kind",
+      (document) => ({ ...document, kind: "other" }),
+      /one of the methods red, lora, ia3.*"other"/,
+    ],
+    ["with a plan", (document) => ({ ...document, plan: {} }), /no field other than.*"plan"/],
+    ["without a width", ({ hidden, ...document }) => document, /a field "hidden"/],
+    ["of another width", (document) => ({ ...document, hidden: 64 }), /2 layers of width 48.*of width 64/],
+    ["of another format", (document) => ({ ...document, format: 2 }), /1 in .*format but received 2/],
+    ["with a wrong option", (document) => ({ ...document, config: { layers: [9] } }), /layer numbers.*\(config in/],
+    ["with another option", (document) => ({ ...document, config: { a: 1 } }), /Unknown option "a"/],
+    ["without an option", (document) => ({ ...document, config: {} }), /1 for config.size in .* received nothing/],
+    ["of more layers", (document) => ({ ...document, config: { size: 1, sites: ["q"], layers: [0, 1] } }), /no tensor/],
+  ])("%s is refused", async (name, change, message) => {
+    const loading = loadAdapter(changed(name, change), model, own);
+    await expect(loading).rejects.toMatchObject({
+      code: "ERR_ADAPTER_FORMAT",
+      message: expect.stringMatching(message),
+    });
+  });
+
+  test("of one's own needs the method, and says so", async () => {
+    await expect(loadAdapter(saved, model)).rejects.toThrow(/a method of your own is given as one of `methods`/);
+    await expect(RedAdapter.fromPretrained(saved, model)).rejects.toThrow(/"red" \(loadAdapter loads adapters of any/);
+    await expect(loadAdapter(saved, model, { methods: [{}] as never })).rejects.toThrow(/a list of methods/);
+  });
+
+  test("of another base is refused, unless that is allowed", async () => {
+    const other = await loadFixture("gqa", { dtype: "float32" });
+    const dir = changed("base", (document) => ({
+      ...document,
+      base: { ...(document.base as unknown as object), weights: "a".repeat(64) },
+    }));
+    await expect(loadAdapter(dir, other, own)).rejects.toMatchObject({ code: "ERR_BASE_MISMATCH" });
+    const { notices } = await loadAdapter(dir, other, { ...own, allowBaseMismatch: true });
+    expect(notices.map(({ code }) => code)).toContain("RUBRICATE_BASE_MISMATCH");
+    other.dispose();
+  });
+
+  test("is shown by inspect", async () => {
+    const { stdout } = await runCli(["inspect", saved, "--json"]);
+    expect(JSON.parse(stdout)).toMatchObject({
+      kind: "shift",
+      parameters: 96,
+      config: { sites: ["ffn"] },
+      notices: [],
+    });
+    const { stdout: text } = await runCli(["inspect", saved]);
+    expect(text).toMatch(/method +shift/);
+    expect(text).toMatch(/layers\.0\.mlp\.down_proj\.shift +48/);
+  });
+});
+
+describe("the list of methods", () => {
+  test("has each under its kind, and a flag for each option", () => {
+    for (const kind of methodKinds) expect(methodFunctionOf(kind).kind).toBe(kind);
+    for (const { options } of methods) for (const name of options) expect(Object.keys(flags)).toContain(name);
+  });
+
+  test.each(methodKinds.map((kind) => [kind]))("%s has a section in docs/methods.md", (kind) => {
+    const text = readFileSync(join(__dirname, "../../docs/methods.md"), "utf8");
+    expect(text).toContain(`\`--method ${kind}\``);
+  });
+});
+
+describe("inspect --method", () => {
+  /** LLaMA-2-7B's. */
+  const config = {
+    model_type: "llama",
+    hidden_size: 4096,
+    intermediate_size: 11008,
+    num_attention_heads: 32,
+    num_hidden_layers: 32,
+    vocab_size: 32000,
+    max_position_embeddings: 4096,
+    rms_norm_eps: 1e-5,
+    hidden_act: "silu",
+    eos_token_id: 2,
+  };
+  const shown = async (...args: string[]) => {
+    const path = join(home, "llama-2-7b.json");
+    writeFileSync(path, JSON.stringify(config));
+    return runCli(["inspect", "--model", path, "--json", ...args]);
+  };
+
+  test.each<[number, string[]]>([
+    [262_144, ["--method", "red"]],
+    [4_194_304, ["--method", "lora"]],
+    [8_388_608, ["--method", "lora", "--rank", "16"]],
+    [614_400, ["--method", "ia3"]],
+    [6_738_415_616, ["--method", "full"]],
+  ])("of LLaMA-2-7B's config.json alone: %i numbers with %j", async (parameters, args) => {
+    const { stdout, stderr } = await shown(...args);
+    expect(stderr).toBe("");
+    expect(JSON.parse(stdout)).toMatchObject({ parameters, baseParameters: 6_738_415_616 });
+  });
+
+  test("also for people, of a model's folder", async () => {
+    const { stdout } = await runCli(["inspect", "--model", folderOf("gqa"), "--method", "lora", "--rank", "4"]);
+    expect(stdout).toMatch(/method +lora/);
+    expect(stdout).toMatch(/rank +4/);
+    expect(stdout).toMatch(/layers +0, 1/);
+  });
+
+  test.each<[string[], RegExp]>([
+    [["--method", "other"], /one of red, lora, ia3/],
+    [["--method", "red", "--rank", "4"], /no --rank with --method red/],
+    [["--rank", "4"], /--rank only with --method/],
+    [["--method", "red", "--adapter", "x"], /--model alone with --method/],
+    [["--method", "red", "--layers", "32"], /layer numbers from 0 to 31/],
+  ])("%j is refused", async (args, message) => {
+    const { status, stderr } = await shown(...args);
+    expect(status).not.toBe(0);
+    expect(stderr).toMatch(message);
+  });
+
+  test("of a path that does not exist is refused", async () => {
+    const { stderr } = await runCli(["inspect", "--model", join(home, "none"), "--method", "red"]);
+    expect(stderr).toMatch(/a model's folder or a config.json/);
+  });
+});
