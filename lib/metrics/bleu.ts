@@ -1,6 +1,5 @@
 import type { Steps } from "../steps";
-import { clippedMatches, ngramTotals, sum } from "./ngrams";
-import type { Tokenized } from "./tokenized";
+import { clippedMatches, ngramTotals, sum, type Tokenized } from "./ngrams";
 
 const longest = 4;
 /** Stand for no match, no n-gram and no token, as in e2e-metrics; they keep the logarithms finite. */

@@ -1,6 +1,5 @@
 import type { Steps } from "../steps";
-import { add, type Counts, countNgrams, inOneStep, sum } from "./ngrams";
-import type { Tokenized } from "./tokenized";
+import { add, type Counts, countNgrams, inOneStep, sum, type Tokenized } from "./ngrams";
 
 const longest = 4;
 /** Standard deviation of the length penalty, in tokens. */

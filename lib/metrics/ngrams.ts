@@ -1,5 +1,10 @@
 import type { Steps } from "../steps";
-import type { Tokenized } from "./tokenized";
+
+/** A prediction and its references, one or more, as tokens. */
+export interface Tokenized {
+  readonly prediction: readonly string[];
+  readonly references: readonly string[][];
+}
 
 /** Counts of n-grams: runs of n tokens of one text, joined by spaces. Tokens have no spaces. */
 export type Counts = Map<string, number>;

@@ -1,6 +1,5 @@
 import type { Steps } from "../steps";
-import { addNgrams, type Counts, clippedMatches, inOneStep, ngramTotals, sum } from "./ngrams";
-import type { Tokenized } from "./tokenized";
+import { addNgrams, type Counts, clippedMatches, inOneStep, ngramTotals, sum, type Tokenized } from "./ngrams";
 
 const longest = 5;
 /** Makes the penalty 0.5 where predictions have two thirds of the references' tokens. */

@@ -1,7 +1,6 @@
 import type { Steps } from "../steps";
 import { commonLength } from "./common_length";
-import { sum } from "./ngrams";
-import type { Tokenized } from "./tokenized";
+import { sum, type Tokenized } from "./ngrams";
 
 const beta = 1.2;
 

@@ -5,10 +5,10 @@ import { inSlices, type Steps } from "../steps";
 import { bleu } from "./bleu";
 import { cider } from "./cider";
 import { mtevalTokens } from "./mteval_tokens";
+import type { Tokenized } from "./ngrams";
 import { nist } from "./nist";
 import { ptbTokens } from "./ptb_tokens";
 import { rougeL } from "./rouge_l";
-import type { Tokenized } from "./tokenized";
 
 /** What to compare. */
 export interface ScoreTextsOptions {

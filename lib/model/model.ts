@@ -21,7 +21,7 @@ import { adapterHandle, checkedIds, type ModelAdapter } from "../model_arguments
 import { type NativeModel, native } from "../native";
 import { type Notice, reportNotices } from "../notices";
 import { checkOptions, functionOf, type OptionNames, pathOf, signalOf } from "../options";
-import { Tokenizer } from "../tokenizer/tokenizer";
+import type { Tokenizer } from "../tokenizer/tokenizer";
 import type { Architecture, ModelDescription } from "./architecture";
 import { findCheckpoint } from "./checkpoint_files";
 import { readConfig } from "./config_file";
@@ -33,6 +33,9 @@ import { withOwnHead } from "./tensors";
 
 export type { ModelMemory } from "../binding/model";
 export type { ModelAdapter } from "../model_arguments";
+
+/** Loaded when it is first used: a program that works on token ids needs none of it. */
+const tokenizers = () => require("../tokenizer/tokenizer") as typeof import("../tokenizer/tokenizer");
 
 export interface LoadOptions {
   /**
@@ -132,7 +135,7 @@ export class LanguageModel {
     const { headDiffers, ...checkpoint } = await findCheckpoint(folder, configured, signal);
     const description = headDiffers ? withOwnHead(configured) : configured;
     const hasTokenizer = await present(join(folder, "tokenizer.json"));
-    const tokenizer = hasTokenizer ? await Tokenizer.load(folder, signal) : undefined;
+    const tokenizer = hasTokenizer ? await tokenizers().Tokenizer.load(folder, signal) : undefined;
     const eosTokenIds = await endTokens(folder, description, tokenizer);
     const notices = [
       ...(headDiffers ? [headNotTied(folder)] : []),

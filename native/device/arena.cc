@@ -100,7 +100,7 @@ void* Arena::allocate(int64_t bytes) {
     const std::lock_guard lock(mutex_);
     const auto block = free_.lower_bound(size);
     if (block != free_.end() && block->first == size) {
-      address = block->second;
+      address = block->second.address;
       stats_.cached -= size;
       free_.erase(block);
     } else {
@@ -140,7 +140,7 @@ void Arena::release(void* address, int64_t bytes) noexcept {
   stats_.used -= size;
   if (exact_) return to_system(address, size);
   try {
-    free_.emplace(size, address);
+    free_.emplace(size, Cached{address, jobs_});
     stats_.cached += size;
   } catch (...) {
     to_system(address, size);
@@ -149,22 +149,25 @@ void Arena::release(void* address, int64_t bytes) noexcept {
 
 void Arena::trim() noexcept {
   const std::lock_guard lock(mutex_);
-  for (const auto& [size, address] : free_) to_system(address, size);
+  for (const auto& [size, cached] : free_) to_system(cached.address, size);
   free_.clear();
   stats_.cached = 0;
 }
 
 void Arena::give_back_beyond(int64_t total) noexcept {
   while (!free_.empty() && stats_.used + stats_.cached > total) {
-    const auto largest = std::prev(free_.end());
-    to_system(largest->second, largest->first);
-    stats_.cached -= largest->first;
-    free_.erase(largest);
+    // Not the largest: that is often one that jobs of every shape use, such as the logits of a chunk of rows.
+    const auto oldest = std::min_element(free_.begin(), free_.end(),
+                                         [](const auto& a, const auto& b) { return a.second.job < b.second.job; });
+    to_system(oldest->second.address, oldest->first);
+    stats_.cached -= oldest->first;
+    free_.erase(oldest);
   }
 }
 
 void Arena::end_job() noexcept {
   const std::lock_guard lock(mutex_);
+  ++jobs_;
   usual_peak_ = std::max(job_peak_, usual_peak_ - usual_peak_ / 8);
   job_peak_ = stats_.used;
   give_back_beyond(usual_peak_ + usual_peak_ / 4);

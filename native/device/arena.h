@@ -51,12 +51,17 @@ class Arena {
   int64_t size_of(int64_t bytes) const;
   void* from_system(int64_t size);  // out of memory: null on the CPU, ERR_OUT_OF_MEMORY on a device
   void to_system(void* address, int64_t size) noexcept;
-  void give_back_beyond(int64_t total) noexcept;  // under the mutex: until used + cached <= total, largest first
+  void give_back_beyond(int64_t total) noexcept;  // under the mutex: until used + cached <= total, longest unused first
 
   const std::shared_ptr<Stream> stream_;
   const bool exact_ = false;
   mutable Mutex mutex_;
-  std::multimap<int64_t, void*> free_;     // by size
+  struct Cached {
+    void* address = nullptr;
+    int64_t job = 0;  // that released it
+  };
+  std::multimap<int64_t, Cached> free_;    // by size
+  int64_t jobs_ = 0;                       // that ended
   int64_t job_peak_ = 0, usual_peak_ = 0;  // of the current job; of recent jobs
   ArenaStats stats_;
 };

@@ -114,6 +114,25 @@ TEST_CASE("after a large job, small ones release its memory gradually") {
   CHECK(arena.stats().cached < 1 << 20);
 }
 
+TEST_CASE("a job of other sizes takes the place of blocks that it does not use itself") {
+  Arena arena(nullptr, true);
+  // A training step: activations, whose size depends on the rows of a micro-batch, and logits, whose size does not.
+  const auto step = [&](int64_t activation) {
+    std::vector<void*> blocks;
+    for (int i = 0; i < 12; ++i) blocks.push_back(arena.allocate(activation));
+    arena.release(arena.allocate(1 << 24), 1 << 24);
+    for (void* block : blocks) arena.release(block, activation);
+    arena.end_job();
+  };
+  step(3 << 20);
+  const int64_t blocks = arena.stats().blocks;
+  step(3 << 19);
+  CHECK(arena.stats().blocks == blocks + 12);  // its activations, not the logits again
+  CHECK(arena.stats().cached <= arena.stats().peak + arena.stats().peak / 4);
+  step(3 << 19);
+  CHECK(arena.stats().blocks == blocks + 12);
+}
+
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // with them malloc is another
 TEST_CASE("blocks that stay take little more than their bytes, though others of their size come and go between them") {
   constexpr int64_t kBytes = 73728;

@@ -1,5 +1,5 @@
-// Completes dist/ after the TypeScript compiler: adds the ES module entry, the declarations of options and the embedded
-// model's files, and sets the executable bit.
+// Completes dist/ after the TypeScript compiler: makes index.js load lazily, adds the ES module entry, the declarations of
+// options and the embedded model's files, and sets the executable bit.
 import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
@@ -25,6 +25,29 @@ function writeBundleCheck() {
     `  throw Object.assign(new Error(${JSON.stringify(bundledMessage(null))}), { code: "ERR_NATIVE_LOAD" });`,
   ];
   writeFileSync(join(dist, "not_bundled.mjs"), `${lines.join("\n")}\n`);
+}
+
+/**
+ * `require("rubricate")` loads a module when one of its names is first used: a program that only trains needs half of them, and
+ * the code of the others would take megabytes of its heap. An `import` reads all names, and so loads all.
+ */
+function loadLazily() {
+  const path = join(dist, "index.js");
+  const calls = new Map();
+  const withoutLoads = readFileSync(path, "utf8").replace(
+    /^(?:var|const) (\w+) = (require\("[^"]+"\));\n/gm,
+    (_, name, call) => {
+      calls.set(name, call);
+      return "";
+    },
+  );
+  const lazy = withoutLoads.replace(
+    /return (\w+)\.(\w+);/g,
+    (_, module, name) => `return ${calls.get(module)}.${name};`,
+  );
+  if (calls.size === 0 || /undefined\.|_\d+\b/.test(lazy))
+    throw new Error(`Expected "var NAME = require(...)" and getters in ${path}, as TypeScript writes them`);
+  writeFileSync(path, lazy);
 }
 
 /** An ES module that re-exports the CommonJS module by name, so that there is one copy of every class. */
@@ -71,6 +94,7 @@ function makeExecutable() {
 }
 
 writeBundleCheck();
+loadLazily();
 writeEsModule();
 writeOptionsOut();
 writeArraysPlain();

@@ -13,6 +13,18 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
+test("require loads a module when one of its names is first used", () => {
+  const program = `
+    const rubricate = require(${JSON.stringify(join(root, "dist", "index.js"))});
+    const loaded = () => Object.keys(require.cache).length;
+    const atFirst = loaded();
+    const trainer = [typeof rubricate.Trainer, Object.keys(require.cache).some((path) => path.includes("template"))];
+    const missing = Object.keys(rubricate).filter((name) => rubricate[name] === undefined);
+    console.log(JSON.stringify({ atFirst, trainer, missing, isMore: loaded() > atFirst }));`;
+  const output = execFileSync(process.execPath, ["-e", program], { encoding: "utf8" });
+  expect(JSON.parse(output)).toEqual({ atFirst: 1, trainer: ["function", false], missing: [], isMore: true });
+});
+
 describe("what is packed", () => {
   /** Paths in the tarball. */
   let packed: Set<string>;

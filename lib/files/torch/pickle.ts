@@ -5,7 +5,7 @@
  */
 import { quoted } from "../../errors";
 import { limits } from "../../limits";
-import { torchFault } from "./fault";
+import { torchFault } from "./zip";
 
 /** Dtypes of storages that are read, by the class that stands for them. */
 export const storageDtypes = { FloatStorage: "F32", HalfStorage: "F16", BFloat16Storage: "BF16" } as const;

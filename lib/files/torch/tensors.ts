@@ -4,7 +4,6 @@ import { limits } from "../../limits";
 import { inSlices, type Steps } from "../../steps";
 import { cannotRead, openRegular } from "../read";
 import type { ReadTensor } from "../safetensors";
-import { torchFault } from "./fault";
 import {
   type DescribedTensor,
   describeValue,
@@ -14,7 +13,7 @@ import {
   tupleItems,
   unpickled,
 } from "./pickle";
-import { type Archive, readEntry, readSmallEntry, readZip, type ZipEntry } from "./zip";
+import { type Archive, readEntry, readSmallEntry, readZip, torchFault, type ZipEntry } from "./zip";
 
 const elementBytes: Readonly<Record<TorchDtype, number>> = { F32: 4, F16: 2, BF16: 2 };
 

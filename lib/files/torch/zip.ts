@@ -4,10 +4,14 @@
  */
 import type { FileHandle } from "node:fs/promises";
 import { crc32 } from "node:zlib";
-import { quoted } from "../../errors";
+import { quoted, RubricateError } from "../../errors";
 import { limits } from "../../limits";
 import { cannotRead } from "../read";
-import { torchFault } from "./fault";
+
+/** ERR_TORCH_FILE for a file of torch.save: "Expected WHAT in PATH but FOUND". */
+export function torchFault(path: string, what: string, found: string): RubricateError {
+  return new RubricateError("ERR_TORCH_FILE", `Expected ${what} in ${path} but ${found}`);
+}
 
 /** An open archive. */
 export interface Archive {
