@@ -29,7 +29,20 @@
 namespace rubricate::cuda {
 namespace {
 
-// With one weight of the norm for all rows, the kernels look up none.
+// Blocks for rows of one fp32 chunk that fit on a multiprocessor (sm_75 has too few threads). Without this hint ptxas
+// limits the kernel to 40 registers on sm_100, and spills.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+constexpr int kBlocksOfOneChunk = 0;
+#else
+constexpr int kBlocksOfOneChunk = 5;
+#endif
+
+template <typename Args>
+constexpr bool kSlotNorm =
+    std::is_same_v<Args, EditAddSlotNormArgs> || std::is_same_v<Args, EditAddSlotNormBackwardArgs>;
+
+// With one weight of the norm for all rows, the kernels look up none and read the arguments in place. With weights by slot
+// they read a copy that has the row's.
 __device__ __forceinline__ const float* norm_weight(const EditAddNormSlotsArgs& args, int32_t) {
   return args.all.weight;
 }
@@ -38,7 +51,9 @@ __device__ __forceinline__ const float* norm_weight(const EditAddSlotNormArgs& a
 }
 
 template <typename T, int kChunks, typename Args>
-__global__ void __launch_bounds__(kRowThreads<kChunks>) edit_add_norm_forward(Args args) {
+__global__ void __launch_bounds__(kRowThreads<kChunks>,
+                                  kSlotNorm<Args>&& kChunks == 1 && sizeof(T) == 4 ? kBlocksOfOneChunk : 0)
+    edit_add_norm_forward(Args args) {
   constexpr bool kWhole = kChunks > 0;
   RUBRICATE_SHARED(float[kRowPartials], partial);
   const EditAddNormArgs& all = args.all;
@@ -89,10 +104,10 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) edit_add_norm_forward(Ar
 // grad.
 template <typename T, bool kWhole>
 __device__ __forceinline__ void finish_chunk(const EditAddNormBackwardArgs& all, int64_t at_row, const float* scale,
-                                             const float* weight, const float (&x)[kRowChunk], float (&grad)[kRowChunk],
+                                             const float (&x)[kRowChunk], float (&grad)[kRowChunk],
                                              const float (&grad_sum)[kRowChunk], float inv, float factor,
                                              int64_t column, int64_t left) {
-  norm_backward_chunk<kWhole>(x, grad, weight, inv, factor, column, left);
+  norm_backward_chunk<kWhole>(x, grad, all.weight, inv, factor, column, left);
   if (all.grad_sum != nullptr) {
 #pragma unroll
     for (int i = 0; i < kRowChunk; ++i) grad[i] = grad_sum[i] + grad[i];
@@ -107,19 +122,13 @@ __device__ __forceinline__ void finish_chunk(const EditAddNormBackwardArgs& all,
   store_chunk<kWhole>(static_cast<T*>(all.dh) + at_row + column, left, e);
 }
 
-// Blocks for rows of one fp32 chunk that fit on a multiprocessor (sm_75 has too few threads). Without this hint ptxas
-// limits the kernel to 40 registers on sm_100, and spills.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
-constexpr int kBlocksOfOneChunk = 0;
-#else
-constexpr int kBlocksOfOneChunk = 5;
-#endif
-
-__device__ __forceinline__ const float* norm_weight(const EditAddNormBackwardSlotsArgs& args, int64_t) {
-  return args.all.weight;
+__device__ __forceinline__ const EditAddNormBackwardArgs& all_of(const EditAddNormBackwardSlotsArgs& args, int64_t) {
+  return args.all;
 }
-__device__ __forceinline__ const float* norm_weight(const EditAddSlotNormBackwardArgs& args, int64_t row) {
-  return of_slot_or(args.weight, slot_of_row(args.sums.rows, row), args.all.weight);
+__device__ __forceinline__ EditAddNormBackwardArgs all_of(const EditAddSlotNormBackwardArgs& args, int64_t row) {
+  EditAddNormBackwardArgs all = args.all;
+  all.weight = of_slot_or(args.weight, slot_of_row(args.sums.rows, row), all.weight);
+  return all;
 }
 
 template <typename T, int kChunks, typename Args>
@@ -127,7 +136,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>, kChunks == 1 && sizeof(T
     edit_add_norm_backward(Args args) {
   constexpr bool kWhole = kChunks > 0;
   RUBRICATE_SHARED(float[kRowPartials], partial);
-  const EditAddNormBackwardArgs& all = args.all;
+  const EditAddNormBackwardArgs& all = all_of(args, args.all.begin + blockIdx.x);
   const int64_t cols = all.cols, row = all.begin + blockIdx.x, at_row = row * cols;
   Row<T, kChunks> x, grad, grad_sum;
   x.fetch(static_cast<const T*>(all.sum) + at_row, cols);
@@ -135,14 +144,13 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>, kChunks == 1 && sizeof(T
   grad_sum.clear();
   if (all.grad_sum != nullptr) grad_sum.fetch(static_cast<const T*>(all.grad_sum) + at_row, cols);
   const float* const scale = all.dh != nullptr ? of_slot(args.sums.scale, slot_of_row(args.sums.rows, row)) : nullptr;
-  const float* const weight = norm_weight(args, row);
   const float inv = all.inv[row];
   float dot = 0.0f;
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
     float v[kRowChunk], g[kRowChunk];
     x.get(k, column, left, v);
     grad.get(k, column, left, g);
-    add_dot<kWhole>(v, g, weight, column, left, dot);
+    add_dot<kWhole>(v, g, all.weight, column, left, dot);
   });
   const float factor = norm_factor(row_sum(dot, partial), inv, cols);
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
@@ -150,7 +158,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>, kChunks == 1 && sizeof(T
     x.get(k, column, left, v);
     grad.get(k, column, left, g);
     if (all.grad_sum != nullptr) grad_sum.get(k, column, left, s);
-    finish_chunk<T, kWhole>(all, at_row, scale, weight, v, g, s, inv, factor, column, left);
+    finish_chunk<T, kWhole>(all, at_row, scale, v, g, s, inv, factor, column, left);
   });
 }
 
@@ -201,7 +209,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) edit_add_norm_backward_s
       x.get(k, column, left, v);
       grad.get(k, column, left, g);
       if (all.grad_sum != nullptr) grad_sum.get(k, column, left, s);
-      finish_chunk<T, true>(all, at_row, scale, all.weight, v, g, s, inv, factor, column, left);
+      finish_chunk<T, true>(all, at_row, scale, v, g, s, inv, factor, column, left);
       if (wants_products) h.get(k, column, left, v);
 #pragma unroll
       for (int i = 0; i < kRowChunk; ++i) {
@@ -247,8 +255,7 @@ int32_t backward(const Args& args, RubricateStream* stream) {
   const int32_t launched = for_row_shape(all.cols, aligned, [&](auto chunks) {
     constexpr int kChunks = decltype(chunks)::value;
     // Otherwise there are not enough registers, or each row needs its own weight.
-    if constexpr ((kChunks == 1 || (kChunks == 2 && sizeof(T) == 2)) &&
-                  std::is_same_v<Args, EditAddNormBackwardSlotsArgs>) {
+    if constexpr ((kChunks == 1 || (kChunks == 2 && sizeof(T) == 2)) && !kSlotNorm<Args>) {
       const int64_t tiles = args.sums.last_tile - args.sums.first_tile;
       if (summed && tiles >= stream->multiprocessors) {
         const int32_t status =

@@ -21,7 +21,14 @@ __device__ __forceinline__ void copy_row(const Row<T, kChunks>& from, T* to, int
   });
 }
 
-template <typename T, int kChunks>
+template <bool kOwn>
+__device__ __forceinline__ const float* vector_of(const SlotTable<const float*>& table, int32_t slot,
+                                                  const float* own) {
+  return kOwn ? of_slot_or(table, slot, own) : of_slot(table, slot);
+}
+
+// kOwn: a norm of the model, whose weight and bias serve the slots that have none.
+template <typename T, int kChunks, bool kOwn>
 __global__ void __launch_bounds__(kRowThreads<kChunks>) layer_norm_forward(LayerNormSlotsArgs args) {
   constexpr bool kWhole = kChunks > 0;
   RUBRICATE_SHARED(float[2][kRowPartials], partial);
@@ -31,8 +38,8 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) layer_norm_forward(Layer
   x.fetch(static_cast<const T*>(all.x) + row * cols, cols);
   T* const y = static_cast<T*>(all.y) + row * cols;
   const int32_t slot = slot_of_row(args.rows, row);
-  const float* const weight = of_slot_or(args.weight, slot, all.weight);
-  const float* const bias = of_slot_or(args.bias, slot, all.bias);
+  const float* const weight = vector_of<kOwn>(args.weight, slot, all.weight);
+  const float* const bias = vector_of<kOwn>(args.bias, slot, all.bias);
   if (weight == nullptr) return copy_row<kWhole>(x, y, cols);
   float total = 0.0f;
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
@@ -68,7 +75,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) layer_norm_forward(Layer
 }
 
 // dx = r (w g - mean(w g) - n mean(w g n))
-template <typename T, int kChunks>
+template <typename T, int kChunks, bool kOwn>
 __global__ void __launch_bounds__(kRowThreads<kChunks>) layer_norm_backward(LayerNormSlotsArgs args) {
   constexpr bool kWhole = kChunks > 0;
   RUBRICATE_SHARED(float[2][kRowPartials], partial);
@@ -77,7 +84,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) layer_norm_backward(Laye
   Row<T, kChunks> x, grad;
   grad.fetch(static_cast<const T*>(all.grad) + row * cols, cols);
   T* const dx = static_cast<T*>(all.dx) + row * cols;
-  const float* const weight = of_slot_or(args.weight, slot_of_row(args.rows, row), all.weight);
+  const float* const weight = vector_of<kOwn>(args.weight, slot_of_row(args.rows, row), all.weight);
   if (weight == nullptr) return copy_row<kWhole>(grad, dx, cols);
   x.fetch(static_cast<const T*>(all.x) + row * cols, cols);
   const float mean = all.mean[row], inv = all.inv[row];
@@ -114,34 +121,40 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) layer_norm_backward(Laye
   });
 }
 
-template <typename T>
+template <typename T, bool kOwn>
 int32_t forward(const LayerNormSlotsArgs& args, RubricateStream* stream) {
   const LayerNormArgs& all = args.all;
   const bool aligned = aligned_16(all.x) && aligned_16(all.y) && args.weight.aligned && args.bias.aligned &&
                        aligned_16(all.weight) && aligned_16(all.bias);
   return for_row_shape(all.cols, aligned, [&](auto chunks) {
-    return RUBRICATE_LAUNCH((layer_norm_forward<T, decltype(chunks)::value>), blocks_for(all.end, 1),
+    return RUBRICATE_LAUNCH((layer_norm_forward<T, decltype(chunks)::value, kOwn>), blocks_for(all.end, 1),
                             row_shape(all.cols).threads, 0, stream, args);
   });
 }
-template <typename T>
+template <typename T, bool kOwn>
 int32_t backward(const LayerNormSlotsArgs& args, RubricateStream* stream) {
   const LayerNormArgs& all = args.all;
   const bool aligned =
       aligned_16(all.x) && aligned_16(all.grad) && aligned_16(all.dx) && args.weight.aligned && aligned_16(all.weight);
   return for_row_shape(all.cols, aligned, [&](auto chunks) {
-    return RUBRICATE_LAUNCH((layer_norm_backward<T, decltype(chunks)::value>), blocks_for(all.end, 1),
+    return RUBRICATE_LAUNCH((layer_norm_backward<T, decltype(chunks)::value, kOwn>), blocks_for(all.end, 1),
                             row_shape(all.cols).threads, 0, stream, args);
   });
 }
 
 int32_t layer_norm_forward_cuda(const LayerNormSlotsArgs& args, RubricateStream* stream) {
   if (args.all.end == 0 || args.all.cols == 0) return RUBRICATE_OK;
-  return args.all.dtype == DType::bf16 ? forward<bf16>(args, stream) : forward<float>(args, stream);
+  const bool own = args.all.weight != nullptr;
+  if (args.all.dtype == DType::bf16)
+    return own ? forward<bf16, true>(args, stream) : forward<bf16, false>(args, stream);
+  return own ? forward<float, true>(args, stream) : forward<float, false>(args, stream);
 }
 int32_t layer_norm_backward_cuda(const LayerNormSlotsArgs& args, RubricateStream* stream) {
   if (args.all.end == 0 || args.all.cols == 0) return RUBRICATE_OK;
-  return args.all.dtype == DType::bf16 ? backward<bf16>(args, stream) : backward<float>(args, stream);
+  const bool own = args.all.weight != nullptr;
+  if (args.all.dtype == DType::bf16)
+    return own ? backward<bf16, true>(args, stream) : backward<bf16, false>(args, stream);
+  return own ? backward<float, true>(args, stream) : backward<float, false>(args, stream);
 }
 
 RUBRICATE_KERNEL("layer_norm_forward/1", layer_norm_forward_cuda);

@@ -9,20 +9,20 @@
 namespace rubricate::cuda {
 namespace {
 
-// With one weight for all rows the kernels look up no slot.
-__device__ __forceinline__ const RmsNormArgs& all_of(const RmsNormArgs& args) { return args; }
-__device__ __forceinline__ const RmsNormArgs& all_of(const RmsNormSlotsArgs& args) { return args.all; }
-__device__ __forceinline__ const float* weight_of(const RmsNormArgs& args, int64_t) { return args.weight; }
-__device__ __forceinline__ const float* weight_of(const RmsNormSlotsArgs& args, int64_t row) {
-  return of_slot_or(args.weight, slot_of_row(args.rows, row), args.all.weight);
+// With one weight for all rows the kernels look up no slot and read the arguments in place; with weights by slot they read
+// a copy that has the row's.
+__device__ __forceinline__ const RmsNormArgs& all_of(const RmsNormArgs& args, int64_t) { return args; }
+__device__ __forceinline__ RmsNormArgs all_of(const RmsNormSlotsArgs& args, int64_t row) {
+  RmsNormArgs all = args.all;
+  all.weight = of_slot_or(args.weight, slot_of_row(args.rows, row), all.weight);
+  return all;
 }
 
 template <typename T, int kChunks, typename Args>
 __global__ void __launch_bounds__(kRowThreads<kChunks>) rms_norm_forward(Args given) {
   RUBRICATE_SHARED(float[kRowPartials], partial);
-  const RmsNormArgs& args = all_of(given);
+  const RmsNormArgs& args = all_of(given, blockIdx.x);
   const int64_t cols = args.cols, row = blockIdx.x;
-  const float* const weight = weight_of(given, row);
   Row<T, kChunks> x;
   x.fetch(static_cast<const T*>(args.x) + row * cols, cols);
   float squares = 0.0f;
@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) rms_norm_forward(Args gi
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
     float v[kRowChunk];
     x.get(k, column, left, v);
-    norm_chunk<(kChunks > 0)>(v, weight, inv, column, left);
+    norm_chunk<(kChunks > 0)>(v, args.weight, inv, column, left);
     store_chunk<(kChunks > 0)>(y + column, left, v);
   });
 }
@@ -45,9 +45,8 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) rms_norm_forward(Args gi
 template <typename T, int kChunks, typename Args>
 __global__ void __launch_bounds__(kRowThreads<kChunks>) rms_norm_backward(Args given) {
   RUBRICATE_SHARED(float[kRowPartials], partial);
-  const RmsNormArgs& args = all_of(given);
+  const RmsNormArgs& args = all_of(given, blockIdx.x);
   const int64_t cols = args.cols, row = blockIdx.x;
-  const float* const weight = weight_of(given, row);
   Row<T, kChunks> x, grad;
   x.fetch(static_cast<const T*>(args.x) + row * cols, cols);
   grad.fetch(static_cast<const T*>(args.grad) + row * cols, cols);
@@ -57,7 +56,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) rms_norm_backward(Args g
     float v[kRowChunk], g[kRowChunk];
     x.get(k, column, left, v);
     grad.get(k, column, left, g);
-    add_dot<(kChunks > 0)>(v, g, weight, column, left, dot);
+    add_dot<(kChunks > 0)>(v, g, args.weight, column, left, dot);
   });
   const float factor = norm_factor(row_sum(dot, partial), inv, cols);
   T* const dx = static_cast<T*>(args.dx) + row * cols;
@@ -65,7 +64,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) rms_norm_backward(Args g
     float v[kRowChunk], g[kRowChunk];
     x.get(k, column, left, v);
     grad.get(k, column, left, g);
-    norm_backward_chunk<(kChunks > 0)>(v, g, weight, inv, factor, column, left);
+    norm_backward_chunk<(kChunks > 0)>(v, g, args.weight, inv, factor, column, left);
     store_chunk<(kChunks > 0)>(dx + column, left, g);
   });
 }
