@@ -19,10 +19,20 @@ export { type MergeOptions, mergeAdapter } from "./adapter/merge";
 export { defineMethod, type Method, type MethodCall, type MethodFunction } from "./adapter/method";
 export { MethodAdapter } from "./adapter/method_adapter";
 export { type LinearSite, MethodBase } from "./adapter/method_base";
+export { type BottleneckOptions, bottleneck } from "./adapter/methods/bottleneck";
 export { ia3 } from "./adapter/methods/ia3";
 export { lora } from "./adapter/methods/lora";
+export { type MeloraOptions, melora } from "./adapter/methods/melora";
 export { red } from "./adapter/methods/red";
-export { type AdapterPlan, PlanBuilder, type PlanSite, type SitePlan } from "./adapter/plan";
+export {
+  type AdapterPlan,
+  type PlanActivation,
+  PlanBuilder,
+  type PlanConstant,
+  type PlanSite,
+  type PlanStep,
+  type SitePlan,
+} from "./adapter/plan";
 export {
   RedAdapter,
   type RedAdapterOptions,

@@ -188,7 +188,21 @@ export abstract class Adapter implements ModelAdapter {
 
 /** The handle of a new adapter of a model. */
 export function newHandle(model: LanguageModel, plan: AdapterPlan): NativeAdapter {
-  return new (native().Adapter)(JSON.stringify(model.architecture), JSON.stringify(plan));
+  const { constants = [], ...own } = plan;
+  const shown = constants.map(({ name, shape }) => ({ name, shape }));
+  const text = JSON.stringify(constants.length > 0 ? { ...own, constants: shown } : own);
+  const values = constants.length > 0 ? joined(constants.map((constant) => constant.values)) : undefined;
+  return new (native().Adapter)(JSON.stringify(model.architecture), text, values);
+}
+
+function joined(parts: readonly Float32Array[]): Float32Array {
+  const all = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let begin = 0;
+  for (const part of parts) {
+    all.set(part, begin);
+    begin += part.length;
+  }
+  return all;
 }
 
 /**

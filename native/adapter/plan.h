@@ -4,10 +4,16 @@
 //   { "parameters": [ { "name": "layers.0.mlp.down_proj.scale", "shape": [24], "start": 1 }, ... ],
 //     "sites": [ { "layer": 0, "site": "down_proj", "scale": 0, "bias": 1 },
 //                { "layer": 0, "site": "q_proj", "low_rank": { "a": 2, "b": 3, "factor": 2 } },
-//                { "layer": 1, "site": "down_proj", "input_scale": 4 }, ... ] }
+//                { "layer": 1, "site": "down_proj", "input_scale": 4 },
+//                { "layer": 1, "site": "v_proj", "branch": [ { "op": "linear", "weight": 5 }, { "op": "linear", "weight": 6 } ] },
+//                ... ],
+//     "constants": [ { "name": "vera_A", "shape": [8, 24] }, ... ] }
+//
+// `input`, `branch` and `output` are lists of steps (plan_steps.h, ops/steps/steps.h). Constants are frozen matrices for them, which
+// the method gives with the plan; they are neither stored nor counted.
 //
 // Numbers after "input_scale", "scale", "bias", "norm" ("weight", "bias") and "low_rank" ("a", "b") are indices of parameters. Each
-// parameter has one place, each site is named once.
+// parameter has one place, but steps may share one; each site is named once.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "adapter/plan_steps.h"
 #include "architecture/architecture.h"
 #include "architecture/site.h"
 #include "tensor/tensor.h"
@@ -31,8 +38,8 @@ struct AdapterPlan {
     int64_t offset = 0;  // elements from the beginning of the adapter's values
     bool operator==(const Parameter&) const = default;
   };
-  // Indices of parameters; -1: none. In this order: y = W (input_scale * x) + b; y += factor * B (A x);
-  // y = scale * y + bias; y = norm(y).
+  // Indices of parameters; -1: none. In this order: x' = input(input_scale * x); y = W x' + b; y += factor * B (A x);
+  // y += branch(x); y = output(y); y = scale * y + bias; y = norm(y).
   struct SitePlan {
     int64_t layer = 0;
     Site site = Site::down_proj;
@@ -41,6 +48,8 @@ struct AdapterPlan {
     int32_t norm_weight = -1, norm_bias = -1;  // [outputs] each: a layer norm, both or none
     int32_t a = -1, b = -1;                    // [rank, inputs], [outputs, rank]: a low-rank update, both or none
     float factor = 0.0f;
+    PlanSteps input, branch, output;  // empty: none
+    bool has_steps() const { return !input.empty() || !branch.empty() || !output.empty(); }
     bool scales_input() const { return input_scale >= 0; }
     bool edits() const { return scale >= 0 || bias >= 0; }
     bool has_norm() const { return norm_weight >= 0; }
@@ -50,9 +59,11 @@ struct AdapterPlan {
   std::vector<Parameter> parameters;
   std::vector<SitePlan> sites;
   int64_t count = 0;  // elements of all parameters
+  PlanConstants constants;
 
-  // Errors: ERR_JSON; ERR_ARGUMENT naming the path in the document.
-  static AdapterPlan parse(const std::string& json);
+  // constants: the elements of all constants, in their order. Errors: ERR_JSON; ERR_ARGUMENT naming the path in the
+  // document; ERR_NOT_FINITE (a constant).
+  static AdapterPlan parse(const std::string& json, std::vector<float> constants = {});
   // Whether layers and shapes fit the model. Errors: ERR_ARGUMENT (a layer), ERR_SHAPE.
   void require_fits(const Architecture& architecture) const;
   // Whether any site has a layer norm. Such adapters share a batch only with those of the same plan: their sites round

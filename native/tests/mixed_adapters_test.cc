@@ -7,6 +7,7 @@
 #include "tests/lora_plan.h"
 #include "tests/serve_support.h"
 #include "tests/step_support.h"
+#include "tests/steps_plan.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;
@@ -15,7 +16,7 @@ namespace {
 
 JobControl control() { return {nullptr, {}, device_arena()}; }
 
-// RED, LoRA, LoRA of another rank at other sites, RED at one site, (IA)3, and scales of all sites' inputs. The two of LoRA
+// RED, LoRA, steps of outputs, branches and inputs, LoRA of another rank at other sites, RED at one site, (IA)3, and scales of all sites' inputs. The two of LoRA
 // are neighbours in a batch.
 std::vector<std::shared_ptr<Adapter>> some_adapters(const Model& model) {
   return {random_adapter(model, RedVariant::all, 11),
@@ -23,7 +24,10 @@ std::vector<std::shared_ptr<Adapter>> some_adapters(const Model& model) {
           random_lora(model, 5, 14, {Site::q_proj, Site::v_proj, Site::o_proj}),
           random_adapter(model, RedVariant::scale, 13, {Site::down_proj}),
           random_ia3(model, 15),
-          random_ia3(model, 16, {}, all_sites())};
+          random_ia3(model, 16, {}, all_sites()),
+          random_steps(model, 17, bottleneck_site),
+          random_steps(model, 18, branch_site),
+          random_steps(model, 19, input_site)};
 }
 
 std::vector<std::vector<int32_t>> sequences_of(size_t adapter) {

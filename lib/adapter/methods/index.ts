@@ -3,12 +3,14 @@
  * `method` and `loadAdapter` have theirs.
  */
 import type { AnyMethod, MethodFunction } from "../method";
+import { bottleneck } from "./bottleneck";
 import { ia3 } from "./ia3";
 import { lora } from "./lora";
+import { melora } from "./melora";
 import { red } from "./red";
 
 /** By their names, in the order of --help. */
-const functions = { red, lora, ia3 };
+const functions = { red, lora, ia3, bottleneck, melora };
 
 /** The name of a method of this package. */
 export type MethodKind = keyof typeof functions;
