@@ -150,7 +150,10 @@ void backward(Tape& tape, const Saved& saved, const Tensor& dy, Take&& take) {
     const Var x = saved.reads ? Var::parameter(rows) : Var(rows);
     const Var out = run_steps(inner, *saved.slots.slots[static_cast<size_t>(run.slot)], x, run, true);
     if (!out.requires_grad()) continue;
-    inner.backward(out, widened(tape, dy, run));
+    // A copy: the tape adds to the gradient that it is given, and others have dy too.
+    const Tensor seed = rows_of(dy, run);
+    inner.backward(out,
+                   seed.dtype() == DType::f32 ? seed.copied_to(tape.arena()) : cast(tape, seed, DType::f32).value());
     if (saved.reads) take(run, x.grad());
   }
 }
