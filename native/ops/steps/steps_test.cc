@@ -25,15 +25,41 @@ struct Matrices {
   Var a, scale, bias, blocks, back;
 };
 
+SiteStep step(StepKind kind, const Var& weight = {}) {
+  SiteStep own;
+  own.kind = kind;
+  own.weight = weight;
+  return own;
+}
+
+SiteStep affine(const Var& scale, const Var& bias) {
+  SiteStep own = step(StepKind::affine);
+  own.scale = scale;
+  own.bias = bias;
+  return own;
+}
+
+SiteStep times(float by) {
+  SiteStep own = step(StepKind::scale);
+  own.by = by;
+  return own;
+}
+
+SiteStep activation_step(Activation activation) {
+  SiteStep own = step(StepKind::activation);
+  own.activation = activation;
+  return own;
+}
+
 // A branch of all kinds of steps but the residual; and a list that ends as wide as it begins.
 SlotSteps branch_of(const Matrices& own, Activation activation) {
   SlotSteps slots{std::vector<std::shared_ptr<const SiteSteps>>(3)};
   slots.slots[2] = std::make_shared<const SiteSteps>(SiteSteps{
-      {.kind = StepKind::linear, .weight = own.a},
-      {.kind = StepKind::affine, .scale = own.scale, .bias = own.bias},
-      {.kind = StepKind::activation, .activation = activation},
-      {.kind = StepKind::block_linear, .weight = own.blocks},
-      {.kind = StepKind::scale, .by = 0.75f},
+      step(StepKind::linear, own.a),
+      affine(own.scale, own.bias),
+      activation_step(activation),
+      step(StepKind::block_linear, own.blocks),
+      times(0.75f),
   });
   return slots;
 }
@@ -41,10 +67,10 @@ SlotSteps branch_of(const Matrices& own, Activation activation) {
 SlotSteps replacing(const Matrices& own) {
   SlotSteps slots{std::vector<std::shared_ptr<const SiteSteps>>(3)};
   slots.slots[2] = std::make_shared<const SiteSteps>(SiteSteps{
-      {.kind = StepKind::linear, .weight = own.a},
-      {.kind = StepKind::activation, .activation = Activation::silu},
-      {.kind = StepKind::linear, .weight = own.back},
-      {.kind = StepKind::residual},
+      step(StepKind::linear, own.a),
+      activation_step(Activation::silu),
+      step(StepKind::linear, own.back),
+      step(StepKind::residual),
   });
   return slots;
 }
