@@ -20,12 +20,23 @@ export { defineMethod, type Method, type MethodCall, type MethodFunction } from 
 export { MethodAdapter } from "./adapter/method_adapter";
 export { type LinearSite, MethodBase } from "./adapter/method_base";
 export { bitfit } from "./adapter/methods/bitfit";
+export { type BottleneckOptions, bottleneck } from "./adapter/methods/bottleneck";
 export { ia3 } from "./adapter/methods/ia3";
 export { lora } from "./adapter/methods/lora";
+export { type MeloraOptions, melora } from "./adapter/methods/melora";
 export { type NormsConfig, type NormsOptions, norms } from "./adapter/methods/norms";
 export { red } from "./adapter/methods/red";
 export type { NormSite } from "./adapter/norm_sites";
-export { type AdapterPlan, PlanBuilder, type PlanParameter, type PlanSite, type SitePlan } from "./adapter/plan";
+export {
+  type AdapterPlan,
+  type PlanActivation,
+  PlanBuilder,
+  type PlanConstant,
+  type PlanParameter,
+  type PlanSite,
+  type PlanStep,
+  type SitePlan,
+} from "./adapter/plan";
 export {
   RedAdapter,
   type RedAdapterOptions,

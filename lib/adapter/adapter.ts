@@ -188,8 +188,22 @@ export abstract class Adapter implements ModelAdapter {
 
 /** The handle of a new adapter of a model. */
 export function newHandle(model: LanguageModel, plan: AdapterPlan): NativeAdapter {
-  const parameters = plan.parameters.map(({ ofBase, ...own }) => own); // the core does not set first values
-  return new (native().Adapter)(JSON.stringify(model.architecture), JSON.stringify({ ...plan, parameters }));
+  const { constants = [], ...own } = plan;
+  const parameters = plan.parameters.map(({ ofBase, ...rest }) => rest); // the core does not set first values
+  const shown = constants.map(({ name, shape }) => ({ name, shape }));
+  const text = JSON.stringify({ ...own, parameters, ...(constants.length > 0 && { constants: shown }) });
+  const values = constants.length > 0 ? joined(constants.map((constant) => constant.values)) : undefined;
+  return new (native().Adapter)(JSON.stringify(model.architecture), text, values);
+}
+
+function joined(parts: readonly Float32Array[]): Float32Array {
+  const all = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let begin = 0;
+  for (const part of parts) {
+    all.set(part, begin);
+    begin += part.length;
+  }
+  return all;
 }
 
 /**

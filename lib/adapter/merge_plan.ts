@@ -3,6 +3,7 @@ import { RubricateError } from "../errors";
 import type { Architecture, BiasGroup, ModelDescription } from "../model/architecture";
 import type { NativeMergedPart, NativeSite } from "../native";
 import { nativeSites, type RedSite, redSites, sitePath } from "./config";
+import { joinedUpdates, type LowRankParts, mergedBranch, notLinear } from "./merge_branch";
 import { type NormAt, normsOf } from "./norm_sites";
 import type { AdapterPlan, SitePlan } from "./plan";
 
@@ -21,8 +22,15 @@ export interface LinearEdit {
   readonly own?: { readonly weight?: Float32Array | undefined; readonly bias?: Float32Array | undefined } | undefined;
 }
 
-/** Steps of a site that change its weight and bias only, in the order of native/adapter/plan.h. Any other is refused. */
-const linearSteps: readonly string[] = ["input_scale", "low_rank", "scale", "bias", "own"] satisfies (keyof SitePlan)[];
+/** Parts of a site that change its weight and bias only, in the order of native/adapter/plan.h. Any other is refused. */
+const linearParts: readonly string[] = [
+  "input_scale",
+  "low_rank",
+  "branch",
+  "scale",
+  "bias",
+  "own",
+] satisfies (keyof SitePlan)[];
 const stepNames: Readonly<Record<string, string>> = { norm: "a layer norm" };
 
 /** What a plan's site is called: for people, and canonically, without ".weight". */
@@ -40,10 +48,11 @@ function namesOf({ layer, site }: SitePlan, norms: readonly NormAt[]): { where: 
  * @throws RubricateError ERR_MERGE naming the site and the step, for a step that is not linear
  */
 export function linearEdits(
-  { parameters, sites }: AdapterPlan,
+  all: AdapterPlan,
   values: Float32Array,
   architecture: Pick<Architecture, "stacks">,
 ): Map<string, LinearEdit> {
+  const { parameters, sites } = all;
   const norms = normsOf(architecture);
   let end = 0;
   const vectors = parameters.map(({ shape }) => {
@@ -57,32 +66,52 @@ export function linearEdits(
     const { where, name } = namesOf(plan, norms);
     requireLinear(plan, where);
     const { low_rank: low, own } = plan;
+    const lowRank = low && {
+      a: vectors[low.a]!,
+      b: vectors[low.b]!,
+      rank: parameters[low.a]!.shape[0]!,
+      factor: low.factor,
+    };
+    const branch = plan.branch && mergedBranch(plan.branch, { plan: all, vectors }, where);
+    const scale = vector(plan.scale);
     edits.set(name, {
       where,
       site: plan.site,
-      lowRank: low && {
-        a: vectors[low.a]!,
-        b: vectors[low.b]!,
-        rank: parameters[low.a]!.shape[0]!,
-        factor: low.factor,
-      },
+      lowRank: branch ? withBranch(lowRank, branch) : lowRank,
       inputScale: vector(plan.input_scale),
-      scale: vector(plan.scale),
-      bias: vector(plan.bias),
+      scale,
+      bias: withOffset(vector(plan.bias), branch?.offset, scale),
       own: own && { weight: vector(own.weight), bias: vector(own.bias) },
     });
   }
   return edits;
 }
 
+function withBranch(lowRank: LinearEdit["lowRank"], branch: LowRankParts): LinearEdit["lowRank"] {
+  const { a, b, rank } = lowRank ? joinedUpdates(lowRank, branch) : branch;
+  return { a, b, rank, factor: 1 };
+}
+
+/** y = scale * (... + offset) + bias. */
+function withOffset(
+  bias: Float32Array | undefined,
+  offset: Float32Array | undefined,
+  scale: Float32Array | undefined,
+): Float32Array | undefined {
+  return offset?.map((value, at) => (scale?.[at] ?? 1) * value + (bias?.[at] ?? 0)) ?? bias;
+}
+
 function requireLinear(plan: SitePlan, where: string): void {
-  const steps = Object.keys(plan).filter((name) => name !== "layer" && name !== "site");
-  const other = steps.find((name) => plan[name as keyof SitePlan] !== undefined && !linearSteps.includes(name));
+  const parts = Object.keys(plan).filter((name) => name !== "layer" && name !== "site");
+  const other = parts.find((name) => plan[name as keyof SitePlan] !== undefined && !linearParts.includes(name));
   if (other === undefined) return;
+  const steps = plan.input ?? plan.output;
+  if (other === "norm" || !steps) throw notLinear(where, stepNames[other] ?? `the step ${other}`);
+  const activation = steps.find(({ op }) => op === "activation");
+  if (activation?.op === "activation") throw notLinear(where, `an activation (${activation.kind})`);
   throw new RubricateError(
     "ERR_MERGE",
-    `Expected only linear steps to merge but ${where} has ${stepNames[other] ?? `the step ${other}`}, which no weight ` +
-      "and bias can express; keep base and adapter apart",
+    `Expected steps that can be merged but ${where} has steps of its ${other}, which are not merged; keep base and adapter apart`,
   );
 }
 

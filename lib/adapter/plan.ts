@@ -17,10 +17,43 @@ export type PlanSite =
   | "input_layernorm"
   | "post_attention_layernorm";
 
-/** What a site does, by indices of parameters, in this order. */
+/** An activation of a step; "gelu" is the exact one, "gelu_tanh" its approximation by tanh. */
+export type PlanActivation = "gelu" | "gelu_tanh" | "silu";
+
+/**
+ * A step of a list, by indices of parameters or constants; `v` is the running value. "linear": v = v W^T, W [out, in];
+ * "block_linear": the same for each of n slices of v, W [n, out, in]; "scale": v = by * v; "affine": v = scale * v + bias, of
+ * which one may be missing; "residual": v = v + x, what the list was given; "activation": v = f(v). All compute in float32.
+ */
+export type PlanStep =
+  | { readonly op: "linear" | "block_linear"; readonly weight: number }
+  | { readonly op: "linear" | "block_linear"; readonly constant: number }
+  | { readonly op: "scale"; readonly by: number }
+  | { readonly op: "affine"; readonly scale?: number; readonly bias?: number }
+  | { readonly op: "residual" }
+  | { readonly op: "activation"; readonly kind: PlanActivation };
+
+/** A frozen matrix that a method gives with its plan. It is neither stored nor counted. */
+export interface PlanConstant {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** By rows. */
+  readonly values: Float32Array;
+}
+
+/**
+ * What a site does: x = input(input_scale * x), before the linear layer; y += factor * B (A x); y += branch(x);
+ * y = output(y); y = scale * y + bias; a layer norm. Numbers are indices of parameters.
+ */
 export interface SitePlan {
   readonly layer: number;
   readonly site: PlanSite;
+  /** Steps of the input, which give rows as wide as it. */
+  readonly input?: readonly PlanStep[];
+  /** Steps of the input whose result, as wide as the output, is added to the output. */
+  readonly branch?: readonly PlanStep[];
+  /** Steps of the output, which give rows as wide as it. */
+  readonly output?: readonly PlanStep[];
   /** y += factor * B (A x). */
   readonly low_rank?: { readonly a: number; readonly b: number; readonly factor: number };
   /** x = input_scale * x, before the linear layer. */
@@ -49,12 +82,14 @@ export interface PlanParameter {
 export interface AdapterPlan {
   readonly parameters: readonly PlanParameter[];
   readonly sites: readonly SitePlan[];
+  readonly constants?: readonly PlanConstant[];
 }
 
 /** Gathers the parameters of a plan. */
 export class PlanBuilder {
   private readonly parameters: PlanParameter[] = [];
   private readonly sites: SitePlan[] = [];
+  private readonly constants: PlanConstant[] = [];
 
   /** The index of a new parameter. */
   parameter(name: string, shape: readonly number[], start: number): number {
@@ -71,12 +106,18 @@ export class PlanBuilder {
     return this.parameters.push({ name, shape: [width], start: 0, decays: false, ofBase: true }) - 1;
   }
 
+  /** The index of a new constant. */
+  constant(name: string, shape: readonly number[], values: Float32Array): number {
+    return this.constants.push({ name, shape, values }) - 1;
+  }
+
   site(plan: SitePlan): void {
     this.sites.push(plan);
   }
 
   get plan(): AdapterPlan {
-    return { parameters: this.parameters, sites: this.sites };
+    const { parameters, sites, constants } = this;
+    return constants.length > 0 ? { parameters, sites, constants } : { parameters, sites };
   }
 }
 

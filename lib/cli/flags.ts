@@ -2,6 +2,7 @@
 import { type RedSite, type RedVariant, redSites, redVariants } from "../adapter/config";
 import { type Ia3Module, ia3Modules } from "../adapter/ia3_config";
 import { isModuleChoice, type LoraModule, loraModules } from "../adapter/lora_config";
+import { activationKind } from "../adapter/method_options";
 import { type NormSite, normSites } from "../adapter/norm_sites";
 import { dataFormats } from "../data/rows";
 import { limits } from "../limits";
@@ -99,8 +100,8 @@ export const flags = {
   ),
   sites: flag(
     list<RedSite>(redSites),
-    `projections whose output is edited, comma-separated: some of ${redSites.join(", ")}`,
-    "ffn",
+    `projections that are edited, comma-separated: some of ${redSites.join(", ")}`,
+    "ffn, q,v for melora",
   ),
   layers: flag(
     parsed("LIST", 'layers from 0 such as 0-3,7, each once, or "all"', parseLayers),
@@ -108,11 +109,11 @@ export const flags = {
     "all",
   ),
 
-  rank: flag(integer(1, limits.mostLoraRank), "rows of LoRA's matrix A, and columns of B", "8"),
+  rank: flag(integer(1, limits.mostLoraRank), "rows of the update's matrix A, and columns of B", "8, 1 for melora"),
   alpha: flag(
     narrowed(number(0, limits.maxPositive), "a number above 0", (value) => value > 0),
-    "LoRA's update is multiplied by alpha / rank",
-    "8",
+    "the update is multiplied by alpha / rank",
+    "8, 16 for melora",
   ),
   targetModules: flag(
     parsed("LIST", `"all-linear" or some of ${loraModules.join(", ")}, each once`, parseModules),
@@ -128,6 +129,14 @@ export const flags = {
     list<NormSite>(normSites),
     `norms that LN tuning trains, comma-separated: some of ${normSites.join(", ")}`,
     "all",
+  ),
+  groups: flag(integer(1, limits.mostLoraRank), "slices of input and output with an update each, for melora", "8"),
+  size: flag(integer(1, limits.mostLoraRank), "width of a bottleneck", "16"),
+  activation: flag(activationKind, "activation of a bottleneck", "gelu"),
+  place: flag(
+    choice(["ffn", "attention+ffn"]),
+    "where bottlenecks are: after the feed-forward, or the attention too",
+    "ffn",
   ),
   rankStabilized: toggle("multiplies LoRA's update by alpha / sqrt(rank) instead"),
 

@@ -24,7 +24,7 @@ void check_plans(const Architecture& architecture, const std::vector<std::shared
 
 AdapterBatch::AdapterBatch(const Architecture& architecture, const std::vector<std::shared_ptr<Adapter>>& adapters,
                            bool training, const std::shared_ptr<Arena>& arena)
-    : training_(training), adapters_(adapters), placed_(adapters) {
+    : training_(training), adapters_(adapters), placed_(adapters), arena_(arena) {
   parts_.resize(static_cast<size_t>((architecture.stack.layers + 1) * kSites));
   norms_.resize(parts_.size());
   check_plans(architecture, adapters);
@@ -64,6 +64,7 @@ void AdapterBatch::add(const AdapterPlan::SitePlan& plan, size_t slot, const Ada
     parts.low_rank.slots[slot] = {
         a.value().data<float>(), b.value().data<float>(), a.value().dim(0), plan.factor, a.slot(), b.slot()};
   }
+  if (plan.has_steps()) add_steps(parts, plan, slot, adapter);
   if (plan.has_norm()) {
     std::shared_ptr<SlotVectors>& norm = norms_[key];
     if (!norm) {
@@ -75,6 +76,27 @@ void AdapterBatch::add(const AdapterPlan::SitePlan& plan, size_t slot, const Ada
     }
     norm->slots[slot] = {var(plan.norm_weight), var(plan.norm_bias)};
   }
+}
+
+void AdapterBatch::add_steps(SiteParts& parts, const AdapterPlan::SitePlan& plan, size_t slot, const Adapter& adapter) {
+  const auto place = [&](SlotSteps& into, const PlanSteps& steps) {
+    if (steps.empty()) return;
+    into.slots.resize(adapters_.size() + 1);
+    into.slots[slot] = placed_steps(
+        steps, [&](int32_t index) { return training_ ? adapter.var(index) : Var(adapter.var(index).value()); },
+        [&](int32_t index) { return constant(slot, *adapter.plan(), index); });
+  };
+  place(parts.input_steps, plan.input);
+  place(parts.branch_steps, plan.branch);
+  place(parts.output_steps, plan.output);
+}
+
+Tensor AdapterBatch::constant(size_t slot, const AdapterPlan& plan, int32_t index) {
+  Tensor own = plan.constants.tensor(index);
+  if (arena_->stream() == nullptr) return own;
+  Tensor& copy = constants_[{slot, index}];
+  if (!copy.defined()) copy = own.copied_to(arena_);
+  return copy;
 }
 
 void AdapterBatch::fetch_gradients() const {

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "adapter/adapter.h"
@@ -27,12 +29,17 @@ class AdapterBatch : public AdapterSet {
 
  private:
   void add(const AdapterPlan::SitePlan& plan, size_t slot, const Adapter& adapter);
+  void add_steps(SiteParts& parts, const AdapterPlan::SitePlan& plan, size_t slot, const Adapter& adapter);
+  // A constant of the slot's plan where the batch computes.
+  Tensor constant(size_t slot, const AdapterPlan& plan, int32_t index);
 
   const bool training_;
   std::vector<std::unique_ptr<SiteParts>> parts_;  // [layers + 1, kSites]
   std::vector<std::shared_ptr<Adapter>> adapters_;
   std::vector<std::shared_ptr<Adapter>> placed_;     // the adapters themselves, or their device copies
   std::vector<std::shared_ptr<SlotVectors>> norms_;  // [layers + 1, kSites]: what the layer norms in `output` read
+  std::shared_ptr<Arena> arena_;
+  std::map<std::pair<size_t, int32_t>, Tensor> constants_;  // device copies by slot and index
 };
 
 }  // namespace rubricate

@@ -20,6 +20,7 @@ class AdapterVersion {
   int64_t id() const { return id_; }  // unique in this process, never reused; from 1 on
   const AdapterPlan& plan() const { return *plan_; }
   const float* values() const { return values_.data<float>(); }  // [plan().count], in host memory
+  const Tensor& tensor() const { return values_; }               // the same, in one row
   int64_t bytes() const { return values_.bytes(); }
   bool has_norm() const { return has_norm_; }
   // Throws ERR_NOT_FINITE, which names the first number that is infinite or NaN: its vector, and its place there.

@@ -1,8 +1,10 @@
 // What an adapter can do at a site (architecture/site.h). Adapters declare parts; edited_linear (model/edited_linear.h)
 // composes them, at each of the seven sites:
 //
-//   x' = input_scale * x (by slot);  x' = input(x');  y = x' W'^T + b, W' = weight(W);  y += branch(x);  y += factor * B (A x) (low_rank);
-//   y = scale * y + bias (affine);  y = output(y)
+//   x' = input_scale * x (by slot);  x' = input_steps(x');  x' = input(x');  y = x' W'^T + b, W' = weight(W);  y += branch(x);
+//   y += factor * B (A x) (low_rank);  y += branch_steps(x);  y = output_steps(y);  y = scale * y + bias (affine);  y = output(y)
+//
+// output_steps precede affine, so that the edits of other slots in the batch stay fused and keep their roundings.
 //
 // At a norm of the model there is `own_norm` alone: each row's slot has its own weight and bias in place of the norm's.
 //
@@ -19,6 +21,7 @@
 #include "ops/low_rank/low_rank.h"
 #include "ops/red_edit/red_edit.h"
 #include "ops/shared/rows.h"
+#include "ops/steps/steps.h"
 
 namespace rubricate {
 
@@ -28,9 +31,10 @@ struct SiteParts {
   std::function<Var(Tape&, const Var& x)> input;
   std::function<Weight(Tape&, const Weight& weight)> weight;
   std::function<Var(Tape&, const Var& x)> branch;
-  LowRankSlots low_rank;  // no slots: no update
-  SlotVectors affine;     // no slots: no edit
-  EditView view;          // `affine` for inference: without gradients, checked before; no slots: no edit. Not both.
+  LowRankSlots low_rank;                              // no slots: no update
+  SlotSteps input_steps, branch_steps, output_steps;  // no slots: none
+  SlotVectors affine;                                 // no slots: no edit
+  EditView view;  // `affine` for inference: without gradients, checked before; no slots: no edit. Not both.
   std::function<Var(Tape&, const Var& y, const SequenceRows& rows)> output;
   SlotVectors own_norm;    // weight (as `scale`) and bias; undefined: the norm's own
   EditView own_norm_view;  // the same for inference, as `view`. Not both.
@@ -41,7 +45,9 @@ struct SiteParts {
   bool has_view() const { return view.slots > 0; }
   bool has_own_norm() const { return !own_norm.slots.empty(); }
   bool has_own_norm_view() const { return own_norm_view.slots > 0; }
-  bool changes_input() const { return !input_scale.slots.empty() || input_scale_view.slots > 0 || input; }
+  bool changes_input() const {
+    return !input_scale.slots.empty() || input_scale_view.slots > 0 || input_steps.any() || input;
+  }
 };
 
 // The adapters of one batch. Each sequence uses one slot; slot 0 is the base without edits.

@@ -17,35 +17,16 @@ AdapterPlan::Parameter parse_parameter(const JsonAt& at) {
   at.expect_only({"name", "shape", "start", "decays"});
   AdapterPlan::Parameter parameter;
   parameter.name = at["name"].string();
-  const JsonAt shape = at["shape"];
-  if (shape.size() < 1 || shape.size() > 2) shape.reject("one or two sizes");
-  for (int64_t axis = 0; axis < shape.size(); ++axis)
-    parameter.shape.push_back(shape.at(axis).integer(1, limits::kMaxIntermediate));
+  parameter.shape = parse_shape(at["shape"]);
   parameter.start = static_cast<float>(at["start"].number());
   if (!std::isfinite(parameter.start)) at["start"].reject("a finite float32 number");
   if (at.has("decays")) parameter.decays = at["decays"].boolean();
   return parameter;
 }
 
-// Reads indices of parameters, each of which may occur once.
-class Indices {
- public:
-  explicit Indices(size_t parameters) : used_(parameters, false) {}
-  int32_t read(const JsonAt& at) {
-    const int64_t index = at.integer(0, static_cast<int64_t>(used_.size()) - 1);
-    if (used_[static_cast<size_t>(index)]) at.reject("a parameter that has no other place");
-    used_[static_cast<size_t>(index)] = true;
-    return static_cast<int32_t>(index);
-  }
-  int32_t read_if(const JsonAt& at, const char* key) { return at.has(key) ? read(at[key]) : -1; }
-  bool all() const { return std::find(used_.begin(), used_.end(), false) == used_.end(); }
-
- private:
-  std::vector<bool> used_;
-};
-
-AdapterPlan::SitePlan parse_site(const JsonAt& at, Indices& indices) {
-  at.expect_only({"layer", "site", "input_scale", "scale", "bias", "norm", "low_rank", "own"});
+AdapterPlan::SitePlan parse_site(const JsonAt& at, PlanIndices& indices, const PlanConstants& constants) {
+  at.expect_only(
+      {"layer", "site", "input_scale", "scale", "bias", "norm", "low_rank", "own", "input", "branch", "output"});
   AdapterPlan::SitePlan plan;
   plan.layer = at["layer"].integer(0, limits::kMaxLayers);
   const auto site = value_of(kSiteNames, at["site"].string());
@@ -75,7 +56,10 @@ AdapterPlan::SitePlan parse_site(const JsonAt& at, Indices& indices) {
     plan.own_bias = indices.read_if(own, "bias");
     if (!plan.replaces()) own.reject("a weight, a bias, or both");
   }
-  const bool edits = plan.scales_input() || plan.edits() || plan.has_norm() || plan.has_low_rank();
+  plan.input = parse_steps(at, "input", indices, constants);
+  plan.branch = parse_steps(at, "branch", indices, constants);
+  plan.output = parse_steps(at, "output", indices, constants);
+  const bool edits = plan.scales_input() || plan.edits() || plan.has_norm() || plan.has_low_rank() || plan.has_steps();
   if (!edits && !plan.replaces()) at.reject("at least one part");
   if (is_norm(plan.site) ? edits : plan.replaces())
     at.reject("own vectors at a norm of the model, and edits at a linear layer");
@@ -84,13 +68,14 @@ AdapterPlan::SitePlan parse_site(const JsonAt& at, Indices& indices) {
 
 }  // namespace
 
-AdapterPlan AdapterPlan::parse(const std::string& json) {
+AdapterPlan AdapterPlan::parse(const std::string& json, std::vector<float> constants) {
   // Six values for a parameter and as many for a site, with room for both at each site of the largest model.
   constexpr JsonLimits kLimits{64 << 20, 1 << 20};
   const Json document = Json::parse(json, "plan", kLimits);
   const JsonAt at(document, "plan", "ERR_ARGUMENT");
-  at.expect_only({"parameters", "sites"});
+  at.expect_only({"parameters", "sites", "constants"});
   AdapterPlan plan;
+  plan.constants = PlanConstants::parse(at, std::move(constants));
   const JsonAt parameters = at["parameters"], sites = at["sites"];
   for (int64_t i = 0; i < parameters.size(); ++i) {
     Parameter parameter = parse_parameter(parameters.at(i));
@@ -99,10 +84,10 @@ AdapterPlan AdapterPlan::parse(const std::string& json) {
     plan.parameters.push_back(std::move(parameter));
   }
   if (plan.parameters.empty()) parameters.reject("at least one parameter");
-  Indices indices(plan.parameters.size());
+  PlanIndices indices(plan.parameters.size());
   std::set<std::pair<int64_t, Site>> places;
   for (int64_t i = 0; i < sites.size(); ++i) {
-    plan.sites.push_back(parse_site(sites.at(i), indices));
+    plan.sites.push_back(parse_site(sites.at(i), indices, plan.constants));
     if (!places.emplace(plan.sites.back().layer, plan.sites.back().site).second)
       sites.at(i).reject("each site of a layer once");
   }
@@ -129,9 +114,18 @@ void AdapterPlan::require_fits(const Architecture& architecture) const {
     for (const int32_t vector :
          {plan.scale, plan.bias, plan.norm_weight, plan.norm_bias, plan.own_weight, plan.own_bias})
       expect(vector, {outputs});
-    if (!plan.has_low_rank()) continue;
-    expect(plan.a, {rank(plan), inputs});
-    expect(plan.b, {outputs, rank(plan)});
+    if (plan.has_low_rank()) {
+      expect(plan.a, {rank(plan), inputs});
+      expect(plan.b, {outputs, rank(plan)});
+    }
+    const auto shape_of = [&](const PlanStep& step, int32_t index) -> const Shape& {
+      return step.constant ? constants.list[static_cast<size_t>(index)].shape
+                           : parameters[static_cast<size_t>(index)].shape;
+    };
+    const std::string where = site_name(plan.layer, plan.site);
+    require_widths(plan.input, inputs, inputs, where + ".input", shape_of);
+    require_widths(plan.branch, inputs, outputs, where + ".branch", shape_of);
+    require_widths(plan.output, outputs, outputs, where + ".output", shape_of);
   }
 }
 

@@ -5,10 +5,15 @@
 //     "sites": [ { "layer": 0, "site": "down_proj", "scale": 0, "bias": 1 },
 //                { "layer": 0, "site": "q_proj", "low_rank": { "a": 2, "b": 3, "factor": 2 } },
 //                { "layer": 1, "site": "down_proj", "input_scale": 4 },
-//                { "layer": 0, "site": "input_layernorm", "own": { "weight": 5, "bias": 6 } }, ... ] }
+//                { "layer": 1, "site": "v_proj", "branch": [ { "op": "linear", "weight": 5 }, { "op": "linear", "weight": 6 } ] },
+//                { "layer": 0, "site": "input_layernorm", "own": { "weight": 7, "bias": 8 } }, ... ],
+//     "constants": [ { "name": "vera_A", "shape": [8, 24] }, ... ] }
 //
-// Numbers after "input_scale", "scale", "bias", "norm" ("weight", "bias"), "low_rank" ("a", "b") and "own" ("weight",
-// "bias") are indices of parameters. Each parameter has one place, each site is named once. A norm of the model has "own"
+// `input`, `branch` and `output` are lists of steps (plan_steps.h, ops/steps/steps.h). Constants are frozen matrices for them, which
+// the method gives with the plan; they are neither stored nor counted.
+//
+// Numbers after "input_scale", "scale", "bias", "norm" ("weight", "bias"), "low_rank" ("a", "b") and "own" ("weight", "bias") are
+// indices of parameters. Each parameter has one place, but steps may share one; each site is named once. A norm of the model has "own"
 // alone, and no other site has it.
 #pragma once
 
@@ -17,6 +22,7 @@
 #include <string>
 #include <vector>
 
+#include "adapter/plan_steps.h"
 #include "architecture/architecture.h"
 #include "architecture/site.h"
 #include "tensor/tensor.h"
@@ -34,8 +40,9 @@ struct AdapterPlan {
     bool decays = true;  // whether weight decay applies
     bool operator==(const Parameter&) const = default;
   };
-  // Indices of parameters; -1: none. In this order: y = W (input_scale * x) + b; y += factor * B (A x);
-  // y = scale * y + bias; y = norm(y). At a norm of the model: y = norm of x with the adapter's own weight and bias.
+  // Indices of parameters; -1: none. In this order: x' = input(input_scale * x); y = W x' + b; y += factor * B (A x);
+  // y += branch(x); y = output(y); y = scale * y + bias; y = norm(y). At a norm of the model: y = norm of x with the
+  // adapter's own weight and bias.
   struct SitePlan {
     int64_t layer = 0;
     Site site = Site::down_proj;
@@ -45,6 +52,8 @@ struct AdapterPlan {
     int32_t a = -1, b = -1;                    // [rank, inputs], [outputs, rank]: a low-rank update, both or none
     float factor = 0.0f;
     int32_t own_weight = -1, own_bias = -1;  // [width] each: in place of the norm's own, at least one
+    PlanSteps input, branch, output;         // empty: none
+    bool has_steps() const { return !input.empty() || !branch.empty() || !output.empty(); }
     bool scales_input() const { return input_scale >= 0; }
     bool edits() const { return scale >= 0 || bias >= 0; }
     bool has_norm() const { return norm_weight >= 0; }
@@ -55,9 +64,11 @@ struct AdapterPlan {
   std::vector<Parameter> parameters;
   std::vector<SitePlan> sites;
   int64_t count = 0;  // elements of all parameters
+  PlanConstants constants;
 
-  // Errors: ERR_JSON; ERR_ARGUMENT naming the path in the document.
-  static AdapterPlan parse(const std::string& json);
+  // constants: the elements of all constants, in their order. Errors: ERR_JSON; ERR_ARGUMENT naming the path in the
+  // document; ERR_NOT_FINITE (a constant).
+  static AdapterPlan parse(const std::string& json, std::vector<float> constants = {});
   // Whether layers and shapes fit the model. Errors: ERR_ARGUMENT (a layer), ERR_SHAPE.
   void require_fits(const Architecture& architecture) const;
   // Whether any site has a layer norm after its edit. Such adapters share a batch only with those of the same plan: their sites round

@@ -68,7 +68,7 @@ TEST_CASE("a plan that does not fit is refused with its place") {
       {"[]", "ERR_ARGUMENT", "plan"},
       {R"({"parameters":[],"sites":[]})", "ERR_ARGUMENT", "at least one parameter"},
       {R"({"parameters":[{"name":"s","shape":[0],"start":1}],"sites":[]})", "ERR_ARGUMENT", "shape"},
-      {R"({"parameters":[{"name":"s","shape":[2,2,2],"start":1}],"sites":[]})", "ERR_ARGUMENT", "one or two sizes"},
+      {R"({"parameters":[{"name":"s","shape":[2,2,2,2],"start":1}],"sites":[]})", "ERR_ARGUMENT", "one to three sizes"},
       {R"({"parameters":[{"name":"s","shape":[24],"start":1e99}],"sites":[]})", "ERR_ARGUMENT", "finite"},
       {kVectors + R"([{"layer":0,"site":"down_proj","scale":0}]})", "ERR_ARGUMENT", "all have a place"},
       {kVectors + R"([{"layer":0,"site":"down_proj","scale":0,"bias":2}]})", "ERR_ARGUMENT", "sites[0].bias"},
@@ -100,6 +100,32 @@ TEST_CASE("a plan that does not fit is refused with its place") {
       {R"({"parameters":[{"name":"A","shape":[3,24],"start":0},{"name":"B","shape":[24,2],"start":0}],
            "sites":[{"layer":0,"site":"q_proj","low_rank":{"a":0,"b":1,"factor":1}}]})",
        "ERR_SHAPE", "[24, 3]"},
+      {kVectors + R"([{"layer":0,"site":"q_proj","branch":[]}]})", "ERR_ARGUMENT", "1 to 32 steps"},
+      {kVectors + R"([{"layer":0,"site":"q_proj","branch":[{"op":"sine"}]}]})", "ERR_ARGUMENT", "branch[0].op"},
+      {kVectors + R"([{"layer":0,"site":"q_proj","branch":[{"op":"linear"}]}]})", "ERR_ARGUMENT",
+       "weight or a constant"},
+      {kVectors + R"([{"layer":0,"site":"q_proj","branch":[{"op":"linear","constant":0}]}]})", "ERR_ARGUMENT",
+       "a plan with constants"},
+      {kVectors + R"([{"layer":0,"site":"q_proj","branch":[{"op":"affine"}]}]})", "ERR_ARGUMENT", "scale or a bias"},
+      {kVectors + R"([{"layer":0,"site":"q_proj","branch":[{"op":"activation","kind":"relu"}]}]})", "ERR_ARGUMENT",
+       "gelu, gelu_tanh or silu"},
+      {kVectors + R"([{"layer":0,"site":"q_proj","branch":[{"op":"scale","by":1e99}]}]})", "ERR_ARGUMENT", "finite"},
+      {kVectors + R"([{"layer":0,"site":"q_proj","bias":1,"branch":[{"op":"linear","weight":0}]}]})", "ERR_SHAPE",
+       "a matrix of 24 columns"},
+      {kVectors + R"([{"layer":0,"site":"q_proj","bias":1,"branch":[{"op":"affine","bias":1}]}]})", "ERR_ARGUMENT",
+       "no other place"},
+      {kVectors + R"([{"layer":0,"site":"down_proj","branch":[{"op":"affine","scale":0,"bias":1}]}]})", "ERR_SHAPE",
+       "a vector of 40"},
+      {kVectors + R"([{"layer":0,"site":"k_proj","branch":[{"op":"affine","scale":0,"bias":1}]}]})", "ERR_SHAPE",
+       "end with rows of 12 but received 24"},
+      {R"({"parameters":[{"name":"A","shape":[3,24],"start":0}],
+           "sites":[{"layer":0,"site":"q_proj","output":[{"op":"linear","weight":0},{"op":"residual"}]}]})",
+       "ERR_SHAPE", "as wide as the input"},
+      {R"({"parameters":[{"name":"A","shape":[2,3,8],"start":0}],
+           "sites":[{"layer":0,"site":"q_proj","input":[{"op":"block_linear","weight":0}]}]})",
+       "ERR_SHAPE", "n * in = 24"},
+      {R"({"parameters":[],"sites":[],"constants":[{"name":"c","shape":[2,2]}]})", "ERR_ARGUMENT",
+       "Expected 4 numbers for the plan's constants"},
   };
   for (const auto& [json, code, part] : cases) {
     CAPTURE(json);
@@ -107,4 +133,17 @@ TEST_CASE("a plan that does not fit is refused with its place") {
     CHECK(thrown_code == code);
     CHECK_MESSAGE(contains(message, part), message);
   }
+}
+
+TEST_CASE("steps may share a parameter, and constants belong to a plan's identity") {
+  const std::string json =
+      R"({"parameters":[{"name":"A","shape":[24,2],"start":0}],"constants":[{"name":"c","shape":[2,24]}],
+          "sites":[{"layer":0,"site":"q_proj","branch":[{"op":"linear","constant":0},{"op":"linear","weight":0}]},
+                   {"layer":1,"site":"q_proj","branch":[{"op":"linear","constant":0},{"op":"linear","weight":0}]}]})";
+  const AdapterPlan plan = AdapterPlan::parse(json, std::vector<float>(48, 0.5f));
+  plan.require_fits(architecture());
+  CHECK(plan.count == 48);
+  CHECK(plan == AdapterPlan::parse(json, std::vector<float>(48, 0.5f)));
+  CHECK(!(plan == AdapterPlan::parse(json, std::vector<float>(48, 0.25f))));
+  CHECK(thrown([&] { AdapterPlan::parse(json, std::vector<float>(48, INFINITY)); }).first == "ERR_NOT_FINITE");
 }

@@ -15,22 +15,36 @@ constexpr int64_t kEditRows = 2, kNormRows = 2, kInputRows = 1;
 
 }  // namespace
 
-const float* DeviceVersions::of(const std::shared_ptr<const AdapterVersion>& version) {
-  if (arena_->stream() == nullptr) return version->values();
+Tensor DeviceVersions::tensor_of(const std::shared_ptr<const AdapterVersion>& version) {
+  if (arena_->stream() == nullptr) return version->tensor();
   const auto found = by_id_.find(version->id());
   if (found != by_id_.end()) {
     recent_.splice(recent_.begin(), recent_, found->second);
-    return recent_.front().values.data<float>();
+    return recent_.front().values;
   }
   Tensor values = Tensor::from_host(arena_, {version->plan().count}, DType::f32, version->values());
   recent_.push_front({version->id(), std::move(values)});
   by_id_.emplace(version->id(), recent_.begin());
   bytes_ += recent_.front().values.bytes();
   ++uploads_;
-  return recent_.front().values.data<float>();
+  return recent_.front().values;
+}
+
+Tensor DeviceVersions::constant_of(const AdapterPlan& plan, int32_t index) {
+  Tensor host = plan.constants.tensor(index);
+  if (arena_->stream() == nullptr) return host;
+  Constant& own = constants_[host.data<float>()];
+  own.used = true;
+  if (own.copy.defined()) return own.copy;
+  own.copy = host.copied_to(arena_);
+  own.host = std::move(host);
+  return own.copy;
 }
 
 void DeviceVersions::trim() {
+  // A step without the plan's versions drops its constants only if the values need the memory.
+  if (bytes_ > limit_) std::erase_if(constants_, [](const auto& one) { return !one.second.used; });
+  for (auto& [address, constant] : constants_) constant.used = false;
   while (bytes_ > limit_ && !recent_.empty()) {
     bytes_ -= recent_.back().values.bytes();
     by_id_.erase(recent_.back().id);
@@ -89,7 +103,8 @@ void ResidentBatch::place(DeviceVersions& copies, const std::shared_ptr<Arena>& 
   std::vector<bool> scales_input(edited.size(), false);
   for (int64_t slot = 1; slot < width; ++slot) {
     const auto& version = versions_[static_cast<size_t>(slot - 1)];
-    const float* const values = copies.of(version);
+    const Tensor placed = copies.tensor_of(version);
+    const float* const values = placed.data<float>();
     for (const AdapterPlan::SitePlan& site : version->plan().sites) {
       const int64_t index = site_index_[site_key(site.layer, site.site)], first = index * rows;
       const auto set = [&](int64_t row, int32_t vector) {
@@ -102,6 +117,7 @@ void ResidentBatch::place(DeviceVersions& copies, const std::shared_ptr<Arena>& 
       set(0, site.replaces() ? site.own_weight : site.scale);
       set(1, site.replaces() ? site.own_bias : site.bias);
       if (site.has_low_rank()) add(parts_[static_cast<size_t>(index)].low_rank, slot, site, version->plan(), values);
+      if (site.has_steps()) add_steps(parts_[static_cast<size_t>(index)], slot, site, version->plan(), placed, copies);
       if (!norm) continue;
       set(2, site.norm_weight);
       set(3, site.norm_bias);
@@ -149,6 +165,24 @@ void ResidentBatch::add(LowRankSlots& low_rank, int64_t slot, const AdapterPlan:
   low_rank.slots.resize(static_cast<size_t>(slots()) + 1);
   low_rank.slots[static_cast<size_t>(slot)] = {
       values + plan.offset(site.a), values + plan.offset(site.b), plan.rank(site), site.factor, nullptr, nullptr};
+}
+
+void ResidentBatch::add_steps(SiteParts& parts, int64_t slot, const AdapterPlan::SitePlan& site,
+                              const AdapterPlan& plan, const Tensor& values, DeviceVersions& copies) const {
+  const auto place = [&](SlotSteps& into, const PlanSteps& steps) {
+    if (steps.empty()) return;
+    into.slots.resize(static_cast<size_t>(slots()) + 1);
+    into.slots[static_cast<size_t>(slot)] = placed_steps(
+        steps,
+        [&](int32_t index) {
+          const AdapterPlan::Parameter& own = plan.parameters[static_cast<size_t>(index)];
+          return Var(values.part(own.offset, own.shape));
+        },
+        [&](int32_t index) { return copies.constant_of(plan, index); });
+  };
+  place(parts.input_steps, site.input);
+  place(parts.branch_steps, site.branch);
+  place(parts.output_steps, site.output);
 }
 
 const SiteParts* ResidentBatch::at(int64_t layer, Site site) const {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <list>
+#include <map>
 #include <memory>
 #include <unordered_map>
 #include <vector>
@@ -20,7 +21,11 @@ class DeviceVersions {
   // arena: of the device; without a stream of() returns the version's own values.
   DeviceVersions(std::shared_ptr<Arena> arena, int64_t bytes) : arena_(std::move(arena)), limit_(bytes) {}
   // The version's values where the model computes. Stays valid until trim().
-  const float* of(const std::shared_ptr<const AdapterVersion>& version);
+  const float* of(const std::shared_ptr<const AdapterVersion>& version) { return tensor_of(version).data<float>(); }
+  // The same as a tensor, [count], which keeps its memory.
+  Tensor tensor_of(const std::shared_ptr<const AdapterVersion>& version);
+  // A constant of a plan where the model computes: copied once, and kept while a version of the plan is used. Not counted.
+  Tensor constant_of(const AdapterPlan& plan, int32_t index);
   // Ends a step: removes copies until the limit holds.
   void trim();
   int64_t bytes() const { return bytes_; }
@@ -35,6 +40,11 @@ class DeviceVersions {
   int64_t limit_, bytes_ = 0, uploads_ = 0;
   std::list<Copy> recent_;  // the most recently used first
   std::unordered_map<int64_t, std::list<Copy>::iterator> by_id_;
+  struct Constant {
+    Tensor host, copy;
+    bool used = false;  // in this step
+  };
+  std::map<const float*, Constant> constants_;  // by the address in host memory, which `host` keeps
 };
 
 class ResidentBatch : public AdapterSet {
@@ -60,6 +70,10 @@ class ResidentBatch : public AdapterSet {
   // Sets a slot's matrices of a site. values: the version's, where the model computes.
   void add(LowRankSlots& low_rank, int64_t slot, const AdapterPlan::SitePlan& site, const AdapterPlan& plan,
            const float* values) const;
+
+  // Sets a slot's steps of a site. values: the version's, where the model computes.
+  void add_steps(SiteParts& parts, int64_t slot, const AdapterPlan::SitePlan& site, const AdapterPlan& plan,
+                 const Tensor& values, DeviceVersions& copies) const;
 
   const Architecture& architecture_;
   std::vector<std::shared_ptr<const AdapterVersion>> versions_;  // slot i + 1

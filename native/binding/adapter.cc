@@ -1,6 +1,8 @@
 #include "binding/adapter.h"
 
 #include <cstring>
+#include <utility>
+#include <vector>
 
 namespace rubricate::binding {
 
@@ -15,7 +17,12 @@ Napi::Function AdapterHandle::define(Napi::Env env) {
 AdapterHandle::AdapterHandle(const Napi::CallbackInfo& info) : Handle(info) {
   guarded(info.Env(), [&] {
     const Architecture architecture = Architecture::parse(string_argument(info[0], "architecture"));
-    AdapterPlan plan = AdapterPlan::parse(string_argument(info[1], "plan"));
+    std::vector<float> constants;
+    if (!is_missing(info[2])) {
+      const std::span<const float> given = float32_elements(info[2], "constants");
+      constants.assign(given.begin(), given.end());
+    }
+    AdapterPlan plan = AdapterPlan::parse(string_argument(info[1], "plan"), std::move(constants));
     auto state = std::make_shared<AdapterState>();
     state->environment = shared_environment(info.Env());
     state->adapter = std::make_shared<Adapter>(architecture, std::move(plan));

@@ -15,9 +15,12 @@ const SiteParts& parts_of(const EditedLayer& at) {
   return at.parts != nullptr ? *at.parts : none;
 }
 
-// y += factor * B (A x) (low_rank)
+// y += factor * B (A x) (low_rank);  y += branch_steps(x);  y = output_steps(y)
 Var updated(Tape& tape, Var y, const Var& x, const SiteParts& parts, const SequenceRows& rows) {
-  return parts.has_low_rank() ? add_low_rank(tape, std::move(y), x, parts.low_rank, rows) : y;
+  if (parts.has_low_rank()) y = add_low_rank(tape, std::move(y), x, parts.low_rank, rows);
+  if (parts.branch_steps.any()) y = add_steps(tape, std::move(y), x, parts.branch_steps, rows);
+  if (parts.output_steps.any()) y = apply_steps(tape, y, parts.output_steps, rows);
+  return y;
 }
 
 // y = scale * y + bias (affine);  y = output(y)
@@ -28,10 +31,11 @@ Var edited(Tape& tape, Var y, const SiteParts& parts, const SequenceRows& rows) 
   return y;
 }
 
-// x' = input_scale * x;  x' = input(x')
+// x' = input_scale * x;  x' = input_steps(x');  x' = input(x')
 Var changed_input(Tape& tape, Var x, const SiteParts& parts, const SequenceRows& rows) {
   if (!parts.input_scale.slots.empty()) x = red_edit(tape, x, parts.input_scale, rows);
   if (parts.input_scale_view.slots > 0) x = red_edit(tape, x.value(), parts.input_scale_view, rows);
+  if (parts.input_steps.any()) x = apply_steps(tape, x, parts.input_steps, rows);
   if (parts.input) x = parts.input(tape, x);
   return x;
 }

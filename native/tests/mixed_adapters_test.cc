@@ -8,6 +8,7 @@
 #include "tests/norms_plan.h"
 #include "tests/serve_support.h"
 #include "tests/step_support.h"
+#include "tests/steps_plan.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;
@@ -18,8 +19,8 @@ JobControl control() { return {nullptr, {}, device_arena()}; }
 
 const TinyConfig kPlain{.bias = true, .plain = true};
 
-// RED, LoRA, LoRA of another rank at other sites, RED at one site, (IA)3, scales of all sites' inputs, own norms, and own
-// biases. The two of LoRA are neighbours in a batch.
+// RED, LoRA, LoRA of another rank at other sites, RED at one site, (IA)3, scales of all sites' inputs, own norms, own biases,
+// and steps of outputs, branches and inputs. The two of LoRA are neighbours in a batch.
 std::vector<std::shared_ptr<Adapter>> some_adapters(const Model& model) {
   return {random_adapter(model, RedVariant::all, 11),
           random_lora(model, 3, 12, all_sites(model.architecture())),
@@ -28,7 +29,10 @@ std::vector<std::shared_ptr<Adapter>> some_adapters(const Model& model) {
           random_ia3(model, 15),
           random_ia3(model, 16, {}, all_sites(model.architecture())),
           random_norms(model, 17),
-          random_norms(model, 18, {.weights = false, .linear_biases = true})};
+          random_norms(model, 18, {.weights = false, .linear_biases = true}),
+          random_steps(model, 19, bottleneck_site),
+          random_steps(model, 20, branch_site),
+          random_steps(model, 21, input_site)};
 }
 
 std::vector<std::vector<int32_t>> sequences_of(size_t adapter) {

@@ -323,6 +323,9 @@ describe("inspect --method", () => {
     [4_194_304, ["--method", "lora"]],
     [8_388_608, ["--method", "lora", "--rank", "16"]],
     [614_400, ["--method", "ia3"]],
+    [4_325_888, ["--method", "bottleneck"]],
+    [524_288, ["--method", "melora"]],
+    [524_288, ["--method", "melora", "--groups", "64"]],
     [6_738_415_616, ["--method", "full"]],
   ])("of LLaMA-2-7B's config.json alone: %i numbers with %j", async (parameters, args) => {
     const { stdout, stderr } = await shown(...args);
@@ -342,6 +345,11 @@ describe("inspect --method", () => {
     [["--method", "red", "--rank", "4"], /no --rank with --method red/],
     [["--rank", "4"], /--rank only with --method/],
     [["--method", "red", "--adapter", "x"], /--model alone with --method/],
+    [
+      ["--method", "melora", "--groups", "3"],
+      /a divisor of the widths of q, 4096 and 4096, for --groups but received 3/,
+    ],
+    [["--method", "bottleneck", "--activation", "relu"], /one of gelu, gelu_tanh, silu/],
     [["--method", "red", "--layers", "32"], /layer numbers from 0 to 31/],
   ])("%j is refused", async (args, message) => {
     const { status, stderr } = await shown(...args);

@@ -26,7 +26,7 @@ const more: Record<string, string[]> = {
 const severalKernels = ["attention", "linear"];
 const withoutVectors = ["sampling"];
 /** Without kernels of their own: they run others' on the tape. */
-const ofOtherOps = ["low_rank"];
+const ofOtherOps = ["low_rank", "block_linear", "steps"];
 
 const plainOps = folders.filter(
   (name) => ![...shared, ...severalKernels, ...withoutVectors, ...ofOtherOps].includes(name),

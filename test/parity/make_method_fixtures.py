@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Makes test/parity/fixtures/methods: adapters of methods on the fixtures gqa and gpt2, and what PyTorch computes with them in
+float64, from the formulas alone. README.md says more.
+
+  python test/parity/make_method_fixtures.py [--out FOLDER]
+
+Needs torch, transformers, safetensors. The result depends on the seeds below alone.
+"""
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(1, str(HERE.parents[1] / "bench" / "oracle"))
+import optimizing  # noqa: E402
+import reference  # noqa: E402
+
+SIZE, RANK, GROUPS, ALPHA = 4, 2, 4, 6  # of the cases below; methods.test.ts has the same
+F = torch.nn.functional
+ACTIVATIONS = {
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "silu": F.silu,
+}
+
+
+def vera_matrix(rows, cols, seed):
+    """VeRA's frozen numbers, which the test's method makes in the same way: exact in float32."""
+    i, j = torch.arange(rows)[:, None], torch.arange(cols)[None]
+    return ((i * 7919 + j * 104729 + seed) % 1024).double() / 1024 - 0.5
+
+
+def bottleneck(activation):
+    def shapes(inputs, outputs):
+        return {"down.weight": (SIZE, outputs), "down.bias": (SIZE,), "up.weight": (outputs, SIZE), "up.bias": (outputs,)}
+
+    def apply(x, y, p):
+        inner = ACTIVATIONS[activation](y @ p["down.weight"].T + p["down.bias"])
+        return y + inner @ p["up.weight"].T + p["up.bias"]
+
+    return shapes, apply
+
+
+def melora():
+    def shapes(inputs, outputs):
+        return {"melora_A": (GROUPS, RANK, inputs // GROUPS), "melora_B": (GROUPS, outputs // GROUPS, RANK)}
+
+    def apply(x, y, p):
+        parts = [
+            one @ a.T @ b.T for one, a, b in zip(x.chunk(GROUPS, -1), p["melora_A"], p["melora_B"])
+        ]
+        return y + ALPHA / RANK * torch.cat(parts, -1)
+
+    return shapes, apply
+
+
+def vera():
+    def shapes(inputs, outputs):
+        return {"lambda_d": (RANK,), "lambda_b": (outputs,)}
+
+    def apply(x, y, p):
+        a, b = vera_matrix(RANK, x.shape[-1], 1), vera_matrix(y.shape[-1], RANK, 2)
+        return y + p["lambda_b"] * ((p["lambda_d"] * (x @ a.T)) @ b.T)
+
+    return shapes, apply
+
+
+CASES = {
+    "bottleneck": (bottleneck("gelu"), ("ffn",)),
+    "bottleneck_both": (bottleneck("silu"), ("attention", "ffn")),
+    "bottleneck_tanh": (bottleneck("gelu_tanh"), ("ffn",)),
+    "melora": (melora(), ("q", "v", "ffn")),
+    "vera": (vera(), ("q", "v")),
+}
+
+
+def adapted(model, method, sites, seed):
+    """Applies a method at the sites of all layers; its parameters by name, with random numbers that float32 holds."""
+    shapes, apply = method
+    generator = torch.Generator().manual_seed(seed)
+    parameters = {}
+    for site in reference.site_names(model, sites):
+        module = reference.module_of(model, site)
+        own = {
+            name: ((torch.rand(shape, generator=generator) - 0.5) * 0.8).double().requires_grad_()
+            for name, shape in shapes(module.in_features, module.out_features).items()
+        }
+        module.register_forward_hook(lambda _, args, y, own=own: apply(args[0], y, own))
+        parameters |= {f"{site}.{name}": value for name, value in own.items()}
+    return parameters
+
+
+def make(base, name, seed, out):
+    folder = HERE / "fixtures" / base
+    expected = json.loads((folder / "expected.json").read_text())
+    model = reference.load_model(folder, dtype=torch.float64)
+    parameters = adapted(model, *CASES[name], seed)
+    tensors = {f"value.{n}": p.detach().clone() for n, p in parameters.items()}
+    batch = expected["batch"]
+    loss, gradients = reference.loss_and_gradients(model, [batch], parameters)
+    tensors |= {f"grad.{n}": g for n, g in gradients.items()}
+    training = expected["training"]
+    rows = list(
+        optimizing.optimize(
+            parameters,
+            training["batches"],
+            lambda step: reference.loss_and_gradients(model, step, parameters),
+            **{key: training["settings"][key] for key in ("lr", "schedule", "warmup", "clip")},
+        )
+    )
+    tensors |= {f"train.{n}": p.detach() for n, p in parameters.items()}
+    stored = {n: t.detach().float().contiguous() for n, t in tensors.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{base}_{name}.safetensors"
+    save_file(stored, path, {"loss": repr(loss), "losses": json.dumps([row["loss"] for row in rows])})
+    print(f"{base} {name}: loss {loss}, {path.stat().st_size // 1024} KiB")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=HERE / "fixtures" / "methods")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for base in ("gqa", "gpt2"):
+        for seed, name in enumerate(CASES, 1):
+            make(base, name, seed, options.out)
+
+
+if __name__ == "__main__":
+    main()
