@@ -29,13 +29,6 @@ export function adapterHandle(
   return adapter.nativeFor(model);
 }
 
-/** What bounds the tokens of a sequence, for messages. */
-export function contextName({ slidingWindow }: { readonly slidingWindow?: number | undefined }): string {
-  return slidingWindow === undefined
-    ? "the model's context"
-    : `the model's context, which sliding_window ${slidingWindow} in its config.json limits`;
-}
-
 /**
  * Checks token ids and copies them for the core.
  * @param prompt whether the context needs room for one more token
@@ -45,7 +38,6 @@ export function checkedIds(
   tokenIds: ArrayLike<number>,
   model: {
     readonly contextLength: number;
-    readonly slidingWindow?: number | undefined;
     readonly vocabularySize: number;
   },
   { prompt }: { readonly prompt: boolean },
@@ -56,7 +48,7 @@ export function checkedIds(
   if (length > contextLength || (prompt && length === contextLength))
     throw new RubricateError(
       "ERR_CONTEXT_LENGTH",
-      `Expected ${prompt ? "a prompt of fewer than" : "at most"} ${contextLength} tokens (${contextName(model)}) but ` +
+      `Expected ${prompt ? "a prompt of fewer than" : "at most"} ${contextLength} tokens (the model's context) but ` +
         `received ${length}`,
     );
   return integersOf("tokenIds", tokenIds, length, 0, vocabularySize - 1);

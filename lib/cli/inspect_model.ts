@@ -4,6 +4,8 @@ import type { Invocation } from "./command";
 import { loadModel } from "./load";
 import { bytes, count, padded } from "./text";
 
+const layersOf = ({ layers }: { readonly layers: number }) => [...Array(layers).keys()];
+
 /** A model's properties, as `inspect --json` writes them. */
 async function describe(model: LanguageModel) {
   const { architecture, tokenizer } = model;
@@ -23,6 +25,7 @@ async function describe(model: LanguageModel) {
     vocabulary: architecture.vocabulary,
     context: architecture.context,
     slidingWindow: model.slidingWindow ?? null,
+    slidingWindowLayers: attention.window === undefined ? [] : (attention.window_layers ?? layersOf(stack)),
     tiedEmbeddings: architecture.tied_embeddings,
     qkvBias: attention.qkv_bias,
     outputBias: attention.output_bias,
@@ -42,6 +45,16 @@ async function describe(model: LanguageModel) {
   };
 }
 
+function windowRow({
+  layers,
+  slidingWindow,
+  slidingWindowLayers: { length },
+}: Pick<Awaited<ReturnType<typeof describe>>, "layers" | "slidingWindow" | "slidingWindowLayers">): [string, string][] {
+  if (slidingWindow === null) return [];
+  const where = length === layers ? "all layers" : `${length} of ${layers} layers`;
+  return [["window", `${count(slidingWindow)} tokens, in ${where}`]];
+}
+
 /** The same for people. */
 function rowsOf(model: LanguageModel, description: Awaited<ReturnType<typeof describe>>): [string, string][] {
   const { tokenizer } = model;
@@ -57,10 +70,8 @@ function rowsOf(model: LanguageModel, description: Awaited<ReturnType<typeof des
     ["attention", `${description.heads} heads of ${description.headDim}, ${description.kvHeads} for keys and values`],
     ["biases", biases.join(", ") || "none"],
     ["vocabulary", `${count(description.vocabulary)} ids, head ${description.tiedEmbeddings ? "" : "not "}tied`],
-    [
-      "context",
-      `${count(description.context)} tokens${description.slidingWindow === null ? "" : ": limited to the sliding window"}`,
-    ],
+    ["context", `${count(description.context)} tokens`],
+    ...windowRow(description),
     ["computes in", `${description.compute} on ${deviceText(model.device)}`],
     ["weights", `${bytes(description.mappedBytes)} mapped, ${bytes(description.ownedBytes)} allocated`],
     ["tokenizer", tokenizer ? (tokenizer.chatTemplate ? "with a chat template" : "without a chat template") : "none"],

@@ -31,6 +31,10 @@ export interface StackArchitecture {
     readonly head_norm?: true;
     /** The scale of layer l, counted from 0, is scale / (l + 1). Left out where it is the same in all layers. */
     readonly scale_by_layer?: true;
+    /** How many positions a token sees, itself among them. Left out where it sees all before it. */
+    readonly window?: number;
+    /** The layers that have the window, ascending. Left out where all have it, or none. */
+    readonly window_layers?: readonly number[];
   };
   /** "swiglu" has a gate; "gelu" and "gelu_tanh" are an activation between up_proj and down_proj. */
   readonly feed_forward: {
@@ -93,8 +97,6 @@ export interface ModelDescription {
   readonly biasFields: Partial<Readonly<Record<BiasGroup, string>>>;
   /** Number of parameters; tied ones count once. */
   readonly parameterCount: number;
-  /** The sliding window that limits the context; undefined if none does. */
-  readonly slidingWindow: number | undefined;
   readonly bosTokenId: number | undefined;
   readonly eosTokenIds: readonly number[];
 }

@@ -37,13 +37,12 @@ export function describeDecoder(config: ConfigReader, family: Family): ModelDesc
   const hidden = config.integer("hidden_size", 1, limits.maxHidden);
   const stack = describeStack(config, family, hidden);
   const positions = positionsOf(config, family);
-  const window = family.window?.(config, { layers: stack.layers, positions });
   const architecture: Architecture = {
     version: 1,
     family: family.modelType,
     vocabulary: config.integer("vocab_size", 1, limits.maxVocabulary),
     hidden,
-    context: Math.min(positions, window ?? positions),
+    context: positions,
     tied_embeddings: config.boolean("tie_word_embeddings", false),
     stacks: [stack],
   };
@@ -52,7 +51,6 @@ export function describeDecoder(config: ConfigReader, family: Family): ModelDesc
     ...tensorsOf(architecture),
     storage: family.storage?.(stack) ?? llamaStorage,
     biasFields: family.biasFields ?? {},
-    slidingWindow: window !== undefined && window < positions ? window : undefined,
     bosTokenId: idsOf(config, "bos_token_id", family.defaults.bos_token_id)[0],
     eosTokenIds: idsOf(config, "eos_token_id", family.defaults.eos_token_id),
   };
@@ -70,8 +68,9 @@ function describeStack(config: ConfigReader, family: Family, hidden: number): St
   const kvHeads = keyValueHeads(config, family, heads);
   const headDim = headDimension(config, family, hidden, heads);
   const biases = family.biases(config);
+  const layers = config.integer("num_hidden_layers", 1, limits.maxLayers);
   return {
-    layers: config.integer("num_hidden_layers", 1, limits.maxLayers),
+    layers,
     norm: { kind: "rms", eps: config.positive("rms_norm_eps", family.defaults.rms_norm_eps ?? 1e-6) },
     position: {
       kind: "rope",
@@ -87,6 +86,7 @@ function describeStack(config: ConfigReader, family: Family, hidden: number): St
       qkv_bias: biases.qkv,
       output_bias: biases.output,
       ...(family.headNorm ? { head_norm: true } : {}),
+      ...windowOf(config, family, layers),
     },
     feed_forward: {
       kind: "swiglu",
@@ -94,6 +94,14 @@ function describeStack(config: ConfigReader, family: Family, hidden: number): St
       bias: biases.feedForward,
     },
   };
+}
+
+/** The window's fields of the document; none of a window that no sequence is longer than. */
+function windowOf(config: ConfigReader, family: Family, layers: number): Partial<StackArchitecture["attention"]> {
+  const window = family.window?.(config, layers);
+  if (window === undefined || window.size >= positionsOf(config, family)) return {};
+  const all = window.layers === undefined || window.layers.length === layers;
+  return { window: window.size, ...(all ? {} : { window_layers: window.layers }) };
 }
 
 function keyValueHeads(config: ConfigReader, { defaults }: Family, heads: number): number {

@@ -30,18 +30,15 @@ export interface Family {
   biases(config: ConfigReader): Biases;
   /** Fields of config.json that, set to true, give a group of linear layers biases. Without it: none. */
   readonly biasFields?: Partial<Readonly<Record<BiasGroup, string>>>;
-  /**
-   * The number of positions that a token sees, itself among them; undefined if it sees all before it. Sequences up to this
-   * length are exact without a window, and the context is limited to it.
-   * @throws RubricateError ERR_CONFIG if some of the layers have a window that matters
-   */
-  window?(config: ConfigReader, size: WindowSize): number | undefined;
+  /** The sliding window; undefined if no layer has one. `layers`: the stack's number of layers. */
+  window?(config: ConfigReader, layers: number): SlidingWindow | undefined;
 }
 
-export interface WindowSize {
-  readonly layers: number;
-  /** max_position_embeddings */
-  readonly positions: number;
+export interface SlidingWindow {
+  /** How many positions a token sees, itself among them. */
+  readonly size: number;
+  /** The layers that have it, ascending; undefined: all. */
+  readonly layers?: readonly number[];
 }
 
 export interface Biases {

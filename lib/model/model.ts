@@ -177,9 +177,12 @@ export class LanguageModel {
     return this.architecture.context;
   }
 
-  /** The sliding window that limits `contextLength`; undefined if none does. */
+  /**
+   * The sliding window: how many tokens a token sees at most, itself among them, in the layers that have a window
+   * (`architecture.stacks[0].attention.window_layers`, or all); undefined if no layer has one.
+   */
   get slidingWindow(): number | undefined {
-    return this.description.slidingWindow;
+    return this.architecture.stacks[0].attention.window;
   }
 
   get vocabularySize(): number {

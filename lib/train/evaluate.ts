@@ -6,7 +6,7 @@ import type { Example } from "../data/types";
 import { RubricateError } from "../errors";
 import { Callback, runJob, throwIfAborted } from "../job";
 import type { LanguageModel } from "../model/model";
-import { adapterHandle, contextName } from "../model_arguments";
+import { adapterHandle } from "../model_arguments";
 import type { NativeAdapter, NativeMicroBatch } from "../native";
 import { checkOptions, functionOf, type OptionNames, signalOf } from "../options";
 import { type ExampleSource, exampleSource, requireFit } from "./examples";
@@ -81,7 +81,7 @@ export async function evaluate(
   const onProgress = functionOf("onProgress", given.onProgress);
   adapterHandle(given.adapter, model);
   const source = await exampleSource(data, "data", model.architecture.vocabulary);
-  requireFit(source, model.contextLength, "data", contextName(model));
+  requireFit(source, model.contextLength, "data", "the model's context");
   return evaluateSource(model, source, adapterHandle(given.adapter, model), { batchSize, signal, onProgress });
 }
 

@@ -1,5 +1,4 @@
 /** The examples of a run: those to train on and those to evaluate with. */
-import { contextName } from "../model_arguments";
 import { type ExampleSource, exampleSource, requireFit } from "./examples";
 import type { TrainerSettings } from "./options";
 
@@ -17,7 +16,7 @@ export async function sourcesOf(settings: TrainerSettings): Promise<Sources> {
     ({ train, eval: evaluation } = await train.splitInSlices(settings.eval, settings.seed));
   else if (settings.eval !== undefined)
     evaluation = await exampleSource(settings.eval, "eval", model.architecture.vocabulary);
-  const what = maxLength < model.contextLength ? "the run's maxLength" : contextName(model);
+  const what = maxLength < model.contextLength ? "the run's maxLength" : "the model's context";
   requireFit(train, maxLength, "train", what);
   if (evaluation) requireFit(evaluation, maxLength, "eval", what);
   return { train, evaluation };

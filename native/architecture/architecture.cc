@@ -56,6 +56,22 @@ Architecture::Position parse_position(const JsonAt& at, int64_t half) {
   return {kind, inverse_frequencies(at["inv_freq"], half), positive(at["factor"])};
 }
 
+// Some of a stack's layers, ascending.
+std::vector<int64_t> layer_list(const JsonAt& at, int64_t layers) {
+  if (at.size() < 1 || at.size() > layers) at.reject(concat("1 to ", layers, " layers"));
+  std::vector<int64_t> values;
+  for (int64_t i = 0; i < at.size(); ++i)
+    values.push_back(at.at(i).integer(values.empty() ? 0 : values.back() + 1, layers - 1));
+  return values;
+}
+
+void parse_window(const JsonAt& at, int64_t layers, Architecture::Attention& attention) {
+  if (at.has("window")) attention.window = at["window"].integer(1, limits::kMaxContext);
+  if (!at.has("window_layers")) return;
+  if (!at.has("window")) at["window_layers"].reject("no such field without window");
+  attention.window_layers = layer_list(at["window_layers"], layers);
+}
+
 Architecture::Stack parse_stack(const JsonAt& at) {
   at.expect_only({"layers", "norm", "position", "attention", "feed_forward"});
   Architecture::Stack stack;
@@ -64,8 +80,8 @@ Architecture::Stack parse_stack(const JsonAt& at) {
   norm.expect_only({"kind", "eps"});
   stack.norm = {choice(norm["kind"], {"rms", "layer"}), positive(norm["eps"])};
 
-  attention.expect_only(
-      {"heads", "kv_heads", "head_dim", "scale", "mask", "qkv_bias", "output_bias", "head_norm", "scale_by_layer"});
+  attention.expect_only({"heads", "kv_heads", "head_dim", "scale", "mask", "qkv_bias", "output_bias", "head_norm",
+                         "scale_by_layer", "window", "window_layers"});
   stack.attention = {attention["heads"].integer(1, limits::kMaxHeads),
                      attention["kv_heads"].integer(1, limits::kMaxHeads),
                      attention["head_dim"].integer(2, limits::kMaxHeadDim),
@@ -74,7 +90,10 @@ Architecture::Stack parse_stack(const JsonAt& at) {
                      attention["qkv_bias"].boolean(),
                      attention["output_bias"].boolean(),
                      attention.has("head_norm") && attention["head_norm"].boolean(),
-                     attention.has("scale_by_layer") && attention["scale_by_layer"].boolean()};
+                     attention.has("scale_by_layer") && attention["scale_by_layer"].boolean(),
+                     0,
+                     {}};
+  parse_window(attention, stack.layers, stack.attention);
   if (stack.attention.heads % stack.attention.kv_heads != 0)
     attention["kv_heads"].reject(concat("a divisor of heads (", stack.attention.heads, ")"));
   if (stack.attention.head_dim % 2 != 0) attention["head_dim"].reject("an even integer");
@@ -87,6 +106,10 @@ Architecture::Stack parse_stack(const JsonAt& at) {
 }
 
 }  // namespace
+
+int64_t Architecture::Attention::window_of(int64_t layer) const {
+  return window_layers.empty() || std::binary_search(window_layers.begin(), window_layers.end(), layer) ? window : 0;
+}
 
 Architecture Architecture::parse(const std::string& json) {
   const Json document = Json::parse(json, "architecture", {});

@@ -27,6 +27,9 @@ struct Architecture {
     bool qkv_bias = false, output_bias = false;
     bool head_norm = false;       // RMS norms of each head's q and k before RoPE, with the eps of the stack's norm
     bool scale_by_layer = false;  // the scale of layer l, counted from 0, is scale / (l + 1)
+    int64_t window = 0;           // how many keys a query sees at most, the last of them its own; 0: all up to its own
+    std::vector<int64_t> window_layers;  // the layers that have the window, ascending; empty: all
+    int64_t window_of(int64_t layer) const;
   };
   struct FeedForward {
     std::string kind;  // "swiglu" (gated), "gelu" or "gelu_tanh" (up_proj, activation, down_proj)

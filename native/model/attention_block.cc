@@ -13,7 +13,8 @@ AttentionBlock AttentionBlock::load(const WeightLoader& weights, const Architect
   AttentionBlock block;
   block.layer = layer;
   const auto divisor = static_cast<float>(attention.scale_by_layer ? layer + 1 : 1);
-  block.shape = {attention.heads, attention.kv_heads, attention.head_dim, attention.scale / divisor};
+  block.shape = {attention.heads, attention.kv_heads, attention.head_dim, attention.scale / divisor,
+                 attention.window_of(layer)};
   block.compute = compute;
   block.q_proj = weights.linear(layer, Site::q_proj);
   block.k_proj = weights.linear(layer, Site::k_proj);

@@ -2,6 +2,7 @@
 // intermediates it is the naive computation of the precision rule.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -32,8 +33,9 @@ AttentionValues reference_attention(const AttentionShape& shape, const std::vect
   for (size_t s = 0; s + 1 < starts.size(); ++s) {
     for (int64_t t = starts[s]; t < starts[s + 1]; ++t) {
       for (int64_t h = 0; h < heads; ++h) {
-        const int64_t row = (t * heads + h) * n, keys = t - starts[s] + 1;
-        const auto key = [&](int64_t j) { return ((starts[s] + j) * kv_heads + h / (heads / kv_heads)) * n; };
+        const int64_t row = (t * heads + h) * n, all = t - starts[s] + 1;
+        const int64_t keys = shape.window > 0 ? std::min(all, shape.window) : all;
+        const auto key = [&](int64_t j) { return ((t + 1 - keys + j) * kv_heads + h / (heads / kv_heads)) * n; };
         std::vector<F> p(static_cast<size_t>(keys)), dp(p);
         F most = -INFINITY, sum = 0, mean = 0;
         for (int64_t j = 0; j < keys; ++j) {

@@ -19,7 +19,8 @@ struct TinyConfig {
   int64_t vocabulary = 61, hidden = 24, layers = 3, heads = 4, kv_heads = 2, head_dim = 6, feed_forward = 40,
           context = 300;
   bool tied = true, bias = false, head_norm = false;
-  bool plain = false;  // LayerNorm, learned positions, GELU without a gate, a scale by layer, as GPT-2 may have them
+  std::string window{};  // fields of attention: R"("window":8)"
+  bool plain = false;    // LayerNorm, learned positions, GELU without a gate, a scale by layer, as GPT-2 may have them
 };
 
 inline std::string tiny_json(const TinyConfig& c) {
@@ -37,8 +38,8 @@ inline std::string tiny_json(const TinyConfig& c) {
                 R"(,"attention":{"heads":)", c.heads, R"(,"kv_heads":)", c.kv_heads, R"(,"head_dim":)", c.head_dim,
                 R"(,"scale":0.4,"mask":"causal","qkv_bias":)", flag(c.bias), R"(,"output_bias":)", flag(c.bias),
                 c.head_norm ? R"(,"head_norm":true)" : "", c.plain ? R"(,"scale_by_layer":true)" : "",
-                R"(},"feed_forward":{"kind":")", activation, R"(","size":)", c.feed_forward, R"(,"bias":)",
-                flag(c.bias), "}}]}");
+                c.window.empty() ? "" : ",", c.window, R"(},"feed_forward":{"kind":")", activation, R"(","size":)",
+                c.feed_forward, R"(,"bias":)", flag(c.bias), "}}]}");
 }
 
 // Made on the current device (see on_every_device). Matrices are uniform in +-1.5 / sqrt(inputs), stored as `stored`;

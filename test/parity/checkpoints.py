@@ -28,34 +28,30 @@ def configuration(dims, **changes):
 
 def qwen2(dims, **changes):
     """Biases on q, k and v; the window that is not used is shorter than the sequences."""
-    return configuration(
-        dims, architectures=["Qwen2ForCausalLM"], model_type="qwen2", use_sliding_window=False, sliding_window=8,
-        max_window_layers=1, **changes,
-    )
+    own = {"use_sliding_window": False, "sliding_window": 8, "max_window_layers": 1}
+    return configuration(dims, architectures=["Qwen2ForCausalLM"], model_type="qwen2", **(own | changes))
 
 
 def mistral(dims, **changes):
     """The window is shorter than the positions, and longer than the sequences."""
-    return configuration(
-        dims, architectures=["MistralForCausalLM"], model_type="mistral", sliding_window=64, tie_word_embeddings=False,
-        **changes,
-    )
+    own = {"sliding_window": 64, "tie_word_embeddings": False}
+    return configuration(dims, architectures=["MistralForCausalLM"], model_type="mistral", **(own | changes))
 
 
 def qwen3(dims, **changes):
     """Norms of heads; head_dim is not hidden / heads."""
-    return configuration(
-        dims, architectures=["Qwen3ForCausalLM"], model_type="qwen3", head_dim=16, attention_bias=False, use_sliding_window=False,
-        sliding_window=None, max_window_layers=2, rope_theta=1000000.0, rope_scaling=None, rms_norm_eps=1e-6, **changes,
-    )
+    own = {
+        "head_dim": 16, "attention_bias": False, "use_sliding_window": False, "sliding_window": None, "max_window_layers": 2,
+        "rope_theta": 1000000.0, "rope_scaling": None, "rms_norm_eps": 1e-6,
+    }  # fmt: skip
+    return configuration(dims, architectures=["Qwen3ForCausalLM"], model_type="qwen3", **(own | changes))
 
 
 def phi3(dims, **changes):
     """q, k and v in one matrix, gate and up in another; the window is as in mistral."""
-    return configuration(
-        dims, architectures=["Phi3ForCausalLM"], model_type="phi3", sliding_window=64, rope_theta=10000.0, rope_scaling=None,
-        pad_token_id=None, **changes,  # the default is beyond the vocabulary
-    )
+    own = {"sliding_window": 64, "rope_theta": 10000.0, "rope_scaling": None}
+    own |= {"pad_token_id": None}  # the default is beyond the vocabulary
+    return configuration(dims, architectures=["Phi3ForCausalLM"], model_type="phi3", **(own | changes))
 
 
 def gpt2(dims, **changes):
@@ -138,6 +134,20 @@ CHECKPOINTS |= {
 CHECKPOINTS |= {
     "phi3": phi3((32, 44, 2, 4, 2, 96), partial_rotary_factor=0.75, tie_word_embeddings=False, torch_dtype="float32"),
     "phi3_bf16": phi3((32, 44, 2, 4, 4, 96), tie_word_embeddings=False, torch_dtype="bfloat16"),
+}
+# Windows shorter than the sequences: in all layers; in those that layer_types names; in those from max_window_layers on.
+CHECKPOINTS |= {
+    "mistral_window": mistral((32, 44, 2, 4, 2, 96), sliding_window=8, rope_theta=10000.0, torch_dtype="float32"),
+    "mistral_window_bf16": mistral((32, 44, 2, 4, 2, 96), sliding_window=8, rope_theta=10000.0, torch_dtype="bfloat16"),
+    "qwen2_window": qwen2(
+        (32, 44, 3, 4, 2, 96), use_sliding_window=True, layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        rope_theta=1000000.0, tie_word_embeddings=True, torch_dtype="float32",
+    ),
+    "qwen3_window": qwen3(
+        (32, 44, 2, 4, 2, 96), use_sliding_window=True, sliding_window=5, max_window_layers=1, tie_word_embeddings=True,
+        torch_dtype="float32",
+    ),
+    "phi3_window": phi3((32, 44, 2, 4, 2, 96), sliding_window=8, tie_word_embeddings=False, torch_dtype="float32"),
 }
 OLD_GPT2 = ("gpt2_old",)
 SHARDS = {"llama3": 3}

@@ -24,7 +24,7 @@ const refused = (says: RegExp) => expect.objectContaining({ code: "ERR_CONFIG", 
 
 test.each([
   ["llama", 2048, 4, [false, false, false]],
-  ["mistral", 4096, 8, [false, false, false]],
+  ["mistral", 131072, 8, [false, false, false]],
   ["qwen2", 32768, 32, [true, false, false]],
   ["qwen3", 32768, 32, [false, false, false]],
 ])("%s: defaults and biases", (type, context, kvHeads, biases) => {
@@ -90,27 +90,40 @@ test("an unknown model_type gives an error that names the known ones", () => {
   expect(() => describeModel(sizes, "config.json")).toThrow(refused(/a string for model_type .* received nothing/));
 });
 
-describe("mistral: sliding_window", () => {
-  const positions = { max_position_embeddings: 512 };
-  const found = (changes: object) => {
-    const { architecture, slidingWindow } = describeIt("mistral", { ...positions, ...changes });
-    return [architecture.context, slidingWindow];
-  };
+/** The context, and the document's fields of a window. */
+const windowOf = (type: string, changes: object) => {
+  const { architecture } = describeIt(type, { max_position_embeddings: 512, ...changes });
+  const { window, window_layers } = architecture.stacks[0].attention;
+  return [architecture.context, window, window_layers];
+};
 
-  test("limits the context where it is smaller", () => {
-    expect(found({ sliding_window: 64 })).toEqual([64, 64]);
-    expect(found({ sliding_window: 511 })).toEqual([511, 511]);
-    expect(found({ sliding_window: 512 })).toEqual([512, undefined]);
-    expect(found({ sliding_window: null })).toEqual([512, undefined]);
-    expect(found({})).toEqual([512, undefined]);
-    expect(found({ max_position_embeddings: 32768 })).toEqual([4096, 4096]);
-    expect(found({ max_position_embeddings: 32768, sliding_window: null })).toEqual([32768, undefined]);
+test.each(["mistral", "qwen2", "qwen3", "phi3"])("%s: without a window the document has no field of one", (type) => {
+  const { architecture } = describeIt(type, { sliding_window: null });
+  expect(Object.keys(architecture.stacks[0].attention).filter((name) => /window/.test(name))).toEqual([]);
+});
+
+describe("mistral: sliding_window", () => {
+  const found = (changes: object) => windowOf("mistral", changes);
+  const [full, sliding] = ["full_attention", "sliding_attention"];
+
+  test("is that of all layers where it is smaller than the context, which it does not limit", () => {
+    expect(found({ sliding_window: 64 })).toEqual([512, 64, undefined]);
+    expect(found({ sliding_window: 511 })).toEqual([512, 511, undefined]);
+    expect(found({ sliding_window: 512 })).toEqual([512, undefined, undefined]);
+    expect(found({ sliding_window: null })).toEqual([512, undefined, undefined]);
+    expect(found({})).toEqual([512, undefined, undefined]);
+    expect(found({ max_position_embeddings: 32768 })).toEqual([32768, 4096, undefined]);
+    expect(found({ max_position_embeddings: 32768, sliding_window: null })).toEqual([32768, undefined, undefined]);
+  });
+
+  test("layer_types are ignored, as transformers' MistralModel does", () => {
+    expect(found({ sliding_window: 64, layer_types: [full, sliding] })).toEqual([512, 64, undefined]);
   });
 
   test("of RoPE's scaling, the positions are those of max_position_embeddings", () => {
     const rope_scaling = { rope_type: "llama3", factor: 8, low_freq_factor: 1, high_freq_factor: 4 };
     const position = (changes: object) =>
-      describeIt("mistral", { ...positions, rope_scaling, ...changes }).architecture.stacks[0].position;
+      describeIt("mistral", { max_position_embeddings: 512, rope_scaling, ...changes }).architecture.stacks[0].position;
     expect(position({ sliding_window: 16 })).toEqual(position({ sliding_window: null }));
   });
 
@@ -120,36 +133,43 @@ describe("mistral: sliding_window", () => {
 });
 
 describe.each(["qwen2", "qwen3"])("%s: use_sliding_window", (type) => {
-  const found = (changes: object) => {
-    const { architecture, slidingWindow } = describeIt(type, { max_position_embeddings: 512, ...changes });
-    return [architecture.context, slidingWindow];
-  };
+  const found = (changes: object) => windowOf(type, changes);
   const [full, sliding] = ["full_attention", "sliding_attention"];
+  const on = { use_sliding_window: true, sliding_window: 16 };
 
   test.each([
     ["off, whatever the window", { use_sliding_window: false, sliding_window: 16, max_window_layers: 1 }],
     ["not given", { sliding_window: 16, max_window_layers: 0 }],
-    ["a window that covers the context", { use_sliding_window: true, sliding_window: 512, max_window_layers: 0 }],
+    ["a window that covers the context", { ...on, sliding_window: 512, max_window_layers: 0 }],
     ["the default window, which does", { use_sliding_window: true, max_window_layers: 0 }],
-    ["no layer from max_window_layers on", { use_sliding_window: true, sliding_window: 16, max_window_layers: 2 }],
-    ["the default of max_window_layers, 28", { use_sliding_window: true, sliding_window: 16 }],
-    ["no window", { use_sliding_window: true, sliding_window: null, max_window_layers: 0 }],
-    ["layer_types without one", { use_sliding_window: true, sliding_window: 16, layer_types: [full, full] }],
-  ])("accepted: %s", (_, changes) => expect(found(changes)).toEqual([512, undefined]));
+    ["no layer from max_window_layers on", { ...on, max_window_layers: 2 }],
+    ["the default of max_window_layers, 28", on],
+    ["no window", { ...on, sliding_window: null, max_window_layers: 0 }],
+    ["layer_types without one", { ...on, layer_types: [full, full] }],
+    ["layer_types in their old spelling", { ...on, layer_types: ["attention", "attention"] }],
+  ])("no window: %s", (_, changes) => expect(found(changes)).toEqual([512, undefined, undefined]));
 
-  const refusedWindow =
-    /Expected false, or a sliding_window of max_position_embeddings \(512\) or more, for use_sliding_w/;
   test.each([
-    ["one layer has it", { use_sliding_window: true, sliding_window: 511, max_window_layers: 1 }, refusedWindow],
+    ["the layers from max_window_layers on", { ...on, max_window_layers: 1 }, [16, [1]]],
+    ["all layers", { ...on, max_window_layers: 0 }, [16, undefined]],
     [
-      "layer_types say so",
-      { use_sliding_window: true, sliding_window: 16, max_window_layers: 2, layer_types: [full, sliding] },
-      refusedWindow,
+      "layer_types in place of max_window_layers",
+      { ...on, max_window_layers: 1, layer_types: [sliding, full] },
+      [16, [0]],
     ],
+    ["layer_types, one in its old spelling", { ...on, layer_types: ["attention", sliding] }, [16, [1]]],
+    ["layer_types of all layers", { ...on, layer_types: [sliding, sliding] }, [16, undefined]],
+    ["null layer_types are none", { ...on, max_window_layers: 1, layer_types: null }, [16, [1]]],
+    ["a window just below the context", { ...on, sliding_window: 511, max_window_layers: 1 }, [511, [1]]],
+  ])("a window: %s", (_, changes, window) => expect(found(changes)).toEqual([512, ...window]));
+
+  test.each([
     ["layer_types without a window", { layer_types: [full, sliding] }, /for layer_types .* an array of length 2/],
+    ["layer_types of a null window", { ...on, sliding_window: null, layer_types: [full, sliding] }, /for layer_types/],
     ["layer_types of another length", { layer_types: [full] }, /an array of 2 strings.* for layer_types/],
     ["layer_types that are unknown", { layer_types: [full, "chunked"] }, /"full_attention" or "sliding_attention"/],
     ["not a boolean", { use_sliding_window: 1 }, /true or false for use_sliding_window/],
+    ["a window of 0", { ...on, sliding_window: 0, max_window_layers: 0 }, /for sliding_window/],
   ])("refused: %s", (_, changes, says) => expect(() => found(changes)).toThrow(refused(says)));
 });
 
@@ -217,40 +237,46 @@ describe("a Mistral whose window is smaller than its context", () => {
     model?.dispose();
     rmSync(folder, { recursive: true });
   });
-  const tooLong = (most: RegExp) =>
+  const tooLong = (most: number) =>
     expect.objectContaining({
       code: "ERR_CONTEXT_LENGTH",
-      message: expect.stringMatching(
-        new RegExp(`${most.source} tokens \\(the model's context, which sliding_window 8 in its config.json limits\\)`),
-      ),
+      message: expect.stringContaining(`at most ${most} tokens (the model's context)`),
     });
   const ids = (length: number) => Array<number>(length).fill(3);
 
-  test("sequences up to the window are computed, and longer ones are refused with the reason", async () => {
-    expect([model.contextLength, model.slidingWindow]).toEqual([8, 8]);
-    expect(await model.logits(ids(8))).toHaveLength(8 * model.vocabularySize);
-    await expect(model.logits(ids(9))).rejects.toEqual(tooLong(/at most 8/));
-    await expect(model.complete({ tokenIds: ids(8) })).rejects.toEqual(tooLong(/a prompt of fewer than 8/));
-    const generated = await model.complete({ tokenIds: ids(3), maxNewTokens: 100 });
-    expect(generated.tokenIds.length).toBeLessThanOrEqual(5);
+  test("sequences up to max_position_embeddings are computed", async () => {
+    expect([model.contextLength, model.slidingWindow]).toEqual([128, 8]);
+    expect(await model.logits(ids(128))).toHaveLength(128 * model.vocabularySize);
+    await expect(model.logits(ids(129))).rejects.toEqual(tooLong(128));
   });
 
-  test("training and evaluation refuse longer examples with the reason", async () => {
+  test("a token out of the window of all layers does not change a token's logits", async () => {
+    const last = async (tokenIds: number[]) => (await model.logits(tokenIds)).slice(-model.vocabularySize);
+    const sequence = Array.from({ length: 40 }, (_, at) => (7 * at) % 50);
+    // Two layers of a window of 8: a token sees those up to 14 before it.
+    const changed = (at: number) => sequence.map((id, place) => (place === at ? 60 : id));
+    const own = await last(sequence);
+    for (const at of [0, 10, 24]) expect(await last(changed(at))).toEqual(own);
+    for (const at of [25, 39]) expect(await last(changed(at))).not.toEqual(own);
+  });
+
+  test("training and evaluation refuse examples longer than the context", async () => {
     const example = (length: number) => ({
       tokenIds: Int32Array.from(ids(length)),
       supervised: new Uint8Array(length).fill(1),
       line: 1,
     });
-    await expect(evaluate(model, [example(9)])).rejects.toEqual(tooLong(/at most 8/));
+    await expect(evaluate(model, [example(129)])).rejects.toEqual(tooLong(128));
     using adapter = RedAdapter.create(model);
-    const trainer = new Trainer({ model, adapter, train: [example(9)], epochs: 1 });
-    await expect(trainer.train()).rejects.toEqual(tooLong(/at most 8/));
+    const trainer = new Trainer({ model, adapter, train: [example(129)], epochs: 1 });
+    await expect(trainer.train()).rejects.toEqual(tooLong(128));
   });
 
-  test("inspect shows the limit", async () => {
+  test("inspect shows it", async () => {
     const argv = ["inspect", "--model", folder, "--device", "cpu"];
-    expect((await runCli(argv)).stdout).toMatch(/context +8 tokens: limited to the sliding window/);
+    expect((await runCli(argv)).stdout).toMatch(/context +128 tokens\nwindow +8 tokens, in all layers\n/);
     const [event] = (await runCli([...argv, "--json"])).stdout.split("\n");
-    expect(JSON.parse(event!)).toMatchObject({ family: "mistral", context: 8, slidingWindow: 8 });
+    const window = { slidingWindow: 8, slidingWindowLayers: [0, 1] };
+    expect(JSON.parse(event!)).toMatchObject({ family: "mistral", context: 128, ...window });
   });
 });

@@ -44,10 +44,7 @@ const load = (folder: string) => LanguageModel.fromPretrained(folder, { device: 
 
 describe("config.json", () => {
   test("defaults", () => {
-    const { architecture, bosTokenId, eosTokenIds, slidingWindow } = describeModel(
-      { model_type: "gpt2" },
-      "config.json",
-    );
+    const { architecture, bosTokenId, eosTokenIds } = describeModel({ model_type: "gpt2" }, "config.json");
     expect(architecture).toEqual({
       version: 1,
       family: "gpt2",
@@ -73,7 +70,7 @@ describe("config.json", () => {
         },
       ],
     });
-    expect([bosTokenId, eosTokenIds, slidingWindow]).toEqual([50256, [50256], undefined]);
+    expect([bosTokenId, eosTokenIds]).toEqual([50256, [50256]]);
   });
 
   test("124,439,808 parameters, as transformers counts them", () => {

@@ -12,7 +12,7 @@ const describeIt = (changes: object = {}) => describeModel({ model_type: "phi3",
 const refused = (says: RegExp) => expect.objectContaining({ code: "ERR_CONFIG", message: expect.stringMatching(says) });
 
 test("defaults", () => {
-  const { architecture, bosTokenId, eosTokenIds, slidingWindow } = describeIt();
+  const { architecture, bosTokenId, eosTokenIds } = describeIt();
   expect(architecture).toMatchObject({ family: "phi3", context: 4096, tied_embeddings: false });
   const [{ attention, norm, feed_forward }] = architecture.stacks;
   expect(attention).toMatchObject({ heads: 4, kv_heads: 4, head_dim: 8, qkv_bias: false, output_bias: false });
@@ -20,14 +20,19 @@ test("defaults", () => {
     { kind: "rms", eps: 1e-5 },
     { kind: "swiglu", size: 40, bias: false },
   ]);
-  expect([bosTokenId, eosTokenIds, slidingWindow]).toEqual([1, [32000], undefined]);
+  expect([bosTokenId, eosTokenIds]).toEqual([1, [32000]]);
   expect(describeIt({ eos_token_id: null }).eosTokenIds).toEqual([]);
 });
 
-test("the window of Phi-3-mini-4k limits the context", () => {
-  const { architecture, slidingWindow } = describeIt({ sliding_window: 2047 });
-  expect([architecture.context, slidingWindow]).toEqual([2047, 2047]);
-  expect(describeIt({ sliding_window: null }).architecture.context).toBe(4096);
+test("the window of Phi-3-mini-4k, in all layers", () => {
+  const found = (changes: object) => {
+    const { architecture } = describeIt(changes);
+    const { window, window_layers } = architecture.stacks[0].attention;
+    return [architecture.context, window, window_layers];
+  };
+  expect(found({ sliding_window: 2047 })).toEqual([4096, 2047, undefined]);
+  expect(found({ sliding_window: null })).toEqual([4096, undefined, undefined]);
+  expect(found({ sliding_window: 4096 })).toEqual([4096, undefined, undefined]);
 });
 
 test("q, k and v, and gate and up, are rows of one stored matrix", () => {

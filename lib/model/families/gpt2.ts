@@ -73,7 +73,6 @@ export function describeGpt2(config: ConfigReader): ModelDescription {
     ...tensorsOf(architecture),
     storage: storageOf(hidden),
     biasFields: {}, // all have one
-    slidingWindow: undefined,
     bosTokenId: ids("bos_token_id")[0],
     eosTokenIds: ids("eos_token_id"),
   };

@@ -6,9 +6,9 @@ export const mistral: Family = {
   modelType: "mistral",
   defaults: { max_position_embeddings: 131072, num_key_value_heads: 8 },
   biases: () => ({ qkv: false, output: false, feedForward: false }),
-  /** In all layers. No window is null; without the field it is 4096. */
+  /** In all layers, whatever layer_types says. No window is null; without the field it is 4096. */
   window(config) {
     if (config.given("sliding_window") && !config.has("sliding_window")) return undefined;
-    return config.integer("sliding_window", 1, limits.maxContext, 4096);
+    return { size: config.integer("sliding_window", 1, limits.maxContext, 4096) };
   },
 };

@@ -13,7 +13,8 @@ export const phi3: Family = {
   storage: storageOf,
   /** In all layers; none without the field. */
   window(config) {
-    return config.has("sliding_window") ? config.integer("sliding_window", 1, limits.maxContext) : undefined;
+    if (!config.has("sliding_window")) return undefined;
+    return { size: config.integer("sliding_window", 1, limits.maxContext) };
   },
 };
 

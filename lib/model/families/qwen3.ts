@@ -1,5 +1,5 @@
 import type { Family } from "../family";
-import { requireNoWindow } from "./qwen2";
+import { windowOfLayers } from "./qwen2";
 
 /** Qwen3, without its mixtures of experts. Source: transformers' Qwen3Config. */
 export const qwen3: Family = {
@@ -10,6 +10,6 @@ export const qwen3: Family = {
     const attention = config.boolean("attention_bias", false);
     return { qkv: attention, output: attention, feedForward: false };
   },
-  window: requireNoWindow,
+  window: windowOfLayers,
   biasFields: { qkv: "attention_bias", output: "attention_bias" },
 };

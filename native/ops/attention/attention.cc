@@ -17,6 +17,7 @@ void check_heads(const AttentionShape& shape) {
   require(shape.heads > 0 && shape.kv_heads > 0 && shape.head_dim > 0 && shape.heads % shape.kv_heads == 0, "ERR_SHAPE",
           "Expected positive heads, a divisor of them for kv_heads, and a positive head_dim but received ", shape.heads,
           ", ", shape.kv_heads, " and ", shape.head_dim);
+  require(shape.window >= 0, "ERR_ARGUMENT", "Expected a window of 0 or more but received ", shape.window);
 }
 
 void check_tensor(const char* name, const Tensor& x, int64_t cols) {
@@ -149,7 +150,7 @@ void attention_backward(Tape& tape, const Saved& saved, const Tensor& grad) {
   if (Stream* stream = tape.stream()) {
     const DeviceTiles queries = query_tiles(tape, saved.shape, saved.sequences, saved.starts, nullptr, saved.copies);
     const DeviceTiles keys = key_tiles(tape, saved.sequences, saved.starts, saved.copies);
-    stream->run("attention_backward/1", AttentionBackwardDeviceArgs{.dtype = dtype,
+    stream->run("attention_backward/2", AttentionBackwardDeviceArgs{.dtype = dtype,
                                                                     .shape = saved.shape,
                                                                     .q = saved.q.raw(),
                                                                     .k = saved.k.raw(),
@@ -194,7 +195,7 @@ void forward_on_device(Tape& tape, Stream& stream, const Tensor& q, const void* 
   const DeviceTiles tiles =
       query_tiles(tape, shape, sequences, starts, cache != nullptr ? cache->past : nullptr, copies);
   const DevicePages pages = cache != nullptr ? device_pages(tape, *cache, sequences) : DevicePages();
-  stream.run("attention_forward/1",
+  stream.run("attention_forward/2",
              AttentionForwardDeviceArgs{.dtype = q.dtype(),
                                         .shape = shape,
                                         .q = q.raw(),
@@ -263,7 +264,7 @@ void store_keys(Tape& tape, const Tensor& k, const Tensor& v, const AttentionSha
     const Tensor device_starts = copied(Table::starts, starts, sequences + 1);
     const Tensor past = copied(Table::past, cache.past, sequences);
     const DevicePages pages = device_pages(tape, cache, sequences);
-    return stream->run("store_keys/1", StoreKeysDeviceArgs{.dtype = k.dtype(),
+    return stream->run("store_keys/2", StoreKeysDeviceArgs{.dtype = k.dtype(),
                                                            .shape = shape,
                                                            .k = k.raw(),
                                                            .v = v.raw(),

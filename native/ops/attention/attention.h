@@ -2,12 +2,13 @@
 // stored (Dao et al. 2022; Ainslie et al. 2023).
 //
 //   o[t, h] = sum_j p[t, j] v[j, h'],  p[t, .] = softmax_j(scale * q[t, h] . k[j, h'] ),  h' = h / (heads / kv_heads)
-//   over the keys j of t's own sequence with position(j) <= position(t).
+//   over the keys j of t's own sequence with position(j) <= position(t), with a window only the last `window` of them:
+//   position(t) - position(j) < window (Beltagy et al. 2020; Jiang et al. 2023).
 //   backward: D[t] = dO[t] . o[t];  ds = p (dO . v - D);  dq += scale ds k;  dk += scale ds q;  dv += p dO
 //
 // q, o [T, heads * head_dim]; k, v [T, kv_heads * head_dim]; f32 or bf16; fp32 inside (scores, softmax and sums),
-// rounded once. Keys are visited in blocks of 64 at absolute positions of their sequence, in order; so a row's result
-// has the same bits alone or in a batch, cached or not, prefilled whole or in chunks, on any number of threads. The
+// rounded once. Keys are visited in blocks of 64 at absolute positions of their sequence, in order, without the blocks
+// that a window excludes for all rows; so a row's result has the same bits alone or in a batch, cached or not, prefilled whole or in chunks, on any number of threads. The
 // sums of dk and dv over queries, and over the query heads of a group, run in ascending order.
 #pragma once
 

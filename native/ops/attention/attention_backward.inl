@@ -1,7 +1,8 @@
 // Backward, with D = dO . o and the scores recomputed from q, k and the saved lse:
 //   p = exp(scale q . k - lse);  dp = dO . v;  ds = scale p (dp - D)
 //   dq = ds k;  dk = ds^T q;  dv = p^T dO
-// dq sums over keys ascending; dk and dv over rows ascending (rows as in attention_cpu.h).
+// dq sums over keys ascending; dk and dv over rows ascending (rows as in attention_cpu.h). kWindow as in
+// attention_forward.inl.
 
 constexpr int64_t kBackwardRows = 48;  // rows whose p and ds are in the scratch memory together
 
@@ -43,13 +44,16 @@ struct BackwardView {
   const AttentionBackwardArgs& args;
   const AttentionTask& task;
   int64_t head_dim, padded, group, start;
-  bool scores_gradient;              // whether ds is needed
+  bool scores_gradient;  // whether ds is needed
+  // The first key of a block that a row sees, negative if it also sees keys before the block.
+  int64_t begin(int64_t row, int64_t base) const { return args.shape.first_key(row / group) - base; }
   int64_t flat(int64_t row) const {  // offset in [T, heads]
     return (start + row / group) * args.shape.heads + task.kv_head * group + row % group;
   }
 };
 
 // p and ds of rows [row, row + count) against one block, at s.p and s.ds; weights of unseen keys are 0.
+template <bool kWindow>
 inline void weigh_rows(const BackwardView& view, const BackwardScratch& s, const BlockPanels& block, int64_t row,
                        int64_t count, int64_t base) {
   const F32x16 scale = set1(view.args.shape.scale);
@@ -64,44 +68,59 @@ inline void weigh_rows(const BackwardView& view, const BackwardScratch& s, const
                              kKeyBlock, vectors);
     for (int64_t i = 0; i < R; ++i, p += kKeyBlock, ds += kKeyBlock) {
       const int64_t seen = (row + r + i) / view.group - base + 1;
+      const int64_t begin = kWindow ? view.begin(row + r + i, base) : 0;
       const F32x16 lse = set1(view.args.lse[view.flat(row + r + i)]);
       const F32x16 dot = set1(view.args.delta[view.flat(row + r + i)]);
       for (int64_t j = 0; j < kKeyBlock; j += 16) {
         const Mask16 lanes = first_lanes(std::clamp<int64_t>(seen - j, 0, 16));
         const bool any = j < 16 * vectors;
-        const F32x16 e = any ? select(lanes, exp(sub(mul(load(p + j), scale), lse)), zero()) : zero();
+        const auto mask = [&](F32x16 x) {
+          if constexpr (kWindow) {
+            if (begin > j) x = select(first_lanes(std::min<int64_t>(begin - j, 16)), zero(), x);
+          }
+          return select(lanes, x, zero());
+        };
+        const F32x16 e = any ? mask(exp(sub(mul(load(p + j), scale), lse))) : zero();
         store(p + j, e);
         if (!view.scores_gradient) continue;
-        store(ds + j, any ? select(lanes, mul(mul(e, sub(load(ds + j), dot)), scale), zero()) : zero());
+        store(ds + j, any ? mask(mul(mul(e, sub(load(ds + j), dot)), scale)) : zero());
       }
     }
   }
 }
 
 // dq, from the ds that weigh_rows stored in s.ds.
+template <bool kWindow>
 inline void add_query_gradients(const BackwardView& view, const BackwardScratch& s, Panels<float> keys, int64_t row,
                                 int64_t count, int64_t base) {
   for (int64_t r = 0; r < count; r += kTileRows) {
     const int64_t R = std::min<int64_t>(kTileRows, count - r);
     const int64_t seen = std::min(kKeyBlock, (row + r + R - 1) / view.group - base + 1);
-    multiply<false, true>(R, s.ds + r * kKeyBlock, kKeyBlock, keys, seen,
+    const int64_t begin = kWindow ? std::max<int64_t>(0, view.begin(row + r, base)) : 0;
+    multiply<false, true>(R, s.ds + r * kKeyBlock + begin, kKeyBlock,
+                          Panels<float>{keys.data + begin * keys.row, keys.row, keys.panel}, seen - begin,
                           s.dq + (row + r - view.task.row_begin) * view.padded, view.padded, view.padded / 16);
   }
 }
 
-// out[keys, padded] += weights^T rows, skipping the rows before each key.
+// out[keys, padded] += weights^T rows, skipping the rows before each key, and those whose window begins after it.
+template <bool kWindow>
 inline void add_key_gradients(const BackwardView& view, const float* weights, const float* rows, float* out,
                               int64_t row, int64_t count, int64_t base, int64_t keys) {
   for (int64_t j = 0; j < keys; j += kTileRows) {
     const int64_t skip = std::max<int64_t>(0, (base + j) * view.group - row);
     if (skip >= count) return;
-    multiply<true, true>(std::min<int64_t>(kTileRows, keys - j), weights + skip * kKeyBlock + j, kKeyBlock,
-                         Panels<float>{rows + skip * view.padded, view.padded, 16}, count - skip, out + j * view.padded,
+    const int64_t R = std::min<int64_t>(kTileRows, keys - j);
+    const int64_t end =
+        kWindow ? std::min(count, (base + j + R - 1 + view.args.shape.window) * view.group - row) : count;
+    if (kWindow && end <= skip) continue;
+    multiply<true, true>(R, weights + skip * kKeyBlock + j, kKeyBlock,
+                         Panels<float>{rows + skip * view.padded, view.padded, 16}, end - skip, out + j * view.padded,
                          view.padded, view.padded / 16);
   }
 }
 
-template <typename T>
+template <typename T, bool kWindow>
 void backward_block(const BackwardView& view, const BackwardScratch& s, int64_t b) {
   const AttentionBackwardArgs& args = view.args;
   const int64_t head_dim = view.head_dim, padded = view.padded, base = b * kKeyBlock;
@@ -121,17 +140,19 @@ void backward_block(const BackwardView& view, const BackwardScratch& s, int64_t 
   std::fill(s.dk, s.dk + kKeyBlock * padded, 0.0f);
   std::fill(s.dv, s.dv + kKeyBlock * padded, 0.0f);
 
-  for (int64_t row = std::max(view.task.row_begin, base * view.group); row < view.task.row_end; row += kBackwardRows) {
-    const int64_t count = std::min(kBackwardRows, view.task.row_end - row);
+  const int64_t end =
+      kWindow ? std::min(view.task.row_end, (base + keys - 1 + args.shape.window) * view.group) : view.task.row_end;
+  for (int64_t row = std::max(view.task.row_begin, base * view.group); row < end; row += kBackwardRows) {
+    const int64_t count = std::min(kBackwardRows, end - row);
     for (int64_t r = 0; r < count; ++r) {
       const int64_t at = view.flat(row + r) * head_dim;
       widen_row(static_cast<const T*>(args.q) + at, head_dim, s.q + r * padded);
       widen_row(static_cast<const T*>(args.dout) + at, head_dim, s.dout + r * padded);
     }
-    weigh_rows(view, s, block, row, count, base);
-    if (view.task.queries) add_query_gradients(view, s, block.keys, row, count, base);
-    if (wants_dk) add_key_gradients(view, s.ds, s.q, s.dk, row, count, base, keys);
-    if (wants_dv) add_key_gradients(view, s.p, s.dout, s.dv, row, count, base, keys);
+    weigh_rows<kWindow>(view, s, block, row, count, base);
+    if (view.task.queries) add_query_gradients<kWindow>(view, s, block.keys, row, count, base);
+    if (wants_dk) add_key_gradients<kWindow>(view, s.ds, s.q, s.dk, row, count, base, keys);
+    if (wants_dv) add_key_gradients<kWindow>(view, s.p, s.dout, s.dv, row, count, base, keys);
   }
   for (int64_t j = 0; j < keys; ++j) {
     if (wants_dk) narrow_row(s.dk + j * padded, 1.0f, head_dim, static_cast<T*>(args.dk) + first + j * stride);
@@ -152,7 +173,13 @@ void backward_task(const AttentionBackwardArgs& args, const AttentionTask& task)
   const int64_t rows = task.queries ? task.row_end - task.row_begin : 0;
   const BackwardScratch s = backward_scratch(rows, padded);
   std::fill(s.dq, s.dq + rows * padded, 0.0f);
-  for (int64_t b = task.block_begin; b < task.block_end; ++b) backward_block<T>(view, s, b);
+  const bool windowed = args.shape.first_key(args.starts[task.sequence + 1] - view.start - 1) > 0;
+  for (int64_t b = task.block_begin; b < task.block_end; ++b) {
+    if (windowed)
+      backward_block<T, true>(view, s, b);
+    else
+      backward_block<T, false>(view, s, b);
+  }
   for (int64_t r = 0; r < rows; ++r)
     narrow_row(s.dq + r * padded, 1.0f, view.head_dim,
                static_cast<T*>(args.dq) + view.flat(task.row_begin + r) * view.head_dim);

@@ -37,7 +37,7 @@ template <int kDim>
 constexpr int64_t kKeyGradientBytes = (2 * kKeyBlock + 4 * kBackwardQueries) * kPitch<kDim>* int64_t{sizeof(bf16)} +
                                       4 * kBackwardQueries * 4;
 
-template <int kDim>
+template <int kDim, bool kWindow>
 __global__ void __launch_bounds__(kAttentionThreads, 2) attention_query_gradient(AttentionBackwardPointers at) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
   // Devices without bf16 tensor cores run attention_query_gradient_plain.
@@ -69,7 +69,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_query_gradient
   float dq[kDim / 8][4] = {};
   copy_rows<kRows, kDim>(queries, rows, sizes.head_dim, [&](int r) { return at.q + offset(r) * sizes.head_dim; });
   copy_rows<kRows, kDim>(douts, rows, sizes.head_dim, [&](int r) { return at.dout + offset(r) * sizes.head_dim; });
-  for (int base = 0; base <= last; base += kKeys) {
+  for (int base = first_key<kWindow>(sizes, earliest) / kKeys * kKeys; base <= last; base += kKeys) {
     const int count = last + 1 - base;
     copy_rows<kKeys, kDim>(keys, count, sizes.head_dim,
                            [&](int j) { return at.k + at.key_offset(tile, kv_head, base + j); });
@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_query_gradient
     copy_async_commit();
     copy_async_wait<0>();
     __syncthreads();
-    const bool whole = base + kKeys <= earliest + 1;
+    const bool whole = base + kKeys <= earliest + 1 && (!kWindow || base >= first_key<kWindow>(sizes, last));
     float scores[kKeys / 8][4] = {}, d_scores[kKeys / 8][4] = {};
     multiply_rows<kDim>(scores, queries, warp_index() * 16, keys);
     multiply_rows<kDim>(d_scores, douts, warp_index() * 16, values);
@@ -86,7 +86,9 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_query_gradient
     for (int j = 0; j < kKeys / 8; ++j) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const bool visible = whole || base + 8 * j + 2 * quad + i % 2 <= position[i / 2];
+        const int key = base + 8 * j + 2 * quad + i % 2;
+        const bool visible =
+            whole || (key <= position[i / 2] && (!kWindow || key >= first_key<kWindow>(sizes, position[i / 2])));
         const float p = exp2f(scores[j][i] * scale - lse[i / 2]);
         scores[j][i] = visible ? p * (d_scores[j][i] - delta[i / 2]) : 0.0f;
       }
@@ -102,7 +104,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_query_gradient
 #endif
 }
 
-template <int kDim>
+template <int kDim, bool kWindow>
 __global__ void __launch_bounds__(kAttentionThreads, 2) attention_key_gradient(AttentionBackwardPointers at) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
   // Devices without bf16 tensor cores run attention_key_gradient_plain.
@@ -143,8 +145,9 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_key_gradient(A
                          [&](int j) { return at.v + at.key_offset(tile, kv_head, tile.first + j); });
   copy_queries(begin, 0);
   int stage = 0;
-  for (int first = begin; first < rows; first += kQueries, stage ^= 1) {
-    if (first + kQueries < rows)
+  const int end = kWindow ? rows_up_to<kWindow>(tile, sizes, tile.first + min(count, kKeys) - 1) : rows;
+  for (int first = begin; first < end; first += kQueries, stage ^= 1) {
+    if (first + kQueries < end)
       copy_queries(first + kQueries, stage ^ 1);
     else
       copy_async_commit();
@@ -160,7 +163,8 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_key_gradient(A
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int r = 8 * j + 2 * quad + i % 2;
-        const bool visible = first + r < rows && key + 8 * (i / 2) <= (first + r) / sizes.group;
+        const bool visible = first + r < rows && key + 8 * (i / 2) <= (first + r) / sizes.group &&
+                             (!kWindow || key + 8 * (i / 2) >= first_key<kWindow>(sizes, (first + r) / sizes.group));
         const float p = visible ? exp2f(weights[j][i] * scale - lse[r]) : 0.0f;
         weights[j][i] = p;
         d_scores[j][i] = visible ? p * (d_scores[j][i] - delta[r]) : 0.0f;

@@ -2,6 +2,8 @@
 //
 // bf16 with head_dim up to 128 runs on tensor cores if the device has them, in kernels built for head_dim 32, 48, 64,
 // 96 and 128; other sizes are padded with zeros in shared memory. Everything else runs the plain kernels.
+#include <type_traits>
+
 #include "device/cuda/kernel.h"
 #include "ops/attention/attention_backward_tensor_cores.cuh"
 #include "ops/attention/attention_kernels.h"
@@ -38,6 +40,12 @@ int32_t with_plain_dim(int64_t head_dim, Run&& run) {
   return failed(RUBRICATE_INVALID, "attention on a device takes a head_dim of at most 256");
 }
 
+// Calls run(std::bool_constant<...>()): whether the shape has a window.
+template <typename Run>
+int32_t with_window(const AttentionShape& shape, Run&& run) {
+  return shape.window > 0 ? run(std::true_type()) : run(std::false_type());
+}
+
 dim3 grid_of(int64_t tiles, const AttentionShape& shape, int parts) {
   return {static_cast<unsigned>(tiles), static_cast<unsigned>(shape.kv_heads), static_cast<unsigned>(parts)};
 }
@@ -52,9 +60,12 @@ int32_t forward_tensor_cores(const AttentionForwardDeviceArgs& args, RubricateSt
       head_sizes(args.shape),
       args.shape.scale};
   return with_fast_dim(args.shape.head_dim, [&](auto dim) {
-    constexpr int kDim = decltype(dim)::value;
-    return RUBRICATE_LAUNCH(attention_forward_tensor_cores<kDim>, grid_of(args.tile_count, args.shape, 1),
-                            kAttentionThreads, kForwardBytes<kDim>, stream, at);
+    return with_window(args.shape, [&](auto window) {
+      constexpr int kDim = decltype(dim)::value;
+      return RUBRICATE_LAUNCH((attention_forward_tensor_cores<kDim, decltype(window)::value>),
+                              grid_of(args.tile_count, args.shape, 1), kAttentionThreads, kForwardBytes<kDim>, stream,
+                              at);
+    });
   });
 }
 
@@ -69,8 +80,10 @@ int32_t forward_plain(const AttentionForwardDeviceArgs& args, RubricateStream* s
   at.sizes = head_sizes(args.shape);
   at.scale = args.shape.scale;
   return with_plain_dim(args.shape.head_dim, [&](auto dim) {
-    return RUBRICATE_LAUNCH((attention_forward_plain<T, decltype(dim)::value>),
-                            grid_of(args.tile_count, args.shape, kPlainParts), kPlainThreads, 0, stream, at);
+    return with_window(args.shape, [&](auto window) {
+      return RUBRICATE_LAUNCH((attention_forward_plain<T, decltype(dim)::value, decltype(window)::value>),
+                              grid_of(args.tile_count, args.shape, kPlainParts), kPlainThreads, 0, stream, at);
+    });
   });
 }
 
@@ -116,15 +129,19 @@ int32_t backward_tensor_cores(const AttentionBackwardDeviceArgs& args, Rubricate
                                head_sizes(args.shape),
                                args.shape.scale};
   return with_fast_dim(args.shape.head_dim, [&](auto dim) {
-    constexpr int kDim = decltype(dim)::value;
-    int32_t status = RUBRICATE_OK;
-    if (args.dq != nullptr)
-      status = RUBRICATE_LAUNCH(attention_query_gradient<kDim>, grid_of(args.query_tile_count, args.shape, 1),
-                                kAttentionThreads, kQueryGradientBytes<kDim>, stream, at);
-    if (status != RUBRICATE_OK || (args.dk == nullptr && args.dv == nullptr)) return status;
-    at.tiles = args.key_tiles;
-    return RUBRICATE_LAUNCH(attention_key_gradient<kDim>, grid_of(args.key_tile_count, args.shape, 1),
-                            kAttentionThreads, kKeyGradientBytes<kDim>, stream, at);
+    return with_window(args.shape, [&](auto window) {
+      constexpr int kDim = decltype(dim)::value;
+      constexpr bool kWindow = decltype(window)::value;
+      int32_t status = RUBRICATE_OK;
+      if (args.dq != nullptr)
+        status =
+            RUBRICATE_LAUNCH((attention_query_gradient<kDim, kWindow>), grid_of(args.query_tile_count, args.shape, 1),
+                             kAttentionThreads, kQueryGradientBytes<kDim>, stream, at);
+      if (status != RUBRICATE_OK || (args.dk == nullptr && args.dv == nullptr)) return status;
+      at.tiles = args.key_tiles;
+      return RUBRICATE_LAUNCH((attention_key_gradient<kDim, kWindow>), grid_of(args.key_tile_count, args.shape, 1),
+                              kAttentionThreads, kKeyGradientBytes<kDim>, stream, at);
+    });
   });
 }
 
@@ -143,15 +160,19 @@ int32_t backward_plain(const AttentionBackwardDeviceArgs& args, RubricateStream*
   at.sizes = head_sizes(args.shape);
   at.scale = args.shape.scale;
   return with_plain_dim(args.shape.head_dim, [&](auto dim) {
-    constexpr int kDim = decltype(dim)::value;
-    int32_t status = RUBRICATE_OK;
-    if (args.dq != nullptr)
-      status = RUBRICATE_LAUNCH((attention_query_gradient_plain<T, kDim>),
-                                grid_of(args.query_tile_count, args.shape, kPlainParts), kPlainThreads, 0, stream, at);
-    if (status != RUBRICATE_OK || (args.dk == nullptr && args.dv == nullptr)) return status;
-    at.tiles = args.key_tiles;
-    return RUBRICATE_LAUNCH((attention_key_gradient_plain<T, kDim>),
-                            grid_of(args.key_tile_count, args.shape, kPlainParts), kPlainThreads, 0, stream, at);
+    return with_window(args.shape, [&](auto window) {
+      constexpr int kDim = decltype(dim)::value;
+      constexpr bool kWindow = decltype(window)::value;
+      int32_t status = RUBRICATE_OK;
+      if (args.dq != nullptr)
+        status =
+            RUBRICATE_LAUNCH((attention_query_gradient_plain<T, kDim, kWindow>),
+                             grid_of(args.query_tile_count, args.shape, kPlainParts), kPlainThreads, 0, stream, at);
+      if (status != RUBRICATE_OK || (args.dk == nullptr && args.dv == nullptr)) return status;
+      at.tiles = args.key_tiles;
+      return RUBRICATE_LAUNCH((attention_key_gradient_plain<T, kDim, kWindow>),
+                              grid_of(args.key_tile_count, args.shape, kPlainParts), kPlainThreads, 0, stream, at);
+    });
   });
 }
 
@@ -196,9 +217,9 @@ int32_t store_keys_cuda(const StoreKeysDeviceArgs& args, RubricateStream* stream
   return RUBRICATE_LAUNCH(store_keys<uint32_t>, rows, kPlainThreads, 0, stream, args);
 }
 
-RUBRICATE_KERNEL("attention_forward/1", attention_forward_cuda);
-RUBRICATE_KERNEL("attention_backward/1", attention_backward_cuda);
-RUBRICATE_KERNEL("store_keys/1", store_keys_cuda);
+RUBRICATE_KERNEL("attention_forward/2", attention_forward_cuda);
+RUBRICATE_KERNEL("attention_backward/2", attention_backward_cuda);
+RUBRICATE_KERNEL("store_keys/2", store_keys_cuda);
 
 }  // namespace
 }  // namespace rubricate::cuda

@@ -1,7 +1,7 @@
 // Online softmax over key blocks in order. For a row with running maximum m, denominator l and sum o, a block with
 // scores s gives
 //   m' = max(m, max s);  a = exp(m - m');  p = exp(s - m');  l' = a l + sum p;  o' = a o + p v
-// Masked keys are skipped: their s and p enter no sum.
+// Masked keys are skipped: their s and p enter no sum. kWindow: the code for tasks whose window excludes keys.
 
 struct ForwardScratch {
   float *q, *o;          // [rows, padded]
@@ -66,15 +66,24 @@ KeyBlock<float> load_block(const AttentionForwardArgs& args, const AttentionTask
           pack_rows(static_cast<const T*>(args.source.v) + first, stride, count, head_dim, s.values)};
 }
 
-// Turns the scores [kKeyBlock] of one row into exp(scale * score - max). The first `count` are the row's own; the rest
-// become 0. Returns the row's new maximum and sets *total to the sum of the block.
-inline float softmax_row(float* p, int64_t count, float scale, float old_max, float* total) {
+// The keys of a block that a row sees: [begin, end), at least one.
+struct SeenKeys {
+  int64_t begin, end;
+};
+
+// Turns the scores [kKeyBlock] of one row into exp(scale * score - max); those of keys that it does not see become 0.
+// Returns the row's new maximum and sets *total to the sum of the block.
+template <bool kWindow>
+inline float softmax_row(float* p, SeenKeys seen, float scale, float old_max, float* total) {
   const F32x16 factor = set1(scale), nothing = set1(-std::numeric_limits<float>::infinity());
-  const int64_t vectors = (count + 15) / 16;
+  const int64_t vectors = (seen.end + 15) / 16;
   F32x16 lane_max = nothing;
   for (int64_t j = 0; j < vectors; ++j) {
     F32x16 s = mul(load(p + 16 * j), factor);
-    if (count < 16 * j + 16) s = select(first_lanes(count - 16 * j), s, nothing);
+    if (seen.end < 16 * j + 16) s = select(first_lanes(seen.end - 16 * j), s, nothing);
+    if constexpr (kWindow) {
+      if (seen.begin > 16 * j) s = select(first_lanes(std::min<int64_t>(seen.begin - 16 * j, 16)), nothing, s);
+    }
     store(p + 16 * j, s);
     lane_max = max(lane_max, s);
   }
@@ -92,17 +101,17 @@ inline float softmax_row(float* p, int64_t count, float scale, float old_max, fl
   return new_max;
 }
 
-// Rows r .. r + R of a tile against one block. counts[i]: how many of its keys row r + i sees, at least 1, ascending.
-template <typename T>
+// Rows r .. r + R of a tile against one block. seen[i]: the keys of row r + i; both bounds ascend.
+template <bool kWindow, typename T>
 inline void forward_rows(const AttentionForwardArgs& args, const ForwardScratch& s, const KeyBlock<T>& block, int64_t r,
-                         int64_t R, const int64_t* counts, int64_t padded) {
+                         int64_t R, const SeenKeys* seen, int64_t padded) {
   float* o = s.o + r * padded;
   multiply<false, false>(R, s.q + r * padded, padded, block.keys, args.shape.head_dim, s.p, kKeyBlock,
-                         (counts[R - 1] + 15) / 16);
+                         (seen[R - 1].end + 15) / 16);
   alignas(64) float change[16] = {}, totals[kTileRows];
   for (int64_t i = 0; i < R; ++i) {
     const float old_max = s.max[r + i];
-    const float new_max = softmax_row(s.p + i * kKeyBlock, counts[i], args.shape.scale, old_max, &totals[i]);
+    const float new_max = softmax_row<kWindow>(s.p + i * kKeyBlock, seen[i], args.shape.scale, old_max, &totals[i]);
     change[i] = new_max == old_max ? 0.0f : old_max - new_max;
     s.max[r + i] = new_max;
   }
@@ -113,17 +122,24 @@ inline void forward_rows(const AttentionForwardArgs& args, const ForwardScratch&
     const F32x16 factor = set1(change[i]);
     for (int64_t d = 0; d < padded; d += 16) store(o + i * padded + d, mul(load(o + i * padded + d), factor));
   }
-  const int64_t shared = counts[0], vectors = padded / 16;
-  multiply<false, true>(R, s.p, kKeyBlock, block.values, shared, o, padded, vectors);
-  Panels<T> rest = block.values;  // of the keys that only some rows see
-  rest.data += shared * rest.row;
-  for (int64_t i = 1; i < R; ++i)
-    if (counts[i] > shared)
-      multiply<false, true>(1, s.p + i * kKeyBlock + shared, kKeyBlock, rest, counts[i] - shared, o + i * padded,
-                            padded, vectors);
+  // Values of keys [begin, end) to rows i .. i + rows. A row's keys ascend: first those that later rows do not see, then
+  // those that all rows see, then those that earlier rows do not see.
+  const auto add_values = [&](int64_t i, int64_t rows, int64_t begin, int64_t end) {
+    if (begin >= end) return;
+    Panels<T> values = block.values;
+    values.data += begin * values.row;
+    multiply<false, true>(rows, s.p + i * kKeyBlock + begin, kKeyBlock, values, end - begin, o + i * padded, padded,
+                          padded / 16);
+  };
+  const int64_t begin = kWindow ? std::min(seen[R - 1].begin, seen[0].end) : 0, end = seen[0].end;
+  if constexpr (kWindow) {
+    for (int64_t i = 0; i < R; ++i) add_values(i, 1, seen[i].begin, begin);
+  }
+  add_values(0, R, begin, end);
+  for (int64_t i = 1; i < R; ++i) add_values(i, 1, kWindow ? std::max(seen[i].begin, end) : end, seen[i].end);
 }
 
-template <typename T>
+template <typename T, bool kWindow>
 void forward_task(const AttentionForwardArgs& args, const AttentionTask& task) {
   const int64_t heads = args.shape.heads, head_dim = args.shape.head_dim, group = heads / args.shape.kv_heads;
   const int64_t padded = (head_dim + 15) / 16 * 16, rows = task.row_end - task.row_begin;
@@ -143,15 +159,23 @@ void forward_task(const AttentionForwardArgs& args, const AttentionTask& task) {
   std::fill(s.o, s.o + rows * padded, 0.0f);
 
   const bool in_place = args.source.pages != nullptr && rows < kPackRows && head_dim == padded;
-  for (int64_t b = 0; b <= last / kKeyBlock; ++b) {
+  const int64_t first_block = kWindow ? args.shape.first_key(past + task.row_begin / group) / kKeyBlock : 0;
+  for (int64_t b = first_block; b <= last / kKeyBlock; ++b) {
     const int64_t base = b * kKeyBlock;
+    // The rows that see a key of the block are consecutive.
+    const int64_t first_row = std::max<int64_t>(0, (base - past) * group - task.row_begin);
+    const int64_t end_row =
+        kWindow ? std::min(rows, (base + kKeyBlock - 1 + args.shape.window - past) * group - task.row_begin) : rows;
     const auto visit = [&](const auto& block) {
-      for (int64_t r = std::max<int64_t>(0, (base - past) * group - task.row_begin); r < rows; r += kTileRows) {
-        const int64_t R = std::min<int64_t>(kTileRows, rows - r);
-        int64_t counts[kTileRows];
-        for (int64_t i = 0; i < R; ++i)
-          counts[i] = std::min(kKeyBlock, past + (task.row_begin + r + i) / group - base + 1);
-        forward_rows(args, s, block, r, R, counts, padded);
+      for (int64_t r = first_row; r < end_row; r += kTileRows) {
+        const int64_t R = std::min<int64_t>(kTileRows, end_row - r);
+        SeenKeys seen[kTileRows];
+        for (int64_t i = 0; i < R; ++i) {
+          const int64_t position = past + (task.row_begin + r + i) / group;
+          seen[i].begin = kWindow ? std::max<int64_t>(0, args.shape.first_key(position) - base) : 0;
+          seen[i].end = std::min(kKeyBlock, position - base + 1);
+        }
+        forward_rows<kWindow>(args, s, block, r, R, seen, padded);
       }
     };
     if (in_place)
@@ -166,9 +190,19 @@ void forward_task(const AttentionForwardArgs& args, const AttentionTask& task) {
   }
 }
 
+template <typename T>
+void forward_typed(const AttentionForwardArgs& args, const AttentionTask& task) {
+  const int64_t past = args.source.past != nullptr ? args.source.past[task.sequence] : 0;
+  const int64_t last = past + (task.row_end - 1) / (args.shape.heads / args.shape.kv_heads);
+  if (args.shape.first_key(last) > 0)
+    forward_task<T, true>(args, task);
+  else
+    forward_task<T, false>(args, task);
+}
+
 void attention_forward(const AttentionForwardArgs& args, const AttentionTask& task) {
   if (args.dtype == DType::bf16)
-    forward_task<bf16>(args, task);
+    forward_typed<bf16>(args, task);
   else
-    forward_task<float>(args, task);
+    forward_typed<float>(args, task);
 }

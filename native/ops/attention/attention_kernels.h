@@ -13,6 +13,11 @@ constexpr int64_t kKeyBlock = 64;
 struct AttentionShape {
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
   float scale = 0.0f;  // usually 1 / sqrt(head_dim)
+  int64_t window = 0;  // how many keys a query sees at most, the last of them its own; 0: all up to its own
+  // The first key that the query at a position sees.
+  constexpr int64_t first_key(int64_t position) const {
+    return window > 0 && position >= window ? position - window + 1 : 0;
+  }
 };
 
 // The work of a thread block, for each kv head: kAttentionTile query rows, or keys, of one sequence. Query rows are
@@ -27,7 +32,7 @@ struct AttentionTile {
   int32_t first = 0;  // the tile's first query row, or its first key (gradients of keys)
 };
 
-// "attention_forward/1"
+// "attention_forward/2"
 struct AttentionForwardDeviceArgs {
   DType dtype = DType::f32;
   AttentionShape shape;
@@ -35,7 +40,7 @@ struct AttentionForwardDeviceArgs {
   const void* k = nullptr;  // [T, kv_heads * head_dim], or null with pages
   const void* v = nullptr;
   void* o = nullptr;     // like q
-  float* lse = nullptr;  // [T, heads]: log of the softmax's denominator, to the base that "attention_backward/1" takes
+  float* lse = nullptr;  // [T, heads]: log of the softmax's denominator, to the base that "attention_backward/2" takes
                          // it in; null where nothing is saved
   const AttentionTile* tiles = nullptr;  // [tile_count] of query rows
   int64_t tile_count = 0;
@@ -43,7 +48,7 @@ struct AttentionForwardDeviceArgs {
   int64_t pages_per_sequence = 0;
 };
 
-// "attention_backward/1"
+// "attention_backward/2"
 struct AttentionBackwardDeviceArgs {
   DType dtype = DType::f32;
   AttentionShape shape;
@@ -57,7 +62,7 @@ struct AttentionBackwardDeviceArgs {
   int64_t query_tile_count = 0, key_tile_count = 0;
 };
 
-// "store_keys/1"
+// "store_keys/2"
 struct StoreKeysDeviceArgs {
   DType dtype = DType::f32;
   AttentionShape shape;

@@ -38,9 +38,18 @@ struct Cache {
 struct Case {
   int64_t heads, kv_heads, head_dim;
   std::vector<int64_t> lengths;
+  int64_t window = 0;
 };
 const Case kCases[] = {
-    {2, 2, 16, {130}}, {4, 2, 20, {65, 1, 200}}, {6, 1, 64, {70, 129}}, {12, 3, 8, {64, 63, 128, 5}}, {1, 1, 80, {300}},
+    {2, 2, 16, {130}},
+    {4, 2, 20, {65, 1, 200}},
+    {6, 1, 64, {70, 129}},
+    {12, 3, 8, {64, 63, 128, 5}},
+    {1, 1, 80, {300}},
+    {2, 1, 16, {130}, 8},
+    {4, 2, 20, {65, 1, 200}, 64},
+    {6, 1, 64, {70, 129}, 67},
+    {12, 3, 8, {64, 63, 128, 5}, 1},
 };
 
 // All rows of all sequences by attention(): the expected values.
@@ -105,11 +114,12 @@ void check_chunks(const std::shared_ptr<Arena>& arena, const Case& c, const Atte
 TEST_CASE("attention over pages has the bits of attention over rows, for whole sequences, chunks and batches") {
   const auto arena = test_arena();
   for (const Case& c : kCases) {
-    const AttentionShape shape{c.heads, c.kv_heads, c.head_dim, 0.3f};
+    const AttentionShape shape{c.heads, c.kv_heads, c.head_dim, 0.3f, c.window};
     for (const DType dtype : {DType::f32, DType::bf16}) {
       on_every_device([&] {
         CAPTURE(c.heads);
         CAPTURE(c.head_dim);
+        CAPTURE(c.window);
         const Whole whole(arena, c, shape, dtype);
         for (const int64_t chunk : {1, 7, 64, 100000}) {
           // A device would need hundreds of launches.

@@ -119,7 +119,7 @@ __device__ __forceinline__ void plain_store(const float (&sums)[4][kDim / 16], c
   }
 }
 
-template <typename T, int kDim>
+template <typename T, int kDim, bool kWindow>
 __global__ void __launch_bounds__(kPlainThreads, 2) attention_forward_plain(AttentionPlainPointers<T> at) {
   RUBRICATE_SHARED(RowSlice, row_slice);
   RUBRICATE_SHARED(ColSlice, col_slice);
@@ -136,21 +136,26 @@ __global__ void __launch_bounds__(kPlainThreads, 2) attention_forward_plain(Atte
   float o[4][kDim / 16] = {}, row_max[4], sum[4] = {};
 #pragma unroll
   for (int i = 0; i < 4; ++i) row_max[i] = -INFINITY;
-  for (int base = 0; base <= last; base += kPlainCols) {
+  const int first_block = first_key<kWindow>(sizes, tile.past + first / sizes.group) / kPlainCols * kPlainCols;
+  for (int base = first_block; base <= last; base += kPlainCols) {
     const KeyRows<T> from = at.source.rows(tile, sizes, kv_head, base);
-    const int count = last + 1 - base, none[4] = {};
+    const int count = last + 1 - base;
     float scores[4][4] = {};
     plain_products(
         scores, row_slice, col_slice, rows, count, sizes.head_dim,
         [&](int r) { return at.q + offset(r) * sizes.head_dim; }, [&](int j) { return from.k + j * from.stride; });
-    int seen[4];
+    int begin[4] = {}, seen[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      seen[i] = min(kPlainCols, tile.past + (first + 4 * mine.down + i) / sizes.group + 1 - base);
+      const int position = tile.past + (first + 4 * mine.down + i) / sizes.group;
+      if (kWindow) begin[i] = first_key<kWindow>(sizes, position) - base;
+      seen[i] = min(kPlainCols, position + 1 - base);
       float block = -INFINITY;
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        scores[i][j] = mine.across + 16 * j < seen[i] ? scores[i][j] * at.scale : -INFINITY;
+        const int key = mine.across + 16 * j;
+        const bool visible = key < seen[i] && (!kWindow || key >= begin[i]);
+        scores[i][j] = visible ? scores[i][j] * at.scale : -INFINITY;
         block = fmaxf(block, scores[i][j]);
       }
       const float now = fmaxf(row_max[i], warp_max<16>(block)), shift = now == -INFINITY ? 0.0f : now;
@@ -167,7 +172,7 @@ __global__ void __launch_bounds__(kPlainThreads, 2) attention_forward_plain(Atte
 #pragma unroll
       for (int c = 0; c < kDim / 16; ++c) o[i][c] *= a;
     }
-    plain_weighted<kDim>(o, weights, col_slice, count, sizes.head_dim, none, seen,
+    plain_weighted<kDim>(o, weights, col_slice, count, sizes.head_dim, begin, seen,
                          [&](int j) { return from.v + j * from.stride; });
   }
   float factor[4];
@@ -180,7 +185,7 @@ __global__ void __launch_bounds__(kPlainThreads, 2) attention_forward_plain(Atte
   plain_store<T, kDim>(o, factor, rows, sizes.head_dim, [&](int r) { return at.o + offset(r) * sizes.head_dim; });
 }
 
-template <typename T, int kDim>
+template <typename T, int kDim, bool kWindow>
 __global__ void __launch_bounds__(kPlainThreads, 2) attention_query_gradient_plain(AttentionPlainPointers<T> at) {
   RUBRICATE_SHARED(RowSlice, row_slice);
   RUBRICATE_SHARED(ColSlice, col_slice);
@@ -202,9 +207,10 @@ __global__ void __launch_bounds__(kPlainThreads, 2) attention_query_gradient_pla
     lse[i] = at.lse[offset(row)];
     delta[i] = at.delta[offset(row)];
   }
-  for (int base = 0; base <= last; base += kPlainCols) {
+  const int first_block = first_key<kWindow>(sizes, first / sizes.group) / kPlainCols * kPlainCols;
+  for (int base = first_block; base <= last; base += kPlainCols) {
     const KeyRows<T> from = at.source.rows(tile, sizes, kv_head, base);
-    const int count = last + 1 - base, none[4] = {};
+    const int count = last + 1 - base;
     const auto key = [&](int j) { return from.k + j * from.stride; };
     float scores[4][4] = {}, d_scores[4][4] = {};
     plain_products(
@@ -213,23 +219,25 @@ __global__ void __launch_bounds__(kPlainThreads, 2) attention_query_gradient_pla
     plain_products(
         d_scores, row_slice, col_slice, rows, count, sizes.head_dim,
         [&](int r) { return at.dout + offset(r) * sizes.head_dim; }, [&](int j) { return from.v + j * from.stride; });
-    int seen[4];
+    int begin[4] = {}, seen[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      seen[i] = (first + 4 * mine.down + i) / sizes.group + 1 - base;
+      const int position = (first + 4 * mine.down + i) / sizes.group;
+      if (kWindow) begin[i] = first_key<kWindow>(sizes, position) - base;
+      seen[i] = position + 1 - base;
 #pragma unroll
       for (int j = 0; j < 4; ++j)
         weights[4 * mine.down + i][mine.across + 16 * j] =
             expf(scores[i][j] * at.scale - lse[i]) * (d_scores[i][j] - delta[i]);
     }
-    plain_weighted<kDim>(dq, weights, col_slice, count, sizes.head_dim, none, seen, key);
+    plain_weighted<kDim>(dq, weights, col_slice, count, sizes.head_dim, begin, seen, key);
   }
   const float factor[4] = {at.scale, at.scale, at.scale, at.scale};
   plain_store<T, kDim>(dq, factor, rows, sizes.head_dim, [&](int r) { return at.dq + offset(r) * sizes.head_dim; });
 }
 
 // Rows are keys, columns are query rows.
-template <typename T, int kDim>
+template <typename T, int kDim, bool kWindow>
 __global__ void __launch_bounds__(kPlainThreads, 2) attention_key_gradient_plain(AttentionPlainPointers<T> at) {
   RUBRICATE_SHARED(RowSlice, row_slice);
   RUBRICATE_SHARED(ColSlice, col_slice);
@@ -245,7 +253,8 @@ __global__ void __launch_bounds__(kPlainThreads, 2) attention_key_gradient_plain
   };
 
   float dk[4][kDim / 16] = {}, dv[4][kDim / 16] = {};
-  for (int base = first * sizes.group; base < queries; base += kPlainCols) {
+  const int last_row = rows_up_to<kWindow>(tile, sizes, first + min(keys, kPlainRows) - 1);
+  for (int base = first * sizes.group; base < last_row; base += kPlainCols) {
     const int count = queries - base;
     const auto offset = [&](int r) { return query_offset(tile, sizes, kv_head, base + r); };
     const auto query = [&](int r) { return at.q + offset(r) * sizes.head_dim; };
@@ -262,6 +271,7 @@ __global__ void __launch_bounds__(kPlainThreads, 2) attention_key_gradient_plain
     for (int i = 0; i < 4; ++i) {
       begin[i] = (first + 4 * mine.down + i) * sizes.group - base;
       end[i] = min(count, kPlainCols);
+      if (kWindow) end[i] = min(end[i], rows_up_to<kWindow>(tile, sizes, first + 4 * mine.down + i) - base);
     }
 #pragma unroll
     for (int j = 0; j < 4; ++j) {

@@ -9,10 +9,22 @@ namespace rubricate::cuda {
 // Sizes for index arithmetic, in the cheapest widths.
 struct HeadSizes {
   int32_t heads, kv_heads, head_dim, group;
+  int32_t window;  // only of kernels with kWindow
 };
 inline HeadSizes head_sizes(const AttentionShape& shape) {
   return {static_cast<int32_t>(shape.heads), static_cast<int32_t>(shape.kv_heads), static_cast<int32_t>(shape.head_dim),
-          static_cast<int32_t>(shape.heads / shape.kv_heads)};
+          static_cast<int32_t>(shape.heads / shape.kv_heads), static_cast<int32_t>(shape.window)};
+}
+
+// The first key that the query at a position sees. kWindow: the variant of a kernel for a shape with a window.
+template <bool kWindow>
+__device__ __forceinline__ int first_key(const HeadSizes& sizes, int position) {
+  return kWindow ? max(0, position - sizes.window + 1) : 0;
+}
+// The query rows of a tile's sequence that see one of its keys up to `key`: all before the result.
+template <bool kWindow>
+__device__ __forceinline__ int rows_up_to(const AttentionTile& tile, const HeadSizes& sizes, int key) {
+  return (kWindow ? min(tile.count, key + sizes.window) : tile.count) * sizes.group;
 }
 
 // Offset in [T, heads] of query row `row` of a tile's sequence.

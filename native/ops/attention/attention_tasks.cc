@@ -15,8 +15,9 @@ constexpr int64_t kQueryTileRows = 192;
 // Maximum elements of dq in a task's scratch memory (4 MiB).
 constexpr int64_t kMaxHeldGradient = int64_t{1} << 20;
 
-// Multiply-adds of one matmul over the (row, key) pairs of rows [begin, end) and keys [0, limit).
-double pairs(int64_t past, int64_t group, int64_t begin, int64_t end, int64_t limit) {
+// The (row, key) pairs of rows [begin, end), about.
+double pairs(const AttentionShape& shape, int64_t past, int64_t begin, int64_t end) {
+  const int64_t group = shape.heads / shape.kv_heads, limit = shape.window > 0 ? shape.window : INT32_MAX;
   const double first = static_cast<double>(std::min(past + begin / group + 1, limit));
   const double last = static_cast<double>(std::min(past + (end - 1) / group + 1, limit));
   return 0.5 * (first + last) * static_cast<double>(end - begin);
@@ -45,10 +46,10 @@ std::vector<AttentionTask> forward_tasks(const AttentionShape& shape, int64_t se
     const int64_t rows = (starts[s + 1] - starts[s]) * group, before = past != nullptr ? past[s] : 0;
     for (int64_t begin = 0; begin < rows; begin += tile) {
       AttentionTask task{.sequence = s, .row_begin = begin, .row_end = std::min(rows, begin + tile)};
-      const double keys = static_cast<double>(before + (task.row_end - 1) / group + 1);
+      const double keys =
+          static_cast<double>(before + (task.row_end - 1) / group + 1 - shape.first_key(before + begin / group));
       // Two matmuls, and reading and packing every key.
-      task.cost =
-          static_cast<double>(shape.head_dim) * (2 * pairs(before, group, begin, task.row_end, INT32_MAX) + 8 * keys);
+      task.cost = static_cast<double>(shape.head_dim) * (2 * pairs(shape, before, begin, task.row_end) + 8 * keys);
       for (task.kv_head = 0; task.kv_head < shape.kv_heads; ++task.kv_head) tasks.push_back(task);
     }
   }
@@ -65,7 +66,7 @@ std::vector<AttentionTask> backward_tasks(const AttentionShape& shape, int64_t s
   for (int64_t s = 0; s < sequences; ++s) {
     const int64_t rows = (starts[s + 1] - starts[s]) * group;
     if (rows == 0) continue;
-    const double cost = pairs(0, group, 0, rows, INT32_MAX);
+    const double cost = pairs(shape, 0, 0, rows);
     total += cost * heads;
     longest = std::max(longest, cost);
     most_rows = std::max(most_rows, rows);
@@ -84,7 +85,7 @@ std::vector<AttentionTask> backward_tasks(const AttentionShape& shape, int64_t s
     const int64_t length = rows / group, blocks = ceil_div(length, kKeyBlock);
     AttentionTask task{.sequence = s, .row_end = rows, .block_end = blocks, .queries = queries, .keys = keys};
     if (together) {
-      task.cost = 5 * depth * pairs(0, group, 0, rows, INT32_MAX);
+      task.cost = 5 * depth * pairs(shape, 0, 0, rows);
       push(task);
       continue;
     }
@@ -93,8 +94,9 @@ std::vector<AttentionTask> backward_tasks(const AttentionShape& shape, int64_t s
       tile.keys = false;
       tile.row_begin = begin;
       tile.row_end = std::min(rows, begin + kQueryTileRows);
+      tile.block_begin = shape.first_key(begin / group) / kKeyBlock;
       tile.block_end = (tile.row_end - 1) / group / kKeyBlock + 1;
-      tile.cost = 3 * depth * pairs(0, group, begin, tile.row_end, INT32_MAX);
+      tile.cost = 3 * depth * pairs(shape, 0, begin, tile.row_end);
       push(tile);
     }
     for (int64_t b = 0; keys && b < blocks; ++b) {
@@ -102,7 +104,9 @@ std::vector<AttentionTask> backward_tasks(const AttentionShape& shape, int64_t s
       block.queries = false;
       block.block_begin = b;
       block.block_end = b + 1;
-      block.cost = 4 * depth * static_cast<double>(kKeyBlock * (rows - b * kKeyBlock * group));
+      const int64_t seen_by = rows - b * kKeyBlock * group;  // rows
+      const int64_t most = shape.window > 0 ? (kKeyBlock - 1 + shape.window) * group : seen_by;
+      block.cost = 4 * depth * static_cast<double>(kKeyBlock * std::min(seen_by, most));
       push(block);
     }
   }

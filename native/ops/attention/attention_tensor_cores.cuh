@@ -3,7 +3,7 @@
 // A block has four warps and 64 query rows of one sequence and kv head; a warp has 16 rows. For key blocks 0, 1, ... at
 // absolute positions, in order:
 //   x = scale log2(e) q k;  m' = max(m, max x);  a = 2^(m - m');  p = 2^(x - m');  l' = a l + sum p;  o' = a o + p v
-// then o / l, and m + log2(l) for backward. p is rounded to bf16 for its matmul with v, not for its sum.
+// then o / l, and m + log2(l) for backward. With a window the first block is the first that a row of the tile sees. p is rounded to bf16 for its matmul with v, not for its sum.
 //
 // Masked keys have p = 0 and do not change a row's bits, so a row's result does not depend on the other rows of its
 // tile. A NaN or infinity among their values would (0 * NaN). So blocks that not every row sees completely are searched
@@ -34,9 +34,9 @@ __device__ __forceinline__ bool finite(bf16 x) { return (x.bits & 0x7f80u) != 0x
 
 // Adds values of seen keys that are not finite to o, and replaces those values by zero. All threads of the block call
 // it after a barrier; the tile may be read after it returns. `found`: shared.
-template <int kDim>
-__device__ __forceinline__ void take_out_nonfinite(bf16* values, float (&o)[kDim / 8][4], const int (&seen)[2],
-                                                   int* found) {
+template <int kDim, bool kWindow>
+__device__ __forceinline__ void take_out_nonfinite(bf16* values, float (&o)[kDim / 8][4], const int (&begin)[2],
+                                                   const int (&seen)[2], int* found) {
   if (threadIdx.x == 0) *found = 0;
   __syncthreads();
   for (int i = static_cast<int>(threadIdx.x); i < kKeyBlock * kDim; i += kAttentionThreads)
@@ -52,7 +52,7 @@ __device__ __forceinline__ void take_out_nonfinite(bf16* values, float (&o)[kDim
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const bf16 value = values[key * kPitch<kDim> + 8 * j + 2 * quad + i % 2];
-        if (!finite(value) && key < seen[i / 2]) o[j][i] += widen(value);
+        if (!finite(value) && key < seen[i / 2] && (!kWindow || key >= begin[i / 2])) o[j][i] += widen(value);
       }
     }
   }
@@ -65,9 +65,11 @@ __device__ __forceinline__ void take_out_nonfinite(bf16* values, float (&o)[kDim
 }
 
 // Turns scores into weights, in place. a: rescales the earlier sums. x, row_max and sum are in units of log2.
-template <int kTiles>
-__device__ __forceinline__ void softmax_step(float (&scores)[kTiles][4], float scale, const int (&seen)[2], bool whole,
-                                             float (&row_max)[2], float (&sum)[2], float (&a)[2]) {
+// A row sees keys begin to seen of the block; `whole`: every row sees all.
+template <bool kWindow, int kTiles>
+__device__ __forceinline__ void softmax_step(float (&scores)[kTiles][4], float scale, const int (&begin)[2],
+                                             const int (&seen)[2], bool whole, float (&row_max)[2], float (&sum)[2],
+                                             float (&a)[2]) {
   const int quad = lane_index() % 4;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -76,7 +78,8 @@ __device__ __forceinline__ void softmax_step(float (&scores)[kTiles][4], float s
     for (int j = 0; j < kTiles; ++j) {
 #pragma unroll
       for (int i = 2 * half; i < 2 * half + 2; ++i) {
-        const bool visible = whole || 8 * j + 2 * quad + i % 2 < seen[half];
+        const int key = 8 * j + 2 * quad + i % 2;
+        const bool visible = whole || (key < seen[half] && (!kWindow || key >= begin[half]));
         scores[j][i] = visible ? scores[j][i] * scale : -INFINITY;
         block = fmaxf(block, scores[j][i]);
       }
@@ -96,7 +99,7 @@ __device__ __forceinline__ void softmax_step(float (&scores)[kTiles][4], float s
   }
 }
 
-template <int kDim>
+template <int kDim, bool kWindow>
 __global__ void __launch_bounds__(kAttentionThreads, 2) attention_forward_tensor_cores(AttentionForwardPointers at) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
   // Devices without bf16 tensor cores run attention_forward_plain.
@@ -131,11 +134,13 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_forward_tensor
   const float scale = at.scale * kLog2E;
   float o[kDim / 8][4] = {}, row_max[2] = {-INFINITY, -INFINITY}, sum[2] = {};
   copy_rows<kRows, kDim>(queries, rows, sizes.head_dim, query);
-  copy_keys(0);
-  copy_values(0);
-  for (int base = 0; base <= last; base += kKeys) {
+  const int first_block = first_key<kWindow>(sizes, earliest) / kKeys * kKeys;
+  copy_keys(first_block);
+  copy_values(first_block);
+  for (int base = first_block; base <= last; base += kKeys) {
+    const int begin[2] = {first_key<kWindow>(sizes, position[0]) - base, first_key<kWindow>(sizes, position[1]) - base};
     const int seen[2] = {position[0] + 1 - base, position[1] + 1 - base};  // keys of this block that a row sees
-    const bool whole = base + kKeys <= earliest + 1;
+    const bool whole = base + kKeys <= earliest + 1 && (!kWindow || base >= first_key<kWindow>(sizes, last));
     float scores[kKeys / 8][4] = {}, a[2];
     copy_async_wait<1>();  // keys
     __syncthreads();
@@ -145,7 +150,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_forward_tensor
       copy_keys(base + kKeys);
     else
       copy_async_commit();
-    softmax_step(scores, scale, seen, whole, row_max, sum, a);
+    softmax_step<kWindow>(scores, scale, begin, seen, whole, row_max, sum, a);
 #pragma unroll
     for (int j = 0; j < kDim / 8; ++j) {
 #pragma unroll
@@ -153,7 +158,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_forward_tensor
     }
     copy_async_wait<1>();  // values
     __syncthreads();
-    if (!whole) take_out_nonfinite<kDim>(values, o, seen, &found);
+    if (!whole) take_out_nonfinite<kDim, kWindow>(values, o, begin, seen, &found);
     multiply_weights<kDim>(o, scores, values);
     __syncthreads();  // all threads have read the values
     if (base + kKeys <= last)

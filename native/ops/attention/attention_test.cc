@@ -10,15 +10,21 @@ namespace {
 struct Case {
   int64_t heads, kv_heads, head_dim;
   std::vector<int32_t> starts;
+  int64_t window = 0;
   int64_t rows() const { return starts.back(); }
-  AttentionShape shape() const { return {heads, kv_heads, head_dim, 1.0f / std::sqrt(static_cast<float>(head_dim))}; }
+  AttentionShape shape() const {
+    return {heads, kv_heads, head_dim, 1.0f / std::sqrt(static_cast<float>(head_dim)), window};
+  }
 };
 
-// Full and partial key blocks, sequences that cross them, tiles with any number of rows, groups, all kinds of head_dim.
+// Full and partial key blocks, sequences that cross them, tiles with any number of rows, groups, all kinds of head_dim;
+// windows shorter than a tile of rows, than a block, longer than one, and longer than a sequence.
 const Case kCases[] = {
-    {1, 1, 1, {0, 1}},           {2, 1, 4, {0, 3, 3, 8}},   {4, 2, 8, {0, 65}},   {3, 3, 20, {0, 64, 65, 128}},
-    {2, 2, 16, {0, 130}},        {6, 2, 64, {0, 100, 137}}, {4, 1, 80, {0, 70}},  {1, 1, 256, {0, 33}},
-    {14, 1, 33, {0, 0, 75, 75}}, {7, 7, 12, {0, 20, 110}},  {1, 1, 32, {0, 259}},
+    {1, 1, 1, {0, 1}},           {2, 1, 4, {0, 3, 3, 8}},   {4, 2, 8, {0, 65}},       {3, 3, 20, {0, 64, 65, 128}},
+    {2, 2, 16, {0, 130}},        {6, 2, 64, {0, 100, 137}}, {4, 1, 80, {0, 70}},      {1, 1, 256, {0, 33}},
+    {14, 1, 33, {0, 0, 75, 75}}, {7, 7, 12, {0, 20, 110}},  {1, 1, 32, {0, 259}},     {2, 1, 16, {0, 70}, 3},
+    {4, 2, 8, {0, 3, 140}, 2},   {1, 1, 20, {0, 135}, 8},   {6, 2, 64, {0, 137}, 63}, {3, 3, 32, {0, 200}, 64},
+    {4, 1, 33, {0, 9, 150}, 65}, {2, 2, 12, {0, 259}, 100}, {2, 1, 16, {0, 90}, 90},  {2, 1, 80, {0, 67, 134}, 128},
 };
 
 struct Inputs {
@@ -67,21 +73,39 @@ void fill_rows(Tensor& x, int64_t begin, int64_t end, int byte) {
 }  // namespace
 
 TEST_CASE("attention's reference gradients agree with central differences") {
-  const Case c{4, 2, 3, {0, 2, 7}};
+  for (const int64_t window : {0, 3}) {
+    const Case c{4, 2, 3, {0, 2, 7}, window};
+    const auto arena = test_arena();
+    const Inputs in = random_inputs(arena, c, DType::f32, 1.0);
+    const Doubles q = to_doubles(in.q), k = to_doubles(in.k), v = to_doubles(in.v), dout = to_doubles(in.dout);
+    const auto exact = [](double x) { return x; };
+    const auto loss = [&](const Doubles& q, const Doubles& k, const Doubles& v) {
+      const Doubles o = reference_attention<double>(c.shape(), c.starts, q, k, v, dout, exact).o;
+      double sum = 0;
+      for (size_t i = 0; i < o.size(); ++i) sum += o[i] * dout[i];
+      return sum;
+    };
+    const AttentionValues values = reference_attention<double>(c.shape(), c.starts, q, k, v, dout, exact);
+    check_close(values.dq, numeric_gradient([&](const Doubles& x) { return loss(x, k, v); }, q), 1e-7, 1e-8);
+    check_close(values.dk, numeric_gradient([&](const Doubles& x) { return loss(q, x, v); }, k), 1e-7, 1e-8);
+    check_close(values.dv, numeric_gradient([&](const Doubles& x) { return loss(q, k, x); }, v), 1e-7, 1e-8);
+  }
+}
+
+TEST_CASE("a window of all positions has the bits of no window, and one of 1 gives each row its own value") {
   const auto arena = test_arena();
-  const Inputs in = random_inputs(arena, c, DType::f32, 1.0);
-  const Doubles q = to_doubles(in.q), k = to_doubles(in.k), v = to_doubles(in.v), dout = to_doubles(in.dout);
-  const auto exact = [](double x) { return x; };
-  const auto loss = [&](const Doubles& q, const Doubles& k, const Doubles& v) {
-    const Doubles o = reference_attention<double>(c.shape(), c.starts, q, k, v, dout, exact).o;
-    double sum = 0;
-    for (size_t i = 0; i < o.size(); ++i) sum += o[i] * dout[i];
-    return sum;
-  };
-  const AttentionValues values = reference_attention<double>(c.shape(), c.starts, q, k, v, dout, exact);
-  check_close(values.dq, numeric_gradient([&](const Doubles& x) { return loss(x, k, v); }, q), 1e-7, 1e-8);
-  check_close(values.dk, numeric_gradient([&](const Doubles& x) { return loss(q, x, v); }, k), 1e-7, 1e-8);
-  check_close(values.dv, numeric_gradient([&](const Doubles& x) { return loss(q, k, x); }, v), 1e-7, 1e-8);
+  const Case without{4, 2, 16, {0, 70, 200}};
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const Inputs in = random_inputs(arena, without, dtype);
+    on_every_device([&] {
+      Case with = without;
+      with.window = 130;
+      CHECK(same_bits(run(with, in), run(without, in)));
+      const Case own{2, 2, 16, {0, 70, 200}, 1};
+      const Inputs equal = random_inputs(arena, own, dtype);
+      CHECK(testing::same_bits(run(own, equal).o, equal.v));
+    });
+  }
 }
 
 TEST_CASE("attention and its gradients keep the precision rule; a pool of any size gives the same bits") {
@@ -136,16 +160,17 @@ TEST_CASE("only the requested gradients are computed, with the same bits") {
   }
 }
 
-TEST_CASE("a sequence has the same bits alone and packed, for any values of the other sequences") {
+namespace {
+
+void check_packed(const Case& packed) {
   const auto arena = test_arena();
-  const Case packed{6, 3, 24, {0, 67, 68, 68, 201}};
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const Inputs in = random_inputs(arena, packed, dtype);
     on_every_device([&] {
       const Outputs whole = run(packed, in);
       for (size_t s = 0; s + 1 < packed.starts.size(); ++s) {
         const int32_t begin = packed.starts[s], end = packed.starts[s + 1];
-        const Case alone{6, 3, 24, {0, end - begin}};
+        const Case alone{6, 3, 24, {0, end - begin}, packed.window};
         CHECK(same_bits(run(alone, rows_of(arena, in, begin, end)), rows_of(arena, whole, begin, end)));
       }
       Inputs spoilt = rows_of(arena, in, 0, 201);
@@ -158,15 +183,24 @@ TEST_CASE("a sequence has the same bits alone and packed, for any values of the 
   }
 }
 
+}  // namespace
+
+TEST_CASE("a sequence has the same bits alone and packed, for any values of the other sequences") {
+  check_packed({6, 3, 24, {0, 67, 68, 68, 201}});
+  check_packed({6, 3, 24, {0, 67, 68, 68, 201}, 11});
+}
+
 TEST_CASE("attention: on a device, the same bits in every order of threads and blocks") {
   const auto arena = test_arena();
-  const Case c{2, 1, 16, {0, 66, 70}};
-  for (const DType dtype : {DType::f32, DType::bf16}) {
-    const Inputs in = random_inputs(arena, c, dtype);
-    on_every_order([&] {
-      const Outputs got = run(c, in);
-      return std::vector<Tensor>{got.o, got.dq, got.dk, got.dv};
-    });
+  for (const int64_t window : {0, 9}) {
+    const Case c{2, 1, 16, {0, 66, 70}, window};
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const Inputs in = random_inputs(arena, c, dtype);
+      on_every_order([&] {
+        const Outputs got = run(c, in);
+        return std::vector<Tensor>{got.o, got.dq, got.dk, got.dv};
+      });
+    }
   }
 }
 
@@ -183,6 +217,27 @@ TEST_CASE("a row does not see later rows, not even NaN in them") {
         CHECK(testing::same_bits(copy_rows(arena, run(c, spoilt).o, 0, rows), copy_rows(arena, o, 0, rows)));
       }
     });
+  }
+}
+
+TEST_CASE("a row does not see rows before its window, not even NaN in them") {
+  const auto arena = test_arena();
+  for (const int64_t window : {3, 64, 70}) {
+    const Case c{2, 1, 16, {0, 200}, window};
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const Inputs in = random_inputs(arena, c, dtype);
+      on_every_device([&] {
+        const Tensor o = run(c, in).o;
+        for (const int64_t rows : {1, 5, 64, 65, 129}) {
+          Inputs spoilt = rows_of(arena, in, 0, 200);
+          for (Tensor* x : {&spoilt.q, &spoilt.k, &spoilt.v}) fill_rows(*x, 0, rows, 0xff);
+          const Tensor got = run(c, spoilt).o;
+          const int64_t first = rows + window - 1;  // that sees none of them
+          CHECK(testing::same_bits(copy_rows(arena, got, first, 200), copy_rows(arena, o, first, 200)));
+          CHECK(!testing::same_bits(copy_rows(arena, got, first - 1, first), copy_rows(arena, o, first - 1, first)));
+        }
+      });
+    }
   }
 }
 
@@ -215,6 +270,8 @@ TEST_CASE("attention refuses wrong heads, shapes, dtypes, starts and values of a
   CHECK(code(q, k, k, {4, 3, 8, 0.5f}, fine) == "ERR_SHAPE");
   CHECK(code(q, k, k, {4, 0, 8, 0.5f}, fine) == "ERR_SHAPE");
   CHECK(code(q, k, k, {4, 2, 0, 0.5f}, fine) == "ERR_SHAPE");
+  CHECK(code(q, k, k, {4, 2, 8, 0.5f, 1}, fine) == "");
+  CHECK(code(q, k, k, {4, 2, 8, 0.5f, -1}, fine) == "ERR_ARGUMENT");
   CHECK(code(k, k, k, shape, fine) == "ERR_SHAPE");
   CHECK(code(q, q, k, shape, fine) == "ERR_SHAPE");
   CHECK(code(q, k, q, shape, fine) == "ERR_SHAPE");
