@@ -60,7 +60,7 @@ export async function inspectMethod({ values, terminal }: Invocation, method: st
     baseParameters: description.parameterCount,
   });
   terminal.print(`method         ${method}`);
-  for (const [name, value] of Object.entries(config ?? {})) terminal.print(`  ${name.padEnd(13)}${listText(value)}`);
+  for (const [name, value] of Object.entries(config ?? {})) terminal.print(`  ${name.padEnd(12)} ${listText(value)}`);
   terminal.print(`parameters     ${count(parameters)} in ${plural(tensors, "tensor")}, ${bytes(parameters * 4)}`);
   terminal.print(`of the base    ${(100 * share).toPrecision(3)} % of ${count(description.parameterCount)}`);
 }

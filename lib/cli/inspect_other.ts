@@ -69,7 +69,7 @@ export async function inspectOther(
     `adapter        ${join(dir, "")}, written by ${rubricate === null ? "PEFT" : `rubricate ${rubricate}`}`,
   );
   terminal.print(`method         ${kind}`);
-  for (const [name, value] of Object.entries(config)) terminal.print(`  ${name.padEnd(13)}${listText(value)}`);
+  for (const [name, value] of Object.entries(config)) terminal.print(`  ${name.padEnd(12)} ${listText(value)}`);
   terminal.print(`parameters     ${count(parameters)}, ${bytes(parameters * 4)}`);
   const differs = notices.some(({ code }) => code === "RUBRICATE_BASE_MISMATCH");
   const fits = differs ? "which is not this model" : "which fits";
