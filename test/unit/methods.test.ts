@@ -345,7 +345,10 @@ describe("inspect --method", () => {
     [["--method", "red", "--rank", "4"], /no --rank with --method red/],
     [["--rank", "4"], /--rank only with --method/],
     [["--method", "red", "--adapter", "x"], /--model alone with --method/],
-    [["--method", "melora", "--groups", "3"], /a divisor of the widths of q, 4096 and 4096, for --groups but received 3/],
+    [
+      ["--method", "melora", "--groups", "3"],
+      /a divisor of the widths of q, 4096 and 4096, for --groups but received 3/,
+    ],
     [["--method", "bottleneck", "--activation", "relu"], /one of gelu, gelu_tanh, silu/],
     [["--method", "red", "--layers", "32"], /layer numbers from 0 to 31/],
   ])("%j is refused", async (args, message) => {
