@@ -5,7 +5,7 @@
 import { hasBrand } from "../brands";
 import { invalid } from "../errors";
 import type { LanguageModel } from "../model/model";
-import { readArgument } from "../options";
+import { listOf, readArgument } from "../options";
 import type { Adapter } from "./adapter";
 import type { MethodBase } from "./method_base";
 import type { AdapterPlan } from "./plan";
@@ -103,9 +103,8 @@ export function requireCall(value: unknown): MethodCall {
 
 /** @throws RubricateError ERR_ARGUMENT */
 export function requireMethods(value: unknown): readonly MethodFunction[] {
-  const isMethod = (one: unknown) =>
-    typeof one === "function" && (one as { [callBrand]?: boolean })[callBrand] === true;
-  if (!Array.isArray(value) || !value.every(isMethod))
-    throw invalid("methods", "a list of methods that defineMethod returned", value);
-  return value;
+  const what = "a list of methods that defineMethod returned";
+  const given = listOf("methods", what, value as readonly unknown[]);
+  if (!given.every(isFunction)) throw invalid("methods", what, value);
+  return given;
 }
