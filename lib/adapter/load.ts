@@ -1,9 +1,9 @@
 import { resolve } from "node:path";
 import { requireModel } from "../brands";
-import { formatJson, invalid, RubricateError } from "../errors";
+import { formatJson, RubricateError } from "../errors";
 import { isObject, parseJson } from "../files/json";
 import type { LanguageModel } from "../model/model";
-import { pathOf } from "../options";
+import { checkOptions, type OptionNames, pathOf } from "../options";
 import { type LoadAdapterOptions, loadFolder } from "./adapter";
 import { readAdapterText } from "./files";
 import { Ia3Adapter } from "./ia3_adapter";
@@ -18,6 +18,8 @@ export interface LoadAnyAdapterOptions extends LoadAdapterOptions {
   /** Methods of one's own, which `defineMethod` returned, beside those of the package. Default: none. */
   readonly methods?: readonly MethodFunction<never>[];
 }
+
+const optionNames: OptionNames<LoadAnyAdapterOptions> = { allowBaseMismatch: true, onNotice: true, methods: true };
 
 /** The methods of PEFT that can be loaded, by peft_type. */
 const peftMethods: ReadonlyMap<unknown, string> = new Map([
@@ -65,10 +67,8 @@ export async function loadAdapter(
 ): Promise<RedAdapter | LoraAdapter | Ia3Adapter | MethodAdapter> {
   const folder = resolve(pathOf("dir", dir)); // before the working directory can change
   requireModel(model);
-  if (typeof options !== "object" || options === null)
-    throw invalid("the options of loadAdapter", "an object", options);
-  const { methods: given = [], ...others } = options;
-  const own = requireMethods(given);
+  const { methods: given, ...others } = { ...checkOptions(options, optionNames, "loadAdapter") };
+  const own = requireMethods(given ?? []);
   const kind = await methodIn(folder, dir);
   const Class = classes.get(kind);
   if (Class) return Class.fromPretrained(folder, model, others);

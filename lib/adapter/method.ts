@@ -5,6 +5,7 @@
 import { hasBrand } from "../brands";
 import { invalid } from "../errors";
 import type { LanguageModel } from "../model/model";
+import { listOf, readArgument } from "../options";
 import type { Adapter } from "./adapter";
 import type { MethodBase } from "./method_base";
 import type { PeftMethod } from "./peft_method";
@@ -73,8 +74,9 @@ const kindPattern = /^[a-z][a-z0-9_+]{0,31}$/;
 export function defineMethod<Options extends object, Config extends object = Options>(
   method: Method<Options, Config>,
 ): MethodFunction<Options> {
-  const given = typeof method === "object" && method !== null ? method : undefined;
-  if (!given) throw invalid("method", "an object with kind, options, check and plan", method);
+  const what = "an object with kind, options, check and plan";
+  if (typeof method !== "object" || method === null) throw invalid("method", what, method);
+  const given = readArgument("method", what, () => ({ ...method }));
   if (typeof given.kind !== "string" || !kindPattern.test(given.kind))
     throw invalid("kind", 'a name of lower-case letters, digits, "_" and "+", at most 32,', given.kind);
   if (!Array.isArray(given.options) || !given.options.every((name) => typeof name === "string"))
@@ -85,16 +87,18 @@ export function defineMethod<Options extends object, Config extends object = Opt
   const rate = given.learningRate;
   if (rate !== undefined && !(typeof rate === "number" && rate > 0 && Number.isFinite(rate)))
     throw invalid("learningRate", "a positive number", rate);
-  const own = Object.freeze({ ...given }) as unknown as AnyMethod;
+  const own = Object.freeze(given) as unknown as AnyMethod;
   const call = (options: Options = {} as Options): MethodCall =>
     Object.freeze({ [callBrand]: true, kind: own.kind, method: own, options });
   return Object.freeze(Object.assign(call, { kind: own.kind, method: own, [callBrand]: true }));
 }
 
+const isFunction = (value: unknown): value is MethodFunction =>
+  typeof value === "function" && readArgument("method", "a method", () => callBrand in value);
+
 /** @throws RubricateError ERR_ARGUMENT */
 export function requireCall(value: unknown): MethodCall {
-  if (typeof value === "function" && (value as { [callBrand]?: boolean })[callBrand])
-    return (value as unknown as MethodFunction)();
+  if (isFunction(value)) return value();
   if (!hasBrand(value, callBrand))
     throw invalid("method", "a method with its options, such as lora({ rank: 8 }),", value);
   return value as MethodCall;
@@ -102,9 +106,8 @@ export function requireCall(value: unknown): MethodCall {
 
 /** @throws RubricateError ERR_ARGUMENT */
 export function requireMethods(value: unknown): readonly MethodFunction[] {
-  const isMethod = (one: unknown) =>
-    typeof one === "function" && (one as { [callBrand]?: boolean })[callBrand] === true;
-  if (!Array.isArray(value) || !value.every(isMethod))
-    throw invalid("methods", "a list of methods that defineMethod returned", value);
-  return value;
+  const what = "a list of methods that defineMethod returned";
+  const given = listOf("methods", what, value as readonly unknown[]);
+  if (!given.every(isFunction)) throw invalid("methods", what, value);
+  return given;
 }

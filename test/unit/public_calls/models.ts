@@ -157,9 +157,19 @@ export const adapters: Record<string, PublicCall> = {
   loadAdapter: {
     args: (s) => [s.adapterDir, s.model, {}],
     call: (_, args) => api.loadAdapter(...(args as never as [string, api.LanguageModel])),
-    options: () => ({ allowBaseMismatch: true }),
-    takes: { 2: noOptions, allowBaseMismatch: `${missing} true false` },
+    options: () => ({ allowBaseMismatch: true, methods: [api.melora] }),
+    takes: { 2: noOptions, allowBaseMismatch: `${missing} true false`, methods: `${missing} array` },
     codes: fileCodes,
+  },
+  createAdapter: {
+    args: (s) => [s.model, api.red, {}],
+    call: (_, args) => api.createAdapter(...(args as never as [api.LanguageModel, api.MethodCall])),
+    options: () => ({ seed: 3 }),
+    takes: { 2: noOptions, seed: `${withoutNull} zero one` },
+  },
+  defineMethod: {
+    args: () => [{ kind: "own", options: [], check: () => ({}), plan: () => ({}) }],
+    call: (_, args) => void api.defineMethod(...(args as never as [api.Method<object>])),
   },
   "LoraAdapter.create": {
     args: (s) => [s.model, {}],
