@@ -52,7 +52,7 @@ struct AdapterPlan {
     int32_t a = -1, b = -1;                    // [rank, inputs], [outputs, rank]: a low-rank update, both or none
     float factor = 0.0f;
     int32_t own_weight = -1, own_bias = -1;  // [width] each: in place of the norm's own, at least one
-    PlanSteps input, branch, output;         // empty: none
+    PlanSteps input{}, branch{}, output{};   // empty: none
     bool has_steps() const { return !input.empty() || !branch.empty() || !output.empty(); }
     bool scales_input() const { return input_scale >= 0; }
     bool edits() const { return scale >= 0 || bias >= 0; }
@@ -64,7 +64,7 @@ struct AdapterPlan {
   std::vector<Parameter> parameters;
   std::vector<SitePlan> sites;
   int64_t count = 0;  // elements of all parameters
-  PlanConstants constants;
+  PlanConstants constants{};
 
   // constants: the elements of all constants, in their order. Errors: ERR_JSON; ERR_ARGUMENT naming the path in the
   // document; ERR_NOT_FINITE (a constant).

@@ -20,16 +20,12 @@ inline AdapterPlan ia3_plan(const Architecture& architecture, const std::vector<
   };
   for (const int64_t layer : layers) {
     for (const Site site : outputs) {
-      AdapterPlan::SitePlan own;
-      own.layer = layer;
-      own.site = site;
+      AdapterPlan::SitePlan own{.layer = layer, .site = site};
       own.scale = take(site_name(layer, site) + ".scale", site_width(architecture, site));
       plan.sites.push_back(own);
     }
     for (const Site site : inputs) {
-      AdapterPlan::SitePlan own;
-      own.layer = layer;
-      own.site = site;
+      AdapterPlan::SitePlan own{.layer = layer, .site = site};
       own.input_scale = take(site_name(layer, site) + ".input_scale", site_inputs(architecture, site));
       plan.sites.push_back(own);
     }
