@@ -185,7 +185,7 @@ export function configOf(method: AnyMethod, options: object, base: MethodBase): 
   const names = Object.fromEntries(method.options.map((name) => [name, true])) as OptionNames<object>;
   const config: unknown = method.check(checkOptions(options, names, method.kind), base);
   if (!isObject(config)) throw invalid(`the configuration that ${method.kind} checked`, "an object", config);
-  return frozen(JSON.parse(JSON.stringify(config)));
+  return frozen(parseJson(JSON.stringify(config), `the configuration of ${method.kind}`, "ERR_ARGUMENT") as object);
 }
 
 function frozen<T>(value: T): T {

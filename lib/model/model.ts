@@ -21,6 +21,7 @@ import { adapterHandle, checkedIds, type ModelAdapter } from "../model_arguments
 import { type NativeModel, native } from "../native";
 import { type Notice, reportNotices } from "../notices";
 import { checkOptions, functionOf, type OptionNames, pathOf, signalOf } from "../options";
+import type * as tokenizerModule from "../tokenizer/tokenizer";
 import type { Tokenizer } from "../tokenizer/tokenizer";
 import type { Architecture, ModelDescription } from "./architecture";
 import { findCheckpoint } from "./checkpoint_files";
@@ -35,7 +36,7 @@ export type { ModelMemory } from "../binding/model";
 export type { ModelAdapter } from "../model_arguments";
 
 /** Loaded when it is first used: a program that works on token ids needs none of it. */
-const tokenizers = () => require("../tokenizer/tokenizer") as typeof import("../tokenizer/tokenizer");
+const tokenizers = () => require("../tokenizer/tokenizer") as typeof tokenizerModule;
 
 export interface LoadOptions {
   /**

@@ -111,7 +111,10 @@ const rows: Readonly<Record<OptionName, Row>> = {
     flag: "--resume=",
   },
   overwrite: { ...boolean(false), identity: false },
-  method: { ...choice("red", "--method", ["red", "lora", "ia3", "bottleneck", "melora", "full"]), takes: [["red"]] },
+  method: {
+    ...choice("red", "--method", ["red", "lora", "ia3", "bitfit", "norms", "bottleneck", "melora", "full"]),
+    takes: [["red"]],
+  },
   learningRate: {
     default: 0.1,
     identity: true,

@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) layer_norm_forward(Layer
   const int32_t slot = slot_of_row(args.rows, row);
   const float* const weight = vector_of<kOwn>(args.weight, slot, all.weight);
   const float* const bias = vector_of<kOwn>(args.bias, slot, all.bias);
-  if (weight == nullptr) return copy_row<kWhole>(x, y, cols);
+  if (!kOwn && weight == nullptr) return copy_row<kWhole>(x, y, cols);
   float total = 0.0f;
   for_chunks<kChunks>(cols, [&](int k, int64_t column, int64_t left) {
     float v[kRowChunk];
@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(kRowThreads<kChunks>) layer_norm_backward(Laye
   grad.fetch(static_cast<const T*>(all.grad) + row * cols, cols);
   T* const dx = static_cast<T*>(all.dx) + row * cols;
   const float* const weight = vector_of<kOwn>(args.weight, slot_of_row(args.rows, row), all.weight);
-  if (weight == nullptr) return copy_row<kWhole>(grad, dx, cols);
+  if (!kOwn && weight == nullptr) return copy_row<kWhole>(grad, dx, cols);
   x.fetch(static_cast<const T*>(all.x) + row * cols, cols);
   const float mean = all.mean[row], inv = all.inv[row];
   // n and w g of a chunk; w g is 0 beyond the row.
