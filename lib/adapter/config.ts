@@ -90,13 +90,12 @@ export class Fields {
   }
 
   hash(name: string): string {
-    return this.get(
-      name,
-      "64 hexadecimal digits",
-      (value) => typeof value === "string" && /^[0-9a-f]{64}$/.test(value),
-    );
+    return this.get(name, "64 hexadecimal digits", isHash);
   }
 }
+
+/** Whether a field is a SHA-256, in hexadecimal. */
+export const isHash = (value: unknown) => typeof value === "string" && /^[0-9a-f]{64}$/.test(value);
 
 function malformed(where: string, what: string, received: unknown): RubricateError {
   return new RubricateError("ERR_ADAPTER_FORMAT", `Expected ${what} in ${where} but received ${formatJson(received)}`);

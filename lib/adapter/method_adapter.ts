@@ -16,7 +16,13 @@ import type { AdapterOrigin, RedSite } from "./config";
 import { adapterFiles, elementCount, readAdapterText, readAdapterVectors } from "./files";
 import type { AnyMethod } from "./method";
 import { MethodBase } from "./method_base";
-import { parseMethodConfig, requireSizes } from "./method_folder";
+import {
+  hashOfConstants,
+  type MethodFileConfig,
+  parseMethodConfig,
+  requireConstants,
+  requireSizes,
+} from "./method_folder";
 import { type PeftMethod, peftDocument, peftOrigin } from "./peft_method";
 import { type AdapterPlan, sitesOfPlan } from "./plan";
 
@@ -93,12 +99,13 @@ export class MethodAdapter extends Adapter {
     const document = parseJson(text, path, "ERR_ADAPTER_FORMAT");
     if (!isObject(document)) throw new RubricateError("ERR_ADAPTER_FORMAT", `Expected an object in ${path}`);
     const base = methodBase(model);
-    const { origin, config } = method.peft
+    const { origin, config, own } = method.peft
       ? readPeftConfig(method, method.peft, document, path, model, base)
       : readOwnConfig(method, document, path, base);
     const notices = await originNotices(folder, origin, model, takesAny);
     const adapter = MethodAdapter.build(model, method, config, base, notices);
     try {
+      if (own) requireConstants(own, adapter.ownPlan, path);
       const { names, shapes } = adapter.native;
       const stored = names.map((name) => adapter.storedName(name));
       const expected = new Map(stored.map((name, at) => [name, shapes[at]!]));
@@ -143,7 +150,8 @@ export class MethodAdapter extends Adapter {
     const { method: kind, config } = this;
     const origin: AdapterOrigin = { format: 1, base, tokenizer, rubricate: native().version };
     if (this.peft) return adapterFiles(peftDocument(this.peft, config, this.model.description, origin), tensors);
-    const document = { format: 1, kind, config, layers: stacks[0].layers, hidden, base, tokenizer };
+    const constants = hashOfConstants(this.ownPlan);
+    const document = { format: 1, kind, config, layers: stacks[0].layers, hidden, constants, base, tokenizer };
     return adapterFiles({ ...document, rubricate: native().version }, tensors);
   }
 }
@@ -152,6 +160,8 @@ export class MethodAdapter extends Adapter {
 interface ReadConfig {
   readonly origin: AdapterOrigin | undefined;
   readonly config: object;
+  /** Of a folder that is not PEFT's. */
+  readonly own?: MethodFileConfig;
 }
 
 function readOwnConfig(method: AnyMethod, document: JsonObject, path: string, base: MethodBase): ReadConfig {
@@ -159,7 +169,7 @@ function readOwnConfig(method: AnyMethod, document: JsonObject, path: string, ba
     throw new RubricateError("ERR_ADAPTER_FORMAT", `Expected an adapter of ${method.kind} in ${path}`);
   const file = parseMethodConfig(document, path);
   requireSizes(file, path, base.layerCount, base.architecture.hidden);
-  return { origin: file, config: storedConfig(method, file.config, base, path) };
+  return { origin: file, config: storedConfig(method, file.config, base, path), own: file };
 }
 
 function readPeftConfig(

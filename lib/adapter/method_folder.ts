@@ -1,7 +1,9 @@
 /** adapter_config.json of a method without a format of its own: its configuration, and what the adapter was trained with. */
+import { createHash } from "node:crypto";
 import { RubricateError } from "../errors";
 import type { JsonObject } from "../files/json";
-import { type AdapterOrigin, Fields, parseOriginFields } from "./config";
+import { type AdapterOrigin, Fields, isHash, parseOriginFields } from "./config";
+import type { AdapterPlan } from "./plan";
 
 /** Version 1 of the format. The plan is not in the file: it follows from the configuration and the base. */
 export interface MethodFileConfig extends AdapterOrigin {
@@ -10,6 +12,8 @@ export interface MethodFileConfig extends AdapterOrigin {
   /** Of the base: its number of layers, and the width of its residual stream. */
   readonly layers: number;
   readonly hidden: number;
+  /** SHA-256 of the plan's constants, in hexadecimal; null: it has none. */
+  readonly constants: string | null;
 }
 
 const isSize = (value: unknown) => Number.isSafeInteger(value) && (value as number) > 0;
@@ -27,6 +31,7 @@ export function parseMethodConfig(document: JsonObject, path: string): MethodFil
     "config",
     "layers",
     "hidden",
+    "constants",
     "base",
     "tokenizer",
     "rubricate",
@@ -38,6 +43,7 @@ export function parseMethodConfig(document: JsonObject, path: string): MethodFil
     config: fields.get("config", "an object", isRecord),
     layers: fields.get("layers", "a positive integer", isSize),
     hidden: fields.get("hidden", "a positive integer", isSize),
+    constants: fields.get("constants", "64 hexadecimal digits, or null", (value) => value === null || isHash(value)),
     ...parseOriginFields(fields, path),
   };
 }
@@ -48,5 +54,24 @@ export function requireSizes(file: MethodFileConfig, folder: string, layers: num
   throw new RubricateError(
     "ERR_ADAPTER_FORMAT",
     `Expected an adapter for ${layers} layers of width ${hidden} in ${folder} but it is for ${file.layers} of width ${file.hidden}`,
+  );
+}
+
+/** SHA-256 of a plan's constants, in hexadecimal: names, shapes and values. A folder has no constants; their method makes them again. */
+export function hashOfConstants({ constants = [] }: AdapterPlan): string | null {
+  if (constants.length === 0) return null;
+  const hash = createHash("sha256");
+  for (const { name, shape, values } of constants) hash.update(JSON.stringify([name, shape])).update(values);
+  return hash.digest("hex");
+}
+
+/** @throws RubricateError ERR_ADAPTER_FORMAT if the method makes other constants than those that the adapter was trained with */
+export function requireConstants(file: MethodFileConfig, plan: AdapterPlan, path: string): void {
+  const made = hashOfConstants(plan);
+  if (file.constants === made) return;
+  throw new RubricateError(
+    "ERR_ADAPTER_FORMAT",
+    `Expected constants with SHA-256 ${file.constants ?? "null, none,"} from method ${file.kind}, as in ${path}, but it makes ` +
+      `${made ?? "none"}: the adapter was trained with others`,
   );
 }

@@ -89,6 +89,7 @@ describe("a method of one's own", () => {
     expect(Object.keys(document).sort()).toEqual([
       "base",
       "config",
+      "constants",
       "format",
       "hidden",
       "kind",
@@ -100,6 +101,38 @@ describe("a method of one's own", () => {
     expect(loaded.config).toEqual(adapter.config);
     expect(loaded.vectors()).toEqual(adapter.vectors());
     expect(await model.logits(ids, { adapter: loaded })).toEqual(await model.logits(ids, { adapter }));
+  });
+
+  test("refuses a folder that was trained with other constants", async () => {
+    const scaled = (by: number) =>
+      defineMethod({
+        kind: "scaled",
+        options: [],
+        check: () => ({}),
+        plan(_, base) {
+          const builder = new PlanBuilder();
+          const { inputs, outputs, at } = base.linear(0, "q");
+          const matrix = builder.constant("matrix", [1, inputs], new Float32Array(inputs).fill(by));
+          const up = builder.parameter("up", [outputs, 1], 0);
+          builder.site({
+            ...at,
+            branch: [
+              { op: "linear", constant: matrix },
+              { op: "linear", weight: up },
+            ],
+          });
+          return builder.plan;
+        },
+      });
+    const dir = join(home, "constants");
+    await (await createAdapter(model, scaled(1))).savePretrained(dir);
+    await loadAdapter(dir, model, { ...quiet, methods: [scaled(1)] });
+    await expect(loadAdapter(dir, model, { ...quiet, methods: [scaled(2)] })).rejects.toMatchObject({
+      code: "ERR_ADAPTER_FORMAT",
+      message: expect.stringMatching(
+        /Expected constants with SHA-256 [0-9a-f]{64} from method scaled.* makes [0-9a-f]{64}/,
+      ),
+    });
   });
 
   test("trains by its own default learning rate, and resumes", async () => {
@@ -241,6 +274,8 @@ describe("a folder", () => {
     ["with a plan", (document) => ({ ...document, plan: {} }), /no field other than.*"plan"/],
     ["without a width", ({ hidden, ...document }) => document, /a field "hidden"/],
     ["of another width", (document) => ({ ...document, hidden: 64 }), /2 layers of width 48.*of width 64/],
+    ["of constants", (document) => ({ ...document, constants: "0".repeat(64) }), /but it makes none: the adapter was/],
+    ["without a hash", (document) => ({ ...document, constants: 1 }), /64 hexadecimal digits, or null/],
     ["of another format", (document) => ({ ...document, format: 2 }), /1 in .*format but received 2/],
     ["with a wrong option", (document) => ({ ...document, config: { layers: [9] } }), /layer numbers.*\(config in/],
     ["with another option", (document) => ({ ...document, config: { a: 1 } }), /Unknown option "a"/],
