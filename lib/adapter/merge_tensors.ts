@@ -5,7 +5,7 @@ import type { StoredTensor } from "../files/safetensors";
 import { runJob } from "../job";
 import type { ModelDescription } from "../model/architecture";
 import { headName } from "../model/checkpoint_files";
-import { storedDtypes, storedTensors } from "../model/save";
+import { joinedShape, storedDtypes, storedTensors } from "../model/save";
 import type { NativeDtype, NativeMergedPart, NativeModel } from "../native";
 import type { LinearEdit } from "./merge_plan";
 
@@ -47,9 +47,10 @@ export function mergedTensors(
     const merged = parts.map(partOf);
     const first = parts[0]!;
     const own = dtype ?? (specs[first] ?? specs[first.replace(/\.bias$/, ".weight")]!).dtype;
-    const outputs = merged.reduce((sum, { shape }) => sum + shape[0]!, 0);
-    const rows = [outputs, ...merged[0]!.shape.slice(1)];
-    const shape = transposed ? [...rows].reverse() : rows;
+    const shape = joinedShape(
+      merged.map((part) => part.shape),
+      transposed,
+    );
     const bytes = shape.reduce((product, size) => product * size, own === "float32" ? 4 : 2);
     const isVector = shape.length === 1;
     const read = () => model.mergedTensor(merged, own, transposed && !isVector);

@@ -31,14 +31,25 @@ export async function saveModel(
 ): Promise<void> {
   const files = await readCompanions(source);
   const tensors: StoredTensor[] = [];
+  const specs = model.tensorSpecs();
   for (const [name, { parts, transposed }] of storedTensors(names, storage)) {
+    const dtype = storedDtypes[specs[parts[0]!]!.dtype]!;
+    const shape = joinedShape(
+      parts.map((part) => specs[part]!.shape),
+      transposed,
+    );
     const read = () => runJob(() => model.readTensor(parts, transposed));
-    const { dtype, shape } = await read();
-    tensors.push({ name, dtype: storedDtypes[dtype]!, shape, data: async () => (await read()).data });
+    tensors.push({ name, dtype, shape, data: async () => (await read()).data });
   }
   files.push({ name: weightsFile, data: safetensorsPieces(finiteTensors(tensors), { format: "pt" }) });
   const written = files.map(({ name }) => name);
   await writeInto(folder, files, () => staleFiles(folder, written));
+}
+
+/** The shape of tensors one below the other, and of a matrix transposed. */
+export function joinedShape(shapes: readonly (readonly number[])[], transposed: boolean): number[] {
+  const rows = [shapes.reduce((sum, [own]) => sum + own!, 0), ...shapes[0]!.slice(1)];
+  return transposed ? rows.reverse() : rows;
 }
 
 /** Stored tensors by name, each with the canonical ones that it consists of. */
