@@ -303,13 +303,13 @@ const run = (scenario: string) => {
 };
 
 test("a process with an idle engine ends, and one with a request under way waits for it", () => {
-  expect(run("idle")).toEqual({ status: 0, out: "end 5", error: "" });
-  expect(run("awaited")).toEqual({ status: 0, out: "end 6", error: "" });
+  expect(run("idle")).toEqual({ status: 0, out: "end 6", error: "" });
+  expect(run("awaited")).toEqual({ status: 0, out: "end 7", error: "" });
 });
 
 test("a process and a worker end while requests are under way", () => {
   expect(run("exit")).toEqual({ status: 5, out: "", error: "" });
-  expect(run("terminate")).toEqual({ status: 0, out: "end 5", error: "" });
+  expect(run("terminate")).toEqual({ status: 0, out: "end 6", error: "" });
 });
 
 test("what the callback throws is an uncaught exception", () => {

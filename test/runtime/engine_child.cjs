@@ -18,7 +18,7 @@ async function engine() {
     for (let row = 0; row < rows.length; row += 4) {
       const [id, kind, value] = rows.subarray(row, row + 4);
       if (kind === 1) started.taken(id, 1);
-      if (kind >= 4) ends.get(id)(kind === 7 ? failures[value].code : `end ${kind}`);
+      if (kind >= 5) ends.get(id)(kind === 8 ? failures[value].code : `end ${kind}`);
     }
   });
   const ask = (more) => new Promise((resolve) => ends.set(started.submit(request(more)), resolve));

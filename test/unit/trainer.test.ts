@@ -356,7 +356,7 @@ describe("options", () => {
   const [adapter, train] = [RedAdapter.create(model), someExamples(4)];
   test.each<[object, RegExp]>([
     [{ model: {} }, /LanguageModel for model/],
-    [{ adapter: undefined }, /RedAdapter, a LoraAdapter or an Ia3Adapter for adapter/],
+    [{ adapter: undefined }, /RedAdapter, a LoraAdapter, an Ia3Adapter or a MethodAdapter for adapter/],
     [{ method: "full" }, /none with method "full" for adapter/],
     [{ method: "lora" }, /method/],
     [{ learningrate: 1 }, /^Unknown option "learningrate" for Trainer; did you mean learningRate\?$/],
