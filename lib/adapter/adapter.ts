@@ -119,6 +119,11 @@ export abstract class Adapter implements ModelAdapter {
     return this.native;
   }
 
+  /** The name of each parameter in a folder, in the order of the handle's names. @internal */
+  storedNames(): readonly string[] {
+    return [...this.native.names];
+  }
+
   /** The shape of each parameter in a folder, in the order of the handle's names. @internal */
   storedShapes(): readonly (readonly number[])[] {
     return this.native.shapes;

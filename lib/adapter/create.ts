@@ -5,6 +5,7 @@ import { checkOptions, type OptionNames } from "../options";
 import { type Adapter, requireInUse } from "./adapter";
 import { type MethodCall, type MethodFunction, requireCall } from "./method";
 import { MethodAdapter } from "./method_adapter";
+import { methodOf } from "./methods";
 
 /** Options of `createAdapter`. */
 export interface CreateAdapterOptions {
@@ -28,6 +29,9 @@ export async function createAdapter(
 ): Promise<Adapter> {
   requireModel(model);
   const call = requireCall(method);
+  const known = methodOf(call.kind);
+  if ((known !== undefined && known !== call.method) || call.kind === "full")
+    throw invalid("the kind of a method of one's own", "a name that none of this package has", call.kind);
   const { seed = 0 } = checkOptions(options, optionNames, "createAdapter");
   if (!Number.isSafeInteger(seed) || seed < 0) throw invalid("seed", "an integer in [0, 2^53)", seed);
   requireInUse(model);

@@ -23,6 +23,7 @@ import {
   requireConstants,
   requireSizes,
 } from "./method_folder";
+import { planOf, requireJson, requireStable } from "./method_plan";
 import { type PeftMethod, peftDocument, peftOrigin } from "./peft_method";
 import { type AdapterPlan, sitesOfPlan } from "./plan";
 
@@ -63,6 +64,7 @@ export class MethodAdapter extends Adapter {
   static async create(model: LanguageModel, method: AnyMethod, options: object, seed: number): Promise<MethodAdapter> {
     const base = methodBase(model);
     const config = configOf(method, options, base);
+    requireStable(method.kind, config, configOf(method, config, base));
     const adapter = MethodAdapter.build(model, method, config, base);
     try {
       const ofBase = await baseVectors(model, adapter.ownPlan);
@@ -83,7 +85,7 @@ export class MethodAdapter extends Adapter {
     base: MethodBase,
     notices?: readonly Notice[],
   ): MethodAdapter {
-    const plan = method.plan(config, base);
+    const plan = planOf(method, config, base);
     return new MethodAdapter(model, method, config, plan, method.peft, handleOf(model, method, plan), notices);
   }
 
@@ -107,7 +109,7 @@ export class MethodAdapter extends Adapter {
     try {
       if (own) requireConstants(own, adapter.ownPlan, path);
       const { names, shapes } = adapter.native;
-      const stored = names.map((name) => adapter.storedName(name));
+      const stored = adapter.storedNames();
       const expected = new Map(stored.map((name, at) => [name, shapes[at]!]));
       const most = mostBytes(names.length, adapter.parameterCount);
       const dtypes: readonly ReadDtype[] = method.peft ? ["F32", "BF16", "F16"] : ["F32"];
@@ -130,17 +132,18 @@ export class MethodAdapter extends Adapter {
     return this.ownPlan;
   }
 
-  /** The name of a parameter in a folder. */
-  private storedName(parameter: string): string {
-    return this.peft?.nameOf(parameter, this.model.description) ?? parameter;
+  /** @internal */
+  override storedNames(): readonly string[] {
+    return this.native.names.map((name) => this.peft?.nameOf(name, this.model.description) ?? name);
   }
 
   /** @internal */
   override async files(): Promise<FileContents[]> {
     const { names, shapes } = this.native;
     const vectors = this.vectors();
+    const stored = this.storedNames();
     const tensors = names.map((name, at) => ({
-      name: this.storedName(name),
+      name: stored[at]!,
       shape: shapes[at]!,
       values: vectors.get(name)!,
     }));
@@ -194,7 +197,9 @@ const methodBase = ({ description }: LanguageModel) => new MethodBase(descriptio
 export function configOf(method: AnyMethod, options: object, base: MethodBase): object {
   const names = Object.fromEntries(method.options.map((name) => [name, true])) as OptionNames<object>;
   const config: unknown = method.check(checkOptions(options, names, method.kind), base);
-  if (!isObject(config)) throw invalid(`the configuration that ${method.kind} checked`, "an object", config);
+  const where = `the configuration that ${method.kind} checked`;
+  if (!isObject(config)) throw invalid(where, "an object", config);
+  requireJson(config, where, "ERR_ARGUMENT");
   return frozen(parseJson(JSON.stringify(config), `the configuration of ${method.kind}`, "ERR_ARGUMENT") as object);
 }
 
@@ -252,7 +257,10 @@ function* startValues(
     places.set(name, place);
     begin += place.length;
   }
-  for (const [name, own] of method.start?.(plan, config, seed) ?? []) {
+  const given: unknown = method.start ? method.start(plan, config, seed) : [];
+  if (typeof (given as Iterable<unknown> | undefined)?.[Symbol.iterator] !== "function")
+    throw invalid(`the start of method ${method.kind}`, "an iterable of names and values", given, "ERR_PLAN");
+  for (const [name, own] of given as Iterable<readonly [string, Float32Array]>) {
     const place = places.get(name);
     if (!place) throw invalid(`the start values of ${method.kind}`, "names of the plan's parameters", name);
     if (own.length !== place.length)

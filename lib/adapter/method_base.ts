@@ -56,8 +56,13 @@ export class MethodBase {
     return inOrder(given);
   }
 
-  /** The linear layer at a site. */
+  /**
+   * The linear layer at a site.
+   * @throws RubricateError ERR_ARGUMENT
+   */
   linear(layer: number, site: RedSite): LinearSite {
+    if (!this.siteNames.includes(site)) throw invalid("site", `one of ${this.siteNames.join(", ")}`, site);
+    checkedLayers([layer], this.layerCount);
     return { ...linearAt(this.architecture, layer, site), at: { layer, site: nativeSites[site] } };
   }
 }

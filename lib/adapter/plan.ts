@@ -106,9 +106,9 @@ export class PlanBuilder {
     return this.parameters.push({ name, shape: [width], start: 0, decays: false, ofBase: true }) - 1;
   }
 
-  /** The index of a new constant. */
+  /** The index of a new constant; its values are copied. */
   constant(name: string, shape: readonly number[], values: Float32Array): number {
-    return this.constants.push({ name, shape, values }) - 1;
+    return this.constants.push({ name, shape, values: new Float32Array(values) }) - 1;
   }
 
   site(plan: SitePlan): void {

@@ -17,6 +17,7 @@ import type { GenerationPiece, GenerationResult } from "../generate/result";
 import type { ScoreOptions, ScoreResult } from "../generate/scoring";
 import type { IteratedOnly } from "../generators";
 import { Callback, runJob, throwIfAborted } from "../job";
+import { lazily } from "../lazily";
 import { adapterHandle, checkedIds, type ModelAdapter } from "../model_arguments";
 import { type NativeModel, native } from "../native";
 import { type Notice, reportNotices } from "../notices";
@@ -36,7 +37,7 @@ export type { ModelMemory } from "../binding/model";
 export type { ModelAdapter } from "../model_arguments";
 
 /** Loaded when it is first used: a program that works on token ids needs none of it. */
-const tokenizers = () => require("../tokenizer/tokenizer") as typeof tokenizerModule;
+const tokenizers = lazily(() => require("../tokenizer/tokenizer") as typeof tokenizerModule);
 
 export interface LoadOptions {
   /**

@@ -15,6 +15,8 @@ export interface Trainee {
   /** Slot of its sequences in a batch. */
   readonly slot: 0 | 1;
   readonly names: readonly string[];
+  /** The same in files. */
+  readonly storedNames: readonly string[];
   readonly shapes: readonly (readonly number[])[];
   /** Trainable numbers. */
   readonly count: number;
@@ -74,9 +76,10 @@ class AdapterTrainee implements Trainee {
   readonly shapes: readonly (readonly number[])[];
   readonly count: number;
 
-  /** @param shapes those of its folder, which is in a checkpoint */
+  /** @param storedNames and shapes: those of its folder, which is in a checkpoint */
   constructor(
     readonly parameters: NativeAdapter,
+    readonly storedNames: readonly string[],
     shapes: readonly (readonly number[])[],
   ) {
     this.names = [...parameters.names];
@@ -117,11 +120,13 @@ class AdapterTrainee implements Trainee {
 class WeightsTrainee implements Trainee {
   readonly slot = 0;
   readonly names: readonly string[];
+  readonly storedNames: readonly string[];
   readonly shapes: readonly (readonly number[])[];
   readonly count: number;
 
   constructor(readonly parameters: NativeParameters) {
     this.names = [...parameters.names];
+    this.storedNames = this.names;
     this.shapes = parameters.shapes.map((shape) => [...shape]);
     this.count = this.shapes.reduce((sum, shape) => sum + elementCount(shape), 0);
   }
@@ -206,7 +211,10 @@ export async function traineeOf(
 ): Promise<{ trainee: Trainee; base: BaseFingerprint }> {
   const vectors = adapterHandle(adapter, model);
   if (vectors)
-    return { trainee: new AdapterTrainee(vectors, adapter!.storedShapes()), base: await model.fingerprint() };
+    return {
+      trainee: new AdapterTrainee(vectors, adapter!.storedNames(), adapter!.storedShapes()),
+      base: await model.fingerprint(),
+    };
   await requireCompanions(model.dir); // otherwise training could end with a model that cannot be saved
   const handle = model.native;
   let making = trainable.get(handle);
@@ -219,9 +227,9 @@ export async function traineeOf(
   return { trainee: new WeightsTrainee(parameters), base };
 }
 
-/** Values for writing, in the order of the trainee's names. */
+/** Values for writing, in the order of the trainee's names, under those of files. */
 export function storedTensors(trainee: Trainee, values: readonly Float32Array[]): StoredTensor[] {
-  return trainee.names.map((name, index) => ({
+  return trainee.storedNames.map((name, index) => ({
     name,
     dtype: "F32",
     shape: trainee.shapes[index]!,
@@ -234,7 +242,7 @@ export function storedTensors(trainee: Trainee, values: readonly Float32Array[])
  * @throws RubricateError ERR_CHECKPOINT naming the tensor that is missing, extra or of another shape
  */
 export function valuesOf(trainee: Trainee, tensors: ReadonlyMap<string, ReadTensor>, where: string): Float32Array[] {
-  const values = trainee.names.map((name, index) => {
+  const values = trainee.storedNames.map((name, index) => {
     const tensor = tensors.get(name);
     const shape = trainee.shapes[index]!;
     if (!tensor) throw new RubricateError("ERR_CHECKPOINT", `Expected a tensor ${name} in ${where} but found none`);

@@ -29,7 +29,8 @@ function writeBundleCheck() {
 
 /**
  * `require("rubricate")` loads a module when one of its names is first used: a program that only trains needs half of them, and
- * the code of the others would take megabytes of its heap. An `import` reads all names, and so loads all.
+ * the code of the others would take megabytes of its heap. An `import` reads all names, and so loads all. So does Jest: it
+ * replaces its modules between tests, and what is loaded later would be another copy.
  */
 function loadLazily() {
   const path = join(dist, "index.js");
@@ -41,13 +42,15 @@ function loadLazily() {
       return "";
     },
   );
-  const lazy = withoutLoads.replace(
-    /return (\w+)\.(\w+);/g,
-    (_, module, name) => `return ${calls.get(module)}.${name};`,
-  );
+  const modules = [...calls.keys()];
+  const load = (module) => (calls.has(module) ? `(m${modules.indexOf(module)} ??= ${calls.get(module)})` : undefined);
+  const lazy = withoutLoads.replace(/return (\w+)\.(\w+);/g, (_, module, name) => `return ${load(module)}.${name};`);
   if (calls.size === 0 || /undefined\.|_\d+\b/.test(lazy))
     throw new Error(`Expected "var NAME = require(...)" and getters in ${path}, as TypeScript writes them`);
-  writeFileSync(path, lazy);
+  const variables = `let ${modules.map((_, at) => `m${at}`).join(", ")};`;
+  const atOnce =
+    "if (process.env.JEST_WORKER_ID !== undefined) for (const name of Object.keys(exports)) void exports[name];";
+  writeFileSync(path, `${lazy.trimEnd()}\n${variables}\n${atOnce}\n`);
 }
 
 /** An ES module that re-exports the CommonJS module by name, so that there is one copy of every class. */

@@ -156,6 +156,14 @@ describe("a method of one's own", () => {
   });
 });
 
+/** A plan whose parameters have these names. */
+function named(...names: string[]) {
+  const builder = new PlanBuilder();
+  for (const [layer, name] of names.entries())
+    builder.site({ layer, site: "down_proj", bias: builder.parameter(name, [model.architecture.hidden], 0) });
+  return builder.plan;
+}
+
 const broken = (changes: Partial<Method<ShiftOptions, Required<ShiftOptions>>>) =>
   defineMethod({ ...shiftMethod, ...changes });
 
@@ -169,6 +177,79 @@ test.each<[string, MethodFunction<ShiftOptions>, ShiftOptions, string, RegExp]>(
     {},
     "ERR_ARGUMENT",
     /an object for the configuration/,
+  ],
+  ...(
+    [
+      ["NaN", { size: Number.NaN }],
+      ["a map", { size: 1, more: new Map() }],
+      ["an array of another kind", { size: new Float32Array(1) }],
+      ["a function", { size: () => 1 }],
+      ["a promise", Promise.resolve({ size: 1 })],
+    ] as const
+  ).map(([name, config]): [string, MethodFunction<ShiftOptions>, ShiftOptions, string, RegExp] => [
+    `a configuration with ${name}`,
+    broken({ check: () => config as never }),
+    {},
+    "ERR_ARGUMENT",
+    name === "a promise"
+      ? /null, true, false, a finite number.* for the configuration that shift checked but/
+      : /a finite number.*checked, (size|more)/,
+  ]),
+  [
+    "a configuration that another check changes",
+    broken({ check: ({ size = 0 }) => ({ size: size + 1, sites: ["ffn"], layers: [0] }) }),
+    {},
+    "ERR_ARGUMENT",
+    /if it is checked again for the configuration that shift checked/,
+  ],
+  [
+    "the kind of another method",
+    broken({ kind: "lora" }),
+    {},
+    "ERR_ARGUMENT",
+    /no name|a name that none of this package has/,
+  ],
+  ...(
+    [
+      ["no plan", () => undefined, /lists of parameters and sites for the plan of method shift/],
+      ["a promise of a plan", async () => new PlanBuilder().plan, /lists of parameters and sites/],
+      [
+        "two parameters of one name",
+        () => named("a", "a"),
+        /a name of its own for each for the parameters of method shift but received "a"/,
+      ],
+      ["a parameter without a name", () => named(""), /1 to 256 characters/],
+      ["a name that files cannot have", () => named("__metadata__"), /not "__metadata__"/],
+      [
+        "a big integer",
+        () => ({ ...named("a"), sites: [{ layer: 0n }] }),
+        /for the plan of method shift, sites, 0, layer/,
+      ],
+      [
+        "constants of another kind",
+        () => ({ ...named("a"), constants: [{ name: "c", shape: [1, 2], values: [1, 2] }] }),
+        /a Float32Array of 2 for the constant c/,
+      ],
+      [
+        "constants of another length",
+        () => ({ ...named("a"), constants: [{ name: "c", shape: [1, 2], values: new Float32Array(3) }] }),
+        /a Float32Array of 2/,
+      ],
+      ["a start without values", undefined, /an iterable of names and values for the start of method shift/],
+    ] as const
+  ).map(([name, plan, message]): [string, MethodFunction<ShiftOptions>, ShiftOptions, string, RegExp] => [
+    name,
+    broken(plan ? { plan: plan as never } : { start: (async () => {}) as never }),
+    {},
+    "ERR_PLAN",
+    message,
+  ]),
+  [
+    "a site that there is none of",
+    broken({ plan: (_, base) => base.linear(0, "zzz" as never) as never }),
+    {},
+    "ERR_ARGUMENT",
+    /one of .*ffn.* for site but received "zzz"/,
   ],
   [
     "a plan of another width",

@@ -16,6 +16,7 @@ import { Random } from "../../lib/data/random";
 import { float32Values, readSafetensors } from "../../lib/files/safetensors";
 import { LanguageModel } from "../../lib/model/model";
 import { MultiTrainer } from "../../lib/train/multi_trainer";
+import { Trainer } from "../../lib/train/trainer";
 import { examplesOf, expectedOf, folderOf, loadFixture } from "../parity/fixtures";
 import { runCli } from "./cli_support";
 
@@ -204,4 +205,22 @@ test("trained together in one step, each has the bits of training alone", async 
   };
   const together = await trained(methods);
   for (const [at, call] of methods.entries()) expect((await trained([call]))[0]).toEqual(together[at]);
+});
+
+test.each<[string, string, MethodCall]>([
+  ["LN tuning", "gqa", norms()],
+  ["BitFit", "gpt2", bitfit()],
+])("a run of %s resumes with the bits of one that was not stopped", async (_, fixture, method) => {
+  using model = await loadFixture(fixture);
+  const train = expectedOf(fixture).training.batches.flatMap((step) => step.flatMap(examplesOf));
+  const trained = async (outputDir: string, stop?: number, resume = false) => {
+    const adapter = await createAdapter(model, method);
+    const options = { batchSize: 4, maxSteps: 4, checkpointEverySteps: 1, loggers: [] };
+    for await (const event of new Trainer({ model, adapter, train, outputDir, resume, ...options }).run())
+      if (event.type === "checkpoint" && event.step === stop) break;
+    return adapter.vectors();
+  };
+  const whole = await trained(join(home, `${fixture}-whole`));
+  await trained(join(home, `${fixture}-parts`), 2);
+  expect(await trained(join(home, `${fixture}-parts`), undefined, true)).toEqual(whole);
 });

@@ -21,8 +21,22 @@ test("require loads a module when one of its names is first used", () => {
     const trainer = [typeof rubricate.Trainer, Object.keys(require.cache).some((path) => path.includes("/template/"))];
     const missing = Object.keys(rubricate).filter((name) => rubricate[name] === undefined);
     console.log(JSON.stringify({ atFirst, trainer, missing, isMore: loaded() > atFirst }));`;
-  const output = execFileSync(process.execPath, ["-e", program], { encoding: "utf8" });
+  const { JEST_WORKER_ID: _, ...env } = process.env;
+  const output = execFileSync(process.execPath, ["-e", program], { encoding: "utf8", env });
   expect(JSON.parse(output)).toEqual({ atFirst: 1, trainer: ["function", false], missing: [], isMore: true });
+});
+
+test("under Jest, which replaces modules between tests, all are loaded at once", () => {
+  const program = `
+    const rubricate = require(${JSON.stringify(join(root, "dist", "index.js"))});
+    const loaded = Object.keys(require.cache).length;
+    const before = rubricate.LanguageModel;
+    for (const path of Object.keys(require.cache)) delete require.cache[path];
+    for (const name of Object.keys(rubricate)) void rubricate[name];
+    console.log(JSON.stringify([loaded > 50, Object.keys(require.cache).length, rubricate.LanguageModel === before]));`;
+  const env = { ...process.env, JEST_WORKER_ID: "1" };
+  const output = execFileSync(process.execPath, ["-e", program], { encoding: "utf8", env });
+  expect(JSON.parse(output)).toEqual([true, 0, true]);
 });
 
 describe("what is packed", () => {

@@ -1,0 +1,72 @@
+/** What a method's functions return, checked before anything is made of it: a method may be a user's, in JavaScript. */
+import { formatJson, invalid } from "../errors";
+import { isObject } from "../files/json";
+import { elementCount } from "./files";
+import type { AnyMethod } from "./method";
+import type { MethodBase } from "./method_base";
+import type { AdapterPlan } from "./plan";
+
+const mostDepth = 64;
+const isFloat32 = (value: unknown): value is Float32Array =>
+  Object.prototype.toString.call(value) === "[object Float32Array]";
+const isShape = (value: unknown): value is readonly number[] =>
+  Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size > 0);
+/** A name that a safetensors file can have. */
+const isName = (value: unknown): value is string =>
+  typeof value === "string" && /^[^\0]{1,256}$/.test(value) && value !== "__metadata__";
+
+/**
+ * The method's plan. The core checks sites, steps and shapes; this checks what the core does not see.
+ * @throws RubricateError ERR_PLAN
+ */
+export function planOf(method: AnyMethod, config: object, base: MethodBase): AdapterPlan {
+  const whose = `of method ${method.kind}`;
+  const plan: unknown = method.plan(config, base);
+  const { parameters, sites, constants = [] } = (isObject(plan) ? plan : {}) as Partial<AdapterPlan>;
+  if (!Array.isArray(parameters) || !Array.isArray(sites) || !Array.isArray(constants))
+    throw invalid(`the plan ${whose}`, "an object with lists of parameters and sites", plan, "ERR_PLAN");
+  requireJson({ ...(plan as AdapterPlan), constants: undefined }, `the plan ${whose}`, "ERR_PLAN");
+  const names = new Set<string>();
+  for (const parameter of parameters as readonly unknown[]) {
+    const name = isObject(parameter) ? parameter.name : undefined;
+    const what = 'a string of 1 to 256 characters, not "__metadata__"';
+    if (!isName(name)) throw invalid(`the name of a parameter ${whose}`, what, name, "ERR_PLAN");
+    if (names.has(name)) throw invalid(`the parameters ${whose}`, "a name of its own for each", name, "ERR_PLAN");
+    names.add(name);
+  }
+  for (const constant of constants as readonly unknown[]) {
+    const { name, shape, values } = isObject(constant) ? constant : {};
+    if (!isName(name) || !isShape(shape))
+      throw invalid(`a constant ${whose}`, "a name and a shape", constant, "ERR_PLAN");
+    if (!isFloat32(values) || values.length !== elementCount(shape))
+      throw invalid(`the constant ${name} ${whose}`, `a Float32Array of ${elementCount(shape)}`, values, "ERR_PLAN");
+  }
+  return plan as AdapterPlan;
+}
+
+/**
+ * Whether a value is what JSON can hold: it is written into a folder, or given to the core.
+ * @throws RubricateError naming the field
+ */
+export function requireJson(value: unknown, where: string, code: "ERR_ARGUMENT" | "ERR_PLAN", depth = 0): void {
+  const what = "null, true, false, a finite number, a string, or a list or object of these";
+  if (value === null || typeof value === "boolean" || typeof value === "string") return;
+  if (typeof value === "number" && Number.isFinite(value)) return;
+  if (typeof value !== "object" || depth > mostDepth || !isPlain(value)) throw invalid(where, what, value, code);
+  for (const [name, own] of Object.entries(value))
+    if (own !== undefined || Array.isArray(value)) requireJson(own, `${where}, ${name}`, code, depth + 1);
+}
+
+function isPlain(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return Array.isArray(value) || prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+/**
+ * Whether checking a configuration again leaves it as it is, as loading a folder needs.
+ * @throws RubricateError ERR_ARGUMENT
+ */
+export function requireStable(kind: string, config: object, again: object): void {
+  if (formatJson(again) !== formatJson(config))
+    throw invalid(`the configuration that ${kind} checked`, `${formatJson(config)} if it is checked again`, again);
+}
