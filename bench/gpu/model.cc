@@ -144,6 +144,17 @@ class Decoding {
 
 double gibibytes(int64_t bytes) { return static_cast<double>(bytes) / static_cast<double>(1 << 30); }
 
+// Operations of a RED step: the matmuls and the causal half of attention, forward, and backward down to the first edit,
+// without gradients of the frozen weights. Recomputation is not counted.
+double operations_of(const LlamaShape& shape, int64_t tokens, int64_t length) {
+  const auto d = static_cast<double>(shape.hidden), layers = static_cast<double>(shape.layers);
+  const double linear = 2.0 * (4.0 * d * d + 3.0 * d * static_cast<double>(shape.feed_forward));
+  const double head = 2.0 * d * static_cast<double>(shape.vocabulary);
+  const double attention = 2.0 * d * static_cast<double>(length);  // 4 a pair and component, and 10 backward
+  return static_cast<double>(tokens) *
+         (layers * (linear + attention) + (layers - 1.0) * (linear + 2.5 * attention) + 2.0 * head);
+}
+
 // One row of the table; false if memory ran out.
 bool time_batch(const Run& run, Results& results, Model& model, int64_t batch, bool recompute) {
   const int64_t tokens = batch * length_of(run);
@@ -159,10 +170,12 @@ bool time_batch(const Run& run, Results& results, Model& model, int64_t batch, b
     }
     const double rate = static_cast<double>(tokens) / median(seconds);
     const double peak = gibibytes(run.device.memory().peak);
-    std::printf("%5ld %9s %10.1f %10.1f %9.5f %9.5f %9.2f\n", static_cast<long>(batch), recompute ? "yes" : "no", rate,
-                1e3 * median(seconds), losses.front(), losses.back(), peak);
+    const double teraflops = 1e-12 * operations_of(shape_of(run), tokens, length_of(run)) / median(seconds);
+    std::printf("%5ld %9s %10.1f %10.1f %9.1f %9.5f %9.5f %9.2f\n", static_cast<long>(batch), recompute ? "yes" : "no",
+                rate, 1e3 * median(seconds), teraflops, losses.front(), losses.back(), peak);
     row.insert(row.end(), {{"tokensPerSecond", rate},
                            {"milliseconds", 1e3 * median(seconds)},
+                           {"teraflops", teraflops},
                            {"firstLoss", losses.front()},
                            {"lastLoss", losses.back()},
                            {"peakGiB", peak}});
@@ -181,8 +194,8 @@ bool time_batch(const Run& run, Results& results, Model& model, int64_t batch, b
 void time_training(const Run& run) {
   Results results(run.out);
   const auto model = RandomWeights(shape_of(run)).on_device(run);
-  std::printf("%5s %9s %10s %10s %9s %9s %9s   training, %ld tokens a sequence\n", "batch", "recompute", "tokens/s",
-              "ms", "loss", "last", "peak GiB", static_cast<long>(length_of(run)));
+  std::printf("%5s %9s %10s %10s %9s %9s %9s %9s   training, %ld tokens a sequence\n", "batch", "recompute", "tokens/s",
+              "ms", "TFLOP/s", "loss", "last", "peak GiB", static_cast<long>(length_of(run)));
   for (const int64_t batch : training_batches(run))
     if (!time_batch(run, results, *model, batch, false) && !time_batch(run, results, *model, batch, true)) break;
 }

@@ -75,21 +75,30 @@ void time_providers(const Run& run, EventClock& clock, const Told& tell, const c
   force_matmul_setting(before);
 }
 
-// m rows of activations, k inputs and n outputs of a weight. By layout: the forward, the gradient of the input (with k
-// and n swapped) and the gradient of the weight (which sums over m).
+struct Sizes {
+  int64_t m, n, k;
+};
+
+// Of the product [m, n] over k that a layout computes.
+Sizes sizes_of(const Layout& layout, const Sizes& of_forward) {
+  const auto [m, n, k] = of_forward;
+  if (layout.a_transposed) return {n, k, m};
+  return layout.b_transposed ? of_forward : Sizes{m, k, n};
+}
+
+// m rows of activations, k inputs and n outputs of a weight. By layout: the forward, [m, n] over k; the gradient of the
+// input, [m, k] over n; and the gradient of the weight, [n, k] over m.
 void time_matmuls(const Run& run, EventClock& clock, const Told& tell, DType dtype) {
   const std::vector<Layout> layouts = {{"matmul forward", false, true},
                                        {"matmul input gradient", false, false},
                                        {"matmul weight gradient", true, false}};
-  struct Sizes {
-    int64_t m, n, k;
-  };
   std::vector<Sizes> all = {
       {4096, 4096, 4096}, {16384, 4096, 4096}, {16384, 11008, 4096}, {16384, 4096, 11008}, {1024, 11008, 4096}};
   if (run.rehearse) all = {{64, 48, 40}};
-  for (const auto& [m, n, k] : all)
+  for (const Sizes& sizes : all)
     for (const Layout& layout : layouts) {
       if (!run.wants(layout.name)) continue;
+      const auto [m, n, k] = sizes_of(layout, sizes);
       const Tensor a = random_on_device(run, {m, k}, dtype, 1), b = random_on_device(run, {n, k}, dtype, 2);
       const DType result = layout.a_transposed ? DType::f32 : dtype;
       MatmulArgs args;

@@ -1,5 +1,6 @@
 // The plug-in's two functions: a table of calls for memory, streams, events and device info, and kernels by name.
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -45,6 +46,13 @@ int32_t attribute(int32_t device, cudaDeviceAttr which, int* value) {
   return RUBRICATE_OK;
 }
 
+// RUBRICATE_MULTIPROCESSORS, for tests: some kernels are chosen by the size of the device. 0: not set.
+int32_t claimed_multiprocessors() {
+  const char* const text = std::getenv("RUBRICATE_MULTIPROCESSORS");
+  const long value = text != nullptr ? std::strtol(text, nullptr, 10) : 0;
+  return value > 0 && value <= 1024 ? static_cast<int32_t>(value) : 0;
+}
+
 int32_t info(int32_t device, RubricateDeviceInfo* info) {
   *info = {};
   cudaDeviceProp properties;
@@ -56,7 +64,8 @@ int32_t info(int32_t device, RubricateDeviceInfo* info) {
   if (const int32_t status = attribute(device, cudaDevAttrMultiProcessorCount, &multiprocessors)) return status;
   if (const int32_t status = attribute(device, cudaDevAttrMaxSharedMemoryPerBlockOptin, &shared)) return status;
   info->capability = 10 * major + minor;
-  info->multiprocessors = multiprocessors;
+  const int32_t claimed = claimed_multiprocessors();
+  info->multiprocessors = claimed > 0 ? claimed : multiprocessors;
   info->block_shared_bytes = shared;
   size_t free = 0, total = 0;
   RUBRICATE_RETURN_FAILURE(cudaSetDevice(device));
