@@ -19,6 +19,11 @@ JobControl control() { return {nullptr, {}, device_arena()}; }
 
 const TinyConfig kPlain{.bias = true, .plain = true};
 
+std::vector<std::pair<TinyConfig, DType>> cases() {
+  if (few_cases()) return {{kPlain, DType::bf16}};
+  return {{{}, DType::f32}, {{}, DType::bf16}, {kPlain, DType::f32}, {kPlain, DType::bf16}};
+}
+
 // RED, LoRA, LoRA of another rank at other sites, RED at one site, (IA)3, scales of all sites' inputs, own norms, own biases,
 // and steps of outputs, branches and inputs. The two of LoRA are neighbours in a batch.
 std::vector<std::shared_ptr<Adapter>> some_adapters(const Model& model) {
@@ -112,15 +117,13 @@ void check_serving(const TinyConfig& config, DType dtype) {
 
 TEST_CASE("adapters of several methods train in one step with the bits of each alone") {
   on_every_path([] {
-    for (const TinyConfig& config : {TinyConfig{}, kPlain})
-      for (const DType dtype : {DType::f32, DType::bf16}) check_training(config, dtype);
+    for (const auto& [config, dtype] : cases()) check_training(config, dtype);
   });
 }
 
 TEST_CASE("an engine answers for adapters of several methods and the base in one step as forwards of the whole do") {
   on_every_path([] {
-    for (const TinyConfig& config : {TinyConfig{}, kPlain})
-      for (const DType dtype : {DType::f32, DType::bf16}) check_serving(config, dtype);
+    for (const auto& [config, dtype] : cases()) check_serving(config, dtype);
   });
 }
 
