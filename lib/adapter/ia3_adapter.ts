@@ -25,8 +25,9 @@ import {
 import { ia3Plan, storedShape } from "./ia3_plan";
 import { isModuleChoice, modulesOf } from "./lora_config";
 import { sitesOf } from "./lora_plan";
-import { readPeftDocument, requireGateFor, withParametersOf } from "./peft_folder";
+import { readPeftDocument, requireGateFor } from "./peft_folder";
 import type { AdapterPlan } from "./plan";
+import { peftDtypes, withParametersOf } from "./read_parameters";
 
 export interface Ia3AdapterOptions {
   /** The linear layers to scale, or "all-linear". Default: ["k_proj", "v_proj", "down_proj"], as in the paper. */
@@ -128,7 +129,11 @@ export class Ia3Adapter extends Adapter {
         `Expected target_modules in layers 0 to ${count - 1}, all of the model, in ${path} but received those of layers ${formatJson(layers)}`,
       );
     requireGateFor(targetModules, folder, model);
-    return withParametersOf(Ia3Adapter.build(model, { targetModules, feedforwardModules }, notices), folder);
+    return withParametersOf(
+      Ia3Adapter.build(model, { targetModules, feedforwardModules }, notices),
+      folder,
+      peftDtypes,
+    );
   }
 
   /** @internal */

@@ -3,7 +3,6 @@ import { requireModel } from "../brands";
 import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
 import type { FileContents } from "../files/atomic";
-import { limits } from "../limits";
 import { type Architecture, hasGate } from "../model/architecture";
 import type { LanguageModel } from "../model/model";
 import { type NativeAdapter, native } from "../native";
@@ -25,8 +24,10 @@ import {
 } from "./lora_config";
 import { loraPlan, loraStart, sitesOf } from "./lora_plan";
 import { checkedLayers } from "./method_base";
-import { readPeftDocument, requireGateFor, withParametersOf } from "./peft_folder";
+import { checkedAlpha, checkedOption, rankKind } from "./method_options";
+import { readPeftDocument, requireGateFor } from "./peft_folder";
 import type { AdapterPlan } from "./plan";
+import { peftDtypes, withParametersOf } from "./read_parameters";
 
 export interface LoraAdapterOptions {
   /** Rows of A and columns of B, 1 to 8,192. Default: 8. */
@@ -55,10 +56,8 @@ const optionNames: OptionNames<LoraAdapterOptions> = {
 /** The configuration of options whose names were checked. @throws RubricateError ERR_ARGUMENT */
 export function loraConfigOf(given: Omit<LoraAdapterOptions, "seed">, architecture: Architecture): LoraAdapterConfig {
   const { rank = 8, alpha = 8, targetModules: modules = ["q_proj", "v_proj"], layers = "all" } = given;
-  if (!Number.isInteger(rank) || rank < 1 || rank > limits.mostLoraRank)
-    throw invalid("rank", `an integer from 1 to ${limits.mostLoraRank}`, rank);
-  if (typeof alpha !== "number" || !(alpha > 0 && alpha <= limits.maxPositive))
-    throw invalid("alpha", `a number above 0, at most ${limits.maxPositive}`, alpha);
+  checkedOption("rank", rankKind, rank);
+  checkedAlpha(alpha);
   const moduleList = `"all-linear" or some of ${loraModules.join(", ")}, each once`;
   const targetModules = typeof modules === "string" ? modules : listOf("targetModules", moduleList, modules);
   if (!isModuleChoice(targetModules)) throw invalid("targetModules", moduleList, modules);
@@ -160,6 +159,7 @@ export class LoraAdapter extends Adapter {
     return withParametersOf(
       LoraAdapter.build(model, { rank, alpha, targetModules, layers, rankStabilized }, notices),
       folder,
+      peftDtypes,
     );
   }
 

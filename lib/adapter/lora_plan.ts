@@ -1,10 +1,10 @@
 /** LoRA's plan (Hu et al., arXiv 2106.09685): at each site y += factor * B (A x), with PEFT's names. */
-import { Random } from "../data/random";
 import type { Architecture } from "../model/architecture";
 import type { Steps } from "../steps";
 import { nativeSites, redSites } from "./config";
 import { type LoraAdapterConfig, type LoraModule, loraFactor } from "./lora_config";
 import { type AdapterPlan, inOrder, linearAt, PlanBuilder } from "./plan";
+import { fillUniform } from "./start";
 
 /** A parameter's name before ".lora_A.weight": PEFT wraps the model (base_model.model), which has a stack (model). */
 const prefix = "base_model.model.model.";
@@ -29,9 +29,6 @@ export function loraPlan(architecture: Architecture, config: LoraAdapterConfig):
 /** Distinguishes these numbers from others of the same seed. */
 const stream = 0x4c6f5241;
 
-/** Numbers drawn per step. */
-const portion = 1 << 12;
-
 /**
  * The values of a new adapter: A as PEFT and torch.nn.Linear draw it, kaiming_uniform with a = sqrt(5), which is uniform in
  * [-1, 1) / sqrt(inputs); B is 0, so that the adapter changes nothing. The i-th parameter has its own stream of the seed.
@@ -42,14 +39,8 @@ export function* loraStart({ parameters }: AdapterPlan, seed: number): Steps<Flo
   let start = 0;
   for (const [index, { name, shape }] of parameters.entries()) {
     const end = start + shape[0]! * shape[1]!;
-    if (name.endsWith(".lora_A.weight")) {
-      const random = new Random(seed, [stream, index]);
-      const bound = 1 / Math.sqrt(shape[1]!);
-      for (let at = start; at < end; at++) {
-        values[at] = (random.uint32() / 2 ** 31 - 1) * bound;
-        if (at % portion === 0) yield;
-      }
-    }
+    if (name.endsWith(".lora_A.weight"))
+      yield* fillUniform(values.subarray(start, end), 1 / Math.sqrt(shape[1]!), seed, [stream, index]);
     start = end;
   }
   return values;

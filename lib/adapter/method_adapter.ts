@@ -1,9 +1,9 @@
 import { basename } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { markCopy } from "../copies";
 import { formatJson, invalid, RubricateError } from "../errors";
 import type { FileContents } from "../files/atomic";
 import { isObject, type JsonObject, parseJson } from "../files/json";
-import { mostBytes, type ReadDtype } from "../files/safetensors";
 import type { LanguageModel } from "../model/model";
 import { type NativeAdapter, native } from "../native";
 import type { Notice } from "../notices";
@@ -13,7 +13,7 @@ import { Adapter, type MethodConfig, newHandle, type OtherMethod, requireInUse }
 import { originNotices, tokenizerHashes } from "./base_match";
 import { baseVectors } from "./base_vectors";
 import type { AdapterOrigin, RedSite } from "./config";
-import { adapterFiles, elementCount, readAdapterText, readAdapterVectors } from "./files";
+import { adapterFiles, elementCount, readAdapterText } from "./files";
 import type { AnyMethod } from "./method";
 import { MethodBase } from "./method_base";
 import {
@@ -26,6 +26,7 @@ import {
 import { planOf, requireJson, requireStable } from "./method_plan";
 import { type PeftMethod, peftDocument, peftOrigin } from "./peft_method";
 import { type AdapterPlan, sitesOfPlan } from "./plan";
+import { peftDtypes, withParametersOf } from "./read_parameters";
 
 /**
  * An adapter of a method that has no class of its own: `createAdapter` makes one, `loadAdapter` loads one. `method` is the
@@ -108,18 +109,11 @@ export class MethodAdapter extends Adapter {
     const adapter = MethodAdapter.build(model, method, config, base, notices);
     try {
       if (own) requireConstants(own, adapter.ownPlan, path);
-      const { names, shapes } = adapter.native;
-      const stored = adapter.storedNames();
-      const expected = new Map(stored.map((name, at) => [name, shapes[at]!]));
-      const most = mostBytes(names.length, adapter.parameterCount);
-      const dtypes: readonly ReadDtype[] = method.peft ? ["F32", "BF16", "F16"] : ["F32"];
-      const read = await readAdapterVectors(folder, () => expected, most, dtypes);
-      adapter.setVectors(new Map(names.map((name, at) => [name, read.get(stored[at]!)!])));
-      return adapter;
     } catch (error) {
       adapter.dispose();
       throw error;
     }
+    return withParametersOf(adapter, folder, method.peft ? peftDtypes : ["F32"]);
   }
 
   /** @internal */
@@ -134,7 +128,8 @@ export class MethodAdapter extends Adapter {
 
   /** @internal */
   override storedNames(): readonly string[] {
-    return this.native.names.map((name) => this.peft?.nameOf(name, this.model.description) ?? name);
+    const { names } = this.native;
+    return this.peft ? names.map(this.peft.namesOf(this.model.description)) : [...names];
   }
 
   /** @internal */
@@ -219,7 +214,7 @@ function storedConfig(method: AnyMethod, stored: object, base: MethodBase, path:
   }
   for (const [name, value] of Object.entries(config)) {
     const given = (stored as Record<string, unknown>)[name];
-    if (formatJson(given) !== formatJson(value))
+    if (!isDeepStrictEqual(given, value))
       throw new RubricateError(
         "ERR_ADAPTER_FORMAT",
         `Expected ${formatJson(value)} for config.${name} in ${path} but received ${formatJson(given)}`,

@@ -1,7 +1,7 @@
 /** adapter_config.json of a method without a format of its own: its configuration, and what the adapter was trained with. */
 import { createHash } from "node:crypto";
 import { RubricateError } from "../errors";
-import type { JsonObject } from "../files/json";
+import { isObject, type JsonObject } from "../files/json";
 import { type AdapterOrigin, Fields, isHash, parseOriginFields } from "./config";
 import type { AdapterPlan } from "./plan";
 
@@ -17,7 +17,6 @@ export interface MethodFileConfig extends AdapterOrigin {
 }
 
 const isSize = (value: unknown) => Number.isSafeInteger(value) && (value as number) > 0;
-const isRecord = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
 
 /**
  * Reads a configuration strictly, all but `config`, which the method checks.
@@ -40,7 +39,7 @@ export function parseMethodConfig(document: JsonObject, path: string): MethodFil
   return {
     format: 1,
     kind: fields.text("kind"),
-    config: fields.get("config", "an object", isRecord),
+    config: fields.get("config", "an object", isObject),
     layers: fields.get("layers", "a positive integer", isSize),
     hidden: fields.get("hidden", "a positive integer", isSize),
     constants: fields.get("constants", "64 hexadecimal digits, or null", (value) => value === null || isHash(value)),

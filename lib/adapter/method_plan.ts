@@ -1,4 +1,5 @@
 /** What a method's functions return, checked before anything is made of it: a method may be a user's, in JavaScript. */
+import { isDeepStrictEqual } from "node:util";
 import { formatJson, invalid } from "../errors";
 import { isObject } from "../files/json";
 import { elementCount } from "./files";
@@ -67,6 +68,6 @@ function isPlain(value: object): boolean {
  * @throws RubricateError ERR_ARGUMENT
  */
 export function requireStable(kind: string, config: object, again: object): void {
-  if (formatJson(again) !== formatJson(config))
+  if (!isDeepStrictEqual(again, config))
     throw invalid(`the configuration that ${kind} checked`, `${formatJson(config)} if it is checked again`, again);
 }

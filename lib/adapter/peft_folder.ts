@@ -1,11 +1,9 @@
 /** Loading the folders that PEFT writes: what all of its methods have in common. */
 import { RubricateError } from "../errors";
 import { isObject, type JsonObject, parseJson } from "../files/json";
-import { mostBytes } from "../files/safetensors";
 import { hasGate } from "../model/architecture";
 import type { LanguageModel } from "../model/model";
-import type { Adapter } from "./adapter";
-import { readAdapterText, readAdapterVectors } from "./files";
+import { readAdapterText } from "./files";
 
 /**
  * Reads adapter_config.json.
@@ -31,29 +29,4 @@ export function requireGateFor(modules: readonly string[], folder: string, model
     "ERR_ADAPTER_FORMAT",
     `Expected an adapter without gate_proj in ${folder}: the feed-forward of ${model.dir} has no gate`,
   );
-}
-
-/**
- * Reads the parameters of a folder into a new adapter, which is disposed of if that fails.
- * @throws RubricateError ERR_FILE, ERR_ADAPTER_FORMAT
- */
-export async function withParametersOf<T extends Adapter>(adapter: T, folder: string): Promise<T> {
-  try {
-    const { names } = adapter.native;
-    const shapes = adapter.storedShapes();
-    const expected = new Map(names.map((name, at) => [name, shapes[at]!]));
-    const most = mostBytes(names.length, adapter.parameterCount);
-    const read = await readAdapterVectors(folder, () => expected, most, ["F32", "BF16", "F16"]);
-    const flat = new Float32Array(adapter.parameterCount);
-    let start = 0;
-    for (const name of names) {
-      flat.set(read.get(name)!, start);
-      start += read.get(name)!.length;
-    }
-    adapter.native.setValues(flat);
-    return adapter;
-  } catch (error) {
-    adapter.dispose();
-    throw error;
-  }
 }

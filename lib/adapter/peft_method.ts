@@ -14,8 +14,8 @@ export interface PeftMethod {
    * @throws RubricateError ERR_ADAPTER_FORMAT for what cannot be computed here
    */
   options(document: JsonObject, path: string, base: ModelDescription): object;
-  /** The name of a parameter in a folder. */
-  nameOf(parameter: string, base: ModelDescription): string;
+  /** What gives the name of a parameter in a folder. */
+  namesOf(base: ModelDescription): (parameter: string) => string;
 }
 
 /** adapter_config.json, as PEFT reads it. */

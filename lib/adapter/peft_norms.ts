@@ -12,8 +12,8 @@ const known = new Set(["peft_type", "task_type", "target_modules", "rubricate"])
 const ignored = new Set(["auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision"]);
 
 /** The module of each norm in a checkpoint, such as "transformer.h.0.ln_1", by its canonical name. */
-function modulesOf({ tensors, storage }: ModelDescription): ReadonlyMap<string, string> {
-  const weights = tensors.filter((name) => /(^|\.)(norm|input_layernorm|post_attention_layernorm)\.weight$/.test(name));
+function modulesOf({ architecture, storage }: ModelDescription): ReadonlyMap<string, string> {
+  const weights = normsOf(architecture).map(({ name }) => `${name}.weight`);
   const modules = new Map<string, string>();
   for (const [stored, { parts }] of storedTensors(weights, storage))
     modules.set(parts[0]!.replace(/\.weight$/, ""), stored.replace(/\.weight$/, ""));
@@ -53,11 +53,15 @@ export const peftNorms: PeftMethod = {
     return { targetNorms };
   },
 
-  nameOf(parameter, base) {
-    const [, norm, kind] = /^(.*)\.(weight|bias)$/.exec(parameter)!;
-    const module = modulesOf(base).get(norm!);
-    if (module === undefined) throw new RubricateError("ERR_INTERNAL", `Expected a norm of the model for ${parameter}`);
-    return `base_model.model.${module}.ln_tuning_layers.${kind}`;
+  namesOf(base) {
+    const modules = modulesOf(base);
+    return (parameter) => {
+      const [, norm, kind] = /^(.*)\.(weight|bias)$/.exec(parameter)!;
+      const module = modules.get(norm!);
+      if (module === undefined)
+        throw new RubricateError("ERR_INTERNAL", `Expected a norm of the model for ${parameter}`);
+      return `base_model.model.${module}.ln_tuning_layers.${kind}`;
+    };
   },
 };
 

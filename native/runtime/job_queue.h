@@ -42,7 +42,7 @@ class JobQueue {
   bool wanted() const;
 
   // The queue has at most one resident; ERR_STATE if there is one. Starts the thread, so it throws like enqueue(). With
-  // no extended job its turns and jobs alternate. close() and retire() detach it. What it is owed begins anew.
+  // no extended job its turns and jobs alternate. close() and retire() detach it. What it is owed is reset.
   void attach(std::shared_ptr<Resident> resident);
   // No turn begins after this. One that runs on the queue's thread may still end; it keeps the resident alive.
   void detach();

@@ -169,7 +169,7 @@ TEST_CASE("steps of any length get their share of the time, though a job ends wi
     queue.set_training_share(c.share);
     int64_t trained = 0, waited = 0;  // waited: for turns, from when a step is queued to its end
     int steps = 0;
-    bool in_step = false, turned = false;
+    bool in_step = false, had_turn = false;
     std::function<void()> queue_step;
     class Always : public Resident {
      public:
@@ -182,12 +182,12 @@ TEST_CASE("steps of any length get their share of the time, though a job ends wi
     };
     const auto resident = std::make_shared<Always>([&] {
       const int64_t turn = c.turn_ms * kMs, before = turn / 1000 * c.queued;
-      if (in_step || done || turned) {
+      if (in_step || done || had_turn) {
         clock += turn;
         waited += in_step ? turn : 0;
         return;
       }
-      turned = true;
+      had_turn = true;
       clock += before;  // JavaScript prepares the next step
       queue_step();
       clock += turn - before;
@@ -201,7 +201,7 @@ TEST_CASE("steps of any length get their share of the time, though a job ends wi
                          trained += c.slice_ms * kMs;
                          queue.yield();
                        }
-                       in_step = turned = false;
+                       in_step = had_turn = false;
                        done = ++steps == kSteps;
                      }});
     };
