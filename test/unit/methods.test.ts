@@ -203,6 +203,22 @@ test.each<[string, MethodFunction<ShiftOptions>, ShiftOptions, string, RegExp]>(
     /if it is checked again for the configuration that shift checked/,
   ],
   [
+    "a long configuration whose end another check changes",
+    broken({
+      options: ["size", "sites", "layers", "text" as never],
+      check: ({ text = "x".repeat(200) }: ShiftOptions & { text?: string }) =>
+        ({
+          size: 1,
+          sites: ["ffn"],
+          layers: [0],
+          text: `${text.slice(0, -1)}${text.endsWith("x") ? "y" : "z"}`,
+        }) as never,
+    }),
+    {},
+    "ERR_ARGUMENT",
+    /if it is checked again/,
+  ],
+  [
     "the kind of another method",
     broken({ kind: "lora" }),
     {},
