@@ -35,7 +35,7 @@ const writing = new Map<string, Promise<void>>();
  * the same step. The files are staged in a hidden folder inside it, one rename commits them, and then each is moved to its
  * final path. If that is interrupted, `readableFile` still finds the new files and the next write finishes the moves.
  * Concurrent writes are each atomic, and the last one wins. A symbolic link at a file's path is replaced; its target is not
- * touched.
+ * touched. A folder that this call created is removed if it fails.
  * @param stale returns the names of the files to remove; called when this write starts
  * @param check throws if the folder must not be written; called when this write starts, and again immediately before the commit
  * @throws RubricateError ERR_FILE naming path and cause; then either no file or every file has been replaced
@@ -65,26 +65,44 @@ async function writeNow(
   check: () => Promise<void>,
 ): Promise<void> {
   await withFileErrors(target, async () => {
-    await makeFolder(target);
-    await finishCommit(target);
-    await removeAbandoned(target);
-    await check();
-    const removed = await stale();
-    const names = files.map(({ name }) => name);
-    for (const name of [...names, ...removed]) await requireReplaceable(target, name);
-    const list = await commitList(target, names, removed);
-    const staged = files.map(({ name, data }) => ({ name: stagedName(name), data }));
-    const stage = join(target, staging + randomBytes(6).toString("hex"));
+    const made = await makeFolder(target);
     try {
-      await writeFiles(stage, [list, ...staged]);
-      await commit(stage, target, check);
-      await fileOperations().syncFolder(target);
+      await finishCommit(target);
+      await removeAbandoned(target);
+      await stageAndCommit(target, files, stale, check);
     } catch (error) {
-      await removeQuietly(stage);
+      // A folder that this write created must not look like a result. Another process's files keep it.
+      if (made)
+        await fileOperations()
+          .removeEmpty(target)
+          .catch(() => {});
       throw error;
     }
     await finishCommit(target);
   });
+}
+
+async function stageAndCommit(
+  target: string,
+  files: readonly FileContents[],
+  stale: () => Promise<readonly string[]>,
+  check: () => Promise<void>,
+): Promise<void> {
+  await check();
+  const removed = await stale();
+  const names = files.map(({ name }) => name);
+  for (const name of [...names, ...removed]) await requireReplaceable(target, name);
+  const list = await commitList(target, names, removed);
+  const staged = files.map(({ name, data }) => ({ name: stagedName(name), data }));
+  const stage = join(target, staging + randomBytes(6).toString("hex"));
+  try {
+    await writeFiles(stage, [list, ...staged]);
+    await commit(stage, target, check);
+    await fileOperations().syncFolder(target);
+  } catch (error) {
+    await removeQuietly(stage);
+    throw error;
+  }
 }
 
 /** Commits the staged files. An unfinished commit of another process, which may have ended, is finished first. */
@@ -253,12 +271,16 @@ async function versionsOf(folder: string, names: readonly string[]): Promise<{ f
   return { files: files.join(), paths: paths.join() };
 }
 
-/** Creates a folder. Its entry, and those of the parents created with it, are on the disk when this returns. */
-async function makeFolder(path: string): Promise<void> {
+/**
+ * Creates a folder. Its entry, and those of the parents created with it, are on the disk when this returns.
+ * @returns whether it did not exist
+ */
+async function makeFolder(path: string): Promise<boolean> {
   const first = await fileOperations().makeFolder(path);
-  if (first === undefined) return;
+  if (first === undefined) return false;
   for (let made = path; made.length >= first.length; made = dirname(made))
     await fileOperations().syncFolder(dirname(made));
+  return true;
 }
 
 /** Removes staged files older than an hour; another process may still be writing newer ones. */
