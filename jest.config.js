@@ -5,4 +5,5 @@ module.exports = {
   setupFiles: ["<rootDir>/test/worker_entry.ts"],
   testEnvironment: "node",
   testTimeout: 60000,
+  maxWorkers: "100%", // Jest's own choice leaves one processor unused: on two that is half
 };
