@@ -67,7 +67,7 @@ export type { ScoreOptions, ScoreResult } from "./generate/scoring";
 export type { IteratedOnly } from "./generators";
 export { type ScoreTextsOptions, scoreTexts, type TextScores } from "./metrics/score_texts";
 export type { Architecture, LearnedPosition, RopePosition, StackArchitecture } from "./model/architecture";
-export { type DeviceChoice, type MatrixProduct, type ModelDevice, setDeviceMemoryLimit } from "./model/device";
+export { type DeviceChoice, type MatmulRecord, type ModelDevice, setDeviceMemoryLimit } from "./model/device";
 export {
   type BaseFingerprint,
   LanguageModel,

@@ -2,8 +2,9 @@
 import { resolve } from "node:path";
 import { adapterBrand, requireModel } from "../brands";
 import { invalid, RubricateError } from "../errors";
-import { type FileContents, readTogether, writeInto } from "../files/atomic";
+import { type FileContents, writeInto } from "../files/atomic";
 import { requireNoModel } from "../files/model_folder";
+import { readTogether } from "../files/read_together";
 import { isClaimed } from "../in_use";
 import type { BaseFingerprint, LanguageModel } from "../model/model";
 import type { ModelAdapter } from "../model_arguments";

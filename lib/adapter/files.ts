@@ -2,10 +2,11 @@
 import { stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { quoted, RubricateError } from "../errors";
-import { type FileContents, readableFile } from "../files/atomic";
+import type { FileContents } from "../files/atomic";
 import { adapterConfigFile as configFile, adapterTensorFile as tensorFile } from "../files/model_folder";
 import { importReference, requireFolder } from "../files/not_a_folder";
 import { present, readText, requireContents } from "../files/read";
+import { readableFile } from "../files/read_together";
 import {
   finiteTensors,
   float32Tensor,

@@ -2,11 +2,12 @@
 import { resolve } from "node:path";
 import { requireAdapter, requireModel } from "../brands";
 import { invalid, RubricateError } from "../errors";
-import { type FileContents, finishInto, withFileErrors, writeInto } from "../files/atomic";
+import { type FileContents, withFileErrors, writeInto } from "../files/atomic";
 import { isOneOf, modelFolders } from "../files/folder_identity";
 import { type JsonObject, parseJson } from "../files/json";
 import { indexFile, weightsFile } from "../files/model_folder";
 import { newFolderGuard } from "../files/new_folder";
+import { finishInto } from "../files/read_together";
 import { finiteTensors, safetensorsPieces } from "../files/safetensors";
 import { Callback, throwIfAborted } from "../job";
 import type { ModelDescription } from "../model/architecture";

@@ -24,7 +24,7 @@ export interface NativeCudaDevices {
 }
 
 /** Matmuls C = op(A) op(B) of one kind that a CUDA device has run in this process. */
-export interface MatrixProduct {
+export interface MatmulRecord {
   /**
    * C [m, n] sums over k; the number of rows (k in the weight's gradient, which sums over rows) is rounded up to a power of
    * 2.

@@ -1,7 +1,7 @@
 /** The handle of a model. */
 import type { NativeJob } from "../job";
 import type { NativeBatch, NativeMicroBatch, NativeSums, NativeTrainJob, NativeTrainRequest } from "./batches";
-import type { MatrixProduct } from "./devices";
+import type { MatmulRecord } from "./devices";
 import type { NativeEngine, NativeEngineOptions, NativeOutputs, NativeVersion } from "./engine";
 import type { NativeAdapter, NativeParameters } from "./parameters";
 import type { NativeDtype } from "./tensor";
@@ -135,7 +135,7 @@ export interface NativeModel {
   fingerprintBytes(): NativeJob<Uint8Array>;
   memory(): ModelMemory;
   /** Matmuls that its CUDA device has run in this process, for all models there; empty on the CPU. */
-  products(): MatrixProduct[];
+  matmuls(): MatmulRecord[];
   /** Ends all jobs (they reject with ERR_ABORTED) and frees the memory. Further calls are ERR_DISPOSED. */
   dispose(): void;
 }

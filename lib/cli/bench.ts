@@ -52,7 +52,7 @@ export const benchCommand: Command = {
       }
       terminal.progress.restart();
       const isQuick = values.quick ?? false;
-      const report = { machine, quick: isQuick, model: model.dir, products: model.native.products(), results };
+      const report = { machine, quick: isQuick, model: model.dir, matmuls: model.native.matmuls(), results };
       if (values.out !== undefined) {
         const date = new Date().toISOString();
         await replaceFile(values.out, `${JSON.stringify({ date, ...report }, null, 2)}\n`);
@@ -93,7 +93,7 @@ function show(
   results: readonly BenchResult[],
   comparison: Comparison | undefined,
 ): void {
-  const { processor, threads, kernels, node, rubricate, peaks, loadAverage, matmul: products, device } = machine;
+  const { processor, threads, kernels, node, rubricate, peaks, loadAverage, matmul, device } = machine;
   const giga = (value: number) => (value / 1e9).toFixed(1);
   terminal.print(
     `${processorText(processor)}, ${plural(threads, "thread")}, ${kernels} kernels, Node ${node}, rubricate ${rubricate}`,
@@ -102,7 +102,7 @@ function show(
     `peaks: ${giga(peaks.float32)} GFLOP/s in float32, ${giga(peaks.bfloat16)} in bfloat16, reading ${giga(peaks.read)} GB/s; ` +
       `load ${loadAverage.toFixed(2)}`,
   );
-  if (products !== null) terminal.print(`the model on ${device}, matmuls by ${products}`);
+  if (matmul !== null) terminal.print(`the model on ${device}, matmuls by ${matmul}`);
   for (const difference of comparison?.differences ?? [])
     terminal.print(`not the machine or effort of ${values.compare}: ${difference}; the ratios show that, too`);
   terminal.print();

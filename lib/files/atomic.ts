@@ -3,11 +3,11 @@
  * Everything is written to a temporary name, flushed, and renamed; a rename is atomic.
  */
 import { randomBytes } from "node:crypto";
-import { lstat, stat } from "node:fs/promises";
+import { lstat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { RubricateError, systemCode, systemReason } from "../errors";
-import { attempts, commitFolder, commitList, finishCommit, pendingCommit, stagedName } from "./commit";
+import { attempts, commitFolder, commitList, finishCommit, stagedName } from "./commit";
 import { entriesOf, fileOperations, type WritableFile } from "./operations";
 
 /**
@@ -25,7 +25,7 @@ const abandonedAfterMs = 3600_000;
 const sliceBytes = 1 << 18;
 
 /** Pause between attempts, randomised. */
-const pause = () => setTimeout(Math.random() * 5);
+export const pause = () => setTimeout(Math.random() * 5);
 
 /** The last write that this process has started into each folder. */
 const writing = new Map<string, Promise<void>>();
@@ -206,69 +206,6 @@ export async function removeLeftovers(parent: string): Promise<void> {
     for (const name of await entriesOf(parent))
       if (/^\..+\.rubricate-[0-9a-f]{12}$/.test(name)) await fileOperations().remove(join(parent, name));
   });
-}
-
-/**
- * Finishes an interrupted write into a folder, if there is one, before many of its files are read.
- * @throws RubricateError ERR_FILE
- */
-export async function finishInto(folder: string): Promise<void> {
-  await withFileErrors(folder, () => finishCommit(folder));
-}
-
-/**
- * The path at which to read the newest version of a file that `writeInto` wrote.
- * @throws RubricateError ERR_FILE if what looks like an interrupted write is not one
- */
-export async function readableFile(folder: string, name: string): Promise<string> {
-  const pending = await pendingCommit(folder);
-  // A file that is to be removed counts as missing.
-  const isThere = !pending || !(pending.waiting.includes(name) || pending.stale.some((file) => file.name === name));
-  return isThere ? join(folder, name) : join(commitFolder(folder), stagedName(name));
-}
-
-/**
- * Reads several files of a folder as one write left them; reads again if they were replaced meanwhile.
- * @param discard releases a result that cannot be used
- * @throws RubricateError ERR_FILE if they are replaced again and again
- */
-export async function readTogether<T>(
-  folder: string,
-  names: readonly string[],
-  read: () => Promise<T>,
-  discard: (result: T) => void,
-): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
-    const before = await versionsOf(folder, names);
-    let result: T | undefined;
-    let failure: unknown;
-    try {
-      result = await read();
-    } catch (error) {
-      failure = error;
-    }
-    const after = await versionsOf(folder, names);
-    if (!failure && before.files === after.files) return result as T;
-    // A file that was moved between the lookup and the opening was not found.
-    if (failure && before.files === after.files && before.paths === after.paths) throw failure;
-    if (!failure) discard(result as T);
-    if (attempt === attempts)
-      throw new RubricateError("ERR_FILE", `Cannot read ${folder}: other processes keep writing there`);
-    await pause();
-  }
-}
-
-/** Identifies files and their paths. A file moved to its final path at the end of a write stays the same file. */
-async function versionsOf(folder: string, names: readonly string[]): Promise<{ files: string; paths: string }> {
-  const files: string[] = [];
-  const paths: string[] = [];
-  for (const name of names) {
-    const path = await readableFile(folder, name);
-    const status = await stat(path, { bigint: true }).catch(() => undefined);
-    files.push(status ? `${status.dev} ${status.ino} ${status.size} ${status.mtimeNs}` : "none");
-    paths.push(path);
-  }
-  return { files: files.join(), paths: paths.join() };
 }
 
 /**

@@ -3,7 +3,7 @@ import { runJob } from "../job";
 import { limits } from "../limits";
 import { type NativeCudaDevices, native } from "../native";
 
-export type { MatrixProduct } from "../binding/devices";
+export type { MatmulRecord } from "../binding/devices";
 
 /** Device for a model: "auto" is the first CUDA device if there is one, else the CPU; "cuda" is "cuda:0". */
 export type DeviceChoice = "auto" | "cpu" | "cuda" | `cuda:${number}`;

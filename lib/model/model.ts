@@ -1,14 +1,14 @@
 import { createHash } from "node:crypto";
 import { join, resolve } from "node:path";
-import type { MatrixProduct } from "../binding/devices";
+import type { MatmulRecord } from "../binding/devices";
 import type { ModelMemory } from "../binding/model";
 import { modelBrand, requireModel } from "../brands";
 import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
-import { finishInto } from "../files/atomic";
 import { readJson } from "../files/json";
 import { requireFolder } from "../files/not_a_folder";
 import { present } from "../files/read";
+import { finishInto } from "../files/read_together";
 import { complete, generate, score } from "../generate/calls";
 import { modelEngineOptions } from "../generate/engine_size";
 import { ModelEngine } from "../generate/model_engine";
@@ -306,8 +306,8 @@ export class LanguageModel {
   }
 
   /** Matmuls that its CUDA device has run in this process, for all models there, with their provider; empty on the CPU. */
-  products(): MatrixProduct[] {
-    return this.native.products();
+  matmuls(): MatmulRecord[] {
+    return this.native.matmuls();
   }
 
   /** Stops its jobs (they reject with ERR_ABORTED) and frees its memory. Further calls throw ERR_DISPOSED. */

@@ -1,8 +1,8 @@
 /** The files of a tokenizer: as a folder has them, as a caller gives them, and as another thread gets them. */
 import path from "node:path";
 import { RubricateError } from "../errors";
-import { finishInto } from "../files/atomic";
 import { present, readBytes, readSharedText } from "../files/read";
+import { finishInto } from "../files/read_together";
 import { limits } from "../limits";
 import { isMissing } from "../options";
 import { type ChatTemplates, readChatTemplates } from "./chat_templates";

@@ -15,7 +15,7 @@ import { finiteTensors, float32Values, mostBytes, readSafetensors, safetensorsPi
 import { firstNotFiniteSteps } from "../finite";
 import { throwIfAborted } from "../job";
 import { limits } from "../limits";
-import type { MatrixProduct } from "../model/device";
+import type { MatmulRecord } from "../model/device";
 import type { NativeOptimizer } from "../native";
 import { inSlices } from "../steps";
 import type { RunIdentity } from "./identity";
@@ -48,7 +48,7 @@ export interface CheckpointContents {
   readonly cpuPath: string;
   readonly matmul: string | null;
   /** The device's matmuls so far, with their provider: for people, not for resuming. */
-  readonly products: readonly MatrixProduct[];
+  readonly matmuls: readonly MatmulRecord[];
   readonly version: string;
   readonly state: TrainerState;
   readonly trainee: Trainee;
@@ -101,8 +101,8 @@ export async function writeCheckpoint(outputDir: string, contents: CheckpointCon
 
 /** The text of trainer_state.json, made after the other files are written. */
 async function* stateText(contents: CheckpointContents, files: object): AsyncGenerator<Uint8Array, void, void> {
-  const { version: rubricate, cpuPath, matmul, products, identity, state } = contents;
-  const document = { format: 1, rubricate, cpuPath, matmul, products, identity, state, files };
+  const { version: rubricate, cpuPath, matmul, matmuls, identity, state } = contents;
+  const document = { format: 1, rubricate, cpuPath, matmul, matmuls, identity, state, files };
   yield Buffer.from(`${JSON.stringify(document, null, 2)}\n`);
 }
 

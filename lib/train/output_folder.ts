@@ -4,11 +4,11 @@
  */
 import { dirname, join } from "node:path";
 import { RubricateError } from "../errors";
-import { readableFile } from "../files/atomic";
 import { folderId, modelFolders } from "../files/folder_identity";
 import { adapterConfigFile, adapterTensorFile, indexFile, weightsFile } from "../files/model_folder";
 import { entriesOf } from "../files/operations";
 import { present } from "../files/read";
+import { readableFile } from "../files/read_together";
 import { checkpointName, checkpointPath, checkpointSteps } from "./checkpoint";
 import { bestFolder } from "./output_links";
 

@@ -37,7 +37,7 @@ export async function checkpointContents(
     identity,
     cpuPath: native().cpu().path,
     matmul: model.device.matmul ?? null,
-    products: model.native.products(),
+    matmuls: model.native.matmuls(),
     version: native().version,
     state,
     trainee,

@@ -25,7 +25,7 @@ const finalists = 2;
 const stepShare = 1 / 5;
 /** Work of all evaluations together, as a share of that of the run's steps. With `stepShare` and what else a trial takes: below a third. */
 const evaluationShare = 1 / 10;
-/** Cost of a token in training, in evaluations of one: at least one backward pass of the same products. */
+/** Cost of a token in training, in evaluations of one: at least one backward pass of the same matmuls. */
 const trainingCost = 2;
 /** Losses of finalists that differ by less are taken as equal, and the higher rate wins: short trials favour the lower ones. */
 const equalLosses = 0.05;

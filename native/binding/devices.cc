@@ -73,15 +73,15 @@ Napi::Value devices_value(Napi::Env env, const Devices& found) {
 }
 
 // "NT" etc.: whether A and B are transposed, as linear.h names it.
-std::string layout_text(const ProductClass& product) {
+std::string layout_text(const MatmulClass& product) {
   return concat(product.a_transposed ? "T" : "N", product.b_transposed ? "T" : "N");
 }
 
 }  // namespace
 
-Napi::Array products_value(Napi::Env env, const Device& device) {
-  const std::vector<ProductRecord> records = MatmulPlans::of(device).records();
-  Napi::Array products = Napi::Array::New(env, records.size());
+Napi::Array matmul_records_value(Napi::Env env, const Device& device) {
+  const std::vector<MatmulRecord> records = MatmulPlans::of(device).records();
+  Napi::Array matmuls = Napi::Array::New(env, records.size());
   for (uint32_t i = 0; i < records.size(); ++i) {
     const auto& [product, count, why] = records[i];
     Napi::Object value = Napi::Object::New(env);
@@ -96,9 +96,9 @@ Napi::Array products_value(Napi::Env env, const Device& device) {
     value.Set("provider", product.provider == MatmulProvider::cublaslt ? "cublaslt" : "own");
     value.Set("count", static_cast<double>(count));
     if (product.refused) value.Set("refused", why);
-    products.Set(i, value);
+    matmuls.Set(i, value);
   }
-  return products;
+  return matmuls;
 }
 
 Napi::Object memory_value(Napi::Env env, const DeviceMemory& memory) {

@@ -14,8 +14,8 @@ Napi::Value read_cuda_devices(const Napi::CallbackInfo& info);
 // setDeviceMemoryLimit(device, bytes): returns a NativeJob of undefined.
 Napi::Value set_device_memory_limit(const Napi::CallbackInfo& info);
 
-// MatrixProduct[] of lib/binding/devices.ts: the matmuls that ran on the device, and the library that ran each.
-Napi::Array products_value(Napi::Env env, const Device& device);
+// MatmulRecord[] of lib/binding/devices.ts: the matmuls that ran on the device, and the library that ran each.
+Napi::Array matmul_records_value(Napi::Env env, const Device& device);
 
 // The field `device` of ModelMemory in lib/binding/model.ts.
 Napi::Object memory_value(Napi::Env env, const DeviceMemory& memory);

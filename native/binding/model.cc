@@ -84,7 +84,7 @@ Napi::Function ModelHandle::define(Napi::Env env) {
        method_of<&ModelHandle::create_engine>("createEngine"), job_of<&ModelHandle::publish>("publish"),
        method_of<&ModelHandle::tensor_specs>("tensorSpecs"), job_of<&ModelHandle::read_tensor>("readTensor"),
        job_of<&ModelHandle::merged_tensor>("mergedTensor"), job_of<&ModelHandle::fingerprint_bytes>("fingerprintBytes"),
-       method_of<&ModelHandle::memory>("memory"), method_of<&ModelHandle::products>("products"),
+       method_of<&ModelHandle::memory>("memory"), method_of<&ModelHandle::matmuls>("matmuls"),
        method_of<&ModelHandle::dispose>("dispose")});
 }
 
@@ -260,9 +260,9 @@ Napi::Value ModelHandle::memory(const Napi::CallbackInfo& info) {
   return memory;
 }
 
-Napi::Value ModelHandle::products(const Napi::CallbackInfo& info) {
+Napi::Value ModelHandle::matmuls(const Napi::CallbackInfo& info) {
   const auto state = use();
-  return state->stream ? products_value(info.Env(), state->stream->device()) : Napi::Array::New(info.Env());
+  return state->stream ? matmul_records_value(info.Env(), state->stream->device()) : Napi::Array::New(info.Env());
 }
 
 Napi::Value ModelHandle::dispose(const Napi::CallbackInfo& info) {

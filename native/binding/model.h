@@ -27,7 +27,7 @@ class ModelHandle : public Handle<ModelHandle, ModelState> {
   Napi::Value merged_tensor(const Napi::CallbackInfo& info);
   Napi::Value fingerprint_bytes(const Napi::CallbackInfo& info);
   Napi::Value memory(const Napi::CallbackInfo& info);
-  Napi::Value products(const Napi::CallbackInfo& info);
+  Napi::Value matmuls(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
 };
 

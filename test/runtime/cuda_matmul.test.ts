@@ -6,7 +6,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
-import type { MatrixProduct, ModelDevice } from "../../lib/model/device";
+import type { MatmulRecord, ModelDevice } from "../../lib/model/device";
 import { LanguageModel } from "../../lib/model/model";
 import { folderOf, relativeError } from "../parity/fixtures";
 import { nodeArguments, spawnCli } from "../unit/cli_support";
@@ -20,7 +20,7 @@ const describeOnEmulation = plugin && existsSync(fake) ? describe : describe.ski
 interface Found {
   readonly device: ModelDevice;
   readonly logits: number[];
-  readonly products: MatrixProduct[];
+  readonly matmuls: MatmulRecord[];
   readonly notices: string[];
   readonly error?: { code: string; message: string };
 }
@@ -43,25 +43,25 @@ const doctorsLine = (settings: Record<string, string>) =>
 
 describeOnEmulation("with a library in cuBLASLt's place", () => {
   test("cuBLASLt runs matmuls if RUBRICATE_MATMUL selects it, with the CPU's logits", async () => {
-    const { device, logits, products } = withSettings({
+    const { device, logits, matmuls } = withSettings({
       RUBRICATE_CUBLASLT_LIBRARY: fake,
       RUBRICATE_MATMUL: "cublaslt",
     });
     expect(device).toMatchObject({ kind: "cuda", matmul: "cuBLASLt 13.1.1, cublaslt" });
-    const theirs = products.filter(({ provider }) => provider === "cublaslt");
+    const theirs = matmuls.filter(({ provider }) => provider === "cublaslt");
     expect(theirs.length).toBeGreaterThan(0);
     for (const product of theirs)
       expect(product).toMatchObject({ m: 4, layout: "NT", a: "float32", c: "float32", accumulates: false });
     using cpu = await LanguageModel.fromPretrained(folderOf("gqa"), { device: "cpu" });
-    expect(cpu.products()).toEqual([]);
+    expect(cpu.matmuls()).toEqual([]);
     expect(relativeError(Float32Array.from(logits), await cpu.logits([1, 17, 44, 9]))).toBeLessThan(5e-6);
   });
 
   test("by default a small model uses our own kernels, bit-identical to a machine without cuBLASLt", () => {
     const there = withSettings({ RUBRICATE_CUBLASLT_LIBRARY: fake, RUBRICATE_MATMUL: "auto" });
     expect(there.device.matmul).toBe("cuBLASLt 13.1.1, auto");
-    expect(there.products.length).toBeGreaterThan(0);
-    for (const { provider, count } of there.products) {
+    expect(there.matmuls.length).toBeGreaterThan(0);
+    for (const { provider, count } of there.matmuls) {
       expect(provider).toBe("own");
       expect(count).toBeGreaterThan(0);
     }
@@ -74,14 +74,14 @@ describeOnEmulation("with a library in cuBLASLt's place", () => {
   });
 
   test("if cuBLASLt has no algorithm, our own kernels are used, and the record has the reason", () => {
-    const { products } = withSettings({
+    const { matmuls } = withSettings({
       RUBRICATE_CUBLASLT_LIBRARY: fake,
       RUBRICATE_MATMUL: "cublaslt",
       RUBRICATE_EMULATION_CUBLASLT: "no algorithm",
     });
-    const refused = products.filter((product) => product.refused !== undefined);
+    const refused = matmuls.filter((product) => product.refused !== undefined);
     expect(refused.length).toBeGreaterThan(0);
-    expect(products.map(({ provider }) => provider)).not.toContain("cublaslt");
+    expect(matmuls.map(({ provider }) => provider)).not.toContain("cublaslt");
     expect(refused[0]!.refused).toBe("cublasLtMatmulAlgoGetHeuristic gave CUBLAS_STATUS_NOT_SUPPORTED");
   });
 
@@ -99,7 +99,7 @@ describeOnEmulation("with a library in cuBLASLt's place", () => {
         expect.stringMatching(/checkpoint-2 .* a GPU \(own kernels\) .* a GPU \(cuBLASLt 13\.1\.1, cublaslt\): /),
       ]);
       expect(state(3).matmul).toBe("cuBLASLt 13.1.1, cublaslt");
-      expect(state(3).products).toContainEqual(
+      expect(state(3).matmuls).toContainEqual(
         expect.objectContaining({ layout: "NN", provider: "cublaslt", count: expect.any(Number) }),
       );
     } finally {

@@ -30,7 +30,7 @@ async function main() {
   const model = await LanguageModel.fromPretrained(join(__dirname, "../parity/fixtures/gqa"), { device });
   const logits = [...(await model.logits([1, 17, 44, 9]))];
   const notices = outputDir === undefined ? [] : await goOn(model);
-  return { device: model.device, logits, products: model.products(), notices };
+  return { device: model.device, logits, matmuls: model.matmuls(), notices };
 }
 
 main()

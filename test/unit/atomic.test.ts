@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { readableFile, removeFolder, removeLeftovers, writeFolder, writeInto } from "../../lib/files/atomic";
+import { removeFolder, removeLeftovers, writeFolder, writeInto } from "../../lib/files/atomic";
+import { readableFile } from "../../lib/files/read_together";
 import { float32Tensor, safetensorsPieces } from "../../lib/files/safetensors";
 import { type Failure, temporaryFolder, withFailureAt } from "./failing_files";
 

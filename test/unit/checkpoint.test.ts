@@ -145,14 +145,14 @@ test("another provider of matmuls is reported, and the checkpoint names its own"
       device: { kind: "cuda", index: 0, name: "Fake", matmul },
     });
   const product = { m: 64, n: 4, k: 4, layout: "NT", provider: "own", count: 3 };
-  const writing = on("own kernels") as { native: { products: () => object[] } };
-  writing.native.products = () => [product];
+  const writing = on("own kernels") as { native: { matmuls: () => object[] } };
+  writing.native.matmuls = () => [product];
   const { trainer } = newTrainer(writing as never, { outputDir: root, checkpointEverySteps: 3 });
   await outcomeOf(trainer, { signal: abortInJob(7, "step") });
   hooks.onJob = undefined;
   const path = join(root, "checkpoint-7");
   const written = JSON.parse(readFileSync(join(path, "trainer_state.json"), "utf8"));
-  expect(written).toMatchObject({ matmul: "own kernels", products: [product] });
+  expect(written).toMatchObject({ matmul: "own kernels", matmuls: [product] });
 
   const noticesOn = async (model: never, outputDir: string) => {
     const { trainer } = newTrainer(model, { outputDir, checkpointEverySteps: 3 });

@@ -246,10 +246,9 @@ test("inspect: a model, an adapter with figures, and data with its loss mask", a
 test("bench names the machine and times every case", async () => {
   const { stdout, status } = await runCli(["bench", "--model", at("model"), "--json"]);
   expect(status).toBe(0);
-  const [{ machine, products, results }] = jsonLines(stdout);
+  const [{ machine, matmuls, results }] = jsonLines(stdout);
   expect(machine).toMatchObject({ node: process.version });
-  if (machine.device === "the CPU")
-    expect({ matmul: machine.matmul, products }).toEqual({ matmul: null, products: [] });
+  if (machine.device === "the CPU") expect({ matmul: machine.matmul, matmuls }).toEqual({ matmul: null, matmuls: [] });
   else expect(machine.matmul).toMatch(/^own kernels$|^cuBLASLt \d+\.\d+\.\d+, /);
   expect(results).toHaveLength(12);
   for (const { bestMs, medianMs } of results) expect(medianMs).toBeGreaterThanOrEqual(bestMs);

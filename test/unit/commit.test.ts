@@ -14,15 +14,14 @@ import {
 import fs from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import * as atomic from "../../lib/files/atomic";
+import { writeInto } from "../../lib/files/atomic";
 import { commitFolder, commitList, finishCommit, pendingCommit } from "../../lib/files/commit";
 import { replaceFileOperations } from "../../lib/files/operations";
+import { finishInto, readableFile, readTogether } from "../../lib/files/read_together";
 import { LanguageModel } from "../../lib/index";
 import { limits } from "../../lib/limits";
 import { writeModel } from "./cli_support";
 import { temporaryFolder, withFailureAt } from "./failing_files";
-
-const { finishInto, readableFile, readTogether, writeInto } = atomic;
 
 let root: string;
 let folder: string;
@@ -205,7 +204,7 @@ test("many writes by one process are each atomic, and the last one wins", async 
 test("writes by several processes take turns, and a concurrent reader finds one of them complete", async () => {
   // Each copy of the module has its own record of writers, like another process.
   const copies = Array.from({ length: 4 }, () => {
-    let copy: typeof atomic | undefined;
+    let copy: { writeInto: typeof writeInto } | undefined;
     jest.isolateModules(() => {
       copy = require("../../lib/files/atomic");
     });

@@ -13,10 +13,11 @@ import {
 } from "node:fs";
 import fs from "node:fs/promises";
 import { join } from "node:path";
-import { finishInto, readableFile, writeInto } from "../../lib/files/atomic";
+import { writeInto } from "../../lib/files/atomic";
 import { commitFolder, commitList, finishCommit } from "../../lib/files/commit";
 import { companionFiles, indexFile, templatesFolder, weightsFile } from "../../lib/files/model_folder";
 import { replaceFileOperations } from "../../lib/files/operations";
+import { finishInto, readableFile } from "../../lib/files/read_together";
 import { Dataset, LanguageModel, RedAdapter, Tokenizer, Trainer } from "../../lib/index";
 import { runCli, writeModel } from "./cli_support";
 import { type Failure, temporaryFolder, withFailureAt } from "./failing_files";

@@ -62,7 +62,7 @@ bool takes(DType dtype) { return dtype == DType::f32 || test_stream()->device().
 
 int64_t done_by(MatmulProvider provider, bool refused = false) {
   int64_t count = 0;
-  for (const ProductRecord& record : plans().records())
+  for (const MatmulRecord& record : plans().records())
     if (record.product.provider == provider && record.product.refused == refused) count += record.count;
   return count;
 }
@@ -230,7 +230,7 @@ TEST_CASE("matmuls are recorded by kind, with rows rounded up to a power of 2") 
   const DeviceScope device;
   const SettingScope setting(MatmulSetting::cublaslt);
   const auto count = [](int64_t rows) {
-    for (const ProductRecord& record : plans().records())
+    for (const MatmulRecord& record : plans().records())
       if (record.product.m == rows && record.product.n == 88 && record.product.k == 40 && record.product.b_transposed)
         return record.count;
     return int64_t{0};
@@ -259,7 +259,7 @@ TEST_CASE("if cuBLASLt has no algorithm, our own kernels run the matmul from the
   CHECK(done_by(MatmulProvider::cublaslt) == theirs);
   CHECK(done_by(MatmulProvider::own, true) == before + 2);
   bool told = false;
-  for (const ProductRecord& record : plans().records())
+  for (const MatmulRecord& record : plans().records())
     told = told || (record.product.refused && record.product.n == 104 &&
                     record.why == "cublasLtMatmulAlgoGetHeuristic gave CUBLAS_STATUS_NOT_SUPPORTED");
   CHECK(told);

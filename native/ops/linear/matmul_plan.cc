@@ -38,8 +38,8 @@ bool possible(const MatmulArgs& args, int32_t capability) {
          args.n <= most && args.k <= most;
 }
 
-ProductClass class_of(const MatmulArgs& args) {
-  ProductClass product{args.m,
+MatmulClass class_of(const MatmulArgs& args) {
+  MatmulClass product{args.m,
                        args.n,
                        args.k,
                        args.a_dtype,
@@ -119,7 +119,7 @@ MatmulArgs MatmulPlans::planned(Stream& stream, MatmulArgs args) {
     args.algorithm = answer->algorithm;
     if (!answer->there) args.provider = MatmulProvider::own;
   }
-  ProductClass product = class_of(args);
+  MatmulClass product = class_of(args);
   product.refused = answer != nullptr && !answer->there;
   Done& done = done_[product];
   ++done.count;
@@ -127,9 +127,9 @@ MatmulArgs MatmulPlans::planned(Stream& stream, MatmulArgs args) {
   return args;
 }
 
-std::vector<ProductRecord> MatmulPlans::records() const {
+std::vector<MatmulRecord> MatmulPlans::records() const {
   const std::lock_guard guard(lock_);
-  std::vector<ProductRecord> all;
+  std::vector<MatmulRecord> all;
   for (const auto& [product, done] : done_) all.push_back({product, done.count, done.why});
   return all;
 }

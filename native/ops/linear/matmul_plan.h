@@ -46,16 +46,16 @@ MatmulProvider choose_matmul(const MatmulArgs& args, MatmulSetting setting, int3
 
 // Matmuls of one kind that a device has run: sizes, with the number of rows (or k, if it is summed over as for a
 // weight's gradient) rounded up to a power of 2; and the library that ran them.
-struct ProductClass {
+struct MatmulClass {
   int64_t m = 0, n = 0, k = 0;
   DType a = DType::f32, b = DType::f32, c = DType::f32;
   bool a_transposed = false, b_transposed = false, accumulate = false;
   MatmulProvider provider = MatmulProvider::own;
   bool refused = false;  // cuBLASLt was asked for an algorithm and had none
-  auto operator<=>(const ProductClass&) const = default;
+  auto operator<=>(const MatmulClass&) const = default;
 };
-struct ProductRecord {
-  ProductClass product;
+struct MatmulRecord {
+  MatmulClass product;
   int64_t count = 0;
   std::string why;  // cuBLASLt's answer if it had none
 };
@@ -75,7 +75,7 @@ class MatmulPlans {
   // The matmul with its provider, and cuBLASLt's algorithm if that is the provider. Counts it as run. Throws what
   // require_setting throws.
   MatmulArgs planned(Stream& stream, MatmulArgs args);
-  std::vector<ProductRecord> records() const;
+  std::vector<MatmulRecord> records() const;
 
  private:
   MatmulPlans() = default;
@@ -92,7 +92,7 @@ class MatmulPlans {
   mutable Mutex lock_;
   std::optional<CublasltArgs::Found> opened_;
   std::map<Shape, MatmulPlanArgs::Found> algorithms_;
-  std::map<ProductClass, Done> done_;
+  std::map<MatmulClass, Done> done_;
 };
 
 // "13.1.1"

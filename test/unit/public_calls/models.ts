@@ -101,7 +101,7 @@ export const models: Record<string, PublicCall> = {
     skips: { 0: "text" },
   },
   "LanguageModel#memory": { args: none, call: on("model", "memory") },
-  "LanguageModel#products": { args: none, call: on("model", "products") },
+  "LanguageModel#matmuls": { args: none, call: on("model", "matmuls") },
   mergeAdapter: {
     args: (s) => [s.model, s.adapter, join(s.out, "merged"), { overwrite: true }],
     call: (_, args) => api.mergeAdapter(...(args as never as [api.LanguageModel, api.Adapter, string])),
