@@ -187,6 +187,8 @@ export const limits = {
   keepVersions: 1000,
 
   // Training
+  /** Of `rubricate compare`. */
+  comparedSeeds: 1000,
   /** Options of the optimizer, which computes in float32. */
   largestFloat32: 3.4028234663852886e38,
   /** The smallest normal float32. */

@@ -76,7 +76,7 @@ test("train prints one event a line, and ends with the figures of the run", asyn
   expect(events[0].reports.map(({ line }: { line: number }) => line)).toEqual([13, 14]);
   const end = events.at(-1);
   expect(Object.keys(end)).toEqual([
-    ...["type", "steps", "trainLoss", "evalLoss", "seconds", "tokensPerSecond", "peakMemoryMib", "reason"],
+    ...["type", "steps", "trainLoss", "evalLoss", "seconds", "tokensPerSecond", "peakMemoryMib", "batches", "reason"],
   ]);
   const steps = events.filter(({ type }) => type === "step");
   expect(steps.at(-1).loss).toBeLessThan(steps[0].loss);
