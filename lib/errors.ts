@@ -1,4 +1,4 @@
-import { isNativeError } from "node:util/types";
+import { isNativeError, isTypedArray } from "node:util/types";
 import { isOfAnotherCopy, shareErrorClass } from "./copies";
 
 /**
@@ -112,6 +112,7 @@ function describe(value: unknown): string {
   try {
     if (Array.isArray(value)) return `an array of length ${value.length}`;
     const name = `an instance of ${classOf(value)}`;
+    if (isTypedArray(value)) return `${name} of length ${value.length}`;
     return isOfAnotherCopy(value) ? `${name} of another copy of rubricate ("npm ls rubricate" shows them)` : name;
   } catch {
     return "an object that cannot be read"; // a revoked proxy, or a getter that throws

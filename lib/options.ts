@@ -135,7 +135,8 @@ function notOptions(options: unknown, what: string): RubricateError {
 
 function unknownOption(name: string, known: readonly string[], what: string): RubricateError {
   const shown = JSON.stringify(name.length > longestName ? `${name.slice(0, longestName)}...` : name);
-  const meant = suggestion(name, known) || `; the options are ${known.join(", ")}`;
+  const meant =
+    suggestion(name, known) || (known.length === 0 ? "; it has no options" : `; the options are ${known.join(", ")}`);
   return new RubricateError("ERR_ARGUMENT", `Unknown option ${shown} for ${what}${meant}`);
 }
 

@@ -1,7 +1,8 @@
-/** A run's options from a JSON file: each key becomes the flag that means it, so that the same checks apply. */
+/** A run's options from a JSON or YAML file: each key becomes the flag that means it, so that the same checks apply. */
 import { formatJson } from "../errors";
 import { isObject, parseJson } from "../files/json";
 import { readTextSync } from "../files/read";
+import { parseYaml } from "../files/yaml";
 import { limits } from "../limits";
 import { suggestion } from "../options";
 import { optionEntries } from "../train/option_table";
@@ -15,7 +16,8 @@ import { type FlagName, flags } from "./flags";
  * @throws UsageError naming the file and the key; RubricateError ERR_FILE, ERR_JSON
  */
 export function configArguments(path: string, command: Command): string[] {
-  const document = parseJson(readTextSync(path, limits.documentBytes), path);
+  const text = readTextSync(path, limits.documentBytes);
+  const document = /\.ya?ml$/i.test(path) ? parseYaml(text, path) : parseJson(text, path);
   if (!isObject(document)) throw new UsageError(`Expected an object in ${path} but it has ${formatJson(document)}`);
   return Object.entries(document).flatMap(([key, value]) => argumentsOf(key, value, path, command));
 }

@@ -3,6 +3,7 @@ import type { AnsweredInput } from "../data/answered_rows";
 import { RubricateError } from "../errors";
 import { replaceFile } from "../files/atomic";
 import { promptIds } from "../generate/prompt_ids";
+import { readPrompt } from "../generate/prompt_input";
 import { Work } from "../generate/served";
 import type { LanguageModel } from "../model/model";
 import type { Invocation } from "./command";
@@ -29,7 +30,7 @@ export async function requirePrompts(
   let refused = 0;
   for (const [at, { input, line }] of inputs.entries()) {
     try {
-      await promptIds(model, input, signal, new Work());
+      await promptIds(model, readPrompt(input, model), signal, new Work());
     } catch (error) {
       if (signal.aborted || !(error instanceof RubricateError)) throw error;
       first ??= { error, line };

@@ -88,7 +88,7 @@ export const flags = {
 
   config: flag(
     text("FILE"),
-    "a JSON file with further flags, or options of Trainer; what the command line says counts",
+    "a JSON or YAML file with further flags, or options of Trainer; what the command line says counts",
   ),
   data: flag(
     text("FILE"),

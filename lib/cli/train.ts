@@ -11,6 +11,7 @@ import { lockFile } from "../train/folder_lock";
 import { defaultMethod } from "../train/learning_rates";
 import { checkRunOptions } from "../train/option_checks";
 import { requireNoResults, requireOutsideModel } from "../train/output_folder";
+import { textChart } from "../train/text_chart";
 import { Trainer } from "../train/trainer";
 import { kebab } from "./arguments";
 import { type Command, type Invocation, status, UsageError } from "./command";
@@ -143,7 +144,10 @@ async function train(invocation: Invocation): Promise<number> {
 async function drawCurve({ values, terminal }: Invocation): Promise<void> {
   if (values.loggers !== undefined && !(values.loggers as readonly string[]).includes("jsonl")) return;
   try {
-    const { path } = await writeCurve(values.out!);
+    const { path, points } = await writeCurve(values.out!);
+    const { stderr } = terminal.streams;
+    if (stderr.isTTY === true && !terminal.json)
+      for (const line of textChart(points, stderr.columns ?? 80)) terminal.note(line);
     terminal.note(`the losses are drawn in ${path}`);
   } catch (error) {
     terminal.note(`notice: the curve was not drawn: ${reasonOf(error)}`);

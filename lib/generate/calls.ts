@@ -28,7 +28,7 @@ function generating(model: RequestModel, given: GenerateOptions, what: string): 
   requireModel(model);
   const options = checkOptions(given, generateOptionNames, what);
   adapterHandle(options.adapter, model);
-  return servedByModel(model, options.adapter, checkedCall(options, model.vocabularySize));
+  return servedByModel(model, options.adapter, checkedCall(options, model));
 }
 
 /** See LanguageModel.generate. */
@@ -47,7 +47,7 @@ function scoring(model: RequestModel, given: ScoreOptions): Served<ScoreCall> {
   requireModel(model);
   const options = checkOptions(given, scoreOptionNames, "score");
   adapterHandle(options.adapter, model);
-  return servedByModel(model, options.adapter, checkedScore(options));
+  return servedByModel(model, options.adapter, checkedScore(options, model));
 }
 
 /** See LanguageModel.score. */

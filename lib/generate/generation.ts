@@ -64,7 +64,7 @@ async function* generated(model: RequestModel, begin: (work: Work) => Served, wo
 async function startedGeneration(model: RequestModel, begin: (work: Work) => Served, work: Work): Promise<Generation> {
   let made: Pick<Generation, "call" | "answer" | "promptTokens"> | undefined;
   const request = await started(model, begin, work, async (call) => {
-    const prompt = await promptIds(model, call.options, call.signal, work);
+    const prompt = await promptIds(model, call.prompt, call.signal, work);
     const { skipSpecialTokens, stops, sampling, maxNewTokens, topLogProbs } = call;
     const decoder = model.tokenizer?.createDecoder({ skipSpecialTokens, after: prompt.subarray(-promptEnd) });
     made = { call, answer: new Answer(decoder, stops), promptTokens: prompt.length };

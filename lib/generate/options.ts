@@ -7,6 +7,7 @@ import type { NativeSamplingOptions } from "../native";
 import { temperatures } from "../option_kinds";
 import { booleanOf, isMissing, type OptionNames, signalOf } from "../options";
 import type { ChatMessage } from "../tokenizer/tokenizer";
+import { type ModelSizes, type PromptInput, readPrompt } from "./prompt_input";
 import {
   type LogProbabilityOptions,
   type PenaltyOptions,
@@ -140,7 +141,7 @@ function samplingOptions(options: GenerateOptions, vocabularySize: number): Nati
 
 /** The options of a call, checked. */
 export interface CheckedCall {
-  readonly options: Omit<GenerateOptions, "adapter">;
+  readonly prompt: PromptInput;
   readonly sampling: NativeSamplingOptions;
   readonly maxNewTokens: number;
   /** How many of the likeliest tokens are wanted with each; -1: no log-probabilities. */
@@ -151,14 +152,13 @@ export interface CheckedCall {
 }
 
 /**
- * Checks all options of a call before any work starts, except the adapter.
- * @param vocabularySize of the model
- * @throws RubricateError ERR_ARGUMENT
+ * Checks and copies all options of a call before any work starts, except the adapter.
+ * @throws RubricateError ERR_ARGUMENT, ERR_CONTEXT_LENGTH
  */
-export function checkedCall(options: Omit<GenerateOptions, "adapter">, vocabularySize: number): CheckedCall {
+export function checkedCall(options: Omit<GenerateOptions, "adapter">, model: ModelSizes): CheckedCall {
   return {
-    options,
-    sampling: samplingOptions(options, vocabularySize),
+    prompt: readPrompt(options, model),
+    sampling: samplingOptions(options, model.vocabularySize),
     maxNewTokens: integerInRange("maxNewTokens", options.maxNewTokens, 256, 1, limits.maxNewTokens),
     topLogProbs: topLogProbabilitiesOf(options),
     stops: new StopFilter(stopStrings(options.stop)),

@@ -6,8 +6,9 @@ import { invalid, RubricateError } from "../errors";
 import { throwIfAborted } from "../job";
 import { limits } from "../limits";
 import { TemplateLimit } from "../template/budget";
-import { type Conversation, checkMessages } from "../template/chat_messages";
+import type { Conversation } from "../template/chat_messages";
 import type { Tokenizer } from "../tokenizer/tokenizer";
+import { readConversation } from "./prompt_input";
 import type { Prompt } from "./prompt_protocol";
 import { encodeInThread, type Stoppable } from "./prompt_thread";
 import { turnFor } from "./turns";
@@ -37,8 +38,8 @@ function requireFit(text: string, context: number): void {
     );
 }
 
-/** What is sent to the thread is copied at one go. */
-const most = { values: limits.promptValues, characters: limits.promptCharacters };
+/** A prompt, or a conversation that was checked and copied. */
+export type PromptToEncode = Prompt | { readonly conversation: Conversation };
 
 /**
  * @param work its `stop` ends the work of the thread meanwhile
@@ -47,7 +48,7 @@ const most = { values: limits.promptValues, characters: limits.promptCharacters 
  */
 export async function encodePrompt(
   tokenizer: Tokenizer,
-  given: Prompt,
+  given: PromptToEncode,
   context: number,
   signal: AbortSignal | undefined,
   work?: Stoppable,
@@ -57,7 +58,7 @@ export async function encodePrompt(
   let text: string | undefined;
   if ("text" in given) text = given.text;
   else {
-    const conversation = checkMessages(given.messages, undefined, most);
+    const conversation = "conversation" in given ? given.conversation : readConversation(given.messages);
     tokenizer.tellIgnored(conversation);
     const { characters, values } = conversation.size;
     const cost = characters + valueCharacters * values;

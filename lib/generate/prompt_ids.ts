@@ -1,51 +1,31 @@
-/** Token ids of what a call asks: of its prompt, and of a text that is to follow it. */
-import { invalid, RubricateError } from "../errors";
+/** Token ids of what a call asks: of its prompt, and of what is to follow it. */
+import { RubricateError } from "../errors";
 import { checkedIds } from "../model_arguments";
-import { integersOf, lengthOf } from "../options";
+import { integersOf } from "../options";
 import { prefixed } from "../tokenizer/sequence";
-import type { ChatMessage } from "../tokenizer/tokenizer";
-import { encodePrompt } from "./prompt";
-import type { Prompt } from "./prompt_protocol";
+import { encodePrompt, type PromptToEncode } from "./prompt";
+import { type PromptInput, requireRoom } from "./prompt_input";
 import type { RequestModel } from "./request";
 import type { Work } from "./served";
-
-/** Exactly one of them. */
-export interface PromptOptions {
-  readonly prompt?: string;
-  readonly messages?: readonly ChatMessage[];
-  readonly tokenIds?: ArrayLike<number>;
-}
 
 /** @throws RubricateError ERR_ARGUMENT, ERR_CONTEXT_LENGTH, ERR_TEMPLATE, ERR_ABORTED */
 export async function promptIds(
   model: RequestModel,
-  options: PromptOptions,
+  prompt: PromptInput,
   signal: AbortSignal | undefined,
   work: Work,
 ): Promise<Int32Array> {
-  const given = [options.prompt, options.messages, options.tokenIds].filter((value) => value !== undefined);
-  if (given.length !== 1) {
-    throw new RubricateError(
-      "ERR_ARGUMENT",
-      `Expected exactly one of prompt, messages and tokenIds but received ${given.length}`,
-    );
-  }
-  const prompt = { prompt: true };
-  if (options.tokenIds !== undefined) return checkedIds(options.tokenIds, model, prompt);
+  if ("tokenIds" in prompt) return prompt.tokenIds;
   const tokenizer = model.requireTokenizer();
-  const encode = (prompt: Prompt) => encodePrompt(tokenizer, prompt, model.contextLength, signal, work);
-  if (options.messages !== undefined) {
-    return checkedIds(await encode({ messages: options.messages }), model, prompt);
-  }
-  if (typeof options.prompt !== "string") throw invalid("prompt", "a string", options.prompt);
-  const ids = prefixed(tokenizer, await encode({ text: options.prompt }));
-  if (ids.length === 0) {
+  const encoded = await encodePrompt(tokenizer, prompt, model.contextLength, signal, work);
+  const ids = "text" in prompt ? prefixed(tokenizer, encoded) : encoded;
+  if ("text" in prompt && ids.length === 0) {
     throw new RubricateError(
       "ERR_ARGUMENT",
       "Expected a prompt of at least one token: this tokenizer adds none to an empty text",
     );
   }
-  return checkedIds(ids, model, prompt);
+  return checkedIds(ids, model, { prompt: true });
 }
 
 /**
@@ -56,36 +36,27 @@ export async function promptIds(
  */
 export async function followingIds(
   model: RequestModel,
-  { prompt }: PromptOptions,
+  prompt: PromptInput,
   before: Int32Array,
-  continuation: string | ArrayLike<number>,
+  continuation: string | Int32Array,
   signal: AbortSignal | undefined,
   work: Work,
 ): Promise<Int32Array> {
   const room = model.contextLength - before.length;
   if (typeof continuation !== "string") {
-    const length = lengthOf("continuation", "a text or token ids", continuation);
-    requireRoom(length, room);
-    return requireSome(integersOf("continuation", continuation, length, 0, model.vocabularySize - 1));
+    requireRoom(continuation.length, room);
+    return requireSome(continuation);
   }
   const tokenizer = model.requireTokenizer();
-  const encode = (prompt: Prompt) => encodePrompt(tokenizer, prompt, model.contextLength, signal, work);
+  const encode = (given: PromptToEncode) => encodePrompt(tokenizer, given, model.contextLength, signal, work);
   let ids: Int32Array | undefined;
-  if (prompt !== undefined) {
-    const whole = prefixed(tokenizer, await encode({ text: prompt + continuation }));
+  if ("text" in prompt) {
+    const whole = prefixed(tokenizer, await encode({ text: prompt.text + continuation }));
     if (before.every((id, at) => id === whole[at])) ids = whole.subarray(before.length);
   }
   ids ??= await encode({ text: continuation, continues: true });
   requireRoom(ids.length, room);
   return requireSome(integersOf("continuation", ids, ids.length, 0, model.vocabularySize - 1));
-}
-
-function requireRoom(length: number, room: number): void {
-  if (length > room)
-    throw new RubricateError(
-      "ERR_CONTEXT_LENGTH",
-      `Expected at most ${room} tokens (what the prompt leaves of the model's context) for continuation but received ${length}`,
-    );
 }
 
 function requireSome(ids: Int32Array): Int32Array {

@@ -1,9 +1,10 @@
 /** Log-probabilities of given tokens. */
 import type { ModelAdapter } from "../model_arguments";
-import { lengthOf, type OptionNames, signalOf } from "../options";
+import { type OptionNames, signalOf } from "../options";
 import { joined } from "../tokenizer/sequence";
 import type { ChatMessage } from "../tokenizer/tokenizer";
 import { followingIds, promptIds } from "./prompt_ids";
+import { type ModelSizes, type PromptInput, readContinuation, readPrompt } from "./prompt_input";
 import { leave, nextToken, type RequestModel, started } from "./request";
 import type { GeneratedLogProbability } from "./result";
 import { greedy, mostLikelyOf } from "./sampling_options";
@@ -56,19 +57,24 @@ export interface ScoreResult {
 
 /** A call of `score`, checked. */
 export interface ScoreCall extends ServedCall {
-  readonly options: Omit<ScoreOptions, "adapter">;
+  readonly prompt: PromptInput;
+  readonly continuation: string | Int32Array;
   /** How many of the likeliest tokens are wanted with each scored one. */
   readonly topLogProbs: number;
 }
 
 /**
- * Checks the options of a call, except the adapter, before any work starts.
- * @throws RubricateError ERR_ARGUMENT
+ * Checks and copies the options of a call, except the adapter, before any work starts.
+ * @throws RubricateError ERR_ARGUMENT, ERR_CONTEXT_LENGTH
  */
-export function checkedScore(options: Omit<ScoreOptions, "adapter">): ScoreCall {
-  const { continuation, topLogProbabilities, signal } = options;
-  if (typeof continuation !== "string") lengthOf("continuation", "a text or token ids", continuation);
-  return { options, topLogProbs: mostLikelyOf(topLogProbabilities), signal: signalOf(signal) };
+export function checkedScore(options: Omit<ScoreOptions, "adapter">, model: ModelSizes): ScoreCall {
+  const prompt = readPrompt(options, model);
+  return {
+    prompt,
+    continuation: readContinuation(options.continuation, prompt, model),
+    topLogProbs: mostLikelyOf(options.topLogProbabilities),
+    signal: signalOf(options.signal),
+  };
 }
 
 /** See Engine.score and LanguageModel.score. @param begin checks the call */
@@ -76,9 +82,9 @@ export async function scored(model: RequestModel, begin: (work: Work) => Served<
   const work = new Work();
   let ids = new Int32Array(0);
   let promptTokens = 0;
-  const request = await started(model, begin, work, async ({ options, topLogProbs, signal }) => {
-    const before = await promptIds(model, options, signal, work);
-    ids = joined(before, await followingIds(model, options, before, options.continuation, signal, work));
+  const request = await started(model, begin, work, async ({ prompt, continuation, topLogProbs, signal }) => {
+    const before = await promptIds(model, prompt, signal, work);
+    ids = joined(before, await followingIds(model, prompt, before, continuation, signal, work));
     promptTokens = before.length;
     return {
       tokenIds: ids,

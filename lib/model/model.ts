@@ -262,7 +262,7 @@ export class LanguageModel {
 
   /**
    * Continues a prompt, a conversation or token ids, and yields the text in pieces. The generator returns the result; it
-   * starts when it is iterated, and cannot be awaited: for the whole result, await `complete`.
+   * starts, and copies its options, when it is first iterated, and cannot be awaited: for the whole result, await `complete`.
    * @throws RubricateError ERR_ARGUMENT, ERR_CONTEXT_LENGTH, ERR_TOKENIZER, ERR_TEMPLATE, ERR_NOT_FINITE, ERR_ABORTED,
    * ERR_DISPOSED, ERR_STATE if the generator is awaited
    */
@@ -271,8 +271,8 @@ export class LanguageModel {
   }
 
   /**
-   * Continues a prompt, a conversation or token ids, and gives the whole result. The same options as `generate`; the
-   * signal stops it.
+   * Continues a prompt, a conversation or token ids, and gives the whole result. The same options as `generate`, copied when
+   * the call is made; the signal stops it.
    * @throws RubricateError ERR_ARGUMENT, ERR_CONTEXT_LENGTH, ERR_TOKENIZER, ERR_TEMPLATE, ERR_NOT_FINITE, ERR_ABORTED,
    * ERR_DISPOSED
    */

@@ -93,7 +93,7 @@ export class Engine {
   score(options: EngineScoreOptions): Promise<ScoreResult> {
     return scored(this.model, (work) => {
       this.requireTakes();
-      const { asking, call } = scoreSettings(options);
+      const { asking, call } = scoreSettings(options, this.model);
       return this.serve(asking, call, work);
     });
   }
@@ -146,7 +146,7 @@ export class Engine {
   /** @param what the method, for messages */
   private generating(given: EngineGenerateOptions, what: string, work: Work): Served {
     this.requireTakes();
-    const { asking, call } = generateSettings(given, what, this.model.vocabularySize);
+    const { asking, call } = generateSettings(given, what, this.model);
     return this.serve(asking, call, work);
   }
 

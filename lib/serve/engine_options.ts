@@ -158,13 +158,13 @@ export type Asking = ReturnType<typeof asking>;
  * @param what the method, for messages
  * @throws RubricateError ERR_ARGUMENT
  */
-export function generateSettings(given: EngineGenerateOptions, what: string, vocabularySize: number) {
+export function generateSettings(given: EngineGenerateOptions, what: string, model: LanguageModel) {
   const options = checkOptions(given, generateNames, what);
-  return { asking: asking(options), call: checkedCall(options, vocabularySize) };
+  return { asking: asking(options), call: checkedCall(options, model) };
 }
 
 /** @throws RubricateError ERR_ARGUMENT */
-export function scoreSettings(given: EngineScoreOptions): { asking: Asking; call: ScoreCall } {
+export function scoreSettings(given: EngineScoreOptions, model: LanguageModel): { asking: Asking; call: ScoreCall } {
   const options = checkOptions(given, scoreNames, "score");
-  return { call: checkedScore(options), asking: asking(options) };
+  return { call: checkedScore(options, model), asking: asking(options) };
 }

@@ -1,6 +1,7 @@
 #include "binding/jobs.h"
 
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include "binding/environment.h"
@@ -14,6 +15,7 @@ struct Jobs::Job {
   Progress progress;
   bool failed = false;
   Failure failure;
+  std::optional<Failure> why;  // it was cancelled
   Settle settle;
 };
 
@@ -158,7 +160,7 @@ void Jobs::settle(Job& job) {
   // Ignore the statuses: a promise of an environment that is ending cannot settle, and nothing waits for it.
   try {
     if (job.progress.thrown_) throw *job.progress.thrown_;
-    if (job.failed) throw make_error(env_, job.failure);
+    if (job.failed) throw make_error(env_, job.why && job.failure.code == "ERR_ABORTED" ? *job.why : job.failure);
     const Napi::Value value = guarded(env_, [&] { return job.settle(env_); });
     napi_resolve_deferred(env_, job.deferred, value);
   } catch (const Napi::Error& error) {
@@ -166,9 +168,9 @@ void Jobs::settle(Job& job) {
   }
 }
 
-void Jobs::cancel(const JobQueue& queue) {
+void Jobs::cancel(const JobQueue& queue, const Failure& why) {
   for (const auto& [job, owned] : jobs_)
-    if (job->spec.queue.get() == &queue) job->cancelled->store(true);
+    if (job->spec.queue.get() == &queue && !job->cancelled->exchange(true)) job->why = why;
 }
 
 void Jobs::close() {

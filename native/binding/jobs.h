@@ -80,8 +80,8 @@ class Jobs {
   // While there is a hold, the process stays alive, as while a job runs.
   void hold() { count(1); }
   void let_go() { count(-1); }
-  // Cancels the jobs of a queue without waiting for them to settle.
-  void cancel(const JobQueue& queue);
+  // Cancels the jobs of a queue without waiting for them to settle. Those that were not cancelled before then reject with `why`.
+  void cancel(const JobQueue& queue, const Failure& why);
   // When the environment ends: cancels and joins all jobs.
   void close();
 

@@ -268,8 +268,9 @@ Napi::Value ModelHandle::matmuls(const Napi::CallbackInfo& info) {
 Napi::Value ModelHandle::dispose(const Napi::CallbackInfo& info) {
   if (state_ != nullptr) {
     state_->disposed = true;
-    state_->environment->jobs().cancel(state_->queue);
-    if (state_->engine) state_->engine->close("ERR_DISPOSED", "The model was disposed of");
+    const Failure disposed = {"ERR_DISPOSED", "The model was disposed of"};
+    state_->environment->jobs().cancel(state_->queue, disposed);
+    if (state_->engine) state_->engine->close(disposed.code.c_str(), disposed.message.c_str());
     if (state_->jobs == 0) state_->free();
     state_.reset();
   }

@@ -90,3 +90,14 @@ test("the demo replaces an earlier demo's adapter, and no other", async () => {
   expect((await demo("--out", at("model"))).stderr).toContain("Expected a folder without a model");
   expect(existsSync(at("model", "adapter_config.json"))).toBe(false);
 }, 120_000);
+
+test("on a terminal the losses are drawn as text after the run, elsewhere not", async () => {
+  const argv = ["train", "--model", at("model"), "--data", at("data.jsonl"), "--max-steps", "2", "--out", at("out")];
+  const chart = / [\d.]+ \|[ .]*\.\n[\s\S]+\. training loss\nthe losses are drawn in .*curve\.svg\n$/;
+  expect((await runCli(argv, { columns: 80 })).stderr).toMatch(chart);
+  const others = [
+    await runCli([...argv, "--overwrite"]),
+    await runCli([...argv, "--overwrite", "--json"], { columns: 80 }),
+  ];
+  for (const { status, stderr } of others) expect([status, stderr.includes("training loss\n")]).toEqual([0, false]);
+});

@@ -106,3 +106,73 @@ test("the command line says what is wrong with the file, or missing", async () =
   const missing = await runCli(["train", "--config", join(folder, "none.json")]);
   expect(missing).toMatchObject({ status: 1, stderr: expect.stringContaining("[ERR_FILE]") });
 });
+
+describe("a YAML file", () => {
+  const values = (text: string, name = "run.yaml") => {
+    const path = join(folder, name);
+    writeFileSync(path, text);
+    return readArguments(trainCommand, configArguments(path, trainCommand)).values;
+  };
+
+  test.each(["run.yaml", "run.yml", "RUN.YAML"])("%s means what the same JSON means", (name) => {
+    const text = `# a run
+model: m
+data: "d"
+outputDir: o
+sites: [ffn, attention]
+layers:
+  - 0
+  - 3
+learningRate: 1e-3 # as in JSON
+shuffle: false
+earlyStopping: { patience: 3 }
+loggers: &loggers
+  - jsonl
+`;
+    expect(values(text, name)).toEqual(
+      valuesOf({
+        ...needed,
+        ...{ sites: ["ffn", "attention"], layers: [0, 3], learningRate: 1e-3, shuffle: false },
+        ...{ earlyStopping: { patience: 3 }, loggers: ["jsonl"] },
+      }),
+    );
+    expect(values(JSON.stringify({ ...needed, ...others }))).toEqual(valuesOf({ ...needed, ...others }));
+  });
+
+  test.each([
+    ["a key twice", "seed: 1\nseed: 2\n", /^Expected YAML in .*run\.yaml: .*unique.* \(line 2, column 1\)$/],
+    ["two documents", "seed: 1\n---\nseed: 2\n", /^Expected YAML in .*multiple documents/],
+    [
+      "another language's tag",
+      "seed: !!python/object:os.system 1\n",
+      /^Expected YAML in .*Unresolved tag.*line 1, column 7/,
+    ],
+    ["an indentation that is wrong", "seed: 1\n  epochs: 2\n", /^Expected YAML in .*\(line \d, column \d+\)$/],
+    ["an alias of nothing", "seed: *none\n", /^Expected YAML in .*none/],
+    [
+      "aliases that multiply",
+      `a: &a [x,x,x,x,x,x,x,x,x,x]\n${[..."bcdefgh"].map((name, at) => `${name}: &${name} [${`*${"abcdefg"[at]},`.repeat(9)}1]\n`).join("")}`,
+      /^Expected YAML in .*alias/,
+    ],
+    ["brackets without end", "[".repeat(50_000), /^Expected YAML in /],
+    ["nothing", "", /^Expected an object in .*run\.yaml but it has null$/],
+    ["a list", "- seed\n", /^Expected an object in /],
+    ["an unknown key", "sead: 1\n", /^Unknown key "sead" in .*did you mean seed/],
+    ["a text for a boolean", "shuffle: no\n", /for shuffle in .*run\.yaml but received "no"$/],
+    ["a text for a number", 'seed: "1"\n', /for seed in .*run\.yaml but received "1"$/],
+    ["a number that is none", "learningRate: .nan\n", /for learningRate in /],
+  ])("%s is refused by name", (_, text, says) => {
+    const started = performance.now();
+    expect(() => values(text)).toThrow(says);
+    expect(performance.now() - started).toBeLessThan(10_000);
+  });
+
+  test("the file is named by the command, which loads nothing", async () => {
+    const path = join(folder, "run.yaml");
+    writeFileSync(path, "seed: [1");
+    expect(await runCli(["train", "--config", path])).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining(`Expected YAML in ${path}: `),
+    });
+  });
+});

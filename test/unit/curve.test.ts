@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { curveSvg, ticks, writeCurve } from "../../lib/train/curve";
 import { readCurve, Series } from "../../lib/train/curve_points";
+import { textChart } from "../../lib/train/text_chart";
 import { runCli } from "./cli_support";
 
 let folder: string;
@@ -100,16 +101,60 @@ test.each<[number, number, number, number[]]>([
 test("rubricate curve draws beside the log, and says what is wrong", async () => {
   const log = written(step(1, 2), evaluation(1, 3));
   const said = "1 step and 1 evaluation are drawn in ";
-  for (const path of [folder, log])
-    expect(await runCli(["curve", path])).toEqual({
-      status: 0,
-      stdout: `${said}${join(folder, "curve.svg")}\n`,
-      stderr: "",
-    });
+  for (const path of [folder, log]) {
+    const { status, stdout, stderr } = await runCli(["curve", path]);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    const lines = stdout.split("\n");
+    expect(lines.slice(-2)).toEqual([`${said}${join(folder, "curve.svg")}`, ""]);
+    expect(lines.slice(0, -2)).toEqual(textChart(await readCurve(log), 100));
+  }
   expect(await runCli(["curve"])).toMatchObject({ status: 2, stderr: expect.stringContaining("Expected a PATH") });
   expect(await runCli(["curve", join(folder, "x.txt")])).toMatchObject({ status: 2 });
   written("nothing\n");
   expect(await runCli(["curve", folder])).toMatchObject({ status: 1, stderr: expect.stringContaining("[ERR_FILE]") });
   rmSync(log);
   expect(await runCli(["curve", folder])).toMatchObject({ status: 1, stderr: expect.stringContaining("[ERR_FILE]") });
+});
+
+/** A series of losses by step. */
+const series = (...points: [number, number][]) => {
+  const one = new Series();
+  for (const [at, value] of points) one.add(at, value);
+  return one;
+};
+const none = series();
+
+test("the chart of a terminal has each loss at its step and height", () => {
+  const loss = series([1, 4], [2, 3], [3, 2.5], [4, 2.25]);
+  const chart = textChart({ loss, evalLoss: series([0, 4.5], [4, 2]), learningRate: none }, 31);
+  expect(`\n${chart.join("\n")}\n`).toBe(`
+  4.5000 |o
+         |
+         |     .
+         |
+         |
+         |          .
+         |
+         |              .
+         |                   .
+  2.0000 |                   o
+         +--------------------
+          0             step 4
+          . training loss   o evaluation loss
+`);
+});
+
+test("the chart fits the terminal, whatever its width and the number of steps", () => {
+  const values = Array.from({ length: 3000 }, (_, at): [number, number] => [at + 1, 1e7 * Math.exp(-at / 300)]);
+  for (const width of [1, 33, 80, 400]) {
+    const chart = textChart({ loss: series(...values), evalLoss: none, learningRate: none }, width);
+    expect(Math.max(...chart.map((line) => line.length))).toBeLessThan(Math.max(width, 32));
+    expect(chart.join()).not.toMatch(/NaN|Infinity|undefined|evaluation/);
+    expect(chart.join("").split(".").length).toBeGreaterThan(18);
+  }
+  for (const one of [series([1, 2]), series([1, 2], [2, 2]), series([1, -1e-9])]) {
+    const chart = textChart({ loss: one, evalLoss: none, learningRate: none }, 80);
+    expect(chart).toHaveLength(13);
+    expect(chart[5]).toMatch(/^ *(2\.0000|-1\.0e-9) \|.*\.$/);
+  }
 });

@@ -28,6 +28,12 @@ describe("an unknown option", () => {
     expect(() => check({ zebra: 1 })).toThrow(message);
   });
 
+  test("for a function that has none says so", () => {
+    expect(() => checkOptions({ zebra: 1 } as object, {}, "bitfit")).toThrow(
+      /^Unknown option "zebra" for bitfit; it has no options$/,
+    );
+  });
+
   test("that is undefined counts as missing", () => {
     expect(check({ zebra: undefined, stop: "x" })).toEqual({ stop: "x" });
     expect(() => check({ zebra: null })).toThrow(/^Unknown option "zebra"/);
@@ -150,6 +156,7 @@ describe("a message", () => {
     ["an object whose constructor throws", thrower, /an object that cannot be read$/],
     ["a class without a name", { constructor: { name: Symbol("s") } }, /an instance of Object$/],
     ["a symbol", Symbol("s"), /Symbol\(s\) of type symbol$/],
+    ["a typed array", new Float32Array(3), /an instance of Float32Array of length 3$/],
     ["a bare object", Object.create(null), /an instance of Object$/],
     ["a huge bigint", 10n ** 5000n, /a number of type bigint beyond 64 bits$/],
     ["a long text", "x".repeat(1e6), /x{77}\.\.\." of type string$/],

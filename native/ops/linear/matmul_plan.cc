@@ -40,15 +40,15 @@ bool possible(const MatmulArgs& args, int32_t capability) {
 
 MatmulClass class_of(const MatmulArgs& args) {
   MatmulClass product{args.m,
-                       args.n,
-                       args.k,
-                       args.a_dtype,
-                       args.b_dtype,
-                       args.c_dtype,
-                       args.a_transposed,
-                       args.b_transposed,
-                       args.accumulate,
-                       args.provider};
+                      args.n,
+                      args.k,
+                      args.a_dtype,
+                      args.b_dtype,
+                      args.c_dtype,
+                      args.a_transposed,
+                      args.b_transposed,
+                      args.accumulate,
+                      args.provider};
   int64_t& rows = args.a_transposed ? product.k : product.m;
   rows = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(rows)));
   return product;
