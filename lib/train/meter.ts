@@ -1,5 +1,4 @@
-import { readTextSync } from "../files/read";
-import { limits } from "../limits";
+import { readFileSync } from "node:fs";
 
 /** Speed of a run, smoothed: recent steps have more weight. */
 export class Meter {
@@ -46,7 +45,7 @@ export function peakMemoryMib(): number {
  */
 export function ownPeakMib(): number {
   try {
-    const [, kib] = /^VmHWM:\s+(\d+) kB$/m.exec(readTextSync("/proc/self/status", limits.documentBytes))!;
+    const [, kib] = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync("/proc/self/status", "latin1"))!;
     return Number(kib) / 1024;
   } catch {
     return peakMemoryMib(); // no /proc

@@ -114,7 +114,15 @@ test("eval reports a lower loss with the adapter", async () => {
   const argv = ["eval", "--model", at("model"), "--data", at("data.jsonl"), "--json"];
   const [before] = jsonLines((await runCli(argv)).stdout);
   const [after] = jsonLines((await runCli([...argv, "--adapter", at("adapter")])).stdout);
-  expect(Object.keys(before)).toEqual(["loss", "perplexity", "tokens", "accuracy", "skipped", "truncated", "peakMemoryMib"]);
+  expect(Object.keys(before)).toEqual([
+    "loss",
+    "perplexity",
+    "tokens",
+    "accuracy",
+    "skipped",
+    "truncated",
+    "peakMemoryMib",
+  ]);
   expect(before.perplexity).toBeCloseTo(Math.exp(before.loss), 6);
   expect(after.loss).toBeLessThan(before.loss);
   const { stdout } = await runCli(argv.slice(0, -1));
