@@ -32,6 +32,12 @@ export interface TrainingResult {
   readonly devLoss: number;
   /** SHA-256 of its batches, see `TrainSummary.batches`. */
   readonly batches: string;
+  readonly trainRows: number;
+  readonly devRows: number;
+  /** Rows of the data that cannot be used. */
+  readonly skippedRows: number;
+  /** What the run said to people, such as that its loss has risen. */
+  readonly notices: readonly string[];
 }
 
 export type TrainingRecord =
@@ -40,7 +46,12 @@ export type TrainingRecord =
 
 /** Scores on the test file, by name. */
 export type TestRecord =
-  | { readonly scores: Readonly<Record<string, number>>; readonly measured: Measured }
+  | {
+      readonly scores: Readonly<Record<string, number>>;
+      /** How much was read: supervised tokens, or inputs and references, and rows skipped and truncated. */
+      readonly read: Readonly<Record<string, number>>;
+      readonly measured: Measured;
+    }
   | { readonly failure: Failure };
 
 /** What all runs of a comparison share, by name: options as flags, files and machine as hashes and texts. */

@@ -2,7 +2,7 @@
 import { writeInto } from "../files/atomic";
 import { chartSvg } from "./chart";
 import type { Outcome } from "./comparison";
-import type { Shared } from "./records";
+import { isFailed, type Shared } from "./records";
 import { type Row, scoresOf } from "./results";
 import { tableMarkdown } from "./table";
 
@@ -36,7 +36,7 @@ export async function writeReport(out: string, outcome: Outcome, rows: readonly 
     seeds,
     shared,
     batches: outcome.batches,
-    base: { scores: outcome.base.scores, measured: { peakMib: outcome.basePeakMib } },
+    base: { scores: outcome.base.scores, read: outcome.base.read, measured: { peakMib: outcome.basePeakMib } },
     rows,
     machine,
   };
@@ -47,18 +47,18 @@ export async function writeReport(out: string, outcome: Outcome, rows: readonly 
   ]);
 }
 
-function factsOf({ seeds, model, data, dev, test, machine, shared }: About, { batches }: Outcome): [string, string][] {
+function factsOf({ seeds, model, data, dev, test, machine, shared }: About, outcome: Outcome): [string, string][] {
   const short = (name: string) => shared[name]!.slice(0, 12);
   const devText = shared["--dev"] === dev ? `${dev} of the data` : `${dev} (SHA-256 ${short("--dev")})`;
   return [
     ["base", `${model} (weights ${short("the weights of --model")})`],
-    ["trained on", `${data} (SHA-256 ${short("--data")})`],
+    ["trained on", `${data} (SHA-256 ${short("--data")})${trainedText(outcome)}`],
     ["learning rates judged on", devText],
-    ["tested on", `${test} (SHA-256 ${short("--test")})`],
+    ["tested on", `${test} (SHA-256 ${short("--test")}): ${readText(outcome.base.read)}`],
     ["options", optionsText(shared) || "the defaults of train"],
     [
       "batches of each seed, the same for all methods",
-      Object.entries(batches)
+      Object.entries(outcome.batches)
         .map(([seed, hash]) => `${seed}: ${hash.slice(0, 12)}`)
         .join(", "),
     ],
@@ -79,4 +79,28 @@ function optionsText(shared: Shared): string {
   const files = new Set(["--data", "--dev", "--test"]);
   const given = Object.entries(shared).filter(([name]) => name.startsWith("--") && !files.has(name));
   return given.map(([, words]) => words).join(" ");
+}
+
+/** The rows of the first training that has a result; those of others are the same. */
+function trainedText({ methods }: Outcome): string {
+  const [first] = methods.flatMap(({ seeds }) =>
+    seeds.flatMap(({ training }) => (isFailed(training) ? [] : [training])),
+  );
+  if (first === undefined) return "";
+  const { trainRows, devRows, skippedRows } = first.result;
+  return `: ${trainRows} rows to train on, ${devRows} to judge on, ${skippedRows} skipped`;
+}
+
+const readWords: Readonly<Record<string, string>> = {
+  tokens: "supervised tokens",
+  inputs: "inputs",
+  references: "references",
+  skipped: "rows skipped",
+  truncated: "truncated",
+};
+
+function readText(read: Readonly<Record<string, number>>): string {
+  return Object.entries(read)
+    .map(([name, value]) => `${value} ${readWords[name]}`)
+    .join(", ");
 }

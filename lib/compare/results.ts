@@ -62,6 +62,8 @@ export interface Row {
   /** By the score's name; empty without a finished run. */
   readonly scores: Readonly<Record<string, Scored>>;
   readonly failures: readonly FailedRun[];
+  /** What its runs of the seeds said to people. */
+  readonly notices: readonly { readonly seed: number; readonly message: string }[];
   /** What differs between two calls of the same command. */
   readonly measured: {
     /** The highest of the trainings. */
@@ -116,6 +118,9 @@ function settledOf({ method, rate, edge, trials, seeds }: MethodOutcome, basePea
     parameters: done[0]?.result.parameters ?? null,
     bytes: done[0]?.result.bytes ?? null,
     failures: failuresOf({ rate, trials, seeds }),
+    notices: seeds.flatMap(({ seed, training }) =>
+      isFailed(training) ? [] : training.result.notices.map((message) => ({ seed, message })),
+    ),
     measured:
       done.length === 0
         ? null

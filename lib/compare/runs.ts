@@ -33,6 +33,8 @@ export interface Commands {
 export type OnStep = (share: number, words: string) => void;
 
 const trainedFolder = "trained";
+/** Of a run that are kept. */
+const mostNotices = 10;
 
 const numberOf = (event: JsonObject | undefined, name: string) => event?.[name] as number;
 
@@ -86,12 +88,14 @@ export class Runs {
   private async train(training: Training, folder: string, onStep: OnStep): Promise<TrainingRecord> {
     let start: JsonObject | undefined;
     let end: JsonObject | undefined;
+    const notices: string[] = [];
     const ended = await this.launch({
       words: this.commands.train(training, folder),
       signal: this.signal,
       onEvent(event) {
         if (event.type === "start") start = event;
         if (event.type === "end") end = event;
+        if (event.type === "notice" && notices.length < mostNotices) notices.push(String(event.message));
         if (event.type !== "step") return;
         const [step, total] = [numberOf(event, "step"), numberOf(event, "totalSteps")];
         onStep(step / total, `step ${step}/${total}, loss ${numberOf(event, "loss").toFixed(4)}`);
@@ -106,6 +110,10 @@ export class Runs {
         trainLoss: numberOf(end, "trainLoss"),
         devLoss: numberOf(end, "evalLoss"),
         batches: String(end.batches),
+        trainRows: numberOf(start, "trainRows"),
+        devRows: numberOf(start, "evalRows"),
+        skippedRows: numberOf(start, "skippedRows"),
+        notices,
       },
       measured: { ...measuredIn(end, numberOf(end, "seconds")), tokensPerSecond: numberOf(end, "tokensPerSecond") },
     };
@@ -150,7 +158,7 @@ export class Runs {
     const seconds = (performance.now() - startedAt) / 1000;
     const record: TestRecord =
       ended.status === 0 && last
-        ? { scores: scoresIn(last), measured: measuredIn(last, seconds) }
+        ? { scores: numbersIn(last, scoreNames), read: numbersIn(last, readNames), measured: measuredIn(last, seconds) }
         : { failure: failureOf(ended) };
     await this.records.writeTest(name, training, record);
     return record;
@@ -166,11 +174,11 @@ function measuredIn(event: JsonObject, seconds: number): Measured {
 }
 
 const scoreNames = ["loss", "accuracy", "bleu", "nist", "rougeL", "cider"];
+const readNames = ["tokens", "inputs", "references", "skipped", "truncated"];
 
-function scoresIn(event: JsonObject): Record<string, number> {
-  return Object.fromEntries(
-    scoreNames.filter((name) => typeof event[name] === "number").map((name) => [name, numberOf(event, name)]),
-  );
+function numbersIn(event: JsonObject, names: readonly string[]): Record<string, number> {
+  const found = names.filter((name) => typeof event[name] === "number");
+  return Object.fromEntries(found.map((name) => [name, numberOf(event, name)]));
 }
 
 const isTensorFile = (name: string) => name.endsWith(".safetensors");

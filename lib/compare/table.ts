@@ -22,6 +22,7 @@ export function tableMarkdown(outcome: Outcome, rows: readonly Row[], about: Abo
     ...costTable(outcome, rows),
     ...ratesTable(rows),
     ...failureList(rows),
+    ...noticeList(rows),
     "",
   ].join("\n");
 }
@@ -138,4 +139,11 @@ function failureList(rows: readonly Row[]): string[] {
   const text = ({ method, learningRate, seed, stage, reason }: FailedRun & { method: string }) =>
     `- ${cell(method)}, learning rate ${learningRate}, seed ${seed}, ${stage}: ${cell(reason)}`;
   return ["## Runs without a result", "", ...failed.map(text), ""];
+}
+
+function noticeList(rows: readonly Row[]): string[] {
+  const notices = rows.flatMap(({ method, notices: own }) =>
+    own.map(({ seed, message }) => `- ${cell(method)}, seed ${seed}: ${cell(message)}`),
+  );
+  return notices.length === 0 ? [] : ["## Notices of the runs", "", ...notices, ""];
 }

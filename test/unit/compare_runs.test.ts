@@ -1,6 +1,7 @@
 /** The runs of a comparison: which are made, in which order, and what becomes of failures. */
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { SeedOutcome } from "../../lib/compare/comparison";
 import { rowsOf } from "../../lib/compare/results";
 import { compared, hashOfSeed, method, runText, type Script } from "./compare_support";
 import { temporaryFolder } from "./failing_files";
@@ -33,6 +34,13 @@ test("each method tries as many rates with seed 0, the best trains all seeds, te
     [0.1, undefined],
   ]);
   expect(outcome.batches).toEqual({ 0: hashOfSeed(0), 1: hashOfSeed(1) });
+});
+
+test("a record has what was read, and what the run said", async () => {
+  const { outcome } = await compared({ out, methods: [method("red")] }, {});
+  const [{ training, test: tested }] = outcome.methods[0]!.seeds as [SeedOutcome];
+  expect(training).toMatchObject({ result: { trainRows: 9, devRows: 3, skippedRows: 1, notices: ["red says"] } });
+  expect(tested).toMatchObject({ scores: { loss: 2, accuracy: 0.5 }, read: { tokens: 7, skipped: 2, truncated: 0 } });
 });
 
 test("a single rate is not tried", async () => {

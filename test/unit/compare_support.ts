@@ -45,7 +45,8 @@ export function scripted({ dev = () => 1, test = () => 2, batches, before }: Scr
     if (typeof loss !== "number") return { ...done, status: 1, ...loss };
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, "adapter_model.safetensors"), "x".repeat(100));
-    onEvent({ type: "start", trainableParameters: label.length });
+    onEvent({ type: "start", trainableParameters: label.length, trainRows: 9, evalRows: 3, skippedRows: 1 });
+    onEvent({ type: "notice", message: `${label} says` });
     const hash = batches === undefined ? hashOfSeed(Number(seed)) : batches(label, Number(seed));
     const numbers = { steps: 5, trainLoss: 3, seconds: 1, tokensPerSecond: 100 + Number(seed), peakMemoryMib: 50 };
     onEvent({ type: "end", evalLoss: loss, batches: hash, ...numbers });
@@ -60,7 +61,7 @@ export function scripted({ dev = () => 1, test = () => 2, batches, before }: Scr
     if (words[0] === "train") return train(request);
     const loss = test(words[1]!);
     if (typeof loss !== "number") return { ...done, status: 1, ...loss };
-    onEvent({ loss, accuracy: 0.5, peakMemoryMib: 40 });
+    onEvent({ loss, accuracy: 0.5, tokens: 7, skipped: 2, truncated: 0, peakMemoryMib: 40 });
     return done;
   };
   return { launch, started };

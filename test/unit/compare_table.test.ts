@@ -8,6 +8,8 @@ import { lacksResults, rowsOf, scoresOf } from "../../lib/compare/results";
 import { tableMarkdown } from "../../lib/compare/table";
 import { method } from "./compare_support";
 
+const rowsRead = { trainRows: 9, devRows: 3, skippedRows: 0, notices: ["the loss has | risen"] };
+
 /** A finished run. */
 const seedOf = (
   seed: number,
@@ -18,10 +20,18 @@ const seedOf = (
 ): SeedOutcome => ({
   seed,
   training: {
-    result: { parameters, bytes: 4 * parameters, steps: 5, trainLoss: 1, devLoss: 1, batches: "0".repeat(64) },
+    result: {
+      parameters,
+      bytes: 4 * parameters,
+      steps: 5,
+      trainLoss: 1,
+      devLoss: 1,
+      batches: "0".repeat(64),
+      ...rowsRead,
+    },
     measured: { seconds: seed + 1, peakMib, tokensPerSecond },
   },
-  test: { scores: { loss }, measured: { seconds: 1, peakMib: 1 } },
+  test: { scores: { loss }, read: {}, measured: { seconds: 1, peakMib: 1 } },
 });
 
 const failure = { failure: { code: null, reason: "it | broke" } };
@@ -31,7 +41,7 @@ const trials = [0.01, 0.1, 1].map((rate) => ({
 }));
 
 const outcome: Outcome = {
-  base: { scores: { loss: 5 }, measured: { seconds: 1, peakMib: 80 } },
+  base: { scores: { loss: 5 }, read: {}, measured: { seconds: 1, peakMib: 80 } },
   basePeakMib: 80,
   batches: {},
   methods: [
@@ -97,6 +107,7 @@ test("the lines of the tables", () => {
   expect(lineOf("| full")).toBe("| full | - | - | - | 0 of 3 | failed | - | - |");
   expect(lineOf("| red", 1)).toBe("| red | 120 | 40 | 30 | 2.0 |");
   expect(lineOf("| red | 1 |")).toBe("| red | 1 | failed |  |");
+  expect(lineOf("- red, seed 1")).toBe("- red, seed 1: the loss has \\| risen");
   expect(lineOf("- base")).toBe("- base: a\\|b");
   expect(lineOf("- ia3, learning rate 0.3, seed 2")).toBe("- ia3, learning rate 0.3, seed 2, train: it \\| broke");
 });
@@ -127,6 +138,7 @@ test("one seed has no interval and no verdict; one method no difference", () => 
 test("scores of texts: more is better", () => {
   const texts = (bleu: number) => ({
     scores: { bleu, nist: 1, rougeL: 1, cider: 1 },
+    read: {},
     measured: { seconds: 1, peakMib: 1 },
   });
   const seeds = (values: number[]) => values.map((bleu, seed) => ({ ...seedOf(seed, 0, 1, 1), test: texts(bleu) }));
