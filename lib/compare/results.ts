@@ -95,12 +95,17 @@ export function rowsOf(outcome: Outcome): Row[] {
   });
 }
 
-function differenceOf(values: BySeed, reference: BySeed, { better }: Score): Difference | null {
+/** A number with its digits; never "-0.0000". */
+export const fixed = (value: number, digits: number) => Number(value.toFixed(digits)).toFixed(digits);
+
+function differenceOf(values: BySeed, reference: BySeed, { better, digits }: Score): Difference | null {
   const interval = pairedDifference(values, reference);
   if (interval === undefined) return null;
   const { mean, half } = interval;
   if (half === null) return { ...interval, verdict: null };
-  if (Math.abs(mean) <= half) return { ...interval, verdict: "no difference found" };
+  // One that its digits do not show is none that anybody would look for.
+  if (Math.abs(mean) <= half || Number(mean.toFixed(digits)) === 0)
+    return { ...interval, verdict: "no difference found" };
   return { ...interval, verdict: mean < 0 === (better === "lower") ? "better" : "worse" };
 }
 

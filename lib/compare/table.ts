@@ -2,7 +2,7 @@
 
 import { oneLine } from "../errors";
 import type { Outcome } from "./comparison";
-import { type FailedRun, type Row, type Score, type Scored, scoresOf } from "./results";
+import { type FailedRun, fixed, type Row, type Score, type Scored, scoresOf } from "./results";
 
 /** Facts about the comparison, for the head of the page. */
 export interface About {
@@ -41,7 +41,7 @@ const nothing = "-";
 
 /** "0.5640 ± 0.0123"; with one seed there is no interval. */
 export function intervalText({ mean, half }: Pick<Scored, "mean" | "half">, digits: number): string {
-  return half === null ? mean.toFixed(digits) : `${mean.toFixed(digits)} ± ${half.toFixed(digits)}`;
+  return half === null ? fixed(mean, digits) : `${fixed(mean, digits)} ± ${fixed(half, digits)}`;
 }
 
 function scoreTable(score: Score, outcome: Outcome, rows: readonly Row[], { seeds }: About): string[] {
@@ -75,7 +75,7 @@ function scoreTable(score: Score, outcome: Outcome, rows: readonly Row[], { seed
 function differenceCells(scored: Scored | undefined, digits: number): string[] {
   const difference = scored?.difference;
   if (!difference) return [nothing, nothing];
-  const sign = difference.mean > 0 ? "+" : "";
+  const sign = Number(difference.mean.toFixed(digits)) > 0 ? "+" : "";
   return [`${sign}${intervalText(difference, digits)}`, difference.verdict ?? "one seed: cannot tell"];
 }
 

@@ -66,7 +66,7 @@ const isRunning = (pid: number) => {
 test("an abort ends the child, and is reported once that has ended", async () => {
   const controller = new AbortController();
   let pid = 0;
-  const program = "console.log(JSON.stringify({ pid: process.pid })); setTimeout(() => {}, 20_000);";
+  const program = "console.log(JSON.stringify({ pid: process.pid })); setTimeout(() => {}, 90_000);";
   const run = launched(program, controller.signal, (event) => {
     pid = event.pid as number;
     controller.abort();

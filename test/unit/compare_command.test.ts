@@ -70,6 +70,17 @@ test.each<[Record<string, string>, string]>([
   expect(existsSync(at("out"))).toBe(false);
 });
 
+test.each([
+  [{ learningRate: 0.1 }, 'Unknown key "learningRate" in', "did you mean learningRates?"],
+  [{ eval: 0.1 }, 'Unknown key "eval" in', "dev, test, methods"],
+  [{ learningRates: [0.1, 0] }, "Expected auto or positive numbers", "for learningRates in"],
+])("the key %j of a file with flags is refused", async (document, ...messages) => {
+  writeFileSync(at("flags.json"), JSON.stringify(document));
+  const { status, stderr } = await compare({ config: at("flags.json") });
+  for (const message of messages) expect(stderr).toContain(message);
+  expect(status).toBe(2);
+});
+
 test("a missing --test is named", async () => {
   const { test: _, ...others } = required();
   const { status, stderr } = await runCli(["compare", ...argvOf(others)]);

@@ -152,6 +152,13 @@ test("scores of texts: more is better", () => {
   expect(rowsOf(given)[1]!.scores.bleu!.difference!.verdict).toBe("better");
 });
 
+test("a difference that its digits do not show is none", () => {
+  const tiny = [2 - 1e-9, 2.2 - 1e-9, 2.4 - 1e-9].map((loss, seed) => seedOf(seed, loss, 1, 1));
+  const given = { ...outcome, methods: [outcome.methods[0]!, { ...outcome.methods[1]!, seeds: tiny }] };
+  expect(rowsOf(given)[1]!.scores.loss!.difference).toMatchObject({ verdict: "no difference found" });
+  expect(tableMarkdown(given, rowsOf(given), about)).toContain("| 0.0000 ± 0.0000 | no difference found |");
+});
+
 describe("the picture", () => {
   const [loss] = scoresOf(outcome);
   const svg = chartSvg(loss!, 5, rows);
