@@ -7,7 +7,7 @@ import { Runs } from "../compare/runs";
 import { RubricateError } from "../errors";
 import { entriesOf } from "../files/operations";
 import { present } from "../files/read";
-import { FolderLock, lockFile } from "../train/folder_lock";
+import { FolderLock } from "../train/folder_lock";
 import { checkRunOptions } from "../train/option_checks";
 import { requireOutsideModel } from "../train/output_folder";
 import { type Command, type Invocation, status, UsageError } from "./command";
@@ -66,7 +66,7 @@ function onlyTraining(values: Values): Values {
 async function checkOutput(out: string, model: string): Promise<void> {
   await requireOutsideModel(out, model);
   if (await present(join(out, comparisonFile))) return;
-  const found = (await entriesOf(out)).find((name) => name !== lockFile);
+  const found = (await entriesOf(out)).find((name) => !name.startsWith(".rubricate-")); // locks, and what a kill left
   if (found !== undefined)
     throw new RubricateError(
       "ERR_FILE",

@@ -88,6 +88,8 @@ test("two calls give the same digits, files and batches; the same call again run
   }
   expect(Object.keys(one.batches)).toEqual(["0", "1"]);
   expect(one.batches[0]).not.toBe(one.batches[1]);
+  expect(settledText("one")).toMatch(/- trained on: .*: 9 rows to train on, 3 to judge on, 0 skipped\n/);
+  expect(settledText("one")).toMatch(/- tested on: .*: \d+ supervised tokens, 0 rows skipped, 0 truncated\n/);
   const again = await running(argv("one")).ended;
   expect(runsOf(again.lines).every((text) => text.startsWith("had "))).toBe(true);
   expect(resultsIn("one")).toEqual(one);

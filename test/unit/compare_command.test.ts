@@ -115,6 +115,8 @@ describe("--out", () => {
       expect.stringContaining(`for --out but ${at("used")} has mine.jsonl [ERR_FILE]`),
     ]);
     expect(existsSync(at("used", "mine.jsonl"))).toBe(true);
+    const inFile = await compare({ out: at("data.jsonl") });
+    expect([inFile.status, inFile.stderr]).toEqual([1, expect.stringContaining("[ERR_FILE]")]);
   });
 });
 
