@@ -81,6 +81,8 @@ export const limits = {
   runNameCharacters: 2 ** 8,
   /** Events of such a run that are kept until somebody takes them. */
   queuedEvents: 2 ** 10,
+  /** Of `rubricate compare`. */
+  comparedSeeds: 1000,
 
   // Tokenizers and chat templates
   /** Largest token id. */
@@ -187,8 +189,6 @@ export const limits = {
   keepVersions: 1000,
 
   // Training
-  /** Of `rubricate compare`. */
-  comparedSeeds: 1000,
   /** Options of the optimizer, which computes in float32. */
   largestFloat32: 3.4028234663852886e38,
   /** The smallest normal float32. */
