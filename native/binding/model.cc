@@ -53,7 +53,7 @@ Napi::Value start_model_job(const std::shared_ptr<ModelState>& state, JobQueue::
   spec.length = length;
   spec.work = [model, length, work = std::move(work)](const std::atomic<bool>& cancelled, Progress& progress) {
     const std::shared_ptr<Arena>& arena = model->arena(length);  // the arena is the same one when the job ends
-    ShortWork others(model->queue);
+    ShortWork others(model->queue, arena->stream());
     JobControl control = {&cancelled, [&others] { others.yield(); }, arena};
     control.wanted = [&others] { return others.wanted(); };
     control.check_weights = [model] { model->checkpoint.check_unchanged(); };

@@ -13,6 +13,7 @@ namespace {
 
 constexpr int64_t kHalfBytes = 4 << 20;
 constexpr int64_t kAlignment = 64;
+constexpr int64_t kMarkedKernels = 16;  // between two marks: few for who waits, many against the cost of an event
 
 }  // namespace
 
@@ -26,12 +27,15 @@ Stream::~Stream() {
     if (half.passed != nullptr) table_.destroy_event(half.passed);
     if (half.memory != nullptr) table_.release_pinned(device_.index(), half.memory);
   }
+  for (RubricateEvent* mark : marks_)
+    if (mark != nullptr) table_.destroy_event(mark);
   table_.destroy_stream(stream_);
 }
 
 void Stream::run_kernel(const char* kernel, const void* args) {
   const RubricateKernel run = cuda_kernel(kernel);
   device_.check(run(args, stream_), kernel);
+  kernels_.fetch_add(1, std::memory_order_relaxed);
 }
 
 void Stream::make_staging() {
@@ -90,6 +94,19 @@ void Stream::copy(void* to, const void* from, int64_t bytes) {
 
 void Stream::fill(void* to, int32_t byte, int64_t bytes) {
   if (bytes > 0) device_.check(table_.fill(stream_, to, byte, bytes), "Filling memory");
+}
+
+void Stream::limit_backlog() {
+  const int64_t enqueued = kernels_.load(std::memory_order_relaxed);
+  if (enqueued - marked_ < kMarkedKernels) return;
+  RubricateEvent*& mark = marks_[mark_];
+  if (mark == nullptr) device_.check(table_.create_event(device_.index(), &mark), "Creating an event");
+  device_.check(table_.record(stream_, mark), "Recording an event");
+  marked_ = enqueued;
+  mark_ = 1 - mark_;
+  if (marks_[mark_] == nullptr) return;
+  device_.check(table_.synchronize_event(marks_[mark_]), "Waiting for an event");
+  ++backlog_waits_;
 }
 
 void Stream::synchronize() { device_.check(table_.synchronize(stream_), "Waiting for the device"); }

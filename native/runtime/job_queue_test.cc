@@ -82,7 +82,7 @@ TEST_CASE("short work is under way while a job waits, and its yield lets that jo
   std::vector<bool> wanted;
   bool ran = false, ran_first = false;
   queue.enqueue({Length::extended, [&](const auto&) {
-                   ShortWork others(queue);
+                   ShortWork others(queue, nullptr);
                    others.yield();
                    wanted.push_back(others.wanted());
                    started = true;

@@ -3,6 +3,7 @@
 
 #include <chrono>
 
+#include "device/stream.h"
 #include "runtime/job_queue.h"
 
 namespace rubricate {
@@ -11,9 +12,12 @@ namespace rubricate {
 // the two nobody waits, but the next large matmul should be cut all the same.
 class ShortWork {
  public:
-  explicit ShortWork(JobQueue& queue) : queue_(queue) {}
+  // stream: that of the job; null on the CPU.
+  ShortWork(JobQueue& queue, Stream* stream) : queue_(queue), stream_(stream) {}
 
+  // On a device, kernels of a shorter job would begin only when all those enqueued before them are done.
   void yield() {
+    if (stream_ != nullptr && wanted()) stream_->limit_backlog();
     if (!queue_.wanted()) return queue_.yield();
     queue_.yield();
     last_ = Clock::now();
@@ -29,6 +33,7 @@ class ShortWork {
  private:
   using Clock = std::chrono::steady_clock;
   JobQueue& queue_;
+  Stream* const stream_;
   Clock::time_point last_;
   bool seen_ = false;
 };

@@ -2,9 +2,13 @@
 // tested only with the emulation.
 #include "device/device.h"
 
+#include <atomic>
+#include <thread>
+
 #include "base/random.h"
 #include "device/cuda/loader.h"
 #include "ops/swiglu/swiglu.h"
+#include "runtime/short_work.h"
 #include "tests/test_support.h"
 
 using namespace rubricate;
@@ -176,6 +180,50 @@ TEST_CASE("a lost device stays lost, and other devices still work") {
   CHECK(!Device::cuda(0).lost());
   CHECK(max_error(to_doubles(compute(fine, x.copied_to(fine))), to_doubles(right)) < 1e-6);
   CHECK(same_bits(compute(test_arena(), x), right));
+}
+
+TEST_CASE("the thread of a stream waits for the mark before the last one, at most every 16 kernels") {
+  if (!have_device()) return;
+  const auto arena = arena_on(0);
+  Stream& stream = *arena->stream();
+  const Tensor x = random_tensor(arena, {8, 4}, DType::f32, 1);
+  const auto kernels = [&](int count) {
+    Tape tape(arena, Tape::Mode::inference);
+    for (int i = 0; i < count; ++i) swiglu(tape, x, x);
+  };
+  stream.limit_backlog();
+  for (int i = 0; i < 100; ++i) {
+    kernels(1);
+    stream.limit_backlog();
+  }
+  CHECK(stream.backlog_waits() == 5);  // marks after 16, 32, ..., 96 kernels; the first has none before it
+  kernels(1000);
+  stream.limit_backlog();
+  stream.limit_backlog();
+  CHECK(stream.backlog_waits() == 6);
+}
+
+TEST_CASE("a long job on a device limits its backlog only while shorter work waits") {
+  if (!have_device()) return;
+  const auto arena = arena_on(0);
+  Stream& stream = *arena->stream();
+  const Tensor x = random_tensor(arena, {8, 4}, DType::f32, 1);
+  JobQueue queue;
+  std::vector<int64_t> waits;
+  std::atomic<bool> done{false};
+  queue.enqueue({JobQueue::Length::extended, [&](const auto&) {
+                   ShortWork others(queue, &stream);
+                   Tape tape(arena, Tape::Mode::inference);
+                   for (int round = 0; round < 6; ++round) {
+                     for (int i = 0; i < 20; ++i) swiglu(tape, x, x);
+                     if (round >= 3) queue.enqueue({JobQueue::Length::brief, [](const auto&) {}});
+                     others.yield();
+                     waits.push_back(stream.backlog_waits());
+                   }
+                   done = true;
+                 }});
+  while (!done) std::this_thread::yield();
+  CHECK(waits == std::vector<int64_t>{0, 0, 0, 0, 1, 2});
 }
 
 TEST_CASE("the error for a missing kernel names it") {
