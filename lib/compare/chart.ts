@@ -7,6 +7,7 @@ const [width, height] = [860, 480];
 const area = { left: 80, right: 600, top: 50, bottom: 420 };
 const colors = ["#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f"];
 const [grid, text, baseColor] = ["#e5e7eb", "#374151", "#6b7280"];
+const dashes = ' stroke-dasharray="6 4"';
 /** Half the width of an interval's ends. */
 const cap = 5;
 
@@ -28,7 +29,9 @@ export function chartSvg(score: Score, base: number, rows: readonly Row[]): stri
     return [{ label: method, parameters, mean: scored.mean, half: scored.half ?? 0 }];
   });
   const [x, decades] = logScale(points.map(({ parameters }) => parameters));
-  const [y, marks] = linearScale([base, ...points.flatMap(({ mean, half }) => [mean - half, mean + half])]);
+  const reached = points.flatMap(({ mean, half }) => [mean - half, mean + half]);
+  const showsBase = isNear(base, reached);
+  const [y, marks] = linearScale(showsBase ? [base, ...reached] : reached);
   const [middle, title] = [(area.left + area.right) / 2, `${score.title} by trained numbers`];
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" ` +
@@ -44,12 +47,19 @@ export function chartSvg(score: Score, base: number, rows: readonly Row[]): stri
       line(area.left, y(value), area.right, y(value), grid),
       `<text x="${area.left - 8}" y="${round(y(value) + 4)}" text-anchor="end">${value}</text>`,
     ]),
-    line(area.left, y(base), area.right, y(base), baseColor, ' stroke-dasharray="6 4"'),
+    ...(showsBase ? [line(area.left, y(base), area.right, y(base), baseColor, dashes)] : []),
     ...points.flatMap((point, at) => drawn(point, x, y, colors[at % colors.length]!)),
-    ...legend(points),
+    ...legend(points, showsBase ? "base alone" : `base alone: ${base.toFixed(score.digits)}, beyond the axis`),
     `<text x="${middle}" y="${height - 14}" text-anchor="middle">trained numbers</text>`,
     "</svg>\n",
   ].join("\n");
+}
+
+/** Whether a base is shown: one that is far from the methods would leave them no room. */
+function isNear(base: number, reached: readonly number[]): boolean {
+  if (reached.length === 0) return true;
+  const [low, high] = [Math.min(...reached), Math.max(...reached)];
+  return low === high || (base >= low - (high - low) && base <= high + (high - low));
 }
 
 type Scale = (value: number) => number;
@@ -89,7 +99,7 @@ function drawn({ label, parameters, mean, half }: Point, x: Scale, y: Scale, col
   ];
 }
 
-function legend(points: readonly Point[]): string[] {
+function legend(points: readonly Point[], baseText: string): string[] {
   const left = area.right + 20;
   const row = (at: number) => area.top + 10 + 20 * at;
   return [
@@ -97,8 +107,8 @@ function legend(points: readonly Point[]): string[] {
       `<circle cx="${left + 6}" cy="${row(at)}" r="4" fill="${colors[at % colors.length]}"/>`,
       `<text x="${left + 18}" y="${row(at) + 4}">${escaped(shortened(label))}</text>`,
     ]),
-    line(left, row(points.length), left + 12, row(points.length), baseColor, ' stroke-dasharray="6 4"'),
-    `<text x="${left + 18}" y="${row(points.length) + 4}">base alone</text>`,
+    line(left, row(points.length), left + 12, row(points.length), baseColor, dashes),
+    `<text x="${left + 18}" y="${row(points.length) + 4}">${baseText}</text>`,
   ];
 }
 

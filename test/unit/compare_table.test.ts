@@ -177,7 +177,15 @@ describe("the picture", () => {
   });
 
   test("has the base as a line, an interval for each method, and is XML", () => {
-    expect(svg).toContain('stroke-dasharray="6 4"');
+    expect(svg.match(/stroke-dasharray="6 4"/g)).toHaveLength(2); // of the legend, too
+    const far = chartSvg(loss!, 500, rows);
+    expect(far.match(/stroke-dasharray="6 4"/g)).toHaveLength(1);
+    expect(far).toContain(">base alone: 500.0000, beyond the axis<");
+    // Without the base the methods have the whole height.
+    const heights = [...far.matchAll(/<circle cx="[\d.]+" cy="([\d.]+)" r="4" fill="[^"]+"><title>/g)].map(([, y]) =>
+      Number(y),
+    );
+    expect(Math.max(...heights) - Math.min(...heights)).toBeGreaterThan(circle("lora:rank=4")[1] - circle("red")[1]);
     expect(svg.match(/stroke-width="2"/g)).toHaveLength(3);
     expect(svg).not.toMatch(/NaN|Infinity|undefined/);
     const odd = chartSvg(loss!, 5, [{ ...rows[0]!, method: 'a<b>&"' }]);
