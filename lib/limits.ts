@@ -81,6 +81,8 @@ export const limits = {
   runNameCharacters: 2 ** 8,
   /** Events of such a run that are kept until somebody takes them. */
   queuedEvents: 2 ** 10,
+  /** Of `rubricate compare`. */
+  comparedSeeds: 1000,
 
   // Tokenizers and chat templates
   /** Largest token id. */

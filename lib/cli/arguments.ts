@@ -104,7 +104,8 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
   return { values, positionals };
 }
 
-function readValue(
+/** The value that a text has for a flag. @param fail makes the error that is thrown */
+export function readValue(
   flag: Flag<unknown>,
   written: string,
   value: string | undefined,

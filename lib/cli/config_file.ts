@@ -23,11 +23,14 @@ export function configArguments(path: string, command: Command): string[] {
 }
 
 function argumentsOf(key: string, value: unknown, path: string, command: Command): string[] {
-  const option = optionEntries.find(([name, { flags: own }]) => name === key && Object.keys(own).length > 0);
-  if (option) return optionArguments(option[0], value, path);
   const names = command.flags.filter((name) => name !== "config");
+  const options = optionEntries.filter(([, { flags: own }]) =>
+    Object.keys(own).some((flag) => (names as readonly string[]).includes(flag)),
+  );
+  const option = options.find(([name]) => name === key);
+  if (option) return optionArguments(option[0], value, path);
   if ((names as readonly string[]).includes(key)) return [argumentOf(key as FlagName, value, key, path)].flat();
-  const known = [...new Set([...names, ...optionEntries.map(([name]) => name)])];
+  const known = [...new Set([...names, ...options.map(([name]) => name)])];
   const meant = suggestion(key, known) || `; the keys are ${known.join(", ")}`;
   throw new UsageError(`Unknown key ${formatJson(key)} in ${path}${meant}`);
 }

@@ -1,4 +1,5 @@
 import { evaluate } from "../train/evaluate";
+import { ownPeakMib } from "../train/meter";
 import { type Command, UsageError } from "./command";
 import { checkScoreFlags, evalScores } from "./eval_scores";
 import { dataFlags, flags, modelFlags } from "./flags";
@@ -45,7 +46,7 @@ export const evalCommand: Command = {
         onProgress: ({ done, total }) => progress.show(done / total, `evaluated ${done} of ${plural(total, "row")}`),
       });
       if (!terminal.json) reportRows(invocation, values.data!, data);
-      terminal.event({ loss, perplexity, tokens, accuracy, ...data.reportCounts });
+      terminal.event({ loss, perplexity, tokens, accuracy, ...data.reportCounts, peakMemoryMib: ownPeakMib() });
       terminal.print(`loss        ${loss.toFixed(6)}`);
       terminal.print(`perplexity  ${perplexity.toFixed(4)}`);
       terminal.print(`accuracy    ${(100 * accuracy).toFixed(2)} %`);

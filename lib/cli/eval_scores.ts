@@ -3,6 +3,7 @@ import { type AnsweredInputs, readAnswers, readTextLines } from "../data/answere
 import { RubricateError } from "../errors";
 import { replaceFile } from "../files/atomic";
 import { scoreTexts } from "../metrics/score_texts";
+import { ownPeakMib } from "../train/meter";
 import { kebab } from "./arguments";
 import { type Invocation, UsageError } from "./command";
 import { generated, partialFile, requirePrompts } from "./eval_answers";
@@ -96,7 +97,7 @@ export async function evalScores(invocation: Invocation): Promise<void> {
   const references = answers.inputs.map((one) => one.references);
   const scores = await scoreTexts({ predictions, references, signal: interrupts.signal });
   const numbers = { inputs: predictions.length, references: references.flat().length, skipped: answers.skipped };
-  terminal.event({ ...scores, ...numbers });
+  terminal.event({ ...scores, ...numbers, peakMemoryMib: ownPeakMib() });
   const lines = [
     ["BLEU", scores.bleu.toFixed(4)],
     ["NIST", scores.nist.toFixed(4)],

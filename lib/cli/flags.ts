@@ -7,7 +7,7 @@ import { type NormSite, normSites } from "../adapter/norm_sites";
 import { dataFormats } from "../data/rows";
 import { limits } from "../limits";
 import { cudaIndex, type DeviceChoice } from "../model/device";
-import { choice, integer, list, number, numberIn, temperatures, text } from "../option_kinds";
+import { choice, integer, list, number, numberIn, positiveFloat32, temperatures, text } from "../option_kinds";
 import { type Flag, flag, narrowed, parsed, toggle } from "./flag";
 import { trainingFlags } from "./training_flags";
 
@@ -51,6 +51,14 @@ function parseLogitBias(value: string): Map<number, number> | undefined {
     biases.set(Number(id), added);
   }
   return biases;
+}
+
+/** "0.01,0.1": positive numbers, each once. @returns ascending */
+function parseRates(value: string): number[] | "auto" | undefined {
+  if (value === "auto") return "auto";
+  const rates = value.split(",").map((part) => numberIn(part.trim()));
+  if (rates.some((rate) => rate === undefined || positiveFloat32.fault(rate) !== undefined)) return undefined;
+  return new Set(rates).size === rates.length ? (rates as number[]).sort((a, b) => a - b) : undefined;
 }
 
 /** By name in camel case; the command line uses --kebab-case. */
@@ -139,6 +147,23 @@ export const flags = {
     "ffn",
   ),
   rankStabilized: toggle("multiplies LoRA's update by alpha / sqrt(rank) instead"),
+
+  methods: flag(
+    text("LIST"),
+    "methods to compare, comma-separated, each with its options behind colons: red,lora:rank=4:alpha=8,full; differences are from the first",
+  ),
+  test: flag(text("FILE"), "a file that each run is scored on once, at the end"),
+  dev: flag(
+    text("FILE|X"),
+    "what learning rates are judged on: a file, or the share of the data, between 0 and 1, to split off for it",
+    "0.1",
+  ),
+  seeds: flag(integer(1, limits.comparedSeeds), "runs of each method, with the seeds 0, 1, ...", "3"),
+  learningRates: flag(
+    parsed("auto|LIST", "auto or positive numbers, comma-separated, each once", parseRates),
+    "learning rates that each method tries with seed 0, comma-separated; auto: 0.3, 1 and 3 times its default",
+    "auto",
+  ),
 
   metrics: toggle("reports BLEU, NIST, ROUGE-L and CIDEr of the answers instead of the loss"),
   predictions: flag(text("FILE"), "with --metrics, answers to score: a line for each input, in the inputs' order"),

@@ -18,7 +18,7 @@ import { checkMethodFlags, methodOptions } from "./method_flags";
 import { bytes, count, plural } from "./text";
 
 /** The description of a model: of a folder, or of a config.json alone. */
-async function descriptionAt(given: string): Promise<ModelDescription> {
+export async function descriptionAt(given: string): Promise<ModelDescription> {
   const path = resolve(given);
   const found = await stat(path).catch(async (cause: Error) => {
     throw new RubricateError(

@@ -5,6 +5,7 @@ import { readArguments, withFlags } from "./arguments";
 import { benchCommand } from "./bench";
 import { chatCommand } from "./chat";
 import { type Command, status, UsageError } from "./command";
+import { compareCommand } from "./compare";
 import { configArguments } from "./config_file";
 import { curveCommand } from "./curve";
 import { demoCommand } from "./demo";
@@ -23,6 +24,7 @@ export const commands: readonly Command[] = [
   demoCommand,
   trainCommand,
   evalCommand,
+  compareCommand,
   mergeCommand,
   generateCommand,
   chatCommand,

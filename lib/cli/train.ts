@@ -68,16 +68,17 @@ export const trainCommand: Command = {
   run: train,
 };
 
-/** The share that --eval splits off; undefined if it is a path or missing. */
-function evalShare(value: string | undefined): number | undefined {
+/** The share that --eval, or another flag, splits off; undefined if it is a path or missing. */
+export function evalShare(value: string | undefined, flag = "--eval"): number | undefined {
   const share = value === undefined ? undefined : numberIn(value);
   if (share === undefined || (share > 0 && share < 1)) return share;
   throw new UsageError(
-    `Expected a file, or a number between 0 and 1, for --eval but received ${JSON.stringify(value)}`,
+    `Expected a file, or a number between 0 and 1, for ${flag} but received ${JSON.stringify(value)}`,
   );
 }
 
-const flagText = (option: string, field?: string) => `--${kebab(flagNameOf(option, field) ?? option)}`;
+/** The flag of an option, for messages. */
+export const flagText = (option: string, field?: string) => `--${kebab(flagNameOf(option, field) ?? option)}`;
 
 /** Checks all options before anything is loaded. @throws UsageError naming the flags */
 function checkOptions(values: Values, share: number | undefined): void {

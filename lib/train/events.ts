@@ -88,7 +88,13 @@ export interface TrainSummary {
   /** Of this call of `run` or `train`. */
   readonly seconds: number;
   readonly tokensPerSecond: number;
+  /** Peak of the process, without what the process that started it had. */
   readonly peakMemoryMib: number;
+  /**
+   * SHA-256, in hexadecimal, of the micro-batches of all steps in their order: token ids, supervised ones, sequences. Runs with
+   * the same value were trained on the same batches, whatever they trained. null for a resumed run.
+   */
+  readonly batches: string | null;
   readonly reason: "done" | "max-steps" | "early-stopping";
 }
 

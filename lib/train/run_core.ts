@@ -7,13 +7,14 @@ import {
   type NativeTenantResult,
   native,
 } from "../native";
+import { BatchHash, stepDigest } from "./batch_hash";
 import { endTokenNotices } from "./end_token";
 import type { EndEvent, StepEvent, TrainEvent, TrainSummary } from "./events";
 import type { ExampleSource } from "./examples";
 import { identityOf, type RunIdentity } from "./identity";
 import type { LogPosition } from "./loggers";
 import { type LossTrend, lossTrendOf } from "./loss_trend";
-import { Meter, peakMemoryMib } from "./meter";
+import { Meter, ownPeakMib, peakMemoryMib } from "./meter";
 import type { Settings } from "./options";
 import { type Cursor, Plan, type PlannedStep } from "./plan";
 import { recomputeRule } from "./recompute";
@@ -34,6 +35,8 @@ import { restoreMoments, type Trainee, traineeOf } from "./trainee";
 interface Loaded {
   readonly planned: PlannedStep;
   readonly microBatches: NativeMicroBatch[];
+  /** Of the micro-batches, see `stepDigest`. */
+  readonly digest: Buffer;
 }
 
 /** A run's next optimizer step. */
@@ -72,6 +75,7 @@ export class RunCore {
   private readonly state = newState();
   private readonly optimizer: NativeOptimizer;
   private readonly meter = new Meter();
+  private readonly batches = new BatchHash();
   private readonly startedAt = performance.now();
   private readonly evaluations: RunEvaluations;
   /** undefined without an outputDir. */
@@ -265,7 +269,8 @@ export class RunCore {
     const planned = await plan.next(from);
     const read = async (indices: Int32Array) =>
       microBatchOf(await train.examples(indices), trainee.slot, settings.model.architecture.vocabulary);
-    return { planned, microBatches: await Promise.all(planned.indices.map(read)) };
+    const microBatches = await Promise.all(planned.indices.map(read));
+    return { planned, microBatches, digest: stepDigest(microBatches) };
   }
 
   private get learningRate(): number {
@@ -288,7 +293,11 @@ export class RunCore {
     };
   }
 
-  private recorded({ planned, microBatches }: NextStep, result: NativeTenantResult, seconds: number): StepEvent {
+  private recorded(
+    { planned, microBatches, digest }: NextStep,
+    result: NativeTenantResult,
+    seconds: number,
+  ): StepEvent {
     const { state, meter } = this;
     const { totalSteps } = this.parts;
     const learningRate = this.learningRate;
@@ -301,6 +310,7 @@ export class RunCore {
     state.supervisedTokens += supervisedTokens;
     state.nats += loss * supervisedTokens;
     meter.add(tokens, seconds);
+    this.batches.add(digest);
     return {
       type: "step",
       step: state.step,
@@ -337,7 +347,8 @@ export class RunCore {
       evalLoss,
       seconds: (performance.now() - this.startedAt) / 1000,
       tokensPerSecond: meter.overallTokensPerSecond,
-      peakMemoryMib: peakMemoryMib(),
+      peakMemoryMib: ownPeakMib(),
+      batches: this.resumed.checkpoint ? null : this.batches.text,
       reason,
     };
   }

@@ -76,7 +76,7 @@ test("train prints one event a line, and ends with the figures of the run", asyn
   expect(events[0].reports.map(({ line }: { line: number }) => line)).toEqual([13, 14]);
   const end = events.at(-1);
   expect(Object.keys(end)).toEqual([
-    ...["type", "steps", "trainLoss", "evalLoss", "seconds", "tokensPerSecond", "peakMemoryMib", "reason"],
+    ...["type", "steps", "trainLoss", "evalLoss", "seconds", "tokensPerSecond", "peakMemoryMib", "batches", "reason"],
   ]);
   const steps = events.filter(({ type }) => type === "step");
   expect(steps.at(-1).loss).toBeLessThan(steps[0].loss);
@@ -114,7 +114,15 @@ test("eval reports a lower loss with the adapter", async () => {
   const argv = ["eval", "--model", at("model"), "--data", at("data.jsonl"), "--json"];
   const [before] = jsonLines((await runCli(argv)).stdout);
   const [after] = jsonLines((await runCli([...argv, "--adapter", at("adapter")])).stdout);
-  expect(Object.keys(before)).toEqual(["loss", "perplexity", "tokens", "accuracy", "skipped", "truncated"]);
+  expect(Object.keys(before)).toEqual([
+    "loss",
+    "perplexity",
+    "tokens",
+    "accuracy",
+    "skipped",
+    "truncated",
+    "peakMemoryMib",
+  ]);
   expect(before.perplexity).toBeCloseTo(Math.exp(before.loss), 6);
   expect(after.loss).toBeLessThan(before.loss);
   const { stdout } = await runCli(argv.slice(0, -1));

@@ -231,7 +231,7 @@ export function fakeModel(changes: object = {}) {
     fingerprint: async () => ({ architecture: "a".repeat(64), weights: "b".repeat(64) }),
     device: { kind: "cpu" },
     native: {
-      products: () => [],
+      matmuls: () => [],
       trainStep: (request: NativeTrainRequest) => job(() => trainStep(request)),
       evaluate: (batches: NativeMicroBatch[], adapters: FakeAdapter[]) => job(() => evaluate(batches, adapters)),
     },

@@ -82,6 +82,7 @@ const tested: Readonly<Record<string, readonly [file: string, ...titles: string[
   stdinBytes: ["test/unit/stdin.test.ts", "a prompt is read to the limit", "each line of a conversation is read to"],
   rowNesting: [chat, "messages and tools that are deep, many or hold themselves are refused, at the limits"],
   runNameCharacters: ["test/unit/multi_trainer.test.ts", "a name may have runNameCharacters characters, and no more"],
+  comparedSeeds: ["test/unit/compare_command.test.ts", "as many seeds as comparedSeeds are taken"],
   queuedEvents: ["test/unit/multi_trainer.test.ts", "wait for a reader, up to queuedEvents, and no more"],
   tokenId: ["test/unit/tokenizer_limits.test.ts", '"tokenId"'],
   unusedTokenIds: [schema, "the largest id of the vocabulary", "one past that"],

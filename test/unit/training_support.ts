@@ -49,6 +49,7 @@ export function timeless(events: readonly TrainEvent[]): object[] {
         tokensPerSecond: _,
         secondsLeft: __,
         peakMemoryMib: ___,
+        batches: _____, // null for a resumed run
         seconds: ____,
         ...rest
       } = event as never as Record<string, unknown>;
