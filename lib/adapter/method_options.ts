@@ -21,4 +21,4 @@ export function checkedAlpha(alpha: number): number {
 }
 
 /** The activations that steps of a plan have. */
-export const activationKind = choice(["gelu", "gelu_tanh", "silu"]);
+export const activationKind = choice(["gelu", "gelu_tanh", "silu", "relu", "tanh"]);

@@ -18,7 +18,7 @@ export type PlanSite =
   | "post_attention_layernorm";
 
 /** An activation of a step; "gelu" is the exact one, "gelu_tanh" its approximation by tanh. */
-export type PlanActivation = "gelu" | "gelu_tanh" | "silu";
+export type PlanActivation = "gelu" | "gelu_tanh" | "silu" | "relu" | "tanh";
 
 /**
  * A step of a list, by indices of parameters or constants; `v` is the running value. "linear": v = v W^T, W [out, in];

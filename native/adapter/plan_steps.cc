@@ -51,7 +51,7 @@ PlanStep parse_step(const JsonAt& at, PlanIndices& indices, const PlanConstants&
     case StepKind::activation: {
       at.expect_only({"op", "kind"});
       const auto activation = value_of(kActivationNames, at["kind"].string());
-      if (!activation) at["kind"].reject("gelu, gelu_tanh or silu");
+      if (!activation) at["kind"].reject("gelu, gelu_tanh, silu, relu or tanh");
       step.activation = *activation;
       return step;
     }

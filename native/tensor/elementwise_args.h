@@ -16,6 +16,10 @@ enum class Elementwise : int32_t {
   silu,           // out = a * sigmoid(a)
   silu_backward,  // out = b * s * (1 + a * (1 - s)), s = sigmoid(a)
   difference,     // out = factor * (a - b)
+  relu,           // out = max(0, a)
+  relu_backward,  // out = b if a > 0, otherwise 0
+  tanh,           // out = tanh(a)
+  tanh_backward,  // out = b * (1 - tanh(a)^2)
 };
 
 // "elementwise/1". On CUDA begin is 0.

@@ -186,7 +186,7 @@ TEST_CASE("the thread of a stream waits for the mark before the last one, at mos
   if (!have_device()) return;
   const auto arena = arena_on(0);
   Stream& stream = *arena->stream();
-  const Tensor x = random_tensor(arena, {8, 4}, DType::f32, 1);
+  const Tensor x = random_tensor(test_arena(), {8, 4}, DType::f32, 1).copied_to(arena);
   const auto kernels = [&](int count) {
     Tape tape(arena, Tape::Mode::inference);
     for (int i = 0; i < count; ++i) swiglu(tape, x, x);
@@ -207,7 +207,7 @@ TEST_CASE("a long job on a device limits its backlog only while shorter work wai
   if (!have_device()) return;
   const auto arena = arena_on(0);
   Stream& stream = *arena->stream();
-  const Tensor x = random_tensor(arena, {8, 4}, DType::f32, 1);
+  const Tensor x = random_tensor(test_arena(), {8, 4}, DType::f32, 1).copied_to(arena);
   JobQueue queue;
   std::vector<int64_t> waits;
   std::atomic<bool> done{false};

@@ -25,6 +25,8 @@ ACTIVATIONS = {
     "gelu": F.gelu,
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
     "silu": F.silu,
+    "relu": F.relu,
+    "tanh": torch.tanh,
 }
 
 
@@ -72,9 +74,11 @@ def vera():
 CASES = {
     "bottleneck": (bottleneck("gelu"), ("ffn",)),
     "bottleneck_both": (bottleneck("silu"), ("attention", "ffn")),
-    "bottleneck_tanh": (bottleneck("gelu_tanh"), ("ffn",)),
+    "bottleneck_gelu_tanh": (bottleneck("gelu_tanh"), ("ffn",)),
     "melora": (melora(), ("q", "v", "ffn")),
     "vera": (vera(), ("q", "v")),
+    "bottleneck_relu": (bottleneck("relu"), ("ffn",)),
+    "bottleneck_tanh": (bottleneck("tanh"), ("ffn",)),
 }
 
 

@@ -47,10 +47,20 @@ const cases: Readonly<Record<string, Case>> = {
     startsAsBase: true,
     notMerged: activation("silu"),
   },
-  bottleneck_tanh: {
+  bottleneck_gelu_tanh: {
     call: bottleneck({ size: 4, activation: "gelu_tanh" }),
     startsAsBase: true,
     notMerged: activation("gelu_tanh"),
+  },
+  bottleneck_relu: {
+    call: bottleneck({ size: 4, activation: "relu" }),
+    startsAsBase: true,
+    notMerged: activation("relu"),
+  },
+  bottleneck_tanh: {
+    call: bottleneck({ size: 4, activation: "tanh" }),
+    startsAsBase: true,
+    notMerged: activation("tanh"),
   },
   melora: { call: melora({ rank: 2, groups: 4, alpha: 6, sites: ["q", "v", "ffn"] }), startsAsBase: true },
   vera: { call: vera({ rank: 2 }), startsAsBase: true },

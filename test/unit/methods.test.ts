@@ -481,7 +481,7 @@ describe("inspect --method", () => {
       ["--method", "melora", "--groups", "3"],
       /a divisor of the widths of q, 4096 and 4096, for --groups but received 3/,
     ],
-    [["--method", "bottleneck", "--activation", "relu"], /one of gelu, gelu_tanh, silu/],
+    [["--method", "bottleneck", "--activation", "elu"], /one of gelu, gelu_tanh, silu, relu, tanh/],
     [["--method", "red", "--layers", "32"], /layer numbers from 0 to 31/],
   ])("%j is refused", async (args, message) => {
     const { status, stderr } = await shown(...args);

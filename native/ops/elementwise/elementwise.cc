@@ -73,6 +73,18 @@ Tensor folded_rows(Tape& tape, const Tensor& a, const Tensor& b, double divisor)
   return out;
 }
 
+// f(a), with a gradient that is `backward` of a and the output's.
+Var activated(Tape& tape, const char* name, Elementwise forward, Elementwise backward, const Var& a) {
+  check_one(tape, a.value());
+  const bool wanted = tape.wants_grad(a);
+  Tensor out = apply(tape, forward, a.value(), {});
+  if (!wanted) return out;
+  return tape.record(name, std::move(out),
+                     [saved = a.value(), slot = a.slot(), backward](Tape& tape, const Tensor& grad) {
+                       tape.accumulate(slot, apply(tape, backward, saved, grad));
+                     });
+}
+
 Tensor converted(Tape& tape, const Tensor& a, DType dtype) {
   Tensor out = tape.empty(a.shape(), dtype);
   launch_ranges(tape.stream(), "cast/1", cast_cpu,
@@ -118,15 +130,11 @@ Var scale_by(Tape& tape, const Var& a, float factor) {
   });
 }
 
-Var silu(Tape& tape, const Var& a) {
-  check_one(tape, a.value());
-  const bool wanted = tape.wants_grad(a);
-  Tensor out = apply(tape, Elementwise::silu, a.value(), {});
-  if (!wanted) return out;
-  return tape.record("silu", std::move(out), [saved = a.value(), slot = a.slot()](Tape& tape, const Tensor& grad) {
-    tape.accumulate(slot, apply(tape, Elementwise::silu_backward, saved, grad));
-  });
-}
+Var silu(Tape& tape, const Var& a) { return activated(tape, "silu", Elementwise::silu, Elementwise::silu_backward, a); }
+
+Var relu(Tape& tape, const Var& a) { return activated(tape, "relu", Elementwise::relu, Elementwise::relu_backward, a); }
+
+Var tanh(Tape& tape, const Var& a) { return activated(tape, "tanh", Elementwise::tanh, Elementwise::tanh_backward, a); }
 
 Var sum(Tape& tape, const Var& a) {
   check_one(tape, a.value());

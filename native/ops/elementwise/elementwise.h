@@ -10,6 +10,8 @@ Var add(Tape& tape, const Var& a, const Var& b);       // same shape and dtype
 Var multiply(Tape& tape, const Var& a, const Var& b);  // same shape and dtype
 Var scale_by(Tape& tape, const Var& a, float factor);
 Var silu(Tape& tape, const Var& a);
+Var relu(Tape& tape, const Var& a);  // its slope at 0 is 0
+Var tanh(Tape& tape, const Var& a);
 Var sum(Tape& tape, const Var& a);                                       // fp32 [1]: rows of the last axis in order
 Var mean_squared_error(Tape& tape, const Var& a, const Tensor& target);  // fp32 [1]
 Var cast(Tape& tape, const Var& a, DType dtype);

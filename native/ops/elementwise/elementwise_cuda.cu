@@ -27,12 +27,20 @@ __device__ __forceinline__ float value_of(float a, float b, float factor) {
     const float s = sigmoid(a);
     return b * s * fmaf(a, 1.0f - s, 1.0f);
   }
+  if constexpr (kOp == Elementwise::relu) return a < 0.0f ? 0.0f : a;  // NaN stays NaN
+  if constexpr (kOp == Elementwise::relu_backward) return a <= 0.0f ? 0.0f : b;
+  if constexpr (kOp == Elementwise::tanh) return tanhf(a);
+  if constexpr (kOp == Elementwise::tanh_backward) {
+    const float e = expf(-2.0f * fabsf(a));
+    return b * (4.0f * e / ((1.0f + e) * (1.0f + e)));  // 1 - tanh(a)^2, without cancellation
+  }
   return factor * (a - b);
 }
 
 template <Elementwise kOp>
-inline constexpr bool kReadsB = kOp == Elementwise::add || kOp == Elementwise::multiply ||
-                                kOp == Elementwise::silu_backward || kOp == Elementwise::difference;
+inline constexpr bool kReadsB =
+    kOp == Elementwise::add || kOp == Elementwise::multiply || kOp == Elementwise::silu_backward ||
+    kOp == Elementwise::difference || kOp == Elementwise::relu_backward || kOp == Elementwise::tanh_backward;
 
 template <typename T, Elementwise kOp, bool kAligned>
 __global__ void __launch_bounds__(kThreads) elementwise(ElementwiseArgs args) {
@@ -124,6 +132,14 @@ int32_t run(const ElementwiseArgs& args, RubricateStream* stream) {
       return run_op<T, Elementwise::silu_backward>(args, stream);
     case Elementwise::difference:
       return run_op<T, Elementwise::difference>(args, stream);
+    case Elementwise::relu:
+      return run_op<T, Elementwise::relu>(args, stream);
+    case Elementwise::relu_backward:
+      return run_op<T, Elementwise::relu_backward>(args, stream);
+    case Elementwise::tanh:
+      return run_op<T, Elementwise::tanh>(args, stream);
+    case Elementwise::tanh_backward:
+      return run_op<T, Elementwise::tanh_backward>(args, stream);
   }
   return failed(RUBRICATE_INVALID, "no such elementwise op");
 }

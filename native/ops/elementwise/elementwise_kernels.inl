@@ -1,3 +1,34 @@
+// 1 where x is above `least`, otherwise 0; NaN stays NaN.
+inline F32x16 step_above(F32x16 x, float least) {
+  const F32x16 far = mul(mul(sub(x, set1(least)), set1(1e30f)), set1(1e30f));  // also of the smallest difference
+  return min(set1(1.0f), max(zero(), far));
+}
+
+// So that inf does not become NaN; NaN stays NaN.
+inline F32x16 limited_to(F32x16 x, float most) { return max(set1(-most), min(set1(most), x)); }
+inline F32x16 tanh_exp(F32x16 x) { return exp(mul(set1(-2.0f), max(sub(zero(), x), x))); }
+
+// (1 - e) / (1 + e) with the sign of x, e = e^(-2 |x|). Below |x| = 0.25, where 1 - e cancels, the series up to x^9: its next term is
+// below 2^-26 of the value.
+inline F32x16 tanh_value(F32x16 given) {
+  const F32x16 x = limited_to(given, 9.0f), e = tanh_exp(x), square = mul(x, x);
+  const F32x16 sign = sub(mul(set1(2.0f), step_above(x, 0.0f)), set1(1.0f));
+  const F32x16 large = mul(sign, div(sub(set1(1.0f), e), add(set1(1.0f), e)));
+  F32x16 p = set1(62.0f / 2835.0f);
+  p = fma(p, square, set1(-17.0f / 315.0f));
+  p = fma(p, square, set1(2.0f / 15.0f));
+  p = fma(p, square, set1(-1.0f / 3.0f));
+  const F32x16 small = fma(mul(x, square), p, x);
+  const F32x16 is_large = step_above(square, 0.0625f);
+  return fma(is_large, large, mul(sub(set1(1.0f), is_large), small));
+}
+
+// 1 - tanh(x)^2 = 4 e / (1 + e)^2, without cancellation.
+inline F32x16 tanh_slope(F32x16 x) {
+  const F32x16 e = tanh_exp(limited_to(x, 43.0f)), sum = add(set1(1.0f), e);
+  return div(mul(set1(4.0f), e), mul(sum, sum));
+}
+
 template <typename T>
 inline F32x16 elementwise_value(const ElementwiseArgs& args, F32x16 a, F32x16 b) {
   switch (args.op) {
@@ -17,6 +48,14 @@ inline F32x16 elementwise_value(const ElementwiseArgs& args, F32x16 a, F32x16 b)
     }
     case Elementwise::difference:
       return mul(set1(args.factor), sub(a, b));
+    case Elementwise::relu:
+      return max(zero(), a);
+    case Elementwise::relu_backward:
+      return mul(b, step_above(a, 0.0f));
+    case Elementwise::tanh:
+      return tanh_value(a);
+    case Elementwise::tanh_backward:
+      return mul(b, tanh_slope(a));
   }
   return a;
 }

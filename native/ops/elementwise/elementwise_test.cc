@@ -1,5 +1,7 @@
 #include "ops/elementwise/elementwise.h"
 
+#include <limits>
+
 #include "tests/test_support.h"
 
 using namespace rubricate;
@@ -38,6 +40,18 @@ const std::vector<Op> kOps = {
      [](Tape& t, const Var& a, const Var&) { return silu(t, a); },
      [](double a, double) { return silu_of(a); },
      [](double a, double) { return silu_slope(a); },
+     {},
+     false},
+    {"relu",
+     [](Tape& t, const Var& a, const Var&) { return relu(t, a); },
+     [](double a, double) { return std::max(a, 0.0); },
+     [](double a, double) { return a > 0.0 ? 1.0 : 0.0; },
+     {},
+     false},
+    {"tanh",
+     [](Tape& t, const Var& a, const Var&) { return tanh(t, a); },
+     [](double a, double) { return std::tanh(a); },
+     [](double a, double) { return 1.0 - std::tanh(a) * std::tanh(a); },
      {},
      false},
 };
@@ -83,6 +97,38 @@ TEST_CASE("elementwise: an element's bits do not depend on its position") {
         CHECK(same_bits(silu(tape, placed(copy_rows(arena, x, t, t + 1))).value(), copy_rows(arena, all, t, t + 1)));
     });
   }
+}
+
+TEST_CASE("relu and tanh: near 0, far from it, and of values that are not finite") {
+  const float infinite = std::numeric_limits<float>::infinity(), none = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> given = {0.0f,   -0.0f,   1e-45f,   -1e-45f, 1e-20f, -1e-20f,  0.2499f,
+                                    -0.25f, 0.2501f, 8.9f,     -9.5f,   50.0f,  -3e38f,   3e38f,
+                                    1e-3f,  -0.1f,   infinite, none,    1.0f,   -infinite};
+  const Tensor x = Tensor::from_host(test_arena(), {static_cast<int64_t>(given.size())}, DType::f32, given.data());
+  on_every_device([&] {
+    Tape tape(device_arena(), Tape::Mode::training);
+    const Var a = leaf(placed(x)), b = leaf(placed(x));
+    const Doubles rectified = to_doubles(relu(tape, a).value());
+    const Var bent = tanh(tape, b);
+    const Doubles bounded = to_doubles(bent.value());
+    Tensor ones =
+        placed(Tensor::from_host(test_arena(), x.shape(), DType::f32, std::vector<float>(given.size(), 1.0f).data()));
+    tape.backward(bent, ones);
+    const Doubles slopes = to_doubles(b.grad());
+    for (size_t i = 0; i < given.size(); ++i) {
+      CAPTURE(given[i]);
+      const double v = given[i];
+      if (std::isnan(v)) {
+        CHECK(std::isnan(rectified[i]));
+        CHECK(std::isnan(bounded[i]));
+        continue;
+      }
+      CHECK(rectified[i] == std::max(v, 0.0));
+      CHECK(std::fabs(bounded[i] - std::tanh(v)) <= 0x1p-22 * std::fabs(std::tanh(v)));  // relative, also near 0
+      const double e = std::exp(-2.0 * std::min(std::fabs(v), 40.0)), slope = 4.0 * e / ((1.0 + e) * (1.0 + e));
+      CHECK(std::fabs(slopes[i] - slope) <= 1e-6 * slope + 1e-7);
+    }
+  });
 }
 
 TEST_CASE("sum and mean_squared_error: value and gradient") {

@@ -85,8 +85,19 @@ void write(Tape& tape, const Tensor& to, Tensor from, const Tensor& addend = {})
 }
 
 Var activated(Tape& tape, const Var& v, Activation activation) {
-  if (activation == Activation::silu) return silu(tape, v);
-  return gelu(tape, v, activation == Activation::gelu ? GeluKind::exact : GeluKind::tanh);
+  switch (activation) {
+    case Activation::gelu:
+      return gelu(tape, v, GeluKind::exact);
+    case Activation::gelu_tanh:
+      return gelu(tape, v, GeluKind::tanh);
+    case Activation::silu:
+      return silu(tape, v);
+    case Activation::relu:
+      return relu(tape, v);
+    case Activation::tanh:
+      return tanh(tape, v);
+  }
+  fail("ERR_INTERNAL", "No such activation");
 }
 
 // All steps. trains: whether parameters get their gradients on this tape.

@@ -6,7 +6,7 @@
 //   scale         v = by * v
 //   affine        v = scale * v + bias       [width] each, one of them may be missing
 //   residual      v = v + x                  x: what the list was given
-//   activation    v = f(v)                   gelu, gelu_tanh, silu
+//   activation    v = f(v)                   gelu, gelu_tanh, silu, relu, tanh
 //
 // x is widened to fp32, all steps compute in fp32, and the result is rounded once. Only rows of slots with steps are read and
 // written, so rows of others keep their bits, and those of their gradients. A row has the same bits alone and among rows
@@ -34,9 +34,12 @@ inline constexpr std::array<Named<StepKind>, 6> kStepNames{{{StepKind::linear, "
                                                             {StepKind::residual, "residual"},
                                                             {StepKind::activation, "activation"}}};
 
-enum class Activation : int32_t { gelu = 0, gelu_tanh, silu };
-inline constexpr std::array<Named<Activation>, 3> kActivationNames{
-    {{Activation::gelu, "gelu"}, {Activation::gelu_tanh, "gelu_tanh"}, {Activation::silu, "silu"}}};
+enum class Activation : int32_t { gelu = 0, gelu_tanh, silu, relu, tanh };
+inline constexpr std::array<Named<Activation>, 5> kActivationNames{{{Activation::gelu, "gelu"},
+                                                                    {Activation::gelu_tanh, "gelu_tanh"},
+                                                                    {Activation::silu, "silu"},
+                                                                    {Activation::relu, "relu"},
+                                                                    {Activation::tanh, "tanh"}}};
 
 struct SiteStep {
   StepKind kind = StepKind::residual;

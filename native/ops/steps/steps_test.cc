@@ -77,6 +77,8 @@ SlotSteps replacing(const Matrices& own) {
 
 double activated(double v, Activation kind) {
   if (kind == Activation::silu) return v / (1.0 + std::exp(-v));
+  if (kind == Activation::relu) return std::max(v, 0.0);
+  if (kind == Activation::tanh) return std::tanh(v);
   if (kind == Activation::gelu) return v * 0.5 * (1.0 + std::erf(v / std::sqrt(2.0)));
   const double u = std::sqrt(2.0 / 3.14159265358979323846) * (v + 0.044715 * v * v * v);
   return 0.5 * v * (1.0 + std::tanh(u));
@@ -156,7 +158,8 @@ void check_gradients(const Matrices& own, const Doubles& x, const Doubles& g, in
 
 TEST_CASE("steps of a branch: values, gradients, and rows of other slots keep their bits") {
   on_every_device([] {
-    for (const Activation kind : {Activation::gelu, Activation::gelu_tanh, Activation::silu}) {
+    for (const auto& [kind, name] : kActivationNames) {
+      CAPTURE(name);
       const Matrices own;
       const TestRows rows(kSequences);
       const Tensor x = placed(random_tensor(test_arena(), {13, kInputs}, DType::f32, 7));
