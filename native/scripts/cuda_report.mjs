@@ -22,6 +22,9 @@ export const architectures = {
   sm_120: { warps: 48, blocks: 24, shared: 100 << 10, reserved: 1 << 10 },
 };
 
+/** Those of `npm run build:cuda -- few` (native/device/cuda/CMakeLists.txt). */
+export const few = ["sm_75", "sm_80", "sm_90"];
+
 const roundUp = (value, unit) => Math.ceil(value / unit) * unit;
 
 /**

@@ -1,11 +1,11 @@
 // Writes the table of the kernels' resources, native/device/cuda/RESOURCES.md, from the reports of `npm run build:cuda`.
-//   node native/scripts/cuda_resources.mjs [--check] [REPORTS [TABLE]]
+//   node native/scripts/cuda_resources.mjs [--check | --check-few] [REPORTS [TABLE]]
 // Exits with 1 if a kernel spills registers, does not fit or lacks an architecture; with --check also if the table differs from the
-// build.
+// build; with --check-few only in the columns of `npm run build:cuda -- few`.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "./commands.mjs";
-import { architectures, occupancy, readReports, reportFolder, shortNames } from "./cuda_report.mjs";
+import { architectures, few, occupancy, readReports, reportFolder, shortNames } from "./cuda_report.mjs";
 
 /** Bytes of dynamic shared memory that the launchers request for kernels that use it, from their template arguments. */
 const dynamicShared = {
@@ -48,8 +48,8 @@ function cellText(cell) {
   return `${cell.registers} / ${cell.share} %${cell.spilled > 0 ? ` / **${cell.spilled} spilled**` : ""}`;
 }
 
-function tableOf(rows, version) {
-  const columns = Object.keys(architectures);
+/** @param columns architectures */
+function tableOf(rows, version, columns) {
   const lines = [
     "# Resources of the kernels",
     "",
@@ -71,11 +71,26 @@ function tableOf(rows, version) {
   return `${lines.join("\n")}\n`;
 }
 
-function problemsOf(rows) {
+/** The committed table with these architectures alone. */
+function withColumns(table, columns) {
+  const all = Object.keys(architectures);
+  const keeps = (at) => at < 4 || at >= 4 + all.length || columns.includes(all[at - 4]);
+  const narrowed = (line) =>
+    line
+      .split("|")
+      .filter((_, at) => keeps(at))
+      .join("|");
+  return table
+    .split("\n")
+    .map((line) => (line.startsWith("|") ? narrowed(line) : line))
+    .join("\n");
+}
+
+function problemsOf(rows, columns) {
   const problems = [];
   for (const { source, kernel, threads, cells } of rows) {
     if (threads === 1) problems.push(`${kernel} (${source}) has no __launch_bounds__`);
-    for (const architecture of Object.keys(architectures)) {
+    for (const architecture of columns) {
       const cell = cells[architecture];
       if (!cell) problems.push(`${kernel} (${source}) was not compiled for ${architecture}: npm run build:cuda`);
       else if (cell.runs && cell.share === 0) problems.push(`${kernel} (${source}) does not fit on ${architecture}`);
@@ -94,23 +109,25 @@ function differences(committed, made) {
   return [...lost.slice(0, 20), ...added.slice(0, 20)];
 }
 
-const check = process.argv.includes("--check");
+const isFew = process.argv.includes("--check-few");
+const check = isFew || process.argv.includes("--check");
+const columns = isFew ? few : Object.keys(architectures);
 const [folder = reportFolder, file = join(root, "native", "device", "cuda", "RESOURCES.md")] = process.argv
   .slice(2)
-  .filter((argument) => argument !== "--check");
+  .filter((argument) => !argument.startsWith("--check"));
 const reports = readReports(folder);
 const rows = reports.flatMap(rowsOf);
-const table = tableOf(rows, reports.flatMap(({ ptx }) => ptx)[0].version);
-const problems = problemsOf(rows);
+const table = tableOf(rows, reports.flatMap(({ ptx }) => ptx)[0].version, columns);
+const problems = problemsOf(rows, columns);
 if (!check) {
   writeFileSync(file, table);
 } else {
-  const committed = readFileSync(file, "utf8");
+  const committed = withColumns(readFileSync(file, "utf8"), columns);
   if (committed !== table) {
     problems.push(`${file} differs from the build; node native/scripts/cuda_resources.mjs renews it:`);
     problems.push(...differences(committed, table));
   }
 }
 for (const problem of problems) console.error(problem);
-console.log(`${rows.length} kernels, ${Object.keys(architectures).length} architectures, ${problems.length} problems`);
+console.log(`${rows.length} kernels, ${columns.length} architectures, ${problems.length} problems`);
 process.exit(problems.length === 0 ? 0 : 1);

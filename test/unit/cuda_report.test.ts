@@ -88,6 +88,24 @@ describe("the table of resources", () => {
     expect(said).toMatch(/^- .*64 \/ 50 %/m);
     expect(said).toMatch(/^\+ .*40 \/ 75 %/m);
   });
+
+  test("--check-few compares the columns of a build of some architectures with the whole table", () => {
+    report();
+    run("cuda_resources.mjs", folder, table());
+    const whole = readFileSync(table(), "utf8");
+    report({ of: [75, 80, 90] });
+    const fits = run("cuda_resources.mjs", "--check-few", folder, table());
+    expect(fits).toMatchObject({ status: 0, said: expect.stringContaining("1 kernels, 3 architectures, 0 problems") });
+    expect(run("cuda_resources.mjs", "--check", folder, table()).said).toContain("was not compiled for sm_86");
+    writeFileSync(table(), whole.replaceAll("64 / 50 % |\n", "").replace(/\| 64 \/ 67 %/g, "| 63 / 67 %")); // other columns
+    expect(run("cuda_resources.mjs", "--check-few", folder, table())).toMatchObject({ status: 0 });
+    report({ of: [75, 80, 90], registers: 40 });
+    expect(run("cuda_resources.mjs", "--check-few", folder, table()).said).toMatch(
+      /^\+ .*\| 40 .*\| 40 .*\| 40 [^|]*\|$/m,
+    );
+    report({ of: [75, 80] });
+    expect(run("cuda_resources.mjs", "--check-few", folder, table()).said).toContain("was not compiled for sm_90");
+  });
 });
 
 describe("the instructions of the PTX", () => {
