@@ -46,7 +46,7 @@ export const evalCommand: Command = {
         onProgress: ({ done, total }) => progress.show(done / total, `evaluated ${done} of ${plural(total, "row")}`),
       });
       if (!terminal.json) reportRows(invocation, values.data!, data);
-      terminal.event({ loss, perplexity, tokens, accuracy, ...data.reportCounts, peakMemoryMib: ownPeakMib() });
+      terminal.event({ loss, perplexity, tokens, accuracy, ...data.reportCounts, peakMemoryMib: await ownPeakMib() });
       terminal.print(`loss        ${loss.toFixed(6)}`);
       terminal.print(`perplexity  ${perplexity.toFixed(4)}`);
       terminal.print(`accuracy    ${(100 * accuracy).toFixed(2)} %`);

@@ -97,7 +97,7 @@ export async function evalScores(invocation: Invocation): Promise<void> {
   const references = answers.inputs.map((one) => one.references);
   const scores = await scoreTexts({ predictions, references, signal: interrupts.signal });
   const numbers = { inputs: predictions.length, references: references.flat().length, skipped: answers.skipped };
-  terminal.event({ ...scores, ...numbers, peakMemoryMib: ownPeakMib() });
+  terminal.event({ ...scores, ...numbers, peakMemoryMib: await ownPeakMib() });
   const lines = [
     ["BLEU", scores.bleu.toFixed(4)],
     ["NIST", scores.nist.toFixed(4)],

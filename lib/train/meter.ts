@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 
 /** Speed of a run, smoothed: recent steps have more weight. */
 export class Meter {
@@ -43,9 +43,9 @@ export function peakMemoryMib(): number {
  * The same without what `peakMemoryMib` may have from the process that started this one: getrusage's maximum outlives exec. It
  * takes some 50 us, too much for each step.
  */
-export function ownPeakMib(): number {
+export async function ownPeakMib(): Promise<number> {
   try {
-    const [, kib] = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync("/proc/self/status", "latin1"))!;
+    const [, kib] = /^VmHWM:\s+(\d+) kB$/m.exec(await readFile("/proc/self/status", "latin1"))!;
     return Number(kib) / 1024;
   } catch {
     return peakMemoryMib(); // no /proc

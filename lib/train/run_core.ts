@@ -347,7 +347,7 @@ export class RunCore {
       evalLoss,
       seconds: (performance.now() - this.startedAt) / 1000,
       tokensPerSecond: meter.overallTokensPerSecond,
-      peakMemoryMib: ownPeakMib(),
+      peakMemoryMib: await ownPeakMib(),
       batches: this.resumed.checkpoint ? null : this.batches.text,
       reason,
     };

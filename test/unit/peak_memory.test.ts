@@ -5,7 +5,7 @@ test("the peak of a process is its own, not that of the process that started it"
   const own = `
     require(${JSON.stringify(join(__dirname, "../runtime/typescript.cjs"))});
     const { ownPeakMib, peakMemoryMib } = require(${JSON.stringify(join(__dirname, "../../lib/train/meter.ts"))});
-    console.log(JSON.stringify([ownPeakMib(), peakMemoryMib()]));`;
+    ownPeakMib().then((peak) => console.log(JSON.stringify([peak, peakMemoryMib()])));`;
   const starting = `
     const large = Buffer.alloc(600 << 20, 1);
     const { stdout } = require("node:child_process").spawnSync(process.execPath, ["-e", ${JSON.stringify(own)}]);
