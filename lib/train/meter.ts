@@ -1,4 +1,5 @@
-import { readFile } from "node:fs/promises";
+import { readText } from "../files/read";
+import { limits } from "../limits";
 
 /** Speed of a run, smoothed: recent steps have more weight. */
 export class Meter {
@@ -45,7 +46,7 @@ export function peakMemoryMib(): number {
  */
 export async function ownPeakMib(): Promise<number> {
   try {
-    const [, kib] = /^VmHWM:\s+(\d+) kB$/m.exec(await readFile("/proc/self/status", "latin1"))!;
+    const [, kib] = /^VmHWM:\s+(\d+) kB$/m.exec(await readText("/proc/self/status", limits.documentBytes))!;
     return Number(kib) / 1024;
   } catch {
     return peakMemoryMib(); // no /proc
