@@ -38,7 +38,13 @@ describe("eval --metrics --predictions", () => {
     const { status, stdout } = await runCli(scoring("--json"));
     expect(status).toBe(0);
     const expected = await scoreTexts({ predictions, references });
-    expect(JSON.parse(stdout)).toEqual({ ...expected, inputs: 3, references: 4, skipped: 0 });
+    expect(JSON.parse(stdout)).toEqual({
+      ...expected,
+      inputs: 3,
+      references: 4,
+      skipped: 0,
+      peakMemoryMib: expect.any(Number),
+    });
   });
 
   test("a table shows the scores", async () => {
@@ -160,7 +166,13 @@ describe("eval --metrics with a model", () => {
     model.dispose();
     expect(readFileSync(out, "utf8")).toBe(`${answers.join("\n")}\n`);
     const expected = await scoreTexts({ predictions: answers, references });
-    expect(JSON.parse(stdout)).toEqual({ ...expected, inputs: 3, references: 4, skipped: 0 });
+    expect(JSON.parse(stdout)).toEqual({
+      ...expected,
+      inputs: 3,
+      references: 4,
+      skipped: 0,
+      peakMemoryMib: expect.any(Number),
+    });
     const again = await runCli(["eval", "--metrics", "--data", data, "--predictions", out, "--json"]);
     expect(again.stdout).toBe(stdout);
   });
