@@ -268,8 +268,8 @@ test("dispose() during a step ends all jobs, also waiting ones", async () => {
   const waiting = own.evaluate([microBatch], [newAdapter()]);
   expect(own.pendingJobs).toBe(2);
   own.dispose();
-  await expect(running.promise).rejects.toMatchObject({ code: "ERR_ABORTED" });
-  await expect(waiting.promise).rejects.toMatchObject({ code: "ERR_ABORTED" });
+  await expect(running.promise).rejects.toMatchObject({ code: "ERR_DISPOSED" });
+  await expect(waiting.promise).rejects.toMatchObject({ code: "ERR_DISPOSED" });
 });
 
 test("cancel() stops a step before it changes anything", async () => {
