@@ -1,7 +1,7 @@
 // Builds the CUDA plug-in with nvcc and copies it beside the addon, where the addon looks for it: to build/Release, and
 // to prebuilds/ if that exists.
 //   node native/scripts/build_cuda.mjs [ARCHITECTURES]
-// ARCHITECTURES: such as 80, or "80-real;90-real"; "few": some of the package's list, a third of the time; the default is all of the
+// ARCHITECTURES: such as 80, or "80-real;90-real"; "few": some of the package's list, half of the time; the default is all of the
 // package's list that nvcc supports.
 // RUBRICATE_JOBS: number of parallel compiler processes (default 2).
 import { copyFileSync, existsSync, mkdirSync } from "node:fs";
