@@ -28,6 +28,10 @@ import { type PeftMethod, peftDocument, peftOrigin } from "./peft_method";
 import { type AdapterPlan, sitesOfPlan } from "./plan";
 import { peftDtypes, withParametersOf } from "./read_parameters";
 
+/** The learning rate of a method for narrow models. */
+export const usualRateOf = ({ learningRate }: { readonly learningRate?: number | undefined }): number =>
+  learningRate ?? 0.001;
+
 /**
  * An adapter of a method that has no class of its own: `createAdapter` makes one, `loadAdapter` loads one. `method` is the
  * method's name. docs/methods.md says for each method what its parameters are.
@@ -58,7 +62,7 @@ export class MethodAdapter extends Adapter {
     super(model, handle, notices);
     this.method = definition.kind as OtherMethod;
     this.config = config as MethodConfig;
-    this.usualRate = definition.learningRate ?? 0.001;
+    this.usualRate = usualRateOf(definition);
   }
 
   /** @internal */

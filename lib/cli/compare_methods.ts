@@ -1,13 +1,13 @@
 /** The value of --methods: "red,lora:rank=4:alpha=8,full". An option is written as the flag of `train`, without the hyphens. */
 import type { RedSite } from "../adapter/config";
-import { configOf } from "../adapter/method_adapter";
+import { configOf, usualRateOf } from "../adapter/method_adapter";
 import { MethodBase } from "../adapter/method_base";
 import { methodOf } from "../adapter/methods";
 import { type ComparedMethod, ratesAround } from "../compare/plan";
 import { quoted, RubricateError } from "../errors";
 import type { ModelDescription } from "../model/architecture";
 import { suggestion } from "../options";
-import { defaultLearningRate, type TrainingMethod, trainingMethods } from "../train/learning_rates";
+import { defaultLearningRate, hasMeasuredRates, type TrainingMethod, trainingMethods } from "../train/learning_rates";
 import { kebab, readValue } from "./arguments";
 import { UsageError } from "./command";
 import { flagWords } from "./flag_words";
@@ -88,7 +88,8 @@ export function comparedMethods(
     seen.set(meaning, label);
     const { hidden } = description.architecture;
     const sites = (config as { sites?: readonly RedSite[] }).sites ?? [];
-    const fallback = defaultLearningRate({ method: kind, sites, hidden, usualRate: usualRateOf(kind) });
+    const usualRate = hasMeasuredRates(kind) ? undefined : usualRateOf(methodOf(kind)!);
+    const fallback = defaultLearningRate({ method: kind, sites, hidden, usualRate });
     return {
       label,
       words: [`--method=${kind}`, ...flagWords(values, Object.keys(values) as FlagName[])],
@@ -96,12 +97,6 @@ export function comparedMethods(
       rates: rates === "auto" ? ratesAround(fallback) : rates,
     };
   });
-}
-
-/** As an adapter of it has it. Those that learning_rates.ts knows have none. */
-function usualRateOf(kind: TrainingMethod): number | undefined {
-  if (["red", "lora", "ia3", "full"].includes(kind)) return undefined;
-  return methodOf(kind)!.learningRate ?? 0.001;
 }
 
 /** A method's configuration for the base; empty for all weights. @throws UsageError */

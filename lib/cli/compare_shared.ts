@@ -3,9 +3,9 @@ import { createHash } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { type Launch, reasonOfEnd } from "../compare/child";
+import { knownCode, type Launch, reasonOfEnd } from "../compare/child";
 import type { Shared } from "../compare/records";
-import { type ErrorCode, errorCodes, RubricateError } from "../errors";
+import { RubricateError } from "../errors";
 import { withFileErrors } from "../files/atomic";
 import { isObject, type JsonObject } from "../files/json";
 import { readPieces } from "../files/read";
@@ -48,9 +48,7 @@ export async function inspected(launch: Launch, words: readonly string[], signal
     },
   });
   if (ended.status === 0 && found) return found;
-  const code = ended.error?.code ?? "";
-  const known = Object.hasOwn(errorCodes, code) ? (code as ErrorCode) : "ERR_INTERNAL";
-  throw new RubricateError(known, ended.error?.message ?? reasonOfEnd(ended));
+  throw new RubricateError(knownCode(ended.error?.code ?? null), ended.error?.message ?? reasonOfEnd(ended));
 }
 
 /** The processor, the kernels and the number of threads: times and digits are of these. */

@@ -1,6 +1,6 @@
 /** A run in a process of its own: its peak memory is that run's alone, and its crash is not ours. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { RubricateError } from "../errors";
+import { type ErrorCode, errorCodes, RubricateError } from "../errors";
 import { isObject, type JsonObject } from "../files/json";
 import { throwIfAborted } from "../job";
 
@@ -83,7 +83,7 @@ function parsed(line: string): JsonObject | undefined {
     const value: unknown = JSON.parse(line);
     return isObject(value) ? value : undefined;
   } catch {
-    return undefined; // cut off where the process crashed
+    return undefined; // truncated where the process crashed
   }
 }
 
@@ -102,6 +102,11 @@ function endWith(child: ChildProcess, signal: AbortSignal): () => void {
     signal.removeEventListener("abort", stop);
     process.off("exit", kill);
   };
+}
+
+/** The code of a child's error, as this process may throw it; null: the child told none. */
+export function knownCode(code: string | null): ErrorCode {
+  return code !== null && Object.hasOwn(errorCodes, code) ? (code as ErrorCode) : "ERR_INTERNAL";
 }
 
 /** Why a child failed, in a sentence. */

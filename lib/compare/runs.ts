@@ -1,12 +1,12 @@
 /** Makes the runs of a comparison that have no record yet, each in a process of its own. */
 import { rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { type ErrorCode, errorCodes, RubricateError } from "../errors";
+import { RubricateError } from "../errors";
 import { withFileErrors } from "../files/atomic";
 import type { JsonObject } from "../files/json";
 import { entriesOf } from "../files/operations";
 import { present } from "../files/read";
-import { type Launch, reasonOfEnd } from "./child";
+import { knownCode, type Launch, reasonOfEnd } from "./child";
 import { type Training, trainingName } from "./plan";
 import {
   type Failure,
@@ -203,6 +203,5 @@ async function bytesOfTensors(folder: string): Promise<number> {
 export function requireDone<R extends object>(record: R | { readonly failure: Failure }, what: string): R {
   if (!isFailed(record)) return record;
   const { code, reason } = record.failure;
-  const known = code !== null && Object.hasOwn(errorCodes, code) ? (code as ErrorCode) : "ERR_INTERNAL";
-  throw new RubricateError(known, `${what} failed, so that nothing can be compared with it: ${reason}`);
+  throw new RubricateError(knownCode(code), `${what} failed, so that nothing can be compared with it: ${reason}`);
 }

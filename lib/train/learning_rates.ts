@@ -39,6 +39,9 @@ const sweptRates: Readonly<Record<string, readonly number[]>> = {
   full: [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3],
 };
 
+/** Whether this file knows the rates of a method; others have a usual rate of their own. */
+export const hasMeasuredRates = (method: string): boolean => Object.hasOwn(sweptRates, method);
+
 /** Those of another method, in multiples of its usual rate. */
 const sweptMultiples = [0.01, 0.03, 0.1, 0.3, 1, 3];
 
