@@ -21,7 +21,6 @@ namespace rubricate {
 namespace {
 
 // Blocks of many rows.
-constexpr int64_t kBlockBytes = 192 << 10;  // of A that a job packs for itself at a time: fits in the L2 cache
 constexpr int64_t kStripBytes = 288 << 10;  // maximum of packed B: fits in the L2 cache
 constexpr int64_t kSharedBytes = 8 << 20;   // maximum of packed A that all jobs share
 constexpr int64_t kJobRows = 1024;          // maximum; B is packed again for every block of rows
@@ -48,6 +47,12 @@ struct Job {
   int64_t row = 0, rows = 0, col = 0, cols = 0;
 };
 
+// The split into jobs: blocks of rows by blocks of columns. shares_a: A is packed once, for all jobs.
+struct Grid {
+  int64_t rows = 1, cols = 1;
+  bool shares_a = false;
+};
+
 // Start and size of part `index` of `parts`, if panels of `width` are split evenly.
 std::pair<int64_t, int64_t> part_of(int64_t count, int64_t width, int64_t index, int64_t parts) {
   const int64_t panels = ceil_div(count, width);
@@ -61,7 +66,7 @@ class Matmul {
     a_ = {args.a, args.a_dtype, args.a_stride, !args.a_transposed, args.m};
     b_ = {args.b, args.b_dtype, args.b_stride, args.b_transposed, args.n};
     const int64_t words = std::max<int64_t>(1, words_of(args.k));
-    depth_ = ceil_div(words, ceil_div(words, most_depth()));
+    depth_ = ceil_div(words, ceil_div(words, kernels_.depth));
   }
 
   void run() const {
@@ -76,8 +81,6 @@ class Matmul {
     const bool both_bf16 = args.a_dtype == DType::bf16 && args.b_dtype == DType::bf16;
     RUBRICATE_DISPATCH(matmul_kernels, both_bf16);
   }
-  // Words of k in a slice: a panel of A, 6 KiB (14 rows: 18), leaves room in the L1 cache for the stream of B.
-  int64_t most_depth() const { return kernels_.mr > 8 ? 320 : 384; }
   int64_t words_of(int64_t k) const { return ceil_div(k, kernels_.k_per_word); }
 
   // One strip for the slice [k, k + slice): `sums` holds its sums between slices.
@@ -119,24 +122,60 @@ class Matmul {
       row_blocks = rows;
   }
 
+  // Several jobs per thread, so that no thread waits long at the end, if they stay wide enough for what each packs. Tuned
+  // on AVX2.
+  Grid tuned_grid(int64_t threads, bool can_share) const {
+    int64_t rows = ceil_div(g_.m, kJobRows);
+    const int64_t cols_of_job = can_share ? kSharedJobCols : kOwnJobCols;
+    const int64_t wide = threads == 1 ? 1 : threads * std::clamp<int64_t>(g_.n * rows / (threads * cols_of_job), 1, 12);
+    int64_t cols = std::max(ceil_div(g_.n, kJobCols), ceil_div(std::min(worth(), wide), rows));
+    if (worth() > threads) even_out(rows, cols, threads);
+    return {rows, cols, can_share};
+  }
+
+  // The cheapest of some grids whose number of jobs is a multiple of the parts, one for each thread that is worth waking,
+  // by an estimate of one thread's time.
+  Grid cheapest_grid(int64_t parts, bool can_share) const {
+    const int64_t least_rows = ceil_div(g_.m, kJobRows), least_cols = ceil_div(g_.n, kJobCols);
+    const int64_t row_panels = ceil_div(g_.m, kernels_.mr), col_panels = ceil_div(g_.n, kernels_.nr);
+    // In cycles for a word of k: 32 sums take one with two units of 16 lanes, a packed word about one. Reading a shared A
+    // from the memory of another thread costs a tenth.
+    const auto cost = [&](const Grid& grid) {
+      const int64_t jobs = ceil_div(grid.rows * grid.cols, parts);  // of the thread with the most
+      const double height = static_cast<double>(ceil_div(row_panels, grid.rows) * kernels_.mr);
+      const double width = static_cast<double>(ceil_div(col_panels, grid.cols) * kernels_.nr);
+      const double sums = static_cast<double>(jobs) * height * width / 32.0;
+      const double m = static_cast<double>(g_.m) / static_cast<double>(parts);
+      return (grid.shares_a ? 1.1 * sums + m : sums + static_cast<double>(jobs) * height) +
+             static_cast<double>(jobs) * width;
+    };
+    Grid best{least_rows, round_up(least_cols, parts / std::gcd(parts, least_rows)), can_share};
+    for (int64_t share = 1; share <= parts; ++share) {
+      if (parts % share != 0) continue;
+      const int64_t rows = least_rows * share;
+      const Grid grid{rows, round_up(least_cols, parts / std::gcd(parts, rows)), false};
+      if (cost(grid) < cost(best)) best = grid;
+    }
+    return best;
+  }
+
+  // The most jobs that are worth waking a thread for: of a million multiply-adds, about 20 us on AVX2.
+  int64_t worth() const {
+    const double work = static_cast<double>(g_.m) * static_cast<double>(g_.n) * static_cast<double>(g_.k);
+    return static_cast<int64_t>(std::min(work / 1e6, 1e9)) + 1;
+  }
+
   void run_blocks() const {
     const int64_t threads = ThreadPool::instance().size();
-    int64_t row_blocks = ceil_div(g_.m, kJobRows);
-    // Several jobs per thread, so that no thread waits long at the end, if they stay wide enough for what each packs.
-    // But no job too small to be worth waking a thread for (about 20 us).
-    const bool shares = g_.k > 0 && shared_words() * int64_t{sizeof(float)} <= kSharedBytes;
-    const int64_t cols = shares ? kSharedJobCols : kOwnJobCols;
-    const int64_t wide = threads == 1 ? 1 : threads * std::clamp<int64_t>(g_.n * row_blocks / (threads * cols), 1, 12);
-    const double work = static_cast<double>(g_.m) * static_cast<double>(g_.n) * static_cast<double>(g_.k);
-    const int64_t worth = static_cast<int64_t>(std::min(work / 1e6, 1e9)) + 1;
-    int64_t col_blocks = std::max(ceil_div(g_.n, kJobCols), ceil_div(std::min(worth, wide), row_blocks));
-    if (worth > threads) even_out(row_blocks, col_blocks, threads);
-    row_blocks = std::min(row_blocks, ceil_div(g_.m, kernels_.mr));
-    col_blocks = std::min(col_blocks, ceil_div(g_.n, kernels_.nr));
-    const float* a = shares && col_blocks > 1 ? pack_shared_a() : nullptr;
-    ThreadPool::instance().parallel_for(row_blocks * col_blocks, [&](int64_t chunk) {
-      const auto [row, rows] = part_of(g_.m, kernels_.mr, chunk % row_blocks, row_blocks);
-      const auto [col, cols] = part_of(g_.n, kernels_.nr, chunk / row_blocks, col_blocks);
+    const bool can_share = g_.k > 0 && shared_words() * int64_t{sizeof(float)} <= kSharedBytes;
+    Grid grid =
+        kernels_.grid_by_cost ? cheapest_grid(std::min(threads, worth()), can_share) : tuned_grid(threads, can_share);
+    grid.rows = std::min(grid.rows, ceil_div(g_.m, kernels_.mr));
+    grid.cols = std::min(grid.cols, ceil_div(g_.n, kernels_.nr));
+    const float* a = grid.shares_a && grid.cols > 1 ? pack_shared_a() : nullptr;
+    ThreadPool::instance().parallel_for(grid.rows * grid.cols, [&](int64_t chunk) {
+      const auto [row, rows] = part_of(g_.m, kernels_.mr, chunk % grid.rows, grid.rows);
+      const auto [col, cols] = part_of(g_.n, kernels_.nr, chunk / grid.rows, grid.cols);
       run_job({row, rows, col, cols}, a);
     });
   }
@@ -168,7 +207,7 @@ class Matmul {
     static thread_local Scratch buffer_a, buffer_b, buffer_c;
     const int64_t mr = kernels_.mr, nr = kernels_.nr, depth = depth_ * kernels_.k_per_word;
     const int64_t strip = std::max(nr, kStripBytes / (depth_ * 4) / nr * nr);
-    const int64_t block = shared_a != nullptr ? job.rows : std::max(mr, kBlockBytes / (depth_ * 4) / mr * mr);
+    const int64_t block = shared_a != nullptr ? job.rows : std::max(mr, kernels_.block_bytes / (depth_ * 4) / mr * mr);
     float* packed =
         shared_a != nullptr ? nullptr : buffer_a.reserve(round_up(std::min(block, job.rows), mr) * depth_, kPacking);
     float* b = buffer_b.reserve(round_up(job.cols, nr) * depth_, kPacking);

@@ -41,6 +41,9 @@ struct TileArgs {
 struct MatmulKernels {
   int64_t mr = 0, nr = 0;  // rows of A's panels, columns of B's
   int64_t k_per_word = 1;
+  int64_t depth = 0;          // maximum words of k in a slice
+  int64_t block_bytes = 0;    // of A that a job packs for itself at a time: stays in the L2 cache
+  bool grid_by_cost = false;  // split into jobs by cheapest_grid(), else by tuned_grid()
   // Packs `k` values of k of `count` rows (or columns) into panels [ceil(count / width)][ceil(k / k_per_word)][width],
   // width: mr or nr. Lanes past `source.count` become zero.
   void (*pack)(const PanelSource& source, int64_t k, int64_t count, int64_t width, float* panels) = nullptr;

@@ -240,6 +240,32 @@ TEST_CASE("matmul: a row has the same bits alone, at any position among others, 
   }
 }
 
+// Several blocks of rows, slices of k and columns on each instruction set, and every way to split them into jobs.
+TEST_CASE("matmul: a large one has the same bits on any number of threads, and those of its rows alone") {
+  for (const CpuPath path : tested_cpu_paths()) {
+    const PathScope on(path);
+    for (const DType dtype : {DType::f32, DType::bf16})
+      for (const auto& [m, n] : {std::pair<int64_t, int64_t>{400, 90}, {130, 400}}) {
+        const Problem problem({m, n, 2100, false, true, false, false, dtype, dtype, dtype});
+        CAPTURE(cpu_path_name(path));
+        CAPTURE(name_of(problem.given));
+        const auto all = [&] {
+          const PoolSize one(1);
+          return problem.run();
+        }();
+        for (const int threads : {2, 3, 6, 8}) {
+          const PoolSize size(threads);
+          CHECK_MESSAGE(problem.run() == all, threads << " threads");
+        }
+        const auto some = problem.run(m - 20, 20);
+        const size_t row = static_cast<size_t>(problem.c_stride * dtype_size(dtype));
+        for (size_t i = 0; i < 20; ++i)
+          CHECK(std::memcmp(some.data() + i * row, all.data() + (static_cast<size_t>(m) - 20 + i) * row,
+                            static_cast<size_t>(n * dtype_size(dtype))) == 0);
+      }
+  }
+}
+
 TEST_CASE("matmul: ranges of columns give the bits of the whole, also with other matmuls between them") {
   for (const CpuPath path : tested_cpu_paths()) {
     const PathScope on(path);
