@@ -145,7 +145,9 @@ void backward_block(const BackwardView& view, const BackwardScratch& s, int64_t 
   for (int64_t row = std::max(view.task.row_begin, base * view.group); row < end; row += kBackwardRows) {
     const int64_t count = std::min(kBackwardRows, end - row);
     for (int64_t r = 0; r < count; ++r) {
-      const int64_t at = view.flat(row + r) * head_dim;
+      const int64_t at = view.flat(row + r) * head_dim, ahead = view.flat(row + r + kRowsAhead) * head_dim;
+      prefetch_row(static_cast<const T*>(args.q) + ahead, head_dim);
+      prefetch_row(static_cast<const T*>(args.dout) + ahead, head_dim);
       widen_row(static_cast<const T*>(args.q) + at, head_dim, s.q + r * padded);
       widen_row(static_cast<const T*>(args.dout) + at, head_dim, s.dout + r * padded);
     }

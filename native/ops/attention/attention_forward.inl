@@ -71,14 +71,12 @@ struct SeenKeys {
   int64_t begin, end;
 };
 
-// Turns the scores [kKeyBlock] of one row into exp(scale * score - max); those of keys that it does not see become 0.
-// Returns the row's new maximum and sets *total to the sum of the block.
+// Scales the scores [kKeyBlock] of one row; those of keys that it does not see become -inf. Returns their maximum.
 template <bool kWindow>
-inline float softmax_row(float* p, SeenKeys seen, float scale, float old_max, float* total) {
+inline float scale_scores(float* p, SeenKeys seen, float scale) {
   const F32x16 factor = set1(scale), nothing = set1(-std::numeric_limits<float>::infinity());
-  const int64_t vectors = (seen.end + 15) / 16;
   F32x16 lane_max = nothing;
-  for (int64_t j = 0; j < vectors; ++j) {
+  for (int64_t j = 0; j < (seen.end + 15) / 16; ++j) {
     F32x16 s = mul(load(p + 16 * j), factor);
     if (seen.end < 16 * j + 16) s = select(first_lanes(seen.end - 16 * j), s, nothing);
     if constexpr (kWindow) {
@@ -87,18 +85,46 @@ inline float softmax_row(float* p, SeenKeys seen, float scale, float old_max, fl
     store(p + 16 * j, s);
     lane_max = max(lane_max, s);
   }
-  const float block_max = reduce_max(lane_max);
-  const float new_max = block_max > old_max ? block_max : old_max;
-  // If every score so far is -inf the weights are 0, not exp(-inf + inf).
-  const F32x16 shift = set1(new_max == -std::numeric_limits<float>::infinity() ? 0.0f : new_max);
+  return reduce_max(lane_max);
+}
+
+// Turns the scaled scores of one row into exp(score - shift) and returns their sum.
+inline float exp_scores(float* p, int64_t vectors, float shift) {
+  const F32x16 shifts = set1(shift);
   F32x16 sum = zero();
   for (int64_t j = 0; j < vectors; ++j) {
-    const F32x16 e = exp(sub(load(p + 16 * j), shift));
+    const F32x16 e = exp(sub(load(p + 16 * j), shifts));
     store(p + 16 * j, e);
     sum = add(sum, e);
   }
-  *total = reduce_add(sum);
-  return new_max;
+  return reduce_add(sum);
+}
+
+// The softmax weights of rows r .. r + R at s.p, and what they change in the rows' maxima, sums and outputs. One pass
+// over all rows for each step, without branches on values, so that the rows' chains of additions overlap.
+template <bool kWindow>
+inline void softmax_rows(const ForwardScratch& s, int64_t r, int64_t R, const SeenKeys* seen, float scale,
+                         int64_t padded) {
+  constexpr float nothing = -std::numeric_limits<float>::infinity();
+  alignas(64) float change[16] = {}, shift[kTileRows];
+  for (int64_t i = 0; i < R; ++i) shift[i] = scale_scores<kWindow>(s.p + i * kKeyBlock, seen[i], scale);
+  for (int64_t i = 0; i < R; ++i) {
+    const float old_max = s.max[r + i], new_max = shift[i] > old_max ? shift[i] : old_max;
+    change[i] = new_max == old_max ? 0.0f : old_max - new_max;
+    // If every score so far is -inf the weights are 0, not exp(-inf + inf).
+    shift[i] = new_max == nothing ? 0.0f : new_max;
+    s.max[r + i] = new_max;
+  }
+  store(change, exp(load(change)));
+  for (int64_t i = 0; i < R; ++i) {
+    const float total = exp_scores(s.p + i * kKeyBlock, (seen[i].end + 15) / 16, shift[i]);
+    s.sum[r + i] = s.sum[r + i] * change[i] + total;
+  }
+  for (int64_t i = 0; i < R; ++i) {
+    const F32x16 factor = set1(change[i]);
+    float* o = s.o + (r + i) * padded;
+    for (int64_t d = 0; d < padded; d += 16) store(o + d, mul(load(o + d), factor));
+  }
 }
 
 // Rows r .. r + R of a tile against one block. seen[i]: the keys of row r + i; both bounds ascend.
@@ -108,20 +134,7 @@ inline void forward_rows(const AttentionForwardArgs& args, const ForwardScratch&
   float* o = s.o + r * padded;
   multiply<false, false>(R, s.q + r * padded, padded, block.keys, args.shape.head_dim, s.p, kKeyBlock,
                          (seen[R - 1].end + 15) / 16);
-  alignas(64) float change[16] = {}, totals[kTileRows];
-  for (int64_t i = 0; i < R; ++i) {
-    const float old_max = s.max[r + i];
-    const float new_max = softmax_row<kWindow>(s.p + i * kKeyBlock, seen[i], args.shape.scale, old_max, &totals[i]);
-    change[i] = new_max == old_max ? 0.0f : old_max - new_max;
-    s.max[r + i] = new_max;
-  }
-  store(change, exp(load(change)));
-  for (int64_t i = 0; i < R; ++i) {
-    s.sum[r + i] = s.sum[r + i] * change[i] + totals[i];
-    if (change[i] == 1.0f) continue;
-    const F32x16 factor = set1(change[i]);
-    for (int64_t d = 0; d < padded; d += 16) store(o + i * padded + d, mul(load(o + i * padded + d), factor));
-  }
+  softmax_rows<kWindow>(s, r, R, seen, args.shape.scale, padded);
   // Values of keys [begin, end) to rows i .. i + rows. A row's keys ascend: first those that later rows do not see, then
   // those that all rows see, then those that earlier rows do not see.
   const auto add_values = [&](int64_t i, int64_t rows, int64_t begin, int64_t end) {
@@ -152,6 +165,7 @@ void forward_task(const AttentionForwardArgs& args, const AttentionTask& task) {
   };
 
   for (int64_t r = 0; r < rows; ++r) {
+    prefetch_row(static_cast<const T*>(args.q) + flat(r + kRowsAhead) * head_dim, head_dim);
     widen_row(static_cast<const T*>(args.q) + flat(r) * head_dim, head_dim, s.q + r * padded);
     s.max[r] = -std::numeric_limits<float>::infinity();
     s.sum[r] = 0.0f;

@@ -52,6 +52,9 @@ inline void multiply_rows(const float* a, int64_t lda, Panels<T> b, int64_t dept
   constexpr int V = tile_vectors<R>();
   for (; vectors >= V; vectors -= V, b.data += V * b.panel, c += 16 * V)
     multiply_tile<R, V, kTransposed, kAdd>(a, lda, b, depth, c, ldc);
+  if constexpr (V == 4 && R > 1)  // one vector has too few chains of additions
+    for (; vectors >= 2; vectors -= 2, b.data += 2 * b.panel, c += 32)
+      multiply_tile<R, 2, kTransposed, kAdd>(a, lda, b, depth, c, ldc);
   for (; vectors > 0; --vectors, b.data += b.panel, c += 16)
     multiply_tile<R, 1, kTransposed, kAdd>(a, lda, b, depth, c, ldc);
 }
@@ -83,6 +86,13 @@ void multiply(int64_t rows, const float* a, int64_t lda, Panels<T> b, int64_t de
   }
 }
 
+// Rows of one head are far apart, which the hardware prefetcher does not follow.
+constexpr int64_t kRowsAhead = 8;
+template <typename T>
+inline void prefetch_row(const T* x, int64_t n) {
+  for (int64_t i = 0; i < n; i += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(x + i);
+}
+
 // One row of n elements as fp32; out is padded with zeros to a multiple of 16.
 template <typename T>
 inline void widen_row(const T* x, int64_t n, float* out) {
@@ -112,7 +122,10 @@ inline Rows widen_rows(const T* x, int64_t stride, int64_t count, int64_t head_d
   if constexpr (std::is_same_v<T, float>) {
     if (head_dim == padded) return {x, stride};
   }
-  for (int64_t i = 0; i < count; ++i) widen_row(x + i * stride, head_dim, room + i * padded);
+  for (int64_t i = 0; i < count; ++i) {
+    prefetch_row(x + (i + kRowsAhead) * stride, head_dim);
+    widen_row(x + i * stride, head_dim, room + i * padded);
+  }
   return {room, padded};
 }
 
@@ -156,6 +169,7 @@ inline void transpose_8x8(const float* x, int64_t stride, float* out, int64_t ou
 template <typename T>
 inline Panels<float> pack_rows(const T* x, int64_t stride, int64_t count, int64_t head_dim, float* out) {
   for (int64_t i = 0; i < count; ++i, x += stride) {
+    prefetch_row(x + kRowsAhead * stride, head_dim);
     float* to = out + 16 * i;
     int64_t d = 0;
     for (; d + 16 <= head_dim; d += 16, to += 16 * kKeyBlock) store(to, load(x + d));

@@ -9,6 +9,7 @@
 #include <simde/x86/avx512.h>
 #include <simde/x86/f16c.h>
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -100,6 +101,13 @@ inline __m512 shuffle_f32x4(__m512 a, __m512 b) {
   }
   return r;
 }
+inline __m512 scalef_ps(__m512 a, __m512 b) {  // for finite b that are small integers
+  const Floats from = cast<Floats>(a), by = cast<Floats>(b);
+  Floats r;
+  for (int i = 0; i < 16; ++i)
+    r.v[i] = std::isnan(by.v[i]) ? by.v[i] : std::ldexp(from.v[i], static_cast<int>(by.v[i]));
+  return cast<__m512>(r);
+}
 inline float reduce_max_ps(__m512 a) {
   const Floats from = cast<Floats>(a);
   float r = from.v[0];
@@ -123,4 +131,6 @@ inline float reduce_max_ps(__m512 a) {
 #define _mm512_shuffle_f32x4(a, b, select) rubricate::emulated::shuffle_f32x4<select>(a, b)
 #undef _mm512_extractf32x8_ps
 #define _mm512_extractf32x8_ps(a, which) rubricate::emulated::half(a, which)
+#undef _mm512_scalef_ps
+#define _mm512_scalef_ps(a, b) rubricate::emulated::scalef_ps(a, b)
 #define _mm512_reduce_max_ps(a) rubricate::emulated::reduce_max_ps(a)

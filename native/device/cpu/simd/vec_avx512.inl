@@ -64,10 +64,8 @@ inline void store_exact(bf16* p, F32x16 a) {
 inline F32x16 round_even(F32x16 a) {
   return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
-inline F32x16 exp2i(F32x16 n) {
-  return {
-      _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23))};
-}
+// p * 2^n for an integer n, rounded once.
+inline F32x16 times_exp2(F32x16 p, F32x16 n) { return {_mm512_scalef_ps(p.v, n.v)}; }
 inline float lane(F32x16 a, int i) {
   alignas(64) float t[16];
   _mm512_store_ps(t, a.v);

@@ -1,7 +1,14 @@
 // Functions on F32x16 that are the same for all targets.
 
-// e^x: range reduction by ln 2 in two parts, a degree-6 polynomial (Cephes expf's shape), 2^n by exponent bits in two
-// halves, so that subnormal results are right. Error below 2 units in the last place; exp(-inf) = 0, exp(x > 88.8) =
+#if !defined(RUBRICATE_TARGET_AVX512)
+// p * 2^n for an integer n, for p around 1, by exponent bits in two halves, so that subnormal results are right.
+inline F32x16 times_exp2(F32x16 p, F32x16 n) {
+  const F32x16 half = round_even(mul(n, set1(0.5f)));
+  return mul(mul(p, exp2i(half)), exp2i(sub(n, half)));
+}
+#endif
+
+// e^x: range reduction by ln 2 in two parts, a degree-6 polynomial (Cephes expf's shape), times 2^n. Error below 2 units in the last place; exp(-inf) = 0, exp(x > 88.8) =
 // inf, NaN stays NaN, and exp(0) = 1 exactly.
 inline F32x16 exp(F32x16 x) {
   const F32x16 clamped = max(set1(-104.0f), min(set1(89.0f), x));  // in this order NaN propagates
@@ -15,8 +22,7 @@ inline F32x16 exp(F32x16 x) {
   p = fma(p, r, set1(1.6666665459e-1f));
   p = fma(p, r, set1(5.0000001201e-1f));
   p = add(fma(mul(r, r), p, r), set1(1.0f));
-  const F32x16 half = round_even(mul(n, set1(0.5f)));
-  return mul(mul(p, exp2i(half)), exp2i(sub(n, half)));
+  return times_exp2(p, n);
 }
 
 // 1 / (1 + e^-x), finite for every finite x.
