@@ -1,31 +1,32 @@
 // The skinny matmul: few rows of x by the rows of a weight, for one instruction set. A word: as in linear_kernels.inl.
 //
 // With up to kMostAcross rows of x, lanes are rows of the weight: pieces of kLanes rows by four words are transposed in
-// registers, and words of x are broadcast to them. With more, lanes are rows of x, and words of the weight are
-// broadcast from memory. In both cases the rows of the weight that are read together are as far apart as a block
-// allows, so that each is a long stream, which the hardware prefetcher follows.
+// registers, and words of x are broadcast to them. With more, on AVX-512, whole lines are transposed; elsewhere lanes are
+// rows of x, and words of the weight are broadcast from memory. In all cases the rows of the weight that are read together
+// are as far apart as a block allows, so that each is a long stream, which the hardware prefetcher follows.
 //
 // Of a plain read's bandwidth, on one core of Zen 3, across() has 95 % (90 % with rows 4 KiB apart). Slower were:
 // alternating the two groups line by line (80 %); prefetch instructions, along each stream or block by block, at any
 // distance (75 %: they share the few buffers for misses of the L1 cache); copying lines to a buffer first (70 %); one
 // group (60 %: its chain of additions); alternating three and four groups (65 %, 30 %: too many streams); 16 adjacent
 // rows (50 %).
-// On Zen 5 with AVX-512, on two cores: across() has 96 % with one row of x, 80 % with four, 60 % with eight. Prefetching
-// lines of across() 512 or 1,024 bytes ahead, two groups that share each broadcast word of x, and packing the weight's
-// rows into panels of the L1 cache were slower or as fast. along() gained 40 % from 16 rows of the weight instead of 8,
-// which halve the reads of x from the L2 cache, and from prefetching.
+// On Zen 5 with AVX-512, on two cores, across() has 96 % of a plain read with one row of x and 80 % with four. With more,
+// across_groups() is used: 65 to 85 % with eight rows, 50 to 60 % with sixteen, where multiply-adds are half of the time.
+// Slower were: along() (sixteen rows: 40 %, and 25 % with rows 4 KiB apart, whose lines evict each other), prefetching in
+// bursts, and prefetching lines for across().
 // The kernel for NEON has the same structure and was not tuned.
 #if defined(RUBRICATE_TARGET_AVX2) || defined(RUBRICATE_TARGET_AVX512) || defined(RUBRICATE_TARGET_NEON)
 #include "ops/linear/linear_transpose.inl"
 
-constexpr int64_t kMostRows = 16;  // of x
+constexpr int64_t kMostRows = 16;   // of x
+constexpr int64_t kMostAcross = 4;  // of x, with lanes across the weight's rows
 constexpr int64_t kBlockCols = 256;
 #if defined(RUBRICATE_TARGET_AVX512)
-constexpr int64_t kMostAcross = 8;    // rows of x with lanes across the weight's rows
-constexpr int64_t kAlongAhead = 256;  // bytes of each row of the weight that along() prefetches
+constexpr bool kUsesGroups = true;   // across_groups() with more rows of x than kMostAcross, else along()
+constexpr int64_t kGroupRows = 8;    // rows of x in a group
+constexpr int64_t kLineAhead = 256;  // bytes of each row of the weight that across_lines() prefetches
 #else
-constexpr int64_t kMostAcross = 4;
-constexpr int64_t kAlongAhead = 0;
+constexpr bool kUsesGroups = false;
 #endif
 
 #if defined(RUBRICATE_TARGET_AVX512)
@@ -140,7 +141,15 @@ inline void transposed_quads(Lanes (&quads)[4], const Load& load) {
 // ---- x -------------------------------------------------------------------------------------------------------------
 
 // Converting a broadcast word of f16 to fp32 is slow, so f16 always goes across, kMostAcross rows of x at a time.
-inline bool lanes_across(const MatmulArgs& g) { return g.m <= kMostAcross || g.b_dtype == DType::f16; }
+inline bool lanes_across(const MatmulArgs& g) { return kUsesGroups || g.m <= kMostAcross || g.b_dtype == DType::f16; }
+
+// Groups of x for across_groups(); 0: the matmul has another kernel.
+inline int64_t padded_groups([[maybe_unused]] const MatmulArgs& g) {
+#if defined(RUBRICATE_TARGET_AVX512)
+  if (g.m > kMostAcross && g.b_dtype != DType::f16) return (g.m + kGroupRows - 1) / kGroupRows;
+#endif
+  return 0;
+}
 
 // Rows of x are packed in groups; a group's words are contiguous, [word][place].
 struct RowGroups {
@@ -148,6 +157,9 @@ struct RowGroups {
   int64_t places;  // at least `rows`; 0: as many as the group has rows
 };
 inline RowGroups row_groups(const MatmulArgs& g) {
+#if defined(RUBRICATE_TARGET_AVX512)
+  if (padded_groups(g) > 0) return {kGroupRows, kGroupRows};
+#endif
   if (lanes_across(g)) return {kMostAcross, 0};
   return {kMostRows, (g.m + kLanes - 1) / kLanes * kLanes};
 }
@@ -199,13 +211,13 @@ RUBRICATE_FLAT void pack_x(const MatmulArgs& g, float* x) {
 template <typename Word, typename T, int R>
 inline void add_words(const float* x, Lanes w, Lanes (&sum)[R]) {
   if constexpr (Quad<T>::k == Word::k) {
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int r = 0; r < R; ++r) sum[r] = Word::multiply_add(broadcast_word(x + r), w, sum[r]);
   } else {
     const Lanes low = low_bf16(w), high = high_bf16(w);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int r = 0; r < R; ++r) sum[r] = Word::multiply_add(broadcast_word(x + r), low, sum[r]);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int r = 0; r < R; ++r) sum[r] = Word::multiply_add(broadcast_word(x + R + r), high, sum[r]);
   }
 }
@@ -221,7 +233,7 @@ inline void add_quad(const T* w, int64_t stride, const float* x, Lanes (&sum)[R]
 
 template <int R>
 inline void put_sums(Lanes (&sum)[R], float* sums) {
-#pragma GCC unroll 8
+#pragma GCC unroll 4
   for (int r = 0; r < R; ++r) {
     store_lanes(sums + r * kLanes, sum[r]);
     sum[r] = zero_lanes();
@@ -246,7 +258,7 @@ RUBRICATE_FLAT void across(const T* w, int64_t stride, int64_t next, int64_t cou
   constexpr int64_t step = 4 * Quad<T>::k, group = R * kLanes;
   const int64_t lag = lag_of<T>(stride, k);
   Lanes first[R], second[R];
-#pragma GCC unroll 8
+#pragma GCC unroll 4
   for (int r = 0; r < R; ++r) first[r] = second[r] = zero_lanes();
   const T* behind = w + kLanes * stride - next;  // rows of the second group before those of this iteration
   for (int64_t i = 0; i < count; ++i, w += next, sums += 2 * group) {
@@ -270,7 +282,7 @@ RUBRICATE_FLAT void across(const T* w, int64_t stride, int64_t next, int64_t cou
 template <typename Word, typename T, int R>
 RUBRICATE_FLAT void across_last(const T* w, int64_t stride, int64_t k, const float* x, float* sums) {
   Lanes sum[R];
-#pragma GCC unroll 8
+#pragma GCC unroll 4
   for (int r = 0; r < R; ++r) sum[r] = zero_lanes();
   for (int64_t at = 0; at < k; at += 4 * Quad<T>::k) add_quad<Word>(w + at, stride, x + at / Word::k * R, sum);
   put_sums(sum, sums);
@@ -317,16 +329,134 @@ void across_rows(const MatmulArgs& g, int64_t rows, const float* x, int64_t col,
   across_block<Word, T, R>(g, x, col, cols, sums);
 }
 
-// ---- lanes along the rows of x -------------------------------------------------------------------------------------
+// ---- lanes across the weight's rows, more rows of x -----------------------------------------------------------------
 
-// The rows of the weight that along() reads together.
-constexpr int along_rows(int vectors) {
 #if defined(RUBRICATE_TARGET_AVX512)
-  return 16 / vectors;
-#else
-  return vectors == 1 ? std::min<int>(8, kLanes) : 4;
-#endif
+// A line of 64 bytes of each of kLanes rows of the weight, transposed: word j of row i becomes lane i of word j, at
+// words + j * 2 * kLanes.
+template <typename T>
+inline void transpose_line(const T* w, int64_t stride, float* words) {
+  Lanes line[kLanes];
+#pragma GCC unroll 16
+  for (int64_t i = 0; i < kLanes; ++i) {
+    if constexpr (std::is_same_v<T, float>)
+      line[i] = load_lanes(w + i * stride);
+    else
+      line[i] = load_bits(w + i * stride);
+  }
+  transpose(line);
+#pragma GCC unroll 16
+  for (int64_t j = 0; j < kLanes; ++j) store_lanes(words + j * 2 * kLanes, line[j]);
 }
+
+// Lines that are prefetched one after another while words are multiplied: in bursts they would stall what follows. One
+// line of each of `rows` rows, then the next line of each.
+struct LinesAhead {
+  const char* at;
+  int64_t stride, rows, left;  // stride: bytes between rows; left: rows until the next line
+  void prefetch() {
+    __builtin_prefetch(at);
+    at += stride;
+    if (--left > 0) return;
+    left = rows;
+    at += 64 - rows * stride;
+  }
+};
+
+// Adds `count` transposed words of two groups of kLanes rows of the weight to the sums of kGroupRows rows of x, and
+// prefetches Lines lines for each.
+template <typename Word, typename T, int Lines>
+inline void add_transposed(const float* words, int64_t count, const float* x, LinesAhead& ahead, float* sums) {
+  constexpr int64_t R = kGroupRows;
+  LinesAhead next = ahead;
+  Lanes first[R], second[R];
+#pragma GCC unroll 8
+  for (int64_t r = 0; r < R; ++r) {
+    first[r] = load_lanes(sums + r * kLanes);
+    second[r] = load_lanes(sums + (R + r) * kLanes);
+  }
+  const auto add = [&](Lanes a, Lanes b) {
+#pragma GCC unroll 8
+    for (int64_t r = 0; r < R; ++r) {
+      const Lanes value = broadcast_word(x + r);
+      first[r] = Word::multiply_add(value, a, first[r]);
+      second[r] = Word::multiply_add(value, b, second[r]);
+    }
+    x += R;
+  };
+  for (int64_t j = 0; j < count; ++j, words += 2 * kLanes) {
+#pragma GCC unroll 2
+    for (int line = 0; line < Lines; ++line) next.prefetch();
+    const Lanes a = load_lanes(words), b = load_lanes(words + kLanes);
+    if constexpr (Quad<T>::k == Word::k) {
+      add(a, b);
+    } else {
+      add(low_bf16(a), low_bf16(b));
+      add(high_bf16(a), high_bf16(b));
+    }
+  }
+  ahead = next;
+#pragma GCC unroll 8
+  for (int64_t r = 0; r < R; ++r) {
+    store_lanes(sums + r * kLanes, first[r]);
+    store_lanes(sums + (R + r) * kLanes, second[r]);
+  }
+}
+
+// Groups (1 or 2) of kGroupRows rows of x, `x_group` words apart, by two groups of kLanes rows of the weight, k values of
+// each, a multiple of a line. Some lines at a time are transposed into memory, and each group of x is multiplied by them:
+// as in a matmul's tile, a word of x serves two groups of the weight. sums: [group of x][group of the weight][R][kLanes].
+template <typename Word, typename T, int Groups>
+RUBRICATE_FLAT void across_lines(const T* w, int64_t stride, int64_t k, const float* x, int64_t x_group, float* sums) {
+  constexpr int64_t size = sizeof(T), step = 64 / size, words = step / Word::k, lines = 4, rows = 2 * kLanes;
+  constexpr int64_t group = rows * kGroupRows;
+  alignas(64) float line[lines * kLanes * rows];
+  std::fill(sums, sums + Groups * group, 0.0f);
+  for (int64_t at = 0; at < k; at += lines * step, x += lines * words * kGroupRows) {
+    const int64_t count = std::min(lines, (k - at) / step);
+    for (int64_t i = 0; i < count; ++i)
+      for (int64_t half = 0; half < 2; ++half)
+        transpose_line(w + at + i * step + half * kLanes * stride, stride, line + (i * kLanes * 2 + half) * kLanes);
+    LinesAhead ahead{reinterpret_cast<const char*>(w + at) + kLineAhead, stride * size, rows, rows};
+#pragma GCC unroll 2
+    for (int64_t g = 0; g < Groups; ++g)
+      add_transposed<Word, T, 2 / Groups>(line, count * kLanes, x + g * x_group, ahead, sums + g * group);
+  }
+}
+
+// Rows of x in groups padded with zeros to kGroupRows rows, by `cols` rows of the weight, a multiple of kLanes; sums:
+// [rows of x][kBlockCols].
+template <typename Word, typename T, int Groups = 1>
+void across_groups(const MatmulArgs& g, const float* x, int64_t col, int64_t cols, float* sums) {
+  if constexpr (Groups * kGroupRows < kMostRows)
+    if (g.m > Groups * kGroupRows) return across_groups<Word, T, Groups + 1>(g, x, col, cols, sums);
+  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T)), R = kGroupRows, group = R * kLanes;
+  const int64_t whole = g.k / line * line, apart = cols / (2 * kLanes), stride = apart * g.b_stride;
+  const int64_t x_group = (g.k + Word::k - 1) / Word::k * R;
+  const T* w = static_cast<const T*>(g.b) + col * g.b_stride;
+  alignas(64) float some[Groups * 2 * group];  // [group of x][group of the weight][R][kLanes]
+  // The sums of kLanes rows of the weight, `next` rows apart from row `first`.
+  const auto finish = [&](float* sum, int64_t of_x, int64_t first, int64_t next) {
+    if (whole < g.k)
+      across_rest<Word>(w + first * g.b_stride + whole, next * g.b_stride, g.k - whole,
+                        x + of_x * x_group + whole / Word::k * R, R, sum);
+    for (int64_t r = 0; r < std::min(R, g.m - of_x * R); ++r)
+      for (int64_t lane = 0; lane < kLanes; ++lane)
+        sums[(of_x * R + r) * kBlockCols + first + lane * next] = sum[r * kLanes + lane];
+  };
+  for (int64_t i = 0; i < apart; ++i) {
+    across_lines<Word, T, Groups>(w + i * g.b_stride, stride, whole, x, x_group, some);
+    for (int64_t j = 0; j < 2 * Groups; ++j) finish(some + j * group, j / 2, i + j % 2 * kLanes * apart, apart);
+  }
+  const int64_t rest = apart * 2 * kLanes;
+  for (int64_t of_x = 0; rest < cols && of_x < Groups; ++of_x) {
+    across_last<Word, T, R>(w + rest * g.b_stride, g.b_stride, whole, x + of_x * x_group, some);
+    finish(some, of_x, rest, 1);
+  }
+}
+#endif
+
+// ---- lanes along the rows of x -------------------------------------------------------------------------------------
 
 // Rows of the weight by Vectors * kLanes rows of x: enough sums to hide the latency of an addition. If the instruction
 // does not take pairs of bf16, a word of the weight holds two k.
@@ -334,7 +464,7 @@ template <typename Word, typename T, int Rows, int Vectors>
 RUBRICATE_FLAT void along(const T* w, int64_t stride, int64_t k, const float* x, float* sums) {
   constexpr int64_t width = Vectors * kLanes, loaded = 4 / static_cast<int64_t>(sizeof(T));
   Lanes sum[Rows][Vectors];
-#pragma GCC unroll 16
+#pragma GCC unroll 8
   for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) sum[i][v] = zero_lanes();
@@ -346,12 +476,7 @@ RUBRICATE_FLAT void along(const T* w, int64_t stride, int64_t k, const float* x,
       first[v] = load_lanes(x + v * kLanes);
       if constexpr (loaded != Word::k) second[v] = load_lanes(x + width + v * kLanes);
     }
-    if constexpr (kAlongAhead > 0) {  // a line of one row for each word, of all rows in a line's words
-      static_assert(Rows <= 16);
-      const T* row = w + at / loaded % 16 * stride;
-      if (at / loaded % 16 < Rows) __builtin_prefetch(reinterpret_cast<const char*>(row + at) + kAlongAhead);
-    }
-#pragma GCC unroll 16
+#pragma GCC unroll 8
     for (int i = 0; i < Rows; ++i) {
       const Lanes word = broadcast_word(w + i * stride + at);
 #pragma GCC unroll 4
@@ -366,17 +491,15 @@ RUBRICATE_FLAT void along(const T* w, int64_t stride, int64_t k, const float* x,
     }
   }
   if (at < k)  // one bf16 without its pair
-#pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i) {
       T values[loaded] = {};
       std::memcpy(values, w + i * stride + at, sizeof(T));  // at any address
       const Lanes word = broadcast_word(values);
-#pragma GCC unroll 4
       for (int v = 0; v < Vectors; ++v)
         sum[i][v] =
             Word::multiply_add(load_lanes(x + v * kLanes), loaded == Word::k ? word : low_bf16(word), sum[i][v]);
     }
-#pragma GCC unroll 16
+#pragma GCC unroll 8
   for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) store_lanes(sums + i * width + v * kLanes, sum[i][v]);
@@ -387,7 +510,7 @@ template <typename Word, typename T, int Vectors = 1>
 void along_block(const MatmulArgs& g, const float* x, int64_t col, int64_t cols, float* sums) {
   if constexpr (Vectors * kLanes < kMostRows)
     if (g.m > Vectors * kLanes) return along_block<Word, T, Vectors + 1>(g, x, col, cols, sums);
-  constexpr int rows = along_rows(Vectors);
+  constexpr int rows = Vectors == 1 ? std::min<int>(8, kLanes) : 4;
   constexpr int64_t width = Vectors * kLanes;
   const T* w = static_cast<const T*>(g.b) + col * g.b_stride;
   const int64_t each = cols / rows;
@@ -422,10 +545,14 @@ void few_rows_range(const MatmulArgs& g, const float* x, int64_t begin, int64_t 
     const int64_t wanted = std::min(kBlockCols, end - col);
     const int64_t cols = wanted < kLanes ? kLanes : wanted / kLanes * kLanes;
     const int64_t first_col = std::min(col, g.n - cols), used = std::min(wanted, cols);
-    if (lanes_across(g)) {
+    if (padded_groups(g) > 0) {
+#if defined(RUBRICATE_TARGET_AVX512)
+      if constexpr (!std::is_same_v<T, f16>) across_groups<Word, T>(g, x, first_col, cols, sums);
+#endif
+    } else if (lanes_across(g)) {
       for (int64_t i = 0; i < g.m; i += kMostAcross)
         across_rows<Word, T>(g, std::min(kMostAcross, g.m - i), x + i * words, first_col, cols, sums + i * kBlockCols);
-    } else if constexpr (!std::is_same_v<T, f16>) {
+    } else if constexpr (!kUsesGroups && !std::is_same_v<T, f16>) {
       along_block<Word, T>(g, x, first_col, cols, sums);
     }
     if (g.c_dtype == DType::f32)
@@ -454,7 +581,8 @@ inline int64_t few_rows_block() { return kBlockCols; }
 
 // Words of x, packed.
 inline int64_t few_rows_words(const MatmulArgs& g) {
-  return std::max(g.m, row_groups(g).places) * (pairs(g) ? (g.k + 1) / 2 : g.k);
+  return std::max(g.m, row_groups(g).places * std::max<int64_t>(padded_groups(g), 1)) *
+         (pairs(g) ? (g.k + 1) / 2 : g.k);
 }
 
 inline void few_rows_pack(const MatmulArgs& g, float* x) {
