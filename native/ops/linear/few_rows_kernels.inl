@@ -332,21 +332,21 @@ void across_rows(const MatmulArgs& g, int64_t rows, const float* x, int64_t col,
 // ---- lanes across the weight's rows, more rows of x -----------------------------------------------------------------
 
 #if defined(RUBRICATE_TARGET_AVX512)
-// A line of 64 bytes of each of kLanes rows of the weight, transposed: word j of row i becomes lane i of word j, at
-// words + j * 2 * kLanes.
-template <typename T>
-inline void transpose_line(const T* w, int64_t stride, float* words) {
-  Lanes line[kLanes];
+// A line of 64 bytes, at the address `line`, of each of kLanes rows of the weight, transposed: word j of row i becomes lane
+// i of word j, at words + j * 2 * kLanes. Words outside [begin, end) are not read. stride: bytes between rows.
+inline void transpose_line(const char* line, int64_t stride, int64_t begin, int64_t end, float* words) {
+  Lanes row[kLanes];
+  if (begin == 0 && end == kLanes) {
 #pragma GCC unroll 16
-  for (int64_t i = 0; i < kLanes; ++i) {
-    if constexpr (std::is_same_v<T, float>)
-      line[i] = load_lanes(w + i * stride);
-    else
-      line[i] = load_bits(w + i * stride);
+    for (int64_t i = 0; i < kLanes; ++i) row[i] = _mm512_loadu_ps(line + i * stride);
+  } else {
+    const auto mask = static_cast<__mmask16>(first_lanes(end).bits & ~first_lanes(begin).bits);
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < kLanes; ++i) row[i] = _mm512_maskz_loadu_ps(mask, line + i * stride);
   }
-  transpose(line);
+  transpose(row);
 #pragma GCC unroll 16
-  for (int64_t j = 0; j < kLanes; ++j) store_lanes(words + j * 2 * kLanes, line[j]);
+  for (int64_t j = 0; j < kLanes; ++j) store_lanes(words + j * 2 * kLanes, row[j]);
 }
 
 // Lines that are prefetched one after another while words are multiplied: in bursts they would stall what follows. One
@@ -403,24 +403,30 @@ inline void add_transposed(const float* words, int64_t count, const float* x, Li
   }
 }
 
-// Groups (1 or 2) of kGroupRows rows of x, `x_group` words apart, by two groups of kLanes rows of the weight, k values of
-// each, a multiple of a line. Some lines at a time are transposed into memory, and each group of x is multiplied by them:
-// as in a matmul's tile, a word of x serves two groups of the weight. sums: [group of x][group of the weight][R][kLanes].
+// Groups (1 or 2) of kGroupRows rows of x, `x_group` words apart, by two groups of kLanes rows of the weight, `words` words
+// of 4 bytes of each. Some lines at a time are transposed into memory, and each group of x is multiplied by them: as in a
+// matmul's tile, a word of x serves two groups of the weight. w: of the first row; stride: bytes between rows. before:
+// words from the start of a cache line to w, since with loads that cross lines a decoding step takes 9 % longer; a file's
+// tensors begin anywhere. sums: [group of x][group of the weight][R][kLanes].
 template <typename Word, typename T, int Groups>
-RUBRICATE_FLAT void across_lines(const T* w, int64_t stride, int64_t k, const float* x, int64_t x_group, float* sums) {
-  constexpr int64_t size = sizeof(T), step = 64 / size, words = step / Word::k, lines = 4, rows = 2 * kLanes;
-  constexpr int64_t group = rows * kGroupRows;
-  alignas(64) float line[lines * kLanes * rows];
+RUBRICATE_FLAT void across_lines(const char* w, int64_t stride, int64_t before, int64_t words, const float* x,
+                                 int64_t x_group, float* sums) {
+  constexpr int64_t lines = 4, rows = 2 * kLanes, group = rows * kGroupRows, block = lines * kLanes;
+  alignas(64) float line[block * rows];
   std::fill(sums, sums + Groups * group, 0.0f);
-  for (int64_t at = 0; at < k; at += lines * step, x += lines * words * kGroupRows) {
-    const int64_t count = std::min(lines, (k - at) / step);
-    for (int64_t i = 0; i < count; ++i)
+  const int64_t end = before + words;
+  w -= 4 * before;
+  for (int64_t at = 0; at < end; at += block, w += 4 * block) {
+    for (int64_t i = 0; i < block && at + i < end; i += kLanes)
       for (int64_t half = 0; half < 2; ++half)
-        transpose_line(w + at + i * step + half * kLanes * stride, stride, line + (i * kLanes * 2 + half) * kLanes);
-    LinesAhead ahead{reinterpret_cast<const char*>(w + at) + kLineAhead, stride * size, rows, rows};
+        transpose_line(w + 4 * i + half * kLanes * stride, stride, std::max<int64_t>(before - at - i, 0),
+                       std::min(end - at - i, kLanes), line + i * rows + half * kLanes);
+    const int64_t first = std::max<int64_t>(before - at, 0), count = std::min(end - at, block) - first;
+    LinesAhead ahead{w + kLineAhead, stride, rows, rows};
 #pragma GCC unroll 2
     for (int64_t g = 0; g < Groups; ++g)
-      add_transposed<Word, T, 2 / Groups>(line, count * kLanes, x + g * x_group, ahead, sums + g * group);
+      add_transposed<Word, T, 2 / Groups>(line + first * rows, count, x + g * x_group, ahead, sums + g * group);
+    x += count * Quad<T>::k / Word::k * kGroupRows;
   }
 }
 
@@ -430,28 +436,32 @@ template <typename Word, typename T, int Groups = 1>
 void across_groups(const MatmulArgs& g, const float* x, int64_t col, int64_t cols, float* sums) {
   if constexpr (Groups * kGroupRows < kMostRows)
     if (g.m > Groups * kGroupRows) return across_groups<Word, T, Groups + 1>(g, x, col, cols, sums);
-  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T)), R = kGroupRows, group = R * kLanes;
-  const int64_t whole = g.k / line * line, apart = cols / (2 * kLanes), stride = apart * g.b_stride;
+  constexpr int64_t size = sizeof(T), R = kGroupRows, group = R * kLanes;
+  const int64_t apart = cols / (2 * kLanes), words = g.k * size / 4, stride = g.b_stride * size;
   const int64_t x_group = (g.k + Word::k - 1) / Word::k * R;
   const T* w = static_cast<const T*>(g.b) + col * g.b_stride;
+  const auto address = reinterpret_cast<uintptr_t>(w);
+  const int64_t before = stride % 64 == 0 && address % 4 == 0 ? static_cast<int64_t>(address % 64 / 4) : 0;
   alignas(64) float some[Groups * 2 * group];  // [group of x][group of the weight][R][kLanes]
-  // The sums of kLanes rows of the weight, `next` rows apart from row `first`.
-  const auto finish = [&](float* sum, int64_t of_x, int64_t first, int64_t next) {
-    if (whole < g.k)
-      across_rest<Word>(w + first * g.b_stride + whole, next * g.b_stride, g.k - whole,
-                        x + of_x * x_group + whole / Word::k * R, R, sum);
+  // The sums of kLanes rows of the weight, `next` rows apart from row `first`, of which the first `done` values are there.
+  const auto finish = [&](float* sum, int64_t of_x, int64_t first, int64_t next, int64_t done) {
+    if (done < g.k)
+      across_rest<Word>(w + first * g.b_stride + done, next * g.b_stride, g.k - done,
+                        x + of_x * x_group + done / Word::k * R, R, sum);
     for (int64_t r = 0; r < std::min(R, g.m - of_x * R); ++r)
       for (int64_t lane = 0; lane < kLanes; ++lane)
         sums[(of_x * R + r) * kBlockCols + first + lane * next] = sum[r * kLanes + lane];
   };
   for (int64_t i = 0; i < apart; ++i) {
-    across_lines<Word, T, Groups>(w + i * g.b_stride, stride, whole, x, x_group, some);
-    for (int64_t j = 0; j < 2 * Groups; ++j) finish(some + j * group, j / 2, i + j % 2 * kLanes * apart, apart);
+    across_lines<Word, T, Groups>(reinterpret_cast<const char*>(w) + i * stride, apart * stride, before, words, x,
+                                  x_group, some);
+    for (int64_t j = 0; j < 2 * Groups; ++j)
+      finish(some + j * group, j / 2, i + j % 2 * kLanes * apart, apart, words * 4 / size);
   }
-  const int64_t rest = apart * 2 * kLanes;
+  const int64_t rest = apart * 2 * kLanes, quads = g.k / (4 * Quad<T>::k) * 4 * Quad<T>::k;
   for (int64_t of_x = 0; rest < cols && of_x < Groups; ++of_x) {
-    across_last<Word, T, R>(w + rest * g.b_stride, g.b_stride, whole, x + of_x * x_group, some);
-    finish(some, of_x, rest, 1);
+    across_last<Word, T, R>(w + rest * g.b_stride, g.b_stride, quads, x + of_x * x_group, some);
+    finish(some, of_x, rest, 1, quads);
   }
 }
 #endif
