@@ -114,11 +114,12 @@ constexpr bool kPrefetchesNext = true;
 constexpr bool kPrefetchesNext = false;
 #endif
 
-// p: in a row of a panel of `width`, with `left` values of k to the end of what is packed.
+// p: value `at` of the k values of a row of a panel of `width`. Past the row's end comes the start of the row that has its
+// place in the next panel.
 template <int64_t width, typename T>
-inline void prefetch_row(const T* p, int64_t stride, int64_t left) {
-  const bool ends = kPrefetchesNext && left * int64_t{sizeof(T)} <= kAhead;
-  __builtin_prefetch(reinterpret_cast<const char*>(ends ? p + width * stride - left : p) + kAhead);
+inline void prefetch_row(const T* p, int64_t stride, int64_t at, int64_t k) {
+  const bool ends = kPrefetchesNext && (k - at) * int64_t{sizeof(T)} <= kAhead;
+  __builtin_prefetch(reinterpret_cast<const char*>(ends ? p + width * stride - k : p) + kAhead);
 }
 
 // The `width` values of each of `rows` rows.
@@ -143,7 +144,7 @@ inline void pack_rows(const T* data, int64_t stride, int64_t count, int64_t k, f
 #pragma GCC unroll 16
       for (int64_t row = 0; row < kLanes; ++row) {
         const T* p = data + (i + row) * stride + at;
-        if (row < rows) prefetch_row<width>(p, stride, k - at);
+        if (row < rows) prefetch_row<width>(p, stride, at, k);
         r[row] = row >= rows ? zero_lanes() : Values<T>::load(p);
       }
       transpose(r);
