@@ -8,8 +8,8 @@ inline F32x16 times_exp2(F32x16 p, F32x16 n) {
 }
 #endif
 
-// e^x: range reduction by ln 2 in two parts, a degree-6 polynomial (Cephes expf's shape), times 2^n. Error below 2 units in the last place; exp(-inf) = 0, exp(x > 88.8) =
-// inf, NaN stays NaN, and exp(0) = 1 exactly.
+// e^x: range reduction by ln 2 in two parts, a degree-6 polynomial (Cephes expf's shape), times 2^n. Error below 2 units
+// in the last place; exp(-inf) = 0, exp(x > 88.8) = inf, NaN stays NaN, and exp(0) = 1 exactly.
 inline F32x16 exp(F32x16 x) {
   const F32x16 clamped = max(set1(-104.0f), min(set1(89.0f), x));  // in this order NaN propagates
   const F32x16 n = round_even(mul(clamped, set1(1.44269504088896341f)));
