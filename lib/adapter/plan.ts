@@ -23,12 +23,13 @@ export type PlanActivation = "gelu" | "gelu_tanh" | "silu" | "relu" | "tanh";
 /**
  * A step of a list, by indices of parameters or constants; `v` is the running value. "linear": v = v W^T, W [out, in];
  * "block_linear": the same for each of n slices of v, W [n, out, in]; "scale": v = by * v; "affine": v = scale * v + bias, of
- * which one may be missing; "residual": v = v + x, what the list was given; "activation": v = f(v). All compute in float32.
+ * which one may be missing; "residual": v = v + x, what the list was given; "activation": v = f(v); "mix_initial": v = (1 - by) * v +
+ * by * h, h the embedding's output of the same token, by between 0 and 1. All compute in float32.
  */
 export type PlanStep =
   | { readonly op: "linear" | "block_linear"; readonly weight: number }
   | { readonly op: "linear" | "block_linear"; readonly constant: number }
-  | { readonly op: "scale"; readonly by: number }
+  | { readonly op: "scale" | "mix_initial"; readonly by: number }
   | { readonly op: "affine"; readonly scale?: number; readonly bias?: number }
   | { readonly op: "residual" }
   | { readonly op: "activation"; readonly kind: PlanActivation };

@@ -81,6 +81,7 @@ void AdapterBatch::add(const AdapterPlan::SitePlan& plan, size_t slot, const Ada
 void AdapterBatch::add_steps(SiteParts& parts, const AdapterPlan::SitePlan& plan, size_t slot, const Adapter& adapter) {
   const auto place = [&](SlotSteps& into, const PlanSteps& steps) {
     if (steps.empty()) return;
+    mixes_initial_ = mixes_initial_ || rubricate::mixes_initial(steps);
     into.slots.resize(adapters_.size() + 1);
     into.slots[slot] = placed_steps(
         steps, [&](int32_t index) { return training_ ? adapter.var(index) : Var(adapter.var(index).value()); },

@@ -21,6 +21,7 @@ class AdapterBatch : public AdapterSet {
   AdapterBatch(const Architecture& architecture, const std::vector<std::shared_ptr<Adapter>>& adapters, bool training,
                const std::shared_ptr<Arena>& arena);
   const SiteParts* at(int64_t layer, Site site) const override;
+  bool mixes_initial() const override { return mixes_initial_; }
   // The i-th adapter's values and gradients on the batch's device: on the CPU the adapter itself, else its device copy.
   Adapter& placed(size_t i) const { return *placed_[i]; }
   // Download from the device, and wait for it: the gradients after all backward passes, the values after the update.
@@ -34,6 +35,7 @@ class AdapterBatch : public AdapterSet {
   Tensor constant(size_t slot, const AdapterPlan& plan, int32_t index);
 
   const bool training_;
+  bool mixes_initial_ = false;
   std::vector<std::unique_ptr<SiteParts>> parts_;  // [layers + 1, kSites]
   std::vector<std::shared_ptr<Adapter>> adapters_;
   std::vector<std::shared_ptr<Adapter>> placed_;     // the adapters themselves, or their device copies

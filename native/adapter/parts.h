@@ -56,6 +56,8 @@ class AdapterSet {
   virtual ~AdapterSet() = default;
   // The parts at a site, or null if there are none. layer: below site_layers().
   virtual const SiteParts* at(int64_t layer, Site site) const = 0;
+  // Whether any part reads the embedding's output (mix_initial), which the forward then keeps.
+  virtual bool mixes_initial() const { return false; }
   // Whether any parameter of this layer's block needs a gradient. A recomputed block must then run its backward pass even
   // if its input needs no gradient. A block computes the first norm of the next layer, not its own.
   bool trains(int64_t layer) const {

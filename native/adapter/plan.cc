@@ -123,9 +123,9 @@ void AdapterPlan::require_fits(const Architecture& architecture) const {
                            : parameters[static_cast<size_t>(index)].shape;
     };
     const std::string where = site_name(plan.layer, plan.site);
-    require_widths(plan.input, inputs, inputs, where + ".input", shape_of);
-    require_widths(plan.branch, inputs, outputs, where + ".branch", shape_of);
-    require_widths(plan.output, outputs, outputs, where + ".output", shape_of);
+    require_widths(plan.input, inputs, inputs, architecture.hidden, where + ".input", shape_of);
+    require_widths(plan.branch, inputs, outputs, architecture.hidden, where + ".branch", shape_of);
+    require_widths(plan.output, outputs, outputs, architecture.hidden, where + ".output", shape_of);
   }
 }
 

@@ -27,7 +27,7 @@ PlanStep parse_linear(const JsonAt& at, PlanStep step, PlanIndices& indices, con
 
 PlanStep parse_step(const JsonAt& at, PlanIndices& indices, const PlanConstants& constants) {
   const auto kind = value_of(kStepNames, at["op"].string());
-  if (!kind) at["op"].reject("linear, block_linear, scale, affine, residual or activation");
+  if (!kind) at["op"].reject("linear, block_linear, scale, affine, residual, activation or mix_initial");
   PlanStep step;
   step.kind = *kind;
   switch (step.kind) {
@@ -48,6 +48,11 @@ PlanStep parse_step(const JsonAt& at, PlanIndices& indices, const PlanConstants&
     case StepKind::residual:
       at.expect_only({"op"});
       return step;
+    case StepKind::mix_initial:
+      at.expect_only({"op", "by"});
+      step.by = static_cast<float>(at["by"].number());
+      if (!(step.by > 0.0f && step.by < 1.0f)) at["by"].reject("a number between 0 and 1");
+      return step;
     case StepKind::activation: {
       at.expect_only({"op", "kind"});
       const auto activation = value_of(kActivationNames, at["kind"].string());
@@ -60,6 +65,11 @@ PlanStep parse_step(const JsonAt& at, PlanIndices& indices, const PlanConstants&
 }
 
 }  // namespace
+
+bool mixes_initial(const PlanSteps& steps) {
+  return std::any_of(steps.begin(), steps.end(),
+                     [](const PlanStep& step) { return step.kind == StepKind::mix_initial; });
+}
 
 Shape parse_shape(const JsonAt& at) {
   if (at.size() < 1 || at.size() > 3) at.reject("one to three sizes");
@@ -119,7 +129,7 @@ PlanSteps parse_steps(const JsonAt& site, const char* part, PlanIndices& indices
   return steps;
 }
 
-void require_widths(const PlanSteps& steps, int64_t inputs, int64_t outputs, const std::string& where,
+void require_widths(const PlanSteps& steps, int64_t inputs, int64_t outputs, int64_t hidden, const std::string& where,
                     const std::function<const Shape&(const PlanStep&, int32_t)>& shape_of) {
   if (steps.empty()) return;
   int64_t width = inputs;
@@ -145,6 +155,8 @@ void require_widths(const PlanSteps& steps, int64_t inputs, int64_t outputs, con
                  shape_text(shape_of({}, vector)));
     } else if (step.kind == StepKind::residual) {
       expect(width == inputs, "rows of ", inputs, ", as wide as the input, but received ", width);
+    } else if (step.kind == StepKind::mix_initial) {
+      expect(width == hidden, "rows of ", hidden, ", as wide as the embedding's, but received ", width);
     }
   }
   require(width == outputs, "ERR_SHAPE", "Expected steps that end with rows of ", outputs, " but received ", width,

@@ -2,7 +2,7 @@
 //
 //   { "op": "linear", "weight": 3 }, { "op": "linear", "constant": 0 }, { "op": "block_linear", "weight": 4 },
 //   { "op": "scale", "by": 2 }, { "op": "affine", "scale": 5, "bias": 6 }, { "op": "residual" },
-//   { "op": "activation", "kind": "gelu" }
+//   { "op": "activation", "kind": "gelu" }, { "op": "mix_initial", "by": 0.1 }
 #pragma once
 
 #include <cstdint>
@@ -22,11 +22,13 @@ struct PlanStep {
   int32_t weight = -1;            // of the linear ones: a parameter, or
   bool constant = false;          // a constant
   int32_t scale = -1, bias = -1;  // of affine
-  float by = 1.0f;
+  float by = 1.0f;                // of scale and mix_initial
   Activation activation = Activation::gelu;
   bool operator==(const PlanStep&) const = default;
 };
 using PlanSteps = std::vector<PlanStep>;
+// Whether any of them reads the embedding's output.
+bool mixes_initial(const PlanSteps& steps);
 
 // Frozen matrices, with their values.
 struct PlanConstants {
@@ -67,8 +69,9 @@ class PlanIndices {
 Shape parse_shape(const JsonAt& at);
 // The steps of a part; empty if it is missing.
 PlanSteps parse_steps(const JsonAt& site, const char* part, PlanIndices& indices, const PlanConstants& constants);
-// Whether the steps' shapes fit, from rows of `inputs` to rows of `outputs`. where: for messages. Errors: ERR_SHAPE.
-void require_widths(const PlanSteps& steps, int64_t inputs, int64_t outputs, const std::string& where,
+// Whether the steps' shapes fit, from rows of `inputs` to rows of `outputs`. hidden: the embedding's width. where: for messages.
+// Errors: ERR_SHAPE.
+void require_widths(const PlanSteps& steps, int64_t inputs, int64_t outputs, int64_t hidden, const std::string& where,
                     const std::function<const Shape&(const PlanStep&, int32_t)>& shape_of);
 // The steps with their values; null if there are none. parameter, constant: by index.
 std::shared_ptr<const SiteSteps> placed_steps(const PlanSteps& steps, const std::function<Var(int32_t)>& parameter,

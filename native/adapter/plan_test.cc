@@ -107,6 +107,10 @@ TEST_CASE("a plan that does not fit is refused with its place") {
       {kVectors + R"([{"layer":0,"site":"q_proj","branch":[{"op":"linear","constant":0}]}]})", "ERR_ARGUMENT",
        "a plan with constants"},
       {kVectors + R"([{"layer":0,"site":"q_proj","branch":[{"op":"affine"}]}]})", "ERR_ARGUMENT", "scale or a bias"},
+      {kVectors + R"([{"layer":0,"site":"q_proj","input":[{"op":"mix_initial","by":1}]}]})", "ERR_ARGUMENT", "by"},
+      {kVectors +
+           R"([{"layer":0,"site":"down_proj","input":[{"op":"mix_initial","by":0.5},{"op":"affine","scale":0,"bias":1}]}]})",
+       "ERR_SHAPE", "as wide as the embedding's"},
       {kVectors + R"([{"layer":0,"site":"q_proj","branch":[{"op":"activation","kind":"elu"}]}]})", "ERR_ARGUMENT",
        "gelu, gelu_tanh, silu, relu or tanh"},
       {kVectors + R"([{"layer":0,"site":"q_proj","branch":[{"op":"scale","by":1e99}]}]})", "ERR_ARGUMENT", "finite"},

@@ -63,6 +63,7 @@ void ResidentBatch::clear() {
   std::fill(site_index_.begin(), site_index_.end(), -1);
   parts_.clear();
   on_device_ = {};
+  mixes_initial_ = false;
 }
 
 int32_t ResidentBatch::slot_of(const std::shared_ptr<const AdapterVersion>& version) {
@@ -168,9 +169,10 @@ void ResidentBatch::add(LowRankSlots& low_rank, int64_t slot, const AdapterPlan:
 }
 
 void ResidentBatch::add_steps(SiteParts& parts, int64_t slot, const AdapterPlan::SitePlan& site,
-                              const AdapterPlan& plan, const Tensor& values, DeviceVersions& copies) const {
+                              const AdapterPlan& plan, const Tensor& values, DeviceVersions& copies) {
   const auto place = [&](SlotSteps& into, const PlanSteps& steps) {
     if (steps.empty()) return;
+    mixes_initial_ = mixes_initial_ || rubricate::mixes_initial(steps);
     into.slots.resize(static_cast<size_t>(slots()) + 1);
     into.slots[static_cast<size_t>(slot)] = placed_steps(
         steps,

@@ -63,6 +63,7 @@ class ResidentBatch : public AdapterSet {
   // of `arena`.
   void place(DeviceVersions& copies, const std::shared_ptr<Arena>& arena);
   const SiteParts* at(int64_t layer, Site site) const override;
+  bool mixes_initial() const override { return mixes_initial_; }
 
  private:
   // Numbers the sites of the step's versions. Returns one plan of each; scales: set to whether any scales its input.
@@ -73,9 +74,10 @@ class ResidentBatch : public AdapterSet {
 
   // Sets a slot's steps of a site. values: the version's, where the model computes.
   void add_steps(SiteParts& parts, int64_t slot, const AdapterPlan::SitePlan& site, const AdapterPlan& plan,
-                 const Tensor& values, DeviceVersions& copies) const;
+                 const Tensor& values, DeviceVersions& copies);
 
   const Architecture& architecture_;
+  bool mixes_initial_ = false;
   std::vector<std::shared_ptr<const AdapterVersion>> versions_;  // slot i + 1
   std::unordered_map<int64_t, int32_t> slot_by_id_;
   // [edited sites][rows][slots + 1]: scale and bias (at a norm of the model its own weight and bias), the layer norm's weight and bias if there are norms, and input_scale if any

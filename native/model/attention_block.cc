@@ -31,16 +31,15 @@ Var AttentionBlock::attend(Tape& tape, const Var& normed, const BlockInput& in) 
   const SequenceRows& rows = in.rows;
   // q, k and v stay fp32 in every compute dtype until the edit and RoPE have been applied, and are then rounded once.
   // Gradients of edits before the softmax are small differences of large terms, so each further rounding would show.
-  const SiteParts* const v_parts = in.parts(layer, Site::v_proj);
-  const DType v_out = v_parts == nullptr ? compute : DType::f32;  // RoPE does not apply to v
+  const DType v_out = in.parts(layer, Site::v_proj) == nullptr ? compute : DType::f32;  // RoPE does not apply to v
   const auto rotated_layer = [&](const LinearLayer& linear, const Var& norm, Site site) {
     const SiteParts* const parts = in.parts(layer, site);
     const bool plain = parts == nullptr && !norm.defined() && in.rope == nullptr;
-    return EditedLayer{linear, parts, plain ? compute : DType::f32};
+    return in.edited(linear, layer, site, plain ? compute : DType::f32);
   };
   const EditedLayer q_layer = rotated_layer(q_proj, q_norm, Site::q_proj);
   const EditedLayer k_layer = rotated_layer(k_proj, k_norm, Site::k_proj);
-  const EditedLayer v_layer{v_proj, v_parts, v_out};
+  const EditedLayer v_layer = in.edited(v_proj, layer, Site::v_proj, v_out);
   const auto rotated = [&](const Var& x, const Var& norm, int64_t heads) {
     const Var normed_heads = norm.defined() ? head_norm(tape, x, norm, eps) : x;
     if (in.rope == nullptr) return cast(tape, normed_heads, compute);
@@ -66,8 +65,8 @@ Var AttentionBlock::attend(Tape& tape, const Var& normed, const BlockInput& in) 
 
 std::pair<Var, Var> AttentionBlock::forward(Tape& tape, const Var& residual, const Var& normed, const EditedNorm& next,
                                             const BlockInput& in) const {
-  return closing_linear(tape, attend(tape, normed, in), {o_proj, in.parts(layer, Site::o_proj), compute}, residual,
-                        next, in.rows);
+  return closing_linear(tape, attend(tape, normed, in), in.edited(o_proj, layer, Site::o_proj, compute), residual, next,
+                        in.rows);
 }
 
 }  // namespace rubricate

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "adapter/parts.h"
+#include "model/edited_linear.h"
 #include "ops/attention/attention.h"
 #include "ops/rope/rope.h"
 
@@ -14,9 +15,14 @@ struct BlockInput {
   const AdapterSet* adapters;  // null: no adapters
   const PagedKeys* cache;      // null: attention only within the batch
   const RopeTable* rope;       // null: q and k are not rotated
+  Tensor initial{};            // the embedding's output [T, hidden]; undefined if no adapter reads it
 
   const SiteParts* parts(int64_t layer, Site site) const {
     return adapters != nullptr ? adapters->at(layer, site) : nullptr;
+  }
+  // A linear layer with the parts of its site.
+  EditedLayer edited(const LinearLayer& linear, int64_t layer, Site site, DType out) const {
+    return {linear, parts(layer, site), out, initial};
   }
 };
 

@@ -16,10 +16,11 @@ const SiteParts& parts_of(const EditedLayer& at) {
 }
 
 // y += factor * B (A x) (low_rank);  y += branch_steps(x);  y = output_steps(y)
-Var updated(Tape& tape, Var y, const Var& x, const SiteParts& parts, const SequenceRows& rows) {
+Var updated(Tape& tape, Var y, const Var& x, const EditedLayer& at, const SequenceRows& rows) {
+  const SiteParts& parts = parts_of(at);
   if (parts.has_low_rank()) y = add_low_rank(tape, std::move(y), x, parts.low_rank, rows);
-  if (parts.branch_steps.any()) y = add_steps(tape, std::move(y), x, parts.branch_steps, rows);
-  if (parts.output_steps.any()) y = apply_steps(tape, y, parts.output_steps, rows);
+  if (parts.branch_steps.any()) y = add_steps(tape, std::move(y), x, parts.branch_steps, rows, at.initial);
+  if (parts.output_steps.any()) y = apply_steps(tape, y, parts.output_steps, rows, at.initial);
   return y;
 }
 
@@ -32,10 +33,11 @@ Var edited(Tape& tape, Var y, const SiteParts& parts, const SequenceRows& rows) 
 }
 
 // x' = input_scale * x;  x' = input_steps(x');  x' = input(x')
-Var changed_input(Tape& tape, Var x, const SiteParts& parts, const SequenceRows& rows) {
+Var changed_input(Tape& tape, Var x, const EditedLayer& at, const SequenceRows& rows) {
+  const SiteParts& parts = parts_of(at);
   if (!parts.input_scale.slots.empty()) x = red_edit(tape, x, parts.input_scale, rows);
   if (parts.input_scale_view.slots > 0) x = red_edit(tape, x.value(), parts.input_scale_view, rows);
-  if (parts.input_steps.any()) x = apply_steps(tape, x, parts.input_steps, rows);
+  if (parts.input_steps.any()) x = apply_steps(tape, x, parts.input_steps, rows, at.initial);
   if (parts.input) x = parts.input(tape, x);
   return x;
 }
@@ -44,7 +46,7 @@ Var changed_input(Tape& tape, Var x, const SiteParts& parts, const SequenceRows&
 Var unedited_linear(Tape& tape, const Var& x, const EditedLayer& at, const SequenceRows& rows) {
   const auto& [weight, bias] = at.layer;
   const SiteParts& parts = parts_of(at);
-  const Var input = changed_input(tape, x, parts, rows);
+  const Var input = changed_input(tape, x, at, rows);
   Var y = parts.weight ? linear(tape, input, parts.weight(tape, weight), bias, at.out)
                        : linear(tape, input, weight, bias, at.out);
   if (parts.branch) y = add(tape, y, cast(tape, parts.branch(tape, x), at.out));
@@ -67,7 +69,7 @@ SumNorm sum_norm_of(const EditedNorm& next) {
 
 Var edited_linear(Tape& tape, const Var& x, const EditedLayer& at, const SequenceRows& rows) {
   const SiteParts& parts = parts_of(at);
-  return edited(tape, updated(tape, unedited_linear(tape, x, at, rows), x, parts, rows), parts, rows);
+  return edited(tape, updated(tape, unedited_linear(tape, x, at, rows), x, at, rows), parts, rows);
 }
 
 std::vector<Var> edited_linears(Tape& tape, const Var& x, std::initializer_list<EditedLayer> layers,
@@ -85,7 +87,7 @@ std::vector<Var> edited_linears(Tape& tape, const Var& x, std::initializer_list<
   auto result = results.begin();
   for (const EditedLayer& at : layers) {
     const SiteParts& parts = parts_of(at);
-    *result = edited(tape, updated(tape, std::move(*result), x, parts, rows), parts, rows);
+    *result = edited(tape, updated(tape, std::move(*result), x, at, rows), parts, rows);
     ++result;
   }
   return results;
@@ -95,7 +97,7 @@ std::pair<Var, Var> closing_linear(Tape& tape, Var inner, const EditedLayer& at,
                                    const EditedNorm& next, const SequenceRows& rows) {
   const SiteParts& parts = parts_of(at);
   const bool fused = (parts.has_affine() || parts.has_view()) && !parts.output;
-  Var h = updated(tape, unedited_linear(tape, inner, at, rows), inner, parts, rows);
+  Var h = updated(tape, unedited_linear(tape, inner, at, rows), inner, at, rows);
   inner = {};  // frees memory that edit_add_norm can reuse
   if (!fused) h = edited(tape, std::move(h), parts, rows);
   const SumNorm sum_norm = next.norm.layer ? SumNorm() : sum_norm_of(next);

@@ -23,6 +23,7 @@ struct EditedLayer {
   const LinearLayer& layer;
   const SiteParts* parts;  // null: no parts
   DType out;               // dtype of the result
+  Tensor initial{};        // the embedding's output of the rows; undefined if no part reads it
 };
 
 // Applies the layer to x, with all parts. Errors: those of linear(), and what the parts throw.

@@ -22,11 +22,11 @@ FeedForward FeedForward::load(const WeightLoader& weights, const Architecture& a
 
 Var FeedForward::activated(Tape& tape, const Var& normed, const BlockInput& in) const {
   if (!gated)
-    return gelu(tape, edited_linear(tape, normed, {up_proj, in.parts(layer, Site::up_proj), compute}, in.rows),
+    return gelu(tape, edited_linear(tape, normed, in.edited(up_proj, layer, Site::up_proj, compute), in.rows),
                 activation);
   const std::vector<Var> both = edited_linears(
       tape, normed,
-      {{gate_proj, in.parts(layer, Site::gate_proj), compute}, {up_proj, in.parts(layer, Site::up_proj), compute}},
+      {in.edited(gate_proj, layer, Site::gate_proj, compute), in.edited(up_proj, layer, Site::up_proj, compute)},
       in.rows);
   return swiglu(tape, both[0], both[1]);
 }
@@ -35,7 +35,7 @@ std::pair<Var, Var> FeedForward::forward(Tape& tape, const Var& residual, Var no
                                          const BlockInput& in) const {
   Var inner = activated(tape, normed, in);
   normed = {};
-  return closing_linear(tape, std::move(inner), {down_proj, in.parts(layer, Site::down_proj), compute}, residual, next,
+  return closing_linear(tape, std::move(inner), in.edited(down_proj, layer, Site::down_proj, compute), residual, next,
                         in.rows);
 }
 

@@ -74,9 +74,10 @@ Var Model::forward(Tape& tape, const Batch& batch, const AdapterSet* adapters, b
   batch.require_within(BatchBounds::of(architecture_, static_cast<size_t>(batch.bounds().adapters)));
   require(cache == nullptr || !tape.training(), "ERR_INTERNAL", "A cache serves inference only");
   const auto copies = tape.stream() != nullptr ? std::make_shared<DeviceCopies>() : nullptr;
-  const BlockInput in{batch.positions().data(), batch.sequence_rows(copies), adapters, cache,
-                      rope_ ? &*rope_ : nullptr};
   Var residual = embed(tape, batch);
+  const bool keeps = adapters != nullptr && adapters->mixes_initial();
+  const BlockInput in{batch.positions().data(),  batch.sequence_rows(copies),        adapters, cache,
+                      rope_ ? &*rope_ : nullptr, keeps ? residual.value() : Tensor()};
   Var normed = EditedNorm{blocks_.front().input_norm, in.parts(0, Site::input_norm)}(tape, residual, in.rows);
   for (int64_t l = 0; l < architecture_.stack.layers; ++l) {
     tape.yield();

@@ -37,7 +37,8 @@ std::vector<std::shared_ptr<Adapter>> some_adapters(const Model& model) {
           random_norms(model, 18, {.weights = false, .linear_biases = true}),
           random_steps(model, 19, bottleneck_site),
           random_steps(model, 20, branch_site),
-          random_steps(model, 21, input_site)};
+          random_steps(model, 21, input_site),
+          random_steps(model, 22, mixing_site)};
 }
 
 std::vector<std::vector<int32_t>> sequences_of(size_t adapter) {
@@ -100,7 +101,7 @@ void check_serving(const TinyConfig& config, DType dtype) {
   std::vector<int32_t> ids;
   for (size_t i = 0; i < adapters.size(); ++i) {
     EngineRequest request;
-    request.prompt = tiny_tokens(5 + 25 * static_cast<int64_t>(i), i);
+    request.prompt = tiny_tokens(5 + 17 * static_cast<int64_t>(i), i);
     request.max_new = 6;
     if (adapters[i]) request.version = AdapterVersion::of(*adapters[i]);
     requests.push_back(request);

@@ -27,6 +27,7 @@ class StepsPlan {
   PlanStep bias(int64_t width) { return {.kind = StepKind::affine, .bias = take({width})}; }
   PlanStep scale(int64_t width) { return {.kind = StepKind::affine, .scale = take({width})}; }
   int64_t inputs(Site site) const { return site_inputs(architecture_, site); }
+  int64_t hidden() const { return architecture_.hidden; }
   int64_t outputs(Site site) const { return site_width(architecture_, site); }
   AdapterPlan plan;
 
@@ -61,6 +62,18 @@ inline void input_site(StepsPlan& plan, AdapterPlan::SitePlan& at) {
               {.kind = StepKind::residual}};
   at.scale = plan.take({plan.outputs(at.site)});
   plan.plan.parameters.back().start = 1.0f;
+}
+
+// A branch of the input mixed with the embedding's output; where the input has another width, a bottleneck of the output mixed.
+inline void mixing_site(StepsPlan& plan, AdapterPlan::SitePlan& at) {
+  const int64_t inputs = plan.inputs(at.site), outputs = plan.outputs(at.site);
+  const PlanStep mix{.kind = StepKind::mix_initial, .by = 0.25f};
+  if (inputs == plan.hidden())
+    at.branch = {mix, plan.linear(2, inputs), plan.linear(outputs, 2)};
+  else if (outputs == plan.hidden())
+    at.output = {mix, plan.linear(2, outputs), plan.linear(outputs, 2), {.kind = StepKind::residual}};
+  else
+    at.scale = plan.take({outputs});
 }
 
 // At every site of the first layer and the third.

@@ -100,8 +100,15 @@ Var activated(Tape& tape, const Var& v, Activation activation) {
   fail("ERR_INTERNAL", "No such activation");
 }
 
+// What mix_initial mixes in, for a run's rows.
+Tensor initial_rows(Tape& tape, const Tensor& initial, const Run& run, int64_t width) {
+  require(initial.defined() && initial.cols() == width, "ERR_SHAPE", "Expected the embedding's output of ", width,
+          " columns for mix_initial but received ", initial.defined() ? shape_text(initial.shape()) : "none");
+  return widened(tape, initial, run);
+}
+
 // All steps. trains: whether parameters get their gradients on this tape.
-Var run_steps(Tape& tape, const SiteSteps& steps, const Var& x, const Run& run, bool trains) {
+Var run_steps(Tape& tape, const SiteSteps& steps, const Var& x, const Run& run, const Tensor& initial, bool trains) {
   const auto own = [&](const Var& var) { return trains || !var.defined() ? var : Var(var.value()); };
   Var v = x;
   for (const SiteStep& step : steps) switch (step.kind) {
@@ -126,6 +133,11 @@ Var run_steps(Tape& tape, const SiteSteps& steps, const Var& x, const Run& run, 
       case StepKind::activation:
         v = activated(tape, v, step.activation);
         break;
+      case StepKind::mix_initial: {
+        const Var mixed = scale_by(tape, initial_rows(tape, initial, run, v.value().cols()), step.by);
+        v = add(tape, scale_by(tape, v, 1.0f - step.by), mixed);
+        break;
+      }
     }
   return v;
 }
@@ -148,6 +160,7 @@ struct Saved {
   Tensor x;  // in its own dtype
   std::vector<Run> runs;
   SlotSteps slots;
+  Tensor initial;
   bool reads;  // whether x needs a gradient
 };
 
@@ -159,7 +172,7 @@ void backward(Tape& tape, const Saved& saved, const Tensor& dy, Take&& take) {
     Tape inner(tape.arena(), Tape::Mode::training);
     const Tensor rows = widened(tape, saved.x, run);
     const Var x = saved.reads ? Var::parameter(rows) : Var(rows);
-    const Var out = run_steps(inner, *saved.slots.slots[static_cast<size_t>(run.slot)], x, run, true);
+    const Var out = run_steps(inner, *saved.slots.slots[static_cast<size_t>(run.slot)], x, run, saved.initial, true);
     if (!out.requires_grad()) continue;
     // A copy: the tape adds to the gradient that it is given, and others have dy too.
     const Tensor seed = rows_of(dy, run);
@@ -174,9 +187,11 @@ Tensor neutral(Tape& tape, const Shape& shape) { return scale_by(tape, tape.zero
 
 }  // namespace
 
-Var add_steps(Tape& tape, Var y, const Var& x, const SlotSteps& slots, const SequenceRows& rows) {
+Var add_steps(Tape& tape, Var y, const Var& x, const SlotSteps& slots, const SequenceRows& rows,
+              const Tensor& initial) {
   check(tape, x.value(), "x", slots, rows);
   check(tape, y.value(), "y", slots, rows);
+  if (initial.defined()) check(tape, initial, "initial", slots, rows);
   std::vector<Run> runs = runs_of(slots, rows);
   if (runs.empty()) return y;
   const bool wanted = tape.wants_grad(y, x) || train(tape, slots);
@@ -185,14 +200,14 @@ Var add_steps(Tape& tape, Var y, const Var& x, const SlotSteps& slots, const Seq
   y = {};
   for (const Run& run : runs) {
     const SiteSteps& steps = *slots.slots[static_cast<size_t>(run.slot)];
-    const Tensor added = run_steps(tape, steps, widened(tape, x.value(), run), run, false).value();
+    const Tensor added = run_steps(tape, steps, widened(tape, x.value(), run), run, initial, false).value();
     require_width(added, sum.cols());
     write(tape, rows_of(sum, run), widened(tape, sum, run), added);
   }
   if (!wanted) return sum;
   return tape.record("add_steps", std::move(sum),
-                     [saved = Saved{x.value(), std::move(runs), slots, x.requires_grad()}, x_slot = x.slot(), y_slot](
-                         Tape& tape, const Tensor& dy) {
+                     [saved = Saved{x.value(), std::move(runs), slots, initial, x.requires_grad()}, x_slot = x.slot(),
+                      y_slot](Tape& tape, const Tensor& dy) {
                        const Tensor dx = saved.reads ? neutral(tape, saved.x.shape()) : Tensor();
                        backward(tape, saved, dy,
                                 [&](const Run& run, const Tensor& grad) { write(tape, rows_of(dx, run), grad); });
@@ -201,21 +216,22 @@ Var add_steps(Tape& tape, Var y, const Var& x, const SlotSteps& slots, const Seq
                      });
 }
 
-Var apply_steps(Tape& tape, const Var& x, const SlotSteps& slots, const SequenceRows& rows) {
+Var apply_steps(Tape& tape, const Var& x, const SlotSteps& slots, const SequenceRows& rows, const Tensor& initial) {
   check(tape, x.value(), "x", slots, rows);
+  if (initial.defined()) check(tape, initial, "initial", slots, rows);
   std::vector<Run> runs = runs_of(slots, rows);
   if (runs.empty()) return x;
   const bool wanted = tape.wants_grad(x) || train(tape, slots);
   Tensor y = x.value().copied_to(tape.arena());
   for (const Run& run : runs) {
     const SiteSteps& steps = *slots.slots[static_cast<size_t>(run.slot)];
-    const Tensor result = run_steps(tape, steps, widened(tape, x.value(), run), run, false).value();
+    const Tensor result = run_steps(tape, steps, widened(tape, x.value(), run), run, initial, false).value();
     require_width(result, y.cols());
     write(tape, rows_of(y, run), result);
   }
   if (!wanted) return y;
   return tape.record("apply_steps", std::move(y),
-                     [saved = Saved{x.value(), std::move(runs), slots, x.requires_grad()}, x_slot = x.slot()](
+                     [saved = Saved{x.value(), std::move(runs), slots, initial, x.requires_grad()}, x_slot = x.slot()](
                          Tape& tape, const Tensor& dy) {
                        const Tensor dx = saved.reads ? dy.copied_to(tape.arena()) : Tensor();
                        backward(tape, saved, dy,

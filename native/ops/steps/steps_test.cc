@@ -240,6 +240,43 @@ TEST_CASE("steps of a row have the same bits alone, among others and in every dt
   });
 }
 
+TEST_CASE("mix_initial: values and gradients; the embedding's output gets none") {
+  on_every_device([] {
+    SiteStep mix = step(StepKind::mix_initial);
+    mix.by = 0.25f;
+    const SlotSteps slots{
+        {nullptr, nullptr, std::make_shared<const SiteSteps>(SiteSteps{mix, step(StepKind::residual)})}};
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const TestRows rows(kSequences);
+      const Tensor x = placed(random_tensor(test_arena(), {13, kInputs}, DType::f32, 7));
+      const Tensor h = placed(random_tensor(test_arena(), {13, kInputs}, dtype, 8));
+      const Tensor g = placed(random_tensor(test_arena(), {13, kInputs}, DType::f32, 9));
+      Tape tape(device_arena(), Tape::Mode::training);
+      const Var x_leaf = leaf(x);
+      const Var out = apply_steps(tape, x_leaf, slots, rows.view(), h);  // mixed, plus x
+      tape.backward(out, g);
+      const Doubles got = to_doubles(out.value()), dx = to_doubles(x_leaf.grad());
+      const Doubles before = to_doubles(x), initial = to_doubles(h), seed = to_doubles(g);
+      for (int64_t t = 0; t < 13; ++t)
+        for (int64_t j = 0; j < kInputs; ++j) {
+          const auto at = static_cast<size_t>(t * kInputs + j);
+          const bool mixed = is_own(t);
+          CHECK(got[at] == doctest::Approx(mixed ? 1.75 * before[at] + 0.25 * initial[at] : before[at]).epsilon(1e-6));
+          CHECK(dx[at] == doctest::Approx(mixed ? 1.75 * seed[at] : seed[at]).epsilon(1e-6));
+        }
+    }
+    Tape tape(device_arena(), Tape::Mode::inference);
+    const TestRows rows(kSequences);
+    const auto code = [&](const Tensor& initial) {
+      const Tensor x = placed(random_tensor(test_arena(), {13, kInputs}, DType::f32, 7));
+      return thrown([&] { apply_steps(tape, x, slots, rows.view(), initial); }).first;
+    };
+    CHECK(code({}) == "ERR_SHAPE");
+    CHECK(code(placed(random_tensor(test_arena(), {13, kInputs + 4}, DType::f32, 8))) == "ERR_SHAPE");
+    CHECK(code(placed(random_tensor(test_arena(), {12, kInputs}, DType::f32, 8))) == "ERR_SHAPE");
+  });
+}
+
 TEST_CASE("steps that do not fit are refused") {
   const Matrices own;
   const TestRows rows(kSequences);
