@@ -1,37 +1,20 @@
 /** What merging an adapter changes in its base, from the adapter's plan alone: no method is named here. */
 import { RubricateError } from "../errors";
 import type { Architecture, BiasGroup, ModelDescription } from "../model/architecture";
-import type { NativeMergedPart, NativeSite } from "../native";
+import type { NativeSite } from "../native";
 import { nativeSites, type RedSite, redSites, sitePath } from "./config";
-import { joinedUpdates, type LowRankParts, mergedBranch, notLinear } from "./merge_branch";
 import { type NormAt, normsOf } from "./norm_sites";
-import type { AdapterPlan, SitePlan } from "./plan";
+import type { AdapterPlan, PlanStep, SitePlan } from "./plan";
 
-/**
- * The change of one linear layer: W' = diag(scale) (W diag(inputScale) + factor B A), b' = scale * b + bias; or the vectors in place
- * of those of a norm.
- */
-export interface LinearEdit {
+/** A linear layer or a norm whose weight or bias an adapter changes; the core computes the values (native/adapter/merge.h). */
+export interface SiteEdit {
   /** For messages. */
   readonly where: string;
+  readonly layer: number;
   readonly site: NativeSite;
-  readonly inputScale?: Float32Array | undefined;
-  readonly lowRank?: NativeMergedPart["lowRank"];
-  readonly scale?: Float32Array | undefined;
-  readonly bias?: Float32Array | undefined;
-  readonly own?: { readonly weight?: Float32Array | undefined; readonly bias?: Float32Array | undefined } | undefined;
+  /** Whether the linear layer has a bias afterwards even if it had none before. */
+  readonly addsBias: boolean;
 }
-
-/** Parts of a site that change its weight and bias only, in the order of native/adapter/plan.h. Any other is refused. */
-const linearParts: readonly string[] = [
-  "input_scale",
-  "low_rank",
-  "branch",
-  "scale",
-  "bias",
-  "own",
-] satisfies (keyof SitePlan)[];
-const stepNames: Readonly<Record<string, string>> = { norm: "a layer norm" };
 
 /** What a plan's site is called: for people, and canonically, without ".weight". */
 function namesOf({ layer, site }: SitePlan, norms: readonly NormAt[]): { where: string; name: string } {
@@ -44,74 +27,39 @@ function namesOf({ layer, site }: SitePlan, norms: readonly NormAt[]): { where: 
 
 /**
  * The edits of an adapter by the canonical name of the linear layer or the norm, without ".weight".
- * @param values the adapter's parameters, in the plan's order
  * @throws RubricateError ERR_MERGE naming the site and the step, for a step that is not linear
  */
-export function linearEdits(
-  all: AdapterPlan,
-  values: Float32Array,
-  architecture: Pick<Architecture, "stacks">,
-): Map<string, LinearEdit> {
-  const { parameters, sites } = all;
+export function siteEdits({ sites }: AdapterPlan, architecture: Pick<Architecture, "stacks">): Map<string, SiteEdit> {
   const norms = normsOf(architecture);
-  let end = 0;
-  const vectors = parameters.map(({ shape }) => {
-    const begin = end;
-    end += shape.reduce((product, size) => product * size, 1);
-    return values.subarray(begin, end);
-  });
-  const vector = (index: number | undefined) => (index === undefined ? undefined : vectors[index]!);
-  const edits = new Map<string, LinearEdit>();
+  const edits = new Map<string, SiteEdit>();
   for (const plan of sites) {
     const { where, name } = namesOf(plan, norms);
-    requireLinear(plan, where);
-    const { low_rank: low, own } = plan;
-    const lowRank = low && {
-      a: vectors[low.a]!,
-      b: vectors[low.b]!,
-      rank: parameters[low.a]!.shape[0]!,
-      factor: low.factor,
-    };
-    const branch = plan.branch && mergedBranch(plan.branch, { plan: all, vectors }, where);
-    const scale = vector(plan.scale);
-    edits.set(name, {
-      where,
-      site: plan.site,
-      lowRank: branch ? withBranch(lowRank, branch) : lowRank,
-      inputScale: vector(plan.input_scale),
-      scale,
-      bias: withOffset(vector(plan.bias), branch?.offset, scale),
-      own: own && { weight: vector(own.weight), bias: vector(own.bias) },
-    });
+    const steps = [...(plan.input ?? []), ...(plan.branch ?? []), ...(plan.output ?? [])];
+    if (plan.norm) throw notLinear(where, "a layer norm");
+    requireLinear(steps, where);
+    const addsBias = plan.bias !== undefined || steps.some((step) => step.op === "affine" && step.bias !== undefined);
+    edits.set(name, { where, layer: plan.layer, site: plan.site, addsBias });
   }
   return edits;
 }
 
-function withBranch(lowRank: LinearEdit["lowRank"], branch: LowRankParts): LinearEdit["lowRank"] {
-  const { a, b, rank } = lowRank ? joinedUpdates(lowRank, branch) : branch;
-  return { a, b, rank, factor: 1 };
+/** What a step that no weight and bias can express is called. */
+const otherSteps: Readonly<Partial<Record<PlanStep["op"], string>>> = {
+  activation: "an activation",
+  mix_initial: "a part of the embedding's output (mix_initial)",
+};
+
+function requireLinear(steps: readonly PlanStep[], where: string): void {
+  const step = steps.find(({ op }) => otherSteps[op] !== undefined);
+  if (step) throw notLinear(where, `${otherSteps[step.op]}${step.op === "activation" ? ` (${step.kind})` : ""}`);
 }
 
-/** y = scale * (... + offset) + bias. */
-function withOffset(
-  bias: Float32Array | undefined,
-  offset: Float32Array | undefined,
-  scale: Float32Array | undefined,
-): Float32Array | undefined {
-  return offset?.map((value, at) => (scale?.[at] ?? 1) * value + (bias?.[at] ?? 0)) ?? bias;
-}
-
-function requireLinear(plan: SitePlan, where: string): void {
-  const parts = Object.keys(plan).filter((name) => name !== "layer" && name !== "site");
-  const other = parts.find((name) => plan[name as keyof SitePlan] !== undefined && !linearParts.includes(name));
-  if (other === undefined) return;
-  const steps = plan.input ?? plan.output;
-  if (other === "norm" || !steps) throw notLinear(where, stepNames[other] ?? `the step ${other}`);
-  const activation = steps.find(({ op }) => op === "activation");
-  if (activation?.op === "activation") throw notLinear(where, `an activation (${activation.kind})`);
-  throw new RubricateError(
+/** What merging says about a step that it cannot express. */
+function notLinear(where: string, step: string): RubricateError {
+  return new RubricateError(
     "ERR_MERGE",
-    `Expected steps that can be merged but ${where} has steps of its ${other}, which are not merged; keep base and adapter apart`,
+    `Expected only linear steps to merge but ${where} has ${step}, which no weight and bias can express; keep base and ` +
+      "adapter apart",
   );
 }
 
@@ -129,11 +77,11 @@ const groups: Readonly<Partial<Record<NativeSite, BiasGroup>>> = {
  * The fields of config.json that must be true so that the model has a place for each bias that the edits add.
  * @throws RubricateError ERR_MERGE naming the site, if its family has no place for one
  */
-export function biasFieldsFor(edits: ReadonlyMap<string, LinearEdit>, base: ModelDescription): Set<string> {
+export function biasFieldsFor(edits: ReadonlyMap<string, SiteEdit>, base: ModelDescription): Set<string> {
   const present = new Set(base.tensors);
   const fields = new Set<string>();
-  for (const [name, { where, site, bias }] of edits) {
-    if (!bias || present.has(`${name}.bias`)) continue;
+  for (const [name, { where, site, addsBias }] of edits) {
+    if (!addsBias || present.has(`${name}.bias`)) continue;
     const group = groups[site];
     const field = group && base.biasFields[group];
     if (field === undefined)

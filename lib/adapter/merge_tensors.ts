@@ -6,8 +6,8 @@ import { runJob } from "../job";
 import type { ModelDescription } from "../model/architecture";
 import { headName } from "../model/checkpoint_files";
 import { joinedShape, storedDtypes, storedTensors } from "../model/save";
-import type { NativeDtype, NativeMergedPart, NativeModel } from "../native";
-import type { LinearEdit } from "./merge_plan";
+import type { NativeAdapter, NativeDtype, NativeMergedPart, NativeModel } from "../native";
+import type { SiteEdit } from "./merge_plan";
 
 /** A tensor to be written. */
 export interface MergedTensor {
@@ -24,24 +24,26 @@ const pieceBytes = 1 << 22;
 
 /**
  * All tensors of a merged model.
+ * @param adapter has the values of the edits, until all tensors are written
  * @param description of the merged model
  * @param dtype of all tensors; undefined: as the base stores each, and a new bias as its weight
  */
 export function mergedTensors(
   model: NativeModel,
-  edits: ReadonlyMap<string, LinearEdit>,
+  adapter: NativeAdapter,
+  edits: ReadonlyMap<string, SiteEdit>,
   { tensors: names, storage }: Pick<ModelDescription, "tensors" | "storage">,
   dtype: NativeDtype | undefined,
 ): MergedTensor[] {
   const specs = model.tensorSpecs();
   const partOf = (canonical: string): NativeMergedPart => {
     const [, layer, kind] = /^(.*)\.(weight|bias)$/.exec(canonical)!;
-    const { inputScale, lowRank, scale, bias, own: inPlace } = edits.get(layer!) ?? {};
-    const change =
-      kind === "weight" ? { inputScale, lowRank, scale, own: inPlace?.weight } : { scale, bias, own: inPlace?.bias };
+    const edit = edits.get(layer!);
+    const change = edit && { adapter, layer: edit.layer, site: edit.site, bias: kind === "bias" };
     const own = specs[canonical];
-    if (own) return { name: canonical, shape: own.shape, ...change };
-    return { shape: [specs[`${layer}.weight`]!.shape[0]!], ...change };
+    if (own) return { name: canonical, shape: own.shape, change };
+    const shape = [specs[`${layer}.weight`]!.shape[0]!];
+    return { shape, change };
   };
   return [...storedTensors(names, storage)].map(([name, { parts, transposed }]) => {
     const merged = parts.map(partOf);

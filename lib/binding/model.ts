@@ -3,7 +3,7 @@ import type { NativeJob } from "../job";
 import type { NativeBatch, NativeMicroBatch, NativeSums, NativeTrainJob, NativeTrainRequest } from "./batches";
 import type { MatmulRecord } from "./devices";
 import type { NativeEngine, NativeEngineOptions, NativeOutputs, NativeVersion } from "./engine";
-import type { NativeAdapter, NativeParameters } from "./parameters";
+import type { NativeAdapter, NativeParameters, NativeSite } from "./parameters";
 import type { NativeDtype } from "./tensor";
 
 /** Arguments of loading a model. */
@@ -67,23 +67,22 @@ export interface ModelMemory {
   };
 }
 
-/** A canonical tensor of a merged model: W' = diag(scale) (W diag(inputScale) + factor B A), or b' = scale * b + bias. */
+/** A canonical tensor of a merged model. */
 export interface NativeMergedPart {
   /** undefined: zeros, of a bias that the model does not have. */
   readonly name?: string | undefined;
   readonly shape: readonly number[];
-  /** [inputs]; of a matrix alone. */
-  readonly inputScale?: Float32Array | undefined;
-  /** a: [rank, inputs], b: [outputs, rank]. */
-  readonly lowRank?:
-    | { readonly a: Float32Array; readonly b: Float32Array; readonly rank: number; readonly factor: number }
-    | undefined;
-  /** [outputs] */
-  readonly scale?: Float32Array | undefined;
-  /** [outputs]; of a vector alone. */
-  readonly bias?: Float32Array | undefined;
-  /** [outputs]; of a vector alone, in whose place it comes. */
-  readonly own?: Float32Array | undefined;
+  /** What changes it; undefined: it keeps its values. */
+  readonly change?: NativeMergedChange | undefined;
+}
+
+/** The site of an adapter that is merged into a weight or a bias (native/adapter/merge.h). */
+export interface NativeMergedChange {
+  readonly adapter: NativeAdapter;
+  readonly layer: number;
+  readonly site: NativeSite;
+  /** Whether the tensor is the bias; false: the weight. */
+  readonly bias: boolean;
 }
 
 /** A tensor's elements, row-major. */

@@ -1,31 +1,56 @@
-// Merges an adapter's edit of a linear layer into the layer's own weight and bias, and its own norm in place of the
-// model's.
+// Merges what an adapter does at a site (adapter/plan.h) into the site's own weight and bias.
+//
+// If all steps of a site are linear, the site computes y = W' x + b'. W' is its Jacobian and b' its value at x = 0:
+//
+//   W' = diag(scale) O (W I diag(input_scale) + factor B A + R)
+//   b' = scale * output(W input(0) + b + branch(0)) + bias
+//
+// where I, R and O are the Jacobians of the steps of `input`, `branch` and `output`. The steps' own forward and backward
+// (ops/steps/steps.h) compute them: rows of W I are a backward of `input` that is seeded with rows of W, rows of R one of `branch` that is
+// seeded with rows of the identity, and columns of O M are a forward of `output`. So a step that the tape knows needs no
+// code here.
 #pragma once
 
 #include <atomic>
-#include <cstdint>
-#include <vector>
+#include <functional>
+#include <memory>
+#include <string>
 
+#include "adapter/adapter.h"
+#include "adapter/plan.h"
 #include "tensor/tensor.h"
 
 namespace rubricate {
 
-// The linear steps of a site (native/adapter/plan.h) as they change its weight W [outputs, inputs] or its bias b
-// [outputs]: W' = diag(scale) (W diag(input_scale) + factor B A), b' = scale * b + bias.
-struct LinearMerge {
-  std::vector<float> a, b;  // [rank, inputs], [outputs, rank]; empty: no low-rank update
-  int64_t rank = 0;
-  float factor = 0.0f;
-  std::vector<float> input_scale;  // [inputs]; empty: 1. Of a matrix alone
-  std::vector<float> scale;        // [outputs]; empty: 1
-  std::vector<float> bias;         // [outputs]; empty: 0. Of a vector alone
-  std::vector<float> own;  // [outputs]: in place of the vector, which nothing else then changes; empty: not replaced
-  bool changes() const { return !own.empty() || rank > 0 || !input_scale.empty() || !scale.empty() || !bias.empty(); }
-};
+// A site of an adapter, to be merged.
+class SiteMerge {
+ public:
+  // Errors: ERR_ARGUMENT (no such site); ERR_MERGE (a layer norm, or a step that is not linear).
+  SiteMerge(const Architecture& architecture, std::shared_ptr<const Adapter> adapter, int64_t layer, Site site);
 
-// Writes the merged weight or bias, computed in fp32 and rounded once to the dtype of `to`.
-// to: [outputs, inputs] or [outputs], on the CPU; from: the same shape in its own dtype, or null for zeros.
-// Errors: ERR_SHAPE, ERR_ABORTED.
-void merge_linear(const Tensor& to, const Tensor* from, const LinearMerge& merge, const std::atomic<bool>& cancelled);
+  // The canonical name of W.
+  std::string weight_name() const { return site_name(site_.layer, site_.site) + ".weight"; }
+  // Writes W' (of a norm: its weight), computed in fp32 and rounded once to the dtype of `to`. to, from: [outputs, inputs], or
+  // [width], on the CPU. Errors: ERR_SHAPE, ERR_ABORTED.
+  void weight(const Tensor& to, const Tensor& from, const std::atomic<bool>& cancelled) const;
+  // The same for b'. to: [outputs]; from: the same, or null for zeros. layer_weight: W, read only if `input` adds a vector.
+  void bias(const Tensor& to, const Tensor* from, const std::function<Tensor()>& layer_weight,
+            const std::atomic<bool>& cancelled) const;
+
+ private:
+  // The values of a parameter; null for -1.
+  const float* values(int32_t index) const;
+  // The steps as those of slot 1, frozen.
+  SlotSteps placed(const PlanSteps& steps) const;
+  // What is done to row `output` of W and needs no steps: before the steps of `output`, and after them.
+  void change_row(float* row, int64_t inputs, int64_t output) const;
+  void scale_row(float* row, int64_t inputs, int64_t output) const;
+  void weight_with_steps(const Tensor& to, const Tensor& from, const std::atomic<bool>& cancelled) const;
+
+  std::shared_ptr<const Adapter> adapter_;
+  const AdapterPlan::SitePlan& site_;
+  const int64_t inputs_;
+  SlotSteps input_, branch_, output_;
+};
 
 }  // namespace rubricate

@@ -1,9 +1,12 @@
 #include "adapter/merge.h"
 
+#include <functional>
 #include <vector>
 
+#include "adapter/adapter_batch.h"
 #include "doctest/doctest.h"
-#include "tests/test_support.h"
+#include "model/edited_linear.h"
+#include "tests/steps_plan.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;
@@ -11,82 +14,213 @@ using namespace rubricate::testing;
 namespace {
 
 const std::atomic<bool> kNotCancelled{false};
+constexpr Site kSite = Site::down_proj;
 
-Tensor tensor_of(Shape shape, const std::vector<float>& values) {
-  return Tensor::from_host(std::make_shared<Arena>(), std::move(shape), DType::f32, values.data());
+const Architecture& architecture() {
+  static const Architecture made = Architecture::parse(tiny_json({}));
+  return made;
 }
 
-std::vector<float> merged(const Shape& shape, const Tensor* from, const LinearMerge& merge) {
-  const Tensor to = Tensor::empty(std::make_shared<Arena>(), shape, DType::f32);
-  merge_linear(to, from, merge, kNotCancelled);
-  return {to.data<float>(), to.data<float>() + to.count()};
+int64_t inputs() { return site_inputs(architecture(), kSite); }
+int64_t outputs() { return site_width(architecture(), kSite); }
+
+// An adapter that changes down_proj of layer 1, with random numbers.
+std::shared_ptr<Adapter> adapter_of(const std::function<void(StepsPlan&, AdapterPlan::SitePlan&)>& make) {
+  StepsPlan made(architecture());
+  AdapterPlan::SitePlan site;
+  site.layer = 1;
+  site.site = kSite;
+  make(made, site);
+  made.plan.sites.push_back(site);
+  auto adapter = std::make_shared<Adapter>(architecture(), std::move(made.plan));
+  randomize(*adapter, 3);
+  return adapter;
+}
+
+SiteMerge merge_of(const std::shared_ptr<Adapter>& adapter) { return {architecture(), adapter, 1, kSite}; }
+
+Tensor random_matrix(const Shape& shape, uint64_t seed, DType dtype = DType::f32) {
+  return random_tensor(test_arena(), shape, dtype, seed);
+}
+
+Tensor merged_weight(const std::shared_ptr<Adapter>& adapter, const Tensor& w, DType dtype = DType::f32) {
+  const Tensor to = Tensor::empty(test_arena(), w.shape(), dtype);
+  merge_of(adapter).weight(to, w, kNotCancelled);
+  return to;
+}
+
+Tensor merged_bias(const std::shared_ptr<Adapter>& adapter, const Tensor& w, const Tensor* bias) {
+  const Tensor to = Tensor::empty(test_arena(), {outputs()}, DType::f32);
+  merge_of(adapter).bias(
+      to, bias, [&] { return w; }, kNotCancelled);
+  return to;
+}
+
+// What the site computes for x.
+Doubles computed(const std::shared_ptr<Adapter>& adapter, const Tensor& w, const Tensor* bias, const Tensor& x) {
+  Tape tape(test_arena(), Tape::Mode::inference);
+  const AdapterBatch batch(architecture(), {adapter}, false, test_arena());
+  const LinearLayer layer{Weight::of(w), bias != nullptr ? Var(*bias) : Var()};
+  const int32_t starts[] = {0, static_cast<int32_t>(x.dim(0))}, slot = 1;
+  return to_doubles(
+      edited_linear(tape, x, {layer, batch.at(1, kSite), DType::f32}, {x.dim(0), 1, starts, &slot}).value());
+}
+
+// W' x + b' in double.
+Doubles applied(const Tensor& w, const Tensor& bias, const Tensor& x) {
+  const Doubles weight = to_doubles(w), added = to_doubles(bias), rows = to_doubles(x);
+  Doubles y;
+  for (size_t row = 0; row < static_cast<size_t>(x.dim(0)); ++row)
+    for (size_t n = 0; n < added.size(); ++n) {
+      double sum = added[n];
+      for (size_t k = 0; k < static_cast<size_t>(inputs()); ++k)
+        sum += weight[n * static_cast<size_t>(inputs()) + k] * rows[row * static_cast<size_t>(inputs()) + k];
+      y.push_back(sum);
+    }
+  return y;
+}
+
+void low_rank(StepsPlan& plan, AdapterPlan::SitePlan& at) {
+  at.a = plan.take({3, inputs()});
+  at.b = plan.take({outputs(), 3});
+  at.factor = 0.5f;
+}
+
+void vectors(StepsPlan& plan, AdapterPlan::SitePlan& at) {
+  at.input_scale = plan.take({inputs()});
+  at.scale = plan.take({outputs()});
+  at.bias = plan.take({outputs()});
+}
+
+void input_steps(StepsPlan& plan, AdapterPlan::SitePlan& at) {
+  at.input = {plan.bias(inputs()),
+              plan.linear(2, inputs()),
+              plan.linear(inputs(), 2),
+              {.kind = StepKind::residual},
+              plan.scale(inputs())};
+}
+
+void output_steps(StepsPlan& plan, AdapterPlan::SitePlan& at) {
+  at.output = {plan.blocks(4, 2, outputs() / 4),
+               plan.linear(outputs(), 8),
+               {.kind = StepKind::scale, .by = -2.0f},
+               {.kind = StepKind::residual},
+               plan.bias(outputs())};
+}
+
+void branch_steps(StepsPlan& plan, AdapterPlan::SitePlan& at) {
+  branch_site(plan, at);
+  at.branch.push_back(plan.bias(outputs()));
+}
+
+void all_parts(StepsPlan& plan, AdapterPlan::SitePlan& at) {
+  low_rank(plan, at);
+  vectors(plan, at);
+  input_steps(plan, at);
+  branch_steps(plan, at);
+  output_steps(plan, at);
 }
 
 }  // namespace
 
-TEST_CASE("a merged weight is diag(scale) (W diag(input_scale) + factor B A), a merged bias scale * b + bias") {
-  const Tensor w = tensor_of({2, 3}, {1, 2, 3, 4, 5, 6});
-  LinearMerge merge;
-  merge.rank = 2;
-  merge.factor = 0.5f;
-  merge.a = {1, 0, 2, 0, 4, 0};  // [2, 3]
-  merge.b = {2, 4, 6, 8};        // [2, 2]
-  CHECK(merged({2, 3}, &w, merge) == std::vector<float>{2, 10, 5, 7, 21, 12});
-  merge.scale = {2, -1};
-  CHECK(merged({2, 3}, &w, merge) == std::vector<float>{4, 20, 10, -7, -21, -12});
-  merge.input_scale = {3, 2, 0};  // not of the low-rank update's input
-  CHECK(merged({2, 3}, &w, merge) == std::vector<float>{8, 24, 4, -15, -26, -6});
+TEST_CASE("a merged weight and bias compute what the site computes, whichever linear parts it has") {
+  const Tensor x = random_matrix({5, inputs()}, 1), bias = random_matrix({outputs()}, 2);
+  for (const auto& make : {low_rank, vectors, input_steps, branch_steps, output_steps, all_parts})
+    for (const DType dtype : {DType::f32, DType::bf16})
+      for (const Tensor* own : {&bias, static_cast<const Tensor*>(nullptr)}) {
+        const auto adapter = adapter_of(make);
+        const Tensor w = random_matrix({outputs(), inputs()}, 4, dtype);
+        const Doubles expected = computed(adapter, w, own, x);
+        const Doubles received = applied(merged_weight(adapter, w), merged_bias(adapter, w, own), x);
+        double largest = 0.0;
+        for (const double value : expected) largest = std::max(largest, std::abs(value));
+        CHECK(largest > 0.1);
+        CHECK(max_error(received, expected) < 2e-6 * largest);
+      }
+}
 
-  const Tensor b = tensor_of({2}, {3, 5});
-  LinearMerge vector;
-  vector.scale = {2, -1};
-  vector.bias = {10, 20};
-  CHECK(merged({2}, &b, vector) == std::vector<float>{16, 15});
-  CHECK(merged({2}, nullptr, vector) == std::vector<float>{10, 20});
-  LinearMerge own;
-  own.own = {7, 8};
-  CHECK(own.changes());
-  CHECK(merged({2}, &b, own) == std::vector<float>{7, 8});
+TEST_CASE("a merged weight without steps is diag(scale) (W diag(input_scale) + factor B A), exactly") {
+  const auto adapter = adapter_of([](StepsPlan& plan, AdapterPlan::SitePlan& at) {
+    low_rank(plan, at);
+    vectors(plan, at);
+  });
+  // Integers, so that no sum is rounded.
+  for (int64_t i = 0; i < adapter->values().count(); ++i)
+    adapter->values().data<float>()[i] = static_cast<float>(i * 7 % 5 - 2);
+  const Tensor w = Tensor::empty(test_arena(), {outputs(), inputs()}, DType::f32);
+  for (int64_t i = 0; i < w.count(); ++i) w.data<float>()[i] = static_cast<float>(i * 11 % 7 - 3);
+  const Tensor received = merged_weight(adapter, w);
+  const auto value = [&](int32_t index, int64_t at) { return adapter->var(index).value().data<float>()[at]; };
+  for (int64_t n = 0; n < outputs(); ++n)
+    for (int64_t k = 0; k < inputs(); ++k) {
+      float sum = w.data<float>()[n * inputs() + k] * value(2, k);
+      for (int64_t r = 0; r < 3; ++r) sum += 0.5f * value(1, n * 3 + r) * value(0, r * inputs() + k);
+      CHECK(received.data<float>()[n * inputs() + k] == value(3, n) * sum);
+    }
 }
 
 TEST_CASE("a merged weight is rounded once, to bfloat16") {
   // 1 + 2^-8 is a tie between two bfloat16; the update of 2^-20 decides it only if the sum is not rounded before.
-  const Tensor w = tensor_of({1, 1}, {1.0f + 0x1p-8f});
-  LinearMerge merge;
-  merge.rank = 1;
-  merge.factor = 1.0f;
-  merge.a = {1};
-  merge.b = {0x1p-20f};
-  const Tensor to = Tensor::empty(std::make_shared<Arena>(), {1, 1}, DType::bf16);
-  merge_linear(to, &w, merge, kNotCancelled);
-  CHECK(*static_cast<const uint16_t*>(to.raw()) == 0x3f81);
+  for (const bool steps : {false, true}) {
+    const auto adapter = adapter_of([&](StepsPlan& plan, AdapterPlan::SitePlan& at) {
+      if (steps)
+        at.branch = {plan.linear(1, inputs()), plan.linear(outputs(), 1)};
+      else
+        low_rank(plan, at);
+    });
+    set_zero(adapter->values());
+    adapter->var(0).value().data<float>()[0] = 1.0f;
+    adapter->var(1).value().data<float>()[0] = steps ? 0x1p-20f : 0x1p-19f;
+    const Tensor w = Tensor::zeros(test_arena(), {outputs(), inputs()}, DType::f32);
+    w.data<float>()[0] = 1.0f + 0x1p-8f;
+    CHECK(*static_cast<const uint16_t*>(merged_weight(adapter, w, DType::bf16).raw()) == 0x3f81);
+  }
 }
 
-TEST_CASE("a merge checks its sizes, and stops when it is cancelled") {
-  const Tensor w = tensor_of({2, 3}, {1, 2, 3, 4, 5, 6});
-  const auto code = [&](const LinearMerge& merge, const Shape& shape) {
-    return thrown([&] { merged(shape, &w, merge); }).first;
-  };
-  LinearMerge merge;
-  merge.scale = {1};
-  CHECK(code(merge, {2, 3}) == "ERR_SHAPE");
-  merge.scale = {};
-  merge.bias = {1, 2};  // of a matrix
-  CHECK(code(merge, {2, 3}) == "ERR_SHAPE");
-  merge.bias = {};
-  merge.input_scale = {1, 2};
-  CHECK(code(merge, {2, 3}) == "ERR_SHAPE");
-  merge.input_scale = {};
-  merge.own = {1, 2};  // of a matrix
-  CHECK(code(merge, {2, 3}) == "ERR_SHAPE");
-  merge.own = {};
-  merge.rank = 1;
-  merge.a = {1, 2, 3};
-  merge.b = {1};
-  CHECK(code(merge, {2, 3}) == "ERR_SHAPE");
-  merge.b = {1, 2};
-  CHECK(code(merge, {3, 2}) == "ERR_SHAPE");
+TEST_CASE("a norm's merged weight is the adapter's own") {
+  StepsPlan made(architecture());
+  AdapterPlan::SitePlan site;
+  site.layer = 1;
+  site.site = Site::post_norm;
+  site.own_weight = made.take({outputs()});
+  made.plan.sites.push_back(site);
+  const auto adapter = std::make_shared<Adapter>(architecture(), std::move(made.plan));
+  randomize(*adapter, 3);
+  const Tensor to = Tensor::zeros(test_arena(), {outputs()}, DType::f32), from = random_matrix({outputs()}, 2);
+  SiteMerge(architecture(), adapter, 1, Site::post_norm).weight(to, from, kNotCancelled);
+  CHECK(to_doubles(to) == to_doubles(adapter->values()));
+}
+
+TEST_CASE("a merge checks its sizes and steps, and stops when it is cancelled") {
+  const auto adapter = adapter_of(all_parts);
+  const Tensor w = random_matrix({outputs(), inputs()}, 4), to = Tensor::empty(test_arena(), w.shape(), DType::f32);
+  const Tensor vector = random_matrix({outputs()}, 2);
+  const auto code = [](auto&& run) { return thrown(run).first; };
+  CHECK(code([&] { merge_of(adapter).weight(vector, w, kNotCancelled); }) == "ERR_SHAPE");
+  CHECK(code([&] { merge_of(adapter).weight(vector, vector, kNotCancelled); }) == "ERR_SHAPE");
+  CHECK(code([&] {
+          merge_of(adapter).bias(
+              to, nullptr, [&] { return w; }, kNotCancelled);
+        }) == "ERR_SHAPE");
+  CHECK(code([&] {
+          merge_of(adapter).bias(
+              vector, &w, [&] { return w; }, kNotCancelled);
+        }) == "ERR_SHAPE");
+  CHECK(code([&] { SiteMerge(architecture(), adapter, 0, kSite); }) == "ERR_ARGUMENT");
+  CHECK(code([&] { merge_of(adapter_of(bottleneck_site)); }) == "ERR_MERGE");
+  CHECK(code([&] {
+          merge_of(adapter_of([](StepsPlan& plan, AdapterPlan::SitePlan& at) {
+            at.norm_weight = plan.take({outputs()});
+            at.norm_bias = plan.take({outputs()});
+          }));
+        }) == "ERR_MERGE");
   const std::atomic<bool> cancelled{true};
-  const Tensor to = Tensor::empty(std::make_shared<Arena>(), {2, 3}, DType::f32);
-  CHECK(thrown([&] { merge_linear(to, &w, merge, cancelled); }).first == "ERR_ABORTED");
+  for (const auto& make : {low_rank, all_parts}) {
+    CHECK(code([&] { merge_of(adapter_of(make)).weight(to, w, cancelled); }) == "ERR_ABORTED");
+    CHECK(code([&] {
+            merge_of(adapter_of(make))
+                .bias(
+                    vector, nullptr, [&] { return w; }, cancelled);
+          }) == "ERR_ABORTED");
+  }
 }

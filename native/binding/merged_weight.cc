@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <memory>
 
+#include "base/limits.h"
+#include "binding/adapter.h"
 #include "binding/weights.h"
 #include "tensor/conversion.h"
 #include "tensor/transpose.h"
@@ -10,26 +12,38 @@
 namespace rubricate::binding {
 namespace {
 
-LinearMerge merge_argument(const Napi::Object& part) {
-  LinearMerge merge;
-  if (const Napi::Value low_rank = part.Get("lowRank"); !is_missing(low_rank)) {
-    const Napi::Object object = object_argument(low_rank, "lowRank");
-    merge.a = float32_argument(object.Get("a"), "a");
-    merge.b = float32_argument(object.Get("b"), "b");
-    merge.rank = integer_argument(object.Get("rank"), "rank", 1, static_cast<int64_t>(merge.a.size()));
-    merge.factor = float_argument(object.Get("factor"), "factor");
+SiteMerge merge_argument(const Napi::Object& change, const Architecture& architecture) {
+  const auto adapter = AdapterHandle::argument(change.Get("adapter"), "adapter");
+  const auto site = value_of(kSiteNames, string_argument(change.Get("site"), "site"));
+  require(site.has_value(), "ERR_ARGUMENT", "Expected a site but received another name");
+  const int64_t layer = integer_argument(change.Get("layer"), "layer", 0, limits::kMaxLayers);
+  return {architecture, adapter->adapter, layer, *site};
+}
+
+// The merged values of one part.
+void merge_part(ModelState& state, const MergedPart& part, const Tensor& to, const std::atomic<bool>& cancelled) {
+  const auto weight_of = [&](const std::string& name) {
+    return in_order(current_weight(state, name), std::make_shared<Arena>());
+  };
+  const Tensor from = part.name.empty() ? Tensor() : weight_of(part.name);
+  require(!from.defined() || from.shape() == part.shape, "ERR_SHAPE", "Expected shape ",
+          from.defined() ? shape_text(from.shape()) : "", " for ", part.name, " but received ", shape_text(part.shape));
+  if (!part.merge && !from.defined()) {
+    set_zero(to);
+  } else if (!part.merge) {
+    convert(from.raw(), from.dtype(), to.raw(), to.dtype(), to.count());
+  } else if (part.is_bias) {
+    part.merge->bias(
+        to, from.defined() ? &from : nullptr, [&] { return weight_of(part.merge->weight_name()); }, cancelled);
+  } else {
+    require(from.defined(), "ERR_ARGUMENT", "Expected a name for a weight");
+    part.merge->weight(to, from, cancelled);
   }
-  if (const Napi::Value scale = part.Get("inputScale"); !is_missing(scale))
-    merge.input_scale = float32_argument(scale, "inputScale");
-  if (const Napi::Value scale = part.Get("scale"); !is_missing(scale)) merge.scale = float32_argument(scale, "scale");
-  if (const Napi::Value own = part.Get("own"); !is_missing(own)) merge.own = float32_argument(own, "own");
-  if (const Napi::Value bias = part.Get("bias"); !is_missing(bias)) merge.bias = float32_argument(bias, "bias");
-  return merge;
 }
 
 }  // namespace
 
-std::vector<MergedPart> merged_parts_argument(const Napi::Value& value) {
+std::vector<MergedPart> merged_parts_argument(const Napi::Value& value, const Architecture& architecture) {
   const Napi::Array array = array_argument(value, "parts");
   std::vector<MergedPart> parts;
   for (uint32_t i = 0; i < array.Length(); ++i) {
@@ -37,7 +51,11 @@ std::vector<MergedPart> merged_parts_argument(const Napi::Value& value) {
     MergedPart part;
     if (const Napi::Value name = object.Get("name"); !is_missing(name)) part.name = string_argument(name, "name");
     part.shape = shape_argument(object.Get("shape"), "shape");
-    part.merge = merge_argument(object);
+    if (const Napi::Value change = object.Get("change"); !is_missing(change)) {
+      const Napi::Object own = object_argument(change, "change");
+      part.merge.emplace(merge_argument(own, architecture));
+      part.is_bias = boolean_argument(own.Get("bias"), "bias");
+    }
     parts.push_back(std::move(part));
   }
   return parts;
@@ -59,17 +77,7 @@ Tensor merged_weight(ModelState& state, const std::vector<MergedPart>& parts, DT
   for (const MergedPart& part : parts) {
     const Tensor to = whole.part(begin, part.shape);
     begin += element_count(part.shape);
-    if (part.name.empty()) {
-      merge_linear(to, nullptr, part.merge, cancelled);
-      continue;
-    }
-    const Tensor from = in_order(current_weight(state, part.name), std::make_shared<Arena>());
-    require(from.shape() == part.shape, "ERR_SHAPE", "Expected shape ", shape_text(from.shape()), " for ", part.name,
-            " but received ", shape_text(part.shape));
-    if (part.merge.changes())
-      merge_linear(to, &from, part.merge, cancelled);
-    else
-      convert(from.raw(), from.dtype(), to.raw(), dtype, element_count(part.shape));
+    merge_part(state, part, to, cancelled);
   }
   if (!transposed) return whole;
   require(shape.size() == 2, "ERR_ARGUMENT", "Expected matrices but received shape ", shape_text(shape));

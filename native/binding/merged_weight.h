@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,11 +16,12 @@ namespace rubricate::binding {
 struct MergedPart {
   std::string name;  // empty: zeros, of a bias that the model does not have
   Shape shape;
-  LinearMerge merge;
+  std::optional<SiteMerge> merge;  // none: it keeps its values
+  bool is_bias = false;
 };
 
-// Reads an array of NativeMergedPart (lib/binding/model.ts). Throws ERR_ARGUMENT.
-std::vector<MergedPart> merged_parts_argument(const Napi::Value& value);
+// Reads an array of NativeMergedPart (lib/binding/model.ts). Throws ERR_ARGUMENT, ERR_MERGE.
+std::vector<MergedPart> merged_parts_argument(const Napi::Value& value, const Architecture& architecture);
 
 // The parts in `dtype`, one below the other, and then transposed or not, as `stored_weight` puts them together.
 // Errors: ERR_TENSOR_MISSING, ERR_SHAPE, ERR_ARGUMENT (none, or parts that do not fit together), ERR_ABORTED.

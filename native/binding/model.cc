@@ -224,9 +224,10 @@ Napi::Value ModelHandle::read_tensor(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelHandle::merged_tensor(const Napi::CallbackInfo& info) {
   const auto state = use();
+  const std::shared_ptr<Model> core = state->model;  // reading the arguments may run JavaScript that frees the model
   const DType dtype = dtype_argument(info[1], "dtype");
   const bool transposed = boolean_argument(info[2], "transposed");
-  auto work = [model = state.get(), parts = merged_parts_argument(info[0]), dtype, transposed](
+  auto work = [model = state.get(), parts = merged_parts_argument(info[0], core->architecture()), dtype, transposed](
                   const JobControl& control, Progress&) -> Settle {
     return contents_value(merged_weight(*model, parts, dtype, transposed, *control.cancelled));
   };

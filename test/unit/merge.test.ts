@@ -108,6 +108,16 @@ describe("the merged folder computes what base and adapter compute", () => {
   });
 });
 
+test("numbers that change while the folder is written are not merged", async () => {
+  using model = await load(folderOf("gqa"));
+  using adapter = await loraOf(model);
+  const expected = await model.logits(ids, { adapter });
+  const zeros = new Map([...adapter.vectors()].map(([name, values]) => [name, new Float32Array(values.length)]));
+  await mergeAdapter(model, adapter, at("merged"), { onProgress: () => adapter.setVectors(zeros) });
+  using merged = await load(at("merged"));
+  expect(largestDifference(await merged.logits(ids), expected)).toBeLessThan(1e-5);
+});
+
 test("a base without biases: config.json says which group has them, and the others of the group are zeros", async () => {
   using model = await load(folderOf("gqa"));
   const [{ attention, feed_forward }] = await expectMerged(model, await redOf(model, "bias", ["q"])).then(
