@@ -20,12 +20,14 @@ export { defineMethod, type Method, type MethodCall, type MethodFunction } from 
 export { MethodAdapter } from "./adapter/method_adapter";
 export { type LinearSite, MethodBase } from "./adapter/method_base";
 export { bitfit } from "./adapter/methods/bitfit";
-export { type BottleneckOptions, bottleneck } from "./adapter/methods/bottleneck";
+export { type BottleneckOptions, type BottleneckPlace, bottleneck } from "./adapter/methods/bottleneck";
+export { type GiftOptions, gift } from "./adapter/methods/gift";
 export { ia3 } from "./adapter/methods/ia3";
 export { lora } from "./adapter/methods/lora";
 export { type MeloraOptions, melora } from "./adapter/methods/melora";
 export { type NormsConfig, type NormsOptions, norms } from "./adapter/methods/norms";
 export { red } from "./adapter/methods/red";
+export { type SiboOptions, sibo } from "./adapter/methods/sibo";
 export type { NormSite } from "./adapter/norm_sites";
 export {
   type AdapterPlan,

@@ -1,18 +1,14 @@
 /**
  * Our side of versus_llamacpp.
  *
- *     node ours.mjs --model FOLDER --measure prefill|decode --sequences N --length N --count N [--adapters N]
- *
- * With adapters each sequence has its own, a RED adapter with the values that it starts with: it is computed as any other, and
- * the ids stay those of the base, so that they can be compared.
+ *     node ours.mjs --model FOLDER --measure prefill|decode --sequences N --length N --count N
  */
 import { native, rubricate } from "../js/package.mjs";
 import { answer, prompt, workOptions } from "./work.mjs";
 
-const { model: folder, adapters: adapterCount, measure, sequences, length, count } = workOptions();
+const { model: folder, measure, sequences, length, count } = workOptions();
 const model = await rubricate.LanguageModel.fromPretrained(folder);
 const vocabulary = model.vocabularySize;
-const adapters = Array.from({ length: adapterCount }, () => rubricate.RedAdapter.create(model));
 const since = (start) => (performance.now() - start) / 1e3;
 
 /** Seconds to a prompt's first token. */
@@ -29,11 +25,7 @@ async function decode(seed) {
   let start = 0;
   const generated = async (i) => {
     const ids = [];
-    const options = {
-      tokenIds: prompt(length, vocabulary, seed * sequences + i),
-      maxNewTokens: count + 1,
-      adapter: adapters[i],
-    };
+    const options = { tokenIds: prompt(length, vocabulary, seed * sequences + i), maxNewTokens: count + 1 };
     for await (const { tokenId } of model.generate(options)) {
       if (begun === sequences) tokens++;
       if (ids.push(tokenId) === 1 && ++begun === sequences) start = performance.now();

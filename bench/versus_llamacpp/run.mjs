@@ -11,9 +11,6 @@
  * call to the first token; decoding from when each sequence has its first token: ours by concurrent calls of `generate`. The sides' logits after a prompt must agree to 3 % of their spread
  * (root mean square), or the row is void; bits cannot agree, since llama.cpp rounds activations and cached keys at other points, so greedy
  * ids diverge at some near tie: the number of equal leading ids is reported.
- *
- * In the row "adapters" each of our sequences has its own RED adapter, and all share each step; the peer has a context for each sequence, as
- * it needs for different adapters, and loads none, which favours it.
  */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -37,10 +34,9 @@ const cases = [
   { measure: "decode", sequences: 1, length: 16, count: 64 },
   { measure: "decode", sequences: 8, length: 16, count: 64 },
   { measure: "decode", sequences: 16, length: 16, count: 64 },
-  { measure: "decode", sequences: 8, length: 16, count: 64, adapters: 8 },
 ];
-const nameOf = ({ measure, sequences, length, adapters }) =>
-  measure === "prefill" ? `prefill ${length}` : `decode x${sequences}${adapters ? " adapters" : ""}`;
+const nameOf = ({ measure, sequences, length }) =>
+  measure === "prefill" ? `prefill ${length}` : `decode x${sequences}`;
 
 /** Bytes of weights that a step reads: all except the embedding, of which it reads single rows. */
 const stepBytes = tensorsOf(config)
@@ -115,7 +111,7 @@ function line(row) {
   const stream = row.weightGBs ? `${row.weightGBs.toFixed(1)} GB/s` : "";
   const share = row.weightGBs && row.readGBs ? ` of ${row.readGBs.toFixed(1)}` : "";
   const state = row.void ? "VOID: logits differ by" : "logits agree to";
-  return `${row.name.padEnd(18)} ${rates}  ${ratio} ${memory}  ${`${stream}${share}`.padEnd(20)} ${state} ${row.logitDifference.toExponential(1)}`;
+  return `${row.name.padEnd(12)} ${rates}  ${ratio} ${memory}  ${`${stream}${share}`.padEnd(20)} ${state} ${row.logitDifference.toExponential(1)}`;
 }
 
 const { values } = parseArgs({
@@ -133,7 +129,7 @@ if (!values.peer) {
 }
 const head = describeRun();
 console.log(machineLine(head));
-console.log(`${"".padEnd(18)}   ours  peer's  ratio of tokens/s  peak MiB: ours, peer's; weights streamed`);
+console.log(`${"".padEnd(12)}   ours  peer's  ratio of tokens/s  peak MiB: ours, peer's; weights streamed`);
 const rows = [];
 await withTemporaryFolder(async (folder) => {
   const files = { model: join(folder, "model"), gguf: join(folder, "model.gguf") };

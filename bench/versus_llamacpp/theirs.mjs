@@ -1,9 +1,7 @@
 /**
  * node-llama-cpp's side of versus_llamacpp. On few cores llama.cpp's threads, which spin at barriers, need UV_THREADPOOL_SIZE=1.
  *
- *     node theirs.mjs --peer FOLDER --model FILE.gguf --measure prefill|decode --sequences N --length N --count N [--adapters N]
- *
- * With adapters there is a context for each sequence, since a context has the adapters of all its sequences. No adapter is loaded.
+ *     node theirs.mjs --peer FOLDER --model FILE.gguf --measure prefill|decode --sequences N --length N --count N
  */
 import { readFileSync } from "node:fs";
 import os from "node:os";
@@ -11,7 +9,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { answer, prompt, workOptions } from "./work.mjs";
 
-const { peer, model: modelPath, adapters, measure, sequences, length, count } = workOptions();
+const { peer, model: modelPath, measure, sequences, length, count } = workOptions();
 const installed = join(peer, "node_modules", "node-llama-cpp");
 const { getLlama } = await import(pathToFileURL(join(installed, "dist", "index.js")));
 const { version } = JSON.parse(readFileSync(join(installed, "package.json"), "utf8"));
@@ -25,17 +23,15 @@ const llama = await getLlama({
 });
 const model = await llama.loadModel({ modelPath, gpuLayers: 0 });
 const vocabulary = model.fileInfo.metadata.llama.vocab_size;
-const options = {
-  sequences: adapters > 0 ? 1 : sequences,
+const context = await model.createContext({
+  sequences,
   contextSize: Math.max(length + (measure === "prefill" ? 1 : count) + 64, 256),
   batchSize: 512,
   threads,
   flashAttention: "auto",
   failedCreationRemedy: false,
-};
-const contexts = [];
-for (let i = 0; i < (adapters > 0 ? sequences : 1); i++) contexts.push(await model.createContext(options));
-const slots = Array.from({ length: sequences }, (_, i) => contexts[i % contexts.length].getSequence());
+});
+const slots = Array.from({ length: sequences }, () => context.getSequence());
 const greedy = { temperature: 0, yieldEogToken: true };
 const since = (start) => (performance.now() - start) / 1e3;
 
@@ -50,7 +46,7 @@ async function prefill(seed) {
   return { seconds, tokens: length, ids: [value] };
 }
 
-/** One step of all streams at a time, so that every batch is full. With several contexts each has a batch of its own. */
+/** One step of all streams at a time, so that every batch is full. */
 async function decode(seed) {
   const streams = [];
   for (const [i, slot] of slots.entries()) {

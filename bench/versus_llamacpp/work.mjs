@@ -5,13 +5,12 @@ import { parseArgs } from "node:util";
 
 const option = { type: "string" };
 
-/** @returns {{model: string, peer?: string, adapters: number, measure: string, sequences: number, length: number, count: number}} */
+/** @returns {{model: string, peer?: string, measure: string, sequences: number, length: number, count: number}} */
 export function workOptions() {
-  const names = ["model", "peer", "adapters", "measure", "sequences", "length", "count"];
+  const names = ["model", "peer", "measure", "sequences", "length", "count"];
   const { values } = parseArgs({ options: Object.fromEntries(names.map((name) => [name, option])) });
-  const { adapters = "0", sequences, length, count } = values;
-  const numbers = { adapters, sequences, length, count };
-  return { ...values, ...Object.fromEntries(Object.entries(numbers).map(([name, value]) => [name, Number(value)])) };
+  const { sequences, length, count } = values;
+  return { ...values, sequences: Number(sequences), length: Number(length), count: Number(count) };
 }
 
 /** Ids of a prompt, without special and byte tokens; the same for the same seed. */

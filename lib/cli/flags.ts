@@ -109,7 +109,7 @@ export const flags = {
   sites: flag(
     list<RedSite>(redSites),
     `projections that are edited, comma-separated: some of ${redSites.join(", ")}`,
-    "ffn, q,v for melora",
+    "ffn for RED, the others: docs/methods.md",
   ),
   layers: flag(
     parsed("LIST", 'layers from 0 such as 0-3,7, each once, or "all"', parseLayers),
@@ -117,11 +117,15 @@ export const flags = {
     "all",
   ),
 
-  rank: flag(integer(1, limits.mostLoraRank), "rows of the update's matrix A, and columns of B", "8, 1 for melora"),
+  rank: flag(
+    integer(1, limits.mostLoraRank),
+    "rows of the update's matrix A, and columns of B",
+    "8 for LoRA, the others: docs/methods.md",
+  ),
   alpha: flag(
     narrowed(number(0, limits.maxPositive), "a number above 0", (value) => value > 0),
     "the update is multiplied by alpha / rank",
-    "8, 16 for melora",
+    "8 for LoRA, the others: docs/methods.md",
   ),
   targetModules: flag(
     parsed("LIST", `"all-linear" or some of ${loraModules.join(", ")}, each once`, parseModules),
@@ -139,6 +143,17 @@ export const flags = {
     "all",
   ),
   groups: flag(integer(1, limits.mostLoraRank), "slices of input and output with an update each, for melora", "8"),
+  share: flag(
+    choice(["site", "all"]),
+    "which linear layers share matrices, for gift: those of one site, or all",
+    "site",
+  ),
+  on: flag(
+    choice(["lora", "bottleneck"]),
+    "what sibo mixes the embedding's output into: the input of LoRA, or of a bottleneck",
+    "lora",
+  ),
+  lambda: flag(number(0, 1), "share of the embedding's output in that input, above 0 and below 1", "0.1"),
   size: flag(integer(1, limits.mostLoraRank), "width of a bottleneck", "16"),
   activation: flag(activationKind, "activation of a bottleneck", "gelu"),
   place: flag(

@@ -71,6 +71,51 @@ def vera():
     return shapes, apply
 
 
+def gift():
+    """y = W (x + (x Q) P); down is Q^T, up is P^T."""
+
+    def shapes(inputs, outputs):
+        return {"gift_down": (RANK, inputs), "gift_up": (inputs, RANK)}
+
+    return shapes, None, lambda x, p: x + x @ p["gift_down"].T @ p["gift_up"].T
+
+
+LAMBDA = 0.25  # exact in float32
+INITIAL = [None]  # the embedding's output in the present forward
+
+
+def keep_initial(model):
+    """Keeps what the first block is given: the embedding's output."""
+    blocks = model.transformer.h if hasattr(model, "transformer") else model.model.layers
+
+    def keep(_, args, kwargs):
+        INITIAL[0] = args[0] if args else kwargs["hidden_states"]
+
+    blocks[0].register_forward_pre_hook(keep, with_kwargs=True)
+
+
+def sibo_lora():
+    def shapes(inputs, outputs):
+        return {"sibo_A": (RANK, inputs), "sibo_B": (outputs, RANK)}
+
+    def apply(x, y, p):
+        mixed = (1 - LAMBDA) * x + LAMBDA * INITIAL[0]
+        return y + ALPHA / RANK * (mixed @ p["sibo_A"].T) @ p["sibo_B"].T
+
+    return shapes, apply
+
+
+def sibo_bottleneck():
+    shapes, _ = bottleneck("relu")
+
+    def apply(x, y, p):
+        mixed = (1 - LAMBDA) * y + LAMBDA * INITIAL[0]
+        return y + F.relu(mixed @ p["down.weight"].T + p["down.bias"]) @ p["up.weight"].T + p["up.bias"]
+
+    return shapes, apply
+
+
+SHARED = {"gift"}  # one set of parameters for each site of all layers
 CASES = {
     "bottleneck": (bottleneck("gelu"), ("ffn",)),
     "bottleneck_both": (bottleneck("silu"), ("attention", "ffn")),
@@ -79,22 +124,32 @@ CASES = {
     "vera": (vera(), ("q", "v")),
     "bottleneck_relu": (bottleneck("relu"), ("ffn",)),
     "bottleneck_tanh": (bottleneck("tanh"), ("ffn",)),
+    "gift": (gift(), ("q", "v")),
+    "sibo_lora": (sibo_lora(), ("q", "v", "up")),
+    "sibo_bottleneck": (sibo_bottleneck(), ("attention", "ffn")),
 }
 
 
-def adapted(model, method, sites, seed):
-    """Applies a method at the sites of all layers; its parameters by name, with random numbers that float32 holds."""
-    shapes, apply = method
+def adapted(model, method, sites, seed, shared=False):
+    """Applies a method at the sites of all layers; its parameters by name, with random numbers that float32 holds.
+
+    method: shapes of the parameters, what is done to the output, and what is done to the input, or None."""
+    shapes, after, *before = method
     generator = torch.Generator().manual_seed(seed)
     parameters = {}
     for site in reference.site_names(model, sites):
         module = reference.module_of(model, site)
-        own = {
-            name: ((torch.rand(shape, generator=generator) - 0.5) * 0.8).double().requires_grad_()
-            for name, shape in shapes(module.in_features, module.out_features).items()
-        }
-        module.register_forward_hook(lambda _, args, y, own=own: apply(args[0], y, own))
-        parameters |= {f"{site}.{name}": value for name, value in own.items()}
+        owner = site.rsplit(".", 1)[1] if shared else site
+        names = shapes(module.in_features, module.out_features)
+        for name, shape in names.items():
+            if f"{owner}.{name}" not in parameters:
+                value = ((torch.rand(shape, generator=generator) - 0.5) * 0.8).double().requires_grad_()
+                parameters[f"{owner}.{name}"] = value
+        own = {name: parameters[f"{owner}.{name}"] for name in names}
+        for change in before:
+            module.register_forward_pre_hook(lambda _, args, own=own, change=change: (change(args[0], own),))
+        if after:
+            module.register_forward_hook(lambda _, args, y, own=own: after(args[0], y, own))
     return parameters
 
 
@@ -102,7 +157,8 @@ def make(base, name, seed, out):
     folder = HERE / "fixtures" / base
     expected = json.loads((folder / "expected.json").read_text())
     model = reference.load_model(folder, dtype=torch.float64)
-    parameters = adapted(model, *CASES[name], seed)
+    keep_initial(model)
+    parameters = adapted(model, *CASES[name], seed, name in SHARED)
     tensors = {f"value.{n}": p.detach().clone() for n, p in parameters.items()}
     batch = expected["batch"]
     loss, gradients = reference.loss_and_gradients(model, [batch], parameters)

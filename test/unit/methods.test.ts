@@ -458,6 +458,11 @@ describe("inspect --method", () => {
     [4_325_888, ["--method", "bottleneck"]],
     [524_288, ["--method", "melora"]],
     [524_288, ["--method", "melora", "--groups", "64"]],
+    [4_194_304, ["--method", "sibo"]],
+    [4_325_888, ["--method", "sibo", "--on", "bottleneck"]],
+    [262_144, ["--method", "gift"]],
+    [524_288, ["--method", "gift", "--rank", "32"]],
+    [131_072, ["--method", "gift", "--share", "all"]],
     [6_738_415_616, ["--method", "full"]],
   ])("of LLaMA-2-7B's config.json alone: %i numbers with %j", async (parameters, args) => {
     const { stdout, stderr } = await shown(...args);

@@ -1,8 +1,9 @@
 import { choice } from "../../option_kinds";
 import type { RedSite } from "../config";
 import { defineMethod } from "../method";
+import type { LinearSite } from "../method_base";
 import { activationKind, checkedOption, rankKind } from "../method_options";
-import { type PlanActivation, PlanBuilder } from "../plan";
+import { type PlanActivation, PlanBuilder, type PlanStep } from "../plan";
 import { uniform } from "../start";
 
 export interface BottleneckOptions {
@@ -11,14 +12,37 @@ export interface BottleneckOptions {
   /** Default: "gelu". */
   readonly activation?: PlanActivation;
   /** After the feed-forward, or after the attention too. Default: "ffn". */
-  readonly place?: "ffn" | "attention+ffn";
+  readonly place?: BottleneckPlace;
   /** Layer numbers from 0. Default: "all". */
   readonly layers?: readonly number[] | "all";
 }
 
-const placeKind = choice(["ffn", "attention+ffn"]);
+export type BottleneckPlace = "ffn" | "attention+ffn";
+export const placeKind = choice<BottleneckPlace>(["ffn", "attention+ffn"]);
+/** The sites at whose output bottlenecks are. */
+export const sitesAt: Readonly<Record<BottleneckPlace, readonly RedSite[]>> = {
+  ffn: ["ffn"],
+  "attention+ffn": ["attention", "ffn"],
+};
 /** Distinguishes these numbers from others of the same seed. */
 const stream = 0x424e434b;
+
+/** The steps of y + up(f(down(y))) at the output of a linear layer, with new parameters. */
+export function bottleneckSteps(
+  builder: PlanBuilder,
+  { name, outputs }: LinearSite,
+  { size, activation }: { readonly size: number; readonly activation: PlanActivation },
+): PlanStep[] {
+  const part = (own: string, ...shape: number[]) => builder.parameter(`${name}.${own}`, shape, 0);
+  return [
+    { op: "linear", weight: part("down.weight", size, outputs) },
+    { op: "affine", bias: part("down.bias", size) },
+    { op: "activation", kind: activation },
+    { op: "linear", weight: part("up.weight", outputs, size) },
+    { op: "affine", bias: part("up.bias", outputs) },
+    { op: "residual" },
+  ];
+}
 
 /**
  * Bottleneck adapters (Houlsby et al., arXiv 1902.00751; after the feed-forward alone: Pfeiffer et al., arXiv 2005.00247):
@@ -36,24 +60,12 @@ export const bottleneck = defineMethod({
       layers: base.layers(layers),
     };
   },
-  plan({ size, activation, place, layers }, base) {
+  plan({ place, layers, ...config }, base) {
     const builder = new PlanBuilder();
-    const sites: readonly RedSite[] = place === "ffn" ? ["ffn"] : ["attention", "ffn"];
     for (const layer of layers)
-      for (const site of sites) {
-        const { name, outputs, at } = base.linear(layer, site);
-        const part = (own: string, ...shape: number[]) => builder.parameter(`${name}.${own}`, shape, 0);
-        builder.site({
-          ...at,
-          output: [
-            { op: "linear", weight: part("down.weight", size, outputs) },
-            { op: "affine", bias: part("down.bias", size) },
-            { op: "activation", kind: activation },
-            { op: "linear", weight: part("up.weight", outputs, size) },
-            { op: "affine", bias: part("up.bias", outputs) },
-            { op: "residual" },
-          ],
-        });
+      for (const site of sitesAt[place]) {
+        const linear = base.linear(layer, site);
+        builder.site({ ...linear.at, output: bottleneckSteps(builder, linear, config) });
       }
     return builder.plan;
   },

@@ -5,14 +5,16 @@
 import type { AnyMethod, MethodFunction } from "../method";
 import { bitfit } from "./bitfit";
 import { bottleneck } from "./bottleneck";
+import { gift } from "./gift";
 import { ia3 } from "./ia3";
 import { lora } from "./lora";
 import { melora } from "./melora";
 import { norms } from "./norms";
 import { red } from "./red";
+import { sibo } from "./sibo";
 
 /** By their names, in the order of --help. */
-const functions = { red, lora, ia3, bitfit, norms, bottleneck, melora };
+const functions = { red, lora, ia3, bitfit, norms, bottleneck, melora, sibo, gift };
 
 /** The name of a method of this package. */
 export type MethodKind = keyof typeof functions;
