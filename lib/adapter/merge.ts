@@ -20,6 +20,7 @@ import { booleanOf, checkOptions, functionOf, type OptionNames, pathOf, signalOf
 import type { Adapter } from "./adapter";
 import { biasFieldsFor, linearEdits } from "./merge_plan";
 import { filesOf, type MergedTensor, mergedTensors } from "./merge_tensors";
+import { PlanValues } from "./plan_values";
 
 /** Options of `mergeAdapter`. */
 export interface MergeOptions {
@@ -61,7 +62,9 @@ export async function mergeAdapter(
   const signal = signalOf(given.signal);
   const progress = new Callback(functionOf("onProgress", given.onProgress));
   throwIfAborted(signal);
-  const edits = linearEdits(adapter.plan(), adapter.nativeFor(model).values(), model.architecture);
+  const own = adapter.nativeFor(model);
+  const values = new PlanValues(adapter.plan(), own.values(), own.derivedValues());
+  const edits = linearEdits(adapter.plan(), values, model.architecture);
   const fields = biasFieldsFor(edits, model.description);
   await requireOtherThanModel(folder, model.dir);
   const check = async () => {

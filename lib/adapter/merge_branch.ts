@@ -1,6 +1,7 @@
 /** A branch of linear steps as two matrices and a vector: y += B (A x) + offset. */
 import { RubricateError } from "../errors";
-import type { AdapterPlan, PlanStep } from "./plan";
+import type { PlanStep } from "./plan";
+import type { PlanValues } from "./plan_values";
 
 /** A [rank, inputs] and B [outputs, rank], by rows. */
 export interface LowRankParts {
@@ -14,13 +15,6 @@ export interface MergedBranch extends LowRankParts {
   readonly offset: Float32Array | undefined;
 }
 
-/** The values of a plan's parameters and constants. */
-export interface PlanValues {
-  readonly plan: AdapterPlan;
-  /** By index of the parameter. */
-  readonly vectors: readonly Float32Array[];
-}
-
 interface Matrix {
   readonly rows: number;
   readonly cols: number;
@@ -28,10 +22,8 @@ interface Matrix {
 }
 
 /** The matrix of a step; of blocks with zeros between them. */
-function matrixOf(step: PlanStep & { op: "linear" | "block_linear" }, { plan, vectors }: PlanValues): Matrix {
-  const constant = "constant" in step ? plan.constants![step.constant]! : undefined;
-  const shape = constant?.shape ?? plan.parameters[(step as { weight: number }).weight]!.shape;
-  const values = constant?.values ?? vectors[(step as { weight: number }).weight]!;
+function matrixOf(step: PlanStep & { op: "linear" | "block_linear" }, known: PlanValues): Matrix {
+  const { shape, values } = "constant" in step ? known.constant(step.constant) : known.of(step.weight);
   if (shape.length === 2) return { rows: shape[0]!, cols: shape[1]!, values: Float64Array.from(values) };
   const [blocks, outputs, inputs] = shape as [number, number, number];
   const [rows, cols] = [blocks * outputs, blocks * inputs];
@@ -130,8 +122,8 @@ export function mergedBranch(steps: readonly PlanStep[], values: PlanValues, whe
     if (step.op === "scale") running.scale(() => step.by);
     else {
       const { scale, bias } = step as Extract<PlanStep, { op: "affine" }>;
-      if (scale !== undefined) running.scale((row) => values.vectors[scale]![row]!);
-      if (bias !== undefined) running.add(values.vectors[bias]!);
+      if (scale !== undefined) running.scale((row) => values.of(scale).values[row]!);
+      if (bias !== undefined) running.add(values.of(bias).values);
     }
   }
   return running.result();

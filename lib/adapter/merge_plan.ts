@@ -5,7 +5,8 @@ import type { NativeMergedPart, NativeSite } from "../native";
 import { nativeSites, type RedSite, redSites, sitePath } from "./config";
 import { joinedUpdates, type LowRankParts, mergedBranch, notLinear } from "./merge_branch";
 import { type NormAt, normsOf } from "./norm_sites";
-import type { AdapterPlan, SitePlan } from "./plan";
+import type { AdapterPlan, PlanValue, SitePlan } from "./plan";
+import type { PlanValues } from "./plan_values";
 
 /**
  * The change of one linear layer: W' = diag(scale) (W diag(inputScale) + factor B A), b' = scale * b + bias; or the vectors in place
@@ -44,35 +45,28 @@ function namesOf({ layer, site }: SitePlan, norms: readonly NormAt[]): { where: 
 
 /**
  * The edits of an adapter by the canonical name of the linear layer or the norm, without ".weight".
- * @param values the adapter's parameters, in the plan's order
+ * @param values the adapter's
  * @throws RubricateError ERR_MERGE naming the site and the step, for a step that is not linear
  */
 export function linearEdits(
-  all: AdapterPlan,
-  values: Float32Array,
+  { sites }: AdapterPlan,
+  values: PlanValues,
   architecture: Pick<Architecture, "stacks">,
 ): Map<string, LinearEdit> {
-  const { parameters, sites } = all;
   const norms = normsOf(architecture);
-  let end = 0;
-  const vectors = parameters.map(({ shape }) => {
-    const begin = end;
-    end += shape.reduce((product, size) => product * size, 1);
-    return values.subarray(begin, end);
-  });
-  const vector = (index: number | undefined) => (index === undefined ? undefined : vectors[index]!);
+  const vector = (value: PlanValue | undefined) => (value === undefined ? undefined : values.of(value).values);
   const edits = new Map<string, LinearEdit>();
   for (const plan of sites) {
     const { where, name } = namesOf(plan, norms);
     requireLinear(plan, where);
     const { low_rank: low, own } = plan;
     const lowRank = low && {
-      a: vectors[low.a]!,
-      b: vectors[low.b]!,
-      rank: parameters[low.a]!.shape[0]!,
+      a: values.of(low.a).values,
+      b: values.of(low.b).values,
+      rank: values.of(low.a).shape[0]!,
       factor: low.factor,
     };
-    const branch = plan.branch && mergedBranch(plan.branch, { plan: all, vectors }, where);
+    const branch = plan.branch && mergedBranch(plan.branch, values, where);
     const scale = vector(plan.scale);
     edits.set(name, {
       where,

@@ -19,6 +19,8 @@ export interface NativeAdapter {
   values(into?: Float32Array): Float32Array;
   /** Gradients of the last backward, before clipping; same layout. */
   gradients(): Float32Array;
+  /** The derived values of the plan, of the present values; concatenated, fp32. ERR_BUSY as values(). */
+  derivedValues(): Float32Array;
   /** ERR_BUSY while a job uses the adapter. */
   setValues(values: Float32Array): void;
   dispose(): void;

@@ -109,7 +109,7 @@ export const flags = {
   sites: flag(
     list<RedSite>(redSites),
     `projections that are edited, comma-separated: some of ${redSites.join(", ")}`,
-    "ffn, q,v for melora",
+    "ffn, q,v for melora, ether, ether+ and loretta_rep, up,ffn for hiwi",
   ),
   layers: flag(
     parsed("LIST", 'layers from 0 such as 0-3,7, each once, or "all"', parseLayers),
@@ -118,10 +118,11 @@ export const flags = {
   ),
 
   rank: flag(integer(1, limits.mostLoraRank), "rows of the update's matrix A, and columns of B", "8, 1 for melora"),
+  tensorRank: flag(integer(1, limits.mostLoraRank), "rank of the tensor trains of loretta_rep and loretta_adp", "8"),
   alpha: flag(
     narrowed(number(0, limits.maxPositive), "a number above 0", (value) => value > 0),
     "the update is multiplied by alpha / rank",
-    "8, 16 for melora",
+    "8, 16 for melora, lorta and loretta_rep",
   ),
   targetModules: flag(
     parsed("LIST", `"all-linear" or some of ${loraModules.join(", ")}, each once`, parseModules),
@@ -139,8 +140,9 @@ export const flags = {
     "all",
   ),
   groups: flag(integer(1, limits.mostLoraRank), "slices of input and output with an update each, for melora", "8"),
-  size: flag(integer(1, limits.mostLoraRank), "width of a bottleneck", "16"),
-  activation: flag(activationKind, "activation of a bottleneck", "gelu"),
+  blocks: flag(integer(1, limits.mostLoraRank), "blocks with a reflection each, for ether and ether+", "1"),
+  size: flag(integer(1, limits.mostLoraRank), "width of a bottleneck", "16, 64 for loretta_adp"),
+  activation: flag(activationKind, "activation of a bottleneck", "gelu, tanh for loretta_adp, relu for hiwi"),
   place: flag(
     choice(["ffn", "attention+ffn"]),
     "where bottlenecks are: after the feed-forward, or the attention too",

@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "adapter/derived.h"
+
 namespace rubricate::binding {
 
 Napi::Function AdapterHandle::define(Napi::Env env) {
@@ -11,7 +13,8 @@ Napi::Function AdapterHandle::define(Napi::Env env) {
       env, "NativeAdapter",
       {getter_of<&AdapterHandle::names>("names"), getter_of<&AdapterHandle::shapes>("shapes"),
        method_of<&AdapterHandle::values>("values"), method_of<&AdapterHandle::gradients>("gradients"),
-       method_of<&AdapterHandle::set_values>("setValues"), method_of<&AdapterHandle::dispose>("dispose")});
+       method_of<&AdapterHandle::derived_values>("derivedValues"), method_of<&AdapterHandle::set_values>("setValues"),
+       method_of<&AdapterHandle::dispose>("dispose")});
 }
 
 AdapterHandle::AdapterHandle(const Napi::CallbackInfo& info) : Handle(info) {
@@ -65,6 +68,14 @@ Napi::Value AdapterHandle::gradients(const Napi::CallbackInfo& info) {
   require_at_rest(*use());
   const Tensor& gradients = state_->adapter->gradients();
   return float32_value(info.Env(), gradients.data<float>(), gradients.count());
+}
+
+Napi::Value AdapterHandle::derived_values(const Napi::CallbackInfo& info) {
+  require_at_rest(*use());
+  const AdapterPlan& plan = *state_->adapter->plan();
+  std::vector<float> made(static_cast<size_t>(plan.derived_count));
+  derive(plan, state_->adapter->values().data<float>(), made.data());
+  return float32_value(info.Env(), made.data(), plan.derived_count);
 }
 
 Napi::Value AdapterHandle::set_values(const Napi::CallbackInfo& info) {

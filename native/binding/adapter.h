@@ -22,6 +22,7 @@ class AdapterHandle : public Handle<AdapterHandle, AdapterState> {
   Napi::Value shapes(const Napi::CallbackInfo& info);
   Napi::Value values(const Napi::CallbackInfo& info);
   Napi::Value gradients(const Napi::CallbackInfo& info);
+  Napi::Value derived_values(const Napi::CallbackInfo& info);
   Napi::Value set_values(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
 };

@@ -5,14 +5,21 @@
 import type { AnyMethod, MethodFunction } from "../method";
 import { bitfit } from "./bitfit";
 import { bottleneck } from "./bottleneck";
+import { ether, etherPlus } from "./ether";
+import { hiwi } from "./hiwi";
 import { ia3 } from "./ia3";
 import { lora } from "./lora";
+import { lorettaAdp, lorettaRep } from "./loretta";
+import { lorta } from "./lorta";
 import { melora } from "./melora";
 import { norms } from "./norms";
 import { red } from "./red";
 
 /** By their names, in the order of --help. */
-const functions = { red, lora, ia3, bitfit, norms, bottleneck, melora };
+const functions = {
+  ...{ red, lora, ia3, bitfit, norms, bottleneck, melora },
+  ...{ ether, "ether+": etherPlus, hiwi, lorta, loretta_rep: lorettaRep, loretta_adp: lorettaAdp },
+};
 
 /** The name of a method of this package. */
 export type MethodKind = keyof typeof functions;
