@@ -285,12 +285,12 @@ test.each<[string, MethodFunction<ShiftOptions>, ShiftOptions, string, RegExp]>(
         /lists of parameters and sites for the plan/,
       ],
       [
-        "a derived value without a place",
+        "a derived value of a parameter that has a place",
         () => ({
           ...named("a"),
           derived: [{ name: "d", kind: "activation", of: 0, activation: "relu", shape: [48] }],
         }),
-        /derived values that all have a place/,
+        /a parameter or derived value that has no other place for .*bias/,
       ],
       [
         "constants of another length",
