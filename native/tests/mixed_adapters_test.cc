@@ -103,7 +103,7 @@ void check_serving(const TinyConfig& config, DType dtype) {
   std::vector<int32_t> ids;
   for (size_t i = 0; i < adapters.size(); ++i) {
     EngineRequest request;
-    request.prompt = tiny_tokens(5 + 25 * static_cast<int64_t>(i), i);
+    request.prompt = tiny_tokens(5 + 20 * static_cast<int64_t>(i), i);
     request.max_new = 6;
     if (adapters[i]) request.version = AdapterVersion::of(*adapters[i]);
     requests.push_back(request);
