@@ -21,9 +21,18 @@ export { MethodAdapter } from "./adapter/method_adapter";
 export { type LinearSite, MethodBase } from "./adapter/method_base";
 export { bitfit } from "./adapter/methods/bitfit";
 export { type BottleneckOptions, type BottleneckPlace, bottleneck } from "./adapter/methods/bottleneck";
+export { type EtherOptions, ether, etherPlus } from "./adapter/methods/ether";
 export { type GiftOptions, gift } from "./adapter/methods/gift";
+export { type HiwiOptions, hiwi } from "./adapter/methods/hiwi";
 export { ia3 } from "./adapter/methods/ia3";
 export { lora } from "./adapter/methods/lora";
+export {
+  type LorettaAdpOptions,
+  type LorettaRepOptions,
+  lorettaAdp,
+  lorettaRep,
+} from "./adapter/methods/loretta";
+export { type LortaOptions, lorta } from "./adapter/methods/lorta";
 export { type MeloraOptions, melora } from "./adapter/methods/melora";
 export { type NormsConfig, type NormsOptions, norms } from "./adapter/methods/norms";
 export { red } from "./adapter/methods/red";
@@ -34,9 +43,12 @@ export {
   type PlanActivation,
   PlanBuilder,
   type PlanConstant,
+  type PlanDerived,
+  type PlanOperand,
   type PlanParameter,
   type PlanSite,
   type PlanStep,
+  type PlanValue,
   type SitePlan,
 } from "./adapter/plan";
 export {

@@ -198,7 +198,7 @@ export function newHandle(model: LanguageModel, plan: AdapterPlan): NativeAdapte
   const parameters = plan.parameters.map(({ ofBase, ...rest }) => rest); // the core does not set first values
   const shown = constants.map(({ name, shape }) => ({ name, shape }));
   const text = JSON.stringify({ ...own, parameters, ...(constants.length > 0 && { constants: shown }) });
-  const values = constants.length > 0 ? joined(constants.map((constant) => constant.values)) : undefined;
+  const values = constants.length > 0 ? joined(constants.map((constant) => constant.values!)) : undefined;
   return new (native().Adapter)(JSON.stringify(model.architecture), text, values);
 }
 

@@ -1,18 +1,18 @@
-/** First values of an adapter's parameters that begin as vectors of its base. */
+/** Vectors of the base in a plan: first values of parameters, and constants. */
 import { runJob } from "../job";
 import type { LanguageModel } from "../model/model";
-import type { AdapterPlan } from "./plan";
+import type { AdapterPlan, PlanConstant } from "./plan";
 
 /**
- * The base's vectors for the parameters that begin as they do, by name, as float32.
+ * The base's vectors for the parameters or constants that are marked as such, by name, as float32.
  * @throws RubricateError ERR_ARGUMENT for a name that is no vector of the base; ERR_DISPOSED
  */
 export async function baseVectors(
   model: LanguageModel,
-  { parameters }: AdapterPlan,
+  list: readonly { readonly name: string; readonly shape: readonly number[]; readonly ofBase?: true }[],
 ): Promise<ReadonlyMap<string, Float32Array>> {
   const vectors = new Map<string, Float32Array>();
-  const wanted = parameters.filter(({ ofBase }) => ofBase);
+  const wanted = list.filter(({ ofBase }) => ofBase);
   if (wanted.length === 0) return vectors;
   const parts = wanted.map(({ name, shape }) => ({ name, shape }));
   const { data } = await runJob(() => model.native.mergedTensor(parts, "float32", false)); // one below the other
@@ -23,4 +23,13 @@ export async function baseVectors(
     begin += shape[0]!;
   }
   return vectors;
+}
+
+/** The plan with the values of the constants that are vectors of the base. @throws RubricateError as baseVectors */
+export async function withBaseConstants(model: LanguageModel, plan: AdapterPlan): Promise<AdapterPlan> {
+  const { constants = [] } = plan;
+  const vectors = await baseVectors(model, constants);
+  if (vectors.size === 0) return plan;
+  const read = (one: PlanConstant) => (one.ofBase ? { ...one, values: vectors.get(one.name)! } : one);
+  return { ...plan, constants: constants.map(read) };
 }

@@ -9,7 +9,7 @@ import { indexFile, weightsFile } from "../files/model_folder";
 import { newFolderGuard } from "../files/new_folder";
 import { finishInto } from "../files/read_together";
 import { finiteTensors, safetensorsPieces } from "../files/safetensors";
-import { Callback, throwIfAborted } from "../job";
+import { Callback, runJob, throwIfAborted } from "../job";
 import type { ModelDescription } from "../model/architecture";
 import { shardsIn } from "../model/checkpoint_files";
 import { readCompanions, staleFiles } from "../model/companions";
@@ -17,10 +17,9 @@ import { describeModel } from "../model/families";
 import type { LanguageModel } from "../model/model";
 import { withOwnHead } from "../model/tensors";
 import { booleanOf, checkOptions, functionOf, type OptionNames, pathOf, signalOf } from "../options";
-import { type Adapter, newHandle } from "./adapter";
+import type { Adapter } from "./adapter";
 import { biasFieldsFor, siteEdits } from "./merge_plan";
 import { filesOf, type MergedTensor, mergedTensors } from "./merge_tensors";
-import type { AdapterPlan } from "./plan";
 
 /** Options of `mergeAdapter`. */
 export interface MergeOptions {
@@ -62,17 +61,16 @@ export async function mergeAdapter(
   const signal = signalOf(given.signal);
   const progress = new Callback(functionOf("onProgress", given.onProgress));
   throwIfAborted(signal);
-  const plan = adapter.plan();
-  const edits = siteEdits(plan, model.architecture);
+  const edits = siteEdits(adapter.plan(), model.architecture);
   const fields = biasFieldsFor(edits, model.description);
-  using present = copyOf(adapter, plan, model); // training may go on meanwhile
   await requireOtherThanModel(folder, model.dir);
   const check = async () => {
     if (!overwrite) await requireFree(folder);
   };
+  const version = await runJob(() => model.native.publish(adapter.nativeFor(model)), signal); // training may go on
   await check();
   const { files, description } = await companionsFor(model, fields, dtype);
-  const tensors = mergedTensors(model.native, present.handle, edits, description, dtype === "auto" ? undefined : dtype);
+  const tensors = mergedTensors(model.native, version, edits, description, dtype === "auto" ? undefined : dtype);
   await progress.during(async () => {
     const totalBytes = tensors.reduce((sum, { bytes }) => sum + bytes, 0);
     let writtenBytes = 0;
@@ -86,14 +84,6 @@ export async function mergeAdapter(
     const written = files.map(({ name }) => name);
     await newFolderGuard(folder, () => writeInto(folder, files, () => staleFiles(folder, written), check));
   });
-}
-
-/** The adapter's numbers as they are now, which nobody else changes. */
-function copyOf(adapter: Adapter, plan: AdapterPlan, model: LanguageModel) {
-  const values = adapter.nativeFor(model).values();
-  const handle = newHandle(model, plan);
-  handle.setValues(values);
-  return { handle, [Symbol.dispose]: () => handle.dispose() };
 }
 
 /**

@@ -6,7 +6,7 @@ import { runJob } from "../job";
 import type { ModelDescription } from "../model/architecture";
 import { headName } from "../model/checkpoint_files";
 import { joinedShape, storedDtypes, storedTensors } from "../model/save";
-import type { NativeAdapter, NativeDtype, NativeMergedPart, NativeModel } from "../native";
+import type { NativeDtype, NativeMergedPart, NativeModel, NativeVersion } from "../native";
 import type { SiteEdit } from "./merge_plan";
 
 /** A tensor to be written. */
@@ -24,13 +24,13 @@ const pieceBytes = 1 << 22;
 
 /**
  * All tensors of a merged model.
- * @param adapter has the values of the edits, until all tensors are written
+ * @param version has the values of the edits
  * @param description of the merged model
  * @param dtype of all tensors; undefined: as the base stores each, and a new bias as its weight
  */
 export function mergedTensors(
   model: NativeModel,
-  adapter: NativeAdapter,
+  version: NativeVersion,
   edits: ReadonlyMap<string, SiteEdit>,
   { tensors: names, storage }: Pick<ModelDescription, "tensors" | "storage">,
   dtype: NativeDtype | undefined,
@@ -39,7 +39,7 @@ export function mergedTensors(
   const partOf = (canonical: string): NativeMergedPart => {
     const [, layer, kind] = /^(.*)\.(weight|bias)$/.exec(canonical)!;
     const edit = edits.get(layer!);
-    const change = edit && { adapter, layer: edit.layer, site: edit.site, bias: kind === "bias" };
+    const change = edit && { version, layer: edit.layer, site: edit.site, bias: kind === "bias" };
     const own = specs[canonical];
     if (own) return { name: canonical, shape: own.shape, change };
     const shape = [specs[`${layer}.weight`]!.shape[0]!];

@@ -11,7 +11,7 @@ import { checkOptions, type OptionNames } from "../options";
 import { inSlices, type Steps } from "../steps";
 import { Adapter, type MethodConfig, newHandle, type OtherMethod, requireInUse } from "./adapter";
 import { originNotices, tokenizerHashes } from "./base_match";
-import { baseVectors } from "./base_vectors";
+import { baseVectors, withBaseConstants } from "./base_vectors";
 import type { AdapterOrigin, RedSite } from "./config";
 import { adapterFiles, elementCount, readAdapterText } from "./files";
 import type { AnyMethod } from "./method";
@@ -70,9 +70,9 @@ export class MethodAdapter extends Adapter {
     const base = methodBase(model);
     const config = configOf(method, options, base);
     requireStable(method.kind, config, configOf(method, config, base));
-    const adapter = MethodAdapter.build(model, method, config, base);
+    const adapter = await MethodAdapter.build(model, method, config, base);
     try {
-      const ofBase = await baseVectors(model, adapter.ownPlan);
+      const ofBase = await baseVectors(model, adapter.ownPlan.parameters);
       const values = await inSlices(startValues(method, adapter.ownPlan, config, seed, ofBase));
       if (values) adapter.native.setValues(values);
       requireInUse(model);
@@ -83,14 +83,14 @@ export class MethodAdapter extends Adapter {
     }
   }
 
-  private static build(
+  private static async build(
     model: LanguageModel,
     method: AnyMethod,
     config: object,
     base: MethodBase,
     notices?: readonly Notice[],
-  ): MethodAdapter {
-    const plan = planOf(method, config, base);
+  ): Promise<MethodAdapter> {
+    const plan = await withBaseConstants(model, planOf(method, config, base));
     return new MethodAdapter(model, method, config, plan, method.peft, handleOf(model, method, plan), notices);
   }
 
@@ -110,7 +110,7 @@ export class MethodAdapter extends Adapter {
       ? readPeftConfig(method, method.peft, document, path, model, base)
       : readOwnConfig(method, document, path, base);
     const notices = await originNotices(folder, origin, model, takesAny);
-    const adapter = MethodAdapter.build(model, method, config, base, notices);
+    const adapter = await MethodAdapter.build(model, method, config, base, notices);
     try {
       if (own) requireConstants(own, adapter.ownPlan, path);
     } catch (error) {

@@ -56,11 +56,15 @@ export function requireSizes(file: MethodFileConfig, folder: string, layers: num
   );
 }
 
-/** SHA-256 of a plan's constants, in hexadecimal: names, shapes and values. A folder has no constants; their method makes them again. */
+/**
+ * SHA-256 of a plan's constants, in hexadecimal: names, shapes and values. A folder has no constants; their method makes them again.
+ * Those of the base do not count: a folder has the fingerprint of its base.
+ */
 export function hashOfConstants({ constants = [] }: AdapterPlan): string | null {
-  if (constants.length === 0) return null;
+  const own = constants.filter(({ ofBase }) => !ofBase);
+  if (own.length === 0) return null;
   const hash = createHash("sha256");
-  for (const { name, shape, values } of constants) hash.update(JSON.stringify([name, shape])).update(values);
+  for (const { name, shape, values } of own) hash.update(JSON.stringify([name, shape])).update(values!);
   return hash.digest("hex");
 }
 

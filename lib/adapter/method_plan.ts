@@ -23,8 +23,8 @@ const isName = (value: unknown): value is string =>
 export function planOf(method: AnyMethod, config: object, base: MethodBase): AdapterPlan {
   const whose = `of method ${method.kind}`;
   const plan: unknown = method.plan(config, base);
-  const { parameters, sites, constants = [] } = (isObject(plan) ? plan : {}) as Partial<AdapterPlan>;
-  if (!Array.isArray(parameters) || !Array.isArray(sites) || !Array.isArray(constants))
+  const { parameters, sites, constants = [], derived = [] } = (isObject(plan) ? plan : {}) as Partial<AdapterPlan>;
+  if (!Array.isArray(parameters) || !Array.isArray(sites) || ![constants, derived].every(Array.isArray))
     throw invalid(`the plan ${whose}`, "an object with lists of parameters and sites", plan, "ERR_PLAN");
   requireJson({ ...(plan as AdapterPlan), constants: undefined }, `the plan ${whose}`, "ERR_PLAN");
   const names = new Set<string>();
@@ -36,10 +36,18 @@ export function planOf(method: AnyMethod, config: object, base: MethodBase): Ada
     names.add(name);
   }
   for (const constant of constants as readonly unknown[]) {
-    const { name, shape, values } = isObject(constant) ? constant : {};
+    const { name, shape, values, ofBase } = isObject(constant) ? constant : {};
     if (!isName(name) || !isShape(shape))
       throw invalid(`a constant ${whose}`, "a name and a shape", constant, "ERR_PLAN");
-    if (!isFloat32(values) || values.length !== elementCount(shape))
+    if (ofBase === true) {
+      if (values !== undefined || shape.length !== 1)
+        throw invalid(
+          `the constant ${name} ${whose}`,
+          "a vector without values, since it is the base's,",
+          constant,
+          "ERR_PLAN",
+        );
+    } else if (!isFloat32(values) || values.length !== elementCount(shape))
       throw invalid(`the constant ${name} ${whose}`, `a Float32Array of ${elementCount(shape)}`, values, "ERR_PLAN");
   }
   return plan as AdapterPlan;

@@ -20,31 +20,62 @@ export type PlanSite =
 /** An activation of a step; "gelu" is the exact one, "gelu_tanh" its approximation by tanh. */
 export type PlanActivation = "gelu" | "gelu_tanh" | "silu" | "relu" | "tanh";
 
+/** The index of a parameter, or of a derived value. */
+export type PlanValue = number | { readonly derived: number };
+
 /**
- * A step of a list, by indices of parameters or constants; `v` is the running value. "linear": v = v W^T, W [out, in];
+ * A step of a list, by parameters, derived values or constants; `v` is the running value. "linear": v = v W^T, W [out, in];
  * "block_linear": the same for each of n slices of v, W [n, out, in]; "scale": v = by * v; "affine": v = scale * v + bias, of
  * which one may be missing; "residual": v = v + x, what the list was given; "activation": v = f(v); "mix_initial": v = (1 - by) * v +
  * by * h, h the embedding's output of the same token, by between 0 and 1. All compute in float32.
  */
 export type PlanStep =
-  | { readonly op: "linear" | "block_linear"; readonly weight: number }
+  | { readonly op: "linear" | "block_linear"; readonly weight: PlanValue }
   | { readonly op: "linear" | "block_linear"; readonly constant: number }
   | { readonly op: "scale" | "mix_initial"; readonly by: number }
-  | { readonly op: "affine"; readonly scale?: number; readonly bias?: number }
+  | { readonly op: "affine"; readonly scale?: PlanValue; readonly bias?: PlanValue }
   | { readonly op: "residual" }
   | { readonly op: "activation"; readonly kind: PlanActivation };
 
-/** A frozen matrix that a method gives with its plan. It is neither stored nor counted. */
+/** A frozen matrix that a method gives with its plan, or a vector of the base. It is neither stored nor counted. */
 export interface PlanConstant {
   readonly name: string;
   readonly shape: readonly number[];
-  /** By rows. */
-  readonly values: Float32Array;
+  /** By rows; missing until it is read, if it is the base's. */
+  readonly values?: Float32Array;
+  /** It is the base's vector of that name. */
+  readonly ofBase?: true;
 }
+
+/** What a derived value is made of: a parameter, a constant, or a derived value before it. */
+export type PlanOperand = PlanValue | { readonly constant: number };
+
+/**
+ * A value that is made of parameters once a step, and takes a parameter's place; its gradient, of all sites and micro-batches, is
+ * taken back to them once. "einsum": a product of tensors as torch.einsum writes it, a letter for each axis, summed over letters
+ * that `axes` lacks, by rows in `shape`; with `row` an operand is that row of its first axis. "unit": v / |v| along the last axis, times a
+ * factor for each row of the axis before; vectors of zeros stay. "activation": of each element. `transposed` swaps the last
+ * two axes at the end; `shape` is the shape after that.
+ */
+export type PlanDerived = { readonly name: string; readonly shape: readonly number[] } & (
+  | {
+      readonly kind: "einsum";
+      readonly operands: readonly { readonly of: PlanOperand; readonly axes: string; readonly row?: number }[];
+      readonly axes: string;
+      readonly transposed?: boolean;
+    }
+  | {
+      readonly kind: "unit";
+      readonly of: PlanOperand;
+      readonly factors?: readonly number[];
+      readonly transposed?: boolean;
+    }
+  | { readonly kind: "activation"; readonly of: PlanOperand; readonly activation: PlanActivation }
+);
 
 /**
  * What a site does: x = input(input_scale * x), before the linear layer; y += factor * B (A x); y += branch(x);
- * y = output(y); y = scale * y + bias; a layer norm. Numbers are indices of parameters.
+ * y = output(y); y = scale * y + bias; a layer norm.
  */
 export interface SitePlan {
   readonly layer: number;
@@ -56,16 +87,16 @@ export interface SitePlan {
   /** Steps of the output, which give rows as wide as it. */
   readonly output?: readonly PlanStep[];
   /** y += factor * B (A x). */
-  readonly low_rank?: { readonly a: number; readonly b: number; readonly factor: number };
+  readonly low_rank?: { readonly a: PlanValue; readonly b: PlanValue; readonly factor: number };
   /** x = input_scale * x, before the linear layer. */
-  readonly input_scale?: number;
+  readonly input_scale?: PlanValue;
   /** y = scale * y + bias. */
-  readonly scale?: number;
-  readonly bias?: number;
+  readonly scale?: PlanValue;
+  readonly bias?: PlanValue;
   /** A layer norm. */
-  readonly norm?: { readonly weight: number; readonly bias: number };
+  readonly norm?: { readonly weight: PlanValue; readonly bias: PlanValue };
   /** At a norm of the model, alone: the vectors that take the place of its own. At least one. */
-  readonly own?: { readonly weight?: number; readonly bias?: number };
+  readonly own?: { readonly weight?: PlanValue; readonly bias?: PlanValue };
 }
 
 /** A trained parameter, fp32. */
@@ -84,6 +115,8 @@ export interface AdapterPlan {
   readonly parameters: readonly PlanParameter[];
   readonly sites: readonly SitePlan[];
   readonly constants?: readonly PlanConstant[];
+  /** In the order in which they are made. */
+  readonly derived?: readonly PlanDerived[];
 }
 
 /** Gathers the parameters of a plan. */
@@ -91,6 +124,7 @@ export class PlanBuilder {
   private readonly parameters: PlanParameter[] = [];
   private readonly sites: SitePlan[] = [];
   private readonly constants: PlanConstant[] = [];
+  private readonly derived: PlanDerived[] = [];
 
   /** The index of a new parameter. */
   parameter(name: string, shape: readonly number[], start: number): number {
@@ -112,13 +146,27 @@ export class PlanBuilder {
     return this.constants.push({ name, shape, values: new Float32Array(values) }) - 1;
   }
 
+  /** The index of a new constant that is the base's vector of that name. */
+  constantOfBase(name: string, width: number): number {
+    return this.constants.push({ name, shape: [width], ofBase: true }) - 1;
+  }
+
+  /** A new derived value, of what was added before. */
+  derive(derived: PlanDerived): { readonly derived: number } {
+    return { derived: this.derived.push(derived) - 1 };
+  }
+
   site(plan: SitePlan): void {
     this.sites.push(plan);
   }
 
   get plan(): AdapterPlan {
-    const { parameters, sites, constants } = this;
-    return constants.length > 0 ? { parameters, sites, constants } : { parameters, sites };
+    const { parameters, sites, constants, derived } = this;
+    return {
+      ...{ parameters, sites },
+      ...(constants.length > 0 && { constants }),
+      ...(derived.length > 0 && { derived }),
+    };
   }
 }
 

@@ -76,9 +76,9 @@ export interface NativeMergedPart {
   readonly change?: NativeMergedChange | undefined;
 }
 
-/** The site of an adapter that is merged into a weight or a bias (native/adapter/merge.h). */
+/** The site of an adapter's version that is merged into a weight or a bias (native/adapter/merge.h). */
 export interface NativeMergedChange {
-  readonly adapter: NativeAdapter;
+  readonly version: NativeVersion;
   readonly layer: number;
   readonly site: NativeSite;
   /** Whether the tensor is the bias; false: the weight. */

@@ -122,6 +122,7 @@ export const flags = {
     "rows of the update's matrix A, and columns of B",
     "8 for LoRA, the others: docs/methods.md",
   ),
+  tensorRank: flag(integer(1, limits.mostLoraRank), "rank of the tensor trains of loretta_rep and loretta_adp", "8"),
   alpha: flag(
     narrowed(number(0, limits.maxPositive), "a number above 0", (value) => value > 0),
     "the update is multiplied by alpha / rank",
@@ -154,8 +155,9 @@ export const flags = {
     "lora",
   ),
   lambda: flag(number(0, 1), "share of the embedding's output in that input, above 0 and below 1", "0.1"),
-  size: flag(integer(1, limits.mostLoraRank), "width of a bottleneck", "16"),
-  activation: flag(activationKind, "activation of a bottleneck", "gelu"),
+  blocks: flag(integer(1, limits.mostLoraRank), "blocks with a reflection each, for ether and ether+", "1"),
+  size: flag(integer(1, limits.mostLoraRank), "width of a bottleneck", "16, 64 for loretta_adp"),
+  activation: flag(activationKind, "activation of a bottleneck", "gelu, tanh for loretta_adp, relu for hiwi"),
   place: flag(
     choice(["ffn", "attention+ffn"]),
     "where bottlenecks are: after the feed-forward, or the attention too",

@@ -1,5 +1,5 @@
 import type { Adapter } from "../adapter/adapter";
-import type { SitePlan } from "../adapter/plan";
+import type { PlanValue, SitePlan } from "../adapter/plan";
 import { hasGate } from "../model/architecture";
 import type { LanguageModel } from "../model/model";
 import type { NativeSite } from "../native";
@@ -49,14 +49,12 @@ export function storedBytesPerToken(
     outputs: { q_proj: 4 * queries, k_proj: 4 * keys, v_proj: 4 * keys },
     sumsAgain: model.device.kind === "cpu" && !layerNorm,
   };
-  const { sites, parameters } = adapter.plan();
+  const { sites, parameters, derived = [] } = adapter.plan();
+  const rankOf = (a: PlanValue) => (typeof a === "number" ? parameters[a]! : derived[a.derived]!).shape[0]!;
   const edited = new Map<number, SitePlan[]>();
   for (const site of sites) edited.set(site.layer, [...(edited.get(site.layer) ?? []), site]);
   const ofLayers = [...edited.values()].reduce((sum, own) => sum + editBytes(own, sizes) + updateBytes(own, sizes), 0);
-  const projected = sites.reduce(
-    (sum, { low_rank }) => sum + (low_rank ? 4 * parameters[low_rank.a]!.shape[0]! : 0),
-    0,
-  );
+  const projected = sites.reduce((sum, { low_rank }) => sum + (low_rank ? 4 * rankOf(low_rank.a) : 0), 0);
   return (layers - Math.min(...edited.keys())) * common + ofLayers + projected;
 }
 

@@ -24,26 +24,33 @@ void check_plans(const Architecture& architecture, const std::vector<std::shared
 
 AdapterBatch::AdapterBatch(const Architecture& architecture, const std::vector<std::shared_ptr<Adapter>>& adapters,
                            bool training, const std::shared_ptr<Arena>& arena)
-    : training_(training), adapters_(adapters), placed_(adapters), arena_(arena) {
+    : training_(training), adapters_(adapters), placed_(adapters), derived_(adapters.size()), arena_(arena) {
   parts_.resize(static_cast<size_t>((architecture.stack.layers + 1) * kSites));
   norms_.resize(parts_.size());
   check_plans(architecture, adapters);
   for (size_t i = 0; i < adapters.size(); ++i) {
     if (!adapters[i]) continue;
     if (arena->stream() != nullptr) placed_[i] = std::make_shared<Adapter>(*adapters[i], arena, training);
-    for (const AdapterPlan::SitePlan& plan : placed_[i]->plan()->sites) add(plan, i + 1, *placed_[i]);
+    if (!adapters[i]->plan()->derived.empty())
+      derived_[i] = std::make_unique<DerivedValues>(*adapters[i], arena, training);
+    for (const AdapterPlan::SitePlan& plan : placed_[i]->plan()->sites) add(plan, i + 1);
   }
 }
 
-void AdapterBatch::add(const AdapterPlan::SitePlan& plan, size_t slot, const Adapter& adapter) {
+Var AdapterBatch::var(size_t slot, int32_t index) const {
+  if (index < 0) return {};
+  const Adapter& adapter = *placed_[slot - 1];
+  const auto parameters = static_cast<int32_t>(adapter.plan()->parameters.size());
+  const Var own = index < parameters ? adapter.var(index) : derived_[slot - 1]->var(index - parameters);
+  return training_ ? own : Var(own.value());
+}
+
+void AdapterBatch::add(const AdapterPlan::SitePlan& plan, size_t slot) {
   const size_t slots = adapters_.size() + 1, key = site_key(plan.layer, plan.site);
   if (!parts_[key]) parts_[key] = std::make_unique<SiteParts>();
   SiteParts& parts = *parts_[key];
   parts.trains = training_;
-  const auto var = [&](int32_t index) {
-    const Var own = adapter.var(index);
-    return training_ || !own.defined() ? own : Var(own.value());
-  };
+  const auto var = [&](int32_t index) { return this->var(slot, index); };
   if (plan.scales_input()) {
     parts.input_scale.slots.resize(slots);
     parts.input_scale.slots[slot].scale = var(plan.input_scale);
@@ -64,7 +71,7 @@ void AdapterBatch::add(const AdapterPlan::SitePlan& plan, size_t slot, const Ada
     parts.low_rank.slots[slot] = {
         a.value().data<float>(), b.value().data<float>(), a.value().dim(0), plan.factor, a.slot(), b.slot()};
   }
-  if (plan.has_steps()) add_steps(parts, plan, slot, adapter);
+  if (plan.has_steps()) add_steps(parts, plan, slot);
   if (plan.has_norm()) {
     std::shared_ptr<SlotVectors>& norm = norms_[key];
     if (!norm) {
@@ -78,14 +85,14 @@ void AdapterBatch::add(const AdapterPlan::SitePlan& plan, size_t slot, const Ada
   }
 }
 
-void AdapterBatch::add_steps(SiteParts& parts, const AdapterPlan::SitePlan& plan, size_t slot, const Adapter& adapter) {
+void AdapterBatch::add_steps(SiteParts& parts, const AdapterPlan::SitePlan& plan, size_t slot) {
   const auto place = [&](SlotSteps& into, const PlanSteps& steps) {
     if (steps.empty()) return;
     mixes_initial_ = mixes_initial_ || rubricate::mixes_initial(steps);
     into.slots.resize(adapters_.size() + 1);
     into.slots[slot] = placed_steps(
-        steps, [&](int32_t index) { return training_ ? adapter.var(index) : Var(adapter.var(index).value()); },
-        [&](int32_t index) { return constant(slot, *adapter.plan(), index); });
+        steps, [&](int32_t index) { return var(slot, index); },
+        [&](int32_t index) { return constant(slot, *placed_[slot - 1]->plan(), index); });
   };
   place(parts.input_steps, plan.input);
   place(parts.branch_steps, plan.branch);
@@ -100,9 +107,14 @@ Tensor AdapterBatch::constant(size_t slot, const AdapterPlan& plan, int32_t inde
   return copy;
 }
 
-void AdapterBatch::fetch_gradients() const {
-  for (size_t i = 0; i < adapters_.size(); ++i)
-    if (placed_[i] != adapters_[i]) copy_elements(adapters_[i]->gradients(), placed_[i]->gradients());
+void AdapterBatch::finish_gradients() const {
+  for (size_t i = 0; i < adapters_.size(); ++i) {
+    const bool copied = placed_[i] != adapters_[i];
+    if (copied) copy_elements(adapters_[i]->gradients(), placed_[i]->gradients());
+    if (!derived_[i]) continue;
+    derived_[i]->take_back(*adapters_[i]);
+    if (copied) copy_elements(placed_[i]->gradients(), adapters_[i]->gradients());
+  }
 }
 
 void AdapterBatch::fetch_values() const {

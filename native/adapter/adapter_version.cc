@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <iterator>
 #include <string>
 #include <utility>
 
+#include "adapter/derived.h"
 #include "base/error.h"
 #include "device/slabs.h"
 
@@ -41,21 +41,23 @@ const char* text_of_not_finite(float value) {
 AdapterVersion::AdapterVersion(const Adapter& adapter)
     : id_(next_id()), plan_(adapter.plan()), has_norm_(plan_->has_norm()) {
   const Tensor& from = adapter.values();
-  std::shared_ptr<void> memory = Slabs::process().allocate(from.bytes());
+  const Shape shape{plan_->total()};
+  std::shared_ptr<void> memory = Slabs::process().allocate(element_count(shape) * dtype_size(from.dtype()));
   void* const address = memory.get();
-  values_ = Tensor::borrow(std::move(memory), address, from.shape(), from.dtype());
-  copy_elements(values_, from);
+  values_ = Tensor::borrow(std::move(memory), address, shape, from.dtype());
+  copy_elements(values_.part(0, from.shape()), from);
+  derive(*plan_, values(), values_.data<float>() + plan_->count);
 }
 
 void AdapterVersion::require_finite() const {
-  const int64_t found = first_not_finite(values(), plan().count);
-  if (found == plan().count) return;
-  // The parameters lie in order: the last that begins at the number or before it.
-  const auto after = std::upper_bound(plan().parameters.begin(), plan().parameters.end(), found,
-                                      [](int64_t at, const AdapterPlan::Parameter& one) { return at < one.offset; });
-  const AdapterPlan::Parameter& own = *std::prev(after);
-  throw Error("ERR_NOT_FINITE", concat("Expected a finite number for ", own.name, "[", found - own.offset,
-                                       "] but received ", text_of_not_finite(values()[found])));
+  const int64_t found = first_not_finite(values(), plan().total());
+  if (found == plan().total()) return;
+  // They lie in order: the last that begins at the number or before it.
+  auto index = static_cast<int32_t>(plan().parameters.size() + plan().derived.size()) - 1;
+  while (plan().offset(index) > found) --index;
+  throw Error("ERR_NOT_FINITE",
+              concat("Expected a finite number for ", plan().name(index), "[", found - plan().offset(index),
+                     "] but received ", text_of_not_finite(values()[found])));
 }
 
 std::shared_ptr<const AdapterVersion> AdapterVersion::of(const Adapter& adapter) {

@@ -11,7 +11,7 @@ namespace rubricate {
 
 class AdapterVersion {
  public:
-  // Copies the adapter's present values. Call it where no update runs: on the model's thread between two ops, or while
+  // Copies the adapter's present values, and makes the derived ones. Call it where no update runs: on the model's thread between two ops, or while
   // nothing trains the adapter. Throws ERR_OUT_OF_MEMORY.
   static std::shared_ptr<const AdapterVersion> of(const Adapter& adapter);
   AdapterVersion(const AdapterVersion&) = delete;
@@ -19,11 +19,12 @@ class AdapterVersion {
 
   int64_t id() const { return id_; }  // unique in this process, never reused; from 1 on
   const AdapterPlan& plan() const { return *plan_; }
-  const float* values() const { return values_.data<float>(); }  // [plan().count], in host memory
-  const Tensor& tensor() const { return values_; }               // the same, in one row
+  // The parameters and then the derived values, [plan().total()], in host memory.
+  const float* values() const { return values_.data<float>(); }
+  const Tensor& tensor() const { return values_; }  // the same, in one row
   int64_t bytes() const { return values_.bytes(); }
   bool has_norm() const { return has_norm_; }
-  // Throws ERR_NOT_FINITE, which names the first number that is infinite or NaN: its vector, and its place there.
+  // Throws ERR_NOT_FINITE, which names the first number that is infinite or NaN: its parameter or derived value, and its place there.
   void require_finite() const;
 
  private:

@@ -116,9 +116,9 @@ void apply_to_columns(const Tensor& matrix, const SlotSteps& steps, const std::a
 
 }  // namespace
 
-SiteMerge::SiteMerge(const Architecture& architecture, std::shared_ptr<const Adapter> adapter, int64_t layer, Site site)
-    : adapter_(std::move(adapter)),
-      site_(site_of(*adapter_->plan(), layer, site)),
+SiteMerge::SiteMerge(const Architecture& architecture, std::shared_ptr<const AdapterVersion> version, int64_t layer, Site site)
+    : version_(std::move(version)),
+      site_(site_of(version_->plan(), layer, site)),
       inputs_(site_inputs(architecture, site)) {
   require_linear(site_);
   input_ = placed(site_.input);
@@ -127,13 +127,16 @@ SiteMerge::SiteMerge(const Architecture& architecture, std::shared_ptr<const Ada
 }
 
 const float* SiteMerge::values(int32_t index) const {
-  return index < 0 ? nullptr : adapter_->var(index).value().data<float>();
+  return index < 0 ? nullptr : version_->values() + version_->plan().offset(index);
 }
 
 SlotSteps SiteMerge::placed(const PlanSteps& steps) const {
   if (steps.empty()) return {};
-  const auto frozen = [&](int32_t index) { return Var(adapter_->var(index).value()); };
-  const auto constant = [&](int32_t index) { return adapter_->plan()->constants.tensor(index); };
+  const AdapterPlan& plan = version_->plan();
+  const auto frozen = [&](int32_t index) {
+    return Var(version_->tensor().part(plan.offset(index), plan.shape(index)));
+  };
+  const auto constant = [&](int32_t index) { return plan.constants.tensor(index); };
   return {{nullptr, placed_steps(steps, frozen, constant)}};
 }
 
@@ -141,7 +144,7 @@ void SiteMerge::change_row(float* row, int64_t inputs, int64_t output) const {
   if (const float* const scale = values(site_.input_scale))
     for (int64_t k = 0; k < inputs; ++k) row[k] *= scale[k];
   if (!site_.has_low_rank()) return;
-  const int64_t rank = adapter_->plan()->rank(site_);
+  const int64_t rank = version_->plan().rank(site_);
   const float *const a = values(site_.a), *const b = values(site_.b);
   for (int64_t r = 0; r < rank; ++r) {
     const float times = site_.factor * b[output * rank + r];

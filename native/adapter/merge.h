@@ -16,17 +16,17 @@
 #include <memory>
 #include <string>
 
-#include "adapter/adapter.h"
+#include "adapter/adapter_version.h"
 #include "adapter/plan.h"
 #include "tensor/tensor.h"
 
 namespace rubricate {
 
-// A site of an adapter, to be merged.
+// A site of an adapter's version, to be merged.
 class SiteMerge {
  public:
   // Errors: ERR_ARGUMENT (no such site); ERR_MERGE (a layer norm, or a step that is not linear).
-  SiteMerge(const Architecture& architecture, std::shared_ptr<const Adapter> adapter, int64_t layer, Site site);
+  SiteMerge(const Architecture& architecture, std::shared_ptr<const AdapterVersion> version, int64_t layer, Site site);
 
   // The canonical name of W.
   std::string weight_name() const { return site_name(site_.layer, site_.site) + ".weight"; }
@@ -38,7 +38,7 @@ class SiteMerge {
             const std::atomic<bool>& cancelled) const;
 
  private:
-  // The values of a parameter; null for -1.
+  // A parameter or a derived value; null for -1.
   const float* values(int32_t index) const;
   // The steps as those of slot 1, frozen.
   SlotSteps placed(const PlanSteps& steps) const;
@@ -47,7 +47,7 @@ class SiteMerge {
   void scale_row(float* row, int64_t inputs, int64_t output) const;
   void weight_with_steps(const Tensor& to, const Tensor& from, const std::atomic<bool>& cancelled) const;
 
-  std::shared_ptr<const Adapter> adapter_;
+  std::shared_ptr<const AdapterVersion> version_;
   const AdapterPlan::SitePlan& site_;
   const int64_t inputs_;
   SlotSteps input_, branch_, output_;

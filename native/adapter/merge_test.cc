@@ -37,7 +37,7 @@ std::shared_ptr<Adapter> adapter_of(const std::function<void(StepsPlan&, Adapter
   return adapter;
 }
 
-SiteMerge merge_of(const std::shared_ptr<Adapter>& adapter) { return {architecture(), adapter, 1, kSite}; }
+SiteMerge merge_of(const std::shared_ptr<Adapter>& adapter) { return {architecture(), AdapterVersion::of(*adapter), 1, kSite}; }
 
 Tensor random_matrix(const Shape& shape, uint64_t seed, DType dtype = DType::f32) {
   return random_tensor(test_arena(), shape, dtype, seed);
@@ -187,7 +187,7 @@ TEST_CASE("a norm's merged weight is the adapter's own") {
   const auto adapter = std::make_shared<Adapter>(architecture(), std::move(made.plan));
   randomize(*adapter, 3);
   const Tensor to = Tensor::zeros(test_arena(), {outputs()}, DType::f32), from = random_matrix({outputs()}, 2);
-  SiteMerge(architecture(), adapter, 1, Site::post_norm).weight(to, from, kNotCancelled);
+  SiteMerge(architecture(), AdapterVersion::of(*adapter), 1, Site::post_norm).weight(to, from, kNotCancelled);
   CHECK(to_doubles(to) == to_doubles(adapter->values()));
 }
 
@@ -206,7 +206,7 @@ TEST_CASE("a merge checks its sizes and steps, and stops when it is cancelled") 
           merge_of(adapter).bias(
               vector, &w, [&] { return w; }, kNotCancelled);
         }) == "ERR_SHAPE");
-  CHECK(code([&] { SiteMerge(architecture(), adapter, 0, kSite); }) == "ERR_ARGUMENT");
+  CHECK(code([&] { SiteMerge(architecture(), AdapterVersion::of(*adapter), 0, kSite); }) == "ERR_ARGUMENT");
   CHECK(code([&] { merge_of(adapter_of(bottleneck_site)); }) == "ERR_MERGE");
   CHECK(code([&] {
           merge_of(adapter_of([](StepsPlan& plan, AdapterPlan::SitePlan& at) {

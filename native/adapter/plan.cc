@@ -73,7 +73,7 @@ AdapterPlan AdapterPlan::parse(const std::string& json, std::vector<float> const
   constexpr JsonLimits kLimits{64 << 20, 1 << 20};
   const Json document = Json::parse(json, "plan", kLimits);
   const JsonAt at(document, "plan", "ERR_ARGUMENT");
-  at.expect_only({"parameters", "sites", "constants"});
+  at.expect_only({"parameters", "sites", "constants", "derived"});
   AdapterPlan plan;
   plan.constants = PlanConstants::parse(at, std::move(constants));
   const JsonAt parameters = at["parameters"], sites = at["sites"];
@@ -84,14 +84,20 @@ AdapterPlan AdapterPlan::parse(const std::string& json, std::vector<float> const
     plan.parameters.push_back(std::move(parameter));
   }
   if (plan.parameters.empty()) parameters.reject("at least one parameter");
-  PlanIndices indices(plan.parameters.size());
+  PlanIndices indices(plan.parameters.size(), at.has("derived") ? static_cast<size_t>(at["derived"].size()) : 0);
+  for (int64_t i = 0; at.has("derived") && i < at["derived"].size(); ++i) {
+    PlanDerived derived = parse_derived(at["derived"].at(i), plan, indices);
+    derived.offset = plan.derived_count;
+    plan.derived_count += element_count(derived.shape);
+    plan.derived.push_back(std::move(derived));
+  }
   std::set<std::pair<int64_t, Site>> places;
   for (int64_t i = 0; i < sites.size(); ++i) {
     plan.sites.push_back(parse_site(sites.at(i), indices, plan.constants));
     if (!places.emplace(plan.sites.back().layer, plan.sites.back().site).second)
       sites.at(i).reject("each site of a layer once");
   }
-  if (!indices.all()) parameters.reject("parameters that all have a place");
+  if (!indices.all()) parameters.reject("parameters and derived values that all have a place");
   return plan;
 }
 
@@ -106,9 +112,8 @@ void AdapterPlan::require_fits(const Architecture& architecture) const {
             site_name(plan.layer, plan.site), " but the model's norms have none");
     const auto expect = [&](int32_t index, const Shape& shape) {
       if (index < 0) return;
-      const Parameter& own = parameters[static_cast<size_t>(index)];
-      require(own.shape == shape, "ERR_SHAPE", "Expected shape ", shape_text(shape), " for ", own.name,
-              " but received ", shape_text(own.shape));
+      require(this->shape(index) == shape, "ERR_SHAPE", "Expected shape ", shape_text(shape), " for ", name(index),
+              " but received ", shape_text(this->shape(index)));
     };
     expect(plan.input_scale, {inputs});
     for (const int32_t vector :
@@ -119,14 +124,28 @@ void AdapterPlan::require_fits(const Architecture& architecture) const {
       expect(plan.b, {outputs, rank(plan)});
     }
     const auto shape_of = [&](const PlanStep& step, int32_t index) -> const Shape& {
-      return step.constant ? constants.list[static_cast<size_t>(index)].shape
-                           : parameters[static_cast<size_t>(index)].shape;
+      return step.constant ? constants.list[static_cast<size_t>(index)].shape : this->shape(index);
     };
     const std::string where = site_name(plan.layer, plan.site);
     require_widths(plan.input, inputs, inputs, architecture.hidden, where + ".input", shape_of);
     require_widths(plan.branch, inputs, outputs, architecture.hidden, where + ".branch", shape_of);
     require_widths(plan.output, outputs, outputs, architecture.hidden, where + ".output", shape_of);
   }
+}
+
+const std::string& AdapterPlan::name(int32_t index) const {
+  const auto at = static_cast<size_t>(index);
+  return at < parameters.size() ? parameters[at].name : derived[at - parameters.size()].name;
+}
+
+const Shape& AdapterPlan::shape(int32_t index) const {
+  const auto at = static_cast<size_t>(index);
+  return at < parameters.size() ? parameters[at].shape : derived[at - parameters.size()].shape;
+}
+
+int64_t AdapterPlan::offset(int32_t index) const {
+  const auto at = static_cast<size_t>(index);
+  return at < parameters.size() ? parameters[at].offset : count + derived[at - parameters.size()].offset;
 }
 
 bool AdapterPlan::has_norm() const {

@@ -7,14 +7,15 @@
 //                { "layer": 1, "site": "down_proj", "input_scale": 4 },
 //                { "layer": 1, "site": "v_proj", "branch": [ { "op": "linear", "weight": 5 }, { "op": "linear", "weight": 6 } ] },
 //                { "layer": 0, "site": "input_layernorm", "own": { "weight": 7, "bias": 8 } }, ... ],
-//     "constants": [ { "name": "vera_A", "shape": [8, 24] }, ... ] }
+//     "constants": [ { "name": "vera_A", "shape": [8, 24] }, ... ],
+//     "derived": [ { "name": "...", "kind": "einsum", ... }, ... ] }
 //
 // `input`, `branch` and `output` are lists of steps (plan_steps.h, ops/steps/steps.h). Constants are frozen matrices for them, which
-// the method gives with the plan; they are neither stored nor counted.
+// the method gives with the plan; they are neither stored nor counted. Derived values (plan_derived.h) are made of parameters.
 //
 // Numbers after "input_scale", "scale", "bias", "norm" ("weight", "bias"), "low_rank" ("a", "b") and "own" ("weight", "bias") are
-// indices of parameters. Each parameter has one place, but steps may share one; each site is named once. A norm of the model has "own"
-// alone, and no other site has it.
+// indices of parameters, or { "derived": INDEX }. Each parameter and derived value has one place, but steps and derived values may share
+// one; each site is named once. A norm of the model has "own" alone, and no other site has it.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +23,7 @@
 #include <string>
 #include <vector>
 
+#include "adapter/plan_derived.h"
 #include "adapter/plan_steps.h"
 #include "architecture/architecture.h"
 #include "architecture/site.h"
@@ -40,7 +42,7 @@ struct AdapterPlan {
     bool decays = true;  // whether weight decay applies
     bool operator==(const Parameter&) const = default;
   };
-  // Indices of parameters; -1: none. In this order: x' = input(input_scale * x); y = W x' + b; y += factor * B (A x);
+  // Indices of parameters, then of derived values; -1: none. In this order: x' = input(input_scale * x); y = W x' + b; y += factor * B (A x);
   // y += branch(x); y = output(y); y = scale * y + bias; y = norm(y). At a norm of the model: y = norm of x with the
   // adapter's own weight and bias.
   struct SitePlan {
@@ -65,6 +67,8 @@ struct AdapterPlan {
   std::vector<SitePlan> sites;
   int64_t count = 0;  // elements of all parameters
   PlanConstants constants{};
+  std::vector<PlanDerived> derived{};
+  int64_t derived_count = 0;  // elements of all derived values
 
   // constants: the elements of all constants, in their order. Errors: ERR_JSON; ERR_ARGUMENT naming the path in the
   // document; ERR_NOT_FINITE (a constant).
@@ -74,8 +78,12 @@ struct AdapterPlan {
   // Whether any site has a layer norm after its edit. Such adapters share a batch only with those of the same plan: their sites round
   // once more than others, so another sequence beside them would lose its bits.
   bool has_norm() const;
-  int64_t rank(const SitePlan& site) const { return parameters[static_cast<size_t>(site.a)].shape[0]; }
-  int64_t offset(int32_t index) const { return parameters[static_cast<size_t>(index)].offset; }
+  int64_t rank(const SitePlan& site) const { return shape(site.a)[0]; }
+  // Of a parameter, or of a derived value, whose indices follow those of the parameters.
+  const std::string& name(int32_t index) const;
+  const Shape& shape(int32_t index) const;
+  int64_t offset(int32_t index) const;  // elements from the beginning of the values, which the derived ones follow
+  int64_t total() const { return count + derived_count; }
   bool operator==(const AdapterPlan&) const = default;
 };
 

@@ -108,8 +108,16 @@ bool PlanConstants::operator==(const PlanConstants& other) const {
 }
 
 int32_t PlanIndices::shared(const JsonAt& at, bool may_share) {
-  const auto index = static_cast<size_t>(at.integer(0, static_cast<int64_t>(used_.size()) - 1));
-  if (used_[index] || (shared_[index] && !may_share)) at.reject("a parameter that has no other place");
+  size_t index = 0;
+  if (at.json().is(JsonType::object)) {
+    at.expect_only({"derived"});
+    if (used_.size() == parameters_) at["derived"].reject("a plan with derived values");
+    index = parameters_ +
+            static_cast<size_t>(at["derived"].integer(0, static_cast<int64_t>(used_.size() - parameters_) - 1));
+  } else {
+    index = static_cast<size_t>(at.integer(0, static_cast<int64_t>(parameters_) - 1));
+  }
+  if (used_[index] || (shared_[index] && !may_share)) at.reject("a parameter or derived value that has no other place");
   if (may_share) shared_[index] = true;
   return static_cast<int32_t>(index);
 }

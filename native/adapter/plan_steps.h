@@ -3,6 +3,8 @@
 //   { "op": "linear", "weight": 3 }, { "op": "linear", "constant": 0 }, { "op": "block_linear", "weight": 4 },
 //   { "op": "scale", "by": 2 }, { "op": "affine", "scale": 5, "bias": 6 }, { "op": "residual" },
 //   { "op": "activation", "kind": "gelu" }, { "op": "mix_initial", "by": 0.1 }
+//
+// In place of a parameter's index there may be { "derived": INDEX } (plan_derived.h).
 #pragma once
 
 #include <cstdint>
@@ -19,7 +21,7 @@ namespace rubricate {
 
 struct PlanStep {
   StepKind kind = StepKind::residual;
-  int32_t weight = -1;            // of the linear ones: a parameter, or
+  int32_t weight = -1;            // of the linear ones: a parameter or a derived value, or
   bool constant = false;          // a constant
   int32_t scale = -1, bias = -1;  // of affine
   float by = 1.0f;                // of scale and mix_initial
@@ -48,10 +50,11 @@ struct PlanConstants {
   bool operator==(const PlanConstants& other) const;
 };
 
-// Reads indices of parameters, each of which may occur once, but in steps more often.
+// Reads indices of parameters, and those of derived values, which follow them. Each may occur once, but in steps and derived values
+// more often.
 class PlanIndices {
  public:
-  explicit PlanIndices(size_t parameters) : used_(parameters, false) {}
+  PlanIndices(size_t parameters, size_t derived) : parameters_(parameters), used_(parameters + derived, false) {}
   int32_t read(const JsonAt& at) {
     const int32_t index = shared(at, false);
     used_[static_cast<size_t>(index)] = true;
@@ -62,6 +65,7 @@ class PlanIndices {
   bool all() const;
 
  private:
+  size_t parameters_;
   std::vector<bool> used_, shared_ = std::vector<bool>(used_.size(), false);
 };
 

@@ -130,6 +130,8 @@ TEST_CASE("a plan that does not fit is refused with its place") {
        "ERR_SHAPE", "n * in = 24"},
       {R"({"parameters":[],"sites":[],"constants":[{"name":"c","shape":[2,2]}]})", "ERR_ARGUMENT",
        "Expected 4 numbers for the plan's constants"},
+      {kVectors + R"([{"layer":0,"site":"q_proj","bias":{"derived":0}}]})", "ERR_ARGUMENT",
+       "a plan with derived values"},
   };
   for (const auto& [json, code, part] : cases) {
     CAPTURE(json);
@@ -137,6 +139,95 @@ TEST_CASE("a plan that does not fit is refused with its place") {
     CHECK(thrown_code == code);
     CHECK_MESSAGE(contains(message, part), message);
   }
+}
+
+TEST_CASE("derived values that do not fit are refused with their place") {
+  const std::string unit = R"({"name":"u","kind":"unit","of":0,"shape":[2,12]})";
+  const auto einsum = [](const std::string& operands, const std::string& rest) {
+    return R"({"name":"e","kind":"einsum","operands":[)" + operands + "]," + rest + "}";
+  };
+  const std::string whole = R"({"of":0,"axes":"ab"})", shape = R"("axes":"ab","shape":[2,12])";
+  const struct {
+    std::string derived, part;
+  } cases[] = {
+      {R"({"name":"u","kind":"sum","of":0,"shape":[2,12]})", "derived[0].kind"},
+      {R"({"name":"u","kind":"unit","of":0,"shape":[2,12],"axes":"ab"})", "axes"},
+      {R"({"name":"u","kind":"unit","of":1,"shape":[2,12]})", "derived[0].of"},
+      {R"({"name":"u","kind":"unit","of":{"derived":0},"shape":[2,12]})", "an earlier derived value"},
+      {R"({"name":"u","kind":"unit","of":{"derived":9},"shape":[2,12]})", "derived[0].of.derived"},
+      {R"({"name":"u","kind":"unit","of":{"constant":0},"shape":[2,12]})", "a plan with constants"},
+      {R"({"name":"u","kind":"unit","of":{"row":0},"shape":[2,12]})", "row"},
+      {R"({"name":"u","kind":"unit","of":0,"shape":[12,2]})", "[2, 12], by the shape of `of`"},
+      {R"({"name":"u","kind":"unit","of":0,"shape":[2,12],"transposed":true})", "[2, 12], by the shape of `of`"},
+      {R"({"name":"u","kind":"unit","of":0,"shape":[24],"transposed":true})", "two axes or more"},
+      {R"({"name":"u","kind":"unit","of":0,"shape":[2,12],"factors":[1]})", "a factor for each row"},
+      {R"({"name":"u","kind":"unit","of":0,"shape":[2,12],"factors":[1,1e99]})", "derived[0].factors[1]"},
+      {R"({"name":"u","kind":"activation","of":0,"shape":[2,12],"activation":"elu"})", "gelu, gelu_tanh"},
+      {R"({"name":"u","kind":"activation","of":0,"shape":[24],"activation":"relu"})", "[2, 12], by the shape"},
+      {R"({"name":"u","kind":"unit","of":0,"shape":[16777216,16777216]})", "at most 67108864 elements"},
+      {einsum("", shape), "1 to 16 operands"},
+      {einsum(R"({"of":0,"axes":"a"})", shape), "2 letters, one for each axis of shape [2, 12]"},
+      {einsum(R"({"of":0,"axes":"aa"})", shape), "letters a to z, each once"},
+      {einsum(R"({"of":0,"axes":"aB"})", shape), "letters a to z, each once"},
+      {einsum(whole + R"(,{"of":0,"axes":"ba"})", shape), "one size each, 12 for b"},
+      {einsum(R"({"of":0,"axes":"a","row":2})", shape), "derived[0].operands[0].row"},
+      {einsum(whole, R"("axes":"ac","shape":[2,12])"), "letters of the operands, not c"},
+      {einsum(whole, R"("axes":"ab","shape":[2,11])"), "24 elements, as the axes have"},
+      {einsum(
+           whole +
+               R"(,{"of":0,"axes":"cd"},{"of":0,"axes":"ef"},{"of":0,"axes":"gh"},{"of":0,"axes":"ij"},{"of":0,"axes":"kl"})",
+           R"("axes":"","shape":[1])"),
+       ""},
+      {einsum(
+           R"({"of":0,"axes":"ab"},{"of":0,"axes":"cd"},{"of":0,"axes":"ef"},{"of":0,"axes":"gh"},{"of":0,"axes":"ij"},{"of":0,"axes":"kl"},{"of":0,"axes":"bdfhjl"})",
+           R"("axes":"a","shape":[2])"),
+       "2 letters"},
+  };
+  const auto plan = [](const std::string& derived, const std::string& bias) {
+    return R"({"parameters":[{"name":"p","shape":[2,12],"start":0}],"derived":[)" + derived +
+           R"(],"sites":[{"layer":0,"site":"k_proj","branch":[{"op":"linear","weight":{"derived":0}}])" + bias + "}]}";
+  };
+  for (const auto& [derived, part] : cases) {
+    CAPTURE(derived);
+    const auto [code, message] = refusal(plan(derived, ""));
+    CHECK(code == (part.empty() ? "ERR_SHAPE" : "ERR_ARGUMENT"));
+    CHECK_MESSAGE(contains(message, part), message);
+  }
+  const auto [code, message] = refusal(plan(unit + "," + unit, R"(,"bias":{"derived":1})"));
+  CHECK(code == "ERR_SHAPE");
+  CHECK_MESSAGE(contains(message, "[12] for u but received [2, 12]"), message);
+  CHECK(contains(refusal(plan(unit + "," + unit, "")).second, "that all have a place"));
+  CHECK(contains(refusal(plan(unit, R"(,"bias":{"derived":0})")).second, "no other place"));
+}
+
+TEST_CASE("products of derived values are bounded") {
+  const auto refused = [](int64_t size) {
+    return refusal(concat(R"({"parameters":[{"name":"p","shape":[8192,)", size, R"(],"start":0}],
+        "derived":[{"name":"e","kind":"einsum","operands":[{"of":0,"axes":"ab"},{"of":0,"axes":"ac"}],"axes":"bc","shape":[)",
+                          size, ",", size, R"(]}],
+        "sites":[{"layer":0,"site":"k_proj","branch":[{"op":"linear","weight":{"derived":0}}]}]})"))
+        .second;
+  };
+  CHECK(contains(refused(91), "at most 67108864 multiplications"));
+  CHECK(!contains(refused(90), "multiplications"));
+}
+
+TEST_CASE("a plan with derived values is read as it is written") {
+  const AdapterPlan plan = AdapterPlan::parse(
+      R"({"parameters":[{"name":"p","shape":[2,1,12],"start":0}],
+          "derived":[{"name":"u","kind":"unit","of":0,"shape":[2,1,12]},
+                     {"name":"f","kind":"unit","of":0,"factors":[-2],"transposed":true,"shape":[2,12,1]}],
+          "sites":[{"layer":0,"site":"q_proj","input":[{"op":"block_linear","weight":{"derived":0}},
+                    {"op":"block_linear","weight":{"derived":1}},{"op":"residual"}]}]})");
+  plan.require_fits(architecture());
+  CHECK(plan.count == 24);
+  CHECK(plan.total() == 72);
+  CHECK(plan.name(2) == "f");
+  CHECK(plan.shape(2) == Shape{2, 12, 1});
+  CHECK(plan.offset(2) == 48);
+  AdapterPlan other = plan;
+  other.derived[1].factors[0] = -1.0f;
+  CHECK(!(plan == other));
 }
 
 TEST_CASE("steps may share a parameter, and constants belong to a plan's identity") {

@@ -22,7 +22,7 @@ Tensor DeviceVersions::tensor_of(const std::shared_ptr<const AdapterVersion>& ve
     recent_.splice(recent_.begin(), recent_, found->second);
     return recent_.front().values;
   }
-  Tensor values = Tensor::from_host(arena_, {version->plan().count}, DType::f32, version->values());
+  Tensor values = Tensor::from_host(arena_, {version->plan().total()}, DType::f32, version->values());
   recent_.push_front({version->id(), std::move(values)});
   by_id_.emplace(version->id(), recent_.begin());
   bytes_ += recent_.front().values.bytes();
@@ -175,11 +175,7 @@ void ResidentBatch::add_steps(SiteParts& parts, int64_t slot, const AdapterPlan:
     mixes_initial_ = mixes_initial_ || rubricate::mixes_initial(steps);
     into.slots.resize(static_cast<size_t>(slots()) + 1);
     into.slots[static_cast<size_t>(slot)] = placed_steps(
-        steps,
-        [&](int32_t index) {
-          const AdapterPlan::Parameter& own = plan.parameters[static_cast<size_t>(index)];
-          return Var(values.part(own.offset, own.shape));
-        },
+        steps, [&](int32_t index) { return Var(values.part(plan.offset(index), plan.shape(index))); },
         [&](int32_t index) { return copies.constant_of(plan, index); });
   };
   place(parts.input_steps, site.input);

@@ -22,7 +22,7 @@ class DeviceVersions {
   DeviceVersions(std::shared_ptr<Arena> arena, int64_t bytes) : arena_(std::move(arena)), limit_(bytes) {}
   // The version's values where the model computes. Stays valid until trim().
   const float* of(const std::shared_ptr<const AdapterVersion>& version) { return tensor_of(version).data<float>(); }
-  // The same as a tensor, [count], which keeps its memory.
+  // The same as a tensor, [plan().total()], which keeps its memory.
   Tensor tensor_of(const std::shared_ptr<const AdapterVersion>& version);
   // A constant of a plan where the model computes: copied once, and kept while a version of the plan is used. Not counted.
   Tensor constant_of(const AdapterPlan& plan, int32_t index);

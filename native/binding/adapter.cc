@@ -11,7 +11,8 @@ Napi::Function AdapterHandle::define(Napi::Env env) {
       env, "NativeAdapter",
       {getter_of<&AdapterHandle::names>("names"), getter_of<&AdapterHandle::shapes>("shapes"),
        method_of<&AdapterHandle::values>("values"), method_of<&AdapterHandle::gradients>("gradients"),
-       method_of<&AdapterHandle::set_values>("setValues"), method_of<&AdapterHandle::dispose>("dispose")});
+       method_of<&AdapterHandle::set_values>("setValues"),
+       method_of<&AdapterHandle::dispose>("dispose")});
 }
 
 AdapterHandle::AdapterHandle(const Napi::CallbackInfo& info) : Handle(info) {

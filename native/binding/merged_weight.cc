@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "base/limits.h"
-#include "binding/adapter.h"
+#include "binding/version.h"
 #include "binding/weights.h"
 #include "tensor/conversion.h"
 #include "tensor/transpose.h"
@@ -13,11 +13,11 @@ namespace rubricate::binding {
 namespace {
 
 SiteMerge merge_argument(const Napi::Object& change, const Architecture& architecture) {
-  const auto adapter = AdapterHandle::argument(change.Get("adapter"), "adapter");
+  const auto version = VersionHandle::argument(change.Get("version"), "version");
   const auto site = value_of(kSiteNames, string_argument(change.Get("site"), "site"));
   require(site.has_value(), "ERR_ARGUMENT", "Expected a site but received another name");
   const int64_t layer = integer_argument(change.Get("layer"), "layer", 0, limits::kMaxLayers);
-  return {architecture, adapter->adapter, layer, *site};
+  return {architecture, version->version, layer, *site};
 }
 
 // The merged values of one part.

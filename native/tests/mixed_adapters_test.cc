@@ -3,6 +3,7 @@
 #include "doctest/doctest.h"
 #include "model/logits.h"
 #include "tests/decoding.h"
+#include "tests/derived_plan.h"
 #include "tests/ia3_plan.h"
 #include "tests/lora_plan.h"
 #include "tests/norms_plan.h"
@@ -25,7 +26,7 @@ std::vector<std::pair<TinyConfig, DType>> cases() {
 }
 
 // RED, LoRA, LoRA of another rank at other sites, RED at one site, (IA)3, scales of all sites' inputs, own norms, own biases,
-// and steps of outputs, branches and inputs. The two of LoRA are neighbours in a batch.
+// steps of outputs, branches and inputs, and derived values, twice by one plan. The two of LoRA are neighbours in a batch.
 std::vector<std::shared_ptr<Adapter>> some_adapters(const Model& model) {
   return {random_adapter(model, RedVariant::all, 11),
           random_lora(model, 3, 12, all_sites(model.architecture())),
@@ -38,7 +39,9 @@ std::vector<std::shared_ptr<Adapter>> some_adapters(const Model& model) {
           random_steps(model, 19, bottleneck_site),
           random_steps(model, 20, branch_site),
           random_steps(model, 21, input_site),
-          random_steps(model, 22, mixing_site)};
+          random_steps(model, 22, mixing_site),
+          random_derived(model, 23),
+          random_derived(model, 24)};
 }
 
 std::vector<std::vector<int32_t>> sequences_of(size_t adapter) {

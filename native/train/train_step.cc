@@ -164,7 +164,7 @@ class Step {
 
   // Checks everything that can fail before the first update: an update that began is finished for all.
   void finish() {
-    edits_.fetch_gradients();
+    edits_.finish_gradients();
     if (control_.observer) control_.observer("update", false);
     std::vector<std::vector<Tensor>> gradients;
     for (size_t i = 0; i < tenants_.size(); ++i)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes test/parity/fixtures/methods: adapters of methods on the fixtures gqa and gpt2, and what PyTorch computes with them in
+"""Makes test/parity/fixtures/methods: adapters of methods on the fixtures gqa, mha and gpt2, and what PyTorch computes with them in
 float64, from the formulas alone. README.md says more.
 
   python test/parity/make_method_fixtures.py [--out FOLDER]
@@ -8,6 +8,7 @@ Needs torch, transformers, safetensors. The result depends on the seeds below al
 """
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -71,35 +72,210 @@ def vera():
     return shapes, apply
 
 
-def gift():
-    """y = W (x + (x Q) P); down is Q^T, up is P^T."""
+def sites(method, *kinds):
+    """The method at these sites of all layers, with parameters of its own at each."""
+    shapes, apply = method
 
-    def shapes(inputs, outputs):
-        return {"gift_down": (RANK, inputs), "gift_up": (inputs, RANK)}
+    def build(model, take):
+        for site in reference.site_names(model, kinds):
+            module = reference.module_of(model, site)
+            wanted = shapes(module.in_features, module.out_features).items()
+            own = {name: take(f"{site}.{name}", shape) for name, shape in wanted}
+            module.register_forward_hook(lambda _, args, y, own=own: apply(args[0], y, own))
 
-    return shapes, None, lambda x, p: x + x @ p["gift_down"].T @ p["gift_up"].T
+    return build
+
+
+def reflected(x, vectors, factors):
+    """x plus, block by block, factor * v (v . x) / |v|^2 for each vector of the block; vectors [blocks, n, width / blocks]."""
+    unit = vectors / vectors.norm(dim=-1, keepdim=True)
+    parts = x.unflatten(-1, (vectors.shape[0], vectors.shape[2]))
+    along = torch.einsum("...bw,bvw->...bv", parts, unit) * torch.tensor(factors, dtype=x.dtype)
+    return x + torch.einsum("...bv,bvw->...bw", along, unit).flatten(-2)
+
+
+def ether(kinds, blocks, plus):
+    """ETHER, or ETHER+ at input and output; with the bias, as the output of the layer."""
+
+    def build(model, take):
+        for site in reference.site_names(model, kinds):
+            module = reference.module_of(model, site)
+            vectors = {}
+            if plus:
+                vectors["input"] = take(f"{site}.ether_input", (blocks, 2, module.in_features // blocks))
+                vectors["output"] = take(f"{site}.ether_output", (blocks, 2, module.out_features // blocks))
+            else:
+                vectors["input"] = take(f"{site}.ether_u", (blocks, 1, module.in_features // blocks))
+            factors = [-1.0, 1.0] if plus else [-2.0]
+            module.register_forward_pre_hook(
+                lambda _, args, v=vectors: (reflected(args[0], v["input"], factors),)
+            )
+            if plus:
+                module.register_forward_hook(lambda _, args, y, v=vectors: reflected(y, v["output"], factors))
+
+    return build
+
+
+def lorta(rank):
+    def build(model, take):
+        config = model.config
+        heads, layers, hidden = config.num_attention_heads, config.num_hidden_layers, config.hidden_size
+        a, b = take("lorta_A", (rank, hidden), 2.0), take("lorta_B", (rank, hidden // heads), 2.0)
+        of_heads, of_matrices = take("lorta_C_heads", (heads, rank), 2.0), take("lorta_C_matrices", (4, rank), 2.0)
+        of_layers = take("lorta_C_layers", (layers, rank), 2.0)
+
+        def change(x, layer, matrix):
+            factors = of_heads * of_matrices[matrix] * of_layers[layer]  # [heads, rank]
+            update = torch.cat([a.T @ torch.diag(c) @ b for c in factors], 1)
+            return ALPHA / rank * x @ update
+
+        for at, site in enumerate(reference.site_names(model, ("q", "k", "v", "attention"))):
+            place = divmod(at, 4)
+            reference.module_of(model, site).register_forward_hook(
+                lambda _, args, y, place=place: y + change(args[0], *place)
+            )
+
+    return build
+
+
+def train_sizes(count):
+    """lib/adapter/tensor_train.ts, for widths that the published table lacks."""
+    sizes = [1] * min(8, max(2, math.floor(math.log2(count) / 3 + 0.5)))
+    primes, rest = [], count
+    for prime in range(2, count + 1):
+        while rest % prime == 0:
+            primes.append(prime)
+            rest //= prime
+    for prime in reversed(primes):
+        sizes[sizes.index(min(sizes))] *= prime
+    return sizes
+
+
+def tensor_train(take, name, rows, cols, rank):
+    """The cores of a matrix [rows, cols], and what makes the matrix of them."""
+    sizes = train_sizes(rows * cols)
+    cores = []
+    for at, size in enumerate(sizes):
+        shape = ([rank] if at else []) + [size] + ([rank] if at + 1 < len(sizes) else [])
+        cores.append(take(f"{name}.core_{at}", tuple(shape), 2.0))
+
+    def matrix():
+        chain = cores[0]
+        for core in cores[1:]:
+            chain = torch.tensordot(chain, core, 1)
+        return chain.reshape(rows, cols)
+
+    return matrix
+
+
+def own_norms(model, take):
+    """The adapter's weight and bias of each norm in place of the model's."""
+    for name, module in model.named_modules():
+        if not name.lower().endswith(("norm", "ln_1", "ln_2", "ln_f")):
+            continue
+        canonical = reference.canonical(name + ".")
+        weight = take(f"{canonical}weight", module.weight.shape)
+        if getattr(module, "bias", None) is None:
+            eps = module.variance_epsilon
+            module.register_forward_hook(
+                lambda _, args, y, w=weight, eps=eps: w
+                * (args[0] * torch.rsqrt(args[0].pow(2).mean(-1, keepdim=True) + eps))
+            )
+        else:
+            bias = take(f"{canonical}bias", module.bias.shape)
+            module.register_forward_hook(
+                lambda own, args, y, w=weight, b=bias: F.layer_norm(args[0], own.normalized_shape, w, b, own.eps)
+            )
+
+
+def loretta_rep(rank, tensor_rank):
+    def build(model, take):
+        for site in reference.site_names(model, ("q", "v")):
+            module = reference.module_of(model, site)
+            a = tensor_train(take, f"{site}.loretta_A", module.in_features, rank, tensor_rank)
+            b = tensor_train(take, f"{site}.loretta_B", rank, module.out_features, tensor_rank)
+            module.register_forward_hook(lambda _, args, y, a=a, b=b: y + ALPHA / rank * args[0] @ a() @ b())
+        own_norms(model, take)
+
+    return build
+
+
+def loretta_adp(size, tensor_rank):
+    def build(model, take):
+        for site in reference.site_names(model, ("attention", "ffn")):
+            module = reference.module_of(model, site)
+            width = module.out_features
+            down = tensor_train(take, f"{site}.loretta_down", width, size, tensor_rank)
+            down_bias = take(f"{site}.loretta_down.bias", (size,))
+            up = tensor_train(take, f"{site}.loretta_up", size, width, tensor_rank)
+            up_bias = take(f"{site}.loretta_up.bias", (width,))
+            parts = (down, down_bias, up, up_bias)
+            module.register_forward_hook(
+                lambda _, args, y, p=parts: y + torch.tanh(y @ p[0]() + p[1]) @ p[2]() + p[3]
+            )
+        own_norms(model, take)
+
+    return build
+
+
+def hiwi(rank):
+    def build(model, take):
+        for site in reference.site_names(model, ("up", "ffn")):
+            module = reference.module_of(model, site)
+            down = take(f"{site}.hiwi_down", (rank, module.out_features), 4.0)
+            up = take(f"{site}.hiwi_up", (module.out_features, rank), 4.0)
+            module.register_forward_hook(
+                lambda own, args, y, down=down, up=up: y + torch.relu(own.bias @ down.T) @ up.T
+            )
+
+    return build
+
+
+BASES = ("gqa", "gpt2")
+def gift(*kinds):
+    """y = W (x + (x Q) P), with one Q and one P for each site of all layers."""
+
+    def build(model, take):
+        pairs = {}
+        for site in reference.site_names(model, kinds):
+            module, owner = reference.module_of(model, site), site.rsplit(".", 1)[1]
+            if owner not in pairs:
+                width = module.in_features
+                pairs[owner] = take(f"{owner}.gift_Q", (width, RANK)), take(f"{owner}.gift_P", (RANK, width))
+            module.register_forward_pre_hook(
+                lambda _, args, pair=pairs[owner]: (args[0] + args[0] @ pair[0] @ pair[1],)
+            )
+
+    return build
 
 
 LAMBDA = 0.25  # exact in float32
-INITIAL = [None]  # the embedding's output in the present forward
 
 
-def keep_initial(model):
-    """Keeps what the first block is given: the embedding's output."""
-    blocks = model.transformer.h if hasattr(model, "transformer") else model.model.layers
+def sibo(method, *kinds):
+    """`method` of (x, y, parameters, h) at these sites, h being what the first block is given: the embedding's output."""
+    shapes, apply = method
 
-    def keep(_, args, kwargs):
-        INITIAL[0] = args[0] if args else kwargs["hidden_states"]
+    def build(model, take):
+        kept = []
+        blocks = model.transformer.h if hasattr(model, "transformer") else model.model.layers
 
-    blocks[0].register_forward_pre_hook(keep, with_kwargs=True)
+        def keep(_, args, kwargs):
+            kept[:] = [args[0] if args else kwargs["hidden_states"]]
+
+        blocks[0].register_forward_pre_hook(keep, with_kwargs=True)
+        mixed = shapes, lambda x, y, p: apply(x, y, p, kept[0])
+        sites(mixed, *kinds)(model, take)
+
+    return build
 
 
 def sibo_lora():
     def shapes(inputs, outputs):
         return {"sibo_A": (RANK, inputs), "sibo_B": (outputs, RANK)}
 
-    def apply(x, y, p):
-        mixed = (1 - LAMBDA) * x + LAMBDA * INITIAL[0]
+    def apply(x, y, p, h):
+        mixed = (1 - LAMBDA) * x + LAMBDA * h
         return y + ALPHA / RANK * (mixed @ p["sibo_A"].T) @ p["sibo_B"].T
 
     return shapes, apply
@@ -108,48 +284,44 @@ def sibo_lora():
 def sibo_bottleneck():
     shapes, _ = bottleneck("relu")
 
-    def apply(x, y, p):
-        mixed = (1 - LAMBDA) * y + LAMBDA * INITIAL[0]
+    def apply(x, y, p, h):
+        mixed = (1 - LAMBDA) * y + LAMBDA * h
         return y + F.relu(mixed @ p["down.weight"].T + p["down.bias"]) @ p["up.weight"].T + p["up.bias"]
 
     return shapes, apply
 
 
-SHARED = {"gift"}  # one set of parameters for each site of all layers
 CASES = {
-    "bottleneck": (bottleneck("gelu"), ("ffn",)),
-    "bottleneck_both": (bottleneck("silu"), ("attention", "ffn")),
-    "bottleneck_gelu_tanh": (bottleneck("gelu_tanh"), ("ffn",)),
-    "melora": (melora(), ("q", "v", "ffn")),
-    "vera": (vera(), ("q", "v")),
-    "bottleneck_relu": (bottleneck("relu"), ("ffn",)),
-    "bottleneck_tanh": (bottleneck("tanh"), ("ffn",)),
-    "gift": (gift(), ("q", "v")),
-    "sibo_lora": (sibo_lora(), ("q", "v", "up")),
-    "sibo_bottleneck": (sibo_bottleneck(), ("attention", "ffn")),
+    "bottleneck": (sites(bottleneck("gelu"), "ffn"), BASES),
+    "bottleneck_both": (sites(bottleneck("silu"), "attention", "ffn"), BASES),
+    "bottleneck_gelu_tanh": (sites(bottleneck("gelu_tanh"), "ffn"), BASES),
+    "melora": (sites(melora(), "q", "v", "ffn"), BASES),
+    "vera": (sites(vera(), "q", "v"), BASES),
+    "bottleneck_relu": (sites(bottleneck("relu"), "ffn"), BASES),
+    "bottleneck_tanh": (sites(bottleneck("tanh"), "ffn"), BASES),
+    "ether": (ether(("q", "v", "ffn"), 4, False), BASES),
+    "ether_plus": (ether(("q", "ffn"), 2, True), BASES),
+    "lorta": (lorta(3), ("mha", "gpt2")),
+    "loretta_rep": (loretta_rep(8, 3), BASES),
+    "loretta_adp": (loretta_adp(8, 2), BASES),
+    "hiwi": (hiwi(3), ("gpt2",)),
+    "gift": (gift("q", "v"), BASES),
+    "sibo_lora": (sibo(sibo_lora(), "q", "v", "up"), BASES),
+    "sibo_bottleneck": (sibo(sibo_bottleneck(), "attention", "ffn"), BASES),
 }
 
 
-def adapted(model, method, sites, seed, shared=False):
-    """Applies a method at the sites of all layers; its parameters by name, with random numbers that float32 holds.
-
-    method: shapes of the parameters, what is done to the output, and what is done to the input, or None."""
-    shapes, after, *before = method
+def adapted(model, build, seed):
+    """Applies a method; its parameters by name, with random numbers that float32 holds."""
     generator = torch.Generator().manual_seed(seed)
     parameters = {}
-    for site in reference.site_names(model, sites):
-        module = reference.module_of(model, site)
-        owner = site.rsplit(".", 1)[1] if shared else site
-        names = shapes(module.in_features, module.out_features)
-        for name, shape in names.items():
-            if f"{owner}.{name}" not in parameters:
-                value = ((torch.rand(shape, generator=generator) - 0.5) * 0.8).double().requires_grad_()
-                parameters[f"{owner}.{name}"] = value
-        own = {name: parameters[f"{owner}.{name}"] for name in names}
-        for change in before:
-            module.register_forward_pre_hook(lambda _, args, own=own, change=change: (change(args[0], own),))
-        if after:
-            module.register_forward_hook(lambda _, args, y, own=own: after(args[0], y, own))
+
+    def take(name, shape, width=0.8):
+        numbers = (torch.rand(shape, generator=generator) - 0.5) * width
+        parameters[name] = numbers.double().requires_grad_()
+        return parameters[name]
+
+    build(model, take)
     return parameters
 
 
@@ -157,8 +329,7 @@ def make(base, name, seed, out):
     folder = HERE / "fixtures" / base
     expected = json.loads((folder / "expected.json").read_text())
     model = reference.load_model(folder, dtype=torch.float64)
-    keep_initial(model)
-    parameters = adapted(model, *CASES[name], seed, name in SHARED)
+    parameters = adapted(model, CASES[name][0], seed)
     tensors = {f"value.{n}": p.detach().clone() for n, p in parameters.items()}
     batch = expected["batch"]
     loss, gradients = reference.loss_and_gradients(model, [batch], parameters)
@@ -185,8 +356,8 @@ def main():
     parser.add_argument("--out", type=Path, default=HERE / "fixtures" / "methods")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    for base in ("gqa", "gpt2"):
-        for seed, name in enumerate(CASES, 1):
+    for seed, (name, (_, bases)) in enumerate(CASES.items(), 1):
+        for base in bases:
             make(base, name, seed, options.out)
 
 

@@ -9,8 +9,10 @@ import { LoraAdapter } from "../../lib/adapter/lora_adapter";
 import { defineMethod, type Method, type MethodFunction } from "../../lib/adapter/method";
 import { MethodAdapter } from "../../lib/adapter/method_adapter";
 import { methodFunctionOf, methodKinds, methods } from "../../lib/adapter/methods";
+import { hiwi } from "../../lib/adapter/methods/hiwi";
 import { ia3 } from "../../lib/adapter/methods/ia3";
 import { lora } from "../../lib/adapter/methods/lora";
+import { lorta } from "../../lib/adapter/methods/lorta";
 import { red } from "../../lib/adapter/methods/red";
 import { PlanBuilder } from "../../lib/adapter/plan";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
@@ -135,6 +137,27 @@ describe("a method of one's own", () => {
     });
   });
 
+  test("has vectors of the base as constants, which its folder does not record", async () => {
+    using base = await loadFixture("gpt2", { dtype: "float32" });
+    const dir = join(home, "of-base");
+    const adapter = await createAdapter(base, hiwi({ rank: 2 }), { seed: 1 });
+    await adapter.savePretrained(dir);
+    expect(JSON.parse(readFileSync(join(dir, "adapter_config.json"), "utf8")).constants).toBeNull();
+    expect((await loadAdapter(dir, base, quiet)).vectors()).toEqual(adapter.vectors());
+    const other = defineMethod({
+      kind: "other",
+      options: [],
+      check: () => ({}),
+      plan() {
+        const builder = new PlanBuilder();
+        builder.constantOfBase("layers.0.mlp.none.bias", 24);
+        builder.site({ layer: 0, site: "down_proj", bias: builder.parameter("own", [24], 0) });
+        return builder.plan;
+      },
+    });
+    await expect(createAdapter(base, other)).rejects.toThrow(/layers\.0\.mlp\.none\.bias/);
+  });
+
   test("trains by its own default learning rate, and resumes", async () => {
     const train = expectedOf("gqa").training.batches.flatMap((step) => step.flatMap(examplesOf));
     const trained = async (outputDir: string, stop?: number, resume = false) => {
@@ -245,6 +268,29 @@ test.each<[string, MethodFunction<ShiftOptions>, ShiftOptions, string, RegExp]>(
         "constants of another kind",
         () => ({ ...named("a"), constants: [{ name: "c", shape: [1, 2], values: [1, 2] }] }),
         /a Float32Array of 2 for the constant c/,
+      ],
+      [
+        "constants of the base with values",
+        () => ({ ...named("a"), constants: [{ name: "c", shape: [2], ofBase: true, values: new Float32Array(2) }] }),
+        /a vector without values, since it is the base's, for the constant c/,
+      ],
+      [
+        "a matrix of the base",
+        () => ({ ...named("a"), constants: [{ name: "c", shape: [1, 2], ofBase: true }] }),
+        /a vector without values/,
+      ],
+      [
+        "derived values that are no list",
+        () => ({ ...named("a"), derived: {} }),
+        /lists of parameters and sites for the plan/,
+      ],
+      [
+        "a derived value of a parameter that has a place",
+        () => ({
+          ...named("a"),
+          derived: [{ name: "d", kind: "activation", of: 0, activation: "relu", shape: [48] }],
+        }),
+        /a parameter or derived value that has no other place for .*bias/,
       ],
       [
         "constants of another length",
@@ -392,6 +438,13 @@ describe("a folder", () => {
     await expect(loadAdapter(saved, model, { methods: [{}] as never })).rejects.toThrow(/a list of methods/);
   });
 
+  test("of a base with grouped heads has no tensor of all its projections", async () => {
+    await expect(createAdapter(model, lorta)).rejects.toMatchObject({
+      code: "ERR_ARGUMENT",
+      message: expect.stringMatching(/square and equally wide.* with widths 48 and 16, as grouped heads have/),
+    });
+  });
+
   test("of another base is refused, unless that is allowed", async () => {
     const other = await loadFixture("gqa", { dtype: "float32" });
     const dir = changed("base", (document) => ({
@@ -463,6 +516,13 @@ describe("inspect --method", () => {
     [262_144, ["--method", "gift"]],
     [524_288, ["--method", "gift", "--rank", "32"]],
     [131_072, ["--method", "gift", "--share", "all"]],
+    [262_144, ["--method", "ether"]],
+    [262_144, ["--method", "ether", "--blocks", "32"]],
+    [1_048_576, ["--method", "ether+", "--blocks", "32"]],
+    [4_292 * 8, ["--method", "lorta"]],
+    [4_292 * 2, ["--method", "lorta", "--rank", "2"]],
+    [249_856 + 266_240, ["--method", "loretta_rep"]],
+    [614_400 + 266_240, ["--method", "loretta_adp"]],
     [6_738_415_616, ["--method", "full"]],
   ])("of LLaMA-2-7B's config.json alone: %i numbers with %j", async (parameters, args) => {
     const { stdout, stderr } = await shown(...args);
@@ -488,6 +548,18 @@ describe("inspect --method", () => {
     ],
     [["--method", "bottleneck", "--activation", "elu"], /one of gelu, gelu_tanh, silu, relu, tanh/],
     [["--method", "red", "--layers", "32"], /layer numbers from 0 to 31/],
+    [
+      ["--method", "ether", "--sites", "ffn", "--blocks", "3"],
+      /a divisor of the width 11008 of ffn for --blocks but received 3/,
+    ],
+    [
+      ["--method", "ether+", "--sites", "ffn", "--blocks", "86"],
+      /a divisor of the widths of ffn, 11008 and 4096, for --blocks but received 86/,
+    ],
+    [
+      ["--method", "hiwi"],
+      /biases at up, ffn for the method hiwi but received a model of model_type llama without any/,
+    ],
   ])("%j is refused", async (args, message) => {
     const { status, stderr } = await shown(...args);
     expect(status).not.toBe(0);

@@ -24,8 +24,7 @@ const stream = 0x47494654;
 
 /**
  * GIFT (Savadikar et al., arXiv 2312.00700) without an activation: y = W (x + (x Q) P), so that W' = W + W P^T Q^T: a change
- * of the weights that is made from the weights. Layers share Q and P. Q^T is `gift_down` [rank, inputs], which begins as 0, and P^T is
- * `gift_up` [inputs, rank].
+ * of the weights that is made from the weights. Layers share Q [inputs, rank], which begins as 0, and P [rank, inputs].
  */
 export const gift = defineMethod({
   kind: "gift",
@@ -44,12 +43,12 @@ export const gift = defineMethod({
   },
   plan({ rank, sites, layers, share }, base) {
     const builder = new PlanBuilder();
-    const matrices = new Map<string, readonly [down: number, up: number]>();
+    const matrices = new Map<string, readonly [q: number, p: number]>();
     const matricesOf = ({ at: { site }, inputs }: LinearSite) => {
       const owner = share === "all" ? "all" : site;
       const known = matrices.get(owner) ?? [
-        builder.parameter(`${owner}.gift_down`, [rank, inputs], 0),
-        builder.parameter(`${owner}.gift_up`, [inputs, rank], 0),
+        builder.parameter(`${owner}.gift_Q`, [inputs, rank], 0),
+        builder.parameter(`${owner}.gift_P`, [rank, inputs], 0),
       ];
       matrices.set(owner, known);
       return known;
@@ -57,17 +56,30 @@ export const gift = defineMethod({
     for (const layer of layers)
       for (const site of sites) {
         const linear = base.linear(layer, site);
-        const [down, up] = matricesOf(linear);
+        const [q, p] = matricesOf(linear);
+        // Copies for each site: so the gradients do not depend on how sequences are split into micro-batches.
+        const transposed = (of: number, own: string, shape: readonly [number, number]) =>
+          builder.derive({
+            name: `${linear.name}.${own}`,
+            kind: "einsum",
+            operands: [{ of, axes: "ab" }],
+            axes: "ba",
+            shape,
+          });
         builder.site({
           ...linear.at,
-          input: [{ op: "linear", weight: down }, { op: "linear", weight: up }, { op: "residual" }],
+          input: [
+            { op: "linear", weight: transposed(q, "gift_down", [rank, linear.inputs]) },
+            { op: "linear", weight: transposed(p, "gift_up", [linear.inputs, rank]) },
+            { op: "residual" },
+          ],
         });
       }
     return builder.plan;
   },
   *start({ parameters }, _, seed) {
     for (const [index, { name, shape }] of parameters.entries())
-      if (name.endsWith(".gift_up"))
-        yield [name, uniform(shape[0]! * shape[1]!, 1 / Math.sqrt(shape[0]!), seed, [stream, index])];
+      if (name.endsWith(".gift_P"))
+        yield [name, uniform(shape[0]! * shape[1]!, 1 / Math.sqrt(shape[1]!), seed, [stream, index])];
   },
 });

@@ -5,16 +5,23 @@
 import type { AnyMethod, MethodFunction } from "../method";
 import { bitfit } from "./bitfit";
 import { bottleneck } from "./bottleneck";
+import { ether, etherPlus } from "./ether";
 import { gift } from "./gift";
+import { hiwi } from "./hiwi";
 import { ia3 } from "./ia3";
 import { lora } from "./lora";
+import { lorettaAdp, lorettaRep } from "./loretta";
+import { lorta } from "./lorta";
 import { melora } from "./melora";
 import { norms } from "./norms";
 import { red } from "./red";
 import { sibo } from "./sibo";
 
 /** By their names, in the order of --help. */
-const functions = { red, lora, ia3, bitfit, norms, bottleneck, melora, sibo, gift };
+const functions = {
+  ...{ red, lora, ia3, bitfit, norms, bottleneck, melora, sibo, gift },
+  ...{ ether, "ether+": etherPlus, hiwi, lorta, loretta_rep: lorettaRep, loretta_adp: lorettaAdp },
+};
 
 /** The name of a method of this package. */
 export type MethodKind = keyof typeof functions;

@@ -2,7 +2,8 @@
 import { invalid } from "../../errors";
 import { listOf } from "../../options";
 import { defineMethod } from "../method";
-import { isNormList, type NormSite, normSites, normsHaveBias, normsOf } from "../norm_sites";
+import { addNorms } from "../norm_plan";
+import { isNormList, type NormSite, normSites } from "../norm_sites";
 import { peftNorms } from "../peft_norms";
 import { PlanBuilder } from "../plan";
 
@@ -27,12 +28,7 @@ export const norms = defineMethod<NormsOptions, NormsConfig>({
   },
   plan({ targetNorms }, { architecture }) {
     const builder = new PlanBuilder();
-    for (const { site, name, at } of normsOf(architecture)) {
-      if (!targetNorms.includes(site)) continue;
-      const weight = builder.ofBase(`${name}.weight`, architecture.hidden);
-      const bias = normsHaveBias(architecture) ? builder.ofBase(`${name}.bias`, architecture.hidden) : undefined;
-      builder.site({ ...at, own: { weight, ...(bias === undefined ? {} : { bias }) } });
-    }
+    addNorms(builder, architecture, targetNorms);
     return builder.plan;
   },
   peft: peftNorms,

@@ -1,0 +1,96 @@
+// Plans with derived values (adapter/plan_derived.h), written as JSON, and adapters of them with random numbers.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/test_model.h"
+
+namespace rubricate::testing {
+
+// The lists of a plan's JSON; each call gives what stands for the new entry.
+class PlanText {
+ public:
+  std::string parameter(const Shape& shape) {
+    return added(parameters_, concat(R"({"name":"p)", parameters_.size(), R"(","start":0,"shape":)",
+                                     compact(shape_text(shape)), "}"));
+  }
+  std::string constant(const Shape& shape) {
+    return concat(R"({"constant":)",
+                  added(constants_, concat(R"({"name":"c","shape":)", compact(shape_text(shape)), "}")), "}");
+  }
+  // fields: all but name and shape.
+  std::string derived(const Shape& shape, const std::string& fields) {
+    return concat(R"({"derived":)",
+                  added(derived_, concat(R"({"name":"d)", derived_.size(), R"(","shape":)", compact(shape_text(shape)),
+                                         ",", fields, "}")),
+                  "}");
+  }
+  // parts: all but layer and site.
+  void site(int64_t layer, const std::string& site, const std::string& parts) {
+    sites_.push_back(concat(R"({"layer":)", layer, R"(,"site":")", site, R"(",)", parts, "}"));
+  }
+  std::string json() const {
+    return concat(R"({"parameters":[)", joined(parameters_), R"(],"constants":[)", joined(constants_),
+                  R"(],"derived":[)", joined(derived_), R"(],"sites":[)", joined(sites_), "]}");
+  }
+
+ private:
+  static std::string added(std::vector<std::string>& list, std::string entry) {
+    list.push_back(std::move(entry));
+    return std::to_string(list.size() - 1);
+  }
+  static std::string compact(std::string text) {
+    std::erase(text, ' ');
+    return text;
+  }
+  static std::string joined(const std::vector<std::string>& list) {
+    std::string all;
+    for (const std::string& entry : list) all += (all.empty() ? "" : ",") + entry;
+    return all;
+  }
+  std::vector<std::string> parameters_, constants_, derived_, sites_;
+};
+
+// x + v_0 - 2 v_1 by blocks (reflections of unit vectors) at q_proj's input; a branch of down_proj whose matrices share parameters over
+// layers; a bias of v_proj that is f(c D) U of a constant c. In the layers 0 and 2 of a tiny model.
+inline AdapterPlan derived_plan() {
+  PlanText text;
+  const std::string a = text.parameter({2, 40}), heads = text.parameter({4, 2}), layers = text.parameter({3, 2}),
+                    b = text.parameter({2, 6}), c = text.constant({12});
+  for (const int64_t layer : {0, 2}) {
+    const std::string u = text.parameter({4, 2, 6}), down = text.parameter({3, 12}), up = text.parameter({12, 3});
+    const std::string unit = text.derived({4, 2, 6}, concat(R"("kind":"unit","of":)", u));
+    const std::string factored =
+        text.derived({4, 6, 2}, concat(R"("kind":"unit","factors":[1,-2],"transposed":true,"of":)", u));
+    text.site(layer, "q_proj",
+              concat(R"("input":[{"op":"block_linear","weight":)", unit, R"(},{"op":"block_linear","weight":)",
+                     factored, R"(},{"op":"residual"}])"));
+    const std::string of_layer =
+        text.derived({2, 40}, concat(R"("kind":"einsum","axes":"rd","operands":[{"axes":"rd","of":)", a, "}]"));
+    const std::string factor = text.derived(
+        {24, 2}, concat(R"("kind":"einsum","axes":"hjr","operands":[{"axes":"hr","of":)", heads,
+                        R"(},{"axes":"r","row":)", layer, R"(,"of":)", layers, R"(},{"axes":"rj","of":)", b, "}]"));
+    text.site(layer, "down_proj",
+              concat(R"("branch":[{"op":"linear","weight":)", of_layer, R"(},{"op":"linear","weight":)", factor, "}]"));
+    const std::string inner = text.derived({3}, concat(R"("kind":"einsum","axes":"r","operands":[{"axes":"d","of":)", c,
+                                                       R"(},{"axes":"rd","of":)", down, "}]"));
+    const std::string active = text.derived({3}, concat(R"("kind":"activation","activation":"silu","of":)", inner));
+    const std::string change = text.derived({12}, concat(R"("kind":"einsum","axes":"d","operands":[{"axes":"dr","of":)",
+                                                         up, R"(},{"axes":"r","of":)", active, "}]"));
+    text.site(layer, "v_proj", concat(R"("bias":)", change));
+  }
+  std::vector<float> constants;
+  for (int i = 0; i < 12; ++i) constants.push_back(0.25f * static_cast<float>(i % 5) - 0.4f);
+  return AdapterPlan::parse(text.json(), constants);
+}
+
+inline std::shared_ptr<Adapter> random_derived(const Model& model, uint64_t seed) {
+  auto adapter = std::make_shared<Adapter>(model.architecture(), derived_plan());
+  randomize(*adapter, seed);
+  return adapter;
+}
+
+}  // namespace rubricate::testing
