@@ -19,15 +19,15 @@ int64_t stride(const std::string& axes, char letter, const EinsumSizes& sizes) {
   return step;
 }
 
-// The loops of these letters, the first one outermost; neighbours that one loop can run over are one.
+// The loops of these letters, the first one outermost; neighbours that one loop can run over are one. In the result they follow each other
+// anyway: letters are its own in their order, or none of its.
 std::vector<Loop> fused_loops(const std::string& letters, const std::string& a, const std::string& b,
                               const std::string& out, const EinsumSizes& sizes) {
   std::vector<Loop> loops;
   for (const char letter : letters) {
     const Loop own{sizes.of(letter), stride(a, letter, sizes), stride(b, letter, sizes), stride(out, letter, sizes)};
     const auto continues = [&](int64_t before, int64_t step) { return before == step * own.size; };
-    if (!loops.empty() && continues(loops.back().a, own.a) && continues(loops.back().b, own.b) &&
-        continues(loops.back().out, own.out))
+    if (!loops.empty() && continues(loops.back().a, own.a) && continues(loops.back().b, own.b))
       loops.back() = {loops.back().size * own.size, own.a, own.b, own.out};
     else
       loops.push_back(own);
