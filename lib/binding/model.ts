@@ -78,6 +78,8 @@ export interface NativeMergedPart {
   readonly lowRank?:
     | { readonly a: Float32Array; readonly b: Float32Array; readonly rank: number; readonly factor: number }
     | undefined;
+  /** Entries added to a matrix: n * inputs + k of each, ascending, and its value. */
+  readonly sparse?: { readonly indices: Int32Array; readonly values: Float32Array } | undefined;
   /** [outputs] */
   readonly scale?: Float32Array | undefined;
   /** [outputs]; of a vector alone. */

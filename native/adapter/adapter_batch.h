@@ -32,6 +32,8 @@ class AdapterBatch : public AdapterSet {
   void add_steps(SiteParts& parts, const AdapterPlan::SitePlan& plan, size_t slot, const Adapter& adapter);
   // A constant of the slot's plan where the batch computes.
   Tensor constant(size_t slot, const AdapterPlan& plan, int32_t index);
+  // The same for an index of its sparse updates; adapters of one plan share a copy.
+  SparseIndex sparse_index(const AdapterPlan& plan, int32_t index);
 
   const bool training_;
   std::vector<std::unique_ptr<SiteParts>> parts_;  // [layers + 1, kSites]
@@ -40,6 +42,7 @@ class AdapterBatch : public AdapterSet {
   std::vector<std::shared_ptr<SlotVectors>> norms_;  // [layers + 1, kSites]: what the layer norms in `output` read
   std::shared_ptr<Arena> arena_;
   std::map<std::pair<size_t, int32_t>, Tensor> constants_;  // device copies by slot and index
+  std::map<const int32_t*, Tensor> indices_;                // device copies by the address in host memory
 };
 
 }  // namespace rubricate

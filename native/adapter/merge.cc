@@ -17,6 +17,21 @@ void require_count(const char* name, const std::vector<float>& values, int64_t c
           " but received ", values.size());
 }
 
+// Indices that are not ascending or out of range would be added elsewhere, or not at all.
+void require_indices(const std::vector<int32_t>& indices, int64_t count) {
+  for (size_t i = 0; i < indices.size(); ++i)
+    require(indices[i] > (i > 0 ? indices[i - 1] : -1) && indices[i] < count, "ERR_ARGUMENT",
+            "Expected ascending numbers from 0 to ", count - 1, " for sparse_indices but received ", indices[i]);
+}
+
+// The entries of S in one row.
+void add_entries(float* row, int64_t width, int64_t output, const LinearMerge& merge) {
+  const std::vector<int32_t>& all = merge.sparse_indices;
+  const int64_t begin = output * width;
+  for (auto at = std::lower_bound(all.begin(), all.end(), begin); at != all.end() && *at < begin + width; ++at)
+    row[*at - begin] += merge.sparse_values[static_cast<size_t>(at - all.begin())];
+}
+
 // One output: `row` has `width` elements of W, or one of b.
 void merge_row(float* row, int64_t width, int64_t output, const LinearMerge& merge) {
   if (!merge.input_scale.empty())
@@ -26,6 +41,7 @@ void merge_row(float* row, int64_t width, int64_t output, const LinearMerge& mer
     const float* const a = merge.a.data() + r * width;
     for (int64_t k = 0; k < width; ++k) row[k] += times * a[k];
   }
+  add_entries(row, width, output, merge);
   if (!merge.scale.empty()) {
     const float scale = merge.scale[static_cast<size_t>(output)];
     for (int64_t k = 0; k < width; ++k) row[k] *= scale;
@@ -47,6 +63,11 @@ void merge_linear(const Tensor& to, const Tensor* from, const LinearMerge& merge
   if (merge.rank > 0) {
     require_count("a", merge.a, merge.rank * width);
     require_count("b", merge.b, outputs * merge.rank);
+  }
+  if (!merge.sparse_indices.empty()) {
+    require_count("sparse_values", merge.sparse_values,
+                  shape.size() == 2 ? static_cast<int64_t>(merge.sparse_indices.size()) : 0);
+    require_indices(merge.sparse_indices, outputs * width);
   }
   if (!merge.input_scale.empty()) require_count("input_scale", merge.input_scale, shape.size() == 2 ? width : 0);
   if (!merge.scale.empty()) require_count("scale", merge.scale, outputs);

@@ -24,7 +24,7 @@ std::vector<float> merged(const Shape& shape, const Tensor* from, const LinearMe
 
 }  // namespace
 
-TEST_CASE("a merged weight is diag(scale) (W diag(input_scale) + factor B A), a merged bias scale * b + bias") {
+TEST_CASE("a merged weight is diag(scale) (W diag(input_scale) + factor B A + S), a merged bias scale * b + bias") {
   const Tensor w = tensor_of({2, 3}, {1, 2, 3, 4, 5, 6});
   LinearMerge merge;
   merge.rank = 2;
@@ -36,6 +36,16 @@ TEST_CASE("a merged weight is diag(scale) (W diag(input_scale) + factor B A), a 
   CHECK(merged({2, 3}, &w, merge) == std::vector<float>{4, 20, 10, -7, -21, -12});
   merge.input_scale = {3, 2, 0};  // not of the low-rank update's input
   CHECK(merged({2, 3}, &w, merge) == std::vector<float>{8, 24, 4, -15, -26, -6});
+
+  LinearMerge sparse;
+  sparse.sparse_indices = {1, 3, 5};
+  sparse.sparse_values = {10, 20, -30};
+  CHECK(sparse.changes());
+  CHECK(merged({2, 3}, &w, sparse) == std::vector<float>{1, 12, 3, 24, 5, -24});
+  sparse.scale = {2, -1};
+  CHECK(merged({2, 3}, &w, sparse) == std::vector<float>{2, 24, 6, -24, -5, 24});
+  sparse.input_scale = {3, 2, 0};  // not of the sparse update's input
+  CHECK(merged({2, 3}, &w, sparse) == std::vector<float>{6, 28, 0, -32, -10, 30});
 
   const Tensor b = tensor_of({2}, {3, 5});
   LinearMerge vector;
@@ -86,6 +96,17 @@ TEST_CASE("a merge checks its sizes, and stops when it is cancelled") {
   CHECK(code(merge, {2, 3}) == "ERR_SHAPE");
   merge.b = {1, 2};
   CHECK(code(merge, {3, 2}) == "ERR_SHAPE");
+  LinearMerge sparse;
+  sparse.sparse_indices = {1, 3};
+  sparse.sparse_values = {1};
+  CHECK(code(sparse, {2, 3}) == "ERR_SHAPE");
+  sparse.sparse_values = {1, 2};
+  sparse.sparse_indices = {3, 1};
+  CHECK(code(sparse, {2, 3}) == "ERR_ARGUMENT");
+  sparse.sparse_indices = {1, 6};
+  CHECK(code(sparse, {2, 3}) == "ERR_ARGUMENT");
+  sparse.sparse_indices = {-1, 1};
+  CHECK(code(sparse, {2, 3}) == "ERR_ARGUMENT");
   const std::atomic<bool> cancelled{true};
   const Tensor to = Tensor::empty(std::make_shared<Arena>(), {2, 3}, DType::f32);
   CHECK(thrown([&] { merge_linear(to, &w, merge, cancelled); }).first == "ERR_ABORTED");

@@ -19,6 +19,11 @@ LinearMerge merge_argument(const Napi::Object& part) {
     merge.rank = integer_argument(object.Get("rank"), "rank", 1, static_cast<int64_t>(merge.a.size()));
     merge.factor = float_argument(object.Get("factor"), "factor");
   }
+  if (const Napi::Value sparse = part.Get("sparse"); !is_missing(sparse)) {
+    const Napi::Object object = object_argument(sparse, "sparse");
+    merge.sparse_indices = int32_argument(object.Get("indices"), "indices");
+    merge.sparse_values = float32_argument(object.Get("values"), "values");
+  }
   if (const Napi::Value scale = part.Get("inputScale"); !is_missing(scale))
     merge.input_scale = float32_argument(scale, "inputScale");
   if (const Napi::Value scale = part.Get("scale"); !is_missing(scale)) merge.scale = float32_argument(scale, "scale");

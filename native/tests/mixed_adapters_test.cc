@@ -7,6 +7,7 @@
 #include "tests/lora_plan.h"
 #include "tests/norms_plan.h"
 #include "tests/serve_support.h"
+#include "tests/sparse_plan.h"
 #include "tests/step_support.h"
 #include "tests/steps_plan.h"
 
@@ -25,7 +26,7 @@ std::vector<std::pair<TinyConfig, DType>> cases() {
 }
 
 // RED, LoRA, LoRA of another rank at other sites, RED at one site, (IA)3, scales of all sites' inputs, own norms, own biases,
-// and steps of outputs, branches and inputs. The two of LoRA are neighbours in a batch.
+// steps of outputs, branches and inputs, and sparse updates of several entries and of few. The two of LoRA are neighbours in a batch.
 std::vector<std::shared_ptr<Adapter>> some_adapters(const Model& model) {
   return {random_adapter(model, RedVariant::all, 11),
           random_lora(model, 3, 12, all_sites(model.architecture())),
@@ -37,7 +38,9 @@ std::vector<std::shared_ptr<Adapter>> some_adapters(const Model& model) {
           random_norms(model, 18, {.weights = false, .linear_biases = true}),
           random_steps(model, 19, bottleneck_site),
           random_steps(model, 20, branch_site),
-          random_steps(model, 21, input_site)};
+          random_steps(model, 21, input_site),
+          random_sparse(model, 4.0, 22, all_sites(model.architecture())),
+          random_sparse(model, 30.0, 23, {Site::q_proj, Site::up_proj, Site::down_proj})};
 }
 
 std::vector<std::vector<int32_t>> sequences_of(size_t adapter) {
@@ -100,7 +103,7 @@ void check_serving(const TinyConfig& config, DType dtype) {
   std::vector<int32_t> ids;
   for (size_t i = 0; i < adapters.size(); ++i) {
     EngineRequest request;
-    request.prompt = tiny_tokens(5 + 25 * static_cast<int64_t>(i), i);
+    request.prompt = tiny_tokens(5 + 20 * static_cast<int64_t>(i), i);
     request.max_new = 6;
     if (adapters[i]) request.version = AdapterVersion::of(*adapters[i]);
     requests.push_back(request);
