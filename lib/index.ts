@@ -25,13 +25,16 @@ export { ia3 } from "./adapter/methods/ia3";
 export { lora } from "./adapter/methods/lora";
 export { type MeloraOptions, melora } from "./adapter/methods/melora";
 export { type NormsConfig, type NormsOptions, norms } from "./adapter/methods/norms";
+export { type PafiOptions, pafi } from "./adapter/methods/pafi";
 export { red } from "./adapter/methods/red";
+export { type SaraConfig, type SaraOptions, sara } from "./adapter/methods/sara";
 export type { NormSite } from "./adapter/norm_sites";
 export {
   type AdapterPlan,
   type PlanActivation,
   PlanBuilder,
   type PlanConstant,
+  type PlanIndex,
   type PlanParameter,
   type PlanSite,
   type PlanStep,

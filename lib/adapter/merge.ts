@@ -61,7 +61,8 @@ export async function mergeAdapter(
   const signal = signalOf(given.signal);
   const progress = new Callback(functionOf("onProgress", given.onProgress));
   throwIfAborted(signal);
-  const edits = linearEdits(adapter.plan(), adapter.nativeFor(model).values(), model.architecture);
+  const own = adapter.nativeFor(model);
+  const edits = linearEdits(adapter.plan(), own.values(), model.architecture, own.indices());
   const fields = biasFieldsFor(edits, model.description);
   await requireOtherThanModel(folder, model.dir);
   const check = async () => {

@@ -5,10 +5,10 @@ import type { NativeMergedPart, NativeSite } from "../native";
 import { nativeSites, type RedSite, redSites, sitePath } from "./config";
 import { joinedUpdates, type LowRankParts, mergedBranch, notLinear } from "./merge_branch";
 import { type NormAt, normsOf } from "./norm_sites";
-import type { AdapterPlan, SitePlan } from "./plan";
+import type { AdapterPlan, PlanEntries, SitePlan } from "./plan";
 
 /**
- * The change of one linear layer: W' = diag(scale) (W diag(inputScale) + factor B A), b' = scale * b + bias; or the vectors in place
+ * The change of one linear layer: W' = diag(scale) (W diag(inputScale) + factor B A + S), b' = scale * b + bias; or the vectors in place
  * of those of a norm.
  */
 export interface LinearEdit {
@@ -17,6 +17,7 @@ export interface LinearEdit {
   readonly site: NativeSite;
   readonly inputScale?: Float32Array | undefined;
   readonly lowRank?: NativeMergedPart["lowRank"];
+  readonly sparse?: NativeMergedPart["sparse"];
   readonly scale?: Float32Array | undefined;
   readonly bias?: Float32Array | undefined;
   readonly own?: { readonly weight?: Float32Array | undefined; readonly bias?: Float32Array | undefined } | undefined;
@@ -26,6 +27,7 @@ export interface LinearEdit {
 const linearParts: readonly string[] = [
   "input_scale",
   "low_rank",
+  "sparse",
   "branch",
   "scale",
   "bias",
@@ -45,12 +47,14 @@ function namesOf({ layer, site }: SitePlan, norms: readonly NormAt[]): { where: 
 /**
  * The edits of an adapter by the canonical name of the linear layer or the norm, without ".weight".
  * @param values the adapter's parameters, in the plan's order
+ * @param entries of its indices, in the plan's order
  * @throws RubricateError ERR_MERGE naming the site and the step, for a step that is not linear
  */
 export function linearEdits(
   all: AdapterPlan,
   values: Float32Array,
   architecture: Pick<Architecture, "stacks">,
+  entries: PlanEntries = [],
 ): Map<string, LinearEdit> {
   const { parameters, sites } = all;
   const norms = normsOf(architecture);
@@ -78,6 +82,7 @@ export function linearEdits(
       where,
       site: plan.site,
       lowRank: branch ? withBranch(lowRank, branch) : lowRank,
+      sparse: plan.sparse && { indices: entries[plan.sparse.index]!, values: vectors[plan.sparse.values]! },
       inputScale: vector(plan.input_scale),
       scale,
       bias: withOffset(vector(plan.bias), branch?.offset, scale),

@@ -36,9 +36,11 @@ export function mergedTensors(
   const specs = model.tensorSpecs();
   const partOf = (canonical: string): NativeMergedPart => {
     const [, layer, kind] = /^(.*)\.(weight|bias)$/.exec(canonical)!;
-    const { inputScale, lowRank, scale, bias, own: inPlace } = edits.get(layer!) ?? {};
+    const { inputScale, lowRank, sparse, scale, bias, own: inPlace } = edits.get(layer!) ?? {};
     const change =
-      kind === "weight" ? { inputScale, lowRank, scale, own: inPlace?.weight } : { scale, bias, own: inPlace?.bias };
+      kind === "weight"
+        ? { inputScale, lowRank, sparse, scale, own: inPlace?.weight }
+        : { scale, bias, own: inPlace?.bias };
     const own = specs[canonical];
     if (own) return { name: canonical, shape: own.shape, ...change };
     return { shape: [specs[`${layer}.weight`]!.shape[0]!], ...change };

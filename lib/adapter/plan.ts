@@ -42,7 +42,23 @@ export interface PlanConstant {
 }
 
 /**
- * What a site does: x = input(input_scale * x), before the linear layer; y += factor * B (A x); y += branch(x);
+ * The entries of a matrix of the base that a sparse update has. The method chooses them from the weights when an adapter is created;
+ * its folder stores them under this name.
+ */
+export interface PlanIndex {
+  readonly name: string;
+  /** The canonical name of the base's tensor, a matrix [outputs, inputs]. */
+  readonly of: string;
+  readonly shape: readonly [outputs: number, inputs: number];
+  /** How many there are; undefined: as many as the method chooses. */
+  readonly count?: number;
+}
+
+/** The entries of a plan's indices, in their order: n * inputs + k of each, ascending. */
+export type PlanEntries = readonly Int32Array[];
+
+/**
+ * What a site does: x = input(input_scale * x), before the linear layer; y += factor * B (A x); y += S x; y += branch(x);
  * y = output(y); y = scale * y + bias; a layer norm. Numbers are indices of parameters.
  */
 export interface SitePlan {
@@ -56,6 +72,8 @@ export interface SitePlan {
   readonly output?: readonly PlanStep[];
   /** y += factor * B (A x). */
   readonly low_rank?: { readonly a: number; readonly b: number; readonly factor: number };
+  /** y += S x: the values of the entries of S, a parameter, and the place of their index among `indices`. */
+  readonly sparse?: { readonly values: number; readonly index: number };
   /** x = input_scale * x, before the linear layer. */
   readonly input_scale?: number;
   /** y = scale * y + bias. */
@@ -77,12 +95,15 @@ export interface PlanParameter {
   readonly decays?: false;
   /** Its first values are those of the base's tensor of that name, a vector, not `start`. */
   readonly ofBase?: true;
+  /** It has a number for each entry of this index, by its place among `indices`; its shape is [0] as long as that is not known. */
+  readonly entriesOf?: number;
 }
 
 export interface AdapterPlan {
   readonly parameters: readonly PlanParameter[];
   readonly sites: readonly SitePlan[];
   readonly constants?: readonly PlanConstant[];
+  readonly indices?: readonly PlanIndex[];
 }
 
 /** Gathers the parameters of a plan. */
@@ -90,6 +111,7 @@ export class PlanBuilder {
   private readonly parameters: PlanParameter[] = [];
   private readonly sites: SitePlan[] = [];
   private readonly constants: PlanConstant[] = [];
+  private readonly indices: PlanIndex[] = [];
 
   /** The index of a new parameter. */
   parameter(name: string, shape: readonly number[], start: number): number {
@@ -111,13 +133,31 @@ export class PlanBuilder {
     return this.constants.push({ name, shape, values: new Float32Array(values) }) - 1;
   }
 
+  /**
+   * The sparse update of a linear layer, `NAME.delta` and `NAME.index`, whose values begin as 0.
+   * @param count how many entries there are; undefined: as many as the method chooses
+   */
+  sparse(
+    { name, outputs, inputs }: { readonly name: string; readonly outputs: number; readonly inputs: number },
+    count?: number,
+  ): { values: number; index: number } {
+    const own = { name: `${name}.index`, of: `${name}.weight`, shape: [outputs, inputs] as const };
+    const index = this.indices.push(count === undefined ? own : { ...own, count }) - 1;
+    const values = this.parameters.push({ name: `${name}.delta`, shape: [count ?? 0], start: 0, entriesOf: index }) - 1;
+    return { values, index };
+  }
+
   site(plan: SitePlan): void {
     this.sites.push(plan);
   }
 
   get plan(): AdapterPlan {
-    const { parameters, sites, constants } = this;
-    return constants.length > 0 ? { parameters, sites, constants } : { parameters, sites };
+    const { parameters, sites, constants, indices } = this;
+    return {
+      ...{ parameters, sites },
+      ...(constants.length > 0 && { constants }),
+      ...(indices.length > 0 && { indices }),
+    };
   }
 }
 

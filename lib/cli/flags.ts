@@ -109,7 +109,7 @@ export const flags = {
   sites: flag(
     list<RedSite>(redSites),
     `projections that are edited, comma-separated: some of ${redSites.join(", ")}`,
-    "ffn, q,v for melora",
+    "ffn, q,v for melora, all for pafi and sara",
   ),
   layers: flag(
     parsed("LIST", 'layers from 0 such as 0-3,7, each once, or "all"', parseLayers),
@@ -140,6 +140,16 @@ export const flags = {
   ),
   groups: flag(integer(1, limits.mostLoraRank), "slices of input and output with an update each, for melora", "8"),
   size: flag(integer(1, limits.mostLoraRank), "width of a bottleneck", "16"),
+  share: flag(
+    narrowed(number(0, 1), "a number above 0, at most 1", (value) => value > 0),
+    "share of each matrix's entries, those of smallest magnitude, that pafi or sara trains",
+    "0.005 for pafi",
+  ),
+  threshold: flag(
+    narrowed(number(0, limits.maxPositive), "a number above 0", (value) => value > 0),
+    "magnitude below which sara trains a matrix's entries, without --share",
+    "0.0001",
+  ),
   activation: flag(activationKind, "activation of a bottleneck", "gelu"),
   place: flag(
     choice(["ffn", "attention+ffn"]),

@@ -19,7 +19,7 @@ sys.path.insert(1, str(HERE.parents[1] / "bench" / "oracle"))
 import optimizing  # noqa: E402
 import reference  # noqa: E402
 
-SIZE, RANK, GROUPS, ALPHA = 4, 2, 4, 6  # of the cases below; methods.test.ts has the same
+SIZE, RANK, GROUPS, ALPHA, SHARE, THRESHOLD = 4, 2, 4, 6, 0.03, 0.01  # of the cases below; methods.test.ts has the same
 F = torch.nn.functional
 ACTIVATIONS = {
     "gelu": F.gelu,
@@ -71,6 +71,28 @@ def vera():
     return shapes, apply
 
 
+def sparse(is_chosen):
+    """W' = W + S with the entries that is_chosen(W) gives; an entry's value is at its place in the flat matrix, in order."""
+
+    def of(module):
+        weight = module.weight.detach()
+        index = is_chosen(weight).flatten().nonzero().flatten()
+
+        def apply(x, y, p):
+            change = torch.zeros(weight.numel(), dtype=weight.dtype).scatter(0, index, p["delta"])
+            return y + x @ change.view_as(weight).T
+
+        return (lambda inputs, outputs: {"delta": (len(index),)}), apply
+
+    return of
+
+
+def smallest(weight):
+    """PaFi's entries: the share of the matrix with the smallest magnitude."""
+    order = weight.abs().flatten().sort(stable=True).indices[: max(1, round(SHARE * weight.numel()))]
+    return torch.zeros(weight.numel(), dtype=torch.bool).index_fill(0, order, True)
+
+
 CASES = {
     "bottleneck": (bottleneck("gelu"), ("ffn",)),
     "bottleneck_both": (bottleneck("silu"), ("attention", "ffn")),
@@ -79,21 +101,23 @@ CASES = {
     "vera": (vera(), ("q", "v")),
     "bottleneck_relu": (bottleneck("relu"), ("ffn",)),
     "bottleneck_tanh": (bottleneck("tanh"), ("ffn",)),
+    "pafi": (sparse(smallest), ("q", "attention", "up", "ffn")),
+    "sara": (sparse(lambda weight: weight.abs() < THRESHOLD), ("k", "ffn")),
 }
 
 
 def adapted(model, method, sites, seed):
     """Applies a method at the sites of all layers; its parameters by name, with random numbers that float32 holds."""
-    shapes, apply = method
     generator = torch.Generator().manual_seed(seed)
     parameters = {}
     for site in reference.site_names(model, sites):
         module = reference.module_of(model, site)
+        shapes, apply = method(module) if callable(method) else method
         own = {
             name: ((torch.rand(shape, generator=generator) - 0.5) * 0.8).double().requires_grad_()
             for name, shape in shapes(module.in_features, module.out_features).items()
         }
-        module.register_forward_hook(lambda _, args, y, own=own: apply(args[0], y, own))
+        module.register_forward_hook(lambda _, args, y, own=own, apply=apply: apply(args[0], y, own))
         parameters |= {f"{site}.{name}": value for name, value in own.items()}
     return parameters
 

@@ -40,7 +40,7 @@ const compare = (more: Record<string, string> = {}, ...words: string[]) =>
 test.each<[Record<string, string>, string]>([
   [
     { methods: "red,loar" },
-    'Expected one of red, lora, ia3, bitfit, norms, bottleneck, melora, full in --methods but received "loar"; did you mean lora?',
+    'Expected one of red, lora, ia3, bitfit, norms, bottleneck, melora, pafi, sara, full in --methods but received "loar"; did you mean lora?',
   ],
   [{ methods: "" }, "for --methods but received"],
   [{ methods: "red,red" }, "Expected different methods in --methods but red is there twice"],

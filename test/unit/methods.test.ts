@@ -458,6 +458,8 @@ describe("inspect --method", () => {
     [4_325_888, ["--method", "bottleneck"]],
     [524_288, ["--method", "melora"]],
     [524_288, ["--method", "melora", "--groups", "64"]],
+    [32_380_032, ["--method", "pafi"]],
+    [671_088, ["--method", "sara", "--share", "0.01", "--sites", "q,v", "--layers", "0,1"]],
     [6_738_415_616, ["--method", "full"]],
   ])("of LLaMA-2-7B's config.json alone: %i numbers with %j", async (parameters, args) => {
     const { stdout, stderr } = await shown(...args);

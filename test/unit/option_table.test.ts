@@ -112,7 +112,18 @@ const rows: Readonly<Record<OptionName, Row>> = {
   },
   overwrite: { ...boolean(false), identity: false },
   method: {
-    ...choice("red", "--method", ["red", "lora", "ia3", "bitfit", "norms", "bottleneck", "melora", "full"]),
+    ...choice("red", "--method", [
+      "red",
+      "lora",
+      "ia3",
+      "bitfit",
+      "norms",
+      "bottleneck",
+      "melora",
+      "pafi",
+      "sara",
+      "full",
+    ]),
     takes: [["red"]],
   },
   learningRate: {

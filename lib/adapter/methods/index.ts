@@ -9,10 +9,12 @@ import { ia3 } from "./ia3";
 import { lora } from "./lora";
 import { melora } from "./melora";
 import { norms } from "./norms";
+import { pafi } from "./pafi";
 import { red } from "./red";
+import { sara } from "./sara";
 
 /** By their names, in the order of --help. */
-const functions = { red, lora, ia3, bitfit, norms, bottleneck, melora };
+const functions = { red, lora, ia3, bitfit, norms, bottleneck, melora, pafi, sara };
 
 /** The name of a method of this package. */
 export type MethodKind = keyof typeof functions;
