@@ -35,7 +35,9 @@ export {
 export { type LortaOptions, lorta } from "./adapter/methods/lorta";
 export { type MeloraOptions, melora } from "./adapter/methods/melora";
 export { type NormsConfig, type NormsOptions, norms } from "./adapter/methods/norms";
+export { type PafiOptions, pafi } from "./adapter/methods/pafi";
 export { red } from "./adapter/methods/red";
+export { type SaraConfig, type SaraOptions, sara } from "./adapter/methods/sara";
 export { type SiboOptions, sibo } from "./adapter/methods/sibo";
 export type { NormSite } from "./adapter/norm_sites";
 export {
@@ -44,6 +46,7 @@ export {
   PlanBuilder,
   type PlanConstant,
   type PlanDerived,
+  type PlanIndex,
   type PlanOperand,
   type PlanParameter,
   type PlanSite,

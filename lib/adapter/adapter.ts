@@ -15,7 +15,7 @@ import type { RedAdapterConfig, RedSite } from "./config";
 import { configFile, elementCount, tensorFile } from "./files";
 import type { Ia3AdapterConfig } from "./ia3_config";
 import type { LoraAdapterConfig } from "./lora_config";
-import type { AdapterPlan } from "./plan";
+import type { AdapterPlan, PlanEntries } from "./plan";
 
 export interface LoadAdapterOptions {
   /** Accept an adapter that was trained on another base if its parameters fit. Default: false. */
@@ -130,6 +130,14 @@ export abstract class Adapter implements ModelAdapter {
     return this.native.shapes;
   }
 
+  /** The entries of its sparse updates by the name of their index in a folder; none for most methods. @internal */
+  storedEntries(): ReadonlyMap<string, Int32Array> {
+    const { indices = [] } = this.plan();
+    if (indices.length === 0) return new Map();
+    const entries = this.native.indices();
+    return new Map(indices.map(({ name }, at) => [name, entries[at]!]));
+  }
+
   /** Trainable numbers. */
   get parameterCount(): number {
     return this.native.shapes.reduce((sum, shape) => sum + elementCount(shape), 0);
@@ -192,18 +200,28 @@ export abstract class Adapter implements ModelAdapter {
   }
 }
 
-/** The handle of a new adapter of a model. */
-export function newHandle(model: LanguageModel, plan: AdapterPlan): NativeAdapter {
-  const { constants = [], ...own } = plan;
-  const parameters = plan.parameters.map(({ ofBase, ...rest }) => rest); // the core does not set first values
-  const shown = constants.map(({ name, shape }) => ({ name, shape }));
-  const text = JSON.stringify({ ...own, parameters, ...(constants.length > 0 && { constants: shown }) });
-  const values = constants.length > 0 ? joined(constants.map((constant) => constant.values!)) : undefined;
-  return new (native().Adapter)(JSON.stringify(model.architecture), text, values);
+/** The handle of a new adapter of a model. @param entries of the plan's indices */
+export function newHandle(model: LanguageModel, plan: AdapterPlan, entries: PlanEntries = []): NativeAdapter {
+  const { constants = [], indices = [], ...own } = plan;
+  const text = JSON.stringify({
+    ...own,
+    parameters: plan.parameters.map(({ ofBase, entriesOf, ...rest }) => rest), // the core does not set first values
+    ...(constants.length > 0 && { constants: constants.map(({ name, shape }) => ({ name, shape })) }),
+    ...(indices.length > 0 && {
+      indices: indices.map(({ name, shape }, at) => ({ name, shape, count: entries[at]!.length })),
+    }),
+  });
+  const values = constants.map((constant) => constant.values!);
+  return new (native().Adapter)(
+    JSON.stringify(model.architecture),
+    text,
+    constants.length > 0 ? joined(values, Float32Array) : undefined,
+    indices.length > 0 ? joined(entries, Int32Array) : undefined,
+  );
 }
 
-function joined(parts: readonly Float32Array[]): Float32Array {
-  const all = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
+function joined<T extends Float32Array | Int32Array>(parts: readonly T[], Kind: new (length: number) => T): T {
+  const all = new Kind(parts.reduce((sum, { length }) => sum + length, 0));
   let begin = 0;
   for (const part of parts) {
     all.set(part, begin);

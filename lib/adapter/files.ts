@@ -10,6 +10,7 @@ import { readableFile } from "../files/read_together";
 import {
   finiteTensors,
   float32Tensor,
+  int32Tensor,
   type ReadDtype,
   type ReadTensor,
   readSafetensors,
@@ -36,9 +37,16 @@ interface WrittenParameter {
   readonly values: Float32Array;
 }
 
-/** The two files of an adapter, to be written together. */
-export function adapterFiles(config: object, parameters: readonly WrittenParameter[]): FileContents[] {
-  const tensors = parameters.map(({ name, shape, values }) => float32Tensor(name, shape, values));
+/** The two files of an adapter, to be written together. entries: of its sparse updates, by name. */
+export function adapterFiles(
+  config: object,
+  parameters: readonly WrittenParameter[],
+  entries: ReadonlyMap<string, Int32Array> = new Map(),
+): FileContents[] {
+  const tensors = [
+    ...parameters.map(({ name, shape, values }) => float32Tensor(name, shape, values)),
+    ...[...entries].map(([name, own]) => int32Tensor(name, own)),
+  ];
   return [
     { name: configFile, data: `${JSON.stringify(config, null, 2)}\n` },
     { name: tensorFile, data: safetensorsPieces(finiteTensors(tensors), { format: "pt" }) },
@@ -71,6 +79,7 @@ export async function readAdapterConfig(dir: string, given = dir): Promise<Adapt
  * @param shapesOf returns the shape of each expected tensor by name; it may use the tensors of the file
  * @param most bytes that the file may have
  * @param dtypes that they may have; 16 bits are widened, which is exact
+ * @param isOther whether a tensor that is not expected may be there; it is not read here
  * @throws RubricateError ERR_FILE, ERR_ADAPTER_FORMAT naming the tensor
  */
 export async function readAdapterVectors(
@@ -78,19 +87,13 @@ export async function readAdapterVectors(
   shapesOf: (tensors: ReadonlyMap<string, ReadTensor>) => ReadonlyMap<string, readonly number[]>,
   most: number,
   dtypes: readonly ReadDtype[] = ["F32"],
+  isOther: (name: string, tensor: ReadTensor) => boolean = () => false,
 ): Promise<Map<string, Float32Array>> {
-  const path = await fileOf(resolve(dir), tensorFile);
-  await requireSize(path, most);
-  let tensors: Map<string, ReadTensor>;
-  try {
-    tensors = await readSafetensors(path);
-  } catch (cause) {
-    if (!(cause instanceof RubricateError) || cause.code !== "ERR_SAFETENSORS") throw cause;
-    throw new RubricateError("ERR_ADAPTER_FORMAT", cause.message, { cause });
-  }
+  const { tensors, path } = await readAdapterTensors(dir, most);
   const shapes = shapesOf(tensors);
   const wrong = (text: string) => new RubricateError("ERR_ADAPTER_FORMAT", `${text} in ${path}`);
-  for (const name of tensors.keys()) if (!shapes.has(name)) throw wrong(`Expected no tensor ${quoted(name)}`);
+  for (const [name, tensor] of tensors)
+    if (!shapes.has(name) && !isOther(name, tensor)) throw wrong(`Expected no tensor ${quoted(name)}`);
   const vectors = new Map<string, Float32Array>();
   for (const [name, shape] of shapes) {
     const tensor = tensors.get(name);
@@ -105,6 +108,25 @@ export async function readAdapterVectors(
     vectors.set(name, values);
   }
   return vectors;
+}
+
+/**
+ * All tensors of an adapter's folder, whatever they are.
+ * @param most bytes that the file may have
+ * @throws RubricateError ERR_FILE, ERR_ADAPTER_FORMAT
+ */
+export async function readAdapterTensors(
+  dir: string,
+  most: number,
+): Promise<{ tensors: Map<string, ReadTensor>; path: string }> {
+  const path = await fileOf(resolve(dir), tensorFile);
+  await requireSize(path, most);
+  try {
+    return { tensors: await readSafetensors(path), path };
+  } catch (cause) {
+    if (!(cause instanceof RubricateError) || cause.code !== "ERR_SAFETENSORS") throw cause;
+    throw new RubricateError("ERR_ADAPTER_FORMAT", cause.message, { cause });
+  }
 }
 
 /** The whole file is read into memory, so its size is checked first. */

@@ -9,7 +9,7 @@ import { listOf, readArgument } from "../options";
 import type { Adapter } from "./adapter";
 import type { MethodBase } from "./method_base";
 import type { PeftMethod } from "./peft_method";
-import type { AdapterPlan } from "./plan";
+import type { AdapterPlan, PlanIndex } from "./plan";
 
 /**
  * A method. Options is what a caller gives, Config what an adapter of it has: all options, checked, with their defaults. A
@@ -27,6 +27,12 @@ export interface Method<Options extends object, Config extends object = Options>
   check(options: Options, base: MethodBase): Config;
   /** What the core runs. It depends on nothing but the configuration and the base: no folder holds a plan. */
   plan(config: Config, base: MethodBase): AdapterPlan;
+  /**
+   * For a plan with indices: the entries of one, of a new adapter. A folder stores them, so loading one does not ask again.
+   * @param weight the matrix of the base, by rows, as float32
+   * @returns the places of the entries in it, ascending, each once
+   */
+  choose?(weight: Float32Array, index: PlanIndex, config: Config): Int32Array | Promise<Int32Array>;
   /**
    * First values of a new adapter's parameters, by name; the others are filled with their `start` of the plan.
    * @param seed an integer in [0, 2^53): the same seed must give the same values
@@ -81,9 +87,11 @@ export function defineMethod<Options extends object, Config extends object = Opt
     throw invalid("kind", 'a name of lower-case letters, digits, "_" and "+", at most 32,', given.kind);
   if (!Array.isArray(given.options) || !given.options.every((name) => typeof name === "string"))
     throw invalid("options", "a list of names", given.options);
-  for (const name of ["check", "plan", "start"] as const)
-    if (typeof given[name] !== "function" && !(name === "start" && given.start === undefined))
+  for (const name of ["check", "plan", "start", "choose"] as const) {
+    const isOptional = name === "start" || name === "choose";
+    if (typeof given[name] !== "function" && !(isOptional && given[name] === undefined))
       throw invalid(name, "a function", given[name]);
+  }
   const rate = given.learningRate;
   if (rate !== undefined && !(typeof rate === "number" && rate > 0 && Number.isFinite(rate)))
     throw invalid("learningRate", "a positive number", rate);

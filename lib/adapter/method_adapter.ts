@@ -25,8 +25,9 @@ import {
 } from "./method_folder";
 import { planOf, requireJson, requireStable } from "./method_plan";
 import { type PeftMethod, peftDocument, peftOrigin } from "./peft_method";
-import { type AdapterPlan, sitesOfPlan } from "./plan";
-import { peftDtypes, withParametersOf } from "./read_parameters";
+import { type AdapterPlan, type PlanEntries, sitesOfPlan } from "./plan";
+import { chosenEntries, withEntries } from "./plan_indices";
+import { peftDtypes, readEntries, withParametersOf } from "./read_parameters";
 
 /** The learning rate of a method for narrow models. */
 export const usualRateOf = ({ learningRate }: { readonly learningRate?: number | undefined }): number =>
@@ -70,7 +71,9 @@ export class MethodAdapter extends Adapter {
     const base = methodBase(model);
     const config = configOf(method, options, base);
     requireStable(method.kind, config, configOf(method, config, base));
-    const adapter = await MethodAdapter.build(model, method, config, base);
+    const declared = planOf(method, config, base);
+    const entries = await chosenEntries(model, method, config, declared);
+    const adapter = await MethodAdapter.build(model, method, config, declared, entries);
     try {
       const ofBase = await baseVectors(model, adapter.ownPlan.parameters);
       const values = await inSlices(startValues(method, adapter.ownPlan, config, seed, ofBase));
@@ -87,11 +90,12 @@ export class MethodAdapter extends Adapter {
     model: LanguageModel,
     method: AnyMethod,
     config: object,
-    base: MethodBase,
+    declared: AdapterPlan,
+    entries: PlanEntries,
     notices?: readonly Notice[],
   ): Promise<MethodAdapter> {
-    const plan = await withBaseConstants(model, planOf(method, config, base));
-    return new MethodAdapter(model, method, config, plan, method.peft, handleOf(model, method, plan), notices);
+    const plan = await withBaseConstants(model, withEntries(declared, entries));
+    return new MethodAdapter(model, method, config, plan, method.peft, handleOf(model, method, plan, entries), notices);
   }
 
   /** @internal */
@@ -110,7 +114,9 @@ export class MethodAdapter extends Adapter {
       ? readPeftConfig(method, method.peft, document, path, model, base)
       : readOwnConfig(method, document, path, base);
     const notices = await originNotices(folder, origin, model, takesAny);
-    const adapter = await MethodAdapter.build(model, method, config, base, notices);
+    const declared = planOf(method, config, base);
+    const entries = await readEntries(folder, declared);
+    const adapter = await MethodAdapter.build(model, method, config, declared, entries, notices);
     try {
       if (own) requireConstants(own, adapter.ownPlan, path);
     } catch (error) {
@@ -154,7 +160,7 @@ export class MethodAdapter extends Adapter {
     if (this.peft) return adapterFiles(peftDocument(this.peft, config, this.model.description, origin), tensors);
     const constants = hashOfConstants(this.ownPlan);
     const document = { format: 1, kind, config, layers: stacks[0].layers, hidden, constants, base, tokenizer };
-    return adapterFiles({ ...document, rubricate: native().version }, tensors);
+    return adapterFiles({ ...document, rubricate: native().version }, tensors, this.storedEntries());
   }
 }
 
@@ -228,9 +234,9 @@ function storedConfig(method: AnyMethod, stored: object, base: MethodBase, path:
 }
 
 /** @throws RubricateError ERR_PLAN if the method's plan is wrong or does not fit the model */
-function handleOf(model: LanguageModel, method: AnyMethod, plan: AdapterPlan): NativeAdapter {
+function handleOf(model: LanguageModel, method: AnyMethod, plan: AdapterPlan, entries: PlanEntries): NativeAdapter {
   try {
-    return newHandle(model, plan);
+    return newHandle(model, plan, entries);
   } catch (cause) {
     if (!(cause instanceof RubricateError) || !["ERR_ARGUMENT", "ERR_SHAPE", "ERR_JSON"].includes(cause.code))
       throw cause;

@@ -5,7 +5,7 @@ import { isObject } from "../files/json";
 import { elementCount } from "./files";
 import type { AnyMethod } from "./method";
 import type { MethodBase } from "./method_base";
-import type { AdapterPlan } from "./plan";
+import type { AdapterPlan, PlanIndex } from "./plan";
 
 const mostDepth = 64;
 const isFloat32 = (value: unknown): value is Float32Array =>
@@ -23,12 +23,13 @@ const isName = (value: unknown): value is string =>
 export function planOf(method: AnyMethod, config: object, base: MethodBase): AdapterPlan {
   const whose = `of method ${method.kind}`;
   const plan: unknown = method.plan(config, base);
-  const { parameters, sites, constants = [], derived = [] } = (isObject(plan) ? plan : {}) as Partial<AdapterPlan>;
-  if (!Array.isArray(parameters) || !Array.isArray(sites) || ![constants, derived].every(Array.isArray))
+  const given = (isObject(plan) ? plan : {}) as Partial<AdapterPlan>;
+  const { parameters, sites, constants = [], derived = [], indices = [] } = given;
+  if (!Array.isArray(parameters) || !Array.isArray(sites) || ![constants, derived, indices].every(Array.isArray))
     throw invalid(`the plan ${whose}`, "an object with lists of parameters and sites", plan, "ERR_PLAN");
   requireJson({ ...(plan as AdapterPlan), constants: undefined }, `the plan ${whose}`, "ERR_PLAN");
   const names = new Set<string>();
-  for (const parameter of parameters as readonly unknown[]) {
+  for (const parameter of [...parameters!, ...indices] as readonly unknown[]) {
     const name = isObject(parameter) ? parameter.name : undefined;
     const what = 'a string of 1 to 256 characters, not "__metadata__"';
     if (!isName(name)) throw invalid(`the name of a parameter ${whose}`, what, name, "ERR_PLAN");
@@ -50,7 +51,27 @@ export function planOf(method: AnyMethod, config: object, base: MethodBase): Ada
     } else if (!isFloat32(values) || values.length !== elementCount(shape))
       throw invalid(`the constant ${name} ${whose}`, `a Float32Array of ${elementCount(shape)}`, values, "ERR_PLAN");
   }
+  requireIndices(method, parameters as AdapterPlan["parameters"], indices);
   return plan as AdapterPlan;
+}
+
+function requireIndices(
+  method: AnyMethod,
+  parameters: AdapterPlan["parameters"],
+  indices: readonly Partial<PlanIndex>[],
+): void {
+  const whose = `of method ${method.kind}`;
+  for (const { name, of, shape, count } of indices) {
+    if (!isName(of) || !isShape(shape) || shape.length !== 2)
+      throw invalid(`the index ${name} ${whose}`, "the name and the two sizes of a matrix", { of, shape }, "ERR_PLAN");
+    if (count !== undefined && !(Number.isSafeInteger(count) && count > 0 && count <= elementCount(shape)))
+      throw invalid(`the count of ${name} ${whose}`, `an integer from 1 to ${elementCount(shape)}`, count, "ERR_PLAN");
+  }
+  for (const { name, entriesOf } of parameters)
+    if (entriesOf !== undefined && indices[entriesOf] === undefined)
+      throw invalid(`entriesOf of ${name} ${whose}`, `a place among ${indices.length} indices`, entriesOf, "ERR_PLAN");
+  if (indices.length > 0 && !method.choose)
+    throw invalid(`the method ${method.kind}, whose plan has indices,`, "a function choose", undefined, "ERR_PLAN");
 }
 
 /**

@@ -74,7 +74,23 @@ export type PlanDerived = { readonly name: string; readonly shape: readonly numb
 );
 
 /**
- * What a site does: x = input(input_scale * x), before the linear layer; y += factor * B (A x); y += branch(x);
+ * The entries of a matrix of the base that a sparse update has. The method chooses them from the weights when an adapter is created;
+ * its folder stores them under this name.
+ */
+export interface PlanIndex {
+  readonly name: string;
+  /** The canonical name of the base's tensor, a matrix [outputs, inputs]. */
+  readonly of: string;
+  readonly shape: readonly [outputs: number, inputs: number];
+  /** How many there are; undefined: as many as the method chooses. */
+  readonly count?: number;
+}
+
+/** The entries of a plan's indices, in their order: n * inputs + k of each, ascending. */
+export type PlanEntries = readonly Int32Array[];
+
+/**
+ * What a site does: x = input(input_scale * x), before the linear layer; y += factor * B (A x); y += S x; y += branch(x);
  * y = output(y); y = scale * y + bias; a layer norm.
  */
 export interface SitePlan {
@@ -88,6 +104,8 @@ export interface SitePlan {
   readonly output?: readonly PlanStep[];
   /** y += factor * B (A x). */
   readonly low_rank?: { readonly a: PlanValue; readonly b: PlanValue; readonly factor: number };
+  /** y += S x: the values of the entries of S, a parameter, and the place of their index among `indices`. */
+  readonly sparse?: { readonly values: number; readonly index: number };
   /** x = input_scale * x, before the linear layer. */
   readonly input_scale?: PlanValue;
   /** y = scale * y + bias. */
@@ -109,6 +127,8 @@ export interface PlanParameter {
   readonly decays?: false;
   /** Its first values are those of the base's tensor of that name, a vector, not `start`. */
   readonly ofBase?: true;
+  /** It has a number for each entry of this index, by its place among `indices`; its shape is [0] as long as that is not known. */
+  readonly entriesOf?: number;
 }
 
 export interface AdapterPlan {
@@ -117,6 +137,7 @@ export interface AdapterPlan {
   readonly constants?: readonly PlanConstant[];
   /** In the order in which they are made. */
   readonly derived?: readonly PlanDerived[];
+  readonly indices?: readonly PlanIndex[];
 }
 
 /** Gathers the parameters of a plan. */
@@ -125,6 +146,7 @@ export class PlanBuilder {
   private readonly sites: SitePlan[] = [];
   private readonly constants: PlanConstant[] = [];
   private readonly derived: PlanDerived[] = [];
+  private readonly indices: PlanIndex[] = [];
 
   /** The index of a new parameter. */
   parameter(name: string, shape: readonly number[], start: number): number {
@@ -156,16 +178,31 @@ export class PlanBuilder {
     return { derived: this.derived.push(derived) - 1 };
   }
 
+  /**
+   * The sparse update of a linear layer, `NAME.delta` and `NAME.index`, whose values begin as 0.
+   * @param count how many entries there are; undefined: as many as the method chooses
+   */
+  sparse(
+    { name, outputs, inputs }: { readonly name: string; readonly outputs: number; readonly inputs: number },
+    count?: number,
+  ): { values: number; index: number } {
+    const own = { name: `${name}.index`, of: `${name}.weight`, shape: [outputs, inputs] as const };
+    const index = this.indices.push(count === undefined ? own : { ...own, count }) - 1;
+    const values = this.parameters.push({ name: `${name}.delta`, shape: [count ?? 0], start: 0, entriesOf: index }) - 1;
+    return { values, index };
+  }
+
   site(plan: SitePlan): void {
     this.sites.push(plan);
   }
 
   get plan(): AdapterPlan {
-    const { parameters, sites, constants, derived } = this;
+    const { parameters, sites, constants, derived, indices } = this;
     return {
       ...{ parameters, sites },
       ...(constants.length > 0 && { constants }),
       ...(derived.length > 0 && { derived }),
+      ...(indices.length > 0 && { indices }),
     };
   }
 }

@@ -34,11 +34,12 @@ export interface NativeBinding {
   }>;
   /** The names of `exact` that the file has, then its names with this suffix, at most one for each possible layer. */
   readSafetensorsNames(path: string, exact: readonly string[], suffix: string): NativeJob<string[]>;
-  /** The architecture as a model has it; the plan as native/adapter/plan.h describes it; the numbers of its constants. */
+  /** The architecture as a model has it; the plan as native/adapter/plan.h describes it; the numbers of its constants, and its indices. */
   Adapter: new (
     architecture: string,
     plan: string,
     constants?: Float32Array,
+    indices?: Int32Array,
   ) => NativeAdapter;
   Optimizer: new (parameters: NativeAdapter | NativeParameters) => NativeOptimizer;
   Tensor: {

@@ -12,6 +12,8 @@ export interface NativeAdapter {
   /** Canonical names such as "layers.0.mlp.down_proj.scale", and the shape of each. */
   readonly names: readonly string[];
   readonly shapes: readonly (readonly number[])[];
+  /** Copies of the indices of its plan's sparse updates, which adapters of equal plans share. */
+  indices(): Int32Array[];
   /**
    * Copies of all values, concatenated, fp32. ERR_BUSY while a job trains the adapter; gradients() too.
    * @param into takes the copies and is returned; default: a new array

@@ -144,7 +144,7 @@ export const flags = {
     "all",
   ),
   groups: flag(integer(1, limits.mostLoraRank), "slices of input and output with an update each, for melora", "8"),
-  share: flag(
+  sharing: flag(
     choice(["site", "all"]),
     "which linear layers share matrices, for gift: those of one site, or all",
     "site",
@@ -156,6 +156,16 @@ export const flags = {
   ),
   lambda: flag(number(0, 1), "share of the embedding's output in that input, above 0 and below 1", "0.1"),
   blocks: flag(integer(1, limits.mostLoraRank), "blocks with a reflection each, for ether and ether+", "1"),
+  share: flag(
+    narrowed(number(0, 1), "a number above 0, at most 1", (value) => value > 0),
+    "share of each matrix's entries, those of smallest magnitude, that pafi or sara trains",
+    "0.005 for pafi",
+  ),
+  threshold: flag(
+    narrowed(number(0, limits.maxPositive), "a number above 0", (value) => value > 0),
+    "magnitude below which sara trains a matrix's entries, without --share",
+    "0.0001",
+  ),
   size: flag(integer(1, limits.mostLoraRank), "width of a bottleneck", "16, 64 for loretta_adp"),
   activation: flag(activationKind, "activation of a bottleneck", "gelu, tanh for loretta_adp, relu for hiwi"),
   place: flag(

@@ -37,7 +37,13 @@ function planOf(method: string, options: object, { architecture, tensors }: Mode
   if (!own) return undefined;
   const base = new MethodBase(architecture, tensors);
   const config = configOf(own, options, base);
-  return { config, plan: own.plan(config, base) };
+  const plan = own.plan(config, base);
+  if (plan.indices?.some(({ count }) => count === undefined))
+    throw new RubricateError(
+      "ERR_ARGUMENT",
+      `Expected options that say how many numbers ${method} trains, such as --share, since nothing of the weights is read here`,
+    );
+  return { config, plan };
 }
 
 const numbersOf = ({ parameters }: AdapterPlan) => parameters.reduce((sum, { shape }) => sum + elementCount(shape), 0);

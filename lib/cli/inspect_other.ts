@@ -6,7 +6,7 @@ import { methods } from "../adapter/methods";
 import { peftOrigin } from "../adapter/peft_method";
 import { RubricateError } from "../errors";
 import { isObject, type JsonObject, parseJson } from "../files/json";
-import { mostBytes } from "../files/safetensors";
+import { mostBytes, type ReadTensor } from "../files/safetensors";
 import { limits } from "../limits";
 import type { Notice } from "../notices";
 import type { Invocation } from "./command";
@@ -15,6 +15,9 @@ import { bytes, count, table } from "./text";
 
 /** Numbers of all tensors at most: without the base, their sizes are not known. */
 const mostNumbers = 1 << 28;
+
+/** Whether a tensor has the entries of a sparse update, beside the values. */
+const isIndex = (name: string, { dtype }: ReadTensor) => dtype === "I32" && name.endsWith(".index");
 
 function sizesOf(tensors: ReadonlyMap<string, Float32Array>) {
   return [...tensors]
@@ -55,9 +58,11 @@ export async function inspectOther(
   } = headOf(document, path);
   const own = await readAdapterVectors(
     dir,
-    (tensors) => new Map([...tensors].map(([name, { shape }]) => [name, shape])),
+    (tensors) =>
+      new Map([...tensors].filter((one) => !isIndex(...one)).map(([name, { shape }]) => [name, shape] as const)),
     mostBytes(limits.maxTensorsRead, mostNumbers),
     document.peft_type === undefined ? ["F32"] : ["F32", "BF16", "F16"],
+    isIndex,
   );
   const notices = await check();
   const tensors = sizesOf(own);

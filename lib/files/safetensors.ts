@@ -7,7 +7,7 @@ import { native } from "../native";
 import type { Steps } from "../steps";
 
 /** Bytes of an element of each dtype that is written here, by the format's names. */
-const elementBytes = { F32: 4, F16: 2, BF16: 2 } as const;
+const elementBytes = { F32: 4, I32: 4, F16: 2, BF16: 2 } as const;
 
 export type StoredDtype = keyof typeof elementBytes;
 
@@ -25,8 +25,13 @@ export function float32Tensor(name: string, shape: readonly number[], values: Fl
   return { name, dtype: "F32", shape, data: () => bytesOf(values) };
 }
 
+/** A vector of int32 to be written. */
+export function int32Tensor(name: string, values: Int32Array): StoredTensor {
+  return { name, dtype: "I32", shape: [values.length], data: () => bytesOf(values) };
+}
+
 /** The bytes of an array, shared with it. */
-export function bytesOf(values: Float32Array): Uint8Array {
+export function bytesOf(values: Float32Array | Int32Array): Uint8Array {
   return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 }
 
@@ -83,6 +88,10 @@ export function finiteTensors(tensors: readonly StoredTensor[]): StoredTensor[] 
 
 async function* finitePieces({ name, dtype, data }: StoredTensor): AsyncGenerator<Uint8Array, void, void> {
   const whole = await data();
+  if (dtype === "I32") {
+    yield* ArrayBuffer.isView(whole) ? [whole as Uint8Array] : whole;
+    return;
+  }
   for await (const piece of ArrayBuffer.isView(whole) ? [whole as Uint8Array] : whole)
     for (let at = 0; at < piece.length; at += sliceBytes) {
       const slice = piece.subarray(at, at + sliceBytes);
@@ -132,7 +141,7 @@ export function float32Values(tensor: ReadTensor, name: string): Float32Array {
 const portion = 1 << 14;
 
 /** Dtypes that `widened` reads. */
-export type ReadDtype = StoredDtype;
+export type ReadDtype = Exclude<StoredDtype, "I32">;
 
 /** The elements of a tensor as fp32: those of 16 bits are widened, which is exact. @throws RubricateError ERR_DTYPE */
 export function* widened(tensor: ReadTensor, name: string): Steps<Float32Array> {

@@ -20,7 +20,7 @@ import type { NativeOptimizer } from "../native";
 import { inSlices } from "../steps";
 import type { RunIdentity } from "./identity";
 import { fault, stateFault, type TrainerState } from "./state";
-import { storedMoments, storedTensors, type Trainee, valuesOf } from "./trainee";
+import { storedMoments, storedTensors, type Trainee, valuesOf, withoutEntries } from "./trainee";
 
 const stateFile = "trainer_state.json";
 const optimizerFile = "optimizer.safetensors";
@@ -149,7 +149,8 @@ export async function readCheckpoint(
       if (!Object.hasOwn(files, name)) throw damaged(path, `it has no ${name}`);
       return readSafetensors(join(path, name), signal);
     };
-    const values = valuesOf(trainee, await tensorsOf(parameterFile), join(path, parameterFile));
+    const where = join(path, parameterFile);
+    const values = valuesOf(trainee, withoutEntries(trainee, await tensorsOf(parameterFile), where), where);
     const optimizer = await tensorsOf(optimizerFile);
     const [m, v] = ["m", "v"].map((name) => {
       const tensor = optimizer.get(name);
@@ -205,8 +206,10 @@ export async function readState(path: string): Promise<StateDocument> {
  */
 function requireOwnFiles(path: string, files: StateDocument["files"], trainee: Trainee, parameterFile: string): void {
   const tensorBytes = mostBytes(trainee.names.length, trainee.count);
+  const entries = [...trainee.entries().values()];
+  const entryCount = entries.reduce((sum, { length }) => sum + length, 0);
   const most = new Map([
-    [parameterFile, tensorBytes],
+    [parameterFile, mostBytes(trainee.names.length + entries.length, trainee.count + entryCount)],
     [optimizerFile, mostBytes(2, 2 * trainee.count)],
     [bestFile, tensorBytes],
   ]);

@@ -21,7 +21,7 @@ export const storedShare = 0.5;
  * with norms of heads (H + K) (4 + 4 / head_dim) more: q and k before the norms in fp32, and the norms' factors;
  *
  * and in addition, for RED the edited projections' outputs (in fp32 for q, k and v; with a layer norm twice, plus mean and
- * deviation), for LoRA the inputs of its layers and 4 rank for each, for a scaled input that input, for lists of steps what they are given (an
+ * deviation), for LoRA the inputs of its layers and 4 rank for each, for a sparse update or a scaled input that input, for lists of steps what they are given (an
  * input, or an output), for full fine-tuning the inputs of q, gate and down: c (2 hidden + size). Temporary tensors of the current
  * block are not counted.
  */
@@ -82,10 +82,12 @@ function editBytes(sites: readonly SitePlan[], { hidden, inner, outputs, sumsAga
   return bytes - (formedAgain ? hidden : 0);
 }
 
-/** What low-rank updates, scales of inputs and steps of inputs store of a layer: its inputs, of which several have one, and that of o_proj is stored anyway. */
+/** What low-rank and sparse updates, scales of inputs and steps of inputs store of a layer: its inputs, of which several have one, and that of o_proj is stored anyway. */
 function updateBytes(sites: readonly SitePlan[], { hidden, inner }: Sizes): number {
   const updated = sites
-    .filter((own) => [own.low_rank, own.input_scale, own.input, own.branch].some((part) => part !== undefined))
+    .filter((own) =>
+      [own.low_rank, own.sparse, own.input_scale, own.input, own.branch].some((part) => part !== undefined),
+    )
     .map(({ site }) => site);
   const any = (...names: NativeSite[]) => names.some((name) => updated.includes(name));
   return (

@@ -18,6 +18,8 @@ export interface Trainee {
   /** The same in files. */
   readonly storedNames: readonly string[];
   readonly shapes: readonly (readonly number[])[];
+  /** Entries of an adapter's sparse updates, by the names of files: they are beside its values, and stay. */
+  entries(): ReadonlyMap<string, Int32Array>;
   /** Trainable numbers. */
   readonly count: number;
   /** Its values for writing, read when they are written. */
@@ -76,11 +78,12 @@ class AdapterTrainee implements Trainee {
   readonly shapes: readonly (readonly number[])[];
   readonly count: number;
 
-  /** @param storedNames and shapes: those of its folder, which is in a checkpoint */
+  /** @param storedNames, shapes, entries: those of its folder, which is in a checkpoint */
   constructor(
     readonly parameters: NativeAdapter,
     readonly storedNames: readonly string[],
     shapes: readonly (readonly number[])[],
+    readonly entries: () => ReadonlyMap<string, Int32Array>,
   ) {
     this.names = [...parameters.names];
     this.shapes = shapes.map((shape) => [...shape]);
@@ -122,6 +125,7 @@ class WeightsTrainee implements Trainee {
   readonly names: readonly string[];
   readonly storedNames: readonly string[];
   readonly shapes: readonly (readonly number[])[];
+  readonly entries = () => new Map<string, Int32Array>();
   readonly count: number;
 
   constructor(readonly parameters: NativeParameters) {
@@ -212,7 +216,9 @@ export async function traineeOf(
   const vectors = adapterHandle(adapter, model);
   if (vectors)
     return {
-      trainee: new AdapterTrainee(vectors, adapter!.storedNames(), adapter!.storedShapes()),
+      trainee: new AdapterTrainee(vectors, adapter!.storedNames(), adapter!.storedShapes(), () =>
+        adapter!.storedEntries(),
+      ),
       base: await model.fingerprint(),
     };
   await requireCompanions(model.dir); // otherwise training could end with a model that cannot be saved
@@ -259,4 +265,26 @@ export function valuesOf(trainee: Trainee, tensors: ReadonlyMap<string, ReadTens
       `Expected ${trainee.names.length} tensors in ${where} but found ${tensors.size}`,
     );
   return values;
+}
+
+/**
+ * The tensors of a checkpoint without the entries of sparse updates, which must be the trainee's.
+ * @throws RubricateError ERR_CHECKPOINT naming the tensor that is missing or another
+ */
+export function withoutEntries(
+  trainee: Trainee,
+  tensors: ReadonlyMap<string, ReadTensor>,
+  where: string,
+): ReadonlyMap<string, ReadTensor> {
+  const rest = new Map(tensors);
+  for (const [name, own] of trainee.entries()) {
+    const tensor = tensors.get(name);
+    if (tensor?.dtype !== "I32" || !Buffer.from(bytesOf(own)).equals(tensor.data))
+      throw new RubricateError(
+        "ERR_CHECKPOINT",
+        `Expected the ${own.length} entries of the adapter for ${name} in ${where} but found ${tensor ? "others" : "none"}`,
+      );
+    rest.delete(name);
+  }
+  return rest;
 }

@@ -71,6 +71,10 @@ void AdapterBatch::add(const AdapterPlan::SitePlan& plan, size_t slot) {
     parts.low_rank.slots[slot] = {
         a.value().data<float>(), b.value().data<float>(), a.value().dim(0), plan.factor, a.slot(), b.slot()};
   }
+  if (plan.has_sparse()) {
+    parts.sparse.slots.resize(slots);
+    parts.sparse.slots[slot] = {sparse_index(*placed_[slot - 1]->plan(), plan.sparse_index), var(plan.sparse_values)};
+  }
   if (plan.has_steps()) add_steps(parts, plan, slot);
   if (plan.has_norm()) {
     std::shared_ptr<SlotVectors>& norm = norms_[key];
@@ -105,6 +109,14 @@ Tensor AdapterBatch::constant(size_t slot, const AdapterPlan& plan, int32_t inde
   Tensor& copy = constants_[{slot, index}];
   if (!copy.defined()) copy = own.copied_to(arena_);
   return copy;
+}
+
+SparseIndex AdapterBatch::sparse_index(const AdapterPlan& plan, int32_t index) {
+  const SparseIndex& own = *plan.indices[static_cast<size_t>(index)].index;
+  if (arena_->stream() == nullptr) return own;
+  Tensor& copy = indices_[own.starts()];
+  if (!copy.defined()) copy = own.tables().copied_to(arena_);
+  return own.with(copy);
 }
 
 void AdapterBatch::finish_gradients() const {

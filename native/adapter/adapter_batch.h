@@ -38,6 +38,8 @@ class AdapterBatch : public AdapterSet {
   Var var(size_t slot, int32_t index) const;
   // A constant of the slot's plan where the batch computes.
   Tensor constant(size_t slot, const AdapterPlan& plan, int32_t index);
+  // The same for an index of its sparse updates; adapters of one plan share a copy.
+  SparseIndex sparse_index(const AdapterPlan& plan, int32_t index);
 
   const bool training_;
   bool mixes_initial_ = false;
@@ -48,6 +50,7 @@ class AdapterBatch : public AdapterSet {
   std::vector<std::shared_ptr<SlotVectors>> norms_;      // [layers + 1, kSites]: what the layer norms in `output` read
   std::shared_ptr<Arena> arena_;
   std::map<std::pair<size_t, int32_t>, Tensor> constants_;  // device copies by slot and index
+  std::map<const int32_t*, Tensor> indices_;                // device copies by the address in host memory
 };
 
 }  // namespace rubricate

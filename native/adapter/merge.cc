@@ -143,6 +143,7 @@ SlotSteps SiteMerge::placed(const PlanSteps& steps) const {
 void SiteMerge::change_row(float* row, int64_t inputs, int64_t output) const {
   if (const float* const scale = values(site_.input_scale))
     for (int64_t k = 0; k < inputs; ++k) row[k] *= scale[k];
+  add_entries(row, output);
   if (!site_.has_low_rank()) return;
   const int64_t rank = version_->plan().rank(site_);
   const float *const a = values(site_.a), *const b = values(site_.b);
@@ -150,6 +151,13 @@ void SiteMerge::change_row(float* row, int64_t inputs, int64_t output) const {
     const float times = site_.factor * b[output * rank + r];
     for (int64_t k = 0; k < inputs; ++k) row[k] += times * a[r * inputs + k];
   }
+}
+
+void SiteMerge::add_entries(float* row, int64_t output) const {
+  if (!site_.has_sparse()) return;
+  const SparseIndex& index = *version_->plan().indices[static_cast<size_t>(site_.sparse_index)].index;
+  const float* const own = values(site_.sparse_values);
+  for (int32_t at = index.starts()[output]; at < index.starts()[output + 1]; ++at) row[index.columns()[at]] += own[at];
 }
 
 void SiteMerge::scale_row(float* row, int64_t inputs, int64_t output) const {

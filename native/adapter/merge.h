@@ -2,10 +2,10 @@
 //
 // If all steps of a site are linear, the site computes y = W' x + b'. W' is its Jacobian and b' its value at x = 0:
 //
-//   W' = diag(scale) O (W I diag(input_scale) + factor B A + R)
+//   W' = diag(scale) O (W I diag(input_scale) + factor B A + S + R)
 //   b' = scale * output(W input(0) + b + branch(0)) + bias
 //
-// where I, R and O are the Jacobians of the steps of `input`, `branch` and `output`. The steps' own forward and backward
+// where I, R and O are the Jacobians of the steps of `input`, `branch` and `output`, and S is the sparse update. The steps' own forward and backward
 // (ops/steps/steps.h) compute them: rows of W I are a backward of `input` that is seeded with rows of W, rows of R one of `branch` that is
 // seeded with rows of the identity, and columns of O M are a forward of `output`. So a step that the tape knows needs no
 // code here.
@@ -44,6 +44,7 @@ class SiteMerge {
   SlotSteps placed(const PlanSteps& steps) const;
   // What is done to row `output` of W and needs no steps: before the steps of `output`, and after them.
   void change_row(float* row, int64_t inputs, int64_t output) const;
+  void add_entries(float* row, int64_t output) const;
   void scale_row(float* row, int64_t inputs, int64_t output) const;
   void weight_with_steps(const Tensor& to, const Tensor& from, const std::atomic<bool>& cancelled) const;
 

@@ -2,7 +2,7 @@
 // composes them, at each of the seven sites:
 //
 //   x' = input_scale * x (by slot);  x' = input_steps(x');  x' = input(x');  y = x' W'^T + b, W' = weight(W);  y += branch(x);
-//   y += factor * B (A x) (low_rank);  y += branch_steps(x);  y = output_steps(y);  y = scale * y + bias (affine);  y = output(y)
+//   y += factor * B (A x) (low_rank);  y += S x (sparse);  y += branch_steps(x);  y = output_steps(y);  y = scale * y + bias (affine);  y = output(y)
 //
 // output_steps precede affine, so that the edits of other slots in the batch stay fused and keep their roundings.
 //
@@ -21,6 +21,7 @@
 #include "ops/low_rank/low_rank.h"
 #include "ops/red_edit/red_edit.h"
 #include "ops/shared/rows.h"
+#include "ops/sparse_delta/sparse_delta.h"
 #include "ops/steps/steps.h"
 
 namespace rubricate {
@@ -32,6 +33,7 @@ struct SiteParts {
   std::function<Weight(Tape&, const Weight& weight)> weight;
   std::function<Var(Tape&, const Var& x)> branch;
   LowRankSlots low_rank;                              // no slots: no update
+  SparseSlots sparse;                                 // no slots: no update
   SlotSteps input_steps, branch_steps, output_steps;  // no slots: none
   SlotVectors affine;                                 // no slots: no edit
   EditView view;  // `affine` for inference: without gradients, checked before; no slots: no edit. Not both.
@@ -41,6 +43,7 @@ struct SiteParts {
   bool trains = false;     // whether any part has a parameter that needs a gradient
 
   bool has_low_rank() const { return !low_rank.slots.empty(); }
+  bool has_sparse() const { return !sparse.slots.empty(); }
   bool has_affine() const { return !affine.slots.empty(); }
   bool has_view() const { return view.slots > 0; }
   bool has_own_norm() const { return !own_norm.slots.empty(); }

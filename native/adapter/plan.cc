@@ -24,9 +24,18 @@ AdapterPlan::Parameter parse_parameter(const JsonAt& at) {
   return parameter;
 }
 
-AdapterPlan::SitePlan parse_site(const JsonAt& at, PlanIndices& indices, const PlanConstants& constants) {
-  at.expect_only(
-      {"layer", "site", "input_scale", "scale", "bias", "norm", "low_rank", "own", "input", "branch", "output"});
+void read_sparse(const JsonAt& at, AdapterPlan::SitePlan& plan, PlanIndices& indices,
+                 const std::vector<PlanSparse>& sparse) {
+  at.expect_only({"values", "index"});
+  plan.sparse_values = indices.read(at["values"]);
+  if (sparse.empty()) at["index"].reject("a plan with indices");
+  plan.sparse_index = static_cast<int32_t>(at["index"].integer(0, static_cast<int64_t>(sparse.size()) - 1));
+}
+
+AdapterPlan::SitePlan parse_site(const JsonAt& at, PlanIndices& indices, const PlanConstants& constants,
+                                 const std::vector<PlanSparse>& sparse) {
+  at.expect_only({"layer", "site", "input_scale", "scale", "bias", "norm", "low_rank", "sparse", "own", "input",
+                  "branch", "output"});
   AdapterPlan::SitePlan plan;
   plan.layer = at["layer"].integer(0, limits::kMaxLayers);
   const auto site = value_of(kSiteNames, at["site"].string());
@@ -49,6 +58,7 @@ AdapterPlan::SitePlan parse_site(const JsonAt& at, PlanIndices& indices, const P
     plan.factor = static_cast<float>(low_rank["factor"].number());
     if (!std::isfinite(plan.factor)) low_rank["factor"].reject("a finite float32 number");
   }
+  if (at.has("sparse")) read_sparse(at["sparse"], plan, indices, sparse);
   if (at.has("own")) {
     const JsonAt own = at["own"];
     own.expect_only({"weight", "bias"});
@@ -59,7 +69,8 @@ AdapterPlan::SitePlan parse_site(const JsonAt& at, PlanIndices& indices, const P
   plan.input = parse_steps(at, "input", indices, constants);
   plan.branch = parse_steps(at, "branch", indices, constants);
   plan.output = parse_steps(at, "output", indices, constants);
-  const bool edits = plan.scales_input() || plan.edits() || plan.has_norm() || plan.has_low_rank() || plan.has_steps();
+  const bool edits = plan.scales_input() || plan.edits() || plan.has_norm() || plan.has_low_rank() ||
+                     plan.has_sparse() || plan.has_steps();
   if (!edits && !plan.replaces()) at.reject("at least one part");
   if (is_norm(plan.site) ? edits : plan.replaces())
     at.reject("own vectors at a norm of the model, and edits at a linear layer");
@@ -68,14 +79,16 @@ AdapterPlan::SitePlan parse_site(const JsonAt& at, PlanIndices& indices, const P
 
 }  // namespace
 
-AdapterPlan AdapterPlan::parse(const std::string& json, std::vector<float> constants) {
+AdapterPlan AdapterPlan::parse(const std::string& json, std::vector<float> constants,
+                               const std::vector<int32_t>& sparse) {
   // Six values for a parameter and as many for a site, with room for both at each site of the largest model.
   constexpr JsonLimits kLimits{64 << 20, 1 << 20};
   const Json document = Json::parse(json, "plan", kLimits);
   const JsonAt at(document, "plan", "ERR_ARGUMENT");
-  at.expect_only({"parameters", "sites", "constants", "derived"});
+  at.expect_only({"parameters", "sites", "constants", "derived", "indices"});
   AdapterPlan plan;
   plan.constants = PlanConstants::parse(at, std::move(constants));
+  plan.indices = parse_sparse(at, sparse);
   const JsonAt parameters = at["parameters"], sites = at["sites"];
   for (int64_t i = 0; i < parameters.size(); ++i) {
     Parameter parameter = parse_parameter(parameters.at(i));
@@ -93,7 +106,7 @@ AdapterPlan AdapterPlan::parse(const std::string& json, std::vector<float> const
   }
   std::set<std::pair<int64_t, Site>> places;
   for (int64_t i = 0; i < sites.size(); ++i) {
-    plan.sites.push_back(parse_site(sites.at(i), indices, plan.constants));
+    plan.sites.push_back(parse_site(sites.at(i), indices, plan.constants, plan.indices));
     if (!places.emplace(plan.sites.back().layer, plan.sites.back().site).second)
       sites.at(i).reject("each site of a layer once");
   }
@@ -122,6 +135,13 @@ void AdapterPlan::require_fits(const Architecture& architecture) const {
     if (plan.has_low_rank()) {
       expect(plan.a, {rank(plan), inputs});
       expect(plan.b, {outputs, rank(plan)});
+    }
+    if (plan.has_sparse()) {
+      const PlanSparse& sparse = indices[static_cast<size_t>(plan.sparse_index)];
+      const Shape shape{sparse.index->outputs(), sparse.index->inputs()};
+      require(shape == Shape{outputs, inputs}, "ERR_SHAPE", "Expected shape ", shape_text({outputs, inputs}), " for ",
+              sparse.name, " but received ", shape_text(shape));
+      expect(plan.sparse_values, {sparse.index->count()});
     }
     const auto shape_of = [&](const PlanStep& step, int32_t index) -> const Shape& {
       return step.constant ? constants.list[static_cast<size_t>(index)].shape : this->shape(index);

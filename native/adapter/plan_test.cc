@@ -128,6 +128,10 @@ TEST_CASE("a plan that does not fit is refused with its place") {
       {R"({"parameters":[{"name":"A","shape":[2,3,8],"start":0}],
            "sites":[{"layer":0,"site":"q_proj","input":[{"op":"block_linear","weight":0}]}]})",
        "ERR_SHAPE", "n * in = 24"},
+      {kVectors + R"([{"layer":0,"site":"q_proj","bias":1,"sparse":{"values":0,"index":0}}]})", "ERR_ARGUMENT",
+       "a plan with indices"},
+      {R"({"parameters":[],"sites":[],"indices":[{"name":"i","shape":[2,2],"count":3}]})", "ERR_ARGUMENT",
+       "Expected 3 numbers for the plan's indices but received 0"},
       {R"({"parameters":[],"sites":[],"constants":[{"name":"c","shape":[2,2]}]})", "ERR_ARGUMENT",
        "Expected 4 numbers for the plan's constants"},
       {kVectors + R"([{"layer":0,"site":"q_proj","bias":{"derived":0}}]})", "ERR_ARGUMENT",
@@ -241,4 +245,33 @@ TEST_CASE("steps may share a parameter, and constants belong to a plan's identit
   CHECK(plan == AdapterPlan::parse(json, std::vector<float>(48, 0.5f)));
   CHECK(!(plan == AdapterPlan::parse(json, std::vector<float>(48, 0.25f))));
   CHECK(thrown([&] { AdapterPlan::parse(json, std::vector<float>(48, INFINITY)); }).first == "ERR_NOT_FINITE");
+}
+
+TEST_CASE("a sparse update has an index of its own matrix, which equal plans share") {
+  const auto json = [](const std::string& shape, int64_t count, int64_t values) {
+    return concat(R"({"parameters":[{"name":"v","shape":[)", values, R"(],"start":0}],"indices":[{"name":"i","shape":)",
+                  shape, R"(,"count":)", count,
+                  R"(}],"sites":[{"layer":0,"site":"k_proj","sparse":{"values":0,"index":0}}]})");
+  };
+  const auto made = [&](const std::string& shape, int64_t values, const std::vector<int32_t>& indices) {
+    AdapterPlan plan = AdapterPlan::parse(json(shape, static_cast<int64_t>(indices.size()), values), {}, indices);
+    plan.require_fits(architecture());
+    return plan;
+  };
+  const AdapterPlan plan = made("[12,24]", 3, {0, 25, 287});
+  CHECK(plan.sites[0].has_sparse());
+  CHECK(plan.indices[0].index->indices() == std::vector<int32_t>{0, 25, 287});
+  CHECK(plan == made("[12,24]", 3, {0, 25, 287}));
+  CHECK(!(plan == made("[12,24]", 3, {0, 25, 286})));
+  const auto shared = shared_plan(made("[12,24]", 3, {0, 25, 287}));
+  CHECK(shared_plan(made("[12,24]", 3, {0, 25, 287})) == shared);
+  const auto refused = [&](const std::string& shape, int64_t values, const std::vector<int32_t>& indices) {
+    return thrown([&] { made(shape, values, indices); });
+  };
+  CHECK(refused("[24,12]", 3, {0, 25, 287}).first == "ERR_SHAPE");
+  CHECK(refused("[12,24]", 4, {0, 25, 287}).first == "ERR_SHAPE");
+  CHECK(refused("[12]", 3, {0, 1, 2}).first == "ERR_ARGUMENT");
+  CHECK(contains(refused("[12,24]", 3, {0, 25, 25}).second, "ascending numbers, each once, for i"));
+  CHECK(contains(refused("[12,24]", 3, {0, 25, 288}).second, "numbers from 0 to 287 for i"));
+  CHECK(contains(refused("[12,24]", 3, {-1, 25, 28}).second, "numbers from 0 to 287 for i"));
 }

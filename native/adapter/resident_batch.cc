@@ -30,10 +30,9 @@ Tensor DeviceVersions::tensor_of(const std::shared_ptr<const AdapterVersion>& ve
   return recent_.front().values;
 }
 
-Tensor DeviceVersions::constant_of(const AdapterPlan& plan, int32_t index) {
-  Tensor host = plan.constants.tensor(index);
+Tensor DeviceVersions::placed(Tensor host) {
   if (arena_->stream() == nullptr) return host;
-  Constant& own = constants_[host.data<float>()];
+  Constant& own = constants_[host.raw()];
   own.used = true;
   if (own.copy.defined()) return own.copy;
   own.copy = host.copied_to(arena_);
@@ -118,6 +117,8 @@ void ResidentBatch::place(DeviceVersions& copies, const std::shared_ptr<Arena>& 
       set(0, site.replaces() ? site.own_weight : site.scale);
       set(1, site.replaces() ? site.own_bias : site.bias);
       if (site.has_low_rank()) add(parts_[static_cast<size_t>(index)].low_rank, slot, site, version->plan(), values);
+      if (site.has_sparse())
+        add(parts_[static_cast<size_t>(index)].sparse, slot, site, version->plan(), placed, copies);
       if (site.has_steps()) add_steps(parts_[static_cast<size_t>(index)], slot, site, version->plan(), placed, copies);
       if (!norm) continue;
       set(2, site.norm_weight);
@@ -166,6 +167,14 @@ void ResidentBatch::add(LowRankSlots& low_rank, int64_t slot, const AdapterPlan:
   low_rank.slots.resize(static_cast<size_t>(slots()) + 1);
   low_rank.slots[static_cast<size_t>(slot)] = {
       values + plan.offset(site.a), values + plan.offset(site.b), plan.rank(site), site.factor, nullptr, nullptr};
+}
+
+void ResidentBatch::add(SparseSlots& sparse, int64_t slot, const AdapterPlan::SitePlan& site, const AdapterPlan& plan,
+                        const Tensor& values, DeviceVersions& copies) const {
+  const AdapterPlan::Parameter& own = plan.parameters[static_cast<size_t>(site.sparse_values)];
+  sparse.slots.resize(static_cast<size_t>(slots()) + 1);
+  sparse.slots[static_cast<size_t>(slot)] = {copies.sparse_of(plan, site.sparse_index),
+                                             Var(values.part(own.offset, own.shape))};
 }
 
 void ResidentBatch::add_steps(SiteParts& parts, int64_t slot, const AdapterPlan::SitePlan& site,

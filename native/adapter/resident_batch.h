@@ -24,8 +24,13 @@ class DeviceVersions {
   const float* of(const std::shared_ptr<const AdapterVersion>& version) { return tensor_of(version).data<float>(); }
   // The same as a tensor, [plan().total()], which keeps its memory.
   Tensor tensor_of(const std::shared_ptr<const AdapterVersion>& version);
-  // A constant of a plan where the model computes: copied once, and kept while a version of the plan is used. Not counted.
-  Tensor constant_of(const AdapterPlan& plan, int32_t index);
+  // A constant of a plan, and an index of its sparse updates, where the model computes: copied once, and kept while a version of
+  // the plan is used. Not counted.
+  Tensor constant_of(const AdapterPlan& plan, int32_t index) { return placed(plan.constants.tensor(index)); }
+  SparseIndex sparse_of(const AdapterPlan& plan, int32_t index) {
+    const SparseIndex& own = *plan.indices[static_cast<size_t>(index)].index;
+    return own.with(placed(own.tables()));
+  }
   // Ends a step: removes copies until the limit holds.
   void trim();
   int64_t bytes() const { return bytes_; }
@@ -44,7 +49,8 @@ class DeviceVersions {
     Tensor host, copy;
     bool used = false;  // in this step
   };
-  std::map<const float*, Constant> constants_;  // by the address in host memory, which `host` keeps
+  Tensor placed(Tensor host);
+  std::map<const void*, Constant> constants_;  // by the address in host memory, which `host` keeps
 };
 
 class ResidentBatch : public AdapterSet {
@@ -71,6 +77,9 @@ class ResidentBatch : public AdapterSet {
   // Sets a slot's matrices of a site. values: the version's, where the model computes.
   void add(LowRankSlots& low_rank, int64_t slot, const AdapterPlan::SitePlan& site, const AdapterPlan& plan,
            const float* values) const;
+  // The same for its sparse update.
+  void add(SparseSlots& sparse, int64_t slot, const AdapterPlan::SitePlan& site, const AdapterPlan& plan,
+           const Tensor& values, DeviceVersions& copies) const;
 
   // Sets a slot's steps of a site. values: the version's, where the model computes.
   void add_steps(SiteParts& parts, int64_t slot, const AdapterPlan::SitePlan& site, const AdapterPlan& plan,

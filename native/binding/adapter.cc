@@ -10,8 +10,8 @@ Napi::Function AdapterHandle::define(Napi::Env env) {
   return DefineClass(
       env, "NativeAdapter",
       {getter_of<&AdapterHandle::names>("names"), getter_of<&AdapterHandle::shapes>("shapes"),
-       method_of<&AdapterHandle::values>("values"), method_of<&AdapterHandle::gradients>("gradients"),
-       method_of<&AdapterHandle::set_values>("setValues"),
+       method_of<&AdapterHandle::indices>("indices"), method_of<&AdapterHandle::values>("values"),
+       method_of<&AdapterHandle::gradients>("gradients"), method_of<&AdapterHandle::set_values>("setValues"),
        method_of<&AdapterHandle::dispose>("dispose")});
 }
 
@@ -23,7 +23,9 @@ AdapterHandle::AdapterHandle(const Napi::CallbackInfo& info) : Handle(info) {
       const std::span<const float> given = float32_elements(info[2], "constants");
       constants.assign(given.begin(), given.end());
     }
-    AdapterPlan plan = AdapterPlan::parse(string_argument(info[1], "plan"), std::move(constants));
+    std::vector<int32_t> indices;
+    if (!is_missing(info[3])) indices = int32_argument(info[3], "indices");
+    AdapterPlan plan = AdapterPlan::parse(string_argument(info[1], "plan"), std::move(constants), indices);
     auto state = std::make_shared<AdapterState>();
     state->environment = shared_environment(info.Env());
     state->adapter = std::make_shared<Adapter>(architecture, std::move(plan));
@@ -35,6 +37,18 @@ AdapterHandle::AdapterHandle(const Napi::CallbackInfo& info) : Handle(info) {
 Napi::Value AdapterHandle::names(const Napi::CallbackInfo& info) { return names_value(info.Env(), *use()->adapter); }
 
 Napi::Value AdapterHandle::shapes(const Napi::CallbackInfo& info) { return shapes_value(info.Env(), *use()->adapter); }
+
+Napi::Value AdapterHandle::indices(const Napi::CallbackInfo& info) {
+  const std::vector<PlanSparse>& all = use()->adapter->plan()->indices;
+  const Napi::Array list = Napi::Array::New(info.Env(), all.size());
+  for (size_t i = 0; i < all.size(); ++i) {
+    const std::vector<int32_t> own = all[i].index->indices();
+    Napi::Int32Array array = Napi::Int32Array::New(info.Env(), own.size());
+    std::memcpy(array.Data(), own.data(), own.size() * sizeof(int32_t));
+    list.Set(static_cast<uint32_t>(i), array);
+  }
+  return list;
+}
 
 namespace {
 

@@ -20,6 +20,7 @@ class AdapterHandle : public Handle<AdapterHandle, AdapterState> {
 
   Napi::Value names(const Napi::CallbackInfo& info);
   Napi::Value shapes(const Napi::CallbackInfo& info);
+  Napi::Value indices(const Napi::CallbackInfo& info);
   Napi::Value values(const Napi::CallbackInfo& info);
   Napi::Value gradients(const Napi::CallbackInfo& info);
   Napi::Value set_values(const Napi::CallbackInfo& info);

@@ -15,10 +15,11 @@ const SiteParts& parts_of(const EditedLayer& at) {
   return at.parts != nullptr ? *at.parts : none;
 }
 
-// y += factor * B (A x) (low_rank);  y += branch_steps(x);  y = output_steps(y)
+// y += factor * B (A x) (low_rank);  y += S x (sparse);  y += branch_steps(x);  y = output_steps(y)
 Var updated(Tape& tape, Var y, const Var& x, const EditedLayer& at, const SequenceRows& rows) {
   const SiteParts& parts = parts_of(at);
   if (parts.has_low_rank()) y = add_low_rank(tape, std::move(y), x, parts.low_rank, rows);
+  if (parts.has_sparse()) y = add_sparse(tape, std::move(y), x, parts.sparse, rows);
   if (parts.branch_steps.any()) y = add_steps(tape, std::move(y), x, parts.branch_steps, rows, at.initial);
   if (parts.output_steps.any()) y = apply_steps(tape, y, parts.output_steps, rows, at.initial);
   return y;

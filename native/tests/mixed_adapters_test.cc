@@ -8,6 +8,7 @@
 #include "tests/lora_plan.h"
 #include "tests/norms_plan.h"
 #include "tests/serve_support.h"
+#include "tests/sparse_plan.h"
 #include "tests/step_support.h"
 #include "tests/steps_plan.h"
 
@@ -26,7 +27,8 @@ std::vector<std::pair<TinyConfig, DType>> cases() {
 }
 
 // RED, LoRA, LoRA of another rank at other sites, RED at one site, (IA)3, scales of all sites' inputs, own norms, own biases,
-// steps of outputs, branches and inputs, and derived values, twice by one plan. The two of LoRA are neighbours in a batch.
+// steps of outputs, branches and inputs, derived values, twice by one plan, and sparse updates of several entries and of few. The two of
+// LoRA are neighbours in a batch.
 std::vector<std::shared_ptr<Adapter>> some_adapters(const Model& model) {
   return {random_adapter(model, RedVariant::all, 11),
           random_lora(model, 3, 12, all_sites(model.architecture())),
@@ -41,7 +43,9 @@ std::vector<std::shared_ptr<Adapter>> some_adapters(const Model& model) {
           random_steps(model, 21, input_site),
           random_steps(model, 22, mixing_site),
           random_derived(model, 23),
-          random_derived(model, 24)};
+          random_derived(model, 24),
+          random_sparse(model, 4.0, 25, all_sites(model.architecture())),
+          random_sparse(model, 30.0, 26, {Site::q_proj, Site::up_proj, Site::down_proj})};
 }
 
 std::vector<std::vector<int32_t>> sequences_of(size_t adapter) {
@@ -104,7 +108,7 @@ void check_serving(const TinyConfig& config, DType dtype) {
   std::vector<int32_t> ids;
   for (size_t i = 0; i < adapters.size(); ++i) {
     EngineRequest request;
-    request.prompt = tiny_tokens(5 + 17 * static_cast<int64_t>(i), i);
+    request.prompt = tiny_tokens(5 + 15 * static_cast<int64_t>(i), i);
     request.max_new = 6;
     if (adapters[i]) request.version = AdapterVersion::of(*adapters[i]);
     requests.push_back(request);

@@ -20,7 +20,7 @@ sys.path.insert(1, str(HERE.parents[1] / "bench" / "oracle"))
 import optimizing  # noqa: E402
 import reference  # noqa: E402
 
-SIZE, RANK, GROUPS, ALPHA = 4, 2, 4, 6  # of the cases below; methods.test.ts has the same
+SIZE, RANK, GROUPS, ALPHA, SHARE, THRESHOLD = 4, 2, 4, 6, 0.03, 0.01  # of the cases below; methods.test.ts has the same
 F = torch.nn.functional
 ACTIVATIONS = {
     "gelu": F.gelu,
@@ -291,6 +291,30 @@ def sibo_bottleneck():
     return shapes, apply
 
 
+def sparse(is_chosen, *kinds):
+    """W' = W + S with the entries that is_chosen(W) gives; an entry's value is at its place in the flat matrix, in order."""
+
+    def build(model, take):
+        for site in reference.site_names(model, kinds):
+            weight = reference.module_of(model, site).weight.detach()
+            index = is_chosen(weight).flatten().nonzero().flatten()
+            delta = take(f"{site}.delta", (len(index),))
+
+            def apply(_, args, y, weight=weight, index=index, delta=delta):
+                change = torch.zeros(weight.numel(), dtype=weight.dtype).scatter(0, index, delta)
+                return y + args[0] @ change.view_as(weight).T
+
+            reference.module_of(model, site).register_forward_hook(apply)
+
+    return build
+
+
+def smallest(weight):
+    """PaFi's entries: the share of the matrix with the smallest magnitude."""
+    order = weight.abs().flatten().sort(stable=True).indices[: max(1, round(SHARE * weight.numel()))]
+    return torch.zeros(weight.numel(), dtype=torch.bool).index_fill(0, order, True)
+
+
 CASES = {
     "bottleneck": (sites(bottleneck("gelu"), "ffn"), BASES),
     "bottleneck_both": (sites(bottleneck("silu"), "attention", "ffn"), BASES),
@@ -308,6 +332,8 @@ CASES = {
     "gift": (gift("q", "v"), BASES),
     "sibo_lora": (sibo(sibo_lora(), "q", "v", "up"), BASES),
     "sibo_bottleneck": (sibo(sibo_bottleneck(), "attention", "ffn"), BASES),
+    "pafi": (sparse(smallest, "q", "attention", "up", "ffn"), BASES),
+    "sara": (sparse(lambda weight: weight.abs() < THRESHOLD, "k", "ffn"), BASES),
 }
 
 

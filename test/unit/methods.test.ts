@@ -515,7 +515,7 @@ describe("inspect --method", () => {
     [4_325_888, ["--method", "sibo", "--on", "bottleneck"]],
     [262_144, ["--method", "gift"]],
     [524_288, ["--method", "gift", "--rank", "32"]],
-    [131_072, ["--method", "gift", "--share", "all"]],
+    [131_072, ["--method", "gift", "--sharing", "all"]],
     [262_144, ["--method", "ether"]],
     [262_144, ["--method", "ether", "--blocks", "32"]],
     [1_048_576, ["--method", "ether+", "--blocks", "32"]],
@@ -523,6 +523,8 @@ describe("inspect --method", () => {
     [4_292 * 2, ["--method", "lorta", "--rank", "2"]],
     [249_856 + 266_240, ["--method", "loretta_rep"]],
     [614_400 + 266_240, ["--method", "loretta_adp"]],
+    [32_380_032, ["--method", "pafi"]],
+    [671_088, ["--method", "sara", "--share", "0.01", "--sites", "q,v", "--layers", "0,1"]],
     [6_738_415_616, ["--method", "full"]],
   ])("of LLaMA-2-7B's config.json alone: %i numbers with %j", async (parameters, args) => {
     const { stdout, stderr } = await shown(...args);

@@ -17,6 +17,7 @@ const seven = (name: string) =>
 const more: Record<string, string[]> = {
   rms_norm: ["rms_norm.cuh"],
   cross_entropy: ["log_sum.inl"],
+  sparse_delta: ["sparse_index.cc", "sparse_index.h"],
   sampling: [
     ...["", "_cpu"].map((end) => `log_probs${end}.cc`),
     ...[".h", "_kernels.h", "_kernels.inl", "_test.cc"].map((end) => `log_probs${end}`),

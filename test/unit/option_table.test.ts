@@ -113,7 +113,8 @@ const rows: Readonly<Record<OptionName, Row>> = {
   overwrite: { ...boolean(false), identity: false },
   method: {
     ...choice("red", "--method", [
-      ...["red", "lora", "ia3", "bitfit", "norms", "bottleneck", "melora", "ether", "ether+", "hiwi", "lorta"],
+      ...["red", "lora", "ia3", "bitfit", "norms", "bottleneck", "melora", "sibo", "gift"],
+      ...["pafi", "sara", "ether", "ether+", "hiwi", "lorta"],
       ...["loretta_rep", "loretta_adp", "full"],
     ]),
     takes: [["red"]],

@@ -15,10 +15,10 @@ export interface GiftOptions {
   /** Layer numbers from 0. Default: "all". */
   readonly layers?: readonly number[] | "all";
   /** Which linear layers have the same matrices: those of one site in all layers, or all. Default: "site". */
-  readonly share?: "site" | "all";
+  readonly sharing?: "site" | "all";
 }
 
-const shareKind = choice(["site", "all"]);
+const sharingKind = choice(["site", "all"]);
 /** Distinguishes these numbers from others of the same seed. */
 const stream = 0x47494654;
 
@@ -28,24 +28,24 @@ const stream = 0x47494654;
  */
 export const gift = defineMethod({
   kind: "gift",
-  options: ["rank", "sites", "layers", "share"],
-  check({ rank = 16, sites = ["q", "v"], layers = "all", share = "site" }: GiftOptions, base) {
+  options: ["rank", "sites", "layers", "sharing"],
+  check({ rank = 16, sites = ["q", "v"], layers = "all", sharing = "site" }: GiftOptions, base) {
     const config = {
       rank: checkedOption("rank", rankKind, rank),
       sites: base.sites(sites),
       layers: base.layers(layers),
-      share: checkedOption("share", shareKind, share),
+      sharing: checkedOption("sharing", sharingKind, sharing),
     };
     const widths = config.sites.map((site) => base.linear(0, site).inputs);
-    if (share === "all" && widths.some((width) => width !== widths[0]))
-      throw invalid("sites", 'sites whose inputs have the same width, with share "all",', sites);
+    if (sharing === "all" && widths.some((width) => width !== widths[0]))
+      throw invalid("sites", 'sites whose inputs have the same width, with sharing "all",', sites);
     return config;
   },
-  plan({ rank, sites, layers, share }, base) {
+  plan({ rank, sites, layers, sharing }, base) {
     const builder = new PlanBuilder();
     const matrices = new Map<string, readonly [q: number, p: number]>();
     const matricesOf = ({ at: { site }, inputs }: LinearSite) => {
-      const owner = share === "all" ? "all" : site;
+      const owner = sharing === "all" ? "all" : site;
       const known = matrices.get(owner) ?? [
         builder.parameter(`${owner}.gift_Q`, [inputs, rank], 0),
         builder.parameter(`${owner}.gift_P`, [rank, inputs], 0),

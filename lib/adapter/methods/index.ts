@@ -14,12 +14,14 @@ import { lorettaAdp, lorettaRep } from "./loretta";
 import { lorta } from "./lorta";
 import { melora } from "./melora";
 import { norms } from "./norms";
+import { pafi } from "./pafi";
 import { red } from "./red";
+import { sara } from "./sara";
 import { sibo } from "./sibo";
 
 /** By their names, in the order of --help. */
 const functions = {
-  ...{ red, lora, ia3, bitfit, norms, bottleneck, melora, sibo, gift },
+  ...{ red, lora, ia3, bitfit, norms, bottleneck, melora, sibo, gift, pafi, sara },
   ...{ ether, "ether+": etherPlus, hiwi, lorta, loretta_rep: lorettaRep, loretta_adp: lorettaAdp },
 };
 
