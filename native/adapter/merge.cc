@@ -116,7 +116,8 @@ void apply_to_columns(const Tensor& matrix, const SlotSteps& steps, const std::a
 
 }  // namespace
 
-SiteMerge::SiteMerge(const Architecture& architecture, std::shared_ptr<const AdapterVersion> version, int64_t layer, Site site)
+SiteMerge::SiteMerge(const Architecture& architecture, std::shared_ptr<const AdapterVersion> version, int64_t layer,
+                     Site site)
     : version_(std::move(version)),
       site_(site_of(version_->plan(), layer, site)),
       inputs_(site_inputs(architecture, site)) {

@@ -37,7 +37,9 @@ std::shared_ptr<Adapter> adapter_of(const std::function<void(StepsPlan&, Adapter
   return adapter;
 }
 
-SiteMerge merge_of(const std::shared_ptr<Adapter>& adapter) { return {architecture(), AdapterVersion::of(*adapter), 1, kSite}; }
+SiteMerge merge_of(const std::shared_ptr<Adapter>& adapter) {
+  return {architecture(), AdapterVersion::of(*adapter), 1, kSite};
+}
 
 Tensor random_matrix(const Shape& shape, uint64_t seed, DType dtype = DType::f32) {
   return random_tensor(test_arena(), shape, dtype, seed);
