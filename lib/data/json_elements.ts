@@ -9,8 +9,34 @@ const comma = 0x2c;
 const [openArray, closeArray, openObject, closeObject] = [0x5b, 0x5d, 0x7b, 0x7d];
 const isSpace = (byte: number) => byte === 0x20 || (byte >= 0x09 && byte <= 0x0d && byte !== 0x0b && byte !== 0x0c);
 
-/** Where in the array the scanner is; within an element, `depth` counts its open arrays and objects. */
+/** Where in the array the scanner is. */
 type State = "start" | "first" | "value" | "within" | "scalar" | "after" | "end";
+
+/** What is open at a place within an element: arrays and objects, or a string. */
+class Nesting {
+  private depth = 0;
+  private inString = false;
+  private escaped = false;
+
+  /** Takes an element's first byte. @returns whether a bracket or a quotation mark ends the element */
+  begin(byte: number): boolean {
+    this.inString = byte === quote;
+    this.depth = byte === openArray || byte === openObject ? 1 : 0;
+    return this.depth > 0 || this.inString;
+  }
+
+  /** Takes a later byte. @returns whether it ends the element */
+  endsWith(byte: number): boolean {
+    if (this.inString) {
+      if (this.escaped) this.escaped = false;
+      else if (byte === backslash) this.escaped = true;
+      else if (byte === quote) this.inString = false;
+    } else if (byte === quote) this.inString = true;
+    else if (byte === openArray || byte === openObject) this.depth++;
+    else if (byte === closeArray || byte === closeObject) this.depth--;
+    return this.depth <= 0 && !this.inString;
+  }
+}
 
 /**
  * Elements of an array. `number` is an element's place in the array, from 1. An element is cut out by its brackets and quotation
@@ -26,12 +52,10 @@ export function* scanElements(
   onChunk: (chunk: Buffer) => void,
 ): Generator<Line> {
   const element = new PartialLine(maxLength);
+  const nesting = new Nesting();
   let state = "start" as State;
   let number = 1;
   let line = 1;
-  let depth = 0;
-  let inString = false;
-  let escaped = false;
   const fault = (expected: string) =>
     new RubricateError(
       "ERR_DATA",
@@ -43,14 +67,7 @@ export function* scanElements(
       const byte = chunk[at]!;
       if (byte === newline) line++;
       if (state === "within") {
-        if (inString) {
-          if (escaped) escaped = false;
-          else if (byte === backslash) escaped = true;
-          else if (byte === quote) inString = false;
-        } else if (byte === quote) inString = true;
-        else if (byte === openArray || byte === openObject) depth++;
-        else if (byte === closeArray || byte === closeObject) depth--;
-        if (depth > 0 || inString) continue;
+        if (!nesting.endsWith(byte)) continue;
         element.add(chunk.subarray(start, at + 1));
         yield { offset: element.offset, bytes: element.take(), number: number++ };
         state = "after";
@@ -76,9 +93,7 @@ export function* scanElements(
       else {
         start = at;
         element.offset = position + at;
-        inString = byte === quote;
-        depth = byte === openArray || byte === openObject ? 1 : 0;
-        state = depth > 0 || inString ? "within" : "scalar";
+        state = nesting.begin(byte) ? "within" : "scalar";
       }
     }
     if (state === "within" || state === "scalar") element.add(Buffer.from(chunk.subarray(start)));

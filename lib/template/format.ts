@@ -246,69 +246,90 @@ function grouped(text: string, separator: string, kind: string): string {
   return sign + groups.join(separator) + rest;
 }
 
-/** `text.format(...)`; `lookup` reads a field or element of a value. */
+/** Reads a field (an attribute) or an element of a value. */
+type Lookup = (value: Value, key: Value, attribute: boolean) => Value;
+
+/** The values that the replacement fields of a format string name. */
+class FieldValues {
+  private automatic = 0;
+  private numbered = false;
+
+  constructor(
+    private readonly args: readonly Value[],
+    private readonly named: Named,
+    private readonly lookup: Lookup,
+  ) {}
+
+  /** The value of a field name, such as `0.name[key]`. */
+  of(name: string): Value {
+    const [, first, path] = /^([^.[]*)([\s\S]*)$/.exec(name) as unknown as [string, string, string];
+    let value = this.first(first);
+    for (const [, attribute, key] of path.matchAll(/\.([^.[]+)|\[([^\]]+)\]/g))
+      value =
+        attribute !== undefined
+          ? this.lookup(value, attribute, true)
+          : this.lookup(value, /^\d+$/.test(key!) ? BigInt(key!) : key!, false);
+    return value;
+  }
+
+  /** The argument of a number or a name; without one, the next argument. */
+  private first(name: string): Value {
+    if (name !== "" && !/^\d+$/.test(name)) {
+      const value = this.named.get(name);
+      if (value === undefined) throw new TemplateFault(`KeyError: ${name}`);
+      return value;
+    }
+    if (name === "" ? this.numbered : this.automatic > 0)
+      throw new TemplateFault("cannot switch between manual field specification and automatic field numbering");
+    if (name !== "") this.numbered = true;
+    const value = this.args[name === "" ? this.automatic++ : Number(name)];
+    if (value === undefined) throw new TemplateFault("Replacement index out of range for positional args tuple");
+    return value;
+  }
+}
+
+/** `text.format(...)` */
 export function formatBraces(
   text: string,
   args: readonly Value[],
   named: Named,
-  lookup: (value: Value, key: Value, attribute: boolean) => Value,
+  lookup: Lookup,
   budget: Budget,
 ): string {
   budget.text(text.length, 64);
-  let automatic = 0;
-  let numbered = false;
-  const field = (name: string): Value => {
-    const [, first, path] = /^([^.[]*)([\s\S]*)$/.exec(name) as unknown as [string, string, string];
-    let value: Value | undefined;
-    if (first === "" || /^\d+$/.test(first)) {
-      if (first === "" ? numbered : automatic > 0)
-        throw new TemplateFault("cannot switch between manual field specification and automatic field numbering");
-      if (first !== "") numbered = true;
-      value = args[first === "" ? automatic++ : Number(first)];
-      if (value === undefined) throw new TemplateFault("Replacement index out of range for positional args tuple");
+  return replaceFields(text, new FieldValues(args, named, lookup), budget, 0);
+}
+
+/** Writes a text with values in place of its replacement fields. level: of nested specifications */
+function replaceFields(source: string, fields: FieldValues, budget: Budget, level: number): string {
+  if (level > 2) throw new TemplateFault("Max string recursion exceeded");
+  const writer = new TextWriter(budget, 0, Number.POSITIVE_INFINITY); // charged as the source is read
+  for (let at = 0; at < source.length; ) {
+    budget.charge(1 / 2);
+    const sign = source[at]!;
+    let part: string;
+    if (sign !== "{" && sign !== "}") {
+      const end = source.slice(at).search(/[{}]/);
+      part = end < 0 ? source.slice(at) : source.slice(at, at + end);
+      budget.charge((source.length - at) / 1024);
+      at += part.length;
+    } else if (source[at + 1] === sign) {
+      part = sign;
+      at += 2;
     } else {
-      value = named.get(first);
-      if (value === undefined) throw new TemplateFault(`KeyError: ${first}`);
+      const end = sign === "{" ? closing(source, at) : -1;
+      if (end < 0) throw new TemplateFault(`Single '${sign}' encountered in format string`);
+      const [, name, conversion, spec] = /^([^!:]*)(?:!([^:]))?(?::([\s\S]*))?$/.exec(source.slice(at + 1, end)) ?? [];
+      if (name === undefined) throw new TemplateFault("expected ':' after conversion specifier");
+      let value = fields.of(name);
+      if (conversion === "r" || conversion === "a") value = repr(value, budget);
+      else if (conversion === "s") value = str(value, budget);
+      part = formatValue(value, replaceFields(spec ?? "", fields, budget, level + 1), budget);
+      at = end + 1;
     }
-    for (const [, attribute, key] of path.matchAll(/\.([^.[]+)|\[([^\]]+)\]/g))
-      value =
-        attribute !== undefined
-          ? lookup(value, attribute, true)
-          : lookup(value, /^\d+$/.test(key!) ? BigInt(key!) : key!, false);
-    return value;
-  };
-  const write = (source: string, level: number): string => {
-    if (level > 2) throw new TemplateFault("Max string recursion exceeded");
-    const writer = new TextWriter(budget, 0, Number.POSITIVE_INFINITY); // charged as the source is read
-    for (let at = 0; at < source.length; ) {
-      budget.charge(1 / 2);
-      const sign = source[at]!;
-      let part: string;
-      if (sign !== "{" && sign !== "}") {
-        const end = source.slice(at).search(/[{}]/);
-        part = end < 0 ? source.slice(at) : source.slice(at, at + end);
-        budget.charge((source.length - at) / 1024);
-        at += part.length;
-      } else if (source[at + 1] === sign) {
-        part = sign;
-        at += 2;
-      } else {
-        const end = sign === "{" ? closing(source, at) : -1;
-        if (end < 0) throw new TemplateFault(`Single '${sign}' encountered in format string`);
-        const [, name, conversion, spec] =
-          /^([^!:]*)(?:!([^:]))?(?::([\s\S]*))?$/.exec(source.slice(at + 1, end)) ?? [];
-        if (name === undefined) throw new TemplateFault("expected ':' after conversion specifier");
-        let value = field(name);
-        if (conversion === "r" || conversion === "a") value = repr(value, budget);
-        else if (conversion === "s") value = str(value, budget);
-        part = formatValue(value, write(spec ?? "", level + 1), budget);
-        at = end + 1;
-      }
-      writer.add(part);
-    }
-    return writer.text();
-  };
-  return write(text, 0);
+    writer.add(part);
+  }
+  return writer.text();
 }
 
 function closing(text: string, open: number): number {

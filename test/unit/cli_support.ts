@@ -61,6 +61,13 @@ export function spawnCli(argv: readonly string[], env: Record<string, string> = 
   return { status, stdout, stderr };
 }
 
+/** The values of lines of JSON. */
+export const jsonLines = (text: string) =>
+  text
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+
 export const hidden = 16;
 export const layers = 2;
 export const context = 96;

@@ -86,6 +86,55 @@ class Unflushed {
 
 const contentsOf = (path: string) => (existsSync(path) && statSync(path).isFile() ? readFileSync(path) : undefined);
 
+/** The operations, each of which begins with its name; `begin` returns whether a write is truncated. */
+function watchedOperations(
+  real: FileOperations,
+  begin: (name: string) => boolean,
+  unflushed: Unflushed,
+): FileOperations {
+  const watched = (file: WritableFile, path: string): WritableFile => ({
+    write: (bytes) => file.write(begin("write") ? bytes.subarray(0, Math.max(1, bytes.length >> 1)) : bytes),
+    async sync() {
+      begin("sync");
+      await file.sync();
+      unflushed.synced(path);
+    },
+    close: () => file.close(),
+  });
+  return {
+    async makeFolder(path) {
+      begin("makeFolder");
+      return real.makeFolder(path);
+    },
+    async create(path) {
+      begin("create");
+      const file = await real.create(path);
+      unflushed.opened(path);
+      return watched(file, path);
+    },
+    async syncFolder(path) {
+      begin("syncFolder");
+      await real.syncFolder(path);
+      unflushed.syncedFolder(path);
+    },
+    async rename(from, to) {
+      begin("rename");
+      const replaced = contentsOf(to);
+      await real.rename(from, to);
+      unflushed.renamed(from, to, replaced);
+    },
+    async remove(path) {
+      begin("remove");
+      unflushed.removing(path);
+      return real.remove(path);
+    },
+    async removeEmpty(path) {
+      begin("removeEmpty");
+      return real.removeEmpty(path);
+    },
+  };
+}
+
 /**
  * Makes the k-th operation (from 0) fail while `work` runs. After a power cut every later operation fails, including the
  * cleanup.
@@ -113,52 +162,7 @@ export async function withFailureAt(
     throw Object.assign(new Error("the machine is off"), { code: "ECUT" });
   }
 
-  function watched(file: WritableFile, path: string): WritableFile {
-    return {
-      write: (bytes) => file.write(begin("write") ? bytes.subarray(0, Math.max(1, bytes.length >> 1)) : bytes),
-      async sync() {
-        begin("sync");
-        await file.sync();
-        unflushed.synced(path);
-      },
-      close: () => file.close(),
-    };
-  }
-
-  replaceFileOperations(
-    (real): FileOperations => ({
-      async makeFolder(path) {
-        begin("makeFolder");
-        return real.makeFolder(path);
-      },
-      async create(path) {
-        begin("create");
-        const file = await real.create(path);
-        unflushed.opened(path);
-        return watched(file, path);
-      },
-      async syncFolder(path) {
-        begin("syncFolder");
-        await real.syncFolder(path);
-        unflushed.syncedFolder(path);
-      },
-      async rename(from, to) {
-        begin("rename");
-        const replaced = contentsOf(to);
-        await real.rename(from, to);
-        unflushed.renamed(from, to, replaced);
-      },
-      async remove(path) {
-        begin("remove");
-        unflushed.removing(path);
-        return real.remove(path);
-      },
-      async removeEmpty(path) {
-        begin("removeEmpty");
-        return real.removeEmpty(path);
-      },
-    }),
-  );
+  replaceFileOperations((real) => watchedOperations(real, begin, unflushed));
   try {
     const error = await work().then(
       () => undefined,

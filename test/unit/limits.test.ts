@@ -39,7 +39,10 @@ const tested: Readonly<Record<string, readonly [file: string, ...titles: string[
   maxFrequency: [models, "minPositive and maxFrequency"],
   maxHeaderBytes: [safetensors, "the counts in a header are bounded"],
   maxTensors: [safetensors, "the counts in a header are bounded"],
-  maxTensorsRead: ["test/runtime/handles.test.ts", "tensors are read with their own bytes, up to the maximum number"],
+  maxTensorsRead: [
+    "test/runtime/tensor_files.test.ts",
+    "tensors are read with their own bytes, up to the maximum number",
+  ],
   maxTensorRank: [safetensors, "the counts in a header are bounded"],
   maxMetadata: [safetensors, "the counts in a header are bounded"],
   maxJsonBytes: [models, "an architecture document has limits"],
@@ -81,7 +84,10 @@ const tested: Readonly<Record<string, readonly [file: string, ...titles: string[
   commitFiles: ["test/unit/commit.test.ts", "a commit may have commitFiles files, and no more"],
   stdinBytes: ["test/unit/stdin.test.ts", "a prompt is read to the limit", "each line of a conversation is read to"],
   rowNesting: [chat, "messages and tools that are deep, many or hold themselves are refused, at the limits"],
-  runNameCharacters: ["test/unit/multi_trainer.test.ts", "a name may have runNameCharacters characters, and no more"],
+  runNameCharacters: [
+    "test/unit/multi_trainer_errors.test.ts",
+    "a name may have runNameCharacters characters, and no more",
+  ],
   comparedSeeds: ["test/unit/compare_command.test.ts", "as many seeds as comparedSeeds are taken"],
   queuedEvents: ["test/unit/multi_trainer.test.ts", "wait for a reader, up to queuedEvents, and no more"],
   tokenId: ["test/unit/tokenizer_limits.test.ts", '"tokenId"'],

@@ -8,33 +8,32 @@ import { trainingFlags, trainingOptionsOf } from "../../lib/cli/training_flags";
 import { RubricateError } from "../../lib/errors";
 import { integer } from "../../lib/option_kinds";
 import { identityOf } from "../../lib/train/identity";
-import { defaultLearningRate } from "../../lib/train/learning_rates";
 import { option } from "../../lib/train/option";
 import { type OptionName, optionEntries, type TrainingFlagName, trainingOptions } from "../../lib/train/option_table";
 import type { TrainerOptions } from "../../lib/train/options";
 import { checkedSettings } from "../../lib/train/settings";
 import { runCli } from "./cli_support";
 import { fakeModel } from "./fake_native";
+import {
+  all,
+  boolean,
+  choice,
+  count,
+  float32,
+  largest,
+  least32,
+  most32,
+  nonNegative,
+  numbers,
+  type Row,
+  rate,
+} from "./option_table_support";
 
 jest.mock("../../lib/native", () => require("./fake_native"));
 
 const model = fakeModel({ contextLength: 64 });
 const adapter = RedAdapter.create(model);
 const settingsOf = (options: object) => checkedSettings({ model, adapter, train: [], ...options } as TrainerOptions);
-
-type Refused = readonly [value: unknown, expected: string, text?: string];
-
-interface Row {
-  readonly default: unknown;
-  readonly identity: boolean;
-  /** The smallest and largest accepted values, or all, with the checked setting if that differs. */
-  readonly takes: readonly (readonly [value: unknown, settled?: unknown])[];
-  /** Wrong values, what was expected, and the text of the command line that means the value. */
-  readonly refuses: readonly Refused[];
-  readonly flag?: string;
-  /** Other options that it needs. */
-  readonly others?: object;
-}
 
 /** Of no option. */
 const strangers: readonly unknown[] = [null, 1n, Symbol("s"), () => 1, new Date(0), Number.NaN, [[]], -0.5];
@@ -43,52 +42,6 @@ const throwing = new Proxy([], {
     throw new Error("no");
   },
 });
-const all = (expected: string, values: readonly unknown[]): Refused[] => values.map((value) => [value, expected]);
-const numbers = (expected: string, ...values: number[]): Refused[] =>
-  values.map((value) => [value, expected, String(value)]);
-
-const largest = Number.MAX_SAFE_INTEGER;
-const float32 = "a number from 2^-126 to 3.4028234663852886e+38 (the range of float32)";
-const [most32, least32] = [3.4028234663852886e38, 2 ** -126];
-
-function count(fallback: unknown, identity: boolean, flag?: string, others?: object): Row {
-  const refuses = [
-    ...numbers("a positive integer", 0, -1, 1.5, 2 ** 53, Number.POSITIVE_INFINITY),
-    ...all("a positive integer", ["1", true, [1]]),
-    ["many", "a positive integer", "many"] as const,
-  ];
-  return { default: fallback, identity, takes: [[1], [largest]], refuses, flag, others };
-}
-
-function nonNegative(fallback: number, flag: string): Row {
-  const refuses = [
-    ...numbers("a number of at least 0", -1, -least32, Number.POSITIVE_INFINITY),
-    ...numbers(`0 or ${float32}`, least32 / 2, 3.5e38),
-    ...all("a number of at least 0", ["1", false]),
-  ];
-  return { default: fallback, identity: true, takes: [[0], [least32], [most32]], refuses, flag };
-}
-
-function rate(fallback: number, flag: string): Row {
-  const most = "a number of at most 1 - 2^-24 (the largest float32 below 1)";
-  const refuses = [...numbers("a number in [0, 1)", -1e-9, 1, 2), ...numbers(most, 1 - 2 ** -25)];
-  return { default: fallback, identity: true, takes: [[0], [1 - 2 ** -24]], refuses, flag };
-}
-
-function boolean(fallback: unknown, others?: object): Row {
-  const refuses = all("true or false", [0, 1, "true", "", {}]);
-  return { default: fallback, identity: true, takes: [[true], [false]], refuses, others };
-}
-
-function choice(fallback: string, flag: string, choices: readonly string[], others?: object): Row {
-  const expected = `one of ${choices.join(", ")}`;
-  const refuses: Refused[] = [
-    ["other", expected, "other"],
-    ["", expected, ""],
-    ...all(expected, [0, true, [fallback]]),
-  ];
-  return { default: fallback, identity: true, takes: choices.map((one) => [one]), refuses, flag, others };
-}
 
 const evaluated = { eval: 0.5 };
 const loggers = "some of jsonl, tensorboard, each once";
@@ -320,39 +273,6 @@ test("every option but maxLength has a flag, and each flag sets its option", () 
       if (kind.placeholder === undefined) expect([flag, alone]).toEqual([flag, expect.any(Boolean)]);
       expect(Object.keys(trainingOptionsOf({ [flag]: alone ?? 1 }))).toEqual([name]);
     }
-});
-
-test.each<[object, object, number]>([
-  [{}, {}, 0.1],
-  [{ sites: ["ffn", "q"] }, {}, 0.03],
-  [{ sites: ["attention"] }, {}, 0.03],
-  [{}, { method: "full", adapter: undefined }, 0.001],
-  [{}, { learningRate: undefined }, 0.1],
-])("the default learning rate of an adapter of %j with %j is %d", (sites, options, learningRate) => {
-  const settings = settingsOf({ adapter: RedAdapter.create(model, sites), ...options });
-  expect(settings).toMatchObject({ learningRate, learningRateFrom: "default" });
-  expect(identityOf(settings)).toMatchObject({ learningRate });
-  expect(identityOf(settings)).not.toHaveProperty("learningRateFrom");
-});
-
-test("the default learning rate falls with the hidden size above 200, and is a short number", () => {
-  const rates = [4, 200, 201, 768, 2048, 4096].map((hidden) =>
-    [
-      { method: "red", sites: ["ffn"], hidden } as const,
-      { method: "red", sites: ["ffn", "v"], hidden } as const,
-      { method: "full", sites: [], hidden } as const,
-      { method: "lora", sites: ["q", "v"], hidden } as const,
-      { method: "ia3", sites: ["k", "v", "ffn"], hidden } as const,
-    ].map(defaultLearningRate),
-  );
-  expect(rates).toEqual([
-    [0.1, 0.03, 0.001, 0.005, 0.06],
-    [0.1, 0.03, 0.001, 0.005, 0.06],
-    [0.1, 0.03, 0.001, 0.005, 0.06],
-    [0.03, 0.008, 0.0003, 0.001, 0.02],
-    [0.01, 0.003, 0.0001, 0.0005, 0.006],
-    [0.005, 0.001, 0.00005, 0.0002, 0.003],
-  ]);
 });
 
 test("defaults that depend on the run", () => {

@@ -1,149 +1,31 @@
-#include "ops/linear/linear.h"
-
+// The matmul on every path and device: its values, and that its bits depend on no batch, thread or range.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "base/integers.h"
-#include "base/random.h"
 #include "device/cpu/cpu_path.h"
 #include "device/cpu/thread_pool.h"
 #include "doctest/doctest.h"
-#include "tests/test_support.h"
+#include "tests/matmul_problem.h"
 
 using namespace rubricate;
 using namespace rubricate::testing;
 
 namespace {
 
-// A stored matrix of random values at an odd address, with `gap` NaN elements after each row, and its values after
-// rounding.
-struct Matrix {
-  int64_t rows, cols, stride;
-  DType dtype;
-  std::vector<unsigned char> bytes;
-  std::vector<double> values;
-
-  Matrix(uint64_t seed, int64_t rows, int64_t cols, DType dtype, int64_t gap = 0)
-      : rows(rows), cols(cols), stride(cols + gap), dtype(dtype) {
-    bytes.assign(static_cast<size_t>(rows * stride * dtype_size(dtype)) + 64, 0xff);
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t c = 0; c < cols; ++c) {
-        const auto index = static_cast<uint64_t>(r * cols + c);
-        put(r, c, static_cast<float>(2.0 * philox_uniform(seed, 7, index) - 1.0));
-      }
-  }
-  void* data() { return bytes.data() + 1; }
-  const void* data() const { return bytes.data() + 1; }
-  double at(int64_t r, int64_t c) const { return values[static_cast<size_t>(r * cols + c)]; }
-
- private:
-  template <typename T>
-  void put_as(int64_t r, int64_t c, float x) {
-    const T stored = from_float<T>(x);
-    std::memcpy(bytes.data() + 1 + (r * stride + c) * static_cast<int64_t>(sizeof(T)), &stored, sizeof(T));
-    values.push_back(static_cast<double>(to_float(stored)));
-  }
-  void put(int64_t r, int64_t c, float x) {
-    if (dtype == DType::f32) put_as<float>(r, c, x);
-    if (dtype == DType::bf16) put_as<bf16>(r, c, x);
-    if (dtype == DType::f16) put_as<f16>(r, c, x);
-  }
-};
-
-double value_at(const void* data, DType dtype, int64_t index) {
-  if (dtype == DType::f32) {
-    float x;
-    std::memcpy(&x, static_cast<const char*>(data) + 4 * index, 4);
-    return static_cast<double>(x);
-  }
-  bf16 x;
-  std::memcpy(&x, static_cast<const char*>(data) + 2 * index, 2);
-  return static_cast<double>(to_float(x));
-}
-
 double rounded(double x, DType dtype) {
   const float y = static_cast<float>(x);
   return static_cast<double>(dtype == DType::bf16 ? to_float(from_float<bf16>(y)) : y);
 }
 
-struct Case {
-  int64_t m, n, k;
-  bool a_transposed = false, b_transposed = true, accumulate = false, bias = false;
-  DType a = DType::f32, b = DType::f32, c = DType::f32;
-};
-
-// op(A) and op(B), a C with a gap that must stay unchanged, and the expected values in double.
-struct Problem {
-  Case given;
-  Matrix a, b;
-  std::vector<float> bias;
-  std::vector<float> c0;
-  int64_t c_stride;
-  int64_t columns = 0;            // of a range; 0: the whole at once
-  std::function<void()> between;  // called before each range
-
-  explicit Problem(const Case& p, int64_t a_gap = 3, int64_t b_gap = 5)
-      : given(p),
-        a(1, p.a_transposed ? p.k : p.m, p.a_transposed ? p.m : p.k, p.a, a_gap),
-        b(2, p.b_transposed ? p.n : p.k, p.b_transposed ? p.k : p.n, p.b, b_gap),
-        c_stride(p.n + 2) {
-    for (int64_t j = 0; j < p.n; ++j)
-      bias.push_back(static_cast<float>(philox_uniform(3, 7, static_cast<uint64_t>(j))));
-    for (int64_t i = 0; i < p.m * c_stride; ++i)
-      c0.push_back(static_cast<float>(philox_uniform(4, 7, static_cast<uint64_t>(i))));
-  }
-  double left(int64_t i, int64_t k) const { return given.a_transposed ? a.at(k, i) : a.at(i, k); }
-  double right(int64_t j, int64_t k) const { return given.b_transposed ? b.at(j, k) : b.at(k, j); }
-
-  // On a device if `stream` is one, else on the CPU, from odd addresses.
-  std::vector<unsigned char> run(int64_t first = 0, int64_t rows = -1,
-                                 const std::shared_ptr<Stream>& stream = nullptr) const {
-    const auto arena = std::make_shared<Arena>(stream);
-    std::vector<Tensor> copies;
-    const auto there = [&](const void* data, size_t bytes) {
-      if (!stream) return data;
-      copies.push_back(Tensor::empty(arena, {static_cast<int64_t>(bytes / 4 + 1)}, DType::i32));
-      stream->upload(copies.back().raw(), data, static_cast<int64_t>(bytes));
-      return static_cast<const void*>(copies.back().raw());
-    };
-    MatmulArgs args;
-    args.m = rows < 0 ? given.m : rows;
-    args.n = given.n;
-    args.k = given.k;
-    args.a_dtype = given.a;
-    args.a_stride = a.stride;
-    args.a_transposed = given.a_transposed;
-    args.a = static_cast<const char*>(there(a.data(), a.bytes.size() - 1)) +
-             first * (given.a_transposed ? 1 : a.stride) * dtype_size(given.a);
-    args.b = there(b.data(), b.bytes.size() - 1);
-    args.b_dtype = given.b;
-    args.b_stride = b.stride;
-    args.b_transposed = given.b_transposed;
-    std::vector<unsigned char> c(static_cast<size_t>(args.m * c_stride * dtype_size(given.c)), 0xa5);
-    if (given.accumulate) std::memcpy(c.data(), c0.data() + first * c_stride, c.size());
-    args.c = const_cast<void*>(there(c.data(), c.size()));
-    args.c_dtype = given.c;
-    args.c_stride = c_stride;
-    args.accumulate = given.accumulate;
-    args.bias = given.bias ? static_cast<const float*>(there(bias.data(), bias.size() * 4)) : nullptr;
-    const Tape tape(arena, Tape::Mode::inference);
-    if (columns > 0)
-      matmul_in_ranges(args, columns, between);
-    else
-      matmul(tape, args);
-    if (stream) stream->download(c.data(), args.c, static_cast<int64_t>(c.size()));
-    return c;
-  }
-};
-
 // The rule for lower precision: at most twice the error of the plain fp32 loop, plus the one rounding of the result.
-void check_values(const Problem& problem, const std::shared_ptr<Stream>& stream = nullptr) {
-  const Case& p = problem.given;
+void check_values(const MatmulProblem& problem, const std::shared_ptr<Stream>& stream = nullptr) {
+  const MatmulCase& p = problem.given;
   const auto c = problem.run(0, -1, stream);
   double worst = 0.0, naive_worst = 0.0, slack = 0.0;
   for (int64_t i = 0; i < p.m; ++i)
@@ -173,8 +55,8 @@ void check_values(const Problem& problem, const std::shared_ptr<Stream>& stream 
 const std::vector<int64_t> kSizes = {1, 2, 3, 5, 7, 13, 16, 17, 33, 64, 100, 123, 257};
 
 // Each odd size occurs in each position, and some depths span several slices of k.
-std::vector<Case> shapes() {
-  std::vector<Case> cases;
+std::vector<MatmulCase> shapes() {
+  std::vector<MatmulCase> cases;
   const size_t count = kSizes.size();
   for (size_t i = 0; i < count; ++i) {
     cases.push_back({kSizes[i], kSizes[(i * 5 + 3) % count], kSizes[(i * 7 + 1) % count]});
@@ -185,19 +67,13 @@ std::vector<Case> shapes() {
   return cases;
 }
 
-std::string name_of(const Case& p) {
-  return std::to_string(p.m) + "x" + std::to_string(p.n) + "x" + std::to_string(p.k) + " " + dtype_name(p.a) + " " +
-         dtype_name(p.b) + " " + dtype_name(p.c) + (p.a_transposed ? " T" : " N") + (p.b_transposed ? "T" : "N") +
-         (p.accumulate ? " +=" : "") + (p.bias ? " bias" : "");
-}
-
 }  // namespace
 
 TEST_CASE("matmul: values in every layout, dtype and path") {
   for (const CpuPath path : tested_cpu_paths()) {
     const PathScope on(path);
     for (const ProductDtypes& kind : kProductDtypes)
-      for (Case p : shapes())
+      for (MatmulCase p : shapes())
         for (int layout = 0; layout < 4; ++layout) {
           p.a = kind.a, p.b = kind.b, p.c = kind.c;
           p.a_transposed = layout / 2 == 1, p.b_transposed = layout % 2 == 0;
@@ -205,7 +81,7 @@ TEST_CASE("matmul: values in every layout, dtype and path") {
           p.accumulate = kind.c == DType::f32 && (p.m + p.k) % 3 == 0;
           CAPTURE(cpu_path_name(path));
           CAPTURE(name_of(p));
-          check_values(Problem(p));
+          check_values(MatmulProblem(p));
         }
   }
 }
@@ -215,7 +91,7 @@ TEST_CASE("matmul: a row has the same bits alone, at any position among others, 
     const PathScope on(path);
     for (const ProductDtypes& kind : kProductDtypes)
       for (const bool b_transposed : {true, false}) {
-        const Problem problem({37, 300, 1100, false, b_transposed, false, true, kind.a, kind.b, kind.c});
+        const MatmulProblem problem({37, 300, 1100, false, b_transposed, false, true, kind.a, kind.b, kind.c});
         CAPTURE(cpu_path_name(path));
         CAPTURE(name_of(problem.given));
         const auto all = [&] {
@@ -247,7 +123,7 @@ TEST_CASE("matmul: a large one has the same bits on any number of threads, and t
     const PathScope on(path);
     for (const DType dtype : {DType::f32, DType::bf16})
       for (const auto& [m, n] : {std::pair<int64_t, int64_t>{400, 90}, {130, 400}}) {
-        const Problem problem({m, n, 2100, false, true, false, false, dtype, dtype, dtype});
+        const MatmulProblem problem({m, n, 2100, false, true, false, false, dtype, dtype, dtype});
         CAPTURE(cpu_path_name(path));
         CAPTURE(name_of(problem.given));
         const auto all = [&] {
@@ -270,12 +146,13 @@ TEST_CASE("matmul: a large one has the same bits on any number of threads, and t
 TEST_CASE("matmul: ranges of columns give the bits of the whole, also with other matmuls between them") {
   for (const CpuPath path : tested_cpu_paths()) {
     const PathScope on(path);
-    const Problem other({50, 20, 30});
+    const MatmulProblem other({50, 20, 30});
     for (const ProductDtypes& kind : kProductDtypes)
       for (const int64_t m : {5, 37})
         for (int layout = 0; layout < 4; ++layout) {
           const bool accumulate = kind.c == DType::f32 && layout == 1;
-          Problem problem({m, 301, 517, layout / 2 == 1, layout % 2 == 0, accumulate, true, kind.a, kind.b, kind.c});
+          MatmulProblem problem(
+              {m, 301, 517, layout / 2 == 1, layout % 2 == 0, accumulate, true, kind.a, kind.b, kind.c});
           CAPTURE(cpu_path_name(path));
           CAPTURE(name_of(problem.given));
           const auto whole = problem.run();
@@ -320,74 +197,6 @@ TEST_CASE("matmul: on the tape in ranges, with a yield before each, only while s
   }
 }
 
-// Lines of such rows share sets of the L1 cache, so the kernel visits them in another order.
-TEST_CASE("matmul: few rows have the same bits by a weight whose rows are a multiple of 4 KiB apart") {
-  for (const CpuPath path : tested_cpu_paths()) {
-    const PathScope on(path);
-    for (const ProductDtypes& kind : kProductDtypes)
-      for (const int64_t k : {20, 100, 333, 1000}) {
-        const Problem problem({17, 333, k, false, true, false, false, kind.a, kind.b, kind.c}, 0,
-                              4096 / dtype_size(kind.b) - k);
-        CAPTURE(cpu_path_name(path));
-        CAPTURE(name_of(problem.given));
-        const auto many = problem.run();
-        for (const int64_t rows : {1, 3, 6, 11}) {
-          const auto few = problem.run(0, rows);
-          bool same = true;
-          for (int64_t i = 0; i < rows; ++i)
-            for (int64_t j = 0; j < 333; ++j)
-              same = same && value_at(few.data(), kind.c, i * problem.c_stride + j) ==
-                                 value_at(many.data(), kind.c, i * problem.c_stride + j);
-          CHECK_MESSAGE(same, rows << " rows");
-        }
-      }
-  }
-}
-
-// A file's tensors begin at multiples of 8 bytes; kernels that read whole lines begin at a line's start.
-TEST_CASE("matmul: few rows have the same bits by a weight at any address") {
-  constexpr int64_t n = 90, stride = 256;  // elements between rows: whole lines
-  for (const CpuPath path : tested_cpu_paths()) {
-    const PathScope on(path);
-    for (const ProductDtypes& kind : kProductDtypes)
-      for (const int64_t k : {3, 29, 64, 131, 203}) {
-        const Problem problem({16, n, k, false, true, false, false, kind.a, kind.b, kind.c});
-        const auto size = static_cast<size_t>(dtype_size(kind.b));
-        const auto run = [&](int64_t rows, size_t offset) {
-          std::vector<unsigned char> memory(n * stride * size + 192, 0xff);  // NaN where no weight is
-          void* aligned = memory.data();
-          size_t room = memory.size();
-          REQUIRE(std::align(64, n * stride * size + 64, aligned, room) != nullptr);
-          unsigned char* const w = static_cast<unsigned char*>(aligned) + offset;
-          for (int64_t j = 0; j < n; ++j)
-            std::memcpy(w + static_cast<size_t>(j * stride) * size,
-                        static_cast<const char*>(problem.b.data()) + static_cast<size_t>(j * problem.b.stride) * size,
-                        static_cast<size_t>(k) * size);
-          std::vector<unsigned char> c(static_cast<size_t>(rows * n * dtype_size(kind.c)));
-          MatmulArgs args;
-          args.m = rows, args.n = n, args.k = k;
-          args.a = problem.a.data(), args.a_dtype = kind.a, args.a_stride = problem.a.stride;
-          args.b = w, args.b_dtype = kind.b, args.b_stride = stride, args.b_transposed = true;
-          args.c = c.data(), args.c_dtype = kind.c, args.c_stride = n;
-          matmul_cpu(args);
-          return c;
-        };
-        CAPTURE(cpu_path_name(path));
-        CAPTURE(name_of(problem.given));
-        for (const int64_t rows : {1, 4, 5, 8, 9, 16}) {
-          const auto expected = run(rows, 0);
-          const auto all = problem.run(0, rows);
-          for (int64_t i = 0; i < rows; ++i)
-            for (int64_t j = 0; j < n; ++j)
-              REQUIRE(value_at(expected.data(), kind.c, i * n + j) ==
-                      value_at(all.data(), kind.c, i * problem.c_stride + j));
-          for (const size_t offset : {1, 2, 4, 8, 36, 60})
-            CHECK_MESSAGE(run(rows, offset) == expected, rows << " rows, " << offset << " bytes");
-        }
-      }
-  }
-}
-
 TEST_CASE("matmul: accumulating over two parts of k gives the bits of the whole") {
   for (const CpuPath path : tested_cpu_paths()) {
     const PathScope on(path);
@@ -417,13 +226,13 @@ TEST_CASE("matmul on a device: values in every layout and dtype, aligned or not"
     for (const ProductDtypes& kind : kProductDtypes)
       for (const auto& [m, n, k] : sizes)
         for (int layout = 0; stream && layout < 4; ++layout) {
-          Case p{m, n, k, layout / 2 == 1, layout % 2 == 0};
+          MatmulCase p{m, n, k, layout / 2 == 1, layout % 2 == 0};
           p.a = kind.a, p.b = kind.b, p.c = kind.c;
           p.bias = (m + layout) % 2 == 1;
           p.accumulate = kind.c == DType::f32 && (m + k) % 3 == 0;
           CAPTURE(name_of(p));
           const int64_t gap = (m + layout) % 3 == 0 ? 1 : 0;
-          check_values(Problem(p, gap, 8 * gap), stream);
+          check_values(MatmulProblem(p, gap, 8 * gap), stream);
         }
 }
 
@@ -432,7 +241,7 @@ TEST_CASE("matmul on a device: a row has the same bits with every tile, and part
     if (!stream) continue;
     for (const ProductDtypes& kind : kProductDtypes)
       for (const bool b_transposed : {true, false}) {
-        const Problem problem({300, 330, 70, false, b_transposed, false, true, kind.a, kind.b, kind.c}, 2, 0);
+        const MatmulProblem problem({300, 330, 70, false, b_transposed, false, true, kind.a, kind.b, kind.c}, 2, 0);
         CAPTURE(name_of(problem.given));
         const auto all = problem.run(0, -1, stream);
         const size_t row = static_cast<size_t>(problem.c_stride * dtype_size(kind.c));
@@ -473,7 +282,7 @@ TEST_CASE("matmul on a device: a row has the same bits with every tile, and part
 TEST_CASE("matmul: a large one runs on several threads") {
   const PoolSize size(2);
   for (const int64_t m : {1, 8, 512}) {
-    const Problem problem({m, 1024, 1024});
+    const MatmulProblem problem({m, 1024, 1024});
     const int64_t before = ThreadPool::instance().split_regions();
     problem.run();
     CHECK(ThreadPool::instance().split_regions() > before);

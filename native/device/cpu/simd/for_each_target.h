@@ -5,7 +5,8 @@
 //   #include "device/cpu/simd/for_each_target.h"
 //   void swiglu_forward_cpu(const SwigluArgs& args) { RUBRICATE_DISPATCH(swiglu_forward, args); }
 //
-// The .inl includes nothing and opens no namespace; it can use F32x16 (vec_*.inl) and what NAME_cpu.cc included before.
+// The .inl includes only other files of kernels and opens no namespace; it can use F32x16 (vec_*.inl) and what
+// NAME_cpu.cc included before.
 // Everything in it has internal linkage: otherwise the linker could use one target's out-of-line copy of a function for
 // another target.
 // To depend on the target, a file tests RUBRICATE_TARGET_AVX512_BF16, RUBRICATE_TARGET_AVX512 (set for both of the
