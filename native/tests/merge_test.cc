@@ -94,6 +94,17 @@ void vectors(StepsPlan& plan, AdapterPlan::SitePlan& at) {
   at.bias = plan.take({outputs()});
 }
 
+// Every third entry of W.
+void sparse(StepsPlan& plan, AdapterPlan::SitePlan& at) {
+  std::vector<int32_t> indices;
+  for (int32_t i = 1; i < outputs() * inputs(); i += 3) indices.push_back(i);
+  at.sparse_values = plan.take({static_cast<int64_t>(indices.size())});
+  at.sparse_index = static_cast<int32_t>(plan.plan.indices.size());
+  plan.plan.indices.push_back(
+      {"index", std::make_shared<const SparseIndex>(outputs(), inputs(), indices.data(),
+                                                    static_cast<int64_t>(indices.size()), "index")});
+}
+
 void input_steps(StepsPlan& plan, AdapterPlan::SitePlan& at) {
   at.input = {plan.bias(inputs()),
               plan.linear(2, inputs()),
@@ -118,6 +129,7 @@ void branch_steps(StepsPlan& plan, AdapterPlan::SitePlan& at) {
 void all_parts(StepsPlan& plan, AdapterPlan::SitePlan& at) {
   low_rank(plan, at);
   vectors(plan, at);
+  sparse(plan, at);
   input_steps(plan, at);
   branch_steps(plan, at);
   output_steps(plan, at);
@@ -127,7 +139,7 @@ void all_parts(StepsPlan& plan, AdapterPlan::SitePlan& at) {
 
 TEST_CASE("a merged weight and bias compute what the site computes, whichever linear parts it has") {
   const Tensor x = random_matrix({5, inputs()}, 1), bias = random_matrix({outputs()}, 2);
-  for (const auto& make : {low_rank, vectors, input_steps, branch_steps, output_steps, all_parts})
+  for (const auto& make : {low_rank, vectors, sparse, input_steps, branch_steps, output_steps, all_parts})
     for (const DType dtype : {DType::f32, DType::bf16})
       for (const Tensor* own : {&bias, static_cast<const Tensor*>(nullptr)}) {
         const auto adapter = adapter_of(make);

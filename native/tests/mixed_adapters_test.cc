@@ -49,7 +49,7 @@ std::vector<std::shared_ptr<Adapter>> some_adapters(const Model& model) {
 }
 
 std::vector<std::vector<int32_t>> sequences_of(size_t adapter) {
-  return {tiny_tokens(9 + 20 * static_cast<int64_t>(adapter), 100 + adapter), tiny_tokens(17, 200 + adapter)};
+  return {tiny_tokens(9 + 15 * static_cast<int64_t>(adapter), 100 + adapter), tiny_tokens(17, 200 + adapter)};
 }
 
 void check_training(const TinyConfig& config, DType dtype) {
