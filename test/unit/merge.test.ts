@@ -16,17 +16,13 @@ import { join } from "node:path";
 import type { Adapter } from "../../lib/adapter/adapter";
 import type { RedSite, RedVariant } from "../../lib/adapter/config";
 import { Ia3Adapter } from "../../lib/adapter/ia3_adapter";
-import { LoraAdapter } from "../../lib/adapter/lora_adapter";
 import { mergeAdapter } from "../../lib/adapter/merge";
-import { RedAdapter } from "../../lib/adapter/red_adapter";
-import { Interrupts } from "../../lib/cli/interrupts";
-import { differenceOf } from "../../lib/cli/merge_verify";
-import { Random } from "../../lib/data/random";
 import { readSafetensors } from "../../lib/files/safetensors";
-import { LanguageModel } from "../../lib/model/model";
+import type { LanguageModel } from "../../lib/model/model";
 import { folderOf } from "../parity/fixtures";
-import { nodeArguments, runCli } from "./cli_support";
+import { nodeArguments } from "./cli_support";
 import { temporaryFolder } from "./failing_files";
+import { allSites, fill, ids, load, loraOf, redOf, sitesOf } from "./merge_support";
 
 let root: string;
 beforeEach(() => {
@@ -34,30 +30,6 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 const at = (...names: string[]) => join(root, ...names);
-const ids = Int32Array.of(5, 9, 22, 7, 41, 3, 3, 30);
-const load = (dir: string, dtype: "auto" | "float32" = "float32") =>
-  LanguageModel.fromPretrained(dir, { dtype, device: "cpu", onNotice: () => {} });
-
-const allSites: RedSite[] = ["q", "k", "v", "attention", "gate", "up", "ffn"];
-const sitesOf = (fixture: string) => allSites.filter((site) => site !== "gate" || !fixture.startsWith("gpt2"));
-
-/** Gives every parameter random numbers: scales near 1, all others near 0. */
-function fill<T extends Adapter>(adapter: T): T {
-  const random = new Random(3, [1, 1]);
-  const number = () => random.uint32() / 2 ** 31 - 1;
-  const vectors = [...adapter.vectors()].map(([name, values]): [string, Float32Array] => [
-    name,
-    values.map(() => (/scale$|ia3_l$/.test(name) ? 1 + 0.3 * number() : 0.2 * number())),
-  ]);
-  adapter.setVectors(new Map(vectors));
-  return adapter;
-}
-
-const redOf = async (model: LanguageModel, variant: RedVariant, sites: RedSite[]) =>
-  fill(await RedAdapter.create(model, { variant, sites }));
-const loraOf = async (model: LanguageModel, rankStabilized = false) =>
-  fill(await LoraAdapter.create(model, { rank: 3, alpha: 5, targetModules: "all-linear", rankStabilized }));
-
 function largestDifference(one: Float32Array, other: Float32Array): number {
   expect(one).toHaveLength(other.length);
   return one.reduce((largest, value, index) => Math.max(largest, Math.abs(value - other[index]!)), 0);
@@ -402,112 +374,4 @@ test("killed in the middle: the folder holds no model, and the next merge needs 
   expect(readdirSync(at("merged")).filter((name) => !name.startsWith(".rubricate-new-"))).toEqual([]);
   expect(await errorOf(load(at("merged")))).toMatch(/^ERR_FILE/);
   await expectMerged(model, adapter);
-});
-
-test.each([
-  [[[1, 1]], [[Number.NaN, 1]], Number.NaN, Number.NaN],
-  [[[1, Number.NaN]], [[1, 1], [1]], Number.NaN, Number.NaN],
-  [[[1, 2], [4]], [[1, 2.5], [3]], 1, 0.25],
-  [[[0]], [[0]], 0, 0],
-])("the difference of %j and %j is %d, %d of the largest logit", (expected, received, difference, ratio) => {
-  const arrays = (all: number[][]) => all.map((one) => Float32Array.from(one));
-  expect(differenceOf(arrays(expected), arrays(received))).toEqual({ difference, ratio });
-}); // biome-ignore format: one line a case
-
-describe("the command line", () => {
-  const saved = async (fixture: string, variant: RedVariant = "all", sites: RedSite[] = ["ffn"]) => {
-    using model = await load(folderOf(fixture), "auto" as const);
-    using adapter = await redOf(model, variant, sites);
-    await adapter.savePretrained(at("adapter"));
-    return ["merge", "--model", folderOf(fixture), "--adapter", at("adapter"), "--out", at("merged")];
-  };
-
-  test("merges, and --verify prints the differences", async () => {
-    const outcome = await runCli([...(await saved("gqa")), "--verify", "--json"]);
-    expect(outcome.stderr).toBe("");
-    expect(outcome.status).toBe(0);
-    const events = outcome.stdout
-      .trim()
-      .split("\n")
-      .map((line) => JSON.parse(line));
-    expect(events[0]).toEqual({ type: "saved", path: at("merged") });
-    const verified = Object.fromEntries(events.slice(1).map((event) => [event.comparison, event]));
-    expect(Object.keys(verified)).toEqual(["float32", "bfloat16", "rounding", "rounding_base"]);
-    expect(verified.float32.largestDifference).toBeLessThan(1e-5);
-    expect(verified.float32.ratio).toBeLessThan(1e-5);
-    expect(verified.rounding.largestDifference).toBeGreaterThan(10 * verified.float32.largestDifference);
-  });
-
-  test.each(["--model", "--adapter"])("refuses the folder of %s before anything is written", async (flag) => {
-    const argv = await saved("gqa");
-    cpSync(folderOf("gqa"), at("base"), { recursive: true });
-    argv[argv.indexOf("--model") + 1] = at("base");
-    const out = argv[argv.indexOf(flag) + 1]!;
-    const before = readdirSync(out);
-    for (const more of [[], ["--overwrite"], ["--overwrite", "--verify"]]) {
-      const outcome = await runCli([...argv, "--out", out, ...more]);
-      expect(outcome.stderr).toMatch(
-        /other than the (model|adapter)'s .*; choose another folder \(--overwrite does not allow it\) \[ERR_FILE\]/,
-      );
-      expect(outcome.status).toBe(1);
-    }
-    expect(readdirSync(out)).toEqual(before);
-  });
-
-  test("--verify of logits that are not finite fails, and says whose they are", async () => {
-    using model = await load(folderOf("gqa"));
-    using adapter = await redOf(model, "scale", ["q", "k"]);
-    adapter.setVectors(new Map([...adapter.vectors()].map(([name, values]) => [name, values.fill(1e25)])));
-    await adapter.savePretrained(at("adapter"));
-    const argv = ["merge", "--model", folderOf("gqa"), "--adapter", at("adapter"), "--out", at("merged"), "--verify"];
-    for (const more of [["--json"], ["--overwrite"]]) {
-      const outcome = await runCli([...argv, ...more]);
-      expect(outcome.stdout).toMatch(
-        more.includes("--json") ? /"comparison":"float32","largestDifference":null/ : /NaN/,
-      );
-      expect(outcome.stderr).toMatch(
-        /Expected finite logits but found NaN or Infinity in those of the merged model at .*merged in float32, .*\[ERR_NOT_FINITE\]/,
-      );
-      expect(outcome.status).toBe(1);
-    }
-  });
-
-  test("in words", async () => {
-    const outcome = await runCli([...(await saved("gqa_bf16", "scale")), "--verify"]);
-    expect(outcome.stdout).toMatch(
-      /^The merged model is in .*\nmerged weights, computed in float32 .* of the largest logit\)\n/,
-    );
-    expect(outcome.status).toBe(0);
-  });
-
-  test("refuses with the flag's name, before the model is loaded", async () => {
-    const argv = await saved("gqa");
-    mkdirSync(at("merged"));
-    writeFileSync(at("merged/config.json"), "{}");
-    const outcome = await runCli(argv);
-    expect(outcome.stderr).toMatch(
-      /found config\.json; give another folder, or replace what is there with --overwrite \[ERR_FILE\]/,
-    );
-    expect(outcome.status).toBe(1);
-    expect((await runCli([...argv, "--overwrite"])).status).toBe(0);
-  });
-
-  test("an adapter that cannot be merged", async () => {
-    const outcome = await runCli(await saved("gqa", "ln"));
-    expect([outcome.status, outcome.stderr]).toEqual([
-      1,
-      expect.stringMatching(/site ffn has a layer norm.*\[ERR_MERGE\]/),
-    ]);
-  });
-
-  test("interrupted, it leaves nothing", async () => {
-    const interrupts = new Interrupts();
-    const argv = await saved("gqa");
-    const onOutput = (text: string) => {
-      if (text.includes("wrote")) interrupts.interrupt();
-    };
-    const outcome = await runCli(argv, { interrupts, onOutput, columns: 80 });
-    expect(outcome.status).toBe(130);
-    expect(existsSync(at("merged"))).toBe(false);
-  });
 });

@@ -1,5 +1,5 @@
-/** Methods: defining one, creating, saving and loading its adapters, the list of methods, what the command line shows. */
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+/** Methods: defining one, creating, saving and loading its adapters. */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createAdapter } from "../../lib/adapter/create";
@@ -8,19 +8,16 @@ import { loadAdapter } from "../../lib/adapter/load";
 import { LoraAdapter } from "../../lib/adapter/lora_adapter";
 import { defineMethod, type Method, type MethodFunction } from "../../lib/adapter/method";
 import { MethodAdapter } from "../../lib/adapter/method_adapter";
-import { methodFunctionOf, methodKinds, methods } from "../../lib/adapter/methods";
 import { hiwi } from "../../lib/adapter/methods/hiwi";
 import { ia3 } from "../../lib/adapter/methods/ia3";
 import { lora } from "../../lib/adapter/methods/lora";
-import { lorta } from "../../lib/adapter/methods/lorta";
 import { red } from "../../lib/adapter/methods/red";
 import { PlanBuilder } from "../../lib/adapter/plan";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
-import { flags } from "../../lib/cli/flags";
 import type { LanguageModel } from "../../lib/model/model";
 import { Trainer } from "../../lib/train/trainer";
-import { examplesOf, expectedOf, folderOf, loadFixture } from "../parity/fixtures";
-import { runCli } from "./cli_support";
+import { examplesOf, expectedOf, loadFixture } from "../parity/fixtures";
+import { type ShiftOptions, shift, shiftMethod } from "./methods_support";
 
 const quiet = { onNotice: () => {} };
 const ids = Int32Array.of(5, 9, 22, 7, 41, 3);
@@ -35,37 +32,6 @@ afterAll(() => {
   rmSync(home, { recursive: true, force: true });
 });
 
-interface ShiftOptions {
-  readonly size?: number;
-  readonly sites?: readonly ("q" | "ffn")[];
-  readonly layers?: readonly number[] | "all";
-}
-
-/** A bias at some sites, whose first values are numbers up to `size`. */
-const shiftMethod: Method<ShiftOptions, Required<ShiftOptions>> = {
-  kind: "shift",
-  options: ["size", "sites", "layers"],
-  learningRate: 0.02,
-  check: ({ size = 1, sites = ["ffn"], layers = "all" }, base) => ({
-    size,
-    sites: base.sites(sites) as ("q" | "ffn")[],
-    layers: base.layers(layers),
-  }),
-  plan({ sites, layers }, base) {
-    const builder = new PlanBuilder();
-    for (const layer of layers as readonly number[])
-      for (const site of sites) {
-        const { name, outputs, at } = base.linear(layer, site);
-        builder.site({ ...at, bias: builder.parameter(`${name}.shift`, [outputs], 0) });
-      }
-    return builder.plan;
-  },
-  *start({ parameters }, { size }, seed) {
-    for (const { name, shape } of parameters)
-      yield [name, Float32Array.from({ length: shape[0]! }, (_, at) => (size * ((at + seed) % 7)) / 7)];
-  },
-};
-const shift = defineMethod(shiftMethod);
 const own = { ...quiet, methods: [shift] };
 
 describe("a method of one's own", () => {
@@ -394,182 +360,4 @@ test("the three methods with classes make adapters of them", async () => {
   const direct = await LoraAdapter.create(model, { rank: 2, seed: 5 });
   expect(adapter).toBeInstanceOf(LoraAdapter);
   expect(adapter.vectors()).toEqual(direct.vectors());
-});
-
-describe("a folder", () => {
-  const saved = join(tmpdir(), `rubricate-methods-folder-${process.pid}`);
-  beforeAll(async () => (await createAdapter(model, shift())).savePretrained(saved));
-  afterAll(() => rmSync(saved, { recursive: true, force: true }));
-  const changed = (name: string, change: (document: Record<string, never>) => object) => {
-    const dir = join(home, name.replaceAll(" ", "-"));
-    cpSync(saved, dir, { recursive: true });
-    const path = join(dir, "adapter_config.json");
-    writeFileSync(path, JSON.stringify(change(JSON.parse(readFileSync(path, "utf8")))));
-    return dir;
-  };
-
-  test.each<[string, (document: Record<string, never>) => object, RegExp]>([
-    [
-      "of an unknown kind",
-      (document) => ({ ...document, kind: "other" }),
-      /one of the methods red, lora, ia3.*"other"/,
-    ],
-    ["with a plan", (document) => ({ ...document, plan: {} }), /no field other than.*"plan"/],
-    ["without a width", ({ hidden, ...document }) => document, /a field "hidden"/],
-    ["of another width", (document) => ({ ...document, hidden: 64 }), /2 layers of width 48.*of width 64/],
-    ["of constants", (document) => ({ ...document, constants: "0".repeat(64) }), /but it makes none: the adapter was/],
-    ["without a hash", (document) => ({ ...document, constants: 1 }), /64 hexadecimal digits, or null/],
-    ["of another format", (document) => ({ ...document, format: 2 }), /1 in .*format but received 2/],
-    ["with a wrong option", (document) => ({ ...document, config: { layers: [9] } }), /layer numbers.*\(config in/],
-    ["with another option", (document) => ({ ...document, config: { a: 1 } }), /Unknown option "a"/],
-    ["without an option", (document) => ({ ...document, config: {} }), /1 for config.size in .* received nothing/],
-    ["of more layers", (document) => ({ ...document, config: { size: 1, sites: ["q"], layers: [0, 1] } }), /no tensor/],
-  ])("%s is refused", async (name, change, message) => {
-    const loading = loadAdapter(changed(name, change), model, own);
-    await expect(loading).rejects.toMatchObject({
-      code: "ERR_ADAPTER_FORMAT",
-      message: expect.stringMatching(message),
-    });
-  });
-
-  test("of one's own needs the method, and says so", async () => {
-    await expect(loadAdapter(saved, model)).rejects.toThrow(/a method of your own is given as one of `methods`/);
-    await expect(RedAdapter.fromPretrained(saved, model)).rejects.toThrow(/"red" \(loadAdapter loads adapters of any/);
-    await expect(loadAdapter(saved, model, { methods: [{}] as never })).rejects.toThrow(/a list of methods/);
-  });
-
-  test("of a base with grouped heads has no tensor of all its projections", async () => {
-    await expect(createAdapter(model, lorta)).rejects.toMatchObject({
-      code: "ERR_ARGUMENT",
-      message: expect.stringMatching(/square and equally wide.* with widths 48 and 16, as grouped heads have/),
-    });
-  });
-
-  test("of another base is refused, unless that is allowed", async () => {
-    const other = await loadFixture("gqa", { dtype: "float32" });
-    const dir = changed("base", (document) => ({
-      ...document,
-      base: { ...(document.base as unknown as object), weights: "a".repeat(64) },
-    }));
-    await expect(loadAdapter(dir, other, own)).rejects.toMatchObject({ code: "ERR_BASE_MISMATCH" });
-    const { notices } = await loadAdapter(dir, other, { ...own, allowBaseMismatch: true });
-    expect(notices.map(({ code }) => code)).toContain("RUBRICATE_BASE_MISMATCH");
-    other.dispose();
-  });
-
-  test("is shown by inspect", async () => {
-    const { stdout } = await runCli(["inspect", saved, "--json"]);
-    expect(JSON.parse(stdout)).toMatchObject({
-      kind: "shift",
-      parameters: 96,
-      config: { sites: ["ffn"] },
-      notices: [],
-    });
-    const { stdout: text } = await runCli(["inspect", saved]);
-    expect(text).toMatch(/method +shift/);
-    expect(text).toMatch(/layers\.0\.mlp\.down_proj\.shift +48/);
-  });
-});
-
-describe("the list of methods", () => {
-  test("has each under its kind, and a flag for each option", () => {
-    for (const kind of methodKinds) expect(methodFunctionOf(kind).kind).toBe(kind);
-    for (const { options } of methods) for (const name of options) expect(Object.keys(flags)).toContain(name);
-  });
-
-  test.each(methodKinds.map((kind) => [kind]))("%s has a section in docs/methods.md", (kind) => {
-    const text = readFileSync(join(__dirname, "../../docs/methods.md"), "utf8");
-    expect(text).toContain(`\`--method ${kind}\``);
-  });
-});
-
-describe("inspect --method", () => {
-  /** LLaMA-2-7B's. */
-  const config = {
-    model_type: "llama",
-    hidden_size: 4096,
-    intermediate_size: 11008,
-    num_attention_heads: 32,
-    num_hidden_layers: 32,
-    vocab_size: 32000,
-    max_position_embeddings: 4096,
-    rms_norm_eps: 1e-5,
-    hidden_act: "silu",
-    eos_token_id: 2,
-  };
-  const shown = async (...args: string[]) => {
-    const path = join(home, "llama-2-7b.json");
-    writeFileSync(path, JSON.stringify(config));
-    return runCli(["inspect", "--model", path, "--json", ...args]);
-  };
-
-  test.each<[number, string[]]>([
-    [262_144, ["--method", "red"]],
-    [4_194_304, ["--method", "lora"]],
-    [8_388_608, ["--method", "lora", "--rank", "16"]],
-    [614_400, ["--method", "ia3"]],
-    [4_325_888, ["--method", "bottleneck"]],
-    [524_288, ["--method", "melora"]],
-    [524_288, ["--method", "melora", "--groups", "64"]],
-    [4_194_304, ["--method", "sibo"]],
-    [4_325_888, ["--method", "sibo", "--on", "bottleneck"]],
-    [262_144, ["--method", "gift"]],
-    [524_288, ["--method", "gift", "--rank", "32"]],
-    [131_072, ["--method", "gift", "--sharing", "all"]],
-    [262_144, ["--method", "ether"]],
-    [262_144, ["--method", "ether", "--blocks", "32"]],
-    [1_048_576, ["--method", "ether+", "--blocks", "32"]],
-    [4_292 * 8, ["--method", "lorta"]],
-    [4_292 * 2, ["--method", "lorta", "--rank", "2"]],
-    [249_856 + 266_240, ["--method", "loretta_rep"]],
-    [614_400 + 266_240, ["--method", "loretta_adp"]],
-    [32_380_032, ["--method", "pafi"]],
-    [671_088, ["--method", "sara", "--share", "0.01", "--sites", "q,v", "--layers", "0,1"]],
-    [6_738_415_616, ["--method", "full"]],
-  ])("of LLaMA-2-7B's config.json alone: %i numbers with %j", async (parameters, args) => {
-    const { stdout, stderr } = await shown(...args);
-    expect(stderr).toBe("");
-    expect(JSON.parse(stdout)).toMatchObject({ parameters, baseParameters: 6_738_415_616 });
-  });
-
-  test("also for people, of a model's folder", async () => {
-    const { stdout } = await runCli(["inspect", "--model", folderOf("gqa"), "--method", "lora", "--rank", "4"]);
-    expect(stdout).toMatch(/method +lora/);
-    expect(stdout).toMatch(/rank +4/);
-    expect(stdout).toMatch(/layers +0, 1/);
-  });
-
-  test.each<[string[], RegExp]>([
-    [["--method", "other"], /one of red, lora, ia3/],
-    [["--method", "red", "--rank", "4"], /no --rank with --method red/],
-    [["--rank", "4"], /--rank only with --method/],
-    [["--method", "red", "--adapter", "x"], /--model alone with --method/],
-    [
-      ["--method", "melora", "--groups", "3"],
-      /a divisor of the widths of q, 4096 and 4096, for --groups but received 3/,
-    ],
-    [["--method", "bottleneck", "--activation", "elu"], /one of gelu, gelu_tanh, silu, relu, tanh/],
-    [["--method", "red", "--layers", "32"], /layer numbers from 0 to 31/],
-    [
-      ["--method", "ether", "--sites", "ffn", "--blocks", "3"],
-      /a divisor of the width 11008 of ffn for --blocks but received 3/,
-    ],
-    [
-      ["--method", "ether+", "--sites", "ffn", "--blocks", "86"],
-      /a divisor of the widths of ffn, 11008 and 4096, for --blocks but received 86/,
-    ],
-    [
-      ["--method", "hiwi"],
-      /biases at up, ffn for the method hiwi but received a model of model_type llama without any/,
-    ],
-  ])("%j is refused", async (args, message) => {
-    const { status, stderr } = await shown(...args);
-    expect(status).not.toBe(0);
-    expect(stderr).toMatch(message);
-  });
-
-  test("of a path that does not exist is refused", async () => {
-    const { stderr } = await runCli(["inspect", "--model", join(home, "none"), "--method", "red"]);
-    expect(stderr).toMatch(/a model's folder or a config.json/);
-  });
 });
