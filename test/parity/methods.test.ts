@@ -60,24 +60,32 @@ const cases: Readonly<Record<string, Case>> = {
     call: bottleneck({ size: 4, activation: "silu", place: "attention+ffn" }),
     startsAsBase: true,
     notMerged: activation("silu"),
+    onDevice: "gpt2",
   },
   bottleneck_gelu_tanh: {
     call: bottleneck({ size: 4, activation: "gelu_tanh" }),
     startsAsBase: true,
     notMerged: activation("gelu_tanh"),
+    onDevice: "gqa",
   },
   bottleneck_relu: {
     call: bottleneck({ size: 4, activation: "relu" }),
     startsAsBase: true,
     notMerged: activation("relu"),
+    onDevice: "gqa",
   },
   bottleneck_tanh: {
     call: bottleneck({ size: 4, activation: "tanh" }),
     startsAsBase: true,
     notMerged: activation("tanh"),
+    onDevice: "gpt2",
   },
-  melora: { call: melora({ rank: 2, groups: 4, alpha: 6, sites: ["q", "v", "ffn"] }), startsAsBase: true },
-  vera: { call: vera({ rank: 2 }), startsAsBase: true, drawsNothing: true },
+  melora: {
+    call: melora({ rank: 2, groups: 4, alpha: 6, sites: ["q", "v", "ffn"] }),
+    startsAsBase: true,
+    onDevice: "gqa",
+  },
+  vera: { call: vera({ rank: 2 }), startsAsBase: true, drawsNothing: true, onDevice: "gpt2" },
   sibo_lora: {
     call: sibo({ lambda: 0.25, rank: 2, alpha: 6, sites: ["q", "v", "up"] }),
     startsAsBase: true,
@@ -105,8 +113,14 @@ const cases: Readonly<Record<string, Case>> = {
   pafi: {
     call: pafi({ share: 0.03, sites: ["q", "attention", "up", "ffn"] }),
     ...{ startsAsBase: true, drawsNothing: true },
+    onDevice: "gqa",
   },
-  sara: { call: sara({ threshold: 0.01, sites: ["k", "ffn"] }), startsAsBase: true, drawsNothing: true },
+  sara: {
+    call: sara({ threshold: 0.01, sites: ["k", "ffn"] }),
+    startsAsBase: true,
+    drawsNothing: true,
+    onDevice: "gpt2",
+  },
 };
 
 const ids = Int32Array.of(5, 9, 22, 7, 41, 3);
