@@ -104,8 +104,8 @@ export interface SitePlan {
   readonly output?: readonly PlanStep[];
   /** y += factor * B (A x). */
   readonly low_rank?: { readonly a: PlanValue; readonly b: PlanValue; readonly factor: number };
-  /** y += S x: the values of the entries of S, a parameter, and the place of their index among `indices`. */
-  readonly sparse?: { readonly values: number; readonly index: number };
+  /** y += S x: the values of the entries of S, and the place of their index among `indices`. */
+  readonly sparse?: { readonly values: PlanValue; readonly index: number };
   /** x = input_scale * x, before the linear layer. */
   readonly input_scale?: PlanValue;
   /** y = scale * y + bias. */

@@ -171,10 +171,10 @@ void ResidentBatch::add(LowRankSlots& low_rank, int64_t slot, const AdapterPlan:
 
 void ResidentBatch::add(SparseSlots& sparse, int64_t slot, const AdapterPlan::SitePlan& site, const AdapterPlan& plan,
                         const Tensor& values, DeviceVersions& copies) const {
-  const AdapterPlan::Parameter& own = plan.parameters[static_cast<size_t>(site.sparse_values)];
   sparse.slots.resize(static_cast<size_t>(slots()) + 1);
-  sparse.slots[static_cast<size_t>(slot)] = {copies.sparse_of(plan, site.sparse_index),
-                                             Var(values.part(own.offset, own.shape))};
+  sparse.slots[static_cast<size_t>(slot)] = {
+      copies.sparse_of(plan, site.sparse_index),
+      Var(values.part(plan.offset(site.sparse_values), plan.shape(site.sparse_values)))};
 }
 
 void ResidentBatch::add_steps(SiteParts& parts, int64_t slot, const AdapterPlan::SitePlan& site,

@@ -21,6 +21,9 @@ class PlanText {
     return concat(R"({"constant":)",
                   added(constants_, concat(R"({"name":"c","shape":)", compact(shape_text(shape)), "}")), "}");
   }
+  std::string index(const Shape& shape, int64_t count) {
+    return added(indices_, concat(R"({"name":"i","shape":)", compact(shape_text(shape)), R"(,"count":)", count, "}"));
+  }
   // fields: all but name and shape.
   std::string derived(const Shape& shape, const std::string& fields) {
     return concat(R"({"derived":)",
@@ -34,7 +37,8 @@ class PlanText {
   }
   std::string json() const {
     return concat(R"({"parameters":[)", joined(parameters_), R"(],"constants":[)", joined(constants_),
-                  R"(],"derived":[)", joined(derived_), R"(],"sites":[)", joined(sites_), "]}");
+                  R"(],"indices":[)", joined(indices_), R"(],"derived":[)", joined(derived_), R"(],"sites":[)",
+                  joined(sites_), "]}");
   }
 
  private:
@@ -51,15 +55,17 @@ class PlanText {
     for (const std::string& entry : list) all += (all.empty() ? "" : ",") + entry;
     return all;
   }
-  std::vector<std::string> parameters_, constants_, derived_, sites_;
+  std::vector<std::string> parameters_, constants_, indices_, derived_, sites_;
 };
 
 // x + v_0 - 2 v_1 by blocks (reflections of unit vectors) at q_proj's input; a branch of down_proj whose matrices share parameters over
-// layers; a bias of v_proj that is f(c D) U of a constant c. In the layers 0 and 2 of a tiny model.
+// layers; a bias of v_proj that is f(c D) U of a constant c; a sparse update of
+// o_proj with values that the layers share. In the layers 0 and 2 of a tiny model.
 inline AdapterPlan derived_plan() {
   PlanText text;
   const std::string a = text.parameter({2, 40}), heads = text.parameter({4, 2}), layers = text.parameter({3, 2}),
-                    b = text.parameter({2, 6}), c = text.constant({12});
+                    b = text.parameter({2, 6}), c = text.constant({12}), entries = text.index({24, 24}, 4),
+                    values = text.parameter({4});
   for (const int64_t layer : {0, 2}) {
     const std::string u = text.parameter({4, 2, 6}), down = text.parameter({3, 12}), up = text.parameter({12, 3});
     const std::string unit = text.derived({4, 2, 6}, concat(R"("kind":"unit","of":)", u));
@@ -80,11 +86,14 @@ inline AdapterPlan derived_plan() {
     const std::string active = text.derived({3}, concat(R"("kind":"activation","activation":"silu","of":)", inner));
     const std::string change = text.derived({12}, concat(R"("kind":"einsum","axes":"d","operands":[{"axes":"dr","of":)",
                                                          up, R"(},{"axes":"r","of":)", active, "}]"));
+    const std::string of_o =
+        text.derived({4}, concat(R"("kind":"einsum","axes":"i","operands":[{"axes":"i","of":)", values, "}]"));
+    text.site(layer, "o_proj", concat(R"("sparse":{"values":)", of_o, R"(,"index":)", entries, "}"));
     text.site(layer, "v_proj", concat(R"("bias":)", change));
   }
   std::vector<float> constants;
   for (int i = 0; i < 12; ++i) constants.push_back(0.25f * static_cast<float>(i % 5) - 0.4f);
-  return AdapterPlan::parse(text.json(), constants);
+  return AdapterPlan::parse(text.json(), constants, {1, 30, 75, 400});
 }
 
 inline std::shared_ptr<Adapter> random_derived(const Model& model, uint64_t seed) {
