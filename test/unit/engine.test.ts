@@ -45,15 +45,17 @@ test("requests of different adapters share steps, and answer as each does alone"
 });
 
 test("a version that is set while requests run is for later ones: each answers by one", async () => {
-  const answer = async (adapter: RedAdapter) => (await model.complete({ ...request(0), adapter })).tokenIds;
+  // Longer than a request runs ahead of its reader (256 tokens): none can end before its second token is taken.
+  const long = { ...request(0), maxNewTokens: 264 };
+  const answer = async (adapter: RedAdapter) => (await model.complete({ ...long, adapter })).tokenIds;
   const by = [await answer(adapters[0]!), await answer(adapters[1]!)];
   await withEngine({ model }, async (engine) => {
     await engine.adapters.set("a", adapters[0]!);
-    const streams = Array.from({ length: 16 }, () => engine.generate({ ...request(0), adapter: "a" }));
+    const streams = Array.from({ length: 16 }, () => engine.generate({ ...long, adapter: "a" }));
     const ids = await Promise.all(streams.map(async (stream) => [await nextId(stream)]));
     expect(engine.adapters.get("a")).toMatchObject({ version: 1, requests: 16 });
     expect(await engine.adapters.set("a", adapters[1]!)).toEqual({ name: "a", version: 2 });
-    const later = engine.complete({ ...request(0), adapter: "a" });
+    const later = engine.complete({ ...long, adapter: "a" });
     for (const [at, stream] of streams.entries()) for await (const { tokenId } of stream) ids[at]!.push(tokenId);
     for (const one of ids) expect(one).toEqual(by[0]);
     expect(await later).toMatchObject({ tokenIds: by[1], adapter: { name: "a", version: 2 } });
