@@ -9,8 +9,8 @@ export function readMutants(folder = dirname(fileURLToPath(import.meta.url))) {
     const path = join(folder, file);
     const text = readFileSync(path, "utf8");
     const [what, second] = text.split("\n", 2);
-    const nearest = /^Nearest: (native|arm64|jest) (\S+)$/.exec(second);
-    if (!nearest) throw new Error(`Expected "Nearest: native|arm64|jest ..." in the second line of ${file}`);
+    const nearest = /^Nearest: (native|arm64|cuda|jest) (\S+)$/.exec(second);
+    if (!nearest) throw new Error(`Expected "Nearest: native|arm64|cuda|jest ..." in the second line of ${file}`);
     return {
       name: file.slice(0, -".patch".length),
       path,

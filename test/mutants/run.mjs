@@ -13,6 +13,7 @@
  * A patch begins with a line that says what is wrong, and one that names the nearest tests:
  *     Nearest: native adamw_test[,...]        C++ test files
  *     Nearest: arm64 vec_test[,...]           the same, built for arm64 and run under qemu
+ *     Nearest: cuda device_test              the same, with the emulated device
  *     Nearest: jest test/unit/schedule.test.ts
  * Patches, sources and tests are those of the commit, which the first line names. Tests count only where they pass without
  * the patch: "tests fail" where they do not. Exit status 1 where a mutant is not killed. Without --nearest, the nearest tests

@@ -75,20 +75,20 @@ export class Tree {
 
   /**
    * Builds what the tests need, and runs them.
-   * @param {{kind: "native" | "arm64" | "jest", select: string[]}} part select: test files, none for all
+   * @param {{kind: "native" | "arm64" | "cuda" | "jest", select: string[]}} part select: test files, none for all
    * @param {boolean} native whether C++ sources are patched
    * @returns {{built: boolean, failed?: string}} failed: the name of the first test that does
    */
   test({ kind, select }, native) {
     if (kind === "jest") return this.#jestTests(select, native);
-    if (kind === "arm64") return this.#builtTests(select, "--target", "linux-arm64");
-    // The script builds in the addon's folder where there is one.
+    if (kind === "arm64") return this.#builtTests("test_native", select, "--target", "linux-arm64");
+    // The scripts build in the addon's folder where there is one.
     const failed = existsSync(join(this.#folder, "build", "CMakeCache.txt")) ? undefined : this.#addon(true);
-    return failed ? { built: false, failed } : this.#builtTests(select);
+    return failed ? { built: false, failed } : this.#builtTests(kind === "cuda" ? "test_cuda" : "test_native", select);
   }
 
-  #builtTests(files, ...target) {
-    const script = "native/scripts/test_native.mjs";
+  #builtTests(name, files, ...target) {
+    const script = `native/scripts/${name}.mjs`;
     const build = this.#build(script, ...target, "--count");
     if (build.status !== 0) return { built: false, failed: lastLine(build) };
     const only = files.length > 0 ? [`--source-file=${files.map((file) => `*${file}*`).join(",")}`] : [];

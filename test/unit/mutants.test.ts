@@ -35,7 +35,7 @@ test("every mutant names tests that exist", () => {
   const sources = readdirSync(path.join(root, "native"), { recursive: true, encoding: "utf8" });
   const native = new Set(sources.filter((name) => name.endsWith("_test.cc")).map((name) => path.basename(name, ".cc")));
   const exists = (kind: string) => (name: string) =>
-    kind === "jest" ? existsSync(path.join(root, name)) : native.has(name); // native, arm64
+    kind === "jest" ? existsSync(path.join(root, name)) : native.has(name); // native, arm64, cuda
   const unknown = mutants.filter(({ nearest: { kind, select } }) => !select.every(exists(kind)));
   expect(unknown.map(({ name }) => name)).toEqual([]);
 });
