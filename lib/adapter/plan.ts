@@ -54,8 +54,9 @@ export type PlanOperand = PlanValue | { readonly constant: number };
  * A value that is made of parameters once a step, and takes a parameter's place; its gradient, of all sites and micro-batches, is
  * taken back to them once. "einsum": a product of tensors as torch.einsum writes it, a letter for each axis, summed over letters
  * that `axes` lacks, by rows in `shape`; with `row` an operand is that row of its first axis. "unit": v / |v| along the last axis, times a
- * factor for each row of the axis before; vectors of zeros stay. "activation": of each element. `transposed` swaps the last
- * two axes at the end; `shape` is the shape after that.
+ * factor for each row of the axis before; vectors of zeros stay. "weight_product": with the weight W [outputs, inputs] of a linear layer of
+ * the base, v W^T of v [rows, inputs], or along "outputs" v W of v [rows, outputs]. "activation": of each element. `transposed` swaps
+ * the last two axes at the end; `shape` is the shape after that.
  */
 export type PlanDerived = { readonly name: string; readonly shape: readonly number[] } & (
   | {
@@ -68,6 +69,14 @@ export type PlanDerived = { readonly name: string; readonly shape: readonly numb
       readonly kind: "unit";
       readonly of: PlanOperand;
       readonly factors?: readonly number[];
+      readonly transposed?: boolean;
+    }
+  | {
+      readonly kind: "weight_product";
+      readonly of: PlanOperand;
+      readonly layer: number;
+      readonly site: PlanSite;
+      readonly along: "inputs" | "outputs";
       readonly transposed?: boolean;
     }
   | { readonly kind: "activation"; readonly of: PlanOperand; readonly activation: PlanActivation }

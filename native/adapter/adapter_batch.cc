@@ -23,16 +23,21 @@ void check_plans(const Architecture& architecture, const std::vector<std::shared
 }  // namespace
 
 AdapterBatch::AdapterBatch(const Architecture& architecture, const std::vector<std::shared_ptr<Adapter>>& adapters,
-                           bool training, const std::shared_ptr<Arena>& arena)
-    : training_(training), adapters_(adapters), placed_(adapters), derived_(adapters.size()), arena_(arena) {
+                           bool training, const JobControl& control, const BaseWeights* weights)
+    : training_(training),
+      adapters_(adapters),
+      placed_(adapters),
+      derived_(adapters.size()),
+      arena_(control.arena),
+      products_(weights, control) {
   parts_.resize(static_cast<size_t>((architecture.stack.layers + 1) * kSites));
   norms_.resize(parts_.size());
   check_plans(architecture, adapters);
   for (size_t i = 0; i < adapters.size(); ++i) {
     if (!adapters[i]) continue;
-    if (arena->stream() != nullptr) placed_[i] = std::make_shared<Adapter>(*adapters[i], arena, training);
+    if (arena_->stream() != nullptr) placed_[i] = std::make_shared<Adapter>(*adapters[i], arena_, training);
     if (!adapters[i]->plan()->derived.empty())
-      derived_[i] = std::make_unique<DerivedValues>(*adapters[i], arena, training);
+      derived_[i] = std::make_unique<DerivedValues>(*adapters[i], products_, arena_, training);
     for (const AdapterPlan::SitePlan& plan : placed_[i]->plan()->sites) add(plan, i + 1);
   }
 }
@@ -124,7 +129,7 @@ void AdapterBatch::finish_gradients() const {
     const bool copied = placed_[i] != adapters_[i];
     if (copied) copy_elements(adapters_[i]->gradients(), placed_[i]->gradients());
     if (!derived_[i]) continue;
-    derived_[i]->take_back(*adapters_[i]);
+    derived_[i]->take_back(*adapters_[i], products_);
     if (copied) copy_elements(placed_[i]->gradients(), adapters_[i]->gradients());
   }
 }

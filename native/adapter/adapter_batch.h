@@ -10,6 +10,7 @@
 #include "adapter/adapter.h"
 #include "adapter/derived.h"
 #include "adapter/parts.h"
+#include "adapter/weight_products.h"
 
 namespace rubricate {
 
@@ -17,16 +18,17 @@ namespace rubricate {
 // same plan (AdapterPlan::has_norm); others may have any plans.
 class AdapterBatch : public AdapterSet {
  public:
-  // Makes the derived values of the current values. training: whether the parameters need gradients. arena: the job's; if it is on a device,
-  // both are copied there. Errors: ERR_ARGUMENT, ERR_SHAPE (an adapter of another model).
+  // Makes the derived values of the current values. training: whether the parameters need gradients. control: the job's; if its arena is on a
+  // device, both are copied there. weights: of the base; null only if no plan reads them; they must outlive the batch. Errors: ERR_ARGUMENT,
+  // ERR_SHAPE (an adapter of another model), ERR_ABORTED.
   AdapterBatch(const Architecture& architecture, const std::vector<std::shared_ptr<Adapter>>& adapters, bool training,
-               const std::shared_ptr<Arena>& arena);
+               const JobControl& control, const BaseWeights* weights = nullptr);
   const SiteParts* at(int64_t layer, Site site) const override;
   bool mixes_initial() const override { return mixes_initial_; }
   // The i-th adapter's values and gradients on the batch's device: on the CPU the adapter itself, else its device copy.
   Adapter& placed(size_t i) const { return *placed_[i]; }
   // Once, after all backward passes: adds what the derived values' gradients give to those of the parameters, in placed() and in the
-  // adapters themselves. Waits for a device.
+  // adapters themselves. Waits for a device. Errors: ERR_ABORTED.
   void finish_gradients() const;
   // Downloads the values after the update.
   void fetch_values() const;
@@ -49,6 +51,7 @@ class AdapterBatch : public AdapterSet {
   std::vector<std::unique_ptr<DerivedValues>> derived_;  // of each adapter; null: it has none
   std::vector<std::shared_ptr<SlotVectors>> norms_;      // [layers + 1, kSites]: what the layer norms in `output` read
   std::shared_ptr<Arena> arena_;
+  WeightProducts products_;
   std::map<std::pair<size_t, int32_t>, Tensor> constants_;  // device copies by slot and index
   std::map<const int32_t*, Tensor> indices_;                // device copies by the address in host memory
 };

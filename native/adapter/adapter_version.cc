@@ -38,7 +38,7 @@ const char* text_of_not_finite(float value) {
 
 }  // namespace
 
-AdapterVersion::AdapterVersion(const Adapter& adapter)
+AdapterVersion::AdapterVersion(const Adapter& adapter, const WeightProducts& products)
     : id_(next_id()), plan_(adapter.plan()), has_norm_(plan_->has_norm()) {
   const Tensor& from = adapter.values();
   const Shape shape{plan_->total()};
@@ -46,7 +46,7 @@ AdapterVersion::AdapterVersion(const Adapter& adapter)
   void* const address = memory.get();
   values_ = Tensor::borrow(std::move(memory), address, shape, from.dtype());
   copy_elements(values_.part(0, from.shape()), from);
-  derive(*plan_, values(), values_.data<float>() + plan_->count);
+  derive(*plan_, values(), values_.data<float>() + plan_->count, products);
 }
 
 void AdapterVersion::require_finite() const {
@@ -60,8 +60,8 @@ void AdapterVersion::require_finite() const {
                      "] but received ", text_of_not_finite(values()[found])));
 }
 
-std::shared_ptr<const AdapterVersion> AdapterVersion::of(const Adapter& adapter) {
-  return std::shared_ptr<const AdapterVersion>(new AdapterVersion(adapter));
+std::shared_ptr<const AdapterVersion> AdapterVersion::of(const Adapter& adapter, const WeightProducts& products) {
+  return std::shared_ptr<const AdapterVersion>(new AdapterVersion(adapter, products));
 }
 
 }  // namespace rubricate

@@ -6,14 +6,16 @@
 #include <memory>
 
 #include "adapter/adapter.h"
+#include "adapter/weight_products.h"
 
 namespace rubricate {
 
 class AdapterVersion {
  public:
   // Copies the adapter's present values, and makes the derived ones. Call it where no update runs: on the model's thread between two ops, or while
-  // nothing trains the adapter. Throws ERR_OUT_OF_MEMORY.
-  static std::shared_ptr<const AdapterVersion> of(const Adapter& adapter);
+  // nothing trains the adapter; on the model's thread alone, with products of the model, if the plan reads the base's weights. Throws
+  // ERR_OUT_OF_MEMORY, ERR_ABORTED.
+  static std::shared_ptr<const AdapterVersion> of(const Adapter& adapter, const WeightProducts& products = {});
   AdapterVersion(const AdapterVersion&) = delete;
   AdapterVersion& operator=(const AdapterVersion&) = delete;
 
@@ -28,7 +30,7 @@ class AdapterVersion {
   void require_finite() const;
 
  private:
-  explicit AdapterVersion(const Adapter& adapter);
+  AdapterVersion(const Adapter& adapter, const WeightProducts& products);
   int64_t id_;
   std::shared_ptr<const AdapterPlan> plan_;
   bool has_norm_;

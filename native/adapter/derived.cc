@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 #include <utility>
 
+#include "adapter/activations.h"
 #include "adapter/einsum.h"
 #include "base/error.h"
 #include "device/cpu/thread_pool.h"
@@ -30,7 +30,7 @@ int64_t row_offset(const AdapterPlan& plan, const PlanDerived::Operand& operand)
   return operand.row < 0 ? 0 : operand.row * element_count(operand_shape(plan, operand));
 }
 
-std::vector<double> numbers_of(const Source& from, const PlanDerived::Operand& operand) {
+const float* values_of(const Source& from, const PlanDerived::Operand& operand) {
   const AdapterPlan& plan = from.plan;
   const float* begin = nullptr;
   if (operand.constant)
@@ -39,14 +39,19 @@ std::vector<double> numbers_of(const Source& from, const PlanDerived::Operand& o
     begin = from.derived + (plan.offset(operand.index) - plan.count);
   else
     begin = from.values + plan.offset(operand.index);
-  begin += row_offset(plan, operand);
-  return {begin, begin + element_count(operand_shape(plan, operand))};
+  return begin + row_offset(plan, operand);
+}
+
+std::vector<double> numbers_of(const Source& from, const PlanDerived::Operand& operand) {
+  const float* const begin = values_of(from, operand);
+  return {begin, begin + element_count(operand_shape(from.plan, operand))};
 }
 
 // Swaps the last two axes; shape: before that.
-std::vector<double> transposed(const std::vector<double>& from, const Shape& shape) {
+template <typename T>
+std::vector<T> transposed(const std::vector<T>& from, const Shape& shape) {
   const int64_t rows = shape[shape.size() - 2], cols = shape.back();
-  std::vector<double> to(from.size());
+  std::vector<T> to(from.size());
   for (size_t block = 0; block < from.size(); block += static_cast<size_t>(rows * cols))
     for (int64_t row = 0; row < rows; ++row)
       for (int64_t col = 0; col < cols; ++col)
@@ -95,43 +100,39 @@ void normalize(const PlanDerived& own, int64_t width, std::vector<double>& v, co
   }
 }
 
-double activated(Activation activation, double x) {
-  switch (activation) {
-    case Activation::gelu:
-      return 0.5 * x * std::erfc(-x / std::numbers::sqrt2);
-    case Activation::gelu_tanh:
-      return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
-    case Activation::silu:
-      return x / (1.0 + std::exp(-x));
-    case Activation::relu:
-      return std::max(x, 0.0);
-    case Activation::tanh:
-      return std::tanh(x);
-  }
-  fail("ERR_INTERNAL", "No such activation");
+// The shape before the last two axes are swapped.
+Shape shape_before(const PlanDerived& own) {
+  Shape shape = own.shape;
+  if (own.transposed) std::swap(shape[shape.size() - 1], shape[shape.size() - 2]);
+  return shape;
 }
 
-double slope(Activation activation, double x) {
-  switch (activation) {
-    case Activation::gelu:
-      return 0.5 * std::erfc(-x / std::numbers::sqrt2) + x * std::exp(-0.5 * x * x) / std::sqrt(2.0 * std::numbers::pi);
-    case Activation::gelu_tanh: {
-      const double scale = std::sqrt(2.0 / std::numbers::pi), t = std::tanh(scale * (x + 0.044715 * x * x * x));
-      return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * scale * (1.0 + 3.0 * 0.044715 * x * x);
-    }
-    case Activation::silu: {
-      const double s = 1.0 / (1.0 + std::exp(-x));
-      return s * (1.0 + x * (1.0 - s));
-    }
-    case Activation::relu:
-      return x > 0.0 ? 1.0 : 0.0;
-    case Activation::tanh:
-      return 1.0 - std::tanh(x) * std::tanh(x);
-  }
-  fail("ERR_INTERNAL", "No such activation");
+// Calls body(begin, end) for ranges of elements, on the pool.
+template <typename Body>
+void for_elements(int64_t count, const Body& body) {
+  constexpr int64_t kGrain = 1 << 12;
+  parallel_ranges(count, kGrain, body);
 }
 
-std::vector<double> made(const Source& from, const PlanDerived& own) {
+std::vector<float> product_of(const Source& from, const PlanDerived& own, const WeightProducts& products) {
+  std::vector<float> values(static_cast<size_t>(element_count(own.shape)));
+  const Shape before = shape_before(own);
+  products.product(own, before[0], values_of(from, own.operands[0]), values.data());
+  return own.transposed ? transposed(values, before) : values;
+}
+
+std::vector<float> activations_of(const Source& from, const PlanDerived& own) {
+  const float* const x = values_of(from, own.operands[0]);
+  std::vector<float> values(static_cast<size_t>(element_count(own.shape)));
+  for_elements(static_cast<int64_t>(values.size()), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      values[static_cast<size_t>(i)] = static_cast<float>(activated(own.activation, static_cast<double>(x[i])));
+  });
+  return values;
+}
+
+// Of an einsum or unit.
+std::vector<float> made(const Source& from, const PlanDerived& own) {
   std::vector<double> values;
   if (own.kind == DerivedKind::einsum) {
     EinsumSizes sizes;
@@ -139,21 +140,28 @@ std::vector<double> made(const Source& from, const PlanDerived& own) {
     values = einsum(terms, own.axes, sizes).values;
   } else {
     values = numbers_of(from, own.operands[0]);
-    if (own.kind == DerivedKind::unit)
-      normalize(own, operand_shape(from.plan, own.operands[0]).back(), values, nullptr);
-    if (own.kind == DerivedKind::activation)
-      for (double& value : values) value = activated(own.activation, value);
+    normalize(own, operand_shape(from.plan, own.operands[0]).back(), values, nullptr);
   }
-  if (!own.transposed) return values;
-  Shape shape = own.shape;
-  std::swap(shape[shape.size() - 1], shape[shape.size() - 2]);
-  return transposed(values, shape);
+  if (own.transposed) values = transposed(values, shape_before(own));
+  std::vector<float> rounded(values.size());
+  std::transform(values.begin(), values.end(), rounded.begin(), [](double value) { return static_cast<float>(value); });
+  return rounded;
+}
+
+std::vector<double> gradient_of_product(const PlanDerived& own, const std::vector<double>& gradient, int64_t elements,
+                                        const WeightProducts& products) {
+  const std::vector<float> dp(gradient.begin(), gradient.end());
+  std::vector<float> dd(static_cast<size_t>(elements));
+  products.backward(own, shape_before(own)[0], dp.data(), dd.data());
+  return {dd.begin(), dd.end()};
 }
 
 // The gradients of the operands. gradient: that of the value.
-std::vector<std::vector<double>> gradients_of(const Source& from, const PlanDerived& own,
-                                              std::vector<double> gradient) {
+std::vector<std::vector<double>> gradients_of(const Source& from, const PlanDerived& own, std::vector<double> gradient,
+                                              const WeightProducts& products) {
   if (own.transposed) gradient = transposed(gradient, own.shape);
+  if (own.kind == DerivedKind::weight_product)
+    return {gradient_of_product(own, gradient, element_count(operand_shape(from.plan, own.operands[0])), products)};
   if (own.kind == DerivedKind::einsum) {
     EinsumSizes sizes;
     const std::vector<EinsumTerm> terms = terms_of(from, own, sizes);
@@ -166,57 +174,77 @@ std::vector<std::vector<double>> gradients_of(const Source& from, const PlanDeri
   if (own.kind == DerivedKind::unit)
     normalize(own, operand_shape(from.plan, own.operands[0]).back(), values, &gradient);
   else
-    for (size_t i = 0; i < values.size(); ++i) values[i] = slope(own.activation, values[i]) * gradient[i];
+    for_elements(static_cast<int64_t>(values.size()), [&](int64_t begin, int64_t end) {
+      for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i)
+        values[i] = slope(own.activation, values[i]) * gradient[i];
+    });
   return {std::move(values)};
 }
 
-// Calls body(i) for each derived value, on the pool if they are large and none is made of another.
-template <typename Body>
-void for_each_alone(const AdapterPlan& plan, const Body& body) {
-  const auto count = static_cast<int64_t>(plan.derived.size());
-  parallel_ranges(count, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) body(static_cast<size_t>(i));
-  });
+// Those that are made on the pool beside others, in no order, if there are enough of them: einsum and unit of no derived value. leaves: only
+// those of which no other is made.
+std::vector<size_t> made_together(const AdapterPlan& plan, bool leaves) {
+  std::vector<size_t> together;
+  if (plan.derived_count < kParallelElements) return together;
+  std::vector<bool> is_operand(plan.derived.size(), false);
+  for (size_t i = 0; i < plan.derived.size(); ++i) {
+    const PlanDerived& own = plan.derived[i];
+    bool alone = own.kind == DerivedKind::einsum || own.kind == DerivedKind::unit;
+    for (const PlanDerived::Operand& operand : own.operands) {
+      if (!is_derived(plan, operand)) continue;
+      is_operand[static_cast<size_t>(operand.index) - plan.parameters.size()] = true;
+      alone = false;
+    }
+    if (alone) together.push_back(i);
+  }
+  if (leaves) std::erase_if(together, [&](size_t i) { return is_operand[i]; });
+  return together;
 }
 
-bool parallel(const AdapterPlan& plan) {
-  if (plan.derived_count < kParallelElements) return false;
-  for (const PlanDerived& own : plan.derived)
-    for (const PlanDerived::Operand& operand : own.operands)
-      if (is_derived(plan, operand)) return false;
-  return true;
+// Calls body(i) for each of these, on the pool.
+template <typename Body>
+void for_each_together(const std::vector<size_t>& list, const Body& body) {
+  parallel_ranges(static_cast<int64_t>(list.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t at = begin; at < end; ++at) body(list[static_cast<size_t>(at)]);
+  });
 }
 
 }  // namespace
 
-void derive(const AdapterPlan& plan, const float* values, float* derived) {
+void derive(const AdapterPlan& plan, const float* values, float* derived, const WeightProducts& products) {
   const auto make = [&](size_t i) {
     const PlanDerived& own = plan.derived[i];
-    const std::vector<double> result = made({plan, values, derived}, own);
-    std::transform(result.begin(), result.end(), derived + own.offset,
-                   [](double value) { return static_cast<float>(value); });
+    const Source from{plan, values, derived};
+    const std::vector<float> result = own.kind == DerivedKind::weight_product ? product_of(from, own, products)
+                                      : own.kind == DerivedKind::activation   ? activations_of(from, own)
+                                                                              : made(from, own);
+    std::copy(result.begin(), result.end(), derived + own.offset);
   };
-  if (parallel(plan)) return for_each_alone(plan, make);
-  for (size_t i = 0; i < plan.derived.size(); ++i) make(i);
+  const std::vector<size_t> together = made_together(plan, false);
+  for_each_together(together, make);
+  auto next = together.begin();
+  for (size_t i = 0; i < plan.derived.size(); ++i) {
+    if (next != together.end() && *next == i)
+      ++next;
+    else
+      make(i);
+  }
 }
 
 void derive_backward(const AdapterPlan& plan, const float* values, const float* derived, const float* derived_gradients,
-                     float* gradients) {
+                     float* gradients, const WeightProducts& products) {
   std::vector<double> above(derived_gradients, derived_gradients + plan.derived_count);
   std::vector<double> sums(static_cast<size_t>(plan.count), 0.0);
   const auto own_gradients = [&](size_t i) {
     const PlanDerived& own = plan.derived[i];
     const auto begin = above.begin() + own.offset;
-    return gradients_of({plan, values, derived}, own, {begin, begin + element_count(own.shape)});
+    return gradients_of({plan, values, derived}, own, {begin, begin + element_count(own.shape)}, products);
   };
-  std::vector<std::vector<std::vector<double>>> made_before;
-  if (parallel(plan)) {
-    made_before.resize(plan.derived.size());
-    for_each_alone(plan, [&](size_t i) { made_before[i] = own_gradients(i); });
-  }
+  std::vector<std::vector<std::vector<double>>> made_before(plan.derived.size());
+  for_each_together(made_together(plan, true), [&](size_t i) { made_before[i] = own_gradients(i); });
   // From the last one on, so that the gradient of one of which others are made is complete.
   for (size_t i = plan.derived.size(); i-- > 0;) {
-    const auto of_operands = made_before.empty() ? own_gradients(i) : std::move(made_before[i]);
+    const auto of_operands = made_before[i].empty() ? own_gradients(i) : std::move(made_before[i]);
     for (size_t k = 0; k < of_operands.size(); ++k) {
       const PlanDerived::Operand& operand = plan.derived[i].operands[k];
       if (operand.constant) continue;
@@ -230,10 +258,11 @@ void derive_backward(const AdapterPlan& plan, const float* values, const float* 
       gradients[i] = static_cast<float>(static_cast<double>(gradients[i]) + sums[static_cast<size_t>(i)]);
 }
 
-DerivedValues::DerivedValues(const Adapter& adapter, const std::shared_ptr<Arena>& arena, bool gradients) {
+DerivedValues::DerivedValues(const Adapter& adapter, const WeightProducts& products,
+                             const std::shared_ptr<Arena>& arena, bool gradients) {
   const AdapterPlan& plan = *adapter.plan();
   host_.resize(static_cast<size_t>(plan.derived_count));
-  derive(plan, adapter.values().data<float>(), host_.data());
+  derive(plan, adapter.values().data<float>(), host_.data(), products);
   values_ = Tensor::from_host(arena, {plan.derived_count}, DType::f32, host_.data());
   if (gradients) gradients_ = Tensor::zeros(arena, {plan.derived_count}, DType::f32);
   for (const PlanDerived& own : plan.derived) {
@@ -246,11 +275,11 @@ DerivedValues::DerivedValues(const Adapter& adapter, const std::shared_ptr<Arena
   }
 }
 
-void DerivedValues::take_back(const Adapter& adapter) const {
+void DerivedValues::take_back(const Adapter& adapter, const WeightProducts& products) const {
   const AdapterPlan& plan = *adapter.plan();
   const Tensor host = gradients_.on_cpu();
   derive_backward(plan, adapter.values().data<float>(), host_.data(), host.data<float>(),
-                  adapter.gradients().data<float>());
+                  adapter.gradients().data<float>(), products);
 }
 
 }  // namespace rubricate

@@ -115,6 +115,8 @@ AdapterPlan AdapterPlan::parse(const std::string& json, std::vector<float> const
 }
 
 void AdapterPlan::require_fits(const Architecture& architecture) const {
+  for (const PlanDerived& own : derived)
+    if (own.kind == DerivedKind::weight_product) require_weight_fits(*this, own, architecture);
   for (const SitePlan& plan : sites) {
     require(plan.layer < site_layers(architecture, plan.site), "ERR_ARGUMENT", "The adapter edits layer ", plan.layer,
             " but the model has ", architecture.stack.layers);
@@ -166,6 +168,11 @@ const Shape& AdapterPlan::shape(int32_t index) const {
 int64_t AdapterPlan::offset(int32_t index) const {
   const auto at = static_cast<size_t>(index);
   return at < parameters.size() ? parameters[at].offset : count + derived[at - parameters.size()].offset;
+}
+
+bool AdapterPlan::reads_weights() const {
+  return std::any_of(derived.begin(), derived.end(),
+                     [](const PlanDerived& own) { return own.kind == DerivedKind::weight_product; });
 }
 
 bool AdapterPlan::has_norm() const {

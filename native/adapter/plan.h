@@ -84,6 +84,8 @@ struct AdapterPlan {
                            const std::vector<int32_t>& sparse = {});
   // Whether layers and shapes fit the model. Errors: ERR_ARGUMENT (a layer), ERR_SHAPE.
   void require_fits(const Architecture& architecture) const;
+  // Whether a derived value is made of a weight of the base.
+  bool reads_weights() const;
   // Whether any site has a layer norm after its edit. Such adapters share a batch only with those of the same plan: their sites round
   // once more than others, so another sequence beside them would lose its bits.
   bool has_norm() const;

@@ -7,6 +7,7 @@
 #include "adapter/einsum.h"
 #include "adapter/plan.h"
 #include "base/error.h"
+#include "base/limits.h"
 
 namespace rubricate {
 namespace {
@@ -122,6 +123,20 @@ void parse_unit(const JsonAt& at, const AdapterPlan& plan, PlanDerived& derived,
   }
 }
 
+void parse_weight_product(const JsonAt& at, const AdapterPlan& plan, PlanDerived& derived, const Shape& shape) {
+  at.expect_only({"name", "kind", "shape", "transposed", "of", "layer", "site", "along"});
+  derived.layer = at["layer"].integer(0, limits::kMaxLayers);
+  const auto site = value_of(kSiteNames, at["site"].string());
+  if (!site || is_norm(*site)) at["site"].reject("a linear layer");
+  derived.site = *site;
+  const std::string& along = at["along"].string();
+  if (along != "inputs" && along != "outputs") at["along"].reject("inputs or outputs");
+  derived.along_outputs = along == "outputs";
+  const Shape of = operand_shape(plan, derived.operands[0]);
+  if (of.size() != 2) at["of"].reject(concat("a matrix, not shape ", shape_text(of)));
+  if (shape.size() != 2 || shape[0] != of[0]) at["shape"].reject(concat("a matrix of ", of[0], " rows, as `of` has"));
+}
+
 void parse_activation(const JsonAt& at, const AdapterPlan& plan, PlanDerived& derived) {
   at.expect_only({"name", "kind", "shape", "of", "activation"});
   require_shape(at, derived.shape, operand_shape(plan, derived.operands[0]));
@@ -135,7 +150,7 @@ void parse_activation(const JsonAt& at, const AdapterPlan& plan, PlanDerived& de
 PlanDerived parse_derived(const JsonAt& at, const AdapterPlan& plan, PlanIndices& indices) {
   PlanDerived derived;
   const auto kind = value_of(kDerivedNames, at["kind"].string());
-  if (!kind) at["kind"].reject("einsum, unit or activation");
+  if (!kind) at["kind"].reject("einsum, unit, weight_product or activation");
   derived.kind = *kind;
   derived.name = at["name"].string();
   derived.shape = parse_shape(at["shape"]);
@@ -155,11 +170,29 @@ PlanDerived parse_derived(const JsonAt& at, const AdapterPlan& plan, PlanIndices
     case DerivedKind::unit:
       parse_unit(at, plan, derived, before);
       break;
+    case DerivedKind::weight_product:
+      parse_weight_product(at, plan, derived, before);
+      break;
     case DerivedKind::activation:
       parse_activation(at, plan, derived);
       break;
   }
   return derived;
+}
+
+void require_weight_fits(const AdapterPlan& plan, const PlanDerived& derived, const Architecture& architecture) {
+  require(derived.layer < architecture.stack.layers, "ERR_ARGUMENT", "The adapter reads the weight of layer ",
+          derived.layer, " for ", derived.name, " but the model has ", architecture.stack.layers);
+  require(has_site(architecture, derived.site), "ERR_ARGUMENT", "The adapter reads the weight of ",
+          name_of(kSiteNames, derived.site), " for ", derived.name, " but the model's feed-forward has no gate");
+  const int64_t inputs = site_inputs(architecture, derived.site), outputs = site_width(architecture, derived.site);
+  const Shape of = operand_shape(plan, derived.operands[0]);
+  Shape expected{of[0], derived.along_outputs ? inputs : outputs};
+  if (derived.transposed) std::swap(expected[0], expected[1]);
+  require(of[1] == (derived.along_outputs ? outputs : inputs) && derived.shape == expected, "ERR_SHAPE",
+          "Expected a matrix [rows, ", derived.along_outputs ? outputs : inputs, "] of which ", derived.name,
+          " is made, and shape ", shape_text(expected), " for it, but received ", shape_text(of), " and ",
+          shape_text(derived.shape));
 }
 
 Shape operand_shape(const AdapterPlan& plan, const PlanDerived::Operand& operand) {

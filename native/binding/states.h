@@ -6,6 +6,7 @@
 #include <string>
 
 #include "adapter/adapter_version.h"
+#include "base/mutex.h"
 #include "binding/arguments.h"
 #include "binding/environment.h"
 #include "device/stream.h"
@@ -68,11 +69,22 @@ class JobCount {
   std::shared_ptr<ModelState> model_;
 };
 
+// The last version that was made of an adapter, which serves again until the values change.
+class PublishedVersion {
+ public:
+  // Call it where AdapterVersion::of() may be called.
+  std::shared_ptr<const AdapterVersion> version_of(const Adapter& adapter, const WeightProducts& products);
+
+ private:
+  Mutex mutex_;  // plans that read the base's weights are published on the model's thread, others on JavaScript's
+  std::shared_ptr<const AdapterVersion> version_;
+  int64_t at_ = -1;  // Adapter::version() then
+};
+
 struct AdapterState {
   std::shared_ptr<Environment> environment;
   std::shared_ptr<Adapter> adapter;
-  std::shared_ptr<const AdapterVersion> published;  // the last version that was made of it
-  int64_t published_at = -1;                        // and Adapter::version() then
+  PublishedVersion published;
   UseCounts used;
   ExternalBytes bytes;
 };

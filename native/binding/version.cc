@@ -49,19 +49,32 @@ Napi::Object version_value(Napi::Env env, const std::shared_ptr<const AdapterVer
 Napi::Value publish_version(const Napi::CallbackInfo& info, const std::shared_ptr<ModelState>& model) {
   const auto adapter = AdapterHandle::argument(info[0], "adapter");
   require(!model->disposed, "ERR_DISPOSED", "Expected a model but received one that was disposed of");
-  if (adapter->used.training == 0) {  // only this thread could change the values
-    if (!adapter->published || adapter->published_at != adapter->adapter->version()) {
-      adapter->published = AdapterVersion::of(*adapter->adapter);
-      adapter->published_at = adapter->adapter->version();
-    }
-    return Jobs::resolved(info.Env(), version_value(info.Env(), adapter->published));
-  }
-  auto work = [core = adapter->adapter](const JobControl&, Progress&) -> Settle {
-    auto version = AdapterVersion::of(*core);
+  const bool reads_weights = adapter->adapter->plan()->reads_weights();
+  if (adapter->used.training == 0 && !reads_weights)  // only this thread could change the values
+    return Jobs::resolved(info.Env(), version_value(info.Env(), adapter->published.version_of(*adapter->adapter, {})));
+  auto work = [adapter, model, reads_weights](const JobControl& control, Progress&) -> Settle {
+    const WeightProducts products(model->model.get(), control);
+    auto version = reads_weights ? adapter->published.version_of(*adapter->adapter, products)
+                                 : AdapterVersion::of(*adapter->adapter);
     return [version](Napi::Env env) { return version_value(env, version); };
   };
   return start_model_job(model, JobQueue::Length::brief, std::move(work),
                          {std::make_shared<AdapterUse>(adapter, model, false)});
+}
+
+// Not locked while the version is made, which may let another job run that asks for it too.
+std::shared_ptr<const AdapterVersion> PublishedVersion::version_of(const Adapter& adapter,
+                                                                   const WeightProducts& products) {
+  const int64_t present = adapter.version();
+  {
+    const std::lock_guard lock(mutex_);
+    if (version_ && at_ == present) return version_;
+  }
+  auto made = AdapterVersion::of(adapter, products);
+  const std::lock_guard lock(mutex_);
+  version_ = made;
+  at_ = present;
+  return made;
 }
 
 }  // namespace rubricate::binding

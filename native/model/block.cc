@@ -1,6 +1,7 @@
 #include "model/block.h"
 
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 
@@ -25,7 +26,9 @@ std::pair<Var, Var> Block::forward(Tape& tape, const Var& residual, const Var& n
                               {next_norm, in.parts(layer + 1, Site::input_norm)}, in);
 }
 
-LinearLayer& Block::linear(Site site) {
+LinearLayer& Block::linear(Site site) { return const_cast<LinearLayer&>(std::as_const(*this).linear(site)); }
+
+const LinearLayer& Block::linear(Site site) const {
   switch (site) {
     case Site::q_proj:
       return attention.q_proj;

@@ -20,6 +20,7 @@ struct Block {
   std::pair<Var, Var> forward(Tape& tape, const Var& residual, const Var& normed, const Norm& next_norm,
                               const BlockInput& in) const;
   LinearLayer& linear(Site site);
+  const LinearLayer& linear(Site site) const;
 };
 
 }  // namespace rubricate

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "adapter/base_weights.h"
 #include "adapter/parts.h"
 #include "architecture/architecture.h"
 #include "autograd/tape.h"
@@ -24,7 +25,7 @@ namespace rubricate {
 // The dtypes that a model can compute in.
 inline constexpr std::array<Named<DType>, 2> kComputeNames{{{DType::f32, "float32"}, {DType::bf16, "bfloat16"}}};
 
-class Model {
+class Model : public BaseWeights {
  public:
   // compute: dtype of activations, f32 or bf16. Weights stay in place in their stored dtype if the kernels support it:
   // f32 and f16 (computed in f32), bf16 (either). Weights stored wider than bf16 are copied for bf16.
@@ -39,6 +40,9 @@ class Model {
 
   const Architecture& architecture() const { return architecture_; }
   DType compute() const { return compute_; }
+  const Weight& linear_weight(int64_t layer, Site site) const override {
+    return blocks_.at(static_cast<size_t>(layer)).linear(site).weight;
+  }
   const Weight& head() const { return architecture_.tied_embeddings ? embedding_ : head_; }
 
   // Makes every weight trainable: private copies in the stored dtype, with fp32 masters and gradients. Before the call

@@ -61,7 +61,7 @@ Tensor merged_bias(const std::shared_ptr<Adapter>& adapter, const Tensor& w, con
 // What the site computes for x.
 Doubles computed(const std::shared_ptr<Adapter>& adapter, const Tensor& w, const Tensor* bias, const Tensor& x) {
   Tape tape(test_arena(), Tape::Mode::inference);
-  const AdapterBatch batch(architecture(), {adapter}, false, test_arena());
+  const AdapterBatch batch(architecture(), {adapter}, false, {nullptr, {}, test_arena()});
   const LinearLayer layer{Weight::of(w), bias != nullptr ? Var(*bias) : Var()};
   const int32_t starts[] = {0, static_cast<int32_t>(x.dim(0))}, slot = 1;
   return to_doubles(

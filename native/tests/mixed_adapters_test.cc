@@ -149,7 +149,7 @@ TEST_CASE("adapters with a layer norm share a batch only with those of the same 
   const auto model = tiny_model({});
   const auto norm = random_adapter(*model, RedVariant::ln, 1), same = random_adapter(*model, RedVariant::ln, 2),
              other = random_lora(*model, 3, 3);
-  AdapterBatch(model->architecture(), {norm, same}, false, test_arena());
-  CHECK(error_code([&] { AdapterBatch(model->architecture(), {norm, other}, false, test_arena()); }) == "ERR_ARGUMENT");
-  CHECK(error_code([&] { AdapterBatch(model->architecture(), {other, norm}, false, test_arena()); }) == "ERR_ARGUMENT");
+  AdapterBatch(model->architecture(), {norm, same}, false, control());
+  CHECK(error_code([&] { AdapterBatch(model->architecture(), {norm, other}, false, control()); }) == "ERR_ARGUMENT");
+  CHECK(error_code([&] { AdapterBatch(model->architecture(), {other, norm}, false, control()); }) == "ERR_ARGUMENT");
 }

@@ -254,7 +254,7 @@ TEST_CASE("nothing is recorded below the lowest edit") {
   const auto all = red_adapter(model->architecture(), RedVariant::all, {Site::down_proj}, {0, 1, 2});
   const auto recorded = [&](const std::shared_ptr<Adapter>& adapter) {
     const auto arena = test_arena();
-    const AdapterBatch edits(model->architecture(), {adapter}, true, arena);
+    const AdapterBatch edits(model->architecture(), {adapter}, true, {nullptr, {}, arena});
     Tape tape(arena, Tape::Mode::training);
     const Batch batch = fitting_batch({tiny_tokens(12, 1), {0, 12}, {1}, {}});
     model->forward(tape, batch, &edits, false, nullptr);

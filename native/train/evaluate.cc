@@ -9,7 +9,7 @@ SlotSums evaluate(const Model& model, const std::vector<std::shared_ptr<Adapter>
                   const std::vector<MicroBatch>& micro_batches, int64_t max_rows, const JobControl& control) {
   const size_t slots = adapters.size() + 1;
   const BatchBounds bounds = BatchBounds::of(model.architecture(), adapters.size());
-  const AdapterBatch edits(model.architecture(), adapters, false, control.arena);
+  const AdapterBatch edits(model.architecture(), adapters, false, control, &model);
   SlotSums sums(slots);
   for (const MicroBatch& micro : micro_batches) micro.batch().require_within(bounds);
   const Split split{most_rows(max_rows, control), max_rows > 0, {}};

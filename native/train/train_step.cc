@@ -107,7 +107,7 @@ class Step {
         bounds_(BatchBounds::of(model.architecture(), adapters_.size())),
         slots_(adapters_.size() + 1),
         first_slot_(adapters_.empty() ? 0 : 1),
-        edits_(model.architecture(), adapters_, true, control.arena),
+        edits_(model.architecture(), adapters_, true, control, &model),
         sums_(slots_),
         outcomes_(tenants.size()) {}
 

@@ -2,7 +2,7 @@
 """Makes test/parity/fixtures/methods: adapters of methods on the fixtures gqa, mha and gpt2, and what PyTorch computes with them in
 float64, from the formulas alone. README.md says more.
 
-  python test/parity/make_method_fixtures.py [--out FOLDER]
+  python test/parity/make_method_fixtures.py [--out FOLDER] [--only NAME]
 
 Needs torch, transformers, safetensors. The result depends on the seeds below alone.
 """
@@ -231,9 +231,27 @@ def hiwi(rank):
     return build
 
 
+def hiwi_weights(rank, activation, *kinds):
+    """W' = W + up f(down W)."""
+
+    def build(model, take):
+        for site in reference.site_names(model, kinds):
+            module = reference.module_of(model, site)
+            down = take(f"{site}.hiwi_down", (rank, module.out_features), 4.0)
+            up = take(f"{site}.hiwi_up", (module.out_features, rank))
+            module.register_forward_hook(
+                lambda own, args, y, down=down, up=up: y
+                + args[0] @ (up @ ACTIVATIONS[activation](down @ own.weight.detach())).T
+            )
+
+    return build
+
+
 BASES = ("gqa", "gpt2")
-def gift(*kinds):
-    """y = W (x + (x Q) P), with one Q and one P for each site of all layers."""
+
+
+def gift(*kinds, activation=None):
+    """y = W (x + (x Q) P), or with an activation W x + f(W P^T) Q^T x, with one Q and one P for each site of all layers."""
 
     def build(model, take):
         pairs = {}
@@ -242,9 +260,15 @@ def gift(*kinds):
             if owner not in pairs:
                 width = module.in_features
                 pairs[owner] = take(f"{owner}.gift_Q", (width, RANK)), take(f"{owner}.gift_P", (RANK, width))
-            module.register_forward_pre_hook(
-                lambda _, args, pair=pairs[owner]: (args[0] + args[0] @ pair[0] @ pair[1],)
-            )
+            if activation is None:
+                module.register_forward_pre_hook(
+                    lambda _, args, pair=pairs[owner]: (args[0] + args[0] @ pair[0] @ pair[1],)
+                )
+            else:
+                module.register_forward_hook(
+                    lambda own, args, y, pair=pairs[owner]: y
+                    + args[0] @ (ACTIVATIONS[activation](own.weight.detach() @ pair[1].T) @ pair[0].T).T
+                )
 
     return build
 
@@ -334,6 +358,8 @@ CASES = {
     "sibo_bottleneck": (sibo(sibo_bottleneck(), "attention", "ffn"), BASES),
     "pafi": (sparse(smallest, "q", "attention", "up", "ffn"), BASES),
     "sara": (sparse(lambda weight: weight.abs() < THRESHOLD, "k", "ffn"), BASES),
+    "hiwi_weights": (hiwi_weights(3, "relu", "q", "up", "ffn"), BASES),
+    "gift_gelu": (gift("q", "v", activation="gelu"), BASES),
 }
 
 
@@ -380,9 +406,12 @@ def make(base, name, seed, out):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=HERE / "fixtures" / "methods")
+    parser.add_argument("--only", choices=CASES)
     options = parser.parse_args()
     torch.set_num_threads(1)
     for seed, (name, (_, bases)) in enumerate(CASES.items(), 1):
+        if options.only not in (None, name):
+            continue
         for base in bases:
             make(base, name, seed, options.out)
 

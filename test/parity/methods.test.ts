@@ -110,6 +110,12 @@ const cases: Readonly<Record<string, Case>> = {
     onDevice: "gpt2",
   },
   hiwi: { call: hiwi({ rank: 3 }), startsAsBase: true, bases: ["gpt2"] },
+  hiwi_weights: {
+    call: hiwi({ target: "weights", rank: 3, sites: ["q", "up", "ffn"] }),
+    startsAsBase: true,
+    onDevice: "gpt2",
+  },
+  gift_gelu: { call: gift({ rank: 2, activation: "gelu" }), startsAsBase: true, onDevice: "gqa" },
   pafi: {
     call: pafi({ share: 0.03, sites: ["q", "attention", "up", "ffn"] }),
     ...{ startsAsBase: true, drawsNothing: true },
