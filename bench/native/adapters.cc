@@ -1,10 +1,11 @@
-// The time of a training step by method: RED after the feed-forward, LoRA of rank 8 at q and v, and a sparse update of 0.5 % of the
-// entries of all linear layers, on a LLaMA with random weights.
+// The time of a training step by method: RED after the feed-forward, LoRA of rank 8 at q and v, a sparse update of 0.5 % of the
+// entries of all linear layers, and y += B A x of rank 8 at q and v as steps, with a parameter A and with A = relu(D W),
+// a product before the forward and one after the backward; on a LLaMA with random weights.
 //
 //   bench_adapters SHAPE DTYPE SEQUENCES LENGTH [repetitions]     SHAPE: 15m or 110m; DTYPE: f32 or bf16
 //
 // The methods take turns, so that a change of the machine's speed meets all of them. Prints the medians, and the medians over
-// the turns of LoRA's time divided by the sparse update's: tokens a second relative to LoRA's, by the clock, and by the processor
+// the turns of LoRA's time divided by the sparse update's, and of the time without products by that with: tokens a second relative to the other's, by the clock, and by the processor
 // time of all threads, which other programs disturb less.
 #include <algorithm>
 #include <chrono>
@@ -78,6 +79,35 @@ std::shared_ptr<Adapter> sparse(const Architecture& architecture) {
                     });
 }
 
+// changed: with the product; else the same steps with a parameter in its place.
+std::shared_ptr<Adapter> branch(const Architecture& architecture, bool changed) {
+  const auto first_derived = static_cast<int32_t>(4 * architecture.stack.layers);  // after all parameters
+  return adapter_of(architecture, {Site::q_proj, Site::v_proj},
+                    [=](AdapterPlan& plan, AdapterPlan::SitePlan& at, const std::string& name, int64_t outputs,
+                        int64_t inputs, const auto& take) {
+                      constexpr int64_t kRank = 8;
+                      int32_t a = take(name + ".A", {kRank, changed ? outputs : inputs});
+                      const int32_t b = take(name + ".B", {outputs, kRank});
+                      for (const DerivedKind kind : {DerivedKind::weight_product, DerivedKind::activation}) {
+                        if (!changed) break;
+                        PlanDerived derived;
+                        derived.name = name;
+                        derived.kind = kind;
+                        derived.operands.push_back({.index = a});
+                        derived.layer = at.layer;
+                        derived.site = at.site;
+                        derived.along_outputs = true;
+                        derived.activation = Activation::relu;
+                        derived.shape = {kRank, inputs};
+                        derived.offset = plan.derived_count;
+                        plan.derived_count += kRank * inputs;
+                        plan.derived.push_back(derived);
+                        a = first_derived + static_cast<int32_t>(plan.derived.size()) - 1;
+                      }
+                      at.branch = {{.kind = StepKind::linear, .weight = a}, {.kind = StepKind::linear, .weight = b}};
+                    });
+}
+
 void run(const LlamaShape& shape, DType dtype, int64_t sequences, int64_t length, int repetitions) {
   const auto model = random_model(shape, dtype);
   const MicroBatch batch = random_batch(sequences, length, shape.vocabulary);
@@ -88,14 +118,15 @@ void run(const LlamaShape& shape, DType dtype, int64_t sequences, int64_t length
   };
   std::vector<Method> methods{{"red", feed_forward_edits(model->architecture())},
                               {"lora", lora(model->architecture())},
-                              {"sparse", sparse(model->architecture())}};
+                              {"sparse", sparse(model->architecture())},
+                              {"branch", branch(model->architecture(), false)},
+                              {"product", branch(model->architecture(), true)}};
   std::vector<Tenant> tenants;
   for (const Method& method : methods)
     tenants.push_back(
         {method.adapter, method.adapter, std::make_shared<OptimizerState>(*method.adapter), {}, 1.0, false});
   JobControl control;
   control.arena = std::make_shared<Arena>();
-  std::vector<double> ratios, processor_ratios;
   for (int repetition = -1; repetition < repetitions; ++repetition) {  // the first warms up
     for (size_t i = 0; i < methods.size(); ++i) {
       const double start = now();
@@ -105,16 +136,23 @@ void run(const LlamaShape& shape, DType dtype, int64_t sequences, int64_t length
       methods[i].seconds.push_back(now() - start);
       methods[i].processor.push_back(static_cast<double>(std::clock() - used) / CLOCKS_PER_SEC);
     }
-    if (repetition < 0) continue;
-    ratios.push_back(methods[1].seconds.back() / methods[2].seconds.back());
-    processor_ratios.push_back(methods[1].processor.back() / methods[2].processor.back());
   }
   for (const Method& method : methods)
     std::printf("%-8s %9.1f ms %9.1f ms of processors %9.0f tokens/s %10d numbers\n", method.name,
                 1e3 * median(method.seconds), 1e3 * median(method.processor),
                 static_cast<double>(sequences * length) / median(method.seconds),
                 static_cast<int>(method.adapter->plan()->count));
-  std::printf("sparse: %.3f of LoRA's tokens/s, %.3f by processor time\n", median(ratios), median(processor_ratios));
+  const auto compare = [&](const Method& one, const Method& with) {
+    std::vector<double> ratios, processor_ratios;
+    for (size_t i = 0; i < one.seconds.size(); ++i) {
+      ratios.push_back(with.seconds[i] / one.seconds[i]);
+      processor_ratios.push_back(with.processor[i] / one.processor[i]);
+    }
+    std::printf("%s: %.3f of the tokens/s of %s, %.3f by processor time\n", one.name, median(ratios), with.name,
+                median(processor_ratios));
+  };
+  compare(methods[2], methods[1]);
+  compare(methods[4], methods[3]);
 }
 
 }  // namespace

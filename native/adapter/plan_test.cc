@@ -204,6 +204,39 @@ TEST_CASE("derived values that do not fit are refused with their place") {
   CHECK(contains(refusal(plan(unit, R"(,"bias":{"derived":0})")).second, "no other place"));
 }
 
+TEST_CASE("products with the base's weights that do not fit are refused") {
+  const auto refused = [](const std::string& fields, const std::string& shape = "[2,24]",
+                          const std::string& of = "[2,24]") {
+    return refusal(concat(R"({"parameters":[{"name":"p","shape":)", of,
+                          R"(,"start":0}],"derived":[{"name":"f","kind":"weight_product","of":0,"shape":)", shape, ",",
+                          fields, R"(}],"sites":[{"layer":0,"site":"q_proj","branch":[
+                             {"op":"linear","weight":{"derived":0}},{"op":"linear","weight":{"derived":0}}]}]})"));
+  };
+  const std::string at = R"("layer":0,"site":)", q = R"("layer":0,"site":"q_proj","along":"inputs")";
+  const struct {
+    std::pair<std::string, std::string> refusal;
+    const char *code, *part;
+  } cases[] = {
+      {refused(R"("layer":3,"site":"q_proj","along":"inputs")"), "ERR_ARGUMENT", "the weight of layer 3 for f"},
+      {refused(at + R"("head","along":"inputs")"), "ERR_ARGUMENT", "a linear layer"},
+      {refused(at + R"("input_layernorm","along":"inputs")"), "ERR_ARGUMENT", "a linear layer"},
+      {refused(at + R"("q_proj","along":"rows")"), "ERR_ARGUMENT", "inputs or outputs"},
+      {refused(at + R"("q_proj")"), "ERR_ARGUMENT", "along"},
+      {refused(q + R"(,"axes":"ab")"), "ERR_ARGUMENT", "axes"},
+      {refused(q, "[2,24]", "[48]"), "ERR_ARGUMENT", "a matrix, not shape [48]"},
+      {refused(q, "[3,24]"), "ERR_ARGUMENT", "a matrix of 2 rows, as `of` has"},
+      {refused(q + R"(,"transposed":true)"), "ERR_ARGUMENT", "a matrix of 2 rows"},
+      {refused(q, "[2,12]"), "ERR_SHAPE", "shape [2, 24] for it, but received [2, 24] and [2, 12]"},
+      {refused(q, "[2,24]", "[2,12]"), "ERR_SHAPE", "a matrix [rows, 24] of which f is made"},
+      {refused(at + R"("k_proj","along":"outputs")"), "ERR_SHAPE", "a matrix [rows, 12] of which f is made"},
+  };
+  for (const auto& [refusal, code, part] : cases) {
+    CAPTURE(part);
+    CHECK(refusal.first == code);
+    CHECK_MESSAGE(contains(refusal.second, part), refusal.second);
+  }
+}
+
 TEST_CASE("products of derived values are bounded") {
   const auto refused = [](int64_t size) {
     return refusal(concat(R"({"parameters":[{"name":"p","shape":[8192,)", size, R"(],"start":0}],

@@ -102,4 +102,42 @@ inline std::shared_ptr<Adapter> random_derived(const Model& model, uint64_t seed
   return adapter;
 }
 
+// Products with the base's weights: W' = W + B silu(A W) at v_proj and up_proj, and W' = W + gelu(W P^T) Q at q_proj, of which the layers share
+// P. In the layers 0 and 2 of a tiny model.
+inline AdapterPlan weights_plan(const Architecture& architecture) {
+  PlanText text;
+  const std::string shared = text.parameter({2, architecture.hidden});
+  const auto activation = [&](const Shape& shape, const char* kind, const std::string& of) {
+    return text.derived(shape, concat(R"("kind":"activation","activation":")", kind, R"(","of":)", of));
+  };
+  const auto branch = [&](int64_t layer, const char* site, const std::string& first, const std::string& second) {
+    text.site(layer, site,
+              concat(R"("branch":[{"op":"linear","weight":)", first, R"(},{"op":"linear","weight":)", second, "}]"));
+  };
+  for (const int64_t layer : {0, 2}) {
+    const auto product = [&](const Shape& shape, const char* site, const std::string& rest, const std::string& of) {
+      return text.derived(shape, concat(R"("kind":"weight_product","layer":)", layer, R"(,"site":")", site, R"(",)",
+                                        rest, R"(,"of":)", of));
+    };
+    for (const Site site : {Site::v_proj, Site::up_proj}) {
+      const char* const name = name_of(kSiteNames, site);
+      const int64_t inputs = site_inputs(architecture, site), outputs = site_width(architecture, site);
+      const std::string a = text.parameter({3, outputs}), b = text.parameter({outputs, 3});
+      const std::string inner = product({3, inputs}, name, R"("along":"outputs")", a);
+      branch(layer, name, activation({3, inputs}, "silu", inner), b);
+    }
+    const int64_t inputs = site_inputs(architecture, Site::q_proj), outputs = site_width(architecture, Site::q_proj);
+    const std::string q = text.parameter({2, inputs});
+    const std::string inner = product({outputs, 2}, "q_proj", R"("along":"inputs","transposed":true)", shared);
+    branch(layer, "q_proj", q, activation({outputs, 2}, "gelu", inner));
+  }
+  return AdapterPlan::parse(text.json());
+}
+
+inline std::shared_ptr<Adapter> random_weights(const Model& model, uint64_t seed) {
+  auto adapter = std::make_shared<Adapter>(model.architecture(), weights_plan(model.architecture()));
+  randomize(*adapter, seed);
+  return adapter;
+}
+
 }  // namespace rubricate::testing

@@ -27,7 +27,7 @@ std::vector<std::pair<TinyConfig, DType>> cases() {
 }
 
 // RED, LoRA, LoRA of another rank at other sites, RED at one site, (IA)3, scales of all sites' inputs, own norms, own biases,
-// steps of outputs, branches and inputs, derived values, twice by one plan, and sparse updates of several entries and of few. The two of
+// steps of outputs, branches and inputs, derived values, products with the base's weights, twice by one plan each, and sparse updates of several entries and of few. The two of
 // LoRA are neighbours in a batch.
 std::vector<std::shared_ptr<Adapter>> some_adapters(const Model& model) {
   return {random_adapter(model, RedVariant::all, 11),
@@ -44,6 +44,8 @@ std::vector<std::shared_ptr<Adapter>> some_adapters(const Model& model) {
           random_steps(model, 22, mixing_site),
           random_derived(model, 23),
           random_derived(model, 24),
+          random_weights(model, 27),
+          random_weights(model, 28),
           random_sparse(model, 4.0, 25, all_sites(model.architecture())),
           random_sparse(model, 30.0, 26, {Site::q_proj, Site::up_proj, Site::down_proj})};
 }
@@ -110,7 +112,7 @@ void check_serving(const TinyConfig& config, DType dtype) {
     EngineRequest request;
     request.prompt = tiny_tokens(5 + 15 * static_cast<int64_t>(i), i);
     request.max_new = 6;
-    if (adapters[i]) request.version = AdapterVersion::of(*adapters[i]);
+    if (adapters[i]) request.version = AdapterVersion::of(*adapters[i], {model.get(), control()});
     requests.push_back(request);
     ids.push_back(together.engine->submit(request));
   }
