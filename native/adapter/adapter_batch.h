@@ -28,7 +28,7 @@ class AdapterBatch : public AdapterSet {
   // The i-th adapter's values and gradients on the batch's device: on the CPU the adapter itself, else its device copy.
   Adapter& placed(size_t i) const { return *placed_[i]; }
   // Once, after all backward passes: adds what the derived values' gradients give to those of the parameters, in placed() and in the
-  // adapters themselves. Waits for a device. Errors: ERR_ABORTED.
+  // adapters themselves. Waits for a device.
   void finish_gradients() const;
   // Downloads the values after the update.
   void fetch_values() const;

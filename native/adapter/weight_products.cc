@@ -2,25 +2,25 @@
 
 #include <cstring>
 
-#include "autograd/tape.h"
 #include "ops/linear/linear.h"
 
 namespace rubricate {
 
 void WeightProducts::product(const PlanDerived& own, int64_t rows, const float* d, float* p) const {
-  multiply(own, rows, d, !own.along_outputs, p);
+  Tape tape(control_, Tape::Mode::inference);
+  multiply(tape, own, rows, d, !own.along_outputs, p);
 }
 
 void WeightProducts::backward(const PlanDerived& own, int64_t rows, const float* dp, float* dd) const {
-  multiply(own, rows, dp, own.along_outputs, dd);
+  Tape tape(control_, Tape::Mode::inference);
+  tape.set_cancel_flag(nullptr);
+  multiply(tape, own, rows, dp, own.along_outputs, dd);
 }
 
 // Along inputs W is a weight's usual layout for the matmul, else it is read as [K, N].
-void WeightProducts::multiply(const PlanDerived& own, int64_t rows, const float* from, bool along_inputs,
+void WeightProducts::multiply(Tape& tape, const PlanDerived& own, int64_t rows, const float* from, bool along_inputs,
                               float* to) const {
-  require(weights_ != nullptr && control_.arena != nullptr, "ERR_INTERNAL", "Expected the base's weights for ",
-          own.name);
-  Tape tape(control_, Tape::Mode::inference);
+  require(weights_ != nullptr, "ERR_INTERNAL", "Expected the base's weights for ", own.name);
   tape.yield();
   const WeightView& w = weights_->linear_weight(own.layer, own.site).view;
   const bool on_device = tape.stream() != nullptr;

@@ -9,6 +9,7 @@
 
 #include "adapter/base_weights.h"
 #include "adapter/plan_derived.h"
+#include "autograd/tape.h"
 #include "runtime/job_control.h"
 
 namespace rubricate {
@@ -20,11 +21,12 @@ class WeightProducts {
   WeightProducts(const BaseWeights* weights, JobControl control) : weights_(weights), control_(std::move(control)) {}
   // own: a weight_product. d, p: in host memory; p is not transposed. Lets shorter jobs run first. Errors: ERR_ABORTED.
   void product(const PlanDerived& own, int64_t rows, const float* d, float* p) const;
-  // The gradient of d from that of p.
+  // The gradient of d from that of p. The job's flag is not looked at: a step that has run its last backward is finished.
   void backward(const PlanDerived& own, int64_t rows, const float* dp, float* dd) const;
 
  private:
-  void multiply(const PlanDerived& own, int64_t rows, const float* from, bool along_inputs, float* to) const;
+  void multiply(Tape& tape, const PlanDerived& own, int64_t rows, const float* from, bool along_inputs,
+                float* to) const;
 
   const BaseWeights* weights_ = nullptr;
   JobControl control_;

@@ -119,6 +119,9 @@ TEST_CASE("products with the base's weights need a model, and stop when the job 
   CHECK(error_code([&] {
           AdapterVersion::of(*adapter, {model.get(), {&cancelled, {}, test_arena()}});
         }) == "ERR_ABORTED");
+  const WeightProducts stopped(model.get(), {&cancelled, {}, test_arena()});
+  std::vector<float> dp(3 * 24), dd(3 * 12);
+  stopped.backward(adapter->plan()->derived[0], 3, dp.data(), dd.data());  // after the last backward: goes on
   int yields = 0;
   AdapterVersion::of(*adapter, {model.get(), {nullptr, [&] { ++yields; }, test_arena()}});
   CHECK(yields == 6);  // one for each product
