@@ -149,6 +149,11 @@ export const flags = {
     "which linear layers share matrices, for gift: those of one site, or all",
     "site",
   ),
+  target: flag(
+    choice(["biases", "weights"]),
+    "what has an adapter in hiwi: the base's biases, or its weights",
+    "biases, if the base has them at all sites",
+  ),
   on: flag(
     choice(["lora", "bottleneck"]),
     "what sibo mixes the embedding's output into: the input of LoRA, or of a bottleneck",
@@ -167,7 +172,11 @@ export const flags = {
     "0.0001",
   ),
   size: flag(integer(1, limits.mostLoraRank), "width of a bottleneck", "16, 64 for loretta_adp"),
-  activation: flag(activationKind, "activation of a bottleneck", "gelu, tanh for loretta_adp, relu for hiwi"),
+  activation: flag(
+    activationKind,
+    "activation of a bottleneck, of hiwi or gift",
+    "gelu, tanh for loretta_adp, relu for hiwi, none for gift",
+  ),
   place: flag(
     choice(["ffn", "attention+ffn"]),
     "where bottlenecks are: after the feed-forward, or the attention too",

@@ -55,6 +55,9 @@ describe("inspect --method", () => {
     [262_144, ["--method", "gift"]],
     [524_288, ["--method", "gift", "--rank", "32"]],
     [131_072, ["--method", "gift", "--sharing", "all"]],
+    [262_144, ["--method", "gift", "--activation", "gelu"]],
+    [7_733_248, ["--method", "hiwi"]],
+    [1_048_576, ["--method", "hiwi", "--target", "weights", "--rank", "2", "--sites", "q,v"]],
     [262_144, ["--method", "ether"]],
     [262_144, ["--method", "ether", "--blocks", "32"]],
     [1_048_576, ["--method", "ether+", "--blocks", "32"]],
@@ -88,6 +91,9 @@ describe("inspect --method", () => {
       /a divisor of the widths of q, 4096 and 4096, for --groups but received 3/,
     ],
     [["--method", "bottleneck", "--activation", "elu"], /one of gelu, gelu_tanh, silu, relu, tanh/],
+    [["--method", "hiwi", "--target", "bias"], /one of biases, weights for --target|one of biases, weights/],
+    [["--method", "hiwi", "--target", "weights", "--activation", "elu"], /one of gelu, gelu_tanh, silu, relu, tanh/],
+    [["--method", "gift", "--target", "weights"], /no --target with --method gift/],
     [["--method", "red", "--layers", "32"], /layer numbers from 0 to 31/],
     [
       ["--method", "ether", "--sites", "ffn", "--blocks", "3"],
@@ -98,8 +104,8 @@ describe("inspect --method", () => {
       /a divisor of the widths of ffn, 11008 and 4096, for --blocks but received 86/,
     ],
     [
-      ["--method", "hiwi"],
-      /biases at up, ffn for the method hiwi but received a model of model_type llama without any/,
+      ["--method", "hiwi", "--target", "biases"],
+      /biases at up, ffn for the method hiwi with target "biases" but received a model of model_type llama without any at up, ffn; the target "weights" needs none/,
     ],
   ])("%j is refused", async (args, message) => {
     const { status, stderr } = await shown(...args);
