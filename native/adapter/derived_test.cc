@@ -230,6 +230,10 @@ TEST_CASE("large derived values have the same bits with every number of threads"
                                     R"(},{"axes":"bc","of":)", own, "}]"));
     text.site(layer, "up_proj", concat(R"("branch":[{"op":"linear","weight":{"derived":)", layer, "}}]"));
   }
+  // Of the first of them another one is made: it has two gradients.
+  const std::string of_first =
+      text.derived({40, 1000}, R"("kind":"activation","activation":"silu","of":{"derived":0})");
+  text.site(0, "gate_proj", concat(R"("branch":[{"op":"linear","weight":)", of_first, "}]"));
   const AdapterPlan plan = AdapterPlan::parse(text.json());
   const std::vector<float> values = rounded(random_numbers(plan.count, 7)),
                            above = rounded(random_numbers(plan.derived_count, 8));
@@ -246,7 +250,17 @@ TEST_CASE("large derived values have the same bits with every number of threads"
     CHECK(derived == first);
     CHECK(gradients == first_gradients);
   }
-  CHECK(max_error({first.begin(), first.end()}, reference(plan, {values.begin(), values.end()})) < 1e-6);
+  const Doubles exact(values.begin(), values.end());
+  CHECK(max_error({first.begin(), first.end()}, reference(plan, exact)) < 1e-6);
+  for (const size_t i : {size_t{3}, size_t{40 * 8 + 700}}) {  // of the shared parameter, and of the first layer's
+    const auto loss = [&](double change) {
+      Doubles changed = exact;
+      changed[i] += change;
+      return dot(reference(plan, changed), {above.begin(), above.end()});
+    };
+    const double slope = (loss(1e-4) - loss(-1e-4)) / 2e-4;
+    CHECK(static_cast<double>(first_gradients[i]) == doctest::Approx(slope).epsilon(1e-4));
+  }
 }
 
 TEST_CASE("a step with derived values updates the parameters by their gradients, wherever it runs") {

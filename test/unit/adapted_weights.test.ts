@@ -2,6 +2,7 @@
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { MethodConfig } from "../../lib/adapter/adapter";
 import { createAdapter } from "../../lib/adapter/create";
 import { loadAdapter } from "../../lib/adapter/load";
 import { mergeAdapter } from "../../lib/adapter/merge";
@@ -104,7 +105,7 @@ describe("hiwi's target", () => {
     using llama = await loadFixture("gqa", { dtype: "float32" });
     using gpt2 = await loadFixture("gpt2", { dtype: "float32" });
     const targetOf = async (model: LanguageModel, options = {}) =>
-      (await createAdapter(model, hiwi(options))).config.target;
+      ((await createAdapter(model, hiwi(options))).config as MethodConfig).target;
     expect(await targetOf(llama)).toBe("weights");
     expect(await targetOf(gpt2)).toBeUndefined();
     expect(await targetOf(gpt2, { target: "biases" })).toBeUndefined();
