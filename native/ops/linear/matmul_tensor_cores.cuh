@@ -7,7 +7,13 @@
 // An element's sum is one chain of mma over k in steps of 16, from zero (or C): the same bits for every tile, so the
 // tile may depend on M. k is never split.
 //
-// Operations: 2 M N K; a block reads (kM + kN) * K * 2 bytes for kM kN K multiply-adds, 32 a byte with tiles of 128.
+// Operations: 2 M N K; a block reads (kM + kN) * K * 2 bytes for kM kN K multiply-adds, 32 a byte with tiles of 128. A
+// warp of such a tile executes some 100 instructions a step, of them 32 mma (RESOURCES.md): tensor cores limit.
+//
+//   rows of C           tile       warps   stages   bytes in flight of a block
+//   up to 16            16 x 32    1 x 2   12       33,792
+//   few tiles of 128    64 x 64    2 x 2   4        24,576
+//   the others          128 x 128  2 x 4   3        32,768
 #pragma once
 
 #include <type_traits>
