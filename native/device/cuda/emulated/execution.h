@@ -16,6 +16,8 @@ using Location = std::source_location;
 
 // Waits for all threads of the block that have not ended. Waiting at different lines is an error.
 void barrier(const Location& where);
+// The same; returns whether `vote` was true for any of the threads.
+bool barrier_any(bool vote, const Location& where);
 
 // The only primitive of a warp: waits until every lane of `mask` has reached the same line with the same mask. The last
 // lane runs `combine(payloads)`, where payloads[lane] is null for lanes outside the mask; then all continue. As in
