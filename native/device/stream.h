@@ -43,6 +43,7 @@ class Stream {
   // mark. `wait`: waits for the mark before the last, so that what is enqueued next begins soon; the device has at least 8 kernels to
   // go on with. Only the thread that feeds the stream may call it.
   void limit_backlog(bool wait);
+  int64_t kernels() const { return kernels_.load(std::memory_order_relaxed); }  // enqueued so far
   int64_t backlog_waits() const { return backlog_waits_; }
 
  private:
