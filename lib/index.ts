@@ -46,6 +46,7 @@ export {
   PlanBuilder,
   type PlanConstant,
   type PlanDerived,
+  type PlanFreeze,
   type PlanIndex,
   type PlanOperand,
   type PlanParameter,

@@ -51,8 +51,22 @@ export function planOf(method: AnyMethod, config: object, base: MethodBase): Ada
     } else if (!isFloat32(values) || values.length !== elementCount(shape))
       throw invalid(`the constant ${name} ${whose}`, `a Float32Array of ${elementCount(shape)}`, values, "ERR_PLAN");
   }
+  requireFreeze(method, given);
   requireIndices(method, parameters as AdapterPlan["parameters"], indices);
   return plan as AdapterPlan;
+}
+
+function requireFreeze({ kind }: AnyMethod, { freeze, indices = [] }: Partial<AdapterPlan>): void {
+  if (freeze === undefined) return;
+  const { at, magnitude } = isObject(freeze) ? freeze : {};
+  const isShare = typeof at === "number" && at > 0 && at < 1;
+  if (!isShare || !(magnitude === null || (typeof magnitude === "number" && magnitude > 0)) || indices.length === 0)
+    throw invalid(
+      `freeze of the plan of method ${kind}`,
+      "a share between 0 and 1 for at and a positive number or null for magnitude, in a plan with indices,",
+      freeze,
+      "ERR_PLAN",
+    );
 }
 
 function requireIndices(

@@ -166,6 +166,11 @@ export const flags = {
     "magnitude below which sara trains a matrix's entries, without --share",
     "0.0001",
   ),
+  reselectAt: flag(
+    narrowed(number(0, 1), "a number of 0 or more, below 1", (value) => value < 1),
+    "share of a run's steps after which sara freezes entries that have grown to the threshold; 0: never",
+    "0.5",
+  ),
   size: flag(integer(1, limits.mostLoraRank), "width of a bottleneck", "16, 64 for loretta_adp"),
   activation: flag(activationKind, "activation of a bottleneck", "gelu, tanh for loretta_adp, relu for hiwi"),
   place: flag(

@@ -9,6 +9,7 @@ Napi::Function OptimizerHandle::define(Napi::Env env) {
       env, "NativeOptimizer",
       {getter_of<&OptimizerHandle::step>("step"), job_of<&OptimizerHandle::prepare>("prepare"),
        method_of<&OptimizerHandle::moments>("moments"), method_of<&OptimizerHandle::set_moments>("setMoments"),
+       method_of<&OptimizerHandle::frozen>("frozen"), method_of<&OptimizerHandle::freeze>("freeze"),
        method_of<&OptimizerHandle::dispose>("dispose")});
 }
 
@@ -101,6 +102,19 @@ Napi::Value OptimizerHandle::set_moments(const Napi::CallbackInfo& info) {
   for_range(state->moments()->v, start, count, v.data(), copy_elements);
   state->moments()->step = step;
   state->moments()->changed();
+  return info.Env().Undefined();
+}
+
+Napi::Value OptimizerHandle::frozen(const Napi::CallbackInfo& info) {
+  const std::vector<int32_t>& places = idle()->moments()->frozen;
+  Napi::Int32Array copy = Napi::Int32Array::New(info.Env(), places.size());
+  std::copy(places.begin(), places.end(), copy.Data());
+  return copy;
+}
+
+Napi::Value OptimizerHandle::freeze(const Napi::CallbackInfo& info) {
+  const auto state = idle();
+  state->moments()->freeze(int32_argument(info[0], "places"));
   return info.Env().Undefined();
 }
 

@@ -20,7 +20,7 @@ sys.path.insert(1, str(HERE.parents[1] / "bench" / "oracle"))
 import optimizing  # noqa: E402
 import reference  # noqa: E402
 
-SIZE, RANK, GROUPS, ALPHA, SHARE, THRESHOLD = 4, 2, 4, 6, 0.03, 0.01  # of the cases below; methods.test.ts has the same
+SIZE, RANK, GROUPS, ALPHA, SHARE, THRESHOLD = 4, 2, 4, 6, 0.03, 0.03  # of the cases below; methods.test.ts has the same
 F = torch.nn.functional
 ACTIVATIONS = {
     "gelu": F.gelu,
@@ -291,14 +291,17 @@ def sibo_bottleneck():
     return shapes, apply
 
 
-def sparse(is_chosen, *kinds):
-    """W' = W + S with the entries that is_chosen(W) gives; an entry's value is at its place in the flat matrix, in order."""
+def sparse(is_chosen, *kinds, width=0.8, grown=None):
+    """W' = W + S with the entries that is_chosen(W) gives; an entry's value is at its place in the flat matrix, in order. grown: what says
+    of adapted entries whether they are frozen at half of the steps."""
 
     def build(model, take):
         for site in reference.site_names(model, kinds):
             weight = reference.module_of(model, site).weight.detach()
             index = is_chosen(weight).flatten().nonzero().flatten()
-            delta = take(f"{site}.delta", (len(index),))
+            delta = take(f"{site}.delta", (len(index),), width)
+            if grown:
+                FREEZES[f"{site}.delta"] = lambda base=weight.flatten()[index], delta=delta: grown(base + delta.detach())
 
             def apply(_, args, y, weight=weight, index=index, delta=delta):
                 change = torch.zeros(weight.numel(), dtype=weight.dtype).scatter(0, index, delta)
@@ -307,6 +310,39 @@ def sparse(is_chosen, *kinds):
             reference.module_of(model, site).register_forward_hook(apply)
 
     return build
+
+
+FREEZES = {}  # of the case: for a parameter, what gives the mask of its frozen numbers
+
+
+def grown(entries):
+    """SaRA's entries that are no longer below the threshold; none is so near to it that float32 could decide otherwise."""
+    size = entries.abs()
+    assert (size - THRESHOLD).abs().min() > 1e-5 * THRESHOLD
+    return size >= THRESHOLD
+
+
+class Freezing:
+    """Of training: after half of the steps the gradient of frozen numbers is zero, and they stay."""
+
+    def __init__(self, parameters, steps):
+        self.parameters, self.steps, self.made, self.kept = parameters, steps, 0, {}
+
+    def gradients(self, loss, gradients):
+        if self.made == self.steps // 2:
+            masks = {name: mask() for name, mask in FREEZES.items()}
+            self.kept = {name: (mask, self.parameters[name].detach()[mask].clone()) for name, mask in masks.items()}
+            for name, mask in masks.items():
+                print(f"  {name}: {mask.sum()} of {len(mask)} frozen")
+        for name, (mask, _) in self.kept.items():
+            gradients[name][mask] = 0.0
+        return loss, gradients
+
+    @torch.no_grad()
+    def after(self):
+        self.made += 1
+        for name, (mask, values) in self.kept.items():
+            self.parameters[name][mask] = values
 
 
 def smallest(weight):
@@ -333,7 +369,7 @@ CASES = {
     "sibo_lora": (sibo(sibo_lora(), "q", "v", "up"), BASES),
     "sibo_bottleneck": (sibo(sibo_bottleneck(), "attention", "ffn"), BASES),
     "pafi": (sparse(smallest, "q", "attention", "up", "ffn"), BASES),
-    "sara": (sparse(lambda weight: weight.abs() < THRESHOLD, "k", "ffn"), BASES),
+    "sara": (sparse(lambda weight: weight.abs() < THRESHOLD, "k", "ffn", width=0.03, grown=grown), BASES),
 }
 
 
@@ -355,17 +391,20 @@ def make(base, name, seed, out):
     folder = HERE / "fixtures" / base
     expected = json.loads((folder / "expected.json").read_text())
     model = reference.load_model(folder, dtype=torch.float64)
+    FREEZES.clear()
     parameters = adapted(model, CASES[name][0], seed)
     tensors = {f"value.{n}": p.detach().clone() for n, p in parameters.items()}
     batch = expected["batch"]
     loss, gradients = reference.loss_and_gradients(model, [batch], parameters)
     tensors |= {f"grad.{n}": g for n, g in gradients.items()}
     training = expected["training"]
+    freezing = Freezing(parameters, len(training["batches"]))
     rows = list(
         optimizing.optimize(
             parameters,
             training["batches"],
-            lambda step: reference.loss_and_gradients(model, step, parameters),
+            lambda step: freezing.gradients(*reference.loss_and_gradients(model, step, parameters)),
+            after=freezing.after,
             **{key: training["settings"][key] for key in ("lr", "schedule", "warmup", "clip")},
         )
     )

@@ -116,7 +116,7 @@ const cases: Readonly<Record<string, Case>> = {
     onDevice: "gqa",
   },
   sara: {
-    call: sara({ threshold: 0.01, sites: ["k", "ffn"] }),
+    call: sara({ threshold: 0.03, sites: ["k", "ffn"] }),
     startsAsBase: true,
     drawsNothing: true,
     onDevice: "gpt2",
