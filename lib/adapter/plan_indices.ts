@@ -26,13 +26,13 @@ export function withEntries(plan: AdapterPlan, entries: PlanEntries): AdapterPla
 export async function chosenEntries(
   model: LanguageModel,
   method: AnyMethod,
-  config: object,
+  { config, options }: { readonly config: object; readonly options: object },
   { indices = [] }: AdapterPlan,
 ): Promise<PlanEntries> {
   const all: Int32Array[] = [];
   for (const index of indices) {
     const weight = await baseMatrix(model, index);
-    const entries: unknown = await method.choose!(weight, index, config);
+    const entries: unknown = await method.choose!(weight, index, config, options);
     if (!isInt32(entries) || entries.length === 0 || (index.count ?? entries.length) !== entries.length)
       throw invalid(
         `the entries of ${index.name} that method ${method.kind} chose`,

@@ -2,7 +2,7 @@
 """Makes test/parity/fixtures/methods: adapters of methods on the fixtures gqa, mha and gpt2, and what PyTorch computes with them in
 float64, from the formulas alone. README.md says more.
 
-  python test/parity/make_method_fixtures.py [--out FOLDER]
+  python test/parity/make_method_fixtures.py [--out FOLDER] [--only CASE]
 
 Needs torch, transformers, safetensors. The result depends on the seeds below alone.
 """
@@ -312,6 +312,74 @@ def sparse(is_chosen, *kinds, width=0.8, grown=None):
     return build
 
 
+EXTRA = {}  # further tensors of the case
+SPT_BATCHES, SPT_BUDGET, SPT_ALPHA, SPT_BETA = 4, 600, 12, 4  # methods.test.ts has the same
+
+
+def marked(model, steps, tensors):
+    """SPT's marks: by name the mask of the SPT_BUDGET numbers with the largest sums of squared gradients."""
+    for tensor in tensors.values():
+        tensor.requires_grad_()
+    sums = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+    for step in steps:
+        for name, gradient in reference.loss_and_gradients(model, step, tensors)[1].items():
+            sums[name] += gradient.square()
+    for tensor in tensors.values():
+        tensor.requires_grad_(False)
+    flat = torch.cat([one.flatten() for one in sums.values()])
+    ordered = flat.sort(descending=True).values
+    last, next_one = ordered[SPT_BUDGET - 1], ordered[SPT_BUDGET]
+    assert last > 1.0001 * next_one, (last, next_one)  # float32 finds the same
+    return {name: one >= last for name, one in sums.items()}
+
+
+def spt(model, take):
+    expected = json.loads((HERE / "fixtures" / model.fixture / "expected.json").read_text())
+    steps = expected["training"]["batches"][:SPT_BATCHES]
+    weights = reference.weights_of(model)
+    skipped = ("embed_tokens.weight", "embed_positions.weight", "lm_head.weight")
+    marks = marked(model, steps, {name: weights[name] for name in weights if name not in skipped})
+    counts = {"low_rank": 0, "sparse": 0, "vectors": 0}
+    for name, mask in marks.items():
+        count = int(mask.sum())
+        if count == 0:
+            continue
+        index = mask.flatten().nonzero().flatten()
+        EXTRA[f"marked.{name}"] = index.double()
+        owner, part = name.rsplit(".", 1)
+        module = reference.module_of(model, owner)
+        if mask.dim() == 2:
+            outputs, inputs = mask.shape
+            if count >= RANK * (inputs + outputs) / SPT_ALPHA:
+                counts["low_rank"] += 1
+                a, b = take(f"{owner}.spt_A", (RANK, inputs)), take(f"{owner}.spt_B", (outputs, RANK))
+                module.register_forward_hook(lambda _, args, y, a=a, b=b: y + args[0] @ a.T @ b.T)
+                continue
+            counts["sparse"] += 1
+            delta = take(f"{owner}.delta", (count,))
+
+            def apply(_, args, y, shape=mask.shape, index=index, delta=delta):
+                change = torch.zeros(shape.numel(), dtype=delta.dtype).scatter(0, index, delta)
+                return y + args[0] @ change.view(shape).T
+
+            module.register_forward_hook(apply)
+        elif count >= mask.numel() / SPT_BETA:
+            counts["vectors"] += 1
+            is_linear = hasattr(module, "in_features")
+            vector = take(f"{owner}.bias_change" if is_linear else name, mask.shape)
+            if is_linear or part == "bias":
+                own = 0.0 if is_linear else module.bias.detach()
+                module.register_forward_hook(lambda _, args, y, v=vector, own=own: y - own + v)
+            else:
+                bias = getattr(module, "bias", None)
+                bias = 0.0 if bias is None else bias.detach()
+                weight = module.weight.detach()
+                module.register_forward_hook(
+                    lambda _, args, y, v=vector, w=weight, b=bias: (y - b) / w * v + b
+                )
+    print(f"  {counts}")
+
+
 FREEZES = {}  # of the case: for a parameter, what gives the mask of its frozen numbers
 
 
@@ -370,6 +438,7 @@ CASES = {
     "sibo_bottleneck": (sibo(sibo_bottleneck(), "attention", "ffn"), BASES),
     "pafi": (sparse(smallest, "q", "attention", "up", "ffn"), BASES),
     "sara": (sparse(lambda weight: weight.abs() < THRESHOLD, "k", "ffn", width=0.03, grown=grown), BASES),
+    "spt": (spt, BASES),
 }
 
 
@@ -392,6 +461,8 @@ def make(base, name, seed, out):
     expected = json.loads((folder / "expected.json").read_text())
     model = reference.load_model(folder, dtype=torch.float64)
     FREEZES.clear()
+    EXTRA.clear()
+    model.fixture = base
     parameters = adapted(model, CASES[name][0], seed)
     tensors = {f"value.{n}": p.detach().clone() for n, p in parameters.items()}
     batch = expected["batch"]
@@ -409,6 +480,7 @@ def make(base, name, seed, out):
         )
     )
     tensors |= {f"train.{n}": p.detach() for n, p in parameters.items()}
+    tensors |= EXTRA
     stored = {n: t.detach().float().contiguous() for n, t in tensors.items()}
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{base}_{name}.safetensors"
@@ -419,10 +491,11 @@ def make(base, name, seed, out):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=HERE / "fixtures" / "methods")
+    parser.add_argument("--only", choices=CASES, help="the case to make; default: all")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for seed, (name, (_, bases)) in enumerate(CASES.items(), 1):
-        for base in bases:
+        for base in bases if options.only in (None, name) else ():
             make(base, name, seed, options.out)
 
 

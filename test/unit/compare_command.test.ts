@@ -39,7 +39,7 @@ const compare = (more: Record<string, string> = {}, ...words: string[]) =>
 test.each<[Record<string, string>, string]>([
   [
     { methods: "red,loar" },
-    'Expected one of red, lora, ia3, bitfit, norms, bottleneck, melora, sibo, gift, pafi, sara, ether, ether+, hiwi, lorta, loretta_rep, loretta_adp, full in --methods but received "loar"; did you mean lora?',
+    'Expected one of red, lora, ia3, bitfit, norms, bottleneck, melora, sibo, gift, pafi, sara, spt, ether, ether+, hiwi, lorta, loretta_rep, loretta_adp, full in --methods but received "loar"; did you mean lora?',
   ],
   [{ methods: "" }, "for --methods but received"],
   [{ methods: "red,red" }, "Expected different methods in --methods but red is there twice"],
