@@ -2,7 +2,7 @@ import { invalid, RubricateError } from "../../errors";
 import { limits } from "../../limits";
 import { integer, number } from "../../option_kinds";
 import { elementCount } from "../files";
-import { defineMethod } from "../method";
+import { defineMethod, type MethodFunction } from "../method";
 import type { MethodBase } from "../method_base";
 import { checkedOption, rankKind } from "../method_options";
 import { normsOf } from "../norm_sites";
@@ -109,7 +109,7 @@ function storedParts(given: Partial<Parts>, base: MethodBase): Parts {
   for (const { name, count } of own) {
     const most = elementCount(matrices.find((one) => one.name === name)!.shape);
     if (!(Number.isSafeInteger(count) && count > 0 && count <= most) || lowRank!.includes(name))
-      throw invalid(`sparse of ${name}`, `1 to ${most} weights of a matrix that is not in lowRank`, count);
+      throw invalid(`sparse of ${name}`, `1 to ${most} weights of a matrix that is not in lowRank,`, count);
   }
   return { sparse: own, lowRank: lowRank!, vectors: vectors! };
 }
@@ -124,7 +124,7 @@ const isSensitivities = (value: unknown): value is Sensitivities => {
  * sensitive. A matrix with many of them has a low-rank update, of another the marked weights alone are trained; vectors with many are
  * trained as a whole.
  */
-export const spt = defineMethod<SptOptions & Partial<Parts>, SptConfig>({
+export const spt: MethodFunction<SptOptions> = defineMethod<SptOptions & Partial<Parts>, SptConfig>({
   kind: "spt",
   options: ["budget", "rank", "alpha", "beta"],
   otherOptions: ["sensitivities", "sparse", "lowRank", "vectors"],
