@@ -192,7 +192,7 @@ function readPeftConfig(
   return { origin, config: configOf(method, peft.options(document, path, description), base) };
 }
 
-/** What a method is told about a model. */
+/** What a method is told about a model. @internal */
 export const methodBase = ({ description }: LanguageModel) =>
   new MethodBase(description.architecture, description.tensors);
 

@@ -91,7 +91,7 @@ export async function writeCheckpoint(outputDir: string, contents: CheckpointCon
       name: optimizerFile,
       data: safetensorsPieces([
         ...finiteTensors(storedMoments(contents.optimizer, contents.trainee.count)),
-        ...storedFrozen(contents.optimizer),
+        ...storedFrozen(contents.trainee, contents.optimizer),
       ]),
     },
   ];

@@ -21,8 +21,8 @@ export async function freezeGrown(trainee: Trainee, optimizer: NativeOptimizer):
 }
 
 /** For a checkpoint: none as long as nothing is frozen. */
-export function storedFrozen(optimizer: NativeOptimizer): StoredTensor[] {
-  const places = optimizer.frozen();
+export function storedFrozen({ freezing }: Trainee, optimizer: NativeOptimizer): StoredTensor[] {
+  const places = freezing ? optimizer.frozen() : new Int32Array(0);
   return places.length > 0 ? [int32Tensor(frozenName, places)] : [];
 }
 
