@@ -1,4 +1,4 @@
-/** Entries of sparse updates that have grown, which a plan's `freeze` asks for. */
+/** Entries of sparse updates in training: what the base has there, and which have grown, which a plan's `freeze` asks for. */
 import { runJob } from "../job";
 import type { LanguageModel } from "../model/model";
 import { inSlices, type Steps } from "../steps";
@@ -16,30 +16,45 @@ export async function baseMatrix(
   return new Float32Array(data.buffer, data.byteOffset, data.length / 4);
 }
 
+/** What the base has at the place of each value of an adapter; 0 for values that are no entries. */
+export async function baseEntries(model: LanguageModel, adapter: Adapter): Promise<Float32Array> {
+  const base = new Float32Array(adapter.parameterCount);
+  const stored = adapter.storedEntries();
+  for (const { index, begin } of updatesOf(adapter)) {
+    const weight = await baseMatrix(model, index);
+    const entries = stored.get(index.name)!;
+    for (const [at, entry] of entries.entries()) base[begin + at] = weight[entry]!;
+  }
+  return base;
+}
+
+/** The parameters that have a value for each entry of an index: the index, and where they begin among all values. */
+function updatesOf(adapter: Adapter): { readonly index: PlanIndex; readonly name: string; readonly begin: number }[] {
+  const { indices = [], parameters } = adapter.plan();
+  const values = adapter.vectors();
+  let begin = 0;
+  return parameters.flatMap(({ name, entriesOf }) => {
+    const own = { name, begin };
+    begin += values.get(name)!.length;
+    return entriesOf === undefined ? [] : [{ ...own, index: indices[entriesOf]! }];
+  });
+}
+
 /**
  * Places, among all values of an adapter, of the entries whose magnitude in the adapted matrix, |base + value|, is no longer small:
  * not below the magnitude of the plan's `freeze`, or, without one, above that of each chosen entry of the base's matrix.
  */
 export async function grownEntries(model: LanguageModel, adapter: Adapter): Promise<Int32Array> {
-  const { indices = [], parameters, freeze } = adapter.plan();
+  const { magnitude } = adapter.plan().freeze!;
   const stored = adapter.storedEntries();
   const values = adapter.vectors();
   const grown: number[] = [];
-  const firsts = new Map<string, number>();
-  let first = 0;
-  for (const { name } of parameters) {
-    firsts.set(name, first);
-    first += values.get(name)!.length;
-  }
-  for (const [at, index] of indices.entries()) {
+  for (const { index, name, begin } of updatesOf(adapter)) {
     const weight = await baseMatrix(model, index);
-    const entries = stored.get(index.name)!;
-    for (const { name } of parameters.filter(({ entriesOf }) => entriesOf === at)) {
-      const found = grownIn(weight, entries, values.get(name)!, freeze!.magnitude);
-      for (const place of await inSlices(found)) grown.push(firsts.get(name)! + place);
-    }
+    const found = grownIn(weight, stored.get(index.name)!, values.get(name)!, magnitude);
+    for (const place of await inSlices(found)) grown.push(begin + place);
   }
-  return Int32Array.from(grown.sort((a, b) => a - b));
+  return Int32Array.from(grown); // ascending, as parameters and entries are
 }
 
 function* grownIn(

@@ -148,6 +148,8 @@ export interface AdapterPlan {
   readonly derived?: readonly PlanDerived[];
   readonly indices?: readonly PlanIndex[];
   readonly freeze?: PlanFreeze;
+  /** A run adds this times the nuclear norm of the trained entries, base + value, of one sparse update's matrix to the loss of each step. */
+  readonly nuclear_norm?: number;
 }
 
 /** Gathers the parameters of a plan. */

@@ -31,5 +31,10 @@ export interface NativeOptimizer {
    * are 0. ERR_ARGUMENT for places that do not ascend or are out of range, and for a model's own weights.
    */
   freeze(places: Int32Array): void;
+  /**
+   * Adds `factor` times the nuclear norm of one sparse update's adapted entries to the loss of each step. `base`: what the base adds to
+   * each value of the adapter. Which update: a random number of the seed and the step. ERR_ARGUMENT, ERR_SHAPE.
+   */
+  addNuclearNorm(factor: number, seed: number, base: Float32Array): void;
   dispose(): void;
 }

@@ -177,6 +177,11 @@ export const flags = {
     "share of a run's steps after which sara freezes entries that have grown to the threshold; 0: never",
     "0.5",
   ),
+  rankLoss: flag(
+    number(0, limits.maxPositive),
+    "factor of sara's rank loss: the nuclear norm of the trained entries of one random matrix a step; costly",
+    "0",
+  ),
   size: flag(integer(1, limits.mostLoraRank), "width of a bottleneck", "16, 64 for loretta_adp"),
   activation: flag(activationKind, "activation of a bottleneck", "gelu, tanh for loretta_adp, relu for hiwi"),
   place: flag(

@@ -118,12 +118,17 @@ export class RunCore {
     this.evaluations.best = checkpoint.best;
   }
 
-  /** Allocates the moments, and restores moments and parameters from the checkpoint that the run resumes from. */
+  /** Prepares the optimizer, and restores moments and parameters from the checkpoint that the run resumes from. */
   private async restore(): Promise<void> {
     await runJob(() => this.optimizer.prepare());
+    const { trainee, settings } = this.parts;
+    if (trainee.nuclearNorm) {
+      const { factor, base } = trainee.nuclearNorm;
+      this.optimizer.addNuclearNorm(factor, settings.seed, await base());
+    }
     const { checkpoint } = this.resumed;
     if (!checkpoint) return;
-    await this.parts.trainee.restore(checkpoint.values);
+    await trainee.restore(checkpoint.values);
     await restoreMoments(this.optimizer, checkpoint.state.step, checkpoint.m, checkpoint.v);
     if (checkpoint.frozen.length > 0) this.optimizer.freeze(checkpoint.frozen);
   }

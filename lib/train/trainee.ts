@@ -1,5 +1,5 @@
 import type { Adapter } from "../adapter/adapter";
-import { grownEntries } from "../adapter/grown_entries";
+import { baseEntries, grownEntries } from "../adapter/grown_entries";
 import { RubricateError } from "../errors";
 import { bytesOf, float32Values, type ReadTensor, type StoredTensor } from "../files/safetensors";
 import { areFinite } from "../finite";
@@ -23,6 +23,8 @@ export interface Trainee {
   entries(): ReadonlyMap<string, Int32Array>;
   /** If the plan of its adapter freezes what has grown: after which share of the steps, and the places of these numbers now. */
   readonly freezing: { readonly at: number; grown(): Promise<Int32Array> } | undefined;
+  /** If the plan of its adapter adds a nuclear norm to the loss: its factor, and what the base has at the place of each number. */
+  readonly nuclearNorm: { readonly factor: number; base(): Promise<Float32Array> } | undefined;
   /** Trainable numbers. */
   readonly count: number;
   /** Its values for writing, read when they are written. */
@@ -88,6 +90,7 @@ class AdapterTrainee implements Trainee {
     shapes: readonly (readonly number[])[],
     readonly entries: () => ReadonlyMap<string, Int32Array>,
     readonly freezing: Trainee["freezing"],
+    readonly nuclearNorm: Trainee["nuclearNorm"],
   ) {
     this.names = [...parameters.names];
     this.shapes = shapes.map((shape) => [...shape]);
@@ -131,6 +134,7 @@ class WeightsTrainee implements Trainee {
   readonly shapes: readonly (readonly number[])[];
   readonly entries = () => new Map<string, Int32Array>();
   readonly freezing = undefined;
+  readonly nuclearNorm = undefined;
   readonly count: number;
 
   constructor(readonly parameters: NativeParameters) {
@@ -218,6 +222,11 @@ function freezingOf(model: LanguageModel, adapter: Adapter): Trainee["freezing"]
   return freeze && { at: freeze.at, grown: () => grownEntries(model, adapter) };
 }
 
+function nuclearNormOf(model: LanguageModel, adapter: Adapter): Trainee["nuclearNorm"] {
+  const { nuclear_norm: factor } = adapter.plan();
+  return factor === undefined ? undefined : { factor, base: () => baseEntries(model, adapter) };
+}
+
 /** The parameters that a run trains, and its base; makes a model's weights trainable. */
 export async function traineeOf(
   model: LanguageModel,
@@ -232,6 +241,7 @@ export async function traineeOf(
         adapter!.storedShapes(),
         () => adapter!.storedEntries(),
         freezingOf(model, adapter!),
+        nuclearNormOf(model, adapter!),
       ),
       base: await model.fingerprint(),
     };

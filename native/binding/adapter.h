@@ -61,6 +61,7 @@ class OptimizerHandle : public Handle<OptimizerHandle, NativeOptimizerState> {
   Napi::Value moments(const Napi::CallbackInfo& info);
   Napi::Value frozen(const Napi::CallbackInfo& info);
   Napi::Value freeze(const Napi::CallbackInfo& info);
+  Napi::Value add_nuclear_norm(const Napi::CallbackInfo& info);
   Napi::Value set_moments(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
 

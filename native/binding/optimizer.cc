@@ -10,6 +10,7 @@ Napi::Function OptimizerHandle::define(Napi::Env env) {
       {getter_of<&OptimizerHandle::step>("step"), job_of<&OptimizerHandle::prepare>("prepare"),
        method_of<&OptimizerHandle::moments>("moments"), method_of<&OptimizerHandle::set_moments>("setMoments"),
        method_of<&OptimizerHandle::frozen>("frozen"), method_of<&OptimizerHandle::freeze>("freeze"),
+       method_of<&OptimizerHandle::add_nuclear_norm>("addNuclearNorm"),
        method_of<&OptimizerHandle::dispose>("dispose")});
 }
 
@@ -115,6 +116,18 @@ Napi::Value OptimizerHandle::frozen(const Napi::CallbackInfo& info) {
 Napi::Value OptimizerHandle::freeze(const Napi::CallbackInfo& info) {
   const auto state = idle();
   state->moments()->freeze(int32_argument(info[0], "places"));
+  return info.Env().Undefined();
+}
+
+Napi::Value OptimizerHandle::add_nuclear_norm(const Napi::CallbackInfo& info) {
+  const auto state = idle();
+  const double factor = finite_argument(info[0], "factor");
+  require(factor >= 0.0, "ERR_ARGUMENT", "Expected a number of 0 or more for factor but received ", factor);
+  const int64_t seed = integer_argument(info[1], "seed", 0, (int64_t{1} << 53) - 1);
+  std::vector<float> base = float32_argument(info[2], "base");
+  require(static_cast<int64_t>(base.size()) == state->set->count(), "ERR_SHAPE", "Expected ", state->set->count(),
+          " numbers for base but received ", base.size());
+  state->moments()->nuclear = {factor, static_cast<uint64_t>(seed), std::move(base)};
   return info.Env().Undefined();
 }
 

@@ -41,6 +41,13 @@ struct OptimizerState {
   // Freezes these elements and no others, and clears their moments. Errors: ERR_ARGUMENT (a set that is not flat; places that do
   // not ascend, or are out of range).
   void freeze(std::vector<int32_t> places);
+  // Of a norm that is added to the loss (train/nuclear_norm.h): its factor, 0 for none, a seed, and what the base adds to each element of the set.
+  struct Nuclear {
+    double factor = 0.0;
+    uint64_t seed = 0;
+    std::vector<float> base{};
+  };
+  Nuclear nuclear;
   // Call before a step writes to the result of placed(): the copy counts as invalid until fetch().
   void updating() { placed_is_whole_ = false; }
   // Call after the step: downloads the moments to `whole`, and waits for the device. Does nothing on the CPU.

@@ -7,6 +7,7 @@
 #include "adapter/adapter_batch.h"
 #include "ops/cross_entropy/cross_entropy.h"
 #include "optimizer/gradient_norm.h"
+#include "train/nuclear_norm.h"
 #include "train/update_check.h"
 
 namespace rubricate {
@@ -166,7 +167,7 @@ class Step {
   // Checks everything that can fail before the first update: an update that began is finished for all.
   void finish() {
     edits_.finish_gradients();
-    clear_frozen_gradients();
+    finish_own_gradients();
     if (control_.observer) control_.observer("update", false);
     std::vector<std::vector<Tensor>> gradients;
     for (size_t i = 0; i < tenants_.size(); ++i)
@@ -192,10 +193,13 @@ class Step {
   }
 
   // The gradient in the adapter's own memory is complete by now, and that on a device is a copy of it.
-  void clear_frozen_gradients() {
+  void finish_own_gradients() {
     for (size_t i = 0; i < tenants_.size(); ++i) {
-      const std::vector<int32_t>& frozen = tenants_[i].optimizer->frozen;
-      if (!taking_part(i) || frozen.empty()) continue;
+      const OptimizerState& state = *tenants_[i].optimizer;
+      const std::vector<int32_t>& frozen = state.frozen;
+      const bool has_norm = state.nuclear.factor != 0.0;
+      if (!taking_part(i) || tenants_[i].adapter == nullptr || (frozen.empty() && !has_norm)) continue;
+      if (has_norm) add_nuclear_gradient(*tenants_[i].adapter, state, control_);
       const Tensor own = tenants_[i].parameters->whole().grad, placed = trained(i).whole().grad;
       for (const int32_t place : frozen) own.data<float>()[place] = 0.0f;
       if (placed.stream() != nullptr) copy_elements(placed, own);

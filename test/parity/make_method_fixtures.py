@@ -291,15 +291,17 @@ def sibo_bottleneck():
     return shapes, apply
 
 
-def sparse(is_chosen, *kinds, width=0.8, grown=None):
+def sparse(is_chosen, *kinds, layers=None, width=0.8, grown=None, nuclear=0.0):
     """W' = W + S with the entries that is_chosen(W) gives; an entry's value is at its place in the flat matrix, in order. grown: what says
-    of adapted entries whether they are frozen at half of the steps."""
+    of adapted entries whether they are frozen at half of the steps. nuclear: the factor of the nuclear norm of W' at these entries, of one matrix."""
 
     def build(model, take):
-        for site in reference.site_names(model, kinds):
+        for site in reference.site_names(model, kinds, layers):
             weight = reference.module_of(model, site).weight.detach()
             index = is_chosen(weight).flatten().nonzero().flatten()
             delta = take(f"{site}.delta", (len(index),), width)
+            if nuclear:
+                NUCLEAR[f"{site}.delta"] = (nuclear, weight, index, delta)
             if grown:
                 FREEZES[f"{site}.delta"] = lambda base=weight.flatten()[index], delta=delta: grown(base + delta.detach())
 
@@ -380,6 +382,20 @@ def spt(model, take):
     print(f"  {counts}")
 
 
+NUCLEAR = {}  # of the case: for a parameter, the factor of its norm, the weight, the places and the parameter
+
+
+def add_nuclear(gradients):
+    """The gradient of the nuclear norm, the polar factor by SVD, at the trained entries; singular values of 0 give 0."""
+    for name, (factor, weight, index, delta) in NUCLEAR.items():
+        own = torch.zeros(weight.numel(), dtype=weight.dtype)
+        own[index] = weight.flatten()[index] + delta.detach()
+        u, s, v = torch.linalg.svd(own.view_as(weight), full_matrices=False)
+        print(f"  singular values from {s.max():.3g} to {s.min():.3g}")
+        kept = s > 1e-9 * s.max()
+        gradients[name] += factor * (u[:, kept] @ v[kept]).flatten()[index]
+
+
 FREEZES = {}  # of the case: for a parameter, what gives the mask of its frozen numbers
 
 
@@ -397,6 +413,7 @@ class Freezing:
         self.parameters, self.steps, self.made, self.kept = parameters, steps, 0, {}
 
     def gradients(self, loss, gradients):
+        add_nuclear(gradients)
         if self.made == self.steps // 2:
             masks = {name: mask() for name, mask in FREEZES.items()}
             self.kept = {name: (mask, self.parameters[name].detach()[mask].clone()) for name, mask in masks.items()}
@@ -439,6 +456,10 @@ CASES = {
     "pafi": (sparse(smallest, "q", "attention", "up", "ffn"), BASES),
     "sara": (sparse(lambda weight: weight.abs() < THRESHOLD, "k", "ffn", width=0.03, grown=grown), BASES),
     "spt": (spt, BASES),
+    "sara_rank": (
+        sparse(lambda weight: weight.abs() < 2 * THRESHOLD, "up", layers=[1], width=0.03, nuclear=0.05),
+        BASES,
+    ),
 }
 
 
@@ -461,6 +482,7 @@ def make(base, name, seed, out):
     expected = json.loads((folder / "expected.json").read_text())
     model = reference.load_model(folder, dtype=torch.float64)
     FREEZES.clear()
+    NUCLEAR.clear()
     EXTRA.clear()
     model.fixture = base
     parameters = adapted(model, CASES[name][0], seed)

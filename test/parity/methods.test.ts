@@ -124,6 +124,12 @@ const cases: Readonly<Record<string, Case>> = {
     drawsNothing: true,
     onDevice: "gpt2",
   },
+  sara_rank: {
+    call: sara({ threshold: 0.06, reselectAt: 0, rankLoss: 0.05, sites: ["up"], layers: [1] }),
+    startsAsBase: true,
+    drawsNothing: true,
+    onDevice: "gpt2",
+  },
   spt: {
     call: async (model, train) => {
       const own = { train, budget: 600, batches: 4, batchSize: 4, shuffle: false };
