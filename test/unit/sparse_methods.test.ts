@@ -69,7 +69,14 @@ test("a share below one entry trains one, and a threshold below all magnitudes t
   expect(one.parameterCount).toBe(1);
   expect(same.storedEntries()).toEqual(one.storedEntries());
   using share = await createAdapter(model, sara({ share: 1e-6, sites: ["q"], layers: [1] }));
-  expect(share.config).toEqual({ threshold: null, share: 1e-6, reselectAt: 0.5, rankLoss: 0, sites: ["q"], layers: [1] });
+  expect(share.config).toEqual({
+    threshold: null,
+    share: 1e-6,
+    reselectAt: 0.5,
+    rankLoss: 0,
+    sites: ["q"],
+    layers: [1],
+  });
   expect(share.storedEntries()).toEqual(one.storedEntries());
 });
 
