@@ -39,6 +39,7 @@ export { type PafiOptions, pafi } from "./adapter/methods/pafi";
 export { red } from "./adapter/methods/red";
 export { type SaraConfig, type SaraOptions, sara } from "./adapter/methods/sara";
 export { type SiboOptions, sibo } from "./adapter/methods/sibo";
+export { type SptConfig, type SptOptions, spt } from "./adapter/methods/spt";
 export type { NormSite } from "./adapter/norm_sites";
 export {
   type AdapterPlan,
@@ -46,6 +47,7 @@ export {
   PlanBuilder,
   type PlanConstant,
   type PlanDerived,
+  type PlanFreeze,
   type PlanIndex,
   type PlanOperand,
   type PlanParameter,
@@ -60,6 +62,7 @@ export {
   type SiteStats,
   type VectorStats,
 } from "./adapter/red_adapter";
+export type { Sensitivities } from "./adapter/sensitivities";
 export type { EpochPlan, PlanOptions } from "./data/batches";
 export {
   type DataFormat,
@@ -142,5 +145,6 @@ export { type MultiRunOptions, MultiTrainer, type MultiTrainerOptions } from "./
 export type { LearningRateSource, LoggerName, TrainerOptions } from "./train/options";
 export type { Publisher, PublishOptions } from "./train/publish";
 export type { Schedule } from "./train/schedule";
+export { type SensitivityOptions, sensitivities } from "./train/sensitivities";
 export { type RunOptions, Trainer } from "./train/trainer";
 export type { TrainingRun } from "./train/training_run";

@@ -1,8 +1,10 @@
 // The program of bench/gpu/run.sh; README.md says what it measures. RUBRICATE_CUDA_LIBRARY names the plug-in.
 //
 //   bench_gpu machine|rows|products|training|decoding|profile|turns
-//             [--rehearse] [--only TEXT] [--out FILE] [--handover FOLDER]
+//             [--rehearse [--layers N]] [--only TEXT] [--out FILE] [--handover FOLDER]
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 
 #include "base/error.h"
 #include "gpu/results.h"
@@ -40,13 +42,13 @@ const std::vector<std::pair<std::string, void (*)(const Run&)>> kSections = {
 int usage() {
   std::fprintf(
       stderr,
-      "usage: bench_gpu machine|rows|products|training|decoding|profile|turns [--rehearse] [--only TEXT] [--out FILE] "
-      "[--handover FOLDER]\n");
+      "usage: bench_gpu machine|rows|products|training|decoding|profile|turns [--rehearse [--layers N]] [--only TEXT] "
+      "[--out FILE] [--handover FOLDER]\n");
   return 2;
 }
 
 int run_section(int argc, char** argv) {
-  std::string only, out, handover = ".";
+  std::string only, out, handover = ".", layers = "2";
   bool rehearse = false;
   for (int i = 2; i < argc; ++i) {
     const std::string option = argv[i];
@@ -57,6 +59,7 @@ int run_section(int argc, char** argv) {
     std::string* const value = option == "--only"       ? &only
                                : option == "--out"      ? &out
                                : option == "--handover" ? &handover
+                               : option == "--layers"   ? &layers
                                                         : nullptr;
     if (value == nullptr || ++i == argc) return usage();
     *value = argv[i];
@@ -64,7 +67,8 @@ int run_section(int argc, char** argv) {
   for (const auto& [name, section] : kSections) {
     if (argc < 2 || name != argv[1]) continue;
     Device& device = Device::cuda(0);
-    section({device, std::make_shared<Stream>(device), rehearse, rehearse ? 3 : 21, only, out, handover});
+    section({device, std::make_shared<Stream>(device), rehearse, rehearse ? 3 : 21, only, out, handover,
+             std::max<int64_t>(1, std::atoll(layers.c_str()))});
     return 0;
   }
   return usage();

@@ -25,6 +25,7 @@ struct Run {
   std::string only;  // times only names that contain this; empty: all
   std::string out;   // of the results; empty: none
   std::string handover;
+  int64_t layers;  // of a rehearsal's model
 
   bool wants(const std::string& name) const { return name.find(only) != std::string::npos; }
   std::shared_ptr<Arena> arena() const { return std::make_shared<Arena>(stream); }

@@ -17,7 +17,7 @@ constexpr int kSteps = 5;  // of training, after two warm-up steps: a step takes
 const char* const kOutOfMemory = "ERR_OUT_OF_MEMORY";
 
 LlamaShape shape_of(const Run& run) {
-  return run.rehearse ? LlamaShape{97, 32, 2, 2, 48} : LlamaShape{32000, 4096, 32, 32, 11008};
+  return run.rehearse ? LlamaShape{97, 32, run.layers, 2, 48} : LlamaShape{32000, 4096, 32, 32, 11008};
 }
 int64_t length_of(const Run& run) { return run.rehearse ? 33 : 1024; }
 std::vector<int64_t> training_batches(const Run& run) {
@@ -91,17 +91,25 @@ class Training {
     run_.stream->synchronize();
     return {now() - start, result.loss};
   }
-  // Seconds of a step by op and direction. Synchronizes after each op, so the sum is more than a step's time.
-  std::map<std::pair<std::string, bool>, double> profiled_step() {
-    std::map<std::pair<std::string, bool>, double> spent;
+  struct Cost {
+    double seconds = 0.0;
+    int64_t launches = 0;
+  };
+  // Of a step by op and direction. Synchronizes after each op, so the sum of the times is more than a step's.
+  std::map<std::pair<std::string, bool>, Cost> profiled_step() {
+    std::map<std::pair<std::string, bool>, Cost> spent;
     std::pair<std::string, bool> under_way = {"before", false};
     double since = now();
+    int64_t launched = run_.stream->kernels();
     const auto next = [&](const char* op, bool backward) {
       run_.stream->synchronize();
       const double at = now();
-      spent[under_way] += at - since;
+      const int64_t count = run_.stream->kernels();
+      spent[under_way].seconds += at - since;
+      spent[under_way].launches += count - launched;
       under_way = {op, backward};
       since = at;
+      launched = count;
     };
     control_.observer = next;
     step();
@@ -206,15 +214,21 @@ void profile_training(const Run& run) {
   const int64_t batch = run.rehearse ? 1 : 4;
   Training training(run, *model, batch, false);
   for (int i = 0; i < 2; ++i) training.step();
-  std::vector<std::pair<double, std::pair<std::string, bool>>> order;
-  for (const auto& [key, seconds] : training.profiled_step()) order.push_back({seconds, key});
-  std::sort(order.rbegin(), order.rend());
-  std::printf("%-20s %-8s %9s   one step of %ld x %ld tokens, op by op\n", "op", "", "ms", static_cast<long>(batch),
-              static_cast<long>(length_of(run)));
-  for (const auto& [seconds, key] : order) {
+  using Spent = std::pair<std::pair<std::string, bool>, Training::Cost>;
+  const auto spent = training.profiled_step();
+  std::vector<Spent> order(spent.begin(), spent.end());
+  std::sort(order.begin(), order.end(),
+            [](const Spent& a, const Spent& b) { return a.second.seconds > b.second.seconds; });
+  std::printf("%-20s %-8s %9s %9s   one step of %ld x %ld tokens, op by op\n", "op", "", "ms", "launches",
+              static_cast<long>(batch), static_cast<long>(length_of(run)));
+  for (const auto& [key, cost] : order) {
     const char* const direction = key.second ? "backward" : "forward";
-    std::printf("%-20s %-8s %9.2f\n", key.first.c_str(), direction, 1e3 * seconds);
-    results.add({{"op", key.first}, {"direction", std::string(direction)}, {"milliseconds", 1e3 * seconds}});
+    std::printf("%-20s %-8s %9.2f %9ld\n", key.first.c_str(), direction, 1e3 * cost.seconds,
+                static_cast<long>(cost.launches));
+    results.add({{"op", key.first},
+                 {"direction", std::string(direction)},
+                 {"milliseconds", 1e3 * cost.seconds},
+                 {"launches", cost.launches}});
   }
 }
 

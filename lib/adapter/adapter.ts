@@ -202,7 +202,7 @@ export abstract class Adapter implements ModelAdapter {
 
 /** The handle of a new adapter of a model. @param entries of the plan's indices */
 export function newHandle(model: LanguageModel, plan: AdapterPlan, entries: PlanEntries = []): NativeAdapter {
-  const { constants = [], indices = [], ...own } = plan;
+  const { constants = [], indices = [], freeze, nuclear_norm, ...own } = plan; // the last two are a run's
   const text = JSON.stringify({
     ...own,
     parameters: plan.parameters.map(({ ofBase, entriesOf, ...rest }) => rest), // the core does not set first values

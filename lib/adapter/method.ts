@@ -20,6 +20,10 @@ export interface Method<Options extends object, Config extends object = Options>
   readonly kind: string;
   /** The names of its options. Others are refused. */
   readonly options: readonly (keyof Options & string)[];
+  /** Names of further options that no flag of the command line gives: lists that a configuration has, or objects. */
+  readonly otherOptions?: readonly (keyof Options & string)[];
+  /** What it trains depends on the training data: `check` of a new adapter needs the option `sensitivities`. @internal */
+  readonly needsData?: true;
   /**
    * The configuration for a base.
    * @throws RubricateError ERR_ARGUMENT for an option that is wrong, or does not fit the base
@@ -30,9 +34,10 @@ export interface Method<Options extends object, Config extends object = Options>
   /**
    * For a plan with indices: the entries of one, of a new adapter. A folder stores them, so loading one does not ask again.
    * @param weight the matrix of the base, by rows, as float32
+   * @param options those of the call
    * @returns the places of the entries in it, ascending, each once
    */
-  choose?(weight: Float32Array, index: PlanIndex, config: Config): Int32Array | Promise<Int32Array>;
+  choose?(weight: Float32Array, index: PlanIndex, config: Config, options: Options): Int32Array | Promise<Int32Array>;
   /**
    * First values of a new adapter's parameters, by name; the others are filled with their `start` of the plan.
    * @param seed an integer in [0, 2^53): the same seed must give the same values
@@ -47,7 +52,10 @@ export interface Method<Options extends object, Config extends object = Options>
 }
 
 /** A method with whatever options and configuration it has. */
-export type AnyMethod = Omit<Method<object, object>, "options"> & { readonly options: readonly string[] };
+export type AnyMethod = Omit<Method<object, object>, "options" | "otherOptions"> & {
+  readonly options: readonly string[];
+  readonly otherOptions?: readonly string[];
+};
 
 const callBrand = Symbol("rubricate.MethodCall");
 
@@ -85,8 +93,11 @@ export function defineMethod<Options extends object, Config extends object = Opt
   const given = readArgument("method", what, () => ({ ...method }));
   if (typeof given.kind !== "string" || !kindPattern.test(given.kind))
     throw invalid("kind", 'a name of lower-case letters, digits, "_" and "+", at most 32,', given.kind);
-  if (!Array.isArray(given.options) || !given.options.every((name) => typeof name === "string"))
-    throw invalid("options", "a list of names", given.options);
+  for (const name of ["options", "otherOptions"] as const) {
+    const names: unknown = given[name] ?? (name === "otherOptions" ? [] : undefined);
+    if (!Array.isArray(names) || !names.every((one) => typeof one === "string"))
+      throw invalid(name, "a list of names", names);
+  }
   for (const name of ["check", "plan", "start", "choose"] as const) {
     const isOptional = name === "start" || name === "choose";
     if (typeof given[name] !== "function" && !(isOptional && given[name] === undefined))

@@ -72,7 +72,7 @@ export class MethodAdapter extends Adapter {
     const config = configOf(method, options, base);
     requireStable(method.kind, config, configOf(method, config, base));
     const declared = planOf(method, config, base);
-    const entries = await chosenEntries(model, method, config, declared);
+    const entries = await chosenEntries(model, method, { config, options }, declared);
     const adapter = await MethodAdapter.build(model, method, config, declared, entries);
     try {
       const ofBase = await baseVectors(model, adapter.ownPlan.parameters);
@@ -192,15 +192,17 @@ function readPeftConfig(
   return { origin, config: configOf(method, peft.options(document, path, description), base) };
 }
 
-/** What a method is told about a model. */
-const methodBase = ({ description }: LanguageModel) => new MethodBase(description.architecture, description.tensors);
+/** What a method is told about a model. @internal */
+export const methodBase = ({ description }: LanguageModel) =>
+  new MethodBase(description.architecture, description.tensors);
 
 /**
  * The configuration of a call's options.
  * @throws RubricateError ERR_ARGUMENT, and what the method's `check` throws
  */
 export function configOf(method: AnyMethod, options: object, base: MethodBase): object {
-  const names = Object.fromEntries(method.options.map((name) => [name, true])) as OptionNames<object>;
+  const all = [...method.options, ...(method.otherOptions ?? [])];
+  const names = Object.fromEntries(all.map((name) => [name, true])) as OptionNames<object>;
   const config: unknown = method.check(checkOptions(options, names, method.kind), base);
   const where = `the configuration that ${method.kind} checked`;
   if (!isObject(config)) throw invalid(where, "an object", config);

@@ -2,6 +2,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { formatJson, invalid } from "../errors";
 import { isObject } from "../files/json";
+import { limits } from "../limits";
 import { elementCount } from "./files";
 import type { AnyMethod } from "./method";
 import type { MethodBase } from "./method_base";
@@ -51,8 +52,30 @@ export function planOf(method: AnyMethod, config: object, base: MethodBase): Ada
     } else if (!isFloat32(values) || values.length !== elementCount(shape))
       throw invalid(`the constant ${name} ${whose}`, `a Float32Array of ${elementCount(shape)}`, values, "ERR_PLAN");
   }
+  requireTraining(method, given);
   requireIndices(method, parameters as AdapterPlan["parameters"], indices);
   return plan as AdapterPlan;
+}
+
+function requireTraining({ kind }: AnyMethod, { freeze, nuclear_norm, indices = [] }: Partial<AdapterPlan>): void {
+  const isFactor = typeof nuclear_norm === "number" && nuclear_norm > 0 && nuclear_norm <= limits.maxPositive;
+  if (nuclear_norm !== undefined && (!isFactor || indices.length === 0))
+    throw invalid(
+      `nuclear_norm of the plan of method ${kind}`,
+      "a positive number, in a plan with indices,",
+      nuclear_norm,
+      "ERR_PLAN",
+    );
+  if (freeze === undefined) return;
+  const { at, magnitude } = isObject(freeze) ? freeze : {};
+  const isShare = typeof at === "number" && at > 0 && at < 1;
+  if (!isShare || !(magnitude === null || (typeof magnitude === "number" && magnitude > 0)) || indices.length === 0)
+    throw invalid(
+      `freeze of the plan of method ${kind}`,
+      "a share between 0 and 1 for at and a positive number or null for magnitude, in a plan with indices,",
+      freeze,
+      "ERR_PLAN",
+    );
 }
 
 function requireIndices(

@@ -140,6 +140,15 @@ export interface PlanParameter {
   readonly entriesOf?: number;
 }
 
+/**
+ * Once a run has made the share `at` of its steps, rounded down, at least one, entries of sparse updates that have grown are trained no
+ * more: those with |base + value| not below `magnitude`, or, if that is null, above the largest of the matrix's chosen entries in the base.
+ */
+export interface PlanFreeze {
+  readonly at: number;
+  readonly magnitude: number | null;
+}
+
 export interface AdapterPlan {
   readonly parameters: readonly PlanParameter[];
   readonly sites: readonly SitePlan[];
@@ -147,6 +156,9 @@ export interface AdapterPlan {
   /** In the order in which they are made. */
   readonly derived?: readonly PlanDerived[];
   readonly indices?: readonly PlanIndex[];
+  readonly freeze?: PlanFreeze;
+  /** A run adds this times the nuclear norm of the trained entries, base + value, of one sparse update's matrix to the loss of each step. */
+  readonly nuclear_norm?: number;
 }
 
 /** Gathers the parameters of a plan. */

@@ -1,9 +1,9 @@
 /** The entries of a plan's sparse updates: chosen from the base's weights for a new adapter, read from a folder for a stored one. */
 import { invalid, quoted, RubricateError } from "../errors";
 import type { ReadTensor } from "../files/safetensors";
-import { runJob } from "../job";
 import type { LanguageModel } from "../model/model";
 import { elementCount } from "./files";
+import { baseMatrix } from "./grown_entries";
 import type { AnyMethod } from "./method";
 import type { AdapterPlan, PlanEntries, PlanIndex } from "./plan";
 
@@ -26,15 +26,13 @@ export function withEntries(plan: AdapterPlan, entries: PlanEntries): AdapterPla
 export async function chosenEntries(
   model: LanguageModel,
   method: AnyMethod,
-  config: object,
+  { config, options }: { readonly config: object; readonly options: object },
   { indices = [] }: AdapterPlan,
 ): Promise<PlanEntries> {
   const all: Int32Array[] = [];
   for (const index of indices) {
-    const part = { name: index.of, shape: index.shape };
-    const { data } = await runJob(() => model.native.mergedTensor([part], "float32", false));
-    const weight = new Float32Array(data.buffer, data.byteOffset, data.length / 4);
-    const entries: unknown = await method.choose!(weight, index, config);
+    const weight = await baseMatrix(model, index);
+    const entries: unknown = await method.choose!(weight, index, config, options);
     if (!isInt32(entries) || entries.length === 0 || (index.count ?? entries.length) !== entries.length)
       throw invalid(
         `the entries of ${index.name} that method ${method.kind} chose`,

@@ -128,6 +128,14 @@ export interface NativeModel {
    */
   mergedTensor(parts: readonly NativeMergedPart[], dtype: NativeDtype, transposed: boolean): NativeJob<NativeContents>;
   /**
+   * The squares of the gradients of these matrices, summed over the steps (lists of micro-batches), by rows, in the order of `sites`. The
+   * model is not changed. ERR_ARGUMENT, ERR_DATA, ERR_NOT_FINITE, ERR_OUT_OF_MEMORY.
+   */
+  squaredGradients(
+    sites: readonly { readonly layer: number; readonly site: string }[],
+    steps: readonly (readonly NativeMicroBatch[])[],
+  ): NativeJob<Float32Array[]>;
+  /**
    * Input of the weights' fingerprint: for each tensor by sorted canonical name, its name, its shape, and 64 of its
    * elements at fixed positions as fp32, in bytes that do not depend on sharding.
    */

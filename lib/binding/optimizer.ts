@@ -24,5 +24,17 @@ export interface NativeOptimizer {
   moments(start?: number, count?: number): { m: Float32Array; v: Float32Array };
   /** Sets the moments from `start`, by default all. */
   setMoments(step: number, m: Float32Array, v: Float32Array, start?: number): void;
+  /** Places of the elements that are no longer trained, ascending, among the concatenated values of an adapter. */
+  frozen(): Int32Array;
+  /**
+   * Freezes these elements and no others: a step leaves their values as they are, takes their gradient as 0, and their moments
+   * are 0. ERR_ARGUMENT for places that do not ascend or are out of range, and for a model's own weights.
+   */
+  freeze(places: Int32Array): void;
+  /**
+   * Adds `factor` times the nuclear norm of one sparse update's adapted entries to the loss of each step. `base`: what the base adds to
+   * each value of the adapter. Which update: a random number of the seed and the step. ERR_ARGUMENT, ERR_SHAPE.
+   */
+  addNuclearNorm(factor: number, seed: number, base: Float32Array): void;
   dispose(): void;
 }

@@ -12,7 +12,7 @@ import { kebab, readValue } from "./arguments";
 import { UsageError } from "./command";
 import { flagWords } from "./flag_words";
 import { type FlagName, flags, type Values } from "./flags";
-import { checkMethodFlags, methodOptions } from "./method_flags";
+import { checkMethodFlags, methodOptions, requireBudget } from "./method_flags";
 
 /** A method with its options, as flags. */
 interface Asked {
@@ -53,6 +53,7 @@ function readMethod(piece: string): Asked {
     values[name] = readValue(flags[name], `${written} of ${kind} in --methods`, value, (text) => new UsageError(text));
   }
   checkMethodFlags(kind, values as Values);
+  requireBudget(kind, values as Values);
   return { label: piece.replace(/\s*([:,=])\s*(--)?/g, "$1"), kind, values: values as Values };
 }
 
@@ -108,6 +109,7 @@ function configFor(
 ): object {
   const method = methodOf(kind);
   if (method === undefined) return {};
+  if (method.needsData) return methodOptions(kind, values); // the rest follows from the data
   try {
     return configOf(method, methodOptions(kind, values), new MethodBase(architecture, tensors));
   } catch (error) {

@@ -125,7 +125,7 @@ export const flags = {
   tensorRank: flag(integer(1, limits.mostLoraRank), "rank of the tensor trains of loretta_rep and loretta_adp", "8"),
   alpha: flag(
     narrowed(number(0, limits.maxPositive), "a number above 0", (value) => value > 0),
-    "the update is multiplied by alpha / rank",
+    "the update is multiplied by alpha / rank; for spt: how few marks give a matrix a low-rank update",
     "8 for LoRA, the others: docs/methods.md",
   ),
   targetModules: flag(
@@ -170,6 +170,22 @@ export const flags = {
     narrowed(number(0, limits.maxPositive), "a number above 0", (value) => value > 0),
     "magnitude below which sara trains a matrix's entries, without --share",
     "0.0001",
+  ),
+  budget: flag(integer(1), "how many weights spt marks, those that the training data is most sensitive to"),
+  beta: flag(
+    narrowed(number(0, limits.maxPositive), "a number above 0", (value) => value > 0),
+    "spt trains a vector as a whole if at least its length / beta of its numbers are marked",
+    "5",
+  ),
+  reselectAt: flag(
+    narrowed(number(0, 1), "a number of 0 or more, below 1", (value) => value < 1),
+    "share of a run's steps after which sara freezes entries that have grown to the threshold; 0: never",
+    "0.5",
+  ),
+  rankLoss: flag(
+    number(0, limits.maxPositive),
+    "factor of sara's rank loss: the nuclear norm of the trained entries of one random matrix a step; costly",
+    "0",
   ),
   size: flag(integer(1, limits.mostLoraRank), "width of a bottleneck", "16, 64 for loretta_adp"),
   activation: flag(

@@ -35,6 +35,11 @@ export async function descriptionAt(given: string): Promise<ModelDescription> {
 function planOf(method: string, options: object, { architecture, tensors }: ModelDescription) {
   const own = methodOf(method);
   if (!own) return undefined;
+  if (own.needsData)
+    throw new RubricateError(
+      "ERR_ARGUMENT",
+      `Expected a method whose numbers do not depend on the training data but received ${method}: inspect --adapter counts those of an adapter`,
+    );
   const base = new MethodBase(architecture, tensors);
   const config = configOf(own, options, base);
   const plan = own.plan(config, base);

@@ -26,6 +26,12 @@ export function checkMethodFlags(method: string, values: Values): void {
     );
 }
 
+/** For a command that trains. @throws UsageError if the method's choice of weights lacks a number of them */
+export function requireBudget(method: string, { budget }: Values): void {
+  if (methodOf(method)?.needsData && budget === undefined)
+    throw new UsageError(`Expected --budget with --method ${method}: how many weights to mark`);
+}
+
 /** The options of a method among the flags. */
 export function methodOptions(method: string, values: Values): Readonly<Record<string, unknown>> {
   const own: readonly string[] = methodOf(method)?.options ?? [];
@@ -34,7 +40,10 @@ export function methodOptions(method: string, values: Values): Readonly<Record<s
   );
 }
 
-/** A method with the options among the flags, for `createAdapter`. */
-export function methodCall(method: MethodKind, values: Values): MethodCall {
-  return methodFunctionOf(method)(methodOptions(method, values));
+/**
+ * A method with the options among the flags, for `createAdapter`.
+ * @param more options that no flag gives
+ */
+export function methodCall(method: MethodKind, values: Values, more: object = {}): MethodCall {
+  return methodFunctionOf(method)({ ...methodOptions(method, values), ...more });
 }

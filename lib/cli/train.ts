@@ -1,9 +1,12 @@
 import { join } from "node:path";
 import { createAdapter } from "../adapter/create";
+import { type MethodKind, methodOf } from "../adapter/methods";
+import type { Sensitivities } from "../adapter/sensitivities";
 import type { Dataset } from "../data/dataset";
 import { RubricateError, reasonOf } from "../errors";
 import { requireNoModel } from "../files/model_folder";
 import { present } from "../files/read";
+import type { LanguageModel } from "../model/model";
 import { numberIn } from "../option_kinds";
 import { writeCurve } from "../train/curve";
 import type { StartEvent, StepEvent, TrainEvent, TrainSummary, TrialEvent } from "../train/events";
@@ -11,6 +14,7 @@ import { lockFile } from "../train/folder_lock";
 import { defaultMethod } from "../train/learning_rates";
 import { checkRunOptions } from "../train/option_checks";
 import { requireNoResults, requireOutsideModel } from "../train/output_folder";
+import { sensitivities } from "../train/sensitivities";
 import { textChart } from "../train/text_chart";
 import { Trainer } from "../train/trainer";
 import { kebab } from "./arguments";
@@ -18,7 +22,7 @@ import { type Command, type Invocation, status, UsageError } from "./command";
 import { dataFlags, type FlagName, modelFlags, type Values } from "./flags";
 import { commandLine, tryLine } from "./hints";
 import { loadData, loadModel, modelDir, reportRows } from "./load";
-import { checkMethodFlags, methodCall, methodFlags } from "./method_flags";
+import { checkMethodFlags, methodCall, methodFlags, requireBudget } from "./method_flags";
 import { count, duration, plural } from "./text";
 import { flagNameOf, trainingFlagNames, trainingOptionsOf } from "./training_flags";
 
@@ -85,6 +89,7 @@ function checkOptions(values: Values, share: number | undefined): void {
   const fail = (message: string) => new UsageError(message);
   const method = values.method ?? defaultMethod;
   checkMethodFlags(method, values);
+  requireBudget(method, values);
   if (values.eval === undefined)
     for (const name of ["evalEveryEpoch", "keepBest"] as const)
       if (values[flagNameOf(name)!] !== undefined) throw fail(`${flagText(name)} needs --eval`);
@@ -121,8 +126,11 @@ async function train(invocation: Invocation): Promise<number> {
   };
   try {
     const { method = defaultMethod, seed } = values;
-    const adapter = method === "full" ? undefined : await createAdapter(model, methodCall(method, values), { seed });
+    const needsData = method !== "full" && methodOf(method)?.needsData === true;
+    const made = (more?: object) => createAdapter(model, methodCall(method as MethodKind, values, more), { seed });
+    let adapter = method === "full" || needsData ? undefined : await made();
     const training = await load(values.data!);
+    if (needsData) adapter = await made({ sensitivities: await found(invocation, model, training, share) });
     const evaluation = share ?? (values.eval === undefined ? undefined : await load(values.eval));
     const trainer = new Trainer({ ...trainingOptionsOf(values), model, adapter, train: training, eval: evaluation });
     const stopping = "stopping after a checkpoint of the last finished step (Ctrl-C again ends immediately)";
@@ -138,6 +146,19 @@ async function train(invocation: Invocation): Promise<number> {
     for (const one of data) await one.dispose();
     model.dispose();
   }
+}
+
+/** What the training data is most sensitive to, in batches as those of the run. */
+async function found(
+  { values, terminal, interrupts }: Invocation,
+  model: LanguageModel,
+  train: Dataset,
+  share: number | undefined,
+): Promise<Sensitivities> {
+  const { batchSize, gradientAccumulationSteps, seed } = trainingOptionsOf(values);
+  terminal.note(`finding the ${plural(values.budget!, "weight")} that the data is most sensitive to`);
+  const options = { batchSize, gradientAccumulationSteps, seed, eval: share, budget: values.budget! };
+  return sensitivities(model, { train, ...options, signal: interrupts.signal });
 }
 
 /** Draws the log; the result is saved already, so that a failure does not end the command. */

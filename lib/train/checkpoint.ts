@@ -18,6 +18,7 @@ import { limits } from "../limits";
 import type { MatmulRecord } from "../model/device";
 import type { NativeOptimizer } from "../native";
 import { inSlices } from "../steps";
+import { frozenIn, storedFrozen } from "./freezing";
 import type { RunIdentity } from "./identity";
 import { fault, stateFault, type TrainerState } from "./state";
 import { storedMoments, storedTensors, type Trainee, valuesOf, withoutEntries } from "./trainee";
@@ -38,6 +39,8 @@ export interface Checkpoint {
   readonly values: Float32Array[];
   readonly m: Float32Array;
   readonly v: Float32Array;
+  /** Places of the numbers that are trained no more. */
+  readonly frozen: Int32Array;
   /** Values at the lowest evaluation loss, if the run keeps them. */
   readonly best: Float32Array[] | undefined;
 }
@@ -86,7 +89,10 @@ export async function writeCheckpoint(outputDir: string, contents: CheckpointCon
     ...contents.parameterFiles,
     {
       name: optimizerFile,
-      data: safetensorsPieces(finiteTensors(storedMoments(contents.optimizer, contents.trainee.count))),
+      data: safetensorsPieces([
+        ...finiteTensors(storedMoments(contents.optimizer, contents.trainee.count)),
+        ...storedFrozen(contents.trainee, contents.optimizer),
+      ]),
     },
   ];
   if (contents.best)
@@ -166,7 +172,7 @@ export async function readCheckpoint(
     for (const numbers of [...values, m, v, ...(best ?? [])])
       if ((await inSlices(firstNotFiniteSteps(numbers))) >= 0)
         throw damaged(path, "it contains numbers that are not finite");
-    return { path, identity, cpuPath, matmul, state, values, m, v, best };
+    return { path, identity, cpuPath, matmul, state, values, m, v, frozen: frozenIn(optimizer, trainee), best };
   } catch (cause) {
     if (cause instanceof RubricateError && ["ERR_CHECKPOINT", "ERR_ABORTED"].includes(cause.code)) throw cause;
     throw damaged(path, (cause as Error).message, cause);
@@ -210,7 +216,7 @@ function requireOwnFiles(path: string, files: StateDocument["files"], trainee: T
   const entryCount = entries.reduce((sum, { length }) => sum + length, 0);
   const most = new Map([
     [parameterFile, mostBytes(trainee.names.length + entries.length, trainee.count + entryCount)],
-    [optimizerFile, mostBytes(2, 2 * trainee.count)],
+    [optimizerFile, trainee.freezing ? mostBytes(3, 3 * trainee.count) : mostBytes(2, 2 * trainee.count)],
     [bestFile, tensorBytes],
   ]);
   if (parameterFile === tensorFile) most.set(configFile, limits.documentBytes);

@@ -23,7 +23,17 @@ export class Plan {
 
   constructor(
     private readonly source: ExampleSource,
-    private readonly settings: TrainerSettings,
+    private readonly settings: Pick<
+      TrainerSettings,
+      | "maxSteps"
+      | "epochs"
+      | "packing"
+      | "gradientAccumulationSteps"
+      | "batchSize"
+      | "shuffle"
+      | "seed"
+      | "groupByLength"
+    >,
   ) {}
 
   /** Optimizer steps of the run: those of its epochs, or `maxSteps`. */

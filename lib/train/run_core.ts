@@ -11,6 +11,7 @@ import { BatchHash, stepDigest } from "./batch_hash";
 import { endTokenNotices } from "./end_token";
 import type { EndEvent, StepEvent, TrainEvent, TrainSummary } from "./events";
 import type { ExampleSource } from "./examples";
+import { freezeGrown, freezeStepOf } from "./freezing";
 import { identityOf, type RunIdentity } from "./identity";
 import type { LogPosition } from "./loggers";
 import { type LossTrend, lossTrendOf } from "./loss_trend";
@@ -50,6 +51,8 @@ interface Parts {
   readonly plan: Plan;
   readonly totalSteps: number;
   readonly warmupSteps: number;
+  /** After this step, numbers that have grown are frozen; undefined: none. */
+  readonly freezeStep: number | undefined;
   readonly trainee: Trainee;
   readonly identity: RunIdentity;
   readonly outputDir: string | undefined;
@@ -115,13 +118,19 @@ export class RunCore {
     this.evaluations.best = checkpoint.best;
   }
 
-  /** Allocates the moments, and restores moments and parameters from the checkpoint that the run resumes from. */
+  /** Prepares the optimizer, and restores moments and parameters from the checkpoint that the run resumes from. */
   private async restore(): Promise<void> {
     await runJob(() => this.optimizer.prepare());
+    const { trainee, settings } = this.parts;
+    if (trainee.nuclearNorm) {
+      const { factor, base } = trainee.nuclearNorm;
+      this.optimizer.addNuclearNorm(factor, settings.seed, await base());
+    }
     const { checkpoint } = this.resumed;
     if (!checkpoint) return;
-    await this.parts.trainee.restore(checkpoint.values);
+    await trainee.restore(checkpoint.values);
     await restoreMoments(this.optimizer, checkpoint.state.step, checkpoint.m, checkpoint.v);
+    if (checkpoint.frozen.length > 0) this.optimizer.freeze(checkpoint.frozen);
   }
 
   /** Prepares a run: checks the data and reads the checkpoint to resume from, if any. */
@@ -133,8 +142,10 @@ export class RunCore {
     const totalSteps = await plan.totalSteps();
     const warmupSteps = warmupStepsOf(settings, totalSteps);
     const { trainee, base } = await traineeOf(model, adapter);
+    const freezeStep = freezeStepOf(trainee, totalSteps);
     const identity = {
       ...identityOf(settings),
+      ...(freezeStep !== undefined && { freezeStep }), // a longer run would freeze later
       totalSteps,
       warmupSteps,
       base,
@@ -149,7 +160,7 @@ export class RunCore {
     const request = { outputDir, resume, overwrite, identity, plan, cpuPath, matmul, trainee, parameterFile, signal };
     const resumed = await resumption(request);
     throwIfAborted(signal);
-    const data = { train, evaluation, plan, totalSteps, warmupSteps };
+    const data = { train, evaluation, plan, totalSteps, warmupSteps, freezeStep };
     const run = new RunCore({ settings, signal, ...data, trainee, identity, outputDir, lock, hooks, steps }, resumed);
     await run.restore();
     if (outputDir !== undefined) await writeRunFile(outputDir, { identity, overwrites: resumed.overwrites });
@@ -190,22 +201,28 @@ export class RunCore {
     await this.checkpoints?.prune(this.state.step);
   }
 
-  /** Whether an evaluation or a checkpoint is due before the next step. */
+  /** Whether something is due before the next step: an evaluation, a checkpoint, or to freeze what has grown. */
   get isDue(): boolean {
-    return this.evaluations.isDue() || this.checkpointIsDue();
+    return this.evaluations.isDue() || this.checkpointIsDue() || this.freezingIsDue();
   }
 
-  /** Evaluates and writes a checkpoint, as far as they are due. */
+  /** Evaluates, writes a checkpoint and freezes what has grown, as far as they are due. */
   async *whatIsDue(): AsyncGenerator<TrainEvent, void, void> {
     const { checkpoints } = this;
     const { step } = this.state;
     if (this.evaluations.isDue()) yield await this.evaluations.evaluate();
     if (step > this.hookedStep) await this.parts.hooks.onStep?.(step);
     this.hookedStep = step;
-    if (!checkpoints || !this.checkpointIsDue()) return;
-    const path = await checkpoints.write(this.state.step);
-    await checkpoints.prune(this.state.step);
-    yield { type: "checkpoint", step: this.state.step, path };
+    if (checkpoints && this.checkpointIsDue()) {
+      const path = await checkpoints.write(step);
+      await checkpoints.prune(step);
+      yield { type: "checkpoint", step, path };
+    }
+    if (this.freezingIsDue()) await freezeGrown(this.parts.trainee, this.optimizer);
+  }
+
+  private freezingIsDue(): boolean {
+    return this.state.step === this.parts.freezeStep && !this.isFinished;
   }
 
   private checkpointIsDue(): boolean {

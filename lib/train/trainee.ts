@@ -1,4 +1,5 @@
 import type { Adapter } from "../adapter/adapter";
+import { baseEntries, grownEntries } from "../adapter/grown_entries";
 import { RubricateError } from "../errors";
 import { bytesOf, float32Values, type ReadTensor, type StoredTensor } from "../files/safetensors";
 import { areFinite } from "../finite";
@@ -20,6 +21,10 @@ export interface Trainee {
   readonly shapes: readonly (readonly number[])[];
   /** Entries of an adapter's sparse updates, by the names of files: they are beside its values, and stay. */
   entries(): ReadonlyMap<string, Int32Array>;
+  /** If the plan of its adapter freezes what has grown: after which share of the steps, and the places of these numbers now. */
+  readonly freezing: { readonly at: number; grown(): Promise<Int32Array> } | undefined;
+  /** If the plan of its adapter adds a nuclear norm to the loss: its factor, and what the base has at the place of each number. */
+  readonly nuclearNorm: { readonly factor: number; base(): Promise<Float32Array> } | undefined;
   /** Trainable numbers. */
   readonly count: number;
   /** Its values for writing, read when they are written. */
@@ -84,6 +89,8 @@ class AdapterTrainee implements Trainee {
     readonly storedNames: readonly string[],
     shapes: readonly (readonly number[])[],
     readonly entries: () => ReadonlyMap<string, Int32Array>,
+    readonly freezing: Trainee["freezing"],
+    readonly nuclearNorm: Trainee["nuclearNorm"],
   ) {
     this.names = [...parameters.names];
     this.shapes = shapes.map((shape) => [...shape]);
@@ -126,6 +133,8 @@ class WeightsTrainee implements Trainee {
   readonly storedNames: readonly string[];
   readonly shapes: readonly (readonly number[])[];
   readonly entries = () => new Map<string, Int32Array>();
+  readonly freezing = undefined;
+  readonly nuclearNorm = undefined;
   readonly count: number;
 
   constructor(readonly parameters: NativeParameters) {
@@ -208,6 +217,16 @@ async function makeTrainable(model: LanguageModel): Promise<TrainableModel> {
   return { parameters, base };
 }
 
+function freezingOf(model: LanguageModel, adapter: Adapter): Trainee["freezing"] {
+  const { freeze } = adapter.plan();
+  return freeze && { at: freeze.at, grown: () => grownEntries(model, adapter) };
+}
+
+function nuclearNormOf(model: LanguageModel, adapter: Adapter): Trainee["nuclearNorm"] {
+  const { nuclear_norm: factor } = adapter.plan();
+  return factor === undefined ? undefined : { factor, base: () => baseEntries(model, adapter) };
+}
+
 /** The parameters that a run trains, and its base; makes a model's weights trainable. */
 export async function traineeOf(
   model: LanguageModel,
@@ -216,8 +235,13 @@ export async function traineeOf(
   const vectors = adapterHandle(adapter, model);
   if (vectors)
     return {
-      trainee: new AdapterTrainee(vectors, adapter!.storedNames(), adapter!.storedShapes(), () =>
-        adapter!.storedEntries(),
+      trainee: new AdapterTrainee(
+        vectors,
+        adapter!.storedNames(),
+        adapter!.storedShapes(),
+        () => adapter!.storedEntries(),
+        freezingOf(model, adapter!),
+        nuclearNormOf(model, adapter!),
       ),
       base: await model.fingerprint(),
     };

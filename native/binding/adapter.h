@@ -59,6 +59,9 @@ class OptimizerHandle : public Handle<OptimizerHandle, NativeOptimizerState> {
   Napi::Value step(const Napi::CallbackInfo& info);
   Napi::Value prepare(const Napi::CallbackInfo& info);
   Napi::Value moments(const Napi::CallbackInfo& info);
+  Napi::Value frozen(const Napi::CallbackInfo& info);
+  Napi::Value freeze(const Napi::CallbackInfo& info);
+  Napi::Value add_nuclear_norm(const Napi::CallbackInfo& info);
   Napi::Value set_moments(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
 

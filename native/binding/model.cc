@@ -12,6 +12,7 @@
 #include "model/logits.h"
 #include "runtime/short_work.h"
 #include "train/evaluate.h"
+#include "train/sensitivity.h"
 
 namespace rubricate::binding {
 namespace {
@@ -80,12 +81,12 @@ Napi::Function ModelHandle::define(Napi::Env env) {
       env, "NativeModel",
       {getter_of<&ModelHandle::compute>("compute"), getter_of<&ModelHandle::pending_jobs>("pendingJobs"),
        job_of<&ModelHandle::logits>("logits"), job_of<&ModelHandle::train_step>("trainStep"),
-       job_of<&ModelHandle::evaluate>("evaluate"), job_of<&ModelHandle::make_trainable>("makeTrainable"),
-       method_of<&ModelHandle::create_engine>("createEngine"), job_of<&ModelHandle::publish>("publish"),
-       method_of<&ModelHandle::tensor_specs>("tensorSpecs"), job_of<&ModelHandle::read_tensor>("readTensor"),
-       job_of<&ModelHandle::merged_tensor>("mergedTensor"), job_of<&ModelHandle::fingerprint_bytes>("fingerprintBytes"),
-       method_of<&ModelHandle::memory>("memory"), method_of<&ModelHandle::matmuls>("matmuls"),
-       method_of<&ModelHandle::dispose>("dispose")});
+       job_of<&ModelHandle::evaluate>("evaluate"), job_of<&ModelHandle::squared_gradients>("squaredGradients"),
+       job_of<&ModelHandle::make_trainable>("makeTrainable"), method_of<&ModelHandle::create_engine>("createEngine"),
+       job_of<&ModelHandle::publish>("publish"), method_of<&ModelHandle::tensor_specs>("tensorSpecs"),
+       job_of<&ModelHandle::read_tensor>("readTensor"), job_of<&ModelHandle::merged_tensor>("mergedTensor"),
+       job_of<&ModelHandle::fingerprint_bytes>("fingerprintBytes"), method_of<&ModelHandle::memory>("memory"),
+       method_of<&ModelHandle::matmuls>("matmuls"), method_of<&ModelHandle::dispose>("dispose")});
 }
 
 ModelHandle::ModelHandle(const Napi::CallbackInfo& info) : Handle(info) {
@@ -176,6 +177,50 @@ Napi::Value ModelHandle::evaluate(const Napi::CallbackInfo& info) {
     };
   };
   return start_model_job(state, JobQueue::Length::extended, std::move(work), adapters.uses);
+}
+
+namespace {
+
+std::vector<MatrixSite> matrix_sites_argument(const Napi::Value& value) {
+  const Napi::Array array = array_argument(value, "sites");
+  std::vector<MatrixSite> sites;
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const Napi::Object site = object_argument(array.Get(i), "sites");
+    const int64_t layer = integer_argument(site.Get("layer"), "layer", 0, limits::kMaxLayers);
+    sites.push_back({layer, named_argument(site.Get("site"), "site", kSiteNames)});
+  }
+  return sites;
+}
+
+}  // namespace
+
+Napi::Value ModelHandle::squared_gradients(const Napi::CallbackInfo& info) {
+  const auto state = use();
+  const std::shared_ptr<Model> model = state->model;  // reading the arguments may run JavaScript that frees the model
+  const std::vector<MatrixSite> sites = matrix_sites_argument(info[0]);
+  const Napi::Array array = array_argument(info[1], "steps");
+  std::vector<std::vector<MicroBatch>> steps;
+  for (uint32_t i = 0; i < array.Length(); ++i)
+    steps.push_back(micro_batches_argument(array.Get(i), BatchBounds::of(model->architecture(), 0)));
+  auto work = [model, sites, steps = std::move(steps)](const JobControl& control, Progress&) -> Settle {
+    std::vector<Buffer> buffers;
+    rubricate::squared_gradients(
+        *model, sites, steps,
+        [&](const Shape& shape) {
+          const int64_t bytes = element_count(shape) * static_cast<int64_t>(sizeof(float));
+          return buffers.emplace_back(bytes).tensor(shape, DType::f32);
+        },
+        control);
+    return [buffers](Napi::Env env) mutable {
+      Napi::Array sums = Napi::Array::New(env, buffers.size());
+      for (uint32_t i = 0; i < buffers.size(); ++i) {
+        const size_t count = static_cast<size_t>(buffers[i].bytes()) / sizeof(float);
+        sums.Set(i, Napi::Float32Array::New(env, count, buffers[i].release(env), 0));
+      }
+      return sums;
+    };
+  };
+  return start_model_job(state, JobQueue::Length::extended, std::move(work));
 }
 
 Napi::Value ModelHandle::make_trainable(const Napi::CallbackInfo&) {

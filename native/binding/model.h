@@ -19,6 +19,7 @@ class ModelHandle : public Handle<ModelHandle, ModelState> {
   Napi::Value logits(const Napi::CallbackInfo& info);
   Napi::Value train_step(const Napi::CallbackInfo& info);
   Napi::Value evaluate(const Napi::CallbackInfo& info);
+  Napi::Value squared_gradients(const Napi::CallbackInfo& info);
   Napi::Value make_trainable(const Napi::CallbackInfo& info);
   Napi::Value create_engine(const Napi::CallbackInfo& info);
   Napi::Value publish(const Napi::CallbackInfo& info);

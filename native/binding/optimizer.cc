@@ -9,6 +9,8 @@ Napi::Function OptimizerHandle::define(Napi::Env env) {
       env, "NativeOptimizer",
       {getter_of<&OptimizerHandle::step>("step"), job_of<&OptimizerHandle::prepare>("prepare"),
        method_of<&OptimizerHandle::moments>("moments"), method_of<&OptimizerHandle::set_moments>("setMoments"),
+       method_of<&OptimizerHandle::frozen>("frozen"), method_of<&OptimizerHandle::freeze>("freeze"),
+       method_of<&OptimizerHandle::add_nuclear_norm>("addNuclearNorm"),
        method_of<&OptimizerHandle::dispose>("dispose")});
 }
 
@@ -101,6 +103,31 @@ Napi::Value OptimizerHandle::set_moments(const Napi::CallbackInfo& info) {
   for_range(state->moments()->v, start, count, v.data(), copy_elements);
   state->moments()->step = step;
   state->moments()->changed();
+  return info.Env().Undefined();
+}
+
+Napi::Value OptimizerHandle::frozen(const Napi::CallbackInfo& info) {
+  const std::vector<int32_t>& places = idle()->moments()->frozen;
+  Napi::Int32Array copy = Napi::Int32Array::New(info.Env(), places.size());
+  std::copy(places.begin(), places.end(), copy.Data());
+  return copy;
+}
+
+Napi::Value OptimizerHandle::freeze(const Napi::CallbackInfo& info) {
+  const auto state = idle();
+  state->moments()->freeze(int32_argument(info[0], "places"));
+  return info.Env().Undefined();
+}
+
+Napi::Value OptimizerHandle::add_nuclear_norm(const Napi::CallbackInfo& info) {
+  const auto state = idle();
+  const double factor = finite_argument(info[0], "factor");
+  require(factor >= 0.0, "ERR_ARGUMENT", "Expected a number of 0 or more for factor but received ", factor);
+  const int64_t seed = integer_argument(info[1], "seed", 0, (int64_t{1} << 53) - 1);
+  std::vector<float> base = float32_argument(info[2], "base");
+  require(static_cast<int64_t>(base.size()) == state->set->count(), "ERR_SHAPE", "Expected ", state->set->count(),
+          " numbers for base but received ", base.size());
+  state->moments()->nuclear = {factor, static_cast<uint64_t>(seed), std::move(base)};
   return info.Env().Undefined();
 }
 

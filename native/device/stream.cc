@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kHalfBytes = 4 << 20;
 constexpr int64_t kAlignment = 64;
-constexpr int64_t kMarkedKernels = 16;  // between two marks: few for who waits, many against the cost of an event
+constexpr int64_t kMarkedKernels = 8;  // between two marks: few for who waits, many against the cost of an event
 
 }  // namespace
 
@@ -96,16 +96,18 @@ void Stream::fill(void* to, int32_t byte, int64_t bytes) {
   if (bytes > 0) device_.check(table_.fill(stream_, to, byte, bytes), "Filling memory");
 }
 
-void Stream::limit_backlog() {
+void Stream::limit_backlog(bool wait) {
   const int64_t enqueued = kernels_.load(std::memory_order_relaxed);
-  if (enqueued - marked_ < kMarkedKernels) return;
-  RubricateEvent*& mark = marks_[mark_];
-  if (mark == nullptr) device_.check(table_.create_event(device_.index(), &mark), "Creating an event");
-  device_.check(table_.record(stream_, mark), "Recording an event");
-  marked_ = enqueued;
-  mark_ = 1 - mark_;
-  if (marks_[mark_] == nullptr) return;
+  if (enqueued - marked_ >= kMarkedKernels) {
+    RubricateEvent*& mark = marks_[mark_];
+    if (mark == nullptr) device_.check(table_.create_event(device_.index(), &mark), "Creating an event");
+    device_.check(table_.record(stream_, mark), "Recording an event");
+    marked_ = enqueued;
+    mark_ = 1 - mark_;
+  }
+  if (!wait || marks_[mark_] == nullptr || waited_ == marked_) return;
   device_.check(table_.synchronize_event(marks_[mark_]), "Waiting for an event");
+  waited_ = marked_;
   ++backlog_waits_;
 }
 

@@ -39,9 +39,11 @@ class Stream {
   void copy(void* to, const void* from, int64_t bytes);                               // on the device
   void fill(void* to, int32_t byte, int64_t bytes);
   void synchronize();
-  // For a long job beside short ones, between its kernels: waits until the device is at most some 32 kernels behind, so that what is
-  // enqueued next begins soon. The device always has at least 16 to go on with. Only the thread that feeds the stream may call it.
-  void limit_backlog();
+  // For a long job beside short ones, between its kernels: marks the position, if 8 kernels or more were enqueued since the last
+  // mark. `wait`: waits for the mark before the last, so that what is enqueued next begins soon; the device has at least 8 kernels to
+  // go on with. Only the thread that feeds the stream may call it.
+  void limit_backlog(bool wait);
+  int64_t kernels() const { return kernels_.load(std::memory_order_relaxed); }  // enqueued so far
   int64_t backlog_waits() const { return backlog_waits_; }
 
  private:
@@ -63,10 +65,11 @@ class Stream {
   int64_t filled_ = 0;
   std::atomic<int64_t> downloaded_{0};
   std::atomic<int64_t> kernels_{0};  // enqueued so far
-  // Of limit_backlog: events in turn, each recorded at least 16 kernels after the other.
+  // Of limit_backlog: events in turn, each recorded at least 8 kernels after the other.
   RubricateEvent* marks_[2] = {};
   int mark_ = 0;
   int64_t marked_ = 0;  // kernels_ at the last mark
+  int64_t waited_ = 0;  // marked_ at the last wait
   int64_t backlog_waits_ = 0;
 };
 

@@ -1,5 +1,9 @@
 #include "optimizer/optimizer_state.h"
 
+#include <utility>
+
+#include "base/error.h"
+
 namespace rubricate {
 
 OptimizerState::OptimizerState(ParameterSet& parameters)
@@ -34,6 +38,19 @@ const OptimizerState::Whole& OptimizerState::placed(const std::shared_ptr<Stream
     placed_ = whole.copied_to(std::make_shared<Arena>(stream));
   placed_is_whole_ = true;
   return placed_;
+}
+
+void OptimizerState::freeze(std::vector<int32_t> places) {
+  require(whole.defined(), "ERR_ARGUMENT", "Expected an adapter's parameters to freeze elements of");
+  int64_t before = -1;
+  for (const int32_t place : places) {
+    require(place > before && place < whole.m.count(), "ERR_ARGUMENT", "Expected ascending places below ",
+            whole.m.count(), " to freeze but received ", place, " after ", before);
+    before = place;
+  }
+  for (const int32_t place : places) whole.m.data<float>()[place] = whole.v.data<float>()[place] = 0.0f;
+  frozen = std::move(places);
+  changed();
 }
 
 void OptimizerState::fetch() {

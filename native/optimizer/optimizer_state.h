@@ -35,6 +35,19 @@ struct OptimizerState {
   Whole whole;
   // `whole` for a step on that stream: its device copy, or itself on the CPU. May throw ERR_OUT_OF_MEMORY.
   const Whole& placed(const std::shared_ptr<Stream>& stream);
+  // Places of elements of a flat set that are no longer trained, ascending: a step takes their gradient as 0 and leaves their
+  // values as they are, whatever weight decay says. Their moments are 0.
+  std::vector<int32_t> frozen;
+  // Freezes these elements and no others, and clears their moments. Errors: ERR_ARGUMENT (a set that is not flat; places that do
+  // not ascend, or are out of range).
+  void freeze(std::vector<int32_t> places);
+  // Of a norm that is added to the loss (train/nuclear_norm.h): its factor, 0 for none, a seed, and what the base adds to each element of the set.
+  struct Nuclear {
+    double factor = 0.0;
+    uint64_t seed = 0;
+    std::vector<float> base{};
+  };
+  Nuclear nuclear;
   // Call before a step writes to the result of placed(): the copy counts as invalid until fetch().
   void updating() { placed_is_whole_ = false; }
   // Call after the step: downloads the moments to `whole`, and waits for the device. Does nothing on the CPU.

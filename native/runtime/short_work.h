@@ -17,7 +17,7 @@ class ShortWork {
 
   // On a device, kernels of a shorter job would begin only when all those enqueued before them are done.
   void yield() {
-    if (stream_ != nullptr && wanted()) stream_->limit_backlog();
+    if (stream_ != nullptr) stream_->limit_backlog(wanted());
     if (!queue_.wanted()) return queue_.yield();
     queue_.yield();
     last_ = Clock::now();

@@ -1,9 +1,10 @@
-// Reads the compiler's output for each kernel of the plug-in: ptxas's report and the PTX, which build_cuda.mjs keeps beside
-// the objects (nvcc_with_report.sh). Computes the occupancy on each architecture from them.
+// Reads the compiler's output for each kernel of the plug-in: ptxas's report, the PTX and the machine code, which build_cuda.mjs
+// keeps beside the objects (nvcc_with_report.sh). Computes the occupancy on each architecture from them.
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { root } from "./commands.mjs";
+import { readCubin } from "./cuda_machine_code.mjs";
 
 /** The folder of build_cuda.mjs's reports. */
 export const reportFolder = join(root, "build-cuda", "native", "device", "cuda", "CMakeFiles", "rubricate_cuda.dir");
@@ -108,17 +109,18 @@ function shortName(demangled) {
   return name;
 }
 
-/** Every report of a build: [{ source, ptxas, ptx }], by source; `source` is a name such as "attention_cuda.cu". */
+/** Every report of a build: [{ source, ptxas, ptx, code }], by source; `source` is a name such as "attention_cuda.cu". */
 export function readReports(folder) {
   const reports = readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isDirectory() && entry.name.endsWith(".o.report"))
     .map((entry) => {
       const path = join(entry.parentPath, entry.name);
-      const ptx = readdirSync(path).filter((file) => file.endsWith(".ptx"));
+      const [ptx, cubins] = [".ptx", ".cubin"].map((end) => readdirSync(path).filter((file) => file.endsWith(end)));
       return {
         source: basename(entry.name, ".o.report"),
         ptxas: readPtxas(readFileSync(join(path, "ptxas.txt"), "utf8")),
         ptx: ptx.sort().map((file) => readPtx(readFileSync(join(path, file), "utf8"))),
+        code: cubins.flatMap((file) => readCubin(readFileSync(join(path, file)))),
       };
     });
   if (reports.length === 0) throw new Error(`No reports in ${folder}: run npm run build:cuda`);

@@ -1,7 +1,8 @@
 // Writes the table of the kernels' resources, native/device/cuda/RESOURCES.md, from the reports of `npm run build:cuda`.
-//   node native/scripts/cuda_resources.mjs [--check | --check-few] [REPORTS [TABLE]]
+//   node native/scripts/cuda_resources.mjs [--check | --check-few | --slower] [REPORTS [TABLE]]
 // Exits with 1 if a kernel spills registers, does not fit or lacks an architecture; with --check also if the table differs from the
-// build; with --check-few only in the columns of `npm run build:cuda -- few`.
+// build; with --check-few only in the columns of `npm run build:cuda -- few`. Does not write the table, and exits with 1, if a kernel
+// has more instructions for the same work than the table says; --slower writes it nevertheless.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "./commands.mjs";
@@ -24,7 +25,7 @@ function dynamicBytes(kernel, body) {
 }
 
 /** Rows { source, kernel, threads, shared, cells }, cells by architecture. */
-function rowsOf({ source, ptxas, ptx }) {
+function rowsOf({ source, ptxas, ptx, code }) {
   const inPtx = ptx.flatMap(({ kernels }) => kernels);
   const names = ptxas.length > 0 ? shortNames(ptxas.map(({ symbol }) => symbol)) : [];
   const rows = new Map();
@@ -36,7 +37,8 @@ function rowsOf({ source, ptxas, ptx }) {
     const bytes = shared + dynamicBytes(kernel, body);
     const share = Math.round(100 * occupancy(architecture, threads, registers, bytes));
     row.shared = Math.max(row.shared, bytes);
-    row.cells[architecture] = { registers, spilled, share, runs: !body.includes("trap;") };
+    const cost = code.find((one) => one.symbol === symbol && one.architecture === architecture)?.cost;
+    row.cells[architecture] = { registers, spilled, share, cost, runs: !body.includes("trap;") };
     rows.set(symbol, row);
   });
   return [...rows.values()].sort((a, b) => (a.kernel < b.kernel ? -1 : 1));
@@ -45,8 +47,11 @@ function rowsOf({ source, ptxas, ptx }) {
 function cellText(cell) {
   if (cell === undefined) return "missing";
   if (!cell.runs) return "-";
-  return `${cell.registers} / ${cell.share} %${cell.spilled > 0 ? ` / **${cell.spilled} spilled**` : ""}`;
+  const cost = cell.cost ? ` / ${costText(cell.cost)}` : "";
+  return `${cell.registers} / ${cell.share} %${cost}${cell.spilled > 0 ? ` / **${cell.spilled} spilled**` : ""}`;
 }
+
+const costText = ({ unit, instructions }) => `${instructions.toFixed(1)}${unit === "mma" ? " m" : ""}`;
 
 /** @param columns architectures */
 function tableOf(rows, version, columns) {
@@ -56,7 +61,8 @@ function tableOf(rows, version, columns) {
     `Made by \`node native/scripts/cuda_resources.mjs\` after \`npm run build:cuda\`, from the report of nvcc ${version}. For each`,
     "kernel: threads of a block; bytes of shared memory of a block, static and dynamic; then for each architecture registers of",
     "a thread / expected occupancy, the share of a multiprocessor's warps that registers, shared memory and the block's size let",
-    "be resident at once. Bytes of registers spilled to memory follow, if any. `-`: not run there.",
+    "be resident at once / instructions in the kernel's main loop for each access of 16 bytes to global memory, or, with `m`, for",
+    "each tensor core instruction (mma.sync). Bytes of registers spilled to memory follow, if any. `-`: not run there.",
   ];
   let source;
   for (const row of rows) {
@@ -101,6 +107,27 @@ function problemsOf(rows, columns) {
   return problems;
 }
 
+/** Kernels with more instructions for the same work than in the committed table. */
+function slower(committed, rows, columns) {
+  const cells = new Map();
+  let source;
+  for (const line of committed.split("\n")) {
+    source = line.match(/^## (.+)/)?.[1] ?? source;
+    const [, kernel, ...rest] = line.match(/^\| `(.+)` \| \d+ \| \d+ \| (.*) \|$/) ?? [];
+    if (kernel) cells.set(`${source} ${kernel}`, rest[0].split(" | "));
+  }
+  const all = Object.keys(architectures);
+  return rows.flatMap((row) =>
+    columns.flatMap((architecture) => {
+      const text = cells.get(`${row.source} ${row.kernel}`)?.[all.indexOf(architecture)];
+      const before = Number(text?.split(" / ")[2]?.split(" ")[0]);
+      const now = row.cells[architecture]?.cost?.instructions;
+      if (!(now > before * 1.02)) return [];
+      return [`${row.kernel} has ${now.toFixed(1)} instructions for the work of ${before} on ${architecture}`];
+    }),
+  );
+}
+
 /** The first lines that differ between the committed table and the build's. */
 function differences(committed, made) {
   const [was, is] = [committed.split("\n"), made.split("\n")];
@@ -114,13 +141,15 @@ const check = isFew || process.argv.includes("--check");
 const columns = isFew ? few : Object.keys(architectures);
 const [folder = reportFolder, file = join(root, "native", "device", "cuda", "RESOURCES.md")] = process.argv
   .slice(2)
-  .filter((argument) => !argument.startsWith("--check"));
+  .filter((argument) => !argument.startsWith("--"));
 const reports = readReports(folder);
 const rows = reports.flatMap(rowsOf);
 const table = tableOf(rows, reports.flatMap(({ ptx }) => ptx)[0].version, columns);
 const problems = problemsOf(rows, columns);
 if (!check) {
-  writeFileSync(file, table);
+  const worse = process.argv.includes("--slower") ? [] : slower(readFileSync(file, "utf8"), rows, columns);
+  if (worse.length === 0) writeFileSync(file, table);
+  else problems.push(`${file} is not written; --slower writes it:`, ...worse);
 } else {
   const committed = withColumns(readFileSync(file, "utf8"), columns);
   if (committed !== table) {

@@ -153,6 +153,8 @@ TEST_CASE("no driver, a driver too old and no device have a message each") {
   CHECK(sentence("RUBRICATE_EMULATION_DRIVER", "0") == "No NVIDIA driver was found (libcuda.so.1 cannot be opened)");
   CHECK(sentence("RUBRICATE_EMULATION_DRIVER", "12040") ==
         "The NVIDIA driver supports CUDA 12.4, but CUDA 13.0 is needed: install a newer driver");
+  const Setting newer("RUBRICATE_EMULATION_RUNTIME", "13020");  // an older driver of the same major version will do
+  CHECK(sentence("RUBRICATE_EMULATION_DRIVER", "13000") == "");
   CHECK(sentence("RUBRICATE_EMULATION_DEVICES", "0").find("no CUDA-capable device is detected") == 0);
   CHECK(sentence("RUBRICATE_EMULATION_DEVICES", "1") == "");
 }
@@ -182,7 +184,29 @@ TEST_CASE("a lost device stays lost, and other devices still work") {
   CHECK(same_bits(compute(test_arena(), x), right));
 }
 
-TEST_CASE("the thread of a stream waits for the mark before the last one, at most every 16 kernels") {
+TEST_CASE("an error of one launch does not lose the device, and says what can be done") {
+  if (!have_emulation()) return;
+  const auto arena = arena_on(0);
+  const Tensor x = random_tensor(test_arena(), {4, 4}, DType::f32, 1).copied_to(arena);
+  const auto error_of = [&](const char* number) -> std::string {
+    const Setting fail("RUBRICATE_EMULATION_FAIL", number);
+    try {
+      Tape tape(arena, Tape::Mode::inference);
+      swiglu(tape, x, x);
+    } catch (const Error& error) {
+      return concat(error.code(), " ", error.what());
+    }
+    return "";
+  };
+  CHECK(error_of("701").find("ERR_INTERNAL swiglu_forward/1 failed on cuda:0") ==
+        0);                                                                // too many resources for a launch
+  CHECK(error_of("222").find("ERR_DEVICE swiglu_forward/1 failed") == 0);  // PTX of a newer version
+  CHECK(error_of("802").find("nvidia-fabricmanager must run") != std::string::npos);
+  CHECK(!Device::cuda(0).lost());
+  CHECK(error_of("0") == "");
+}
+
+TEST_CASE("the thread of a stream waits for the mark before the last one, at most every 8 kernels") {
   if (!have_device()) return;
   const auto arena = arena_on(0);
   Stream& stream = *arena->stream();
@@ -191,16 +215,19 @@ TEST_CASE("the thread of a stream waits for the mark before the last one, at mos
     Tape tape(arena, Tape::Mode::inference);
     for (int i = 0; i < count; ++i) swiglu(tape, x, x);
   };
-  stream.limit_backlog();
+  stream.limit_backlog(true);
   for (int i = 0; i < 100; ++i) {
     kernels(1);
-    stream.limit_backlog();
+    stream.limit_backlog(true);
   }
-  CHECK(stream.backlog_waits() == 5);  // marks after 16, 32, ..., 96 kernels; the first has none before it
+  CHECK(stream.backlog_waits() == 11);  // marks after 8, 16, ..., 96 kernels; the first has none before it
   kernels(1000);
-  stream.limit_backlog();
-  stream.limit_backlog();
-  CHECK(stream.backlog_waits() == 6);
+  stream.limit_backlog(true);
+  stream.limit_backlog(true);
+  CHECK(stream.backlog_waits() == 12);
+  kernels(8);
+  stream.limit_backlog(false);
+  CHECK(stream.backlog_waits() == 12);
 }
 
 TEST_CASE("a long job on a device limits its backlog only while shorter work waits") {
@@ -223,7 +250,7 @@ TEST_CASE("a long job on a device limits its backlog only while shorter work wai
                    done = true;
                  }});
   while (!done) std::this_thread::yield();
-  CHECK(waits == std::vector<int64_t>{0, 0, 0, 0, 1, 2});
+  CHECK(waits == std::vector<int64_t>{0, 0, 0, 1, 2, 3});
 }
 
 TEST_CASE("the error for a missing kernel names it") {

@@ -125,6 +125,44 @@ TEST_CASE("a step on a device starts from moments that were set after the step b
   present_device() = nullptr;
 }
 
+TEST_CASE("frozen elements keep value and moments of 0, and do not count in the gradient's norm, on every device") {
+  for (const auto& stream : devices())
+    for (const bool to_zero : {false, true}) {
+      present_device() = stream;
+      const RedRun run;
+      const auto step = [&] {
+        Tenant tenant = run.tenant();
+        tenant.decay_to_zero = to_zero;
+        return train_step(*run.model, {tenant}, run.batches, {}, control()).front().result.grad_norm;
+      };
+      step();
+      std::vector<int32_t> frozen;
+      for (int32_t place = 1; place < run.adapter->values().count(); place += 3) frozen.push_back(place);
+      run.optimizer->freeze(frozen);
+      const auto before = run.copied_state();
+      const double norm = step();
+      step();
+      const auto state = run.state();
+      auto next = frozen.begin();
+      for (int32_t place = 0; place < run.adapter->values().count(); ++place) {
+        const bool is_frozen = next != frozen.end() && *next == place;
+        if (is_frozen) ++next;
+        CAPTURE(place);
+        CHECK((state[0].data<float>()[place] == before[0].data<float>()[place]) == is_frozen);
+        for (const size_t i : {1, 2, 3}) CHECK((state[i].data<float>()[place] == 0.0f) == is_frozen);
+      }
+      const RedRun free;
+      copy_elements(free.adapter->values(), before[0]);
+      free.adapter->changed();
+      const double whole =
+          train_step(*free.model, {free.tenant()}, free.batches, {}, control()).front().result.grad_norm;
+      for (const int32_t place : frozen) free.adapter->gradients().data<float>()[place] = 0.0f;
+      CHECK(norm == doctest::Approx(global_norm({free.adapter->gradients()})).epsilon(1e-6));
+      CHECK(norm < 0.99 * whole);
+    }
+  present_device() = nullptr;
+}
+
 TEST_CASE("a step with a finite loss but a gradient that is not finite changes nothing, on every device") {
   for (const auto& stream : devices()) {
     present_device() = stream;

@@ -7,6 +7,7 @@
 #include "adapter/adapter_batch.h"
 #include "ops/cross_entropy/cross_entropy.h"
 #include "optimizer/gradient_norm.h"
+#include "train/nuclear_norm.h"
 #include "train/update_check.h"
 
 namespace rubricate {
@@ -109,7 +110,8 @@ class Step {
         first_slot_(adapters_.empty() ? 0 : 1),
         edits_(model.architecture(), adapters_, true, control, &model),
         sums_(slots_),
-        outcomes_(tenants.size()) {}
+        outcomes_(tenants.size()),
+        frozen_values_(tenants.size()) {}
 
   std::vector<TenantOutcome> run(const std::vector<MicroBatch>& given) {
     std::vector<MicroBatch> again;
@@ -165,6 +167,7 @@ class Step {
   // Checks everything that can fail before the first update: an update that began is finished for all.
   void finish() {
     edits_.finish_gradients();
+    finish_own_gradients();
     if (control_.observer) control_.observer("update", false);
     std::vector<std::vector<Tensor>> gradients;
     for (size_t i = 0; i < tenants_.size(); ++i)
@@ -189,6 +192,20 @@ class Step {
     update();
   }
 
+  // The gradient in the adapter's own memory is complete by now, and that on a device is a copy of it.
+  void finish_own_gradients() {
+    for (size_t i = 0; i < tenants_.size(); ++i) {
+      const OptimizerState& state = *tenants_[i].optimizer;
+      const std::vector<int32_t>& frozen = state.frozen;
+      const bool has_norm = state.nuclear.factor != 0.0;
+      if (!taking_part(i) || tenants_[i].adapter == nullptr || (frozen.empty() && !has_norm)) continue;
+      if (has_norm) add_nuclear_gradient(*tenants_[i].adapter, state, control_);
+      const Tensor own = tenants_[i].parameters->whole().grad, placed = trained(i).whole().grad;
+      for (const int32_t place : frozen) own.data<float>()[place] = 0.0f;
+      if (placed.stream() != nullptr) copy_elements(placed, own);
+    }
+  }
+
   // Shorter jobs may run between two tenants, and see each before or after its update.
   void update() {
     const std::shared_ptr<Stream> stream = control_.arena->shared_stream();
@@ -198,6 +215,7 @@ class Step {
       if (taking_part(i)) tenants_[i].optimizer->half_updated = true;
     for (size_t i = 0; i < tenants_.size(); ++i) {
       if (!taking_part(i)) continue;
+      keep_frozen(i);
       update_parameters(tenants_[i], trained(i), outcomes_[i].result.grad_norm, stream);
       if (stream == nullptr) updated(i);
       if (control_.yield) control_.yield();
@@ -215,9 +233,20 @@ class Step {
       if (taking_part(i)) updated(i);
   }
 
+  // The values that the update must not change: weight decay would.
+  void keep_frozen(size_t i) {
+    if (tenants_[i].optimizer->frozen.empty()) return;
+    const float* const values = tenants_[i].parameters->whole().master.data<float>();
+    for (const int32_t place : tenants_[i].optimizer->frozen) frozen_values_[i].push_back(values[place]);
+  }
+
   void updated(size_t i) {
     OptimizerState& state = *tenants_[i].optimizer;
     if (control_.arena->stream() == nullptr) state.fetch();
+    if (!state.frozen.empty()) {
+      float* const values = tenants_[i].parameters->whole().master.data<float>();
+      for (size_t at = 0; at < state.frozen.size(); ++at) values[state.frozen[at]] = frozen_values_[i][at];
+    }
     state.step += 1;
     state.half_updated = false;
     tenants_[i].parameters->changed();
@@ -247,6 +276,7 @@ class Step {
   std::vector<int64_t> counts_;      // supervised tokens, by slot
   std::vector<double> slot_weight_;  // of a row's loss
   std::vector<TenantOutcome> outcomes_;
+  std::vector<std::vector<float>> frozen_values_;  // of each tenant, before its update
 };
 
 }  // namespace

@@ -2,7 +2,7 @@
 """Makes test/parity/fixtures/methods: adapters of methods on the fixtures gqa, mha and gpt2, and what PyTorch computes with them in
 float64, from the formulas alone. README.md says more.
 
-  python test/parity/make_method_fixtures.py [--out FOLDER] [--only NAME]
+  python test/parity/make_method_fixtures.py [--out FOLDER] [--only CASE]
 
 Needs torch, transformers, safetensors. The result depends on the seeds below alone.
 """
@@ -19,8 +19,10 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(1, str(HERE.parents[1] / "bench" / "oracle"))
 import optimizing  # noqa: E402
 import reference  # noqa: E402
+import sparse_methods  # noqa: E402
+from sparse_methods import RANK, THRESHOLD, grown, smallest, sparse, spt  # noqa: E402
 
-SIZE, RANK, GROUPS, ALPHA, SHARE, THRESHOLD = 4, 2, 4, 6, 0.03, 0.01  # of the cases below; methods.test.ts has the same
+SIZE, GROUPS, ALPHA = 4, 4, 6  # of the cases below; methods.test.ts has the same
 F = torch.nn.functional
 ACTIVATIONS = {
     "gelu": F.gelu,
@@ -315,30 +317,6 @@ def sibo_bottleneck():
     return shapes, apply
 
 
-def sparse(is_chosen, *kinds):
-    """W' = W + S with the entries that is_chosen(W) gives; an entry's value is at its place in the flat matrix, in order."""
-
-    def build(model, take):
-        for site in reference.site_names(model, kinds):
-            weight = reference.module_of(model, site).weight.detach()
-            index = is_chosen(weight).flatten().nonzero().flatten()
-            delta = take(f"{site}.delta", (len(index),))
-
-            def apply(_, args, y, weight=weight, index=index, delta=delta):
-                change = torch.zeros(weight.numel(), dtype=weight.dtype).scatter(0, index, delta)
-                return y + args[0] @ change.view_as(weight).T
-
-            reference.module_of(model, site).register_forward_hook(apply)
-
-    return build
-
-
-def smallest(weight):
-    """PaFi's entries: the share of the matrix with the smallest magnitude."""
-    order = weight.abs().flatten().sort(stable=True).indices[: max(1, round(SHARE * weight.numel()))]
-    return torch.zeros(weight.numel(), dtype=torch.bool).index_fill(0, order, True)
-
-
 CASES = {
     "bottleneck": (sites(bottleneck("gelu"), "ffn"), BASES),
     "bottleneck_both": (sites(bottleneck("silu"), "attention", "ffn"), BASES),
@@ -357,7 +335,12 @@ CASES = {
     "sibo_lora": (sibo(sibo_lora(), "q", "v", "up"), BASES),
     "sibo_bottleneck": (sibo(sibo_bottleneck(), "attention", "ffn"), BASES),
     "pafi": (sparse(smallest, "q", "attention", "up", "ffn"), BASES),
-    "sara": (sparse(lambda weight: weight.abs() < THRESHOLD, "k", "ffn"), BASES),
+    "sara": (sparse(lambda weight: weight.abs() < THRESHOLD, "k", "ffn", width=0.03, grown=grown), BASES),
+    "spt": (spt, BASES),
+    "sara_rank": (
+        sparse(lambda weight: weight.abs() < 2 * THRESHOLD, "up", layers=[1], width=0.03, nuclear=0.05),
+        BASES,
+    ),
     "hiwi_weights": (hiwi_weights(3, "relu", "q", "up", "ffn"), BASES),
     "gift_gelu": (gift("q", "v", activation="gelu"), BASES),
 }
@@ -381,21 +364,26 @@ def make(base, name, seed, out):
     folder = HERE / "fixtures" / base
     expected = json.loads((folder / "expected.json").read_text())
     model = reference.load_model(folder, dtype=torch.float64)
+    sparse_methods.clear()
+    model.fixture = base
     parameters = adapted(model, CASES[name][0], seed)
     tensors = {f"value.{n}": p.detach().clone() for n, p in parameters.items()}
     batch = expected["batch"]
     loss, gradients = reference.loss_and_gradients(model, [batch], parameters)
     tensors |= {f"grad.{n}": g for n, g in gradients.items()}
     training = expected["training"]
+    freezing = sparse_methods.Freezing(parameters, len(training["batches"]))
     rows = list(
         optimizing.optimize(
             parameters,
             training["batches"],
-            lambda step: reference.loss_and_gradients(model, step, parameters),
+            lambda step: freezing.gradients(*reference.loss_and_gradients(model, step, parameters)),
+            after=freezing.after,
             **{key: training["settings"][key] for key in ("lr", "schedule", "warmup", "clip")},
         )
     )
     tensors |= {f"train.{n}": p.detach() for n, p in parameters.items()}
+    tensors |= sparse_methods.EXTRA
     stored = {n: t.detach().float().contiguous() for n, t in tensors.items()}
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{base}_{name}.safetensors"
@@ -406,13 +394,11 @@ def make(base, name, seed, out):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=HERE / "fixtures" / "methods")
-    parser.add_argument("--only", choices=CASES)
+    parser.add_argument("--only", choices=CASES, help="the case to make; default: all")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for seed, (name, (_, bases)) in enumerate(CASES.items(), 1):
-        if options.only not in (None, name):
-            continue
-        for base in bases:
+        for base in bases if options.only in (None, name) else ():
             make(base, name, seed, options.out)
 
 

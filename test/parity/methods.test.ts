@@ -21,10 +21,13 @@ import { melora } from "../../lib/adapter/methods/melora";
 import { pafi } from "../../lib/adapter/methods/pafi";
 import { sara } from "../../lib/adapter/methods/sara";
 import { sibo } from "../../lib/adapter/methods/sibo";
+import { spt } from "../../lib/adapter/methods/spt";
 import { RedAdapter } from "../../lib/adapter/red_adapter";
+import type { Example } from "../../lib/data/types";
 import { float32Values, readSafetensors } from "../../lib/files/safetensors";
 import { LanguageModel } from "../../lib/model/model";
 import { MultiTrainer } from "../../lib/train/multi_trainer";
+import { sensitivities } from "../../lib/train/sensitivities";
 import { Trainer } from "../../lib/train/trainer";
 import {
   backward,
@@ -40,7 +43,7 @@ import {
 import { vera } from "./vera";
 
 interface Case {
-  readonly call: MethodCall;
+  readonly call: MethodCall | ((model: LanguageModel, train: readonly Example[]) => Promise<MethodCall>);
   /** Whether a new adapter changes nothing; "rounded": nothing but roundings, as of reflections that cancel. */
   readonly startsAsBase: boolean | "rounded";
   /** Whether it draws no random numbers: all seeds give the same. */
@@ -122,10 +125,24 @@ const cases: Readonly<Record<string, Case>> = {
     onDevice: "gqa",
   },
   sara: {
-    call: sara({ threshold: 0.01, sites: ["k", "ffn"] }),
+    call: sara({ threshold: 0.03, sites: ["k", "ffn"] }),
     startsAsBase: true,
     drawsNothing: true,
     onDevice: "gpt2",
+  },
+  sara_rank: {
+    call: sara({ threshold: 0.06, reselectAt: 0, rankLoss: 0.05, sites: ["up"], layers: [1] }),
+    startsAsBase: true,
+    drawsNothing: true,
+    onDevice: "gpt2",
+  },
+  spt: {
+    call: async (model, train) => {
+      const own = { train, budget: 600, batches: 4, batchSize: 4, shuffle: false };
+      return spt({ sensitivities: await sensitivities(model, own), rank: 2, alpha: 12, beta: 4 });
+    },
+    startsAsBase: true,
+    onDevice: "gqa",
   },
 };
 
@@ -150,9 +167,11 @@ describe.each(["gqa", "mha", "gpt2"])("%s", (base) => {
     ([, { bases = ["gqa", "gpt2"], onDevice = base }]) =>
       bases.includes(base) && (device === "cpu" || onDevice === base),
   );
-  describe.each(own)("%s", (name, { call, startsAsBase, drawsNothing, notMerged }) => {
+  describe.each(own)("%s", (name, { call: given, startsAsBase, drawsNothing, notMerged }) => {
     let fixture: Map<string, Float32Array>;
+    let call: MethodCall;
     beforeAll(async () => {
+      call = typeof given === "function" ? await given(model, train) : given;
       const tensors = await readSafetensors(join(folderOf("methods"), `${base}_${name}.safetensors`));
       fixture = new Map([...tensors].map(([key, tensor]) => [key, float32Values(tensor, key)]));
     });

@@ -39,7 +39,7 @@ const compare = (more: Record<string, string> = {}, ...words: string[]) =>
 test.each<[Record<string, string>, string]>([
   [
     { methods: "red,loar" },
-    'Expected one of red, lora, ia3, bitfit, norms, bottleneck, melora, sibo, gift, pafi, sara, ether, ether+, hiwi, lorta, loretta_rep, loretta_adp, full in --methods but received "loar"; did you mean lora?',
+    'Expected one of red, lora, ia3, bitfit, norms, bottleneck, melora, sibo, gift, pafi, sara, spt, ether, ether+, hiwi, lorta, loretta_rep, loretta_adp, full in --methods but received "loar"; did you mean lora?',
   ],
   [{ methods: "" }, "for --methods but received"],
   [{ methods: "red,red" }, "Expected different methods in --methods but red is there twice"],
@@ -49,6 +49,8 @@ test.each<[Record<string, string>, string]>([
   [{ methods: "lora:rank=4:rank=5" }, "Expected rank once for lora"],
   [{ methods: "full:rank=4" }, "Expected no option of full in --methods"],
   [{ methods: "red:layers=9" }, "red:layers=9 in --methods: Expected layer numbers from 0 to 1"],
+  [{ methods: "red,spt" }, "Expected --budget with --method spt: how many weights to mark"],
+  [{ methods: "spt:budget=5,spt:budget=5:rank=2,spt:budget=5" }, "but spt:budget=5 is there twice"],
   [{ methods: "bitfit" }, "bitfit in --methods: Expected a base that has biases"],
   [{ seeds: "0" }, 'Expected an integer from 1 to 1000 for --seeds but received "0"'],
   [{ seeds: "1001" }, "Expected an integer from 1 to 1000 for --seeds"],
@@ -155,15 +157,16 @@ describe("methods", () => {
 
   test("have options behind colons, whose lists may have commas", async () => {
     const some = await methodsOf(
-      "red: sites=ffn, attention :layers=0-1 ,lora:rank=4:rank-stabilized,bottleneck:place=attention+ffn,full",
+      "red: sites=ffn, attention :layers=0-1 ,lora:rank=4:rank-stabilized,bottleneck:place=attention+ffn,spt:budget=50,full",
     );
     expect(some.map(({ label, words }) => [label, words])).toEqual([
       ["red:sites=ffn,attention:layers=0-1", ["--method=red", "--sites=ffn,attention", "--layers=0,1"]],
       ["lora:rank=4:rank-stabilized", ["--method=lora", "--rank=4", "--rank-stabilized"]],
       ["bottleneck:place=attention+ffn", ["--method=bottleneck", "--place=attention+ffn"]],
+      ["spt:budget=50", ["--method=spt", "--budget=50"]],
       ["full", ["--method=full"]],
     ]);
-    expect(some.map(({ isFull }) => isFull)).toEqual([false, false, false, true]);
+    expect(some.map(({ isFull }) => isFull)).toEqual([false, false, false, false, true]);
   });
 
   test("try three rates around that of train, or those that are given", async () => {

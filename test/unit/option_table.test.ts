@@ -67,7 +67,7 @@ const rows: Readonly<Record<OptionName, Row>> = {
   method: {
     ...choice("red", "--method", [
       ...["red", "lora", "ia3", "bitfit", "norms", "bottleneck", "melora", "sibo", "gift"],
-      ...["pafi", "sara", "ether", "ether+", "hiwi", "lorta"],
+      ...["pafi", "sara", "spt", "ether", "ether+", "hiwi", "lorta"],
       ...["loretta_rep", "loretta_adp", "full"],
     ]),
     takes: [["red"]],

@@ -265,6 +265,7 @@ const notPublic = new Set([
   "red",
   "sara",
   "sibo",
+  "spt",
   "new LoraAdapter",
   "LoraAdapter.build",
   "LoraAdapter.load",

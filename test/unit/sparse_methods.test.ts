@@ -69,7 +69,14 @@ test("a share below one entry trains one, and a threshold below all magnitudes t
   expect(one.parameterCount).toBe(1);
   expect(same.storedEntries()).toEqual(one.storedEntries());
   using share = await createAdapter(model, sara({ share: 1e-6, sites: ["q"], layers: [1] }));
-  expect(share.config).toEqual({ threshold: null, share: 1e-6, sites: ["q"], layers: [1] });
+  expect(share.config).toEqual({
+    threshold: null,
+    share: 1e-6,
+    reselectAt: 0.5,
+    rankLoss: 0,
+    sites: ["q"],
+    layers: [1],
+  });
   expect(share.storedEntries()).toEqual(one.storedEntries());
 });
 
@@ -78,7 +85,7 @@ test("the defaults are all linear layers, 0.5 % or below 0.0001", async () => {
   const sites = ["q", "k", "v", "attention", "gate", "up", "ffn"];
   expect(adapter.config).toEqual({ share: 0.005, sites, layers: [0, 1] });
   using other = await createAdapter(model, sara);
-  expect(other.config).toEqual({ threshold: 0.0001, share: null, sites, layers: [0, 1] });
+  expect(other.config).toEqual({ threshold: 0.0001, share: null, reselectAt: 0.5, rankLoss: 0, sites, layers: [0, 1] });
 });
 
 test.each([

@@ -18,10 +18,11 @@ import { pafi } from "./pafi";
 import { red } from "./red";
 import { sara } from "./sara";
 import { sibo } from "./sibo";
+import { spt } from "./spt";
 
 /** By their names, in the order of --help. */
 const functions = {
-  ...{ red, lora, ia3, bitfit, norms, bottleneck, melora, sibo, gift, pafi, sara },
+  ...{ red, lora, ia3, bitfit, norms, bottleneck, melora, sibo, gift, pafi, sara, spt },
   ...{ ether, "ether+": etherPlus, hiwi, lorta, loretta_rep: lorettaRep, loretta_adp: lorettaAdp },
 };
 

@@ -38,7 +38,7 @@ struct RubricateDeviceInfo {
   int32_t driver_version;      // CUDA version of the driver: 1000 * major + 10 * minor
   int32_t runtime_version;     // CUDA version of the plug-in
   int32_t emulated;            // 1: the CPU runs the kernels
-  int32_t reserved;
+  int32_t waiting_launches;    // of an emulated device that lags behind the host; else 0
 };
 
 struct RubricateDeviceTable {
@@ -69,6 +69,7 @@ struct RubricateDeviceTable {
   int32_t (*copy_on_device)(RubricateStream* stream, void* to, const void* from, int64_t bytes);
   int32_t (*fill)(RubricateStream* stream, void* to, int32_t byte, int64_t bytes);
 
+  // A thread that waits for an event sleeps.
   int32_t (*create_event)(int32_t device, RubricateEvent** event);
   int32_t (*destroy_event)(RubricateEvent* event);
   int32_t (*record)(RubricateStream* stream, RubricateEvent* event);

@@ -1,4 +1,5 @@
 // The plug-in's two functions: a table of calls for memory, streams, events and device info, and kernels by name.
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -28,7 +29,7 @@ int32_t count(int32_t* devices) {
   RUBRICATE_RETURN_FAILURE(cudaRuntimeGetVersion(&runtime));
   const int driver = driver_version();
   if (driver == 0) return failed(RUBRICATE_NO_DRIVER, "No NVIDIA driver was found (libcuda.so.1 cannot be opened)");
-  if (driver < runtime) {
+  if (driver / 1000 < runtime / 1000) {  // within a major version CUDA runs with older drivers, too
     char sentence[160];
     std::snprintf(sentence, sizeof sentence,
                   "The NVIDIA driver supports CUDA %d.%d, but CUDA %d.%d is needed: install a newer driver",
@@ -78,6 +79,7 @@ int32_t info(int32_t device, RubricateDeviceInfo* info) {
   info->driver_version = driver_version();
 #if defined(RUBRICATE_EMULATED)
   info->emulated = 1;
+  info->waiting_launches = static_cast<int32_t>(rubricate::emulation::waiting_launches());
 #endif
   return RUBRICATE_OK;
 }
@@ -110,21 +112,36 @@ int32_t create_stream(int32_t device, RubricateStream** stream) {
   RubricateDeviceInfo about;
   if (const int32_t status = info(device, &about)) return status;  // makes the device current
   auto created = std::unique_ptr<RubricateStream>(new (std::nothrow) RubricateStream{
-      nullptr, device, about.capability, about.multiprocessors, about.block_shared_bytes});
+      nullptr, device, about.capability, about.multiprocessors, about.block_shared_bytes, nullptr});
   if (!created) return failed(RUBRICATE_OUT_OF_MEMORY, "No memory for a stream");
-  RUBRICATE_RETURN_FAILURE(cudaStreamCreateWithFlags(&created->handle, cudaStreamNonBlocking));
+  RUBRICATE_RETURN_FAILURE(cudaEventCreateWithFlags(&created->done, cudaEventBlockingSync));
+  const cudaError_t status = cudaStreamCreateWithFlags(&created->handle, cudaStreamNonBlocking);
+  if (status != cudaSuccess) cudaEventDestroy(created->done);
+  RUBRICATE_RETURN_FAILURE(status);
   *stream = created.release();
   return RUBRICATE_OK;
 }
 int32_t destroy_stream(RubricateStream* stream) {
   const std::unique_ptr<RubricateStream> owned(stream);
   RUBRICATE_RETURN_FAILURE(cudaSetDevice(stream->device));
+  RUBRICATE_RETURN_FAILURE(cudaEventDestroy(stream->done));
   RUBRICATE_RETURN_FAILURE(cudaStreamDestroy(stream->handle));
   return RUBRICATE_OK;
 }
+
+// A decoded token is there within milliseconds: to sleep and be woken would add to its time. A training step takes
+// longer, and would keep a processor busy that other threads need.
 int32_t synchronize(RubricateStream* stream) {
+  constexpr auto kAwake = std::chrono::milliseconds(10);
   RUBRICATE_RETURN_FAILURE(cudaSetDevice(stream->device));
-  RUBRICATE_RETURN_FAILURE(cudaStreamSynchronize(stream->handle));
+  const auto begin = std::chrono::steady_clock::now();
+  do {
+    const cudaError_t status = cudaStreamQuery(stream->handle);
+    if (status == cudaSuccess) return RUBRICATE_OK;
+    if (status != cudaErrorNotReady) return failed(status, "cudaStreamQuery");
+  } while (std::chrono::steady_clock::now() - begin < kAwake);
+  RUBRICATE_RETURN_FAILURE(cudaEventRecord(stream->done, stream->handle));
+  RUBRICATE_RETURN_FAILURE(cudaEventSynchronize(stream->done));
   return RUBRICATE_OK;
 }
 
@@ -153,7 +170,7 @@ int32_t create_event(int32_t device, RubricateEvent** event) {
   auto created = std::unique_ptr<RubricateEvent>(new (std::nothrow) RubricateEvent{nullptr, device});
   if (!created) return failed(RUBRICATE_OUT_OF_MEMORY, "No memory for an event");
   RUBRICATE_RETURN_FAILURE(cudaSetDevice(device));
-  RUBRICATE_RETURN_FAILURE(cudaEventCreate(&created->handle));
+  RUBRICATE_RETURN_FAILURE(cudaEventCreateWithFlags(&created->handle, cudaEventBlockingSync));
   *event = created.release();
   return RUBRICATE_OK;
 }

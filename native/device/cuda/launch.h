@@ -18,6 +18,7 @@ struct RubricateStream {
   int32_t capability;  // 75, 80, 90 ...
   int32_t multiprocessors;
   int64_t block_shared_bytes;  // the most dynamic shared memory of a block
+  cudaEvent_t done;            // for a wait that sleeps
 };
 
 namespace rubricate::cuda {

@@ -8,7 +8,8 @@
 // every sum has one fixed order, without atomics; the scores are computed twice. p and dS are rounded to bf16 for their
 // matmuls.
 //
-// Operations: 6 head_dim for each query row and key in the first, 8 head_dim in the second.
+// Operations: 6 head_dim for each query row and key in the first, 8 head_dim in the second. A warp executes some 720
+// instructions for 192 mma in the first and 540 for 128 in the second (RESOURCES.md); shared memory limits both.
 #pragma once
 
 #include "ops/attention/attention_fragments.cuh"
@@ -56,45 +57,60 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_query_gradient
   const auto offset = [&](int row) { return query_offset(tile, sizes, kv_head, tile.first + row); };
 
   float lse[2] = {}, delta[2] = {};
-  int position[2];
+  int position[2], begin[2];  // the last and the first key that a row sees
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = first_row + 8 * half;
     position[half] = (tile.first + row) / sizes.group;
+    begin[half] = first_key<kWindow>(sizes, position[half]);
     if (row >= rows) continue;
     lse[half] = at.lse[offset(row)];
     delta[half] = at.delta[offset(row)];
   }
   const float scale = at.scale * kLog2E;
   float dq[kDim / 8][4] = {};
-  copy_rows<kRows, kDim>(queries, rows, sizes.head_dim, [&](int r) { return at.q + offset(r) * sizes.head_dim; });
-  copy_rows<kRows, kDim>(douts, rows, sizes.head_dim, [&](int r) { return at.dout + offset(r) * sizes.head_dim; });
-  for (int base = first_key<kWindow>(sizes, earliest) / kKeys * kKeys; base <= last; base += kKeys) {
-    const int count = last + 1 - base;
-    copy_rows<kKeys, kDim>(keys, count, sizes.head_dim,
-                           [&](int j) { return at.k + at.key_offset(tile, kv_head, base + j); });
-    copy_rows<kKeys, kDim>(values, count, sizes.head_dim,
-                           [&](int j) { return at.v + at.key_offset(tile, kv_head, base + j); });
+  const RowCopy<kKeys, kDim> copier(sizes.head_dim);
+  const auto copy_keys = [&](bf16* to, const bf16* from, int base) {
+    if (base <= last)
+      copier.copy(to, last + 1 - base, from + at.key_offset(tile, kv_head, base), sizes.kv_heads * sizes.head_dim);
     copy_async_commit();
-    copy_async_wait<0>();
-    __syncthreads();
-    const bool whole = base + kKeys <= earliest + 1 && (!kWindow || base >= first_key<kWindow>(sizes, last));
+  };
+  copier.copy(queries, rows, [&](int r) { return at.q + offset(r) * sizes.head_dim; });
+  copier.copy(douts, rows, [&](int r) { return at.dout + offset(r) * sizes.head_dim; });
+  int base = first_key<kWindow>(sizes, earliest) / kKeys * kKeys;
+  copy_keys(values, at.v, base);
+  copy_keys(keys, at.k, base);
+  const auto block = [&](auto masked) {
     float scores[kKeys / 8][4] = {}, d_scores[kKeys / 8][4] = {};
-    multiply_rows<kDim>(scores, queries, warp_index() * 16, keys);
+    copy_async_wait<1>();  // values
+    __syncthreads();
     multiply_rows<kDim>(d_scores, douts, warp_index() * 16, values);
+    copy_async_wait<0>();  // keys
+    __syncthreads();       // and all threads have read the values
+    copy_keys(values, at.v, base + kKeys);
+    multiply_rows<kDim>(scores, queries, warp_index() * 16, keys);
 #pragma unroll
     for (int j = 0; j < kKeys / 8; ++j) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int key = base + 8 * j + 2 * quad + i % 2;
-        const bool visible =
-            whole || (key <= position[i / 2] && (!kWindow || key >= first_key<kWindow>(sizes, position[i / 2])));
+        const bool visible = !decltype(masked)::value || (key <= position[i / 2] && (!kWindow || key >= begin[i / 2]));
         const float p = exp2f(scores[j][i] * scale - lse[i / 2]);
         scores[j][i] = visible ? p * (d_scores[j][i] - delta[i / 2]) : 0.0f;
       }
     }
     multiply_weights<kDim>(dq, scores, keys);
-    __syncthreads();  // all threads have read keys and values
+    __syncthreads();  // all threads have read the keys
+    copy_keys(keys, at.k, base + kKeys);
+    base += kKeys;
+  };
+  // Blocks that every row sees completely have a loop of their own, without masks.
+  const int first_whole = kWindow ? first_key<kWindow>(sizes, last) : 0;
+#pragma unroll 1
+  while (base <= last) {
+#pragma unroll 1
+    while (base + kKeys <= earliest + 1 && (!kWindow || base >= first_whole)) block(std::false_type());
+    if (base <= last) block(std::true_type());
   }
   const float factor[2] = {at.scale, at.scale};
   store_sums<kDim>(dq, factor, sizes.head_dim, [&](int r) -> bf16* {
@@ -123,30 +139,36 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_key_gradient(A
   const int kv_head = static_cast<int>(blockIdx.y), rows = query_rows(tile, sizes), count = tile.count - tile.first;
   const int quad = lane_index() % 4, key = tile.first + warp_index() * 16 + lane_index() / 4;
   const int begin = tile.first * sizes.group;  // the first row that sees a key of the tile
+  const RowCopy<kQueries, kDim> copier(sizes.head_dim);
+  const int64_t first_offset = query_offset(tile, sizes, kv_head, 0);
+  const int own = static_cast<int>(threadIdx.x);
   const auto copy_queries = [&](int first, int stage) {
     const int left = rows - first;
-    const auto offset = [&](int r) { return query_offset(tile, sizes, kv_head, first + r); };
-    copy_rows<kQueries, kDim>(queries + stage * kStage, left, sizes.head_dim,
-                              [&](int r) { return at.q + offset(r) * sizes.head_dim; });
-    copy_rows<kQueries, kDim>(douts + stage * kStage, left, sizes.head_dim,
-                              [&](int r) { return at.dout + offset(r) * sizes.head_dim; });
+    const auto offset = [&](int r) {
+      return first_offset + (first + r) +
+             static_cast<int64_t>(position_of(sizes, first + r)) * (sizes.heads - sizes.group);
+    };
+    copier.copy(queries + stage * kStage, left, [&](int r) { return at.q + offset(r) * sizes.head_dim; });
+    copier.copy(douts + stage * kStage, left, [&](int r) { return at.dout + offset(r) * sizes.head_dim; });
     copy_async_commit();
-    const int r = static_cast<int>(threadIdx.x);
-    if (r >= kQueries) return;
-    row_lse[stage * kQueries + r] = r < left ? at.lse[offset(r)] : 0.0f;
-    row_delta[stage * kQueries + r] = r < left ? at.delta[offset(r)] : 0.0f;
+    if (own >= kQueries) return;
+    row_lse[stage * kQueries + own] = own < left ? at.lse[offset(own)] : 0.0f;
+    row_delta[stage * kQueries + own] = own < left ? at.delta[offset(own)] : 0.0f;
   };
 
   const float scale = at.scale * kLog2E;
   float dk[kDim / 8][4] = {}, dv[kDim / 8][4] = {};
-  copy_rows<kKeys, kDim>(keys, count, sizes.head_dim,
-                         [&](int j) { return at.k + at.key_offset(tile, kv_head, tile.first + j); });
-  copy_rows<kKeys, kDim>(values, count, sizes.head_dim,
-                         [&](int j) { return at.v + at.key_offset(tile, kv_head, tile.first + j); });
+  const RowCopy<kKeys, kDim> key_copier(sizes.head_dim);
+  const int stride = sizes.kv_heads * sizes.head_dim;
+  key_copier.copy(keys, count, at.k + at.key_offset(tile, kv_head, tile.first), stride);
+  key_copier.copy(values, count, at.v + at.key_offset(tile, kv_head, tile.first), stride);
   copy_queries(begin, 0);
-  int stage = 0;
-  const int end = kWindow ? rows_up_to<kWindow>(tile, sizes, tile.first + min(count, kKeys) - 1) : rows;
-  for (int first = begin; first < end; first += kQueries, stage ^= 1) {
+  int stage = 0, first = begin;
+  const int end = rows_up_to<kWindow>(tile, sizes, tile.first + min(count, kKeys) - 1);
+  // The rows that see a key are first_seen[half] to last_seen[half] - 1.
+  const int first_seen[2] = {key * sizes.group, (key + 8) * sizes.group};
+  const int last_seen[2] = {rows_up_to<kWindow>(tile, sizes, key), rows_up_to<kWindow>(tile, sizes, key + 8)};
+  const auto block = [&](auto masked) {
     if (first + kQueries < end)
       copy_queries(first + kQueries, stage ^ 1);
     else
@@ -163,8 +185,8 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_key_gradient(A
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int r = 8 * j + 2 * quad + i % 2;
-        const bool visible = first + r < rows && key + 8 * (i / 2) <= (first + r) / sizes.group &&
-                             (!kWindow || key + 8 * (i / 2) >= first_key<kWindow>(sizes, (first + r) / sizes.group));
+        const bool visible =
+            !decltype(masked)::value || (first + r >= first_seen[i / 2] && first + r < last_seen[i / 2]);
         const float p = visible ? exp2f(weights[j][i] * scale - lse[r]) : 0.0f;
         weights[j][i] = p;
         d_scores[j][i] = visible ? p * (d_scores[j][i] - delta[r]) : 0.0f;
@@ -173,6 +195,17 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_key_gradient(A
     multiply_weights<kDim>(dv, weights, dout);
     multiply_weights<kDim>(dk, d_scores, q);
     __syncthreads();  // all threads have read this stage
+    first += kQueries;
+    stage ^= 1;
+  };
+  // Rows that see all keys of the tile have a loop of their own, without masks.
+  const int whole_from = (tile.first + kKeys - 1) * sizes.group;
+  const int whole_to = rows_up_to<kWindow>(tile, sizes, tile.first);
+#pragma unroll 1
+  while (first < end) {
+#pragma unroll 1
+    while (first >= whole_from && first + kQueries <= whole_to) block(std::false_type());
+    if (first < end) block(std::true_type());
   }
   const auto row = [&](bf16* to) {
     return [&, to](int r) -> bf16* {

@@ -1,7 +1,8 @@
 // Attention (attention.h) on a device: the choice of kernels, and the two small ones.
 //
-// bf16 with head_dim up to 128 runs on tensor cores if the device has them, in kernels built for head_dim 32, 48, 64,
-// 96 and 128; other sizes are padded with zeros in shared memory. Everything else runs the plain kernels.
+// bf16 with a head_dim of up to 128 in steps of 8 runs on tensor cores if the device has them, in kernels built for
+// head_dim 32, 48, 64, 96 and 128; other sizes are padded with zeros in shared memory. Everything else runs the plain
+// kernels.
 #include <type_traits>
 
 #include "device/cuda/kernel.h"
@@ -16,7 +17,8 @@ namespace {
 constexpr int kPlainParts = static_cast<int>(kAttentionTile) / kPlainRows;
 
 bool tensor_cores(DType dtype, const AttentionShape& shape, const RubricateStream* stream) {
-  return dtype == DType::bf16 && shape.head_dim <= 128 && stream->capability >= 80;
+  const bool fits = shape.head_dim <= 128 && shape.head_dim % kCopyChunk == 0;
+  return dtype == DType::bf16 && fits && stream->capability >= 80;
 }
 
 template <int kDim>

@@ -13,17 +13,48 @@ constexpr float kLog2E = 1.44269504f;
 template <int kDim>  // head_dim, rounded up to a size that kernels are built for
 constexpr int kPitch = kDim + kCopyChunk;
 
-// Fills rows 0 .. kRows of a tile: `count` of them from row(r), zeros below and to the right. The caller waits and
-// synchronizes.
-template <int kRows, int kDim, typename Row>
-__device__ __forceinline__ void copy_rows(bf16* tile, int count, int head_dim, Row&& row) {
-  constexpr int chunks = kDim / kCopyChunk;
-  const bool aligned = head_dim % kCopyChunk == 0;  // rows begin at multiples of head_dim
-  for (int i = static_cast<int>(threadIdx.x); i < kRows * chunks; i += kAttentionThreads) {
-    const int r = i / chunks, at = i % chunks * kCopyChunk, left = r < count ? head_dim - at : 0;
-    copy_chunk<bf16>(tile + r * kPitch<kDim> + at, left > 0 ? row(r) + at : nullptr, left, aligned);
+// A thread's share of copying tiles of kRows rows to shared memory: the same places of each tile, computed once. Columns
+// beyond head_dim, a multiple of 8, are filled with zeros. The caller waits and synchronizes.
+template <int kRows, int kDim>
+class RowCopy {
+  static constexpr int kChunks = kDim / kCopyChunk;
+  static constexpr int kRowThreads = kChunks & -kChunks;  // threads that share a row: a power of two
+  static constexpr int kAtOnce = kAttentionThreads / kRowThreads;
+  static constexpr int kTimes = kRows > kAtOnce ? kRows / kAtOnce : 1;
+
+ public:
+  __device__ __forceinline__ explicit RowCopy(int head_dim)
+      : row_(static_cast<int>(threadIdx.x) / kRowThreads),
+        col_(static_cast<int>(threadIdx.x) % kRowThreads * kCopyChunk),
+        to_(row_ * kPitch<kDim> + col_) {
+#pragma unroll
+    for (int part = 0; part < kChunks / kRowThreads; ++part) exists_[part] = col_ + part * kPart < head_dim;
   }
-}
+
+  // Rows below `count` are those at row(r); the others are filled with zeros.
+  template <typename Row>
+  __device__ __forceinline__ void copy(bf16* tile, int count, Row&& row) const {
+    if (kAtOnce > kRows && row_ >= kRows) return;
+#pragma unroll
+    for (int time = 0; time < kTimes; ++time) {
+      const int r = row_ + time * kAtOnce;
+      const bf16* const from = row(r) + col_;
+#pragma unroll
+      for (int part = 0; part < kChunks / kRowThreads; ++part)
+        copy_async_16(tile + to_ + time * kAtOnce * kPitch<kDim> + part * kPart, from + part * kPart,
+                      r < count && exists_[part]);
+    }
+  }
+  // The same if they are `stride` elements apart.
+  __device__ __forceinline__ void copy(bf16* tile, int count, const bf16* first, int stride) const {
+    copy(tile, count, [&](int r) { return first + static_cast<int64_t>(r) * stride; });
+  }
+
+ private:
+  static constexpr int kPart = kRowThreads * kCopyChunk;
+  int row_, col_, to_;
+  bool exists_[kChunks / kRowThreads];
+};
 
 // A fragment of A: rows `row` to `row` + 15, columns `col` to `col` + 15 of a tile.
 template <int kDim>

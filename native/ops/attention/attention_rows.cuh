@@ -9,11 +9,23 @@ namespace rubricate::cuda {
 // Sizes for index arithmetic, in the cheapest widths.
 struct HeadSizes {
   int32_t heads, kv_heads, head_dim, group;
-  int32_t window;  // only of kernels with kWindow
+  int32_t window;           // only of kernels with kWindow
+  uint32_t group_fraction;  // 2^32 / group, rounded up; 0 for a group of 1
 };
 inline HeadSizes head_sizes(const AttentionShape& shape) {
-  return {static_cast<int32_t>(shape.heads), static_cast<int32_t>(shape.kv_heads), static_cast<int32_t>(shape.head_dim),
-          static_cast<int32_t>(shape.heads / shape.kv_heads), static_cast<int32_t>(shape.window)};
+  const int64_t group = shape.heads / shape.kv_heads;
+  return {static_cast<int32_t>(shape.heads),
+          static_cast<int32_t>(shape.kv_heads),
+          static_cast<int32_t>(shape.head_dim),
+          static_cast<int32_t>(group),
+          static_cast<int32_t>(shape.window),
+          group == 1 ? 0 : static_cast<uint32_t>(((int64_t{1} << 32) + group - 1) / group)};
+}
+
+// row / group, without a division: exact for rows below 2^32 / group, as group_fraction is less than 1 too large.
+__device__ __forceinline__ int position_of(const HeadSizes& sizes, int row) {
+  const uint64_t product = static_cast<uint64_t>(static_cast<uint32_t>(row)) * sizes.group_fraction;
+  return sizes.group == 1 ? row : static_cast<int>(product >> 32);
 }
 
 // The first key that the query at a position sees. kWindow: the variant of a kernel for a shape with a window.
@@ -40,7 +52,7 @@ __device__ __forceinline__ int query_rows(const AttentionTile& tile, const HeadS
 template <typename T>
 struct KeyRows {
   const T *k, *v;
-  int64_t stride;  // elements from one key to the next
+  int32_t stride;  // elements from one key to the next
 };
 
 // The source of keys: the batch's rows, or pages.
@@ -55,7 +67,7 @@ struct KeySource {
                                              int base) const {
     if (pages == nullptr) {
       const int64_t at = (static_cast<int64_t>(tile.start + base) * sizes.kv_heads + kv_head) * sizes.head_dim;
-      return {k + at, v + at, static_cast<int64_t>(sizes.kv_heads) * sizes.head_dim};
+      return {k + at, v + at, sizes.kv_heads * sizes.head_dim};
     }
     const T* const page = static_cast<const T*>(pages[tile.sequence * pages_per_sequence + base / kKeyBlock]) +
                           static_cast<int64_t>(kv_head) * kKeyBlock * sizes.head_dim;

@@ -3,15 +3,19 @@
 // A block has four warps and 64 query rows of one sequence and kv head; a warp has 16 rows. For key blocks 0, 1, ... at
 // absolute positions, in order:
 //   x = scale log2(e) q k;  m' = max(m, max x);  a = 2^(m - m');  p = 2^(x - m');  l' = a l + sum p;  o' = a o + p v
-// then o / l, and m + log2(l) for backward. With a window the first block is the first that a row of the tile sees. p is rounded to bf16 for its matmul with v, not for its sum.
+// then o / l, and m + log2(l) for backward. With a window the first block is the first that a row of the tile sees. p is
+// rounded to bf16 for its matmul with v, not for its sum.
 //
 // Masked keys have p = 0 and do not change a row's bits, so a row's result does not depend on the other rows of its
 // tile. A NaN or infinity among their values would (0 * NaN). So blocks that not every row sees completely are searched
 // for values that are not finite; these are added only to the rows that see them.
 //
 // Operations: 4 head_dim for each query row and key seen; at the diagonal half a tile is wasted. Bytes: q and o once, k
-// and v once for every tile of rows.
+// and v once for every tile of rows. A warp executes some 750 instructions a block of 64 keys of 128 (RESOURCES.md), of
+// them 128 mma and 72 ldmatrix: shared memory limits, since each of the four warps reads all of k and v for its 16 rows.
 #pragma once
+
+#include <type_traits>
 
 #include "ops/attention/attention_fragments.cuh"
 
@@ -31,21 +35,28 @@ template <int kDim>
 constexpr int64_t kForwardBytes = 3 * kAttentionTile* kPitch<kDim>* int64_t{sizeof(bf16)};
 
 __device__ __forceinline__ bool finite(bf16 x) { return (x.bits & 0x7f80u) != 0x7f80u; }
+// Of two values in a word.
+__device__ __forceinline__ bool finite_pair(uint32_t pair) {
+  return (pair & 0x7f80u) != 0x7f80u && (pair & 0x7f800000u) != 0x7f800000u;
+}
 
 // Adds values of seen keys that are not finite to o, and replaces those values by zero. All threads of the block call
-// it after a barrier; the tile may be read after it returns. `found`: shared.
+// it after a barrier; the tile may be read after it returns.
 template <int kDim, bool kWindow>
 __device__ __forceinline__ void take_out_nonfinite(bf16* values, float (&o)[kDim / 8][4], const int (&begin)[2],
-                                                   const int (&seen)[2], int* found) {
-  if (threadIdx.x == 0) *found = 0;
-  __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < kKeyBlock * kDim; i += kAttentionThreads)
-    if (!finite(values[i / kDim * kPitch<kDim> + i % kDim])) atomicExch(found, 1);
-  __syncthreads();
-  const bool some = *found != 0;
-  __syncthreads();
-  if (!some) return;
+                                                   const int (&seen)[2]) {
+  constexpr int chunks = kDim / kCopyChunk;
+  bool all_finite = true;
+#pragma unroll
+  for (int i = 0; i < kKeyBlock * chunks / kAttentionThreads; ++i) {
+    const int at = i * kAttentionThreads + static_cast<int>(threadIdx.x);
+    const uint4 words = load_16(values + at / chunks * kPitch<kDim> + at % chunks * kCopyChunk);
+    all_finite =
+        all_finite && finite_pair(words.x) && finite_pair(words.y) && finite_pair(words.z) && finite_pair(words.w);
+  }
+  if (__syncthreads_or(!all_finite) == 0) return;
   const int quad = lane_index() % 4;
+#pragma unroll 1
   for (int key = 0; key < kKeyBlock; ++key) {
 #pragma unroll
     for (int j = 0; j < kDim / 8; ++j) {
@@ -57,6 +68,7 @@ __device__ __forceinline__ void take_out_nonfinite(bf16* values, float (&o)[kDim
     }
   }
   __syncthreads();
+#pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x); i < kKeyBlock * kDim; i += kAttentionThreads) {
     bf16& value = values[i / kDim * kPitch<kDim> + i % kDim];
     if (!finite(value)) value = bf16{0};
@@ -65,10 +77,10 @@ __device__ __forceinline__ void take_out_nonfinite(bf16* values, float (&o)[kDim
 }
 
 // Turns scores into weights, in place. a: rescales the earlier sums. x, row_max and sum are in units of log2.
-// A row sees keys begin to seen of the block; `whole`: every row sees all.
-template <bool kWindow, int kTiles>
+// A row sees keys begin to seen of the block; without kMasked, every row sees all.
+template <bool kMasked, bool kWindow, int kTiles>
 __device__ __forceinline__ void softmax_step(float (&scores)[kTiles][4], float scale, const int (&begin)[2],
-                                             const int (&seen)[2], bool whole, float (&row_max)[2], float (&sum)[2],
+                                             const int (&seen)[2], float (&row_max)[2], float (&sum)[2],
                                              float (&a)[2]) {
   const int quad = lane_index() % 4;
 #pragma unroll
@@ -79,7 +91,7 @@ __device__ __forceinline__ void softmax_step(float (&scores)[kTiles][4], float s
 #pragma unroll
       for (int i = 2 * half; i < 2 * half + 2; ++i) {
         const int key = 8 * j + 2 * quad + i % 2;
-        const bool visible = whole || (key < seen[half] && (!kWindow || key >= begin[half]));
+        const bool visible = !kMasked || (key < seen[half] && (!kWindow || key >= begin[half]));
         scores[j][i] = visible ? scores[j][i] * scale : -INFINITY;
         block = fmaxf(block, scores[j][i]);
       }
@@ -107,7 +119,6 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_forward_tensor
 #else
   constexpr int kRows = static_cast<int>(kAttentionTile), kKeys = static_cast<int>(kKeyBlock);
   RUBRICATE_DYNAMIC_SHARED(bf16, queries);
-  RUBRICATE_SHARED(int, found);
   bf16* const keys = queries + kRows * kPitch<kDim>;
   bf16* const values = keys + kKeys * kPitch<kDim>;
   const AttentionTile tile = at.tiles[blockIdx.x];
@@ -117,30 +128,29 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_forward_tensor
   const int position[2] = {tile.past + first_row / sizes.group, tile.past + (first_row + 8) / sizes.group};
   const int earliest = tile.past + tile.first / sizes.group;
   const int last = tile.past + (tile.first + min(rows, kRows) - 1) / sizes.group;
-  const auto query = [&](int row) {
-    return at.q + query_offset(tile, sizes, kv_head, tile.first + row) * sizes.head_dim;
-  };
+  const RowCopy<kKeys, kDim> copier(sizes.head_dim);
   const auto copy_keys = [&](int base) {
     const KeyRows<bf16> from = at.source.rows(tile, sizes, kv_head, base);
-    copy_rows<kKeys, kDim>(keys, last + 1 - base, sizes.head_dim, [&](int j) { return from.k + j * from.stride; });
+    copier.copy(keys, last + 1 - base, from.k, from.stride);
     copy_async_commit();
   };
   const auto copy_values = [&](int base) {
     const KeyRows<bf16> from = at.source.rows(tile, sizes, kv_head, base);
-    copy_rows<kKeys, kDim>(values, last + 1 - base, sizes.head_dim, [&](int j) { return from.v + j * from.stride; });
+    copier.copy(values, last + 1 - base, from.v, from.stride);
     copy_async_commit();
   };
 
   const float scale = at.scale * kLog2E;
   float o[kDim / 8][4] = {}, row_max[2] = {-INFINITY, -INFINITY}, sum[2] = {};
-  copy_rows<kRows, kDim>(queries, rows, sizes.head_dim, query);
-  const int first_block = first_key<kWindow>(sizes, earliest) / kKeys * kKeys;
-  copy_keys(first_block);
-  copy_values(first_block);
-  for (int base = first_block; base <= last; base += kKeys) {
+  copier.copy(queries, rows,
+              [&](int row) { return at.q + query_offset(tile, sizes, kv_head, tile.first + row) * sizes.head_dim; });
+  int base = first_key<kWindow>(sizes, earliest) / kKeys * kKeys;
+  copy_keys(base);
+  copy_values(base);
+  const auto block = [&](auto masked) {
+    constexpr bool kMasked = decltype(masked)::value;
     const int begin[2] = {first_key<kWindow>(sizes, position[0]) - base, first_key<kWindow>(sizes, position[1]) - base};
     const int seen[2] = {position[0] + 1 - base, position[1] + 1 - base};  // keys of this block that a row sees
-    const bool whole = base + kKeys <= earliest + 1 && (!kWindow || base >= first_key<kWindow>(sizes, last));
     float scores[kKeys / 8][4] = {}, a[2];
     copy_async_wait<1>();  // keys
     __syncthreads();
@@ -150,7 +160,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_forward_tensor
       copy_keys(base + kKeys);
     else
       copy_async_commit();
-    softmax_step<kWindow>(scores, scale, begin, seen, whole, row_max, sum, a);
+    softmax_step<kMasked, kWindow>(scores, scale, begin, seen, row_max, sum, a);
 #pragma unroll
     for (int j = 0; j < kDim / 8; ++j) {
 #pragma unroll
@@ -158,13 +168,22 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_forward_tensor
     }
     copy_async_wait<1>();  // values
     __syncthreads();
-    if (!whole) take_out_nonfinite<kDim, kWindow>(values, o, begin, seen, &found);
+    if constexpr (kMasked) take_out_nonfinite<kDim, kWindow>(values, o, begin, seen);
     multiply_weights<kDim>(o, scores, values);
     __syncthreads();  // all threads have read the values
     if (base + kKeys <= last)
       copy_values(base + kKeys);
     else
       copy_async_commit();
+    base += kKeys;
+  };
+  // Blocks that every row sees completely have a loop of their own, without masks.
+  const int first_whole = kWindow ? first_key<kWindow>(sizes, last) : 0;
+#pragma unroll 1
+  while (base <= last) {
+#pragma unroll 1
+    while (base + kKeys <= earliest + 1 && (!kWindow || base >= first_whole)) block(std::false_type());
+    if (base <= last) block(std::true_type());
   }
 
   float factor[2];

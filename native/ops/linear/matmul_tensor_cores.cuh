@@ -7,7 +7,13 @@
 // An element's sum is one chain of mma over k in steps of 16, from zero (or C): the same bits for every tile, so the
 // tile may depend on M. k is never split.
 //
-// Operations: 2 M N K; a block reads (kM + kN) * K * 2 bytes for kM kN K multiply-adds, 32 a byte with tiles of 128.
+// Operations: 2 M N K; a block reads (kM + kN) * K * 2 bytes for kM kN K multiply-adds, 32 a byte with tiles of 128. A
+// warp of such a tile executes some 100 instructions a step, of them 32 mma (RESOURCES.md): tensor cores limit.
+//
+//   rows of C           tile       warps   stages   bytes in flight of a block
+//   up to 16            16 x 32    1 x 2   12       33,792
+//   few tiles of 128    64 x 64    2 x 2   4        24,576
+//   the others          128 x 128  2 x 4   3        32,768
 #pragma once
 
 #include <type_traits>
@@ -50,7 +56,6 @@ __device__ __forceinline__ void copy_tile(T* tile, const StoredMatrix<T>& from, 
 #pragma unroll
   for (int first = 0; first < all; first += kThreads) {
     const int i = first + static_cast<int>(threadIdx.x);
-    if (all % kThreads != 0 && i >= all) break;
     const int row = line + i / chunks, element = at + i % chunks * kCopyChunk;
     T* const to = tile + swizzled<chunks>(i / chunks, i % chunks) * kCopyChunk;
     const int64_t left = row < from.lines ? from.length - element : 0;
@@ -59,18 +64,73 @@ __device__ __forceinline__ void copy_tile(T* tile, const StoredMatrix<T>& from, 
   }
 }
 
-// Four 8x8 matrices: 16 rows (or columns) of an operand from `index` on, k to k + 15. order: which of the two halves
-// varies first, that of the index (fragment of A) or that of k (two fragments of B).
-template <int kSize, bool kAlongK, bool kIndexFirst, typename T>
-__device__ __forceinline__ void load_fragment(uint32_t (&words)[4], const T* tile, int index, int k) {
-  const int lane = lane_index(), row = lane % 8, first = lane / 8 % 2 * 8, second = lane / 16 * 8;
-  const int to_index = index + (kIndexFirst ? first : second), to_k = k + (kIndexFirst ? second : first);
-  if constexpr (kAlongK)
-    load_matrices(words, tile + swizzled<kStep / kCopyChunk>(to_index + row, to_k / kCopyChunk) * kCopyChunk);
-  else
-    load_matrices_transposed(words,
-                             tile + swizzled<kSize / kCopyChunk>(to_k + row, to_index / kCopyChunk) * kCopyChunk);
-}
+// The same copies of whole steps along k, by a thread that computes its addresses once and then only adds to them.
+template <int kLines, int kLength, int kThreads, bool kAlongK, typename T>
+class TileCopy {
+  static constexpr int kChunks = kLength / kCopyChunk, kLinesAtOnce = kThreads / kChunks;
+  static constexpr int kTimes = kLines / kLinesAtOnce;
+  // A swizzled position must not depend on which of the copies it is.
+  static_assert(kThreads % kChunks == 0 && kLines % kLinesAtOnce == 0 && kLinesAtOnce % 8 == 0);
+
+ public:
+  // Of the tile from `index` on, at k = 0.
+  __device__ __forceinline__ TileCopy(const StoredMatrix<T>& from, int index) {
+    const int line = static_cast<int>(threadIdx.x) / kChunks, chunk = static_cast<int>(threadIdx.x) % kChunks;
+    const int row = line + (kAlongK ? index : 0), element = chunk * kCopyChunk + (kAlongK ? 0 : index);
+    to_ = swizzled<kChunks>(line, chunk) * kCopyChunk;
+    next_ = from.data + (row * from.stride + element);
+    between_ = kLinesAtOnce * from.stride;
+    advance_ = kAlongK ? kStep : kStep * from.stride;
+#pragma unroll
+    for (int time = 0; time < kTimes; ++time)
+      exists_[time] = kAlongK ? row + time * kLinesAtOnce < from.lines : element < from.length;
+  }
+
+  // Whether each chunk of a whole step is in the matrix or outside it, and can be copied in one access.
+  static __device__ __forceinline__ bool fits(const StoredMatrix<T>& from, int index) {
+    return from.chunks && (kAlongK || from.length % kCopyChunk == 0 || index + kLength <= from.length);
+  }
+
+  // Copies a step, and goes to the next.
+  __device__ __forceinline__ void step(T* tile) {
+#pragma unroll
+    for (int time = 0; time < kTimes; ++time)
+      copy_async_16(tile + to_ + time * kLinesAtOnce * kLength, next_ + time * between_, exists_[time]);
+    next_ += advance_;
+  }
+
+ private:
+  const T* next_;
+  int64_t between_, advance_;  // elements
+  int to_;
+  bool exists_[kTimes];
+};
+
+// Four 8x8 matrices: 16 rows (or columns) of an operand, k to k + 15. order: which of the two halves varies first, that
+// of the index (fragment of A) or that of k (two fragments of B). A lane's offsets in a tile are computed once.
+template <int kSize, bool kAlongK, bool kIndexFirst>
+class Fragments {
+ public:
+  // Of the rows from `index` on, which is a multiple of the number of rows that are loaded (a power of two).
+  __device__ __forceinline__ explicit Fragments(int index) {
+    const int lane = lane_index(), row = lane % 8, first = lane / 8 % 2 * 8, second = lane / 16 * 8;
+    const int to_index = index + (kIndexFirst ? first : second), k = kIndexFirst ? second : first;
+    offset_ = kAlongK ? swizzled<kStep / kCopyChunk>(to_index + row, k / kCopyChunk) * kCopyChunk
+                      : swizzled<kSize / kCopyChunk>(k + row, to_index / kCopyChunk) * kCopyChunk;
+  }
+
+  // Those of the rows 16 i later. The swizzle is an exclusive or of the chunk, and so are steps of 16 within a line.
+  template <typename T>
+  __device__ __forceinline__ void load(uint32_t (&words)[4], const T* tile, int i, int k) const {
+    if constexpr (kAlongK)
+      load_matrices(words, tile + (offset_ ^ k) + 16 * i * kStep);
+    else
+      load_matrices_transposed(words, tile + (offset_ ^ 16 * i) + k * kSize);
+  }
+
+ private:
+  int offset_;
+};
 
 // A pair of f16 as the exact sum of two pairs of bf16: 8 of the 11 significant bits, and the remainder.
 __device__ __forceinline__ void split_f16(uint32_t pair, uint32_t& high, uint32_t& rest) {
@@ -116,19 +176,28 @@ __global__ void __launch_bounds__(kWarpsM* kWarpsN* kWarpSize, std::is_same_v<TB
   tile_of_block(blockIdx.x, (result.n + kN - 1) / kN, (result.m + kM - 1) / kM, tile_row, tile_col);
   const int row0 = static_cast<int>(tile_row) * kM, col0 = static_cast<int>(tile_col) * kN;
   const int steps = static_cast<int>((result.k + kStep - 1) / kStep);
-  const auto stage_a = [&](int step) { return stages + step % kStages * kStage; };
-  const auto stage_b = [&](int step) { return reinterpret_cast<TB*>(stage_a(step) + kStageA); };
-  const auto fetch = [&](int step) {
+  const auto stage_a = [&](int stage) { return stages + stage * kStage; };
+  const auto stage_b = [&](int stage) { return reinterpret_cast<TB*>(stage_a(stage) + kStageA); };
+  TileCopy<kATransposed ? kStep : kM, kATransposed ? kM : kStep, kThreads, !kATransposed, bf16> copy_a(a, row0);
+  TileCopy<kBTransposed ? kN : kStep, kBTransposed ? kStep : kN, kThreads, kBTransposed, TB> copy_b(b, col0);
+  const int whole = copy_a.fits(a, row0) && copy_b.fits(b, col0) ? static_cast<int>(result.k / kStep) : 0;
+  const auto fetch_whole = [&](int stage) {
+    copy_a.step(stage_a(stage));
+    copy_b.step(stage_b(stage));
+    copy_async_commit();
+  };
+  const auto fetch = [&](int step, int stage) {
+    if (step < whole) return fetch_whole(stage);
     const int k = step * kStep;
     if (step < steps) {
       if constexpr (kATransposed)
-        copy_tile<kStep, kM, kThreads>(stage_a(step), a, k, row0);
+        copy_tile<kStep, kM, kThreads>(stage_a(stage), a, k, row0);
       else
-        copy_tile<kM, kStep, kThreads>(stage_a(step), a, row0, k);
+        copy_tile<kM, kStep, kThreads>(stage_a(stage), a, row0, k);
       if constexpr (kBTransposed)
-        copy_tile<kN, kStep, kThreads>(stage_b(step), b, col0, k);
+        copy_tile<kN, kStep, kThreads>(stage_b(stage), b, col0, k);
       else
-        copy_tile<kStep, kN, kThreads>(stage_b(step), b, k, col0);
+        copy_tile<kStep, kN, kThreads>(stage_b(stage), b, k, col0);
     }
     copy_async_commit();
   };
@@ -146,8 +215,8 @@ __global__ void __launch_bounds__(kWarpsM* kWarpsN* kWarpSize, std::is_same_v<TB
   };
 
   float sums[kFragmentsM][kFragmentsN][4] = {};
-#pragma unroll
-  for (int step = 0; step < kStages - 1; ++step) fetch(step);
+#pragma unroll 1
+  for (int step = 0; step < kStages - 1; ++step) fetch(step, step);
   if (result.accumulate) {
     each_pair([&](int i, int j, int first, int row, int col) {
       const float* const from = static_cast<const float*>(result.c) + row * result.stride + col;
@@ -156,21 +225,18 @@ __global__ void __launch_bounds__(kWarpsM* kWarpsN* kWarpSize, std::is_same_v<TB
     });
   }
 
-  for (int step = 0; step < steps; ++step) {
-    copy_async_wait<kStages - 2>();
-    __syncthreads();  // all threads have this step's data, and none reads the stage that is filled next
-    fetch(step + kStages - 1);
-    const bf16* const tile_a = stage_a(step);
-    const TB* const tile_b = stage_b(step);
+  const Fragments<kM, !kATransposed, true> fragments_a(warp_row);
+  const Fragments<kN, kBTransposed, false> fragments_b(warp_col);
+  const auto multiply = [&](int stage) {
+    const bf16* const tile_a = stage_a(stage);
+    const TB* const tile_b = stage_b(stage);
 #pragma unroll
     for (int k = 0; k < kStep; k += 16) {
       uint32_t left[kFragmentsM][4], right[kFragmentsN / 2][4];
 #pragma unroll
-      for (int i = 0; i < kFragmentsM; ++i)
-        load_fragment<kM, !kATransposed, true>(left[i], tile_a, warp_row + 16 * i, k);
+      for (int i = 0; i < kFragmentsM; ++i) fragments_a.load(left[i], tile_a, i, k);
 #pragma unroll
-      for (int j = 0; j < kFragmentsN / 2; ++j)
-        load_fragment<kN, kBTransposed, false>(right[j], tile_b, warp_col + 16 * j, k);
+      for (int j = 0; j < kFragmentsN / 2; ++j) fragments_b.load(right[j], tile_b, j, k);
 #pragma unroll
       for (int j = 0; j < kFragmentsN; ++j) {
         const uint32_t words[2] = {right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]};
@@ -189,7 +255,21 @@ __global__ void __launch_bounds__(kWarpsM* kWarpsN* kWarpSize, std::is_same_v<TB
         }
       }
     }
-  }
+  };
+
+  int step = 0, stage = 0, free = kStages - 1;  // free: the stage that is filled next
+  const auto turn = [&](auto&& fetch_next) {
+    copy_async_wait<kStages - 2>();
+    __syncthreads();  // all threads have this step's data, and none reads the stage that is filled next
+    fetch_next();
+    multiply(stage);
+    stage = stage + 1 == kStages ? 0 : stage + 1;
+    free = free + 1 == kStages ? 0 : free + 1;
+  };
+#pragma unroll 1
+  for (; step + kStages - 1 < whole; ++step) turn([&] { fetch_whole(free); });
+#pragma unroll 1
+  for (; step < steps; ++step) turn([&] { fetch(step + kStages - 1, free); });
 
   each_pair([&](int i, int j, int first, int row, int col) {
     if (row >= result.m || col >= result.n) return;

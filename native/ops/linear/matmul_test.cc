@@ -236,6 +236,21 @@ TEST_CASE("matmul on a device: values in every layout and dtype, aligned or not"
         }
 }
 
+TEST_CASE("matmul on a device: operands that allow copies of 16 bytes give the bits of those that do not") {
+  const auto& stream = test_stream();
+  if (!stream) return;
+  // Rows beyond the last tile, columns beyond it in whole chunks and not, and a last step of k that is not whole.
+  const std::vector<std::array<int64_t, 3>> sizes = {{200, 136, 104}, {16, 96, 72},   {5, 40, 416},
+                                                     {130, 264, 96},  {257, 129, 64}, {64, 64, 32}};
+  for (const auto& [m, n, k] : sizes)
+    for (const DType b : {DType::bf16, DType::f16})
+      for (int layout = 0; layout < (b == DType::bf16 ? 3 : 2); ++layout) {
+        const MatmulCase p{m, n, k, layout == 2, layout == 0, false, true, DType::bf16, b, DType::f32};
+        CAPTURE(name_of(p));
+        CHECK(MatmulProblem(p, 0, 0).run(0, -1, stream) == MatmulProblem(p, 3, 3).run(0, -1, stream));
+      }
+}
+
 TEST_CASE("matmul on a device: a row has the same bits with every tile, and parts of k those of the whole") {
   for (const auto& stream : devices()) {
     if (!stream) continue;

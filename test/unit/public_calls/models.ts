@@ -133,6 +133,36 @@ export const models: Record<string, PublicCall> = {
     },
     codes: ["ERR_DATA"],
   },
+  sensitivities: {
+    args: (s) => [s.model, { train: s.examples, budget: 5 }],
+    call: (_, args) => api.sensitivities(...(args as never as [api.LanguageModel, api.SensitivityOptions])),
+    options: (s) => ({
+      train: s.examples,
+      eval: 0.5,
+      budget: 5,
+      batches: 1,
+      batchSize: 1,
+      gradientAccumulationSteps: 1,
+      shuffle: false,
+      seed: 1,
+      memoryMib: 0.5,
+      signal: new AbortController().signal,
+      onProgress: () => {},
+    }),
+    takes: {
+      eval: `${withoutNull} half`,
+      budget: "one",
+      batches: `${missing} one`,
+      batchSize: `${missing} one`,
+      gradientAccumulationSteps: `${missing} one`,
+      shuffle: choice,
+      seed: `${withoutNull} zero one`,
+      memoryMib: `${withoutNull} one half huge`,
+      signal: missing,
+      onProgress: `${missing} function`,
+    },
+    codes: ["ERR_DATA"],
+  },
 };
 
 export const adapters: Record<string, PublicCall> = {

@@ -102,6 +102,15 @@ void barrier(const Location& where) {
   thread.resumed.acquire();
 }
 
+bool barrier_any(bool vote, const Location& where) {
+  barrier(where);  // all have read the result of the vote before
+  block.voted = false;
+  barrier(where);
+  if (vote) block.voted = true;
+  barrier(where);
+  return block.voted;
+}
+
 void end_thread() {
   Thread& thread = *block.current;
   thread.state = State::ended;

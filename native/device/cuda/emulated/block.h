@@ -1,6 +1,7 @@
 // A running block: its threads, what each waits for, and its shared memory. Not for kernels, which use execution.h.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -50,7 +51,8 @@ struct Block {
   size_t static_bytes = 0;
   void (*body)(void*) = nullptr;
   void* argument = nullptr;
-  Thread* current = nullptr;  // the thread that runs now
+  Thread* current = nullptr;        // the thread that runs now
+  std::atomic<bool> voted = false;  // a thread gave a value that is not zero to the __syncthreads_or that runs now
 };
 
 // Only one launch runs at a time in the process (launch_grid's lock), so there is one block.

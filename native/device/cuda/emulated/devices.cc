@@ -4,12 +4,14 @@
 //   RUBRICATE_EMULATION_CAPABILITY  75, 80, 86, 89, 90, 100, 120 (80)
 //   RUBRICATE_EMULATION_MEMORY      bytes of each device (4 GiB)
 //   RUBRICATE_EMULATION_DRIVER      the driver's CUDA version, 0 for no driver (13000)
+//   RUBRICATE_EMULATION_RUNTIME     the plug-in's (13000)
 //   RUBRICATE_EMULATION_LOSE        d: the next launch on device d loses it, for the rest of the process
+//   RUBRICATE_EMULATION_FAIL        e: the next launch fails with CUDA's error e, and later ones do not
+//   RUBRICATE_EMULATION_LAG         1: work waits in its stream until the host waits for it (streams.cc)
 #include "device/cuda/emulated/devices.h"
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -19,14 +21,16 @@
 #include "device/cuda/emulated/memory.h"
 
 namespace rubricate::emulation {
-namespace {
-
-constexpr int kMostDevices = 8;
 
 int64_t setting(const char* name, int64_t usual) {
   const char* const text = std::getenv(name);
   return text != nullptr ? std::strtoll(text, nullptr, 10) : usual;
 }
+
+namespace {
+
+constexpr int kMostDevices = 8;
+
 int device_count() { return static_cast<int>(setting("RUBRICATE_EMULATION_DEVICES", 1)); }
 int capability() { return static_cast<int>(setting("RUBRICATE_EMULATION_CAPABILITY", 80)); }
 int64_t memory_bytes() { return setting("RUBRICATE_EMULATION_MEMORY", int64_t{4} << 30); }
@@ -43,13 +47,15 @@ std::atomic<cudaError_t> lost[kMostDevices];
 thread_local int current_device = 0;
 thread_local cudaError_t last_error = cudaSuccess;
 
+}  // namespace
+
 cudaError_t report(cudaError_t error) {
   if (error != cudaSuccess) last_error = error;
   return error;
 }
-cudaError_t state() { return report(lost[current_device].load()); }
-
-}  // namespace
+cudaError_t state_of(int device) { return report(lost[device].load()); }
+cudaError_t state() { return state_of(current_device); }
+int present_device() { return current_device; }
 
 int64_t block_shared_bytes() {
   switch (capability()) {
@@ -68,19 +74,13 @@ int64_t block_shared_bytes() {
 
 cudaError_t begin_launch() {
   if (setting("RUBRICATE_EMULATION_LOSE", -1) == current_device) lost[current_device] = cudaErrorIllegalAddress;
+  if (const int64_t error = setting("RUBRICATE_EMULATION_FAIL", 0)) return report(static_cast<cudaError_t>(error));
   return state();
 }
 
 }  // namespace rubricate::emulation
 
 using namespace rubricate::emulation;
-
-struct EmulatedStream {
-  int device;
-};
-struct EmulatedEvent {
-  std::chrono::steady_clock::time_point time;
-};
 
 const char* cudaGetErrorString(cudaError_t error) {
   switch (error) {
@@ -114,7 +114,7 @@ cudaError_t cudaDriverGetVersion(int* version) {
   return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int* version) {
-  *version = 13000;
+  *version = static_cast<int>(setting("RUBRICATE_EMULATION_RUNTIME", 13000));
   return cudaSuccess;
 }
 cudaError_t cudaGetDeviceCount(int* count) {
@@ -170,6 +170,7 @@ cudaError_t cudaMalloc(void** address, size_t bytes) {
 }
 cudaError_t cudaFree(void* address) {
   if (address == nullptr) return cudaSuccess;
+  run_streams();  // as CUDA, which waits for the device
   const std::lock_guard lock(memory_lock);
   const auto found = allocations.find(address);
   if (found == allocations.end()) return report(cudaErrorInvalidValue);
@@ -183,49 +184,7 @@ cudaError_t cudaHostAlloc(void** address, size_t bytes, unsigned) {
   return posix_memalign(address, 256, std::max<size_t>(bytes, 1)) == 0 ? state() : report(cudaErrorMemoryAllocation);
 }
 cudaError_t cudaFreeHost(void* address) {
+  run_streams();
   std::free(address);
-  return cudaSuccess;
-}
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
-  if (state() != cudaSuccess) return state();
-  const DeviceAccess access;
-  std::memmove(to, from, bytes);
-  return cudaSuccess;
-}
-cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t) {
-  if (state() != cudaSuccess) return state();
-  const DeviceAccess access;
-  std::memset(to, byte, bytes);
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  if (state() != cudaSuccess) return state();
-  *stream = new EmulatedStream{current_device};
-  return cudaSuccess;
-}
-cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  delete stream;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return report(lost[stream->device].load()); }
-cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t, unsigned) {
-  return report(lost[stream->device].load());
-}
-cudaError_t cudaEventCreate(cudaEvent_t* event) {
-  *event = new EmulatedEvent{};
-  return state();
-}
-cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  delete event;
-  return cudaSuccess;
-}
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  event->time = std::chrono::steady_clock::now();
-  return report(lost[stream->device].load());
-}
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return state(); }
-cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
-  *milliseconds = std::chrono::duration<float, std::milli>(to->time - from->time).count();
   return cudaSuccess;
 }

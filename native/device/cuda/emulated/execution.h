@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <source_location>
 
 #include "device/cuda/emulated/host_api.h"
@@ -15,6 +16,8 @@ using Location = std::source_location;
 
 // Waits for all threads of the block that have not ended. Waiting at different lines is an error.
 void barrier(const Location& where);
+// The same; returns whether `vote` was true for any of the threads.
+bool barrier_any(bool vote, const Location& where);
 
 // The only primitive of a warp: waits until every lane of `mask` has reached the same line with the same mask. The last
 // lane runs `combine(payloads)`, where payloads[lane] is null for lanes outside the mask; then all continue. As in
@@ -56,10 +59,17 @@ inline void load_matrices(uint32_t (&words)[4], const void* row, bool transposed
 cudaError_t launch_grid(const char* name, dim3 grid, dim3 block, int64_t shared_bytes, void (*body)(void*),
                         void* argument);
 
+// Runs the launch at once, or when the host waits for the stream.
+cudaError_t enqueue_launch(cudaStream_t stream, std::function<cudaError_t()> launch);
+// Those that wait.
+int64_t waiting_launches();
+
 template <typename Body>
-cudaError_t launch(const char* name, dim3 grid, dim3 block, int64_t shared_bytes, cudaStream_t, Body body) {
-  return launch_grid(
-      name, grid, block, shared_bytes, [](void* argument) { (*static_cast<Body*>(argument))(); }, &body);
+cudaError_t launch(const char* name, dim3 grid, dim3 block, int64_t shared_bytes, cudaStream_t stream, Body body) {
+  return enqueue_launch(stream, [=]() mutable {
+    return launch_grid(
+        name, grid, block, shared_bytes, [](void* argument) { (*static_cast<Body*>(argument))(); }, &body);
+  });
 }
 
 }  // namespace rubricate::emulation

@@ -13,6 +13,9 @@
 inline void __syncthreads(const std::source_location& where = std::source_location::current()) {
   rubricate::emulation::barrier(where);
 }
+inline int __syncthreads_or(int vote, const std::source_location& where = std::source_location::current()) {
+  return rubricate::emulation::barrier_any(vote != 0, where) ? 1 : 0;
+}
 inline void __syncwarp(uint32_t mask = 0xffffffffu,
                        const std::source_location& where = std::source_location::current()) {
   rubricate::emulation::collective(
