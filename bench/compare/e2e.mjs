@@ -2,7 +2,7 @@
  * Compares all methods on E2E with a small base of bench/bases: `rubricate compare` with one plan.
  *
  *     node bench/compare/e2e.mjs llama|gpt2 --zip e2e-dataset.zip --base DIR --out DIR [--keep FOLDER] [--seeds 5]
- *         [--methods LIST] [--steps 60] [--threads 1]
+ *         [--methods LIST] [--steps 120] [--threads 1]
  *
  * --base: the folder trained/ that bench/bases/make.mjs wrote. OUT gets rows/ and comparison/. The same command goes on where it was
  * stopped; a longer --methods or more --seeds adds runs. --keep copies table.md, chart.svg and results.json.
@@ -26,15 +26,14 @@ const everywhere = [
   "ether",
   "ether+",
   "gift",
-  "lorta",
   "loretta_rep",
   "loretta_adp",
   "pafi",
   "sara",
   "full",
 ];
-/** BitFit and HiWi train biases, which the LLaMA-shaped base does not have. */
-const methodsOf = { llama: everywhere, gpt2: [...everywhere, "bitfit", "hiwi"] };
+/** BitFit and HiWi train biases, and LoRTA needs k and v as wide as q: the LLaMA-shaped base has neither. */
+const methodsOf = { llama: everywhere, gpt2: [...everywhere, "lorta", "bitfit", "hiwi"] };
 /** Rows; for the test inputs, each with all its references. */
 const sizes = { train: 3000, dev: 100, test: 100 };
 
@@ -47,7 +46,7 @@ const { values, positionals } = parseArgs({
     keep: { type: "string" },
     methods: { type: "string" },
     seeds: { type: "string", default: "5" },
-    steps: { type: "string", default: "60" },
+    steps: { type: "string", default: "120" },
     threads: { type: "string", default: "1" },
   },
 });
