@@ -9,7 +9,7 @@
  */
 import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { parseArgs } from "node:util";
 import { root } from "../js/package.mjs";
 import { writeE2eRows } from "./e2e_rows.mjs";
@@ -71,10 +71,10 @@ const { status } = spawnSync(
   [
     join(root, "dist", "cli", "main.js"),
     "compare",
-    `--model=${base}`,
+    `--model=${relative(values.out, base)}`,
     "--dtype=float32",
     `--threads=${values.threads}`,
-    ...["train", "dev", "test"].map((name) => `--${name === "train" ? "data" : name}=${join(rows, `${name}.jsonl`)}`),
+    ...["train", "dev", "test"].map((name) => `--${name === "train" ? "data" : name}=${join("rows", `${name}.jsonl`)}`),
     `--methods=${values.methods ?? methodsOf[family].join(",")}`,
     `--seeds=${values.seeds}`,
     "--learning-rates=auto",
@@ -83,9 +83,9 @@ const { status } = spawnSync(
     "--no-eval-every-epoch",
     "--metrics",
     "--max-new-tokens=64",
-    `--out=${comparison}`,
+    "--out=comparison",
   ],
-  { stdio: "inherit" },
+  { stdio: "inherit", cwd: values.out }, // so that the kept table names no folders of the machine
 );
 if (values.keep && existsSync(join(comparison, "table.md"))) {
   mkdirSync(values.keep, { recursive: true });
