@@ -40,7 +40,7 @@ export const config = {
 };
 
 /** @returns {{name: string, shape: number[], deviation: number}[]} every tensor; deviation 0 means filled with ones */
-function tensorsOf(c) {
+export function tensorsOf(c) {
   const [hidden, ffn, kv] = [c.hidden_size, c.intermediate_size, c.num_key_value_heads * c.head_dim];
   const deviation = c.initializer_range;
   const residual = deviation / Math.sqrt(2 * c.num_hidden_layers);
