@@ -20,7 +20,8 @@ const shape = { layers: 32, hidden: 4096, feedForward: 11008, vocabulary: 32000,
  * An H200. clock: Hz under load; copy: bytes/s that a copy should reach, of 4.8e12 by its data sheet; library: operations/s that cuBLASLt
  * reaches in bf16, of 989e12 (794e12 on an H100 of the same chip: stas00/ml-engineering, table of maximum achievable matmul FLOPS). The
  * others are estimates, to be replaced by the first measurement: issue: the share of its issue slots that a kernel of tensor cores uses;
- * perTurn: clock cycles of an instruction in a loop that waits for memory, with few warps; launch: seconds of the host for a launch.
+ * perTurn: clock cycles of an instruction in a loop that waits for memory, with few warps; launch: seconds of the host for a launch;
+ * waits: of the host for losses, gradients' norms and values, a step.
  */
 const device = {
   name: "H200",
@@ -31,6 +32,7 @@ const device = {
   issue: 0.65,
   perTurn: 2.45,
   launch: 4.5e-6,
+  waits: 1.2e-3,
 };
 const operationsOfMma = 16 * 8 * 16 * 2;
 
@@ -103,7 +105,7 @@ function predictTraining(sequences) {
   const rows = trainingRows(sequences).map((row) => ({ ...row, seconds: row.times * secondsOf(row) }));
   const onDevice = rows.reduce((sum, { seconds }) => sum + seconds, 0);
   const launches = launchesOfStep();
-  const seconds = Math.max(onDevice, launches * device.launch);
+  const seconds = Math.max(onDevice, launches * device.launch) + device.waits;
   const tokens = sequences * 1024;
   return {
     sequences,

@@ -53,7 +53,7 @@ __device__ __forceinline__ int swizzled(int line, int chunk) {
 template <int kLines, int kLength, int kThreads, typename T>
 __device__ __forceinline__ void copy_tile(T* tile, const StoredMatrix<T>& from, int line, int at) {
   constexpr int chunks = kLength / kCopyChunk, all = kLines * chunks;
-#pragma unroll
+#pragma unroll 1  // for few registers: where addresses allow it, only a last step comes here
   for (int first = 0; first < all; first += kThreads) {
     const int i = first + static_cast<int>(threadIdx.x);
     const int row = line + i / chunks, element = at + i % chunks * kCopyChunk;
@@ -79,8 +79,6 @@ class TileCopy {
     const int row = line + (kAlongK ? index : 0), element = chunk * kCopyChunk + (kAlongK ? 0 : index);
     to_ = swizzled<kChunks>(line, chunk) * kCopyChunk;
     next_ = from.data + (row * from.stride + element);
-    between_ = kLinesAtOnce * from.stride;
-    advance_ = kAlongK ? kStep : kStep * from.stride;
 #pragma unroll
     for (int time = 0; time < kTimes; ++time)
       exists_[time] = kAlongK ? row + time * kLinesAtOnce < from.lines : element < from.length;
@@ -91,17 +89,17 @@ class TileCopy {
     return from.chunks && (kAlongK || from.length % kCopyChunk == 0 || index + kLength <= from.length);
   }
 
-  // Copies a step, and goes to the next.
-  __device__ __forceinline__ void step(T* tile) {
+  // Copies a step, and goes to the next. `from` is a kernel's argument: its stride takes no register.
+  __device__ __forceinline__ void step(T* tile, const StoredMatrix<T>& from) {
 #pragma unroll
     for (int time = 0; time < kTimes; ++time)
-      copy_async_16(tile + to_ + time * kLinesAtOnce * kLength, next_ + time * between_, exists_[time]);
-    next_ += advance_;
+      copy_async_16(tile + to_ + time * kLinesAtOnce * kLength, next_ + time * kLinesAtOnce * from.stride,
+                    exists_[time]);
+    next_ += kAlongK ? kStep : kStep * from.stride;
   }
 
  private:
   const T* next_;
-  int64_t between_, advance_;  // elements
   int to_;
   bool exists_[kTimes];
 };
@@ -182,8 +180,8 @@ __global__ void __launch_bounds__(kWarpsM* kWarpsN* kWarpSize, std::is_same_v<TB
   TileCopy<kBTransposed ? kN : kStep, kBTransposed ? kStep : kN, kThreads, kBTransposed, TB> copy_b(b, col0);
   const int whole = copy_a.fits(a, row0) && copy_b.fits(b, col0) ? static_cast<int>(result.k / kStep) : 0;
   const auto fetch_whole = [&](int stage) {
-    copy_a.step(stage_a(stage));
-    copy_b.step(stage_b(stage));
+    copy_a.step(stage_a(stage), a);
+    copy_b.step(stage_b(stage), b);
     copy_async_commit();
   };
   const auto fetch = [&](int step, int stage) {
