@@ -104,3 +104,23 @@ test("a folder without a program is named", () => {
 test("the script is plain sh", () => {
   execFileSync("sh", ["-n", join(root, "bench/gpu/run.sh")]);
 });
+
+test("the model of cost predicts from counts, says so, and prints what was measured beside it", () => {
+  const script = join(root, "bench/gpu/cost_model.mjs");
+  const model = (...args: string[]) => execFileSync(process.execPath, [script, ...args], { encoding: "utf8" });
+  const { prediction, training, decoding } = JSON.parse(model("--json"));
+  expect(prediction).toBe(true);
+  expect(training.map(({ sequences }: { sequences: number }) => sequences)).toEqual([1, 8, 16]);
+  for (const { launches, milliseconds, rows } of training) {
+    expect(launches).toBe(983);
+    const onDevice = rows.reduce((sum: number, row: { milliseconds: number }) => sum + row.milliseconds, 0);
+    expect(milliseconds).toBeCloseTo(onDevice + 1.2, 6);
+  }
+  expect(decoding.shareOfBandwidth).toBeGreaterThan(0.5);
+  expect(decoding.shareOfBandwidth).toBeLessThan(1);
+  writeFileSync(join(build, "result.json"), JSON.stringify({ training: [{ batch: 8, tokensPerSecond: 12345.6 }] }));
+  const text = model("--result", join(build, "result.json"));
+  expect(text.match(/\(prediction\)/g)!.length).toBeGreaterThanOrEqual(7);
+  expect(text.match(/measured 12345\.6/g)).toHaveLength(1);
+  expect(text.match(/not measured/g)).toHaveLength(3);
+});
