@@ -3,7 +3,7 @@
 // Exits with 1 if a kernel spills registers, does not fit or lacks an architecture; with --check also if the table differs from the
 // build; with --check-few only in the columns of `npm run build:cuda -- few`. Does not write the table, and exits with 1, if a kernel
 // has more instructions for the same work than the table says; --slower writes it nevertheless.
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "./commands.mjs";
 import { architectures, few, occupancy, readReports, reportFolder, shortNames } from "./cuda_report.mjs";
@@ -147,7 +147,9 @@ const rows = reports.flatMap(rowsOf);
 const table = tableOf(rows, reports.flatMap(({ ptx }) => ptx)[0].version, columns);
 const problems = problemsOf(rows, columns);
 if (!check) {
-  const worse = process.argv.includes("--slower") ? [] : slower(readFileSync(file, "utf8"), rows, columns);
+  const worse = process.argv.includes("--slower")
+    ? []
+    : slower(existsSync(file) ? readFileSync(file, "utf8") : "", rows, columns);
   if (worse.length === 0) writeFileSync(file, table);
   else problems.push(`${file} is not written; --slower writes it:`, ...worse);
 } else {

@@ -33,6 +33,40 @@ function report({ registers = 64, spilled = 0, shared = 0, of = architectures, b
   }
 }
 
+/** A cubin of one kernel for sm_80: a loop of `instructions`, the first `mma` of them tensor core instructions and the last a jump back. */
+function cubin(instructions: number, mma: number) {
+  const code = Buffer.alloc(16 * (instructions + 1)); // one more after the loop
+  for (let at = 0; at < mma; at++) code.writeUInt16LE(0x23c, 16 * at);
+  const last = 16 * (instructions - 1);
+  const distance = BigInt.asUintN(48, BigInt(-4 * instructions)) << 34n;
+  code.writeBigUInt64LE(BigInt.asUintN(64, distance) | 0x947n, last);
+  code.writeBigUInt64LE(distance >> 64n, last + 8);
+  const names = Buffer.from(`\0.text.${redEdit}\0.shstrtab\0`);
+  const header = Buffer.alloc(64);
+  header.writeBigUInt64LE(BigInt(64 + code.length + names.length), 40);
+  header.writeUInt32LE(80, 48);
+  for (const [at, value] of [
+    [58, 64],
+    [60, 3],
+    [62, 2],
+  ] as const)
+    header.writeUInt16LE(value, at);
+  const section = (name: number, offset: number, size: number) => {
+    const bytes = Buffer.alloc(64);
+    bytes.writeUInt32LE(name);
+    bytes.writeBigUInt64LE(BigInt(offset), 24);
+    bytes.writeBigUInt64LE(BigInt(size), 32);
+    return bytes;
+  };
+  const sections = [
+    section(0, 0, 0),
+    section(1, 64, code.length),
+    section(names.indexOf(".shstrtab"), 64 + code.length, names.length),
+  ];
+  const path = join(folder, "ops", "red_edit_cuda.cu.o.report", "red_edit_cuda.compute_80.sm_80.cubin");
+  writeFileSync(path, Buffer.concat([header, code, names, ...sections]));
+}
+
 function run(script: string, ...args: string[]) {
   const found = spawnSync(process.execPath, [join("native/scripts", script), ...args], { cwd: root, encoding: "utf8" });
   return { status: found.status, said: found.stderr + found.stdout };
@@ -57,6 +91,24 @@ describe("the table of resources", () => {
     report(kernel);
     expect(run("cuda_resources.mjs", folder, table())).toMatchObject({ status: 0 });
     expect(row()).toBe(`| \`red_edit<bf16, true>\` ${expected}`);
+  });
+
+  test("has the instructions for each tensor core instruction, and takes more of them with --slower alone", () => {
+    report();
+    cubin(12, 4);
+    expect(run("cuda_resources.mjs", folder, table())).toMatchObject({ status: 0 });
+    expect(row()).toContain("| 64 / 50 % / 3.0 m |");
+    cubin(14, 4);
+    const { status, said } = run("cuda_resources.mjs", folder, table());
+    expect(status).toBe(1);
+    expect(said).toContain("red_edit<bf16, true> has 3.5 instructions for the work of 3 on sm_80");
+    expect(row()).toContain("| 64 / 50 % / 3.0 m |");
+    expect(run("cuda_resources.mjs", "--check", folder, table()).status).toBe(1);
+    expect(run("cuda_resources.mjs", "--slower", folder, table()).status).toBe(0);
+    expect(row()).toContain("| 64 / 50 % / 3.5 m |");
+    cubin(10, 4); // fewer are written
+    expect(run("cuda_resources.mjs", folder, table()).status).toBe(0);
+    expect(row()).toContain("| 64 / 50 % / 2.5 m |");
   });
 
   test("fails if a kernel spills, and names it", () => {
