@@ -51,6 +51,12 @@ export function number(least: number, most = Number.POSITIVE_INFINITY): Kind<num
   return numberKind(expects, (value) => (value >= least && value <= most ? undefined : expects));
 }
 
+/** A kind restricted to some of its values. */
+export function narrowed<T>(kind: Kind<T>, expects: string, holds: (value: T) => boolean): Kind<T> {
+  const fault = (value: unknown) => (kind.fault(value) === undefined && holds(value as T) ? undefined : expects);
+  return { ...kind, expects, fault };
+}
+
 const { smallestFloat32, largestFloat32, largestBeta } = limits;
 const float32Range = `from 2^-126 to ${largestFloat32} (the range of float32)`;
 /** Temperatures that are taken, for messages. */

@@ -23,12 +23,6 @@ export function toggle(help: string, short?: string): Flag<boolean> {
   return { kind: noValue, help, alone: true, short };
 }
 
-/** A kind restricted to some of its values. */
-export function narrowed<T>(kind: Kind<T>, expects: string, holds: (value: T) => boolean): Kind<T> {
-  const fault = (value: unknown) => (kind.fault(value) === undefined && holds(value as T) ? undefined : expects);
-  return { ...kind, expects, fault };
-}
-
 /** A kind with a function that parses and checks a text in one step. */
 export function parsed<T>(placeholder: string, expects: string, read: (text: string) => T | undefined): Kind<T> {
   return { placeholder, expects, read, fault: () => undefined };

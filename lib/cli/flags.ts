@@ -2,13 +2,23 @@
 import { type RedSite, type RedVariant, redSites, redVariants } from "../adapter/config";
 import { type Ia3Module, ia3Modules } from "../adapter/ia3_config";
 import { isModuleChoice, type LoraModule, loraModules } from "../adapter/lora_config";
-import { activationKind } from "../adapter/method_options";
+import { aboveZero, activationKind, belowOne } from "../adapter/method_options";
 import { type NormSite, normSites } from "../adapter/norm_sites";
 import { dataFormats } from "../data/rows";
 import { limits } from "../limits";
 import { cudaIndex, type DeviceChoice } from "../model/device";
-import { choice, integer, list, number, numberIn, positiveFloat32, temperatures, text } from "../option_kinds";
-import { type Flag, flag, narrowed, parsed, toggle } from "./flag";
+import {
+  choice,
+  integer,
+  list,
+  narrowed,
+  number,
+  numberIn,
+  positiveFloat32,
+  temperatures,
+  text,
+} from "../option_kinds";
+import { type Flag, flag, parsed, toggle } from "./flag";
 import { trainingFlags } from "./training_flags";
 
 const mostLayers = 10_000;
@@ -124,7 +134,7 @@ export const flags = {
   ),
   tensorRank: flag(integer(1, limits.mostLoraRank), "rank of the tensor trains of loretta_rep and loretta_adp", "8"),
   alpha: flag(
-    narrowed(number(0, limits.maxPositive), "a number above 0", (value) => value > 0),
+    aboveZero,
     "the update is multiplied by alpha / rank; for spt: how few marks give a matrix a low-rank update",
     "8 for LoRA, the others: docs/methods.md",
   ),
@@ -166,19 +176,11 @@ export const flags = {
     "share of each matrix's entries, those of smallest magnitude, that pafi or sara trains",
     "0.005 for pafi",
   ),
-  threshold: flag(
-    narrowed(number(0, limits.maxPositive), "a number above 0", (value) => value > 0),
-    "magnitude below which sara trains a matrix's entries, without --share",
-    "0.0001",
-  ),
+  threshold: flag(aboveZero, "magnitude below which sara trains a matrix's entries, without --share", "0.0001"),
   budget: flag(integer(1), "how many weights spt marks, those that the training data is most sensitive to"),
-  beta: flag(
-    narrowed(number(0, limits.maxPositive), "a number above 0", (value) => value > 0),
-    "spt trains a vector as a whole if at least its length / beta of its numbers are marked",
-    "5",
-  ),
+  beta: flag(aboveZero, "spt trains a vector as a whole if at least its length / beta of its numbers are marked", "5"),
   reselectAt: flag(
-    narrowed(number(0, 1), "a number of 0 or more, below 1", (value) => value < 1),
+    belowOne,
     "share of a run's steps after which sara freezes entries that have grown to the threshold; 0: never",
     "0.5",
   ),

@@ -2,6 +2,7 @@ import { createAdapter } from "../adapter/create";
 import { elementCount } from "../adapter/files";
 import { defineMethod } from "../adapter/method";
 import { methodBase } from "../adapter/method_adapter";
+import { checkedOption } from "../adapter/method_options";
 import { addNorms } from "../adapter/norm_plan";
 import { PlanBuilder } from "../adapter/plan";
 import { type Sensitivities, sensitiveMatrices, sensitiveVectors } from "../adapter/sensitivities";
@@ -53,19 +54,12 @@ const optionNames: OptionNames<SensitivityOptions> = {
 const bytesOfAWeight = 8;
 const counts = integer(1);
 
-function positive(name: string, value: number | undefined, fallback?: number): number {
-  const given = value ?? fallback;
-  const expected = counts.fault(given);
-  if (expected !== undefined) throw invalid(name, expected, given);
-  return given!;
-}
-
 function checked(options: SensitivityOptions) {
   const {
     budget,
-    batches,
-    batchSize,
-    gradientAccumulationSteps,
+    batches = 16,
+    batchSize = 8,
+    gradientAccumulationSteps = 1,
     shuffle,
     seed = 0,
     memoryMib = 1024,
@@ -79,12 +73,12 @@ function checked(options: SensitivityOptions) {
   return {
     train: given.train,
     share,
-    budget: positive("budget", budget),
-    batches: positive("batches", batches, 16),
+    budget: checkedOption("budget", counts, budget),
+    batches: checkedOption("batches", counts, batches),
     memoryMib,
     run: {
-      batchSize: positive("batchSize", batchSize, 8),
-      gradientAccumulationSteps: positive("gradientAccumulationSteps", gradientAccumulationSteps, 1),
+      batchSize: checkedOption("batchSize", counts, batchSize),
+      gradientAccumulationSteps: checkedOption("gradientAccumulationSteps", counts, gradientAccumulationSteps),
       shuffle: booleanOf("shuffle", shuffle, true),
       seed,
     },

@@ -16,14 +16,6 @@ using namespace rubricate::testing;
 
 namespace {
 
-Doubles random_numbers(int64_t count, uint64_t seed) {
-  Doubles numbers;
-  for (int64_t i = 0; i < count; ++i) numbers.push_back(philox_uniform(seed, 9, static_cast<uint64_t>(i)) - 0.5);
-  return numbers;
-}
-
-std::vector<float> rounded(const Doubles& from) { return {from.begin(), from.end()}; }
-
 // All letters at once, from the definition.
 Doubles naive_einsum(const std::vector<EinsumTerm>& operands, const std::string& axes, const EinsumSizes& sizes) {
   std::string letters = axes;

@@ -11,14 +11,6 @@ using namespace rubricate::testing;
 
 namespace {
 
-Doubles random_numbers(int64_t count, uint64_t seed) {
-  Doubles numbers;
-  for (int64_t i = 0; i < count; ++i) numbers.push_back(philox_uniform(seed, 9, static_cast<uint64_t>(i)) - 0.5);
-  return numbers;
-}
-
-std::vector<float> rounded(const Doubles& from) { return {from.begin(), from.end()}; }
-
 double activated_as(Activation activation, double x) {
   return activation == Activation::silu ? x / (1.0 + std::exp(-x)) : 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
 }

@@ -140,4 +140,12 @@ inline std::shared_ptr<Adapter> random_weights(const Model& model, uint64_t seed
   return adapter;
 }
 
+inline Doubles random_numbers(int64_t count, uint64_t seed) {
+  Doubles numbers;
+  for (int64_t i = 0; i < count; ++i) numbers.push_back(philox_uniform(seed, 9, static_cast<uint64_t>(i)) - 0.5);
+  return numbers;
+}
+
+inline std::vector<float> rounded(const Doubles& from) { return {from.begin(), from.end()}; }
+
 }  // namespace rubricate::testing

@@ -52,12 +52,12 @@ Tensor polar_factor(const Tensor& matrix, const JobControl& control) {
   const double norm = std::sqrt(squares);
   for (int64_t i = 0; i < matrix.count(); ++i)
     scaled.data<float>()[i] = static_cast<float>(matrix.data<float>()[i] / norm);
-  const Tensor turned = Tensor::empty(host, {cols, rows}, DType::f32);
-  transpose(scaled.raw(), cols, turned.raw(), cols, rows, sizeof(float));
+  const Tensor transposed = Tensor::empty(host, {cols, rows}, DType::f32);
+  transpose(scaled.raw(), cols, transposed.raw(), cols, rows, sizeof(float));
   const bool is_wide = rows <= cols;
   Tape tape(control, Tape::Mode::inference);
-  Var wide = (is_wide ? scaled : turned).copied_to(control.arena);
-  Var tall = (is_wide ? turned : scaled).copied_to(control.arena);
+  Var wide = (is_wide ? scaled : transposed).copied_to(control.arena);
+  Var tall = (is_wide ? transposed : scaled).copied_to(control.arena);
   for (int i = 0; i < kQuintic; ++i) iterate(tape, wide, tall, 3.4445f, -4.7750f, 2.0315f);
   for (int i = 0; i < kCubic; ++i) iterate(tape, wide, tall, 1.5f, -0.5f, 0.0f);
   return (is_wide ? wide : tall).value().on_cpu();

@@ -4,7 +4,7 @@ import { number } from "../../option_kinds";
 import { inSlices } from "../../steps";
 import type { RedSite } from "../config";
 import { defineMethod } from "../method";
-import { checkedOption } from "../method_options";
+import { belowOne, checkedOption } from "../method_options";
 import { entriesBelow, smallestEntries } from "../smallest_entries";
 import { checkedShare, sparsePlan } from "../sparse_plan";
 
@@ -42,12 +42,6 @@ function checkedThreshold(threshold: number): number {
   return threshold;
 }
 
-function checkedReselection(reselectAt: number): number {
-  if (typeof reselectAt !== "number" || !(reselectAt >= 0 && reselectAt < 1))
-    throw invalid("reselectAt", "a number of 0 or more, below 1,", reselectAt);
-  return reselectAt;
-}
-
 /**
  * SaRA (Hu et al., arXiv 2409.06633): the entries of the base's matrices whose magnitude is below a threshold are trained,
  * W' = W + S; of a matrix without one, the smallest. Those that have grown beyond it by half of the run are then frozen. A rank loss
@@ -62,7 +56,7 @@ export const sara = defineMethod<SaraOptions, SaraConfig>({
     return {
       threshold: share === null ? checkedThreshold(threshold ?? 0.0001) : null,
       share: share === null ? null : checkedShare(share),
-      reselectAt: checkedReselection(reselectAt),
+      reselectAt: checkedOption("reselectAt", belowOne, reselectAt),
       rankLoss: checkedOption("rankLoss", number(0, limits.maxPositive), rankLoss),
       sites: base.sites(sites ?? base.siteNames),
       layers: base.layers(layers),

@@ -1,10 +1,9 @@
 import { invalid, RubricateError } from "../../errors";
-import { limits } from "../../limits";
-import { integer, number } from "../../option_kinds";
+import { integer } from "../../option_kinds";
 import { elementCount } from "../files";
 import { defineMethod, type MethodFunction } from "../method";
 import type { MethodBase } from "../method_base";
-import { checkedOption, rankKind } from "../method_options";
+import { aboveZero, checkedOption, rankKind } from "../method_options";
 import { normsOf } from "../norm_sites";
 import { PlanBuilder, type SitePlan } from "../plan";
 import { type Sensitivities, sensitiveMatrices, sensitiveVectors } from "../sensitivities";
@@ -40,14 +39,8 @@ export interface SptConfig {
 type Parts = Pick<SptConfig, "sparse" | "lowRank" | "vectors">;
 
 const budgetKind = integer(1);
-const above = number(0, limits.maxPositive);
 /** Distinguishes these numbers from others of the same seed. */
 const stream = 0x53505400;
-
-function checkedAbove(name: string, value: number): number {
-  if (value === 0) throw invalid(name, "a number above 0", value);
-  return checkedOption(name, above, value);
-}
 
 const missing = () =>
   new RubricateError(
@@ -132,8 +125,8 @@ export const spt: MethodFunction<SptOptions> = defineMethod<SptOptions & Partial
   check({ sensitivities, budget, rank = 8, alpha = 10, beta = 5, ...stored }, base) {
     const settings = {
       rank: checkedOption("rank", rankKind, rank),
-      alpha: checkedAbove("alpha", alpha),
-      beta: checkedAbove("beta", beta),
+      alpha: checkedOption("alpha", aboveZero, alpha),
+      beta: checkedOption("beta", aboveZero, beta),
     };
     if (sensitivities === undefined) {
       const parts = storedParts(stored, base);

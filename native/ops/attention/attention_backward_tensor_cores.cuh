@@ -104,14 +104,9 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_query_gradient
     copy_keys(keys, at.k, base + kKeys);
     base += kKeys;
   };
-  // Blocks that every row sees completely have a loop of their own, without masks.
   const int first_whole = kWindow ? first_key<kWindow>(sizes, last) : 0;
-#pragma unroll 1
-  while (base <= last) {
-#pragma unroll 1
-    while (base + kKeys <= earliest + 1 && (!kWindow || base >= first_whole)) block(std::false_type());
-    if (base <= last) block(std::true_type());
-  }
+  const auto whole = [&] { return base + kKeys <= earliest + 1 && (!kWindow || base >= first_whole); };
+  each_block(base, last + 1, whole, block);
   const float factor[2] = {at.scale, at.scale};
   store_sums<kDim>(dq, factor, sizes.head_dim, [&](int r) -> bf16* {
     const int row = warp_index() * 16 + r;
@@ -198,15 +193,10 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_key_gradient(A
     first += kQueries;
     stage ^= 1;
   };
-  // Rows that see all keys of the tile have a loop of their own, without masks.
   const int whole_from = (tile.first + kKeys - 1) * sizes.group;
   const int whole_to = rows_up_to<kWindow>(tile, sizes, tile.first);
-#pragma unroll 1
-  while (first < end) {
-#pragma unroll 1
-    while (first >= whole_from && first + kQueries <= whole_to) block(std::false_type());
-    if (first < end) block(std::true_type());
-  }
+  const auto whole = [&] { return first >= whole_from && first + kQueries <= whole_to; };
+  each_block(first, end, whole, block);
   const auto row = [&](bf16* to) {
     return [&, to](int r) -> bf16* {
       const int j = warp_index() * 16 + r;

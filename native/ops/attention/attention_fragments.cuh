@@ -2,6 +2,8 @@
 // tile is padded by 16 bytes, so that the eight rows that an ldmatrix reads are in different banks.
 #pragma once
 
+#include <type_traits>
+
 #include "ops/attention/attention_rows.cuh"
 #include "ops/shared/chunks.cuh"
 
@@ -132,6 +134,18 @@ __device__ __forceinline__ void store_sums(const float (&sums)[kDim / 8][4], con
       store_two(to + d, sums[j][2 * half] * factor[half], sums[j][2 * half + 1] * factor[half], head_dim - d,
                 head_dim % 2 == 0);
     }
+  }
+}
+
+// Calls block(masked) from `at` to `end`; block() advances `at`. Blocks that every row (or key) of the tile sees completely
+// have a loop of their own, without masks.
+template <typename Whole, typename Block>
+__device__ __forceinline__ void each_block(const int& at, int end, Whole&& whole, Block&& block) {
+#pragma unroll 1
+  while (at < end) {
+#pragma unroll 1
+    while (whole()) block(std::false_type());
+    if (at < end) block(std::true_type());
   }
 }
 

@@ -15,8 +15,6 @@
 // them 128 mma and 72 ldmatrix: shared memory limits, since each of the four warps reads all of k and v for its 16 rows.
 #pragma once
 
-#include <type_traits>
-
 #include "ops/attention/attention_fragments.cuh"
 
 namespace rubricate::cuda {
@@ -177,14 +175,9 @@ __global__ void __launch_bounds__(kAttentionThreads, 2) attention_forward_tensor
       copy_async_commit();
     base += kKeys;
   };
-  // Blocks that every row sees completely have a loop of their own, without masks.
   const int first_whole = kWindow ? first_key<kWindow>(sizes, last) : 0;
-#pragma unroll 1
-  while (base <= last) {
-#pragma unroll 1
-    while (base + kKeys <= earliest + 1 && (!kWindow || base >= first_whole)) block(std::false_type());
-    if (base <= last) block(std::true_type());
-  }
+  const auto whole = [&] { return base + kKeys <= earliest + 1 && (!kWindow || base >= first_whole); };
+  each_block(base, last + 1, whole, block);
 
   float factor[2];
 #pragma unroll

@@ -46,6 +46,16 @@ void run_until(cudaStream_t stream, int64_t position) {
     ++stream->done;
   }
 }
+void run_next(cudaStream_t stream) {
+  stream->lock.lock();
+  const int64_t done = stream->done;
+  stream->lock.unlock();
+  run_until(stream, done + 1);
+}
+bool idle(cudaStream_t stream) {
+  const std::lock_guard lock(stream->lock);
+  return stream->waiting.empty();
+}
 int64_t enqueued(cudaStream_t stream) {
   const std::lock_guard lock(stream->lock);
   return stream->done + static_cast<int64_t>(stream->waiting.size());
@@ -121,9 +131,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 // A device that lags gets on by one piece of work while the host asks.
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
   if (state_of(stream->device) != cudaSuccess) return state_of(stream->device);
-  const int64_t all = enqueued(stream);
-  if (stream->done < all) run_until(stream, stream->done + 1);
-  return stream->done < all ? cudaErrorNotReady : cudaSuccess;
+  run_next(stream);
+  return idle(stream) ? cudaSuccess : cudaErrorNotReady;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   run_all(stream);
