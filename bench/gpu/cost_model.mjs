@@ -1,5 +1,5 @@
 // Predicts a RED training step and a decoded token of LLaMA-2-7B's shape on one GPU from counts: bytes and operations of each op,
-// launches (launches.json), and instructions of the kernels (native/device/cuda/RESOURCES.md). Every figure that it prints is a
+// calls of kernels (launches.json), and instructions of the kernels (native/device/cuda/RESOURCES.md). Every figure that it prints is a
 // prediction; --result FILE prints what `run.sh` measured beside it.
 //
 //   node bench/gpu/cost_model.mjs [--result FILE] [--json]
@@ -149,7 +149,7 @@ if (options.json) {
     const row = measured.training?.find(({ batch }) => batch === sequences);
     console.log(`RED step, ${sequences} x 1,024 (prediction): ${step.milliseconds.toFixed(1)} ms,`);
     console.log(
-      `  ${step.tokensPerSecond.toFixed(0)} tokens/s, ${besides(row?.tokensPerSecond)}; ${launches} launches;`,
+      `  ${step.tokensPerSecond.toFixed(0)} tokens/s, ${besides(row?.tokensPerSecond)}; ${launches} calls of kernels;`,
     );
     console.log(
       `  PyTorch (prediction): eager ${step.torchEager.toFixed(0)}, compiled ${step.torchCompiled.toFixed(0)} tokens/s`,

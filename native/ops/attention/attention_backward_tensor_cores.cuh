@@ -9,7 +9,7 @@
 // matmuls.
 //
 // Operations: 6 head_dim for each query row and key in the first, 8 head_dim in the second. A warp executes some 720
-// instructions for 192 mma in the first and 540 for 128 in the second (RESOURCES.md); shared memory limits both.
+// instructions for 192 mma in the first and 540 for 128 in the second (RESOURCES.md); by these counts shared memory limits both.
 #pragma once
 
 #include "ops/attention/attention_fragments.cuh"

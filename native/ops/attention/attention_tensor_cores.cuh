@@ -12,7 +12,7 @@
 //
 // Operations: 4 head_dim for each query row and key seen; at the diagonal half a tile is wasted. Bytes: q and o once, k
 // and v once for every tile of rows. A warp executes some 750 instructions a block of 64 keys of 128 (RESOURCES.md), of
-// them 128 mma and 72 ldmatrix: shared memory limits, since each of the four warps reads all of k and v for its 16 rows.
+// them 128 mma and 72 ldmatrix: by these counts shared memory limits, since each of the four warps reads all of k and v for its 16 rows.
 #pragma once
 
 #include "ops/attention/attention_fragments.cuh"

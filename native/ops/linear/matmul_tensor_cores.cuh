@@ -8,7 +8,7 @@
 // tile may depend on M. k is never split.
 //
 // Operations: 2 M N K; a block reads (kM + kN) * K * 2 bytes for kM kN K multiply-adds, 32 a byte with tiles of 128. A
-// warp of such a tile executes some 100 instructions a step, of them 32 mma (RESOURCES.md): tensor cores limit.
+// warp of such a tile executes some 100 instructions a step, of them 32 mma (RESOURCES.md): by these counts tensor cores limit.
 //
 //   rows of C           tile       warps   stages   bytes in flight of a block
 //   up to 16            16 x 32    1 x 2   12       33,792
