@@ -171,7 +171,7 @@ test("0 freezes nothing; a longer run, which would freeze later, does not resume
 test.each([-0.1, 1, Number.NaN, "0.5"])("reselectAt %p is refused", async (reselectAt) => {
   await expect(make({ reselectAt: reselectAt as number })).rejects.toMatchObject({
     code: "ERR_ARGUMENT",
-    message: expect.stringMatching(/a number of 0 or more, below 1, for reselectAt/),
+    message: expect.stringMatching(/a number of 0 or more, below 1 for reselectAt/),
   });
 });
 
