@@ -57,9 +57,9 @@ const counts = integer(1);
 function checked(options: SensitivityOptions) {
   const {
     budget,
-    batches = 16,
-    batchSize = 8,
-    gradientAccumulationSteps = 1,
+    batches,
+    batchSize,
+    gradientAccumulationSteps,
     shuffle,
     seed = 0,
     memoryMib = 1024,
@@ -74,11 +74,11 @@ function checked(options: SensitivityOptions) {
     train: given.train,
     share,
     budget: checkedOption("budget", counts, budget),
-    batches: checkedOption("batches", counts, batches),
+    batches: checkedOption("batches", counts, batches ?? 16),
     memoryMib,
     run: {
-      batchSize: checkedOption("batchSize", counts, batchSize),
-      gradientAccumulationSteps: checkedOption("gradientAccumulationSteps", counts, gradientAccumulationSteps),
+      batchSize: checkedOption("batchSize", counts, batchSize ?? 8),
+      gradientAccumulationSteps: checkedOption("gradientAccumulationSteps", counts, gradientAccumulationSteps ?? 1),
       shuffle: booleanOf("shuffle", shuffle, true),
       seed,
     },
