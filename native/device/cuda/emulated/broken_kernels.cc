@@ -193,7 +193,7 @@ int run(const Case& which, bool broken) {
   if (cudaMalloc(&x, bytes) != cudaSuccess || cudaMalloc(&y, bytes) != cudaSuccess) return 1;
   cudaMemcpyAsync(x, values, sizeof values, cudaMemcpyHostToDevice, nullptr);
   if (std::strcmp(which.name, "race_between_blocks") == 0) cudaMemsetAsync(y, 0, sizeof values, nullptr);
-  RubricateStream stream{nullptr, 0, 80, 4, 163 << 10};
+  RubricateStream stream{nullptr, 0, 80, 4, 163 << 10, nullptr};
   const int32_t status =
       RUBRICATE_LAUNCH((broken ? which.broken : which.right), static_cast<unsigned>(which.blocks), kThreads,
                        which.shared_bytes, &stream, static_cast<const float*>(x), static_cast<float*>(y));

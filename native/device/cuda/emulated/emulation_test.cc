@@ -12,7 +12,7 @@ using namespace rubricate::cuda;
 
 namespace {
 
-RubricateStream test_stream{nullptr, 0, 80, 4, 163 << 10};
+RubricateStream test_stream{nullptr, 0, 80, 4, 163 << 10, nullptr};
 
 class Seed {
  public:
