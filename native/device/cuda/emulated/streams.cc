@@ -62,11 +62,20 @@ int64_t enqueued(cudaStream_t stream) {
 }
 void run_all(cudaStream_t stream) { run_until(stream, enqueued(stream)); }
 
-void run_or_enqueue(cudaStream_t stream, std::function<void()> work) {
-  if (!lags()) {
-    run_all(stream);  // of a time when it lagged
-    return work();
+// Whether work in this stream runs at once: on a device that does not lag, and in the default stream (null), which waits
+// for all others. What was enqueued before has then run.
+bool runs_at_once(cudaStream_t stream) {
+  if (stream == nullptr) {
+    run_streams();
+    return true;
   }
+  if (lags()) return false;
+  run_all(stream);  // of a time when it lagged
+  return true;
+}
+
+void run_or_enqueue(cudaStream_t stream, std::function<void()> work) {
+  if (runs_at_once(stream)) return work();
   const std::lock_guard lock(stream->lock);
   stream->waiting.push_back(std::move(work));
 }
@@ -74,10 +83,7 @@ void run_or_enqueue(cudaStream_t stream, std::function<void()> work) {
 }  // namespace
 
 cudaError_t enqueue_launch(cudaStream_t stream, std::function<cudaError_t()> launch) {
-  if (!lags()) {
-    run_all(stream);
-    return launch();
-  }
+  if (runs_at_once(stream)) return launch();
   if (const cudaError_t error = begin_launch(); error != cudaSuccess) return error;
   ++launches;
   run_or_enqueue(stream, [launch = std::move(launch)] {
