@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "device/cpu/simd/tiles.h"
 #include "device/cpu/thread_pool.h"
 #include "native/peers.h"
 #include "ops/linear/linear.h"

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "base/error.h"
+#include "device/cpu/simd/tiles.h"
 
 namespace rubricate {
 namespace {
@@ -22,6 +23,8 @@ bool supported([[maybe_unused]] CpuPath path) {
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     case CpuPath::avx512_bf16:
       return supported(CpuPath::avx512) && __builtin_cpu_supports("avx512bf16");
+    case CpuPath::amx_bf16:
+      return supported(CpuPath::avx512_bf16) && tiles::available();
     case CpuPath::neon:
       return false;
   }
@@ -38,7 +41,7 @@ CpuPath choose() {
   if (name == nullptr || *name == '\0') return supported_cpu_paths().back();
   const auto path = value_of(kCpuPathNames, name);
   require(path.has_value(), "ERR_DEVICE",
-          "Expected portable, avx2, avx512, avx512_bf16 or neon for RUBRICATE_CPU_PATH but received ", name);
+          "Expected portable, avx2, avx512, avx512_bf16, amx_bf16 or neon for RUBRICATE_CPU_PATH but received ", name);
   require(supported(*path), "ERR_DEVICE",
           "Expected a path that this processor supports for RUBRICATE_CPU_PATH but received ", name);
   return *path;

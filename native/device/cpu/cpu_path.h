@@ -1,5 +1,5 @@
 // The instruction set of the CPU kernels: the best that this processor supports, or the one in the environment variable
-// RUBRICATE_CPU_PATH (portable, avx2, avx512, avx512_bf16, neon). Fixed for the process's lifetime, except in tests.
+// RUBRICATE_CPU_PATH (portable, avx2, avx512, avx512_bf16, amx_bf16, neon). Fixed for the process's lifetime, except in tests.
 #pragma once
 
 #include <string>
@@ -9,12 +9,14 @@
 
 namespace rubricate {
 
-enum class CpuPath { portable = 0, avx2 = 1, avx512 = 2, avx512_bf16 = 3, neon = 4 };
-// From the simplest on; on x64 each needs what those before it need. neon is for AArch64.
-inline constexpr std::array<Named<CpuPath>, 5> kCpuPathNames{{{CpuPath::portable, "portable"},
+enum class CpuPath { portable = 0, avx2 = 1, avx512 = 2, avx512_bf16 = 3, amx_bf16 = 4, neon = 5 };
+// From the simplest on; on x64 each needs what those before it need. amx_bf16 has matmuls of its own and all other kernels
+// of avx512_bf16. neon is for AArch64.
+inline constexpr std::array<Named<CpuPath>, 6> kCpuPathNames{{{CpuPath::portable, "portable"},
                                                               {CpuPath::avx2, "avx2"},
                                                               {CpuPath::avx512, "avx512"},
                                                               {CpuPath::avx512_bf16, "avx512_bf16"},
+                                                              {CpuPath::amx_bf16, "amx_bf16"},
                                                               {CpuPath::neon, "neon"}}};
 constexpr const char* cpu_path_name(CpuPath path) { return name_of(kCpuPathNames, path); }
 

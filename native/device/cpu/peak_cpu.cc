@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "device/cpu/peak.h"
+#include "device/cpu/simd/tiles.h"
 #include "device/cpu/thread_pool.h"
 
 #define RUBRICATE_KERNELS_USE_BF16

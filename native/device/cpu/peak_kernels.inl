@@ -31,9 +31,25 @@ inline double register_peak_of(int64_t steps, float* out) {
   return 32.0 * kSums * static_cast<double>(steps);
 }
 
+#if defined(RUBRICATE_TARGET_AVX512_BF16)
+inline double tile_peak(int64_t steps) {
+  const tiles::TileScope scope;
+  tiles::clear<4>();
+  tiles::clear<5>();
+  for (int64_t step = 0; step < steps; ++step) {
+    tiles::multiply_add<0, 4, 5>();
+    tiles::multiply_add<1, 4, 5>();
+    tiles::multiply_add<2, 4, 5>();
+    tiles::multiply_add<3, 4, 5>();
+  }
+  return 4.0 * 2.0 * 2.0 * tiles::kRows * tiles::kWords * tiles::kWords * static_cast<double>(steps);
+}
+#endif
+
 // The number of operations; if the instruction set has bf16 pairs, four per lane.
 inline double register_peak(int64_t steps, [[maybe_unused]] bool bf16_pairs, float* out) {
 #if defined(RUBRICATE_TARGET_AVX512_BF16)
+  if (bf16_pairs && cpu_path() == CpuPath::amx_bf16) return tile_peak(steps / 4);
   if (bf16_pairs) return 2.0 * register_peak_of<true>(steps, out);
 #endif
   return register_peak_of<false>(steps, out);

@@ -14,12 +14,17 @@
 // across_groups() is used: 65 to 85 % with eight rows, 50 to 60 % with sixteen, where multiply-adds are half of the time.
 // Slower were: along() (sixteen rows: 40 %, and 25 % with rows 4 KiB apart, whose lines evict each other), prefetching in
 // bursts, and prefetching lines for across().
-// The kernel for NEON has the same structure and was not tuned.
+// The kernel for NEON has the same structure and was not tuned. The tiles of AMX have a kernel of their own.
 #if defined(RUBRICATE_TARGET_AVX2) || defined(RUBRICATE_TARGET_AVX512) || defined(RUBRICATE_TARGET_NEON)
 #include "ops/linear/few_rows_words.inl"
 
 #include "ops/linear/few_rows_across.inl"
 #include "ops/linear/few_rows_along.inl"
+#if defined(RUBRICATE_TARGET_AVX512_BF16)
+#include "ops/linear/few_rows_tiles.inl"
+#else
+inline bool uses_tiles(const MatmulArgs&) { return false; }
+#endif
 
 // ---- a range of the weight's rows ----------------------------------------------------------------------------------
 
@@ -44,7 +49,11 @@ void few_rows_range(const MatmulArgs& g, const float* x, int64_t begin, int64_t 
     const int64_t wanted = std::min(kBlockCols, end - col);
     const int64_t cols = wanted < kLanes ? kLanes : wanted / kLanes * kLanes;
     const int64_t first_col = std::min(col, g.n - cols), used = std::min(wanted, cols);
-    if (padded_groups(g) > 0) {
+    if (uses_tiles(g)) {
+#if defined(RUBRICATE_TARGET_AVX512_BF16)
+      tile_block(g, x, first_col, cols, sums);
+#endif
+    } else if (padded_groups(g) > 0) {
 #if defined(RUBRICATE_TARGET_AVX512)
       if constexpr (!std::is_same_v<T, f16>) across_groups<Word, T>(g, x, first_col, cols, sums);
 #endif
@@ -75,17 +84,24 @@ inline bool pairs([[maybe_unused]] const MatmulArgs& g) {
 inline bool few_rows_fit(int64_t m, int64_t n) { return m <= kMostRows && n >= kLanes; }
 
 // Rows of the weight that are read together, and the maximum columns of a block.
-inline int64_t few_rows_streams(const MatmulArgs& g) { return lanes_across(g) ? 2 * kLanes : g.m <= kLanes ? 8 : 4; }
+inline int64_t few_rows_streams(const MatmulArgs& g) {
+  if (uses_tiles(g)) return kLanes;
+  return lanes_across(g) ? 2 * kLanes : g.m <= kLanes ? 8 : 4;
+}
 inline int64_t few_rows_block() { return kBlockCols; }
 
 // Words of x, packed.
 inline int64_t few_rows_words(const MatmulArgs& g) {
+#if defined(RUBRICATE_TARGET_AVX512_BF16)
+  if (uses_tiles(g)) return tile_blocks(g.k) * kBlock * kLanes;
+#endif
   return std::max(g.m, row_groups(g).places * std::max<int64_t>(padded_groups(g), 1)) *
          (pairs(g) ? (g.k + 1) / 2 : g.k);
 }
 
 inline void few_rows_pack(const MatmulArgs& g, float* x) {
 #if defined(RUBRICATE_TARGET_AVX512_BF16)
+  if (uses_tiles(g)) return pack_x_tiles(g, x);
   if (pairs(g)) return pack_x<Pair, bf16>(g, x);
 #endif
   if (g.a_dtype == DType::f32)

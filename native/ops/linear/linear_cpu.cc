@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/integers.h"
+#include "device/cpu/simd/tiles.h"
 #include "device/cpu/thread_pool.h"
 #include "ops/shared/scratch.h"
 
@@ -66,7 +67,7 @@ class Matmul {
     a_ = {args.a, args.a_dtype, args.a_stride, !args.a_transposed, args.m};
     b_ = {args.b, args.b_dtype, args.b_stride, args.b_transposed, args.n};
     const int64_t words = std::max<int64_t>(1, words_of(args.k));
-    depth_ = ceil_div(words, ceil_div(words, kernels_.depth));
+    depth_ = round_up(ceil_div(words, ceil_div(words, kernels_.depth)), kernels_.word_block);
   }
 
   void run() const {
@@ -81,7 +82,7 @@ class Matmul {
     const bool both_bf16 = args.a_dtype == DType::bf16 && args.b_dtype == DType::bf16;
     RUBRICATE_DISPATCH(matmul_kernels, both_bf16);
   }
-  int64_t words_of(int64_t k) const { return ceil_div(k, kernels_.k_per_word); }
+  int64_t words_of(int64_t k) const { return round_up(ceil_div(k, kernels_.k_per_word), kernels_.word_block); }
 
   // One strip for the slice [k, k + slice): `sums` holds its sums between slices.
   void run_strip(const Job& at, int64_t k, int64_t slice, const float* a, const float* b, float* sums,
@@ -138,13 +139,13 @@ class Matmul {
   Grid cheapest_grid(int64_t parts, bool can_share) const {
     const int64_t least_rows = ceil_div(g_.m, kJobRows), least_cols = ceil_div(g_.n, kJobCols);
     const int64_t row_panels = ceil_div(g_.m, kernels_.mr), col_panels = ceil_div(g_.n, kernels_.nr);
-    // In cycles for a word of k: 32 sums take one with two units of 16 lanes, a packed word about one. Reading a shared A
-    // from the memory of another thread costs a tenth.
+    // In cycles for a word of k; a packed word takes about one. Reading a shared A from the memory of another thread costs
+    // a tenth.
     const auto cost = [&](const Grid& grid) {
       const int64_t jobs = ceil_div(grid.rows * grid.cols, parts);  // of the thread with the most
       const double height = static_cast<double>(ceil_div(row_panels, grid.rows) * kernels_.mr);
       const double width = static_cast<double>(ceil_div(col_panels, grid.cols) * kernels_.nr);
-      const double sums = static_cast<double>(jobs) * height * width / 32.0;
+      const double sums = static_cast<double>(jobs) * height * width / kernels_.sums_per_cycle;
       const double m = static_cast<double>(g_.m) / static_cast<double>(parts);
       return (grid.shares_a ? 1.1 * sums + m : sums + static_cast<double>(jobs) * height) +
              static_cast<double>(jobs) * width;
@@ -196,8 +197,8 @@ class Matmul {
     parallel_ranges(g_.m, grain, [&](int64_t begin, int64_t end) {
       const int64_t depth = depth_ * kernels_.k_per_word;
       for (int64_t k = 0; k < g_.k; k += depth)
-        kernels_.pack(advance(a_, begin, k), std::min(depth, g_.k - k), end - begin, kernels_.mr,
-                      panels + shared_offset(k, begin));
+        kernels_.pack_a(advance(a_, begin, k), std::min(depth, g_.k - k), end - begin,
+                        panels + shared_offset(k, begin));
     });
     return panels;
   }
@@ -219,10 +220,10 @@ class Matmul {
 
     for (int64_t k = 0; k == 0 || k < g_.k; k += depth) {
       const int64_t slice = std::min(depth, g_.k - k), words = words_of(slice);
-      kernels_.pack(advance(b_, job.col, k), slice, job.cols, nr, b);
+      kernels_.pack_b(advance(b_, job.col, k), slice, job.cols, b);
       for (int64_t i = 0; i < job.rows; i += block) {
         const int64_t rows = std::min(block, job.rows - i);
-        if (packed != nullptr) kernels_.pack(advance(a_, job.row + i, k), slice, rows, mr, packed);
+        if (packed != nullptr) kernels_.pack_a(advance(a_, job.row + i, k), slice, rows, packed);
         const float* a = packed != nullptr ? packed : shared_a + shared_offset(k, job.row + i);
         for (int64_t c = 0; c < job.cols; c += strip)
           run_strip({job.row + i, rows, job.col + c, std::min(strip, job.cols - c)}, k, slice, a, b + c * words,
@@ -237,7 +238,7 @@ class Matmul {
   void run_few_rows() const {
     static thread_local Scratch buffer_a;
     float* a = buffer_a.reserve(round_up(g_.m, kernels_.mr) * words_of(g_.k), kPacking);
-    kernels_.pack(a_, g_.k, g_.m, kernels_.mr, a);
+    kernels_.pack_a(a_, g_.k, g_.m, a);
     const int64_t grain = round_up((1 << 17) / std::max<int64_t>(g_.k, 1) + 1, kernels_.nr);  // about 20 us
     parallel_ranges(g_.n, grain, [&](int64_t begin, int64_t end) {
       for (int64_t col = begin; col < end; col += kernels_.nr) run_few_cols(a, col, std::min(kernels_.nr, end - col));
@@ -250,7 +251,7 @@ class Matmul {
     const int64_t mr = kernels_.mr, depth = kFewDepth * kernels_.k_per_word, a_words = words_of(g_.k);
     for (int64_t k = 0; k == 0 || k < g_.k; k += depth) {
       const int64_t slice = std::min(depth, g_.k - k);
-      kernels_.pack(advance(b_, col, k), slice, cols, kernels_.nr, b);
+      kernels_.pack_b(advance(b_, col, k), slice, cols, b);
       for (int64_t r = 0; r < g_.m; r += mr)
         run_strip({r, std::min(mr, g_.m - r), col, cols}, k, slice, a + r * a_words + k / kernels_.k_per_word * mr, b,
                   sums + r * kFewCols, kFewCols);

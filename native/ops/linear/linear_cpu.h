@@ -1,8 +1,9 @@
 // Kernels of the packed matmul on raw pointers: the part that differs between instruction sets. linear_cpu.cc blocks
 // the work and splits it over threads.
 //
-// Operands are packed into panels of words: for every step of k, the words of `width` rows of op(A) (or columns of
-// op(B)), contiguous. A word is one fp32 value of one k, or a pair of bf16 values of two consecutive k.
+// Operands are packed into panels of words: of mr rows of op(A), or of nr columns of op(B). A word is one fp32 value of one
+// k, or a pair of bf16 values of two consecutive k. The order of the words in a panel is the kernels' own; those of
+// consecutive steps of k are consecutive, step by step or block by block of `word_block` steps.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +26,8 @@ struct PanelSource {
 // once into `c`.
 struct TileArgs {
   int64_t words = 0;         // steps of k
-  const float* a = nullptr;  // panels [ceil(rows / mr)][words][mr]
-  const float* b = nullptr;  // panels [ceil(cols / nr)][words][nr]
+  const float* a = nullptr;  // ceil(rows / mr) panels of words * mr
+  const float* b = nullptr;  // ceil(cols / nr) panels of words * nr
   int64_t rows = 0, cols = 0;
   const float* from = nullptr;
   int64_t from_stride = 0;
@@ -41,12 +42,14 @@ struct TileArgs {
 struct MatmulKernels {
   int64_t mr = 0, nr = 0;  // rows of A's panels, columns of B's
   int64_t k_per_word = 1;
+  int64_t word_block = 1;     // the words of a slice are a multiple of it, padded with zeros
   int64_t depth = 0;          // maximum words of k in a slice
+  double sums_per_cycle = 32.0;  // steps of one element's chain, each a word, that one core does in a cycle
   int64_t block_bytes = 0;    // of A that a job packs for itself at a time: stays in the L2 cache
   bool grid_by_cost = false;  // split into jobs by cheapest_grid(), else by tuned_grid()
-  // Packs `k` values of k of `count` rows (or columns) into panels [ceil(count / width)][ceil(k / k_per_word)][width],
-  // width: mr or nr. Lanes past `source.count` become zero.
-  void (*pack)(const PanelSource& source, int64_t k, int64_t count, int64_t width, float* panels) = nullptr;
+  // Pack `k` values of k of `count` rows (or columns) into panels. Rows (or columns) past `source.count` become zero.
+  void (*pack_a)(const PanelSource& source, int64_t k, int64_t count, float* panels) = nullptr;
+  void (*pack_b)(const PanelSource& source, int64_t k, int64_t count, float* panels) = nullptr;
   void (*strip)(const TileArgs& args) = nullptr;
 };
 

@@ -130,8 +130,8 @@ void strip(const TileArgs& whole) {
 // On AVX-512 a long slice is faster although a panel of A then fills the L1 cache or more: panels are read in order, so
 // the L2 cache supplies them in time, while every slice costs a pass over C. On Zen 5, slices of 1,024 words were about
 // 10 % faster than of 320 in fp32, and 5 % in bf16.
-template <typename Word, typename Pack>
-inline MatmulKernels kernels_of(Pack* pack) {
+template <typename Word>
+inline MatmulKernels kernels_of(decltype(MatmulKernels::pack_a) pack_a, decltype(MatmulKernels::pack_b) pack_b) {
 #if defined(RUBRICATE_TARGET_AVX512)
   constexpr int64_t depth = 1024, block_bytes = 384 << 10;  // with an L2 cache of 1 MiB or more
   constexpr bool grid_by_cost = true;
@@ -145,15 +145,21 @@ inline MatmulKernels kernels_of(Pack* pack) {
           .depth = depth,
           .block_bytes = block_bytes,
           .grid_by_cost = grid_by_cost,
-          .pack = pack,
+          .pack_a = pack_a,
+          .pack_b = pack_b,
           .strip = strip<Word>};
 }
 
+#if defined(RUBRICATE_TARGET_AVX512_BF16)
+#include "ops/linear/linear_tiles.inl"
+#endif
+
 inline MatmulKernels matmul_kernels([[maybe_unused]] bool both_bf16) {
 #if defined(RUBRICATE_TARGET_AVX512_BF16)
-  if (both_bf16) return kernels_of<Pair>(pack_pair_panels);
+  if (both_bf16 && cpu_path() == CpuPath::amx_bf16) return tile_kernels();
+  if (both_bf16) return kernels_of<Pair>(pack_whole<Pair, bf16, kRows>, pack_whole<Pair, bf16, kCols>);
 #endif
-  return kernels_of<Single>(pack_panels);
+  return kernels_of<Single>(pack_panels<kRows>, pack_panels<kCols>);
 }
 
 // ---- the gradient of a bias ----------------------------------------------------------------------------------------

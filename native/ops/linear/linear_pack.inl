@@ -156,10 +156,12 @@ inline void pack_columns(const T* data, int64_t stride, int64_t count, int64_t k
   }
 }
 
+// words: of a panel, at least as many as hold k; the others become zero.
 template <typename Word, typename T, int64_t width>
-inline void pack_as(const PanelSource& source, int64_t k, int64_t count, float* panels) {
+inline void pack_as(const PanelSource& source, int64_t k, int64_t count, int64_t words, float* panels) {
   const T* data = static_cast<const T*>(source.data);
-  const int64_t words = (k + Word::k - 1) / Word::k;
+  for (int64_t i = 0, used = (k + Word::k - 1) / Word::k; used < words && i < count; i += width)
+    std::fill(panels + i * words + used * width, panels + (i + width) * words, 0.0f);
   if (source.k_contiguous) {
     for (int64_t i = 0; i < count; i += width)
       pack_rows<Word, T, width>(data + i * source.stride, source.stride, source.count - i, k, panels + i * words);
@@ -172,27 +174,19 @@ inline void pack_as(const PanelSource& source, int64_t k, int64_t count, float* 
                                    panels + i * words + at / Word::k * width);
 }
 
-template <typename Word, typename T>
-inline void pack_width(const PanelSource& source, int64_t k, int64_t count, int64_t width, float* panels) {
-  if (width == kRows)
-    pack_as<Word, T, kRows>(source, k, count, panels);
-  else
-    pack_as<Word, T, kCols>(source, k, count, panels);
+template <typename Word, typename T, int64_t width>
+inline void pack_whole(const PanelSource& source, int64_t k, int64_t count, float* panels) {
+  pack_as<Word, T, width>(source, k, count, (k + Word::k - 1) / Word::k, panels);
 }
 
-inline void pack_panels(const PanelSource& source, int64_t k, int64_t count, int64_t width, float* panels) {
+template <int64_t width>
+inline void pack_panels(const PanelSource& source, int64_t k, int64_t count, float* panels) {
   switch (source.dtype) {
     case DType::f32:
-      return pack_width<Single, float>(source, k, count, width, panels);
+      return pack_whole<Single, float, width>(source, k, count, panels);
     case DType::bf16:
-      return pack_width<Single, bf16>(source, k, count, width, panels);
+      return pack_whole<Single, bf16, width>(source, k, count, panels);
     default:
-      return pack_width<Single, f16>(source, k, count, width, panels);
+      return pack_whole<Single, f16, width>(source, k, count, panels);
   }
 }
-
-#if defined(RUBRICATE_TARGET_AVX512_BF16)
-inline void pack_pair_panels(const PanelSource& source, int64_t k, int64_t count, int64_t width, float* panels) {
-  pack_width<Pair, bf16>(source, k, count, width, panels);
-}
-#endif

@@ -122,6 +122,7 @@ namespace neon {
 #if defined(__x86_64__)
 #define RUBRICATE_DISPATCH(function, ...)        \
   switch (::rubricate::cpu_path()) {             \
+    case ::rubricate::CpuPath::amx_bf16:         \
     case ::rubricate::CpuPath::avx512_bf16:      \
       return avx512_bf16::function(__VA_ARGS__); \
     case ::rubricate::CpuPath::avx512:           \
