@@ -19,7 +19,6 @@
 #include <vector>
 
 #include "base/error.h"
-#include "device/cpu/simd/tiles.h"
 #include "device/cpu/thread_pool.h"
 #include "native/peers.h"
 #include "ops/linear/linear.h"

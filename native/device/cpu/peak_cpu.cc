@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "device/cpu/peak.h"
-#include "device/cpu/simd/tiles.h"
 #include "device/cpu/thread_pool.h"
 
 #define RUBRICATE_KERNELS_USE_BF16

@@ -4,7 +4,6 @@
 #include <type_traits>
 
 #include "base/integers.h"
-#include "device/cpu/simd/tiles.h"
 #include "device/cpu/thread_pool.h"
 #include "ops/shared/scratch.h"
 

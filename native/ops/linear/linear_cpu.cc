@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "base/integers.h"
-#include "device/cpu/simd/tiles.h"
 #include "device/cpu/thread_pool.h"
 #include "ops/shared/scratch.h"
 

@@ -5,7 +5,7 @@
 //   #include "device/cpu/simd/for_each_target.h"
 //   void swiglu_forward_cpu(const SwigluArgs& args) { RUBRICATE_DISPATCH(swiglu_forward, args); }
 //
-// The .inl includes only other files of kernels and opens no namespace; it can use F32x16 (vec_*.inl) and what
+// The .inl includes only other files of kernels and opens no namespace; it can use F32x16 (vec_*.inl), tiles.h and what
 // NAME_cpu.cc included before.
 // Everything in it has internal linkage: otherwise the linker could use one target's out-of-line copy of a function for
 // another target.
@@ -21,6 +21,7 @@
 
 #include "base/dtype.h"
 #include "device/cpu/cpu_path.h"
+#include "device/cpu/simd/tiles.h"
 
 #if defined(RUBRICATE_EMULATE_AVX512)
 #include "device/cpu/simd/emulate_avx512.h"
