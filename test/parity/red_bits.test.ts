@@ -25,7 +25,7 @@ test("with one thread and with three, too", () => {
 });
 
 test("every path, dtype, variant and set of sites has its hash", () => {
-  expect(Object.keys(stored).sort()).toEqual(["avx2", "avx512", "avx512_bf16", "neon", "portable"]);
+  expect(Object.keys(stored).sort()).toEqual(["amx_bf16", "avx2", "avx512", "avx512_bf16", "neon", "portable"]);
   const cases = ["float32", "bfloat16"].flatMap((dtype) =>
     ["all", "scale", "bias", "ln"].flatMap((variant) =>
       ["outer", "inner"].map((sites) => `${dtype} ${variant} ${sites}`),

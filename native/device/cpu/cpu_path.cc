@@ -36,9 +36,19 @@ bool supported([[maybe_unused]] CpuPath path) {
 #endif
 }
 
+// The fastest path, by the kind of processor. Intel's multiply pairs of bf16 at half the rate of fp32: on Emerald Rapids a
+// training step in bf16 took 2.9 s with avx512_bf16, 2.1 s with avx512 and 0.7 s with amx_bf16. AMD's have twice the rate.
+CpuPath fastest() {
+  const CpuPath last = supported_cpu_paths().back();
+#if defined(__x86_64__)
+  if (last == CpuPath::avx512_bf16 && __builtin_cpu_is("intel")) return CpuPath::avx512;
+#endif
+  return last;
+}
+
 CpuPath choose() {
   const char* name = std::getenv("RUBRICATE_CPU_PATH");
-  if (name == nullptr || *name == '\0') return supported_cpu_paths().back();
+  if (name == nullptr || *name == '\0') return fastest();
   const auto path = value_of(kCpuPathNames, name);
   require(path.has_value(), "ERR_DEVICE",
           "Expected portable, avx2, avx512, avx512_bf16, amx_bf16 or neon for RUBRICATE_CPU_PATH but received ", name);

@@ -1,4 +1,4 @@
-// The instruction set of the CPU kernels: the best that this processor supports, or the one in the environment variable
+// The instruction set of the CPU kernels: the fastest that this processor supports, or the one in the environment variable
 // RUBRICATE_CPU_PATH (portable, avx2, avx512, avx512_bf16, amx_bf16, neon). Fixed for the process's lifetime, except in tests.
 #pragma once
 

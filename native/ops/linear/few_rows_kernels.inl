@@ -14,7 +14,8 @@
 // across_groups() is used: 65 to 85 % with eight rows, 50 to 60 % with sixteen, where multiply-adds are half of the time.
 // Slower were: along() (sixteen rows: 40 %, and 25 % with rows 4 KiB apart, whose lines evict each other), prefetching in
 // bursts, and prefetching lines for across().
-// The kernel for NEON has the same structure and was not tuned. The tiles of AMX have a kernel of their own.
+// The kernel for NEON has the same structure and was not tuned. The tiles of AMX have a kernel of their own: on Emerald
+// Rapids, on one core, about 90 % of a plain read with one to sixteen rows.
 #if defined(RUBRICATE_TARGET_AVX2) || defined(RUBRICATE_TARGET_AVX512) || defined(RUBRICATE_TARGET_NEON)
 #include "ops/linear/few_rows_words.inl"
 

@@ -15,7 +15,8 @@ inline void pack_x_tiles(const MatmulArgs& g, float* x) {
     Lanes rows[kLanes];
 #pragma GCC unroll 16
     for (int64_t i = 0; i < kLanes; ++i)
-      rows[i] = i < g.m ? load_words<Pair>(static_cast<const bf16*>(g.a) + i * g.a_stride + at, g.k - at) : zero_lanes();
+      rows[i] =
+          i < g.m ? load_words<Pair>(static_cast<const bf16*>(g.a) + i * g.a_stride + at, g.k - at) : zero_lanes();
     transpose(rows);
 #pragma GCC unroll 16
     for (int64_t word = 0; word < kLanes; ++word, x += kLanes) store_lanes(x, rows[word]);
@@ -46,10 +47,10 @@ inline void put_columns(int64_t rows, float* sums) {
 #pragma GCC unroll 16
   for (int64_t i = 0; i < kLanes; ++i) columns[i] = load_lanes(part[i]);
   transpose(columns);
-  alignas(64) float turned[kLanes][kLanes];
+  alignas(64) float by_row[kLanes][kLanes];
 #pragma GCC unroll 16
-  for (int64_t i = 0; i < kLanes; ++i) store_lanes(turned[i], columns[i]);
-  for (int64_t i = 0; i < rows; ++i) store_lanes(sums + i * kBlockCols, load_lanes(turned[i]));
+  for (int64_t i = 0; i < kLanes; ++i) store_lanes(by_row[i], columns[i]);
+  for (int64_t i = 0; i < rows; ++i) store_lanes(sums + i * kBlockCols, load_lanes(by_row[i]));
 }
 
 // Groups (1 or 2) of 16 rows of the weight, of all of k. While a tile is multiplied, the same place of the rows that come

@@ -21,10 +21,9 @@ namespace rubricate {
 namespace {
 
 // Blocks of many rows.
-constexpr int64_t kStripBytes = 288 << 10;  // maximum of packed B: fits in the L2 cache
-constexpr int64_t kSharedBytes = 8 << 20;   // maximum of packed A that all jobs share
-constexpr int64_t kJobRows = 1024;          // maximum; B is packed again for every block of rows
-constexpr int64_t kJobCols = 1024;  // maximum; the unshared part of A is packed again for every block of columns
+constexpr int64_t kSharedBytes = 8 << 20;  // maximum of packed A that all jobs share
+constexpr int64_t kJobRows = 1024;         // maximum; B is packed again for every block of rows
+constexpr int64_t kJobCols = 1024;         // maximum; the unshared part of A is packed again for every block of columns
 constexpr int64_t kSharedJobCols = 144, kOwnJobCols = 384;  // approximate, with a shared A and without
 // A range of columns between two yields: multiply-adds for each thread, about 20 ms at 75 GFLOP/s; and the least columns, as
 // A is packed again for each range, which costs 8 % at the least.
@@ -206,7 +205,7 @@ class Matmul {
   void run_job(const Job& job, const float* shared_a) const {
     static thread_local Scratch buffer_a, buffer_b, buffer_c;
     const int64_t mr = kernels_.mr, nr = kernels_.nr, depth = depth_ * kernels_.k_per_word;
-    const int64_t strip = std::max(nr, kStripBytes / (depth_ * 4) / nr * nr);
+    const int64_t strip = std::max(nr, kernels_.strip_bytes / (depth_ * 4) / nr * nr);
     const int64_t block = shared_a != nullptr ? job.rows : std::max(mr, kernels_.block_bytes / (depth_ * 4) / mr * mr);
     float* packed =
         shared_a != nullptr ? nullptr : buffer_a.reserve(round_up(std::min(block, job.rows), mr) * depth_, kPacking);

@@ -42,11 +42,12 @@ struct TileArgs {
 struct MatmulKernels {
   int64_t mr = 0, nr = 0;  // rows of A's panels, columns of B's
   int64_t k_per_word = 1;
-  int64_t word_block = 1;     // the words of a slice are a multiple of it, padded with zeros
-  int64_t depth = 0;          // maximum words of k in a slice
+  int64_t word_block = 1;        // the words of a slice are a multiple of it, padded with zeros
+  int64_t depth = 0;             // maximum words of k in a slice
   double sums_per_cycle = 32.0;  // steps of one element's chain, each a word, that one core does in a cycle
-  int64_t block_bytes = 0;    // of A that a job packs for itself at a time: stays in the L2 cache
-  bool grid_by_cost = false;  // split into jobs by cheapest_grid(), else by tuned_grid()
+  int64_t strip_bytes = 0;       // maximum of packed B that a strip has: stays in the L2 cache
+  int64_t block_bytes = 0;       // of A that a job packs for itself at a time: stays in the L2 cache
+  bool grid_by_cost = false;     // split into jobs by cheapest_grid(), else by tuned_grid()
   // Pack `k` values of k of `count` rows (or columns) into panels. Rows (or columns) past `source.count` become zero.
   void (*pack_a)(const PanelSource& source, int64_t k, int64_t count, float* panels) = nullptr;
   void (*pack_b)(const PanelSource& source, int64_t k, int64_t count, float* panels) = nullptr;

@@ -143,6 +143,7 @@ inline MatmulKernels kernels_of(decltype(MatmulKernels::pack_a) pack_a, decltype
           .nr = kCols,
           .k_per_word = Word::k,
           .depth = depth,
+          .strip_bytes = 288 << 10,
           .block_bytes = block_bytes,
           .grid_by_cost = grid_by_cost,
           .pack_a = pack_a,

@@ -85,6 +85,31 @@ inline void begin_sums(const TileArgs& t, int64_t row, int64_t col) {
   tiles::load<Sum>(part, tiles::kRowBytes);
 }
 
+// Adds the bias to 32 by 32 sums, and rounds them, once.
+template <typename T>
+inline void finish_whole(const TileArgs& t) {
+  alignas(64) float sums[kTileRows][kTileCols];
+  tiles::store<0>(&sums[0][0], 4 * kTileCols);
+  tiles::store<1>(&sums[0][tiles::kWords], 4 * kTileCols);
+  tiles::store<2>(&sums[tiles::kRows][0], 4 * kTileCols);
+  tiles::store<3>(&sums[tiles::kRows][tiles::kWords], 4 * kTileCols);
+  T* c = static_cast<T*>(t.c);
+  if (t.bias == nullptr) {
+#pragma GCC unroll 4
+    for (int64_t i = 0; i < kTileRows; ++i, c += t.c_stride) {
+      store(c, load(sums[i]));
+      store(c + 16, load(sums[i] + 16));
+    }
+    return;
+  }
+  const F32x16 left = load(t.bias), right = load(t.bias + 16);
+#pragma GCC unroll 4
+  for (int64_t i = 0; i < kTileRows; ++i, c += t.c_stride) {
+    store(c, add(load(sums[i]), left));
+    store(c + 16, add(load(sums[i] + 16), right));
+  }
+}
+
 // Stores the sums of `rows` by `cols`, or finishes them.
 inline void end_sums(const TileArgs& t) {
   const bool plain = t.c_dtype == DType::f32 && t.bias == nullptr;
@@ -98,6 +123,8 @@ inline void end_sums(const TileArgs& t) {
     tiles::store<3>(place(tiles::kRows, tiles::kWords), 4 * out_stride);
     return;
   }
+  if (t.partial == nullptr && t.rows == kTileRows && t.cols == kTileCols)
+    return t.c_dtype == DType::f32 ? finish_whole<float>(t) : finish_whole<bf16>(t);
   alignas(64) float sums[kTileRows][kTileCols];
   tiles::store<0>(&sums[0][0], 4 * kTileCols);
   tiles::store<1>(&sums[0][tiles::kWords], 4 * kTileCols);
@@ -159,14 +186,16 @@ inline void tile_strip(const TileArgs& whole) {
   }
 }
 
+// Processors with tiles have a second-level cache of 2 MiB. On Emerald Rapids, strips of 288 KiB were 5 to 10 % slower.
 inline MatmulKernels tile_kernels() {
   return {.mr = kTileRows,
           .nr = kTileCols,
           .k_per_word = 2,
           .word_block = kBlock,
-          .depth = 512,
+          .depth = 1024,
           .sums_per_cycle = 256.0,
-          .block_bytes = 384 << 10,
+          .strip_bytes = 768 << 10,
+          .block_bytes = 768 << 10,
           .grid_by_cost = true,
           .pack_a = pack_tiles_a,
           .pack_b = pack_tiles_b,

@@ -6,14 +6,17 @@
 // intrinsics; in the test build that emulates AVX-512, as loops that give the same bits.
 #pragma once
 
+#include <bit>
+#include <cmath>
 #include <cstdint>
+#include <cstring>
 
 #include "base/dtype.h"
 
 namespace rubricate::tiles {
 
-constexpr int64_t kRows = 16;        // of a tile
-constexpr int64_t kWords = 16;       // of a row: 4 bytes each, one fp32 or a pair of bf16
+constexpr int64_t kRows = 16;   // of a tile
+constexpr int64_t kWords = 16;  // of a row: 4 bytes each, one fp32 or a pair of bf16
 constexpr int64_t kRowBytes = 4 * kWords;
 
 // Whether this processor has tiles and the system lets this process use them. Linux grants the permission to a process that
@@ -26,7 +29,10 @@ struct Emulated {
 };
 inline thread_local Emulated emulated[8];
 
-class TileScope {};
+class TileScope {
+ public:
+  TileScope() {}  // not trivial: else a variable of it would be unused
+};
 
 template <int Tile>
 inline void clear() {
@@ -58,8 +64,8 @@ inline void multiply_add() {
       float sums[2] = {};
       for (int64_t k = 0; k < kWords; ++k)
         for (int which = 0; which < 2; ++which)
-          sums[which] = flushed(std::fma(half_of(emulated[A].words[m][k], which), half_of(emulated[B].words[k][n], which),
-                                         sums[which]));
+          sums[which] = flushed(
+              std::fma(half_of(emulated[A].words[m][k], which), half_of(emulated[B].words[k][n], which), sums[which]));
       float& sum = emulated[Sum].words[m][n];
       sum = flushed(flushed(sum) + flushed(sums[0] + sums[1]));
     }
