@@ -41,6 +41,7 @@ export { type SaraConfig, type SaraOptions, sara } from "./adapter/methods/sara"
 export { type SiboOptions, sibo } from "./adapter/methods/sibo";
 export { type SptConfig, type SptOptions, spt } from "./adapter/methods/spt";
 export type { NormSite } from "./adapter/norm_sites";
+export { type ExportPeftOptions, exportPeft } from "./adapter/peft_export";
 export {
   type AdapterPlan,
   type PlanActivation,

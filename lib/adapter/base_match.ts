@@ -1,11 +1,19 @@
 /** Compares a model with the one that an adapter was trained on: the weights, and the token ids of the same text. */
 import { createHash } from "node:crypto";
+import { basename } from "node:path";
 import { quoted, RubricateError } from "../errors";
 import type { LanguageModel } from "../model/model";
+import { native } from "../native";
 import type { Notice } from "../notices";
 import { templatesText } from "../tokenizer/chat_templates";
 import type { Tokenizer } from "../tokenizer/tokenizer";
 import type { AdapterOrigin } from "./config";
+
+/** What an adapter of a model is trained with. */
+export async function originOf(model: LanguageModel): Promise<AdapterOrigin> {
+  const base = { ...(await model.fingerprint()), name: basename(model.dir) };
+  return { format: 1, base, tokenizer: tokenizerHashes(model.tokenizer), rubricate: native().version };
+}
 
 /** How an adapter's base differs from a model, in a sentence; undefined if it is the same. */
 export async function baseMismatch(

@@ -1,16 +1,15 @@
-import { basename } from "node:path";
 import { requireModel } from "../brands";
 import { markCopy } from "../copies";
 import { formatJson, invalid, RubricateError } from "../errors";
 import type { FileContents } from "../files/atomic";
 import { type Architecture, hasGate } from "../model/architecture";
 import type { LanguageModel } from "../model/model";
-import { type NativeAdapter, native } from "../native";
+import type { NativeAdapter } from "../native";
 import type { Notice } from "../notices";
 import { checkOptions, listOf, type OptionNames } from "../options";
 import { Adapter, type LoadAdapterOptions, loadFolder, newHandle, requireInUse } from "./adapter";
-import { originNotices, tokenizerHashes } from "./base_match";
-import type { AdapterOrigin, RedSite } from "./config";
+import { originNotices, originOf } from "./base_match";
+import type { RedSite } from "./config";
 import { adapterFiles } from "./files";
 import {
   type Ia3AdapterConfig,
@@ -26,6 +25,7 @@ import { ia3Plan, storedShape } from "./ia3_plan";
 import { isModuleChoice, modulesOf } from "./lora_config";
 import { sitesOf } from "./lora_plan";
 import { readPeftDocument, requireGateFor } from "./peft_folder";
+import { storedIa3 } from "./peft_layout";
 import type { AdapterPlan } from "./plan";
 import { peftDtypes, withParametersOf } from "./read_parameters";
 
@@ -120,7 +120,8 @@ export class Ia3Adapter extends Adapter {
     takesAny: boolean,
   ): Promise<Ia3Adapter> {
     const { document, path } = await readPeftDocument(folder, given, "an (IA)3 adapter");
-    const { targetModules, feedforwardModules, layers, origin } = parseIa3Config(document, path);
+    const file = parseIa3Config(document, path, model.description);
+    const { targetModules, feedforwardModules, layers, origin } = file;
     const notices = await originNotices(folder, origin, model, takesAny);
     const count = model.architecture.stacks[0].layers;
     if (layers && (layers.length !== count || layers.at(-1) !== count - 1))
@@ -129,10 +130,12 @@ export class Ia3Adapter extends Adapter {
         `Expected target_modules in layers 0 to ${count - 1}, all of the model, in ${path} but received those of layers ${formatJson(layers)}`,
       );
     requireGateFor(targetModules, folder, model);
+    const config = { targetModules, feedforwardModules };
     return withParametersOf(
-      Ia3Adapter.build(model, { targetModules, feedforwardModules }, notices),
+      Ia3Adapter.build(model, config, notices),
       folder,
       peftDtypes,
+      file.stored && storedIa3(model.description, config, file.stored),
     );
   }
 
@@ -151,9 +154,6 @@ export class Ia3Adapter extends Adapter {
   override async files(): Promise<FileContents[]> {
     const shapes = this.storedShapes();
     const tensors = [...this.vectors()].map(([name, values], at) => ({ name, shape: shapes[at]!, values }));
-    const base = { ...(await this.model.fingerprint()), name: basename(this.model.dir) };
-    const tokenizer = tokenizerHashes(this.model.tokenizer);
-    const origin: AdapterOrigin = { format: 1, base, tokenizer, rubricate: native().version };
-    return adapterFiles(ia3Document(this.config, origin), tensors);
+    return adapterFiles(ia3Document(this.config, await originOf(this.model)), tensors);
   }
 }

@@ -1,9 +1,10 @@
 /** adapter_config.json of an (IA)3 adapter: PEFT's IA3Config, with an object "rubricate" of what PEFT does not record. */
 import type { JsonObject } from "../files/json";
+import type { ModelDescription } from "../model/architecture";
 import { type AdapterOrigin, parseOrigin } from "./config";
 import { isModuleChoice, type LoraModule, loraModules } from "./lora_config";
 import { PeftFields } from "./peft_config";
-import { moduleNames, namedModules } from "./peft_modules";
+import { type TargetedModules, targetedModules, targetNames } from "./peft_targets";
 
 /** A linear layer of each block, by the name of its module. */
 export type Ia3Module = LoraModule;
@@ -22,7 +23,7 @@ export interface Ia3AdapterConfig {
 }
 
 /** An adapter_config.json that was read. */
-export interface Ia3FileConfig extends Ia3AdapterConfig {
+export interface Ia3FileConfig extends Ia3AdapterConfig, Pick<TargetedModules, "stored"> {
   /** The layers of full names of modules; undefined: all of the model, which an adapter must have. */
   readonly layers: readonly number[] | undefined;
   /** The base and the tokenizer that it was trained with; undefined if PEFT wrote the folder. */
@@ -59,24 +60,24 @@ export function isModuleList(value: unknown): value is readonly Ia3Module[] {
 /**
  * Reads an (IA)3 adapter's configuration that PEFT or this package wrote.
  * @param path for messages
+ * @param base whose stored layers may be named, as PEFT does; without it only the model's own
  * @throws RubricateError ERR_ADAPTER_FORMAT naming the field and the value
  */
-export function parseIa3Config(document: JsonObject, path: string): Ia3FileConfig {
+export function parseIa3Config(document: JsonObject, path: string, base?: ModelDescription): Ia3FileConfig {
   const fields = new PeftFields(document, path);
   fields.takeOneOf("peft_type", '"IA3"', ["IA3"]);
   fields.takeOneOf("task_type", '"CAUSAL_LM" or null', [undefined, null, "CAUSAL_LM"]);
-  fields.takeOneOf("fan_in_fan_out", "false", [undefined, false]);
   fields.requireNoOther(known, ignored);
-  const target = fields.read("target_modules", `"all-linear" or ${moduleNames}`, (value) => {
-    const named = namedModules(value);
-    return named?.modules.length === 0 ? undefined : named;
-  });
+  const target = fields.read("target_modules", `"all-linear" or ${targetNames(base)}`, (value) =>
+    targetedModules(value, base),
+  );
+  fields.takeOneOf("fan_in_fan_out", "false", [undefined, false, ...(target.transposed ? [true] : [])]);
   const targetModules = target.modules;
-  const given = fields.read("feedforward_modules", `${moduleNames} or null`, (value) =>
+  const given = fields.read("feedforward_modules", `${targetNames(base)} or null`, (value) =>
     value === undefined || value === null
       ? { modules: usualFeedforward(targetModules), layers: undefined }
       : Array.isArray(value)
-        ? namedModules(value)
+        ? feedforwardIn(value, target, base)
         : undefined,
   );
   const isTarget = given.modules.every((name) => targetModules.includes(name));
@@ -86,8 +87,20 @@ export function parseIa3Config(document: JsonObject, path: string): Ia3FileConfi
     targetModules,
     feedforwardModules: given.modules,
     layers: target.layers,
+    stored: target.stored,
     origin: document.rubricate === undefined ? undefined : parseOrigin(document.rubricate, `${path}: rubricate`),
   };
+}
+
+/** What the list of feed-forward modules names: it may be empty, and has the kind of names that the targets have. */
+function feedforwardIn(
+  value: readonly unknown[],
+  { stored }: TargetedModules,
+  base: ModelDescription | undefined,
+): Pick<TargetedModules, "modules" | "layers"> | undefined {
+  if (value.length === 0) return { modules: [], layers: undefined };
+  const named = targetedModules(value, base, stored !== undefined);
+  return named && { modules: named.modules, layers: named.layers };
 }
 
 /** The document of an adapter, as PEFT reads it. */

@@ -1,17 +1,16 @@
-import { basename } from "node:path";
 import { requireModel } from "../brands";
 import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
 import type { FileContents } from "../files/atomic";
 import { type Architecture, hasGate } from "../model/architecture";
 import type { LanguageModel } from "../model/model";
-import { type NativeAdapter, native } from "../native";
+import type { NativeAdapter } from "../native";
 import type { Notice } from "../notices";
 import { booleanOf, checkOptions, listOf, type OptionNames } from "../options";
 import { inSlices } from "../steps";
 import { Adapter, type LoadAdapterOptions, loadFolder, newHandle, requireInUse } from "./adapter";
-import { originNotices, tokenizerHashes } from "./base_match";
-import type { AdapterOrigin, RedSite } from "./config";
+import { originNotices, originOf } from "./base_match";
+import type { RedSite } from "./config";
 import { adapterFiles } from "./files";
 import {
   isModuleChoice,
@@ -26,6 +25,7 @@ import { loraPlan, loraStart, sitesOf } from "./lora_plan";
 import { checkedLayers } from "./method_base";
 import { checkedAlpha, checkedOption, rankKind } from "./method_options";
 import { readPeftDocument, requireGateFor } from "./peft_folder";
+import { storedLora } from "./peft_layout";
 import type { AdapterPlan } from "./plan";
 import { peftDtypes, withParametersOf } from "./read_parameters";
 
@@ -146,7 +146,7 @@ export class LoraAdapter extends Adapter {
     takesAny: boolean,
   ): Promise<LoraAdapter> {
     const { document, path } = await readPeftDocument(folder, given, "a LoRA adapter");
-    const file = parseLoraConfig(document, path);
+    const file = parseLoraConfig(document, path, model.description);
     const notices = await originNotices(folder, file.origin, model, takesAny);
     const count = model.architecture.stacks[0].layers;
     const { rank, alpha, targetModules, rankStabilized, layers = checkedLayers("all", count) } = file;
@@ -156,10 +156,12 @@ export class LoraAdapter extends Adapter {
         `Expected an adapter for ${count} layers in ${folder} but its matrices are for layer ${layers.at(-1)}`,
       );
     requireGateFor(targetModules, folder, model);
+    const config = { rank, alpha, targetModules, layers, rankStabilized };
     return withParametersOf(
-      LoraAdapter.build(model, { rank, alpha, targetModules, layers, rankStabilized }, notices),
+      LoraAdapter.build(model, config, notices),
       folder,
       peftDtypes,
+      file.stored && storedLora(model.description, config, file.stored),
     );
   }
 
@@ -173,9 +175,7 @@ export class LoraAdapter extends Adapter {
     const { names, shapes } = this.native;
     const vectors = this.vectors();
     const tensors = names.map((name, at) => ({ name, shape: shapes[at]!, values: vectors.get(name)! }));
-    const base = { ...(await this.model.fingerprint()), name: basename(this.model.dir) };
-    const tokenizer = tokenizerHashes(this.model.tokenizer);
-    const origin: AdapterOrigin = { format: 1, base, tokenizer, rubricate: native().version };
+    const origin = await originOf(this.model);
     return adapterFiles(loraDocument(this.config, this.model.architecture.stacks[0].layers, origin), tensors);
   }
 }

@@ -4,9 +4,10 @@
  */
 import type { JsonObject } from "../files/json";
 import { limits } from "../limits";
+import type { ModelDescription } from "../model/architecture";
 import { type AdapterOrigin, linearModules, parseOrigin } from "./config";
 import { PeftFields } from "./peft_config";
-import { moduleNames, namedModules } from "./peft_modules";
+import { type TargetedModules, targetedModules, targetNames } from "./peft_targets";
 
 /** A linear layer of each block, by the name of its module. */
 export type LoraModule = "q_proj" | "k_proj" | "v_proj" | "o_proj" | "gate_proj" | "up_proj" | "down_proj";
@@ -31,7 +32,7 @@ export function loraFactor({ rank, alpha, rankStabilized }: LoraAdapterConfig): 
 }
 
 /** An adapter_config.json that was read. */
-export interface LoraFileConfig extends Omit<LoraAdapterConfig, "layers"> {
+export interface LoraFileConfig extends Omit<LoraAdapterConfig, "layers">, Pick<TargetedModules, "stored"> {
   /** undefined: all of the model. */
   readonly layers: readonly number[] | undefined;
   /** The base and the tokenizer that it was trained with; undefined if PEFT wrote the folder. */
@@ -68,6 +69,7 @@ const known = new Set([
   "layers_to_transform",
   "use_rslora",
   "bias",
+  "fan_in_fan_out",
   "init_lora_weights",
   "rubricate",
 ]);
@@ -80,9 +82,10 @@ const isPositive = (value: unknown): value is number => Number.isSafeInteger(val
 /**
  * Reads a LoRA adapter's configuration that PEFT or this package wrote.
  * @param path for messages
+ * @param base whose stored layers may be named, as PEFT does; without it only the model's own
  * @throws RubricateError ERR_ADAPTER_FORMAT naming the field and the value
  */
-export function parseLoraConfig(document: JsonObject, path: string): LoraFileConfig {
+export function parseLoraConfig(document: JsonObject, path: string, base?: ModelDescription): LoraFileConfig {
   const fields = new PeftFields(document, path);
   fields.takeOneOf("peft_type", '"LORA"', ["LORA"]);
   fields.takeOneOf("task_type", '"CAUSAL_LM" or null', [undefined, null, "CAUSAL_LM"]);
@@ -91,10 +94,10 @@ export function parseLoraConfig(document: JsonObject, path: string): LoraFileCon
   fields.requireNoOther(known, ignored);
   const isRank = (value: unknown): value is number => isPositive(value) && value <= limits.mostLoraRank;
   const isAlpha = (value: unknown): value is number => typeof value === "number" && Number.isFinite(Math.fround(value));
-  const target = fields.read("target_modules", `"all-linear" or ${moduleNames}`, (value) => {
-    const named = namedModules(value);
-    return named?.modules.length === 0 ? undefined : named;
-  });
+  const target = fields.read("target_modules", `"all-linear" or ${targetNames(base)}`, (value) =>
+    targetedModules(value, base),
+  );
+  fields.takeOneOf("fan_in_fan_out", "false", [undefined, null, false, ...(target.transposed ? [true] : [])]);
   const layers = layersOf(fields.take("layers_to_transform", "ascending layer numbers, one, or null", isLayerChoice));
   if (layers && target.layers) throw fields.wrong("layers_to_transform", "null beside full names in target_modules");
   return {
@@ -102,6 +105,7 @@ export function parseLoraConfig(document: JsonObject, path: string): LoraFileCon
     alpha: fields.take("lora_alpha", "a number", isAlpha),
     targetModules: target.modules,
     layers: target.layers ?? layers,
+    stored: target.stored,
     rankStabilized: fields.takeOneOf("use_rslora", "true or false", [undefined, true, false]) === true,
     origin: document.rubricate === undefined ? undefined : parseOrigin(document.rubricate, `${path}: rubricate`),
   };

@@ -87,10 +87,10 @@ export async function mergeAdapter(
 }
 
 /**
- * Checks a folder into which a merged model will be written.
+ * Checks a folder into which a merged model will be written, or something else.
  * @throws RubricateError ERR_FILE if it has files of a model or an adapter
  */
-export async function requireFree(folder: string): Promise<void> {
+export async function requireFree(folder: string, what = "the merged model"): Promise<void> {
   const found = await withFileErrors(folder, async () => {
     await finishInto(folder);
     return staleFiles(folder, []);
@@ -98,21 +98,25 @@ export async function requireFree(folder: string): Promise<void> {
   if (found.length === 0) return;
   throw new RubricateError(
     "ERR_FILE",
-    `Expected a folder without a model or an adapter for the merged model at ${folder} but found ${found[0]}; give ` +
+    `Expected a folder without a model or an adapter for ${what} at ${folder} but found ${found[0]}; give ` +
       "another folder, or replace what is there with overwrite: true",
   );
 }
 
 /**
- * Checks that a merged model does not replace the files of its base.
+ * Checks that a merged model, or something else, does not replace the files of its base.
  * @throws RubricateError ERR_FILE
  */
-export async function requireOtherThanModel(folder: string, modelDir: string): Promise<void> {
+export async function requireOtherThanModel(
+  folder: string,
+  modelDir: string,
+  [what, act] = ["the merged model", "the merge"],
+): Promise<void> {
   if (!(await isOneOf(folder, await modelFolders(modelDir)))) return;
   throw new RubricateError(
     "ERR_FILE",
-    `Expected a folder other than the model's for the merged model but ${folder} has files of the model at ${modelDir}, ` +
-      "which the merge would overwrite; choose another folder (overwrite: true does not allow it)",
+    `Expected a folder other than the model's for ${what} but ${folder} has files of the model at ${modelDir}, ` +
+      `which ${act} would overwrite; choose another folder (overwrite: true does not allow it)`,
   );
 }
 

@@ -1,16 +1,15 @@
-import { basename } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { markCopy } from "../copies";
 import { formatJson, invalid, RubricateError } from "../errors";
 import type { FileContents } from "../files/atomic";
 import { isObject, type JsonObject, parseJson } from "../files/json";
 import type { LanguageModel } from "../model/model";
-import { type NativeAdapter, native } from "../native";
+import type { NativeAdapter } from "../native";
 import type { Notice } from "../notices";
 import { checkOptions, type OptionNames } from "../options";
 import { inSlices, type Steps } from "../steps";
 import { Adapter, type MethodConfig, newHandle, type OtherMethod, requireInUse } from "./adapter";
-import { originNotices, tokenizerHashes } from "./base_match";
+import { originNotices, originOf } from "./base_match";
 import { baseVectors, withBaseConstants } from "./base_vectors";
 import type { AdapterOrigin, RedSite } from "./config";
 import { adapterFiles, elementCount, readAdapterText } from "./files";
@@ -153,14 +152,13 @@ export class MethodAdapter extends Adapter {
       values: vectors.get(name)!,
     }));
     const { hidden, stacks } = this.model.architecture;
-    const base = { ...(await this.model.fingerprint()), name: basename(this.model.dir) };
-    const tokenizer = tokenizerHashes(this.model.tokenizer);
     const { method: kind, config } = this;
-    const origin: AdapterOrigin = { format: 1, base, tokenizer, rubricate: native().version };
+    const origin = await originOf(this.model);
     if (this.peft) return adapterFiles(peftDocument(this.peft, config, this.model.description, origin), tensors);
     const constants = hashOfConstants(this.ownPlan);
-    const document = { format: 1, kind, config, layers: stacks[0].layers, hidden, constants, base, tokenizer };
-    return adapterFiles({ ...document, rubricate: native().version }, tensors, this.storedEntries());
+    const document = { format: 1, kind, config, layers: stacks[0].layers, hidden, constants };
+    const { base, tokenizer, rubricate } = origin;
+    return adapterFiles({ ...document, base, tokenizer, rubricate }, tensors, this.storedEntries());
   }
 }
 

@@ -1,4 +1,4 @@
-import { basename, resolve } from "node:path";
+import { resolve } from "node:path";
 import { requireModel } from "../brands";
 import { markCopy } from "../copies";
 import { invalid, RubricateError } from "../errors";
@@ -6,11 +6,11 @@ import type { FileContents } from "../files/atomic";
 import { mostBytes } from "../files/safetensors";
 import { type Architecture, hasGate } from "../model/architecture";
 import type { LanguageModel } from "../model/model";
-import { type NativeAdapter, native } from "../native";
+import type { NativeAdapter } from "../native";
 import type { Notice } from "../notices";
 import { checkOptions, listOf, type OptionNames, pathOf } from "../options";
 import { Adapter, type LoadAdapterOptions, loadFolder, newHandle, requireInUse } from "./adapter";
-import { baseMismatch, tokenizerHashes, tokenizerNotices } from "./base_match";
+import { baseMismatch, originOf, tokenizerNotices } from "./base_match";
 import {
   type AdapterFileConfig,
   isSiteList,
@@ -186,9 +186,8 @@ export class RedAdapter extends Adapter {
   /** The contents of adapter_config.json. @internal */
   async fileConfig(): Promise<AdapterFileConfig> {
     const { variant, sites, layers, hidden } = this.config;
-    const base = { ...(await this.model.fingerprint()), name: basename(this.model.dir) };
-    const tokenizer = tokenizerHashes(this.model.tokenizer);
-    return { format: 1, kind: "red", variant, sites, layers, hidden, base, tokenizer, rubricate: native().version };
+    const { format, ...origin } = await originOf(this.model);
+    return { format, kind: "red", variant, sites, layers, hidden, ...origin };
   }
 
   /** Copies of the vectors by canonical name ("layers.0.mlp.down_proj.scale"), fp32 [width]. */

@@ -11,6 +11,7 @@ import { curveCommand } from "./curve";
 import { demoCommand } from "./demo";
 import { doctorCommand } from "./doctor";
 import { evalCommand } from "./eval";
+import { exportCommand } from "./export";
 import { generateCommand } from "./generate";
 import { commandHelp, generalHelp, version } from "./help";
 import { importCommand } from "./import";
@@ -30,6 +31,7 @@ export const commands: readonly Command[] = [
   chatCommand,
   inspectCommand,
   importCommand,
+  exportCommand,
   curveCommand,
   benchCommand,
   doctorCommand,

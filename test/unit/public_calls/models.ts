@@ -102,6 +102,14 @@ export const models: Record<string, PublicCall> = {
   },
   "LanguageModel#memory": { args: none, call: on("model", "memory") },
   "LanguageModel#matmuls": { args: none, call: on("model", "matmuls") },
+  exportPeft: {
+    args: (s) => [s.model, s.adapter, join(s.out, "exported"), { overwrite: true }],
+    call: (_, args) => api.exportPeft(...(args as never as [api.LanguageModel, api.Adapter, string])),
+    options: () => ({ overwrite: true }),
+    takes: { overwrite: "true" },
+    codes: fileCodes, // the folder has an adapter by then
+    skips: { 2: "text" },
+  },
   mergeAdapter: {
     args: (s) => [s.model, s.adapter, join(s.out, "merged"), { overwrite: true }],
     call: (_, args) => api.mergeAdapter(...(args as never as [api.LanguageModel, api.Adapter, string])),

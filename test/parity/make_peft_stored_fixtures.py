@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Makes test/parity/fixtures/peft_stored: PEFT's adapters of GPT-2 and Phi-3, whose checkpoints store linear layers fused or under other
+names, and the logits that PyTorch computes with them. README.md says more.
+
+  python test/parity/make_peft_stored_fixtures.py [--out FOLDER]
+
+Needs torch, transformers, safetensors, peft (peft 0.21 was used). The result depends on the seeds below alone.
+"""
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import peft
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(1, str(HERE.parents[1] / "bench" / "oracle"))
+import reference  # noqa: E402
+
+FIXTURES = HERE / "fixtures"
+CASES = {
+    "gpt2_lora": ("gpt2", peft.LoraConfig, {"r": 3, "lora_alpha": 6}),  # PEFT's own target: c_attn
+    "gpt2_all": ("gpt2", peft.LoraConfig, {"r": 2, "lora_alpha": 3, "target_modules": "all-linear", "use_rslora": True}),
+    "gpt2_ia3": ("gpt2", peft.IA3Config, {}),  # c_attn, mlp.c_proj
+    "phi3_lora": ("phi3", peft.LoraConfig, {"r": 3, "lora_alpha": 6, "target_modules": ["qkv_proj"], "layers_to_transform": [1]}),
+    "phi3_all": ("phi3", peft.LoraConfig, {"r": 2, "lora_alpha": 3, "target_modules": ["qkv_proj", "gate_up_proj", "o_proj"]}),
+    "phi3_ia3": ("phi3", peft.IA3Config, {"target_modules": ["qkv_proj", "gate_up_proj", "down_proj"],
+                                          "feedforward_modules": ["gate_up_proj", "down_proj"]}),
+}  # fmt: skip
+
+
+def load_base(name):
+    """As transformers has it: reference.load_model takes the fused layers apart."""
+    folder = FIXTURES / name
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+
+
+def logits_of(model, batch):
+    with torch.no_grad():
+        return torch.cat([reference.logits_of(model, ids) for ids, _ in reference.sequences_of(batch)])
+
+
+def make(name, base, kind, settings, seed, out):
+    torch.manual_seed(seed)
+    model = peft.get_peft_model(load_base(base), kind(task_type="CAUSAL_LM", **settings)).eval()
+    with torch.no_grad():
+        for own, parameter in model.named_parameters():
+            if "lora_B" in own:
+                parameter.uniform_(-0.2, 0.2)
+            elif "ia3_l" in own:
+                parameter.uniform_(0.5, 1.5)
+    folder = out / name
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    path = folder / "adapter_config.json"  # PEFT writes the base's path, and the modules in the order of a set
+    config = json.loads(path.read_text())
+    lists = {key: sorted(config[key]) for key in ("target_modules", "feedforward_modules") if isinstance(config.get(key), list)}
+    path.write_text(json.dumps(config | lists | {"base_model_name_or_path": base}, indent=2, sort_keys=True) + "\n")
+    batch = json.loads((FIXTURES / base / "expected.json").read_text())["batch"]
+    save_file({"logits": logits_of(model, batch).contiguous()}, folder / "expected.safetensors")
+    print(f"{name}: {sum(f.stat().st_size for f in folder.iterdir()) // 1024} KiB")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=FIXTURES / "peft_stored")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for seed, (name, (base, kind, settings)) in enumerate(CASES.items(), 1):
+        make(name, base, kind, settings, seed, options.out)
+
+
+if __name__ == "__main__":
+    main()
