@@ -55,7 +55,8 @@ export interface ModelMemory {
   readonly workspaceCached: number;
   /**
    * The model's CUDA device: bytes that this process uses there and keeps for reuse, the peak of their sum, its limit (0:
-   * none; see `setDeviceMemoryLimit`), and the device's total and free memory. undefined on the CPU.
+   * none; see `setDeviceMemoryLimit`), and the device's total and free memory; free is what the driver said last, less what this process
+   * has allocated since. undefined on the CPU.
    */
   readonly device?: {
     readonly used: number;

@@ -302,7 +302,7 @@ Napi::Value ModelHandle::memory(const Napi::CallbackInfo& info) {
   memory.Set("workspace", static_cast<double>(extended.used + brief.used));
   memory.Set("workspacePeak", static_cast<double>(extended.peak + brief.peak));
   memory.Set("workspaceCached", static_cast<double>(extended.cached + brief.cached));
-  if (state->stream) memory.Set("device", memory_value(info.Env(), state->stream->device().memory()));
+  if (state->stream) memory.Set("device", memory_value(info.Env(), state->stream->device().remembered_memory()));
   return memory;
 }
 

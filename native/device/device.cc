@@ -36,6 +36,7 @@ Device::Device(int32_t index) : index_(index), table_(*cuda_plugin().table) {
   require(status == RUBRICATE_OK, "ERR_DEVICE", "CUDA device ", index, " cannot be used: ", table_.message());
   require(info_.capability >= 75, "ERR_DEVICE", "CUDA device ", index, " (", info_.name, ") has compute capability ",
           info_.capability / 10, ".", info_.capability % 10, ", but 7.5 is needed");
+  free_ = info_.free_bytes;
 }
 
 std::string Device::name() const { return concat("cuda:", index_, " (", info_.name, ")"); }
@@ -59,10 +60,12 @@ int32_t Device::take(int64_t bytes, void** address) {
   }
   const int32_t status = table_.allocate(index_, bytes, address);
   const std::lock_guard guard(figures_lock_);
-  if (status != RUBRICATE_OK)
+  if (status != RUBRICATE_OK) {
     held_ -= bytes;
-  else
+  } else {
     peak_ = std::max(peak_, held_);
+    free_ = std::max<int64_t>(0, free_ - bytes);
+  }
   return status;
 }
 
@@ -86,6 +89,7 @@ void Device::release(void* address, int64_t bytes) noexcept {
   table_.release(index_, address);  // the status is ignored: on a lost device release fails, and is not needed
   const std::lock_guard guard(figures_lock_);
   held_ -= bytes;
+  free_ = std::min(info_.memory_bytes, free_ + bytes);
 }
 
 void Device::attach(Arena* arena) {
@@ -110,17 +114,29 @@ void Device::set_limit(int64_t bytes) {
 }
 
 DeviceMemory Device::memory() {
+  RubricateDeviceInfo now;
+  const int32_t status = table_.info(index_, &now);
+  if (status == RUBRICATE_OK) {
+    const std::lock_guard guard(figures_lock_);
+    free_ = now.free_bytes;
+  }
+  DeviceMemory memory = remembered_memory();
+  if (status == RUBRICATE_OK)
+    memory.free = now.free_bytes, memory.total = now.memory_bytes;
+  else
+    memory.free = memory.total = 0;
+  return memory;
+}
+
+DeviceMemory Device::remembered_memory() const {
   DeviceMemory memory;
   {
     const std::lock_guard guard(arenas_lock_);
     for (const Arena* arena : arenas_) memory.cached += arena->stats().cached;
   }
-  RubricateDeviceInfo now;
-  if (table_.info(index_, &now) == RUBRICATE_OK) {
-    memory.total = now.memory_bytes;
-    memory.free = now.free_bytes;
-  }
   const std::lock_guard guard(figures_lock_);
+  memory.total = info_.memory_bytes;
+  memory.free = free_;
   memory.used = held_ - memory.cached;
   memory.peak = peak_;
   memory.limit = limit_;

@@ -21,7 +21,7 @@ struct DeviceMemory {
   int64_t peak = 0;    // the maximum of used + cached
   int64_t limit = 0;   // of used + cached; 0: only the device's own
   int64_t total = 0;   // of the device
-  int64_t free = 0;    // free now on the device, for all processes
+  int64_t free = 0;    // on the device, for all processes
 };
 
 // Thread-safe. One object per device, which lives until the process ends.
@@ -45,7 +45,10 @@ class Device {
   void attach(Arena* arena);
   void detach(Arena* arena) noexcept;
   void set_limit(int64_t bytes);  // 0: none
-  DeviceMemory memory();
+  DeviceMemory memory();          // asks the driver, which can take milliseconds
+  // The same without a call of the driver, for a thread that must not wait: `free` is what memory() found last, less what
+  // this process has allocated since, so that it does not know of other processes' changes.
+  DeviceMemory remembered_memory() const;
 
   // Throws unless `status` is OK: ERR_OUT_OF_MEMORY, ERR_DEVICE_LOST, ERR_DEVICE or ERR_INTERNAL; `what` names the
   // failed call. Once the device is lost, every later check throws ERR_DEVICE_LOST.
@@ -61,10 +64,11 @@ class Device {
   const RubricateDeviceTable& table_;
   RubricateDeviceInfo info_{};
   std::atomic<bool> lost_{false};
-  Mutex arenas_lock_;  // lock order: this one, an arena's own, figures_lock_
+  mutable Mutex arenas_lock_;  // lock order: this one, an arena's own, figures_lock_
   std::vector<Arena*> arenas_;
   mutable Mutex figures_lock_;
   int64_t held_ = 0, peak_ = 0, limit_ = 0;
+  int64_t free_ = 0;  // of remembered_memory()
 };
 
 }  // namespace rubricate

@@ -138,6 +138,26 @@ TEST_CASE("the error of a full device reports its memory") {
   }
 }
 
+TEST_CASE("the remembered memory follows this process's allocations, and asks the driver for nothing") {
+  if (!have_emulation()) return;
+  Device& device = test_stream()->device();
+  const int64_t free = device.memory().free;
+  CHECK(device.remembered_memory().free == free);
+  void* const address = device.allocate(1 << 20);
+  CHECK(device.remembered_memory().free == free - (1 << 20));
+  CHECK(device.remembered_memory().used == device.memory().used);
+  device.release(address, 1 << 20);
+  CHECK(device.remembered_memory().free == free);
+  {
+    const Setting memory("RUBRICATE_EMULATION_MEMORY", "1000000");  // another process has the rest
+    CHECK(device.remembered_memory().free == free);
+    const int64_t less = device.memory().free;
+    CHECK(less < free);
+    CHECK(device.remembered_memory().free == less);
+  }
+  CHECK(device.memory().free == free);
+}
+
 TEST_CASE("no driver, a driver too old and no device have a message each") {
   if (!have_emulation()) return;
   const auto sentence = [](const char* setting, const char* value) -> std::string {
