@@ -9,7 +9,7 @@ import type { Notice } from "../notices";
 import type { Invocation } from "./command";
 import { inspectIa3 } from "./inspect_ia3";
 import { inspectLora } from "./inspect_lora";
-import { inspectOther } from "./inspect_other";
+import { inspectOther, namesStoredLayers } from "./inspect_other";
 import { loadAdapter, loadModel } from "./load";
 import { bytes, count, table } from "./text";
 
@@ -92,6 +92,7 @@ function siteStats(vectors: ReadonlyMap<string, Float32Array>) {
 export async function inspectAdapter(invocation: Invocation, dir: string): Promise<void> {
   const method = await methodIn(dir);
   const check = () => checkedAgainstBase(invocation, dir);
+  if (method !== "red" && (await namesStoredLayers(dir))) return inspectOther(invocation, dir, check);
   if (method === "lora") return inspectLora(invocation, dir, check);
   if (method === "ia3") return inspectIa3(invocation, dir, check);
   if (method !== "red") return inspectOther(invocation, dir, check);

@@ -4,6 +4,7 @@ import { readAdapterText, readAdapterVectors } from "../adapter/files";
 import { parseMethodConfig } from "../adapter/method_folder";
 import { methods } from "../adapter/methods";
 import { peftOrigin } from "../adapter/peft_method";
+import { namedModules } from "../adapter/peft_modules";
 import { RubricateError } from "../errors";
 import { isObject, type JsonObject, parseJson } from "../files/json";
 import { mostBytes, type ReadTensor } from "../files/safetensors";
@@ -31,11 +32,28 @@ function sizesOf(tensors: ReadonlyMap<string, Float32Array>) {
 
 /** What a folder says: of the method's own format, or of PEFT's, which records less. */
 function headOf(document: JsonObject, path: string) {
-  const method = methods.find(({ peft }) => peft !== undefined && peft.type === document.peft_type);
-  if (!method) return parseMethodConfig(document, path);
+  const { peft_type: type, target_modules } = document;
+  if (type === undefined) return parseMethodConfig(document, path);
+  const method = methods.find(({ peft }) => peft !== undefined && peft.type === type);
   const origin = peftOrigin(document, path);
-  const config: JsonObject = { target_modules: document.target_modules };
-  return { kind: method.kind, config, layers: undefined, hidden: undefined, ...origin };
+  const fields = ["r", "lora_alpha", "feedforward_modules"].filter(
+    (name) => Array.isArray(document[name]) || Number(document[name]) > 0,
+  );
+  const config: JsonObject = { target_modules, ...Object.fromEntries(fields.map((name) => [name, document[name]])) };
+  return { kind: method?.kind ?? String(type).toLowerCase(), config, layers: undefined, hidden: undefined, ...origin };
+}
+
+/**
+ * Whether a folder of PEFT names linear layers as a checkpoint stores them, as of GPT-2: which of the model's layers they are, is known
+ * only with the base.
+ */
+export async function namesStoredLayers(dir: string): Promise<boolean> {
+  const { text, path } = await readAdapterText(dir);
+  const document = parseJson(text, path, "ERR_ADAPTER_FORMAT");
+  if (!isObject(document) || document.peft_type === undefined) return false;
+  const names = document.target_modules;
+  const areNames = Array.isArray(names) && names.length > 0 && names.every((name) => typeof name === "string");
+  return areNames && names.every((name) => /^[\w.]+$/.test(name)) && namedModules(names) === undefined;
 }
 
 /** Shows an adapter's configuration and the size of its tensors. `check`: loads it with --model, if given, for its notices. */

@@ -182,6 +182,17 @@ test("rubricate export writes the same, and never over the adapter itself", asyn
   });
 });
 
+test("rubricate inspect shows stored layers as they are named, and checks them against the base", async () => {
+  const argv = ["inspect", "--adapter", join(folderOf("peft_stored"), "gpt2_ia3"), "--json"];
+  const shown = await runCli([...argv, "--model", folderOf("gpt2")]);
+  expect(shown.status).toBe(0);
+  const { kind, parameters, config, tensors } = JSON.parse(shown.stdout);
+  expect([kind, parameters, config.target_modules, tensors.length]).toEqual(["ia3", 336, ["c_attn", "mlp.c_proj"], 4]);
+  expect((await runCli(argv)).status).toBe(0);
+  const other = await runCli([...argv, "--model", folderOf("gqa")]);
+  expect(other).toMatchObject({ status: 1, stdout: expect.stringContaining("ERR_ADAPTER_FORMAT") });
+});
+
 test("what PEFT has no form for is refused, and nothing is written", async () => {
   const model = models.get("gpt2")!;
   const out = join(home, "refused");
