@@ -62,6 +62,8 @@ class EventClock {
     device_.check(table_.copy_on_device(stream_, to, from, bytes), "Copying on the device");
   }
 
+  void wait() { device_.check(table_.synchronize(stream_), "Waiting for the device"); }
+
   // Median seconds of the work that `enqueue` adds with run() or copy(). Other streams must be idle.
   double seconds(int repetitions, const std::function<void()>& enqueue) {
     const auto count = static_cast<size_t>(repetitions) + 1;
@@ -75,7 +77,7 @@ class EventClock {
       enqueue();
       record(i);
     }
-    device_.check(table_.synchronize(stream_), "Waiting for the device");
+    wait();
     std::vector<double> all;
     for (size_t i = 1; i < count; ++i) {
       double milliseconds = 0.0;
@@ -109,6 +111,9 @@ inline double waited_seconds(Stream& stream, int repetitions, const std::functio
   }
   return median(all);
 }
+
+// The numbers of random_on_device(), rounded to the dtype: element i of the tensor is number i % size of them.
+std::vector<float> random_block(int64_t count, DType dtype, uint32_t seed, float scale = 1.0f);
 
 // Uniform in +-scale / 2: repeats a block of a few million numbers.
 Tensor random_on_device(const Run& run, const Shape& shape, DType dtype, uint32_t seed, float scale = 1.0f);

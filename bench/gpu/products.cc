@@ -1,7 +1,9 @@
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 
 #include "gpu/mma_peak_kernels.h"
+#include "gpu/product_checks.h"
 #include "gpu/results.h"
 #include "gpu/sections.h"
 #include "ops/attention/attention.h"
@@ -28,6 +30,7 @@ double peak_rate(const Run& run, EventClock& clock, DType dtype) {
 struct Told {
   Results& results;
   double peak;
+  int64_t& differing;  // products that differ from the sums in double
 
   void operator()(const std::string& name, const std::string& what, DType dtype, double operations, double seconds,
                   const std::string& provider = "own") const {
@@ -45,6 +48,26 @@ struct Told {
                  {"shareOfPeak", rate / peak}});
   }
 };
+
+// Whether a result is right; if not, a row says so and nothing is timed.
+template <typename Check>
+bool is_right(Results& results, int64_t& differing, const std::string& name, const std::string& what, DType dtype,
+              const std::string& provider, const Check& check) {
+  try {
+    check();
+    return true;
+  } catch (const Error& error) {
+    if (std::strcmp(error.code(), "ERR_INTERNAL") != 0) throw;
+    std::printf("%-26s %-28s %-8s %s\n", name.c_str(), what.c_str(), dtype_name(dtype), error.what());
+    results.add({{"name", name},
+                 {"shape", what},
+                 {"dtype", std::string(dtype_name(dtype))},
+                 {"provider", provider},
+                 {"differs", std::string(error.what())}});
+    ++differing;
+    return false;
+  }
+}
 
 struct Layout {
   const char* name;
@@ -66,11 +89,19 @@ void time_providers(const Run& run, EventClock& clock, const Told& tell, const c
     if (setting == MatmulSetting::cublaslt && planned.provider == MatmulProvider::own) break;
     const Tensor workspace = Tensor::empty(run.arena(), {(planned.algorithm.workspace_bytes + 3) / 4}, DType::i32);
     planned.workspace = workspace.raw();
+    const std::string what = concat(args.m, " x ", args.n, " x ", args.k);
+    const std::string provider =
+        setting == MatmulSetting::own ? "own" : concat("cuBLASLt ", cublaslt_version_text(version));
+    clock.run("matmul/2", planned);
+    clock.wait();
+    if (!is_right(tell.results, tell.differing, name, what, args.a_dtype, provider,
+                  [&] { check_matmul(run, name, args, c); }))
+      continue;
     const double seconds = clock.seconds(run.repetitions, [&] { clock.run("matmul/2", planned); });
     require_written(run, name, {c});
-    tell(name, concat(args.m, " x ", args.n, " x ", args.k), args.a_dtype,
+    tell(name, what, args.a_dtype,
          2.0 * static_cast<double>(args.m) * static_cast<double>(args.n) * static_cast<double>(args.k), seconds,
-         setting == MatmulSetting::own ? "own" : concat("cuBLASLt ", cublaslt_version_text(version)));
+         provider);
   }
   force_matmul_setting(before);
 }
@@ -132,15 +163,21 @@ void time_attention(const Run& run, const Told& tell, int64_t length) {
   const auto arena = run.arena();
   const double pairs = 0.5 * static_cast<double>(rows) * static_cast<double>(length + 1) * static_cast<double>(width);
   const std::string what = concat(sequences, " x ", length, ", ", heads, " x ", head_dim);
+  const AttentionProblem problem{shape, rows, length};
 
   if (run.wants("attention forward")) {
     Tape tape(arena, Tape::Mode::inference);
     Var out;
-    const double seconds = waited_seconds(
-        *run.stream, run.repetitions, [] {},
-        [&] { out = attention(tape, in[0], in[1], in[2], shape, sequences, starts.data()); });
-    require_written(run, "attention forward", {out.value()});
-    tell("attention forward", what, DType::bf16, 4.0 * pairs, seconds);
+    const auto forward = [&] { out = attention(tape, in[0], in[1], in[2], shape, sequences, starts.data()); };
+    forward();
+    run.stream->synchronize();
+    if (is_right(tell.results, tell.differing, "attention forward", what, DType::bf16, "own",
+                 [&] { check_attention_forward(run, problem, out.value()); })) {
+      const double seconds = waited_seconds(
+          *run.stream, run.repetitions, [] {}, forward);
+      require_written(run, "attention forward", {out.value()});
+      tell("attention forward", what, DType::bf16, 4.0 * pairs, seconds);
+    }
   }
   if (!run.wants("attention backward")) return;
   Var q, k, v, out;
@@ -150,6 +187,12 @@ void time_attention(const Run& run, const Told& tell, int64_t length) {
     tape = std::make_unique<Tape>(arena, Tape::Mode::training);
     out = attention(*tape, q, k, v, shape, sequences, starts.data());
   };
+  prepare();
+  tape->backward(out, in[3]);
+  run.stream->synchronize();
+  if (!is_right(tell.results, tell.differing, "attention backward", what, DType::bf16, "own",
+                [&] { check_attention_backward(run, problem, q.grad(), k.grad(), v.grad()); }))
+    return;
   const double seconds = waited_seconds(*run.stream, run.repetitions, prepare, [&] { tape->backward(out, in[3]); });
   require_written(run, "attention backward", {q.grad(), k.grad(), v.grad()});
   tell("attention backward", what, DType::bf16, 10.0 * pairs, seconds);
@@ -159,17 +202,19 @@ void time_attention(const Run& run, const Told& tell, int64_t length) {
 
 void time_products(const Run& run) {
   Results results(run.out);
+  int64_t differing = 0;
   EventClock clock(run.device);
   std::printf("%-26s %-28s %-8s %-15s %10s %9s %8s\n", "product", "", "", "", "ms", "TFLOP/s", "of peak");
   for (const DType dtype : {DType::bf16, DType::f32}) {
     const double peak = peak_rate(run, clock, dtype);
-    const Told tell{results, peak};
+    const Told tell{results, peak, differing};
     tell("peak, in registers", dtype == DType::bf16 ? "mma.sync m16n8k16" : "fma", dtype, peak, 1.0);
     time_matmuls(run, clock, tell, dtype);
     if (dtype != DType::bf16) continue;
     for (const int64_t length : run.rehearse ? std::vector<int64_t>{70} : std::vector<int64_t>{1024, 4096})
       time_attention(run, tell, length);
   }
+  require(differing == 0, "ERR_INTERNAL", differing, " products differ from the sums in double");
 }
 
 }  // namespace rubricate::bench
