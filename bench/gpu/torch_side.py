@@ -145,6 +145,12 @@ class Torch:
 
         return step
 
+    def move(self, device):
+        self.model.to(device)
+        torch.compiler.reset()
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+
     def decode(self, batch):
         """A function that decodes one more token for every sequence and returns the seconds."""
         adapted(self.model, "red")
@@ -179,6 +185,19 @@ def in_turns(ours, theirs, steps):
     return a, b
 
 
+def alone(step, steps):
+    """One side's answers, until memory ran out."""
+    answers = []
+    for _ in range(steps + 2):
+        try:
+            answers.append(step())
+        except torch.OutOfMemoryError as error:
+            answers.append({"error": str(error).split("\n")[0]})
+        if "error" in answers[-1]:
+            break
+    return answers
+
+
 def figures(answers, tokens):
     if "error" in answers[-1]:
         return {"error": answers[-1]["error"]}
@@ -196,7 +215,7 @@ def main():
     args = parser.parse_args()
     began = time.perf_counter()
     device = "cpu" if args.rehearse else "cuda"
-    ours = Ours(args.program, args.handover, args.rehearse)
+    side = argparse.Namespace(ours=Ours(args.program, args.handover, args.rehearse))
     work = json.load(open(f"{args.handover}/work.json"))
     torch_side = Torch(load(args.handover, work, device), work, device)
     length = len(work["tokens"][0])
@@ -209,6 +228,17 @@ def main():
             with open(args.out, "w") as file:
                 json.dump(result, file, indent=2)
 
+    def apart(method, compiled, batch, count):
+        torch_side.move("cpu")
+        side.ours.end()
+        side.ours = Ours(args.program, args.handover, args.rehearse)
+        a = alone(lambda: side.ours.step("train", batch), count)
+        side.ours.end()
+        torch_side.move(device)
+        b = alone(torch_side.train(method, compiled, batch), count)
+        side.ours = Ours(args.program, args.handover, args.rehearse)
+        return a, b
+
     def compare(method, compiled, batch):
         """Adds a row; returns the torch side's tokens/s, 0 if memory or time ran out."""
         row = {"what": "training", "method": method, "mode": "compiled" if compiled else "eager", "batch": batch}
@@ -218,9 +248,12 @@ def main():
         if device == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        ours.step("decode", 1)  # so that the next training step begins from fresh edits
-        step = torch_side.train(method, compiled, batch)
-        a, b = in_turns(lambda: ours.step("train", batch), step, 1 if args.rehearse else STEPS)
+        count = 1 if args.rehearse else STEPS
+        side.ours.step("decode", 1)  # so that the next training step begins from fresh edits
+        a, b = in_turns(lambda: side.ours.step("train", batch), torch_side.train(method, compiled, batch), count)
+        if any("error" in answer for answer in a + b) or (args.rehearse and method == "lora"):
+            row["apart"] = True  # not enough memory for both: each with the device to itself
+            a, b = apart(method, compiled, batch, count)
         row |= {"ours": figures(a, batch * length), "torch": figures(b, batch * length)}
         if device == "cuda":
             row["torchPeakGiB"] = torch.cuda.max_memory_allocated() / 2**30
@@ -240,10 +273,10 @@ def main():
                 if rates[batch] > 0.0:
                     compare(method, True, batch)
     for batch in work["decoding"]:
-        ours.step("train", work["training"][0])  # so that decoding begins from its prompt
-        a, b = in_turns(lambda: ours.step("decode", batch), torch_side.decode(batch), 3 if args.rehearse else 20)
+        side.ours.step("train", work["training"][0])  # so that decoding begins from its prompt
+        a, b = in_turns(lambda: side.ours.step("decode", batch), torch_side.decode(batch), 3 if args.rehearse else 20)
         tell({"what": "decoding", "batch": batch, "ours": figures(a, batch), "torch": figures(b, batch)})
-    ours.end()
+    side.ours.end()
     raise SystemExit(any(row.get("void") for row in result["rows"]))
 
 
