@@ -5,6 +5,7 @@
 // 4 chains each, and add them in the order of the CPU kernel: squares are exact in double, so both give the same bits.
 #include "ops/adamw/adamw_kernels.h"
 #include "ops/shared/rows.cuh"
+#include "ops/shared/search.cuh"
 
 namespace rubricate::cuda {
 namespace {
@@ -46,17 +47,10 @@ __global__ void __launch_bounds__(kSumThreads) square_sums(SquareSumsArgs args) 
   const int quarter = static_cast<int>(threadIdx.x) % kThreadsOfBlock;
   double sums[kValues] = {};
   if (block < args.blocks) {  // all threads take part in the shuffles below
-    int64_t low = 0, high = args.arrays - 1;
-    while (low < high) {  // find the last array that begins at or before the block
-      const int64_t middle = (low + high + 1) / 2;
-      if (args.first_blocks[middle] <= block)
-        low = middle;
-      else
-        high = middle - 1;
-    }
-    const int64_t first = (block - args.first_blocks[low]) * kNormBlock;
-    const int64_t all = args.counts[low] - first, count = all < kNormBlock ? all : kNormBlock;
-    const float* const values = args.values[low] + first;
+    const int64_t array = last_at_most(args.first_blocks, args.arrays, block);
+    const int64_t first = (block - args.first_blocks[array]) * kNormBlock;
+    const int64_t all = args.counts[array] - first, count = all < kNormBlock ? all : kNormBlock;
+    const float* const values = args.values[array] + first;
     const bool aligned = reinterpret_cast<uintptr_t>(values) % 16 == 0;
     for (int64_t i = quarter * kValues; i < count; i += 16 * kAtOnce) {
       float x[kAtOnce][kValues];

@@ -10,6 +10,7 @@
 #include "ops/attention/attention_kernels.h"
 #include "ops/attention/attention_plain.cuh"
 #include "ops/attention/attention_tensor_cores.cuh"
+#include "ops/shared/search.cuh"
 
 namespace rubricate::cuda {
 namespace {
@@ -192,14 +193,7 @@ int32_t attention_backward_cuda(const AttentionBackwardDeviceArgs& args, Rubrica
 template <typename Word>
 __global__ void __launch_bounds__(kPlainThreads) store_keys(StoreKeysDeviceArgs args) {
   const int32_t row = static_cast<int32_t>(blockIdx.x);
-  int64_t sequence = 0, end = args.sequences;  // find the last sequence that starts at or before the row
-  while (end - sequence > 1) {
-    const int64_t middle = (sequence + end) / 2;
-    if (args.starts[middle] <= row)
-      sequence = middle;
-    else
-      end = middle;
-  }
+  const int64_t sequence = last_at_most(args.starts, args.sequences, row);
   const int64_t position = args.past[sequence] + row - args.starts[sequence];
   const int64_t head_dim = args.shape.head_dim, size = args.shape.kv_heads * head_dim;
   Word* const page = static_cast<Word*>(args.pages[sequence * args.pages_per_sequence + position / kKeyBlock]);

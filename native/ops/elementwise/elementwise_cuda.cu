@@ -4,17 +4,12 @@
 // operations; a conversion moves 6 bytes; a sum reads each element once.
 #include "ops/elementwise/elementwise_kernels.h"
 #include "ops/shared/rows.cuh"
+#include "ops/shared/sigmoid.cuh"
 
 namespace rubricate::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-
-// e^-|x| <= 1: neither form overflows, and small values keep their precision.
-__device__ __forceinline__ float sigmoid(float x) {
-  const float e = expf(-fabsf(x));
-  return (x >= 0.0f ? 1.0f : e) / (1.0f + e);
-}
 
 template <Elementwise kOp>
 __device__ __forceinline__ float value_of(float a, float b, float factor) {

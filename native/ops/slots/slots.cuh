@@ -2,22 +2,10 @@
 #pragma once
 
 #include "ops/shared/rows.cuh"
+#include "ops/shared/search.cuh"
 #include "ops/slots/slots_kernels.h"
 
 namespace rubricate::cuda {
-
-// The last i with bounds[i] <= value, of count + 1 ascending bounds.
-__device__ __forceinline__ int64_t last_at_most(const int32_t* bounds, int64_t count, int64_t value) {
-  int64_t low = 0, high = count - 1;
-  while (low < high) {
-    const int64_t middle = (low + high + 1) / 2;
-    if (bounds[middle] <= value)
-      low = middle;
-    else
-      high = middle - 1;
-  }
-  return low;
-}
 
 __device__ __forceinline__ int32_t slot_of_row(const SlotRows& rows, int64_t row) {
   return rows.slots == nullptr ? rows.slot : rows.slots[last_at_most(rows.starts, rows.sequences, row)];

@@ -8,6 +8,7 @@
 // of `from` and `x` they read within one row, which the caches hold. For E entries and T rows E T multiply-adds each, an entry's
 // row found by bisection once in 64 rows; to and from once, x and grad once, E T / 64 sums written and read (4 bytes).
 #include "device/cuda/kernel.h"
+#include "ops/shared/search.cuh"
 #include "ops/sparse_delta/sparse_delta_kernels.h"
 
 namespace rubricate::cuda {
@@ -30,24 +31,11 @@ __global__ void __launch_bounds__(kThreads) sparse_add(SparseAddArgs args, int64
   *to = narrow<To>(args.fresh ? sum : widen(*to) + sum);
 }
 
-// The row of an entry: the last that starts at it or before.
-__device__ __forceinline__ int64_t row_of(const int32_t* starts, int64_t rows, int64_t entry) {
-  int64_t low = 0, high = rows - 1;
-  while (low < high) {
-    const int64_t middle = (low + high + 1) / 2;
-    if (starts[middle] <= entry)
-      low = middle;
-    else
-      high = middle - 1;
-  }
-  return low;
-}
-
 template <typename X, typename Grad>
 __global__ void __launch_bounds__(kThreads) block_sums(SparseSumsArgs args, int64_t strips) {
   const int64_t i = blockIdx.x % strips * kThreads + threadIdx.x;
   if (i >= args.count) return;
-  const int64_t b = blockIdx.x / strips, n = row_of(args.starts, args.outputs, i);
+  const int64_t b = blockIdx.x / strips, n = last_at_most(args.starts, args.outputs, i);
   const X* const x = static_cast<const X*>(args.x) + args.columns[i];
   const Grad* const grad = static_cast<const Grad*>(args.grad) + n;
   float sum = 0.0f;
