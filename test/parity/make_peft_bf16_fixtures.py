@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 HERE = Path(__file__).resolve().parent
 sys.path.insert(1, str(HERE.parents[1] / "bench" / "oracle"))
 import reference  # noqa: E402
+from peft_saving import randomize, save_adapter  # noqa: E402
 
 FIXTURES = HERE / "fixtures"
 EVERYTHING = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -37,11 +38,7 @@ def adapted(base, kind, settings, seed, dtype):
     model = peft.get_peft_model(model, kind(task_type="CAUSAL_LM", **settings)).eval()
     parameters = {n.replace(".default", ""): p for n, p in model.named_parameters() if p.requires_grad}
     with torch.no_grad():
-        for name, parameter in parameters.items():
-            if "lora_B" in name:
-                parameter.uniform_(-0.2, 0.2)
-            elif "ia3_l" in name:
-                parameter.uniform_(0.5, 1.5)
+        randomize(parameters.items())
     assert all(p.dtype == torch.float32 for p in parameters.values())
     return model, parameters
 
@@ -56,12 +53,7 @@ def make(name, base, kind, settings, seed, out):
         tensors[f"{prefix}logits"] = logits.float()
         _, gradients = reference.loss_and_gradients(model, [batch], parameters)
         tensors |= {f"{prefix}grad.{n}": g for n, g in gradients.items()}
-    model.save_pretrained(folder)  # the numbers are the same in both
-    (folder / "README.md").unlink(missing_ok=True)
-    path = folder / "adapter_config.json"  # PEFT writes the base's path, and the modules in the order of a set
-    config = json.loads(path.read_text())
-    lists = {key: sorted(config[key]) for key in ("target_modules", "feedforward_modules") if isinstance(config.get(key), list)}
-    path.write_text(json.dumps(config | lists | {"base_model_name_or_path": base}, indent=2, sort_keys=True) + "\n")
+    save_adapter(model, folder, base)  # the numbers are the same in both
     save_file({n: t.detach().clone().contiguous() for n, t in tensors.items()}, folder / "expected.safetensors")
     print(f"{name}: {sum(f.stat().st_size for f in folder.iterdir()) // 1024} KiB")
 

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM
 HERE = Path(__file__).resolve().parent
 sys.path.insert(1, str(HERE.parents[1] / "bench" / "oracle"))
 import reference  # noqa: E402
+from peft_saving import randomize, save_adapter  # noqa: E402
 
 FIXTURES = HERE / "fixtures"
 CASES = {
@@ -47,18 +48,9 @@ def make(name, base, kind, settings, seed, out):
     torch.manual_seed(seed)
     model = peft.get_peft_model(load_base(base), kind(task_type="CAUSAL_LM", **settings)).eval()
     with torch.no_grad():
-        for own, parameter in model.named_parameters():
-            if "lora_B" in own:
-                parameter.uniform_(-0.2, 0.2)
-            elif "ia3_l" in own:
-                parameter.uniform_(0.5, 1.5)
+        randomize(model.named_parameters())
     folder = out / name
-    model.save_pretrained(folder)
-    (folder / "README.md").unlink(missing_ok=True)
-    path = folder / "adapter_config.json"  # PEFT writes the base's path, and the modules in the order of a set
-    config = json.loads(path.read_text())
-    lists = {key: sorted(config[key]) for key in ("target_modules", "feedforward_modules") if isinstance(config.get(key), list)}
-    path.write_text(json.dumps(config | lists | {"base_model_name_or_path": base}, indent=2, sort_keys=True) + "\n")
+    save_adapter(model, folder, base)
     batch = json.loads((FIXTURES / base / "expected.json").read_text())["batch"]
     save_file({"logits": logits_of(model, batch).contiguous()}, folder / "expected.safetensors")
     print(f"{name}: {sum(f.stat().st_size for f in folder.iterdir()) // 1024} KiB")
