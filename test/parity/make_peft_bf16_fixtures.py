@@ -7,7 +7,6 @@ more.
 The base's weights are bf16 on both sides; in fp32 they are widened. PEFT keeps an adapter's own numbers in fp32 (autocast_adapter_dtype).
 Needs torch, transformers, safetensors, peft (peft 0.21 was used). The result depends on the seeds below alone.
 """
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -19,7 +18,7 @@ from safetensors.torch import save_file
 HERE = Path(__file__).resolve().parent
 sys.path.insert(1, str(HERE.parents[1] / "bench" / "oracle"))
 import reference  # noqa: E402
-from peft_saving import randomize, save_adapter  # noqa: E402
+from peft_saving import make_all, randomize, save_adapter  # noqa: E402
 
 FIXTURES = HERE / "fixtures"
 EVERYTHING = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -58,14 +57,5 @@ def make(name, base, kind, settings, seed, out):
     print(f"{name}: {sum(f.stat().st_size for f in folder.iterdir()) // 1024} KiB")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=FIXTURES / "peft_bf16")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    for seed, (name, (base, kind, settings)) in enumerate(CASES.items(), 1):
-        make(name, base, kind, settings, seed, options.out)
-
-
 if __name__ == "__main__":
-    main()
+    make_all(__doc__, FIXTURES / "peft_bf16", CASES, make)

@@ -6,7 +6,6 @@ names, and the logits that PyTorch computes with them. README.md says more.
 
 Needs torch, transformers, safetensors, peft (peft 0.21 was used). The result depends on the seeds below alone.
 """
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -19,7 +18,7 @@ from transformers import AutoModelForCausalLM
 HERE = Path(__file__).resolve().parent
 sys.path.insert(1, str(HERE.parents[1] / "bench" / "oracle"))
 import reference  # noqa: E402
-from peft_saving import randomize, save_adapter  # noqa: E402
+from peft_saving import make_all, randomize, save_adapter  # noqa: E402
 
 FIXTURES = HERE / "fixtures"
 CASES = {
@@ -56,14 +55,5 @@ def make(name, base, kind, settings, seed, out):
     print(f"{name}: {sum(f.stat().st_size for f in folder.iterdir()) // 1024} KiB")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=FIXTURES / "peft_stored")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    for seed, (name, (base, kind, settings)) in enumerate(CASES.items(), 1):
-        make(name, base, kind, settings, seed, options.out)
-
-
 if __name__ == "__main__":
-    main()
+    make_all(__doc__, FIXTURES / "peft_stored", CASES, make)

@@ -1,5 +1,9 @@
 """What the scripts that make fixtures of PEFT's adapters share."""
+import argparse
 import json
+from pathlib import Path
+
+import torch
 
 LISTS = ("target_modules", "feedforward_modules")
 
@@ -21,3 +25,13 @@ def randomize(parameters):
             parameter.uniform_(-0.2, 0.2)
         elif "ia3_l" in name:
             parameter.uniform_(0.5, 1.5)
+
+
+def make_all(description, folder, cases, make):
+    """Calls make(name, *case, seed, out) for each case; --out names another folder."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=folder)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for seed, (name, case) in enumerate(cases.items(), 1):
+        make(name, *case, seed, options.out)
